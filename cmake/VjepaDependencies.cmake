@@ -1,0 +1,30 @@
+# All libraries in one place; vj_dependencies carries them.
+include_guard()
+find_package(PkgConfig REQUIRED)
+find_package(MPI REQUIRED COMPONENTS C)
+find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(Threads REQUIRED)
+
+set(HDF5_PREFER_PARALLEL TRUE)
+find_package(HDF5 1.10.5 REQUIRED COMPONENTS C)
+if(NOT HDF5_IS_PARALLEL)
+  message(FATAL_ERROR "HDF5 at ${HDF5_C_INCLUDE_DIRS} is a serial build; vjepa needs the parallel one "
+                      "(Debian: libhdf5-openmpi-dev; a module: hdf5-parallel)")
+endif()
+
+find_package(LAPACK REQUIRED)
+pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libswscale libavutil)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+find_path(RANDOM123_INCLUDE Random123/philox.h REQUIRED)
+if(VJEPA_TESTS)
+  pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+endif()
+
+add_library(vj_dependencies INTERFACE)
+target_include_directories(vj_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS} ${RANDOM123_INCLUDE})
+target_compile_definitions(vj_dependencies INTERFACE ${HDF5_C_DEFINITIONS} OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
+target_link_libraries(vj_dependencies INTERFACE MPI::MPI_C OpenMP::OpenMP_C Threads::Threads ${HDF5_C_LIBRARIES}
+  ${LAPACK_LIBRARIES} PkgConfig::FFMPEG PkgConfig::YAML PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::ZLIB m)

@@ -1,0 +1,142 @@
+# How a folder becomes a target, a file in src/programs a program, and a test a test with ranks.
+include_guard()
+
+# Compiler settings that every target of ours shares.
+add_library(vj_options INTERFACE)
+target_include_directories(vj_options INTERFACE
+  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/io> $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/generated>)
+target_compile_definitions(vj_options INTERFACE _GNU_SOURCE)
+target_compile_options(vj_options INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+  -Wpointer-arith -Wwrite-strings -Wvla -fno-math-errno -fno-trapping-math)
+if(VJEPA_WERROR)
+  target_compile_options(vj_options INTERFACE -Werror)
+endif()
+if(VJEPA_SANITIZE)
+  target_compile_options(vj_options INTERFACE -fsanitize=${VJEPA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+  target_link_options(vj_options INTERFACE -fsanitize=${VJEPA_SANITIZE})
+endif()
+
+set(VJ_FOLDERS "")
+
+# vj_folder(NAME DIR...): all C files of the folders as one target of that name.
+function(vj_folder name)
+  set(files "")
+  foreach(dir ${ARGN})
+    file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c)
+    list(APPEND files ${found})
+  endforeach()
+  if(files)
+    add_library(vj_${name} OBJECT ${files})
+    target_link_libraries(vj_${name} PUBLIC vj_options vj_dependencies)
+    set(VJ_FOLDERS ${VJ_FOLDERS} vj_${name} PARENT_SCOPE)
+  endif()
+endfunction()
+
+# The CPU kernels are compiled once per instruction set, with VJ_ISA naming the variant; one is chosen at run time.
+function(vj_kernel_variants dir)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c)
+  if(NOT files)
+    return()
+  endif()
+  set(variants portable)
+  set(flags_portable "")
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(APPEND variants avx2 avx512)
+    set(flags_avx2 -mavx2 -mfma)
+    set(flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mprefer-vector-width=512)
+    target_compile_definitions(vj_options INTERFACE VJ_X86=1)
+  endif()
+  set(targets "")
+  foreach(isa ${variants})
+    add_library(vj_cpu_${isa} OBJECT ${files})
+    target_link_libraries(vj_cpu_${isa} PUBLIC vj_options vj_dependencies)
+    target_compile_definitions(vj_cpu_${isa} PRIVATE VJ_ISA=${isa} VJ_ISA_${isa}=1)
+    target_compile_options(vj_cpu_${isa} PRIVATE -O3 -fno-signed-zeros -ffp-contract=fast ${flags_${isa}})
+    list(APPEND targets vj_cpu_${isa})
+  endforeach()
+  set(VJ_FOLDERS ${VJ_FOLDERS} ${targets} PARENT_SCOPE)
+endfunction()
+
+# libvjepa: all folders together.
+function(vj_library)
+  add_library(vjepa)
+  target_link_libraries(vjepa PUBLIC vj_dependencies PRIVATE vj_options ${VJ_FOLDERS})
+  set_target_properties(vjepa PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+  execute_process(COMMAND git describe --always --dirty WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} OUTPUT_VARIABLE commit
+                  OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(NOT commit)
+    set(commit "unknown")
+  endif()
+  set(VJEPA_COMMIT ${commit})
+  configure_file(${CMAKE_SOURCE_DIR}/cmake/build_info.h.in ${CMAKE_BINARY_DIR}/generated/build_info.h)
+endfunction()
+
+# Each vjepa-*.c of the folder is a program in bin/.
+function(vj_programs dir)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/vjepa-*.c)
+  set(programs "")
+  foreach(file ${files})
+    get_filename_component(name ${file} NAME_WE)
+    add_executable(${name} ${file})
+    target_link_libraries(${name} PRIVATE vjepa vj_options)
+    list(APPEND programs ${name})
+  endforeach()
+  set(VJ_PROGRAMS ${programs} PARENT_SCOPE)
+endfunction()
+
+function(vj_install)
+  include(CMakePackageConfigHelpers)
+  install(TARGETS ${VJ_PROGRAMS} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES $<TARGET_FILE:vjepa> DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  foreach(front base/status.h base/rng.h base/config.h base/program.h parallel/parallel.h kernels/kernels.h model/model.h
+                train/pretrain.h probe/probe.h)
+    get_filename_component(folder ${front} DIRECTORY)
+    install(FILES ${CMAKE_SOURCE_DIR}/src/${front} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vjepa/${folder})
+  endforeach()
+  foreach(front clips/clips.h ckpt/ckpt.h video/video.h)
+    get_filename_component(folder ${front} DIRECTORY)
+    install(FILES ${CMAKE_SOURCE_DIR}/io/${front} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vjepa/${folder})
+  endforeach()
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa)
+  configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/vjepa-config.cmake.in ${CMAKE_BINARY_DIR}/vjepa-config.cmake
+                                INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/vjepa-config-version.cmake COMPATIBILITY SameMinorVersion)
+  install(FILES ${CMAKE_BINARY_DIR}/vjepa-config.cmake ${CMAKE_BINARY_DIR}/vjepa-config-version.cmake
+          DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
+  configure_file(${CMAKE_SOURCE_DIR}/cmake/vjepa.pc.in ${CMAKE_BINARY_DIR}/vjepa.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/vjepa.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endfunction()
+
+# vj_test(NAME n [SOURCE file.c] [COMMAND ...] LABELS l... [RANKS 1 2 3 4] [TIMEOUT s])
+# With SOURCE the test is a cmocka program; with COMMAND a script. Each number of RANKS makes a test n_r<ranks>.
+function(vj_test)
+  cmake_parse_arguments(T "" "NAME;SOURCE;TIMEOUT" "COMMAND;LABELS;RANKS" ${ARGN})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  if(T_SOURCE)
+    add_executable(test_${T_NAME} ${T_SOURCE})
+    target_link_libraries(test_${T_NAME} PRIVATE vjepa vj_options PkgConfig::CMOCKA)
+    set_target_properties(test_${T_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    set(T_COMMAND $<TARGET_FILE:test_${T_NAME}>)
+  endif()
+  if(NOT T_RANKS)
+    add_test(NAME ${T_NAME} COMMAND ${T_COMMAND})
+    set(names ${T_NAME})
+  else()
+    foreach(ranks ${T_RANKS})
+      add_test(NAME ${T_NAME}_r${ranks} COMMAND ${MPIEXEC_EXECUTABLE} -n ${ranks} ${T_COMMAND})
+      list(APPEND names ${T_NAME}_r${ranks})
+      set_tests_properties(${T_NAME}_r${ranks} PROPERTIES PROCESSORS 2)
+    endforeach()
+  endif()
+  set_tests_properties(${names} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
+    WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
+    ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${CMAKE_SOURCE_DIR}/../shared/fixtures;${VJ_TEST_ENVIRONMENT}")
+endfunction()
+
+# What a small or busy machine needs to start ranks (root in a container, more ranks than cores, no spinning).
+set(VJ_TEST_ENVIRONMENT
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+  OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl=self,vader
+  OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 HDF5_USE_FILE_LOCKING=FALSE)

@@ -1,0 +1,105 @@
+/* The block: how tensors are divided into blocks, blocks over ranks, and walks over them into pieces. */
+#include <stdio.h>
+#include <xxhash.h>
+
+#include "ckpt/inner.h"
+
+enum { BLOCK_BYTES = 1 << 20 };
+
+int64_t vj_ckpt_elements(const vj_ckpt_tensor *tensor)
+{
+    int64_t elements = 1;
+    for (int i = 0; i < tensor->ndim; i++) elements *= tensor->dim[i];
+    return elements;
+}
+
+static int64_t row_elements(const vj_ckpt_tensor *tensor) { return vj_ckpt_elements(tensor) / tensor->dim[0]; }
+
+int64_t vj_ckpt_block_rows(const vj_ckpt_tensor *tensor)
+{
+    int64_t rows = BLOCK_BYTES / (row_elements(tensor) * (int64_t)sizeof(float));
+    if (rows < 1) return 1;
+    return rows < tensor->dim[0] ? rows : tensor->dim[0];
+}
+
+int64_t vj_ckpt_block_elements(const vj_ckpt_tensor *tensor)
+{
+    return vj_ckpt_block_rows(tensor) * row_elements(tensor);
+}
+
+int64_t vj_ckpt_block_count(const vj_ckpt_tensor *tensor)
+{
+    int64_t rows = vj_ckpt_block_rows(tensor);
+    return (tensor->dim[0] + rows - 1) / rows;
+}
+
+uint64_t vj_ckpt_checksum(const float *values, int64_t count)
+{
+    return XXH3_64bits(values, (size_t)count * sizeof(float));
+}
+
+/* Element `at` of a tensor, moved up to the next border of a block and into the tensor. */
+static int64_t to_border(const vj_ckpt_tensor *tensor, int64_t at)
+{
+    int64_t elements = vj_ckpt_elements(tensor), block = vj_ckpt_block_elements(tensor);
+    if (at <= 0) return 0;
+    int64_t border = (at + block - 1) / block * block;
+    return border < elements ? border : elements;
+}
+
+/* A block belongs to the rank in whose even share of all elements it begins. */
+void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank)
+{
+    int64_t total = 0, offset = 0;
+    for (int i = 0; i < count; i++) total += vj_ckpt_elements(&tensors[i]);
+    int64_t low = total * rank / size, high = total * (rank + 1) / size;
+    for (int i = 0; i < count; i++) {
+        tensors[i].first = to_border(&tensors[i], low - offset);
+        tensors[i].last = to_border(&tensors[i], high - offset);
+        offset += vj_ckpt_elements(&tensors[i]);
+    }
+}
+
+int64_t vj_ckpt_next(const vj_ckpt_tensor *tensor, int64_t at, int64_t last)
+{
+    int64_t block = vj_ckpt_block_elements(tensor), blocks = VJ_CKPT_COPY_BYTES / (block * (int64_t)sizeof(float));
+    int64_t next = at + (blocks < 1 ? 1 : blocks) * block;
+    return next < last ? next : last;
+}
+
+int64_t vj_ckpt_staging_bytes(const vj_ckpt_tensor *tensors, int count)
+{
+    int64_t bytes = VJ_CKPT_COPY_BYTES;
+    for (int i = 0; i < count; i++) {
+        int64_t block = vj_ckpt_block_elements(&tensors[i]) * (int64_t)sizeof(float);
+        if (block > bytes) bytes = block;
+    }
+    return bytes;
+}
+
+vj_status vj_ckpt_copy_pieces(vj_ckpt_copy copy, void *user, const vj_ckpt_tensor *tensor, int64_t first, int64_t last,
+                              float *host)
+{
+    int64_t most = VJ_CKPT_COPY_BYTES / (int64_t)sizeof(float);
+    for (int64_t at = first; at < last; at += most)
+        VJ_TRY(copy(user, tensor, at, at + most < last ? at + most : last, host + (at - first)));
+    return VJ_OK;
+}
+
+herr_t vj_ckpt_select(hid_t space, const vj_ckpt_tensor *tensor, int64_t first, int64_t last)
+{
+    hsize_t start[5] = {0}, length[5];
+    int64_t row = row_elements(tensor);
+    for (int i = 0; i < tensor->ndim; i++) length[i] = (hsize_t)tensor->dim[i];
+    start[0] = (hsize_t)(first / row);
+    length[0] = (hsize_t)((last - first) / row);
+    return H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, length, NULL);
+}
+
+void vj_ckpt_dims_text(const vj_ckpt_tensor *tensor, char *text, int bytes)
+{
+    int used = snprintf(text, (size_t)bytes, "[");
+    for (int i = 0; i < tensor->ndim && used < bytes; i++)
+        used += snprintf(text + used, (size_t)(bytes - used), "%s%lld", i ? ", " : "", (long long)tensor->dim[i]);
+    if (used < bytes) snprintf(text + used, (size_t)(bytes - used), "]");
+}

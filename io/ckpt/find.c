@@ -1,0 +1,138 @@
+/* Which checkpoints a run folder holds: the newest, and which may go. Rank 0 looks, so that all see the same. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ckpt/inner.h"
+#include "h5/h5.h"
+#include "parallel/parallel.h"
+
+typedef struct {
+    int64_t step;
+    char name[64];
+} entry;
+
+/* Step of "step_00001200.h5" followed by `tail`; -1: another file. */
+static int64_t step_of(const char *name, const char *tail)
+{
+    char *end;
+    if (strncmp(name, "step_", 5) != 0 || name[5] < '0' || name[5] > '9' || strlen(name) >= sizeof(((entry *)0)->name))
+        return -1;
+    errno = 0;
+    int64_t step = strtoll(name + 5, &end, 10);
+    return errno == 0 && strcmp(end, tail) == 0 ? step : -1;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = ((const entry *)a)->step, y = ((const entry *)b)->step;
+    return (x < y) - (x > y);
+}
+
+/* Files of the folder named step_<step><tail>, newest first. A folder that is not there holds none. free(*entries). */
+static vj_status list(const char *dir, const char *tail, entry **entries, int *count)
+{
+    *entries = NULL;
+    *count = 0;
+    DIR *folder = opendir(dir);
+    if (!folder) return errno == ENOENT ? VJ_OK : vj_raise(VJ_ERR_IO, "open folder %s", dir);
+    vj_status status = VJ_OK;
+    struct dirent *item;
+    errno = 0;
+    while (status == VJ_OK && (item = readdir(folder)) != NULL) {
+        int64_t step = step_of(item->d_name, tail);
+        if (step < 0) continue;
+        entry *more = realloc(*entries, (size_t)(*count + 1) * sizeof *more);
+        if (!more) {
+            status = vj_raise(VJ_ERR_MEMORY, "no memory for the names in %s", dir);
+            break;
+        }
+        *entries = more;
+        more[*count].step = step;
+        strcpy(more[(*count)++].name, item->d_name);
+        errno = 0;
+    }
+    if (status == VJ_OK && errno != 0) status = vj_raise(VJ_ERR_IO, "read folder %s", dir);
+    if (closedir(folder) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close folder %s", dir);
+    if (*count > 0) qsort(*entries, (size_t)*count, sizeof **entries, newest_first);
+    return status;
+}
+
+static vj_status join(char path[VJ_PATH], const char *dir, const char *name)
+{
+    if (snprintf(path, VJ_PATH, "%s/%s", dir, name) < VJ_PATH) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "path too long: %s/%s", dir, name);
+}
+
+static vj_status latest(const char *dir, char path[VJ_PATH])
+{
+    entry *entries;
+    int count;
+    path[0] = '\0';
+    vj_status status = list(dir, ".h5", &entries, &count);
+    if (status == VJ_OK && count > 0) status = join(path, dir, entries[0].name);
+    free(entries);
+    return status;
+}
+
+vj_status vj_ckpt_latest(const char *dir, char path[VJ_PATH], MPI_Comm comm)
+{
+    int rank;
+    MPI_Comm_rank(comm, &rank);
+    vj_status status = vj_agree(comm, rank == 0 ? latest(dir, path) : VJ_OK);
+    if (status == VJ_OK) MPI_Bcast(path, VJ_PATH, MPI_CHAR, 0, comm);
+    return status;
+}
+
+static vj_status remove_file(const char *dir, const char *name)
+{
+    char path[VJ_PATH];
+    VJ_TRY(join(path, dir, name));
+    return unlink(path) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "remove %s", path);
+}
+
+static vj_status remove_parts(const char *dir)
+{
+    entry *entries;
+    int count;
+    vj_status status = list(dir, ".h5.part", &entries, &count);
+    for (int i = 0; i < count && status == VJ_OK; i++) status = remove_file(dir, entries[i].name);
+    free(entries);
+    return status;
+}
+
+static vj_status remove_old(const char *dir, int64_t keep)
+{
+    entry *entries;
+    int count;
+    int64_t good = 0;
+    vj_status status = list(dir, ".h5", &entries, &count);
+    for (int i = 0; i < count && status == VJ_OK; i++) {
+        char path[VJ_PATH];
+        vj_ckpt_state state;
+        status = join(path, dir, entries[i].name);
+        if (status != VJ_OK) break;
+        if (good >= keep) status = remove_file(dir, entries[i].name);
+        else if (vj_ckpt_read_state(path, &state) == VJ_OK) {
+            vj_ckpt_state_release(&state);
+            good++;
+        } else vj_warn("%s is left where it is and does not count as a checkpoint", path);
+    }
+    free(entries);
+    return status;
+}
+
+vj_status vj_ckpt_prune(const char *dir, int64_t keep, MPI_Comm comm)
+{
+    int rank;
+    vj_status status = VJ_OK;
+    MPI_Comm_rank(comm, &rank);
+    if (rank == 0) {
+        status = remove_parts(dir);
+        if (status == VJ_OK) status = remove_old(dir, keep < 1 ? 1 : keep);
+    }
+    return vj_agree(comm, status);
+}

@@ -1,0 +1,190 @@
+/* Reading tensors and state: each rank by itself, with serial HDF5, every block against its checksum. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ckpt/inner.h"
+#include "h5/h5.h"
+
+#define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
+
+static vj_status describe(vj_ckpt_source *source)
+{
+    vj_ckpt_tensor *t = &source->tensor;
+    hsize_t dim[H5S_MAX_RANK];
+    source->space = H5Dget_space(source->dataset);
+    t->ndim = H5Sget_simple_extent_ndims(source->space);
+    if (t->ndim < 1 || t->ndim > 5)
+        return vj_raise(VJ_ERR_FORMAT, "%s: %s has %d dimensions, expected 1 to 5", source->path, t->name, t->ndim);
+    H5Sget_simple_extent_dims(source->space, dim, NULL);
+    for (int i = 0; i < t->ndim; i++) t->dim[i] = (int64_t)dim[i];
+    if (vj_ckpt_elements(t) < 1) return vj_raise(VJ_ERR_FORMAT, "%s: %s is empty", source->path, t->name);
+
+    hid_t type = H5Dget_type(source->dataset);
+    int single = H5Tequal(type, H5T_IEEE_F32LE) > 0;
+    H5Tclose(type); /* only read */
+    if (!single) return vj_raise(VJ_ERR_FORMAT, "%s: %s is not of 32-bit floats", source->path, t->name);
+
+    t->last = vj_ckpt_elements(t);
+    source->blocks = vj_ckpt_block_count(t);
+    source->sums = vj_calloc(source->blocks, sizeof *source->sums);
+    if (!source->sums) return vj_raise(VJ_ERR_MEMORY, "no memory for the checksums of %s", t->name);
+    return vj_h5_get_u64s(source->dataset, source->path, "xxh3", source->sums, source->blocks);
+}
+
+vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, const char *path, const char *name)
+{
+    *source = (vj_ckpt_source){.path = path, .space = H5I_INVALID_HID};
+    if (strlen(name) >= sizeof source->tensor.name)
+        return vj_raise(VJ_ERR_FORMAT, "%s: name of a tensor is too long: %s", path, name);
+    strcpy(source->tensor.name, name);
+    source->dataset = H5Dopen2(file, name, H5P_DEFAULT);
+    if (source->dataset < 0) return foreign("%s: no tensor %s", path, name);
+    vj_status status = describe(source);
+    if (status != VJ_OK) vj_ckpt_source_close(source);
+    return status;
+}
+
+void vj_ckpt_source_close(vj_ckpt_source *source)
+{
+    if (source->space >= 0) H5Sclose(source->space); /* only read: nothing is lost when closing fails */
+    if (source->dataset >= 0) H5Dclose(source->dataset);
+    free(source->sums);
+    source->space = source->dataset = H5I_INVALID_HID;
+    source->sums = NULL;
+}
+
+vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64_t last, float *host)
+{
+    hsize_t length = (hsize_t)(last - first);
+    hid_t memory = H5Screate_simple(1, &length, NULL);
+    int failed = memory < 0 || vj_ckpt_select(source->space, &source->tensor, first, last) < 0 ||
+                 H5Dread(source->dataset, H5T_NATIVE_FLOAT, memory, source->space, H5P_DEFAULT, host) < 0;
+    vj_status status = failed ? vj_raise_h5("read %s of %s", source->tensor.name, source->path) : VJ_OK;
+    if (memory >= 0) H5Sclose(memory);
+    return status;
+}
+
+int64_t vj_ckpt_source_damaged(const vj_ckpt_source *source, int64_t first, int64_t last, const float *host)
+{
+    int64_t damaged = 0, block = vj_ckpt_block_elements(&source->tensor);
+    for (int64_t at = first; at < last; at += block) {
+        int64_t end = at + block < last ? at + block : last, number = at / block;
+        if (vj_ckpt_checksum(host + (at - first), end - at) == source->sums[number]) continue;
+        vj_raise(VJ_ERR_FORMAT, "%s is damaged: block %lld of %lld of %s does not fit its checksum", source->path,
+                 (long long)number, (long long)source->blocks, source->tensor.name);
+        damaged++;
+    }
+    return damaged;
+}
+
+static vj_status check_wanted(const vj_ckpt_source *source, const vj_ckpt_tensor *want)
+{
+    const vj_ckpt_tensor *found = &source->tensor;
+    char found_text[128], want_text[128];
+    if (found->ndim != want->ndim || memcmp(found->dim, want->dim, (size_t)want->ndim * sizeof want->dim[0]) != 0) {
+        vj_ckpt_dims_text(found, found_text, sizeof found_text);
+        vj_ckpt_dims_text(want, want_text, sizeof want_text);
+        return vj_raise(VJ_ERR_FORMAT, "%s: %s is %s, expected %s", source->path, want->name, found_text, want_text);
+    }
+    int64_t elements = vj_ckpt_elements(want), block = vj_ckpt_block_elements(want);
+    VJ_ASSERT(want->first >= 0 && want->first <= want->last && want->last <= elements);
+    VJ_ASSERT(want->first == want->last || (want->first % block == 0 && (want->last % block == 0 || want->last == elements)));
+    return VJ_OK;
+}
+
+static vj_status read_tensor(hid_t file, const char *path, const vj_ckpt_tensor *want, vj_ckpt_copy put, void *user,
+                             float *staging)
+{
+    vj_ckpt_source source;
+    VJ_TRY(vj_ckpt_source_open(&source, file, path, want->name));
+    vj_status status = check_wanted(&source, want);
+    for (int64_t at = want->first, next; status == VJ_OK && at < want->last; at = next) {
+        next = vj_ckpt_next(want, at, want->last);
+        status = vj_ckpt_source_read(&source, at, next, staging);
+        if (status == VJ_OK && vj_ckpt_source_damaged(&source, at, next, staging) > 0) status = VJ_ERR_FORMAT;
+        if (status == VJ_OK) status = vj_ckpt_copy_pieces(put, user, want, at, next, staging);
+    }
+    vj_ckpt_source_close(&source);
+    return status;
+}
+
+static vj_status read_tensors(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user)
+{
+    hid_t file;
+    VJ_TRY(vj_h5_open(&file, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION));
+    float *staging = vj_calloc(vj_ckpt_staging_bytes(tensors, count), 1);
+    vj_status status = staging ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
+    for (int i = 0; i < count && status == VJ_OK; i++)
+        status = read_tensor(file, path, &tensors[i], put, user, staging);
+    free(staging);
+    H5Fclose(file); /* only read */
+    return status;
+}
+
+vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user)
+{
+    vj_status status;
+    H5E_BEGIN_TRY
+    {
+        status = read_tensors(path, tensors, count, put, user);
+    }
+    H5E_END_TRY
+    return status;
+}
+
+vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state)
+{
+    *state = (vj_ckpt_state){0};
+    hid_t group = H5Gopen2(file, "state", H5P_DEFAULT);
+    if (group < 0) return foreign("%s: no group state", path);
+    vj_status status = vj_h5_get_i64(group, path, "step", &state->step);
+    if (status == VJ_OK) status = vj_h5_get_i64(group, path, "samples", &state->samples);
+    if (status == VJ_OK) status = vj_h5_get_i64(group, path, "seed", &state->seed);
+    if (status == VJ_OK) status = vj_h5_get_i64(group, path, "bad_steps", &state->bad_steps);
+    if (status == VJ_OK) status = vj_h5_get_u64(group, path, "store_fingerprint", &state->store_fingerprint);
+    if (status == VJ_OK) status = vj_h5_get_text(file, path, "config", &state->config);
+    H5Gclose(group); /* only read */
+    return status;
+}
+
+static vj_status read_state(const char *path, vj_ckpt_state *state)
+{
+    hid_t file;
+    VJ_TRY(vj_h5_open(&file, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION));
+    vj_status status = vj_ckpt_get_state(file, path, state);
+    H5Fclose(file); /* only read */
+    return status;
+}
+
+vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state)
+{
+    vj_status status;
+    *state = (vj_ckpt_state){0};
+    H5E_BEGIN_TRY
+    {
+        status = read_state(path, state);
+    }
+    H5E_END_TRY
+    return status;
+}
+
+void vj_ckpt_state_release(vj_ckpt_state *state)
+{
+    free(state->config);
+    state->config = NULL;
+}
+
+int vj_ckpt_has(const char *path, const char *tensor)
+{
+    int found = 0;
+    H5E_BEGIN_TRY
+    {
+        hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+        hid_t dataset = file < 0 ? H5I_INVALID_HID : H5Dopen2(file, tensor, H5P_DEFAULT);
+        found = dataset >= 0;
+        if (dataset >= 0) H5Dclose(dataset);
+        if (file >= 0) H5Fclose(file);
+    }
+    H5E_END_TRY
+    return found;
+}

@@ -1,0 +1,81 @@
+/*
+ * The feature store NAME.h5: what a frozen encoder says about the clips of a store, written by vjepa-embed and read by
+ * the probes and analyses. One HDF5 file, .part until it is on disk:
+ *
+ *   /features  f4 or f2 [n, N, D]   tokens; N = 1 when pooled. Contiguous: readers map it, h5py reads it as it is
+ *   /label     i4 [n, L]            -1: none; attribute "names": the label names, one a line
+ *   /clip      i8 [n]               number of the clip in its store
+ *   /xxh3      u8 [n]               XXH3-64 of the clip's features (as stored), labels and number, in this order
+ *
+ * Attributes of /: format, version, config, encoder, store_fingerprint, effective_rank, code, date, hosts, ranks,
+ * complete.
+ */
+#ifndef VJ_FEATURES_H
+#define VJ_FEATURES_H
+
+#include <mpi.h>
+
+#include "base/config.h"
+#include "clips/clips.h"
+
+/** The value of the attribute "format". */
+#define VJ_FEATURES_FORMAT "vjepa-features"
+
+typedef enum { VJ_FEATURES_F32, VJ_FEATURES_F16 } vj_features_type;
+
+typedef struct {
+    int64_t clips, tokens, width;  /* n, N, D, each at least 1 */
+    vj_features_type type;
+    int label_count;               /* 0 to VJ_MAX_LABELS */
+    char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
+    uint64_t store_fingerprint;
+    const char *encoder;           /* "run/step_00001200.h5 step 1200", or "random published seed 3" */
+    const char *config;            /* YAML */
+} vj_features_layout;
+
+/* ------------------------------------------------------------------------------------------------ writing */
+
+typedef struct vj_features_writer vj_features_writer;
+
+/** Create PATH.part. The layout is the same on all ranks; `comm` lives until commit. Collective, agreed. */
+vj_status vj_features_create(vj_features_writer **writer, const char *path, const vj_features_layout *layout,
+                             MPI_Comm comm);
+
+/**
+ * Write rows [first, first + count): features [count, N, D], labels [count, L] (NULL when L is 0), clips [count]. Each
+ * row is written once, by any rank. A finite value that overflows f2 (beyond 65504) is an error. Not collective.
+ */
+vj_status vj_features_write(vj_features_writer *writer, int64_t first, int64_t count, const float *features,
+                            const int32_t *labels, const int64_t *clips);
+
+/**
+ * Finish: every row must have been written and `status` be VJ_OK on every rank, or nothing is left. effective_rank: that of
+ * the pooled features. Frees the writer whatever happens. Collective, agreed.
+ */
+vj_status vj_features_commit(vj_features_writer *writer, vj_status status, double effective_rank);
+
+/* ------------------------------------------------------------------------------------------------ reading */
+
+typedef struct vj_features vj_features;
+
+/** Open and map; refuses a file that is foreign, cut short or incomplete. Not collective. Free with vj_features_close(). */
+vj_status vj_features_open(vj_features **features, const char *path);
+void vj_features_close(vj_features *features);
+
+/** encoder and config are owned by `features`. */
+const vj_features_layout *vj_features_describe(const vj_features *features);
+double vj_features_effective_rank(const vj_features *features);
+/** Labels [L] and clip number of a row; borrowed. Verified by vj_features_read(). */
+const int32_t *vj_features_labels(const vj_features *features, int64_t row);
+int64_t vj_features_clip(const vj_features *features, int64_t row);
+
+/** One row, f32 [N, D], its checksum verified. Thread-safe, no HDF5, no MPI. */
+vj_status vj_features_read(const vj_features *features, int64_t row, float *out);
+
+/** Verify every row; *damaged counts bad ones, each reported. */
+vj_status vj_features_verify(const char *path, int64_t *rows, int64_t *damaged);
+
+/** Print what it holds. */
+vj_status vj_features_print(const char *path, FILE *out);
+
+#endif

@@ -1,0 +1,163 @@
+/* Opening a file that may be anything, and its attributes. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "h5/h5.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "data are mapped as they lie in the file: little-endian");
+
+/* A file is foreign, damaged or incomplete: HDF5's own word is added to the message. */
+#define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
+
+/*
+ * HDF5 signature, and the length that the superblock promises (version 2: HDF5 file format specification II.A; older
+ * versions are left to H5Fopen()).
+ */
+static vj_status check_length(const char *path)
+{
+    unsigned char head[48];
+    struct stat info;
+    errno = 0;
+    FILE *f = fopen(path, "rb");
+    if (!f) return vj_raise(VJ_ERR_IO, "open %s", path);
+    if (fstat(fileno(f), &info) != 0 || !S_ISREG(info.st_mode)) {
+        fclose(f); /* only read */
+        return vj_raise(VJ_ERR_FORMAT, "%s is not a regular file", path);
+    }
+    size_t found = fread(head, 1, sizeof head, f);
+    fclose(f); /* only read */
+    if (found < sizeof head)
+        return vj_raise(VJ_ERR_FORMAT, "%s is truncated or no HDF5 file: it has %zu bytes", path, found);
+    if (memcmp(head, "\211HDF\r\n\032\n", 8) != 0) return vj_raise(VJ_ERR_FORMAT, "%s is not an HDF5 file", path);
+    int64_t end;
+    memcpy(&end, head + 28, sizeof end);
+    if (head[8] == 2 && head[9] == 8 && info.st_size < end)
+        return vj_raise(VJ_ERR_FORMAT, "%s is truncated: %lld bytes found, %lld expected", path,
+                        (long long)info.st_size, (long long)end);
+    return VJ_OK;
+}
+
+static vj_status check_header(hid_t file, const char *path, const char *format, int64_t version)
+{
+    if (H5Aexists(file, "format") <= 0 || H5Aexists(file, "version") <= 0)
+        return vj_raise(VJ_ERR_FORMAT, "%s was not written by vjepa: no attributes format and version", path);
+    char *found;
+    int64_t number;
+    VJ_TRY(vj_h5_get_text(file, path, "format", &found));
+    vj_status status = VJ_OK;
+    if (strcmp(found, format) != 0)
+        status = vj_raise(VJ_ERR_FORMAT, "%s is a %s, expected a %s", path, found, format);
+    free(found);
+    VJ_TRY(status);
+    VJ_TRY(vj_h5_get_i64(file, path, "version", &number));
+    if (number != version)
+        return vj_raise(VJ_ERR_FORMAT, "%s has version %lld of %s, this program reads version %lld", path,
+                        (long long)number, format, (long long)version);
+    if (H5Aexists(file, "complete") <= 0)
+        return vj_raise(VJ_ERR_FORMAT, "%s is incomplete: its writer did not finish", path);
+    return VJ_OK;
+}
+
+vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version)
+{
+    VJ_TRY(check_length(path));
+    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (*file < 0) return foreign("%s is damaged: HDF5 cannot open it", path);
+    vj_status status = check_header(*file, path, format, version);
+    if (status != VJ_OK) H5Fclose(*file); /* already failing; only read */
+    return status;
+}
+
+static vj_status get(hid_t object, const char *path, const char *name, hid_t type, void *values, int64_t count)
+{
+    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
+    if (attribute < 0) return foreign("%s: no attribute %s", path, name);
+    vj_status status = VJ_OK;
+    hid_t space = H5Aget_space(attribute);
+    int64_t found = H5Sget_simple_extent_npoints(space);
+    if (found != count)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s has %lld values, expected %lld", path, name,
+                          (long long)found, (long long)count);
+    else if (H5Aread(attribute, type, values) < 0) status = foreign("%s: attribute %s is damaged", path, name);
+    H5Sclose(space); /* nothing written: failing to close loses nothing */
+    H5Aclose(attribute);
+    return status;
+}
+
+vj_status vj_h5_get_i64(hid_t object, const char *path, const char *name, int64_t *value)
+{
+    return get(object, path, name, H5T_NATIVE_INT64, value, 1);
+}
+
+vj_status vj_h5_get_u64(hid_t object, const char *path, const char *name, uint64_t *value)
+{
+    return get(object, path, name, H5T_NATIVE_UINT64, value, 1);
+}
+
+vj_status vj_h5_get_f64(hid_t object, const char *path, const char *name, double *value)
+{
+    return get(object, path, name, H5T_NATIVE_DOUBLE, value, 1);
+}
+
+vj_status vj_h5_get_u64s(hid_t object, const char *path, const char *name, uint64_t *values, int64_t count)
+{
+    return get(object, path, name, H5T_NATIVE_UINT64, values, count);
+}
+
+vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char **text)
+{
+    *text = NULL;
+    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
+    if (attribute < 0) return foreign("%s: no attribute %s", path, name);
+    vj_status status = VJ_OK;
+    hid_t type = H5Aget_type(attribute);
+    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is not a fixed-length text", path, name);
+    else if ((*text = calloc(H5Tget_size(type) + 1, 1)) == NULL) status = vj_raise(VJ_ERR_MEMORY, "text of %s", path);
+    else if (H5Aread(attribute, type, *text) < 0) status = foreign("%s: attribute %s is damaged", path, name);
+    if (status != VJ_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    H5Tclose(type); /* nothing written: failing to close loses nothing */
+    H5Aclose(attribute);
+    return status;
+}
+
+void vj_h5_format(const char *path, char *format, int64_t bytes)
+{
+    format[0] = '\0';
+    H5E_BEGIN_TRY
+    {
+        hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+        hid_t attribute = file < 0 ? H5I_INVALID_HID : H5Aopen(file, "format", H5P_DEFAULT);
+        hid_t type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
+        if (type >= 0 && H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 &&
+            H5Tget_size(type) <= (size_t)bytes)
+            if (H5Aread(attribute, type, format) < 0) format[0] = '\0';
+        if (type >= 0) H5Tclose(type);
+        if (attribute >= 0) H5Aclose(attribute);
+        if (file >= 0) H5Fclose(file);
+    }
+    H5E_END_TRY
+    format[bytes - 1] = '\0';
+}
+
+vj_status vj_h5_print_provenance(hid_t file, const char *path, FILE *out)
+{
+    char *date = NULL, *code = NULL, *hosts = NULL;
+    int64_t ranks;
+    vj_status status = vj_h5_get_i64(file, path, "ranks", &ranks);
+    if (status == VJ_OK) status = vj_h5_get_text(file, path, "date", &date);
+    if (status == VJ_OK) status = vj_h5_get_text(file, path, "code", &code);
+    if (status == VJ_OK) status = vj_h5_get_text(file, path, "hosts", &hosts);
+    if (status == VJ_OK)
+        fprintf(out, "  written    %s by %s\n  ranks      %lld on %s\n", date, code, (long long)ranks, hosts);
+    free(date);
+    free(code);
+    free(hosts);
+    return status;
+}

@@ -1,0 +1,97 @@
+/* Geometry of shown pictures and conversion to RGB with libswscale. */
+#include "video/convert.h"
+
+#include <libavutil/display.h>
+#include <libavutil/imgutils.h>
+#include <math.h>
+#include <string.h>
+
+vj_orientation vj_orientation_from(const int32_t *matrix, int *degrees)
+{
+    *degrees = 0;
+    if (!matrix) return (vj_orientation){0};
+    double counterclockwise = av_display_rotation_get(matrix);
+    if (isnan(counterclockwise)) return (vj_orientation){0};
+    *degrees = (int)((lround(-counterclockwise / 90) % 4 + 4) % 4) * 90;
+    /* A stored pixel (p, q) is shown at (p m[0] + q m[3], p m[1] + q m[4]) up to an offset. */
+    if (labs(matrix[0]) >= labs(matrix[1]))
+        return (vj_orientation){.mirror_x = matrix[0] < 0, .mirror_y = matrix[4] < 0};
+    return (vj_orientation){.transpose = 1, .mirror_x = matrix[3] < 0, .mirror_y = matrix[1] < 0};
+}
+
+void vj_shown_size(int stored_width, int stored_height, AVRational aspect, vj_orientation orientation, int *width,
+                   int *height)
+{
+    double ratio = aspect.num > 0 && aspect.den > 0 ? av_q2d(aspect) : 1;
+    if (ratio > 16 || ratio < 1. / 16) ratio = 1; /* no camera does that: a damaged header */
+    int w = ratio > 1 ? (int)lround(stored_width * ratio) : stored_width;
+    int h = ratio < 1 ? (int)lround(stored_height / ratio) : stored_height;
+    *width = orientation.transpose ? h : w;
+    *height = orientation.transpose ? w : h;
+}
+
+void vj_fit_short_side(int short_side, int *width, int *height)
+{
+    int shorter = *width < *height ? *width : *height;
+    if (short_side <= 0 || shorter == short_side) return;
+    double scale = (double)short_side / shorter;
+    *width = *width == shorter ? short_side : (int)lround(*width * scale);
+    *height = *height == shorter ? short_side : (int)lround(*height * scale);
+}
+
+/* Make the scaler anew when a picture differs from the last in anything that it depends on. */
+static int prepare(vj_converter *c, const AVFrame *frame, int width, int height)
+{
+    int full_range = frame->color_range == AVCOL_RANGE_JPEG || frame->format == AV_PIX_FMT_YUVJ420P ||
+                     frame->format == AV_PIX_FMT_YUVJ422P || frame->format == AV_PIX_FMT_YUVJ444P ||
+                     frame->format == AV_PIX_FMT_YUVJ440P || frame->format == AV_PIX_FMT_YUVJ411P;
+    int key[7] = {frame->width, frame->height, frame->format, frame->colorspace, full_range, width, height};
+    if (c->sws && memcmp(key, c->key, sizeof key) == 0) return 0;
+    vj_converter_release(c);
+    memcpy(c->key, key, sizeof key);
+    c->stride = (width * 3 + 63) / 64 * 64;
+    /* Vector code may write a little past the last row. */
+    c->scaled = av_malloc((size_t)c->stride * (size_t)height + 256);
+    c->sws = sws_getContext(frame->width, frame->height, frame->format, width, height, AV_PIX_FMT_RGB24,
+                            SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_BITEXACT, NULL, NULL, NULL);
+    if (!c->scaled) return AVERROR(ENOMEM);
+    if (!c->sws) return AVERROR(ENOSYS);
+    /* Refused for sources that are RGB already, where there is nothing to set. */
+    (void)sws_setColorspaceDetails(c->sws, sws_getCoefficients(frame->colorspace), full_range,
+                                   sws_getCoefficients(SWS_CS_DEFAULT), 1, 0, 1 << 16, 1 << 16);
+    return 0;
+}
+
+int vj_convert(vj_converter *c, const AVFrame *frame, vj_orientation o, int width, int height, uint8_t *out)
+{
+    int columns = o.transpose ? height : width, rows = o.transpose ? width : height; /* stored orientation */
+    int error = prepare(c, frame, columns, rows);
+    if (error < 0) return error;
+    uint8_t *const planes[4] = {c->scaled};
+    const int strides[4] = {c->stride};
+    error = sws_scale(c->sws, (const uint8_t *const *)frame->data, frame->linesize, 0, frame->height, planes, strides);
+    if (error < 0) return error;
+
+    int upright = !o.transpose && !o.mirror_x && !o.mirror_y;
+    for (int q = 0; q < rows; q++) {
+        const uint8_t *row = c->scaled + (size_t)q * (size_t)c->stride;
+        if (upright) {
+            memcpy(out + (size_t)q * (size_t)width * 3, row, (size_t)width * 3);
+            continue;
+        }
+        for (int p = 0; p < columns; p++) {
+            int x = o.transpose ? q : p, y = o.transpose ? p : q;
+            if (o.mirror_x) x = width - 1 - x;
+            if (o.mirror_y) y = height - 1 - y;
+            memcpy(out + ((size_t)y * (size_t)width + (size_t)x) * 3, row + 3 * p, 3);
+        }
+    }
+    return 0;
+}
+
+void vj_converter_release(vj_converter *c)
+{
+    sws_freeContext(c->sws);
+    av_free(c->scaled);
+    *c = (vj_converter){0};
+}

@@ -1,0 +1,37 @@
+/*
+ * From RGB frames to a small video file, for the demonstration data and for tests. The file appears whole or not at all.
+ * The same frames and settings give the same bytes with one version of FFmpeg and its encoders.
+ */
+#ifndef VJ_VIDEO_ENCODE_H
+#define VJ_VIDEO_ENCODE_H
+
+#include "base/status.h"
+
+typedef enum {
+    VJ_ENCODING_H264,  /* .mp4, libx264 crf 8, 4:4:4, groups of 12 with B frames */
+    VJ_ENCODING_MPEG4, /* .avi, quantiser 2, 4:2:0 */
+    VJ_ENCODING_MJPEG, /* .mov, quantiser 2, 4:4:4, full range */
+    VJ_ENCODING_VP9,   /* .webm, libvpx crf 8, 4:4:4 */
+    VJ_ENCODING_FFV1,  /* .mkv, lossless RGB */
+    VJ_ENCODINGS
+} vj_encoding;
+
+/** File name extension, without the dot. */
+const char *vj_encoding_extension(vj_encoding encoding);
+/** The codec's name as vj_video_info.codec gives it. */
+const char *vj_encoding_codec(vj_encoding encoding);
+/** Whether this build of FFmpeg has the encoder. */
+int vj_encoding_available(vj_encoding encoding);
+
+typedef struct {
+    vj_encoding encoding;
+    int width, height, fps;
+    const int64_t *ticks; /* presentation time of each frame in units of 1 / fps, ascending; NULL: 0, 1, 2 ... */
+    int aspect_num, aspect_den; /* of a pixel; 0: square, unsaid */
+    int rotation;         /* degrees clockwise that a player shall turn the pictures (mp4, mov) */
+} vj_video_form;
+
+/** Write frames u8 RGB [count, height, width, 3] to `path`, by way of `path`.part and a rename. */
+vj_status vj_video_write(const char *path, const vj_video_form *form, const uint8_t *frames, int count);
+
+#endif

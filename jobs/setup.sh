@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Install the Debian packages vjepa needs and build it: what jobs/quickstart.sh and tests/run.sh do first.
+#   bash jobs/setup.sh [PRESET]      # release, dev or asan; binaries land in build/bin (build-asan/bin)
+# Without PRESET what is configured in build/ is kept, else release.
+# As root missing packages are installed; as anybody else the command to ask for is printed. Safe to run again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=${1:-}
+
+packages=(build-essential cmake ninja-build pkg-config ca-certificates
+    openmpi-bin libopenmpi-dev libhdf5-openmpi-dev liblapack-dev
+    libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
+    libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev
+    libcmocka-dev procps python3-h5py python3-pil)
+
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if ((${#missing[@]})); then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "These packages are missing; ask for them, then run this again:" >&2
+        echo "  sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "== installing ${#missing[@]} packages: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -o DPkg::Lock::Timeout=300 update -qq
+    apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if [ -z "$preset" ] && [ ! -f build/CMakeCache.txt ]; then preset=release; fi
+echo "== building${preset:+ (preset $preset)}"
+if [ -n "$preset" ]; then
+    cmake --preset "$preset" >/dev/null
+    cmake --build --preset "$preset" | tail -n 1
+else
+    cmake --build build | tail -n 1
+fi

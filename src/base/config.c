@@ -1,0 +1,518 @@
+/*
+ * Reading settings: YAML through libyaml's document interface, which keeps line numbers. Each value goes through the
+ * table (settings.c), whether it is a default, from a file or from --set. config_text.c prints, config_check.c derives.
+ */
+#include "base/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "base/settings.h"
+
+enum { ORIGIN_DEFAULT = 0, ORIGIN_SET = -1 };
+
+/* What is being read: a file, or (file NULL) the value of one --set or default. */
+typedef struct {
+    vj_config *config;
+    yaml_document_t document;
+    const char *file;
+} reader;
+
+/* A value on its way into a member: which row, the name to use in messages, where the member's struct begins. */
+typedef struct {
+    const vj_setting *row;
+    const char *name;
+    void *base;
+} target;
+
+static int line_of(const yaml_node_t *node)
+{
+    return (int)node->start_mark.line + 1;
+}
+
+__attribute__((format(printf, 4, 5))) static vj_status refuse(const reader *r, int line, const char *name,
+                                                              const char *format, ...)
+{
+    char place[VJ_PATH + 16] = "--set ", message[2048];
+    if (r->file) snprintf(place, sizeof place, "%s:%d: ", r->file, line);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    return vj_raise(VJ_ERR_USAGE, "%s%s%s%s", place, name, *name ? ": " : "", message);
+}
+
+/* ------------------------------------------------------------------------------------------------ values */
+
+/* What the row takes, for messages. */
+static const char *wanted(const vj_setting *row, char text[256])
+{
+    static const char *const forms[] = {[VJ_SET_INTEGER] = "an integer in ",
+                                        [VJ_SET_NUMBER] = "a number in ",
+                                        [VJ_SET_CHOICE] = "one of ",
+                                        [VJ_SET_TEXT] = "one of ",
+                                        [VJ_SET_TEXTS] = "a list of ",
+                                        [VJ_SET_RANGE] = "[low, high], two numbers in ",
+                                        [VJ_SET_VECTOR] = "a list of numbers in ",
+                                        [VJ_SET_SHARES] = "a list of numbers in ",
+                                        [VJ_SET_GENERATORS] = "a list of maps"};
+    if (*row->allowed)
+        snprintf(text, 256, "%s%s", forms[row->type], row->allowed);
+    else
+        snprintf(text, 256, "%s",
+                 row->type == VJ_SET_TEXT    ? "a text"
+                 : row->type == VJ_SET_TEXTS ? "a list of texts, [a, b]"
+                                             : forms[row->type]);
+    return text;
+}
+
+/* The node as the user wrote it, cut to a short line. */
+static const char *shown(const yaml_node_t *node, char text[80])
+{
+    if (node->type == YAML_SCALAR_NODE)
+        snprintf(text, 80, "'%.60s'", (const char *)node->data.scalar.value);
+    else
+        snprintf(text, 80, "%s", node->type == YAML_MAPPING_NODE ? "a map" : "a list");
+    return text;
+}
+
+static vj_status refuse_value(const reader *r, const target *to, const yaml_node_t *node)
+{
+    char want[256], is[80];
+    return refuse(r, line_of(node), to->name, "%s is not allowed; it takes %s", shown(node, is), wanted(to->row, want));
+}
+
+/* The text of a plain scalar of these characters only: a number cannot be quoted, nor "inf", "0x10" or " 1". */
+static const char *plain(const yaml_node_t *node, const char *characters)
+{
+    if (node->type != YAML_SCALAR_NODE || node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE) return NULL;
+    const char *text = (const char *)node->data.scalar.value;
+    return *text && text[strspn(text, characters)] == '\0' ? text : NULL;
+}
+
+static vj_status read_integer(const reader *r, const target *to, const yaml_node_t *node)
+{
+    const char *text = plain(node, "+-0123456789");
+    char *end = NULL;
+    errno = 0;
+    long long value = text ? strtoll(text, &end, 10) : 0;
+    if (!text || *end || errno || !vj_setting_allows(to->row, (double)value)) return refuse_value(r, to, node);
+    if (to->row->bytes == sizeof(int))
+        *(int *)to->base = (int)value;
+    else
+        *(int64_t *)to->base = value;
+    return VJ_OK;
+}
+
+static vj_status read_number(const reader *r, const target *to, const yaml_node_t *node, double *value)
+{
+    const char *text = plain(node, "+-.eE0123456789");
+    char *end = NULL;
+    *value = text ? strtod(text, &end) : 0;
+    if (!text || *end || !vj_setting_allows(to->row, *value)) return refuse_value(r, to, node);
+    return VJ_OK;
+}
+
+static vj_status read_choice(const reader *r, const target *to, const yaml_node_t *node)
+{
+    int position = -1;
+    if (node->type == YAML_SCALAR_NODE)
+        position = vj_choice_find(to->row->allowed, (const char *)node->data.scalar.value);
+    if (position < 0) return refuse_value(r, to, node);
+    *(int *)to->base = position;
+    return VJ_OK;
+}
+
+static vj_status read_text(const reader *r, const target *to, const yaml_node_t *node, char *text, size_t bytes)
+{
+    if (node->type != YAML_SCALAR_NODE) return refuse_value(r, to, node);
+    const char *value = (const char *)node->data.scalar.value;
+    if (!*value && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
+        return refuse(r, line_of(node), to->name, "has no value; the empty text is \"\"");
+    if (strlen(value) != node->data.scalar.length || strlen(value) >= bytes)
+        return refuse(r, line_of(node), to->name, "is too long (%zu bytes, at most %zu) or holds a zero byte",
+                      node->data.scalar.length, bytes - 1);
+    if (*to->row->allowed && vj_choice_find(to->row->allowed, value) < 0) return refuse_value(r, to, node);
+    memset(text, 0, bytes);
+    strcpy(text, value);
+    return VJ_OK;
+}
+
+/* Items of a list, fewest <= n <= most, or -1 after a message. */
+static int list_length(reader *r, const target *to, const yaml_node_t *node, int fewest, int most)
+{
+    if (node->type != YAML_SEQUENCE_NODE) {
+        refuse_value(r, to, node);
+        return -1;
+    }
+    int n = (int)(node->data.sequence.items.top - node->data.sequence.items.start);
+    if (n >= fewest && n <= most) return n;
+    refuse(r, line_of(node), to->name, fewest == most ? "has %d items, it takes %d" : "has %d items, at most %d fit", n,
+           most);
+    return -1;
+}
+
+static yaml_node_t *list_item(reader *r, const yaml_node_t *list, int i)
+{
+    return yaml_document_get_node(&r->document, list->data.sequence.items.start[i]);
+}
+
+static vj_status read_texts(reader *r, const target *to, const yaml_node_t *node)
+{
+    vj_strings *list = to->base, read = {0};
+    read.count = list_length(r, to, node, 0, VJ_MAX_LIST);
+    if (read.count < 0) return VJ_ERR_USAGE;
+    for (int i = 0; i < read.count; i++)
+        VJ_TRY(read_text(r, to, list_item(r, node, i), read.item[i], sizeof read.item[i]));
+    *list = read;
+    return VJ_OK;
+}
+
+static vj_status read_numbers(reader *r, const target *to, const yaml_node_t *node, int fewest, int most, int *count)
+{
+    double *list = to->base;
+    *count = list_length(r, to, node, fewest, most);
+    if (*count < 0) return VJ_ERR_USAGE;
+    for (int i = 0; i < *count; i++) VJ_TRY(read_number(r, to, list_item(r, node, i), &list[i]));
+    for (int i = *count; i < most; i++) list[i] = 0;
+    return VJ_OK;
+}
+
+static vj_status read_generators(reader *r, const target *to, const yaml_node_t *node);
+
+static vj_status read_value(reader *r, const target *to, const yaml_node_t *node)
+{
+    int count;
+    switch (to->row->type) {
+    case VJ_SET_INTEGER:
+        return read_integer(r, to, node);
+    case VJ_SET_NUMBER:
+        return read_number(r, to, node, to->base);
+    case VJ_SET_CHOICE:
+        return read_choice(r, to, node);
+    case VJ_SET_TEXT:
+        return read_text(r, to, node, to->base, to->row->bytes);
+    case VJ_SET_TEXTS:
+        return read_texts(r, to, node);
+    case VJ_SET_VECTOR:
+        count = (int)(to->row->bytes / sizeof(double));
+        return read_numbers(r, to, node, count, count, &count);
+    case VJ_SET_SHARES:
+        return read_numbers(r, to, node, 0, VJ_MAX_MASKS, (int *)((double *)to->base + VJ_MAX_MASKS));
+    case VJ_SET_RANGE:
+        VJ_TRY(read_numbers(r, to, node, 2, 2, &count));
+        if (((double *)to->base)[0] <= ((double *)to->base)[1]) return VJ_OK;
+        return refuse(r, line_of(node), to->name, "the first number is above the second; it takes [low, high]");
+    case VJ_SET_GENERATORS:
+        break;
+    }
+    return read_generators(r, to, node);
+}
+
+/* ------------------------------------------------------------------------------------------------ maps */
+
+/* The pairs of a map one by one: its key as text, its value. Refuses keys that are no text or given twice. */
+static vj_status map_pair(reader *r, const yaml_node_t *map, int i, const char *name, const char **key,
+                          yaml_node_t **key_node, yaml_node_t **value)
+{
+    const yaml_node_pair_t *pairs = map->data.mapping.pairs.start;
+    *key_node = yaml_document_get_node(&r->document, pairs[i].key);
+    *value = yaml_document_get_node(&r->document, pairs[i].value);
+    if ((*key_node)->type != YAML_SCALAR_NODE) return refuse(r, line_of(*key_node), name, "a key must be a word");
+    *key = (const char *)(*key_node)->data.scalar.value;
+    for (int j = 0; j < i; j++) {
+        const yaml_node_t *other = yaml_document_get_node(&r->document, pairs[j].key);
+        if (strcmp((const char *)other->data.scalar.value, *key) == 0)
+            return refuse(r, line_of(*key_node), name, "%s is given twice; the first is in line %d", *key,
+                          line_of(other));
+    }
+    return VJ_OK;
+}
+
+static int map_size(const yaml_node_t *map)
+{
+    return (int)(map->data.mapping.pairs.top - map->data.mapping.pairs.start);
+}
+
+static const vj_setting *generator_row(const char *key)
+{
+    for (int i = 0; i < vj_generator_settings_count; i++)
+        if (strcmp(vj_generator_settings[i].key, key) == 0) return &vj_generator_settings[i];
+    return NULL;
+}
+
+static vj_status generator_key_unknown(reader *r, int line, const char *name, const char *key)
+{
+    vj_guess guess;
+    vj_guess_init(&guess, key);
+    for (int i = 0; i < vj_generator_settings_count; i++) vj_guess_consider(&guess, vj_generator_settings[i].key);
+    if (guess.best) return refuse(r, line, name, "%s: unknown key; did you mean %s?", key, guess.best);
+    return refuse(r, line, name,
+                  "%s: unknown key; a generator has kind, blocks, spatial_scale, temporal_scale, aspect, "
+                  "max_temporal_keep, max_keep, ratio",
+                  key);
+}
+
+/* A generator's default, from its table. */
+static vj_status default_value(vj_config *config, const vj_setting *row, void *base);
+
+static vj_status read_generator(reader *r, const char *name, const yaml_node_t *map, vj_mask_settings *mask)
+{
+    char full[128];
+    const char *key;
+    yaml_node_t *key_node, *value;
+    bool has_kind = false;
+
+    if (map->type != YAML_MAPPING_NODE) return refuse(r, line_of(map), name, "is not a map, {kind: multiblock, ...}");
+    memset(mask, 0, sizeof *mask);
+    for (int i = 0; i < vj_generator_settings_count; i++)
+        VJ_TRY(default_value(r->config, &vj_generator_settings[i], mask));
+    for (int i = 0; i < map_size(map); i++) {
+        VJ_TRY(map_pair(r, map, i, name, &key, &key_node, &value));
+        const vj_setting *row = generator_row(key);
+        if (!row) return generator_key_unknown(r, line_of(key_node), name, key);
+        snprintf(full, sizeof full, "%s.%s", name, key);
+        VJ_TRY(read_value(r, &(target){row, full, (char *)mask + row->at}, value));
+        if (row == vj_generator_settings) has_kind = true;
+    }
+    if (!has_kind)
+        return refuse(r, line_of(map), name, "kind is missing; it is one of %s", vj_generator_settings[0].allowed);
+    for (int i = 0; i < map_size(map); i++) {
+        VJ_TRY(map_pair(r, map, i, name, &key, &key_node, &value));
+        if (!(generator_row(key)->kinds & 1U << mask->kind)) {
+            int length;
+            const char *kind = vj_choice_word(vj_generator_settings[0].allowed, mask->kind, &length);
+            return refuse(r, line_of(key_node), name, "%s means nothing to kind %.*s", key, length, kind);
+        }
+    }
+    return VJ_OK;
+}
+
+static vj_status read_generators(reader *r, const target *to, const yaml_node_t *node)
+{
+    char name[64];
+    vj_mask_settings generators[VJ_MAX_MASKS] = {0};
+    int count = list_length(r, to, node, 0, VJ_MAX_MASKS);
+    if (count < 0) return VJ_ERR_USAGE;
+    for (int i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "%s[%d]", to->name, i);
+        VJ_TRY(read_generator(r, name, list_item(r, node, i), &generators[i]));
+        r->config->origin.generator_line[i] = r->file ? line_of(list_item(r, node, i)) : ORIGIN_SET;
+    }
+    r->config->mask.count = count;
+    memcpy(r->config->mask.generator, generators, sizeof generators);
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ files */
+
+static vj_status key_unknown(const reader *r, int line, const char *key)
+{
+    char list[1024] = "";
+    size_t used = 0, section = strcspn(key, ".") + 1;
+    vj_guess guess;
+    vj_guess_init(&guess, key);
+    for (int i = 0; i < vj_settings_count; i++) {
+        const char *candidate = vj_settings[i].key;
+        vj_guess_consider(&guess, candidate);
+        if (strncmp(candidate, key, section) == 0 && used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", candidate + section);
+    }
+    if (guess.best) return refuse(r, line, key, "unknown key; did you mean %s?", guess.best);
+    for (int i = 0; i < vj_settings_count; i++)
+        if (key[section - 1] && strcmp(strchr(vj_settings[i].key, '.') + 1, key + section) == 0)
+            return refuse(r, line, key, "unknown key; did you mean %s?", vj_settings[i].key);
+    if (used) return refuse(r, line, key, "unknown key; the section has %s", list);
+    return refuse(r, line, key, "unknown key; it takes section.key, --help lists them");
+}
+
+static vj_status section_unknown(const reader *r, int line, const char *section)
+{
+    char list[1024] = "";
+    size_t used = 0;
+    for (int i = 0; i < vj_settings_count; i++) {
+        const char *key = vj_settings[i].key;
+        size_t length = strcspn(key, ".") + 1;
+        if (i == 0 || strncmp(vj_settings[i - 1].key, key, length) != 0)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%.*s", used ? ", " : "", (int)length - 1, key);
+    }
+    return refuse(r, line, section, "unknown section; there are %s", list);
+}
+
+static bool section_known(const char *section)
+{
+    size_t length = strlen(section);
+    for (int i = 0; i < vj_settings_count; i++)
+        if (strncmp(vj_settings[i].key, section, length) == 0 && vj_settings[i].key[length] == '.') return true;
+    return false;
+}
+
+static vj_status read_section(reader *r, const char *section, const yaml_node_t *map)
+{
+    const char *key;
+    yaml_node_t *key_node, *value;
+    if (map->type == YAML_SCALAR_NODE && map->data.scalar.length == 0) return VJ_OK; /* all its keys commented out */
+    if (map->type != YAML_MAPPING_NODE)
+        return refuse(r, line_of(map), section, "is a section; its settings follow, one \"key: value\" a line");
+    for (int i = 0; i < map_size(map); i++) {
+        char name[128];
+        VJ_TRY(map_pair(r, map, i, section, &key, &key_node, &value));
+        snprintf(name, sizeof name, "%s.%s", section, key);
+        const vj_setting *row = vj_setting_find(name);
+        if (!row) return key_unknown(r, line_of(key_node), name);
+        VJ_TRY(read_value(r, &(target){row, row->key, (char *)r->config + row->at}, value));
+        r->config->origin.line[row - vj_settings] = line_of(key_node);
+    }
+    return VJ_OK;
+}
+
+static vj_status read_root(reader *r, const yaml_node_t *root)
+{
+    const char *section;
+    yaml_node_t *key_node, *value;
+    if (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0) return VJ_OK;
+    if (root->type != YAML_MAPPING_NODE) return refuse(r, line_of(root), "", "not a map of sections");
+    for (int i = 0; i < map_size(root); i++) {
+        VJ_TRY(map_pair(r, root, i, "", &section, &key_node, &value));
+        if (!section_known(section)) return section_unknown(r, line_of(key_node), section);
+        VJ_TRY(read_section(r, section, value));
+    }
+    return VJ_OK;
+}
+
+/* A byte that is not UTF-8 has an offset but no line. */
+static int error_line(const yaml_parser_t *parser, const char *text)
+{
+    int line = 1;
+    if (parser->error != YAML_READER_ERROR) return (int)parser->problem_mark.line + 1;
+    for (size_t i = 0; i < parser->problem_offset; i++) line += text[i] == '\n';
+    return line;
+}
+
+/* Load the one document of a text; *root is NULL when it is empty. The document is deleted by the caller, always. */
+static vj_status load(reader *r, const char *name, const char *text, size_t bytes, yaml_node_t **root)
+{
+    yaml_parser_t parser;
+    yaml_document_t second;
+    vj_status status = VJ_OK;
+
+    memset(&r->document, 0, sizeof r->document);
+    *root = NULL;
+    if (!yaml_parser_initialize(&parser)) return vj_raise(VJ_ERR_MEMORY, "no memory to read settings");
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
+    bool fine = yaml_parser_load(&parser, &r->document);
+    if (fine) {
+        *root = yaml_document_get_root_node(&r->document);
+        if (*root && (fine = yaml_parser_load(&parser, &second))) {
+            yaml_node_t *more = yaml_document_get_root_node(&second);
+            if (more) status = refuse(r, line_of(more), name, "a second YAML document begins; one is allowed");
+            yaml_document_delete(&second);
+        }
+    }
+    if (!fine)
+        status =
+            refuse(r, error_line(&parser, text), name, "this is not YAML: %s%s%s", parser.context ? parser.context : "",
+                   parser.context ? ", " : "", parser.problem ? parser.problem : "unreadable");
+    yaml_parser_delete(&parser);
+    return status;
+}
+
+/* The whole file as one text, at most 1 MB, into a buffer of that size and one byte more. */
+enum { MOST_BYTES = 1 << 20 };
+
+static vj_status slurp(const char *path, char *text, size_t *bytes)
+{
+    FILE *file = fopen(path, "rb");
+    *bytes = file ? fread(text, 1, MOST_BYTES + 1, file) : 0;
+    bool fine = file && !ferror(file);
+    if (!fine) vj_raise(VJ_ERR_USAGE, "configuration %s: %s", path, strerror(errno));
+    if (file) fclose(file); /* read only: nothing can be lost */
+    if (!fine) return VJ_ERR_USAGE;
+    if (*bytes > MOST_BYTES)
+        return vj_raise(VJ_ERR_USAGE, "configuration %s: larger than 1 MB, that is no configuration", path);
+    return VJ_OK;
+}
+
+vj_status vj_config_read(vj_config *config, const char *path)
+{
+    reader r = {.config = config, .file = path};
+    size_t bytes;
+    yaml_node_t *root;
+    char *text = malloc(MOST_BYTES + 1);
+    if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
+
+    for (int i = 0; i < VJ_MAX_SETTINGS; i++) /* lines of an earlier file would be taken for lines of this one */
+        if (config->origin.line[i] > 0) config->origin.line[i] = ORIGIN_DEFAULT;
+    snprintf(config->origin.file, sizeof config->origin.file, "%s", path);
+    vj_status status = slurp(path, text, &bytes);
+    if (status == VJ_OK) status = load(&r, "", text, bytes, &root);
+    if (status == VJ_OK && root) status = read_root(&r, root);
+    yaml_document_delete(&r.document);
+    free(text);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ single values */
+
+/* The value as YAML. A text is quoted first, so that --set run.dir=... takes any path as it stands. free() it. */
+static char *value_as_yaml(const vj_setting *row, const char *value)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return NULL;
+    if (row->type == VJ_SET_TEXT)
+        vj_text_quote(out, value);
+    else
+        fputs(value, out);
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
+}
+
+static vj_status set_value(vj_config *config, const vj_setting *row, void *base, const char *value)
+{
+    reader r = {.config = config, .file = NULL};
+    yaml_node_t *root;
+    char *text = value_as_yaml(row, value);
+    if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory to set %s", row->key);
+    vj_status status = load(&r, row->key, text, strlen(text), &root);
+    if (status == VJ_OK && !root) status = refuse(&r, 0, row->key, "has no value");
+    if (status == VJ_OK) status = read_value(&r, &(target){row, row->key, (char *)base + row->at}, root);
+    yaml_document_delete(&r.document);
+    free(text);
+    return status;
+}
+
+static vj_status default_value(vj_config *config, const vj_setting *row, void *base)
+{
+    return set_value(config, row, base, row->initial);
+}
+
+vj_status vj_config_set(vj_config *config, const char *assignment)
+{
+    const reader r = {.config = config, .file = NULL};
+    char key[128];
+    size_t length = strcspn(assignment, "=");
+    if (!assignment[length] || length >= sizeof key)
+        return refuse(&r, 0, "", "'%.100s': it takes section.key=value", assignment);
+    snprintf(key, sizeof key, "%.*s", (int)length, assignment);
+    const vj_setting *row = vj_setting_find(key);
+    if (!row) return key_unknown(&r, 0, key);
+    VJ_TRY(set_value(config, row, config, assignment + length + 1));
+    config->origin.line[row - vj_settings] = ORIGIN_SET;
+    return VJ_OK;
+}
+
+void vj_config_defaults(vj_config *config)
+{
+    memset(config, 0, sizeof *config);
+    for (int i = 0; i < vj_settings_count; i++) {
+        vj_status status = default_value(config, &vj_settings[i], config);
+        VJ_ASSERT(status == VJ_OK); /* a slip in the table; the tests see it */
+    }
+    memset(&config->origin, 0, sizeof config->origin);
+}

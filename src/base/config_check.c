@@ -1,0 +1,185 @@
+/* What follows from the settings, and which of them cannot stand together. */
+#include <string.h>
+
+#include "base/settings.h"
+
+/* spec section 3 */
+static const struct {
+    const char *name;
+    int64_t width, depth, heads;
+    double mlp_ratio;
+} sizes[] = {
+    {"tiny", 192, 12, 3, 4.0},    {"small", 384, 12, 6, 4.0},  {"base", 768, 12, 12, 4.0},
+    {"large", 1024, 24, 16, 4.0}, {"huge", 1280, 32, 16, 4.0}, {"giant", 1408, 40, 16, 48.0 / 11.0},
+};
+
+/* "jobs/x.yaml:12: ", "--set ", or "" for a default. */
+static void place(const vj_config *config, int line, char text[VJ_PATH + 16])
+{
+    if (line > 0)
+        snprintf(text, VJ_PATH + 16, "%s:%d: ", config->origin.file, line);
+    else
+        strcpy(text, line < 0 ? "--set " : "");
+}
+
+static int origin(const vj_config *config, const char *key)
+{
+    const vj_setting *row = vj_setting_find(key);
+    VJ_ASSERT(row != NULL);
+    return config->origin.line[row - vj_settings];
+}
+
+/* Two settings against each other. The message begins where the first was given, or else the second. */
+__attribute__((format(printf, 4, 5))) static vj_status refuse(const vj_config *config, const char *key,
+                                                              const char *other, const char *format, ...)
+{
+    char where[VJ_PATH + 16], message[1024], also[32] = "";
+    int line = origin(config, key), other_line = origin(config, other);
+    place(config, line ? line : other_line, where);
+    if (line && other_line > 0) snprintf(also, sizeof also, " (line %d)", other_line);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    return vj_raise(VJ_ERR_USAGE, "%s%s: %s%s", where, key, message, also);
+}
+
+/* `key` must be a multiple of `other`. */
+static vj_status multiple(const vj_config *config, const char *key, int64_t value, const char *other, int64_t unit)
+{
+    if (value % unit == 0) return VJ_OK;
+    return refuse(config, key, other, "%lld is not a multiple of %s, %lld", (long long)value, other, (long long)unit);
+}
+
+/* A value from model.size, unless given; what is given must agree. */
+static vj_status derive(const vj_config *config, const char *key, int64_t *value, int64_t from_size)
+{
+    if (*value == 0) *value = from_size;
+    if (*value == from_size) return VJ_OK;
+    return refuse(config, key, "model.size", "%lld contradicts model.size %s, which has %lld; use model.size custom",
+                  (long long)*value, config->model.size, (long long)from_size);
+}
+
+static vj_status derive_model(vj_config *config)
+{
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (strcmp(config->model.size, sizes[i].name) != 0) continue;
+        VJ_TRY(derive(config, "model.width", &config->model.width, sizes[i].width));
+        VJ_TRY(derive(config, "model.depth", &config->model.depth, sizes[i].depth));
+        VJ_TRY(derive(config, "model.heads", &config->model.heads, sizes[i].heads));
+        if (config->model.mlp_ratio == 0.0) config->model.mlp_ratio = sizes[i].mlp_ratio;
+        if (config->model.mlp_ratio == sizes[i].mlp_ratio) return VJ_OK;
+        return refuse(config, "model.mlp_ratio", "model.size",
+                      "%.17g contradicts model.size %s, which has %.17g; use model.size custom",
+                      config->model.mlp_ratio, config->model.size, sizes[i].mlp_ratio);
+    }
+    if (config->model.width == 0) return refuse(config, "model.width", "model.size", "model.size custom needs it");
+    if (config->model.depth == 0) return refuse(config, "model.depth", "model.size", "model.size custom needs it");
+    if (config->model.heads == 0) return refuse(config, "model.heads", "model.size", "model.size custom needs it");
+    if (config->model.mlp_ratio == 0.0) config->model.mlp_ratio = 4.0;
+    return VJ_OK;
+}
+
+/* Each axis of a position table holds pairs of a sine and a cosine (spec section 2). */
+static vj_status check_width(const vj_config *config, const char *key, int64_t width)
+{
+    if (width % 2 != 0)
+        return refuse(config, key, key, "%lld is odd; position tables need an even width", (long long)width);
+    if (!config->model.uniform_power && width % 8 != 0)
+        return refuse(config, key, "model.uniform_power",
+                      "%lld is not a multiple of 8, which model.uniform_power false needs", (long long)width);
+    return VJ_OK;
+}
+
+static vj_status check_model(const vj_config *config)
+{
+    VJ_TRY(multiple(config, "model.width", config->model.width, "model.heads", config->model.heads));
+    VJ_TRY(check_width(config, "model.width", config->model.width));
+    if ((int64_t)((double)config->model.width * config->model.mlp_ratio) < 1)
+        return refuse(config, "model.mlp_ratio", "model.width", "leaves no hidden unit of model.width");
+    VJ_TRY(multiple(config, "predictor.width", config->predictor.width, "predictor.heads", config->predictor.heads));
+    VJ_TRY(check_width(config, "predictor.width", config->predictor.width));
+    VJ_TRY(multiple(config, "data.crop", config->data.crop, "model.patch", config->model.patch));
+    return multiple(config, "data.frames", config->data.frames, "model.tubelet", config->model.tubelet);
+}
+
+static vj_status refuse_generator(const vj_config *config, int i, const char *message)
+{
+    char where[VJ_PATH + 16];
+    place(config, origin(config, "mask.generators") ? config->origin.generator_line[i] : 0, where);
+    return vj_raise(VJ_ERR_USAGE, "%smask.generators[%d].%s", where, i, message);
+}
+
+static vj_status check_generator(const vj_config *config, int i)
+{
+    const vj_mask_settings *mask = &config->mask.generator[i];
+    int64_t side = config->data.crop / config->model.patch, cells = side * side;
+    int64_t kept = (int64_t)((double)cells * (1.0 - mask->ratio));
+
+    if (mask->kind == VJ_MASK_CAUSAL && !(mask->max_temporal_keep < 1.0))
+        return refuse_generator(config, i, "max_temporal_keep: kind causal needs it below 1");
+    if (mask->kind == VJ_MASK_CAUSAL && config->data.frames == config->model.tubelet)
+        return refuse_generator(config, i, "kind: causal needs data.frames of at least two model.tubelet");
+    if (mask->kind == VJ_MASK_MULTIBLOCK && mask->max_temporal_keep != 1.0)
+        return refuse_generator(config, i, "max_temporal_keep: below 1 is kind causal, not multiblock");
+    if (mask->kind == VJ_MASK_TUBE && (kept < 1 || kept >= cells))
+        return refuse_generator(config, i,
+                                "ratio: leaves no context or no target on the grid of data.crop / model.patch");
+    return VJ_OK;
+}
+
+static vj_status check_masks(const vj_config *config)
+{
+    if (config->mask.count < 1)
+        return refuse(config, "mask.generators", "mask.generators", "none is given; at least one mask is needed");
+    for (int i = 0; i < config->mask.count; i++) VJ_TRY(check_generator(config, i));
+    return VJ_OK;
+}
+
+/* The pixel baseline is a mean squared error without target encoder; what it does not read must not look as if it did.
+ */
+static vj_status check_objective(const vj_config *config)
+{
+    bool pixel = config->objective.kind == VJ_OBJECTIVE_PIXEL;
+    if (pixel && config->objective.loss_exp != 1.0)
+        return refuse(config, "objective.loss_exp", "objective.kind",
+                      "does not apply to objective.kind pixel, a mean squared error; leave it at 1");
+    if (pixel && config->objective.reg_coeff != 0.0)
+        return refuse(config, "objective.reg_coeff", "objective.kind",
+                      "does not apply to objective.kind pixel; leave it at 0");
+    if (!pixel && !config->objective.normalise_pixels)
+        return refuse(config, "objective.normalise_pixels", "objective.kind",
+                      "false does not apply to objective.kind feature");
+    return VJ_OK;
+}
+
+static vj_status check_training(const vj_config *config)
+{
+    int64_t steps = config->train.epochs * config->train.steps_per_epoch;
+    VJ_TRY(multiple(config, "train.batch", config->train.batch, "train.microbatch", config->train.microbatch));
+    if (config->train.stop_after > steps)
+        return refuse(config, "train.stop_after", "train.epochs",
+                      "%lld is more than train.epochs * train.steps_per_epoch, %lld",
+                      (long long)config->train.stop_after, (long long)steps);
+    return VJ_OK;
+}
+
+static vj_status check_probe(const vj_config *config)
+{
+    if (config->probe.pooling.count == 0)
+        return refuse(config, "probe.pooling", "probe.pooling", "is empty; name attentive, average or both");
+    if (config->probe.labels_count == 0)
+        return refuse(config, "probe.labels", "probe.labels", "is empty; give at least one share, [100]");
+    return VJ_OK;
+}
+
+vj_status vj_config_check(vj_config *config)
+{
+    VJ_TRY(derive_model(config));
+    if (config->predictor.heads == 0) config->predictor.heads = config->model.heads;
+    VJ_TRY(check_model(config));
+    VJ_TRY(check_masks(config));
+    VJ_TRY(check_objective(config));
+    VJ_TRY(check_training(config));
+    return check_probe(config);
+}

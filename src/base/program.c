@@ -1,0 +1,294 @@
+/*
+ * The front matter of every program: MPI, command line, configuration, exit codes. All ranks parse the same command
+ * line; rank 0 alone reads files and speaks, and broadcasts what came of it, so that all ranks leave together.
+ */
+#include "base/program.h"
+
+#include <hdf5.h>
+#include <libavutil/avutil.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "base/settings.h"
+#include "build_info.h"
+
+enum { MOST_SETS = 256 };
+
+typedef enum { GO_ON, STOP_DONE, STOP_USAGE, STOP_FAILED } outcome;
+
+/* The command line, taken apart. Texts point into argv. */
+typedef struct {
+    const vj_program *program;
+    bool help, version, print_config, dry_run;
+    const char *sets[MOST_SETS]; /* arguments of --set in order */
+    int set_count;
+    const char **files; /* arguments that are not options, kept in argv's own first places */
+    int file_count;
+} command_line;
+
+/* The options that all programs share; those marked need a configuration. */
+enum { HELP, VERSION, SET, PRINT_CONFIG, DRY_RUN, SHARED_COUNT };
+static const struct {
+    const char *name, *value, *help;
+    bool config_only;
+} shared[SHARED_COUNT] = {
+    [HELP] = {"--help", NULL, "print this and stop", false},
+    [VERSION] = {"--version", NULL, "print the release, commit and versions of libraries and stop", false},
+    [SET] = {"--set", "SECTION.KEY=VALUE", "change a setting; may be repeated, the last one counts", true},
+    [PRINT_CONFIG] = {"--print-config", NULL, "print the configuration as it will be used and stop", true},
+    [DRY_RUN] = {"--dry-run", NULL, "check everything, write nothing", true},
+};
+
+/* ------------------------------------------------------------------------------------------------ texts */
+
+const char *vj_version(void)
+{
+    static char text[512];
+    char mpi[MPI_MAX_LIBRARY_VERSION_STRING];
+    unsigned major, minor, release;
+    int length;
+    if (*text) return text;
+    MPI_Get_library_version(mpi, &length);
+    mpi[strcspn(mpi, ",\n")] = '\0'; /* the first item names the library and its version */
+    H5get_libversion(&major, &minor, &release);
+    snprintf(text, sizeof text, "vjepa %s (commit %s; %s; %.120s; HDF5 %u.%u.%u; FFmpeg %s; libyaml %s)", VJ_RELEASE,
+             VJ_COMMIT, VJ_BUILD, mpi, major, minor, release, av_version_info(), yaml_get_version_string());
+    return text;
+}
+
+static void print_option(const char *name, const char *value, const char *help)
+{
+    char left[64];
+    snprintf(left, sizeof left, "%s%s%s", name, value ? " " : "", value ? value : "");
+    printf("  %-26s %s\n", left, help);
+}
+
+static void print_help(const vj_program *program)
+{
+    printf("%s - %s\n\nUsage: [mpirun -n RANKS] %s %s\n\n%s\n\nOptions:\n", program->name, program->purpose,
+           program->name, program->usage, program->description);
+    for (const vj_option *o = program->options; o && o->name; o++) print_option(o->name, o->value, o->help);
+    for (int i = 0; i < SHARED_COUNT; i++)
+        if (program->sections || !shared[i].config_only) print_option(shared[i].name, shared[i].value, shared[i].help);
+    if (program->sections) {
+        printf("\nSettings that it reads, with their defaults (the file may hold those of other programs too):\n");
+        vj_config_help(stdout, program->sections);
+    }
+    printf("\nExit codes: 0 done, 1 failed, 2 wrong command line or setting, 75 stopped early, submit again.\n");
+}
+
+/* ------------------------------------------------------------------------------------------------ command line */
+
+/* A mistake on the command line: one line of the program's name, from rank 0. */
+__attribute__((format(printf, 3, 4))) static outcome wrong(const command_line *line, int rank, const char *format, ...)
+{
+    char message[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    if (rank == 0) fprintf(stderr, "%s: %s; see %s --help\n", line->program->name, message, line->program->name);
+    return STOP_USAGE;
+}
+
+static outcome wrong_option(const command_line *line, int rank, const char *given)
+{
+    vj_guess guess;
+    vj_guess_init(&guess, given);
+    for (const vj_option *o = line->program->options; o && o->name; o++) vj_guess_consider(&guess, o->name);
+    for (int i = 0; i < SHARED_COUNT; i++)
+        if (line->program->sections || !shared[i].config_only) vj_guess_consider(&guess, shared[i].name);
+    if (guess.best) return wrong(line, rank, "unknown option %s; did you mean %s?", given, guess.best);
+    return wrong(line, rank, "unknown option %s", given);
+}
+
+/* Store an option of either kind; `value` is NULL for a flag. */
+static outcome take_shared(command_line *line, int rank, int which, const char *value)
+{
+    switch (which) {
+    case HELP:
+        line->help = true;
+        break;
+    case VERSION:
+        line->version = true;
+        break;
+    case SET:
+        if (line->set_count == MOST_SETS) return wrong(line, rank, "more than %d --set", MOST_SETS);
+        line->sets[line->set_count++] = value;
+        break;
+    case PRINT_CONFIG:
+        line->print_config = true;
+        break;
+    case DRY_RUN:
+        line->dry_run = true;
+        break;
+    default:
+        break;
+    }
+    return GO_ON;
+}
+
+static outcome take_own(const command_line *line, int rank, const vj_option *option, const char *value)
+{
+    if (*option->target) return wrong(line, rank, "%s is given twice", option->name);
+    *option->target = value ? value : "";
+    return GO_ON;
+}
+
+/* One option at argv[*at]; its value may follow behind '=' or as the next argument. */
+static outcome parse_option(command_line *line, int rank, int argc, char **argv, int *at)
+{
+    char name[64];
+    const char *equals = strchr(argv[*at], '='), *value = equals ? equals + 1 : NULL, *wants = NULL;
+    const vj_option *own = line->program->options;
+    int which = 0;
+
+    size_t length = equals ? (size_t)(equals - argv[*at]) : strlen(argv[*at]);
+    if (length >= sizeof name) return wrong(line, rank, "unknown option %.100s", argv[*at]);
+    snprintf(name, sizeof name, "%.*s", (int)length, argv[*at]);
+    while (own && own->name && strcmp(own->name, name) != 0) own++;
+    if (own && !own->name) own = NULL;
+    while (which < SHARED_COUNT &&
+           (strcmp(shared[which].name, name) != 0 || (shared[which].config_only && !line->program->sections)))
+        which++;
+    if (!own && which == SHARED_COUNT) return wrong_option(line, rank, name);
+
+    wants = own ? own->value : shared[which].value;
+    if (!wants && value) return wrong(line, rank, "%s takes no value", name);
+    if (wants && !value) {
+        if (*at + 1 == argc) return wrong(line, rank, "%s takes a value, %s", name, wants);
+        value = argv[++*at];
+    }
+    return own ? take_own(line, rank, own, value) : take_shared(line, rank, which, value);
+}
+
+static outcome parse(command_line *line, int rank, int argc, char **argv)
+{
+    bool options_end = false;
+    for (int at = 1; at < argc; at++) {
+        if (!options_end && strcmp(argv[at], "--") == 0) {
+            options_end = true;
+        } else if (!options_end && argv[at][0] == '-' && argv[at][1]) {
+            outcome result = parse_option(line, rank, argc, argv, &at);
+            if (result != GO_ON) return result;
+        } else {
+            argv[1 + line->file_count++] = argv[at]; /* never ahead of the place being read */
+        }
+    }
+    if (line->help || line->version) return GO_ON;
+    /* --print-config shows the defaults when no file is given */
+    if (line->file_count < line->program->min_files && !(line->print_config && line->file_count == 0))
+        return wrong(line, rank, "missing argument; usage: %s %s", line->program->name, line->program->usage);
+    if (line->file_count > line->program->max_files)
+        return wrong(line, rank, "unexpected argument %s", line->files[line->program->max_files]);
+    return GO_ON;
+}
+
+/* ------------------------------------------------------------------------------------------------ begin and end */
+
+static void report_mpi_error(MPI_Comm *comm, int *code, ...)
+{
+    char text[MPI_MAX_ERROR_STRING];
+    int length;
+    (void)comm; /* whichever communicator it was, the job ends */
+    MPI_Error_string(*code, text, &length);
+    vj_raise(VJ_ERR_LIBRARY, "MPI: %s", text);
+    MPI_Abort(MPI_COMM_WORLD, VJ_EXIT_FAILED);
+}
+
+static void start_mpi(vj_run *run, int *argc, char ***argv)
+{
+    int provided;
+    MPI_Errhandler handler;
+
+    MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+    MPI_Comm_create_errhandler(report_mpi_error, &handler);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
+    MPI_Comm_set_errhandler(MPI_COMM_SELF, handler);
+    MPI_Comm_dup(MPI_COMM_WORLD, &run->comm);
+    MPI_Comm_set_errhandler(run->comm, handler);
+    MPI_Errhandler_free(&handler);
+    MPI_Comm_rank(run->comm, &run->rank);
+    MPI_Comm_size(run->comm, &run->size);
+    vj_status_identity(run->rank, run->size);
+    if (provided < MPI_THREAD_FUNNELED) {
+        vj_raise(VJ_ERR_LIBRARY, "this MPI library does not allow threads beside the one that calls it");
+        MPI_Abort(MPI_COMM_WORLD, VJ_EXIT_FAILED);
+    }
+}
+
+static vj_status load_config(vj_config *config, const command_line *line)
+{
+    vj_config_defaults(config);
+    if (line->file_count > 0) VJ_TRY(vj_config_read(config, line->files[0]));
+    for (int i = 0; i < line->set_count; i++) VJ_TRY(vj_config_set(config, line->sets[i]));
+    return vj_config_check(config);
+}
+
+/* What rank 0 does for all: answer, or read the configuration. */
+static outcome answer_or_load(vj_run *run, const command_line *line)
+{
+    outcome result = STOP_DONE;
+    if (line->help) {
+        print_help(line->program);
+    } else if (line->version) {
+        printf("%s, part of %s\n", line->program->name, vj_version());
+    } else if (!line->program->sections) {
+        return GO_ON;
+    } else {
+        vj_status status = load_config(&run->config, line);
+        if (status != VJ_OK) return status == VJ_ERR_USAGE ? STOP_USAGE : STOP_FAILED;
+        if (!line->print_config) return GO_ON;
+        vj_config_print(&run->config, stdout);
+    }
+    if (fflush(stdout) != 0) result = STOP_FAILED;
+    return result;
+}
+
+static void leave(vj_run *run, outcome why)
+{
+    MPI_Comm_free(&run->comm);
+    MPI_Finalize();
+    exit(why == STOP_DONE ? VJ_EXIT_DONE : why == STOP_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED);
+}
+
+/* Only there if the BLAS is OpenBLAS. Our threads are OpenMP's; its own beside them make everything slower. */
+extern void openblas_set_num_threads(int threads) __attribute__((weak));
+
+void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv)
+{
+    memset(run, 0, sizeof *run);
+    /* OpenBLAS reads its variable when it is loaded, before main: setting the variable here would come too late. */
+    if (openblas_set_num_threads && !getenv("OPENBLAS_NUM_THREADS")) openblas_set_num_threads(1);
+    start_mpi(run, &argc, &argv);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* vj_raise_h5() prints what matters, once */
+
+    command_line line = {.program = program, .files = (const char **)argv + 1};
+    int result = parse(&line, run->rank, argc, argv);
+    if (run->rank == 0 && result == GO_ON) result = answer_or_load(run, &line);
+    MPI_Bcast(&result, 1, MPI_INT, 0, run->comm);
+    if (result != GO_ON) leave(run, result);
+
+    if (program->sections) {
+        MPI_Bcast(&run->config, (int)sizeof run->config, MPI_BYTE, 0, run->comm);
+        if (line.file_count > 0) {
+            run->config_path = *line.files++;
+            line.file_count--;
+        }
+    }
+    run->files = line.files;
+    run->file_count = line.file_count;
+    run->dry_run = line.dry_run;
+}
+
+int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
+{
+    if (status != VJ_OK) {
+        fflush(NULL);
+        MPI_Abort(MPI_COMM_WORLD, status == VJ_ERR_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED);
+    }
+    MPI_Comm_free(&run->comm);
+    MPI_Finalize();
+    return exit_code_when_ok;
+}

@@ -1,0 +1,56 @@
+/*
+ * What all programs share: MPI start and end, --help, --version, the configuration with --set, --print-config and
+ * --dry-run, exit codes. A program's main is: begin, its work, end.
+ */
+#ifndef VJ_BASE_PROGRAM_H
+#define VJ_BASE_PROGRAM_H
+
+#include <mpi.h>
+
+#include "base/config.h"
+
+/* One option of a program's own, beside the shared ones. */
+typedef struct {
+    const char *name;  /* "--compare" */
+    const char *value; /* placeholder of its value, "FILE"; NULL: a flag */
+    const char *help;
+    const char **target; /* gets the value, or "" for a flag that was given; starts NULL */
+} vj_option;
+
+typedef struct {
+    const char *name;            /* "vjepa-pack" */
+    const char *purpose;         /* one sentence */
+    const char *usage;           /* "[options] CONFIG.yaml" */
+    const char *description;     /* paragraphs, an example with expected output included */
+    const char *const *sections; /* sections of the configuration it reads, NULL-terminated; NULL: it takes none */
+    const vj_option *options;    /* ends with a row whose name is NULL; may be NULL */
+    int min_files, max_files;    /* arguments that are not options; with sections, the first is the configuration */
+} vj_program;
+
+typedef struct {
+    MPI_Comm comm; /* a duplicate of MPI_COMM_WORLD */
+    int rank, size;
+    vj_config config; /* read and checked, if the program has sections */
+    const char *config_path;
+    const char *const *files; /* the arguments that are not options, the configuration left out */
+    int file_count;
+    int dry_run; /* --dry-run */
+} vj_run;
+
+/**
+ * Start MPI, parse the command line, read and check the configuration (rank 0 reads, all get it), install the MPI error
+ * handler. --help, --version and --print-config print on rank 0, end MPI and exit(0); a wrong command line or setting
+ * exits 2 after all ranks left MPI. Collective.
+ */
+void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv);
+
+/**
+ * End the job: VJ_OK finalises MPI and returns `exit_code_when_ok`; anything else aborts all ranks with 1 (2 for
+ * VJ_ERR_USAGE). Each rank calls it with its own status; a rank that failed alone takes the others down.
+ */
+int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok);
+
+/** "vjepa 0.1.0 (commit abc1234)" and the versions of libraries, one string for provenance. Static storage. */
+const char *vj_version(void);
+
+#endif

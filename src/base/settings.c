@@ -1,0 +1,272 @@
+/* The settings: names, types, defaults, what is allowed, help. Read config.h beside it. */
+#include "base/settings.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(member)      offsetof(vj_config, member), sizeof(((vj_config *)0)->member)
+#define IN_MASK(member) offsetof(vj_mask_settings, member), sizeof(((vj_mask_settings *)0)->member)
+#define BOOLEAN         "false | true"
+
+/* Defaults: ViT-L/16 at 224 px as published (spec sections 7, 9.1, 10.2, 10.3, 12.2, 13), ours where nothing is. */
+const vj_setting vj_settings[] = {
+    {"run.dir", VJ_SET_TEXT, AT(run.dir), "", "run", "run folder: checkpoints, metrics, the configuration", 0},
+    {"run.seed", VJ_SET_INTEGER, AT(run.seed), "[0, 9007199254740992]", "234",
+     "seed of weights, data order, crops and masks", 0},
+
+    {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
+     "media lists: lines \"path label\", or CSV with a header path,LABEL,...", 0},
+    {"pack.store", VJ_SET_TEXT, AT(pack.store), "", "", "clip store to write, NAME.clips", 0},
+    {"pack.short_side", VJ_SET_INTEGER, AT(pack.short_side), "[8, 8192]", "256",
+     "pixels of the shorter side of a stored frame; the aspect ratio is kept", 0},
+    {"pack.frames", VJ_SET_INTEGER, AT(pack.frames), "[1, 1024]", "16", "frames a clip", 0},
+    {"pack.step", VJ_SET_INTEGER, AT(pack.step), "[1, 1024]", "4", "sampling step in frames of the video", 0},
+    {"pack.windows", VJ_SET_INTEGER, AT(pack.windows), "[1, 4096]", "1", "clips a video, one per equal segment", 0},
+    {"pack.random_windows", VJ_SET_CHOICE, AT(pack.random_windows), BOOLEAN, "false",
+     "draw where a window starts inside its segment", 0},
+    {"pack.codec", VJ_SET_CHOICE, AT(pack.codec), "raw", "raw", "how frames are stored", 0},
+    {"pack.shard_mb", VJ_SET_INTEGER, AT(pack.shard_mb), "[1, 1048576]", "1024", "size of a shard in MB, about", 0},
+    {"pack.seed", VJ_SET_INTEGER, AT(pack.seed), "[0, 9007199254740992]", "0", "seed of random windows", 0},
+
+    {"data.train", VJ_SET_TEXTS, AT(data.train), "", "[]", "clip stores to train on, concatenated", 0},
+    {"data.validation", VJ_SET_TEXTS, AT(data.validation), "", "[]", "clip stores to evaluate on", 0},
+    {"data.frames", VJ_SET_INTEGER, AT(data.frames), "[1, 1024]", "16", "frames a clip", 0},
+    {"data.crop", VJ_SET_INTEGER, AT(data.crop), "[1, 8192]", "224", "side of the square the model sees, in pixels", 0},
+    {"data.crop_scale", VJ_SET_RANGE, AT(data.crop_scale), "(0, 1]", "[0.3, 1]",
+     "area of the random crop as a share of the frame", 0},
+    {"data.crop_aspect", VJ_SET_RANGE, AT(data.crop_aspect), "(0, 100]", "[0.75, 1.35]",
+     "width / height of the random crop", 0},
+    {"data.flip", VJ_SET_NUMBER, AT(data.flip), "[0, 1]", "0.5", "probability of mirroring a clip", 0},
+    {"data.mean", VJ_SET_VECTOR, AT(data.mean), "[0, 1]", "[0.485, 0.456, 0.406]", "subtracted from red, green, blue",
+     0},
+    {"data.std", VJ_SET_VECTOR, AT(data.std), "(0, 1]", "[0.229, 0.224, 0.225]", "red, green, blue are divided by it",
+     0},
+    {"data.threads", VJ_SET_INTEGER, AT(data.threads), "[1, 256]", "2", "loader threads a rank", 0},
+    {"data.read_ahead", VJ_SET_INTEGER, AT(data.read_ahead), "[1, 1024]", "4", "batches read ahead", 0},
+
+    {"model.size", VJ_SET_TEXT, AT(model.size), "tiny | small | base | large | huge | giant | custom", "large",
+     "sets width, depth, heads and mlp_ratio; custom: they are given", 0},
+    {"model.width", VJ_SET_INTEGER, AT(model.width), "[0, 65536]", "0", "width of a token; 0: from model.size", 0},
+    {"model.depth", VJ_SET_INTEGER, AT(model.depth), "[0, 1024]", "0", "blocks; 0: from model.size", 0},
+    {"model.heads", VJ_SET_INTEGER, AT(model.heads), "[0, 1024]", "0", "attention heads; 0: from model.size", 0},
+    {"model.mlp_ratio", VJ_SET_NUMBER, AT(model.mlp_ratio), "[0, 64]", "0",
+     "hidden width of the MLP over the width; 0: from model.size, 4 if custom", 0},
+    {"model.patch", VJ_SET_INTEGER, AT(model.patch), "[1, 1024]", "16", "side of a patch in pixels", 0},
+    {"model.tubelet", VJ_SET_INTEGER, AT(model.tubelet), "[1, 1024]", "2", "frames of a patch", 0},
+    {"model.uniform_power", VJ_SET_CHOICE, AT(model.uniform_power), BOOLEAN, "true",
+     "position tables: one third of the width each for time, row, column; false: 1/2, 1/4, 1/4", 0},
+    {"model.init", VJ_SET_CHOICE, AT(model.init), "published | fan_in", "published",
+     "published: normal(0, 0.02); fan_in: normal(0, 1/fan_in), for small models", 0},
+
+    {"predictor.width", VJ_SET_INTEGER, AT(predictor.width), "[2, 65536]", "384", "width of a token", 0},
+    {"predictor.depth", VJ_SET_INTEGER, AT(predictor.depth), "[1, 1024]", "12", "blocks", 0},
+    {"predictor.heads", VJ_SET_INTEGER, AT(predictor.heads), "[0, 1024]", "0",
+     "attention heads; 0: as many as the encoder", 0},
+    {"predictor.zero_init_mask_tokens", VJ_SET_CHOICE, AT(predictor.zero_init_mask_tokens), BOOLEAN, "true",
+     "mask tokens start at zero; false: normal(0, 0.02)", 0},
+
+    {"mask.cut", VJ_SET_CHOICE, AT(mask.cut), "group | none", "group",
+     "group: index lists are cut to the shortest of mask.group clips; none: every token is kept", 0},
+    {"mask.group", VJ_SET_INTEGER, AT(mask.group), "[1, 65536]", "24",
+     "consecutive clips of a batch whose lists are cut to one length", 0},
+    {"mask.generators", VJ_SET_GENERATORS, AT(mask.generator), "",
+     "[{kind: multiblock, blocks: 8, spatial_scale: [0.15, 0.15]},"
+     " {kind: multiblock, blocks: 2, spatial_scale: [0.7, 0.7]}]",
+     "the masks of a clip, a list of maps", 0},
+
+    {"objective.kind", VJ_SET_CHOICE, AT(objective.kind), "feature | pixel", "feature",
+     "feature: predict the target encoder's output; pixel: the masked pixels (baseline)", 0},
+    {"objective.loss_exp", VJ_SET_NUMBER, AT(objective.loss_exp), "[1, 8]", "1",
+     "exponent e of the feature loss |z - h|^e / e", 0},
+    {"objective.reg_coeff", VJ_SET_NUMBER, AT(objective.reg_coeff), "[0, 1000000]", "0",
+     "weight of the penalty on small spread of the predictions", 0},
+    {"objective.normalise_pixels", VJ_SET_CHOICE, AT(objective.normalise_pixels), BOOLEAN, "true",
+     "pixel: each target patch has mean 0 and variance 1", 0},
+
+    {"train.batch", VJ_SET_INTEGER, AT(train.batch), "[1, 16777216]", "3072", "clips a step, over all ranks", 0},
+    {"train.microbatch", VJ_SET_INTEGER, AT(train.microbatch), "[1, 65536]", "4",
+     "clips a forward and backward pass; the fixed unit of which gradients are summed", 0},
+    {"train.steps_per_epoch", VJ_SET_INTEGER, AT(train.steps_per_epoch), "[1, 1000000000]", "300",
+     "steps an epoch of the schedules", 0},
+    {"train.epochs", VJ_SET_INTEGER, AT(train.epochs), "[1, 1000000]", "300", "epochs", 0},
+    {"train.schedule_scale", VJ_SET_NUMBER, AT(train.schedule_scale), "[1, 100]", "1.25",
+     "the schedules are made for this many times the steps, and cut", 0},
+    {"train.stop_after", VJ_SET_INTEGER, AT(train.stop_after), "[0, 1000000000000]", "0",
+     "stop after this many steps, schedules unchanged; 0: epochs * steps_per_epoch", 0},
+    {"train.precision", VJ_SET_TEXT, AT(train.precision), "fp32 | bf16", "fp32", "operands of matrix products", 0},
+    {"train.backend", VJ_SET_TEXT, AT(train.backend), "cpu | strict", "cpu",
+     "cpu: fast; strict: every sum in double, for tests", 0},
+    {"train.recompute", VJ_SET_CHOICE, AT(train.recompute), "none | block", "none",
+     "block: keep only the input of each block, compute it again in the backward pass", 0},
+    {"train.max_bad_steps", VJ_SET_INTEGER, AT(train.max_bad_steps), "[1, 1000000]", "10",
+     "give up after this many non-finite steps in a row", 0},
+
+    {"optimizer.start_lr", VJ_SET_NUMBER, AT(optimizer.start_lr), "[0, 1000]", "2e-4", "learning rate at step 0", 0},
+    {"optimizer.lr", VJ_SET_NUMBER, AT(optimizer.lr), "[0, 1000]", "6.25e-4", "learning rate after the warm-up", 0},
+    {"optimizer.final_lr", VJ_SET_NUMBER, AT(optimizer.final_lr), "[0, 1000]", "1e-6",
+     "learning rate at the end of the cosine", 0},
+    {"optimizer.warmup_epochs", VJ_SET_NUMBER, AT(optimizer.warmup_epochs), "[0, 1000000]", "40",
+     "epochs of linear growth of the learning rate", 0},
+    {"optimizer.weight_decay", VJ_SET_NUMBER, AT(optimizer.weight_decay), "[0, 1000]", "0.04",
+     "weight decay at the start", 0},
+    {"optimizer.final_weight_decay", VJ_SET_NUMBER, AT(optimizer.final_weight_decay), "[0, 1000]", "0.4",
+     "weight decay at the end of the cosine", 0},
+    {"optimizer.beta1", VJ_SET_NUMBER, AT(optimizer.beta1), "[0, 1)", "0.9", "decay of the first moment", 0},
+    {"optimizer.beta2", VJ_SET_NUMBER, AT(optimizer.beta2), "[0, 1)", "0.999", "decay of the second moment", 0},
+    {"optimizer.eps", VJ_SET_NUMBER, AT(optimizer.eps), "(0, 1]", "1e-8", "added to the root of the second moment", 0},
+    {"optimizer.clip_grad", VJ_SET_NUMBER, AT(optimizer.clip_grad), "[0, 1e+30]", "10",
+     "largest gradient norm, encoder and predictor apart; 0: no limit", 0},
+    {"optimizer.clip_from_epoch", VJ_SET_NUMBER, AT(optimizer.clip_from_epoch), "[-1, 1000000]", "-1",
+     "first epoch, from 0, with clipping; negative: as published, epochs above warmup_epochs", 0},
+    {"optimizer.ema", VJ_SET_RANGE, AT(optimizer.ema), "[0, 1]", "[0.998, 1]",
+     "momentum of the target encoder, start and end", 0},
+    {"optimizer.predictor_lr_scale", VJ_SET_NUMBER, AT(optimizer.predictor_lr_scale), "(0, 1000]", "1",
+     "the predictor's learning rate over the encoder's", 0},
+
+    {"parallel.zero", VJ_SET_INTEGER, AT(parallel.zero), "[0, 1]", "0",
+     "1: optimizer state and target encoder are split over the ranks", 0},
+
+    {"checkpoint.every", VJ_SET_INTEGER, AT(checkpoint.every), "[0, 1000000000]", "1000",
+     "steps between checkpoints; 0: only at the end", 0},
+    {"checkpoint.every_minutes", VJ_SET_NUMBER, AT(checkpoint.every_minutes), "[0, 1000000]", "0",
+     "minutes between checkpoints; 0: off", 0},
+    {"checkpoint.keep", VJ_SET_INTEGER, AT(checkpoint.keep), "[1, 1000000]", "2", "newest checkpoints that are kept",
+     0},
+    {"checkpoint.at_end", VJ_SET_CHOICE, AT(checkpoint.at_end), BOOLEAN, "true", "write one after the last step", 0},
+
+    {"log.print_every", VJ_SET_INTEGER, AT(log.print_every), "[0, 1000000000]", "10",
+     "steps between lines on the screen; 0: none", 0},
+    {"log.rank_every", VJ_SET_INTEGER, AT(log.rank_every), "[0, 1000000000]", "50",
+     "steps between effective ranks of the target features; 0: never", 0},
+    {"log.rank_alarm", VJ_SET_NUMBER, AT(log.rank_alarm), "[0, 65536]", "8",
+     "say so when the effective rank falls below; 0: never", 0},
+
+    {"embed.store", VJ_SET_TEXT, AT(embed.store), "", "", "feature store to write", 0},
+    {"embed.dtype", VJ_SET_TEXT, AT(embed.dtype), "f32 | f16", "f32", "type of the stored features", 0},
+    {"embed.batch", VJ_SET_INTEGER, AT(embed.batch), "[1, 65536]", "32", "clips a pass", 0},
+    {"embed.limit", VJ_SET_INTEGER, AT(embed.limit), "[0, 1000000000000]", "0",
+     "only this many clips, spread over the store by a permutation; 0: all", 0},
+
+    {"probe.tasks", VJ_SET_TEXTS, AT(probe.tasks), "", "[]", "label names to learn; none: all of the store", 0},
+    {"probe.pooling", VJ_SET_TEXTS, AT(probe.pooling), "attentive | average", "[attentive, average]", "kinds of probe",
+     0},
+    {"probe.labels", VJ_SET_SHARES, AT(probe.labels), "(0, 100]", "[100]", "shares of the labels, in percent", 0},
+    {"probe.clips", VJ_SET_INTEGER, AT(probe.clips), "[0, 1000000000000]", "0",
+     "labelled clips that are 100 %, drawn from the training stores; 0: all", 0},
+    {"probe.seeds", VJ_SET_INTEGER, AT(probe.seeds), "[1, 1000]", "3", "repetitions: splits and first weights", 0},
+    {"probe.epochs", VJ_SET_INTEGER, AT(probe.epochs), "[1, 1000000]", "20", "epochs", 0},
+    {"probe.batch", VJ_SET_INTEGER, AT(probe.batch), "[1, 16777216]", "256", "clips a step", 0},
+    {"probe.lr", VJ_SET_NUMBER, AT(probe.lr), "[0, 1000]", "1e-3", "learning rate after the warm-up", 0},
+    {"probe.final_lr", VJ_SET_NUMBER, AT(probe.final_lr), "[0, 1000]", "0", "learning rate at the end of the cosine",
+     0},
+    {"probe.weight_decay", VJ_SET_NUMBER, AT(probe.weight_decay), "[0, 1000]", "0.01", "weight decay at the start", 0},
+    {"probe.final_weight_decay", VJ_SET_NUMBER, AT(probe.final_weight_decay), "[0, 1000]", "1e-6",
+     "weight decay at the end of the cosine", 0},
+    {"probe.clip_grad", VJ_SET_NUMBER, AT(probe.clip_grad), "[0, 1e+30]", "1", "largest gradient norm; 0: no limit", 0},
+    {"probe.init_std", VJ_SET_NUMBER, AT(probe.init_std), "(0, 100]", "0.02", "standard deviation of the first weights",
+     0},
+    {"probe.warmup_epochs", VJ_SET_NUMBER, AT(probe.warmup_epochs), "[0, 1000000]", "0",
+     "epochs of linear growth of the learning rate", 0},
+    {"probe.folded", VJ_SET_CHOICE, AT(probe.folded), BOOLEAN, "true",
+     "the attentive probe in its folded form: the same numbers with about 30 times fewer operations", 0},
+};
+const int vj_settings_count = sizeof vj_settings / sizeof vj_settings[0];
+_Static_assert(sizeof vj_settings / sizeof vj_settings[0] <= VJ_MAX_SETTINGS, "origin.line has a place for each row");
+_Static_assert(offsetof(vj_config, probe.labels_count) == offsetof(vj_config, probe.labels) + VJ_MAX_MASKS * 8,
+               "VJ_SET_SHARES finds the count behind the numbers");
+
+enum {
+    MULTIBLOCK = 1 << VJ_MASK_MULTIBLOCK,
+    CAUSAL = 1 << VJ_MASK_CAUSAL,
+    TUBE = 1 << VJ_MASK_TUBE,
+    BLOCKS = MULTIBLOCK | CAUSAL
+};
+
+const vj_setting vj_generator_settings[] = {
+    {"kind", VJ_SET_CHOICE, IN_MASK(kind), "multiblock | causal | tube", "multiblock",
+     "causal: multiblock whose context ends early; tube: the same cells in all frames", BLOCKS | TUBE},
+    {"blocks", VJ_SET_INTEGER, IN_MASK(blocks), "[1, 4096]", "8", "blocks masked in a clip", BLOCKS},
+    {"spatial_scale", VJ_SET_RANGE, IN_MASK(spatial_scale), "(0, 1]", "[0.15, 0.15]",
+     "area of a block as a share of the frame", BLOCKS},
+    {"temporal_scale", VJ_SET_RANGE, IN_MASK(temporal_scale), "(0, 1]", "[1, 1]",
+     "length of a block as a share of the clip", BLOCKS},
+    {"aspect", VJ_SET_RANGE, IN_MASK(aspect), "(0, 100]", "[0.75, 1.5]", "height / width of a block", BLOCKS},
+    {"max_temporal_keep", VJ_SET_NUMBER, IN_MASK(max_temporal_keep), "(0, 1]", "1",
+     "context only from this first share of the clip; causal: below 1", BLOCKS},
+    {"max_keep", VJ_SET_INTEGER, IN_MASK(max_keep), "[0, 1000000000]", "0", "context tokens at most; 0: no limit",
+     BLOCKS},
+    {"ratio", VJ_SET_NUMBER, IN_MASK(ratio), "(0, 1)", "0.9", "share of the cells that is masked", TUBE},
+};
+const int vj_generator_settings_count = sizeof vj_generator_settings / sizeof vj_generator_settings[0];
+
+const vj_setting *vj_setting_find(const char *key)
+{
+    for (int i = 0; i < vj_settings_count; i++)
+        if (strcmp(vj_settings[i].key, key) == 0) return &vj_settings[i];
+    return NULL;
+}
+
+bool vj_setting_allows(const vj_setting *row, double value)
+{
+    const char *text = row->allowed;
+    if (!*text) return isfinite(value);
+    char *end;
+    double low = strtod(text + 1, &end), high = strtod(end + 1, &end);
+    return (*text == '(' ? value > low : value >= low) && (*end == ')' ? value < high : value <= high);
+}
+
+const char *vj_choice_word(const char *choices, int position, int *length)
+{
+    for (int i = 0; i < position; i++) choices = strstr(choices, " | ") + 3;
+    *length = (int)strcspn(choices, " ");
+    return choices;
+}
+
+int vj_choice_find(const char *choices, const char *word)
+{
+    size_t length = strlen(word);
+    for (int position = 0; *choices; position++) {
+        size_t here = strcspn(choices, " ");
+        if (here == length && memcmp(choices, word, length) == 0) return position;
+        choices += here;
+        if (*choices) choices += 3; /* " | " */
+    }
+    return -1;
+}
+
+/* Levenshtein's distance. */
+static int edits(const char *a, const char *b)
+{
+    enum { LONGEST = 64 };
+    size_t length = strlen(b);
+    int row[LONGEST];
+    if (length >= LONGEST) return LONGEST;
+    for (size_t j = 0; j <= length; j++) row[j] = (int)j;
+    for (size_t i = 0; a[i]; i++) {
+        int diagonal = row[0];
+        row[0]++;
+        for (size_t j = 0; j < length; j++) {
+            int change = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            int shorter = row[j] < row[j + 1] ? row[j] : row[j + 1];
+            row[j + 1] = change < shorter + 1 ? change : shorter + 1;
+        }
+    }
+    return row[length];
+}
+
+void vj_guess_init(vj_guess *guess, const char *word)
+{
+    /* Two slips in a short word, three in a long one; the start value is the first that is too many. */
+    *guess = (vj_guess){.word = word, .distance = strlen(word) < 8 ? 3 : 4};
+}
+
+void vj_guess_consider(vj_guess *guess, const char *candidate)
+{
+    int distance = edits(guess->word, candidate);
+    if (distance < guess->distance) {
+        guess->distance = distance;
+        guess->best = candidate;
+    }
+}

@@ -1,0 +1,70 @@
+/*
+ * Errors: reported once where they are seen, returned upwards as a code, ended in one place (a program's main).
+ * Also the log lines that rank 0 speaks. Read first when wondering how vjepa fails.
+ */
+#ifndef VJ_BASE_STATUS_H
+#define VJ_BASE_STATUS_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum {
+    VJ_OK = 0,
+    VJ_ERR_USAGE,  /* a wrong command line or setting; programs exit 2 */
+    VJ_ERR_IO,     /* the system refused to open, read, write, sync or rename */
+    VJ_ERR_FORMAT, /* a file is not what its name promises: damaged, foreign or of another shape */
+    VJ_ERR_MEMORY, /* an allocation failed */
+    VJ_ERR_STATE,  /* a call that does not fit the state of its object, or numbers that went wrong */
+    VJ_ERR_LIBRARY /* MPI, HDF5, FFmpeg or another library reports a failure */
+} vj_status;
+
+/** Exit codes of every program (design section 1). */
+enum { VJ_EXIT_DONE = 0, VJ_EXIT_FAILED = 1, VJ_EXIT_USAGE = 2, VJ_EXIT_RESUMABLE = 75 };
+
+/**
+ * Report an error on standard error, with rank, host, file and line, and return `code`.
+ * A `%m` is not needed: when errno is set at entry its text is added for VJ_ERR_IO.
+ */
+#define vj_raise(code, ...) vj_raise_at(__FILE__, __LINE__, (code), __VA_ARGS__)
+vj_status vj_raise_at(const char *file, int line, vj_status code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/** The same, adding the innermost message of HDF5's error stack, which is cleared. */
+#define vj_raise_h5(...) vj_raise_h5_at(__FILE__, __LINE__, __VA_ARGS__)
+vj_status vj_raise_h5_at(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/** Hand a failure up, unchanged. */
+#define VJ_TRY(call)                                                                                                   \
+    do {                                                                                                               \
+        vj_status vj_try_status = (call);                                                                              \
+        if (vj_try_status != VJ_OK) return vj_try_status;                                                              \
+    } while (0)
+
+/** For our own bugs: reports the condition and aborts the job. Stays in release builds. */
+#define VJ_ASSERT(condition)                                                                                           \
+    do {                                                                                                               \
+        if (!(condition)) vj_assert_failed(__FILE__, __LINE__, #condition);                                            \
+    } while (0)
+_Noreturn void vj_assert_failed(const char *file, int line, const char *condition);
+
+/** Who speaks: set once by vj_program_begin(); libraries embedded elsewhere may leave it (rank 0 of 1). */
+void vj_status_identity(int rank, int size);
+
+/** One line on standard output, from rank 0 only. */
+void vj_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** One line "vjepa: warning: ..." on standard error, from any rank, which is named. */
+void vj_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** Seconds since an arbitrary fixed point, monotonic. */
+double vj_now(void);
+
+/** Allocate `bytes` zeroed, 64-byte aligned; NULL (never reported) when there is none. Free with free(). */
+void *vj_calloc(int64_t count, int64_t bytes);
+
+/** Resident memory of this process in bytes, and its high-water mark. */
+int64_t vj_resident_bytes(void);
+int64_t vj_peak_bytes(void);
+
+#endif

@@ -1,0 +1,127 @@
+/*
+ * What stands behind the front door: a backend is a table of kernels, a way to guard its memory, and a few numbers.
+ * Internal to src/kernels. kernels.c checks arguments and counts, then calls through the table; read it first.
+ */
+#ifndef VJ_KERNELS_BACKEND_H
+#define VJ_KERNELS_BACKEND_H
+
+#include "kernels/kernels.h"
+
+/* What becomes of a product's result before it is written. */
+typedef enum {
+    VJ_FINISH_PLAIN,
+    VJ_FINISH_GELU,         /* c = gelu(v); v itself goes to pre unless that is NULL */
+    VJ_FINISH_GELU_GRADIENT /* c = v * gelu'(pre); pre may be c */
+} vj_finish;
+
+/*
+ * The one matrix product of the project, c = finish(A B + bias + residual [+ c]). All linear layers are this with other
+ * strides: c [M, N]; a [M, K], or [K, M] if a_transposed; b [K, N], or [N, K] if b_transposed.
+ */
+typedef struct {
+    int64_t M, N, K;
+    const float *a, *b;
+    bool a_transposed, b_transposed;
+    float *c;
+    bool accumulate;
+    const float *bias;     /* [N] or NULL */
+    const float *residual; /* [residual_rows, N] or NULL; may be c */
+    int64_t residual_rows;
+    vj_finish finish;
+    float *pre; /* [M, N] */
+} vj_product;
+
+/*
+ * All kernels of a backend, each row a name and its arguments after the backend: from this list come the table, the
+ * declarations and the filling of it, so that no table has a hole. Meaning as in kernels.h.
+ */
+#define VJ_KERNELS(ROW)                                                                                                \
+    ROW(fill, float *x, float value, int64_t n)                                                                        \
+    ROW(gelu_forward, float *y, const float *x, int64_t n)                                                             \
+    ROW(gelu_backward, float *dx, const float *dy, const float *x, int64_t n)                                          \
+    ROW(gather_rows, float *y, const float *x, const int32_t *index, int64_t R, int D)                                 \
+    ROW(scatter_add_rows, float *dx, const float *dy, const int32_t *index, int64_t R, int D)                          \
+    ROW(predictor_input_forward, float *s, const float *u, const float *mask_tokens, const float *table,               \
+        const int32_t *source, const int32_t *position, int64_t R, int D)                                              \
+    ROW(predictor_input_backward, float *du, float *dmask_tokens, const float *ds, const int32_t *source, int64_t R,   \
+        int D, int tokens, int accumulate)                                                                             \
+    ROW(patchify, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet, int patch)   \
+    ROW(normalise_rows, float *y, const float *x, int64_t R, int P, float eps)                                         \
+    ROW(product, const vj_product *product)                                                                            \
+    ROW(column_sums, float *sums, const float *x, int accumulate, int64_t R, int D)                                    \
+    ROW(layernorm_forward, float *y, float *mean, float *rstd, const float *x, const float *weight,                    \
+        const float *bias, int64_t R, int D, float eps)                                                                \
+    ROW(layernorm_backward, float *dx, float *dweight, float *dbias, const float *dy, const float *x,                  \
+        const float *mean, const float *rstd, const float *weight, int accumulate_dx, int accumulate_dw, int64_t R,    \
+        int D)                                                                                                         \
+    ROW(attention_forward, float *out, float *lse, const float *qkv, const int32_t *offset, int segments,              \
+        int64_t longest, int D, int heads)                                                                             \
+    ROW(attention_backward, float *dqkv, const float *dout, const float *qkv, const float *out, const float *lse,      \
+        const int32_t *offset, int segments, int64_t longest, int D, int heads)                                        \
+    ROW(pool_forward, float *pooled, float *prob, const float *x, const float *query, int64_t B, int64_t N, int D,     \
+        int heads)                                                                                                     \
+    ROW(pool_backward, float *dquery, const float *dpooled, const float *pooled, const float *prob, const float *x,    \
+        int64_t B, int64_t N, int D, int heads)                                                                        \
+    ROW(prediction_loss, double *loss, float *dpred, const float *pred, const float *target,                           \
+        const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D, double exponent)       \
+    ROW(spread_penalty, double *penalty, float *dpred, const float *pred, const int32_t *offset, int masks, int64_t B, \
+        int D, double scale)                                                                                           \
+    ROW(sum_squares, double *sum, const float *x, int64_t n)                                                           \
+    ROW(column_moments, double *sums, const float *x, int64_t R, int D)                                                \
+    ROW(adamw, float *w, float *first_moment, float *second_moment, float *target, const float *gradient, int64_t n,   \
+        const vj_adamw_step *step)
+
+typedef struct {
+#define VJ_ROW(name, ...) void (*name)(vj_backend * be, __VA_ARGS__);
+    VJ_KERNELS(VJ_ROW)
+#undef VJ_ROW
+} vj_ops;
+
+/* One table for each instruction set that this build has. */
+extern const vj_ops vj_cpu_portable_ops, vj_cpu_avx2_ops, vj_cpu_avx512_ops;
+
+/* One piece of device memory, in a list. */
+typedef struct vj_block {
+    struct vj_block *next;
+    void *memory;
+    int64_t bytes;  /* usable, whole pages */
+    void *mapping;  /* what the system gave: memory stands in it on a huge-page boundary */
+    size_t mapped;
+} vj_block;
+
+/* How the host is kept away from device memory between kernels. The cpu backend has no guard (NULL). */
+typedef struct {
+    void (*fresh)(const vj_block *block); /* once, after allocation; leaves it shut */
+    void (*open)(const vj_block *block);
+    void (*shut)(const vj_block *block);
+} vj_guard;
+
+extern const vj_guard vj_strict_guard;
+
+struct vj_backend {
+    const char *name;      /* borrowed: "cpu", "strict" */
+    const char *isa;       /* borrowed */
+    const vj_ops *ops;     /* borrowed */
+    const vj_guard *guard; /* borrowed; NULL: host and device share memory */
+    vj_precision precision;
+    int threads;
+    vj_status failure; /* the first since vj_sync() */
+    double flops;
+    vj_block *blocks; /* owned */
+    int64_t bytes;
+    vj_block scratch;  /* owned; for kernels, see vj_scratch() */
+    void *view;        /* owned; host copy behind vj_map() where there is a guard */
+    void *view_device; /* what it shows, NULL: no view */
+    int64_t view_bytes;
+    int view_mode;
+    char description[96];
+};
+
+/**
+ * Working memory of a kernel: `floats` floats, aligned to 64 bytes, contents undefined, valid until the next call. It grows
+ * when a kernel asks for more than any before, so a training loop allocates in its first step only. NULL when out of
+ * memory: reported, kept for vj_sync(), and the kernel returns at once.
+ */
+float *vj_scratch(vj_backend *be, int64_t floats);
+
+#endif

@@ -1,0 +1,16 @@
+/* Declarations of this variant's kernels, one for each row of VJ_KERNELS (../backend.h). */
+#ifndef VJ_CPU_CPU_H
+#define VJ_CPU_CPU_H
+
+#include "isa.h"
+#include "kernels/backend.h"
+
+#define VJ_ROW(name, ...) void VJ_CPU(name)(vj_backend * be, __VA_ARGS__);
+VJ_KERNELS(VJ_ROW)
+#undef VJ_ROW
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+/* Pieces of `size` that n takes. */
+static inline int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * Layer normalisation over rows. Sums are made in double: rows may have a small spread around a large offset. Gradients of
+ * weight and bias are summed over a fixed number of chunks of rows, then over the chunks in order, so that threads do not
+ * show.
+ */
+#include <math.h>
+
+#include "cpu.h"
+
+enum { CHUNKS = 64 };
+
+void VJ_CPU(layernorm_forward)(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
+                               const float *bias, int64_t R, int D, float eps)
+{
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+    for (int64_t r = 0; r < R; r++) {
+        const float *row = x + r * D;
+        float *to = y + r * D;
+        double sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int d = 0; d < D; d++) sum += row[d];
+        double centre = sum / D;
+#pragma omp simd reduction(+ : squares)
+        for (int d = 0; d < D; d++) squares += (row[d] - centre) * (row[d] - centre);
+        double scale = 1 / sqrt(squares / D + eps);
+        if (mean) {
+            mean[r] = (float)centre;
+            rstd[r] = (float)scale;
+        }
+        if (weight)
+            for (int d = 0; d < D; d++) to[d] = (float)((row[d] - centre) * scale) * weight[d] + bias[d];
+        else
+            for (int d = 0; d < D; d++) to[d] = (float)((row[d] - centre) * scale);
+    }
+}
+
+/* One row; its share of dweight and dbias is added to the sums unless they are NULL. */
+static void backward_row(float *dx, float *sum_dweight, float *sum_dbias, const float *dy, const float *x, float mean,
+                         float rstd, const float *weight, int accumulate, int D)
+{
+    /* What rounding took from the stored mean: without it, rows with a large offset lose digits. */
+    double rest = 0, sum = 0, product = 0;
+#pragma omp simd reduction(+ : rest)
+    for (int d = 0; d < D; d++) rest += x[d] - mean;
+    float shift = (float)(rest / D);
+#pragma omp simd reduction(+ : sum, product)
+    for (int d = 0; d < D; d++) {
+        float g = weight ? dy[d] * weight[d] : dy[d];
+        sum += g;
+        product += g * ((x[d] - mean - shift) * rstd);
+    }
+    float along_one = (float)(sum / D), along_x = (float)(product / D);
+    for (int d = 0; d < D; d++) {
+        float hat = (x[d] - mean - shift) * rstd, g = weight ? dy[d] * weight[d] : dy[d];
+        float gradient = rstd * (g - along_one - hat * along_x);
+        dx[d] = accumulate ? dx[d] + gradient : gradient;
+    }
+    if (sum_dweight)
+        for (int d = 0; d < D; d++) {
+            sum_dweight[d] += dy[d] * ((x[d] - mean - shift) * rstd);
+            sum_dbias[d] += dy[d];
+        }
+}
+
+void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+                                const float *mean, const float *rstd, const float *weight, int accumulate_dx,
+                                int accumulate_dw, int64_t R, int D)
+{
+    int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0;
+    float *partial = NULL; /* [chunks, 2, D] */
+    if (dweight && !(partial = vj_scratch(be, CHUNKS * 2 * (int64_t)D))) return;
+
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        float *sum_dweight = partial ? partial + chunk * 2 * D : NULL, *sum_dbias = partial ? sum_dweight + D : NULL;
+        if (partial) memset(sum_dweight, 0, 2 * (size_t)D * sizeof(float));
+        for (int64_t r = chunk * rows; r < least(R, (chunk + 1) * rows); r++)
+            backward_row(dx + r * D, sum_dweight, sum_dbias, dy + r * D, x + r * D, mean[r], rstd[r], weight,
+                         accumulate_dx, D);
+    }
+    if (!dweight) return;
+    for (int d = 0; d < D; d++) {
+        double sum_dweight = accumulate_dw ? dweight[d] : 0, sum_dbias = accumulate_dw ? dbias[d] : 0;
+        for (int64_t chunk = 0; chunk < chunks; chunk++) {
+            sum_dweight += partial[chunk * 2 * D + d];
+            sum_dbias += partial[(chunk * 2 + 1) * D + d];
+        }
+        dweight[d] = (float)sum_dweight;
+        dbias[d] = (float)sum_dbias;
+    }
+}

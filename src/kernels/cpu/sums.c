@@ -1,0 +1,56 @@
+/* Sums over all elements or over columns. Each is made in an order that does not depend on the threads. */
+#include "cpu.h"
+
+enum {
+    BLOCK = 1 << 14, /* elements summed by one thread */
+    STRIP = 16       /* columns: one cache line */
+};
+
+void VJ_CPU(sum_squares)(vj_backend *be, double *sum, const float *x, int64_t n)
+{
+    int64_t blocks = parts(n, BLOCK);
+    double *partial = (double *)vj_scratch(be, 2 * blocks); /* a double is two floats */
+    if (!partial) return;
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+    for (int64_t block = 0; block < blocks; block++) {
+        double s = 0;
+        int64_t end = least(n, (block + 1) * BLOCK);
+#pragma omp simd reduction(+ : s)
+        for (int64_t i = block * BLOCK; i < end; i++) s += (double)x[i] * x[i];
+        partial[block] = s;
+    }
+    double all = 0;
+    for (int64_t block = 0; block < blocks; block++) all += partial[block];
+    *sum = all;
+}
+
+void VJ_CPU(column_sums)(vj_backend *be, float *sums, const float *x, int accumulate, int64_t R, int D)
+{
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+    for (int strip = 0; strip < D; strip += STRIP) {
+        int width = (int)least(STRIP, D - strip);
+        double s[STRIP] = {0};
+        for (int64_t r = 0; r < R; r++)
+            for (int d = 0; d < width; d++) s[d] += x[r * D + strip + d];
+        for (int d = 0; d < width; d++) sums[strip + d] = (float)((accumulate ? sums[strip + d] : 0) + s[d]);
+    }
+}
+
+void VJ_CPU(column_moments)(vj_backend *be, double *sums, const float *x, int64_t R, int D)
+{
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+    for (int strip = 0; strip < D; strip += STRIP) {
+        int width = (int)least(STRIP, D - strip);
+        double s[STRIP] = {0}, squares[STRIP] = {0};
+        for (int64_t r = 0; r < R; r++)
+            for (int d = 0; d < width; d++) {
+                double v = x[r * D + strip + d];
+                s[d] += v;
+                squares[d] += v * v;
+            }
+        for (int d = 0; d < width; d++) {
+            sums[strip + d] += s[d];
+            sums[D + strip + d] += squares[d];
+        }
+    }
+}

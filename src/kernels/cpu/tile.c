@@ -1,0 +1,57 @@
+/* Register tiles; see tile.h. One body, specialised by the compiler for each number of vectors and form of operands. */
+#include "tile.h"
+
+/* Element (i, p) of A is at a[i * a_row + p * a_step]. */
+VJ_INLINE void tile_body(int nv, bool pairs, int a_row, int a_step, int64_t depth, const float *a, const float *b,
+                         float *t, int64_t ldt, bool accumulate)
+{
+    vf sum[MR][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) sum[i][j] = accumulate ? vload(t + i * ldt + j * LANES) : vset(0.0f);
+    for (int64_t p = 0; p < depth; p++) {
+        vf column[NV];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) column[j] = vload(b + j * LANES);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++) {
+            vf row = vset(a[i * a_row]);
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++)
+                sum[i][j] = pairs ? vdot_pairs(sum[i][j], row, column[j]) : sum[i][j] + row * column[j];
+        }
+        a += a_step;
+        b += NR;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) vstore(t + i * ldt + j * LANES, sum[i][j]);
+}
+
+VJ_INLINE void by_width(int nv, bool pairs, int a_row, int a_step, int64_t depth, const float *a, const float *b,
+                        float *t, int64_t ldt, bool accumulate)
+{
+    if (nv == 1)
+        tile_body(1, pairs, a_row, a_step, depth, a, b, t, ldt, accumulate);
+    else if (nv == 2)
+        tile_body(2, pairs, a_row, a_step, depth, a, b, t, ldt, accumulate);
+    else
+        tile_body(NV, pairs, a_row, a_step, depth, a, b, t, ldt, accumulate);
+}
+
+void VJ_CPU(tile)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+{
+    by_width(nv, false, 1, MR, depth, a, b, t, ldt, accumulate);
+}
+
+void VJ_CPU(tile_pairs)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+{
+    by_width(nv, true, 1, MR, depth, a, b, t, ldt, accumulate);
+}
+
+void VJ_CPU(tile_rows)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+{
+    by_width(nv, false, NR, 1, depth, a, b, t, ldt, accumulate);
+}

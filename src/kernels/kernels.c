@@ -1,0 +1,469 @@
+/*
+ * The front door: opens backends, owns device memory, checks every kernel's arguments and counts its products, then calls
+ * through the backend's table. What a kernel means is in kernels.h; how the cpu does it, in cpu/.
+ */
+#include "kernels/kernels.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernels/backend.h"
+
+/* ------------------------------------------------------------------------------------------------ opening */
+
+static int always(void) { return 1; }
+
+#ifdef VJ_X86
+static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bf16");
+}
+#endif
+
+/* Best first. */
+static const struct {
+    const char *name;
+    const vj_ops *ops;
+    int (*present)(void);
+} variants[] = {
+#ifdef VJ_X86
+    {"avx512", &vj_cpu_avx512_ops, has_avx512},
+    {"avx2", &vj_cpu_avx2_ops, has_avx2},
+#endif
+    {"portable", &vj_cpu_portable_ops, always},
+};
+
+static vj_status choose_variant(vj_backend *be)
+{
+    const char *wanted = getenv("VJ_ISA");
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
+        if (wanted && strcmp(wanted, variants[i].name) != 0) continue;
+        if (!variants[i].present()) {
+            if (!wanted) continue;
+            return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s, but this processor does not have it", wanted);
+        }
+        be->isa = variants[i].name;
+        be->ops = variants[i].ops;
+        return VJ_OK;
+    }
+    return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s: expected avx512, avx2 or portable, as far as this build has them", wanted);
+}
+
+static void describe(vj_backend *be)
+{
+    snprintf(be->description, sizeof be->description, "%s (%s, %d thread%s, %s)", be->name, be->isa, be->threads,
+             be->threads == 1 ? "" : "s", be->precision == VJ_BF16 ? "bf16" : "fp32");
+}
+
+static vj_status set_up(vj_backend *be, const char *name, vj_precision precision, int threads)
+{
+    if (strcmp(name, "cpu") == 0)
+        be->name = "cpu";
+    else if (strcmp(name, "strict") == 0)
+        be->name = "strict", be->guard = &vj_strict_guard;
+    else
+        return vj_raise(VJ_ERR_USAGE, "backend %s: expected cpu or strict", name);
+    if (threads < 0) return vj_raise(VJ_ERR_USAGE, "backend %s: %d threads", name, threads);
+    VJ_TRY(choose_variant(be));
+    be->threads = threads > 0 ? threads : omp_get_max_threads();
+    be->precision = precision;
+    describe(be);
+    if (be->guard && !(be->view = vj_calloc(1, VJ_MAP_BYTES)))
+        return vj_raise(VJ_ERR_MEMORY, "backend %s: no %d bytes for host views", name, VJ_MAP_BYTES);
+    return VJ_OK;
+}
+
+vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads)
+{
+    VJ_ASSERT(be && name && (precision == VJ_FP32 || precision == VJ_BF16));
+    *be = vj_calloc(1, sizeof **be);
+    if (!*be) return vj_raise(VJ_ERR_MEMORY, "backend %s: out of memory", name);
+    vj_status status = set_up(*be, name, precision, threads);
+    if (status != VJ_OK) {
+        vj_backend_close(*be);
+        *be = NULL;
+    }
+    return status;
+}
+
+void vj_backend_close(vj_backend *be)
+{
+    if (!be) return;
+    while (be->blocks) vj_device_free(be, be->blocks->memory);
+    if (be->scratch.mapping) munmap(be->scratch.mapping, be->scratch.mapped);
+    free(be->view);
+    free(be);
+}
+
+const char *vj_backend_describe(const vj_backend *be) { return be->description; }
+vj_precision vj_backend_precision(const vj_backend *be) { return be->precision; }
+double vj_backend_flops(const vj_backend *be) { return be->flops; }
+
+void vj_backend_set_precision(vj_backend *be, vj_precision precision)
+{
+    VJ_ASSERT(precision == VJ_FP32 || precision == VJ_BF16);
+    be->precision = precision;
+    describe(be);
+}
+
+vj_status vj_sync(vj_backend *be)
+{
+    vj_status first = be->failure;
+    be->failure = VJ_OK;
+    return first;
+}
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+enum { HUGE_PAGE = 2 << 20 };
+
+/* Zeroed pages from the system; large ones on huge pages, whose first touch is far cheaper. */
+static bool map_block(vj_block *block, int64_t bytes)
+{
+    int64_t page = sysconf(_SC_PAGESIZE), align = bytes >= HUGE_PAGE ? HUGE_PAGE : page;
+    block->bytes = bytes > 0 ? (bytes + page - 1) / page * page : page;
+    block->mapped = (size_t)(block->bytes + (align > page ? align : 0));
+    block->mapping = mmap(NULL, block->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block->mapping == MAP_FAILED) {
+        block->mapping = NULL;
+        return false;
+    }
+    block->memory = (void *)(((uintptr_t)block->mapping + (uintptr_t)align - 1) / (uintptr_t)align * (uintptr_t)align);
+    /* Only advice: a system without huge pages refuses it and works all the same. */
+    if (align > page) (void)madvise(block->memory, (size_t)block->bytes, MADV_HUGEPAGE);
+    return true;
+}
+
+void *vj_device_alloc(vj_backend *be, int64_t bytes)
+{
+    VJ_ASSERT(bytes >= 0);
+    vj_block *block = vj_calloc(1, sizeof *block);
+    if (!block || !map_block(block, bytes)) {
+        free(block);
+        vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes of device memory; %lld are in use", be->name, (long long)bytes,
+                 (long long)be->bytes);
+        return NULL;
+    }
+    block->next = be->blocks;
+    be->blocks = block;
+    be->bytes += block->bytes;
+    if (be->guard) be->guard->fresh(block);
+    return block->memory;
+}
+
+void vj_device_free(vj_backend *be, void *memory)
+{
+    if (!memory) return;
+    for (vj_block **at = &be->blocks; *at; at = &(*at)->next) {
+        vj_block *block = *at;
+        if (block->memory != memory) continue;
+        *at = block->next;
+        be->bytes -= block->bytes;
+        munmap(block->mapping, block->mapped);
+        free(block);
+        return;
+    }
+    VJ_ASSERT(!"vj_device_free: memory of this backend");
+}
+
+int64_t vj_device_bytes(const vj_backend *be) { return be->bytes; }
+
+float *vj_scratch(vj_backend *be, int64_t floats)
+{
+    int64_t bytes = floats * (int64_t)sizeof(float);
+    if (bytes > be->scratch.bytes) {
+        if (be->scratch.mapping) munmap(be->scratch.mapping, be->scratch.mapped);
+        be->scratch = (vj_block){0};
+        if (!map_block(&be->scratch, bytes)) {
+            vj_status status = vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes for a kernel to work in", be->name,
+                                        (long long)bytes);
+            if (be->failure == VJ_OK) be->failure = status;
+            be->scratch = (vj_block){0};
+        }
+    }
+    return be->scratch.memory;
+}
+
+/* Between open_device and shut_device the device's memory may be touched. */
+static void open_device(vj_backend *be)
+{
+    if (!be->guard) return;
+    for (const vj_block *block = be->blocks; block; block = block->next) be->guard->open(block);
+}
+
+static void shut_device(vj_backend *be)
+{
+    if (!be->guard) return;
+    for (const vj_block *block = be->blocks; block; block = block->next) be->guard->shut(block);
+}
+
+void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
+{
+    VJ_ASSERT(bytes >= 0 && (bytes == 0 || (device && host)));
+    if (bytes == 0) return;
+    open_device(be);
+    memcpy(device, host, (size_t)bytes);
+    shut_device(be);
+}
+
+void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
+{
+    vj_upload(be, host, device, bytes);
+}
+
+void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode)
+{
+    VJ_ASSERT(device && bytes >= 0 && bytes <= VJ_MAP_BYTES && !be->view_device);
+    VJ_ASSERT(mode & (VJ_MAP_READ | VJ_MAP_WRITE));
+    be->view_device = device;
+    be->view_bytes = bytes;
+    be->view_mode = mode;
+    if (!be->guard) return device;
+    if (mode & VJ_MAP_READ) vj_download(be, be->view, device, bytes);
+    return be->view;
+}
+
+void vj_unmap(vj_backend *be, void *host)
+{
+    VJ_ASSERT(be->view_device && host == (be->guard ? be->view : be->view_device));
+    if (be->guard && be->view_mode & VJ_MAP_WRITE) vj_upload(be, be->view_device, be->view, be->view_bytes);
+    be->view_device = NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ kernels */
+
+#define LAUNCH(be, op, ...)                                                                                            \
+    do {                                                                                                               \
+        open_device(be);                                                                                               \
+        (be)->ops->op((be), __VA_ARGS__);                                                                              \
+        shut_device(be);                                                                                               \
+    } while (0)
+
+void vj_fill(vj_backend *be, float *x, float value, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || x));
+    LAUNCH(be, fill, x, value, n);
+}
+
+void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n)
+{
+    vj_upload(be, dst, src, n * (int64_t)sizeof(float)); /* both ends are open in there */
+}
+
+void vj_gelu_forward(vj_backend *be, float *y, const float *x, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || (y && x)));
+    LAUNCH(be, gelu_forward, y, x, n);
+}
+
+void vj_gelu_backward(vj_backend *be, float *dx, const float *dy, const float *x, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || (dx && dy && x)));
+    LAUNCH(be, gelu_backward, dx, dy, x, n);
+}
+
+void vj_gather_rows(vj_backend *be, float *y, const float *x, const int32_t *index, int64_t R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (y && x && index && y != x)));
+    LAUNCH(be, gather_rows, y, x, index, R, D);
+}
+
+void vj_scatter_add_rows(vj_backend *be, float *dx, const float *dy, const int32_t *index, int64_t R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (dx && dy && index && dx != dy)));
+    LAUNCH(be, scatter_add_rows, dx, dy, index, R, D);
+}
+
+void vj_predictor_input_forward(vj_backend *be, float *s, const float *u, const float *mask_tokens, const float *table,
+                                const int32_t *source, const int32_t *position, int64_t R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (s && u && mask_tokens && table && source && position)));
+    LAUNCH(be, predictor_input_forward, s, u, mask_tokens, table, source, position, R, D);
+}
+
+void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens, const float *ds,
+                                 const int32_t *source, int64_t R, int D, int tokens, int accumulate)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && tokens > 0 && dmask_tokens && (R == 0 || (du && ds && source)));
+    LAUNCH(be, predictor_input_backward, du, dmask_tokens, ds, source, R, D, tokens, accumulate);
+}
+
+void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W,
+                 int tubelet, int patch)
+{
+    VJ_ASSERT(B >= 0 && C > 0 && tubelet > 0 && patch > 0 && (B == 0 || (patches && clips)));
+    VJ_ASSERT(T >= tubelet && H >= patch && W >= patch && T % tubelet == 0 && H % patch == 0 && W % patch == 0);
+    LAUNCH(be, patchify, patches, clips, B, C, T, H, W, tubelet, patch);
+}
+
+void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int P, float eps)
+{
+    VJ_ASSERT(R >= 0 && P > 1 && eps >= 0 && (R == 0 || (y && x)));
+    LAUNCH(be, normalise_rows, y, x, R, P, eps);
+}
+
+static void launch_product(vj_backend *be, const vj_product *product)
+{
+    VJ_ASSERT(product->M >= 0 && product->N > 0 && product->K >= 0);
+    VJ_ASSERT(!product->residual || product->residual_rows > 0);
+    if (product->M == 0) return;
+    if (product->K == 0) { /* the weight gradient of no rows: an empty sum */
+        if (!product->accumulate) LAUNCH(be, fill, product->c, 0.0f, product->M * product->N);
+        return;
+    }
+    be->flops += 2.0 * (double)product->M * (double)product->N * (double)product->K;
+    LAUNCH(be, product, product);
+}
+
+void vj_linear_forward(vj_backend *be, float *y, const float *x, const float *w, const float *bias,
+                       const float *residual, int64_t residual_rows, int64_t R, int N, int K)
+{
+    VJ_ASSERT(K > 0 && w && (R == 0 || (y && x && y != x)));
+    launch_product(be, &(vj_product){.M = R, .N = N, .K = K, .a = x, .b = w, .b_transposed = true, .c = y, .bias = bias,
+                                     .residual = residual, .residual_rows = residual_rows});
+}
+
+void vj_linear_gelu_forward(vj_backend *be, float *y, float *pre, const float *x, const float *w, const float *bias,
+                            int64_t R, int N, int K)
+{
+    VJ_ASSERT(K > 0 && w && (R == 0 || (y && x && y != x && pre != x && y != pre)));
+    launch_product(be, &(vj_product){.M = R, .N = N, .K = K, .a = x, .b = w, .b_transposed = true, .c = y, .bias = bias,
+                                     .finish = VJ_FINISH_GELU, .pre = pre});
+}
+
+void vj_linear_backward_input(vj_backend *be, float *dx, const float *dy, const float *w, int64_t R, int N, int K)
+{
+    VJ_ASSERT(N > 0 && w && (R == 0 || (dx && dy && dx != dy)));
+    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = w, .c = dx});
+}
+
+void vj_linear_gelu_backward_input(vj_backend *be, float *dpre, const float *dy, const float *w, const float *pre,
+                                   int64_t R, int N, int K)
+{
+    VJ_ASSERT(N > 0 && w && (R == 0 || (dpre && dy && pre && dpre != dy)));
+    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = w, .c = dpre,
+                                     .finish = VJ_FINISH_GELU_GRADIENT, .pre = (float *)pre});
+}
+
+void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const float *dy, const float *x,
+                               int accumulate, int64_t R, int N, int K)
+{
+    VJ_ASSERT(R >= 0 && N > 0 && K > 0 && dw && (R == 0 || (dy && x)));
+    launch_product(be, &(vj_product){.M = N, .N = K, .K = R, .a = dy, .a_transposed = true, .b = x, .c = dw,
+                                     .accumulate = accumulate != 0});
+    if (dbias) LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
+}
+
+void vj_layernorm_forward(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
+                          const float *bias, int64_t R, int D, float eps)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && eps >= 0 && !mean == !rstd && !weight == !bias && (R == 0 || (y && x)));
+    LAUNCH(be, layernorm_forward, y, mean, rstd, x, weight, bias, R, D, eps);
+}
+
+void vj_layernorm_backward(vj_backend *be, float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+                           const float *mean, const float *rstd, const float *weight, int accumulate_dx,
+                           int accumulate_dw, int64_t R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
+    LAUNCH(be, layernorm_backward, dx, dweight, dbias, dy, x, mean, rstd, weight, accumulate_dx, accumulate_dw, R, D);
+}
+
+/* Sum of the squared lengths of the segments, and that the offsets are what the caller says. */
+static double squared_lengths(vj_backend *be, const int32_t *offset, int segments, int64_t longest, int64_t R)
+{
+    enum { CHUNK = 256 };
+    int32_t host[CHUNK];
+    double squares = 0;
+    int64_t last = 0;
+    for (int s = 0; s <= segments; s += CHUNK) {
+        int n = segments + 1 - s < CHUNK ? segments + 1 - s : CHUNK;
+        vj_download(be, host, offset + s, n * (int64_t)sizeof *host);
+        for (int i = 0; i < n; i++) {
+            int64_t length = host[i] - last;
+            VJ_ASSERT(length >= 0 && length <= longest && (s + i > 0 || length == 0));
+            squares += (double)length * (double)length;
+            last = host[i];
+        }
+    }
+    VJ_ASSERT(last == R);
+    return squares;
+}
+
+void vj_attention_forward(vj_backend *be, float *out, float *lse, const float *qkv, const int32_t *offset,
+                          int segments, int64_t longest, int64_t R, int D, int heads)
+{
+    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out && qkv)));
+    be->flops += 4.0 * squared_lengths(be, offset, segments, longest, R) * D;
+    LAUNCH(be, attention_forward, out, lse, qkv, offset, segments, longest, D, heads);
+}
+
+void vj_attention_backward(vj_backend *be, float *dqkv, const float *dout, const float *qkv, const float *out,
+                           const float *lse, const int32_t *offset, int segments, int64_t longest, int64_t R, int D,
+                           int heads)
+{
+    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset);
+    VJ_ASSERT(R == 0 || (dqkv && dout && qkv && out && lse && dqkv != qkv));
+    /* Five products, one of them the scores once more. */
+    be->flops += 10.0 * squared_lengths(be, offset, segments, longest, R) * D;
+    LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, offset, segments, longest, D, heads);
+}
+
+void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x, const float *query, int64_t B,
+                     int64_t N, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && query && (B == 0 || (pooled && prob && x)));
+    be->flops += 4.0 * (double)B * (double)N * D * heads;
+    LAUNCH(be, pool_forward, pooled, prob, x, query, B, N, D, heads);
+}
+
+void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const float *pooled, const float *prob,
+                      const float *x, int64_t B, int64_t N, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && dquery && (B == 0 || (dpooled && pooled && prob && x)));
+    be->flops += 4.0 * (double)B * (double)N * D * heads;
+    LAUNCH(be, pool_backward, dquery, dpooled, pooled, prob, x, B, N, D, heads);
+}
+
+void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float *pred, const float *target,
+                        const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D,
+                        double exponent)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && exponent >= 1 && loss);
+    VJ_ASSERT(R == 0 || (pred && target && target_row && weight && group && dpred != pred));
+    LAUNCH(be, prediction_loss, loss, dpred, pred, target, target_row, weight, group, R, D, exponent);
+}
+
+void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const float *pred, const int32_t *offset,
+                       int masks, int64_t B, int D, double scale)
+{
+    VJ_ASSERT(masks > 0 && B >= 0 && D > 0 && penalty && offset && (B == 0 || (pred && dpred != pred)));
+    LAUNCH(be, spread_penalty, penalty, dpred, pred, offset, masks, B, D, scale);
+}
+
+void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n)
+{
+    VJ_ASSERT(sum && n >= 0 && (n == 0 || x));
+    LAUNCH(be, sum_squares, sum, x, n);
+}
+
+void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D)
+{
+    VJ_ASSERT(sums && R >= 0 && D > 0 && (R == 0 || x));
+    LAUNCH(be, column_moments, sums, x, R, D);
+}
+
+void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_moment, float *target, const float *gradient,
+              int64_t n, const vj_adamw_step *step)
+{
+    VJ_ASSERT(n >= 0 && step && (n == 0 || (w && first_moment && second_moment && gradient)));
+    VJ_ASSERT(step->correction1 > 0 && step->correction2 > 0);
+    LAUNCH(be, adamw, w, first_moment, second_moment, target, gradient, n, step);
+}

@@ -1,0 +1,213 @@
+/*
+ * What a model may ask of a device: the front door of the kernels. Model code knows this header and nothing else of
+ * CPUs or GPUs. Behind it stand cpu/ (the definition), strict/ (cpu kernels on memory the host cannot touch between
+ * kernels) and, later, cuda/.
+ *
+ * All matrices are dense, row-major, fp32 unless said otherwise. "device" pointers come from vj_device_alloc() of the
+ * same backend and may be dereferenced only inside kernels; index arrays (int32) are device memory too. Kernels return
+ * nothing: a backend keeps its first failure and vj_sync() returns it. Sums are made in a fixed order: results do
+ * not depend on the number of threads. No function here is collective.
+ *
+ * Precision (design section 3): with VJ_BF16 the two operands of every matrix product, those of attention included,
+ * are rounded to bf16 (nearest even) as they are read; accumulation, norms, softmax and everything in memory stay fp32.
+ *
+ * Shape letters: R rows, D width, N tokens of a clip, K and N the input and output width of a linear layer.
+ */
+#ifndef VJ_KERNELS_H
+#define VJ_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef enum { VJ_FP32, VJ_BF16 } vj_precision;
+
+typedef struct vj_backend vj_backend;
+
+/* ------------------------------------------------------------------------------------------------ the device */
+
+/**
+ * Open backend `name`: "cpu" or "strict". `threads` 0 takes OpenMP's default. VJ_ISA=avx512|avx2|portable in the
+ * environment forces one kernel variant; asking for one the processor lacks is an error, as is an unknown name.
+ * Free with vj_backend_close(), which also frees all device memory.
+ */
+vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads);
+void vj_backend_close(vj_backend *be);
+
+/** "cpu (avx512, 2 threads, bf16)": for the log. Owned by the backend. */
+const char *vj_backend_describe(const vj_backend *be);
+vj_precision vj_backend_precision(const vj_backend *be);
+/** Products and attention round to `precision` from now on. */
+void vj_backend_set_precision(vj_backend *be, vj_precision precision);
+
+/** Device memory, 64-byte aligned, zeroed on first touch (strict: filled with NaN). NULL, reported, when out of memory.
+ */
+void *vj_device_alloc(vj_backend *be, int64_t bytes);
+void vj_device_free(vj_backend *be, void *memory);
+int64_t vj_device_bytes(const vj_backend *be);
+
+void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
+void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
+
+/**
+ * A host view of device memory, for MPI and files: the memory itself where the host can touch it, otherwise a copy of
+ * at most VJ_MAP_BYTES (then written back by unmap when `mode` has VJ_MAP_WRITE). One view at a time.
+ */
+enum { VJ_MAP_READ = 1, VJ_MAP_WRITE = 2, VJ_MAP_BYTES = 16 << 20 };
+void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode);
+void vj_unmap(vj_backend *be, void *host);
+
+/** Wait for all kernels; the first failure since the last call, if any. */
+vj_status vj_sync(vj_backend *be);
+
+/** Floating-point operations of matrix products (2 per multiply-add) asked for so far. */
+double vj_backend_flops(const vj_backend *be);
+
+/* ------------------------------------------------------------------------------------------------ elementwise */
+
+void vj_fill(vj_backend *be, float *x, float value, int64_t n);
+void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n);
+
+/** y = x Phi(x), exact (erf) GELU. Absolute error below 1e-6. y may be x. */
+void vj_gelu_forward(vj_backend *be, float *y, const float *x, int64_t n);
+/** dx = dy * (Phi(x) + x phi(x)). dx may be dy. */
+void vj_gelu_backward(vj_backend *be, float *dx, const float *dy, const float *x, int64_t n);
+
+/* ------------------------------------------------------------------------------------------------ rows */
+
+/** y[r] = x[index[r]]. */
+void vj_gather_rows(vj_backend *be, float *y, const float *x, const int32_t *index, int64_t R, int D);
+/** dx[index[r]] += dy[r], rows in ascending r (an index may repeat). */
+void vj_scatter_add_rows(vj_backend *be, float *dx, const float *dy, const int32_t *index, int64_t R, int D);
+
+/**
+ * Rows of the predictor's input (spec section 4): s[r] = table[position[r]] + (source[r] >= 0 ? u[source[r]]
+ * : mask_tokens[-1 - source[r]]).
+ */
+void vj_predictor_input_forward(vj_backend *be, float *s, const float *u, const float *mask_tokens, const float *table,
+                                const int32_t *source, const int32_t *position, int64_t R, int D);
+/**
+ * du[source[r]] = ds[r] for source >= 0 (each source row occurs once); dmask_tokens[i] = sum over its rows, [tokens,
+ * D], added to what is there if `accumulate`.
+ */
+void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens, const float *ds, const int32_t *source,
+                                 int64_t R, int D, int tokens, int accumulate);
+
+/**
+ * Cut clips [B, C, T, H, W] into tubelets: patches [B*N, C*tubelet*patch*patch], N = (T/tubelet)(H/patch)(W/patch),
+ * token (t*gh + y)*gw + x, values in the order (channel, dt, dy, dx). Spec section 1.
+ */
+void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet,
+                 int patch);
+
+/** Each row minus its mean, divided by sqrt(sample variance (divisor P-1) + eps): pixel targets, spec section 16. */
+void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int P, float eps);
+
+/* ------------------------------------------------------------------------------------------------ linear */
+
+/**
+ * y = x W^T + bias + residual: y [R, N], x [R, K], w [N, K], bias [N] or NULL. `residual` NULL, or [residual_rows, N]
+ * where row r of y takes residual row r mod residual_rows (R: a residual stream, which may be y itself; the tokens
+ * of a clip: a position table).
+ */
+void vj_linear_forward(vj_backend *be, float *y, const float *x, const float *w, const float *bias,
+                       const float *residual, int64_t residual_rows, int64_t R, int N, int K);
+
+/** pre = x W^T + bias, y = gelu(pre). pre may be NULL (not kept). */
+void vj_linear_gelu_forward(vj_backend *be, float *y, float *pre, const float *x, const float *w, const float *bias,
+                            int64_t R, int N, int K);
+
+/** dx = dy W: dx [R, K], dy [R, N], w [N, K]. */
+void vj_linear_backward_input(vj_backend *be, float *dx, const float *dy, const float *w, int64_t R, int N, int K);
+
+/** dpre = (dy W) * gelu'(pre): through a linear layer whose input was gelu(pre). dpre, pre [R, K]; dpre may be pre. */
+void vj_linear_gelu_backward_input(vj_backend *be, float *dpre, const float *dy, const float *w, const float *pre,
+                                   int64_t R, int N, int K);
+
+/** dw = dy^T x [N, K] and dbias = column sums of dy [N] (NULL: not wanted); added to what is there if `accumulate`. */
+void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const float *dy, const float *x, int accumulate,
+                               int64_t R, int N, int K);
+
+/* ------------------------------------------------------------------------------------------------ layer norm */
+
+/**
+ * y = weight * (x - mean) * rstd + bias over the last axis, biased variance, rstd = 1/sqrt(variance + eps); mean and
+ * variance summed in double. weight and bias NULL: plain normalisation. mean, rstd [R]: kept for backward, or both
+ * NULL. y may be x. Ba, Kiros, Hinton 2016, eq. 3.
+ */
+void vj_layernorm_forward(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
+                          const float *bias, int64_t R, int D, float eps);
+/**
+ * dx = [dx +] gradient through the norm (added if `accumulate_dx`: the residual path); dweight, dbias [D] likewise by
+ * `accumulate_dw`, or both NULL. dx must not be dy.
+ */
+void vj_layernorm_backward(vj_backend *be, float *dx, float *dweight, float *dbias, const float *dy, const float *x,
+                           const float *mean, const float *rstd, const float *weight, int accumulate_dx,
+                           int accumulate_dw, int64_t R, int D);
+
+/* ------------------------------------------------------------------------------------------------ attention */
+
+/**
+ * Self-attention inside each segment of packed rows: rows offset[s] .. offset[s+1]-1 are one sequence.
+ * qkv [R, 3D] = q | k | v, heads slow inside each; out [R, D] = softmax(q k^T / sqrt(D/heads)) v, heads concatenated;
+ * lse [R, heads] = log-sum-exp of the scaled scores, or NULL when no backward follows. offset: device, [segments + 1],
+ * ascending, offset[segments] = R. longest: length of the longest segment. Nothing of size S x S is stored.
+ */
+void vj_attention_forward(vj_backend *be, float *out, float *lse, const float *qkv, const int32_t *offset, int segments,
+                          int64_t longest, int64_t R, int D, int heads);
+/** dqkv [R, 3D] written. */
+void vj_attention_backward(vj_backend *be, float *dqkv, const float *dout, const float *qkv, const float *out,
+                           const float *lse, const int32_t *offset, int segments, int64_t longest, int64_t R, int D,
+                           int heads);
+
+/**
+ * One learned query per head over the tokens of each clip, keys and values folded away (the attentive probe with one
+ * query): score[b,h,n] = x[b,n] . query[h] (softmax scale and key projection already folded into query [heads, D]),
+ * prob = softmax over n, pooled[b,h] = sum_n prob x[b,n]. x [B, N, D], prob [B, heads, N], pooled [B, heads, D].
+ */
+void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x, const float *query, int64_t B,
+                     int64_t N, int D, int heads);
+/** dquery [heads, D] written from dpooled [B, heads, D]; no gradient to x (it is frozen). */
+void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const float *pooled, const float *prob,
+                      const float *x, int64_t B, int64_t N, int D, int heads);
+
+/* ------------------------------------------------------------------------------------------------ losses */
+
+/**
+ * L = sum_r weight[r] sum_d |pred[r,d] - target[target_row[r],d]|^e / e, e = `exponent` >= 1; loss[group[r]] (double,
+ * device, [groups], added to what is there) gets its rows' shares; dpred [R, D] = dL/dpred (0 where the difference is
+ * 0), or NULL. Spec section 6.
+ */
+void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float *pred, const float *target,
+                        const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D,
+                        double exponent);
+
+/**
+ * Spread penalty of spec section 6 on packed predictions, segment (i*B + b) = mask i of clip b, [masks*B + 1] offsets:
+ * S[b,d] = mean over masks of sqrt(sample variance over tokens + 1e-4); penalty (double, device, added) = scale *
+ * sum_{b,d} relu(1 - S). With dpred not NULL its gradient is added to dpred.
+ */
+void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const float *pred, const int32_t *offset,
+                       int masks, int64_t B, int D, double scale);
+
+/* ------------------------------------------------------------------------------------------------ sums and update */
+
+/** *sum (double, device) = sum of squares of x, in double. */
+void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n);
+
+/** sums[0..D) += column sums, sums[D..2D) += column sums of squares; double, device. */
+void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D);
+
+typedef struct {
+    double lr, weight_decay, beta1, beta2, eps;
+    double correction1, correction2; /* 1 - beta1^t, 1 - beta2^t for update t = 1, 2, ... */
+    double gradient_scale;           /* clipping factor */
+    double ema;                      /* target <- ema target + (1 - ema) w */
+} vj_adamw_step;
+
+/** AdamW and EMA in one pass (spec section 7), n elements; target NULL: no EMA. */
+void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_moment, float *target, const float *gradient,
+              int64_t n, const vj_adamw_step *step);
+
+#endif

@@ -1,0 +1,72 @@
+/* A frozen encoder for evaluation. */
+#include <stdlib.h>
+
+#include "model/model.h"
+
+static void take_memory(vj_encoder *e, vj_arena *arena)
+{
+    const int64_t rows = e->clips * e->net.tokens;
+    e->pixels = vj_arena_floats(arena, rows * e->net.patch_values);
+    e->patches = vj_arena_floats(arena, rows * e->net.patch_values);
+    e->features = vj_arena_floats(arena, rows * e->net.shape.width);
+    e->offset = vj_arena_ints(arena, e->clips + 1);
+    vj_stack_memory_take(&e->stack, &e->net.encoder, arena, rows, 0, 0);
+}
+
+static vj_status allocate(vj_encoder *e)
+{
+    vj_arena arena = {0};
+    take_memory(e, &arena);
+    e->memory = vj_device_alloc(e->be, arena.peak);
+    e->weights = vj_device_alloc(e->be, e->net.params.total * (int64_t)sizeof(float));
+    e->table = vj_network_table(&e->net, e->be, e->net.shape.width);
+    if (!e->memory || !e->weights || !e->table) return VJ_ERR_MEMORY; /* reported by the device */
+    arena = (vj_arena){.base = (char *)e->memory};
+    take_memory(e, &arena);
+
+    int32_t *offset = vj_calloc(e->clips + 1, sizeof *offset);
+    if (!offset) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld clips", (long long)e->clips);
+    for (int64_t i = 0; i <= e->clips; i++) offset[i] = (int32_t)(i * e->net.tokens);
+    vj_upload(e->be, e->offset, offset, (e->clips + 1) * (int64_t)sizeof *offset);
+    free(offset);
+    return vj_sync(e->be);
+}
+
+vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be)
+{
+    vj_encoder *e = *encoder = vj_calloc(1, sizeof *e);
+    if (!e) return vj_raise(VJ_ERR_MEMORY, "no memory for the encoder");
+    e->be = be;
+    e->clips = clips;
+    vj_network_describe(&e->net, shape, 1);
+    return allocate(e);
+}
+
+void vj_encoder_close(vj_encoder *e)
+{
+    if (!e) return;
+    vj_device_free(e->be, e->memory);
+    vj_device_free(e->be, e->weights);
+    vj_device_free(e->be, e->table);
+    vj_stack_memory_release(&e->stack);
+    vj_network_release(&e->net);
+    free(e);
+}
+
+void vj_encoder_start(vj_encoder *e, vj_init init, int64_t seed)
+{
+    vj_params_start(&e->net.params, e->be, e->weights, init, 1, seed);
+}
+
+vj_status vj_encoder_features(vj_encoder *e, float *features, const float *pixels, int64_t count)
+{
+    const vj_shape *s = &e->net.shape;
+    const int64_t rows = count * e->net.tokens;
+    VJ_ASSERT(count <= e->clips);
+    vj_upload(e->be, e->pixels, pixels, rows * e->net.patch_values * (int64_t)sizeof(float));
+    vj_patchify(e->be, e->patches, e->pixels, count, s->channels, s->frames, s->height, s->width_px, s->tubelet,
+                s->patch);
+    vj_network_encode(&e->net, e->be, e->weights, e->table, &e->stack, e->offset, e->patches, count, e->features);
+    vj_download(e->be, features, e->features, rows * s->width * (int64_t)sizeof(float));
+    return vj_sync(e->be);
+}

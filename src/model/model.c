@@ -1,0 +1,238 @@
+/* The training network: memory, and the microbatch, which reads like spec sections 3 to 6. */
+#include "model/model.h"
+
+#include <stdlib.h>
+
+#define VJ_TARGET_EPS 1e-5f /* the target's norm has torch's default, unlike the networks' (spec, trap 3) */
+#define VJ_PIXEL_EPS  1e-6f
+
+/* Everything a microbatch needs. Passes that do not live at the same time share memory. */
+static vj_status take_memory(vj_model *m, vj_arena *arena)
+{
+    const vj_network *net = &m->net;
+    const vj_packing_bounds *b = &m->bounds;
+    const int64_t D = net->shape.width, Dp = net->shape.predictor_width, rows = b->clips * net->tokens;
+    const int pixels = net->shape.objective == VJ_OBJECTIVE_PIXEL;
+    const int recompute = m->settings.recompute == VJ_RECOMPUTE_BLOCK;
+
+    m->losses = vj_arena_take(arena, (b->masks + 1) * (int64_t)sizeof *m->losses);
+    VJ_TRY(vj_packing_take(&m->packing, b, arena));
+    m->clips = vj_arena_floats(arena, rows * net->patch_values);
+    m->patches = vj_arena_floats(arena, rows * net->patch_values);
+    m->target = vj_arena_floats(arena, rows * net->out);
+    if (!pixels) m->features = vj_arena_floats(arena, rows * D);
+
+    const int64_t after_target = arena->used;
+    if (!pixels) vj_stack_memory_take(&m->target_memory, &net->encoder, arena, rows, 0, 0);
+    arena->used = after_target;
+
+    m->tokens = vj_arena_floats(arena, rows * D);
+    m->dtokens = m->tokens; /* the tokens are not needed once they are gathered */
+    vj_stack_memory_take(&m->context_memory, &net->encoder, arena, b->context, 1, recompute);
+    m->encoded = vj_arena_floats(arena, b->context * D);
+    m->encoded_mean = vj_arena_floats(arena, b->context);
+    m->encoded_rstd = vj_arena_floats(arena, b->context);
+    m->embedded = vj_arena_floats(arena, b->context * Dp);
+    m->dembedded = vj_arena_floats(arena, b->context * Dp);
+    m->dencoded = vj_arena_floats(arena, b->context * D);
+    vj_stack_memory_take(&m->predictor_memory, &net->predictor, arena, b->predictor, 1, recompute);
+    m->picked = vj_arena_floats(arena, b->target * Dp);
+    m->picked_norm = vj_arena_floats(arena, b->target * Dp);
+    m->picked_mean = vj_arena_floats(arena, b->target);
+    m->picked_rstd = vj_arena_floats(arena, b->target);
+    m->dpicked = vj_arena_floats(arena, b->target * Dp);
+    m->dpicked_norm = vj_arena_floats(arena, b->target * Dp);
+    m->predicted = vj_arena_floats(arena, b->target * net->out);
+    m->dpredicted = vj_arena_floats(arena, b->target * net->out);
+    const int64_t after_forward = arena->used;
+    vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor);
+    arena->used = after_forward;
+    vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context);
+    return VJ_OK;
+}
+
+static vj_status allocate(vj_model *m)
+{
+    const vj_params *ps = &m->net.params;
+    const int64_t word = (int64_t)sizeof(float);
+    vj_arena arena = {0};
+    VJ_TRY(take_memory(m, &arena));
+    m->arena_bytes = arena.peak;
+    m->memory = vj_device_alloc(m->be, arena.peak);
+    m->weights = vj_device_alloc(m->be, ps->total * word);
+    m->gradient = vj_device_alloc(m->be, ps->total * word);
+    m->table = vj_network_table(&m->net, m->be, m->net.shape.width);
+    m->predictor_table = vj_network_table(&m->net, m->be, m->net.shape.predictor_width);
+    if (m->net.shape.objective == VJ_OBJECTIVE_FEATURE)
+        m->target_weights = vj_device_alloc(m->be, ps->encoder_total * word);
+    if (!m->memory || !m->weights || !m->gradient || !m->table || !m->predictor_table ||
+        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->target_weights))
+        return VJ_ERR_MEMORY; /* reported by the device */
+
+    arena = (vj_arena){.base = (char *)m->memory};
+    VJ_TRY(take_memory(m, &arena));
+    vj_fill(m->be, m->weights, 0.0f, ps->total);
+    vj_fill(m->be, m->gradient, 0.0f, ps->total);
+    if (m->target_weights) vj_fill(m->be, m->target_weights, 0.0f, ps->encoder_total);
+    vj_fill(m->be, (float *)m->losses, 0.0f, 2 * (m->bounds.masks + 1));
+    return vj_sync(m->be);
+}
+
+vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
+                          const vj_packing_bounds *bounds, vj_backend *be)
+{
+    vj_model *m = *model = vj_calloc(1, sizeof *m);
+    if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for the model");
+    m->be = be;
+    m->settings = *settings;
+    m->bounds = *bounds;
+    vj_network_describe(&m->net, shape, 0);
+    return allocate(m);
+}
+
+void vj_model_destroy(vj_model *m)
+{
+    if (!m) return;
+    vj_device_free(m->be, m->memory);
+    vj_device_free(m->be, m->weights);
+    vj_device_free(m->be, m->gradient);
+    vj_device_free(m->be, m->target_weights);
+    vj_device_free(m->be, m->table);
+    vj_device_free(m->be, m->predictor_table);
+    vj_packing_release(&m->packing);
+    vj_stack_memory_release(&m->context_memory);
+    vj_stack_memory_release(&m->predictor_memory);
+    vj_stack_memory_release(&m->target_memory);
+    vj_network_release(&m->net);
+    free(m);
+}
+
+void vj_model_start(vj_model *m, vj_init init, int zero_mask_tokens, int64_t seed)
+{
+    vj_params_start(&m->net.params, m->be, m->weights, init, zero_mask_tokens, seed);
+    if (m->target_weights) vj_copy(m->be, m->target_weights, m->weights, m->net.params.encoder_total);
+}
+
+/* What is to be predicted: the target encoder's normalised features of all tokens, or the clip's own tubelets. */
+static void make_target(vj_model *m, int64_t clips)
+{
+    const vj_network *net = &m->net;
+    const int64_t rows = clips * net->tokens;
+    if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
+        vj_network_encode(net, m->be, m->target_weights, m->table, &m->target_memory, m->packing.clip_offset,
+                          m->patches, clips, m->features);
+        vj_layernorm_forward(m->be, m->target, NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
+                             VJ_TARGET_EPS);
+    } else if (m->settings.normalise_pixels) {
+        vj_normalise_rows(m->be, m->target, m->patches, rows, net->patch_values, VJ_PIXEL_EPS);
+    } else {
+        vj_copy(m->be, m->target, m->patches, rows * net->patch_values);
+    }
+}
+
+/* Visible tokens of all masks through the context encoder. */
+static void encode_context(vj_model *m, int64_t clips)
+{
+    const vj_network *net = &m->net;
+    const float *w = m->weights;
+    const int D = net->shape.width;
+    const vj_rows *rows = &m->packing.context;
+    vj_linear_forward(m->be, m->tokens, m->patches, w + net->patch_weight, w + net->patch_bias, m->table, net->tokens,
+                      clips * net->tokens, D, net->patch_values);
+    vj_gather_rows(m->be, m->context_memory.x[0], m->tokens, m->packing.context_token, rows->rows, D);
+    vj_stack_forward(&net->encoder, m->be, w, &m->context_memory, rows);
+    vj_layernorm_forward(m->be, m->encoded, m->encoded_mean, m->encoded_rstd, m->context_memory.x[net->encoder.depth],
+                         w + net->encoder.norm_weight, w + net->encoder.norm_bias, rows->rows, D, VJ_MODEL_EPS);
+}
+
+/* Context features and mask tokens through the predictor; the targets' rows out. */
+static void predict(vj_model *m)
+{
+    const vj_network *net = &m->net;
+    const vj_packing *p = &m->packing;
+    const float *w = m->weights;
+    const int D = net->shape.width, Dp = net->shape.predictor_width;
+    vj_linear_forward(m->be, m->embedded, m->encoded, w + net->embed_weight, w + net->embed_bias, NULL, 0,
+                      p->context.rows, Dp, D);
+    vj_predictor_input_forward(m->be, m->predictor_memory.x[0], m->embedded, w + net->mask_token, m->predictor_table,
+                               p->source, p->position, p->predictor.rows, Dp);
+    vj_stack_forward(&net->predictor, m->be, w, &m->predictor_memory, &p->predictor);
+    /* The final norm works on rows, so the targets' rows are picked before it. */
+    vj_gather_rows(m->be, m->picked, m->predictor_memory.x[net->predictor.depth], p->target_row, p->targets, Dp);
+    vj_layernorm_forward(m->be, m->picked_norm, m->picked_mean, m->picked_rstd, m->picked,
+                         w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, VJ_MODEL_EPS);
+    vj_linear_forward(m->be, m->predicted, m->picked_norm, w + net->out_weight, w + net->out_bias, NULL, 0, p->targets,
+                      net->out, Dp);
+}
+
+static void measure_loss(vj_model *m, int64_t batch)
+{
+    const vj_packing *p = &m->packing;
+    const int masks = m->bounds.masks;
+    const double spread = 1.0 / ((double)batch * m->net.out), coeff = m->settings.reg_coeff;
+    vj_prediction_loss(m->be, m->losses, m->dpredicted, m->predicted, m->target, p->target_token, p->weight, p->group,
+                       p->targets, m->net.out, m->settings.loss_exp);
+    vj_spread_penalty(m->be, m->losses + masks, coeff != 0.0 ? m->dpredicted : NULL, m->predicted, p->target_offset,
+                      masks, p->context.segments / masks, m->net.out, coeff != 0.0 ? coeff * spread : spread);
+}
+
+static void backward(vj_model *m, int64_t clips, int accumulate)
+{
+    const vj_network *net = &m->net;
+    const vj_packing *p = &m->packing;
+    const float *w = m->weights;
+    float *g = m->gradient;
+    const int D = net->shape.width, Dp = net->shape.predictor_width;
+
+    vj_linear_backward_weight(m->be, g + net->out_weight, g + net->out_bias, m->dpredicted, m->picked_norm, accumulate,
+                              p->targets, net->out, Dp);
+    vj_linear_backward_input(m->be, m->dpicked_norm, m->dpredicted, w + net->out_weight, p->targets, net->out, Dp);
+    vj_layernorm_backward(m->be, m->dpicked, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
+                          m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight, 0,
+                          accumulate, p->targets, Dp);
+    vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
+    vj_scatter_add_rows(m->be, m->predictor_scratch.dx, m->dpicked, p->target_row, p->targets, Dp);
+    vj_stack_backward(&net->predictor, m->be, w, g, &m->predictor_memory, &p->predictor, &m->predictor_scratch,
+                      accumulate);
+    vj_predictor_input_backward(m->be, m->dembedded, g + net->mask_token, m->predictor_scratch.dx, p->source,
+                                p->predictor.rows, Dp, net->shape.mask_tokens, accumulate);
+
+    vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, m->dembedded, m->encoded, accumulate,
+                              p->context.rows, Dp, D);
+    vj_linear_backward_input(m->be, m->dencoded, m->dembedded, w + net->embed_weight, p->context.rows, Dp, D);
+    vj_layernorm_backward(m->be, m->encoder_scratch.dx, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
+                          m->dencoded, m->context_memory.x[net->encoder.depth], m->encoded_mean, m->encoded_rstd,
+                          w + net->encoder.norm_weight, 0, accumulate, p->context.rows, D);
+    vj_stack_backward(&net->encoder, m->be, w, g, &m->context_memory, &p->context, &m->encoder_scratch, accumulate);
+    vj_fill(m->be, m->dtokens, 0.0f, clips * net->tokens * D);
+    vj_scatter_add_rows(m->be, m->dtokens, m->encoder_scratch.dx, p->context_token, p->context.rows, D);
+    vj_linear_backward_weight(m->be, g + net->patch_weight, g + net->patch_bias, m->dtokens, m->patches, accumulate,
+                              clips * net->tokens, D, net->patch_values);
+}
+
+void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *lists, int64_t batch, int accumulate)
+{
+    const vj_shape *s = &m->net.shape;
+    const int64_t n = lists->clips;
+    /* |d|^e / e is the feature loss; the pixel baseline is the plain mean of squares. */
+    const double share = (s->objective == VJ_OBJECTIVE_PIXEL ? m->settings.loss_exp : 1.0) / m->net.out;
+    vj_packing_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
+    vj_upload(m->be, m->clips, clips, n * m->net.tokens * m->net.patch_values * (int64_t)sizeof(float));
+    vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
+
+    make_target(m, n);
+    encode_context(m, n);
+    predict(m);
+    measure_loss(m, batch);
+    backward(m, n, accumulate);
+}
+
+void vj_model_losses(vj_model *m, double *by_mask, double *penalty)
+{
+    double all[VJ_MAX_MASKS + 1];
+    const int masks = m->bounds.masks;
+    vj_download(m->be, all, m->losses, (masks + 1) * (int64_t)sizeof *all);
+    vj_fill(m->be, (float *)m->losses, 0.0f, 2 * (masks + 1));
+    for (int i = 0; i < masks; i++) by_mask[i] = all[i];
+    *penalty = m->settings.reg_coeff != 0.0 ? all[masks] / m->settings.reg_coeff : all[masks];
+}

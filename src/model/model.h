@@ -1,0 +1,95 @@
+/*
+ * V-JEPA's training network: context encoder, predictor, target encoder, loss, and their backward pass, for one
+ * microbatch at a time (spec sections 3-6). What surrounds it - data, schedules, reduction, update - is train/'s.
+ */
+#ifndef VJ_MODEL_MODEL_H
+#define VJ_MODEL_MODEL_H
+
+#include "model/network.h"
+#include "model/packing.h"
+
+typedef struct {
+    double loss_exp, reg_coeff;
+    int normalise_pixels; /* pixel objective: per-tubelet normalised targets */
+    vj_recompute recompute;
+} vj_objective_settings;
+
+/*
+ * One rank's network. All pointers are device memory; what is under "of the last microbatch" may be looked at until the
+ * next one, after vj_sync().
+ */
+typedef struct {
+    vj_backend *be; /* borrowed */
+    vj_network net;
+    vj_objective_settings settings;
+    vj_packing_bounds bounds;
+    float *weights, *gradient; /* [net.params.total] */
+    float *target_weights;     /* [net.params.encoder_total]; NULL for the pixel objective */
+    double *losses;            /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
+
+    /* of the last microbatch */
+    vj_packing packing;
+    float *features;         /* [clips*tokens, width] target encoder after its final norm */
+    float *target;           /* [clips*tokens, out] what is predicted: normalised features, or pixels */
+    float *patches, *tokens; /* [clips*tokens, patch_values], [clips*tokens, width] with positions */
+    float *encoded;          /* [context rows, width] context encoder after its final norm */
+    float *predicted;        /* [target rows, out] */
+    vj_stack_memory context_memory, predictor_memory, target_memory;
+
+    /* own */
+    float *memory, *clips, *table, *predictor_table;
+    float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_norm, *picked_mean, *picked_rstd;
+    float *dpicked, *dpicked_norm, *dpredicted, *dtokens, *dencoded;
+    vj_stack_scratch encoder_scratch, predictor_scratch;
+    int64_t arena_bytes;
+} vj_model;
+
+/**
+ * Allocate everything a run needs, once. Weights are zero: draw them with vj_model_start() or read a checkpoint.
+ * bounds->clips is the microbatch. Not collective. Release with vj_model_destroy(), also after a failure.
+ */
+vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
+                          const vj_packing_bounds *bounds, vj_backend *be);
+void vj_model_destroy(vj_model *model);
+
+/** Starting weights (spec section 5); the target encoder becomes an exact copy of the encoder. */
+void vj_model_start(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
+
+/**
+ * Forward, loss and backward of one microbatch: gradient (added if `accumulate`, else written) of the global batch's
+ * loss, so that the sum over all microbatches of all ranks is the gradient.
+ *
+ * @param clips  host, [lists->clips, channels, frames, height, width_px], normalised
+ * @param lists  the masks of these clips
+ * @param batch  clips of the global batch
+ */
+void vj_model_microbatch(vj_model *model, const float *clips, const vj_mask_lists *lists, int64_t batch,
+                         int accumulate);
+
+/** Loss by mask [masks], each already divided by the number of masks, and the spread penalty, since the last call. */
+void vj_model_losses(vj_model *model, double *by_mask, double *penalty);
+
+/* ------------------------------------------------------------------------------------------------ frozen encoder */
+
+/* An encoder for evaluation: weights, and memory to encode `clips` clips at a time, nothing else. */
+typedef struct {
+    vj_backend *be; /* borrowed */
+    vj_network net;
+    float *weights; /* [net.params.total] */
+    int64_t clips;
+    float *memory, *pixels, *patches, *features, *table;
+    int32_t *offset;
+    vj_stack_memory stack;
+} vj_encoder;
+
+/** Allocate. Fill the weights with vj_encoder_start() or from a checkpoint's model/target. Release with
+ * vj_encoder_close(). */
+vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be);
+void vj_encoder_close(vj_encoder *encoder);
+void vj_encoder_start(vj_encoder *encoder, vj_init init, int64_t seed);
+
+/** Encode `count` <= clips clips: host pixels [count, C, T, H, W] to host features [count, tokens, width], final norm
+ * included. */
+vj_status vj_encoder_features(vj_encoder *encoder, float *features, const float *pixels, int64_t count);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * Who works on what: the communicators, made once, and the split of work over ranks. Everything else asks here.
+ * Tensor parallelism will split `world` into data x tensor; today tensor is 1 and `data` equals the communicator given.
+ */
+#ifndef VJ_PARALLEL_H
+#define VJ_PARALLEL_H
+
+#include <mpi.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/** Rank `rank`'s contiguous share [first, last) of n items over `size` ranks; the first n mod size ranks get one more.
+ */
+void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last);
+
+/** Make one rank's failure everybody's: the worst status over the communicator. Collective. */
+vj_status vj_agree(MPI_Comm comm, vj_status status);
+
+/** Sum doubles over all ranks, in place. Collective. */
+void vj_sum_doubles(MPI_Comm comm, double *values, int count);
+
+#endif

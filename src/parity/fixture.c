@@ -1,0 +1,330 @@
+/* Fixture files: reading with HDF5's error stack silent, comparing, counting. */
+#include "parity/fixture.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Memory of a fixture: host blocks, and device blocks, which the backend frees. */
+struct vj_fixture_block {
+    struct vj_fixture_block *next;
+    void *host, *device;
+};
+
+static void keep(vj_fixture *f, void *host, void *device)
+{
+    struct vj_fixture_block *block = malloc(sizeof *block);
+    VJ_ASSERT(block && (host || device));
+    *block = (struct vj_fixture_block){f->memory, host, device};
+    f->memory = block;
+}
+
+void *vj_fixture_take(vj_fixture *f, int64_t bytes)
+{
+    void *memory = vj_calloc(bytes > 0 ? bytes : 1, 1);
+    keep(f, memory, NULL);
+    return memory;
+}
+
+vj_status vj_fixture_open(vj_fixture *f, const char *path, vj_backend *be)
+{
+    *f = (vj_fixture){.path = path, .be = be, .file = -1};
+    H5E_BEGIN_TRY
+    {
+        f->file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    }
+    H5E_END_TRY
+    return f->file < 0 ? vj_raise_h5("open fixture %s", path) : VJ_OK;
+}
+
+void vj_fixture_close(vj_fixture *f)
+{
+    while (f->memory) {
+        struct vj_fixture_block *block = f->memory;
+        f->memory = block->next;
+        free(block->host);
+        if (block->device) vj_device_free(f->be, block->device);
+        free(block);
+    }
+    if (f->file >= 0) H5Fclose(f->file); /* read-only: nothing can be lost */
+    f->file = -1;
+}
+
+/* ------------------------------------------------------------------------------------------------ names */
+
+/* Every part of the path must be asked for in turn: HDF5 fails on a missing group in between. */
+static bool has_path(hid_t file, const char *path)
+{
+    char part[VJ_FIXTURE_NAME];
+    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) return false;
+    htri_t found = 1;
+    H5E_BEGIN_TRY
+    {
+        for (size_t end = 0; found > 0; end++) {
+            end += strcspn(part + end, "/");
+            const char saved = part[end];
+            part[end] = '\0';
+            found = H5Lexists(file, part, H5P_DEFAULT);
+            part[end] = saved;
+            if (!saved) break;
+        }
+    }
+    H5E_END_TRY
+    return found > 0;
+}
+
+vj_names vj_fixture_children(vj_fixture *f, const char *group)
+{
+    vj_names names = {0};
+    H5G_info_t info = {0};
+    herr_t status;
+    H5E_BEGIN_TRY
+    {
+        status = H5Gget_info_by_name(f->file, group, &info, H5P_DEFAULT);
+    }
+    H5E_END_TRY
+    if (status < 0) {
+        vj_fixture_fail(f, group, "missing group");
+        return names;
+    }
+    names.name = vj_fixture_take(f, (int64_t)info.nlinks * VJ_FIXTURE_NAME);
+    for (hsize_t i = 0; i < info.nlinks; i++)
+        if (H5Lget_name_by_idx(f->file, group, H5_INDEX_NAME, H5_ITER_INC, i, names.name[names.count], VJ_FIXTURE_NAME,
+                               H5P_DEFAULT) > 0)
+            names.count++;
+    return names;
+}
+
+bool vj_fixture_has(const vj_fixture *f, const char *name)
+{
+    if (strncmp(name, "*/", 2) != 0) return has_path(f->file, name);
+    H5G_info_t info;
+    if (H5Gget_info(f->file, &info) < 0) return false;
+    for (hsize_t i = 0; i < info.nlinks; i++) {
+        char group[VJ_FIXTURE_NAME], path[2 * VJ_FIXTURE_NAME];
+        if (H5Lget_name_by_idx(f->file, "/", H5_INDEX_NAME, H5_ITER_INC, i, group, sizeof group, H5P_DEFAULT) <= 0)
+            continue;
+        snprintf(path, sizeof path, "%s%s", group, name + 1);
+        if (has_path(f->file, path)) return true;
+    }
+    return false;
+}
+
+/* ------------------------------------------------------------------------------------------------ reading */
+
+bool vj_fixture_has_attribute(const vj_fixture *f, const char *object, const char *name)
+{
+    htri_t found;
+    H5E_BEGIN_TRY
+    {
+        found = H5Aexists_by_name(f->file, object, name, H5P_DEFAULT);
+    }
+    H5E_END_TRY
+    return found > 0;
+}
+
+/* False, not reported, when there is no such attribute of `count` numbers. */
+static bool read_attribute(const vj_fixture *f, const char *object, const char *name, double *values, int count)
+{
+    if (!vj_fixture_has_attribute(f, object, name)) return false;
+    bool good = false;
+    H5E_BEGIN_TRY
+    {
+        const hid_t attribute = H5Aopen_by_name(f->file, object, name, H5P_DEFAULT, H5P_DEFAULT);
+        const hid_t space = H5Aget_space(attribute);
+        good = H5Sget_simple_extent_npoints(space) == count && H5Aread(attribute, H5T_NATIVE_DOUBLE, values) >= 0;
+        H5Sclose(space);
+        H5Aclose(attribute);
+    }
+    H5E_END_TRY
+    return good;
+}
+
+bool vj_fixture_numbers(vj_fixture *f, const char *object, const char *name, double *values, int count)
+{
+    if (read_attribute(f, object, name, values, count)) return true;
+    char label[2 * VJ_FIXTURE_NAME];
+    snprintf(label, sizeof label, "%s@%s", object, name);
+    vj_fixture_fail(f, label, "missing attribute");
+    return false;
+}
+
+bool vj_fixture_ints(vj_fixture *f, const char *object, const char *name, int *values, int count)
+{
+    double numbers[16];
+    VJ_ASSERT(count <= 16);
+    if (!vj_fixture_numbers(f, object, name, numbers, count)) return false;
+    for (int i = 0; i < count; i++) {
+        if (!(fabs(numbers[i]) <= INT32_MAX)) {
+            vj_fixture_fail(f, name, "attribute out of range");
+            return false;
+        }
+        values[i] = (int)numbers[i];
+    }
+    return true;
+}
+
+/* Reads the dataset `array->name`; false when it is missing or cannot be read as numbers. */
+static bool read_dataset(vj_fixture *f, vj_array *array)
+{
+    if (!has_path(f->file, array->name)) return false;
+    bool good = false;
+    H5E_BEGIN_TRY
+    {
+        const hid_t dataset = H5Dopen2(f->file, array->name, H5P_DEFAULT), space = H5Dget_space(dataset);
+        hsize_t dim[VJ_FIXTURE_DIMS];
+        array->ndim = H5Sget_simple_extent_ndims(space);
+        if (array->ndim >= 0 && array->ndim <= VJ_FIXTURE_DIMS) {
+            H5Sget_simple_extent_dims(space, dim, NULL);
+            array->count = 1;
+            for (int i = 0; i < array->ndim; i++) array->count *= array->dim[i] = (int64_t)dim[i];
+            array->value = vj_fixture_take(f, array->count * (int64_t)sizeof(double));
+            good = H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->value) >= 0;
+        }
+        H5Sclose(space);
+        H5Dclose(dataset);
+    }
+    H5E_END_TRY
+    return good;
+}
+
+/* How far float arithmetic is off: the attribute, or the float run that the file holds beside f64. */
+static double read_deviation(vj_fixture *f, const vj_array *array)
+{
+    double deviation = 0;
+    if (read_attribute(f, array->name, "f32_max_abs_dev", &deviation, 1)) return deviation;
+    vj_array twin = {0};
+    if (strncmp(array->name, "f64/", 4) != 0) return 0;
+    snprintf(twin.name, sizeof twin.name, "f32/%s", array->name + 4);
+    if (!read_dataset(f, &twin) || twin.count != array->count) return 0;
+    for (int64_t i = 0; i < array->count; i++) deviation = fmax(deviation, fabs(array->value[i] - twin.value[i]));
+    return deviation;
+}
+
+const vj_array *vj_fixture_array(vj_fixture *f, const char *format, ...)
+{
+    vj_array *array = vj_fixture_take(f, sizeof *array);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(array->name, sizeof array->name, format, arguments);
+    va_end(arguments);
+    if (!read_dataset(f, array)) {
+        vj_fixture_fail(f, array->name, "missing dataset");
+        return NULL;
+    }
+    array->deviation = read_deviation(f, array);
+    return array;
+}
+
+/* ------------------------------------------------------------------------------------------------ copies */
+
+float *vj_fixture_floats(vj_fixture *f, const vj_array *array)
+{
+    float *values = vj_fixture_take(f, array->count * (int64_t)sizeof *values);
+    for (int64_t i = 0; i < array->count; i++) values[i] = (float)array->value[i];
+    return values;
+}
+
+int32_t *vj_fixture_int32s(vj_fixture *f, const vj_array *array)
+{
+    int32_t *values = vj_fixture_take(f, array->count * (int64_t)sizeof *values);
+    for (int64_t i = 0; i < array->count; i++) values[i] = (int32_t)array->value[i];
+    return values;
+}
+
+static void *take_device(vj_fixture *f, int64_t bytes)
+{
+    void *device = vj_device_alloc(f->be, bytes > 0 ? bytes : 1);
+    keep(f, NULL, device);
+    return device;
+}
+
+float *vj_fixture_device(vj_fixture *f, int64_t count)
+{
+    return take_device(f, count * (int64_t)sizeof(float));
+}
+
+float *vj_fixture_upload(vj_fixture *f, const vj_array *array)
+{
+    float *device = vj_fixture_device(f, array->count);
+    vj_upload(f->be, device, vj_fixture_floats(f, array), array->count * (int64_t)sizeof *device);
+    return device;
+}
+
+int32_t *vj_fixture_upload_int32s(vj_fixture *f, const int32_t *values, int64_t count)
+{
+    int32_t *device = take_device(f, count * (int64_t)sizeof *device);
+    vj_upload(f->be, device, values, count * (int64_t)sizeof *device);
+    return device;
+}
+
+double *vj_fixture_widen(vj_fixture *f, const float *values, int64_t count)
+{
+    double *wide = vj_fixture_take(f, count * (int64_t)sizeof *wide);
+    for (int64_t i = 0; i < count; i++) wide[i] = values[i];
+    return wide;
+}
+
+double *vj_fixture_download(vj_fixture *f, const float *device, int64_t count)
+{
+    float *values = vj_fixture_take(f, count * (int64_t)sizeof *values);
+    vj_download(f->be, values, device, count * (int64_t)sizeof *values);
+    return vj_fixture_widen(f, values, count);
+}
+
+double *vj_fixture_download_doubles(vj_fixture *f, const double *device, int64_t count)
+{
+    double *values = vj_fixture_take(f, count * (int64_t)sizeof *values);
+    vj_download(f->be, values, device, count * (int64_t)sizeof *values);
+    return values;
+}
+
+/* ------------------------------------------------------------------------------------------------ comparing */
+
+static void count_line(vj_fixture *f, const char *name, double absolute, double relative, double tolerance, bool good)
+{
+    printf("  %-64s abs %.2e  rel %.2e  tolerance %.2e  %s\n", name, absolute, relative, tolerance,
+           good ? "ok" : "FAIL");
+    if (good)
+        f->passed++;
+    else
+        f->failed++;
+}
+
+void vj_fixture_fail(vj_fixture *f, const char *name, const char *reason)
+{
+    printf("  %-64s %s  FAIL\n", name, reason);
+    f->failed++;
+}
+
+void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int64_t count, const vj_array *want,
+                        vj_tolerance tolerance)
+{
+    if (!want) return;
+    if (count != want->count || count == 0) {
+        char reason[96];
+        snprintf(reason, sizeof reason, "%lld values, the file holds %lld", (long long)count, (long long)want->count);
+        vj_fixture_fail(f, name, reason);
+        return;
+    }
+    double worst = 0, largest = 0, differences = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double error = fabs(got[i] - want->value[i]);
+        if (!(error <= worst)) worst = error; /* keeps a NaN: nothing is <= NaN afterwards, and fmax would drop it */
+        if (isnan(error)) break;
+        largest = fmax(largest, fabs(want->value[i]));
+        differences += error * error;
+        norm += want->value[i] * want->value[i];
+    }
+    const double relative = norm > 0 ? sqrt(differences / norm) : worst > 0 ? INFINITY : worst;
+    const double allowed = fmax(fmax(tolerance.absolute, tolerance.of_largest * largest), 4 * want->deviation);
+    const bool good = worst <= allowed || (tolerance.of_norm > 0 && !isnan(worst) && relative <= tolerance.of_norm);
+    count_line(f, name, worst, relative, allowed, good);
+}
+
+void vj_fixture_compare_number(vj_fixture *f, const char *name, double got, double want, double tolerance)
+{
+    const double error = fabs(got - want);
+    count_line(f, name, error, want != 0 ? error / fabs(want) : error, tolerance, error <= tolerance);
+}

@@ -1,0 +1,144 @@
+/*
+ * *_forward.h5: position tables, target, encoder, predictor, losses and gradients, through the packed path of training.
+ * pixel.h5: the same network predicting pixels.
+ */
+#include "model/positions.h"
+#include "parity/kinds.h"
+#include "parity/network.h"
+
+static void compare_device(vj_fixture *f, const vj_array *want, const float *device, int64_t count, double tolerance)
+{
+    if (want)
+        vj_fixture_compare(f, want->name, vj_fixture_download(f, device, count), count, want, vj_within(tolerance));
+}
+
+static void compare_loss(vj_fixture *f, const vj_array *want, double got, double tolerance)
+{
+    if (want) vj_fixture_compare(f, want->name, &got, 1, want, vj_within(tolerance));
+}
+
+/* The rows that mask `i` has in a packed matrix of width D, where lists have `lengths`: the file has them in the same
+ * order. */
+static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_array *want, const float *packed,
+                         const int32_t *lengths, int i, int D, double tolerance)
+{
+    int64_t first = 0, rows = 0;
+    for (int s = 0; s < (i + 1) * n->batch; s++) *(s < i * n->batch ? &first : &rows) += lengths[s];
+    compare_device(f, want, packed + first * D, rows * D, tolerance);
+}
+
+static void check_positions(vj_fixture *f, const char *name, const vj_network *net, int width)
+{
+    const vj_array *want = vj_fixture_array(f, "positions/%s", name);
+    const int64_t count = (int64_t)net->tokens * width;
+    double *table = vj_fixture_take(f, count * (int64_t)sizeof *table);
+    vj_positions_video(table, width, net->grid, net->shape.uniform_power);
+    if (want) vj_fixture_compare(f, want->name, table, count, want, vj_within(1e-12));
+}
+
+/* The first clip of mask 0 on its way: where to look when the outputs differ. */
+static void check_debug(vj_fixture *f, const vj_parity_network *n)
+{
+    const vj_model *m = n->model;
+    const vj_network *net = &m->net;
+    const int D = net->shape.width;
+    const int64_t context = n->lists.contexts[0], target = n->lists.targets[0];
+    float *tokens = vj_fixture_device(f, (int64_t)net->tokens * D);
+    vj_linear_forward(m->be, tokens, m->patches, m->weights + net->patch_weight, m->weights + net->patch_bias, NULL, 0,
+                      net->tokens, D, net->patch_values);
+    compare_device(f, vj_fixture_array(f, "debug/patch_tokens"), tokens, (int64_t)net->tokens * D, 1e-5);
+    compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context_memory.x[0], context * D, 1e-5);
+    for (int l = 0; l < net->shape.depth; l++)
+        compare_device(f, vj_fixture_array(f, "debug/mask0_after_block%d", l), m->context_memory.x[l + 1], context * D,
+                       1e-5);
+    compare_device(f, vj_fixture_array(f, "debug/mask0_predictor_input"), m->predictor_memory.x[0],
+                   (context + target) * net->shape.predictor_width, 1e-5);
+}
+
+static void check_gradients(vj_fixture *f, const vj_parity_network *n)
+{
+    const vj_parity_bounds bounds = {.absolute = 3e-8, .qkv_bias = 3e-8, .relative = 2e-5};
+    vj_parity_network_compare(n, f, "f64/gradients/encoder", VJ_ENCODER, n->model->gradient, &bounds);
+    vj_parity_network_compare(n, f, "f64/gradients/predictor", VJ_PREDICTOR, n->model->gradient, &bounds);
+}
+
+static double mean(const double *values, int count)
+{
+    double sum = 0;
+    for (int i = 0; i < count; i++) sum += values[i];
+    return sum / count;
+}
+
+static vj_status check_forward(vj_fixture *f, vj_parity_network *n)
+{
+    vj_model *m = n->model;
+    const int D = m->net.shape.width;
+    double losses[VJ_MAX_MASKS], penalty;
+    VJ_TRY(vj_parity_network_run(n, losses, &penalty));
+
+    check_positions(f, "encoder", &m->net, D);
+    check_positions(f, "predictor", &m->net, m->net.shape.predictor_width);
+    if (vj_fixture_has(f, "debug")) check_debug(f, n);
+    const int64_t all = (int64_t)n->batch * m->net.tokens * D;
+    compare_device(f, vj_fixture_array(f, "f64/outputs/target_full"), m->features, all, 1e-5);
+    compare_device(f, vj_fixture_array(f, "f64/outputs/target_norm"), m->target, all, 1e-5);
+    for (int i = 0; i < n->masks; i++) {
+        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/encoder", i), m->encoded, n->lists.contexts, i, D,
+                     1e-5);
+        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/predictor", i), m->predicted, n->lists.targets, i,
+                     m->net.out, 2e-6);
+        compare_loss(f, vj_fixture_array(f, "f64/outputs/mask%d/loss", i), losses[i], 5e-7);
+    }
+    compare_loss(f, vj_fixture_array(f, "f64/outputs/loss"), mean(losses, n->masks), 5e-7);
+    compare_loss(f, vj_fixture_array(f, "f64/outputs/spread_penalty"), penalty, 1e-6);
+    check_gradients(f, n);
+
+    m->settings.loss_exp = 2;
+    VJ_TRY(vj_parity_network_run(n, losses, &penalty));
+    compare_loss(f, vj_fixture_array(f, "f64/outputs/loss_exp2"), mean(losses, n->masks), 1e-6);
+    return VJ_OK;
+}
+
+vj_status vj_parity_forward(vj_fixture *f)
+{
+    vj_objective_settings settings = {0};
+    if (!vj_fixture_numbers(f, "/", "loss_exp", &settings.loss_exp, 1) ||
+        !vj_fixture_numbers(f, "/", "reg_coeff", &settings.reg_coeff, 1))
+        return VJ_OK;
+    vj_parity_network n;
+    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_FEATURE, &settings);
+    if (status == VJ_OK && n.model) status = check_forward(f, &n);
+    vj_parity_network_release(&n);
+    return status;
+}
+
+static vj_status check_pixel(vj_fixture *f, vj_parity_network *n)
+{
+    vj_model *m = n->model;
+    double losses[VJ_MAX_MASKS], penalty;
+    VJ_TRY(vj_parity_network_run(n, losses, &penalty));
+    compare_device(f, vj_fixture_array(f, "f64/targets_normalised"), m->target,
+                   (int64_t)n->batch * m->net.tokens * m->net.out, 1e-5);
+    for (int i = 0; i < n->masks; i++) {
+        compare_rows(f, n, vj_fixture_array(f, "f64/mask%d/predictor", i), m->predicted, n->lists.targets, i,
+                     m->net.out, 2e-6);
+        compare_loss(f, vj_fixture_array(f, "f64/mask%d/loss", i), losses[i], 1e-6);
+    }
+    compare_loss(f, vj_fixture_array(f, "f64/loss"), mean(losses, n->masks), 1e-6);
+    check_gradients(f, n);
+
+    m->settings.normalise_pixels = 0;
+    VJ_TRY(vj_parity_network_run(n, losses, &penalty));
+    compare_loss(f, vj_fixture_array(f, "f64/loss_unnormalised_targets"), mean(losses, n->masks), 1e-6);
+    return VJ_OK;
+}
+
+vj_status vj_parity_pixel(vj_fixture *f)
+{
+    const vj_objective_settings settings = {.loss_exp = 2, .normalise_pixels = 1};
+    vj_parity_network n;
+    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_PIXEL, &settings);
+    if (status == VJ_OK && n.model) status = check_pixel(f, &n);
+    vj_parity_network_release(&n);
+    return status;
+}

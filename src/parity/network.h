@@ -1,0 +1,39 @@
+/* A model set up from a fixture's attributes, weights and inputs: what the forward, step and pixel kinds share. */
+#ifndef VJ_PARITY_NETWORK_H
+#define VJ_PARITY_NETWORK_H
+
+#include "model/model.h"
+#include "parity/fixture.h"
+
+typedef struct {
+    vj_model *model;
+    vj_mask_lists lists;
+    const float *clips; /* [batch, channels, frames, height, width], owned by the fixture */
+    int batch, masks;
+} vj_parity_network;
+
+/**
+ * Read sizes, weights, clips and masks of `f` and make the model. Sizes or weights that are missing are counted, and
+ * the network is left incomplete: model NULL. Release in any case.
+ */
+vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objective objective,
+                                   const vj_objective_settings *settings);
+void vj_parity_network_release(vj_parity_network *n);
+
+/** One pass over the whole batch: results and gradients are then in the model; losses [masks] are the masks' own. */
+vj_status vj_parity_network_run(vj_parity_network *n, double *losses, double *penalty);
+
+/* Errors allowed in a tensor: of each element (of a qkv bias, whose key part is noise), or as a share of the norm. */
+typedef struct {
+    double absolute, qkv_bias, relative;
+} vj_parity_bounds;
+
+/**
+ * Compare every tensor of part `part` (at its offset in the flat device vector) with GROUP/<name>. GROUP must hold
+ * nothing else. With a relative bound the key part of a qkv bias is also compared by itself, absolutely: its exact
+ * gradient is zero (spec section 17, trap 15).
+ */
+void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const char *group, vj_network_part part,
+                               const float *flat, const vj_parity_bounds *bounds);
+
+#endif

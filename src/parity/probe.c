@@ -1,0 +1,96 @@
+/* probe.h5: the attentive classifier, in its plain and its folded form, and the average-pooling one. */
+#include <stdio.h>
+
+#include "parity/kinds.h"
+#include "probe/probe.h"
+
+static bool read_weights(vj_fixture *f, vj_probe *probe, const char *pooling)
+{
+    bool complete = true;
+    for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
+        const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
+        const vj_array *array = vj_fixture_array(f, "weights/%s/%s", pooling, tensor->name);
+        if (array && array->count != tensor->rows * tensor->cols) vj_fixture_fail(f, array->name, "has another size");
+        if (!array || array->count != tensor->rows * tensor->cols) {
+            complete = false;
+            continue;
+        }
+        for (int64_t k = 0; k < array->count; k++) tensor->weight[k] = (float)array->value[k];
+    }
+    return complete;
+}
+
+static void compare(vj_fixture *f, const char *pooling, const char *form, const char *dataset, const float *got,
+                    int64_t count, double tolerance)
+{
+    const vj_array *want = vj_fixture_array(f, "f64/%s/%s", pooling, dataset);
+    char name[VJ_FIXTURE_NAME + 16];
+    if (!want) return;
+    snprintf(name, sizeof name, "%s%s", want->name, form);
+    vj_fixture_compare(f, name, vj_fixture_widen(f, got, count), count, want, vj_within(tolerance));
+}
+
+static vj_status check_probe(vj_fixture *f, vj_backend *be, const vj_probe_shape *shape, const float *features,
+                             const int32_t *labels)
+{
+    const char *pooling = vj_pooling_name(shape->pooling), *form = shape->folded ? " (folded)" : "";
+    const int64_t count = shape->batch * shape->tokens * shape->D;
+    vj_probe *probe;
+    VJ_TRY(vj_probe_create(&probe, be, shape));
+    if (read_weights(f, probe, pooling)) {
+        float *dfeatures = shape->folded ? NULL : vj_fixture_take(f, count * (int64_t)sizeof *dfeatures);
+        vj_probe_forward(probe, features, shape->batch);
+        const float loss = (float)vj_probe_loss(probe, labels);
+        vj_probe_backward(probe, dfeatures);
+        compare(f, pooling, form, "pooled", vj_probe_pooled(probe), shape->batch * shape->D, 2e-6);
+        compare(f, pooling, form, "logits", vj_probe_logits(probe), shape->batch * shape->classes, 2e-6);
+        compare(f, pooling, form, "loss", &loss, 1, 2e-6);
+        if (dfeatures) compare(f, pooling, form, "gradient_features", dfeatures, count, 1e-6);
+        for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
+            const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
+            char name[VJ_FIXTURE_NAME];
+            snprintf(name, sizeof name, "gradients/%s", tensor->name);
+            compare(f, pooling, form, name, tensor->gradient, tensor->rows * tensor->cols, 1e-6);
+        }
+    }
+    vj_probe_destroy(probe);
+    return vj_sync(be);
+}
+
+/* Probes run on the cpu backend alone, whichever was asked for. */
+static vj_status check_all(vj_fixture *f, vj_backend *be)
+{
+    int batch, tokens, D, heads, classes;
+    const vj_array *features = vj_fixture_array(f, "inputs/features"), *labels = vj_fixture_array(f, "inputs/labels");
+    if (!features || !labels || !vj_fixture_ints(f, "/", "batch", &batch, 1) ||
+        !vj_fixture_ints(f, "/", "tokens", &tokens, 1) || !vj_fixture_ints(f, "/", "dim", &D, 1) ||
+        !vj_fixture_ints(f, "/", "heads", &heads, 1) || !vj_fixture_ints(f, "/", "classes", &classes, 1))
+        return VJ_OK;
+    if (features->count != (int64_t)batch * tokens * D || labels->count != batch)
+        return vj_raise(VJ_ERR_FORMAT, "%s: inputs are not [batch, tokens, dim] and [batch]", f->path);
+    const float *x = vj_fixture_floats(f, features);
+    const int32_t *label = vj_fixture_int32s(f, labels);
+    for (int b = 0; b < batch; b++)
+        if (label[b] < 0 || label[b] >= classes)
+            return vj_raise(VJ_ERR_FORMAT, "%s: label %d of %d classes", f->path, label[b], classes);
+    float *normalised = vj_fixture_take(f, features->count * (int64_t)sizeof *normalised);
+    vj_probe_normalise(be, normalised, x, (int64_t)batch * tokens, D);
+
+    vj_probe_shape shape = {
+        .pooling = VJ_POOL_ATTENTIVE, .D = D, .heads = heads, .classes = classes, .tokens = tokens, .batch = batch};
+    VJ_TRY(check_probe(f, be, &shape, x, label));
+    shape.folded = 1;
+    VJ_TRY(check_probe(f, be, &shape, normalised, label));
+    shape.folded = 0;
+    shape.pooling = VJ_POOL_AVERAGE;
+    return check_probe(f, be, &shape, x, label);
+}
+
+vj_status vj_parity_probe(vj_fixture *f)
+{
+    vj_backend *be;
+    VJ_TRY(vj_backend_open(&be, "cpu", VJ_FP32, 0));
+    const vj_status status = check_all(f, be);
+    vj_backend_close(be);
+    return status;
+}

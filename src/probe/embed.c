@@ -1,0 +1,268 @@
+/* Clips in, features out: read, crop, encode, measure, write, in batches of embed.batch. */
+#include "probe/embed.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "clips/clips.h"
+#include "features/features.h"
+#include "model/model.h"
+#include "parallel/parallel.h"
+#include "train/checkpoint.h"
+#include "train/spectrum.h"
+
+#define TARGET_EPS 1e-5f /* of the targets' norm (spec section 6) */
+
+typedef struct {
+    const vj_config *config;
+    const vj_embed_request *request;
+    MPI_Comm comm;
+    int rank, size;
+    vj_clips *clips;
+    vj_backend *be;
+    vj_encoder *encoder;
+    vj_spectrum *spectrum;
+    vj_features_writer *writer;
+    int64_t *chosen, n;          /* clip numbers, ascending */
+    int64_t tokens, batch;
+    int D;
+    float *pixels, *features;    /* host: [batch, 3, T, S, S], [batch, tokens, D] */
+    float *pooled;               /* host: [batch, D] */
+    int32_t *labels;             /* [batch, L] */
+    float *normed;               /* device: [batch * tokens, D] */
+    uint8_t *frames;             /* [batch, largest clip] */
+} vj_embedding;
+
+/* ------------------------------------------------------------------------------------------------ the encoder */
+
+/* "random:published:7" to its rule and seed; *random is 0 for anything that does not begin with "random:". */
+static vj_status parse_random(const char *text, int64_t default_seed, int *random, vj_init *init, int64_t *seed)
+{
+    static const struct { const char *name; vj_init init; } rules[] = {{"published", VJ_INIT_PUBLISHED},
+                                                                       {"fan_in", VJ_INIT_FAN_IN}};
+    *random = strncmp(text, "random:", 7) == 0;
+    if (!*random) return VJ_OK;
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        size_t length = strlen(rules[i].name);
+        const char *rest = text + 7 + length;
+        if (strncmp(text + 7, rules[i].name, length) != 0 || (*rest && *rest != ':')) continue;
+        *init = rules[i].init;
+        *seed = default_seed;
+        if (!*rest) return VJ_OK;
+        char *end;
+        errno = 0;
+        *seed = strtoll(rest + 1, &end, 10);
+        if (errno == 0 && end != rest + 1 && !*end) return VJ_OK;
+    }
+    return vj_raise(VJ_ERR_USAGE, "'%s' is neither random:published[:SEED] nor random:fan_in[:SEED]", text);
+}
+
+/* "run/step_00001200.h5", or "random published seed 3". */
+static void describe_encoder(const vj_embedding *e, char *text, size_t bytes)
+{
+    int random;
+    int64_t seed;
+    vj_init init;
+    if (parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed) == VJ_OK && random)
+        snprintf(text, bytes, "random %s seed %lld", init == VJ_INIT_PUBLISHED ? "published" : "fan_in", (long long)seed);
+    else snprintf(text, bytes, "%s", e->request->encoder);
+}
+
+static vj_status open_encoder(vj_embedding *e)
+{
+    int random;
+    int64_t seed;
+    vj_init init;
+    vj_shape shape = vj_shape_from(e->config);
+    vj_precision precision = strcmp(e->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
+    VJ_TRY(parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed));
+    VJ_TRY(vj_backend_open(&e->be, e->config->train.backend, precision, 0));
+    VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
+    if (random) vj_encoder_start(e->encoder, init, seed);
+    else VJ_TRY(vj_checkpoint_load_encoder(e->request->encoder, e->encoder));
+    e->tokens = e->encoder->net.tokens;
+    e->D = shape.width;
+    e->normed = vj_device_alloc(e->be, e->batch * e->tokens * e->D * (int64_t)sizeof(float));
+    if (!e->normed) return VJ_ERR_MEMORY; /* reported by the device */
+    return vj_spectrum_open(&e->spectrum, e->be, e->D);
+}
+
+/* ------------------------------------------------------------------------------------------------ the clips */
+
+/* "A.clips,B.clips" */
+static vj_status split_paths(vj_strings *paths, const char *text)
+{
+    for (paths->count = 0; *text;) {
+        int length = (int)strcspn(text, ",");
+        if (paths->count == VJ_MAX_LIST || length == 0 || length >= VJ_PATH)
+            return vj_raise(VJ_ERR_USAGE, "'%s' is no list of at most %d paths with commas between them", text,
+                            VJ_MAX_LIST);
+        snprintf(paths->item[paths->count++], VJ_PATH, "%.*s", length, text);
+        text += length + (text[length] == ',');
+    }
+    return VJ_OK;
+}
+
+static vj_status open_clips(vj_embedding *e)
+{
+    vj_strings paths;
+    VJ_TRY(split_paths(&paths, e->request->stores));
+    VJ_TRY(vj_clips_open(&e->clips, &paths, e->comm));
+    if (vj_clips_frames(e->clips) != e->config->data.frames)
+        return vj_raise(VJ_ERR_FORMAT, "%s holds %d frames a clip, the configuration has data.frames %lld",
+                        e->request->stores, vj_clips_frames(e->clips), (long long)e->config->data.frames);
+    return VJ_OK;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static vj_status choose(vj_embedding *e)
+{
+    int64_t all = vj_clips_count(e->clips), limit = e->config->embed.limit;
+    e->n = limit > 0 && limit < all ? limit : all;
+    e->chosen = vj_calloc(e->n, sizeof *e->chosen);
+    if (!e->chosen) return vj_raise(VJ_ERR_MEMORY, "no memory to choose %lld clips", (long long)e->n);
+    for (int64_t i = 0; i < e->n; i++)
+        e->chosen[i] = e->n < all ? vj_permute((uint64_t)e->config->run.seed, 0, all, i) : i;
+    qsort(e->chosen, (size_t)e->n, sizeof *e->chosen, compare_numbers);
+    return VJ_OK;
+}
+
+/* Clips chosen[first .. first + count) to pixels, as the evaluation sees them. */
+static vj_status read_batch(vj_embedding *e, int64_t first, int64_t count)
+{
+    int T = vj_clips_frames(e->clips), size = (int)e->config->data.crop;
+    int64_t clip_bytes = vj_clips_largest_bytes(e->clips), clip_values = (int64_t)3 * T * size * size;
+    vj_status status = VJ_OK;
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < count; i++) {
+        int height, width;
+        int64_t clip = e->chosen[first + i];
+        uint8_t *frames = e->frames + i * clip_bytes;
+        vj_clips_geometry(e->clips, clip, &height, &width);
+        vj_status mine = vj_clips_read(e->clips, clip, frames);
+        if (mine != VJ_OK) {
+#pragma omp critical
+            status = mine;
+            continue;
+        }
+        vj_crop crop = vj_crop_centre(height, width);
+        vj_crop_apply(e->pixels + i * clip_values, frames, T, height, width, &crop, size, e->config->data.mean,
+                      e->config->data.std);
+    }
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ the work */
+
+static vj_status allocate(vj_embedding *e)
+{
+    int64_t size = e->config->data.crop;
+    e->pixels = vj_calloc(e->batch * 3 * vj_clips_frames(e->clips) * size * size, sizeof *e->pixels);
+    e->features = vj_calloc(e->batch * e->tokens * e->D, sizeof *e->features);
+    e->pooled = vj_calloc(e->batch * e->D, sizeof *e->pooled);
+    e->frames = vj_calloc(e->batch, vj_clips_largest_bytes(e->clips));
+    e->labels = vj_calloc(e->batch * vj_clips_label_count(e->clips) + 1, sizeof *e->labels);
+    if (!e->pixels || !e->features || !e->pooled || !e->labels || !e->frames)
+        return vj_raise(VJ_ERR_MEMORY, "no memory for batches of %lld clips; a smaller embed.batch?", (long long)e->batch);
+    return VJ_OK;
+}
+
+static vj_status encode_mine(vj_embedding *e)
+{
+    int labels = vj_clips_label_count(e->clips), average = e->request->keep == VJ_POOL_AVERAGE;
+    int64_t begin, end;
+    vj_split(e->n, e->size, e->rank, &begin, &end);
+    double start = vj_now(), said = start;
+    for (int64_t first = begin; first < end;) {
+        int64_t count = end - first < e->batch ? end - first : e->batch, rows = count * e->tokens;
+        VJ_TRY(read_batch(e, first, count));
+        VJ_TRY(vj_encoder_features(e->encoder, e->features, e->pixels, count));
+        vj_layernorm_forward(e->be, e->normed, NULL, NULL, e->encoder->features, NULL, NULL, rows, e->D, TARGET_EPS);
+        vj_spectrum_add(e->spectrum, e->normed, rows, 1);
+        if (average) vj_probe_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
+        for (int64_t i = 0; i < count; i++)
+            memcpy(e->labels + i * labels, vj_clips_labels(e->clips, e->chosen[first + i]),
+                   sizeof *e->labels * (size_t)labels);
+        VJ_TRY(vj_features_write(e->writer, first, count, average ? e->pooled : e->features, e->labels,
+                                 e->chosen + first));
+        first += count;
+        double now = vj_now(), rate = (double)(first - begin) / (now - start);
+        if (now - said < 5.0 && first < end) continue;
+        said = now;
+        vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f s left", 100.0 * (double)(first - begin) / (double)(end - begin),
+               (long long)e->n, rate * e->size, (double)(end - first) / rate);
+    }
+    return vj_sync(e->be);
+}
+
+/* What the file says of itself. */
+static vj_status create_store(vj_embedding *e)
+{
+    char *config = vj_config_text(e->config), encoder[VJ_PATH + 64];
+    if (!config) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
+    describe_encoder(e, encoder, sizeof encoder);
+    vj_features_layout layout = {.clips = e->n,
+                                 .tokens = e->request->keep == VJ_POOL_AVERAGE ? 1 : e->tokens,
+                                 .width = e->D,
+                                 .label_count = vj_clips_label_count(e->clips),
+                                 .store_fingerprint = vj_clips_fingerprint(e->clips),
+                                 .encoder = encoder,
+                                 .config = config};
+    layout.type = strcmp(e->config->embed.dtype, "f16") == 0 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
+    for (int l = 0; l < layout.label_count; l++)
+        snprintf(layout.label_names[l], VJ_LABEL_NAME, "%s", vj_clips_label_name(e->clips, l));
+    vj_log("embed: %lld clips of %s, %lld tokens of width %d%s, encoder %s, %s", (long long)e->n, e->request->stores,
+           (long long)e->tokens, e->D, e->request->keep == VJ_POOL_AVERAGE ? " averaged" : "", encoder,
+           vj_backend_describe(e->be));
+    vj_status status = e->request->dry_run ? VJ_OK : vj_features_create(&e->writer, e->request->out, &layout, e->comm);
+    free(config);
+    return status;
+}
+
+static vj_status write_store(vj_embedding *e)
+{
+    vj_spread spread;
+    VJ_TRY(encode_mine(e));
+    VJ_TRY(vj_spectrum_finish(e->spectrum, e->comm, &spread));
+    VJ_TRY(vj_features_commit(e->writer, VJ_OK, spread.effective_rank));
+    vj_log("embed: %s: effective rank %.2f of %d, deviation of the features %.3f", e->request->out, spread.effective_rank,
+           e->D, spread.std);
+    return VJ_OK;
+}
+
+static vj_status run(vj_embedding *e)
+{
+    VJ_TRY(open_clips(e));
+    VJ_TRY(choose(e));
+    VJ_TRY(open_encoder(e));
+    VJ_TRY(allocate(e));
+    VJ_TRY(create_store(e));
+    return e->request->dry_run ? VJ_OK : write_store(e);
+}
+
+vj_status vj_embed(const vj_config *config, const vj_embed_request *request, MPI_Comm comm)
+{
+    vj_embedding e = {.config = config, .request = request, .comm = comm, .batch = config->embed.batch};
+    MPI_Comm_rank(comm, &e.rank);
+    MPI_Comm_size(comm, &e.size);
+    vj_status status = run(&e);
+    if (e.be) vj_device_free(e.be, e.normed);
+    vj_spectrum_close(e.spectrum);
+    vj_encoder_close(e.encoder);
+    vj_backend_close(e.be);
+    vj_clips_close(e.clips);
+    free(e.chosen);
+    free(e.pixels);
+    free(e.features);
+    free(e.pooled);
+    free(e.labels);
+    free(e.frames);
+    return status;
+}

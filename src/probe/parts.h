@@ -1,0 +1,75 @@
+/* Inside of a probe, shared by probe.c (parameters, class layer, update) and attentive.c (the pooler). */
+#ifndef VJ_PROBE_PARTS_H
+#define VJ_PROBE_PARTS_H
+
+#include "probe/probe.h"
+
+/* Tensors with decay first: flat memory is then two runs, one AdamW call each. */
+enum {
+    LINEAR_WEIGHT,
+    QUERY,
+    Q_WEIGHT,
+    KV_WEIGHT,
+    FC1_WEIGHT,
+    FC2_WEIGHT,
+    NORM1_WEIGHT,
+    NORM1_BIAS,
+    Q_BIAS,
+    KV_BIAS,
+    NORM2_WEIGHT,
+    NORM2_BIAS,
+    FC1_BIAS,
+    FC2_BIAS,
+    LINEAR_BIAS,
+    TENSORS
+};
+
+
+
+struct vj_probe {
+    vj_backend *be;
+    vj_probe_shape shape;
+    vj_probe_tensor tensor[TENSORS]; /* absent ones (average) have a NULL name */
+    int64_t decayed, size;           /* elements of the flat arrays; the first `decayed` decay */
+    void *memory;                    /* the one allocation: everything below points into it */
+    float *weights, *gradients, *first_moment, *second_moment;
+
+    /* The last pass. B clips, N tokens, D width, NH heads, d = D / NH. */
+    int64_t B;
+    const float *features;
+    float *pooled, *dpooled;   /* [B, D] the class layer's input */
+    float *logits, *dlogits;   /* [B, classes] */
+    double *squares;           /* [1] */
+
+    /* Attentive: y = query + attention, then the MLP. */
+    float *y, *dy;             /* [B, D] */
+    float *normed, *dnormed;   /* [B, D] */
+    float *mean2, *rstd2;      /* [B] */
+    float *pre, *hidden;       /* [B, 4D] */
+    float *q, *dq;             /* [D], scaled by 1/sqrt(d) */
+    float *prob;               /* [B, NH, N] */
+
+    /* Folded. */
+    float *back, *dback;       /* [NH, D] Wk_h^T q_h */
+    float *fold, *dfold;       /* [NH, D] gain * back: what scores the normalised tokens */
+    float *mix, *dmix;         /* [B, NH, D] sum of prob * xhat */
+    float *value, *dvalue;     /* [NH, B, D] gain * mix + bias */
+    float *head, *dhead;       /* [NH, B, d] */
+
+    /* Plain. */
+    float *keyed, *dkeyed;     /* [B*N, D] LN1(features) */
+    float *mean1, *rstd1;      /* [B*N] */
+    float *kv, *dkv;           /* [B*N, 2D] */
+    float *dq_clip;            /* [B, D] */
+    float *dtokens;            /* [B*N, D] where the caller wants no gradient of the features */
+};
+
+static inline float *vj_probe_weight(const vj_probe *p, int id) { return p->tensor[id].weight; }
+static inline float *vj_probe_gradient(const vj_probe *p, int id) { return p->tensor[id].gradient; }
+
+/** pooled from features (attentive.c). */
+void vj_probe_attend_forward(vj_probe *p);
+/** All gradients but the class layer's from dpooled; dfeatures as vj_probe_backward(). */
+void vj_probe_attend_backward(vj_probe *p, float *dfeatures);
+
+#endif

@@ -1,0 +1,187 @@
+/* Rows to JSON, CSV and Markdown. */
+#include "probe/report.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+double vj_probe_row_error(const vj_probe_row *row)
+{
+    double p = row->top1_mean / 100.0, clips = (double)row->validation_clips;
+    double seeds = row->top1_std * row->top1_std / (double)row->seeds;
+    return sqrt(seeds + 1e4 * p * (1.0 - p) / clips);
+}
+
+/* ------------------------------------------------------------------------------------------------ JSON and CSV */
+
+static json_t *row_object(const vj_probe_row *r)
+{
+    return json_pack("{s:s, s:s, s:s, s:f, s:I, s:f, s:f, s:f, s:o, s:I, s:I}", "task", r->task, "encoder", r->encoder,
+                     "pooling", vj_pooling_name(r->pooling), "labels", r->labels, "seeds", (json_int_t)r->seeds,
+                     "top1_mean", r->top1_mean, "top1_std", r->top1_std, "top1_error", vj_probe_row_error(r),
+                     "effective_rank", isnan(r->effective_rank) ? json_null() : json_real(r->effective_rank),
+                     "training_clips", (json_int_t)r->training_clips, "validation_clips",
+                     (json_int_t)r->validation_clips);
+}
+
+static vj_status write_json(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    json_t *list = json_array();
+    int bad = list == NULL;
+    for (int64_t i = 0; i < count && !bad; i++) bad = json_array_append_new(list, row_object(&rows[i])) != 0;
+    if (!bad) bad = json_dumpf(list, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', out) == EOF;
+    json_decref(list);
+    return bad ? vj_raise(VJ_ERR_LIBRARY, "the results could not be written as JSON") : VJ_OK;
+}
+
+static vj_status write_csv(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    fprintf(out, "task,encoder,pooling,labels_percent,training_clips,validation_clips,seeds,top1_mean_percent,"
+                 "top1_std_percent,top1_error_percent,effective_rank\n");
+    for (int64_t i = 0; i < count; i++) {
+        const vj_probe_row *r = &rows[i];
+        fprintf(out, "%s,%s,%s,%g,%lld,%lld,%lld,%.3f,%.3f,%.3f,", r->task, r->encoder, vj_pooling_name(r->pooling),
+                r->labels, (long long)r->training_clips, (long long)r->validation_clips, (long long)r->seeds,
+                r->top1_mean, r->top1_std, vj_probe_row_error(r));
+        if (!isnan(r->effective_rank)) fprintf(out, "%.2f", r->effective_rank);
+        fputc('\n', out);
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ Markdown */
+
+/* Names of the encoders, in the order in which they occur. */
+static int encoders_of(const vj_probe_row *rows, int64_t count, const vj_probe_row *first[VJ_MAX_ENCODERS])
+{
+    int n = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int e = 0;
+        while (e < n && strcmp(first[e]->encoder, rows[i].encoder) != 0) e++;
+        if (e == n && n < VJ_MAX_ENCODERS) first[n++] = &rows[i];
+    }
+    return n;
+}
+
+static int is_baseline(const char *encoder) { return strncmp(encoder, "random", 6) == 0; }
+
+static int same_line(const vj_probe_row *a, const vj_probe_row *b)
+{
+    return strcmp(a->task, b->task) == 0 && a->pooling == b->pooling && a->labels == b->labels;
+}
+
+static const vj_probe_row *find(const vj_probe_row *rows, int64_t count, const vj_probe_row *line, const char *encoder)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (same_line(&rows[i], line) && strcmp(rows[i].encoder, encoder) == 0) return &rows[i];
+    return NULL;
+}
+
+static const vj_probe_row *best_baseline(const vj_probe_row *rows, int64_t count, const vj_probe_row *line)
+{
+    const vj_probe_row *best = NULL;
+    for (int64_t i = 0; i < count; i++)
+        if (same_line(&rows[i], line) && is_baseline(rows[i].encoder) &&
+            (!best || rows[i].top1_mean > best->top1_mean))
+            best = &rows[i];
+    return best;
+}
+
+static void print_gain(FILE *out, const vj_probe_row *row, const vj_probe_row *baseline)
+{
+    double gain = row->top1_mean - baseline->top1_mean;
+    double error = hypot(vj_probe_row_error(row), vj_probe_row_error(baseline));
+    fprintf(out, " %+.1f +- %.1f | %s |", gain, error,
+            gain > 2.0 * error    ? "helps"
+            : gain < -2.0 * error ? "worse than random"
+                                  : "no gain");
+}
+
+static void print_head(FILE *out, const vj_probe_row **encoder, int n, int baselines)
+{
+    fprintf(out, "| task | pooling | labels | clips, training / validation |");
+    for (int e = 0; e < n; e++) fprintf(out, " %s |", encoder[e]->encoder);
+    for (int e = 0; e < n; e++)
+        if (baselines && !is_baseline(encoder[e]->encoder))
+            fprintf(out, " gain of %s | verdict |", encoder[e]->encoder);
+    fprintf(out, "\n|---|---|---|---|");
+    for (int e = 0; e < n; e++) fprintf(out, "---|%s", baselines && !is_baseline(encoder[e]->encoder) ? "---|---|" : "");
+    fputc('\n', out);
+}
+
+void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    const vj_probe_row *encoder[VJ_MAX_ENCODERS];
+    int n = encoders_of(rows, count, encoder), baselines = 0;
+    for (int e = 0; e < n; e++) baselines += is_baseline(encoder[e]->encoder);
+    if (n == 0) return;
+    fprintf(out, "Top-1 accuracy in percent on the validation clips: mean (standard deviation) over %lld probe seeds.\n",
+            (long long)rows[0].seeds);
+    if (baselines)
+        fprintf(out, "Gain: over the better random encoder, with its standard error; \"helps\" above two of them.\n");
+    fputc('\n', out);
+    print_head(out, encoder, n, baselines);
+    for (int64_t i = 0; i < count; i++) {
+        const vj_probe_row *line = &rows[i];
+        if (strcmp(line->encoder, encoder[0]->encoder) != 0) continue;
+        fprintf(out, "| %s | %s | %g %% | %lld / %lld |", line->task, vj_pooling_name(line->pooling), line->labels,
+                (long long)line->training_clips, (long long)line->validation_clips);
+        for (int e = 0; e < n; e++) {
+            const vj_probe_row *row = find(rows, count, line, encoder[e]->encoder);
+            if (row) fprintf(out, " %.1f (%.1f) |", row->top1_mean, row->top1_std);
+            else fprintf(out, " |");
+        }
+        const vj_probe_row *baseline = best_baseline(rows, count, line);
+        for (int e = 0; e < n; e++) {
+            const vj_probe_row *row = find(rows, count, line, encoder[e]->encoder);
+            if (baselines && row && baseline && !is_baseline(row->encoder)) print_gain(out, row, baseline);
+        }
+        fputc('\n', out);
+    }
+    fprintf(out, "\nEffective rank of the token features (of width):");
+    for (int e = 0; e < n; e++) {
+        fprintf(out, "%s %s ", e ? "," : "", encoder[e]->encoder);
+        if (isnan(encoder[e]->effective_rank)) fprintf(out, "unknown");
+        else fprintf(out, "%.1f (%d)", encoder[e]->effective_rank, encoder[e]->width);
+    }
+    fprintf(out, ".\n");
+}
+
+static vj_status write_markdown(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    vj_report_print(out, rows, count);
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ files */
+
+/* A file appears under its name only when it is whole. */
+static vj_status write_file(const char *dir, const char *name,
+                            vj_status (*write)(FILE *, const vj_probe_row *, int64_t), const vj_probe_row *rows,
+                            int64_t count)
+{
+    char path[VJ_PATH + 32], part[VJ_PATH + 40];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(part, sizeof part, "%s.part", path);
+    FILE *out = fopen(part, "w");
+    if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
+    vj_status status = write(out, rows, count);
+    int bad = fflush(out) != 0 || ferror(out) || fsync(fileno(out)) != 0;
+    bad |= fclose(out) != 0;
+    if (status == VJ_OK && bad) status = vj_raise(VJ_ERR_IO, "write %s", part);
+    if (status == VJ_OK && rename(part, path) != 0) status = vj_raise(VJ_ERR_IO, "rename %s to %s", part, path);
+    if (status != VJ_OK) unlink(part);
+    return status;
+}
+
+vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count)
+{
+    if (mkdir(dir, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "make the folder %s", dir);
+    VJ_TRY(write_file(dir, "results.json", write_json, rows, count));
+    VJ_TRY(write_file(dir, "results.csv", write_csv, rows, count));
+    return write_file(dir, "results.md", write_markdown, rows, count);
+}

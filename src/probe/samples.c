@@ -1,0 +1,111 @@
+/* Labels by task, statistics by token, means by clip. */
+#include "probe/samples.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+vj_status vj_samples_open(vj_samples *s, const char *path)
+{
+    *s = (vj_samples){0};
+    VJ_TRY(vj_features_open(&s->store, path));
+    const vj_features_layout *layout = vj_features_describe(s->store);
+    s->count = layout->clips;
+    s->tokens = layout->tokens;
+    s->D = (int)layout->width;
+    s->label_count = layout->label_count;
+    s->labels = vj_calloc(s->label_count * s->count + 1, sizeof *s->labels);
+    if (!s->labels) return vj_raise(VJ_ERR_MEMORY, "no memory for the labels of %lld clips", (long long)s->count);
+    for (int64_t i = 0; i < s->count; i++)
+        for (int l = 0; l < s->label_count; l++) s->labels[l * s->count + i] = vj_features_labels(s->store, i)[l];
+    return VJ_OK;
+}
+
+void vj_samples_release(vj_samples *s)
+{
+    vj_samples_forget(s);
+    vj_features_close(s->store);
+    free(s->labels);
+    *s = (vj_samples){0};
+}
+
+int vj_samples_label(const vj_samples *s, const char *name)
+{
+    for (int l = 0; l < s->label_count; l++)
+        if (strcmp(vj_features_describe(s->store)->label_names[l], name) == 0) return l;
+    return -1;
+}
+
+int vj_samples_classes(const vj_samples *s, int label)
+{
+    int32_t most = -1;
+    for (int64_t i = 0; i < s->count; i++)
+        if (s->labels[label * s->count + i] > most) most = s->labels[label * s->count + i];
+    return most + 1;
+}
+
+int64_t vj_samples_labelled(const vj_samples *s, int label)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->count; i++) n += s->labels[label * s->count + i] >= 0;
+    return n;
+}
+
+static vj_status compute_statistics(vj_samples *s, vj_backend *be, float *x)
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        VJ_TRY(vj_features_read(s->store, i, x));
+        vj_layernorm_forward(be, x, s->mean + i * s->tokens, s->rstd + i * s->tokens, x, NULL, NULL, s->tokens, s->D,
+                             VJ_PROBE_EPS);
+    }
+    return vj_sync(be);
+}
+
+static vj_status compute_means(vj_samples *s, float *x)
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        VJ_TRY(vj_features_read(s->store, i, x));
+        vj_probe_mean_tokens(s->pooled + i * s->D, x, 1, s->tokens, s->D);
+    }
+    return VJ_OK;
+}
+
+vj_status vj_samples_prepare(vj_samples *s, vj_backend *be, vj_pooling pooling, int folded)
+{
+    int average = pooling == VJ_POOL_AVERAGE;
+    if (average ? s->pooled != NULL : s->mean || !folded) return VJ_OK;
+    float *x = vj_calloc(s->tokens * s->D, sizeof *x);
+    if (average) {
+        s->pooled = vj_calloc(s->count * s->D, sizeof *s->pooled);
+    } else {
+        s->mean = vj_calloc(s->count * s->tokens, sizeof *s->mean);
+        s->rstd = vj_calloc(s->count * s->tokens, sizeof *s->rstd);
+    }
+    vj_status status;
+    if (!x || (average ? !s->pooled : !s->mean || !s->rstd))
+        status = vj_raise(VJ_ERR_MEMORY, "no memory to prepare %lld clips", (long long)s->count);
+    else status = average ? compute_means(s, x) : compute_statistics(s, be, x);
+    free(x);
+    return status;
+}
+
+void vj_samples_forget(vj_samples *s)
+{
+    free(s->mean);
+    free(s->rstd);
+    free(s->pooled);
+    s->mean = s->rstd = s->pooled = NULL;
+}
+
+vj_probe_data vj_samples_data(const vj_samples *s, int label, vj_pooling pooling)
+{
+    vj_probe_data data = {.count = s->count, .tokens = s->tokens, .D = s->D, .labels = s->labels + label * s->count};
+    if (pooling == VJ_POOL_AVERAGE) {
+        data.tokens = 1;
+        data.features = s->pooled;
+    } else {
+        data.store = s->store;
+        data.mean = s->mean;
+        data.rstd = s->rstd;
+    }
+    return data;
+}

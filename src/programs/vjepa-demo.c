@@ -1,0 +1,231 @@
+/* Writes the demonstration videos FM-Motion-48 (io/demo/scene.h defines them) and their lists. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/program.h"
+#include "demo/scene.h"
+#include "parallel/parallel.h"
+
+typedef struct {
+    const char *media, *out, *train, *val, *seed;
+} options;
+
+typedef struct {
+    const char *media, *out;
+    uint64_t seed;
+    int64_t videos[VJ_SPLITS];
+} task;
+
+static const char *const split_names[VJ_SPLITS] = {"train", "val"};
+
+static vj_status number_from(const char *text, const char *name, int64_t fallback, int64_t multiple, int64_t *value)
+{
+    *value = fallback;
+    if (!text) return VJ_OK;
+    char *end;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || errno != 0 || *value < 0 || *value > 10000000 || *value % multiple != 0)
+        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a whole number from 0 to 10000000%s", name, text,
+                        multiple > 1 ? " that is a multiple of 64 (8 appearances x 8 motions, balanced)" : "");
+    return VJ_OK;
+}
+
+static vj_status parse(task *t, const options *o)
+{
+    int64_t seed;
+    VJ_TRY(number_from(o->train, "--train", 12800, VJ_SCENE_CELLS, &t->videos[VJ_SPLIT_TRAIN]));
+    VJ_TRY(number_from(o->val, "--val", 2048, VJ_SCENE_CELLS, &t->videos[VJ_SPLIT_VAL]));
+    VJ_TRY(number_from(o->seed, "--seed", 0, 1, &seed));
+    if (!o->media || !o->out) return vj_raise(VJ_ERR_USAGE, "--media and --out are needed, see --help");
+    t->media = o->media;
+    t->out = o->out;
+    t->seed = (uint64_t)seed;
+    return VJ_OK;
+}
+
+/* Path of a video below the output folder. */
+static void name_of(const vj_scene *scene, vj_split_kind split, char *name, size_t bytes)
+{
+    snprintf(name, bytes, "%s/%016llx.%s", split_names[split], (unsigned long long)scene->name,
+             vj_encoding_extension(scene->encoding));
+}
+
+static vj_status make_folder(const char *path)
+{
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "create the folder %s", path);
+    return VJ_OK;
+}
+
+static vj_status make_folders(const task *t)
+{
+    VJ_TRY(make_folder(t->out));
+    for (int split = 0; split < VJ_SPLITS; split++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", t->out, split_names[split]);
+        VJ_TRY(make_folder(path));
+    }
+    return VJ_OK;
+}
+
+/* This rank's videos of a split: every size-th one. Those already there are whole, since they came by rename. */
+static vj_status write_videos(const task *t, const vj_material *material, vj_split_kind split, const vj_run *run)
+{
+    const int64_t count = t->videos[split];
+    const double begin = vj_now();
+    double next_line = begin + 5;
+    uint8_t *frames = malloc((size_t)VJ_SCENE_FRAMES * VJ_SCENE_SIDE * VJ_SCENE_SIDE * 3);
+    if (!frames) return vj_raise(VJ_ERR_MEMORY, "no memory for a video");
+    vj_status status = VJ_OK;
+    for (int64_t number = run->rank; number < count && status == VJ_OK; number += run->size) {
+        vj_scene scene;
+        char name[64], path[4096];
+        vj_scene_draw(&scene, material, t->seed, split, number);
+        name_of(&scene, split, name, sizeof name);
+        snprintf(path, sizeof path, "%s/%s", t->out, name);
+        if (access(path, F_OK) != 0) {
+            const vj_video_form form = {.encoding = scene.encoding, .width = VJ_SCENE_SIDE, .height = VJ_SCENE_SIDE,
+                                        .fps = scene.fps};
+            vj_scene_render(&scene, material, frames);
+            status = vj_video_write(path, &form, frames, VJ_SCENE_FRAMES);
+        }
+        double now = vj_now();
+        if (now >= next_line) {
+            /* All ranks have equal shares, so rank 0 speaks for them. */
+            vj_log("%s: %lld of %lld videos, %.0f videos/s, about %.0f s left", split_names[split], (long long)number,
+                   (long long)count, (double)number / (now - begin),
+                   (now - begin) * (double)(count - number) / (double)number);
+            next_line = now + 5;
+        }
+    }
+    free(frames);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ lists */
+
+static FILE *open_list(const task *t, const char *name, char *part, char *path, size_t bytes)
+{
+    snprintf(path, bytes, "%s/%s", t->out, name);
+    snprintf(part, bytes, "%s/%s.part", t->out, name);
+    return fopen(part, "w");
+}
+
+static vj_status close_list(FILE *f, const char *part, const char *path)
+{
+    int good = fflush(f) == 0 && !ferror(f);
+    if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
+    if (rename(part, path) != 0) return vj_raise(VJ_ERR_IO, "rename %s to %s", part, path);
+    return VJ_OK;
+}
+
+/* SPLIT.csv is what vjepa-pack reads; SPLIT_info.csv says what else went into each video. */
+static vj_status write_lists(const task *t, const vj_material *material, vj_split_kind split)
+{
+    char list_name[32], info_name[32], list_part[4096], list_path[4096], info_part[4096], info_path[4096];
+    snprintf(list_name, sizeof list_name, "%s.csv", split_names[split]);
+    snprintf(info_name, sizeof info_name, "%s_info.csv", split_names[split]);
+    FILE *info = open_list(t, info_name, info_part, info_path, sizeof info_path);
+    if (!info) return vj_raise(VJ_ERR_IO, "create %s", info_part);
+    FILE *list = open_list(t, list_name, list_part, list_path, sizeof list_path);
+    if (!list) {
+        vj_status status = vj_raise(VJ_ERR_IO, "create %s", list_part);
+        fclose(info);
+        return status;
+    }
+    fprintf(list, "path,appearance,motion\n");
+    fprintf(info, "path,codec,fps,object,background,background_moves\n");
+    for (int64_t number = 0; number < t->videos[split]; number++) {
+        vj_scene scene;
+        char name[64];
+        vj_scene_draw(&scene, material, t->seed, split, number);
+        name_of(&scene, split, name, sizeof name);
+        fprintf(list, "%s,%d,%d\n", name, scene.appearance, scene.motion);
+        fprintf(info, "%s,%s,%d,%d,%s,%d\n", name, vj_encoding_codec(scene.encoding), scene.fps, scene.photo,
+                material->films[scene.film].name, scene.film_moves);
+    }
+    vj_status info_status = close_list(info, info_part, info_path);
+    vj_status list_status = close_list(list, list_part, list_path);
+    return info_status != VJ_OK ? info_status : list_status;
+}
+
+static vj_status write_label_names(const task *t)
+{
+    char part[4096], path[4096];
+    FILE *f = open_list(t, "labels.csv", part, path, sizeof path);
+    if (!f) return vj_raise(VJ_ERR_IO, "create %s", part);
+    fprintf(f, "label,number,name\n");
+    for (int i = 0; i < VJ_SCENE_APPEARANCES; i++) fprintf(f, "appearance,%d,%s\n", i, vj_scene_appearances[i]);
+    for (int i = 0; i < VJ_SCENE_MOTIONS; i++) fprintf(f, "motion,%d,%s\n", i, vj_scene_motions[i]);
+    return close_list(f, part, path);
+}
+
+static void say_missing_encoders(void)
+{
+    for (int e = 0; e < VJ_ENCODINGS; e++)
+        if (!vj_encoding_available((vj_encoding)e))
+            vj_log("this FFmpeg cannot encode %s: MJPEG takes its place", vj_encoding_codec((vj_encoding)e));
+}
+
+static vj_status make_split(const task *t, vj_split_kind split, const vj_run *run)
+{
+    double begin = vj_now();
+    vj_material material;
+    vj_status status = vj_material_read(&material, t->media, split);
+    if (status == VJ_OK) status = write_videos(t, &material, split, run);
+    status = vj_agree(run->comm, status); /* lists come last: they promise that all videos are there */
+    if (status == VJ_OK && run->rank == 0) status = write_lists(t, &material, split);
+    vj_material_release(&material);
+    if (status == VJ_OK)
+        vj_log("%s: %lld videos in %.0f s, list %s/%s.csv", split_names[split], (long long)t->videos[split],
+               vj_now() - begin, t->out, split_names[split]);
+    return status;
+}
+
+static vj_status demo(const vj_run *run, const options *o)
+{
+    task t;
+    vj_status status = run->rank == 0 ? parse(&t, o) : VJ_OK;
+    status = vj_agree(run->comm, status);
+    if (status != VJ_OK) return status;
+    if (run->rank != 0) VJ_TRY(parse(&t, o));
+    say_missing_encoders();
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? make_folders(&t) : VJ_OK));
+    for (int split = 0; split < VJ_SPLITS; split++) VJ_TRY(make_split(&t, (vj_split_kind)split, run));
+    return run->rank == 0 ? write_label_names(&t) : VJ_OK;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {0};
+    const vj_option table[] = {
+        {"--media", "DIR", "photographs and films, as left by jobs/fetch_demo_media.sh (DIR/photos, train, val)", &o.media},
+        {"--out", "DIR", "folder written", &o.out},
+        {"--train", "N", "training videos, a multiple of 64 (default 12800)", &o.train},
+        {"--val", "N", "validation videos, a multiple of 64 (default 2048)", &o.val},
+        {"--seed", "S", "another seed gives other videos (default 0)", &o.seed},
+        {NULL, NULL, NULL, NULL},
+    };
+    const vj_program program = {
+        .name = "vjepa-demo",
+        .purpose = "Write the demonstration videos FM-Motion-48: real photographs moving over real film.",
+        .usage = "--media DIR --out DIR [options]",
+        .description =
+            "Each video has 16 frames of 48 x 48 pixels and two labels: appearance (8 kinds of clothing) and motion (8).\n"
+            "Training and validation differ in photographs and in films. A video is a function of the seed and its\n"
+            "number, on any number of ranks. Safe to run again: videos that are there are not made again.\n"
+            "\n"
+            "Example:\n"
+            "  bash jobs/fetch_demo_media.sh demo\n"
+            "  mpirun -n 2 vjepa-demo --media demo/media --out demo/videos\n"
+            "leaves demo/videos/train.csv and val.csv (path,appearance,motion), labels.csv with the names, and the videos.\n",
+        .options = table,
+    };
+    vj_run run;
+    vj_program_begin(&run, &program, argc, argv);
+    return vj_program_end(&run, demo(&run, &o), VJ_EXIT_DONE);
+}

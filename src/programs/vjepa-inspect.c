@@ -1,0 +1,145 @@
+/* vjepa-inspect: print, verify and compare the files that the other programs write; what a file is, its content says. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/program.h"
+#include "ckpt/ckpt.h"
+#include "clips/clips.h"
+#include "features/features.h"
+#include "h5/h5.h"
+
+static const char *verify, *compare;
+
+static const vj_option options[] = {
+    {"--verify", NULL, "check every checksum instead of printing; exit 1 if one does not fit", &verify},
+    {"--compare", NULL, "compare two checkpoints bit by bit; exit 1 if a tensor differs", &compare},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const vj_program program = {
+    .name = "vjepa-inspect",
+    .purpose = "Print, verify or compare clip stores, checkpoints and feature files.",
+    .usage = "[--verify | --compare] FILE...",
+    .description =
+        "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, which stands\n"
+        "for its newest checkpoint. Differences of date, host and code are not looked at by --compare.\n"
+        "\n"
+        "Examples:\n"
+        "  vjepa-inspect my-run\n"
+        "  vjepa-inspect --verify train.clips my-run/step_00001200.h5\n"
+        "    train.clips: verified: 12800 blocks, 0 damaged\n"
+        "    my-run/step_00001200.h5: verified: 212 blocks, 0 damaged\n"
+        "  vjepa-inspect --compare my-run/step_00001200.h5 other-run\n"
+        "    148 tensors equal, 0 different",
+    .options = options,
+    .min_files = 1,
+    .max_files = 1 << 20,
+};
+
+typedef enum { CLIPS, CHECKPOINT, FEATURES } kind;
+
+/* What FILE is, and the path to open: a run's folder gives its newest checkpoint. */
+static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
+{
+    struct stat info;
+    char format[64];
+    if (snprintf(path, VJ_PATH, "%s", file) >= VJ_PATH) return vj_raise(VJ_ERR_USAGE, "path too long: %s", file);
+    if (stat(file, &info) != 0) return vj_raise(VJ_ERR_IO, "open %s", file);
+    if (S_ISDIR(info.st_mode)) {
+        char index[VJ_PATH + 16];
+        snprintf(index, sizeof index, "%s/index.h5", file);
+        *what = CLIPS;
+        if (stat(index, &info) == 0) return VJ_OK;
+        *what = CHECKPOINT;
+        VJ_TRY(vj_ckpt_latest(file, path, MPI_COMM_SELF));
+        return *path ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s holds neither a clip store nor a checkpoint", file);
+    }
+    vj_h5_format(file, format, sizeof format);
+    /* Anything else is opened as a checkpoint, whose reader says what is wrong with it. */
+    *what = strcmp(format, VJ_FEATURES_FORMAT) == 0 ? FEATURES : CHECKPOINT;
+    return VJ_OK;
+}
+
+static vj_status verify_clips(const char *path, int64_t *blocks, int64_t *damaged)
+{
+    vj_clips *clips;
+    vj_strings one = {.count = 1};
+    snprintf(one.item[0], VJ_PATH, "%s", path);
+    VJ_TRY(vj_clips_open(&clips, &one, MPI_COMM_SELF));
+    *blocks = vj_clips_count(clips);
+    vj_clips_close(clips);
+    return vj_clips_verify(path, damaged);
+}
+
+static vj_status verify_file(kind what, const char *path, int *bad)
+{
+    int64_t blocks = 0, damaged = 0;
+    switch (what) {
+    case CLIPS:
+        VJ_TRY(verify_clips(path, &blocks, &damaged));
+        break;
+    case CHECKPOINT:
+        VJ_TRY(vj_ckpt_verify(path, &blocks, &damaged));
+        break;
+    case FEATURES:
+        VJ_TRY(vj_features_verify(path, &blocks, &damaged));
+        break;
+    }
+    printf("%s: verified: %lld blocks, %lld damaged\n", path, (long long)blocks, (long long)damaged);
+    if (damaged > 0) *bad = 1;
+    return VJ_OK;
+}
+
+static vj_status print_file(kind what, const char *path)
+{
+    switch (what) {
+    case CLIPS:
+        return vj_clips_print(path, stdout);
+    case CHECKPOINT:
+        return vj_ckpt_print(path, stdout);
+    case FEATURES:
+        return vj_features_print(path, stdout);
+    }
+    return VJ_OK;
+}
+
+static vj_status compare_files(const vj_run *run, int *bad)
+{
+    char path[2][VJ_PATH];
+    int64_t different;
+    if (run->file_count != 2 || verify) return vj_raise(VJ_ERR_USAGE, "--compare takes two checkpoints and nothing else");
+    for (int i = 0; i < 2; i++) {
+        kind what;
+        VJ_TRY(recognise(run->files[i], &what, path[i]));
+        if (what != CHECKPOINT) return vj_raise(VJ_ERR_USAGE, "%s is not a checkpoint", path[i]);
+    }
+    VJ_TRY(vj_ckpt_compare(path[0], path[1], stdout, &different));
+    *bad = different > 0;
+    return VJ_OK;
+}
+
+/* All files, even when one cannot be read: the first failure is what counts in the end. */
+static vj_status inspect(const vj_run *run, int *bad)
+{
+    if (compare) return compare_files(run, bad);
+    vj_status first = VJ_OK;
+    for (int i = 0; i < run->file_count; i++) {
+        kind what;
+        char path[VJ_PATH];
+        vj_status status = recognise(run->files[i], &what, path);
+        if (status == VJ_OK) status = verify ? verify_file(what, path, bad) : print_file(what, path);
+        if (first == VJ_OK) first = status;
+    }
+    return first;
+}
+
+int main(int argc, char **argv)
+{
+    vj_run run;
+    int bad = 0;
+    vj_program_begin(&run, &program, argc, argv);
+    vj_status status = run.rank == 0 ? inspect(&run, &bad) : VJ_OK;
+    MPI_Bcast(&bad, 1, MPI_INT, 0, run.comm);
+    return vj_program_end(&run, status, bad ? VJ_EXIT_FAILED : VJ_EXIT_DONE);
+}

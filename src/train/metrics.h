@@ -1,0 +1,33 @@
+/*
+ * Numbers of a run, one row a step: metrics.csv (header with units) and metrics.jsonl, the same columns. Rank 0's own.
+ */
+#ifndef VJ_TRAIN_METRICS_H
+#define VJ_TRAIN_METRICS_H
+
+#include "base/config.h"
+
+enum { VJ_MAX_COLUMNS = 40 };
+
+/* One row: columns in the order in which they are put. NaN is an empty cell and JSON's null. */
+typedef struct {
+    int count;
+    const char *name[VJ_MAX_COLUMNS];
+    double value[VJ_MAX_COLUMNS];
+} vj_metrics_row;
+
+/** Append a column; `name` must stay valid (a literal). */
+void vj_metrics_put(vj_metrics_row *row, const char *name, double value);
+
+typedef struct vj_metrics vj_metrics;
+
+/**
+ * Open DIR/metrics.csv and DIR/metrics.jsonl for appending after row `step`: rows of later steps, which a killed run
+ * left behind, are dropped. Not collective.
+ */
+vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
+/** Write a row to both files and flush them. The first column must be "step". */
+vj_status vj_metrics_write(vj_metrics *metrics, const vj_metrics_row *row);
+/** Close; reports a failed last write. */
+vj_status vj_metrics_close(vj_metrics *metrics);
+
+#endif

@@ -1,0 +1,460 @@
+/* The pretraining loop. Read pretrain_step() first: it is the algorithm. */
+#include "train/pretrain.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/program.h"
+#include "clips/clips.h"
+#include "parallel/parallel.h"
+#include "train/checkpoint.h"
+#include "train/metrics.h"
+#include "train/schedules.h"
+#include "train/spectrum.h"
+
+typedef struct {
+    const vj_config *config;
+    MPI_Comm comm;
+    int rank, size;
+    int64_t first, last; /* this rank's samples inside a global batch */
+    int64_t steps;       /* of the whole run */
+    vj_backend *be;
+    vj_clips *clips;
+    vj_model *model;
+    vj_optimizer *optimizer;
+    vj_spectrum *spectrum; /* feature objective only */
+    vj_loader *loader;
+    vj_metrics *metrics; /* rank 0 */
+    vj_mask_lists lists;
+    vj_schedule schedule;
+    vj_ckpt_state state;
+    int64_t bad_in_a_row;
+    int rank_is_low;
+    double begin_s, saved_s; /* when the loop began and the last checkpoint was written */
+    int64_t begin_step;
+} pretrainer;
+
+/* What one step measured. Sums are over the global batch; times are the slowest rank's. */
+typedef struct {
+    double loss, by_mask[VJ_MAX_MASKS], penalty;
+    double lr, weight_decay, ema, norm[2];
+    vj_spread spread;
+    double step_s, wait_s, comm_s, peak_bytes;
+    int healthy, stop, write;
+} step_report;
+
+static volatile sig_atomic_t stop_asked, write_asked;
+
+static void on_signal(int number)
+{
+    if (number == SIGUSR2)
+        write_asked = 1;
+    else
+        stop_asked = 1;
+}
+
+static void listen_for_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    stop_asked = write_asked = 0;
+}
+
+int64_t vj_pretrain_steps(const vj_config *c)
+{
+    const int64_t all = c->train.epochs * c->train.steps_per_epoch;
+    return c->train.stop_after > 0 && c->train.stop_after < all ? c->train.stop_after : all;
+}
+
+/* ------------------------------------------------------------------------------------------------ one step */
+
+/* Sum what was measured over the ranks, and let all ranks agree on what to do next. */
+static void share_report(pretrainer *t, step_report *r)
+{
+    const int masks = t->model->bounds.masks;
+    double sums[VJ_MAX_MASKS + 1], most[5] = {r->wait_s, r->comm_s, (double)vj_peak_bytes(), stop_asked, write_asked};
+    memcpy(sums, r->by_mask, sizeof r->by_mask);
+    sums[masks] = r->penalty;
+    vj_sum_doubles(t->comm, sums, masks + 1);
+    MPI_Allreduce(MPI_IN_PLACE, most, 5, MPI_DOUBLE, MPI_MAX, t->comm);
+    r->loss = 0.0;
+    for (int i = 0; i < masks; i++) {
+        r->loss += sums[i];
+        r->by_mask[i] = sums[i] * masks; /* the mean over this mask's targets */
+    }
+    r->penalty = sums[masks];
+    r->wait_s = most[0];
+    r->comm_s = most[1];
+    r->peak_bytes = most[2];
+    r->stop = most[3] > 0;
+    r->write = most[4] > 0;
+    if (r->write) write_asked = 0;
+}
+
+static double clip_factor(const vj_config *c, int64_t update, double norm)
+{
+    if (c->optimizer.clip_grad <= 0.0 || !vj_schedule_clips(c, update)) return 1.0;
+    return fmin(1.0, c->optimizer.clip_grad / (norm + 1e-6));
+}
+
+/* Step number `step`, from 0: update step + 1. */
+static vj_status pretrain_step(pretrainer *t, int64_t step, step_report *r)
+{
+    const vj_config *c = t->config;
+    const double begin = vj_now(), comm_begin = t->optimizer->comm_s;
+    const int measure_rank = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
+    *r = (step_report){.lr = vj_schedule_lr(&t->schedule, step + 1),
+                       .weight_decay = vj_schedule_weight_decay(&t->schedule, step + 1),
+                       .ema = vj_schedule_ema(&t->schedule, step + 1),
+                       .spread = {.std = NAN, .effective_rank = NAN}};
+
+    vj_batch batch;
+    VJ_TRY(vj_loader_next(t->loader, &batch, &r->wait_s));
+    VJ_ASSERT(batch.step == step);
+    const int64_t clip_values = t->model->net.tokens * (int64_t)t->model->net.patch_values;
+    for (int64_t at = 0; at < batch.count; at += c->train.microbatch) {
+        VJ_TRY(vj_masks_sample(&t->lists, c, t->model->net.grid, step, batch.first + at, c->train.microbatch));
+        vj_model_microbatch(t->model, batch.pixels + at * clip_values, &t->lists, c->train.batch, at > 0);
+        if (t->spectrum)
+            vj_spectrum_add(t->spectrum, t->model->target, c->train.microbatch * t->model->net.tokens, measure_rank);
+    }
+    vj_optimizer_reduce(t->optimizer);
+    vj_optimizer_norms(t->optimizer, r->norm);
+    vj_model_losses(t->model, r->by_mask, &r->penalty);
+    r->comm_s = t->optimizer->comm_s - comm_begin;
+    share_report(t, r);
+
+    r->healthy = isfinite(r->loss) && isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
+    if (r->healthy) {
+        const vj_update update = {
+            .update = step + 1 - t->state.bad_steps,
+            .lr = r->lr,
+            .weight_decay = r->weight_decay,
+            .ema = r->ema,
+            .clip = {clip_factor(c, step + 1, r->norm[VJ_ENCODER]), clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
+        vj_optimizer_update(t->optimizer, &update);
+    }
+    if (t->spectrum) VJ_TRY(vj_spectrum_finish(t->spectrum, t->comm, &r->spread));
+    VJ_TRY(vj_sync(t->be));
+    r->step_s = vj_now() - begin;
+    return VJ_OK;
+}
+
+/* A step with a loss or gradient that is not finite was skipped: count it, and give up after too many in a row. */
+static vj_status judge_health(pretrainer *t, int64_t step, const step_report *r)
+{
+    if (r->healthy) {
+        t->bad_in_a_row = 0;
+        return VJ_OK;
+    }
+    t->state.bad_steps++;
+    t->bad_in_a_row++;
+    vj_log("step %lld skipped: loss %g, gradient norms %g (encoder) %g (predictor) are not all finite; %lld skipped so "
+           "far, %lld in a row",
+           (long long)step + 1, r->loss, r->norm[VJ_ENCODER], r->norm[VJ_PREDICTOR], (long long)t->state.bad_steps,
+           (long long)t->bad_in_a_row);
+    if (t->bad_in_a_row < t->config->train.max_bad_steps) return VJ_OK;
+    if (t->rank != 0) return VJ_ERR_STATE;
+    return vj_raise(
+        VJ_ERR_STATE,
+        "%lld steps in a row had no finite loss and gradient (train.max_bad_steps): stopped at step %lld; the "
+        "weights are untouched since step %lld and the last checkpoint in %s is good. Lower optimizer.lr, "
+        "or look at the clips of these steps",
+        (long long)t->bad_in_a_row, (long long)step + 1, (long long)(step + 1 - t->bad_in_a_row), t->config->run.dir);
+}
+
+/* ------------------------------------------------------------------------------------------------ reports */
+
+static vj_status record(pretrainer *t, int64_t step, const step_report *r)
+{
+    if (t->rank != 0) return VJ_OK;
+    static const char *const mask_name[VJ_MAX_MASKS] = {"loss_mask0", "loss_mask1", "loss_mask2", "loss_mask3",
+                                                        "loss_mask4", "loss_mask5", "loss_mask6", "loss_mask7"};
+    const vj_config *c = t->config;
+    vj_metrics_row row = {0};
+    vj_metrics_put(&row, "step", (double)(step + 1));
+    vj_metrics_put(&row, "samples", (double)((step + 1) * c->train.batch));
+    vj_metrics_put(&row, "loss", r->loss);
+    for (int i = 0; i < t->model->bounds.masks; i++) vj_metrics_put(&row, mask_name[i], r->by_mask[i]);
+    vj_metrics_put(&row, "spread_penalty", r->penalty);
+    vj_metrics_put(&row, "lr", r->lr);
+    vj_metrics_put(&row, "weight_decay", r->weight_decay);
+    vj_metrics_put(&row, "ema", r->ema);
+    vj_metrics_put(&row, "grad_norm_encoder", r->norm[VJ_ENCODER]);
+    vj_metrics_put(&row, "grad_norm_predictor", r->norm[VJ_PREDICTOR]);
+    vj_metrics_put(&row, "target_std", r->spread.std);
+    vj_metrics_put(&row, "effective_rank", r->spread.effective_rank);
+    vj_metrics_put(&row, "skipped_steps", (double)t->state.bad_steps);
+    vj_metrics_put(&row, "clips_per_s", (double)c->train.batch / r->step_s);
+    vj_metrics_put(&row, "step_s", r->step_s);
+    vj_metrics_put(&row, "data_wait_s", r->wait_s);
+    vj_metrics_put(&row, "comm_s", r->comm_s);
+    vj_metrics_put(&row, "peak_memory_mib", r->peak_bytes / 1048576.0);
+    return vj_metrics_write(t->metrics, &row);
+}
+
+/* Collapse watch: one alarm when the rank falls below the limit, one line when it is back. */
+static void watch_rank(pretrainer *t, int64_t step, const vj_spread *s)
+{
+    if (!isfinite(s->effective_rank)) return;
+    const int low = s->effective_rank < t->config->log.rank_alarm;
+    if (low && !t->rank_is_low)
+        vj_log("ALARM: step %lld: the target features' effective rank is %.1f of %d, below log.rank_alarm %.1f: the "
+               "representation is collapsing, whatever the loss says. A lower optimizer.lr with a higher "
+               "optimizer.predictor_lr_scale, or model.init fan_in, has cured this",
+               (long long)step + 1, s->effective_rank, t->model->net.shape.width, t->config->log.rank_alarm);
+    if (!low && t->rank_is_low)
+        vj_log("step %lld: the effective rank is back at %.1f", (long long)step + 1, s->effective_rank);
+    t->rank_is_low = low;
+}
+
+static void say(pretrainer *t, int64_t step, const step_report *r, double *last_rank)
+{
+    const vj_config *c = t->config;
+    if (isfinite(r->spread.effective_rank)) *last_rank = r->spread.effective_rank;
+    if (c->log.print_every <= 0 || ((step + 1) % c->log.print_every != 0 && step + 1 != t->steps)) return;
+    const double each = (vj_now() - t->begin_s) / (double)(step + 1 - t->begin_step);
+    const int64_t left = (int64_t)(each * (double)(t->steps - step - 1));
+    vj_log("step %lld/%lld  loss %.4f  rank %.1f  lr %.2e  |g| %.3f %.3f  %.1f clips/s  wait %.1f %%  ETA "
+           "%lld:%02lld:%02lld",
+           (long long)step + 1, (long long)t->steps, r->loss, *last_rank, r->lr, r->norm[VJ_ENCODER],
+           r->norm[VJ_PREDICTOR], (double)c->train.batch / r->step_s, 100.0 * r->wait_s / r->step_s,
+           (long long)left / 3600, (long long)left / 60 % 60, (long long)left % 60);
+}
+
+/* ------------------------------------------------------------------------------------------------ checkpoints */
+
+static vj_status save(pretrainer *t, int64_t steps_done)
+{
+    const double begin = vj_now();
+    t->state.step = steps_done;
+    t->state.samples = steps_done * t->config->train.batch;
+    VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->optimizer, &t->state));
+    VJ_TRY(vj_ckpt_prune(t->config->run.dir, t->config->checkpoint.keep, t->comm));
+    t->saved_s = vj_now();
+    vj_log("checkpoint of step %lld written in %.1f s", (long long)steps_done, t->saved_s - begin);
+    return VJ_OK;
+}
+
+/* The same decision on all ranks: only rank 0's clock counts. */
+static int save_is_due(pretrainer *t, int64_t steps_done, const step_report *r)
+{
+    const vj_config *c = t->config;
+    int due = r->write || r->stop || (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
+    if (c->checkpoint.every_minutes > 0.0) {
+        due |= vj_now() - t->saved_s > 60.0 * c->checkpoint.every_minutes;
+        MPI_Bcast(&due, 1, MPI_INT, 0, t->comm);
+    }
+    return due;
+}
+
+/* A checkpoint of another run is refused: what would follow is neither that run nor this one. */
+static vj_status check_same_run(const pretrainer *t, const vj_ckpt_state *s, const char *path)
+{
+    const vj_config *c = t->config;
+    if (s->seed != c->run.seed)
+        return vj_raise(VJ_ERR_FORMAT, "%s was trained with run.seed %lld, this run has %lld", path, (long long)s->seed,
+                        (long long)c->run.seed);
+    if (s->samples != s->step * c->train.batch)
+        return vj_raise(VJ_ERR_FORMAT, "%s has %lld steps of %lld samples in all, train.batch is %lld", path,
+                        (long long)s->step, (long long)s->samples, (long long)c->train.batch);
+    if (s->store_fingerprint != vj_clips_fingerprint(t->clips))
+        return vj_raise(VJ_ERR_FORMAT, "%s was trained on clips with fingerprint %016llx, data.train has %016llx", path,
+                        (unsigned long long)s->store_fingerprint, (unsigned long long)vj_clips_fingerprint(t->clips));
+    if (s->step > t->steps)
+        return vj_raise(VJ_ERR_FORMAT, "%s has %lld steps, this run ends after %lld", path, (long long)s->step,
+                        (long long)t->steps);
+    return VJ_OK;
+}
+
+/* Resume from the newest checkpoint, or start. */
+static vj_status resume(pretrainer *t)
+{
+    const vj_config *c = t->config;
+    char path[VJ_PATH];
+    VJ_TRY(vj_ckpt_latest(c->run.dir, path, t->comm));
+    if (path[0] == '\0') {
+        vj_model_start(t->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
+        vj_log("starting from scratch: %s has no checkpoint", c->run.dir);
+    } else {
+        vj_ckpt_state old;
+        VJ_TRY(vj_ckpt_read_state(path, &old));
+        vj_status status = check_same_run(t, &old, path);
+        if (status == VJ_OK) status = vj_checkpoint_load(path, t->optimizer);
+        t->state.step = old.step;
+        t->state.bad_steps = old.bad_steps;
+        vj_ckpt_state_release(&old);
+        VJ_TRY(vj_agree(t->comm, status));
+        vj_log("resuming from %s: %lld of %lld steps are done", path, (long long)t->state.step, (long long)t->steps);
+    }
+    return vj_sync(t->be);
+}
+
+/* ------------------------------------------------------------------------------------------------ the run */
+
+/* Folder, configuration and the marker's removal; rank 0 acts. */
+static vj_status prepare_folder(const pretrainer *t)
+{
+    vj_status status = VJ_OK;
+    if (t->rank == 0) {
+        char path[VJ_PATH + 32];
+        const char *dir = t->config->run.dir;
+        if (mkdir(dir, 0777) != 0 && errno != EEXIST) {
+            status = vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", dir);
+        } else {
+            snprintf(path, sizeof path, "%s/complete", dir);
+            unlink(path);
+            snprintf(path, sizeof path, "%s/config.yaml", dir);
+            FILE *f = fopen(path, "w");
+            if (f) vj_config_print(t->config, f);
+            if (!f || fclose(f) != 0) status = vj_raise(VJ_ERR_IO, "write %s", path);
+        }
+    }
+    return vj_agree(t->comm, status);
+}
+
+/* A launcher's exit code cannot be trusted when a node is lost: job scripts look for this file. */
+static vj_status mark_complete(const pretrainer *t)
+{
+    if (t->rank != 0) return VJ_OK;
+    char path[VJ_PATH + 32];
+    snprintf(path, sizeof path, "%s/complete", t->config->run.dir);
+    FILE *f = fopen(path, "w");
+    if (f) fprintf(f, "%lld steps\n", (long long)t->steps);
+    return f && fclose(f) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "write %s", path);
+}
+
+static vj_status divide_batch(pretrainer *t)
+{
+    const vj_config *c = t->config;
+    const int64_t microbatches = c->train.batch / c->train.microbatch;
+    if (t->size > microbatches) {
+        if (t->rank != 0) return VJ_ERR_USAGE;
+        return vj_raise(
+            VJ_ERR_USAGE,
+            "train.batch %lld in microbatches of %lld gives work to %lld ranks, there are %d: start fewer, or "
+            "lower train.microbatch",
+            (long long)c->train.batch, (long long)c->train.microbatch, (long long)microbatches, t->size);
+    }
+    vj_split(microbatches, t->size, t->rank, &t->first, &t->last);
+    t->first *= c->train.microbatch;
+    t->last *= c->train.microbatch;
+    return VJ_OK;
+}
+
+static vj_status open_everything(pretrainer *t)
+{
+    const vj_config *c = t->config;
+    VJ_TRY(divide_batch(t));
+    VJ_TRY(vj_backend_open(&t->be, c->train.backend, strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32, 0));
+    VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
+    if (vj_clips_frames(t->clips) != c->data.frames)
+        return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
+                        vj_clips_frames(t->clips), (long long)c->data.frames);
+
+    const vj_shape shape = vj_shape_from(c);
+    const vj_objective_settings settings = {.loss_exp = c->objective.loss_exp,
+                                            .reg_coeff = c->objective.reg_coeff,
+                                            .normalise_pixels = c->objective.normalise_pixels,
+                                            .recompute = (vj_recompute)c->train.recompute};
+    const vj_grid grid = vj_shape_grid(&shape);
+    const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
+    VJ_TRY(vj_model_create(&t->model, &shape, &settings, &bounds, t->be));
+    VJ_TRY(vj_optimizer_open(&t->optimizer, t->model, c, t->comm));
+    if (shape.objective == VJ_OBJECTIVE_FEATURE) VJ_TRY(vj_spectrum_open(&t->spectrum, t->be, shape.width));
+    VJ_TRY(vj_mask_lists_create(&t->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
+    t->schedule = vj_schedules_from(c);
+    t->state.seed = c->run.seed;
+    t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
+    t->state.config = vj_config_text(c);
+    return t->state.config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
+}
+
+static void introduce(const pretrainer *t)
+{
+    const vj_network *net = &t->model->net;
+    const vj_config *c = t->config;
+    vj_log("%s", vj_version());
+    vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(t->be), t->size,
+           t->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch), (long long)c->train.microbatch,
+           t->optimizer->zero ? ", optimizer state sharded" : "");
+    vj_log("clips %lld, %d x %d x %d pixels -> %d tokens of %d values", (long long)vj_clips_count(t->clips),
+           net->shape.frames, net->shape.height, net->shape.width_px, net->tokens, net->patch_values);
+    vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
+           net->shape.objective == VJ_OBJECTIVE_PIXEL ? "pixel" : "feature", net->shape.width, net->shape.depth,
+           net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count);
+    vj_log("memory a rank: %.0f MiB for weights, gradient, moments and target, up to %.0f MiB for activations",
+           (double)(vj_device_bytes(t->be) - t->model->arena_bytes) / 1048576.0,
+           (double)t->model->arena_bytes / 1048576.0);
+}
+
+static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
+{
+    const vj_config *c = t->config;
+    double last_rank = NAN;
+    int64_t saved_step = t->state.step;
+    VJ_TRY(vj_loader_start(&t->loader, t->clips, c, t->state.step, t->steps, t->first, t->last));
+    t->begin_s = t->saved_s = vj_now();
+    t->begin_step = t->state.step;
+    *outcome = VJ_PRETRAIN_DONE;
+    for (int64_t step = t->begin_step; step < t->steps; step++) {
+        step_report report;
+        VJ_TRY(pretrain_step(t, step, &report));
+        VJ_TRY(judge_health(t, step, &report));
+        VJ_TRY(record(t, step, &report));
+        watch_rank(t, step, &report.spread);
+        say(t, step, &report, &last_rank);
+        const int last = step + 1 == t->steps;
+        if ((last && c->checkpoint.at_end) || (!last && save_is_due(t, step + 1, &report))) {
+            VJ_TRY(save(t, step + 1));
+            saved_step = step + 1;
+        }
+        if (report.stop && !last) {
+            vj_log("stopped by a signal after step %lld; the same command goes on from there", (long long)saved_step);
+            *outcome = VJ_PRETRAIN_STOPPED;
+            return VJ_OK;
+        }
+    }
+    vj_log("done: %lld steps in %.1f s, peak memory of a rank %.0f MiB", (long long)(t->steps - t->begin_step),
+           vj_now() - t->begin_s, (double)vj_peak_bytes() / 1048576.0);
+    return mark_complete(t);
+}
+
+static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
+{
+    VJ_TRY(open_everything(t));
+    introduce(t);
+    if (dry_run) return VJ_OK;
+    VJ_TRY(prepare_folder(t));
+    VJ_TRY(resume(t));
+    if (t->rank == 0) VJ_TRY(vj_metrics_open(&t->metrics, t->config->run.dir, t->state.step));
+    listen_for_signals();
+    return train(t, outcome);
+}
+
+vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pretrain_outcome *outcome)
+{
+    pretrainer t = {.config = config, .comm = comm, .steps = vj_pretrain_steps(config)};
+    MPI_Comm_rank(comm, &t.rank);
+    MPI_Comm_size(comm, &t.size);
+    *outcome = VJ_PRETRAIN_DONE;
+    vj_status status = run(&t, dry_run, outcome);
+    vj_loader_stop(t.loader);
+    vj_status closed = vj_metrics_close(t.metrics);
+    vj_mask_lists_release(&t.lists);
+    vj_spectrum_close(t.spectrum);
+    vj_optimizer_close(t.optimizer);
+    vj_model_destroy(t.model);
+    vj_clips_close(t.clips);
+    vj_backend_close(t.be);
+    free(t.state.config);
+    return status != VJ_OK ? status : closed;
+}

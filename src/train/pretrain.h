@@ -1,0 +1,29 @@
+/*
+ * The main path: V-JEPA pretraining (spec sections 6, 7, 11) from a clip store to checkpoints and metrics.
+ */
+#ifndef VJ_TRAIN_PRETRAIN_H
+#define VJ_TRAIN_PRETRAIN_H
+
+#include <mpi.h>
+
+#include "base/config.h"
+
+typedef enum {
+    VJ_PRETRAIN_DONE,   /* all steps are trained; the run folder holds the marker file "complete" */
+    VJ_PRETRAIN_STOPPED /* a signal asked to stop; a checkpoint was written: start again to go on */
+} vj_pretrain_outcome;
+
+/**
+ * Pretrain as the configuration says, from the newest checkpoint in run.dir if there is one. A checkpoint that cannot
+ * be read, or belongs to another run, is an error: nothing ever starts from scratch by itself over an old run.
+ *
+ * SIGUSR1 and SIGTERM write a checkpoint and stop, SIGUSR2 writes one and goes on, at the end of the step on all ranks.
+ * With `dry_run` everything is opened and allocated, memory and layout are printed, nothing is written.
+ * Collective over comm.
+ */
+vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pretrain_outcome *outcome);
+
+/** Updates of a whole run: train.stop_after, or epochs * steps_per_epoch. */
+int64_t vj_pretrain_steps(const vj_config *config);
+
+#endif

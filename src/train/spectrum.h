@@ -1,0 +1,32 @@
+/*
+ * The collapse watch: spread and effective rank of features. A run can collapse to a few directions while its loss
+ * falls smoothly and the deviation looks healthy; the effective rank tells.
+ */
+#ifndef VJ_TRAIN_SPECTRUM_H
+#define VJ_TRAIN_SPECTRUM_H
+
+#include <mpi.h>
+
+#include "kernels/kernels.h"
+
+typedef struct vj_spectrum vj_spectrum;
+
+typedef struct {
+    double std;            /* mean over features of the standard deviation over rows */
+    double effective_rank; /* exp of the entropy of the normalised spectrum of the covariance; NaN when not measured */
+} vj_spread;
+
+/** Sums for features of width D. Not collective. Free with vj_spectrum_close(). */
+vj_status vj_spectrum_open(vj_spectrum **spectrum, vj_backend *be, int D);
+void vj_spectrum_close(vj_spectrum *spectrum);
+
+/** Add rows x [R, D], device; with `covariance` the second moments too (R D^2 multiply-adds). */
+void vj_spectrum_add(vj_spectrum *spectrum, const float *x, int64_t R, int covariance);
+
+/** What all ranks added since the last call, and start anew. Collective over comm. */
+vj_status vj_spectrum_finish(vj_spectrum *spectrum, MPI_Comm comm, vj_spread *spread);
+
+/** Effective rank of a symmetric positive matrix [D, D], row-major; it is overwritten. Roy, Vetterli 2007. */
+vj_status vj_effective_rank(double *covariance, int D, double *rank);
+
+#endif

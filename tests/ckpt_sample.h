@@ -1,0 +1,123 @@
+/* A made-up model for the tests of checkpoints: tensors with one, several, short and long blocks, and helpers for files. */
+#ifndef CKPT_SAMPLE_H
+#define CKPT_SAMPLE_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ckpt/ckpt.h"
+
+enum { SAMPLE_TENSORS = 5 };
+
+typedef struct {
+    vj_ckpt_tensor tensors[SAMPLE_TENSORS];
+    const char *fail_at; /* name of the tensor at which get fails, or NULL */
+} sample;
+
+static inline int64_t sample_elements(const vj_ckpt_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->ndim; i++) n *= t->dim[i];
+    return n;
+}
+
+/* Values depend on tensor, element and `salt`; one is a NaN with a payload, which must survive too. */
+static inline void sample_fill(sample *s, uint32_t salt)
+{
+    for (int i = 0; i < SAMPLE_TENSORS; i++) {
+        vj_ckpt_tensor *t = &s->tensors[i];
+        uint32_t x = salt * 2654435761u + (uint32_t)i * 40503u + 1;
+        for (int64_t j = 0; j < sample_elements(t); j++) {
+            x ^= x << 13;
+            x ^= x >> 17;
+            x ^= x << 5;
+            ((float *)t->data)[j] = (float)x / 4294967296.0f - 0.5f;
+        }
+    }
+    memcpy((float *)s->tensors[0].data + 3, &(uint32_t){0x7fc12345u}, 4);
+}
+
+static inline void sample_init(sample *s, int size, int rank)
+{
+    *s = (sample){.tensors = {
+                      {.name = "model/encoder/blocks.0.attn.qkv.weight", .ndim = 2, .dim = {900, 700}}, /* 3 blocks */
+                      {.name = "model/encoder/norm.bias", .ndim = 1, .dim = {5}},
+                      {.name = "model/predictor/patch_embed.proj.weight", .ndim = 5, .dim = {7, 3, 2, 4, 4}},
+                      {.name = "optimizer/first_moment/wide", .ndim = 2, .dim = {3, 300000}},  /* a row is a block */
+                      {.name = "optimizer/first_moment/long", .ndim = 2, .dim = {5000, 1000}}, /* over 16 MiB */
+                  }};
+    for (int i = 0; i < SAMPLE_TENSORS; i++)
+        s->tensors[i].data = vj_calloc(sample_elements(&s->tensors[i]), sizeof(float));
+    vj_ckpt_share(s->tensors, SAMPLE_TENSORS, size, rank);
+    sample_fill(s, 1);
+}
+
+static inline void sample_all(sample *s)
+{
+    for (int i = 0; i < SAMPLE_TENSORS; i++) {
+        s->tensors[i].first = 0;
+        s->tensors[i].last = sample_elements(&s->tensors[i]);
+    }
+}
+
+static inline void sample_release(sample *s)
+{
+    for (int i = 0; i < SAMPLE_TENSORS; i++) free(s->tensors[i].data);
+}
+
+static inline vj_status sample_get(void *user, const vj_ckpt_tensor *t, int64_t first, int64_t last, float *host)
+{
+    const sample *s = user;
+    if (s->fail_at && strcmp(s->fail_at, t->name) == 0) return vj_raise(VJ_ERR_LIBRARY, "made to fail at %s", t->name);
+    if ((last - first) * 4 > VJ_CKPT_COPY_BYTES) return vj_raise(VJ_ERR_STATE, "a piece of more than 16 MiB");
+    memcpy(host, (float *)t->data + first, (size_t)(last - first) * sizeof(float));
+    return VJ_OK;
+}
+
+static inline vj_status sample_put(void *user, const vj_ckpt_tensor *t, int64_t first, int64_t last, float *host)
+{
+    (void)user;
+    if ((last - first) * 4 > VJ_CKPT_COPY_BYTES) return vj_raise(VJ_ERR_STATE, "a piece of more than 16 MiB");
+    memcpy((float *)t->data + first, host, (size_t)(last - first) * sizeof(float));
+    return VJ_OK;
+}
+
+/* 1 if two samples hold the same bits. */
+static inline int sample_equal(const sample *a, const sample *b)
+{
+    for (int i = 0; i < SAMPLE_TENSORS; i++)
+        if (memcmp(a->tensors[i].data, b->tensors[i].data, (size_t)sample_elements(&a->tensors[i]) * 4) != 0) return 0;
+    return 1;
+}
+
+static inline vj_ckpt_state sample_state(int64_t step)
+{
+    return (vj_ckpt_state){.step = step,
+                           .samples = 24 * step,
+                           .seed = 7,
+                           .bad_steps = 2,
+                           .store_fingerprint = 0xfedcba9876543210u,
+                           .config = (char *)"run:\n  seed: 7\n"};
+}
+
+/* A new folder below $TMPDIR. */
+static inline void temporary_folder(char path[VJ_PATH])
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(path, VJ_PATH, "%s/vjepa_test_XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(path)) {
+        perror(path);
+        abort();
+    }
+}
+
+static inline void remove_folder(const char *path)
+{
+    char command[VJ_PATH + 16];
+    snprintf(command, sizeof command, "rm -rf '%s'", path);
+    if (system(command) != 0) fprintf(stderr, "%s stays\n", path);
+}
+
+#endif

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# From clips to the table: features of a trained and of random encoders, probes on them; the number of ranks changes nothing;
+# what is wrong is refused with its reason.
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 60
+make_store val.clips 24 1000
+run 2 "$bin/vjepa-pretrain" "$tiny" >/dev/null
+
+embed() { # RANKS OUT STORE ENCODER [OPTION...]
+    local ranks=$1 out=$2 store=$3 encoder=$4
+    shift 4
+    run "$ranks" "$bin/vjepa-embed" "$tiny" --encoder "$encoder" --store "$store" --out "$out" "$@"
+}
+
+refused() { # STATUS WORDS COMMAND...
+    local want=$1 words=$2 status=0
+    shift 2
+    timeout 60 "$@" >refused.log 2>&1 || status=$?
+    [[ $status == "$want" ]] || fail "exit $status, not $want: $*"
+    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+}
+
+checkpoint=run/step_00000024.h5
+for set in train val; do
+    embed 1 pretrained_$set.h5 $set.clips $checkpoint >embed.log
+    grep -q 'effective rank' embed.log || fail "no effective rank: $(cat embed.log)"
+    embed 2 published_$set.h5 $set.clips random:published >/dev/null
+    embed 2 fan_in_$set.h5 $set.clips random:fan_in:3 >/dev/null
+done
+encoders=(pretrained=pretrained_train.h5,pretrained_val.h5 random_published=published_train.h5,published_val.h5
+    random_fan_in=fan_in_train.h5,fan_in_val.h5)
+for ranks in 1 2 3; do
+    run "$ranks" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out "r$ranks" >"r$ranks.log"
+    for file in results.json results.csv results.md; do
+        cmp -s "r1/$file" "r$ranks/$file" || fail "$file of $ranks ranks differs"
+    done
+done
+grep -q '^| motion | average | 50 %' r1.log || fail "no table: $(cat r1.log)"
+[[ $(grep -c '"top1_mean"' r1/results.json) == 24 ]] || fail "results.json has not 2 tasks x 2 poolings x 2 shares x 3 encoders"
+[[ $(wc -l <r1/results.csv) == 25 ]] || fail "results.csv has not 24 rows"
+
+# Features do not depend on the ranks that made them; a limit draws clips, of which the mean may be kept.
+embed 3 again.h5 val.clips $checkpoint >/dev/null
+run 1 "$bin/vjepa-probe" "$tiny" pretrained=pretrained_train.h5,again.h5 --out again >/dev/null
+cmp -s <(grep top1 again/results.json) <(grep -A5 '"pretrained"' r1/results.json | grep top1) || fail "3 ranks embed other features"
+embed 2 few.h5 train.clips random:fan_in --pool average --set embed.limit=20 --set embed.dtype=f16 >few.log
+grep -q '20 clips' few.log || fail "embed.limit: $(cat few.log)"
+
+refused 2 'random:published' "$bin/vjepa-embed" "$tiny" --encoder random:other --store val.clips --out x.h5
+refused 2 'which clips' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --out x.h5
+refused 1 'missing.clips' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store missing.clips --out x.h5
+refused 1 'missing.h5' "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store val.clips --out x.h5
+refused 1 'data.frames' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store val.clips --out x.h5 --set data.frames=8
+[[ ! -e x.h5 ]] || fail "a refused embedding left a file"
+refused 2 'NAME=TRAIN' "$bin/vjepa-probe" "$tiny" pretrained_train.h5 --out x
+refused 1 'missing.h5' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,missing.h5 --out x
+refused 2 "task 'taste'" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out x --set 'probe.tasks=[taste]'
+refused 2 'needs all tokens' "$bin/vjepa-probe" "$tiny" a=few.h5,few.h5 --out x
+head -c 20000 pretrained_val.h5 >cut.h5
+refused 1 'cut.h5' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,cut.h5 --out x
+finish

@@ -1,0 +1,182 @@
+/*
+ * World independence of the data: the same clips packed by any number of ranks make the same store, and the batches of
+ * all ranks together are the batch of one. Rank 0 alone is the reference.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+#include <hdf5.h>
+#include <xxhash.h>
+
+#include "clips_store.h"
+#include "parallel/parallel.h"
+
+enum { CLIPS = 23, BATCH = 6, STEPS = 9 };
+
+static int rank, size;
+static char folder[VJ_PATH], together[VJ_PATH + 16], alone[VJ_PATH + 16];
+
+static vj_status open_store(vj_clips **clips, const char *path, MPI_Comm comm)
+{
+    vj_strings paths = one_path(path);
+    return vj_clips_open(clips, &paths, comm);
+}
+
+static void test_same_store(void **state)
+{
+    (void)state;
+    static uint8_t mine[STORE_LARGEST], reference[STORE_LARGEST];
+    int32_t labels[STORE_LABELS];
+    vj_clips *all, *one;
+    assert_int_equal(open_store(&all, together, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(open_store(&one, alone, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(vj_clips_count(all), CLIPS);
+    assert_true(vj_clips_fingerprint(all) == vj_clips_fingerprint(one));
+    for (int64_t i = 0; i < CLIPS; i++) {
+        vj_clip clip;
+        int height, width;
+        store_clip(i, &clip, labels, reference);
+        vj_clips_geometry(all, i, &height, &width);
+        assert_true(height == clip.height && width == clip.width);
+        assert_int_equal(vj_clips_read(all, i, mine), VJ_OK);
+        assert_memory_equal(mine, reference, (size_t)STORE_FRAMES * height * width * 3);
+        assert_memory_equal(vj_clips_labels(all, i), labels, sizeof labels);
+    }
+    vj_clips_close(one);
+    vj_clips_close(all);
+}
+
+/* A digest of the pixels of each sample this loader is given, zero for the others. */
+static void digests(uint64_t out[STEPS * BATCH], const vj_clips *clips, int64_t first, int64_t last, int64_t threads)
+{
+    vj_config config = loader_config(BATCH, threads);
+    size_t bytes = sizeof(float) * 3 * STORE_FRAMES * (size_t)(config.data.crop * config.data.crop);
+    vj_loader *loader;
+    memset(out, 0, STEPS * BATCH * sizeof *out);
+    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, first, last), VJ_OK);
+    for (int step = 0; step < STEPS; step++) {
+        vj_batch batch;
+        double wait_s;
+        assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+        for (int64_t j = 0; j < batch.count; j++)
+            out[batch.first + j] = XXH3_64bits((const char *)batch.pixels + (size_t)j * bytes, bytes);
+    }
+    vj_loader_stop(loader);
+}
+
+static void test_same_batches(void **state)
+{
+    (void)state;
+    uint64_t mine[STEPS * BATCH], whole[STEPS * BATCH] = {0};
+    int64_t first, last;
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, together, MPI_COMM_WORLD), VJ_OK);
+    vj_split(BATCH, size, rank, &first, &last);
+    digests(mine, clips, first, last, 1 + rank);
+    MPI_Allreduce(MPI_IN_PLACE, mine, STEPS * BATCH, MPI_UINT64_T, MPI_SUM,
+                  MPI_COMM_WORLD); /* one rank each, others 0 */
+    vj_clips_close(clips);
+
+    if (rank == 0) {
+        assert_int_equal(open_store(&clips, alone, MPI_COMM_SELF), VJ_OK);
+        digests(whole, clips, 0, BATCH, 1);
+        vj_clips_close(clips);
+    }
+    MPI_Bcast(whole, STEPS * BATCH, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+    assert_memory_equal(mine, whole, sizeof mine);
+}
+
+/* What rank 0 alone can see becomes everybody's error, and nobody waits. */
+static void test_errors_reach_all(void **state)
+{
+    (void)state;
+    vj_clips *clips;
+    vj_clips_writer *writer;
+    vj_clips_layout layout = store_layout(together);
+    assert_int_equal(open_store(&clips, "/nowhere/at.clips", MPI_COMM_WORLD), VJ_ERR_IO);
+    assert_null(clips);
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_WORLD), VJ_ERR_USAGE);
+    assert_null(writer);
+}
+
+/* A shard that only the last rank's share of the listing opens: its failure is everybody's too. */
+static void test_damaged_shard_reaches_all(void **state)
+{
+    (void)state;
+    char store[VJ_PATH + 16], path[2 * VJ_PATH];
+    vj_clips *clips;
+    snprintf(store, sizeof store, "%s/damaged.clips", folder);
+    assert_int_equal(pack_store(store, CLIPS, MPI_COMM_WORLD), VJ_OK);
+    if (rank == 0) {
+        snprintf(path, sizeof path, "%s/shard-%05d.h5", store, size - 1);
+        FILE *file = fopen(path, "r+");
+        assert_non_null(file);
+        assert_int_equal(fwrite("not HDF5", 8, 1, file), 1);
+        assert_int_equal(fclose(file), 0);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    assert_int_equal(open_store(&clips, store, MPI_COMM_WORLD), VJ_ERR_FORMAT);
+    assert_null(clips);
+}
+
+/* The same clip from two ranks is found by rank 0 and told to all; no store appears. */
+static void test_twice_on_two_ranks(void **state)
+{
+    (void)state;
+    static uint8_t frames[STORE_LARGEST];
+    int32_t labels[STORE_LABELS];
+    char store[VJ_PATH + 16], index[2 * VJ_PATH];
+    vj_clip clip;
+    vj_clips_writer *writer;
+    snprintf(store, sizeof store, "%s/twice.clips", folder);
+    snprintf(index, sizeof index, "%s/index.h5", store);
+    vj_clips_layout layout = store_layout(store);
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_WORLD), VJ_OK);
+    store_clip(0, &clip, labels, frames);
+    assert_int_equal(vj_clips_writer_add(writer, &clip), VJ_OK);
+    assert_int_equal(commit_store(writer, 2), size == 1 ? VJ_OK : VJ_ERR_STATE);
+    vj_clips_writer_close(writer);
+    MPI_Barrier(MPI_COMM_WORLD);
+    assert_int_equal(access(index, F_OK) == 0, size == 1);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (rank == 0) make_folder(folder);
+    MPI_Bcast(folder, sizeof folder, MPI_BYTE, 0, MPI_COMM_WORLD);
+    snprintf(together, sizeof together, "%s/together.clips", folder);
+    snprintf(alone, sizeof alone, "%s/alone.clips", folder);
+    vj_status status = pack_store(together, CLIPS, MPI_COMM_WORLD);
+    if (status == VJ_OK && rank == 0) status = pack_store(alone, CLIPS, MPI_COMM_SELF);
+    return vj_agree(MPI_COMM_WORLD, status) == VJ_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (rank == 0) remove_folder(folder);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    vj_status_identity(rank, size);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_store),         cmocka_unit_test(test_same_batches),
+        cmocka_unit_test(test_errors_reach_all),   cmocka_unit_test(test_damaged_shard_reaches_all),
+        cmocka_unit_test(test_twice_on_two_ranks),
+    };
+    int failed = cmocka_run_group_tests_name("clips_world", tests, set_up, tear_down);
+    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    MPI_Finalize();
+    return failed;
+}

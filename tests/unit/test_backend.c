@@ -1,0 +1,153 @@
+/* Opening, describing, memory and views; and that strict memory really cannot be touched. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernel_test.h"
+
+static void names(void **state)
+{
+    (void)state;
+    vj_backend *be = NULL;
+    assert_int_equal(vj_backend_open(&be, "abacus", VJ_FP32, 1), VJ_ERR_USAGE);
+    assert_null(be);
+    setenv("VJ_ISA", "z80", 1);
+    assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_ERR_USAGE);
+    setenv("VJ_ISA", "portable", 1);
+    assert_int_equal(vj_backend_open(&be, "cpu", VJ_BF16, 2), VJ_OK);
+    unsetenv("VJ_ISA");
+    assert_string_equal(vj_backend_describe(be), "cpu (portable, 2 threads, bf16)");
+    vj_backend_set_precision(be, VJ_FP32);
+    assert_string_equal(vj_backend_describe(be), "cpu (portable, 2 threads, fp32)");
+    assert_int_equal(vj_backend_precision(be), VJ_FP32);
+    vj_backend_close(be);
+    vj_backend_close(NULL);
+}
+
+static void check_memory(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    assert_int_equal(vj_device_bytes(be), 0);
+    float *a = vj_device_alloc(be, 10), *b = vj_device_alloc(be, 5 << 20), *c = vj_device_alloc(be, 0);
+    assert_true(a && b && c && a != b && b != c);
+    assert_true((uintptr_t)a % 64 == 0 && (uintptr_t)b % 64 == 0);
+    assert_true(vj_device_bytes(be) >= 10 + (5 << 20));
+    float host[4] = {1, 2, 3, 4}, back[4];
+    vj_upload(be, b + 100, host, sizeof host);
+    vj_copy(be, a, b + 101, 2);
+    vj_download(be, back, a, 2 * sizeof *back);
+    assert_true(back[0] == 2 && back[1] == 3);
+
+    float *view = vj_map(be, b + 100, sizeof host, VJ_MAP_READ | VJ_MAP_WRITE);
+    assert_memory_equal(view, host, sizeof host);
+    view[3] = 9;
+    vj_unmap(be, view);
+    vj_download(be, back, b + 100, sizeof back);
+    assert_true(back[0] == 1 && back[3] == 9);
+    view = vj_map(be, b + 100, sizeof host, VJ_MAP_READ);
+    assert_true(view[3] == 9);
+    vj_unmap(be, view);
+
+    vj_device_free(be, b), vj_device_free(be, a), vj_device_free(be, c);
+    vj_device_free(be, NULL);
+    assert_int_equal(vj_device_bytes(be), 0);
+}
+
+static void memory(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_memory);
+}
+
+static void fresh_memory(void **state)
+{
+    (void)state;
+    vj_backend *cpu, *strict;
+    float x[3];
+    assert_int_equal(vj_backend_open(&cpu, "cpu", VJ_FP32, 1), VJ_OK);
+    vj_download(cpu, x, vj_device_alloc(cpu, sizeof x), sizeof x);
+    assert_true(x[0] == 0 && x[1] == 0 && x[2] == 0);
+    assert_int_equal(vj_backend_open(&strict, "strict", VJ_FP32, 1), VJ_OK);
+    vj_download(strict, x, vj_device_alloc(strict, sizeof x), sizeof x);
+    assert_true(isnan(x[0]) && isnan(x[1]) && isnan(x[2]));
+    vj_backend_close(cpu);
+    vj_backend_close(strict);
+}
+
+static void out_of_memory(void **state)
+{
+    (void)state;
+    vj_backend *be;
+    assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_OK);
+    assert_null(vj_device_alloc(be, (int64_t)1 << 60));
+    assert_int_equal(vj_device_bytes(be), 0);
+    vj_backend_close(be);
+}
+
+/* The signal that ends a child which touches `address`; 0 if it lives. */
+static int signal_of_touch(volatile float *address, bool write)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL); /* sanitizers have a handler of their own */
+        if (write)
+            *address = 1;
+        else
+            (void)*address;
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static void strict_memory_is_shut(void **state)
+{
+    (void)state;
+    vj_backend *be;
+    assert_int_equal(vj_backend_open(&be, "strict", VJ_FP32, 1), VJ_OK);
+    float *x = vj_device_alloc(be, 4096), host = 1;
+    assert_int_equal(signal_of_touch(x, false), SIGSEGV); /* fresh */
+    vj_fill(be, x, 2, 1024);
+    assert_int_equal(signal_of_touch(x + 1023, false), SIGSEGV); /* after a kernel */
+    assert_int_equal(signal_of_touch(x, true), SIGSEGV);
+    vj_upload(be, x, &host, sizeof host);
+    assert_int_equal(signal_of_touch(x, false), SIGSEGV); /* after a transfer */
+    float *view = vj_map(be, x, 16, VJ_MAP_READ);
+    assert_int_equal(signal_of_touch(view, false), 0); /* a view is the host's */
+    assert_int_equal(signal_of_touch(x, false), SIGSEGV);
+    vj_unmap(be, view);
+    vj_backend_close(be);
+}
+
+static void wrong_arguments_abort(void **state)
+{
+    (void)state;
+    vj_backend *be;
+    assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_OK);
+    float *x = vj_device_alloc(be, 4096);
+    const int32_t offset[] = {0, 5, 3};
+    int32_t *dev_offset = ints_on_device(be, offset, 3);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGABRT, SIG_DFL);
+        vj_attention_forward(be, x, NULL, x + 100, dev_offset, 2, 5, 3, 2, 1); /* offsets that descend */
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    vj_backend_close(be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names),         cmocka_unit_test(memory),
+        cmocka_unit_test(fresh_memory),  cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(strict_memory_is_shut), cmocka_unit_test(wrong_arguments_abort),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

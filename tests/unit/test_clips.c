@@ -1,0 +1,447 @@
+/* The store: what was packed is what is read, and every kind of damage is refused or found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "clips_store.h"
+
+enum { CLIPS = 26 };
+
+/* Each test starts with a fresh store. */
+typedef struct {
+    char folder[VJ_PATH], store[VJ_PATH + 16];
+} fixture;
+
+static int make_store(void **state)
+{
+    static fixture f;
+    make_folder(f.folder);
+    snprintf(f.store, sizeof f.store, "%s/a.clips", f.folder);
+    *state = &f;
+    return pack_store(f.store, CLIPS, MPI_COMM_SELF) == VJ_OK ? 0 : -1;
+}
+
+static int remove_store(void **state)
+{
+    remove_folder(((fixture *)*state)->folder);
+    return 0;
+}
+
+static vj_status open_store(vj_clips **clips, const char *path)
+{
+    vj_strings paths = one_path(path);
+    return vj_clips_open(clips, &paths, MPI_COMM_SELF);
+}
+
+static void file_in(char path[2 * VJ_PATH], const char *store, const char *name)
+{
+    snprintf(path, 2 * VJ_PATH, "%s/%s", store, name);
+}
+
+static int exists(const char *store, const char *name)
+{
+    char path[2 * VJ_PATH];
+    file_in(path, store, name);
+    return access(path, F_OK) == 0;
+}
+
+/* A file with something in it that is no HDF5. */
+static void write_text(const char *store, const char *name)
+{
+    char path[2 * VJ_PATH];
+    file_in(path, store, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs("path,label\n", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ round trip */
+
+static void check_clip(const vj_clips *clips, int64_t number, int64_t want)
+{
+    static uint8_t expected[STORE_LARGEST], got[STORE_LARGEST];
+    int32_t labels[STORE_LABELS];
+    int height, width;
+    vj_clip clip;
+    store_clip(want, &clip, labels, expected);
+    vj_clips_geometry(clips, number, &height, &width);
+    assert_int_equal(height, clip.height);
+    assert_int_equal(width, clip.width);
+    assert_int_equal(vj_clips_read(clips, number, got), VJ_OK);
+    assert_memory_equal(got, expected, (size_t)STORE_FRAMES * height * width * 3);
+    assert_memory_equal(vj_clips_labels(clips, number), labels, sizeof labels);
+}
+
+static void test_round_trip(void **state)
+{
+    const fixture *f = *state;
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, f->store), VJ_OK);
+    assert_int_equal(vj_clips_count(clips), CLIPS);
+    assert_int_equal(vj_clips_frames(clips), STORE_FRAMES);
+    assert_int_equal(vj_clips_largest_bytes(clips), STORE_LARGEST);
+    assert_int_equal(vj_clips_label_count(clips), STORE_LABELS);
+    assert_string_equal(vj_clips_label_name(clips, 0), "appearance");
+    assert_string_equal(vj_clips_label_name(clips, 1), "motion");
+    for (int64_t i = 0; i < CLIPS; i++) check_clip(clips, i, i);
+    vj_clips_close(clips);
+    /* 10 lying clips and 16 standing ones, three to a shard, numbered without a gap; nothing unfinished stays. */
+    assert_true(exists(f->store, "shard-00000.h5") && exists(f->store, "shard-00009.h5"));
+    assert_false(exists(f->store, "shard-00010.h5"));
+    assert_false(exists(f->store, "shard-00000-00000.h5.part") || exists(f->store, "index.h5.part"));
+}
+
+static void test_several_stores(void **state)
+{
+    const fixture *f = *state;
+    char second[VJ_PATH + 16];
+    snprintf(second, sizeof second, "%s/b.clips", f->folder);
+    assert_int_equal(pack_store(second, 5, MPI_COMM_SELF), VJ_OK);
+    vj_clips *one, *both, *other;
+    vj_strings paths = {.count = 2};
+    snprintf(paths.item[0], VJ_PATH, "%.500s", f->store);
+    snprintf(paths.item[1], VJ_PATH, "%.500s", second);
+    assert_int_equal(open_store(&one, f->store), VJ_OK);
+    assert_int_equal(vj_clips_open(&both, &paths, MPI_COMM_SELF), VJ_OK);
+    paths.count = 1;
+    snprintf(paths.item[0], VJ_PATH, "%.500s", second);
+    assert_int_equal(vj_clips_open(&other, &paths, MPI_COMM_SELF), VJ_OK);
+    assert_int_equal(vj_clips_count(both), CLIPS + 5);
+    check_clip(both, CLIPS - 1, CLIPS - 1);
+    for (int64_t i = 0; i < 5; i++) check_clip(both, CLIPS + i, i);
+    assert_true(vj_clips_fingerprint(one) != vj_clips_fingerprint(both));
+    assert_true(vj_clips_fingerprint(one) != vj_clips_fingerprint(other));
+    vj_clips_close(other);
+    vj_clips_close(both);
+    vj_clips_close(one);
+}
+
+static void test_stores_must_be_alike(void **state)
+{
+    const fixture *f = *state;
+    char second[VJ_PATH + 16];
+    snprintf(second, sizeof second, "%s/b.clips", f->folder);
+    vj_clips_layout layout = store_layout(second);
+    vj_clips_writer *writer;
+    layout.frames = 2 * STORE_FRAMES;
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_SELF), VJ_OK);
+    assert_int_equal(vj_clips_writer_commit(writer, NULL, 0), VJ_OK); /* empty, but a store */
+    vj_clips_writer_close(writer);
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, second), VJ_OK);
+    assert_int_equal(vj_clips_count(clips), 0);
+    vj_clips_close(clips);
+    vj_strings paths = {.count = 2};
+    snprintf(paths.item[0], VJ_PATH, "%.500s", f->store);
+    snprintf(paths.item[1], VJ_PATH, "%.500s", second);
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
+}
+
+/* ------------------------------------------------------------------------------------------------ writing */
+
+static void test_existing_store_is_refused(void **state)
+{
+    const fixture *f = *state;
+    vj_clips_layout layout = store_layout(f->store);
+    vj_clips_writer *writer;
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_SELF), VJ_ERR_USAGE);
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, f->store), VJ_OK); /* and is untouched */
+    check_clip(clips, 3, 3);
+    vj_clips_close(clips);
+}
+
+/* A writer that died leaves .part files, or renamed shards without an index: redone, while other files stay. */
+static void test_remains_are_removed(void **state)
+{
+    const fixture *f = *state;
+    char index[2 * VJ_PATH];
+    file_in(index, f->store, "index.h5");
+    assert_int_equal(unlink(index), 0);
+    write_text(f->store, "shard-00003-00001.h5.part");
+    write_text(f->store, "shard-00099.h5");
+    write_text(f->store, "index.h5.part");
+    write_text(f->store, "ledger.csv");
+    write_text(f->store, "shard-00001.h5.mine");
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT); /* not finished: no store */
+    assert_int_equal(pack_store(f->store, 8, MPI_COMM_SELF), VJ_OK);
+    assert_false(exists(f->store, "shard-00003-00001.h5.part") || exists(f->store, "shard-00099.h5"));
+    assert_true(exists(f->store, "ledger.csv") && exists(f->store, "shard-00001.h5.mine"));
+    assert_int_equal(open_store(&clips, f->store), VJ_OK);
+    assert_int_equal(vj_clips_count(clips), 8);
+    vj_clips_close(clips);
+}
+
+static void test_twice_is_an_error(void **state)
+{
+    const fixture *f = *state;
+    static uint8_t frames[STORE_LARGEST];
+    int32_t labels[STORE_LABELS];
+    char store[VJ_PATH + 16];
+    snprintf(store, sizeof store, "%s/twice.clips", f->folder);
+    vj_clips_layout layout = store_layout(store);
+    vj_clips_writer *writer;
+    vj_clip clip;
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_SELF), VJ_OK);
+    store_clip(4, &clip, labels, frames);
+    assert_int_equal(vj_clips_writer_add(writer, &clip), VJ_OK);
+    store_clip(5, &clip, labels, frames);
+    assert_int_equal(vj_clips_writer_add(writer, &clip), VJ_OK);
+    store_clip(4, &clip, labels, frames);
+    assert_int_equal(vj_clips_writer_add(writer, &clip), VJ_OK);
+    assert_int_equal(commit_store(writer, 6), VJ_ERR_STATE);
+    vj_clips_writer_close(writer);
+    assert_false(exists(store, "index.h5"));
+}
+
+/* A file that cannot grow stands for a full disk: the writer says so, and leaves nothing that looks like a store. */
+static void test_full_disk(void **state)
+{
+    const fixture *f = *state;
+    static uint8_t frames[STORE_LARGEST];
+    int32_t labels[STORE_LABELS];
+    char store[VJ_PATH + 16];
+    snprintf(store, sizeof store, "%s/full.clips", f->folder);
+    vj_clips_layout layout = store_layout(store);
+    vj_clips_writer *writer;
+    vj_clip clip;
+    struct rlimit before, small;
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_SELF), VJ_OK);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 2 * STORE_LARGEST;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN); /* so that write() fails instead */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    vj_status status = VJ_OK;
+    for (int64_t i = 0; i < 3 && status == VJ_OK; i++) {
+        store_clip(2 * i * STORE_WINDOWS * 3, &clip, labels, frames); /* of one geometry */
+        status = vj_clips_writer_add(writer, &clip);
+    }
+    assert_int_equal(status, VJ_ERR_LIBRARY);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, handler);
+    vj_clips_writer_close(writer);
+    assert_false(exists(store, "shard-00000-00000.h5.part") || exists(store, "index.h5"));
+    assert_int_equal(pack_store(store, CLIPS, MPI_COMM_SELF), VJ_OK); /* and can be packed again */
+}
+
+/* ------------------------------------------------------------------------------------------------ damage */
+
+/* Byte offset in a shard's file of its first chunk, which holds clip data. */
+static off_t first_chunk(const char *path)
+{
+    hsize_t at[5], bytes;
+    unsigned filters;
+    haddr_t where;
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), dataset = H5Dopen2(file, "/clips/frames", H5P_DEFAULT);
+    hid_t space = H5Dget_space(dataset);
+    assert_true(H5Dget_chunk_info(dataset, space, 0, at, &filters, &where, &bytes) >= 0);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    H5Fclose(file);
+    return (off_t)where;
+}
+
+static void flip_byte(const char *path, off_t at)
+{
+    unsigned char byte;
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+static void test_flipped_byte(void **state)
+{
+    const fixture *f = *state;
+    char path[2 * VJ_PATH];
+    int64_t damaged = -1;
+    assert_int_equal(vj_clips_verify(f->store, &damaged), VJ_OK);
+    assert_int_equal(damaged, 0);
+    file_in(path, f->store, "shard-00000.h5");
+    flip_byte(path, first_chunk(path) + 1234);
+    assert_int_equal(vj_clips_verify(f->store, &damaged), VJ_OK);
+    assert_int_equal(damaged, 1);
+
+    static uint8_t frames[STORE_LARGEST];
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, f->store), VJ_OK);
+    int bad = 0;
+    for (int64_t i = 0; i < CLIPS; i++) {
+        vj_status status = vj_clips_read(clips, i, frames);
+        assert_true(status == VJ_OK || status == VJ_ERR_FORMAT);
+        bad += status != VJ_OK;
+    }
+    assert_int_equal(bad, 1);
+    vj_clips_close(clips);
+}
+
+static void test_truncated_shard(void **state)
+{
+    const fixture *f = *state;
+    char path[2 * VJ_PATH];
+    struct stat whole;
+    vj_clips *clips;
+    file_in(path, f->store, "shard-00002.h5");
+    assert_int_equal(stat(path, &whole), 0);
+    assert_int_equal(truncate(path, whole.st_size - 1), 0);
+    assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
+    assert_null(clips);
+    assert_int_equal(truncate(path, 100), 0);
+    assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
+}
+
+/* A file cut while it is open: reading reports it. */
+static void test_truncated_later(void **state)
+{
+    const fixture *f = *state;
+    static uint8_t frames[STORE_LARGEST];
+    char path[2 * VJ_PATH];
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, f->store), VJ_OK);
+    file_in(path, f->store, "shard-00000.h5");
+    assert_int_equal(truncate(path, first_chunk(path) + 10), 0);
+    int bad = 0;
+    for (int64_t i = 0; i < CLIPS; i++) bad += vj_clips_read(clips, i, frames) != VJ_OK;
+    assert_int_equal(bad, 3); /* a shard's clips */
+    vj_clips_close(clips);
+}
+
+static void test_missing(void **state)
+{
+    const fixture *f = *state;
+    char path[2 * VJ_PATH];
+    vj_clips *clips;
+    file_in(path, f->store, "shard-00001.h5");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(open_store(&clips, f->store), VJ_ERR_IO);
+    assert_int_equal(open_store(&clips, "/nowhere/at.clips"), VJ_ERR_IO);
+    assert_int_equal(open_store(&clips, f->folder), VJ_ERR_FORMAT); /* a folder, but no store */
+}
+
+static void test_foreign(void **state)
+{
+    const fixture *f = *state;
+    char path[2 * VJ_PATH], shard[2 * VJ_PATH];
+    vj_clips *clips;
+    file_in(path, f->store, "index.h5");
+    file_in(shard, f->store, "shard-00000.h5");
+    assert_int_equal(unlink(path), 0);
+    write_text(f->store, "index.h5");
+    assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT); /* HDF5, but somebody else's */
+    assert_true(file >= 0 && H5Fclose(file) >= 0);
+    assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
+}
+
+/* Change one attribute of a file of the store. */
+static void set_attribute(const char *path, const char *name, int value)
+{
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    assert_true(file >= 0);
+    hid_t a = H5Aopen(file, name, H5P_DEFAULT);
+    assert_true(a >= 0 && H5Awrite(a, H5T_NATIVE_INT, &value) >= 0);
+    H5Aclose(a);
+    assert_true(H5Fclose(file) >= 0);
+}
+
+static void test_header(void **state)
+{
+    const fixture *f = *state;
+    static const char *const names[] = {"index.h5", "shard-00001.h5"};
+    vj_clips *clips;
+    for (int i = 0; i < 2; i++) {
+        char path[2 * VJ_PATH];
+        file_in(path, f->store, names[i]);
+        set_attribute(path, "version", 2);
+        assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
+        set_attribute(path, "version", 1);
+        set_attribute(path, "complete", 0);
+        assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
+        set_attribute(path, "complete", 1);
+        assert_int_equal(open_store(&clips, f->store), VJ_OK);
+        vj_clips_close(clips);
+    }
+}
+
+/* A label changed in the index is found by the fingerprint. */
+static void test_changed_label(void **state)
+{
+    const fixture *f = *state;
+    char path[2 * VJ_PATH];
+    int32_t labels[CLIPS * STORE_LABELS];
+    file_in(path, f->store, "index.h5");
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), d = H5Dopen2(file, "/clips/label", H5P_DEFAULT);
+    assert_true(H5Dread(d, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, labels) >= 0);
+    labels[7]++;
+    assert_true(H5Dwrite(d, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, labels) >= 0);
+    H5Dclose(d);
+    H5Fclose(file);
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
+}
+
+/* ------------------------------------------------------------------------------------------------ print */
+
+static void test_print(void **state)
+{
+    const fixture *f = *state;
+    char *text = NULL, want[64];
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    assert_non_null(out);
+    assert_int_equal(vj_clips_print(f->store, out), VJ_OK);
+    assert_int_equal(fclose(out), 0);
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, f->store), VJ_OK);
+    snprintf(want, sizeof want, "fingerprint: %016llx", (unsigned long long)vj_clips_fingerprint(clips));
+    vj_clips_close(clips);
+    assert_non_null(strstr(text, want));
+    assert_non_null(strstr(text, "clips: 26 of 4 frames, 10 shards"));
+    assert_non_null(strstr(text, "24 x 32 pixels: 10 clips in 4 shards"));
+    assert_non_null(strstr(text, "32 x 24 pixels: 16 clips in 6 shards"));
+    assert_non_null(strstr(text, "label appearance (value:clips): 0:6 1:6 2:6 3:4 4:4\n"));
+    assert_non_null(strstr(text, "label motion (value:clips): -1:4 0:11 1:11\n"));
+    assert_non_null(strstr(text, "sources: 13 files"));
+    assert_non_null(strstr(text, "pack: {frames: 4}"));
+    free(text);
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_store, remove_store)
+    const struct CMUnitTest tests[] = {
+        TEST(test_round_trip),
+        TEST(test_several_stores),
+        TEST(test_stores_must_be_alike),
+        TEST(test_existing_store_is_refused),
+        TEST(test_remains_are_removed),
+        TEST(test_twice_is_an_error),
+        TEST(test_full_disk),
+        TEST(test_flipped_byte),
+        TEST(test_truncated_shard),
+        TEST(test_truncated_later),
+        TEST(test_missing),
+        TEST(test_foreign),
+        TEST(test_header),
+        TEST(test_changed_label),
+        TEST(test_print),
+    };
+    int failed = cmocka_run_group_tests_name("clips", tests, NULL, NULL);
+    MPI_Finalize();
+    return failed;
+}

@@ -1,0 +1,265 @@
+/* The feature store: round trips in f32 and f16, half-precision conversion, what readers and writers refuse. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <hdf5.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "features/features.h"
+#include "features/half.h"
+
+enum { CLIPS = 7, TOKENS = 5, WIDTH = 33, ROW = TOKENS * WIDTH };
+
+typedef struct {
+    char dir[64], path[96];
+    vj_features_layout layout;
+    float values[CLIPS * ROW];
+    int32_t labels[CLIPS * 2];
+    int64_t clips[CLIPS];
+} context;
+
+static int setup(void **state)
+{
+    context *c = calloc(1, sizeof *c);
+    strcpy(c->dir, "/tmp/vjepa_test_XXXXXX");
+    assert_non_null(mkdtemp(c->dir));
+    snprintf(c->path, sizeof c->path, "%s/features.h5", c->dir);
+    c->layout = (vj_features_layout){.clips = CLIPS,
+                                     .tokens = TOKENS,
+                                     .width = WIDTH,
+                                     .label_count = 2,
+                                     .label_names = {"appearance", "motion"},
+                                     .store_fingerprint = 0xfedcba9876543210u,
+                                     .encoder = "random published seed 3",
+                                     .config = "embed:\n  dtype: f32\n"};
+    for (int i = 0; i < CLIPS * ROW; i++) c->values[i] = sinf(0.37f * (float)i) * 3;
+    for (int i = 0; i < CLIPS; i++) {
+        c->labels[2 * i] = i % 3 - 1;
+        c->labels[2 * i + 1] = 100 * i;
+        c->clips[i] = 1000 - i;
+    }
+    *state = c;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    context *c = *state;
+    unlink(c->path);
+    rmdir(c->dir); /* fails, and the folder stays to be looked at, if a test left a .part */
+    free(c);
+    return 0;
+}
+
+static vj_status write_rows(context *c, int64_t rows)
+{
+    vj_features_writer *w;
+    VJ_TRY(vj_features_create(&w, c->path, &c->layout, MPI_COMM_WORLD));
+    vj_status status = VJ_OK;
+    for (int64_t first = 0; first < rows && status == VJ_OK; first += 3) {
+        int64_t count = first + 3 < rows ? 3 : rows - first;
+        status = vj_features_write(w, first, count, c->values + first * ROW,
+                                   c->layout.label_count ? c->labels + 2 * first : NULL, c->clips + first);
+    }
+    return vj_features_commit(w, status, 12.5);
+}
+
+static int part_exists(const context *c)
+{
+    char part[128];
+    snprintf(part, sizeof part, "%s.part", c->path);
+    return access(part, F_OK) == 0;
+}
+
+static void round_trip(void **state)
+{
+    context *c = *state;
+    for (int type = VJ_FEATURES_F32; type <= VJ_FEATURES_F16; type++) {
+        vj_features *f;
+        float row[ROW];
+        c->layout.type = (vj_features_type)type;
+        assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+        assert_false(part_exists(c));
+        assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
+        const vj_features_layout *got = vj_features_describe(f);
+        assert_true(got->clips == CLIPS && got->tokens == TOKENS && got->width == WIDTH && got->label_count == 2);
+        assert_int_equal(got->type, type);
+        assert_string_equal(got->label_names[0], "appearance");
+        assert_string_equal(got->label_names[1], "motion");
+        assert_string_equal(got->encoder, c->layout.encoder);
+        assert_string_equal(got->config, c->layout.config);
+        assert_true(got->store_fingerprint == c->layout.store_fingerprint);
+        assert_true(vj_features_effective_rank(f) == 12.5);
+        for (int64_t i = 0; i < CLIPS; i++) {
+            assert_int_equal(vj_features_read(f, i, row), VJ_OK);
+            for (int j = 0; j < ROW; j++) {
+                float want = c->values[i * ROW + j];
+                if (type == VJ_FEATURES_F16) want = vj_half_to_float(vj_half_from_float(want));
+                if (row[j] != want) fail_msg("row %d, %d: %g, expected %g", (int)i, j, (double)row[j], (double)want);
+            }
+            assert_memory_equal(vj_features_labels(f, i), c->labels + 2 * i, 8);
+            assert_int_equal(vj_features_clip(f, i), 1000 - i);
+        }
+        vj_features_close(f);
+    }
+}
+
+static void without_labels(void **state)
+{
+    context *c = *state;
+    vj_features *f;
+    float row[ROW];
+    c->layout.label_count = 0;
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+    assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
+    assert_int_equal(vj_features_describe(f)->label_count, 0);
+    assert_int_equal(vj_features_read(f, 6, row), VJ_OK);
+    assert_memory_equal(row, c->values + 6 * ROW, sizeof row);
+    vj_features_close(f);
+}
+
+/* HDF5's own conversion of the f2 it finds in the file is an independent reading of the format. */
+static void hdf5_reads_the_halves(void **state)
+{
+    context *c = *state;
+    static float all[CLIPS * ROW];
+    c->layout.type = VJ_FEATURES_F16;
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+    hid_t file = H5Fopen(c->path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, "features", H5P_DEFAULT);
+    assert_true(H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0);
+    H5Dclose(set);
+    H5Fclose(file);
+    for (int i = 0; i < CLIPS * ROW; i++) assert_true(all[i] == vj_half_to_float(vj_half_from_float(c->values[i])));
+}
+
+static void halves(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < 0x10000u; h++) { /* all of them, against the definition */
+        int exponent = (int)(h >> 10 & 31), fraction = (int)(h & 1023);
+        float f = vj_half_to_float((uint16_t)h), sign = h & 0x8000u ? -1.0f : 1.0f;
+        if (exponent == 31 && fraction != 0) {
+            assert_true(isnan(f));
+            assert_true(isnan(vj_half_to_float(vj_half_from_float(f))));
+            continue;
+        }
+        float want = exponent == 31  ? INFINITY
+                     : exponent == 0 ? ldexpf((float)fraction, -24)
+                                     : ldexpf((float)(1024 + fraction), exponent - 25);
+        assert_true(f == sign * want && signbit(f) == signbit(sign));
+        assert_int_equal(vj_half_from_float(f), h);
+    }
+    for (uint16_t h = 0; h < 0x7bffu; h++) { /* between neighbours: the nearer, half way the even one */
+        float a = vj_half_to_float(h), b = vj_half_to_float(h + 1), middle = 0.5f * (a + b);
+        assert_int_equal(vj_half_from_float(middle), h % 2 == 0 ? h : h + 1);
+        assert_int_equal(vj_half_from_float(nextafterf(middle, a)), h);
+        assert_int_equal(vj_half_from_float(nextafterf(middle, b)), h + 1);
+    }
+    assert_int_equal(vj_half_from_float(65519.996f), 0x7bff);
+    assert_int_equal(vj_half_from_float(-65520.0f), 0xfc00);
+    assert_int_equal(vj_half_from_float(1e-30f), 0);
+}
+
+static void overflow_is_an_error(void **state)
+{
+    context *c = *state;
+    c->values[200] = 1e5f;
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+    unlink(c->path);
+    c->layout.type = VJ_FEATURES_F16;
+    assert_int_equal(write_rows(c, CLIPS), VJ_ERR_STATE);
+    assert_false(part_exists(c));
+    assert_int_not_equal(access(c->path, F_OK), 0);
+}
+
+static void missing_rows_are_an_error(void **state)
+{
+    context *c = *state;
+    assert_int_equal(write_rows(c, CLIPS - 1), VJ_ERR_STATE);
+    assert_false(part_exists(c));
+    assert_int_not_equal(access(c->path, F_OK), 0);
+}
+
+static void flip(const char *path, int64_t at)
+{
+    FILE *f = fopen(path, "r+");
+    fseek(f, at, SEEK_SET);
+    int byte = fgetc(f);
+    fseek(f, at, SEEK_SET);
+    fputc(byte ^ 1, f);
+    fclose(f);
+}
+
+static void damage_is_found(void **state)
+{
+    context *c = *state;
+    const char *const names[] = {"features", "label", "clip", "xxh3"};
+    const int row_bytes[] = {ROW * 4, 8, 8, 8};
+    for (int i = 0; i < 4; i++) {
+        vj_features *f;
+        float row[ROW];
+        assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+        hid_t file = H5Fopen(c->path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, names[i], H5P_DEFAULT);
+        int64_t at = (int64_t)H5Dget_offset(set) + 3 * row_bytes[i] + 5; /* row 3 */
+        H5Dclose(set);
+        H5Fclose(file);
+        flip(c->path, at);
+        assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
+        assert_int_equal(vj_features_read(f, 2, row), VJ_OK);
+        assert_int_equal(vj_features_read(f, 3, row), VJ_ERR_FORMAT);
+        vj_features_close(f);
+        int64_t rows, damaged;
+        assert_int_equal(vj_features_verify(c->path, &rows, &damaged), VJ_OK);
+        assert_int_equal(rows, CLIPS);
+        assert_int_equal(damaged, 1);
+    }
+}
+
+static void unfinished_files_are_refused(void **state)
+{
+    context *c = *state;
+    vj_features *f;
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+    hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT);
+    H5Adelete(file, "complete");
+    H5Fclose(file);
+    assert_int_equal(vj_features_open(&f, c->path), VJ_ERR_FORMAT);
+    assert_null(f);
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+    assert_int_equal(truncate(c->path, 3000), 0);
+    assert_int_equal(vj_features_open(&f, c->path), VJ_ERR_FORMAT);
+    unlink(c->path);
+    assert_int_equal(vj_features_open(&f, c->path), VJ_ERR_IO);
+}
+
+static void printed(void **state)
+{
+    context *c = *state;
+    char report[4096] = "";
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+    FILE *out = fmemopen(report, sizeof report, "w");
+    assert_int_equal(vj_features_print(c->path, out), VJ_OK);
+    fclose(out);
+    assert_non_null(strstr(report, "5 tokens of width 33, f32"));
+    assert_non_null(strstr(report, " appearance motion\n"));
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(round_trip),           CASE(without_labels),           CASE(hdf5_reads_the_halves),
+        cmocka_unit_test(halves),   CASE(overflow_is_an_error),     CASE(missing_rows_are_an_error),
+        CASE(damage_is_found),      CASE(unfinished_files_are_refused), CASE(printed),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Finalize();
+    return failed;
+}

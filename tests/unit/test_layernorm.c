@@ -1,0 +1,193 @@
+/* Layer normalisation against the formula in double: odd widths, rows with a small spread around a large offset. */
+#include "kernel_test.h"
+
+typedef struct {
+    int R, D;
+    const double *weight, *bias; /* NULL: plain */
+    double eps;
+} norm;
+
+static void forward(double *y, const double *x, const void *context)
+{
+    const norm *m = context;
+    for (int r = 0; r < m->R; r++) {
+        const double *row = x + (int64_t)r * m->D;
+        double mean = 0, variance = 0;
+        for (int d = 0; d < m->D; d++) mean += row[d] / m->D;
+        for (int d = 0; d < m->D; d++) variance += (row[d] - mean) * (row[d] - mean) / m->D;
+        double rstd = 1 / sqrt(variance + m->eps);
+        for (int d = 0; d < m->D; d++)
+            y[(int64_t)r * m->D + d] =
+                (row[d] - mean) * rstd * (m->weight ? m->weight[d] : 1) + (m->bias ? m->bias[d] : 0);
+    }
+}
+
+static void backward(double *dx, double *dweight, double *dbias, const double *dy, const double *x, const norm *m)
+{
+    for (int d = 0; d < m->D; d++) dweight[d] = dbias[d] = 0;
+    for (int r = 0; r < m->R; r++) {
+        const double *row = x + (int64_t)r * m->D, *g = dy + (int64_t)r * m->D;
+        double mean = 0, variance = 0, sum = 0, product = 0;
+        for (int d = 0; d < m->D; d++) mean += row[d] / m->D;
+        for (int d = 0; d < m->D; d++) variance += (row[d] - mean) * (row[d] - mean) / m->D;
+        double rstd = 1 / sqrt(variance + m->eps);
+        for (int d = 0; d < m->D; d++) {
+            double hat = (row[d] - mean) * rstd, gw = g[d] * (m->weight ? m->weight[d] : 1);
+            sum += gw / m->D;
+            product += gw * hat / m->D;
+            dweight[d] += g[d] * hat;
+            dbias[d] += g[d];
+        }
+        for (int d = 0; d < m->D; d++) {
+            double hat = (row[d] - mean) * rstd, gw = g[d] * (m->weight ? m->weight[d] : 1);
+            dx[(int64_t)r * m->D + d] = rstd * (gw - sum - hat * product);
+        }
+    }
+}
+
+/* Largest magnitude: gradients are compared relative to it. */
+static double largest(const double *x, int64_t n)
+{
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(x[i]));
+    return most;
+}
+
+static void check_shape(vj_backend *be, int R, int D, bool affine, double offset, double spread)
+{
+    int64_t n = (int64_t)R * D;
+    const float eps = 1e-6f;
+    array x = array_random(be, n, spread, 1), w = array_random(be, D, 1, 2), b = array_random(be, D, 1, 3);
+    array dy = array_random(be, n, 1, 4), y = array_empty(be, n), mean = array_empty(be, R), rstd = array_empty(be, R);
+    array dx = array_empty(be, n), dw = array_empty(be, D), db = array_empty(be, D);
+    for (int64_t i = 0; i < n; i++) x.host[i] += (float)offset;
+    push(be, &x);
+    double *wx = widened(x.host, n), *ww = widened(w.host, D), *wb = widened(b.host, D), *wdy = widened(dy.host, n);
+    double *want = doubles(n), *want_w = doubles(D), *want_b = doubles(D);
+    norm m = {R, D, affine ? ww : NULL, affine ? wb : NULL, eps};
+    const float *dev_w = affine ? w.device : NULL, *dev_b = affine ? b.device : NULL;
+
+    forward(want, wx, &m);
+    vj_layernorm_forward(be, y.device, mean.device, rstd.device, x.device, dev_w, dev_b, R, D, eps);
+    pull(be, &y);
+    assert_close("y", y.host, want, n, 2e-6, 1e-6); /* roundings of values of size 5 */
+    pull(be, &mean);
+    pull(be, &rstd);
+
+    backward(want, want_w, want_b, wdy, wx, &m);
+    vj_layernorm_backward(be, dx.device, affine ? dw.device : NULL, affine ? db.device : NULL, dy.device, x.device,
+                          mean.device, rstd.device, dev_w, 0, 0, R, D);
+    pull(be, &dx);
+    /* Differences of terms of size rstd, a few roundings each. */
+    double most_rstd = 0;
+    for (int r = 0; r < R; r++) most_rstd = fmax(most_rstd, rstd.host[r]);
+    double tolerance = 4e-6 * largest(want, n) + 1e-6 * most_rstd;
+    assert_close("dx", dx.host, want, n, tolerance, 0);
+    if (affine) {
+        pull(be, &dw);
+        pull(be, &db);
+        assert_close("dweight", dw.host, want_w, D, 4e-6 * (1 + largest(want_w, D)), 0);
+        assert_close("dbias", db.host, want_b, D, 4e-6 * (1 + largest(want_b, D)), 0);
+
+        vj_fill(be, dx.device, 2, n), vj_fill(be, dw.device, 3, D), vj_fill(be, db.device, 4, D);
+        vj_layernorm_backward(be, dx.device, dw.device, db.device, dy.device, x.device, mean.device, rstd.device, dev_w, 1,
+                              1, R, D);
+        pull(be, &dx), pull(be, &dw), pull(be, &db);
+        for (int64_t i = 0; i < n; i++) want[i] += 2;
+        for (int d = 0; d < D; d++) want_w[d] += 3, want_b[d] += 4;
+        assert_close("dx accumulated", dx.host, want, n, tolerance + 1e-6, 0);
+        assert_close("dweight accumulated", dw.host, want_w, D, 4e-6 * (1 + largest(want_w, D)), 0);
+        assert_close("dbias accumulated", db.host, want_b, D, 4e-6 * (1 + largest(want_b, D)), 0);
+    }
+
+    forward(want, wx, &m);
+    vj_layernorm_forward(be, x.device, NULL, NULL, x.device, dev_w, dev_b, R, D, eps);
+    pull(be, &x);
+    assert_close("in place", x.host, want, n, 2e-6, 1e-6);
+
+    array *all[] = {&x, &w, &b, &dy, &y, &mean, &rstd, &dx, &dw, &db};
+    for (int i = 0; i < 10; i++) drop(be, all[i]);
+    free(wx), free(ww), free(wb), free(wdy), free(want), free(want_w), free(want_b);
+}
+
+static void check_shapes(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    check_shape(be, 1, 1, true, 0, 1);
+    check_shape(be, 7, 33, true, 0, 1);
+    check_shape(be, 129, 384, true, 0.5, 2);
+    check_shape(be, 70, 50, false, 0, 1);
+    check_shape(be, 5, 96, true, 30, 1e-3); /* eps counts, and the mean rounds away a good part of the spread */
+    check_shape(be, 3, 1000, true, 1000, 0.1);
+}
+
+static void against_double(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_shapes);
+}
+
+static void reference_backward(void **state)
+{
+    (void)state;
+    enum { R = 3, D = 5 };
+    double x[R * D], dy[R * D], w[D], b[D], dx[R * D], dw[D], db[D];
+    vj_rng rng;
+    vj_rng_init(&rng, 2, VJ_RNG_TEST, 1);
+    for (int i = 0; i < R * D; i++) x[i] = vj_rng_normal(&rng), dy[i] = vj_rng_normal(&rng);
+    for (int d = 0; d < D; d++) w[d] = vj_rng_normal(&rng), b[d] = vj_rng_normal(&rng);
+    norm m = {R, D, w, b, 1e-6};
+    backward(dx, dw, db, dy, x, &m);
+    assert_gradient("dx", forward, &m, x, R * D, R * D, dy, dx, 1e-7);
+}
+
+static void check_nan(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    array x = array_random(be, 3 * 40, 1, 1), y = array_empty(be, 3 * 40);
+    x.host[50] = NAN;
+    push(be, &x);
+    vj_layernorm_forward(be, y.device, NULL, NULL, x.device, NULL, NULL, 3, 40, 1e-6f);
+    pull(be, &y);
+    for (int i = 0; i < 120; i++) assert_true(isnan(y.host[i]) == (i / 40 == 1));
+    drop(be, &x), drop(be, &y);
+}
+
+static void nan_spreads(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_nan);
+}
+
+enum { TR = 203, TD = 70 };
+static float kept[TR * TD + 2 * TD];
+static bool have;
+
+static void run_threads(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    array x = array_random(be, TR * TD, 1, 1), dy = array_random(be, TR * TD, 1, 2), w = array_of(be, TD, 1);
+    array mean = array_empty(be, TR), rstd = array_empty(be, TR), out = array_empty(be, TR * TD + 2 * TD);
+    vj_layernorm_forward(be, out.device, mean.device, rstd.device, x.device, w.device, w.device, TR, TD, 1e-6f);
+    vj_layernorm_backward(be, out.device, out.device + TR * TD, out.device + TR * TD + TD, dy.device, x.device,
+                          mean.device, rstd.device, w.device, 1, 0, TR, TD);
+    pull(be, &out);
+    if (!have) memcpy(kept, out.host, sizeof kept);
+    have = true;
+    assert_memory_equal(kept, out.host, sizeof kept);
+    array *all[] = {&x, &dy, &w, &mean, &rstd, &out};
+    for (int i = 0; i < 6; i++) drop(be, all[i]);
+}
+
+static void threads_do_not_show(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) on_backend(NULL, "cpu", VJ_FP32, threads, run_threads);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_backward), cmocka_unit_test(against_double),
+                                       cmocka_unit_test(nan_spreads), cmocka_unit_test(threads_do_not_show)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

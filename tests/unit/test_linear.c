@@ -1,0 +1,239 @@
+/* Linear layers, forward and backward, in all their forms, against sums in double over operands rounded alike. */
+#include "kernel_test.h"
+
+/* Odd ones, one block of depth and several, more columns than a strip, and the shapes of a small model. */
+static const struct {
+    int R, N, K;
+} shapes[] = {{1, 1, 1},     {7, 33, 5},     {129, 35, 384}, {50, 144, 48},   {97, 96, 385},
+              {33, 20, 801}, {3, 2100, 770}, {9, 7, 1}, {2, 4200, 3}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+/* out[m, n] = sum_k a b, with the absolute sum as the yardstick of rounding. */
+static void product(double *out, double *size, const double *a, const double *b, int M, int N, int K, int64_t am,
+                    int64_t ak, int64_t bk, int64_t bn)
+{
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) {
+            double sum = 0, absolute = 0;
+            for (int k = 0; k < K; k++) {
+                double term = a[m * am + k * ak] * b[k * bk + n * bn];
+                sum += term;
+                absolute += fabs(term);
+            }
+            out[(int64_t)m * N + n] = sum;
+            size[(int64_t)m * N + n] = absolute;
+        }
+}
+
+/* Sums of K float terms in any order: a few roundings of the absolute sum, K/4 at the very worst, far less in fact. */
+static void assert_product(const char *what, const float *got, const double *want, const double *size, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= 1e-6 + 1e-6 * (size[i] + fabs(want[i]))))
+            fail_msg("%s[%lld]: got %.9g, wanted %.9g", what, (long long)i, (double)got[i], want[i]);
+}
+
+static void check_forward(vj_backend *be, bool rounded, int R, int N, int K)
+{
+    int64_t RN = (int64_t)R * N;
+    int period = R > 3 ? R / 3 : 1;
+    array x = array_random(be, (int64_t)R * K, 1, 1), w = array_random(be, (int64_t)N * K, 0.5, 2);
+    array bias = array_random(be, N, 1, 3), residual = array_random(be, RN, 1, 4);
+    array y = array_empty(be, RN), pre = array_empty(be, RN);
+    double *dx = operand_of(x.host, x.n, rounded), *dw = operand_of(w.host, w.n, rounded);
+    double *sum = doubles(RN), *size = doubles(RN), *want = doubles(RN);
+    product(sum, size, dx, dw, R, N, K, K, 1, 1, K);
+
+    vj_linear_forward(be, y.device, x.device, w.device, NULL, NULL, 0, R, N, K);
+    pull(be, &y);
+    assert_product("x w^T", y.host, sum, size, RN);
+
+    for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N] + residual.host[i / N % period * N + i % N];
+    vj_linear_forward(be, y.device, x.device, w.device, bias.device, residual.device, period, R, N, K);
+    pull(be, &y);
+    assert_product("with bias and table", y.host, want, size, RN);
+
+    for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N];
+    vj_linear_gelu_forward(be, y.device, pre.device, x.device, w.device, bias.device, R, N, K);
+    pull(be, &y);
+    pull(be, &pre);
+    assert_product("pre", pre.host, want, size, RN);
+    for (int64_t i = 0; i < RN; i++) want[i] = gelu_of(want[i]);
+    assert_product("gelu", y.host, want, size, RN);
+    vj_fill(be, y.device, NAN, RN);
+    vj_linear_gelu_forward(be, y.device, NULL, x.device, w.device, bias.device, R, N, K);
+    pull(be, &y);
+    assert_product("gelu without pre", y.host, want, size, RN);
+
+    for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N] + residual.host[i];
+    vj_linear_forward(be, residual.device, x.device, w.device, bias.device, residual.device, R, R, N, K);
+    pull(be, &residual);
+    assert_product("in place", residual.host, want, size, RN);
+
+    array *all[] = {&x, &w, &bias, &residual, &y, &pre};
+    for (int i = 0; i < 6; i++) drop(be, all[i]);
+    free(dx), free(dw), free(sum), free(size), free(want);
+}
+
+static void check_backward(vj_backend *be, bool rounded, int R, int N, int K)
+{
+    int64_t RK = (int64_t)R * K, NK = (int64_t)N * K, RN = (int64_t)R * N;
+    array x = array_random(be, RK, 1, 1), w = array_random(be, NK, 0.5, 2), dy = array_random(be, RN, 1, 3);
+    array pre = array_random(be, RK, 1, 4), dx = array_empty(be, RK);
+    array dw = array_empty(be, NK), dbias = array_empty(be, N);
+    double *ox = operand_of(x.host, RK, rounded), *ow = operand_of(w.host, NK, rounded);
+    double *ody = operand_of(dy.host, RN, rounded), *want = doubles(RK), *size = doubles(RK);
+    double *want_w = doubles(NK), *size_w = doubles(NK), *want_b = doubles(N);
+
+    product(want, size, ody, ow, R, K, N, N, 1, K, 1);
+    vj_linear_backward_input(be, dx.device, dy.device, w.device, R, N, K);
+    pull(be, &dx);
+    assert_product("dy w", dx.host, want, size, RK);
+
+    for (int64_t i = 0; i < RK; i++) want[i] *= gelu_slope_of(pre.host[i]);
+    vj_linear_gelu_backward_input(be, pre.device, dy.device, w.device, pre.device, R, N, K); /* in place */
+    pull(be, &pre);
+    assert_product("dy w gelu'", pre.host, want, size, RK);
+
+    product(want_w, size_w, ody, ox, N, K, R, 1, N, K, 1);
+    for (int r = 0; r < R; r++)
+        for (int n = 0; n < N; n++) want_b[n] += dy.host[(int64_t)r * N + n];
+    vj_linear_backward_weight(be, dw.device, dbias.device, dy.device, x.device, 0, R, N, K);
+    pull(be, &dw);
+    pull(be, &dbias);
+    assert_product("dy^T x", dw.host, want_w, size_w, NK);
+    assert_close("dbias", dbias.host, want_b, N, 1e-6, 1e-6);
+
+    for (int64_t i = 0; i < NK; i++) want_w[i] += dw.host[i];
+    for (int n = 0; n < N; n++) want_b[n] += dbias.host[n];
+    vj_linear_backward_weight(be, dw.device, dbias.device, dy.device, x.device, 1, R, N, K);
+    pull(be, &dw);
+    pull(be, &dbias);
+    assert_product("accumulated", dw.host, want_w, size_w, NK);
+    assert_close("dbias accumulated", dbias.host, want_b, N, 2e-6, 1e-6);
+
+    array *all[] = {&x, &w, &dy, &pre, &dx, &dw, &dbias};
+    for (int i = 0; i < 7; i++) drop(be, all[i]);
+    free(ox), free(ow), free(ody), free(want), free(size), free(want_w), free(size_w), free(want_b);
+}
+
+static void check_shapes(vj_backend *be, bool rounded)
+{
+    for (int i = 0; i < SHAPES; i++) {
+        check_forward(be, rounded, shapes[i].R, shapes[i].N, shapes[i].K);
+        check_backward(be, rounded, shapes[i].R, shapes[i].N, shapes[i].K);
+    }
+}
+
+static void products_in_fp32(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_shapes);
+}
+
+static void products_in_bf16(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_BF16, check_shapes);
+}
+
+/* No rows: results of no rows, and weight gradients that are empty sums. */
+static void check_empty(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    array w = array_random(be, 12, 1, 1), dw = array_empty(be, 12), dbias = array_empty(be, 3);
+    vj_linear_forward(be, NULL, NULL, w.device, NULL, NULL, 0, 0, 3, 4);
+    vj_linear_backward_weight(be, dw.device, dbias.device, NULL, NULL, 0, 0, 3, 4);
+    pull(be, &dw);
+    pull(be, &dbias);
+    for (int i = 0; i < 12; i++) assert_true(dw.host[i] == 0);
+    for (int i = 0; i < 3; i++) assert_true(dbias.host[i] == 0);
+    drop(be, &w), drop(be, &dw), drop(be, &dbias);
+}
+
+static void no_rows(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_empty);
+}
+
+/* One NaN among the operands has to reach its row and no other. */
+static void check_nan(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    enum { R = 20, N = 50, K = 40 };
+    array x = array_random(be, R * K, 1, 1), w = array_random(be, N * K, 1, 2), y = array_empty(be, R * N);
+    uint32_t nan_bits = 0x7fffffff; /* rounding this one carelessly gives minus zero */
+    memcpy(&x.host[7 * K + 3], &nan_bits, 4);
+    push(be, &x);
+    vj_linear_gelu_forward(be, y.device, NULL, x.device, w.device, NULL, R, N, K);
+    pull(be, &y);
+    for (int i = 0; i < R * N; i++) assert_true(isnan(y.host[i]) == (i / N == 7));
+    drop(be, &x), drop(be, &w), drop(be, &y);
+}
+
+static void nan_spreads(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_nan);
+    on_each_backend(VJ_BF16, check_nan);
+}
+
+/* The same bits whatever the number of threads. */
+static float *weight_gradient, *activation;
+enum { TR = 407, TN = 150, TK = 100 };
+
+static void keep_or_compare(float **kept, const array *got)
+{
+    if (!*kept) {
+        *kept = malloc((size_t)got->n * 4);
+        memcpy(*kept, got->host, (size_t)got->n * 4);
+    }
+    assert_memory_equal(*kept, got->host, (size_t)got->n * 4);
+}
+
+static void run_threads(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    array x = array_random(be, TR * TK, 1, 1), w = array_random(be, TN * TK, 1, 2), dy = array_random(be, TR * TN, 1, 3);
+    array y = array_empty(be, TR * TN), dw = array_empty(be, TN * TK + TN);
+    vj_linear_gelu_forward(be, y.device, NULL, x.device, w.device, NULL, TR, TN, TK);
+    vj_linear_backward_weight(be, dw.device, dw.device + TN * TK, dy.device, x.device, 0, TR, TN, TK);
+    pull(be, &y);
+    pull(be, &dw);
+    keep_or_compare(&activation, &y);
+    keep_or_compare(&weight_gradient, &dw);
+    array *all[] = {&x, &w, &dy, &y, &dw};
+    for (int i = 0; i < 5; i++) drop(be, all[i]);
+}
+
+static void threads_do_not_show(void **state)
+{
+    (void)state;
+    for (int precision = VJ_FP32; precision <= VJ_BF16; precision++) {
+        for (int threads = 1; threads <= 4; threads++) on_backend(NULL, "cpu", (vj_precision)precision, threads, run_threads);
+        free(activation), free(weight_gradient);
+        activation = weight_gradient = NULL;
+    }
+}
+
+static void flops_are_counted(void **state)
+{
+    (void)state;
+    vj_backend *be;
+    assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_OK);
+    array x = array_random(be, 6, 1, 1), w = array_random(be, 12, 1, 2), y = array_empty(be, 8);
+    vj_linear_forward(be, y.device, x.device, w.device, NULL, NULL, 0, 2, 4, 3);
+    assert_true(vj_backend_flops(be) == 2.0 * 2 * 4 * 3);
+    vj_backend_close(be);
+    free(x.host), free(w.host), free(y.host);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products_in_fp32), cmocka_unit_test(products_in_bf16),    cmocka_unit_test(no_rows),
+        cmocka_unit_test(nan_spreads),      cmocka_unit_test(threads_do_not_show), cmocka_unit_test(flops_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

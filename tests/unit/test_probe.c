@@ -1,0 +1,385 @@
+/*
+ * Probes: against the fixture probe.h5 (double precision), the folded form against the plain one, the plain one against
+ * finite differences, choosing a share of the labels, and learning.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <hdf5.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "probe/probe.h"
+
+static vj_backend *be;
+
+static int open_backend(void **state)
+{
+    (void)state;
+    return vj_backend_open(&be, "cpu", VJ_FP32, 0) == VJ_OK ? 0 : -1;
+}
+
+static int close_backend(void **state)
+{
+    (void)state;
+    vj_backend_close(be);
+    return 0;
+}
+
+/* Worst |got - want|; NaN counts as infinite. */
+static double worst(const float *got, const double *want, int64_t n)
+{
+    double most = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double error = fabs(got[i] - want[i]);
+        if (!(error <= most)) most = isnan(error) ? INFINITY : error;
+    }
+    return most;
+}
+
+static double worst_float(const float *got, const float *want, int64_t n)
+{
+    double most = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double error = fabs((double)got[i] - want[i]);
+        if (!(error <= most)) most = isnan(error) ? INFINITY : error;
+    }
+    return most;
+}
+
+static void fill_normal(float *x, int64_t n, double std, uint64_t index)
+{
+    vj_rng rng;
+    vj_rng_init(&rng, 11, VJ_RNG_TEST, index);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)(std * vj_rng_normal(&rng));
+}
+
+/* Random weights in all tensors, biases and gains included: nothing may hide behind a zero. */
+static void fill_weights(vj_probe *p)
+{
+    for (int i = 0; i < vj_probe_tensor_count(p); i++) {
+        vj_probe_tensor *t = vj_probe_tensor_at(p, i);
+        int gain = strstr(t->name, "norm") && strstr(t->name, "weight");
+        fill_normal(t->weight, t->rows * t->cols, t->decay ? 0.2 : 0.1, 100 + (uint64_t)i);
+        for (int64_t k = 0; gain && k < t->rows; k++) t->weight[k] += 1.0f;
+    }
+}
+
+static void copy_weights(vj_probe *to, vj_probe *from)
+{
+    for (int i = 0; i < vj_probe_tensor_count(to); i++) {
+        vj_probe_tensor *a = vj_probe_tensor_at(to, i), *b = vj_probe_tensor_at(from, i);
+        assert_string_equal(a->name, b->name);
+        memcpy(a->weight, b->weight, sizeof(float) * (size_t)(a->rows * a->cols));
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ fixture */
+
+static void *read_all(hid_t file, const char *name, hid_t type, size_t size, int64_t *count)
+{
+    hid_t set = H5Dopen2(file, name, H5P_DEFAULT);
+    assert_true(set >= 0);
+    hid_t space = H5Dget_space(set);
+    *count = H5Sget_simple_extent_npoints(space);
+    void *data = calloc((size_t)*count, size);
+    assert_non_null(data);
+    assert_true(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0);
+    H5Sclose(space);
+    H5Dclose(set);
+    return data;
+}
+
+static int64_t attribute(hid_t file, const char *name)
+{
+    int64_t value = 0;
+    hid_t a = H5Aopen(file, name, H5P_DEFAULT);
+    assert_true(a >= 0 && H5Aread(a, H5T_NATIVE_INT64, &value) >= 0);
+    H5Aclose(a);
+    return value;
+}
+
+static void compare(hid_t file, const char *pooling, const char *name, const float *got, double tolerance)
+{
+    char path[192];
+    int64_t n;
+    snprintf(path, sizeof path, "f64/%s/%s", pooling, name);
+    double *want = read_all(file, path, H5T_NATIVE_DOUBLE, sizeof *want, &n), error = worst(got, want, n);
+    if (!(error <= tolerance)) print_error("%s: error %.2e, tolerance %.2e\n", path, error, tolerance);
+    assert_true(error <= tolerance);
+    free(want);
+}
+
+/* Tolerances of fixtures/README.md: 2e-6, gradients 1e-6 (their float32 run is off by 3e-7 and 9e-8). */
+static void check_fixture(vj_pooling pooling, int folded)
+{
+    char path[512];
+    int64_t n;
+    if (!getenv("VJEPA_FIXTURES")) skip();
+    snprintf(path, sizeof path, "%s/probe.h5", getenv("VJEPA_FIXTURES"));
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    assert_true(file >= 0);
+    int64_t B = attribute(file, "batch");
+    vj_probe_shape shape = {.pooling = pooling,
+                            .D = (int)attribute(file, "dim"),
+                            .heads = (int)attribute(file, "heads"),
+                            .classes = (int)attribute(file, "classes"),
+                            .tokens = attribute(file, "tokens"),
+                            .batch = B,
+                            .folded = folded};
+    const char *kind = vj_pooling_name(pooling);
+    vj_probe *p;
+    assert_int_equal(vj_probe_create(&p, be, &shape), VJ_OK);
+    for (int i = 0; i < vj_probe_tensor_count(p); i++) {
+        vj_probe_tensor *t = vj_probe_tensor_at(p, i);
+        snprintf(path, sizeof path, "weights/%s/%s", kind, t->name);
+        float *w = read_all(file, path, H5T_NATIVE_FLOAT, sizeof *w, &n);
+        assert_int_equal(n, t->rows * t->cols);
+        memcpy(t->weight, w, sizeof *w * (size_t)n);
+        free(w);
+    }
+    float *features = read_all(file, "inputs/features", H5T_NATIVE_FLOAT, sizeof *features, &n);
+    int64_t labelled, values = n;
+    int32_t *labels = read_all(file, "inputs/labels", H5T_NATIVE_INT32, sizeof *labels, &labelled);
+    float *dfeatures = folded ? NULL : calloc((size_t)values, sizeof *dfeatures);
+    if (folded) vj_probe_normalise(be, features, features, B * shape.tokens, shape.D);
+    vj_probe_forward(p, features, B);
+    float loss = (float)vj_probe_loss(p, labels);
+    vj_probe_backward(p, dfeatures);
+    assert_int_equal(vj_sync(be), VJ_OK);
+
+    compare(file, kind, "pooled", vj_probe_pooled(p), 2e-6);
+    compare(file, kind, "logits", vj_probe_logits(p), 2e-6);
+    compare(file, kind, "loss", &loss, 2e-6);
+    for (int i = 0; i < vj_probe_tensor_count(p); i++) {
+        vj_probe_tensor *t = vj_probe_tensor_at(p, i);
+        snprintf(path, sizeof path, "gradients/%s", t->name);
+        compare(file, kind, path, t->gradient, 1e-6);
+    }
+    if (dfeatures) compare(file, kind, "gradient_features", dfeatures, 1e-6);
+    free(features);
+    free(labels);
+    free(dfeatures);
+    vj_probe_destroy(p);
+    H5Fclose(file);
+}
+
+static void fixture_attentive_plain(void **state) { (void)state, check_fixture(VJ_POOL_ATTENTIVE, 0); }
+static void fixture_attentive_folded(void **state) { (void)state, check_fixture(VJ_POOL_ATTENTIVE, 1); }
+static void fixture_average(void **state) { (void)state, check_fixture(VJ_POOL_AVERAGE, 0); }
+
+/* ------------------------------------------------------------------------------------------------ gradients */
+
+/* Odd sizes, fewer clips than the batch allows, tokens of very different spread. */
+static void folded_equals_plain(void **state)
+{
+    (void)state;
+    static const struct { int D, heads, classes; int64_t tokens, B; } cases[] = {
+        {1, 1, 1, 1, 1}, {15, 3, 5, 7, 2}, {96, 3, 8, 288, 5}, {64, 8, 2, 33, 4}};
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        int D = cases[c].D;
+        int64_t N = cases[c].tokens, B = cases[c].B, values = B * N * D;
+        vj_probe_shape shape = {VJ_POOL_ATTENTIVE, D, cases[c].heads, cases[c].classes, N, B + 1, 0};
+        vj_probe *plain, *folded;
+        assert_int_equal(vj_probe_create(&plain, be, &shape), VJ_OK);
+        shape.folded = 1;
+        assert_int_equal(vj_probe_create(&folded, be, &shape), VJ_OK);
+        fill_weights(plain);
+        copy_weights(folded, plain);
+        float *x = calloc((size_t)values, sizeof *x), *xhat = calloc((size_t)values, sizeof *xhat);
+        int32_t labels[8];
+        fill_normal(x, values, 1.0, 1);
+        for (int64_t r = 0; r < B * N; r++)
+            for (int i = 0; i < D; i++) x[r * D + i] *= 1.0f + (float)(r % 5);
+        for (int64_t b = 0; b < B; b++) labels[b] = (int32_t)(b % cases[c].classes);
+        vj_probe_normalise(be, xhat, x, B * N, D);
+        vj_probe_forward(plain, x, B);
+        vj_probe_forward(folded, xhat, B);
+        double loss = vj_probe_loss(plain, labels), same = vj_probe_loss(folded, labels);
+        vj_probe_backward(plain, NULL);
+        vj_probe_backward(folded, NULL);
+        assert_int_equal(vj_sync(be), VJ_OK);
+        /* Sums of up to 288 float32 products of order one: a few 1e-6. */
+        assert_true(fabs(loss - same) <= 5e-6);
+        assert_true(worst_float(vj_probe_logits(folded), vj_probe_logits(plain), B * cases[c].classes) <= 2e-5);
+        for (int i = 0; i < vj_probe_tensor_count(plain); i++) {
+            vj_probe_tensor *a = vj_probe_tensor_at(plain, i), *b = vj_probe_tensor_at(folded, i);
+            double error = worst_float(b->gradient, a->gradient, a->rows * a->cols);
+            if (!(error <= 1e-5)) print_error("%s: error %.2e\n", a->name, error);
+            assert_true(error <= 1e-5);
+        }
+        vj_probe_destroy(plain);
+        vj_probe_destroy(folded);
+        free(x);
+        free(xhat);
+    }
+}
+
+/* Central differences of the loss over a step of 1e-2 in float32: rounding 1e-7 / 1e-2, curvature 1e-4. */
+static void finite_differences(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        vj_probe_shape shape = {kind ? VJ_POOL_AVERAGE : VJ_POOL_ATTENTIVE, 12, 2, 3, 6, 4, 0};
+        vj_probe *p;
+        float x[4 * 6 * 12], dx[4 * 6 * 12];
+        const int32_t labels[4] = {0, 2, 1, 2};
+        assert_int_equal(vj_probe_create(&p, be, &shape), VJ_OK);
+        fill_weights(p);
+        fill_normal(x, 4 * 6 * 12, 1.0, 2);
+        vj_probe_forward(p, x, 4);
+        vj_probe_loss(p, labels);
+        vj_probe_backward(p, dx);
+        int tensors = vj_probe_tensor_count(p);
+        for (int i = 0; i <= tensors; i++) {
+            vj_probe_tensor *t = i < tensors ? vj_probe_tensor_at(p, i) : NULL;
+            int64_t n = t ? t->rows * t->cols : 4 * 6 * 12;
+            float *w = t ? t->weight : x, *g = t ? t->gradient : dx;
+            for (int64_t k = 0; k < n; k += 1 + n / 7) {
+                float kept = w[k];
+                double loss[2];
+                for (int side = 0; side < 2; side++) {
+                    w[k] = kept + (side ? 1e-2f : -1e-2f);
+                    vj_probe_forward(p, x, 4);
+                    loss[side] = vj_probe_loss(p, labels);
+                }
+                w[k] = kept;
+                double want = (loss[1] - loss[0]) / 2e-2;
+                if (!(fabs(g[k] - want) <= 2e-4))
+                    print_error("%s[%d]: %.6f, differences say %.6f\n", t ? t->name : "features", (int)k, g[k], want);
+                assert_true(fabs(g[k] - want) <= 2e-4);
+            }
+        }
+        vj_probe_destroy(p);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ training */
+
+static void share_of_labels(void **state)
+{
+    (void)state;
+    enum { N = 1000 };
+    int32_t labels[N];
+    int64_t whole[N], half[N], few[N], again[N], n, m, k;
+    for (int i = 0; i < N; i++) labels[i] = i % 10 == 9 ? -1 : i % 3;
+    assert_int_equal(vj_probe_subset(whole, &n, labels, N, 3, 0, 100.0, 5), VJ_OK);
+    assert_int_equal(n, 900);
+    assert_int_equal(vj_probe_subset(half, &m, labels, N, 3, 0, 50.0, 5), VJ_OK);
+    assert_int_equal(vj_probe_subset(few, &k, labels, N, 3, 0, 0.01, 5), VJ_OK);
+    assert_int_equal(m, 450);
+    assert_int_equal(k, 3); /* one of each class at least */
+    int by_class[3] = {0};
+    for (int64_t i = 0; i < m; i++) {
+        assert_true(labels[half[i]] >= 0 && (i == 0 || half[i] > half[i - 1]));
+        by_class[labels[half[i]]]++;
+    }
+    for (int c = 0; c < 3; c++) assert_true(abs(by_class[c] - 150) <= 1);
+    for (int64_t i = 0; i < k; i++) { /* the smaller share is part of the larger */
+        int64_t at = 0;
+        while (at < m && half[at] != few[i]) at++;
+        assert_true(at < m);
+    }
+    assert_int_equal(vj_probe_subset(again, &n, labels, N, 3, 450, 100.0, 5), VJ_OK);
+    assert_int_equal(n, 450); /* 100 % of 450 clips is 50 % of 900 */
+    assert_memory_equal(again, half, sizeof(int64_t) * 450);
+    assert_int_equal(vj_probe_subset(again, &n, labels, N, 3, 0, 50.0, 6), VJ_OK);
+    assert_memory_not_equal(again, half, sizeof(int64_t) * 450);
+}
+
+static void initial_weights(void **state)
+{
+    (void)state;
+    vj_probe_shape shape = {VJ_POOL_ATTENTIVE, 64, 4, 10, 3, 1, 1};
+    vj_probe *p;
+    assert_int_equal(vj_probe_create(&p, be, &shape), VJ_OK);
+    vj_probe_init(p, 3, 0.1);
+    for (int i = 0; i < vj_probe_tensor_count(p); i++) {
+        vj_probe_tensor *t = vj_probe_tensor_at(p, i);
+        int64_t n = t->rows * t->cols;
+        double sum = 0.0, squares = 0.0, want = t->decay ? 0.1 : 0.0, limit = 0.0;
+        for (int64_t k = 0; k < n; k++) {
+            sum += t->weight[k];
+            squares += (double)t->weight[k] * t->weight[k];
+            limit = fmax(limit, fabs(t->weight[k]));
+        }
+        if (strstr(t->name, "fc2.weight")) want = 0.1 / sqrt(2.0);
+        if (strstr(t->name, "linear")) want = 1.0 / 8.0 / sqrt(3.0); /* uniform in +-1/sqrt(64) */
+        if (strstr(t->name, "norm") && strstr(t->name, "weight")) {
+            assert_true(sum == (double)n);
+            continue;
+        }
+        /* Four standard errors of a deviation from n draws: 4 / sqrt(2 n), relative. */
+        assert_true(fabs(sqrt(squares / (double)n) - want) <= want * 4.0 / sqrt(2.0 * (double)n));
+        if (strstr(t->name, "linear")) assert_true(limit <= 0.125);
+    }
+    vj_probe_destroy(p);
+}
+
+/*
+ * Of 20 noise tokens one carries the class as a direction: the attentive probe finds it, its mean is visible to the
+ * average probe too. Twice the same settings give the same bits.
+ */
+static void learns_a_separable_problem(void **state)
+{
+    (void)state;
+    enum { COUNT = 400, N = 20, D = 24, CLASSES = 4 };
+    static float features[2][COUNT * N * D], pooled[2][COUNT * D];
+    static int32_t labels[2][COUNT];
+    float direction[CLASSES * D];
+    fill_normal(direction, CLASSES * D, 3.0, 9);
+    for (int set = 0; set < 2; set++) {
+        vj_rng rng;
+        vj_rng_init(&rng, 12, VJ_RNG_TEST, (uint64_t)set);
+        fill_normal(features[set], COUNT * N * D, 0.5, 20 + (uint64_t)set);
+        for (int c = 0; c < COUNT; c++) {
+            labels[set][c] = (int32_t)vj_rng_below(&rng, CLASSES);
+            int64_t at = vj_rng_below(&rng, N);
+            for (int i = 0; i < D; i++) features[set][(c * N + at) * D + i] += direction[labels[set][c] * D + i];
+            if (c % 50 == 7) labels[set][c] = -1;
+        }
+        vj_probe_mean_tokens(pooled[set], features[set], COUNT, N, D);
+    }
+    vj_config config;
+    vj_config_defaults(&config);
+    config.probe.epochs = 20;
+    config.probe.lr = 5e-3;
+    config.probe.init_std = 0.1;
+    for (int kind = 0; kind < 3; kind++) { /* attentive folded, plain; average of pooled features */
+        vj_probe_choice choice = {.share = 100.0, .seed = 4};
+        choice.shape = (vj_probe_shape){kind < 2 ? VJ_POOL_ATTENTIVE : VJ_POOL_AVERAGE, D, 2, CLASSES, kind < 2 ? N : 1, 16,
+                                        kind == 0};
+        vj_probe_data data[2];
+        static float scratch[COUNT * N * D], means[2][COUNT * N], rstds[2][COUNT * N];
+        for (int set = 0; set < 2; set++) {
+            data[set] = (vj_probe_data){.count = COUNT, .tokens = choice.shape.tokens, .D = D, .labels = labels[set],
+                                        .features = kind < 2 ? features[set] : pooled[set]};
+            if (kind > 0) continue;
+            vj_layernorm_forward(be, scratch, means[set], rstds[set], features[set], NULL, NULL, COUNT * N, D, 1e-5f);
+            data[set].mean = means[set];
+            data[set].rstd = rstds[set];
+        }
+        double top1, again;
+        assert_int_equal(vj_probe_fit(&top1, be, &config, &choice, &data[0], &data[1]), VJ_OK);
+        assert_int_equal(vj_probe_fit(&again, be, &config, &choice, &data[0], &data[1]), VJ_OK);
+        if (!(top1 > 95.0)) print_error("kind %d: %.1f %%\n", kind, top1);
+        assert_true(top1 > 95.0);
+        assert_true(top1 == again);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fixture_attentive_plain), cmocka_unit_test(fixture_attentive_folded),
+        cmocka_unit_test(fixture_average),         cmocka_unit_test(folded_equals_plain),
+        cmocka_unit_test(finite_differences),      cmocka_unit_test(share_of_labels),
+        cmocka_unit_test(initial_weights),         cmocka_unit_test(learns_a_separable_problem),
+    };
+    return cmocka_run_group_tests(tests, open_backend, close_backend);
+}

@@ -1,0 +1,220 @@
+/*
+ * What all programs share, seen from outside: this test starts itself as a small program (VJEPA_TEST_AS_PROGRAM) and
+ * looks at its output and exit code.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/program.h"
+
+/* ------------------------------------------------------------------------------------------------ the program */
+
+static int toy(int argc, char **argv)
+{
+    static const char *const sections[] = {"run", "data", NULL};
+    static const char *compare, *quick;
+    static vj_run run;
+    const vj_option options[] = {{"--compare", "FILE", "compare with FILE", &compare},
+                                 {"--quick", NULL, "be quick", &quick},
+                                 {NULL, NULL, NULL, NULL}};
+    bool takes_config = strcmp(getenv("VJEPA_TEST_AS_PROGRAM"), "config") == 0;
+    const vj_program program = {.name = "toy",
+                                .purpose = "shows what it was given",
+                                .usage = "[options] CONFIG.yaml [FILE]",
+                                .description = "A toy.\n\nExample:\n  toy x.yaml",
+                                .sections = takes_config ? sections : NULL,
+                                .options = options,
+                                .min_files = 1,
+                                .max_files = 2};
+    vj_program_begin(&run, &program, argc, argv);
+    vj_log("config %s seed %d files %d first %s compare %s quick %s dry %d ranks %d",
+           run.config_path ? run.config_path : "none", (int)run.config.run.seed, run.file_count,
+           run.file_count ? run.files[0] : "none", compare ? compare : "none", quick ? "yes" : "no", run.dry_run,
+           run.size);
+    vj_status status = compare && strcmp(compare, "fail") == 0 ? VJ_ERR_IO : VJ_OK;
+    return vj_program_end(&run, status, compare && strcmp(compare, "75") == 0 ? VJ_EXIT_RESUMABLE : VJ_EXIT_DONE);
+}
+
+/* ------------------------------------------------------------------------------------------------ running it */
+
+static char self[4096], folder[] = "/tmp/vjepa_program_XXXXXX", config[64];
+static char output[65536]; /* of the last run, standard error included */
+
+static int setup(void **state)
+{
+    (void)state;
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length < 0 || !mkdtemp(folder)) return -1;
+    snprintf(config, sizeof config, "%s/x.yaml", folder);
+    FILE *file = fopen(config, "w");
+    if (!file) return -1;
+    fputs("run:\n  seed: 5\n", file);
+    return fclose(file);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(config);
+    return rmdir(folder);
+}
+
+/* Start "toy ARGUMENTS"; X in the arguments stands for the configuration file. */
+static FILE *start_toy(const char *kind, const char *launcher, const char *arguments)
+{
+    char command[8192];
+    size_t bytes =
+        (size_t)snprintf(command, sizeof command, "VJEPA_TEST_AS_PROGRAM=%s timeout 60 %s %s ", kind, launcher, self);
+    for (; *arguments; arguments++)
+        bytes += (size_t)snprintf(command + bytes, sizeof command - bytes, *arguments == 'X' ? "%s" : "%.1s",
+                                  *arguments == 'X' ? config : arguments);
+    snprintf(command + bytes, sizeof command - bytes, " 2>&1");
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    return pipe;
+}
+
+/* Wait for its end: its exit code, what it printed in `output`. */
+static int finish_toy(FILE *pipe)
+{
+    size_t bytes = fread(output, 1, sizeof output - 1, pipe);
+    output[bytes] = '\0';
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int times(const char *part)
+{
+    int count = 0;
+    for (const char *at = output; (at = strstr(at, part)) != NULL; at++) count++;
+    return count;
+}
+
+/* A run, its exit code, what it must say, once, and what it must not. */
+typedef struct {
+    const char *kind, *launcher, *arguments;
+    int code;
+    const char *says[6], *absent;
+} expectation;
+
+/* All at once: a start waits more than it works. */
+static void check(const expectation *runs, int count)
+{
+    FILE *running[16];
+    assert_true(count <= 16);
+    for (int i = 0; i < count; i++) running[i] = start_toy(runs[i].kind, runs[i].launcher, runs[i].arguments);
+    for (int i = 0; i < count; i++) {
+        const expectation *run = &runs[i];
+        int code = finish_toy(running[i]);
+        if (code != run->code)
+            fail_msg("toy %s: exit code %d, expected %d:\n%s", run->arguments, code, run->code, output);
+        for (int part = 0; part < 6 && run->says[part]; part++)
+            if (times(run->says[part]) != 1)
+                fail_msg("toy %s: \"%s\" stands there %d times, expected once:\n%s", run->arguments, run->says[part],
+                         times(run->says[part]), output);
+        if (run->absent && times(run->absent) != 0)
+            fail_msg("toy %s: says \"%s\":\n%s", run->arguments, run->absent, output);
+    }
+}
+#define CHECK(runs) check(runs, (int)(sizeof(runs) / sizeof(runs)[0]))
+
+/* ------------------------------------------------------------------------------------------------ tests */
+
+static void arguments_in_any_order(void **state)
+{
+    static const expectation runs[] = {
+        {"config", "", "X", 0, {"x.yaml seed 5 files 0 first none compare none quick no dry 0 ranks 1"}, NULL},
+        {"config",
+         "",
+         "--compare a --set run.seed=6 X --dry-run b --set=run.seed=7 --quick",
+         0,
+         {"x.yaml seed 7 files 1 first b compare a quick yes dry 1"},
+         NULL},
+        {"config", "", "X --compare=a=b -- --quick", 0, {"files 1 first --quick compare a=b quick no"}, NULL},
+        {"plain", "", "first second", 0, {"config none seed 0 files 2 first first"}, NULL},
+    };
+    (void)state;
+    CHECK(runs);
+}
+
+static void answers_without_configuration(void **state)
+{
+    static const expectation runs[] = {
+        {"config",
+         "",
+         "--help",
+         0,
+         {"toy - shows what it was given", "--compare FILE", "--set SECTION.KEY=VALUE", "data.crop: 224"},
+         "model.width"}, /* not a section of the toy's */
+        {"plain", "", "--help", 0, {"--compare FILE"}, "--set"},
+        {"config", "", "--version", 0, {"toy, part of vjepa ", "commit ", "HDF5 ", "FFmpeg ", "libyaml "}, NULL},
+        {"config", "", "--print-config", 0, {"seed: 234"}, NULL},
+        {"config", "", "--print-config X --set data.crop=32", 0, {"seed: 5\n", "crop: 32\n"}, NULL},
+    };
+    (void)state;
+    CHECK(runs);
+}
+
+static void mistakes_exit_2(void **state)
+{
+    static const expectation runs[] = {
+        {"config", "", "", 2, {"toy: ", "missing argument; usage: toy"}, NULL},
+        {"config", "", "X a b", 2, {"toy: ", "unexpected argument b"}, NULL},
+        {"config", "", "X --comapre a", 2, {"toy: ", "unknown option --comapre; did you mean --compare?"}, NULL},
+        {"config", "", "X --sett run.seed=1", 2, {"toy: ", "did you mean --set?"}, NULL},
+        {"config", "", "X --quite-different", 2, {"toy: ", "unknown option --quite-different; see toy --help"}, NULL},
+        {"config", "", "X --compare", 2, {"toy: ", "--compare takes a value, FILE"}, NULL},
+        {"config", "", "X --quick=1", 2, {"toy: ", "--quick takes no value"}, NULL},
+        {"config", "", "X --compare a --compare b", 2, {"toy: ", "--compare is given twice"}, NULL},
+        {"plain", "", "a --set b=c", 2, {"toy: ", "unknown option --set"}, NULL},
+        {"config", "", "X --set run.sed=1", 2, {"vjepa: ", "did you mean run.seed?"}, NULL},
+        {"config", "", "X --set data.crop=15", 2, {"vjepa: ", "data.crop: 15 is not a multiple of model.patch"}, NULL},
+        {"config", "", "/nowhere.yaml", 2, {"vjepa: ", "/nowhere.yaml: No such file"}, NULL},
+    };
+    (void)state;
+    CHECK(runs);
+}
+
+static void exit_codes(void **state)
+{
+    static const expectation runs[] = {
+        {"config", "", "X --compare 75", 75, {NULL}, NULL},
+        {"config", "", "X --compare fail", 1, {NULL}, NULL},
+    };
+    (void)state;
+    CHECK(runs);
+}
+
+/* mpirun ends at once, with the code, and only rank 0 speaks. */
+static void several_ranks(void **state)
+{
+    static const expectation runs[] = {
+        {"config", "mpirun -n 3", "X --set run.seed=9", 0, {"seed 9", "ranks 3"}, NULL},
+        {"config", "mpirun -n 3", "X --quik", 2, {"did you mean --quick?"}, NULL},
+        {"config", "mpirun -n 3", "X --set run.seed=x", 2, {"run.seed: 'x'"}, NULL},
+        {"config", "mpirun -n 3", "--version", 0, {"part of vjepa"}, NULL},
+        {"config", "mpirun -n 3", "X --compare fail", 1, {NULL}, NULL},
+    };
+    (void)state;
+    CHECK(runs);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arguments_in_any_order), cmocka_unit_test(answers_without_configuration),
+        cmocka_unit_test(mistakes_exit_2),        cmocka_unit_test(exit_codes),
+        cmocka_unit_test(several_ranks),
+    };
+    if (getenv("VJEPA_TEST_AS_PROGRAM")) return toy(argc, argv);
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

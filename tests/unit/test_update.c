@@ -1,0 +1,117 @@
+/* Sums over elements and columns, and AdamW with the moving average, against double. */
+#include "kernel_test.h"
+
+static void check_sums(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    const struct {
+        int R, D;
+    } shapes[] = {{1, 1}, {7, 33}, {129, 384}};
+    for (int s = 0; s < 3; s++) {
+        int R = shapes[s].R, D = shapes[s].D;
+        array x = array_random(be, R * D, 1, 1);
+        double *want = doubles(2 * D), *got = doubles(2 * D), all = 0, sum, *device = vj_device_alloc(be, 2 * D * 8);
+        for (int i = 0; i < R * D; i++) {
+            want[i % D] += x.host[i];
+            want[D + i % D] += (double)x.host[i] * x.host[i];
+            all += (double)x.host[i] * x.host[i];
+        }
+        vj_sum_squares(be, device, x.device, R * D);
+        vj_download(be, &sum, device, sizeof sum);
+        assert_true(fabs(sum - all) <= 1e-12 * all);
+
+        vj_upload(be, device, got, 2 * D * 8);
+        for (int twice = 1; twice <= 2; twice++) {
+            vj_column_moments(be, device, x.device, R, D);
+            vj_download(be, got, device, 2 * D * 8);
+            for (int d = 0; d < 2 * D; d++) assert_true(fabs(got[d] - twice * want[d]) < 1e-11 * R);
+        }
+        drop(be, &x);
+        vj_device_free(be, device);
+        free(want), free(got);
+    }
+    double nothing = 1, *device = vj_device_alloc(be, 8);
+    vj_sum_squares(be, device, NULL, 0);
+    vj_download(be, &nothing, device, 8);
+    assert_true(nothing == 0);
+    vj_device_free(be, device);
+}
+
+static void sums(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_sums);
+}
+
+/* Three steps of n weights; `target` may be left out. */
+static void check_steps(vj_backend *be, int64_t n, bool with_target)
+{
+    array w = array_random(be, n, 0.1, 1), m = array_of(be, n, 0), v = array_of(be, n, 0), t = array_random(be, n, 0.1, 2);
+    double *ww = widened(w.host, n), *wm = doubles(n), *wv = doubles(n), *wt = widened(t.host, n);
+    for (int k = 1; k <= 3; k++) {
+        vj_adamw_step step = {.lr = 1e-3, .weight_decay = 0.04, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
+                              .correction1 = 1 - pow(0.9, k), .correction2 = 1 - pow(0.999, k),
+                              .gradient_scale = 0.5, .ema = 0.998};
+        array g = array_random(be, n, 0.01, (uint64_t)(10 + k));
+        vj_adamw(be, w.device, m.device, v.device, with_target ? t.device : NULL, g.device, n, &step);
+        for (int64_t i = 0; i < n; i++) {
+            double gi = g.host[i] * step.gradient_scale;
+            ww[i] *= 1 - step.lr * step.weight_decay;
+            wm[i] = step.beta1 * wm[i] + (1 - step.beta1) * gi;
+            wv[i] = step.beta2 * wv[i] + (1 - step.beta2) * gi * gi;
+            ww[i] -= step.lr / step.correction1 * wm[i] / (sqrt(wv[i]) / sqrt(step.correction2) + step.eps);
+            if (with_target) wt[i] = step.ema * wt[i] + (1 - step.ema) * ww[i];
+        }
+        drop(be, &g);
+    }
+    pull(be, &w), pull(be, &m), pull(be, &v), pull(be, &t);
+    assert_close("w", w.host, ww, n, 1e-8, 3e-7); /* three roundings of w */
+    assert_close("first moment", m.host, wm, n, 1e-9, 5e-7);
+    assert_close("second moment", v.host, wv, n, 1e-13, 5e-7);
+    assert_close("target", t.host, wt, n, 1e-9, 3e-7);
+    drop(be, &w), drop(be, &m), drop(be, &v), drop(be, &t);
+    free(ww), free(wm), free(wv), free(wt);
+}
+
+static void check_adamw(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    check_steps(be, 1, true);
+    check_steps(be, 231, false);
+    check_steps(be, 10007, true);
+}
+
+static void adamw(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_adamw);
+}
+
+enum { TN = 70001 };
+static double kept;
+
+static void run_threads(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    array x = array_random(be, TN, 1, 1);
+    double sum, *device = vj_device_alloc(be, 8);
+    vj_sum_squares(be, device, x.device, TN);
+    vj_download(be, &sum, device, 8);
+    if (kept == 0) kept = sum;
+    assert_memory_equal(&kept, &sum, sizeof sum);
+    drop(be, &x);
+    vj_device_free(be, device);
+}
+
+static void threads_do_not_show(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) on_backend(NULL, "cpu", VJ_FP32, threads, run_threads);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(adamw),
+                                       cmocka_unit_test(threads_do_not_show)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
