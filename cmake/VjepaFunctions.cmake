@@ -132,7 +132,7 @@ function(vj_test)
   endif()
   set_tests_properties(${names} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
-    ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${CMAKE_SOURCE_DIR}/../shared/fixtures;${VJ_TEST_ENVIRONMENT}")
+    ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${VJEPA_FIXTURES};${VJ_TEST_ENVIRONMENT}")
 endfunction()
 
 # What a small or busy machine needs to start ranks (root in a container, more ranks than cores, no spinning).

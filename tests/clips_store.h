@@ -35,10 +35,16 @@ static inline void remove_folder(const char *path)
     VJ_ASSERT(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
+/* FOLDER/NAME. */
+static inline void join(char path[VJ_PATH], const char *folder, const char *name)
+{
+    VJ_ASSERT(snprintf(path, VJ_PATH, "%s/%s", folder, name) < VJ_PATH);
+}
+
 static inline vj_strings one_path(const char *path)
 {
     vj_strings paths = {.count = 1};
-    snprintf(paths.item[0], VJ_PATH, "%s", path);
+    VJ_ASSERT(snprintf(paths.item[0], VJ_PATH, "%s", path) < VJ_PATH);
     return paths;
 }
 

@@ -20,7 +20,8 @@ vj_status vj_clips_verify(const char *path, int64_t *damaged)
     vj_strings paths = {.count = 1};
     vj_clips *clips;
     *damaged = 0;
-    snprintf(paths.item[0], VJ_PATH, "%s", path);
+    if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
+        return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, path);
     VJ_TRY(vj_clips_open(&clips, &paths, MPI_COMM_SELF));
     vj_status status = verify_all(clips, damaged);
     vj_clips_close(clips);

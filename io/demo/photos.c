@@ -55,11 +55,10 @@ vj_status vj_photos_read(vj_photos *p, const char *folder, const char *stem)
     snprintf(path, sizeof path, "%s/%s-labels-idx1-ubyte.gz", folder, stem);
     VJ_TRY(read_idx(path, 1, 1, &labels, &label_count));
     p->of_class = malloc((size_t)p->count * sizeof *p->of_class);
-    vj_status status = !p->of_class ? vj_raise(VJ_ERR_MEMORY, "no memory for %s", path)
-                       : label_count != p->count
-                           ? vj_raise(VJ_ERR_FORMAT, "%s has %lld labels for %lld photographs", path,
-                                      (long long)label_count, (long long)p->count)
-                           : sort_by_class(p, labels, path);
+    vj_status status = !p->of_class              ? vj_raise(VJ_ERR_MEMORY, "no memory for %s", path)
+                       : label_count != p->count ? vj_raise(VJ_ERR_FORMAT, "%s has %lld labels for %lld photographs",
+                                                            path, (long long)label_count, (long long)p->count)
+                                                 : sort_by_class(p, labels, path);
     free(labels);
     return status;
 }

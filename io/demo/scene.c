@@ -4,9 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-const char *const vj_scene_appearances[] = {"t-shirt", "trouser", "pullover", "dress", "sandal", "sneaker", "bag", "boot"};
-const char *const vj_scene_motions[] = {"right",     "left",             "down",    "up",
-                                        "clockwise", "counterclockwise", "zoom-in", "zoom-out"};
+const char *const vj_scene_appearances[] = {"t-shirt", "trouser", "pullover", "dress",
+                                            "sandal",  "sneaker", "bag",      "boot"};
+const char *const vj_scene_motions[] = {"right",   "left",    "down", "up", "clockwise", "counterclockwise",
+                                        "zoom-in", "zoom-out"};
 
 /* Coat (4) and shirt (6) are left out: at 48 pixels even a supervised network cannot tell them from pullovers. */
 static const int photo_class[VJ_SCENE_APPEARANCES] = {0, 1, 2, 3, 5, 7, 8, 9};
@@ -102,12 +103,11 @@ void vj_scene_render(const vj_scene *s, const vj_material *material, uint8_t *fr
         for (int i = 0; i < VJ_SCENE_SIDE; i++) {
             const uint8_t *under = picture + ((int64_t)(s->film_top + i) * film->width + s->film_left) * 3;
             for (int j = 0; j < VJ_SCENE_SIDE; j++, under += 3, frames += 3) {
-                double value =
-                    sample(photo, (i + 0.5 - s->y[k]) / s->scale[k] + middle, (j + 0.5 - s->x[k]) / s->scale[k] + middle);
+                double value = sample(photo, (i + 0.5 - s->y[k]) / s->scale[k] + middle,
+                                      (j + 0.5 - s->x[k]) / s->scale[k] + middle);
                 double alpha = fmin(4 * value, 1);
                 for (int c = 0; c < 3; c++)
-                    frames[c] =
-                        (uint8_t)lrint((1 - alpha) * contrast * under[c] + alpha * 255 * value * s->tint[c]);
+                    frames[c] = (uint8_t)lrint((1 - alpha) * contrast * under[c] + alpha * 255 * value * s->tint[c]);
             }
         }
     }

@@ -50,7 +50,7 @@ void vj_material_release(vj_material *material);
 
 /* All that is drawn for one video. */
 typedef struct {
-    uint64_t name;   /* random, for the file name */
+    uint64_t name; /* random, for the file name */
     int appearance, motion;
     int32_t photo;
     vj_encoding encoding;
@@ -58,7 +58,8 @@ typedef struct {
     int film, film_top, film_left, film_moves, film_forward;
     int64_t film_start;
     double tint[3];
-    double x[VJ_SCENE_FRAMES], y[VJ_SCENE_FRAMES], scale[VJ_SCENE_FRAMES]; /* centre in pixels, size of a photo's pixel */
+    double x[VJ_SCENE_FRAMES], y[VJ_SCENE_FRAMES],
+        scale[VJ_SCENE_FRAMES]; /* centre in pixels, size of a photo's pixel */
 } vj_scene;
 
 /** Draw video `number` of a split: appearance and motion follow from the number, the rest from the random stream. */

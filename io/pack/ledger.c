@@ -27,8 +27,8 @@ static int plain_character(const unsigned char *s)
     if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
     for (int i = 1; i < length; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
-    if (s[0] == 0xc2 && s[1] < 0xa0) return 0;                               /* C1 controls */
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0; /* longer than needed */
+    if (s[0] == 0xc2 && s[1] < 0xa0) return 0;                                      /* C1 controls */
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0;   /* longer than needed */
     if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) return 0; /* surrogates, beyond Unicode */
     return length;
 }
@@ -80,12 +80,11 @@ vj_status vj_ledger_add(vj_ledger *l, const vj_ledger_row *row)
     char *path = csv_field(row->path), *reason = csv_field(row->reason), *line = NULL;
     int length = -1;
     if (path && reason)
-        length = asprintf(&line,
-                          "%" PRId64 ",%s,%s,%s,%s,%s,%d,%d,%.6g,%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64
-                          ",%" PRId64 ",%.3f\n",
-                          row->source, path, vj_ledger_verdict_name(row->verdict), reason, info->codec,
-                          info->container, info->width, info->height, info->fps, info->frames, info->corrupt,
-                          info->missing, row->clips, row->bytes, row->seconds);
+        length = asprintf(
+            &line,
+            "%" PRId64 ",%s,%s,%s,%s,%s,%d,%d,%.6g,%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%.3f\n",
+            row->source, path, vj_ledger_verdict_name(row->verdict), reason, info->codec, info->container, info->width,
+            info->height, info->fps, info->frames, info->corrupt, info->missing, row->clips, row->bytes, row->seconds);
     if (length >= 0 && l->bytes + length > l->room) {
         int64_t room = 2 * (l->bytes + length) + 4096;
         char *grown = realloc(l->text, (size_t)room);
@@ -115,8 +114,9 @@ static vj_status gather(const vj_ledger *l, char **text, int64_t *bytes, MPI_Com
     int rank, size;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &size);
-    vj_status status =
-        l->bytes <= INT_MAX ? VJ_OK : vj_raise(VJ_ERR_STATE, "the ledger of one rank is larger than 2 GB: use more ranks");
+    vj_status status = l->bytes <= INT_MAX
+                           ? VJ_OK
+                           : vj_raise(VJ_ERR_STATE, "the ledger of one rank is larger than 2 GB: use more ranks");
     VJ_TRY(vj_agree(comm, status));
     MPI_Gather(&l->bytes, 1, MPI_INT64_T, bytes, 1, MPI_INT64_T, 0, comm);
     if (rank == 0) {

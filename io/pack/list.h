@@ -1,6 +1,6 @@
 /*
- * Media lists. Two forms: CSV after RFC 4180 with a header `path,LABEL,...`, or lines `path label` without a header (the
- * published form, label called "label"; the last blank divides). Paths are relative to the list's folder.
+ * Media lists. Two forms: CSV after RFC 4180 with a header `path,LABEL,...`, or lines `path label` without a header
+ * (the published form, label called "label"; the last blank divides). Paths are relative to the list's folder.
  */
 #ifndef VJ_PACK_LIST_H
 #define VJ_PACK_LIST_H
@@ -21,8 +21,8 @@ typedef struct {
 } vj_media_list;
 
 /**
- * Read all lists, one after another; their labels must agree. Rank 0 reads the files, all ranks get the contents. Errors
- * name list and line. Collective. Free with vj_media_list_release(), also after a failure.
+ * Read all lists, one after another; their labels must agree. Rank 0 reads the files, all ranks get the contents.
+ * Errors name list and line. Collective. Free with vj_media_list_release(), also after a failure.
  */
 vj_status vj_media_list_read(vj_media_list *list, const vj_strings *paths, MPI_Comm comm);
 void vj_media_list_release(vj_media_list *list);

@@ -68,7 +68,8 @@ static void first_difference(const char *found, const char *wanted, char *text, 
         found += a + (found[a] == '\n');
         wanted += b + (wanted[b] == '\n');
     }
-    snprintf(text, bytes, "\"%.*s\", now \"%.*s\"", (int)strcspn(found, "\n"), found, (int)strcspn(wanted, "\n"), wanted);
+    snprintf(text, bytes, "\"%.*s\", now \"%.*s\"", (int)strcspn(found, "\n"), found, (int)strcspn(wanted, "\n"),
+             wanted);
 }
 
 /* index.h5 is what makes a store exist; it came by rename, after everything else. */
@@ -84,15 +85,19 @@ static vj_status look_for_store(const packer *p, const char *recipe, int *done)
     FILE *f = exists ? fopen(path, "r") : NULL;
     vj_status status = found ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
     if (exists && status == VJ_OK && !f)
-        status = vj_raise(VJ_ERR_USAGE, "%s holds a clip store already, and no pack.yaml says how it was made: remove it or choose another pack.store",
+        status = vj_raise(VJ_ERR_USAGE,
+                          "%s holds a clip store already, and no pack.yaml says how it was made: remove it or choose "
+                          "another pack.store",
                           store);
     if (f && status == VJ_OK) {
         found[fread(found, 1, MOST - 1, f)] = '\0'; /* what could not be read differs */
         *done = strcmp(found, recipe) == 0;
         first_difference(found, recipe, difference, sizeof difference);
         if (!*done)
-            status = vj_raise(VJ_ERR_USAGE, "%s holds a clip store already, made otherwise: it has %s. Remove it or choose another pack.store",
-                              store, difference);
+            status = vj_raise(
+                VJ_ERR_USAGE,
+                "%s holds a clip store already, made otherwise: it has %s. Remove it or choose another pack.store",
+                store, difference);
     }
     if (f) fclose(f);
     free(found);
@@ -134,12 +139,14 @@ static int windows_a_pass(const packer *p, const vj_video_info *info)
 {
     int64_t side = p->config->pack.short_side, shorter = info->width < info->height ? info->width : info->height;
     int64_t longer = info->width < info->height ? info->height : info->width;
-    double clip = 3. * (double)p->config->pack.frames * (double)(side * side) * (double)longer / (double)(shorter > 0 ? shorter : 1);
+    double clip = 3. * (double)p->config->pack.frames * (double)(side * side) * (double)longer /
+                  (double)(shorter > 0 ? shorter : 1);
     double fit = (double)frames_bytes / clip;
     return fit < 1 ? 1 : fit > 4096 ? 4096 : (int)fit;
 }
 
-static vj_status add_clips(packer *p, int64_t source, int first, int count, const uint8_t *frames, int height, int width)
+static vj_status add_clips(packer *p, int64_t source, int first, int count, const uint8_t *frames, int height,
+                           int width)
 {
     const int64_t F = p->config->pack.frames;
     for (int i = 0; i < count; i++) {
@@ -166,7 +173,8 @@ static void judge(const packer *p, vj_ledger_row *row)
                  (long long)info->missing);
     } else if (!info->is_image && info->frames / row->clips < span) {
         row->verdict = VJ_LEDGER_SHORT;
-        snprintf(row->reason, sizeof row->reason, "a window spans %lld frames: the last frame is held", (long long)span);
+        snprintf(row->reason, sizeof row->reason, "a window spans %lld frames: the last frame is held",
+                 (long long)span);
     }
 }
 
@@ -178,8 +186,9 @@ static vj_status pack_video(packer *p, vj_video *video, vj_ledger_row *row)
     for (int first = 0; first < windows && row->verdict == VJ_VIDEO_OK && status == VJ_OK; first += each) {
         int count = windows - first < each ? windows - first : each, height, width;
         uint8_t *frames;
-        row->verdict = vj_video_frames(video, p->wanted_s + first * F, (int)(count * F), (int)p->config->pack.short_side,
-                                       &frames, &height, &width, p->shown_s + first * F, row->reason, sizeof row->reason);
+        row->verdict =
+            vj_video_frames(video, p->wanted_s + first * F, (int)(count * F), (int)p->config->pack.short_side, &frames,
+                            &height, &width, p->shown_s + first * F, row->reason, sizeof row->reason);
         if (row->verdict != VJ_VIDEO_OK) break;
         status = add_clips(p, row->source, first, count, frames, height, width);
         row->clips += count;
@@ -291,8 +300,8 @@ static vj_status pack_store(packer *p, const char *recipe)
     if (all.clips == 0) {
         say_summary(p, &all, begin);
         if (p->rank == 0)
-            vj_raise(VJ_ERR_FORMAT, "no clip could be made from %lld files: see %s/ledger.csv", (long long)p->list.count,
-                     p->config->pack.store);
+            vj_raise(VJ_ERR_FORMAT, "no clip could be made from %lld files: see %s/ledger.csv",
+                     (long long)p->list.count, p->config->pack.store);
         return VJ_ERR_FORMAT;
     }
     VJ_TRY(commit(p));

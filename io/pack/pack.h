@@ -1,6 +1,6 @@
 /*
- * Packing: media files named in lists become a clip store (clips/clips.h), and every file gets a line in its ledger.csv.
- * Read pack.c first; lists, ledger and progress stand beside it.
+ * Packing: media files named in lists become a clip store (clips/clips.h), and every file gets a line in its
+ * ledger.csv. Read pack.c first; lists, ledger and progress stand beside it.
  */
 #ifndef VJ_PACK_H
 #define VJ_PACK_H

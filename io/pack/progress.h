@@ -16,13 +16,13 @@ typedef struct {
 } vj_progress_counts;
 
 typedef struct {
-    MPI_Comm comm;                      /* borrowed; no other point-to-point messages may run on it meanwhile */
+    MPI_Comm comm; /* borrowed; no other point-to-point messages may run on it meanwhile */
     int rank, size;
-    int64_t total;                      /* files of all ranks */
+    int64_t total; /* files of all ranks */
     double begin_s, next_s;
-    vj_progress_counts mine, sent;      /* sent: must stay until the request is done */
+    vj_progress_counts mine, sent; /* sent: must stay until the request is done */
     MPI_Request request;
-    vj_progress_counts *of_rank;        /* [size] on rank 0, owned */
+    vj_progress_counts *of_rank; /* [size] on rank 0, owned */
 } vj_progress;
 
 vj_status vj_progress_begin(vj_progress *progress, int64_t total, MPI_Comm comm);

@@ -11,12 +11,13 @@
 typedef struct {
     const char *extension, *container, *codec, *encoder;
     enum AVPixelFormat pixels;
-    int quantiser;                /* fixed; 0: the encoder's own option instead */
-    const char *options;          /* of the encoder, "key=value:key=value" */
+    int quantiser;       /* fixed; 0: the encoder's own option instead */
+    const char *options; /* of the encoder, "key=value:key=value" */
 } recipe;
 
 static const recipe recipes[VJ_ENCODINGS] = {
-    [VJ_ENCODING_H264] = {"mp4", "mp4", "h264", "libx264", AV_PIX_FMT_YUV444P, 0, "preset=veryfast:crf=8"},
+    /* x264's macroblock tree gives other bytes from run to run for pictures of a few macroblocks. */
+    [VJ_ENCODING_H264] = {"mp4", "mp4", "h264", "libx264", AV_PIX_FMT_YUV444P, 0, "preset=veryfast:crf=8:mbtree=0"},
     [VJ_ENCODING_MPEG4] = {"avi", "avi", "mpeg4", "mpeg4", AV_PIX_FMT_YUV420P, 2, ""},
     [VJ_ENCODING_MJPEG] = {"mov", "mov", "mjpeg", "mjpeg", AV_PIX_FMT_YUVJ444P, 2, ""},
     [VJ_ENCODING_VP9] = {"webm", "webm", "vp9", "libvpx-vp9", AV_PIX_FMT_YUV444P, 0,

@@ -1,6 +1,6 @@
 /*
- * From RGB frames to a small video file, for the demonstration data and for tests. The file appears whole or not at all.
- * The same frames and settings give the same bytes with one version of FFmpeg and its encoders.
+ * From RGB frames to a small video file, for the demonstration data and for tests. The file appears whole or not at
+ * all. The same frames and settings give the same bytes with one version of FFmpeg and its encoders.
  */
 #ifndef VJ_VIDEO_ENCODE_H
 #define VJ_VIDEO_ENCODE_H
@@ -26,9 +26,9 @@ int vj_encoding_available(vj_encoding encoding);
 typedef struct {
     vj_encoding encoding;
     int width, height, fps;
-    const int64_t *ticks; /* presentation time of each frame in units of 1 / fps, ascending; NULL: 0, 1, 2 ... */
+    const int64_t *ticks;       /* presentation time of each frame in units of 1 / fps, ascending; NULL: 0, 1, 2 ... */
     int aspect_num, aspect_den; /* of a pixel; 0: square, unsaid */
-    int rotation;         /* degrees clockwise that a player shall turn the pictures (mp4, mov) */
+    int rotation;               /* degrees clockwise that a player shall turn the pictures (mp4, mov) */
 } vj_video_form;
 
 /** Write frames u8 RGB [count, height, width, 3] to `path`, by way of `path`.part and a rename. */

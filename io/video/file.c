@@ -1,7 +1,7 @@
 /*
- * Opening an untrusted file: it must be regular, FFmpeg sees it only through our read and seek on one file descriptor, and
- * its name is not shown to FFmpeg at all. So names such as "http:x.mp4" or "pct%03d.png" mean nothing special, and play
- * lists and data references inside a file reach no other file and no network.
+ * Opening an untrusted file: it must be regular, FFmpeg sees it only through our read and seek on one file descriptor,
+ * and its name is not shown to FFmpeg at all. So names such as "http:x.mp4" or "pct%03d.png" mean nothing special, and
+ * play lists and data references inside a file reach no other file and no network.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +56,8 @@ static int refuse_nested(AVFormatContext *format, AVIOContext **io, const char *
     return AVERROR(EPERM);
 }
 
-/* Looked at before it is opened (opening some devices has effects) and again afterwards (it may have been exchanged). */
+/* Looked at before it is opened (opening some devices has effects) and again afterwards (it may have been exchanged).
+ */
 static vj_video_verdict open_regular(int *fd, const char *path, vj_reason reason)
 {
     struct stat st;

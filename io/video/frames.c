@@ -49,7 +49,7 @@ typedef struct {
     int count, next, short_side; /* times[next] is the first not served */
     AVFrame *held;               /* the newest frame: shown until the next one's time */
     double held_s;
-    int held_used;               /* out[next - 1] is the held frame */
+    int held_used; /* out[next - 1] is the held frame */
     int64_t order;
     int width, height;
     uint8_t *out;
@@ -122,7 +122,8 @@ static vj_video_verdict judge(vj_video *v, int error, int64_t decoded, int64_t c
     if (error == AVERROR(ERANGE))
         return vj_refuse(reason, VJ_VIDEO_TOO_LARGE, "scaled, a frame has more than %lld pixels",
                          (long long)VJ_VIDEO_MAX_PIXELS);
-    if (error == AVERROR(ENOSYS)) return vj_refuse(reason, VJ_VIDEO_NO_DECODER, "this pixel format cannot be converted");
+    if (error == AVERROR(ENOSYS))
+        return vj_refuse(reason, VJ_VIDEO_NO_DECODER, "this pixel format cannot be converted");
     if (error < 0) return vj_refuse_av(reason, VJ_VIDEO_FAILED, error, "decoding");
     if (decoded == 0)
         return vj_refuse(reason, corrupt ? VJ_VIDEO_CORRUPT : VJ_VIDEO_TOO_SHORT, "no frame could be decoded");

@@ -26,12 +26,12 @@ struct vj_video {
     AVCodecContext *decoder;
     AVPacket **packets; /* of the video stream in file order, owned; timestamps made continuous */
     int64_t packet_count, packet_room;
-    double *times;      /* [info.frames], owned */
-    int64_t origin;     /* timestamp of the first frame */
-    int by_count;       /* the stream has no usable timestamps: frame k is shown at k / fps */
-    double tick_s;      /* stream time base */
+    double *times;  /* [info.frames], owned */
+    int64_t origin; /* timestamp of the first frame */
+    int by_count;   /* the stream has no usable timestamps: frame k is shown at k / fps */
+    double tick_s;  /* stream time base */
     double nominal_fps;
-    int64_t promised;   /* packets the header speaks of; 0: it does not */
+    int64_t promised; /* packets the header speaks of; 0: it does not */
     int64_t read_errors;
     vj_orientation orientation;
     AVRational aspect; /* of a stored pixel */
@@ -55,7 +55,8 @@ vj_video_verdict vj_video_index(vj_video *video, AVFormatContext *format, const 
 /** Called for each frame in presentation order; may take the frame's reference. Non-zero (AVERROR) stops decoding. */
 typedef int vj_on_frame(void *user, AVFrame *frame);
 
-/** Decode all packets from the start; *decoded frames came out, *corrupt frames or packets were damaged. AVERROR or 0. */
+/** Decode all packets from the start; *decoded frames came out, *corrupt frames or packets were damaged. AVERROR or 0.
+ */
 int vj_video_decode(vj_video *video, vj_on_frame *on_frame, void *user, int64_t *decoded, int64_t *corrupt);
 
 #endif

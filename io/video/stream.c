@@ -1,7 +1,7 @@
 /*
- * An open video: choice of the stream, its decoder, its packets held in memory and the presentation time of every frame.
- * Holding the compressed packets (bounded by the limit on the file's size) means one pass over the file and no seeking,
- * which is where containers and codecs disagree most.
+ * An open video: choice of the stream, its decoder, its packets held in memory and the presentation time of every
+ * frame. Holding the compressed packets (bounded by the limit on the file's size) means one pass over the file and no
+ * seeking, which is where containers and codecs disagree most.
  */
 #include <libavutil/avutil.h>
 #include <math.h>
@@ -11,9 +11,9 @@
 
 #include "video/inside.h"
 
-static const char *const verdict_names[VJ_VIDEO_VERDICTS] = {
-    "ok",         "missing",   "not_regular", "empty",     "unrecognised", "no_stream",
-    "no_decoder", "too_large", "corrupt",     "too_short", "failed"};
+static const char *const verdict_names[VJ_VIDEO_VERDICTS] = {"ok",           "missing",   "not_regular", "empty",
+                                                             "unrecognised", "no_stream", "no_decoder",  "too_large",
+                                                             "corrupt",      "too_short", "failed"};
 
 const char *vj_video_verdict_name(vj_video_verdict verdict)
 {
@@ -215,7 +215,8 @@ static int note_time(void *user, AVFrame *frame)
     return 0;
 }
 
-/* The slow way, for streams without timestamps: decode all to count, and trust the decoder's times only if they ascend. */
+/* The slow way, for streams without timestamps: decode all to count, and trust the decoder's times only if they ascend.
+ */
 static vj_video_verdict times_from_decoding(vj_video *v, vj_reason reason)
 {
     int64_t decoded, corrupt;

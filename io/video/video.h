@@ -1,11 +1,11 @@
 /*
- * From a media file to RGB frames, with libavformat, libavcodec and libswscale: one decoder thread, only the kept frames
- * are scaled and converted, frames chosen by presentation time. Files are untrusted: only regular files are opened, by
- * content and never by name, and what is inside a file cannot open another one.
+ * From a media file to RGB frames, with libavformat, libavcodec and libswscale: one decoder thread, only the kept
+ * frames are scaled and converted, frames chosen by presentation time. Files are untrusted: only regular files are
+ * opened, by content and never by name, and what is inside a file cannot open another one.
  *
- * Opening reads the file once and keeps its compressed packets of the video stream (file.c), which gives the presentation
- * time of every frame without decoding (stream.c); vj_video_frames() then decodes all of it once (frames.c) and converts
- * the frames asked for (convert.c). encode.h is the other way round.
+ * Opening reads the file once and keeps its compressed packets of the video stream (file.c), which gives the
+ * presentation time of every frame without decoding (stream.c); vj_video_frames() then decodes all of it once
+ * (frames.c) and converts the frames asked for (convert.c). encode.h is the other way round.
  */
 #ifndef VJ_VIDEO_H
 #define VJ_VIDEO_H
@@ -38,18 +38,19 @@ typedef struct vj_video vj_video;
 
 typedef struct {
     char container[32], codec[32];
-    int width, height;       /* as shown: after rotation and sample aspect ratio */
-    int rotation;            /* degrees clockwise from stored to shown, multiple of 90 */
-    double fps, duration_s;  /* from the presentation times; nominal for a single frame */
-    int64_t frames;          /* with a presentation time, counted in the stream; not the header's word */
-    int64_t corrupt;         /* frames the decoder flagged, and its error returns: after vj_video_frames() */
-    int64_t missing;         /* frames the header promises or the stream holds that did not come out */
-    int is_image;            /* a still picture: one frame */
+    int width, height;      /* as shown: after rotation and sample aspect ratio */
+    int rotation;           /* degrees clockwise from stored to shown, multiple of 90 */
+    double fps, duration_s; /* from the presentation times; nominal for a single frame */
+    int64_t frames;         /* with a presentation time, counted in the stream; not the header's word */
+    int64_t corrupt;        /* frames the decoder flagged, and its error returns: after vj_video_frames() */
+    int64_t missing;        /* frames the header promises or the stream holds that did not come out */
+    int is_image;           /* a still picture: one frame */
 } vj_video_info;
 
 /**
- * Open a media file. A file that cannot be used is not an error of the job: *verdict and reason[reason_bytes] say why, and
- * *video is NULL. VJ_ERR_* only when memory ends. Never blocks on a FIFO. Free with vj_video_close().
+ * Open a media file. A file that cannot be used is not an error of the job: *verdict and reason[reason_bytes] say why,
+ * and *video is NULL. VJ_ERR_MEMORY only when there is none to begin with; FFmpeg's wish for more is a refusal. Never
+ * blocks on a FIFO. Free with vj_video_close().
  */
 vj_status vj_video_open(vj_video **video, const char *path, vj_video_verdict *verdict, char *reason, int reason_bytes);
 void vj_video_close(vj_video *video);
@@ -59,11 +60,11 @@ const vj_video_info *vj_video_describe(const vj_video *video);
 const double *vj_video_times(const vj_video *video);
 
 /**
- * Frames shown at the given times (seconds from the first frame, ascending), scaled so that the short side is short_side
- * (aspect kept, sizes even not required; 0: native size), converted to RGB with the stream's matrix and range (FFmpeg's
- * default, BT.601 and limited, where the stream does not say): out u8 [count, *height, *width, 3], allocated by the
- * callee, free() it. pts_s[count]: the time of each frame given. Alpha is dropped. When the size of the pictures changes
- * in the middle of a stream, the first frame kept decides and the others are scaled to it.
+ * Frames shown at the given times (seconds from the first frame, ascending), scaled so that the short side is
+ * short_side (aspect kept, sizes even not required; 0: native size), converted to RGB with the stream's matrix and
+ * range (FFmpeg's default, BT.601 and limited, where the stream does not say): out u8 [count, *height, *width, 3],
+ * allocated by the callee, free() it. pts_s[count]: the time of each frame given. Alpha is dropped. When the size of
+ * the pictures changes in the middle of a stream, the first frame kept decides and the others are scaled to it.
  *
  * Decodes the whole stream, so that info.corrupt and info.missing speak for all of it. May be called again.
  */

@@ -49,8 +49,8 @@ typedef struct {
     ROW(normalise_rows, float *y, const float *x, int64_t R, int P, float eps)                                         \
     ROW(product, const vj_product *product)                                                                            \
     ROW(column_sums, float *sums, const float *x, int accumulate, int64_t R, int D)                                    \
-    ROW(layernorm_forward, float *y, float *mean, float *rstd, const float *x, const float *weight,                    \
-        const float *bias, int64_t R, int D, float eps)                                                                \
+    ROW(layernorm_forward, float *y, float *mean, float *rstd, const float *x, const float *weight, const float *bias, \
+        int64_t R, int D, float eps)                                                                                   \
     ROW(layernorm_backward, float *dx, float *dweight, float *dbias, const float *dy, const float *x,                  \
         const float *mean, const float *rstd, const float *weight, int accumulate_dx, int accumulate_dw, int64_t R,    \
         int D)                                                                                                         \
@@ -84,8 +84,8 @@ extern const vj_ops vj_cpu_portable_ops, vj_cpu_avx2_ops, vj_cpu_avx512_ops;
 typedef struct vj_block {
     struct vj_block *next;
     void *memory;
-    int64_t bytes;  /* usable, whole pages */
-    void *mapping;  /* what the system gave: memory stands in it on a huge-page boundary */
+    int64_t bytes; /* usable, whole pages */
+    void *mapping; /* what the system gave: memory stands in it on a huge-page boundary */
     size_t mapped;
 } vj_block;
 
@@ -118,9 +118,9 @@ struct vj_backend {
 };
 
 /**
- * Working memory of a kernel: `floats` floats, aligned to 64 bytes, contents undefined, valid until the next call. It grows
- * when a kernel asks for more than any before, so a training loop allocates in its first step only. NULL when out of
- * memory: reported, kept for vj_sync(), and the kernel returns at once.
+ * Working memory of a kernel: `floats` floats, aligned to 64 bytes, contents undefined, valid until the next call. It
+ * grows when a kernel asks for more than any before, so a training loop allocates in its first step only. NULL when out
+ * of memory: reported, kept for vj_sync(), and the kernel returns at once.
  */
 float *vj_scratch(vj_backend *be, int64_t floats);
 

@@ -1,6 +1,6 @@
 /*
- * The front door: opens backends, owns device memory, checks every kernel's arguments and counts its products, then calls
- * through the backend's table. What a kernel means is in kernels.h; how the cpu does it, in cpu/.
+ * The front door: opens backends, owns device memory, checks every kernel's arguments and counts its products, then
+ * calls through the backend's table. What a kernel means is in kernels.h; how the cpu does it, in cpu/.
  */
 #include "kernels/kernels.h"
 
@@ -15,10 +15,16 @@
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-static int always(void) { return 1; }
+static int always(void)
+{
+    return 1;
+}
 
 #ifdef VJ_X86
-static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 static int has_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -53,7 +59,8 @@ static vj_status choose_variant(vj_backend *be)
         be->ops = variants[i].ops;
         return VJ_OK;
     }
-    return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s: expected avx512, avx2 or portable, as far as this build has them", wanted);
+    return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s: expected avx512, avx2 or portable, as far as this build has them",
+                    wanted);
 }
 
 static void describe(vj_backend *be)
@@ -102,9 +109,18 @@ void vj_backend_close(vj_backend *be)
     free(be);
 }
 
-const char *vj_backend_describe(const vj_backend *be) { return be->description; }
-vj_precision vj_backend_precision(const vj_backend *be) { return be->precision; }
-double vj_backend_flops(const vj_backend *be) { return be->flops; }
+const char *vj_backend_describe(const vj_backend *be)
+{
+    return be->description;
+}
+vj_precision vj_backend_precision(const vj_backend *be)
+{
+    return be->precision;
+}
+double vj_backend_flops(const vj_backend *be)
+{
+    return be->flops;
+}
 
 void vj_backend_set_precision(vj_backend *be, vj_precision precision)
 {
@@ -173,7 +189,10 @@ void vj_device_free(vj_backend *be, void *memory)
     VJ_ASSERT(!"vj_device_free: memory of this backend");
 }
 
-int64_t vj_device_bytes(const vj_backend *be) { return be->bytes; }
+int64_t vj_device_bytes(const vj_backend *be)
+{
+    return be->bytes;
+}
 
 float *vj_scratch(vj_backend *be, int64_t floats)
 {
@@ -182,8 +201,8 @@ float *vj_scratch(vj_backend *be, int64_t floats)
         if (be->scratch.mapping) munmap(be->scratch.mapping, be->scratch.mapped);
         be->scratch = (vj_block){0};
         if (!map_block(&be->scratch, bytes)) {
-            vj_status status = vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes for a kernel to work in", be->name,
-                                        (long long)bytes);
+            vj_status status =
+                vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes for a kernel to work in", be->name, (long long)bytes);
             if (be->failure == VJ_OK) be->failure = status;
             be->scratch = (vj_block){0};
         }
@@ -288,15 +307,15 @@ void vj_predictor_input_forward(vj_backend *be, float *s, const float *u, const 
     LAUNCH(be, predictor_input_forward, s, u, mask_tokens, table, source, position, R, D);
 }
 
-void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens, const float *ds,
-                                 const int32_t *source, int64_t R, int D, int tokens, int accumulate)
+void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens, const float *ds, const int32_t *source,
+                                 int64_t R, int D, int tokens, int accumulate)
 {
     VJ_ASSERT(R >= 0 && D > 0 && tokens > 0 && dmask_tokens && (R == 0 || (du && ds && source)));
     LAUNCH(be, predictor_input_backward, du, dmask_tokens, ds, source, R, D, tokens, accumulate);
 }
 
-void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W,
-                 int tubelet, int patch)
+void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet,
+                 int patch)
 {
     VJ_ASSERT(B >= 0 && C > 0 && tubelet > 0 && patch > 0 && (B == 0 || (patches && clips)));
     VJ_ASSERT(T >= tubelet && H >= patch && W >= patch && T % tubelet == 0 && H % patch == 0 && W % patch == 0);
@@ -326,16 +345,32 @@ void vj_linear_forward(vj_backend *be, float *y, const float *x, const float *w,
                        const float *residual, int64_t residual_rows, int64_t R, int N, int K)
 {
     VJ_ASSERT(K > 0 && w && (R == 0 || (y && x && y != x)));
-    launch_product(be, &(vj_product){.M = R, .N = N, .K = K, .a = x, .b = w, .b_transposed = true, .c = y, .bias = bias,
-                                     .residual = residual, .residual_rows = residual_rows});
+    launch_product(be, &(vj_product){.M = R,
+                                     .N = N,
+                                     .K = K,
+                                     .a = x,
+                                     .b = w,
+                                     .b_transposed = true,
+                                     .c = y,
+                                     .bias = bias,
+                                     .residual = residual,
+                                     .residual_rows = residual_rows});
 }
 
 void vj_linear_gelu_forward(vj_backend *be, float *y, float *pre, const float *x, const float *w, const float *bias,
                             int64_t R, int N, int K)
 {
     VJ_ASSERT(K > 0 && w && (R == 0 || (y && x && y != x && pre != x && y != pre)));
-    launch_product(be, &(vj_product){.M = R, .N = N, .K = K, .a = x, .b = w, .b_transposed = true, .c = y, .bias = bias,
-                                     .finish = VJ_FINISH_GELU, .pre = pre});
+    launch_product(be, &(vj_product){.M = R,
+                                     .N = N,
+                                     .K = K,
+                                     .a = x,
+                                     .b = w,
+                                     .b_transposed = true,
+                                     .c = y,
+                                     .bias = bias,
+                                     .finish = VJ_FINISH_GELU,
+                                     .pre = pre});
 }
 
 void vj_linear_backward_input(vj_backend *be, float *dx, const float *dy, const float *w, int64_t R, int N, int K)
@@ -348,16 +383,23 @@ void vj_linear_gelu_backward_input(vj_backend *be, float *dpre, const float *dy,
                                    int64_t R, int N, int K)
 {
     VJ_ASSERT(N > 0 && w && (R == 0 || (dpre && dy && pre && dpre != dy)));
-    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = w, .c = dpre,
-                                     .finish = VJ_FINISH_GELU_GRADIENT, .pre = (float *)pre});
+    launch_product(be, &(vj_product){.M = R,
+                                     .N = K,
+                                     .K = N,
+                                     .a = dy,
+                                     .b = w,
+                                     .c = dpre,
+                                     .finish = VJ_FINISH_GELU_GRADIENT,
+                                     .pre = (float *)pre});
 }
 
-void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const float *dy, const float *x,
-                               int accumulate, int64_t R, int N, int K)
+void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const float *dy, const float *x, int accumulate,
+                               int64_t R, int N, int K)
 {
     VJ_ASSERT(R >= 0 && N > 0 && K > 0 && dw && (R == 0 || (dy && x)));
-    launch_product(be, &(vj_product){.M = N, .N = K, .K = R, .a = dy, .a_transposed = true, .b = x, .c = dw,
-                                     .accumulate = accumulate != 0});
+    launch_product(
+        be, &(vj_product){
+                .M = N, .N = K, .K = R, .a = dy, .a_transposed = true, .b = x, .c = dw, .accumulate = accumulate != 0});
     if (dbias) LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
 }
 
@@ -397,8 +439,8 @@ static double squared_lengths(vj_backend *be, const int32_t *offset, int segment
     return squares;
 }
 
-void vj_attention_forward(vj_backend *be, float *out, float *lse, const float *qkv, const int32_t *offset,
-                          int segments, int64_t longest, int64_t R, int D, int heads)
+void vj_attention_forward(vj_backend *be, float *out, float *lse, const float *qkv, const int32_t *offset, int segments,
+                          int64_t longest, int64_t R, int D, int heads)
 {
     VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out && qkv)));
     be->flops += 4.0 * squared_lengths(be, offset, segments, longest, R) * D;

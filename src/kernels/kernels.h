@@ -164,7 +164,8 @@ void vj_attention_backward(vj_backend *be, float *dqkv, const float *dout, const
 /**
  * One learned query per head over the tokens of each clip, keys and values folded away (the attentive probe with one
  * query): score[b,h,n] = x[b,n] . query[h] (softmax scale and key projection already folded into query [heads, D]),
- * prob = softmax over n, pooled[b,h] = sum_n prob x[b,n]. x [B, N, D], prob [B, heads, N], pooled [B, heads, D].
+ * prob = softmax over n, pooled[b,h] = sum_n prob x[b,n]. x [B, N, D], prob [B, heads, N], pooled [B, heads, D]. Always
+ * in fp32.
  */
 void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x, const float *query, int64_t B,
                      int64_t N, int D, int heads);
@@ -185,8 +186,8 @@ void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float 
 
 /**
  * Spread penalty of spec section 6 on packed predictions, segment (i*B + b) = mask i of clip b, [masks*B + 1] offsets:
- * S[b,d] = mean over masks of sqrt(sample variance over tokens + 1e-4); penalty (double, device, added) = scale *
- * sum_{b,d} relu(1 - S). With dpred not NULL its gradient is added to dpred.
+ * S[b,d] = mean over masks of sqrt(sample variance over tokens + 1e-4), the variance of fewer than two tokens being 0;
+ * penalty (double, device, added) = scale * sum_{b,d} relu(1 - S). With dpred not NULL its gradient is added to dpred.
  */
 void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const float *pred, const int32_t *offset,
                        int masks, int64_t B, int D, double scale);

@@ -317,9 +317,9 @@ void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int6
         differences += error * error;
         norm += want->value[i] * want->value[i];
     }
-    const double relative = norm > 0 ? sqrt(differences / norm) : worst > 0 ? INFINITY : worst;
+    const double relative = isnan(worst) ? worst : norm > 0 ? sqrt(differences / norm) : worst > 0 ? INFINITY : worst;
     const double allowed = fmax(fmax(tolerance.absolute, tolerance.of_largest * largest), 4 * want->deviation);
-    const bool good = worst <= allowed || (tolerance.of_norm > 0 && !isnan(worst) && relative <= tolerance.of_norm);
+    const bool good = worst <= allowed || (tolerance.of_norm > 0 && relative <= tolerance.of_norm);
     count_line(f, name, worst, relative, allowed, good);
 }
 

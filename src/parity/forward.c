@@ -101,12 +101,8 @@ static vj_status check_forward(vj_fixture *f, vj_parity_network *n)
 
 vj_status vj_parity_forward(vj_fixture *f)
 {
-    vj_objective_settings settings = {0};
-    if (!vj_fixture_numbers(f, "/", "loss_exp", &settings.loss_exp, 1) ||
-        !vj_fixture_numbers(f, "/", "reg_coeff", &settings.reg_coeff, 1))
-        return VJ_OK;
     vj_parity_network n;
-    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_FEATURE, &settings);
+    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_FEATURE);
     if (status == VJ_OK && n.model) status = check_forward(f, &n);
     vj_parity_network_release(&n);
     return status;
@@ -135,9 +131,8 @@ static vj_status check_pixel(vj_fixture *f, vj_parity_network *n)
 
 vj_status vj_parity_pixel(vj_fixture *f)
 {
-    const vj_objective_settings settings = {.loss_exp = 2, .normalise_pixels = 1};
     vj_parity_network n;
-    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_PIXEL, &settings);
+    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_PIXEL);
     if (status == VJ_OK && n.model) status = check_pixel(f, &n);
     vj_parity_network_release(&n);
     return status;

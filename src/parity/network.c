@@ -68,12 +68,19 @@ static bool upload_weights(vj_parity_network *n, vj_fixture *f, const char *grou
     return complete;
 }
 
-vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objective objective,
-                                   const vj_objective_settings *settings)
+static bool read_settings(vj_fixture *f, vj_objective objective, vj_objective_settings *settings)
+{
+    *settings = (vj_objective_settings){.loss_exp = 2, .normalise_pixels = 1};
+    return objective == VJ_OBJECTIVE_PIXEL || (vj_fixture_numbers(f, "/", "loss_exp", &settings->loss_exp, 1) &&
+                                               vj_fixture_numbers(f, "/", "reg_coeff", &settings->reg_coeff, 1));
+}
+
+vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objective objective)
 {
     *n = (vj_parity_network){0};
     vj_shape shape = {.objective = objective};
-    if (!read_shape(f, &shape, &n->batch, &n->masks)) return VJ_OK;
+    vj_objective_settings settings;
+    if (!read_shape(f, &shape, &n->batch, &n->masks) || !read_settings(f, objective, &settings)) return VJ_OK;
     if (n->batch < 1 || n->masks < 1 || n->masks > VJ_MAX_MASKS || shape.tubelet < 1 || shape.patch < 1)
         return vj_raise(VJ_ERR_FORMAT, "%s: batch %d, masks %d, tubelet %d, patch %d cannot be used", f->path, n->batch,
                         n->masks, shape.tubelet, shape.patch);
@@ -93,7 +100,7 @@ vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objec
         bounds.target += n->lists.targets[s];
     }
     bounds.predictor = bounds.context + bounds.target;
-    VJ_TRY(vj_model_create(&n->model, &shape, settings, &bounds, f->be));
+    VJ_TRY(vj_model_create(&n->model, &shape, &settings, &bounds, f->be));
     complete = upload_weights(n, f, "weights/encoder", VJ_ENCODER, n->model->weights) && complete;
     complete = upload_weights(n, f, "weights/predictor", VJ_PREDICTOR, n->model->weights) && complete;
     if (objective == VJ_OBJECTIVE_FEATURE)

@@ -13,11 +13,11 @@ typedef struct {
 } vj_parity_network;
 
 /**
- * Read sizes, weights, clips and masks of `f` and make the model. Sizes or weights that are missing are counted, and
- * the network is left incomplete: model NULL. Release in any case.
+ * Read sizes, weights, clips and masks of `f` and make the model: with the file's loss for the feature objective, with
+ * normalised targets for pixels. What is missing is counted, and the network is left incomplete: model NULL. Release
+ * in any case.
  */
-vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objective objective,
-                                   const vj_objective_settings *settings);
+vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objective objective);
 void vj_parity_network_release(vj_parity_network *n);
 
 /** One pass over the whole batch: results and gradients are then in the model; losses [masks] are the masks' own. */

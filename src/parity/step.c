@@ -148,10 +148,9 @@ static vj_status run_updates(vj_fixture *f, vj_parity_network *n, vj_optimizer *
 
 static vj_status run_from(vj_fixture *f, vj_fixture *start, const vj_config *config, const vj_array *const schedule[3])
 {
-    const vj_objective_settings settings = {.loss_exp = 1};
     vj_parity_network n;
     vj_optimizer *optimizer = NULL;
-    vj_status status = vj_parity_network_create(&n, start, VJ_OBJECTIVE_FEATURE, &settings);
+    vj_status status = vj_parity_network_create(&n, start, VJ_OBJECTIVE_FEATURE);
     if (status == VJ_OK && n.model) status = vj_optimizer_open(&optimizer, n.model, config, MPI_COMM_SELF);
     if (status == VJ_OK && n.model) status = run_updates(f, &n, optimizer, config, schedule);
     vj_optimizer_close(optimizer);

@@ -80,7 +80,8 @@ static void folded_backward(vj_probe *p)
 /* ------------------------------------------------------------------------------------------------ plain */
 
 /* One clip, one head: out [d] = softmax(k q) v; rows of k and v are 2D apart. */
-static void attend(float *out, float *prob, const float *q, const float *k, const float *v, int64_t N, int d, int stride)
+static void attend(float *out, float *prob, const float *q, const float *k, const float *v, int64_t N, int d,
+                   int stride)
 {
     double most = -INFINITY, sum = 0.0;
     for (int64_t n = 0; n < N; n++) {
@@ -166,8 +167,10 @@ void vj_probe_attend_forward(vj_probe *p)
     float scale = 1.0f / sqrtf((float)(D / p->shape.heads));
     vj_linear_forward(p->be, p->q, W(QUERY), W(Q_WEIGHT), W(Q_BIAS), NULL, 0, 1, D, D);
     for (int i = 0; i < D; i++) p->q[i] *= scale;
-    if (p->shape.folded) folded_forward(p);
-    else plain_forward(p);
+    if (p->shape.folded)
+        folded_forward(p);
+    else
+        plain_forward(p);
     vj_layernorm_forward(p->be, p->normed, p->mean2, p->rstd2, p->y, W(NORM2_WEIGHT), W(NORM2_BIAS), B, D,
                          VJ_PROBE_EPS);
     vj_linear_gelu_forward(p->be, p->hidden, p->pre, p->normed, W(FC1_WEIGHT), W(FC1_BIAS), B, 4 * D, D);
@@ -187,8 +190,10 @@ void vj_probe_attend_backward(vj_probe *p, float *dfeatures)
     vj_copy(p->be, p->dy, p->dpooled, B * D);
     vj_layernorm_backward(p->be, p->dy, G(NORM2_WEIGHT), G(NORM2_BIAS), p->dnormed, p->y, p->mean2, p->rstd2,
                           W(NORM2_WEIGHT), 1, 0, B, D);
-    if (p->shape.folded) folded_backward(p);
-    else plain_backward(p, dfeatures);
+    if (p->shape.folded)
+        folded_backward(p);
+    else
+        plain_backward(p, dfeatures);
     /* The query: through its projection, and directly as the residual of every clip. */
     for (int i = 0; i < D; i++) p->dq[i] *= scale;
     vj_linear_backward_weight(p->be, G(Q_WEIGHT), G(Q_BIAS), p->dq, W(QUERY), 0, 1, D, D);

@@ -26,7 +26,7 @@ typedef struct {
     vj_strings tasks;
     vj_job *jobs;
     int64_t job_count;
-    double *top1;   /* [job_count] */
+    double *top1; /* [job_count] */
     int rank, size;
     MPI_Comm comm;
 } vj_campaign;
@@ -89,7 +89,8 @@ static vj_status open_stores(vj_campaign *c)
         if (e == 0) {
             c->tasks = c->config->probe.tasks;
             for (int l = 0; c->config->probe.tasks.count == 0 && l < c->train[0].label_count; l++)
-                snprintf(c->tasks.item[c->tasks.count++], VJ_PATH, "%s", vj_features_describe(c->train[0].store)->label_names[l]);
+                snprintf(c->tasks.item[c->tasks.count++], VJ_PATH, "%s",
+                         vj_features_describe(c->train[0].store)->label_names[l]);
         }
         VJ_TRY(check_stores(c, e));
     }
@@ -227,7 +228,8 @@ static void report_progress(const vj_campaign *c, double done, double all, doubl
     double now = vj_now();
     if (c->rank != 0 || (now - *last < 2.0 && done < all)) return;
     *last = now;
-    vj_log("probe: %3.0f %% in %.0f s, %.0f s left", 100.0 * done / all, now - start, (now - start) * (all - done) / done);
+    vj_log("probe: %3.0f %% in %.0f s, %.0f s left", 100.0 * done / all, now - start,
+           (now - start) * (all - done) / done);
 }
 
 /* Encoder by encoder, so that only one encoder's statistics are in memory. */
@@ -258,7 +260,7 @@ static vj_status make_row(vj_probe_row *row, const vj_campaign *c, int64_t first
     int64_t seeds = c->config->probe.seeds, *chosen = vj_calloc(train->count + 1, sizeof *chosen);
     int label = vj_samples_label(train, task);
     if (!chosen) return vj_raise(VJ_ERR_MEMORY, "no memory to count %lld clips", (long long)train->count);
-    snprintf(row->task, sizeof row->task, "%s", task);
+    snprintf(row->task, sizeof row->task, "%s", vj_features_describe(train->store)->label_names[label]);
     snprintf(row->encoder, sizeof row->encoder, "%s", c->encoders[job->encoder].name);
     row->pooling = job->pooling;
     row->labels = c->config->probe.labels[job->share];
@@ -270,9 +272,9 @@ static vj_status make_row(vj_probe_row *row, const vj_campaign *c, int64_t first
     for (int64_t s = 0; s < seeds; s++) row->top1_mean += c->top1[first + s] / (double)seeds;
     for (int64_t s = 0; s < seeds; s++) squares += pow(c->top1[first + s] - row->top1_mean, 2.0);
     row->top1_std = seeds > 1 ? sqrt(squares / (double)(seeds - 1)) : 0.0;
-    vj_status status = vj_probe_subset(chosen, &row->training_clips, vj_samples_data(train, label, job->pooling).labels,
-                                       train->count, classes_of(c, job->encoder, job->task), c->config->probe.clips,
-                                       row->labels, job->seed);
+    vj_status status =
+        vj_probe_subset(chosen, &row->training_clips, vj_samples_data(train, label, job->pooling).labels, train->count,
+                        classes_of(c, job->encoder, job->task), c->config->probe.clips, row->labels, job->seed);
     free(chosen);
     return status;
 }

@@ -25,14 +25,14 @@ typedef struct {
     vj_encoder *encoder;
     vj_spectrum *spectrum;
     vj_features_writer *writer;
-    int64_t *chosen, n;          /* clip numbers, ascending */
+    int64_t *chosen, n; /* clip numbers, ascending */
     int64_t tokens, batch;
     int D;
-    float *pixels, *features;    /* host: [batch, 3, T, S, S], [batch, tokens, D] */
-    float *pooled;               /* host: [batch, D] */
-    int32_t *labels;             /* [batch, L] */
-    float *normed;               /* device: [batch * tokens, D] */
-    uint8_t *frames;             /* [batch, largest clip] */
+    float *pixels, *features; /* host: [batch, 3, T, S, S], [batch, tokens, D] */
+    float *pooled;            /* host: [batch, D] */
+    int32_t *labels;          /* [batch, L] */
+    float *normed;            /* device: [batch * tokens, D] */
+    uint8_t *frames;          /* [batch, largest clip] */
 } vj_embedding;
 
 /* ------------------------------------------------------------------------------------------------ the encoder */
@@ -40,8 +40,10 @@ typedef struct {
 /* "random:published:7" to its rule and seed; *random is 0 for anything that does not begin with "random:". */
 static vj_status parse_random(const char *text, int64_t default_seed, int *random, vj_init *init, int64_t *seed)
 {
-    static const struct { const char *name; vj_init init; } rules[] = {{"published", VJ_INIT_PUBLISHED},
-                                                                       {"fan_in", VJ_INIT_FAN_IN}};
+    static const struct {
+        const char *name;
+        vj_init init;
+    } rules[] = {{"published", VJ_INIT_PUBLISHED}, {"fan_in", VJ_INIT_FAN_IN}};
     *random = strncmp(text, "random:", 7) == 0;
     if (!*random) return VJ_OK;
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
@@ -66,8 +68,10 @@ static void describe_encoder(const vj_embedding *e, char *text, size_t bytes)
     int64_t seed;
     vj_init init;
     if (parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed) == VJ_OK && random)
-        snprintf(text, bytes, "random %s seed %lld", init == VJ_INIT_PUBLISHED ? "published" : "fan_in", (long long)seed);
-    else snprintf(text, bytes, "%s", e->request->encoder);
+        snprintf(text, bytes, "random %s seed %lld", init == VJ_INIT_PUBLISHED ? "published" : "fan_in",
+                 (long long)seed);
+    else
+        snprintf(text, bytes, "%s", e->request->encoder);
 }
 
 static vj_status open_encoder(vj_embedding *e)
@@ -80,8 +84,10 @@ static vj_status open_encoder(vj_embedding *e)
     VJ_TRY(parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed));
     VJ_TRY(vj_backend_open(&e->be, e->config->train.backend, precision, 0));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
-    if (random) vj_encoder_start(e->encoder, init, seed);
-    else VJ_TRY(vj_checkpoint_load_encoder(e->request->encoder, e->encoder));
+    if (random)
+        vj_encoder_start(e->encoder, init, seed);
+    else
+        VJ_TRY(vj_checkpoint_load_encoder(e->request->encoder, e->encoder));
     e->tokens = e->encoder->net.tokens;
     e->D = shape.width;
     e->normed = vj_device_alloc(e->be, e->batch * e->tokens * e->D * (int64_t)sizeof(float));
@@ -170,7 +176,8 @@ static vj_status allocate(vj_embedding *e)
     e->frames = vj_calloc(e->batch, vj_clips_largest_bytes(e->clips));
     e->labels = vj_calloc(e->batch * vj_clips_label_count(e->clips) + 1, sizeof *e->labels);
     if (!e->pixels || !e->features || !e->pooled || !e->labels || !e->frames)
-        return vj_raise(VJ_ERR_MEMORY, "no memory for batches of %lld clips; a smaller embed.batch?", (long long)e->batch);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for batches of %lld clips; a smaller embed.batch?",
+                        (long long)e->batch);
     return VJ_OK;
 }
 
@@ -196,8 +203,9 @@ static vj_status encode_mine(vj_embedding *e)
         double now = vj_now(), rate = (double)(first - begin) / (now - start);
         if (now - said < 5.0 && first < end) continue;
         said = now;
-        vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f s left", 100.0 * (double)(first - begin) / (double)(end - begin),
-               (long long)e->n, rate * e->size, (double)(end - first) / rate);
+        vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f s left",
+               100.0 * (double)(first - begin) / (double)(end - begin), (long long)e->n, rate * e->size,
+               (double)(end - first) / rate);
     }
     return vj_sync(e->be);
 }
@@ -232,8 +240,8 @@ static vj_status write_store(vj_embedding *e)
     VJ_TRY(encode_mine(e));
     VJ_TRY(vj_spectrum_finish(e->spectrum, e->comm, &spread));
     VJ_TRY(vj_features_commit(e->writer, VJ_OK, spread.effective_rank));
-    vj_log("embed: %s: effective rank %.2f of %d, deviation of the features %.3f", e->request->out, spread.effective_rank,
-           e->D, spread.std);
+    vj_log("embed: %s: effective rank %.2f of %d, deviation of the features %.3f", e->request->out,
+           spread.effective_rank, e->D, spread.std);
     return VJ_OK;
 }
 

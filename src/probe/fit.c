@@ -32,8 +32,7 @@ vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t 
         for (int64_t i = 0; i < count; i++)
             if (labels[i] == c) members[n++] = i;
         int64_t keep = n ? (int64_t)fmax(1.0, rint(part * (double)n)) : 0;
-        for (int64_t i = 0; i < keep; i++)
-            chosen[used++] = members[vj_permute(seed, SUBSET_KEY + (uint64_t)c, n, i)];
+        for (int64_t i = 0; i < keep; i++) chosen[used++] = members[vj_permute(seed, SUBSET_KEY + (uint64_t)c, n, i)];
     }
     qsort(chosen, (size_t)used, sizeof *chosen, compare_numbers);
     *chosen_count = used;
@@ -44,10 +43,10 @@ vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t 
 /* What a fit holds: the probe and one batch. */
 typedef struct {
     vj_probe *probe;
-    int64_t *chosen;  /* [train count] the share */
+    int64_t *chosen; /* [train count] the share */
     int64_t chosen_count;
-    float *features;  /* [batch, N, D] */
-    int32_t *labels;  /* [batch] */
+    float *features; /* [batch, N, D] */
+    int32_t *labels; /* [batch] */
 } vj_fit;
 
 static vj_status gather(vj_fit *fit, const vj_probe_data *data, int64_t b, int64_t clip)
@@ -55,8 +54,10 @@ static vj_status gather(vj_fit *fit, const vj_probe_data *data, int64_t b, int64
     int64_t N = data->tokens, D = data->D;
     float *x = fit->features + b * N * D;
     fit->labels[b] = data->labels[clip];
-    if (data->features) memcpy(x, data->features + clip * N * D, sizeof(float) * (size_t)(N * D));
-    else VJ_TRY(vj_features_read(data->store, clip, x));
+    if (data->features)
+        memcpy(x, data->features + clip * N * D, sizeof(float) * (size_t)(N * D));
+    else
+        VJ_TRY(vj_features_read(data->store, clip, x));
     for (int64_t n = 0; data->mean && n < N; n++) {
         float mean = data->mean[clip * N + n], rstd = data->rstd[clip * N + n];
         for (int64_t i = 0; i < D; i++) x[n * D + i] = (x[n * D + i] - mean) * rstd;

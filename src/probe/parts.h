@@ -24,8 +24,6 @@ enum {
     TENSORS
 };
 
-
-
 struct vj_probe {
     vj_backend *be;
     vj_probe_shape shape;
@@ -37,35 +35,41 @@ struct vj_probe {
     /* The last pass. B clips, N tokens, D width, NH heads, d = D / NH. */
     int64_t B;
     const float *features;
-    float *pooled, *dpooled;   /* [B, D] the class layer's input */
-    float *logits, *dlogits;   /* [B, classes] */
-    double *squares;           /* [1] */
+    float *pooled, *dpooled; /* [B, D] the class layer's input */
+    float *logits, *dlogits; /* [B, classes] */
+    double *squares;         /* [1] */
 
     /* Attentive: y = query + attention, then the MLP. */
-    float *y, *dy;             /* [B, D] */
-    float *normed, *dnormed;   /* [B, D] */
-    float *mean2, *rstd2;      /* [B] */
-    float *pre, *hidden;       /* [B, 4D] */
-    float *q, *dq;             /* [D], scaled by 1/sqrt(d) */
-    float *prob;               /* [B, NH, N] */
+    float *y, *dy;           /* [B, D] */
+    float *normed, *dnormed; /* [B, D] */
+    float *mean2, *rstd2;    /* [B] */
+    float *pre, *hidden;     /* [B, 4D] */
+    float *q, *dq;           /* [D], scaled by 1/sqrt(d) */
+    float *prob;             /* [B, NH, N] */
 
     /* Folded. */
-    float *back, *dback;       /* [NH, D] Wk_h^T q_h */
-    float *fold, *dfold;       /* [NH, D] gain * back: what scores the normalised tokens */
-    float *mix, *dmix;         /* [B, NH, D] sum of prob * xhat */
-    float *value, *dvalue;     /* [NH, B, D] gain * mix + bias */
-    float *head, *dhead;       /* [NH, B, d] */
+    float *back, *dback;   /* [NH, D] Wk_h^T q_h */
+    float *fold, *dfold;   /* [NH, D] gain * back: what scores the normalised tokens */
+    float *mix, *dmix;     /* [B, NH, D] sum of prob * xhat */
+    float *value, *dvalue; /* [NH, B, D] gain * mix + bias */
+    float *head, *dhead;   /* [NH, B, d] */
 
     /* Plain. */
-    float *keyed, *dkeyed;     /* [B*N, D] LN1(features) */
-    float *mean1, *rstd1;      /* [B*N] */
-    float *kv, *dkv;           /* [B*N, 2D] */
-    float *dq_clip;            /* [B, D] */
-    float *dtokens;            /* [B*N, D] where the caller wants no gradient of the features */
+    float *keyed, *dkeyed; /* [B*N, D] LN1(features) */
+    float *mean1, *rstd1;  /* [B*N] */
+    float *kv, *dkv;       /* [B*N, 2D] */
+    float *dq_clip;        /* [B, D] */
+    float *dtokens;        /* [B*N, D] where the caller wants no gradient of the features */
 };
 
-static inline float *vj_probe_weight(const vj_probe *p, int id) { return p->tensor[id].weight; }
-static inline float *vj_probe_gradient(const vj_probe *p, int id) { return p->tensor[id].gradient; }
+static inline float *vj_probe_weight(const vj_probe *p, int id)
+{
+    return p->tensor[id].weight;
+}
+static inline float *vj_probe_gradient(const vj_probe *p, int id)
+{
+    return p->tensor[id].gradient;
+}
 
 /** pooled from features (attentive.c). */
 void vj_probe_attend_forward(vj_probe *p);

@@ -12,7 +12,10 @@
 #include "model/arena.h"
 #include "probe/parts.h"
 
-const char *vj_pooling_name(vj_pooling pooling) { return pooling == VJ_POOL_ATTENTIVE ? "attentive" : "average"; }
+const char *vj_pooling_name(vj_pooling pooling)
+{
+    return pooling == VJ_POOL_ATTENTIVE ? "attentive" : "average";
+}
 
 vj_status vj_pooling_parse(vj_pooling *pooling, const char *name)
 {
@@ -138,18 +141,17 @@ vj_status vj_probe_create(vj_probe **probe, vj_backend *be, const vj_probe_shape
         free(p);
         return VJ_ERR_MEMORY;
     }
-    void *view = vj_map(be, p->memory, 64, VJ_MAP_READ);
+    void *view = vj_map(be, p->memory, bytes < 64 ? bytes : 64, VJ_MAP_READ);
     vj_unmap(be, view);
-    *probe = p;
     if (view != p->memory) {
         vj_probe_destroy(p);
-        *probe = NULL;
         return vj_raise(VJ_ERR_USAGE, "probes run on the cpu backend, not on %s", vj_backend_describe(be));
     }
     memset(p->memory, 0, (size_t)bytes);
     arena = (vj_arena){.base = p->memory};
     place(p, &arena);
     place_tensors(p);
+    *probe = p;
     return VJ_OK;
 }
 
@@ -162,7 +164,10 @@ void vj_probe_destroy(vj_probe *p)
 
 /* ------------------------------------------------------------------------------------------------ parameters */
 
-int vj_probe_tensor_count(const vj_probe *p) { return p->shape.pooling == VJ_POOL_AVERAGE ? 2 : TENSORS; }
+int vj_probe_tensor_count(const vj_probe *p)
+{
+    return p->shape.pooling == VJ_POOL_AVERAGE ? 2 : TENSORS;
+}
 
 vj_probe_tensor *vj_probe_tensor_at(vj_probe *p, int i)
 {
@@ -187,10 +192,14 @@ static void draw(vj_probe_tensor *t, int id, uint64_t seed, double std, int D)
     double limit = 1.0 / sqrt(D);
     for (int64_t i = 0; i < t->rows * t->cols; i++) {
         double w = 0.0;
-        if (id == LINEAR_WEIGHT || id == LINEAR_BIAS) w = limit * (2.0 * vj_rng_uniform(&rng) - 1.0);
-        else if (id == NORM1_WEIGHT || id == NORM2_WEIGHT) w = 1.0;
-        else if (id == FC2_WEIGHT) w = std / sqrt(2.0) * vj_rng_normal(&rng);
-        else if (t->decay) w = std * vj_rng_normal(&rng);
+        if (id == LINEAR_WEIGHT || id == LINEAR_BIAS)
+            w = limit * (2.0 * vj_rng_uniform(&rng) - 1.0);
+        else if (id == NORM1_WEIGHT || id == NORM2_WEIGHT)
+            w = 1.0;
+        else if (id == FC2_WEIGHT)
+            w = std / sqrt(2.0) * vj_rng_normal(&rng);
+        else if (t->decay)
+            w = std * vj_rng_normal(&rng);
         t->weight[i] = (float)w;
     }
 }
@@ -247,14 +256,22 @@ void vj_probe_forward(vj_probe *p, const float *features, int64_t B)
     VJ_ASSERT(B >= 1 && B <= p->shape.batch);
     p->B = B;
     p->features = features;
-    if (p->shape.pooling == VJ_POOL_AVERAGE) vj_probe_mean_tokens(p->pooled, features, B, p->shape.tokens, p->shape.D);
-    else vj_probe_attend_forward(p);
+    if (p->shape.pooling == VJ_POOL_AVERAGE)
+        vj_probe_mean_tokens(p->pooled, features, B, p->shape.tokens, p->shape.D);
+    else
+        vj_probe_attend_forward(p);
     vj_linear_forward(p->be, p->logits, p->pooled, vj_probe_weight(p, LINEAR_WEIGHT), vj_probe_weight(p, LINEAR_BIAS),
                       NULL, 0, B, p->shape.classes, p->shape.D);
 }
 
-const float *vj_probe_pooled(const vj_probe *p) { return p->pooled; }
-const float *vj_probe_logits(const vj_probe *p) { return p->logits; }
+const float *vj_probe_pooled(const vj_probe *p)
+{
+    return p->pooled;
+}
+const float *vj_probe_logits(const vj_probe *p)
+{
+    return p->logits;
+}
 
 double vj_probe_loss(vj_probe *p, const int32_t *labels)
 {
@@ -281,8 +298,10 @@ void vj_probe_backward(vj_probe *p, float *dfeatures)
     if (p->shape.pooling == VJ_POOL_AVERAGE && !dfeatures) return;
     vj_linear_backward_input(p->be, p->dpooled, p->dlogits, vj_probe_weight(p, LINEAR_WEIGHT), p->B, p->shape.classes,
                              p->shape.D);
-    if (p->shape.pooling == VJ_POOL_AVERAGE) average_backward(p, dfeatures);
-    else vj_probe_attend_backward(p, dfeatures);
+    if (p->shape.pooling == VJ_POOL_AVERAGE)
+        average_backward(p, dfeatures);
+    else
+        vj_probe_attend_backward(p, dfeatures);
 }
 
 void vj_probe_normalise(vj_backend *be, float *xhat, const float *x, int64_t R, int D)

@@ -42,7 +42,7 @@ typedef struct {
 typedef struct {
     const char *name; /* as published: "pooler.query_tokens", "linear.weight" ... */
     int64_t rows, cols;
-    int decay;        /* bool: weight decay applies */
+    int decay; /* bool: weight decay applies */
     float *weight, *gradient;
 } vj_probe_tensor;
 
@@ -56,8 +56,8 @@ vj_status vj_probe_create(vj_probe **probe, vj_backend *be, const vj_probe_shape
 void vj_probe_destroy(vj_probe *probe);
 
 /**
- * Draw the starting weights (spec 12.1): query and matrices of the pooler N(0, std^2), mlp.fc2 divided by sqrt 2, biases
- * 0, norm gains 1, the class layer uniform in +-1/sqrt(D). A function of (seed, shape).
+ * Draw the starting weights (spec 12.1): query and matrices of the pooler N(0, std^2), mlp.fc2 divided by sqrt 2,
+ * biases 0, norm gains 1, the class layer uniform in +-1/sqrt(D). A function of (seed, shape).
  */
 void vj_probe_init(vj_probe *probe, uint64_t seed, double std);
 
@@ -79,8 +79,8 @@ const float *vj_probe_logits(const vj_probe *probe);
 double vj_probe_loss(vj_probe *probe, const int32_t *labels);
 
 /**
- * Gradients of the last loss: of all tensors (overwritten), and of the features, dfeatures [B, N, D], if not NULL (it must
- * be NULL for a folded probe).
+ * Gradients of the last loss: of all tensors (overwritten), and of the features, dfeatures [B, N, D], if not NULL (it
+ * must be NULL for a folded probe).
  */
 void vj_probe_backward(vj_probe *probe, float *dfeatures);
 
@@ -92,18 +92,19 @@ void vj_probe_update(vj_probe *probe, int64_t update, double lr, double weight_d
 /** mean [B, D] over the tokens of features [B, N, D], summed in double: the average probe's pooled features. */
 void vj_probe_mean_tokens(float *mean, const float *features, int64_t B, int64_t N, int D);
 
-/** xhat = (x - mean) / sqrt(variance + 1e-5) over each of R rows of width D: what a folded probe reads. xhat may be x. */
+/** xhat = (x - mean) / sqrt(variance + 1e-5) over each of R rows of width D: what a folded probe reads. xhat may be x.
+ */
 void vj_probe_normalise(vj_backend *be, float *xhat, const float *x, int64_t R, int D);
 
 /* ------------------------------------------------------------------------------------------------ training */
 
 /*
- * Labelled features. All pointers borrowed. With `mean` and `rstd` each token is normalised by them as it is read, which is
- * what a folded probe wants: the statistics are a fiftieth of the features, which so stay in one mapped file for all
- * ranks of a node.
+ * Labelled features. All pointers borrowed. With `mean` and `rstd` each token is normalised by them as it is read,
+ * which is what a folded probe wants: the statistics are a fiftieth of the features, which so stay in one mapped file
+ * for all ranks of a node.
  */
 typedef struct {
-    int64_t count, tokens;           /* clips, N */
+    int64_t count, tokens; /* clips, N */
     int D;
     const float *features;           /* [count, N, D], or NULL: rows are read from `store` */
     const struct vj_features *store; /* features/features.h */
@@ -113,24 +114,24 @@ typedef struct {
 
 /* Which probe; how it is trained is config.probe (spec 12.2). */
 typedef struct {
-    vj_probe_shape shape;   /* shape.batch: clips an update */
-    double share;           /* percent of probe.clips */
-    uint64_t seed;          /* of the share, the starting weights and the order */
+    vj_probe_shape shape; /* shape.batch: clips an update */
+    double share;         /* percent of probe.clips */
+    uint64_t seed;        /* of the share, the starting weights and the order */
 } vj_probe_choice;
 
 /**
  * The clips that a share of the labels leaves: `share` percent of `clips` (0, or more than there are: of all labelled
  * clips), from each class in proportion, at least one: the first of a keyed permutation of the class, so that a smaller
- * share is part of a larger one. chosen [count] gets *chosen_count clip numbers, ascending. A function of its arguments.
+ * share is part of a larger one. chosen [count] gets *chosen_count clip numbers, ascending. A function of its
+ * arguments.
  */
 vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t *labels, int64_t count, int classes,
                           int64_t clips, double share, uint64_t seed);
 
 /**
- * Train a probe on its share of `train` and measure it on all labelled clips of `validation` after the last epoch: *top1
- * in percent. A function of (settings, choice, data) alone: bits do not depend on threads, ranks or other probes. Not collective.
- * VJ_ERR_STATE when the loss is not finite, or a set has no labelled clip;
- * failures of the store.
+ * Train a probe on its share of `train` and measure it on all labelled clips of `validation` after the last epoch:
+ * *top1 in percent. A function of (settings, choice, data) alone: bits do not depend on threads, ranks or other probes.
+ * Not collective. VJ_ERR_STATE when the loss is not finite, or a set has no labelled clip; failures of the store.
  */
 vj_status vj_probe_fit(double *top1, vj_backend *be, const vj_config *config, const vj_probe_choice *choice,
                        const vj_probe_data *train, const vj_probe_data *validation);

@@ -67,7 +67,10 @@ static int encoders_of(const vj_probe_row *rows, int64_t count, const vj_probe_r
     return n;
 }
 
-static int is_baseline(const char *encoder) { return strncmp(encoder, "random", 6) == 0; }
+static int is_baseline(const char *encoder)
+{
+    return strncmp(encoder, "random", 6) == 0;
+}
 
 static int same_line(const vj_probe_row *a, const vj_probe_row *b)
 {
@@ -85,8 +88,7 @@ static const vj_probe_row *best_baseline(const vj_probe_row *rows, int64_t count
 {
     const vj_probe_row *best = NULL;
     for (int64_t i = 0; i < count; i++)
-        if (same_line(&rows[i], line) && is_baseline(rows[i].encoder) &&
-            (!best || rows[i].top1_mean > best->top1_mean))
+        if (same_line(&rows[i], line) && is_baseline(rows[i].encoder) && (!best || rows[i].top1_mean > best->top1_mean))
             best = &rows[i];
     return best;
 }
@@ -109,7 +111,8 @@ static void print_head(FILE *out, const vj_probe_row **encoder, int n, int basel
         if (baselines && !is_baseline(encoder[e]->encoder))
             fprintf(out, " gain of %s | verdict |", encoder[e]->encoder);
     fprintf(out, "\n|---|---|---|---|");
-    for (int e = 0; e < n; e++) fprintf(out, "---|%s", baselines && !is_baseline(encoder[e]->encoder) ? "---|---|" : "");
+    for (int e = 0; e < n; e++)
+        fprintf(out, "---|%s", baselines && !is_baseline(encoder[e]->encoder) ? "---|---|" : "");
     fputc('\n', out);
 }
 
@@ -119,7 +122,8 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count)
     int n = encoders_of(rows, count, encoder), baselines = 0;
     for (int e = 0; e < n; e++) baselines += is_baseline(encoder[e]->encoder);
     if (n == 0) return;
-    fprintf(out, "Top-1 accuracy in percent on the validation clips: mean (standard deviation) over %lld probe seeds.\n",
+    fprintf(out,
+            "Top-1 accuracy in percent on the validation clips: mean (standard deviation) over %lld probe seeds.\n",
             (long long)rows[0].seeds);
     if (baselines)
         fprintf(out, "Gain: over the better random encoder, with its standard error; \"helps\" above two of them.\n");
@@ -132,8 +136,10 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count)
                 (long long)line->training_clips, (long long)line->validation_clips);
         for (int e = 0; e < n; e++) {
             const vj_probe_row *row = find(rows, count, line, encoder[e]->encoder);
-            if (row) fprintf(out, " %.1f (%.1f) |", row->top1_mean, row->top1_std);
-            else fprintf(out, " |");
+            if (row)
+                fprintf(out, " %.1f (%.1f) |", row->top1_mean, row->top1_std);
+            else
+                fprintf(out, " |");
         }
         const vj_probe_row *baseline = best_baseline(rows, count, line);
         for (int e = 0; e < n; e++) {
@@ -145,8 +151,10 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count)
     fprintf(out, "\nEffective rank of the token features (of width):");
     for (int e = 0; e < n; e++) {
         fprintf(out, "%s %s ", e ? "," : "", encoder[e]->encoder);
-        if (isnan(encoder[e]->effective_rank)) fprintf(out, "unknown");
-        else fprintf(out, "%.1f (%d)", encoder[e]->effective_rank, encoder[e]->width);
+        if (isnan(encoder[e]->effective_rank))
+            fprintf(out, "unknown");
+        else
+            fprintf(out, "%.1f (%d)", encoder[e]->effective_rank, encoder[e]->width);
     }
     fprintf(out, ".\n");
 }

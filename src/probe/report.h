@@ -11,13 +11,13 @@ enum { VJ_MAX_ENCODERS = 16, VJ_ENCODER_NAME = 64 };
 typedef struct {
     char task[VJ_LABEL_NAME], encoder[VJ_ENCODER_NAME];
     vj_pooling pooling;
-    double labels;               /* share in percent */
-    int64_t training_clips;      /* clips that share is, of the first seed */
-    int64_t validation_clips;    /* clips top-1 was counted on */
+    double labels;            /* share in percent */
+    int64_t training_clips;   /* clips that share is, of the first seed */
+    int64_t validation_clips; /* clips top-1 was counted on */
     int64_t seeds;
-    double top1_mean, top1_std;  /* percent; sample standard deviation over seeds, 0 for one seed */
-    double effective_rank;       /* of the encoder's token features; NaN: not known */
-    int width;                   /* of the features */
+    double top1_mean, top1_std; /* percent; sample standard deviation over seeds, 0 for one seed */
+    double effective_rank;      /* of the encoder's token features; NaN: not known */
+    int width;                  /* of the features */
 } vj_probe_row;
 
 /**
@@ -29,9 +29,9 @@ double vj_probe_row_error(const vj_probe_row *row);
 vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count);
 
 /**
- * Print the Markdown table: one line per task, pooling and share, one column per encoder. Encoders whose name starts with
- * "random" are the baseline: every other one is compared with the best of them, and "helps" is only said of a gain of
- * more than two standard errors. Rows as vj_campaign_run() orders them.
+ * Print the Markdown table: one line per task, pooling and share, one column per encoder. Encoders whose name starts
+ * with "random" are the baseline: every other one is compared with the best of them, and "helps" is only said of a gain
+ * of more than two standard errors. Rows as vj_campaign_run() orders them.
  */
 void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count);
 

@@ -83,7 +83,8 @@ vj_status vj_samples_prepare(vj_samples *s, vj_backend *be, vj_pooling pooling, 
     vj_status status;
     if (!x || (average ? !s->pooled : !s->mean || !s->rstd))
         status = vj_raise(VJ_ERR_MEMORY, "no memory to prepare %lld clips", (long long)s->count);
-    else status = average ? compute_means(s, x) : compute_statistics(s, be, x);
+    else
+        status = average ? compute_means(s, x) : compute_statistics(s, be, x);
     free(x);
     return status;
 }

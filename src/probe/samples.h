@@ -12,9 +12,9 @@ typedef struct {
     vj_features *store;
     int64_t count, tokens;
     int D, label_count;
-    int32_t *labels;       /* [label_count, count] */
-    float *mean, *rstd;    /* [count, tokens], or NULL */
-    float *pooled;         /* [count, D], or NULL */
+    int32_t *labels;    /* [label_count, count] */
+    float *mean, *rstd; /* [count, tokens], or NULL */
+    float *pooled;      /* [count, D], or NULL */
 } vj_samples;
 
 /** Open a store and copy its labels. Release with vj_samples_release(), also after a failure. Not collective. */

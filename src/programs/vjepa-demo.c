@@ -88,8 +88,8 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
         name_of(&scene, split, name, sizeof name);
         snprintf(path, sizeof path, "%s/%s", t->out, name);
         if (access(path, F_OK) != 0) {
-            const vj_video_form form = {.encoding = scene.encoding, .width = VJ_SCENE_SIDE, .height = VJ_SCENE_SIDE,
-                                        .fps = scene.fps};
+            const vj_video_form form = {
+                .encoding = scene.encoding, .width = VJ_SCENE_SIDE, .height = VJ_SCENE_SIDE, .fps = scene.fps};
             vj_scene_render(&scene, material, frames);
             status = vj_video_write(path, &form, frames, VJ_SCENE_FRAMES);
         }
@@ -203,7 +203,8 @@ int main(int argc, char **argv)
 {
     options o = {0};
     const vj_option table[] = {
-        {"--media", "DIR", "photographs and films, as left by jobs/fetch_demo_media.sh (DIR/photos, train, val)", &o.media},
+        {"--media", "DIR", "photographs and films, as left by jobs/fetch_demo_media.sh (DIR/photos, train, val)",
+         &o.media},
         {"--out", "DIR", "folder written", &o.out},
         {"--train", "N", "training videos, a multiple of 64 (default 12800)", &o.train},
         {"--val", "N", "validation videos, a multiple of 64 (default 2048)", &o.val},
@@ -215,14 +216,16 @@ int main(int argc, char **argv)
         .purpose = "Write the demonstration videos FM-Motion-48: real photographs moving over real film.",
         .usage = "--media DIR --out DIR [options]",
         .description =
-            "Each video has 16 frames of 48 x 48 pixels and two labels: appearance (8 kinds of clothing) and motion (8).\n"
+            "Each video has 16 frames of 48 x 48 pixels and two labels: appearance (8 kinds of clothing) and motion "
+            "(8).\n"
             "Training and validation differ in photographs and in films. A video is a function of the seed and its\n"
             "number, on any number of ranks. Safe to run again: videos that are there are not made again.\n"
             "\n"
             "Example:\n"
             "  bash jobs/fetch_demo_media.sh demo\n"
             "  mpirun -n 2 vjepa-demo --media demo/media --out demo/videos\n"
-            "leaves demo/videos/train.csv and val.csv (path,appearance,motion), labels.csv with the names, and the videos.\n",
+            "leaves demo/videos/train.csv and val.csv (path,appearance,motion), labels.csv with the names, and the "
+            "videos.\n",
         .options = table,
     };
     vj_run run;

@@ -26,7 +26,7 @@ static const vj_program program = {
         "\n"
         "Example:\n"
         "  mpirun -n 2 vjepa-embed quickstart.yaml --encoder run/step_00005400.h5 --store val.clips --out val.h5\n"
-        "  embed: val.h5: effective rank 17.52 of 96, deviation of the features 0.712\n",
+        "  embed: val.h5: effective rank 17.52 of 96, deviation of the features 0.712",
     .sections = sections,
     .options = options,
     .min_files = 1,
@@ -40,7 +40,8 @@ static vj_status work(const vj_run *run)
                                 .out = out ? out : run->config.embed.store,
                                 .keep = VJ_POOL_ATTENTIVE,
                                 .dry_run = run->dry_run};
-    if (!encoder) return vj_raise(VJ_ERR_USAGE, "which encoder? --encoder CHECKPOINT or random:published or random:fan_in");
+    if (!encoder)
+        return vj_raise(VJ_ERR_USAGE, "which encoder? --encoder CHECKPOINT or random:published or random:fan_in");
     if (!store) return vj_raise(VJ_ERR_USAGE, "which clips? --store NAME.clips");
     if (!request.out[0]) return vj_raise(VJ_ERR_USAGE, "where to? --out FEATURES.h5 or embed.store");
     if (pool) VJ_TRY(vj_pooling_parse(&request.keep, pool));

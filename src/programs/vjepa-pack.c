@@ -9,8 +9,10 @@ static const vj_program program = {
     .purpose = "Decode videos and images in parallel into a clip store.",
     .usage = "[options] CONFIG.yaml",
     .description =
-        "Reads the lists pack.lists and writes the store pack.store: clips of pack.frames frames, pack.windows a video,\n"
-        "scaled to pack.short_side pixels. A list is CSV with the header path,LABEL,... (quoted as in RFC 4180, labels\n"
+        "Reads the lists pack.lists and writes the store pack.store: clips of pack.frames frames, pack.windows a "
+        "video,\n"
+        "scaled to pack.short_side pixels. A list is CSV with the header path,LABEL,... (quoted as in RFC 4180, "
+        "labels\n"
         "are whole numbers, -1 for none), or lines \"path label\" without a header; paths are relative to the list.\n"
         "\n"
         "Every file ends in STORE/ledger.csv with a verdict: ok, damaged and short files were packed, all others not.\n"

@@ -40,16 +40,12 @@ static vj_status check_files(const vj_run *run, int *passed, int *failed)
     if (run->rank != 0) return VJ_OK;
     vj_backend *be;
     VJ_TRY(vj_backend_open(&be, backend ? backend : "cpu", VJ_FP32, 0));
-    vj_status worst = VJ_OK;
-    for (int i = 0; i < run->file_count; i++) {
-        const vj_status status = vj_parity_run(run->files[i], be, passed, failed);
-        if (status == VJ_OK) continue;
-        ++*failed; /* a file that cannot be checked: go on with the others */
-        worst = status;
-    }
+    for (int i = 0; i < run->file_count; i++)
+        if (vj_parity_run(run->files[i], be, passed, failed) != VJ_OK)
+            ++*failed; /* a file that cannot be checked, as reported: go on with the others */
     printf("%d passed, %d failed\n", *passed, *failed);
     vj_backend_close(be);
-    return worst;
+    return VJ_OK;
 }
 
 int main(int argc, char **argv)

@@ -29,8 +29,10 @@ static const vj_program program = {
         "Example:\n"
         "  mpirun -n 2 vjepa-probe quickstart.yaml pretrained=train.h5,val.h5 \\\n"
         "      random_fan_in=rf_train.h5,rf_val.h5 random_published=rp_train.h5,rp_val.h5 --out results\n"
-        "  | task   | pooling   | labels | clips, training / validation | pretrained | ... | gain of pretrained | verdict |\n"
-        "  | motion | attentive | 100 %  | 3200 / 2048                  | 80.4 (0.4) | ... | +5.1 +- 1.2        | helps   |\n",
+        "  | task   | pooling   | labels | clips, training / validation | pretrained | ... | gain of pretrained | "
+        "verdict |\n"
+        "  | motion | attentive | 100 %  | 3200 / 2048                  | 80.4 (0.4) | ... | +5.1 +- 1.2        | "
+        "helps   |",
     .sections = sections,
     .options = options,
     .min_files = 2,

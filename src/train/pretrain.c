@@ -99,12 +99,6 @@ static void share_report(pretrainer *t, step_report *r)
     if (r->write) write_asked = 0;
 }
 
-static double clip_factor(const vj_config *c, int64_t update, double norm)
-{
-    if (c->optimizer.clip_grad <= 0.0 || !vj_schedule_clips(c, update)) return 1.0;
-    return fmin(1.0, c->optimizer.clip_grad / (norm + 1e-6));
-}
-
 /* Step number `step`, from 0: update step + 1. */
 static vj_status pretrain_step(pretrainer *t, int64_t step, step_report *r)
 {
@@ -139,7 +133,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, step_report *r)
             .lr = r->lr,
             .weight_decay = r->weight_decay,
             .ema = r->ema,
-            .clip = {clip_factor(c, step + 1, r->norm[VJ_ENCODER]), clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
+            .clip = {vj_schedule_clip_factor(c, step + 1, r->norm[VJ_ENCODER]), vj_schedule_clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
         vj_optimizer_update(t->optimizer, &update);
     }
     if (t->spectrum) VJ_TRY(vj_spectrum_finish(t->spectrum, t->comm, &r->spread));

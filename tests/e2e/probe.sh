@@ -27,8 +27,8 @@ for set in train val; do
     embed 2 published_$set.h5 $set.clips random:published >/dev/null
     embed 2 fan_in_$set.h5 $set.clips random:fan_in:3 >/dev/null
 done
-encoders=(pretrained=pretrained_train.h5,pretrained_val.h5 random_published=published_train.h5,published_val.h5
-    random_fan_in=fan_in_train.h5,fan_in_val.h5)
+encoders=("pretrained=pretrained_train.h5,pretrained_val.h5" "random_published=published_train.h5,published_val.h5"
+    "random_fan_in=fan_in_train.h5,fan_in_val.h5")
 for ranks in 1 2 3; do
     run "$ranks" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out "r$ranks" >"r$ranks.log"
     for file in results.json results.csv results.md; do
@@ -42,7 +42,7 @@ grep -q '^| motion | average | 50 %' r1.log || fail "no table: $(cat r1.log)"
 # Features do not depend on the ranks that made them; a limit draws clips, of which the mean may be kept.
 embed 3 again.h5 val.clips $checkpoint >/dev/null
 run 1 "$bin/vjepa-probe" "$tiny" pretrained=pretrained_train.h5,again.h5 --out again >/dev/null
-cmp -s <(grep top1 again/results.json) <(grep -A5 '"pretrained"' r1/results.json | grep top1) || fail "3 ranks embed other features"
+cmp -s <(grep top1 again/results.json) <(grep -A6 '"pretrained"' r1/results.json | grep top1) || fail "3 ranks embed other features"
 embed 2 few.h5 train.clips random:fan_in --pool average --set embed.limit=20 --set embed.dtype=f16 >few.log
 grep -q '20 clips' few.log || fail "embed.limit: $(cat few.log)"
 

@@ -11,13 +11,13 @@
 #include <hdf5.h>
 #include <xxhash.h>
 
-#include "clips_store.h"
+#include "../clips_store.h"
 #include "parallel/parallel.h"
 
 enum { CLIPS = 23, BATCH = 6, STEPS = 9 };
 
 static int rank, size;
-static char folder[VJ_PATH], together[VJ_PATH + 16], alone[VJ_PATH + 16];
+static char folder[VJ_PATH], together[VJ_PATH], alone[VJ_PATH];
 
 static vj_status open_store(vj_clips **clips, const char *path, MPI_Comm comm)
 {
@@ -106,12 +106,13 @@ static void test_errors_reach_all(void **state)
 static void test_damaged_shard_reaches_all(void **state)
 {
     (void)state;
-    char store[VJ_PATH + 16], path[2 * VJ_PATH];
+    char store[VJ_PATH], path[VJ_PATH], name[32];
     vj_clips *clips;
-    snprintf(store, sizeof store, "%s/damaged.clips", folder);
+    join(store, folder, "damaged.clips");
     assert_int_equal(pack_store(store, CLIPS, MPI_COMM_WORLD), VJ_OK);
     if (rank == 0) {
-        snprintf(path, sizeof path, "%s/shard-%05d.h5", store, size - 1);
+        snprintf(name, sizeof name, "shard-%05d.h5", size - 1);
+        join(path, store, name);
         FILE *file = fopen(path, "r+");
         assert_non_null(file);
         assert_int_equal(fwrite("not HDF5", 8, 1, file), 1);
@@ -128,11 +129,11 @@ static void test_twice_on_two_ranks(void **state)
     (void)state;
     static uint8_t frames[STORE_LARGEST];
     int32_t labels[STORE_LABELS];
-    char store[VJ_PATH + 16], index[2 * VJ_PATH];
+    char store[VJ_PATH], index[VJ_PATH];
     vj_clip clip;
     vj_clips_writer *writer;
-    snprintf(store, sizeof store, "%s/twice.clips", folder);
-    snprintf(index, sizeof index, "%s/index.h5", store);
+    join(store, folder, "twice.clips");
+    join(index, store, "index.h5");
     vj_clips_layout layout = store_layout(store);
     assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_WORLD), VJ_OK);
     store_clip(0, &clip, labels, frames);
@@ -148,8 +149,8 @@ static int set_up(void **state)
     (void)state;
     if (rank == 0) make_folder(folder);
     MPI_Bcast(folder, sizeof folder, MPI_BYTE, 0, MPI_COMM_WORLD);
-    snprintf(together, sizeof together, "%s/together.clips", folder);
-    snprintf(alone, sizeof alone, "%s/alone.clips", folder);
+    join(together, folder, "together.clips");
+    join(alone, folder, "alone.clips");
     vj_status status = pack_store(together, CLIPS, MPI_COMM_WORLD);
     if (status == VJ_OK && rank == 0) status = pack_store(alone, CLIPS, MPI_COMM_SELF);
     return vj_agree(MPI_COMM_WORLD, status) == VJ_OK ? 0 : -1;

@@ -1,4 +1,5 @@
-/* Packing on 1 to 4 ranks: the store does not depend on the ranks, every file ends in the ledger, mistakes are errors. */
+/* Packing on 1 to 4 ranks: the store does not depend on the ranks, every file ends in the ledger, mistakes are errors.
+ */
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -208,8 +209,11 @@ int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_on_any_ranks), cmocka_unit_test(test_content), cmocka_unit_test(test_ledger),
-        cmocka_unit_test(test_again),             cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_same_on_any_ranks),
+        cmocka_unit_test(test_content),
+        cmocka_unit_test(test_ledger),
+        cmocka_unit_test(test_again),
+        cmocka_unit_test(test_mistakes),
     };
     int failed = cmocka_run_group_tests(tests, make_all, remove_all);
     MPI_Finalize();

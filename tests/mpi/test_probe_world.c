@@ -42,8 +42,14 @@ static void write_store(const char *path, vj_features_type type, float strength,
         features[(c * N + token) * D + c % 3] += strength;
         features[(c * N + token) * D + 5 + c / 3 % 2] += strength;
     }
-    vj_features_layout layout = {.clips = CLIPS, .tokens = N, .width = D, .type = type, .label_count = LABELS,
-                                 .label_names = {"shape", "way"}, .encoder = "test", .config = ""};
+    vj_features_layout layout = {.clips = CLIPS,
+                                 .tokens = N,
+                                 .width = D,
+                                 .type = type,
+                                 .label_count = LABELS,
+                                 .label_names = {"shape", "way"},
+                                 .encoder = "test",
+                                 .config = ""};
     vj_features_writer *writer;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
@@ -164,12 +170,28 @@ static void the_table_says_what_is_there(void **state)
 static void only_a_clear_gain_helps(void **state)
 {
     (void)state;
-    vj_probe_row rows[2] = {{.task = "t", .encoder = "pretrained", .labels = 100.0, .validation_clips = 2048, .seeds = 3,
-                             .top1_mean = 52.0, .top1_std = 1.0, .effective_rank = NAN, .width = 4},
-                            {.task = "t", .encoder = "random_x", .labels = 100.0, .validation_clips = 2048, .seeds = 3,
-                             .top1_mean = 50.0, .top1_std = 1.0, .effective_rank = NAN, .width = 4}};
-    static const struct { double mean; const char *verdict; } cases[] = {
-        {52.0, "| no gain |"}, {56.0, "| helps |"}, {44.0, "| worse than random |"}};
+    vj_probe_row rows[2] = {{.task = "t",
+                             .encoder = "pretrained",
+                             .labels = 100.0,
+                             .validation_clips = 2048,
+                             .seeds = 3,
+                             .top1_mean = 52.0,
+                             .top1_std = 1.0,
+                             .effective_rank = NAN,
+                             .width = 4},
+                            {.task = "t",
+                             .encoder = "random_x",
+                             .labels = 100.0,
+                             .validation_clips = 2048,
+                             .seeds = 3,
+                             .top1_mean = 50.0,
+                             .top1_std = 1.0,
+                             .effective_rank = NAN,
+                             .width = 4}};
+    static const struct {
+        double mean;
+        const char *verdict;
+    } cases[] = {{52.0, "| no gain |"}, {56.0, "| helps |"}, {44.0, "| worse than random |"}};
     /* sqrt(1/3 + 10^4 / 4 / 2048) = 1.25: two standard errors of a difference are 3.5. */
     assert_true(fabs(vj_probe_row_error(&rows[1]) - 1.2468) < 1e-3);
     for (size_t i = 0; i < 3; i++) {
@@ -190,7 +212,8 @@ static void refuses_what_does_not_fit(void **state)
     int64_t count;
     vj_probe_encoder bad[2] = {encoders[0], encoders[0]};
     vj_config other = config;
-    assert_int_equal(vj_campaign_run(&rows, &count, &config, bad, 2, MPI_COMM_WORLD), VJ_ERR_USAGE); /* one name twice */
+    assert_int_equal(vj_campaign_run(&rows, &count, &config, bad, 2, MPI_COMM_WORLD),
+                     VJ_ERR_USAGE); /* one name twice */
     snprintf(bad[1].name, sizeof bad[1].name, "missing");
     strcat(bad[1].validation, "x");
     assert_int_not_equal(vj_campaign_run(&rows, &count, &config, bad, 2, MPI_COMM_WORLD), VJ_OK);

@@ -71,7 +71,10 @@ typedef struct {
 } array;
 
 /* Send the host's side, and the guard behind it. */
-KT_INLINE void push(vj_backend *be, const array *a) { vj_upload(be, a->device, a->host, (a->n + GUARD) * 4); }
+KT_INLINE void push(vj_backend *be, const array *a)
+{
+    vj_upload(be, a->device, a->host, (a->n + GUARD) * 4);
+}
 
 /* Fetch the device's side; a kernel that wrote past the end fails. */
 KT_INLINE void pull(vj_backend *be, const array *a)
@@ -90,7 +93,10 @@ KT_INLINE array array_of(vj_backend *be, int64_t n, float value)
 }
 
 /* Results start as NaN: an element that a kernel forgets shows. */
-KT_INLINE array array_empty(vj_backend *be, int64_t n) { return array_of(be, n, NAN); }
+KT_INLINE array array_empty(vj_backend *be, int64_t n)
+{
+    return array_of(be, n, NAN);
+}
 
 /* Normal numbers times `scale`; the same for the same seed. */
 KT_INLINE array array_random(vj_backend *be, int64_t n, double scale, uint64_t seed)
@@ -192,7 +198,10 @@ KT_INLINE double *operand_of(const float *x, int64_t n, bool rounded)
     return y;
 }
 
-KT_INLINE double gelu_of(double x) { return x * 0.5 * erfc(-x * M_SQRT1_2); }
+KT_INLINE double gelu_of(double x)
+{
+    return x * 0.5 * erfc(-x * M_SQRT1_2);
+}
 KT_INLINE double gelu_slope_of(double x)
 {
     return 0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) * 0.39894228040143267794;

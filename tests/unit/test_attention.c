@@ -7,7 +7,10 @@ typedef struct {
     bool rounded; /* operands to bf16, as the kernels do */
 } shape;
 
-static double operand(const shape *s, double x) { return s->rounded ? bf16(x) : x; }
+static double operand(const shape *s, double x)
+{
+    return s->rounded ? bf16(x) : x;
+}
 
 /* p[S, S] of one head of one segment, unrounded. Returns the head's qkv. */
 static const double *probabilities(double *p, double *lse, const double *qkv, const shape *s, int segment, int h)
@@ -104,17 +107,19 @@ static double largest(const double *x, int64_t n)
 }
 
 /*
- * fp32: a few roundings, amplified by the size of the scores. bf16: probabilities and score gradients are rounded as well,
- * 2^-9 each, which the reference leaves out.
+ * fp32: a few roundings, amplified by the size of the scores. bf16: probabilities and score gradients are rounded as
+ * well, 2^-9 each, which the reference leaves out.
  */
-static void check_shape(vj_backend *be, const int32_t *offset, int segments, int d, int heads, double sharp, bool rounded)
+static void check_shape(vj_backend *be, const int32_t *offset, int segments, int d, int heads, double sharp,
+                        bool rounded)
 {
     int D = d * heads;
     int64_t R = offset[segments], longest = 0;
     for (int i = 0; i < segments; i++)
         if (offset[i + 1] - offset[i] > longest) longest = offset[i + 1] - offset[i];
     shape s = {segments, D, heads, offset, rounded};
-    array qkv = array_random(be, R * 3 * D, sharp, 1), dout = array_random(be, R * D, 1, 2), out = array_empty(be, R * D);
+    array qkv = array_random(be, R * 3 * D, sharp, 1), dout = array_random(be, R * D, 1, 2),
+          out = array_empty(be, R * D);
     array lse = array_empty(be, R * heads), dqkv = array_empty(be, R * 3 * D);
     int32_t *dev_offset = ints_on_device(be, offset, segments + 1);
     double *in = widened(qkv.host, R * 3 * D), *g = widened(dout.host, R * D), *want = doubles(R * D);
@@ -129,8 +134,8 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
     assert_close("lse", lse.host, want_lse, R * heads, 3e-6, 3e-6);
 
     backward(want_d, g, in, &s);
-    vj_attention_backward(be, dqkv.device, dout.device, qkv.device, out.device, lse.device, dev_offset, segments, longest,
-                          R, D, heads);
+    vj_attention_backward(be, dqkv.device, dout.device, qkv.device, out.device, lse.device, dev_offset, segments,
+                          longest, R, D, heads);
     pull(be, &dqkv);
     assert_close("dqkv", dqkv.host, want_d, R * 3 * D, tolerance * (1 + largest(want_d, R * 3 * D)), 0);
 
@@ -223,7 +228,8 @@ static void run_threads(vj_backend *be, bool rounded)
     array dqkv = array_empty(be, TR * 3 * TD);
     int32_t *dev_offset = ints_on_device(be, offset, 3);
     vj_attention_forward(be, out.device, lse.device, qkv.device, dev_offset, 2, 80, TR, TD, 2);
-    vj_attention_backward(be, dqkv.device, out.device, qkv.device, out.device, lse.device, dev_offset, 2, 80, TR, TD, 2);
+    vj_attention_backward(be, dqkv.device, out.device, qkv.device, out.device, lse.device, dev_offset, 2, 80, TR, TD,
+                          2);
     pull(be, &dqkv);
     if (!have) memcpy(kept, dqkv.host, sizeof kept);
     have = true;

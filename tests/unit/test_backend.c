@@ -145,9 +145,12 @@ static void wrong_arguments_abort(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names),         cmocka_unit_test(memory),
-        cmocka_unit_test(fresh_memory),  cmocka_unit_test(out_of_memory),
-        cmocka_unit_test(strict_memory_is_shut), cmocka_unit_test(wrong_arguments_abort),
+        cmocka_unit_test(names),
+        cmocka_unit_test(memory),
+        cmocka_unit_test(fresh_memory),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(strict_memory_is_shut),
+        cmocka_unit_test(wrong_arguments_abort),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

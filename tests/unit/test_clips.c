@@ -11,20 +11,20 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "clips_store.h"
+#include "../clips_store.h"
 
 enum { CLIPS = 26 };
 
 /* Each test starts with a fresh store. */
 typedef struct {
-    char folder[VJ_PATH], store[VJ_PATH + 16];
+    char folder[VJ_PATH], store[VJ_PATH];
 } fixture;
 
 static int make_store(void **state)
 {
     static fixture f;
     make_folder(f.folder);
-    snprintf(f.store, sizeof f.store, "%s/a.clips", f.folder);
+    join(f.store, f.folder, "a.clips");
     *state = &f;
     return pack_store(f.store, CLIPS, MPI_COMM_SELF) == VJ_OK ? 0 : -1;
 }
@@ -41,23 +41,18 @@ static vj_status open_store(vj_clips **clips, const char *path)
     return vj_clips_open(clips, &paths, MPI_COMM_SELF);
 }
 
-static void file_in(char path[2 * VJ_PATH], const char *store, const char *name)
-{
-    snprintf(path, 2 * VJ_PATH, "%s/%s", store, name);
-}
-
 static int exists(const char *store, const char *name)
 {
-    char path[2 * VJ_PATH];
-    file_in(path, store, name);
+    char path[VJ_PATH];
+    join(path, store, name);
     return access(path, F_OK) == 0;
 }
 
 /* A file with something in it that is no HDF5. */
 static void write_text(const char *store, const char *name)
 {
-    char path[2 * VJ_PATH];
-    file_in(path, store, name);
+    char path[VJ_PATH];
+    join(path, store, name);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     assert_true(fputs("path,label\n", file) >= 0);
@@ -103,17 +98,16 @@ static void test_round_trip(void **state)
 static void test_several_stores(void **state)
 {
     const fixture *f = *state;
-    char second[VJ_PATH + 16];
-    snprintf(second, sizeof second, "%s/b.clips", f->folder);
+    char second[VJ_PATH];
+    join(second, f->folder, "b.clips");
     assert_int_equal(pack_store(second, 5, MPI_COMM_SELF), VJ_OK);
     vj_clips *one, *both, *other;
-    vj_strings paths = {.count = 2};
-    snprintf(paths.item[0], VJ_PATH, "%.500s", f->store);
-    snprintf(paths.item[1], VJ_PATH, "%.500s", second);
+    vj_strings paths = one_path(f->store);
+    paths.count = 2;
+    join(paths.item[1], f->folder, "b.clips");
     assert_int_equal(open_store(&one, f->store), VJ_OK);
     assert_int_equal(vj_clips_open(&both, &paths, MPI_COMM_SELF), VJ_OK);
-    paths.count = 1;
-    snprintf(paths.item[0], VJ_PATH, "%.500s", second);
+    paths = one_path(second);
     assert_int_equal(vj_clips_open(&other, &paths, MPI_COMM_SELF), VJ_OK);
     assert_int_equal(vj_clips_count(both), CLIPS + 5);
     check_clip(both, CLIPS - 1, CLIPS - 1);
@@ -128,8 +122,8 @@ static void test_several_stores(void **state)
 static void test_stores_must_be_alike(void **state)
 {
     const fixture *f = *state;
-    char second[VJ_PATH + 16];
-    snprintf(second, sizeof second, "%s/b.clips", f->folder);
+    char second[VJ_PATH];
+    join(second, f->folder, "b.clips");
     vj_clips_layout layout = store_layout(second);
     vj_clips_writer *writer;
     layout.frames = 2 * STORE_FRAMES;
@@ -140,9 +134,9 @@ static void test_stores_must_be_alike(void **state)
     assert_int_equal(open_store(&clips, second), VJ_OK);
     assert_int_equal(vj_clips_count(clips), 0);
     vj_clips_close(clips);
-    vj_strings paths = {.count = 2};
-    snprintf(paths.item[0], VJ_PATH, "%.500s", f->store);
-    snprintf(paths.item[1], VJ_PATH, "%.500s", second);
+    vj_strings paths = one_path(f->store);
+    paths.count = 2;
+    join(paths.item[1], f->folder, "b.clips");
     assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
 }
 
@@ -164,8 +158,8 @@ static void test_existing_store_is_refused(void **state)
 static void test_remains_are_removed(void **state)
 {
     const fixture *f = *state;
-    char index[2 * VJ_PATH];
-    file_in(index, f->store, "index.h5");
+    char index[VJ_PATH];
+    join(index, f->store, "index.h5");
     assert_int_equal(unlink(index), 0);
     write_text(f->store, "shard-00003-00001.h5.part");
     write_text(f->store, "shard-00099.h5");
@@ -187,8 +181,8 @@ static void test_twice_is_an_error(void **state)
     const fixture *f = *state;
     static uint8_t frames[STORE_LARGEST];
     int32_t labels[STORE_LABELS];
-    char store[VJ_PATH + 16];
-    snprintf(store, sizeof store, "%s/twice.clips", f->folder);
+    char store[VJ_PATH];
+    join(store, f->folder, "twice.clips");
     vj_clips_layout layout = store_layout(store);
     vj_clips_writer *writer;
     vj_clip clip;
@@ -210,8 +204,8 @@ static void test_full_disk(void **state)
     const fixture *f = *state;
     static uint8_t frames[STORE_LARGEST];
     int32_t labels[STORE_LABELS];
-    char store[VJ_PATH + 16];
-    snprintf(store, sizeof store, "%s/full.clips", f->folder);
+    char store[VJ_PATH];
+    join(store, f->folder, "full.clips");
     vj_clips_layout layout = store_layout(store);
     vj_clips_writer *writer;
     vj_clip clip;
@@ -266,11 +260,11 @@ static void flip_byte(const char *path, off_t at)
 static void test_flipped_byte(void **state)
 {
     const fixture *f = *state;
-    char path[2 * VJ_PATH];
+    char path[VJ_PATH];
     int64_t damaged = -1;
     assert_int_equal(vj_clips_verify(f->store, &damaged), VJ_OK);
     assert_int_equal(damaged, 0);
-    file_in(path, f->store, "shard-00000.h5");
+    join(path, f->store, "shard-00000.h5");
     flip_byte(path, first_chunk(path) + 1234);
     assert_int_equal(vj_clips_verify(f->store, &damaged), VJ_OK);
     assert_int_equal(damaged, 1);
@@ -291,10 +285,10 @@ static void test_flipped_byte(void **state)
 static void test_truncated_shard(void **state)
 {
     const fixture *f = *state;
-    char path[2 * VJ_PATH];
+    char path[VJ_PATH];
     struct stat whole;
     vj_clips *clips;
-    file_in(path, f->store, "shard-00002.h5");
+    join(path, f->store, "shard-00002.h5");
     assert_int_equal(stat(path, &whole), 0);
     assert_int_equal(truncate(path, whole.st_size - 1), 0);
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
@@ -308,10 +302,10 @@ static void test_truncated_later(void **state)
 {
     const fixture *f = *state;
     static uint8_t frames[STORE_LARGEST];
-    char path[2 * VJ_PATH];
+    char path[VJ_PATH];
     vj_clips *clips;
     assert_int_equal(open_store(&clips, f->store), VJ_OK);
-    file_in(path, f->store, "shard-00000.h5");
+    join(path, f->store, "shard-00000.h5");
     assert_int_equal(truncate(path, first_chunk(path) + 10), 0);
     int bad = 0;
     for (int64_t i = 0; i < CLIPS; i++) bad += vj_clips_read(clips, i, frames) != VJ_OK;
@@ -322,9 +316,9 @@ static void test_truncated_later(void **state)
 static void test_missing(void **state)
 {
     const fixture *f = *state;
-    char path[2 * VJ_PATH];
+    char path[VJ_PATH];
     vj_clips *clips;
-    file_in(path, f->store, "shard-00001.h5");
+    join(path, f->store, "shard-00001.h5");
     assert_int_equal(unlink(path), 0);
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_IO);
     assert_int_equal(open_store(&clips, "/nowhere/at.clips"), VJ_ERR_IO);
@@ -334,10 +328,10 @@ static void test_missing(void **state)
 static void test_foreign(void **state)
 {
     const fixture *f = *state;
-    char path[2 * VJ_PATH], shard[2 * VJ_PATH];
+    char path[VJ_PATH], shard[VJ_PATH];
     vj_clips *clips;
-    file_in(path, f->store, "index.h5");
-    file_in(shard, f->store, "shard-00000.h5");
+    join(path, f->store, "index.h5");
+    join(shard, f->store, "shard-00000.h5");
     assert_int_equal(unlink(path), 0);
     write_text(f->store, "index.h5");
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
@@ -363,8 +357,8 @@ static void test_header(void **state)
     static const char *const names[] = {"index.h5", "shard-00001.h5"};
     vj_clips *clips;
     for (int i = 0; i < 2; i++) {
-        char path[2 * VJ_PATH];
-        file_in(path, f->store, names[i]);
+        char path[VJ_PATH];
+        join(path, f->store, names[i]);
         set_attribute(path, "version", 2);
         assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
         set_attribute(path, "version", 1);
@@ -380,9 +374,9 @@ static void test_header(void **state)
 static void test_changed_label(void **state)
 {
     const fixture *f = *state;
-    char path[2 * VJ_PATH];
+    char path[VJ_PATH];
     int32_t labels[CLIPS * STORE_LABELS];
-    file_in(path, f->store, "index.h5");
+    join(path, f->store, "index.h5");
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), d = H5Dopen2(file, "/clips/label", H5P_DEFAULT);
     assert_true(H5Dread(d, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, labels) >= 0);
     labels[7]++;

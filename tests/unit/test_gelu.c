@@ -1,7 +1,11 @@
-/* GELU and its gradient against erfc in double, over all sizes of argument, at the ends and for what is not a number. */
+/* GELU and its gradient against erfc in double, over all sizes of argument, at the ends and for what is not a number.
+ */
 #include "kernel_test.h"
 
-static double gelu_sum_at(double x, double dy) { return dy * gelu_of(x); }
+static double gelu_sum_at(double x, double dy)
+{
+    return dy * gelu_of(x);
+}
 
 static void check_values(vj_backend *be, bool rounded)
 {

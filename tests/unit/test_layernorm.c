@@ -90,8 +90,8 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
         assert_close("dbias", db.host, want_b, D, 4e-6 * (1 + largest(want_b, D)), 0);
 
         vj_fill(be, dx.device, 2, n), vj_fill(be, dw.device, 3, D), vj_fill(be, db.device, 4, D);
-        vj_layernorm_backward(be, dx.device, dw.device, db.device, dy.device, x.device, mean.device, rstd.device, dev_w, 1,
-                              1, R, D);
+        vj_layernorm_backward(be, dx.device, dw.device, db.device, dy.device, x.device, mean.device, rstd.device, dev_w,
+                              1, 1, R, D);
         pull(be, &dx), pull(be, &dw), pull(be, &db);
         for (int64_t i = 0; i < n; i++) want[i] += 2;
         for (int d = 0; d < D; d++) want_w[d] += 3, want_b[d] += 4;

@@ -4,8 +4,8 @@
 /* Odd ones, one block of depth and several, more columns than a strip, and the shapes of a small model. */
 static const struct {
     int R, N, K;
-} shapes[] = {{1, 1, 1},     {7, 33, 5},     {129, 35, 384}, {50, 144, 48},   {97, 96, 385},
-              {33, 20, 801}, {3, 2100, 770}, {9, 7, 1}, {2, 4200, 3}};
+} shapes[] = {{1, 1, 1},     {7, 33, 5},     {129, 35, 384}, {50, 144, 48}, {97, 96, 385},
+              {33, 20, 801}, {3, 2100, 770}, {9, 7, 1},      {2, 4200, 3}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 /* out[m, n] = sum_k a b, with the absolute sum as the yardstick of rounding. */
@@ -195,7 +195,8 @@ static void keep_or_compare(float **kept, const array *got)
 static void run_threads(vj_backend *be, bool rounded)
 {
     (void)rounded;
-    array x = array_random(be, TR * TK, 1, 1), w = array_random(be, TN * TK, 1, 2), dy = array_random(be, TR * TN, 1, 3);
+    array x = array_random(be, TR * TK, 1, 1), w = array_random(be, TN * TK, 1, 2),
+          dy = array_random(be, TR * TN, 1, 3);
     array y = array_empty(be, TR * TN), dw = array_empty(be, TN * TK + TN);
     vj_linear_gelu_forward(be, y.device, NULL, x.device, w.device, NULL, TR, TN, TK);
     vj_linear_backward_weight(be, dw.device, dw.device + TN * TK, dy.device, x.device, 0, TR, TN, TK);
@@ -211,7 +212,8 @@ static void threads_do_not_show(void **state)
 {
     (void)state;
     for (int precision = VJ_FP32; precision <= VJ_BF16; precision++) {
-        for (int threads = 1; threads <= 4; threads++) on_backend(NULL, "cpu", (vj_precision)precision, threads, run_threads);
+        for (int threads = 1; threads <= 4; threads++)
+            on_backend(NULL, "cpu", (vj_precision)precision, threads, run_threads);
         free(activation), free(weight_gradient);
         activation = weight_gradient = NULL;
     }

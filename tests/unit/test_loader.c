@@ -9,11 +9,11 @@
 #include <hdf5.h>
 #include <xxhash.h>
 
-#include "clips_store.h"
+#include "../clips_store.h"
 
 enum { CLIPS = 30, BATCH = 7, STEPS = 13 };
 
-static char folder[VJ_PATH], store[VJ_PATH + 16];
+static char folder[VJ_PATH], store[VJ_PATH];
 
 static vj_clips *open_store(const char *path)
 {
@@ -159,9 +159,9 @@ static void test_stop_early(void **state)
 /* Overwrite the first byte of the first `count` chunks of a shard. */
 static void damage(const char *path, const char *shard, int count)
 {
-    char name[2 * VJ_PATH];
+    char name[VJ_PATH];
     haddr_t where[8];
-    snprintf(name, sizeof name, "%s/%s", path, shard);
+    join(name, path, shard);
     hid_t file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT), d = H5Dopen2(file, "/clips/frames", H5P_DEFAULT);
     hid_t space = H5Dget_space(d);
     for (int i = 0; i < count; i++) {
@@ -188,8 +188,8 @@ static void test_substitution(void **state)
     (void)state;
     static record whole, one, many;
     static uint8_t frames[STORE_LARGEST];
-    char damaged[VJ_PATH + 16];
-    snprintf(damaged, sizeof damaged, "%s/damaged.clips", folder);
+    char damaged[VJ_PATH];
+    join(damaged, folder, "damaged.clips");
     assert_int_equal(pack_store(damaged, CLIPS, MPI_COMM_SELF), VJ_OK);
     vj_clips *clips = open_store(damaged);
     run(&whole, clips, 1, 0, STEPS, 0, BATCH);
@@ -223,8 +223,8 @@ static void test_substitution(void **state)
 static void test_too_many(void **state)
 {
     (void)state;
-    char damaged[VJ_PATH + 16];
-    snprintf(damaged, sizeof damaged, "%s/broken.clips", folder);
+    char damaged[VJ_PATH];
+    join(damaged, folder, "broken.clips");
     assert_int_equal(pack_store(damaged, CLIPS, MPI_COMM_SELF), VJ_OK);
     vj_clips *clips = open_store(damaged);
     damage(damaged, "shard-00000.h5", 3);
@@ -253,8 +253,8 @@ static void test_too_many(void **state)
 static void test_nothing_left(void **state)
 {
     (void)state;
-    char damaged[VJ_PATH + 16];
-    snprintf(damaged, sizeof damaged, "%s/gone.clips", folder);
+    char damaged[VJ_PATH];
+    join(damaged, folder, "gone.clips");
     assert_int_equal(pack_store(damaged, 2, MPI_COMM_SELF), VJ_OK);
     vj_clips *clips = open_store(damaged);
     damage(damaged, "shard-00000.h5", 2);
@@ -272,7 +272,7 @@ static int set_up(void **state)
 {
     (void)state;
     make_folder(folder);
-    snprintf(store, sizeof store, "%s/a.clips", folder);
+    join(store, folder, "a.clips");
     return pack_store(store, CLIPS, MPI_COMM_SELF) == VJ_OK ? 0 : -1;
 }
 

@@ -23,8 +23,8 @@ static void check_exponent(vj_backend *be, int D, double exponent)
     }
     for (int with_gradient = 1; with_gradient >= 0; with_gradient--) {
         vj_upload(be, loss, start, sizeof start);
-        vj_prediction_loss(be, loss, with_gradient ? dpred.device : NULL, pred.device, target.device, rows, weight.device,
-                           group, ROWS, D, exponent);
+        vj_prediction_loss(be, loss, with_gradient ? dpred.device : NULL, pred.device, target.device, rows,
+                           weight.device, group, ROWS, D, exponent);
         vj_download(be, got, loss, sizeof got);
         for (int i = 0; i < GROUPS; i++) assert_true(fabs(got[i] - want[i]) < 1e-6 * (1 + fabs(want[i])));
     }
@@ -34,7 +34,8 @@ static void check_exponent(vj_backend *be, int D, double exponent)
 
     pred.host[D] = NAN; /* row 1, group 0 */
     push(be, &pred);
-    vj_prediction_loss(be, loss, dpred.device, pred.device, target.device, rows, weight.device, group, ROWS, D, exponent);
+    vj_prediction_loss(be, loss, dpred.device, pred.device, target.device, rows, weight.device, group, ROWS, D,
+                       exponent);
     vj_download(be, got, loss, sizeof got);
     pull(be, &dpred);
     assert_true(isnan(got[0]) && isfinite(got[1]) && isfinite(got[2]) && isnan(dpred.host[D]));
@@ -97,7 +98,10 @@ static double penalty_of(double *gradient, const double *z, const spread *s)
     return sum;
 }
 
-static void penalty_reference(double *out, const double *in, const void *context) { *out = penalty_of(NULL, in, context); }
+static void penalty_reference(double *out, const double *in, const void *context)
+{
+    *out = penalty_of(NULL, in, context);
+}
 
 enum { MASKS = 2, CLIPS = 3, WIDTH = 19, TOKENS = 37 };
 static const int32_t spread_offset[] = {0, 5, 12, 20, 24, 31, TOKENS};

@@ -84,22 +84,22 @@ static void test_mistakes(void **state)
 {
     (void)state;
     static const char *const wrong[] = {
-        "",                                   /* nothing */
-        "path,a\n",                           /* only a header */
-        "path,a\nx.mp4,cat\n",                /* labels are whole numbers */
-        "path,a\nx.mp4,1.5\n",                /* */
-        "path,a\nx.mp4,\n",                   /* */
-        "path,a\nx.mp4,-2\n",                 /* */
-        "path,a\nx.mp4,99999999999\n",        /* */
-        "path,a\nx.mp4\n",                    /* too few fields */
-        "path,a\nx.mp4,1,2\n",                /* too many */
-        "path,a\n,1\n",                       /* no path */
-        "path,a\n\"x.mp4,1\n",                /* no closing quote */
-        "path,a\n\"x\"y,1\n",                 /* text behind it */
-        "path,\nx.mp4,1\n",                   /* a label without a name */
+        "",                                              /* nothing */
+        "path,a\n",                                      /* only a header */
+        "path,a\nx.mp4,cat\n",                           /* labels are whole numbers */
+        "path,a\nx.mp4,1.5\n",                           /* */
+        "path,a\nx.mp4,\n",                              /* */
+        "path,a\nx.mp4,-2\n",                            /* */
+        "path,a\nx.mp4,99999999999\n",                   /* */
+        "path,a\nx.mp4\n",                               /* too few fields */
+        "path,a\nx.mp4,1,2\n",                           /* too many */
+        "path,a\n,1\n",                                  /* no path */
+        "path,a\n\"x.mp4,1\n",                           /* no closing quote */
+        "path,a\n\"x\"y,1\n",                            /* text behind it */
+        "path,\nx.mp4,1\n",                              /* a label without a name */
         "path,a,b,c,d,e,f,g,h,i\nx,1,1,1,1,1,1,1,1,1\n", /* more than 8 labels */
-        "x.mp4\n",                            /* the published form needs a label */
-        "x.mp4 cat\n",                        /* */
+        "x.mp4\n",                                       /* the published form needs a label */
+        "x.mp4 cat\n",                                   /* */
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         vj_media_list l = {0};
@@ -120,8 +120,8 @@ static void test_escape(void **state)
         {"new\nline", "new\\x0aline"},
         {"back\\slash", "back\\\\slash"},
         {"\xff\xfe", "\\xff\\xfe"},
-        {"\xc3", "\\xc3"},             /* cut off */
-        {"\xc0\xaf", "\\xc0\\xaf"},    /* longer than needed */
+        {"\xc3", "\\xc3"},                   /* cut off */
+        {"\xc0\xaf", "\\xc0\\xaf"},          /* longer than needed */
         {"\xed\xa0\x80", "\\xed\\xa0\\x80"}, /* a surrogate */
         {"\xf0\x9f\x8e\xac", "\xf0\x9f\x8e\xac"},
     };
@@ -135,8 +135,9 @@ static void test_escape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_csv),      cmocka_unit_test(test_csv_without_labels), cmocka_unit_test(test_published),
-        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_escape),
+        cmocka_unit_test(test_csv),       cmocka_unit_test(test_csv_without_labels),
+        cmocka_unit_test(test_published), cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_escape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -169,9 +169,18 @@ static void check_fixture(vj_pooling pooling, int folded)
     H5Fclose(file);
 }
 
-static void fixture_attentive_plain(void **state) { (void)state, check_fixture(VJ_POOL_ATTENTIVE, 0); }
-static void fixture_attentive_folded(void **state) { (void)state, check_fixture(VJ_POOL_ATTENTIVE, 1); }
-static void fixture_average(void **state) { (void)state, check_fixture(VJ_POOL_AVERAGE, 0); }
+static void fixture_attentive_plain(void **state)
+{
+    (void)state, check_fixture(VJ_POOL_ATTENTIVE, 0);
+}
+static void fixture_attentive_folded(void **state)
+{
+    (void)state, check_fixture(VJ_POOL_ATTENTIVE, 1);
+}
+static void fixture_average(void **state)
+{
+    (void)state, check_fixture(VJ_POOL_AVERAGE, 0);
+}
 
 /* ------------------------------------------------------------------------------------------------ gradients */
 
@@ -179,8 +188,10 @@ static void fixture_average(void **state) { (void)state, check_fixture(VJ_POOL_A
 static void folded_equals_plain(void **state)
 {
     (void)state;
-    static const struct { int D, heads, classes; int64_t tokens, B; } cases[] = {
-        {1, 1, 1, 1, 1}, {15, 3, 5, 7, 2}, {96, 3, 8, 288, 5}, {64, 8, 2, 33, 4}};
+    static const struct {
+        int D, heads, classes;
+        int64_t tokens, B;
+    } cases[] = {{1, 1, 1, 1, 1}, {15, 3, 5, 7, 2}, {96, 3, 8, 288, 5}, {64, 8, 2, 33, 4}};
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         int D = cases[c].D;
         int64_t N = cases[c].tokens, B = cases[c].B, values = B * N * D;
@@ -292,6 +303,20 @@ static void share_of_labels(void **state)
     assert_memory_not_equal(again, half, sizeof(int64_t) * 450);
 }
 
+static void refuses_what_it_cannot_be(void **state)
+{
+    (void)state;
+    vj_probe *p;
+    vj_backend *strict;
+    vj_probe_shape shape = {VJ_POOL_ATTENTIVE, 10, 3, 2, 4, 1, 1};
+    assert_int_equal(vj_probe_create(&p, be, &shape), VJ_ERR_USAGE); /* 3 heads, width 10 */
+    shape.heads = 2;
+    assert_int_equal(vj_backend_open(&strict, "strict", VJ_FP32, 1), VJ_OK);
+    assert_int_equal(vj_probe_create(&p, strict, &shape), VJ_ERR_USAGE);
+    assert_null(p);
+    vj_backend_close(strict);
+}
+
 static void initial_weights(void **state)
 {
     (void)state;
@@ -352,12 +377,15 @@ static void learns_a_separable_problem(void **state)
     config.probe.init_std = 0.1;
     for (int kind = 0; kind < 3; kind++) { /* attentive folded, plain; average of pooled features */
         vj_probe_choice choice = {.share = 100.0, .seed = 4};
-        choice.shape = (vj_probe_shape){kind < 2 ? VJ_POOL_ATTENTIVE : VJ_POOL_AVERAGE, D, 2, CLASSES, kind < 2 ? N : 1, 16,
-                                        kind == 0};
+        choice.shape = (vj_probe_shape){
+            kind < 2 ? VJ_POOL_ATTENTIVE : VJ_POOL_AVERAGE, D, 2, CLASSES, kind < 2 ? N : 1, 16, kind == 0};
         vj_probe_data data[2];
         static float scratch[COUNT * N * D], means[2][COUNT * N], rstds[2][COUNT * N];
         for (int set = 0; set < 2; set++) {
-            data[set] = (vj_probe_data){.count = COUNT, .tokens = choice.shape.tokens, .D = D, .labels = labels[set],
+            data[set] = (vj_probe_data){.count = COUNT,
+                                        .tokens = choice.shape.tokens,
+                                        .D = D,
+                                        .labels = labels[set],
                                         .features = kind < 2 ? features[set] : pooled[set]};
             if (kind > 0) continue;
             vj_layernorm_forward(be, scratch, means[set], rstds[set], features[set], NULL, NULL, COUNT * N, D, 1e-5f);
@@ -376,10 +404,15 @@ static void learns_a_separable_problem(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fixture_attentive_plain), cmocka_unit_test(fixture_attentive_folded),
-        cmocka_unit_test(fixture_average),         cmocka_unit_test(folded_equals_plain),
-        cmocka_unit_test(finite_differences),      cmocka_unit_test(share_of_labels),
-        cmocka_unit_test(initial_weights),         cmocka_unit_test(learns_a_separable_problem),
+        cmocka_unit_test(fixture_attentive_plain),
+        cmocka_unit_test(fixture_attentive_folded),
+        cmocka_unit_test(fixture_average),
+        cmocka_unit_test(folded_equals_plain),
+        cmocka_unit_test(finite_differences),
+        cmocka_unit_test(share_of_labels),
+        cmocka_unit_test(initial_weights),
+        cmocka_unit_test(refuses_what_it_cannot_be),
+        cmocka_unit_test(learns_a_separable_problem),
     };
     return cmocka_run_group_tests(tests, open_backend, close_backend);
 }

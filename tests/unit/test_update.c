@@ -46,12 +46,19 @@ static void sums(void **state)
 /* Three steps of n weights; `target` may be left out. */
 static void check_steps(vj_backend *be, int64_t n, bool with_target)
 {
-    array w = array_random(be, n, 0.1, 1), m = array_of(be, n, 0), v = array_of(be, n, 0), t = array_random(be, n, 0.1, 2);
+    array w = array_random(be, n, 0.1, 1), m = array_of(be, n, 0), v = array_of(be, n, 0),
+          t = array_random(be, n, 0.1, 2);
     double *ww = widened(w.host, n), *wm = doubles(n), *wv = doubles(n), *wt = widened(t.host, n);
     for (int k = 1; k <= 3; k++) {
-        vj_adamw_step step = {.lr = 1e-3, .weight_decay = 0.04, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
-                              .correction1 = 1 - pow(0.9, k), .correction2 = 1 - pow(0.999, k),
-                              .gradient_scale = 0.5, .ema = 0.998};
+        vj_adamw_step step = {.lr = 1e-3,
+                              .weight_decay = 0.04,
+                              .beta1 = 0.9,
+                              .beta2 = 0.999,
+                              .eps = 1e-8,
+                              .correction1 = 1 - pow(0.9, k),
+                              .correction2 = 1 - pow(0.999, k),
+                              .gradient_scale = 0.5,
+                              .ema = 0.998};
         array g = array_random(be, n, 0.01, (uint64_t)(10 + k));
         vj_adamw(be, w.device, m.device, v.device, with_target ? t.device : NULL, g.device, n, &step);
         for (int64_t i = 0; i < n; i++) {

@@ -28,8 +28,8 @@ static const char *in_folder(const char *name)
 }
 
 /*
- * Frame k: a grey whose level names the frame, and in the top left corner a red, in the top right a blue square, so that
- * a picture shows which way up it is.
+ * Frame k: a grey whose level names the frame, and in the top left corner a red, in the top right a blue square, so
+ * that a picture shows which way up it is.
  */
 static uint8_t grey_of(int k)
 {
@@ -185,6 +185,34 @@ static void test_pixels_exact(void **state)
     vj_video_close(video);
 }
 
+/* Demonstration data are the same bytes on any number of ranks only if encoders repeat themselves. */
+static void test_encoders_repeat(void **state)
+{
+    (void)state;
+    for (int e = 0; e < VJ_ENCODINGS; e++) {
+        if (!vj_encoding_available((vj_encoding)e)) continue;
+        const vj_video_form form = {.encoding = (vj_encoding)e, .width = 48, .height = 48, .fps = FPS};
+        uint8_t *first = NULL;
+        size_t first_bytes = 0;
+        for (int again = 0; again < 4; again++) {
+            FILE *f = fopen(make("again", &form), "rb");
+            assert_non_null(f);
+            static uint8_t bytes[1 << 20];
+            size_t count = fread(bytes, 1, sizeof bytes, f);
+            fclose(f);
+            if (!first) {
+                first_bytes = count;
+                first = malloc(count);
+                assert_non_null(first);
+                memcpy(first, bytes, count);
+            }
+            assert_int_equal(count, first_bytes);
+            assert_memory_equal(bytes, first, count);
+        }
+        free(first);
+    }
+}
+
 static void test_variable_frame_rate(void **state)
 {
     (void)state;
@@ -205,8 +233,8 @@ static void test_rotation(void **state)
 {
     (void)state;
     for (int rotation = 0; rotation < 360; rotation += 90) {
-        const vj_video_form form = {.encoding = VJ_ENCODING_MJPEG, .width = W, .height = H, .fps = FPS,
-                                    .rotation = rotation};
+        const vj_video_form form = {
+            .encoding = VJ_ENCODING_MJPEG, .width = W, .height = H, .fps = FPS, .rotation = rotation};
         vj_video *video = opened(make("turned.mov", &form));
         int swapped = rotation % 180 != 0, h = swapped ? W : H, w = swapped ? H : W;
         assert_int_equal(vj_video_describe(video)->rotation, rotation);
@@ -214,8 +242,10 @@ static void test_rotation(void **state)
         picture p = first_picture(video, 0);
         assert_int_equal(p.height, h);
         assert_int_equal(p.width, w);
-        int red_row = rotation == 180 || rotation == 270 ? h - 8 : 8, red_column = rotation == 90 || rotation == 180 ? w - 8 : 8;
-        int blue_row = rotation == 90 || rotation == 180 ? h - 8 : 8, blue_column = rotation == 180 || rotation == 270 ? 8 : w - 8;
+        int red_row = rotation == 180 || rotation == 270 ? h - 8 : 8,
+            red_column = rotation == 90 || rotation == 180 ? w - 8 : 8;
+        int blue_row = rotation == 90 || rotation == 180 ? h - 8 : 8,
+            blue_column = rotation == 180 || rotation == 270 ? 8 : w - 8;
         /* JPEG at quantiser 2 keeps flat colours to a few levels. */
         assert_colour(pixel(&p, red_row, red_column), 255, 0, 0, 6);
         assert_colour(pixel(&p, blue_row, blue_column), 0, 0, 255, 6);
@@ -227,8 +257,8 @@ static void test_rotation(void **state)
 static void test_pixel_aspect_and_scaling(void **state)
 {
     (void)state;
-    const vj_video_form form = {.encoding = VJ_ENCODING_MPEG4, .width = W, .height = H, .fps = FPS, .aspect_num = 4,
-                                .aspect_den = 3};
+    const vj_video_form form = {
+        .encoding = VJ_ENCODING_MPEG4, .width = W, .height = H, .fps = FPS, .aspect_num = 4, .aspect_den = 3};
     vj_video *video = opened(make("wide.avi", &form));
     assert_int_equal(vj_video_describe(video)->height, H);
     assert_int_equal(vj_video_describe(video)->width, 85); /* 64 x 4/3 */
@@ -369,7 +399,8 @@ static void test_not_media(void **state)
 static void test_sound_only(void **state)
 {
     (void)state;
-    static const uint8_t head[44] = "RIFF\x64\x1f\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\x08\0data\x40\x1f\0";
+    static const uint8_t head[44] =
+        "RIFF\x64\x1f\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\x08\0data\x40\x1f\0";
     FILE *f = fopen(in_folder("sound.wav"), "wb");
     assert_non_null(f);
     fwrite(head, 1, sizeof head, f);
@@ -436,12 +467,13 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_codec),      cmocka_unit_test(test_pixels_exact),
-        cmocka_unit_test(test_variable_frame_rate), cmocka_unit_test(test_rotation),
-        cmocka_unit_test(test_pixel_aspect_and_scaling), cmocka_unit_test(test_still_image),
-        cmocka_unit_test(test_truncated),        cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_not_media),        cmocka_unit_test(test_sound_only),
-        cmocka_unit_test(test_not_regular),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_every_codec),     cmocka_unit_test(test_pixels_exact),
+        cmocka_unit_test(test_encoders_repeat), cmocka_unit_test(test_variable_frame_rate),
+        cmocka_unit_test(test_rotation),        cmocka_unit_test(test_pixel_aspect_and_scaling),
+        cmocka_unit_test(test_still_image),     cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_damaged),         cmocka_unit_test(test_not_media),
+        cmocka_unit_test(test_sound_only),      cmocka_unit_test(test_not_regular),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

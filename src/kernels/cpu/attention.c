@@ -1,9 +1,10 @@
 /*
  * Self-attention inside segments, tile by tile (Dao 2022): nothing of size S x S exists. A thread takes one head of one
- * segment at a time. Queries stand in the lanes of vectors: a tile of scores is [key, query], so maximum and sum over the
- * keys need no step across lanes, and the tile is at once the packed operand of the products that follow.
+ * segment at a time. Queries stand in the lanes of vectors: a tile of scores is [key, query], so maximum and sum over
+ * the keys need no step across lanes, and the tile is at once the packed operand of the products that follow.
  *
- * Scores are kept in base 2 (log2(e) is folded into the scaled queries), which saves a multiplication in every exponential.
+ * Scores are kept in base 2 (log2(e) is folded into the scaled queries), which saves a multiplication in every
+ * exponential.
  */
 #include <math.h>
 #include <omp.h>
@@ -28,8 +29,14 @@ static head take_head(const vj_backend *be, const float *qkv, int64_t first, int
 {
     int d = D / heads;
     const float *q = qkv + first * 3 * D + h * d;
-    return (head){.q = q, .k = q + D, .v = q + 2 * D, .S = S, .stride = 3 * (int64_t)D, .d = d,
-                  .mode = be->precision == VJ_BF16 ? PACK_ROUNDED : PACK_FP32, .scale = 1 / sqrtf((float)d)};
+    return (head){.q = q,
+                  .k = q + D,
+                  .v = q + 2 * D,
+                  .S = S,
+                  .stride = 3 * (int64_t)D,
+                  .d = d,
+                  .mode = be->precision == VJ_BF16 ? PACK_ROUNDED : PACK_FP32,
+                  .scale = 1 / sqrtf((float)d)};
 }
 
 /* Vectors of queries in the next tile, `left` queries to go: evenly, so that no tile is needlessly thin. */
@@ -39,7 +46,10 @@ static int vectors_next(int64_t left)
     return (int)(vectors == NV + 1 ? parts(NV + 1, 2) : least(NV, vectors));
 }
 
-static vf operand(vf x, pack_mode mode) { return mode == PACK_ROUNDED ? vround_bf16(x) : x; }
+static vf operand(vf x, pack_mode mode)
+{
+    return mode == PACK_ROUNDED ? vround_bf16(x) : x;
+}
 
 static void scale_panel(float *panel, int64_t depth, int nv, float factor)
 {
@@ -78,7 +88,7 @@ static void store_turned(float *to, int64_t stride, const float *o, const float 
 
 /* Working memory of a thread, carved from one piece; all counts of rows are whole vectors. */
 typedef struct {
-    float *k, *v;    /* A panels: keys, depth d; dimensions, depth S */
+    float *k, *v;     /* A panels: keys, depth d; dimensions, depth S */
     float *q, *t, *o; /* B panel of queries [d, NR]; scores [KEYS, NR]; result [d, NR] */
 } forward_room;
 
@@ -96,8 +106,8 @@ static float *carve(float **room, int64_t floats)
 }
 
 /*
- * Take one tile of scores into the running softmax: t becomes exponentials relative to the new maximum `most`, `sum` their
- * sum so far, and `fade` what earlier sums have to be multiplied with.
+ * Take one tile of scores into the running softmax: t becomes exponentials relative to the new maximum `most`, `sum`
+ * their sum so far, and `fade` what earlier sums have to be multiplied with.
  */
 VJ_INLINE void soften(float *t, int64_t kn, int nv, pack_mode mode, vf *most, vf *sum, vf *fade)
 {
@@ -165,8 +175,10 @@ void VJ_CPU(attention_forward)(vj_backend *be, float *out, float *lse, const flo
         int64_t first = offset[task / heads], S = offset[task / heads + 1] - first;
         head hd = take_head(be, qkv, first, S, D, heads, h);
         float *room = rooms + omp_get_thread_num() * floats;
-        forward_room m = {.k = carve(&room, pack_round(S) * d), .v = carve(&room, pack_round(d) * S),
-                          .q = carve(&room, (int64_t)d * NR), .t = carve(&room, KEYS * NR),
+        forward_room m = {.k = carve(&room, pack_round(S) * d),
+                          .v = carve(&room, pack_round(d) * S),
+                          .q = carve(&room, (int64_t)d * NR),
+                          .t = carve(&room, KEYS * NR),
                           .o = carve(&room, pack_round(d) * NR)};
         forward_head(&hd, out + first * D + h * d, D, lse ? lse + first * heads + h : NULL, heads, &m);
     }
@@ -175,13 +187,13 @@ void VJ_CPU(attention_forward)(vj_backend *be, float *out, float *lse, const flo
 /* ------------------------------------------------------------------------------------------------ backward */
 
 typedef struct {
-    float *k, *v, *k_over; /* A panels: keys and values with depth d; key dimensions with depth S */
-    float *q, *g;          /* B panels of queries and of dout, depth d: [d, NR] */
+    float *k, *v, *k_over;  /* A panels: keys and values with depth d; key dimensions with depth S */
+    float *q, *g;           /* B panels of queries and of dout, depth d: [d, NR] */
     float *q_over, *g_over; /* the same with depth n: strips of NR dimensions, [strips, NR queries, NR] */
-    float *t, *dt;         /* probabilities and score gradients [KEYS, NR] */
-    float *dq;             /* [d, NR] */
-    float *dk, *dv;        /* [S, width] */
-    int64_t width;         /* d in whole strips */
+    float *t, *dt;          /* probabilities and score gradients [KEYS, NR] */
+    float *dq;              /* [d, NR] */
+    float *dk, *dv;         /* [S, width] */
+    int64_t width;          /* d in whole strips */
 } backward_room;
 
 static int64_t backward_floats(int64_t longest, int d)
@@ -274,7 +286,8 @@ static void backward_head(const head *hd, float *dqkv, const float *dout, const 
 }
 
 void VJ_CPU(attention_backward)(vj_backend *be, float *dqkv, const float *dout, const float *qkv, const float *out,
-                                const float *lse, const int32_t *offset, int segments, int64_t longest, int D, int heads)
+                                const float *lse, const int32_t *offset, int segments, int64_t longest, int D,
+                                int heads)
 {
     int d = D / heads;
     int64_t floats = pack_round(backward_floats(longest, d));
@@ -286,12 +299,18 @@ void VJ_CPU(attention_backward)(vj_backend *be, float *dqkv, const float *dout, 
         int64_t first = offset[task / heads], S = offset[task / heads + 1] - first, width = parts(d, NR) * NR;
         head hd = take_head(be, qkv, first, S, D, heads, h);
         float *room = rooms + omp_get_thread_num() * floats;
-        backward_room m = {.k = carve(&room, pack_round(S) * d), .v = carve(&room, pack_round(S) * d),
-                           .k_over = carve(&room, pack_round(d) * S), .q = carve(&room, (int64_t)d * NR),
-                           .g = carve(&room, (int64_t)d * NR), .q_over = carve(&room, width * NR),
-                           .g_over = carve(&room, width * NR), .t = carve(&room, KEYS * NR),
-                           .dt = carve(&room, KEYS * NR), .dq = carve(&room, pack_round(d) * NR),
-                           .dk = carve(&room, pack_round(S) * width), .dv = carve(&room, pack_round(S) * width),
+        backward_room m = {.k = carve(&room, pack_round(S) * d),
+                           .v = carve(&room, pack_round(S) * d),
+                           .k_over = carve(&room, pack_round(d) * S),
+                           .q = carve(&room, (int64_t)d * NR),
+                           .g = carve(&room, (int64_t)d * NR),
+                           .q_over = carve(&room, width * NR),
+                           .g_over = carve(&room, width * NR),
+                           .t = carve(&room, KEYS * NR),
+                           .dt = carve(&room, KEYS * NR),
+                           .dq = carve(&room, pack_round(d) * NR),
+                           .dk = carve(&room, pack_round(S) * width),
+                           .dv = carve(&room, pack_round(S) * width),
                            .width = width};
         backward_head(&hd, dqkv + first * 3 * D + h * d, dout + first * D + h * d, out + first * D + h * d,
                       lse + first * heads + h, D, heads, &m);

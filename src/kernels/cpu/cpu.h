@@ -9,8 +9,14 @@
 VJ_KERNELS(VJ_ROW)
 #undef VJ_ROW
 
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 /* Pieces of `size` that n takes. */
-static inline int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t parts(int64_t n, int64_t size)
+{
+    return (n + size - 1) / size;
+}
 
 #endif

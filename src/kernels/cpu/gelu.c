@@ -1,4 +1,5 @@
-/* GELU, exact form, and its gradient; the arithmetic is in vector.h, shared with the products that apply it on the way. */
+/* GELU, exact form, and its gradient; the arithmetic is in vector.h, shared with the products that apply it on the way.
+ */
 #include "cpu.h"
 #include "vector.h"
 
@@ -9,8 +10,7 @@ void VJ_CPU(gelu_forward)(vj_backend *be, float *y, const float *x, int64_t n)
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
     for (int64_t block = 0; block < n; block += BLOCK) {
         int64_t end = least(n, block + BLOCK);
-        for (int64_t i = block; i < end; i += LANES)
-            vstore_part(y + i, vgelu(vload_part(x + i, end - i)), end - i);
+        for (int64_t i = block; i < end; i += LANES) vstore_part(y + i, vgelu(vload_part(x + i, end - i)), end - i);
     }
 }
 

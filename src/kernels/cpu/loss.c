@@ -1,4 +1,5 @@
-/* The losses of the prediction and the penalty on its collapse, each with its gradient. Sums in double, in fixed order. */
+/* The losses of the prediction and the penalty on its collapse, each with its gradient. Sums in double, in fixed order.
+ */
 #include <math.h>
 
 #include "cpu.h"

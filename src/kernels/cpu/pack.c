@@ -3,7 +3,10 @@
 
 #include "vector.h"
 
-VJ_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+VJ_INLINE int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* A vector across the panel at one step of the depth; `rest` values of depth are left. */
 VJ_INLINE vf load_across(const float *source, int64_t stride, int64_t n, int64_t rest, pack_mode mode)
@@ -25,7 +28,8 @@ VJ_INLINE vf load_along(const float *source, int64_t rest, pack_mode mode)
 }
 
 /* LANES panel indices (n of them real) by LANES lanes of depth, turned so that each vector runs across the panel. */
-VJ_INLINE void load_turned(vf turned[LANES], const float *source, int64_t stride, int64_t n, int64_t rest, pack_mode mode)
+VJ_INLINE void load_turned(vf turned[LANES], const float *source, int64_t stride, int64_t n, int64_t rest,
+                           pack_mode mode)
 {
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) turned[i] = i < n ? load_along(source + i * stride, rest, mode) : vset(0.0f);
@@ -53,7 +57,8 @@ VJ_INLINE void a_rows(float *panels, const float *source, int64_t stride, int64_
         }
 }
 
-VJ_INLINE void a_columns(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth, pack_mode mode)
+VJ_INLINE void a_columns(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth,
+                         pack_mode mode)
 {
     int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), panel_floats = lanes * MR;
     for (int64_t p = 0; p < lanes; p++)
@@ -74,7 +79,8 @@ VJ_INLINE void b_rows(float *panel, const float *source, int64_t stride, int64_t
         }
 }
 
-VJ_INLINE void b_columns(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth, pack_mode mode)
+VJ_INLINE void b_columns(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth,
+                         pack_mode mode)
 {
     int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
     for (int64_t p = 0; p < lanes; p++)

@@ -22,15 +22,20 @@ static inline int64_t pack_depth(pack_mode mode, int64_t depth)
 }
 
 /** Panel indices 0 .. count-1 rounded up to whole vectors: pack_a writes as many. Floats needed: this times depth. */
-static inline int64_t pack_round(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
+static inline int64_t pack_round(int64_t count)
+{
+    return (count + LANES - 1) / LANES * LANES;
+}
 
 /** A panels of MR one after the other, MR * pack_depth(mode, depth) floats each. */
-void VJ_CPU(pack_a_rows)(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth, pack_mode mode);
+void VJ_CPU(pack_a_rows)(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth,
+                         pack_mode mode);
 void VJ_CPU(pack_a_columns)(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth,
                             pack_mode mode);
 
 /** One B panel of `count` <= NR columns, whole vectors of them written. */
-void VJ_CPU(pack_b_rows)(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth, pack_mode mode);
+void VJ_CPU(pack_b_rows)(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth,
+                         pack_mode mode);
 void VJ_CPU(pack_b_columns)(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth,
                             pack_mode mode);
 

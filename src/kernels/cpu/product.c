@@ -1,7 +1,7 @@
 /*
  * The matrix product behind all linear layers: packed, blocked, register-tiled (Goto, van de Geijn 2008). B is packed
- * once, whole or in wide strips; then threads take blocks of rows of A, whichever is next. A result is summed by one thread
- * over the depth in a fixed order, so the number of threads does not show in it.
+ * once, whole or in wide strips; then threads take blocks of rows of A, whichever is next. A result is summed by one
+ * thread over the depth in a fixed order, so the number of threads does not show in it.
  */
 #include <omp.h>
 
@@ -90,8 +90,8 @@ static void finish_tile(const vj_product *g, const float *tile, int64_t row, int
 }
 
 /*
- * Rows row .. row+rows-1 of the strip. With one block of depth each tile is finished at once; otherwise the tiles wait in
- * `waiting` until their sums are complete, for the result may overwrite what finishing still needs.
+ * Rows row .. row+rows-1 of the strip. With one block of depth each tile is finished at once; otherwise the tiles wait
+ * in `waiting` until their sums are complete, for the result may overwrite what finishing still needs.
  */
 static void multiply_block(const plan *pl, float *a, float *waiting, int64_t row, int64_t rows, int64_t strip)
 {

@@ -24,14 +24,23 @@ void VJ_CPU(sum_squares)(vj_backend *be, double *sum, const float *x, int64_t n)
     *sum = all;
 }
 
+/* sums[width] += rows; inlined with a constant width for all but the last strip. */
+VJ_INLINE void add_rows(double *sums, const float *x, int64_t R, int D, int width)
+{
+    for (int64_t r = 0; r < R; r++)
+        for (int d = 0; d < width; d++) sums[d] += x[r * D + d];
+}
+
 void VJ_CPU(column_sums)(vj_backend *be, float *sums, const float *x, int accumulate, int64_t R, int D)
 {
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
     for (int strip = 0; strip < D; strip += STRIP) {
         int width = (int)least(STRIP, D - strip);
         double s[STRIP] = {0};
-        for (int64_t r = 0; r < R; r++)
-            for (int d = 0; d < width; d++) s[d] += x[r * D + strip + d];
+        if (width == STRIP)
+            add_rows(s, x + strip, R, D, STRIP);
+        else
+            add_rows(s, x + strip, R, D, width);
         for (int d = 0; d < width; d++) sums[strip + d] = (float)((accumulate ? sums[strip + d] : 0) + s[d]);
     }
 }

@@ -1,4 +1,5 @@
-/* AdamW and the moving average of the weights, in one pass: the update is limited by memory, so everything is read once. */
+/* AdamW and the moving average of the weights, in one pass: the update is limited by memory, so everything is read
+ * once. */
 #include <math.h>
 
 #include "cpu.h"

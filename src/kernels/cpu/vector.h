@@ -1,6 +1,6 @@
 /*
- * Mathematics on vectors: 2^x, the normal distribution, transposition. Accurate to about the rounding of a float, and NaN
- * in gives NaN out, always: the trainer finds a diverged run by it.
+ * Mathematics on vectors: 2^x, the normal distribution, transposition. Accurate to about the rounding of a float, and
+ * NaN in gives NaN out, always: the trainer finds a diverged run by it.
  */
 #ifndef VJ_CPU_VECTOR_H
 #define VJ_CPU_VECTOR_H
@@ -28,8 +28,8 @@ VJ_INLINE vf vexp2(vf x)
 
 /*
  * The standard normal distribution: its density at x is returned, the probability below x goes to *below. The tail
- * beyond |x| is density times a polynomial in 1/(1 + |x|/4) (the form of Abramowitz and Stegun 7.1.26), fitted anew with
- * degree 7: absolute error 3e-9 before rounding.
+ * beyond |x| is density times a polynomial in 1/(1 + |x|/4) (the form of Abramowitz and Stegun 7.1.26), fitted anew
+ * with degree 7: absolute error 3e-9 before rounding.
  */
 VJ_INLINE vf vnormal(vf x, vf *below)
 {
@@ -63,14 +63,14 @@ VJ_INLINE vf vgelu_gradient(vf x)
 
 /* Alternate the lanes of the lower (upper) halves of a and b: a perfect shuffle. */
 #if defined(VJ_ISA_avx512)
-#define VJ_ZIP_LOW  {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}
-#define VJ_ZIP_HIGH {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31}
+#define VJ_ZIP_LOW  0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define VJ_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined(VJ_ISA_avx2)
-#define VJ_ZIP_LOW  {0, 8, 1, 9, 2, 10, 3, 11}
-#define VJ_ZIP_HIGH {4, 12, 5, 13, 6, 14, 7, 15}
+#define VJ_ZIP_LOW  0, 8, 1, 9, 2, 10, 3, 11
+#define VJ_ZIP_HIGH 4, 12, 5, 13, 6, 14, 7, 15
 #else
-#define VJ_ZIP_LOW  {0, 4, 1, 5}
-#define VJ_ZIP_HIGH {2, 6, 3, 7}
+#define VJ_ZIP_LOW  0, 4, 1, 5
+#define VJ_ZIP_HIGH 2, 6, 3, 7
 #endif
 
 /* Transpose the LANES x LANES matrix of rows r: log2(LANES) rounds of perfect shuffles. */
@@ -81,8 +81,8 @@ VJ_INLINE void vtranspose(vf r[LANES])
         vf t[LANES];
 #pragma GCC unroll 8
         for (int i = 0; i < LANES / 2; i++) {
-            t[2 * i] = __builtin_shuffle(r[i], r[i + LANES / 2], (vi)VJ_ZIP_LOW);
-            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + LANES / 2], (vi)VJ_ZIP_HIGH);
+            t[2 * i] = __builtin_shufflevector(r[i], r[i + LANES / 2], VJ_ZIP_LOW);
+            t[2 * i + 1] = __builtin_shufflevector(r[i], r[i + LANES / 2], VJ_ZIP_HIGH);
         }
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) r[i] = t[i];

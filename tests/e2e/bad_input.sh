@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Rubbish in: a message that names the thing, the right exit code, nothing lost, never a hang.
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 24
+
+refuse() { # EXIT_CODE PATTERN RANKS COMMAND...
+    local want=$1 pattern=$2 ranks=$3 got=0
+    shift 3
+    run "$ranks" "$@" >out.log 2>&1 || got=$?
+    [ "$got" -eq "$want" ] || fail "$* ended with $got, not $want: $(tail -n 3 out.log)"
+    grep -Eq "$pattern" out.log || fail "$* did not say /$pattern/: $(head -n 5 out.log)"
+}
+
+pretrain=$bin/vjepa-pretrain
+refuse 2 'config|CONFIG' 2 "$pretrain"
+refuse 2 'missing\.yaml.*No such file' 2 "$pretrain" missing.yaml
+refuse 2 'unknown option.*--sett' 1 "$pretrain" "$tiny" --sett a=b
+refuse 2 'model\.widht.*model\.width' 2 "$pretrain" "$tiny" --set model.widht=4
+refuse 2 'train\.batch' 2 "$pretrain" "$tiny" --set train.batch=many
+refuse 2 'heads' 2 "$pretrain" "$tiny" --set model.heads=5
+refuse 2 'microbatch' 2 "$pretrain" "$tiny" --set train.microbatch=5
+refuse 2 'ranks' 4 "$pretrain" "$tiny" --set train.microbatch=6
+refuse 2 'data\.frames' 2 "$pretrain" "$tiny" --set data.frames=8
+printf 'model:\n  width: 48\n\tdepth: 2\n' >tabs.yaml
+refuse 2 'tabs\.yaml:3' 1 "$pretrain" tabs.yaml
+printf 'train:\n  batch: 16\n  precision: fp8\n' >precision.yaml
+refuse 2 'precision\.yaml:3.*fp32.*bf16' 1 "$pretrain" precision.yaml
+
+refuse 1 'nowhere\.clips' 2 "$pretrain" "$tiny" --set data.train='[nowhere.clips]'
+mkdir foreign.clips && echo rubbish >foreign.clips/index.h5
+refuse 1 'foreign\.clips' 2 "$pretrain" "$tiny" --set data.train='[foreign.clips]'
+cp -r train.clips cut.clips && truncate -s 20000 cut.clips/shard-00000.h5
+refuse 1 'cut\.clips/shard-00000\.h5' 2 "$pretrain" "$tiny" --set data.train='[cut.clips]'
+
+# A damaged checkpoint is never passed over for an older one, nor for a start from scratch, and stays as it is.
+run 1 "$pretrain" "$tiny" --set run.dir=run >/dev/null
+for damage in truncate overwrite text; do
+    cp -r run "run-$damage"
+    newest=run-$damage/step_00000024.h5
+    case $damage in
+    truncate) truncate -s 60% "$newest" 2>/dev/null || truncate -s $(($(stat -c %s "$newest") * 6 / 10)) "$newest" ;;
+    overwrite) printf 'damage' | dd of="$newest" bs=1 seek=$(($(stat -c %s "$newest") / 2)) conv=notrunc status=none ;;
+    text) echo "not a checkpoint" >"$newest" ;;
+    esac
+    before=$(sha256sum "$newest")
+    refuse 1 'step_00000024\.h5' 2 "$pretrain" "$tiny" --set run.dir="run-$damage" --set train.epochs=4
+    [ "$before" = "$(sha256sum "$newest")" ] || fail "$newest was changed"
+    [ -e "run-$damage/step_00000020.h5" ] || fail "the older checkpoint of run-$damage is gone"
+done
+refuse 1 'seed' 1 "$pretrain" "$tiny" --set run.dir=run --set run.seed=8
+run 1 "$tools/make_store" other.clips 24 4 36 40 100
+refuse 1 'fingerprint' 1 "$pretrain" "$tiny" --set run.dir=run --set data.train='[other.clips]'
+refuse 1 'patch_embed|blocks|dimension|shape' 1 "$pretrain" "$tiny" --set run.dir=run --set model.width=24 --set model.heads=3
+
+# Numbers that are not finite: the steps are skipped and counted, then the run stops and the last checkpoint is good.
+refuse 1 'max_bad_steps' 2 "$pretrain" "$tiny" --set run.dir=nan --set optimizer.lr=1e30 --set optimizer.start_lr=1e30 \
+    --set optimizer.final_lr=1e29 --set optimizer.clip_grad=0 --set train.max_bad_steps=3 --set checkpoint.every=1
+grep -q 'step .* skipped' out.log || fail "skipped steps are not reported"
+
+inspect=$bin/vjepa-inspect
+refuse 1 'missing\.h5' 1 "$inspect" missing.h5
+refuse 1 'step_00000024\.h5' 1 "$inspect" --verify run-overwrite/step_00000024.h5
+refuse 1 'differ' 1 "$inspect" --compare run/step_00000020.h5 run/step_00000024.h5
+run 1 "$inspect" --verify run/step_00000024.h5 train.clips >/dev/null || fail "a good checkpoint and store do not verify"
+
+pack=$bin/vjepa-pack
+refuse 2 'pack\.lists' 2 "$pack" "$tiny"
+refuse 1 'nolist\.csv' 2 "$pack" "$tiny" --set pack.lists='[nolist.csv]' --set pack.store=a.clips
+: >empty.csv
+refuse 1 'empty\.csv' 2 "$pack" "$tiny" --set pack.lists='[empty.csv]' --set pack.store=b.clips
+printf 'path,colour\nnofile.mp4,0\nrubbish.mp4,1\n' >bad.csv
+echo "not a video" >rubbish.mp4
+refuse 1 'no clip' 2 "$pack" "$tiny" --set pack.lists='[bad.csv]' --set pack.store=c.clips
+printf 'path,colour\nrubbish.mp4,red\n' >label.csv
+refuse 1 'label\.csv:2' 2 "$pack" "$tiny" --set pack.lists='[label.csv]' --set pack.store=d.clips
+
+refuse 1 'missing\.h5' 1 "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store train.clips --out f.h5
+refuse 1 'nowhere\.clips' 1 "$bin/vjepa-embed" "$tiny" --encoder random:published --store nowhere.clips --out f.h5
+refuse 2 'random:' 1 "$bin/vjepa-embed" "$tiny" --encoder random:other --store train.clips --out f.h5
+refuse 1 'missing\.h5' 1 "$bin/vjepa-probe" "$tiny" pretrained=missing.h5,missing.h5 --out results
+refuse 1 'missing\.h5' 1 "$bin/vjepa-parity" missing.h5
+
+for program in pack pretrain embed probe inspect parity demo; do
+    run 1 "$bin/vjepa-$program" --help >help.log || fail "vjepa-$program --help fails"
+    grep -q 'xample' help.log || fail "vjepa-$program --help has no example"
+    run 1 "$bin/vjepa-$program" --version | grep -q '^vjepa ' || fail "vjepa-$program --version"
+done
+finish
