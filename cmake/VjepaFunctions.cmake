@@ -88,14 +88,10 @@ function(vj_install)
   include(CMakePackageConfigHelpers)
   install(TARGETS ${VJ_PROGRAMS} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   install(FILES $<TARGET_FILE:vjepa> DESTINATION ${CMAKE_INSTALL_LIBDIR})
-  foreach(front base/status.h base/rng.h base/config.h base/program.h parallel/parallel.h kernels/kernels.h model/model.h
-                train/pretrain.h probe/probe.h)
-    get_filename_component(folder ${front} DIRECTORY)
-    install(FILES ${CMAKE_SOURCE_DIR}/src/${front} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vjepa/${folder})
-  endforeach()
-  foreach(front clips/clips.h ckpt/ckpt.h video/video.h)
-    get_filename_component(folder ${front} DIRECTORY)
-    install(FILES ${CMAKE_SOURCE_DIR}/io/${front} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vjepa/${folder})
+  foreach(tree src io)
+    install(DIRECTORY ${CMAKE_SOURCE_DIR}/${tree}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vjepa
+            FILES_MATCHING PATTERN "*.h" PATTERN cpu EXCLUDE PATTERN strict EXCLUDE PATTERN programs EXCLUDE
+            PATTERN inner.h EXCLUDE PATTERN inside.h EXCLUDE)
   endforeach()
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa)
   configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/vjepa-config.cmake.in ${CMAKE_BINARY_DIR}/vjepa-config.cmake
@@ -103,6 +99,14 @@ function(vj_install)
   write_basic_package_version_file(${CMAKE_BINARY_DIR}/vjepa-config-version.cmake COMPATIBILITY SameMinorVersion)
   install(FILES ${CMAKE_BINARY_DIR}/vjepa-config.cmake ${CMAKE_BINARY_DIR}/vjepa-config-version.cmake
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
+  # libvjepa is static by default, so whoever links it needs its libraries too.
+  set(VJ_PC_LIBS ${HDF5_C_LIBRARIES} ${LAPACK_LIBRARIES} ${MPI_C_LIBRARIES})
+  list(TRANSFORM VJ_PC_LIBS REPLACE "^-Wl,.*$" "")
+  list(JOIN VJ_PC_LIBS " " VJ_PC_LIBS)
+  set(VJ_PC_INCLUDES ${HDF5_C_INCLUDE_DIRS} ${MPI_C_INCLUDE_DIRS})
+  list(REMOVE_DUPLICATES VJ_PC_INCLUDES)
+  list(TRANSFORM VJ_PC_INCLUDES PREPEND "-I")
+  list(JOIN VJ_PC_INCLUDES " " VJ_PC_INCLUDES)
   configure_file(${CMAKE_SOURCE_DIR}/cmake/vjepa.pc.in ${CMAKE_BINARY_DIR}/vjepa.pc @ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/vjepa.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()
@@ -139,4 +143,4 @@ endfunction()
 set(VJ_TEST_ENVIRONMENT
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl=self,vader
-  OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 HDF5_USE_FILE_LOCKING=FALSE)
+  OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 HDF5_USE_FILE_LOCKING=FALSE)

@@ -62,7 +62,7 @@ embed() { # NAME ENCODER
         run "$bin/vjepa-embed" "$config" --encoder "$2" --store "$dir/$split.clips" --out "$out" --set embed.limit="$limit"
     done
 }
-embed pretrained "$dir/run"
+embed pretrained "$(find "$dir/run" -name "step_*.h5" | sort | tail -n 1)"
 embed random_published random:published
 embed random_fan_in random:fan_in
 

@@ -2,6 +2,7 @@
 #ifndef CKPT_SAMPLE_H
 #define CKPT_SAMPLE_H
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,17 @@ static inline vj_ckpt_state sample_state(int64_t step)
                            .bad_steps = 2,
                            .store_fingerprint = 0xfedcba9876543210u,
                            .config = (char *)"run:\n  seed: 7\n"};
+}
+
+/* 1 if the folder holds an unfinished file. */
+static inline int has_part(const char *dir)
+{
+    char pattern[VJ_PATH + 16];
+    glob_t parts;
+    snprintf(pattern, sizeof pattern, "%s/*.part", dir);
+    int found = glob(pattern, 0, NULL, &parts) == 0;
+    if (found) globfree(&parts);
+    return found;
 }
 
 /* A new folder below $TMPDIR. */

@@ -15,15 +15,17 @@ typedef struct {
     char name[64];
 } entry;
 
-/* Step of "step_00001200.h5" followed by `tail`; -1: another file. */
-static int64_t step_of(const char *name, const char *tail)
+/* Step of "step_00001200.h5", or with `part` of "step_00001200.h5.1234abcd.part"; -1: another file. */
+static int64_t step_of(const char *name, int part)
 {
     char *end;
     if (strncmp(name, "step_", 5) != 0 || name[5] < '0' || name[5] > '9' || strlen(name) >= sizeof(((entry *)0)->name))
         return -1;
     errno = 0;
     int64_t step = strtoll(name + 5, &end, 10);
-    return errno == 0 && strcmp(end, tail) == 0 ? step : -1;
+    int fits = part ? strncmp(end, ".h5.", 4) == 0 && strcmp(end + strlen(end) - 5, ".part") == 0
+                    : strcmp(end, ".h5") == 0;
+    return errno == 0 && fits ? step : -1;
 }
 
 static int newest_first(const void *a, const void *b)
@@ -32,8 +34,8 @@ static int newest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Files of the folder named step_<step><tail>, newest first. A folder that is not there holds none. free(*entries). */
-static vj_status list(const char *dir, const char *tail, entry **entries, int *count)
+/* Checkpoints of the folder, or parts of them, newest first. A folder that is not there holds none. free(*entries). */
+static vj_status list(const char *dir, int part, entry **entries, int *count)
 {
     *entries = NULL;
     *count = 0;
@@ -43,7 +45,7 @@ static vj_status list(const char *dir, const char *tail, entry **entries, int *c
     struct dirent *item;
     errno = 0;
     while (status == VJ_OK && (item = readdir(folder)) != NULL) {
-        int64_t step = step_of(item->d_name, tail);
+        int64_t step = step_of(item->d_name, part);
         if (step < 0) continue;
         entry *more = realloc(*entries, (size_t)(*count + 1) * sizeof *more);
         if (!more) {
@@ -72,7 +74,7 @@ static vj_status latest(const char *dir, char path[VJ_PATH])
     entry *entries;
     int count;
     path[0] = '\0';
-    vj_status status = list(dir, ".h5", &entries, &count);
+    vj_status status = list(dir, 0, &entries, &count);
     if (status == VJ_OK && count > 0) status = join(path, dir, entries[0].name);
     free(entries);
     return status;
@@ -98,7 +100,7 @@ static vj_status remove_parts(const char *dir)
 {
     entry *entries;
     int count;
-    vj_status status = list(dir, ".h5.part", &entries, &count);
+    vj_status status = list(dir, 1, &entries, &count);
     for (int i = 0; i < count && status == VJ_OK; i++) status = remove_file(dir, entries[i].name);
     free(entries);
     return status;
@@ -109,7 +111,7 @@ static vj_status remove_old(const char *dir, int64_t keep)
     entry *entries;
     int count;
     int64_t good = 0;
-    vj_status status = list(dir, ".h5", &entries, &count);
+    vj_status status = list(dir, 0, &entries, &count);
     for (int i = 0; i < count && status == VJ_OK; i++) {
         char path[VJ_PATH];
         vj_ckpt_state state;

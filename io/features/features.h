@@ -37,7 +37,7 @@ typedef struct {
 
 typedef struct vj_features_writer vj_features_writer;
 
-/** Create PATH.part. The layout is the same on all ranks; `comm` lives until commit. Collective, agreed. */
+/** Create PATH.<number>.part. The layout is the same on all ranks; `comm` lives until commit. Collective, agreed. */
 vj_status vj_features_create(vj_features_writer **writer, const char *path, const vj_features_layout *layout,
                              MPI_Comm comm);
 

@@ -18,14 +18,18 @@ vj_status vj_h5_sync(const char *path)
     return status;
 }
 
+const char *vj_h5_split(const char *path, char folder[VJ_PATH])
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) strcpy(folder, ".");
+    else snprintf(folder, VJ_PATH, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    return slash ? slash + 1 : path;
+}
+
 static vj_status rename_and_sync(const vj_h5_writer *writer)
 {
     char folder[VJ_PATH];
-    strcpy(folder, writer->path);
-    char *slash = strrchr(folder, '/');
-    if (!slash) strcpy(folder, ".");
-    else if (slash == folder) folder[1] = '\0';
-    else *slash = '\0';
+    vj_h5_split(writer->path, folder);
     if (rename(writer->part, writer->path) != 0)
         return vj_raise(VJ_ERR_IO, "rename %s to %s", writer->part, writer->path);
     return vj_h5_sync(folder);

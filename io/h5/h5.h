@@ -1,7 +1,7 @@
 /*
  * What the HDF5 files we write share (checkpoints and feature stores): attributes "format", "version" and, last,
- * "complete"; written in parallel as PATH.part and renamed once they are on disk; checked before they are read. HDF5's
- * own structures carry its checksums (1.8 format), the data carry ours.
+ * "complete"; written in parallel as PATH.<number>.part and renamed once they are on disk; checked before they are read.
+ * HDF5's own structures carry its checksums (1.8 format), the data carry ours.
  *
  * HDF5's error stack is silent inside our functions: each public function that uses HDF5 wraps its work in
  * H5E_BEGIN_TRY, and vj_raise_h5() says what HDF5 had to say.
@@ -17,16 +17,16 @@
 /* ------------------------------------------------------------------------------------------------ writing */
 
 typedef struct {
-    hid_t file;             /* open for parallel access until commit */
-    char path[VJ_PATH];     /* final name */
-    char part[VJ_PATH + 8]; /* name while it is written */
-    MPI_Comm comm;          /* borrowed */
+    hid_t file;              /* open for parallel access until commit */
+    char path[VJ_PATH];      /* final name */
+    char part[VJ_PATH + 16]; /* name while it is written: path, a number of its own, ".part" */
+    MPI_Comm comm;           /* borrowed */
 } vj_h5_writer;
 
 /**
- * Create PATH.part for parallel access, reserve `bytes` on disk (an estimate of the whole file), write format, version
- * and provenance (code, hosts, ranks, date). Too little space ends here, before anything is written, with the numbers.
- * On failure nothing is left. Collective, agreed.
+ * Create PATH.<number>.part for parallel access, removing what killed writers of PATH left; reserve `bytes` on disk (an
+ * estimate of the whole file); write format, version and provenance (code, hosts, ranks, date). Too little space ends
+ * here, before anything is written, with the numbers. On failure nothing is left. Collective, agreed.
  */
 vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version, int64_t bytes,
                        MPI_Comm comm);
@@ -50,6 +50,9 @@ vj_status vj_h5_put_i64(hid_t object, const char *name, int64_t value);
 vj_status vj_h5_put_u64(hid_t object, const char *name, uint64_t value);
 vj_status vj_h5_put_f64(hid_t object, const char *name, double value);
 vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values, int64_t count);
+
+/** Folder of a path ("." if it names none); returns the last component, inside `path`. */
+const char *vj_h5_split(const char *path, char folder[VJ_PATH]);
 
 /** Flush a file or folder to disk. */
 vj_status vj_h5_sync(const char *path);

@@ -1,4 +1,5 @@
 /* Parallel creation of a file beside its final name, attributes and datasets. The commit is in commit.c. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -149,16 +150,47 @@ static hid_t create_parallel(const char *part, MPI_Comm comm)
     return file;
 }
 
+/* Remove what killed writers of the same file left. */
+static void remove_stale(const vj_h5_writer *writer)
+{
+    char folder[VJ_PATH], path[2 * VJ_PATH];
+    const char *name = vj_h5_split(writer->path, folder);
+    DIR *dir = opendir(folder);
+    if (!dir) return; /* creating the file will say why */
+    for (struct dirent *item = readdir(dir); item; item = readdir(dir)) {
+        size_t length = strlen(item->d_name), front = strlen(name);
+        if (length < front + 6 || strncmp(item->d_name, name, front) != 0 || item->d_name[front] != '.' ||
+            strcmp(item->d_name + length - 5, ".part") != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, item->d_name);
+        if (unlink(path) != 0) vj_warn("%s of an earlier writer cannot be removed", path);
+    }
+    closedir(dir); /* only read */
+}
+
+/*
+ * A name of its own for each write: Open MPI guards an open file by a semaphore in /dev/shm named after the file's last
+ * component alone, so a killed job's, another run's or another user's file of the same name would block or fail ours.
+ */
+static void choose_part(vj_h5_writer *writer, int rank)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint32_t number = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 16 ^ (uint32_t)getpid() << 8;
+    MPI_Bcast(&number, 1, MPI_UINT32_T, 0, writer->comm);
+    snprintf(writer->part, sizeof writer->part, "%s.%08x.part", writer->path, number);
+    if (rank == 0) remove_stale(writer);
+}
+
 vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version, int64_t bytes,
                        MPI_Comm comm)
 {
     writer->comm = comm;
     if (snprintf(writer->path, sizeof writer->path, "%s", path) >= (int)sizeof writer->path)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    snprintf(writer->part, sizeof writer->part, "%s.part", path);
-
     int rank;
     MPI_Comm_rank(comm, &rank);
+    choose_part(writer, rank);
     vj_status status = rank == 0 ? reserve(writer->part, bytes) : VJ_OK;
     status = vj_agree(comm, status);
     if (status == VJ_OK) {

@@ -423,34 +423,42 @@ static vj_status load(reader *r, const char *name, const char *text, size_t byte
 /* The whole file as one text, at most 1 MB, into a buffer of that size and one byte more. */
 enum { MOST_BYTES = 1 << 20 };
 
-static vj_status slurp(const char *path, char *text, size_t *bytes)
+static vj_status slurp(const char *path, char *text)
 {
     FILE *file = fopen(path, "rb");
-    *bytes = file ? fread(text, 1, MOST_BYTES + 1, file) : 0;
+    size_t bytes = file ? fread(text, 1, MOST_BYTES + 1, file) : 0;
     bool fine = file && !ferror(file);
     if (!fine) vj_raise(VJ_ERR_USAGE, "configuration %s: %s", path, strerror(errno));
     if (file) fclose(file); /* read only: nothing can be lost */
     if (!fine) return VJ_ERR_USAGE;
-    if (*bytes > MOST_BYTES)
+    if (bytes > MOST_BYTES)
         return vj_raise(VJ_ERR_USAGE, "configuration %s: larger than 1 MB, that is no configuration", path);
+    text[bytes] = '\0';
+    if (strlen(text) != bytes)
+        return vj_raise(VJ_ERR_USAGE, "configuration %s: this is not YAML: it holds a byte 0", path);
     return VJ_OK;
+}
+
+vj_status vj_config_parse(vj_config *config, const char *name, const char *text)
+{
+    reader r = {.config = config, .file = name};
+    yaml_node_t *root;
+
+    for (int i = 0; i < VJ_MAX_SETTINGS; i++) /* lines of an earlier file would be taken for lines of this one */
+        if (config->origin.line[i] > 0) config->origin.line[i] = ORIGIN_DEFAULT;
+    snprintf(config->origin.file, sizeof config->origin.file, "%s", name);
+    vj_status status = load(&r, "", text, strlen(text), &root);
+    if (status == VJ_OK && root) status = read_root(&r, root);
+    yaml_document_delete(&r.document);
+    return status;
 }
 
 vj_status vj_config_read(vj_config *config, const char *path)
 {
-    reader r = {.config = config, .file = path};
-    size_t bytes;
-    yaml_node_t *root;
     char *text = malloc(MOST_BYTES + 1);
     if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
-
-    for (int i = 0; i < VJ_MAX_SETTINGS; i++) /* lines of an earlier file would be taken for lines of this one */
-        if (config->origin.line[i] > 0) config->origin.line[i] = ORIGIN_DEFAULT;
-    snprintf(config->origin.file, sizeof config->origin.file, "%s", path);
-    vj_status status = slurp(path, text, &bytes);
-    if (status == VJ_OK) status = load(&r, "", text, bytes, &root);
-    if (status == VJ_OK && root) status = read_root(&r, root);
-    yaml_document_delete(&r.document);
+    vj_status status = slurp(path, text);
+    if (status == VJ_OK) status = vj_config_parse(config, path, text);
     free(text);
     return status;
 }

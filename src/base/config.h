@@ -21,12 +21,12 @@ typedef enum { VJ_MASK_MULTIBLOCK, VJ_MASK_CAUSAL, VJ_MASK_TUBE } vj_mask_kind;
 
 /* One mask generator (spec section 9). */
 typedef struct {
-    int kind;               /* vj_mask_kind */
-    int blocks;             /* multiblock, causal */
+    int kind;   /* vj_mask_kind */
+    int blocks; /* multiblock, causal */
     double spatial_scale[2], temporal_scale[2], aspect[2];
     double max_temporal_keep; /* causal: < 1 */
-    int64_t max_keep;       /* context tokens at most; 0: no limit */
-    double ratio;           /* tube: share of cells masked */
+    int64_t max_keep;         /* context tokens at most; 0: no limit */
+    double ratio;             /* tube: share of cells masked */
 } vj_mask_settings;
 
 typedef enum { VJ_CUT_GROUP, VJ_CUT_NONE } vj_mask_cut;
@@ -39,93 +39,94 @@ typedef struct {
         char dir[VJ_PATH]; /* run folder: checkpoints, metrics, configuration */
         int64_t seed;
     } run;
-    struct { /* vjepa-pack */
-        vj_strings lists;          /* media lists: "path label" lines or CSV with a header path,LABEL,... */
-        char store[VJ_PATH];       /* NAME.clips */
-        int64_t short_side;        /* pixels */
-        int64_t frames, step;      /* F frames, sampling step (spec 10.2) */
-        int64_t windows;           /* clips a video, one per equal segment */
-        int random_windows;        /* bool: random start inside a segment, else centred at its start rule */
-        int codec;                 /* 0 raw */
+    struct {                  /* vjepa-pack */
+        vj_strings lists;     /* media lists: "path label" lines or CSV with a header path,LABEL,... */
+        char store[VJ_PATH];  /* NAME.clips */
+        int64_t short_side;   /* pixels */
+        int64_t frames, step; /* F frames, sampling step (spec 10.2) */
+        int64_t windows;      /* clips a video, one per equal segment */
+        int random_windows;   /* bool: random start inside a segment, else centred at its start rule */
+        int codec;            /* 0 raw */
         int64_t shard_mb, seed;
     } pack;
     struct {
-        vj_strings train;          /* clip stores, concatenated */
+        vj_strings train; /* clip stores, concatenated */
         vj_strings validation;
-        int64_t frames, crop;      /* frames a clip, pixels */
+        int64_t frames, crop; /* frames a clip, pixels */
         double crop_scale[2], crop_aspect[2], flip;
         double mean[3], std[3];
         int64_t threads, read_ahead; /* loader threads a rank, batches ahead */
     } data;
     struct {
-        char size[16];             /* tiny small base large huge giant, or custom */
+        char size[16];               /* tiny small base large huge giant, or custom */
         int64_t width, depth, heads; /* 0: from size */
         double mlp_ratio;            /* 0: from size; 4 if custom */
         int64_t patch, tubelet;
-        int uniform_power;         /* bool */
-        int init;                  /* vj_init */
+        int uniform_power; /* bool */
+        int init;          /* vj_init */
     } model;
     struct {
         int64_t width, depth, heads; /* heads 0: the encoder's */
-        int zero_init_mask_tokens; /* bool */
+        int zero_init_mask_tokens;   /* bool */
     } predictor;
     struct {
-        int cut;                   /* vj_mask_cut */
-        int64_t group;             /* clips whose lists are cut to one length */
-        int count;                 /* generators */
+        int cut;       /* vj_mask_cut */
+        int64_t group; /* clips whose lists are cut to one length */
+        int count;     /* generators */
         vj_mask_settings generator[VJ_MAX_MASKS];
     } mask;
     struct {
-        int kind;                  /* vj_objective */
+        int kind; /* vj_objective */
         double loss_exp, reg_coeff;
-        int normalise_pixels;      /* bool */
+        int normalise_pixels; /* bool */
     } objective;
     struct {
         int64_t batch, microbatch; /* clips, global; clips a forward-backward pass */
         int64_t steps_per_epoch, epochs;
-        double schedule_scale;     /* ipe_scale */
-        int64_t stop_after;        /* steps; 0: epochs * steps_per_epoch */
-        char precision[8];         /* fp32 bf16 */
-        char backend[16];          /* cpu strict */
-        int recompute;             /* vj_recompute */
+        double schedule_scale; /* ipe_scale */
+        int64_t stop_after;    /* steps; 0: epochs * steps_per_epoch */
+        char precision[8];     /* fp32 bf16 */
+        char backend[16];      /* cpu strict */
+        int recompute;         /* vj_recompute */
         int64_t max_bad_steps;
     } train;
     struct {
         double start_lr, lr, final_lr, warmup_epochs;
         double weight_decay, final_weight_decay;
         double beta1, beta2, eps;
-        double clip_grad;          /* 0: off */
-        double clip_from_epoch;    /* first 0-based epoch with clipping; negative: the first after warm-up + 1 (published) */
+        double clip_grad; /* 0: off */
+        double
+            clip_from_epoch; /* first 0-based epoch with clipping; negative: the first after warm-up + 1 (published) */
         double ema[2];
         double predictor_lr_scale;
     } optimizer;
     struct {
-        int zero;                  /* 0 | 1: optimizer state and EMA sharded over the ranks */
+        int zero; /* 0 | 1: optimizer state and EMA sharded over the ranks */
     } parallel;
     struct {
-        int64_t every;             /* steps; 0: only at the end */
-        double every_minutes;      /* 0: off */
-        int64_t keep;              /* newest kept */
-        int at_end;                /* bool */
+        int64_t every;        /* steps; 0: only at the end */
+        double every_minutes; /* 0: off */
+        int64_t keep;         /* newest kept */
+        int at_end;           /* bool */
     } checkpoint;
     struct {
         int64_t print_every, rank_every; /* steps */
-        double rank_alarm;         /* effective rank below this: alarm line */
+        double rank_alarm;               /* effective rank below this: alarm line */
     } log;
     struct {
-        char store[VJ_PATH];       /* feature store written */
-        char dtype[8];             /* f32 f16 */
-        int64_t batch, limit;      /* clips a pass; first clips of the permutation, 0: all */
+        char store[VJ_PATH];  /* feature store written */
+        char dtype[8];        /* f32 f16 */
+        int64_t batch, limit; /* clips a pass; first clips of the permutation, 0: all */
     } embed;
     struct {
-        vj_strings tasks;          /* label names; empty: all */
-        vj_strings pooling;        /* attentive average */
+        vj_strings tasks;            /* label names; empty: all */
+        vj_strings pooling;          /* attentive average */
         double labels[VJ_MAX_MASKS]; /* shares in percent */
         int labels_count;
-        int64_t clips;               /* labelled clips that are 100 %; 0: all */
+        int64_t clips; /* labelled clips that are 100 %; 0: all */
         int64_t seeds, epochs, batch;
         double lr, final_lr, weight_decay, final_weight_decay, clip_grad, init_std, warmup_epochs;
-        int folded;                /* bool: the attentive probe in its folded form */
+        int folded; /* bool: the attentive probe in its folded form */
     } probe;
     struct { /* where settings were given, for messages only: not printed, not part of what the configuration is */
         char file[VJ_PATH];
@@ -138,17 +139,20 @@ typedef struct {
 void vj_config_defaults(vj_config *config);
 
 /**
- * Read a YAML file over `config`. Unknown keys, wrong types and values out of range are errors that name file, line, key
- * and what is allowed (VJ_ERR_USAGE). Not collective: let one rank read and broadcast, or all.
+ * Read a YAML file over `config`. Unknown keys, wrong types and values out of range are errors that name file, line,
+ * key and what is allowed (VJ_ERR_USAGE). Not collective: let one rank read and broadcast, or all.
  */
 vj_status vj_config_read(vj_config *config, const char *path);
+
+/** The same from a text that is already in memory (a checkpoint's); `name` stands in messages. */
+vj_status vj_config_parse(vj_config *config, const char *name, const char *text);
 
 /** Apply one "section.key=value"; value in YAML's flow form ("[1, 2]"). */
 vj_status vj_config_set(vj_config *config, const char *assignment);
 
 /**
- * Derive what follows (model.size into width, depth, heads; predictor.heads), and refuse impossible combinations, naming
- * both keys. Idempotent.
+ * Derive what follows (model.size into width, depth, heads; predictor.heads), and refuse impossible combinations,
+ * naming both keys. Idempotent.
  */
 vj_status vj_config_check(vj_config *config);
 

@@ -132,9 +132,9 @@ void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const fl
 /* ------------------------------------------------------------------------------------------------ layer norm */
 
 /**
- * y = weight * (x - mean) * rstd + bias over the last axis, biased variance, rstd = 1/sqrt(variance + eps); mean and
- * variance summed in double. weight and bias NULL: plain normalisation. mean, rstd [R]: kept for backward, or both
- * NULL. y may be x. Ba, Kiros, Hinton 2016, eq. 3.
+ * y = weight * (x - mean) * rstd + bias over the last axis, biased variance, rstd = 1/sqrt(variance + eps). Errors are
+ * relative to a row's spread, whatever its offset. weight and bias NULL: plain normalisation. mean, rstd [R]: kept for
+ * backward, or both NULL. y may be x. Ba, Kiros, Hinton 2016, eq. 3.
  */
 void vj_layernorm_forward(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
                           const float *bias, int64_t R, int D, float eps);

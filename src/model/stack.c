@@ -150,8 +150,8 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     vj_attention_backward(be, t->dwide, t->dnorm, m->qkv, m->attended, m->lse, rows->offset, rows->segments,
                           rows->longest, R, D, s->heads);
     vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, m->norm1, accumulate, R, 3 * D, D);
-    /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding noise
-     * instead, which Adam would turn into steps of the size of lr (spec, trap 15). */
+    /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
+     * noise instead, which Adam would turn into steps of the size of lr (spec, trap 15). */
     vj_fill(be, g + b->qkv_bias + D, 0.0f, D);
     vj_linear_backward_input(be, t->dnorm, t->dwide, w + b->qkv_weight, R, 3 * D, D);
     vj_layernorm_backward(be, t->dx, g + b->norm1_weight, g + b->norm1_bias, t->dnorm, x, m->mean1, m->rstd1,

@@ -2,8 +2,8 @@
 #include "base/program.h"
 #include "train/pretrain.h"
 
-static const char *const sections[] = {"run",       "data",     "model",      "predictor", "mask", "objective",
-                                       "train", "optimizer", "parallel", "checkpoint", "log",       NULL};
+static const char *const sections[] = {"run",   "data",      "model",    "predictor",  "mask", "objective",
+                                       "train", "optimizer", "parallel", "checkpoint", "log",  NULL};
 
 static const vj_program program = {
     .name = "vjepa-pretrain",

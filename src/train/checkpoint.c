@@ -133,9 +133,41 @@ vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)
     return status;
 }
 
+/* Tensors of the right sizes do not make the same network: the checkpoint's own configuration is asked. */
+static vj_status check_encoder(const char *path, const vj_shape *want)
+{
+    vj_ckpt_state state;
+    VJ_TRY(vj_ckpt_read_state(path, &state));
+    vj_config *stored = vj_calloc(1, sizeof *stored);
+    vj_status status = stored ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    if (stored) vj_config_defaults(stored);
+    if (status == VJ_OK) status = vj_config_parse(stored, path, state.config);
+    if (status == VJ_OK) status = vj_config_check(stored);
+    if (status == VJ_OK) {
+        const vj_shape has = vj_shape_from(stored);
+        const struct {
+            const char *key;
+            int has, want;
+        } row[] = {{"model.width", has.width, want->width},
+                   {"model.depth", has.depth, want->depth},
+                   {"model.heads", has.heads, want->heads},
+                   {"model.patch", has.patch, want->patch},
+                   {"model.tubelet", has.tubelet, want->tubelet},
+                   {"model.uniform_power", has.uniform_power, want->uniform_power}};
+        for (size_t i = 0; i < sizeof row / sizeof row[0] && status == VJ_OK; i++)
+            if (row[i].has != row[i].want)
+                status = vj_raise(VJ_ERR_FORMAT, "%s holds an encoder with %s %d, the configuration says %d", path,
+                                  row[i].key, row[i].has, row[i].want);
+    }
+    free(stored);
+    vj_ckpt_state_release(&state);
+    return status;
+}
+
 vj_status vj_checkpoint_load_encoder(const char *path, vj_encoder *e)
 {
     tensor_list list;
+    VJ_TRY(check_encoder(path, &e->net.shape));
     VJ_TRY(create(&list, e->net.params.count));
     const char *prefix = vj_ckpt_has(path, "model/target/norm.weight") ? "model/target" : "model/encoder";
     add(&list, &e->net.params, VJ_ENCODER, prefix, e->weights, 0);

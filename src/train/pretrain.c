@@ -128,12 +128,12 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, step_report *r)
 
     r->healthy = isfinite(r->loss) && isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
     if (r->healthy) {
-        const vj_update update = {
-            .update = step + 1 - t->state.bad_steps,
-            .lr = r->lr,
-            .weight_decay = r->weight_decay,
-            .ema = r->ema,
-            .clip = {vj_schedule_clip_factor(c, step + 1, r->norm[VJ_ENCODER]), vj_schedule_clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
+        const vj_update update = {.update = step + 1 - t->state.bad_steps,
+                                  .lr = r->lr,
+                                  .weight_decay = r->weight_decay,
+                                  .ema = r->ema,
+                                  .clip = {vj_schedule_clip_factor(c, step + 1, r->norm[VJ_ENCODER]),
+                                           vj_schedule_clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
         vj_optimizer_update(t->optimizer, &update);
     }
     if (t->spectrum) VJ_TRY(vj_spectrum_finish(t->spectrum, t->comm, &r->spread));

@@ -346,14 +346,12 @@ static void every_block_needs_one_owner(void **state)
 static void a_failed_write_leaves_the_older_one(void **state)
 {
     context *c = *state;
-    char part[VJ_PATH + 64];
-    snprintf(part, sizeof part, "%s.part", c->path);
     write_step(c, 12);
     sample_fill(&c->s, 2);
     c->s.fail_at = c->s.tensors[4].name;
     refuse_to_write(c, VJ_ERR_LIBRARY, "made to fail");
     c->s.fail_at = NULL;
-    assert_false(exists(part));
+    assert_false(has_part(c->dir));
 
     /* No space: a limit on the size of files does to a writer what a full disk does. */
     struct rlimit old, small = {1 << 20, RLIM_INFINITY};
@@ -362,7 +360,7 @@ static void a_failed_write_leaves_the_older_one(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     refuse_to_write(c, VJ_ERR_IO, "MiB are free");
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-    assert_false(exists(part));
+    assert_false(has_part(c->dir));
 
     sample_fill(&c->s, 1);
     assert_int_equal(read_back(c), VJ_OK);
@@ -374,7 +372,7 @@ static void a_missing_folder_is_an_error(void **state)
     context *c = *state;
     int held = hold_messages(c);
     vj_status status = write_to(c, "/nonexistent/run", 1);
-    assert_true(release_messages(c, held, "create /nonexistent/run/step_00000001.h5.part"));
+    assert_true(release_messages(c, held, "create /nonexistent/run/step_00000001.h5."));
     assert_int_not_equal(status, VJ_OK);
 }
 
@@ -408,6 +406,7 @@ static void newest_and_prune(void **state)
     write_step(c, 99999999);
     write_step(c, 100000000); /* nine digits: by number, not by name */
     touch(c, "step_00000200.h5.part");
+    touch(c, "step_00000200.h5.12345678.part");
     touch(c, "step_final.h5");
     touch(c, "step_200000000.h5.old");
     assert_int_equal(vj_ckpt_latest(c->dir, path, MPI_COMM_WORLD), VJ_OK);
@@ -427,9 +426,17 @@ static void newest_and_prune(void **state)
     assert_true(has_file(c, "step_99999999.h5"));
     assert_false(has_file(c, "step_00000010.h5"));
     assert_false(has_file(c, "step_00000009.h5"));
-    assert_false(has_file(c, "step_00000200.h5.part"));
+    assert_false(has_part(c->dir));
     assert_true(has_file(c, "step_final.h5"));
     assert_true(has_file(c, "step_200000000.h5.old"));
+}
+
+static void a_killed_writers_part_goes(void **state)
+{
+    context *c = *state;
+    touch(c, "step_00000012.h5.12345678.part");
+    write_step(c, 12);
+    assert_false(has_part(c->dir));
 }
 
 static void compared(void **state)
@@ -489,6 +496,7 @@ int main(int argc, char **argv)
         CASE(a_failed_write_leaves_the_older_one),
         CASE(a_missing_folder_is_an_error),
         CASE(newest_and_prune),
+        CASE(a_killed_writers_part_goes),
         CASE(compared),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

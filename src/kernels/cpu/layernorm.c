@@ -17,13 +17,19 @@ void VJ_CPU(layernorm_forward)(vj_backend *be, float *y, float *mean, float *rst
     for (int64_t r = 0; r < R; r++) {
         const float *row = x + r * D;
         float *to = y + r * D;
-        float origin = row[0], sum = 0, squares = 0;
+        float origin = row[0], sum = 0, rest = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
         for (int d = 0; d < D; d++) sum += row[d] - origin;
         float centre = sum / (float)D;
-#pragma omp simd reduction(+ : squares)
-        for (int d = 0; d < D; d++) squares += (row[d] - origin - centre) * (row[d] - origin - centre);
-        float scale = (float)(1 / sqrt((double)squares / D + eps));
+#pragma omp simd reduction(+ : rest, squares)
+        for (int d = 0; d < D; d++) {
+            float difference = row[d] - origin - centre;
+            rest += difference; /* what rounding left of the mean: corrected two-pass algorithm */
+            squares += difference * difference;
+        }
+        rest /= (float)D;
+        centre += rest;
+        float scale = (float)(1 / sqrt((double)squares / D - (double)rest * rest + eps));
         if (mean) {
             mean[r] = origin + centre;
             rstd[r] = scale;

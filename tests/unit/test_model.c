@@ -1,0 +1,289 @@
+/*
+ * The whole network on ragged microbatches: packing clips together changes nothing, the gradient is the loss's slope,
+ * and blocks computed again give the same bits. Values against an independent implementation: the parity tests.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "model/model.h"
+
+enum { CLIPS = 3, MASKS = 2, FRAMES = 4, SIDE = 24 };
+
+static const vj_shape feature_shape = {.channels = 3,
+                                       .frames = FRAMES,
+                                       .height = SIDE,
+                                       .width_px = SIDE,
+                                       .tubelet = 2,
+                                       .patch = 8,
+                                       .width = 24,
+                                       .depth = 2,
+                                       .heads = 3,
+                                       .hidden = 96,
+                                       .predictor_width = 12,
+                                       .predictor_depth = 2,
+                                       .predictor_heads = 3,
+                                       .predictor_hidden = 48,
+                                       .mask_tokens = MASKS,
+                                       .uniform_power = 1,
+                                       .objective = VJ_OBJECTIVE_FEATURE};
+
+typedef struct {
+    vj_backend *be;
+    vj_model *model;
+    vj_mask_lists lists;
+    float *clips; /* [CLIPS, 3, FRAMES, SIDE, SIDE] */
+} fixture;
+
+static int64_t clip_values(void)
+{
+    return 3 * FRAMES * SIDE * SIDE;
+}
+
+/* Lists of another length for each clip and mask, some cells in neither. */
+static void draw_lists(vj_mask_lists *lists)
+{
+    vj_rng rng;
+    vj_rng_init(&rng, 3, VJ_RNG_TEST, 1);
+    for (int s = 0; s < MASKS * CLIPS; s++) {
+        lists->contexts[s] = lists->targets[s] = 0;
+        for (int n = 0; n < lists->tokens; n++) {
+            const int64_t pick = n == 0 ? 0 : n == 1 ? 9 : vj_rng_below(&rng, 10 + s);
+            if (pick < 5)
+                lists->context[s * lists->tokens + lists->contexts[s]++] = n;
+            else if (pick < 10)
+                lists->target[s * lists->tokens + lists->targets[s]++] = n;
+        }
+    }
+}
+
+static void open_fixture(fixture *f, const vj_shape *shape, vj_objective_settings settings)
+{
+    const vj_grid grid = vj_shape_grid(shape);
+    const int64_t N = vj_grid_tokens(grid), rows = MASKS * CLIPS * N;
+    const vj_packing_bounds bounds = {MASKS, CLIPS, rows, rows, rows};
+    *f = (fixture){0};
+    assert_int_equal(vj_backend_open(&f->be, "cpu", VJ_FP32, 1), VJ_OK);
+    assert_int_equal(vj_model_create(&f->model, shape, &settings, &bounds, f->be), VJ_OK);
+    vj_model_start(f->model, VJ_INIT_FAN_IN, 0, 5);
+    assert_int_equal(vj_mask_lists_create(&f->lists, MASKS, CLIPS, (int)N), VJ_OK);
+    draw_lists(&f->lists);
+    f->clips = vj_calloc(CLIPS * clip_values(), sizeof *f->clips);
+    assert_non_null(f->clips);
+    vj_rng rng;
+    vj_rng_init(&rng, 3, VJ_RNG_TEST, 2);
+    for (int64_t i = 0; i < CLIPS * clip_values(); i++) f->clips[i] = (float)vj_rng_normal(&rng);
+}
+
+static void close_fixture(fixture *f)
+{
+    vj_mask_lists_release(&f->lists);
+    vj_model_destroy(f->model);
+    vj_backend_close(f->be);
+    free(f->clips);
+}
+
+static double total_loss(vj_model *m)
+{
+    double by_mask[VJ_MAX_MASKS], penalty;
+    vj_model_losses(m, by_mask, &penalty);
+    return by_mask[0] + by_mask[1] + m->settings.reg_coeff * penalty;
+}
+
+static double whole(fixture *f)
+{
+    vj_model_microbatch(f->model, f->clips, &f->lists, CLIPS, 0);
+    return total_loss(f->model);
+}
+
+static float *copy_gradient(fixture *f)
+{
+    const int64_t n = f->model->net.params.total;
+    float *g = vj_calloc(n, sizeof *g);
+    assert_non_null(g);
+    vj_download(f->be, g, f->model->gradient, n * (int64_t)sizeof *g);
+    return g;
+}
+
+/* Clip by clip, accumulating: the same lists, one clip at a time. */
+static double one_by_one(fixture *f)
+{
+    vj_mask_lists one;
+    assert_int_equal(vj_mask_lists_create(&one, MASKS, 1, f->lists.tokens), VJ_OK);
+    for (int b = 0; b < CLIPS; b++) {
+        for (int i = 0; i < MASKS; i++) {
+            const int from = i * CLIPS + b;
+            const size_t bytes = (size_t)f->lists.tokens * sizeof(int32_t);
+            one.contexts[i] = f->lists.contexts[from];
+            one.targets[i] = f->lists.targets[from];
+            memcpy(one.context + i * one.tokens, f->lists.context + from * f->lists.tokens, bytes);
+            memcpy(one.target + i * one.tokens, f->lists.target + from * f->lists.tokens, bytes);
+        }
+        vj_model_microbatch(f->model, f->clips + b * clip_values(), &one, CLIPS, b > 0);
+    }
+    vj_mask_lists_release(&one);
+    return total_loss(f->model);
+}
+
+static void check_packing(const vj_shape *shape, vj_objective_settings settings)
+{
+    fixture f;
+    open_fixture(&f, shape, settings);
+    const double packed_loss = whole(&f);
+    float *packed = copy_gradient(&f);
+    const double loss = one_by_one(&f);
+    float *summed = copy_gradient(&f);
+    double largest = 0, worst = 0;
+    for (int64_t i = 0; i < f.model->net.params.total; i++) {
+        largest = fmax(largest, fabs(summed[i]));
+        worst = fmax(worst, fabs((double)packed[i] - summed[i]));
+        assert_true(isfinite(packed[i]));
+    }
+    assert_true(largest > 0);
+    assert_true(fabs(packed_loss - loss) <= 1e-6 * fabs(loss)); /* sums of floats in another order */
+    assert_true(worst <= 1e-5 * largest);
+    free(packed);
+    free(summed);
+    close_fixture(&f);
+}
+
+static void packing_changes_nothing(void **state)
+{
+    (void)state;
+    vj_shape pixel = feature_shape;
+    pixel.objective = VJ_OBJECTIVE_PIXEL;
+    check_packing(&feature_shape, (vj_objective_settings){.loss_exp = 1});
+    check_packing(&feature_shape, (vj_objective_settings){.loss_exp = 2, .reg_coeff = 0.5});
+    check_packing(&pixel, (vj_objective_settings){.loss_exp = 2, .normalise_pixels = 1});
+}
+
+/*
+ * Along a random direction in each network part, the loss's central difference is the gradient's component. Steps of
+ * 2e-3 in fp32 leave about 1e-4 of rounding and 1e-4 of curvature: agreement to 1 % is what a wrong term would not
+ * give.
+ */
+static void check_slope(const vj_shape *shape, vj_objective_settings settings)
+{
+    fixture f;
+    open_fixture(&f, shape, settings);
+    vj_model *m = f.model;
+    const int64_t n = m->net.params.total, edge[3] = {0, m->net.params.encoder_total, n};
+    float *start = vj_calloc(n, sizeof *start), *moved = vj_calloc(n, sizeof *moved);
+    assert_true(start && moved);
+    vj_download(f.be, start, m->weights, n * (int64_t)sizeof *start);
+    whole(&f);
+    float *g = copy_gradient(&f);
+    for (int part = 0; part < 2; part++) {
+        /* the gradient's own direction with a random part: the slope is large and every tensor takes part */
+        double norm = 0, slope = 0, loss[2];
+        for (int64_t i = edge[part]; i < edge[part + 1]; i++) norm += (double)g[i] * g[i];
+        norm = sqrt(norm);
+        assert_true(norm > 0);
+        for (int sign = 0; sign < 2; sign++) {
+            vj_rng rng;
+            vj_rng_init(&rng, 3, VJ_RNG_TEST, 3);
+            slope = 0;
+            memcpy(moved, start, (size_t)n * sizeof *start);
+            for (int64_t i = edge[part]; i < edge[part + 1]; i++) {
+                const double direction = g[i] / norm * (0.5 + vj_rng_uniform(&rng));
+                slope += direction * g[i];
+                moved[i] += (float)((sign ? 2e-3 : -2e-3) * direction);
+            }
+            vj_upload(f.be, m->weights, moved, n * (int64_t)sizeof *moved);
+            loss[sign] = whole(&f);
+        }
+        const double measured = (loss[1] - loss[0]) / 4e-3;
+        if (!(fabs(measured - slope) <= 0.01 * fabs(slope)))
+            fail_msg("part %d: slope %.6g, gradient says %.6g", part, measured, slope);
+        vj_upload(f.be, m->weights, start, n * (int64_t)sizeof *start);
+    }
+    free(start);
+    free(moved);
+    free(g);
+    close_fixture(&f);
+}
+
+static void gradient_is_the_slope(void **state)
+{
+    (void)state;
+    vj_shape pixel = feature_shape;
+    pixel.objective = VJ_OBJECTIVE_PIXEL;
+    check_slope(&feature_shape, (vj_objective_settings){.loss_exp = 2});
+    check_slope(&feature_shape, (vj_objective_settings){.loss_exp = 1});
+    check_slope(&feature_shape, (vj_objective_settings){.loss_exp = 2, .reg_coeff = 2});
+    check_slope(&pixel, (vj_objective_settings){.loss_exp = 2, .normalise_pixels = 1});
+}
+
+static void recomputed_blocks_give_the_same_bits(void **state)
+{
+    (void)state;
+    float *g[2];
+    int64_t n = 0;
+    for (int r = 0; r < 2; r++) {
+        fixture f;
+        open_fixture(&f, &feature_shape,
+                     (vj_objective_settings){.loss_exp = 1, .recompute = r ? VJ_RECOMPUTE_BLOCK : VJ_RECOMPUTE_NONE});
+        whole(&f);
+        g[r] = copy_gradient(&f);
+        n = f.model->net.params.total;
+        close_fixture(&f);
+    }
+    assert_memory_equal(g[0], g[1], (size_t)n * sizeof(float));
+    free(g[0]);
+    free(g[1]);
+}
+
+/* Published parameter counts, spec section 14. */
+static void parameters_are_as_many_as_published(void **state)
+{
+    (void)state;
+    const struct {
+        int width, depth, heads;
+        int64_t encoder, predictor;
+    } row[] = {{192, 12, 3, 5633856, 21443136},
+               {384, 12, 6, 21884544, 21590784},
+               {768, 12, 12, 86236416, 21886080},
+               {1024, 24, 16, 303885312, 22082944},
+               {1280, 32, 16, 631648000, 22279808}};
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        const vj_shape shape = {.channels = 3,
+                                .frames = 16,
+                                .height = 224,
+                                .width_px = 224,
+                                .tubelet = 2,
+                                .patch = 16,
+                                .width = row[i].width,
+                                .depth = row[i].depth,
+                                .heads = row[i].heads,
+                                .hidden = 4 * row[i].width,
+                                .predictor_width = 384,
+                                .predictor_depth = 12,
+                                .predictor_heads = 16,
+                                .predictor_hidden = 1536,
+                                .mask_tokens = 2};
+        vj_network net;
+        int64_t count[2] = {0, 0};
+        vj_network_describe(&net, &shape, 0);
+        for (int p = 0; p < net.params.count; p++) count[net.params.item[p].part] += net.params.item[p].count;
+        assert_int_equal(count[VJ_ENCODER], row[i].encoder);
+        assert_int_equal(count[VJ_PREDICTOR], row[i].predictor);
+        vj_network_release(&net);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packing_changes_nothing),
+        cmocka_unit_test(gradient_is_the_slope),
+        cmocka_unit_test(recomputed_blocks_give_the_same_bits),
+        cmocka_unit_test(parameters_are_as_many_as_published),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
