@@ -100,9 +100,13 @@ function(vj_install)
   install(FILES ${CMAKE_BINARY_DIR}/vjepa-config.cmake ${CMAKE_BINARY_DIR}/vjepa-config-version.cmake
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
   # libvjepa is static by default, so whoever links it needs its libraries too.
-  set(VJ_PC_LIBS ${HDF5_C_LIBRARIES} ${LAPACK_LIBRARIES} ${MPI_C_LIBRARIES})
-  list(TRANSFORM VJ_PC_LIBS REPLACE "^-Wl,.*$" "")
-  list(JOIN VJ_PC_LIBS " " VJ_PC_LIBS)
+  set(VJ_PC_LIBS "")
+  foreach(library ${HDF5_C_LIBRARIES} ${LAPACK_LIBRARIES} ${MPI_C_LIBRARIES})
+    if(library MATCHES "^(/.*)/lib([^/]*)[.](so|a)$")
+      string(APPEND VJ_PC_LIBS " -L${CMAKE_MATCH_1} -l${CMAKE_MATCH_2}")
+    endif()
+  endforeach()
+  file(RELATIVE_PATH VJ_PC_UP ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX}) # can be moved
   set(VJ_PC_INCLUDES ${HDF5_C_INCLUDE_DIRS} ${MPI_C_INCLUDE_DIRS})
   list(REMOVE_DUPLICATES VJ_PC_INCLUDES)
   list(TRANSFORM VJ_PC_INCLUDES PREPEND "-I")

@@ -1,4 +1,5 @@
-/* A made-up model for the tests of checkpoints: tensors with one, several, short and long blocks, and helpers for files. */
+/* A made-up model for the tests of checkpoints: tensors with one, several, short and long blocks, and helpers for
+ * files. */
 #ifndef CKPT_SAMPLE_H
 #define CKPT_SAMPLE_H
 

@@ -13,7 +13,10 @@ int64_t vj_ckpt_elements(const vj_ckpt_tensor *tensor)
     return elements;
 }
 
-static int64_t row_elements(const vj_ckpt_tensor *tensor) { return vj_ckpt_elements(tensor) / tensor->dim[0]; }
+static int64_t row_elements(const vj_ckpt_tensor *tensor)
+{
+    return vj_ckpt_elements(tensor) / tensor->dim[0];
+}
 
 int64_t vj_ckpt_block_rows(const vj_ckpt_tensor *tensor)
 {

@@ -23,8 +23,8 @@ static int64_t step_of(const char *name, int part)
         return -1;
     errno = 0;
     int64_t step = strtoll(name + 5, &end, 10);
-    int fits = part ? strncmp(end, ".h5.", 4) == 0 && strcmp(end + strlen(end) - 5, ".part") == 0
-                    : strcmp(end, ".h5") == 0;
+    int fits =
+        part ? strncmp(end, ".h5.", 4) == 0 && strcmp(end + strlen(end) - 5, ".part") == 0 : strcmp(end, ".h5") == 0;
     return errno == 0 && fits ? step : -1;
 }
 
@@ -117,11 +117,13 @@ static vj_status remove_old(const char *dir, int64_t keep)
         vj_ckpt_state state;
         status = join(path, dir, entries[i].name);
         if (status != VJ_OK) break;
-        if (good >= keep) status = remove_file(dir, entries[i].name);
+        if (good >= keep)
+            status = remove_file(dir, entries[i].name);
         else if (vj_ckpt_read_state(path, &state) == VJ_OK) {
             vj_ckpt_state_release(&state);
             good++;
-        } else vj_warn("%s is left where it is and does not count as a checkpoint", path);
+        } else
+            vj_warn("%s is left where it is and does not count as a checkpoint", path);
     }
     free(entries);
     return status;

@@ -33,7 +33,7 @@ typedef struct {
     const char *path;      /* borrowed, for messages */
     vj_ckpt_tensor tensor; /* name and dimensions as found */
     hid_t dataset, space;
-    uint64_t *sums;        /* [blocks] */
+    uint64_t *sums; /* [blocks] */
     int64_t blocks;
 } vj_ckpt_source;
 

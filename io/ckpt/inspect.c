@@ -35,7 +35,10 @@ static herr_t collect(hid_t group, const char *name, const H5L_info_t *info, voi
     return 0;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 static void close_view(view *v)
 {
@@ -137,8 +140,9 @@ static vj_status print_view(view *v, FILE *out)
 {
     vj_ckpt_state state;
     VJ_TRY(vj_ckpt_get_state(v->file, v->path, &state));
-    fprintf(out, "%s: checkpoint\n  step       %lld\n  samples    %lld\n  seed       %lld\n  bad steps  %lld\n", v->path,
-            (long long)state.step, (long long)state.samples, (long long)state.seed, (long long)state.bad_steps);
+    fprintf(out, "%s: checkpoint\n  step       %lld\n  samples    %lld\n  seed       %lld\n  bad steps  %lld\n",
+            v->path, (long long)state.step, (long long)state.samples, (long long)state.seed,
+            (long long)state.bad_steps);
     fprintf(out, "  clips      fingerprint %016llx\n", (unsigned long long)state.store_fingerprint);
     vj_status status = vj_h5_print_provenance(v->file, v->path, out);
     if (status == VJ_OK) {
@@ -260,9 +264,12 @@ static vj_status compare_views(view *a, view *b, FILE *out, int64_t *different)
     for (int i = 0, j = 0; i < a->count || j < b->count;) {
         int order = i == a->count ? 1 : j == b->count ? -1 : strcmp(a->names[i], b->names[j]);
         int differ = 1;
-        if (order < 0) fprintf(out, "%s: only in %s\n", a->names[i], a->path);
-        else if (order > 0) fprintf(out, "%s: only in %s\n", b->names[j], b->path);
-        else VJ_TRY(compare_tensor(a, b, a->names[i], out, &differ));
+        if (order < 0)
+            fprintf(out, "%s: only in %s\n", a->names[i], a->path);
+        else if (order > 0)
+            fprintf(out, "%s: only in %s\n", b->names[j], b->path);
+        else
+            VJ_TRY(compare_tensor(a, b, a->names[i], out, &differ));
         i += order <= 0;
         j += order >= 0;
         *different += differ;

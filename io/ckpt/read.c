@@ -88,7 +88,8 @@ static vj_status check_wanted(const vj_ckpt_source *source, const vj_ckpt_tensor
     }
     int64_t elements = vj_ckpt_elements(want), block = vj_ckpt_block_elements(want);
     VJ_ASSERT(want->first >= 0 && want->first <= want->last && want->last <= elements);
-    VJ_ASSERT(want->first == want->last || (want->first % block == 0 && (want->last % block == 0 || want->last == elements)));
+    VJ_ASSERT(want->first == want->last ||
+              (want->first % block == 0 && (want->last % block == 0 || want->last == elements)));
     return VJ_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/program.h"
 
 #define FORMAT "vjepa clips"
@@ -25,15 +26,6 @@ void vj_clips_index_path(char path[VJ_CLIPS_FILE_PATH], const char *dir)
 int64_t vj_clips_bytes(int frames, int height, int width)
 {
     return (int64_t)frames * height * width * 3;
-}
-
-vj_status vj_clips_sync(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return vj_raise(VJ_ERR_IO, "open %s", path);
-    vj_status status = fsync(fd) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "fsync %s", path);
-    (void)close(fd); /* opened for reading: nothing of ours can be lost by it */
-    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ attributes */
@@ -140,7 +132,7 @@ vj_status vj_clips_finish_file(hid_t file, hid_t dataset, const char *path)
     if (dataset >= 0 && H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close its frames", path);
     if (H5Fclose(file) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", path);
     VJ_TRY(status);
-    return vj_clips_sync(path);
+    return vj_file_sync(path);
 }
 
 /* On a full disk HDF5 can close only once the space is given back; the failure that led here was reported. */

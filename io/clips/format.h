@@ -80,9 +80,6 @@ vj_status vj_clips_put_columns(hid_t file, const char *path, int index, int labe
 vj_status vj_clips_get_columns(hid_t file, const char *path, int index, int label_count, int64_t n,
                                vj_clips_entry *entries);
 
-/** fsync a file or folder by name. */
-vj_status vj_clips_sync(const char *path);
-
 /** Sort into canonical order and fingerprint; refuses a (source, window) that occurs twice. */
 vj_status vj_clips_index_order(vj_clips_index *index, const char *dir);
 

@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/file.h"
+
 static int by_source_and_window(const void *a, const void *b)
 {
     const vj_clips_entry *x = a, *y = b;
@@ -117,9 +119,8 @@ vj_status vj_clips_index_write(const vj_clips_index *index, const char *dir, con
     else
         status = vj_clips_finish_file(file, -1, part);
     VJ_TRY(status);
-    VJ_TRY(vj_clips_sync(dir)); /* the shards' new names before the index that needs them */
-    if (rename(part, path) != 0) return vj_raise(VJ_ERR_IO, "rename %s to %s", part, path);
-    return vj_clips_sync(dir);
+    VJ_TRY(vj_file_sync(dir)); /* the shards' new names before the index that needs them */
+    return vj_file_publish(part, path);
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */

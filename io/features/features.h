@@ -24,13 +24,13 @@
 typedef enum { VJ_FEATURES_F32, VJ_FEATURES_F16 } vj_features_type;
 
 typedef struct {
-    int64_t clips, tokens, width;  /* n, N, D, each at least 1 */
+    int64_t clips, tokens, width; /* n, N, D, each at least 1 */
     vj_features_type type;
-    int label_count;               /* 0 to VJ_MAX_LABELS */
+    int label_count; /* 0 to VJ_MAX_LABELS */
     char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
     uint64_t store_fingerprint;
-    const char *encoder;           /* "run/step_00001200.h5 step 1200", or "random published seed 3" */
-    const char *config;            /* YAML */
+    const char *encoder; /* "run/step_00001200.h5 step 1200", or "random published seed 3" */
+    const char *config;  /* YAML */
 } vj_features_layout;
 
 /* ------------------------------------------------------------------------------------------------ writing */
@@ -49,8 +49,8 @@ vj_status vj_features_write(vj_features_writer *writer, int64_t first, int64_t c
                             const int32_t *labels, const int64_t *clips);
 
 /**
- * Finish: every row must have been written and `status` be VJ_OK on every rank, or nothing is left. effective_rank: that of
- * the pooled features. Frees the writer whatever happens. Collective, agreed.
+ * Finish: every row must have been written and `status` be VJ_OK on every rank, or nothing is left. effective_rank:
+ * that of the pooled features, rank 0's counts. Frees the writer whatever happens. Collective, agreed.
  */
 vj_status vj_features_commit(vj_features_writer *writer, vj_status status, double effective_rank);
 
@@ -58,7 +58,8 @@ vj_status vj_features_commit(vj_features_writer *writer, vj_status status, doubl
 
 typedef struct vj_features vj_features;
 
-/** Open and map; refuses a file that is foreign, cut short or incomplete. Not collective. Free with vj_features_close(). */
+/** Open and map; refuses a file that is foreign, cut short or incomplete. Not collective. Free with
+ * vj_features_close(). */
 vj_status vj_features_open(vj_features **features, const char *path);
 void vj_features_close(vj_features *features);
 

@@ -14,10 +14,10 @@ struct vj_features {
     vj_features_layout layout;
     char *encoder, *config;
     double effective_rank;
-    int32_t *labels;   /* [n, L] */
-    int64_t *clips;    /* [n] */
-    uint64_t *sums;    /* [n] */
-    const char *map;   /* the file's first bytes up to the end of /features */
+    int32_t *labels;           /* [n, L] */
+    int64_t *clips;            /* [n] */
+    uint64_t *sums;            /* [n] */
+    const char *map;           /* the file's first bytes up to the end of /features */
     int64_t map_bytes, offset; /* offset: of /features in the map */
 };
 
@@ -84,7 +84,8 @@ static vj_status read_column(vj_features *f, hid_t file, const char *name, hid_t
     if (status == VJ_OK) {
         int64_t count = (int64_t)(dim[0] * (ndim == 2 ? dim[1] : 1));
         *values = vj_calloc(count, (int64_t)H5Tget_size(type));
-        if (!*values) status = vj_raise(VJ_ERR_MEMORY, "no memory for %s of %s", name, f->path);
+        if (!*values)
+            status = vj_raise(VJ_ERR_MEMORY, "no memory for %s of %s", name, f->path);
         else if (count > 0 && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) < 0)
             status = foreign("read %s of %s", name, f->path);
     }
@@ -179,8 +180,10 @@ vj_status vj_features_open(vj_features **features, const char *path)
         status = open_store(f);
     }
     H5E_END_TRY
-    if (status == VJ_OK) *features = f;
-    else vj_features_close(f);
+    if (status == VJ_OK)
+        *features = f;
+    else
+        vj_features_close(f);
     return status;
 }
 
@@ -196,19 +199,32 @@ void vj_features_close(vj_features *f)
     free(f);
 }
 
-const vj_features_layout *vj_features_describe(const vj_features *f) { return &f->layout; }
+const vj_features_layout *vj_features_describe(const vj_features *f)
+{
+    return &f->layout;
+}
 
-double vj_features_effective_rank(const vj_features *f) { return f->effective_rank; }
+double vj_features_effective_rank(const vj_features *f)
+{
+    return f->effective_rank;
+}
 
-const int32_t *vj_features_labels(const vj_features *f, int64_t row) { return f->labels + row * f->layout.label_count; }
+const int32_t *vj_features_labels(const vj_features *f, int64_t row)
+{
+    return f->labels + row * f->layout.label_count;
+}
 
-int64_t vj_features_clip(const vj_features *f, int64_t row) { return f->clips[row]; }
+int64_t vj_features_clip(const vj_features *f, int64_t row)
+{
+    return f->clips[row];
+}
 
 /* The row as stored, or NULL, reported, when it does not fit its checksum. */
 static const void *checked_row(const vj_features *f, int64_t row)
 {
     const char *stored = f->map + f->offset + row * vj_features_row_bytes(&f->layout);
-    if (vj_features_checksum(&f->layout, stored, vj_features_labels(f, row), f->clips[row]) == f->sums[row]) return stored;
+    if (vj_features_checksum(&f->layout, stored, vj_features_labels(f, row), f->clips[row]) == f->sums[row])
+        return stored;
     vj_raise(VJ_ERR_FORMAT, "%s is damaged: row %lld of %lld does not fit its checksum", f->path, (long long)row,
              (long long)f->layout.clips);
     return NULL;

@@ -1,6 +1,6 @@
 /*
- * Writing the feature store. The file is made collectively; rows go in with independent transfers, because ranks run
- * through different numbers of batches.
+ * Writing the feature store: rank 0 lays the file out (h5/h5.h), rows go in with independent transfers, because ranks
+ * run through different numbers of batches.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -15,8 +15,7 @@ struct vj_features_writer {
     vj_features_layout layout; /* encoder and config are not kept */
     vj_h5_writer out;
     hid_t features, label, clip, sums;
-    hid_t type;                /* of features, in memory as in the file */
-    int64_t written;           /* rows by this rank */
+    int64_t written; /* rows by this rank */
 };
 
 /* IEEE half: 1 sign, 5 exponent and 10 fraction bits, bias 15. Fields are set before the size shrinks around them. */
@@ -29,44 +28,74 @@ static hid_t half_type(void)
     return H5I_INVALID_HID;
 }
 
-static vj_status put_label_names(const vj_features_writer *w)
+static vj_status create_dataset(hid_t file, const char *name, hid_t type, int ndim, const hsize_t *dim)
 {
-    char text[VJ_MAX_LABELS * (VJ_LABEL_NAME + 1) + 1] = "";
-    for (int i = 0; i < w->layout.label_count; i++) {
-        if (i > 0) strcat(text, "\n");
-        strcat(text, w->layout.label_names[i]);
-    }
-    return vj_h5_put_text(w->label, "names", text);
+    hid_t dataset;
+    VJ_TRY(vj_h5_dataset(&dataset, file, name, type, ndim, dim));
+    return H5Dclose(dataset) < 0 ? vj_raise_h5("close %s", name) : VJ_OK;
 }
 
-static vj_status create_content(vj_features_writer *w, const vj_features_layout *layout)
+static vj_status create_labels(hid_t file, const vj_features_layout *layout)
 {
-    hid_t file = w->out.file;
-    hsize_t n = (hsize_t)layout->clips, L = (hsize_t)layout->label_count;
-    w->type = layout->type == VJ_FEATURES_F16 ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
-    if (w->type < 0) return vj_raise_h5("make the type of features");
-    VJ_TRY(vj_h5_dataset(&w->features, file, "features", w->type, 3,
-                         (hsize_t[]){n, (hsize_t)layout->tokens, (hsize_t)layout->width}));
-    VJ_TRY(vj_h5_dataset(&w->label, file, "label", H5T_STD_I32LE, 2, (hsize_t[]){n, L}));
-    VJ_TRY(vj_h5_dataset(&w->clip, file, "clip", H5T_STD_I64LE, 1, &n));
-    VJ_TRY(vj_h5_dataset(&w->sums, file, "xxh3", H5T_STD_U64LE, 1, &n));
-    VJ_TRY(put_label_names(w));
+    hid_t dataset;
+    char text[VJ_MAX_LABELS * (VJ_LABEL_NAME + 1) + 1] = "";
+    for (int i = 0; i < layout->label_count; i++) {
+        if (i > 0) strcat(text, "\n");
+        strcat(text, layout->label_names[i]);
+    }
+    VJ_TRY(vj_h5_dataset(&dataset, file, "label", H5T_STD_I32LE, 2,
+                         (hsize_t[]){(hsize_t)layout->clips, (hsize_t)layout->label_count}));
+    vj_status status = vj_h5_put_text(dataset, "names", text);
+    if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close label");
+    return status;
+}
+
+/* On rank 0: everything but rows. */
+static vj_status lay_out(hid_t file, const vj_features_layout *layout)
+{
+    hsize_t n = (hsize_t)layout->clips, dim[] = {n, (hsize_t)layout->tokens, (hsize_t)layout->width};
+    hid_t type = layout->type == VJ_FEATURES_F16 ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
+    if (type < 0) return vj_raise_h5("make the type of features");
+    vj_status status = create_dataset(file, "features", type, 3, dim);
+    H5Tclose(type); /* the file has its copy */
+    VJ_TRY(status);
+    VJ_TRY(create_labels(file, layout));
+    VJ_TRY(create_dataset(file, "clip", H5T_STD_I64LE, 1, &n));
+    VJ_TRY(create_dataset(file, "xxh3", H5T_STD_U64LE, 1, &n));
     VJ_TRY(vj_h5_put_u64(file, "store_fingerprint", layout->store_fingerprint));
     VJ_TRY(vj_h5_put_text(file, "encoder", layout->encoder));
     return vj_h5_put_text(file, "config", layout->config);
 }
 
-/* Close what is open, then commit or remove the file; the writer is gone afterwards. */
-static vj_status finish(vj_features_writer *w, vj_status status)
+static vj_status open_datasets(vj_features_writer *w)
+{
+    const char *const names[] = {"features", "label", "clip", "xxh3"};
+    hid_t *const datasets[] = {&w->features, &w->label, &w->clip, &w->sums};
+    for (int i = 0; i < 4; i++) {
+        *datasets[i] = H5Dopen2(w->out.file, names[i], H5P_DEFAULT);
+        if (*datasets[i] < 0) return vj_raise_h5("open %s in %s", names[i], w->out.part);
+    }
+    return VJ_OK;
+}
+
+/* No more rows: close datasets and file. */
+static vj_status end_rows(vj_features_writer *w, vj_status status)
 {
     const hid_t datasets[] = {w->features, w->label, w->clip, w->sums};
     for (int i = 0; i < 4; i++)
         if (datasets[i] >= 0 && H5Dclose(datasets[i]) < 0 && status == VJ_OK)
             status = vj_raise_h5("close a dataset of %s", w->out.part);
-    if (w->type >= 0 && H5Tclose(w->type) < 0 && status == VJ_OK) status = vj_raise_h5("close a type");
-    status = vj_h5_commit(&w->out, status);
-    free(w);
-    return status;
+    return vj_h5_gather(&w->out, status);
+}
+
+static vj_status begin_rows(vj_features_writer *w, const char *path, const vj_features_layout *layout, MPI_Comm comm)
+{
+    int64_t bytes = layout->clips * (vj_features_row_bytes(layout) + 4 * layout->label_count + 16) + (1 << 16) +
+                    (int64_t)strlen(layout->config);
+    VJ_TRY(vj_h5_create(&w->out, path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, bytes, comm));
+    VJ_TRY(vj_h5_share(&w->out, w->out.rank == 0 ? lay_out(w->out.file, layout) : VJ_OK));
+    vj_status status = vj_agree(comm, open_datasets(w));
+    return status == VJ_OK ? VJ_OK : end_rows(w, status);
 }
 
 static vj_status create(vj_features_writer **writer, const char *path, const vj_features_layout *layout, MPI_Comm comm)
@@ -74,18 +103,13 @@ static vj_status create(vj_features_writer **writer, const char *path, const vj_
     vj_features_writer *w = calloc(1, sizeof *w);
     VJ_TRY(vj_agree(comm, w ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write %s", path)));
     w->layout = *layout;
-    w->features = w->label = w->clip = w->sums = w->type = H5I_INVALID_HID;
-    int64_t bytes = layout->clips * (vj_features_row_bytes(layout) + 4 * layout->label_count + 16) + (1 << 16) +
-                    (int64_t)strlen(layout->config);
-    vj_status status = vj_h5_create(&w->out, path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, bytes, comm);
-    if (status != VJ_OK) {
+    w->features = w->label = w->clip = w->sums = H5I_INVALID_HID;
+    vj_status status = begin_rows(w, path, layout, comm);
+    if (status == VJ_OK)
+        *writer = w;
+    else
         free(w);
-        return status;
-    }
-    status = vj_agree(comm, create_content(w, layout));
-    if (status != VJ_OK) return finish(w, status);
-    *writer = w;
-    return VJ_OK;
+    return status;
 }
 
 vj_status vj_features_create(vj_features_writer **writer, const char *path, const vj_features_layout *layout,
@@ -106,21 +130,23 @@ vj_status vj_features_create(vj_features_writer **writer, const char *path, cons
     return status;
 }
 
-static vj_status write_rows(const vj_features_writer *w, hid_t dataset, hid_t type, int64_t first, int64_t count,
+/* `values` are of the dataset's own type: files and machines are little-endian (h5/read.c insists). */
+static vj_status write_rows(const vj_features_writer *w, hid_t dataset, int64_t first, int64_t count,
                             const void *values)
 {
     hsize_t start[3] = {0}, length[3];
-    hid_t space = H5Dget_space(dataset);
-    int failed = space < 0 || H5Sget_simple_extent_dims(space, length, NULL) < 0;
+    hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset), memory = H5I_INVALID_HID;
+    int failed = space < 0 || type < 0 || H5Sget_simple_extent_dims(space, length, NULL) < 0;
     start[0] = (hsize_t)first;
     length[0] = (hsize_t)count;
-    hid_t memory = failed ? H5I_INVALID_HID : H5Screate_simple(H5Sget_simple_extent_ndims(space), length, NULL);
-    failed = failed || memory < 0 || H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, length, NULL) < 0 ||
+    if (!failed) memory = H5Screate_simple(H5Sget_simple_extent_ndims(space), length, NULL);
+    failed = memory < 0 || H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, length, NULL) < 0 ||
              H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, values) < 0;
     vj_status status = failed ? vj_raise_h5("write rows %lld to %lld of %s", (long long)first,
                                             (long long)(first + count - 1), w->out.part)
                               : VJ_OK;
-    if (memory >= 0) H5Sclose(memory); /* not in the file */
+    if (memory >= 0) H5Sclose(memory); /* none of these is in the file */
+    if (type >= 0) H5Tclose(type);
     if (space >= 0) H5Sclose(space);
     return status;
 }
@@ -143,10 +169,10 @@ static vj_status write_all(const vj_features_writer *w, int64_t first, int64_t c
     for (int64_t i = 0; i < count; i++)
         sums[i] = vj_features_checksum(layout, (const char *)stored + i * vj_features_row_bytes(layout),
                                        L ? labels + i * L : NULL, clips[i]);
-    VJ_TRY(write_rows(w, w->features, w->type, first, count, stored));
-    if (L > 0) VJ_TRY(write_rows(w, w->label, H5T_NATIVE_INT32, first, count, labels));
-    VJ_TRY(write_rows(w, w->clip, H5T_NATIVE_INT64, first, count, clips));
-    return write_rows(w, w->sums, H5T_NATIVE_UINT64, first, count, sums);
+    VJ_TRY(write_rows(w, w->features, first, count, stored));
+    if (L > 0) VJ_TRY(write_rows(w, w->label, first, count, labels));
+    VJ_TRY(write_rows(w, w->clip, first, count, clips));
+    return write_rows(w, w->sums, first, count, sums);
 }
 
 vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count, const float *features,
@@ -175,6 +201,13 @@ vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count,
     return status;
 }
 
+static vj_status commit(vj_features_writer *w, vj_status status, double effective_rank)
+{
+    VJ_TRY(end_rows(w, status));
+    if (w->out.rank == 0) status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
+    return vj_h5_commit(&w->out, status);
+}
+
 vj_status vj_features_commit(vj_features_writer *w, vj_status status, double effective_rank)
 {
     int64_t rows = w->written;
@@ -183,12 +216,11 @@ vj_status vj_features_commit(vj_features_writer *w, vj_status status, double eff
     if (status == VJ_OK && rows != w->layout.clips)
         status = vj_raise(VJ_ERR_STATE, "%lld rows were written to %s, which has %lld", (long long)rows, w->out.part,
                           (long long)w->layout.clips);
-    MPI_Bcast(&effective_rank, 1, MPI_DOUBLE, 0, w->out.comm); /* attributes must not differ between ranks */
     H5E_BEGIN_TRY
     {
-        if (status == VJ_OK) status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
-        status = finish(w, status);
+        status = commit(w, status, effective_rank);
     }
     H5E_END_TRY
+    free(w);
     return status;
 }

@@ -1,7 +1,13 @@
 /*
  * What the HDF5 files we write share (checkpoints and feature stores): attributes "format", "version" and, last,
- * "complete"; written in parallel as PATH.<number>.part and renamed once they are on disk; checked before they are read.
- * HDF5's own structures carry its checksums (1.8 format), the data carry ours.
+ * "complete"; written beside their final name and renamed once they are on disk; checked before they are read. HDF5's
+ * own structures carry its checksums (1.8 format), the data carry ours.
+ *
+ * A file is written in three phases. Rank 0 alone lays it out: datasets and attributes. All ranks open it through
+ * MPI-IO and send rows to its datasets. Rank 0 alone adds what is known at the end. So whatever changes HDF5's
+ * structures is plain serial I/O on one rank, which can fail and be agreed on: a write of them that fails on one rank
+ * of a parallel file leaves the others waiting inside HDF5 (seen with 1.10.8 on Open MPI 4.1.4). What is left of that
+ * in phase 2 is the superblock, 48 bytes that the parallel close writes again in place.
  *
  * HDF5's error stack is silent inside our functions: each public function that uses HDF5 wraps its work in
  * H5E_BEGIN_TRY, and vj_raise_h5() says what HDF5 had to say.
@@ -17,51 +23,57 @@
 /* ------------------------------------------------------------------------------------------------ writing */
 
 typedef struct {
-    hid_t file;              /* open for parallel access until commit */
+    hid_t file;              /* phases 1 and 3: open on rank 0 only; phase 2: open for parallel access on all */
     char path[VJ_PATH];      /* final name */
     char part[VJ_PATH + 16]; /* name while it is written: path, a number of its own, ".part" */
     MPI_Comm comm;           /* borrowed */
+    int rank;
 } vj_h5_writer;
 
 /**
- * Create PATH.<number>.part for parallel access, removing what killed writers of PATH left; reserve `bytes` on disk (an
- * estimate of the whole file); write format, version and provenance (code, hosts, ranks, date). Too little space ends
- * here, before anything is written, with the numbers. On failure nothing is left. Collective, agreed.
+ * Phase 1: create PATH.<number>.part on rank 0, removing what killed writers of PATH left, with format, version and
+ * provenance (code, hosts, ranks, date). `bytes` estimates the whole file: too little space on disk ends here, with the
+ * numbers. On failure nothing is left. Collective, agreed.
  */
 vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version, int64_t bytes,
                        MPI_Comm comm);
 
 /**
- * End a file: if every rank's `status` is VJ_OK: attribute "complete", close, fsync on every rank (dirty pages belong to
- * the node that wrote them), agree, rename by rank 0, fsync of the folder. Otherwise close and remove the .part. All
- * objects of the file must be closed. Returns what all ranks agreed on. Collective.
+ * Phase 2: if every rank's `status` is VJ_OK, close on rank 0, take the space on disk and open for parallel access.
+ * Otherwise the file is removed. Collective, agreed.
+ */
+vj_status vj_h5_share(vj_h5_writer *writer, vj_status status);
+
+/**
+ * Phase 3: all ranks close the file (its objects must be closed) and flush it to disk (dirty pages belong to the node
+ * that wrote them); rank 0 opens it again. On any rank's failure the file is removed. Collective, agreed.
+ */
+vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status);
+
+/**
+ * The end: rank 0 adds "complete", closes, flushes, renames, flushes the folder. On any rank's failure the file is
+ * removed. Collective, agreed.
  */
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status);
 
 /**
- * A contiguous dataset, allocated at once and never filled, under `name` (groups are made on the way). Transfers to it
- * may then be independent. Collective; close with H5Dclose() on all ranks.
+ * A contiguous dataset, its space allocated at once and never filled, under `name` (groups are made on the way).
+ * Phase 1. Close with H5Dclose().
  */
 vj_status vj_h5_dataset(hid_t *dataset, hid_t file, const char *name, hid_t type, int ndim, const hsize_t *dim);
 
-/** Attributes. On a file open for parallel access: collective, with the same content on all ranks. */
+/** Attributes. Phases 1 and 3. */
 vj_status vj_h5_put_text(hid_t object, const char *name, const char *text);
 vj_status vj_h5_put_i64(hid_t object, const char *name, int64_t value);
 vj_status vj_h5_put_u64(hid_t object, const char *name, uint64_t value);
 vj_status vj_h5_put_f64(hid_t object, const char *name, double value);
 vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values, int64_t count);
 
-/** Folder of a path ("." if it names none); returns the last component, inside `path`. */
-const char *vj_h5_split(const char *path, char folder[VJ_PATH]);
-
-/** Flush a file or folder to disk. */
-vj_status vj_h5_sync(const char *path);
-
 /* ------------------------------------------------------------------------------------------------ reading */
 
 /**
- * Open read-only, after checking that it is HDF5, not cut short, of this format and version, and complete; the reason is
- * reported otherwise. Close with H5Fclose(). Not collective.
+ * Open read-only, after checking that it is HDF5, not cut short, of this format and version, and complete; the reason
+ * is reported otherwise. Close with H5Fclose(). Not collective.
  */
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version);
 

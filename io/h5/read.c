@@ -48,8 +48,7 @@ static vj_status check_header(hid_t file, const char *path, const char *format, 
     int64_t number;
     VJ_TRY(vj_h5_get_text(file, path, "format", &found));
     vj_status status = VJ_OK;
-    if (strcmp(found, format) != 0)
-        status = vj_raise(VJ_ERR_FORMAT, "%s is a %s, expected a %s", path, found, format);
+    if (strcmp(found, format) != 0) status = vj_raise(VJ_ERR_FORMAT, "%s is a %s, expected a %s", path, found, format);
     free(found);
     VJ_TRY(status);
     VJ_TRY(vj_h5_get_i64(file, path, "version", &number));
@@ -81,7 +80,8 @@ static vj_status get(hid_t object, const char *path, const char *name, hid_t typ
     if (found != count)
         status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s has %lld values, expected %lld", path, name,
                           (long long)found, (long long)count);
-    else if (H5Aread(attribute, type, values) < 0) status = foreign("%s: attribute %s is damaged", path, name);
+    else if (H5Aread(attribute, type, values) < 0)
+        status = foreign("%s: attribute %s is damaged", path, name);
     H5Sclose(space); /* nothing written: failing to close loses nothing */
     H5Aclose(attribute);
     return status;
@@ -116,8 +116,10 @@ vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char 
     hid_t type = H5Aget_type(attribute);
     if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
         status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is not a fixed-length text", path, name);
-    else if ((*text = calloc(H5Tget_size(type) + 1, 1)) == NULL) status = vj_raise(VJ_ERR_MEMORY, "text of %s", path);
-    else if (H5Aread(attribute, type, *text) < 0) status = foreign("%s: attribute %s is damaged", path, name);
+    else if ((*text = calloc(H5Tget_size(type) + 1, 1)) == NULL)
+        status = vj_raise(VJ_ERR_MEMORY, "text of %s", path);
+    else if (H5Aread(attribute, type, *text) < 0)
+        status = foreign("%s: attribute %s is damaged", path, name);
     if (status != VJ_OK) {
         free(*text);
         *text = NULL;

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "h5/h5.h"
+#include "base/config.h"
+#include "base/file.h"
 #include "parallel/parallel.h"
 
 const char *vj_ledger_verdict_name(int verdict)
@@ -157,9 +158,7 @@ static vj_status write_rows(const char *store, char *const *text, const int64_t 
     free(at);
     int good = fflush(f) == 0 && !ferror(f);
     if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
-    VJ_TRY(vj_h5_sync(part));
-    if (rename(part, path) != 0) return vj_raise(VJ_ERR_IO, "rename %s to %s", part, path);
-    return VJ_OK;
+    return vj_file_publish(part, path);
 }
 
 vj_status vj_ledger_write(vj_ledger *l, const char *store, int64_t sources, MPI_Comm comm)

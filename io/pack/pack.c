@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/rng.h"
 #include "clips/clips.h"
-#include "h5/h5.h"
 #include "pack/ledger.h"
 #include "pack/list.h"
 #include "pack/progress.h"
@@ -112,7 +112,7 @@ static vj_status write_recipe(const packer *p, const char *recipe)
     if (!f) return vj_raise(VJ_ERR_IO, "create %s", path);
     int good = fputs(recipe, f) >= 0 && fflush(f) == 0;
     if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", path);
-    return vj_h5_sync(path);
+    return vj_file_sync(path);
 }
 
 /* ------------------------------------------------------------------------------------------------ one file */

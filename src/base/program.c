@@ -8,6 +8,7 @@
 #include <libavutil/avutil.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <yaml.h>
 
 #include "base/settings.h"
@@ -286,6 +287,8 @@ int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
 {
     if (status != VJ_OK) {
         fflush(NULL);
+        /* Where all ranks refuse the same thing, rank 0 says why: it must have spoken before another rank ends it. */
+        if (run->rank != 0) sleep(1);
         MPI_Abort(MPI_COMM_WORLD, status == VJ_ERR_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED);
     }
     MPI_Comm_free(&run->comm);

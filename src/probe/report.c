@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+
 double vj_probe_row_error(const vj_probe_row *row)
 {
     double p = row->top1_mean / 100.0, clips = (double)row->validation_clips;
@@ -178,10 +180,10 @@ static vj_status write_file(const char *dir, const char *name,
     FILE *out = fopen(part, "w");
     if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
     vj_status status = write(out, rows, count);
-    int bad = fflush(out) != 0 || ferror(out) || fsync(fileno(out)) != 0;
+    int bad = fflush(out) != 0 || ferror(out);
     bad |= fclose(out) != 0;
     if (status == VJ_OK && bad) status = vj_raise(VJ_ERR_IO, "write %s", part);
-    if (status == VJ_OK && rename(part, path) != 0) status = vj_raise(VJ_ERR_IO, "rename %s to %s", part, path);
+    if (status == VJ_OK) status = vj_file_publish(part, path);
     if (status != VJ_OK) unlink(part);
     return status;
 }

@@ -1,4 +1,5 @@
-/* vjepa-inspect: print, verify and compare the files that the other programs write; what a file is, its content says. */
+/* vjepa-inspect: print, verify and compare the files that the other programs write; what a file is, its content says.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,17 +22,17 @@ static const vj_program program = {
     .name = "vjepa-inspect",
     .purpose = "Print, verify or compare clip stores, checkpoints and feature files.",
     .usage = "[--verify | --compare] FILE...",
-    .description =
-        "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, which stands\n"
-        "for its newest checkpoint. Differences of date, host and code are not looked at by --compare.\n"
-        "\n"
-        "Examples:\n"
-        "  vjepa-inspect my-run\n"
-        "  vjepa-inspect --verify train.clips my-run/step_00001200.h5\n"
-        "    train.clips: verified: 12800 blocks, 0 damaged\n"
-        "    my-run/step_00001200.h5: verified: 212 blocks, 0 damaged\n"
-        "  vjepa-inspect --compare my-run/step_00001200.h5 other-run\n"
-        "    148 tensors equal, 0 different",
+    .description = "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, "
+                   "which stands\n"
+                   "for its newest checkpoint. Differences of date, host and code are not looked at by --compare.\n"
+                   "\n"
+                   "Examples:\n"
+                   "  vjepa-inspect my-run\n"
+                   "  vjepa-inspect --verify train.clips my-run/step_00001200.h5\n"
+                   "    train.clips: verified: 12800 blocks, 0 damaged\n"
+                   "    my-run/step_00001200.h5: verified: 212 blocks, 0 damaged\n"
+                   "  vjepa-inspect --compare my-run/step_00001200.h5 other-run\n"
+                   "    148 tensors equal, 0 different",
     .options = options,
     .min_files = 1,
     .max_files = 1 << 20,
@@ -108,7 +109,8 @@ static vj_status compare_files(const vj_run *run, int *bad)
 {
     char path[2][VJ_PATH];
     int64_t different;
-    if (run->file_count != 2 || verify) return vj_raise(VJ_ERR_USAGE, "--compare takes two checkpoints and nothing else");
+    if (run->file_count != 2 || verify)
+        return vj_raise(VJ_ERR_USAGE, "--compare takes two checkpoints and nothing else");
     for (int i = 0; i < 2; i++) {
         kind what;
         VJ_TRY(recognise(run->files[i], &what, path[i]));

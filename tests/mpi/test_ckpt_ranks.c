@@ -71,8 +71,8 @@ static void shared_by_all(void **state)
         int64_t different;
         sample_all(&c->s);
         vj_ckpt_state alone = sample_state(13);
-        assert_int_equal(
-            vj_ckpt_write(c->dir, c->s.tensors, SAMPLE_TENSORS, &alone, sample_get, &c->s, MPI_COMM_SELF), VJ_OK);
+        assert_int_equal(vj_ckpt_write(c->dir, c->s.tensors, SAMPLE_TENSORS, &alone, sample_get, &c->s, MPI_COMM_SELF),
+                         VJ_OK);
         snprintf(other, sizeof other, "%s/step_00000013.h5", c->dir);
         FILE *out = fmemopen(report, sizeof report, "w");
         assert_int_equal(vj_ckpt_compare(c->path, other, out, &different), VJ_OK);
@@ -139,8 +139,11 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(shared_by_all),          CASE(only_the_last_rank_writes), CASE(two_owners_are_refused),
-        CASE(one_failing_rank_fails_all), CASE(all_find_the_same_newest),
+        CASE(shared_by_all),
+        CASE(only_the_last_rank_writes),
+        CASE(two_owners_are_refused),
+        CASE(one_failing_rank_fails_all),
+        CASE(all_find_the_same_newest),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);

@@ -29,7 +29,7 @@ may clips base parallel h5
 may ckpt base parallel h5
 may features base parallel h5 clips
 may demo base video
-may pack base parallel h5 video clips
+may pack base parallel video clips
 may model base kernels
 # shellcheck disable=SC2086
 may train base parallel kernels model $io

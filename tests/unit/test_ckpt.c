@@ -46,7 +46,10 @@ static int release_messages(const context *c, int held, const char *words)
     return found;
 }
 
-static int exists(const char *path) { return access(path, F_OK) == 0; }
+static int exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
 
 static int64_t size_of(const char *path)
 {
@@ -60,7 +63,10 @@ static vj_status write_to(context *c, const char *dir, int64_t step)
     return vj_ckpt_write(dir, c->s.tensors, SAMPLE_TENSORS, &state, sample_get, &c->s, MPI_COMM_WORLD);
 }
 
-static void write_step(context *c, int64_t step) { assert_int_equal(write_to(c, c->dir, step), VJ_OK); }
+static void write_step(context *c, int64_t step)
+{
+    assert_int_equal(write_to(c, c->dir, step), VJ_OK);
+}
 
 static vj_status read_back(context *c)
 {

@@ -259,9 +259,15 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(round_trip),           CASE(without_labels),           CASE(hdf5_reads_the_halves),
-        cmocka_unit_test(halves),   CASE(overflow_is_an_error),     CASE(missing_rows_are_an_error),
-        CASE(damage_is_found),      CASE(unfinished_files_are_refused), CASE(printed),
+        CASE(round_trip),
+        CASE(without_labels),
+        CASE(hdf5_reads_the_halves),
+        cmocka_unit_test(halves),
+        CASE(overflow_is_an_error),
+        CASE(missing_rows_are_an_error),
+        CASE(damage_is_found),
+        CASE(unfinished_files_are_refused),
+        CASE(printed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

@@ -1,0 +1,59 @@
+/* Attributes and datasets of a file that is being written. */
+#include <string.h>
+
+#include "h5/h5.h"
+
+static vj_status put(hid_t object, const char *name, hid_t type, hid_t space, const void *values)
+{
+    hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    int failed = attribute < 0 || H5Awrite(attribute, type, values) < 0;
+    if (attribute >= 0 && H5Aclose(attribute) < 0) failed = 1;
+    if (H5Sclose(space) < 0) failed = 1;
+    return failed ? vj_raise_h5("write attribute %s", name) : VJ_OK;
+}
+
+vj_status vj_h5_put_i64(hid_t object, const char *name, int64_t value)
+{
+    return put(object, name, H5T_NATIVE_INT64, H5Screate(H5S_SCALAR), &value);
+}
+
+vj_status vj_h5_put_u64(hid_t object, const char *name, uint64_t value)
+{
+    return put(object, name, H5T_NATIVE_UINT64, H5Screate(H5S_SCALAR), &value);
+}
+
+vj_status vj_h5_put_f64(hid_t object, const char *name, double value)
+{
+    return put(object, name, H5T_NATIVE_DOUBLE, H5Screate(H5S_SCALAR), &value);
+}
+
+vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values, int64_t count)
+{
+    hsize_t dim = (hsize_t)count;
+    return put(object, name, H5T_NATIVE_UINT64, H5Screate_simple(1, &dim, NULL), values);
+}
+
+/* Fixed length: unlike variable-length text it lies in the object header, which HDF5 checksums. */
+vj_status vj_h5_put_text(hid_t object, const char *name, const char *text)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    if (type < 0 || H5Tset_size(type, strlen(text) + 1) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0)
+        return vj_raise_h5("type of attribute %s", name);
+    vj_status status = put(object, name, type, H5Screate(H5S_SCALAR), text);
+    if (H5Tclose(type) < 0 && status == VJ_OK) status = vj_raise_h5("type of attribute %s", name);
+    return status;
+}
+
+vj_status vj_h5_dataset(hid_t *dataset, hid_t file, const char *name, hid_t type, int ndim, const hsize_t *dim)
+{
+    hid_t create = H5Pcreate(H5P_DATASET_CREATE), link = H5Pcreate(H5P_LINK_CREATE);
+    hid_t space = H5Screate_simple(ndim, dim, NULL);
+    *dataset = H5I_INVALID_HID;
+    if (H5Pset_layout(create, H5D_CONTIGUOUS) >= 0 && H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY) >= 0 &&
+        H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_create_intermediate_group(link, 1) >= 0)
+        *dataset = H5Dcreate2(file, name, type, space, link, create, H5P_DEFAULT);
+    vj_status status = *dataset < 0 ? vj_raise_h5("create dataset %s", name) : VJ_OK;
+    if (H5Pclose(create) < 0 || H5Pclose(link) < 0 || H5Sclose(space) < 0)
+        if (status == VJ_OK) status = vj_raise_h5("create dataset %s", name);
+    return status;
+}
