@@ -21,13 +21,21 @@ have() {
   for item in "$@"; do [ -s "$media/${item%%:*}/$(basename "$item")" ] || return 1; done
 }
 
+# A fresh system has no package lists yet: as root they are brought in when the first try fails.
+download() {
+  (cd "$scratch" && apt-get -qq download "$1") >"$scratch/log" 2>&1 && return 0
+  [ "$(id -u)" -eq 0 ] || return 1
+  apt-get -o DPkg::Lock::Timeout=300 -qq update >/dev/null 2>&1 || return 1
+  (cd "$scratch" && apt-get -qq download "$1") >"$scratch/log" 2>&1
+}
+
 # fetch PACKAGE FOLDER:FILE...: each FILE of the package goes to media/FOLDER; packages gzip some documentation
 fetch() {
   local package=$1 item file target unpacked
   shift
   have "$@" && return 0
   echo "fetching $package"
-  if ! (cd "$scratch" && apt-get -qq download "$package") >"$scratch/log" 2>&1; then
+  if ! download "$package"; then
     sed 's/^/  /' "$scratch/log" >&2
     fail "the Debian package $package cannot be had. Try 'apt-get update' as root first, or copy a finished" \
       "media folder from another machine to $media"

@@ -1,6 +1,7 @@
 /*
- * Checkpoints (design section 6): one parallel HDF5 file per step, DIR/step_00001200.h5, written collectively, whole
- * logical tensors under their published names, checksums, a `complete` attribute last; .part, fsync, rename, fsync.
+ * Checkpoints (design section 6): one parallel HDF5 file per step, DIR/step_00001200.h5, laid out by rank 0 and
+ * written by all through MPI-IO: whole logical tensors under their published names, checksums, a `complete` attribute
+ * last; .part, fsync, rename, fsync.
  *
  * The unit of ownership, checksum and I/O is the block: consecutive rows (along the first axis) of one tensor, as
  * many as fit in 1 MiB, at least one. Dataset attribute "xxh3" u64 [blocks] has one checksum a block (XXH3, 64 bits).

@@ -126,7 +126,8 @@ typedef struct {
         int64_t clips; /* labelled clips that are 100 %; 0: all */
         int64_t seeds, epochs, batch;
         double lr, final_lr, weight_decay, final_weight_decay, clip_grad, init_std, warmup_epochs;
-        int folded; /* bool: the attentive probe in its folded form */
+        int equal_updates; /* bool: fewer labels make more epochs, so that every share gets as many updates */
+        int folded;        /* bool: the attentive probe in its folded form */
     } probe;
     struct { /* where settings were given, for messages only: not printed, not part of what the configuration is */
         char file[VJ_PATH];

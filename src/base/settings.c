@@ -155,7 +155,7 @@ const vj_setting vj_settings[] = {
     {"probe.clips", VJ_SET_INTEGER, AT(probe.clips), "[0, 1000000000000]", "0",
      "labelled clips that are 100 %, drawn from the training stores; 0: all", 0},
     {"probe.seeds", VJ_SET_INTEGER, AT(probe.seeds), "[1, 1000]", "3", "repetitions: splits and first weights", 0},
-    {"probe.epochs", VJ_SET_INTEGER, AT(probe.epochs), "[1, 1000000]", "20", "epochs", 0},
+    {"probe.epochs", VJ_SET_INTEGER, AT(probe.epochs), "[1, 1000000]", "20", "passes over the clips of a share", 0},
     {"probe.batch", VJ_SET_INTEGER, AT(probe.batch), "[1, 16777216]", "256", "clips a step", 0},
     {"probe.lr", VJ_SET_NUMBER, AT(probe.lr), "[0, 1000]", "1e-3", "learning rate after the warm-up", 0},
     {"probe.final_lr", VJ_SET_NUMBER, AT(probe.final_lr), "[0, 1000]", "0", "learning rate at the end of the cosine",
@@ -168,6 +168,8 @@ const vj_setting vj_settings[] = {
      0},
     {"probe.warmup_epochs", VJ_SET_NUMBER, AT(probe.warmup_epochs), "[0, 1000000]", "0",
      "epochs of linear growth of the learning rate", 0},
+    {"probe.equal_updates", VJ_SET_CHOICE, AT(probe.equal_updates), BOOLEAN, "false",
+     "fewer labels make more epochs, so that every share gets as many updates", 0},
     {"probe.folded", VJ_SET_CHOICE, AT(probe.folded), BOOLEAN, "true",
      "the attentive probe in its folded form: the same numbers with about 30 times fewer operations", 0},
 };

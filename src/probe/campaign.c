@@ -116,7 +116,8 @@ static double cost_of(const vj_campaign *c, const vj_job *job)
         attend = c->config->probe.folded ? N * D * (double)c->config->model.heads + 12.0 * D * D : 2.0 * N * D * D;
     double once = attend + D * classes_of(c, job->encoder, job->task);
     clips *= c->config->probe.labels[job->share] / 100.0;
-    return once * (3.0 * clips * (double)c->config->probe.epochs + (double)validation->count);
+    double epochs = (double)vj_probe_epochs(c->config, c->config->probe.labels[job->share]);
+    return once * (3.0 * clips * epochs + (double)validation->count);
 }
 
 static int costlier_first(const void *a, const void *b)

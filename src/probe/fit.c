@@ -65,11 +65,17 @@ static vj_status gather(vj_fit *fit, const vj_probe_data *data, int64_t b, int64
     return VJ_OK;
 }
 
+int64_t vj_probe_epochs(const vj_config *config, double share)
+{
+    return config->probe.equal_updates ? llround((double)config->probe.epochs * 100.0 / share) : config->probe.epochs;
+}
+
 static vj_status learn(vj_fit *fit, const vj_config *config, const vj_probe_choice *choice, const vj_probe_data *train)
 {
     int64_t n = fit->chosen_count, batch = choice->shape.batch, steps = (n + batch - 1) / batch, update = 0;
-    vj_schedule schedule = vj_schedules_probe(config, steps);
-    for (int64_t epoch = 0; epoch < config->probe.epochs; epoch++)
+    const int64_t epochs = vj_probe_epochs(config, choice->share);
+    vj_schedule schedule = vj_schedules_probe(config, epochs, steps);
+    for (int64_t epoch = 0; epoch < epochs; epoch++)
         for (int64_t first = 0; first < n; first += batch) {
             int64_t B = n - first < batch ? n - first : batch;
             for (int64_t b = 0; b < B; b++)

@@ -129,6 +129,12 @@ vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t 
                           int64_t clips, double share, uint64_t seed);
 
 /**
+ * Epochs of a probe on `share` percent of the labels: probe.epochs, or with probe.equal_updates as many more as the
+ * share is smaller. (An under-trained probe on few labels says more of the optimiser than of the features.)
+ */
+int64_t vj_probe_epochs(const vj_config *config, double share);
+
+/**
  * Train a probe on its share of `train` and measure it on all labelled clips of `validation` after the last epoch:
  * *top1 in percent. A function of (settings, choice, data) alone: bits do not depend on threads, ranks or other probes.
  * Not collective. VJ_ERR_STATE when the loss is not finite, or a set has no labelled clip; failures of the store.

@@ -20,9 +20,9 @@ vj_schedule vj_schedules_from(const vj_config *config)
     };
 }
 
-vj_schedule vj_schedules_probe(const vj_config *config, int64_t steps_per_epoch)
+vj_schedule vj_schedules_probe(const vj_config *config, int64_t epochs, int64_t steps_per_epoch)
 {
-    const int64_t steps = config->probe.epochs * steps_per_epoch;
+    const int64_t steps = epochs * steps_per_epoch;
     return (vj_schedule){
         .warmup_steps = (int64_t)(config->probe.warmup_epochs * (double)steps_per_epoch),
         .total_steps = steps,

@@ -81,7 +81,7 @@ static void test_probe(void **state)
     config.probe.lr = 1e-3;
     config.probe.weight_decay = 0.01;
     config.probe.final_weight_decay = 1e-6;
-    const vj_schedule s = vj_schedules_probe(&config, 50);
+    const vj_schedule s = vj_schedules_probe(&config, config.probe.epochs, 50);
     check(vj_schedule_lr(&s, 100), 0.5e-3, 1e-17);
     check(vj_schedule_lr(&s, 200), 0, 1e-17);
     check(vj_schedule_weight_decay(&s, 100), 0.5 * (0.01 + 1e-6), 1e-16);
