@@ -62,13 +62,12 @@ function(vj_library)
   add_library(vjepa)
   target_link_libraries(vjepa PUBLIC vj_dependencies PRIVATE vj_options ${VJ_FOLDERS})
   set_target_properties(vjepa PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-  execute_process(COMMAND git describe --always --dirty WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} OUTPUT_VARIABLE commit
-                  OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  if(NOT commit)
-    set(commit "unknown")
-  endif()
-  set(VJEPA_COMMIT ${commit})
-  configure_file(${CMAKE_SOURCE_DIR}/cmake/build_info.h.in ${CMAKE_BINARY_DIR}/generated/build_info.h)
+  # The commit is asked for at each build; the header changes only when the answer does.
+  add_custom_target(vj_build_info BYPRODUCTS ${CMAKE_BINARY_DIR}/generated/build_info.h
+    COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DOUT=${CMAKE_BINARY_DIR}/generated/build_info.h
+            -DRELEASE=${PROJECT_VERSION} -DCOMPILER=${CMAKE_C_COMPILER_ID}\ ${CMAKE_C_COMPILER_VERSION}
+            -DTYPE=${CMAKE_BUILD_TYPE} -P ${CMAKE_SOURCE_DIR}/cmake/BuildInfo.cmake VERBATIM)
+  add_dependencies(vj_base vj_build_info)
 endfunction()
 
 # Each vjepa-*.c of the folder is a program in bin/.
@@ -86,8 +85,8 @@ endfunction()
 
 function(vj_install)
   include(CMakePackageConfigHelpers)
-  install(TARGETS ${VJ_PROGRAMS} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  install(FILES $<TARGET_FILE:vjepa> DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS ${VJ_PROGRAMS} vjepa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
+          LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   foreach(tree src io)
     install(DIRECTORY ${CMAKE_SOURCE_DIR}/${tree}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vjepa
             FILES_MATCHING PATTERN "*.h" PATTERN cpu EXCLUDE PATTERN strict EXCLUDE PATTERN programs EXCLUDE

@@ -30,10 +30,12 @@ if ((${#missing[@]})); then
 fi
 
 if [ -z "$preset" ] && [ ! -f build/CMakeCache.txt ]; then preset=release; fi
-echo "== building${preset:+ (preset $preset)}"
-if [ -n "$preset" ]; then
-    cmake --preset "$preset" >/dev/null
-    cmake --build --preset "$preset" | tail -n 1
-else
-    cmake --build build | tail -n 1
+echo "== building${preset:+ (preset $preset)}: one to three minutes the first time"
+dir=build
+[ "$preset" != asan ] || dir=build-asan
+mkdir -p "$dir"
+if ! { { [ -z "$preset" ] || cmake --preset "$preset"; } && cmake --build "$dir"; } >"$dir/build.log" 2>&1; then
+    grep -A 15 -E 'FAILED|CMake Error|error:' "$dir/build.log" >&2 || tail -n 30 "$dir/build.log" >&2
+    echo "the build failed; all of it is in $dir/build.log" >&2
+    exit 1
 fi

@@ -11,6 +11,7 @@ static void take_memory(vj_encoder *e, vj_arena *arena)
     e->features = vj_arena_floats(arena, rows * e->net.shape.width);
     e->offset = vj_arena_ints(arena, e->clips + 1);
     vj_stack_memory_take(&e->stack, &e->net.encoder, arena, rows, 0, 0);
+    vj_stack_blocks_take(&e->stack, &e->net.encoder, arena);
 }
 
 static vj_status allocate(vj_encoder *e)

@@ -23,7 +23,10 @@ static vj_status take_memory(vj_model *m, vj_arena *arena)
     if (!pixels) m->features = vj_arena_floats(arena, rows * D);
 
     const int64_t after_target = arena->used;
-    if (!pixels) vj_stack_memory_take(&m->target_memory, &net->encoder, arena, rows, 0, 0);
+    if (!pixels) {
+        vj_stack_memory_take(&m->target_memory, &net->encoder, arena, rows, 0, 0);
+        vj_stack_blocks_take(&m->target_memory, &net->encoder, arena);
+    }
     arena->used = after_target;
 
     m->tokens = vj_arena_floats(arena, rows * D);
@@ -35,18 +38,25 @@ static vj_status take_memory(vj_model *m, vj_arena *arena)
     m->embedded = vj_arena_floats(arena, b->context * Dp);
     m->dembedded = vj_arena_floats(arena, b->context * Dp);
     m->dencoded = vj_arena_floats(arena, b->context * D);
+    if (!recompute) vj_stack_blocks_take(&m->context_memory, &net->encoder, arena);
+
     vj_stack_memory_take(&m->predictor_memory, &net->predictor, arena, b->predictor, 1, recompute);
+    m->predicted = vj_arena_floats(arena, b->target * net->out);
+
+    const int64_t after_context = arena->used;
+    vj_stack_blocks_take(&m->predictor_memory, &net->predictor, arena);
     m->picked = vj_arena_floats(arena, b->target * Dp);
     m->picked_norm = vj_arena_floats(arena, b->target * Dp);
     m->picked_mean = vj_arena_floats(arena, b->target);
     m->picked_rstd = vj_arena_floats(arena, b->target);
     m->dpicked = vj_arena_floats(arena, b->target * Dp);
     m->dpicked_norm = vj_arena_floats(arena, b->target * Dp);
-    m->predicted = vj_arena_floats(arena, b->target * net->out);
     m->dpredicted = vj_arena_floats(arena, b->target * net->out);
-    const int64_t after_forward = arena->used;
     vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor);
-    arena->used = after_forward;
+
+    /* The encoder's backward pass begins when the predictor's is over; blocks that are computed again, too. */
+    arena->used = after_context;
+    if (recompute) vj_stack_blocks_take(&m->context_memory, &net->encoder, arena);
     vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context);
     return VJ_OK;
 }

@@ -81,11 +81,16 @@ void vj_stack_memory_take(vj_stack_memory *memory, const vj_stack *stack, vj_are
         memory->block = vj_calloc(stack->depth, sizeof *memory->block);
         VJ_ASSERT(memory->x && memory->block);
     }
-    const int shared = !gradient || recompute;
     for (int l = 0; l <= stack->depth; l++)
         memory->x[l] = gradient || l == 0 ? vj_arena_floats(arena, rows * stack->width) : memory->x[0];
+}
+
+void vj_stack_blocks_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena)
+{
+    const int shared = !memory->gradient || memory->recompute;
     for (int l = 0; l < stack->depth; l++)
-        memory->block[l] = shared && l > 0 ? memory->block[0] : take_block(stack, arena, rows, gradient);
+        memory->block[l] =
+            shared && l > 0 ? memory->block[0] : take_block(stack, arena, memory->rows, memory->gradient);
 }
 
 void vj_stack_memory_release(vj_stack_memory *memory)

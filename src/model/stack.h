@@ -52,9 +52,11 @@ typedef struct {
     vj_block_memory *block; /* [depth], owned; points into the arena */
 } vj_stack_memory;
 
-/** Take the memory from the arena; owns two small host arrays. */
+/** Take the inputs x of all blocks from the arena; owns two small host arrays. vj_stack_blocks_take() completes it. */
 void vj_stack_memory_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows, int gradient,
                           int recompute);
+/** Take the insides of the blocks. With recompute, nothing in them has to outlive the forward or the backward pass. */
+void vj_stack_blocks_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena);
 void vj_stack_memory_release(vj_stack_memory *memory);
 
 /* Scratch of the backward pass, shared by all stacks. */

@@ -1,6 +1,7 @@
 /* metrics.csv and metrics.jsonl. */
 #include "train/metrics.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,9 @@ static vj_status reopen(FILE **file, const char *path, int64_t step, int *has_he
 {
     char part[VJ_PATH + 40];
     snprintf(part, sizeof part, "%s.part", path);
-    FILE *old = fopen(path, "r"), *kept = fopen(part, "w");
+    FILE *old = fopen(path, "r");
+    if (!old && errno != ENOENT) return vj_raise(VJ_ERR_IO, "read %s", path);
+    FILE *kept = fopen(part, "w");
     if (!kept) {
         if (old) fclose(old);
         return vj_raise(VJ_ERR_IO, "open %s for writing", part);
@@ -48,6 +51,7 @@ static vj_status reopen(FILE **file, const char *path, int64_t step, int *has_he
         if (header || (at >= 0 && at <= step)) good &= fputs(line, kept) >= 0;
     }
     free(line);
+    good &= !old || !ferror(old);
     if (old) fclose(old);
     good &= fclose(kept) == 0;
     if (!good || rename(part, path) != 0) return vj_raise(VJ_ERR_IO, "write %s", path);

@@ -35,11 +35,12 @@ typedef struct {
     vj_ckpt_state state;
     int64_t bad_in_a_row;
     int rank_is_low;
+    double reported_comm_s;
     double begin_s, saved_s; /* when the loop began and the last checkpoint was written */
     int64_t begin_step;
 } pretrainer;
 
-/* What one step measured. Sums are over the global batch; times are the slowest rank's. */
+/* What one step measured. Sums are over the global batch; waiting and communication are the slowest rank's. */
 typedef struct {
     double loss, by_mask[VJ_MAX_MASKS], penalty;
     double lr, weight_decay, ema, norm[2];
@@ -103,7 +104,7 @@ static void share_report(pretrainer *t, step_report *r)
 static vj_status pretrain_step(pretrainer *t, int64_t step, step_report *r)
 {
     const vj_config *c = t->config;
-    const double begin = vj_now(), comm_begin = t->optimizer->comm_s;
+    const double begin = vj_now();
     const int measure_rank = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
     *r = (step_report){.lr = vj_schedule_lr(&t->schedule, step + 1),
                        .weight_decay = vj_schedule_weight_decay(&t->schedule, step + 1),
@@ -123,7 +124,8 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, step_report *r)
     vj_optimizer_reduce(t->optimizer);
     vj_optimizer_norms(t->optimizer, r->norm);
     vj_model_losses(t->model, r->by_mask, &r->penalty);
-    r->comm_s = t->optimizer->comm_s - comm_begin;
+    r->comm_s = t->optimizer->comm_s - t->reported_comm_s; /* with the exchange after the step before */
+    t->reported_comm_s = t->optimizer->comm_s;
     share_report(t, r);
 
     r->healthy = isfinite(r->loss) && isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
@@ -213,22 +215,37 @@ static void watch_rank(pretrainer *t, int64_t step, const vj_spread *s)
 static void say(pretrainer *t, int64_t step, const step_report *r, double *last_rank)
 {
     const vj_config *c = t->config;
+    char rank_text[16] = "-";
     if (isfinite(r->spread.effective_rank)) *last_rank = r->spread.effective_rank;
+    if (isfinite(*last_rank)) snprintf(rank_text, sizeof rank_text, "%.1f", *last_rank);
     if (c->log.print_every <= 0 || ((step + 1) % c->log.print_every != 0 && step + 1 != t->steps)) return;
     const double each = (vj_now() - t->begin_s) / (double)(step + 1 - t->begin_step);
     const int64_t left = (int64_t)(each * (double)(t->steps - step - 1));
-    vj_log("step %lld/%lld  loss %.4f  rank %.1f  lr %.2e  |g| %.3f %.3f  %.1f clips/s  wait %.1f %%  ETA "
+    vj_log("step %lld/%lld  loss %.4f  rank %s  lr %.2e  |g| %.3f %.3f  %.1f clips/s  wait %.1f %%  ETA "
            "%lld:%02lld:%02lld",
-           (long long)step + 1, (long long)t->steps, r->loss, *last_rank, r->lr, r->norm[VJ_ENCODER],
+           (long long)step + 1, (long long)t->steps, r->loss, rank_text, r->lr, r->norm[VJ_ENCODER],
            r->norm[VJ_PREDICTOR], (double)c->train.batch / r->step_s, 100.0 * r->wait_s / r->step_s,
            (long long)left / 3600, (long long)left / 60 % 60, (long long)left % 60);
 }
 
 /* ------------------------------------------------------------------------------------------------ checkpoints */
 
+/* The update after a healthy step can still spoil the weights; such a checkpoint would bury the good one. */
+static vj_status check_weights(pretrainer *t)
+{
+    double sum;
+    vj_sum_squares(t->be, t->optimizer->sum, t->model->weights, t->model->net.params.total);
+    vj_download(t->be, &sum, t->optimizer->sum, (int64_t)sizeof sum);
+    VJ_TRY(vj_sync(t->be));
+    if (isfinite(sum)) return VJ_OK;
+    return vj_raise(VJ_ERR_STATE, "the weights are not finite: no checkpoint is written, the last one in %s is good",
+                    t->config->run.dir);
+}
+
 static vj_status save(pretrainer *t, int64_t steps_done)
 {
     const double begin = vj_now();
+    VJ_TRY(check_weights(t));
     t->state.step = steps_done;
     t->state.samples = steps_done * t->config->train.batch;
     VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->optimizer, &t->state));
@@ -250,6 +267,39 @@ static int save_is_due(pretrainer *t, int64_t steps_done, const step_report *r)
     return due;
 }
 
+/* What may not change inside a run, though the tensors would fit. Both were checked, so all that follows is derived. */
+static const char *changed_setting(const vj_config *old, const vj_config *now)
+{
+    if (memcmp(&old->model, &now->model, sizeof now->model) != 0) return "model";
+    if (memcmp(&old->predictor, &now->predictor, sizeof now->predictor) != 0) return "predictor";
+    if (memcmp(&old->mask, &now->mask, sizeof now->mask) != 0) return "mask";
+    if (memcmp(&old->objective, &now->objective, sizeof now->objective) != 0) return "objective";
+    if (old->data.frames != now->data.frames || old->data.crop != now->data.crop || old->data.flip != now->data.flip ||
+        memcmp(old->data.crop_scale, now->data.crop_scale, sizeof now->data.crop_scale) != 0 ||
+        memcmp(old->data.crop_aspect, now->data.crop_aspect, sizeof now->data.crop_aspect) != 0 ||
+        memcmp(old->data.mean, now->data.mean, sizeof now->data.mean) != 0 ||
+        memcmp(old->data.std, now->data.std, sizeof now->data.std) != 0)
+        return "data";
+    return NULL;
+}
+
+static vj_status check_settings(const pretrainer *t, const char *text, const char *path)
+{
+    vj_config *old = vj_calloc(1, sizeof *old);
+    if (!old) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    vj_config_defaults(old);
+    vj_status status = vj_config_parse(old, path, text);
+    if (status == VJ_OK) status = vj_config_check(old);
+    const char *changed = status == VJ_OK ? changed_setting(old, t->config) : NULL;
+    if (changed)
+        status = vj_raise(VJ_ERR_FORMAT,
+                          "%s was trained with other settings of section %s: compare config.yaml in %s with "
+                          "--print-config, or choose another run.dir",
+                          path, changed, t->config->run.dir);
+    free(old);
+    return status;
+}
+
 /* A checkpoint of another run is refused: what would follow is neither that run nor this one. */
 static vj_status check_same_run(const pretrainer *t, const vj_ckpt_state *s, const char *path)
 {
@@ -266,7 +316,7 @@ static vj_status check_same_run(const pretrainer *t, const vj_ckpt_state *s, con
     if (s->step > t->steps)
         return vj_raise(VJ_ERR_FORMAT, "%s has %lld steps, this run ends after %lld", path, (long long)s->step,
                         (long long)t->steps);
-    return VJ_OK;
+    return check_settings(t, s->config, path);
 }
 
 /* Resume from the newest checkpoint, or start. */
@@ -294,23 +344,26 @@ static vj_status resume(pretrainer *t)
 
 /* ------------------------------------------------------------------------------------------------ the run */
 
-/* Folder, configuration and the marker's removal; rank 0 acts. */
-static vj_status prepare_folder(const pretrainer *t)
+static vj_status make_folder(const pretrainer *t)
+{
+    vj_status status = VJ_OK;
+    if (t->rank == 0 && mkdir(t->config->run.dir, 0777) != 0 && errno != EEXIST)
+        status = vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", t->config->run.dir);
+    return vj_agree(t->comm, status);
+}
+
+/* The run goes on: its configuration is kept beside it, and it is not complete. Not before an old run was accepted. */
+static vj_status claim_folder(const pretrainer *t)
 {
     vj_status status = VJ_OK;
     if (t->rank == 0) {
         char path[VJ_PATH + 32];
-        const char *dir = t->config->run.dir;
-        if (mkdir(dir, 0777) != 0 && errno != EEXIST) {
-            status = vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", dir);
-        } else {
-            snprintf(path, sizeof path, "%s/complete", dir);
-            unlink(path);
-            snprintf(path, sizeof path, "%s/config.yaml", dir);
-            FILE *f = fopen(path, "w");
-            if (f) vj_config_print(t->config, f);
-            if (!f || fclose(f) != 0) status = vj_raise(VJ_ERR_IO, "write %s", path);
-        }
+        snprintf(path, sizeof path, "%s/complete", t->config->run.dir);
+        if (t->state.step < t->steps) unlink(path);
+        snprintf(path, sizeof path, "%s/config.yaml", t->config->run.dir);
+        FILE *f = fopen(path, "w");
+        if (f) vj_config_print(t->config, f);
+        if (!f || fclose(f) != 0) status = vj_raise(VJ_ERR_IO, "write %s", path);
     }
     return vj_agree(t->comm, status);
 }
@@ -344,18 +397,36 @@ static vj_status divide_batch(pretrainer *t)
     return VJ_OK;
 }
 
+/* Replicas must round alike, or they drift apart without a word: every rank needs the same kernels. */
+static vj_status check_kernels(const pretrainer *t)
+{
+    char first[128];
+    snprintf(first, sizeof first, "%s", vj_backend_describe(t->be));
+    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, t->comm);
+    vj_status status = VJ_OK;
+    if (strcmp(first, vj_backend_describe(t->be)) != 0)
+        status =
+            vj_raise(VJ_ERR_USAGE,
+                     "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable) and OMP_NUM_THREADS to one value "
+                     "for all ranks",
+                     t->rank, vj_backend_describe(t->be), first);
+    return vj_agree(t->comm, status);
+}
+
 static vj_status open_everything(pretrainer *t)
 {
     const vj_config *c = t->config;
     VJ_TRY(divide_batch(t));
     VJ_TRY(vj_backend_open(&t->be, c->train.backend, strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32, 0));
+    VJ_TRY(check_kernels(t));
     VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
 
     const vj_shape shape = vj_shape_from(c);
-    const vj_objective_settings settings = {.loss_exp = c->objective.loss_exp,
+    const int pixels = shape.objective == VJ_OBJECTIVE_PIXEL;
+    const vj_objective_settings settings = {.loss_exp = pixels ? 2.0 : c->objective.loss_exp, /* mean of squares */
                                             .reg_coeff = c->objective.reg_coeff,
                                             .normalise_pixels = c->objective.normalise_pixels,
                                             .recompute = (vj_recompute)c->train.recompute};
@@ -385,9 +456,12 @@ static void introduce(const pretrainer *t)
     vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
            net->shape.objective == VJ_OBJECTIVE_PIXEL ? "pixel" : "feature", net->shape.width, net->shape.depth,
            net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count);
-    vj_log("memory a rank: %.0f MiB for weights, gradient, moments and target, up to %.0f MiB for activations",
+    const double read_ahead = (double)(c->data.read_ahead + 1) * (double)(t->last - t->first) * (double)net->tokens *
+                              (double)net->patch_values * sizeof(float);
+    vj_log("memory a rank: %.0f MiB for weights, gradient, moments and target, up to %.0f MiB for activations, "
+           "%.0f MiB for %lld batches read ahead",
            (double)(vj_device_bytes(t->be) - t->model->arena_bytes) / 1048576.0,
-           (double)t->model->arena_bytes / 1048576.0);
+           (double)t->model->arena_bytes / 1048576.0, read_ahead / 1048576.0, (long long)c->data.read_ahead);
 }
 
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
@@ -427,8 +501,9 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     VJ_TRY(open_everything(t));
     introduce(t);
     if (dry_run) return VJ_OK;
-    VJ_TRY(prepare_folder(t));
+    VJ_TRY(make_folder(t));
     VJ_TRY(resume(t));
+    VJ_TRY(claim_folder(t));
     if (t->rank == 0) VJ_TRY(vj_metrics_open(&t->metrics, t->config->run.dir, t->state.step));
     listen_for_signals();
     return train(t, outcome);

@@ -18,7 +18,7 @@ typedef enum {
  * be read, or belongs to another run, is an error: nothing ever starts from scratch by itself over an old run.
  *
  * SIGUSR1 and SIGTERM write a checkpoint and stop, SIGUSR2 writes one and goes on, at the end of the step on all ranks.
- * With `dry_run` everything is opened and allocated, memory and layout are printed, nothing is written.
+ * With `dry_run` store and network are opened and allocated, memory and layout are printed, nothing is written.
  * Collective over comm.
  */
 vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pretrain_outcome *outcome);

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Rubbish in: a message that names the thing, the right exit code, nothing lost, never a hang.
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 24
 
@@ -47,19 +48,25 @@ for damage in truncate overwrite text; do
     [ "$before" = "$(sha256sum "$newest")" ] || fail "$newest was changed"
     [ -e "run-$damage/step_00000020.h5" ] || fail "the older checkpoint of run-$damage is gone"
 done
+before=$(sha256sum run/config.yaml run/complete run/metrics.csv run/step_*.h5)
 refuse 1 'seed' 1 "$pretrain" "$tiny" --set run.dir=run --set run.seed=8
 run 1 "$tools/make_store" other.clips 24 4 36 40 100
 refuse 1 'fingerprint' 1 "$pretrain" "$tiny" --set run.dir=run --set data.train='[other.clips]'
 refuse 1 'patch_embed|blocks|dimension|shape' 1 "$pretrain" "$tiny" --set run.dir=run --set model.width=24 --set model.heads=3
+refuse 1 'section predictor' 2 "$pretrain" "$tiny" --set run.dir=run --set predictor.heads=2
+refuse 1 'section mask' 2 "$pretrain" "$tiny" --set run.dir=run --set mask.cut=none
+[ "$before" = "$(sha256sum run/config.yaml run/complete run/metrics.csv run/step_*.h5)" ] || fail "a refused start changed the run"
 
-# Numbers that are not finite (pixels divided by next to nothing): the steps are skipped and counted, then the run stops and
-# the last checkpoint is good.
+# Numbers that are not finite (an Adam without eps divides zero by zero): steps are skipped and counted, then the run stops;
+# what is not finite is never written, and the last checkpoint is good.
 cp -r run nan
-before=$(sha256sum nan/step_00000024.h5)
-refuse 1 'max_bad_steps' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=4 --set data.std='[1e-39, 1e-39, 1e-39]' \
-    --set train.max_bad_steps=3 --set checkpoint.every=1
+before=$(sha256sum nan/step_*.h5)
+refuse 1 'max_bad_steps' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
+    --set train.max_bad_steps=3 --set checkpoint.every=0
 [ "$(grep -c 'step .* skipped' out.log)" -eq 3 ] || fail "skipped steps are not reported: $(cat out.log)"
-[ "$before" = "$(sha256sum nan/step_00000024.h5)" ] || fail "the last good checkpoint was changed"
+refuse 1 'weights are not finite' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
+    --set checkpoint.every=1
+[ "$before" = "$(sha256sum nan/step_*.h5)" ] || fail "bad numbers reached a checkpoint"
 run 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=4 >/dev/null || fail "the run does not go on after bad numbers"
 
 inspect=$bin/vjepa-inspect

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # What is installed can be used: a program of somebody else's finds libvjepa through pkg-config and through CMake.
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 prefix=$scratch/prefix
 cmake --install "$bin/.." --prefix "$prefix" >/dev/null

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From clips to the table: features of a trained and of random encoders, probes on them; the number of ranks changes nothing;
 # what is wrong is refused with its reason.
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 60
 make_store val.clips 24 1000

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The README's script opens a checkpoint and a clip, and is the one in analysis/look.py; its commands exist.
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 python=/usr/bin/python3
 "$python" -c 'import h5py, PIL' 2>/dev/null || { echo "h5py or Pillow is missing for $python"; exit 77; }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # A run killed with -9 at several points and continued ends in the same bits as one that never was (design invariant 2).
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
 pretrain() { # RANKS DIR [ARGS]
@@ -21,15 +22,17 @@ for ranks in 1 2; do
             fail "$ranks ranks, stopped at $stop: $(tail -n 3 compare.log)"
     done
 
-    killed=killed$ranks
-    pretrain "$ranks" "$killed" --set train.epochs=3 >killed.log 2>&1 &
+    killed=$scratch/killed$ranks # the whole path: nobody else's process has it in its command line
+    timeout 100 mpirun -n "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$killed" --set train.backend=strict \
+        >killed.log 2>&1 &
     launcher=$!
-    for _ in $(seq 200); do
+    for _ in $(seq 500); do
         [ -e "$killed/step_00000005.h5" ] && break
-        sleep 0.02
+        sleep 0.01
     done
-    pkill -9 -f "run.dir=$killed" || true
+    pkill -9 -f "vjepa-pretrain .*run.dir=$killed" || true
     wait "$launcher" || true
+    [ -e "$killed/step_00000005.h5" ] && [ ! -e "$killed/complete" ] || fail "the run was not killed in the middle"
     pretrain "$ranks" "$killed" >resumed.log
     "$bin/vjepa-inspect" --compare "$whole/step_00000024.h5" "$killed/step_00000024.h5" >compare.log ||
         fail "$ranks ranks, killed: $(tail -n 3 compare.log)"
@@ -37,5 +40,22 @@ for ranks in 1 2; do
     cut -d, -f1-12 "$whole/metrics.csv" | cmp -s - <(cut -d, -f1-12 "$killed/metrics.csv") ||
         fail "$ranks ranks: metrics of the killed run differ"
 done
+# USR1 to the launcher: a checkpoint, 75 ("submit me again"), and the same bits after the next start.
+timeout 100 mpirun -n 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir=signal --set checkpoint.every=0 --set train.backend=strict \
+    >signal.log 2>&1 &
+launcher=$!
+for _ in $(seq 500); do
+    [ -s signal/metrics.csv ] && break
+    sleep 0.01
+done
+kill -USR1 "$launcher"
+code=0
+wait "$launcher" || code=$?
+[ "$code" -eq 75 ] || fail "USR1 ended with $code, not 75: $(tail -n 3 signal.log)"
+[ ! -e signal/complete ] || fail "a stopped run says that it is complete"
+pretrain 2 signal >resumed.log
+grep -q 'resuming from signal/step_' resumed.log || fail "no checkpoint was written on USR1"
+"$bin/vjepa-inspect" --compare whole2 signal >compare.log || fail "stopped by USR1: $(tail -n 3 compare.log)"
+
 pretrain 1 whole1 | grep -q "24 of 24 steps are done" || fail "a complete run started again did not say that it is done"
 finish

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Any number of ranks trains the same problem: losses of 2, 3 and 4 ranks follow those of one. Gradients are the same sums in
 # another order, so losses differ by rounding: 1e-6 in the first step, growing to less than 2e-4 in 24 steps.
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
 for ranks in 1 2 3 4; do
