@@ -52,7 +52,7 @@ before=$(sha256sum run/config.yaml run/complete run/metrics.csv run/step_*.h5)
 refuse 1 'seed' 1 "$pretrain" "$tiny" --set run.dir=run --set run.seed=8
 run 1 "$tools/make_store" other.clips 24 4 36 40 100
 refuse 1 'fingerprint' 1 "$pretrain" "$tiny" --set run.dir=run --set data.train='[other.clips]'
-refuse 1 'patch_embed|blocks|dimension|shape' 1 "$pretrain" "$tiny" --set run.dir=run --set model.width=24 --set model.heads=3
+refuse 1 'section model' 1 "$pretrain" "$tiny" --set run.dir=run --set model.width=24 --set model.heads=3
 refuse 1 'section predictor' 2 "$pretrain" "$tiny" --set run.dir=run --set predictor.heads=2
 refuse 1 'section mask' 2 "$pretrain" "$tiny" --set run.dir=run --set mask.cut=none
 [ "$before" = "$(sha256sum run/config.yaml run/complete run/metrics.csv run/step_*.h5)" ] || fail "a refused start changed the run"
@@ -76,7 +76,7 @@ refuse 1 'differ' 1 "$inspect" --compare run/step_00000020.h5 run/step_00000024.
 run 1 "$inspect" --verify run/step_00000024.h5 train.clips >/dev/null || fail "a good checkpoint and store do not verify"
 
 pack=$bin/vjepa-pack
-refuse 2 'pack\.lists' 2 "$pack" "$tiny"
+refuse 2 'pack\.(lists|store)' 2 "$pack" "$tiny"
 refuse 1 'nolist\.csv' 2 "$pack" "$tiny" --set pack.lists='[nolist.csv]' --set pack.store=a.clips
 : >empty.csv
 refuse 1 'empty\.csv' 2 "$pack" "$tiny" --set pack.lists='[empty.csv]' --set pack.store=b.clips

@@ -41,7 +41,7 @@ for ranks in 1 2; do
         fail "$ranks ranks: metrics of the killed run differ"
 done
 # USR1 to the launcher: a checkpoint, 75 ("submit me again"), and the same bits after the next start.
-timeout 100 mpirun -n 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir=signal --set checkpoint.every=0 --set train.backend=strict \
+mpirun -n 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir=signal --set checkpoint.every=0 --set train.backend=strict \
     >signal.log 2>&1 &
 launcher=$!
 for _ in $(seq 500); do
