@@ -54,7 +54,8 @@ void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank);
  * Write DIR/step_<step>.h5. Every element of every tensor is written by exactly one rank (its first..last); anything
  * else is refused. `dir` exists; tensors, state and their order are the same on all ranks, but for first, last and
  * data. When it returns VJ_OK the file is on disk under its final name. On failure, also of one rank's `get`, all ranks
- * return an error, older checkpoints stand and the .part is removed. Collective.
+ * return an error, older checkpoints stand and the .part is removed; when it was flushing the folder that failed, the
+ * new file, whole, may already stand under its final name. Collective.
  */
 vj_status vj_ckpt_write(const char *dir, const vj_ckpt_tensor *tensors, int count, const vj_ckpt_state *state,
                         vj_ckpt_copy get, void *user, MPI_Comm comm);

@@ -201,7 +201,7 @@ static vj_status compare_states(view *a, view *b, FILE *out)
     return status;
 }
 
-/* Differences of two ranges: numbers that differ in any bit, and the largest distance (NaN where one is not finite). */
+/* Differences of two ranges: numbers that differ in any bit, and the largest distance (NaN once there is one). */
 static void compare_values(const float *a, const float *b, int64_t count, int64_t *unequal, double *largest)
 {
     if (memcmp(a, b, (size_t)count * sizeof *a) == 0) return;
@@ -209,7 +209,7 @@ static void compare_values(const float *a, const float *b, int64_t count, int64_
         if (memcmp(&a[i], &b[i], sizeof *a) == 0) continue;
         double distance = fabs((double)a[i] - (double)b[i]);
         ++*unequal;
-        if (!(distance <= *largest)) *largest = distance;
+        if (isnan(distance) || distance > *largest) *largest = distance; /* nothing is larger than NaN */
     }
 }
 

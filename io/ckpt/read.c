@@ -16,8 +16,13 @@ static vj_status describe(vj_ckpt_source *source)
     if (t->ndim < 1 || t->ndim > 5)
         return vj_raise(VJ_ERR_FORMAT, "%s: %s has %d dimensions, expected 1 to 5", source->path, t->name, t->ndim);
     H5Sget_simple_extent_dims(source->space, dim, NULL);
-    for (int i = 0; i < t->ndim; i++) t->dim[i] = (int64_t)dim[i];
-    if (vj_ckpt_elements(t) < 1) return vj_raise(VJ_ERR_FORMAT, "%s: %s is empty", source->path, t->name);
+    hsize_t room = INT64_MAX / 8; /* for what is left of the elements: their bytes must not overflow anywhere */
+    for (int i = 0; i < t->ndim; i++) {
+        if (dim[i] < 1) return vj_raise(VJ_ERR_FORMAT, "%s: %s is empty", source->path, t->name);
+        if (dim[i] > room) return vj_raise(VJ_ERR_FORMAT, "%s: %s has impossible dimensions", source->path, t->name);
+        room /= dim[i];
+        t->dim[i] = (int64_t)dim[i];
+    }
 
     hid_t type = H5Dget_type(source->dataset);
     int single = H5Tequal(type, H5T_IEEE_F32LE) > 0;
@@ -178,6 +183,7 @@ void vj_ckpt_state_release(vj_ckpt_state *state)
 int vj_ckpt_has(const char *path, const char *tensor)
 {
     int found = 0;
+    if (!vj_h5_is_file(path)) return 0;
     H5E_BEGIN_TRY
     {
         hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);

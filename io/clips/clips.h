@@ -76,13 +76,13 @@ typedef struct {
     const char *path; /* NAME.clips; made if absent, its parent is not; a folder with an index.h5 is refused */
     int frames, label_count;
     char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
-    int64_t shard_bytes; /* a shard is closed before it would hold more; one clip at least */
+    int64_t shard_bytes; /* a shard is closed before it would hold more (one clip at least), or as the oldest of 32 */
     const char *config_text;
 } vj_clips_layout;
 
 /** Create the folder, remove what an unfinished pack left in it. Each rank then writes its own shards. Collective. */
 vj_status vj_clips_writer_open(vj_clips_writer **writer, const vj_clips_layout *layout, MPI_Comm comm);
-/** Append a clip to this rank's shard for its geometry. Not collective. */
+/** Append a clip to this rank's shard for its geometry; a side is at most VJ_VIDEO_MAX_SIDE. Not collective. */
 vj_status vj_clips_writer_add(vj_clips_writer *writer, const vj_clip *clip);
 /**
  * Finish all shards (each was written as .part), number them by rank and age, rename them, gather the index, write
@@ -139,7 +139,7 @@ typedef struct {
  * s = step*batch + j is clip vj_permute(seed, s / n, n, s % n), cropped by vj_crop_draw(). This rank gets samples
  * [first, last) of each batch (from the microbatch split; may be empty). An unreadable clip is replaced by the next of
  * the permutation, counted and reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a
- * row of more than 64 unreadable clips, is an error. Allocates everything here. `clips` is borrowed. Local.
+ * row of 64 unreadable clips, is an error. Allocates everything here. `clips` is borrowed. Local.
  */
 vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_config *config, int64_t start,
                           int64_t stop, int64_t first, int64_t last);

@@ -8,6 +8,7 @@
 #include <hdf5.h>
 
 #include "clips/clips.h"
+#include "video/video.h" /* VJ_VIDEO_MAX_SIDE, which holds for clips too */
 
 enum { VJ_CLIPS_FILE_PATH = VJ_PATH + 64 };
 

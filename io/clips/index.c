@@ -148,8 +148,8 @@ static vj_status check_entries(const vj_clips_index *index, const char *path)
         return vj_raise(VJ_ERR_FORMAT, "%s is damaged: fingerprint %016llx of its clips, %016llx stored", path,
                         (unsigned long long)computed, (unsigned long long)index->fingerprint);
     for (int64_t s = 0; s < index->shards; s++)
-        if (index->shard[s].height < 1 || index->shard[s].width < 1 || index->shard[s].height > 65536 ||
-            index->shard[s].width > 65536 || index->shard[s].clips < 0)
+        if (index->shard[s].height < 1 || index->shard[s].width < 1 || index->shard[s].height > VJ_VIDEO_MAX_SIDE ||
+            index->shard[s].width > VJ_VIDEO_MAX_SIDE || index->shard[s].clips < 0)
             return vj_raise(VJ_ERR_FORMAT, "%s is damaged: shard %lld has %lld clips of %lld x %lld pixels", path,
                             (long long)s, (long long)index->shard[s].clips, (long long)index->shard[s].height,
                             (long long)index->shard[s].width);

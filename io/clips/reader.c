@@ -46,6 +46,7 @@ static vj_status resize_tables(vj_clips *clips, int64_t count, int64_t shards)
 {
     size_t labels = sizeof(int32_t) * (size_t)(clips->header.label_count ? clips->header.label_count : 1);
     VJ_TRY(resize((void **)&clips->shard, shards, sizeof *clips->shard));
+    for (int64_t s = clips->shards; s < shards; s++) atomic_init(&clips->shard[s].fd, -1); /* close() looks at it */
     VJ_TRY(resize((void **)&clips->offset, count, sizeof *clips->offset));
     VJ_TRY(resize((void **)&clips->xxh3, count, sizeof *clips->xxh3));
     VJ_TRY(resize((void **)&clips->clip_shard, count, sizeof *clips->clip_shard));
@@ -134,7 +135,6 @@ static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
     broadcast_rows(clips->xxh3, clips->count, sizeof *clips->xxh3, comm);
     broadcast_rows(clips->clip_shard, clips->count, sizeof *clips->clip_shard, comm);
     broadcast_rows(clips->label, clips->count, sizeof(int32_t) * (size_t)clips->header.label_count, comm);
-    for (int64_t s = 0; s < clips->shards; s++) atomic_init(&clips->shard[s].fd, -1);
     return VJ_OK;
 }
 

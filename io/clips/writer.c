@@ -1,7 +1,7 @@
 /*
- * Packing: each rank writes shards of its own, one open shard for each geometry, all under .part names; commit numbers
- * them, gathers the rows and writes the index. A store without index.h5 does not exist, so nothing half-written is
- * read.
+ * Packing: each rank writes shards of its own, one open shard for each of the latest geometries, all under .part names;
+ * commit numbers them, gathers the rows and writes the index. A store without index.h5 does not exist, so nothing
+ * half-written is read.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -11,8 +11,12 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/file.h"
 #include "clips/format.h"
 #include "parallel/parallel.h"
+
+/* Shards open at a time: pictures come in any number of geometries, a process has few descriptors. */
+enum { MOST_OPEN = 32 };
 
 /* A shard of this rank, open or finished. Its rows stay in memory: they become its columns, and the index. */
 typedef struct {
@@ -73,9 +77,13 @@ static vj_status remove_remains(const char *dir)
 
 static vj_status prepare_folder(const char *dir)
 {
-    char index[VJ_CLIPS_FILE_PATH];
+    char index[VJ_CLIPS_FILE_PATH], parent[VJ_CLIPS_FILE_PATH];
     vj_clips_index_path(index, dir);
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "make folder %s", dir);
+    snprintf(parent, sizeof parent, "%s/..", dir);
+    if (mkdir(dir, 0777) == 0)
+        VJ_TRY(vj_file_sync(parent)); /* or a crash could lose the folder with all that was synced into it */
+    else if (errno != EEXIST)
+        return vj_raise(VJ_ERR_IO, "make folder %s", dir);
     if (access(index, F_OK) == 0)
         return vj_raise(VJ_ERR_USAGE, "%s holds a clip store already: remove it or choose another name", dir);
     return remove_remains(dir);
@@ -135,11 +143,10 @@ static hid_t create_frames(hid_t file, int frames, int height, int width)
     most[0] = H5S_UNLIMITED;
     chunk[0] = 1;
     hid_t space = H5Screate_simple(5, dims, most), create = H5Pcreate(H5P_DATASET_CREATE);
-    hid_t links = H5Pcreate(H5P_LINK_CREATE);
-    H5Pset_create_intermediate_group(links, 1);
-    H5Pset_chunk(create, 5, chunk);
-    H5Pset_fill_time(create, H5D_FILL_TIME_NEVER);
-    hid_t dataset = H5Dcreate2(file, "/clips/frames", H5T_STD_U8LE, space, links, create, H5P_DEFAULT);
+    hid_t links = H5Pcreate(H5P_LINK_CREATE), dataset = -1;
+    if (H5Pset_create_intermediate_group(links, 1) >= 0 && H5Pset_chunk(create, 5, chunk) >= 0 &&
+        H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0)
+        dataset = H5Dcreate2(file, "/clips/frames", H5T_STD_U8LE, space, links, create, H5P_DEFAULT);
     H5Pclose(links);
     H5Pclose(create);
     H5Sclose(space);
@@ -175,6 +182,19 @@ static vj_status finish_shard(vj_clips_writer *writer, shard *s)
     return VJ_OK;
 }
 
+/* Make room for one more open shard. */
+static vj_status finish_oldest(vj_clips_writer *writer)
+{
+    int open = 0;
+    shard *oldest = NULL;
+    for (int64_t i = writer->shards - 1; i >= 0 && open < MOST_OPEN; i--) {
+        if (writer->shard[i].file < 0) continue;
+        oldest = &writer->shard[i];
+        open++;
+    }
+    return open < MOST_OPEN ? VJ_OK : finish_shard(writer, oldest);
+}
+
 /* The open shard of this geometry with room for one more clip; closes a full one. */
 static vj_status shard_for(vj_clips_writer *writer, int height, int width, int64_t bytes, shard **found)
 {
@@ -186,12 +206,16 @@ static vj_status shard_for(vj_clips_writer *writer, int height, int width, int64
         VJ_TRY(finish_shard(writer, s));
         break;
     }
+    VJ_TRY(finish_oldest(writer));
     return open_shard(writer, height, width, found);
 }
 
 vj_status vj_clips_writer_add(vj_clips_writer *writer, const vj_clip *clip)
 {
     VJ_ASSERT(!writer->committed && clip->source >= 0 && clip->window >= 0 && clip->height >= 1 && clip->width >= 1);
+    if (clip->height > VJ_VIDEO_MAX_SIDE || clip->width > VJ_VIDEO_MAX_SIDE)
+        return vj_raise(VJ_ERR_FORMAT, "%s: a clip of %d x %d pixels, a store holds at most %d a side", writer->dir,
+                        clip->height, clip->width, VJ_VIDEO_MAX_SIDE);
     int64_t bytes = vj_clips_bytes(writer->header.frames, clip->height, clip->width);
     shard *s = NULL;
     VJ_TRY(shard_for(writer, clip->height, clip->width, bytes, &s));

@@ -1,6 +1,7 @@
 /* The IDX format: a big-endian magic number 0x08 <dimensions>, the dimensions, then bytes. */
 #include "demo/photos.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +15,13 @@ static vj_status read_idx(const char *path, int dimensions, int64_t item, uint8_
     if (!f) return vj_raise(VJ_ERR_IO, "open %s", path);
     uint8_t head[16];
     unsigned head_bytes = 4 + 4 * (unsigned)dimensions;
-    int64_t others = 1;
+    uint64_t others = 1;
     int right = gzread(f, head, head_bytes) == (int)head_bytes && head[0] == 0 && head[1] == 0 && head[2] == 8 &&
                 head[3] == dimensions;
     for (int d = 1; right && d < dimensions; d++)
-        others *= (int64_t)head[4 + 4 * d] << 24 | head[5 + 4 * d] << 16 | head[6 + 4 * d] << 8 | head[7 + 4 * d];
+        others *= (uint64_t)head[4 + 4 * d] << 24 | head[5 + 4 * d] << 16 | head[6 + 4 * d] << 8 | head[7 + 4 * d];
     *count = right ? (int64_t)head[4] << 24 | head[5] << 16 | head[6] << 8 | head[7] : 0;
-    right = right && others == item && *count > 0 && *count < 10000000;
+    right = right && others == (uint64_t)item && *count > 0 && *count <= INT_MAX / item; /* what gzread counts */
     if (right) *bytes = malloc((size_t)(*count * item));
     int whole = *bytes && gzread(f, *bytes, (unsigned)(*count * item)) == (int)(*count * item);
     gzclose_r(f);

@@ -49,8 +49,8 @@ vj_status vj_features_write(vj_features_writer *writer, int64_t first, int64_t c
                             const int32_t *labels, const int64_t *clips);
 
 /**
- * Finish: every row must have been written and `status` be VJ_OK on every rank, or nothing is left. effective_rank:
- * that of the pooled features, rank 0's counts. Frees the writer whatever happens. Collective, agreed.
+ * Finish: every row must have been written exactly once and `status` be VJ_OK on every rank, or nothing is left (but
+ * see vj_h5_commit()). effective_rank: rank 0's counts. Frees the writer whatever happens. Collective, agreed.
  */
 vj_status vj_features_commit(vj_features_writer *writer, vj_status status, double effective_rank);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "features/half.h"
@@ -51,8 +52,17 @@ static vj_status describe_features(vj_features *f, hid_t dataset)
     H5Tclose(type); /* only read */
     if (!is_float) return vj_raise(VJ_ERR_FORMAT, "%s: features are neither f2 nor f4", f->path);
     f->layout.type = bytes == 2 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
+    const int64_t dims[] = {f->layout.clips, f->layout.tokens, f->layout.width};
+    int64_t room = INT64_MAX / 2 / (int64_t)bytes; /* for what is left of the elements */
+    for (int i = 0; i < 3; i++) {
+        if (dims[i] < 1 || dims[i] > room)
+            return vj_raise(VJ_ERR_FORMAT, "%s: impossible features: %lld clips, %lld tokens, width %lld", f->path,
+                            (long long)dims[0], (long long)dims[1], (long long)dims[2]);
+        room /= dims[i];
+    }
     haddr_t offset = H5Dget_offset(dataset);
-    if (offset == HADDR_UNDEF) return vj_raise(VJ_ERR_FORMAT, "%s: features are not contiguous", f->path);
+    if (offset > INT64_MAX / 2) /* undefined is the largest number there is */
+        return vj_raise(VJ_ERR_FORMAT, "%s: features are not contiguous", f->path);
     f->offset = (int64_t)offset;
     f->map_bytes = f->offset + f->layout.clips * vj_features_row_bytes(&f->layout);
     return VJ_OK;
@@ -73,6 +83,26 @@ static vj_status read_features(vj_features *f, hid_t file)
     return status;
 }
 
+/* Refuses rows beyond the end of the file: touching them would be a bus error. */
+static vj_status map_rows(vj_features *f)
+{
+    struct stat info;
+    int fd = open(f->path, O_RDONLY);
+    if (fd < 0) return vj_raise(VJ_ERR_IO, "open %s", f->path);
+    vj_status status = VJ_OK;
+    void *map = MAP_FAILED;
+    if (fstat(fd, &info) != 0)
+        status = vj_raise(VJ_ERR_IO, "size of %s", f->path);
+    else if (info.st_size < f->map_bytes)
+        status = vj_raise(VJ_ERR_FORMAT, "%s is truncated: features end at byte %lld of %lld", f->path,
+                          (long long)f->map_bytes, (long long)info.st_size);
+    else if ((map = mmap(NULL, (size_t)f->map_bytes, PROT_READ, MAP_SHARED, fd, 0)) == MAP_FAILED)
+        status = vj_raise(VJ_ERR_IO, "map %s", f->path);
+    if (status == VJ_OK) f->map = map;
+    close(fd); /* only read; the map stays */
+    return status;
+}
+
 /* All of a small dataset of n rows. *values: allocated also when reading fails. */
 static vj_status read_column(vj_features *f, hid_t file, const char *name, hid_t type, int ndim, hsize_t *dim,
                              void **values)
@@ -81,6 +111,9 @@ static vj_status read_column(vj_features *f, hid_t file, const char *name, hid_t
     *values = NULL;
     VJ_TRY(open_dataset(file, f->path, name, &dataset));
     vj_status status = get_dims(dataset, f->path, name, ndim, f->layout.clips, dim);
+    if (status == VJ_OK && ndim == 2 && dim[1] > VJ_MAX_LABELS)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: %s has %llu columns, at most %d are expected", f->path, name,
+                          (unsigned long long)dim[1], VJ_MAX_LABELS);
     if (status == VJ_OK) {
         int64_t count = (int64_t)(dim[0] * (ndim == 2 ? dim[1] : 1));
         *values = vj_calloc(count, (int64_t)H5Tget_size(type));
@@ -117,9 +150,6 @@ static vj_status read_labels(vj_features *f, hid_t file)
     vj_status status = read_column(f, file, "label", H5T_NATIVE_INT32, 2, dim, &values);
     f->labels = values;
     VJ_TRY(status);
-    if (dim[1] > VJ_MAX_LABELS)
-        return vj_raise(VJ_ERR_FORMAT, "%s has %llu labels, at most %d are expected", f->path,
-                        (unsigned long long)dim[1], VJ_MAX_LABELS);
     f->layout.label_count = (int)dim[1];
     return read_label_names(f, file);
 }
@@ -129,6 +159,7 @@ static vj_status read_all(vj_features *f, hid_t file)
     hsize_t dim[1];
     void *values;
     VJ_TRY(read_features(f, file));
+    VJ_TRY(map_rows(f)); /* from here on n is known to be sane */
     VJ_TRY(read_labels(f, file));
     vj_status status = read_column(f, file, "clip", H5T_NATIVE_INT64, 1, dim, &values);
     f->clips = values;
@@ -145,24 +176,13 @@ static vj_status read_all(vj_features *f, hid_t file)
     return VJ_OK;
 }
 
-static vj_status map_rows(vj_features *f)
-{
-    int fd = open(f->path, O_RDONLY);
-    if (fd < 0) return vj_raise(VJ_ERR_IO, "open %s", f->path);
-    void *map = mmap(NULL, (size_t)f->map_bytes, PROT_READ, MAP_SHARED, fd, 0);
-    vj_status status = map == MAP_FAILED ? vj_raise(VJ_ERR_IO, "map %s", f->path) : VJ_OK;
-    if (status == VJ_OK) f->map = map;
-    close(fd); /* only read; the map stays */
-    return status;
-}
-
 static vj_status open_store(vj_features *f)
 {
     hid_t file;
     VJ_TRY(vj_h5_open(&file, f->path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION));
     vj_status status = read_all(f, file);
     H5Fclose(file); /* only read */
-    return status == VJ_OK ? map_rows(f) : status;
+    return status;
 }
 
 vj_status vj_features_open(vj_features **features, const char *path)

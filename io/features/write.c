@@ -15,7 +15,7 @@ struct vj_features_writer {
     vj_features_layout layout; /* encoder and config are not kept */
     vj_h5_writer out;
     hid_t features, label, clip, sums;
-    int64_t written; /* rows by this rank */
+    uint64_t written, rows_sum; /* by this rank: how many rows, and which: see row_sum() */
 };
 
 /* IEEE half: 1 sign, 5 exponent and 10 fraction bits, bias 15. Fields are set before the size shrinks around them. */
@@ -175,6 +175,17 @@ static vj_status write_all(const vj_features_writer *w, int64_t first, int64_t c
     return write_rows(w, w->sums, first, count, sums);
 }
 
+/*
+ * The sum of these over a set of rows, modulo 2^64, tells which rows they are: with as many rows as there should be,
+ * one missing and another written twice show, whichever ranks wrote them.
+ */
+static uint64_t row_sum(int64_t first, int64_t count)
+{
+    uint64_t sum = 0;
+    for (int64_t row = first; row < first + count; row++) sum += XXH3_64bits(&row, sizeof row);
+    return sum;
+}
+
 vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count, const float *features,
                             const int32_t *labels, const int64_t *clips)
 {
@@ -195,7 +206,10 @@ vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count,
         }
         H5E_END_TRY
     }
-    if (status == VJ_OK) w->written += count;
+    if (status == VJ_OK) {
+        w->written += (uint64_t)count;
+        w->rows_sum += row_sum(first, count);
+    }
     free(rounded);
     free(sums);
     return status;
@@ -210,12 +224,14 @@ static vj_status commit(vj_features_writer *w, vj_status status, double effectiv
 
 vj_status vj_features_commit(vj_features_writer *w, vj_status status, double effective_rank)
 {
-    int64_t rows = w->written;
-    MPI_Allreduce(MPI_IN_PLACE, &rows, 1, MPI_INT64_T, MPI_SUM, w->out.comm);
+    uint64_t rows[2] = {w->written, w->rows_sum};
+    MPI_Allreduce(MPI_IN_PLACE, rows, 2, MPI_UINT64_T, MPI_SUM, w->out.comm);
     status = vj_agree(w->out.comm, status);
-    if (status == VJ_OK && rows != w->layout.clips)
-        status = vj_raise(VJ_ERR_STATE, "%lld rows were written to %s, which has %lld", (long long)rows, w->out.part,
-                          (long long)w->layout.clips);
+    if (status == VJ_OK && rows[0] != (uint64_t)w->layout.clips)
+        status = vj_raise(VJ_ERR_STATE, "%llu rows were written to %s, which has %lld", (unsigned long long)rows[0],
+                          w->out.part, (long long)w->layout.clips);
+    if (status == VJ_OK && rows[1] != row_sum(0, w->layout.clips))
+        status = vj_raise(VJ_ERR_STATE, "%s: some rows were written twice, others never", w->out.part);
     H5E_BEGIN_TRY
     {
         status = commit(w, status, effective_rank);

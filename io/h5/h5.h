@@ -51,8 +51,9 @@ vj_status vj_h5_share(vj_h5_writer *writer, vj_status status);
 vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status);
 
 /**
- * The end: rank 0 adds "complete", closes, flushes, renames, flushes the folder. On any rank's failure the file is
- * removed. Collective, agreed.
+ * The end: rank 0 adds "complete", closes, flushes, renames, flushes the folder. On any rank's failure the .part is
+ * removed; when it was flushing the folder that failed, the file, whole, may already stand under its final name.
+ * Collective, agreed.
  */
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status);
 
@@ -76,6 +77,9 @@ vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values,
  * is reported otherwise. Close with H5Fclose(). Not collective.
  */
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version);
+
+/** True for a regular file. Anything else is not to be opened: a FIFO without a writer would block. */
+int vj_h5_is_file(const char *path);
 
 /** The "format" attribute of a file, "" when it is no HDF5 file or has none; never reports. */
 void vj_h5_format(const char *path, char *format, int64_t bytes);

@@ -7,10 +7,18 @@
 
 #include "h5/h5.h"
 
+enum { TEXT_BYTES = 16 << 20 }; /* of an attribute at most: far above any configuration */
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "data are mapped as they lie in the file: little-endian");
 
 /* A file is foreign, damaged or incomplete: HDF5's own word is added to the message. */
 #define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
+
+int vj_h5_is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
 
 /*
  * HDF5 signature, and the length that the superblock promises (version 2: HDF5 file format specification II.A; older
@@ -21,12 +29,10 @@ static vj_status check_length(const char *path)
     unsigned char head[48];
     struct stat info;
     errno = 0;
+    if (stat(path, &info) != 0) return vj_raise(VJ_ERR_IO, "open %s", path);
+    if (!S_ISREG(info.st_mode)) return vj_raise(VJ_ERR_FORMAT, "%s is not a regular file", path);
     FILE *f = fopen(path, "rb");
     if (!f) return vj_raise(VJ_ERR_IO, "open %s", path);
-    if (fstat(fileno(f), &info) != 0 || !S_ISREG(info.st_mode)) {
-        fclose(f); /* only read */
-        return vj_raise(VJ_ERR_FORMAT, "%s is not a regular file", path);
-    }
     size_t found = fread(head, 1, sizeof head, f);
     fclose(f); /* only read */
     if (found < sizeof head)
@@ -107,6 +113,17 @@ vj_status vj_h5_get_u64s(hid_t object, const char *path, const char *name, uint6
     return get(object, path, name, H5T_NATIVE_UINT64, values, count);
 }
 
+/* Bytes of an attribute that is one text of fixed length; 0 if it is anything else, or longer than TEXT_BYTES. */
+static size_t text_bytes(hid_t attribute, hid_t type)
+{
+    hid_t space = H5Aget_space(attribute);
+    int one = H5Sget_simple_extent_npoints(space) == 1;
+    H5Sclose(space); /* only read */
+    if (!one || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0) return 0;
+    size_t bytes = H5Tget_size(type);
+    return bytes <= TEXT_BYTES ? bytes : 0;
+}
+
 vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char **text)
 {
     *text = NULL;
@@ -114,9 +131,10 @@ vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char 
     if (attribute < 0) return foreign("%s: no attribute %s", path, name);
     vj_status status = VJ_OK;
     hid_t type = H5Aget_type(attribute);
-    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
-        status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is not a fixed-length text", path, name);
-    else if ((*text = calloc(H5Tget_size(type) + 1, 1)) == NULL)
+    size_t bytes = text_bytes(attribute, type);
+    if (bytes == 0)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is not one fixed-length text", path, name);
+    else if ((*text = calloc(bytes + 1, 1)) == NULL)
         status = vj_raise(VJ_ERR_MEMORY, "text of %s", path);
     else if (H5Aread(attribute, type, *text) < 0)
         status = foreign("%s: attribute %s is damaged", path, name);
@@ -132,14 +150,14 @@ vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char 
 void vj_h5_format(const char *path, char *format, int64_t bytes)
 {
     format[0] = '\0';
+    if (!vj_h5_is_file(path)) return;
     H5E_BEGIN_TRY
     {
         hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
         hid_t attribute = file < 0 ? H5I_INVALID_HID : H5Aopen(file, "format", H5P_DEFAULT);
         hid_t type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
-        if (type >= 0 && H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 &&
-            H5Tget_size(type) <= (size_t)bytes)
-            if (H5Aread(attribute, type, format) < 0) format[0] = '\0';
+        size_t found = type < 0 ? 0 : text_bytes(attribute, type);
+        if (found > 0 && found <= (size_t)bytes && H5Aread(attribute, type, format) < 0) format[0] = '\0';
         if (type >= 0) H5Tclose(type);
         if (attribute >= 0) H5Aclose(attribute);
         if (file >= 0) H5Fclose(file);

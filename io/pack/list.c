@@ -182,18 +182,16 @@ vj_status vj_media_list_parse(vj_media_list *list, const char *name, char *text,
 static vj_status read_text(const char *path, char **text, int64_t *bytes)
 {
     struct stat st;
+    if (stat(path, &st) != 0) return vj_raise(VJ_ERR_IO, "open the media list %s", path);
+    if (!S_ISREG(st.st_mode)) { /* opening a FIFO would wait for its writer */
+        errno = 0;
+        return vj_raise(VJ_ERR_IO, "the media list %s is not a file", path);
+    }
     FILE *f = fopen(path, "rb");
     if (!f) return vj_raise(VJ_ERR_IO, "open the media list %s", path);
-    vj_status status = VJ_OK;
-    if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode)) {
-        errno = 0;
-        status = vj_raise(VJ_ERR_IO, "the media list %s is not a file", path);
-    }
-    if (status == VJ_OK) {
-        *bytes = st.st_size;
-        *text = malloc((size_t)st.st_size + 1);
-        if (!*text) status = vj_raise(VJ_ERR_MEMORY, "no memory for the media list %s", path);
-    }
+    *bytes = st.st_size;
+    *text = malloc((size_t)st.st_size + 1);
+    vj_status status = *text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the media list %s", path);
     if (status == VJ_OK && fread(*text, 1, (size_t)*bytes, f) != (size_t)*bytes)
         status = vj_raise(VJ_ERR_IO, "read the media list %s", path);
     fclose(f); /* only read */

@@ -19,8 +19,11 @@
 #include "parallel/parallel.h"
 #include "video/video.h"
 
-/* Frames of a video held at a time; more windows than fit are decoded in several passes. */
-static const int64_t frames_bytes = INT64_C(1) << 30;
+/*
+ * Frames of a video held at a time; more windows than fit are decoded in several passes. Half of what io/video allows:
+ * the estimate is from the header's size, not from a decoded picture's.
+ */
+static const int64_t frames_bytes = VJ_VIDEO_MAX_RGB_BYTES / 2;
 
 typedef struct {
     const vj_config *config;

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "video/video.h"
+
 vj_orientation vj_orientation_from(const int32_t *matrix, int *degrees)
 {
     *degrees = 0;
@@ -30,13 +32,16 @@ void vj_shown_size(int stored_width, int stored_height, AVRational aspect, vj_or
     *height = orientation.transpose ? w : h;
 }
 
-void vj_fit_short_side(int short_side, int *width, int *height)
+int vj_fit_short_side(int short_side, int *width, int *height)
 {
     int shorter = *width < *height ? *width : *height;
-    if (short_side <= 0 || shorter == short_side) return;
-    double scale = (double)short_side / shorter;
-    *width = *width == shorter ? short_side : (int)lround(*width * scale);
-    *height = *height == shorter ? short_side : (int)lround(*height * scale);
+    double scale = short_side > 0 ? (double)short_side / shorter : 1;
+    double w = round(*width * scale), h = round(*height * scale); /* may be far beyond an int */
+    if (!(w <= VJ_VIDEO_MAX_SIDE && h <= VJ_VIDEO_MAX_SIDE && w * h <= (double)VJ_VIDEO_MAX_PIXELS))
+        return AVERROR(ERANGE);
+    *width = (int)w;
+    *height = (int)h;
+    return 0;
 }
 
 /* Make the scaler anew when a picture differs from the last in anything that it depends on. */

@@ -17,8 +17,11 @@ vj_orientation vj_orientation_from(const int32_t *matrix, int *degrees);
 void vj_shown_size(int stored_width, int stored_height, AVRational aspect, vj_orientation orientation, int *width,
                    int *height);
 
-/** Scale a size so that its short side is `short_side` (0: leave it). */
-void vj_fit_short_side(int short_side, int *width, int *height);
+/**
+ * Scale a size so that its short side is `short_side` (0: leave it). AVERROR(ERANGE), and the size unchanged, if that
+ * is beyond VJ_VIDEO_MAX_SIDE or VJ_VIDEO_MAX_PIXELS; else 0.
+ */
+int vj_fit_short_side(int short_side, int *width, int *height);
 
 /* Keeps the scaler for as long as pictures look alike. Starts zeroed; release it at the end. */
 typedef struct {

@@ -1,6 +1,8 @@
 /*
- * From RGB frames to a small video file, for the demonstration data and for tests. The file appears whole or not at
- * all. The same frames and settings give the same bytes with one version of FFmpeg and its encoders.
+ * From RGB frames to a small video file, for the demonstration data and for tests. The file appears whole or not at all
+ * when its writer fails or is killed; nothing is synced (that takes several times as long as encoding a small video),
+ * so after a crash of the machine remove demonstration data and make them again. The same frames and settings give the
+ * same bytes with one version of FFmpeg and its encoders.
  */
 #ifndef VJ_VIDEO_ENCODE_H
 #define VJ_VIDEO_ENCODE_H

@@ -56,32 +56,58 @@ static int refuse_nested(AVFormatContext *format, AVIOContext **io, const char *
     return AVERROR(EPERM);
 }
 
-/* Looked at before it is opened (opening some devices has effects) and again afterwards (it may have been exchanged).
- */
-static vj_video_verdict open_regular(int *fd, const char *path, vj_reason reason)
+/* What errno says of the file; anything else is a failure of the system, which the next file would meet too. */
+static vj_status judge_errno(const char *path, vj_video_verdict *verdict, vj_reason reason)
 {
-    struct stat st;
-    if (stat(path, &st) != 0) {
-        vj_video_verdict verdict = errno == ELOOP ? VJ_VIDEO_NOT_REGULAR : VJ_VIDEO_MISSING;
-        return vj_refuse(reason, verdict, "%s", strerror(errno));
+    switch (errno) {
+    case ENOENT:
+    case ENOTDIR:
+    case EACCES:
+    case EPERM:
+    case ENAMETOOLONG:
+        *verdict = vj_refuse(reason, VJ_VIDEO_MISSING, "%s", strerror(errno));
+        return VJ_OK;
+    case ELOOP:
+        *verdict = vj_refuse(reason, VJ_VIDEO_NOT_REGULAR, "%s", strerror(errno));
+        return VJ_OK;
+    default:
+        return vj_raise(VJ_ERR_IO, "open %s", path);
     }
-    if (S_ISREG(st.st_mode)) {
-        *fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (*fd < 0) return vj_refuse(reason, VJ_VIDEO_MISSING, "%s", strerror(errno));
-        if (fstat(*fd, &st) != 0) return vj_refuse(reason, VJ_VIDEO_FAILED, "%s", strerror(errno));
-    }
-    if (!S_ISREG(st.st_mode)) {
-        const char *kind = S_ISDIR(st.st_mode) ? "a folder" : S_ISFIFO(st.st_mode) ? "a FIFO" : "a device or socket";
+}
+
+static vj_video_verdict judge_stat(const struct stat *st, vj_reason reason)
+{
+    if (!S_ISREG(st->st_mode)) {
+        const char *kind = S_ISDIR(st->st_mode) ? "a folder" : S_ISFIFO(st->st_mode) ? "a FIFO" : "a device or socket";
         return vj_refuse(reason, VJ_VIDEO_NOT_REGULAR, "%s", kind);
     }
-    if (st.st_size == 0) return vj_refuse(reason, VJ_VIDEO_EMPTY, "no bytes");
-    if (st.st_size > VJ_VIDEO_MAX_BYTES)
-        return vj_refuse(reason, VJ_VIDEO_TOO_LARGE, "%lld bytes, at most %lld are read", (long long)st.st_size,
+    if (st->st_size == 0) return vj_refuse(reason, VJ_VIDEO_EMPTY, "no bytes");
+    if (st->st_size > VJ_VIDEO_MAX_BYTES)
+        return vj_refuse(reason, VJ_VIDEO_TOO_LARGE, "%lld bytes, at most %lld are read", (long long)st->st_size,
                          (long long)VJ_VIDEO_MAX_BYTES);
     return VJ_VIDEO_OK;
 }
 
-/* FFmpeg decodes a little to learn about the streams; the limit on pixels must hold there already. */
+/* Looked at before it is opened (opening some devices has effects) and again afterwards (it may have been exchanged).
+ */
+static vj_status open_regular(int *fd, const char *path, vj_video_verdict *verdict, vj_reason reason)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return judge_errno(path, verdict, reason);
+    *verdict = judge_stat(&st, reason);
+    if (*verdict != VJ_VIDEO_OK) return VJ_OK;
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (*fd < 0) return judge_errno(path, verdict, reason);
+    if (fstat(*fd, &st) != 0) return vj_raise(VJ_ERR_IO, "stat %s", path);
+    *verdict = judge_stat(&st, reason);
+    return VJ_OK;
+}
+
+/*
+ * FFmpeg decodes a little to learn about the streams; the limit on pixels holds there already for those that the header
+ * names. Streams that a format adds later (MPEG-TS, MPEG-PS, FLV) are looked at within FFmpeg's own limit, and meet
+ * ours when their decoder is opened (stream.c).
+ */
 static int find_streams(AVFormatContext *format)
 {
     unsigned count = format->nb_streams;
@@ -97,13 +123,9 @@ static int find_streams(AVFormatContext *format)
     return error;
 }
 
-vj_video_verdict vj_media_file_open(vj_media_file *file, const char *path, vj_reason reason)
+static vj_video_verdict recognise(vj_media_file *file, vj_reason reason)
 {
     enum { BUFFER = 256 * 1024 };
-    *file = (vj_media_file){.fd = -1};
-    vj_video_verdict verdict = open_regular(&file->fd, path, reason);
-    if (verdict != VJ_VIDEO_OK) return verdict;
-
     /* Damaged files make FFmpeg talk, hundreds of lines a file; here the verdict speaks. */
     av_log_set_level(AV_LOG_QUIET);
     uint8_t *buffer = av_malloc(BUFFER);
@@ -121,6 +143,14 @@ vj_video_verdict vj_media_file_open(vj_media_file *file, const char *path, vj_re
     error = find_streams(file->format);
     if (error < 0) return vj_refuse_av(reason, VJ_VIDEO_UNRECOGNISED, error, "no streams");
     return VJ_VIDEO_OK;
+}
+
+vj_status vj_media_file_open(vj_media_file *file, const char *path, vj_video_verdict *verdict, vj_reason reason)
+{
+    *file = (vj_media_file){.fd = -1};
+    VJ_TRY(open_regular(&file->fd, path, verdict, reason));
+    if (*verdict == VJ_VIDEO_OK) *verdict = recognise(file, reason);
+    return VJ_OK;
 }
 
 void vj_media_file_close(vj_media_file *file)

@@ -4,8 +4,12 @@
 
 #include "video/inside.h"
 
-/* All frames the decoder has ready. 0: it wants more packets, or has ended. */
-static int receive(vj_video *v, AVFrame *frame, vj_on_frame *on_frame, void *user, int64_t *decoded, int64_t *corrupt)
+/* Errors on the frames still inside the decoder at the end; no decoder holds more frames, so beyond it is stuck. */
+enum { MOST_DAMAGED = 64 };
+
+/* All frames the decoder has ready. 0: it wants more packets, or has ended. `retries`: errors to go on after. */
+static int receive(vj_video *v, AVFrame *frame, int retries, vj_on_frame *on_frame, void *user, int64_t *decoded,
+                   int64_t *corrupt)
 {
     for (;;) {
         int error = avcodec_receive_frame(v->decoder, frame);
@@ -13,6 +17,7 @@ static int receive(vj_video *v, AVFrame *frame, vj_on_frame *on_frame, void *use
         if (error == AVERROR(ENOMEM)) return error;
         if (error < 0) {
             ++*corrupt;
+            if (retries-- > 0) continue;
             return 0;
         }
         ++*decoded;
@@ -35,7 +40,7 @@ int vj_video_decode(vj_video *v, vj_on_frame *on_frame, void *user, int64_t *dec
         error = avcodec_send_packet(v->decoder, i < v->packet_count ? v->packets[i] : NULL);
         if (error == AVERROR(ENOMEM)) break;
         if (error < 0) ++*corrupt;
-        error = receive(v, frame, on_frame, user, decoded, corrupt);
+        error = receive(v, frame, i < v->packet_count ? 0 : MOST_DAMAGED, on_frame, user, decoded, corrupt);
     }
     av_frame_free(&frame);
     return error < 0 ? error : 0;
@@ -67,8 +72,9 @@ static int allocate(picker *p)
     vj_shown_size(p->held->width, p->held->height, p->video->aspect, p->video->orientation, &p->width, &p->height);
     p->video->info.width = p->width;
     p->video->info.height = p->height;
-    vj_fit_short_side(p->short_side, &p->width, &p->height);
-    if ((int64_t)p->width * p->height > VJ_VIDEO_MAX_PIXELS) return AVERROR(ERANGE);
+    int error = vj_fit_short_side(p->short_side, &p->width, &p->height);
+    if (error < 0) return error;
+    if (picture_bytes(p) > (size_t)VJ_VIDEO_MAX_RGB_BYTES / (size_t)p->count) return AVERROR(ERANGE);
     p->out = malloc(picture_bytes(p) * (size_t)p->count);
     return p->out ? 0 : AVERROR(ENOMEM);
 }
@@ -98,8 +104,8 @@ static int pick(void *user, AVFrame *frame)
     picker *p = user;
     const vj_video *v = p->video;
     double time = (double)p->order++ / v->nominal_fps;
-    if (!v->by_count && frame->best_effort_timestamp != AV_NOPTS_VALUE)
-        time = (double)(frame->best_effort_timestamp - v->origin) * v->tick_s;
+    int64_t ticks = vj_sane_timestamp(frame->best_effort_timestamp);
+    if (!v->by_count && ticks != AV_NOPTS_VALUE) time = (double)(ticks - v->origin) * v->tick_s;
     while (p->held->data[0] && p->next < p->count && p->times[p->next] + 1e-6 < time) {
         int error = serve_held(p);
         if (error < 0) return error;
@@ -120,8 +126,9 @@ static vj_video_verdict judge(vj_video *v, int error, int64_t decoded, int64_t c
     info->corrupt = corrupt + v->read_errors;
     info->missing = promised + lost;
     if (error == AVERROR(ERANGE))
-        return vj_refuse(reason, VJ_VIDEO_TOO_LARGE, "scaled, a frame has more than %lld pixels",
-                         (long long)VJ_VIDEO_MAX_PIXELS);
+        return vj_refuse(reason, VJ_VIDEO_TOO_LARGE,
+                         "scaled, a frame has more than %d pixels a side or %lld in all, or the frames %lld bytes",
+                         VJ_VIDEO_MAX_SIDE, (long long)VJ_VIDEO_MAX_PIXELS, (long long)VJ_VIDEO_MAX_RGB_BYTES);
     if (error == AVERROR(ENOSYS))
         return vj_refuse(reason, VJ_VIDEO_NO_DECODER, "this pixel format cannot be converted");
     if (error < 0) return vj_refuse_av(reason, VJ_VIDEO_FAILED, error, "decoding");

@@ -45,9 +45,15 @@ typedef struct {
     AVFormatContext *format;
 } vj_media_file;
 
-/** Open `path` if it is a regular file of acceptable size, and recognise its container by content. */
-vj_video_verdict vj_media_file_open(vj_media_file *file, const char *path, vj_reason reason);
+/**
+ * Open `path` if it is a regular file of acceptable size, and recognise its container by content. VJ_ERR_IO: the system
+ * failed, which is no verdict. Close in any case.
+ */
+vj_status vj_media_file_open(vj_media_file *file, const char *path, vj_video_verdict *verdict, vj_reason reason);
 void vj_media_file_close(vj_media_file *file);
+
+/** A timestamp from a file: AV_NOPTS_VALUE if so large (2^61) that sums and differences of such could overflow. */
+int64_t vj_sane_timestamp(int64_t ticks);
 
 /** Read all packets of `stream` into memory and learn the frames' times, by decoding where packets carry none. */
 vj_video_verdict vj_video_index(vj_video *video, AVFormatContext *format, const AVStream *stream, vj_reason reason);

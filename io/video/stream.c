@@ -86,15 +86,13 @@ static void describe(vj_video *v, AVFormatContext *format, AVStream *stream)
     v->promised = stream->nb_frames;
 }
 
-static vj_video_verdict open_all(vj_video *v, vj_media_file *file, const char *path, vj_reason reason)
+static vj_video_verdict open_stream(vj_video *v, vj_media_file *file, vj_reason reason)
 {
-    vj_video_verdict verdict = vj_media_file_open(file, path, reason);
-    if (verdict != VJ_VIDEO_OK) return verdict;
     const AVStream *stream = choose_stream(file->format);
     if (!stream)
         return vj_refuse(reason, VJ_VIDEO_NO_STREAM, "no video among %u streams (%s)", file->format->nb_streams,
                          file->format->iformat->name);
-    verdict = open_decoder(v, stream, reason);
+    vj_video_verdict verdict = open_decoder(v, stream, reason);
     if (verdict != VJ_VIDEO_OK) return verdict;
     describe(v, file->format, file->format->streams[stream->index]);
     return vj_video_index(v, file->format, stream, reason);
@@ -107,13 +105,15 @@ vj_status vj_video_open(vj_video **video, const char *path, vj_video_verdict *ve
     vj_video *v = calloc(1, sizeof *v);
     if (!v) return vj_raise(VJ_ERR_MEMORY, "no memory to open %s", path);
     vj_media_file file;
-    *verdict = open_all(v, &file, path, (vj_reason){reason, reason_bytes});
+    vj_reason why = {reason, reason_bytes};
+    vj_status status = vj_media_file_open(&file, path, verdict, why);
+    if (status == VJ_OK && *verdict == VJ_VIDEO_OK) *verdict = open_stream(v, &file, why);
     vj_media_file_close(&file);
-    if (*verdict == VJ_VIDEO_OK)
+    if (status == VJ_OK && *verdict == VJ_VIDEO_OK)
         *video = v;
     else
         vj_video_close(v);
-    return VJ_OK;
+    return status;
 }
 
 void vj_video_close(vj_video *v)
@@ -145,15 +145,28 @@ static int keep_packet(vj_video *v, AVPacket *packet)
     return 0;
 }
 
-/* Joined recordings start their clock again in the middle: let it run on, or two frames would have the same time. */
+static const int64_t most_ticks = INT64_C(1) << 61;
+
+int64_t vj_sane_timestamp(int64_t ticks)
+{
+    return ticks < -most_ticks || ticks > most_ticks ? AV_NOPTS_VALUE : ticks;
+}
+
+/*
+ * Joined recordings start their clock again in the middle: let it run on, or two frames would have the same time.
+ * Timestamps and *last are within 2^61 and a step is below it, so the offset, which only grows, stays below 3 x 2^61
+ * and no sum here reaches 2^63.
+ */
 static void continue_clock(AVPacket *packet, int64_t *last, int64_t *offset)
 {
+    packet->dts = vj_sane_timestamp(packet->dts);
+    packet->pts = vj_sane_timestamp(packet->pts);
     if (packet->dts == AV_NOPTS_VALUE) return;
-    int64_t step = packet->duration > 0 ? packet->duration : 1;
+    int64_t step = packet->duration > 0 && packet->duration < most_ticks ? packet->duration : 1;
     if (*last != AV_NOPTS_VALUE && packet->dts + *offset < *last) *offset = *last + step - packet->dts;
-    packet->dts += *offset;
-    if (packet->pts != AV_NOPTS_VALUE) packet->pts += *offset;
-    *last = packet->dts;
+    packet->dts = vj_sane_timestamp(packet->dts + *offset);
+    if (packet->pts != AV_NOPTS_VALUE) packet->pts = vj_sane_timestamp(packet->pts + *offset);
+    if (packet->dts != AV_NOPTS_VALUE) *last = packet->dts;
 }
 
 static vj_video_verdict read_packets(vj_video *v, AVFormatContext *format, int stream, vj_reason reason)
@@ -208,9 +221,9 @@ static int note_time(void *user, AVFrame *frame)
 {
     vj_video *v = user;
     if (v->info.frames == v->packet_count) return 0; /* more frames than packets: the surplus stays unused */
-    double time = (double)frame->best_effort_timestamp;
-    if (frame->best_effort_timestamp == AV_NOPTS_VALUE || (v->info.frames > 0 && time <= v->times[v->info.frames - 1]))
-        v->by_count = 1;
+    int64_t ticks = vj_sane_timestamp(frame->best_effort_timestamp);
+    double time = (double)ticks;
+    if (ticks == AV_NOPTS_VALUE || (v->info.frames > 0 && time <= v->times[v->info.frames - 1])) v->by_count = 1;
     v->times[v->info.frames++] = time;
     return 0;
 }

@@ -197,7 +197,7 @@ int64_t vj_device_bytes(const vj_backend *be)
 float *vj_scratch(vj_backend *be, int64_t floats)
 {
     int64_t bytes = floats * (int64_t)sizeof(float);
-    if (bytes > be->scratch.bytes) {
+    if (!be->scratch.memory || bytes > be->scratch.bytes) { /* NULL means failure, so 0 floats have an address too */
         if (be->scratch.mapping) munmap(be->scratch.mapping, be->scratch.mapped);
         be->scratch = (vj_block){0};
         if (!map_block(&be->scratch, bytes)) {

@@ -55,6 +55,27 @@ static int wants(const vj_config *config, vj_pooling pooling)
     return 0;
 }
 
+/* Encoders are compared on the same clips, in the same order: shares of the labels are chosen by row. */
+static vj_status check_same_clips(const char *path, const vj_samples *samples, const char *first_path,
+                                  const vj_samples *first)
+{
+    uint64_t a = vj_features_describe(first->store)->store_fingerprint;
+    uint64_t b = vj_features_describe(samples->store)->store_fingerprint;
+    if (a != b || first->count != samples->count)
+        return vj_raise(VJ_ERR_USAGE,
+                        "%s holds %lld clips of store %016llx, %s %lld of %016llx: encoders must see the same clips",
+                        first_path, (long long)first->count, (unsigned long long)a, path, (long long)samples->count,
+                        (unsigned long long)b);
+    for (int64_t i = 0; i < first->count; i++) {
+        int64_t x = vj_features_clip(first->store, i), y = vj_features_clip(samples->store, i);
+        if (x != y)
+            return vj_raise(VJ_ERR_USAGE,
+                            "row %lld of %s is clip %lld, of %s clip %lld: encoders must see the same clips",
+                            (long long)i, first_path, (long long)x, path, (long long)y);
+    }
+    return VJ_OK;
+}
+
 static vj_status check_stores(const vj_campaign *c, int e)
 {
     const vj_probe_encoder *encoder = &c->encoders[e];
@@ -63,6 +84,8 @@ static vj_status check_stores(const vj_campaign *c, int e)
         return vj_raise(VJ_ERR_FORMAT, "%s holds %lld tokens of width %d a clip, %s %lld of width %d", encoder->train,
                         (long long)train->tokens, train->D, encoder->validation, (long long)validation->tokens,
                         validation->D);
+    VJ_TRY(check_same_clips(encoder->train, train, c->encoders[0].train, &c->train[0]));
+    VJ_TRY(check_same_clips(encoder->validation, validation, c->encoders[0].validation, &c->validation[0]));
     if (wants(c->config, VJ_POOL_ATTENTIVE)) {
         if (train->D != c->config->model.width)
             return vj_raise(VJ_ERR_USAGE, "%s holds features of width %d, the configuration has model.width %lld",

@@ -24,7 +24,7 @@ vj_schedule vj_schedules_probe(const vj_config *config, int64_t epochs, int64_t 
 {
     const int64_t steps = epochs * steps_per_epoch;
     return (vj_schedule){
-        .warmup_steps = (int64_t)(config->probe.warmup_epochs * (double)steps_per_epoch),
+        .warmup_steps = (int64_t)(config->probe.warmup_epochs * (double)steps / (double)config->probe.epochs),
         .total_steps = steps,
         .start_lr = 0,
         .lr = config->probe.lr,

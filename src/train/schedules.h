@@ -18,7 +18,8 @@ typedef struct {
 /** Of pretraining. */
 vj_schedule vj_schedules_from(const vj_config *config);
 
-/** Of a probe with `epochs` epochs of `steps_per_epoch` updates; a warm-up, if any, starts at 0. No EMA. */
+/** Of a probe with `epochs` epochs of `steps_per_epoch` updates; a warm-up, if any, starts at 0 and keeps its
+ * share of the epochs when there are more of them than probe.epochs. No EMA. */
 vj_schedule vj_schedules_probe(const vj_config *config, int64_t epochs, int64_t steps_per_epoch);
 
 double vj_schedule_lr(const vj_schedule *schedule, int64_t update);

@@ -10,13 +10,17 @@
 extern void dsyev_(const char *job, const char *triangle, const int *n, double *a, const int *lda, double *values,
                    double *work, const int *work_size, int *info, size_t job_length, size_t triangle_length);
 
+enum { PIECE = 1 << 20 }; /* elements of a reduction, and of a host view */
+_Static_assert(PIECE * sizeof(float) <= VJ_MAP_BYTES, "a piece fits a host view");
+
 struct vj_spectrum {
     vj_backend *be;
     int D;
     int64_t rows, rows_squared; /* rows in first and in second */
     double *first;              /* device [2 D]: sums and sums of squares */
     float *second;              /* device [D, D] */
-    double *host;               /* [D, D] */
+    double *host;               /* [D, D], then a copy of first */
+    double *work;               /* [VJ_SPECTRUM_WORK D]: eigenvalues */
 };
 
 vj_status vj_spectrum_open(vj_spectrum **spectrum, vj_backend *be, int D)
@@ -28,7 +32,9 @@ vj_status vj_spectrum_open(vj_spectrum **spectrum, vj_backend *be, int D)
     s->first = vj_device_alloc(be, 2 * D * (int64_t)sizeof *s->first);
     s->second = vj_device_alloc(be, (int64_t)D * D * (int64_t)sizeof *s->second);
     s->host = vj_calloc((int64_t)D * D + 2 * D, sizeof *s->host);
-    if (!s->first || !s->second || !s->host) return vj_raise(VJ_ERR_MEMORY, "no memory for a spectrum of width %d", D);
+    s->work = vj_calloc(VJ_SPECTRUM_WORK * (int64_t)D, sizeof *s->work);
+    if (!s->first || !s->second || !s->host || !s->work)
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a spectrum of width %d", D);
     vj_fill(be, (float *)s->first, 0.0f, 4 * D);
     return VJ_OK;
 }
@@ -39,6 +45,7 @@ void vj_spectrum_close(vj_spectrum *s)
     vj_device_free(s->be, s->first);
     vj_device_free(s->be, s->second);
     free(s->host);
+    free(s->work);
     free(s);
 }
 
@@ -54,43 +61,51 @@ void vj_spectrum_add(vj_spectrum *s, const float *x, int64_t R, int covariance)
     s->rows_squared += R;
 }
 
-vj_status vj_effective_rank(double *covariance, int D, double *rank)
+vj_status vj_effective_rank(double *covariance, int D, double *work, double *rank)
 {
-    double query, sum = 0.0, entropy = 0.0;
-    int ask = -1, info = 0, size;
-    double *values = vj_calloc(D, sizeof *values);
-    if (!values) return vj_raise(VJ_ERR_MEMORY, "no memory for %d eigenvalues", D);
-    dsyev_("N", "U", &D, covariance, &D, values, &query, &ask, &info, 1, 1);
-    size = (int)query;
-    double *work = vj_calloc(size, sizeof *work);
-    if (work) dsyev_("N", "U", &D, covariance, &D, values, work, &size, &info, 1, 1);
-    free(work);
+    double *values = work, sum = 0.0, entropy = 0.0;
+    int info = 0;
+    const int size = (VJ_SPECTRUM_WORK - 1) * D;
+    dsyev_("N", "U", &D, covariance, &D, values, work + D, &size, &info, 1, 1);
+    if (info != 0) return vj_raise(VJ_ERR_LIBRARY, "LAPACK's dsyev gave %d for a %d x %d covariance", info, D, D);
     for (int i = 0; i < D; i++) sum += values[i] > 0.0 ? values[i] : 0.0;
     for (int i = 0; i < D; i++)
         if (values[i] > 0.0) entropy -= values[i] / sum * log(values[i] / sum);
-    free(values);
-    if (!work) return vj_raise(VJ_ERR_MEMORY, "no memory for the eigenvalues of a %d x %d matrix", D, D);
-    if (info != 0) return vj_raise(VJ_ERR_LIBRARY, "LAPACK's dsyev gave %d for a %d x %d covariance", info, D, D);
     *rank = exp(entropy);
     return VJ_OK;
 }
 
-/* Covariance from second moments and means, into s->host. */
-static void centre(vj_spectrum *s, MPI_Comm comm, const double *sums, int64_t rows)
+/* Second moments of all ranks into rank 0's s->host, in pieces: counts stay small, large reductions are slow. */
+static void collect(vj_spectrum *s, MPI_Comm comm, int rank)
 {
-    const int64_t cells = (int64_t)s->D * s->D, piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
-    for (int64_t at = 0; at < cells; at += piece) {
-        const int64_t n = cells - at < piece ? cells - at : piece;
+    const int64_t cells = (int64_t)s->D * s->D;
+    for (int64_t at = 0; at < cells; at += PIECE) {
+        const int n = (int)(cells - at < PIECE ? cells - at : PIECE);
         float *view = vj_map(s->be, s->second + at, n * (int64_t)sizeof(float), VJ_MAP_READ);
-        for (int64_t i = 0; i < n; i++) s->host[at + i] = s->rows_squared > 0 ? view[i] : 0.0;
+        for (int i = 0; i < n; i++) s->host[at + i] = s->rows_squared > 0 ? view[i] : 0.0;
         vj_unmap(s->be, view);
+        MPI_Reduce(rank == 0 ? MPI_IN_PLACE : s->host + at, s->host + at, n, MPI_DOUBLE, MPI_SUM, 0, comm);
     }
-    MPI_Allreduce(MPI_IN_PLACE, s->host, (int)cells, MPI_DOUBLE, MPI_SUM, comm);
-    for (int i = 0; i < s->D; i++)
-        for (int j = 0; j < s->D; j++) {
-            double *c = &s->host[(int64_t)i * s->D + j];
-            *c = *c / (double)rows - sums[i] / (double)rows * (sums[j] / (double)rows);
-        }
+}
+
+/* Rank 0 alone finds the eigenvalues of the covariance, D^3 operations; all get its answer and its status. */
+static vj_status measure_rank(vj_spectrum *s, MPI_Comm comm, const double *sums, double rows, double *effective_rank)
+{
+    int rank;
+    double answer[2] = {NAN, VJ_OK};
+    MPI_Comm_rank(comm, &rank);
+    collect(s, comm, rank);
+    if (rank == 0) {
+        for (int i = 0; i < s->D; i++)
+            for (int j = 0; j < s->D; j++) {
+                double *c = &s->host[(int64_t)i * s->D + j];
+                *c = *c / rows - sums[i] / rows * (sums[j] / rows);
+            }
+        answer[1] = vj_effective_rank(s->host, s->D, s->work, &answer[0]);
+    }
+    MPI_Bcast(answer, 2, MPI_DOUBLE, 0, comm);
+    *effective_rank = answer[0];
+    return (vj_status)answer[1];
 }
 
 vj_status vj_spectrum_finish(vj_spectrum *s, MPI_Comm comm, vj_spread *spread)
@@ -106,10 +121,8 @@ vj_status vj_spectrum_finish(vj_spectrum *s, MPI_Comm comm, vj_spread *spread)
         spread->std += sqrt(variance > 0.0 || isnan(variance) ? variance : 0.0) / s->D;
     }
     vj_status status = VJ_OK;
-    if (counts[1] > 0 && isfinite(spread->std)) {
-        centre(s, comm, sums, (int64_t)counts[1]);
-        status = vj_effective_rank(s->host, s->D, &spread->effective_rank);
-    }
+    if (counts[1] > 0 && isfinite(spread->std))
+        status = measure_rank(s, comm, sums, counts[1], &spread->effective_rank);
     vj_fill(s->be, (float *)s->first, 0.0f, 4 * s->D);
     s->rows = s->rows_squared = 0;
     return status;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -55,6 +56,9 @@ static void make_list(void)
     write_file("list.csv", list);
     write_file("text,\nodd.mkv", "no video\n");
     write_file("bad.csv", "path,label\ngone.mkv,0\n");
+    char fifo[512];
+    snprintf(fifo, sizeof fifo, "%s/fifo.csv", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
 }
 
 static vj_config *settings(const char *list, const char *store)
@@ -170,6 +174,8 @@ static void test_mistakes(void **state)
     (void)state;
     vj_config *c = settings("nowhere.csv", "never.clips");
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_IO);
+    snprintf(c->pack.lists.item[0], VJ_PATH, "%s/fifo.csv", folder);
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_IO); /* and does not wait for its writer */
     c->pack.lists.count = 0;
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_USAGE);
     free(c);

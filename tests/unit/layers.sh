@@ -25,7 +25,7 @@ may parallel base
 may kernels base
 may h5 base parallel
 may video base
-may clips base parallel h5
+may clips base parallel h5 video
 may ckpt base parallel h5
 may features base parallel h5 clips
 may demo base video

@@ -7,11 +7,13 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <hdf5.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "../ckpt_sample.h"
+#include "h5/h5.h"
 
 typedef struct {
     char dir[VJ_PATH], path[VJ_PATH + 32], log[VJ_PATH + 32];
@@ -332,6 +334,74 @@ static void other_models_are_refused(void **state)
     refuse(c, "blocks.0.attn.qkv.weight is [900, 700], expected [700, 900]");
 }
 
+/* Attribute "format" as `count` texts of 300 bytes each. */
+static void replace_format(const context *c, hsize_t count)
+{
+    static char texts[64 * 300];
+    memset(texts, 'x', sizeof texts);
+    hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT), type = H5Tcopy(H5T_C_S1);
+    hid_t space = H5Screate_simple(1, &count, NULL);
+    H5Tset_size(type, 300);
+    assert_true(H5Adelete(file, "format") >= 0);
+    hid_t attribute = H5Acreate2(file, "format", type, space, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(H5Awrite(attribute, type, texts) >= 0);
+    H5Aclose(attribute);
+    H5Sclose(space);
+    H5Tclose(type);
+    H5Fclose(file);
+}
+
+/* A reader that trusts the length of one would write far behind its buffer. */
+static void several_texts_are_refused(void **state)
+{
+    context *c = *state;
+    char format[512] = "";
+    write_step(c, 12);
+    vj_h5_format(c->path, format, sizeof format);
+    assert_string_equal(format, VJ_CKPT_FORMAT);
+    replace_format(c, 64);
+    refuse(c, "attribute format is not one fixed-length text");
+    vj_h5_format(c->path, format, sizeof format);
+    assert_string_equal(format, "");
+}
+
+static void a_fifo_does_not_block(void **state)
+{
+    context *c = *state;
+    char format[64];
+    assert_int_equal(mkfifo(c->path, 0600), 0);
+    alarm(10);
+    refuse(c, "is not a regular file");
+    vj_h5_format(c->path, format, sizeof format);
+    assert_string_equal(format, "");
+    assert_false(vj_ckpt_has(c->path, "model"));
+    alarm(0);
+}
+
+/* The product of the dimensions is 1 modulo 2^64, so a careless row has 0 elements; then one of 2^62 elements. */
+static void impossible_dimensions_are_refused(void **state)
+{
+    context *c = *state;
+    const hsize_t dims[][2] = {{0x6DB6DB6DB6DB6DB7, 7}, {(hsize_t)1 << 31, (hsize_t)1 << 31}, {0, 7}};
+    const char *const words[] = {"has impossible dimensions", "has impossible dimensions", "is empty"};
+    const char *name = c->s.tensors[1].name;
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++) {
+        const hsize_t chunk[2] = {1, 7}, most[2] = {H5S_UNLIMITED, H5S_UNLIMITED};
+        write_step(c, 12);
+        hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT), space = H5Screate_simple(2, dims[i], most);
+        hid_t create = H5Pcreate(H5P_DATASET_CREATE); /* chunks need no space before they are written */
+        H5Pset_chunk(create, 2, chunk);
+        assert_true(H5Ldelete(file, name, H5P_DEFAULT) >= 0);
+        hid_t set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT);
+        assert_true(set >= 0);
+        H5Dclose(set);
+        H5Pclose(create);
+        H5Sclose(space);
+        H5Fclose(file);
+        refuse(c, words[i]);
+    }
+}
+
 static void every_block_needs_one_owner(void **state)
 {
     context *c = *state;
@@ -485,6 +555,25 @@ static void compared(void **state)
     assert_non_null(strstr(report, "[5000, 1000]\n"));
 }
 
+/* NaN first, a small difference after it: the NaN stays the largest. */
+static void a_nan_is_the_largest_difference(void **state)
+{
+    context *c = *state;
+    char other[VJ_PATH + 32], report[4096] = "";
+    int64_t different;
+    snprintf(other, sizeof other, "%s/step_00000013.h5", c->dir);
+    write_step(c, 12);
+    float *values = c->s.tensors[4].data;
+    values[17] = NAN;
+    values[4999999] += 0.25f;
+    write_step(c, 13);
+    FILE *out = fmemopen(report, sizeof report, "w");
+    assert_int_equal(vj_ckpt_compare(c->path, other, out, &different), VJ_OK);
+    fclose(out);
+    assert_int_equal(different, 1);
+    assert_non_null(strstr(report, "2 of 5000000 elements differ, by at most nan\n"));
+}
+
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
@@ -498,12 +587,16 @@ int main(int argc, char **argv)
         CASE(truncated),
         CASE(foreign_files_are_refused),
         CASE(other_models_are_refused),
+        CASE(several_texts_are_refused),
+        CASE(a_fifo_does_not_block),
+        CASE(impossible_dimensions_are_refused),
         CASE(every_block_needs_one_owner),
         CASE(a_failed_write_leaves_the_older_one),
         CASE(a_missing_folder_is_an_error),
         CASE(newest_and_prune),
         CASE(a_killed_writers_part_goes),
         CASE(compared),
+        CASE(a_nan_is_the_largest_difference),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

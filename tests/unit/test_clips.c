@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <hdf5.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -140,7 +141,87 @@ static void test_stores_must_be_alike(void **state)
     assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
 }
 
+/* Closing what could not be opened closes no descriptor of others. */
+static void test_failed_open_closes_nothing(void **state)
+{
+    const fixture *f = *state;
+    vj_clips *clips;
+    vj_strings paths = one_path(f->store);
+    paths.count = 2;
+    join(paths.item[1], f->folder, "gone.clips");
+    mallopt(M_PERTURB, 0xff); /* new memory is zero: as a descriptor, standard input */
+    int zero = open("/dev/null", O_RDONLY);
+    assert_true(zero >= 0 && dup2(zero, 0) == 0);
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_IO);
+    mallopt(M_PERTURB, 0);
+    assert_true(fcntl(0, F_GETFD) >= 0);
+    if (zero > 0) close(zero);
+}
+
 /* ------------------------------------------------------------------------------------------------ writing */
+
+static int open_descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* A clip 1 high and 1 + i % 100 wide, its bytes all i. */
+static vj_clip narrow_clip(int64_t i, const int32_t *labels, uint8_t frames[STORE_FRAMES * 100 * 3])
+{
+    memset(frames, (int)i, (size_t)STORE_FRAMES * 100 * 3);
+    return (vj_clip){.source = i, .height = 1, .width = 1 + (int)(i % 100), .labels = labels, .frames = frames};
+}
+
+/* More geometries than a process may have files open: the writer closes old shards, and nothing is lost. */
+static void test_many_geometries(void **state)
+{
+    const fixture *f = *state;
+    static uint8_t frames[STORE_FRAMES * 100 * 3], got[STORE_FRAMES * 100 * 3];
+    const int32_t labels[STORE_LABELS] = {0};
+    char store[VJ_PATH];
+    join(store, f->folder, "many.clips");
+    vj_clips_layout layout = store_layout(store);
+    vj_clips_writer *writer;
+    int before = open_descriptors();
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_SELF), VJ_OK);
+    for (int64_t i = 0; i < 110; i++) {
+        vj_clip clip = narrow_clip(i, labels, frames);
+        assert_int_equal(vj_clips_writer_add(writer, &clip), VJ_OK);
+        assert_true(open_descriptors() <= before + 32);
+    }
+    assert_int_equal(commit_store(writer, 110 * STORE_WINDOWS), VJ_OK);
+    vj_clips_writer_close(writer);
+    assert_int_equal(open_descriptors(), before);
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, store), VJ_OK);
+    assert_int_equal(vj_clips_count(clips), 110);
+    for (int64_t i = 0; i < 110; i++) {
+        vj_clip clip = narrow_clip(i, labels, frames);
+        assert_int_equal(vj_clips_read(clips, i, got), VJ_OK);
+        assert_memory_equal(got, frames, (size_t)STORE_FRAMES * (size_t)clip.width * 3);
+    }
+    vj_clips_close(clips);
+}
+
+/* What no reader would accept, or HDF5 cannot hold as one chunk, is refused before the frames are looked at. */
+static void test_too_large(void **state)
+{
+    const fixture *f = *state;
+    const int32_t labels[STORE_LABELS] = {0};
+    char store[VJ_PATH];
+    join(store, f->folder, "large.clips");
+    vj_clips_layout layout = store_layout(store);
+    layout.frames = 30000;
+    vj_clips_writer *writer;
+    vj_clip clip = {.height = 1, .width = 65537, .labels = labels};
+    assert_int_equal(vj_clips_writer_open(&writer, &layout, MPI_COMM_SELF), VJ_OK);
+    assert_int_equal(vj_clips_writer_add(writer, &clip), VJ_ERR_FORMAT);
+    clip.width = 65536; /* x 30000 x 3 bytes: beyond 2^32 */
+    assert_int_equal(vj_clips_writer_add(writer, &clip), VJ_ERR_LIBRARY);
+    vj_clips_writer_close(writer);
+}
 
 static void test_existing_store_is_refused(void **state)
 {
@@ -422,6 +503,9 @@ int main(int argc, char **argv)
         TEST(test_round_trip),
         TEST(test_several_stores),
         TEST(test_stores_must_be_alike),
+        TEST(test_failed_open_closes_nothing),
+        TEST(test_many_geometries),
+        TEST(test_too_large),
         TEST(test_existing_store_is_refused),
         TEST(test_remains_are_removed),
         TEST(test_twice_is_an_error),

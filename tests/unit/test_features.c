@@ -242,6 +242,55 @@ static void unfinished_files_are_refused(void **state)
     assert_int_equal(vj_features_open(&f, c->path), VJ_ERR_IO);
 }
 
+/* Row 0 is written again instead of the last. */
+static void rows_written_twice_are_an_error(void **state)
+{
+    context *c = *state;
+    vj_features_writer *w;
+    assert_int_equal(vj_features_create(&w, c->path, &c->layout, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(vj_features_write(w, 0, CLIPS - 1, c->values, c->labels, c->clips), VJ_OK);
+    assert_int_equal(vj_features_write(w, 0, 1, c->values, c->labels, c->clips), VJ_OK);
+    assert_int_equal(vj_features_commit(w, VJ_OK, 1.0), VJ_ERR_STATE);
+    assert_false(part_exists(c));
+    assert_int_not_equal(access(c->path, F_OK), 0);
+}
+
+/* The last has 2^62 elements, more than a file has bytes; never written, so HDF5 does not mind. */
+static void impossible_features_are_refused(void **state)
+{
+    context *c = *state;
+    const hsize_t dims[][3] = {
+        {0, TOKENS, WIDTH}, {CLIPS, 0, WIDTH}, {CLIPS, TOKENS, 0}, {(hsize_t)1 << 31, 1 << 16, 1 << 15}};
+    for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++) {
+        vj_features *f;
+        char message[1024] = "";
+        assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+        hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT), create = H5Pcreate(H5P_DATASET_CREATE);
+        const hsize_t chunk[3] = {1, 1, 1}, most[3] = {H5S_UNLIMITED, H5S_UNLIMITED, H5S_UNLIMITED};
+        hid_t space = H5Screate_simple(3, dims[i], most);
+        H5Pset_chunk(create, 3, chunk);
+        assert_true(H5Ldelete(file, "features", H5P_DEFAULT) >= 0);
+        hid_t set = H5Dcreate2(file, "features", H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT);
+        assert_true(set >= 0);
+        H5Dclose(set);
+        H5Pclose(create);
+        H5Sclose(space);
+        H5Fclose(file);
+
+        FILE *log = tmpfile();
+        int held = dup(2);
+        dup2(fileno(log), 2);
+        vj_status status = vj_features_open(&f, c->path);
+        dup2(held, 2);
+        close(held);
+        rewind(log);
+        assert_non_null(fgets(message, sizeof message, log));
+        fclose(log);
+        assert_int_equal(status, VJ_ERR_FORMAT);
+        assert_non_null(strstr(message, "impossible features"));
+    }
+}
+
 static void printed(void **state)
 {
     context *c = *state;
@@ -267,6 +316,8 @@ int main(int argc, char **argv)
         CASE(missing_rows_are_an_error),
         CASE(damage_is_found),
         CASE(unfinished_files_are_refused),
+        CASE(rows_written_twice_are_an_error),
+        CASE(impossible_features_are_refused),
         CASE(printed),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,8 +12,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/rng.h"
+#include "features/features.h"
+#include "probe/campaign.h"
 #include "probe/probe.h"
 
 static vj_backend *be;
@@ -401,8 +404,67 @@ static void learns_a_separable_problem(void **state)
     }
 }
 
-int main(void)
+/* ------------------------------------------------------------------------------------------------ campaigns */
+
+/* A store of `clips` clips, numbered from `first`, of width 3. */
+static void write_store(const char *path, int64_t clips, int64_t first, uint64_t fingerprint)
 {
+    float features[3 * 8] = {0};
+    int32_t labels[8] = {0, 1, 0, 1, 0, 1, 0, 1};
+    int64_t numbers[8];
+    for (int64_t i = 0; i < 8; i++) numbers[i] = first + i;
+    vj_features_layout layout = {.clips = clips,
+                                 .tokens = 1,
+                                 .width = 3,
+                                 .label_count = 1,
+                                 .label_names = {"shape"},
+                                 .store_fingerprint = fingerprint,
+                                 .encoder = "test",
+                                 .config = ""};
+    vj_features_writer *writer;
+    assert_int_equal(vj_features_create(&writer, path, &layout, MPI_COMM_SELF), VJ_OK);
+    vj_status status = vj_features_write(writer, 0, clips, features, labels, numbers);
+    assert_int_equal(vj_features_commit(writer, status, 1.0), VJ_OK);
+}
+
+/* The second encoder's training or validation features may not come from other clips than the first's. */
+static void encoders_see_the_same_clips(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/vjepa_test_XXXXXX";
+    static const struct {
+        int64_t clips, first;
+        uint64_t fingerprint;
+        vj_status want;
+    } cases[] = {{6, 100, 7, VJ_OK}, {5, 100, 7, VJ_ERR_USAGE}, {6, 101, 7, VJ_ERR_USAGE}, {6, 100, 8, VJ_ERR_USAGE}};
+    static vj_probe_encoder encoders[2];
+    vj_config config;
+    assert_non_null(mkdtemp(folder));
+    for (int e = 0; e < 2; e++) {
+        snprintf(encoders[e].name, sizeof encoders[e].name, "encoder%d", e);
+        snprintf(encoders[e].train, VJ_PATH, "%s/train%d.h5", folder, e);
+        snprintf(encoders[e].validation, VJ_PATH, "%s/validation%d.h5", folder, e);
+        write_store(encoders[e].train, 6, 100, 7);
+        write_store(encoders[e].validation, 4, 0, 9); /* other clips than those of training: as it should be */
+    }
+    vj_config_defaults(&config);
+    config.probe.tasks.count = 0;
+    config.probe.pooling.count = 1;
+    strcpy(config.probe.pooling.item[0], "average");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_store(encoders[1].train, cases[i].clips, cases[i].first, cases[i].fingerprint);
+        assert_int_equal(vj_campaign_plan(&config, encoders, 2, MPI_COMM_SELF), cases[i].want);
+    }
+    write_store(encoders[1].train, 6, 100, 7);
+    write_store(encoders[1].validation, 4, 0, 10);
+    assert_int_equal(vj_campaign_plan(&config, encoders, 2, MPI_COMM_SELF), VJ_ERR_USAGE);
+    for (int e = 0; e < 2; e++) unlink(encoders[e].train), unlink(encoders[e].validation);
+    rmdir(folder); /* stays to be looked at if something is left */
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fixture_attentive_plain),
         cmocka_unit_test(fixture_attentive_folded),
@@ -413,6 +475,9 @@ int main(void)
         cmocka_unit_test(initial_weights),
         cmocka_unit_test(refuses_what_it_cannot_be),
         cmocka_unit_test(learns_a_separable_problem),
+        cmocka_unit_test(encoders_see_the_same_clips),
     };
-    return cmocka_run_group_tests(tests, open_backend, close_backend);
+    int failed = cmocka_run_group_tests(tests, open_backend, close_backend);
+    MPI_Finalize();
+    return failed;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -272,16 +273,22 @@ static void test_pixel_aspect_and_scaling(void **state)
     vj_video_close(video);
 }
 
-/* A binary PPM picture; is_image, one frame, shown at any time. */
+/* A binary PPM picture of one colour. */
+static const char *make_still(const char *name, int width, int height)
+{
+    FILE *f = fopen(in_folder(name), "wb");
+    assert_non_null(f);
+    fprintf(f, "P6\n%d %d\n255\n", width, height);
+    for (int i = 0; i < width * height; i++) fwrite((uint8_t[]){10, 200, 90}, 1, 3, f);
+    assert_int_equal(fclose(f), 0);
+    return in_folder(name);
+}
+
+/* is_image, one frame, shown at any time. */
 static void test_still_image(void **state)
 {
     (void)state;
-    FILE *f = fopen(in_folder("still.ppm"), "wb");
-    assert_non_null(f);
-    fprintf(f, "P6\n%d %d\n255\n", W, H);
-    for (int i = 0; i < W * H; i++) fwrite((uint8_t[]){10, 200, 90}, 1, 3, f);
-    assert_int_equal(fclose(f), 0);
-    vj_video *video = opened(in_folder("still.ppm"));
+    vj_video *video = opened(make_still("still.ppm", W, H));
     assert_int_equal(vj_video_describe(video)->frames, 1);
     assert_true(vj_video_describe(video)->is_image);
     uint8_t *out;
@@ -297,6 +304,73 @@ static void test_still_image(void **state)
 }
 
 /* ------------------------------------------------------------------------------------------------ odd files */
+
+/* Refused before anything of that size is allocated. */
+static void assert_too_large(vj_video *video, int count, int short_side)
+{
+    static const double times[16] = {0};
+    uint8_t *out;
+    int height, width;
+    double shown[16];
+    char reason[256];
+    assert_int_equal(vj_video_frames(video, times, count, short_side, &out, &height, &width, shown, reason, 256),
+                     VJ_VIDEO_TOO_LARGE);
+    assert_null(out);
+    assert_true(reason[0] != '\0');
+}
+
+static void test_too_large(void **state)
+{
+    (void)state;
+    vj_video *video = opened(make_still("line.ppm", VJ_VIDEO_MAX_SIDE + 1, 1));
+    assert_too_large(video, 1, 0);
+    vj_video_close(video);
+    video = opened(make_still("short.ppm", VJ_VIDEO_MAX_SIDE, 1));
+    picture p = first_picture(video, 0); /* the largest side of all */
+    assert_int_equal(p.width, VJ_VIDEO_MAX_SIDE);
+    free(p.pixels);
+    assert_too_large(video, 1, 2);
+    assert_too_large(video, 1, 65535); /* 2^32 pixels wide: as an int it would be small again */
+    assert_too_large(video, 1, 65536);
+    vj_video_close(video);
+    video = opened(make_still("square.ppm", 8, 8));
+    assert_too_large(video, 16, 8000); /* 192 MB a picture, 3 GB in all */
+    vj_video_close(video);
+}
+
+/* Make the nth cluster with a timestamp of 8 bytes (element 0xe7) start early: a clock that restarts. */
+static void set_clock_back(const char *path, int nth)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    for (int byte, before = 0; nth > 0; before = byte) {
+        byte = fgetc(f);
+        assert_true(byte != EOF);
+        nth -= before == 0xe7 && byte == 0x88;
+    }
+    assert_int_equal(fseek(f, 0, SEEK_CUR), 0);
+    for (int i = 0; i < 5; i++) fputc(0, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Times near the end of an int64: sums of them must not overflow (the sanitizer looks), whatever becomes of the file.
+ */
+static void test_huge_timestamps(void **state)
+{
+    (void)state;
+    int64_t ticks[N];
+    /* x 40 ms: beyond 2^62; so far apart that each frame has a cluster with a clock of its own. */
+    for (int k = 0; k < N; k++) ticks[k] = k < N / 2 ? k : (INT64_C(1) << 57) + k * (INT64_C(1) << 20);
+    const vj_video_form form = {.encoding = VJ_ENCODING_FFV1, .width = W, .height = H, .fps = FPS, .ticks = ticks};
+    set_clock_back(make("huge.mkv", &form), 5);
+    vj_video *video = opened(in_folder("huge.mkv"));
+    for (int64_t k = 1; k < vj_video_describe(video)->frames; k++)
+        assert_true(vj_video_times(video)[k] >= vj_video_times(video)[k - 1]);
+    picture p = first_picture(video, 0);
+    assert_colour(pixel(&p, H - 10, W / 2), grey_of(0), grey_of(0), grey_of(0), 0);
+    free(p.pixels);
+    vj_video_close(video);
+}
 
 static void copy_part(const char *from, const char *to, double share)
 {
@@ -393,6 +467,30 @@ static void test_not_media(void **state)
     write_text("text.mp4", "this is not a video\n");
     assert_refused(in_folder("text.mp4"), VJ_VIDEO_UNRECOGNISED);
     assert_refused(in_folder("nowhere.mp4"), VJ_VIDEO_MISSING);
+    assert_refused(in_folder("text.mp4/inside.mp4"), VJ_VIDEO_MISSING);
+    char name[NAME_MAX + 2] = {0};
+    memset(name, 'n', sizeof name - 1);
+    assert_refused(in_folder(name), VJ_VIDEO_MISSING);
+}
+
+/* A process without descriptors says nothing about the file: the job must not go on calling all others missing. */
+static void test_system_failure(void **state)
+{
+    (void)state;
+    const char *path = make_still("good.ppm", W, H);
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    vj_video *video;
+    vj_video_verdict verdict;
+    char reason[256];
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    vj_status status = vj_video_open(&video, path, &verdict, reason, sizeof reason);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(status, VJ_ERR_IO);
+    assert_null(video);
+    vj_video_close(opened(path));
 }
 
 /* A WAV file with a second of silence. */
@@ -473,7 +571,8 @@ int main(void)
         cmocka_unit_test(test_still_image),     cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_damaged),         cmocka_unit_test(test_not_media),
         cmocka_unit_test(test_sound_only),      cmocka_unit_test(test_not_regular),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_names),           cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_huge_timestamps), cmocka_unit_test(test_system_failure),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
