@@ -19,7 +19,7 @@ static const vj_program program = {
         "\n"
         "Example:\n"
         "  mpirun -n 2 vjepa-pretrain jobs/configs/quickstart.yaml --set run.dir=my-run --set train.batch=32\n"
-        "One published step of ViT-H/16 at 384 px on two ranks with 25 GB between them:\n"
+        "One published step of ViT-H/16 at 384 px on two ranks with 24 GiB between them:\n"
         "  mpirun -n 2 vjepa-pretrain jobs/configs/vith16_384.yaml --set data.train='[my.clips]' \\\n"
         "    --set train.batch=2 --set train.microbatch=1 --set mask.group=2 --set train.stop_after=2 \\\n"
         "    --set parallel.zero=1 --set checkpoint.at_end=false --set run.dir=one-step",
