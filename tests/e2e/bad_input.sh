@@ -9,7 +9,7 @@ refuse() { # EXIT_CODE PATTERN RANKS COMMAND...
     shift 3
     run "$ranks" "$@" >out.log 2>&1 || got=$?
     [ "$got" -eq "$want" ] || fail "$* ended with $got, not $want: $(tail -n 3 out.log)"
-    grep -Eq "$pattern" out.log || fail "$* did not say /$pattern/: $(head -n 5 out.log)"
+    grep -Eq -e "$pattern" out.log || fail "$* did not say /$pattern/: $(head -n 5 out.log)"
 }
 
 pretrain=$bin/vjepa-pretrain
@@ -90,7 +90,13 @@ refuse 1 'missing\.h5' 1 "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store
 refuse 1 'nowhere\.clips' 1 "$bin/vjepa-embed" "$tiny" --encoder random:published --store nowhere.clips --out f.h5
 refuse 2 'random:' 1 "$bin/vjepa-embed" "$tiny" --encoder random:other --store train.clips --out f.h5
 refuse 1 'missing\.h5' 1 "$bin/vjepa-probe" "$tiny" pretrained=missing.h5,missing.h5 --out results
+refuse 1 'run-truncate' 2 "$bin/vjepa-embed" "$tiny" --encoder run-truncate/step_00000024.h5 --store train.clips --out f.h5
+[ ! -e f.h5 ] || fail "a refused vjepa-embed left f.h5"
+refuse 1 'step_00000024\.h5' 2 "$bin/vjepa-probe" "$tiny" pretrained=run/step_00000024.h5,run/step_00000024.h5 --out results
 refuse 1 'missing\.h5' 1 "$bin/vjepa-parity" missing.h5
+refuse 1 'index\.h5|foreign' 1 "$bin/vjepa-parity" foreign.clips/index.h5
+refuse 1 'no-media' 2 "$bin/vjepa-demo" --media no-media --out videos
+refuse 2 '--media' 1 "$bin/vjepa-demo" --out videos
 
 for program in pack pretrain embed probe inspect parity demo; do
     run 1 "$bin/vjepa-$program" --help >help.log || fail "vjepa-$program --help fails"
