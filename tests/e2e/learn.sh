@@ -16,7 +16,7 @@ rank = {r['encoder']: r['effective_rank'] for r in rows}
 gain = {task: top1[task, 'pretrained'] - max(top1[task, 'random_published'], top1[task, 'random_fan_in'])
         for task in ('appearance', 'motion')}
 print('effective rank', rank, 'gain', gain, top1)
-# Measured gain on appearance: 4.1 points (standard error 2); half of it is asked for.
+# Measured gains on appearance with pretraining seeds 234, 1, 2: 4.1, 6.6, 6.1 points (standard error 2.6).
 assert rank['pretrained'] >= 8, rank
 assert gain['appearance'] >= 2, gain
 PY
