@@ -32,7 +32,7 @@ typedef struct {
 typedef enum { VJ_CUT_GROUP, VJ_CUT_NONE } vj_mask_cut;
 typedef enum { VJ_OBJECTIVE_FEATURE, VJ_OBJECTIVE_PIXEL } vj_objective;
 typedef enum { VJ_INIT_PUBLISHED, VJ_INIT_FAN_IN } vj_init;
-typedef enum { VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_BLOCK } vj_recompute;
+typedef enum { VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_ATTENTION, VJ_RECOMPUTE_BLOCK } vj_recompute;
 
 typedef struct {
     struct {

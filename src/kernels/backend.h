@@ -10,8 +10,8 @@
 /* What becomes of a product's result before it is written. */
 typedef enum {
     VJ_FINISH_PLAIN,
-    VJ_FINISH_GELU,         /* c = gelu(v); v itself goes to pre unless that is NULL */
-    VJ_FINISH_GELU_GRADIENT /* c = v * gelu'(pre); pre may be c */
+    VJ_FINISH_GELU,         /* c = gelu(v); v itself goes to pre unless that is none */
+    VJ_FINISH_GELU_GRADIENT /* c = v * gelu'(pre), hidden = gelu(pre) unless that is none; pre may be c */
 } vj_finish;
 
 /*
@@ -20,15 +20,14 @@ typedef enum {
  */
 typedef struct {
     int64_t M, N, K;
-    const float *a, *b;
+    vj_array a, b, c;
     bool a_transposed, b_transposed;
-    float *c;
     bool accumulate;
     const float *bias;     /* [N] or NULL */
     const float *residual; /* [residual_rows, N] or NULL; may be c */
     int64_t residual_rows;
     vj_finish finish;
-    float *pre; /* [M, N] */
+    vj_array pre, hidden; /* [M, N] */
 } vj_product;
 
 /*
@@ -48,15 +47,15 @@ typedef struct {
     ROW(patchify, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet, int patch)   \
     ROW(normalise_rows, float *y, const float *x, int64_t R, int P, float eps)                                         \
     ROW(product, const vj_product *product)                                                                            \
-    ROW(column_sums, float *sums, const float *x, int accumulate, int64_t R, int D)                                    \
-    ROW(layernorm_forward, float *y, float *mean, float *rstd, const float *x, const float *weight, const float *bias, \
-        int64_t R, int D, float eps)                                                                                   \
-    ROW(layernorm_backward, float *dx, float *dweight, float *dbias, const float *dy, const float *x,                  \
-        const float *mean, const float *rstd, const float *weight, int accumulate_dx, int accumulate_dw, int64_t R,    \
-        int D)                                                                                                         \
-    ROW(attention_forward, float *out, float *lse, const float *qkv, const int32_t *offset, int segments,              \
+    ROW(column_sums, float *sums, vj_array x, int accumulate, int64_t R, int D)                                        \
+    ROW(layernorm_forward, vj_array y, float *mean, float *rstd, const float *x, const float *weight,                  \
+        const float *bias, int64_t R, int D, float eps)                                                                \
+    ROW(layernorm_backward, float *dx, vj_array y, float *dweight, float *dbias, const float *dy, const float *x,      \
+        const float *mean, const float *rstd, const float *weight, const float *bias, int accumulate_dx,               \
+        int accumulate_dw, int64_t R, int D)                                                                           \
+    ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,                \
         int64_t longest, int D, int heads)                                                                             \
-    ROW(attention_backward, float *dqkv, const float *dout, const float *qkv, const float *out, const float *lse,      \
+    ROW(attention_backward, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,                \
         const int32_t *offset, int segments, int64_t longest, int D, int heads)                                        \
     ROW(pool_forward, float *pooled, float *prob, const float *x, const float *query, int64_t B, int64_t N, int D,     \
         int heads)                                                                                                     \
@@ -78,7 +77,7 @@ typedef struct {
 } vj_ops;
 
 /* One table for each instruction set that this build has. */
-extern const vj_ops vj_cpu_portable_ops, vj_cpu_avx2_ops, vj_cpu_avx512_ops;
+extern const vj_ops vj_cpu_portable_ops, vj_cpu_avx2_ops, vj_cpu_avx512_ops, vj_cpu_avx512bf16_ops, vj_cpu_amx_ops;
 
 /* One piece of device memory, in a list. */
 typedef struct vj_block {

@@ -9,7 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#ifdef VJ_X86
+#include <cpuid.h>
+#endif
 
 #include "kernels/backend.h"
 
@@ -28,8 +32,19 @@ static int has_avx2(void)
 static int has_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bf16");
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+static int has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+/* The processor's word, and the system's leave to use the tiles' eight kilobytes of state in this process. */
+static int has_amx(void)
+{
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    unsigned a, b, c, d = 0;
+    if (!has_avx512bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    return (d & AMX_BF16) && (d & AMX_TILE) && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 #endif
 
@@ -40,16 +55,25 @@ static const struct {
     int (*present)(void);
 } variants[] = {
 #ifdef VJ_X86
-    {"avx512", &vj_cpu_avx512_ops, has_avx512},
-    {"avx2", &vj_cpu_avx2_ops, has_avx2},
+    {"amx", &vj_cpu_amx_ops, has_amx},          {"avx512bf16", &vj_cpu_avx512bf16_ops, has_avx512bf16},
+    {"avx512", &vj_cpu_avx512_ops, has_avx512}, {"avx2", &vj_cpu_avx2_ops, has_avx2},
 #endif
     {"portable", &vj_cpu_portable_ops, always},
 };
 
+enum { VARIANTS = sizeof variants / sizeof variants[0] };
+
+bool vj_backend_isa_present(const char *isa)
+{
+    for (size_t i = 0; i < VARIANTS; i++)
+        if (strcmp(isa, variants[i].name) == 0) return variants[i].present();
+    return false;
+}
+
 static vj_status choose_variant(vj_backend *be)
 {
     const char *wanted = getenv("VJ_ISA");
-    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
+    for (size_t i = 0; i < VARIANTS; i++) {
         if (wanted && strcmp(wanted, variants[i].name) != 0) continue;
         if (!variants[i].present()) {
             if (!wanted) continue;
@@ -59,7 +83,8 @@ static vj_status choose_variant(vj_backend *be)
         be->ops = variants[i].ops;
         return VJ_OK;
     }
-    return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s: expected avx512, avx2 or portable, as far as this build has them",
+    return vj_raise(VJ_ERR_USAGE,
+                    "VJ_ISA=%s: expected amx, avx512bf16, avx512, avx2 or portable, as far as this build has them",
                     wanted);
 }
 
@@ -334,22 +359,22 @@ static void launch_product(vj_backend *be, const vj_product *product)
     VJ_ASSERT(!product->residual || product->residual_rows > 0);
     if (product->M == 0) return;
     if (product->K == 0) { /* the weight gradient of no rows: an empty sum */
-        if (!product->accumulate) LAUNCH(be, fill, product->c, 0.0f, product->M * product->N);
+        if (!product->accumulate) LAUNCH(be, fill, product->c.data, 0.0f, product->M * product->N);
         return;
     }
     be->flops += 2.0 * (double)product->M * (double)product->N * (double)product->K;
     LAUNCH(be, product, product);
 }
 
-void vj_linear_forward(vj_backend *be, float *y, const float *x, const float *w, const float *bias,
-                       const float *residual, int64_t residual_rows, int64_t R, int N, int K)
+void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, const float *bias, const float *residual,
+                       int64_t residual_rows, int64_t R, int N, int K)
 {
-    VJ_ASSERT(K > 0 && w && (R == 0 || (y && x && y != x)));
+    VJ_ASSERT(K > 0 && w && (R == 0 || (y.data && x.data && y.data != x.data)));
     launch_product(be, &(vj_product){.M = R,
                                      .N = N,
                                      .K = K,
                                      .a = x,
-                                     .b = w,
+                                     .b = vj_f32(w),
                                      .b_transposed = true,
                                      .c = y,
                                      .bias = bias,
@@ -357,15 +382,16 @@ void vj_linear_forward(vj_backend *be, float *y, const float *x, const float *w,
                                      .residual_rows = residual_rows});
 }
 
-void vj_linear_gelu_forward(vj_backend *be, float *y, float *pre, const float *x, const float *w, const float *bias,
+void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, const float *w, const float *bias,
                             int64_t R, int N, int K)
 {
-    VJ_ASSERT(K > 0 && w && (R == 0 || (y && x && y != x && pre != x && y != pre)));
+    VJ_ASSERT(K > 0 && w);
+    VJ_ASSERT(R == 0 || (y.data && x.data && y.data != x.data && pre.data != x.data && y.data != pre.data));
     launch_product(be, &(vj_product){.M = R,
                                      .N = N,
                                      .K = K,
                                      .a = x,
-                                     .b = w,
+                                     .b = vj_f32(w),
                                      .b_transposed = true,
                                      .c = y,
                                      .bias = bias,
@@ -373,49 +399,59 @@ void vj_linear_gelu_forward(vj_backend *be, float *y, float *pre, const float *x
                                      .pre = pre});
 }
 
-void vj_linear_backward_input(vj_backend *be, float *dx, const float *dy, const float *w, int64_t R, int N, int K)
+void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, const float *w, int64_t R, int N, int K)
 {
-    VJ_ASSERT(N > 0 && w && (R == 0 || (dx && dy && dx != dy)));
-    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = w, .c = dx});
+    VJ_ASSERT(N > 0 && w && (R == 0 || (dx.data && dy.data && dx.data != dy.data)));
+    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = vj_f32(w), .c = dx});
 }
 
-void vj_linear_gelu_backward_input(vj_backend *be, float *dpre, const float *dy, const float *w, const float *pre,
-                                   int64_t R, int N, int K)
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, const float *w,
+                                   vj_array pre, int64_t R, int N, int K)
 {
-    VJ_ASSERT(N > 0 && w && (R == 0 || (dpre && dy && pre && dpre != dy)));
+    VJ_ASSERT(N > 0 && w && (R == 0 || (dpre.data && dy.data && pre.data && dpre.data != dy.data)));
+    VJ_ASSERT(dpre.data != pre.data || dpre.type == pre.type);
     launch_product(be, &(vj_product){.M = R,
                                      .N = K,
                                      .K = N,
                                      .a = dy,
-                                     .b = w,
+                                     .b = vj_f32(w),
                                      .c = dpre,
                                      .finish = VJ_FINISH_GELU_GRADIENT,
-                                     .pre = (float *)pre});
+                                     .pre = pre,
+                                     .hidden = hidden});
 }
 
-void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const float *dy, const float *x, int accumulate,
+void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, vj_array dy, vj_array x, int accumulate,
                                int64_t R, int N, int K)
 {
-    VJ_ASSERT(R >= 0 && N > 0 && K > 0 && dw && (R == 0 || (dy && x)));
-    launch_product(
-        be, &(vj_product){
-                .M = N, .N = K, .K = R, .a = dy, .a_transposed = true, .b = x, .c = dw, .accumulate = accumulate != 0});
+    VJ_ASSERT(R >= 0 && N > 0 && K > 0 && dw && (R == 0 || (dy.data && x.data)));
+    launch_product(be, &(vj_product){.M = N,
+                                     .N = K,
+                                     .K = R,
+                                     .a = dy,
+                                     .a_transposed = true,
+                                     .b = x,
+                                     .c = vj_f32(dw),
+                                     .accumulate = accumulate != 0});
     if (dbias) LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
 }
 
-void vj_layernorm_forward(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
+void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, const float *x, const float *weight,
                           const float *bias, int64_t R, int D, float eps)
 {
-    VJ_ASSERT(R >= 0 && D > 0 && eps >= 0 && !mean == !rstd && !weight == !bias && (R == 0 || (y && x)));
+    VJ_ASSERT(R >= 0 && D > 0 && eps >= 0 && !mean == !rstd && !weight == !bias && (R == 0 || (y.data && x)));
+    VJ_ASSERT(y.data != x || y.type == VJ_TYPE_F32);
     LAUNCH(be, layernorm_forward, y, mean, rstd, x, weight, bias, R, D, eps);
 }
 
-void vj_layernorm_backward(vj_backend *be, float *dx, float *dweight, float *dbias, const float *dy, const float *x,
-                           const float *mean, const float *rstd, const float *weight, int accumulate_dx,
-                           int accumulate_dw, int64_t R, int D)
+void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight, float *dbias, const float *dy,
+                           const float *x, const float *mean, const float *rstd, const float *weight, const float *bias,
+                           int accumulate_dx, int accumulate_dw, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
-    LAUNCH(be, layernorm_backward, dx, dweight, dbias, dy, x, mean, rstd, weight, accumulate_dx, accumulate_dw, R, D);
+    VJ_ASSERT(!y.data || !weight == !bias);
+    LAUNCH(be, layernorm_backward, dx, y, dweight, dbias, dy, x, mean, rstd, weight, bias, accumulate_dx, accumulate_dw,
+           R, D);
 }
 
 /* Sum of the squared lengths of the segments, and that the offsets are what the caller says. */
@@ -439,20 +475,19 @@ static double squared_lengths(vj_backend *be, const int32_t *offset, int segment
     return squares;
 }
 
-void vj_attention_forward(vj_backend *be, float *out, float *lse, const float *qkv, const int32_t *offset, int segments,
+void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,
                           int64_t longest, int64_t R, int D, int heads)
 {
-    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out && qkv)));
+    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out.data && qkv.data)));
     be->flops += 4.0 * squared_lengths(be, offset, segments, longest, R) * D;
     LAUNCH(be, attention_forward, out, lse, qkv, offset, segments, longest, D, heads);
 }
 
-void vj_attention_backward(vj_backend *be, float *dqkv, const float *dout, const float *qkv, const float *out,
-                           const float *lse, const int32_t *offset, int segments, int64_t longest, int64_t R, int D,
-                           int heads)
+void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
+                           const int32_t *offset, int segments, int64_t longest, int64_t R, int D, int heads)
 {
     VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset);
-    VJ_ASSERT(R == 0 || (dqkv && dout && qkv && out && lse && dqkv != qkv));
+    VJ_ASSERT(R == 0 || (dqkv.data && dout.data && qkv.data && out.data && lse && dqkv.data != qkv.data));
     /* Five products, one of them the scores once more. */
     be->flops += 10.0 * squared_lengths(be, offset, segments, longest, R) * D;
     LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, offset, segments, longest, D, heads);

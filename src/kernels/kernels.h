@@ -3,19 +3,24 @@
  * CPUs or GPUs. Behind it stand cpu/ (the definition), strict/ (cpu kernels on memory the host cannot touch between
  * kernels) and, later, cuda/.
  *
- * All matrices are dense, row-major, fp32 unless said otherwise. "device" pointers come from vj_device_alloc() of the
- * same backend and may be dereferenced only inside kernels; index arrays (int32) are device memory too. Kernels return
- * nothing: a backend keeps its first failure and vj_sync() returns it. Sums are made in a fixed order: results do
- * not depend on the number of threads. No function here is collective.
+ * All matrices are dense and row-major: fp32, or, where a function takes a vj_array, fp32 or bf16. "device" pointers
+ * come from vj_device_alloc() of the same backend and may be dereferenced only inside kernels; index arrays (int32) are
+ * device memory too. Kernels return nothing: a backend keeps its first failure and vj_sync() returns it. Sums are made
+ * in a fixed order: results do not depend on the number of threads. No function here is collective.
  *
- * Precision (design section 3): with VJ_BF16 the two operands of every matrix product, those of attention included,
- * are rounded to bf16 (nearest even) as they are read; accumulation, norms, softmax and everything in memory stay fp32.
+ * Precision (design section 3). With VJ_BF16:
+ *   - the two operands of every matrix product are rounded to bf16 (nearest even) as they are read, sums are fp32. In
+ *     attention the operands are q, k, v, dout, the probabilities and the score gradients;
+ *   - a vj_array of type bf16 is rounded once, as it is written. For an array that is only ever an operand this changes
+ *     nothing; it halves the memory and the traffic. What is rounded besides is said at the function;
+ *   - norms, softmax sums, GELU, residual stream, losses, weights, moments and gradients of weights are fp32.
  *
  * Shape letters: R rows, D width, N tokens of a clip, K and N the input and output width of a linear layer.
  */
 #ifndef VJ_KERNELS_H
 #define VJ_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,17 +28,37 @@
 
 typedef enum { VJ_FP32, VJ_BF16 } vj_precision;
 
+/* A device matrix, or none (data NULL), and how its elements are stored. */
+typedef enum { VJ_TYPE_F32, VJ_TYPE_BF16 } vj_type;
+typedef struct {
+    void *data;
+    vj_type type;
+} vj_array;
+
+static inline int64_t vj_type_bytes(vj_type type)
+{
+    return type == VJ_TYPE_BF16 ? 2 : 4;
+}
+static inline vj_array vj_f32(const float *data)
+{
+    return (vj_array){(void *)(uintptr_t)data, VJ_TYPE_F32};
+}
+
 typedef struct vj_backend vj_backend;
 
 /* ------------------------------------------------------------------------------------------------ the device */
 
 /**
- * Open backend `name`: "cpu" or "strict". `threads` 0 takes OpenMP's default. VJ_ISA=avx512|avx2|portable in the
- * environment forces one kernel variant; asking for one the processor lacks is an error, as is an unknown name.
+ * Open backend `name`: "cpu" or "strict". `threads` 0 takes OpenMP's default. VJ_ISA=amx|avx512bf16|avx512|avx2|
+ * portable in the environment forces one kernel variant; asking for one the processor lacks is an error, as is an
+ * unknown name.
  * Free with vj_backend_close(), which also frees all device memory.
  */
 vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads);
 void vj_backend_close(vj_backend *be);
+
+/** Is kernel variant `isa` in this build, and can this processor run it? */
+bool vj_backend_isa_present(const char *isa);
 
 /** "cpu (avx512, 2 threads, bf16)": for the log. Owned by the backend. */
 const char *vj_backend_describe(const vj_backend *be);
@@ -111,22 +136,28 @@ void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int 
  * where row r of y takes residual row r mod residual_rows (R: a residual stream, which may be y itself; the tokens
  * of a clip: a position table).
  */
-void vj_linear_forward(vj_backend *be, float *y, const float *x, const float *w, const float *bias,
-                       const float *residual, int64_t residual_rows, int64_t R, int N, int K);
+void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, const float *bias, const float *residual,
+                       int64_t residual_rows, int64_t R, int N, int K);
 
-/** pre = x W^T + bias, y = gelu(pre). pre may be NULL (not kept). */
-void vj_linear_gelu_forward(vj_backend *be, float *y, float *pre, const float *x, const float *w, const float *bias,
+/**
+ * pre = x W^T + bias, y = gelu(pre). `pre` may be none (not kept). If it is kept as bf16, y is the gelu of the rounded
+ * value, so that the backward pass sees the function that was computed.
+ */
+void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, const float *w, const float *bias,
                             int64_t R, int N, int K);
 
 /** dx = dy W: dx [R, K], dy [R, N], w [N, K]. */
-void vj_linear_backward_input(vj_backend *be, float *dx, const float *dy, const float *w, int64_t R, int N, int K);
+void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, const float *w, int64_t R, int N, int K);
 
-/** dpre = (dy W) * gelu'(pre): through a linear layer whose input was gelu(pre). dpre, pre [R, K]; dpre may be pre. */
-void vj_linear_gelu_backward_input(vj_backend *be, float *dpre, const float *dy, const float *w, const float *pre,
-                                   int64_t R, int N, int K);
+/**
+ * dpre = (dy W) * gelu'(pre): through a linear layer whose input was gelu(pre). dpre, pre [R, K]; dpre may be pre.
+ * `hidden` [R, K] gets gelu(pre) once more, for the weight's gradient, so that forward need not keep it; or none.
+ */
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, const float *w,
+                                   vj_array pre, int64_t R, int N, int K);
 
 /** dw = dy^T x [N, K] and dbias = column sums of dy [N] (NULL: not wanted); added to what is there if `accumulate`. */
-void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const float *dy, const float *x, int accumulate,
+void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, vj_array dy, vj_array x, int accumulate,
                                int64_t R, int N, int K);
 
 /* ------------------------------------------------------------------------------------------------ layer norm */
@@ -136,15 +167,16 @@ void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const fl
  * relative to a row's spread, whatever its offset. weight and bias NULL: plain normalisation. mean, rstd [R]: kept for
  * backward, or both NULL. y may be x. Ba, Kiros, Hinton 2016, eq. 3.
  */
-void vj_layernorm_forward(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
+void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, const float *x, const float *weight,
                           const float *bias, int64_t R, int D, float eps);
 /**
  * dx = [dx +] gradient through the norm (added if `accumulate_dx`: the residual path); dweight, dbias [D] likewise by
- * `accumulate_dw`, or both NULL. dx must not be dy.
+ * `accumulate_dw`, or both NULL. dx must not be dy. `y` [R, D] gets what forward computed once more (bias is needed for
+ * that alone), so that forward need not keep it for the layer behind; or none.
  */
-void vj_layernorm_backward(vj_backend *be, float *dx, float *dweight, float *dbias, const float *dy, const float *x,
-                           const float *mean, const float *rstd, const float *weight, int accumulate_dx,
-                           int accumulate_dw, int64_t R, int D);
+void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight, float *dbias, const float *dy,
+                           const float *x, const float *mean, const float *rstd, const float *weight, const float *bias,
+                           int accumulate_dx, int accumulate_dw, int64_t R, int D);
 
 /* ------------------------------------------------------------------------------------------------ attention */
 
@@ -154,12 +186,11 @@ void vj_layernorm_backward(vj_backend *be, float *dx, float *dweight, float *dbi
  * lse [R, heads] = log-sum-exp of the scaled scores, or NULL when no backward follows. offset: device, [segments + 1],
  * ascending, offset[segments] = R. longest: length of the longest segment. Nothing of size S x S is stored.
  */
-void vj_attention_forward(vj_backend *be, float *out, float *lse, const float *qkv, const int32_t *offset, int segments,
+void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,
                           int64_t longest, int64_t R, int D, int heads);
 /** dqkv [R, 3D] written. */
-void vj_attention_backward(vj_backend *be, float *dqkv, const float *dout, const float *qkv, const float *out,
-                           const float *lse, const int32_t *offset, int segments, int64_t longest, int64_t R, int D,
-                           int heads);
+void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
+                           const int32_t *offset, int segments, int64_t longest, int64_t R, int D, int heads);
 
 /**
  * One learned query per head over the tokens of each clip, keys and values folded away (the attentive probe with one

@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "kernels/kernels.h"
+
 typedef struct {
     char *base;         /* NULL while measuring */
     int64_t used, peak; /* bytes */
@@ -24,6 +26,11 @@ static inline void *vj_arena_take(vj_arena *arena, int64_t bytes)
 static inline float *vj_arena_floats(vj_arena *arena, int64_t count)
 {
     return vj_arena_take(arena, count * (int64_t)sizeof(float));
+}
+
+static inline vj_array vj_arena_array(vj_arena *arena, int64_t count, vj_type type)
+{
+    return (vj_array){vj_arena_take(arena, count * vj_type_bytes(type)), type};
 }
 
 static inline int32_t *vj_arena_ints(vj_arena *arena, int64_t count)

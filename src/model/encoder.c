@@ -10,12 +10,14 @@ static void take_memory(vj_encoder *e, vj_arena *arena)
     e->patches = vj_arena_floats(arena, rows * e->net.patch_values);
     e->features = vj_arena_floats(arena, rows * e->net.shape.width);
     e->offset = vj_arena_ints(arena, e->clips + 1);
-    vj_stack_memory_take(&e->stack, &e->net.encoder, arena, rows, 0, 0);
-    vj_stack_blocks_take(&e->stack, &e->net.encoder, arena);
+    vj_stack_kept_take(&e->stack, &e->net.encoder, arena, rows);
+    vj_stack_work_take(&e->stack, &e->net.encoder, arena, rows);
 }
 
 static vj_status allocate(vj_encoder *e)
 {
+    const vj_type type = vj_backend_precision(e->be) == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
+    VJ_TRY(vj_stack_memory_create(&e->stack, &e->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
     vj_arena arena = {0};
     take_memory(e, &arena);
     e->memory = vj_device_alloc(e->be, arena.peak);

@@ -6,17 +6,23 @@
 #define VJ_TARGET_EPS 1e-5f /* the target's norm has torch's default, unlike the networks' (spec, trap 3) */
 #define VJ_PIXEL_EPS  1e-6f
 
-/* Everything a microbatch needs. Passes that do not live at the same time share memory. */
-static vj_status take_memory(vj_model *m, vj_arena *arena)
+/* What stays where it is: the index arrays are filled before the rest is placed. */
+static vj_status take_fixed(vj_model *m, vj_arena *arena)
+{
+    m->losses = vj_arena_take(arena, (m->bounds.masks + 1) * (int64_t)sizeof *m->losses);
+    return vj_packing_take(&m->packing, &m->bounds, arena);
+}
+
+/*
+ * Place everything a microbatch needs for the rows it has: the arena is reserved for the most there can be, but only
+ * what the masks ask for is ever touched. Passes that do not live at the same time share memory.
+ */
+static void place(vj_model *m, vj_arena *arena, const vj_packing_bounds *b)
 {
     const vj_network *net = &m->net;
-    const vj_packing_bounds *b = &m->bounds;
     const int64_t D = net->shape.width, Dp = net->shape.predictor_width, rows = b->clips * net->tokens;
     const int pixels = net->shape.objective == VJ_OBJECTIVE_PIXEL;
-    const int recompute = m->settings.recompute == VJ_RECOMPUTE_BLOCK;
 
-    m->losses = vj_arena_take(arena, (b->masks + 1) * (int64_t)sizeof *m->losses);
-    VJ_TRY(vj_packing_take(&m->packing, b, arena));
     m->clips = vj_arena_floats(arena, rows * net->patch_values);
     m->patches = vj_arena_floats(arena, rows * net->patch_values);
     m->target = vj_arena_floats(arena, rows * net->out);
@@ -24,27 +30,25 @@ static vj_status take_memory(vj_model *m, vj_arena *arena)
 
     const int64_t after_target = arena->used;
     if (!pixels) {
-        vj_stack_memory_take(&m->target_memory, &net->encoder, arena, rows, 0, 0);
-        vj_stack_blocks_take(&m->target_memory, &net->encoder, arena);
+        vj_stack_kept_take(&m->target_memory, &net->encoder, arena, rows);
+        vj_stack_work_take(&m->target_memory, &net->encoder, arena, rows);
     }
     arena->used = after_target;
 
     m->tokens = vj_arena_floats(arena, rows * D);
     m->dtokens = m->tokens; /* the tokens are not needed once they are gathered */
-    vj_stack_memory_take(&m->context_memory, &net->encoder, arena, b->context, 1, recompute);
+    vj_stack_kept_take(&m->context_memory, &net->encoder, arena, b->context);
     m->encoded = vj_arena_floats(arena, b->context * D);
     m->encoded_mean = vj_arena_floats(arena, b->context);
     m->encoded_rstd = vj_arena_floats(arena, b->context);
     m->embedded = vj_arena_floats(arena, b->context * Dp);
     m->dembedded = vj_arena_floats(arena, b->context * Dp);
     m->dencoded = vj_arena_floats(arena, b->context * D);
-    if (!recompute) vj_stack_blocks_take(&m->context_memory, &net->encoder, arena);
-
-    vj_stack_memory_take(&m->predictor_memory, &net->predictor, arena, b->predictor, 1, recompute);
+    vj_stack_kept_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
     m->predicted = vj_arena_floats(arena, b->target * net->out);
 
-    const int64_t after_context = arena->used;
-    vj_stack_blocks_take(&m->predictor_memory, &net->predictor, arena);
+    const int64_t after_kept = arena->used;
+    vj_stack_work_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
     m->picked = vj_arena_floats(arena, b->target * Dp);
     m->picked_norm = vj_arena_floats(arena, b->target * Dp);
     m->picked_mean = vj_arena_floats(arena, b->target);
@@ -52,21 +56,25 @@ static vj_status take_memory(vj_model *m, vj_arena *arena)
     m->dpicked = vj_arena_floats(arena, b->target * Dp);
     m->dpicked_norm = vj_arena_floats(arena, b->target * Dp);
     m->dpredicted = vj_arena_floats(arena, b->target * net->out);
-    vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor);
+    vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor, m->predictor_memory.type);
 
-    /* The encoder's backward pass begins when the predictor's is over; blocks that are computed again, too. */
-    arena->used = after_context;
-    if (recompute) vj_stack_blocks_take(&m->context_memory, &net->encoder, arena);
-    vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context);
-    return VJ_OK;
+    /* The context encoder is at work before the predictor's forward pass and after its backward pass. */
+    arena->used = after_kept;
+    vj_stack_work_take(&m->context_memory, &net->encoder, arena, b->context);
+    vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context, m->context_memory.type);
 }
 
 static vj_status allocate(vj_model *m)
 {
     const vj_params *ps = &m->net.params;
     const int64_t word = (int64_t)sizeof(float);
+    const vj_type type = vj_backend_precision(m->be) == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
+    VJ_TRY(vj_stack_memory_create(&m->target_memory, &m->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
+    VJ_TRY(vj_stack_memory_create(&m->context_memory, &m->net.encoder, type, 1, m->settings.recompute));
+    VJ_TRY(vj_stack_memory_create(&m->predictor_memory, &m->net.predictor, type, 1, m->settings.recompute));
     vj_arena arena = {0};
-    VJ_TRY(take_memory(m, &arena));
+    VJ_TRY(take_fixed(m, &arena));
+    place(m, &arena, &m->bounds);
     m->arena_bytes = arena.peak;
     m->memory = vj_device_alloc(m->be, arena.peak);
     m->weights = vj_device_alloc(m->be, ps->total * word);
@@ -79,8 +87,9 @@ static vj_status allocate(vj_model *m)
         (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->target_weights))
         return VJ_ERR_MEMORY; /* reported by the device */
 
-    arena = (vj_arena){.base = (char *)m->memory};
-    VJ_TRY(take_memory(m, &arena));
+    m->arena = (vj_arena){.base = (char *)m->memory};
+    VJ_TRY(take_fixed(m, &m->arena));
+    m->arena.peak = m->arena.used;
     vj_fill(m->be, m->weights, 0.0f, ps->total);
     vj_fill(m->be, m->gradient, 0.0f, ps->total);
     if (m->target_weights) vj_fill(m->be, m->target_weights, 0.0f, ps->encoder_total);
@@ -131,7 +140,7 @@ static void make_target(vj_model *m, int64_t clips)
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
         vj_network_encode(net, m->be, m->target_weights, m->table, &m->target_memory, m->packing.clip_offset,
                           m->patches, clips, m->features);
-        vj_layernorm_forward(m->be, m->target, NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
+        vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
                              VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
         vj_normalise_rows(m->be, m->target, m->patches, rows, net->patch_values, VJ_PIXEL_EPS);
@@ -147,12 +156,13 @@ static void encode_context(vj_model *m, int64_t clips)
     const float *w = m->weights;
     const int D = net->shape.width;
     const vj_rows *rows = &m->packing.context;
-    vj_linear_forward(m->be, m->tokens, m->patches, w + net->patch_weight, w + net->patch_bias, m->table, net->tokens,
-                      clips * net->tokens, D, net->patch_values);
+    vj_linear_forward(m->be, vj_f32(m->tokens), vj_f32(m->patches), w + net->patch_weight, w + net->patch_bias,
+                      m->table, net->tokens, clips * net->tokens, D, net->patch_values);
     vj_gather_rows(m->be, m->context_memory.x[0], m->tokens, m->packing.context_token, rows->rows, D);
     vj_stack_forward(&net->encoder, m->be, w, &m->context_memory, rows);
-    vj_layernorm_forward(m->be, m->encoded, m->encoded_mean, m->encoded_rstd, m->context_memory.x[net->encoder.depth],
-                         w + net->encoder.norm_weight, w + net->encoder.norm_bias, rows->rows, D, VJ_MODEL_EPS);
+    vj_layernorm_forward(m->be, vj_f32(m->encoded), m->encoded_mean, m->encoded_rstd,
+                         m->context_memory.x[net->encoder.depth], w + net->encoder.norm_weight,
+                         w + net->encoder.norm_bias, rows->rows, D, VJ_MODEL_EPS);
 }
 
 /* Context features and mask tokens through the predictor; the targets' rows out. */
@@ -162,17 +172,17 @@ static void predict(vj_model *m)
     const vj_packing *p = &m->packing;
     const float *w = m->weights;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
-    vj_linear_forward(m->be, m->embedded, m->encoded, w + net->embed_weight, w + net->embed_bias, NULL, 0,
-                      p->context.rows, Dp, D);
+    vj_linear_forward(m->be, vj_f32(m->embedded), vj_f32(m->encoded), w + net->embed_weight, w + net->embed_bias, NULL,
+                      0, p->context.rows, Dp, D);
     vj_predictor_input_forward(m->be, m->predictor_memory.x[0], m->embedded, w + net->mask_token, m->predictor_table,
                                p->source, p->position, p->predictor.rows, Dp);
     vj_stack_forward(&net->predictor, m->be, w, &m->predictor_memory, &p->predictor);
     /* The final norm works on rows, so the targets' rows are picked before it. */
     vj_gather_rows(m->be, m->picked, m->predictor_memory.x[net->predictor.depth], p->target_row, p->targets, Dp);
-    vj_layernorm_forward(m->be, m->picked_norm, m->picked_mean, m->picked_rstd, m->picked,
+    vj_layernorm_forward(m->be, vj_f32(m->picked_norm), m->picked_mean, m->picked_rstd, m->picked,
                          w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, VJ_MODEL_EPS);
-    vj_linear_forward(m->be, m->predicted, m->picked_norm, w + net->out_weight, w + net->out_bias, NULL, 0, p->targets,
-                      net->out, Dp);
+    vj_linear_forward(m->be, vj_f32(m->predicted), vj_f32(m->picked_norm), w + net->out_weight, w + net->out_bias, NULL,
+                      0, p->targets, net->out, Dp);
 }
 
 static void measure_loss(vj_model *m, int64_t batch)
@@ -193,13 +203,15 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     const float *w = m->weights;
     float *g = m->gradient;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
+    const vj_array none = {0};
 
-    vj_linear_backward_weight(m->be, g + net->out_weight, g + net->out_bias, m->dpredicted, m->picked_norm, accumulate,
-                              p->targets, net->out, Dp);
-    vj_linear_backward_input(m->be, m->dpicked_norm, m->dpredicted, w + net->out_weight, p->targets, net->out, Dp);
-    vj_layernorm_backward(m->be, m->dpicked, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
-                          m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight, 0,
-                          accumulate, p->targets, Dp);
+    vj_linear_backward_weight(m->be, g + net->out_weight, g + net->out_bias, vj_f32(m->dpredicted),
+                              vj_f32(m->picked_norm), accumulate, p->targets, net->out, Dp);
+    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted), w + net->out_weight, p->targets,
+                             net->out, Dp);
+    vj_layernorm_backward(m->be, m->dpicked, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
+                          m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight,
+                          NULL, 0, accumulate, p->targets, Dp);
     vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
     vj_scatter_add_rows(m->be, m->predictor_scratch.dx, m->dpicked, p->target_row, p->targets, Dp);
     vj_stack_backward(&net->predictor, m->be, w, g, &m->predictor_memory, &p->predictor, &m->predictor_scratch,
@@ -207,17 +219,18 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_predictor_input_backward(m->be, m->dembedded, g + net->mask_token, m->predictor_scratch.dx, p->source,
                                 p->predictor.rows, Dp, net->shape.mask_tokens, accumulate);
 
-    vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, m->dembedded, m->encoded, accumulate,
-                              p->context.rows, Dp, D);
-    vj_linear_backward_input(m->be, m->dencoded, m->dembedded, w + net->embed_weight, p->context.rows, Dp, D);
-    vj_layernorm_backward(m->be, m->encoder_scratch.dx, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
+    vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->dembedded),
+                              vj_f32(m->encoded), accumulate, p->context.rows, Dp, D);
+    vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded), w + net->embed_weight, p->context.rows,
+                             Dp, D);
+    vj_layernorm_backward(m->be, m->encoder_scratch.dx, none, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
                           m->dencoded, m->context_memory.x[net->encoder.depth], m->encoded_mean, m->encoded_rstd,
-                          w + net->encoder.norm_weight, 0, accumulate, p->context.rows, D);
+                          w + net->encoder.norm_weight, NULL, 0, accumulate, p->context.rows, D);
     vj_stack_backward(&net->encoder, m->be, w, g, &m->context_memory, &p->context, &m->encoder_scratch, accumulate);
     vj_fill(m->be, m->dtokens, 0.0f, clips * net->tokens * D);
     vj_scatter_add_rows(m->be, m->dtokens, m->encoder_scratch.dx, p->context_token, p->context.rows, D);
-    vj_linear_backward_weight(m->be, g + net->patch_weight, g + net->patch_bias, m->dtokens, m->patches, accumulate,
-                              clips * net->tokens, D, net->patch_values);
+    vj_linear_backward_weight(m->be, g + net->patch_weight, g + net->patch_bias, vj_f32(m->dtokens), vj_f32(m->patches),
+                              accumulate, clips * net->tokens, D, net->patch_values);
 }
 
 void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *lists, int64_t batch, int accumulate)
@@ -227,6 +240,11 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     /* |d|^e / e is the feature loss; the pixel baseline is the plain mean of squares. */
     const double share = (s->objective == VJ_OBJECTIVE_PIXEL ? m->settings.loss_exp : 1.0) / m->net.out;
     vj_packing_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
+    vj_arena arena = m->arena; /* behind what is fixed */
+    place(m, &arena,
+          &(vj_packing_bounds){m->bounds.masks, n, m->packing.context.rows, m->packing.targets,
+                               m->packing.predictor.rows});
+    if (arena.peak > m->used_bytes) m->used_bytes = arena.peak;
     vj_upload(m->be, m->clips, clips, n * m->net.tokens * m->net.patch_values * (int64_t)sizeof(float));
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 

@@ -41,7 +41,9 @@ typedef struct {
     float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_norm, *picked_mean, *picked_rstd;
     float *dpicked, *dpicked_norm, *dpredicted, *dtokens, *dencoded;
     vj_stack_scratch encoder_scratch, predictor_scratch;
-    int64_t arena_bytes;
+    vj_arena arena;      /* what follows the part that is placed once */
+    int64_t arena_bytes; /* reserved, for the most rows there can be */
+    int64_t used_bytes;  /* of these the most that a microbatch has needed so far */
 } vj_model;
 
 /**

@@ -35,35 +35,50 @@ typedef struct {
     const int32_t *offset;
 } vj_rows;
 
-/* What one block leaves for its backward pass. */
+/*
+ * What one block keeps for its backward pass, next to its input. What is only ever an operand of products (norms, the
+ * hidden layer) is not here: the backward pass makes it again on its way, from what it reads anyway.
+ */
 typedef struct {
-    float *norm1, *mean1, *rstd1, *qkv, *lse, *attended, *middle, *norm2, *mean2, *rstd2, *pre, *hidden;
+    float *mean1, *rstd1, *lse, *middle, *mean2, *rstd2; /* middle: the stream after attention */
+    vj_array qkv, attended, pre;                         /* pre: the MLP's hidden layer before its GELU */
 } vj_block_memory;
 
 /*
- * Activations of a stack for up to `rows` rows. With gradient: x has depth + 1 entries (each block's input, then the
- * output); `block` has depth entries, or all are the same one when blocks are recomputed. Without gradient all
- * entries of x are one buffer, updated in place.
+ * Activations of a stack for `rows` rows. With gradient: x has depth + 1 entries (each block's input, then the output)
+ * and `block` depth entries, which share what is computed again (recompute). Without gradient all entries of x are one
+ * buffer, updated in place, and nothing is kept.
+ *
+ * Bytes a row and block with gradient, D = width, e = bytes of `type`, hidden = 4 D, statistics left out:
+ *   none 8 D + 8 D e    attention 8 D + 4 D e    block 4 D    (and one block's share of what is computed again)
  */
 typedef struct {
-    int64_t rows;
-    int gradient, recompute;
+    int gradient;
+    vj_recompute recompute;
+    vj_type type;           /* of what is only ever an operand: bf16 loses nothing where products round to it */
     float **x;              /* [depth + 1], owned; points into the arena */
     vj_block_memory *block; /* [depth], owned; points into the arena */
+    vj_array norm, hidden;  /* of the block at work: [rows, width], [rows, hidden] */
 } vj_stack_memory;
 
-/** Take the inputs x of all blocks from the arena; owns two small host arrays. vj_stack_blocks_take() completes it. */
-void vj_stack_memory_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows, int gradient,
-                          int recompute);
-/** Take the insides of the blocks. With recompute, nothing in them has to outlive the forward or the backward pass. */
-void vj_stack_blocks_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena);
+/** Allocate the small host arrays, once. `type`: see above. */
+vj_status vj_stack_memory_create(vj_stack_memory *memory, const vj_stack *stack, vj_type type, int gradient,
+                                 vj_recompute recompute);
 void vj_stack_memory_release(vj_stack_memory *memory);
 
-/* Scratch of the backward pass, shared by all stacks. */
+/** Point into the arena for `rows` rows: first what outlives the forward pass, ... */
+void vj_stack_kept_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows);
+/** ... then what only lives while the stack is at work, forward or backward. */
+void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows);
+
+/* Gradients on their way through a stack. */
 typedef struct {
-    float *dx, *dnorm, *dwide; /* [rows, width], [rows, width], [rows, max(hidden, 3 width)] */
+    float *dx, *dnorm;  /* [rows, width] */
+    vj_array dwide;     /* [rows, max(hidden, 3 width)]: dpre, then dqkv */
+    vj_array dattended; /* [rows, width], in dnorm's place */
 } vj_stack_scratch;
-void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_arena *arena, int64_t rows);
+void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_arena *arena, int64_t rows,
+                           vj_type type);
 
 /** memory->x[0] in, memory->x[depth] out. */
 void vj_stack_forward(const vj_stack *stack, vj_backend *be, const float *weights, vj_stack_memory *memory,

@@ -31,7 +31,7 @@ static int64_t qkv_at(const attention *a, int64_t row, int part, int64_t h)
     return (row * 3 + part) * a->D + h * a->d;
 }
 
-static float *pack_inputs(vj_fixture *f, const attention *a, const vj_array *const input[3])
+static float *pack_inputs(vj_fixture *f, const attention *a, const vj_values *const input[3])
 {
     float *qkv = vj_fixture_take(f, a->rows * 3 * a->D * (int64_t)sizeof *qkv);
     for (int64_t b = 0; b < a->B; b++)
@@ -50,7 +50,7 @@ static float *pack_inputs(vj_fixture *f, const attention *a, const vj_array *con
     return qkv;
 }
 
-static void compare_outputs(vj_fixture *f, const attention *a, const vj_array *want, const double *out,
+static void compare_outputs(vj_fixture *f, const attention *a, const vj_values *want, const double *out,
                             vj_tolerance tolerance)
 {
     double *got = vj_fixture_take(f, a->B * a->queries * a->D * (int64_t)sizeof *got);
@@ -76,14 +76,14 @@ static void compare_gradients(vj_fixture *f, const attention *a, const char *gro
                         for (int64_t piece = 0; part > 0 && piece < a->pieces; piece++)
                             *sum += dqkv[qkv_at(a, key_row(a, b, piece, n), part, h) + i];
                     }
-        const vj_array *want = vj_fixture_array(f, "%s/gradient_%s", group, name[part]);
+        const vj_values *want = vj_fixture_array(f, "%s/gradient_%s", group, name[part]);
         if (want) vj_fixture_compare(f, want->name, got, count, want, tolerance);
     }
 }
 
-static bool fits(const vj_array *const input[3], const vj_array *output, const vj_array *output_gradient)
+static bool fits(const vj_values *const input[3], const vj_values *output, const vj_values *output_gradient)
 {
-    const vj_array *q = input[0], *k = input[1], *v = input[2];
+    const vj_values *q = input[0], *k = input[1], *v = input[2];
     if (q->ndim != 4 || k->ndim != 4 || v->ndim != 4 || q->count == 0 || k->count == 0) return false;
     for (int i = 0; i < 4; i++)
         if (k->dim[i] != v->dim[i] || (i != 2 && k->dim[i] != q->dim[i])) return false;
@@ -92,10 +92,10 @@ static bool fits(const vj_array *const input[3], const vj_array *output, const v
 
 void vj_parity_attention(vj_fixture *f, const char *group)
 {
-    const vj_array *input[3] = {vj_fixture_array(f, "%s/q", group), vj_fixture_array(f, "%s/k", group),
+    const vj_values *input[3] = {vj_fixture_array(f, "%s/q", group), vj_fixture_array(f, "%s/k", group),
                                 vj_fixture_array(f, "%s/v", group)};
-    const vj_array *output = vj_fixture_array(f, "%s/output", group);
-    const vj_array *output_gradient = vj_fixture_array(f, "%s/output_gradient", group);
+    const vj_values *output = vj_fixture_array(f, "%s/output", group);
+    const vj_values *output_gradient = vj_fixture_array(f, "%s/output_gradient", group);
     if (!input[0] || !input[1] || !input[2] || !output || !output_gradient) return;
     if (!fits(input, output, output_gradient)) {
         vj_fixture_fail(f, group, "q, k, v are not [clips, heads, tokens, head width]");
@@ -126,8 +126,10 @@ void vj_parity_attention(vj_fixture *f, const char *group)
     float *lse = vj_fixture_device(f, a.rows * a.heads);
     vj_upload(f->be, qkv, pack_inputs(f, &a, input), a.rows * 3 * a.D * (int64_t)sizeof *qkv);
     vj_upload(f->be, dout, host_dout, a.rows * a.D * (int64_t)sizeof *dout);
-    vj_attention_forward(f->be, out, lse, qkv, offset, segments, a.keys, a.rows, (int)a.D, (int)a.heads);
-    vj_attention_backward(f->be, dqkv, dout, qkv, out, lse, offset, segments, a.keys, a.rows, (int)a.D, (int)a.heads);
+    vj_attention_forward(f->be, vj_f32(out), lse, vj_f32(qkv), offset, segments, a.keys, a.rows, (int)a.D,
+                         (int)a.heads);
+    vj_attention_backward(f->be, vj_f32(dqkv), vj_f32(dout), vj_f32(qkv), vj_f32(out), lse, offset, segments, a.keys,
+                          a.rows, (int)a.D, (int)a.heads);
 
     /* A very peaked softmax has large scores, whose rounding enters the exponent. */
     const bool sharp = strstr(group, "sharp");

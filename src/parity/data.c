@@ -14,8 +14,8 @@ static void check_clip_frames(vj_fixture *f, const char *name)
         !vj_fixture_ints(f, group, "step", &step, 1) || !vj_fixture_ints(f, group, "segments", &segments, 1) ||
         !vj_fixture_ints(f, group, "overlap", &overlap, 1))
         return;
-    const vj_array *starts = vj_fixture_array(f, "%s/starts", group);
-    const vj_array *want = vj_fixture_array(f, "%s/indices", group);
+    const vj_values *starts = vj_fixture_array(f, "%s/starts", group);
+    const vj_values *want = vj_fixture_array(f, "%s/indices", group);
     if (!starts || !want) return;
     if (starts->count != segments) {
         vj_fixture_fail(f, starts->name, "not one start a segment");
@@ -31,10 +31,10 @@ static void check_clip_frames(vj_fixture *f, const char *name)
     vj_fixture_compare(f, want->name, got, count, want, vj_within(0));
 }
 
-static void check_crop(vj_fixture *f, const vj_array *frames, const char *name)
+static void check_crop(vj_fixture *f, const vj_values *frames, const char *name)
 {
     static const double mean[3] = {0.485, 0.456, 0.406}, std[3] = {0.229, 0.224, 0.225};
-    const vj_array *want = vj_fixture_array(f, "augment/%s", name);
+    const vj_values *want = vj_fixture_array(f, "augment/%s", name);
     int box[4], flip, size;
     if (!want || !vj_fixture_ints(f, want->name, "box_top_left_height_width", box, 4) ||
         !vj_fixture_ints(f, want->name, "flip", &flip, 1) || !vj_fixture_ints(f, want->name, "size", &size, 1))
@@ -57,7 +57,7 @@ vj_status vj_parity_data(vj_fixture *f)
 {
     const vj_names cases = vj_fixture_children(f, "clip_frames"), crops = vj_fixture_children(f, "augment");
     for (int i = 0; i < cases.count; i++) check_clip_frames(f, cases.name[i]);
-    const vj_array *frames = vj_fixture_array(f, "augment/frames");
+    const vj_values *frames = vj_fixture_array(f, "augment/frames");
     if (!frames) return VJ_OK;
     if (frames->ndim != 4 || frames->dim[3] != 3) {
         vj_fixture_fail(f, frames->name, "not [T, H, W, 3]");

@@ -166,7 +166,7 @@ bool vj_fixture_ints(vj_fixture *f, const char *object, const char *name, int *v
 }
 
 /* Reads the dataset `array->name`; false when it is missing or cannot be read as numbers. */
-static bool read_dataset(vj_fixture *f, vj_array *array)
+static bool read_dataset(vj_fixture *f, vj_values *array)
 {
     if (!has_path(f->file, array->name)) return false;
     bool good = false;
@@ -190,11 +190,11 @@ static bool read_dataset(vj_fixture *f, vj_array *array)
 }
 
 /* How far float arithmetic is off: the attribute, or the float run that the file holds beside f64. */
-static double read_deviation(vj_fixture *f, const vj_array *array)
+static double read_deviation(vj_fixture *f, const vj_values *array)
 {
     double deviation = 0;
     if (read_attribute(f, array->name, "f32_max_abs_dev", &deviation, 1)) return deviation;
-    vj_array twin = {0};
+    vj_values twin = {0};
     if (strncmp(array->name, "f64/", 4) != 0) return 0;
     snprintf(twin.name, sizeof twin.name, "f32/%s", array->name + 4);
     if (!read_dataset(f, &twin) || twin.count != array->count) return 0;
@@ -202,9 +202,9 @@ static double read_deviation(vj_fixture *f, const vj_array *array)
     return deviation;
 }
 
-const vj_array *vj_fixture_array(vj_fixture *f, const char *format, ...)
+const vj_values *vj_fixture_array(vj_fixture *f, const char *format, ...)
 {
-    vj_array *array = vj_fixture_take(f, sizeof *array);
+    vj_values *array = vj_fixture_take(f, sizeof *array);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(array->name, sizeof array->name, format, arguments);
@@ -219,14 +219,14 @@ const vj_array *vj_fixture_array(vj_fixture *f, const char *format, ...)
 
 /* ------------------------------------------------------------------------------------------------ copies */
 
-float *vj_fixture_floats(vj_fixture *f, const vj_array *array)
+float *vj_fixture_floats(vj_fixture *f, const vj_values *array)
 {
     float *values = vj_fixture_take(f, array->count * (int64_t)sizeof *values);
     for (int64_t i = 0; i < array->count; i++) values[i] = (float)array->value[i];
     return values;
 }
 
-int32_t *vj_fixture_int32s(vj_fixture *f, const vj_array *array)
+int32_t *vj_fixture_int32s(vj_fixture *f, const vj_values *array)
 {
     int32_t *values = vj_fixture_take(f, array->count * (int64_t)sizeof *values);
     for (int64_t i = 0; i < array->count; i++) values[i] = (int32_t)array->value[i];
@@ -245,7 +245,7 @@ float *vj_fixture_device(vj_fixture *f, int64_t count)
     return take_device(f, count * (int64_t)sizeof(float));
 }
 
-float *vj_fixture_upload(vj_fixture *f, const vj_array *array)
+float *vj_fixture_upload(vj_fixture *f, const vj_values *array)
 {
     float *device = vj_fixture_device(f, array->count);
     vj_upload(f->be, device, vj_fixture_floats(f, array), array->count * (int64_t)sizeof *device);
@@ -298,7 +298,7 @@ void vj_fixture_fail(vj_fixture *f, const char *name, const char *reason)
     f->failed++;
 }
 
-void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int64_t count, const vj_array *want,
+void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int64_t count, const vj_values *want,
                         vj_tolerance tolerance)
 {
     if (!want) return;

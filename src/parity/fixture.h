@@ -37,14 +37,14 @@ typedef struct {
     int64_t dim[VJ_FIXTURE_DIMS], count;
     double *value;
     double deviation; /* of a float run from it, as the file says; 0: it does not say */
-} vj_array;
+} vj_values;
 
 /** True if the file has the group or dataset; a first part "*" stands for any group of the root. */
 bool vj_fixture_has(const vj_fixture *f, const char *name);
 bool vj_fixture_has_attribute(const vj_fixture *f, const char *object, const char *name);
 
 /** Read a dataset; NULL, counted, when it is missing. */
-const vj_array *vj_fixture_array(vj_fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const vj_values *vj_fixture_array(vj_fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /** Read an attribute of exactly `count` numbers of a group or dataset; false, counted, when it is missing. */
 bool vj_fixture_numbers(vj_fixture *f, const char *object, const char *name, double *values, int count);
@@ -58,9 +58,9 @@ typedef struct {
 vj_names vj_fixture_children(vj_fixture *f, const char *group);
 
 /** Copies in the types kernels take: on the host, and in device memory (freed by close). */
-float *vj_fixture_floats(vj_fixture *f, const vj_array *array);
-int32_t *vj_fixture_int32s(vj_fixture *f, const vj_array *array);
-float *vj_fixture_upload(vj_fixture *f, const vj_array *array);
+float *vj_fixture_floats(vj_fixture *f, const vj_values *array);
+int32_t *vj_fixture_int32s(vj_fixture *f, const vj_values *array);
+float *vj_fixture_upload(vj_fixture *f, const vj_values *array);
 /** `count` floats of device memory, not initialised, freed by close. */
 float *vj_fixture_device(vj_fixture *f, int64_t count);
 int32_t *vj_fixture_upload_int32s(vj_fixture *f, const int32_t *values, int64_t count);
@@ -90,7 +90,7 @@ static inline vj_tolerance vj_within(double absolute)
 
 /** Compare `count` values with an array of as many; prints a line, counts it. want NULL (missing) was counted already.
  */
-void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int64_t count, const vj_array *want,
+void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int64_t count, const vj_values *want,
                         vj_tolerance tolerance);
 
 /** The same with one number expected. */

@@ -6,20 +6,20 @@
 #include "parity/kinds.h"
 #include "parity/network.h"
 
-static void compare_device(vj_fixture *f, const vj_array *want, const float *device, int64_t count, double tolerance)
+static void compare_device(vj_fixture *f, const vj_values *want, const float *device, int64_t count, double tolerance)
 {
     if (want)
         vj_fixture_compare(f, want->name, vj_fixture_download(f, device, count), count, want, vj_within(tolerance));
 }
 
-static void compare_loss(vj_fixture *f, const vj_array *want, double got, double tolerance)
+static void compare_loss(vj_fixture *f, const vj_values *want, double got, double tolerance)
 {
     if (want) vj_fixture_compare(f, want->name, &got, 1, want, vj_within(tolerance));
 }
 
 /* The rows that mask `i` has in a packed matrix of width D, where lists have `lengths`: the file has them in the same
  * order. */
-static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_array *want, const float *packed,
+static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_values *want, const float *packed,
                          const int32_t *lengths, int i, int D, double tolerance)
 {
     int64_t first = 0, rows = 0;
@@ -29,7 +29,7 @@ static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_arr
 
 static void check_positions(vj_fixture *f, const char *name, const vj_network *net, int width)
 {
-    const vj_array *want = vj_fixture_array(f, "positions/%s", name);
+    const vj_values *want = vj_fixture_array(f, "positions/%s", name);
     const int64_t count = (int64_t)net->tokens * width;
     double *table = vj_fixture_take(f, count * (int64_t)sizeof *table);
     vj_positions_video(table, width, net->grid, net->shape.uniform_power);
@@ -44,8 +44,8 @@ static void check_debug(vj_fixture *f, const vj_parity_network *n)
     const int D = net->shape.width;
     const int64_t context = n->lists.contexts[0], target = n->lists.targets[0];
     float *tokens = vj_fixture_device(f, (int64_t)net->tokens * D);
-    vj_linear_forward(m->be, tokens, m->patches, m->weights + net->patch_weight, m->weights + net->patch_bias, NULL, 0,
-                      net->tokens, D, net->patch_values);
+    vj_linear_forward(m->be, vj_f32(tokens), vj_f32(m->patches), m->weights + net->patch_weight,
+                      m->weights + net->patch_bias, NULL, 0, net->tokens, D, net->patch_values);
     compare_device(f, vj_fixture_array(f, "debug/patch_tokens"), tokens, (int64_t)net->tokens * D, 1e-5);
     compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context_memory.x[0], context * D, 1e-5);
     for (int l = 0; l < net->shape.depth; l++)

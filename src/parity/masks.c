@@ -12,9 +12,9 @@
 
 static void check_twister(vj_fixture *f)
 {
-    const vj_array *seeds = vj_fixture_array(f, "twister/seeds");
-    const vj_array *words = vj_fixture_array(f, "twister/first_words");
-    const vj_array *units = vj_fixture_array(f, "twister/first_units");
+    const vj_values *seeds = vj_fixture_array(f, "twister/seeds");
+    const vj_values *words = vj_fixture_array(f, "twister/first_words");
+    const vj_values *units = vj_fixture_array(f, "twister/first_units");
     if (!seeds || !words || !units) return;
     double *got_words = vj_fixture_take(f, words->count * (int64_t)sizeof *got_words);
     double *got_units = vj_fixture_take(f, units->count * (int64_t)sizeof *got_units);
@@ -49,7 +49,7 @@ static void check_block_size(vj_fixture *f, const char *name)
         !vj_fixture_numbers(f, group, "temporal", settings.temporal_scale, 2) ||
         !vj_fixture_numbers(f, group, "aspect", settings.aspect, 2))
         return;
-    const vj_array *seeds = vj_fixture_array(f, "%s/seeds", group), *want = vj_fixture_array(f, "%s/sizes", group);
+    const vj_values *seeds = vj_fixture_array(f, "%s/seeds", group), *want = vj_fixture_array(f, "%s/sizes", group);
     if (!seeds || !want) return;
     double *got = vj_fixture_take(f, 3 * seeds->count * (int64_t)sizeof *got);
     for (int64_t i = 0; i < seeds->count; i++) {
@@ -61,7 +61,7 @@ static void check_block_size(vj_fixture *f, const char *name)
 }
 
 /* The first lengths[0] entries of each list, packed, against the file. */
-static void compare_lists(vj_fixture *f, const vj_array *want, const int32_t *lists, const int32_t *lengths,
+static void compare_lists(vj_fixture *f, const vj_values *want, const int32_t *lists, const int32_t *lengths,
                           int64_t clips, int tokens)
 {
     double *got = vj_fixture_take(f, clips * tokens * (int64_t)sizeof *got);
@@ -81,10 +81,10 @@ static void check_lists(vj_fixture *f, const char *name)
     if (!read_grid(f, group, &grid) || !vj_fixture_ints(f, group, "max_keep", &max_keep, 1) ||
         !vj_fixture_numbers(f, group, "max_context_ratio", &ratio, 1))
         return;
-    const vj_array *blocks = vj_fixture_array(f, "%s/blocks", group);
-    const vj_array *full = vj_fixture_array(f, "%s/full_lengths", group);
-    const vj_array *context = vj_fixture_array(f, "%s/context", group);
-    const vj_array *target = vj_fixture_array(f, "%s/target", group);
+    const vj_values *blocks = vj_fixture_array(f, "%s/blocks", group);
+    const vj_values *full = vj_fixture_array(f, "%s/full_lengths", group);
+    const vj_values *context = vj_fixture_array(f, "%s/context", group);
+    const vj_values *target = vj_fixture_array(f, "%s/target", group);
     if (!blocks || !full || !context || !target) return;
     if (blocks->ndim != 3 || blocks->dim[2] != 6) {
         vj_fixture_fail(f, blocks->name, "not [clips, blocks, 6]");
@@ -120,8 +120,8 @@ static void check_lists(vj_fixture *f, const char *name)
 
 static vj_status check_tube(vj_fixture *f)
 {
-    const vj_array *grids = vj_fixture_array(f, "tube/grids"), *ratios = vj_fixture_array(f, "tube/ratios");
-    const vj_array *want = vj_fixture_array(f, "tube/context_tokens");
+    const vj_values *grids = vj_fixture_array(f, "tube/grids"), *ratios = vj_fixture_array(f, "tube/ratios");
+    const vj_values *want = vj_fixture_array(f, "tube/context_tokens");
     if (!grids || !ratios || !want) return VJ_OK;
     vj_config *config = vj_fixture_take(f, sizeof *config);
     config->mask.count = 1;
@@ -162,7 +162,7 @@ static void add(moments *m, double x)
 }
 
 /* Against [mean, standard deviation, standard error]: four standard errors of both samples together. */
-static void compare_moments(vj_fixture *f, const moments *got, const vj_array *want)
+static void compare_moments(vj_fixture *f, const moments *got, const vj_values *want)
 {
     if (!want) return;
     if (want->count != 3) {
@@ -180,7 +180,7 @@ static void compare_moments(vj_fixture *f, const moments *got, const vj_array *w
  * that of the batches' shares, but not below that of as many single clips, since a rare cell may not occur in one of
  * the samples. Six standard errors of both: the worst of thousands of cells is compared.
  */
-static void compare_cells(vj_fixture *f, const moments *cells, int tokens, int64_t clips, const vj_array *want)
+static void compare_cells(vj_fixture *f, const moments *cells, int tokens, int64_t clips, const vj_values *want)
 {
     if (!want) return;
     if (want->count != tokens) {

@@ -30,7 +30,7 @@ static vj_status read_lists(vj_parity_network *n, vj_fixture *f, int tokens, boo
     VJ_TRY(vj_mask_lists_create(&n->lists, n->masks, n->batch, tokens));
     for (int i = 0; i < n->masks; i++)
         for (int side = 0; side < 2; side++) {
-            const vj_array *list = vj_fixture_array(f, "inputs/mask%d/%s", i, side ? "target" : "context");
+            const vj_values *list = vj_fixture_array(f, "inputs/mask%d/%s", i, side ? "target" : "context");
             if (!list) {
                 *complete = false;
                 continue;
@@ -57,7 +57,7 @@ static bool upload_weights(vj_parity_network *n, vj_fixture *f, const char *grou
     for (int i = 0; i < ps->count; i++) {
         const vj_param *p = &ps->item[i];
         if (p->part != part) continue;
-        const vj_array *array = vj_fixture_array(f, "%s/%s", group, p->name);
+        const vj_values *array = vj_fixture_array(f, "%s/%s", group, p->name);
         if (array && array->count != p->count) vj_fixture_fail(f, array->name, "has another size");
         if (!array || array->count != p->count) {
             complete = false;
@@ -86,7 +86,7 @@ vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objec
                         n->masks, shape.tubelet, shape.patch);
 
     const int tokens = vj_grid_tokens(vj_shape_grid(&shape));
-    const vj_array *clips = vj_fixture_array(f, "inputs/clips");
+    const vj_values *clips = vj_fixture_array(f, "inputs/clips");
     bool complete = clips != NULL;
     if (clips && clips->count != (int64_t)n->batch * tokens * vj_shape_patch_values(&shape))
         return vj_raise(VJ_ERR_FORMAT, "%s: inputs/clips is not [batch, channels, frames, height, width]", f->path);
@@ -128,9 +128,9 @@ vj_status vj_parity_network_run(vj_parity_network *n, double *losses, double *pe
 }
 
 /* The middle third: the keys. */
-static void compare_key_bias(vj_fixture *f, const double *got, const vj_array *want, double absolute)
+static void compare_key_bias(vj_fixture *f, const double *got, const vj_values *want, double absolute)
 {
-    vj_array keys = *want;
+    vj_values keys = *want;
     snprintf(keys.name, sizeof keys.name, "%.180s keys", want->name);
     keys.count = want->count / 3;
     keys.value += keys.count;
@@ -146,7 +146,7 @@ void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const 
         const vj_param *p = &ps->item[i];
         if (p->part != part) continue;
         known++;
-        const vj_array *want = vj_fixture_array(f, "%s/%s", group, p->name);
+        const vj_values *want = vj_fixture_array(f, "%s/%s", group, p->name);
         if (!want) continue;
         const double *got = vj_fixture_download(f, flat + p->offset, p->count);
         const bool qkv_bias = strstr(p->name, "qkv.bias");

@@ -10,7 +10,7 @@
 /* The datasets that most groups share. */
 typedef struct {
     const char *group;
-    const vj_array *x, *output, *output_gradient;
+    const vj_values *x, *output, *output_gradient;
     int64_t rows, count;
     int D; /* width: the last dimension of x */
 } operation;
@@ -36,7 +36,7 @@ static bool read_operation(vj_fixture *f, operation *op, const char *group, cons
 static void compare(vj_fixture *f, const operation *op, const char *dataset, const float *device, int64_t count,
                     vj_tolerance tolerance)
 {
-    const vj_array *want = vj_fixture_array(f, "%s/%s", op->group, dataset);
+    const vj_values *want = vj_fixture_array(f, "%s/%s", op->group, dataset);
     if (want) vj_fixture_compare(f, want->name, vj_fixture_download(f, device, count), count, want, tolerance);
 }
 
@@ -55,16 +55,16 @@ static void check_gelu(vj_fixture *f, const char *group)
 static void check_affine(vj_fixture *f, const char *group)
 {
     operation op;
-    const vj_array *w = vj_fixture_array(f, "%s/w", group), *b = vj_fixture_array(f, "%s/b", group);
+    const vj_values *w = vj_fixture_array(f, "%s/w", group), *b = vj_fixture_array(f, "%s/b", group);
     if (!read_operation(f, &op, group, "x") || !w || !b) return;
     const int N = (int)b->count, K = op.D;
     const float *x = vj_fixture_upload(f, op.x), *weight = vj_fixture_upload(f, w), *bias = vj_fixture_upload(f, b);
     const float *dy = vj_fixture_upload(f, op.output_gradient);
     float *y = vj_fixture_device(f, op.rows * N), *dx = vj_fixture_device(f, op.count);
     float *dw = vj_fixture_device(f, w->count), *db = vj_fixture_device(f, N);
-    vj_linear_forward(f->be, y, x, weight, bias, NULL, 0, op.rows, N, K);
-    vj_linear_backward_input(f->be, dx, dy, weight, op.rows, N, K);
-    vj_linear_backward_weight(f->be, dw, db, dy, x, 0, op.rows, N, K);
+    vj_linear_forward(f->be, vj_f32(y), vj_f32(x), weight, bias, NULL, 0, op.rows, N, K);
+    vj_linear_backward_input(f->be, vj_f32(dx), vj_f32(dy), weight, op.rows, N, K);
+    vj_linear_backward_weight(f->be, dw, db, vj_f32(dy), vj_f32(x), 0, op.rows, N, K);
     compare(f, &op, "output", y, op.rows * N, vj_within(5e-6));
     compare(f, &op, "gradient_x", dx, op.count, vj_within(5e-6));
     compare(f, &op, "gradient_w", dw, w->count, vj_within(5e-6));
@@ -77,16 +77,16 @@ static void check_norm(vj_fixture *f, const char *group, bool plain)
     operation op;
     double eps;
     if (!read_operation(f, &op, group, "x") || !vj_fixture_numbers(f, group, "eps", &eps, 1)) return;
-    const vj_array *w = plain ? NULL : vj_fixture_array(f, "%s/w", group);
-    const vj_array *b = plain ? NULL : vj_fixture_array(f, "%s/b", group);
+    const vj_values *w = plain ? NULL : vj_fixture_array(f, "%s/w", group);
+    const vj_values *b = plain ? NULL : vj_fixture_array(f, "%s/b", group);
     if (!plain && (!w || !b)) return;
     const float *x = vj_fixture_upload(f, op.x), *dy = vj_fixture_upload(f, op.output_gradient);
     const float *weight = w ? vj_fixture_upload(f, w) : NULL, *bias = b ? vj_fixture_upload(f, b) : NULL;
     float *y = vj_fixture_device(f, op.count), *dx = vj_fixture_device(f, op.count);
     float *mean = vj_fixture_device(f, op.rows), *rstd = vj_fixture_device(f, op.rows);
     float *dw = plain ? NULL : vj_fixture_device(f, op.D), *db = plain ? NULL : vj_fixture_device(f, op.D);
-    vj_layernorm_forward(f->be, y, mean, rstd, x, weight, bias, op.rows, op.D, (float)eps);
-    vj_layernorm_backward(f->be, dx, dw, db, dy, x, mean, rstd, weight, 0, 0, op.rows, op.D);
+    vj_layernorm_forward(f->be, vj_f32(y), mean, rstd, x, weight, bias, op.rows, op.D, (float)eps);
+    vj_layernorm_backward(f->be, dx, (vj_array){0}, dw, db, dy, x, mean, rstd, weight, NULL, 0, 0, op.rows, op.D);
     /* Rows of spread 1e-4 divide by it: gradients reach thousands and are judged by the largest. */
     const vj_tolerance forward = vj_within(5e-4), backward = {.of_largest = 1e-4};
     compare(f, &op, "output", y, op.count, forward);
@@ -100,7 +100,7 @@ static void check_norm(vj_fixture *f, const char *group, bool plain)
 static void check_loss(vj_fixture *f, const char *group, double exponent)
 {
     operation op;
-    const vj_array *h = vj_fixture_array(f, "%s/h", group);
+    const vj_values *h = vj_fixture_array(f, "%s/h", group);
     if (!read_operation(f, &op, group, "z") || !h) return;
     const double scale = op.output_gradient->value[0];
     int32_t *row = vj_fixture_take(f, op.rows * (int64_t)sizeof *row);

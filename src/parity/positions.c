@@ -21,7 +21,7 @@ static void check_video(vj_fixture *f, const char *group)
     double *table = vj_fixture_take(f, count * (int64_t)sizeof *table);
     vj_positions_video(table, D, grid, uniform);
 
-    const vj_array *rows = vj_fixture_array(f, "%s/rows", group), *values = vj_fixture_array(f, "%s/values", group);
+    const vj_values *rows = vj_fixture_array(f, "%s/rows", group), *values = vj_fixture_array(f, "%s/values", group);
     if (rows && values) {
         double *got = vj_fixture_take(f, rows->count * D * (int64_t)sizeof *got);
         for (int64_t r = 0; r < rows->count; r++) {
@@ -53,7 +53,7 @@ static void check_image(vj_fixture *f, const char *group, int D, int rows, int c
     const int64_t count = (int64_t)rows * columns * D;
     double *table = vj_fixture_take(f, count * (int64_t)sizeof *table);
     vj_positions_image(table, D, rows, columns);
-    const vj_array *values = vj_fixture_array(f, "%s/values", group);
+    const vj_values *values = vj_fixture_array(f, "%s/values", group);
     vj_fixture_compare(f, group, table, count, values, vj_within(tolerance));
 }
 
@@ -61,7 +61,7 @@ static void check_image(vj_fixture *f, const char *group, int D, int rows, int c
 static void check_resampled(vj_fixture *f, const char *name)
 {
     vj_grid from, to;
-    const vj_array *want = vj_fixture_array(f, "resampled/%s", name);
+    const vj_values *want = vj_fixture_array(f, "resampled/%s", name);
     if (!want) return;
     if (sscanf(name, "from_%dx%dx%d_to_%dx%dx%d", &from.t, &from.y, &from.x, &to.t, &to.y, &to.x) != 6 ||
         want->ndim != 2) {

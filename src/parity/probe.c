@@ -9,7 +9,7 @@ static bool read_weights(vj_fixture *f, vj_probe *probe, const char *pooling)
     bool complete = true;
     for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
         const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
-        const vj_array *array = vj_fixture_array(f, "weights/%s/%s", pooling, tensor->name);
+        const vj_values *array = vj_fixture_array(f, "weights/%s/%s", pooling, tensor->name);
         if (array && array->count != tensor->rows * tensor->cols) vj_fixture_fail(f, array->name, "has another size");
         if (!array || array->count != tensor->rows * tensor->cols) {
             complete = false;
@@ -23,7 +23,7 @@ static bool read_weights(vj_fixture *f, vj_probe *probe, const char *pooling)
 static void compare(vj_fixture *f, const char *pooling, const char *form, const char *dataset, const float *got,
                     int64_t count, double tolerance)
 {
-    const vj_array *want = vj_fixture_array(f, "f64/%s/%s", pooling, dataset);
+    const vj_values *want = vj_fixture_array(f, "f64/%s/%s", pooling, dataset);
     char name[VJ_FIXTURE_NAME + 16];
     if (!want) return;
     snprintf(name, sizeof name, "%s%s", want->name, form);
@@ -61,7 +61,7 @@ static vj_status check_probe(vj_fixture *f, vj_backend *be, const vj_probe_shape
 static vj_status check_all(vj_fixture *f, vj_backend *be)
 {
     int batch, tokens, D, heads, classes;
-    const vj_array *features = vj_fixture_array(f, "inputs/features"), *labels = vj_fixture_array(f, "inputs/labels");
+    const vj_values *features = vj_fixture_array(f, "inputs/features"), *labels = vj_fixture_array(f, "inputs/labels");
     if (!features || !labels || !vj_fixture_ints(f, "/", "batch", &batch, 1) ||
         !vj_fixture_ints(f, "/", "tokens", &tokens, 1) || !vj_fixture_ints(f, "/", "dim", &D, 1) ||
         !vj_fixture_ints(f, "/", "heads", &heads, 1) || !vj_fixture_ints(f, "/", "classes", &classes, 1))

@@ -35,7 +35,7 @@ static void check_number(vj_fixture *f, const char *group, const char *attribute
 static void check_curve(vj_fixture *f, const char *group, const char *dataset, const vj_schedule *schedule,
                         double (*curve)(const vj_schedule *, int64_t))
 {
-    const vj_array *step = vj_fixture_array(f, "%s/step", group), *want = vj_fixture_array(f, "%s/%s", group, dataset);
+    const vj_values *step = vj_fixture_array(f, "%s/step", group), *want = vj_fixture_array(f, "%s/%s", group, dataset);
     if (!step || !want) return;
     double *got = vj_fixture_take(f, step->count * (int64_t)sizeof *got);
     for (int64_t i = 0; i < step->count; i++) got[i] = curve(schedule, (int64_t)step->value[i]);

@@ -87,7 +87,7 @@ typedef struct {
 } history;
 
 static vj_status update(vj_parity_network *n, vj_optimizer *optimizer, const vj_config *config,
-                        const vj_array *const schedule[3], int64_t k, history *past)
+                        const vj_values *const schedule[3], int64_t k, history *past)
 {
     double losses[VJ_MAX_MASKS], penalty, norm[2];
     VJ_TRY(vj_parity_network_run(n, losses, &penalty));
@@ -107,7 +107,7 @@ static vj_status update(vj_parity_network *n, vj_optimizer *optimizer, const vj_
 
 static void compare_history(vj_fixture *f, const char *name, const double *got, int64_t updates)
 {
-    const vj_array *want = vj_fixture_array(f, "f64/%s", name);
+    const vj_values *want = vj_fixture_array(f, "f64/%s", name);
     if (want) vj_fixture_compare(f, want->name, got, updates, want, vj_within(1e-6));
 }
 
@@ -132,7 +132,7 @@ static void compare_results(vj_fixture *f, const vj_parity_network *n, const vj_
 }
 
 static vj_status run_updates(vj_fixture *f, vj_parity_network *n, vj_optimizer *optimizer, const vj_config *config,
-                             const vj_array *const schedule[3])
+                             const vj_values *const schedule[3])
 {
     const int64_t updates = schedule[0]->count;
     history past;
@@ -146,7 +146,7 @@ static vj_status run_updates(vj_fixture *f, vj_parity_network *n, vj_optimizer *
     return VJ_OK;
 }
 
-static vj_status run_from(vj_fixture *f, vj_fixture *start, const vj_config *config, const vj_array *const schedule[3])
+static vj_status run_from(vj_fixture *f, vj_fixture *start, const vj_config *config, const vj_values *const schedule[3])
 {
     vj_parity_network n;
     vj_optimizer *optimizer = NULL;
@@ -161,8 +161,8 @@ static vj_status run_from(vj_fixture *f, vj_fixture *start, const vj_config *con
 vj_status vj_parity_step(vj_fixture *f)
 {
     vj_config *config = vj_fixture_take(f, sizeof *config);
-    const vj_array *loss = vj_fixture_array(f, "f64/loss");
-    const vj_array *const schedule[3] = {vj_fixture_array(f, "schedule/lr"),
+    const vj_values *loss = vj_fixture_array(f, "f64/loss");
+    const vj_values *const schedule[3] = {vj_fixture_array(f, "schedule/lr"),
                                          vj_fixture_array(f, "schedule/weight_decay"),
                                          vj_fixture_array(f, "schedule/ema")};
     if (!read_settings(f, config) || !loss || !schedule[0] || !schedule[1] || !schedule[2]) return VJ_OK;

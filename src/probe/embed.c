@@ -191,7 +191,8 @@ static vj_status encode_mine(vj_embedding *e)
         int64_t count = end - first < e->batch ? end - first : e->batch, rows = count * e->tokens;
         VJ_TRY(read_batch(e, first, count));
         VJ_TRY(vj_encoder_features(e->encoder, e->features, e->pixels, count));
-        vj_layernorm_forward(e->be, e->normed, NULL, NULL, e->encoder->features, NULL, NULL, rows, e->D, TARGET_EPS);
+        vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, e->encoder->features, NULL, NULL, rows, e->D,
+                             TARGET_EPS);
         vj_spectrum_add(e->spectrum, e->normed, rows, 1);
         if (average) vj_probe_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
         for (int64_t i = 0; i < count; i++)

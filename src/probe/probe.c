@@ -260,8 +260,8 @@ void vj_probe_forward(vj_probe *p, const float *features, int64_t B)
         vj_probe_mean_tokens(p->pooled, features, B, p->shape.tokens, p->shape.D);
     else
         vj_probe_attend_forward(p);
-    vj_linear_forward(p->be, p->logits, p->pooled, vj_probe_weight(p, LINEAR_WEIGHT), vj_probe_weight(p, LINEAR_BIAS),
-                      NULL, 0, B, p->shape.classes, p->shape.D);
+    vj_linear_forward(p->be, vj_f32(p->logits), vj_f32(p->pooled), vj_probe_weight(p, LINEAR_WEIGHT),
+                      vj_probe_weight(p, LINEAR_BIAS), NULL, 0, B, p->shape.classes, p->shape.D);
 }
 
 const float *vj_probe_pooled(const vj_probe *p)
@@ -293,11 +293,11 @@ double vj_probe_loss(vj_probe *p, const int32_t *labels)
 void vj_probe_backward(vj_probe *p, float *dfeatures)
 {
     VJ_ASSERT(!dfeatures || p->shape.pooling == VJ_POOL_AVERAGE || !p->shape.folded);
-    vj_linear_backward_weight(p->be, vj_probe_gradient(p, LINEAR_WEIGHT), vj_probe_gradient(p, LINEAR_BIAS), p->dlogits,
-                              p->pooled, 0, p->B, p->shape.classes, p->shape.D);
+    vj_linear_backward_weight(p->be, vj_probe_gradient(p, LINEAR_WEIGHT), vj_probe_gradient(p, LINEAR_BIAS),
+                              vj_f32(p->dlogits), vj_f32(p->pooled), 0, p->B, p->shape.classes, p->shape.D);
     if (p->shape.pooling == VJ_POOL_AVERAGE && !dfeatures) return;
-    vj_linear_backward_input(p->be, p->dpooled, p->dlogits, vj_probe_weight(p, LINEAR_WEIGHT), p->B, p->shape.classes,
-                             p->shape.D);
+    vj_linear_backward_input(p->be, vj_f32(p->dpooled), vj_f32(p->dlogits), vj_probe_weight(p, LINEAR_WEIGHT), p->B,
+                             p->shape.classes, p->shape.D);
     if (p->shape.pooling == VJ_POOL_AVERAGE)
         average_backward(p, dfeatures);
     else
@@ -306,5 +306,5 @@ void vj_probe_backward(vj_probe *p, float *dfeatures)
 
 void vj_probe_normalise(vj_backend *be, float *xhat, const float *x, int64_t R, int D)
 {
-    vj_layernorm_forward(be, xhat, NULL, NULL, x, NULL, NULL, R, D, VJ_PROBE_EPS);
+    vj_layernorm_forward(be, vj_f32(xhat), NULL, NULL, x, NULL, NULL, R, D, VJ_PROBE_EPS);
 }

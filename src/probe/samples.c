@@ -54,8 +54,8 @@ static vj_status compute_statistics(vj_samples *s, vj_backend *be, float *x)
 {
     for (int64_t i = 0; i < s->count; i++) {
         VJ_TRY(vj_features_read(s->store, i, x));
-        vj_layernorm_forward(be, x, s->mean + i * s->tokens, s->rstd + i * s->tokens, x, NULL, NULL, s->tokens, s->D,
-                             VJ_PROBE_EPS);
+        vj_layernorm_forward(be, vj_f32(x), s->mean + i * s->tokens, s->rstd + i * s->tokens, x, NULL, NULL, s->tokens,
+                             s->D, VJ_PROBE_EPS);
     }
     return vj_sync(be);
 }

@@ -56,7 +56,7 @@ void vj_spectrum_add(vj_spectrum *s, const float *x, int64_t R, int covariance)
     if (!covariance) return;
     const vj_precision precision = vj_backend_precision(s->be);
     vj_backend_set_precision(s->be, VJ_FP32);
-    vj_linear_backward_weight(s->be, s->second, NULL, x, x, s->rows_squared > 0, R, s->D, s->D);
+    vj_linear_backward_weight(s->be, s->second, NULL, vj_f32(x), vj_f32(x), s->rows_squared > 0, R, s->D, s->D);
     vj_backend_set_precision(s->be, precision);
     s->rows_squared += R;
 }

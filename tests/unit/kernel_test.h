@@ -23,18 +23,6 @@
 
 /* ------------------------------------------------------------------------------------------------ backends */
 
-KT_INLINE bool isa_present(const char *isa)
-{
-#if defined(__x86_64__)
-    if (strcmp(isa, "avx512") == 0)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512bf16");
-    if (strcmp(isa, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-    return strcmp(isa, "portable") == 0;
-}
-
 typedef void backend_test(vj_backend *be, bool bf16);
 
 KT_INLINE void on_backend(const char *isa, const char *name, vj_precision precision, int threads, backend_test *test)
@@ -54,9 +42,9 @@ KT_INLINE void on_backend(const char *isa, const char *name, vj_precision precis
 /* "cpu" with each instruction set of this processor, and "strict". */
 KT_INLINE void on_each_backend(vj_precision precision, backend_test *test)
 {
-    const char *isas[] = {"avx512", "avx2", "portable"};
-    for (int i = 0; i < 3; i++)
-        if (isa_present(isas[i])) on_backend(isas[i], "cpu", precision, 1, test);
+    const char *isas[] = {"amx", "avx512bf16", "avx512", "avx2", "portable"};
+    for (int i = 0; i < 5; i++)
+        if (vj_backend_isa_present(isas[i])) on_backend(isas[i], "cpu", precision, 1, test);
     on_backend(NULL, "strict", precision, 2, test);
 }
 

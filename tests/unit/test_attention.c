@@ -127,20 +127,21 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
     double tolerance = rounded ? 8e-3 : sharp > 1 ? 1e-5 : 2e-6;
 
     forward_lse(want, want_lse, in, &s);
-    vj_attention_forward(be, out.device, lse.device, qkv.device, dev_offset, segments, longest, R, D, heads);
+    vj_attention_forward(be, vj_f32(out.device), lse.device, vj_f32(qkv.device), dev_offset, segments, longest, R, D,
+                         heads);
     pull(be, &out);
     pull(be, &lse);
     assert_close("out", out.host, want, R * D, tolerance * (1 + sharp), 0);
     assert_close("lse", lse.host, want_lse, R * heads, 3e-6, 3e-6);
 
     backward(want_d, g, in, &s);
-    vj_attention_backward(be, dqkv.device, dout.device, qkv.device, out.device, lse.device, dev_offset, segments,
-                          longest, R, D, heads);
+    vj_attention_backward(be, vj_f32(dqkv.device), vj_f32(dout.device), vj_f32(qkv.device), vj_f32(out.device),
+                          lse.device, dev_offset, segments, longest, R, D, heads);
     pull(be, &dqkv);
     assert_close("dqkv", dqkv.host, want_d, R * 3 * D, tolerance * (1 + largest(want_d, R * 3 * D)), 0);
 
     vj_fill(be, out.device, NAN, R * D);
-    vj_attention_forward(be, out.device, NULL, qkv.device, dev_offset, segments, longest, R, D, heads);
+    vj_attention_forward(be, vj_f32(out.device), NULL, vj_f32(qkv.device), dev_offset, segments, longest, R, D, heads);
     pull(be, &out);
     assert_close("out without lse", out.host, want, R * D, tolerance * (1 + sharp), 0);
 
@@ -202,7 +203,7 @@ static void check_nan(vj_backend *be, bool rounded)
     qkv.host[5 * 3 * D + 2] = NAN;
     qkv.host[40 * 3 * D + D + 2] = NAN;
     push(be, &qkv);
-    vj_attention_forward(be, out.device, NULL, qkv.device, dev_offset, 2, 30, R, D, 1);
+    vj_attention_forward(be, vj_f32(out.device), NULL, vj_f32(qkv.device), dev_offset, 2, 30, R, D, 1);
     pull(be, &out);
     for (int i = 0; i < R * D; i++) assert_true(isnan(out.host[i]) == (i / D == 5 || i / D >= 30));
     drop(be, &qkv), drop(be, &out);
@@ -227,9 +228,9 @@ static void run_threads(vj_backend *be, bool rounded)
     array qkv = array_random(be, TR * 3 * TD, 1, 1), out = array_empty(be, TR * TD), lse = array_empty(be, TR * 2);
     array dqkv = array_empty(be, TR * 3 * TD);
     int32_t *dev_offset = ints_on_device(be, offset, 3);
-    vj_attention_forward(be, out.device, lse.device, qkv.device, dev_offset, 2, 80, TR, TD, 2);
-    vj_attention_backward(be, dqkv.device, out.device, qkv.device, out.device, lse.device, dev_offset, 2, 80, TR, TD,
-                          2);
+    vj_attention_forward(be, vj_f32(out.device), lse.device, vj_f32(qkv.device), dev_offset, 2, 80, TR, TD, 2);
+    vj_attention_backward(be, vj_f32(dqkv.device), vj_f32(out.device), vj_f32(qkv.device), vj_f32(out.device),
+                          lse.device, dev_offset, 2, 80, TR, TD, 2);
     pull(be, &dqkv);
     if (!have) memcpy(kept, dqkv.host, sizeof kept);
     have = true;

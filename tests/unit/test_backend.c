@@ -133,7 +133,8 @@ static void wrong_arguments_abort(void **state)
     assert_true(child >= 0);
     if (child == 0) {
         signal(SIGABRT, SIG_DFL);
-        vj_attention_forward(be, x, NULL, x + 100, dev_offset, 2, 5, 3, 2, 1); /* offsets that descend */
+        vj_attention_forward(be, vj_f32(x), NULL, vj_f32(x + 100), dev_offset, 2, 5, 3, 2,
+                             1); /* offsets that descend */
         _exit(0);
     }
     int status;

@@ -68,15 +68,15 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
     const float *dev_w = affine ? w.device : NULL, *dev_b = affine ? b.device : NULL;
 
     forward(want, wx, &m);
-    vj_layernorm_forward(be, y.device, mean.device, rstd.device, x.device, dev_w, dev_b, R, D, eps);
+    vj_layernorm_forward(be, vj_f32(y.device), mean.device, rstd.device, x.device, dev_w, dev_b, R, D, eps);
     pull(be, &y);
     assert_close("y", y.host, want, n, 2e-6, 1e-6); /* roundings of values of size 5 */
     pull(be, &mean);
     pull(be, &rstd);
 
     backward(want, want_w, want_b, wdy, wx, &m);
-    vj_layernorm_backward(be, dx.device, affine ? dw.device : NULL, affine ? db.device : NULL, dy.device, x.device,
-                          mean.device, rstd.device, dev_w, 0, 0, R, D);
+    vj_layernorm_backward(be, dx.device, (vj_array){0}, affine ? dw.device : NULL, affine ? db.device : NULL, dy.device,
+                          x.device, mean.device, rstd.device, dev_w, NULL, 0, 0, R, D);
     pull(be, &dx);
     /* Differences of terms of size rstd, a few roundings each. */
     double most_rstd = 0;
@@ -90,8 +90,8 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
         assert_close("dbias", db.host, want_b, D, 4e-6 * (1 + largest(want_b, D)), 0);
 
         vj_fill(be, dx.device, 2, n), vj_fill(be, dw.device, 3, D), vj_fill(be, db.device, 4, D);
-        vj_layernorm_backward(be, dx.device, dw.device, db.device, dy.device, x.device, mean.device, rstd.device, dev_w,
-                              1, 1, R, D);
+        vj_layernorm_backward(be, dx.device, (vj_array){0}, dw.device, db.device, dy.device, x.device, mean.device,
+                              rstd.device, dev_w, NULL, 1, 1, R, D);
         pull(be, &dx), pull(be, &dw), pull(be, &db);
         for (int64_t i = 0; i < n; i++) want[i] += 2;
         for (int d = 0; d < D; d++) want_w[d] += 3, want_b[d] += 4;
@@ -101,7 +101,7 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
     }
 
     forward(want, wx, &m);
-    vj_layernorm_forward(be, x.device, NULL, NULL, x.device, dev_w, dev_b, R, D, eps);
+    vj_layernorm_forward(be, vj_f32(x.device), NULL, NULL, x.device, dev_w, dev_b, R, D, eps);
     pull(be, &x);
     assert_close("in place", x.host, want, n, 2e-6, 1e-6);
 
@@ -147,7 +147,7 @@ static void check_nan(vj_backend *be, bool rounded)
     array x = array_random(be, 3 * 40, 1, 1), y = array_empty(be, 3 * 40);
     x.host[50] = NAN;
     push(be, &x);
-    vj_layernorm_forward(be, y.device, NULL, NULL, x.device, NULL, NULL, 3, 40, 1e-6f);
+    vj_layernorm_forward(be, vj_f32(y.device), NULL, NULL, x.device, NULL, NULL, 3, 40, 1e-6f);
     pull(be, &y);
     for (int i = 0; i < 120; i++) assert_true(isnan(y.host[i]) == (i / 40 == 1));
     drop(be, &x), drop(be, &y);
@@ -168,9 +168,9 @@ static void run_threads(vj_backend *be, bool rounded)
     (void)rounded;
     array x = array_random(be, TR * TD, 1, 1), dy = array_random(be, TR * TD, 1, 2), w = array_of(be, TD, 1);
     array mean = array_empty(be, TR), rstd = array_empty(be, TR), out = array_empty(be, TR * TD + 2 * TD);
-    vj_layernorm_forward(be, out.device, mean.device, rstd.device, x.device, w.device, w.device, TR, TD, 1e-6f);
-    vj_layernorm_backward(be, out.device, out.device + TR * TD, out.device + TR * TD + TD, dy.device, x.device,
-                          mean.device, rstd.device, w.device, 1, 0, TR, TD);
+    vj_layernorm_forward(be, vj_f32(out.device), mean.device, rstd.device, x.device, w.device, w.device, TR, TD, 1e-6f);
+    vj_layernorm_backward(be, out.device, (vj_array){0}, out.device + TR * TD, out.device + TR * TD + TD, dy.device,
+                          x.device, mean.device, rstd.device, w.device, NULL, 1, 0, TR, TD);
     pull(be, &out);
     if (!have) memcpy(kept, out.host, sizeof kept);
     have = true;

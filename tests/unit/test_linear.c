@@ -44,29 +44,30 @@ static void check_forward(vj_backend *be, bool rounded, int R, int N, int K)
     double *sum = doubles(RN), *size = doubles(RN), *want = doubles(RN);
     product(sum, size, dx, dw, R, N, K, K, 1, 1, K);
 
-    vj_linear_forward(be, y.device, x.device, w.device, NULL, NULL, 0, R, N, K);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, R, N, K);
     pull(be, &y);
     assert_product("x w^T", y.host, sum, size, RN);
 
     for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N] + residual.host[i / N % period * N + i % N];
-    vj_linear_forward(be, y.device, x.device, w.device, bias.device, residual.device, period, R, N, K);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, bias.device, residual.device, period, R, N, K);
     pull(be, &y);
     assert_product("with bias and table", y.host, want, size, RN);
 
     for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N];
-    vj_linear_gelu_forward(be, y.device, pre.device, x.device, w.device, bias.device, R, N, K);
+    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(pre.device), vj_f32(x.device), w.device, bias.device, R, N, K);
     pull(be, &y);
     pull(be, &pre);
     assert_product("pre", pre.host, want, size, RN);
     for (int64_t i = 0; i < RN; i++) want[i] = gelu_of(want[i]);
     assert_product("gelu", y.host, want, size, RN);
     vj_fill(be, y.device, NAN, RN);
-    vj_linear_gelu_forward(be, y.device, NULL, x.device, w.device, bias.device, R, N, K);
+    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), w.device, bias.device, R, N, K);
     pull(be, &y);
     assert_product("gelu without pre", y.host, want, size, RN);
 
     for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N] + residual.host[i];
-    vj_linear_forward(be, residual.device, x.device, w.device, bias.device, residual.device, R, R, N, K);
+    vj_linear_forward(be, vj_f32(residual.device), vj_f32(x.device), w.device, bias.device, residual.device, R, R, N,
+                      K);
     pull(be, &residual);
     assert_product("in place", residual.host, want, size, RN);
 
@@ -86,19 +87,20 @@ static void check_backward(vj_backend *be, bool rounded, int R, int N, int K)
     double *want_w = doubles(NK), *size_w = doubles(NK), *want_b = doubles(N);
 
     product(want, size, ody, ow, R, K, N, N, 1, K, 1);
-    vj_linear_backward_input(be, dx.device, dy.device, w.device, R, N, K);
+    vj_linear_backward_input(be, vj_f32(dx.device), vj_f32(dy.device), w.device, R, N, K);
     pull(be, &dx);
     assert_product("dy w", dx.host, want, size, RK);
 
     for (int64_t i = 0; i < RK; i++) want[i] *= gelu_slope_of(pre.host[i]);
-    vj_linear_gelu_backward_input(be, pre.device, dy.device, w.device, pre.device, R, N, K); /* in place */
+    vj_linear_gelu_backward_input(be, vj_f32(pre.device), (vj_array){0}, vj_f32(dy.device), w.device,
+                                  vj_f32(pre.device), R, N, K); /* in place */
     pull(be, &pre);
     assert_product("dy w gelu'", pre.host, want, size, RK);
 
     product(want_w, size_w, ody, ox, N, K, R, 1, N, K, 1);
     for (int r = 0; r < R; r++)
         for (int n = 0; n < N; n++) want_b[n] += dy.host[(int64_t)r * N + n];
-    vj_linear_backward_weight(be, dw.device, dbias.device, dy.device, x.device, 0, R, N, K);
+    vj_linear_backward_weight(be, dw.device, dbias.device, vj_f32(dy.device), vj_f32(x.device), 0, R, N, K);
     pull(be, &dw);
     pull(be, &dbias);
     assert_product("dy^T x", dw.host, want_w, size_w, NK);
@@ -106,7 +108,7 @@ static void check_backward(vj_backend *be, bool rounded, int R, int N, int K)
 
     for (int64_t i = 0; i < NK; i++) want_w[i] += dw.host[i];
     for (int n = 0; n < N; n++) want_b[n] += dbias.host[n];
-    vj_linear_backward_weight(be, dw.device, dbias.device, dy.device, x.device, 1, R, N, K);
+    vj_linear_backward_weight(be, dw.device, dbias.device, vj_f32(dy.device), vj_f32(x.device), 1, R, N, K);
     pull(be, &dw);
     pull(be, &dbias);
     assert_product("accumulated", dw.host, want_w, size_w, NK);
@@ -142,8 +144,8 @@ static void check_empty(vj_backend *be, bool rounded)
 {
     (void)rounded;
     array w = array_random(be, 12, 1, 1), dw = array_empty(be, 12), dbias = array_empty(be, 3);
-    vj_linear_forward(be, NULL, NULL, w.device, NULL, NULL, 0, 0, 3, 4);
-    vj_linear_backward_weight(be, dw.device, dbias.device, NULL, NULL, 0, 0, 3, 4);
+    vj_linear_forward(be, vj_f32(NULL), vj_f32(NULL), w.device, NULL, NULL, 0, 0, 3, 4);
+    vj_linear_backward_weight(be, dw.device, dbias.device, vj_f32(NULL), vj_f32(NULL), 0, 0, 3, 4);
     pull(be, &dw);
     pull(be, &dbias);
     for (int i = 0; i < 12; i++) assert_true(dw.host[i] == 0);
@@ -166,7 +168,7 @@ static void check_nan(vj_backend *be, bool rounded)
     uint32_t nan_bits = 0x7fffffff; /* rounding this one carelessly gives minus zero */
     memcpy(&x.host[7 * K + 3], &nan_bits, 4);
     push(be, &x);
-    vj_linear_gelu_forward(be, y.device, NULL, x.device, w.device, NULL, R, N, K);
+    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), w.device, NULL, R, N, K);
     pull(be, &y);
     for (int i = 0; i < R * N; i++) assert_true(isnan(y.host[i]) == (i / N == 7));
     drop(be, &x), drop(be, &w), drop(be, &y);
@@ -198,8 +200,8 @@ static void run_threads(vj_backend *be, bool rounded)
     array x = array_random(be, TR * TK, 1, 1), w = array_random(be, TN * TK, 1, 2),
           dy = array_random(be, TR * TN, 1, 3);
     array y = array_empty(be, TR * TN), dw = array_empty(be, TN * TK + TN);
-    vj_linear_gelu_forward(be, y.device, NULL, x.device, w.device, NULL, TR, TN, TK);
-    vj_linear_backward_weight(be, dw.device, dw.device + TN * TK, dy.device, x.device, 0, TR, TN, TK);
+    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), w.device, NULL, TR, TN, TK);
+    vj_linear_backward_weight(be, dw.device, dw.device + TN * TK, vj_f32(dy.device), vj_f32(x.device), 0, TR, TN, TK);
     pull(be, &y);
     pull(be, &dw);
     keep_or_compare(&activation, &y);
@@ -225,7 +227,7 @@ static void flops_are_counted(void **state)
     vj_backend *be;
     assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_OK);
     array x = array_random(be, 6, 1, 1), w = array_random(be, 12, 1, 2), y = array_empty(be, 8);
-    vj_linear_forward(be, y.device, x.device, w.device, NULL, NULL, 0, 2, 4, 3);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, 2, 4, 3);
     assert_true(vj_backend_flops(be) == 2.0 * 2 * 4 * 3);
     vj_backend_close(be);
     free(x.host), free(w.host), free(y.host);

@@ -391,7 +391,8 @@ static void learns_a_separable_problem(void **state)
                                         .labels = labels[set],
                                         .features = kind < 2 ? features[set] : pooled[set]};
             if (kind > 0) continue;
-            vj_layernorm_forward(be, scratch, means[set], rstds[set], features[set], NULL, NULL, COUNT * N, D, 1e-5f);
+            vj_layernorm_forward(be, vj_f32(scratch), means[set], rstds[set], features[set], NULL, NULL, COUNT * N, D,
+                                 1e-5f);
             data[set].mean = means[set];
             data[set].rstd = rstds[set];
         }

@@ -1,10 +1,10 @@
 /*
  * Self-attention inside segments, tile by tile (Dao 2022): nothing of size S x S exists. A thread takes one head of one
  * segment at a time. Queries stand in the lanes of vectors: a tile of scores is [key, query], so maximum and sum over
- * the keys need no step across lanes, and the tile is at once the packed operand of the products that follow.
+ * the keys need no step across lanes, and the tile is nearly the packed operand of the products that follow.
  *
- * Scores are kept in base 2 (log2(e) is folded into the scaled queries), which saves a multiplication in every
- * exponential.
+ * Each function below exists twice, for floats and for pairs of bf16 (`pairs`, a constant where it is inlined). Scores
+ * are turned to base 2 by the factor that scales them, which costs nothing.
  */
 #include <math.h>
 #include <omp.h>
@@ -14,305 +14,496 @@
 #include "tile.h"
 #include "vector.h"
 
-enum { KEYS = 96 }; /* of a tile of scores: it stays in the first-level cache. A multiple of MR */
+enum {
+    KEYS = PAIR_DEPTH > 1 ? 256 : 96, /* of a tile of scores, which stays in cache; a multiple of MR and PAIR_MR */
+    STRIPS = PAIR_DEPTH > 1 ? 4 : 2   /* tiles of queries that backward takes past the keys together */
+};
 
-/* One head of one segment. Strides in floats between rows. */
+/* One head of one segment. */
 typedef struct {
-    const float *q, *k, *v; /* rows 3D apart */
-    int64_t S, stride;      /* tokens; 3D */
-    int d;                  /* width of the head */
-    pack_mode mode;         /* rounding of operands */
-    float scale;            /* of the scores: 1 / sqrt(d) */
+    matrix q, k, v;
+    int64_t S; /* tokens */
+    int d;     /* width of the head */
+    float scale;
 } head;
 
-static head take_head(const vj_backend *be, const float *qkv, int64_t first, int64_t S, int D, int heads, int h)
+static matrix below(matrix m, int64_t rows)
 {
-    int d = D / heads;
-    const float *q = qkv + first * 3 * D + h * d;
-    return (head){.q = q,
-                  .k = q + D,
-                  .v = q + 2 * D,
+    return matrix_at(m.at, m.type, m.stride, rows, 0);
+}
+
+static head take_head(vj_array qkv, int64_t first, int64_t S, int D, int heads, int h)
+{
+    const int d = D / heads;
+    const int64_t stride = 3 * (int64_t)D;
+    return (head){.q = matrix_at(qkv.data, qkv.type, stride, first, h * d),
+                  .k = matrix_at(qkv.data, qkv.type, stride, first, D + h * d),
+                  .v = matrix_at(qkv.data, qkv.type, stride, first, 2 * (int64_t)D + h * d),
                   .S = S,
-                  .stride = 3 * (int64_t)D,
                   .d = d,
-                  .mode = be->precision == VJ_BF16 ? PACK_ROUNDED : PACK_FP32,
                   .scale = 1 / sqrtf((float)d)};
 }
 
-/* Vectors of queries in the next tile, `left` queries to go: evenly, so that no tile is needlessly thin. */
-static int vectors_next(int64_t left)
+VJ_INLINE pack_mode mode_of(bool pairs)
 {
-    int64_t vectors = parts(left, LANES);
-    return (int)(vectors == NV + 1 ? parts(NV + 1, 2) : least(NV, vectors));
+    return pairs ? PACK_PAIRS : PACK_FP32;
+}
+VJ_INLINE int values_a_lane(bool pairs)
+{
+    return pairs ? PAIR : 1;
+}
+VJ_INLINE int columns_of(bool pairs) /* queries of a tile */
+{
+    return pairs ? PAIR_NR : NR;
 }
 
-static vf operand(vf x, pack_mode mode)
+/* Queries of the next tile, `left` to go: evenly, so that no tile is needlessly thin. */
+VJ_INLINE int64_t queries_next(bool pairs, int64_t left)
 {
-    return mode == PACK_ROUNDED ? vround_bf16(x) : x;
+    const int64_t most = columns_of(pairs) / LANES, vectors = parts(left, LANES);
+    return least(left, (vectors == most + 1 ? parts(most + 1, 2) : least(most, vectors)) * LANES);
 }
 
-static void scale_panel(float *panel, int64_t depth, int nv, float factor)
+/* t[i, j] (+)= over `depth` lanes: `rows` rows of packed panels at `a` with the packed panel `b`. */
+VJ_INLINE void panels_times(bool pairs, float *t, int64_t ldt, const float *a, const float *b, int64_t rows,
+                            int64_t depth, int nv, bool accumulate)
 {
-    for (int64_t p = 0; p < depth; p++)
-        for (int j = 0; j < nv; j++) vstore(panel + p * NR + j * LANES, vload(panel + p * NR + j * LANES) * factor);
+    const int step = pairs ? PAIR_MR : MR;
+    for (int64_t i = 0; i < rows; i += step)
+        if (pairs)
+            VJ_CPU(tile_pairs)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate);
+        else
+            VJ_CPU(tile)(nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate);
 }
 
-/* t[key, query] = sum over the head's width: kn keys from packed panels at `a` with the packed queries `b`. */
-static void scores(float *t, const float *a, const float *b, int64_t kn, int d, int nv)
+/* The same for `a` in rows, a_row lanes apart. */
+VJ_INLINE void rows_times(bool pairs, float *t, int64_t ldt, const float *a, int64_t a_row, const float *b,
+                          int64_t rows, int64_t depth, int nv)
 {
-    for (int64_t key = 0; key < kn; key += MR) VJ_CPU(tile)(nv, d, a + key * d, b, t + key * NR, NR, false);
+    const int step = pairs ? PAIR_MR : MR;
+    for (int64_t i = 0; i < rows; i += step)
+        if (pairs)
+            VJ_CPU(tile_rows_pairs)(rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
+        else
+            VJ_CPU(tile_rows)(nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
 }
 
-/* o[dim, query] (+)= over kn keys from key0 on; `a` holds the panels of `width` dimensions over all S keys. */
-static void over_keys(float *o, const float *a, const float *t, int64_t S, int64_t key0, int64_t kn, int width, int nv,
-                      bool accumulate)
+/* Pack the keys (or values) with their width as the depth: a panel row is a key. */
+VJ_INLINE void pack_keys(bool pairs, float *to, matrix k, int64_t S, int d)
 {
-    for (int m = 0; m < width; m += MR) VJ_CPU(tile)(nv, kn, a + m * S + key0 * MR, t, o + m * NR, NR, accumulate);
+    VJ_CPU(pack_a_rows)(to, k, S, d, mode_of(pairs));
 }
 
-/* Rows to[query * stride + dim] = o[dim, query] * factor[query], for n queries. */
-static void store_turned(float *to, int64_t stride, const float *o, const float *factor, int64_t n, int d)
+/* Pack them with the keys as the depth, one tile of keys after the other: a panel row is a dimension. */
+VJ_INLINE void pack_over_keys(bool pairs, float *to, matrix k, int64_t S, int d)
+{
+    for (int64_t key = 0; key < S; key += KEYS) {
+        const int64_t kn = least(KEYS, S - key);
+        VJ_CPU(pack_a_columns)(to, below(k, key), d, kn, mode_of(pairs));
+        to += pack_round(d) * pack_depth(mode_of(pairs), kn);
+    }
+}
+VJ_INLINE int64_t over_keys_at(bool pairs, int64_t key, int d)
+{
+    return key / KEYS * pack_round(d) * pack_depth(mode_of(pairs), KEYS);
+}
+
+/* Rows of `to` from (row, column) on: o[dim, query] * factor[query], for n queries. */
+VJ_INLINE void store_turned(matrix to, const float *o, int64_t ldo, const float *factor, int64_t n, int d)
 {
     for (int64_t query = 0; query < n; query += LANES)
         for (int dim = 0; dim < d; dim += LANES) {
             vf r[LANES];
             for (int i = 0; i < LANES; i++)
-                r[i] = dim + i < d ? vload(o + (dim + i) * NR + query) * vload(factor + query) : vset(0);
+                r[i] = dim + i < d ? vload(o + (dim + i) * ldo + query) * vload(factor + query) : vset(0);
             vtranspose(r);
             for (int i = 0; i < least(LANES, n - query); i++)
-                vstore_part(to + (query + i) * stride + dim, r[i], d - dim);
+                vstore_to((void *)(uintptr_t)to.at, to.type, (query + i) * to.stride + dim, r[i], d - dim);
         }
-}
-
-/* ------------------------------------------------------------------------------------------------ forward */
-
-/* Working memory of a thread, carved from one piece; all counts of rows are whole vectors. */
-typedef struct {
-    float *k, *v;     /* A panels: keys, depth d; dimensions, depth S */
-    float *q, *t, *o; /* B panel of queries [d, NR]; scores [KEYS, NR]; result [d, NR] */
-} forward_room;
-
-static int64_t forward_floats(int64_t longest, int d)
-{
-    return pack_round(longest) * d + pack_round(d) * longest + (int64_t)d * NR + KEYS * NR + pack_round(d) * NR +
-           LANES * 8;
 }
 
 static float *carve(float **room, int64_t floats)
 {
     float *piece = *room;
-    *room += pack_round(floats);
+    *room += parts(floats, LANES) * LANES;
     return piece;
 }
 
-/*
- * Take one tile of scores into the running softmax: t becomes exponentials relative to the new maximum `most`, `sum`
- * their sum so far, and `fade` what earlier sums have to be multiplied with.
- */
-VJ_INLINE void soften(float *t, int64_t kn, int nv, pack_mode mode, vf *most, vf *sum, vf *fade)
+VJ_INLINE vf vexp2_for(bool pairs, vf x)
 {
+#if defined(VJ_HAS_BF16)
+    if (pairs) return vexp2_rough(x);
+#endif
+    (void)pairs;
+    return vexp2(x);
+}
+
+/* Store lanes of a tile [key, query] as the B panel of a product over keys: row `key` and the next share lanes. */
+VJ_INLINE void store_across(bool pairs, float *panel, int64_t key, int column, vf even, vf odd)
+{
+    if (pairs && PAIR > 1)
+        vstore(panel + key / 2 * PAIR_NR + column, vpairs_across(even, odd));
+    else
+        vstore(panel + key * columns_of(pairs) + column, pairs ? vround_bf16(even) : even);
+}
+
+/* ------------------------------------------------------------------------------------------------ forward */
+
+/* Working memory of a thread, carved from one piece. */
+typedef struct {
+    float *k, *v;     /* A panels: keys, depth d; dimensions, depth S in tiles */
+    float *q, *t, *o; /* B panel of queries, depth d; scores [KEYS, columns]; result [d, columns] */
+    float *p;         /* B panel of probabilities, depth KEYS; may be t */
+} forward_room;
+
+/* Panels of keys and of dimensions over all keys, with room for their edges. */
+static int64_t keys_floats(bool pairs, int64_t S, int d)
+{
+    return pack_round(S) * pack_depth(mode_of(pairs), d);
+}
+static int64_t over_keys_floats(bool pairs, int64_t S, int d)
+{
+    return parts(S, KEYS) * pack_round(d) * pack_depth(mode_of(pairs), KEYS);
+}
+
+static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S, int d)
+{
+    const int nq = columns_of(pairs);
+    float *const begin = room;
+    m->k = carve(&room, keys_floats(pairs, S, d));
+    m->v = carve(&room, over_keys_floats(pairs, S, d));
+    m->q = carve(&room, pack_depth(mode_of(pairs), d) * nq);
+    m->t = carve(&room, KEYS * nq);
+    m->o = carve(&room, pack_round(d) * nq);
+    m->p = carve(&room, KEYS * nq);
+    return room - begin;
+}
+
+/*
+ * Take one tile of scores into the running softmax: probabilities relative to the new maximum `most` (of the unscaled
+ * scores) go to the panel p, `sum` is their sum so far, and `fade` what earlier sums have to be multiplied with.
+ */
+VJ_INLINE void soften(bool pairs, float *p, const float *t, int64_t kn, int nv, float factor, vf *most, vf *sum,
+                      vf *fade)
+{
+    const int nq = columns_of(pairs);
+    const int64_t padded = pack_depth(mode_of(pairs), kn) * values_a_lane(pairs);
     for (int j = 0; j < nv; j++) {
-        float *column = t + j * LANES;
-        vf top = most[j];
-        for (int64_t key = 0; key < kn; key++) top = vmax(vload(column + key * NR), top);
-        fade[j] = vexp2(most[j] - top);
-        most[j] = top;
-        vf s = sum[j] * fade[j];
-        for (int64_t key = 0; key < kn; key++) {
-            vf e = vexp2(vload(column + key * NR) - top);
-            s += e;
-            vstore(column + key * NR, operand(e, mode));
+        const float *column = t + j * LANES;
+        vf top = most[j], second = top, third = top, fourth = top; /* independent: a maximum takes four cycles */
+        int64_t key = 0;
+        for (; key + 4 <= kn; key += 4) {
+            top = vmax(vload(column + key * nq), top);
+            second = vmax(vload(column + (key + 1) * nq), second);
+            third = vmax(vload(column + (key + 2) * nq), third);
+            fourth = vmax(vload(column + (key + 3) * nq), fourth);
         }
-        sum[j] = s;
+        for (; key < kn; key++) top = vmax(vload(column + key * nq), top);
+        top = vmax(vmax(second, top), vmax(fourth, third));
+        const vf shift = top * factor;
+        fade[j] = vexp2(most[j] * factor - shift);
+        most[j] = top;
+        vf even = sum[j] * fade[j], odd = vset(0);
+        for (key = 0; key + 2 <= kn; key += 2) {
+            vf e = vexp2_for(pairs, vload(column + key * nq) * factor - shift);
+            vf f = vexp2_for(pairs, vload(column + (key + 1) * nq) * factor - shift);
+            even += e;
+            odd += f;
+            store_across(pairs, p, key, j * LANES, e, f);
+            if (!pairs || PAIR == 1) store_across(pairs, p, key + 1, j * LANES, f, f);
+        }
+        if (key < kn) {
+            vf e = vexp2_for(pairs, vload(column + key * nq) * factor - shift);
+            even += e;
+            store_across(pairs, p, key, j * LANES, e, vset(0));
+            key += values_a_lane(pairs);
+        }
+        for (; key < padded; key += values_a_lane(pairs)) store_across(pairs, p, key, j * LANES, vset(0), vset(0));
+        sum[j] = even + odd;
     }
 }
 
-static void forward_head(const head *hd, float *out, int64_t out_stride, float *lse, int64_t lse_stride,
-                         const forward_room *m)
+VJ_INLINE void forward_head(bool pairs, const head *hd, matrix out, float *lse, int64_t lse_stride,
+                            const forward_room *m)
 {
-    VJ_CPU(pack_a_rows)(m->k, hd->k, hd->stride, hd->S, hd->d, hd->mode);
-    VJ_CPU(pack_a_columns)(m->v, hd->v, hd->stride, hd->d, hd->S, hd->mode);
+    const int d = hd->d, nq = columns_of(pairs);
+    const float factor = hd->scale * VJ_LOG2E;
+    const pack_mode mode = mode_of(pairs);
+    pack_keys(pairs, m->k, hd->k, hd->S, d);
+    pack_over_keys(pairs, m->v, hd->v, hd->S, d);
     for (int64_t query = 0, n; query < hd->S; query += n) {
-        int nv = vectors_next(hd->S - query);
-        n = least(nv * LANES, hd->S - query);
-        VJ_CPU(pack_b_rows)(m->q, hd->q + query * hd->stride, hd->stride, n, hd->d, hd->mode);
-        scale_panel(m->q, hd->d, nv, hd->scale * VJ_LOG2E);
+        n = queries_next(pairs, hd->S - query);
+        const int nv = (int)parts(n, LANES);
+        VJ_CPU(pack_b_rows)(m->q, below(hd->q, query), n, d, mode);
 
         vf most[NV], sum[NV], fade[NV];
         for (int j = 0; j < nv; j++) most[j] = vset(-1e30f), sum[j] = vset(0);
         for (int64_t key = 0; key < hd->S; key += KEYS) {
-            int64_t kn = least(KEYS, hd->S - key);
-            scores(m->t, m->k + key * hd->d, m->q, kn, hd->d, nv);
-            soften(m->t, kn, nv, hd->mode, most, sum, fade);
+            const int64_t kn = least(KEYS, hd->S - key);
+            panels_times(pairs, m->t, nq, m->k + key * pack_depth(mode, d), m->q, kn, pack_depth(mode, d), nv, false);
+            soften(pairs, m->p, m->t, kn, nv, factor, most, sum, fade);
             if (key > 0)
-                for (int i = 0; i < hd->d; i++)
+                for (int i = 0; i < d; i++)
                     for (int j = 0; j < nv; j++) {
-                        float *o = m->o + i * NR + j * LANES;
+                        float *o = m->o + i * nq + j * LANES;
                         vstore(o, vload(o) * fade[j]);
                     }
-            over_keys(m->o, m->v, m->t, hd->S, key, kn, hd->d, nv, key > 0);
+            panels_times(pairs, m->o, nq, m->v + over_keys_at(pairs, key, d), m->p, d, pack_depth(mode, kn), nv,
+                         key > 0);
         }
 
-        float factor[NR];
-        for (int j = 0; j < nv; j++) vstore(factor + j * LANES, 1.0f / sum[j]);
-        store_turned(out + query * out_stride, out_stride, m->o, factor, n, hd->d);
+        float inverse[NR];
+        for (int j = 0; j < nv; j++) vstore(inverse + j * LANES, 1.0f / sum[j]);
+        store_turned(below(out, query), m->o, nq, inverse, n, d);
         if (lse)
             for (int64_t i = 0; i < n; i++)
-                lse[(query + i) * lse_stride] = most[i / LANES][i % LANES] * VJ_LN2 + logf(sum[i / LANES][i % LANES]);
+                lse[(query + i) * lse_stride] =
+                    most[i / LANES][i % LANES] * hd->scale + logf(sum[i / LANES][i % LANES]);
     }
 }
 
-void VJ_CPU(attention_forward)(vj_backend *be, float *out, float *lse, const float *qkv, const int32_t *offset,
+void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset,
                                int segments, int64_t longest, int D, int heads)
 {
-    int d = D / heads;
-    int64_t floats = pack_round(forward_floats(longest, d));
+    const bool pairs = be->precision == VJ_BF16;
+    const int d = D / heads;
+    forward_room measure;
+    const int64_t floats = forward_carve(&measure, pairs, NULL, longest, d);
     float *rooms = vj_scratch(be, be->threads * floats);
     if (!rooms) return;
-#pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
-    for (int task = 0; task < segments * heads; task++) {
-        int h = task % heads;
-        int64_t first = offset[task / heads], S = offset[task / heads + 1] - first;
-        head hd = take_head(be, qkv, first, S, D, heads, h);
-        float *room = rooms + omp_get_thread_num() * floats;
-        forward_room m = {.k = carve(&room, pack_round(S) * d),
-                          .v = carve(&room, pack_round(d) * S),
-                          .q = carve(&room, (int64_t)d * NR),
-                          .t = carve(&room, KEYS * NR),
-                          .o = carve(&room, pack_round(d) * NR)};
-        forward_head(&hd, out + first * D + h * d, D, lse ? lse + first * heads + h : NULL, heads, &m);
+#pragma omp parallel num_threads(be->threads) if (be->threads > 1)
+    {
+        vtiles_begin();
+#pragma omp for schedule(dynamic)
+        for (int task = 0; task < segments * heads; task++) {
+            const int h = task % heads;
+            const int64_t first = offset[task / heads], S = offset[task / heads + 1] - first;
+            const head hd = take_head(qkv, first, S, D, heads, h);
+            const matrix to = matrix_at(out.data, out.type, D, first, h * d);
+            forward_room m;
+            forward_carve(&m, pairs, rooms + omp_get_thread_num() * floats, S, d);
+            if (pairs)
+                forward_head(true, &hd, to, lse ? lse + first * heads + h : NULL, heads, &m);
+            else
+                forward_head(false, &hd, to, lse ? lse + first * heads + h : NULL, heads, &m);
+        }
+        vtiles_end();
     }
 }
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
+/* Several tiles of queries, the strips, go past the keys together: sums over queries are taken over all of them. */
 typedef struct {
-    float *k, *v, *k_over;  /* A panels: keys and values with depth d; key dimensions with depth S */
-    float *q, *g;           /* B panels of queries and of dout, depth d: [d, NR] */
-    float *q_over, *g_over; /* the same with depth n: strips of NR dimensions, [strips, NR queries, NR] */
-    float *t, *dt;          /* probabilities and score gradients [KEYS, NR] */
-    float *dq;              /* [d, NR] */
-    float *dk, *dv;         /* [S, width] */
-    int64_t width;          /* d in whole strips */
+    float *k, *v, *k_over;   /* A panels: keys and values with depth d; key dimensions with depth S */
+    float *q, *g;            /* B panels of queries and of dout, depth d: one for each strip */
+    float *q_over, *g_over;  /* the same with the strips' queries as depth: a panel for each columns_of() dimensions */
+    float *t, *dt;           /* scores, then nothing; gradients of probabilities [KEYS, columns] */
+    float *p_rows, *ds_rows; /* probabilities and score gradients as rows [KEYS, lanes of all strips' queries] */
+    float *ds;               /* score gradients as a B panel, depth KEYS */
+    float *dq;               /* [d, columns] for each strip */
+    float *dk, *dv;          /* [S, width] */
+    int64_t width;           /* d in whole panels */
+    int64_t row;             /* lanes between rows of p_rows and ds_rows */
 } backward_room;
 
-static int64_t backward_floats(int64_t longest, int d)
+static int64_t backward_carve(backward_room *m, bool pairs, float *room, int64_t S, int d)
 {
-    int64_t width = parts(d, NR) * NR, S = pack_round(longest);
-    return 2 * S * d + pack_round(d) * longest + 2 * (int64_t)d * NR + 2 * width * NR + 2 * KEYS * NR +
-           pack_round(d) * NR + 2 * S * width + LANES * 16;
+    const int nq = columns_of(pairs);
+    const int64_t depth = pack_depth(mode_of(pairs), d), lanes = pack_depth(mode_of(pairs), STRIPS * nq);
+    float *const begin = room;
+    m->width = parts(d, nq) * nq;
+    m->row = lanes;
+    m->k = carve(&room, keys_floats(pairs, S, d));
+    m->v = carve(&room, keys_floats(pairs, S, d));
+    m->k_over = carve(&room, over_keys_floats(pairs, S, d));
+    m->q = carve(&room, STRIPS * depth * nq);
+    m->g = carve(&room, STRIPS * depth * nq);
+    m->q_over = carve(&room, m->width * lanes);
+    m->g_over = carve(&room, m->width * lanes);
+    m->t = carve(&room, KEYS * nq);
+    m->dt = carve(&room, KEYS * nq);
+    m->p_rows = carve(&room, KEYS * lanes);
+    m->ds_rows = carve(&room, KEYS * lanes);
+    m->ds = carve(&room, KEYS * nq);
+    m->dq = carve(&room, STRIPS * pack_round(d) * nq);
+    m->dk = carve(&room, pack_round(S) * m->width);
+    m->dv = carve(&room, pack_round(S) * m->width);
+    return room - begin;
 }
 
 /* Of one tile of queries: log-sum-exp in base 2, and dout . out, which is the mean of the probability gradient. */
-static void query_terms(float *lse2, float *mean, const float *lse, int64_t lse_stride, const float *dout,
-                        const float *out, int64_t stride, int64_t n, int d)
+VJ_INLINE void query_terms(float *lse2, float *mean, const float *lse, int64_t lse_stride, matrix dout, matrix out,
+                           int64_t n, int columns, int d)
 {
-    for (int64_t i = 0; i < NR; i++) {
-        float sum = 0;
+    for (int64_t i = 0; i < columns; i++) {
+        vf sum = vset(0);
+        float all = 0;
         if (i < n)
-            for (int x = 0; x < d; x++) sum += dout[i * stride + x] * out[i * stride + x];
-        mean[i] = sum;
+            for (int x = 0; x < d; x += LANES)
+                sum += vload_of(dout.at, dout.type, i * dout.stride + x, d - x) *
+                       vload_of(out.at, out.type, i * out.stride + x, d - x);
+        for (int j = 0; j < LANES; j++) all += sum[j];
+        mean[i] = all;
         lse2[i] = i < n ? lse[i * lse_stride] * VJ_LOG2E : 0;
     }
 }
 
-/* t: scores to probabilities; dt: their gradients to score gradients (before the scale). */
-VJ_INLINE void score_gradients(float *t, float *dt, int64_t kn, int nv, pack_mode mode, const float *lse2,
-                               const float *mean)
+/* One row of a tile, [query], as the row of an A operand whose depth are the queries; padded where tiles ask for it. */
+VJ_INLINE void store_along(bool pairs, float *row, const vf *x, int nv)
 {
-    for (int j = 0; j < nv; j++) {
-        vf l = vload(lse2 + j * LANES), c = vload(mean + j * LANES);
-        for (int64_t key = 0; key < kn; key++) {
-            int64_t at = key * NR + j * LANES;
-            vf p = vexp2(vload(t + at) - l);
-            vstore(t + at, operand(p, mode));
-            vstore(dt + at, operand(p * (vload(dt + at) - c), mode));
+    if (!pairs || PAIR == 1) {
+        for (int j = 0; j < nv; j++) vstore(row + j * LANES, pairs ? vround_bf16(x[j]) : x[j]);
+        return;
+    }
+    for (int j = 0; j < nv; j += 2) {
+        const bool both = j + 1 < nv;
+        const vf lanes = vpairs_along(x[j], both ? x[j + 1] : vset(0));
+        vstore_part(row + j * LANES / 2, lanes, both || PAIR_DEPTH > 1 ? LANES : LANES / 2);
+    }
+}
+
+/* From scores t and probability gradients dt, two keys at a time: probabilities p and score gradients (unscaled). */
+VJ_INLINE void score_gradients_of(bool pairs, int nv, const backward_room *m, int64_t lane, int64_t kn, float factor,
+                                  const float *lse2, const float *mean)
+{
+    const int nq = columns_of(pairs);
+    const int64_t padded = parts(pack_depth(mode_of(pairs), kn) * values_a_lane(pairs), 2) * 2;
+    vf l[NV], c[NV];
+    for (int j = 0; j < nv; j++) l[j] = vload(lse2 + j * LANES), c[j] = vload(mean + j * LANES);
+    for (int64_t key = 0; key < padded; key += 2) {
+        vf p[2][NV], ds[2][NV];
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++) {
+                const int64_t at = (key + i) * nq + j * LANES;
+                if (key + i < kn) {
+                    p[i][j] = vexp2_for(pairs, vload(m->t + at) * factor - l[j]);
+                    ds[i][j] = p[i][j] * (vload(m->dt + at) - c[j]);
+                } else {
+                    p[i][j] = ds[i][j] = vset(0);
+                }
+            }
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            store_along(pairs, m->p_rows + (key + i) * m->row + lane, p[i], nv);
+            store_along(pairs, m->ds_rows + (key + i) * m->row + lane, ds[i], nv);
+        }
+        for (int j = 0; j < nv; j++) {
+            store_across(pairs, m->ds, key, j * LANES, ds[0][j], ds[1][j]);
+            if (!pairs || PAIR == 1) store_across(pairs, m->ds, key + 1, j * LANES, ds[1][j], ds[1][j]);
         }
     }
 }
 
-/* sum[key, dim] (+)= over the n queries of the tile: t[key, query] times `b` packed in strips of dimensions. */
-static void over_queries(float *sum, int64_t width, const float *t, const float *b, int64_t kn, int64_t n, int d,
-                         bool accumulate)
+VJ_INLINE void score_gradients(bool pairs, int nv, const backward_room *m, int64_t lane, int64_t kn, float factor,
+                               const float *lse2, const float *mean)
 {
-    for (int dim = 0; dim < d; dim += NR) {
-        int nv = (int)parts(least(NR, d - dim), LANES);
-        for (int64_t key = 0; key < kn; key += MR)
-            VJ_CPU(tile_rows)(nv, n, t + key * NR, b + (int64_t)dim * NR, sum + key * width + dim, width, accumulate);
-    }
+    if (nv == 1)
+        score_gradients_of(pairs, 1, m, lane, kn, factor, lse2, mean);
+    else if (nv == 2)
+        score_gradients_of(pairs, 2, m, lane, kn, factor, lse2, mean);
+    else
+        score_gradients_of(pairs, NV, m, lane, kn, factor, lse2, mean);
 }
 
-static void store_rows(float *to, int64_t stride, const float *from, int64_t width, int64_t rows, int d, float factor)
+VJ_INLINE void store_rows(matrix to, const float *from, int64_t width, int64_t rows, int d, float factor)
 {
     for (int64_t r = 0; r < rows; r++)
-        for (int x = 0; x < d; x++) to[r * stride + x] = from[r * width + x] * factor;
+        for (int x = 0; x < d; x += LANES)
+            vstore_to((void *)(uintptr_t)to.at, to.type, r * to.stride + x, vload(from + r * width + x) * factor,
+                      d - x);
 }
 
-/* dqkv: dq of this head; dk and dv are D and 2D further. dout, out and lse: of this head, `D` and `heads` apart. */
-static void backward_head(const head *hd, float *dqkv, const float *dout, const float *out, const float *lse, int D,
-                          int heads, const backward_room *m)
+/* dq, dk, dv: this head's columns of dqkv; dout, out: of this head; lse: `heads` floats between its rows. */
+VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, matrix dv, matrix dout, matrix out,
+                             const float *lse, int heads, const backward_room *m)
 {
-    int d = hd->d;
-    VJ_CPU(pack_a_rows)(m->k, hd->k, hd->stride, hd->S, d, hd->mode);
-    VJ_CPU(pack_a_rows)(m->v, hd->v, hd->stride, hd->S, d, hd->mode);
-    VJ_CPU(pack_a_columns)(m->k_over, hd->k, hd->stride, d, hd->S, hd->mode);
-    for (int64_t query = 0, n; query < hd->S; query += n) {
-        int nv = vectors_next(hd->S - query);
-        n = least(nv * LANES, hd->S - query);
-        const float *q = hd->q + query * hd->stride, *g = dout + query * D;
-        float lse2[NR], mean[NR], factor[NR];
-        query_terms(lse2, mean, lse + query * heads, heads, g, out + query * D, D, n, d);
-        VJ_CPU(pack_b_rows)(m->q, q, hd->stride, n, d, hd->mode);
-        scale_panel(m->q, d, nv, hd->scale * VJ_LOG2E);
-        VJ_CPU(pack_b_rows)(m->g, g, D, n, d, hd->mode);
-        for (int dim = 0; dim < d; dim += NR) {
-            VJ_CPU(pack_b_columns)(m->q_over + dim * NR, q + dim, hd->stride, least(NR, d - dim), n, hd->mode);
-            VJ_CPU(pack_b_columns)(m->g_over + dim * NR, g + dim, D, least(NR, d - dim), n, hd->mode);
+    const int d = hd->d, nq = columns_of(pairs);
+    const pack_mode mode = mode_of(pairs);
+    const int64_t depth = pack_depth(mode, d), strip_queries = STRIPS * nq;
+    const float factor = hd->scale * VJ_LOG2E;
+    float scale[NR];
+    for (int i = 0; i < NR; i++) scale[i] = hd->scale;
+    pack_keys(pairs, m->k, hd->k, hd->S, d);
+    pack_keys(pairs, m->v, hd->v, hd->S, d);
+    pack_over_keys(pairs, m->k_over, hd->k, hd->S, d);
+    memset(m->dk, 0, (size_t)(pack_round(hd->S) * m->width) * sizeof(float));
+    memset(m->dv, 0, (size_t)(pack_round(hd->S) * m->width) * sizeof(float));
+
+    for (int64_t query = 0; query < hd->S; query += strip_queries) {
+        const int64_t queries = least(strip_queries, hd->S - query), lanes = pack_depth(mode, queries);
+        const int strips = (int)parts(queries, nq);
+        float lse2[STRIPS * NR], mean[STRIPS * NR];
+        for (int s = 0; s < strips; s++) {
+            const int64_t at = query + s * nq, n = least(nq, hd->S - at);
+            query_terms(lse2 + s * nq, mean + s * nq, lse + at * heads, heads, below(dout, at), below(out, at), n, nq,
+                        d);
+            VJ_CPU(pack_b_rows)(m->q + s * depth * nq, below(hd->q, at), n, d, mode);
+            VJ_CPU(pack_b_rows)(m->g + s * depth * nq, below(dout, at), n, d, mode);
+        }
+        for (int dim = 0; dim < d; dim += nq) {
+            const int64_t count = least(nq, d - dim);
+            VJ_CPU(pack_b_columns)
+            (m->q_over + dim * lanes, matrix_at(hd->q.at, hd->q.type, hd->q.stride, query, dim), count, queries, mode);
+            VJ_CPU(pack_b_columns)
+            (m->g_over + dim * lanes, matrix_at(dout.at, dout.type, dout.stride, query, dim), count, queries, mode);
         }
         for (int64_t key = 0; key < hd->S; key += KEYS) {
-            int64_t kn = least(KEYS, hd->S - key);
-            scores(m->t, m->k + key * d, m->q, kn, d, nv);
-            scores(m->dt, m->v + key * d, m->g, kn, d, nv);
-            score_gradients(m->t, m->dt, kn, nv, hd->mode, lse2, mean);
-            over_keys(m->dq, m->k_over, m->dt, hd->S, key, kn, d, nv, key > 0);
-            over_queries(m->dv + key * m->width, m->width, m->t, m->g_over, kn, n, d, query > 0);
-            over_queries(m->dk + key * m->width, m->width, m->dt, m->q_over, kn, n, d, query > 0);
+            const int64_t kn = least(KEYS, hd->S - key), key_lanes = pack_depth(mode, kn);
+            for (int s = 0; s < strips; s++) {
+                const int nv = (int)parts(least(nq, queries - s * nq), LANES);
+                const int64_t strip = s * depth * nq;
+                panels_times(pairs, m->t, nq, m->k + key * depth, m->q + strip, kn, depth, nv, false);
+                panels_times(pairs, m->dt, nq, m->v + key * depth, m->g + strip, kn, depth, nv, false);
+                score_gradients(pairs, nv, m, s * nq / values_a_lane(pairs), kn, factor, lse2 + s * nq, mean + s * nq);
+                panels_times(pairs, m->dq + s * pack_round(d) * nq, nq, m->k_over + over_keys_at(pairs, key, d), m->ds,
+                             d, key_lanes, nv, key > 0);
+            }
+            for (int dim = 0; dim < d; dim += nq) {
+                const int nv = (int)parts(least(nq, d - dim), LANES);
+                rows_times(pairs, m->dv + key * m->width + dim, m->width, m->p_rows, m->row, m->g_over + dim * lanes,
+                           kn, lanes, nv);
+                rows_times(pairs, m->dk + key * m->width + dim, m->width, m->ds_rows, m->row, m->q_over + dim * lanes,
+                           kn, lanes, nv);
+            }
         }
-        for (int i = 0; i < NR; i++) factor[i] = hd->scale;
-        store_turned(dqkv + query * hd->stride, hd->stride, m->dq, factor, n, d);
+        for (int s = 0; s < strips; s++)
+            store_turned(below(dq, query + s * nq), m->dq + s * pack_round(d) * nq, nq, scale,
+                         least(nq, queries - s * nq), d);
     }
-    store_rows(dqkv + D, hd->stride, m->dk, m->width, hd->S, d, hd->scale);
-    store_rows(dqkv + 2 * D, hd->stride, m->dv, m->width, hd->S, d, 1.0f);
+    store_rows(dk, m->dk, m->width, hd->S, d, hd->scale);
+    store_rows(dv, m->dv, m->width, hd->S, d, 1.0f);
 }
 
-void VJ_CPU(attention_backward)(vj_backend *be, float *dqkv, const float *dout, const float *qkv, const float *out,
+void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
                                 const float *lse, const int32_t *offset, int segments, int64_t longest, int D,
                                 int heads)
 {
-    int d = D / heads;
-    int64_t floats = pack_round(backward_floats(longest, d));
+    const bool pairs = be->precision == VJ_BF16;
+    const int d = D / heads;
+    backward_room measure;
+    const int64_t floats = backward_carve(&measure, pairs, NULL, longest, d);
     float *rooms = vj_scratch(be, be->threads * floats);
     if (!rooms) return;
-#pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
-    for (int task = 0; task < segments * heads; task++) {
-        int h = task % heads;
-        int64_t first = offset[task / heads], S = offset[task / heads + 1] - first, width = parts(d, NR) * NR;
-        head hd = take_head(be, qkv, first, S, D, heads, h);
-        float *room = rooms + omp_get_thread_num() * floats;
-        backward_room m = {.k = carve(&room, pack_round(S) * d),
-                           .v = carve(&room, pack_round(S) * d),
-                           .k_over = carve(&room, pack_round(d) * S),
-                           .q = carve(&room, (int64_t)d * NR),
-                           .g = carve(&room, (int64_t)d * NR),
-                           .q_over = carve(&room, width * NR),
-                           .g_over = carve(&room, width * NR),
-                           .t = carve(&room, KEYS * NR),
-                           .dt = carve(&room, KEYS * NR),
-                           .dq = carve(&room, pack_round(d) * NR),
-                           .dk = carve(&room, pack_round(S) * width),
-                           .dv = carve(&room, pack_round(S) * width),
-                           .width = width};
-        backward_head(&hd, dqkv + first * 3 * D + h * d, dout + first * D + h * d, out + first * D + h * d,
-                      lse + first * heads + h, D, heads, &m);
+#pragma omp parallel num_threads(be->threads) if (be->threads > 1)
+    {
+        vtiles_begin();
+#pragma omp for schedule(dynamic)
+        for (int task = 0; task < segments * heads; task++) {
+            const int h = task % heads;
+            const int64_t first = offset[task / heads], S = offset[task / heads + 1] - first;
+            const head hd = take_head(qkv, first, S, D, heads, h), to = take_head(dqkv, first, S, D, heads, h);
+            const matrix g = matrix_at(dout.data, dout.type, D, first, h * d);
+            const matrix o = matrix_at(out.data, out.type, D, first, h * d);
+            backward_room m;
+            backward_carve(&m, pairs, rooms + omp_get_thread_num() * floats, S, d);
+            if (pairs)
+                backward_head(true, &hd, to.q, to.k, to.v, g, o, lse + first * heads + h, heads, &m);
+            else
+                backward_head(false, &hd, to.q, to.k, to.v, g, o, lse + first * heads + h, heads, &m);
+        }
+        vtiles_end();
     }
 }

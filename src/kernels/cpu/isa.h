@@ -5,10 +5,22 @@
 #ifndef VJ_CPU_ISA_H
 #define VJ_CPU_ISA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(VJ_ISA_avx512) || defined(VJ_ISA_avx2)
+#include "kernels/kernels.h"
+
+#if defined(VJ_ISA_amx)
+#define VJ_HAS_AMX 1
+#endif
+#if defined(VJ_ISA_avx512bf16) || defined(VJ_ISA_amx)
+#define VJ_HAS_BF16 1
+#endif
+#if defined(VJ_ISA_avx512) || defined(VJ_HAS_BF16)
+#define VJ_HAS_AVX512 1
+#endif
+#if defined(VJ_HAS_AVX512) || defined(VJ_ISA_avx2)
 #include <immintrin.h>
 #endif
 
@@ -21,21 +33,31 @@
 
 /*
  * LANES floats in a vector. The register tile of a product is MR rows by NV vectors: MR * NV accumulators, NV operands
- * and one broadcast must fit the registers. PAIR bf16 values share a lane where the processor multiplies them in pairs.
+ * and one broadcast must fit the registers. PAIR bf16 values share a lane where the processor multiplies them in pairs;
+ * products of pairs have a tile of their own, PAIR_MR by PAIR_NV, and a depth in multiples of PAIR_DEPTH lanes.
  */
-#if defined(VJ_ISA_avx512)
-enum { LANES = 16, MR = 8, NV = 3, PAIR = 2 };
+#if defined(VJ_HAS_AVX512)
+enum { LANES = 16, MR = 8, NV = 3 };
 #elif defined(VJ_ISA_avx2)
-enum { LANES = 8, MR = 4, NV = 3, PAIR = 1 };
+enum { LANES = 8, MR = 4, NV = 3 };
 #else
-enum { LANES = 4, MR = 4, NV = 2, PAIR = 1 };
+enum { LANES = 4, MR = 4, NV = 2 };
 #endif
-enum { NR = NV * LANES };
+#if defined(VJ_HAS_AMX)
+enum { PAIR = 2, PAIR_MR = 32, PAIR_NV = 2, PAIR_DEPTH = 16 };
+#elif defined(VJ_HAS_BF16)
+enum { PAIR = 2, PAIR_MR = MR, PAIR_NV = NV, PAIR_DEPTH = 1 };
+#else
+enum { PAIR = 1, PAIR_MR = MR, PAIR_NV = NV, PAIR_DEPTH = 1 };
+#endif
+enum { NR = NV * LANES, PAIR_NR = PAIR_NV * LANES };
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
+typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
 typedef float vf_memory __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef uint16_t vh_memory __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 
 VJ_INLINE vf vload(const float *p)
 {
@@ -58,7 +80,9 @@ VJ_INLINE vf vabs(vf x)
     return (vf)((vi)x & INT32_MAX);
 }
 
-#if defined(VJ_ISA_avx512)
+/* ------------------------------------------------------------------------------------------------ parts of vectors */
+
+#if defined(VJ_HAS_AVX512)
 
 VJ_INLINE __mmask16 vfirst(int64_t n)
 {
@@ -73,6 +97,14 @@ VJ_INLINE void vstore_part(float *p, vf v, int64_t n)
 {
     _mm512_mask_storeu_ps(p, vfirst(n), (__m512)v);
 }
+VJ_INLINE vh vload_half_part(const uint16_t *p, int64_t n)
+{
+    return (vh)_mm256_maskz_loadu_epi16(vfirst(n), p);
+}
+VJ_INLINE void vstore_half_part(uint16_t *p, vh v, int64_t n)
+{
+    _mm256_mask_storeu_epi16(p, vfirst(n), (__m256i)v);
+}
 /* The larger; b where either is NaN. */
 VJ_INLINE vf vmax(vf a, vf b)
 {
@@ -84,14 +116,88 @@ VJ_INLINE vf vscale2(vf p, vf n)
     return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
 }
 
-/* Round to bf16, nearest even, kept as floats. */
-VJ_INLINE vf vround_bf16(vf x)
+#elif defined(VJ_ISA_avx2)
+
+VJ_INLINE __m256i vfirst(int64_t n)
 {
-    __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)x);
-    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > LANES ? LANES : (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+VJ_INLINE vf vload_part(const float *p, int64_t n)
+{
+    return (vf)_mm256_maskload_ps(p, vfirst(n));
+}
+VJ_INLINE void vstore_part(float *p, vf v, int64_t n)
+{
+    _mm256_maskstore_ps(p, vfirst(n), (__m256)v);
+}
+VJ_INLINE vf vmax(vf a, vf b)
+{
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 }
 
-/* bf16 pairs (even[i], odd[i]) in lane i, even in the low half. */
+#else
+
+VJ_INLINE vf vload_part(const float *p, int64_t n)
+{
+    vf v = {0};
+    memcpy(&v, p, (size_t)(n > LANES ? LANES : n) * sizeof(float));
+    return v;
+}
+VJ_INLINE void vstore_part(float *p, vf v, int64_t n)
+{
+    memcpy(p, &v, (size_t)(n > LANES ? LANES : n) * sizeof(float));
+}
+VJ_INLINE vf vmax(vf a, vf b)
+{
+    return vselect(a > b, a, b);
+}
+
+#endif
+#if !defined(VJ_HAS_AVX512)
+
+VJ_INLINE vh vload_half_part(const uint16_t *p, int64_t n)
+{
+    vh v = {0};
+    if (n >= LANES) return *(const vh_memory *)p;
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+}
+VJ_INLINE void vstore_half_part(uint16_t *p, vh v, int64_t n)
+{
+    if (n >= LANES)
+        *(vh_memory *)p = v;
+    else
+        memcpy(p, &v, (size_t)n * sizeof *p);
+}
+/* n + 1.5 * 2^23 has n in its low bits; |n| < 127. Multiplied rather than added to the bits, so that NaN stays NaN. */
+VJ_INLINE vf vscale2(vf p, vf n)
+{
+    return p * (vf)((((vi)(n + 12582912.0f)) << 23) + 0x3f800000);
+}
+
+#endif
+
+/* ------------------------------------------------------------------------------------------------ bf16 */
+
+VJ_INLINE vf vwiden(vh x)
+{
+    return (vf)(__builtin_convertvector(x, vu) << 16);
+}
+
+#if defined(VJ_HAS_BF16)
+
+/* To bf16, nearest even. */
+VJ_INLINE vh vnarrow(vf x)
+{
+    return (vh)(__m256i)_mm512_cvtneps_pbh((__m512)x);
+}
+/* Two vectors of bf16 as lanes of pairs (even[i], odd[i]), even in the low half. */
+VJ_INLINE vf vzip(vh even, vh odd)
+{
+    return (vf)_mm512_or_si512(_mm512_cvtepu16_epi32((__m256i)even),
+                               _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)odd), 16));
+}
+/* bf16 pairs (even[i], odd[i]) in lane i. */
 VJ_INLINE vf vpairs_across(vf even, vf odd)
 {
     __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
@@ -109,70 +215,133 @@ VJ_INLINE vf vdot_pairs(vf sum, vf a, vf b)
 {
     return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(__m512i)a, (__m512bh)(__m512i)b);
 }
+/* 2^x, relative error 3e-6, for results that are rounded to bf16 next (4e-3). Below 2^-126 it goes to 0; NaN stays. */
+VJ_INLINE vf vexp2_rough(vf x)
+{
+    vf r = (vf)_mm512_reduce_ps((__m512)x, 1); /* x - floor(x) */
+    vf p = vset(0.0135341706f);
+    p = p * r + 0.0520114633f;
+    p = p * r + 0.2414427490f;
+    p = p * r + 0.6930038381f;
+    p = p * r + 1.0000025930f;
+    return vscale2(p, x); /* scalef takes the floor itself */
+}
 
 #else
 
-/* Round to bf16, nearest even, kept as floats; a NaN stays one (adding could carry its mantissa into the sign). */
-VJ_INLINE vf vround_bf16(vf x)
+/* To bf16, nearest even; a NaN stays one (adding could carry its mantissa into the sign). */
+VJ_INLINE vh vnarrow(vf x)
 {
     vu bits = (vu)x;
-    vu rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
-    return vselect(x == x, (vf)rounded, (vf)(bits | 0x7fc00000u));
-}
-
-#if defined(VJ_ISA_avx2)
-VJ_INLINE __m256i vfirst(int64_t n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > LANES ? LANES : (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-VJ_INLINE vf vload_part(const float *p, int64_t n)
-{
-    return (vf)_mm256_maskload_ps(p, vfirst(n));
-}
-VJ_INLINE void vstore_part(float *p, vf v, int64_t n)
-{
-    _mm256_maskstore_ps(p, vfirst(n), (__m256)v);
-}
-VJ_INLINE vf vmax(vf a, vf b)
-{
-    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
-}
-#else
-VJ_INLINE vf vload_part(const float *p, int64_t n)
-{
-    vf v = {0};
-    memcpy(&v, p, (size_t)(n > LANES ? LANES : n) * sizeof(float));
-    return v;
-}
-VJ_INLINE void vstore_part(float *p, vf v, int64_t n)
-{
-    memcpy(p, &v, (size_t)(n > LANES ? LANES : n) * sizeof(float));
-}
-VJ_INLINE vf vmax(vf a, vf b)
-{
-    return vselect(a > b, a, b);
-}
-#endif
-
-/* n + 1.5 * 2^23 has n in its low bits; |n| < 127. Multiplied rather than added to the bits, so that NaN stays NaN. */
-VJ_INLINE vf vscale2(vf p, vf n)
-{
-    return p * (vf)((((vi)(n + 12582912.0f)) << 23) + 0x3f800000);
+    vu rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    vi number = (vi)(x == x);
+    return __builtin_convertvector(((vu)number & rounded) | (~(vu)number & ((bits >> 16) | 0x40)), vh);
 }
 
 /* No products of pairs: bf16 operands are rounded floats. */
+VJ_INLINE vf vzip(vh even, vh odd)
+{
+    return (void)odd, vwiden(even);
+}
 VJ_INLINE vf vpairs_across(vf even, vf odd)
 {
-    return (void)odd, vround_bf16(even);
+    return (void)odd, vwiden(vnarrow(even));
 }
 VJ_INLINE vf vpairs_along(vf first, vf second)
 {
-    return (void)second, vround_bf16(first);
+    return (void)second, vwiden(vnarrow(first));
 }
 VJ_INLINE vf vdot_pairs(vf sum, vf a, vf b)
 {
     return sum + a * b;
 }
+
+#endif
+
+/* Round to bf16, kept as floats. */
+VJ_INLINE vf vround_bf16(vf x)
+{
+    return vwiden(vnarrow(x));
+}
+
+/* Element `at` and the next of a device array, n of them, as floats. */
+VJ_INLINE vf vload_of(const void *base, vj_type type, int64_t at, int64_t n)
+{
+    if (type == VJ_TYPE_F32) return vload_part((const float *)base + at, n);
+    return vwiden(vload_half_part((const uint16_t *)base + at, n));
+}
+VJ_INLINE void vstore_to(void *base, vj_type type, int64_t at, vf v, int64_t n)
+{
+    if (type == VJ_TYPE_F32)
+        vstore_part((float *)base + at, v, n);
+    else
+        vstore_half_part((uint16_t *)base + at, vnarrow(v), n);
+}
+
+/* ------------------------------------------------------------------------------------------------ matrix tiles */
+
+#if defined(VJ_HAS_AMX)
+
+/* Each thread sets up the eight tiles (16 rows of 64 bytes) before its first product and gives them back at the end. */
+VJ_INLINE void vtiles_begin(void)
+{
+    static const struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } layout __attribute__((aligned(64))) = {
+        .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&layout);
+}
+VJ_INLINE void vtiles_end(void)
+{
+    _tile_release();
+}
+
+/*
+ * t[i * ldt + j] (+)= products of pairs, `halves` x 16 rows by nv x 16 columns: a[i * a_row + p] and b[p * PAIR_NR + j]
+ * are lanes of pairs, depth a multiple of PAIR_DEPTH.
+ */
+VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
+                      int64_t ldt, bool accumulate)
+{
+    const int row = (int)ldt * 4, a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
+    if (accumulate) {
+        _tile_loadd(0, t, row);
+        if (nv > 1) _tile_loadd(1, t + 16, row);
+        if (halves > 1) _tile_loadd(2, t + 16 * ldt, row);
+        if (halves > 1 && nv > 1) _tile_loadd(3, t + 16 * ldt + 16, row);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    const float *a2 = a + 16 * a_row;
+    for (int64_t p = 0; p < depth; p += PAIR_DEPTH) {
+        _tile_loadd(4, a + p, a_bytes);
+        _tile_loadd(6, b + p * PAIR_NR, b_bytes);
+        _tile_dpbf16ps(0, 4, 6);
+        if (nv > 1) {
+            _tile_loadd(7, b + p * PAIR_NR + 16, b_bytes);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (halves > 1) {
+            _tile_loadd(5, a2 + p, a_bytes);
+            _tile_dpbf16ps(2, 5, 6);
+            if (nv > 1) _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, t, row);
+    if (nv > 1) _tile_stored(1, t + 16, row);
+    if (halves > 1) _tile_stored(2, t + 16 * ldt, row);
+    if (halves > 1 && nv > 1) _tile_stored(3, t + 16 * ldt + 16, row);
+}
+
+#else
+
+VJ_INLINE void vtiles_begin(void) {}
+VJ_INLINE void vtiles_end(void) {}
 
 #endif
 #endif

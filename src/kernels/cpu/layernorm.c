@@ -7,16 +7,28 @@
 #include <math.h>
 
 #include "cpu.h"
+#include "vector.h"
 
 enum { CHUNKS = 64 };
 
-void VJ_CPU(layernorm_forward)(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
-                               const float *bias, int64_t R, int D, float eps)
+/* Element `at` on of y: ((x - origin) - centre) * scale, times weight plus bias unless they are NULL. */
+VJ_INLINE void normalised(vj_array y, int64_t at, const float *x, float origin, float centre, float scale,
+                          const float *weight, const float *bias, int D)
 {
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+    for (int d = 0; d < D; d += LANES) {
+        const int n = D - d;
+        vf hat = (vload_part(x + d, n) - origin - centre) * scale;
+        if (weight) hat = hat * vload_part(weight + d, n) + vload_part(bias + d, n);
+        vstore_to(y.data, y.type, at + d, hat, n);
+    }
+}
+
+void VJ_CPU(layernorm_forward)(vj_backend *be, vj_array y, float *mean, float *rstd, const float *x,
+                               const float *weight, const float *bias, int64_t R, int D, float eps)
+{
+#pragma omp parallel for schedule(dynamic, 16) num_threads(be->threads) if (be->threads > 1)
     for (int64_t r = 0; r < R; r++) {
         const float *row = x + r * D;
-        float *to = y + r * D;
         float origin = row[0], sum = 0, rest = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
         for (int d = 0; d < D; d++) sum += row[d] - origin;
@@ -34,18 +46,17 @@ void VJ_CPU(layernorm_forward)(vj_backend *be, float *y, float *mean, float *rst
             mean[r] = origin + centre;
             rstd[r] = scale;
         }
-        if (weight)
-            for (int d = 0; d < D; d++) to[d] = (row[d] - origin - centre) * scale * weight[d] + bias[d];
-        else
-            for (int d = 0; d < D; d++) to[d] = (row[d] - origin - centre) * scale;
+        normalised(y, r * D, row, origin, centre, scale, weight, bias, D);
     }
 }
 
-/* One row; its share of dweight and dbias is added to the sums unless they are NULL. */
-static void backward_row(float *dx, float *sum_dweight, float *sum_dbias, const float *dy, const float *x, float mean,
-                         float rstd, const float *weight, int accumulate, int D)
+/*
+ * One row; its share of dweight and dbias is added to the sums unless they are NULL. Returns what has to be taken from
+ * x - mean: what rounding left of the mean.
+ */
+static float backward_row(float *dx, float *sum_dweight, float *sum_dbias, const float *dy, const float *x, float mean,
+                          float rstd, const float *weight, int accumulate, int D)
 {
-    /* What rounding took from the stored mean. */
     float rest = 0, sum = 0, product = 0;
 #pragma omp simd reduction(+ : rest)
     for (int d = 0; d < D; d++) rest += x[d] - mean;
@@ -67,23 +78,26 @@ static void backward_row(float *dx, float *sum_dweight, float *sum_dbias, const 
             sum_dweight[d] += dy[d] * ((x[d] - mean - shift) * rstd);
             sum_dbias[d] += dy[d];
         }
+    return shift;
 }
 
-void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, float *dweight, float *dbias, const float *dy,
+void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array y, float *dweight, float *dbias, const float *dy,
                                 const float *x, const float *mean, const float *rstd, const float *weight,
-                                int accumulate_dx, int accumulate_dw, int64_t R, int D)
+                                const float *bias, int accumulate_dx, int accumulate_dw, int64_t R, int D)
 {
     int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0;
     float *partial = NULL; /* [chunks, 2, D] */
     if (dweight && !(partial = vj_scratch(be, CHUNKS * 2 * (int64_t)D))) return;
 
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+#pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         float *sum_dweight = partial ? partial + chunk * 2 * D : NULL, *sum_dbias = partial ? sum_dweight + D : NULL;
         if (partial) memset(sum_dweight, 0, 2 * (size_t)D * sizeof(float));
-        for (int64_t r = chunk * rows; r < least(R, (chunk + 1) * rows); r++)
-            backward_row(dx + r * D, sum_dweight, sum_dbias, dy + r * D, x + r * D, mean[r], rstd[r], weight,
-                         accumulate_dx, D);
+        for (int64_t r = chunk * rows; r < least(R, (chunk + 1) * rows); r++) {
+            const float shift = backward_row(dx + r * D, sum_dweight, sum_dbias, dy + r * D, x + r * D, mean[r],
+                                             rstd[r], weight, accumulate_dx, D);
+            if (y.data) normalised(y, r * D, x + r * D, mean[r], shift, rstd[r], weight, bias, D);
+        }
     }
     if (!dweight) return;
     for (int d = 0; d < D; d++) {

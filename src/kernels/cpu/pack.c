@@ -1,38 +1,45 @@
 /* Packing; see pack.h. */
 #include "pack.h"
 
+#include "cpu.h"
 #include "vector.h"
 
-VJ_INLINE int64_t least(int64_t a, int64_t b)
+/* A vector across the panel at one step of the depth, of which `rest` values are left. */
+VJ_INLINE vf load_across(matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
 {
-    return a < b ? a : b;
-}
-
-/* A vector across the panel at one step of the depth; `rest` values of depth are left. */
-VJ_INLINE vf load_across(const float *source, int64_t stride, int64_t n, int64_t rest, pack_mode mode)
-{
-    vf v = vload_part(source, n);
-    if (mode == PACK_ROUNDED) return vround_bf16(v);
-    if (mode == PACK_PAIRS) return vpairs_across(v, PAIR > 1 && rest > 1 ? vload_part(source + stride, n) : vset(0.0f));
+    if (rest <= 0) return vset(0.0f);
+    if (mode == PACK_PAIRS && PAIR > 1 && m.type == VJ_TYPE_BF16) {
+        const uint16_t *half = (const uint16_t *)m.at + at;
+        return vzip(vload_half_part(half, n), rest > 1 ? vload_half_part(half + m.stride, n) : (vh){0});
+    }
+    vf v = vload_of(m.at, m.type, at, n);
+    if (mode == PACK_PAIRS)
+        return vpairs_across(v, PAIR > 1 && rest > 1 ? vload_of(m.at, m.type, at + m.stride, n) : vset(0.0f));
     return v;
 }
 
 /* A vector along the depth, of which `rest` values are left. */
-VJ_INLINE vf load_along(const float *source, int64_t rest, pack_mode mode)
+VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
 {
-    vf v = vload_part(source, rest);
-    if (mode == PACK_ROUNDED) return vround_bf16(v);
+    if (rest <= 0) return vset(0.0f);
+    if (mode == PACK_PAIRS && PAIR > 1 && m.type == VJ_TYPE_BF16) { /* as it stands */
+        vf pairs = {0};
+        if (rest >= PAIR * LANES) return vload((const float *)(const void *)((const uint16_t *)m.at + at));
+        memcpy(&pairs, (const uint16_t *)m.at + at, (size_t)rest * sizeof(uint16_t));
+        return pairs;
+    }
+    vf v = vload_of(m.at, m.type, at, rest);
     if (mode == PACK_PAIRS)
-        return vpairs_along(v, PAIR > 1 && rest > LANES ? vload_part(source + LANES, rest - LANES) : vset(0.0f));
+        return vpairs_along(v,
+                            PAIR > 1 && rest > LANES ? vload_of(m.at, m.type, at + LANES, rest - LANES) : vset(0.0f));
     return v;
 }
 
 /* LANES panel indices (n of them real) by LANES lanes of depth, turned so that each vector runs across the panel. */
-VJ_INLINE void load_turned(vf turned[LANES], const float *source, int64_t stride, int64_t n, int64_t rest,
-                           pack_mode mode)
+VJ_INLINE void load_turned(vf turned[LANES], matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
 {
 #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) turned[i] = i < n ? load_along(source + i * stride, rest, mode) : vset(0.0f);
+    for (int i = 0; i < LANES; i++) turned[i] = i < n ? load_along(m, at + i * m.stride, rest, mode) : vset(0.0f);
     vtranspose(turned);
 }
 
@@ -44,62 +51,90 @@ VJ_INLINE void store_a(float *panel, int64_t panel_floats, vf v)
         memcpy(panel + part * panel_floats, (const float *)&v + part * MR, MR * sizeof(float));
 }
 
-VJ_INLINE void a_rows(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth, pack_mode mode)
+/* Panels for whole-tile products are row-major. */
+VJ_INLINE bool row_major(pack_mode mode)
+{
+    return PAIR_DEPTH > 1 && mode == PACK_PAIRS;
+}
+
+VJ_INLINE void a_rows(float *panels, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), panel_floats = lanes * MR;
+    if (row_major(mode)) {
+        for (int64_t r = 0; r < pack_round(count); r++)
+            for (int64_t p = 0; p < lanes; p += LANES)
+                vstore(panels + r * lanes + p,
+                       r < count ? load_along(m, r * m.stride + p * unit, depth - p * unit, mode) : vset(0.0f));
+        return;
+    }
     for (int64_t c = 0; c < count; c += LANES)
         for (int64_t p = 0; p < lanes; p += LANES) {
             vf turned[LANES];
-            load_turned(turned, source + c * stride + p * unit, stride, count - c, depth - p * unit, mode);
+            load_turned(turned, m, c * m.stride + p * unit, count - c, depth - p * unit, mode);
             float *to = panels + c * lanes + p * MR;
             int64_t n = least(LANES, lanes - p);
             for (int64_t i = 0; i < n; i++) store_a(to + i * MR, panel_floats, turned[i]);
         }
 }
 
-VJ_INLINE void a_columns(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth,
-                         pack_mode mode)
+VJ_INLINE void a_columns(float *panels, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), panel_floats = lanes * MR;
+    if (row_major(mode)) {
+        for (int64_t c = 0; c < pack_round(count); c += LANES)
+            for (int64_t p = 0; p < lanes; p += LANES) {
+                vf turned[LANES];
+                int64_t n = count - c > 0 ? count - c : 0;
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++)
+                    turned[i] = load_across(m, (p + i) * unit * m.stride + c, n, depth - (p + i) * unit, mode);
+                vtranspose(turned);
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++) vstore(panels + (c + i) * lanes + p, turned[i]);
+            }
+        return;
+    }
     for (int64_t p = 0; p < lanes; p++)
         for (int64_t c = 0; c < count; c += LANES)
             store_a(panels + c * lanes + p * MR, panel_floats,
-                    load_across(source + p * unit * stride + c, stride, count - c, depth - p * unit, mode));
+                    load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
 }
 
-VJ_INLINE void b_rows(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth, pack_mode mode)
+VJ_INLINE void b_rows(float *panel, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
-    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), row = pack_columns(mode);
     for (int64_t c = 0; c < count; c += LANES)
         for (int64_t p = 0; p < lanes; p += LANES) {
             vf turned[LANES];
-            load_turned(turned, source + c * stride + p * unit, stride, count - c, depth - p * unit, mode);
+            load_turned(turned, m, c * m.stride + p * unit, count - c, depth - p * unit, mode);
             int64_t n = least(LANES, lanes - p);
-            for (int64_t i = 0; i < n; i++) vstore(panel + (p + i) * NR + c, turned[i]);
+            for (int64_t i = 0; i < n; i++) vstore(panel + (p + i) * row + c, turned[i]);
         }
 }
 
-VJ_INLINE void b_columns(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth,
-                         pack_mode mode)
+VJ_INLINE void b_columns(float *panel, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
-    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), row = pack_columns(mode);
     for (int64_t p = 0; p < lanes; p++)
         for (int64_t c = 0; c < count; c += LANES)
-            vstore(panel + p * NR + c,
-                   load_across(source + p * unit * stride + c, stride, count - c, depth - p * unit, mode));
+            vstore(panel + p * row + c, load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
 }
 
-/* The mode is a constant inside each copy: the compiler drops the branches. */
+/* Mode and type are constants inside each copy: the compiler drops the branches. */
+#define BY_TYPE(name, mode)                                                                                            \
+    if (source.type == VJ_TYPE_F32)                                                                                    \
+        name(panels, (matrix){source.at, VJ_TYPE_F32, source.stride}, count, depth, mode);                             \
+    else                                                                                                               \
+        name(panels, (matrix){source.at, VJ_TYPE_BF16, source.stride}, count, depth, mode)
+
 #define BY_MODE(name)                                                                                                  \
-    void VJ_CPU(pack_##name)(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth,         \
-                             pack_mode mode)                                                                           \
+    void VJ_CPU(pack_##name)(float *panels, matrix source, int64_t count, int64_t depth, pack_mode mode)               \
     {                                                                                                                  \
-        if (mode == PACK_FP32)                                                                                         \
-            name(panels, source, stride, count, depth, PACK_FP32);                                                     \
-        else if (mode == PACK_ROUNDED)                                                                                 \
-            name(panels, source, stride, count, depth, PACK_ROUNDED);                                                  \
-        else                                                                                                           \
-            name(panels, source, stride, count, depth, PACK_PAIRS);                                                    \
+        if (mode == PACK_FP32) {                                                                                       \
+            BY_TYPE(name, PACK_FP32);                                                                                  \
+        } else {                                                                                                       \
+            BY_TYPE(name, PACK_PAIRS);                                                                                 \
+        }                                                                                                              \
     }
 
 BY_MODE(a_rows)

@@ -1,8 +1,8 @@
 /*
  * Packing: copies the operands of a product into the panels that tile.h reads, transposing and rounding on the way, and
- * fills the panels' edges with zeros. A source is a row-major matrix with `stride` floats between its rows. The panel's
- * index runs over the source's rows (.._rows: the depth is contiguous, as x and w in x w^T) or over its columns
- * (.._columns: the depth goes down the rows).
+ * fills the panels' edges with zeros. A source is a row-major matrix, floats or bf16, with `stride` elements between
+ * its rows. The panel's index runs over the source's rows (.._rows: the depth is contiguous, as x and w in x w^T) or
+ * over its columns (.._columns: the depth goes down the rows).
  */
 #ifndef VJ_CPU_PACK_H
 #define VJ_CPU_PACK_H
@@ -11,32 +11,51 @@
 
 typedef enum {
     PACK_FP32,
-    PACK_ROUNDED, /* to bf16, kept as floats */
-    PACK_PAIRS    /* to bf16, PAIR values a lane (so the same as PACK_ROUNDED where PAIR is 1) */
+    PACK_PAIRS /* rounded to bf16, PAIR values a lane; a rounded float where PAIR is 1 */
 } pack_mode;
 
-/** Lanes that `depth` values take. */
-static inline int64_t pack_depth(pack_mode mode, int64_t depth)
+/* Element (0, 0) of what is to be packed. */
+typedef struct {
+    const void *at;
+    vj_type type;
+    int64_t stride;
+} matrix;
+
+VJ_INLINE matrix matrix_at(const void *base, vj_type type, int64_t stride, int64_t row, int64_t column)
 {
-    return mode == PACK_PAIRS ? (depth + PAIR - 1) / PAIR : depth;
+    return (matrix){(const char *)base + (row * stride + column) * vj_type_bytes(type), type, stride};
 }
 
-/** Panel indices 0 .. count-1 rounded up to whole vectors: pack_a writes as many. Floats needed: this times depth. */
-static inline int64_t pack_round(int64_t count)
+/** Lanes that `depth` values take in a panel. */
+VJ_INLINE int64_t pack_depth(pack_mode mode, int64_t depth)
 {
-    return (count + LANES - 1) / LANES * LANES;
+    if (mode != PACK_PAIRS) return depth;
+    return ((depth + PAIR - 1) / PAIR + PAIR_DEPTH - 1) / PAIR_DEPTH * PAIR_DEPTH;
 }
 
-/** A panels of MR one after the other, MR * pack_depth(mode, depth) floats each. */
-void VJ_CPU(pack_a_rows)(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth,
-                         pack_mode mode);
-void VJ_CPU(pack_a_columns)(float *panels, const float *source, int64_t stride, int64_t count, int64_t depth,
-                            pack_mode mode);
+/* Rows of an A panel, columns of a B panel. */
+VJ_INLINE int pack_rows(pack_mode mode)
+{
+    return mode == PACK_PAIRS ? PAIR_MR : MR;
+}
+VJ_INLINE int pack_columns(pack_mode mode)
+{
+    return mode == PACK_PAIRS ? PAIR_NR : NR;
+}
 
-/** One B panel of `count` <= NR columns, whole vectors of them written. */
-void VJ_CPU(pack_b_rows)(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth,
-                         pack_mode mode);
-void VJ_CPU(pack_b_columns)(float *panel, const float *source, int64_t stride, int64_t count, int64_t depth,
-                            pack_mode mode);
+/** Rows that pack_a writes for `count`: whole panels, and whole vectors. A multiple of both. */
+VJ_INLINE int64_t pack_round(int64_t count)
+{
+    enum { UNIT = (int)LANES > (int)PAIR_MR ? (int)LANES : (int)PAIR_MR };
+    return (count + UNIT - 1) / UNIT * UNIT;
+}
+
+/** A panels one after the other, pack_rows(mode) * pack_depth(mode, depth) floats each. */
+void VJ_CPU(pack_a_rows)(float *panels, matrix source, int64_t count, int64_t depth, pack_mode mode);
+void VJ_CPU(pack_a_columns)(float *panels, matrix source, int64_t count, int64_t depth, pack_mode mode);
+
+/** One B panel of `count` <= pack_columns(mode) columns, whole vectors of them written. */
+void VJ_CPU(pack_b_rows)(float *panel, matrix source, int64_t count, int64_t depth, pack_mode mode);
+void VJ_CPU(pack_b_columns)(float *panel, matrix source, int64_t count, int64_t depth, pack_mode mode);
 
 #endif

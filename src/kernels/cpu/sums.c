@@ -3,7 +3,8 @@
 
 enum {
     BLOCK = 1 << 14, /* elements summed by one thread */
-    STRIP = 16       /* columns: one cache line */
+    STRIP = 16,      /* columns: one cache line */
+    CHUNKS = 64      /* of rows */
 };
 
 void VJ_CPU(sum_squares)(vj_backend *be, double *sum, const float *x, int64_t n)
@@ -24,24 +25,24 @@ void VJ_CPU(sum_squares)(vj_backend *be, double *sum, const float *x, int64_t n)
     *sum = all;
 }
 
-/* sums[width] += rows; inlined with a constant width for all but the last strip. */
-VJ_INLINE void add_rows(double *sums, const float *x, int64_t R, int D, int width)
+void VJ_CPU(column_sums)(vj_backend *be, float *sums, vj_array x, int accumulate, int64_t R, int D)
 {
-    for (int64_t r = 0; r < R; r++)
-        for (int d = 0; d < width; d++) sums[d] += x[r * D + d];
-}
-
-void VJ_CPU(column_sums)(vj_backend *be, float *sums, const float *x, int accumulate, int64_t R, int D)
-{
-#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
-    for (int strip = 0; strip < D; strip += STRIP) {
-        int width = (int)least(STRIP, D - strip);
-        double s[STRIP] = {0};
-        if (width == STRIP)
-            add_rows(s, x + strip, R, D, STRIP);
-        else
-            add_rows(s, x + strip, R, D, width);
-        for (int d = 0; d < width; d++) sums[strip + d] = (float)((accumulate ? sums[strip + d] : 0) + s[d]);
+    /* A fixed number of chunks of rows, in floats, then over the chunks in double: threads do not show. */
+    const int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0, width = parts(D, LANES) * LANES;
+    float *partial = vj_scratch(be, CHUNKS * width);
+    if (!partial) return;
+#pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        float *to = partial + chunk * width;
+        memset(to, 0, (size_t)width * sizeof *to);
+        for (int64_t r = chunk * rows; r < least(R, (chunk + 1) * rows); r++)
+            for (int d = 0; d < D; d += LANES)
+                vstore(to + d, vload(to + d) + vload_of(x.data, x.type, r * D + d, D - d));
+    }
+    for (int d = 0; d < D; d++) {
+        double s = accumulate ? sums[d] : 0;
+        for (int64_t chunk = 0; chunk < chunks; chunk++) s += partial[chunk * width + d];
+        sums[d] = (float)s;
     }
 }
 

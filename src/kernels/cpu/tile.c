@@ -1,9 +1,9 @@
 /* Register tiles; see tile.h. One body, specialised by the compiler for each number of vectors and form of operands. */
 #include "tile.h"
 
-/* Element (i, p) of A is at a[i * a_row + p * a_step]. */
-VJ_INLINE void tile_body(int nv, bool pairs, int a_row, int a_step, int64_t depth, const float *a, const float *b,
-                         float *t, int64_t ldt, bool accumulate)
+/* Element (i, p) of A is at a[i * a_row + p * a_step]; rows of B are b_row apart. */
+VJ_INLINE void tile_body(int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
+                         const float *b, float *t, int64_t ldt, bool accumulate)
 {
     vf sum[MR][NV];
 #pragma GCC unroll 16
@@ -22,7 +22,7 @@ VJ_INLINE void tile_body(int nv, bool pairs, int a_row, int a_step, int64_t dept
                 sum[i][j] = pairs ? vdot_pairs(sum[i][j], row, column[j]) : sum[i][j] + row * column[j];
         }
         a += a_step;
-        b += NR;
+        b += b_row;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++)
@@ -30,28 +30,63 @@ VJ_INLINE void tile_body(int nv, bool pairs, int a_row, int a_step, int64_t dept
         for (int j = 0; j < nv; j++) vstore(t + i * ldt + j * LANES, sum[i][j]);
 }
 
-VJ_INLINE void by_width(int nv, bool pairs, int a_row, int a_step, int64_t depth, const float *a, const float *b,
-                        float *t, int64_t ldt, bool accumulate)
+VJ_INLINE void by_width(int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
+                        const float *b, float *t, int64_t ldt, bool accumulate)
 {
     if (nv == 1)
-        tile_body(1, pairs, a_row, a_step, depth, a, b, t, ldt, accumulate);
+        tile_body(1, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
     else if (nv == 2)
-        tile_body(2, pairs, a_row, a_step, depth, a, b, t, ldt, accumulate);
+        tile_body(2, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
     else
-        tile_body(NV, pairs, a_row, a_step, depth, a, b, t, ldt, accumulate);
+        tile_body(NV, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
 }
 
 void VJ_CPU(tile)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
 {
-    by_width(nv, false, 1, MR, depth, a, b, t, ldt, accumulate);
+    by_width(nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate);
 }
 
-void VJ_CPU(tile_pairs)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+void VJ_CPU(tile_rows)(int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t, int64_t ldt,
+                       bool accumulate)
 {
-    by_width(nv, true, 1, MR, depth, a, b, t, ldt, accumulate);
+    by_width(nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
 }
 
-void VJ_CPU(tile_rows)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+#if defined(VJ_HAS_AMX)
+
+void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
+                             float *t, int64_t ldt, bool accumulate)
 {
-    by_width(nv, false, NR, 1, depth, a, b, t, ldt, accumulate);
+    if (rows > 16 && nv > 1)
+        vtiles(2, 2, depth, a, a_row, b, t, ldt, accumulate);
+    else if (rows > 16)
+        vtiles(2, 1, depth, a, a_row, b, t, ldt, accumulate);
+    else if (nv > 1)
+        vtiles(1, 2, depth, a, a_row, b, t, ldt, accumulate);
+    else
+        vtiles(1, 1, depth, a, a_row, b, t, ldt, accumulate);
 }
+
+void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
+                        bool accumulate)
+{
+    VJ_CPU(tile_rows_pairs)(rows, nv, depth, a, depth, b, t, ldt, accumulate);
+}
+
+#else
+
+void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
+                             float *t, int64_t ldt, bool accumulate)
+{
+    (void)rows;
+    by_width(nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate);
+}
+
+void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
+                        bool accumulate)
+{
+    (void)rows;
+    by_width(nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate);
+}
+
+#endif

@@ -1,11 +1,16 @@
 /*
- * The innermost loops of every product, in linear layers and in attention: a tile of MR rows by nv vectors, kept in
- * registers while the depth runs. Operands come packed by pack.h:
+ * The innermost loops of every product, in linear layers and in attention: a tile of rows by nv vectors that stays in
+ * registers while the depth runs. Operands come packed by pack.h. With floats the tile has MR rows:
  *
  *   A panel: MR rows,          element (row i, depth p) at a[p * MR + i]
  *   B panel: up to NR columns, element (depth p, column j) at b[p * NR + j]
  *
- * t[i * ldt + j] = (accumulate ? t : 0) + sum over p in ascending order. All MR rows and nv whole vectors are written.
+ * With pairs of bf16 a lane it has PAIR_MR rows and PAIR_NR columns, depth counts lanes and is a multiple of
+ * PAIR_DEPTH. Where the processor multiplies whole tiles (AMX) an A panel is row-major, element (i, p) at a[i * depth +
+ * p].
+ *
+ * t[i * ldt + j] = (accumulate ? t : 0) + sum over p in ascending order. All rows of the tile and nv whole vectors are
+ * written.
  */
 #ifndef VJ_CPU_TILE_H
 #define VJ_CPU_TILE_H
@@ -17,10 +22,17 @@
 /** Operands are floats. */
 void VJ_CPU(tile)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate);
 
-/** Operands are PAIR bf16 values a lane; depth counts lanes. */
-void VJ_CPU(tile_pairs)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate);
+/** Operands are PAIR bf16 values a lane. Of the panel's rows the first `rows` matter (the others may stay unwritten).
+ */
+void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
+                        bool accumulate);
 
-/** Floats; A stands as another tile's result does, rows NR apart: element (i, p) at a[i * NR + p]. */
-void VJ_CPU(tile_rows)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate);
+/** Floats; A stands as another tile's result does, rows a_row apart: element (i, p) at a[i * a_row + p]. */
+void VJ_CPU(tile_rows)(int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t, int64_t ldt,
+                       bool accumulate);
+
+/** The same for pairs. */
+void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
+                             float *t, int64_t ldt, bool accumulate);
 
 #endif

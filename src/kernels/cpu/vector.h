@@ -42,7 +42,8 @@ VJ_INLINE vf vnormal(vf x, vf *below)
     p = p * t + 0.04829782207f;
     p = p * t + 0.1043420601f;
     p = p * t + 0.09990393566f;
-    vf bell = vexp2(x * x * (-0.5f * VJ_LOG2E));
+    vf bell =
+        vexp2(vmax(vset(-110.0f), x * x * (-0.5f * VJ_LOG2E))); /* products with it are no denormals: those are slow */
     vf tail = bell * (p * t);
     *below = vselect(x > 0.0f, 1.0f - tail, tail);
     return bell * 0.398942280401432678f;
@@ -62,7 +63,7 @@ VJ_INLINE vf vgelu_gradient(vf x)
 }
 
 /* Alternate the lanes of the lower (upper) halves of a and b: a perfect shuffle. */
-#if defined(VJ_ISA_avx512)
+#if defined(VJ_HAS_AVX512)
 #define VJ_ZIP_LOW  0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define VJ_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined(VJ_ISA_avx2)
