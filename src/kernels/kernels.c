@@ -80,6 +80,8 @@ static vj_status set_up(vj_backend *be, const char *name, vj_precision precision
     if (threads < 0) return vj_raise(VJ_ERR_USAGE, "backend %s: %d threads", name, threads);
     VJ_TRY(choose_variant(be));
     be->threads = threads > 0 ? threads : omp_get_max_threads();
+    be->accounts.phase = VJ_PHASE_OTHER;
+    vj_phase_reset(be);
     be->precision = precision;
     describe(be);
     if (be->guard && !(be->view = vj_calloc(1, VJ_MAP_BYTES)))
@@ -228,7 +230,10 @@ void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
     VJ_ASSERT(bytes >= 0 && (bytes == 0 || (device && host)));
     if (bytes == 0) return;
     open_device(be);
+    const double began_s = vj_now();
     memcpy(device, host, (size_t)bytes);
+    be->accounts.bytes = 2.0 * (double)bytes;
+    vj_account(be, VJ_OP_transfer, began_s);
     shut_device(be);
 }
 
@@ -258,16 +263,27 @@ void vj_unmap(vj_backend *be, void *host)
 
 /* ------------------------------------------------------------------------------------------------ kernels */
 
-#define LAUNCH(be, op, ...)                                                                                            \
+/* Launch row `op` of the table and book it as `account`. */
+#define LAUNCH_AS(be, account, op, ...)                                                                                \
     do {                                                                                                               \
         open_device(be);                                                                                               \
+        const double began_s = vj_now();                                                                               \
         (be)->ops->op((be), __VA_ARGS__);                                                                              \
+        vj_account((be), (account), began_s);                                                                          \
         shut_device(be);                                                                                               \
     } while (0)
+#define LAUNCH(be, op, ...) LAUNCH_AS(be, VJ_OP_##op, op, __VA_ARGS__)
+
+/* Floats that the launch to come must move at least. */
+static void moves(vj_backend *be, double floats)
+{
+    be->accounts.bytes = floats * (double)sizeof(float);
+}
 
 void vj_fill(vj_backend *be, float *x, float value, int64_t n)
 {
     VJ_ASSERT(n >= 0 && (n == 0 || x));
+    moves(be, (double)n);
     LAUNCH(be, fill, x, value, n);
 }
 
@@ -279,24 +295,28 @@ void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n)
 void vj_gelu_forward(vj_backend *be, float *y, const float *x, int64_t n)
 {
     VJ_ASSERT(n >= 0 && (n == 0 || (y && x)));
+    moves(be, 2.0 * (double)n);
     LAUNCH(be, gelu_forward, y, x, n);
 }
 
 void vj_gelu_backward(vj_backend *be, float *dx, const float *dy, const float *x, int64_t n)
 {
     VJ_ASSERT(n >= 0 && (n == 0 || (dx && dy && x)));
+    moves(be, 3.0 * (double)n);
     LAUNCH(be, gelu_backward, dx, dy, x, n);
 }
 
 void vj_gather_rows(vj_backend *be, float *y, const float *x, const int32_t *index, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (y && x && index && y != x)));
+    moves(be, 2.0 * (double)R * D);
     LAUNCH(be, gather_rows, y, x, index, R, D);
 }
 
 void vj_scatter_add_rows(vj_backend *be, float *dx, const float *dy, const int32_t *index, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (dx && dy && index && dx != dy)));
+    moves(be, 3.0 * (double)R * D);
     LAUNCH(be, scatter_add_rows, dx, dy, index, R, D);
 }
 
@@ -304,6 +324,7 @@ void vj_predictor_input_forward(vj_backend *be, float *s, const float *u, const 
                                 const int32_t *source, const int32_t *position, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (s && u && mask_tokens && table && source && position)));
+    moves(be, 3.0 * (double)R * D);
     LAUNCH(be, predictor_input_forward, s, u, mask_tokens, table, source, position, R, D);
 }
 
@@ -311,6 +332,7 @@ void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens,
                                  int64_t R, int D, int tokens, int accumulate)
 {
     VJ_ASSERT(R >= 0 && D > 0 && tokens > 0 && dmask_tokens && (R == 0 || (du && ds && source)));
+    moves(be, 2.0 * (double)R * D);
     LAUNCH(be, predictor_input_backward, du, dmask_tokens, ds, source, R, D, tokens, accumulate);
 }
 
@@ -319,13 +341,30 @@ void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, 
 {
     VJ_ASSERT(B >= 0 && C > 0 && tubelet > 0 && patch > 0 && (B == 0 || (patches && clips)));
     VJ_ASSERT(T >= tubelet && H >= patch && W >= patch && T % tubelet == 0 && H % patch == 0 && W % patch == 0);
+    moves(be, 2.0 * (double)B * C * T * H * W);
     LAUNCH(be, patchify, patches, clips, B, C, T, H, W, tubelet, patch);
 }
 
 void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int P, float eps)
 {
     VJ_ASSERT(R >= 0 && P > 1 && eps >= 0 && (R == 0 || (y && x)));
+    moves(be, 2.0 * (double)R * P);
     LAUNCH(be, normalise_rows, y, x, R, P, eps);
+}
+
+/* What must move at least: the operands, the result, what is added to it, what the finish reads or keeps. */
+static double product_floats(const vj_product *p)
+{
+    const double result = (double)p->M * (double)p->N;
+    return (double)p->M * (double)p->K + (double)p->N * (double)p->K + result + (p->accumulate ? result : 0) +
+           (p->residual ? result : 0) + (p->pre ? result : 0);
+}
+
+static vj_op product_account(const vj_product *p)
+{
+    if (p->a_transposed) return VJ_OP_linear_backward_weight;
+    if (p->b_transposed) return p->finish == VJ_FINISH_PLAIN ? VJ_OP_linear_forward : VJ_OP_linear_gelu_forward;
+    return p->finish == VJ_FINISH_PLAIN ? VJ_OP_linear_backward_input : VJ_OP_linear_gelu_backward_input;
 }
 
 static void launch_product(vj_backend *be, const vj_product *product)
@@ -338,7 +377,8 @@ static void launch_product(vj_backend *be, const vj_product *product)
         return;
     }
     be->flops += 2.0 * (double)product->M * (double)product->N * (double)product->K;
-    LAUNCH(be, product, product);
+    moves(be, product_floats(product));
+    LAUNCH_AS(be, product_account(product), product, product);
 }
 
 void vj_linear_forward(vj_backend *be, float *y, const float *x, const float *w, const float *bias,
@@ -400,13 +440,16 @@ void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, const fl
     launch_product(
         be, &(vj_product){
                 .M = N, .N = K, .K = R, .a = dy, .a_transposed = true, .b = x, .c = dw, .accumulate = accumulate != 0});
-    if (dbias) LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
+    if (!dbias) return;
+    moves(be, (double)R * N);
+    LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
 }
 
 void vj_layernorm_forward(vj_backend *be, float *y, float *mean, float *rstd, const float *x, const float *weight,
                           const float *bias, int64_t R, int D, float eps)
 {
     VJ_ASSERT(R >= 0 && D > 0 && eps >= 0 && !mean == !rstd && !weight == !bias && (R == 0 || (y && x)));
+    moves(be, 2.0 * (double)R * D);
     LAUNCH(be, layernorm_forward, y, mean, rstd, x, weight, bias, R, D, eps);
 }
 
@@ -415,6 +458,7 @@ void vj_layernorm_backward(vj_backend *be, float *dx, float *dweight, float *dbi
                            int accumulate_dw, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
+    moves(be, (accumulate_dx ? 4.0 : 3.0) * (double)R * D);
     LAUNCH(be, layernorm_backward, dx, dweight, dbias, dy, x, mean, rstd, weight, accumulate_dx, accumulate_dw, R, D);
 }
 
@@ -443,7 +487,10 @@ void vj_attention_forward(vj_backend *be, float *out, float *lse, const float *q
                           int64_t longest, int64_t R, int D, int heads)
 {
     VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out && qkv)));
-    be->flops += 4.0 * squared_lengths(be, offset, segments, longest, R) * D;
+    const double squares =
+        squared_lengths(be, offset, segments, longest, R); /* which looks at the offsets: a transfer */
+    be->flops += 4.0 * squares * D;
+    moves(be, 4.0 * (double)R * D);
     LAUNCH(be, attention_forward, out, lse, qkv, offset, segments, longest, D, heads);
 }
 
@@ -453,8 +500,9 @@ void vj_attention_backward(vj_backend *be, float *dqkv, const float *dout, const
 {
     VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset);
     VJ_ASSERT(R == 0 || (dqkv && dout && qkv && out && lse && dqkv != qkv));
-    /* Five products, one of them the scores once more. */
-    be->flops += 10.0 * squared_lengths(be, offset, segments, longest, R) * D;
+    const double squares = squared_lengths(be, offset, segments, longest, R);
+    be->flops += 10.0 * squares * D; /* five products, one of them the scores once more */
+    moves(be, 8.0 * (double)R * D);
     LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, offset, segments, longest, D, heads);
 }
 
@@ -463,6 +511,7 @@ void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x,
 {
     VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && query && (B == 0 || (pooled && prob && x)));
     be->flops += 4.0 * (double)B * (double)N * D * heads;
+    moves(be, (double)B * (double)(N * D + heads * D + N * heads));
     LAUNCH(be, pool_forward, pooled, prob, x, query, B, N, D, heads);
 }
 
@@ -471,6 +520,7 @@ void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const
 {
     VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && dquery && (B == 0 || (dpooled && pooled && prob && x)));
     be->flops += 4.0 * (double)B * (double)N * D * heads;
+    moves(be, (double)B * (double)(N * D + heads * D + N * heads));
     LAUNCH(be, pool_backward, dquery, dpooled, pooled, prob, x, B, N, D, heads);
 }
 
@@ -480,6 +530,7 @@ void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float 
 {
     VJ_ASSERT(R >= 0 && D > 0 && exponent >= 1 && loss);
     VJ_ASSERT(R == 0 || (pred && target && target_row && weight && group && dpred != pred));
+    moves(be, (dpred ? 3.0 : 2.0) * (double)R * D);
     LAUNCH(be, prediction_loss, loss, dpred, pred, target, target_row, weight, group, R, D, exponent);
 }
 
@@ -493,12 +544,14 @@ void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const floa
 void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n)
 {
     VJ_ASSERT(sum && n >= 0 && (n == 0 || x));
+    moves(be, (double)n);
     LAUNCH(be, sum_squares, sum, x, n);
 }
 
 void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D)
 {
     VJ_ASSERT(sums && R >= 0 && D > 0 && (R == 0 || x));
+    moves(be, (double)R * D);
     LAUNCH(be, column_moments, sums, x, R, D);
 }
 
@@ -507,5 +560,6 @@ void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_momen
 {
     VJ_ASSERT(n >= 0 && step && (n == 0 || (w && first_moment && second_moment && gradient)));
     VJ_ASSERT(step->correction1 > 0 && step->correction2 > 0);
+    moves(be, (target ? 9.0 : 7.0) * (double)n);
     LAUNCH(be, adamw, w, first_moment, second_moment, target, gradient, n, step);
 }
