@@ -130,6 +130,8 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
         VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, step, batch->first + at, c->train.microbatch));
         vj_model_microbatch(s->model, batch->pixels + at * clip_values, &s->lists, c->train.batch, at > 0);
         r->flops += vj_step_flops(&s->model->net, &s->lists);
+        r->context_rows += s->model->packing.context.rows;
+        r->predictor_rows += s->model->packing.predictor.rows;
         if (s->spectrum)
             vj_spectrum_add(s->spectrum, s->model->target, c->train.microbatch * s->model->net.tokens, measure_rank);
     }

@@ -40,7 +40,8 @@ typedef struct {
     double wait_s; /* in: this rank's waiting for the batch */
     double step_s; /* the caller's to fill */
     double comm_s, peak_bytes;
-    double flops; /* this rank's, by the published formula (model/flops.h) */
+    double flops;                         /* this rank's, by the published formula (model/flops.h) */
+    int64_t context_rows, predictor_rows; /* tokens through the two networks, this rank's */
     int healthy, stop, write;
 } vj_step_report;
 
