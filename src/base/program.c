@@ -6,6 +6,7 @@
 
 #include <hdf5.h>
 #include <libavutil/avutil.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -275,11 +276,22 @@ static void leave(vj_run *run, outcome why)
 /* Only there if the BLAS is OpenBLAS. Our threads are OpenMP's; its own beside them make everything slower. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
+/*
+ * OpenBLAS reads its variable when it is loaded, before main: setting the variable here would come too late. Its OpenMP
+ * flavour passes the number on to OpenMP, which would leave one thread to everybody.
+ */
+static void quieten_blas(void)
+{
+    const int threads = omp_get_max_threads();
+    if (!openblas_set_num_threads || getenv("OPENBLAS_NUM_THREADS")) return;
+    openblas_set_num_threads(1);
+    omp_set_num_threads(threads);
+}
+
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv)
 {
     memset(run, 0, sizeof *run);
-    /* OpenBLAS reads its variable when it is loaded, before main: setting the variable here would come too late. */
-    if (openblas_set_num_threads && !getenv("OPENBLAS_NUM_THREADS")) openblas_set_num_threads(1);
+    quieten_blas();
     start_mpi(run, &argc, &argv);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* vj_raise_h5() prints what matters, once */
 

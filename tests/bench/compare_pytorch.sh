@@ -9,7 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${VJEPA_BIN:-$here/../../build/bin}
 python=${PYTHON:-/usr/bin/python3}
-sizes=tiny,large dtypes=fp32,bf16 rounds=5 threads=$(nproc) as_installed=1 command="$(basename "$0") $*"
+sizes=tiny,large dtypes=fp32,bf16 rounds=5 threads=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) as_installed=1 command="$(basename "$0") $*"
 usage() {
     echo "compare_pytorch.sh: $1" >&2
     exit 2

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <omp.h>
 
 #include "base/program.h"
 
@@ -38,6 +39,7 @@ static int toy(int argc, char **argv)
                                 .min_files = takes_command ? 0 : 1,
                                 .max_files = 2};
     vj_program_begin(&run, &program, argc, argv);
+    if (getenv("OMP_NUM_THREADS")) vj_log("threads %d", omp_get_max_threads());
     if (run.command) vj_log("command %s", run.command);
     vj_log("config %s seed %d files %d first %s compare %s quick %s dry %d ranks %d",
            run.config_path ? run.config_path : "none", (int)run.config.run.seed, run.file_count,
@@ -143,6 +145,7 @@ static void arguments_in_any_order(void **state)
          {"x.yaml seed 7 files 1 first b compare a quick yes dry 1"},
          NULL},
         {"config", "", "X --compare=a=b -- --quick", 0, {"files 1 first --quick compare a=b quick no"}, NULL},
+        {"plain", "env -u OPENBLAS_NUM_THREADS OMP_NUM_THREADS=3", "first", 0, {"threads 3"}, NULL},
         {"plain", "", "first second", 0, {"config none seed 0 files 2 first first"}, NULL},
         {"command", "", "--quick store X", 0, {"command store", "x.yaml seed 5 files 0"}, NULL},
         {"command", "", "load --set seed=3 --set run.seed=9", 2, {"several sections"}, NULL},
