@@ -48,6 +48,8 @@ uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
 /** Frames of a clip, u8 [T, H, W, 3], checksum verified. Thread-safe, no HDF5, no MPI. Not collective. */
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, uint8_t *frames);
+/** The same without the checksum: the bare read, to compare with. */
+vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *frames);
 
 /**
  * Read every clip of one store and compare its checksum. *damaged: clips that could not be read or differ, each of

@@ -360,11 +360,16 @@ static vj_status descriptor(shard *s, int *fd)
     return VJ_OK;
 }
 
-vj_status vj_clips_read(const vj_clips *clips, int64_t clip, uint8_t *frames)
+static int64_t clip_bytes(const vj_clips *clips, const shard *s)
+{
+    return vj_clips_bytes(clips->header.frames, (int)s->info.height, (int)s->info.width);
+}
+
+vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *frames)
 {
     VJ_ASSERT(clip >= 0 && clip < clips->count);
     shard *s = &clips->shard[clips->clip_shard[clip]];
-    int64_t bytes = vj_clips_bytes(clips->header.frames, (int)s->info.height, (int)s->info.width);
+    const int64_t bytes = clip_bytes(clips, s);
     int fd;
     VJ_TRY(descriptor(s, &fd));
     for (int64_t done = 0; done < bytes;) {
@@ -376,7 +381,14 @@ vj_status vj_clips_read(const vj_clips *clips, int64_t clip, uint8_t *frames)
                             (long long)(clips->offset[clip] + bytes));
         done += got;
     }
-    uint64_t found = XXH3_64bits(frames, (size_t)bytes);
+    return VJ_OK;
+}
+
+vj_status vj_clips_read(const vj_clips *clips, int64_t clip, uint8_t *frames)
+{
+    VJ_TRY(vj_clips_fetch(clips, clip, frames));
+    const shard *s = &clips->shard[clips->clip_shard[clip]];
+    uint64_t found = XXH3_64bits(frames, (size_t)clip_bytes(clips, s));
     if (found != clips->xxh3[clip])
         return vj_raise(VJ_ERR_FORMAT, "%s: clip %lld is damaged: checksum %016llx, expected %016llx", s->path,
                         (long long)clip, (unsigned long long)found, (unsigned long long)clips->xxh3[clip]);

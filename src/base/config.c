@@ -509,6 +509,11 @@ vj_status vj_config_set(vj_config *config, const char *assignment)
         return refuse(&r, 0, "", "'%.100s': it takes section.key=value", assignment);
     snprintf(key, sizeof key, "%.*s", (int)length, assignment);
     const vj_setting *row = vj_setting_find(key);
+    if (!row && !strchr(key, '.')) {
+        char names[512];
+        if (vj_setting_find_bare(key, &row, names, sizeof names) > 1)
+            return refuse(&r, 0, key, "stands in several sections: %s", names);
+    }
     if (!row) return key_unknown(&r, 0, key);
     VJ_TRY(set_value(config, row, config, assignment + length + 1));
     config->origin.line[row - vj_settings] = ORIGIN_SET;

@@ -148,8 +148,15 @@ vj_status vj_config_read(vj_config *config, const char *path);
 /** The same from a text that is already in memory (a checkpoint's); `name` stands in messages. */
 vj_status vj_config_parse(vj_config *config, const char *name, const char *text);
 
-/** Apply one "section.key=value"; value in YAML's flow form ("[1, 2]"). */
+/**
+ * Apply one "section.key=value"; value in YAML's flow form ("[1, 2]"). The section may be left out where only one has
+ * such a key: "precision=bf16".
+ */
 vj_status vj_config_set(vj_config *config, const char *assignment);
+
+/** Where "section.key" was given: 0 nowhere (it has its default), n in line n of the file, negative by vj_config_set().
+ */
+int vj_config_origin(const vj_config *config, const char *key);
 
 /**
  * Derive what follows (model.size into width, depth, heads; predictor.heads), and refuse impossible combinations,

@@ -22,7 +22,7 @@ static void place(const vj_config *config, int line, char text[VJ_PATH + 16])
         strcpy(text, line < 0 ? "--set " : "");
 }
 
-static int origin(const vj_config *config, const char *key)
+int vj_config_origin(const vj_config *config, const char *key)
 {
     const vj_setting *row = vj_setting_find(key);
     VJ_ASSERT(row != NULL);
@@ -34,7 +34,7 @@ __attribute__((format(printf, 4, 5))) static vj_status refuse(const vj_config *c
                                                               const char *other, const char *format, ...)
 {
     char where[VJ_PATH + 16], message[1024], also[32] = "";
-    int line = origin(config, key), other_line = origin(config, other);
+    int line = vj_config_origin(config, key), other_line = vj_config_origin(config, other);
     place(config, line ? line : other_line, where);
     if (line && other_line > 0) snprintf(also, sizeof also, " (line %d)", other_line);
     va_list args;
@@ -106,7 +106,7 @@ static vj_status check_model(const vj_config *config)
 static vj_status refuse_generator(const vj_config *config, int i, const char *message)
 {
     char where[VJ_PATH + 16];
-    place(config, origin(config, "mask.generators") ? config->origin.generator_line[i] : 0, where);
+    place(config, vj_config_origin(config, "mask.generators") ? config->origin.generator_line[i] : 0, where);
     return vj_raise(VJ_ERR_USAGE, "%smask.generators[%d].%s", where, i, message);
 }
 

@@ -6,6 +6,7 @@
 
 #include <hdf5.h>
 #include <libavutil/avutil.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ typedef struct {
     bool help, version, print_config, dry_run;
     const char *sets[MOST_SETS]; /* arguments of --set in order */
     int set_count;
+    const char *command;
     const char **files; /* arguments that are not options, kept in argv's own first places */
     int file_count;
 } command_line;
@@ -164,6 +166,22 @@ static outcome parse_option(command_line *line, int rank, int argc, char **argv,
     return own ? take_own(line, rank, own, value) : take_shared(line, rank, which, value);
 }
 
+/* The first argument chooses what the program does. */
+static outcome take_command(command_line *line, int rank)
+{
+    char list[256] = "";
+    size_t used = 0;
+    if (line->file_count == 0)
+        return wrong(line, rank, "missing argument; usage: %s %s", line->program->name, line->program->usage);
+    line->command = *line->files++;
+    line->file_count--;
+    for (const char *const *c = line->program->commands; *c; c++) {
+        if (strcmp(*c, line->command) == 0) return GO_ON;
+        if (used < sizeof list) used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", *c);
+    }
+    return wrong(line, rank, "unknown command %.100s: expected one of %s", line->command, list);
+}
+
 static outcome parse(command_line *line, int rank, int argc, char **argv)
 {
     bool options_end = false;
@@ -178,6 +196,7 @@ static outcome parse(command_line *line, int rank, int argc, char **argv)
         }
     }
     if (line->help || line->version) return GO_ON;
+    if (line->program->commands && take_command(line, rank) != GO_ON) return STOP_USAGE;
     /* --print-config shows the defaults when no file is given */
     if (line->file_count < line->program->min_files && !(line->print_config && line->file_count == 0))
         return wrong(line, rank, "missing argument; usage: %s %s", line->program->name, line->program->usage);
@@ -257,11 +276,22 @@ static void leave(vj_run *run, outcome why)
 /* Only there if the BLAS is OpenBLAS. Our threads are OpenMP's; its own beside them make everything slower. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
+/*
+ * OpenBLAS reads its variable when it is loaded, before main: setting the variable here would come too late. Its OpenMP
+ * flavour passes the number on to OpenMP, which would leave one thread to everybody.
+ */
+static void quieten_blas(void)
+{
+    const int threads = omp_get_max_threads();
+    if (!openblas_set_num_threads || getenv("OPENBLAS_NUM_THREADS")) return;
+    openblas_set_num_threads(1);
+    omp_set_num_threads(threads);
+}
+
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv)
 {
     memset(run, 0, sizeof *run);
-    /* OpenBLAS reads its variable when it is loaded, before main: setting the variable here would come too late. */
-    if (openblas_set_num_threads && !getenv("OPENBLAS_NUM_THREADS")) openblas_set_num_threads(1);
+    quieten_blas();
     start_mpi(run, &argc, &argv);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* vj_raise_h5() prints what matters, once */
 
@@ -278,6 +308,7 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
             line.file_count--;
         }
     }
+    run->command = line.command;
     run->files = line.files;
     run->file_count = line.file_count;
     run->dry_run = line.dry_run;

@@ -24,7 +24,8 @@ typedef struct {
     const char *description;     /* paragraphs, an example with expected output included */
     const char *const *sections; /* sections of the configuration it reads, NULL-terminated; NULL: it takes none */
     const vj_option *options;    /* ends with a row whose name is NULL; may be NULL */
-    int min_files, max_files;    /* arguments that are not options; with sections, the first is the configuration */
+    const char *const *commands; /* the first argument is one of these, NULL-terminated; NULL: the program has none */
+    int min_files, max_files;    /* further arguments; with sections, the first of them is the configuration */
 } vj_program;
 
 typedef struct {
@@ -32,6 +33,7 @@ typedef struct {
     int rank, size;
     vj_config config; /* read and checked, if the program has sections */
     const char *config_path;
+    const char *command;      /* which of the program's commands */
     const char *const *files; /* the arguments that are not options, the configuration left out */
     int file_count;
     int dry_run; /* --dry-run */

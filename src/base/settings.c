@@ -209,6 +209,21 @@ const vj_setting *vj_setting_find(const char *key)
     return NULL;
 }
 
+int vj_setting_find_bare(const char *key, const vj_setting **row, char *names, size_t bytes)
+{
+    int count = 0;
+    size_t used = 0;
+    *row = NULL;
+    *names = '\0';
+    for (int i = 0; i < vj_settings_count; i++) {
+        const char *candidate = vj_settings[i].key;
+        if (strcmp(strchr(candidate, '.') + 1, key) != 0) continue;
+        if (count++ == 0) *row = &vj_settings[i];
+        if (used < bytes) used += (size_t)snprintf(names + used, bytes - used, "%s%s", used ? ", " : "", candidate);
+    }
+    return count;
+}
+
 bool vj_setting_allows(const vj_setting *row, double value)
 {
     const char *text = row->allowed;

@@ -39,6 +39,12 @@ extern const int vj_generator_settings_count;
 /** The row of "section.key", or NULL. */
 const vj_setting *vj_setting_find(const char *key);
 
+/**
+ * How many rows are "SECTION.key" for a `key` without section; *row is the first of them, or NULL. `names` gets them
+ * all, "train.batch, embed.batch", cut to `bytes`.
+ */
+int vj_setting_find_bare(const char *key, const vj_setting **row, char *names, size_t bytes);
+
 /** Is the value inside the row's interval? */
 bool vj_setting_allows(const vj_setting *row, double value);
 

@@ -76,6 +76,36 @@ typedef struct {
 #undef VJ_ROW
 } vj_ops;
 
+/* What is accounted: each row of the table, products by what they compute, and copies between host and device. */
+typedef enum {
+#define VJ_ROW(name, ...) VJ_OP_##name,
+    VJ_KERNELS(VJ_ROW)
+#undef VJ_ROW
+        VJ_OP_linear_forward,
+    VJ_OP_linear_gelu_forward,
+    VJ_OP_linear_backward_input,
+    VJ_OP_linear_gelu_backward_input,
+    VJ_OP_linear_backward_weight,
+    VJ_OP_transfer,
+    VJ_OPS
+} vj_op;
+
+/* Time and work by operation and phase. `flops` and `bytes` are announced before a launch and booked by it. */
+typedef struct {
+    struct {
+        int64_t calls;
+        double seconds, flops, bytes;
+    } account[VJ_OPS][VJ_PHASES];
+    double seconds[VJ_PHASES];
+    vj_phase phase;
+    double phase_began_s;
+    double booked_flops; /* of be->flops */
+    double bytes;        /* of the launch to come */
+} vj_accounts;
+
+/** Book a launch of `op` that began at `began_s` into the running phase. */
+void vj_account(vj_backend *be, vj_op op, double began_s);
+
 /* One table for each instruction set that this build has. */
 extern const vj_ops vj_cpu_portable_ops, vj_cpu_avx2_ops, vj_cpu_avx512_ops, vj_cpu_avx512bf16_ops, vj_cpu_amx_ops;
 
@@ -106,6 +136,7 @@ struct vj_backend {
     int threads;
     vj_status failure; /* the first since vj_sync() */
     double flops;
+    vj_accounts accounts;
     vj_block *blocks; /* owned */
     int64_t bytes;
     vj_block scratch;  /* owned; for kernels, see vj_scratch() */

@@ -105,6 +105,8 @@ static vj_status set_up(vj_backend *be, const char *name, vj_precision precision
     if (threads < 0) return vj_raise(VJ_ERR_USAGE, "backend %s: %d threads", name, threads);
     VJ_TRY(choose_variant(be));
     be->threads = threads > 0 ? threads : omp_get_max_threads();
+    be->accounts.phase = VJ_PHASE_OTHER;
+    vj_phase_reset(be);
     be->precision = precision;
     describe(be);
     if (be->guard && !(be->view = vj_calloc(1, VJ_MAP_BYTES)))
@@ -253,7 +255,10 @@ void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
     VJ_ASSERT(bytes >= 0 && (bytes == 0 || (device && host)));
     if (bytes == 0) return;
     open_device(be);
+    const double began_s = vj_now();
     memcpy(device, host, (size_t)bytes);
+    be->accounts.bytes = 2.0 * (double)bytes;
+    vj_account(be, VJ_OP_transfer, began_s);
     shut_device(be);
 }
 
@@ -283,16 +288,27 @@ void vj_unmap(vj_backend *be, void *host)
 
 /* ------------------------------------------------------------------------------------------------ kernels */
 
-#define LAUNCH(be, op, ...)                                                                                            \
+/* Launch row `op` of the table and book it as `account`. */
+#define LAUNCH_AS(be, account, op, ...)                                                                                \
     do {                                                                                                               \
         open_device(be);                                                                                               \
+        const double began_s = vj_now();                                                                               \
         (be)->ops->op((be), __VA_ARGS__);                                                                              \
+        vj_account((be), (account), began_s);                                                                          \
         shut_device(be);                                                                                               \
     } while (0)
+#define LAUNCH(be, op, ...) LAUNCH_AS(be, VJ_OP_##op, op, __VA_ARGS__)
+
+/* Floats that the launch to come must move at least. */
+static void moves(vj_backend *be, double floats)
+{
+    be->accounts.bytes = floats * (double)sizeof(float);
+}
 
 void vj_fill(vj_backend *be, float *x, float value, int64_t n)
 {
     VJ_ASSERT(n >= 0 && (n == 0 || x));
+    moves(be, (double)n);
     LAUNCH(be, fill, x, value, n);
 }
 
@@ -304,24 +320,28 @@ void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n)
 void vj_gelu_forward(vj_backend *be, float *y, const float *x, int64_t n)
 {
     VJ_ASSERT(n >= 0 && (n == 0 || (y && x)));
+    moves(be, 2.0 * (double)n);
     LAUNCH(be, gelu_forward, y, x, n);
 }
 
 void vj_gelu_backward(vj_backend *be, float *dx, const float *dy, const float *x, int64_t n)
 {
     VJ_ASSERT(n >= 0 && (n == 0 || (dx && dy && x)));
+    moves(be, 3.0 * (double)n);
     LAUNCH(be, gelu_backward, dx, dy, x, n);
 }
 
 void vj_gather_rows(vj_backend *be, float *y, const float *x, const int32_t *index, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (y && x && index && y != x)));
+    moves(be, 2.0 * (double)R * D);
     LAUNCH(be, gather_rows, y, x, index, R, D);
 }
 
 void vj_scatter_add_rows(vj_backend *be, float *dx, const float *dy, const int32_t *index, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (dx && dy && index && dx != dy)));
+    moves(be, 3.0 * (double)R * D);
     LAUNCH(be, scatter_add_rows, dx, dy, index, R, D);
 }
 
@@ -329,6 +349,7 @@ void vj_predictor_input_forward(vj_backend *be, float *s, const float *u, const 
                                 const int32_t *source, const int32_t *position, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && (R == 0 || (s && u && mask_tokens && table && source && position)));
+    moves(be, 3.0 * (double)R * D);
     LAUNCH(be, predictor_input_forward, s, u, mask_tokens, table, source, position, R, D);
 }
 
@@ -336,6 +357,7 @@ void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens,
                                  int64_t R, int D, int tokens, int accumulate)
 {
     VJ_ASSERT(R >= 0 && D > 0 && tokens > 0 && dmask_tokens && (R == 0 || (du && ds && source)));
+    moves(be, 2.0 * (double)R * D);
     LAUNCH(be, predictor_input_backward, du, dmask_tokens, ds, source, R, D, tokens, accumulate);
 }
 
@@ -344,13 +366,37 @@ void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, 
 {
     VJ_ASSERT(B >= 0 && C > 0 && tubelet > 0 && patch > 0 && (B == 0 || (patches && clips)));
     VJ_ASSERT(T >= tubelet && H >= patch && W >= patch && T % tubelet == 0 && H % patch == 0 && W % patch == 0);
+    moves(be, 2.0 * (double)B * C * T * H * W);
     LAUNCH(be, patchify, patches, clips, B, C, T, H, W, tubelet, patch);
 }
 
 void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int P, float eps)
 {
     VJ_ASSERT(R >= 0 && P > 1 && eps >= 0 && (R == 0 || (y && x)));
+    moves(be, 2.0 * (double)R * P);
     LAUNCH(be, normalise_rows, y, x, R, P, eps);
+}
+
+/* Elements of an array, in floats. */
+static double floats_of(vj_array array, int64_t n)
+{
+    return array.data ? (double)n * (double)vj_type_bytes(array.type) / sizeof(float) : 0;
+}
+
+/* What must move at least: the operands, the result, what is added to it, what the finish reads or keeps. */
+static double product_floats(const vj_product *p)
+{
+    const int64_t result = p->M * p->N;
+    return floats_of(p->a, p->M * p->K) + floats_of(p->b, p->N * p->K) + floats_of(p->c, result) +
+           (p->accumulate ? floats_of(p->c, result) : 0) + (p->residual ? (double)result : 0) +
+           floats_of(p->pre, result) + floats_of(p->hidden, result);
+}
+
+static vj_op product_account(const vj_product *p)
+{
+    if (p->a_transposed) return VJ_OP_linear_backward_weight;
+    if (p->b_transposed) return p->finish == VJ_FINISH_PLAIN ? VJ_OP_linear_forward : VJ_OP_linear_gelu_forward;
+    return p->finish == VJ_FINISH_PLAIN ? VJ_OP_linear_backward_input : VJ_OP_linear_gelu_backward_input;
 }
 
 static void launch_product(vj_backend *be, const vj_product *product)
@@ -363,7 +409,8 @@ static void launch_product(vj_backend *be, const vj_product *product)
         return;
     }
     be->flops += 2.0 * (double)product->M * (double)product->N * (double)product->K;
-    LAUNCH(be, product, product);
+    moves(be, product_floats(product));
+    LAUNCH_AS(be, product_account(product), product, product);
 }
 
 void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, const float *bias, const float *residual,
@@ -433,7 +480,9 @@ void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, vj_array
                                      .b = x,
                                      .c = vj_f32(dw),
                                      .accumulate = accumulate != 0});
-    if (dbias) LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
+    if (!dbias) return;
+    moves(be, floats_of(dy, R * N));
+    LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
 }
 
 void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, const float *x, const float *weight,
@@ -441,6 +490,7 @@ void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, 
 {
     VJ_ASSERT(R >= 0 && D > 0 && eps >= 0 && !mean == !rstd && !weight == !bias && (R == 0 || (y.data && x)));
     VJ_ASSERT(y.data != x || y.type == VJ_TYPE_F32);
+    moves(be, (double)R * D + floats_of(y, R * D));
     LAUNCH(be, layernorm_forward, y, mean, rstd, x, weight, bias, R, D, eps);
 }
 
@@ -450,6 +500,7 @@ void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight
 {
     VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
     VJ_ASSERT(!y.data || !weight == !bias);
+    moves(be, (accumulate_dx ? 4.0 : 3.0) * (double)R * D + floats_of(y, R * D));
     LAUNCH(be, layernorm_backward, dx, y, dweight, dbias, dy, x, mean, rstd, weight, bias, accumulate_dx, accumulate_dw,
            R, D);
 }
@@ -479,7 +530,9 @@ void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv
                           int64_t longest, int64_t R, int D, int heads)
 {
     VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out.data && qkv.data)));
-    be->flops += 4.0 * squared_lengths(be, offset, segments, longest, R) * D;
+    const double squares = squared_lengths(be, offset, segments, longest, R); /* looks at the offsets: a transfer */
+    be->flops += 4.0 * squares * D;
+    moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D));
     LAUNCH(be, attention_forward, out, lse, qkv, offset, segments, longest, D, heads);
 }
 
@@ -488,8 +541,9 @@ void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_arra
 {
     VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset);
     VJ_ASSERT(R == 0 || (dqkv.data && dout.data && qkv.data && out.data && lse && dqkv.data != qkv.data));
-    /* Five products, one of them the scores once more. */
-    be->flops += 10.0 * squared_lengths(be, offset, segments, longest, R) * D;
+    const double squares = squared_lengths(be, offset, segments, longest, R);
+    be->flops += 10.0 * squares * D; /* five products, one of them the scores once more */
+    moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D) + floats_of(dout, R * D) + floats_of(dqkv, 3 * R * D));
     LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, offset, segments, longest, D, heads);
 }
 
@@ -498,6 +552,7 @@ void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x,
 {
     VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && query && (B == 0 || (pooled && prob && x)));
     be->flops += 4.0 * (double)B * (double)N * D * heads;
+    moves(be, (double)B * (double)(N * D + heads * D + N * heads));
     LAUNCH(be, pool_forward, pooled, prob, x, query, B, N, D, heads);
 }
 
@@ -506,6 +561,7 @@ void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const
 {
     VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && dquery && (B == 0 || (dpooled && pooled && prob && x)));
     be->flops += 4.0 * (double)B * (double)N * D * heads;
+    moves(be, (double)B * (double)(N * D + heads * D + N * heads));
     LAUNCH(be, pool_backward, dquery, dpooled, pooled, prob, x, B, N, D, heads);
 }
 
@@ -515,6 +571,7 @@ void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float 
 {
     VJ_ASSERT(R >= 0 && D > 0 && exponent >= 1 && loss);
     VJ_ASSERT(R == 0 || (pred && target && target_row && weight && group && dpred != pred));
+    moves(be, (dpred ? 3.0 : 2.0) * (double)R * D);
     LAUNCH(be, prediction_loss, loss, dpred, pred, target, target_row, weight, group, R, D, exponent);
 }
 
@@ -528,12 +585,14 @@ void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const floa
 void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n)
 {
     VJ_ASSERT(sum && n >= 0 && (n == 0 || x));
+    moves(be, (double)n);
     LAUNCH(be, sum_squares, sum, x, n);
 }
 
 void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D)
 {
     VJ_ASSERT(sums && R >= 0 && D > 0 && (R == 0 || x));
+    moves(be, (double)R * D);
     LAUNCH(be, column_moments, sums, x, R, D);
 }
 
@@ -542,5 +601,6 @@ void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_momen
 {
     VJ_ASSERT(n >= 0 && step && (n == 0 || (w && first_moment && second_moment && gradient)));
     VJ_ASSERT(step->correction1 > 0 && step->correction2 > 0);
+    moves(be, (target ? 9.0 : 7.0) * (double)n);
     LAUNCH(be, adamw, w, first_moment, second_moment, target, gradient, n, step);
 }

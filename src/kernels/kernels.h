@@ -89,6 +89,44 @@ vj_status vj_sync(vj_backend *be);
 /** Floating-point operations of matrix products (2 per multiply-add) asked for so far. */
 double vj_backend_flops(const vj_backend *be);
 
+/* ------------------------------------------------------------------------------------------------ where time goes */
+
+/* What a training step is doing. The model and the trainer say when one ends and the next begins. */
+typedef enum {
+    VJ_PHASE_DATA,      /* waiting for clips, masks, upload, patches */
+    VJ_PHASE_TARGET,    /* target encoder */
+    VJ_PHASE_CONTEXT,   /* context encoder */
+    VJ_PHASE_PREDICTOR, /* predictor and loss */
+    VJ_PHASE_BACKWARD,
+    VJ_PHASE_REDUCE,    /* sums over the ranks, waiting for the slowest included */
+    VJ_PHASE_OPTIMIZER, /* norms, AdamW, EMA */
+    VJ_PHASE_OTHER,
+    VJ_PHASES
+} vj_phase;
+
+/** "data", "target", ... Static storage. */
+const char *vj_phase_name(vj_phase phase);
+
+/** The phase before ends, `phase` begins. A new backend is in VJ_PHASE_OTHER. */
+void vj_phase_enter(vj_backend *be, vj_phase phase);
+/** Seconds spent in each phase since the backend was opened or reset, the running one included. */
+void vj_phase_seconds(const vj_backend *be, double seconds[VJ_PHASES]);
+/** Forget phases and profile; the running phase goes on from now. */
+void vj_phase_reset(vj_backend *be);
+
+/* What one operation cost in one phase. On a device that works asynchronously, `seconds` is the time of the launch. */
+typedef struct {
+    const char *name; /* "linear_forward"; static */
+    vj_phase phase;
+    int64_t calls;
+    double seconds;
+    double flops; /* of matrix products, as in vj_backend_flops() */
+    double bytes; /* that must move at least: every operand read once, every result written once */
+} vj_op_profile;
+
+/** The operations used since the last reset, by phase: at most `capacity` of them to `profile`; how many there are. */
+int vj_backend_profile(const vj_backend *be, vj_op_profile *profile, int capacity);
+
 /* ------------------------------------------------------------------------------------------------ elementwise */
 
 void vj_fill(vj_backend *be, float *x, float value, int64_t n);

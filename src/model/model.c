@@ -239,6 +239,7 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     const int64_t n = lists->clips;
     /* |d|^e / e is the feature loss; the pixel baseline is the plain mean of squares. */
     const double share = (s->objective == VJ_OBJECTIVE_PIXEL ? m->settings.loss_exp : 1.0) / m->net.out;
+    vj_phase_enter(m->be, VJ_PHASE_DATA);
     vj_packing_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
     vj_arena arena = m->arena; /* behind what is fixed */
     place(m, &arena,
@@ -248,11 +249,16 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     vj_upload(m->be, m->clips, clips, n * m->net.tokens * m->net.patch_values * (int64_t)sizeof(float));
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 
+    vj_phase_enter(m->be, VJ_PHASE_TARGET);
     make_target(m, n);
+    vj_phase_enter(m->be, VJ_PHASE_CONTEXT);
     encode_context(m, n);
+    vj_phase_enter(m->be, VJ_PHASE_PREDICTOR);
     predict(m);
     measure_loss(m, batch);
+    vj_phase_enter(m->be, VJ_PHASE_BACKWARD);
     backward(m, n, accumulate);
+    vj_phase_enter(m->be, VJ_PHASE_OTHER);
 }
 
 void vj_model_losses(vj_model *m, double *by_mask, double *penalty)

@@ -1,4 +1,4 @@
-/* The pretraining loop. Read pretrain_step() first: it is the algorithm. */
+/* A pretraining run: its folder, resuming, checkpoints, records, signals. One update is vj_step_run() in step.c. */
 #include "train/pretrain.h"
 
 #include <errno.h>
@@ -14,49 +14,29 @@
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
-#include "train/schedules.h"
-#include "train/spectrum.h"
+#include "train/step.h"
 
 typedef struct {
     const vj_config *config;
     MPI_Comm comm;
     int rank, size;
-    int64_t first, last; /* this rank's samples inside a global batch */
-    int64_t steps;       /* of the whole run */
-    vj_backend *be;
+    int64_t steps; /* of the whole run */
     vj_clips *clips;
-    vj_model *model;
-    vj_optimizer *optimizer;
-    vj_spectrum *spectrum; /* feature objective only */
+    vj_step *step;
     vj_loader *loader;
     vj_metrics *metrics; /* rank 0 */
-    vj_mask_lists lists;
-    vj_schedule schedule;
     vj_ckpt_state state;
     int64_t bad_in_a_row;
     int rank_is_low;
-    double reported_comm_s;
     double begin_s, saved_s; /* when the loop began and the last checkpoint was written */
     int64_t begin_step;
 } pretrainer;
 
-/* What one step measured. Sums are over the global batch; waiting and communication are the slowest rank's. */
-typedef struct {
-    double loss, by_mask[VJ_MAX_MASKS], penalty;
-    double lr, weight_decay, ema, norm[2];
-    vj_spread spread;
-    double step_s, wait_s, comm_s, peak_bytes;
-    int healthy, stop, write;
-} step_report;
-
-static volatile sig_atomic_t stop_asked, write_asked;
+static volatile sig_atomic_t asked[VJ_ASKS];
 
 static void on_signal(int number)
 {
-    if (number == SIGUSR2)
-        write_asked = 1;
-    else
-        stop_asked = 1;
+    asked[number == SIGUSR2 ? VJ_ASK_WRITE : VJ_ASK_STOP] = 1;
 }
 
 static void listen_for_signals(void)
@@ -66,7 +46,7 @@ static void listen_for_signals(void)
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    stop_asked = write_asked = 0;
+    for (int i = 0; i < VJ_ASKS; i++) asked[i] = 0;
 }
 
 int64_t vj_pretrain_steps(const vj_config *c)
@@ -77,75 +57,21 @@ int64_t vj_pretrain_steps(const vj_config *c)
 
 /* ------------------------------------------------------------------------------------------------ one step */
 
-/* Sum what was measured over the ranks, and let all ranks agree on what to do next. */
-static void share_report(pretrainer *t, step_report *r)
+static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 {
-    const int masks = t->model->bounds.masks;
-    double sums[VJ_MAX_MASKS + 1], most[5] = {r->wait_s, r->comm_s, (double)vj_peak_bytes(), stop_asked, write_asked};
-    memcpy(sums, r->by_mask, sizeof r->by_mask);
-    sums[masks] = r->penalty;
-    vj_sum_doubles(t->comm, sums, masks + 1);
-    MPI_Allreduce(MPI_IN_PLACE, most, 5, MPI_DOUBLE, MPI_MAX, t->comm);
-    r->loss = 0.0;
-    for (int i = 0; i < masks; i++) {
-        r->loss += sums[i];
-        r->by_mask[i] = sums[i] * masks; /* the mean over this mask's targets */
-    }
-    r->penalty = sums[masks];
-    r->wait_s = most[0];
-    r->comm_s = most[1];
-    r->peak_bytes = most[2];
-    r->stop = most[3] > 0;
-    r->write = most[4] > 0;
-    if (r->write) write_asked = 0;
-}
-
-/* Step number `step`, from 0: update step + 1. */
-static vj_status pretrain_step(pretrainer *t, int64_t step, step_report *r)
-{
-    const vj_config *c = t->config;
     const double begin = vj_now();
-    const int measure_rank = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
-    *r = (step_report){.lr = vj_schedule_lr(&t->schedule, step + 1),
-                       .weight_decay = vj_schedule_weight_decay(&t->schedule, step + 1),
-                       .ema = vj_schedule_ema(&t->schedule, step + 1),
-                       .spread = {.std = NAN, .effective_rank = NAN}};
-
     vj_batch batch;
+    vj_phase_enter(t->step->be, VJ_PHASE_DATA);
     VJ_TRY(vj_loader_next(t->loader, &batch, &r->wait_s));
     VJ_ASSERT(batch.step == step);
-    const int64_t clip_values = t->model->net.tokens * (int64_t)t->model->net.patch_values;
-    for (int64_t at = 0; at < batch.count; at += c->train.microbatch) {
-        VJ_TRY(vj_masks_sample(&t->lists, c, t->model->net.grid, step, batch.first + at, c->train.microbatch));
-        vj_model_microbatch(t->model, batch.pixels + at * clip_values, &t->lists, c->train.batch, at > 0);
-        if (t->spectrum)
-            vj_spectrum_add(t->spectrum, t->model->target, c->train.microbatch * t->model->net.tokens, measure_rank);
-    }
-    vj_optimizer_reduce(t->optimizer);
-    vj_optimizer_norms(t->optimizer, r->norm);
-    vj_model_losses(t->model, r->by_mask, &r->penalty);
-    r->comm_s = t->optimizer->comm_s - t->reported_comm_s; /* with the exchange after the step before */
-    t->reported_comm_s = t->optimizer->comm_s;
-    share_report(t, r);
-
-    r->healthy = isfinite(r->loss) && isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
-    if (r->healthy) {
-        const vj_update update = {.update = step + 1 - t->state.bad_steps,
-                                  .lr = r->lr,
-                                  .weight_decay = r->weight_decay,
-                                  .ema = r->ema,
-                                  .clip = {vj_schedule_clip_factor(c, step + 1, r->norm[VJ_ENCODER]),
-                                           vj_schedule_clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
-        vj_optimizer_update(t->optimizer, &update);
-    }
-    if (t->spectrum) VJ_TRY(vj_spectrum_finish(t->spectrum, t->comm, &r->spread));
-    VJ_TRY(vj_sync(t->be));
+    VJ_TRY(vj_step_run(t->step, step, step + 1 - t->state.bad_steps, &batch, r));
+    if (r->write) asked[VJ_ASK_WRITE] = 0;
     r->step_s = vj_now() - begin;
     return VJ_OK;
 }
 
 /* A step with a loss or gradient that is not finite was skipped: count it, and give up after too many in a row. */
-static vj_status judge_health(pretrainer *t, int64_t step, const step_report *r)
+static vj_status judge_health(pretrainer *t, int64_t step, const vj_step_report *r)
 {
     if (r->healthy) {
         t->bad_in_a_row = 0;
@@ -169,7 +95,7 @@ static vj_status judge_health(pretrainer *t, int64_t step, const step_report *r)
 
 /* ------------------------------------------------------------------------------------------------ reports */
 
-static vj_status record(pretrainer *t, int64_t step, const step_report *r)
+static vj_status record(pretrainer *t, int64_t step, const vj_step_report *r)
 {
     if (t->rank != 0) return VJ_OK;
     static const char *const mask_name[VJ_MAX_MASKS] = {"loss_mask0", "loss_mask1", "loss_mask2", "loss_mask3",
@@ -179,7 +105,7 @@ static vj_status record(pretrainer *t, int64_t step, const step_report *r)
     vj_metrics_put(&row, "step", (double)(step + 1));
     vj_metrics_put(&row, "samples", (double)((step + 1) * c->train.batch));
     vj_metrics_put(&row, "loss", r->loss);
-    for (int i = 0; i < t->model->bounds.masks; i++) vj_metrics_put(&row, mask_name[i], r->by_mask[i]);
+    for (int i = 0; i < t->step->model->bounds.masks; i++) vj_metrics_put(&row, mask_name[i], r->by_mask[i]);
     vj_metrics_put(&row, "spread_penalty", r->penalty);
     vj_metrics_put(&row, "lr", r->lr);
     vj_metrics_put(&row, "weight_decay", r->weight_decay);
@@ -206,13 +132,13 @@ static void watch_rank(pretrainer *t, int64_t step, const vj_spread *s)
         vj_log("ALARM: step %lld: the target features' effective rank is %.1f of %d, below log.rank_alarm %.1f: the "
                "representation is collapsing, whatever the loss says. A lower optimizer.lr with a higher "
                "optimizer.predictor_lr_scale, or model.init fan_in, has cured this",
-               (long long)step + 1, s->effective_rank, t->model->net.shape.width, t->config->log.rank_alarm);
+               (long long)step + 1, s->effective_rank, t->step->model->net.shape.width, t->config->log.rank_alarm);
     if (!low && t->rank_is_low)
         vj_log("step %lld: the effective rank is back at %.1f", (long long)step + 1, s->effective_rank);
     t->rank_is_low = low;
 }
 
-static void say(pretrainer *t, int64_t step, const step_report *r, double *last_rank)
+static void say(pretrainer *t, int64_t step, const vj_step_report *r, double *last_rank)
 {
     const vj_config *c = t->config;
     char rank_text[16] = "-";
@@ -234,9 +160,9 @@ static void say(pretrainer *t, int64_t step, const step_report *r, double *last_
 static vj_status check_weights(pretrainer *t)
 {
     double sum;
-    vj_sum_squares(t->be, t->optimizer->sum, t->model->weights, t->model->net.params.total);
-    vj_download(t->be, &sum, t->optimizer->sum, (int64_t)sizeof sum);
-    VJ_TRY(vj_sync(t->be));
+    vj_sum_squares(t->step->be, t->step->optimizer->sum, t->step->model->weights, t->step->model->net.params.total);
+    vj_download(t->step->be, &sum, t->step->optimizer->sum, (int64_t)sizeof sum);
+    VJ_TRY(vj_sync(t->step->be));
     if (isfinite(sum)) return VJ_OK;
     return vj_raise(VJ_ERR_STATE, "the weights are not finite: no checkpoint is written, the last one in %s is good",
                     t->config->run.dir);
@@ -248,7 +174,7 @@ static vj_status save(pretrainer *t, int64_t steps_done)
     VJ_TRY(check_weights(t));
     t->state.step = steps_done;
     t->state.samples = steps_done * t->config->train.batch;
-    VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->optimizer, &t->state));
+    VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->step->optimizer, &t->state));
     VJ_TRY(vj_ckpt_prune(t->config->run.dir, t->config->checkpoint.keep, t->comm));
     t->saved_s = vj_now();
     vj_log("checkpoint of step %lld written in %.1f s", (long long)steps_done, t->saved_s - begin);
@@ -256,7 +182,7 @@ static vj_status save(pretrainer *t, int64_t steps_done)
 }
 
 /* The same decision on all ranks: only rank 0's clock counts. */
-static int save_is_due(pretrainer *t, int64_t steps_done, const step_report *r)
+static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *r)
 {
     const vj_config *c = t->config;
     int due = r->write || r->stop || (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
@@ -326,20 +252,20 @@ static vj_status resume(pretrainer *t)
     char path[VJ_PATH];
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, t->comm));
     if (path[0] == '\0') {
-        vj_model_start(t->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
+        vj_model_start(t->step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
         vj_log("starting from scratch: %s has no checkpoint", c->run.dir);
     } else {
         vj_ckpt_state old;
         VJ_TRY(vj_ckpt_read_state(path, &old));
         vj_status status = check_same_run(t, &old, path);
-        if (status == VJ_OK) status = vj_checkpoint_load(path, t->optimizer);
+        if (status == VJ_OK) status = vj_checkpoint_load(path, t->step->optimizer);
         t->state.step = old.step;
         t->state.bad_steps = old.bad_steps;
         vj_ckpt_state_release(&old);
         VJ_TRY(vj_agree(t->comm, status));
         vj_log("resuming from %s: %lld of %lld steps are done", path, (long long)t->state.step, (long long)t->steps);
     }
-    return vj_sync(t->be);
+    return vj_sync(t->step->be);
 }
 
 /* ------------------------------------------------------------------------------------------------ the run */
@@ -379,64 +305,15 @@ static vj_status mark_complete(const pretrainer *t)
     return f && fclose(f) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "write %s", path);
 }
 
-static vj_status divide_batch(pretrainer *t)
-{
-    const vj_config *c = t->config;
-    const int64_t microbatches = c->train.batch / c->train.microbatch;
-    if (t->size > microbatches) {
-        if (t->rank != 0) return VJ_ERR_USAGE;
-        return vj_raise(
-            VJ_ERR_USAGE,
-            "train.batch %lld in microbatches of %lld gives work to %lld ranks, there are %d: start fewer, or "
-            "lower train.microbatch",
-            (long long)c->train.batch, (long long)c->train.microbatch, (long long)microbatches, t->size);
-    }
-    vj_split(microbatches, t->size, t->rank, &t->first, &t->last);
-    t->first *= c->train.microbatch;
-    t->last *= c->train.microbatch;
-    return VJ_OK;
-}
-
-/* Replicas must round alike, or they drift apart without a word: every rank needs the same kernels. */
-static vj_status check_kernels(const pretrainer *t)
-{
-    char first[128];
-    snprintf(first, sizeof first, "%s", vj_backend_describe(t->be));
-    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, t->comm);
-    vj_status status = VJ_OK;
-    if (strcmp(first, vj_backend_describe(t->be)) != 0)
-        status =
-            vj_raise(VJ_ERR_USAGE,
-                     "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable) and OMP_NUM_THREADS to one value "
-                     "for all ranks",
-                     t->rank, vj_backend_describe(t->be), first);
-    return vj_agree(t->comm, status);
-}
-
 static vj_status open_everything(pretrainer *t)
 {
     const vj_config *c = t->config;
-    VJ_TRY(divide_batch(t));
-    VJ_TRY(vj_backend_open(&t->be, c->train.backend, strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32, 0));
-    VJ_TRY(check_kernels(t));
     VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
-
-    const vj_shape shape = vj_shape_from(c);
-    const int pixels = shape.objective == VJ_OBJECTIVE_PIXEL;
-    const vj_objective_settings settings = {.loss_exp = pixels ? 2.0 : c->objective.loss_exp, /* mean of squares */
-                                            .reg_coeff = c->objective.reg_coeff,
-                                            .normalise_pixels = c->objective.normalise_pixels,
-                                            .recompute = (vj_recompute)c->train.recompute};
-    const vj_grid grid = vj_shape_grid(&shape);
-    const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
-    VJ_TRY(vj_model_create(&t->model, &shape, &settings, &bounds, t->be));
-    VJ_TRY(vj_optimizer_open(&t->optimizer, t->model, c, t->comm));
-    if (shape.objective == VJ_OBJECTIVE_FEATURE) VJ_TRY(vj_spectrum_open(&t->spectrum, t->be, shape.width));
-    VJ_TRY(vj_mask_lists_create(&t->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
-    t->schedule = vj_schedules_from(c);
+    VJ_TRY(vj_step_open(&t->step, c, t->comm));
+    t->step->asked = asked;
     t->state.seed = c->run.seed;
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
     t->state.config = vj_config_text(c);
@@ -445,23 +322,23 @@ static vj_status open_everything(pretrainer *t)
 
 static void introduce(const pretrainer *t)
 {
-    const vj_network *net = &t->model->net;
+    const vj_network *net = &t->step->model->net;
     const vj_config *c = t->config;
     vj_log("%s", vj_version());
-    vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(t->be), t->size,
+    vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(t->step->be), t->size,
            t->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch), (long long)c->train.microbatch,
-           t->optimizer->zero ? ", optimizer state sharded" : "");
+           t->step->optimizer->zero ? ", optimizer state sharded" : "");
     vj_log("clips %lld, %d x %d x %d pixels -> %d tokens of %d values", (long long)vj_clips_count(t->clips),
            net->shape.frames, net->shape.height, net->shape.width_px, net->tokens, net->patch_values);
     vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
            net->shape.objective == VJ_OBJECTIVE_PIXEL ? "pixel" : "feature", net->shape.width, net->shape.depth,
            net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count);
-    const double read_ahead = (double)(c->data.read_ahead + 1) * (double)(t->last - t->first) * (double)net->tokens *
-                              (double)net->patch_values * sizeof(float);
+    const double read_ahead = (double)(c->data.read_ahead + 1) * (double)(t->step->last - t->step->first) *
+                              (double)net->tokens * (double)net->patch_values * sizeof(float);
     vj_log("memory a rank: %.0f MiB for weights, gradient, moments and target, up to %.0f MiB for activations, "
            "%.0f MiB for %lld batches read ahead",
-           (double)(vj_device_bytes(t->be) - t->model->arena_bytes) / 1048576.0,
-           (double)t->model->arena_bytes / 1048576.0, read_ahead / 1048576.0, (long long)c->data.read_ahead);
+           (double)(vj_device_bytes(t->step->be) - t->step->model->arena_bytes) / 1048576.0,
+           (double)t->step->model->arena_bytes / 1048576.0, read_ahead / 1048576.0, (long long)c->data.read_ahead);
 }
 
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
@@ -469,12 +346,12 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     const vj_config *c = t->config;
     double last_rank = NAN;
     int64_t saved_step = t->state.step;
-    VJ_TRY(vj_loader_start(&t->loader, t->clips, c, t->state.step, t->steps, t->first, t->last));
+    VJ_TRY(vj_loader_start(&t->loader, t->clips, c, t->state.step, t->steps, t->step->first, t->step->last));
     t->begin_s = t->saved_s = vj_now();
     t->begin_step = t->state.step;
     *outcome = VJ_PRETRAIN_DONE;
     for (int64_t step = t->begin_step; step < t->steps; step++) {
-        step_report report;
+        vj_step_report report;
         VJ_TRY(pretrain_step(t, step, &report));
         VJ_TRY(judge_health(t, step, &report));
         VJ_TRY(record(t, step, &report));
@@ -518,12 +395,8 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     vj_status status = run(&t, dry_run, outcome);
     vj_loader_stop(t.loader);
     vj_status closed = vj_metrics_close(t.metrics);
-    vj_mask_lists_release(&t.lists);
-    vj_spectrum_close(t.spectrum);
-    vj_optimizer_close(t.optimizer);
-    vj_model_destroy(t.model);
+    vj_step_close(t.step);
     vj_clips_close(t.clips);
-    vj_backend_close(t.be);
     free(t.state.config);
     return status != VJ_OK ? status : closed;
 }

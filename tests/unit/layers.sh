@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Dependencies point one way: base <- parallel <- io, base <- kernels <- model, all of these <- train, probe <- programs.
+# Dependencies point one way: base <- parallel <- io, base <- kernels <- model, all of these <- train, probe, bench <- programs.
 set -euo pipefail
 cd "${VJEPA_SOURCE:?}"
 bad=0
@@ -35,4 +35,6 @@ may model base kernels
 may train base parallel kernels model $io
 # shellcheck disable=SC2086
 may probe base parallel kernels model train $io
+# shellcheck disable=SC2086
+may bench base parallel kernels model train $io
 exit $bad

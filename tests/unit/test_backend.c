@@ -53,6 +53,57 @@ static void check_memory(vj_backend *be, bool rounded)
     assert_int_equal(vj_device_bytes(be), 0);
 }
 
+static const vj_op_profile *find(const vj_op_profile *profile, int count, const char *name, vj_phase phase)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(profile[i].name, name) == 0 && profile[i].phase == phase) return &profile[i];
+    return NULL;
+}
+
+/* Operations are booked into the phase that runs, with their products and the bytes they must move. */
+static void check_accounts(vj_backend *be, bool rounded)
+{
+    enum { R = 6, N = 5, K = 4, MOST = 32 };
+    (void)rounded;
+    array x = array_random(be, R * K, 1, 1), w = array_random(be, N * K, 1, 2), y = array_random(be, R * N, 1, 3);
+    vj_op_profile profile[MOST];
+    double seconds[VJ_PHASES];
+    vj_phase_reset(be);
+    vj_phase_enter(be, VJ_PHASE_TARGET);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, R, N, K);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, R, N, K);
+    vj_phase_enter(be, VJ_PHASE_BACKWARD);
+    vj_linear_backward_weight(be, w.device, NULL, vj_f32(y.device), vj_f32(x.device), 1, R, N, K);
+    vj_fill(be, y.device, 0, R * N);
+    int count = vj_backend_profile(be, profile, MOST);
+    assert_int_equal(count, 3);
+    const vj_op_profile *op = find(profile, count, "linear_forward", VJ_PHASE_TARGET);
+    assert_non_null(op);
+    assert_int_equal(op->calls, 2);
+    assert_true(op->flops == 2 * 2 * R * N * K && op->bytes == 2 * 4 * (R * K + N * K + R * N) && op->seconds > 0);
+    op = find(profile, count, "linear_backward_weight", VJ_PHASE_BACKWARD);
+    assert_non_null(op);
+    assert_true(op->flops == 2 * R * N * K && op->bytes == 4 * (R * N + R * K + 2 * N * K));
+    op = find(profile, count, "fill", VJ_PHASE_BACKWARD);
+    assert_non_null(op);
+    assert_true(op->calls == 1 && op->flops == 0 && op->bytes == 4 * R * N);
+    assert_int_equal(vj_backend_profile(be, profile, 1), 3); /* no room, but the number is told */
+
+    vj_phase_seconds(be, seconds);
+    assert_true(seconds[VJ_PHASE_TARGET] > 0 && seconds[VJ_PHASE_BACKWARD] > 0 && seconds[VJ_PHASE_REDUCE] == 0);
+    vj_phase_reset(be);
+    assert_int_equal(vj_backend_profile(be, profile, MOST), 0);
+    vj_phase_seconds(be, seconds);
+    assert_true(seconds[VJ_PHASE_TARGET] == 0);
+    drop(be, &x), drop(be, &w), drop(be, &y);
+}
+
+static void accounts(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_accounts);
+}
+
 static void memory(void **state)
 {
     (void)state;
@@ -147,6 +198,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
+        cmocka_unit_test(accounts),
         cmocka_unit_test(memory),
         cmocka_unit_test(fresh_memory),
         cmocka_unit_test(out_of_memory),

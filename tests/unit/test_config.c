@@ -437,6 +437,7 @@ static void set_changes_values(void **state)
     assert_int_equal(set(&config, "data.train=[a.clips, \"b, c.clips\"]"), VJ_OK);
     assert_int_equal(set(&config, "optimizer.ema=[0.5, 0.75]"), VJ_OK);
     assert_int_equal(set(&config, "objective.kind=pixel"), VJ_OK);
+    assert_int_equal(set(&config, "precision=fp32"), VJ_OK); /* only train has it */
     assert_int_equal(set(&config, "probe.folded=false"), VJ_OK);
     assert_int_equal(set(&config, "probe.labels=[100, 10.5]"), VJ_OK);
     assert_int_equal(
@@ -448,6 +449,9 @@ static void set_changes_values(void **state)
     assert_string_equal(config.data.train.item[1], "b, c.clips");
     assert_true(config.optimizer.ema[1] == 0.75);
     assert_int_equal(config.objective.kind, VJ_OBJECTIVE_PIXEL);
+    assert_string_equal(config.train.precision, "fp32");
+    assert_true(vj_config_origin(&config, "train.precision") < 0);
+    assert_int_equal(vj_config_origin(&config, "train.batch"), 0);
     assert_int_equal(config.probe.folded, 0);
     assert_int_equal(config.probe.labels_count, 2);
     assert_true(config.probe.labels[1] == 10.5);
@@ -463,7 +467,9 @@ static void set_mistakes(void **state)
     static vj_config config;
     static const char *const wrong[][2] = {
         {"run.seed", "section.key=value"},
-        {"seed=1", "--set seed: unknown key; it takes section.key"},
+        {"sede=1", "--set sede: unknown key; it takes section.key"},
+        {"seed=1", "--set seed: stands in several sections: run.seed, pack.seed"},
+        {"batch=1", "train.batch, embed.batch, probe.batch"},
         {"run.sed=1", "did you mean run.seed?"},
         {"run.seed=", "--set run.seed: has no value"},
         {"run.seed=x", "--set run.seed: 'x'"},

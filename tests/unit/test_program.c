@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <omp.h>
 
 #include "base/program.h"
 
@@ -20,22 +21,26 @@
 
 static int toy(int argc, char **argv)
 {
-    static const char *const sections[] = {"run", "data", NULL};
+    static const char *const sections[] = {"run", "data", NULL}, *const commands[] = {"load", "store", NULL};
     static const char *compare, *quick;
     static vj_run run;
     const vj_option options[] = {{"--compare", "FILE", "compare with FILE", &compare},
                                  {"--quick", NULL, "be quick", &quick},
                                  {NULL, NULL, NULL, NULL}};
-    bool takes_config = strcmp(getenv("VJEPA_TEST_AS_PROGRAM"), "config") == 0;
+    const char *kind = getenv("VJEPA_TEST_AS_PROGRAM");
+    bool takes_command = strcmp(kind, "command") == 0, takes_config = takes_command || strcmp(kind, "config") == 0;
     const vj_program program = {.name = "toy",
                                 .purpose = "shows what it was given",
                                 .usage = "[options] CONFIG.yaml [FILE]",
                                 .description = "A toy.\n\nExample:\n  toy x.yaml",
                                 .sections = takes_config ? sections : NULL,
                                 .options = options,
-                                .min_files = 1,
+                                .commands = takes_command ? commands : NULL,
+                                .min_files = takes_command ? 0 : 1,
                                 .max_files = 2};
     vj_program_begin(&run, &program, argc, argv);
+    if (getenv("OMP_NUM_THREADS")) vj_log("threads %d", omp_get_max_threads());
+    if (run.command) vj_log("command %s", run.command);
     vj_log("config %s seed %d files %d first %s compare %s quick %s dry %d ranks %d",
            run.config_path ? run.config_path : "none", (int)run.config.run.seed, run.file_count,
            run.file_count ? run.files[0] : "none", compare ? compare : "none", quick ? "yes" : "no", run.dry_run,
@@ -140,7 +145,11 @@ static void arguments_in_any_order(void **state)
          {"x.yaml seed 7 files 1 first b compare a quick yes dry 1"},
          NULL},
         {"config", "", "X --compare=a=b -- --quick", 0, {"files 1 first --quick compare a=b quick no"}, NULL},
+        {"plain", "env -u OPENBLAS_NUM_THREADS OMP_NUM_THREADS=3", "first", 0, {"threads 3"}, NULL},
         {"plain", "", "first second", 0, {"config none seed 0 files 2 first first"}, NULL},
+        {"command", "", "--quick store X", 0, {"command store", "x.yaml seed 5 files 0"}, NULL},
+        {"command", "", "load --set seed=3 --set run.seed=9", 2, {"several sections"}, NULL},
+        {"command", "", "load --set run.seed=9", 0, {"command load", "config none seed 9 files 0"}, NULL},
     };
     (void)state;
     CHECK(runs);
@@ -178,6 +187,9 @@ static void mistakes_exit_2(void **state)
         {"plain", "", "a --set b=c", 2, {"toy: ", "unknown option --set"}, NULL},
         {"config", "", "X --set run.sed=1", 2, {"vjepa: ", "did you mean run.seed?"}, NULL},
         {"config", "", "X --set data.crop=15", 2, {"vjepa: ", "data.crop: 15 is not a multiple of model.patch"}, NULL},
+        {"command", "", "", 2, {"toy: ", "missing argument; usage: toy"}, NULL},
+        {"command", "", "X", 2, {"toy: ", "unknown command", "expected one of load, store"}, NULL},
+        {"command", "", "load X a b", 2, {"toy: ", "unexpected argument b"}, NULL},
         {"config", "", "/nowhere.yaml", 2, {"vjepa: ", "/nowhere.yaml: No such file"}, NULL},
     };
     (void)state;

@@ -1,0 +1,114 @@
+/* The commands and what they share. */
+#include "bench/bench.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/program.h"
+#include "base/rng.h"
+#include "bench/inner.h"
+#include "parallel/parallel.h"
+
+static const struct {
+    const char *name;
+    vj_status (*run)(vj_bench_work *work);
+    bool needs_config;
+    double seconds; /* of one measurement */
+} commands[] = {
+    {"gemm", vj_bench_gemm, false, 0.1},
+    {"attention", vj_bench_attention, false, 0.25},
+    {"elementwise", vj_bench_elementwise, false, 0.1},
+    {"step", vj_bench_step, true, 10.0},
+    {"load", vj_bench_load, true, 3.0},
+    {"checkpoint", vj_bench_checkpoint, true, 3.0},
+    {"allreduce", vj_bench_allreduce, false, 0.25},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+const char *const vj_bench_commands[] = {"gemm", "attention",  "elementwise", "step",
+                                         "load", "checkpoint", "allreduce",   NULL};
+
+/* Is what was asked for possible? Rank 0 says it for all. */
+static vj_status prepare(vj_bench_work *work, int which)
+{
+    if (commands[which].needs_config && !work->bench->config_path)
+        return vj_raise(VJ_ERR_USAGE, "vjepa-bench %s needs a CONFIG.yaml", commands[which].name);
+    return vj_plan_parse(&work->plan, work->bench->repeats, work->bench->seconds, commands[which].seconds);
+}
+
+vj_status vj_bench_run(const vj_bench *bench, const char *command, json_t *report)
+{
+    vj_bench_work work = {.bench = bench, .config = bench->config, .comm = bench->comm, .report = report};
+    int which = 0;
+    MPI_Comm_rank(work.comm, &work.rank);
+    MPI_Comm_size(work.comm, &work.size);
+    while (which < COMMANDS && strcmp(commands[which].name, command) != 0) which++;
+    VJ_ASSERT(which < COMMANDS);
+    VJ_TRY(vj_agree(work.comm, work.rank == 0 ? prepare(&work, which) : VJ_OK));
+    MPI_Bcast(&work.plan, (int)sizeof work.plan, MPI_BYTE, 0, work.comm);
+
+    struct utsname machine;
+    vj_put_text(report, "bench", command);
+    vj_put_text(report, "version", vj_version());
+    vj_put_text(report, "host", uname(&machine) == 0 ? machine.nodename : "unknown");
+    vj_put_text(report, "config", bench->config_path ? bench->config_path : "defaults");
+    vj_put_count(report, "ranks", work.size);
+    vj_put_count(report, "threads", omp_get_max_threads());
+    return commands[which].run(&work);
+}
+
+void vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seconds)
+{
+    MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, work->comm);
+    vj_samples_add(samples, seconds);
+}
+
+vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user), void *user, vj_samples *samples)
+{
+    *samples = (vj_samples){0};
+    VJ_TRY(vj_agree(work->comm, body(user)));
+    while (vj_plan_goes_on(&work->plan, samples)) {
+        MPI_Barrier(work->comm);
+        const double begin = vj_now();
+        const vj_status status = body(user);
+        const double seconds = vj_now() - begin;
+        VJ_TRY(vj_agree(work->comm, status));
+        vj_bench_sample(work, samples, seconds);
+    }
+    return VJ_OK;
+}
+
+vj_peak vj_bench_peak(const vj_bench_work *work)
+{
+    MPI_Barrier(work->comm);
+    vj_peak peak = vj_measure_peak(omp_get_max_threads());
+    double sums[2] = {peak.fp32_gflops, peak.bf16_gflops};
+    vj_sum_doubles(work->comm, sums, 2);
+    peak.fp32_gflops = sums[0];
+    peak.bf16_gflops = sums[1];
+    vj_put_number(work->report, "fp32_peak_gflops", peak.fp32_gflops);
+    vj_put_number(work->report, "bf16_peak_gflops", peak.bf16_gflops);
+    vj_put_text(work->report, "bf16_instruction", peak.bf16_name);
+    return peak;
+}
+
+float *vj_bench_floats(vj_backend *be, int64_t n)
+{
+    enum { PERIOD = 1 << 16 }; /* drawing each number anew would take longer than the measurements */
+    float *device = vj_device_alloc(be, n * (int64_t)sizeof *device), *host = vj_calloc(PERIOD, sizeof *host);
+    if (device && host) {
+        vj_rng rng;
+        vj_rng_init(&rng, 1, VJ_RNG_TEST, 0);
+        for (int64_t i = 0; i < PERIOD; i++) host[i] = (float)(0.1 * vj_rng_normal(&rng));
+        for (int64_t at = 0; at < n; at += PERIOD)
+            vj_upload(be, device + at, host, (n - at < PERIOD ? n - at : PERIOD) * (int64_t)sizeof *host);
+    } else if (device) {
+        vj_device_free(be, device);
+        device = NULL;
+        vj_raise(VJ_ERR_MEMORY, "no memory for random numbers");
+    }
+    free(host);
+    return device;
+}

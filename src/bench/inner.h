@@ -1,0 +1,44 @@
+/* What the commands share. Private to this folder. */
+#ifndef VJ_BENCH_INNER_H
+#define VJ_BENCH_INNER_H
+
+#include "bench/bench.h"
+#include "bench/peak.h"
+#include "bench/report.h"
+#include "kernels/kernels.h"
+#include "model/network.h"
+
+/* A command at work. */
+typedef struct {
+    const vj_bench *bench;   /* borrowed */
+    const vj_config *config; /* borrowed */
+    MPI_Comm comm;
+    int rank, size;
+    vj_plan plan;
+    json_t *report;
+} vj_bench_work;
+
+vj_status vj_bench_gemm(vj_bench_work *work);
+vj_status vj_bench_attention(vj_bench_work *work);
+vj_status vj_bench_elementwise(vj_bench_work *work);
+vj_status vj_bench_step(vj_bench_work *work);
+vj_status vj_bench_load(vj_bench_work *work);
+vj_status vj_bench_checkpoint(vj_bench_work *work);
+vj_status vj_bench_allreduce(vj_bench_work *work);
+
+/** Add a sample, the largest of all ranks' `seconds`, so that all have the same samples. Collective. */
+void vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seconds);
+
+/**
+ * Time body(user) by the plan, after a first call that is not timed; ranks begin together. Collective; a failure of one
+ * rank is everybody's.
+ */
+vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user), void *user, vj_samples *samples);
+
+/** The peaks of all ranks at the same time, summed; put into the report as fp32_peak_gflops and so on. Collective. */
+vj_peak vj_bench_peak(const vj_bench_work *work);
+
+/** Device memory of n floats near +-0.1; NULL when there is none (reported). */
+float *vj_bench_floats(vj_backend *be, int64_t n);
+
+#endif

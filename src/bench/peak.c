@@ -1,0 +1,209 @@
+/*
+ * Peaks by instruction. Each burst keeps twelve independent sums in registers, which covers the latency of two
+ * multiply-add units; functions for an instruction set are compiled for it alone and called only where the processor
+ * has it.
+ */
+#include "bench/peak.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/status.h"
+
+/* Runs `rounds` rounds and returns a value that depends on all of them. */
+typedef float (*burst)(int64_t rounds);
+
+enum { SUMS = 12, BURSTS = 8 };
+static const double burst_s = 0.02;
+
+/* The compiler may not know the operands, or it would compute the sums itself. They keep every sum near 2. */
+static volatile float factor = 0.5F, term = 1.0F, sink;
+
+/* ------------------------------------------------------------------------------------------------ fp32 */
+
+#define EACH_SUM(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+
+/* A burst on vectors of `lanes` floats, 2 * SUMS * lanes operations a round. */
+#define FP32_BURST(name, lanes, attributes)                                                                            \
+    attributes static float name(int64_t rounds)                                                                       \
+    {                                                                                                                  \
+        typedef float vector __attribute__((vector_size(4 * (lanes))));                                                \
+        const vector f = (vector){0} + factor, t = (vector){0} + term;                                                 \
+        EACH_SUM(DECLARE_SUM)                                                                                          \
+        for (int64_t i = 0; i < rounds; i++) {                                                                         \
+            EACH_SUM(MULTIPLY_ADD)                                                                                     \
+        }                                                                                                              \
+        vector all = {0};                                                                                              \
+        EACH_SUM(GATHER)                                                                                               \
+        return all[0] + all[(lanes)-1];                                                                                \
+    }
+#define DECLARE_SUM(n)  vector s##n = t + (float)(n);
+#define MULTIPLY_ADD(n) s##n = s##n * f + t;
+#define GATHER(n)       all += s##n;
+
+FP32_BURST(fp32_portable, 4, )
+#ifdef __x86_64__
+FP32_BURST(fp32_avx2, 8, __attribute__((target("avx2,fma"))))
+FP32_BURST(fp32_avx512, 16, __attribute__((target("avx512f"))))
+#endif
+
+/* ------------------------------------------------------------------------------------------------ bf16 */
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static volatile short bf16_zero = 0, bf16_one = 0x3f80;
+
+#define DECLARE_DOT(n) __m512 s##n = _mm512_set1_ps((float)(n));
+#define DOT(n)         s##n = _mm512_dpbf16_ps(s##n, a, b);
+#define GATHER_DOT(n)  all = _mm512_add_ps(all, s##n);
+
+/* 64 operations an instruction: 16 lanes of two multiply-adds. The products are zero, which costs the same. */
+__attribute__((target("avx512f,avx512bf16"))) static float bf16_avx512(int64_t rounds)
+{
+    const __m512bh a = (__m512bh)_mm512_set1_epi16(bf16_zero), b = (__m512bh)_mm512_set1_epi16(bf16_one);
+    EACH_SUM(DECLARE_DOT)
+    for (int64_t i = 0; i < rounds; i++) {
+        EACH_SUM(DOT)
+    }
+    __m512 all = _mm512_setzero_ps();
+    EACH_SUM(GATHER_DOT)
+    return _mm512_cvtss_f32(all);
+}
+
+enum { TILE_ROWS = 16, TILE_BYTES = 64, TILE_SUMS = 6 };
+
+/* 16 x 16 results of 32 multiply-adds an instruction; six of the eight tiles are sums, the others operands. */
+__attribute__((target("amx-tile,amx-bf16"))) static float bf16_amx(int64_t rounds)
+{
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } __attribute__((packed)) shape = {.palette = 1};
+    float result[TILE_ROWS * TILE_BYTES / sizeof(float)];
+    for (int i = 0; i < 8; i++) {
+        shape.row_bytes[i] = TILE_BYTES;
+        shape.rows[i] = TILE_ROWS;
+    }
+    _tile_loadconfig(&shape);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    _tile_zero(6);
+    _tile_zero(7);
+    for (int64_t i = 0; i < rounds; i++) {
+        _tile_dpbf16ps(0, 6, 7);
+        _tile_dpbf16ps(1, 6, 7);
+        _tile_dpbf16ps(2, 6, 7);
+        _tile_dpbf16ps(3, 6, 7);
+        _tile_dpbf16ps(4, 6, 7);
+        _tile_dpbf16ps(5, 6, 7);
+    }
+    _tile_stored(0, result, TILE_BYTES);
+    _tile_release();
+    return result[0];
+}
+
+static bool has_avx512_bf16(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16");
+}
+
+/* Leaf 7: tiles and their bf16 products. Linux hands out the tiles' state only to processes that ask. */
+static bool has_amx_bf16(void)
+{
+    enum { LEAF = 7, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, ASK_FOR_STATE = 0x1023, TILE_DATA = 18 };
+    unsigned a, b, c, d;
+    return __get_cpuid_count(LEAF, 0, &a, &b, &c, &d) && (d & AMX_BF16) && (d & AMX_TILE) &&
+           syscall(SYS_arch_prctl, ASK_FOR_STATE, TILE_DATA) == 0;
+}
+#endif
+
+/* ------------------------------------------------------------------------------------------------ timing */
+
+/* Seconds that `rounds` rounds take on all threads, from the first start to the last end. */
+static double time_burst(burst run, int64_t rounds, int threads)
+{
+    double begin = INFINITY, end = 0;
+    float results = 0;
+#pragma omp parallel num_threads(threads) reduction(min : begin) reduction(max : end) reduction(+ : results)
+    {
+#pragma omp barrier
+        begin = vj_now();
+        results += run(rounds);
+        end = vj_now();
+    }
+    sink = results;
+    return end - begin;
+}
+
+static double best_gflops(burst run, double flops_a_round, int threads)
+{
+    int64_t rounds = 1000;
+    double best = 0, seconds = time_burst(run, rounds, threads);
+    while (seconds < burst_s / 4) {
+        rounds *= 4;
+        seconds = time_burst(run, rounds, threads);
+    }
+    rounds = (int64_t)((double)rounds * burst_s / seconds) + 1;
+    for (int i = 0; i < BURSTS; i++) {
+        const double rate = flops_a_round * (double)rounds * threads / time_burst(run, rounds, threads) / 1e9;
+        if (rate > best) best = rate;
+    }
+    return best;
+}
+
+#ifdef __x86_64__
+static void consider(vj_peak *peak, const char *name, burst run, double flops_a_round, int threads)
+{
+    const double rate = best_gflops(run, flops_a_round, threads);
+    if (rate <= peak->bf16_gflops) return;
+    peak->bf16_gflops = rate;
+    peak->bf16_name = name;
+}
+#endif
+
+vj_peak vj_measure_peak(int threads)
+{
+    burst fp32 = fp32_portable;
+    int lanes = 4;
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f"))
+        fp32 = fp32_avx512, lanes = 16;
+    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        fp32 = fp32_avx2, lanes = 8;
+#endif
+    vj_peak peak = {.fp32_gflops = best_gflops(fp32, 2.0 * SUMS * lanes, threads), .bf16_name = "none, fp32"};
+#ifdef __x86_64__
+    if (has_avx512_bf16()) consider(&peak, "vdpbf16ps", bf16_avx512, 64.0 * SUMS, threads);
+    if (has_amx_bf16()) consider(&peak, "tdpbf16ps", bf16_amx, 2.0 * 16 * 16 * 32 * TILE_SUMS, threads);
+#endif
+    if (peak.bf16_gflops == 0) peak.bf16_gflops = peak.fp32_gflops;
+    return peak;
+}
+
+double vj_measure_bandwidth(int threads)
+{
+    enum { FLOATS = 24 << 20 }; /* 96 MiB each way */
+    float *from = vj_calloc(FLOATS, sizeof *from), *to = vj_calloc(FLOATS, sizeof *to);
+    double best = 0;
+    for (int i = 0; from && to && i <= BURSTS; i++) { /* the first touches the pages */
+        const double begin = vj_now();
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+        for (int64_t j = 0; j < FLOATS; j++) to[j] = from[j] * 0.5F + 1.0F;
+        const double rate = 2.0 * FLOATS * sizeof(float) / (vj_now() - begin) / 1e9;
+        if (i > 0 && rate > best) best = rate;
+    }
+    free(from);
+    free(to);
+    return best;
+}

@@ -1,0 +1,23 @@
+/*
+ * What this processor can do at best, measured in the same run as everything else: a fraction of a peak from a data
+ * sheet says little on a shared or throttled machine.
+ */
+#ifndef VJ_BENCH_PEAK_H
+#define VJ_BENCH_PEAK_H
+
+typedef struct {
+    double fp32_gflops, bf16_gflops; /* all threads together; 2 a multiply-add */
+    const char *bf16_name;           /* instruction behind bf16_gflops; static */
+} vj_peak;
+
+/**
+ * Multiply-adds on operands in registers, on `threads` OpenMP threads at once, the best of several bursts of some 20
+ * ms: fp32 with the widest vectors, bf16 with the fastest of vdpbf16ps and tdpbf16ps (AMX) that the processor has, or
+ * the fp32 peak where it has neither. Takes about half a second. Not collective.
+ */
+vj_peak vj_measure_peak(int threads);
+
+/** GB/s of reading one array and writing another, both larger than caches, on `threads` threads: best of several. */
+double vj_measure_bandwidth(int threads);
+
+#endif

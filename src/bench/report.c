@@ -1,0 +1,173 @@
+/* From JSON to text. Timings are found by their shape, and shown in the unit that suits them. */
+#include "bench/report.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { CELL = 64, COLUMNS = 24 };
+
+/* ------------------------------------------------------------------------------------------------ putting */
+
+static void put(json_t *object, const char *key, json_t *value)
+{
+    const int failed = json_object_set_new(object, key, value);
+    VJ_ASSERT(value && !failed); /* out of memory, or a text that is not UTF-8 */
+}
+
+void vj_put_text(json_t *object, const char *key, const char *text)
+{
+    put(object, key, json_string(text));
+}
+
+void vj_put_number(json_t *object, const char *key, double value)
+{
+    put(object, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+void vj_put_count(json_t *object, const char *key, int64_t value)
+{
+    put(object, key, json_integer(value));
+}
+
+void vj_put_timing(json_t *object, const char *key, vj_timing seconds)
+{
+    json_t *timing = vj_put_object(object, key);
+    vj_put_number(timing, "min", seconds.min);
+    vj_put_number(timing, "median", seconds.median);
+    vj_put_number(timing, "max", seconds.max);
+}
+
+json_t *vj_put_object(json_t *object, const char *key)
+{
+    put(object, key, json_object());
+    return json_object_get(object, key);
+}
+
+json_t *vj_put_row(json_t *object, const char *key)
+{
+    json_t *rows = json_object_get(object, key);
+    if (!rows) {
+        put(object, key, json_array());
+        rows = json_object_get(object, key);
+    }
+    const int failed = json_array_append_new(rows, json_object());
+    VJ_ASSERT(!failed);
+    return json_array_get(rows, json_array_size(rows) - 1);
+}
+
+/* ------------------------------------------------------------------------------------------------ text */
+
+static bool is_timing(const json_t *value)
+{
+    return json_is_number(json_object_get(value, "min")) && json_is_number(json_object_get(value, "median")) &&
+           json_is_number(json_object_get(value, "max"));
+}
+
+static void show_timing(const json_t *value, char cell[CELL])
+{
+    const double min = json_number_value(json_object_get(value, "min")),
+                 median = json_number_value(json_object_get(value, "median")),
+                 max = json_number_value(json_object_get(value, "max"));
+    const double scale = median < 1e-3 ? 1e6 : median < 1.0 ? 1e3 : 1.0;
+    const char *unit = median < 1e-3 ? "us" : median < 1.0 ? "ms" : "s";
+    snprintf(cell, CELL, "%.4g / %.4g / %.4g %s", min * scale, median * scale, max * scale, unit);
+}
+
+static void show(const json_t *value, char cell[CELL])
+{
+    if (json_is_string(value))
+        snprintf(cell, CELL, "%s", json_string_value(value));
+    else if (json_is_integer(value))
+        snprintf(cell, CELL, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        snprintf(cell, CELL, "%.4g", json_real_value(value));
+    else if (is_timing(value))
+        show_timing(value, cell);
+    else
+        snprintf(cell, CELL, "-");
+}
+
+static void print_fact(const char *key, const json_t *value, FILE *out)
+{
+    char cell[CELL];
+    if (json_is_string(value)) { /* of any length */
+        fprintf(out, "%-20s %s\n", key, json_string_value(value));
+        return;
+    }
+    if (!json_is_object(value) || is_timing(value)) {
+        show(value, cell);
+        fprintf(out, "%-20s %s\n", key, cell);
+        return;
+    }
+    const char *inner;
+    json_t *item;
+    fprintf(out, "%s\n", key);
+    json_object_foreach((json_t *)value, inner, item)
+    {
+        show(item, cell);
+        fprintf(out, "  %-18s %s\n", inner, cell);
+    }
+}
+
+/* Columns as wide as their widest cell; numbers to the right. */
+static void print_table(const json_t *rows, FILE *out)
+{
+    int width[COLUMNS], columns = 0;
+    char cell[CELL];
+    const char *key;
+    json_t *value, *first = json_array_get(rows, 0);
+    json_object_foreach(first, key, value)
+    {
+        VJ_ASSERT(columns < COLUMNS);
+        width[columns] = (int)strlen(key);
+        for (size_t r = 0; r < json_array_size(rows); r++) {
+            show(json_object_get(json_array_get(rows, r), key), cell);
+            if ((int)strlen(cell) > width[columns]) width[columns] = (int)strlen(cell);
+        }
+        columns++;
+    }
+    for (size_t r = 0; r <= json_array_size(rows); r++) { /* row 0: the heading */
+        int column = 0;
+        json_object_foreach(first, key, value)
+        {
+            if (r == 0)
+                snprintf(cell, CELL, "%s", key);
+            else
+                show(json_object_get(json_array_get(rows, r - 1), key), cell);
+            const int left = json_is_string(value);
+            fprintf(out, "%s%*s", column ? "  " : "", left ? -width[column] : width[column], cell);
+            column++;
+        }
+        fputc('\n', out);
+    }
+}
+
+static vj_status finish(FILE *out)
+{
+    return fflush(out) == 0 && !ferror(out) ? VJ_OK : vj_raise(VJ_ERR_IO, "print the result");
+}
+
+vj_status vj_report_json(const json_t *report, FILE *out)
+{
+    if (json_dumpf(report, out, JSON_INDENT(1) | JSON_PRESERVE_ORDER) != 0)
+        return vj_raise(VJ_ERR_IO, "print the result");
+    fputc('\n', out);
+    return finish(out);
+}
+
+vj_status vj_report_text(const json_t *report, FILE *out)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)report, key, value)
+    {
+        if (!json_is_array(value)) print_fact(key, value, out);
+    }
+    json_object_foreach((json_t *)report, key, value)
+    {
+        if (!json_is_array(value)) continue;
+        fprintf(out, "\n%s (times: min / median / max)\n", key);
+        print_table(value, out);
+    }
+    return finish(out);
+}

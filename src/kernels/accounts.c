@@ -1,0 +1,80 @@
+/* Where time goes: seconds by phase, and calls, seconds, products and bytes by operation and phase. */
+#include <string.h>
+
+#include "kernels/backend.h"
+
+static const char *const phase_names[VJ_PHASES] = {
+    [VJ_PHASE_DATA] = "data",           [VJ_PHASE_TARGET] = "target",     [VJ_PHASE_CONTEXT] = "context",
+    [VJ_PHASE_PREDICTOR] = "predictor", [VJ_PHASE_BACKWARD] = "backward", [VJ_PHASE_REDUCE] = "reduce",
+    [VJ_PHASE_OPTIMIZER] = "optimizer", [VJ_PHASE_OTHER] = "other",
+};
+
+static const char *const op_names[VJ_OPS] = {
+#define VJ_ROW(name, ...) [VJ_OP_##name] = #name,
+    VJ_KERNELS(VJ_ROW)
+#undef VJ_ROW
+        [VJ_OP_linear_forward] = "linear_forward",
+    [VJ_OP_linear_gelu_forward] = "linear_gelu_forward",
+    [VJ_OP_linear_backward_input] = "linear_backward_input",
+    [VJ_OP_linear_gelu_backward_input] = "linear_gelu_backward_input",
+    [VJ_OP_linear_backward_weight] = "linear_backward_weight",
+    [VJ_OP_transfer] = "transfer",
+};
+
+const char *vj_phase_name(vj_phase phase)
+{
+    VJ_ASSERT(phase >= 0 && phase < VJ_PHASES);
+    return phase_names[phase];
+}
+
+void vj_phase_enter(vj_backend *be, vj_phase phase)
+{
+    VJ_ASSERT(phase >= 0 && phase < VJ_PHASES);
+    vj_accounts *a = &be->accounts;
+    const double now = vj_now();
+    a->seconds[a->phase] += now - a->phase_began_s;
+    a->phase = phase;
+    a->phase_began_s = now;
+}
+
+void vj_phase_seconds(const vj_backend *be, double seconds[VJ_PHASES])
+{
+    const vj_accounts *a = &be->accounts;
+    memcpy(seconds, a->seconds, sizeof a->seconds);
+    seconds[a->phase] += vj_now() - a->phase_began_s;
+}
+
+void vj_phase_reset(vj_backend *be)
+{
+    const vj_phase phase = be->accounts.phase;
+    be->accounts = (vj_accounts){.phase = phase, .phase_began_s = vj_now(), .booked_flops = be->flops};
+}
+
+void vj_account(vj_backend *be, vj_op op, double began_s)
+{
+    vj_accounts *a = &be->accounts;
+    a->account[op][a->phase].calls++;
+    a->account[op][a->phase].seconds += vj_now() - began_s;
+    a->account[op][a->phase].flops += be->flops - a->booked_flops;
+    a->account[op][a->phase].bytes += a->bytes;
+    a->booked_flops = be->flops;
+    a->bytes = 0;
+}
+
+int vj_backend_profile(const vj_backend *be, vj_op_profile *profile, int capacity)
+{
+    int count = 0;
+    for (int op = 0; op < VJ_OPS; op++)
+        for (int phase = 0; phase < VJ_PHASES; phase++) {
+            if (be->accounts.account[op][phase].calls == 0) continue;
+            if (count < capacity)
+                profile[count] = (vj_op_profile){.name = op_names[op],
+                                                 .phase = (vj_phase)phase,
+                                                 .calls = be->accounts.account[op][phase].calls,
+                                                 .seconds = be->accounts.account[op][phase].seconds,
+                                                 .flops = be->accounts.account[op][phase].flops,
+                                                 .bytes = be->accounts.account[op][phase].bytes};
+            count++;
+        }
+    return count;
+}

@@ -1,0 +1,24 @@
+/* Counting the products of a step. */
+#include "model/flops.h"
+
+/* A stack's blocks on one sequence of n tokens: qkv and projection, MLP, scores and weighted sum. */
+static double stack_flops(const vj_stack *s, double n)
+{
+    const double D = s->width, H = s->hidden;
+    return s->depth * n * (8.0 * D * D + 4.0 * D * H + 4.0 * n * D);
+}
+
+double vj_step_flops(const vj_network *net, const vj_mask_lists *lists)
+{
+    const vj_shape *s = &net->shape;
+    const double D = s->width, Dp = s->predictor_width, clips = (double)lists->clips;
+    const double embedding = 2.0 * net->tokens * (double)net->patch_values * D;
+    double target = 0, trained = clips * embedding;
+    if (s->objective == VJ_OBJECTIVE_FEATURE) target = clips * (embedding + stack_flops(&net->encoder, net->tokens));
+    for (int64_t i = 0; i < lists->masks * lists->clips; i++) {
+        const double contexts = lists->contexts[i], targets = lists->targets[i];
+        trained += stack_flops(&net->encoder, contexts) + stack_flops(&net->predictor, contexts + targets) +
+                   2.0 * contexts * D * Dp + 2.0 * targets * Dp * net->out;
+    }
+    return target + 3.0 * trained;
+}

@@ -1,0 +1,162 @@
+/* One update. Read vj_step_run() first: it is the algorithm. */
+#include "train/step.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/flops.h"
+#include "parallel/parallel.h"
+
+/* ------------------------------------------------------------------------------------------------ opening */
+
+static vj_status divide_batch(vj_step *s)
+{
+    const vj_config *c = s->config;
+    const int64_t microbatches = c->train.batch / c->train.microbatch;
+    if (s->size > microbatches) {
+        if (s->rank != 0) return VJ_ERR_USAGE;
+        return vj_raise(
+            VJ_ERR_USAGE,
+            "train.batch %lld in microbatches of %lld gives work to %lld ranks, there are %d: start fewer, or "
+            "lower train.microbatch",
+            (long long)c->train.batch, (long long)c->train.microbatch, (long long)microbatches, s->size);
+    }
+    vj_split(microbatches, s->size, s->rank, &s->first, &s->last);
+    s->first *= c->train.microbatch;
+    s->last *= c->train.microbatch;
+    return VJ_OK;
+}
+
+/* Replicas must round alike, or they drift apart without a word: every rank needs the same kernels. */
+static vj_status check_kernels(const vj_step *s)
+{
+    char first[128];
+    snprintf(first, sizeof first, "%s", vj_backend_describe(s->be));
+    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, s->comm);
+    vj_status status = VJ_OK;
+    if (strcmp(first, vj_backend_describe(s->be)) != 0)
+        status =
+            vj_raise(VJ_ERR_USAGE,
+                     "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable) and OMP_NUM_THREADS to one value "
+                     "for all ranks",
+                     s->rank, vj_backend_describe(s->be), first);
+    return vj_agree(s->comm, status);
+}
+
+static vj_status open_step(vj_step *s)
+{
+    const vj_config *c = s->config;
+    VJ_TRY(divide_batch(s));
+    VJ_TRY(vj_backend_open(&s->be, c->train.backend, strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32, 0));
+    VJ_TRY(check_kernels(s));
+
+    const vj_shape shape = vj_shape_from(c);
+    const int pixels = shape.objective == VJ_OBJECTIVE_PIXEL;
+    const vj_objective_settings settings = {.loss_exp = pixels ? 2.0 : c->objective.loss_exp, /* mean of squares */
+                                            .reg_coeff = c->objective.reg_coeff,
+                                            .normalise_pixels = c->objective.normalise_pixels,
+                                            .recompute = (vj_recompute)c->train.recompute};
+    const vj_grid grid = vj_shape_grid(&shape);
+    const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
+    VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->be));
+    VJ_TRY(vj_optimizer_open(&s->optimizer, s->model, c, s->comm));
+    if (shape.objective == VJ_OBJECTIVE_FEATURE) VJ_TRY(vj_spectrum_open(&s->spectrum, s->be, shape.width));
+    VJ_TRY(vj_mask_lists_create(&s->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
+    s->schedule = vj_schedules_from(c);
+    return VJ_OK;
+}
+
+vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm)
+{
+    vj_step *s = *step = vj_calloc(1, sizeof *s);
+    if (!s) return vj_raise(VJ_ERR_MEMORY, "no memory for a training step");
+    s->config = config;
+    s->comm = comm;
+    MPI_Comm_rank(comm, &s->rank);
+    MPI_Comm_size(comm, &s->size);
+    return open_step(s);
+}
+
+void vj_step_close(vj_step *s)
+{
+    if (!s) return;
+    vj_mask_lists_release(&s->lists);
+    vj_spectrum_close(s->spectrum);
+    vj_optimizer_close(s->optimizer);
+    vj_model_destroy(s->model);
+    vj_backend_close(s->be);
+    free(s);
+}
+
+/* ------------------------------------------------------------------------------------------------ one step */
+
+/* Sum what was measured over the ranks, and let all ranks agree on what to do next. */
+static void share_report(vj_step *s, vj_step_report *r)
+{
+    const int masks = s->model->bounds.masks;
+    const int stop = s->asked && s->asked[VJ_ASK_STOP], write = s->asked && s->asked[VJ_ASK_WRITE];
+    double sums[VJ_MAX_MASKS + 1], most[5] = {r->wait_s, r->comm_s, (double)vj_peak_bytes(), stop, write};
+    memcpy(sums, r->by_mask, sizeof r->by_mask);
+    sums[masks] = r->penalty;
+    vj_sum_doubles(s->comm, sums, masks + 1);
+    MPI_Allreduce(MPI_IN_PLACE, most, 5, MPI_DOUBLE, MPI_MAX, s->comm);
+    r->loss = 0.0;
+    for (int i = 0; i < masks; i++) {
+        r->loss += sums[i];
+        r->by_mask[i] = sums[i] * masks; /* the mean over this mask's targets */
+    }
+    r->penalty = sums[masks];
+    r->wait_s = most[0];
+    r->comm_s = most[1];
+    r->peak_bytes = most[2];
+    r->stop = most[3] > 0;
+    r->write = most[4] > 0;
+}
+
+vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *batch, vj_step_report *r)
+{
+    const vj_config *c = s->config;
+    const int measure_rank = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
+    *r = (vj_step_report){.lr = vj_schedule_lr(&s->schedule, step + 1),
+                          .weight_decay = vj_schedule_weight_decay(&s->schedule, step + 1),
+                          .ema = vj_schedule_ema(&s->schedule, step + 1),
+                          .spread = {.std = NAN, .effective_rank = NAN},
+                          .wait_s = r->wait_s};
+
+    const int64_t clip_values = s->model->net.tokens * (int64_t)s->model->net.patch_values;
+    for (int64_t at = 0; at < batch->count; at += c->train.microbatch) {
+        vj_phase_enter(s->be, VJ_PHASE_DATA);
+        VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, step, batch->first + at, c->train.microbatch));
+        vj_model_microbatch(s->model, batch->pixels + at * clip_values, &s->lists, c->train.batch, at > 0);
+        r->flops += vj_step_flops(&s->model->net, &s->lists);
+        r->context_rows += s->model->packing.context.rows;
+        r->predictor_rows += s->model->packing.predictor.rows;
+        if (s->spectrum)
+            vj_spectrum_add(s->spectrum, s->model->target, c->train.microbatch * s->model->net.tokens, measure_rank);
+    }
+    vj_phase_enter(s->be, VJ_PHASE_REDUCE);
+    vj_optimizer_reduce(s->optimizer);
+    vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
+    vj_optimizer_norms(s->optimizer, r->norm);
+    vj_phase_enter(s->be, VJ_PHASE_REDUCE);
+    vj_model_losses(s->model, r->by_mask, &r->penalty);
+    r->comm_s = s->optimizer->comm_s - s->reported_comm_s; /* with the exchange after the step before */
+    s->reported_comm_s = s->optimizer->comm_s;
+    share_report(s, r);
+
+    vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
+    r->healthy = isfinite(r->loss) && isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
+    if (r->healthy) {
+        const vj_update u = {.update = update,
+                             .lr = r->lr,
+                             .weight_decay = r->weight_decay,
+                             .ema = r->ema,
+                             .clip = {vj_schedule_clip_factor(c, step + 1, r->norm[VJ_ENCODER]),
+                                      vj_schedule_clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
+        vj_optimizer_update(s->optimizer, &u);
+    }
+    vj_phase_enter(s->be, VJ_PHASE_OTHER);
+    if (s->spectrum) VJ_TRY(vj_spectrum_finish(s->spectrum, s->comm, &r->spread));
+    return vj_sync(s->be);
+}

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# vjepa-bench: each command on a tiny configuration, on 1 and 2 ranks; what it prints is JSON with its keys and a spread. No
+# time is compared with anything: how fast this machine is, is not for a test to say.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+bench=$bin/vjepa-bench
+make_store train.clips 24
+
+cat >check.py <<'PY'
+import json, sys
+report, command, ranks = json.load(open(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+assert report['bench'] == command and report['ranks'] == ranks, 'bench, ranks'
+spreads = 0
+def look(value):
+    global spreads
+    if isinstance(value, dict):
+        if 'median' in value:
+            assert 0 <= value['min'] <= value['median'] <= value['max'], value
+            spreads += 1
+        for v in value.values(): look(v)
+    elif isinstance(value, list):
+        for v in value: look(v)
+look(report)
+assert spreads >= 2, f'{spreads} spreads'
+if command == 'step':
+    missing = {'step_s', 'gflop', 'gflops', 'peak_gflops', 'fraction_of_peak', 'peak_bytes', 'phases', 'precision',
+               'threads', 'repeats', 'context_rows', 'predictor_rows', 'profile'} - set(report)
+    assert not missing, missing
+    phases = {'target', 'context', 'predictor', 'backward', 'reduce', 'optimizer', 'data'}
+    assert phases <= set(report['phases']), report['phases']
+    assert all(isinstance(s, float) for s in report['phases'].values())
+    assert report['precision'] == 'bf16' and report['repeats'] == 3 and report['clips'] == ranks
+    assert abs(report['gflops'] * report['step_s']['median'] / report['gflop'] - 1) < 1e-9
+    assert abs(report['gflops'] / report['peak_gflops'] / report['fraction_of_peak'] - 1) < 1e-9
+    assert any(row['operation'] == 'linear_forward' for row in report['profile'])
+else:
+    assert report[command] and all(row['repeats'] == 3 for row in report[command]), 'rows'
+PY
+
+good() { # RANKS COMMAND ARGUMENTS...
+    run "$1" "$bench" "${@:2}" --json --repeats 3 >out.json 2>err.log || fail "$*: $(tail -n 3 err.log)"
+    /usr/bin/python3 check.py out.json "$2" "$1" 2>>err.log || fail "$*: $(tail -n 3 err.log)"
+}
+refuse() { # PATTERN ARGUMENTS...
+    local got=0
+    run 1 "$bench" "${@:2}" >out.log 2>&1 || got=$?
+    [ "$got" -eq 2 ] || fail "$* ended with $got, not 2: $(tail -n 3 out.log)"
+    grep -Eq -e "$1" out.log || fail "$* did not say /$1/: $(head -n 5 out.log)"
+}
+
+for ranks in 1 2; do
+    for command in gemm attention elementwise allreduce load; do good "$ranks" "$command" "$tiny"; done
+    good "$ranks" step "$tiny" --set precision=bf16 --profile
+    good "$ranks" step "$tiny" --set precision=bf16 --profile --clips train.clips
+    mkdir "out$ranks" && good "$ranks" checkpoint "$tiny" --dir "out$ranks"
+    [ -z "$(ls "out$ranks")" ] || fail "checkpoint left something in its folder"
+done
+run 2 "$bench" step "$tiny" --repeats 3 --as-configured >out.log || fail "step as text"
+grep -q '^step_s .* / .* / ' out.log || fail "step as text: $(cat out.log)"
+grep -q '^clips  *12$' out.log || fail "--as-configured: $(cat out.log)"
+run 1 "$bench" allreduce --repeats 3 | grep -q '67108864' || fail "allreduce without configuration"
+
+refuse 'no spread' step "$tiny" --repeats 1
+refuse 'no spread' gemm --repeats 2
+refuse '--seconds' gemm --seconds none
+refuse 'unknown command.*gemm, attention' frobnicate "$tiny"
+refuse 'missing argument'
+refuse 'needs a CONFIG' step
+refuse 'several sections: .*train\.batch' step "$tiny" --set batch=4
+refuse 'train\.microbatch too' step "$tiny" --set train.batch=4
+finish
