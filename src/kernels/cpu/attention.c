@@ -73,7 +73,7 @@ VJ_INLINE void panels_times(bool pairs, float *t, int64_t ldt, const float *a, c
         if (pairs)
             VJ_CPU(tile_pairs)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate);
         else
-            VJ_CPU(tile)(nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate);
+            VJ_CPU(tile)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate);
 }
 
 /* The same for `a` in rows, a_row lanes apart. */
@@ -85,7 +85,7 @@ VJ_INLINE void rows_times(bool pairs, float *t, int64_t ldt, const float *a, int
         if (pairs)
             VJ_CPU(tile_rows_pairs)(rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
         else
-            VJ_CPU(tile_rows)(nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
+            VJ_CPU(tile_rows)(rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
 }
 
 /* Pack the keys (or values) with their width as the depth: a panel row is a key. */
@@ -100,12 +100,12 @@ VJ_INLINE void pack_over_keys(bool pairs, float *to, matrix k, int64_t S, int d)
     for (int64_t key = 0; key < S; key += KEYS) {
         const int64_t kn = least(KEYS, S - key);
         VJ_CPU(pack_a_columns)(to, below(k, key), d, kn, mode_of(pairs));
-        to += pack_round(d) * pack_depth(mode_of(pairs), kn);
+        to += pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), kn);
     }
 }
 VJ_INLINE int64_t over_keys_at(bool pairs, int64_t key, int d)
 {
-    return key / KEYS * pack_round(d) * pack_depth(mode_of(pairs), KEYS);
+    return key / KEYS * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), KEYS);
 }
 
 /* Rows of `to` from (row, column) on: o[dim, query] * factor[query], for n queries. */
@@ -159,11 +159,11 @@ typedef struct {
 /* Panels of keys and of dimensions over all keys, with room for their edges. */
 static int64_t keys_floats(bool pairs, int64_t S, int d)
 {
-    return pack_round(S) * pack_depth(mode_of(pairs), d);
+    return pack_round(mode_of(pairs), S) * pack_depth(mode_of(pairs), d);
 }
 static int64_t over_keys_floats(bool pairs, int64_t S, int d)
 {
-    return parts(S, KEYS) * pack_round(d) * pack_depth(mode_of(pairs), KEYS);
+    return parts(S, KEYS) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), KEYS);
 }
 
 static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S, int d)
@@ -174,7 +174,7 @@ static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S
     m->v = carve(&room, over_keys_floats(pairs, S, d));
     m->q = carve(&room, pack_depth(mode_of(pairs), d) * nq);
     m->t = carve(&room, KEYS * nq);
-    m->o = carve(&room, pack_round(d) * nq);
+    m->o = carve(&room, pack_round(mode_of(pairs), d) * nq);
     m->p = carve(&room, KEYS * nq);
     return room - begin;
 }
@@ -326,9 +326,9 @@ static int64_t backward_carve(backward_room *m, bool pairs, float *room, int64_t
     m->p_rows = carve(&room, KEYS * lanes);
     m->ds_rows = carve(&room, KEYS * lanes);
     m->ds = carve(&room, KEYS * nq);
-    m->dq = carve(&room, STRIPS * pack_round(d) * nq);
-    m->dk = carve(&room, pack_round(S) * m->width);
-    m->dv = carve(&room, pack_round(S) * m->width);
+    m->dq = carve(&room, STRIPS * pack_round(mode_of(pairs), d) * nq);
+    m->dk = carve(&room, pack_round(mode_of(pairs), S) * m->width);
+    m->dv = carve(&room, pack_round(mode_of(pairs), S) * m->width);
     return room - begin;
 }
 
@@ -429,8 +429,8 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
     pack_keys(pairs, m->k, hd->k, hd->S, d);
     pack_keys(pairs, m->v, hd->v, hd->S, d);
     pack_over_keys(pairs, m->k_over, hd->k, hd->S, d);
-    memset(m->dk, 0, (size_t)(pack_round(hd->S) * m->width) * sizeof(float));
-    memset(m->dv, 0, (size_t)(pack_round(hd->S) * m->width) * sizeof(float));
+    memset(m->dk, 0, (size_t)(pack_round(mode_of(pairs), hd->S) * m->width) * sizeof(float));
+    memset(m->dv, 0, (size_t)(pack_round(mode_of(pairs), hd->S) * m->width) * sizeof(float));
 
     for (int64_t query = 0; query < hd->S; query += strip_queries) {
         const int64_t queries = least(strip_queries, hd->S - query), lanes = pack_depth(mode, queries);
@@ -458,8 +458,8 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
                 panels_times(pairs, m->t, nq, m->k + key * depth, m->q + strip, kn, depth, nv, false);
                 panels_times(pairs, m->dt, nq, m->v + key * depth, m->g + strip, kn, depth, nv, false);
                 score_gradients(pairs, nv, m, s * nq / values_a_lane(pairs), kn, factor, lse2 + s * nq, mean + s * nq);
-                panels_times(pairs, m->dq + s * pack_round(d) * nq, nq, m->k_over + over_keys_at(pairs, key, d), m->ds,
-                             d, key_lanes, nv, key > 0);
+                panels_times(pairs, m->dq + s * pack_round(mode_of(pairs), d) * nq, nq,
+                             m->k_over + over_keys_at(pairs, key, d), m->ds, d, key_lanes, nv, key > 0);
             }
             for (int dim = 0; dim < d; dim += nq) {
                 const int nv = (int)parts(least(nq, d - dim), LANES);
@@ -470,7 +470,7 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
             }
         }
         for (int s = 0; s < strips; s++)
-            store_turned(below(dq, query + s * nq), m->dq + s * pack_round(d) * nq, nq, scale,
+            store_turned(below(dq, query + s * nq), m->dq + s * pack_round(mode_of(pairs), d) * nq, nq, scale,
                          least(nq, queries - s * nq), d);
     }
     store_rows(dk, m->dk, m->width, hd->S, d, hd->scale);

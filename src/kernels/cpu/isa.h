@@ -33,11 +33,12 @@
 
 /*
  * LANES floats in a vector. The register tile of a product is MR rows by NV vectors: MR * NV accumulators, NV operands
- * and one broadcast must fit the registers. PAIR bf16 values share a lane where the processor multiplies them in pairs;
- * products of pairs have a tile of their own, PAIR_MR by PAIR_NV, and a depth in multiples of PAIR_DEPTH lanes.
+ * and one broadcast must fit the registers; MR is a multiple of 4, for there are tiles of 4 and 8 rows too. PAIR bf16
+ * values share a lane where the processor multiplies them in pairs; products of pairs have a tile of their own, PAIR_MR
+ * by PAIR_NV, and a depth in multiples of PAIR_DEPTH lanes.
  */
 #if defined(VJ_HAS_AVX512)
-enum { LANES = 16, MR = 8, NV = 3 };
+enum { LANES = 16, MR = 12, NV = 2 };
 #elif defined(VJ_ISA_avx2)
 enum { LANES = 8, MR = 4, NV = 3 };
 #else

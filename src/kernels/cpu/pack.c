@@ -43,12 +43,15 @@ VJ_INLINE void load_turned(vf turned[LANES], matrix m, int64_t at, int64_t n, in
     vtranspose(turned);
 }
 
-/* A vector spans LANES / MR panels of A. */
-VJ_INLINE void store_a(float *panel, int64_t panel_floats, vf v)
+/* Rows `row` on of a unit, a vector of them at one lane of depth, go to the panels they belong to. */
+VJ_INLINE void store_a(float *unit, int64_t panel_floats, int row, vf v)
 {
 #pragma GCC unroll 4
-    for (int part = 0; part < LANES / MR; part++)
-        memcpy(panel + part * panel_floats, (const float *)&v + part * MR, MR * sizeof(float));
+    for (int i = 0; i < LANES;) {
+        const int in = (row + i) % MR, n = MR - in < LANES - i ? MR - in : LANES - i;
+        memcpy(unit + (row + i) / MR * panel_floats + in, (const float *)&v + i, (size_t)n * sizeof(float));
+        i += n;
+    }
 }
 
 /* Panels for whole-tile products are row-major. */
@@ -61,27 +64,28 @@ VJ_INLINE void a_rows(float *panels, matrix m, int64_t count, int64_t depth, pac
 {
     int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), panel_floats = lanes * MR;
     if (row_major(mode)) {
-        for (int64_t r = 0; r < pack_round(count); r++)
+        for (int64_t r = 0; r < pack_round(mode, count); r++)
             for (int64_t p = 0; p < lanes; p += LANES)
                 vstore(panels + r * lanes + p,
                        r < count ? load_along(m, r * m.stride + p * unit, depth - p * unit, mode) : vset(0.0f));
         return;
     }
-    for (int64_t c = 0; c < count; c += LANES)
-        for (int64_t p = 0; p < lanes; p += LANES) {
-            vf turned[LANES];
-            load_turned(turned, m, c * m.stride + p * unit, count - c, depth - p * unit, mode);
-            float *to = panels + c * lanes + p * MR;
-            int64_t n = least(LANES, lanes - p);
-            for (int64_t i = 0; i < n; i++) store_a(to + i * MR, panel_floats, turned[i]);
-        }
+    for (int64_t c = 0; c < count; c += pack_unit(mode), panels += pack_unit(mode) * lanes)
+#pragma GCC unroll 4
+        for (int row = 0; row < pack_unit(mode); row += LANES)
+            for (int64_t p = 0; p < lanes; p += LANES) {
+                vf turned[LANES];
+                load_turned(turned, m, (c + row) * m.stride + p * unit, count - c - row, depth - p * unit, mode);
+                int64_t n = least(LANES, lanes - p);
+                for (int64_t i = 0; i < n; i++) store_a(panels + (p + i) * MR, panel_floats, row, turned[i]);
+            }
 }
 
 VJ_INLINE void a_columns(float *panels, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), panel_floats = lanes * MR;
     if (row_major(mode)) {
-        for (int64_t c = 0; c < pack_round(count); c += LANES)
+        for (int64_t c = 0; c < pack_round(mode, count); c += LANES)
             for (int64_t p = 0; p < lanes; p += LANES) {
                 vf turned[LANES];
                 int64_t n = count - c > 0 ? count - c : 0;
@@ -94,10 +98,14 @@ VJ_INLINE void a_columns(float *panels, matrix m, int64_t count, int64_t depth, 
             }
         return;
     }
-    for (int64_t p = 0; p < lanes; p++)
-        for (int64_t c = 0; c < count; c += LANES)
-            store_a(panels + c * lanes + p * MR, panel_floats,
-                    load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
+    for (int64_t c = 0; c < count; c += pack_unit(mode), panels += pack_unit(mode) * lanes)
+        for (int64_t p = 0; p < lanes; p++)
+#pragma GCC unroll 4
+            for (int row = 0; row < pack_unit(mode); row += LANES) {
+                const int64_t n = count - c - row;
+                store_a(panels + p * MR, panel_floats, row,
+                        load_across(m, p * unit * m.stride + c + row, n > 0 ? n : 0, depth - p * unit, mode));
+            }
 }
 
 VJ_INLINE void b_rows(float *panel, matrix m, int64_t count, int64_t depth, pack_mode mode)

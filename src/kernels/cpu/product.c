@@ -49,7 +49,7 @@ static int64_t values_in(const plan *pl, int64_t block)
 }
 
 /* Pack one unit of A or of B over the whole depth: blocks of depth one after the other. */
-static void pack_unit(const plan *pl, bool of_a, float *to, int64_t unit)
+static void pack_panel(const plan *pl, bool of_a, float *to, int64_t unit)
 {
     const vj_product *g = pl->product;
     const int width = of_a ? pl->a_unit : pl->b_unit;
@@ -118,7 +118,7 @@ static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_
         if (pl->mode == PACK_PAIRS)
             VJ_CPU(tile_pairs)(rows - i, nv, depth, a, b, t, ldt, accumulate);
         else
-            VJ_CPU(tile)(nv, depth, a, b, t, ldt, accumulate);
+            VJ_CPU(tile)(rows - i, nv, depth, a, b, t, ldt, accumulate);
 }
 
 /* Run unit `s` of the shared operand past the `count` units of the private block that begins at unit `first`. */
@@ -151,7 +151,7 @@ static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode
     pl.values = whole_lanes(parts(depth, parts(depth, STEP * (mode == PACK_PAIRS ? PAIR : 1))));
     pl.blocks = parts(depth, pl.values);
     pl.panel_lanes = (pl.blocks - 1) * pack_depth(mode, pl.values) + pack_depth(mode, values_in(&pl, pl.blocks - 1));
-    pl.a_unit = (int)pack_round(1);
+    pl.a_unit = pack_unit(mode);
     pl.b_unit = pack_columns(mode);
     pl.a_units = parts(g->M, pl.a_unit);
     pl.b_units = parts(g->N, pl.b_unit);
@@ -180,11 +180,11 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
         float *own = rooms + omp_get_thread_num() * (own_floats + strip_floats), *strip = own + own_floats;
         vtiles_begin();
 #pragma omp for schedule(dynamic)
-        for (int64_t s = 0; s < shared_units; s++) pack_unit(&pl, pl.share_a, pl.shared + s * shared_unit, s);
+        for (int64_t s = 0; s < shared_units; s++) pack_panel(&pl, pl.share_a, pl.shared + s * shared_unit, s);
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < units; first += pl.private_units) {
             const int64_t count = least(pl.private_units, units - first);
-            for (int64_t i = 0; i < count; i++) pack_unit(&pl, !pl.share_a, own + i * own_unit, first + i);
+            for (int64_t i = 0; i < count; i++) pack_panel(&pl, !pl.share_a, own + i * own_unit, first + i);
             for (int64_t s = 0; s < shared_units; s++) multiply_past(&pl, s, own, first, count, strip);
         }
         vtiles_end();

@@ -1,13 +1,13 @@
-/* Register tiles; see tile.h. One body, specialised by the compiler for each number of vectors and form of operands. */
+/* Register tiles; see tile.h. One body, specialised by the compiler for each size and form of operands. */
 #include "tile.h"
 
 /* Element (i, p) of A is at a[i * a_row + p * a_step]; rows of B are b_row apart. */
-VJ_INLINE void tile_body(int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
-                         const float *b, float *t, int64_t ldt, bool accumulate)
+VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
+                         const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
 {
     vf sum[MR][NV];
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++) sum[i][j] = accumulate ? vload(t + i * ldt + j * LANES) : vset(0.0f);
     for (int64_t p = 0; p < depth; p++) {
@@ -15,7 +15,7 @@ VJ_INLINE void tile_body(int nv, bool pairs, int64_t a_row, int a_step, int b_ro
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++) column[j] = vload(b + j * LANES);
 #pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
+        for (int i = 0; i < mr; i++) {
             vf row = vset(a[i * a_row]);
 #pragma GCC unroll 4
             for (int j = 0; j < nv; j++)
@@ -25,31 +25,43 @@ VJ_INLINE void tile_body(int nv, bool pairs, int64_t a_row, int a_step, int b_ro
         b += b_row;
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < mr; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < nv; j++) vstore(t + i * ldt + j * LANES, sum[i][j]);
 }
 
-VJ_INLINE void by_width(int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
+VJ_INLINE void by_width(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
                         const float *b, float *t, int64_t ldt, bool accumulate)
 {
     if (nv == 1)
-        tile_body(1, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
-    else if (nv == 2)
-        tile_body(2, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, 1, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+    else if (nv == 2 || NV == 2)
+        tile_body(mr, 2, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
     else
-        tile_body(NV, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, NV, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
 }
 
-void VJ_CPU(tile)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+VJ_INLINE void by_size(int64_t rows, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
+                       const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
 {
-    by_width(nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate);
+    if (MR > 8 && rows > 8)
+        by_width(MR, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+    else if (MR > 4 && rows > 4)
+        by_width(8, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+    else
+        by_width(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
 }
 
-void VJ_CPU(tile_rows)(int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t, int64_t ldt,
-                       bool accumulate)
+void VJ_CPU(tile)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
+                  bool accumulate)
 {
-    by_width(nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
+    by_size(rows, nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate);
+}
+
+void VJ_CPU(tile_rows)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
+                       int64_t ldt, bool accumulate)
+{
+    by_size(rows, nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
 }
 
 #if defined(VJ_HAS_AMX)
@@ -78,15 +90,13 @@ void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, con
 void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
                              float *t, int64_t ldt, bool accumulate)
 {
-    (void)rows;
-    by_width(nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate);
+    by_size(rows, nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate);
 }
 
 void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
                         bool accumulate)
 {
-    (void)rows;
-    by_width(nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate);
+    by_size(rows, nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate);
 }
 
 #endif

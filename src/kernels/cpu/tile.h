@@ -9,8 +9,8 @@
  * PAIR_DEPTH. Where the processor multiplies whole tiles (AMX) an A panel is row-major, element (i, p) at a[i * depth +
  * p].
  *
- * t[i * ldt + j] = (accumulate ? t : 0) + sum over p in ascending order. All rows of the tile and nv whole vectors are
- * written.
+ * t[i * ldt + j] = (accumulate ? t : 0) + sum over p in ascending order, for the first `rows` > 0 rows of the tile
+ * (some rows more may be written, up to a whole tile) and nv whole vectors.
  */
 #ifndef VJ_CPU_TILE_H
 #define VJ_CPU_TILE_H
@@ -20,16 +20,16 @@
 #include "isa.h"
 
 /** Operands are floats. */
-void VJ_CPU(tile)(int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate);
+void VJ_CPU(tile)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
+                  bool accumulate);
 
-/** Operands are PAIR bf16 values a lane. Of the panel's rows the first `rows` matter (the others may stay unwritten).
- */
+/** Operands are PAIR bf16 values a lane. */
 void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
                         bool accumulate);
 
 /** Floats; A stands as another tile's result does, rows a_row apart: element (i, p) at a[i * a_row + p]. */
-void VJ_CPU(tile_rows)(int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t, int64_t ldt,
-                       bool accumulate);
+void VJ_CPU(tile_rows)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
+                       int64_t ldt, bool accumulate);
 
 /** The same for pairs. */
 void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
