@@ -97,10 +97,9 @@ static vj_status make_folder(files *f)
     return VJ_OK;
 }
 
-/* Rank 0 removes all when no rank uses it any more. */
+/* Rank 0 removes all when no rank uses it any more. The folder is there on all ranks or on none. */
 static void remove_folder(const files *f)
 {
-    MPI_Barrier(f->work->comm);
     if (!*f->folder) return;
     (void)unlink(f->plain); /* may not have been written */
     MPI_Barrier(f->work->comm);

@@ -57,10 +57,10 @@ static const vj_program program = {
         "Examples:\n"
         "  OMP_NUM_THREADS=2 vjepa-bench step jobs/configs/vitl16_224.yaml --json --set precision=bf16\n"
         "  OMP_NUM_THREADS=2 vjepa-bench gemm\n"
-        "    network  layer  form     precision  rows     n     k  repeats                time_s  gflops  "
+        "    network  layer  form     precision  rows     n     k  repeats                    time_s  gflops  "
         "fraction_of_peak\n"
-        "    encoder  qkv    forward  fp32       1568  3072  1024        5  24.9 / 25.1 / 26 ms     393               "
-        "0.8\n"
+        "    encoder  qkv    forward  fp32       1568  3072  1024        3  25.84 / 26.09 / 26.17 ms   378.1  "
+        "          0.7672\n"
         "  mpirun -n 2 vjepa-bench step jobs/configs/quickstart.yaml --profile --clips my.clips\n"
         "  mpirun -n 2 vjepa-bench checkpoint jobs/configs/vitl16_224.yaml --dir /scratch --repeats 3\n"
         "  mpirun -n 4 vjepa-bench allreduce",
