@@ -43,17 +43,6 @@ VJ_INLINE void load_turned(vf turned[LANES], matrix m, int64_t at, int64_t n, in
     vtranspose(turned);
 }
 
-/* Rows `row` on of a unit, a vector of them at one lane of depth, go to the panels they belong to. */
-VJ_INLINE void store_a(float *unit, int64_t panel_floats, int row, vf v)
-{
-#pragma GCC unroll 4
-    for (int i = 0; i < LANES;) {
-        const int in = (row + i) % MR, n = MR - in < LANES - i ? MR - in : LANES - i;
-        memcpy(unit + (row + i) / MR * panel_floats + in, (const float *)&v + i, (size_t)n * sizeof(float));
-        i += n;
-    }
-}
-
 /* Panels for whole-tile products are row-major. */
 VJ_INLINE bool row_major(pack_mode mode)
 {
@@ -62,7 +51,7 @@ VJ_INLINE bool row_major(pack_mode mode)
 
 VJ_INLINE void a_rows(float *panels, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
-    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), panel_floats = lanes * MR;
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
     if (row_major(mode)) {
         for (int64_t r = 0; r < pack_round(mode, count); r++)
             for (int64_t p = 0; p < lanes; p += LANES)
@@ -70,25 +59,23 @@ VJ_INLINE void a_rows(float *panels, matrix m, int64_t count, int64_t depth, pac
                        r < count ? load_along(m, r * m.stride + p * unit, depth - p * unit, mode) : vset(0.0f));
         return;
     }
-    for (int64_t c = 0; c < count; c += pack_unit(mode), panels += pack_unit(mode) * lanes)
-#pragma GCC unroll 4
-        for (int row = 0; row < pack_unit(mode); row += LANES)
-            for (int64_t p = 0; p < lanes; p += LANES) {
-                vf turned[LANES];
-                load_turned(turned, m, (c + row) * m.stride + p * unit, count - c - row, depth - p * unit, mode);
-                int64_t n = least(LANES, lanes - p);
-                for (int64_t i = 0; i < n; i++) store_a(panels + (p + i) * MR, panel_floats, row, turned[i]);
-            }
+    for (int64_t c = 0; c < count; c += MR)
+        for (int64_t p = 0; p < lanes; p += LANES) {
+            vf turned[LANES];
+            load_turned(turned, m, c * m.stride + p * unit, least(MR, count - c), depth - p * unit, mode);
+            const int64_t n = least(LANES, lanes - p);
+            for (int64_t i = 0; i < n; i++) vstore_part(panels + c * lanes + (p + i) * MR, turned[i], MR);
+        }
 }
 
 VJ_INLINE void a_columns(float *panels, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
-    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), panel_floats = lanes * MR;
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
     if (row_major(mode)) {
         for (int64_t c = 0; c < pack_round(mode, count); c += LANES)
             for (int64_t p = 0; p < lanes; p += LANES) {
                 vf turned[LANES];
-                int64_t n = count - c > 0 ? count - c : 0;
+                const int64_t n = count - c > 0 ? count - c : 0;
 #pragma GCC unroll 16
                 for (int i = 0; i < LANES; i++)
                     turned[i] = load_across(m, (p + i) * unit * m.stride + c, n, depth - (p + i) * unit, mode);
@@ -98,14 +85,11 @@ VJ_INLINE void a_columns(float *panels, matrix m, int64_t count, int64_t depth, 
             }
         return;
     }
-    for (int64_t c = 0; c < count; c += pack_unit(mode), panels += pack_unit(mode) * lanes)
-        for (int64_t p = 0; p < lanes; p++)
-#pragma GCC unroll 4
-            for (int row = 0; row < pack_unit(mode); row += LANES) {
-                const int64_t n = count - c - row;
-                store_a(panels + p * MR, panel_floats, row,
-                        load_across(m, p * unit * m.stride + c + row, n > 0 ? n : 0, depth - p * unit, mode));
-            }
+    /* All panels of a row of the source before the next row: rows lie far apart. */
+    for (int64_t p = 0; p < lanes; p++)
+        for (int64_t c = 0; c < count; c += MR)
+            vstore_part(panels + c * lanes + p * MR,
+                        load_across(m, p * unit * m.stride + c, least(MR, count - c), depth - p * unit, mode), MR);
 }
 
 VJ_INLINE void b_rows(float *panel, matrix m, int64_t count, int64_t depth, pack_mode mode)

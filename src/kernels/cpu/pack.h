@@ -43,18 +43,10 @@ VJ_INLINE int pack_columns(pack_mode mode)
     return mode == PACK_PAIRS ? PAIR_NR : NR;
 }
 
-/* Rows that pack_a takes at a time: whole panels and whole vectors. */
-VJ_INLINE int pack_unit(pack_mode mode)
-{
-    if (PAIR_DEPTH > 1 && mode == PACK_PAIRS) return PAIR_MR;
-    return MR % LANES == 0 ? MR : LANES % MR == 0 ? LANES : 3 * LANES;
-}
-_Static_assert(LANES % MR == 0 || 3 * LANES % MR == 0, "pack_unit");
-
-/** Rows that pack_a writes for `count`. */
+/** Rows that pack_a writes for `count`: whole panels. */
 VJ_INLINE int64_t pack_round(pack_mode mode, int64_t count)
 {
-    return (count + pack_unit(mode) - 1) / pack_unit(mode) * pack_unit(mode);
+    return (count + pack_rows(mode) - 1) / pack_rows(mode) * pack_rows(mode);
 }
 
 /** A panels one after the other, pack_rows(mode) * pack_depth(mode, depth) floats each. */

@@ -19,6 +19,7 @@ enum {
     STEP = PAIR_DEPTH > 1 ? 128 : 256, /* lanes of depth in a block: its panel stays in the first-level cache */
     PRIVATE = 192 << 10,               /* lanes of a thread's own block: 768 KiB of its second-level cache */
     SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
+    RUN = 192,                         /* columns of the result written together */
     TASKS = 4                          /* blocks a thread, at least, where the shape allows */
 };
 
@@ -33,7 +34,7 @@ typedef struct {
     int a_unit, b_unit;  /* rows of A, columns of B packed and multiplied together */
     int64_t a_units, b_units;
     bool share_a;
-    int64_t private_units; /* in a private block */
+    int64_t tasks, private_units; /* private blocks, and units in the largest */
     float *shared;
 } plan;
 
@@ -109,40 +110,48 @@ static void finish_sums(const vj_product *g, const float *sums, int64_t stride, 
     }
 }
 
-/* One unit of A with one unit of B over one block of depth. */
+/* One unit of A with one unit of B over one block of depth. Meanwhile `ahead` floats at `next` come nearer. */
 static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b,
-                           float *t, int64_t ldt, bool accumulate)
+                           float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
+    enum { LINE = 16 }; /* floats */
     const int nv = (int)parts(columns, LANES), panel = pack_rows(pl->mode);
-    for (int64_t i = 0; i < rows; i += panel, a += panel * depth, t += panel * ldt)
+    const int64_t share = parts(ahead, parts(rows, panel));
+    for (int64_t i = 0; i < rows; i += panel, a += panel * depth, t += panel * ldt, next += share) {
+        for (int64_t p = 0; p < share; p += LINE) __builtin_prefetch(next + p, 0, 2);
         if (pl->mode == PACK_PAIRS)
             VJ_CPU(tile_pairs)(rows - i, nv, depth, a, b, t, ldt, accumulate);
         else
             VJ_CPU(tile)(rows - i, nv, depth, a, b, t, ldt, accumulate);
+    }
 }
 
-/* Run unit `s` of the shared operand past the `count` units of the private block that begins at unit `first`. */
-static void multiply_past(const plan *pl, int64_t s, const float *own, int64_t first, int64_t count, float *strip)
+/* A rectangle of the result: na units of A from unit ua on, packed at `a`, with nb units of B. */
+static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const float *a, int64_t ub, int64_t nb,
+                               const float *b, float *strip)
 {
     const vj_product *g = pl->product;
-    const int64_t a_panel = pl->a_unit * pl->panel_lanes, b_panel = pl->b_unit * pl->panel_lanes;
-    const int64_t stride = (pl->share_a ? count : 1) * pl->b_unit;
-    int64_t lanes = 0; /* of depth that are done */
+    const int64_t row = ua * pl->a_unit, rows = least(na * pl->a_unit, g->M - row);
+    const int64_t column = ub * pl->b_unit, columns = least(nb * pl->b_unit, g->N - column);
+    const int64_t stride = nb * pl->b_unit;
+    int64_t done = 0; /* lanes of depth */
     for (int64_t q = 0; q < pl->blocks; q++) {
         const int64_t depth = pack_depth(pl->mode, values_in(pl, q));
-        for (int64_t i = 0; i < count; i++) {
-            const int64_t ua = pl->share_a ? s : first + i, ub = pl->share_a ? first + i : s;
-            const float *a = (pl->share_a ? pl->shared + s * a_panel : own + i * a_panel) + lanes * pl->a_unit;
-            const float *b = (pl->share_a ? own + i * b_panel : pl->shared + s * b_panel) + lanes * pl->b_unit;
-            float *t = strip + i * (pl->share_a ? pl->b_unit : pl->a_unit * stride);
-            multiply_units(pl, least(pl->a_unit, g->M - ua * pl->a_unit), least(pl->b_unit, g->N - ub * pl->b_unit),
-                           depth, a, b, t, stride, q > 0);
-        }
-        lanes += depth;
+        /* The shared operand is read once from far away: the block that follows, or the unit, is asked for now. */
+        const int64_t block = (pl->share_a ? pl->a_unit : pl->b_unit) * depth, pieces = pl->share_a ? nb : na;
+        const int64_t piece = parts(block, pieces);
+        for (int64_t j = 0; j < nb; j++)
+            for (int64_t i = 0; i < na; i++) {
+                const float *next = pl->share_a ? a + done * pl->a_unit + block + j * piece
+                                                : b + (j * pl->panel_lanes + done) * pl->b_unit + block + i * piece;
+                multiply_units(
+                    pl, least(pl->a_unit, rows - i * pl->a_unit), least(pl->b_unit, columns - j * pl->b_unit), depth,
+                    a + (i * pl->panel_lanes + done) * pl->a_unit, b + (j * pl->panel_lanes + done) * pl->b_unit,
+                    strip + i * pl->a_unit * stride + j * pl->b_unit, stride, q > 0, next, piece);
+            }
+        done += depth;
     }
-    const int64_t row = (pl->share_a ? s : first) * pl->a_unit, column = (pl->share_a ? first : s) * pl->b_unit;
-    finish_sums(g, strip, stride, row, least((pl->share_a ? 1 : count) * pl->a_unit, g->M - row), column,
-                least((pl->share_a ? count : 1) * pl->b_unit, g->N - column));
+    finish_sums(g, strip, stride, row, rows, column, columns);
 }
 
 static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode, int threads)
@@ -151,15 +160,16 @@ static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode
     pl.values = whole_lanes(parts(depth, parts(depth, STEP * (mode == PACK_PAIRS ? PAIR : 1))));
     pl.blocks = parts(depth, pl.values);
     pl.panel_lanes = (pl.blocks - 1) * pack_depth(mode, pl.values) + pack_depth(mode, values_in(&pl, pl.blocks - 1));
-    pl.a_unit = pack_unit(mode);
+    pl.a_unit = mode == PACK_PAIRS && PAIR_DEPTH > 1 ? PAIR_MR : 4 * MR;
     pl.b_unit = pack_columns(mode);
     pl.a_units = parts(g->M, pl.a_unit);
     pl.b_units = parts(g->N, pl.b_unit);
     pl.share_a = g->M <= g->N;
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
     const int64_t units = pl.share_a ? pl.b_units : pl.a_units, fit = PRIVATE / (pl.panel_lanes * width);
-    const int64_t tasks = parts(units, fit > 1 ? fit : 1), wanted = TASKS * threads;
-    pl.private_units = parts(units, tasks > wanted ? tasks : wanted);
+    pl.tasks = parts(units, fit > 1 ? fit : 1);
+    pl.tasks = least(parts(pl.tasks > TASKS * threads ? pl.tasks : TASKS * threads, threads) * threads, units);
+    pl.private_units = parts(units, pl.tasks);
     return pl;
 }
 
@@ -170,7 +180,9 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
     const int64_t shared_unit = (pl.share_a ? pl.a_unit : pl.b_unit) * pl.panel_lanes;
     const int64_t own_unit = (pl.share_a ? pl.b_unit : pl.a_unit) * pl.panel_lanes;
     const int64_t own_floats = parts(pl.private_units * own_unit, LANES) * LANES;
-    const int64_t strip_floats = pl.private_units * pl.a_unit * pl.b_unit;
+    /* Results are written in runs of this many columns at least, for the memory's sake. */
+    const int64_t together = pl.share_a ? 1 : parts(RUN, pl.b_unit);
+    const int64_t strip_floats = pl.private_units * together * pl.a_unit * pl.b_unit;
     pl.shared = vj_scratch(be, shared_units * shared_unit + LANES + be->threads * (own_floats + strip_floats));
     if (!pl.shared) return;
     float *rooms = pl.shared + parts(shared_units * shared_unit, LANES) * LANES;
@@ -182,10 +194,16 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
 #pragma omp for schedule(dynamic)
         for (int64_t s = 0; s < shared_units; s++) pack_panel(&pl, pl.share_a, pl.shared + s * shared_unit, s);
 #pragma omp for schedule(dynamic)
-        for (int64_t first = 0; first < units; first += pl.private_units) {
-            const int64_t count = least(pl.private_units, units - first);
+        for (int64_t task = 0; task < pl.tasks; task++) { /* of sizes that differ by a unit */
+            const int64_t first = task * units / pl.tasks, count = (task + 1) * units / pl.tasks - first;
             for (int64_t i = 0; i < count; i++) pack_panel(&pl, !pl.share_a, own + i * own_unit, first + i);
-            for (int64_t s = 0; s < shared_units; s++) multiply_past(&pl, s, own, first, count, strip);
+            for (int64_t s = 0; s < shared_units; s += together) {
+                const float *shared = pl.shared + s * shared_unit;
+                if (pl.share_a)
+                    multiply_rectangle(&pl, s, 1, shared, first, count, own, strip);
+                else
+                    multiply_rectangle(&pl, first, count, own, s, least(together, shared_units - s), shared, strip);
+            }
         }
         vtiles_end();
     }
