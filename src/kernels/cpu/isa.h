@@ -279,6 +279,33 @@ VJ_INLINE void vstore_to(void *base, vj_type type, int64_t at, vf v, int64_t n)
         vstore_half_part((uint16_t *)base + at, vnarrow(v), n);
 }
 
+/*
+ * Store a whole vector past the caches, for results that are too large to be found there again: p must be aligned to
+ * it. Others see it after vstreamed().
+ */
+VJ_INLINE void vstream_to(void *base, vj_type type, int64_t at, vf v)
+{
+#if defined(VJ_HAS_BF16)
+    if (type == VJ_TYPE_BF16) {
+        _mm256_stream_si256((__m256i *)((uint16_t *)base + at), (__m256i)vnarrow(v));
+        return;
+    }
+#endif
+#if defined(VJ_HAS_AVX512)
+    if (type == VJ_TYPE_F32) {
+        _mm512_stream_ps((float *)base + at, (__m512)v);
+        return;
+    }
+#endif
+    vstore_to(base, type, at, v, LANES);
+}
+VJ_INLINE void vstreamed(void)
+{
+#if defined(VJ_HAS_AVX512)
+    _mm_sfence();
+#endif
+}
+
 /* ------------------------------------------------------------------------------------------------ matrix tiles */
 
 #if defined(VJ_HAS_AMX)

@@ -19,8 +19,9 @@ enum {
     STEP = PAIR_DEPTH > 1 ? 128 : 256, /* lanes of depth in a block: its panel stays in the first-level cache */
     PRIVATE = 192 << 10,               /* lanes of a thread's own block: 768 KiB of its second-level cache */
     SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
+    STREAM = 8 << 20,                  /* bytes from which on a result is written past the caches */
     RUN = 192,                         /* columns of the result written together */
-    TASKS = 4                          /* blocks a thread, at least, where the shape allows */
+    SHARE = 2                          /* blocks a thread takes at least of what is left */
 };
 
 /* How one product is cut. */
@@ -34,7 +35,7 @@ typedef struct {
     int a_unit, b_unit;  /* rows of A, columns of B packed and multiplied together */
     int64_t a_units, b_units;
     bool share_a;
-    int64_t tasks, private_units; /* private blocks, and units in the largest */
+    int64_t private_units; /* in the largest private block */
     float *shared;
 } plan;
 
@@ -70,8 +71,8 @@ static void pack_panel(const plan *pl, bool of_a, float *to, int64_t unit)
 }
 
 /* From finished sums to the result, along one row: what the product adds, its nonlinearity. */
-VJ_INLINE void finish_row(const vj_product *g, vj_finish finish, const float *sums, int64_t at, int64_t column,
-                          const float *residual, int64_t columns)
+VJ_INLINE void finish_row(const vj_product *g, vj_finish finish, bool stream, const float *sums, int64_t at,
+                          int64_t column, const float *residual, int64_t columns)
 {
     for (int64_t j = 0; j < columns; j += LANES) {
         int64_t n = columns - j;
@@ -90,7 +91,10 @@ VJ_INLINE void finish_row(const vj_product *g, vj_finish finish, const float *su
             v *= below + x * density;
             if (g->hidden.data) vstore_to(g->hidden.data, g->hidden.type, at + j, x * below, n);
         }
-        vstore_to(g->c.data, g->c.type, at + j, v, n);
+        if (stream && n >= LANES)
+            vstream_to(g->c.data, g->c.type, at + j, v);
+        else
+            vstore_to(g->c.data, g->c.type, at + j, v, n);
     }
 }
 
@@ -98,15 +102,19 @@ VJ_INLINE void finish_row(const vj_product *g, vj_finish finish, const float *su
 static void finish_sums(const vj_product *g, const float *sums, int64_t stride, int64_t row, int64_t rows,
                         int64_t column, int64_t columns)
 {
+    /* A large result that is not read here would only push other things out of the caches; lines must be whole. */
+    const int64_t bytes = vj_type_bytes(g->c.type);
+    const bool stream = !g->residual && !g->accumulate && g->pre.data != g->c.data && g->M * g->N * bytes >= STREAM &&
+                        g->N * bytes % 64 == 0 && (uintptr_t)g->c.data % 64 == 0;
     for (int64_t i = 0; i < rows; i++, sums += stride) {
         const int64_t at = (row + i) * g->N + column;
         const float *residual = g->residual ? g->residual + (row + i) % g->residual_rows * g->N + column : NULL;
         if (g->finish == VJ_FINISH_GELU)
-            finish_row(g, VJ_FINISH_GELU, sums, at, column, residual, columns);
+            finish_row(g, VJ_FINISH_GELU, stream, sums, at, column, residual, columns);
         else if (g->finish == VJ_FINISH_GELU_GRADIENT)
-            finish_row(g, VJ_FINISH_GELU_GRADIENT, sums, at, column, residual, columns);
+            finish_row(g, VJ_FINISH_GELU_GRADIENT, stream, sums, at, column, residual, columns);
         else
-            finish_row(g, VJ_FINISH_PLAIN, sums, at, column, residual, columns);
+            finish_row(g, VJ_FINISH_PLAIN, stream, sums, at, column, residual, columns);
     }
 }
 
@@ -142,8 +150,12 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
         const int64_t piece = parts(block, pieces);
         for (int64_t j = 0; j < nb; j++)
             for (int64_t i = 0; i < na; i++) {
-                const float *next = pl->share_a ? a + done * pl->a_unit + block + j * piece
-                                                : b + (j * pl->panel_lanes + done) * pl->b_unit + block + i * piece;
+                /* Blocks of a shared unit follow one another, and units too. */
+                const float *next = a + (done * pl->a_unit + block + j * piece);
+                if (!pl->share_a && q + 1 < pl->blocks)
+                    next = b + (j * pl->panel_lanes + done) * pl->b_unit + block + i * piece;
+                else if (!pl->share_a)
+                    next = b + (j + nb) * pl->panel_lanes * pl->b_unit + i * piece;
                 multiply_units(
                     pl, least(pl->a_unit, rows - i * pl->a_unit), least(pl->b_unit, columns - j * pl->b_unit), depth,
                     a + (i * pl->panel_lanes + done) * pl->a_unit, b + (j * pl->panel_lanes + done) * pl->b_unit,
@@ -167,10 +179,21 @@ static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode
     pl.share_a = g->M <= g->N;
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
     const int64_t units = pl.share_a ? pl.b_units : pl.a_units, fit = PRIVATE / (pl.panel_lanes * width);
-    pl.tasks = parts(units, fit > 1 ? fit : 1);
-    pl.tasks = least(parts(pl.tasks > TASKS * threads ? pl.tasks : TASKS * threads, threads) * threads, units);
-    pl.private_units = parts(units, pl.tasks);
+    pl.private_units = least(fit > 1 ? fit : 1, parts(units, SHARE * threads));
     return pl;
+}
+
+/* The next private block for a thread, smaller towards the end so that all threads are done at about the same time. */
+static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int threads, int64_t *first)
+{
+    int64_t count;
+#pragma omp critical(vj_product_units)
+    {
+        count = least(pl->private_units, parts(units - *taken, SHARE * threads));
+        *first = *taken;
+        *taken += count;
+    }
+    return count;
 }
 
 static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t depth)
@@ -186,6 +209,7 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
     pl.shared = vj_scratch(be, shared_units * shared_unit + LANES + be->threads * (own_floats + strip_floats));
     if (!pl.shared) return;
     float *rooms = pl.shared + parts(shared_units * shared_unit, LANES) * LANES;
+    int64_t taken = 0;
 
 #pragma omp parallel num_threads(be->threads) if (be->threads > 1)
     {
@@ -193,9 +217,7 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
         vtiles_begin();
 #pragma omp for schedule(dynamic)
         for (int64_t s = 0; s < shared_units; s++) pack_panel(&pl, pl.share_a, pl.shared + s * shared_unit, s);
-#pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < pl.tasks; task++) { /* of sizes that differ by a unit */
-            const int64_t first = task * units / pl.tasks, count = (task + 1) * units / pl.tasks - first;
+        for (int64_t first, count; (count = take_units(&taken, units, &pl, be->threads, &first)) > 0;) {
             for (int64_t i = 0; i < count; i++) pack_panel(&pl, !pl.share_a, own + i * own_unit, first + i);
             for (int64_t s = 0; s < shared_units; s += together) {
                 const float *shared = pl.shared + s * shared_unit;
@@ -205,6 +227,7 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
                     multiply_rectangle(&pl, first, count, own, s, least(together, shared_units - s), shared, strip);
             }
         }
+        vstreamed();
         vtiles_end();
     }
 }
