@@ -91,15 +91,17 @@ VJ_INLINE void rows_times(bool pairs, float *t, int64_t ldt, const float *a, int
 /* Pack the keys (or values) with their width as the depth: a panel row is a key. */
 VJ_INLINE void pack_keys(bool pairs, float *to, matrix k, int64_t S, int d)
 {
-    VJ_CPU(pack_a_rows)(to, k, S, d, mode_of(pairs));
+    const pack_mode mode = mode_of(pairs);
+    VJ_CPU(pack_a_rows)(to, pack_panel(mode, pack_rows(mode), d), k, S, d, mode);
 }
 
 /* Pack them with the keys as the depth, one tile of keys after the other: a panel row is a dimension. */
 VJ_INLINE void pack_over_keys(bool pairs, float *to, matrix k, int64_t S, int d)
 {
+    const pack_mode mode = mode_of(pairs);
     for (int64_t key = 0; key < S; key += KEYS) {
         const int64_t kn = least(KEYS, S - key);
-        VJ_CPU(pack_a_columns)(to, below(k, key), d, kn, mode_of(pairs));
+        VJ_CPU(pack_a_columns)(to, pack_panel(mode, pack_rows(mode), kn), below(k, key), d, kn, mode);
         to += pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), kn);
     }
 }
@@ -234,7 +236,7 @@ VJ_INLINE void forward_head(bool pairs, const head *hd, matrix out, float *lse, 
     for (int64_t query = 0, n; query < hd->S; query += n) {
         n = queries_next(pairs, hd->S - query);
         const int nv = (int)parts(n, LANES);
-        VJ_CPU(pack_b_rows)(m->q, below(hd->q, query), n, d, mode);
+        VJ_CPU(pack_b_rows)(m->q, 0, below(hd->q, query), n, d, mode);
 
         vf most[NV], sum[NV], fade[NV];
         for (int j = 0; j < nv; j++) most[j] = vset(-1e30f), sum[j] = vset(0);
@@ -440,16 +442,11 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
             const int64_t at = query + s * nq, n = least(nq, hd->S - at);
             query_terms(lse2 + s * nq, mean + s * nq, lse + at * heads, heads, below(dout, at), below(out, at), n, nq,
                         d);
-            VJ_CPU(pack_b_rows)(m->q + s * depth * nq, below(hd->q, at), n, d, mode);
-            VJ_CPU(pack_b_rows)(m->g + s * depth * nq, below(dout, at), n, d, mode);
+            VJ_CPU(pack_b_rows)(m->q + s * depth * nq, 0, below(hd->q, at), n, d, mode);
+            VJ_CPU(pack_b_rows)(m->g + s * depth * nq, 0, below(dout, at), n, d, mode);
         }
-        for (int dim = 0; dim < d; dim += nq) {
-            const int64_t count = least(nq, d - dim);
-            VJ_CPU(pack_b_columns)
-            (m->q_over + dim * lanes, matrix_at(hd->q.at, hd->q.type, hd->q.stride, query, dim), count, queries, mode);
-            VJ_CPU(pack_b_columns)
-            (m->g_over + dim * lanes, matrix_at(dout.at, dout.type, dout.stride, query, dim), count, queries, mode);
-        }
+        VJ_CPU(pack_b_columns)(m->q_over, nq * lanes, below(hd->q, query), d, queries, mode);
+        VJ_CPU(pack_b_columns)(m->g_over, nq * lanes, below(dout, query), d, queries, mode);
         for (int64_t key = 0; key < hd->S; key += KEYS) {
             const int64_t kn = least(KEYS, hd->S - key), key_lanes = pack_depth(mode, kn);
             for (int s = 0; s < strips; s++) {

@@ -35,11 +35,32 @@ VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
     return v;
 }
 
-/* LANES panel indices (n of them real) by LANES lanes of depth, turned so that each vector runs across the panel. */
+/*
+ * LANES panel indices (n of them real) by LANES lanes of depth, turned so that each vector runs across the panel.
+ * Inside the matrix all counts are constants, which leaves no branch.
+ */
 VJ_INLINE void load_turned(vf turned[LANES], matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
 {
+    if (n >= LANES && rest >= PAIR * LANES)
 #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) turned[i] = i < n ? load_along(m, at + i * m.stride, rest, mode) : vset(0.0f);
+        for (int i = 0; i < LANES; i++) turned[i] = load_along(m, at + i * m.stride, PAIR * LANES, mode);
+    else
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) turned[i] = i < n ? load_along(m, at + i * m.stride, rest, mode) : vset(0.0f);
+    vtranspose(turned);
+}
+
+/* The same from vectors across the panel, turned so that each runs along the depth. */
+VJ_INLINE void load_turned_across(vf turned[LANES], matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
+{
+    const int unit = mode == PACK_PAIRS ? PAIR : 1;
+    if (n >= LANES && rest >= PAIR * LANES)
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) turned[i] = load_across(m, at + i * unit * m.stride, LANES, PAIR, mode);
+    else
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            turned[i] = load_across(m, at + i * unit * m.stride, n > 0 ? n : 0, rest - i * unit, mode);
     vtranspose(turned);
 }
 
@@ -49,78 +70,83 @@ VJ_INLINE bool row_major(pack_mode mode)
     return PAIR_DEPTH > 1 && mode == PACK_PAIRS;
 }
 
-VJ_INLINE void a_rows(float *panels, matrix m, int64_t count, int64_t depth, pack_mode mode)
+VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
-    if (row_major(mode)) {
-        for (int64_t r = 0; r < pack_round(mode, count); r++)
-            for (int64_t p = 0; p < lanes; p += LANES)
-                vstore(panels + r * lanes + p,
-                       r < count ? load_along(m, r * m.stride + p * unit, depth - p * unit, mode) : vset(0.0f));
-        return;
-    }
-    for (int64_t c = 0; c < count; c += MR)
+    const int rows = pack_rows(mode);
+    for (int64_t c = 0; c < count; c += rows, panels += stride)
         for (int64_t p = 0; p < lanes; p += LANES) {
-            vf turned[LANES];
-            load_turned(turned, m, c * m.stride + p * unit, least(MR, count - c), depth - p * unit, mode);
-            const int64_t n = least(LANES, lanes - p);
-            for (int64_t i = 0; i < n; i++) vstore_part(panels + c * lanes + (p + i) * MR, turned[i], MR);
+            const int64_t rest = depth - p * unit;
+            if (row_major(mode)) {
+                for (int64_t r = 0; r < rows; r++) {
+                    vf v = vset(0.0f);
+                    if (c + r < count)
+                        v = load_along(m, (c + r) * m.stride + p * unit, least(rest, PAIR * LANES), mode);
+                    vstore(panels + r * lanes + p, v);
+                }
+            } else {
+                vf turned[LANES];
+                load_turned(turned, m, c * m.stride + p * unit, least(MR, count - c), rest, mode);
+                for (int64_t i = 0; i < least(LANES, lanes - p); i++) vstore_part(panels + (p + i) * MR, turned[i], MR);
+            }
         }
 }
 
-VJ_INLINE void a_columns(float *panels, matrix m, int64_t count, int64_t depth, pack_mode mode)
+/* Rows of the source lie far apart: what they hold for all panels is taken before the next. */
+VJ_INLINE void a_columns(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
     if (row_major(mode)) {
-        for (int64_t c = 0; c < pack_round(mode, count); c += LANES)
-            for (int64_t p = 0; p < lanes; p += LANES) {
+        for (int64_t p = 0; p < lanes; p += LANES)
+            for (int64_t c = 0; c < pack_round(mode, count); c += LANES) {
                 vf turned[LANES];
-                const int64_t n = count - c > 0 ? count - c : 0;
+                float *to = panels + c / PAIR_MR * stride + c % PAIR_MR * lanes + p;
+                load_turned_across(turned, m, p * unit * m.stride + c, count - c, depth - p * unit, mode);
 #pragma GCC unroll 16
-                for (int i = 0; i < LANES; i++)
-                    turned[i] = load_across(m, (p + i) * unit * m.stride + c, n, depth - (p + i) * unit, mode);
-                vtranspose(turned);
-#pragma GCC unroll 16
-                for (int i = 0; i < LANES; i++) vstore(panels + (c + i) * lanes + p, turned[i]);
+                for (int i = 0; i < LANES; i++) vstore(to + i * lanes, turned[i]);
             }
         return;
     }
-    /* All panels of a row of the source before the next row: rows lie far apart. */
-    for (int64_t p = 0; p < lanes; p++)
-        for (int64_t c = 0; c < count; c += MR)
-            vstore_part(panels + c * lanes + p * MR,
-                        load_across(m, p * unit * m.stride + c, least(MR, count - c), depth - p * unit, mode), MR);
+    for (int64_t p = 0; p < lanes; p++) {
+        float *to = panels + p * MR;
+        for (int64_t c = 0; c < count; c += MR, to += stride)
+            vstore_part(to, load_across(m, p * unit * m.stride + c, least(MR, count - c), depth - p * unit, mode), MR);
+    }
 }
 
-VJ_INLINE void b_rows(float *panel, matrix m, int64_t count, int64_t depth, pack_mode mode)
+VJ_INLINE void b_rows(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
-    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), row = pack_columns(mode);
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    const int columns = pack_columns(mode);
     for (int64_t c = 0; c < count; c += LANES)
         for (int64_t p = 0; p < lanes; p += LANES) {
             vf turned[LANES];
+            float *to = panels + c / columns * stride + c % columns;
             load_turned(turned, m, c * m.stride + p * unit, count - c, depth - p * unit, mode);
-            int64_t n = least(LANES, lanes - p);
-            for (int64_t i = 0; i < n; i++) vstore(panel + (p + i) * row + c, turned[i]);
+            for (int64_t i = 0; i < least(LANES, lanes - p); i++) vstore(to + (p + i) * columns, turned[i]);
         }
 }
 
-VJ_INLINE void b_columns(float *panel, matrix m, int64_t count, int64_t depth, pack_mode mode)
+VJ_INLINE void b_columns(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
-    int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth), row = pack_columns(mode);
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    const int columns = pack_columns(mode);
     for (int64_t p = 0; p < lanes; p++)
         for (int64_t c = 0; c < count; c += LANES)
-            vstore(panel + p * row + c, load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
+            vstore(panels + c / columns * stride + p * columns + c % columns,
+                   load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
 }
 
 /* Mode and type are constants inside each copy: the compiler drops the branches. */
 #define BY_TYPE(name, mode)                                                                                            \
     if (source.type == VJ_TYPE_F32)                                                                                    \
-        name(panels, (matrix){source.at, VJ_TYPE_F32, source.stride}, count, depth, mode);                             \
+        name(panels, stride, (matrix){source.at, VJ_TYPE_F32, source.stride}, count, depth, mode);                     \
     else                                                                                                               \
-        name(panels, (matrix){source.at, VJ_TYPE_BF16, source.stride}, count, depth, mode)
+        name(panels, stride, (matrix){source.at, VJ_TYPE_BF16, source.stride}, count, depth, mode)
 
 #define BY_MODE(name)                                                                                                  \
-    void VJ_CPU(pack_##name)(float *panels, matrix source, int64_t count, int64_t depth, pack_mode mode)               \
+    void VJ_CPU(pack_##name)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth,               \
+                             pack_mode mode)                                                                           \
     {                                                                                                                  \
         if (mode == PACK_FP32) {                                                                                       \
             BY_TYPE(name, PACK_FP32);                                                                                  \

@@ -49,12 +49,22 @@ VJ_INLINE int64_t pack_round(pack_mode mode, int64_t count)
     return (count + pack_rows(mode) - 1) / pack_rows(mode) * pack_rows(mode);
 }
 
-/** A panels one after the other, pack_rows(mode) * pack_depth(mode, depth) floats each. */
-void VJ_CPU(pack_a_rows)(float *panels, matrix source, int64_t count, int64_t depth, pack_mode mode);
-void VJ_CPU(pack_a_columns)(float *panels, matrix source, int64_t count, int64_t depth, pack_mode mode);
+/* Floats of a panel of `width` rows or columns. */
+VJ_INLINE int64_t pack_panel(pack_mode mode, int width, int64_t depth)
+{
+    return width * pack_depth(mode, depth);
+}
 
-/** One B panel of `count` <= pack_columns(mode) columns, whole vectors of them written. */
-void VJ_CPU(pack_b_rows)(float *panel, matrix source, int64_t count, int64_t depth, pack_mode mode);
-void VJ_CPU(pack_b_columns)(float *panel, matrix source, int64_t count, int64_t depth, pack_mode mode);
+/**
+ * A panels, as many as `count` rows take, `stride` floats apart: pack_panel(mode, pack_rows(mode), depth) of each are
+ * written.
+ */
+void VJ_CPU(pack_a_rows)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth, pack_mode mode);
+void VJ_CPU(pack_a_columns)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth, pack_mode mode);
+
+/** B panels of pack_columns(mode) columns; of the last one only the vectors that hold some of the `count` are written.
+ */
+void VJ_CPU(pack_b_rows)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth, pack_mode mode);
+void VJ_CPU(pack_b_columns)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth, pack_mode mode);
 
 #endif

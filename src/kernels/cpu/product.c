@@ -21,6 +21,7 @@ enum {
     SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
     STREAM = 8 << 20,                  /* bytes from which on a result is written past the caches */
     RUN = 192,                         /* columns of the result written together */
+    GROUP = 8,                         /* units of the shared operand packed together */
     SHARE = 2                          /* blocks a thread takes at least of what is left */
 };
 
@@ -32,7 +33,7 @@ typedef struct {
     int64_t values;      /* of depth in a block of it, the last one less */
     int64_t blocks;      /* of depth */
     int64_t panel_lanes; /* depth of a whole panel, in lanes */
-    int a_unit, b_unit;  /* rows of A, columns of B packed and multiplied together */
+    int a_unit, b_unit;  /* rows and columns of a panel */
     int64_t a_units, b_units;
     bool share_a;
     int64_t private_units; /* in the largest private block */
@@ -50,22 +51,25 @@ static int64_t values_in(const plan *pl, int64_t block)
     return least(pl->values, pl->depth - block * pl->values);
 }
 
-/* Pack one unit of A or of B over the whole depth: blocks of depth one after the other. */
-static void pack_panel(const plan *pl, bool of_a, float *to, int64_t unit)
+/* Pack `units` units of A or of B over the whole depth: in each, blocks of depth one after the other. */
+static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64_t units)
 {
     const vj_product *g = pl->product;
     const int width = of_a ? pl->a_unit : pl->b_unit;
-    const int64_t first = unit * width, count = least(width, (of_a ? g->M : g->N) - first);
+    const int64_t stride = width * pl->panel_lanes;
+    const int64_t first = unit * width, count = least(units * width, (of_a ? g->M : g->N) - first);
     for (int64_t q = 0; q < pl->blocks; q++) {
         const int64_t k = pl->from + q * pl->values, values = values_in(pl, q);
         if (of_a && g->a_transposed)
-            VJ_CPU(pack_a_columns)(to, matrix_at(g->a.data, g->a.type, g->M, k, first), count, values, pl->mode);
+            VJ_CPU(pack_a_columns)
+            (to, stride, matrix_at(g->a.data, g->a.type, g->M, k, first), count, values, pl->mode);
         else if (of_a)
-            VJ_CPU(pack_a_rows)(to, matrix_at(g->a.data, g->a.type, g->K, first, k), count, values, pl->mode);
+            VJ_CPU(pack_a_rows)(to, stride, matrix_at(g->a.data, g->a.type, g->K, first, k), count, values, pl->mode);
         else if (g->b_transposed)
-            VJ_CPU(pack_b_rows)(to, matrix_at(g->b.data, g->b.type, g->K, first, k), count, values, pl->mode);
+            VJ_CPU(pack_b_rows)(to, stride, matrix_at(g->b.data, g->b.type, g->K, first, k), count, values, pl->mode);
         else
-            VJ_CPU(pack_b_columns)(to, matrix_at(g->b.data, g->b.type, g->N, k, first), count, values, pl->mode);
+            VJ_CPU(pack_b_columns)
+            (to, stride, matrix_at(g->b.data, g->b.type, g->N, k, first), count, values, pl->mode);
         to += width * pack_depth(pl->mode, values);
     }
 }
@@ -123,15 +127,12 @@ static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_
                            float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
     enum { LINE = 16 }; /* floats */
-    const int nv = (int)parts(columns, LANES), panel = pack_rows(pl->mode);
-    const int64_t share = parts(ahead, parts(rows, panel));
-    for (int64_t i = 0; i < rows; i += panel, a += panel * depth, t += panel * ldt, next += share) {
-        for (int64_t p = 0; p < share; p += LINE) __builtin_prefetch(next + p, 0, 2);
-        if (pl->mode == PACK_PAIRS)
-            VJ_CPU(tile_pairs)(rows - i, nv, depth, a, b, t, ldt, accumulate);
-        else
-            VJ_CPU(tile)(rows - i, nv, depth, a, b, t, ldt, accumulate);
-    }
+    const int nv = (int)parts(columns, LANES);
+    for (int64_t p = 0; p < ahead; p += LINE) __builtin_prefetch(next + p, 0, 2);
+    if (pl->mode == PACK_PAIRS)
+        VJ_CPU(tile_pairs)(rows, nv, depth, a, b, t, ldt, accumulate);
+    else
+        VJ_CPU(tile)(rows, nv, depth, a, b, t, ldt, accumulate);
 }
 
 /* A rectangle of the result: na units of A from unit ua on, packed at `a`, with nb units of B. */
@@ -172,7 +173,7 @@ static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode
     pl.values = whole_lanes(parts(depth, parts(depth, STEP * (mode == PACK_PAIRS ? PAIR : 1))));
     pl.blocks = parts(depth, pl.values);
     pl.panel_lanes = (pl.blocks - 1) * pack_depth(mode, pl.values) + pack_depth(mode, values_in(&pl, pl.blocks - 1));
-    pl.a_unit = mode == PACK_PAIRS && PAIR_DEPTH > 1 ? PAIR_MR : 4 * MR;
+    pl.a_unit = pack_rows(mode);
     pl.b_unit = pack_columns(mode);
     pl.a_units = parts(g->M, pl.a_unit);
     pl.b_units = parts(g->N, pl.b_unit);
@@ -216,9 +217,10 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
         float *own = rooms + omp_get_thread_num() * (own_floats + strip_floats), *strip = own + own_floats;
         vtiles_begin();
 #pragma omp for schedule(dynamic)
-        for (int64_t s = 0; s < shared_units; s++) pack_panel(&pl, pl.share_a, pl.shared + s * shared_unit, s);
+        for (int64_t s = 0; s < shared_units; s += GROUP)
+            pack_units(&pl, pl.share_a, pl.shared + s * shared_unit, s, least(GROUP, shared_units - s));
         for (int64_t first, count; (count = take_units(&taken, units, &pl, be->threads, &first)) > 0;) {
-            for (int64_t i = 0; i < count; i++) pack_panel(&pl, !pl.share_a, own + i * own_unit, first + i);
+            pack_units(&pl, !pl.share_a, own, first, count);
             for (int64_t s = 0; s < shared_units; s += together) {
                 const float *shared = pl.shared + s * shared_unit;
                 if (pl.share_a)
