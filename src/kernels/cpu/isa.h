@@ -72,6 +72,12 @@ VJ_INLINE vf vset(float x)
 {
     return x - (vf){0};
 }
+/* The same pointer, to the compiler another: what follows from the first is not kept in registers for this one. */
+VJ_INLINE float *vagain(float *p)
+{
+    __asm__("" : "+r"(p));
+    return p;
+}
 VJ_INLINE vf vselect(vi mask, vf yes, vf no)
 {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));

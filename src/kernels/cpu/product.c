@@ -60,16 +60,14 @@ static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64
     const int64_t first = unit * width, count = least(units * width, (of_a ? g->M : g->N) - first);
     for (int64_t q = 0; q < pl->blocks; q++) {
         const int64_t k = pl->from + q * pl->values, values = values_in(pl, q);
-        if (of_a && g->a_transposed)
-            VJ_CPU(pack_a_columns)
-            (to, stride, matrix_at(g->a.data, g->a.type, g->M, k, first), count, values, pl->mode);
+        if (of_a && g->a_transposed) VJ_CPU(pack_a_columns)
+        (to, stride, matrix_at(g->a.data, g->a.type, g->M, k, first), count, values, pl->mode);
         else if (of_a)
             VJ_CPU(pack_a_rows)(to, stride, matrix_at(g->a.data, g->a.type, g->K, first, k), count, values, pl->mode);
         else if (g->b_transposed)
             VJ_CPU(pack_b_rows)(to, stride, matrix_at(g->b.data, g->b.type, g->K, first, k), count, values, pl->mode);
-        else
-            VJ_CPU(pack_b_columns)
-            (to, stride, matrix_at(g->b.data, g->b.type, g->N, k, first), count, values, pl->mode);
+        else VJ_CPU(pack_b_columns)(to, stride, matrix_at(g->b.data, g->b.type, g->N, k, first), count, values,
+                                    pl->mode);
         to += width * pack_depth(pl->mode, values);
     }
 }

@@ -6,10 +6,11 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
                          const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
 {
     vf sum[MR][NV];
+    float *row_of_t = t;
 #pragma GCC unroll 16
-    for (int i = 0; i < mr; i++)
+    for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
 #pragma GCC unroll 4
-        for (int j = 0; j < nv; j++) sum[i][j] = accumulate ? vload(t + i * ldt + j * LANES) : vset(0.0f);
+        for (int j = 0; j < nv; j++) sum[i][j] = accumulate ? vload(row_of_t + j * LANES) : vset(0.0f);
     for (int64_t p = 0; p < depth; p++) {
         vf column[NV];
 #pragma GCC unroll 4
@@ -24,10 +25,11 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
         a += a_step;
         b += b_row;
     }
+    row_of_t = vagain(t);
 #pragma GCC unroll 16
-    for (int i = 0; i < mr; i++)
+    for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
 #pragma GCC unroll 4
-        for (int j = 0; j < nv; j++) vstore(t + i * ldt + j * LANES, sum[i][j]);
+        for (int j = 0; j < nv; j++) vstore(row_of_t + j * LANES, sum[i][j]);
 }
 
 VJ_INLINE void by_width(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
