@@ -98,7 +98,7 @@ const vj_setting vj_settings[] = {
     {"train.backend", VJ_SET_TEXT, AT(train.backend), "cpu | strict", "cpu",
      "cpu: fast; strict: the cpu kernels on memory the host may not touch, for tests", 0},
     {"train.recompute", VJ_SET_CHOICE, AT(train.recompute), "none | attention | block", "none",
-     "block: keep only the input of each block, compute it again in the backward pass", 0},
+     "computed again in the backward pass to save memory. attention: qkv and attention; block: all but its input", 0},
     {"train.max_bad_steps", VJ_SET_INTEGER, AT(train.max_bad_steps), "[1, 1000000]", "10",
      "give up after this many non-finite steps in a row", 0},
 

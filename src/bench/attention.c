@@ -1,5 +1,6 @@
 /* Self-attention of one clip's tokens, encoder and predictor heads, forward and backward. */
 #include "bench/inner.h"
+#include "parallel/parallel.h"
 
 typedef struct {
     const char *network;
@@ -91,7 +92,7 @@ static vj_status measure_all(vj_bench_work *work, vj_backend *be)
 vj_status vj_bench_attention(vj_bench_work *work)
 {
     vj_backend *be;
-    VJ_TRY(vj_backend_open(&be, work->config->train.backend, VJ_FP32, 0));
+    VJ_TRY(vj_backend_open(&be, work->config->train.backend, VJ_FP32, work->threads));
     const vj_status status = measure_all(work, be);
     vj_backend_close(be);
     return status;

@@ -1,7 +1,6 @@
 /* The commands and what they share. */
 #include "bench/bench.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -44,6 +43,7 @@ vj_status vj_bench_run(const vj_bench *bench, const char *command, json_t *repor
     int which = 0;
     MPI_Comm_rank(work.comm, &work.rank);
     MPI_Comm_size(work.comm, &work.size);
+    work.threads = vj_threads(work.comm);
     while (which < COMMANDS && strcmp(commands[which].name, command) != 0) which++;
     VJ_ASSERT(which < COMMANDS);
     VJ_TRY(vj_agree(work.comm, work.rank == 0 ? prepare(&work, which) : VJ_OK));
@@ -55,7 +55,7 @@ vj_status vj_bench_run(const vj_bench *bench, const char *command, json_t *repor
     vj_put_text(report, "host", uname(&machine) == 0 ? machine.nodename : "unknown");
     vj_put_text(report, "config", bench->config_path ? bench->config_path : "defaults");
     vj_put_count(report, "ranks", work.size);
-    vj_put_count(report, "threads", omp_get_max_threads());
+    vj_put_count(report, "threads", work.threads);
     return commands[which].run(&work);
 }
 
@@ -83,7 +83,7 @@ vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user)
 vj_peak vj_bench_peak(const vj_bench_work *work)
 {
     MPI_Barrier(work->comm);
-    vj_peak peak = vj_measure_peak(omp_get_max_threads());
+    vj_peak peak = vj_measure_peak(work->threads);
     double sums[2] = {peak.fp32_gflops, peak.bf16_gflops};
     vj_sum_doubles(work->comm, sums, 2);
     peak.fp32_gflops = sums[0];

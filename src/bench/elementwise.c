@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include "bench/inner.h"
+#include "parallel/parallel.h"
 
 /* Arrays of the largest operation, and the shape of what an encoder block works on. */
 typedef struct {
@@ -142,7 +143,7 @@ static vj_status measure_all(vj_bench_work *work, arrays *o)
     double bandwidth;
     VJ_TRY(take_arrays(o, work->config));
     MPI_Barrier(work->comm);
-    bandwidth = vj_measure_bandwidth(omp_get_max_threads());
+    bandwidth = vj_measure_bandwidth(work->threads);
     MPI_Allreduce(MPI_IN_PLACE, &bandwidth, 1, MPI_DOUBLE, MPI_SUM, work->comm);
     vj_put_text(work->report, "kernels", vj_backend_describe(o->be));
     vj_put_number(work->report, "copy_gb_s", bandwidth);
@@ -168,7 +169,7 @@ static vj_status measure_all(vj_bench_work *work, arrays *o)
 vj_status vj_bench_elementwise(vj_bench_work *work)
 {
     arrays o = {0};
-    VJ_TRY(vj_backend_open(&o.be, work->config->train.backend, VJ_FP32, 0));
+    VJ_TRY(vj_backend_open(&o.be, work->config->train.backend, VJ_FP32, work->threads));
     const vj_status status = measure_all(work, &o);
     vj_backend_close(o.be);
     return status;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bench/inner.h"
+#include "parallel/parallel.h"
 
 /* One linear layer on R rows: y [R, N] = x [R, K] w^T [N, K]. */
 typedef struct {
@@ -144,7 +145,7 @@ static vj_status measure_all(vj_bench_work *work, operands *o)
 vj_status vj_bench_gemm(vj_bench_work *work)
 {
     operands o = {0};
-    VJ_TRY(vj_backend_open(&o.be, work->config->train.backend, VJ_FP32, 0));
+    VJ_TRY(vj_backend_open(&o.be, work->config->train.backend, VJ_FP32, work->threads));
     const vj_status status = measure_all(work, &o);
     vj_backend_close(o.be);
     return status;

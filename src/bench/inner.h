@@ -14,6 +14,7 @@ typedef struct {
     const vj_config *config; /* borrowed */
     MPI_Comm comm;
     int rank, size;
+    int threads; /* of this rank */
     vj_plan plan;
     json_t *report;
 } vj_bench_work;

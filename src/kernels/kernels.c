@@ -221,6 +221,17 @@ int64_t vj_device_bytes(const vj_backend *be)
     return be->bytes;
 }
 
+bool vj_device_huge_pages(const vj_backend *be)
+{
+    char text[64] = "";
+    (void)be; /* the cpu's memory, whatever guards it */
+    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+    if (!f) return false;
+    const bool read = fgets(text, sizeof text, f) != NULL;
+    fclose(f);
+    return read && !strstr(text, "[never]");
+}
+
 float *vj_scratch(vj_backend *be, int64_t floats)
 {
     int64_t bytes = floats * (int64_t)sizeof(float);

@@ -71,6 +71,8 @@ void vj_backend_set_precision(vj_backend *be, vj_precision precision);
 void *vj_device_alloc(vj_backend *be, int64_t bytes);
 void vj_device_free(vj_backend *be, void *memory);
 int64_t vj_device_bytes(const vj_backend *be);
+/** Does the system take the advice to put large pieces on huge pages, whose first touch costs a twentieth? */
+bool vj_device_huge_pages(const vj_backend *be);
 
 void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);

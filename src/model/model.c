@@ -233,6 +233,26 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
                               accumulate, clips * net->tokens, D, net->patch_values);
 }
 
+int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
+{
+    vj_packing_bounds rows = {.masks = m->bounds.masks, .clips = lists->clips};
+    for (int64_t i = 0; i < lists->masks * lists->clips; i++) {
+        rows.context += lists->contexts[i];
+        rows.target += lists->targets[i];
+    }
+    rows.predictor = rows.context + rows.target;
+    vj_arena arena = m->arena; /* behind what is fixed */
+    place(m, &arena, &rows);
+    if (arena.peak > m->used_bytes) m->used_bytes = arena.peak;
+    return arena.peak;
+}
+
+void vj_model_touch(vj_model *m, int64_t bytes)
+{
+    const int64_t begin = m->arena.used / (int64_t)sizeof(float);
+    vj_fill(m->be, m->memory + begin, 0.0f, bytes / (int64_t)sizeof(float) - begin);
+}
+
 void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *lists, int64_t batch, int accumulate)
 {
     const vj_shape *s = &m->net.shape;
@@ -241,11 +261,7 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     const double share = (s->objective == VJ_OBJECTIVE_PIXEL ? m->settings.loss_exp : 1.0) / m->net.out;
     vj_phase_enter(m->be, VJ_PHASE_DATA);
     vj_packing_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
-    vj_arena arena = m->arena; /* behind what is fixed */
-    place(m, &arena,
-          &(vj_packing_bounds){m->bounds.masks, n, m->packing.context.rows, m->packing.targets,
-                               m->packing.predictor.rows});
-    if (arena.peak > m->used_bytes) m->used_bytes = arena.peak;
+    vj_model_activations(m, lists);
     vj_upload(m->be, m->clips, clips, n * m->net.tokens * m->net.patch_values * (int64_t)sizeof(float));
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 

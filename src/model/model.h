@@ -58,6 +58,16 @@ void vj_model_destroy(vj_model *model);
 void vj_model_start(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
 
 /**
+ * Place the activations of a microbatch with these masks; their bytes, of the arena_bytes that are reserved for the
+ * most any masks can need. vj_model_microbatch() does it for itself.
+ */
+int64_t vj_model_activations(vj_model *model, const vj_mask_lists *lists);
+
+/** Write to so many bytes of the arena, by all threads: first touches are slow, and better made before the first step.
+ */
+void vj_model_touch(vj_model *model, int64_t bytes);
+
+/**
  * Forward, loss and backward of one microbatch: gradient (added if `accumulate`, else written) of the global batch's
  * loss, so that the sum over all microbatches of all ranks is the gradient.
  *

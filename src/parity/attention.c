@@ -93,7 +93,7 @@ static bool fits(const vj_values *const input[3], const vj_values *output, const
 void vj_parity_attention(vj_fixture *f, const char *group)
 {
     const vj_values *input[3] = {vj_fixture_array(f, "%s/q", group), vj_fixture_array(f, "%s/k", group),
-                                vj_fixture_array(f, "%s/v", group)};
+                                 vj_fixture_array(f, "%s/v", group)};
     const vj_values *output = vj_fixture_array(f, "%s/output", group);
     const vj_values *output_gradient = vj_fixture_array(f, "%s/output_gradient", group);
     if (!input[0] || !input[1] || !input[2] || !output || !output_gradient) return;

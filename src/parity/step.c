@@ -163,8 +163,8 @@ vj_status vj_parity_step(vj_fixture *f)
     vj_config *config = vj_fixture_take(f, sizeof *config);
     const vj_values *loss = vj_fixture_array(f, "f64/loss");
     const vj_values *const schedule[3] = {vj_fixture_array(f, "schedule/lr"),
-                                         vj_fixture_array(f, "schedule/weight_decay"),
-                                         vj_fixture_array(f, "schedule/ema")};
+                                          vj_fixture_array(f, "schedule/weight_decay"),
+                                          vj_fixture_array(f, "schedule/ema")};
     if (!read_settings(f, config) || !loss || !schedule[0] || !schedule[1] || !schedule[2]) return VJ_OK;
     if (loss->count < 1 || schedule[1]->count != schedule[0]->count || schedule[2]->count != schedule[0]->count) {
         vj_fixture_fail(f, "schedule", "not one value an update");

@@ -82,7 +82,7 @@ static vj_status open_encoder(vj_embedding *e)
     vj_shape shape = vj_shape_from(e->config);
     vj_precision precision = strcmp(e->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     VJ_TRY(parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed));
-    VJ_TRY(vj_backend_open(&e->be, e->config->train.backend, precision, 0));
+    VJ_TRY(vj_backend_open(&e->be, e->config->train.backend, precision, vj_threads(e->comm)));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
     if (random)
         vj_encoder_start(e->encoder, init, seed);

@@ -335,8 +335,8 @@ static void introduce(const pretrainer *t)
            net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count);
     const double read_ahead = (double)(c->data.read_ahead + 1) * (double)(t->step->last - t->step->first) *
                               (double)net->tokens * (double)net->patch_values * sizeof(float);
-    vj_log("memory a rank: %.0f MiB for weights, gradient, moments and target, up to %.0f MiB for activations, "
-           "%.0f MiB for %lld batches read ahead",
+    vj_log("memory a rank: %.0f MiB for weights, gradient, moments and target; %.0f MiB reserved for activations, of "
+           "which the masks take what they need; %.0f MiB for %lld batches read ahead",
            (double)(vj_device_bytes(t->step->be) - t->step->model->arena_bytes) / 1048576.0,
            (double)t->step->model->arena_bytes / 1048576.0, read_ahead / 1048576.0, (long long)c->data.read_ahead);
 }
@@ -346,6 +346,10 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     const vj_config *c = t->config;
     double last_rank = NAN;
     int64_t saved_step = t->state.step;
+    int64_t activation_bytes;
+    VJ_TRY(vj_step_touch(t->step, t->state.step, &activation_bytes));
+    vj_log("activations of step %lld: %.0f MiB in one piece%s", (long long)t->state.step + 1,
+           (double)activation_bytes / 1048576.0, vj_device_huge_pages(t->step->be) ? " on huge pages" : "");
     VJ_TRY(vj_loader_start(&t->loader, t->clips, c, t->state.step, t->steps, t->step->first, t->step->last));
     t->begin_s = t->saved_s = vj_now();
     t->begin_step = t->state.step;
@@ -368,8 +372,9 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
             return VJ_OK;
         }
     }
-    vj_log("done: %lld steps in %.1f s, peak memory of a rank %.0f MiB", (long long)(t->steps - t->begin_step),
-           vj_now() - t->begin_s, (double)vj_peak_bytes() / 1048576.0);
+    vj_log("done: %lld steps in %.1f s, peak memory of a rank %.0f MiB, at most %.0f MiB of it activations",
+           (long long)(t->steps - t->begin_step), vj_now() - t->begin_s, (double)vj_peak_bytes() / 1048576.0,
+           (double)t->step->model->used_bytes / 1048576.0);
     return mark_complete(t);
 }
 

@@ -48,7 +48,8 @@ static vj_status open_step(vj_step *s)
 {
     const vj_config *c = s->config;
     VJ_TRY(divide_batch(s));
-    VJ_TRY(vj_backend_open(&s->be, c->train.backend, strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32, 0));
+    const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
+    VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->comm)));
     VJ_TRY(check_kernels(s));
 
     const vj_shape shape = vj_shape_from(c);
@@ -87,6 +88,20 @@ void vj_step_close(vj_step *s)
     vj_model_destroy(s->model);
     vj_backend_close(s->be);
     free(s);
+}
+
+vj_status vj_step_touch(vj_step *s, int64_t number, int64_t *activation_bytes)
+{
+    const int64_t clips = s->config->train.microbatch;
+    *activation_bytes = 0;
+    for (int64_t at = s->first; at < s->last; at += clips) {
+        VJ_TRY(vj_masks_sample(&s->lists, s->config, s->model->net.grid, number, number * s->config->train.batch + at,
+                               clips));
+        const int64_t bytes = vj_model_activations(s->model, &s->lists);
+        if (bytes > *activation_bytes) *activation_bytes = bytes;
+    }
+    vj_model_touch(s->model, *activation_bytes);
+    return vj_sync(s->be);
 }
 
 /* ------------------------------------------------------------------------------------------------ one step */

@@ -52,6 +52,9 @@ typedef struct {
 vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm);
 void vj_step_close(vj_step *step);
 
+/** Touch the memory that the masks of step `number` need; its bytes. Not collective. */
+vj_status vj_step_touch(vj_step *step, int64_t number, int64_t *activation_bytes);
+
 /**
  * Step `number` (from 0) on this rank's part of its batch; `update` is Adam's count if it is healthy. A step whose loss
  * or gradient is not finite leaves the weights alone and says so in report->healthy. Collective.
