@@ -34,7 +34,7 @@ VJ_INLINE vf vexp2(vf x)
 VJ_INLINE vf vnormal(vf x, vf *below)
 {
     vf a = vabs(x);
-    vf t = 1.0f / (a * 0.25f + 1.0f);
+    vf t = vreciprocal(a * 0.25f + 1.0f);
     vf p = vset(-0.08858768539f);
     p = p * t + 0.3261324582f;
     p = p * t - 0.2340398051f;
