@@ -12,6 +12,7 @@
 
 #include "cpu.h"
 #include "finish.h"
+#include "library.h"
 #include "pack.h"
 #include "tile.h"
 
@@ -170,6 +171,10 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
 
 void VJ_CPU(product)(vj_backend *be, const vj_product *product)
 {
+    if (VJ_CPU(library_takes)(be, product)) {
+        VJ_CPU(library_product)(be, product);
+        return;
+    }
     /* A deep product is cut in spans of depth that are summed in the result, where that holds plain floats. */
     const int64_t unit = be->precision == VJ_BF16 ? PAIR : 1;
     const bool plain = product->finish == VJ_FINISH_PLAIN && product->c.type == VJ_TYPE_F32;
