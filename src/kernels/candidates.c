@@ -52,6 +52,14 @@ static void list_libraries(const vj_backend *be, vj_product_rate *rates, int cap
     }
 }
 
+/* What is in use is timed in any case, however little sense it makes. */
+static void list_choice(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
+{
+    bool listed = be->library != NULL || strcmp(be->products, be->best->name) == 0;
+    for (int i = 0; i < *count; i++) listed |= strcmp(be->products, rates[i].name) == 0;
+    if (!listed) add(rates, capacity, count, be->products, be->isa);
+}
+
 static double time_forward(const bench *b, int64_t rows)
 {
     const double began_s = vj_now();
@@ -123,6 +131,7 @@ vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int c
     add(rates, capacity, count, "own", be->best->name);
     list_variants(be, rates, capacity, count);
     list_libraries(be, rates, capacity, count);
+    list_choice(be, rates, capacity, count);
 
     vj_status status = set_up(&b);
     if (status == VJ_OK) status = time_all(&b, rates, *count);

@@ -211,6 +211,14 @@ const char *vj_backend_products(const vj_backend *be)
     return be->products;
 }
 
+bool vj_products_present(const char *name)
+{
+    const vj_library *library;
+    for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
+        if (strcmp(name, library->name) == 0) return true;
+    return strcmp(name, "own") == 0 || vj_backend_isa_present(name);
+}
+
 vj_status vj_sync(vj_backend *be)
 {
     vj_status first = be->failure;

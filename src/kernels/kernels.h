@@ -67,6 +67,9 @@ void vj_backend_close(vj_backend *be);
 vj_status vj_backend_set_products(vj_backend *be, const char *name);
 const char *vj_backend_products(const vj_backend *be);
 
+/** Could this build, on this processor, multiply with `name`? */
+bool vj_products_present(const char *name);
+
 /* How fast one of those who can multiply does. */
 typedef struct {
     char name[16];   /* as vj_backend_set_products() takes it */
@@ -77,8 +80,8 @@ enum { VJ_PRODUCT_CANDIDATES = 8 };
 
 /**
  * Time all that make sense in this precision on a forward and a weight gradient's product, some tens of milliseconds:
- * "own" first, then in fp32 the libraries of this build, in bf16 other instruction sets. At most `capacity` of them to
- * `rates`, their number to *count. Leaves flops, accounts, phases and the choice as they were.
+ * "own" first, then in fp32 the libraries of this build, in bf16 other instruction sets, and what is set now. At most
+ * `capacity` of them to `rates`, their number to *count. Leaves flops, accounts, phases and the choice as they were.
  */
 vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 
