@@ -62,7 +62,8 @@ static void put_warning(vj_products *p, const vj_product_rate *rates, int count,
     p->warning[0] = '\0';
     if (rates[chosen].gflops >= SLOW_CHOICE * rates[best].gflops) return;
     snprintf(p->warning, sizeof p->warning,
-             "products by %s run at %.0f GFLOP/s, %.0f %% of the %.0f that %s reaches here: set train.products to %s%s",
+             "products by %s run at %.0f GFLOP/s, %.0f %% of the %.0f that %s reaches here: set train.products to %s "
+             "or auto%s",
              title(&rates[chosen], slow), rates[chosen].gflops, 100.0 * rates[chosen].gflops / rates[best].gflops,
              rates[best].gflops, title(&rates[best], fast), rates[best].name,
              getenv("VJ_PRODUCTS") ? " and unset VJ_PRODUCTS" : "");

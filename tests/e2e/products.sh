@@ -39,6 +39,15 @@ pretrain auto --set train.products=auto >auto.log
 grep -q '^products: ' auto.log || fail "auto: $(cat auto.log)"
 if grep -q 'products: auto' auto/config.yaml; then fail "auto/config.yaml has products: auto"; fi
 
+# A library at a fraction of its speed does not pass unnoticed: the reference BLAS in front of the one that is linked.
+for reference in /usr/lib/*/blas/libblas.so.3; do
+    if [ ! -e "$reference" ] || [ ! -e cblas/config.yaml ]; then continue; fi
+    run 1 env LD_PRELOAD="$reference" ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" "$bin/vjepa-pretrain" \
+        "$tiny" --set train.products=cblas --dry-run >slow.log || fail "with $reference: $(cat slow.log)"
+    grep -q '^WARNING: products by cblas blas/libblas.* set train.products to' slow.log ||
+        fail "the reference BLAS passed unnoticed: $(cat slow.log)"
+done
+
 refuse() { # PATTERN COMMAND...
     local pattern=$1 code=0
     shift

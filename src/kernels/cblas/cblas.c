@@ -47,27 +47,41 @@ static void quieten(void)
     if (MKL_Set_Num_Threads_Local) MKL_Set_Num_Threads_Local(1);
 }
 
-/* The file that the symbol comes from, links followed: "libblas.so.3.11.0" is the reference BLAS. */
+static bool find_file(const char *symbol, Dl_info *info)
+{
+    void *at = dlsym(RTLD_DEFAULT, symbol);
+    return at && dladdr(at, info) && info->dli_fname;
+}
+
+/* Is `symbol` of the library that multiplies? Another one may have come along, with LAPACK perhaps. */
+static bool beside_sgemm(const char *symbol)
+{
+    Dl_info sgemm_info, info;
+    return find_file("cblas_sgemm", &sgemm_info) && find_file(symbol, &info) && info.dli_fbase == sgemm_info.dli_fbase;
+}
+
+/* The file and its folder, links followed: "blas/libblas.so.3.11.0" is the reference BLAS. */
 static void describe_file(char *text, size_t bytes)
 {
     char path[PATH_MAX];
     Dl_info info;
-    void *symbol = dlsym(RTLD_DEFAULT, "cblas_sgemm");
-    const bool found = symbol && dladdr(symbol, &info) && info.dli_fname && realpath(info.dli_fname, path);
-    const char *name = found ? strrchr(path, '/') : NULL;
-    snprintf(text, bytes, "%s", name ? name + 1 : "of an unknown file");
+    if (!find_file("cblas_sgemm", &info) || !realpath(info.dli_fname, path)) strcpy(path, "of an unknown file");
+    const char *name = path + strlen(path);
+    for (int slashes = 0; name > path; name--)
+        if (name[-1] == '/' && ++slashes == 2) break;
+    snprintf(text, bytes, "%s", name);
 }
 
 static void describe(char *text, size_t bytes)
 {
-    if (openblas_get_config && openblas_get_corename) {
+    if (beside_sgemm("openblas_get_corename")) {
         const char *config = openblas_get_config(); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
         const size_t name = strcspn(config, " "), version = config[name] ? strcspn(config + name + 1, " ") + 1 : 0;
         snprintf(text, bytes, "%.*s %s", (int)(name + version), config, openblas_get_corename());
-    } else if (MKL_Get_Version_String) {
+    } else if (beside_sgemm("MKL_Get_Version_String")) {
         MKL_Get_Version_String(text, (int)bytes);
         text[bytes - 1] = '\0';
-    } else if (bli_info_get_version_str) {
+    } else if (beside_sgemm("bli_info_get_version_str")) {
         snprintf(text, bytes, "BLIS %s", bli_info_get_version_str());
     } else {
         describe_file(text, bytes);
