@@ -23,8 +23,12 @@ if(VJEPA_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()
 
+include(VjepaProducts)
+
 add_library(vj_dependencies INTERFACE)
-target_include_directories(vj_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS} ${RANDOM123_INCLUDE})
-target_compile_definitions(vj_dependencies INTERFACE ${HDF5_C_DEFINITIONS} OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
+target_include_directories(vj_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS} ${RANDOM123_INCLUDE}
+  ${VJ_PRODUCT_INCLUDES})
+target_compile_definitions(vj_dependencies INTERFACE ${HDF5_C_DEFINITIONS} OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX
+  ${VJ_PRODUCT_DEFINITIONS})
 target_link_libraries(vj_dependencies INTERFACE MPI::MPI_C OpenMP::OpenMP_C Threads::Threads ${HDF5_C_LIBRARIES}
-  ${LAPACK_LIBRARIES} PkgConfig::FFMPEG PkgConfig::YAML PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::ZLIB m)
+  ${LAPACK_LIBRARIES} ${VJ_PRODUCT_LIBRARIES} PkgConfig::FFMPEG PkgConfig::YAML PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::ZLIB m)

@@ -102,7 +102,7 @@ function(vj_install)
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
   # libvjepa is static by default, so whoever links it needs its libraries too.
   set(VJ_PC_LIBS "")
-  foreach(library ${HDF5_C_LIBRARIES} ${LAPACK_LIBRARIES} ${MPI_C_LIBRARIES})
+  foreach(library ${HDF5_C_LIBRARIES} ${LAPACK_LIBRARIES} ${VJ_PRODUCT_LIBRARIES} ${MPI_C_LIBRARIES})
     if(library MATCHES "^(/.*)/lib([^/]*)[.](so|a)$")
       string(APPEND VJ_PC_LIBS " -L${CMAKE_MATCH_1} -l${CMAKE_MATCH_2}")
     endif()

@@ -12,6 +12,7 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
     libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev
     libcmocka-dev procps python3-h5py python3-pil)
+case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev) ;; esac # for the tests of train.products
 
 missing=()
 for package in "${packages[@]}"; do

@@ -87,6 +87,7 @@ typedef struct {
         int64_t stop_after;    /* steps; 0: epochs * steps_per_epoch */
         char precision[8];     /* fp32 bf16 */
         char backend[16];      /* cpu strict */
+        char products[16];     /* own, a library, an instruction set, auto */
         int recompute;         /* vj_recompute */
         int64_t max_bad_steps;
     } train;

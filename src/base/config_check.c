@@ -157,6 +157,11 @@ static vj_status check_training(const vj_config *config)
 {
     int64_t steps = config->train.epochs * config->train.steps_per_epoch;
     VJ_TRY(multiple(config, "train.batch", config->train.batch, "train.microbatch", config->train.microbatch));
+    if (strcmp(config->train.precision, "bf16") == 0 &&
+        (strcmp(config->train.products, "onednn") == 0 || strcmp(config->train.products, "cblas") == 0))
+        return refuse(config, "train.products", "train.precision",
+                      "%s multiplies in fp32; with train.precision bf16 there are own and auto",
+                      config->train.products);
     if (config->train.stop_after > steps)
         return refuse(config, "train.stop_after", "train.epochs",
                       "%lld is more than train.epochs * train.steps_per_epoch, %lld",

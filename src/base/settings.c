@@ -97,6 +97,11 @@ const vj_setting vj_settings[] = {
     {"train.precision", VJ_SET_TEXT, AT(train.precision), "fp32 | bf16", "fp32", "operands of matrix products", 0},
     {"train.backend", VJ_SET_TEXT, AT(train.backend), "cpu | strict", "cpu",
      "cpu: fast; strict: the cpu kernels on memory the host may not touch, for tests", 0},
+    {"train.products", VJ_SET_TEXT, AT(train.products),
+     "own | onednn | cblas | auto | amx | avx512bf16 | avx512 | avx2 | portable", "own",
+     "who multiplies matrices: own kernels (or those of one instruction set), a library in fp32, or the fastest at "
+     "start",
+     0},
     {"train.recompute", VJ_SET_CHOICE, AT(train.recompute), "none | attention | block", "none",
      "computed again in the backward pass to save memory. attention: qkv and attention; block: all but its input", 0},
     {"train.max_bad_steps", VJ_SET_INTEGER, AT(train.max_bad_steps), "[1, 1000000]", "10",

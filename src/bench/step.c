@@ -156,6 +156,7 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_DOUBLE, MPI_MAX, work->comm);
 
     vj_put_text(report, "kernels", vj_backend_describe(step->be));
+    vj_put_text(report, "products", step->products.rates);
     vj_put_text(report, "precision", c->train.precision);
     vj_put_text(report, "clip_source", work->bench->clips ? work->bench->clips : "synthetic");
     vj_put_count(report, "clips", c->train.batch);

@@ -6,6 +6,7 @@
 #define VJ_KERNELS_BACKEND_H
 
 #include "kernels/kernels.h"
+#include "kernels/library.h"
 
 /* What becomes of a product's result before it is written. */
 typedef enum {
@@ -109,6 +110,17 @@ void vj_account(vj_backend *be, vj_op op, double began_s);
 /* One table for each instruction set that this build has. */
 extern const vj_ops vj_cpu_portable_ops, vj_cpu_avx2_ops, vj_cpu_avx512_ops, vj_cpu_avx512bf16_ops, vj_cpu_amx_ops;
 
+/* One instruction set of this build. */
+typedef struct {
+    const char *name;
+    const vj_ops *ops;
+    bool pairs; /* multiplies bf16 in pairs */
+    int (*present)(void);
+} vj_variant;
+
+/** The instruction sets of this build, best first; NULL behind the last. */
+const vj_variant *vj_variant_at(int i);
+
 /* One piece of device memory, in a list. */
 typedef struct vj_block {
     struct vj_block *next;
@@ -128,10 +140,15 @@ typedef struct {
 extern const vj_guard vj_strict_guard;
 
 struct vj_backend {
-    const char *name;      /* borrowed: "cpu", "strict" */
-    const char *isa;       /* borrowed */
-    const vj_ops *ops;     /* borrowed */
-    const vj_guard *guard; /* borrowed; NULL: host and device share memory */
+    const char *name;          /* borrowed: "cpu", "strict" */
+    const vj_variant *best;    /* borrowed; of this processor, or VJ_ISA's */
+    bool isa_forced;           /* by VJ_ISA */
+    bool products_forced;      /* by VJ_PRODUCTS */
+    const char *products;      /* borrowed; "own", or what vj_backend_set_products() was given */
+    const char *isa;           /* borrowed */
+    const vj_ops *ops;         /* borrowed */
+    const vj_library *library; /* borrowed; for fp32 products, NULL: own kernels */
+    const vj_guard *guard;     /* borrowed; NULL: host and device share memory */
     vj_precision precision;
     int threads;
     vj_status failure; /* the first since vj_sync() */
@@ -153,5 +170,8 @@ struct vj_backend {
  * of memory: reported, kept for vj_sync(), and the kernel returns at once.
  */
 float *vj_scratch(vj_backend *be, int64_t floats);
+
+/** vj_backend_set_products(), whatever VJ_PRODUCTS says. */
+vj_status vj_use_products(vj_backend *be, const char *name);
 
 #endif

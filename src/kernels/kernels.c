@@ -48,50 +48,94 @@ static int has_amx(void)
 }
 #endif
 
-/* Best first. */
-static const struct {
-    const char *name;
-    const vj_ops *ops;
-    int (*present)(void);
-} variants[] = {
+static const vj_variant variants[] = {
 #ifdef VJ_X86
-    {"amx", &vj_cpu_amx_ops, has_amx},          {"avx512bf16", &vj_cpu_avx512bf16_ops, has_avx512bf16},
-    {"avx512", &vj_cpu_avx512_ops, has_avx512}, {"avx2", &vj_cpu_avx2_ops, has_avx2},
+    {"amx", &vj_cpu_amx_ops, true, has_amx},           {"avx512bf16", &vj_cpu_avx512bf16_ops, true, has_avx512bf16},
+    {"avx512", &vj_cpu_avx512_ops, false, has_avx512}, {"avx2", &vj_cpu_avx2_ops, false, has_avx2},
 #endif
-    {"portable", &vj_cpu_portable_ops, always},
+    {"portable", &vj_cpu_portable_ops, false, always},
 };
 
-enum { VARIANTS = sizeof variants / sizeof variants[0] };
+const vj_variant *vj_variant_at(int i)
+{
+    return i < (int)(sizeof variants / sizeof variants[0]) ? &variants[i] : NULL;
+}
+
+static const vj_variant *find_variant(const char *isa)
+{
+    const vj_variant *variant;
+    for (int i = 0; (variant = vj_variant_at(i)) != NULL; i++)
+        if (strcmp(isa, variant->name) == 0) return variant;
+    return NULL;
+}
 
 bool vj_backend_isa_present(const char *isa)
 {
-    for (size_t i = 0; i < VARIANTS; i++)
-        if (strcmp(isa, variants[i].name) == 0) return variants[i].present();
-    return false;
+    const vj_variant *variant = find_variant(isa);
+    return variant && variant->present();
 }
 
 static vj_status choose_variant(vj_backend *be)
 {
     const char *wanted = getenv("VJ_ISA");
-    for (size_t i = 0; i < VARIANTS; i++) {
-        if (wanted && strcmp(wanted, variants[i].name) != 0) continue;
-        if (!variants[i].present()) {
-            if (!wanted) continue;
-            return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s, but this processor does not have it", wanted);
-        }
-        be->isa = variants[i].name;
-        be->ops = variants[i].ops;
-        return VJ_OK;
-    }
-    return vj_raise(VJ_ERR_USAGE,
-                    "VJ_ISA=%s: expected amx, avx512bf16, avx512, avx2 or portable, as far as this build has them",
-                    wanted);
+    be->isa_forced = wanted != NULL;
+    for (int i = 0; !wanted && !be->best; i++) /* the last is always there */
+        if (variants[i].present()) be->best = &variants[i];
+    if (wanted && !(be->best = find_variant(wanted)))
+        return vj_raise(VJ_ERR_USAGE,
+                        "VJ_ISA=%s: expected amx, avx512bf16, avx512, avx2 or portable, as far as this build has them",
+                        wanted);
+    if (wanted && !be->best->present())
+        return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s, but this processor does not have it", wanted);
+    return VJ_OK;
 }
 
 static void describe(vj_backend *be)
 {
-    snprintf(be->description, sizeof be->description, "%s (%s, %d thread%s, %s)", be->name, be->isa, be->threads,
-             be->threads == 1 ? "" : "s", be->precision == VJ_BF16 ? "bf16" : "fp32");
+    const bool library = be->library && be->precision == VJ_FP32;
+    snprintf(be->description, sizeof be->description, "%s (%s%s%s, %d thread%s, %s)", be->name, be->isa,
+             library ? " + " : "", library ? be->library->name : "", be->threads, be->threads == 1 ? "" : "s",
+             be->precision == VJ_BF16 ? "bf16" : "fp32");
+}
+
+/* What vj_use_products() would take here, "own, onednn, avx512, ...". */
+static const char *products_here(const vj_backend *be, char *text, size_t bytes)
+{
+    const vj_library *library;
+    const vj_variant *variant;
+    int used = snprintf(text, bytes, "own");
+    for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
+        used += snprintf(text + used, bytes - (size_t)used, ", %s", library->name);
+    for (int i = 0; (variant = vj_variant_at(i)) != NULL; i++)
+        if (variant->present() && (!be->isa_forced || variant == be->best))
+            used += snprintf(text + used, bytes - (size_t)used, ", %s", variant->name);
+    VJ_ASSERT((size_t)used < bytes);
+    return text;
+}
+
+vj_status vj_use_products(vj_backend *be, const char *name)
+{
+    const vj_library *library = NULL;
+    const vj_variant *variant = be->best;
+    if (vj_library_known(name)) {
+        VJ_TRY(vj_library_find(&library, name));
+        library->prepare();
+    } else if (strcmp(name, "own") != 0) {
+        char here[160];
+        variant = find_variant(name);
+        if (!variant || !variant->present() || (be->isa_forced && variant != be->best))
+            return vj_raise(VJ_ERR_USAGE, "products by %s: %s; there are %s", name,
+                            !variant             ? "unknown"
+                            : variant->present() ? "VJ_ISA wants another"
+                                                 : "this processor does not have it",
+                            products_here(be, here, sizeof here));
+    }
+    be->products = library ? library->name : strcmp(name, "own") == 0 ? "own" : variant->name;
+    be->library = library;
+    be->isa = variant->name;
+    be->ops = variant->ops;
+    describe(be);
+    return VJ_OK;
 }
 
 static vj_status set_up(vj_backend *be, const char *name, vj_precision precision, int threads)
@@ -108,7 +152,9 @@ static vj_status set_up(vj_backend *be, const char *name, vj_precision precision
     be->accounts.phase = VJ_PHASE_OTHER;
     vj_phase_reset(be);
     be->precision = precision;
-    describe(be);
+    const char *products = getenv("VJ_PRODUCTS");
+    be->products_forced = products != NULL;
+    VJ_TRY(vj_use_products(be, products ? products : "own"));
     if (be->guard && !(be->view = vj_calloc(1, VJ_MAP_BYTES)))
         return vj_raise(VJ_ERR_MEMORY, "backend %s: no %d bytes for host views", name, VJ_MAP_BYTES);
     return VJ_OK;
@@ -154,6 +200,23 @@ void vj_backend_set_precision(vj_backend *be, vj_precision precision)
     VJ_ASSERT(precision == VJ_FP32 || precision == VJ_BF16);
     be->precision = precision;
     describe(be);
+}
+
+vj_status vj_backend_set_products(vj_backend *be, const char *name)
+{
+    return be->products_forced ? VJ_OK : vj_use_products(be, name);
+}
+const char *vj_backend_products(const vj_backend *be)
+{
+    return be->products;
+}
+
+bool vj_products_present(const char *name)
+{
+    const vj_library *library;
+    for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
+        if (strcmp(name, library->name) == 0) return true;
+    return strcmp(name, "own") == 0 || vj_backend_isa_present(name);
 }
 
 vj_status vj_sync(vj_backend *be)

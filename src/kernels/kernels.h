@@ -57,10 +57,44 @@ typedef struct vj_backend vj_backend;
 vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads);
 void vj_backend_close(vj_backend *be);
 
+/**
+ * Who multiplies, from now on. "own": own kernels of the best instruction set (or VJ_ISA's), as after opening; the name
+ * of an instruction set: own kernels of that one; "onednn", "cblas": this library in the products of linear layers,
+ * fp32 only, in bf16 own kernels. Results differ in their last bits. Something this build or processor lacks is
+ * VJ_ERR_USAGE and changes nothing. VJ_PRODUCTS=... in the environment forces one already when a backend is opened, and
+ * this function then does nothing.
+ */
+vj_status vj_backend_set_products(vj_backend *be, const char *name);
+const char *vj_backend_products(const vj_backend *be);
+
+/** Could this build, on this processor, multiply with `name`? */
+bool vj_products_present(const char *name);
+
+/* How fast one of those who can multiply does. */
+typedef struct {
+    char name[16];   /* as vj_backend_set_products() takes it */
+    char detail[48]; /* instruction set, or version of the library */
+    double gflops;   /* with all threads of the backend */
+} vj_product_rate;
+enum { VJ_PRODUCT_CANDIDATES = 8 };
+
+/**
+ * Time all that make sense in this precision on a forward and a weight gradient's product, some tens of milliseconds:
+ * "own" first, then in fp32 the libraries of this build, in bf16 other instruction sets, and what is set now. At most
+ * `capacity` of them to `rates`, their number to *count. Leaves flops, accounts, phases and the choice as they were.
+ */
+vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
+
+/**
+ * Which of them "auto" takes: the fastest, if it beats the first by a tenth; else the first, since a choice by a hair
+ * would differ from run to run, and with it the results.
+ */
+int vj_product_rates_pick(const vj_product_rate *rates, int count);
+
 /** Is kernel variant `isa` in this build, and can this processor run it? */
 bool vj_backend_isa_present(const char *isa);
 
-/** "cpu (avx512, 2 threads, bf16)": for the log. Owned by the backend. */
+/** "cpu (avx512, 2 threads, bf16)", "cpu (avx512 + onednn, 2 threads, fp32)": for the log. Owned by the backend. */
 const char *vj_backend_describe(const vj_backend *be);
 vj_precision vj_backend_precision(const vj_backend *be);
 /** Products and attention round to `precision` from now on. */

@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
+#include "train/products.h"
 #include "train/spectrum.h"
 
 #define TARGET_EPS 1e-5f /* of the targets' norm (spec section 6) */
@@ -22,6 +23,7 @@ typedef struct {
     int rank, size;
     vj_clips *clips;
     vj_backend *be;
+    vj_products products; /* how fast it multiplies */
     vj_encoder *encoder;
     vj_spectrum *spectrum;
     vj_features_writer *writer;
@@ -83,6 +85,7 @@ static vj_status open_encoder(vj_embedding *e)
     vj_precision precision = strcmp(e->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     VJ_TRY(parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed));
     VJ_TRY(vj_backend_open(&e->be, e->config->train.backend, precision, vj_threads(e->comm)));
+    VJ_TRY(vj_products_settle(&e->products, e->be, e->config->train.products, e->comm));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
     if (random)
         vj_encoder_start(e->encoder, init, seed);
@@ -214,7 +217,7 @@ static vj_status encode_mine(vj_embedding *e)
 /* What the file says of itself. */
 static vj_status create_store(vj_embedding *e)
 {
-    char *config = vj_config_text(e->config), encoder[VJ_PATH + 64];
+    char *config = vj_products_config_text(e->config, e->be), encoder[VJ_PATH + 64];
     if (!config) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     describe_encoder(e, encoder, sizeof encoder);
     vj_features_layout layout = {.clips = e->n,
@@ -230,6 +233,7 @@ static vj_status create_store(vj_embedding *e)
     vj_log("embed: %lld clips of %s, %lld tokens of width %d%s, encoder %s, %s", (long long)e->n, e->request->stores,
            (long long)e->tokens, e->D, e->request->keep == VJ_POOL_AVERAGE ? " averaged" : "", encoder,
            vj_backend_describe(e->be));
+    vj_products_say(&e->products);
     vj_status status = e->request->dry_run ? VJ_OK : vj_features_create(&e->writer, e->request->out, &layout, e->comm);
     free(config);
     return status;

@@ -17,7 +17,7 @@
 #include "train/step.h"
 
 typedef struct {
-    const vj_config *config;
+    vj_config *config; /* owned; train.products is settled when everything is open */
     MPI_Comm comm;
     int rank, size;
     int64_t steps; /* of the whole run */
@@ -209,19 +209,30 @@ static const char *changed_setting(const vj_config *old, const vj_config *now)
     return NULL;
 }
 
+/* The configuration that a checkpoint has, from its text. free(*config), also after a failure. */
+static vj_status parse_settings(const char *text, const char *path, vj_config **config)
+{
+    vj_config *c = *config = vj_calloc(1, sizeof *c);
+    if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    vj_config_defaults(c);
+    VJ_TRY(vj_config_parse(c, path, text));
+    return vj_config_check(c);
+}
+
 static vj_status check_settings(const pretrainer *t, const char *text, const char *path)
 {
-    vj_config *old = vj_calloc(1, sizeof *old);
-    if (!old) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
-    vj_config_defaults(old);
-    vj_status status = vj_config_parse(old, path, text);
-    if (status == VJ_OK) status = vj_config_check(old);
+    vj_config *old;
+    vj_status status = parse_settings(text, path, &old);
     const char *changed = status == VJ_OK ? changed_setting(old, t->config) : NULL;
     if (changed)
         status = vj_raise(VJ_ERR_FORMAT,
                           "%s was trained with other settings of section %s: compare config.yaml in %s with "
                           "--print-config, or choose another run.dir",
                           path, changed, t->config->run.dir);
+    if (status == VJ_OK && strcmp(old->train.products, t->config->train.products) != 0)
+        vj_log("products by %s: %s was trained with %s, so what follows differs in its last bits from a run that was "
+               "not interrupted",
+               t->config->train.products, path, old->train.products);
     free(old);
     return status;
 }
@@ -305,14 +316,44 @@ static vj_status mark_complete(const pretrainer *t)
     return f && fclose(f) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "write %s", path);
 }
 
+/*
+ * With train.products auto a run keeps to what it began with, if that is not given up: timed again, on another day or
+ * node, another might win, and the run would not end in the bits of one that was never interrupted.
+ */
+static vj_status keep_products(pretrainer *t)
+{
+    vj_config *c = t->config, *old = NULL;
+    vj_ckpt_state state;
+    char path[VJ_PATH];
+    if (strcmp(c->train.products, "auto") != 0 || getenv("VJ_PRODUCTS")) return VJ_OK;
+    VJ_TRY(vj_ckpt_latest(c->run.dir, path, t->comm));
+    if (path[0] == '\0') return VJ_OK;
+    VJ_TRY(vj_ckpt_read_state(path, &state));
+    vj_status status = parse_settings(state.config, path, &old);
+    vj_ckpt_state_release(&state);
+    const bool keep = status == VJ_OK && strcmp(old->train.precision, c->train.precision) == 0;
+    if (keep) snprintf(c->train.products, sizeof c->train.products, "%s", old->train.products);
+    free(old);
+    if (!keep) return status;
+    if (!vj_products_present(c->train.products))
+        return vj_raise(VJ_ERR_USAGE,
+                        "%s was trained with products by %s, which this build or processor lacks. --set "
+                        "train.products=own goes on with the own kernels, at the price of other last bits",
+                        path, c->train.products);
+    vj_log("products: auto keeps to %s, with which %s was trained", c->train.products, path);
+    return VJ_OK;
+}
+
 static vj_status open_everything(pretrainer *t)
 {
-    const vj_config *c = t->config;
+    vj_config *c = t->config;
     VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
+    VJ_TRY(vj_agree(t->comm, keep_products(t)));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
+    snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->asked = asked;
     t->state.seed = c->run.seed;
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
@@ -324,10 +365,10 @@ static void introduce(const pretrainer *t)
 {
     const vj_network *net = &t->step->model->net;
     const vj_config *c = t->config;
-    vj_log("%s", vj_version());
     vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(t->step->be), t->size,
            t->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch), (long long)c->train.microbatch,
            t->step->optimizer->zero ? ", optimizer state sharded" : "");
+    vj_products_say(&t->step->products);
     vj_log("clips %lld, %d x %d x %d pixels -> %d tokens of %d values", (long long)vj_clips_count(t->clips),
            net->shape.frames, net->shape.height, net->shape.width_px, net->tokens, net->patch_values);
     vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
@@ -380,6 +421,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
 
 static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
 {
+    vj_log("%s", vj_version());
     VJ_TRY(open_everything(t));
     introduce(t);
     if (dry_run) return VJ_OK;
@@ -393,7 +435,9 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
 
 vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pretrain_outcome *outcome)
 {
-    pretrainer t = {.config = config, .comm = comm, .steps = vj_pretrain_steps(config)};
+    pretrainer t = {.config = vj_calloc(1, sizeof *config), .comm = comm, .steps = vj_pretrain_steps(config)};
+    if (!t.config) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    *t.config = *config;
     MPI_Comm_rank(comm, &t.rank);
     MPI_Comm_size(comm, &t.size);
     *outcome = VJ_PRETRAIN_DONE;
@@ -403,5 +447,6 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     vj_step_close(t.step);
     vj_clips_close(t.clips);
     free(t.state.config);
+    free(t.config);
     return status != VJ_OK ? status : closed;
 }

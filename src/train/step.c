@@ -38,8 +38,8 @@ static vj_status check_kernels(const vj_step *s)
     if (strcmp(first, vj_backend_describe(s->be)) != 0)
         status =
             vj_raise(VJ_ERR_USAGE,
-                     "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable) and OMP_NUM_THREADS to one value "
-                     "for all ranks",
+                     "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable), VJ_PRODUCTS and OMP_NUM_THREADS "
+                     "to one value for all ranks",
                      s->rank, vj_backend_describe(s->be), first);
     return vj_agree(s->comm, status);
 }
@@ -51,6 +51,7 @@ static vj_status open_step(vj_step *s)
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->comm)));
     VJ_TRY(check_kernels(s));
+    VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->comm));
 
     const vj_shape shape = vj_shape_from(c);
     const int pixels = shape.objective == VJ_OBJECTIVE_PIXEL;

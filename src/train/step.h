@@ -10,6 +10,7 @@
 
 #include "clips/clips.h"
 #include "train/optimizer.h"
+#include "train/products.h"
 #include "train/schedules.h"
 #include "train/spectrum.h"
 
@@ -23,6 +24,7 @@ typedef struct {
     int rank, size;
     int64_t first, last; /* this rank's samples inside a global batch */
     vj_backend *be;
+    vj_products products; /* how fast it multiplies */
     vj_model *model;
     vj_optimizer *optimizer;
     vj_spectrum *spectrum; /* feature objective only */
@@ -46,8 +48,9 @@ typedef struct {
 } vj_step_report;
 
 /**
- * Divide the batch, open the backend, allocate model and optimizer; the weights are still zero. Refuses more ranks than
- * microbatches and ranks with different kernels. Collective. Release with vj_step_close(), also after a failure.
+ * Divide the batch, open the backend, settle who multiplies, allocate model and optimizer; the weights are still zero.
+ * Refuses more ranks than microbatches and ranks with different kernels. Collective. Release with vj_step_close(), also
+ * after a failure.
  */
 vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm);
 void vj_step_close(vj_step *step);

@@ -221,6 +221,36 @@ static void threads_do_not_show(void **state)
     }
 }
 
+/* All of the above once more with each library of this build in place of the own kernels, and shapes of many blocks. */
+static void check_blocks(vj_backend *be, bool rounded)
+{
+    check_forward(be, rounded, 390, 530, 20);
+    check_backward(be, rounded, 37, 801, 515);
+}
+
+static void libraries(void **state)
+{
+    int found = 0;
+    const char *names[] = {"onednn", "cblas"};
+    for (int i = 0; i < 2; i++) {
+        vj_backend *be;
+        assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_OK);
+        const bool present = vj_backend_set_products(be, names[i]) == VJ_OK; /* else it says how to build it */
+        vj_backend_close(be);
+        if (!present) continue;
+        found++;
+        setenv("VJ_PRODUCTS", names[i], 1);
+        products_in_fp32(state);
+        products_in_bf16(state);
+        no_rows(state);
+        nan_spreads(state);
+        threads_do_not_show(state);
+        on_backend(NULL, "cpu", VJ_FP32, 2, check_blocks);
+        unsetenv("VJ_PRODUCTS");
+    }
+    print_message("%d libraries of %d are in this build\n", found, 2);
+}
+
 static void flops_are_counted(void **state)
 {
     (void)state;
@@ -236,8 +266,9 @@ static void flops_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_in_fp32), cmocka_unit_test(products_in_bf16),    cmocka_unit_test(no_rows),
-        cmocka_unit_test(nan_spreads),      cmocka_unit_test(threads_do_not_show), cmocka_unit_test(flops_are_counted),
+        cmocka_unit_test(products_in_fp32),  cmocka_unit_test(products_in_bf16),    cmocka_unit_test(no_rows),
+        cmocka_unit_test(nan_spreads),       cmocka_unit_test(threads_do_not_show), cmocka_unit_test(libraries),
+        cmocka_unit_test(flops_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

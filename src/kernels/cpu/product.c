@@ -11,15 +11,15 @@
 #include <omp.h>
 
 #include "cpu.h"
+#include "finish.h"
+#include "library.h"
 #include "pack.h"
 #include "tile.h"
-#include "vector.h"
 
 enum {
     STEP = PAIR_DEPTH > 1 ? 128 : 256, /* lanes of depth in a block: its panel stays in the first-level cache */
     PRIVATE = 192 << 10,               /* lanes of a thread's own block: 768 KiB of its second-level cache */
     SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
-    STREAM = 8 << 20,                  /* bytes from which on a result is written past the caches */
     RUN = 192,                         /* columns of the result written together */
     GROUP = 8,                         /* units of the shared operand packed together */
     SHARE = 2                          /* blocks a thread takes at least of what is left */
@@ -72,54 +72,6 @@ static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64
     }
 }
 
-/* From finished sums to the result, along one row: what the product adds, its nonlinearity. */
-VJ_INLINE void finish_row(const vj_product *g, vj_finish finish, bool stream, const float *sums, int64_t at,
-                          int64_t column, const float *residual, int64_t columns)
-{
-    for (int64_t j = 0; j < columns; j += LANES) {
-        int64_t n = columns - j;
-        vf v = vload(sums + j);
-        if (g->bias) v += vload_part(g->bias + column + j, n);
-        if (residual) v += vload_part(residual + j, n);
-        if (g->accumulate) v += vload_of(g->c.data, g->c.type, at + j, n);
-        if (finish == VJ_FINISH_GELU) {
-            if (g->pre.data) {
-                vstore_to(g->pre.data, g->pre.type, at + j, v, n);
-                if (g->pre.type == VJ_TYPE_BF16) v = vround_bf16(v);
-            }
-            v = vgelu(v);
-        } else if (finish == VJ_FINISH_GELU_GRADIENT) {
-            vf x = vload_of(g->pre.data, g->pre.type, at + j, n), below, density = vnormal(x, &below);
-            v *= below + x * density;
-            if (g->hidden.data) vstore_to(g->hidden.data, g->hidden.type, at + j, x * below, n);
-        }
-        if (stream && n >= LANES)
-            vstream_to(g->c.data, g->c.type, at + j, v);
-        else
-            vstore_to(g->c.data, g->c.type, at + j, v, n);
-    }
-}
-
-/* rows x columns of finished sums, `stride` apart, that belong at (row, column) of the result. */
-static void finish_sums(const vj_product *g, const float *sums, int64_t stride, int64_t row, int64_t rows,
-                        int64_t column, int64_t columns)
-{
-    /* A large result that is not read here would only push other things out of the caches; lines must be whole. */
-    const int64_t bytes = vj_type_bytes(g->c.type);
-    const bool stream = !g->residual && !g->accumulate && g->pre.data != g->c.data && g->M * g->N * bytes >= STREAM &&
-                        g->N * bytes % 64 == 0 && (uintptr_t)g->c.data % 64 == 0;
-    for (int64_t i = 0; i < rows; i++, sums += stride) {
-        const int64_t at = (row + i) * g->N + column;
-        const float *residual = g->residual ? g->residual + (row + i) % g->residual_rows * g->N + column : NULL;
-        if (g->finish == VJ_FINISH_GELU)
-            finish_row(g, VJ_FINISH_GELU, stream, sums, at, column, residual, columns);
-        else if (g->finish == VJ_FINISH_GELU_GRADIENT)
-            finish_row(g, VJ_FINISH_GELU_GRADIENT, stream, sums, at, column, residual, columns);
-        else
-            finish_row(g, VJ_FINISH_PLAIN, stream, sums, at, column, residual, columns);
-    }
-}
-
 /* One unit of A with one unit of B over one block of depth. Meanwhile `ahead` floats at `next` come nearer. */
 static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b,
                            float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
@@ -162,7 +114,7 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
             }
         done += depth;
     }
-    finish_sums(g, strip, stride, row, rows, column, columns);
+    VJ_CPU(finish_sums)(g, strip, stride, row, rows, column, columns);
 }
 
 static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode, int threads)
@@ -234,6 +186,10 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
 
 void VJ_CPU(product)(vj_backend *be, const vj_product *product)
 {
+    if (VJ_CPU(library_takes)(be, product)) {
+        VJ_CPU(library_product)(be, product);
+        return;
+    }
     /* A deep product is cut in spans of depth that are summed in the result, where that holds plain floats. */
     const int64_t unit = be->precision == VJ_BF16 ? PAIR : 1;
     const bool plain = product->finish == VJ_FINISH_PLAIN && product->c.type == VJ_TYPE_F32;

@@ -1,0 +1,156 @@
+/*
+ * Who multiplies fastest here: times every candidate on the same products, taking turns, so that a disturbance meets
+ * all of them. A library that fell back to plain C, or to a kernel for another processor, shows at once.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/backend.h"
+
+/* A linear layer of a large model; rows for few threads, more of them for more. */
+enum { WIDTH = 1024, ROWS = 768, ROWS_PER_THREAD = 384, MOST_ROWS = 6144, TRIAL_ROWS = 48 };
+enum { MOST_ROUNDS = 5, LEAST_ROUNDS = 2 };
+#define BUDGET_S 0.03 /* a candidate, after which no new round begins */
+#define SLOW_S   0.02 /* for the trial: below 5 GFLOP/s nobody waits for more */
+
+typedef struct {
+    vj_backend *be;
+    int64_t rows;
+    float *x, *y, *w, *dw; /* device */
+} bench;
+
+static void add(vj_product_rate *rates, int capacity, int *count, const char *name, const char *detail)
+{
+    if (*count == capacity) return;
+    vj_product_rate *rate = &rates[(*count)++];
+    *rate = (vj_product_rate){0};
+    snprintf(rate->name, sizeof rate->name, "%s", name);
+    snprintf(rate->detail, sizeof rate->detail, "%s", detail);
+}
+
+/* In fp32 instruction sets only differ in width, and the widest wins; pairs of bf16 are slow on some processors. */
+static void list_variants(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
+{
+    const vj_variant *variant;
+    bool pairs = be->best->pairs && be->precision == VJ_BF16 && !be->isa_forced;
+    int i = 0;
+    while (vj_variant_at(i) != be->best) i++;
+    for (i++; pairs && (variant = vj_variant_at(i)) != NULL; i++) {
+        if (!variant->present()) continue;
+        add(rates, capacity, count, variant->name, variant->name);
+        pairs = variant->pairs; /* the first without pairs is the last that can win */
+    }
+}
+
+static void list_libraries(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
+{
+    const vj_library *library;
+    char detail[sizeof rates->detail];
+    for (int i = 0; be->precision == VJ_FP32 && (library = vj_library_at(i)) != NULL; i++) {
+        library->describe(detail, sizeof detail);
+        add(rates, capacity, count, library->name, detail);
+    }
+}
+
+/* What is in use is timed in any case, however little sense it makes. */
+static void list_choice(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
+{
+    bool listed = be->library != NULL || strcmp(be->products, be->best->name) == 0;
+    for (int i = 0; i < *count; i++) listed |= strcmp(be->products, rates[i].name) == 0;
+    if (!listed) add(rates, capacity, count, be->products, be->isa);
+}
+
+static double time_forward(const bench *b, int64_t rows)
+{
+    const double began_s = vj_now();
+    vj_linear_forward(b->be, vj_f32(b->y), vj_f32(b->x), b->w, NULL, NULL, 0, rows, WIDTH, WIDTH);
+    return vj_now() - began_s;
+}
+
+static double time_weight(const bench *b)
+{
+    const double began_s = vj_now();
+    vj_linear_backward_weight(b->be, b->dw, NULL, vj_f32(b->y), vj_f32(b->x), 0, b->rows, WIDTH, WIDTH);
+    return vj_now() - began_s;
+}
+
+static vj_status time_all(const bench *b, vj_product_rate *rates, int count)
+{
+    double forward_s[VJ_PRODUCT_CANDIDATES], weight_s[VJ_PRODUCT_CANDIDATES], spent_s = 0;
+    bool slow[VJ_PRODUCT_CANDIDATES];
+    const double flops = 2.0 * WIDTH * WIDTH;
+    for (int i = 0; i < count; i++) { /* a library gets ready in its first call */
+        VJ_TRY(vj_use_products(b->be, rates[i].name));
+        time_forward(b, TRIAL_ROWS);
+        const double trial_s = time_forward(b, TRIAL_ROWS);
+        slow[i] = trial_s > SLOW_S;
+        forward_s[i] = weight_s[i] = 1e30;
+        rates[i].gflops = 1e-9 * flops * TRIAL_ROWS / trial_s;
+    }
+    for (int round = 0; round < LEAST_ROUNDS || (round < MOST_ROUNDS && spent_s < BUDGET_S * count); round++)
+        for (int i = 0; i < count; i++) {
+            if (slow[i]) continue;
+            VJ_TRY(vj_use_products(b->be, rates[i].name));
+            const double forward = time_forward(b, b->rows), weight = time_weight(b);
+            if (forward < forward_s[i]) forward_s[i] = forward;
+            if (weight < weight_s[i]) weight_s[i] = weight;
+            spent_s += forward + weight;
+            rates[i].gflops = 1e-9 * 2.0 * flops * (double)b->rows / (forward_s[i] + weight_s[i]);
+        }
+    return vj_sync(b->be);
+}
+
+/* The values do not matter to the time, so long as they are no denormals. */
+static vj_status set_up(bench *b)
+{
+    vj_backend *be = b->be;
+    const int64_t wanted = (int64_t)be->threads * ROWS_PER_THREAD;
+    b->rows = wanted < ROWS ? ROWS : wanted > MOST_ROWS ? MOST_ROWS : wanted;
+    const int64_t layer = (int64_t)WIDTH * WIDTH, rows = b->rows * WIDTH, bytes = (int64_t)sizeof(float);
+    b->x = vj_device_alloc(be, rows * bytes);
+    b->y = vj_device_alloc(be, rows * bytes);
+    b->w = vj_device_alloc(be, layer * bytes);
+    b->dw = vj_device_alloc(be, layer * bytes);
+    if (!b->x || !b->y || !b->w || !b->dw) return VJ_ERR_MEMORY; /* reported by the device */
+    vj_fill(be, b->x, 0.7f, rows);
+    vj_fill(be, b->y, 0.7f, rows);
+    vj_fill(be, b->w, 0.01f, layer);
+    vj_fill(be, b->dw, 0.01f, layer);
+    return vj_sync(be);
+}
+
+vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count)
+{
+    VJ_ASSERT(capacity >= 1);
+    const double began_s = vj_now(), flops = be->flops;
+    const vj_accounts accounts = be->accounts;
+    const char *products = be->products;
+    bench b = {.be = be};
+    *count = 0;
+    capacity = capacity < VJ_PRODUCT_CANDIDATES ? capacity : VJ_PRODUCT_CANDIDATES;
+    add(rates, capacity, count, "own", be->best->name);
+    list_variants(be, rates, capacity, count);
+    list_libraries(be, rates, capacity, count);
+    list_choice(be, rates, capacity, count);
+
+    vj_status status = set_up(&b);
+    if (status == VJ_OK) status = time_all(&b, rates, *count);
+    vj_device_free(be, b.x);
+    vj_device_free(be, b.y);
+    vj_device_free(be, b.w);
+    vj_device_free(be, b.dw);
+    const vj_status back = vj_use_products(be, products);
+    VJ_ASSERT(back == VJ_OK); /* it was in use before */
+    be->flops = flops;
+    be->accounts = accounts;
+    be->accounts.phase_began_s += vj_now() - began_s; /* as if no time had passed */
+    return status;
+}
+
+int vj_product_rates_pick(const vj_product_rate *rates, int count)
+{
+    int best = 0;
+    for (int i = 1; i < count; i++)
+        if (rates[i].gflops > rates[best].gflops) best = i;
+    return rates[best].gflops >= 1.1 * rates[0].gflops ? best : 0;
+}

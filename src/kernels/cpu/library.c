@@ -1,0 +1,88 @@
+/*
+ * A product by a library. Our threads take blocks of the result, whichever is free the next, and call the library for
+ * each on that thread alone: threads of its own beside ours would make everything slower. Blocks follow from the shape,
+ * not from the number of threads, so that number does not show in the result.
+ */
+#include "library.h"
+
+#include <omp.h>
+
+#include "finish.h"
+#include "kernels/library.h"
+
+/* Large blocks, so that packing pays, and smaller ones where a result would make few: many threads shall share it. */
+enum { MOST_ROWS = 384, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, FEW = 16 };
+enum { ROW_UNIT = 16, COLUMN_UNIT = 64, STRIP = MOST_ROWS * MOST_COLUMNS };
+
+typedef struct {
+    const vj_product *product;
+    vj_sgemm sgemm;
+    int64_t rows, columns; /* of a block, the last ones less */
+    bool direct;           /* nothing is to be finished: the library writes, or adds to, the result itself */
+} plan;
+
+/* Pieces of n of about the same size, at most `most` and a multiple of `unit`: that size. */
+static int64_t piece(int64_t n, int64_t most, int64_t unit)
+{
+    return parts(parts(n, parts(n, most)), unit) * unit;
+}
+
+static plan cut(const vj_backend *be, const vj_product *g)
+{
+    int64_t rows = MOST_ROWS, columns = MOST_COLUMNS;
+    while (parts(g->M, rows) * parts(g->N, columns) < FEW && columns > LEAST_COLUMNS)
+        if (columns > rows)
+            columns /= 2;
+        else
+            rows /= 2;
+    return (plan){.product = g,
+                  .sgemm = be->library->sgemm,
+                  .rows = piece(g->M, rows, ROW_UNIT),
+                  .columns = piece(g->N, columns, COLUMN_UNIT),
+                  .direct = g->finish == VJ_FINISH_PLAIN && g->c.type == VJ_TYPE_F32 && !g->bias && !g->residual};
+}
+
+static bool multiply_block(const plan *pl, int64_t row, int64_t column, float *strip)
+{
+    const vj_product *g = pl->product;
+    const int64_t rows = least(pl->rows, g->M - row), columns = least(pl->columns, g->N - column);
+    const int64_t lda = g->a_transposed ? g->M : g->K, ldb = g->b_transposed ? g->K : g->N;
+    const float *a = (const float *)g->a.data + (g->a_transposed ? row : row * lda);
+    const float *b = (const float *)g->b.data + (g->b_transposed ? column * ldb : column);
+    float *c = pl->direct ? (float *)g->c.data + row * g->N + column : strip;
+    const int64_t ldc = pl->direct ? g->N : pl->columns;
+    if (!pl->sgemm(g->a_transposed, g->b_transposed, (int)rows, (int)columns, (int)g->K, a, (int)lda, b, (int)ldb,
+                   pl->direct && g->accumulate, c, (int)ldc))
+        return false;
+    if (!pl->direct) VJ_CPU(finish_sums)(g, strip, ldc, row, rows, column, columns);
+    return true;
+}
+
+bool VJ_CPU(library_takes)(const vj_backend *be, const vj_product *g)
+{
+    return be->library && be->precision == VJ_FP32 && g->a.type == VJ_TYPE_F32 && g->b.type == VJ_TYPE_F32 &&
+           g->M <= INT32_MAX && g->N <= INT32_MAX && g->K <= INT32_MAX;
+}
+
+void VJ_CPU(library_product)(vj_backend *be, const vj_product *g)
+{
+    const plan pl = cut(be, g);
+    const int64_t across = parts(g->N, pl.columns), blocks = parts(g->M, pl.rows) * across;
+    float *strips = NULL;
+    if (!pl.direct && !(strips = vj_scratch(be, (int64_t)be->threads * STRIP))) return;
+    bool fine = true;
+
+#pragma omp parallel num_threads(be->threads) reduction(&& : fine)
+    {
+        omp_set_num_threads(1); /* of this region's thread alone: a library inside that asks OpenMP gets no more */
+        be->library->quieten();
+        float *strip = pl.direct ? NULL : strips + (int64_t)omp_get_thread_num() * STRIP;
+#pragma omp for schedule(dynamic)
+        for (int64_t block = 0; block < blocks; block++)
+            fine = multiply_block(&pl, block / across * pl.rows, block % across * pl.columns, strip) && fine;
+        vstreamed();
+    }
+    if (!fine && be->failure == VJ_OK)
+        be->failure = vj_raise(VJ_ERR_LIBRARY, "%s refuses a product of %lld x %lld x %lld", be->library->name,
+                               (long long)g->M, (long long)g->N, (long long)g->K);
+}

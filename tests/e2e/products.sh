@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Whoever multiplies, a run that was stopped and goes on ends in the same bits; with "auto" it keeps to its first choice.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 40
+pretrain() { # DIR [ARGS]
+    local dir=$1
+    shift
+    run 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@"
+}
+same() { # DIR DIR
+    "$bin/vjepa-inspect" --compare "$1/step_00000024.h5" "$2/step_00000024.h5" >compare.log || fail "$1 and $2: $(tail -n 3 compare.log)"
+}
+
+for products in portable onednn cblas; do
+    if ! pretrain "$products" --set train.products="$products" >whole.log 2>&1; then
+        grep -q "products by $products: not in this build; configure it with cmake -DVJEPA_" whole.log ||
+            fail "$products was refused without a reason: $(cat whole.log)"
+        continue
+    fi
+    grep -q "^products: $products .*GFLOP/s a rank (own" whole.log || fail "$products: no rates in the log: $(grep products whole.log)"
+    grep -q "products: $products" "$products/config.yaml" || fail "$products is not in the run's config.yaml"
+    pretrain "$products-cut" --set train.products="$products" --set train.stop_after=5 >/dev/null
+    pretrain "$products-cut" --set train.products=auto >resumed.log
+    grep -q "auto keeps to $products, with which $products-cut/step_00000005.h5" resumed.log ||
+        fail "auto did not keep to $products: $(grep products resumed.log)"
+    same "$products" "$products-cut"
+done
+
+# A setting that is given wins over the checkpoint's, and so does the environment; both are said aloud.
+pretrain portable-cut2 --set train.products=portable --set train.stop_after=5 >/dev/null
+VJ_PRODUCTS=own pretrain portable-cut2 --set train.products=auto --set train.stop_after=10 >resumed.log
+grep -q 'products by own: .* was trained with portable' resumed.log || fail "VJ_PRODUCTS: $(grep products resumed.log)"
+pretrain portable-cut2 --set train.products=portable >resumed.log
+grep -q 'products by portable: .* was trained with own' resumed.log || fail "train.products: $(grep products resumed.log)"
+
+# What "auto" came to stands in the files, not "auto".
+pretrain auto --set train.products=auto >auto.log
+grep -q '^products: ' auto.log || fail "auto: $(cat auto.log)"
+if grep -q 'products: auto' auto/config.yaml; then fail "auto/config.yaml has products: auto"; fi
+
+# A library at a fraction of its speed does not pass unnoticed: the reference BLAS in front of the one that is linked.
+for reference in /usr/lib/*/blas/libblas.so.3; do
+    if [ ! -e "$reference" ] || [ ! -e cblas/config.yaml ]; then continue; fi
+    run 1 env LD_PRELOAD="$reference" ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" "$bin/vjepa-pretrain" \
+        "$tiny" --set train.products=cblas --dry-run >slow.log || fail "with $reference: $(cat slow.log)"
+    grep -q '^WARNING: products by cblas blas/libblas.* set train.products to' slow.log ||
+        fail "the reference BLAS passed unnoticed: $(cat slow.log)"
+done
+
+refuse() { # PATTERN COMMAND...
+    local pattern=$1 code=0
+    shift
+    "$@" >refused.log 2>&1 || code=$?
+    [ "$code" -eq 2 ] || fail "$*: exit code $code, not 2"
+    grep -q "$pattern" refused.log || fail "$*: $(cat refused.log)"
+}
+VJ_PRODUCTS=abacus refuse 'products by abacus: unknown; there are own' pretrain abacus
+refuse 'train.products: onednn multiplies in fp32' pretrain abacus --set train.products=onednn --set train.precision=bf16
+finish
