@@ -14,11 +14,6 @@
 #include "tile.h"
 #include "vector.h"
 
-enum {
-    KEYS = PAIR_DEPTH > 1 ? 256 : 96, /* of a tile of scores, which stays in cache; a multiple of MR and PAIR_MR */
-    STRIPS = PAIR_DEPTH > 1 ? 4 : 2   /* tiles of queries that backward takes past the keys together */
-};
-
 /* One head of one segment. */
 typedef struct {
     matrix q, k, v;
@@ -55,6 +50,20 @@ VJ_INLINE int values_a_lane(bool pairs)
 VJ_INLINE int columns_of(bool pairs) /* queries of a tile */
 {
     return pairs ? PAIR_NR : NR;
+}
+
+/* Keys of a tile of scores, a multiple of the rows of a panel: with its neighbours it stays in the first-level cache.
+ */
+VJ_INLINE int keys_of(bool pairs)
+{
+    return pairs && PAIR_DEPTH > 1 ? 256 : 60;
+}
+_Static_assert(60 % MR == 0 && (PAIR_DEPTH > 1 || 60 % PAIR_MR == 0) && 256 % 32 == 0, "keys_of");
+/* Tiles of queries, strips, that backward takes past the keys together. */
+enum { MOST_STRIPS = 4 };
+VJ_INLINE int strips_of(bool pairs)
+{
+    return pairs && PAIR_DEPTH > 1 ? MOST_STRIPS : 3;
 }
 
 /* Queries of the next tile, `left` to go: evenly, so that no tile is needlessly thin. */
@@ -99,15 +108,15 @@ VJ_INLINE void pack_keys(bool pairs, float *to, matrix k, int64_t S, int d)
 VJ_INLINE void pack_over_keys(bool pairs, float *to, matrix k, int64_t S, int d)
 {
     const pack_mode mode = mode_of(pairs);
-    for (int64_t key = 0; key < S; key += KEYS) {
-        const int64_t kn = least(KEYS, S - key);
+    for (int64_t key = 0; key < S; key += keys_of(pairs)) {
+        const int64_t kn = least(keys_of(pairs), S - key);
         VJ_CPU(pack_a_columns)(to, pack_panel(mode, pack_rows(mode), kn), below(k, key), d, kn, mode);
         to += pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), kn);
     }
 }
 VJ_INLINE int64_t over_keys_at(bool pairs, int64_t key, int d)
 {
-    return key / KEYS * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), KEYS);
+    return key / keys_of(pairs) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), keys_of(pairs));
 }
 
 /* Rows of `to` from (row, column) on: o[dim, query] * factor[query], for n queries. */
@@ -154,8 +163,8 @@ VJ_INLINE void store_across(bool pairs, float *panel, int64_t key, int column, v
 /* Working memory of a thread, carved from one piece. */
 typedef struct {
     float *k, *v;     /* A panels: keys, depth d; dimensions, depth S in tiles */
-    float *q, *t, *o; /* B panel of queries, depth d; scores [KEYS, columns]; result [d, columns] */
-    float *p;         /* B panel of probabilities, depth KEYS; may be t */
+    float *q, *t, *o; /* B panel of queries, depth d; scores [keys, columns]; result [d, columns] */
+    float *p;         /* B panel of probabilities, depth keys; may be t */
 } forward_room;
 
 /* Panels of keys and of dimensions over all keys, with room for their edges. */
@@ -165,7 +174,7 @@ static int64_t keys_floats(bool pairs, int64_t S, int d)
 }
 static int64_t over_keys_floats(bool pairs, int64_t S, int d)
 {
-    return parts(S, KEYS) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), KEYS);
+    return parts(S, keys_of(pairs)) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), keys_of(pairs));
 }
 
 static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S, int d)
@@ -175,9 +184,9 @@ static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S
     m->k = carve(&room, keys_floats(pairs, S, d));
     m->v = carve(&room, over_keys_floats(pairs, S, d));
     m->q = carve(&room, pack_depth(mode_of(pairs), d) * nq);
-    m->t = carve(&room, KEYS * nq);
+    m->t = carve(&room, keys_of(pairs) * nq);
     m->o = carve(&room, pack_round(mode_of(pairs), d) * nq);
-    m->p = carve(&room, KEYS * nq);
+    m->p = carve(&room, keys_of(pairs) * nq);
     return room - begin;
 }
 
@@ -240,8 +249,8 @@ VJ_INLINE void forward_head(bool pairs, const head *hd, matrix out, float *lse, 
 
         vf most[NV], sum[NV], fade[NV];
         for (int j = 0; j < nv; j++) most[j] = vset(-1e30f), sum[j] = vset(0);
-        for (int64_t key = 0; key < hd->S; key += KEYS) {
-            const int64_t kn = least(KEYS, hd->S - key);
+        for (int64_t key = 0; key < hd->S; key += keys_of(pairs)) {
+            const int64_t kn = least(keys_of(pairs), hd->S - key);
             panels_times(pairs, m->t, nq, m->k + key * pack_depth(mode, d), m->q, kn, pack_depth(mode, d), nv, false);
             soften(pairs, m->p, m->t, kn, nv, factor, most, sum, fade);
             if (key > 0)
@@ -300,9 +309,9 @@ typedef struct {
     float *k, *v, *k_over;   /* A panels: keys and values with depth d; key dimensions with depth S */
     float *q, *g;            /* B panels of queries and of dout, depth d: one for each strip */
     float *q_over, *g_over;  /* the same with the strips' queries as depth: a panel for each columns_of() dimensions */
-    float *t, *dt;           /* scores, then nothing; gradients of probabilities [KEYS, columns] */
-    float *p_rows, *ds_rows; /* probabilities and score gradients as rows [KEYS, lanes of all strips' queries] */
-    float *ds;               /* score gradients as a B panel, depth KEYS */
+    float *t, *dt;           /* scores, then nothing; gradients of probabilities [keys, columns] */
+    float *p_rows, *ds_rows; /* probabilities and score gradients as rows [keys, lanes of all strips' queries] */
+    float *ds;               /* score gradients as a B panel, depth keys */
     float *dq;               /* [d, columns] for each strip */
     float *dk, *dv;          /* [S, width] */
     int64_t width;           /* d in whole panels */
@@ -312,23 +321,23 @@ typedef struct {
 static int64_t backward_carve(backward_room *m, bool pairs, float *room, int64_t S, int d)
 {
     const int nq = columns_of(pairs);
-    const int64_t depth = pack_depth(mode_of(pairs), d), lanes = pack_depth(mode_of(pairs), STRIPS * nq);
+    const int64_t depth = pack_depth(mode_of(pairs), d), lanes = pack_depth(mode_of(pairs), strips_of(pairs) * nq);
     float *const begin = room;
     m->width = parts(d, nq) * nq;
     m->row = lanes;
     m->k = carve(&room, keys_floats(pairs, S, d));
     m->v = carve(&room, keys_floats(pairs, S, d));
     m->k_over = carve(&room, over_keys_floats(pairs, S, d));
-    m->q = carve(&room, STRIPS * depth * nq);
-    m->g = carve(&room, STRIPS * depth * nq);
+    m->q = carve(&room, strips_of(pairs) * depth * nq);
+    m->g = carve(&room, strips_of(pairs) * depth * nq);
     m->q_over = carve(&room, m->width * lanes);
     m->g_over = carve(&room, m->width * lanes);
-    m->t = carve(&room, KEYS * nq);
-    m->dt = carve(&room, KEYS * nq);
-    m->p_rows = carve(&room, KEYS * lanes);
-    m->ds_rows = carve(&room, KEYS * lanes);
-    m->ds = carve(&room, KEYS * nq);
-    m->dq = carve(&room, STRIPS * pack_round(mode_of(pairs), d) * nq);
+    m->t = carve(&room, keys_of(pairs) * nq);
+    m->dt = carve(&room, keys_of(pairs) * nq);
+    m->p_rows = carve(&room, keys_of(pairs) * lanes);
+    m->ds_rows = carve(&room, keys_of(pairs) * lanes);
+    m->ds = carve(&room, keys_of(pairs) * nq);
+    m->dq = carve(&room, strips_of(pairs) * pack_round(mode_of(pairs), d) * nq);
     m->dk = carve(&room, pack_round(mode_of(pairs), S) * m->width);
     m->dv = carve(&room, pack_round(mode_of(pairs), S) * m->width);
     return room - begin;
@@ -424,7 +433,7 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
 {
     const int d = hd->d, nq = columns_of(pairs);
     const pack_mode mode = mode_of(pairs);
-    const int64_t depth = pack_depth(mode, d), strip_queries = STRIPS * nq;
+    const int64_t depth = pack_depth(mode, d), strip_queries = strips_of(pairs) * nq;
     const float factor = hd->scale * VJ_LOG2E;
     float scale[NR];
     for (int i = 0; i < NR; i++) scale[i] = hd->scale;
@@ -437,7 +446,7 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
     for (int64_t query = 0; query < hd->S; query += strip_queries) {
         const int64_t queries = least(strip_queries, hd->S - query), lanes = pack_depth(mode, queries);
         const int strips = (int)parts(queries, nq);
-        float lse2[STRIPS * NR], mean[STRIPS * NR];
+        float lse2[MOST_STRIPS * NR], mean[MOST_STRIPS * NR];
         for (int s = 0; s < strips; s++) {
             const int64_t at = query + s * nq, n = least(nq, hd->S - at);
             query_terms(lse2 + s * nq, mean + s * nq, lse + at * heads, heads, below(dout, at), below(out, at), n, nq,
@@ -447,8 +456,8 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
         }
         VJ_CPU(pack_b_columns)(m->q_over, nq * lanes, below(hd->q, query), d, queries, mode);
         VJ_CPU(pack_b_columns)(m->g_over, nq * lanes, below(dout, query), d, queries, mode);
-        for (int64_t key = 0; key < hd->S; key += KEYS) {
-            const int64_t kn = least(KEYS, hd->S - key), key_lanes = pack_depth(mode, kn);
+        for (int64_t key = 0; key < hd->S; key += keys_of(pairs)) {
+            const int64_t kn = least(keys_of(pairs), hd->S - key), key_lanes = pack_depth(mode, kn);
             for (int s = 0; s < strips; s++) {
                 const int nv = (int)parts(least(nq, queries - s * nq), LANES);
                 const int64_t strip = s * depth * nq;
