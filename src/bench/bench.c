@@ -84,10 +84,11 @@ vj_peak vj_bench_peak(const vj_bench_work *work)
 {
     MPI_Barrier(work->comm);
     vj_peak peak = vj_measure_peak(work->threads);
-    double sums[2] = {peak.fp32_gflops, peak.bf16_gflops};
-    vj_sum_doubles(work->comm, sums, 2);
+    double sums[3] = {peak.fp32_gflops, peak.bf16_gflops, peak.bf16_vector_gflops};
+    vj_sum_doubles(work->comm, sums, 3);
     peak.fp32_gflops = sums[0];
     peak.bf16_gflops = sums[1];
+    peak.bf16_vector_gflops = sums[2];
     vj_put_number(work->report, "fp32_peak_gflops", peak.fp32_gflops);
     vj_put_number(work->report, "bf16_peak_gflops", peak.bf16_gflops);
     vj_put_text(work->report, "bf16_instruction", peak.bf16_name);

@@ -185,9 +185,11 @@ vj_peak vj_measure_peak(int threads)
     vj_peak peak = {.fp32_gflops = best_gflops(fp32, 2.0 * SUMS * lanes, threads), .bf16_name = "none, fp32"};
 #ifdef __x86_64__
     if (has_avx512_bf16()) consider(&peak, "vdpbf16ps", bf16_avx512, 64.0 * SUMS, threads);
+    peak.bf16_vector_gflops = peak.bf16_gflops;
     if (has_amx_bf16()) consider(&peak, "tdpbf16ps", bf16_amx, 2.0 * 16 * 16 * 32 * TILE_SUMS, threads);
 #endif
     if (peak.bf16_gflops == 0) peak.bf16_gflops = peak.fp32_gflops;
+    if (peak.bf16_vector_gflops < peak.fp32_gflops) peak.bf16_vector_gflops = peak.fp32_gflops;
     return peak;
 }
 

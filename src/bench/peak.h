@@ -7,6 +7,7 @@
 
 typedef struct {
     double fp32_gflops, bf16_gflops; /* all threads together; 2 a multiply-add */
+    double bf16_vector_gflops;       /* the same without matrix tiles: the better of vdpbf16ps and fp32 */
     const char *bf16_name;           /* instruction behind bf16_gflops; static */
 } vj_peak;
 

@@ -3,6 +3,7 @@
  * products of the published method reach. Every repetition is the first step's work - its masks, the same number of
  * tokens - so that the spread is the machine's and not the masks'.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,8 +122,11 @@ static int longest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Operation by phase on this rank, a step's mean. */
-static void put_profile(json_t *report, const vj_step *step, const measured *m)
+/*
+ * Operation by phase on this rank, a step's mean. Its floor is the roofline's: the time its products take at the peak
+ * `top`, or its bytes at the rate of a plain copy, whichever is longer.
+ */
+static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double bandwidth)
 {
     static vj_op_profile profile[MOST_OPERATIONS];
     const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS), steps = m->step.count;
@@ -140,6 +144,8 @@ static void put_profile(json_t *report, const vj_step *step, const measured *m)
         vj_put_number(row, "share", p->seconds / all);
         vj_put_number(row, "gflops", 1e-9 * p->flops / p->seconds);
         vj_put_number(row, "gb_s", 1e-9 * p->bytes / p->seconds);
+        vj_put_number(row, "floor_s", 1e-9 * fmax(p->flops / top, p->bytes / bandwidth) / steps);
+        vj_put_number(row, "of_floor", 1e-9 * fmax(p->flops / top, p->bytes / bandwidth) / p->seconds);
     }
 }
 
@@ -172,6 +178,8 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     vj_put_number(report, "gflops", 1e-9 * sums[0] / time.median);
     vj_put_number(report, "peak_gflops", top);
     vj_put_number(report, "fraction_of_peak", 1e-9 * sums[0] / time.median / top);
+    if (vj_backend_precision(step->be) == VJ_BF16) /* where tiles multiply, this says what they bring */
+        vj_put_number(report, "fraction_of_vector_peak", 1e-9 * sums[0] / time.median / peak->bf16_vector_gflops);
     vj_put_count(report, "peak_bytes", (int64_t)most);
     vj_put_count(report, "peak_bytes_all_ranks", (int64_t)sums[3]);
     json_t *phases = vj_put_object(report, "phases"), *spread = vj_put_object(report, "phases_spread");
@@ -180,7 +188,11 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
         vj_put_number(phases, vj_phase_name((vj_phase)p), phase.median);
         vj_put_timing(spread, vj_phase_name((vj_phase)p), phase);
     }
-    if (work->bench->profile) put_profile(report, step, m);
+    if (work->bench->profile) {
+        const double bandwidth = vj_measure_bandwidth(work->threads);
+        vj_put_number(report, "copy_gb_s", bandwidth);
+        put_profile(report, step, m, top / work->size, bandwidth);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ command */

@@ -15,7 +15,7 @@ static const vj_option options[] = {
      &seconds},
     {"--clips", "WHAT", "step: synthetic (random pixels, the default), or a store NAME.clips through the loader",
      &clips},
-    {"--profile", NULL, "step: also every operation by phase: calls, seconds, share, GFLOP/s, GB/s", &profile},
+    {"--profile", NULL, "step: also every operation by phase: seconds, rates, and its floor by the roofline", &profile},
     {"--as-configured", NULL, "step: CONFIG's train.batch and train.microbatch, instead of one clip a rank",
      &as_configured},
     {"--dir", "DIR", "checkpoint: where to write, default the current folder; what is written is removed", &dir},
