@@ -15,9 +15,13 @@
 #include "vector.h"
 
 enum {
-    KEYS = PAIR_DEPTH > 1 ? 256 : 96, /* of a tile of scores, which stays in cache; a multiple of MR and PAIR_MR */
-    STRIPS = PAIR_DEPTH > 1 ? 4 : 2   /* tiles of queries that backward takes past the keys together */
+    KEYS = 96, /* of a tile of scores, which stays in cache; for floats, for pairs: whole panels of keys */
+    KEYS_PAIRS = PAIR_DEPTH > 1 ? 256 : KEYS,
+    STRIPS = PAIR_DEPTH > 1 ? 4 : 2 /* tiles of queries that backward takes past the keys together */
 };
+
+_Static_assert(KEYS % MR == 0 && KEYS_PAIRS % PAIR_MR == 0 && KEYS_PAIRS % (PAIR * PAIR_DEPTH) == 0,
+               "a tile of keys begins with a panel and ends with one");
 
 /* One head of one segment. */
 typedef struct {
@@ -55,6 +59,11 @@ VJ_INLINE int values_a_lane(bool pairs)
 VJ_INLINE int columns_of(bool pairs) /* queries of a tile */
 {
     return pairs ? PAIR_NR : NR;
+}
+
+VJ_INLINE int keys_of(bool pairs) /* keys of a tile */
+{
+    return pairs ? KEYS_PAIRS : KEYS;
 }
 
 /* Queries of the next tile, `left` to go: evenly, so that no tile is needlessly thin. */
@@ -99,15 +108,15 @@ VJ_INLINE void pack_keys(bool pairs, float *to, matrix k, int64_t S, int d)
 VJ_INLINE void pack_over_keys(bool pairs, float *to, matrix k, int64_t S, int d)
 {
     const pack_mode mode = mode_of(pairs);
-    for (int64_t key = 0; key < S; key += KEYS) {
-        const int64_t kn = least(KEYS, S - key);
+    for (int64_t key = 0; key < S; key += keys_of(pairs)) {
+        const int64_t kn = least(keys_of(pairs), S - key);
         VJ_CPU(pack_a_columns)(to, pack_panel(mode, pack_rows(mode), kn), below(k, key), d, kn, mode);
         to += pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), kn);
     }
 }
 VJ_INLINE int64_t over_keys_at(bool pairs, int64_t key, int d)
 {
-    return key / KEYS * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), KEYS);
+    return key / keys_of(pairs) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), keys_of(pairs));
 }
 
 /* Rows of `to` from (row, column) on: o[dim, query] * factor[query], for n queries. */
@@ -165,7 +174,7 @@ static int64_t keys_floats(bool pairs, int64_t S, int d)
 }
 static int64_t over_keys_floats(bool pairs, int64_t S, int d)
 {
-    return parts(S, KEYS) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), KEYS);
+    return parts(S, keys_of(pairs)) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), keys_of(pairs));
 }
 
 static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S, int d)
@@ -175,9 +184,9 @@ static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S
     m->k = carve(&room, keys_floats(pairs, S, d));
     m->v = carve(&room, over_keys_floats(pairs, S, d));
     m->q = carve(&room, pack_depth(mode_of(pairs), d) * nq);
-    m->t = carve(&room, KEYS * nq);
+    m->t = carve(&room, keys_of(pairs) * nq);
     m->o = carve(&room, pack_round(mode_of(pairs), d) * nq);
-    m->p = carve(&room, KEYS * nq);
+    m->p = carve(&room, keys_of(pairs) * nq);
     return room - begin;
 }
 
@@ -240,8 +249,8 @@ VJ_INLINE void forward_head(bool pairs, const head *hd, matrix out, float *lse, 
 
         vf most[NV], sum[NV], fade[NV];
         for (int j = 0; j < nv; j++) most[j] = vset(-1e30f), sum[j] = vset(0);
-        for (int64_t key = 0; key < hd->S; key += KEYS) {
-            const int64_t kn = least(KEYS, hd->S - key);
+        for (int64_t key = 0; key < hd->S; key += keys_of(pairs)) {
+            const int64_t kn = least(keys_of(pairs), hd->S - key);
             panels_times(pairs, m->t, nq, m->k + key * pack_depth(mode, d), m->q, kn, pack_depth(mode, d), nv, false);
             soften(pairs, m->p, m->t, kn, nv, factor, most, sum, fade);
             if (key > 0)
@@ -323,11 +332,11 @@ static int64_t backward_carve(backward_room *m, bool pairs, float *room, int64_t
     m->g = carve(&room, STRIPS * depth * nq);
     m->q_over = carve(&room, m->width * lanes);
     m->g_over = carve(&room, m->width * lanes);
-    m->t = carve(&room, KEYS * nq);
-    m->dt = carve(&room, KEYS * nq);
-    m->p_rows = carve(&room, KEYS * lanes);
-    m->ds_rows = carve(&room, KEYS * lanes);
-    m->ds = carve(&room, KEYS * nq);
+    m->t = carve(&room, keys_of(pairs) * nq);
+    m->dt = carve(&room, keys_of(pairs) * nq);
+    m->p_rows = carve(&room, keys_of(pairs) * lanes);
+    m->ds_rows = carve(&room, keys_of(pairs) * lanes);
+    m->ds = carve(&room, keys_of(pairs) * nq);
     m->dq = carve(&room, STRIPS * pack_round(mode_of(pairs), d) * nq);
     m->dk = carve(&room, pack_round(mode_of(pairs), S) * m->width);
     m->dv = carve(&room, pack_round(mode_of(pairs), S) * m->width);
@@ -447,8 +456,8 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
         }
         VJ_CPU(pack_b_columns)(m->q_over, nq * lanes, below(hd->q, query), d, queries, mode);
         VJ_CPU(pack_b_columns)(m->g_over, nq * lanes, below(dout, query), d, queries, mode);
-        for (int64_t key = 0; key < hd->S; key += KEYS) {
-            const int64_t kn = least(KEYS, hd->S - key), key_lanes = pack_depth(mode, kn);
+        for (int64_t key = 0; key < hd->S; key += keys_of(pairs)) {
+            const int64_t kn = least(keys_of(pairs), hd->S - key), key_lanes = pack_depth(mode, kn);
             for (int s = 0; s < strips; s++) {
                 const int nv = (int)parts(least(nq, queries - s * nq), LANES);
                 const int64_t strip = s * depth * nq;
