@@ -3,11 +3,11 @@
  *
  * fp32: the fixtures' README. Gradients of tensors, where it offers two bounds, have both.
  *
- * bf16 has 8 significant bits: rounding an operand is off by up to 2^-9 of its size, 2e-3, and by 1.1e-3 in the root
- * mean square. A product of two rounded operands is off by 1.6e-3 of its norm, a network of some layers by two or three
- * times that: 4e-3. So errors are relative to the norm of a tensor, never to one element. Beside each bound stands the
- * worst error measured on the fixtures, over all variants of the kernels, and the bound is about twice that. Variants
- * differ by little, except where a sign decides:
+ * bf16 has 8 significant bits: rounding a number is off by up to 2^-8 of its size, 4e-3, and by 1.6e-3 in the root mean
+ * square. A product of two rounded operands is off by 2.3e-3 of its norm, a network of some layers by up to twice that.
+ * So errors are relative to the norm of a tensor, never to one element. Beside each bound stands the worst error
+ * measured on the fixtures, over all variants of the kernels, and the bound is about twice that. Variants differ by
+ * little, except where a sign decides:
  *   - the gradient of |d| is the sign of d. With few predictions, a sign that flips changes a gradient by percents
  *     (the pixel loss, smooth, shows what products alone do: a fifth of that);
  *   - Adam's first updates move each weight by lr in the direction of its gradient's sign: among 24 weights one
