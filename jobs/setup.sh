@@ -13,6 +13,8 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev
     libcmocka-dev procps python3-h5py python3-pil)
 
+[ "$preset" != dev ] || packages+=(valgrind)
+
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -19,7 +19,21 @@
 #include "base/rng.h"
 #include "kernels/kernels.h"
 
+/* valgrind is told what a kernel must not touch; without it, or without its headers, that is nothing. */
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#else
+#define VALGRIND_MAKE_MEM_NOACCESS(at, bytes) ((void)(at), (void)(bytes))
+#define VALGRIND_MAKE_MEM_DEFINED(at, bytes)  ((void)(at), (void)(bytes))
+#endif
+
 #define KT_INLINE static inline __attribute__((unused))
+
+/* Is this a slow run (valgrind), which the long shapes are not for? */
+KT_INLINE bool slow_run(void)
+{
+    return getenv("VJ_TEST_SLOW");
+}
 
 /* ------------------------------------------------------------------------------------------------ backends */
 
@@ -66,16 +80,32 @@ typedef struct {
     int64_t n;
 } array;
 
+/* Under valgrind reading the guard is an error as well; open it to the test, close it to the kernels. */
+KT_INLINE void open_guard(vj_array device, int64_t n)
+{
+    const int64_t size = vj_type_bytes(device.type);
+    (void)VALGRIND_MAKE_MEM_DEFINED((char *)device.data + n * size, GUARD * size);
+}
+KT_INLINE void close_guard(vj_array device, int64_t n)
+{
+    const int64_t size = vj_type_bytes(device.type);
+    (void)VALGRIND_MAKE_MEM_NOACCESS((char *)device.data + n * size, GUARD * size);
+}
+
 /* Send the host's side, and the guard behind it. */
 KT_INLINE void push(vj_backend *be, const array *a)
 {
+    open_guard(vj_f32(a->device), a->n);
     vj_upload(be, a->device, a->host, (a->n + GUARD) * 4);
+    close_guard(vj_f32(a->device), a->n);
 }
 
 /* Fetch the device's side; a kernel that wrote past the end fails. */
 KT_INLINE void pull(vj_backend *be, const array *a)
 {
+    open_guard(vj_f32(a->device), a->n);
     vj_download(be, a->host, a->device, (a->n + GUARD) * 4);
+    close_guard(vj_f32(a->device), a->n);
     for (int i = 0; i < GUARD; i++) assert_true(a->host[a->n + i] == GUARD_VALUE);
 }
 
@@ -156,10 +186,6 @@ typedef struct {
 KT_INLINE void push_stored(vj_backend *be, const stored *a)
 {
     const int64_t all = a->n + GUARD;
-    if (a->device.type == VJ_TYPE_F32) {
-        vj_upload(be, a->device.data, a->host, all * 4);
-        return;
-    }
     uint16_t *half = malloc((size_t)all * 2);
     assert_non_null(half);
     for (int64_t i = 0; i < all; i++) {
@@ -168,26 +194,28 @@ KT_INLINE void push_stored(vj_backend *be, const stored *a)
         memcpy(&bits, &rounded, 4);
         half[i] = (uint16_t)(bits >> 16);
     }
-    vj_upload(be, a->device.data, half, all * 2);
+    open_guard(a->device, a->n);
+    vj_upload(be, a->device.data, a->device.type == VJ_TYPE_F32 ? (void *)a->host : (void *)half,
+              all * vj_type_bytes(a->device.type));
+    close_guard(a->device, a->n);
     free(half);
 }
 
 KT_INLINE void pull_stored(vj_backend *be, const stored *a)
 {
     const int64_t all = a->n + GUARD;
-    const float guard = a->device.type == VJ_TYPE_F32 ? GUARD_VALUE : (float)bf16(GUARD_VALUE);
-    if (a->device.type == VJ_TYPE_F32) {
-        vj_download(be, a->host, a->device.data, all * 4);
-    } else {
-        uint16_t *half = malloc((size_t)all * 2);
-        assert_non_null(half);
-        vj_download(be, half, a->device.data, all * 2);
-        for (int64_t i = 0; i < all; i++) {
-            const uint32_t bits = (uint32_t)half[i] << 16;
-            memcpy(&a->host[i], &bits, 4);
-        }
-        free(half);
+    const bool floats = a->device.type == VJ_TYPE_F32;
+    const float guard = floats ? GUARD_VALUE : (float)bf16(GUARD_VALUE);
+    uint16_t *half = malloc((size_t)all * 2);
+    assert_non_null(half);
+    open_guard(a->device, a->n);
+    vj_download(be, floats ? (void *)a->host : (void *)half, a->device.data, all * vj_type_bytes(a->device.type));
+    close_guard(a->device, a->n);
+    for (int64_t i = 0; i < all && !floats; i++) {
+        const uint32_t bits = (uint32_t)half[i] << 16;
+        memcpy(&a->host[i], &bits, 4);
     }
+    free(half);
     for (int i = 0; i < GUARD; i++) assert_true(a->host[a->n + i] == guard);
 }
 

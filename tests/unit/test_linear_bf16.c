@@ -166,6 +166,7 @@ static void check_shapes(vj_backend *be, bool rounded)
 {
     check_all(be, rounded, 1, 1, 1);
     check_all(be, rounded, 7, 33, 5);
+    if (slow_run()) return;
     check_all(be, rounded, 65, 48, 130);
     check_all(be, rounded, 200, 37, 64);
     check_all(be, rounded, 37, 200, 67);
@@ -192,6 +193,7 @@ static void check_deep(vj_backend *be, bool rounded)
 static void deep(void **state)
 {
     (void)state;
+    if (slow_run()) skip();
     on_each_backend(VJ_FP32, check_deep);
     on_each_backend(VJ_BF16, check_deep);
 }
@@ -266,6 +268,7 @@ static void check_large_shapes(vj_backend *be, bool rounded)
 static void past_the_caches(void **state)
 {
     (void)state;
+    if (slow_run()) skip();
     on_each_backend(VJ_FP32, check_large_shapes);
     on_each_backend(VJ_BF16, check_large_shapes);
 }
