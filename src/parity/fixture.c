@@ -337,9 +337,11 @@ static void count_line(vj_fixture *f, const char *name, const errors *e, const v
 {
     printf("  %-64s abs %.2e  rel %.2e  ", name, e->absolute, e->relative);
     if (tolerance->rms > 0) printf("rms %.2e  ", e->rms);
-    printf("tolerance %.2e", tolerance->absolute);
-    if (tolerance->of_norm > 0) printf(" or rel %.2e", tolerance->of_norm);
-    if (tolerance->rms > 0) printf(" or rms %.2e", tolerance->rms);
+    const bool by_norm = tolerance->of_norm > 0, by_rms = tolerance->rms > 0;
+    const char *more = "tolerance";
+    if (tolerance->absolute > 0 || !(by_norm || by_rms)) printf("%s %.2e", more, tolerance->absolute), more = " or";
+    if (by_norm) printf("%s rel %.2e", more, tolerance->of_norm), more = " or";
+    if (by_rms) printf("%s rms %.2e", more, tolerance->rms);
     printf("  %s\n", good ? "ok" : "FAIL");
     if (good)
         f->passed++;
