@@ -14,6 +14,8 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libcmocka-dev procps python3-h5py python3-pil)
 case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev) ;; esac # for the tests of train.products
 
+[ "$preset" != dev ] || packages+=(valgrind)
+
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

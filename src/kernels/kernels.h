@@ -9,11 +9,16 @@
  * in a fixed order: results do not depend on the number of threads. No function here is collective.
  *
  * Precision (design section 3). With VJ_BF16:
- *   - the two operands of every matrix product are rounded to bf16 (nearest even) as they are read, sums are fp32. In
- *     attention the operands are q, k, v, dout, the probabilities and the score gradients;
- *   - a vj_array of type bf16 is rounded once, as it is written. For an array that is only ever an operand this changes
- *     nothing; it halves the memory and the traffic. What is rounded besides is said at the function;
+ *   - the two operands of every matrix product are rounded to bf16 (nearest even) as they are read, sums are fp32; the
+ *     pooling of probes alone stays in fp32. Where the processor multiplies bf16 itself, numbers below 2^-126 count as
+ *     zero;
+ *   - in attention the operands are q, k, v, dout, the probabilities (in forward before they are divided by their sum,
+ *     which is of the unrounded ones) and the score gradients (before 1/sqrt(D/heads)). Their exponentials may have a
+ *     relative error of 3e-6;
  *   - norms, softmax sums, GELU, residual stream, losses, weights, moments and gradients of weights are fp32.
+ * A vj_array of type bf16 is rounded once, as it is written, in either precision; what a function reads from one is
+ * that value. Where products round to bf16 and the array is only ever their operand this changes nothing: it halves
+ * memory and traffic. What is read otherwise is said at the function: column sums, dout . out, pre.
  *
  * Shape letters: R rows, D width, N tokens of a clip, K and N the input and output width of a linear layer.
  */
@@ -225,12 +230,16 @@ void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, const fl
 
 /**
  * dpre = (dy W) * gelu'(pre): through a linear layer whose input was gelu(pre). dpre, pre [R, K]; dpre may be pre.
- * `hidden` [R, K] gets gelu(pre) once more, for the weight's gradient, so that forward need not keep it; or none.
+ * `hidden` [R, K] gets gelu(pre) once more, with the bits that forward gave, for the weight's gradient, so that forward
+ * need not keep it; or none.
  */
 void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, const float *w,
                                    vj_array pre, int64_t R, int N, int K);
 
-/** dw = dy^T x [N, K] and dbias = column sums of dy [N] (NULL: not wanted); added to what is there if `accumulate`. */
+/**
+ * dw = dy^T x [N, K] and dbias = column sums of dy [N] (NULL: not wanted); added to what is there if `accumulate`. The
+ * column sums are of dy as it is kept, in fp32: no operand of a product.
+ */
 void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, vj_array dy, vj_array x, int accumulate,
                                int64_t R, int N, int K);
 
@@ -246,7 +255,8 @@ void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, 
 /**
  * dx = [dx +] gradient through the norm (added if `accumulate_dx`: the residual path); dweight, dbias [D] likewise by
  * `accumulate_dw`, or both NULL. dx must not be dy. `y` [R, D] gets what forward computed once more (bias is needed for
- * that alone), so that forward need not keep it for the layer behind; or none.
+ * that alone), so that forward need not keep it for the layer behind; or none. It is made from the rounded mean and
+ * corrected for it: as good as forward's, but its last bit may differ, and a bf16 be rounded the other way.
  */
 void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight, float *dbias, const float *dy,
                            const float *x, const float *mean, const float *rstd, const float *weight, const float *bias,
@@ -262,7 +272,8 @@ void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight
  */
 void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,
                           int64_t longest, int64_t R, int D, int heads);
-/** dqkv [R, 3D] written. */
+/** dqkv [R, 3D] written. dout . out of each row, the mean of its score gradients, is taken from both as they are kept.
+ */
 void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
                            const int32_t *offset, int segments, int64_t longest, int64_t R, int D, int heads);
 

@@ -55,7 +55,7 @@ typedef struct {
 typedef struct {
     int gradient;
     vj_recompute recompute;
-    vj_type type;           /* of what is only ever an operand: bf16 loses nothing where products round to it */
+    vj_type type;           /* of operands; what bf16 loses beside the rounding of products: kernels.h */
     float **x;              /* [depth + 1], owned; points into the arena */
     vj_block_memory *block; /* [depth], owned; points into the arena */
     vj_array norm, hidden;  /* of the block at work: [rows, width], [rows, hidden] */

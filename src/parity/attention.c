@@ -121,18 +121,17 @@ void vj_parity_attention(vj_fixture *f, const char *group)
     for (int s = 0; s <= segments; s++) ends[s] = (int32_t)(s * a.keys);
 
     const int32_t *offset = vj_fixture_upload_int32s(f, ends, segments + 1);
-    float *qkv = vj_fixture_device(f, a.rows * 3 * a.D), *dqkv = vj_fixture_device(f, a.rows * 3 * a.D);
-    float *out = vj_fixture_device(f, a.rows * a.D), *dout = vj_fixture_device(f, a.rows * a.D);
+    const vj_array qkv = vj_fixture_upload_operand(f, pack_inputs(f, &a, input), a.rows * 3 * a.D);
+    const vj_array dout = vj_fixture_upload_operand(f, host_dout, a.rows * a.D);
+    const vj_array out = vj_fixture_operand(f, a.rows * a.D), dqkv = vj_fixture_operand(f, a.rows * 3 * a.D);
     float *lse = vj_fixture_device(f, a.rows * a.heads);
-    vj_upload(f->be, qkv, pack_inputs(f, &a, input), a.rows * 3 * a.D * (int64_t)sizeof *qkv);
-    vj_upload(f->be, dout, host_dout, a.rows * a.D * (int64_t)sizeof *dout);
-    vj_attention_forward(f->be, vj_f32(out), lse, vj_f32(qkv), offset, segments, a.keys, a.rows, (int)a.D,
-                         (int)a.heads);
-    vj_attention_backward(f->be, vj_f32(dqkv), vj_f32(dout), vj_f32(qkv), vj_f32(out), lse, offset, segments, a.keys,
-                          a.rows, (int)a.D, (int)a.heads);
+    vj_attention_forward(f->be, out, lse, qkv, offset, segments, a.keys, a.rows, (int)a.D, (int)a.heads);
+    vj_attention_backward(f->be, dqkv, dout, qkv, out, lse, offset, segments, a.keys, a.rows, (int)a.D, (int)a.heads);
 
     /* A very peaked softmax has large scores, whose rounding enters the exponent. */
     const bool sharp = strstr(group, "sharp");
-    compare_outputs(f, &a, output, vj_fixture_download(f, out, a.rows * a.D), vj_within(sharp ? 1e-5 : 2e-6));
-    compare_gradients(f, &a, group, vj_fixture_download(f, dqkv, a.rows * 3 * a.D), vj_within(sharp ? 1e-4 : 2e-6));
+    compare_outputs(f, &a, output, vj_fixture_download_operand(f, out, a.rows * a.D),
+                    vj_fixture_tolerance(f, sharp ? VJ_TOL_SHARP_ATTENTION : VJ_TOL_ATTENTION));
+    compare_gradients(f, &a, group, vj_fixture_download_operand(f, dqkv, a.rows * 3 * a.D),
+                      vj_fixture_tolerance(f, sharp ? VJ_TOL_SHARP_ATTENTION_GRADIENT : VJ_TOL_ATTENTION_GRADIENT));
 }

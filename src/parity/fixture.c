@@ -245,6 +245,51 @@ float *vj_fixture_device(vj_fixture *f, int64_t count)
     return take_device(f, count * (int64_t)sizeof(float));
 }
 
+/* Nearest bf16, ties to even; numbers only. */
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+static vj_type operand_type(const vj_fixture *f)
+{
+    return vj_backend_precision(f->be) == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
+}
+
+vj_array vj_fixture_operand(vj_fixture *f, int64_t count)
+{
+    const vj_type type = operand_type(f);
+    return (vj_array){take_device(f, count * vj_type_bytes(type)), type};
+}
+
+vj_array vj_fixture_upload_operand(vj_fixture *f, const float *values, int64_t count)
+{
+    const vj_array operand = vj_fixture_operand(f, count);
+    const void *from = values;
+    if (operand.type == VJ_TYPE_BF16) {
+        uint16_t *rounded = vj_fixture_take(f, count * (int64_t)sizeof *rounded);
+        for (int64_t i = 0; i < count; i++) rounded[i] = to_bf16(values[i]);
+        from = rounded;
+    }
+    vj_upload(f->be, operand.data, from, count * vj_type_bytes(operand.type));
+    return operand;
+}
+
+double *vj_fixture_download_operand(vj_fixture *f, vj_array device, int64_t count)
+{
+    if (device.type == VJ_TYPE_F32) return vj_fixture_download(f, device.data, count);
+    uint16_t *rounded = vj_fixture_take(f, count * (int64_t)sizeof *rounded);
+    float *values = vj_fixture_take(f, count * (int64_t)sizeof *values);
+    vj_download(f->be, rounded, device.data, count * (int64_t)sizeof *rounded);
+    for (int64_t i = 0; i < count; i++) {
+        const uint32_t bits = (uint32_t)rounded[i] << 16;
+        memcpy(&values[i], &bits, sizeof bits);
+    }
+    return vj_fixture_widen(f, values, count);
+}
+
 float *vj_fixture_upload(vj_fixture *f, const vj_values *array)
 {
     float *device = vj_fixture_device(f, array->count);
@@ -282,10 +327,22 @@ double *vj_fixture_download_doubles(vj_fixture *f, const double *device, int64_t
 
 /* ------------------------------------------------------------------------------------------------ comparing */
 
-static void count_line(vj_fixture *f, const char *name, double absolute, double relative, double tolerance, bool good)
+/* How far off a quantity is: its worst element, relative in the norm, root mean square. */
+typedef struct {
+    double absolute, relative, rms;
+} errors;
+
+/* tolerance->absolute is the bound of each element, whatever it was made from. */
+static void count_line(vj_fixture *f, const char *name, const errors *e, const vj_tolerance *tolerance, bool good)
 {
-    printf("  %-64s abs %.2e  rel %.2e  tolerance %.2e  %s\n", name, absolute, relative, tolerance,
-           good ? "ok" : "FAIL");
+    printf("  %-64s abs %.2e  rel %.2e  ", name, e->absolute, e->relative);
+    if (tolerance->rms > 0) printf("rms %.2e  ", e->rms);
+    const bool by_norm = tolerance->of_norm > 0, by_rms = tolerance->rms > 0;
+    const char *more = "tolerance";
+    if (tolerance->absolute > 0 || !(by_norm || by_rms)) printf("%s %.2e", more, tolerance->absolute), more = " or";
+    if (by_norm) printf("%s rel %.2e", more, tolerance->of_norm), more = " or";
+    if (by_rms) printf("%s rms %.2e", more, tolerance->rms);
+    printf("  %s\n", good ? "ok" : "FAIL");
     if (good)
         f->passed++;
     else
@@ -296,6 +353,11 @@ void vj_fixture_fail(vj_fixture *f, const char *name, const char *reason)
 {
     printf("  %-64s %s  FAIL\n", name, reason);
     f->failed++;
+}
+
+vj_tolerance vj_fixture_tolerance(const vj_fixture *f, vj_quantity quantity)
+{
+    return vj_tolerance_of(quantity, vj_backend_precision(f->be));
 }
 
 void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int64_t count, const vj_values *want,
@@ -317,14 +379,23 @@ void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int6
         differences += error * error;
         norm += want->value[i] * want->value[i];
     }
-    const double relative = isnan(worst) ? worst : norm > 0 ? sqrt(differences / norm) : worst > 0 ? INFINITY : worst;
-    const double allowed = fmax(fmax(tolerance.absolute, tolerance.of_largest * largest), 4 * want->deviation);
-    const bool good = worst <= allowed || (tolerance.of_norm > 0 && relative <= tolerance.of_norm);
-    count_line(f, name, worst, relative, allowed, good);
+    const errors e = {.absolute = worst,
+                      .relative = isnan(worst) ? worst
+                                  : norm > 0   ? sqrt(differences / norm)
+                                  : worst > 0  ? INFINITY
+                                               : worst,
+                      .rms = isnan(worst) ? worst
+                             : count > 0  ? sqrt(differences / (double)count)
+                                          : 0};
+    tolerance.absolute = fmax(fmax(tolerance.absolute, tolerance.of_largest * largest), 4 * want->deviation);
+    const bool good = e.absolute <= tolerance.absolute || (tolerance.of_norm > 0 && e.relative <= tolerance.of_norm) ||
+                      (tolerance.rms > 0 && e.rms <= tolerance.rms);
+    count_line(f, name, &e, &tolerance, good);
 }
 
 void vj_fixture_compare_number(vj_fixture *f, const char *name, double got, double want, double tolerance)
 {
     const double error = fabs(got - want);
-    count_line(f, name, error, want != 0 ? error / fabs(want) : error, tolerance, error <= tolerance);
+    const errors e = {.absolute = error, .relative = want != 0 ? error / fabs(want) : error};
+    count_line(f, name, &e, &(vj_tolerance){.absolute = tolerance}, error <= tolerance);
 }

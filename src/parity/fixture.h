@@ -10,6 +10,7 @@
 
 #include "base/config.h"
 #include "kernels/kernels.h"
+#include "parity/tolerance.h"
 
 enum { VJ_FIXTURE_DIMS = 8, VJ_FIXTURE_NAME = 192 };
 
@@ -63,35 +64,27 @@ int32_t *vj_fixture_int32s(vj_fixture *f, const vj_values *array);
 float *vj_fixture_upload(vj_fixture *f, const vj_values *array);
 /** `count` floats of device memory, not initialised, freed by close. */
 float *vj_fixture_device(vj_fixture *f, int64_t count);
+/** The same for what training keeps as bf16 where products are in bf16 (rounded as it is copied), else as floats. */
+vj_array vj_fixture_upload_operand(vj_fixture *f, const float *values, int64_t count);
+vj_array vj_fixture_operand(vj_fixture *f, int64_t count);
 int32_t *vj_fixture_upload_int32s(vj_fixture *f, const int32_t *values, int64_t count);
 
 /** Device floats, or doubles, as host doubles. */
 double *vj_fixture_download(vj_fixture *f, const float *device, int64_t count);
 double *vj_fixture_download_doubles(vj_fixture *f, const double *device, int64_t count);
+double *vj_fixture_download_operand(vj_fixture *f, vj_array device, int64_t count);
 /** Host floats as doubles. */
 double *vj_fixture_widen(vj_fixture *f, const float *values, int64_t count);
 
 /* ------------------------------------------------------------------------------------------------ comparing */
 
-/*
- * An error is allowed if it is at most the largest of these. A float run within four times the deviation that the
- * file records for float arithmetic is as good as it can be, so that is always allowed too.
- */
-typedef struct {
-    double absolute;   /* each element */
-    double of_largest; /* each element, times the largest magnitude expected */
-    double of_norm;    /* norm of the differences, times the norm expected */
-} vj_tolerance;
-
-static inline vj_tolerance vj_within(double absolute)
-{
-    return (vj_tolerance){.absolute = absolute};
-}
-
 /** Compare `count` values with an array of as many; prints a line, counts it. want NULL (missing) was counted already.
  */
 void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int64_t count, const vj_values *want,
                         vj_tolerance tolerance);
+
+/** vj_tolerance_of() in the precision of the fixture's backend. */
+vj_tolerance vj_fixture_tolerance(const vj_fixture *f, vj_quantity quantity);
 
 /** The same with one number expected. */
 void vj_fixture_compare_number(vj_fixture *f, const char *name, double got, double want, double tolerance);

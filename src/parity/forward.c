@@ -6,25 +6,27 @@
 #include "parity/kinds.h"
 #include "parity/network.h"
 
-static void compare_device(vj_fixture *f, const vj_values *want, const float *device, int64_t count, double tolerance)
+static void compare_device(vj_fixture *f, const vj_values *want, const float *device, int64_t count,
+                           vj_quantity quantity)
 {
     if (want)
-        vj_fixture_compare(f, want->name, vj_fixture_download(f, device, count), count, want, vj_within(tolerance));
+        vj_fixture_compare(f, want->name, vj_fixture_download(f, device, count), count, want,
+                           vj_fixture_tolerance(f, quantity));
 }
 
-static void compare_loss(vj_fixture *f, const vj_values *want, double got, double tolerance)
+static void compare_loss(vj_fixture *f, const vj_values *want, double got, vj_quantity quantity)
 {
-    if (want) vj_fixture_compare(f, want->name, &got, 1, want, vj_within(tolerance));
+    if (want) vj_fixture_compare(f, want->name, &got, 1, want, vj_fixture_tolerance(f, quantity));
 }
 
 /* The rows that mask `i` has in a packed matrix of width D, where lists have `lengths`: the file has them in the same
  * order. */
 static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_values *want, const float *packed,
-                         const int32_t *lengths, int i, int D, double tolerance)
+                         const int32_t *lengths, int i, int D, vj_quantity quantity)
 {
     int64_t first = 0, rows = 0;
     for (int s = 0; s < (i + 1) * n->batch; s++) *(s < i * n->batch ? &first : &rows) += lengths[s];
-    compare_device(f, want, packed + first * D, rows * D, tolerance);
+    compare_device(f, want, packed + first * D, rows * D, quantity);
 }
 
 static void check_positions(vj_fixture *f, const char *name, const vj_network *net, int width)
@@ -46,20 +48,21 @@ static void check_debug(vj_fixture *f, const vj_parity_network *n)
     float *tokens = vj_fixture_device(f, (int64_t)net->tokens * D);
     vj_linear_forward(m->be, vj_f32(tokens), vj_f32(m->patches), m->weights + net->patch_weight,
                       m->weights + net->patch_bias, NULL, 0, net->tokens, D, net->patch_values);
-    compare_device(f, vj_fixture_array(f, "debug/patch_tokens"), tokens, (int64_t)net->tokens * D, 1e-5);
-    compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context_memory.x[0], context * D, 1e-5);
+    compare_device(f, vj_fixture_array(f, "debug/patch_tokens"), tokens, (int64_t)net->tokens * D, VJ_TOL_FEATURES);
+    compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context_memory.x[0], context * D,
+                   VJ_TOL_FEATURES);
     for (int l = 0; l < net->shape.depth; l++)
         compare_device(f, vj_fixture_array(f, "debug/mask0_after_block%d", l), m->context_memory.x[l + 1], context * D,
-                       1e-5);
+                       VJ_TOL_FEATURES);
     compare_device(f, vj_fixture_array(f, "debug/mask0_predictor_input"), m->predictor_memory.x[0],
-                   (context + target) * net->shape.predictor_width, 1e-5);
+                   (context + target) * net->shape.predictor_width, VJ_TOL_FEATURES);
 }
 
-static void check_gradients(vj_fixture *f, const vj_parity_network *n)
+static void check_gradients(vj_fixture *f, const vj_parity_network *n, vj_quantity quantity)
 {
-    const vj_parity_bounds bounds = {.absolute = 3e-8, .qkv_bias = 3e-8, .relative = 2e-5};
-    vj_parity_network_compare(n, f, "f64/gradients/encoder", VJ_ENCODER, n->model->gradient, &bounds);
-    vj_parity_network_compare(n, f, "f64/gradients/predictor", VJ_PREDICTOR, n->model->gradient, &bounds);
+    const vj_tolerance each = vj_fixture_tolerance(f, quantity);
+    vj_parity_network_compare(n, f, "f64/gradients/encoder", VJ_ENCODER, n->model->gradient, each, each);
+    vj_parity_network_compare(n, f, "f64/gradients/predictor", VJ_PREDICTOR, n->model->gradient, each, each);
 }
 
 static double mean(const double *values, int count)
@@ -80,22 +83,22 @@ static vj_status check_forward(vj_fixture *f, vj_parity_network *n)
     check_positions(f, "predictor", &m->net, m->net.shape.predictor_width);
     if (vj_fixture_has(f, "debug")) check_debug(f, n);
     const int64_t all = (int64_t)n->batch * m->net.tokens * D;
-    compare_device(f, vj_fixture_array(f, "f64/outputs/target_full"), m->features, all, 1e-5);
-    compare_device(f, vj_fixture_array(f, "f64/outputs/target_norm"), m->target, all, 1e-5);
+    compare_device(f, vj_fixture_array(f, "f64/outputs/target_full"), m->features, all, VJ_TOL_FEATURES);
+    compare_device(f, vj_fixture_array(f, "f64/outputs/target_norm"), m->target, all, VJ_TOL_FEATURES);
     for (int i = 0; i < n->masks; i++) {
         compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/encoder", i), m->encoded, n->lists.contexts, i, D,
-                     1e-5);
+                     VJ_TOL_FEATURES);
         compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/predictor", i), m->predicted, n->lists.targets, i,
-                     m->net.out, 2e-6);
-        compare_loss(f, vj_fixture_array(f, "f64/outputs/mask%d/loss", i), losses[i], 5e-7);
+                     m->net.out, VJ_TOL_PREDICTION);
+        compare_loss(f, vj_fixture_array(f, "f64/outputs/mask%d/loss", i), losses[i], VJ_TOL_LOSS);
     }
-    compare_loss(f, vj_fixture_array(f, "f64/outputs/loss"), mean(losses, n->masks), 5e-7);
-    compare_loss(f, vj_fixture_array(f, "f64/outputs/spread_penalty"), penalty, 1e-6);
-    check_gradients(f, n);
+    compare_loss(f, vj_fixture_array(f, "f64/outputs/loss"), mean(losses, n->masks), VJ_TOL_LOSS);
+    compare_loss(f, vj_fixture_array(f, "f64/outputs/spread_penalty"), penalty, VJ_TOL_PENALTY);
+    check_gradients(f, n, VJ_TOL_GRADIENT);
 
     m->settings.loss_exp = 2;
     VJ_TRY(vj_parity_network_run(n, losses, &penalty));
-    compare_loss(f, vj_fixture_array(f, "f64/outputs/loss_exp2"), mean(losses, n->masks), 1e-6);
+    compare_loss(f, vj_fixture_array(f, "f64/outputs/loss_exp2"), mean(losses, n->masks), VJ_TOL_LOSS_SQUARE);
     return VJ_OK;
 }
 
@@ -113,19 +116,21 @@ static vj_status check_pixel(vj_fixture *f, vj_parity_network *n)
     vj_model *m = n->model;
     double losses[VJ_MAX_MASKS], penalty;
     VJ_TRY(vj_parity_network_run(n, losses, &penalty));
-    compare_device(f, vj_fixture_array(f, "f64/targets_normalised"), m->target,
-                   (int64_t)n->batch * m->net.tokens * m->net.out, 1e-5);
+    const vj_values *target = vj_fixture_array(f, "f64/targets_normalised");
+    const int64_t all = (int64_t)n->batch * m->net.tokens * m->net.out;
+    if (target) /* no product in it */
+        vj_fixture_compare(f, target->name, vj_fixture_download(f, m->target, all), all, target, vj_within(1e-5));
     for (int i = 0; i < n->masks; i++) {
         compare_rows(f, n, vj_fixture_array(f, "f64/mask%d/predictor", i), m->predicted, n->lists.targets, i,
-                     m->net.out, 2e-6);
-        compare_loss(f, vj_fixture_array(f, "f64/mask%d/loss", i), losses[i], 1e-6);
+                     m->net.out, VJ_TOL_PREDICTION);
+        compare_loss(f, vj_fixture_array(f, "f64/mask%d/loss", i), losses[i], VJ_TOL_LOSS_SQUARE);
     }
-    compare_loss(f, vj_fixture_array(f, "f64/loss"), mean(losses, n->masks), 1e-6);
-    check_gradients(f, n);
+    compare_loss(f, vj_fixture_array(f, "f64/loss"), mean(losses, n->masks), VJ_TOL_LOSS_SQUARE);
+    check_gradients(f, n, VJ_TOL_GRADIENT_SQUARE);
 
     m->settings.normalise_pixels = 0;
     VJ_TRY(vj_parity_network_run(n, losses, &penalty));
-    compare_loss(f, vj_fixture_array(f, "f64/loss_unnormalised_targets"), mean(losses, n->masks), 1e-6);
+    compare_loss(f, vj_fixture_array(f, "f64/loss_unnormalised_targets"), mean(losses, n->masks), VJ_TOL_LOSS_SQUARE);
     return VJ_OK;
 }
 

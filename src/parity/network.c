@@ -138,7 +138,7 @@ static void compare_key_bias(vj_fixture *f, const double *got, const vj_values *
 }
 
 void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const char *group, vj_network_part part,
-                               const float *flat, const vj_parity_bounds *bounds)
+                               const float *flat, vj_tolerance each, vj_tolerance qkv_bias)
 {
     const vj_params *ps = &n->model->net.params;
     int known = 0;
@@ -149,12 +149,10 @@ void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const 
         const vj_values *want = vj_fixture_array(f, "%s/%s", group, p->name);
         if (!want) continue;
         const double *got = vj_fixture_download(f, flat + p->offset, p->count);
-        const bool qkv_bias = strstr(p->name, "qkv.bias");
-        const vj_tolerance tolerance = {.absolute = qkv_bias ? bounds->qkv_bias : bounds->absolute,
-                                        .of_norm = bounds->relative};
-        vj_fixture_compare(f, want->name, got, p->count, want, tolerance);
-        if (qkv_bias && bounds->relative > 0 && want->count == p->count)
-            compare_key_bias(f, got, want, bounds->qkv_bias);
+        const bool is_qkv_bias = strstr(p->name, "qkv.bias");
+        vj_fixture_compare(f, want->name, got, p->count, want, is_qkv_bias ? qkv_bias : each);
+        if (is_qkv_bias && qkv_bias.of_norm > 0 && want->count == p->count)
+            compare_key_bias(f, got, want, qkv_bias.absolute);
     }
     const vj_names names = vj_fixture_children(f, group);
     if (names.count > known) vj_fixture_fail(f, group, "holds tensors that the network has not");

@@ -23,17 +23,12 @@ void vj_parity_network_release(vj_parity_network *n);
 /** One pass over the whole batch: results and gradients are then in the model; losses [masks] are the masks' own. */
 vj_status vj_parity_network_run(vj_parity_network *n, double *losses, double *penalty);
 
-/* Errors allowed in a tensor: of each element (of a qkv bias, whose key part is noise), or as a share of the norm. */
-typedef struct {
-    double absolute, qkv_bias, relative;
-} vj_parity_bounds;
-
 /**
  * Compare every tensor of part `part` (at its offset in the flat device vector) with GROUP/<name>. GROUP must hold
- * nothing else. With a relative bound the key part of a qkv bias is also compared by itself, absolutely: its exact
- * gradient is zero (spec section 17, trap 15).
+ * nothing else. qkv_bias: for those, whose key part is noise. With a bound relative to the norm the key part is also
+ * compared by itself, absolutely: its exact gradient is zero (spec section 17, trap 15).
  */
 void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const char *group, vj_network_part part,
-                               const float *flat, const vj_parity_bounds *bounds);
+                               const float *flat, vj_tolerance each, vj_tolerance qkv_bias);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * ops.h5: single operations with awkward inputs, forward and backward: gradients of sum(output * output_gradient).
- * Tolerances are the fixtures' README's.
+ * Tolerances of what has no product in it are the fixtures' README's, in both precisions.
  */
 #include <stdio.h>
 #include <string.h>
@@ -40,6 +40,13 @@ static void compare(vj_fixture *f, const operation *op, const char *dataset, con
     if (want) vj_fixture_compare(f, want->name, vj_fixture_download(f, device, count), count, want, tolerance);
 }
 
+static void compare_operand(vj_fixture *f, const operation *op, const char *dataset, vj_array device, int64_t count,
+                            vj_tolerance tolerance)
+{
+    const vj_values *want = vj_fixture_array(f, "%s/%s", op->group, dataset);
+    if (want) vj_fixture_compare(f, want->name, vj_fixture_download_operand(f, device, count), count, want, tolerance);
+}
+
 static void check_gelu(vj_fixture *f, const char *group)
 {
     operation op;
@@ -58,17 +65,19 @@ static void check_affine(vj_fixture *f, const char *group)
     const vj_values *w = vj_fixture_array(f, "%s/w", group), *b = vj_fixture_array(f, "%s/b", group);
     if (!read_operation(f, &op, group, "x") || !w || !b) return;
     const int N = (int)b->count, K = op.D;
-    const float *x = vj_fixture_upload(f, op.x), *weight = vj_fixture_upload(f, w), *bias = vj_fixture_upload(f, b);
-    const float *dy = vj_fixture_upload(f, op.output_gradient);
-    float *y = vj_fixture_device(f, op.rows * N), *dx = vj_fixture_device(f, op.count);
+    const float *weight = vj_fixture_upload(f, w), *bias = vj_fixture_upload(f, b);
+    const vj_array x = vj_fixture_upload_operand(f, vj_fixture_floats(f, op.x), op.count);
+    const vj_array dy = vj_fixture_upload_operand(f, vj_fixture_floats(f, op.output_gradient), op.rows * N);
+    const vj_array y = vj_fixture_operand(f, op.rows * N), dx = vj_fixture_operand(f, op.count);
     float *dw = vj_fixture_device(f, w->count), *db = vj_fixture_device(f, N);
-    vj_linear_forward(f->be, vj_f32(y), vj_f32(x), weight, bias, NULL, 0, op.rows, N, K);
-    vj_linear_backward_input(f->be, vj_f32(dx), vj_f32(dy), weight, op.rows, N, K);
-    vj_linear_backward_weight(f->be, dw, db, vj_f32(dy), vj_f32(x), 0, op.rows, N, K);
-    compare(f, &op, "output", y, op.rows * N, vj_within(5e-6));
-    compare(f, &op, "gradient_x", dx, op.count, vj_within(5e-6));
-    compare(f, &op, "gradient_w", dw, w->count, vj_within(5e-6));
-    compare(f, &op, "gradient_b", db, N, vj_within(5e-6));
+    vj_linear_forward(f->be, y, x, weight, bias, NULL, 0, op.rows, N, K);
+    vj_linear_backward_input(f->be, dx, dy, weight, op.rows, N, K);
+    vj_linear_backward_weight(f->be, dw, db, dy, x, 0, op.rows, N, K);
+    const vj_tolerance tolerance = vj_fixture_tolerance(f, VJ_TOL_LINEAR);
+    compare_operand(f, &op, "output", y, op.rows * N, tolerance);
+    compare_operand(f, &op, "gradient_x", dx, op.count, tolerance);
+    compare(f, &op, "gradient_w", dw, w->count, tolerance);
+    compare(f, &op, "gradient_b", db, N, tolerance);
 }
 
 /* With gain and bias, or plain. */

@@ -9,8 +9,8 @@
 
 /**
  * Check one file on backend `be`, one line of standard output a quantity: name, worst absolute error, relative error
- * (norm of the differences over the norm expected), tolerance, ok or FAIL. Adds to *passed and *failed. VJ_ERR_* only
- * for a file that cannot be checked at all. Not collective.
+ * (norm of the differences over the norm expected), tolerances in the backend's precision, ok or FAIL. Adds to *passed
+ * and *failed. VJ_ERR_* only for a file that cannot be checked at all. Not collective.
  */
 vj_status vj_parity_run(const char *path, vj_backend *be, int *passed, int *failed);
 

@@ -21,13 +21,13 @@ static bool read_weights(vj_fixture *f, vj_probe *probe, const char *pooling)
 }
 
 static void compare(vj_fixture *f, const char *pooling, const char *form, const char *dataset, const float *got,
-                    int64_t count, double tolerance)
+                    int64_t count, vj_quantity quantity)
 {
     const vj_values *want = vj_fixture_array(f, "f64/%s/%s", pooling, dataset);
     char name[VJ_FIXTURE_NAME + 16];
     if (!want) return;
     snprintf(name, sizeof name, "%s%s", want->name, form);
-    vj_fixture_compare(f, name, vj_fixture_widen(f, got, count), count, want, vj_within(tolerance));
+    vj_fixture_compare(f, name, vj_fixture_widen(f, got, count), count, want, vj_fixture_tolerance(f, quantity));
 }
 
 static vj_status check_probe(vj_fixture *f, vj_backend *be, const vj_probe_shape *shape, const float *features,
@@ -42,22 +42,22 @@ static vj_status check_probe(vj_fixture *f, vj_backend *be, const vj_probe_shape
         vj_probe_forward(probe, features, shape->batch);
         const float loss = (float)vj_probe_loss(probe, labels);
         vj_probe_backward(probe, dfeatures);
-        compare(f, pooling, form, "pooled", vj_probe_pooled(probe), shape->batch * shape->D, 2e-6);
-        compare(f, pooling, form, "logits", vj_probe_logits(probe), shape->batch * shape->classes, 2e-6);
-        compare(f, pooling, form, "loss", &loss, 1, 2e-6);
-        if (dfeatures) compare(f, pooling, form, "gradient_features", dfeatures, count, 1e-6);
+        compare(f, pooling, form, "pooled", vj_probe_pooled(probe), shape->batch * shape->D, VJ_TOL_PROBE);
+        compare(f, pooling, form, "logits", vj_probe_logits(probe), shape->batch * shape->classes, VJ_TOL_PROBE);
+        compare(f, pooling, form, "loss", &loss, 1, VJ_TOL_PROBE);
+        if (dfeatures) compare(f, pooling, form, "gradient_features", dfeatures, count, VJ_TOL_PROBE_GRADIENT);
         for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
             const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
             char name[VJ_FIXTURE_NAME];
             snprintf(name, sizeof name, "gradients/%s", tensor->name);
-            compare(f, pooling, form, name, tensor->gradient, tensor->rows * tensor->cols, 1e-6);
+            compare(f, pooling, form, name, tensor->gradient, tensor->rows * tensor->cols, VJ_TOL_PROBE_GRADIENT);
         }
     }
     vj_probe_destroy(probe);
     return vj_sync(be);
 }
 
-/* Probes run on the cpu backend alone, whichever was asked for. */
+/* Probes run on the cpu backend alone, whichever was asked for. (Campaigns train them in fp32 in any case.) */
 static vj_status check_all(vj_fixture *f, vj_backend *be)
 {
     int batch, tokens, D, heads, classes;
@@ -89,7 +89,7 @@ static vj_status check_all(vj_fixture *f, vj_backend *be)
 vj_status vj_parity_probe(vj_fixture *f)
 {
     vj_backend *be;
-    VJ_TRY(vj_backend_open(&be, "cpu", VJ_FP32, 0));
+    VJ_TRY(vj_backend_open(&be, "cpu", vj_backend_precision(f->be), 0));
     const vj_status status = check_all(f, be);
     vj_backend_close(be);
     return status;

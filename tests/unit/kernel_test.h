@@ -19,15 +19,36 @@
 #include "base/rng.h"
 #include "kernels/kernels.h"
 
+/* valgrind is told what a kernel must not touch; without it, or without its headers, that is nothing. */
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#else
+#define VALGRIND_MAKE_MEM_NOACCESS(at, bytes) ((void)(at), (void)(bytes))
+#define VALGRIND_MAKE_MEM_DEFINED(at, bytes)  ((void)(at), (void)(bytes))
+#endif
+
 #define KT_INLINE static inline __attribute__((unused))
+
+/* Is this a slow run (valgrind), which the long shapes are not for? */
+KT_INLINE bool slow_run(void)
+{
+    return getenv("VJ_TEST_SLOW");
+}
 
 /* ------------------------------------------------------------------------------------------------ backends */
 
 typedef void backend_test(vj_backend *be, bool bf16);
 
+/* The one variant to test, or NULL for all: a tool that knows no AVX-512 (valgrind) sets it. */
+KT_INLINE const char *only_isa(void)
+{
+    return getenv("VJ_TEST_ISA");
+}
+
 KT_INLINE void on_backend(const char *isa, const char *name, vj_precision precision, int threads, backend_test *test)
 {
     vj_backend *be;
+    if (!isa) isa = only_isa();
     if (isa)
         setenv("VJ_ISA", isa, 1);
     else
@@ -44,7 +65,8 @@ KT_INLINE void on_each_backend(vj_precision precision, backend_test *test)
 {
     const char *isas[] = {"amx", "avx512bf16", "avx512", "avx2", "portable"};
     for (int i = 0; i < 5; i++)
-        if (vj_backend_isa_present(isas[i])) on_backend(isas[i], "cpu", precision, 1, test);
+        if (only_isa() ? strcmp(isas[i], only_isa()) == 0 : vj_backend_isa_present(isas[i]))
+            on_backend(isas[i], "cpu", precision, 1, test);
     on_backend(NULL, "strict", precision, 2, test);
 }
 
@@ -58,16 +80,32 @@ typedef struct {
     int64_t n;
 } array;
 
+/* Under valgrind reading the guard is an error as well; open it to the test, close it to the kernels. */
+KT_INLINE void open_guard(vj_array device, int64_t n)
+{
+    const int64_t size = vj_type_bytes(device.type);
+    (void)VALGRIND_MAKE_MEM_DEFINED((char *)device.data + n * size, GUARD * size);
+}
+KT_INLINE void close_guard(vj_array device, int64_t n)
+{
+    const int64_t size = vj_type_bytes(device.type);
+    (void)VALGRIND_MAKE_MEM_NOACCESS((char *)device.data + n * size, GUARD * size);
+}
+
 /* Send the host's side, and the guard behind it. */
 KT_INLINE void push(vj_backend *be, const array *a)
 {
+    open_guard(vj_f32(a->device), a->n);
     vj_upload(be, a->device, a->host, (a->n + GUARD) * 4);
+    close_guard(vj_f32(a->device), a->n);
 }
 
 /* Fetch the device's side; a kernel that wrote past the end fails. */
 KT_INLINE void pull(vj_backend *be, const array *a)
 {
+    open_guard(vj_f32(a->device), a->n);
     vj_download(be, a->host, a->device, (a->n + GUARD) * 4);
+    close_guard(vj_f32(a->device), a->n);
     for (int i = 0; i < GUARD; i++) assert_true(a->host[a->n + i] == GUARD_VALUE);
 }
 
@@ -125,6 +163,120 @@ KT_INLINE double *widened(const float *x, int64_t n)
     return y;
 }
 
+/* Nearest bf16, ties to even. */
+KT_INLINE double bf16(double x)
+{
+    float f = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+/* ------------------------------------------------------------------------------------------------ bf16 arrays */
+
+/* An array as kernels keep it, floats or bf16 on the device, guard included; on the host always floats. */
+typedef struct {
+    float *host;
+    vj_array device;
+    int64_t n;
+} stored;
+
+KT_INLINE void push_stored(vj_backend *be, const stored *a)
+{
+    const int64_t all = a->n + GUARD;
+    uint16_t *half = malloc((size_t)all * 2);
+    assert_non_null(half);
+    for (int64_t i = 0; i < all; i++) {
+        const float rounded = (float)bf16(a->host[i]);
+        uint32_t bits;
+        memcpy(&bits, &rounded, 4);
+        half[i] = (uint16_t)(bits >> 16);
+    }
+    open_guard(a->device, a->n);
+    vj_upload(be, a->device.data, a->device.type == VJ_TYPE_F32 ? (void *)a->host : (void *)half,
+              all * vj_type_bytes(a->device.type));
+    close_guard(a->device, a->n);
+    free(half);
+}
+
+KT_INLINE void pull_stored(vj_backend *be, const stored *a)
+{
+    const int64_t all = a->n + GUARD;
+    const bool floats = a->device.type == VJ_TYPE_F32;
+    const float guard = floats ? GUARD_VALUE : (float)bf16(GUARD_VALUE);
+    uint16_t *half = malloc((size_t)all * 2);
+    assert_non_null(half);
+    open_guard(a->device, a->n);
+    vj_download(be, floats ? (void *)a->host : (void *)half, a->device.data, all * vj_type_bytes(a->device.type));
+    close_guard(a->device, a->n);
+    for (int64_t i = 0; i < all && !floats; i++) {
+        const uint32_t bits = (uint32_t)half[i] << 16;
+        memcpy(&a->host[i], &bits, 4);
+    }
+    free(half);
+    for (int i = 0; i < GUARD; i++) assert_true(a->host[a->n + i] == guard);
+}
+
+/* As array_empty() and array_random(); random values on the host are those on the device. */
+KT_INLINE stored stored_empty(vj_backend *be, vj_type type, int64_t n)
+{
+    stored a = {.host = malloc((size_t)(n + GUARD) * 4),
+                .device = {vj_device_alloc(be, (n + GUARD) * vj_type_bytes(type)), type},
+                .n = n};
+    assert_true(a.host && a.device.data);
+    for (int64_t i = 0; i < n + GUARD; i++) a.host[i] = i < n ? NAN : GUARD_VALUE;
+    push_stored(be, &a);
+    return a;
+}
+
+KT_INLINE stored stored_random(vj_backend *be, vj_type type, int64_t n, double scale, uint64_t seed)
+{
+    stored a = stored_empty(be, type, n);
+    vj_rng rng;
+    vj_rng_init(&rng, 1, VJ_RNG_TEST, seed);
+    for (int64_t i = 0; i < n; i++) a.host[i] = (float)(scale * vj_rng_normal(&rng));
+    push_stored(be, &a);
+    pull_stored(be, &a);
+    return a;
+}
+
+/* The same values, kept in another type. */
+KT_INLINE stored stored_copy(vj_backend *be, vj_type type, const stored *from)
+{
+    stored a = stored_empty(be, type, from->n);
+    memcpy(a.host, from->host, (size_t)from->n * 4);
+    for (int i = 0; i < GUARD; i++) a.host[a.n + i] = GUARD_VALUE;
+    push_stored(be, &a);
+    return a;
+}
+
+KT_INLINE void drop_stored(vj_backend *be, stored *a)
+{
+    free(a->host);
+    vj_device_free(be, a->device.data);
+    *a = (stored){0};
+}
+
+/* Results kept as bf16 are those of floats, rounded once. */
+KT_INLINE void assert_rounded(const char *what, const stored *got, const stored *floats)
+{
+    assert_true(got->device.type == VJ_TYPE_BF16 && floats->device.type == VJ_TYPE_F32 && got->n == floats->n);
+    for (int64_t i = 0; i < got->n; i++)
+        if (!(got->host[i] == (float)bf16(floats->host[i])))
+            fail_msg("%s[%lld of %lld]: kept as %.9g, computed as %.9g", what, (long long)i, (long long)got->n,
+                     (double)got->host[i], (double)floats->host[i]);
+}
+
+KT_INLINE void assert_same(const char *what, const float *got, const float *want, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (memcmp(&got[i], &want[i], sizeof *got) != 0)
+            fail_msg("%s[%lld of %lld]: got %.9g, wanted these bits: %.9g", what, (long long)i, (long long)n,
+                     (double)got[i], (double)want[i]);
+}
+
 /* ------------------------------------------------------------------------------------------------ comparison */
 
 /* Fails on NaN too, and names the worst element. */
@@ -168,22 +320,36 @@ KT_INLINE void assert_gradient(const char *what, reference *f, const void *conte
     free(out);
 }
 
-/* Nearest bf16, ties to even. */
-KT_INLINE double bf16(double x)
-{
-    float f = (float)x;
-    uint32_t bits;
-    memcpy(&bits, &f, 4);
-    bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
 KT_INLINE double *operand_of(const float *x, int64_t n, bool rounded)
 {
     double *y = doubles(n);
     for (int64_t i = 0; i < n; i++) y[i] = rounded ? bf16(x[i]) : x[i];
     return y;
+}
+
+/* out[m, n] = sum_k a b, with the absolute sum as the yardstick of rounding. */
+KT_INLINE void product(double *out, double *size, const double *a, const double *b, int M, int N, int K, int64_t am,
+                       int64_t ak, int64_t bk, int64_t bn)
+{
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) {
+            double sum = 0, absolute = 0;
+            for (int k = 0; k < K; k++) {
+                double term = a[m * am + k * ak] * b[k * bk + n * bn];
+                sum += term;
+                absolute += fabs(term);
+            }
+            out[(int64_t)m * N + n] = sum;
+            size[(int64_t)m * N + n] = absolute;
+        }
+}
+
+/* Sums of K float terms in any order: a few roundings of the absolute sum, K/4 at the very worst, far less in fact. */
+KT_INLINE void assert_product(const char *what, const float *got, const double *want, const double *size, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= 1e-6 + 1e-6 * (size[i] + fabs(want[i]))))
+            fail_msg("%s[%lld]: got %.9g, wanted %.9g", what, (long long)i, (double)got[i], want[i]);
 }
 
 KT_INLINE double gelu_of(double x)

@@ -53,6 +53,39 @@ static double largest(const double *x, int64_t n)
     return most;
 }
 
+/*
+ * y kept as bf16 is y rounded once. Backward makes it again, from the stored mean: the last bit of a float may differ,
+ * so that a bf16 may be rounded the other way.
+ */
+static void check_kept(vj_backend *be, const double *want, const array *x, const array *w, const array *b,
+                       const array *dy, bool affine, int R, int D, float eps)
+{
+    const int64_t n = (int64_t)R * D;
+    const float *weight = affine ? w->device : NULL, *bias = affine ? b->device : NULL;
+    array mean = array_empty(be, R), rstd = array_empty(be, R), dx[2] = {array_empty(be, n), array_empty(be, n)};
+    stored y[2], again[2];
+    for (int t = 0; t < 2; t++) {
+        y[t] = stored_empty(be, t ? VJ_TYPE_BF16 : VJ_TYPE_F32, n);
+        again[t] = stored_empty(be, t ? VJ_TYPE_BF16 : VJ_TYPE_F32, n);
+        vj_layernorm_forward(be, y[t].device, mean.device, rstd.device, x->device, weight, bias, R, D, eps);
+        vj_layernorm_backward(be, dx[t].device, again[t].device, NULL, NULL, dy->device, x->device, mean.device,
+                              rstd.device, weight, bias, 0, 0, R, D);
+        pull_stored(be, &y[t]);
+        pull_stored(be, &again[t]);
+        pull(be, &dx[t]);
+        assert_close("y of backward", again[t].host, want, n, 2e-6, t ? 4e-3 : 1e-6);
+    }
+    assert_rounded("y", &y[1], &y[0]);
+    assert_rounded("y of backward", &again[1], &again[0]);
+    assert_same("dx", dx[1].host, dx[0].host, n);
+    vj_layernorm_backward(be, dx[1].device, (vj_array){0}, NULL, NULL, dy->device, x->device, mean.device, rstd.device,
+                          weight, NULL, 0, 0, R, D);
+    pull(be, &dx[1]);
+    assert_same("dx without y", dx[1].host, dx[0].host, n);
+    for (int t = 0; t < 2; t++) drop_stored(be, &y[t]), drop_stored(be, &again[t]), drop(be, &dx[t]);
+    drop(be, &mean), drop(be, &rstd);
+}
+
 static void check_shape(vj_backend *be, int R, int D, bool affine, double offset, double spread)
 {
     int64_t n = (int64_t)R * D;
@@ -101,6 +134,7 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
     }
 
     forward(want, wx, &m);
+    check_kept(be, want, &x, &w, &b, &dy, affine, R, D, eps);
     vj_layernorm_forward(be, vj_f32(x.device), NULL, NULL, x.device, dev_w, dev_b, R, D, eps);
     pull(be, &x);
     assert_close("in place", x.host, want, n, 2e-6, 1e-6);
@@ -125,6 +159,7 @@ static void against_double(void **state)
 {
     (void)state;
     on_each_backend(VJ_FP32, check_shapes);
+    on_each_backend(VJ_BF16, check_shapes); /* norms do not round more for it */
 }
 
 static void reference_backward(void **state)
@@ -159,30 +194,56 @@ static void nan_spreads(void **state)
     on_each_backend(VJ_FP32, check_nan);
 }
 
-enum { TR = 203, TD = 70 };
-static float kept[TR * TD + 2 * TD];
-static bool have;
+/* The same bits whatever the number of threads: y of forward, y, dx, dweight and dbias of backward. */
+enum { TR = 203, TD = 70, RESULTS = 5 };
+static float *kept[RESULTS];
+
+static void run_threads_with(vj_backend *be, vj_type type)
+{
+    array x = array_random(be, TR * TD, 1, 1), dy = array_random(be, TR * TD, 1, 2), w = array_random(be, TD, 1, 3);
+    array mean = array_empty(be, TR), rstd = array_empty(be, TR);
+    stored out[RESULTS] = {stored_empty(be, type, TR * TD), stored_empty(be, type, TR * TD),
+                           stored_empty(be, VJ_TYPE_F32, TR * TD), stored_empty(be, VJ_TYPE_F32, TD),
+                           stored_empty(be, VJ_TYPE_F32, TD)};
+    vj_layernorm_forward(be, out[0].device, mean.device, rstd.device, x.device, w.device, w.device, TR, TD, 1e-6f);
+    vj_layernorm_backward(be, out[2].device.data, out[1].device, out[3].device.data, out[4].device.data, dy.device,
+                          x.device, mean.device, rstd.device, w.device, w.device, 0, 0, TR, TD);
+    for (int i = 0; i < RESULTS; i++) {
+        const size_t bytes = (size_t)out[i].n * sizeof(float);
+        pull_stored(be, &out[i]);
+        if (!kept[i]) {
+            kept[i] = malloc(bytes);
+            assert_non_null(kept[i]);
+            memcpy(kept[i], out[i].host, bytes);
+        }
+        assert_memory_equal(kept[i], out[i].host, bytes);
+        drop_stored(be, &out[i]);
+    }
+    array *all[] = {&x, &dy, &w, &mean, &rstd};
+    for (int i = 0; i < 5; i++) drop(be, all[i]);
+}
 
 static void run_threads(vj_backend *be, bool rounded)
 {
     (void)rounded;
-    array x = array_random(be, TR * TD, 1, 1), dy = array_random(be, TR * TD, 1, 2), w = array_of(be, TD, 1);
-    array mean = array_empty(be, TR), rstd = array_empty(be, TR), out = array_empty(be, TR * TD + 2 * TD);
-    vj_layernorm_forward(be, vj_f32(out.device), mean.device, rstd.device, x.device, w.device, w.device, TR, TD, 1e-6f);
-    vj_layernorm_backward(be, out.device, (vj_array){0}, out.device + TR * TD, out.device + TR * TD + TD, dy.device,
-                          x.device, mean.device, rstd.device, w.device, NULL, 1, 0, TR, TD);
-    pull(be, &out);
-    if (!have) memcpy(kept, out.host, sizeof kept);
-    have = true;
-    assert_memory_equal(kept, out.host, sizeof kept);
-    array *all[] = {&x, &dy, &w, &mean, &rstd, &out};
-    for (int i = 0; i < 6; i++) drop(be, all[i]);
+    run_threads_with(be, VJ_TYPE_F32);
+}
+
+static void run_threads_bf16(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    run_threads_with(be, VJ_TYPE_BF16);
 }
 
 static void threads_do_not_show(void **state)
 {
     (void)state;
-    for (int threads = 1; threads <= 4; threads *= 2) on_backend(NULL, "cpu", VJ_FP32, threads, run_threads);
+    for (int precision = VJ_FP32; precision <= VJ_BF16; precision++)
+        for (int type = 0; type < 2; type++) {
+            for (int threads = 1; threads <= 4; threads++)
+                on_backend(NULL, "cpu", (vj_precision)precision, threads, type ? run_threads_bf16 : run_threads);
+            for (int i = 0; i < RESULTS; i++) free(kept[i]), kept[i] = NULL;
+        }
 }
 
 int main(void)

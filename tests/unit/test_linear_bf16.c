@@ -1,0 +1,284 @@
+/*
+ * Linear layers over arrays that are kept as bf16, deep products (several spans of depth) and large ones (written past
+ * the caches). References are sums in double over the operands as they are kept, rounded alike; and a result kept as
+ * bf16 has to be that of floats, rounded once.
+ */
+#include "kernel_test.h"
+
+static const vj_type types[] = {VJ_TYPE_F32, VJ_TYPE_BF16};
+
+/* A few roundings of a sum of floats, as in assert_product; rounding to bf16 is off by 2^-8 at most. */
+static void assert_kept(const char *what, const stored *got, const double *want, const double *size)
+{
+    const double rounding = got->device.type == VJ_TYPE_BF16 ? 1.0 / 256 : 0;
+    for (int64_t i = 0; i < got->n; i++) {
+        const double tolerance = 1e-6 + 1e-6 * (size[i] + fabs(want[i]));
+        if (!(fabs(got->host[i] - want[i]) <= tolerance + rounding * (fabs(want[i]) + tolerance)))
+            fail_msg("%s[%lld of %lld]: got %.9g, wanted %.9g", what, (long long)i, (long long)got->n,
+                     (double)got->host[i], want[i]);
+    }
+}
+
+/* Spans of depth are summed in a result of floats, in another order than in one that is written once. */
+static bool one_span(int depth)
+{
+    return depth <= 1280;
+}
+
+static void check_forward(vj_backend *be, bool rounded, int R, int N, int K, vj_type type)
+{
+    const int64_t RN = (int64_t)R * N;
+    const int period = R > 3 ? R / 3 : 1;
+    stored x = stored_random(be, type, (int64_t)R * K, 1, 1);
+    array w = array_random(be, (int64_t)N * K, 0.5, 2), bias = array_random(be, N, 1, 3);
+    array residual = array_random(be, (int64_t)period * N, 1, 4);
+    double *ox = operand_of(x.host, x.n, rounded), *ow = operand_of(w.host, w.n, rounded);
+    double *sum = doubles(RN), *size = doubles(RN), *want = doubles(RN);
+    product(sum, size, ox, ow, R, N, K, K, 1, 1, K);
+
+    stored y[2];
+    for (int t = 0; t < 2; t++) {
+        y[t] = stored_empty(be, types[t], RN);
+        for (int64_t i = 0; i < RN; i++)
+            want[i] = sum[i] + bias.host[i % N] + residual.host[i / N % period * N + i % N];
+        vj_linear_forward(be, y[t].device, x.device, w.device, bias.device, residual.device, period, R, N, K);
+        pull_stored(be, &y[t]);
+        assert_kept("x w^T + bias + table", &y[t], want, size);
+    }
+    if (one_span(K)) assert_rounded("x w^T + bias + table", &y[1], &y[0]);
+
+    for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N];
+    double *gelu = doubles(RN), *none = doubles(RN);
+    for (int p = 0; p < 2; p++) {
+        stored pre = stored_empty(be, types[p], RN);
+        for (int t = 0; t < 2; t++) {
+            vj_linear_gelu_forward(be, y[t].device, pre.device, x.device, w.device, bias.device, R, N, K);
+            pull_stored(be, &y[t]);
+            pull_stored(be, &pre);
+            assert_kept("pre", &pre, want, size);
+            for (int64_t i = 0; i < RN; i++) gelu[i] = gelu_of(pre.host[i]); /* of what was kept */
+            assert_kept("gelu(pre)", &y[t], gelu, none);
+        }
+        assert_rounded("gelu(pre)", &y[1], &y[0]);
+        drop_stored(be, &pre);
+    }
+    for (int64_t i = 0; i < RN; i++) gelu[i] = gelu_of(want[i]);
+    for (int t = 0; t < 2; t++) {
+        vj_linear_gelu_forward(be, y[t].device, (vj_array){0}, x.device, w.device, bias.device, R, N, K);
+        pull_stored(be, &y[t]);
+        assert_kept("gelu, pre not kept", &y[t], gelu, size);
+    }
+    assert_rounded("gelu, pre not kept", &y[1], &y[0]);
+
+    drop_stored(be, &x), drop_stored(be, &y[0]), drop_stored(be, &y[1]);
+    drop(be, &w), drop(be, &bias), drop(be, &residual);
+    free(ox), free(ow), free(sum), free(size), free(want), free(gelu), free(none);
+}
+
+static void check_backward_input(vj_backend *be, bool rounded, int R, int N, int K, vj_type type)
+{
+    enum { J = 11 }; /* width of the layer before, which makes pre and its gelu */
+    const int64_t RK = (int64_t)R * K;
+    stored dy = stored_random(be, type, (int64_t)R * N, 1, 1), before = stored_random(be, type, (int64_t)R * J, 1, 2);
+    array w = array_random(be, (int64_t)N * K, 0.5, 3), w_before = array_random(be, (int64_t)K * J, 0.3, 4);
+    double *ody = operand_of(dy.host, dy.n, rounded), *ow = operand_of(w.host, w.n, rounded);
+    double *sum = doubles(RK), *size = doubles(RK), *want = doubles(RK);
+    product(sum, size, ody, ow, R, K, N, N, 1, K, 1);
+
+    stored dx[2];
+    for (int t = 0; t < 2; t++) {
+        dx[t] = stored_empty(be, types[t], RK);
+        vj_linear_backward_input(be, dx[t].device, dy.device, w.device, R, N, K);
+        pull_stored(be, &dx[t]);
+        assert_kept("dy w", &dx[t], sum, size);
+    }
+    if (one_span(N)) assert_rounded("dy w", &dx[1], &dx[0]);
+
+    for (int p = 0; p < 2; p++) {
+        stored pre = stored_empty(be, types[p], RK);
+        for (int h = 0; h < 2; h++) {
+            stored y = stored_empty(be, types[h], RK), hidden = stored_empty(be, types[h], RK);
+            vj_linear_gelu_forward(be, y.device, pre.device, before.device, w_before.device, NULL, R, K, J);
+            pull_stored(be, &y);
+            pull_stored(be, &pre);
+            for (int64_t i = 0; i < RK; i++) want[i] = sum[i] * gelu_slope_of(pre.host[i]);
+            for (int t = 0; t < 2; t++) {
+                vj_linear_gelu_backward_input(be, dx[t].device, hidden.device, dy.device, w.device, pre.device, R, N,
+                                              K);
+                pull_stored(be, &dx[t]);
+                pull_stored(be, &hidden);
+                assert_kept("dy w gelu'", &dx[t], want, size);
+                assert_same("hidden", hidden.host, y.host, RK);
+            }
+            assert_rounded("dy w gelu'", &dx[1], &dx[0]);
+
+            vj_linear_gelu_backward_input(be, pre.device, hidden.device, dy.device, w.device, pre.device, R, N, K);
+            pull_stored(be, &pre);
+            pull_stored(be, &hidden);
+            assert_same("dy w gelu' in place", pre.host, dx[p].host, RK);
+            assert_same("hidden, in place", hidden.host, y.host, RK);
+            drop_stored(be, &y), drop_stored(be, &hidden);
+        }
+        drop_stored(be, &pre);
+    }
+    drop_stored(be, &dy), drop_stored(be, &before), drop_stored(be, &dx[0]), drop_stored(be, &dx[1]);
+    drop(be, &w), drop(be, &w_before);
+    free(ody), free(ow), free(sum), free(size), free(want);
+}
+
+static void check_backward_weight(vj_backend *be, bool rounded, int R, int N, int K, vj_type dy_type, vj_type x_type)
+{
+    const int64_t NK = (int64_t)N * K;
+    stored dy = stored_random(be, dy_type, (int64_t)R * N, 1, 1), x = stored_random(be, x_type, (int64_t)R * K, 1, 2);
+    array dw = array_empty(be, NK), dbias = array_empty(be, N);
+    double *ody = operand_of(dy.host, dy.n, rounded), *ox = operand_of(x.host, x.n, rounded);
+    double *want = doubles(NK), *size = doubles(NK), *want_bias = doubles(N), *size_bias = doubles(N);
+    product(want, size, ody, ox, N, K, R, 1, N, K, 1);
+    for (int64_t i = 0; i < dy.n; i++) { /* sums of what is kept, not of rounded operands */
+        want_bias[i % N] += dy.host[i];
+        size_bias[i % N] += fabs(dy.host[i]);
+    }
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        for (int64_t i = 0; accumulate && i < NK; i++) want[i] += dw.host[i], size[i] += fabs(dw.host[i]);
+        for (int n = 0; accumulate && n < N; n++) want_bias[n] += dbias.host[n];
+        vj_linear_backward_weight(be, dw.device, dbias.device, dy.device, x.device, accumulate, R, N, K);
+        pull(be, &dw);
+        pull(be, &dbias);
+        assert_product(accumulate ? "dy^T x added" : "dy^T x", dw.host, want, size, NK);
+        assert_product(accumulate ? "dbias added" : "dbias", dbias.host, want_bias, size_bias, N);
+    }
+    drop_stored(be, &dy), drop_stored(be, &x);
+    drop(be, &dw), drop(be, &dbias);
+    free(ody), free(ox), free(want), free(size), free(want_bias), free(size_bias);
+}
+
+static void check_all(vj_backend *be, bool rounded, int R, int N, int K)
+{
+    for (int t = 0; t < 2; t++) {
+        check_forward(be, rounded, R, N, K, types[t]);
+        check_backward_input(be, rounded, R, N, K, types[t]);
+        for (int u = 0; u < 2; u++) check_backward_weight(be, rounded, R, N, K, types[t], types[u]);
+    }
+}
+
+/* Odd ones; the shared operand of the forward product is the weight (more rows than columns), then the activations. */
+static void check_shapes(vj_backend *be, bool rounded)
+{
+    check_all(be, rounded, 1, 1, 1);
+    check_all(be, rounded, 7, 33, 5);
+    if (slow_run()) return;
+    check_all(be, rounded, 65, 48, 130);
+    check_all(be, rounded, 200, 37, 64);
+    check_all(be, rounded, 37, 200, 67);
+}
+
+static void kept_as_bf16(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_shapes);
+    on_each_backend(VJ_BF16, check_shapes);
+}
+
+/* More than four spans of 1280 floats, two of as many pairs: forward, through the layer, to its weight. */
+static void check_deep(vj_backend *be, bool rounded)
+{
+    check_forward(be, rounded, 13, 37, 5301, VJ_TYPE_BF16);
+    check_forward(be, rounded, 37, 13, 5301, VJ_TYPE_F32);
+    check_backward_input(be, rounded, 13, 5301, 37, VJ_TYPE_BF16);
+    check_backward_input(be, rounded, 37, 5301, 13, VJ_TYPE_F32);
+    check_backward_weight(be, rounded, 5301, 9, 21, VJ_TYPE_BF16, VJ_TYPE_F32);
+    check_backward_weight(be, rounded, 5301, 21, 9, VJ_TYPE_BF16, VJ_TYPE_BF16);
+}
+
+static void deep(void **state)
+{
+    (void)state;
+    if (slow_run()) skip();
+    on_each_backend(VJ_FP32, check_deep);
+    on_each_backend(VJ_BF16, check_deep);
+}
+
+/*
+ * Results of 8 MiB and more are written past the caches where their lines are whole. Rows do not depend on one another,
+ * so they have the bits of the same rows computed a few at a time, which is not so. `skew` elements put the result
+ * where it is not aligned.
+ */
+enum { DEPTH = 3, PIECE = 400, RESULTS = 5 };
+
+typedef struct {
+    int R, N;
+    vj_type type;
+    int skew;
+} large;
+
+static vj_array at_element(vj_array a, int64_t at)
+{
+    return (vj_array){(char *)a.data + at * vj_type_bytes(a.type), a.type};
+}
+
+/* Plain, gelu, pre, gradient, hidden: of `rows` rows of x, from element `at` of each result on. */
+static void run_forms(vj_backend *be, const stored result[RESULTS], int64_t at, vj_array x, const array *w,
+                      const array *w_back, const array *bias, int64_t rows, int N)
+{
+    vj_array to[RESULTS];
+    for (int i = 0; i < RESULTS; i++) to[i] = at_element(result[i].device, at);
+    vj_linear_forward(be, to[0], x, w->device, bias->device, NULL, 0, rows, N, DEPTH);
+    vj_linear_gelu_forward(be, to[1], to[2], x, w->device, bias->device, rows, N, DEPTH);
+    vj_linear_gelu_backward_input(be, to[3], to[4], x, w_back->device, to[2], rows, DEPTH, N);
+    for (int i = 0; i < RESULTS; i++) pull_stored(be, &result[i]);
+}
+
+static void check_large(vj_backend *be, const large *l)
+{
+    static const char *const name[RESULTS] = {"plain", "gelu", "pre", "gradient", "hidden"};
+    const int N = l->N;
+    const int64_t RN = (int64_t)l->R * N;
+    stored x = stored_random(be, l->type, (int64_t)l->R * DEPTH, 1, 1), all[RESULTS], piece[RESULTS];
+    array w = array_random(be, (int64_t)N * DEPTH, 0.5, 2), bias = array_random(be, N, 1, 3);
+    array w_back = array_random(be, (int64_t)DEPTH * N, 0.5, 4);
+    for (int i = 0; i < RESULTS; i++) {
+        all[i] = stored_empty(be, l->type, RN + l->skew);
+        piece[i] = stored_empty(be, l->type, (int64_t)PIECE * N);
+    }
+    assert_true(RN * vj_type_bytes(l->type) >= 8 << 20 && piece[0].n * vj_type_bytes(l->type) < 8 << 20);
+    run_forms(be, all, l->skew, x.device, &w, &w_back, &bias, l->R, N);
+    for (int64_t first = 0; first < l->R; first += PIECE) {
+        const int64_t rows = l->R - first < PIECE ? l->R - first : PIECE;
+        run_forms(be, piece, 0, at_element(x.device, first * DEPTH), &w, &w_back, &bias, rows, N);
+        for (int i = 0; i < RESULTS; i++)
+            assert_same(name[i], all[i].host + l->skew + first * N, piece[i].host, rows * N);
+    }
+    for (int i = 0; i < RESULTS; i++) drop_stored(be, &all[i]), drop_stored(be, &piece[i]);
+    drop_stored(be, &x);
+    drop(be, &w), drop(be, &bias), drop(be, &w_back);
+}
+
+/* More rows than columns and fewer; whole lines, no whole lines, whole lines of floats only, and none for the skew. */
+static void check_large_shapes(vj_backend *be, bool rounded)
+{
+    check_large(be, &(large){1100, 2048, VJ_TYPE_F32, 0});
+    if (!rounded) {
+        check_large(be, &(large){1100, 2051, VJ_TYPE_F32, 0});
+        check_large(be, &(large){1100, 2048, VJ_TYPE_F32, 1});
+        return;
+    }
+    check_large(be, &(large){2100, 2048, VJ_TYPE_BF16, 0});
+    check_large(be, &(large){2021, 2080, VJ_TYPE_BF16, 0});
+    check_large(be, &(large){2100, 2064, VJ_TYPE_BF16, 0});
+    check_large(be, &(large){2100, 2048, VJ_TYPE_BF16, 1});
+}
+
+static void past_the_caches(void **state)
+{
+    (void)state;
+    if (slow_run()) skip();
+    on_each_backend(VJ_FP32, check_large_shapes);
+    on_each_backend(VJ_BF16, check_large_shapes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kept_as_bf16), cmocka_unit_test(deep),
+                                       cmocka_unit_test(past_the_caches)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
