@@ -21,9 +21,17 @@ run 3 "$bin/vjepa-pretrain" "$tiny" --set run.dir=zero --set parallel.zero=1 >/d
 cut -d, -f3 r3/metrics.csv | cmp -s - <(cut -d, -f3 zero/metrics.csv) ||
     paste -d' ' <(cut -d, -f3 r3/metrics.csv) <(cut -d, -f3 zero/metrics.csv) | awk 'NR > 1 { d = ($1 - $2) / $1; if (d > 2e-4 || d < -2e-4) { print; bad = 1 } } END { exit bad }' ||
     fail "parallel.zero=1 trains another trajectory"
-# Blocks computed again in the backward pass give the same bits.
-run 1 "$bin/vjepa-pretrain" "$tiny" --set run.dir=recompute --set train.recompute=block >/dev/null
-"$bin/vjepa-inspect" --compare r1/step_00000024.h5 recompute/step_00000024.h5 >compare.log || fail "recompute: $(tail -n 3 compare.log)"
+# What is computed again in the backward pass, and the number of threads, do not change a bit; in either precision.
+same() { # RUN_DIR PRECISION OTHER SETTINGS...
+    run 1 "$bin/vjepa-pretrain" "$tiny" --set run.dir="$1" --set train.precision="$2" "${@:4}" >/dev/null
+    "$bin/vjepa-inspect" --compare "$3/step_00000024.h5" "$1/step_00000024.h5" >compare.log || fail "$1: $(tail -n 3 compare.log)"
+}
+run 1 "$bin/vjepa-pretrain" "$tiny" --set run.dir=half --set train.precision=bf16 >/dev/null
+same attention fp32 r1 --set train.recompute=attention
+same block fp32 r1 --set train.recompute=block
+same half-block bf16 half --set train.recompute=block
+OMP_NUM_THREADS=2 same threads fp32 r1
+OMP_NUM_THREADS=4 same half-threads bf16 half
 # The strict backend (memory the host cannot touch) trains the same bits.
 run 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir=strict --set train.backend=strict >/dev/null
 "$bin/vjepa-inspect" --compare r2/step_00000024.h5 strict/step_00000024.h5 >compare.log || fail "strict: $(tail -n 3 compare.log)"
