@@ -58,7 +58,8 @@ VJ_INLINE int keys_of(bool pairs)
 {
     return pairs && PAIR_DEPTH > 1 ? 256 : 60;
 }
-_Static_assert(60 % MR == 0 && (PAIR_DEPTH > 1 || 60 % PAIR_MR == 0) && 256 % 32 == 0, "keys_of");
+_Static_assert(60 % MR == 0 && (PAIR_DEPTH > 1 || 60 % PAIR_MR == 0) && 256 % 32 == 0,
+               "a tile of keys is whole panels");
 /* Tiles of queries, strips, that backward takes past the keys together. */
 enum { MOST_STRIPS = 4 };
 VJ_INLINE int strips_of(bool pairs)
@@ -380,6 +381,10 @@ VJ_INLINE void score_gradients_of(bool pairs, int nv, const backward_room *m, in
 {
     const int nq = columns_of(pairs);
     const int64_t padded = parts(pack_depth(mode_of(pairs), kn) * values_a_lane(pairs), 2) * 2;
+    /* Copies: what is stored below could change m, as far as the compiler knows. */
+    const float *const t = m->t, *const dt = m->dt;
+    float *const p_rows = m->p_rows + lane, *const ds_rows = m->ds_rows + lane, *const across = m->ds;
+    const int64_t row = m->row;
     vf l[NV], c[NV];
     for (int j = 0; j < nv; j++) l[j] = vload(lse2 + j * LANES), c[j] = vload(mean + j * LANES);
     for (int64_t key = 0; key < padded; key += 2) {
@@ -390,20 +395,20 @@ VJ_INLINE void score_gradients_of(bool pairs, int nv, const backward_room *m, in
             for (int j = 0; j < nv; j++) {
                 const int64_t at = (key + i) * nq + j * LANES;
                 if (key + i < kn) {
-                    p[i][j] = vexp2_for(pairs, vload(m->t + at) * factor - l[j]);
-                    ds[i][j] = p[i][j] * (vload(m->dt + at) - c[j]);
+                    p[i][j] = vexp2_for(pairs, vload(t + at) * factor - l[j]);
+                    ds[i][j] = p[i][j] * (vload(dt + at) - c[j]);
                 } else {
                     p[i][j] = ds[i][j] = vset(0);
                 }
             }
 #pragma GCC unroll 2
         for (int i = 0; i < 2; i++) {
-            store_along(pairs, m->p_rows + (key + i) * m->row + lane, p[i], nv);
-            store_along(pairs, m->ds_rows + (key + i) * m->row + lane, ds[i], nv);
+            store_along(pairs, p_rows + (key + i) * row, p[i], nv);
+            store_along(pairs, ds_rows + (key + i) * row, ds[i], nv);
         }
         for (int j = 0; j < nv; j++) {
-            store_across(pairs, m->ds, key, j * LANES, ds[0][j], ds[1][j]);
-            if (!pairs || PAIR == 1) store_across(pairs, m->ds, key + 1, j * LANES, ds[1][j], ds[1][j]);
+            store_across(pairs, across, key, j * LANES, ds[0][j], ds[1][j]);
+            if (!pairs || PAIR == 1) store_across(pairs, across, key + 1, j * LANES, ds[1][j], ds[1][j]);
         }
     }
 }
