@@ -59,10 +59,16 @@ typedef uint32_t vu __attribute__((vector_size(LANES * 4)));
 typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
 typedef float vf_memory __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef uint16_t vh_memory __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+typedef float vpairs_memory __attribute__((vector_size(LANES * 4), aligned(2), may_alias));
 
 VJ_INLINE vf vload(const float *p)
 {
     return *(const vf_memory *)p;
+}
+/* 2 * LANES neighbours of a bf16 array as lanes of pairs. */
+VJ_INLINE vf vload_pairs(const uint16_t *p)
+{
+    return *(const vpairs_memory *)p;
 }
 VJ_INLINE void vstore(float *p, vf v)
 {

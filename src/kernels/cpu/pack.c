@@ -24,7 +24,7 @@ VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
     if (rest <= 0) return vset(0.0f);
     if (mode == PACK_PAIRS && PAIR > 1 && m.type == VJ_TYPE_BF16) { /* as it stands */
         vf pairs = {0};
-        if (rest >= PAIR * LANES) return vload((const float *)(const void *)((const uint16_t *)m.at + at));
+        if (rest >= PAIR * LANES) return vload_pairs((const uint16_t *)m.at + at);
         memcpy(&pairs, (const uint16_t *)m.at + at, (size_t)rest * sizeof(uint16_t));
         return pairs;
     }
