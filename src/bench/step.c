@@ -124,9 +124,10 @@ static int longest_first(const void *a, const void *b)
 
 /*
  * Operation by phase on this rank, a step's mean. Its floor is the roofline's: the time its products take at the peak
- * `top`, or its bytes at the rate of a plain copy, whichever is longer.
+ * (`parts_top` for linear layers, else `top`), or its bytes at the rate of a plain copy, whichever is longer.
  */
-static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double bandwidth)
+static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double parts_top,
+                        double bandwidth)
 {
     static vj_op_profile profile[MOST_OPERATIONS];
     const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS), steps = m->step.count;
@@ -136,6 +137,8 @@ static void put_profile(json_t *report, const vj_step *step, const measured *m, 
     for (int i = 0; i < steps; i++) all += m->step.value[i];
     for (int i = 0; i < count; i++) {
         const vj_op_profile *p = &profile[i];
+        const double peak = strncmp(p->name, "linear", 6) == 0 ? parts_top : top;
+        const double floor_s = 1e-9 * fmax(p->flops / peak, p->bytes / bandwidth);
         json_t *row = vj_put_row(report, "profile");
         vj_put_text(row, "operation", p->name);
         vj_put_text(row, "phase", vj_phase_name(p->phase));
@@ -144,8 +147,8 @@ static void put_profile(json_t *report, const vj_step *step, const measured *m, 
         vj_put_number(row, "share", p->seconds / all);
         vj_put_number(row, "gflops", 1e-9 * p->flops / p->seconds);
         vj_put_number(row, "gb_s", 1e-9 * p->bytes / p->seconds);
-        vj_put_number(row, "floor_s", 1e-9 * fmax(p->flops / top, p->bytes / bandwidth) / steps);
-        vj_put_number(row, "of_floor", 1e-9 * fmax(p->flops / top, p->bytes / bandwidth) / p->seconds);
+        vj_put_number(row, "floor_s", floor_s / steps);
+        vj_put_number(row, "of_floor", floor_s / p->seconds);
     }
 }
 
@@ -154,6 +157,8 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     const vj_config *c = step->config;
     json_t *report = work->report;
     const double top = vj_backend_precision(step->be) == VJ_BF16 ? peak->bf16_gflops : peak->fp32_gflops;
+    const int products = vj_backend_parts_products(step->be);
+    const double parts_top = products ? fmax(top, peak->bf16_gflops / products) : top;
     const vj_timing time = vj_samples_timing(&m->step);
     double sums[4] = {m->last.flops, (double)m->last.context_rows, (double)m->last.predictor_rows,
                       (double)vj_peak_bytes()};
@@ -180,6 +185,8 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     vj_put_number(report, "fraction_of_peak", 1e-9 * sums[0] / time.median / top);
     if (vj_backend_precision(step->be) == VJ_BF16) /* where tiles multiply, this says what they bring */
         vj_put_number(report, "fraction_of_vector_peak", 1e-9 * sums[0] / time.median / peak->bf16_vector_gflops);
+    if (products) /* floats are multiplied in bf16 parts: what the tiles would reach */
+        vj_put_number(report, "fraction_of_parts_peak", 1e-9 * sums[0] / time.median / parts_top);
     vj_put_count(report, "peak_bytes", (int64_t)most);
     vj_put_count(report, "peak_bytes_all_ranks", (int64_t)sums[3]);
     json_t *phases = vj_put_object(report, "phases"), *spread = vj_put_object(report, "phases_spread");
@@ -191,7 +198,7 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     if (work->bench->profile) {
         const double bandwidth = vj_measure_bandwidth(work->threads);
         vj_put_number(report, "copy_gb_s", bandwidth);
-        put_profile(report, step, m, top / work->size, bandwidth);
+        put_profile(report, step, m, top / work->size, parts_top / work->size, bandwidth);
     }
 }
 

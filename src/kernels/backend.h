@@ -115,6 +115,7 @@ typedef struct {
     const char *name;
     const vj_ops *ops;
     bool pairs; /* multiplies bf16 in pairs */
+    bool parts; /* multiplies floats as sums of bf16 parts, on tiles */
     int (*present)(void);
 } vj_variant;
 

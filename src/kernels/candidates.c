@@ -28,17 +28,22 @@ static void add(vj_product_rate *rates, int capacity, int *count, const char *na
     snprintf(rate->detail, sizeof rate->detail, "%s", detail);
 }
 
-/* In fp32 instruction sets only differ in width, and the widest wins; pairs of bf16 are slow on some processors. */
+/* Vectors only differ in width, and the widest wins; but tiles, and pairs of bf16, may be slower than they are. */
+static bool by_bf16(const vj_backend *be, const vj_variant *variant)
+{
+    return be->precision == VJ_BF16 ? variant->pairs : variant->parts;
+}
+
 static void list_variants(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
     const vj_variant *variant;
-    bool pairs = be->best->pairs && be->precision == VJ_BF16 && !be->isa_forced;
+    bool more = by_bf16(be, be->best) && !be->isa_forced;
     int i = 0;
     while (vj_variant_at(i) != be->best) i++;
-    for (i++; pairs && (variant = vj_variant_at(i)) != NULL; i++) {
+    for (i++; more && (variant = vj_variant_at(i)) != NULL; i++) {
         if (!variant->present()) continue;
         add(rates, capacity, count, variant->name, variant->name);
-        pairs = variant->pairs; /* the first without pairs is the last that can win */
+        more = by_bf16(be, variant); /* the first that works on vectors of floats is the last that can win */
     }
 }
 

@@ -50,10 +50,12 @@ static int has_amx(void)
 
 static const vj_variant variants[] = {
 #ifdef VJ_X86
-    {"amx", &vj_cpu_amx_ops, true, has_amx},           {"avx512bf16", &vj_cpu_avx512bf16_ops, true, has_avx512bf16},
-    {"avx512", &vj_cpu_avx512_ops, false, has_avx512}, {"avx2", &vj_cpu_avx2_ops, false, has_avx2},
+    {"amx", &vj_cpu_amx_ops, true, true, has_amx},
+    {"avx512bf16", &vj_cpu_avx512bf16_ops, true, false, has_avx512bf16},
+    {"avx512", &vj_cpu_avx512_ops, false, false, has_avx512},
+    {"avx2", &vj_cpu_avx2_ops, false, false, has_avx2},
 #endif
-    {"portable", &vj_cpu_portable_ops, false, always},
+    {"portable", &vj_cpu_portable_ops, false, false, always},
 };
 
 const vj_variant *vj_variant_at(int i)
@@ -206,6 +208,12 @@ vj_status vj_backend_set_products(vj_backend *be, const char *name)
 {
     return be->products_forced ? VJ_OK : vj_use_products(be, name);
 }
+int vj_backend_parts_products(const vj_backend *be)
+{
+    const vj_variant *variant = find_variant(be->isa);
+    return variant->parts && be->precision == VJ_FP32 && !be->library ? 6 : 0;
+}
+
 const char *vj_backend_products(const vj_backend *be)
 {
     return be->products;

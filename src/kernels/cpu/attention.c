@@ -81,9 +81,9 @@ VJ_INLINE void panels_times(bool pairs, float *t, int64_t ldt, const float *a, c
     const int step = pairs ? PAIR_MR : MR;
     for (int64_t i = 0; i < rows; i += step)
         if (pairs)
-            VJ_CPU(tile_pairs)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate);
+            VJ_CPU(tile_pairs)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, 0);
         else
-            VJ_CPU(tile)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate);
+            VJ_CPU(tile)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, 0);
 }
 
 /* The same for `a` in rows, a_row lanes apart. */

@@ -52,6 +52,16 @@ enum { PAIR = 2, PAIR_MR = MR, PAIR_NV = NV, PAIR_DEPTH = 1 };
 enum { PAIR = 1, PAIR_MR = MR, PAIR_NV = NV, PAIR_DEPTH = 1 };
 #endif
 enum { NR = NV * LANES, PAIR_NR = PAIR_NV * LANES };
+/*
+ * Where tiles multiply bf16 many times as fast as vectors multiply floats, a product of floats is made of PARTS bf16
+ * parts of each operand (vsplit()), which hold all its bits; of the products of parts those that are larger than the
+ * rounding of a float are summed.
+ */
+#if defined(VJ_HAS_AMX)
+enum { PARTS = 3 };
+#else
+enum { PARTS = 1 };
+#endif
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
 typedef int32_t vi __attribute__((vector_size(LANES * 4)));
@@ -234,6 +244,31 @@ VJ_INLINE vf vpairs_along(vf first, vf second)
 {
     return (vf)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
+/* Neighbours of the run first, second: those at even and at odd places. */
+VJ_INLINE void vunzip(vf first, vf second, vf *even, vf *odd)
+{
+    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    *even = (vf)_mm512_permutex2var_ps((__m512)first, evens, (__m512)second);
+    *odd = (vf)_mm512_permutex2var_ps((__m512)first, odds, (__m512)second);
+}
+/*
+ * Pairs (even[i], odd[i]), each the sum of three bf16 values: part[0] is the float rounded to 8 bits, part[1] what is
+ * left rounded to 8, part[2] the last 8. Exact for normal numbers up to 3.38e38; of those below 2^-110 the last parts
+ * are denormal, which tiles take for zero. Infinity becomes NaN.
+ */
+VJ_INLINE void vsplit(vf even, vf odd, vf part[3])
+{
+    const vi top = (vi){0} + (int32_t)0xffff0000;
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; i++) {
+        const int32_t half = i < 2 ? 0x8000 : 0; /* the last bits are whole; cut off, a NaN stays one */
+        const vi e = ((vi)even + half) & top, o = ((vi)odd + half) & top;
+        part[i] = (vf)((vi)((vu)e >> 16) | o);
+        even -= (vf)e;
+        odd -= (vf)o;
+    }
+}
 /* sum + the two products of each lane's pairs. */
 VJ_INLINE vf vdot_pairs(vf sum, vf a, vf b)
 {
@@ -331,6 +366,20 @@ VJ_INLINE void vstreamed(void)
 
 /* ------------------------------------------------------------------------------------------------ matrix tiles */
 
+enum { LINE = 16 }; /* floats of a cache line */
+
+/* Of `ahead` floats that are to come nearer in `steps` steps, those of each. */
+VJ_INLINE int64_t vahead(int64_t ahead, int64_t steps)
+{
+    return (ahead + steps * LINE - 1) / (steps * LINE) * LINE;
+}
+/* Ask for `ahead` floats, into the second-level cache; what follows them. */
+VJ_INLINE const float *vprefetch(const float *next, int64_t ahead)
+{
+    for (int64_t i = 0; i < ahead; i += LINE) __builtin_prefetch(next + i, 0, 2);
+    return next + ahead;
+}
+
 #if defined(VJ_HAS_AMX)
 
 /* Each thread sets up the eight tiles (16 rows of 64 bytes) before its first product and gives them back at the end. */
@@ -354,7 +403,7 @@ VJ_INLINE void vtiles_end(void)
  * are lanes of pairs, depth a multiple of PAIR_DEPTH.
  */
 VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
-                      int64_t ldt, bool accumulate)
+                      int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
     const int row = (int)ldt * 4, a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
     if (accumulate) {
@@ -369,7 +418,9 @@ VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t
         _tile_zero(3);
     }
     const float *a2 = a + 16 * a_row;
+    const int64_t step = vahead(ahead, depth / PAIR_DEPTH);
     for (int64_t p = 0; p < depth; p += PAIR_DEPTH) {
+        next = vprefetch(next, step);
         _tile_loadd(4, a + p, a_bytes);
         _tile_loadd(6, b + p * PAIR_NR, b_bytes);
         _tile_dpbf16ps(0, 4, 6);
@@ -383,6 +434,62 @@ VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t
             if (nv > 1) _tile_dpbf16ps(3, 5, 7);
         }
     }
+    _tile_stored(0, t, row);
+    if (nv > 1) _tile_stored(1, t + 16, row);
+    if (halves > 1) _tile_stored(2, t + 16 * ldt, row);
+    if (halves > 1 && nv > 1) _tile_stored(3, t + 16 * ldt + 16, row);
+}
+
+/*
+ * The same of floats in three parts, which lie one after the other in a panel, each in steps of PAIR_DEPTH lanes: of A
+ * PAIR_MR rows of them, of B PAIR_DEPTH rows of PAIR_NR. What is left out is below 2^-23 of the product.
+ */
+VJ_INLINE void vtiles_split(int halves, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
+                            bool accumulate)
+{
+    const int64_t a_part = depth / PARTS * PAIR_MR, b_part = depth / PARTS * PAIR_NR;
+    const int row = (int)ldt * 4, a_bytes = PAIR_DEPTH * 4, b_bytes = PAIR_NR * 4;
+    if (accumulate) {
+        _tile_loadd(0, t, row);
+        if (nv > 1) _tile_loadd(1, t + 16, row);
+        if (halves > 1) _tile_loadd(2, t + 16 * ldt, row);
+        if (halves > 1 && nv > 1) _tile_loadd(3, t + 16 * ldt + 16, row);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+#define LOAD_A(part)                                                                                                   \
+    _tile_loadd(4, a + (part)*a_part, a_bytes);                                                                        \
+    if (halves > 1) _tile_loadd(5, a + (part)*a_part + 16 * PAIR_DEPTH, a_bytes)
+#define LOAD_B(part)                                                                                                   \
+    _tile_loadd(6, b + (part)*b_part, b_bytes);                                                                        \
+    if (nv > 1) _tile_loadd(7, b + (part)*b_part + 16, b_bytes)
+#define MULTIPLY()                                                                                                     \
+    _tile_dpbf16ps(0, 4, 6);                                                                                           \
+    if (nv > 1) _tile_dpbf16ps(1, 4, 7);                                                                               \
+    if (halves > 1) _tile_dpbf16ps(2, 5, 6);                                                                           \
+    if (halves > 1 && nv > 1) _tile_dpbf16ps(3, 5, 7)
+    for (int64_t p = 0; p < depth; p += PARTS * PAIR_DEPTH, a += PAIR_MR * PAIR_DEPTH, b += PAIR_DEPTH * PAIR_NR) {
+        /* Small products first; each time one operand stays. */
+        LOAD_A(2);
+        LOAD_B(0);
+        MULTIPLY();
+        LOAD_A(1);
+        MULTIPLY();
+        LOAD_B(1);
+        MULTIPLY();
+        LOAD_A(0);
+        MULTIPLY();
+        LOAD_B(2);
+        MULTIPLY();
+        LOAD_B(0);
+        MULTIPLY();
+    }
+#undef LOAD_A
+#undef LOAD_B
+#undef MULTIPLY
     _tile_stored(0, t, row);
     if (nv > 1) _tile_stored(1, t + 16, row);
     if (halves > 1) _tile_stored(2, t + 16 * ldt, row);

@@ -139,20 +139,29 @@ VJ_INLINE void b_columns(float *panels, int64_t stride, matrix m, int64_t count,
 
 /* Mode and type are constants inside each copy: the compiler drops the branches. */
 #define BY_TYPE(name, mode)                                                                                            \
-    if (source.type == VJ_TYPE_F32)                                                                                    \
-        name(panels, stride, (matrix){source.at, VJ_TYPE_F32, source.stride}, count, depth, mode);                     \
-    else                                                                                                               \
-        name(panels, stride, (matrix){source.at, VJ_TYPE_BF16, source.stride}, count, depth, mode)
+    do {                                                                                                               \
+        if (source.type == VJ_TYPE_F32)                                                                                \
+            name(panels, stride, (matrix){source.at, VJ_TYPE_F32, source.stride}, count, depth, mode);                 \
+        else                                                                                                           \
+            name(panels, stride, (matrix){source.at, VJ_TYPE_BF16, source.stride}, count, depth, mode);                \
+    } while (0)
+
+#if defined(VJ_HAS_AMX)
+#define PACK_IN_PARTS(name) VJ_CPU(parts_##name)(panels, stride, source, count, depth)
+#else
+#define PACK_IN_PARTS(name) VJ_ASSERT(!"floats in parts")
+#endif
 
 #define BY_MODE(name)                                                                                                  \
     void VJ_CPU(pack_##name)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth,               \
                              pack_mode mode)                                                                           \
     {                                                                                                                  \
-        if (mode == PACK_FP32) {                                                                                       \
+        if (mode == PACK_PARTS)                                                                                        \
+            PACK_IN_PARTS(name);                                                                                       \
+        else if (mode == PACK_FP32)                                                                                    \
             BY_TYPE(name, PACK_FP32);                                                                                  \
-        } else {                                                                                                       \
+        else                                                                                                           \
             BY_TYPE(name, PACK_PAIRS);                                                                                 \
-        }                                                                                                              \
     }
 
 BY_MODE(a_rows)

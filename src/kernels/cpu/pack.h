@@ -11,7 +11,9 @@
 
 typedef enum {
     PACK_FP32,
-    PACK_PAIRS /* rounded to bf16, PAIR values a lane; a rounded float where PAIR is 1 */
+    PACK_PAIRS, /* rounded to bf16, PAIR values a lane; a rounded float where PAIR is 1 */
+    PACK_PARTS  /* floats in PARTS bf16 parts: PAIR values in PARTS lanes, as tile_parts() reads them; only where PARTS
+                   is more than 1 */
 } pack_mode;
 
 /* Element (0, 0) of what is to be packed. */
@@ -29,18 +31,19 @@ VJ_INLINE matrix matrix_at(const void *base, vj_type type, int64_t stride, int64
 /** Lanes that `depth` values take in a panel. */
 VJ_INLINE int64_t pack_depth(pack_mode mode, int64_t depth)
 {
-    if (mode != PACK_PAIRS) return depth;
-    return ((depth + PAIR - 1) / PAIR + PAIR_DEPTH - 1) / PAIR_DEPTH * PAIR_DEPTH;
+    if (mode == PACK_FP32) return depth;
+    const int64_t lanes = ((depth + PAIR - 1) / PAIR + PAIR_DEPTH - 1) / PAIR_DEPTH * PAIR_DEPTH;
+    return mode == PACK_PARTS ? PARTS * lanes : lanes;
 }
 
 /* Rows of an A panel, columns of a B panel. */
 VJ_INLINE int pack_rows(pack_mode mode)
 {
-    return mode == PACK_PAIRS ? PAIR_MR : MR;
+    return mode == PACK_FP32 ? MR : PAIR_MR;
 }
 VJ_INLINE int pack_columns(pack_mode mode)
 {
-    return mode == PACK_PAIRS ? PAIR_NR : NR;
+    return mode == PACK_FP32 ? NR : PAIR_NR;
 }
 
 /** Rows that pack_a writes for `count`: whole panels. */
@@ -66,5 +69,13 @@ void VJ_CPU(pack_a_columns)(float *panels, int64_t stride, matrix source, int64_
  */
 void VJ_CPU(pack_b_rows)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth, pack_mode mode);
 void VJ_CPU(pack_b_columns)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth, pack_mode mode);
+
+#if defined(VJ_HAS_AMX)
+/* The same for PACK_PARTS (parts.c). */
+void VJ_CPU(parts_a_rows)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth);
+void VJ_CPU(parts_a_columns)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth);
+void VJ_CPU(parts_b_rows)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth);
+void VJ_CPU(parts_b_columns)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth);
+#endif
 
 #endif

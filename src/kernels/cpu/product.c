@@ -19,6 +19,8 @@
 enum {
     STEP = PAIR_DEPTH > 1 ? 128 : 256, /* lanes of depth in a block: its panel stays in the first-level cache */
     PRIVATE = 192 << 10,               /* lanes of a thread's own block: 768 KiB of its second-level cache */
+    PARTS_STEP = 1280,                 /* values of depth in a block of floats in parts: tiles like them long, */
+    PARTS_PRIVATE = 320 << 10,         /* and the more they meet, the less comes from beyond that cache */
     SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
     RUN = 192,                         /* columns of the result written together */
     GROUP = 8,                         /* units of the shared operand packed together */
@@ -76,13 +78,17 @@ static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64
 static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b,
                            float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
-    enum { LINE = 16 }; /* floats */
     const int nv = (int)parts(columns, LANES);
-    for (int64_t p = 0; p < ahead; p += LINE) __builtin_prefetch(next + p, 0, 2);
+#if defined(VJ_HAS_AMX)
+    if (pl->mode == PACK_PARTS) {
+        VJ_CPU(tile_parts)(rows, nv, depth, a, b, t, ldt, accumulate);
+        return;
+    }
+#endif
     if (pl->mode == PACK_PAIRS)
-        VJ_CPU(tile_pairs)(rows, nv, depth, a, b, t, ldt, accumulate);
+        VJ_CPU(tile_pairs)(rows, nv, depth, a, b, t, ldt, accumulate, next, ahead);
     else
-        VJ_CPU(tile)(rows, nv, depth, a, b, t, ldt, accumulate);
+        VJ_CPU(tile)(rows, nv, depth, a, b, t, ldt, accumulate, next, ahead);
 }
 
 /* A rectangle of the result: na units of A from unit ua on, packed at `a`, with nb units of B. */
@@ -120,7 +126,8 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
 static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode, int threads)
 {
     plan pl = {.product = g, .mode = mode, .from = from, .depth = depth};
-    pl.values = whole_lanes(parts(depth, parts(depth, STEP * (mode == PACK_PAIRS ? PAIR : 1))));
+    const int64_t step = mode == PACK_PARTS ? PARTS_STEP : STEP * (mode == PACK_PAIRS ? PAIR : 1);
+    pl.values = whole_lanes(parts(depth, parts(depth, step)));
     pl.blocks = parts(depth, pl.values);
     pl.panel_lanes = (pl.blocks - 1) * pack_depth(mode, pl.values) + pack_depth(mode, values_in(&pl, pl.blocks - 1));
     pl.a_unit = pack_rows(mode);
@@ -129,7 +136,8 @@ static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode
     pl.b_units = parts(g->N, pl.b_unit);
     pl.share_a = g->M <= g->N;
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
-    const int64_t units = pl.share_a ? pl.b_units : pl.a_units, fit = PRIVATE / (pl.panel_lanes * width);
+    const int64_t units = pl.share_a ? pl.b_units : pl.a_units, room = mode == PACK_PARTS ? PARTS_PRIVATE : PRIVATE;
+    const int64_t fit = room / (pl.panel_lanes * width);
     pl.private_units = least(fit > 1 ? fit : 1, parts(units, SHARE * threads));
     return pl;
 }
@@ -149,7 +157,8 @@ static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int thr
 
 static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t depth)
 {
-    plan pl = cut(g, from, depth, be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FP32, be->threads);
+    const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PARTS > 1 ? PACK_PARTS : PACK_FP32;
+    plan pl = cut(g, from, depth, mode, be->threads);
     const int64_t shared_units = pl.share_a ? pl.a_units : pl.b_units, units = pl.share_a ? pl.b_units : pl.a_units;
     const int64_t shared_unit = (pl.share_a ? pl.a_unit : pl.b_unit) * pl.panel_lanes;
     const int64_t own_unit = (pl.share_a ? pl.b_unit : pl.a_unit) * pl.panel_lanes;

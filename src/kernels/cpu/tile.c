@@ -55,8 +55,9 @@ VJ_INLINE void by_size(int64_t rows, int nv, bool pairs, int64_t a_row, int a_st
 }
 
 void VJ_CPU(tile)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
-                  bool accumulate)
+                  bool accumulate, const float *next, int64_t ahead)
 {
+    vprefetch(next, ahead);
     by_size(rows, nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate);
 }
 
@@ -68,23 +69,42 @@ void VJ_CPU(tile_rows)(int64_t rows, int nv, int64_t depth, const float *a, int6
 
 #if defined(VJ_HAS_AMX)
 
+VJ_INLINE void tiles_by_size(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
+                             float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+{
+    if (rows > 16 && nv > 1)
+        vtiles(2, 2, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+    else if (rows > 16)
+        vtiles(2, 1, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+    else if (nv > 1)
+        vtiles(1, 2, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+    else
+        vtiles(1, 1, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+}
+
 void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
                              float *t, int64_t ldt, bool accumulate)
 {
-    if (rows > 16 && nv > 1)
-        vtiles(2, 2, depth, a, a_row, b, t, ldt, accumulate);
-    else if (rows > 16)
-        vtiles(2, 1, depth, a, a_row, b, t, ldt, accumulate);
-    else if (nv > 1)
-        vtiles(1, 2, depth, a, a_row, b, t, ldt, accumulate);
-    else
-        vtiles(1, 1, depth, a, a_row, b, t, ldt, accumulate);
+    tiles_by_size(rows, nv, depth, a, a_row, b, t, ldt, accumulate, NULL, 0);
 }
 
 void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
+                        bool accumulate, const float *next, int64_t ahead)
+{
+    tiles_by_size(rows, nv, depth, a, depth, b, t, ldt, accumulate, next, ahead);
+}
+
+void VJ_CPU(tile_parts)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
                         bool accumulate)
 {
-    VJ_CPU(tile_rows_pairs)(rows, nv, depth, a, depth, b, t, ldt, accumulate);
+    if (rows > 16 && nv > 1)
+        vtiles_split(2, 2, depth, a, b, t, ldt, accumulate);
+    else if (rows > 16)
+        vtiles_split(2, 1, depth, a, b, t, ldt, accumulate);
+    else if (nv > 1)
+        vtiles_split(1, 2, depth, a, b, t, ldt, accumulate);
+    else
+        vtiles_split(1, 1, depth, a, b, t, ldt, accumulate);
 }
 
 #else
@@ -96,8 +116,9 @@ void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a
 }
 
 void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
-                        bool accumulate)
+                        bool accumulate, const float *next, int64_t ahead)
 {
+    vprefetch(next, ahead);
     by_size(rows, nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate);
 }
 
