@@ -124,10 +124,9 @@ static int longest_first(const void *a, const void *b)
 
 /*
  * Operation by phase on this rank, a step's mean. Its floor is the roofline's: the time its products take at the peak
- * (`parts_top` for linear layers, else `top`), or its bytes at the rate of a plain copy, whichever is longer.
+ * `top`, or its bytes at the rate of a plain copy, whichever is longer.
  */
-static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double parts_top,
-                        double bandwidth)
+static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double bandwidth)
 {
     static vj_op_profile profile[MOST_OPERATIONS];
     const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS), steps = m->step.count;
@@ -137,8 +136,7 @@ static void put_profile(json_t *report, const vj_step *step, const measured *m, 
     for (int i = 0; i < steps; i++) all += m->step.value[i];
     for (int i = 0; i < count; i++) {
         const vj_op_profile *p = &profile[i];
-        const double peak = strncmp(p->name, "linear", 6) == 0 ? parts_top : top;
-        const double floor_s = 1e-9 * fmax(p->flops / peak, p->bytes / bandwidth);
+        const double floor_s = 1e-9 * fmax(p->flops / top, p->bytes / bandwidth);
         json_t *row = vj_put_row(report, "profile");
         vj_put_text(row, "operation", p->name);
         vj_put_text(row, "phase", vj_phase_name(p->phase));
@@ -198,7 +196,7 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     if (work->bench->profile) {
         const double bandwidth = vj_measure_bandwidth(work->threads);
         vj_put_number(report, "copy_gb_s", bandwidth);
-        put_profile(report, step, m, top / work->size, parts_top / work->size, bandwidth);
+        put_profile(report, step, m, parts_top / work->size, bandwidth);
     }
 }
 

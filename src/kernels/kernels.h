@@ -16,11 +16,10 @@
  *     which is of the unrounded ones) and the score gradients (before 1/sqrt(D/heads)). Their exponentials may have a
  *     relative error of 3e-6;
  *   - norms, softmax sums, GELU, residual stream, losses, weights, moments and gradients of weights are fp32.
- * With VJ_FP32 products are sums of float products. Where bf16 tiles are so fast that it pays (AMX), those of linear
- * layers are made of bf16 products: each operand is the exact sum of three bf16 parts, of the nine products of parts
- * the six above 2^-23 of the product are summed in fp32. The error is no larger than that of float multiply-adds (a
- * test holds it to that); but operands below 2^-110 lose their last bits, and infinity gives NaN. Attention and pooling
- * multiply floats.
+ * With VJ_FP32 products are sums of products of floats. Where bf16 tiles are so fast that it pays (AMX) they are made
+ * of bf16 products: each operand is the exact sum of three bf16 parts, and of the nine products of parts the six above
+ * 2^-23 of the product are summed in fp32. The error is no larger than that of float multiply-adds (a test holds it to
+ * that); but operands below 2^-110 lose their last bits, and infinity gives NaN. Pooling multiplies floats.
  * A vj_array of type bf16 is rounded once, as it is written, in either precision; what a function reads from one is
  * that value. Where products round to bf16 and the array is only ever their operand this changes nothing: it halves
  * memory and traffic. What is read otherwise is said at the function: column sums, dout . out, pre.
@@ -96,7 +95,7 @@ enum { VJ_PRODUCT_CANDIDATES = 8 };
  */
 vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 
-/** bf16 products behind one product of floats, now: 6 where linear layers are multiplied in parts (see above), else 0.
+/** bf16 products behind one product of floats, now: 6 where they are multiplied in parts (see above), else 0.
  */
 int vj_backend_parts_products(const vj_backend *be);
 

@@ -3,8 +3,8 @@
  * segment at a time. Queries stand in the lanes of vectors: a tile of scores is [key, query], so maximum and sum over
  * the keys need no step across lanes, and the tile is nearly the packed operand of the products that follow.
  *
- * Each function below exists twice, for floats and for pairs of bf16 (`pairs`, a constant where it is inlined). Scores
- * are turned to base 2 by the factor that scales them, which costs nothing.
+ * Each function below exists twice, for floats (vectors of them, or their bf16 parts) and for pairs of bf16 (`mode`, a
+ * constant where it is inlined). Scores are turned to base 2 by the factor that scales them, which costs nothing.
  */
 #include <math.h>
 #include <omp.h>
@@ -39,85 +39,64 @@ static head take_head(vj_array qkv, int64_t first, int64_t S, int D, int heads, 
                   .scale = 1 / sqrtf((float)d)};
 }
 
-VJ_INLINE pack_mode mode_of(bool pairs)
+/* Keys of a tile of scores, a multiple of the rows of a panel: with its neighbours it stays in the first-level cache,
+ * or, where tiles multiply, comes from the second without waiting. */
+VJ_INLINE int keys_of(pack_mode mode)
 {
-    return pairs ? PACK_PAIRS : PACK_FP32;
+    if (PAIR_DEPTH == 1 || mode == PACK_FP32) return 60;
+    return mode == PACK_PAIRS ? 256 : 64;
 }
-VJ_INLINE int values_a_lane(bool pairs)
-{
-    return pairs ? PAIR : 1;
-}
-VJ_INLINE int columns_of(bool pairs) /* queries of a tile */
-{
-    return pairs ? PAIR_NR : NR;
-}
-
-/* Keys of a tile of scores, a multiple of the rows of a panel: with its neighbours it stays in the first-level cache.
- */
-VJ_INLINE int keys_of(bool pairs)
-{
-    return pairs && PAIR_DEPTH > 1 ? 256 : 60;
-}
-_Static_assert(60 % MR == 0 && (PAIR_DEPTH > 1 || 60 % PAIR_MR == 0) && 256 % 32 == 0,
-               "a tile of keys is whole panels");
+_Static_assert(60 % MR == 0 && (PAIR_DEPTH > 1 || 60 % PAIR_MR == 0) && 64 % 32 == 0, "a tile of keys is whole panels");
 /* Tiles of queries, strips, that backward takes past the keys together. */
 enum { MOST_STRIPS = 4 };
-VJ_INLINE int strips_of(bool pairs)
+VJ_INLINE int strips_of(pack_mode mode)
 {
-    return pairs && PAIR_DEPTH > 1 ? MOST_STRIPS : 3;
+    return PAIR_DEPTH > 1 && mode != PACK_FP32 ? MOST_STRIPS : 3;
 }
 
 /* Queries of the next tile, `left` to go: evenly, so that no tile is needlessly thin. */
-VJ_INLINE int64_t queries_next(bool pairs, int64_t left)
+VJ_INLINE int64_t queries_next(pack_mode mode, int64_t left)
 {
-    const int64_t most = columns_of(pairs) / LANES, vectors = parts(left, LANES);
+    const int64_t most = pack_columns(mode) / LANES, vectors = parts(left, LANES);
     return least(left, (vectors == most + 1 ? parts(most + 1, 2) : least(most, vectors)) * LANES);
 }
 
 /* t[i, j] (+)= over `depth` lanes: `rows` rows of packed panels at `a` with the packed panel `b`. */
-VJ_INLINE void panels_times(bool pairs, float *t, int64_t ldt, const float *a, const float *b, int64_t rows,
+VJ_INLINE void panels_times(pack_mode mode, float *t, int64_t ldt, const float *a, const float *b, int64_t rows,
                             int64_t depth, int nv, bool accumulate)
 {
-    const int step = pairs ? PAIR_MR : MR;
+    const int step = pack_rows(mode);
     for (int64_t i = 0; i < rows; i += step)
-        if (pairs)
-            VJ_CPU(tile_pairs)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, 0);
-        else
-            VJ_CPU(tile)(rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, 0);
+        VJ_CPU(tile)(mode, rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, 0);
 }
 
 /* The same for `a` in rows, a_row lanes apart. */
-VJ_INLINE void rows_times(bool pairs, float *t, int64_t ldt, const float *a, int64_t a_row, const float *b,
+VJ_INLINE void rows_times(pack_mode mode, float *t, int64_t ldt, const float *a, int64_t a_row, const float *b,
                           int64_t rows, int64_t depth, int nv)
 {
-    const int step = pairs ? PAIR_MR : MR;
+    const int step = pack_rows(mode);
     for (int64_t i = 0; i < rows; i += step)
-        if (pairs)
-            VJ_CPU(tile_rows_pairs)(rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
-        else
-            VJ_CPU(tile_rows)(rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
+        VJ_CPU(tile_rows)(mode, rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
 }
 
 /* Pack the keys (or values) with their width as the depth: a panel row is a key. */
-VJ_INLINE void pack_keys(bool pairs, float *to, matrix k, int64_t S, int d)
+VJ_INLINE void pack_keys(pack_mode mode, float *to, matrix k, int64_t S, int d)
 {
-    const pack_mode mode = mode_of(pairs);
     VJ_CPU(pack_a_rows)(to, pack_panel(mode, pack_rows(mode), d), k, S, d, mode);
 }
 
 /* Pack them with the keys as the depth, one tile of keys after the other: a panel row is a dimension. */
-VJ_INLINE void pack_over_keys(bool pairs, float *to, matrix k, int64_t S, int d)
+VJ_INLINE void pack_over_keys(pack_mode mode, float *to, matrix k, int64_t S, int d)
 {
-    const pack_mode mode = mode_of(pairs);
-    for (int64_t key = 0; key < S; key += keys_of(pairs)) {
-        const int64_t kn = least(keys_of(pairs), S - key);
+    for (int64_t key = 0; key < S; key += keys_of(mode)) {
+        const int64_t kn = least(keys_of(mode), S - key);
         VJ_CPU(pack_a_columns)(to, pack_panel(mode, pack_rows(mode), kn), below(k, key), d, kn, mode);
-        to += pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), kn);
+        to += pack_round(mode, d) * pack_depth(mode, kn);
     }
 }
-VJ_INLINE int64_t over_keys_at(bool pairs, int64_t key, int d)
+VJ_INLINE int64_t over_keys_at(pack_mode mode, int64_t key, int d)
 {
-    return key / keys_of(pairs) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), keys_of(pairs));
+    return key / keys_of(mode) * pack_round(mode, d) * pack_depth(mode, keys_of(mode));
 }
 
 /* Rows of `to` from (row, column) on: o[dim, query] * factor[query], for n queries. */
@@ -141,22 +120,44 @@ static float *carve(float **room, int64_t floats)
     return piece;
 }
 
-VJ_INLINE vf vexp2_for(bool pairs, vf x)
+VJ_INLINE vf vexp2_for(pack_mode mode, vf x)
 {
 #if defined(VJ_HAS_BF16)
-    if (pairs) return vexp2_rough(x);
+    if (mode == PACK_PAIRS) return vexp2_rough(x);
 #endif
-    (void)pairs;
+    (void)mode;
     return vexp2(x);
 }
 
-/* Store lanes of a tile [key, query] as the B panel of a product over keys: row `key` and the next share lanes. */
-VJ_INLINE void store_across(bool pairs, float *panel, int64_t key, int column, vf even, vf odd)
+/* Values of depth that a panel has room for, where `depth` of them were asked for; at least whole pairs. */
+VJ_INLINE int64_t padded_depth(pack_mode mode, int64_t depth)
 {
-    if (pairs && PAIR > 1)
-        vstore(panel + key / 2 * PAIR_NR + column, vpairs_across(even, odd));
-    else
-        vstore(panel + key * columns_of(pairs) + column, pairs ? vround_bf16(even) : even);
+    return parts(pack_depth(mode, depth) / pack_parts(mode) * pack_lane(mode), 2) * 2;
+}
+
+/*
+ * Rows `key` and the next of a tile [key, query], LANES queries of each, as the B panel of a product over keys whose
+ * parts lie `part` floats apart.
+ */
+VJ_INLINE void store_across(pack_mode mode, float *panel, int64_t part, int64_t key, int column, vf even, vf odd)
+{
+    const int columns = pack_columns(mode);
+    float *const at = panel + key / pack_lane(mode) * columns + column;
+#if defined(VJ_HAS_AMX)
+    if (mode == PACK_PARTS) {
+        vf parts_of[PARTS];
+        vsplit(even, odd, parts_of);
+        for (int i = 0; i < PARTS; i++) vstore(at + i * part, parts_of[i]);
+        return;
+    }
+#endif
+    (void)part;
+    if (pack_lane(mode) > 1) {
+        vstore(at, vpairs_across(even, odd));
+    } else {
+        vstore(at, mode == PACK_PAIRS ? vround_bf16(even) : even);
+        vstore(at + columns, mode == PACK_PAIRS ? vround_bf16(odd) : odd);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ forward */
@@ -165,29 +166,29 @@ VJ_INLINE void store_across(bool pairs, float *panel, int64_t key, int column, v
 typedef struct {
     float *k, *v;     /* A panels: keys, depth d; dimensions, depth S in tiles */
     float *q, *t, *o; /* B panel of queries, depth d; scores [keys, columns]; result [d, columns] */
-    float *p;         /* B panel of probabilities, depth keys; may be t */
+    float *p;         /* B panel of probabilities, depth keys */
 } forward_room;
 
 /* Panels of keys and of dimensions over all keys, with room for their edges. */
-static int64_t keys_floats(bool pairs, int64_t S, int d)
+static int64_t keys_floats(pack_mode mode, int64_t S, int d)
 {
-    return pack_round(mode_of(pairs), S) * pack_depth(mode_of(pairs), d);
+    return pack_round(mode, S) * pack_depth(mode, d);
 }
-static int64_t over_keys_floats(bool pairs, int64_t S, int d)
+static int64_t over_keys_floats(pack_mode mode, int64_t S, int d)
 {
-    return parts(S, keys_of(pairs)) * pack_round(mode_of(pairs), d) * pack_depth(mode_of(pairs), keys_of(pairs));
+    return parts(S, keys_of(mode)) * pack_round(mode, d) * pack_depth(mode, keys_of(mode));
 }
 
-static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S, int d)
+static int64_t forward_carve(forward_room *m, pack_mode mode, float *room, int64_t S, int d)
 {
-    const int nq = columns_of(pairs);
+    const int nq = pack_columns(mode);
     float *const begin = room;
-    m->k = carve(&room, keys_floats(pairs, S, d));
-    m->v = carve(&room, over_keys_floats(pairs, S, d));
-    m->q = carve(&room, pack_depth(mode_of(pairs), d) * nq);
-    m->t = carve(&room, keys_of(pairs) * nq);
-    m->o = carve(&room, pack_round(mode_of(pairs), d) * nq);
-    m->p = carve(&room, keys_of(pairs) * nq);
+    m->k = carve(&room, keys_floats(mode, S, d));
+    m->v = carve(&room, over_keys_floats(mode, S, d));
+    m->q = carve(&room, pack_depth(mode, d) * nq);
+    m->t = carve(&room, keys_of(mode) * nq);
+    m->o = carve(&room, pack_round(mode, d) * nq);
+    m->p = carve(&room, pack_depth(mode, keys_of(mode)) * nq);
     return room - begin;
 }
 
@@ -195,11 +196,11 @@ static int64_t forward_carve(forward_room *m, bool pairs, float *room, int64_t S
  * Take one tile of scores into the running softmax: probabilities relative to the new maximum `most` (of the unscaled
  * scores) go to the panel p, `sum` is their sum so far, and `fade` what earlier sums have to be multiplied with.
  */
-VJ_INLINE void soften(bool pairs, float *p, const float *t, int64_t kn, int nv, float factor, vf *most, vf *sum,
+VJ_INLINE void soften(pack_mode mode, float *p, const float *t, int64_t kn, int nv, float factor, vf *most, vf *sum,
                       vf *fade)
 {
-    const int nq = columns_of(pairs);
-    const int64_t padded = pack_depth(mode_of(pairs), kn) * values_a_lane(pairs);
+    const int nq = pack_columns(mode);
+    const int64_t padded = padded_depth(mode, kn), part = pack_depth(mode, kn) / pack_parts(mode) * nq;
     for (int j = 0; j < nv; j++) {
         const float *column = t + j * LANES;
         vf top = most[j], second = top, third = top, fourth = top; /* independent: a maximum takes four cycles */
@@ -217,51 +218,48 @@ VJ_INLINE void soften(bool pairs, float *p, const float *t, int64_t kn, int nv, 
         most[j] = top;
         vf even = sum[j] * fade[j], odd = vset(0);
         for (key = 0; key + 2 <= kn; key += 2) {
-            vf e = vexp2_for(pairs, vload(column + key * nq) * factor - shift);
-            vf f = vexp2_for(pairs, vload(column + (key + 1) * nq) * factor - shift);
+            vf e = vexp2_for(mode, vload(column + key * nq) * factor - shift);
+            vf f = vexp2_for(mode, vload(column + (key + 1) * nq) * factor - shift);
             even += e;
             odd += f;
-            store_across(pairs, p, key, j * LANES, e, f);
-            if (!pairs || PAIR == 1) store_across(pairs, p, key + 1, j * LANES, f, f);
+            store_across(mode, p, part, key, j * LANES, e, f);
         }
         if (key < kn) {
-            vf e = vexp2_for(pairs, vload(column + key * nq) * factor - shift);
+            vf e = vexp2_for(mode, vload(column + key * nq) * factor - shift);
             even += e;
-            store_across(pairs, p, key, j * LANES, e, vset(0));
-            key += values_a_lane(pairs);
+            store_across(mode, p, part, key, j * LANES, e, vset(0));
+            key += 2;
         }
-        for (; key < padded; key += values_a_lane(pairs)) store_across(pairs, p, key, j * LANES, vset(0), vset(0));
+        for (; key < padded; key += 2) store_across(mode, p, part, key, j * LANES, vset(0), vset(0));
         sum[j] = even + odd;
     }
 }
 
-VJ_INLINE void forward_head(bool pairs, const head *hd, matrix out, float *lse, int64_t lse_stride,
+VJ_INLINE void forward_head(pack_mode mode, const head *hd, matrix out, float *lse, int64_t lse_stride,
                             const forward_room *m)
 {
-    const int d = hd->d, nq = columns_of(pairs);
+    const int d = hd->d, nq = pack_columns(mode);
     const float factor = hd->scale * VJ_LOG2E;
-    const pack_mode mode = mode_of(pairs);
-    pack_keys(pairs, m->k, hd->k, hd->S, d);
-    pack_over_keys(pairs, m->v, hd->v, hd->S, d);
+    pack_keys(mode, m->k, hd->k, hd->S, d);
+    pack_over_keys(mode, m->v, hd->v, hd->S, d);
     for (int64_t query = 0, n; query < hd->S; query += n) {
-        n = queries_next(pairs, hd->S - query);
+        n = queries_next(mode, hd->S - query);
         const int nv = (int)parts(n, LANES);
         VJ_CPU(pack_b_rows)(m->q, 0, below(hd->q, query), n, d, mode);
 
         vf most[NV], sum[NV], fade[NV];
         for (int j = 0; j < nv; j++) most[j] = vset(-1e30f), sum[j] = vset(0);
-        for (int64_t key = 0; key < hd->S; key += keys_of(pairs)) {
-            const int64_t kn = least(keys_of(pairs), hd->S - key);
-            panels_times(pairs, m->t, nq, m->k + key * pack_depth(mode, d), m->q, kn, pack_depth(mode, d), nv, false);
-            soften(pairs, m->p, m->t, kn, nv, factor, most, sum, fade);
+        for (int64_t key = 0; key < hd->S; key += keys_of(mode)) {
+            const int64_t kn = least(keys_of(mode), hd->S - key);
+            panels_times(mode, m->t, nq, m->k + key * pack_depth(mode, d), m->q, kn, pack_depth(mode, d), nv, false);
+            soften(mode, m->p, m->t, kn, nv, factor, most, sum, fade);
             if (key > 0)
                 for (int i = 0; i < d; i++)
                     for (int j = 0; j < nv; j++) {
                         float *o = m->o + i * nq + j * LANES;
                         vstore(o, vload(o) * fade[j]);
                     }
-            panels_times(pairs, m->o, nq, m->v + over_keys_at(pairs, key, d), m->p, d, pack_depth(mode, kn), nv,
-                         key > 0);
+            panels_times(mode, m->o, nq, m->v + over_keys_at(mode, key, d), m->p, d, pack_depth(mode, kn), nv, key > 0);
         }
 
         float inverse[NR];
@@ -277,10 +275,10 @@ VJ_INLINE void forward_head(bool pairs, const head *hd, matrix out, float *lse, 
 void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset,
                                int segments, int64_t longest, int D, int heads)
 {
-    const bool pairs = be->precision == VJ_BF16;
+    const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
     const int d = D / heads;
     forward_room measure;
-    const int64_t floats = forward_carve(&measure, pairs, NULL, longest, d);
+    const int64_t floats = forward_carve(&measure, mode, NULL, longest, d);
     float *rooms = vj_scratch(be, be->threads * floats);
     if (!rooms) return;
 #pragma omp parallel num_threads(be->threads) if (be->threads > 1)
@@ -293,11 +291,11 @@ void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_arra
             const head hd = take_head(qkv, first, S, D, heads, h);
             const matrix to = matrix_at(out.data, out.type, D, first, h * d);
             forward_room m;
-            forward_carve(&m, pairs, rooms + omp_get_thread_num() * floats, S, d);
-            if (pairs)
-                forward_head(true, &hd, to, lse ? lse + first * heads + h : NULL, heads, &m);
+            forward_carve(&m, mode, rooms + omp_get_thread_num() * floats, S, d);
+            if (mode == PACK_PAIRS)
+                forward_head(PACK_PAIRS, &hd, to, lse ? lse + first * heads + h : NULL, heads, &m);
             else
-                forward_head(false, &hd, to, lse ? lse + first * heads + h : NULL, heads, &m);
+                forward_head(PACK_FLOATS, &hd, to, lse ? lse + first * heads + h : NULL, heads, &m);
         }
         vtiles_end();
     }
@@ -319,28 +317,28 @@ typedef struct {
     int64_t row;             /* lanes between rows of p_rows and ds_rows */
 } backward_room;
 
-static int64_t backward_carve(backward_room *m, bool pairs, float *room, int64_t S, int d)
+static int64_t backward_carve(backward_room *m, pack_mode mode, float *room, int64_t S, int d)
 {
-    const int nq = columns_of(pairs);
-    const int64_t depth = pack_depth(mode_of(pairs), d), lanes = pack_depth(mode_of(pairs), strips_of(pairs) * nq);
+    const int nq = pack_columns(mode);
+    const int64_t depth = pack_depth(mode, d), lanes = pack_depth(mode, strips_of(mode) * nq);
     float *const begin = room;
     m->width = parts(d, nq) * nq;
     m->row = lanes;
-    m->k = carve(&room, keys_floats(pairs, S, d));
-    m->v = carve(&room, keys_floats(pairs, S, d));
-    m->k_over = carve(&room, over_keys_floats(pairs, S, d));
-    m->q = carve(&room, strips_of(pairs) * depth * nq);
-    m->g = carve(&room, strips_of(pairs) * depth * nq);
+    m->k = carve(&room, keys_floats(mode, S, d));
+    m->v = carve(&room, keys_floats(mode, S, d));
+    m->k_over = carve(&room, over_keys_floats(mode, S, d));
+    m->q = carve(&room, strips_of(mode) * depth * nq);
+    m->g = carve(&room, strips_of(mode) * depth * nq);
     m->q_over = carve(&room, m->width * lanes);
     m->g_over = carve(&room, m->width * lanes);
-    m->t = carve(&room, keys_of(pairs) * nq);
-    m->dt = carve(&room, keys_of(pairs) * nq);
-    m->p_rows = carve(&room, keys_of(pairs) * lanes);
-    m->ds_rows = carve(&room, keys_of(pairs) * lanes);
-    m->ds = carve(&room, keys_of(pairs) * nq);
-    m->dq = carve(&room, strips_of(pairs) * pack_round(mode_of(pairs), d) * nq);
-    m->dk = carve(&room, pack_round(mode_of(pairs), S) * m->width);
-    m->dv = carve(&room, pack_round(mode_of(pairs), S) * m->width);
+    m->t = carve(&room, keys_of(mode) * nq);
+    m->dt = carve(&room, keys_of(mode) * nq);
+    m->p_rows = carve(&room, keys_of(mode) * lanes);
+    m->ds_rows = carve(&room, keys_of(mode) * lanes);
+    m->ds = carve(&room, pack_depth(mode, keys_of(mode)) * nq);
+    m->dq = carve(&room, strips_of(mode) * pack_round(mode, d) * nq);
+    m->dk = carve(&room, pack_round(mode, S) * m->width);
+    m->dv = carve(&room, pack_round(mode, S) * m->width);
     return room - begin;
 }
 
@@ -361,26 +359,39 @@ VJ_INLINE void query_terms(float *lse2, float *mean, const float *lse, int64_t l
     }
 }
 
-/* One row of a tile, [query], as the row of an A operand whose depth are the queries; padded where tiles ask for it. */
-VJ_INLINE void store_along(bool pairs, float *row, const vf *x, int nv)
+/*
+ * One row of a tile, [query], as the row of an A operand whose depth are the queries, parts `part` floats apart; padded
+ * where tiles ask for it.
+ */
+VJ_INLINE void store_along(pack_mode mode, float *row, int64_t part, const vf *x, int nv)
 {
-    if (!pairs || PAIR == 1) {
-        for (int j = 0; j < nv; j++) vstore(row + j * LANES, pairs ? vround_bf16(x[j]) : x[j]);
+    (void)part;
+    if (pack_lane(mode) == 1) {
+        for (int j = 0; j < nv; j++) vstore(row + j * LANES, mode == PACK_PAIRS ? vround_bf16(x[j]) : x[j]);
         return;
     }
     for (int j = 0; j < nv; j += 2) {
         const bool both = j + 1 < nv;
-        const vf lanes = vpairs_along(x[j], both ? x[j + 1] : vset(0));
-        vstore_part(row + j * LANES / 2, lanes, both || PAIR_DEPTH > 1 ? LANES : LANES / 2);
+        const vf second = both ? x[j + 1] : vset(0);
+#if defined(VJ_HAS_AMX)
+        if (mode == PACK_PARTS) {
+            vf even, odd, parts_of[PARTS];
+            vunzip(x[j], second, &even, &odd);
+            vsplit(even, odd, parts_of);
+            for (int i = 0; i < PARTS; i++) vstore(row + i * part + j * LANES / 2, parts_of[i]);
+            continue;
+        }
+#endif
+        vstore_part(row + j * LANES / 2, vpairs_along(x[j], second), both || PAIR_DEPTH > 1 ? LANES : LANES / 2);
     }
 }
 
 /* From scores t and probability gradients dt, two keys at a time: probabilities p and score gradients (unscaled). */
-VJ_INLINE void score_gradients_of(bool pairs, int nv, const backward_room *m, int64_t lane, int64_t kn, float factor,
-                                  const float *lse2, const float *mean)
+VJ_INLINE void score_gradients_of(pack_mode mode, int nv, const backward_room *m, int64_t lane, int64_t kn,
+                                  float factor, const float *lse2, const float *mean)
 {
-    const int nq = columns_of(pairs);
-    const int64_t padded = parts(pack_depth(mode_of(pairs), kn) * values_a_lane(pairs), 2) * 2;
+    const int nq = pack_columns(mode);
+    const int64_t padded = padded_depth(mode, kn), part = pack_depth(mode, kn) / pack_parts(mode) * nq;
     /* Copies: what is stored below could change m, as far as the compiler knows. */
     const float *const t = m->t, *const dt = m->dt;
     float *const p_rows = m->p_rows + lane, *const ds_rows = m->ds_rows + lane, *const across = m->ds;
@@ -395,7 +406,7 @@ VJ_INLINE void score_gradients_of(bool pairs, int nv, const backward_room *m, in
             for (int j = 0; j < nv; j++) {
                 const int64_t at = (key + i) * nq + j * LANES;
                 if (key + i < kn) {
-                    p[i][j] = vexp2_for(pairs, vload(t + at) * factor - l[j]);
+                    p[i][j] = vexp2_for(mode, vload(t + at) * factor - l[j]);
                     ds[i][j] = p[i][j] * (vload(dt + at) - c[j]);
                 } else {
                     p[i][j] = ds[i][j] = vset(0);
@@ -403,25 +414,22 @@ VJ_INLINE void score_gradients_of(bool pairs, int nv, const backward_room *m, in
             }
 #pragma GCC unroll 2
         for (int i = 0; i < 2; i++) {
-            store_along(pairs, p_rows + (key + i) * row, p[i], nv);
-            store_along(pairs, ds_rows + (key + i) * row, ds[i], nv);
+            store_along(mode, p_rows + (key + i) * row, row / PARTS, p[i], nv);
+            store_along(mode, ds_rows + (key + i) * row, row / PARTS, ds[i], nv);
         }
-        for (int j = 0; j < nv; j++) {
-            store_across(pairs, across, key, j * LANES, ds[0][j], ds[1][j]);
-            if (!pairs || PAIR == 1) store_across(pairs, across, key + 1, j * LANES, ds[1][j], ds[1][j]);
-        }
+        for (int j = 0; j < nv; j++) store_across(mode, across, part, key, j * LANES, ds[0][j], ds[1][j]);
     }
 }
 
-VJ_INLINE void score_gradients(bool pairs, int nv, const backward_room *m, int64_t lane, int64_t kn, float factor,
+VJ_INLINE void score_gradients(pack_mode mode, int nv, const backward_room *m, int64_t lane, int64_t kn, float factor,
                                const float *lse2, const float *mean)
 {
     if (nv == 1)
-        score_gradients_of(pairs, 1, m, lane, kn, factor, lse2, mean);
+        score_gradients_of(mode, 1, m, lane, kn, factor, lse2, mean);
     else if (nv == 2)
-        score_gradients_of(pairs, 2, m, lane, kn, factor, lse2, mean);
+        score_gradients_of(mode, 2, m, lane, kn, factor, lse2, mean);
     else
-        score_gradients_of(pairs, NV, m, lane, kn, factor, lse2, mean);
+        score_gradients_of(mode, NV, m, lane, kn, factor, lse2, mean);
 }
 
 VJ_INLINE void store_rows(matrix to, const float *from, int64_t width, int64_t rows, int d, float factor)
@@ -433,20 +441,19 @@ VJ_INLINE void store_rows(matrix to, const float *from, int64_t width, int64_t r
 }
 
 /* dq, dk, dv: this head's columns of dqkv; dout, out: of this head; lse: `heads` floats between its rows. */
-VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, matrix dv, matrix dout, matrix out,
+VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix dk, matrix dv, matrix dout, matrix out,
                              const float *lse, int heads, const backward_room *m)
 {
-    const int d = hd->d, nq = columns_of(pairs);
-    const pack_mode mode = mode_of(pairs);
-    const int64_t depth = pack_depth(mode, d), strip_queries = strips_of(pairs) * nq;
+    const int d = hd->d, nq = pack_columns(mode);
+    const int64_t depth = pack_depth(mode, d), strip_queries = strips_of(mode) * nq;
     const float factor = hd->scale * VJ_LOG2E;
     float scale[NR];
     for (int i = 0; i < NR; i++) scale[i] = hd->scale;
-    pack_keys(pairs, m->k, hd->k, hd->S, d);
-    pack_keys(pairs, m->v, hd->v, hd->S, d);
-    pack_over_keys(pairs, m->k_over, hd->k, hd->S, d);
-    memset(m->dk, 0, (size_t)(pack_round(mode_of(pairs), hd->S) * m->width) * sizeof(float));
-    memset(m->dv, 0, (size_t)(pack_round(mode_of(pairs), hd->S) * m->width) * sizeof(float));
+    pack_keys(mode, m->k, hd->k, hd->S, d);
+    pack_keys(mode, m->v, hd->v, hd->S, d);
+    pack_over_keys(mode, m->k_over, hd->k, hd->S, d);
+    memset(m->dk, 0, (size_t)(pack_round(mode, hd->S) * m->width) * sizeof(float));
+    memset(m->dv, 0, (size_t)(pack_round(mode, hd->S) * m->width) * sizeof(float));
 
     for (int64_t query = 0; query < hd->S; query += strip_queries) {
         const int64_t queries = least(strip_queries, hd->S - query), lanes = pack_depth(mode, queries);
@@ -461,27 +468,27 @@ VJ_INLINE void backward_head(bool pairs, const head *hd, matrix dq, matrix dk, m
         }
         VJ_CPU(pack_b_columns)(m->q_over, nq * lanes, below(hd->q, query), d, queries, mode);
         VJ_CPU(pack_b_columns)(m->g_over, nq * lanes, below(dout, query), d, queries, mode);
-        for (int64_t key = 0; key < hd->S; key += keys_of(pairs)) {
-            const int64_t kn = least(keys_of(pairs), hd->S - key), key_lanes = pack_depth(mode, kn);
+        for (int64_t key = 0; key < hd->S; key += keys_of(mode)) {
+            const int64_t kn = least(keys_of(mode), hd->S - key), key_lanes = pack_depth(mode, kn);
             for (int s = 0; s < strips; s++) {
                 const int nv = (int)parts(least(nq, queries - s * nq), LANES);
                 const int64_t strip = s * depth * nq;
-                panels_times(pairs, m->t, nq, m->k + key * depth, m->q + strip, kn, depth, nv, false);
-                panels_times(pairs, m->dt, nq, m->v + key * depth, m->g + strip, kn, depth, nv, false);
-                score_gradients(pairs, nv, m, s * nq / values_a_lane(pairs), kn, factor, lse2 + s * nq, mean + s * nq);
-                panels_times(pairs, m->dq + s * pack_round(mode_of(pairs), d) * nq, nq,
-                             m->k_over + over_keys_at(pairs, key, d), m->ds, d, key_lanes, nv, key > 0);
+                panels_times(mode, m->t, nq, m->k + key * depth, m->q + strip, kn, depth, nv, false);
+                panels_times(mode, m->dt, nq, m->v + key * depth, m->g + strip, kn, depth, nv, false);
+                score_gradients(mode, nv, m, s * nq / pack_lane(mode), kn, factor, lse2 + s * nq, mean + s * nq);
+                panels_times(mode, m->dq + s * pack_round(mode, d) * nq, nq, m->k_over + over_keys_at(mode, key, d),
+                             m->ds, d, key_lanes, nv, key > 0);
             }
             for (int dim = 0; dim < d; dim += nq) {
                 const int nv = (int)parts(least(nq, d - dim), LANES);
-                rows_times(pairs, m->dv + key * m->width + dim, m->width, m->p_rows, m->row, m->g_over + dim * lanes,
-                           kn, lanes, nv);
-                rows_times(pairs, m->dk + key * m->width + dim, m->width, m->ds_rows, m->row, m->q_over + dim * lanes,
+                rows_times(mode, m->dv + key * m->width + dim, m->width, m->p_rows, m->row, m->g_over + dim * lanes, kn,
+                           lanes, nv);
+                rows_times(mode, m->dk + key * m->width + dim, m->width, m->ds_rows, m->row, m->q_over + dim * lanes,
                            kn, lanes, nv);
             }
         }
         for (int s = 0; s < strips; s++)
-            store_turned(below(dq, query + s * nq), m->dq + s * pack_round(mode_of(pairs), d) * nq, nq, scale,
+            store_turned(below(dq, query + s * nq), m->dq + s * pack_round(mode, d) * nq, nq, scale,
                          least(nq, queries - s * nq), d);
     }
     store_rows(dk, m->dk, m->width, hd->S, d, hd->scale);
@@ -492,10 +499,10 @@ void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, vj_array dout, vj
                                 const float *lse, const int32_t *offset, int segments, int64_t longest, int D,
                                 int heads)
 {
-    const bool pairs = be->precision == VJ_BF16;
+    const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
     const int d = D / heads;
     backward_room measure;
-    const int64_t floats = backward_carve(&measure, pairs, NULL, longest, d);
+    const int64_t floats = backward_carve(&measure, mode, NULL, longest, d);
     float *rooms = vj_scratch(be, be->threads * floats);
     if (!rooms) return;
 #pragma omp parallel num_threads(be->threads) if (be->threads > 1)
@@ -509,11 +516,11 @@ void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, vj_array dout, vj
             const matrix g = matrix_at(dout.data, dout.type, D, first, h * d);
             const matrix o = matrix_at(out.data, out.type, D, first, h * d);
             backward_room m;
-            backward_carve(&m, pairs, rooms + omp_get_thread_num() * floats, S, d);
-            if (pairs)
-                backward_head(true, &hd, to.q, to.k, to.v, g, o, lse + first * heads + h, heads, &m);
+            backward_carve(&m, mode, rooms + omp_get_thread_num() * floats, S, d);
+            if (mode == PACK_PAIRS)
+                backward_head(PACK_PAIRS, &hd, to.q, to.k, to.v, g, o, lse + first * heads + h, heads, &m);
             else
-                backward_head(false, &hd, to.q, to.k, to.v, g, o, lse + first * heads + h, heads, &m);
+                backward_head(PACK_FLOATS, &hd, to.q, to.k, to.v, g, o, lse + first * heads + h, heads, &m);
         }
         vtiles_end();
     }

@@ -441,14 +441,15 @@ VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t
 }
 
 /*
- * The same of floats in three parts, which lie one after the other in a panel, each in steps of PAIR_DEPTH lanes: of A
- * PAIR_MR rows of them, of B PAIR_DEPTH rows of PAIR_NR. What is left out is below 2^-23 of the product.
+ * The same of floats in three parts, `depth` lanes each: element (i, p) of A's part j is at a[j * a_part + p /
+ * PAIR_DEPTH * a_step + i * a_row + p % PAIR_DEPTH], of B's at b[(j * depth + p) * PAIR_NR + column]. What is left out
+ * is below 2^-23 of the product.
  */
-VJ_INLINE void vtiles_split(int halves, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
-                            bool accumulate)
+VJ_INLINE void vtiles_parts(int halves, int nv, int64_t depth, const float *a, int64_t a_row, int64_t a_step,
+                            int64_t a_part, const float *b, float *t, int64_t ldt, bool accumulate)
 {
-    const int64_t a_part = depth / PARTS * PAIR_MR, b_part = depth / PARTS * PAIR_NR;
-    const int row = (int)ldt * 4, a_bytes = PAIR_DEPTH * 4, b_bytes = PAIR_NR * 4;
+    const int64_t b_part = depth * PAIR_NR;
+    const int row = (int)ldt * 4, a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
     if (accumulate) {
         _tile_loadd(0, t, row);
         if (nv > 1) _tile_loadd(1, t + 16, row);
@@ -462,7 +463,7 @@ VJ_INLINE void vtiles_split(int halves, int nv, int64_t depth, const float *a, c
     }
 #define LOAD_A(part)                                                                                                   \
     _tile_loadd(4, a + (part)*a_part, a_bytes);                                                                        \
-    if (halves > 1) _tile_loadd(5, a + (part)*a_part + 16 * PAIR_DEPTH, a_bytes)
+    if (halves > 1) _tile_loadd(5, a + (part)*a_part + 16 * a_row, a_bytes)
 #define LOAD_B(part)                                                                                                   \
     _tile_loadd(6, b + (part)*b_part, b_bytes);                                                                        \
     if (nv > 1) _tile_loadd(7, b + (part)*b_part + 16, b_bytes)
@@ -471,7 +472,7 @@ VJ_INLINE void vtiles_split(int halves, int nv, int64_t depth, const float *a, c
     if (nv > 1) _tile_dpbf16ps(1, 4, 7);                                                                               \
     if (halves > 1) _tile_dpbf16ps(2, 5, 6);                                                                           \
     if (halves > 1 && nv > 1) _tile_dpbf16ps(3, 5, 7)
-    for (int64_t p = 0; p < depth; p += PARTS * PAIR_DEPTH, a += PAIR_MR * PAIR_DEPTH, b += PAIR_DEPTH * PAIR_NR) {
+    for (int64_t p = 0; p < depth; p += PAIR_DEPTH, a += a_step, b += PAIR_DEPTH * PAIR_NR) {
         /* Small products first; each time one operand stays. */
         LOAD_A(2);
         LOAD_B(0);

@@ -12,8 +12,8 @@
 typedef enum {
     PACK_FP32,
     PACK_PAIRS, /* rounded to bf16, PAIR values a lane; a rounded float where PAIR is 1 */
-    PACK_PARTS  /* floats in PARTS bf16 parts: PAIR values in PARTS lanes, as tile_parts() reads them; only where PARTS
-                   is more than 1 */
+    PACK_PARTS, /* floats in PARTS bf16 parts: PAIR values in PARTS lanes; only where PARTS is more than 1 */
+    PACK_FLOATS = PARTS > 1 ? PACK_PARTS : PACK_FP32 /* how products take floats here */
 } pack_mode;
 
 /* Element (0, 0) of what is to be packed. */
@@ -28,12 +28,22 @@ VJ_INLINE matrix matrix_at(const void *base, vj_type type, int64_t stride, int64
     return (matrix){(const char *)base + (row * stride + column) * vj_type_bytes(type), type, stride};
 }
 
+/* Values of depth side by side in a lane; parts that a panel holds of each. */
+VJ_INLINE int pack_lane(pack_mode mode)
+{
+    return mode == PACK_FP32 ? 1 : PAIR;
+}
+VJ_INLINE int pack_parts(pack_mode mode)
+{
+    return mode == PACK_PARTS ? PARTS : 1;
+}
+
 /** Lanes that `depth` values take in a panel. */
 VJ_INLINE int64_t pack_depth(pack_mode mode, int64_t depth)
 {
     if (mode == PACK_FP32) return depth;
     const int64_t lanes = ((depth + PAIR - 1) / PAIR + PAIR_DEPTH - 1) / PAIR_DEPTH * PAIR_DEPTH;
-    return mode == PACK_PARTS ? PARTS * lanes : lanes;
+    return pack_parts(mode) * lanes;
 }
 
 /* Rows of an A panel, columns of a B panel. */

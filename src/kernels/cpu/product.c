@@ -79,16 +79,7 @@ static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_
                            float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
     const int nv = (int)parts(columns, LANES);
-#if defined(VJ_HAS_AMX)
-    if (pl->mode == PACK_PARTS) {
-        VJ_CPU(tile_parts)(rows, nv, depth, a, b, t, ldt, accumulate);
-        return;
-    }
-#endif
-    if (pl->mode == PACK_PAIRS)
-        VJ_CPU(tile_pairs)(rows, nv, depth, a, b, t, ldt, accumulate, next, ahead);
-    else
-        VJ_CPU(tile)(rows, nv, depth, a, b, t, ldt, accumulate, next, ahead);
+    VJ_CPU(tile)(pl->mode, rows, nv, depth, a, b, t, ldt, accumulate, next, ahead);
 }
 
 /* A rectangle of the result: na units of A from unit ua on, packed at `a`, with nb units of B. */
@@ -157,7 +148,7 @@ static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int thr
 
 static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t depth)
 {
-    const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PARTS > 1 ? PACK_PARTS : PACK_FP32;
+    const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
     plan pl = cut(g, from, depth, mode, be->threads);
     const int64_t shared_units = pl.share_a ? pl.a_units : pl.b_units, units = pl.share_a ? pl.b_units : pl.a_units;
     const int64_t shared_unit = (pl.share_a ? pl.a_unit : pl.b_unit) * pl.panel_lanes;

@@ -54,19 +54,6 @@ VJ_INLINE void by_size(int64_t rows, int nv, bool pairs, int64_t a_row, int a_st
         by_width(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
 }
 
-void VJ_CPU(tile)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
-                  bool accumulate, const float *next, int64_t ahead)
-{
-    vprefetch(next, ahead);
-    by_size(rows, nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate);
-}
-
-void VJ_CPU(tile_rows)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
-                       int64_t ldt, bool accumulate)
-{
-    by_size(rows, nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
-}
-
 #if defined(VJ_HAS_AMX)
 
 VJ_INLINE void tiles_by_size(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
@@ -82,44 +69,57 @@ VJ_INLINE void tiles_by_size(int64_t rows, int nv, int64_t depth, const float *a
         vtiles(1, 1, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
 }
 
-void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
-                             float *t, int64_t ldt, bool accumulate)
-{
-    tiles_by_size(rows, nv, depth, a, a_row, b, t, ldt, accumulate, NULL, 0);
-}
-
-void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
-                        bool accumulate, const float *next, int64_t ahead)
-{
-    tiles_by_size(rows, nv, depth, a, depth, b, t, ldt, accumulate, next, ahead);
-}
-
-void VJ_CPU(tile_parts)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
-                        bool accumulate)
+VJ_INLINE void parts_by_size(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, int64_t a_step,
+                             int64_t a_part, const float *b, float *t, int64_t ldt, bool accumulate)
 {
     if (rows > 16 && nv > 1)
-        vtiles_split(2, 2, depth, a, b, t, ldt, accumulate);
+        vtiles_parts(2, 2, depth, a, a_row, a_step, a_part, b, t, ldt, accumulate);
     else if (rows > 16)
-        vtiles_split(2, 1, depth, a, b, t, ldt, accumulate);
+        vtiles_parts(2, 1, depth, a, a_row, a_step, a_part, b, t, ldt, accumulate);
     else if (nv > 1)
-        vtiles_split(1, 2, depth, a, b, t, ldt, accumulate);
+        vtiles_parts(1, 2, depth, a, a_row, a_step, a_part, b, t, ldt, accumulate);
     else
-        vtiles_split(1, 1, depth, a, b, t, ldt, accumulate);
+        vtiles_parts(1, 1, depth, a, a_row, a_step, a_part, b, t, ldt, accumulate);
+}
+
+void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
+                  int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+{
+    if (mode == PACK_PAIRS)
+        tiles_by_size(rows, nv, depth, a, depth, b, t, ldt, accumulate, next, ahead);
+    else /* what is ahead comes by itself here, and better: asking takes the places of loads */
+        parts_by_size(rows, nv, depth / PARTS, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, depth / PARTS * PAIR_MR, b, t, ldt,
+                      accumulate);
+}
+
+void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row,
+                       const float *b, float *t, int64_t ldt, bool accumulate)
+{
+    if (mode == PACK_PAIRS)
+        tiles_by_size(rows, nv, depth, a, a_row, b, t, ldt, accumulate, NULL, 0);
+    else
+        parts_by_size(rows, nv, depth / PARTS, a, a_row, PAIR_DEPTH, a_row / PARTS, b, t, ldt, accumulate);
 }
 
 #else
 
-void VJ_CPU(tile_rows_pairs)(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
-                             float *t, int64_t ldt, bool accumulate)
-{
-    by_size(rows, nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate);
-}
-
-void VJ_CPU(tile_pairs)(int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t, int64_t ldt,
-                        bool accumulate, const float *next, int64_t ahead)
+void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
+                  int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
     vprefetch(next, ahead);
-    by_size(rows, nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate);
+    if (mode == PACK_PAIRS)
+        by_size(rows, nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate);
+    else
+        by_size(rows, nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate);
+}
+
+void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row,
+                       const float *b, float *t, int64_t ldt, bool accumulate)
+{
+    if (mode == PACK_PAIRS)
+        by_size(rows, nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate);
+    else
+        by_size(rows, nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
 }
 
 #endif
