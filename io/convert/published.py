@@ -3,6 +3,9 @@ The published V-JEPA checkpoint: names and dimensions of its tensors, its positi
 optimiser. Tensors have the same names, dimensions and meaning in a checkpoint of vjepa, except that position tables are
 not stored there: they follow from the configuration.
 """
+import pickletools
+import zipfile
+
 import numpy as np
 import torch
 
@@ -77,15 +80,43 @@ def decays(name, dims):
 # ------------------------------------------------------------------------------------------------ reading
 
 
+# The only names that tensors in dictionaries refer to. They are looked for here, since torch.load(weights_only=True)
+# refuses even numbers with a point before torch 2.
+PLAIN = {("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")}
+IMPORTS = {"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
+
+
+def _check_plain(path):
+    """Refuse a file whose pickle names anything that could run code; all that torch.save writes is named by GLOBAL."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
+            if len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):
+                raise Refused(f"{path} is no archive of torch.save")
+            text = archive.read(pickles[0])
+    except zipfile.BadZipFile:
+        raise Refused(f"{path} is not a file of torch.save, or one of a PyTorch before 1.6, which can run code: if you "
+                      "trust where it is from, give --trust") from None
+    for operation, argument, _ in pickletools.genops(text):
+        if operation.name not in IMPORTS:
+            continue
+        module, _, name = str(argument).partition(" ")
+        if (module, name) not in PLAIN and not (module in ("torch", "torch.storage") and name.endswith("Storage")):
+            raise Refused(f"{path} refers to {module}.{name}, which is no tensor, number or container and could run "
+                          "code: if you trust where it is from, give --trust")
+
+
 def load(path, trust):
     """The dictionary of a checkpoint file."""
+    if not trust:
+        _check_plain(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=not trust)
+        content = torch.load(path, map_location="cpu", weights_only=False)
     except OSError:
         raise
-    except Exception as e:
-        hint = "" if trust else "\n  if it holds other Python objects and you trust where it is from, give --trust"
-        raise Refused(f"{path} cannot be read by torch {torch.__version__}: {str(e).splitlines()[0]}{hint}") from None
+    except Exception as e:  # whatever bytes that are no checkpoint bring about
+        reason = (str(e) or repr(e)).splitlines()[0]
+        raise Refused(f"{path} cannot be read by torch {torch.__version__}: {reason}") from None
     if not isinstance(content, dict):
         raise Refused(f"{path} holds a {type(content).__name__}, expected the dictionary of a checkpoint")
     return content
