@@ -182,6 +182,9 @@ def spoil(path, out, what):
     elif what == "updates":
         for each in state.values():
             each["step"] = torch.tensor(90000.0)
+    elif what == "epoch":  # as if all but 5 steps of a published epoch had been made
+        for each in state.values():
+            each["step"] = torch.tensor(295.0)
     elif what == "target":
         content = {"target_encoder": {n.replace("module.backbone.", ""): t for n, t in content["target_encoder"].items()}}
     elif what == "object":

@@ -85,6 +85,14 @@ run 1 "$tools/make_store" sized.clips 6 8 48 48
 run 1 "$bin/vjepa-embed" config.yaml "${sized[@]}" --encoder sized.h5 --store sized.clips --out sized-features.h5 >embed.log 2>&1 ||
     fail "embed: $(cat embed.log)"
 check features sized.pth.tar size.json sized.clips sized-features.h5
+# It goes on with the published configuration, whose settings a converted checkpoint has.
+mkdir sized-run
+check spoil sized.pth.tar epoch.pth.tar epoch
+from_pytorch epoch.pth.tar sized-run --clips sized.clips >sized.log || fail "sized: $(cat sized.log)"
+run 2 "$bin/vjepa-pretrain" "$source_dir/jobs/configs/vitl16_224.yaml" "${sized[@]}" --set run.dir=sized-run \
+    --set 'data.train=[sized.clips]' --set predictor.depth=1 --set train.batch=12 --set train.microbatch=6 \
+    --set mask.group=6 --set train.stop_after=301 >train.log 2>&1 || fail "sized resume: $(cat train.log)"
+grep -q 'step_00000300.h5: 300 of 301 steps' train.log || fail "not resumed: $(cat train.log)"
 to_pytorch sized.h5 sized-back.pth.tar >to.log
 grep -q 'no moments' to.log || fail "without moments: $(cat to.log)"
 
