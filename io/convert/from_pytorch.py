@@ -3,14 +3,17 @@
 import dataclasses
 import os
 
+import program
+from program import Misused, Refused
+
+program.need("torch", "h5py", "numpy", "xxhash", "yaml")
+
 import numpy as np
 import torch
 
 import checkpoint
-import program
 import published
 import settings
-from program import Misused, Refused
 
 DESCRIPTION = """\
 Converts a checkpoint of the published V-JEPA code (PyTorch) into a checkpoint of vjepa, for vjepa-embed and
@@ -18,9 +21,9 @@ vjepa-probe, and, with the optimiser's moments, for vjepa-pretrain to go on with
 
 Every key of the file is accounted for: what is missing, unexpected or of another shape is an error that names it. Sizes
 are taken from the tensors; size of clips and kind of position table from the stored tables, which must be the
-sine-cosine tables that vjepa computes itself. The number of heads does not show in any tensor: it is the published one of
-a published size, else it must come with --config. With --config everything is compared with the configuration, whose
-text goes into the checkpoint."""
+sine-cosine tables that vjepa computes itself; it does not keep them. The number of heads does not show in any tensor:
+it is the published one of a published size, else it must come with --config. With --config everything is compared with
+the configuration, whose text goes into the checkpoint. The file is read into memory as a whole."""
 
 EXAMPLE = """\
 example, for the published ViT-L/16:
@@ -156,7 +159,8 @@ def moments(opt, networks):
             t = state.pop(key, None)
             if not isinstance(t, torch.Tensor) or tuple(t.shape) != dims or t.dtype != torch.float32:
                 has = f"{list(t.shape)} of {t.dtype}" if isinstance(t, torch.Tensor) else "missing"
-                problems.append(f"{key} of {network}.{name} (state {number}) is {has}, expected {list(dims)} of float32")
+                problems.append(f"{key} of {network}.{name} (state {number}) is {has}, "
+                                f"expected {list(dims)} of float32")
             else:
                 tensors[f"optimizer/{moment}/{network}/{name}"] = t
         steps.add(int(state.pop("step", -1)))
@@ -190,7 +194,8 @@ def make_state(content, config, updates, clips):
     # The loss scaler skips a step now and then. Many more are a wrong number of steps.
     if not 0 <= skipped <= 20 + step // 100:
         raise Misused(f"the optimiser made {updates} updates, but {epochs} epochs of train.steps_per_epoch "
-                      f"{config['train.steps_per_epoch']} ({config.where}) are {step}: give --config with the right one")
+                      f"{config['train.steps_per_epoch']} ({config.where}) are {step}: give --config with the right "
+                      "number")
     return {"step": step, "samples": step * batch, "seed": config["run.seed"], "bad_steps": skipped,
             "store_fingerprint": checkpoint.clips_fingerprint(clips.split(",")) if clips else 0}
 
@@ -199,8 +204,8 @@ def convert(arguments):
     content = published.load(arguments.checkpoint, arguments.trust)
     unknown = [key for key in content if key not in published.KEYS]
     if unknown:
-        raise Refused(f"{arguments.checkpoint} has unexpected keys: {', '.join(map(str, unknown))}; a checkpoint of the "
-                      f"published pretraining has {', '.join(published.KEYS)}")
+        raise Refused(f"{arguments.checkpoint} has unexpected keys: {', '.join(map(str, unknown))}; a checkpoint of "
+                      f"the published pretraining has {', '.join(published.KEYS)}")
     networks = {key: published.network(content, name) for key, name in FROM_KEY.items()}
     networks = {key: tensors for key, tensors in networks.items() if tensors}
     encoder = networks.get("target", networks.get("encoder"))
@@ -233,8 +238,8 @@ def convert(arguments):
     if arguments.no_optimizer or content.get("opt") is None:
         print("  without the optimiser's moments: vjepa-pretrain cannot go on from it")
     elif not {"encoder", "predictor"} <= networks.keys():
-        raise Refused("opt numbers the tensors of encoder and predictor, which are not both there; --no-optimizer leaves "
-                      "it out")
+        raise Refused("opt numbers the tensors of encoder and predictor, which are not both there; --no-optimizer "
+                      "leaves it out")
     else:
         adam, updates = moments(content["opt"], ordered)
         print(f"  moments of {updates} updates" if adam else "  opt is empty: no moments")

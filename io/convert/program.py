@@ -1,5 +1,6 @@
 """What the converters share as programs: help, messages on stderr, exit codes 0 done, 1 failed, 2 wrong usage."""
 import argparse
+import importlib.util
 import os
 import secrets
 import sys
@@ -15,6 +16,14 @@ class Misused(Refused):
     """A wrong option or configuration: exit code 2."""
 
     code = 2
+
+
+def need(*modules):
+    """Say which modules are missing, all at once, before they are imported."""
+    missing = [module for module in modules if not importlib.util.find_spec(module)]
+    if missing:
+        sys.exit(f"{sys.executable} has no {', '.join(missing)}; on Debian: apt-get install "
+                 f"{' '.join('python3-' + module for module in missing)}, and run it with /usr/bin/python3")
 
 
 def parser(description, example):

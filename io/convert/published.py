@@ -36,7 +36,8 @@ def _block(name, width, hidden):
 
 def encoder_tensors(s: Shape):
     """Name to dimensions, in the published order, which numbers the optimiser's state. Without the table."""
-    tensors = {"patch_embed.proj.weight": (s.width, 3, s.tubelet, s.patch, s.patch), "patch_embed.proj.bias": (s.width,)}
+    tensors = {"patch_embed.proj.weight": (s.width, 3, s.tubelet, s.patch, s.patch),
+               "patch_embed.proj.bias": (s.width,)}
     for i in range(s.depth):
         tensors.update(_block(f"blocks.{i}", s.width, s.hidden))
     return {**tensors, "norm.weight": (s.width,), "norm.bias": (s.width,)}
@@ -53,7 +54,7 @@ def predictor_tensors(s: Shape):
 
 
 def table(width, grid, uniform_power):
-    """Sines and cosines of time, row and column, cut to the width: float32 [1, tokens, width] (design section 2)."""
+    """Sines and cosines of time, row and column, cut to the width: float32 [1, tokens, width] (spec section 2)."""
     axis = (2 * ((width + 5) // 6),) * 3 if uniform_power else (width // 2, width // 4, width // 4)
     columns = []
     for w, coordinate in zip(axis, np.indices(grid).reshape(3, -1)):
@@ -138,8 +139,8 @@ def dims(tensors):
 
 
 def _depth(tensors, blocks):
-    numbers = [int(name.split(".")[1]) for name in tensors if name.startswith(blocks + ".") and name.split(".")[1].isdigit()]
-    return max(numbers, default=-1) + 1
+    parts = [name.split(".") for name in tensors]
+    return 1 + max((int(part[1]) for part in parts if part[0] == blocks and part[1].isdigit()), default=-1)
 
 
 def shape_of(encoder, predictor):

@@ -104,8 +104,8 @@ class Settings:
             raise Misused(f"{self.where}: {name} is {value!r}") from None
 
     def shape(self):
-        size, depth, heads, ratio = self["model.size"], self["model.depth"], self["model.heads"], self["model.mlp_ratio"]
-        width = self["model.width"]
+        size, width, depth = self["model.size"], self["model.width"], self["model.depth"]
+        heads, ratio = self["model.heads"], self["model.mlp_ratio"]
         if size != "custom":
             if size not in SIZES:
                 raise Misused(f"{self.where}: model.size is {size}, expected {', '.join(SIZES)} or custom")

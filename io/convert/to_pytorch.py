@@ -2,19 +2,22 @@
 """vjepa checkpoint to published V-JEPA checkpoint; read main() first."""
 import math
 
+import program
+from program import Refused
+
+program.need("torch", "h5py", "numpy", "xxhash", "yaml")
+
 import torch
 
-import program
 import published
 from checkpoint import Reader
-from program import Refused
 from settings import Settings
 
 DESCRIPTION = """\
 Converts a checkpoint of vjepa into one of the published V-JEPA code (PyTorch), with the names, prefixes and numbering
 that its pretraining and evaluation load. Every checksum is verified and every tensor accounted for. Position tables are
-computed. With the optimiser's moments the published pretraining can go on; it does so at whole epochs. The loss is not in
-a vjepa checkpoint (NaN), and the loss scaler starts anew."""
+computed. With the optimiser's moments the published pretraining can go on; it does so at whole epochs. The loss is not
+in a vjepa checkpoint (NaN), and the loss scaler starts anew. All of it is in memory before it is written."""
 
 EXAMPLE = """\
 examples:

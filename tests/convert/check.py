@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The Python side of convert.sh: makes checkpoints in the published layout, and compares. check.py COMMAND ARGUMENTS."""
+"""The Python side of convert.sh: makes checkpoints of the published layout, compares. check.py COMMAND ARGUMENTS."""
 import json
 import sys
 
@@ -74,7 +74,7 @@ def features(published, shape, store, embedded):
 
 
 def fixture(converted, published, shape, out):
-    """A file for vjepa-parity: the weights of the converted checkpoint, what PyTorch computes with the published one."""
+    """A file for vjepa-parity: weights of the converted checkpoint, what PyTorch computes with the published one."""
     s = shape_of(shape)
     training = load(published, shape).double()
     clips, masks = training.batch(100)
@@ -96,7 +96,8 @@ def fixture(converted, published, shape, out):
         file["f64/outputs/target_full"], file["f64/outputs/target_norm"] = full.numpy(), norm.numpy()
         losses, squares, spread = [], [], []
         for i, ((context, target), (z, p)) in enumerate(zip(masks, training.predictions(clips, masks))):
-            file[f"inputs/mask{i}/context"], file[f"inputs/mask{i}/target"] = context.int().numpy(), target.int().numpy()
+            file[f"inputs/mask{i}/context"] = context.int().numpy()
+            file[f"inputs/mask{i}/target"] = target.int().numpy()
             error = p - pick(norm, target)
             losses.append(error.abs().mean())
             squares.append(error.square().mean() / 2)
@@ -141,7 +142,7 @@ def same(a, b):
 
 
 def go_on(a, b, shape):
-    """The same update from two checkpoints ends in the same weights: optimiser and schedules' groups are as they were."""
+    """The same update from two checkpoints ends in the same weights: the optimiser and its groups are as they were."""
     ends = []
     for path in (a, b):
         training = load(path, shape)
@@ -186,7 +187,8 @@ def spoil(path, out, what):
         for each in state.values():
             each["step"] = torch.tensor(295.0)
     elif what == "target":
-        content = {"target_encoder": {n.replace("module.backbone.", ""): t for n, t in content["target_encoder"].items()}}
+        plain = {n.replace("module.backbone.", ""): t for n, t in content["target_encoder"].items()}
+        content = {"target_encoder": plain}
     elif what == "object":
         content["loss"] = eval
     torch.save(content, out)
@@ -213,4 +215,5 @@ def settings(plain, *sized):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {f.__name__: f for f in (make, moments, features, fixture, same, go_on, spoil, settings)}[sys.argv[1]](*sys.argv[2:])
+    commands = (make, moments, features, fixture, same, go_on, spoil, settings)
+    {f.__name__: f for f in commands}[sys.argv[1]](*sys.argv[2:])

@@ -36,8 +36,9 @@ cp run/step_00000008.h5 first.h5 # the run removes old ones
 first=first.h5
 verify "$first"
 "$bin/vjepa-inspect" "$first" >inspect.log || fail "$first cannot be printed"
-grep -Eq '^ *step +8$' inspect.log && grep -Eq '^ *samples +96$' inspect.log && grep -Eq '^ *bad steps +1$' inspect.log ||
-    fail "state: $(head -n 8 inspect.log)"
+for line in 'step +8' 'samples +96' 'seed +7' 'bad steps +1'; do
+    grep -Eq "^ *$line$" inspect.log || fail "state: no $line in $(head -n 8 inspect.log)"
+done
 check moments "$first" published.pth.tar
 
 # The same outputs: features by vjepa-embed; encoder, predictor, loss and gradients by vjepa-parity.
@@ -61,6 +62,8 @@ same "$first" again.h5
 run 2 "$bin/vjepa-pretrain" config.yaml --set train.epochs=2 >train.log || fail "resume: $(cat train.log)"
 grep -q 'resuming from run/step_00000008.h5: 8 of 16 steps' train.log || fail "not resumed: $(cat train.log)"
 to_pytorch run/step_00000016.h5 trained.pth.tar >/dev/null
+to_pytorch run/step_00000010.h5 within.pth.tar >to.log
+grep -q 'step 10 is 2 steps after epoch 1' to.log || fail "within an epoch: $(cat to.log)"
 check go_on trained.pth.tar trained.pth.tar shape.json
 run 1 "$bin/vjepa-embed" config.yaml --encoder run/step_00000016.h5 --store a.clips --out trained.h5 >/dev/null
 check features trained.pth.tar shape.json a.clips trained.h5
@@ -147,6 +150,7 @@ refuse 1 'nowhere\.pth\.tar' from_pytorch nowhere.pth.tar refused.h5
 refuse 1 'No such file|nowhere' from_pytorch published.pth.tar refused.h5 --config config.yaml --clips nowhere.clips
 refuse 1 'config\.yaml is not a file of torch\.save' from_pytorch config.yaml refused.h5
 refuse 1 'config\.yaml cannot be read by torch' from_pytorch config.yaml refused.h5 --trust
+refuse 1 'has no torch, h5py, .*apt-get install python3-torch' "$python" -S "$source_dir/io/convert/from_pytorch.py"
 refuse 2 'usage' from_pytorch published.pth.tar
 refuse 2 'unrecognized arguments: --confg' from_pytorch published.pth.tar refused.h5 --confg config.yaml
 refuse 0 'exit codes: 0 done' from_pytorch --help
@@ -159,6 +163,13 @@ cp "$first" damaged.h5
 refuse 1 'damaged: block 0 of model/target/norm\.bias' to_pytorch damaged.h5 refused.h5
 cp "$first" lacking.h5
 "$python" -c 'import h5py; del h5py.File("lacking.h5", "r+")["model/predictor/mask_tokens.1"]'
+refuse 2 '9 updates, but 1 epochs' from_pytorch within.pth.tar refused.h5 --config config.yaml
+cp "$first" stateless.h5
+"$python" -c 'import h5py; del h5py.File("stateless.h5", "r+")["state"].attrs["seed"]'
+refuse 1 'lacks its configuration or the state' to_pytorch stateless.h5 refused.h5
+cp "$first" unchecked.h5
+"$python" -c 'import h5py; del h5py.File("unchecked.h5", "r+")["model/target/norm.bias"].attrs["xxh3"]'
+refuse 1 'model/target/norm\.bias has 0 checksums, expected 1' to_pytorch unchecked.h5 refused.h5
 refuse 1 'model/predictor/mask_tokens\.1 is missing' to_pytorch lacking.h5 refused.h5
 
 # The pixel baseline has an encoder for PyTorch, no more.

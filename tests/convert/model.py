@@ -1,7 +1,7 @@
 """
-A V-JEPA model whose tensors have the published names, order, prefixes and optimiser groups: written for these tests from
-the description of the method, nothing of it shared with io/convert. Random weights, biases and gains, none of them
-trivial.
+A V-JEPA model whose tensors have the published names, order, prefixes and optimiser groups: written for these tests
+from the description of the method, nothing of it shared with io/convert. Random weights, biases and gains, none of
+them trivial.
 """
 import copy
 import math
