@@ -95,6 +95,8 @@ function(vj_install)
             PATTERN inner.h EXCLUDE PATTERN inside.h EXCLUDE)
   endforeach()
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/io/convert DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa USE_SOURCE_PERMISSIONS
+          FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
   configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/vjepa-config.cmake.in ${CMAKE_BINARY_DIR}/vjepa-config.cmake
                                 INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
   write_basic_package_version_file(${CMAKE_BINARY_DIR}/vjepa-config-version.cmake COMPATIBILITY SameMinorVersion)

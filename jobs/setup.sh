@@ -14,7 +14,7 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libcmocka-dev procps python3-h5py python3-pil)
 case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev) ;; esac # for the tests of train.products
 
-[ "$preset" != dev ] || packages+=(valgrind)
+[ "$preset" != dev ] || packages+=(valgrind python3-torch python3-xxhash python3-yaml) # the last three: tests/convert
 
 missing=()
 for package in "${packages[@]}"; do

@@ -1,0 +1,103 @@
+"""Checkpoint files of vjepa (io/ckpt/ckpt.h), written and read whole by one process."""
+import socket
+import time
+
+import h5py
+import numpy as np
+import xxhash
+
+import program
+from program import Refused
+
+FORMAT, VERSION = "vjepa-checkpoint", 1
+BLOCK_BYTES = 1 << 20
+STATE = ("step", "samples", "seed", "bad_steps", "store_fingerprint")
+
+
+def _sums(values):
+    """A checksum for each block: as many rows (along the first axis) as fit in 1 MiB, at least one."""
+    row_bytes = values[0].nbytes
+    rows = min(max(BLOCK_BYTES // row_bytes, 1), len(values))
+    bytes_of = memoryview(np.ascontiguousarray(values)).cast("B")
+    step = rows * row_bytes
+    return np.array([xxhash.xxh3_64_intdigest(bytes_of[at:at + step]) for at in range(0, len(bytes_of), step)],
+                    dtype=np.uint64)
+
+
+def _put_text(file, name, text):
+    """Of fixed length, as the programs write and read it."""
+    data = text.encode()
+    file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) + 1))
+
+
+def write(path, state, config, tensors, code):
+    """Write `tensors`, name to a float32 array or a function that makes one, with the state (numbers of STATE)."""
+
+    def fill(part):
+        # Format 1.8, as all files of vjepa: checksums in HDF5's own structures, and the length in the superblock.
+        with h5py.File(part, "w", libver=("v108", "v108")) as file:
+            _put_text(file, "format", FORMAT)
+            file.attrs["version"] = np.int64(VERSION)
+            _put_text(file, "code", code)
+            _put_text(file, "date", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+            _put_text(file, "hosts", socket.gethostname() or "unknown")
+            file.attrs["ranks"] = np.int64(1)
+            for name, values in tensors.items():
+                dataset = file.create_dataset(name, data=values, dtype="<f4")
+                dataset.attrs["xxh3"] = _sums(values)
+            group = file.create_group("state")
+            for name in STATE:
+                group.attrs[name] = (np.uint64 if name == "store_fingerprint" else np.int64)(state[name])
+            _put_text(file, "config", config)
+            file.attrs["complete"] = np.int64(1)
+
+    program.publish(path, fill)
+
+
+class Reader:
+    """An open checkpoint: state, config, and its tensors by name, each against its checksums."""
+
+    def __init__(self, path):
+        self.path = path
+        if not h5py.is_hdf5(path):
+            open(path, "rb").close()  # says what is wrong with the path, if that is all
+            raise Refused(f"{path} is not an HDF5 file")
+        self.file = h5py.File(path, "r")
+        found = self._text("format"), self.file.attrs.get("version")
+        if found != (FORMAT, VERSION):
+            raise Refused(f"{path} is a {found[0]} of version {found[1]}, expected a {FORMAT} of version {VERSION}")
+        if "complete" not in self.file.attrs:
+            raise Refused(f"{path} is incomplete: its writer did not finish")
+        self.config = self._text("config")
+        state = self.file["state"].attrs if "state" in self.file else {}
+        if self.config is None or not set(STATE) <= set(state):
+            raise Refused(f"{path} lacks its configuration or the state: {', '.join(STATE)}")
+        self.state = {name: int(state[name]) for name in STATE}
+        self.dims = {}
+        self.file.visititems(lambda name, item: self.dims.update({name: item.shape})
+                             if isinstance(item, h5py.Dataset) else None)
+
+    def _text(self, name):
+        value = self.file.attrs.get(name)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def __getitem__(self, name):
+        dataset = self.file[name]
+        values = dataset[...]
+        found, stored = _sums(values), dataset.attrs.get("xxh3", np.zeros(0))
+        if found.shape != stored.shape:
+            raise Refused(f"{self.path}: {name} has {stored.size} checksums, expected {found.size}")
+        bad = np.flatnonzero(found != stored)
+        if bad.size:
+            raise Refused(f"{self.path} is damaged: block {bad[0]} of {name} does not fit its checksum")
+        return values
+
+
+def clips_fingerprint(stores):
+    """What a checkpoint records of the clip stores it was trained on, in their order (io/clips/reader.c)."""
+    value = None
+    for store in stores:
+        with h5py.File(f"{store}/index.h5", "r") as index:
+            own = np.uint64(index.attrs["fingerprint"])
+        value = int(own) if value is None else xxhash.xxh3_64_intdigest(own.tobytes(), seed=value)
+    return value

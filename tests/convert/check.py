@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""The Python side of convert.sh: makes checkpoints of the published layout, compares. check.py COMMAND ARGUMENTS."""
+import json
+import sys
+
+import h5py
+import numpy as np
+import torch
+
+from model import Training, grid_of, pick, table
+
+
+def shape_of(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def load(path, shape):
+    return Training(shape_of(shape), 0).restore(torch.load(path))
+
+
+def expect(truth, message):
+    if not truth:
+        sys.exit(message)
+
+
+def make(out, shape, updates):
+    """A checkpoint after some updates, and its moments by the names of vjepa, taken from the parameters themselves."""
+    training = Training(shape_of(shape), 1)
+    for k in range(int(updates)):
+        training.update(*training.batch(k))
+    torch.save(training.checkpoint(), out)
+    moments = {}
+    for key in ("encoder", "predictor"):
+        for name, p in getattr(training, key).module.backbone.named_parameters():
+            if p.requires_grad:
+                state = training.optimizer.state[p]
+                moments[f"optimizer/first_moment/{key}/{name}"] = state["exp_avg"].numpy()
+                moments[f"optimizer/second_moment/{key}/{name}"] = state["exp_avg_sq"].numpy()
+    np.savez(f"{out}.npz", **moments)
+
+
+def moments(checkpoint, published):
+    want = np.load(f"{published}.npz")
+    with h5py.File(checkpoint) as file:
+        for name in want.files:
+            expect(np.array_equal(file[name][...], want[name]), f"{checkpoint}: {name} differs")
+        count = 0
+
+        def visit(_, item):
+            nonlocal count
+            count += isinstance(item, h5py.Dataset)
+
+        file["optimizer"].visititems(visit)
+        expect(count == len(want.files), f"{checkpoint}: {count} moments, expected {len(want.files)}")
+
+
+def features(published, shape, store, embedded):
+    """vjepa-embed's features against those of the published layout's target encoder. Frames are of the crop's size."""
+    training = Training(shape_of(shape), 0)
+    content = torch.load(published)
+    training.target.load_state_dict(content["target_encoder"])
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    with h5py.File(f"{store}/shard-00000.h5") as file:
+        clips = (file["clips/frames"][...] / 255.0 - mean) / std
+    with torch.no_grad():
+        want = training.target.module.backbone(torch.from_numpy(clips.transpose(0, 4, 1, 2, 3)).float()).numpy()
+    with h5py.File(embedded) as file:
+        got = file["features"][...]
+    expect(got.shape == want.shape, f"features {got.shape}, expected {want.shape}")
+    error = np.linalg.norm(got - want) / np.linalg.norm(want)
+    print(f"features {got.shape} differ by {error:.2g} of their norm")
+    expect(error <= 1e-5, "features differ")  # 24 products in a row in float32; measured 1e-6
+
+
+def fixture(converted, published, shape, out):
+    """A file for vjepa-parity: weights of the converted checkpoint, what PyTorch computes with the published one."""
+    s = shape_of(shape)
+    training = load(published, shape).double()
+    clips, masks = training.batch(100)
+    clips = clips.double()
+    with h5py.File(out, "w") as file:
+        file.attrs.update({"frames": s["frames"], "height": s["crop"], "width": s["crop"], "channels": 3,
+                           "tubelet": s["tubelet"], "patch": s["patch"], "dim": s["width"], "depth": s["depth"],
+                           "heads": s["heads"], "pred_dim": s["predictor_width"], "pred_depth": s["predictor_depth"],
+                           "pred_heads": s["heads"], "mlp_ratio": 4.0, "mask_tokens": 2, "masks": 2,
+                           "batch": len(clips), "uniform_power": int(s["uniform_power"]), "loss_exp": 1.0,
+                           "reg_coeff": 0.0})
+        with h5py.File(converted) as source:
+            for part in ("encoder", "predictor", "target"):
+                source.copy(f"model/{part}", file.require_group("weights"), name=part)
+        file["inputs/clips"] = clips.numpy()
+        for part, width in (("encoder", s["width"]), ("predictor", s["predictor_width"])):
+            file[f"positions/{part}"] = table(width, grid_of(s), s["uniform_power"]).numpy()
+        full, norm = training.targets(clips)
+        file["f64/outputs/target_full"], file["f64/outputs/target_norm"] = full.numpy(), norm.numpy()
+        losses, squares, spread = [], [], []
+        for i, ((context, target), (z, p)) in enumerate(zip(masks, training.predictions(clips, masks))):
+            file[f"inputs/mask{i}/context"] = context.int().numpy()
+            file[f"inputs/mask{i}/target"] = target.int().numpy()
+            error = p - pick(norm, target)
+            losses.append(error.abs().mean())
+            squares.append(error.square().mean() / 2)
+            spread.append((p.var(dim=1) + 1e-4).sqrt())
+            file[f"f64/outputs/mask{i}/encoder"] = z.detach().numpy()
+            file[f"f64/outputs/mask{i}/predictor"] = p.detach().numpy()
+            file[f"f64/outputs/mask{i}/loss"] = [losses[-1].item()]
+        loss = sum(losses) / 2
+        file["f64/outputs/loss"] = [loss.item()]
+        file["f64/outputs/loss_exp2"] = [sum(squares).item() / 2]
+        file["f64/outputs/spread_penalty"] = [torch.relu(1 - sum(spread) / 2).mean().item()]
+        loss.backward()
+        for key in ("encoder", "predictor"):
+            for name, p in getattr(training, key).module.backbone.named_parameters():
+                if p.requires_grad:
+                    file[f"f64/gradients/{key}/{name}"] = p.grad.numpy()
+
+
+def same(a, b):
+    """
+    Two published checkpoints with the same names in the same order, and every tensor and number the same; but for the
+    target's table, which the moving average changes by rounding, and which is made anew.
+    """
+
+    def flat(content):
+        for key in ("encoder", "predictor", "target_encoder"):
+            for name, t in content[key].items():
+                yield f"{key} {name}", t
+        for number, state in sorted(content["opt"]["state"].items()):
+            for name in ("step", "exp_avg", "exp_avg_sq"):
+                yield f"opt {number} {name}", torch.as_tensor(state[name])
+        for i, group in enumerate(content["opt"]["param_groups"]):
+            yield f"opt group {i}", torch.tensor(group["params"])
+
+    x, y = list(flat(torch.load(a))), list(flat(torch.load(b)))
+    expect([name for name, _ in x] == [name for name, _ in y], f"{a} and {b} hold different names")
+    for (name, t), (_, u) in zip(x, y):
+        if name == "target_encoder module.backbone.pos_embed":
+            expect(t.dtype == u.dtype and torch.allclose(t, u, rtol=0, atol=1e-6), f"{a} and {b} differ in {name}")
+        else:
+            expect(t.dtype == u.dtype and torch.equal(t, u), f"{a} and {b} differ in {name}")
+
+
+def go_on(a, b, shape):
+    """The same update from two checkpoints ends in the same weights: the optimiser and its groups are as they were."""
+    ends = []
+    for path in (a, b):
+        training = load(path, shape)
+        training.target.module.backbone.pos_embed.data.copy_(training.encoder.module.backbone.pos_embed)
+        for group in training.optimizer.param_groups:
+            group["lr"] = 1e-3
+            if not group.get("WD_exclude"):
+                group["weight_decay"] = 0.5
+        training.update(*training.batch(200))
+        ends.append(torch.cat([p.flatten() for n in (training.encoder, training.predictor, training.target)
+                               for p in n.parameters()]))
+    expect(torch.equal(*ends), f"an update from {a} and one from {b} differ")
+
+
+def spoil(path, out, what):
+    """A checkpoint with one thing wrong."""
+    content = torch.load(path)
+    name = "module.backbone.blocks.0.attn.qkv.bias"
+    predictor, state = content["predictor"], content["opt"]["state"]
+    if what == "key":
+        content["ema"] = 1
+    elif what == "missing":
+        del content["encoder"][name]
+    elif what == "unexpected":
+        content["target_encoder"]["module.backbone.cls_token"] = torch.zeros(1, 1, 8)
+    elif what == "dims":
+        predictor["module.backbone.predictor_norm.bias"] = torch.zeros(5)
+    elif what == "type":
+        content["encoder"][name] = content["encoder"][name].half()
+    elif what == "table":
+        predictor["module.backbone.predictor_pos_embed"][0, 3, 5] += 1e-3
+    elif what == "drift":  # what a moving average does to the target's table
+        content["target_encoder"]["module.backbone.pos_embed"] *= 1 + 1e-5
+    elif what == "moment":
+        del state[max(state)]["exp_avg_sq"]
+    elif what == "groups":
+        content["opt"]["param_groups"].pop()
+    elif what == "updates":
+        for each in state.values():
+            each["step"] = torch.tensor(90000.0)
+    elif what == "epoch":  # as if all but 5 steps of a published epoch had been made
+        for each in state.values():
+            each["step"] = torch.tensor(295.0)
+    elif what == "target":
+        plain = {n.replace("module.backbone.", ""): t for n, t in content["target_encoder"].items()}
+        content = {"target_encoder": plain}
+    elif what == "object":
+        content["loss"] = eval
+    torch.save(content, out)
+
+
+def settings(plain, *sized):
+    """The converters' defaults and sizes are those of the programs, as --print-config prints them."""
+    from settings import DEFAULTS, SIZES, Settings
+
+    def read(path):
+        with open(path, encoding="utf-8") as file:
+            return Settings(file.read(), path)
+
+    printed, none = read(plain), Settings("", "")
+    expect(printed.shape() == none.shape(), f"defaults: {printed.shape()}, {none.shape()}")
+    for key in DEFAULTS:
+        if not key.startswith(("model.", "predictor.")):
+            expect(printed[key] == DEFAULTS[key], f"default of {key}: {printed[key]}, {DEFAULTS[key]}")
+    for path in sized:
+        printed = read(path)
+        row = (printed["model.width"], printed["model.depth"], printed["model.heads"], printed["model.mlp_ratio"])
+        expect(row == SIZES[printed["model.size"]], f"{path}: {row}, {SIZES[printed['model.size']]}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    commands = (make, moments, features, fixture, same, go_on, spoil, settings)
+    {f.__name__: f for f in commands}[sys.argv[1]](*sys.argv[2:])
