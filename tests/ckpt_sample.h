@@ -100,6 +100,9 @@ static inline vj_ckpt_state sample_state(int64_t step)
                            .samples = 24 * step,
                            .seed = 7,
                            .bad_steps = 2,
+                           .rollbacks = 1,
+                           .skipped_samples = 48,
+                           .usual_loss = 0.7,
                            .store_fingerprint = 0xfedcba9876543210u,
                            .config = (char *)"run:\n  seed: 7\n"};
 }

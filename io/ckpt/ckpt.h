@@ -7,7 +7,8 @@
  * many as fit in 1 MiB, at least one. Dataset attribute "xxh3" u64 [blocks] has one checksum a block (XXH3, 64 bits).
  *
  * What the file holds, as h5py shows it: / with attributes format, version, config, code, date, hosts, ranks, complete;
- * /state with attributes step, samples, seed, bad_steps, store_fingerprint; f4 datasets under the tensors' names.
+ * /state with attributes step, samples, seed, bad_steps, rollbacks, skipped_samples, usual_loss, store_fingerprint; f4
+ * datasets under the tensors' names.
  */
 #ifndef VJ_CKPT_H
 #define VJ_CKPT_H
@@ -33,9 +34,12 @@ typedef vj_status (*vj_ckpt_copy)(void *user, const vj_ckpt_tensor *tensor, int6
 /** What a checkpoint says beside its tensors. */
 typedef struct {
     int64_t step;    /* updates done */
-    int64_t samples; /* global samples consumed */
+    int64_t samples; /* place in the data: global samples consumed or skipped */
     int64_t seed;
-    int64_t bad_steps; /* skipped for non-finite numbers, in all */
+    int64_t bad_steps;       /* skipped for non-finite numbers, in all */
+    int64_t rollbacks;       /* returns to an older checkpoint so far */
+    int64_t skipped_samples; /* jumped over by them */
+    double usual_loss;       /* mean of recent good steps; 0: none yet */
     uint64_t store_fingerprint;
     char *config; /* YAML; on reading: allocated, free with vj_ckpt_state_release() */
 } vj_ckpt_state;

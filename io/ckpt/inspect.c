@@ -143,6 +143,9 @@ static vj_status print_view(view *v, FILE *out)
     fprintf(out, "%s: checkpoint\n  step       %lld\n  samples    %lld\n  seed       %lld\n  bad steps  %lld\n",
             v->path, (long long)state.step, (long long)state.samples, (long long)state.seed,
             (long long)state.bad_steps);
+    if (state.rollbacks > 0)
+        fprintf(out, "  rollbacks  %lld, %lld samples skipped\n", (long long)state.rollbacks,
+                (long long)state.skipped_samples);
     fprintf(out, "  clips      fingerprint %016llx\n", (unsigned long long)state.store_fingerprint);
     vj_status status = vj_h5_print_provenance(v->file, v->path, out);
     if (status == VJ_OK) {
@@ -191,6 +194,8 @@ static vj_status compare_states(view *a, view *b, FILE *out)
         compare_numbers(out, "samples", x.samples, y.samples);
         compare_numbers(out, "seed", x.seed, y.seed);
         compare_numbers(out, "bad_steps", x.bad_steps, y.bad_steps);
+        compare_numbers(out, "rollbacks", x.rollbacks, y.rollbacks);
+        compare_numbers(out, "skipped_samples", x.skipped_samples, y.skipped_samples);
         if (x.store_fingerprint != y.store_fingerprint)
             fprintf(out, "state store_fingerprint: %016llx, %016llx\n", (unsigned long long)x.store_fingerprint,
                     (unsigned long long)y.store_fingerprint);

@@ -138,6 +138,15 @@ vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int coun
     return status;
 }
 
+/* What files do not have that were written before there were roll-backs; zero is right for them. */
+static vj_status get_rollbacks(hid_t group, const char *path, vj_ckpt_state *state)
+{
+    if (H5Aexists(group, "rollbacks") == 0) return VJ_OK;
+    VJ_TRY(vj_h5_get_i64(group, path, "rollbacks", &state->rollbacks));
+    VJ_TRY(vj_h5_get_i64(group, path, "skipped_samples", &state->skipped_samples));
+    return vj_h5_get_f64(group, path, "usual_loss", &state->usual_loss);
+}
+
 vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state)
 {
     *state = (vj_ckpt_state){0};
@@ -147,6 +156,7 @@ vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state)
     if (status == VJ_OK) status = vj_h5_get_i64(group, path, "samples", &state->samples);
     if (status == VJ_OK) status = vj_h5_get_i64(group, path, "seed", &state->seed);
     if (status == VJ_OK) status = vj_h5_get_i64(group, path, "bad_steps", &state->bad_steps);
+    if (status == VJ_OK) status = get_rollbacks(group, path, state);
     if (status == VJ_OK) status = vj_h5_get_u64(group, path, "store_fingerprint", &state->store_fingerprint);
     if (status == VJ_OK) status = vj_h5_get_text(file, path, "config", &state->config);
     H5Gclose(group); /* only read */

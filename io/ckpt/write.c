@@ -107,6 +107,9 @@ static vj_status put_state(const job *w, const vj_ckpt_state *state)
     if (status == VJ_OK) status = vj_h5_put_i64(group, "samples", state->samples);
     if (status == VJ_OK) status = vj_h5_put_i64(group, "seed", state->seed);
     if (status == VJ_OK) status = vj_h5_put_i64(group, "bad_steps", state->bad_steps);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "rollbacks", state->rollbacks);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "skipped_samples", state->skipped_samples);
+    if (status == VJ_OK) status = vj_h5_put_f64(group, "usual_loss", state->usual_loss);
     if (status == VJ_OK) status = vj_h5_put_u64(group, "store_fingerprint", state->store_fingerprint);
     if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("close group state in %s", w->out.part);
     VJ_TRY(status);

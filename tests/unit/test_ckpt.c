@@ -175,6 +175,9 @@ static void round_trip(void **state)
     assert_int_equal(found.samples, want.samples);
     assert_int_equal(found.seed, want.seed);
     assert_int_equal(found.bad_steps, want.bad_steps);
+    assert_int_equal(found.rollbacks, want.rollbacks);
+    assert_int_equal(found.skipped_samples, want.skipped_samples);
+    assert_true(found.usual_loss == want.usual_loss);
     assert_true(found.store_fingerprint == want.store_fingerprint);
     assert_string_equal(found.config, want.config);
     vj_ckpt_state_release(&found);
