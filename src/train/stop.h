@@ -32,7 +32,7 @@ volatile sig_atomic_t *vj_stop_asked(void);
 
 /**
  * Before each step, on one rank: ask for a stop after it if there is no time for another one and a checkpoint (twice
- * the longest of each so far, and one percent of the limit), or the stop file is there (looked for once a second).
+ * the longest of each so far, and one percent of the limit), or the stop file is there (looked for five times a second).
  */
 void vj_stop_look(vj_stop *stop);
 
