@@ -313,7 +313,7 @@ static double began_s;
 
 double vj_program_age_s(void)
 {
-    return vj_now() - began_s;
+    return began_s > 0.0 ? vj_now() - began_s : 0.0;
 }
 
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv)

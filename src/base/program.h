@@ -53,7 +53,7 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
  */
 int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok);
 
-/** Seconds since vj_program_begin(), MPI's own start included. */
+/** Seconds since vj_program_begin(), MPI's own start included; 0 where it was not called. */
 double vj_program_age_s(void);
 
 /** "vjepa 0.1.0 (commit abc1234)" and the versions of libraries, one string for provenance. Static storage. */

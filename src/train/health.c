@@ -33,7 +33,7 @@ vj_verdict vj_health_judge(vj_health *h, int64_t number, const vj_step_report *r
     find_fault(h, r, fault, sizeof fault);
     if (*fault) {
         h->bad++;
-        vj_log("step %lld %s; %lld bad steps in a row", (long long)number + 1, fault,
+        vj_log("step %lld %s; %lld in a row", (long long)number + 1, fault,
                (long long)(h->low > h->bad ? h->low : h->bad));
     } else {
         const int64_t over = h->usual_loss == 0.0 ? 1 : number + 1 < USUAL_STEPS ? number + 1 : USUAL_STEPS;

@@ -165,10 +165,10 @@ static vj_status give_up(const pretrainer *t, int64_t steps_done)
     if (t->rank != 0) return VJ_ERR_STATE;
     return vj_raise(
         VJ_ERR_STATE,
-        "%lld bad steps in a row (train.max_bad_steps) up to step %lld, after %lld returns to a checkpoint "
-        "(train.rollback_limit %lld): stopped; the last checkpoint in %s, if there is one, is good. Look at "
-        "the steps in the log above: lower optimizer.lr, look at these clips, or if the steps were well, "
-        "loosen the bound that called them bad (train.rollback_*)",
+        "the last %lld steps were bad (train.max_bad_steps) at step %lld, after %lld returns to a checkpoint "
+        "(train.rollback_limit %lld): stopped; the last checkpoint in %s, if there is one, is good. The log above says "
+        "what was bad: lower optimizer.lr, look at the clips of these steps, or if they were well, loosen the bound "
+        "(train.rollback_*)",
         (long long)c->train.max_bad_steps, (long long)steps_done, (long long)t->state.rollbacks,
         (long long)c->train.rollback_limit, c->run.dir);
 }
@@ -185,6 +185,7 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
     if (rollbacks >= t->config->train.rollback_limit || path[0] == '\0') return give_up(t, steps_done);
     vj_loader_stop(t->loader);
     t->loader = NULL;
+    t->save_is_due = 0;
     VJ_TRY(vj_record_close(&t->record));
     VJ_TRY(vj_agree(t->comm, load(t, path)));
     t->state.rollbacks = rollbacks + 1;

@@ -20,7 +20,7 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    *stop = (vj_stop){.limit_s = 3600.0 * config->run.max_hours};
+    *stop = (vj_stop){.began_s = vj_now() - vj_program_age_s(), .limit_s = 3600.0 * config->run.max_hours};
     snprintf(stop->path, sizeof stop->path, "%s/stop", config->run.dir);
     for (int i = 0; i < VJ_ASKS; i++) asked[i] = VJ_WHY_NOT;
     sigaction(SIGUSR1, &action, NULL);
@@ -38,7 +38,7 @@ static int time_is_up(const vj_stop *stop)
 {
     const double write_s = stop->write_s > 0.0 ? stop->write_s : stop->guess_s;
     const double needed_s = 2.0 * (stop->step_s + write_s) + 0.01 * stop->limit_s;
-    return stop->limit_s > 0.0 && vj_program_age_s() + needed_s > stop->limit_s;
+    return stop->limit_s > 0.0 && vj_now() - stop->began_s + needed_s > stop->limit_s;
 }
 
 void vj_stop_look(vj_stop *stop)

@@ -14,7 +14,8 @@ enum { VJ_ASK_STOP, VJ_ASK_WRITE, VJ_ASKS };
 enum { VJ_WHY_NOT, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
 
 typedef struct {
-    double limit_s;          /* of the program's age; 0: none */
+    double began_s;          /* when the program did, by vj_now() */
+    double limit_s;          /* from then on; 0: none */
     double step_s, write_s;  /* the longest step and checkpoint so far; 0: none */
     double guess_s;          /* for a checkpoint as long as there is none */
     double looked_s;         /* when the stop file was looked for */
@@ -32,7 +33,8 @@ volatile sig_atomic_t *vj_stop_asked(void);
 
 /**
  * Before each step, on one rank: ask for a stop after it if there is no time for another one and a checkpoint (twice
- * the longest of each so far, and one percent of the limit), or the stop file is there (looked for five times a second).
+ * the longest of each so far, and one percent of the limit), or the stop file is there (looked for five times a
+ * second).
  */
 void vj_stop_look(vj_stop *stop);
 

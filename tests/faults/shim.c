@@ -4,10 +4,10 @@
  *
  *   VJ_FAULT="RANK CALL TEXT K ACTION"     "0 pwrite .part 3 ENOSPC+"
  *
- * CALL: open read write sync rename truncate reserve unlink, or any. Reads and writes of all forms count together.
- * ACTION: EIO, ENOSPC, EINTR, EROFS: the call fails with it; short: half of what was asked for is done (read, write);
- * kill: SIGKILL instead of the call. With "+" also each call after the k-th fails. The first fault is said on standard
- * error. Threads may call; the count is one for all.
+ * TEXT ending in "$" must end the path. CALL: open read write sync rename truncate reserve unlink, or any. Reads and
+ * writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS: the call fails with it; short: half of what
+ * was asked for is done (read, write); kill: SIGKILL instead of the call. With "+" also each call after the k-th fails.
+ * The first fault is said on standard error. Threads may call; the count is one for all.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -55,10 +55,18 @@ static int error_of(const char *action)
     return EIO;
 }
 
+/* Does the path contain the text, or, if that ends in '$', end with it? */
+static int matches(const char *path)
+{
+    const size_t length = strlen(fault.text), all = strlen(path);
+    if (length == 0 || fault.text[length - 1] != '$') return strstr(path, fault.text) != NULL;
+    return all >= length - 1 && strncmp(path + all - (length - 1), fault.text, length - 1) == 0;
+}
+
 static verdict judge(const char *call, const char *path)
 {
     if (!fault.armed || !path || (strcmp(fault.call, "any") != 0 && strcmp(fault.call, call) != 0)) return GO_ON;
-    if (!strstr(path, fault.text)) return GO_ON;
+    if (!matches(path)) return GO_ON;
     const long count = atomic_fetch_add(&fault.count, 1) + 1;
     if (count != fault.k && !(fault.again && count > fault.k)) return GO_ON;
     if (!atomic_exchange(&fault.said, 1)) dprintf(STDERR_FILENO, "fault: %s of %s: %s\n", call, path, fault.action);
@@ -135,27 +143,17 @@ int unlink(const char *path)
         return call;                                                                                                   \
     }
 
-ssize_t read(int fd, void *to, size_t bytes)
-{
-    TRANSFER("read", fd, bytes, NEXT(read)(fd, to, bytes), NEXT(read)(fd, to, bytes / 2))
-}
-ssize_t pread(int fd, void *to, size_t bytes, off_t at)
-{
-    TRANSFER("read", fd, bytes, NEXT(pread)(fd, to, bytes, at), NEXT(pread)(fd, to, bytes / 2, at))
-}
-ssize_t pread64(int fd, void *to, size_t bytes, off64_t at)
-{
-    TRANSFER("read", fd, bytes, NEXT(pread64)(fd, to, bytes, at), NEXT(pread64)(fd, to, bytes / 2, at))
-}
-ssize_t write(int fd, const void *from, size_t bytes)
-{
-    TRANSFER("write", fd, bytes, NEXT(write)(fd, from, bytes), NEXT(write)(fd, from, bytes / 2))
-}
-ssize_t pwrite(int fd, const void *from, size_t bytes, off_t at)
-{
-    TRANSFER("write", fd, bytes, NEXT(pwrite)(fd, from, bytes, at), NEXT(pwrite)(fd, from, bytes / 2, at))
-}
-ssize_t pwrite64(int fd, const void *from, size_t bytes, off64_t at)
+ssize_t read(int fd, void *to, size_t bytes){
+    TRANSFER("read", fd, bytes, NEXT(read)(fd, to, bytes), NEXT(read)(fd, to, bytes / 2))} ssize_t
+    pread(int fd, void *to, size_t bytes, off_t at){
+        TRANSFER("read", fd, bytes, NEXT(pread)(fd, to, bytes, at), NEXT(pread)(fd, to, bytes / 2, at))} ssize_t
+    pread64(int fd, void *to, size_t bytes, off64_t at){
+        TRANSFER("read", fd, bytes, NEXT(pread64)(fd, to, bytes, at), NEXT(pread64)(fd, to, bytes / 2, at))} ssize_t
+    write(int fd, const void *from, size_t bytes){
+        TRANSFER("write", fd, bytes, NEXT(write)(fd, from, bytes), NEXT(write)(fd, from, bytes / 2))} ssize_t
+    pwrite(int fd, const void *from, size_t bytes, off_t at){
+        TRANSFER("write", fd, bytes, NEXT(pwrite)(fd, from, bytes, at), NEXT(pwrite)(fd, from, bytes / 2, at))} ssize_t
+    pwrite64(int fd, const void *from, size_t bytes, off64_t at)
 {
     TRANSFER("write", fd, bytes, NEXT(pwrite64)(fd, from, bytes, at), NEXT(pwrite64)(fd, from, bytes / 2, at))
 }
