@@ -140,7 +140,7 @@ static void report(const vj_watchdog *w, const char (*line)[LINE_BYTES])
     vj_raise(
         VJ_ERR_STATE,
         "the other %d of %d ranks are in: %.*s (all answers: %s). Look at the ranks named above; if there are none "
-        "it is the network or the MPI library. Submit again: the run goes on from its last checkpoint",
+        "it is the file system, the network or the MPI library. Submit again: the run goes on from its last checkpoint",
         there, w->size, common ? length : 0, place, w->path);
 }
 

@@ -2,12 +2,13 @@
  * Faults for I/O calls: preloaded into one rank's process, it makes the k-th call of a kind on a path that contains a
  * given text fail, or kills the process there.
  *
- *   VJ_FAULT="RANK CALL TEXT K ACTION"     "0 pwrite .part 3 ENOSPC+"
+ *   VJ_FAULT="RANK CALL TEXT K ACTION"     "0 write .part 3 ENOSPC+"
  *
  * TEXT ending in "$" must end the path. CALL: open read write sync rename truncate reserve unlink, or any. Reads and
  * writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS: the call fails with it; short: half of what
- * was asked for is done (read, write); kill: SIGKILL instead of the call. With "+" also each call after the k-th fails.
- * The first fault is said on standard error. Threads may call; the count is one for all.
+ * was asked for is done (read, write); kill: SIGKILL instead of the call; hang: the call never returns. With "+" also
+ * each call after the k-th fails. The first fault is said on standard error. Threads may call; the count is one for
+ * all.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -71,6 +72,7 @@ static verdict judge(const char *call, const char *path)
     if (count != fault.k && !(fault.again && count > fault.k)) return GO_ON;
     if (!atomic_exchange(&fault.said, 1)) dprintf(STDERR_FILENO, "fault: %s of %s: %s\n", call, path, fault.action);
     if (strcmp(fault.action, "kill") == 0) raise(SIGKILL);
+    while (strcmp(fault.action, "hang") == 0) pause();
     if (strcmp(fault.action, "short") == 0) return SHORT;
     errno = error_of(fault.action);
     return FAIL;
