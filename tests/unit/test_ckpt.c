@@ -194,6 +194,25 @@ static void round_trip(void **state)
     assert_int_equal(damaged, 0);
 }
 
+/* Files that were written before there were roll-backs lack three attributes. */
+static void older_state_reads_as_zeros(void **state)
+{
+    context *c = *state;
+    write_step(c, 12);
+    hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT), group = H5Gopen2(file, "state", H5P_DEFAULT);
+    assert_true(H5Adelete(group, "rollbacks") >= 0 && H5Adelete(group, "skipped_samples") >= 0 &&
+                H5Adelete(group, "usual_loss") >= 0);
+    H5Gclose(group);
+    H5Fclose(file);
+    vj_ckpt_state found;
+    assert_int_equal(vj_ckpt_read_state(c->path, &found), VJ_OK);
+    assert_int_equal(found.bad_steps, sample_state(12).bad_steps);
+    assert_int_equal(found.rollbacks, 0);
+    assert_int_equal(found.skipped_samples, 0);
+    assert_true(found.usual_loss == 0.0);
+    vj_ckpt_state_release(&found);
+}
+
 static void a_share_reads_only_its_rows(void **state)
 {
     context *c = *state;
@@ -584,6 +603,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares_cover_every_block_once),
         CASE(round_trip),
+        CASE(older_state_reads_as_zeros),
         CASE(a_share_reads_only_its_rows),
         CASE(one_flipped_bit_of_data_is_found),
         CASE(damaged_structure_is_found),
