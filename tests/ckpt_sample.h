@@ -104,6 +104,19 @@ static inline vj_ckpt_state sample_state(int64_t step)
                            .config = (char *)"run:\n  seed: 7\n"};
 }
 
+/* Write DIR/step_<step>.h5 of this rank's part of the sample, at once or in the background. */
+static inline vj_status sample_write(sample *s, const char *dir, int64_t step, bool background, MPI_Comm comm)
+{
+    vj_ckpt_state state = sample_state(step);
+    vj_ckpt_writer *writer;
+    vj_status status = vj_ckpt_open(&writer, s->tensors, SAMPLE_TENSORS, background, comm);
+    if (status != VJ_OK) return status;
+    status = vj_ckpt_begin(writer, dir, &state, sample_get, s);
+    if (status == VJ_OK) status = vj_ckpt_commit(writer);
+    vj_ckpt_close(writer);
+    return status;
+}
+
 /* 1 if the folder holds an unfinished file. */
 static inline int has_part(const char *dir)
 {

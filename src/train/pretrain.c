@@ -14,6 +14,7 @@
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
+#include "train/saver.h"
 #include "train/step.h"
 
 typedef struct {
@@ -25,10 +26,11 @@ typedef struct {
     vj_step *step;
     vj_loader *loader;
     vj_metrics *metrics; /* rank 0 */
+    vj_saver *saver;
     vj_ckpt_state state;
     int64_t bad_in_a_row;
     int rank_is_low;
-    double begin_s, saved_s; /* when the loop began and the last checkpoint was written */
+    double begin_s, saved_s; /* when the loop and the last checkpoint began */
     int64_t begin_step;
 } pretrainer;
 
@@ -115,6 +117,7 @@ static vj_status record(pretrainer *t, int64_t step, const vj_step_report *r)
     vj_metrics_put(&row, "target_std", r->spread.std);
     vj_metrics_put(&row, "effective_rank", r->spread.effective_rank);
     vj_metrics_put(&row, "skipped_steps", (double)t->state.bad_steps);
+    vj_metrics_put(&row, "failed_checkpoints", (double)vj_saver_failures(t->saver));
     vj_metrics_put(&row, "clips_per_s", (double)c->train.batch / r->step_s);
     vj_metrics_put(&row, "step_s", r->step_s);
     vj_metrics_put(&row, "data_wait_s", r->wait_s);
@@ -170,22 +173,19 @@ static vj_status check_weights(pretrainer *t)
 
 static vj_status save(pretrainer *t, int64_t steps_done)
 {
-    const double begin = vj_now();
     VJ_TRY(check_weights(t));
     t->state.step = steps_done;
     t->state.samples = steps_done * t->config->train.batch;
-    VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->step->optimizer, &t->state));
-    VJ_TRY(vj_ckpt_prune(t->config->run.dir, t->config->checkpoint.keep, t->comm));
     t->saved_s = vj_now();
-    vj_log("checkpoint of step %lld written in %.1f s", (long long)steps_done, t->saved_s - begin);
-    return VJ_OK;
+    return vj_saver_save(t->saver, &t->state);
 }
 
 /* The same decision on all ranks: only rank 0's clock counts. */
 static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *r)
 {
     const vj_config *c = t->config;
-    int due = r->write || r->stop || (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
+    int due = r->write || r->stop || vj_saver_wants_retry(t->saver) ||
+              (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
     if (c->checkpoint.every_minutes > 0.0) {
         due |= vj_now() - t->saved_s > 60.0 * c->checkpoint.every_minutes;
         MPI_Bcast(&due, 1, MPI_INT, 0, t->comm);
@@ -386,7 +386,6 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
 {
     const vj_config *c = t->config;
     double last_rank = NAN;
-    int64_t saved_step = t->state.step;
     int64_t activation_bytes;
     VJ_TRY(vj_step_touch(t->step, t->state.step, &activation_bytes));
     vj_log("activations of step %lld: %.0f MiB in one piece%s", (long long)t->state.step + 1,
@@ -403,16 +402,17 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
         watch_rank(t, step, &report.spread);
         say(t, step, &report, &last_rank);
         const int last = step + 1 == t->steps;
-        if ((last && c->checkpoint.at_end) || (!last && save_is_due(t, step + 1, &report))) {
-            VJ_TRY(save(t, step + 1));
-            saved_step = step + 1;
-        }
+        VJ_TRY(vj_saver_poll(t->saver));
+        if ((last && c->checkpoint.at_end) || (!last && save_is_due(t, step + 1, &report))) VJ_TRY(save(t, step + 1));
         if (report.stop && !last) {
-            vj_log("stopped by a signal after step %lld; the same command goes on from there", (long long)saved_step);
+            VJ_TRY(vj_saver_finish(t->saver));
+            vj_log("stopped by a signal after step %lld; the same command goes on from there",
+                   (long long)vj_saver_step(t->saver));
             *outcome = VJ_PRETRAIN_STOPPED;
             return VJ_OK;
         }
     }
+    VJ_TRY(vj_saver_finish(t->saver));
     vj_log("done: %lld steps in %.1f s, peak memory of a rank %.0f MiB, at most %.0f MiB of it activations",
            (long long)(t->steps - t->begin_step), vj_now() - t->begin_s, (double)vj_peak_bytes() / 1048576.0,
            (double)t->step->model->used_bytes / 1048576.0);
@@ -428,6 +428,7 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     VJ_TRY(make_folder(t));
     VJ_TRY(resume(t));
     VJ_TRY(claim_folder(t));
+    VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step));
     if (t->rank == 0) VJ_TRY(vj_metrics_open(&t->metrics, t->config->run.dir, t->state.step));
     listen_for_signals();
     return train(t, outcome);
@@ -443,6 +444,7 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     *outcome = VJ_PRETRAIN_DONE;
     vj_status status = run(&t, dry_run, outcome);
     vj_loader_stop(t.loader);
+    vj_saver_close(t.saver);
     vj_status closed = vj_metrics_close(t.metrics);
     vj_step_close(t.step);
     vj_clips_close(t.clips);

@@ -61,8 +61,7 @@ static int64_t size_of(const char *path)
 
 static vj_status write_to(context *c, const char *dir, int64_t step)
 {
-    vj_ckpt_state state = sample_state(step);
-    return vj_ckpt_write(dir, c->s.tensors, SAMPLE_TENSORS, &state, sample_get, &c->s, MPI_COMM_WORLD);
+    return sample_write(&c->s, dir, step, false, MPI_COMM_WORLD);
 }
 
 static void write_step(context *c, int64_t step)
@@ -494,7 +493,7 @@ static void newest_and_prune(void **state)
     snprintf(want, sizeof want, "%s/step_300000000.h5", c->dir);
     assert_string_equal(path, want);
     int held = hold_messages(c);
-    vj_status status = vj_ckpt_prune(c->dir, 2, MPI_COMM_WORLD);
+    vj_status status = vj_ckpt_prune(c->dir, 2, 0, MPI_COMM_WORLD);
     assert_true(release_messages(c, held, "does not count"));
     assert_int_equal(status, VJ_OK);
     assert_true(has_file(c, "step_300000000.h5"));
