@@ -30,7 +30,7 @@ typedef struct {
     void *data;          /* for get and put: the caller's own handle of the tensor's first element */
 } vj_ckpt_tensor;
 
-enum { VJ_CKPT_COPY_BYTES = 16 << 20 };
+enum { VJ_CKPT_COPY_BYTES = 4 << 20 };
 
 /** Copy elements [first, last) of a tensor, at most VJ_CKPT_COPY_BYTES, between the caller's memory and a host buffer.
  */
@@ -60,7 +60,7 @@ void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank);
  * A writer of checkpoints of these tensors. Every element of every tensor is written by exactly one rank (its
  * first..last); anything else is refused. Tensors and their order are the same on all ranks, but for first, last and
  * data; they are copied. In the background, writing goes on beside the caller's work, from memory that takes all that
- * this rank writes and is allocated here; otherwise 16 MiB do. Collective, agreed; comm is borrowed.
+ * this rank writes and is allocated here; otherwise a few MiB do. Collective, agreed; comm is borrowed.
  */
 typedef struct vj_ckpt_writer vj_ckpt_writer;
 vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,

@@ -276,6 +276,9 @@ vj_status vj_h5_write(const vj_h5_writer *writer, int64_t offset, const void *da
                             writer->part);
         done += n;
     }
+    /* Begin to write to disk at once: less is left for fsync, and the system does not stop us for too many dirty pages.
+     */
+    (void)sync_file_range(writer->fd, offset, bytes, SYNC_FILE_RANGE_WRITE); /* advice only */
     return VJ_OK;
 }
 
