@@ -122,7 +122,7 @@ int vj_ckpt_has(const char *path, const char *tensor);
 vj_status vj_ckpt_verify(const char *path, int64_t *blocks, int64_t *damaged);
 
 /**
- * Write the encoder of a checkpoint to a file of its own, which embed and probe read like any other: the tensors of
+ * Write the encoder of a checkpoint to a file of its own, which vjepa-embed reads like any other: the tensors of
  * model/target, or of model/encoder where there is no target (pixel), with state and configuration, and where they come
  * from. VJ_CKPT_BF16 rounds to nearest even. What is read is verified; an existing `to` is refused. Not collective.
  */

@@ -568,6 +568,14 @@ static void in_the_background(void **state)
     assert_true(sample_equal(&c->s, &c->back));
 }
 
+/* Space was reserved; then no file may grow beyond 1 MiB, nor be written behind it. */
+static vj_status get_and_limit(void *user, const vj_ckpt_tensor *t, int64_t first, int64_t last, float *host)
+{
+    const struct rlimit small = {1 << 20, RLIM_INFINITY};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    return sample_get(user, t, first, last, host);
+}
+
 /* A failure in the background is met at the commit; the writer goes on. */
 static void a_failure_in_the_background(void **state)
 {
@@ -585,6 +593,17 @@ static void a_failure_in_the_background(void **state)
     assert_int_equal(status, VJ_ERR_IO);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_false(has_part(c->dir));
+
+    held = hold_messages(c);
+    assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, get_and_limit, &c->s), VJ_OK);
+    while (!vj_ckpt_written(writer)) usleep(1000);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    status = vj_ckpt_commit(writer);
+    assert_true(release_messages(c, held, "File too large"));
+    assert_int_equal(status, VJ_ERR_IO);
+    assert_false(has_part(c->dir));
+    assert_false(exists(c->path));
+
     c->s.fail_at = c->s.tensors[4].name;
     held = hold_messages(c);
     assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, sample_get, &c->s), VJ_OK);
