@@ -112,6 +112,8 @@ typedef struct {
         int64_t every;        /* steps; 0: only at the end */
         double every_minutes; /* 0: off */
         int64_t keep;         /* newest kept */
+        int64_t keep_every;   /* steps; multiples are kept for ever; 0: none */
+        int async;            /* bool: written in the background, from a copy in memory */
         int at_end;           /* bool */
     } checkpoint;
     struct {

@@ -153,6 +153,10 @@ const vj_setting vj_settings[] = {
      "minutes between checkpoints; 0: off", 0},
     {"checkpoint.keep", VJ_SET_INTEGER, AT(checkpoint.keep), "[1, 1000000]", "2", "newest checkpoints that are kept",
      0},
+    {"checkpoint.keep_every", VJ_SET_INTEGER, AT(checkpoint.keep_every), "[0, 1000000000]", "0",
+     "checkpoints of steps that are multiples of this are kept for ever; 0: none", 0},
+    {"checkpoint.async", VJ_SET_CHOICE, AT(checkpoint.async), BOOLEAN, "false",
+     "write in the background, from a copy in memory: training waits for the copy only", 0},
     {"checkpoint.at_end", VJ_SET_CHOICE, AT(checkpoint.at_end), BOOLEAN, "true", "write one after the last step", 0},
 
     {"log.print_every", VJ_SET_INTEGER, AT(log.print_every), "[0, 1000000000]", "10",

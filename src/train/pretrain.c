@@ -12,6 +12,7 @@
 #include "train/health.h"
 #include "train/record.h"
 #include "train/run_folder.h"
+#include "train/saver.h"
 #include "train/stop.h"
 #include "train/watchdog.h"
 
@@ -24,11 +25,12 @@ typedef struct {
     vj_step *step;
     vj_loader *loader;
     vj_record record;
+    vj_saver *saver;
     vj_stop stop;
     vj_health health;
     vj_watchdog *watchdog;
-    vj_ckpt_state state; /* of the last checkpoint, or the start */
-    double saved_s;      /* when it was written */
+    vj_ckpt_state state; /* of the last checkpoint begun, or the start */
+    double saved_s;      /* when that was */
     int save_is_due;
 } pretrainer;
 
@@ -58,6 +60,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 {
     const double begin = vj_now();
     vj_batch batch;
+    vj_stop_took_checkpoint(&t->stop, vj_saver_longest_s(t->saver));
     if (t->rank == 0) vj_stop_look(&t->stop);
     vj_watchdog_enter(t->watchdog, VJ_AT_CLIPS, step);
     vj_phase_enter(t->step->be, VJ_PHASE_DATA);
@@ -90,19 +93,14 @@ static vj_status check_weights(pretrainer *t)
 
 static vj_status save(pretrainer *t, int64_t steps_done)
 {
-    const double begin = vj_now();
-    vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, steps_done);
     VJ_TRY(check_weights(t));
     t->state.step = steps_done;
     t->state.samples = samples_after(t, steps_done);
     t->state.usual_loss = t->health.usual_loss;
-    VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->step->optimizer, &t->state));
-    VJ_TRY(vj_ckpt_prune(t->config->run.dir, t->config->checkpoint.keep, t->comm));
     t->saved_s = vj_now();
     t->save_is_due = 0;
-    vj_stop_took_checkpoint(&t->stop, t->saved_s - begin);
-    vj_log("checkpoint of step %lld written in %.1f s", (long long)steps_done, t->saved_s - begin);
-    return VJ_OK;
+    vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, steps_done);
+    return vj_saver_save(t->saver, &t->state);
 }
 
 /*
@@ -113,7 +111,8 @@ static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *
 {
     const vj_config *c = t->config;
     if (steps_done == t->steps) return c->checkpoint.at_end;
-    int due = r->write || r->stop || (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
+    int due = r->write || r->stop || vj_saver_wants_retry(t->saver) ||
+              (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
     if (c->checkpoint.every_minutes > 0.0) {
         due |= vj_now() - t->saved_s > 60.0 * c->checkpoint.every_minutes;
         MPI_Bcast(&due, 1, MPI_INT, 0, t->comm);
@@ -181,6 +180,7 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
 {
     const int64_t samples = samples_after(t, steps_done), rollbacks = t->state.rollbacks;
     char path[VJ_PATH];
+    VJ_TRY(vj_saver_wait(t->saver));
     VJ_TRY(vj_ckpt_latest(t->config->run.dir, path, t->comm));
     if (rollbacks >= t->config->train.rollback_limit || path[0] == '\0') return give_up(t, steps_done);
     vj_loader_stop(t->loader);
@@ -236,8 +236,9 @@ static vj_status begin(pretrainer *t)
 
 static vj_status stop_early(const pretrainer *t, int64_t steps_done, int why)
 {
+    VJ_TRY(vj_saver_finish(t->saver));
     vj_log("stopped after step %lld by %s; the same command goes on from step %lld", (long long)steps_done,
-           vj_stop_reason(why), (long long)t->state.step);
+           vj_stop_reason(why), (long long)vj_saver_step(t->saver));
     if (t->state.step < steps_done)
         vj_log("the last steps were bad, so no checkpoint was written: the next start does them again");
     return t->rank == 0 ? vj_stop_obey(&t->stop) : VJ_OK;
@@ -252,6 +253,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
         VJ_TRY(pretrain_step(t, step++, &report));
         const vj_verdict verdict = vj_health_judge(&t->health, step - 1, &report);
         VJ_TRY(vj_record_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
+        VJ_TRY(vj_saver_poll(t->saver));
         if (verdict == VJ_HEALTH_LOST) {
             VJ_TRY(roll_back(t, step));
             step = t->state.step;
@@ -263,6 +265,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
             return stop_early(t, step, report.stop);
         }
     }
+    VJ_TRY(vj_saver_finish(t->saver));
     vj_record_done(&t->record);
     if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
     return vj_run_folder_complete(t->config, t->steps, t->comm);
@@ -279,6 +282,8 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     VJ_TRY(vj_run_folder_make(t->config, t->comm));
     VJ_TRY(resume(t));
     VJ_TRY(vj_run_folder_claim(t->config, t->state.step == t->steps, t->comm));
+    VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step));
+    t->record.saver = t->saver;
     return train(t, outcome);
 }
 
@@ -291,6 +296,7 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     *outcome = VJ_PRETRAIN_DONE;
     vj_status status = run(&t, dry_run, outcome);
     vj_loader_stop(t.loader);
+    vj_saver_close(t.saver);
     vj_status closed = vj_record_close(&t.record);
     vj_watchdog_follow(t.watchdog, NULL);
     /* Closing a step is collective, and after a failure of this rank the others are elsewhere; the program ends. */

@@ -45,6 +45,7 @@ static vj_status write_row(vj_record *record, int64_t step, int64_t samples, int
     vj_metrics_put(&row, "target_std", r->spread.std);
     vj_metrics_put(&row, "effective_rank", r->spread.effective_rank);
     vj_metrics_put(&row, "skipped_steps", (double)skipped);
+    vj_metrics_put(&row, "failed_checkpoints", (double)vj_saver_failures(record->saver));
     vj_metrics_put(&row, "clips_per_s", (double)c->train.batch / r->step_s);
     vj_metrics_put(&row, "step_s", r->step_s);
     vj_metrics_put(&row, "data_wait_s", r->wait_s);

@@ -7,11 +7,13 @@
 
 #include "clips/clips.h"
 #include "train/metrics.h"
+#include "train/saver.h"
 #include "train/step.h"
 
 typedef struct {
     const vj_config *config; /* borrowed */
     const vj_step *step;     /* borrowed */
+    const vj_saver *saver;   /* borrowed */
     vj_metrics *metrics;     /* rank 0. Owned */
     int64_t steps;           /* of the whole run */
     int64_t begin_step;      /* updates done when the clock was started */

@@ -141,7 +141,7 @@ die_writing() { # one rank, kill -9, anywhere in a checkpoint
     inject "$victim" any step_ $((victim == 0 ? 3000 : 120)) kill
 }
 die_committing() { # rank 0, kill -9, when a checkpoint gets its name or its place on disk
-    one_of rename sync unlink reserve truncate
+    one_of rename sync unlink reserve
     inject 0 "$chosen" step_ 8 kill
 }
 die_all() { # all ranks and the launcher, kill -9
@@ -187,8 +187,8 @@ full_tmpfs() { # a file system that holds two checkpoints
 }
 error_writing() {
     any_rank
-    one_of write sync open any rename truncate reserve unlink
-    case $chosen in rename | truncate | reserve | unlink) victim=0 ;; esac
+    one_of write sync open any rename reserve unlink
+    case $chosen in rename | reserve | unlink) victim=0 ;; esac
     inject "$victim" "$chosen" step_ $((victim == 0 ? 200 : 40)) EIO
     lossless=
 }
@@ -315,7 +315,7 @@ fault() { # SEED: prints its line
     check
     printf '%4d  %-16s %-13s %-48s %5s %8s %7s  %s\n' "$seed" "$kind" "$mode" "$where" "$first_code" "$resumed" "$attempts" \
         "${problem:-ok}"
-    if [ -n "$problem" ]; then tail -n 40 fault.log again.log 2>/dev/null | sed 's/^/      | /'; fi
+    if [ -n "$problem" ]; then { tail -n 40 fault.log again.log 2>/dev/null || true; } | sed 's/^/      | /'; fi
     if mountpoint -q "$dir"; then umount "$dir"; fi
     rm -rf "$dir" again.log
 }
