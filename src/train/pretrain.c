@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/program.h"
 #include "clips/clips.h"
@@ -99,7 +98,6 @@ static vj_status save(pretrainer *t, int64_t steps_done)
     t->state.usual_loss = t->health.usual_loss;
     t->saved_s = vj_now();
     t->save_is_due = 0;
-    vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, steps_done);
     return vj_saver_save(t->saver, &t->state);
 }
 
@@ -253,6 +251,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
         VJ_TRY(pretrain_step(t, step++, &report));
         const vj_verdict verdict = vj_health_judge(&t->health, step - 1, &report);
         VJ_TRY(vj_record_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
+        vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
         if (verdict == VJ_HEALTH_LOST) {
             VJ_TRY(roll_back(t, step));

@@ -53,7 +53,7 @@ use_mode() { # "NAME RANKS SETTING..."
     local words word
     read -ra words <<<"$1"
     ranks=${words[1]} mode=${words[0]}-${words[1]}
-    sets=(--set checkpoint.every=$every --set run.watchdog_s=15) # some errors leave ranks waiting inside the MPI library
+    sets=(--set checkpoint.every="$every" --set run.watchdog_s=15) # some errors leave ranks waiting inside the MPI library
     for word in "${words[@]:2}"; do sets+=(--set "$word"); done
 }
 
