@@ -48,7 +48,7 @@ static inline void sample_init(sample *s, int size, int rank)
                       {.name = "model/encoder/norm.bias", .ndim = 1, .dim = {5}},
                       {.name = "model/predictor/patch_embed.proj.weight", .ndim = 5, .dim = {7, 3, 2, 4, 4}},
                       {.name = "optimizer/first_moment/wide", .ndim = 2, .dim = {3, 300000}},  /* a row is a block */
-                      {.name = "optimizer/first_moment/long", .ndim = 2, .dim = {5000, 1000}}, /* over 16 MiB */
+                      {.name = "optimizer/first_moment/long", .ndim = 2, .dim = {5000, 1000}}, /* many pieces */
                   }};
     for (int i = 0; i < SAMPLE_TENSORS; i++)
         s->tensors[i].data = vj_calloc(sample_elements(&s->tensors[i]), sizeof(float));
@@ -73,7 +73,7 @@ static inline vj_status sample_get(void *user, const vj_ckpt_tensor *t, int64_t 
 {
     const sample *s = user;
     if (s->fail_at && strcmp(s->fail_at, t->name) == 0) return vj_raise(VJ_ERR_LIBRARY, "made to fail at %s", t->name);
-    if ((last - first) * 4 > VJ_CKPT_COPY_BYTES) return vj_raise(VJ_ERR_STATE, "a piece of more than 16 MiB");
+    if ((last - first) * 4 > VJ_CKPT_COPY_BYTES) return vj_raise(VJ_ERR_STATE, "a piece that is too large");
     memcpy(host, (float *)t->data + first, (size_t)(last - first) * sizeof(float));
     return VJ_OK;
 }
@@ -81,7 +81,7 @@ static inline vj_status sample_get(void *user, const vj_ckpt_tensor *t, int64_t 
 static inline vj_status sample_put(void *user, const vj_ckpt_tensor *t, int64_t first, int64_t last, float *host)
 {
     (void)user;
-    if ((last - first) * 4 > VJ_CKPT_COPY_BYTES) return vj_raise(VJ_ERR_STATE, "a piece of more than 16 MiB");
+    if ((last - first) * 4 > VJ_CKPT_COPY_BYTES) return vj_raise(VJ_ERR_STATE, "a piece that is too large");
     memcpy((float *)t->data + first, host, (size_t)(last - first) * sizeof(float));
     return VJ_OK;
 }
@@ -100,8 +100,24 @@ static inline vj_ckpt_state sample_state(int64_t step)
                            .samples = 24 * step,
                            .seed = 7,
                            .bad_steps = 2,
+                           .rollbacks = 1,
+                           .skipped_samples = 48,
+                           .usual_loss = 0.7,
                            .store_fingerprint = 0xfedcba9876543210u,
                            .config = (char *)"run:\n  seed: 7\n"};
+}
+
+/* Write DIR/step_<step>.h5 of this rank's part of the sample, at once or in the background. */
+static inline vj_status sample_write(sample *s, const char *dir, int64_t step, bool background, MPI_Comm comm)
+{
+    vj_ckpt_state state = sample_state(step);
+    vj_ckpt_writer *writer;
+    vj_status status = vj_ckpt_open(&writer, s->tensors, SAMPLE_TENSORS, background, comm);
+    if (status != VJ_OK) return status;
+    status = vj_ckpt_begin(writer, dir, &state, sample_get, s);
+    if (status == VJ_OK) status = vj_ckpt_commit(writer);
+    vj_ckpt_close(writer);
+    return status;
 }
 
 /* 1 if the folder holds an unfinished file. */

@@ -1,5 +1,7 @@
-/* The block: how tensors are divided into blocks, blocks over ranks, and walks over them into pieces. */
+/* The block: how tensors are divided into blocks, blocks over ranks, walks over them into pieces; and types of numbers.
+ */
 #include <stdio.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "ckpt/inner.h"
@@ -36,9 +38,9 @@ int64_t vj_ckpt_block_count(const vj_ckpt_tensor *tensor)
     return (tensor->dim[0] + rows - 1) / rows;
 }
 
-uint64_t vj_ckpt_checksum(const float *values, int64_t count)
+uint64_t vj_ckpt_checksum(const void *bytes, int64_t count)
 {
-    return XXH3_64bits(values, (size_t)count * sizeof(float));
+    return XXH3_64bits(bytes, (size_t)count);
 }
 
 /* Element `at` of a tensor, moved up to the next border of a block and into the tensor. */
@@ -89,20 +91,51 @@ vj_status vj_ckpt_copy_pieces(vj_ckpt_copy copy, void *user, const vj_ckpt_tenso
     return VJ_OK;
 }
 
-herr_t vj_ckpt_select(hid_t space, const vj_ckpt_tensor *tensor, int64_t first, int64_t last)
-{
-    hsize_t start[5] = {0}, length[5];
-    int64_t row = row_elements(tensor);
-    for (int i = 0; i < tensor->ndim; i++) length[i] = (hsize_t)tensor->dim[i];
-    start[0] = (hsize_t)(first / row);
-    length[0] = (hsize_t)((last - first) / row);
-    return H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, length, NULL);
-}
-
 void vj_ckpt_dims_text(const vj_ckpt_tensor *tensor, char *text, int bytes)
 {
     int used = snprintf(text, (size_t)bytes, "[");
     for (int i = 0; i < tensor->ndim && used < bytes; i++)
         used += snprintf(text + used, (size_t)(bytes - used), "%s%lld", i ? ", " : "", (long long)tensor->dim[i]);
     if (used < bytes) snprintf(text + used, (size_t)(bytes - used), "]");
+}
+
+/* ------------------------------------------------------------------------------------------------ types */
+
+int64_t vj_ckpt_element_bytes(vj_ckpt_type type)
+{
+    return type == VJ_CKPT_BF16 ? 2 : 4;
+}
+
+/* bf16 is the upper half of fp32: 1 sign, 8 exponent and 7 fraction bits. Fields are set before the size shrinks. */
+hid_t vj_ckpt_file_type(vj_ckpt_type type)
+{
+    hid_t h5 = H5Tcopy(H5T_IEEE_F32LE);
+    if (type == VJ_CKPT_F32) return h5;
+    if (H5Tset_fields(h5, 15, 7, 8, 0, 7) >= 0 && H5Tset_size(h5, 2) >= 0 && H5Tset_ebias(h5, 127) >= 0) return h5;
+    H5Tclose(h5); /* never committed to a file */
+    return H5I_INVALID_HID;
+}
+
+/* To nearest, ties to even; a NaN stays one. Each write is at or before the number that was read. */
+void vj_ckpt_narrow(float *values, int64_t count)
+{
+    char *bytes = (char *)values;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t x;
+        memcpy(&x, bytes + 4 * i, 4);
+        const bool nan = (x & 0x7fffffffu) > 0x7f800000u;
+        const uint16_t half = (uint16_t)(nan ? x >> 16 | 0x40u : (x + 0x7fffu + (x >> 16 & 1u)) >> 16);
+        memcpy(bytes + 2 * i, &half, 2);
+    }
+}
+
+void vj_ckpt_widen(float *values, int64_t count)
+{
+    char *bytes = (char *)values;
+    for (int64_t i = count - 1; i >= 0; i--) {
+        uint16_t half;
+        memcpy(&half, bytes + 2 * i, 2);
+        const uint32_t x = (uint32_t)half << 16;
+        memcpy(bytes + 4 * i, &x, 4);
+    }
 }

@@ -1,13 +1,15 @@
 /*
- * Checkpoints (design section 6): one parallel HDF5 file per step, DIR/step_00001200.h5, laid out by rank 0 and
- * written by all through MPI-IO: whole logical tensors under their published names, checksums, a `complete` attribute
- * last; .part, fsync, rename, fsync.
+ * Checkpoints (design section 6): one HDF5 file per step, DIR/step_00001200.h5: whole logical tensors under their
+ * published names. Each rank writes its part of them, at once or in the background, and reads what it needs.
  *
  * The unit of ownership, checksum and I/O is the block: consecutive rows (along the first axis) of one tensor, as
- * many as fit in 1 MiB, at least one. Dataset attribute "xxh3" u64 [blocks] has one checksum a block (XXH3, 64 bits).
+ * many as fit in 1 MiB of fp32, at least one. Dataset attribute "xxh3" u64 [blocks] has one checksum a block (XXH3, 64
+ * bits, of the bytes in the file).
  *
- * What the file holds, as h5py shows it: / with attributes format, version, config, code, date, hosts, ranks, complete;
- * /state with attributes step, samples, seed, bad_steps, store_fingerprint; f4 datasets under the tensors' names.
+ * What the file holds, as h5py shows it: / with attributes format, version, config, code, date, hosts, ranks, complete
+ * (and origin, in an exported one); /state with attributes step, samples, seed, bad_steps, rollbacks, skipped_samples,
+ * usual_loss, store_fingerprint; f4 datasets under the tensors' names. bf16 is stored as an HDF5 float type of two
+ * bytes (1 sign, 8 exponent, 7 fraction bits, bias 127), which h5py and h5dump show as the numbers that it stands for.
  */
 #ifndef VJ_CKPT_H
 #define VJ_CKPT_H
@@ -16,15 +18,19 @@
 
 #include "base/config.h"
 
+/* How a tensor is stored; in memory all are fp32. */
+typedef enum { VJ_CKPT_F32, VJ_CKPT_BF16 } vj_ckpt_type;
+
 typedef struct {
     char name[128]; /* "model/encoder/blocks.0.attn.qkv.weight" */
     int ndim;
     int64_t dim[5];
+    vj_ckpt_type type;   /* when it is written; on reading what the file has is taken */
     int64_t first, last; /* elements this rank writes or reads: whole blocks; first == last: none */
     void *data;          /* for get and put: the caller's own handle of the tensor's first element */
 } vj_ckpt_tensor;
 
-enum { VJ_CKPT_COPY_BYTES = 16 << 20 };
+enum { VJ_CKPT_COPY_BYTES = 4 << 20 };
 
 /** Copy elements [first, last) of a tensor, at most VJ_CKPT_COPY_BYTES, between the caller's memory and a host buffer.
  */
@@ -33,9 +39,12 @@ typedef vj_status (*vj_ckpt_copy)(void *user, const vj_ckpt_tensor *tensor, int6
 /** What a checkpoint says beside its tensors. */
 typedef struct {
     int64_t step;    /* updates done */
-    int64_t samples; /* global samples consumed */
+    int64_t samples; /* place in the data: global samples consumed or skipped */
     int64_t seed;
-    int64_t bad_steps; /* skipped for non-finite numbers, in all */
+    int64_t bad_steps;       /* skipped for non-finite numbers, in all */
+    int64_t rollbacks;       /* returns to an older checkpoint so far */
+    int64_t skipped_samples; /* jumped over by them */
+    double usual_loss;       /* mean of recent good steps; 0: none yet */
     uint64_t store_fingerprint;
     char *config; /* YAML; on reading: allocated, free with vj_ckpt_state_release() */
 } vj_ckpt_state;
@@ -51,20 +60,44 @@ int64_t vj_ckpt_block_rows(const vj_ckpt_tensor *tensor);
 void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank);
 
 /**
- * Write DIR/step_<step>.h5. Every element of every tensor is written by exactly one rank (its first..last); anything
- * else is refused. `dir` exists; tensors, state and their order are the same on all ranks, but for first, last and
- * data. When it returns VJ_OK the file is on disk under its final name. On failure, also of one rank's `get`, all ranks
- * return an error, older checkpoints stand and the .part is removed; when it was flushing the folder that failed, the
- * new file, whole, may already stand under its final name. Collective.
+ * A writer of checkpoints of these tensors. Every element of every tensor is written by exactly one rank (its
+ * first..last); anything else is refused. Tensors and their order are the same on all ranks, but for first, last and
+ * data; they are copied. In the background, writing goes on beside the caller's work, from memory that takes all that
+ * this rank writes and is allocated here; otherwise a few MiB do. Collective, agreed; comm is borrowed.
  */
-vj_status vj_ckpt_write(const char *dir, const vj_ckpt_tensor *tensors, int count, const vj_ckpt_state *state,
-                        vj_ckpt_copy get, void *user, MPI_Comm comm);
+typedef struct vj_ckpt_writer vj_ckpt_writer;
+vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,
+                       MPI_Comm comm);
+/** Close; a checkpoint that was begun and not committed is given up. Not collective. */
+void vj_ckpt_close(vj_ckpt_writer *writer);
+/** Memory that the writer holds to write from. */
+int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer);
 
 /**
- * Remove stale .part files and everything older than the newest `keep` (1 at least) complete checkpoints. Files that
- * are damaged or incomplete do not count and stay as long as they are newer than those. Rank 0 acts; collective.
+ * Begin DIR/step_<state->step>.h5; `dir` exists, the state is the same on all ranks. get() is called on the calling
+ * thread, for this rank's elements in the order of the tensors, and not after the return: in the background all is
+ * copied first, then the caller may go on. An error (agreed: too little space, among others) leaves nothing, and the
+ * writer can begin again; what fails from then on, also in get(), vj_ckpt_commit() tells. Collective.
  */
-vj_status vj_ckpt_prune(const char *dir, int64_t keep, MPI_Comm comm);
+vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_state *state, vj_ckpt_copy get,
+                        void *user);
+
+/** True when vj_ckpt_commit() will not wait for this rank's writing. Not collective, cheap. */
+bool vj_ckpt_written(const vj_ckpt_writer *writer);
+
+/**
+ * Commit what was begun, waiting for it. When it returns VJ_OK the file is on disk under its final name. On failure of
+ * any rank all return an error, older checkpoints stand and the .part is removed; when it was flushing the folder that
+ * failed, the new file, whole, may already stand under its final name. The writer can begin again. Collective.
+ */
+vj_status vj_ckpt_commit(vj_ckpt_writer *writer);
+
+/**
+ * Remove stale .part files and everything older than the newest `keep` (1 at least) complete checkpoints, but for steps
+ * that are multiples of `keep_every` (0: none). Files that are damaged or incomplete do not count and stay as long as
+ * they are newer than those. Nothing must be under way. Rank 0 acts; collective.
+ */
+vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_Comm comm);
 
 /**
  * Path of the newest checkpoint in DIR by step, without opening it; "" when there is none. All ranks get rank 0's
@@ -90,6 +123,13 @@ int vj_ckpt_has(const char *path, const char *tensor);
 
 /** Verify every checksum of a checkpoint: *blocks of them, *damaged bad ones, each reported. Not collective. */
 vj_status vj_ckpt_verify(const char *path, int64_t *blocks, int64_t *damaged);
+
+/**
+ * Write the encoder of a checkpoint to a file of its own, which vjepa-embed reads like any other: the tensors of
+ * model/target, or of model/encoder where there is no target (pixel), with state and configuration, and where they come
+ * from. VJ_CKPT_BF16 rounds to nearest even. What is read is verified; an existing `to` is refused. Not collective.
+ */
+vj_status vj_ckpt_export(const char *from, const char *to, vj_ckpt_type type);
 
 /** Print what it holds: state, provenance, tensors, configuration. */
 vj_status vj_ckpt_print(const char *path, FILE *out);

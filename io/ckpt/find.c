@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "ckpt/inner.h"
-#include "h5/h5.h"
 #include "parallel/parallel.h"
 
 typedef struct {
@@ -106,7 +105,7 @@ static vj_status remove_parts(const char *dir)
     return status;
 }
 
-static vj_status remove_old(const char *dir, int64_t keep)
+static vj_status remove_old(const char *dir, int64_t keep, int64_t keep_every)
 {
     entry *entries;
     int count;
@@ -117,9 +116,10 @@ static vj_status remove_old(const char *dir, int64_t keep)
         vj_ckpt_state state;
         status = join(path, dir, entries[i].name);
         if (status != VJ_OK) break;
-        if (good >= keep)
-            status = remove_file(dir, entries[i].name);
-        else if (vj_ckpt_read_state(path, &state) == VJ_OK) {
+        if (good >= keep) {
+            const bool stays = keep_every > 0 && entries[i].step % keep_every == 0;
+            if (!stays) status = remove_file(dir, entries[i].name);
+        } else if (vj_ckpt_read_state(path, &state) == VJ_OK) {
             vj_ckpt_state_release(&state);
             good++;
         } else
@@ -129,14 +129,14 @@ static vj_status remove_old(const char *dir, int64_t keep)
     return status;
 }
 
-vj_status vj_ckpt_prune(const char *dir, int64_t keep, MPI_Comm comm)
+vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_Comm comm)
 {
     int rank;
     vj_status status = VJ_OK;
     MPI_Comm_rank(comm, &rank);
     if (rank == 0) {
         status = remove_parts(dir);
-        if (status == VJ_OK) status = remove_old(dir, keep < 1 ? 1 : keep);
+        if (status == VJ_OK) status = remove_old(dir, keep < 1 ? 1 : keep, keep_every);
     }
     return vj_agree(comm, status);
 }

@@ -8,6 +8,7 @@
 #include <hdf5.h>
 
 #include "ckpt/ckpt.h"
+#include "h5/h5.h"
 
 enum { VJ_CKPT_VERSION = 1 };
 
@@ -15,7 +16,14 @@ int64_t vj_ckpt_elements(const vj_ckpt_tensor *tensor);
 /** Elements of a full block (the last of a tensor may be shorter), and how many there are. */
 int64_t vj_ckpt_block_elements(const vj_ckpt_tensor *tensor);
 int64_t vj_ckpt_block_count(const vj_ckpt_tensor *tensor);
-uint64_t vj_ckpt_checksum(const float *values, int64_t count);
+uint64_t vj_ckpt_checksum(const void *bytes, int64_t count);
+
+int64_t vj_ckpt_element_bytes(vj_ckpt_type type);
+/** HDF5's description of a type; H5Tclose() it. Negative on failure. */
+hid_t vj_ckpt_file_type(vj_ckpt_type type);
+/** fp32 to bf16 and back, in place: `count` numbers at the beginning of the memory. */
+void vj_ckpt_narrow(float *values, int64_t count);
+void vj_ckpt_widen(float *values, int64_t count);
 
 /** Elements [at, next) of a walk over [at, last) with a staging buffer: as many whole blocks as fit. */
 int64_t vj_ckpt_next(const vj_ckpt_tensor *tensor, int64_t at, int64_t last);
@@ -25,24 +33,38 @@ int64_t vj_ckpt_staging_bytes(const vj_ckpt_tensor *tensors, int count);
 vj_status vj_ckpt_copy_pieces(vj_ckpt_copy copy, void *user, const vj_ckpt_tensor *tensor, int64_t first, int64_t last,
                               float *host);
 
-/** Select whole rows [first, last) (elements) of a dataset's space; none when they are equal. */
-herr_t vj_ckpt_select(hid_t space, const vj_ckpt_tensor *tensor, int64_t first, int64_t last);
+/** vj_ckpt_begin() for a file of any name; `origin` "" or a text for the attribute of that name. */
+vj_status vj_ckpt_begin_file(vj_ckpt_writer *writer, const char *path, const vj_ckpt_state *state, const char *origin,
+                             vj_ckpt_copy get, void *user);
 
 /* A tensor of an open file. */
 typedef struct {
     const char *path;      /* borrowed, for messages */
-    vj_ckpt_tensor tensor; /* name and dimensions as found */
-    hid_t dataset, space;
+    vj_ckpt_tensor tensor; /* name, dimensions and type as found */
+    hid_t dataset, space, type;
     uint64_t *sums; /* [blocks] */
     int64_t blocks;
 } vj_ckpt_source;
 
-/** Open tensor `name`: f4, 1 to 5 dimensions, with checksums. A missing or malformed one is reported. */
+/** Open tensor `name`: fp32 or bf16, 1 to 5 dimensions, with checksums. A missing or malformed one is reported. */
 vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, const char *path, const char *name);
 void vj_ckpt_source_close(vj_ckpt_source *source);
-vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64_t last, float *host);
-/** Check the blocks of [first, last), which `host` holds; reports each bad one and returns their number. */
-int64_t vj_ckpt_source_damaged(const vj_ckpt_source *source, int64_t first, int64_t last, const float *host);
+/** Read whole blocks [first, last) as fp32. Those that do not fit their checksum are reported and added to *damaged. */
+vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64_t last, float *host, int64_t *damaged);
+
+/* An open checkpoint with the sorted names of its tensors. */
+typedef struct {
+    const char *path; /* borrowed */
+    hid_t file;
+    char **names;
+    int count;
+    float *staging; /* for vj_ckpt_next() pieces of the tensors opened through it */
+    int64_t staging_bytes;
+} vj_ckpt_view;
+
+vj_status vj_ckpt_view_open(vj_ckpt_view *view, const char *path);
+void vj_ckpt_view_close(vj_ckpt_view *view);
+vj_status vj_ckpt_view_tensor(vj_ckpt_view *view, const char *name, vj_ckpt_source *source);
 
 /** State of an open file. */
 vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state);

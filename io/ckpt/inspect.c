@@ -5,22 +5,11 @@
 #include <string.h>
 
 #include "ckpt/inner.h"
-#include "h5/h5.h"
-
-/* An open checkpoint with the sorted names of its tensors. */
-typedef struct {
-    const char *path;
-    hid_t file;
-    char **names;
-    int count;
-    float *staging;
-    int64_t staging_bytes;
-} view;
 
 static herr_t collect(hid_t group, const char *name, const H5L_info_t *info, void *user)
 {
     (void)info; /* part of HDF5's signature */
-    view *v = user;
+    vj_ckpt_view *v = user;
     hid_t object = H5Oopen(group, name, H5P_DEFAULT);
     if (object < 0) return -1;
     int is_dataset = H5Iget_type(object) == H5I_DATASET;
@@ -40,7 +29,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void close_view(view *v)
+void vj_ckpt_view_close(vj_ckpt_view *v)
 {
     for (int i = 0; i < v->count; i++) free(v->names[i]);
     free(v->names);
@@ -48,20 +37,20 @@ static void close_view(view *v)
     if (v->file >= 0) H5Fclose(v->file); /* only read */
 }
 
-static vj_status open_view(view *v, const char *path)
+vj_status vj_ckpt_view_open(vj_ckpt_view *v, const char *path)
 {
-    *v = (view){.path = path, .file = H5I_INVALID_HID};
+    *v = (vj_ckpt_view){.path = path, .file = H5I_INVALID_HID};
     VJ_TRY(vj_h5_open(&v->file, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION));
     if (H5Lvisit(v->file, H5_INDEX_NAME, H5_ITER_INC, collect, v) < 0) {
         vj_status status = vj_raise_h5("list the tensors of %s", path);
-        close_view(v);
+        vj_ckpt_view_close(v);
         return status;
     }
     if (v->count > 0) qsort(v->names, (size_t)v->count, sizeof *v->names, by_name);
     return VJ_OK;
 }
 
-static vj_status open_tensor(view *v, const char *name, vj_ckpt_source *source)
+vj_status vj_ckpt_view_tensor(vj_ckpt_view *v, const char *name, vj_ckpt_source *source)
 {
     VJ_TRY(vj_ckpt_source_open(source, v->file, v->path, name));
     int64_t bytes = vj_ckpt_staging_bytes(&source->tensor, 1);
@@ -77,15 +66,14 @@ static vj_status open_tensor(view *v, const char *name, vj_ckpt_source *source)
 
 /* ------------------------------------------------------------------------------------------------ verify */
 
-static vj_status verify_tensor(view *v, const char *name, int64_t *blocks, int64_t *damaged)
+static vj_status verify_tensor(vj_ckpt_view *v, const char *name, int64_t *blocks, int64_t *damaged)
 {
     vj_ckpt_source source;
-    VJ_TRY(open_tensor(v, name, &source));
+    VJ_TRY(vj_ckpt_view_tensor(v, name, &source));
     vj_status status = VJ_OK;
     for (int64_t at = 0, next; status == VJ_OK && at < source.tensor.last; at = next) {
         next = vj_ckpt_next(&source.tensor, at, source.tensor.last);
-        status = vj_ckpt_source_read(&source, at, next, v->staging);
-        if (status == VJ_OK) *damaged += vj_ckpt_source_damaged(&source, at, next, v->staging);
+        status = vj_ckpt_source_read(&source, at, next, v->staging, damaged);
     }
     *blocks += source.blocks;
     vj_ckpt_source_close(&source);
@@ -94,14 +82,14 @@ static vj_status verify_tensor(view *v, const char *name, int64_t *blocks, int64
 
 static vj_status verify(const char *path, int64_t *blocks, int64_t *damaged)
 {
-    view v;
+    vj_ckpt_view v;
     vj_ckpt_state state;
     *blocks = *damaged = 0;
-    VJ_TRY(open_view(&v, path));
+    VJ_TRY(vj_ckpt_view_open(&v, path));
     vj_status status = vj_ckpt_get_state(v.file, path, &state);
     vj_ckpt_state_release(&state);
     for (int i = 0; i < v.count && status == VJ_OK; i++) status = verify_tensor(&v, v.names[i], blocks, damaged);
-    close_view(&v);
+    vj_ckpt_view_close(&v);
     return status;
 }
 
@@ -118,33 +106,47 @@ vj_status vj_ckpt_verify(const char *path, int64_t *blocks, int64_t *damaged)
 
 /* ------------------------------------------------------------------------------------------------ print */
 
-static vj_status print_tensors(view *v, FILE *out)
+static vj_status print_tensors(vj_ckpt_view *v, FILE *out)
 {
-    int64_t elements = 0, blocks = 0;
+    int64_t elements = 0, bytes = 0, blocks = 0;
     for (int i = 0; i < v->count; i++) {
         vj_ckpt_source source;
         char dims[128];
         VJ_TRY(vj_ckpt_source_open(&source, v->file, v->path, v->names[i]));
         vj_ckpt_dims_text(&source.tensor, dims, sizeof dims);
-        fprintf(out, "    %-64s %s\n", v->names[i], dims);
+        fprintf(out, "    %-64s %s%s\n", v->names[i], dims, source.tensor.type == VJ_CKPT_BF16 ? " bf16" : "");
+        bytes += source.tensor.last * vj_ckpt_element_bytes(source.tensor.type);
         elements += source.tensor.last;
         blocks += source.blocks;
         vj_ckpt_source_close(&source);
     }
     fprintf(out, "  %d tensors, %lld elements, %.1f MiB, %lld blocks\n", v->count, (long long)elements,
-            (double)elements * sizeof(float) / (1 << 20), (long long)blocks);
+            (double)bytes / (1 << 20), (long long)blocks);
     return VJ_OK;
 }
 
-static vj_status print_view(view *v, FILE *out)
+static vj_status print_origin(vj_ckpt_view *v, FILE *out)
+{
+    char *origin;
+    VJ_TRY(vj_h5_get_text(v->file, v->path, "origin", &origin));
+    fprintf(out, "  origin     %s\n", origin);
+    free(origin);
+    return VJ_OK;
+}
+
+static vj_status print_view(vj_ckpt_view *v, FILE *out)
 {
     vj_ckpt_state state;
     VJ_TRY(vj_ckpt_get_state(v->file, v->path, &state));
     fprintf(out, "%s: checkpoint\n  step       %lld\n  samples    %lld\n  seed       %lld\n  bad steps  %lld\n",
             v->path, (long long)state.step, (long long)state.samples, (long long)state.seed,
             (long long)state.bad_steps);
+    if (state.rollbacks > 0)
+        fprintf(out, "  rollbacks  %lld, %lld samples skipped\n", (long long)state.rollbacks,
+                (long long)state.skipped_samples);
     fprintf(out, "  clips      fingerprint %016llx\n", (unsigned long long)state.store_fingerprint);
     vj_status status = vj_h5_print_provenance(v->file, v->path, out);
+    if (status == VJ_OK && H5Aexists(v->file, "origin") > 0) status = print_origin(v, out);
     if (status == VJ_OK) {
         fprintf(out, "  tensors\n");
         status = print_tensors(v, out);
@@ -156,10 +158,10 @@ static vj_status print_view(view *v, FILE *out)
 
 static vj_status print(const char *path, FILE *out)
 {
-    view v;
-    VJ_TRY(open_view(&v, path));
+    vj_ckpt_view v;
+    VJ_TRY(vj_ckpt_view_open(&v, path));
     vj_status status = print_view(&v, out);
-    close_view(&v);
+    vj_ckpt_view_close(&v);
     return status;
 }
 
@@ -181,7 +183,7 @@ static void compare_numbers(FILE *out, const char *name, int64_t a, int64_t b)
     if (a != b) fprintf(out, "state %s: %lld, %lld\n", name, (long long)a, (long long)b);
 }
 
-static vj_status compare_states(view *a, view *b, FILE *out)
+static vj_status compare_states(vj_ckpt_view *a, vj_ckpt_view *b, FILE *out)
 {
     vj_ckpt_state x = {0}, y = {0};
     vj_status status = vj_ckpt_get_state(a->file, a->path, &x);
@@ -191,6 +193,8 @@ static vj_status compare_states(view *a, view *b, FILE *out)
         compare_numbers(out, "samples", x.samples, y.samples);
         compare_numbers(out, "seed", x.seed, y.seed);
         compare_numbers(out, "bad_steps", x.bad_steps, y.bad_steps);
+        compare_numbers(out, "rollbacks", x.rollbacks, y.rollbacks);
+        compare_numbers(out, "skipped_samples", x.skipped_samples, y.skipped_samples);
         if (x.store_fingerprint != y.store_fingerprint)
             fprintf(out, "state store_fingerprint: %016llx, %016llx\n", (unsigned long long)x.store_fingerprint,
                     (unsigned long long)y.store_fingerprint);
@@ -213,8 +217,8 @@ static void compare_values(const float *a, const float *b, int64_t count, int64_
     }
 }
 
-static vj_status compare_sources(view *a, view *b, const vj_ckpt_source *x, const vj_ckpt_source *y, FILE *out,
-                                 int *differ)
+static vj_status compare_sources(vj_ckpt_view *a, vj_ckpt_view *b, const vj_ckpt_source *x, const vj_ckpt_source *y,
+                                 FILE *out, int *differ)
 {
     const vj_ckpt_tensor *s = &x->tensor, *t = &y->tensor;
     if (s->ndim != t->ndim || memcmp(s->dim, t->dim, (size_t)s->ndim * sizeof s->dim[0]) != 0) {
@@ -225,14 +229,13 @@ static vj_status compare_sources(view *a, view *b, const vj_ckpt_source *x, cons
         *differ = 1;
         return VJ_OK;
     }
-    int64_t unequal = 0;
+    int64_t unequal = 0, damaged = 0;
     double largest = 0;
     for (int64_t at = 0, next; at < s->last; at = next) {
         next = vj_ckpt_next(s, at, s->last);
-        VJ_TRY(vj_ckpt_source_read(x, at, next, a->staging));
-        VJ_TRY(vj_ckpt_source_read(y, at, next, b->staging));
-        if (vj_ckpt_source_damaged(x, at, next, a->staging) || vj_ckpt_source_damaged(y, at, next, b->staging))
-            return VJ_ERR_FORMAT;
+        VJ_TRY(vj_ckpt_source_read(x, at, next, a->staging, &damaged));
+        VJ_TRY(vj_ckpt_source_read(y, at, next, b->staging, &damaged));
+        if (damaged > 0) return VJ_ERR_FORMAT;
         compare_values(a->staging, b->staging, next - at, &unequal, &largest);
     }
     *differ = unequal > 0;
@@ -242,11 +245,11 @@ static vj_status compare_sources(view *a, view *b, const vj_ckpt_source *x, cons
     return VJ_OK;
 }
 
-static vj_status compare_tensor(view *a, view *b, const char *name, FILE *out, int *differ)
+static vj_status compare_tensor(vj_ckpt_view *a, vj_ckpt_view *b, const char *name, FILE *out, int *differ)
 {
     vj_ckpt_source x, y;
-    VJ_TRY(open_tensor(a, name, &x));
-    vj_status status = open_tensor(b, name, &y);
+    VJ_TRY(vj_ckpt_view_tensor(a, name, &x));
+    vj_status status = vj_ckpt_view_tensor(b, name, &y);
     if (status == VJ_OK) {
         status = compare_sources(a, b, &x, &y, out, differ);
         vj_ckpt_source_close(&y);
@@ -256,7 +259,7 @@ static vj_status compare_tensor(view *a, view *b, const char *name, FILE *out, i
 }
 
 /* Both lists of names are sorted, so one merge finds what either lacks. */
-static vj_status compare_views(view *a, view *b, FILE *out, int64_t *different)
+static vj_status compare_views(vj_ckpt_view *a, vj_ckpt_view *b, FILE *out, int64_t *different)
 {
     int64_t equal = 0;
     *different = 0;
@@ -281,14 +284,14 @@ static vj_status compare_views(view *a, view *b, FILE *out, int64_t *different)
 
 static vj_status compare(const char *path_a, const char *path_b, FILE *out, int64_t *different)
 {
-    view a, b;
-    VJ_TRY(open_view(&a, path_a));
-    vj_status status = open_view(&b, path_b);
+    vj_ckpt_view a, b;
+    VJ_TRY(vj_ckpt_view_open(&a, path_a));
+    vj_status status = vj_ckpt_view_open(&b, path_b);
     if (status == VJ_OK) {
         status = compare_views(&a, &b, out, different);
-        close_view(&b);
+        vj_ckpt_view_close(&b);
     }
-    close_view(&a);
+    vj_ckpt_view_close(&a);
     return status;
 }
 

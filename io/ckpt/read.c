@@ -3,9 +3,21 @@
 #include <string.h>
 
 #include "ckpt/inner.h"
-#include "h5/h5.h"
 
 #define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
+
+static vj_status find_type(vj_ckpt_source *source)
+{
+    source->type = H5Dget_type(source->dataset);
+    for (vj_ckpt_type type = VJ_CKPT_F32; type <= VJ_CKPT_BF16; type++) {
+        hid_t known = vj_ckpt_file_type(type);
+        int same = H5Tequal(source->type, known) > 0;
+        H5Tclose(known); /* only compared */
+        source->tensor.type = type;
+        if (same) return VJ_OK;
+    }
+    return vj_raise(VJ_ERR_FORMAT, "%s: %s is neither of 32-bit floats nor of bf16", source->path, source->tensor.name);
+}
 
 static vj_status describe(vj_ckpt_source *source)
 {
@@ -24,11 +36,7 @@ static vj_status describe(vj_ckpt_source *source)
         t->dim[i] = (int64_t)dim[i];
     }
 
-    hid_t type = H5Dget_type(source->dataset);
-    int single = H5Tequal(type, H5T_IEEE_F32LE) > 0;
-    H5Tclose(type); /* only read */
-    if (!single) return vj_raise(VJ_ERR_FORMAT, "%s: %s is not of 32-bit floats", source->path, t->name);
-
+    VJ_TRY(find_type(source));
     t->last = vj_ckpt_elements(t);
     source->blocks = vj_ckpt_block_count(t);
     source->sums = vj_calloc(source->blocks, sizeof *source->sums);
@@ -38,7 +46,7 @@ static vj_status describe(vj_ckpt_source *source)
 
 vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, const char *path, const char *name)
 {
-    *source = (vj_ckpt_source){.path = path, .space = H5I_INVALID_HID};
+    *source = (vj_ckpt_source){.path = path, .space = H5I_INVALID_HID, .type = H5I_INVALID_HID};
     if (strlen(name) >= sizeof source->tensor.name)
         return vj_raise(VJ_ERR_FORMAT, "%s: name of a tensor is too long: %s", path, name);
     strcpy(source->tensor.name, name);
@@ -51,35 +59,44 @@ vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, const char *pa
 
 void vj_ckpt_source_close(vj_ckpt_source *source)
 {
+    if (source->type >= 0) H5Tclose(source->type);
     if (source->space >= 0) H5Sclose(source->space); /* only read: nothing is lost when closing fails */
     if (source->dataset >= 0) H5Dclose(source->dataset);
     free(source->sums);
-    source->space = source->dataset = H5I_INVALID_HID;
+    source->type = source->space = source->dataset = H5I_INVALID_HID;
     source->sums = NULL;
 }
 
-vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64_t last, float *host)
+/* Whole rows [first, last) of the dataset, as the file has them: no conversion is asked of HDF5. */
+static vj_status read_rows(const vj_ckpt_source *source, int64_t first, int64_t last, void *host)
 {
-    hsize_t length = (hsize_t)(last - first);
-    hid_t memory = H5Screate_simple(1, &length, NULL);
-    int failed = memory < 0 || vj_ckpt_select(source->space, &source->tensor, first, last) < 0 ||
-                 H5Dread(source->dataset, H5T_NATIVE_FLOAT, memory, source->space, H5P_DEFAULT, host) < 0;
-    vj_status status = failed ? vj_raise_h5("read %s of %s", source->tensor.name, source->path) : VJ_OK;
+    const vj_ckpt_tensor *t = &source->tensor;
+    const int64_t row = vj_ckpt_elements(t) / t->dim[0];
+    hsize_t start[5] = {(hsize_t)(first / row)}, length[5], elements = (hsize_t)(last - first);
+    for (int i = 0; i < t->ndim; i++) length[i] = (hsize_t)t->dim[i];
+    length[0] = elements / (hsize_t)row;
+    hid_t memory = H5Screate_simple(1, &elements, NULL);
+    int failed = memory < 0 || H5Sselect_hyperslab(source->space, H5S_SELECT_SET, start, NULL, length, NULL) < 0 ||
+                 H5Dread(source->dataset, source->type, memory, source->space, H5P_DEFAULT, host) < 0;
+    vj_status status = failed ? vj_raise_h5("read %s of %s", t->name, source->path) : VJ_OK;
     if (memory >= 0) H5Sclose(memory);
     return status;
 }
 
-int64_t vj_ckpt_source_damaged(const vj_ckpt_source *source, int64_t first, int64_t last, const float *host)
+vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64_t last, float *host, int64_t *damaged)
 {
-    int64_t damaged = 0, block = vj_ckpt_block_elements(&source->tensor);
+    const vj_ckpt_tensor *t = &source->tensor;
+    const int64_t block = vj_ckpt_block_elements(t), each = vj_ckpt_element_bytes(t->type);
+    VJ_TRY(read_rows(source, first, last, host));
     for (int64_t at = first; at < last; at += block) {
-        int64_t end = at + block < last ? at + block : last, number = at / block;
-        if (vj_ckpt_checksum(host + (at - first), end - at) == source->sums[number]) continue;
+        const int64_t end = at + block < last ? at + block : last, number = at / block;
+        if (vj_ckpt_checksum((char *)host + (at - first) * each, (end - at) * each) == source->sums[number]) continue;
         vj_raise(VJ_ERR_FORMAT, "%s is damaged: block %lld of %lld of %s does not fit its checksum", source->path,
-                 (long long)number, (long long)source->blocks, source->tensor.name);
-        damaged++;
+                 (long long)number, (long long)source->blocks, t->name);
+        ++*damaged;
     }
-    return damaged;
+    if (t->type == VJ_CKPT_BF16) vj_ckpt_widen(host, last - first);
+    return VJ_OK;
 }
 
 static vj_status check_wanted(const vj_ckpt_source *source, const vj_ckpt_tensor *want)
@@ -104,10 +121,11 @@ static vj_status read_tensor(hid_t file, const char *path, const vj_ckpt_tensor 
     vj_ckpt_source source;
     VJ_TRY(vj_ckpt_source_open(&source, file, path, want->name));
     vj_status status = check_wanted(&source, want);
+    int64_t damaged = 0;
     for (int64_t at = want->first, next; status == VJ_OK && at < want->last; at = next) {
         next = vj_ckpt_next(want, at, want->last);
-        status = vj_ckpt_source_read(&source, at, next, staging);
-        if (status == VJ_OK && vj_ckpt_source_damaged(&source, at, next, staging) > 0) status = VJ_ERR_FORMAT;
+        status = vj_ckpt_source_read(&source, at, next, staging, &damaged);
+        if (status == VJ_OK && damaged > 0) status = VJ_ERR_FORMAT;
         if (status == VJ_OK) status = vj_ckpt_copy_pieces(put, user, want, at, next, staging);
     }
     vj_ckpt_source_close(&source);
@@ -138,6 +156,15 @@ vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int coun
     return status;
 }
 
+/* What files do not have that were written before there were roll-backs; zero is right for them. */
+static vj_status get_rollbacks(hid_t group, const char *path, vj_ckpt_state *state)
+{
+    if (H5Aexists(group, "rollbacks") == 0) return VJ_OK;
+    VJ_TRY(vj_h5_get_i64(group, path, "rollbacks", &state->rollbacks));
+    VJ_TRY(vj_h5_get_i64(group, path, "skipped_samples", &state->skipped_samples));
+    return vj_h5_get_f64(group, path, "usual_loss", &state->usual_loss);
+}
+
 vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state)
 {
     *state = (vj_ckpt_state){0};
@@ -147,6 +174,7 @@ vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state)
     if (status == VJ_OK) status = vj_h5_get_i64(group, path, "samples", &state->samples);
     if (status == VJ_OK) status = vj_h5_get_i64(group, path, "seed", &state->seed);
     if (status == VJ_OK) status = vj_h5_get_i64(group, path, "bad_steps", &state->bad_steps);
+    if (status == VJ_OK) status = get_rollbacks(group, path, state);
     if (status == VJ_OK) status = vj_h5_get_u64(group, path, "store_fingerprint", &state->store_fingerprint);
     if (status == VJ_OK) status = vj_h5_get_text(file, path, "config", &state->config);
     H5Gclose(group); /* only read */

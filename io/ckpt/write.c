@@ -1,207 +1,350 @@
 /*
- * Writing a checkpoint: rank 0 lays the file out, all ranks send their rows to it, rank 0 adds the checksums (h5/h5.h).
- * Transfers are independent: the rows of a rank are contiguous and go in pieces of up to 16 MiB, so two-phase I/O has
- * nothing to merge, and a rank that fails on its own (a full disk, a device error) leaves no other waiting inside a
- * collective transfer. All agree afterwards.
+ * Writing a checkpoint (h5/h5.h): rank 0 lays the file out in memory, each rank writes its blocks with pwrite(2), rank
+ * 0 adds the checksums. There is one path: load() copies blocks into the writer's memory, store() sums them up and
+ * writes them. In the foreground the memory is a staging buffer and the two take turns; in the background it takes all
+ * that this rank writes, and store() runs in a thread, which calls neither MPI nor HDF5.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ckpt/inner.h"
-#include "h5/h5.h"
 #include "parallel/parallel.h"
 
-typedef struct {
-    const vj_ckpt_tensor *tensors;
+struct vj_ckpt_writer {
+    vj_ckpt_tensor *tensors; /* [count] */
     int count;
-    vj_ckpt_copy get;
-    void *user;
-    MPI_Comm comm;
-    vj_h5_writer out;
-    int64_t *offset; /* [count + 1] number of each tensor's first block */
+    bool background;
+    MPI_Comm comm;   /* borrowed */
+    int64_t *number; /* [count + 1] of each tensor's first block among all blocks */
+    int64_t *place;  /* [count] of each tensor in the file */
     uint64_t *sums;  /* [all blocks] */
-    float *staging;
-} job;
+    char *memory;
+    int64_t memory_bytes;
+    /* The checkpoint under way. */
+    bool busy, in_thread;
+    vj_h5_writer out;
+    pthread_t thread;
+    atomic_bool written;
+    vj_status status; /* of this rank's blocks; the thread's while it runs */
+    int64_t blocks;   /* in memory */
+};
 
-static vj_status allocate(job *w)
+/* A block of this rank's, or, with tensor -1, the place before the first. */
+typedef struct {
+    int tensor;
+    int64_t first, last; /* elements */
+} block;
+
+static const block before_all = {.tensor = -1};
+
+/* Step to the next block that this rank writes; false: there is none. */
+static bool next_block(const vj_ckpt_writer *w, block *b)
 {
-    w->offset = vj_calloc(w->count + 1, sizeof *w->offset);
-    if (!w->offset) return vj_raise(VJ_ERR_MEMORY, "no memory to write %d tensors", w->count);
-    for (int i = 0; i < w->count; i++) w->offset[i + 1] = w->offset[i] + vj_ckpt_block_count(&w->tensors[i]);
-    int64_t bytes = vj_ckpt_staging_bytes(w->tensors, w->count);
-    w->sums = vj_calloc(w->offset[w->count], sizeof *w->sums);
-    w->staging = vj_calloc(bytes, 1);
-    if (!w->sums || !w->staging)
-        return vj_raise(VJ_ERR_MEMORY, "no %lld MiB for a checkpoint's staging buffer", (long long)bytes >> 20);
-    return VJ_OK;
+    while (b->tensor < 0 || b->last == w->tensors[b->tensor].last) {
+        if (++b->tensor == w->count) return false;
+        b->last = w->tensors[b->tensor].first;
+    }
+    const vj_ckpt_tensor *t = &w->tensors[b->tensor];
+    b->first = b->last;
+    b->last += vj_ckpt_block_elements(t);
+    if (b->last > t->last) b->last = t->last;
+    return true;
 }
 
-static void release(job *w)
-{
-    free(w->offset);
-    free(w->sums);
-    free(w->staging);
-}
+/* ------------------------------------------------------------------------------------------------ open */
 
-/* ------------------------------------------------------------------------------------------------ who writes what */
-
-/* This rank's shares are whole blocks. Counts itself as owner of each in sums, which are not needed before. */
-static vj_status claim(job *w)
+/* What this rank writes is whole blocks. Counts itself as owner of each in sums, which are not needed before. */
+static vj_status claim(vj_ckpt_writer *w)
 {
     for (int i = 0; i < w->count; i++) {
         const vj_ckpt_tensor *t = &w->tensors[i];
-        int64_t elements = vj_ckpt_elements(t), block = vj_ckpt_block_elements(t);
+        int64_t elements = vj_ckpt_elements(t), size = vj_ckpt_block_elements(t);
         if (t->first == t->last) continue;
-        if (t->first < 0 || t->first > t->last || t->last > elements || t->first % block != 0 ||
-            (t->last % block != 0 && t->last != elements))
+        if (t->first < 0 || t->first > t->last || t->last > elements || t->first % size != 0 ||
+            (t->last % size != 0 && t->last != elements))
             return vj_raise(VJ_ERR_STATE, "%s: elements %lld..%lld are not whole blocks of %lld", t->name,
-                            (long long)t->first, (long long)t->last, (long long)block);
-        for (int64_t b = t->first / block; b * block < t->last; b++) w->sums[w->offset[i] + b]++;
+                            (long long)t->first, (long long)t->last, (long long)size);
+        for (int64_t b = t->first / size; b * size < t->last; b++) w->sums[w->number[i] + b]++;
     }
     return VJ_OK;
 }
 
 /* Every block has one owner. */
-static vj_status check_owners(job *w)
+static vj_status check_owners(vj_ckpt_writer *w)
 {
     VJ_TRY(vj_agree(w->comm, claim(w)));
-    MPI_Allreduce(MPI_IN_PLACE, w->sums, (int)w->offset[w->count], MPI_UINT64_T, MPI_SUM, w->comm);
+    MPI_Allreduce(MPI_IN_PLACE, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_SUM, w->comm);
     for (int i = 0; i < w->count; i++)
-        for (int64_t b = w->offset[i]; b < w->offset[i + 1]; b++)
+        for (int64_t b = w->number[i]; b < w->number[i + 1]; b++)
             if (w->sums[b] != 1)
                 return vj_raise(VJ_ERR_STATE, "%s: block %lld is written by %llu ranks", w->tensors[i].name,
-                                (long long)(b - w->offset[i]), (unsigned long long)w->sums[b]);
-    memset(w->sums, 0, (size_t)w->offset[w->count] * sizeof *w->sums);
+                                (long long)(b - w->number[i]), (unsigned long long)w->sums[b]);
     return VJ_OK;
+}
+
+static vj_status allocate(vj_ckpt_writer *w, const vj_ckpt_tensor *tensors)
+{
+    w->tensors = vj_calloc(w->count, sizeof *w->tensors);
+    w->number = vj_calloc(w->count + 1, sizeof *w->number);
+    w->place = vj_calloc(w->count, sizeof *w->place);
+    if (!w->tensors || !w->number || !w->place)
+        return vj_raise(VJ_ERR_MEMORY, "no memory to write %d tensors", w->count);
+    memcpy(w->tensors, tensors, (size_t)w->count * sizeof *tensors);
+    for (int i = 0; i < w->count; i++) w->number[i + 1] = w->number[i] + vj_ckpt_block_count(&tensors[i]);
+    w->sums = vj_calloc(w->number[w->count], sizeof *w->sums);
+    w->memory_bytes = vj_ckpt_staging_bytes(tensors, w->count);
+    if (w->background) {
+        w->memory_bytes = 0;
+        for (int i = 0; i < w->count; i++)
+            w->memory_bytes += (tensors[i].last - tensors[i].first) * (int64_t)sizeof(float);
+    }
+    w->memory = vj_calloc(w->memory_bytes, 1);
+    if (!w->sums || !w->memory)
+        return vj_raise(VJ_ERR_MEMORY, "no %lld MiB to write checkpoints from%s", (long long)w->memory_bytes >> 20,
+                        w->background ? "; checkpoint.async=false needs less" : "");
+    return VJ_OK;
+}
+
+static vj_status open_writer(vj_ckpt_writer *w, const vj_ckpt_tensor *tensors)
+{
+    VJ_TRY(vj_agree(w->comm, allocate(w, tensors)));
+    return check_owners(w);
+}
+
+vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,
+                       MPI_Comm comm)
+{
+    vj_ckpt_writer *w = *writer = vj_calloc(1, sizeof *w);
+    VJ_TRY(vj_agree(comm, w ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints")));
+    w->count = count;
+    w->background = background;
+    w->comm = comm;
+    vj_status status = open_writer(w, tensors);
+    if (status == VJ_OK) return VJ_OK;
+    vj_ckpt_close(w);
+    *writer = NULL;
+    return status;
+}
+
+int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer)
+{
+    return writer->memory_bytes;
+}
+
+/* Wait for the thread, if there is one: its status is this rank's. */
+static void wait_for_thread(vj_ckpt_writer *w)
+{
+    if (w->in_thread) pthread_join(w->thread, NULL);
+    w->in_thread = false;
+}
+
+void vj_ckpt_close(vj_ckpt_writer *w)
+{
+    if (!w) return;
+    wait_for_thread(w);
+    if (w->busy) vj_h5_abandon(&w->out);
+    free(w->tensors);
+    free(w->number);
+    free(w->place);
+    free(w->sums);
+    free(w->memory);
+    free(w);
 }
 
 /* ------------------------------------------------------------------------------------------------ rank 0: layout */
 
-/* Data, checksums, and about 1 KiB a dataset for HDF5's headers and our text. */
-static int64_t file_bytes(const job *w, const vj_ckpt_state *state)
+/* Of HDF5's structures, at most: objects, checksums, text. */
+static int64_t structure_bytes(const vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
 {
-    int64_t bytes = (1 << 16) + (int64_t)strlen(state->config) + 8 * w->offset[w->count];
-    for (int i = 0; i < w->count; i++) bytes += 1024 + vj_ckpt_elements(&w->tensors[i]) * (int64_t)sizeof(float);
-    return bytes;
+    return w->count * (VJ_H5_OBJECT_BYTES + (int64_t)sizeof w->tensors->name) +
+           w->number[w->count] * (int64_t)sizeof *w->sums + (int64_t)strlen(state->config) + (int64_t)strlen(origin);
 }
 
-static vj_status create_datasets(const job *w)
+static vj_status create_datasets(vj_ckpt_writer *w)
 {
     for (int i = 0; i < w->count; i++) {
         const vj_ckpt_tensor *t = &w->tensors[i];
         hsize_t dim[5];
-        hid_t dataset;
         for (int j = 0; j < t->ndim; j++) dim[j] = (hsize_t)t->dim[j];
-        VJ_TRY(vj_h5_dataset(&dataset, w->out.file, t->name, H5T_IEEE_F32LE, t->ndim, dim));
-        if (H5Dclose(dataset) < 0) return vj_raise_h5("close %s in %s", t->name, w->out.part);
-    }
-    return VJ_OK;
-}
-
-static vj_status put_state(const job *w, const vj_ckpt_state *state)
-{
-    hid_t group = H5Gcreate2(w->out.file, "state", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    if (group < 0) return vj_raise_h5("create group state in %s", w->out.part);
-    vj_status status = vj_h5_put_i64(group, "step", state->step);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "samples", state->samples);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "seed", state->seed);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "bad_steps", state->bad_steps);
-    if (status == VJ_OK) status = vj_h5_put_u64(group, "store_fingerprint", state->store_fingerprint);
-    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("close group state in %s", w->out.part);
-    VJ_TRY(status);
-    return vj_h5_put_text(w->out.file, "config", state->config);
-}
-
-static vj_status lay_out(const job *w, const vj_ckpt_state *state)
-{
-    VJ_TRY(create_datasets(w));
-    return put_state(w, state);
-}
-
-static vj_status put_checksums(const job *w)
-{
-    for (int i = 0; i < w->count; i++) {
-        hid_t dataset = H5Dopen2(w->out.file, w->tensors[i].name, H5P_DEFAULT);
-        if (dataset < 0) return vj_raise_h5("open %s in %s", w->tensors[i].name, w->out.part);
-        vj_status status = vj_h5_put_u64s(dataset, "xxh3", w->sums + w->offset[i], w->offset[i + 1] - w->offset[i]);
-        if (H5Dclose(dataset) < 0 && status == VJ_OK)
-            status = vj_raise_h5("close %s in %s", w->tensors[i].name, w->out.part);
+        hid_t type = vj_ckpt_file_type(t->type);
+        if (type < 0) return vj_raise_h5("make the type of %s", t->name);
+        vj_status status = vj_h5_dataset(&w->out, t->name, type, t->ndim, dim, &w->place[i]);
+        H5Tclose(type); /* the file has its copy */
         VJ_TRY(status);
     }
     return VJ_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------ all ranks: rows */
-
-/* Elements [first, last) of tensor i, which fit in staging. */
-static vj_status write_piece(job *w, int i, hid_t dataset, hid_t space, int64_t first, int64_t last)
+static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state)
 {
-    const vj_ckpt_tensor *t = &w->tensors[i];
-    int64_t block = vj_ckpt_block_elements(t);
-    VJ_TRY(vj_ckpt_copy_pieces(w->get, w->user, t, first, last, w->staging));
-    for (int64_t at = first; at < last; at += block)
-        w->sums[w->offset[i] + at / block] =
-            vj_ckpt_checksum(w->staging + (at - first), at + block < last ? block : last - at);
-    hsize_t length = (hsize_t)(last - first);
-    hid_t memory = H5Screate_simple(1, &length, NULL);
-    int failed = memory < 0 || vj_ckpt_select(space, t, first, last) < 0 ||
-                 H5Dwrite(dataset, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, w->staging) < 0;
-    vj_status status = failed ? vj_raise_h5("write %s to %s", t->name, w->out.part) : VJ_OK;
-    if (memory >= 0) H5Sclose(memory); /* not in the file */
-    return status;
+    hid_t group = H5Gcreate2(w->out.file, "state", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    if (group < 0) return vj_raise_h5("create group state in %s", w->out.path);
+    vj_status status = vj_h5_put_i64(group, "step", state->step);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "samples", state->samples);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "seed", state->seed);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "bad_steps", state->bad_steps);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "rollbacks", state->rollbacks);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "skipped_samples", state->skipped_samples);
+    if (status == VJ_OK) status = vj_h5_put_f64(group, "usual_loss", state->usual_loss);
+    if (status == VJ_OK) status = vj_h5_put_u64(group, "store_fingerprint", state->store_fingerprint);
+    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("close group state in %s", w->out.path);
+    VJ_TRY(status);
+    return vj_h5_put_text(w->out.file, "config", state->config);
 }
 
-static vj_status write_tensor(job *w, int i)
+static vj_status lay_out(vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
 {
-    const vj_ckpt_tensor *t = &w->tensors[i];
-    hid_t dataset = H5Dopen2(w->out.file, t->name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("open %s in %s", t->name, w->out.part);
-    hid_t space = H5Dget_space(dataset);
-    vj_status status = space < 0 ? vj_raise_h5("space of %s", t->name) : VJ_OK;
-    for (int64_t at = t->first, next; at < t->last && status == VJ_OK; at = next) {
-        next = vj_ckpt_next(t, at, t->last);
-        status = write_piece(w, i, dataset, space, at, next);
+    VJ_TRY(create_datasets(w));
+    if (*origin) VJ_TRY(vj_h5_put_text(w->out.file, "origin", origin));
+    return put_state(w, state);
+}
+
+static vj_status put_checksums(const vj_ckpt_writer *w)
+{
+    for (int i = 0; i < w->count; i++) {
+        hid_t dataset = H5Dopen2(w->out.file, w->tensors[i].name, H5P_DEFAULT);
+        if (dataset < 0) return vj_raise_h5("open %s in %s", w->tensors[i].name, w->out.path);
+        vj_status status = vj_h5_put_u64s(dataset, "xxh3", w->sums + w->number[i], w->number[i + 1] - w->number[i]);
+        if (H5Dclose(dataset) < 0 && status == VJ_OK)
+            status = vj_raise_h5("close %s in %s", w->tensors[i].name, w->out.path);
+        VJ_TRY(status);
     }
-    if (space >= 0) H5Sclose(space); /* not in the file */
-    if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close %s in %s", t->name, w->out.part);
-    return status;
+    return VJ_OK;
 }
 
-/* This rank's rows; nothing here is collective. */
-static vj_status write_rows(job *w)
+/* ------------------------------------------------------------------------------------------------ blocks */
+
+/* Copy the blocks behind *at into memory, as many as fit, as the file has them; *at becomes the last of them. */
+static vj_status load(vj_ckpt_writer *w, block *at, vj_ckpt_copy get, void *user)
 {
-    for (int i = 0; i < w->count; i++)
-        if (w->tensors[i].first < w->tensors[i].last) VJ_TRY(write_tensor(w, i));
+    char *to = w->memory, *end = to + w->memory_bytes;
+    block b = *at;
+    for (w->blocks = 0; next_block(w, &b); w->blocks++) {
+        const vj_ckpt_tensor *t = &w->tensors[b.tensor];
+        const int64_t elements = b.last - b.first;
+        if (to + elements * (int64_t)sizeof(float) > end) break;
+        VJ_TRY(vj_ckpt_copy_pieces(get, user, t, b.first, b.last, (float *)to));
+        if (t->type == VJ_CKPT_BF16) vj_ckpt_narrow((float *)to, elements);
+        to += elements * vj_ckpt_element_bytes(t->type);
+        *at = b;
+    }
     return VJ_OK;
+}
+
+/* Sum up and write the blocks in memory, which are those behind `b`. Neighbours in the file are written together. */
+static vj_status store(vj_ckpt_writer *w, block b)
+{
+    const char *run = w->memory;
+    int64_t run_bytes = 0, run_place = 0;
+    for (int64_t i = 0; i < w->blocks && next_block(w, &b); i++) {
+        const vj_ckpt_tensor *t = &w->tensors[b.tensor];
+        const int64_t each = vj_ckpt_element_bytes(t->type), bytes = (b.last - b.first) * each;
+        const int64_t place = w->place[b.tensor] + b.first * each;
+        if (run_bytes >= VJ_CKPT_COPY_BYTES || place != run_place + run_bytes) {
+            VJ_TRY(vj_h5_write(&w->out, run_place, run, run_bytes));
+            run += run_bytes;
+            run_bytes = 0;
+            run_place = place;
+        }
+        w->sums[w->number[b.tensor] + b.first / vj_ckpt_block_elements(t)] = vj_ckpt_checksum(run + run_bytes, bytes);
+        run_bytes += bytes;
+    }
+    return vj_h5_write(&w->out, run_place, run, run_bytes);
+}
+
+static vj_status copy_and_write(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
+{
+    for (block at = before_all, begin = at;; begin = at) {
+        VJ_TRY(load(w, &at, get, user));
+        if (w->blocks == 0) break;
+        VJ_TRY(store(w, begin));
+    }
+    return vj_h5_flush(&w->out);
+}
+
+static void *write_in_background(void *user)
+{
+    vj_ckpt_writer *w = user;
+    w->status = store(w, before_all);
+    if (w->status == VJ_OK) w->status = vj_h5_flush(&w->out);
+    atomic_store(&w->written, true);
+    return NULL;
+}
+
+/* The system may refuse a thread: then training waits. */
+static vj_status copy_and_start(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
+{
+    block at = before_all;
+    VJ_TRY(load(w, &at, get, user));
+    atomic_store(&w->written, false);
+    w->in_thread = pthread_create(&w->thread, NULL, write_in_background, w) == 0;
+    if (!w->in_thread) write_in_background(w);
+    return w->in_thread ? VJ_OK : w->status;
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 
-static vj_status write_checkpoint(job *w, const char *dir, const vj_ckpt_state *state)
+static vj_status begin(vj_ckpt_writer *w, const char *path, const vj_ckpt_state *state, const char *origin)
+{
+    memset(w->sums, 0, (size_t)w->number[w->count] * sizeof *w->sums);
+    VJ_TRY(vj_h5_create(&w->out, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION, structure_bytes(w, state, origin), w->comm));
+    VJ_TRY(vj_h5_share(&w->out, w->out.rank == 0 ? lay_out(w, state, origin) : VJ_OK));
+    MPI_Bcast(w->place, w->count, MPI_INT64_T, 0, w->comm);
+    return VJ_OK;
+}
+
+vj_status vj_ckpt_begin_file(vj_ckpt_writer *w, const char *path, const vj_ckpt_state *state, const char *origin,
+                             vj_ckpt_copy get, void *user)
+{
+    vj_status status;
+    VJ_ASSERT(!w->busy);
+    H5E_BEGIN_TRY
+    {
+        status = begin(w, path, state, origin);
+    }
+    H5E_END_TRY
+    VJ_TRY(status);
+    w->busy = true;
+    atomic_store(&w->written, true);
+    status = w->background ? copy_and_start(w, get, user) : copy_and_write(w, get, user);
+    if (!w->in_thread) w->status = status;
+    return VJ_OK;
+}
+
+vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_state *state, vj_ckpt_copy get,
+                        void *user)
 {
     char path[2 * VJ_PATH];
     snprintf(path, sizeof path, "%.*s/step_%08lld.h5", VJ_PATH, dir, (long long)state->step);
-    VJ_TRY(vj_agree(w->comm, allocate(w)));
-    VJ_TRY(check_owners(w));
-    VJ_TRY(vj_h5_create(&w->out, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION, file_bytes(w, state), w->comm));
-    int root = w->out.rank == 0;
-    VJ_TRY(vj_h5_share(&w->out, root ? lay_out(w, state) : VJ_OK));
-    VJ_TRY(vj_h5_gather(&w->out, write_rows(w)));
-    MPI_Reduce(root ? MPI_IN_PLACE : w->sums, w->sums, (int)w->offset[w->count], MPI_UINT64_T, MPI_BOR, 0, w->comm);
+    return vj_ckpt_begin_file(writer, path, state, "", get, user);
+}
+
+bool vj_ckpt_written(const vj_ckpt_writer *writer)
+{
+    return atomic_load(&writer->written);
+}
+
+static vj_status commit(vj_ckpt_writer *w)
+{
+    const bool root = w->out.rank == 0;
+    VJ_TRY(vj_h5_gather(&w->out, w->status));
+    MPI_Reduce(root ? MPI_IN_PLACE : w->sums, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_BOR, 0, w->comm);
     return vj_h5_commit(&w->out, root ? put_checksums(w) : VJ_OK);
 }
 
-vj_status vj_ckpt_write(const char *dir, const vj_ckpt_tensor *tensors, int count, const vj_ckpt_state *state,
-                        vj_ckpt_copy get, void *user, MPI_Comm comm)
+vj_status vj_ckpt_commit(vj_ckpt_writer *w)
 {
-    job w = {.tensors = tensors, .count = count, .get = get, .user = user, .comm = comm};
     vj_status status;
+    VJ_ASSERT(w->busy);
+    wait_for_thread(w);
+    w->busy = false;
     H5E_BEGIN_TRY
     {
-        status = write_checkpoint(&w, dir, state);
+        status = commit(w);
     }
     H5E_END_TRY
-    release(&w);
     return status;
 }

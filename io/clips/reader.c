@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -365,6 +366,22 @@ static int64_t clip_bytes(const vj_clips *clips, const shard *s)
     return vj_clips_bytes(clips->header.frames, (int)s->info.height, (int)s->info.width);
 }
 
+/*
+ * What the system fails to read may be there a moment later (network file systems). Two more tries, for a clip that is
+ * given up is replaced by another one, and the run is not the run any more that it would have been.
+ */
+static ssize_t read_patiently(int fd, uint8_t *to, size_t bytes, off_t at)
+{
+    static const int64_t pause_ms[] = {10, 100};
+    ssize_t got;
+    for (size_t i = 0; (got = pread(fd, to, bytes, at)) < 0 && i < sizeof pause_ms / sizeof pause_ms[0];) {
+        if (errno == EINTR) continue;
+        const struct timespec pause = {.tv_nsec = pause_ms[i++] * 1000000};
+        nanosleep(&pause, NULL);
+    }
+    return got;
+}
+
 vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *frames)
 {
     VJ_ASSERT(clip >= 0 && clip < clips->count);
@@ -373,8 +390,7 @@ vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *frames)
     int fd;
     VJ_TRY(descriptor(s, &fd));
     for (int64_t done = 0; done < bytes;) {
-        ssize_t got = pread(fd, frames + done, (size_t)(bytes - done), clips->offset[clip] + done);
-        if (got < 0 && errno == EINTR) continue;
+        const ssize_t got = read_patiently(fd, frames + done, (size_t)(bytes - done), clips->offset[clip] + done);
         if (got < 0) return vj_raise(VJ_ERR_IO, "read clip %lld from %s", (long long)clip, s->path);
         if (got == 0)
             return vj_raise(VJ_ERR_FORMAT, "%s is truncated: clip %lld ends at byte %lld", s->path, (long long)clip,

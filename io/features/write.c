@@ -1,6 +1,5 @@
 /*
- * Writing the feature store: rank 0 lays the file out (h5/h5.h), rows go in with independent transfers, because ranks
- * run through different numbers of batches.
+ * Writing the feature store: rank 0 lays the file out (h5/h5.h), each rank writes the rows it has, when it has them.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +13,9 @@
 struct vj_features_writer {
     vj_features_layout layout; /* encoder and config are not kept */
     vj_h5_writer out;
-    hid_t features, label, clip, sums;
+    struct {
+        int64_t features, label, clip, sums;
+    } place;                    /* of the datasets in the file */
     uint64_t written, rows_sum; /* by this rank: how many rows, and which: see row_sum() */
 };
 
@@ -28,74 +29,49 @@ static hid_t half_type(void)
     return H5I_INVALID_HID;
 }
 
-static vj_status create_dataset(hid_t file, const char *name, hid_t type, int ndim, const hsize_t *dim)
+static vj_status create_labels(vj_features_writer *w)
 {
-    hid_t dataset;
-    VJ_TRY(vj_h5_dataset(&dataset, file, name, type, ndim, dim));
-    return H5Dclose(dataset) < 0 ? vj_raise_h5("close %s", name) : VJ_OK;
-}
-
-static vj_status create_labels(hid_t file, const vj_features_layout *layout)
-{
-    hid_t dataset;
+    const vj_features_layout *layout = &w->layout;
     char text[VJ_MAX_LABELS * (VJ_LABEL_NAME + 1) + 1] = "";
     for (int i = 0; i < layout->label_count; i++) {
         if (i > 0) strcat(text, "\n");
         strcat(text, layout->label_names[i]);
     }
-    VJ_TRY(vj_h5_dataset(&dataset, file, "label", H5T_STD_I32LE, 2,
-                         (hsize_t[]){(hsize_t)layout->clips, (hsize_t)layout->label_count}));
+    VJ_TRY(vj_h5_dataset(&w->out, "label", H5T_STD_I32LE, 2,
+                         (hsize_t[]){(hsize_t)layout->clips, (hsize_t)layout->label_count}, &w->place.label));
+    hid_t dataset = H5Dopen2(w->out.file, "label", H5P_DEFAULT);
+    if (dataset < 0) return vj_raise_h5("open label");
     vj_status status = vj_h5_put_text(dataset, "names", text);
     if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close label");
     return status;
 }
 
 /* On rank 0: everything but rows. */
-static vj_status lay_out(hid_t file, const vj_features_layout *layout)
+static vj_status lay_out(vj_features_writer *w, const vj_features_layout *layout)
 {
     hsize_t n = (hsize_t)layout->clips, dim[] = {n, (hsize_t)layout->tokens, (hsize_t)layout->width};
     hid_t type = layout->type == VJ_FEATURES_F16 ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
     if (type < 0) return vj_raise_h5("make the type of features");
-    vj_status status = create_dataset(file, "features", type, 3, dim);
+    vj_status status = vj_h5_dataset(&w->out, "features", type, 3, dim, &w->place.features);
     H5Tclose(type); /* the file has its copy */
     VJ_TRY(status);
-    VJ_TRY(create_labels(file, layout));
-    VJ_TRY(create_dataset(file, "clip", H5T_STD_I64LE, 1, &n));
-    VJ_TRY(create_dataset(file, "xxh3", H5T_STD_U64LE, 1, &n));
-    VJ_TRY(vj_h5_put_u64(file, "store_fingerprint", layout->store_fingerprint));
-    VJ_TRY(vj_h5_put_text(file, "encoder", layout->encoder));
-    return vj_h5_put_text(file, "config", layout->config);
-}
-
-static vj_status open_datasets(vj_features_writer *w)
-{
-    const char *const names[] = {"features", "label", "clip", "xxh3"};
-    hid_t *const datasets[] = {&w->features, &w->label, &w->clip, &w->sums};
-    for (int i = 0; i < 4; i++) {
-        *datasets[i] = H5Dopen2(w->out.file, names[i], H5P_DEFAULT);
-        if (*datasets[i] < 0) return vj_raise_h5("open %s in %s", names[i], w->out.part);
-    }
-    return VJ_OK;
-}
-
-/* No more rows: close datasets and file. */
-static vj_status end_rows(vj_features_writer *w, vj_status status)
-{
-    const hid_t datasets[] = {w->features, w->label, w->clip, w->sums};
-    for (int i = 0; i < 4; i++)
-        if (datasets[i] >= 0 && H5Dclose(datasets[i]) < 0 && status == VJ_OK)
-            status = vj_raise_h5("close a dataset of %s", w->out.part);
-    return vj_h5_gather(&w->out, status);
+    VJ_TRY(create_labels(w));
+    VJ_TRY(vj_h5_dataset(&w->out, "clip", H5T_STD_I64LE, 1, &n, &w->place.clip));
+    VJ_TRY(vj_h5_dataset(&w->out, "xxh3", H5T_STD_U64LE, 1, &n, &w->place.sums));
+    VJ_TRY(vj_h5_put_u64(w->out.file, "store_fingerprint", layout->store_fingerprint));
+    VJ_TRY(vj_h5_put_text(w->out.file, "encoder", layout->encoder));
+    return vj_h5_put_text(w->out.file, "config", layout->config);
 }
 
 static vj_status begin_rows(vj_features_writer *w, const char *path, const vj_features_layout *layout, MPI_Comm comm)
 {
-    int64_t bytes = layout->clips * (vj_features_row_bytes(layout) + 4 * layout->label_count + 16) + (1 << 16) +
+    enum { DATASETS = 4 };
+    int64_t bytes = DATASETS * VJ_H5_OBJECT_BYTES + VJ_MAX_LABELS * VJ_LABEL_NAME + (int64_t)strlen(layout->encoder) +
                     (int64_t)strlen(layout->config);
     VJ_TRY(vj_h5_create(&w->out, path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, bytes, comm));
-    VJ_TRY(vj_h5_share(&w->out, w->out.rank == 0 ? lay_out(w->out.file, layout) : VJ_OK));
-    vj_status status = vj_agree(comm, open_datasets(w));
-    return status == VJ_OK ? VJ_OK : end_rows(w, status);
+    VJ_TRY(vj_h5_share(&w->out, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
+    MPI_Bcast(&w->place, (int)sizeof w->place, MPI_BYTE, 0, comm);
+    return VJ_OK;
 }
 
 static vj_status create(vj_features_writer **writer, const char *path, const vj_features_layout *layout, MPI_Comm comm)
@@ -103,7 +79,6 @@ static vj_status create(vj_features_writer **writer, const char *path, const vj_
     vj_features_writer *w = calloc(1, sizeof *w);
     VJ_TRY(vj_agree(comm, w ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write %s", path)));
     w->layout = *layout;
-    w->features = w->label = w->clip = w->sums = H5I_INVALID_HID;
     vj_status status = begin_rows(w, path, layout, comm);
     if (status == VJ_OK)
         *writer = w;
@@ -130,27 +105,6 @@ vj_status vj_features_create(vj_features_writer **writer, const char *path, cons
     return status;
 }
 
-/* `values` are of the dataset's own type: files and machines are little-endian (h5/read.c insists). */
-static vj_status write_rows(const vj_features_writer *w, hid_t dataset, int64_t first, int64_t count,
-                            const void *values)
-{
-    hsize_t start[3] = {0}, length[3];
-    hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset), memory = H5I_INVALID_HID;
-    int failed = space < 0 || type < 0 || H5Sget_simple_extent_dims(space, length, NULL) < 0;
-    start[0] = (hsize_t)first;
-    length[0] = (hsize_t)count;
-    if (!failed) memory = H5Screate_simple(H5Sget_simple_extent_ndims(space), length, NULL);
-    failed = memory < 0 || H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, length, NULL) < 0 ||
-             H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, values) < 0;
-    vj_status status = failed ? vj_raise_h5("write rows %lld to %lld of %s", (long long)first,
-                                            (long long)(first + count - 1), w->out.part)
-                              : VJ_OK;
-    if (memory >= 0) H5Sclose(memory); /* none of these is in the file */
-    if (type >= 0) H5Tclose(type);
-    if (space >= 0) H5Sclose(space);
-    return status;
-}
-
 static vj_status to_half(uint16_t *out, const float *features, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
@@ -161,18 +115,19 @@ static vj_status to_half(uint16_t *out, const float *features, int64_t count)
     return VJ_OK;
 }
 
+/* Files and machines are little-endian (h5/read.c insists), so rows are written as they lie in memory. */
 static vj_status write_all(const vj_features_writer *w, int64_t first, int64_t count, const void *stored,
                            const int32_t *labels, const int64_t *clips, uint64_t *sums)
 {
     const vj_features_layout *layout = &w->layout;
-    int L = layout->label_count;
+    const int L = layout->label_count;
+    const int64_t row = vj_features_row_bytes(layout), labels_row = L * (int64_t)sizeof *labels;
     for (int64_t i = 0; i < count; i++)
-        sums[i] = vj_features_checksum(layout, (const char *)stored + i * vj_features_row_bytes(layout),
-                                       L ? labels + i * L : NULL, clips[i]);
-    VJ_TRY(write_rows(w, w->features, first, count, stored));
-    if (L > 0) VJ_TRY(write_rows(w, w->label, first, count, labels));
-    VJ_TRY(write_rows(w, w->clip, first, count, clips));
-    return write_rows(w, w->sums, first, count, sums);
+        sums[i] = vj_features_checksum(layout, (const char *)stored + i * row, L ? labels + i * L : NULL, clips[i]);
+    VJ_TRY(vj_h5_write(&w->out, w->place.features + first * row, stored, count * row));
+    VJ_TRY(vj_h5_write(&w->out, w->place.label + first * labels_row, labels, count * labels_row));
+    VJ_TRY(vj_h5_write(&w->out, w->place.clip + first * 8, clips, count * (int64_t)sizeof *clips));
+    return vj_h5_write(&w->out, w->place.sums + first * 8, sums, count * (int64_t)sizeof *sums);
 }
 
 /*
@@ -199,13 +154,8 @@ vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count,
     vj_status status = VJ_OK;
     if (!sums || (half && !rounded)) status = vj_raise(VJ_ERR_MEMORY, "no memory for %lld rows", (long long)count);
     if (status == VJ_OK && half) status = to_half(rounded, features, count * w->layout.tokens * w->layout.width);
-    if (status == VJ_OK) {
-        H5E_BEGIN_TRY
-        {
-            status = write_all(w, first, count, half ? (const void *)rounded : features, labels, clips, sums);
-        }
-        H5E_END_TRY
-    }
+    if (status == VJ_OK)
+        status = write_all(w, first, count, half ? (const void *)rounded : features, labels, clips, sums);
     if (status == VJ_OK) {
         w->written += (uint64_t)count;
         w->rows_sum += row_sum(first, count);
@@ -217,7 +167,8 @@ vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count,
 
 static vj_status commit(vj_features_writer *w, vj_status status, double effective_rank)
 {
-    VJ_TRY(end_rows(w, status));
+    if (status == VJ_OK) status = vj_h5_flush(&w->out);
+    VJ_TRY(vj_h5_gather(&w->out, status));
     if (w->out.rank == 0) status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
     return vj_h5_commit(&w->out, status);
 }

@@ -3,11 +3,12 @@
  * "complete"; written beside their final name and renamed once they are on disk; checked before they are read. HDF5's
  * own structures carry its checksums (1.8 format), the data carry ours.
  *
- * A file is written in three phases. Rank 0 alone lays it out: datasets and attributes. All ranks open it through
- * MPI-IO and send rows to its datasets. Rank 0 alone adds what is known at the end. So whatever changes HDF5's
- * structures is plain serial I/O on one rank, which can fail and be agreed on: a write of them that fails on one rank
- * of a parallel file leaves the others waiting inside HDF5 (seen with 1.10.8 on Open MPI 4.1.4). What is left of that
- * in phase 2 is the superblock, 48 bytes that the parallel close writes again in place.
+ * A file is written in three phases. Rank 0 lays it out: datasets and attributes. All ranks write rows to the places of
+ * its datasets, with pwrite(2). Rank 0 adds what is known at the end. HDF5 itself only ever works in memory, on rank 0:
+ * the file is open in its core driver from the first phase to the last, its structures all lie in front of the data,
+ * and the finished structures are written by us. So HDF5 never sees a write that fails, from which it does not recover
+ * (1.10.8: after a failed H5Fclose() it crashes in its exit handler, or, on a file of several ranks, leaves the others
+ * waiting); any rank and any thread may write rows; and a file cannot be opened before all of its data are on disk.
  *
  * HDF5's error stack is silent inside our functions: each public function that uses HDF5 wraps its work in
  * H5E_BEGIN_TRY, and vj_raise_h5() says what HDF5 had to say.
@@ -22,48 +23,66 @@
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
+/* Not to be moved or copied while a file is written. */
 typedef struct {
-    hid_t file;              /* phases 1 and 3: open on rank 0 only; phase 2: open for parallel access on all */
+    hid_t file;              /* on rank 0, in memory; closed by the end */
     char path[VJ_PATH];      /* final name */
     char part[VJ_PATH + 16]; /* name while it is written: path, a number of its own, ".part" */
     MPI_Comm comm;           /* borrowed */
     int rank;
+    int fd;              /* the .part, open for writing in phase 2; -1 otherwise */
+    bool on_disk;        /* on rank 0: the .part is there */
+    int64_t front_bytes; /* on rank 0: reserved for HDF5's structures; the data lie behind */
+    struct {
+        char *bytes;
+        int64_t count;
+    } front; /* on rank 0: what HDF5 wrote into it */
 } vj_h5_writer;
 
 /**
- * Phase 1: create PATH.<number>.part on rank 0, removing what killed writers of PATH left, with format, version and
- * provenance (code, hosts, ranks, date). `bytes` estimates the whole file: too little space on disk ends here, with the
- * numbers. On failure nothing is left. Collective, agreed.
+ * Phase 1: create PATH in the memory of rank 0, with format, version and provenance (code, hosts, ranks, date).
+ * `structure_bytes` is the most that HDF5's structures can need: VJ_H5_OBJECT_BYTES for each dataset, and what its
+ * attributes hold. Collective, agreed.
  */
-vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version, int64_t bytes,
-                       MPI_Comm comm);
+vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version,
+                       int64_t structure_bytes, MPI_Comm comm);
+enum { VJ_H5_OBJECT_BYTES = 2048 };
 
 /**
- * Phase 2: if every rank's `status` is VJ_OK, close on rank 0, take the space on disk and open for parallel access.
- * Otherwise the file is removed. Collective, agreed.
+ * Phase 2: if every rank's `status` is VJ_OK, rank 0 removes what killed writers of PATH left, and makes
+ * PATH.<number>.part with all the space it needs: too little on disk ends here, with the numbers. All ranks open it. On
+ * any rank's failure nothing is left. Collective, agreed.
  */
 vj_status vj_h5_share(vj_h5_writer *writer, vj_status status);
 
-/**
- * Phase 3: all ranks close the file (its objects must be closed) and flush it to disk (dirty pages belong to the node
- * that wrote them); rank 0 opens it again. On any rank's failure the file is removed. Collective, agreed.
- */
+/** Write `bytes` at `offset` of the file. Phase 2, any thread; not collective. */
+vj_status vj_h5_write(const vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes);
+
+/** This rank's rows are written: flush them to disk and close. Phase 2, any thread, once; not collective. */
+vj_status vj_h5_flush(vj_h5_writer *writer);
+
+/** Phase 3: all ranks have flushed. On any rank's failure the file is removed. Collective, agreed. */
 vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status);
 
 /**
- * The end: rank 0 adds "complete", closes, flushes, renames, flushes the folder. On any rank's failure the .part is
- * removed; when it was flushing the folder that failed, the file, whole, may already stand under its final name.
- * Collective, agreed.
+ * The end: rank 0 adds "complete", closes, writes HDF5's structures to disk, renames, flushes the folder. On any rank's
+ * failure the .part is removed; when it was flushing the folder that failed, the file, whole, may already stand under
+ * its final name. Collective, agreed.
  */
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status);
 
-/**
- * A contiguous dataset, its space allocated at once and never filled, under `name` (groups are made on the way).
- * Phase 1. Close with H5Dclose().
+/** Give up, in any phase: close; rank 0 removes the .part. Harmless when there is nothing to give up. Not collective.
  */
-vj_status vj_h5_dataset(hid_t *dataset, hid_t file, const char *name, hid_t type, int ndim, const hsize_t *dim);
+void vj_h5_abandon(vj_h5_writer *writer);
 
-/** Attributes. Phases 1 and 3. */
+/**
+ * On rank 0: a contiguous dataset that is never filled, under `name` (groups are made on the way). *offset: where in
+ * the file its data are; datasets follow one another without gaps in the order in which they are made. Phase 1.
+ */
+vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int ndim, const hsize_t *dim,
+                        int64_t *offset);
+
+/** Attributes, on rank 0. Phases 1 and 3. */
 vj_status vj_h5_put_text(hid_t object, const char *name, const char *text);
 vj_status vj_h5_put_i64(hid_t object, const char *name, int64_t value);
 vj_status vj_h5_put_u64(hid_t object, const char *name, uint64_t value);

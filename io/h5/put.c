@@ -44,16 +44,18 @@ vj_status vj_h5_put_text(hid_t object, const char *name, const char *text)
     return status;
 }
 
-vj_status vj_h5_dataset(hid_t *dataset, hid_t file, const char *name, hid_t type, int ndim, const hsize_t *dim)
+vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int ndim, const hsize_t *dim,
+                        int64_t *offset)
 {
     hid_t create = H5Pcreate(H5P_DATASET_CREATE), link = H5Pcreate(H5P_LINK_CREATE);
-    hid_t space = H5Screate_simple(ndim, dim, NULL);
-    *dataset = H5I_INVALID_HID;
+    hid_t space = H5Screate_simple(ndim, dim, NULL), dataset = H5I_INVALID_HID;
     if (H5Pset_layout(create, H5D_CONTIGUOUS) >= 0 && H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY) >= 0 &&
         H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_create_intermediate_group(link, 1) >= 0)
-        *dataset = H5Dcreate2(file, name, type, space, link, create, H5P_DEFAULT);
-    vj_status status = *dataset < 0 ? vj_raise_h5("create dataset %s", name) : VJ_OK;
-    if (H5Pclose(create) < 0 || H5Pclose(link) < 0 || H5Sclose(space) < 0)
-        if (status == VJ_OK) status = vj_raise_h5("create dataset %s", name);
-    return status;
+        dataset = H5Dcreate2(writer->file, name, type, space, link, create, H5P_DEFAULT);
+    int failed = dataset < 0;
+    *offset = failed ? -1 : (int64_t)H5Dget_offset(dataset); /* undefined, and negative, if it has no elements */
+    failed |= *offset < 0 && H5Sget_simple_extent_npoints(space) > 0;
+    if (dataset >= 0 && H5Dclose(dataset) < 0) failed = 1;
+    failed |= H5Pclose(create) < 0 || H5Pclose(link) < 0 || H5Sclose(space) < 0;
+    return failed ? vj_raise_h5("create dataset %s in %s", name, writer->path) : VJ_OK;
 }

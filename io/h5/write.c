@@ -27,30 +27,6 @@ static const char *split(const char *path, char folder[VJ_PATH])
     return slash ? slash + 1 : path;
 }
 
-/*
- * Take `bytes` of space, making the file if need be: a disk or a quota that is full then stops one rank at one plain
- * call, instead of any rank inside HDF5, which does not recover from a failed H5Fclose(). File systems that cannot
- * reserve are asked what they have.
- */
-static vj_status reserve(const char *path, int64_t bytes)
-{
-    struct statvfs disk;
-    int fd = open(path, O_WRONLY | O_CREAT, 0666);
-    if (fd < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
-    int64_t free_bytes = fstatvfs(fd, &disk) == 0 ? (int64_t)disk.f_bavail * (int64_t)disk.f_frsize : INT64_MAX;
-    int failed = fallocate(fd, 0, 0, bytes) != 0;
-    if (failed && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)) {
-        failed = free_bytes < bytes;
-        errno = ENOSPC;
-    }
-    vj_status status = VJ_OK;
-    if (failed)
-        status = vj_raise(VJ_ERR_IO, "%s needs %.1f MiB, %.1f MiB are free", path, (double)bytes / (1 << 20),
-                          (double)free_bytes / (1 << 20));
-    if (close(fd) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close %s", path);
-    return status;
-}
-
 /* ------------------------------------------------------------------------------------------------ create */
 
 /* On rank 0: names of all hosts in the order of ranks, each once; elsewhere "". NULL: no memory. Collective. */
@@ -77,6 +53,147 @@ static char *host_list(MPI_Comm comm, int rank, int size)
     return text;
 }
 
+/* A name of its own for each write: a writer of the same file that is thought dead must not write into ours. */
+static void choose_part(vj_h5_writer *writer)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint32_t number = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 16 ^ (uint32_t)getpid() << 8;
+    MPI_Bcast(&number, 1, MPI_UINT32_T, 0, writer->comm);
+    snprintf(writer->part, sizeof writer->part, "%s.%08x.part", writer->path, number);
+}
+
+/* HDF5's memory is ours, so that it outlives the file: what H5Fclose() would free is what the file begins with. */
+static void *image_resize(void *bytes, size_t count, H5FD_file_image_op_t operation, void *user)
+{
+    (void)operation; /* part of HDF5's signature */
+    vj_h5_writer *writer = user;
+    void *more = (int64_t)count <= writer->front_bytes ? realloc(bytes, count) : NULL;
+    if (!more) return NULL;
+    writer->front.bytes = more;
+    writer->front.count = (int64_t)count;
+    return more;
+}
+
+static void *image_allocate(size_t count, H5FD_file_image_op_t operation, void *user)
+{
+    return image_resize(NULL, count, operation, user);
+}
+
+static herr_t image_keep(void *bytes, H5FD_file_image_op_t operation, void *user)
+{
+    (void)bytes; /* is writer->front.bytes */
+    (void)operation;
+    (void)user;
+    return 0;
+}
+
+static void *same_user(void *user)
+{
+    return user;
+}
+
+static herr_t keep_user(void *user)
+{
+    (void)user; /* not HDF5's to free */
+    return 0;
+}
+
+/*
+ * Format 1.8 at most: it has checksums in all of HDF5's structures, and no flag that keeps a torn file from opening.
+ * All structures come from one block at the front of the file, datasets get space of their own behind it; the driver
+ * takes memory up to the last structure only.
+ */
+static hid_t create_in_memory(vj_h5_writer *writer)
+{
+    enum { STEP = 64 << 10 };
+    H5FD_file_image_callbacks_t image = {.image_malloc = image_allocate,
+                                         .image_realloc = image_resize,
+                                         .image_free = image_keep,
+                                         .udata_copy = same_user,
+                                         .udata_free = keep_user,
+                                         .udata = writer};
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS), file = H5I_INVALID_HID;
+    if (H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 && H5Pset_fapl_core(access, STEP, 0) >= 0 &&
+        H5Pset_file_image_callbacks(access, &image) >= 0 &&
+        H5Pset_meta_block_size(access, (hsize_t)writer->front_bytes) >= 0 &&
+        H5Pset_small_data_block_size(access, 0) >= 0)
+        file = H5Fcreate(writer->part, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    H5Pclose(access); /* a property list that cannot be closed costs a few bytes, no more */
+    return file;
+}
+
+static vj_status put_header(hid_t file, const char *format, int64_t version, const char *hosts, int size)
+{
+    char date[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    VJ_TRY(vj_h5_put_text(file, "format", format));
+    VJ_TRY(vj_h5_put_i64(file, "version", version));
+    VJ_TRY(vj_h5_put_text(file, "code", vj_version()));
+    VJ_TRY(vj_h5_put_text(file, "date", date));
+    VJ_TRY(vj_h5_put_text(file, "hosts", hosts));
+    return vj_h5_put_i64(file, "ranks", size);
+}
+
+/* Close what HDF5 has open; afterwards front holds the structures of the whole file. */
+static vj_status close_file(vj_h5_writer *writer)
+{
+    int failed = writer->file >= 0 && H5Fclose(writer->file) < 0;
+    writer->file = H5I_INVALID_HID;
+    return failed ? vj_raise_h5("finish %s in memory", writer->path) : VJ_OK;
+}
+
+void vj_h5_abandon(vj_h5_writer *writer)
+{
+    close_file(writer); /* reported */
+    free(writer->front.bytes);
+    writer->front.bytes = NULL;
+    if (writer->fd >= 0) (void)close(writer->fd); /* what it holds is thrown away */
+    writer->fd = -1;
+    if (writer->on_disk && unlink(writer->part) != 0 && errno != ENOENT) vj_raise(VJ_ERR_IO, "remove %s", writer->part);
+    writer->on_disk = false;
+}
+
+/* The end of every phase: agree; if it failed, nothing is left open or on disk. */
+static vj_status end_phase(vj_h5_writer *writer, vj_status status)
+{
+    status = vj_agree(writer->comm, status);
+    if (status == VJ_OK) return VJ_OK;
+    vj_h5_abandon(writer);
+    MPI_Barrier(writer->comm); /* it is gone for all when one returns */
+    return status;
+}
+
+static vj_status create(vj_h5_writer *writer, const char *format, int64_t version, const char *hosts, int size)
+{
+    writer->file = create_in_memory(writer);
+    if (writer->file < 0) return vj_raise_h5("create %s in memory", writer->path);
+    return put_header(writer->file, format, version, hosts, size);
+}
+
+vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version,
+                       int64_t structure_bytes, MPI_Comm comm)
+{
+    enum { FIXED = 128 << 10, PAGE = 4 << 10 }; /* groups, provenance and room to spare */
+    int size;
+    *writer = (vj_h5_writer){.file = H5I_INVALID_HID, .fd = -1, .comm = comm};
+    MPI_Comm_rank(comm, &writer->rank);
+    MPI_Comm_size(comm, &size);
+    if (snprintf(writer->path, sizeof writer->path, "%s", path) >= (int)sizeof writer->path)
+        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
+    choose_part(writer);
+    char *hosts = host_list(comm, writer->rank, size);
+    if (!hosts) return vj_raise(VJ_ERR_MEMORY, "no memory for %d host names", size);
+    writer->front_bytes = (structure_bytes + (int64_t)strlen(hosts) + FIXED + PAGE - 1) / PAGE * PAGE;
+    vj_status status = writer->rank == 0 ? create(writer, format, version, hosts, size) : VJ_OK;
+    free(hosts);
+    return end_phase(writer, status);
+}
+
+/* ------------------------------------------------------------------------------------------------ share */
+
 /* Remove what killed writers of the same file left. */
 static void remove_stale(const vj_h5_writer *writer)
 {
@@ -96,144 +213,110 @@ static void remove_stale(const vj_h5_writer *writer)
 }
 
 /*
- * A name of its own for each write: Open MPI guards an open file by a semaphore in /dev/shm named after the file's last
- * component alone, so a killed job's, another run's or another user's file of the same name would block or fail ours.
+ * Take all the space that the file needs, so that a full disk or quota is met before anything is written, and only on
+ * rank 0. File systems that cannot reserve were at least asked what is free.
  */
-static void choose_part(vj_h5_writer *writer)
+static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    uint32_t number = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 16 ^ (uint32_t)getpid() << 8;
-    MPI_Bcast(&number, 1, MPI_UINT32_T, 0, writer->comm);
-    snprintf(writer->part, sizeof writer->part, "%s.%08x.part", writer->path, number);
-}
-
-/* Format 1.8 at most: it has checksums in all of HDF5's structures, and no flag that keeps a torn file from opening. */
-static hid_t create_serial(const char *part)
-{
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS), file = H5I_INVALID_HID;
-    if (H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0)
-        file = H5Fcreate(part, H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    H5Pclose(access); /* a property list that cannot be closed costs a few bytes, no more */
-    return file;
-}
-
-static vj_status put_header(hid_t file, const char *format, int64_t version, const char *hosts, int size)
-{
-    char date[32];
-    time_t now = time(NULL);
-    struct tm utc;
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    VJ_TRY(vj_h5_put_text(file, "format", format));
-    VJ_TRY(vj_h5_put_i64(file, "version", version));
-    VJ_TRY(vj_h5_put_text(file, "code", vj_version()));
-    VJ_TRY(vj_h5_put_text(file, "date", date));
-    VJ_TRY(vj_h5_put_text(file, "hosts", hosts));
-    return vj_h5_put_i64(file, "ranks", size);
+    struct statvfs disk;
+    const double mib = 1.0 / (1 << 20);
+    int failed;
+    if (fstatvfs(writer->fd, &disk) == 0) {
+        const double free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
+        errno = ENOSPC;
+        if (free_bytes < (double)bytes)
+            return vj_raise(VJ_ERR_IO, "%s needs %.1f MiB, %.1f MiB are free", writer->part, (double)bytes * mib,
+                            free_bytes * mib);
+    }
+    do failed = fallocate(writer->fd, 0, 0, bytes) != 0;
+    while (failed && errno == EINTR);
+    if (failed && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+        return vj_raise(VJ_ERR_IO, "reserve %.1f MiB for %s", (double)bytes * mib, writer->part);
+    return VJ_OK;
 }
 
 /* On rank 0. */
-static vj_status create_part(vj_h5_writer *writer, const char *format, int64_t version, int64_t bytes,
-                             const char *hosts, int size)
+static vj_status create_part(vj_h5_writer *writer)
 {
+    hsize_t bytes;
+    if (H5Fget_filesize(writer->file, &bytes) < 0) return vj_raise_h5("size of %s", writer->path);
     remove_stale(writer);
-    VJ_TRY(reserve(writer->part, bytes)); /* creation empties the file again */
-    writer->file = create_serial(writer->part);
-    if (writer->file < 0) return vj_raise_h5("create %s", writer->part);
-    return put_header(writer->file, format, version, hosts, size);
-}
-
-/* Close what this rank has open. Collective in phase 2. */
-static vj_status close_file(vj_h5_writer *writer, vj_status status)
-{
-    if (writer->file >= 0 && H5Fclose(writer->file) < 0 && status == VJ_OK)
-        status = vj_raise_h5("close %s", writer->part);
-    writer->file = H5I_INVALID_HID;
-    return status;
-}
-
-/* The end of every phase: agree; if it failed, nothing is left open or on disk. */
-static vj_status end_phase(vj_h5_writer *writer, vj_status status)
-{
-    status = vj_agree(writer->comm, status);
-    if (status == VJ_OK) return VJ_OK;
-    close_file(writer, status);
-    if (writer->rank == 0 && unlink(writer->part) != 0 && errno != ENOENT)
-        vj_raise(VJ_ERR_IO, "remove %s", writer->part);
-    MPI_Barrier(writer->comm); /* it is gone for all when one returns */
-    return status;
-}
-
-vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version, int64_t bytes,
-                       MPI_Comm comm)
-{
-    int size;
-    *writer = (vj_h5_writer){.file = H5I_INVALID_HID, .comm = comm};
-    MPI_Comm_rank(comm, &writer->rank);
-    MPI_Comm_size(comm, &size);
-    if (snprintf(writer->path, sizeof writer->path, "%s", path) >= (int)sizeof writer->path)
-        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    choose_part(writer);
-    char *hosts = host_list(comm, writer->rank, size);
-    if (!hosts) return vj_raise(VJ_ERR_MEMORY, "no memory for %d host names", size);
-    vj_status status = writer->rank == 0 ? create_part(writer, format, version, bytes, hosts, size) : VJ_OK;
-    free(hosts);
-    return end_phase(writer, status);
-}
-
-/* ------------------------------------------------------------------------------------------------ share, gather,
- * commit */
-
-static hid_t open_parallel(const vj_h5_writer *writer)
-{
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS), file = H5I_INVALID_HID;
-    if (H5Pset_fapl_mpio(access, writer->comm, MPI_INFO_NULL) >= 0) file = H5Fopen(writer->part, H5F_ACC_RDWR, access);
-    H5Pclose(access); /* a property list that cannot be closed costs a few bytes, no more */
-    return file;
-}
-
-/*
- * On rank 0. Not a byte more than the file has is reserved: the parallel close would have to cut what is longer than
- * HDF5 thinks.
- */
-static vj_status close_and_reserve(vj_h5_writer *writer, vj_status status)
-{
-    hsize_t bytes = 0;
-    if (status == VJ_OK && H5Fget_filesize(writer->file, &bytes) < 0) status = vj_raise_h5("size of %s", writer->part);
-    VJ_TRY(close_file(writer, status));
-    VJ_TRY(reserve(writer->part, (int64_t)bytes));
-    return vj_file_sync(writer->part); /* for other nodes to see */
+    writer->fd = open(writer->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (writer->fd < 0) return vj_raise(VJ_ERR_IO, "create %s", writer->part);
+    writer->on_disk = true;
+    VJ_TRY(reserve(writer, (int64_t)bytes));
+    if (fsync(writer->fd) != 0) return vj_raise(VJ_ERR_IO, "fsync %s", writer->part); /* for other nodes to see it */
+    return VJ_OK;
 }
 
 vj_status vj_h5_share(vj_h5_writer *writer, vj_status status)
 {
-    if (writer->rank == 0) status = close_and_reserve(writer, status);
+    if (writer->rank == 0 && status == VJ_OK) status = create_part(writer);
     VJ_TRY(end_phase(writer, status));
-    writer->file = open_parallel(writer);
-    return end_phase(writer, writer->file < 0 ? vj_raise_h5("open %s", writer->part) : VJ_OK);
-}
-
-vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status)
-{
-    status = close_file(writer, status);
-    if (status == VJ_OK) status = vj_file_sync(writer->part);
-    VJ_TRY(end_phase(writer, status));
-    if (writer->rank == 0) {
-        writer->file = H5Fopen(writer->part, H5F_ACC_RDWR, H5P_DEFAULT);
-        if (writer->file < 0) status = vj_raise_h5("open %s", writer->part);
+    if (writer->rank != 0) {
+        writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
+        if (writer->fd < 0) status = vj_raise(VJ_ERR_IO, "open %s", writer->part);
     }
     return end_phase(writer, status);
 }
 
-/* On rank 0. */
+/* ------------------------------------------------------------------------------------------------ rows */
+
+vj_status vj_h5_write(const vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes)
+{
+    enum { PIECE = 64 << 20 }; /* a call of more than 2 GiB is cut short by the system */
+    const char *from = data;
+    for (int64_t done = 0; done < bytes;) {
+        const int64_t left = bytes - done;
+        errno = 0;
+        const ssize_t n = pwrite(writer->fd, from + done, (size_t)(left < PIECE ? left : PIECE), offset + done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            return vj_raise(VJ_ERR_IO, "write %lld bytes at %lld of %s", (long long)left, (long long)(offset + done),
+                            writer->part);
+        done += n;
+    }
+    /* Begin to write to disk at once: less is left for fsync, and the system does not stop us for too many dirty pages.
+     */
+    (void)sync_file_range(writer->fd, offset, bytes, SYNC_FILE_RANGE_WRITE); /* advice only */
+    return VJ_OK;
+}
+
+vj_status vj_h5_flush(vj_h5_writer *writer)
+{
+    vj_status status = VJ_OK;
+    if (fsync(writer->fd) != 0) status = vj_raise(VJ_ERR_IO, "fsync %s", writer->part);
+    if (close(writer->fd) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close %s", writer->part);
+    writer->fd = -1;
+    return status;
+}
+
+vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status)
+{
+    return end_phase(writer, status);
+}
+
+/* ------------------------------------------------------------------------------------------------ commit */
+
+/* On rank 0. The structures go to disk last: before, the file is none that HDF5 would open. */
 static vj_status finish(vj_h5_writer *writer)
 {
-    VJ_TRY(close_file(writer, vj_h5_put_i64(writer->file, "complete", 1)));
+    VJ_TRY(vj_h5_put_i64(writer->file, "complete", 1));
+    VJ_TRY(close_file(writer));
+    writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
+    if (writer->fd < 0) return vj_raise(VJ_ERR_IO, "open %s", writer->part);
+    vj_status status = vj_h5_write(writer, 0, writer->front.bytes, writer->front.count);
+    if (close(writer->fd) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close %s", writer->part);
+    writer->fd = -1;
+    VJ_TRY(status);
     return vj_file_publish(writer->part, writer->path);
 }
 
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status)
 {
     VJ_TRY(end_phase(writer, status));
-    return end_phase(writer, writer->rank == 0 ? finish(writer) : VJ_OK);
+    VJ_TRY(end_phase(writer, writer->rank == 0 ? finish(writer) : VJ_OK));
+    writer->on_disk = false; /* under its final name */
+    vj_h5_abandon(writer);
+    return VJ_OK;
 }

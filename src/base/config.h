@@ -38,6 +38,8 @@ typedef struct {
     struct {
         char dir[VJ_PATH]; /* run folder: checkpoints, metrics, configuration */
         int64_t seed;
+        double max_hours;  /* of this start; 0: no limit */
+        double watchdog_s; /* without progress; 0: off, negative: by the longest step so far */
     } run;
     struct {                  /* vjepa-pack */
         vj_strings lists;     /* media lists: "path label" lines or CSV with a header path,LABEL,... */
@@ -90,6 +92,8 @@ typedef struct {
         char products[16];     /* own, a library, an instruction set, auto */
         int recompute;         /* vj_recompute */
         int64_t max_bad_steps;
+        int64_t rollback_limit;                            /* returns to the last healthy checkpoint */
+        double rollback_loss, rollback_std, rollback_rank; /* bounds of a healthy step; 0: off */
     } train;
     struct {
         double start_lr, lr, final_lr, warmup_epochs;
@@ -108,6 +112,8 @@ typedef struct {
         int64_t every;        /* steps; 0: only at the end */
         double every_minutes; /* 0: off */
         int64_t keep;         /* newest kept */
+        int64_t keep_every;   /* steps; multiples are kept for ever; 0: none */
+        int async;            /* bool: written in the background, from a copy in memory */
         int at_end;           /* bool */
     } checkpoint;
     struct {

@@ -166,6 +166,12 @@ static vj_status check_training(const vj_config *config)
         return refuse(config, "train.stop_after", "train.epochs",
                       "%lld is more than train.epochs * train.steps_per_epoch, %lld",
                       (long long)config->train.stop_after, (long long)steps);
+    if (config->train.rollback_loss != 0.0 && config->train.rollback_loss <= 1.0)
+        return refuse(config, "train.rollback_loss", "train.rollback_loss",
+                      "%.17g would call usual losses bad; give more than 1, or 0 for no bound",
+                      config->train.rollback_loss);
+    if (config->train.rollback_rank > 0.0 && config->log.rank_every == 0)
+        return refuse(config, "train.rollback_rank", "log.rank_every", "needs log.rank_every above 0");
     return VJ_OK;
 }
 

@@ -23,7 +23,10 @@ typedef enum { GO_ON, STOP_DONE, STOP_USAGE, STOP_FAILED } outcome;
 typedef struct {
     const vj_program *program;
     bool help, version, print_config, dry_run;
-    const char *sets[MOST_SETS]; /* arguments of --set in order */
+    struct {
+        const char *option,
+            *text;     /* the name of an option that is a setting, and its value; or NULL and what --set said */
+    } sets[MOST_SETS]; /* in order */
     int set_count;
     const char *command;
     const char **files; /* arguments that are not options, kept in argv's own first places */
@@ -106,6 +109,14 @@ static outcome wrong_option(const command_line *line, int rank, const char *give
     return wrong(line, rank, "unknown option %s", given);
 }
 
+static outcome take_setting(command_line *line, int rank, const char *option, const char *text)
+{
+    if (line->set_count == MOST_SETS) return wrong(line, rank, "more than %d settings", MOST_SETS);
+    line->sets[line->set_count].option = option;
+    line->sets[line->set_count++].text = text;
+    return GO_ON;
+}
+
 /* Store an option of either kind; `value` is NULL for a flag. */
 static outcome take_shared(command_line *line, int rank, int which, const char *value)
 {
@@ -117,9 +128,7 @@ static outcome take_shared(command_line *line, int rank, int which, const char *
         line->version = true;
         break;
     case SET:
-        if (line->set_count == MOST_SETS) return wrong(line, rank, "more than %d --set", MOST_SETS);
-        line->sets[line->set_count++] = value;
-        break;
+        return take_setting(line, rank, NULL, value);
     case PRINT_CONFIG:
         line->print_config = true;
         break;
@@ -132,8 +141,9 @@ static outcome take_shared(command_line *line, int rank, int which, const char *
     return GO_ON;
 }
 
-static outcome take_own(const command_line *line, int rank, const vj_option *option, const char *value)
+static outcome take_own(command_line *line, int rank, const vj_option *option, const char *value)
 {
+    if (!option->target) return take_setting(line, rank, option->name, value);
     if (*option->target) return wrong(line, rank, "%s is given twice", option->name);
     *option->target = value ? value : "";
     return GO_ON;
@@ -238,11 +248,22 @@ static void start_mpi(vj_run *run, int *argc, char ***argv)
     }
 }
 
+/* "--max-hours", "2" is max_hours=2. */
+static vj_status set(vj_config *config, const char *option, const char *text)
+{
+    char assignment[VJ_PATH];
+    if (!option) return vj_config_set(config, text);
+    snprintf(assignment, sizeof assignment, "%s=%s", option + 2, text);
+    for (char *c = assignment; *c != '='; c++)
+        if (*c == '-') *c = '_';
+    return vj_config_set(config, assignment);
+}
+
 static vj_status load_config(vj_config *config, const command_line *line)
 {
     vj_config_defaults(config);
     if (line->file_count > 0) VJ_TRY(vj_config_read(config, line->files[0]));
-    for (int i = 0; i < line->set_count; i++) VJ_TRY(vj_config_set(config, line->sets[i]));
+    for (int i = 0; i < line->set_count; i++) VJ_TRY(set(config, line->sets[i].option, line->sets[i].text));
     return vj_config_check(config);
 }
 
@@ -288,8 +309,16 @@ static void quieten_blas(void)
     omp_set_num_threads(threads);
 }
 
+static double began_s;
+
+double vj_program_age_s(void)
+{
+    return began_s > 0.0 ? vj_now() - began_s : 0.0;
+}
+
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv)
 {
+    began_s = vj_now();
     memset(run, 0, sizeof *run);
     quieten_blas();
     start_mpi(run, &argc, &argv);

@@ -14,7 +14,8 @@ typedef struct {
     const char *name;  /* "--compare" */
     const char *value; /* placeholder of its value, "FILE"; NULL: a flag */
     const char *help;
-    const char **target; /* gets the value, or "" for a flag that was given; starts NULL */
+    const char **target; /* gets the value, or "" for a flag that was given; starts NULL. No target: --max-hours is
+                            short for --set max_hours=VALUE */
 } vj_option;
 
 typedef struct {
@@ -51,6 +52,9 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
  * VJ_ERR_USAGE). Each rank calls it with its own status; a rank that failed alone takes the others down.
  */
 int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok);
+
+/** Seconds since vj_program_begin(), MPI's own start included; 0 where it was not called. */
+double vj_program_age_s(void);
 
 /** "vjepa 0.1.0 (commit abc1234)" and the versions of libraries, one string for provenance. Static storage. */
 const char *vj_version(void);

@@ -20,7 +20,7 @@ typedef enum {
 } vj_status;
 
 /** Exit codes of every program (design section 1). */
-enum { VJ_EXIT_DONE = 0, VJ_EXIT_FAILED = 1, VJ_EXIT_USAGE = 2, VJ_EXIT_RESUMABLE = 75 };
+enum { VJ_EXIT_DONE = 0, VJ_EXIT_FAILED = 1, VJ_EXIT_USAGE = 2, VJ_EXIT_HUNG = 70, VJ_EXIT_RESUMABLE = 75 };
 
 /**
  * Report an error on standard error, with rank, host, file and line, and return `code`.

@@ -1,7 +1,8 @@
 /*
  * A checkpoint of CONFIG as training writes and reads it, against as many bytes in plain files, one a rank, written in
- * pieces and flushed to disk likewise. Both reads come from the system's cache unless it is smaller than the
- * checkpoint.
+ * pieces and flushed to disk likewise, in turns with it: a disk's speed changes from minute to minute. With
+ * checkpoint.async also for how long training waits, against a plain copy in memory. Both reads come from the system's
+ * cache unless it is smaller than the checkpoint.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,17 +21,20 @@ enum { PIECE = 16 << 20, NAME = VJ_PATH + 64 };
 typedef struct {
     const vj_bench_work *work;
     vj_step *step;
+    vj_checkpoint *now, *background; /* the second with checkpoint.async */
     vj_ckpt_state state;
     char folder[NAME]; /* ours, inside --dir; "" until it is there */
     char checkpoint[NAME + 32], plain[NAME + 32];
     int64_t bytes; /* of this rank's plain file */
     char *piece;   /* [PIECE] */
+    char *copy;    /* [bytes], with checkpoint.async */
 } files;
 
 static vj_status write_checkpoint(void *user)
 {
     files *f = user;
-    return vj_checkpoint_save(f->folder, f->step->optimizer, &f->state);
+    VJ_TRY(vj_checkpoint_begin(f->now, f->folder, &f->state));
+    return vj_checkpoint_commit(f->now);
 }
 
 static vj_status read_checkpoint(void *user)
@@ -71,14 +75,43 @@ static vj_status read_plain(void *user)
     return open_and_transfer(user, false);
 }
 
-/* Writing before reading, the checkpoint before the plain files, which take their size from it. */
+static vj_status begin_background(void *user)
+{
+    files *f = user;
+    return vj_checkpoint_begin(f->background, f->folder, &f->state);
+}
+
+static vj_status end_background(void *user)
+{
+    files *f = user;
+    return vj_checkpoint_commit(f->background);
+}
+
+/* As many bytes as this rank writes, from what it writes most of; the rest is as good as any. */
+static vj_status copy_plain(void *user)
+{
+    files *f = user;
+    const vj_model *m = f->step->model;
+    const int64_t weights = m->net.params.total * (int64_t)sizeof(float);
+    for (int64_t at = 0, n; at < f->bytes; at += n) {
+        n = f->bytes - at < weights ? f->bytes - at : weights;
+        vj_download(m->be, f->copy + at, m->weights, n);
+    }
+    return vj_sync(m->be);
+}
+
+enum { WRITE, WRITE_PLAIN, READ, READ_PLAIN, ALWAYS, STALL = ALWAYS, END, COPY, PASSES };
+
 static const struct {
     const char *what;
     vj_status (*body)(void *user);
-} passes[] = {{"write checkpoint", write_checkpoint},
-              {"write plain files", write_plain},
-              {"read checkpoint", read_checkpoint},
-              {"read plain files", read_plain}};
+} passes[PASSES] = {[WRITE] = {"write checkpoint", write_checkpoint},
+                    [WRITE_PLAIN] = {"write plain files", write_plain},
+                    [READ] = {"read checkpoint", read_checkpoint},
+                    [READ_PLAIN] = {"read plain files", read_plain},
+                    [STALL] = {"begin in the background", begin_background},
+                    [END] = {"rest in the background", end_background},
+                    [COPY] = {"copy in memory", copy_plain}};
 
 static vj_status make_folder(files *f)
 {
@@ -129,30 +162,57 @@ static double bytes_read(const files *f)
     return floats * (double)sizeof(float);
 }
 
+/* What this rank's plain file holds: its share of the checkpoint, which is there for the first time. */
+static vj_status take_size(files *f, double *bytes)
+{
+    int64_t first, last;
+    VJ_TRY(checkpoint_bytes(f, bytes));
+    vj_split((int64_t)*bytes, f->work->size, f->work->rank, &first, &last);
+    f->bytes = last - first;
+    if (!f->background) return VJ_OK;
+    f->copy = vj_calloc(f->bytes, 1);
+    return vj_agree(f->work->comm, f->copy ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a copy"));
+}
+
+/* Every pass once for nothing, then all in turns. */
+static vj_status sample(vj_bench_work *work, files *f, vj_samples *samples, double *bytes)
+{
+    const int count = f->background ? PASSES : ALWAYS;
+    for (int i = 0; i < count; i++) {
+        VJ_TRY(vj_agree(work->comm, passes[i].body(f)));
+        if (i == WRITE) VJ_TRY(take_size(f, bytes));
+    }
+    while (vj_plan_goes_on(&work->plan, &samples[WRITE]))
+        for (int i = 0; i < count; i++) {
+            MPI_Barrier(work->comm);
+            const double begin = vj_now();
+            const vj_status status = passes[i].body(f);
+            const double seconds = vj_now() - begin;
+            VJ_TRY(vj_agree(work->comm, status));
+            vj_bench_sample(work, &samples[i], seconds);
+        }
+    return VJ_OK;
+}
+
 static vj_status measure(vj_bench_work *work, files *f)
 {
-    static vj_samples samples;
-    double bytes = 0, rate[4];
-    for (int i = 0; i < 4; i++) {
-        VJ_TRY(vj_bench_time(work, passes[i].body, f, &samples));
-        if (i == 0) {
-            int64_t first, last;
-            VJ_TRY(checkpoint_bytes(f, &bytes));
-            vj_split((int64_t)bytes, work->size, work->rank, &first, &last);
-            f->bytes = last - first;
-        }
-        const vj_timing time = vj_samples_timing(&samples);
-        const double moved = passes[i].body == read_checkpoint ? bytes_read(f) : bytes;
+    static vj_samples samples[PASSES];
+    double bytes = 0, rate[PASSES] = {0};
+    VJ_TRY(sample(work, f, samples, &bytes));
+    for (int i = 0; i < PASSES && samples[i].count > 0; i++) {
+        const vj_timing time = vj_samples_timing(&samples[i]);
+        const double moved = i == READ ? bytes_read(f) : bytes;
         rate[i] = 1e-6 * moved / time.median;
         json_t *row = vj_put_row(work->report, "checkpoint");
         vj_put_text(row, "what", passes[i].what);
         vj_put_number(row, "mb", 1e-6 * moved);
-        vj_put_count(row, "repeats", samples.count);
+        vj_put_count(row, "repeats", samples[i].count);
         vj_put_timing(row, "time_s", time);
         vj_put_number(row, "mb_s", rate[i]);
     }
-    vj_put_number(work->report, "write_fraction_of_plain", rate[0] / rate[1]);
-    vj_put_number(work->report, "read_fraction_of_plain", rate[2] / rate[3]);
+    vj_put_number(work->report, "write_fraction_of_plain", rate[WRITE] / rate[WRITE_PLAIN]);
+    vj_put_number(work->report, "read_fraction_of_plain", rate[READ] / rate[READ_PLAIN]);
+    if (f->background) vj_put_number(work->report, "stall_over_copy", rate[COPY] / rate[STALL]);
     return VJ_OK;
 }
 
@@ -171,6 +231,8 @@ static vj_status run(vj_bench_work *work, files *f, vj_config *c)
     VJ_TRY(vj_agree(work->comm, status));
     vj_put_text(work->report, "dir", work->bench->dir);
     VJ_TRY(make_folder(f));
+    VJ_TRY(vj_checkpoint_open(&f->now, f->step->optimizer, false));
+    if (c->checkpoint.async) VJ_TRY(vj_checkpoint_open(&f->background, f->step->optimizer, true));
     return measure(work, f);
 }
 
@@ -184,10 +246,13 @@ vj_status vj_bench_checkpoint(vj_bench_work *work)
         f->work = work;
         *c = *work->config;
         status = run(work, f, c);
+        vj_checkpoint_close(f->now);
+        vj_checkpoint_close(f->background);
         remove_folder(f);
         vj_step_close(f->step);
         free(f->state.config);
         free(f->piece);
+        free(f->copy);
     }
     free(f);
     free(c);

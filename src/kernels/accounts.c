@@ -33,8 +33,14 @@ void vj_phase_enter(vj_backend *be, vj_phase phase)
     vj_accounts *a = &be->accounts;
     const double now = vj_now();
     a->seconds[a->phase] += now - a->phase_began_s;
-    a->phase = phase;
-    a->phase_began_s = now;
+    __atomic_store_n(&a->phase, phase, __ATOMIC_RELAXED);
+    __atomic_store(&a->phase_began_s, &now, __ATOMIC_RELAXED);
+}
+
+vj_phase vj_phase_now(const vj_backend *be, double *began_s)
+{
+    __atomic_load(&be->accounts.phase_began_s, began_s, __ATOMIC_RELAXED);
+    return __atomic_load_n(&be->accounts.phase, __ATOMIC_RELAXED);
 }
 
 void vj_phase_seconds(const vj_backend *be, double seconds[VJ_PHASES])

@@ -159,6 +159,10 @@ const char *vj_phase_name(vj_phase phase);
 
 /** The phase before ends, `phase` begins. A new backend is in VJ_PHASE_OTHER. */
 void vj_phase_enter(vj_backend *be, vj_phase phase);
+/**
+ * The running phase, and when it began by vj_now(). May be called from any thread while another runs kernels.
+ */
+vj_phase vj_phase_now(const vj_backend *be, double *began_s);
 /** Seconds spent in each phase since the backend was opened or reset, the running one included. */
 void vj_phase_seconds(const vj_backend *be, double seconds[VJ_PHASES]);
 /** Forget phases and profile; the running phase goes on from now. */

@@ -1,4 +1,6 @@
-/* vjepa-inspect: print, verify and compare the files that the other programs write; what a file is, its content says.
+/*
+ * vjepa-inspect: print, verify and compare the files that the other programs write, and export encoders; what a file
+ * is, its content says.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,29 +12,41 @@
 #include "features/features.h"
 #include "h5/h5.h"
 
-static const char *verify, *compare;
+static const char *verify, *compare, *export_to, *dtype;
 
 static const vj_option options[] = {
     {"--verify", NULL, "check every checksum instead of printing; exit 1 if one does not fit", &verify},
     {"--compare", NULL, "compare two checkpoints bit by bit; exit 1 if a tensor differs", &compare},
+    {"--export", "OUT.h5", "write the target encoder of a checkpoint alone, for vjepa-embed", &export_to},
+    {"--dtype", "fp32|bf16", "of the exported encoder, default fp32; bf16 halves the file", &dtype},
     {NULL, NULL, NULL, NULL},
 };
 
 static const vj_program program = {
     .name = "vjepa-inspect",
-    .purpose = "Print, verify or compare clip stores, checkpoints and feature files.",
-    .usage = "[--verify | --compare] FILE...",
-    .description = "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, "
-                   "which stands\n"
-                   "for its newest checkpoint. Differences of date, host and code are not looked at by --compare.\n"
-                   "\n"
-                   "Examples:\n"
-                   "  vjepa-inspect my-run\n"
-                   "  vjepa-inspect --verify train.clips my-run/step_00001200.h5\n"
-                   "    train.clips: verified: 12800 blocks, 0 damaged\n"
-                   "    my-run/step_00001200.h5: verified: 212 blocks, 0 damaged\n"
-                   "  vjepa-inspect --compare my-run/step_00001200.h5 other-run\n"
-                   "    148 tensors equal, 0 different",
+    .purpose = "Print, verify or compare clip stores, checkpoints and feature files; export encoders.",
+    .usage = "[--verify | --compare | --export OUT.h5 [--dtype bf16]] FILE...",
+    .description =
+        "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, "
+        "which stands\n"
+        "for its newest checkpoint. Differences of date, host and code are not looked at by --compare, those\n"
+        "of step and configuration are printed and do not count.\n"
+        "\n"
+        "--export writes model/target of a checkpoint (model/encoder of one with the pixel objective), its\n"
+        "state and configuration, and where it is from. bf16 is an HDF5 float type of two bytes, which h5py\n"
+        "reads as numbers; vjepa programs compute with it in fp32.\n"
+        "\n"
+        "Exit codes: 0 all is well, 1 a file is damaged, differs or cannot be read, 2 wrong command line.\n"
+        "\n"
+        "Examples:\n"
+        "  vjepa-inspect my-run\n"
+        "  vjepa-inspect --verify train.clips my-run/step_00001200.h5\n"
+        "    train.clips: verified: 12800 blocks, 0 damaged\n"
+        "    my-run/step_00001200.h5: verified: 212 blocks, 0 damaged\n"
+        "  vjepa-inspect --compare my-run/step_00001200.h5 other-run\n"
+        "    148 tensors equal, 0 different\n"
+        "  vjepa-inspect --export encoder.h5 --dtype bf16 my-run\n"
+        "    encoder.h5: the encoder of my-run/step_00001200.h5 in bf16",
     .options = options,
     .min_files = 1,
     .max_files = 1 << 20,
@@ -121,9 +135,27 @@ static vj_status compare_files(const vj_run *run, int *bad)
     return VJ_OK;
 }
 
+static vj_status export_file(const vj_run *run)
+{
+    char path[VJ_PATH];
+    kind what;
+    if (run->file_count != 1 || verify || compare)
+        return vj_raise(VJ_ERR_USAGE, "--export takes one checkpoint and nothing else");
+    if (dtype && strcmp(dtype, "fp32") != 0 && strcmp(dtype, "bf16") != 0)
+        return vj_raise(VJ_ERR_USAGE, "--dtype %s: fp32 or bf16", dtype);
+    const vj_ckpt_type type = dtype && strcmp(dtype, "bf16") == 0 ? VJ_CKPT_BF16 : VJ_CKPT_F32;
+    VJ_TRY(recognise(run->files[0], &what, path));
+    if (what != CHECKPOINT) return vj_raise(VJ_ERR_USAGE, "%s is not a checkpoint", path);
+    VJ_TRY(vj_ckpt_export(path, export_to, type));
+    printf("%s: the encoder of %s in %s\n", export_to, path, type == VJ_CKPT_BF16 ? "bf16" : "fp32");
+    return VJ_OK;
+}
+
 /* All files, even when one cannot be read: the first failure is what counts in the end. */
 static vj_status inspect(const vj_run *run, int *bad)
 {
+    if (dtype && !export_to) return vj_raise(VJ_ERR_USAGE, "--dtype belongs to --export");
+    if (export_to) return export_file(run);
     if (compare) return compare_files(run, bad);
     vj_status first = VJ_OK;
     for (int i = 0; i < run->file_count; i++) {

@@ -5,6 +5,11 @@
 static const char *const sections[] = {"run",   "data",      "model",    "predictor",  "mask", "objective",
                                        "train", "optimizer", "parallel", "checkpoint", "log",  NULL};
 
+static const vj_option options[] = {
+    {"--max-hours", "H", "stop in time before H hours are over, short for --set run.max_hours=H", NULL},
+    {NULL, NULL, NULL, NULL},
+};
+
 static const vj_program program = {
     .name = "vjepa-pretrain",
     .purpose = "Pretrain a video transformer by predicting features of masked regions (V-JEPA).",
@@ -14,8 +19,21 @@ static const vj_program program = {
         "The same command goes on from the newest checkpoint, on any number of ranks; when all steps are done\n"
         "the folder holds the file \"complete\".\n"
         "\n"
-        "Signals: USR2 writes a checkpoint and goes on; USR1 and TERM write one and stop with exit code 75.\n"
-        "Exit codes: 0 done, 1 failed, 2 wrong settings, 75 stopped early: submit again.\n"
+        "Stopping: USR2 writes a checkpoint and goes on. USR1, TERM, the end of --max-hours and a file \"stop\" in "
+        "run.dir\n"
+        "(removed when it is obeyed) write one and stop with exit code 75, after the step at hand. mpirun passes USR1\n"
+        "and USR2 on to all ranks; after TERM it kills them within a second or so.\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong settings, 70 hung and ended by the watchdog (run.watchdog_s), 75 "
+        "stopped\n"
+        "early. A job script should look at the file \"complete\" instead, for a launcher's exit code need not be a "
+        "rank's:\n"
+        "if it is there the run is done, else submit the same command again (INSTALL has a script).\n"
+        "\n"
+        "Bad numbers: a step without finite loss and gradient changes nothing. After train.max_bad_steps bad steps in "
+        "a\n"
+        "row, also by train.rollback_loss, _std and _rank, the run returns to its last checkpoint and skips the "
+        "samples\n"
+        "that followed; the second time it stops with exit code 1 (train.rollback_limit).\n"
         "\n"
         "Example:\n"
         "  mpirun -n 2 vjepa-pretrain jobs/configs/quickstart.yaml --set run.dir=my-run --set train.batch=32\n"
@@ -24,6 +42,7 @@ static const vj_program program = {
         "    --set train.batch=2 --set train.microbatch=1 --set mask.group=2 --set train.stop_after=2 \\\n"
         "    --set parallel.zero=1 --set checkpoint.at_end=false --set run.dir=one-step",
     .sections = sections,
+    .options = options,
     .min_files = 1,
     .max_files = 1,
 };

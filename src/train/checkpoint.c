@@ -1,8 +1,14 @@
-/* From the parameter table to the tensors of a checkpoint, and back. */
+/*
+ * From the parameter table to the tensors of a checkpoint, and back. Writing has four steps: list the tensors
+ * (list_run), decide which whole blocks of them each rank writes (vj_checkpoint_open), copy those to the host (get),
+ * and write them (ckpt/ckpt.h).
+ */
 #include "train/checkpoint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "parallel/parallel.h"
 
 /* Where a tensor lives: element e of it is device[e - origin]. */
 typedef struct {
@@ -97,6 +103,41 @@ static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
     return VJ_OK;
 }
 
+/* ------------------------------------------------------------------------------------------------ writing */
+
+struct vj_checkpoint {
+    vj_optimizer *optimizer; /* borrowed */
+    tensor_list list;
+    vj_ckpt_writer *writer;
+};
+
+vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool background)
+{
+    int moments = 0;
+    vj_checkpoint *c = *checkpoint = vj_calloc(1, sizeof *c);
+    vj_status status = c ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints");
+    if (status == VJ_OK) status = list_run(&c->list, o, &moments);
+    VJ_TRY(vj_agree(o->comm, status));
+    c->optimizer = o;
+    /* Replicated tensors are divided evenly; sharded moments are written by their owners. */
+    vj_ckpt_share(c->list.tensor, o->zero ? moments : c->list.count, o->size, o->rank);
+    return vj_ckpt_open(&c->writer, c->list.tensor, c->list.count, background, o->comm);
+}
+
+void vj_checkpoint_close(vj_checkpoint *c)
+{
+    if (!c) return;
+    vj_ckpt_close(c->writer);
+    release(&c->list);
+    free(c);
+}
+
+int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)
+{
+    return vj_ckpt_memory_bytes(c->writer);
+}
+
+/* Elements of a tensor that this rank writes, to the host; in the order of the list. */
 static vj_status get(void *backend, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     const tensor_home *home = tensor->data;
@@ -104,23 +145,28 @@ static vj_status get(void *backend, const vj_ckpt_tensor *tensor, int64_t first,
     return vj_sync(backend);
 }
 
+vj_status vj_checkpoint_begin(vj_checkpoint *c, const char *dir, const vj_ckpt_state *state)
+{
+    return vj_ckpt_begin(c->writer, dir, state, get, c->optimizer->model->be);
+}
+
+bool vj_checkpoint_written(const vj_checkpoint *c)
+{
+    return vj_ckpt_written(c->writer);
+}
+
+vj_status vj_checkpoint_commit(vj_checkpoint *c)
+{
+    return vj_ckpt_commit(c->writer);
+}
+
+/* ------------------------------------------------------------------------------------------------ reading */
+
 static vj_status put(void *backend, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     const tensor_home *home = tensor->data;
     vj_upload(backend, home->device + (first - home->origin), host, (last - first) * (int64_t)sizeof *host);
     return vj_sync(backend);
-}
-
-vj_status vj_checkpoint_save(const char *dir, vj_optimizer *o, const vj_ckpt_state *state)
-{
-    tensor_list list;
-    int moments;
-    VJ_TRY(list_run(&list, o, &moments));
-    /* Replicated tensors are divided evenly; sharded moments are written by their owners. */
-    vj_ckpt_share(list.tensor, o->zero ? moments : list.count, o->size, o->rank);
-    vj_status status = vj_ckpt_write(dir, list.tensor, list.count, state, get, o->model->be, o->comm);
-    release(&list);
-    return status;
 }
 
 vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)

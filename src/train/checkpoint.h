@@ -11,9 +11,21 @@
  */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice);
 
-/** Write DIR/step_<state->step>.h5: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...
- * Collective. */
-vj_status vj_checkpoint_save(const char *dir, vj_optimizer *optimizer, const vj_ckpt_state *state);
+/**
+ * What writes the checkpoints of a run: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...
+ * `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective, agreed.
+ */
+typedef struct vj_checkpoint vj_checkpoint;
+vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer, bool background);
+/** Not collective; gives up what was begun and not committed. */
+void vj_checkpoint_close(vj_checkpoint *checkpoint);
+/** Host memory that it holds to write from. */
+int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *checkpoint);
+
+/** vj_ckpt_begin(), _written() and _commit() of the run as it is now. */
+vj_status vj_checkpoint_begin(vj_checkpoint *checkpoint, const char *dir, const vj_ckpt_state *state);
+bool vj_checkpoint_written(const vj_checkpoint *checkpoint);
+vj_status vj_checkpoint_commit(vj_checkpoint *checkpoint);
 
 /** Fill weights, target and moments from a checkpoint of any layout. Each rank reads what it holds; not collective. */
 vj_status vj_checkpoint_load(const char *path, vj_optimizer *optimizer);

@@ -25,9 +25,12 @@ typedef struct vj_metrics vj_metrics;
  * left behind, are dropped. Not collective.
  */
 vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
-/** Write a row to both files and flush them. The first column must be "step". */
+/**
+ * Write a row to both files. The first column must be "step". What the file system does not take (a full disk) stays in
+ * memory, is warned of once, and is written with a later row, so that training goes on.
+ */
 vj_status vj_metrics_write(vj_metrics *metrics, const vj_metrics_row *row);
-/** Close; reports a failed last write. */
+/** Close; VJ_ERR_IO if rows are still in memory. */
 vj_status vj_metrics_close(vj_metrics *metrics);
 
 #endif

@@ -10,14 +10,16 @@
 
 typedef enum {
     VJ_PRETRAIN_DONE,   /* all steps are trained; the run folder holds the marker file "complete" */
-    VJ_PRETRAIN_STOPPED /* a signal asked to stop; a checkpoint was written: start again to go on */
+    VJ_PRETRAIN_STOPPED /* it was asked to stop, and a checkpoint was written: start again to go on */
 } vj_pretrain_outcome;
 
 /**
  * Pretrain as the configuration says, from the newest checkpoint in run.dir if there is one. A checkpoint that cannot
  * be read, or belongs to another run, is an error: nothing ever starts from scratch by itself over an old run.
  *
- * SIGUSR1 and SIGTERM write a checkpoint and stop, SIGUSR2 writes one and goes on, at the end of the step on all ranks.
+ * SIGUSR1, SIGTERM, run.max_hours and a file RUN/stop write a checkpoint and stop, SIGUSR2 writes one and goes on, at
+ * the end of the step on all ranks (stop.h). A rank without progress ends the process (watchdog.h). A lost run returns
+ * to its last checkpoint (health.h); after a failure the program is to end, for some memory is not given back.
  * With `dry_run` store and network are opened and allocated, memory and layout are printed, nothing is written.
  * Collective over comm.
  */

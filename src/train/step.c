@@ -111,7 +111,7 @@ vj_status vj_step_touch(vj_step *s, int64_t number, int64_t *activation_bytes)
 static void share_report(vj_step *s, vj_step_report *r)
 {
     const int masks = s->model->bounds.masks;
-    const int stop = s->asked && s->asked[VJ_ASK_STOP], write = s->asked && s->asked[VJ_ASK_WRITE];
+    const int stop = s->asked ? s->asked[VJ_ASK_STOP] : 0, write = s->asked ? s->asked[VJ_ASK_WRITE] : 0;
     double sums[VJ_MAX_MASKS + 1], most[5] = {r->wait_s, r->comm_s, (double)vj_peak_bytes(), stop, write};
     memcpy(sums, r->by_mask, sizeof r->by_mask);
     sums[masks] = r->penalty;
@@ -126,8 +126,8 @@ static void share_report(vj_step *s, vj_step_report *r)
     r->wait_s = most[0];
     r->comm_s = most[1];
     r->peak_bytes = most[2];
-    r->stop = most[3] > 0;
-    r->write = most[4] > 0;
+    r->stop = (int)most[3];
+    r->write = (int)most[4];
 }
 
 vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *batch, vj_step_report *r)
@@ -143,7 +143,7 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     const int64_t clip_values = s->model->net.tokens * (int64_t)s->model->net.patch_values;
     for (int64_t at = 0; at < batch->count; at += c->train.microbatch) {
         vj_phase_enter(s->be, VJ_PHASE_DATA);
-        VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, step, batch->first + at, c->train.microbatch));
+        VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, c->train.microbatch));
         vj_model_microbatch(s->model, batch->pixels + at * clip_values, &s->lists, c->train.batch, at > 0);
         r->flops += vj_step_flops(&s->model->net, &s->lists);
         r->context_rows += s->model->packing.context.rows;

@@ -6,16 +6,13 @@
 #define VJ_TRAIN_STEP_H
 
 #include <mpi.h>
-#include <signal.h>
 
 #include "clips/clips.h"
 #include "train/optimizer.h"
 #include "train/products.h"
 #include "train/schedules.h"
 #include "train/spectrum.h"
-
-/* What signals may ask of a run; any rank's wish is everybody's. */
-enum { VJ_ASK_STOP, VJ_ASK_WRITE, VJ_ASKS };
+#include "train/stop.h"
 
 /* All that an update needs but the clips. Owned, unless it says borrowed. */
 typedef struct {
@@ -44,7 +41,8 @@ typedef struct {
     double comm_s, peak_bytes;
     double flops;                         /* this rank's, by the published formula (model/flops.h) */
     int64_t context_rows, predictor_rows; /* tokens through the two networks, this rank's */
-    int healthy, stop, write;
+    int healthy;
+    int stop, write; /* any rank's wish, and why: VJ_WHY_... of stop.h */
 } vj_step_report;
 
 /**
@@ -55,11 +53,12 @@ typedef struct {
 vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm);
 void vj_step_close(vj_step *step);
 
-/** Touch the memory that the masks of step `number` need; its bytes. Not collective. */
+/** Touch the memory that the masks of batch `number` need; its bytes. Not collective. */
 vj_status vj_step_touch(vj_step *step, int64_t number, int64_t *activation_bytes);
 
 /**
- * Step `number` (from 0) on this rank's part of its batch; `update` is Adam's count if it is healthy. A step whose loss
+ * Step `number` (from 0) of the schedules on this rank's part of a batch, whose own number, as the loader gives it,
+ * makes the masks; `update` is Adam's count if it is healthy. A step whose loss
  * or gradient is not finite leaves the weights alone and says so in report->healthy. Collective.
  */
 vj_status vj_step_run(vj_step *step, int64_t number, int64_t update, const vj_batch *batch, vj_step_report *report);

@@ -63,7 +63,8 @@ cp -r run nan
 before=$(sha256sum nan/step_*.h5)
 refuse 1 'max_bad_steps' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
     --set train.max_bad_steps=3 --set checkpoint.every=0
-[ "$(grep -c 'step .* skipped' out.log)" -eq 3 ] || fail "skipped steps are not reported: $(cat out.log)"
+# After three steps it returns to the checkpoint, once; three more, and it stops.
+[ "$(grep -c 'step .* skipped: ' out.log)" -eq 6 ] && [ "$(grep -c 'ROLL-BACK 1 of 1.*step_00000024' out.log)" -eq 1 ] || fail "skipped steps are not reported: $(cat out.log)"
 refuse 1 'weights are not finite' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
     --set checkpoint.every=1
 [ "$before" = "$(sha256sum nan/step_*.h5)" ] || fail "bad numbers reached a checkpoint"

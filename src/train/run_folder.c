@@ -1,0 +1,170 @@
+/* The run folder: made, claimed, checked, complete. */
+#include "train/run_folder.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "kernels/kernels.h"
+#include "parallel/parallel.h"
+
+enum { NAME_BYTES = 32 };
+
+static int is_first(MPI_Comm comm)
+{
+    int rank;
+    MPI_Comm_rank(comm, &rank);
+    return rank == 0;
+}
+
+static void name_in(const vj_config *c, const char *name, char path[VJ_PATH + NAME_BYTES])
+{
+    snprintf(path, VJ_PATH + NAME_BYTES, "%s/%s", c->run.dir, name);
+}
+
+vj_status vj_run_folder_make(const vj_config *c, MPI_Comm comm)
+{
+    vj_status status = VJ_OK;
+    if (is_first(comm) && mkdir(c->run.dir, 0777) != 0 && errno != EEXIST)
+        status = vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", c->run.dir);
+    return vj_agree(comm, status);
+}
+
+/* ------------------------------------------------------------------------------------------------ two small files */
+
+/* Write NAME in the folder: whole, and on disk when this returns, or not at all. */
+static vj_status put_file(const vj_config *c, const char *name, const char *text)
+{
+    char path[VJ_PATH + NAME_BYTES], part[VJ_PATH + 2 * NAME_BYTES];
+    name_in(c, name, path);
+    snprintf(part, sizeof part, "%s.part", path);
+    FILE *f = fopen(part, "w");
+    if (!f) return vj_raise(VJ_ERR_IO, "open %s for writing", part);
+    const int failed = fputs(text, f) < 0;
+    if (fclose(f) != 0 || failed) return vj_raise(VJ_ERR_IO, "write %s", part);
+    return vj_file_publish(part, path);
+}
+
+static vj_status claim(const vj_config *c, int finished)
+{
+    char path[VJ_PATH + NAME_BYTES];
+    name_in(c, "complete", path);
+    if (!finished && unlink(path) != 0 && errno != ENOENT)
+        return vj_raise(VJ_ERR_IO, "remove %s: the run goes on", path);
+    char *text = vj_config_text(c);
+    if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
+    vj_status status = put_file(c, "config.yaml", text);
+    free(text);
+    return status;
+}
+
+vj_status vj_run_folder_claim(const vj_config *c, int finished, MPI_Comm comm)
+{
+    return vj_agree(comm, is_first(comm) ? claim(c, finished) : VJ_OK);
+}
+
+vj_status vj_run_folder_complete(const vj_config *c, int64_t steps, MPI_Comm comm)
+{
+    char text[NAME_BYTES];
+    snprintf(text, sizeof text, "%lld steps\n", (long long)steps);
+    return vj_agree(comm, is_first(comm) ? put_file(c, "complete", text) : VJ_OK);
+}
+
+/* ------------------------------------------------------------------------------------------------ the same run? */
+
+/* What may not change inside a run, though the tensors would fit. Both were checked, so all that follows is derived. */
+static const char *changed_setting(const vj_config *old, const vj_config *now)
+{
+    if (memcmp(&old->model, &now->model, sizeof now->model) != 0) return "model";
+    if (memcmp(&old->predictor, &now->predictor, sizeof now->predictor) != 0) return "predictor";
+    if (memcmp(&old->mask, &now->mask, sizeof now->mask) != 0) return "mask";
+    if (memcmp(&old->objective, &now->objective, sizeof now->objective) != 0) return "objective";
+    if (old->data.frames != now->data.frames || old->data.crop != now->data.crop || old->data.flip != now->data.flip ||
+        memcmp(old->data.crop_scale, now->data.crop_scale, sizeof now->data.crop_scale) != 0 ||
+        memcmp(old->data.crop_aspect, now->data.crop_aspect, sizeof now->data.crop_aspect) != 0 ||
+        memcmp(old->data.mean, now->data.mean, sizeof now->data.mean) != 0 ||
+        memcmp(old->data.std, now->data.std, sizeof now->data.std) != 0)
+        return "data";
+    return NULL;
+}
+
+/* The configuration that a checkpoint has, from its text. free(*config), also after a failure. */
+static vj_status parse_settings(const char *text, const char *path, vj_config **config)
+{
+    vj_config *c = *config = vj_calloc(1, sizeof *c);
+    if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    vj_config_defaults(c);
+    VJ_TRY(vj_config_parse(c, path, text));
+    return vj_config_check(c);
+}
+
+static vj_status check_settings(const vj_config *c, const char *text, const char *path)
+{
+    vj_config *old;
+    vj_status status = parse_settings(text, path, &old);
+    const char *changed = status == VJ_OK ? changed_setting(old, c) : NULL;
+    if (changed)
+        status = vj_raise(VJ_ERR_FORMAT,
+                          "%s was trained with other settings of section %s: compare config.yaml in %s with "
+                          "--print-config, or choose another run.dir",
+                          path, changed, c->run.dir);
+    if (status == VJ_OK && strcmp(old->train.products, c->train.products) != 0)
+        vj_log("products by %s: %s was trained with %s, so what follows differs in its last bits from a run that was "
+               "not interrupted",
+               c->train.products, path, old->train.products);
+    free(old);
+    return status;
+}
+
+vj_status vj_run_folder_check(const vj_config *c, const vj_ckpt_state *s, const vj_ckpt_state *now, int64_t steps,
+                              const char *path)
+{
+    if (s->seed != c->run.seed)
+        return vj_raise(VJ_ERR_FORMAT, "%s was trained with run.seed %lld, this run has %lld", path, (long long)s->seed,
+                        (long long)c->run.seed);
+    if (s->samples != s->step * c->train.batch + s->skipped_samples || s->skipped_samples % c->train.batch != 0)
+        return vj_raise(
+            VJ_ERR_FORMAT, "%s has %lld steps of %lld samples in all, %lld of them skipped; train.batch is %lld", path,
+            (long long)s->step, (long long)s->samples, (long long)s->skipped_samples, (long long)c->train.batch);
+    if (s->store_fingerprint != now->store_fingerprint)
+        return vj_raise(VJ_ERR_FORMAT, "%s was trained on clips with fingerprint %016llx, data.train has %016llx", path,
+                        (unsigned long long)s->store_fingerprint, (unsigned long long)now->store_fingerprint);
+    if (s->step > steps)
+        return vj_raise(VJ_ERR_FORMAT, "%s has %lld steps, this run ends after %lld", path, (long long)s->step,
+                        (long long)steps);
+    return check_settings(c, s->config, path);
+}
+
+/* ------------------------------------------------------------------------------------------------ products */
+
+static vj_status keep_products(vj_config *c, MPI_Comm comm)
+{
+    vj_config *old = NULL;
+    vj_ckpt_state state;
+    char path[VJ_PATH];
+    if (strcmp(c->train.products, "auto") != 0 || getenv("VJ_PRODUCTS")) return VJ_OK;
+    VJ_TRY(vj_ckpt_latest(c->run.dir, path, comm));
+    if (path[0] == '\0') return VJ_OK;
+    VJ_TRY(vj_ckpt_read_state(path, &state));
+    vj_status status = parse_settings(state.config, path, &old);
+    vj_ckpt_state_release(&state);
+    const bool keep = status == VJ_OK && strcmp(old->train.precision, c->train.precision) == 0;
+    if (keep) snprintf(c->train.products, sizeof c->train.products, "%s", old->train.products);
+    free(old);
+    if (!keep) return status;
+    if (!vj_products_present(c->train.products))
+        return vj_raise(VJ_ERR_USAGE,
+                        "%s was trained with products by %s, which this build or processor lacks. --set "
+                        "train.products=own goes on with the own kernels, at the price of other last bits",
+                        path, c->train.products);
+    vj_log("products: auto keeps to %s, with which %s was trained", c->train.products, path);
+    return VJ_OK;
+}
+
+vj_status vj_run_folder_keep_products(vj_config *c, MPI_Comm comm)
+{
+    return vj_agree(comm, keep_products(c, comm));
+}

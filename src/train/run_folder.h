@@ -1,0 +1,37 @@
+/*
+ * The run folder as a promise: which checkpoint belongs to which run, what a run may change between two starts, and the
+ * marker "complete", which alone says that it is finished: a launcher's exit code cannot be trusted.
+ */
+#ifndef VJ_TRAIN_RUN_FOLDER_H
+#define VJ_TRAIN_RUN_FOLDER_H
+
+#include <mpi.h>
+
+#include "ckpt/ckpt.h"
+
+/** Make run.dir unless it is there. Collective. */
+vj_status vj_run_folder_make(const vj_config *config, MPI_Comm comm);
+
+/**
+ * The run goes on: config.yaml is written, and unless it is `finished` the marker goes. Not before an old run was
+ * accepted. Collective.
+ */
+vj_status vj_run_folder_claim(const vj_config *config, int finished, MPI_Comm comm);
+
+/** Write the marker; it is on disk when this returns. Collective. */
+vj_status vj_run_folder_complete(const vj_config *config, int64_t steps, MPI_Comm comm);
+
+/**
+ * Refuse a checkpoint of another run, `old` from `path`: what would follow is neither that run nor this one, which has
+ * `now`'s seed and clips and ends after `steps`. Not collective.
+ */
+vj_status vj_run_folder_check(const vj_config *config, const vj_ckpt_state *old, const vj_ckpt_state *now,
+                              int64_t steps, const char *path);
+
+/**
+ * With train.products auto a run keeps to what it began with, if that is not given up: timed again, on another day or
+ * node, another might win, and the run would not end in the bits of one that was never interrupted. Collective.
+ */
+vj_status vj_run_folder_keep_products(vj_config *config, MPI_Comm comm);
+
+#endif

@@ -1,0 +1,147 @@
+/* When a run's checkpoints are committed, which stay, and what happens when one cannot be written. */
+#include "train/saver.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "parallel/parallel.h"
+#include "train/checkpoint.h"
+
+enum { RETRY_S = 120 }; /* a full disk is rarely empty after a step, and each attempt costs training time */
+
+struct vj_saver {
+    const vj_config *config; /* borrowed */
+    MPI_Comm comm;           /* borrowed */
+    int rank;
+    vj_checkpoint *checkpoint;
+    bool under_way, failed; /* failed: the last attempt */
+    int64_t step;           /* of the last attempt */
+    int64_t good_step;      /* of the newest on disk; 0: none */
+    int64_t failures;
+    double begin_s, wait_s; /* of the attempt: when it began, and for how long training stood still */
+    double failed_s;        /* when the last attempt failed */
+    double longest_s;       /* from begin to commit */
+};
+
+vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer *optimizer, int64_t step)
+{
+    vj_saver *s = *saver = vj_calloc(1, sizeof *s);
+    VJ_TRY(vj_agree(optimizer->comm, s ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints")));
+    *s = (vj_saver){.config = config, .comm = optimizer->comm, .rank = optimizer->rank, .good_step = step};
+    VJ_TRY(vj_checkpoint_open(&s->checkpoint, optimizer, config->checkpoint.async));
+    if (config->checkpoint.async)
+        vj_log("checkpoints are written in the background, from %.0f MiB of memory on rank 0",
+               (double)vj_checkpoint_memory_bytes(s->checkpoint) / 1048576.0);
+    return VJ_OK;
+}
+
+void vj_saver_close(vj_saver *s)
+{
+    if (!s) return;
+    vj_checkpoint_close(s->checkpoint);
+    free(s);
+}
+
+int64_t vj_saver_step(const vj_saver *s)
+{
+    return s->good_step;
+}
+
+double vj_saver_longest_s(const vj_saver *s)
+{
+    return s->longest_s;
+}
+
+int64_t vj_saver_failures(const vj_saver *s)
+{
+    return s->failures;
+}
+
+/* The rank that failed has said where and why; the job goes on. */
+static void report_failure(vj_saver *s)
+{
+    char kept[VJ_PATH + 64] = "there is none before it";
+    if (s->good_step > 0)
+        snprintf(kept, sizeof kept, "%s/step_%08lld.h5 stands", s->config->run.dir, (long long)s->good_step);
+    s->failed = true;
+    s->failures++;
+    s->failed_s = vj_now();
+    if (s->rank == 0)
+        vj_raise(VJ_ERR_STATE,
+                 "ERROR: the checkpoint of step %lld was not written, for the reason above: %s. %lld failed so far. "
+                 "Training goes on; the next attempt is when a checkpoint is due, or in %d s",
+                 (long long)s->step, kept, (long long)s->failures, RETRY_S);
+}
+
+/* The checkpoint of s->step is over, with the same status on all ranks. */
+static vj_status settle(vj_saver *s, vj_status status)
+{
+    s->under_way = false;
+    if (status == VJ_ERR_IO) report_failure(s);
+    if (status != VJ_OK) return status == VJ_ERR_IO ? VJ_OK : status;
+    s->failed = false;
+    s->good_step = s->step;
+    if (vj_now() - s->begin_s > s->longest_s) s->longest_s = vj_now() - s->begin_s;
+    vj_log("checkpoint of step %lld written in %.1f s, training waited %.2f s", (long long)s->step,
+           vj_now() - s->begin_s, s->wait_s);
+    status = vj_ckpt_prune(s->config->run.dir, s->config->checkpoint.keep, s->config->checkpoint.keep_every, s->comm);
+    if (status == VJ_ERR_IO && s->rank == 0)
+        vj_warn("older checkpoints in %s could not be removed, for the reason above; training goes on",
+                s->config->run.dir);
+    return status == VJ_ERR_IO ? VJ_OK : status;
+}
+
+static vj_status commit(vj_saver *s)
+{
+    const double begin = vj_now();
+    const vj_status status = vj_checkpoint_commit(s->checkpoint);
+    s->wait_s += vj_now() - begin;
+    return settle(s, status);
+}
+
+vj_status vj_saver_save(vj_saver *s, const vj_ckpt_state *state)
+{
+    if (s->under_way) VJ_TRY(commit(s));
+    s->begin_s = vj_now();
+    s->step = state->step;
+    const vj_status status = vj_checkpoint_begin(s->checkpoint, s->config->run.dir, state);
+    s->wait_s = vj_now() - s->begin_s;
+    if (status != VJ_OK) return settle(s, status);
+    s->under_way = true;
+    return s->config->checkpoint.async ? VJ_OK : commit(s);
+}
+
+vj_status vj_saver_poll(vj_saver *s)
+{
+    if (!s->under_way) return VJ_OK;
+    int written = vj_checkpoint_written(s->checkpoint);
+    MPI_Allreduce(MPI_IN_PLACE, &written, 1, MPI_INT, MPI_MIN, s->comm);
+    return written ? commit(s) : VJ_OK;
+}
+
+/* Rank 0's clock decides for all. */
+bool vj_saver_wants_retry(vj_saver *s)
+{
+    if (!s->failed) return false;
+    int due = vj_now() - s->failed_s > RETRY_S;
+    MPI_Bcast(&due, 1, MPI_INT, 0, s->comm);
+    return due;
+}
+
+vj_status vj_saver_wait(vj_saver *s)
+{
+    return s->under_way ? commit(s) : VJ_OK;
+}
+
+vj_status vj_saver_finish(vj_saver *s)
+{
+    VJ_TRY(vj_saver_wait(s));
+    if (!s->failed) return VJ_OK;
+    if (s->rank != 0) return VJ_ERR_IO;
+    errno = 0; /* the reason was reported where it was seen */
+    return vj_raise(VJ_ERR_IO,
+                    "the last checkpoint, of step %lld, could not be written: %s keeps step %lld, and the same command "
+                    "goes on from there when the file system is well",
+                    (long long)s->step, s->config->run.dir, (long long)s->good_step);
+}

@@ -1,0 +1,80 @@
+/* Signals, the walltime limit, the stop file. The only file-scope state is what a signal handler can reach. */
+#include "train/stop.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/program.h"
+
+#define LOOK_EVERY_S     0.2
+#define BYTES_PER_SECOND 1e8 /* a slow file system */
+
+static volatile sig_atomic_t asked[VJ_ASKS];
+
+static void on_signal(int number)
+{
+    asked[number == SIGUSR2 ? VJ_ASK_WRITE : VJ_ASK_STOP] = VJ_WHY_SIGNAL;
+}
+
+void vj_stop_listen(vj_stop *stop, const vj_config *config)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    *stop = (vj_stop){.began_s = vj_now() - vj_program_age_s(), .limit_s = 3600.0 * config->run.max_hours};
+    snprintf(stop->path, sizeof stop->path, "%s/stop", config->run.dir);
+    for (int i = 0; i < VJ_ASKS; i++) asked[i] = VJ_WHY_NOT;
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+volatile sig_atomic_t *vj_stop_asked(void)
+{
+    return asked;
+}
+
+/* Is there no time for the step that begins now, another one, and a checkpoint? */
+static int time_is_up(const vj_stop *stop)
+{
+    const double write_s = stop->write_s > 0.0 ? stop->write_s : stop->guess_s;
+    const double needed_s = 2.0 * (stop->step_s + write_s) + 0.01 * stop->limit_s;
+    return stop->limit_s > 0.0 && vj_now() - stop->began_s + needed_s > stop->limit_s;
+}
+
+void vj_stop_look(vj_stop *stop)
+{
+    const double now = vj_now();
+    if (asked[VJ_ASK_STOP]) return;
+    if (time_is_up(stop)) asked[VJ_ASK_STOP] = VJ_WHY_HOURS;
+    if (now - stop->looked_s < LOOK_EVERY_S) return;
+    stop->looked_s = now;
+    if (access(stop->path, F_OK) == 0) asked[VJ_ASK_STOP] = VJ_WHY_FILE;
+}
+
+void vj_stop_took_step(vj_stop *stop, double step_s)
+{
+    if (step_s > stop->step_s) stop->step_s = step_s;
+}
+
+void vj_stop_took_checkpoint(vj_stop *stop, double write_s)
+{
+    if (write_s > stop->write_s) stop->write_s = write_s;
+}
+
+void vj_stop_expect_checkpoint(vj_stop *stop, double bytes)
+{
+    stop->guess_s = bytes / BYTES_PER_SECOND;
+}
+
+vj_status vj_stop_obey(const vj_stop *stop)
+{
+    if (unlink(stop->path) == 0 || errno == ENOENT) return VJ_OK;
+    return vj_raise(VJ_ERR_IO, "remove %s: remove it by hand, or the next start stops again", stop->path);
+}
+
+const char *vj_stop_reason(int why)
+{
+    static const char *const reasons[] = {"nobody's wish", "the file stop in the run folder",
+                                          "the end of run.max_hours", "a signal"};
+    return reasons[why];
+}

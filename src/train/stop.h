@@ -1,0 +1,52 @@
+/*
+ * Why a run stops before its end, or writes a checkpoint out of turn (design section 6): signals, the walltime limit,
+ * the stop file. All of them end in flags of one rank, which vj_step_run() makes everybody's.
+ */
+#ifndef VJ_TRAIN_STOP_H
+#define VJ_TRAIN_STOP_H
+
+#include <signal.h>
+
+#include "base/config.h"
+
+/* What a rank may be asked for; any rank's wish is everybody's. The flag's value says why. */
+enum { VJ_ASK_STOP, VJ_ASK_WRITE, VJ_ASKS };
+enum { VJ_WHY_NOT, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
+
+typedef struct {
+    double began_s;          /* when the program did, by vj_now() */
+    double limit_s;          /* from then on; 0: none */
+    double step_s, write_s;  /* the longest step and checkpoint so far; 0: none */
+    double guess_s;          /* for a checkpoint as long as there is none */
+    double looked_s;         /* when the stop file was looked for */
+    char path[VJ_PATH + 16]; /* the stop file */
+} vj_stop;
+
+/**
+ * Listen: USR2 asks for a checkpoint, USR1 and TERM for a stop, run.max_hours and a file RUN/stop too, as soon as
+ * vj_stop_look() sees them. One run of a process at a time: the flags are the process's. Not collective.
+ */
+void vj_stop_listen(vj_stop *stop, const vj_config *config);
+
+/** The flags, [VJ_ASKS], for vj_step. */
+volatile sig_atomic_t *vj_stop_asked(void);
+
+/**
+ * Before each step, on one rank: ask for a stop after it if there is no time for another one and a checkpoint (twice
+ * the longest of each so far, and one percent of the limit), or the stop file is there (looked for five times a
+ * second).
+ */
+void vj_stop_look(vj_stop *stop);
+
+/** How long a step and a checkpoint take, for the limit; the bytes of a checkpoint before the first is written. */
+void vj_stop_took_step(vj_stop *stop, double step_s);
+void vj_stop_took_checkpoint(vj_stop *stop, double write_s);
+void vj_stop_expect_checkpoint(vj_stop *stop, double bytes);
+
+/** Remove the stop file: it was obeyed. On one rank. */
+vj_status vj_stop_obey(const vj_stop *stop);
+
+/** "a signal", ...: for the log. */
+const char *vj_stop_reason(int why);
+
+#endif

@@ -1,0 +1,301 @@
+/* The watchdog. Read watch() first; what the main thread tells it are a few numbers under one lock. */
+#include "train/watchdog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { HOST_BYTES = 64, LINE_BYTES = 128, AUTOMATIC_S = 600, AUTOMATIC_FILES_S = 3600, AUTOMATIC_STEPS = 20 };
+
+struct vj_watchdog {
+    double limit_s; /* negative: automatic */
+    int rank, size;
+    char path[VJ_PATH + 16]; /* answers: one line of LINE_BYTES a rank */
+    char (*host)[HOST_BYTES];
+    pthread_t thread;
+    int running;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    int quit;
+    vj_place place;
+    int64_t step, moves; /* updates done; changes of place so far */
+    double longest_s;    /* step */
+    const vj_backend *be;
+};
+
+/* What the thread saw last, and for how long. */
+typedef struct {
+    vj_place place;
+    vj_phase phase;
+    int64_t step, moves;
+    double phase_began_s, limit_s, idle_s;
+} sight;
+
+/* ------------------------------------------------------------------------------------------------ looking */
+
+static double limit_of(const vj_watchdog *w)
+{
+    if (w->limit_s > 0.0) return w->limit_s;
+    const double least = w->place == VJ_AT_CLIPS || w->place == VJ_AT_STEP ? AUTOMATIC_S : AUTOMATIC_FILES_S;
+    return AUTOMATIC_STEPS * w->longest_s > least ? AUTOMATIC_STEPS * w->longest_s : least;
+}
+
+static double tick_of(double limit_s)
+{
+    const double tick = limit_s / 20.0;
+    return tick < 0.05 ? 0.05 : tick > 5.0 ? 5.0 : tick;
+}
+
+/* Look again, with the lock held. A job that was suspended as a whole finds its clock far ahead: a wait counts as two
+ * ticks at most. */
+static void look(const vj_watchdog *w, sight *s, double waited_s)
+{
+    const sight before = *s;
+    s->phase_began_s = 0.0;
+    s->phase = VJ_PHASE_OTHER;
+    if (w->be) s->phase = vj_phase_now(w->be, &s->phase_began_s);
+    s->place = w->place;
+    s->step = w->step;
+    s->moves = w->moves;
+    s->limit_s = limit_of(w);
+    const double most_s = 2.0 * tick_of(s->limit_s);
+    const int moved = s->moves != before.moves || s->phase_began_s != before.phase_began_s;
+    s->idle_s = moved ? 0.0 : before.idle_s + (waited_s < most_s ? waited_s : most_s);
+}
+
+static const char *place_name(const sight *s)
+{
+    static const char *const names[VJ_PLACES] = {[VJ_AT_OPEN] = "opening stores and the network",
+                                                 [VJ_AT_LOAD] = "loading a checkpoint",
+                                                 [VJ_AT_CLIPS] = "waiting for clips",
+                                                 [VJ_AT_RECORD] = "writing metrics",
+                                                 [VJ_AT_WRITE] = "writing a checkpoint"};
+    return s->place == VJ_AT_STEP ? vj_phase_name(s->phase) : names[s->place];
+}
+
+/* ------------------------------------------------------------------------------------------------ ending the job */
+
+/* This rank's line of the file, of equal length, so that each can be written where it belongs. */
+static void answer(const vj_watchdog *w, const sight *s, int fd)
+{
+    char line[LINE_BYTES + 1];
+    int used = snprintf(line, sizeof line, "rank %d on %.48s: %s after step %lld, for %.0f s", w->rank,
+                        w->host[w->rank], place_name(s), (long long)s->step, s->idle_s);
+    if (used > LINE_BYTES - 1) used = LINE_BYTES - 1;
+    memset(line + used, ' ', (size_t)(LINE_BYTES - 1 - used));
+    line[LINE_BYTES - 1] = '\n';
+    if (pwrite(fd, line, LINE_BYTES, (off_t)w->rank * LINE_BYTES) != LINE_BYTES)
+        vj_warn("%s cannot be written; where the others are is in their own messages", w->path);
+}
+
+/* The place in a line of the file: what stands between ": " and ", for". */
+static const char *place_in(const char *line, int *length)
+{
+    const char *from = strstr(line, ": "), *to = from ? strstr(from, ", for ") : NULL;
+    *length = to ? (int)(to - from - 2) : 0;
+    return to ? from + 2 : line;
+}
+
+static int same_place(const char *a, const char *b)
+{
+    int x, y;
+    const char *in_a = place_in(a, &x), *in_b = place_in(b, &y);
+    return x == y && memcmp(in_a, in_b, (size_t)x) == 0;
+}
+
+/* The answer that shares its place with the most others, by Boyer and Moore's vote; NULL: nobody answered. */
+static const char *most_common(const char (*line)[LINE_BYTES], int size)
+{
+    const char *best = NULL;
+    for (int i = 0, votes = 0; i < size; i++) {
+        if (line[i][0] == '\0') continue;
+        if (votes == 0) best = line[i];
+        votes += same_place(best, line[i]) ? 1 : -1;
+    }
+    return best;
+}
+
+/* Who is where, the many in one line, everybody else by name, a rank without an answer first. */
+static void report(const vj_watchdog *w, const char (*line)[LINE_BYTES])
+{
+    enum { NAMED = 8 };
+    const char *common = most_common(line, w->size);
+    int there = 0, named = 0, length;
+    for (int i = 0; i < w->size; i++) {
+        if (line[i][0] != '\0' && same_place(common, line[i]))
+            there++;
+        else if (named++ < NAMED && line[i][0] == '\0')
+            vj_raise(VJ_ERR_STATE, "rank %d on %s gave no answer: it is stopped, dead, cut off or far behind", i,
+                     w->host[i]);
+        else if (named <= NAMED)
+            vj_raise(VJ_ERR_STATE, "%.*s", (int)strcspn(line[i], "\n"), line[i]);
+    }
+    const char *place = common ? place_in(common, &length) : "";
+    vj_raise(
+        VJ_ERR_STATE,
+        "the other %d of %d ranks are in: %.*s (all answers: %s). Look at the ranks named above; if there are none "
+        "it is the file system, the network or the MPI library. Submit again: the run goes on from its last checkpoint",
+        there, w->size, common ? length : 0, place, w->path);
+}
+
+static void read_and_report(const vj_watchdog *w, int fd)
+{
+    char(*line)[LINE_BYTES] = vj_calloc(w->size, sizeof *line);
+    if (line && pread(fd, line, (size_t)w->size * sizeof *line, 0) > 0) report(w, line);
+    free(line);
+}
+
+/*
+ * The first rank to come here makes the file of answers and reports; others see the file and answer. Whatever hangs
+ * below, a file system for instance, the alarm ends this process too.
+ */
+static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
+{
+    const double grace_s = 2.0 + 2.0 * tick_of(s->limit_s);
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t only;
+    sigemptyset(&only);
+    sigaddset(&only, SIGALRM);
+    sigaction(SIGALRM, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &only, NULL);
+    alarm((unsigned)(2.0 * grace_s) + 10);
+    vj_raise(VJ_ERR_STATE,
+             "no progress for %.0f s (limit %.0f, run.watchdog_s) in: %s, after step %lld. This rank ends the job",
+             s->idle_s, s->limit_s, place_name(s), (long long)s->step);
+    int fd = open(w->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    const int first = fd >= 0;
+    if (!first) fd = open(w->path, O_RDWR | O_CLOEXEC);
+    if (fd >= 0) answer(w, s, fd);
+    const struct timespec grace = {.tv_sec = (time_t)grace_s,
+                                   .tv_nsec = (long)(1e9 * (grace_s - (double)(time_t)grace_s))};
+    nanosleep(&grace, NULL);
+    if (first) read_and_report(w, fd);
+    /* The one place beside main that ends the process: MPI_Abort() is not for this thread, and the main thread hangs.
+     */
+    _exit(VJ_EXIT_HUNG);
+}
+
+/* ------------------------------------------------------------------------------------------------ the thread */
+
+/* A rank that is idle itself, though not for long enough, looks whether another one asks. */
+static void answer_if_asked(const vj_watchdog *w, const sight *s, int *answered)
+{
+    if (*answered || s->idle_s < 0.5 * s->limit_s) return;
+    const int fd = open(w->path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) return;
+    answer(w, s, fd);
+    (void)close(fd); /* written by pwrite; the job is ending */
+    *answered = 1;
+}
+
+static void *watch(void *argument)
+{
+    vj_watchdog *w = argument;
+    sight s = {.moves = -1};
+    int answered = 0;
+    double waited_from_s = vj_now();
+    pthread_mutex_lock(&w->lock);
+    while (!w->quit) {
+        const double now = vj_now();
+        look(w, &s, now - waited_from_s);
+        waited_from_s = now;
+        pthread_mutex_unlock(&w->lock);
+        if (s.idle_s >= s.limit_s) end_job(w, &s);
+        answer_if_asked(w, &s, &answered);
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        const int64_t ns = until.tv_nsec + (int64_t)(1e9 * tick_of(s.limit_s));
+        until.tv_sec += (time_t)(ns / 1000000000);
+        until.tv_nsec = (long)(ns % 1000000000);
+        pthread_mutex_lock(&w->lock);
+        if (!w->quit) pthread_cond_timedwait(&w->changed, &w->lock, &until);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+/* Signals are for the program's own thread. */
+static vj_status start_thread(vj_watchdog *w)
+{
+    sigset_t all, before;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    errno = pthread_create(&w->thread, NULL, watch, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    w->running = errno == 0;
+    return w->running ? VJ_OK : vj_raise(VJ_ERR_IO, "start the watchdog's thread (run.watchdog_s=0 does without)");
+}
+
+/* ------------------------------------------------------------------------------------------------ life */
+
+vj_status vj_watchdog_start(vj_watchdog **watchdog, const vj_config *config, MPI_Comm comm)
+{
+    *watchdog = NULL;
+    if (config->run.watchdog_s == 0.0) return VJ_OK;
+    vj_watchdog *w = *watchdog = vj_calloc(1, sizeof *w);
+    if (!w) return vj_raise(VJ_ERR_MEMORY, "no memory for a watchdog");
+    char host[HOST_BYTES] = "";
+    MPI_Comm_rank(comm, &w->rank);
+    MPI_Comm_size(comm, &w->size);
+    w->limit_s = config->run.watchdog_s;
+    snprintf(w->path, sizeof w->path, "%s/watchdog.txt", config->run.dir);
+    if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown host");
+    w->host = vj_calloc(w->size, sizeof *w->host);
+    if (!w->host) return vj_raise(VJ_ERR_MEMORY, "no memory for %d host names", w->size);
+    if (w->rank == 0 && unlink(w->path) != 0 && errno != ENOENT && errno != ENOTDIR)
+        return vj_raise(VJ_ERR_IO, "remove %s of an earlier start", w->path);
+    MPI_Allgather(host, sizeof host, MPI_BYTE, w->host, sizeof host, MPI_BYTE, comm); /* after the file is gone */
+    return start_thread(w);
+}
+
+void vj_watchdog_stop(vj_watchdog *w)
+{
+    if (!w) return;
+    if (w->running) {
+        pthread_mutex_lock(&w->lock);
+        w->quit = 1;
+        pthread_cond_signal(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+    }
+    free(w->host);
+    free(w);
+}
+
+void vj_watchdog_enter(vj_watchdog *w, vj_place place, int64_t step)
+{
+    if (!w) return;
+    pthread_mutex_lock(&w->lock);
+    w->place = place;
+    w->step = step;
+    w->moves++;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void vj_watchdog_follow(vj_watchdog *w, const vj_backend *be)
+{
+    if (!w) return;
+    pthread_mutex_lock(&w->lock);
+    w->be = be;
+    pthread_mutex_unlock(&w->lock);
+}
+
+void vj_watchdog_took_step(vj_watchdog *w, double step_s)
+{
+    if (!w) return;
+    pthread_mutex_lock(&w->lock);
+    if (step_s > w->longest_s) w->longest_s = step_s;
+    pthread_mutex_unlock(&w->lock);
+}

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# A run stops when it is asked to, in time and without losing a step; hangs, diverges, and each ends as it is documented.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 40
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # for the fault shim
+long=(--set train.epochs=300 --set train.backend=strict --set log.print_every=0 --set checkpoint.every=0)
+
+start() { # RANKS DIR [ARGS...]: in the background; its output in DIR.log
+    local ranks=$1 dir=$2
+    shift 2
+    mpirun --timeout 100 -n "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@" >"$dir.log" 2>&1 &
+    launcher=$!
+}
+wait_for_steps() { # DIR STEPS
+    for _ in $(seq 2000); do
+        if [ -f "$1/metrics.csv" ] && [ "$(wc -l <"$1/metrics.csv")" -gt "$2" ]; then return; fi
+        sleep 0.01
+    done
+    fail "$1 does not come to step $2: $(tail -n 3 "$1.log")"
+}
+ends_with() { # DIR CODE PATTERN...
+    local dir=$1 code=0 want=$2 pattern
+    wait "$launcher" || code=$?
+    [ "$code" -eq "$want" ] || fail "$dir ended with $code, not $want: $(tail -n 5 "$dir.log")"
+    for pattern in "${@:3}"; do grep -aEq "$pattern" "$dir.log" || fail "$dir does not say /$pattern/: $(tail -n 9 "$dir.log")"; done
+}
+stopped_well() { # DIR: not complete, and the newest checkpoint is of the last step
+    local last
+    last=$(tail -n 1 "$1/metrics.csv" | cut -d, -f1)
+    [ ! -e "$1/complete" ] || fail "$1 is not finished, but says so"
+    [ -e "$1/step_$(printf %08d "$last").h5" ] || fail "$1 stopped after step $last without a checkpoint: $(ls "$1")"
+}
+
+# The limit of time: 3.6 seconds.
+begin=$SECONDS
+start 2 hours "${long[@]}" --max-hours 0.001
+ends_with hours 75 'stopped after step [0-9]+ by the end of run\.max_hours'
+[ $((SECONDS - begin)) -le 8 ] || fail "a limit of 3.6 s was $((SECONDS - begin)) s"
+stopped_well hours
+run 1 "$bin/vjepa-pretrain" "$tiny" --max-hours 2 --print-config | grep -q 'max_hours: 2$' || fail "--max-hours is no setting"
+
+# The stop file; it is gone afterwards, so that the next start goes on.
+start 3 file "${long[@]}"
+wait_for_steps file 2
+touch file/stop
+ends_with file 75 'by the file stop'
+stopped_well file
+[ ! -e file/stop ] || fail "the stop file is still there"
+
+# USR2 writes a checkpoint, and the run goes on.
+start 2 usr2 --set train.backend=strict --set checkpoint.every=0
+wait_for_steps usr2 3
+kill -USR2 "$launcher"
+ends_with usr2 0
+[ "$(find usr2 -name 'step_*.h5' | wc -l)" -eq 2 ] || fail "USR2 wrote no checkpoint: $(cat usr2.log)"
+[ -e usr2/complete ] || fail "the run did not go on after USR2"
+
+# A rank that is stopped: the other one ends the job within the limit, the time for answers (2.2 s) and the launcher's.
+start 2 hung "${long[@]}" --set run.watchdog_s=2
+wait_for_steps hung 2
+mapfile -t ranks < <(pgrep -P "$launcher")
+begin=$SECONDS
+kill -STOP "${ranks[1]}"
+ends_with hung 70 'no progress for 2 s.* after step' 'rank 1 on .* gave no answer' 'Submit again'
+[ $((SECONDS - begin)) -le 12 ] || fail "a watchdog of 2 s took $((SECONDS - begin)) s"
+
+# A run whose features' rank is low at step 12 returns to step 10 and goes on behind the 24 samples that led there.
+low=(--set train.rollback_rank=16.5 --set train.max_bad_steps=1)
+pretrain() { run 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir="$1" "${@:2}"; }
+pretrain back "${low[@]}" >back.log
+grep -q 'ROLL-BACK 1 of 1: .*step 12 .*back/step_00000010.h5.* 24 samples' back.log || fail "no roll-back: $(cat back.log)"
+[ "$(sed -n 12p back/metrics.csv | cut -d, -f1,2)" = 11,156 ] || fail "step 11 did not go on behind sample 144"
+"$bin/vjepa-inspect" back/step_00000024.h5 >inspect.log # printed to its end: no pipe that closes early
+grep -q 'rollbacks *1, 24 samples' inspect.log || fail "the checkpoint does not know of the roll-back"
+# So do restarts: after the roll-back, and killed in the midst of it.
+same_as_back() {
+    "$bin/vjepa-inspect" --compare back/step_00000024.h5 "$1/step_00000024.h5" >compare.log ||
+        fail "$1 has other bits than the run that was not interrupted: $(tail -n 1 compare.log)"
+}
+pretrain later "${low[@]}" --set train.stop_after=13 >/dev/null
+pretrain later "${low[@]}" >later.log
+grep -q 'resuming from later/step_00000013' later.log || fail "later did not resume"
+same_as_back later
+# Rank 1 opens step 10 under its final name for nothing else.
+run 2 -x LD_PRELOAD="$tools/libfault_shim.so" -x VJ_FAULT='1 open step_00000010.h5$ 1 kill' \
+    "$bin/vjepa-pretrain" "$tiny" --set run.dir=midst "${low[@]}" >midst.log 2>&1 && fail "midst was not killed"
+grep -q '^fault: ' midst.log || fail "no fault came: $(cat midst.log)"
+pretrain midst "${low[@]}" >midst.log
+grep -q 'ROLL-BACK 1 of 1' midst.log || fail "midst did not do the roll-back again: $(cat midst.log)"
+same_as_back midst
+
+# The second time it stops, with a message; none of the bad steps is in a checkpoint.
+refused=0
+pretrain twice --set train.rollback_rank=100 --set train.max_bad_steps=2 --set checkpoint.every=3 >twice.log 2>&1 || refused=$?
+[ "$refused" -eq 1 ] || fail "a run that is lost at once ended with $refused"
+grep -q 'train\.max_bad_steps.*rollback_limit 1' twice.log || fail "it does not say why: $(cat twice.log)"
+[ "$(echo twice/step_*)" = twice/step_00000003.h5 ] || fail "bad steps are in a checkpoint: $(ls twice)"
+[ ! -e twice/complete ] || fail "a lost run is complete"
+finish

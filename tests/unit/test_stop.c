@@ -1,0 +1,117 @@
+/* Signals, the limit of time, the stop file: what asks for what. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "train/stop.h"
+
+static vj_config config;
+static vj_stop stop;
+static char folder[] = "/tmp/vjepa_stop_XXXXXX";
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+static int remove_folder(void **state)
+{
+    (void)state;
+    return rmdir(folder);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    vj_config_defaults(&config);
+    snprintf(config.run.dir, sizeof config.run.dir, "%s", folder);
+    vj_stop_listen(&stop, &config);
+    return 0;
+}
+
+static int asked(int what)
+{
+    return vj_stop_asked()[what];
+}
+
+static void signals(void **state)
+{
+    (void)state;
+    raise(SIGUSR2);
+    assert_int_equal(asked(VJ_ASK_WRITE), VJ_WHY_SIGNAL);
+    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+    raise(SIGUSR1);
+    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+    start(NULL);
+    assert_int_equal(asked(VJ_ASK_WRITE), VJ_WHY_NOT);
+    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+    raise(SIGTERM);
+    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+}
+
+/* Does a run of an age stop? Limit 1000 s, of which one percent is spared. */
+static int stops_at(double age_s)
+{
+    stop.began_s = vj_now() - age_s;
+    vj_stop_look(&stop);
+    return asked(VJ_ASK_STOP) == VJ_WHY_HOURS;
+}
+
+static void time_for_two_steps_and_checkpoints_is_kept(void **state)
+{
+    (void)state;
+    assert_false(stops_at(1e9));
+    config.run.max_hours = 1000.0 / 3600.0;
+    vj_stop_listen(&stop, &config);
+    assert_false(stops_at(989));
+    vj_stop_took_step(&stop, 100);
+    vj_stop_took_step(&stop, 20); /* the longest counts */
+    assert_false(stops_at(789));
+    vj_stop_expect_checkpoint(&stop, 150e8);
+    assert_false(stops_at(489));
+    vj_stop_took_checkpoint(&stop, 50); /* known from now on */
+    assert_false(stops_at(689));
+    assert_true(stops_at(691));
+}
+
+static void guess_of_a_checkpoint(void **state)
+{
+    (void)state;
+    config.run.max_hours = 1000.0 / 3600.0;
+    vj_stop_listen(&stop, &config);
+    vj_stop_expect_checkpoint(&stop, 150e8); /* 150 s at 100 MB/s */
+    assert_false(stops_at(689));
+    assert_true(stops_at(691));
+}
+
+static void stop_file(void **state)
+{
+    (void)state;
+    vj_stop_look(&stop);
+    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+    assert_int_equal(close(open(stop.path, O_WRONLY | O_CREAT, 0666)), 0);
+    stop.looked_s = 0; /* it does not look at each call */
+    vj_stop_look(&stop);
+    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_FILE);
+    assert_int_equal(vj_stop_obey(&stop), VJ_OK);
+    assert_int_equal(access(stop.path, F_OK), -1);
+    assert_int_equal(vj_stop_obey(&stop), VJ_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(signals, start),
+        cmocka_unit_test_setup(time_for_two_steps_and_checkpoints_is_kept, start),
+        cmocka_unit_test_setup(guess_of_a_checkpoint, start),
+        cmocka_unit_test_setup(stop_file, start),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
