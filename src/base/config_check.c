@@ -166,6 +166,9 @@ static vj_status check_training(const vj_config *config)
         return refuse(config, "train.stop_after", "train.epochs",
                       "%lld is more than train.epochs * train.steps_per_epoch, %lld",
                       (long long)config->train.stop_after, (long long)steps);
+    if (config->checkpoint.every > 0)
+        return multiple(config, "checkpoint.keep_every", config->checkpoint.keep_every, "checkpoint.every",
+                        config->checkpoint.every);
     return VJ_OK;
 }
 
