@@ -30,7 +30,7 @@ typedef struct {
 static vj_status write_checkpoint(void *user)
 {
     files *f = user;
-    return vj_checkpoint_save(f->folder, f->step->optimizer, &f->state);
+    return vj_checkpoint_save(f->folder, f->step->optimizer, &f->state, f->work->comm);
 }
 
 static vj_status read_checkpoint(void *user)

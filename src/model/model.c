@@ -79,12 +79,14 @@ static vj_status allocate(vj_model *m)
     m->memory = vj_device_alloc(m->be, arena.peak);
     m->weights = vj_device_alloc(m->be, ps->total * word);
     m->gradient = vj_device_alloc(m->be, ps->total * word);
+    for (int i = 0; i < ps->count; i++) m->by_rows_count += ps->item[i].by_rows ? ps->item[i].count : 0;
+    if (m->by_rows_count > 0) m->by_rows = vj_device_alloc(m->be, m->by_rows_count * word);
     m->table = vj_network_table(&m->net, m->be, m->net.shape.width);
     m->predictor_table = vj_network_table(&m->net, m->be, m->net.shape.predictor_width);
     if (m->net.shape.objective == VJ_OBJECTIVE_FEATURE)
         m->target_weights = vj_device_alloc(m->be, ps->encoder_total * word);
     if (!m->memory || !m->weights || !m->gradient || !m->table || !m->predictor_table ||
-        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->target_weights))
+        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->target_weights) || (m->by_rows_count > 0 && !m->by_rows))
         return VJ_ERR_MEMORY; /* reported by the device */
 
     m->arena = (vj_arena){.base = (char *)m->memory};
@@ -98,14 +100,14 @@ static vj_status allocate(vj_model *m)
 }
 
 vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_packing_bounds *bounds, vj_backend *be)
+                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_backend *be)
 {
     vj_model *m = *model = vj_calloc(1, sizeof *m);
     if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for the model");
     m->be = be;
     m->settings = *settings;
     m->bounds = *bounds;
-    vj_network_describe(&m->net, shape, 0);
+    vj_network_describe(&m->net, shape, 0, tensor);
     return allocate(m);
 }
 
@@ -116,6 +118,7 @@ void vj_model_destroy(vj_model *m)
     vj_device_free(m->be, m->weights);
     vj_device_free(m->be, m->gradient);
     vj_device_free(m->be, m->target_weights);
+    vj_device_free(m->be, m->by_rows);
     vj_device_free(m->be, m->table);
     vj_device_free(m->be, m->predictor_table);
     vj_packing_release(&m->packing);
@@ -275,6 +278,28 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     vj_phase_enter(m->be, VJ_PHASE_BACKWARD);
     backward(m, n, accumulate);
     vj_phase_enter(m->be, VJ_PHASE_OTHER);
+}
+
+/* Gradients of own rows between the flat vector and m->by_rows, where they are one piece. */
+static void pack_by_rows(vj_model *m, bool back)
+{
+    const vj_params *ps = &m->net.params;
+    int64_t at = 0;
+    for (int i = 0; i < ps->count; i++) {
+        const vj_param *p = &ps->item[i];
+        if (!p->by_rows) continue;
+        float *flat = m->gradient + p->offset, *packed = m->by_rows + at;
+        vj_copy(m->be, back ? flat : packed, back ? packed : flat, p->count);
+        at += p->count;
+    }
+}
+
+void vj_model_complete_gradient(vj_model *m)
+{
+    if (m->by_rows_count == 0) return;
+    pack_by_rows(m, false);
+    vj_tensor_sum(m->net.tensor, m->be, m->by_rows, m->by_rows_count);
+    pack_by_rows(m, true);
 }
 
 void vj_model_losses(vj_model *m, double *by_mask, double *penalty)

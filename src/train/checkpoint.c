@@ -3,16 +3,25 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Where a tensor lives: element e of it is device[e - origin]. */
+#include "parallel/parallel.h"
+
+/*
+ * Where a tensor lives: element e of what this rank holds of it is device[e - origin]. Elements that other ranks of the
+ * tensor group hold too are first assembled in `rows`.
+ */
 typedef struct {
+    const vj_param *param;
     float *device;
     int64_t origin;
+    float *rows; /* [last - first] of the whole tensor, or NULL */
 } tensor_home;
 
 typedef struct {
     vj_ckpt_tensor *tensor;
     tensor_home *home;
+    float *rows; /* of all tensors */
     int count;
 } tensor_list;
 
@@ -20,6 +29,7 @@ static void release(tensor_list *list)
 {
     free(list->tensor);
     free(list->home);
+    free(list->rows);
 }
 
 static vj_status create(tensor_list *list, int capacity)
@@ -39,13 +49,24 @@ static void add(tensor_list *list, const vj_params *ps, vj_network_part part, co
         const vj_param *p = &ps->item[i];
         if (p->part != part) continue;
         vj_ckpt_tensor *t = &list->tensor[list->count];
-        *t = (vj_ckpt_tensor){.ndim = p->ndim, .last = p->count, .data = &list->home[list->count]};
+        *t = (vj_ckpt_tensor){.ndim = p->ndim, .last = p->whole, .data = &list->home[list->count]};
         snprintf(t->name, sizeof t->name, "%s/%s", prefix, p->name);
         for (int d = 0; d < p->ndim; d++) t->dim[d] = p->dim[d];
-        list->home[list->count++] = (tensor_home){device, origin - p->offset};
+        list->home[list->count++] = (tensor_home){p, device, origin - p->offset, NULL};
     }
 }
 
+static int64_t block_elements(const vj_ckpt_tensor *t)
+{
+    const vj_param *p = ((const tensor_home *)t->data)->param;
+    return vj_ckpt_block_rows(t) * (p->whole / p->dim[0]);
+}
+
+/*
+ * Slices are cut so that a data rank, together with its tensor group, holds whole blocks: between rows of tensors that
+ * are whole or divided by columns, and only behind tensors whose rows are divided. So in all of them elements [a, b) of
+ * a slice's share are elements [a shares, b shares) of the whole.
+ */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice)
 {
     tensor_list list;
@@ -56,19 +77,25 @@ vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice)
     for (int rank = size - 1; rank >= 0; rank--) {
         vj_ckpt_share(list.tensor, list.count, size, rank);
         slice[rank] = slice[rank + 1];
-        for (int i = list.count - 1; i >= 0; i--)
-            if (list.tensor[i].first < list.tensor[i].last) slice[rank] = ps->item[i].offset + list.tensor[i].first;
+        for (int i = list.count - 1; i >= 0; i--) {
+            const vj_param *p = &ps->item[i];
+            const int64_t first = list.tensor[i].first;
+            const bool rows_divided = p->shares > 1 && p->runs != p->dim[0];
+            if (first < list.tensor[i].last)
+                slice[rank] = p->offset + (rows_divided && first > 0 ? p->count : first / p->shares);
+        }
     }
     slice[0] = 0;
     release(&list);
     return VJ_OK;
 }
 
-/* Narrow tensors to what lies in elements [first, last) of the flat vector. */
+/* Narrow tensors to what lies in elements [first, last) of the flat vector, a slice. */
 static void narrow(vj_ckpt_tensor *tensor, int count, const vj_params *ps, int64_t first, int64_t last)
 {
     for (int i = 0; i < count; i++) {
-        const int64_t begin = first - ps->item[i].offset, end = last - ps->item[i].offset;
+        const vj_param *p = &ps->item[i];
+        const int64_t begin = (first - p->offset) * p->shares, end = (last - p->offset) * p->shares;
         if (tensor[i].first < begin) tensor[i].first = begin < tensor[i].last ? begin : tensor[i].last;
         if (tensor[i].last > end) tensor[i].last = end > tensor[i].first ? end : tensor[i].first;
     }
@@ -97,30 +124,117 @@ static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
     return VJ_OK;
 }
 
+/* ------------------------------------------------------------------------------------------------ saving */
+
+/* Which of a tensor's blocks, of those that a data rank writes, rank `rank` of its tensor group writes. */
+static void share_blocks(const vj_ckpt_tensor *t, int size, int rank, int64_t *first, int64_t *last)
+{
+    const int64_t block = block_elements(t);
+    vj_split((t->last - t->first + block - 1) / block, size, rank, first, last);
+    *first = t->first + *first * block;
+    *last = t->first + *last * block;
+    if (*first > t->last) *first = t->last;
+    if (*last > t->last) *last = t->last;
+}
+
+/* Elements of tensor i to be assembled on this rank. */
+static int64_t rows_of(const tensor_list *list, int i, const vj_tensor *t)
+{
+    int64_t first, last;
+    share_blocks(&list->tensor[i], t->size, t->rank, &first, &last);
+    return list->home[i].param->shares > 1 ? last - first : 0;
+}
+
+/* Memory for the rows of divided tensors that this rank writes, behind what assembling needs. */
+static vj_status take_rows(tensor_list *list, const vj_tensor *t)
+{
+    int64_t elements = VJ_ASSEMBLE_WORK;
+    for (int i = 0; i < list->count; i++) elements += rows_of(list, i, t);
+    list->rows = vj_calloc(elements, sizeof *list->rows);
+    if (!list->rows)
+        return vj_raise(VJ_ERR_MEMORY, "no %lld MiB to assemble the tensors of a checkpoint",
+                        (long long)elements >> 18);
+    float *at = list->rows + VJ_ASSEMBLE_WORK;
+    for (int i = 0; i < list->count; i++) {
+        if (list->home[i].param->shares > 1) list->home[i].rows = at;
+        at += rows_of(list, i, t);
+    }
+    return VJ_OK;
+}
+
+/* Divide the work within the tensor group; rows of divided tensors go to who writes them. Collective. */
+static vj_status gather_rows(tensor_list *list, vj_tensor *t, vj_backend *be)
+{
+    VJ_TRY(vj_agree(t->comm, take_rows(list, t)));
+    for (int i = 0; i < list->count; i++) {
+        vj_ckpt_tensor *tensor = &list->tensor[i];
+        const tensor_home *home = &list->home[i];
+        int64_t first, last;
+        for (int owner = 0; owner < t->size && home->param->shares > 1; owner++) {
+            share_blocks(tensor, t->size, owner, &first, &last);
+            for (int64_t at = first, next; at < last; at = next) {
+                next = last - at < VJ_ASSEMBLE_MOST ? last : at + VJ_ASSEMBLE_MOST;
+                vj_tensor_assemble(t, be, home->param, home->device - home->origin, at, next, owner,
+                                   home->rows + (at - first), list->rows);
+            }
+        }
+        share_blocks(tensor, t->size, t->rank, &first, &last);
+        tensor->first = first;
+        tensor->last = last;
+    }
+    return vj_agree(t->comm, vj_sync(be));
+}
+
 static vj_status get(void *backend, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     const tensor_home *home = tensor->data;
-    vj_download(backend, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
+    if (home->rows)
+        memcpy(host, home->rows + (first - tensor->first), (size_t)(last - first) * sizeof *host);
+    else
+        vj_download(backend, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
     return vj_sync(backend);
+}
+
+vj_status vj_checkpoint_save(const char *dir, vj_optimizer *o, const vj_ckpt_state *state, MPI_Comm world)
+{
+    vj_tensor *tensor = o->model->net.tensor;
+    tensor_list list;
+    int moments;
+    VJ_TRY(list_run(&list, o, &moments));
+    /* What data ranks hold alike is divided evenly over them; sharded moments are written by their owners. */
+    vj_ckpt_share(list.tensor, o->zero ? moments : list.count, o->size, o->rank);
+    vj_status status = tensor ? gather_rows(&list, tensor, o->model->be) : VJ_OK;
+    if (status == VJ_OK) status = vj_ckpt_write(dir, list.tensor, list.count, state, get, o->model->be, world);
+    release(&list);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ loading */
+
+/* Narrow a tensor to the blocks from the first to the last in which this rank has a share. */
+static void narrow_to_share(vj_ckpt_tensor *t)
+{
+    const vj_param *p = ((const tensor_home *)t->data)->param;
+    const int64_t block = block_elements(t);
+    int64_t first = t->last, last = t->last;
+    for (int64_t at = t->first, end; at < t->last; at = end) {
+        end = t->last - at < block ? t->last : at + block;
+        if (vj_param_before(p, p->share, at) == vj_param_before(p, p->share, end)) continue;
+        if (first == t->last) first = at;
+        last = end;
+    }
+    t->first = first;
+    t->last = last;
 }
 
 static vj_status put(void *backend, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     const tensor_home *home = tensor->data;
-    vj_upload(backend, home->device + (first - home->origin), host, (last - first) * (int64_t)sizeof *host);
+    const vj_param *p = home->param;
+    const int64_t begin = vj_param_before(p, p->share, first), end = vj_param_before(p, p->share, last);
+    vj_param_cut(p, p->share, first, last, host, host);
+    vj_upload(backend, home->device + (begin - home->origin), host, (end - begin) * (int64_t)sizeof *host);
     return vj_sync(backend);
-}
-
-vj_status vj_checkpoint_save(const char *dir, vj_optimizer *o, const vj_ckpt_state *state)
-{
-    tensor_list list;
-    int moments;
-    VJ_TRY(list_run(&list, o, &moments));
-    /* Replicated tensors are divided evenly; sharded moments are written by their owners. */
-    vj_ckpt_share(list.tensor, o->zero ? moments : list.count, o->size, o->rank);
-    vj_status status = vj_ckpt_write(dir, list.tensor, list.count, state, get, o->model->be, o->comm);
-    release(&list);
-    return status;
 }
 
 vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)
@@ -128,6 +242,7 @@ vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)
     tensor_list list;
     int moments;
     VJ_TRY(list_run(&list, o, &moments));
+    for (int i = 0; i < list.count; i++) narrow_to_share(&list.tensor[i]);
     vj_status status = vj_ckpt_read(path, list.tensor, list.count, put, o->model->be);
     release(&list);
     return status;

@@ -13,6 +13,7 @@
 #include "clips/clips.h"
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
+#include "train/layout.h"
 #include "train/metrics.h"
 #include "train/step.h"
 
@@ -174,7 +175,7 @@ static vj_status save(pretrainer *t, int64_t steps_done)
     VJ_TRY(check_weights(t));
     t->state.step = steps_done;
     t->state.samples = steps_done * t->config->train.batch;
-    VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->step->optimizer, &t->state));
+    VJ_TRY(vj_checkpoint_save(t->config->run.dir, t->step->optimizer, &t->state, t->comm));
     VJ_TRY(vj_ckpt_prune(t->config->run.dir, t->config->checkpoint.keep, t->comm));
     t->saved_s = vj_now();
     vj_log("checkpoint of step %lld written in %.1f s", (long long)steps_done, t->saved_s - begin);
@@ -347,6 +348,7 @@ static vj_status keep_products(pretrainer *t)
 static vj_status open_everything(pretrainer *t)
 {
     vj_config *c = t->config;
+    VJ_TRY(vj_layout_check(c, t->rank, t->size));
     VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
@@ -368,6 +370,11 @@ static void introduce(const pretrainer *t)
     vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(t->step->be), t->size,
            t->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch), (long long)c->train.microbatch,
            t->step->optimizer->zero ? ", optimizer state sharded" : "");
+    if (t->step->tensor)
+        vj_log("layout %d data x %d tensor, the stream %s, the predictor %s", t->step->layout.data_size,
+               t->step->layout.tensor_size, t->step->tensor->sequence ? "divided by tokens" : "whole on every rank",
+               net->predictor.tensor ? "divided like the encoder"
+                                     : "whole on every rank: its heads or hidden width do not divide");
     vj_products_say(&t->step->products);
     vj_log("clips %lld, %d x %d x %d pixels -> %d tokens of %d values", (long long)vj_clips_count(t->clips),
            net->shape.frames, net->shape.height, net->shape.width_px, net->tokens, net->patch_values);

@@ -70,7 +70,7 @@ static void open_fixture_in(fixture *f, vj_precision precision, const vj_shape *
     const vj_packing_bounds bounds = {MASKS, CLIPS, rows, rows, rows};
     *f = (fixture){0};
     assert_int_equal(vj_backend_open(&f->be, "cpu", precision, 1), VJ_OK);
-    assert_int_equal(vj_model_create(&f->model, shape, &settings, &bounds, f->be), VJ_OK);
+    assert_int_equal(vj_model_create(&f->model, shape, &settings, &bounds, NULL, f->be), VJ_OK);
     vj_model_start(f->model, VJ_INIT_FAN_IN, 0, 5);
     assert_int_equal(vj_mask_lists_create(&f->lists, MASKS, CLIPS, (int)N), VJ_OK);
     draw_lists(&f->lists);
@@ -292,7 +292,13 @@ static void bf16_is_close(void **state)
 /* What a stack of `depth` blocks keeps for its backward pass. */
 static int64_t kept_bytes(int depth, int width, int heads, vj_type type, vj_recompute recompute, int64_t rows)
 {
-    const vj_stack stack = {.depth = depth, .width = width, .heads = heads, .hidden = 4 * width};
+    const vj_stack stack = {.depth = depth,
+                            .width = width,
+                            .heads = heads,
+                            .hidden = 4 * width,
+                            .share_width = width,
+                            .share_heads = heads,
+                            .share_hidden = 4 * width};
     vj_stack_memory memory;
     vj_arena arena = {0};
     assert_int_equal(vj_stack_memory_create(&memory, &stack, type, 1, recompute), VJ_OK);
@@ -354,7 +360,7 @@ static void parameters_are_as_many_as_published(void **state)
                                 .mask_tokens = 2};
         vj_network net;
         int64_t count[2] = {0, 0};
-        vj_network_describe(&net, &shape, 0);
+        vj_network_describe(&net, &shape, 0, NULL);
         for (int p = 0; p < net.params.count; p++) count[net.params.item[p].part] += net.params.item[p].count;
         assert_int_equal(count[VJ_ENCODER], row[i].encoder);
         assert_int_equal(count[VJ_PREDICTOR], row[i].predictor);
