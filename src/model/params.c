@@ -101,7 +101,7 @@ bool vj_params_counted(const vj_params *ps, int64_t at, int64_t end, int64_t *fi
 {
     *first = at;
     *last = end;
-    if (ps->share == 0) return at < end;
+    if (at >= end || ps->share == 0) return at < end;
     int i = 0;
     while (i < ps->count && (ps->item[i].shares == 1 || ps->item[i].offset + ps->item[i].count <= at)) i++;
     if (i == ps->count || ps->item[i].offset >= end) return false;

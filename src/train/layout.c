@@ -22,10 +22,12 @@ bool vj_layout_cannot(const vj_config *c, int ranks, int tensor, char *reason, s
                  "the hidden width %d (model.width, model.mlp_ratio) does not divide by parallel.tensor %d",
                  shape.hidden, tensor);
     else if (ranks / tensor > microbatches)
-        snprintf(reason, bytes,
-                 "train.batch %lld in microbatches of %lld gives work to %lld rank%s or tensor groups, there are %d",
-                 (long long)c->train.batch, (long long)c->train.microbatch, (long long)microbatches,
-                 microbatches == 1 ? "" : "s", ranks / tensor);
+        snprintf(
+            reason, bytes,
+            "train.batch %lld in microbatches of %lld (lower train.microbatch for more) gives work to %lld rank%s or "
+            "tensor groups, there are %d",
+            (long long)c->train.batch, (long long)c->train.microbatch, (long long)microbatches,
+            microbatches == 1 ? "" : "s", ranks / tensor);
     return reason[0] != '\0';
 }
 
@@ -61,6 +63,5 @@ vj_status vj_layout_check(const vj_config *c, int rank, int ranks)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%d x %d on %d rank%s", i ? ", " : "",
                                  near[i].ranks / near[i].tensor, near[i].tensor, near[i].ranks,
                                  near[i].ranks == 1 ? "" : "s");
-    return vj_raise(VJ_ERR_USAGE, "%s; the nearest layouts that work (data x tensor): %s. Or lower train.microbatch",
-                    reason, text);
+    return vj_raise(VJ_ERR_USAGE, "%s; the nearest layouts that work (data x tensor): %s", reason, text);
 }
