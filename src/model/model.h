@@ -48,6 +48,16 @@ typedef struct {
     int64_t used_bytes;  /* of these the most that a microbatch has needed so far */
 } vj_model;
 
+/** What a configuration says of the objective. */
+vj_objective_settings vj_objective_from(const vj_config *config);
+
+/**
+ * A model without memory, for its sizes: net, arena_bytes and vj_model_activations() are meaningful, nothing else. With
+ * `tensor` NULL or one whose rank and size alone are set. Release with vj_model_destroy(), also after a failure.
+ */
+vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
+                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_precision precision);
+
 /**
  * Allocate everything a run needs, once. Weights are zero: draw them with vj_model_start() or read a checkpoint.
  * bounds->clips is the microbatch. With `tensor` (borrowed; NULL: alone) its ranks share the network (stack.h), and all

@@ -46,11 +46,7 @@ static vj_status open_step(vj_step *s)
     VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
 
     const vj_shape shape = vj_shape_from(c);
-    const int pixels = shape.objective == VJ_OBJECTIVE_PIXEL;
-    const vj_objective_settings settings = {.loss_exp = pixels ? 2.0 : c->objective.loss_exp, /* mean of squares */
-                                            .reg_coeff = c->objective.reg_coeff,
-                                            .normalise_pixels = c->objective.normalise_pixels,
-                                            .recompute = (vj_recompute)c->train.recompute};
+    const vj_objective_settings settings = vj_objective_from(c);
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
