@@ -9,7 +9,10 @@
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
 
-enum { LOOK_STEPS = 4 }; /* whose masks are drawn */
+enum {
+    LOOK_STEPS = 4,         /* whose masks are drawn */
+    PROGRAM_LATER = 7 << 20 /* what libraries take in the course of a run; measured 5 to 10 MiB */
+};
 
 /* Activations of the microbatches of rank 0. */
 static vj_status look_at_masks(vj_model *m, const vj_config *c, int data_ranks)
@@ -99,7 +102,7 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int64_t
     const vj_packing_bounds bounds = vj_packing_bounds_from(c, vj_shape_grid(&shape), c->train.microbatch);
     vj_tensor tensor = {.size = tensor_ranks, .sequence = c->parallel.tensor_sequence};
     vj_model *m;
-    *n = (vj_memory){.program = resident_bytes()};
+    *n = (vj_memory){.program = resident_bytes() + PROGRAM_LATER};
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     vj_status status = vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, precision);
     if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, frame_bytes);
