@@ -106,7 +106,9 @@ typedef struct {
         double predictor_lr_scale;
     } optimizer;
     struct {
-        int zero; /* 0 | 1: optimizer state and EMA sharded over the ranks */
+        int64_t tensor;      /* ranks that share a model */
+        int tensor_sequence; /* bool: they also divide the stream by tokens */
+        int zero;            /* 0 | 1: optimizer state and EMA sharded over the ranks */
     } parallel;
     struct {
         int64_t every;        /* steps; 0: only at the end */

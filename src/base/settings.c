@@ -144,8 +144,12 @@ const vj_setting vj_settings[] = {
     {"optimizer.predictor_lr_scale", VJ_SET_NUMBER, AT(optimizer.predictor_lr_scale), "(0, 1000]", "1",
      "the predictor's learning rate over the encoder's", 0},
 
+    {"parallel.tensor", VJ_SET_INTEGER, AT(parallel.tensor), "[1, 64]", "1",
+     "ranks of a node that share each block's heads and hidden layer; groups of them share the batch", 0},
+    {"parallel.tensor_sequence", VJ_SET_CHOICE, AT(parallel.tensor_sequence), BOOLEAN, "false",
+     "they also divide the stream between the products by tokens: less memory, more exchanges", 0},
     {"parallel.zero", VJ_SET_INTEGER, AT(parallel.zero), "[0, 1]", "0",
-     "1: optimizer state and target encoder are split over the ranks", 0},
+     "1: optimizer state is split over the ranks (of one tensor rank)", 0},
 
     {"checkpoint.every", VJ_SET_INTEGER, AT(checkpoint.every), "[0, 1000000000]", "1000",
      "steps between checkpoints; 0: only at the end", 0},

@@ -226,8 +226,8 @@ static vj_status run(vj_bench_work *work, files *f, vj_config *c)
     VJ_TRY(vj_agree(work->comm, status));
     vj_put_text(work->report, "dir", work->bench->dir);
     VJ_TRY(make_folder(f));
-    VJ_TRY(vj_checkpoint_open(&f->now, f->step->optimizer, false));
-    if (c->checkpoint.async) VJ_TRY(vj_checkpoint_open(&f->background, f->step->optimizer, true));
+    VJ_TRY(vj_checkpoint_open(&f->now, f->step->optimizer, false, f->work->comm));
+    if (c->checkpoint.async) VJ_TRY(vj_checkpoint_open(&f->background, f->step->optimizer, true, f->work->comm));
     return measure(work, f);
 }
 

@@ -28,7 +28,8 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ clips */
 
-/* What fits a bench, where nothing else was asked for on the command line: one clip a rank, in one microbatch. */
+/* What fits a bench, where nothing else was asked for on the command line: one clip a rank or tensor group, in one
+ * microbatch. */
 static vj_status choose_batch(vj_config *c, const vj_bench_work *work)
 {
     const bool microbatch_given = vj_config_origin(c, "train.microbatch") < 0;
@@ -37,7 +38,8 @@ static vj_status choose_batch(vj_config *c, const vj_bench_work *work)
         return work->rank != 0 ? VJ_ERR_USAGE
                                : vj_raise(VJ_ERR_USAGE, "--set train.batch: give train.microbatch too, or neither");
     if (!microbatch_given) c->train.microbatch = 1;
-    if (vj_config_origin(c, "train.batch") >= 0) c->train.batch = c->train.microbatch * work->size;
+    const int64_t groups = work->size / c->parallel.tensor;
+    if (vj_config_origin(c, "train.batch") >= 0) c->train.batch = c->train.microbatch * (groups > 0 ? groups : 1);
     return VJ_OK;
 }
 
@@ -48,7 +50,7 @@ static vj_status open_random(source *from, const vj_step *step)
     vj_rng rng;
     from->pixels = vj_calloc(n, sizeof *from->pixels);
     if (!from->pixels) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld pixels", (long long)n);
-    vj_rng_init(&rng, (uint64_t)step->config->run.seed, VJ_RNG_TEST, (uint64_t)step->rank);
+    vj_rng_init(&rng, (uint64_t)step->config->run.seed, VJ_RNG_TEST, (uint64_t)step->layout.data_rank);
     for (int64_t i = 0; i < n; i++)
         from->pixels[i] = i < PERIOD ? (float)vj_rng_normal(&rng) : from->pixels[i - PERIOD];
     return VJ_OK;
@@ -60,7 +62,7 @@ static vj_status open_store(source *from, const vj_step *step, const char *path)
     vj_strings paths = {.count = 1};
     if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    VJ_TRY(vj_clips_open(&from->clips, &paths, step->comm));
+    VJ_TRY(vj_clips_open(&from->clips, &paths, step->layout.world));
     if (vj_clips_frames(from->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", path,
                         vj_clips_frames(from->clips), (long long)c->data.frames);
@@ -158,8 +160,9 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     const int products = vj_backend_parts_products(step->be);
     const double parts_top = products ? fmax(top, peak->bf16_gflops / products) : top;
     const vj_timing time = vj_samples_timing(&m->step);
-    double sums[4] = {m->last.flops, (double)m->last.context_rows, (double)m->last.predictor_rows,
-                      (double)vj_peak_bytes()};
+    const bool counts = step->layout.tensor_rank == 0; /* the clips of its group */
+    double sums[4] = {m->last.flops, counts ? (double)m->last.context_rows : 0.0,
+                      counts ? (double)m->last.predictor_rows : 0.0, (double)vj_peak_bytes()};
     double most = sums[3];
     vj_sum_doubles(work->comm, sums, 4);
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_DOUBLE, MPI_MAX, work->comm);
@@ -170,6 +173,8 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     vj_put_text(report, "clip_source", work->bench->clips ? work->bench->clips : "synthetic");
     vj_put_count(report, "clips", c->train.batch);
     vj_put_count(report, "microbatch", c->train.microbatch);
+    vj_put_count(report, "data_ranks", step->layout.data_size);
+    vj_put_count(report, "tensor_ranks", step->layout.tensor_size);
     vj_put_count(report, "tokens", step->model->net.tokens);
     vj_put_count(report, "context_rows", (int64_t)sums[1]);
     vj_put_count(report, "predictor_rows", (int64_t)sums[2]);

@@ -27,14 +27,16 @@ const char *vj_phase_name(vj_phase phase)
     return phase_names[phase];
 }
 
-void vj_phase_enter(vj_backend *be, vj_phase phase)
+vj_phase vj_phase_enter(vj_backend *be, vj_phase phase)
 {
     VJ_ASSERT(phase >= 0 && phase < VJ_PHASES);
     vj_accounts *a = &be->accounts;
+    const vj_phase before = a->phase;
     const double now = vj_now();
     a->seconds[a->phase] += now - a->phase_began_s;
     __atomic_store_n(&a->phase, phase, __ATOMIC_RELAXED);
     __atomic_store(&a->phase_began_s, &now, __ATOMIC_RELAXED);
+    return before;
 }
 
 vj_phase vj_phase_now(const vj_backend *be, double *began_s)

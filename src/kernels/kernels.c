@@ -287,6 +287,11 @@ void vj_device_free(vj_backend *be, void *memory)
     VJ_ASSERT(!"vj_device_free: memory of this backend");
 }
 
+bool vj_device_is_host(const vj_backend *be)
+{
+    return !be->guard;
+}
+
 int64_t vj_device_bytes(const vj_backend *be)
 {
     return be->bytes;
@@ -351,7 +356,7 @@ void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
 
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode)
 {
-    VJ_ASSERT(device && bytes >= 0 && bytes <= VJ_MAP_BYTES && !be->view_device);
+    VJ_ASSERT(device && bytes >= 0 && (bytes <= VJ_MAP_BYTES || !be->guard) && !be->view_device);
     VJ_ASSERT(mode & (VJ_MAP_READ | VJ_MAP_WRITE));
     be->view_device = device;
     be->view_bytes = bytes;

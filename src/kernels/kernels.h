@@ -118,6 +118,8 @@ void vj_backend_set_precision(vj_backend *be, vj_precision precision);
  */
 void *vj_device_alloc(vj_backend *be, int64_t bytes);
 void vj_device_free(vj_backend *be, void *memory);
+/** May the host touch device memory while no kernel is at work? */
+bool vj_device_is_host(const vj_backend *be);
 int64_t vj_device_bytes(const vj_backend *be);
 /** Does the system take the advice to put large pieces on huge pages, whose first touch costs a twentieth? */
 bool vj_device_huge_pages(const vj_backend *be);
@@ -127,7 +129,8 @@ void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
 
 /**
  * A host view of device memory, for MPI and files: the memory itself where the host can touch it, otherwise a copy of
- * at most VJ_MAP_BYTES (then written back by unmap when `mode` has VJ_MAP_WRITE). One view at a time.
+ * at most VJ_MAP_BYTES (then written back by unmap when `mode` has VJ_MAP_WRITE). One view at a time. How long a view
+ * can be: VJ_MAP_BYTES, or as long as it pleases where vj_device_is_host().
  */
 enum { VJ_MAP_READ = 1, VJ_MAP_WRITE = 2, VJ_MAP_BYTES = 16 << 20 };
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode);
@@ -148,7 +151,7 @@ typedef enum {
     VJ_PHASE_CONTEXT,   /* context encoder */
     VJ_PHASE_PREDICTOR, /* predictor and loss */
     VJ_PHASE_BACKWARD,
-    VJ_PHASE_REDUCE,    /* sums over the ranks, waiting for the slowest included */
+    VJ_PHASE_REDUCE,    /* sums over the ranks, also those within the phases above, waiting for the slowest included */
     VJ_PHASE_OPTIMIZER, /* norms, AdamW, EMA */
     VJ_PHASE_OTHER,
     VJ_PHASES
@@ -157,8 +160,8 @@ typedef enum {
 /** "data", "target", ... Static storage. */
 const char *vj_phase_name(vj_phase phase);
 
-/** The phase before ends, `phase` begins. A new backend is in VJ_PHASE_OTHER. */
-void vj_phase_enter(vj_backend *be, vj_phase phase);
+/** The phase before ends and is returned, `phase` begins. A new backend is in VJ_PHASE_OTHER. */
+vj_phase vj_phase_enter(vj_backend *be, vj_phase phase);
 /**
  * The running phase, and when it began by vj_now(). May be called from any thread while another runs kernels.
  */

@@ -41,7 +41,7 @@ vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t c
     if (!e) return vj_raise(VJ_ERR_MEMORY, "no memory for the encoder");
     e->be = be;
     e->clips = clips;
-    vj_network_describe(&e->net, shape, 1);
+    vj_network_describe(&e->net, shape, 1, NULL);
     return allocate(e);
 }
 

@@ -20,5 +20,5 @@ double vj_step_flops(const vj_network *net, const vj_mask_lists *lists)
         trained += stack_flops(&net->encoder, contexts) + stack_flops(&net->predictor, contexts + targets) +
                    2.0 * contexts * D * Dp + 2.0 * targets * Dp * net->out;
     }
-    return target + 3.0 * trained;
+    return (target + 3.0 * trained) / (net->tensor ? net->tensor->size : 1);
 }

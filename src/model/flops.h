@@ -15,7 +15,8 @@
  * The patch embedding counts twice a clip, once for the target encoder and once for the context, though the masks are
  * several: all their contexts are picked from one embedding. Work that is done again (recomputed blocks, scores of
  * attention in its backward pass) does not count, nor does the gradient with respect to pixels count less. Without a
- * target encoder (pixel objective) there is no target pass. Not collective.
+ * target encoder (pixel objective) there is no target pass. A rank of a tensor group counts its share of that: one over
+ * the group's size, though what is not divided is computed by all. Not collective.
  */
 double vj_step_flops(const vj_network *net, const vj_mask_lists *lists);
 

@@ -64,32 +64,55 @@ static void place(vj_model *m, vj_arena *arena, const vj_packing_bounds *b)
     vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context, m->context_memory.type);
 }
 
+vj_objective_settings vj_objective_from(const vj_config *c)
+{
+    const int pixels = c->objective.kind == VJ_OBJECTIVE_PIXEL;
+    return (vj_objective_settings){.loss_exp = pixels ? 2.0 : c->objective.loss_exp, /* mean of squares */
+                                   .reg_coeff = c->objective.reg_coeff,
+                                   .normalise_pixels = c->objective.normalise_pixels,
+                                   .recompute = (vj_recompute)c->train.recompute};
+}
+
+vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
+                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_precision precision)
+{
+    vj_model *m = *model = vj_calloc(1, sizeof *m);
+    if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for the model");
+    m->settings = *settings;
+    m->bounds = *bounds;
+    vj_network_describe(&m->net, shape, 0, tensor);
+    const vj_params *ps = &m->net.params;
+    for (int i = 0; i < ps->count; i++) m->by_rows_count += ps->item[i].by_rows ? ps->item[i].count : 0;
+
+    const vj_type type = precision == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
+    VJ_TRY(vj_stack_memory_create(&m->target_memory, &m->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
+    VJ_TRY(vj_stack_memory_create(&m->context_memory, &m->net.encoder, type, 1, m->settings.recompute));
+    VJ_TRY(vj_stack_memory_create(&m->predictor_memory, &m->net.predictor, type, 1, m->settings.recompute));
+    VJ_TRY(take_fixed(m, &m->arena));
+    vj_arena all = m->arena;
+    place(m, &all, &m->bounds);
+    m->arena_bytes = all.peak;
+    return VJ_OK;
+}
+
 static vj_status allocate(vj_model *m)
 {
     const vj_params *ps = &m->net.params;
     const int64_t word = (int64_t)sizeof(float);
-    const vj_type type = vj_backend_precision(m->be) == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
-    VJ_TRY(vj_stack_memory_create(&m->target_memory, &m->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
-    VJ_TRY(vj_stack_memory_create(&m->context_memory, &m->net.encoder, type, 1, m->settings.recompute));
-    VJ_TRY(vj_stack_memory_create(&m->predictor_memory, &m->net.predictor, type, 1, m->settings.recompute));
-    vj_arena arena = {0};
-    VJ_TRY(take_fixed(m, &arena));
-    place(m, &arena, &m->bounds);
-    m->arena_bytes = arena.peak;
-    m->memory = vj_device_alloc(m->be, arena.peak);
+    m->memory = vj_device_alloc(m->be, m->arena_bytes);
     m->weights = vj_device_alloc(m->be, ps->total * word);
     m->gradient = vj_device_alloc(m->be, ps->total * word);
+    if (m->by_rows_count > 0) m->by_rows = vj_device_alloc(m->be, m->by_rows_count * word);
     m->table = vj_network_table(&m->net, m->be, m->net.shape.width);
     m->predictor_table = vj_network_table(&m->net, m->be, m->net.shape.predictor_width);
     if (m->net.shape.objective == VJ_OBJECTIVE_FEATURE)
         m->target_weights = vj_device_alloc(m->be, ps->encoder_total * word);
     if (!m->memory || !m->weights || !m->gradient || !m->table || !m->predictor_table ||
-        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->target_weights))
+        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->target_weights) || (m->by_rows_count > 0 && !m->by_rows))
         return VJ_ERR_MEMORY; /* reported by the device */
 
     m->arena = (vj_arena){.base = (char *)m->memory};
     VJ_TRY(take_fixed(m, &m->arena));
-    m->arena.peak = m->arena.used;
     vj_fill(m->be, m->weights, 0.0f, ps->total);
     vj_fill(m->be, m->gradient, 0.0f, ps->total);
     if (m->target_weights) vj_fill(m->be, m->target_weights, 0.0f, ps->encoder_total);
@@ -98,26 +121,19 @@ static vj_status allocate(vj_model *m)
 }
 
 vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_packing_bounds *bounds, vj_backend *be)
+                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_backend *be)
 {
-    vj_model *m = *model = vj_calloc(1, sizeof *m);
-    if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for the model");
-    m->be = be;
-    m->settings = *settings;
-    m->bounds = *bounds;
-    vj_network_describe(&m->net, shape, 0);
-    return allocate(m);
+    VJ_TRY(vj_model_sketch(model, shape, settings, bounds, tensor, vj_backend_precision(be)));
+    (*model)->be = be;
+    return allocate(*model);
 }
 
 void vj_model_destroy(vj_model *m)
 {
     if (!m) return;
-    vj_device_free(m->be, m->memory);
-    vj_device_free(m->be, m->weights);
-    vj_device_free(m->be, m->gradient);
-    vj_device_free(m->be, m->target_weights);
-    vj_device_free(m->be, m->table);
-    vj_device_free(m->be, m->predictor_table);
+    float *const device[] = {m->memory,  m->weights, m->gradient,       m->target_weights,
+                             m->by_rows, m->table,   m->predictor_table};
+    for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
     vj_packing_release(&m->packing);
     vj_stack_memory_release(&m->context_memory);
     vj_stack_memory_release(&m->predictor_memory);
@@ -275,6 +291,28 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     vj_phase_enter(m->be, VJ_PHASE_BACKWARD);
     backward(m, n, accumulate);
     vj_phase_enter(m->be, VJ_PHASE_OTHER);
+}
+
+/* Gradients of own rows between the flat vector and m->by_rows, where they are one piece. */
+static void pack_by_rows(vj_model *m, bool back)
+{
+    const vj_params *ps = &m->net.params;
+    int64_t at = 0;
+    for (int i = 0; i < ps->count; i++) {
+        const vj_param *p = &ps->item[i];
+        if (!p->by_rows) continue;
+        float *flat = m->gradient + p->offset, *packed = m->by_rows + at;
+        vj_copy(m->be, back ? flat : packed, back ? packed : flat, p->count);
+        at += p->count;
+    }
+}
+
+void vj_model_complete_gradient(vj_model *m)
+{
+    if (m->by_rows_count == 0) return;
+    pack_by_rows(m, false);
+    vj_tensor_sum(m->net.tensor, m->be, m->by_rows, m->by_rows_count);
+    pack_by_rows(m, true);
 }
 
 void vj_model_losses(vj_model *m, double *by_mask, double *penalty)

@@ -38,6 +38,8 @@ typedef struct {
 
     /* own */
     float *memory, *clips, *table, *predictor_table;
+    float *by_rows; /* [by_rows_count] gradients of own rows, on their way through the tensor group */
+    int64_t by_rows_count;
     float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_norm, *picked_mean, *picked_rstd;
     float *dpicked, *dpicked_norm, *dpredicted, *dtokens, *dencoded;
     vj_stack_scratch encoder_scratch, predictor_scratch;
@@ -46,12 +48,23 @@ typedef struct {
     int64_t used_bytes;  /* of these the most that a microbatch has needed so far */
 } vj_model;
 
+/** What a configuration says of the objective. */
+vj_objective_settings vj_objective_from(const vj_config *config);
+
+/**
+ * A model without memory, for its sizes: net, arena_bytes and vj_model_activations() are meaningful, nothing else. With
+ * `tensor` NULL or one whose rank and size alone are set. Release with vj_model_destroy(), also after a failure.
+ */
+vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
+                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_precision precision);
+
 /**
  * Allocate everything a run needs, once. Weights are zero: draw them with vj_model_start() or read a checkpoint.
- * bounds->clips is the microbatch. Not collective. Release with vj_model_destroy(), also after a failure.
+ * bounds->clips is the microbatch. With `tensor` (borrowed; NULL: alone) its ranks share the network (stack.h), and all
+ * of them work on the same clips. Not collective. Release with vj_model_destroy(), also after a failure.
  */
 vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_packing_bounds *bounds, vj_backend *be);
+                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_backend *be);
 void vj_model_destroy(vj_model *model);
 
 /** Starting weights (spec section 5); the target encoder becomes an exact copy of the encoder. */
@@ -74,9 +87,18 @@ void vj_model_touch(vj_model *model, int64_t bytes);
  * @param clips  host, [lists->clips, channels, frames, height, width_px], normalised
  * @param lists  the masks of these clips
  * @param batch  clips of the global batch
+ *
+ * Collective over the tensor group.
  */
 void vj_model_microbatch(vj_model *model, const float *clips, const vj_mask_lists *lists, int64_t batch,
                          int accumulate);
+
+/**
+ * Once for all microbatches of a step: add up what each rank of a tensor group found for its own rows (tensor_sequence;
+ * otherwise there is nothing to do). May come before or after the sum over data ranks. Collective over the tensor
+ * group.
+ */
+void vj_model_complete_gradient(vj_model *model);
 
 /** Loss by mask [masks], each already divided by the number of masks, and the spread penalty, since the last call. */
 void vj_model_losses(vj_model *model, double *by_mask, double *penalty);

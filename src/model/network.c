@@ -37,35 +37,38 @@ int vj_shape_patch_values(const vj_shape *s)
     return s->channels * s->tubelet * s->patch * s->patch;
 }
 
-void vj_network_describe(vj_network *net, const vj_shape *s, int encoder_only)
+void vj_network_describe(vj_network *net, const vj_shape *s, int encoder_only, vj_tensor *tensor)
 {
-    *net = (vj_network){.shape = *s, .grid = vj_shape_grid(s), .patch_values = vj_shape_patch_values(s)};
+    *net =
+        (vj_network){.shape = *s, .grid = vj_shape_grid(s), .patch_values = vj_shape_patch_values(s), .tensor = tensor};
     net->tokens = vj_grid_tokens(net->grid);
     net->out = s->objective == VJ_OBJECTIVE_PIXEL ? net->patch_values : s->width;
 
     vj_params *ps = &net->params;
+    if (tensor) ps->share = tensor->rank, ps->shares = tensor->size;
     const int64_t D = s->width, Dp = s->predictor_width;
     net->patch_weight =
-        vj_params_add(ps, VJ_ENCODER, VJ_START_WEIGHT, 0, 5,
+        vj_params_add(ps, VJ_ENCODER, VJ_START_WEIGHT, 0, VJ_SHARE_WHOLE, 5,
                       (const int64_t[]){D, s->channels, s->tubelet, s->patch, s->patch}, "patch_embed.proj.weight");
-    net->patch_bias = vj_params_add(ps, VJ_ENCODER, VJ_START_ZERO, 0, 1, &D, "patch_embed.proj.bias");
-    vj_stack_add(&net->encoder, ps, VJ_ENCODER, "blocks", "norm", s->depth, s->width, s->heads, s->hidden);
+    net->patch_bias = vj_params_add(ps, VJ_ENCODER, VJ_START_ZERO, 0, VJ_SHARE_WHOLE, 1, &D, "patch_embed.proj.bias");
+    vj_stack_add(&net->encoder, ps, VJ_ENCODER, "blocks", "norm", s->depth, s->width, s->heads, s->hidden, tensor);
     if (encoder_only) return;
 
-    net->embed_weight =
-        vj_params_add(ps, VJ_PREDICTOR, VJ_START_WEIGHT, 0, 2, (const int64_t[]){Dp, D}, "predictor_embed.weight");
-    net->embed_bias = vj_params_add(ps, VJ_PREDICTOR, VJ_START_ZERO, 0, 1, &Dp, "predictor_embed.bias");
+    net->embed_weight = vj_params_add(ps, VJ_PREDICTOR, VJ_START_WEIGHT, 0, VJ_SHARE_WHOLE, 2, (const int64_t[]){Dp, D},
+                                      "predictor_embed.weight");
+    net->embed_bias = vj_params_add(ps, VJ_PREDICTOR, VJ_START_ZERO, 0, VJ_SHARE_WHOLE, 1, &Dp, "predictor_embed.bias");
     for (int i = 0; i < s->mask_tokens; i++) {
-        int64_t at = vj_params_add(ps, VJ_PREDICTOR, VJ_START_MASK_TOKEN, 0, 3, (const int64_t[]){1, 1, Dp},
-                                   "mask_tokens.%d", i);
+        int64_t at = vj_params_add(ps, VJ_PREDICTOR, VJ_START_MASK_TOKEN, 0, VJ_SHARE_WHOLE, 3,
+                                   (const int64_t[]){1, 1, Dp}, "mask_tokens.%d", i);
         if (i == 0) net->mask_token = at;
     }
+    const bool divides = !tensor || vj_stack_divides(s->predictor_heads, s->predictor_hidden, tensor->size);
     vj_stack_add(&net->predictor, ps, VJ_PREDICTOR, "predictor_blocks", "predictor_norm", s->predictor_depth,
-                 s->predictor_width, s->predictor_heads, s->predictor_hidden);
-    net->out_weight = vj_params_add(ps, VJ_PREDICTOR, VJ_START_WEIGHT, 0, 2, (const int64_t[]){net->out, Dp},
-                                    "predictor_proj.weight");
-    net->out_bias =
-        vj_params_add(ps, VJ_PREDICTOR, VJ_START_ZERO, 0, 1, (const int64_t[]){net->out}, "predictor_proj.bias");
+                 s->predictor_width, s->predictor_heads, s->predictor_hidden, divides ? tensor : NULL);
+    net->out_weight = vj_params_add(ps, VJ_PREDICTOR, VJ_START_WEIGHT, 0, VJ_SHARE_WHOLE, 2,
+                                    (const int64_t[]){net->out, Dp}, "predictor_proj.weight");
+    net->out_bias = vj_params_add(ps, VJ_PREDICTOR, VJ_START_ZERO, 0, VJ_SHARE_WHOLE, 1, (const int64_t[]){net->out},
+                                  "predictor_proj.bias");
 }
 
 void vj_network_release(vj_network *net)

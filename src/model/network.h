@@ -27,6 +27,7 @@ typedef struct {
     vj_shape shape;
     vj_grid grid;
     int tokens, patch_values, out; /* out: width of a prediction */
+    vj_tensor *tensor;             /* borrowed; whose ranks share the network; NULL: this rank has all of it */
     vj_params params;
     int64_t patch_weight, patch_bias;
     vj_stack encoder;
@@ -34,8 +35,11 @@ typedef struct {
     vj_stack predictor;
 } vj_network;
 
-/** Lay out all tensors, under their published names. With `encoder_only` the predictor is left out. */
-void vj_network_describe(vj_network *net, const vj_shape *shape, int encoder_only);
+/**
+ * Lay out all tensors, under their published names. With `encoder_only` the predictor is left out. `tensor` NULL: all
+ * of them, else shares; the encoder must divide, a predictor that does not is whole on every rank.
+ */
+void vj_network_describe(vj_network *net, const vj_shape *shape, int encoder_only, vj_tensor *tensor);
 void vj_network_release(vj_network *net);
 
 /** The encoder's (width) or the predictor's position table, float, on the device, [tokens, width]; NULL: no memory. */

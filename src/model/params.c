@@ -11,8 +11,8 @@
 
 enum { ALIGN = 16 };
 
-int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int layer, int ndim, const int64_t *dim,
-                      const char *format, ...)
+int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int layer, vj_share share, int ndim,
+                      const int64_t *dim, const char *format, ...)
 {
     if (ps->count == ps->capacity) {
         ps->capacity = ps->capacity ? 2 * ps->capacity : 64;
@@ -24,16 +24,30 @@ int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int l
     /* Mask tokens follow one another without a gap: kernels read them as one matrix. */
     if (!(start == VJ_START_MASK_TOKEN && ps->count > 1 && p[-1].start == start))
         ps->total = (ps->total + ALIGN - 1) / ALIGN * ALIGN;
-    *p = (vj_param){.part = part, .start = start, .layer = layer, .ndim = ndim, .offset = ps->total, .count = 1};
+    *p = (vj_param){.part = part,
+                    .start = start,
+                    .layer = layer,
+                    .ndim = ndim,
+                    .offset = ps->total,
+                    .whole = 1,
+                    .shares = 1,
+                    .runs = 1};
     va_list args;
     va_start(args, format);
     int length = vsnprintf(p->name, sizeof p->name, format, args);
     va_end(args);
     VJ_ASSERT(length < (int)sizeof p->name && ndim <= 5);
-    for (int i = 0; i < ndim; i++) p->count *= p->dim[i] = dim[i];
+    for (int i = 0; i < ndim; i++) p->whole *= p->dim[i] = dim[i];
     p->decay = ndim > 1 && strstr(p->name, "bias") == NULL;
+    if (share != VJ_SHARE_WHOLE && ps->shares > 1) {
+        p->share = ps->share;
+        p->shares = ps->shares;
+        p->runs = share == VJ_SHARE_COLUMNS ? dim[0] : share == VJ_SHARE_THIRDS ? 3 : 1;
+    }
+    VJ_ASSERT(p->whole % (p->runs * p->shares) == 0);
+    p->count = p->whole / p->shares;
     ps->total += p->count;
-    ps->elements += p->count;
+    ps->elements += p->whole;
     if (part == VJ_ENCODER) ps->encoder_total = ps->total = (ps->total + ALIGN - 1) / ALIGN * ALIGN;
     return p->offset;
 }
@@ -51,6 +65,52 @@ const vj_param *vj_params_find(const vj_params *ps, vj_network_part part, const 
     return NULL;
 }
 
+int64_t vj_param_before(const vj_param *p, int share, int64_t at)
+{
+    const int64_t run = p->count / p->runs, row = run * p->shares, inside = at % row - share * run;
+    return at / row * run + (inside < 0 ? 0 : inside > run ? run : inside);
+}
+
+/* Where element `held` of a share stands in the whole tensor; *n elements from there on follow one another in both. */
+static int64_t stretch(const vj_param *p, int share, int64_t held, int64_t end, int64_t *n)
+{
+    const int64_t run = p->count / p->runs, left = run - held % run;
+    *n = end - held < left ? end - held : left;
+    return (held / run * p->shares + share) * run + held % run;
+}
+
+void vj_param_cut(const vj_param *p, int share, int64_t first, int64_t last, const float *whole, float *held)
+{
+    const int64_t begin = vj_param_before(p, share, first), end = vj_param_before(p, share, last);
+    for (int64_t at = begin, n; at < end; at += n) {
+        const float *from = whole + (stretch(p, share, at, end, &n) - first);
+        memmove(held + (at - begin), from, (size_t)n * sizeof *held);
+    }
+}
+
+void vj_param_paste(const vj_param *p, int share, int64_t first, int64_t last, float *whole, const float *held)
+{
+    const int64_t begin = vj_param_before(p, share, first), end = vj_param_before(p, share, last);
+    for (int64_t at = begin, n; at < end; at += n) {
+        float *to = whole + (stretch(p, share, at, end, &n) - first);
+        memcpy(to, held + (at - begin), (size_t)n * sizeof *held);
+    }
+}
+
+bool vj_params_counted(const vj_params *ps, int64_t at, int64_t end, int64_t *first, int64_t *last)
+{
+    *first = at;
+    *last = end;
+    if (at >= end || ps->share == 0) return at < end;
+    int i = 0;
+    while (i < ps->count && (ps->item[i].shares == 1 || ps->item[i].offset + ps->item[i].count <= at)) i++;
+    if (i == ps->count || ps->item[i].offset >= end) return false;
+    if (ps->item[i].offset > at) *first = ps->item[i].offset;
+    while (i < ps->count && ps->item[i].shares > 1) i++;
+    if (i < ps->count && ps->item[i].offset < end) *last = ps->item[i].offset;
+    return true;
+}
+
 /* Standard deviation of a tensor's starting values; 0 for constants. */
 static double start_std(const vj_param *p, vj_init init, int zero_mask_tokens)
 {
@@ -58,8 +118,19 @@ static double start_std(const vj_param *p, vj_init init, int zero_mask_tokens)
     if (p->start != VJ_START_WEIGHT && p->start != VJ_START_RESIDUAL) return 0.0;
     /* The released training re-draws every linear weight, so the sqrt(2 l) rescale is lost there (spec section 5). */
     if (init == VJ_INIT_PUBLISHED) return 0.02;
-    double fan_in = (double)(p->count / p->dim[0]);
+    double fan_in = (double)(p->whole / p->dim[0]);
     return sqrt(1.0 / fan_in) / (p->start == VJ_START_RESIDUAL ? sqrt(2.0 * p->layer) : 1.0);
+}
+
+/* The next n values of a tensor to `host`; NULL: only passed over. */
+static void draw(vj_rng *rng, double std, float *host, int64_t n)
+{
+    for (int64_t j = 0; j < n; j++) {
+        double x;
+        do x = vj_rng_normal(rng);
+        while (fabs(x) > 5.3);
+        if (host) host[j] = (float)(std * x);
+    }
 }
 
 void vj_params_start(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
@@ -72,18 +143,19 @@ void vj_params_start(const vj_params *ps, vj_backend *be, float *weights, vj_ini
         double std = start_std(p, init, zero_mask_tokens);
         if (p->start == VJ_START_ONE) vj_fill(be, weights + p->offset, 1.0f, p->count);
         if (std == 0.0) continue;
+        const int64_t run = p->count / p->runs;
         vj_rng rng;
         vj_rng_init(&rng, (uint64_t)seed, VJ_RNG_INIT, (uint64_t)i);
-        for (int64_t at = 0; at < p->count; at += piece) {
-            int64_t n = p->count - at < piece ? p->count - at : piece;
-            float *host = vj_map(be, weights + p->offset + at, n * (int64_t)sizeof(float), VJ_MAP_WRITE);
-            for (int64_t j = 0; j < n; j++) {
-                double x;
-                do x = vj_rng_normal(&rng);
-                while (fabs(x) > 5.3);
-                host[j] = (float)(std * x);
+        for (int64_t r = 0; r < p->runs; r++) {
+            draw(&rng, std, NULL, p->share * run);
+            for (int64_t at = 0; at < run; at += piece) {
+                const int64_t n = run - at < piece ? run - at : piece;
+                float *device = weights + p->offset + r * run + at;
+                float *host = vj_map(be, device, n * (int64_t)sizeof(float), VJ_MAP_WRITE);
+                draw(&rng, std, host, n);
+                vj_unmap(be, host);
             }
-            vj_unmap(be, host);
+            draw(&rng, std, NULL, (p->shares - 1 - p->share) * run);
         }
     }
 }

@@ -20,41 +20,78 @@ typedef enum {
     VJ_START_MASK_TOKEN
 } vj_start;
 
+/* How a tensor is divided over the ranks of a tensor group; its first dimension are rows, all others columns. */
+typedef enum {
+    VJ_SHARE_WHOLE,  /* all ranks hold all of it */
+    VJ_SHARE_ROWS,   /* rank r holds the r-th share of the rows */
+    VJ_SHARE_THIRDS, /* of each third of the rows: q | k | v by heads */
+    VJ_SHARE_COLUMNS /* of each row */
+} vj_share;
+
 typedef struct {
     char name[96]; /* the published name, without network prefix: "blocks.0.attn.qkv.weight" */
     vj_network_part part;
     vj_start start;
     int layer;
-    int decay; /* weight decay applies: not for biases and one-dimensional tensors (spec section 7) */
+    int decay;   /* weight decay applies: not for biases and one-dimensional tensors (spec section 7) */
+    int by_rows; /* the gradient is of this rank's rows of the stream: what it lacks, the tensor group has (stack.h) */
     int ndim;
-    int64_t dim[5];
-    int64_t offset, count; /* in the flat vector; 64-byte aligned but for mask tokens; gaps stay zero */
+    int64_t dim[5]; /* of the whole tensor */
+    int64_t whole;  /* its elements */
+    /*
+     * This rank's share: of the whole tensor, seen as [runs, shares, run], it holds [runs, run] at `share`, in this
+     * order. Not divided: one run, share 0 of 1.
+     */
+    int share, shares;
+    int64_t runs;
+    int64_t offset, count; /* of the share, in the flat vector; 64-byte aligned but for mask tokens; gaps stay zero */
 } vj_param;
 
 typedef struct {
     vj_param *item; /* owned */
     int count, capacity;
+    int share, shares;     /* of tensors that are cut: which of how many; 0 of 0 is the same as 0 of 1 */
     int64_t total;         /* length of the flat vector, gaps included */
     int64_t encoder_total; /* the encoder's share: [0, encoder_total) */
-    int64_t elements;      /* without gaps: what papers count */
+    int64_t elements;      /* of whole tensors, without gaps: what papers count */
 } vj_params;
 
 /**
- * Record a tensor; returns its offset. `decay` follows from the dimensions and the name. Encoder tensors must all come
- * before the first predictor tensor. Aborts when out of memory (a few kilobytes at start).
+ * Record a tensor of dimensions `dim`, or this rank's share of it; returns its offset. What is cut must divide by
+ * ps->shares. `decay` follows from the dimensions and the name. Encoder tensors must all come before the first
+ * predictor tensor. Aborts when out of memory (a few kilobytes at start).
  */
-int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int layer, int ndim, const int64_t *dim,
-                      const char *format, ...) __attribute__((format(printf, 7, 8)));
+int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int layer, vj_share share, int ndim,
+                      const int64_t *dim, const char *format, ...) __attribute__((format(printf, 8, 9)));
 void vj_params_release(vj_params *ps);
 
 /** Row by network part and name; NULL when there is none. */
 const vj_param *vj_params_find(const vj_params *ps, vj_network_part part, const char *name);
 
 /**
+ * Elements of `share` (any rank's) before element `at` of the whole tensor. So of elements [first, last) of the whole
+ * the share is made of its own [before(first), before(last)).
+ */
+int64_t vj_param_before(const vj_param *p, int share, int64_t at);
+
+/**
+ * Between elements [first, last) of the whole tensor, in `whole`, and those of them that `share` holds, packed, in
+ * `held`: cut out of the whole (held may be whole: in place), or pasted into it. Host memory.
+ */
+void vj_param_cut(const vj_param *p, int share, int64_t first, int64_t last, const float *whole, float *held);
+void vj_param_paste(const vj_param *p, int share, int64_t first, int64_t last, float *whole, const float *held);
+
+/**
+ * The first stretch of the flat vector in [at, end) that counts when a sum over all elements is made in a tensor group:
+ * shares count on every rank, what all ranks hold on the first alone. Sets [*first, *last); false when there is none.
+ */
+bool vj_params_counted(const vj_params *ps, int64_t at, int64_t end, int64_t *first, int64_t *last);
+
+/**
  * Draw the starting values of all rows of `ps` into the flat device vector `weights` (spec section 5): published N(0,
  * 0.02) for every weight, or fan-in N(0, 1/fan_in) with residual outputs of block l divided by sqrt(2 l) (learnability
- * of small widths). Normals are cut at 5.3 sigma. A function of (seed, tensor number): equal on all ranks. Not
- * collective.
+ * of small widths). Normals are cut at 5.3 sigma. A function of (seed, tensor number): whole tensors are drawn and cut,
+ * so every layout starts alike. Not collective.
  */
 void vj_params_start(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
                      int64_t seed);

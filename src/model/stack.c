@@ -1,34 +1,57 @@
-/* Transformer blocks, forward and backward (spec section 3): y = x + Attn(LN1 x), out = y + MLP(LN2 y). */
+/*
+ * Transformer blocks, forward and backward (spec section 3): y = x + Attn(LN1 x), out = y + MLP(LN2 y). What is divided
+ * over a tensor group is said in stack.h; for a rank that is alone its own rows are all rows, its share is the whole,
+ * and nothing is exchanged.
+ */
 #include "model/stack.h"
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* The tensors of a block in their published order; `out` and `in` are multiples of the width, -1 the hidden width. */
+/*
+ * The tensors of a block in their published order; `out` and `in` are multiples of the width, -1 the hidden width.
+ * Norms see own rows only.
+ */
 static const struct {
     const char *name;
     vj_start start;
     int out, in; /* in 0: one-dimensional */
+    vj_share share;
     size_t field;
 } tensors[] = {
-    {"norm1.weight", VJ_START_ONE, 1, 0, offsetof(vj_block, norm1_weight)},
-    {"norm1.bias", VJ_START_ZERO, 1, 0, offsetof(vj_block, norm1_bias)},
-    {"attn.qkv.weight", VJ_START_WEIGHT, 3, 1, offsetof(vj_block, qkv_weight)},
-    {"attn.qkv.bias", VJ_START_ZERO, 3, 0, offsetof(vj_block, qkv_bias)},
-    {"attn.proj.weight", VJ_START_RESIDUAL, 1, 1, offsetof(vj_block, proj_weight)},
-    {"attn.proj.bias", VJ_START_ZERO, 1, 0, offsetof(vj_block, proj_bias)},
-    {"norm2.weight", VJ_START_ONE, 1, 0, offsetof(vj_block, norm2_weight)},
-    {"norm2.bias", VJ_START_ZERO, 1, 0, offsetof(vj_block, norm2_bias)},
-    {"mlp.fc1.weight", VJ_START_WEIGHT, -1, 1, offsetof(vj_block, fc1_weight)},
-    {"mlp.fc1.bias", VJ_START_ZERO, -1, 0, offsetof(vj_block, fc1_bias)},
-    {"mlp.fc2.weight", VJ_START_RESIDUAL, 1, -1, offsetof(vj_block, fc2_weight)},
-    {"mlp.fc2.bias", VJ_START_ZERO, 1, 0, offsetof(vj_block, fc2_bias)},
+    {"norm1.weight", VJ_START_ONE, 1, 0, VJ_SHARE_WHOLE, offsetof(vj_block, norm1_weight)},
+    {"norm1.bias", VJ_START_ZERO, 1, 0, VJ_SHARE_WHOLE, offsetof(vj_block, norm1_bias)},
+    {"attn.qkv.weight", VJ_START_WEIGHT, 3, 1, VJ_SHARE_THIRDS, offsetof(vj_block, qkv_weight)},
+    {"attn.qkv.bias", VJ_START_ZERO, 3, 0, VJ_SHARE_THIRDS, offsetof(vj_block, qkv_bias)},
+    {"attn.proj.weight", VJ_START_RESIDUAL, 1, 1, VJ_SHARE_COLUMNS, offsetof(vj_block, proj_weight)},
+    {"attn.proj.bias", VJ_START_ZERO, 1, 0, VJ_SHARE_WHOLE, offsetof(vj_block, proj_bias)},
+    {"norm2.weight", VJ_START_ONE, 1, 0, VJ_SHARE_WHOLE, offsetof(vj_block, norm2_weight)},
+    {"norm2.bias", VJ_START_ZERO, 1, 0, VJ_SHARE_WHOLE, offsetof(vj_block, norm2_bias)},
+    {"mlp.fc1.weight", VJ_START_WEIGHT, -1, 1, VJ_SHARE_ROWS, offsetof(vj_block, fc1_weight)},
+    {"mlp.fc1.bias", VJ_START_ZERO, -1, 0, VJ_SHARE_ROWS, offsetof(vj_block, fc1_bias)},
+    {"mlp.fc2.weight", VJ_START_RESIDUAL, 1, -1, VJ_SHARE_COLUMNS, offsetof(vj_block, fc2_weight)},
+    {"mlp.fc2.bias", VJ_START_ZERO, 1, 0, VJ_SHARE_WHOLE, offsetof(vj_block, fc2_bias)},
 };
 
-void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const char *prefix, const char *norm, int depth,
-                  int width, int heads, int hidden)
+static bool by_rows(const vj_stack *s)
 {
-    *stack = (vj_stack){.depth = depth, .width = width, .heads = heads, .hidden = hidden};
+    return s->tensor && s->tensor->sequence;
+}
+
+void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const char *prefix, const char *norm, int depth,
+                  int width, int heads, int hidden, vj_tensor *tensor)
+{
+    const int shares = tensor ? tensor->size : 1;
+    VJ_ASSERT(vj_stack_divides(heads, hidden, shares));
+    *stack = (vj_stack){.depth = depth,
+                        .width = width,
+                        .heads = heads,
+                        .hidden = hidden,
+                        .tensor = tensor,
+                        .share_width = width / shares,
+                        .share_heads = heads / shares,
+                        .share_hidden = hidden / shares};
     stack->block = vj_calloc(depth, sizeof *stack->block);
     VJ_ASSERT(stack->block);
     for (int l = 0; l < depth; l++)
@@ -36,12 +59,13 @@ void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const ch
             int64_t dim[2] = {tensors[i].out < 0 ? hidden : (int64_t)tensors[i].out * width,
                               tensors[i].in < 0 ? hidden : (int64_t)tensors[i].in * width};
             int64_t *offset = (int64_t *)((char *)&stack->block[l] + tensors[i].field);
-            *offset = vj_params_add(ps, part, tensors[i].start, l + 1, tensors[i].in ? 2 : 1, dim, "%s.%d.%s", prefix,
-                                    l, tensors[i].name);
+            *offset = vj_params_add(ps, part, tensors[i].start, l + 1, tensor ? tensors[i].share : VJ_SHARE_WHOLE,
+                                    tensors[i].in ? 2 : 1, dim, "%s.%d.%s", prefix, l, tensors[i].name);
+            ps->item[ps->count - 1].by_rows = by_rows(stack) && strncmp(tensors[i].name, "norm", 4) == 0;
         }
     const int64_t D = width;
-    stack->norm_weight = vj_params_add(ps, part, VJ_START_ONE, depth, 1, &D, "%s.weight", norm);
-    stack->norm_bias = vj_params_add(ps, part, VJ_START_ZERO, depth, 1, &D, "%s.bias", norm);
+    stack->norm_weight = vj_params_add(ps, part, VJ_START_ONE, depth, VJ_SHARE_WHOLE, 1, &D, "%s.weight", norm);
+    stack->norm_bias = vj_params_add(ps, part, VJ_START_ZERO, depth, VJ_SHARE_WHOLE, 1, &D, "%s.bias", norm);
 }
 
 void vj_stack_release(vj_stack *stack)
@@ -66,28 +90,45 @@ void vj_stack_memory_release(vj_stack_memory *memory)
     *memory = (vj_stack_memory){0};
 }
 
+/* ------------------------------------------------------------------------------------------------ memory */
+
+/* Rows of the stream that are this rank's. */
+typedef struct {
+    int64_t first, count;
+} span;
+
+static span own_rows(const vj_stack *s, int64_t rows)
+{
+    int64_t first = 0, last = rows;
+    if (by_rows(s)) vj_split(rows, s->tensor->size, s->tensor->rank, &first, &last);
+    return (span){first, last - first};
+}
+
 static void take_attention(vj_block_memory *m, const vj_stack *stack, vj_arena *arena, int64_t rows, vj_type type)
 {
-    m->qkv = vj_arena_array(arena, rows * 3 * stack->width, type);
-    m->attended = vj_arena_array(arena, rows * stack->width, type);
-    m->lse = vj_arena_floats(arena, rows * stack->heads);
+    m->qkv = vj_arena_array(arena, rows * 3 * stack->share_width, type);
+    m->attended = vj_arena_array(arena, rows * stack->share_width, type);
+    m->lse = vj_arena_floats(arena, rows * stack->share_heads);
 }
 
 static void take_rest(vj_block_memory *m, const vj_stack *stack, vj_arena *arena, int64_t rows, vj_type type)
 {
-    m->middle = vj_arena_floats(arena, rows * stack->width);
-    m->pre = vj_arena_array(arena, rows * stack->hidden, type);
-    m->mean1 = vj_arena_floats(arena, rows);
-    m->rstd1 = vj_arena_floats(arena, rows);
-    m->mean2 = vj_arena_floats(arena, rows);
-    m->rstd2 = vj_arena_floats(arena, rows);
+    const int64_t own = own_rows(stack, rows).count;
+    m->middle = vj_arena_floats(arena, own * stack->width);
+    m->pre = vj_arena_array(arena, rows * stack->share_hidden, type);
+    m->mean1 = vj_arena_floats(arena, own);
+    m->rstd1 = vj_arena_floats(arena, own);
+    m->mean2 = vj_arena_floats(arena, own);
+    m->rstd2 = vj_arena_floats(arena, own);
 }
 
 void vj_stack_kept_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows)
 {
+    const int64_t own = own_rows(stack, rows).count;
     memory->x[0] = vj_arena_floats(arena, rows * stack->width);
     for (int l = 1; l <= stack->depth; l++)
-        memory->x[l] = memory->gradient ? vj_arena_floats(arena, rows * stack->width) : memory->x[0];
+        memory->x[l] =
+            memory->gradient ? vj_arena_floats(arena, (l < stack->depth ? own : rows) * stack->width) : memory->x[0];
     if (!memory->gradient) return;
     for (int l = 0; l < stack->depth; l++) {
         vj_block_memory *m = &memory->block[l];
@@ -96,11 +137,19 @@ void vj_stack_kept_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena
     }
 }
 
+/* This rank's rows of the stream before block l. */
+static float *stream(const vj_stack *s, const vj_stack_memory *memory, int l, int64_t rows)
+{
+    const bool all = !memory->gradient || l == 0 || l == s->depth;
+    return memory->x[l] + (all ? own_rows(s, rows).first * s->width : 0);
+}
+
 void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows)
 {
     vj_block_memory shared = {0};
     memory->norm = vj_arena_array(arena, rows * stack->width, memory->type);
-    memory->hidden = vj_arena_array(arena, rows * stack->hidden, memory->type);
+    memory->hidden = vj_arena_array(arena, rows * stack->share_hidden, memory->type);
+    memory->sum = by_rows(stack) && memory->gradient ? vj_arena_floats(arena, rows * stack->width) : NULL;
     if (!memory->gradient || memory->recompute != VJ_RECOMPUTE_NONE)
         take_attention(&shared, stack, arena, rows, memory->type);
     if (memory->gradient && memory->recompute == VJ_RECOMPUTE_BLOCK)
@@ -109,7 +158,8 @@ void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena
         vj_block_memory *m = &memory->block[l];
         if (!memory->gradient) {
             /* The stream is updated in place; statistics, log-sum-exp and pre are not kept. */
-            *m = (vj_block_memory){.qkv = shared.qkv, .attended = shared.attended, .middle = memory->x[0]};
+            *m = (vj_block_memory){
+                .qkv = shared.qkv, .attended = shared.attended, .middle = stream(stack, memory, l, rows)};
         } else if (memory->recompute == VJ_RECOMPUTE_BLOCK) {
             *m = shared;
         } else if (memory->recompute == VJ_RECOMPUTE_ATTENTION) {
@@ -123,23 +173,73 @@ void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena
 void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_arena *arena, int64_t rows,
                            vj_type type)
 {
-    const int64_t D = stack->width, wide = stack->hidden > 3 * D ? stack->hidden : 3 * D;
+    const int64_t D = stack->width, A = 3 * stack->share_width, H = stack->share_hidden;
     scratch->dx = vj_arena_floats(arena, rows * D);
     scratch->dnorm = vj_arena_floats(arena, rows * D);
-    scratch->dwide = vj_arena_array(arena, rows * wide, type);
+    scratch->dwide = vj_arena_array(arena, rows * (H > A ? H : A), type);
     scratch->dattended = (vj_array){scratch->dnorm, type};
 }
+
+/* ------------------------------------------------------------------------------------------------ exchange */
+
+/* From row `first` on, of `width` elements. */
+static vj_array from_row(vj_array x, int64_t first, int64_t width)
+{
+    return (vj_array){(char *)x.data + first * width * vj_type_bytes(x.type), x.type};
+}
+
+/* x [R, width]: what the ranks computed of their own rows, to all of them. */
+static void gather(const vj_stack *s, vj_backend *be, vj_array x, int64_t R)
+{
+    if (by_rows(s)) vj_tensor_gather_rows(s->tensor, be, x, R, s->width);
+}
+
+/* x [R, width]: the sum over the ranks, for each its own rows. */
+static void sum(const vj_stack *s, vj_backend *be, float *x, int64_t R)
+{
+    if (by_rows(s))
+        vj_tensor_sum_rows(s->tensor, be, x, R, s->width);
+    else
+        vj_tensor_sum(s->tensor, be, x, R * s->width);
+}
+
+/*
+ * y = residual + x W^T + bias: y and residual are own rows of the stream, x [R, K] is all rows of this rank's columns.
+ * To each row one rank adds bias and residual, its owner or the first of them all. The sum is made in y's place or,
+ * where only own rows are kept, in memory->sum.
+ */
+static void add_to_stream(const vj_stack *s, vj_backend *be, const vj_stack_memory *memory, float *y, vj_array x,
+                          const float *weight, const float *bias, const float *residual, int64_t R, int K)
+{
+    const int D = s->width;
+    const span own = own_rows(s, R), all = {0, R}, none = {R, 0};
+    const span mine = by_rows(s) ? own : !s->tensor || s->tensor->rank == 0 ? all : none;
+    const int64_t end = mine.first + mine.count;
+    const vj_array to = vj_f32(memory->sum ? memory->sum : y - own.first * D);
+    if (mine.first > 0) vj_linear_forward(be, to, x, weight, NULL, NULL, 0, mine.first, D, K);
+    if (mine.count > 0)
+        vj_linear_forward(be, from_row(to, mine.first, D), from_row(x, mine.first, K), weight, bias, residual,
+                          mine.count, mine.count, D, K);
+    if (end < R) vj_linear_forward(be, from_row(to, end, D), from_row(x, end, K), weight, NULL, NULL, 0, R - end, D, K);
+    sum(s, be, to.data, R);
+    if (memory->sum) vj_copy(be, y, memory->sum + own.first * D, own.count * D);
+}
+
+/* ------------------------------------------------------------------------------------------------ forward */
 
 /* x + Attn(LN1 x), up to the attention's output. */
 static void attend(const vj_stack *s, const vj_block *b, vj_backend *be, const float *w, const vj_stack_memory *memory,
                    const vj_block_memory *m, const float *x, const vj_rows *rows)
 {
     const int64_t R = rows->rows;
-    const int D = s->width;
-    vj_layernorm_forward(be, memory->norm, m->mean1, m->rstd1, x, w + b->norm1_weight, w + b->norm1_bias, R, D,
-                         VJ_MODEL_EPS);
-    vj_linear_forward(be, m->qkv, memory->norm, w + b->qkv_weight, w + b->qkv_bias, NULL, 0, R, 3 * D, D);
-    vj_attention_forward(be, m->attended, m->lse, m->qkv, rows->offset, rows->segments, rows->longest, R, D, s->heads);
+    const span own = own_rows(s, R);
+    const int D = s->width, A = s->share_width;
+    vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean1, m->rstd1, x, w + b->norm1_weight,
+                         w + b->norm1_bias, own.count, D, VJ_MODEL_EPS);
+    gather(s, be, memory->norm, R);
+    vj_linear_forward(be, m->qkv, memory->norm, w + b->qkv_weight, w + b->qkv_bias, NULL, 0, R, 3 * A, D);
+    vj_attention_forward(be, m->attended, m->lse, m->qkv, rows->offset, rows->segments, rows->longest, R, A,
+                         s->share_heads);
 }
 
 /* The rest, up to the hidden layer of the MLP. */
@@ -147,52 +247,70 @@ static void widen(const vj_stack *s, const vj_block *b, vj_backend *be, const fl
                   const vj_block_memory *m, const float *x, const vj_rows *rows)
 {
     const int64_t R = rows->rows;
+    const span own = own_rows(s, R);
     const int D = s->width;
-    vj_linear_forward(be, vj_f32(m->middle), m->attended, w + b->proj_weight, w + b->proj_bias, x, R, R, D, D);
-    vj_layernorm_forward(be, memory->norm, m->mean2, m->rstd2, m->middle, w + b->norm2_weight, w + b->norm2_bias, R, D,
-                         VJ_MODEL_EPS);
-    vj_linear_gelu_forward(be, memory->hidden, m->pre, memory->norm, w + b->fc1_weight, w + b->fc1_bias, R, s->hidden,
-                           D);
+    add_to_stream(s, be, memory, m->middle, m->attended, w + b->proj_weight, w + b->proj_bias, x, R, s->share_width);
+    vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean2, m->rstd2, m->middle, w + b->norm2_weight,
+                         w + b->norm2_bias, own.count, D, VJ_MODEL_EPS);
+    gather(s, be, memory->norm, R);
+    vj_linear_gelu_forward(be, memory->hidden, m->pre, memory->norm, w + b->fc1_weight, w + b->fc1_bias, R,
+                           s->share_hidden, D);
 }
 
 void vj_stack_forward(const vj_stack *s, vj_backend *be, const float *w, vj_stack_memory *memory, const vj_rows *rows)
 {
+    const int64_t R = rows->rows;
     for (int l = 0; l < s->depth; l++) {
         const vj_block *b = &s->block[l];
         const vj_block_memory *m = &memory->block[l];
-        attend(s, b, be, w, memory, m, memory->x[l], rows);
-        widen(s, b, be, w, memory, m, memory->x[l], rows);
-        vj_linear_forward(be, vj_f32(memory->x[l + 1]), memory->hidden, w + b->fc2_weight, w + b->fc2_bias, m->middle,
-                          rows->rows, rows->rows, s->width, s->hidden);
+        const float *x = stream(s, memory, l, R);
+        attend(s, b, be, w, memory, m, x, rows);
+        widen(s, b, be, w, memory, m, x, rows);
+        add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden, w + b->fc2_weight, w + b->fc2_bias,
+                      m->middle, R, s->share_hidden);
     }
+    gather(s, be, vj_f32(memory->x[s->depth]), R);
 }
 
-/* Backward through one block. Norms and hidden layer are made again where their layers' gradients are at hand. */
+/* ------------------------------------------------------------------------------------------------ backward */
+
+/*
+ * Backward through one block; t->dx is all rows, before and after. Norms and hidden layer are made again where their
+ * layers' gradients are at hand.
+ */
 static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be, const float *w, float *g,
                            const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows,
                            vj_stack_scratch *t, int accumulate)
 {
     const int64_t R = rows->rows;
-    const int D = s->width, H = s->hidden;
-    const vj_array dx = vj_f32(t->dx), dnorm = vj_f32(t->dnorm);
+    const span own = own_rows(s, R);
+    const int D = s->width, A = s->share_width, H = s->share_hidden;
+    const vj_array dx = vj_f32(t->dx), dnorm = vj_f32(t->dnorm), own_norm = from_row(memory->norm, own.first, D);
+    float *own_dx = t->dx + own.first * D, *own_dnorm = t->dnorm + own.first * D;
     vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, dx, w + b->fc2_weight, m->pre, R, D, H);
     vj_linear_backward_weight(be, g + b->fc2_weight, g + b->fc2_bias, dx, memory->hidden, accumulate, R, D, H);
     vj_linear_backward_input(be, dnorm, t->dwide, w + b->fc1_weight, R, H, D);
-    vj_layernorm_backward(be, t->dx, memory->norm, g + b->norm2_weight, g + b->norm2_bias, t->dnorm, m->middle,
-                          m->mean2, m->rstd2, w + b->norm2_weight, w + b->norm2_bias, 1, accumulate, R, D);
+    sum(s, be, t->dnorm, R);
+    vj_layernorm_backward(be, own_dx, own_norm, g + b->norm2_weight, g + b->norm2_bias, own_dnorm, m->middle, m->mean2,
+                          m->rstd2, w + b->norm2_weight, w + b->norm2_bias, 1, accumulate, own.count, D);
+    gather(s, be, memory->norm, R);
+    gather(s, be, dx, R);
     vj_linear_backward_weight(be, g + b->fc1_weight, g + b->fc1_bias, t->dwide, memory->norm, accumulate, R, H, D);
 
-    vj_linear_backward_weight(be, g + b->proj_weight, g + b->proj_bias, dx, m->attended, accumulate, R, D, D);
-    vj_linear_backward_input(be, t->dattended, dx, w + b->proj_weight, R, D, D);
+    vj_linear_backward_weight(be, g + b->proj_weight, g + b->proj_bias, dx, m->attended, accumulate, R, D, A);
+    vj_linear_backward_input(be, t->dattended, dx, w + b->proj_weight, R, D, A);
     vj_attention_backward(be, t->dwide, t->dattended, m->qkv, m->attended, m->lse, rows->offset, rows->segments,
-                          rows->longest, R, D, s->heads);
-    vj_linear_backward_input(be, dnorm, t->dwide, w + b->qkv_weight, R, 3 * D, D);
-    vj_layernorm_backward(be, t->dx, memory->norm, g + b->norm1_weight, g + b->norm1_bias, t->dnorm, x, m->mean1,
-                          m->rstd1, w + b->norm1_weight, w + b->norm1_bias, 1, accumulate, R, D);
-    vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * D, D);
+                          rows->longest, R, A, s->share_heads);
+    vj_linear_backward_input(be, dnorm, t->dwide, w + b->qkv_weight, R, 3 * A, D);
+    sum(s, be, t->dnorm, R);
+    vj_layernorm_backward(be, own_dx, own_norm, g + b->norm1_weight, g + b->norm1_bias, own_dnorm, x, m->mean1,
+                          m->rstd1, w + b->norm1_weight, w + b->norm1_bias, 1, accumulate, own.count, D);
+    gather(s, be, memory->norm, R);
+    gather(s, be, dx, R);
+    vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * A, D);
     /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
      * noise instead, which Adam would turn into steps of the size of lr (spec, trap 15). */
-    vj_fill(be, g + b->qkv_bias + D, 0.0f, D);
+    vj_fill(be, g + b->qkv_bias + A, 0.0f, A);
 }
 
 void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float *g, vj_stack_memory *memory,
@@ -200,8 +318,9 @@ void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float 
 {
     for (int l = s->depth - 1; l >= 0; l--) {
         const vj_block_memory *m = &memory->block[l];
-        if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, w, memory, m, memory->x[l], rows);
-        if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, w, memory, m, memory->x[l], rows);
-        block_backward(s, &s->block[l], be, w, g, memory, m, memory->x[l], rows, scratch, accumulate);
+        const float *x = stream(s, memory, l, rows->rows);
+        if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, w, memory, m, x, rows);
+        if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, w, memory, m, x, rows);
+        block_backward(s, &s->block[l], be, w, g, memory, m, x, rows, scratch, accumulate);
     }
 }

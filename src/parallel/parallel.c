@@ -1,9 +1,64 @@
-/* The split of work over ranks, and agreement. */
+/* The layout of ranks, the split of work over them, and agreement. */
 #include "parallel/parallel.h"
 
 #include <omp.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+/* Its first rank speaks for a group that is spread over nodes. */
+static vj_status check_node(const vj_layout *l)
+{
+    enum { NAME = MPI_MAX_PROCESSOR_NAME };
+    MPI_Comm node;
+    char host[NAME] = "", text[512];
+    int length, beside;
+    MPI_Comm_split_type(l->tensor, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    MPI_Comm_size(node, &beside);
+    MPI_Comm_free(&node);
+    MPI_Allreduce(MPI_IN_PLACE, &beside, 1, MPI_INT, MPI_MIN, l->tensor);
+    if (beside == l->tensor_size) return VJ_OK;
+
+    char *hosts = vj_calloc(l->tensor_size, NAME);
+    VJ_ASSERT(hosts);
+    MPI_Get_processor_name(host, &length);
+    MPI_Gather(host, NAME, MPI_CHAR, hosts, NAME, MPI_CHAR, 0, l->tensor);
+    size_t used = 0;
+    for (int i = 0; i < l->tensor_size && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%.64s", i ? ", " : "", hosts + (size_t)i * NAME);
+    free(hosts);
+    if (l->tensor_rank != 0) return VJ_ERR_USAGE;
+    return vj_raise(VJ_ERR_USAGE,
+                    "parallel.tensor %d: ranks %d to %d are on several nodes (%s), and a tensor group must be on one: "
+                    "start a multiple of %d ranks on each node, filled one after another",
+                    l->tensor_size, l->rank, l->rank + l->tensor_size - 1, text, l->tensor_size);
+}
+
+vj_status vj_layout_open(vj_layout *l, MPI_Comm world, int tensor)
+{
+    *l = (vj_layout){.world = MPI_COMM_NULL, .data = MPI_COMM_NULL, .tensor = MPI_COMM_NULL, .tensor_size = tensor};
+    MPI_Comm_rank(world, &l->rank);
+    MPI_Comm_size(world, &l->size);
+    if (l->size % tensor != 0)
+        return l->rank != 0
+                   ? VJ_ERR_USAGE
+                   : vj_raise(VJ_ERR_USAGE, "%d ranks are not a multiple of parallel.tensor %d", l->size, tensor);
+    l->data_size = l->size / tensor;
+    l->data_rank = l->rank / tensor;
+    l->tensor_rank = l->rank % tensor;
+    MPI_Comm_dup(world, &l->world);
+    MPI_Comm_split(world, l->tensor_rank, l->rank, &l->data);
+    MPI_Comm_split(world, l->data_rank, l->rank, &l->tensor);
+    return vj_agree(world, check_node(l));
+}
+
+void vj_layout_close(vj_layout *l)
+{
+    MPI_Comm *const all[] = {&l->world, &l->data, &l->tensor};
+    for (int i = 0; i < 3 && l->size > 0; i++) /* size 0: never opened */
+        if (*all[i] != MPI_COMM_NULL) MPI_Comm_free(all[i]);
+    *l = (vj_layout){0};
+}
 
 void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last)
 {

@@ -1,6 +1,5 @@
 /*
  * Who works on what: the communicators, made once, and the split of work over ranks. Everything else asks here.
- * Tensor parallelism will split `world` into data x tensor; today tensor is 1 and `data` equals the communicator given.
  */
 #ifndef VJ_PARALLEL_H
 #define VJ_PARALLEL_H
@@ -9,6 +8,23 @@
 #include <stdint.h>
 
 #include "base/status.h"
+
+/*
+ * world = data x tensor. A tensor group holds one model together; its ranks are neighbours: world rank = data_rank *
+ * tensor_size + tensor_rank. Ranks of one tensor rank hold the same share of it and differ in their clips: `data`.
+ */
+typedef struct {
+    MPI_Comm world, data, tensor; /* owned */
+    int rank, size, data_rank, data_size, tensor_rank, tensor_size;
+} vj_layout;
+
+/**
+ * Split `world` into groups of `tensor` ranks. Refuses (VJ_ERR_USAGE) a number of ranks that this does not divide, and
+ * a group whose ranks are not on one node, naming its hosts. Collective. Release with vj_layout_close(), also after a
+ * failure.
+ */
+vj_status vj_layout_open(vj_layout *layout, MPI_Comm world, int tensor);
+void vj_layout_close(vj_layout *layout);
 
 /** Rank `rank`'s contiguous share [first, last) of n items over `size` ranks; the first n mod size ranks get one more.
  */

@@ -100,7 +100,7 @@ vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objec
         bounds.target += n->lists.targets[s];
     }
     bounds.predictor = bounds.context + bounds.target;
-    VJ_TRY(vj_model_create(&n->model, &shape, &settings, &bounds, f->be));
+    VJ_TRY(vj_model_create(&n->model, &shape, &settings, &bounds, NULL, f->be));
     complete = upload_weights(n, f, "weights/encoder", VJ_ENCODER, n->model->weights) && complete;
     complete = upload_weights(n, f, "weights/predictor", VJ_PREDICTOR, n->model->weights) && complete;
     if (objective == VJ_OBJECTIVE_FEATURE)

@@ -7,18 +7,27 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "parallel/parallel.h"
 
-/* Where a tensor lives: element e of it is device[e - origin]. */
+/*
+ * Where a tensor lives: element e of what this rank holds of it is device[e - origin]. Elements that other ranks of the
+ * tensor group hold too are first assembled in `rows`.
+ */
 typedef struct {
+    const vj_param *param;
     float *device;
     int64_t origin;
+    int64_t first, last; /* of the whole tensor: what the tensor group writes */
+    float *rows;         /* of these what this rank writes, or NULL */
 } tensor_home;
 
 typedef struct {
     vj_ckpt_tensor *tensor;
     tensor_home *home;
+    float *rows; /* of all tensors, behind VJ_ASSEMBLE_WORK floats */
+    int64_t row_bytes;
     int count;
 } tensor_list;
 
@@ -26,6 +35,7 @@ static void release(tensor_list *list)
 {
     free(list->tensor);
     free(list->home);
+    free(list->rows);
 }
 
 static vj_status create(tensor_list *list, int capacity)
@@ -45,13 +55,24 @@ static void add(tensor_list *list, const vj_params *ps, vj_network_part part, co
         const vj_param *p = &ps->item[i];
         if (p->part != part) continue;
         vj_ckpt_tensor *t = &list->tensor[list->count];
-        *t = (vj_ckpt_tensor){.ndim = p->ndim, .last = p->count, .data = &list->home[list->count]};
+        *t = (vj_ckpt_tensor){.ndim = p->ndim, .last = p->whole, .data = &list->home[list->count]};
         snprintf(t->name, sizeof t->name, "%s/%s", prefix, p->name);
         for (int d = 0; d < p->ndim; d++) t->dim[d] = p->dim[d];
-        list->home[list->count++] = (tensor_home){device, origin - p->offset};
+        list->home[list->count++] = (tensor_home){.param = p, .device = device, .origin = origin - p->offset};
     }
 }
 
+static int64_t block_elements(const vj_ckpt_tensor *t)
+{
+    const vj_param *p = ((const tensor_home *)t->data)->param;
+    return vj_ckpt_block_rows(t) * (p->whole / p->dim[0]);
+}
+
+/*
+ * Slices are cut so that a data rank, together with its tensor group, holds whole blocks: between rows of tensors that
+ * are whole or divided by columns, and only behind tensors whose rows are divided. So in all of them elements [a, b) of
+ * a slice's share are elements [a shares, b shares) of the whole.
+ */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice)
 {
     tensor_list list;
@@ -62,19 +83,25 @@ vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice)
     for (int rank = size - 1; rank >= 0; rank--) {
         vj_ckpt_share(list.tensor, list.count, size, rank);
         slice[rank] = slice[rank + 1];
-        for (int i = list.count - 1; i >= 0; i--)
-            if (list.tensor[i].first < list.tensor[i].last) slice[rank] = ps->item[i].offset + list.tensor[i].first;
+        for (int i = list.count - 1; i >= 0; i--) {
+            const vj_param *p = &ps->item[i];
+            const int64_t first = list.tensor[i].first;
+            const bool rows_divided = p->shares > 1 && p->runs != p->dim[0];
+            if (first < list.tensor[i].last)
+                slice[rank] = p->offset + (rows_divided && first > 0 ? p->count : first / p->shares);
+        }
     }
     slice[0] = 0;
     release(&list);
     return VJ_OK;
 }
 
-/* Narrow tensors to what lies in elements [first, last) of the flat vector. */
+/* Narrow tensors to what lies in elements [first, last) of the flat vector, a slice. */
 static void narrow(vj_ckpt_tensor *tensor, int count, const vj_params *ps, int64_t first, int64_t last)
 {
     for (int i = 0; i < count; i++) {
-        const int64_t begin = first - ps->item[i].offset, end = last - ps->item[i].offset;
+        const vj_param *p = &ps->item[i];
+        const int64_t begin = (first - p->offset) * p->shares, end = (last - p->offset) * p->shares;
         if (tensor[i].first < begin) tensor[i].first = begin < tensor[i].last ? begin : tensor[i].last;
         if (tensor[i].last > end) tensor[i].last = end > tensor[i].first ? end : tensor[i].first;
     }
@@ -107,21 +134,82 @@ static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
 
 struct vj_checkpoint {
     vj_optimizer *optimizer; /* borrowed */
+    MPI_Comm world;          /* borrowed */
     tensor_list list;
     vj_ckpt_writer *writer;
 };
 
-vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool background)
+/* Which of a tensor's blocks, of those that its group writes, rank `rank` of the group writes. */
+static void share_blocks(const vj_ckpt_tensor *t, int size, int rank, int64_t *first, int64_t *last)
+{
+    const tensor_home *home = t->data;
+    const int64_t block = block_elements(t);
+    vj_split((home->last - home->first + block - 1) / block, size, rank, first, last);
+    *first = home->first + *first * block;
+    *last = home->first + *last * block;
+    if (*first > home->last) *first = home->last;
+    if (*last > home->last) *last = home->last;
+}
+
+/* Divide what a data rank writes over its tensor group, and take memory for the rows of divided tensors. */
+static vj_status share_in_group(tensor_list *list, const vj_tensor *t)
+{
+    int64_t elements = VJ_ASSEMBLE_WORK;
+    if (!t) return VJ_OK;
+    for (int i = 0; i < list->count; i++) {
+        vj_ckpt_tensor *tensor = &list->tensor[i];
+        list->home[i].first = tensor->first;
+        list->home[i].last = tensor->last;
+        share_blocks(tensor, t->size, t->rank, &tensor->first, &tensor->last);
+        if (list->home[i].param->shares > 1) elements += tensor->last - tensor->first;
+    }
+    list->rows = vj_calloc(elements, sizeof *list->rows);
+    if (!list->rows)
+        return vj_raise(VJ_ERR_MEMORY, "no %lld MiB to assemble the tensors of a checkpoint",
+                        (long long)elements >> 18);
+    float *at = list->rows + VJ_ASSEMBLE_WORK;
+    for (int i = 0; i < list->count; i++) {
+        if (list->home[i].param->shares == 1) continue;
+        list->home[i].rows = at;
+        at += list->tensor[i].last - list->tensor[i].first;
+    }
+    list->row_bytes = elements * (int64_t)sizeof *list->rows;
+    return VJ_OK;
+}
+
+/* Rows of divided tensors go to who writes them. Collective over the tensor group. */
+static vj_status assemble(tensor_list *list, vj_tensor *t, vj_backend *be)
+{
+    for (int i = 0; t && i < list->count; i++) {
+        const tensor_home *home = &list->home[i];
+        for (int owner = 0; owner < t->size && home->param->shares > 1; owner++) {
+            int64_t first, last;
+            share_blocks(&list->tensor[i], t->size, owner, &first, &last);
+            for (int64_t at = first, next; at < last; at = next) {
+                next = last - at < VJ_ASSEMBLE_MOST ? last : at + VJ_ASSEMBLE_MOST;
+                vj_tensor_assemble(t, be, home->param, home->device - home->origin, at, next, owner,
+                                   home->rows + (at - first), list->rows);
+            }
+        }
+    }
+    return vj_sync(be);
+}
+
+vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool background, MPI_Comm world)
 {
     int moments = 0;
     vj_checkpoint *c = *checkpoint = vj_calloc(1, sizeof *c);
     vj_status status = c ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints");
     if (status == VJ_OK) status = list_run(&c->list, o, &moments);
-    VJ_TRY(vj_agree(o->comm, status));
-    c->optimizer = o;
-    /* Replicated tensors are divided evenly; sharded moments are written by their owners. */
-    vj_ckpt_share(c->list.tensor, o->zero ? moments : c->list.count, o->size, o->rank);
-    return vj_ckpt_open(&c->writer, c->list.tensor, c->list.count, background, o->comm);
+    if (status == VJ_OK) {
+        c->optimizer = o;
+        c->world = world;
+        /* What data ranks hold alike is divided evenly over them; sharded moments are written by their owners. */
+        vj_ckpt_share(c->list.tensor, o->zero ? moments : c->list.count, o->size, o->rank);
+        status = share_in_group(&c->list, o->model->net.tensor);
+    }
+    VJ_TRY(vj_agree(world, status));
+    return vj_ckpt_open(&c->writer, c->list.tensor, c->list.count, background, world);
 }
 
 void vj_checkpoint_close(vj_checkpoint *c)
@@ -134,20 +222,25 @@ void vj_checkpoint_close(vj_checkpoint *c)
 
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)
 {
-    return vj_ckpt_memory_bytes(c->writer);
+    return vj_ckpt_memory_bytes(c->writer) + c->list.row_bytes;
 }
 
 /* Elements of a tensor that this rank writes, to the host; in the order of the list. */
 static vj_status get(void *backend, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     const tensor_home *home = tensor->data;
-    vj_download(backend, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
+    if (home->rows)
+        memcpy(host, home->rows + (first - tensor->first), (size_t)(last - first) * sizeof *host);
+    else
+        vj_download(backend, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
     return vj_sync(backend);
 }
 
 vj_status vj_checkpoint_begin(vj_checkpoint *c, const char *dir, const vj_ckpt_state *state)
 {
-    return vj_ckpt_begin(c->writer, dir, state, get, c->optimizer->model->be);
+    vj_model *m = c->optimizer->model;
+    if (m->net.tensor) VJ_TRY(vj_agree(c->world, assemble(&c->list, m->net.tensor, m->be)));
+    return vj_ckpt_begin(c->writer, dir, state, get, m->be);
 }
 
 bool vj_checkpoint_written(const vj_checkpoint *c)
@@ -162,10 +255,29 @@ vj_status vj_checkpoint_commit(vj_checkpoint *c)
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
+/* Narrow a tensor to the blocks from the first to the last in which this rank has a share. */
+static void narrow_to_share(vj_ckpt_tensor *t)
+{
+    const vj_param *p = ((const tensor_home *)t->data)->param;
+    const int64_t block = block_elements(t);
+    int64_t first = t->last, last = t->last;
+    for (int64_t at = t->first, end; at < t->last; at = end) {
+        end = t->last - at < block ? t->last : at + block;
+        if (vj_param_before(p, p->share, at) == vj_param_before(p, p->share, end)) continue;
+        if (first == t->last) first = at;
+        last = end;
+    }
+    t->first = first;
+    t->last = last;
+}
+
 static vj_status put(void *backend, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     const tensor_home *home = tensor->data;
-    vj_upload(backend, home->device + (first - home->origin), host, (last - first) * (int64_t)sizeof *host);
+    const vj_param *p = home->param;
+    const int64_t begin = vj_param_before(p, p->share, first), end = vj_param_before(p, p->share, last);
+    vj_param_cut(p, p->share, first, last, host, host);
+    vj_upload(backend, home->device + (begin - home->origin), host, (end - begin) * (int64_t)sizeof *host);
     return vj_sync(backend);
 }
 
@@ -174,6 +286,7 @@ vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)
     tensor_list list;
     int moments;
     VJ_TRY(list_run(&list, o, &moments));
+    for (int i = 0; i < list.count; i++) narrow_to_share(&list.tensor[i]);
     vj_status status = vj_ckpt_read(path, list.tensor, list.count, put, o->model->be);
     release(&list);
     return status;

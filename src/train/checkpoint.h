@@ -6,17 +6,19 @@
 #include "train/optimizer.h"
 
 /**
- * Cut the flat parameter vector at checkpoint blocks into `size` slices of about equal length: slice r is
- * [slice[r], slice[r+1]), slice[0] = 0, slice[size] = ps->total. A slice may be empty.
+ * Cut the flat vector, of shares where tensors are divided, at checkpoint blocks into `size` slices of about equal
+ * length: slice r is [slice[r], slice[r+1]), slice[0] = 0, slice[size] = ps->total. A slice may be empty.
  */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice);
 
 /**
- * What writes the checkpoints of a run: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...
- * `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective, agreed.
+ * What writes the checkpoints of a run: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...,
+ * whole tensors whatever the layout. `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective over
+ * `world`, all ranks of the layout, agreed.
  */
 typedef struct vj_checkpoint vj_checkpoint;
-vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer, bool background);
+vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer, bool background,
+                             MPI_Comm world);
 /** Not collective; gives up what was begun and not committed. */
 void vj_checkpoint_close(vj_checkpoint *checkpoint);
 /** Host memory that it holds to write from. */

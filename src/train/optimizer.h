@@ -11,7 +11,7 @@
 
 typedef struct {
     vj_model *model; /* borrowed */
-    MPI_Comm comm;   /* borrowed */
+    MPI_Comm comm;   /* borrowed; data ranks: replicas of this rank's weights */
     int rank, size, zero;
     double beta1, beta2, eps, predictor_lr_scale;
     int64_t *slice;                      /* [size + 1] the flat vector's slices; cut at checkpoint blocks. Owned */
@@ -35,7 +35,8 @@ void vj_optimizer_close(vj_optimizer *optimizer);
 /** Sum the gradient over the ranks, in pieces of 4 MiB; with zero = 1 only into the slices' owners. Collective. */
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 
-/** 2-norms of the summed gradient of encoder and predictor; equal on all ranks. Collective. */
+/** 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks. Collective, also over
+ * the tensor group. */
 void vj_optimizer_norms(vj_optimizer *optimizer, double norm[2]);
 
 /** AdamW on encoder and predictor, EMA of the encoder into the target, in one pass; then slices are exchanged.

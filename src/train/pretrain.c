@@ -9,6 +9,8 @@
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
 #include "train/health.h"
+#include "train/layout.h"
+#include "train/memory.h"
 #include "train/record.h"
 #include "train/run_folder.h"
 #include "train/saver.h"
@@ -202,10 +204,16 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
 static vj_status open_everything(pretrainer *t)
 {
     vj_config *c = t->config;
+    vj_memory memory;
+    int size;
+    MPI_Comm_size(t->comm, &size);
+    VJ_TRY(vj_layout_check(c, t->rank, size));
     VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
+    VJ_TRY(vj_memory_predict(&memory, c, size, vj_clips_largest_bytes(t->clips)));
+    vj_memory_say(&memory);
     VJ_TRY(vj_run_folder_keep_products(c, t->comm));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
@@ -281,7 +289,7 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     VJ_TRY(vj_run_folder_make(t->config, t->comm));
     VJ_TRY(resume(t));
     VJ_TRY(vj_run_folder_claim(t->config, t->state.step == t->steps, t->comm));
-    VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step));
+    VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step, t->comm));
     t->record.saver = t->saver;
     return train(t, outcome);
 }

@@ -7,21 +7,21 @@ void vj_record_introduce(const vj_record *record, const vj_clips *clips)
 {
     const vj_network *net = &record->step->model->net;
     const vj_config *c = record->config;
+    const vj_layout *layout = &record->step->layout;
     vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(record->step->be),
-           record->step->size, record->step->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch),
+           layout->size, layout->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch),
            (long long)c->train.microbatch, record->step->optimizer->zero ? ", optimizer state sharded" : "");
+    if (record->step->tensor)
+        vj_log("layout %d data x %d tensor, the stream %s, the predictor %s", layout->data_size, layout->tensor_size,
+               record->step->tensor->sequence ? "divided by tokens" : "whole on every rank",
+               net->predictor.tensor ? "divided like the encoder"
+                                     : "whole on every rank: its heads or hidden width do not divide");
     vj_products_say(&record->step->products);
     vj_log("clips %lld, %d x %d x %d pixels -> %d tokens of %d values", (long long)vj_clips_count(clips),
            net->shape.frames, net->shape.height, net->shape.width_px, net->tokens, net->patch_values);
     vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
            net->shape.objective == VJ_OBJECTIVE_PIXEL ? "pixel" : "feature", net->shape.width, net->shape.depth,
            net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count);
-    const double read_ahead = (double)(c->data.read_ahead + 1) * (double)(record->step->last - record->step->first) *
-                              (double)net->tokens * (double)net->patch_values * sizeof(float);
-    vj_log("memory a rank: %.0f MiB for weights, gradient, moments and target; %.0f MiB reserved for activations, of "
-           "which the masks take what they need; %.0f MiB for %lld batches read ahead",
-           (double)(vj_device_bytes(record->step->be) - record->step->model->arena_bytes) / 1048576.0,
-           (double)record->step->model->arena_bytes / 1048576.0, read_ahead / 1048576.0, (long long)c->data.read_ahead);
 }
 
 /* ------------------------------------------------------------------------------------------------ each step */
@@ -93,7 +93,7 @@ vj_status vj_record_open(vj_record *record, int64_t step)
     record->begin_s = vj_now();
     record->begin_step = step;
     record->last_rank = NAN;
-    return record->step->rank == 0 ? vj_metrics_open(&record->metrics, record->config->run.dir, step) : VJ_OK;
+    return record->step->layout.rank == 0 ? vj_metrics_open(&record->metrics, record->config->run.dir, step) : VJ_OK;
 }
 
 vj_status vj_record_close(vj_record *record)
@@ -105,7 +105,7 @@ vj_status vj_record_close(vj_record *record)
 
 vj_status vj_record_step(vj_record *record, int64_t number, int64_t samples, int64_t skipped, const vj_step_report *r)
 {
-    if (record->step->rank != 0) return VJ_OK;
+    if (record->step->layout.rank != 0) return VJ_OK;
     VJ_TRY(write_row(record, number, samples, skipped, r));
     watch_rank(record, number, &r->spread);
     say(record, number, r);

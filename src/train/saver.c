@@ -24,12 +24,14 @@ struct vj_saver {
     double longest_s;       /* from begin to commit */
 };
 
-vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer *optimizer, int64_t step)
+vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer *optimizer, int64_t step,
+                        MPI_Comm world)
 {
     vj_saver *s = *saver = vj_calloc(1, sizeof *s);
-    VJ_TRY(vj_agree(optimizer->comm, s ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints")));
-    *s = (vj_saver){.config = config, .comm = optimizer->comm, .rank = optimizer->rank, .good_step = step};
-    VJ_TRY(vj_checkpoint_open(&s->checkpoint, optimizer, config->checkpoint.async));
+    VJ_TRY(vj_agree(world, s ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints")));
+    *s = (vj_saver){.config = config, .comm = world, .good_step = step};
+    MPI_Comm_rank(world, &s->rank);
+    VJ_TRY(vj_checkpoint_open(&s->checkpoint, optimizer, config->checkpoint.async, world));
     if (config->checkpoint.async)
         vj_log("checkpoints are written in the background, from %.0f MiB of memory on rank 0",
                (double)vj_checkpoint_memory_bytes(s->checkpoint) / 1048576.0);

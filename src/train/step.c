@@ -6,26 +6,17 @@
 #include <string.h>
 
 #include "model/flops.h"
-#include "parallel/parallel.h"
+#include "train/layout.h"
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-static vj_status divide_batch(vj_step *s)
+/* Clips by data rank: all ranks of a tensor group see the same. */
+static void divide_batch(vj_step *s)
 {
     const vj_config *c = s->config;
-    const int64_t microbatches = c->train.batch / c->train.microbatch;
-    if (s->size > microbatches) {
-        if (s->rank != 0) return VJ_ERR_USAGE;
-        return vj_raise(
-            VJ_ERR_USAGE,
-            "train.batch %lld in microbatches of %lld gives work to %lld ranks, there are %d: start fewer, or "
-            "lower train.microbatch",
-            (long long)c->train.batch, (long long)c->train.microbatch, (long long)microbatches, s->size);
-    }
-    vj_split(microbatches, s->size, s->rank, &s->first, &s->last);
+    vj_split(c->train.batch / c->train.microbatch, s->layout.data_size, s->layout.data_rank, &s->first, &s->last);
     s->first *= c->train.microbatch;
     s->last *= c->train.microbatch;
-    return VJ_OK;
 }
 
 /* Replicas must round alike, or they drift apart without a word: every rank needs the same kernels. */
@@ -33,36 +24,33 @@ static vj_status check_kernels(const vj_step *s)
 {
     char first[128];
     snprintf(first, sizeof first, "%s", vj_backend_describe(s->be));
-    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, s->comm);
+    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, s->layout.world);
     vj_status status = VJ_OK;
     if (strcmp(first, vj_backend_describe(s->be)) != 0)
         status =
             vj_raise(VJ_ERR_USAGE,
                      "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable), VJ_PRODUCTS and OMP_NUM_THREADS "
                      "to one value for all ranks",
-                     s->rank, vj_backend_describe(s->be), first);
-    return vj_agree(s->comm, status);
+                     s->layout.rank, vj_backend_describe(s->be), first);
+    return vj_agree(s->layout.world, status);
 }
 
 static vj_status open_step(vj_step *s)
 {
     const vj_config *c = s->config;
-    VJ_TRY(divide_batch(s));
+    VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
+    divide_batch(s);
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
-    VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->comm)));
+    VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->layout.world)));
     VJ_TRY(check_kernels(s));
-    VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->comm));
+    VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
 
     const vj_shape shape = vj_shape_from(c);
-    const int pixels = shape.objective == VJ_OBJECTIVE_PIXEL;
-    const vj_objective_settings settings = {.loss_exp = pixels ? 2.0 : c->objective.loss_exp, /* mean of squares */
-                                            .reg_coeff = c->objective.reg_coeff,
-                                            .normalise_pixels = c->objective.normalise_pixels,
-                                            .recompute = (vj_recompute)c->train.recompute};
+    const vj_objective_settings settings = vj_objective_from(c);
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
-    VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->be));
-    VJ_TRY(vj_optimizer_open(&s->optimizer, s->model, c, s->comm));
+    VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
+    VJ_TRY(vj_optimizer_open(&s->optimizer, s->model, c, s->layout.data));
     if (shape.objective == VJ_OBJECTIVE_FEATURE) VJ_TRY(vj_spectrum_open(&s->spectrum, s->be, shape.width));
     VJ_TRY(vj_mask_lists_create(&s->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
     s->schedule = vj_schedules_from(c);
@@ -74,9 +62,11 @@ vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm)
     vj_step *s = *step = vj_calloc(1, sizeof *s);
     if (!s) return vj_raise(VJ_ERR_MEMORY, "no memory for a training step");
     s->config = config;
-    s->comm = comm;
-    MPI_Comm_rank(comm, &s->rank);
-    MPI_Comm_size(comm, &s->size);
+    int rank, size;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &size);
+    VJ_TRY(vj_layout_check(config, rank, size));
+    VJ_TRY(vj_layout_open(&s->layout, comm, (int)config->parallel.tensor));
     return open_step(s);
 }
 
@@ -88,6 +78,8 @@ void vj_step_close(vj_step *s)
     vj_optimizer_close(s->optimizer);
     vj_model_destroy(s->model);
     vj_backend_close(s->be);
+    vj_tensor_close(s->tensor);
+    vj_layout_close(&s->layout);
     free(s);
 }
 
@@ -107,7 +99,8 @@ vj_status vj_step_touch(vj_step *s, int64_t number, int64_t *activation_bytes)
 
 /* ------------------------------------------------------------------------------------------------ one step */
 
-/* Sum what was measured over the ranks, and let all ranks agree on what to do next. */
+/* Sum what was measured over the data ranks, of which each tensor rank has the same, and let all ranks agree on what to
+ * do next. */
 static void share_report(vj_step *s, vj_step_report *r)
 {
     const int masks = s->model->bounds.masks;
@@ -115,8 +108,8 @@ static void share_report(vj_step *s, vj_step_report *r)
     double sums[VJ_MAX_MASKS + 1], most[5] = {r->wait_s, r->comm_s, (double)vj_peak_bytes(), stop, write};
     memcpy(sums, r->by_mask, sizeof r->by_mask);
     sums[masks] = r->penalty;
-    vj_sum_doubles(s->comm, sums, masks + 1);
-    MPI_Allreduce(MPI_IN_PLACE, most, 5, MPI_DOUBLE, MPI_MAX, s->comm);
+    vj_sum_doubles(s->layout.data, sums, masks + 1);
+    MPI_Allreduce(MPI_IN_PLACE, most, 5, MPI_DOUBLE, MPI_MAX, s->layout.world);
     r->loss = 0.0;
     for (int i = 0; i < masks; i++) {
         r->loss += sums[i];
@@ -153,12 +146,14 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     }
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
     vj_optimizer_reduce(s->optimizer);
+    vj_model_complete_gradient(s->model);
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
     vj_optimizer_norms(s->optimizer, r->norm);
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
     vj_model_losses(s->model, r->by_mask, &r->penalty);
-    r->comm_s = s->optimizer->comm_s - s->reported_comm_s; /* with the exchange after the step before */
-    s->reported_comm_s = s->optimizer->comm_s;
+    const double comm_s = s->optimizer->comm_s + (s->tensor ? s->tensor->comm_s : 0.0);
+    r->comm_s = comm_s - s->reported_comm_s; /* with the exchange after the step before */
+    s->reported_comm_s = comm_s;
     share_report(s, r);
 
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
@@ -173,6 +168,6 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
         vj_optimizer_update(s->optimizer, &u);
     }
     vj_phase_enter(s->be, VJ_PHASE_OTHER);
-    if (s->spectrum) VJ_TRY(vj_spectrum_finish(s->spectrum, s->comm, &r->spread));
+    if (s->spectrum) VJ_TRY(vj_spectrum_finish(s->spectrum, s->layout.data, &r->spread));
     return vj_sync(s->be);
 }

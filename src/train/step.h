@@ -8,6 +8,7 @@
 #include <mpi.h>
 
 #include "clips/clips.h"
+#include "parallel/parallel.h"
 #include "train/optimizer.h"
 #include "train/products.h"
 #include "train/schedules.h"
@@ -17,9 +18,9 @@
 /* All that an update needs but the clips. Owned, unless it says borrowed. */
 typedef struct {
     const vj_config *config; /* borrowed */
-    MPI_Comm comm;           /* borrowed */
-    int rank, size;
-    int64_t first, last; /* this rank's samples inside a global batch */
+    vj_layout layout;
+    vj_tensor *tensor;   /* NULL: no group */
+    int64_t first, last; /* this rank's samples inside a global batch, its tensor group's */
     vj_backend *be;
     vj_products products; /* how fast it multiplies */
     vj_model *model;
@@ -27,7 +28,7 @@ typedef struct {
     vj_spectrum *spectrum; /* feature objective only */
     vj_mask_lists lists;
     vj_schedule schedule;
-    double reported_comm_s;
+    double reported_comm_s;             /* of what optimizer and tensor group spent */
     const volatile sig_atomic_t *asked; /* borrowed, [VJ_ASKS]: what this rank was asked for; NULL: nothing ever */
 } vj_step;
 
@@ -39,16 +40,16 @@ typedef struct {
     double wait_s; /* in: this rank's waiting for the batch */
     double step_s; /* the caller's to fill */
     double comm_s, peak_bytes;
-    double flops;                         /* this rank's, by the published formula (model/flops.h) */
-    int64_t context_rows, predictor_rows; /* tokens through the two networks, this rank's */
+    double flops;                         /* this rank's share, by the published formula (model/flops.h) */
+    int64_t context_rows, predictor_rows; /* tokens through the two networks, this rank's or its tensor group's */
     int healthy;
     int stop, write; /* any rank's wish, and why: VJ_WHY_... of stop.h */
 } vj_step_report;
 
 /**
- * Divide the batch, open the backend, settle who multiplies, allocate model and optimizer; the weights are still zero.
- * Refuses more ranks than microbatches and ranks with different kernels. Collective. Release with vj_step_close(), also
- * after a failure.
+ * Lay out the ranks, divide the batch, open the backend, settle who multiplies, allocate model and optimizer; the
+ * weights are still zero. Refuses layouts that cannot work (train/layout.h) and ranks with different kernels.
+ * Collective. Release with vj_step_close(), also after a failure.
  */
 vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm);
 void vj_step_close(vj_step *step);

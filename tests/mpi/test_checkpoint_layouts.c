@@ -131,7 +131,7 @@ static void save(layout *l, const char *dir, int64_t step, bool background)
 {
     vj_checkpoint *checkpoint;
     const vj_ckpt_state state = sample_state(step);
-    assert_int_equal(vj_checkpoint_open(&checkpoint, l->step->optimizer, background), VJ_OK);
+    assert_int_equal(vj_checkpoint_open(&checkpoint, l->step->optimizer, background, l->step->layout.world), VJ_OK);
     assert_int_equal(vj_checkpoint_begin(checkpoint, dir, &state), VJ_OK);
     assert_int_equal(vj_checkpoint_commit(checkpoint), VJ_OK);
     vj_checkpoint_close(checkpoint);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Dependencies point one way: base <- parallel <- io, base <- kernels <- model, all of these <- train, probe, bench <- programs.
+# Dependencies point one way: base <- parallel <- io, base <- kernels; parallel, kernels <- model; all of these <- train, probe, bench <- programs.
 set -euo pipefail
 cd "${VJEPA_SOURCE:?}"
 bad=0
@@ -30,7 +30,7 @@ may ckpt base parallel h5
 may features base parallel h5 clips
 may demo base video
 may pack base parallel video clips
-may model base kernels
+may model base parallel kernels
 # shellcheck disable=SC2086
 may train base parallel kernels model $io
 # shellcheck disable=SC2086

@@ -34,7 +34,7 @@ static double count(vj_objective objective)
     vj_shape s = shape;
     vj_network net;
     s.objective = objective;
-    vj_network_describe(&net, &s, 0);
+    vj_network_describe(&net, &s, 0, NULL);
     const double flops = vj_step_flops(&net, &lists);
     vj_network_release(&net);
     return flops;

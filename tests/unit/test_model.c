@@ -70,7 +70,7 @@ static void open_fixture_in(fixture *f, vj_precision precision, const vj_shape *
     const vj_packing_bounds bounds = {MASKS, CLIPS, rows, rows, rows};
     *f = (fixture){0};
     assert_int_equal(vj_backend_open(&f->be, "cpu", precision, 1), VJ_OK);
-    assert_int_equal(vj_model_create(&f->model, shape, &settings, &bounds, f->be), VJ_OK);
+    assert_int_equal(vj_model_create(&f->model, shape, &settings, &bounds, NULL, f->be), VJ_OK);
     vj_model_start(f->model, VJ_INIT_FAN_IN, 0, 5);
     assert_int_equal(vj_mask_lists_create(&f->lists, MASKS, CLIPS, (int)N), VJ_OK);
     draw_lists(&f->lists);
@@ -290,37 +290,65 @@ static void bf16_is_close(void **state)
 }
 
 /* What a stack of `depth` blocks keeps for its backward pass. */
-static int64_t kept_bytes(int depth, int width, int heads, vj_type type, vj_recompute recompute, int64_t rows)
+static int64_t kept_bytes(int depth, int width, int heads, vj_type type, vj_recompute recompute, int64_t rows,
+                          vj_tensor *tensor)
 {
-    const vj_stack stack = {.depth = depth, .width = width, .heads = heads, .hidden = 4 * width};
+    vj_params params = {.shares = tensor ? tensor->size : 1};
+    vj_stack stack;
     vj_stack_memory memory;
     vj_arena arena = {0};
+    vj_stack_add(&stack, &params, VJ_ENCODER, "blocks", "norm", depth, width, heads, 4 * width, tensor);
     assert_int_equal(vj_stack_memory_create(&memory, &stack, type, 1, recompute), VJ_OK);
     vj_stack_kept_take(&memory, &stack, &arena, rows);
     vj_stack_memory_release(&memory);
+    vj_stack_release(&stack);
+    vj_params_release(&params);
     return arena.used;
 }
 
-/* The formula beside vj_stack_memory, and statistics: log-sum-exp by head, two means and two deviations. */
+/*
+ * The formula beside vj_stack_memory, and statistics: log-sum-exp by head, two means and two deviations. A tensor group
+ * divides what is of type e, and with the sequence all of it.
+ */
 static void kept_memory_is_as_stated(void **state)
 {
     (void)state;
     enum { ROWS = 1600, HEADS = 12 }; /* rows in whole lines of 64 bytes: no padding in the sum */
     const int64_t D = 768;
-    for (int t = 0; t < 2; t++) {
-        const vj_type type = t ? VJ_TYPE_BF16 : VJ_TYPE_F32;
-        const int64_t e = vj_type_bytes(type);
-        const struct {
-            vj_recompute recompute;
-            int64_t bytes, statistics;
-        } want[] = {{VJ_RECOMPUTE_NONE, 8 * D + 8 * D * e, HEADS + 4},
-                    {VJ_RECOMPUTE_ATTENTION, 8 * D + 4 * D * e, 4},
-                    {VJ_RECOMPUTE_BLOCK, 4 * D, 0}};
-        for (int i = 0; i < 3; i++) {
-            const int64_t block = kept_bytes(8, (int)D, HEADS, type, want[i].recompute, ROWS) -
-                                  kept_bytes(7, (int)D, HEADS, type, want[i].recompute, ROWS);
-            assert_int_equal(block, ROWS * (want[i].bytes + want[i].statistics * (int64_t)sizeof(float)));
+    for (int t = 1; t <= 4; t *= 2)
+        for (int variant = 0; variant < 4; variant++) {
+            const vj_type type = variant & 1 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
+            vj_tensor group = {.size = t, .rank = t - 1, .sequence = variant & 2};
+            const int64_t e = vj_type_bytes(type), own = group.sequence ? ROWS / t : ROWS;
+            const struct {
+                vj_recompute recompute;
+                int64_t divided, stream; /* bytes a row: of shares in all rows, of own rows */
+            } want[] = {{VJ_RECOMPUTE_NONE, 8 * D * e + HEADS * 4, 8 * D + 4 * 4},
+                        {VJ_RECOMPUTE_ATTENTION, 4 * D * e, 8 * D + 4 * 4},
+                        {VJ_RECOMPUTE_BLOCK, 0, 4 * D}};
+            for (int i = 0; i < 3; i++) {
+                const int64_t block =
+                    kept_bytes(8, (int)D, HEADS, type, want[i].recompute, ROWS, t > 1 ? &group : NULL) -
+                    kept_bytes(7, (int)D, HEADS, type, want[i].recompute, ROWS, t > 1 ? &group : NULL);
+                assert_int_equal(block, ROWS / t * want[i].divided + own * want[i].stream);
+            }
         }
+}
+
+/* Rows need not divide: those of a group's ranks are all rows. */
+static void own_rows_are_all_rows(void **state)
+{
+    (void)state;
+    for (int64_t rows = 0; rows < 40; rows++) {
+        int64_t all = 0;
+        for (int rank = 0; rank < 4; rank++) {
+            vj_tensor group = {.size = 4, .rank = rank, .sequence = true};
+            /* a line of 64 bytes a row: no padding */
+            all += (kept_bytes(3, 16, 4, VJ_TYPE_F32, VJ_RECOMPUTE_BLOCK, rows, &group) -
+                    kept_bytes(2, 16, 4, VJ_TYPE_F32, VJ_RECOMPUTE_BLOCK, rows, &group)) /
+                   64;
+        }
+        assert_int_equal(all, rows);
     }
 }
 
@@ -354,7 +382,7 @@ static void parameters_are_as_many_as_published(void **state)
                                 .mask_tokens = 2};
         vj_network net;
         int64_t count[2] = {0, 0};
-        vj_network_describe(&net, &shape, 0);
+        vj_network_describe(&net, &shape, 0, NULL);
         for (int p = 0; p < net.params.count; p++) count[net.params.item[p].part] += net.params.item[p].count;
         assert_int_equal(count[VJ_ENCODER], row[i].encoder);
         assert_int_equal(count[VJ_PREDICTOR], row[i].predictor);
@@ -370,6 +398,7 @@ int main(void)
         cmocka_unit_test(recomputed_blocks_give_the_same_bits),
         cmocka_unit_test(bf16_is_close),
         cmocka_unit_test(kept_memory_is_as_stated),
+        cmocka_unit_test(own_rows_are_all_rows),
         cmocka_unit_test(parameters_are_as_many_as_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

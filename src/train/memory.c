@@ -1,0 +1,121 @@
+/* The sum of what a rank allocates: sizes come from a sketch of the model, rows from the masks of the first steps. */
+#include "train/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+#include "parallel/parallel.h"
+#include "train/checkpoint.h"
+
+enum {
+    LOOK_STEPS = 4,         /* whose masks are drawn */
+    PROGRAM_LATER = 7 << 20 /* what libraries take in the course of a run; measured 5 to 10 MiB */
+};
+
+/* Activations of the microbatches of rank 0. */
+static vj_status look_at_masks(vj_model *m, const vj_config *c, int data_ranks)
+{
+    vj_mask_lists lists;
+    int64_t first, last;
+    vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
+    VJ_TRY(vj_mask_lists_create(&lists, c->mask.count, c->train.microbatch, m->net.tokens));
+    vj_status status = VJ_OK;
+    for (int64_t step = 0; step < LOOK_STEPS; step++)
+        for (int64_t at = first; at < last && status == VJ_OK; at++) {
+            status = vj_masks_sample(&lists, c, m->net.grid, step, step * c->train.batch + at * c->train.microbatch,
+                                     c->train.microbatch);
+            if (status == VJ_OK) vj_model_activations(m, &lists);
+        }
+    vj_mask_lists_release(&lists);
+    return status;
+}
+
+/* The largest slice of the moments. */
+static vj_status largest_slice(const vj_config *c, const vj_params *ps, int data_ranks, int64_t *floats)
+{
+    *floats = ps->total;
+    if (!c->parallel.zero || data_ranks == 1) return VJ_OK;
+    int64_t *slice = vj_calloc(data_ranks + 1, sizeof *slice);
+    if (!slice) return vj_raise(VJ_ERR_MEMORY, "no memory for %d slices", data_ranks);
+    vj_status status = vj_checkpoint_slices(ps, data_ranks, slice);
+    *floats = 0;
+    for (int i = 0; i < data_ranks; i++)
+        if (slice[i + 1] - slice[i] > *floats) *floats = slice[i + 1] - slice[i];
+    free(slice);
+    return status;
+}
+
+static int64_t lesser(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Kernels pack the smaller operand of a product, at most so deep at a time, six bytes a value; and some MiB a thread.
+ */
+static int64_t packed_bytes(const vj_model *m, const vj_packing_bounds *b, int threads)
+{
+    enum { DEPTH = 1280, VALUE = 6, THREAD = 2 << 20 };
+    const int64_t rows = b->clips * m->net.tokens, width = m->net.encoder.share_hidden;
+    return lesser(rows, width) * lesser(m->net.shape.width > width ? m->net.shape.width : width, DEPTH) * VALUE +
+           (int64_t)threads * THREAD;
+}
+
+static int64_t resident_bytes(void)
+{
+    long pages = 0, skipped;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f) return 0;
+    if (fscanf(f, "%ld %ld", &skipped, &pages) != 2) pages = 0;
+    fclose(f);
+    return (int64_t)pages * 4096;
+}
+
+static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int64_t frame_bytes)
+{
+    const int64_t word = (int64_t)sizeof(float), tokens = m->net.tokens;
+    const vj_params *ps = &m->net.params;
+    int64_t slice, first, last;
+    VJ_TRY(look_at_masks(m, c, data_ranks));
+    VJ_TRY(largest_slice(c, ps, data_ranks, &slice));
+    vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
+    n->weights = n->gradient = ps->total * word;
+    n->moments = 2 * slice * word;
+    n->target = m->net.shape.objective == VJ_OBJECTIVE_FEATURE ? ps->encoder_total * word : 0;
+    n->activations = m->used_bytes;
+    n->reserved = m->arena_bytes;
+    n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
+    n->buffers = m->by_rows_count * word + packed_bytes(m, &m->bounds, 1);
+    n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * tokens * m->net.patch_values * word +
+                 c->data.threads * frame_bytes;
+    n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
+             n->program;
+    return VJ_OK;
+}
+
+vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int64_t frame_bytes)
+{
+    const int tensor_ranks = (int)c->parallel.tensor;
+    const vj_shape shape = vj_shape_from(c);
+    const vj_objective_settings settings = vj_objective_from(c);
+    const vj_packing_bounds bounds = vj_packing_bounds_from(c, vj_shape_grid(&shape), c->train.microbatch);
+    vj_tensor tensor = {.size = tensor_ranks, .sequence = c->parallel.tensor_sequence};
+    vj_model *m;
+    *n = (vj_memory){.program = resident_bytes() + PROGRAM_LATER};
+    const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
+    vj_status status = vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, precision);
+    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, frame_bytes);
+    vj_model_destroy(m);
+    return status;
+}
+
+void vj_memory_say(const vj_memory *n)
+{
+    const double mib = 1048576.0;
+    vj_log("memory a rank: %.0f MiB = weights %.0f + gradient %.0f + moments %.0f + target %.0f + activations %.0f (of "
+           "%.0f reserved) + tables %.0f + buffers %.0f + %.0f for batches read ahead + program %.0f",
+           (double)n->all / mib, (double)n->weights / mib, (double)n->gradient / mib, (double)n->moments / mib,
+           (double)n->target / mib, (double)n->activations / mib, (double)n->reserved / mib, (double)n->tables / mib,
+           (double)n->buffers / mib, (double)n->batches / mib, (double)n->program / mib);
+}

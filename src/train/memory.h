@@ -1,0 +1,29 @@
+/* What memory a rank of a run takes, known before anything is opened or allocated. */
+#ifndef VJ_TRAIN_MEMORY_H
+#define VJ_TRAIN_MEMORY_H
+
+#include "base/config.h"
+
+/* Bytes of the rank that takes most, the first. */
+typedef struct {
+    int64_t weights, gradient, moments,
+        target;          /* floats: a tensor rank's share; moments: with zero = 1 a data rank's */
+    int64_t activations; /* for the masks of the first steps, not for the most there can be */
+    int64_t reserved;    /* address space for the most there can be; not part of the sum */
+    int64_t tables;      /* positions */
+    int64_t buffers;     /* packed operands, sums over ranks; an estimate, small beside the rest */
+    int64_t batches;     /* clips read ahead and being read */
+    int64_t program;     /* what the process has when asked: code, libraries, MPI */
+    int64_t all;         /* the sum */
+} vj_memory;
+
+/**
+ * Memory of `config` (checked) on so many ranks, a layout that can work (layout.h). `frame_bytes`: the largest clip of
+ * the store, as stored. Not collective.
+ */
+vj_status vj_memory_predict(vj_memory *memory, const vj_config *config, int ranks, int64_t frame_bytes);
+
+/** One line a part. */
+void vj_memory_say(const vj_memory *memory);
+
+#endif

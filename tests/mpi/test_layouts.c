@@ -1,0 +1,175 @@
+/*
+ * Checkpoints hold whole tensors, whatever the layout: each layout of up to all ranks writes the same file of the same
+ * training, and reads that of every other to the bit.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../ckpt_sample.h"
+#include "../layouts.h"
+#include "train/checkpoint.h"
+
+/* The hidden layer's matrices have two blocks, with the border inside of a rank's share. */
+enum { MLP_RATIO = 32, LAYOUTS = 9 };
+
+static const layout layouts[LAYOUTS] = {{1, 1, 0, 0}, {2, 1, 0, 1}, {2, 2, 1, 0}, {3, 3, 0, 0}, {3, 1, 0, 1},
+                                        {4, 2, 1, 1}, {4, 4, 0, 0}, {8, 2, 0, 1}, {8, 8, 1, 0}};
+
+typedef struct {
+    int rank, size;
+    char dir[VJ_PATH];
+} context;
+
+static int setup(void **state)
+{
+    context *c = calloc(1, sizeof *c);
+    MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &c->size);
+    if (c->rank == 0) temporary_folder(c->dir);
+    MPI_Bcast(c->dir, VJ_PATH, MPI_CHAR, 0, MPI_COMM_WORLD);
+    *state = c;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    context *c = *state;
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (c->rank == 0) remove_folder(c->dir);
+    free(c);
+    return 0;
+}
+
+static void path_of(const context *c, int64_t step, char path[VJ_PATH + 32])
+{
+    snprintf(path, VJ_PATH + 32, "%s/step_%08lld.h5", c->dir, (long long)step);
+}
+
+static void save(const context *c, vj_step *s, int64_t step)
+{
+    vj_checkpoint *checkpoint;
+    const vj_ckpt_state state = sample_state(step);
+    assert_int_equal(vj_checkpoint_open(&checkpoint, s->optimizer, step % 2 == 0, s->layout.world), VJ_OK);
+    assert_int_equal(vj_checkpoint_begin(checkpoint, c->dir, &state), VJ_OK);
+    assert_int_equal(vj_checkpoint_commit(checkpoint), VJ_OK);
+    vj_checkpoint_close(checkpoint);
+}
+
+static void same_files(const context *c, layout l, int64_t a, int64_t b)
+{
+    char path[2][VJ_PATH + 32], report[8192] = "";
+    int64_t different = 1;
+    if (c->rank != 0) return;
+    path_of(c, a, path[0]);
+    path_of(c, b, path[1]);
+    FILE *out = fmemopen(report, sizeof report, "w");
+    assert_int_equal(vj_ckpt_compare(path[0], path[1], out, &different), VJ_OK);
+    fclose(out);
+    if (different)
+        fail_msg(LAYOUT_TEXT ", files %lld and %lld: %s", LAYOUT_ARGS(l), (long long)a, (long long)b, report);
+}
+
+/* Scratch file of what a layout writes at once; files of layout i are 100 + i. */
+enum { SCRATCH = 1, TRAINED = 100 };
+
+/* Open layout i on its ranks; false on the others and where the world is too small. */
+static bool open_layout(const context *c, int i, vj_config *config, vj_step **s, MPI_Comm *comm)
+{
+    *s = NULL;
+    *comm = MPI_COMM_NULL;
+    if (layouts[i].ranks > c->size) return false;
+    *comm = layout_comm(layouts[i]);
+    if (*comm == MPI_COMM_NULL) return false;
+    layout_config(config, layouts[i], 1, MLP_RATIO);
+    assert_int_equal(vj_step_open(s, config, *comm), VJ_OK);
+    return true;
+}
+
+static void close_layout(vj_step *s, MPI_Comm *comm)
+{
+    vj_step_close(s);
+    if (*comm != MPI_COMM_NULL) MPI_Comm_free(comm);
+    MPI_Barrier(MPI_COMM_WORLD);
+}
+
+static void every_layout_reads_every_other(void **state)
+{
+    const context *c = *state;
+    static vj_config config;
+    vj_step *s;
+    MPI_Comm comm;
+    vj_step_report report;
+    char path[VJ_PATH + 32];
+    for (int i = 0; i < LAYOUTS; i++) {
+        if (open_layout(c, i, &config, &s, &comm)) {
+            vj_model_start(s->model, (vj_init)config.model.init, 0, config.run.seed);
+            save(c, s, SCRATCH + i);
+            same_files(c, layouts[i], SCRATCH, SCRATCH + i);
+            if (i > 0 && c->rank == 0) { /* the first is what the others are compared with */
+                path_of(c, SCRATCH + i, path);
+                assert_int_equal(unlink(path), 0);
+            }
+            assert_int_equal(layout_step(s, 0, &report), VJ_OK);
+            save(c, s, TRAINED + i);
+        }
+        close_layout(s, &comm);
+    }
+    for (int i = 0; i < LAYOUTS; i++) {
+        if (open_layout(c, i, &config, &s, &comm))
+            for (int j = 0; j < LAYOUTS; j++) {
+                if (layouts[j].ranks > c->size) continue;
+                path_of(c, TRAINED + j, path);
+                assert_int_equal(vj_checkpoint_load(path, s->optimizer), VJ_OK);
+                save(c, s, SCRATCH);
+                same_files(c, layouts[i], TRAINED + j, SCRATCH);
+            }
+        close_layout(s, &comm);
+    }
+}
+
+/* Training goes on in another layout as it would have in its own. */
+static void training_goes_on_in_another_layout(void **state)
+{
+    const context *c = *state;
+    static vj_config config;
+    double loss[LAYOUTS] = {0};
+    vj_step *s;
+    MPI_Comm comm;
+    vj_step_report report;
+    char path[VJ_PATH + 32];
+    path_of(c, TRAINED, path);
+    for (int i = 0; i < LAYOUTS; i++) {
+        if (open_layout(c, i, &config, &s, &comm)) {
+            if (i == 0) {
+                vj_model_start(s->model, (vj_init)config.model.init, 0, config.run.seed);
+                assert_int_equal(layout_step(s, 0, &report), VJ_OK);
+                save(c, s, TRAINED);
+            } else {
+                assert_int_equal(vj_checkpoint_load(path, s->optimizer), VJ_OK);
+            }
+            for (int k = 1; k < 3; k++) assert_int_equal(layout_step(s, k, &report), VJ_OK);
+            loss[i] = report.loss;
+            if (c->rank == 0 && !(loss[i] <= (1 + 1e-5) * loss[0] && loss[i] >= (1 - 1e-5) * loss[0]))
+                fail_msg(LAYOUT_TEXT ": loss %.9g, where it began %.9g", LAYOUT_ARGS(layouts[i]), loss[i], loss[0]);
+        }
+        close_layout(s, &comm);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(every_layout_reads_every_other),
+        CASE(training_goes_on_in_another_layout),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    MPI_Finalize();
+    return failed != 0;
+}
