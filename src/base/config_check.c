@@ -172,6 +172,9 @@ static vj_status check_training(const vj_config *config)
                       config->train.rollback_loss);
     if (config->train.rollback_rank > 0.0 && config->log.rank_every == 0)
         return refuse(config, "train.rollback_rank", "log.rank_every", "needs log.rank_every above 0");
+    if (config->checkpoint.every > 0)
+        return multiple(config, "checkpoint.keep_every", config->checkpoint.keep_every, "checkpoint.every",
+                        config->checkpoint.every);
     return VJ_OK;
 }
 

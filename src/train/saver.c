@@ -58,20 +58,26 @@ int64_t vj_saver_failures(const vj_saver *s)
     return s->failures;
 }
 
+/* What the run has when an attempt failed. */
+static const char *kept(const vj_saver *s, char text[VJ_PATH + 64])
+{
+    if (s->good_step == 0) return "there is no checkpoint before it";
+    snprintf(text, VJ_PATH + 64, "%s/step_%08lld.h5 stands", s->config->run.dir, (long long)s->good_step);
+    return text;
+}
+
 /* The rank that failed has said where and why; the job goes on. */
 static void report_failure(vj_saver *s)
 {
-    char kept[VJ_PATH + 64] = "there is none before it";
-    if (s->good_step > 0)
-        snprintf(kept, sizeof kept, "%s/step_%08lld.h5 stands", s->config->run.dir, (long long)s->good_step);
+    char text[VJ_PATH + 64];
     s->failed = true;
     s->failures++;
     s->failed_s = vj_now();
     if (s->rank == 0)
         vj_raise(VJ_ERR_STATE,
-                 "ERROR: the checkpoint of step %lld was not written, for the reason above: %s. %lld failed so far. "
-                 "Training goes on; the next attempt is when a checkpoint is due, or in %d s",
-                 (long long)s->step, kept, (long long)s->failures, RETRY_S);
+                 "ERROR: the checkpoint of step %lld was not written, for the reason above; %s. %lld failed so far. "
+                 "Training goes on, the next attempt is when a checkpoint is due, or in %d s",
+                 (long long)s->step, kept(s, text), (long long)s->failures, RETRY_S);
 }
 
 /* The checkpoint of s->step is over, with the same status on all ranks. */
@@ -136,12 +142,13 @@ vj_status vj_saver_wait(vj_saver *s)
 
 vj_status vj_saver_finish(vj_saver *s)
 {
+    char text[VJ_PATH + 64];
     VJ_TRY(vj_saver_wait(s));
     if (!s->failed) return VJ_OK;
     if (s->rank != 0) return VJ_ERR_IO;
     errno = 0; /* the reason was reported where it was seen */
     return vj_raise(VJ_ERR_IO,
-                    "the last checkpoint, of step %lld, could not be written: %s keeps step %lld, and the same command "
-                    "goes on from there when the file system is well",
-                    (long long)s->step, s->config->run.dir, (long long)s->good_step);
+                    "the last checkpoint, of step %lld, could not be written; %s. The same command goes on from there "
+                    "when the file system of %s is well",
+                    (long long)s->step, kept(s, text), s->config->run.dir);
 }
