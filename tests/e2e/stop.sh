@@ -56,14 +56,14 @@ ends_with usr2 0
 [ "$(find usr2 -name 'step_*.h5' | wc -l)" -eq 2 ] || fail "USR2 wrote no checkpoint: $(cat usr2.log)"
 [ -e usr2/complete ] || fail "the run did not go on after USR2"
 
-# A rank that is stopped: the other one ends the job within the limit, the time for answers (2.2 s) and the launcher's.
-start 2 hung "${long[@]}" --set run.watchdog_s=2
+# A rank that is stopped: the other one ends the job within the limit, the time for answers (2.4 s) and the launcher's.
+start 2 hung "${long[@]}" --set run.watchdog_s=4
 wait_for_steps hung 2
 mapfile -t ranks < <(pgrep -P "$launcher")
 begin=$SECONDS
 kill -STOP "${ranks[1]}"
-ends_with hung 70 'no progress for 2 s.* after step' 'rank 1 on .* gave no answer' 'Submit again'
-[ $((SECONDS - begin)) -le 12 ] || fail "a watchdog of 2 s took $((SECONDS - begin)) s"
+ends_with hung 70 'no progress for 4 s.* after step' 'rank 1 on .* gave no answer' 'Submit again'
+[ $((SECONDS - begin)) -le 16 ] || fail "a watchdog of 4 s took $((SECONDS - begin)) s"
 
 # A run whose features' rank is low at step 12 returns to step 10 and goes on behind the 24 samples that led there.
 low=(--set train.rollback_rank=16.5 --set train.max_bad_steps=1)
