@@ -451,7 +451,7 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     vj_status status = run(&t, dry_run, outcome);
     vj_loader_stop(t.loader);
     vj_status closed = vj_metrics_close(t.metrics);
-    vj_step_close(t.step);
+    if (status == VJ_OK) vj_step_close(t.step); /* collective: a rank that failed alone would wait for ever */
     vj_clips_close(t.clips);
     free(t.state.config);
     free(t.config);
