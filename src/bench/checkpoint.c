@@ -244,7 +244,7 @@ vj_status vj_bench_checkpoint(vj_bench_work *work)
         vj_checkpoint_close(f->now);
         vj_checkpoint_close(f->background);
         remove_folder(f);
-        vj_step_close(f->step);
+        if (status == VJ_OK) vj_step_close(f->step); /* collective: a rank that failed alone would wait for ever */
         free(f->state.config);
         free(f->piece);
         free(f->copy);

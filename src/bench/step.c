@@ -232,7 +232,7 @@ vj_status vj_bench_step(vj_bench_work *work)
     if (status == VJ_OK) status = vj_step_open(&step, c, work->comm);
     if (status == VJ_OK) status = run(work, step, &from, m);
     close_source(&from);
-    vj_step_close(step);
+    if (status == VJ_OK) vj_step_close(step); /* collective: a rank that failed alone would wait for ever */
     free(m);
     free(c);
     return status;

@@ -16,8 +16,8 @@ static const vj_option options[] = {
     {"--clips", "WHAT", "step: synthetic (random pixels, the default), or a store NAME.clips through the loader",
      &clips},
     {"--profile", NULL, "step: also every operation by phase: seconds, rates, and its floor by the roofline", &profile},
-    {"--as-configured", NULL, "step: CONFIG's train.batch and train.microbatch, instead of one clip a rank",
-     &as_configured},
+    {"--as-configured", NULL,
+     "step: CONFIG's train.batch and train.microbatch, instead of one clip a rank or tensor group", &as_configured},
     {"--dir", "DIR", "checkpoint: where to write, default the current folder; what is written is removed", &dir},
     {NULL, NULL, NULL, NULL},
 };
@@ -51,9 +51,10 @@ static const vj_program program = {
         "\n"
         "step counts matrix products of the published method only, backward as twice forward; what is computed twice "
         "to\n"
-        "save memory does not count. One clip a rank, unless train.batch and train.microbatch are given with --set. "
-        "All\n"
-        "repetitions do the work of the first step. peak_bytes is the largest rank's memory, phases are medians, whose "
+        "save memory does not count. One clip a rank or tensor group, unless train.batch and train.microbatch are "
+        "given\n"
+        "with --set. All repetitions do the work of the first step. peak_bytes is the largest rank's memory, phases "
+        "are medians, whose "
         "sum\n"
         "need not be the step's median. Threads are OpenMP's: set OMP_NUM_THREADS.\n"
         "\n"

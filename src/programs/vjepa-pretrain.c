@@ -16,8 +16,9 @@ static const vj_program program = {
     .usage = "[options] CONFIG.yaml",
     .description =
         "Reads clip stores (data.train), writes checkpoints step_*.h5, metrics.csv and metrics.jsonl to run.dir.\n"
-        "The same command goes on from the newest checkpoint, on any number of ranks; when all steps are done\n"
-        "the folder holds the file \"complete\".\n"
+        "The same command goes on from the newest checkpoint, on any number of ranks and in any layout (section\n"
+        "parallel); when all steps are done the folder\n"
+        "holds the file \"complete\".\n"
         "\n"
         "Stopping: USR2 writes a checkpoint and goes on. USR1, TERM, the end of --max-hours and a file \"stop\" in "
         "run.dir\n"

@@ -49,7 +49,7 @@ typedef struct {
 /**
  * Lay out the ranks, divide the batch, open the backend, settle who multiplies, allocate model and optimizer; the
  * weights are still zero. Refuses layouts that cannot work (train/layout.h) and ranks with different kernels.
- * Collective. Release with vj_step_close(), also after a failure.
+ * Collective, as is vj_step_close(): where one rank failed alone the job ends without it.
  */
 vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm);
 void vj_step_close(vj_step *step);

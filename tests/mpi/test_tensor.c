@@ -238,6 +238,45 @@ static void bf16_is_close(void **state)
     release(&alone);
 }
 
+/* Through views of the backend that has small ones: rows of several ranks in one view, one rank's in several. */
+static void exchanges_of_more_than_a_view(void **state)
+{
+    (void)state;
+    enum { ROWS = 4099, COLUMNS = 2050 };
+    const int64_t all = (int64_t)ROWS * COLUMNS, bytes = all * (int64_t)sizeof(float);
+    vj_layout l;
+    vj_tensor *t;
+    vj_backend *be;
+    int size;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (size == 1) return;
+    assert_true(bytes > VJ_MAP_BYTES);
+    assert_int_equal(vj_layout_open(&l, MPI_COMM_WORLD, size), VJ_OK);
+    assert_int_equal(vj_tensor_open(&t, &l, true), VJ_OK);
+    assert_int_equal(vj_backend_open(&be, "strict", VJ_FP32, 1), VJ_OK);
+    float *x = vj_device_alloc(be, bytes), *host = malloc((size_t)bytes);
+    assert_true(x && host);
+    const float scale = (float)(size * (size + 1) / 2);
+    for (int what = 0; what < 3; what++) {
+        int64_t first = 0, last = ROWS;
+        for (int64_t i = 0; i < all; i++) host[i] = (float)((i % 1009) * (l.rank + 1));
+        vj_upload(be, x, host, bytes);
+        if (what == 0) vj_tensor_sum(t, be, x, all);
+        if (what > 0) vj_tensor_sum_rows(t, be, x, ROWS, COLUMNS);
+        if (what == 2) vj_tensor_gather_rows(t, be, vj_f32(x), ROWS, COLUMNS);
+        if (what == 1) vj_split(ROWS, size, l.rank, &first, &last);
+        vj_download(be, host, x, bytes);
+        for (int64_t i = first * COLUMNS; i < last * COLUMNS; i++)
+            if (host[i] != (float)(i % 1009) * scale)
+                fail_msg("exchange %d, element %lld: %g", what, (long long)i, (double)host[i]);
+    }
+    assert_int_equal(vj_sync(be), VJ_OK);
+    free(host);
+    vj_backend_close(be);
+    vj_tensor_close(t);
+    vj_layout_close(&l);
+}
+
 /* A rank's weights shrink with the group, and with the sequence divided so do its activations. */
 static void memory_shrinks(void **state)
 {
@@ -268,6 +307,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_same_layout_gives_the_same_bits),
         cmocka_unit_test(recomputation_and_backend_give_the_same_bits),
         cmocka_unit_test(bf16_is_close),
+        cmocka_unit_test(exchanges_of_more_than_a_view),
         cmocka_unit_test(memory_shrinks),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
