@@ -31,6 +31,7 @@ typedef struct {
 
 typedef enum { VJ_CUT_GROUP, VJ_CUT_NONE } vj_mask_cut;
 typedef enum { VJ_OBJECTIVE_FEATURE, VJ_OBJECTIVE_PIXEL } vj_objective;
+typedef enum { VJ_REDUCTION_FAST, VJ_REDUCTION_REPRODUCIBLE } vj_reduction_kind;
 typedef enum { VJ_INIT_PUBLISHED, VJ_INIT_FAN_IN } vj_init;
 typedef enum { VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_ATTENTION, VJ_RECOMPUTE_BLOCK } vj_recompute;
 
@@ -102,7 +103,8 @@ typedef struct {
         double predictor_lr_scale;
     } optimizer;
     struct {
-        int zero; /* 0 | 1: optimizer state and EMA sharded over the ranks */
+        int zero;      /* 0 | 1: optimizer state and EMA sharded over the ranks */
+        int reduction; /* vj_reduction_kind */
     } parallel;
     struct {
         int64_t every;        /* steps; 0: only at the end */

@@ -269,11 +269,19 @@ void *vj_device_alloc(vj_backend *be, int64_t bytes)
     return keep_block(be, block);
 }
 
+bool vj_device_is_host(const vj_backend *be)
+{
+    return !be->guard;
+}
+
 void *vj_device_adopt(vj_backend *be, void *memory, int64_t bytes)
 {
-    VJ_ASSERT(memory && bytes >= 0);
-    vj_block *block = be->guard ? NULL : vj_calloc(1, sizeof *block);
-    if (!block) return NULL;
+    VJ_ASSERT(memory && bytes >= 0 && vj_device_is_host(be));
+    vj_block *block = vj_calloc(1, sizeof *block);
+    if (!block) {
+        vj_raise(VJ_ERR_MEMORY, "%s: no memory for a block of device memory", be->name);
+        return NULL;
+    }
     *block = (vj_block){.memory = memory, .bytes = bytes};
     return keep_block(be, block);
 }
@@ -357,7 +365,7 @@ void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
 
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode)
 {
-    VJ_ASSERT(device && bytes >= 0 && bytes <= VJ_MAP_BYTES && !be->view_device);
+    VJ_ASSERT(device && bytes >= 0 && (bytes <= VJ_MAP_BYTES || !be->guard) && !be->view_device);
     VJ_ASSERT(mode & (VJ_MAP_READ | VJ_MAP_WRITE));
     be->view_device = device;
     be->view_bytes = bytes;

@@ -109,9 +109,11 @@ void vj_backend_set_precision(vj_backend *be, vj_precision precision);
  */
 void *vj_device_alloc(vj_backend *be, int64_t bytes);
 void vj_device_free(vj_backend *be, void *memory);
+/** May the host touch device memory while no kernel is at work? */
+bool vj_device_is_host(const vj_backend *be);
 /**
- * Host memory of the caller (a window that other ranks see) as device memory, until vj_device_free(); it stays the
- * caller's. NULL, not reported, where device memory is none of the host's; then the caller does without.
+ * Memory of the caller (a window that other ranks see) as device memory, until vj_device_free(); it stays the caller's.
+ * Only where vj_device_is_host(). NULL, reported, when out of memory.
  */
 void *vj_device_adopt(vj_backend *be, void *memory, int64_t bytes);
 int64_t vj_device_bytes(const vj_backend *be);
@@ -123,7 +125,8 @@ void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
 
 /**
  * A host view of device memory, for MPI and files: the memory itself where the host can touch it, otherwise a copy of
- * at most VJ_MAP_BYTES (then written back by unmap when `mode` has VJ_MAP_WRITE). One view at a time.
+ * at most VJ_MAP_BYTES (then written back by unmap when `mode` has VJ_MAP_WRITE). One view at a time. How long a view
+ * can be: VJ_MAP_BYTES, or as long as it pleases where vj_device_is_host().
  */
 enum { VJ_MAP_READ = 1, VJ_MAP_WRITE = 2, VJ_MAP_BYTES = 16 << 20 };
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode);

@@ -153,7 +153,7 @@ static void pass(vj_group *g, float *x, const int64_t *first, int what, int owne
         } else if (w->nodes > 1) {
             MPI_Bcast(x + mine.at, (int)mine.n, MPI_FLOAT, owner, w->across);
         }
-        if (what & GATHER) {
+        if ((what & GATHER) && ranks > 1) {
             copy(w->memory[me] + here + me * step, x + mine.at, mine.n);
             meet(g);
             for (int r = 0; r < ranks; r++) {

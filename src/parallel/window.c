@@ -91,9 +91,8 @@ static vj_status allocate(vj_window *w, int64_t floats)
         memset(w->flags[w->node_rank], 0, bytes - 64);
         MPI_Barrier(w->node);
     } else {
-        w->flags[0] = vj_calloc((int64_t)bytes, 1);
-        if (!w->flags[0]) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld floats between ranks", (long long)floats);
-        w->memory[0] = (float *)(w->flags[0] + 1);
+        w->flags[0] = vj_calloc(1, sizeof(vj_flags));
+        if (!w->flags[0]) return vj_raise(VJ_ERR_MEMORY, "no memory for the counters of a rank");
     }
     return VJ_OK;
 }

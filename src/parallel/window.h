@@ -18,15 +18,16 @@ typedef struct vj_flags vj_flags;
 typedef struct {
     MPI_Comm node, across;
     int node_rank, node_size, node_index, nodes;
-    float **memory;   /* [node_size] every neighbour's floats, 64-byte aligned; memory[node_rank] is our own */
+    float **memory;   /* [node_size] every neighbour's floats, 64-byte aligned, and our own; alone on a node: none */
     vj_flags **flags; /* [node_size] */
-    MPI_Win shared;   /* MPI_WIN_NULL: alone on the node, the memory is private */
+    MPI_Win shared;   /* MPI_WIN_NULL: alone */
 } vj_window;
 
 /**
- * `floats` floats for each rank of comm, zero. At most `most` ranks share, 0: all of a node. Where nodes have unequal
- * numbers of ranks, ranks of a node are not neighbours in comm, or there is no shared memory to be had (which is said),
- * each rank is a node of its own. Collective. Close with vj_window_close(), collective, also after a failure.
+ * `floats` floats for each rank of comm that has neighbours, zero. At most `most` ranks share, 0: all of a node. Where
+ * nodes have unequal numbers of ranks, ranks of a node are not neighbours in comm, or there is no shared memory to be
+ * had (which is said), each rank is a node of its own. Collective. Close with vj_window_close(), collective, also after
+ * a failure.
  */
 vj_status vj_window_open(vj_window *window, MPI_Comm comm, int64_t floats, int most);
 void vj_window_close(vj_window *window);

@@ -9,6 +9,7 @@
 #include <signal.h>
 
 #include "clips/clips.h"
+#include "parallel/tree.h"
 #include "train/optimizer.h"
 #include "train/products.h"
 #include "train/schedules.h"
@@ -29,6 +30,7 @@ typedef struct {
     vj_optimizer *optimizer;
     vj_spectrum *spectrum; /* feature objective only */
     vj_mask_lists lists;
+    vj_tree losses; /* reproducible: by mask, then the penalty */
     vj_schedule schedule;
     double reported_comm_s;
     const volatile sig_atomic_t *asked; /* borrowed, [VJ_ASKS]: what this rank was asked for; NULL: nothing ever */
