@@ -31,6 +31,7 @@ typedef struct {
 
 typedef enum { VJ_CUT_GROUP, VJ_CUT_NONE } vj_mask_cut;
 typedef enum { VJ_OBJECTIVE_FEATURE, VJ_OBJECTIVE_PIXEL } vj_objective;
+typedef enum { VJ_REDUCTION_FAST, VJ_REDUCTION_REPRODUCIBLE } vj_reduction_kind;
 typedef enum { VJ_INIT_PUBLISHED, VJ_INIT_FAN_IN } vj_init;
 typedef enum { VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_ATTENTION, VJ_RECOMPUTE_BLOCK } vj_recompute;
 
@@ -109,6 +110,7 @@ typedef struct {
         int64_t tensor;      /* ranks that share a model */
         int tensor_sequence; /* bool: they also divide the stream by tokens */
         int zero;            /* 0 | 1: optimizer state and EMA sharded over the ranks */
+        int reduction;       /* vj_reduction_kind */
     } parallel;
     struct {
         int64_t every;        /* steps; 0: only at the end */

@@ -150,6 +150,10 @@ const vj_setting vj_settings[] = {
      "they also divide the stream between the products by tokens: less memory, more exchanges", 0},
     {"parallel.zero", VJ_SET_INTEGER, AT(parallel.zero), "[0, 1]", "0",
      "1: optimizer state is split over the ranks (of one tensor rank)", 0},
+    {"parallel.reduction", VJ_SET_CHOICE, AT(parallel.reduction), "fast | reproducible", "fast",
+     "reproducible: 1, 2, 4, ... ranks train the same bits; costs a gradient's memory per doubling of a rank's "
+     "microbatches",
+     0},
 
     {"checkpoint.every", VJ_SET_INTEGER, AT(checkpoint.every), "[0, 1000000000]", "1000",
      "steps between checkpoints; 0: only at the end", 0},

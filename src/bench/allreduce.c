@@ -1,40 +1,73 @@
-/* Summing a gradient over the ranks: in one call, and in the pieces in which the trainer sends it. */
+/*
+ * Summing a gradient over the ranks: MPI in one call, MPI in pieces, and the group (parallel/group.h), which the
+ * trainer uses. All three sum the same bytes in each round.
+ */
 #include <stdlib.h>
 
 #include "bench/inner.h"
+#include "parallel/group.h"
 #include "parallel/parallel.h"
 
-enum { LEAST = 64 << 10, MOST = 64 << 20, PIECE = 4 << 20 }; /* bytes; the piece as in train/optimizer.c */
+enum { LEAST = 64 << 10, MOST = 64 << 20, PIECE = 4 << 20 }; /* bytes; the piece as parallel.bucket_mb has it */
 
 typedef struct {
     MPI_Comm comm;
+    vj_group *group;
     float *values;
-    int64_t floats, piece;
+    int64_t floats;
 } sum;
 
-static vj_status reduce(void *user)
+static void by_mpi(const sum *s, int64_t piece)
 {
-    const sum *s = user;
-    for (int64_t at = 0; at < s->floats; at += s->piece) {
-        const int64_t n = s->floats - at < s->piece ? s->floats - at : s->piece;
+    for (int64_t at = 0; at < s->floats; at += piece) {
+        const int64_t n = s->floats - at < piece ? s->floats - at : piece;
         MPI_Allreduce(MPI_IN_PLACE, s->values + at, (int)n, MPI_FLOAT, MPI_SUM, s->comm);
     }
+}
+
+static vj_status in_one_call(void *user)
+{
+    const sum *s = user;
+    by_mpi(s, s->floats);
     return VJ_OK;
 }
 
-static vj_status measure(vj_bench_work *work, sum *s, int64_t bytes, int64_t piece)
+static vj_status in_pieces(void *user)
+{
+    by_mpi(user, PIECE / (int)sizeof(float));
+    return VJ_OK;
+}
+
+static vj_status by_group(void *user)
+{
+    const sum *s = user;
+    vj_group_sum(s->group, s->values, s->floats);
+    return VJ_OK;
+}
+
+/* One row of the table: who sums, how long it takes, bytes of the vector a second. */
+static vj_status measure(vj_bench_work *work, sum *s, int64_t bytes, const char *by, vj_status (*body)(void *user))
 {
     static vj_samples samples;
     s->floats = bytes / (int64_t)sizeof *s->values;
-    s->piece = piece / (int64_t)sizeof *s->values;
-    VJ_TRY(vj_bench_time(work, reduce, s, &samples));
+    VJ_TRY(vj_bench_time(work, body, s, &samples));
     const vj_timing time = vj_samples_timing(&samples);
     json_t *row = vj_put_row(work->report, "allreduce");
     vj_put_count(row, "bytes", bytes);
-    vj_put_count(row, "piece_bytes", piece);
+    vj_put_text(row, "by", by);
     vj_put_count(row, "repeats", samples.count);
     vj_put_timing(row, "time_s", time);
     vj_put_number(row, "gb_s", 1e-9 * (double)bytes / time.median);
+    return VJ_OK;
+}
+
+static vj_status measure_all(vj_bench_work *work, sum *s)
+{
+    for (int64_t bytes = LEAST; bytes <= MOST; bytes *= 4) {
+        VJ_TRY(measure(work, s, bytes, "MPI in one call", in_one_call));
+        VJ_TRY(measure(work, s, bytes, "MPI in pieces", in_pieces));
+        VJ_TRY(measure(work, s, bytes, "group", by_group));
+    }
     return VJ_OK;
 }
 
@@ -43,10 +76,12 @@ vj_status vj_bench_allreduce(vj_bench_work *work)
     sum s = {.comm = work->comm, .values = vj_calloc(MOST, 1)}; /* zeros stay finite, however often they are summed */
     vj_status status = s.values ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no %d bytes to sum", MOST);
     status = vj_agree(work->comm, status);
-    for (int64_t bytes = LEAST; status == VJ_OK && bytes <= MOST; bytes *= 4) {
-        status = measure(work, &s, bytes, bytes);
-        if (status == VJ_OK && bytes > PIECE) status = measure(work, &s, bytes, PIECE);
+    if (status == VJ_OK) status = vj_agree(work->comm, vj_group_open(&s.group, work->comm));
+    if (status == VJ_OK) {
+        vj_group_set_threads(s.group, work->threads);
+        status = measure_all(work, &s);
     }
+    vj_group_close(s.group);
     free(s.values);
     return status;
 }

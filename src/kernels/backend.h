@@ -37,6 +37,7 @@ typedef struct {
  */
 #define VJ_KERNELS(ROW)                                                                                                \
     ROW(fill, float *x, float value, int64_t n)                                                                        \
+    ROW(add, float *y, const float *x, int64_t n)                                                                      \
     ROW(gelu_forward, float *y, const float *x, int64_t n)                                                             \
     ROW(gelu_backward, float *dx, const float *dy, const float *x, int64_t n)                                          \
     ROW(gather_rows, float *y, const float *x, const int32_t *index, int64_t R, int D)                                 \
@@ -127,7 +128,7 @@ typedef struct vj_block {
     struct vj_block *next;
     void *memory;
     int64_t bytes; /* usable, whole pages */
-    void *mapping; /* what the system gave: memory stands in it on a huge-page boundary */
+    void *mapping; /* what the system gave: memory stands in it on a huge-page boundary. NULL: adopted memory */
     size_t mapped;
 } vj_block;
 

@@ -255,6 +255,14 @@ static bool map_block(vj_block *block, int64_t bytes)
     return true;
 }
 
+static void *keep_block(vj_backend *be, vj_block *block)
+{
+    block->next = be->blocks;
+    be->blocks = block;
+    be->bytes += block->bytes;
+    return block->memory;
+}
+
 void *vj_device_alloc(vj_backend *be, int64_t bytes)
 {
     VJ_ASSERT(bytes >= 0);
@@ -265,11 +273,25 @@ void *vj_device_alloc(vj_backend *be, int64_t bytes)
                  (long long)be->bytes);
         return NULL;
     }
-    block->next = be->blocks;
-    be->blocks = block;
-    be->bytes += block->bytes;
     if (be->guard) be->guard->fresh(block);
-    return block->memory;
+    return keep_block(be, block);
+}
+
+bool vj_device_is_host(const vj_backend *be)
+{
+    return !be->guard;
+}
+
+void *vj_device_adopt(vj_backend *be, void *memory, int64_t bytes)
+{
+    VJ_ASSERT(memory && bytes >= 0 && vj_device_is_host(be));
+    vj_block *block = vj_calloc(1, sizeof *block);
+    if (!block) {
+        vj_raise(VJ_ERR_MEMORY, "%s: no memory for a block of device memory", be->name);
+        return NULL;
+    }
+    *block = (vj_block){.memory = memory, .bytes = bytes};
+    return keep_block(be, block);
 }
 
 void vj_device_free(vj_backend *be, void *memory)
@@ -280,16 +302,11 @@ void vj_device_free(vj_backend *be, void *memory)
         if (block->memory != memory) continue;
         *at = block->next;
         be->bytes -= block->bytes;
-        munmap(block->mapping, block->mapped);
+        if (block->mapping) munmap(block->mapping, block->mapped);
         free(block);
         return;
     }
     VJ_ASSERT(!"vj_device_free: memory of this backend");
-}
-
-bool vj_device_is_host(const vj_backend *be)
-{
-    return !be->guard;
 }
 
 int64_t vj_device_bytes(const vj_backend *be)
@@ -402,6 +419,13 @@ void vj_fill(vj_backend *be, float *x, float value, int64_t n)
 void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n)
 {
     vj_upload(be, dst, src, n * (int64_t)sizeof(float)); /* both ends are open in there */
+}
+
+void vj_add(vj_backend *be, float *y, const float *x, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || (y && x)));
+    moves(be, 3.0 * (double)n);
+    LAUNCH(be, add, y, x, n);
 }
 
 void vj_gelu_forward(vj_backend *be, float *y, const float *x, int64_t n)

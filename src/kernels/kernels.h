@@ -120,6 +120,11 @@ void *vj_device_alloc(vj_backend *be, int64_t bytes);
 void vj_device_free(vj_backend *be, void *memory);
 /** May the host touch device memory while no kernel is at work? */
 bool vj_device_is_host(const vj_backend *be);
+/**
+ * Memory of the caller (a window that other ranks see) as device memory, until vj_device_free(); it stays the caller's.
+ * Only where vj_device_is_host(). NULL, reported, when out of memory.
+ */
+void *vj_device_adopt(vj_backend *be, void *memory, int64_t bytes);
 int64_t vj_device_bytes(const vj_backend *be);
 /** Does the system take the advice to put large pieces on huge pages, whose first touch costs a twentieth? */
 bool vj_device_huge_pages(const vj_backend *be);
@@ -188,6 +193,8 @@ int vj_backend_profile(const vj_backend *be, vj_op_profile *profile, int capacit
 
 void vj_fill(vj_backend *be, float *x, float value, int64_t n);
 void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n);
+/** y += x. */
+void vj_add(vj_backend *be, float *y, const float *x, int64_t n);
 
 /** y = x Phi(x), exact (erf) GELU. Absolute error below 1e-6. y may be x. */
 void vj_gelu_forward(vj_backend *be, float *y, const float *x, int64_t n);

@@ -1,31 +1,37 @@
 /*
- * Ranks that sum and gather floats together. Results have the same bits on all ranks: the sum is made in a fixed order
- * of ranks, whoever makes it.
+ * Ranks that sum and gather floats together: through a shared-memory window on a node, through MPI between nodes.
+ * Results have the same bits on all ranks and in every call: sums are made in a fixed order of ranks (tree.h; where
+ * there are several nodes, the tree of the nodes' trees, which is the same for powers of two), whoever makes them.
  */
 #ifndef VJ_PARALLEL_GROUP_H
 #define VJ_PARALLEL_GROUP_H
 
 #include <mpi.h>
-#include <stdint.h>
 
 #include "base/status.h"
 
 typedef struct vj_group vj_group;
 
-/** All ranks of `comm`, which is duplicated. Collective, as is everything here. */
+/** Collective, as is all below. Close with vj_group_close(), also after a failure. */
 vj_status vj_group_open(vj_group **group, MPI_Comm comm);
 void vj_group_close(vj_group *group);
 
-/** Sum x [n] over the ranks, in place. */
+/** The same with at most `most` ranks to a window; 0: all of a node. */
+vj_status vj_group_open_within(vj_group **group, MPI_Comm comm, int most);
+
+/** Threads that sum; 1 unless set. Not collective. */
+void vj_group_set_threads(vj_group *group, int threads);
+
+/* x is host memory (vj_map() of device memory, at most VJ_MAP_BYTES at a time); n and `first` are equal on all ranks.
+ */
+
+/** Sum over the ranks, in place, to all of them. */
 void vj_group_sum(vj_group *group, float *x, int64_t n);
 
-/**
- * The sum in parts: with first [size + 1] ascending, rank r ends with the sum of [first[r], first[r+1]) in place; the
- * rest of x is undefined.
- */
+/** Rank r ends with the sum of [first[r], first[r+1]), in place; the rest of x is undefined. first [ranks + 1]. */
 void vj_group_sum_part(vj_group *group, float *x, const int64_t *first);
 
-/** Rank r's [first[r], first[r+1]) to all, in place. */
+/** Rank r's [first[r], first[r+1]) to all. first [ranks + 1]. */
 void vj_group_gather(vj_group *group, float *x, const int64_t *first);
 
 #endif

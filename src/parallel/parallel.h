@@ -40,7 +40,10 @@ vj_status vj_agree(MPI_Comm comm, vj_status status);
  */
 int vj_threads(MPI_Comm comm);
 
-/** Sum doubles over all ranks, in place. Collective. */
+/**
+ * Sum doubles over all ranks, in place; the same bits on all, and over 2^k ranks those of one rank that sums in the
+ * order of tree.h. Collective.
+ */
 void vj_sum_doubles(MPI_Comm comm, double *values, int count);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "parallel/parallel.h"
+#include "parallel/tree.h"
 #include "train/checkpoint.h"
 
 /* One large all-reduce was measured 15 times slower than pieces of this size (page faults of MPI's own temporaries). */
@@ -15,6 +16,64 @@ enum { PIECE = 1 << 20 }; /* floats */
     for (int64_t at = (first), n; n = (last)-at < PIECE ? (last)-at : PIECE, at < (last); at += n)                     \
         for (float *view = vj_map(be, (device) + at, n * (int64_t)sizeof(float), mode); view;                          \
              vj_unmap(be, view), view = NULL)
+
+vj_status vj_optimizer_check(const vj_config *c, int ranks, bool report)
+{
+    const int64_t microbatches = c->train.batch / c->train.microbatch;
+    if (c->parallel.reduction != VJ_REDUCTION_REPRODUCIBLE) return VJ_OK;
+    if ((ranks & (ranks - 1)) == 0 && microbatches % ranks == 0) return VJ_OK;
+    if (!report) return VJ_ERR_USAGE;
+    int64_t fewer = 1, more = 1;
+    for (int64_t n = 1; microbatches % n == 0; n *= 2) {
+        if (n <= ranks) fewer = n;
+        more = n;
+        if (n >= ranks) break;
+    }
+    return vj_raise(VJ_ERR_USAGE,
+                    "parallel.reduction reproducible: %d ranks are no power of two that divides the %lld microbatches "
+                    "of a step (train.batch %lld, train.microbatch %lld); %lld or %lld ranks would do, or another "
+                    "train.batch, or parallel.reduction fast",
+                    ranks, (long long)microbatches, (long long)c->train.batch, (long long)c->train.microbatch,
+                    (long long)fewer, (long long)more);
+}
+
+/* Gradients of sums that wait; without them, one gradient into which all microbatches are accumulated. */
+static vj_status open_sums(vj_optimizer *o, const vj_config *config)
+{
+    int64_t first, last;
+    vj_split(config->train.batch / config->train.microbatch, o->size, o->rank, &first, &last);
+    o->terms = last - first;
+    o->reproducible = config->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE;
+    const int levels = o->reproducible ? vj_tree_levels(o->terms) : 0;
+    o->kept = vj_calloc(levels + 1, sizeof *o->kept);
+    if (!o->kept) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
+    o->kept[0] = o->model->gradient;
+    const int64_t n = o->model->net.params.total;
+    for (int i = 1; i <= levels; i++) {
+        o->kept[i] = vj_device_alloc(o->model->be, n * (int64_t)sizeof(float));
+        if (!o->kept[i]) return VJ_ERR_MEMORY; /* reported by the device */
+        vj_fill(o->model->be, o->kept[i], 0.0f, n);
+    }
+    VJ_TRY(vj_group_open(&o->group, o->comm));
+    vj_group_set_threads(o->group, vj_threads(o->comm));
+    return VJ_OK;
+}
+
+bool vj_optimizer_before(vj_optimizer *o)
+{
+    o->model->gradient = o->kept[o->level];
+    return !o->reproducible && o->done > 0;
+}
+
+void vj_optimizer_after(vj_optimizer *o)
+{
+    o->model->gradient = o->kept[0];
+    const int sums = vj_tree_completes(o->done++, o->terms);
+    if (!o->reproducible) return;
+    for (int i = 0; i < sums; i++, o->level--)
+        vj_add(o->model->be, o->kept[o->level - 1], o->kept[o->level], o->model->net.params.total);
+    if (o->done < o->terms) o->level++;
+}
 
 vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_config *config, MPI_Comm comm)
 {
@@ -41,7 +100,7 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_
     if (!o->first_moment || !o->second_moment || !o->sum) return VJ_ERR_MEMORY; /* reported by the device */
     vj_fill(model->be, o->first_moment, 0.0f, n);
     vj_fill(model->be, o->second_moment, 0.0f, n);
-    return VJ_OK;
+    return open_sums(o, config);
 }
 
 void vj_optimizer_close(vj_optimizer *o)
@@ -50,27 +109,25 @@ void vj_optimizer_close(vj_optimizer *o)
     vj_device_free(o->model->be, o->first_moment);
     vj_device_free(o->model->be, o->second_moment);
     vj_device_free(o->model->be, o->sum);
+    for (int i = 1; o->kept && i <= (o->reproducible ? vj_tree_levels(o->terms) : 0); i++)
+        vj_device_free(o->model->be, o->kept[i]);
+    vj_group_close(o->group);
+    free(o->kept);
     free(o->slice);
     free(o);
 }
 
 void vj_optimizer_reduce(vj_optimizer *o)
 {
+    o->done = 0;
     if (o->size == 1) return;
-    vj_backend *be = o->model->be;
+    vj_model *m = o->model;
     const double begin = vj_now();
-    const int owners = o->zero ? o->size : 1;
-    for (int owner = 0; owner < owners; owner++) {
-        const int64_t first = o->zero ? o->slice[owner] : 0, last = o->zero ? o->slice[owner + 1] : o->last;
-        FOR_PIECES(be, o->model->gradient, first, last, VJ_MAP_READ | VJ_MAP_WRITE, g, at, n)
-        {
-            if (!o->zero)
-                MPI_Allreduce(MPI_IN_PLACE, g, (int)n, MPI_FLOAT, MPI_SUM, o->comm);
-            else if (owner == o->rank)
-                MPI_Reduce(MPI_IN_PLACE, g, (int)n, MPI_FLOAT, MPI_SUM, owner, o->comm);
-            else
-                MPI_Reduce(g, NULL, (int)n, MPI_FLOAT, MPI_SUM, owner, o->comm);
-        }
+    if (o->zero && vj_device_is_host(m->be)) {
+        vj_group_sum_part(o->group, m->gradient, o->slice);
+    } else {
+        FOR_PIECES(m->be, m->gradient, 0, m->net.params.total, VJ_MAP_READ | VJ_MAP_WRITE, g, at, n)
+        vj_group_sum(o->group, g, n);
     }
     o->comm_s += vj_now() - begin;
 }

@@ -8,6 +8,7 @@
 #include <mpi.h>
 
 #include "model/model.h"
+#include "parallel/group.h"
 
 typedef struct {
     vj_model *model; /* borrowed */
@@ -18,7 +19,12 @@ typedef struct {
     int64_t first, last;                 /* what this rank updates: its slice, or all */
     float *first_moment, *second_moment; /* device [last - first] */
     double *sum;                         /* device, one */
-    double comm_s;                       /* time spent in communication so far */
+    vj_group *group;                     /* owned */
+    bool reproducible;
+    int64_t terms, done; /* this rank's microbatches of a step, and how many of them there are so far */
+    float **kept;        /* [levels + 1] reproducible: sums that wait; kept[0] is the model's gradient. Owned */
+    int level;           /* of them the one that is written next */
+    double comm_s;       /* time spent in communication so far */
 } vj_optimizer;
 
 typedef struct {
@@ -32,7 +38,18 @@ typedef struct {
 vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_config *config, MPI_Comm comm);
 void vj_optimizer_close(vj_optimizer *optimizer);
 
-/** Sum the gradient over the ranks, in pieces of 4 MiB; with zero = 1 only into the slices' owners. Collective. */
+/**
+ * parallel.reduction reproducible: refuse (VJ_ERR_USAGE) numbers of ranks that are no power of two or do not divide the
+ * microbatches of a step. The same answer on all ranks; `report`: this one says why. Not collective.
+ */
+vj_status vj_optimizer_check(const vj_config *config, int ranks, bool report);
+
+/** Before a microbatch: aim the model's gradient. True: the microbatch accumulates into it. */
+bool vj_optimizer_before(vj_optimizer *optimizer);
+/** After it: the sums it completes are made (reproducible: in the order of parallel/tree.h). */
+void vj_optimizer_after(vj_optimizer *optimizer);
+
+/** Sum the gradient of all microbatches over the ranks; with zero = 1 only into the slices' owners. Collective. */
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 
 /** 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks. Collective, also over

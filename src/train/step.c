@@ -40,6 +40,7 @@ static vj_status open_step(vj_step *s)
     const vj_config *c = s->config;
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
+    VJ_TRY(vj_optimizer_check(c, s->layout.data_size, s->layout.rank == 0));
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->layout.world)));
     VJ_TRY(check_kernels(s));
@@ -53,6 +54,7 @@ static vj_status open_step(vj_step *s)
     VJ_TRY(vj_optimizer_open(&s->optimizer, s->model, c, s->layout.data));
     if (shape.objective == VJ_OBJECTIVE_FEATURE) VJ_TRY(vj_spectrum_open(&s->spectrum, s->be, shape.width));
     VJ_TRY(vj_mask_lists_create(&s->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
+    VJ_TRY(vj_tree_init(&s->losses, c->mask.count + 1, s->optimizer->terms));
     s->schedule = vj_schedules_from(c);
     return VJ_OK;
 }
@@ -74,6 +76,7 @@ void vj_step_close(vj_step *s)
 {
     if (!s) return;
     vj_mask_lists_release(&s->lists);
+    vj_tree_release(&s->losses);
     vj_spectrum_close(s->spectrum);
     vj_optimizer_close(s->optimizer);
     vj_model_destroy(s->model);
@@ -123,6 +126,14 @@ static void share_report(vj_step *s, vj_step_report *r)
     r->write = (int)most[4];
 }
 
+/* Take the losses of a microbatch into their sum, which follows the order of the gradients'. */
+static void add_losses(vj_step *s)
+{
+    double *term = vj_tree_next(&s->losses);
+    vj_model_losses(s->model, term, &term[s->model->bounds.masks]);
+    vj_tree_add(&s->losses);
+}
+
 vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *batch, vj_step_report *r)
 {
     const vj_config *c = s->config;
@@ -137,7 +148,10 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     for (int64_t at = 0; at < batch->count; at += c->train.microbatch) {
         vj_phase_enter(s->be, VJ_PHASE_DATA);
         VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, c->train.microbatch));
-        vj_model_microbatch(s->model, batch->pixels + at * clip_values, &s->lists, c->train.batch, at > 0);
+        vj_model_microbatch(s->model, batch->pixels + at * clip_values, &s->lists, c->train.batch,
+                            vj_optimizer_before(s->optimizer));
+        vj_optimizer_after(s->optimizer);
+        if (s->optimizer->reproducible) add_losses(s);
         r->flops += vj_step_flops(&s->model->net, &s->lists);
         r->context_rows += s->model->packing.context.rows;
         r->predictor_rows += s->model->packing.predictor.rows;
@@ -150,7 +164,12 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
     vj_optimizer_norms(s->optimizer, r->norm);
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
-    vj_model_losses(s->model, r->by_mask, &r->penalty);
+    if (s->optimizer->reproducible) {
+        memcpy(r->by_mask, vj_tree_total(&s->losses), (size_t)s->model->bounds.masks * sizeof *r->by_mask);
+        r->penalty = s->losses.values[s->model->bounds.masks];
+    } else {
+        vj_model_losses(s->model, r->by_mask, &r->penalty);
+    }
     const double comm_s = s->optimizer->comm_s + (s->tensor ? s->tensor->comm_s : 0.0);
     r->comm_s = comm_s - s->reported_comm_s; /* with the exchange after the step before */
     s->reported_comm_s = comm_s;

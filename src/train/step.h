@@ -9,6 +9,7 @@
 
 #include "clips/clips.h"
 #include "parallel/parallel.h"
+#include "parallel/tree.h"
 #include "train/optimizer.h"
 #include "train/products.h"
 #include "train/schedules.h"
@@ -27,6 +28,7 @@ typedef struct {
     vj_optimizer *optimizer;
     vj_spectrum *spectrum; /* feature objective only */
     vj_mask_lists lists;
+    vj_tree losses; /* reproducible: by mask, then the penalty */
     vj_schedule schedule;
     double reported_comm_s;             /* of what optimizer and tensor group spent */
     const volatile sig_atomic_t *asked; /* borrowed, [VJ_ASKS]: what this rank was asked for; NULL: nothing ever */

@@ -56,6 +56,27 @@ static void sums(void **state)
     on_each_backend(VJ_FP32, check_sums);
 }
 
+static void check_add(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    for (int64_t n = 1; n < 50000; n = 7 * n + 2) {
+        array y = array_random(be, n, 1, 1), x = array_random(be, n, 1, 2);
+        float *want = calloc((size_t)n, sizeof *want);
+        for (int64_t i = 0; i < n; i++) want[i] = y.host[i] + x.host[i];
+        vj_add(be, y.device, x.device, n);
+        pull(be, &y);
+        assert_memory_equal(y.host, want, (size_t)n * sizeof *want);
+        drop(be, &y), drop(be, &x);
+        free(want);
+    }
+}
+
+static void add(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_add);
+}
+
 /* Three steps of n weights; `target` may be left out. */
 static void check_steps(vj_backend *be, int64_t n, bool with_target)
 {
@@ -131,7 +152,7 @@ static void threads_do_not_show(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(nothing_on_a_fresh_backend),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(nothing_on_a_fresh_backend), cmocka_unit_test(add),
                                        cmocka_unit_test(adamw), cmocka_unit_test(threads_do_not_show)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,15 @@ void VJ_CPU(fill)(vj_backend *be, float *x, float value, int64_t n)
         for (int64_t i = block; i < least(n, block + BLOCK); i++) x[i] = value;
 }
 
+void VJ_CPU(add)(vj_backend *be, float *y, const float *x, int64_t n)
+{
+    enum { BLOCK = 1 << 14 };
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
+    for (int64_t block = 0; block < n; block += BLOCK)
+#pragma omp simd
+        for (int64_t i = block; i < least(n, block + BLOCK); i++) y[i] += x[i];
+}
+
 void VJ_CPU(gather_rows)(vj_backend *be, float *y, const float *x, const int32_t *index, int64_t R, int D)
 {
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)

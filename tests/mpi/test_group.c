@@ -1,0 +1,202 @@
+/*
+ * Sums and gathers of a group against double, with the same bits on all ranks and however the ranks are divided into
+ * windows: all in one, pairs, each alone (what several nodes are).
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "parallel/group.h"
+#include "parallel/parallel.h"
+#include "parallel/tree.h"
+
+enum { MOST = 700001 }; /* more than two rounds through a window */
+
+static int rank, size;
+static float *x, *all; /* [MOST], [size][MOST]: what every rank has */
+
+/* Element i of rank r: a function, so that every rank knows them all. */
+static void draw(int64_t n)
+{
+    for (int r = 0; r < size; r++) {
+        vj_rng rng;
+        vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)(r + 10 * n));
+        for (int64_t i = 0; i < n; i++) all[r * (int64_t)MOST + i] = (float)vj_rng_normal(&rng);
+    }
+    memcpy(x, all + rank * (int64_t)MOST, (size_t)n * sizeof *x);
+}
+
+static void check_sums(const float *got, int64_t first, int64_t last)
+{
+    for (int64_t i = first; i < last; i++) {
+        double want = 0, scale = 0;
+        for (int r = 0; r < size; r++) {
+            want += (double)all[r * (int64_t)MOST + i];
+            scale += fabs((double)all[r * (int64_t)MOST + i]);
+        }
+        /* `size` - 1 sums of floats, each rounded by at most half a unit of 2^-23 */
+        if (!(fabs(got[i] - want) <= size * 6e-8 * scale))
+            fail_msg("element %lld: %g, want %g", (long long)i, got[i], want);
+    }
+}
+
+/* Do all ranks have these bytes? */
+static void check_equal(const float *values, int64_t n)
+{
+    float *other = malloc((size_t)n * sizeof *other + 1);
+    memcpy(other, values, (size_t)n * sizeof *other);
+    MPI_Bcast(other, (int)n, MPI_FLOAT, 0, MPI_COMM_WORLD);
+    assert_memory_equal(values, other, (size_t)n * sizeof *other);
+    free(other);
+}
+
+static void with_groups(void (*check)(vj_group *group, int most))
+{
+    for (int most = 0; most <= 2; most++) {
+        vj_group *group;
+        assert_int_equal(vj_group_open_within(&group, MPI_COMM_WORLD, most), VJ_OK);
+        check(group, most);
+        vj_group_set_threads(group, 2);
+        check(group, most);
+        vj_group_close(group);
+    }
+}
+
+static const int64_t lengths[] = {0, 1, 3, 16, 17, 63, 1000, 4099, 262144, 262145, MOST};
+enum { LENGTHS = sizeof lengths / sizeof lengths[0] };
+
+static void check_sum(vj_group *group, int most)
+{
+    for (int l = 0; l < LENGTHS; l++) {
+        const int64_t n = lengths[l];
+        draw(n);
+        x[n] = 4711;
+        vj_group_sum(group, x, n);
+        check_sums(x, 0, n);
+        check_equal(x, n);
+        assert_true(x[n] == 4711);
+        /* For powers of two the tree, to the bit, whatever shares a window. */
+        const float *in[16];
+        float *want = malloc((size_t)n * sizeof *want + 1);
+        for (int r = 0; r < size; r++) in[r] = all + r * (int64_t)MOST;
+        vj_tree_sum(want, in, size, n, 1);
+        if (most == 0 || (size & (size - 1)) == 0) assert_memory_equal(x, want, (size_t)n * sizeof *want);
+        free(want);
+    }
+}
+
+/* Borders of parts: even, none for the first rank, all for the last. */
+static void cut(int64_t *first, int64_t n, int kind)
+{
+    for (int r = 0; r <= size; r++)
+        first[r] = kind == 0 ? n * r / size : kind == 1 ? n * (r > 1 ? r : r / 2) / size : 0;
+    first[size] = n;
+}
+
+static void check_parts(vj_group *group, int most)
+{
+    int64_t first[17];
+    (void)most;
+    for (int l = 0; l < LENGTHS; l++)
+        for (int kind = 0; kind < 3; kind++) {
+            const int64_t n = lengths[l];
+            draw(n);
+            cut(first, n, kind);
+            vj_group_sum_part(group, x, first);
+            check_sums(x, first[rank], first[rank + 1]);
+            vj_group_gather(group, x, first);
+            check_sums(x, 0, n);
+            check_equal(x, n);
+        }
+}
+
+static void sums(void **state)
+{
+    (void)state;
+    with_groups(check_sum);
+}
+
+static void parts_and_gathers(void **state)
+{
+    (void)state;
+    with_groups(check_parts);
+}
+
+/* Ranks of unlike speed, call after call: nobody reads what is not there yet, or writes what is still read. */
+static void ranks_that_lag(void **state)
+{
+    (void)state;
+    vj_group *group;
+    assert_int_equal(vj_group_open(&group, MPI_COMM_WORLD), VJ_OK);
+    int64_t first[17];
+    cut(first, 5000, 0);
+    for (int i = 0; i < 60; i++) {
+        for (volatile int wait = 0; wait < 200000 * ((rank + i) % size);) wait = wait + 1;
+        for (int k = 0; k < 5000; k++) x[k] = (float)(i + rank);
+        if (i % 2) {
+            vj_group_sum(group, x, 5000);
+        } else {
+            vj_group_sum_part(group, x, first);
+            vj_group_gather(group, x, first);
+        }
+        for (int k = 0; k < 5000; k++) assert_true(x[k] == (float)(i * size + size * (size - 1) / 2));
+    }
+    vj_group_close(group);
+}
+
+/* Doubles over 2^k ranks of 24 / 2^k terms each: one rank's bits. */
+static void doubles_in_one_tree(void **state)
+{
+    (void)state;
+    enum { TERMS = 24, COUNT = 5 };
+    double want[COUNT];
+    vj_tree whole, mine;
+    if (TERMS % size != 0 || (size & (size - 1)) != 0) return;
+    assert_int_equal(vj_tree_init(&whole, COUNT, TERMS), VJ_OK);
+    assert_int_equal(vj_tree_init(&mine, COUNT, TERMS / size), VJ_OK);
+    for (int again = 0; again < 2; again++) {
+        vj_rng rng;
+        vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)again);
+        for (int i = 0; i < TERMS; i++) {
+            double *term = vj_tree_next(&whole);
+            for (int k = 0; k < COUNT; k++) term[k] = vj_rng_normal(&rng);
+            if (i / (TERMS / size) == rank) memcpy(vj_tree_next(&mine), term, COUNT * sizeof *term);
+            vj_tree_add(&whole);
+            if (i / (TERMS / size) == rank) vj_tree_add(&mine);
+        }
+        memcpy(want, vj_tree_total(&whole), sizeof want);
+        double *got = vj_tree_total(&mine);
+        vj_sum_doubles(MPI_COMM_WORLD, got, COUNT);
+        assert_memory_equal(got, want, sizeof want);
+    }
+    vj_tree_release(&whole);
+    vj_tree_release(&mine);
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    x = malloc((MOST + 1) * sizeof *x);
+    all = malloc((size_t)size * MOST * sizeof *all);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums),
+        cmocka_unit_test(parts_and_gathers),
+        cmocka_unit_test(ranks_that_lag),
+        cmocka_unit_test(doubles_in_one_tree),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free(x);
+    free(all);
+    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    MPI_Finalize();
+    return failed != 0;
+}
