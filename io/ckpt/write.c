@@ -217,19 +217,24 @@ static vj_status put_checksums(const vj_ckpt_writer *w)
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-/* Copy the blocks behind *at into memory, as many as fit, as the file has them; *at becomes the last of them. */
+/*
+ * Copy the blocks behind *at into memory, as many as fit, as the file has them; *at becomes the last of them. Blocks of
+ * a tensor are copied together: a large copy goes past the caches.
+ */
 static vj_status load(vj_ckpt_writer *w, block *at, vj_ckpt_copy get, void *user)
 {
     char *to = w->memory, *end = to + w->memory_bytes;
     block b = *at;
-    for (w->blocks = 0; next_block(w, &b); w->blocks++) {
+    for (w->blocks = 0; next_block(w, &b); *at = b) {
         const vj_ckpt_tensor *t = &w->tensors[b.tensor];
-        const int64_t elements = b.last - b.first;
-        if (to + elements * (int64_t)sizeof(float) > end) break;
-        VJ_TRY(vj_ckpt_copy_pieces(get, user, t, b.first, b.last, (float *)to));
-        if (t->type == VJ_CKPT_BF16) vj_ckpt_narrow((float *)to, elements);
-        to += elements * vj_ckpt_element_bytes(t->type);
-        *at = b;
+        const int64_t first = b.first, room = (end - to) / (int64_t)sizeof(float);
+        if (b.last - first > room) break;
+        w->blocks++;
+        for (block next = b; next_block(w, &next) && next.tensor == b.tensor && next.last - first <= room; b = next)
+            w->blocks++;
+        VJ_TRY(vj_ckpt_copy_pieces(get, user, t, first, b.last, (float *)to));
+        if (t->type == VJ_CKPT_BF16) vj_ckpt_narrow((float *)to, b.last - first);
+        to += (b.last - first) * vj_ckpt_element_bytes(t->type);
     }
     return VJ_OK;
 }
