@@ -74,7 +74,7 @@ static vj_status find_start(vj_fixture *f, double first_loss, char best[VJ_PATH]
 static bool read_settings(vj_fixture *f, vj_config *config)
 {
     config->optimizer.predictor_lr_scale = 1;
-    config->train.steps_per_epoch = 1;
+    config->train.steps_per_epoch = config->train.batch = config->train.microbatch = 1;
     return vj_fixture_numbers(f, "/", "beta1", &config->optimizer.beta1, 1) &&
            vj_fixture_numbers(f, "/", "beta2", &config->optimizer.beta2, 1) &&
            vj_fixture_numbers(f, "/", "adam_eps", &config->optimizer.eps, 1) &&

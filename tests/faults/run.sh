@@ -21,9 +21,9 @@ modes=(
     "pixel 2 objective.kind=pixel"
     "async 2 checkpoint.async=true"
     "async-zero 3 checkpoint.async=true parallel.zero=1"
-    "tensor 2 parallel.tensor=2"
-    "tensor-zero 4 parallel.tensor=2 parallel.zero=1"
-    "repro 4 parallel.reduction=reproducible"
+    "tensor 2 parallel.tensor=2 model.heads=4 predictor.heads=4"
+    "tensor-zero 4 parallel.tensor=2 parallel.zero=1 model.heads=4 predictor.heads=4"
+    "reproducible 2 parallel.reduction=reproducible"
 )
 # Each is a function below. A seed's kind is its place here.
 kinds=(die_reading die_writing signal_usr1 error_writing die_all error_elsewhere stop_file die_committing full_disk
