@@ -20,6 +20,7 @@ typedef struct {
     float *device;
     int64_t origin;
     int64_t first, last; /* of the whole tensor: what the tensor group writes */
+    int turn;            /* of its ranks */
     float *rows;         /* of these what this rank writes, or NULL */
 } tensor_home;
 
@@ -139,12 +140,15 @@ struct vj_checkpoint {
     vj_ckpt_writer *writer;
 };
 
-/* Which of a tensor's blocks, of those that its group writes, rank `rank` of the group writes. */
+/*
+ * Which of a tensor's blocks, of those that its group writes, rank `rank` of the group writes. Ranks take turns at being
+ * the first, since many tensors have one block.
+ */
 static void share_blocks(const vj_ckpt_tensor *t, int size, int rank, int64_t *first, int64_t *last)
 {
     const tensor_home *home = t->data;
     const int64_t block = block_elements(t);
-    vj_split((home->last - home->first + block - 1) / block, size, rank, first, last);
+    vj_split((home->last - home->first + block - 1) / block, size, (rank + home->turn) % size, first, last);
     *first = home->first + *first * block;
     *last = home->first + *last * block;
     if (*first > home->last) *first = home->last;
@@ -160,6 +164,7 @@ static vj_status share_in_group(tensor_list *list, const vj_tensor *t)
         vj_ckpt_tensor *tensor = &list->tensor[i];
         list->home[i].first = tensor->first;
         list->home[i].last = tensor->last;
+        list->home[i].turn = i % t->size;
         share_blocks(tensor, t->size, t->rank, &tensor->first, &tensor->last);
         if (list->home[i].param->shares > 1) elements += tensor->last - tensor->first;
     }
