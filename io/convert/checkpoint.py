@@ -15,11 +15,11 @@ STATE = ("step", "samples", "seed", "bad_steps", "store_fingerprint")
 
 
 def _sums(values):
-    """A checksum for each block: as many rows (along the first axis) as fit in 1 MiB, at least one."""
-    row_bytes = values[0].nbytes
-    rows = min(max(BLOCK_BYTES // row_bytes, 1), len(values))
+    """A checksum for each block: as many rows (along the first axis) as fit in 1 MiB of float32, at least one."""
+    row = values[0].size
+    rows = min(max(BLOCK_BYTES // (4 * row), 1), len(values))
     bytes_of = memoryview(np.ascontiguousarray(values)).cast("B")
-    step = rows * row_bytes
+    step = rows * row * values.itemsize
     return np.array([xxhash.xxh3_64_intdigest(bytes_of[at:at + step]) for at in range(0, len(bytes_of), step)],
                     dtype=np.uint64)
 
@@ -31,7 +31,7 @@ def _put_text(file, name, text):
 
 
 def write(path, state, config, tensors, code):
-    """Write `tensors`, name to a float32 array or a function that makes one, with the state (numbers of STATE)."""
+    """Write `tensors`, name to a float32 array, with the state (numbers of STATE; no roll-backs: absent is zero)."""
 
     def fill(part):
         # Format 1.8, as all files of vjepa: checksums in HDF5's own structures, and the length in the superblock.
@@ -82,9 +82,12 @@ class Reader:
         return value.decode() if isinstance(value, bytes) else value
 
     def __getitem__(self, name):
+        """As float32; an exported encoder may be stored as bf16, the upper halves of such numbers."""
         dataset = self.file[name]
-        values = dataset[...]
-        found, stored = _sums(values), dataset.attrs.get("xxh3", np.zeros(0))
+        values = dataset.astype("<f4")[...]
+        bf16 = dataset.id.get_type().get_size() == 2
+        found = _sums((values.view("<u4") >> 16).astype("<u2") if bf16 else values)
+        stored = dataset.attrs.get("xxh3", np.zeros(0))
         if found.shape != stored.shape:
             raise Refused(f"{self.path}: {name} has {stored.size} checksums, expected {found.size}")
         bad = np.flatnonzero(found != stored)

@@ -266,6 +266,7 @@ vj_status vj_h5_write(const vj_h5_writer *writer, int64_t offset, const void *da
 {
     enum { PIECE = 64 << 20 }; /* a call of more than 2 GiB is cut short by the system */
     const char *from = data;
+    if (bytes == 0) return VJ_OK; /* below, 0 would stand for the rest of the file */
     for (int64_t done = 0; done < bytes;) {
         const int64_t left = bytes - done;
         errno = 0;

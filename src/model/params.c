@@ -58,13 +58,6 @@ void vj_params_release(vj_params *ps)
     *ps = (vj_params){0};
 }
 
-const vj_param *vj_params_find(const vj_params *ps, vj_network_part part, const char *name)
-{
-    for (int i = 0; i < ps->count; i++)
-        if (ps->item[i].part == part && strcmp(ps->item[i].name, name) == 0) return &ps->item[i];
-    return NULL;
-}
-
 int64_t vj_param_before(const vj_param *p, int share, int64_t at)
 {
     const int64_t run = p->count / p->runs, row = run * p->shares, inside = at % row - share * run;

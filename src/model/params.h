@@ -65,9 +65,6 @@ int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int l
                       const int64_t *dim, const char *format, ...) __attribute__((format(printf, 8, 9)));
 void vj_params_release(vj_params *ps);
 
-/** Row by network part and name; NULL when there is none. */
-const vj_param *vj_params_find(const vj_params *ps, vj_network_part part, const char *name);
-
 /**
  * Elements of `share` (any rank's) before element `at` of the whole tensor. So of elements [first, last) of the whole
  * the share is made of its own [before(first), before(last)).

@@ -20,8 +20,8 @@ typedef struct {
 
 /**
  * Split `world` into groups of `tensor` ranks. Refuses (VJ_ERR_USAGE) a number of ranks that this does not divide, and
- * a group whose ranks are not on one node, naming its hosts. Collective. Release with vj_layout_close(), also after a
- * failure.
+ * a group whose ranks are not on one node, naming its hosts. Collective. Release with vj_layout_close(), collective,
+ * also after a failure.
  */
 vj_status vj_layout_open(vj_layout *layout, MPI_Comm world, int tensor);
 void vj_layout_close(vj_layout *layout);

@@ -177,13 +177,6 @@ vj_probe_tensor *vj_probe_tensor_at(vj_probe *p, int i)
     return NULL;
 }
 
-vj_probe_tensor *vj_probe_tensor_named(vj_probe *p, const char *name)
-{
-    for (int id = 0; id < TENSORS; id++)
-        if (p->tensor[id].name && strcmp(p->tensor[id].name, name) == 0) return &p->tensor[id];
-    return NULL;
-}
-
 /* What a tensor starts from: normal with a deviation, uniform with a limit, or one value. */
 static void draw(vj_probe_tensor *t, int id, uint64_t seed, double std, int D)
 {

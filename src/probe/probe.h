@@ -63,8 +63,6 @@ void vj_probe_init(vj_probe *probe, uint64_t seed, double std);
 
 int vj_probe_tensor_count(const vj_probe *probe);
 vj_probe_tensor *vj_probe_tensor_at(vj_probe *probe, int i);
-/** NULL if there is none of that name. */
-vj_probe_tensor *vj_probe_tensor_named(vj_probe *probe, const char *name);
 
 /**
  * Class scores of B <= batch clips. features [B, N, D]: the encoder's tokens after its final norm; a folded probe takes

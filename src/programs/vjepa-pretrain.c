@@ -17,8 +17,7 @@ static const vj_program program = {
     .description =
         "Reads clip stores (data.train), writes checkpoints step_*.h5, metrics.csv and metrics.jsonl to run.dir.\n"
         "The same command goes on from the newest checkpoint, on any number of ranks and in any layout (section\n"
-        "parallel); when all steps are done the folder\n"
-        "holds the file \"complete\".\n"
+        "parallel); when all steps are done the folder holds the file \"complete\".\n"
         "\n"
         "Stopping: USR2 writes a checkpoint and goes on. USR1, TERM, the end of --max-hours and a file \"stop\" in "
         "run.dir\n"

@@ -145,7 +145,6 @@ static vj_status keep_products(vj_config *c, MPI_Comm comm)
     vj_config *old = NULL;
     vj_ckpt_state state;
     char path[VJ_PATH];
-    if (strcmp(c->train.products, "auto") != 0 || getenv("VJ_PRODUCTS")) return VJ_OK;
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, comm));
     if (path[0] == '\0') return VJ_OK;
     VJ_TRY(vj_ckpt_read_state(path, &state));
@@ -166,5 +165,7 @@ static vj_status keep_products(vj_config *c, MPI_Comm comm)
 
 vj_status vj_run_folder_keep_products(vj_config *c, MPI_Comm comm)
 {
-    return vj_agree(comm, keep_products(c, comm));
+    int told = strcmp(c->train.products, "auto") != 0 || getenv("VJ_PRODUCTS");
+    MPI_Allreduce(MPI_IN_PLACE, &told, 1, MPI_INT, MPI_MAX, comm); /* the environment may be one rank's own */
+    return told ? VJ_OK : vj_agree(comm, keep_products(c, comm));
 }

@@ -24,6 +24,16 @@ struct vj_saver {
     double longest_s;       /* from begin to commit */
 };
 
+/* Remove what is not kept, and what killed writers left: it may be the space that the next checkpoint needs. */
+static vj_status prune(const vj_saver *s)
+{
+    const vj_config *c = s->config;
+    const vj_status status = vj_ckpt_prune(c->run.dir, c->checkpoint.keep, c->checkpoint.keep_every, s->comm);
+    if (status == VJ_ERR_IO && s->rank == 0)
+        vj_warn("older checkpoints in %s could not be removed, for the reason above; training goes on", c->run.dir);
+    return status == VJ_ERR_IO ? VJ_OK : status;
+}
+
 vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer *optimizer, int64_t step,
                         MPI_Comm world)
 {
@@ -35,7 +45,7 @@ vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer 
     if (config->checkpoint.async)
         vj_log("checkpoints are written in the background, from %.0f MiB of memory on rank 0",
                (double)vj_checkpoint_memory_bytes(s->checkpoint) / 1048576.0);
-    return VJ_OK;
+    return prune(s);
 }
 
 void vj_saver_close(vj_saver *s)
@@ -93,11 +103,7 @@ static vj_status settle(vj_saver *s, vj_status status)
     if (vj_now() - s->begin_s > s->longest_s) s->longest_s = vj_now() - s->begin_s;
     vj_log("checkpoint of step %lld written in %.1f s, training waited %.2f s", (long long)s->step,
            vj_now() - s->begin_s, s->wait_s);
-    status = vj_ckpt_prune(s->config->run.dir, s->config->checkpoint.keep, s->config->checkpoint.keep_every, s->comm);
-    if (status == VJ_ERR_IO && s->rank == 0)
-        vj_warn("older checkpoints in %s could not be removed, for the reason above; training goes on",
-                s->config->run.dir);
-    return status == VJ_ERR_IO ? VJ_OK : status;
+    return prune(s);
 }
 
 static vj_status commit(vj_saver *s)

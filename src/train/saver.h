@@ -12,8 +12,8 @@ typedef struct vj_saver vj_saver;
 
 /**
  * Checkpoints into config->run.dir, as config->checkpoint says. Config and optimizer are borrowed. `step`: of the
- * newest checkpoint, which training begins with; 0: none. Allocates the memory to write from. Collective over `world`,
- * all ranks of the layout, agreed.
+ * newest checkpoint, which training begins with; 0: none. Allocates the memory to write from, and removes what killed
+ * writers left. Collective over `world`, all ranks of the layout, agreed.
  */
 vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer *optimizer, int64_t step,
                         MPI_Comm world);

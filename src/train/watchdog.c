@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HOST_BYTES = 64, LINE_BYTES = 128, AUTOMATIC_S = 600, AUTOMATIC_FILES_S = 3600, AUTOMATIC_STEPS = 20 };
+enum { HOST_BYTES = 64, LINE_BYTES = 128, AUTOMATIC_S = 600, AUTOMATIC_LONG_S = 3600, AUTOMATIC_STEPS = 20 };
 
 struct vj_watchdog {
     double limit_s; /* negative: automatic */
@@ -39,10 +39,12 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ looking */
 
+/* How long a step takes is known after the first; others may wait in it for a rank with more to do. */
 static double limit_of(const vj_watchdog *w)
 {
     if (w->limit_s > 0.0) return w->limit_s;
-    const double least = w->place == VJ_AT_CLIPS || w->place == VJ_AT_STEP ? AUTOMATIC_S : AUTOMATIC_FILES_S;
+    const int in_step = w->place == VJ_AT_CLIPS || w->place == VJ_AT_STEP;
+    const double least = in_step && w->longest_s > 0.0 ? AUTOMATIC_S : AUTOMATIC_LONG_S;
     return AUTOMATIC_STEPS * w->longest_s > least ? AUTOMATIC_STEPS * w->longest_s : least;
 }
 

@@ -72,6 +72,11 @@ check features encoder.pth.tar shape.json a.clips trained.h5
 from_pytorch encoder.pth.tar encoder.h5 --config config.yaml >/dev/null
 run 1 "$bin/vjepa-embed" config.yaml --encoder encoder.h5 --store a.clips --out encoder-features.h5 >/dev/null
 check features encoder.pth.tar shape.json a.clips encoder-features.h5
+# An exported encoder, which bf16 has rounded.
+"$bin/vjepa-inspect" --export half.h5 --dtype bf16 run >/dev/null || fail "--export --dtype bf16 fails"
+to_pytorch --encoder-only half.h5 half.pth.tar >to.log 2>&1 || fail "to_pytorch of bf16: $(cat to.log)"
+run 1 "$bin/vjepa-embed" config.yaml --encoder half.h5 --store a.clips --out half-features.h5 >/dev/null
+check features half.pth.tar shape.json a.clips half-features.h5
 
 # A published size needs no configuration: heads by the size, clips and kind of table by the tables.
 cat >size.json <<'J'

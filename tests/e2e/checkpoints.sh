@@ -27,6 +27,11 @@ pretrain 2 zero --set parallel.zero=1 >/dev/null
 [ "$(grep -c '^checkpoint of step .* written' background.log)" -eq 24 ] || fail "not all were written: $(cat background.log)"
 "$bin/vjepa-inspect" --verify background/step_*.h5 | grep -vq ' 0 damaged' && fail "a checkpoint of the background is damaged"
 
+# What a killed writer of another step left is in the way of the next checkpoint: it goes first.
+touch background/step_00000099.h5.12345678.part
+pretrain 2 background --set checkpoint.every=1 --set checkpoint.keep_every=7 >/dev/null || fail "a complete run cannot be started again"
+! compgen -G 'background/*.part' >/dev/null || fail "a .part is left: $(ls background)"
+
 # Killed while checkpoints are written beside every step.
 killed=$scratch/killed
 timeout 100 mpirun -n 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir="$killed" --set train.backend=strict \

@@ -307,7 +307,7 @@ void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_arra
 typedef struct {
     float *k, *v, *k_over;   /* A panels: keys and values with depth d; key dimensions with depth S */
     float *q, *g;            /* B panels of queries and of dout, depth d: one for each strip */
-    float *q_over, *g_over;  /* the same with the strips' queries as depth: a panel for each columns_of() dimensions */
+    float *q_over, *g_over;  /* with the strips' queries as depth: a panel for each pack_columns() dimensions */
     float *t, *dt;           /* scores, then nothing; gradients of probabilities [keys, columns] */
     float *p_rows, *ds_rows; /* probabilities and score gradients as rows [keys, lanes of all strips' queries] */
     float *ds;               /* score gradients as a B panel, depth keys */

@@ -6,8 +6,8 @@
  *   PACK_FP32, PACK_PAIRS   A: element (row i, lane p) at a[p * MR + i], B: (p, column j) at b[p * pack_columns() + j]
  *   where the processor multiplies whole tiles (AMX):
  *   PACK_PAIRS              A is row-major: (i, p) at a[i * depth + p]
- *   PACK_PARTS              the parts one after the other, depth / PARTS lanes each: B as above; A in steps of
- * PAIR_DEPTH lanes, each of them PAIR_MR rows
+ *   PACK_PARTS              the parts one after the other, depth / PARTS lanes each: B as above;
+ *                           A in steps of PAIR_DEPTH lanes, each of them PAIR_MR rows
  *
  * t[i * ldt + j] = (accumulate ? t : 0) + sum over p in ascending order, for the first `rows` > 0 rows of the tile
  * (some rows more may be written, up to a whole tile) and nv whole vectors. Meanwhile `ahead` floats at `next` come
