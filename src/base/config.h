@@ -111,6 +111,7 @@ typedef struct {
         int tensor_sequence; /* bool: they also divide the stream by tokens */
         int zero;            /* 0 | 1: optimizer state and EMA sharded over the ranks */
         int reduction;       /* vj_reduction_kind */
+        int64_t check_every; /* steps between comparisons of replicas; 0: never */
     } parallel;
     struct {
         int64_t every;        /* steps; 0: only at the end */

@@ -178,14 +178,6 @@ static vj_status check_training(const vj_config *config)
     return VJ_OK;
 }
 
-/* Norms are summed slice by slice, and where slices are cut depends on the ranks. */
-static vj_status check_parallel(const vj_config *config)
-{
-    if (config->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE && config->parallel.zero)
-        return refuse(config, "parallel.reduction", "parallel.zero", "reproducible needs parallel.zero 0");
-    return VJ_OK;
-}
-
 static vj_status check_probe(const vj_config *config)
 {
     if (config->probe.pooling.count == 0)
@@ -203,6 +195,5 @@ vj_status vj_config_check(vj_config *config)
     VJ_TRY(check_masks(config));
     VJ_TRY(check_objective(config));
     VJ_TRY(check_training(config));
-    VJ_TRY(check_parallel(config));
     return check_probe(config);
 }

@@ -154,6 +154,8 @@ const vj_setting vj_settings[] = {
      "reproducible: 1, 2, 4, ... ranks train the same bits; costs a gradient's memory per doubling of a rank's "
      "microbatches",
      0},
+    {"parallel.check_every", VJ_SET_INTEGER, AT(parallel.check_every), "[0, 1000000000]", "100",
+     "steps between checks that ranks which should hold the same do, also made before each checkpoint; 0: none", 0},
 
     {"checkpoint.every", VJ_SET_INTEGER, AT(checkpoint.every), "[0, 1000000000]", "1000",
      "steps between checkpoints; 0: only at the end", 0},

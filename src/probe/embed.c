@@ -95,7 +95,7 @@ static vj_status open_encoder(vj_embedding *e)
     e->D = shape.width;
     e->normed = vj_device_alloc(e->be, e->batch * e->tokens * e->D * (int64_t)sizeof(float));
     if (!e->normed) return VJ_ERR_MEMORY; /* reported by the device */
-    return vj_spectrum_open(&e->spectrum, e->be, e->D);
+    return vj_spectrum_open(&e->spectrum, e->be, e->D, 0);
 }
 
 /* ------------------------------------------------------------------------------------------------ the clips */

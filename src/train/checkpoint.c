@@ -63,6 +63,12 @@ static void add(tensor_list *list, const vj_params *ps, vj_network_part part, co
     }
 }
 
+/* A tensor of which the tensor group's ranks hold rows. */
+static bool rows_divided(const vj_param *p)
+{
+    return p->shares > 1 && p->runs != p->dim[0];
+}
+
 static int64_t block_elements(const vj_ckpt_tensor *t)
 {
     const vj_param *p = ((const tensor_home *)t->data)->param;
@@ -87,14 +93,20 @@ vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice)
         for (int i = list.count - 1; i >= 0; i--) {
             const vj_param *p = &ps->item[i];
             const int64_t first = list.tensor[i].first;
-            const bool rows_divided = p->shares > 1 && p->runs != p->dim[0];
             if (first < list.tensor[i].last)
-                slice[rank] = p->offset + (rows_divided && first > 0 ? p->count : first / p->shares);
+                slice[rank] = p->offset + (rows_divided(p) && first > 0 ? p->count : first / p->shares);
         }
     }
     slice[0] = 0;
     release(&list);
     return VJ_OK;
+}
+
+int64_t vj_checkpoint_block(const vj_param *p)
+{
+    vj_ckpt_tensor t = {.ndim = p->ndim, .data = &(tensor_home){.param = p}};
+    for (int d = 0; d < p->ndim; d++) t.dim[d] = p->dim[d];
+    return rows_divided(p) ? p->count : block_elements(&t) / p->shares;
 }
 
 /* Narrow tensors to what lies in elements [first, last) of the flat vector, a slice. */

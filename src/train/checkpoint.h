@@ -11,14 +11,16 @@
  */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice);
 
+/** Elements of this rank's share of a tensor that no slice cuts, counted from its begin. */
+int64_t vj_checkpoint_block(const vj_param *p);
+
 /**
  * What writes the checkpoints of a run: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...,
  * whole tensors whatever the layout. `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective over
  * `world`, all ranks of the layout, agreed.
  */
 typedef struct vj_checkpoint vj_checkpoint;
-vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer, bool background,
-                             MPI_Comm world);
+vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer, bool background, MPI_Comm world);
 /** Not collective; gives up what was begun and not committed. */
 void vj_checkpoint_close(vj_checkpoint *checkpoint);
 /** Host memory that it holds to write from. */

@@ -5,6 +5,12 @@
 
 #include "model/network.h"
 
+/* One tree sums microbatches and ranks (parallel/tree.h). */
+static bool even_tree(int data_ranks, int64_t microbatches)
+{
+    return (data_ranks & (data_ranks - 1)) == 0 && microbatches % data_ranks == 0;
+}
+
 bool vj_layout_cannot(const vj_config *c, int ranks, int tensor, char *reason, size_t bytes)
 {
     const vj_shape shape = vj_shape_from(c);
@@ -28,6 +34,11 @@ bool vj_layout_cannot(const vj_config *c, int ranks, int tensor, char *reason, s
             "tensor groups, there are %d",
             (long long)c->train.batch, (long long)c->train.microbatch, (long long)microbatches,
             microbatches == 1 ? "" : "s", ranks / tensor);
+    else if (c->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE && !even_tree(ranks / tensor, microbatches))
+        snprintf(reason, bytes,
+                 "parallel.reduction reproducible: %d ranks or tensor groups are no power of two that divides the %lld "
+                 "microbatches of a step (train.batch, train.microbatch)",
+                 ranks / tensor, (long long)microbatches);
     return reason[0] != '\0';
 }
 

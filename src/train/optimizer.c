@@ -17,24 +17,29 @@ enum { PIECE = 1 << 20 }; /* floats */
         for (float *view = vj_map(be, (device) + at, n * (int64_t)sizeof(float), mode); view;                          \
              vj_unmap(be, view), view = NULL)
 
-vj_status vj_optimizer_check(const vj_config *c, int ranks, bool report)
+/*
+ * Blocks of the flat vector that no slice cuts. Their squares are added in one order, so that norms have the same bits
+ * for any number of data ranks, sharded or not.
+ */
+static vj_status open_blocks(vj_optimizer *o)
 {
-    const int64_t microbatches = c->train.batch / c->train.microbatch;
-    if (c->parallel.reduction != VJ_REDUCTION_REPRODUCIBLE) return VJ_OK;
-    if ((ranks & (ranks - 1)) == 0 && microbatches % ranks == 0) return VJ_OK;
-    if (!report) return VJ_ERR_USAGE;
-    int64_t fewer = 1, more = 1;
-    for (int64_t n = 1; microbatches % n == 0; n *= 2) {
-        if (n <= ranks) fewer = n;
-        more = n;
-        if (n >= ranks) break;
+    const vj_params *ps = &o->model->net.params;
+    for (int pass = 0; pass < 2; pass++) { /* the first counts them */
+        o->blocks = 0;
+        for (int i = 0; i < ps->count; i++) {
+            const vj_param *p = &ps->item[i];
+            const int64_t length = vj_checkpoint_block(p);
+            for (int64_t at = 0; at < p->count; at += length, o->blocks++)
+                if (pass == 1) o->block[o->blocks] = p->offset + at;
+        }
+        if (pass == 1) break;
+        o->block = vj_calloc(o->blocks + 1, sizeof *o->block);
+        o->squares = vj_calloc(o->blocks, sizeof *o->squares);
+        if (!o->block || !o->squares) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
     }
-    return vj_raise(VJ_ERR_USAGE,
-                    "parallel.reduction reproducible: %d ranks are no power of two that divides the %lld microbatches "
-                    "of a step (train.batch %lld, train.microbatch %lld); %lld or %lld ranks would do, or another "
-                    "train.batch, or parallel.reduction fast",
-                    ranks, (long long)microbatches, (long long)c->train.batch, (long long)c->train.microbatch,
-                    (long long)fewer, (long long)more);
+    o->block[o->blocks] = ps->total;
+    o->sum = vj_device_alloc(o->model->be, o->blocks * (int64_t)sizeof *o->sum);
+    return o->sum ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
 /* Gradients of sums that wait; without them, one gradient into which all microbatches are accumulated. */
@@ -96,10 +101,10 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_
     const int64_t n = o->last - o->first;
     o->first_moment = vj_device_alloc(model->be, n * (int64_t)sizeof(float));
     o->second_moment = vj_device_alloc(model->be, n * (int64_t)sizeof(float));
-    o->sum = vj_device_alloc(model->be, (int64_t)sizeof *o->sum);
-    if (!o->first_moment || !o->second_moment || !o->sum) return VJ_ERR_MEMORY; /* reported by the device */
+    if (!o->first_moment || !o->second_moment) return VJ_ERR_MEMORY; /* reported by the device */
     vj_fill(model->be, o->first_moment, 0.0f, n);
     vj_fill(model->be, o->second_moment, 0.0f, n);
+    VJ_TRY(open_blocks(o));
     return open_sums(o, config);
 }
 
@@ -112,6 +117,8 @@ void vj_optimizer_close(vj_optimizer *o)
     for (int i = 1; o->kept && i <= (o->reproducible ? vj_tree_levels(o->terms) : 0); i++)
         vj_device_free(o->model->be, o->kept[i]);
     vj_group_close(o->group);
+    free(o->block);
+    free(o->squares);
     free(o->kept);
     free(o->slice);
     free(o);
@@ -139,20 +146,21 @@ static int64_t clamp(int64_t x, int64_t low, int64_t high)
 
 void vj_optimizer_norms(vj_optimizer *o, double norm[2])
 {
-    const vj_params *ps = &o->model->net.params;
-    const int64_t cut = clamp(ps->encoder_total, o->first, o->last), edge[3] = {o->first, cut, o->last};
-    for (int part = 0; part < 2; part++) {
-        int64_t first, last = edge[part];
-        norm[part] = 0.0;
-        while (vj_params_counted(ps, last, edge[part + 1], &first, &last)) {
-            double squares;
-            vj_sum_squares(o->model->be, o->sum, o->model->gradient + first, last - first);
-            vj_download(o->model->be, &squares, o->sum, (int64_t)sizeof squares);
-            norm[part] += squares;
-        }
+    const vj_model *m = o->model;
+    const vj_params *ps = &m->net.params;
+    vj_fill(m->be, (float *)o->sum, 0.0f, 2 * o->blocks); /* a double is two floats */
+    for (int64_t i = 0; i < o->blocks; i++) {
+        int64_t first, last;
+        if (o->block[i] < o->first || o->block[i] >= o->last) continue;
+        if (vj_params_counted(ps, o->block[i], o->block[i + 1], &first, &last))
+            vj_sum_squares(m->be, o->sum + i, m->gradient + first, last - first);
     }
-    if (o->zero) vj_sum_doubles(o->comm, norm, 2);
-    if (o->model->net.tensor) vj_sum_doubles(o->model->net.tensor->comm, norm, 2);
+    vj_download(m->be, o->squares, o->sum, o->blocks * (int64_t)sizeof *o->squares);
+    if (o->zero) vj_sum_doubles(o->comm, o->squares, (int)o->blocks); /* all but one rank's are zero: exact */
+    norm[VJ_ENCODER] = norm[VJ_PREDICTOR] = 0.0;
+    for (int64_t i = 0; i < o->blocks; i++)
+        norm[o->block[i] < ps->encoder_total ? VJ_ENCODER : VJ_PREDICTOR] += o->squares[i];
+    if (m->net.tensor) vj_sum_doubles(m->net.tensor->comm, norm, 2);
     for (int part = 0; part < 2; part++) norm[part] = sqrt(norm[part]);
 }
 

@@ -18,7 +18,8 @@ typedef struct {
     int64_t *slice;                      /* [size + 1] the flat vector's slices; cut at checkpoint blocks. Owned */
     int64_t first, last;                 /* what this rank updates: its slice, or all */
     float *first_moment, *second_moment; /* device [last - first] */
-    double *sum;                         /* device, one */
+    int64_t *block, blocks;              /* [blocks + 1] what norms are summed in, in this order. Owned */
+    double *squares, *sum;               /* [blocks] on the host, owned, and the device */
     vj_group *group;                     /* owned */
     bool reproducible;
     int64_t terms, done; /* this rank's microbatches of a step, and how many of them there are so far */
@@ -38,12 +39,6 @@ typedef struct {
 vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_config *config, MPI_Comm comm);
 void vj_optimizer_close(vj_optimizer *optimizer);
 
-/**
- * parallel.reduction reproducible: refuse (VJ_ERR_USAGE) numbers of ranks that are no power of two or do not divide the
- * microbatches of a step. The same answer on all ranks; `report`: this one says why. Not collective.
- */
-vj_status vj_optimizer_check(const vj_config *config, int ranks, bool report);
-
 /** Before a microbatch: aim the model's gradient. True: the microbatch accumulates into it. */
 bool vj_optimizer_before(vj_optimizer *optimizer);
 /** After it: the sums it completes are made (reproducible: in the order of parallel/tree.h). */
@@ -52,8 +47,8 @@ void vj_optimizer_after(vj_optimizer *optimizer);
 /** Sum the gradient of all microbatches over the ranks; with zero = 1 only into the slices' owners. Collective. */
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 
-/** 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks. Collective, also over
- * the tensor group. */
+/** 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks, and for any number of
+ * data ranks. Collective, also over the tensor group. */
 void vj_optimizer_norms(vj_optimizer *optimizer, double norm[2]);
 
 /** AdamW on encoder and predictor, EMA of the encoder into the target, in one pass; then slices are exchanged.

@@ -8,6 +8,7 @@
 #include "clips/clips.h"
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
+#include "train/digest.h"
 #include "train/health.h"
 #include "train/layout.h"
 #include "train/memory.h"
@@ -26,6 +27,7 @@ typedef struct {
     vj_step *step;
     vj_loader *loader;
     vj_record record;
+    vj_digest *digest;
     vj_saver *saver;
     vj_stop stop;
     vj_health health;
@@ -90,6 +92,15 @@ static vj_status check_weights(pretrainer *t)
     if (isfinite(sum)) return VJ_OK;
     return vj_raise(VJ_ERR_STATE, "the weights are not finite: no checkpoint is written, the last one in %s is good",
                     t->config->run.dir);
+}
+
+/* Every so many steps, and before a checkpoint that would hold parts of both. */
+static vj_status check_replicas(pretrainer *t, int64_t steps_done, bool saving)
+{
+    const int64_t every = t->config->parallel.check_every;
+    if (every == 0 || (!saving && steps_done % every != 0)) return VJ_OK;
+    vj_watchdog_enter(t->watchdog, VJ_AT_DIGEST, steps_done);
+    return vj_digest_compare(t->digest, steps_done);
 }
 
 static vj_status save(pretrainer *t, int64_t steps_done)
@@ -216,6 +227,7 @@ static vj_status open_everything(pretrainer *t)
     vj_memory_say(&memory);
     VJ_TRY(vj_run_folder_keep_products(c, t->comm));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
+    VJ_TRY(vj_digest_open(&t->digest, c, t->step->optimizer, &t->step->layout));
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->asked = vj_stop_asked();
     t->record = (vj_record){.config = c, .step = t->step, .steps = t->steps};
@@ -261,11 +273,13 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
         VJ_TRY(vj_record_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
-        if (verdict == VJ_HEALTH_LOST) {
+        const bool lost = verdict == VJ_HEALTH_LOST, saving = !lost && save_is_due(t, step, &report, verdict);
+        VJ_TRY(check_replicas(t, step, saving));
+        vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
+        if (saving) VJ_TRY(save(t, step));
+        if (lost) {
             VJ_TRY(roll_back(t, step));
             step = t->state.step;
-        } else if (save_is_due(t, step, &report, verdict)) {
-            VJ_TRY(save(t, step));
         }
         if (report.stop && step < t->steps) {
             *outcome = VJ_PRETRAIN_STOPPED;
@@ -304,6 +318,7 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     vj_status status = run(&t, dry_run, outcome);
     vj_loader_stop(t.loader);
     vj_saver_close(t.saver);
+    vj_digest_close(t.digest);
     vj_status closed = vj_record_close(&t.record);
     vj_watchdog_follow(t.watchdog, NULL);
     /* Closing a step is collective, and after a failure of this rank the others are elsewhere; the program ends. */

@@ -16,8 +16,12 @@ typedef struct {
     double effective_rank; /* exp of the entropy of the normalised spectrum of the covariance; NaN when not measured */
 } vj_spread;
 
-/** Sums for features of width D. Not collective. Free with vj_spectrum_close(). */
-vj_status vj_spectrum_open(vj_spectrum **spectrum, vj_backend *be, int D);
+/**
+ * Sums for features of width D. With `terms` above 0 there are so many calls of vj_spectrum_add() to one of _finish(),
+ * and they are summed in the order of parallel/tree.h, at D^2 doubles a level. Not collective. Free with
+ * vj_spectrum_close().
+ */
+vj_status vj_spectrum_open(vj_spectrum **spectrum, vj_backend *be, int D, int64_t terms);
 void vj_spectrum_close(vj_spectrum *spectrum);
 
 /** Add rows x [R, D], device; with `covariance` the second moments too (R D^2 multiply-adds). */

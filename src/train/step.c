@@ -40,7 +40,6 @@ static vj_status open_step(vj_step *s)
     const vj_config *c = s->config;
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
-    VJ_TRY(vj_optimizer_check(c, s->layout.data_size, s->layout.rank == 0));
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->layout.world)));
     VJ_TRY(check_kernels(s));
@@ -52,7 +51,9 @@ static vj_status open_step(vj_step *s)
     const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
     VJ_TRY(vj_optimizer_open(&s->optimizer, s->model, c, s->layout.data));
-    if (shape.objective == VJ_OBJECTIVE_FEATURE) VJ_TRY(vj_spectrum_open(&s->spectrum, s->be, shape.width));
+    if (shape.objective == VJ_OBJECTIVE_FEATURE)
+        VJ_TRY(
+            vj_spectrum_open(&s->spectrum, s->be, shape.width, s->optimizer->reproducible ? s->optimizer->terms : 0));
     VJ_TRY(vj_mask_lists_create(&s->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
     VJ_TRY(vj_tree_init(&s->losses, c->mask.count + 1, s->optimizer->terms));
     s->schedule = vj_schedules_from(c);

@@ -77,6 +77,7 @@ static const char *place_name(const sight *s)
                                                  [VJ_AT_LOAD] = "loading a checkpoint",
                                                  [VJ_AT_CLIPS] = "waiting for clips",
                                                  [VJ_AT_RECORD] = "writing metrics",
+                                                 [VJ_AT_DIGEST] = "comparing replicas",
                                                  [VJ_AT_WRITE] = "writing a checkpoint"};
     return s->place == VJ_AT_STEP ? vj_phase_name(s->phase) : names[s->place];
 }

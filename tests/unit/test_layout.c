@@ -59,6 +59,19 @@ static void what_cannot_work_is_refused(void **state)
     refused(4, 4, "model.heads 6");
 }
 
+static void one_tree_needs_powers_of_two(void **state)
+{
+    (void)state;
+    configure("large", 24, 2); /* 12 microbatches */
+    config.parallel.reduction = VJ_REDUCTION_REPRODUCIBLE;
+    for (int ranks = 1; ranks <= 4; ranks *= 2) allowed(ranks, 1), allowed(2 * ranks, 2);
+    refused(3, 1, "3 ranks or tensor groups are no power of two that divides the 12 microbatches");
+    refused(8, 1, "no power of two");
+    refused(6, 2, "no power of two");
+    config.parallel.reduction = VJ_REDUCTION_FAST;
+    allowed(8, 1);
+}
+
 static void hidden_layers_must_divide(void **state)
 {
     (void)state;
@@ -195,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_work_is_refused),
+        cmocka_unit_test(one_tree_needs_powers_of_two),
         cmocka_unit_test(hidden_layers_must_divide),
         cmocka_unit_test(the_nearest_that_work_are_named),
         cmocka_unit_test(a_refusal_allocates_nothing_and_is_a_wrong_setting),

@@ -43,9 +43,8 @@ static void fill_rows(float *x, const double *side)
         for (int i = 0; i < D; i++) x[r * D + i] = (float)(0.25 * i + (r / 2 != i ? 0.0 : r % 2 ? -side[i] : side[i]));
 }
 
-static void check_features(vj_backend *be, bool rounded)
+static void check_sums(vj_backend *be, int64_t terms)
 {
-    (void)rounded;
     double side[D], all = 0, entropy = 0, std = 0;
     for (int i = 0; i < D; i++) side[i] = i < 3 ? 0.0 : 1 + i % 4;
     for (int i = 0; i < D; i++) all += side[i] * side[i], std += side[i] / sqrt(D) / D;
@@ -56,7 +55,7 @@ static void check_features(vj_backend *be, bool rounded)
     push(be, &x);
     vj_spectrum *s;
     vj_spread spread;
-    assert_int_equal(vj_spectrum_open(&s, be, D), VJ_OK);
+    assert_int_equal(vj_spectrum_open(&s, be, D, terms), VJ_OK);
     for (int again = 0; again < 2; again++) { /* the second time shows that finish starts anew */
         vj_spectrum_add(s, x.device, 2, 1);   /* in two parts */
         vj_spectrum_add(s, x.device + 2 * D, 2 * D - 2, 1);
@@ -65,12 +64,20 @@ static void check_features(vj_backend *be, bool rounded)
         assert_true(fabs(spread.std - std) <= 1e-7);
         assert_true(fabs(spread.effective_rank - exp(entropy)) <= 1e-7);
     }
-    vj_spectrum_add(s, x.device, 2 * D, 0);
+    vj_spectrum_add(s, x.device, 2, 0);
+    vj_spectrum_add(s, x.device + 2 * D, 2 * D - 2, 0);
     assert_int_equal(vj_spectrum_finish(s, MPI_COMM_WORLD, &spread), VJ_OK);
     assert_true(fabs(spread.std - std) <= 1e-7);
     assert_true(isnan(spread.effective_rank)); /* not measured */
     vj_spectrum_close(s);
     drop(be, &x);
+}
+
+static void check_features(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    check_sums(be, 0);
+    check_sums(be, 2);
 }
 
 static void features(void **state)
