@@ -111,6 +111,7 @@ typedef struct {
         int tensor_sequence; /* bool: they also divide the stream by tokens */
         int zero;            /* 0 | 1: optimizer state and EMA sharded over the ranks */
         int reduction;       /* vj_reduction_kind */
+        int64_t bucket_mb;   /* of the gradient, summed at a time during the backward pass */
     } parallel;
     struct {
         int64_t every;        /* steps; 0: only at the end */

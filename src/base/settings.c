@@ -154,6 +154,8 @@ const vj_setting vj_settings[] = {
      "reproducible: 1, 2, 4, ... ranks train the same bits; costs a gradient's memory per doubling of a rank's "
      "microbatches",
      0},
+    {"parallel.bucket_mb", VJ_SET_INTEGER, AT(parallel.bucket_mb), "[1, 256]", "4",
+     "MiB of the gradient that the ranks sum at a time, while the backward pass makes the rest", 0},
 
     {"checkpoint.every", VJ_SET_INTEGER, AT(checkpoint.every), "[0, 1000000000]", "1000",
      "steps between checkpoints; 0: only at the end", 0},
