@@ -112,6 +112,7 @@ typedef struct {
         int zero;            /* 0 | 1: optimizer state and EMA sharded over the ranks */
         int reduction;       /* vj_reduction_kind */
         int64_t check_every; /* steps between comparisons of replicas; 0: never */
+        int64_t bucket_mb;   /* of the gradient, summed at a time during the backward pass */
     } parallel;
     struct {
         int64_t every;        /* steps; 0: only at the end */

@@ -1,18 +1,21 @@
 /*
- * Summing a gradient over the ranks: MPI in one call, MPI in pieces, and the group (parallel/group.h), which the
- * trainer uses. All three sum the same bytes in each round.
+ * Summing a gradient over the ranks: MPI in one call, MPI in pieces, and the trainer's ways: the group
+ * (parallel/group.h) and, where the vector lies in shared memory, the reduction (parallel/reduction.h). All sum the
+ * same bytes in each round.
  */
 #include <stdlib.h>
 
 #include "bench/inner.h"
 #include "parallel/group.h"
 #include "parallel/parallel.h"
+#include "parallel/reduction.h"
 
 enum { LEAST = 64 << 10, MOST = 64 << 20, PIECE = 4 << 20 }; /* bytes; the piece as parallel.bucket_mb has it */
 
 typedef struct {
     MPI_Comm comm;
     vj_group *group;
+    vj_reduction *reduction; /* of a vector of its own, of this many floats */
     float *values;
     int64_t floats;
 } sum;
@@ -45,6 +48,13 @@ static vj_status by_group(void *user)
     return VJ_OK;
 }
 
+static vj_status by_reduction(void *user)
+{
+    const sum *s = user;
+    vj_reduction_end(s->reduction);
+    return VJ_OK;
+}
+
 /* One row of the table: who sums, how long it takes, bytes of the vector a second. */
 static vj_status measure(vj_bench_work *work, sum *s, int64_t bytes, const char *by, vj_status (*body)(void *user))
 {
@@ -67,6 +77,14 @@ static vj_status measure_all(vj_bench_work *work, sum *s)
         VJ_TRY(measure(work, s, bytes, "MPI in one call", in_one_call));
         VJ_TRY(measure(work, s, bytes, "MPI in pieces", in_pieces));
         VJ_TRY(measure(work, s, bytes, "group", by_group));
+        const vj_reduction_plan plan = {.alone = s->values,
+                                        .n = bytes / (int64_t)sizeof(float),
+                                        .bucket = PIECE / (int64_t)sizeof(float),
+                                        .threads = work->threads};
+        vj_status status = vj_agree(work->comm, vj_reduction_open(&s->reduction, work->comm, &plan));
+        if (status == VJ_OK) status = measure(work, s, bytes, "reduction", by_reduction);
+        vj_reduction_close(s->reduction);
+        VJ_TRY(status);
     }
     return VJ_OK;
 }

@@ -22,7 +22,7 @@ typedef struct {
 } source;
 
 typedef struct {
-    vj_samples step, phase[VJ_PHASES];
+    vj_samples step, comm, backward_comm, phase[VJ_PHASES];
     vj_step_report last; /* of the last step */
 } measured;
 
@@ -111,6 +111,8 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
         VJ_TRY(vj_agree(work->comm, one_step(step, from, ++update, &m->last)));
         vj_phase_seconds(step->be, after);
         vj_bench_sample(work, &m->step, m->last.step_s);
+        vj_bench_sample(work, &m->comm, m->last.comm_s);
+        vj_bench_sample(work, &m->backward_comm, m->last.backward_comm_s);
         for (int p = 0; p < VJ_PHASES; p++) vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
     }
     return VJ_OK;
@@ -182,6 +184,10 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     vj_put_number(report, "loss", m->last.loss);
     vj_put_count(report, "repeats", m->step.count);
     vj_put_timing(report, "step_s", time);
+    if (work->size > 1) { /* waiting for other ranks included */
+        vj_put_timing(report, "comm_s", vj_samples_timing(&m->comm));
+        vj_put_timing(report, "comm_in_backward_s", vj_samples_timing(&m->backward_comm));
+    }
     vj_put_number(report, "gflop", 1e-9 * sums[0]);
     vj_put_number(report, "gflops", 1e-9 * sums[0] / time.median);
     vj_put_number(report, "peak_gflops", top);

@@ -223,30 +223,36 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
 
     vj_linear_backward_weight(m->be, g + net->out_weight, g + net->out_bias, vj_f32(m->dpredicted),
                               vj_f32(m->picked_norm), accumulate, p->targets, net->out, Dp);
+    vj_gradient_made(&m->on_gradient, net->out_weight);
     vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted), w + net->out_weight, p->targets,
                              net->out, Dp);
     vj_layernorm_backward(m->be, m->dpicked, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
                           m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight,
                           NULL, 0, accumulate, p->targets, Dp);
+    vj_gradient_made(&m->on_gradient, net->predictor.norm_weight);
     vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
     vj_scatter_add_rows(m->be, m->predictor_scratch.dx, m->dpicked, p->target_row, p->targets, Dp);
     vj_stack_backward(&net->predictor, m->be, w, g, &m->predictor_memory, &p->predictor, &m->predictor_scratch,
-                      accumulate);
+                      accumulate, &m->on_gradient);
     vj_predictor_input_backward(m->be, m->dembedded, g + net->mask_token, m->predictor_scratch.dx, p->source,
                                 p->predictor.rows, Dp, net->shape.mask_tokens, accumulate);
 
     vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->dembedded),
                               vj_f32(m->encoded), accumulate, p->context.rows, Dp, D);
+    vj_gradient_made(&m->on_gradient, net->embed_weight);
     vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded), w + net->embed_weight, p->context.rows,
                              Dp, D);
     vj_layernorm_backward(m->be, m->encoder_scratch.dx, none, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
                           m->dencoded, m->context_memory.x[net->encoder.depth], m->encoded_mean, m->encoded_rstd,
                           w + net->encoder.norm_weight, NULL, 0, accumulate, p->context.rows, D);
-    vj_stack_backward(&net->encoder, m->be, w, g, &m->context_memory, &p->context, &m->encoder_scratch, accumulate);
+    vj_gradient_made(&m->on_gradient, net->encoder.norm_weight);
+    vj_stack_backward(&net->encoder, m->be, w, g, &m->context_memory, &p->context, &m->encoder_scratch, accumulate,
+                      &m->on_gradient);
     vj_fill(m->be, m->dtokens, 0.0f, clips * net->tokens * D);
     vj_scatter_add_rows(m->be, m->dtokens, m->encoder_scratch.dx, p->context_token, p->context.rows, D);
     vj_linear_backward_weight(m->be, g + net->patch_weight, g + net->patch_bias, vj_f32(m->dtokens), vj_f32(m->patches),
                               accumulate, clips * net->tokens, D, net->patch_values);
+    vj_gradient_made(&m->on_gradient, net->patch_weight);
 }
 
 int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)

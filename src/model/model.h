@@ -23,9 +23,10 @@ typedef struct {
     vj_network net;
     vj_objective_settings settings;
     vj_packing_bounds bounds;
-    float *weights, *gradient; /* [net.params.total] */
-    float *target_weights;     /* [net.params.encoder_total]; NULL for the pixel objective */
-    double *losses;            /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
+    float *weights, *gradient;    /* [net.params.total] */
+    float *target_weights;        /* [net.params.encoder_total]; NULL for the pixel objective */
+    double *losses;               /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
+    vj_gradient_hook on_gradient; /* told in vj_model_microbatch(), layer by layer */
 
     /* of the last microbatch */
     vj_packing packing;

@@ -314,7 +314,7 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
 }
 
 void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float *g, vj_stack_memory *memory,
-                       const vj_rows *rows, vj_stack_scratch *scratch, int accumulate)
+                       const vj_rows *rows, vj_stack_scratch *scratch, int accumulate, const vj_gradient_hook *hook)
 {
     for (int l = s->depth - 1; l >= 0; l--) {
         const vj_block_memory *m = &memory->block[l];
@@ -322,5 +322,6 @@ void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float 
         if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, w, memory, m, x, rows);
         if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, w, memory, m, x, rows);
         block_backward(s, &s->block[l], be, w, g, memory, m, x, rows, scratch, accumulate);
+        vj_gradient_made(hook, s->block[l].norm1_weight);
     }
 }

@@ -111,9 +111,24 @@ void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_
 void vj_stack_forward(const vj_stack *stack, vj_backend *be, const float *weights, vj_stack_memory *memory,
                       const vj_rows *rows);
 
-/** scratch->dx: gradient of x[depth] in, of x[0] out. Gradients of the weights are written, or added if `accumulate`.
+/* Who is told, on the way back, that a microbatch's gradient is complete at flat offsets >= `offset`, which falls from
+ * call to call. NULL: nobody. */
+typedef struct {
+    void (*call)(void *user, int64_t offset);
+    void *user; /* borrowed */
+} vj_gradient_hook;
+
+static inline void vj_gradient_made(const vj_gradient_hook *hook, int64_t offset)
+{
+    if (hook->call) hook->call(hook->user, offset);
+}
+
+/**
+ * scratch->dx: gradient of x[depth] in, of x[0] out. Gradients of the weights are written, or added if `accumulate`;
+ * after each block `hook` is told.
  */
 void vj_stack_backward(const vj_stack *stack, vj_backend *be, const float *weights, float *gradient,
-                       vj_stack_memory *memory, const vj_rows *rows, vj_stack_scratch *scratch, int accumulate);
+                       vj_stack_memory *memory, const vj_rows *rows, vj_stack_scratch *scratch, int accumulate,
+                       const vj_gradient_hook *hook);
 
 #endif

@@ -12,7 +12,7 @@
 #include "parallel/window.h"
 
 enum {
-    ROUND = 1 << 18, /* floats through the window in a round; measured (tests/bench/RESULTS.md) */
+    ROUND = 1 << 18, /* floats through the window in a round: 1 MiB, which the second-level cache holds */
     LINE = 16        /* floats of a cache line, which two ranks should not share */
 };
 enum { SUM = 1, GATHER = 2 };

@@ -1,5 +1,6 @@
 /*
- * Ranks that sum and gather floats together: through a shared-memory window on a node, through MPI between nodes.
+ * Ranks that sum and gather floats together, at once: through a shared-memory window on a node, through MPI between
+ * nodes. What is summed while it is made is reduction.h's.
  * Results have the same bits on all ranks and in every call: sums are made in a fixed order of ranks (tree.h; where
  * there are several nodes, the tree of the nodes' trees, which is the same for powers of two), whoever makes them.
  */

@@ -1,7 +1,7 @@
 /*
- * Memory that the ranks of a node share, and how they wait for one another: what group.c and train/reduction.c sum
- * gradients with. Ranks are taken as nodes x ranks of a node: `node` has the neighbours whose memory can be read,
- * `across` the ranks with the same place on every node.
+ * Memory that the ranks of a node share, and how they wait for one another: what group.c and reduction.c sum
+ * with. Ranks are taken as nodes x ranks of a node: `node` has the neighbours whose memory can be read, `across` the
+ * ranks with the same place on every node.
  */
 #ifndef VJ_PARALLEL_WINDOW_H
 #define VJ_PARALLEL_WINDOW_H
@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 
-enum { VJ_FLAGS = 3 };
+enum { VJ_FLAGS = 2 };
 
 typedef struct vj_flags vj_flags;
 

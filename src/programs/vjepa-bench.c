@@ -35,7 +35,7 @@ static const vj_program program = {
         "  checkpoint   writing and reading a checkpoint of CONFIG, in turns with plain files of as many bytes; with\n"
         "               checkpoint.async=true also how long training waits, against a copy in memory\n"
         "  allreduce    sums of 64 KiB to 64 MiB over the ranks: MPI in one call, MPI in pieces of 4 MiB, and the "
-        "group's,\n"
+        "trainer's,\n"
         "               which go through shared memory on a node\n"
         "\n"
         "Every time is given as min / median / max of at least three repetitions after one that does not count, each "

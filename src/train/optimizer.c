@@ -8,14 +8,10 @@
 #include "parallel/tree.h"
 #include "train/checkpoint.h"
 
-/* One large all-reduce was measured 15 times slower than pieces of this size (page faults of MPI's own temporaries). */
-enum { PIECE = 1 << 20 }; /* floats */
-
-/* Call body with each piece [at, at + n) of [first, last), mapped to the host. */
-#define FOR_PIECES(be, device, first, last, mode, view, at, n)                                                         \
-    for (int64_t at = (first), n; n = (last)-at < PIECE ? (last)-at : PIECE, at < (last); at += n)                     \
-        for (float *view = vj_map(be, (device) + at, n * (int64_t)sizeof(float), mode); view;                          \
-             vj_unmap(be, view), view = NULL)
+static int64_t clamp(int64_t x, int64_t low, int64_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
 
 /*
  * Blocks of the flat vector that no slice cuts. Their squares are added in one order, so that norms have the same bits
@@ -42,6 +38,27 @@ static vj_status open_blocks(vj_optimizer *o)
     return o->sum ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
+/* Where the gradient lies and who sums it over the ranks. */
+static vj_status open_reduction(vj_optimizer *o, const vj_config *config)
+{
+    vj_model *m = o->model;
+    const int threads = vj_threads(o->comm);
+    VJ_TRY(vj_group_open(&o->group, o->comm));
+    vj_group_set_threads(o->group, threads);
+    if (o->size == 1 || !vj_device_is_host(m->be)) return VJ_OK;
+    const vj_reduction_plan plan = {.alone = m->gradient,
+                                    .n = m->net.params.total,
+                                    .bucket = config->parallel.bucket_mb << 18,
+                                    .first = o->zero ? o->slice : NULL,
+                                    .threads = threads};
+    VJ_TRY(vj_reduction_open(&o->reduction, o->comm, &plan));
+    float *vector = vj_reduction_vector(o->reduction);
+    if (vector == m->gradient) return VJ_OK;
+    vj_device_free(m->be, m->gradient);
+    m->gradient = vj_device_adopt(m->be, vector, plan.n * (int64_t)sizeof *vector);
+    return m->gradient ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+}
+
 /* Gradients of sums that wait; without them, one gradient into which all microbatches are accumulated. */
 static vj_status open_sums(vj_optimizer *o, const vj_config *config)
 {
@@ -59,20 +76,34 @@ static vj_status open_sums(vj_optimizer *o, const vj_config *config)
         if (!o->kept[i]) return VJ_ERR_MEMORY; /* reported by the device */
         vj_fill(o->model->be, o->kept[i], 0.0f, n);
     }
-    VJ_TRY(vj_group_open(&o->group, o->comm));
-    vj_group_set_threads(o->group, vj_threads(o->comm));
     return VJ_OK;
+}
+
+/* Sum what the ranks have of the last microbatch's gradient. */
+static void sum_made(void *user, int64_t offset)
+{
+    vj_optimizer *o = user;
+    const double began_s = vj_now();
+    const vj_phase phase = vj_phase_enter(o->model->be, VJ_PHASE_REDUCE);
+    vj_reduction_made(o->reduction, offset);
+    vj_phase_enter(o->model->be, phase);
+    const double spent_s = vj_now() - began_s;
+    o->comm_s += spent_s;
+    o->backward_s += spent_s;
 }
 
 bool vj_optimizer_before(vj_optimizer *o)
 {
+    const bool completes = o->done == o->terms - 1 && (!o->reproducible || o->terms == 1);
     o->model->gradient = o->kept[o->level];
+    if (o->reduction && completes) o->model->on_gradient = (vj_gradient_hook){sum_made, o};
     return !o->reproducible && o->done > 0;
 }
 
 void vj_optimizer_after(vj_optimizer *o)
 {
     o->model->gradient = o->kept[0];
+    o->model->on_gradient = (vj_gradient_hook){0};
     const int sums = vj_tree_completes(o->done++, o->terms);
     if (!o->reproducible) return;
     for (int i = 0; i < sums; i++, o->level--)
@@ -94,7 +125,8 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_
     o->eps = config->optimizer.eps;
     o->predictor_lr_scale = config->optimizer.predictor_lr_scale;
     o->slice = vj_calloc(o->size + 1, sizeof *o->slice);
-    if (!o->slice) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
+    o->part = vj_calloc(o->size + 1, sizeof *o->part);
+    if (!o->slice || !o->part) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
     VJ_TRY(vj_checkpoint_slices(&model->net.params, o->size, o->slice));
     o->first = o->zero ? o->slice[o->rank] : 0;
     o->last = o->zero ? o->slice[o->rank + 1] : model->net.params.total;
@@ -105,6 +137,7 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_
     vj_fill(model->be, o->first_moment, 0.0f, n);
     vj_fill(model->be, o->second_moment, 0.0f, n);
     VJ_TRY(open_blocks(o));
+    VJ_TRY(open_reduction(o, config));
     return open_sums(o, config);
 }
 
@@ -116,12 +149,33 @@ void vj_optimizer_close(vj_optimizer *o)
     vj_device_free(o->model->be, o->sum);
     for (int i = 1; o->kept && i <= (o->reproducible ? vj_tree_levels(o->terms) : 0); i++)
         vj_device_free(o->model->be, o->kept[i]);
+    if (o->reduction) { /* whose memory the gradient is */
+        vj_device_free(o->model->be, o->model->gradient);
+        o->model->gradient = NULL;
+    }
+    vj_reduction_close(o->reduction);
     vj_group_close(o->group);
     free(o->block);
     free(o->squares);
     free(o->kept);
     free(o->slice);
+    free(o->part);
     free(o);
+}
+
+/* Let the group sum or gather the slices of x [n], in views as long as the device has. */
+static void exchange(vj_optimizer *o, void (*what)(vj_group *group, float *x, const int64_t *first), float *x,
+                     int64_t n)
+{
+    vj_backend *be = o->model->be;
+    const int64_t most = vj_device_is_host(be) ? n : VJ_MAP_BYTES / (int64_t)sizeof *x;
+    for (int64_t at = 0; at < n; at += most) {
+        const int64_t here = n - at < most ? n - at : most;
+        for (int r = 0; r <= o->size; r++) o->part[r] = clamp(o->slice[r] - at, 0, here);
+        float *view = vj_map(be, x + at, here * (int64_t)sizeof *x, VJ_MAP_READ | VJ_MAP_WRITE);
+        what(o->group, view, o->part);
+        vj_unmap(be, view);
+    }
 }
 
 void vj_optimizer_reduce(vj_optimizer *o)
@@ -130,18 +184,13 @@ void vj_optimizer_reduce(vj_optimizer *o)
     if (o->size == 1) return;
     vj_model *m = o->model;
     const double begin = vj_now();
-    if (o->zero && vj_device_is_host(m->be)) {
-        vj_group_sum_part(o->group, m->gradient, o->slice);
+    if (o->reduction) {
+        vj_reduction_end(o->reduction);
     } else {
-        FOR_PIECES(m->be, m->gradient, 0, m->net.params.total, VJ_MAP_READ | VJ_MAP_WRITE, g, at, n)
-        vj_group_sum(o->group, g, n);
+        exchange(o, vj_group_sum_part, m->gradient, m->net.params.total);
+        if (!o->zero) exchange(o, vj_group_gather, m->gradient, m->net.params.total);
     }
     o->comm_s += vj_now() - begin;
-}
-
-static int64_t clamp(int64_t x, int64_t low, int64_t high)
-{
-    return x < low ? low : x > high ? high : x;
 }
 
 void vj_optimizer_norms(vj_optimizer *o, double norm[2])
@@ -165,20 +214,12 @@ void vj_optimizer_norms(vj_optimizer *o, double norm[2])
 }
 
 /* Every rank gets the slices that others updated. */
-static void exchange(vj_optimizer *o)
+static void exchange_weights(vj_optimizer *o)
 {
     vj_model *m = o->model;
     const double begin = vj_now();
-    for (int owner = 0; owner < o->size; owner++) {
-        const int mode = owner == o->rank ? VJ_MAP_READ : VJ_MAP_WRITE;
-        FOR_PIECES(m->be, m->weights, o->slice[owner], o->slice[owner + 1], mode, w, at, n)
-        MPI_Bcast(w, (int)n, MPI_FLOAT, owner, o->comm);
-        if (!m->target_weights) continue;
-        const int64_t end = m->net.params.encoder_total;
-        FOR_PIECES(m->be, m->target_weights, clamp(o->slice[owner], 0, end), clamp(o->slice[owner + 1], 0, end), mode,
-                   w, at, n)
-        MPI_Bcast(w, (int)n, MPI_FLOAT, owner, o->comm);
-    }
+    exchange(o, vj_group_gather, m->weights, m->net.params.total);
+    if (m->target_weights) exchange(o, vj_group_gather, m->target_weights, m->net.params.encoder_total);
     o->comm_s += vj_now() - begin;
 }
 
@@ -204,5 +245,5 @@ void vj_optimizer_update(vj_optimizer *o, const vj_update *u)
         vj_adamw(m->be, m->weights + first, o->first_moment + (first - o->first), o->second_moment + (first - o->first),
                  target, m->gradient + first, last - first, &step);
     }
-    if (o->zero) exchange(o);
+    if (o->zero) exchange_weights(o);
 }

@@ -1,6 +1,10 @@
 /*
- * What happens to gradients after backward: their sum over the ranks, clipping, AdamW and EMA (spec section 7). With
- * parallel.zero = 1 each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
+ * What happens to gradients: their sum over the ranks, clipping, AdamW and EMA (spec section 7). With parallel.zero = 1
+ * each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
+ *
+ * The sum begins while a rank's last microbatch is on its way back (parallel/reduction.h), for the layers it has
+ * passed. Not so, but after backward: on a device whose memory ranks cannot share (strict), and with parallel.reduction
+ * reproducible where a rank has several microbatches, whose sum is complete only behind the last.
  */
 #ifndef VJ_TRAIN_OPTIMIZER_H
 #define VJ_TRAIN_OPTIMIZER_H
@@ -9,6 +13,7 @@
 
 #include "model/model.h"
 #include "parallel/group.h"
+#include "parallel/reduction.h"
 
 typedef struct {
     vj_model *model; /* borrowed */
@@ -21,11 +26,14 @@ typedef struct {
     int64_t *block, blocks;              /* [blocks + 1] what norms are summed in, in this order. Owned */
     double *squares, *sum;               /* [blocks] on the host, owned, and the device */
     vj_group *group;                     /* owned */
+    vj_reduction *reduction;             /* owned, and the model's gradient with it; NULL: the group sums */
+    int64_t *part;                       /* [size + 1] slices inside of a view. Owned */
     bool reproducible;
     int64_t terms, done; /* this rank's microbatches of a step, and how many of them there are so far */
     float **kept;        /* [levels + 1] reproducible: sums that wait; kept[0] is the model's gradient. Owned */
     int level;           /* of them the one that is written next */
-    double comm_s;       /* time spent in communication so far */
+    double comm_s;       /* time spent in communication so far; where ranks are neighbours sums are made in it */
+    double backward_s;   /* of it during backward */
 } vj_optimizer;
 
 typedef struct {
@@ -34,7 +42,10 @@ typedef struct {
     double clip[2]; /* factor on the encoder's and the predictor's gradient */
 } vj_update;
 
-/** Moments start at zero. Not collective, but all ranks must pass the same settings. Release with vj_optimizer_close().
+/**
+ * Moments start at zero. The model's gradient may move to memory that ranks share, until the optimizer is closed; such
+ * memory counts where it is looked at, so a process seems to have up to twice its gradient. Collective, as is
+ * vj_optimizer_close(), also after a failure; all ranks must pass the same settings.
  */
 vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_config *config, MPI_Comm comm);
 void vj_optimizer_close(vj_optimizer *optimizer);
@@ -44,7 +55,8 @@ bool vj_optimizer_before(vj_optimizer *optimizer);
 /** After it: the sums it completes are made (reproducible: in the order of parallel/tree.h). */
 void vj_optimizer_after(vj_optimizer *optimizer);
 
-/** Sum the gradient of all microbatches over the ranks; with zero = 1 only into the slices' owners. Collective. */
+/** End the sum of the gradient of all microbatches over the ranks; with zero = 1 only into the slices' owners.
+ * Collective. */
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 
 /** 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks, and for any number of

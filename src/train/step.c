@@ -109,11 +109,12 @@ static void share_report(vj_step *s, vj_step_report *r)
 {
     const int masks = s->model->bounds.masks;
     const int stop = s->asked ? s->asked[VJ_ASK_STOP] : 0, write = s->asked ? s->asked[VJ_ASK_WRITE] : 0;
-    double sums[VJ_MAX_MASKS + 1], most[5] = {r->wait_s, r->comm_s, (double)vj_peak_bytes(), stop, write};
+    double sums[VJ_MAX_MASKS + 1],
+        most[6] = {r->wait_s, r->comm_s, r->backward_comm_s, (double)vj_peak_bytes(), stop, write};
     memcpy(sums, r->by_mask, sizeof r->by_mask);
     sums[masks] = r->penalty;
     vj_sum_doubles(s->layout.data, sums, masks + 1);
-    MPI_Allreduce(MPI_IN_PLACE, most, 5, MPI_DOUBLE, MPI_MAX, s->layout.world);
+    MPI_Allreduce(MPI_IN_PLACE, most, 6, MPI_DOUBLE, MPI_MAX, s->layout.world);
     r->loss = 0.0;
     for (int i = 0; i < masks; i++) {
         r->loss += sums[i];
@@ -122,9 +123,10 @@ static void share_report(vj_step *s, vj_step_report *r)
     r->penalty = sums[masks];
     r->wait_s = most[0];
     r->comm_s = most[1];
-    r->peak_bytes = most[2];
-    r->stop = (int)most[3];
-    r->write = (int)most[4];
+    r->backward_comm_s = most[2];
+    r->peak_bytes = most[3];
+    r->stop = (int)most[4];
+    r->write = (int)most[5];
 }
 
 /* Take the losses of a microbatch into their sum, which follows the order of the gradients'. */
@@ -173,7 +175,9 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     }
     const double comm_s = s->optimizer->comm_s + (s->tensor ? s->tensor->comm_s : 0.0);
     r->comm_s = comm_s - s->reported_comm_s; /* with the exchange after the step before */
+    r->backward_comm_s = s->optimizer->backward_s - s->reported_backward_s;
     s->reported_comm_s = comm_s;
+    s->reported_backward_s = s->optimizer->backward_s;
     share_report(s, r);
 
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);

@@ -30,7 +30,7 @@ typedef struct {
     vj_mask_lists lists;
     vj_tree losses; /* reproducible: by mask, then the penalty */
     vj_schedule schedule;
-    double reported_comm_s;             /* of what optimizer and tensor group spent */
+    double reported_comm_s, reported_backward_s; /* of what optimizer and tensor group spent */
     const volatile sig_atomic_t *asked; /* borrowed, [VJ_ASKS]: what this rank was asked for; NULL: nothing ever */
 } vj_step;
 
@@ -39,9 +39,10 @@ typedef struct {
     double loss, by_mask[VJ_MAX_MASKS], penalty;
     double lr, weight_decay, ema, norm[2];
     vj_spread spread;
-    double wait_s; /* in: this rank's waiting for the batch */
-    double step_s; /* the caller's to fill */
-    double comm_s, peak_bytes;
+    double wait_s;                  /* in: this rank's waiting for the batch */
+    double step_s;                  /* the caller's to fill */
+    double comm_s, backward_comm_s; /* the second is a part of the first: sums during backward */
+    double peak_bytes;
     double flops;                         /* this rank's share, by the published formula (model/flops.h) */
     int64_t context_rows, predictor_rows; /* tokens through the two networks, this rank's or its tensor group's */
     int healthy;

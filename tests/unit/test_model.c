@@ -225,6 +225,52 @@ static void gradient_is_the_slope(void **state)
     check_slope(&pixel, (vj_objective_settings){.loss_exp = 2, .normalise_pixels = 1});
 }
 
+typedef struct {
+    fixture *f;
+    int calls;
+    int64_t offset[32];
+    float *then[32]; /* the gradient at that time */
+} made;
+
+static void record(void *user, int64_t offset)
+{
+    made *m = user;
+    assert_true(m->calls < 32);
+    m->offset[m->calls] = offset;
+    m->then[m->calls++] = copy_gradient(m->f);
+}
+
+/* Offsets fall, layer by layer, to 0; from each on the gradient stays as it is. */
+static void the_hook_tells_what_is_final(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, &feature_shape, (vj_objective_settings){.loss_exp = 2});
+    const int64_t n = f.model->net.params.total;
+    const int layers = feature_shape.depth + feature_shape.predictor_depth;
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        made m = {.f = &f};
+        float *before = copy_gradient(&f);
+        f.model->on_gradient = (vj_gradient_hook){record, &m};
+        vj_model_microbatch(f.model, f.clips, &f.lists, CLIPS, accumulate);
+        f.model->on_gradient = (vj_gradient_hook){0};
+        float *final = copy_gradient(&f);
+        assert_true(m.calls > layers);
+        assert_int_equal(m.offset[m.calls - 1], 0);
+        for (int i = 0; i < m.calls; i++) {
+            const int64_t above = i == 0 ? n : m.offset[i - 1], from = m.offset[i];
+            assert_true(from < above);
+            assert_memory_equal(m.then[i] + from, final + from, (size_t)(n - from) * sizeof *final);
+            /* and it was this pass that made it */
+            assert_memory_not_equal(before + from, final + from, (size_t)(above - from) * sizeof *final);
+            free(m.then[i]);
+        }
+        free(before);
+        free(final);
+    }
+    close_fixture(&f);
+}
+
 /* One microbatch from the same start. */
 static float *gradient_in(vj_precision precision, const vj_shape *shape, vj_objective_settings settings, double *loss,
                           int64_t *n)
@@ -395,6 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packing_changes_nothing),
         cmocka_unit_test(gradient_is_the_slope),
+        cmocka_unit_test(the_hook_tells_what_is_final),
         cmocka_unit_test(recomputed_blocks_give_the_same_bits),
         cmocka_unit_test(bf16_is_close),
         cmocka_unit_test(kept_memory_is_as_stated),
