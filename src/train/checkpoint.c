@@ -102,10 +102,18 @@ vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice)
     return VJ_OK;
 }
 
+static vj_ckpt_tensor whole_tensor(const vj_param *p, tensor_home *home)
+{
+    vj_ckpt_tensor t = {.ndim = p->ndim, .last = p->whole, .data = home};
+    *home = (tensor_home){.param = p, .last = p->whole};
+    for (int d = 0; d < p->ndim; d++) t.dim[d] = p->dim[d];
+    return t;
+}
+
 int64_t vj_checkpoint_block(const vj_param *p)
 {
-    vj_ckpt_tensor t = {.ndim = p->ndim, .data = &(tensor_home){.param = p}};
-    for (int d = 0; d < p->ndim; d++) t.dim[d] = p->dim[d];
+    tensor_home home;
+    const vj_ckpt_tensor t = whole_tensor(p, &home);
     return rows_divided(p) ? p->count : block_elements(&t) / p->shares;
 }
 
@@ -165,6 +173,15 @@ static void share_blocks(const vj_ckpt_tensor *t, int size, int rank, int64_t *f
     *last = home->first + *last * block;
     if (*first > home->last) *first = home->last;
     if (*last > home->last) *last = home->last;
+}
+
+int64_t vj_checkpoint_first_share(const vj_param *p, int ranks)
+{
+    int64_t first, last;
+    tensor_home home;
+    const vj_ckpt_tensor t = whole_tensor(p, &home);
+    share_blocks(&t, ranks, 0, &first, &last);
+    return last;
 }
 
 /* Divide what a data rank writes over its tensor group, and take memory for the rows of divided tensors. */

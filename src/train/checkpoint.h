@@ -14,6 +14,9 @@ vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice);
 /** Elements of this rank's share of a tensor that no slice cuts, counted from its begin. */
 int64_t vj_checkpoint_block(const vj_param *p);
 
+/** Elements of a whole tensor that the first of a tensor group's ranks writes, which has most. */
+int64_t vj_checkpoint_first_share(const vj_param *p, int ranks);
+
 /**
  * What writes the checkpoints of a run: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...,
  * whole tensors whatever the layout. `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective over

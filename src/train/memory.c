@@ -7,10 +7,12 @@
 
 #include "model/model.h"
 #include "parallel/parallel.h"
+#include "parallel/tree.h"
 #include "train/checkpoint.h"
 
 enum {
     LOOK_STEPS = 4,         /* whose masks are drawn */
+    WINDOW = 6 << 20,       /* of a group's windows what a rank touches, its own and of its neighbours' */
     PROGRAM_LATER = 7 << 20 /* what libraries take in the course of a run; measured 5 to 10 MiB */
 };
 
@@ -62,6 +64,28 @@ static int64_t packed_bytes(const vj_model *m, const vj_packing_bounds *b, int t
            (int64_t)threads * THREAD;
 }
 
+/* Its sums, on the way to the eigenvalues those of all ranks, and those that a tree keeps. */
+static int64_t spectrum_bytes(const vj_model *m, int kept)
+{
+    const int64_t cells = (int64_t)m->net.shape.width * m->net.shape.width, width = (int64_t)sizeof(double);
+    if (m->net.shape.objective != VJ_OBJECTIVE_FEATURE) return 0;
+    return cells * ((int64_t)sizeof(float) + width + kept * width);
+}
+
+/* Data ranks divide a checkpoint evenly, tensor ranks each tensor by blocks. In the background it is copied first;
+ * divided tensors are assembled. */
+static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool target, int data_ranks)
+{
+    int64_t elements = 0;
+    for (int i = 0; i < ps->count; i++) {
+        const vj_param *p = &ps->item[i];
+        const int copies = (p->shares > 1) + (c->checkpoint.async != 0);
+        elements +=
+            copies * vj_checkpoint_first_share(p, (int)c->parallel.tensor) * (target && p->part == VJ_ENCODER ? 4 : 3);
+    }
+    return elements / data_ranks * (int64_t)sizeof(float);
+}
+
 static int64_t resident_bytes(void)
 {
     long pages = 0, skipped;
@@ -80,17 +104,23 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     VJ_TRY(look_at_masks(m, c, data_ranks));
     VJ_TRY(largest_slice(c, ps, data_ranks, &slice));
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
-    n->weights = n->gradient = ps->total * word;
+    const int groups = (data_ranks > 1) + (c->parallel.tensor > 1);
+    const bool feature = m->net.shape.objective == VJ_OBJECTIVE_FEATURE;
+    const int kept = c->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE ? vj_tree_levels(last - first) + 1 : 0;
+    n->weights = ps->total * word;
+    n->gradient = (kept > 0 ? kept : 1) * n->weights;
     n->moments = 2 * slice * word;
-    n->target = m->net.shape.objective == VJ_OBJECTIVE_FEATURE ? ps->encoder_total * word : 0;
+    n->target = feature ? ps->encoder_total * word : 0;
     n->activations = m->used_bytes;
     n->reserved = m->arena_bytes;
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
-    n->buffers = m->by_rows_count * word + packed_bytes(m, &m->bounds, 1);
+    n->buffers =
+        m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + groups * (int64_t)WINDOW + spectrum_bytes(m, kept);
+    n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
     n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * tokens * m->net.patch_values * word +
                  c->data.threads * frame_bytes;
     n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
-             n->program;
+             n->checkpoint + n->program;
     return VJ_OK;
 }
 
@@ -114,8 +144,8 @@ void vj_memory_say(const vj_memory *n)
 {
     const double mib = 1048576.0;
     vj_log("memory a rank: %.0f MiB = weights %.0f + gradient %.0f + moments %.0f + target %.0f + activations %.0f (of "
-           "%.0f reserved) + tables %.0f + buffers %.0f + %.0f for batches read ahead + program %.0f",
+           "%.0f reserved) + tables %.0f + buffers %.0f + %.0f for batches read ahead + checkpoint %.0f + program %.0f",
            (double)n->all / mib, (double)n->weights / mib, (double)n->gradient / mib, (double)n->moments / mib,
            (double)n->target / mib, (double)n->activations / mib, (double)n->reserved / mib, (double)n->tables / mib,
-           (double)n->buffers / mib, (double)n->batches / mib, (double)n->program / mib);
+           (double)n->buffers / mib, (double)n->batches / mib, (double)n->checkpoint / mib, (double)n->program / mib);
 }

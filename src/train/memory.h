@@ -7,12 +7,13 @@
 /* Bytes of the rank that takes most, the first. */
 typedef struct {
     int64_t weights, gradient, moments,
-        target;          /* floats: a tensor rank's share; moments: with zero = 1 a data rank's */
+        target; /* floats: a tensor rank's share; moments: with zero = 1 a data rank's; reproducible: gradients */
     int64_t activations; /* for the masks of the first steps, not for the most there can be */
     int64_t reserved;    /* address space for the most there can be; not part of the sum */
     int64_t tables;      /* positions */
     int64_t buffers;     /* packed operands, sums over ranks; an estimate, small beside the rest */
     int64_t batches;     /* clips read ahead and being read */
+    int64_t checkpoint;  /* to write from, where it needs a copy */
     int64_t program;     /* what the process has when asked: code, libraries, MPI */
     int64_t all;         /* the sum */
 } vj_memory;

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The memory a rank that the log predicts is what it takes, within 5 %: the highest peak_memory_mib of the metrics.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+run 1 "$tools/make_store" train.clips 8 4 100 100 0
+cat >small.yaml <<'END'
+data: {train: [train.clips], frames: 4, crop: 96, threads: 1, read_ahead: 1}
+model: {size: small, patch: 16, tubelet: 2}
+predictor: {depth: 4}
+mask: {group: 2}
+train: {batch: 8, microbatch: 2, steps_per_epoch: 2, epochs: 1}
+checkpoint: {at_end: false}
+log: {rank_every: 2, rank_alarm: 0}
+END
+check() { # RANKS NAME ARGS...
+    local ranks=$1 name=$2
+    shift 2
+    if ! run "$ranks" "$bin/vjepa-pretrain" small.yaml --set run.dir=run "$@" >"$name.log" 2>&1; then
+        fail "$name: $(tail -n 5 "$name.log")"
+        return
+    fi
+    awk -F, -v name="$name" -v predicted="$(sed -n 's/.*memory a rank: \([0-9]*\) MiB.*/\1/p' "$name.log")" '
+        FNR == 1 { for (i = 1; i <= NF; i++) if ($i == "peak_memory_mib") column = i; next }
+        $column > peak { peak = $column }
+        END {
+            printf "%s: predicted %d MiB, peak %d MiB\n", name, predicted, peak
+            exit !(predicted > 0.95 * peak && predicted < 1.05 * peak) }' run/metrics.csv ||
+        fail "$name: $(grep "memory a rank" "$name.log")"
+    rm -r run
+}
+check 1 fp32
+check 1 bf16 --set train.precision=bf16
+check 2 zero --set parallel.zero=1
+check 2 tensor --set parallel.tensor=2 --set checkpoint.every=1
+check 2 reproducible --set parallel.reduction=reproducible
+check 2 async --set checkpoint.async=true --set checkpoint.every=1
+finish
