@@ -1,7 +1,7 @@
 /*
  * From the parameter table to the tensors of a checkpoint, and back. Writing has four steps: list the tensors
- * (list_run), decide which whole blocks of them each rank writes (vj_checkpoint_open), copy those to the host (get),
- * and write them (ckpt/ckpt.h).
+ * (list_run), decide which whole blocks of them each rank writes (vj_checkpoint_open), copy those to the host, from all
+ * ranks that have a share of them (get), and write them (ckpt/ckpt.h).
  */
 #include "train/checkpoint.h"
 
@@ -11,24 +11,18 @@
 
 #include "parallel/parallel.h"
 
-/*
- * Where a tensor lives: element e of what this rank holds of it is device[e - origin]. Elements that other ranks of the
- * tensor group hold too are first assembled in `rows`.
- */
+/* Where a tensor lives: element e of what this rank holds of it is device[e - origin]. */
 typedef struct {
     const vj_param *param;
     float *device;
     int64_t origin;
     int64_t first, last; /* of the whole tensor: what the tensor group writes */
-    int turn;            /* of its ranks */
-    float *rows;         /* of these what this rank writes, or NULL */
+    int turn;            /* by how many the group's ranks are turned, so that another begins with each tensor */
 } tensor_home;
 
 typedef struct {
     vj_ckpt_tensor *tensor;
     tensor_home *home;
-    float *rows; /* of all tensors, behind VJ_ASSEMBLE_WORK floats */
-    int64_t row_bytes;
     int count;
 } tensor_list;
 
@@ -36,7 +30,6 @@ static void release(tensor_list *list)
 {
     free(list->tensor);
     free(list->home);
-    free(list->rows);
 }
 
 static vj_status create(tensor_list *list, int capacity)
@@ -153,16 +146,23 @@ static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
+/* A block of a divided tensor on its way to the rank that writes it; {.last = -1} is before the first. */
+typedef struct {
+    int tensor, owner;
+    int64_t first, last;
+} turn;
+
 struct vj_checkpoint {
     vj_optimizer *optimizer; /* borrowed */
-    MPI_Comm world;          /* borrowed */
     tensor_list list;
     vj_ckpt_writer *writer;
+    turn turn;   /* of the checkpoint under way */
+    float *work; /* [VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MOST] with a tensor group, else NULL */
 };
 
 /*
- * Which of a tensor's blocks, of those that its group writes, rank `rank` of the group writes. Ranks take turns at being
- * the first, since many tensors have one block.
+ * Which of a tensor's blocks, of those that its group writes, rank `rank` of the group writes. Ranks take turns at
+ * being the first, since many tensors have one block.
  */
 static void share_blocks(const vj_ckpt_tensor *t, int size, int rank, int64_t *first, int64_t *last)
 {
@@ -184,49 +184,54 @@ int64_t vj_checkpoint_first_share(const vj_param *p, int ranks)
     return last;
 }
 
-/* Divide what a data rank writes over its tensor group, and take memory for the rows of divided tensors. */
-static vj_status share_in_group(tensor_list *list, const vj_tensor *t)
+/* Divide what a data rank writes over its tensor group. */
+static void share_in_group(tensor_list *list, const vj_tensor *t)
 {
-    int64_t elements = VJ_ASSEMBLE_WORK;
-    if (!t) return VJ_OK;
     for (int i = 0; i < list->count; i++) {
         vj_ckpt_tensor *tensor = &list->tensor[i];
         list->home[i].first = tensor->first;
         list->home[i].last = tensor->last;
         list->home[i].turn = i % t->size;
         share_blocks(tensor, t->size, t->rank, &tensor->first, &tensor->last);
-        if (list->home[i].param->shares > 1) elements += tensor->last - tensor->first;
     }
-    list->rows = vj_calloc(elements, sizeof *list->rows);
-    if (!list->rows)
-        return vj_raise(VJ_ERR_MEMORY, "no %lld MiB to assemble the tensors of a checkpoint",
-                        (long long)elements >> 18);
-    float *at = list->rows + VJ_ASSEMBLE_WORK;
-    for (int i = 0; i < list->count; i++) {
-        if (list->home[i].param->shares == 1) continue;
-        list->home[i].rows = at;
-        at += list->tensor[i].last - list->tensor[i].first;
-    }
-    list->row_bytes = elements * (int64_t)sizeof *list->rows;
-    return VJ_OK;
 }
 
-/* Rows of divided tensors go to who writes them. Collective over the tensor group. */
-static vj_status assemble(tensor_list *list, vj_tensor *t, vj_backend *be)
+/* The next block of a divided tensor, and who writes it; false: that was the last. */
+static bool next_turn(const tensor_list *list, int size, turn *t)
 {
-    for (int i = 0; t && i < list->count; i++) {
-        const tensor_home *home = &list->home[i];
-        for (int owner = 0; owner < t->size && home->param->shares > 1; owner++) {
+    for (; t->tensor < list->count; t->tensor++, t->owner = 0) {
+        const vj_ckpt_tensor *tensor = &list->tensor[t->tensor];
+        if (list->home[t->tensor].param->shares == 1) continue;
+        for (; t->owner < size; t->owner++, t->last = -1) {
             int64_t first, last;
-            share_blocks(&list->tensor[i], t->size, owner, &first, &last);
-            for (int64_t at = first, next; at < last; at = next) {
-                next = last - at < VJ_ASSEMBLE_MOST ? last : at + VJ_ASSEMBLE_MOST;
-                vj_tensor_assemble(t, be, home->param, home->device - home->origin, at, next, owner,
-                                   home->rows + (at - first), list->rows);
-            }
+            const int64_t block = block_elements(tensor);
+            share_blocks(tensor, size, t->owner, &first, &last);
+            t->first = t->last < 0 ? first : t->last;
+            if (t->first == last) continue;
+            t->last = last - t->first < block ? last : t->first + block;
+            return true;
         }
     }
-    return vj_sync(be);
+    return false;
+}
+
+/*
+ * Go on to this rank's next block and assemble it in `whole`, taking part in those of the others that come before. With
+ * `whole` NULL: to the end, and what is this rank's is dropped. All ranks of the group go through all blocks in the
+ * same order, each at the speed at which it writes. False: there was none.
+ */
+static bool assemble_next(vj_checkpoint *c, float *whole)
+{
+    const vj_model *m = c->optimizer->model;
+    vj_tensor *t = m->net.tensor;
+    while (next_turn(&c->list, t->size, &c->turn)) {
+        const tensor_home *home = &c->list.home[c->turn.tensor];
+        float *to = whole ? whole : c->work + VJ_ASSEMBLE_WORK;
+        vj_tensor_assemble(t, m->be, home->param, home->device - home->origin, c->turn.first, c->turn.last,
+                           c->turn.owner, to, c->work);
+        if (whole && c->turn.owner == t->rank) return true;
+    }
+    return false;
 }
 
 vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool background, MPI_Comm world)
@@ -237,10 +242,13 @@ vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool b
     if (status == VJ_OK) status = list_run(&c->list, o, &moments);
     if (status == VJ_OK) {
         c->optimizer = o;
-        c->world = world;
         /* What data ranks hold alike is divided evenly over them; sharded moments are written by their owners. */
         vj_ckpt_share(c->list.tensor, o->zero ? moments : c->list.count, o->size, o->rank);
-        status = share_in_group(&c->list, o->model->net.tensor);
+    }
+    if (status == VJ_OK && o->model->net.tensor) {
+        share_in_group(&c->list, o->model->net.tensor);
+        c->work = vj_calloc(VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MOST, sizeof *c->work);
+        if (!c->work) status = vj_raise(VJ_ERR_MEMORY, "no memory to assemble the tensors of a checkpoint");
     }
     VJ_TRY(vj_agree(world, status));
     return vj_ckpt_open(&c->writer, c->list.tensor, c->list.count, background, world);
@@ -251,30 +259,38 @@ void vj_checkpoint_close(vj_checkpoint *c)
     if (!c) return;
     vj_ckpt_close(c->writer);
     release(&c->list);
+    free(c->work);
     free(c);
 }
 
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)
 {
-    return vj_ckpt_memory_bytes(c->writer) + c->list.row_bytes;
+    return vj_ckpt_memory_bytes(c->writer);
 }
 
-/* Elements of a tensor that this rank writes, to the host; in the order of the list. */
-static vj_status get(void *backend, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
+/* Whole blocks of a tensor that this rank writes, to the host; in the order of the list. */
+static vj_status get(void *checkpoint, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
+    vj_checkpoint *c = checkpoint;
+    vj_backend *be = c->optimizer->model->be;
     const tensor_home *home = tensor->data;
-    if (home->rows)
-        memcpy(host, home->rows + (first - tensor->first), (size_t)(last - first) * sizeof *host);
-    else
-        vj_download(backend, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
-    return vj_sync(backend);
+    if (home->param->shares == 1) {
+        vj_download(be, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
+    } else {
+        for (int64_t at = first; at < last; at = c->turn.last) {
+            const bool found = assemble_next(c, host + (at - first));
+            VJ_ASSERT(found && c->turn.first == at);
+        }
+    }
+    return vj_sync(be);
 }
 
 vj_status vj_checkpoint_begin(vj_checkpoint *c, const char *dir, const vj_ckpt_state *state)
 {
-    vj_model *m = c->optimizer->model;
-    if (m->net.tensor) VJ_TRY(vj_agree(c->world, assemble(&c->list, m->net.tensor, m->be)));
-    return vj_ckpt_begin(c->writer, dir, state, get, m->be);
+    c->turn = (turn){.last = -1};
+    VJ_TRY(vj_ckpt_begin(c->writer, dir, state, get, c));
+    if (c->work) assemble_next(c, NULL); /* the others may still be waiting for their blocks */
+    return VJ_OK;
 }
 
 bool vj_checkpoint_written(const vj_checkpoint *c)

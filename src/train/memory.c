@@ -72,16 +72,14 @@ static int64_t spectrum_bytes(const vj_model *m, int kept)
     return cells * ((int64_t)sizeof(float) + width + kept * width);
 }
 
-/* Data ranks divide a checkpoint evenly, tensor ranks each tensor by blocks. In the background it is copied first;
- * divided tensors are assembled. */
+/* Data ranks divide a checkpoint evenly, tensor ranks each tensor by blocks. In the background it is copied first. */
 static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool target, int data_ranks)
 {
     int64_t elements = 0;
+    if (!c->checkpoint.async) return 0;
     for (int i = 0; i < ps->count; i++) {
         const vj_param *p = &ps->item[i];
-        const int copies = (p->shares > 1) + (c->checkpoint.async != 0);
-        elements +=
-            copies * vj_checkpoint_first_share(p, (int)c->parallel.tensor) * (target && p->part == VJ_ENCODER ? 4 : 3);
+        elements += vj_checkpoint_first_share(p, (int)c->parallel.tensor) * (target && p->part == VJ_ENCODER ? 4 : 3);
     }
     return elements / data_ranks * (int64_t)sizeof(float);
 }
