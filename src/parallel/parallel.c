@@ -87,6 +87,16 @@ static int ranks_beside(MPI_Comm node, const cpu_set_t *mine)
     return same;
 }
 
+int vj_ranks_of_node(MPI_Comm comm)
+{
+    MPI_Comm node;
+    int size;
+    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+    MPI_Comm_size(node, &size);
+    MPI_Comm_free(&node);
+    return size;
+}
+
 int vj_threads(MPI_Comm comm)
 {
     MPI_Comm node;

@@ -40,6 +40,9 @@ vj_status vj_agree(MPI_Comm comm, vj_status status);
  */
 int vj_threads(MPI_Comm comm);
 
+/** How many ranks of `comm` this one's node has. Collective. */
+int vj_ranks_of_node(MPI_Comm comm);
+
 /**
  * Sum doubles over all ranks, in place; the same bits on all, and over 2^k ranks those of one rank that sums in the
  * order of tree.h. Collective.

@@ -1,7 +1,6 @@
 /* The sum of what a rank allocates: sizes come from a sketch of the model, rows from the masks of the first steps. */
 #include "train/memory.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,17 +83,8 @@ static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool ta
     return elements / data_ranks * (int64_t)sizeof(float);
 }
 
-static int64_t resident_bytes(void)
-{
-    long pages = 0, skipped;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (!f) return 0;
-    if (fscanf(f, "%ld %ld", &skipped, &pages) != 2) pages = 0;
-    fclose(f);
-    return (int64_t)pages * 4096;
-}
-
-static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int64_t frame_bytes)
+static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int node_ranks,
+                        int64_t frame_bytes)
 {
     const int64_t word = (int64_t)sizeof(float), tokens = m->net.tokens;
     const vj_params *ps = &m->net.params;
@@ -114,15 +104,18 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
     n->buffers =
         m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + groups * (int64_t)WINDOW + spectrum_bytes(m, kept);
+    /* Each sums its part of the gradient over the window of them all (parallel/reduction.h). */
+    const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor);
+    n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
     n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * tokens * m->net.patch_values * word +
                  c->data.threads * frame_bytes;
     n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
-             n->checkpoint + n->program;
+             n->neighbours + n->checkpoint + n->program;
     return VJ_OK;
 }
 
-vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int64_t frame_bytes)
+vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int node_ranks, int64_t frame_bytes)
 {
     const int tensor_ranks = (int)c->parallel.tensor;
     const vj_shape shape = vj_shape_from(c);
@@ -130,10 +123,10 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int64_t
     const vj_packing_bounds bounds = vj_packing_bounds_from(c, vj_shape_grid(&shape), c->train.microbatch);
     vj_tensor tensor = {.size = tensor_ranks, .sequence = c->parallel.tensor_sequence};
     vj_model *m;
-    *n = (vj_memory){.program = resident_bytes() + PROGRAM_LATER};
+    *n = (vj_memory){.program = vj_resident_bytes() + PROGRAM_LATER};
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     vj_status status = vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, precision);
-    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, frame_bytes);
+    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, node_ranks, frame_bytes);
     vj_model_destroy(m);
     return status;
 }
@@ -142,8 +135,10 @@ void vj_memory_say(const vj_memory *n)
 {
     const double mib = 1048576.0;
     vj_log("memory a rank: %.0f MiB = weights %.0f + gradient %.0f + moments %.0f + target %.0f + activations %.0f (of "
-           "%.0f reserved) + tables %.0f + buffers %.0f + %.0f for batches read ahead + checkpoint %.0f + program %.0f",
+           "%.0f reserved) + tables %.0f + buffers %.0f + %.0f for batches read ahead + checkpoint %.0f + neighbours' "
+           "gradients %.0f + program %.0f",
            (double)n->all / mib, (double)n->weights / mib, (double)n->gradient / mib, (double)n->moments / mib,
            (double)n->target / mib, (double)n->activations / mib, (double)n->reserved / mib, (double)n->tables / mib,
-           (double)n->buffers / mib, (double)n->batches / mib, (double)n->checkpoint / mib, (double)n->program / mib);
+           (double)n->buffers / mib, (double)n->batches / mib, (double)n->checkpoint / mib, (double)n->neighbours / mib,
+           (double)n->program / mib);
 }
