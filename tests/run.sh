@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install, build and run all tests.
 #   bash tests/run.sh [--setup] [ctest options]     # --setup stops after installing and building into build/
-# About ten minutes on two cores. One test (e2e_learn) downloads 160 MB of Debian packages; without network it is skipped.
+# About a quarter of an hour on two cores. One test (e2e_learn) downloads 160 MB of Debian packages; without network it is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 setup_only=
@@ -11,4 +11,4 @@ bash jobs/setup.sh dev
 if [ -n "$setup_only" ]; then exit 0; fi
 # shellcheck source=jobs/mpi_env.sh
 . jobs/mpi_env.sh
-ctest --test-dir build --output-on-failure --no-tests=error "$@"
+ctest --test-dir build --output-on-failure --no-tests=error -j 2 "$@"
