@@ -88,8 +88,12 @@ static vj_status check_weights(pretrainer *t)
     double sum;
     vj_sum_squares(t->step->be, t->step->optimizer->sum, t->step->model->weights, t->step->model->net.params.total);
     vj_download(t->step->be, &sum, t->step->optimizer->sum, (int64_t)sizeof sum);
-    VJ_TRY(vj_sync(t->step->be));
-    if (isfinite(sum)) return VJ_OK;
+    vj_status status = vj_sync(t->step->be);
+    int finite = isfinite(sum) != 0;
+    MPI_Allreduce(MPI_IN_PLACE, &finite, 1, MPI_INT, MPI_MIN, t->comm); /* tensor ranks hold different ones */
+    VJ_TRY(vj_agree(t->comm, status));
+    if (finite) return VJ_OK;
+    if (t->rank != 0) return VJ_ERR_STATE;
     return vj_raise(VJ_ERR_STATE, "the weights are not finite: no checkpoint is written, the last one in %s is good",
                     t->config->run.dir);
 }
