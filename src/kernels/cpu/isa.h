@@ -398,14 +398,10 @@ VJ_INLINE void vtiles_end(void)
     _tile_release();
 }
 
-/*
- * t[i * ldt + j] (+)= products of pairs, `halves` x 16 rows by nv x 16 columns: a[i * a_row + p] and b[p * PAIR_NR + j]
- * are lanes of pairs, depth a multiple of PAIR_DEPTH.
- */
-VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
-                      int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+/* The sums, in tiles 0 to 3: `halves` x 16 rows by nv x 16 columns of t, or zeros. */
+VJ_INLINE void vtiles_take(int halves, int nv, const float *t, int64_t ldt, bool accumulate)
 {
-    const int row = (int)ldt * 4, a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
+    const int row = (int)ldt * 4;
     if (accumulate) {
         _tile_loadd(0, t, row);
         if (nv > 1) _tile_loadd(1, t + 16, row);
@@ -417,6 +413,25 @@ VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t
         _tile_zero(2);
         _tile_zero(3);
     }
+}
+VJ_INLINE void vtiles_give(int halves, int nv, float *t, int64_t ldt)
+{
+    const int row = (int)ldt * 4;
+    _tile_stored(0, t, row);
+    if (nv > 1) _tile_stored(1, t + 16, row);
+    if (halves > 1) _tile_stored(2, t + 16 * ldt, row);
+    if (halves > 1 && nv > 1) _tile_stored(3, t + 16 * ldt + 16, row);
+}
+
+/*
+ * t[i * ldt + j] (+)= products of pairs, `halves` x 16 rows by nv x 16 columns: a[i * a_row + p] and b[p * PAIR_NR + j]
+ * are lanes of pairs, depth a multiple of PAIR_DEPTH.
+ */
+VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
+                      int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+{
+    const int a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
+    vtiles_take(halves, nv, t, ldt, accumulate);
     const float *a2 = a + 16 * a_row;
     const int64_t step = vahead(ahead, depth / PAIR_DEPTH);
     for (int64_t p = 0; p < depth; p += PAIR_DEPTH) {
@@ -434,10 +449,7 @@ VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t
             if (nv > 1) _tile_dpbf16ps(3, 5, 7);
         }
     }
-    _tile_stored(0, t, row);
-    if (nv > 1) _tile_stored(1, t + 16, row);
-    if (halves > 1) _tile_stored(2, t + 16 * ldt, row);
-    if (halves > 1 && nv > 1) _tile_stored(3, t + 16 * ldt + 16, row);
+    vtiles_give(halves, nv, t, ldt);
 }
 
 /*
@@ -449,18 +461,8 @@ VJ_INLINE void vtiles_parts(int halves, int nv, int64_t depth, const float *a, i
                             int64_t a_part, const float *b, float *t, int64_t ldt, bool accumulate)
 {
     const int64_t b_part = depth * PAIR_NR;
-    const int row = (int)ldt * 4, a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
-    if (accumulate) {
-        _tile_loadd(0, t, row);
-        if (nv > 1) _tile_loadd(1, t + 16, row);
-        if (halves > 1) _tile_loadd(2, t + 16 * ldt, row);
-        if (halves > 1 && nv > 1) _tile_loadd(3, t + 16 * ldt + 16, row);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    const int a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
+    vtiles_take(halves, nv, t, ldt, accumulate);
 #define LOAD_A(part)                                                                                                   \
     _tile_loadd(4, a + (part)*a_part, a_bytes);                                                                        \
     if (halves > 1) _tile_loadd(5, a + (part)*a_part + 16 * a_row, a_bytes)
@@ -491,10 +493,7 @@ VJ_INLINE void vtiles_parts(int halves, int nv, int64_t depth, const float *a, i
 #undef LOAD_A
 #undef LOAD_B
 #undef MULTIPLY
-    _tile_stored(0, t, row);
-    if (nv > 1) _tile_stored(1, t + 16, row);
-    if (halves > 1) _tile_stored(2, t + 16 * ldt, row);
-    if (halves > 1 && nv > 1) _tile_stored(3, t + 16 * ldt + 16, row);
+    vtiles_give(halves, nv, t, ldt);
 }
 
 #else
