@@ -14,7 +14,16 @@
 typedef struct vj_watchdog vj_watchdog;
 
 /* Where the main thread is; inside VJ_AT_STEP the backend's phases tell more. */
-typedef enum { VJ_AT_OPEN, VJ_AT_LOAD, VJ_AT_CLIPS, VJ_AT_STEP, VJ_AT_RECORD, VJ_AT_DIGEST, VJ_AT_WRITE, VJ_PLACES } vj_place;
+typedef enum {
+    VJ_AT_OPEN,
+    VJ_AT_LOAD,
+    VJ_AT_CLIPS,
+    VJ_AT_STEP,
+    VJ_AT_RECORD,
+    VJ_AT_DIGEST,
+    VJ_AT_WRITE,
+    VJ_PLACES
+} vj_place;
 
 /**
  * Watch from now on, as run.watchdog_s says; *watchdog is NULL when that is 0, and so may be the object of all calls.

@@ -152,7 +152,8 @@ static void threads_do_not_show(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(nothing_on_a_fresh_backend), cmocka_unit_test(add),
-                                       cmocka_unit_test(adamw), cmocka_unit_test(threads_do_not_show)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(nothing_on_a_fresh_backend),
+                                       cmocka_unit_test(add), cmocka_unit_test(adamw),
+                                       cmocka_unit_test(threads_do_not_show)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
