@@ -259,12 +259,12 @@ VJ_INLINE void vunzip(vf first, vf second, vf *even, vf *odd)
  */
 VJ_INLINE void vsplit(vf even, vf odd, vf part[3])
 {
-    const vi top = (vi){0} + (int32_t)0xffff0000;
+    const vu top = (vu){0} + 0xffff0000;
 #pragma GCC unroll 3
     for (int i = 0; i < 3; i++) {
-        const int32_t half = i < 2 ? 0x8000 : 0; /* the last bits are whole; cut off, a NaN stays one */
-        const vi e = ((vi)even + half) & top, o = ((vi)odd + half) & top;
-        part[i] = (vf)((vi)((vu)e >> 16) | o);
+        const uint32_t half = i < 2 ? 0x8000 : 0; /* the last bits are whole; cut off, a NaN stays one */
+        const vu e = ((vu)even + half) & top, o = ((vu)odd + half) & top;
+        part[i] = (vf)(e >> 16 | o);
         even -= (vf)e;
         odd -= (vf)o;
     }
