@@ -102,6 +102,6 @@ refuse 2 '--media' 1 "$bin/vjepa-demo" --out videos
 for program in pack pretrain embed probe inspect parity demo bench; do
     run 1 "$bin/vjepa-$program" --help >help.log || fail "vjepa-$program --help fails"
     grep -q 'xample' help.log || fail "vjepa-$program --help has no example"
-    run 1 "$bin/vjepa-$program" --version | grep -q 'vjepa 0' || fail "vjepa-$program --version"
+    run 1 "$bin/vjepa-$program" --version >version.txt && grep -q "vjepa 0" version.txt || fail "vjepa-$program --version"
 done
 finish

@@ -38,7 +38,7 @@ start 2 hours "${long[@]}" --max-hours 0.001
 ends_with hours 75 'stopped after step [0-9]+ by the end of run\.max_hours'
 [ $((SECONDS - begin)) -le 8 ] || fail "a limit of 3.6 s was $((SECONDS - begin)) s"
 stopped_well hours
-run 1 "$bin/vjepa-pretrain" "$tiny" --max-hours 2 --print-config | grep -q 'max_hours: 2$' || fail "--max-hours is no setting"
+run 1 "$bin/vjepa-pretrain" "$tiny" --max-hours 2 --print-config >printed.yaml && grep -q "max_hours: 2\$" printed.yaml || fail "--max-hours is no setting"
 
 # The stop file; it is gone afterwards, so that the next start goes on.
 start 3 file "${long[@]}"
