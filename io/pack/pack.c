@@ -191,14 +191,13 @@ static vj_status pack_video(packer *p, vj_video *video, vj_ledger_row *row)
         uint8_t *frames;
         row->verdict =
             vj_video_frames(video, p->wanted_s + first * F, (int)(count * F), (int)p->config->pack.short_side, &frames,
-                            &height, &width, p->shown_s + first * F, row->reason, sizeof row->reason);
+                            &height, &width, p->shown_s + first * F);
         if (row->verdict != VJ_VIDEO_OK) break;
         status = add_clips(p, row->source, first, count, frames, height, width);
         row->clips += count;
         free(frames);
     }
     row->info = *vj_video_describe(video);
-    if (row->verdict == VJ_VIDEO_OK) judge(p, row);
     return status;
 }
 
@@ -210,10 +209,13 @@ static vj_status pack_file(packer *p, int64_t source, vj_ledger_row *row)
     if (stat(row->path, &st) == 0) row->bytes = st.st_size;
     vj_video *video;
     vj_video_verdict verdict;
-    VJ_TRY(vj_video_open(&video, row->path, &verdict, row->reason, sizeof row->reason));
+    VJ_TRY(vj_video_create(&video));
+    vj_status status = vj_video_open_path(video, row->path, &verdict);
     row->verdict = (int)verdict;
-    vj_status status = video ? pack_video(p, video, row) : VJ_OK;
-    vj_video_close(video);
+    if (status == VJ_OK && verdict == VJ_VIDEO_OK) status = pack_video(p, video, row);
+    snprintf(row->reason, sizeof row->reason, "%s", vj_video_reason(video));
+    if (status == VJ_OK && row->verdict == VJ_VIDEO_OK) judge(p, row);
+    vj_video_destroy(video);
     row->seconds = vj_now() - begin;
     return status;
 }
