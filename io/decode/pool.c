@@ -291,38 +291,54 @@ static int take_reply(const vj_decode_settings *s, vj_decoded *file, vj_decode_r
     return reply->clips == 0 || take_clips(s, file, memory);
 }
 
-/* The worker is lost: its file gets the verdict, another worker its place. */
-static vj_status lose(vj_decoders *d, worker *w, int timed_out)
+typedef enum { ENDED, TOO_SLOW, UNSOUND } loss;
+
+/* The verdict on the file of a worker that ended by itself, or was ended for a reason. */
+static void judge_loss(const vj_decode_settings *s, vj_decoded *file, loss why, int status)
 {
-    vj_decoded *file = w->file;
-    const double seconds = vj_now() - w->began_s;
-    int status = end_worker(w);
-    vj_decoded *empty = calloc(1, sizeof *empty);
-    if (!empty) return vj_raise(VJ_ERR_MEMORY, "no memory for the verdict on a file");
-    empty->source = file->source;
-    empty->bytes = file->bytes;
-    empty->seconds = seconds;
-    vj_decoded_free(file);
-    w->file = file = empty;
-    if (timed_out) {
+    int by = why == ENDED && status != -1 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    file->verdict = VJ_VIDEO_CRASHED;
+    if (why == TOO_SLOW || by == SIGXCPU) {
         file->verdict = VJ_VIDEO_TIMED_OUT;
-        snprintf(file->reason, sizeof file->reason, "not done after %g s", d->settings.seconds);
+        snprintf(file->reason, sizeof file->reason, "not done after %g s", s->seconds);
+    } else if (by == SIGKILL) {
+        file->verdict = VJ_VIDEO_OUT_OF_MEMORY;
+        snprintf(file->reason, sizeof file->reason,
+                 "its process was killed, as the system does when the machine's memory ends");
+    } else if (by) {
+        snprintf(file->reason, sizeof file->reason, "its process died by signal %d (%s)", by, strsignal(by));
+    } else if (why == UNSOUND) {
+        snprintf(file->reason, sizeof file->reason, "its process answered what it should not");
+    } else if (status != -1) {
+        snprintf(file->reason, sizeof file->reason, "its process ended with exit code %d", WEXITSTATUS(status));
     } else {
-        file->verdict = VJ_VIDEO_CRASHED;
-        snprintf(file->reason, sizeof file->reason, "wait status %d", status);
+        snprintf(file->reason, sizeof file->reason, "its process ended");
     }
-    VJ_TRY(start_worker(d, w));
-    VJ_TRY(greet(d, w));
+}
+
+/* The worker is lost: its file gets a verdict and nothing else, another worker its place. */
+static vj_status lose(vj_decoders *d, worker *w, loss why)
+{
+    vj_decoded *file = calloc(1, sizeof *file);
+    if (!file) return vj_raise(VJ_ERR_MEMORY, "no memory for the verdict on a file");
+    file->source = w->file->source;
+    file->bytes = w->file->bytes;
+    file->seconds = vj_now() - w->began_s;
+    vj_decoded_free(w->file);
+    judge_loss(&d->settings, file, why, end_worker(w));
+    vj_status status = start_worker(d, w);
+    if (status == VJ_OK) status = greet(d, w);
     w->file = file;
     w->state = DONE;
-    return VJ_OK;
+    return status;
 }
 
 static vj_status listen_to(vj_decoders *d, worker *w)
 {
     vj_decode_reply reply;
     int got = vj_message_receive(w->socket, &reply, sizeof reply, NULL, 0);
-    if (got != 1 || !take_reply(&d->settings, w->file, &reply, w->memory)) return lose(d, w, 0);
+    if (got == 0) return lose(d, w, ENDED);
+    if (got < 0 || !take_reply(&d->settings, w->file, &reply, w->memory)) return lose(d, w, UNSOUND);
     close(w->memory);
     w->memory = -1;
     w->state = DONE;
@@ -372,7 +388,7 @@ vj_status vj_decoders_next(vj_decoders *d, vj_decoded **decoded, double timeout_
             if (d->poll[i].revents)
                 VJ_TRY(listen_to(d, w));
             else if (vj_now() >= w->began_s + d->settings.seconds)
-                VJ_TRY(lose(d, w, 1));
+                VJ_TRY(lose(d, w, TOO_SLOW));
         }
         if (vj_now() >= until_s) busy = 0;
     }

@@ -23,7 +23,7 @@ static vj_status lost(const char *what)
     return vj_raise(VJ_ERR_IO, "%s the process that started this one", what);
 }
 
-static vj_status serve(vj_maker *maker)
+static vj_status serve(vj_maker *maker, const vj_decode_settings *settings)
 {
     for (;;) {
         vj_decode_order order;
@@ -31,6 +31,7 @@ static vj_status serve(vj_maker *maker)
         int fds[2];
         int got = vj_message_receive(STDIN_FILENO, &order, sizeof order, fds, 2);
         if (got <= 0) return got == 0 ? VJ_OK : lost("reading from");
+        VJ_TRY(vj_sandbox_allow_time(settings->seconds));
         vj_maker_run(maker, &order, fds[0], fds[1], &reply);
         close(fds[0]);
         close(fds[1]);
@@ -52,7 +53,7 @@ vj_status vj_decode_serve(void)
     vj_status status = vj_maker_create(&maker, &settings);
     if (status == VJ_OK) status = vj_sandbox_enter(&settings, hello.sandbox, sizeof hello.sandbox);
     if (status == VJ_OK && vj_message_send(STDIN_FILENO, &hello, sizeof hello, NULL, 0) != 0) status = lost("greeting");
-    if (status == VJ_OK) status = serve(maker);
+    if (status == VJ_OK) status = serve(maker, &settings);
     vj_maker_destroy(maker);
     return status;
 }
