@@ -18,6 +18,7 @@ pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(TURBOJPEG REQUIRED IMPORTED_TARGET libturbojpeg>=2.1)
 if(VJEPA_SECCOMP)
   pkg_check_modules(SECCOMP IMPORTED_TARGET libseccomp>=2.5)
 endif()
@@ -44,4 +45,4 @@ target_compile_definitions(vj_dependencies INTERFACE ${HDF5_C_DEFINITIONS} OMPI_
   ${VJ_PRODUCT_DEFINITIONS})
 target_link_libraries(vj_dependencies INTERFACE MPI::MPI_C OpenMP::OpenMP_C Threads::Threads ${HDF5_C_LIBRARIES}
   ${LAPACK_LIBRARIES} ${VJ_PRODUCT_LIBRARIES} PkgConfig::FFMPEG PkgConfig::YAML PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::ZLIB
-  ${VJ_SECCOMP_LIBRARY} m)
+  PkgConfig::TURBOJPEG ${VJ_SECCOMP_LIBRARY} m)
