@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <xxhash.h>
 
+#include "base/checksum.h"
 #include "base/config.h"
 
 typedef struct {
@@ -169,11 +169,14 @@ bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes,
     if (place <= 0) return false;
     const int64_t got = read_at(cache->data, record, bytes, place - 1);
     if (got < 0) return give_up(cache), false;
-    if (got == bytes && XXH3_64bits(record, (size_t)bytes) == xxh3) {
+    if (got == bytes && vj_checksum(record, bytes) == xxh3) {
         cache->hits++;
         return true;
     }
-    cache->damaged++;
+    if (cache->damaged++ == 0)
+        vj_warn(
+            "data.cache: %s: the copy of clip %lld is damaged and is not used; of more nothing is said but how many",
+            cache->folder, (long long)clip);
     place = 0;
     if (!write_at(cache->map, &place, sizeof place, entry(clip))) stop_storing(cache);
     return false;
@@ -200,10 +203,10 @@ static bool reserve(vj_cache *cache, int64_t clip, int64_t bytes, int64_t *place
     return true;
 }
 
-void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t bytes)
+void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t bytes, uint64_t xxh3)
 {
     int64_t place;
-    if (cache->closed || cache->unreadable) return;
+    if (cache->closed || cache->unreadable || vj_checksum(record, bytes) != xxh3) return;
     pthread_mutex_lock(&cache->lock);
     /* Not waiting: whoever is there may have been stopped, and this clip can be kept another time. */
     bool fine = flock(cache->map, LOCK_EX | LOCK_NB) == 0;

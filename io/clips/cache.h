@@ -26,8 +26,8 @@ void vj_cache_close(vj_cache *cache);
 /** The record of a clip, if it is there and has this checksum; a damaged copy is forgotten. Thread-safe. */
 bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes, uint64_t xxh3);
 
-/** Keep a record, whose checksum was verified, if there is room. Thread-safe. */
-void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t bytes);
+/** Keep a record, if it has this checksum and there is room. Thread-safe. */
+void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t bytes, uint64_t xxh3);
 
 /** What this process did so far. */
 typedef struct {

@@ -45,7 +45,7 @@ static void put(vj_cache *cache, int64_t clip)
 {
     uint8_t bytes[LARGEST];
     const int64_t length = record(clip, bytes);
-    vj_cache_put(cache, clip, bytes, length);
+    vj_cache_put(cache, clip, bytes, length, XXH3_64bits(bytes, (size_t)length));
 }
 
 static vj_cache *open_cache(const char *name, double bytes)
@@ -77,7 +77,10 @@ static void keeps(void **state)
     (void)state;
     vj_cache *cache = open_cache("keeps", 1e9);
     assert_non_null(cache);
-    int64_t bytes = 0;
+    uint8_t spoilt[LARGEST];
+    int64_t bytes = record(7, spoilt);
+    vj_cache_put(cache, 7, spoilt, bytes, 1234); /* not what the store has */
+    bytes = 0;
     for (int64_t i = 0; i < CLIPS; i++) assert_false(get(cache, i));
     for (int64_t i = CLIPS - 1; i >= 0; i--) {
         uint8_t unused[LARGEST];
@@ -248,7 +251,7 @@ static void live(const char *name, int64_t rounds, uint64_t seed)
         uint8_t want[LARGEST], found[LARGEST];
         const int64_t length = record(clip, want);
         if (!vj_cache_get(cache, clip, found, length, XXH3_64bits(want, (size_t)length)))
-            vj_cache_put(cache, clip, want, length);
+            vj_cache_put(cache, clip, want, length, XXH3_64bits(want, (size_t)length));
         else if (memcmp(found, want, (size_t)length) != 0)
             _exit(1);
     }
