@@ -31,8 +31,8 @@ struct vj_clips_index_writer {
 /* ------------------------------------------------------------------------------------------------ life */
 
 /*
- * HDF5's cache holds the one chunk that is being filled: 4096 rows of labels at most. The rest of the last chunk is zero,
- * not what memory happened to hold.
+ * HDF5's cache holds the one chunk that is being filled: 4096 rows of labels at most. The rest of the last chunk is
+ * zero, not what memory happened to hold.
  */
 static hid_t create_column(hid_t file, const vj_column *column)
 {
