@@ -129,14 +129,15 @@ static vj_status remove_old(const char *dir, int64_t keep, int64_t keep_every)
     return status;
 }
 
+vj_status vj_ckpt_remove(const char *dir, int64_t keep, int64_t keep_every)
+{
+    VJ_TRY(remove_parts(dir));
+    return remove_old(dir, keep < 1 ? 1 : keep, keep_every);
+}
+
 vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_Comm comm)
 {
     int rank;
-    vj_status status = VJ_OK;
     MPI_Comm_rank(comm, &rank);
-    if (rank == 0) {
-        status = remove_parts(dir);
-        if (status == VJ_OK) status = remove_old(dir, keep < 1 ? 1 : keep, keep_every);
-    }
-    return vj_agree(comm, status);
+    return vj_agree(comm, rank == 0 ? vj_ckpt_remove(dir, keep, keep_every) : VJ_OK);
 }

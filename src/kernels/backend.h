@@ -166,6 +166,9 @@ struct vj_backend {
     char description[96];
 };
 
+/** memcpy() past the caches, by `threads` threads; for what is large and not read soon. */
+void vj_stream_copy(void *to, const void *from, int64_t bytes, int threads);
+
 /**
  * Working memory of a kernel: `floats` floats, aligned to 64 bytes, contents undefined, valid until the next call. It
  * grows when a kernel asks for more than any before, so a training loop allocates in its first step only. NULL when out
