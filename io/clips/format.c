@@ -1,15 +1,8 @@
 /* Attributes and datasets of the store's files. Every HDF5 identifier opened in a function is closed in it. */
 #include "clips/format.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "base/program.h"
 
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard)
 {
@@ -72,22 +65,6 @@ vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, c
 }
 
 /* ------------------------------------------------------------------------------------------------ header */
-
-static vj_status put_layout(hid_t file, const char *path, const vj_clips_layout *layout)
-{
-    const int lossy = layout->codec.codec == VJ_CODEC_JPEG;
-    VJ_TRY(vj_h5_put_text(file, "format", VJ_CLIPS_FORMAT));
-    VJ_TRY(vj_h5_put_i64(file, "version", VJ_CLIPS_VERSION));
-    VJ_TRY(vj_h5_put_i64(file, "frames", layout->frames));
-    VJ_TRY(vj_h5_put_text(file, "codec", vj_codec_name(layout->codec.codec)));
-    VJ_TRY(vj_h5_put_i64(file, "jpeg_quality", lossy ? layout->codec.quality : 0));
-    VJ_TRY(vj_h5_put_i64(file, "jpeg_chroma", lossy ? layout->codec.chroma : 0));
-    VJ_TRY(vj_clips_put_names(file, path, "label_names", layout->label_names[0], layout->label_count, VJ_LABEL_NAME));
-    VJ_TRY(vj_clips_put_names(file, path, "dataset_names", layout->dataset_names[0], layout->dataset_count,
-                              VJ_DATASET_NAME));
-    VJ_TRY(vj_h5_put_text(file, "config", layout->config_text ? layout->config_text : ""));
-    return vj_h5_put_text(file, "code", vj_version());
-}
 
 static vj_status get_codec(hid_t file, const char *path, vj_codec_settings *settings)
 {
@@ -152,63 +129,6 @@ void vj_clips_fingerprint_add(XXH3_state_t *state, uint64_t xxh3, int height, in
     memcpy(words, &xxh3, sizeof xxh3);
     for (int l = 0; l < label_count; l++) words[5 + l] = labels[l];
     VJ_ASSERT(XXH3_64bits_update(state, words, sizeof *words * (size_t)(5 + label_count)) == XXH_OK);
-}
-
-/* ------------------------------------------------------------------------------------------------ files */
-
-/*
- * Format 1.8, as io/h5: checksums in HDF5's structures. They come in blocks of 64 KiB between the records, and all stay
- * in HDF5's memory until the file is closed: whatever happens to the disk, HDF5 never has to read one back.
- */
-static hid_t create(const char *path)
-{
-    enum { STRUCTURES = 64 << 10 };
-    H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE), file = H5I_INVALID_HID;
-    if (H5Pset_obj_track_times(creation, 0) >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 &&
-        H5Pset_cache(access, 0, 1, 0, 0) >= 0 && H5Pset_meta_block_size(access, STRUCTURES) >= 0 &&
-        H5Pget_mdc_config(access, &cache) >= 0) {
-        cache.evictions_enabled = 0;
-        cache.incr_mode = H5C_incr__off;
-        cache.flash_incr_mode = H5C_flash_incr__off;
-        cache.decr_mode = H5C_decr__off;
-        if (H5Pset_mdc_config(access, &cache) >= 0) file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    }
-    H5Pclose(creation);
-    H5Pclose(access); /* a property list that cannot be closed costs a few bytes, no more */
-    return file;
-}
-
-vj_status vj_clips_create_file(hid_t *file, const char *path, const vj_clips_layout *layout)
-{
-    *file = create(path);
-    vj_status status = *file < 0 ? vj_raise_h5("create %s", path) : put_layout(*file, path, layout);
-    if (status == VJ_OK) return VJ_OK;
-    if (*file >= 0) {
-        vj_clips_cut_off(*file, path);
-        H5Fclose(*file); /* already failing */
-    }
-    if (unlink(path) != 0 && errno != ENOENT) vj_warn("%s: cannot be removed", path);
-    return status;
-}
-
-void vj_clips_cut_off(hid_t file, const char *path)
-{
-    void *handle = NULL;
-    const int memory = memfd_create("vjepa", MFD_CLOEXEC);
-    const int known = H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && handle;
-    if (memory < 0 || !known || dup3(memory, *(int *)handle, O_CLOEXEC) < 0)
-        vj_warn("%s: cannot be kept from the disk while it is closed", path);
-    if (memory >= 0) (void)close(memory); /* the other descriptor stays */
-}
-
-vj_status vj_clips_close_file(hid_t file, const char *path)
-{
-    vj_status status = vj_h5_put_i64(file, "complete", 1);
-    if (status == VJ_OK && H5Fflush(file, H5F_SCOPE_LOCAL) < 0) status = vj_raise_h5("write %s", path);
-    if (status != VJ_OK) vj_clips_cut_off(file, path);
-    if (H5Fclose(file) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", path);
-    return status;
 }
 
 /* Version 1 had texts of variable length, which vj_h5_open() would call damaged. */

@@ -315,6 +315,42 @@ static void test_dropped_clips(void **state)
     vj_clips_close(clips);
 }
 
+/*
+ * A file that cannot grow stands for a full disk, met at every place of a shard's and an index's writing: it is an
+ * error that says so, nothing is left, and HDF5 goes on living.
+ */
+static void test_full_disk(void **state)
+{
+    const fixture *f = *state;
+    char store[VJ_PATH], path[VJ_PATH];
+    struct rlimit before, small;
+    struct stat whole;
+    join(store, f->folder, "full.clips");
+    assert_int_equal(vj_clips_make_folder(store), VJ_OK);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN); /* so that write() fails instead */
+    for (int index = 0; index < 2; index++) {
+        join(path, f->store, index ? "index.h5" : "shard-00000.h5");
+        assert_int_equal(stat(path, &whole), 0);
+        join(path, store, index ? "index.h5" : "shard-00000.h5");
+        for (int64_t sixteenths = 0; sixteenths <= 16; sixteenths++) {
+            small = before;
+            small.rlim_cur = (rlim_t)(whole.st_size * sixteenths / 16);
+            assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+            const vj_status status = index ? make_index(store, 1, raw) : make_shard(store, 0, CLIPS, raw);
+            assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+            assert_int_equal(status, sixteenths == 16 ? VJ_OK : VJ_ERR_IO);
+            assert_int_equal(access(path, F_OK) == 0, sixteenths == 16);
+            assert_false(exists(store, index ? "index.h5.part" : "shard-00000.h5.part"));
+        }
+    }
+    signal(SIGXFSZ, handler);
+    vj_clips *clips;
+    assert_int_equal(open_store(&clips, store), VJ_OK); /* what was made in the end is good */
+    for (int64_t i = 0; i < STORE_SHARD_CLIPS; i++) check_clip(clips, i, i);
+    vj_clips_close(clips);
+}
+
 /* ------------------------------------------------------------------------------------------------ damage */
 
 /* Byte offset in a shard's file of its first chunk, which holds clip data. */
@@ -520,6 +556,7 @@ int main(int argc, char **argv)
         TEST(test_resumed),
         TEST(test_other_layout),
         TEST(test_dropped_clips),
+        TEST(test_full_disk),
         TEST(test_flipped_byte),
         TEST(test_truncated_shard),
         TEST(test_truncated_later),
