@@ -42,8 +42,7 @@ static vj_status list(const char *dir, int part, entry **entries, int *count)
     if (!folder) return errno == ENOENT ? VJ_OK : vj_raise(VJ_ERR_IO, "open folder %s", dir);
     vj_status status = VJ_OK;
     struct dirent *item;
-    errno = 0;
-    while (status == VJ_OK && (item = readdir(folder)) != NULL) {
+    while (status == VJ_OK && (errno = 0, item = readdir(folder)) != NULL) { /* the end leaves errno as it is */
         int64_t step = step_of(item->d_name, part);
         if (step < 0) continue;
         entry *more = realloc(*entries, (size_t)(*count + 1) * sizeof *more);
@@ -54,7 +53,6 @@ static vj_status list(const char *dir, int part, entry **entries, int *count)
         *entries = more;
         more[*count].step = step;
         strcpy(more[(*count)++].name, item->d_name);
-        errno = 0;
     }
     if (status == VJ_OK && errno != 0) status = vj_raise(VJ_ERR_IO, "read folder %s", dir);
     if (closedir(folder) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close folder %s", dir);
