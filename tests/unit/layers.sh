@@ -31,6 +31,7 @@ may features base parallel h5 clips
 may demo base video
 may pack base parallel video clips
 may model base parallel kernels
+may sheet base parallel kernels model clips video
 # shellcheck disable=SC2086
 may train base parallel kernels model $io
 # shellcheck disable=SC2086
