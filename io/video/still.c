@@ -1,5 +1,5 @@
 /* Scaling by way of convert.c, PNG by FFmpeg's encoder, which gives the whole file as one packet. */
-#include "video/picture.h"
+#include "video/still.h"
 
 #include <libavcodec/avcodec.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "video/convert.h"
 
-struct vj_picture_scaler {
+struct vj_still_scaler {
     AVFrame *frame; /* borrows its pixels */
     vj_converter converter;
 };
@@ -27,14 +27,14 @@ static void borrow(AVFrame *frame, const uint8_t *rgb, int height, int width)
     frame->linesize[0] = 3 * width;
 }
 
-vj_status vj_picture_scaler_create(vj_picture_scaler **scaler)
+vj_status vj_still_scaler_create(vj_still_scaler **scaler)
 {
-    vj_picture_scaler *s = *scaler = vj_calloc(1, sizeof *s);
+    vj_still_scaler *s = *scaler = vj_calloc(1, sizeof *s);
     if (s) s->frame = av_frame_alloc();
     return s && s->frame ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a scaler");
 }
 
-void vj_picture_scaler_destroy(vj_picture_scaler *s)
+void vj_still_scaler_destroy(vj_still_scaler *s)
 {
     if (!s) return;
     vj_converter_release(&s->converter);
@@ -42,7 +42,7 @@ void vj_picture_scaler_destroy(vj_picture_scaler *s)
     free(s);
 }
 
-vj_status vj_picture_scale(vj_picture_scaler *s, const uint8_t *from, int from_height, int from_width, uint8_t *to,
+vj_status vj_still_scale(vj_still_scaler *s, const uint8_t *from, int from_height, int from_width, uint8_t *to,
                            int to_height, int to_width)
 {
     if (from_height == to_height && from_width == to_width) {
@@ -88,11 +88,11 @@ static vj_status write_bytes(const char *path, const uint8_t *bytes, size_t coun
     return status;
 }
 
-vj_status vj_picture_write(const char *path, const uint8_t *rgb, int height, int width)
+vj_status vj_still_write(const char *path, const uint8_t *rgb, int height, int width)
 {
-    if ((int64_t)height * width > VJ_PICTURE_MAX_PIXELS)
+    if ((int64_t)height * width > VJ_STILL_MAX_PIXELS)
         return vj_raise(VJ_ERR_USAGE, "%s: a picture of %d x %d pixels is more than a PNG encoder takes, %lld pixels",
-                        path, width, height, (long long)VJ_PICTURE_MAX_PIXELS);
+                        path, width, height, (long long)VJ_STILL_MAX_PIXELS);
     AVPacket *packet = av_packet_alloc();
     AVFrame *frame = av_frame_alloc();
     int error = AVERROR(ENOMEM);
