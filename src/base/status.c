@@ -12,6 +12,7 @@
 static int speaker_rank = 0;
 static int speaker_size = 1;
 static char speaker_host[64];
+static bool speaker_muted;
 
 void vj_status_identity(int rank, int size)
 {
@@ -78,11 +79,16 @@ _Noreturn void vj_assert_failed(const char *file, int line, const char *conditio
 
 void vj_log(const char *format, ...)
 {
-    if (speaker_rank != 0) return;
+    if (speaker_rank != 0 || speaker_muted) return;
     va_list args;
     va_start(args, format);
     speak(stdout, "", format, args, NULL);
     va_end(args);
+}
+
+void vj_log_mute(bool mute)
+{
+    speaker_muted = mute;
 }
 
 void vj_warn(const char *format, ...)

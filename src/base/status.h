@@ -54,6 +54,9 @@ void vj_status_identity(int rank, int size);
 /** One line on standard output, from rank 0 only. */
 void vj_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/** Leave out what vj_log() says, for a caller whose own output must stand alone. */
+void vj_log_mute(bool mute);
+
 /** One line "vjepa: warning: ..." on standard error, from any rank, which is named. */
 void vj_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -1,9 +1,13 @@
 /* The commands and what they share. */
 #include "bench/bench.h"
 
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/program.h"
 #include "base/rng.h"
@@ -21,13 +25,14 @@ static const struct {
     {"elementwise", vj_bench_elementwise, false, 0.1},
     {"step", vj_bench_step, true, 10.0},
     {"load", vj_bench_load, true, 3.0},
+    {"pack", vj_bench_pack, true, 10.0},
     {"checkpoint", vj_bench_checkpoint, true, 3.0},
     {"allreduce", vj_bench_allreduce, false, 0.25},
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-const char *const vj_bench_commands[] = {"gemm", "attention",  "elementwise", "step",
-                                         "load", "checkpoint", "allreduce",   NULL};
+const char *const vj_bench_commands[] = {"gemm", "attention",  "elementwise", "step", "load",
+                                         "pack", "checkpoint", "allreduce",   NULL};
 
 /* Is what was asked for possible? Rank 0 says it for all. */
 static vj_status prepare(vj_bench_work *work, int which)
@@ -78,6 +83,36 @@ vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user)
         vj_bench_sample(work, samples, seconds);
     }
     return VJ_OK;
+}
+
+vj_status vj_bench_folder(const vj_bench_work *work, char folder[VJ_BENCH_FOLDER])
+{
+    vj_status status = VJ_OK;
+    const int length = snprintf(folder, VJ_BENCH_FOLDER, "%s/vjepa-bench-XXXXXX", work->bench->dir);
+    if (length >= VJ_BENCH_FOLDER)
+        status = vj_raise(VJ_ERR_USAGE, "path too long: %s", work->bench->dir);
+    else if (work->rank == 0 && !mkdtemp(folder))
+        status = vj_raise(VJ_ERR_IO, "make a folder in %s (--dir)", work->bench->dir);
+    status = vj_agree(work->comm, status);
+    if (status != VJ_OK) folder[0] = '\0';
+    MPI_Bcast(folder, VJ_BENCH_FOLDER, MPI_CHAR, 0, work->comm);
+    return status;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *place)
+{
+    (void)st, (void)type, (void)place;
+    return remove(path);
+}
+
+void vj_bench_remove(const vj_bench_work *work, const char *folder)
+{
+    enum { DESCRIPTORS = 16 };
+    if (!*folder) return;
+    MPI_Barrier(work->comm);
+    if (work->rank != 0 || access(folder, F_OK) != 0) return;
+    if (nftw(folder, remove_entry, DESCRIPTORS, FTW_DEPTH | FTW_PHYS) != 0)
+        vj_warn("cannot remove %s: %s", folder, strerror(errno));
 }
 
 vj_peak vj_bench_peak(const vj_bench_work *work)

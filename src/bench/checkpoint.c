@@ -16,15 +16,15 @@
 #include "train/checkpoint.h"
 #include "train/step.h"
 
-enum { PIECE = 16 << 20, NAME = VJ_PATH + 64 };
+enum { PIECE = 16 << 20 };
 
 typedef struct {
     const vj_bench_work *work;
     vj_step *step;
     vj_checkpoint *now, *background; /* the second with checkpoint.async */
     vj_ckpt_state state;
-    char folder[NAME]; /* ours, inside --dir; "" until it is there */
-    char checkpoint[NAME + 32], plain[NAME + 32];
+    char folder[VJ_BENCH_FOLDER]; /* ours, inside --dir; "" until it is there */
+    char checkpoint[VJ_BENCH_FOLDER + 32], plain[VJ_BENCH_FOLDER + 32];
     int64_t bytes; /* of this rank's plain file */
     char *piece;   /* [PIECE] */
     char *copy;    /* [2 * copy_bytes], with checkpoint.async */
@@ -126,30 +126,10 @@ static const struct {
 
 static vj_status make_folder(files *f)
 {
-    vj_status status = VJ_OK;
-    char folder[NAME];
-    int length = snprintf(folder, sizeof folder, "%s/vjepa-bench-XXXXXX", f->work->bench->dir);
-    if (length >= NAME)
-        status = vj_raise(VJ_ERR_USAGE, "path too long: %s", f->work->bench->dir);
-    else if (f->work->rank == 0 && !mkdtemp(folder))
-        status = vj_raise(VJ_ERR_IO, "make a folder in %s (--dir)", f->work->bench->dir);
-    VJ_TRY(vj_agree(f->work->comm, status));
-    MPI_Bcast(folder, NAME, MPI_CHAR, 0, f->work->comm);
-    memcpy(f->folder, folder, NAME);
-    snprintf(f->checkpoint, sizeof f->checkpoint, "%s/step_%08lld.h5", folder, (long long)f->state.step);
-    snprintf(f->plain, sizeof f->plain, "%s/plain-%d", folder, f->work->rank);
+    VJ_TRY(vj_bench_folder(f->work, f->folder));
+    snprintf(f->checkpoint, sizeof f->checkpoint, "%s/step_%08lld.h5", f->folder, (long long)f->state.step);
+    snprintf(f->plain, sizeof f->plain, "%s/plain-%d", f->folder, f->work->rank);
     return VJ_OK;
-}
-
-/* Rank 0 removes all when no rank uses it any more. The folder is there on all ranks or on none. */
-static void remove_folder(const files *f)
-{
-    if (!*f->folder) return;
-    (void)unlink(f->plain); /* may not have been written */
-    MPI_Barrier(f->work->comm);
-    if (f->work->rank != 0) return;
-    (void)unlink(f->checkpoint);
-    if (rmdir(f->folder) != 0) vj_warn("cannot remove %s: %s", f->folder, strerror(errno));
 }
 
 static vj_status checkpoint_bytes(const files *f, double *bytes)
@@ -273,7 +253,7 @@ vj_status vj_bench_checkpoint(vj_bench_work *work)
         status = run(work, f, c);
         vj_checkpoint_close(f->now);
         vj_checkpoint_close(f->background);
-        remove_folder(f);
+        vj_bench_remove(work, f->folder);
         if (status == VJ_OK) vj_step_close(f->step); /* collective: a rank that failed alone would wait for ever */
         free(f->state.config);
         free(f->piece);

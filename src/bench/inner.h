@@ -24,6 +24,7 @@ vj_status vj_bench_attention(vj_bench_work *work);
 vj_status vj_bench_elementwise(vj_bench_work *work);
 vj_status vj_bench_step(vj_bench_work *work);
 vj_status vj_bench_load(vj_bench_work *work);
+vj_status vj_bench_pack(vj_bench_work *work);
 vj_status vj_bench_checkpoint(vj_bench_work *work);
 vj_status vj_bench_allreduce(vj_bench_work *work);
 
@@ -35,6 +36,15 @@ void vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seco
  * rank is everybody's.
  */
 vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user), void *user, vj_samples *samples);
+
+enum { VJ_BENCH_FOLDER = VJ_PATH + 64 };
+
+/** Make a folder of our own inside --dir; `folder` is its name on all ranks, or "" if that failed. Collective. */
+vj_status vj_bench_folder(const vj_bench_work *work, char folder[VJ_BENCH_FOLDER]);
+
+/** Remove a folder with all that is in it, when no rank uses it any more; none ("" or not there) is fine. Collective.
+ */
+void vj_bench_remove(const vj_bench_work *work, const char *folder);
 
 /** The peaks of all ranks at the same time, summed; put into the report as fp32_peak_gflops and so on. Collective. */
 vj_peak vj_bench_peak(const vj_bench_work *work);

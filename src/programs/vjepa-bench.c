@@ -3,8 +3,8 @@
 #include "bench/bench.h"
 #include "bench/report.h"
 
-static const char *const sections[] = {"run",   "data",      "model",    "predictor",  "mask", "objective",
-                                       "train", "optimizer", "parallel", "checkpoint", "log",  NULL};
+static const char *const sections[] = {"run",   "pack",      "data",     "model",      "predictor", "mask", "objective",
+                                       "train", "optimizer", "parallel", "checkpoint", "log",       NULL};
 
 static const char *json, *repeats, *seconds, *clips, *dir, *cold, *profile, *as_configured;
 
@@ -19,14 +19,14 @@ static const vj_option options[] = {
     {"--profile", NULL, "step: also every operation by phase: seconds, rates, and its floor by the roofline", &profile},
     {"--as-configured", NULL,
      "step: CONFIG's train.batch and train.microbatch, instead of one clip a rank or tensor group", &as_configured},
-    {"--dir", "DIR", "checkpoint: where to write, default the current folder; what is written is removed", &dir},
+    {"--dir", "DIR", "checkpoint, pack: where to write, default the current folder; what is written is removed", &dir},
     {NULL, NULL, NULL, NULL},
 };
 
 static const vj_program program = {
     .name = "vjepa-bench",
-    .purpose = "Measure kernels, the training step, loading, checkpoints and communication.",
-    .usage = "gemm|attention|elementwise|step|load|checkpoint|allreduce [options] [CONFIG.yaml]",
+    .purpose = "Measure kernels, the training step, packing, loading, checkpoints and communication.",
+    .usage = "gemm|attention|elementwise|step|load|pack|checkpoint|allreduce [options] [CONFIG.yaml]",
     .description =
         "  gemm         matrix products of a block, in the forms and shapes of CONFIG (default: ViT-L/16 at 224 px)\n"
         "  attention    self-attention of a clip's tokens, forward and backward\n"
@@ -34,6 +34,7 @@ static const vj_program program = {
         "  step         the training step of CONFIG, the code of vjepa-pretrain\n"
         "  load         reading clips of the stores in data.train of CONFIG, and the whole loader, in turns with bare\n"
         "               loops over the same clips: pread(), and for jpeg libjpeg-turbo's decoder\n"
+        "  pack         vjepa-pack over the files that CONFIG names, in turns with a bare libav loop over them\n"
         "  checkpoint   writing and reading a checkpoint of CONFIG, in turns with plain files of as many bytes; with\n"
         "               checkpoint.async=true also how long training waits, against a copy in memory\n"
         "  allreduce    sums of 64 KiB to 64 MiB over the ranks: MPI in one call, MPI in pieces of 4 MiB, and the "
