@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A file is foreign or damaged: HDF5's own word is added to the message. */
+#define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
+
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard)
 {
     snprintf(path, VJ_CLIPS_FILE_PATH, "%s/shard-%05lld.h5", dir, (long long)shard);
@@ -46,7 +49,7 @@ vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, c
                              int32_t *count)
 {
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
-    if (attribute < 0) return vj_raise_h5("%s has no attribute %s", path, name), VJ_ERR_FORMAT;
+    if (attribute < 0) return foreign("%s has no attribute %s", path, name);
     hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
     const hssize_t n = H5Sget_simple_extent_npoints(space);
     vj_status status = VJ_OK;
@@ -72,6 +75,9 @@ static vj_status get_codec(hid_t file, const char *path, vj_codec_settings *sett
     int64_t quality, chroma;
     VJ_TRY(vj_h5_get_i64(file, path, "jpeg_quality", &quality));
     VJ_TRY(vj_h5_get_i64(file, path, "jpeg_chroma", &chroma));
+    if (quality < 0 || quality > 100 || chroma < 0 || chroma > 444)
+        return vj_raise(VJ_ERR_FORMAT, "%s: no JPEG has quality %lld and chroma %lld", path, (long long)quality,
+                        (long long)chroma);
     VJ_TRY(vj_h5_get_text(file, path, "codec", &name));
     *settings = (vj_codec_settings){.quality = (int)quality, .chroma = (int)chroma};
     vj_status status = vj_codec_find(&settings->codec, name);
@@ -213,7 +219,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
                        void *data)
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("%s: cannot open %s", path, name), VJ_ERR_FORMAT;
+    if (dataset < 0) return foreign("%s: cannot open %s", path, name);
     hid_t space = H5Dget_space(dataset);
     hsize_t found[H5S_MAX_RANK];
     int same = H5Sget_simple_extent_ndims(space) == rank && H5Sget_simple_extent_dims(space, found, NULL) == rank;
@@ -222,7 +228,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
     if (!same)
         status = vj_raise(VJ_ERR_FORMAT, "%s: %s does not have the shape that its neighbours ask for", path, name);
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
-        status = (vj_raise_h5("%s: cannot read %s", path, name), VJ_ERR_FORMAT);
+        status = foreign("%s: cannot read %s", path, name);
     H5Sclose(space);
     H5Dclose(dataset);
     return status;
@@ -231,7 +237,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
 vj_status vj_clips_extent(hid_t file, const char *path, const char *name, int64_t *n)
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("%s: cannot open %s", path, name), VJ_ERR_FORMAT;
+    if (dataset < 0) return foreign("%s: cannot open %s", path, name);
     hid_t space = H5Dget_space(dataset);
     hsize_t dims[H5S_MAX_RANK] = {0};
     int rank = H5Sget_simple_extent_dims(space, dims, NULL);
@@ -256,7 +262,7 @@ vj_status vj_clips_get_ledger(hid_t file, const char *path, char **text)
 {
     hid_t dataset = H5Dopen2(file, "/files/ledger", H5P_DEFAULT);
     *text = NULL;
-    if (dataset < 0) return vj_raise_h5("%s: cannot open /files/ledger", path), VJ_ERR_FORMAT;
+    if (dataset < 0) return foreign("%s: cannot open /files/ledger", path);
     hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
     vj_status status = VJ_OK;
     if (H5Sget_simple_extent_npoints(space) != 1 || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
@@ -264,7 +270,7 @@ vj_status vj_clips_get_ledger(hid_t file, const char *path, char **text)
     else if (!(*text = vj_calloc((int64_t)H5Tget_size(type) + 1, 1)))
         status = vj_raise(VJ_ERR_MEMORY, "no memory for the ledger in %s", path);
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)
-        status = (vj_raise_h5("%s: cannot read /files/ledger", path), VJ_ERR_FORMAT);
+        status = foreign("%s: cannot read /files/ledger", path);
     H5Tclose(type);
     H5Sclose(space);
     H5Dclose(dataset);
