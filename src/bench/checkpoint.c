@@ -206,7 +206,7 @@ static vj_status measure(vj_bench_work *work, files *f)
     VJ_TRY(sample(work, f, samples, &bytes));
     for (int i = 0; i < PASSES && samples[i].count > 0; i++) {
         const vj_timing time = vj_samples_timing(&samples[i]);
-        const double moved = i == READ ? bytes_read(f) : bytes;
+        const double moved = i == READ ? bytes_read(f) : i == COMMIT ? 0 : bytes;
         rate[i] = 1e-6 * moved / time.median;
         json_t *row = vj_put_row(work->report, "checkpoint");
         vj_put_text(row, "what", passes[i].what);

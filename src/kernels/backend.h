@@ -36,6 +36,7 @@ typedef struct {
  * declarations and the filling of it, so that no table has a hole. Meaning as in kernels.h.
  */
 #define VJ_KERNELS(ROW)                                                                                                \
+    ROW(download, float *host, const float *device, int64_t n)                                                         \
     ROW(fill, float *x, float value, int64_t n)                                                                        \
     ROW(add, float *y, const float *x, int64_t n)                                                                      \
     ROW(gelu_forward, float *y, const float *x, int64_t n)                                                             \
@@ -165,9 +166,6 @@ struct vj_backend {
     int view_mode;
     char description[96];
 };
-
-/** memcpy() past the caches, by `threads` threads; for what is large and not read soon. */
-void vj_stream_copy(void *to, const void *from, int64_t bytes, int threads);
 
 /**
  * Working memory of a kernel: `floats` floats, aligned to 64 bytes, contents undefined, valid until the next call. It

@@ -363,7 +363,7 @@ static void transfer(vj_backend *be, void *to, const void *from, int64_t bytes, 
     open_device(be);
     const double began_s = vj_now();
     if (past_caches)
-        vj_stream_copy(to, from, bytes, be->threads);
+        be->ops->download(be, to, from, bytes / (int64_t)sizeof(float));
     else
         memcpy(to, from, (size_t)bytes);
     be->accounts.bytes = 2.0 * (double)bytes;
@@ -378,7 +378,8 @@ void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
 
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
 {
-    transfer(be, host, device, bytes, bytes >= STREAMED_BYTES);
+    const bool floats = bytes % (int64_t)sizeof(float) == 0 && (uintptr_t)host % sizeof(float) == 0;
+    transfer(be, host, device, bytes, floats && bytes >= STREAMED_BYTES);
 }
 
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode)
