@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "pack/looks.h"
+#include "pack/scratch.h"
 
 /* What is known of a source. */
 typedef struct {

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "pack/register.h"
+#include "pack/scratch.h"
 
 enum { INSTANTS = 8, CLASSES = 3, PARTS = 2 * CLASSES, NODES = INSTANTS * PARTS };
 

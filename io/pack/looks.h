@@ -9,9 +9,12 @@
 #include "base/status.h"
 #include "video/look.h"
 
+/* Share of the bits of two looks that differ, up to which they are alike. */
+#define VJ_LOOK_SAME 0.15
+
 typedef struct vj_looks vj_looks;
 
-/** Room for `most` looks, about 400 bytes each in scratch files in `scratch` (pack/register.h). Destroy it. */
+/** Room for `most` looks, about 400 bytes each in scratch files in `scratch` (scratch.h). Destroy it. */
 vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch);
 void vj_looks_destroy(vj_looks *looks);
 

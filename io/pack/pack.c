@@ -174,7 +174,7 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
     vj_pack_report *report = vj_calloc(1, sizeof *report);
     if (!report) return vj_raise(VJ_ERR_MEMORY, "no memory for the summary");
     vj_status status = vj_pack_commit(plan, report);
-    if (report->files[0] && status == VJ_OK) vj_catalogue_remove(p->config->pack.store);
+    if (status == VJ_OK) vj_catalogue_remove(p->config->pack.store);
     if (status == VJ_OK) say_result(p, report, begin_s);
     free(report);
     return status;

@@ -96,7 +96,8 @@ static vj_status take_back(maker *m)
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-int vj_pack_judge(const vj_config *config, const vj_video_info *info, int clips, char reason[VJ_VIDEO_REASON])
+/* The verdict on a file that was packed. */
+static int judge_packed(const vj_config *config, const vj_video_info *info, int clips, char reason[VJ_VIDEO_REASON])
 {
     int64_t span = config->pack.frames * config->pack.step;
     if (info->corrupt + info->missing > 0) {
@@ -123,7 +124,7 @@ static int judge(const maker *m, const slot *s, char reason[VJ_VIDEO_REASON])
     memcpy(reason, d->reason, VJ_VIDEO_REASON);
     if (d->verdict != VJ_VIDEO_OK) return (int)d->verdict;
     if (s->source.dataset == VJ_SOURCE_HELD_OUT) return VJ_LEDGER_HELD_OUT;
-    return vj_pack_judge(m->plan->config, &d->info, d->clips, reason);
+    return judge_packed(m->plan->config, &d->info, d->clips, reason);
 }
 
 static vj_status add_file(maker *m, const slot *s)

@@ -26,7 +26,4 @@ typedef struct {
 vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t count, int workers,
                          vj_progress *progress);
 
-/** What the verdict on a packed file is: ok, damaged or short. */
-int vj_pack_judge(const vj_config *config, const vj_video_info *info, int clips, char reason[VJ_VIDEO_REASON]);
-
 #endif
