@@ -119,7 +119,7 @@ vj_status vj_h5_get_u64(hid_t object, const char *path, const char *name, uint64
 vj_status vj_h5_get_f64(hid_t object, const char *path, const char *name, double *value);
 /** Exactly `count` values. */
 vj_status vj_h5_get_u64s(hid_t object, const char *path, const char *name, uint64_t *values, int64_t count);
-/** *text: allocated, free() it. */
+/** A text that may be printed. *text: allocated, free() it. */
 vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char **text);
 
 /** Print "written DATE by CODE, N ranks on HOSTS". */

@@ -138,6 +138,8 @@ vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char 
         status = vj_raise(VJ_ERR_MEMORY, "text of %s", path);
     else if (H5Aread(attribute, type, *text) < 0)
         status = foreign("%s: attribute %s is damaged", path, name);
+    else if (!vj_printable(*text))
+        status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is no text: it holds control characters", path, name);
     if (status != VJ_OK) {
         free(*text);
         *text = NULL;

@@ -304,8 +304,11 @@ static void put_link(const vj_fuzz_file *f, hid_t file, const char *name, vj_fuz
     if (how == 2) H5Lcreate_soft("/nothing", file, name, H5P_DEFAULT, H5P_DEFAULT);
     if (how == 3) H5Lcreate_hard(file, other, file, name, H5P_DEFAULT, H5P_DEFAULT);
     if (how == 4) H5Lcreate_hard(file, "/", file, name, H5P_DEFAULT, H5P_DEFAULT); /* a cycle */
-    if (how == 5) H5Lcreate_external("valid.h5", other, file, name, H5P_DEFAULT, H5P_DEFAULT);
-    if (how == 6) H5Lcreate_external("fifo", "/", file, name, H5P_DEFAULT, H5P_DEFAULT);
+    if (how == 5 || how == 6) {
+        char elsewhere[VJ_PATH];
+        vj_fuzz_path(elsewhere, how == 5 ? "valid.h5" : "fifo");
+        H5Lcreate_external(elsewhere, other, file, name, H5P_DEFAULT, H5P_DEFAULT);
+    }
     if (how == 7) group = H5Gcreate2(file, name, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     H5Gclose(group);
 }
@@ -357,24 +360,12 @@ static void edit(const vj_fuzz_file *f, hid_t file, vj_fuzz_bytes *in)
 
 void vj_fuzz_file_edit(const vj_fuzz_file *f, vj_fuzz_bytes *in, const char *path)
 {
-    if (in->at == in->end) {
-        vj_fuzz_write(path, f->image, f->bytes);
-        return;
-    }
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    VJ_FUZZ_CHECK(H5Pset_fapl_core(access, 64 << 10, 0) >= 0 && H5Pset_file_image(access, f->image, f->bytes) >= 0);
-    hid_t file = H5Fopen("edited.h5", H5F_ACC_RDWR, access);
+    vj_fuzz_write(path, f->image, f->bytes);
+    if (in->at == in->end) return;
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     VJ_FUZZ_CHECK(file >= 0);
     for (int i = 0; i < MOST_EDITS && in->at < in->end; i++) edit(f, file, in);
-    H5Fflush(file, H5F_SCOPE_GLOBAL);
-    const ssize_t bytes = H5Fget_file_image(file, NULL, 0);
-    VJ_FUZZ_CHECK(bytes > 0);
-    uint8_t *image = malloc((size_t)bytes);
-    VJ_FUZZ_CHECK(image && H5Fget_file_image(file, image, (size_t)bytes) == bytes);
-    H5Fclose(file);
-    H5Pclose(access);
-    vj_fuzz_write(path, image, (size_t)bytes);
-    free(image);
+    VJ_FUZZ_CHECK(H5Fclose(file) >= 0);
 }
 
 void vj_fuzz_file_damage(const vj_fuzz_file *f, vj_fuzz_bytes *in, const char *path)
