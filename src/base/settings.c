@@ -19,8 +19,9 @@ const vj_setting vj_settings[] = {
      "hours after its start in which the program writes a checkpoint and stops by itself (exit code 75); 0: no limit",
      0},
     {"run.watchdog_s", VJ_SET_NUMBER, AT(run.watchdog_s), "[-1, 1000000000]", "-1",
-     "a rank without progress for so many seconds ends the job; 0: never; -1: ten minutes (an hour inside files and "
-     "the first step), or twenty times the longest step",
+     "a rank without progress for so many seconds ends the job, also in the first step and while it waits for a "
+     "checkpoint to be read or written (not for what is written in the background); 0: never; -1: ten minutes (an hour "
+     "inside files and the first step), or twenty times the longest step",
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",

@@ -67,6 +67,7 @@ refuse 1 'max_bad_steps' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epo
 [ "$(grep -c 'step .* skipped: ' out.log)" -eq 6 ] && [ "$(grep -c 'ROLL-BACK 1 of 1.*step_00000024' out.log)" -eq 1 ] || fail "skipped steps are not reported: $(cat out.log)"
 refuse 1 'weights are not finite' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
     --set checkpoint.every=1
+[ "$(grep -c 'ROLL-BACK 1 of 1.*step_00000024' out.log)" -eq 1 ] || fail "no return from weights that are not finite: $(cat out.log)"
 [ "$before" = "$(sha256sum nan/step_*.h5)" ] || fail "bad numbers reached a checkpoint"
 run 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=4 >/dev/null || fail "the run does not go on after bad numbers"
 
