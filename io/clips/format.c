@@ -1,15 +1,11 @@
 /* Attributes and datasets of the store's files. Every HDF5 identifier opened in a function is closed in it. */
 #include "clips/format.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "base/program.h"
+/* A file is foreign or damaged: HDF5's own word is added to the message. */
+#define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
 
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard)
 {
@@ -53,7 +49,7 @@ vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, c
                              int32_t *count)
 {
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
-    if (attribute < 0) return vj_raise_h5("%s has no attribute %s", path, name), VJ_ERR_FORMAT;
+    if (attribute < 0) return foreign("%s has no attribute %s", path, name);
     hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
     const hssize_t n = H5Sget_simple_extent_npoints(space);
     vj_status status = VJ_OK;
@@ -73,28 +69,15 @@ vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, c
 
 /* ------------------------------------------------------------------------------------------------ header */
 
-static vj_status put_layout(hid_t file, const char *path, const vj_clips_layout *layout)
-{
-    const int lossy = layout->codec.codec == VJ_CODEC_JPEG;
-    VJ_TRY(vj_h5_put_text(file, "format", VJ_CLIPS_FORMAT));
-    VJ_TRY(vj_h5_put_i64(file, "version", VJ_CLIPS_VERSION));
-    VJ_TRY(vj_h5_put_i64(file, "frames", layout->frames));
-    VJ_TRY(vj_h5_put_text(file, "codec", vj_codec_name(layout->codec.codec)));
-    VJ_TRY(vj_h5_put_i64(file, "jpeg_quality", lossy ? layout->codec.quality : 0));
-    VJ_TRY(vj_h5_put_i64(file, "jpeg_chroma", lossy ? layout->codec.chroma : 0));
-    VJ_TRY(vj_clips_put_names(file, path, "label_names", layout->label_names[0], layout->label_count, VJ_LABEL_NAME));
-    VJ_TRY(vj_clips_put_names(file, path, "dataset_names", layout->dataset_names[0], layout->dataset_count,
-                              VJ_DATASET_NAME));
-    VJ_TRY(vj_h5_put_text(file, "config", layout->config_text ? layout->config_text : ""));
-    return vj_h5_put_text(file, "code", vj_version());
-}
-
 static vj_status get_codec(hid_t file, const char *path, vj_codec_settings *settings)
 {
     char *name;
     int64_t quality, chroma;
     VJ_TRY(vj_h5_get_i64(file, path, "jpeg_quality", &quality));
     VJ_TRY(vj_h5_get_i64(file, path, "jpeg_chroma", &chroma));
+    if (quality < 0 || quality > 100 || chroma < 0 || chroma > 444)
+        return vj_raise(VJ_ERR_FORMAT, "%s: no JPEG has quality %lld and chroma %lld", path, (long long)quality,
+                        (long long)chroma);
     VJ_TRY(vj_h5_get_text(file, path, "codec", &name));
     *settings = (vj_codec_settings){.quality = (int)quality, .chroma = (int)chroma};
     vj_status status = vj_codec_find(&settings->codec, name);
@@ -152,63 +135,6 @@ void vj_clips_fingerprint_add(XXH3_state_t *state, uint64_t xxh3, int height, in
     memcpy(words, &xxh3, sizeof xxh3);
     for (int l = 0; l < label_count; l++) words[5 + l] = labels[l];
     VJ_ASSERT(XXH3_64bits_update(state, words, sizeof *words * (size_t)(5 + label_count)) == XXH_OK);
-}
-
-/* ------------------------------------------------------------------------------------------------ files */
-
-/*
- * Format 1.8, as io/h5: checksums in HDF5's structures. They come in blocks of 64 KiB between the records, and all stay
- * in HDF5's memory until the file is closed: whatever happens to the disk, HDF5 never has to read one back.
- */
-static hid_t create(const char *path)
-{
-    enum { STRUCTURES = 64 << 10 };
-    H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE), file = H5I_INVALID_HID;
-    if (H5Pset_obj_track_times(creation, 0) >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 &&
-        H5Pset_cache(access, 0, 1, 0, 0) >= 0 && H5Pset_meta_block_size(access, STRUCTURES) >= 0 &&
-        H5Pget_mdc_config(access, &cache) >= 0) {
-        cache.evictions_enabled = 0;
-        cache.incr_mode = H5C_incr__off;
-        cache.flash_incr_mode = H5C_flash_incr__off;
-        cache.decr_mode = H5C_decr__off;
-        if (H5Pset_mdc_config(access, &cache) >= 0) file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    }
-    H5Pclose(creation);
-    H5Pclose(access); /* a property list that cannot be closed costs a few bytes, no more */
-    return file;
-}
-
-vj_status vj_clips_create_file(hid_t *file, const char *path, const vj_clips_layout *layout)
-{
-    *file = create(path);
-    vj_status status = *file < 0 ? vj_raise_h5("create %s", path) : put_layout(*file, path, layout);
-    if (status == VJ_OK) return VJ_OK;
-    if (*file >= 0) {
-        vj_clips_cut_off(*file, path);
-        H5Fclose(*file); /* already failing */
-    }
-    if (unlink(path) != 0 && errno != ENOENT) vj_warn("%s: cannot be removed", path);
-    return status;
-}
-
-void vj_clips_cut_off(hid_t file, const char *path)
-{
-    void *handle = NULL;
-    const int memory = memfd_create("vjepa", MFD_CLOEXEC);
-    const int known = H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && handle;
-    if (memory < 0 || !known || dup3(memory, *(int *)handle, O_CLOEXEC) < 0)
-        vj_warn("%s: cannot be kept from the disk while it is closed", path);
-    if (memory >= 0) (void)close(memory); /* the other descriptor stays */
-}
-
-vj_status vj_clips_close_file(hid_t file, const char *path)
-{
-    vj_status status = vj_h5_put_i64(file, "complete", 1);
-    if (status == VJ_OK && H5Fflush(file, H5F_SCOPE_LOCAL) < 0) status = vj_raise_h5("write %s", path);
-    if (status != VJ_OK) vj_clips_cut_off(file, path);
-    if (H5Fclose(file) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", path);
-    return status;
 }
 
 /* Version 1 had texts of variable length, which vj_h5_open() would call damaged. */
@@ -293,7 +219,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
                        void *data)
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("%s: cannot open %s", path, name), VJ_ERR_FORMAT;
+    if (dataset < 0) return foreign("%s: cannot open %s", path, name);
     hid_t space = H5Dget_space(dataset);
     hsize_t found[H5S_MAX_RANK];
     int same = H5Sget_simple_extent_ndims(space) == rank && H5Sget_simple_extent_dims(space, found, NULL) == rank;
@@ -302,7 +228,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
     if (!same)
         status = vj_raise(VJ_ERR_FORMAT, "%s: %s does not have the shape that its neighbours ask for", path, name);
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
-        status = (vj_raise_h5("%s: cannot read %s", path, name), VJ_ERR_FORMAT);
+        status = foreign("%s: cannot read %s", path, name);
     H5Sclose(space);
     H5Dclose(dataset);
     return status;
@@ -311,7 +237,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
 vj_status vj_clips_extent(hid_t file, const char *path, const char *name, int64_t *n)
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("%s: cannot open %s", path, name), VJ_ERR_FORMAT;
+    if (dataset < 0) return foreign("%s: cannot open %s", path, name);
     hid_t space = H5Dget_space(dataset);
     hsize_t dims[H5S_MAX_RANK] = {0};
     int rank = H5Sget_simple_extent_dims(space, dims, NULL);
@@ -336,7 +262,7 @@ vj_status vj_clips_get_ledger(hid_t file, const char *path, char **text)
 {
     hid_t dataset = H5Dopen2(file, "/files/ledger", H5P_DEFAULT);
     *text = NULL;
-    if (dataset < 0) return vj_raise_h5("%s: cannot open /files/ledger", path), VJ_ERR_FORMAT;
+    if (dataset < 0) return foreign("%s: cannot open /files/ledger", path);
     hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
     vj_status status = VJ_OK;
     if (H5Sget_simple_extent_npoints(space) != 1 || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
@@ -344,7 +270,7 @@ vj_status vj_clips_get_ledger(hid_t file, const char *path, char **text)
     else if (!(*text = vj_calloc((int64_t)H5Tget_size(type) + 1, 1)))
         status = vj_raise(VJ_ERR_MEMORY, "no memory for the ledger in %s", path);
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)
-        status = (vj_raise_h5("%s: cannot read /files/ledger", path), VJ_ERR_FORMAT);
+        status = foreign("%s: cannot read /files/ledger", path);
     H5Tclose(type);
     H5Sclose(space);
     H5Dclose(dataset);

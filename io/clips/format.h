@@ -1,6 +1,6 @@
 /*
- * The file format of the clip store, private to io/clips: attributes every file carries, the tables as HDF5 datasets,
- * and how a file is created so that a failed write cannot take the process down.
+ * The file format of the clip store, private to io/clips: attributes every file carries, the tables as HDF5 datasets.
+ * How a file is written: output.h.
  */
 #ifndef VJ_CLIPS_FORMAT_H
 #define VJ_CLIPS_FORMAT_H
@@ -23,20 +23,7 @@ void vj_clips_part_path(char part[VJ_CLIPS_FILE_PATH], const char *path);
 #define VJ_CLIPS_FRAMES "frames"
 void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width);
 
-/* ------------------------------------------------------------------------------------------------ files */
-
-/**
- * Create a file with the layout's attributes. What is written holds no date and no host: the same content is the same
- * file, byte for byte.
- */
-vj_status vj_clips_create_file(hid_t *file, const char *path, const vj_clips_layout *layout);
-/** Add `complete`, flush, close: the file is closed whatever happens, its datasets are closed before. */
-vj_status vj_clips_close_file(hid_t file, const char *path);
-/**
- * From now on HDF5 writes to memory what it still has for this file, so that it can close the file although the disk
- * is full. (1.10.8 crashes in its exit handler after a close that failed.)
- */
-void vj_clips_cut_off(hid_t file, const char *path);
+/* ------------------------------------------------------------------------------------------------ headers */
 
 /** Open for reading; refuses what is foreign, of another version, cut short or not complete. *layout: no config_text.
  */

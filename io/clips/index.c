@@ -9,14 +9,14 @@
 #include <xxhash.h>
 
 #include "base/file.h"
-#include "clips/format.h"
+#include "clips/output.h"
 
 enum { BLOCK_ROWS = 4096 }; /* of a chunk: a small store stays small, and a million clips are 250 chunks a column */
 
 struct vj_clips_index_writer {
-    char dir[VJ_PATH], path[VJ_CLIPS_FILE_PATH], part[VJ_CLIPS_FILE_PATH];
+    char dir[VJ_PATH], path[VJ_CLIPS_FILE_PATH]; /* its final name */
+    vj_output part;
     vj_clips_layout layout;
-    hid_t file;
     vj_column column[VJ_MAX_COLUMNS];
     hid_t dataset[VJ_MAX_COLUMNS]; /* [columns], negative once closed */
     int columns;
@@ -31,8 +31,8 @@ struct vj_clips_index_writer {
 /* ------------------------------------------------------------------------------------------------ life */
 
 /*
- * HDF5's cache holds the one chunk that is being filled: 4096 rows of labels at most. The rest of the last chunk is zero,
- * not what memory happened to hold.
+ * HDF5's cache holds the one chunk that is being filled: 4096 rows of labels at most. The rest of the last chunk is
+ * zero, not what memory happened to hold.
  */
 static hid_t create_column(hid_t file, const vj_column *column)
 {
@@ -55,11 +55,11 @@ static vj_status create_columns(vj_clips_index_writer *w)
 {
     w->columns = vj_clips_entry_columns(w->column, w->layout.label_count, 1);
     for (int c = 0; c < w->columns; c++) w->dataset[c] = H5I_INVALID_HID;
-    VJ_TRY(vj_clips_make_group(w->file, w->part, "/clips"));
-    VJ_TRY(vj_clips_make_group(w->file, w->part, "/shards"));
+    VJ_TRY(vj_clips_make_group(w->part.file, w->part.path, "/clips"));
+    VJ_TRY(vj_clips_make_group(w->part.file, w->part.path, "/shards"));
     for (int c = 0; c < w->columns; c++) {
-        w->dataset[c] = create_column(w->file, &w->column[c]);
-        if (w->dataset[c] < 0) return vj_raise_h5("%s: cannot create %s", w->part, w->column[c].name);
+        w->dataset[c] = create_column(w->part.file, &w->column[c]);
+        if (w->dataset[c] < 0) return vj_raise_h5("%s: cannot create %s", w->part.path, w->column[c].name);
     }
     return VJ_OK;
 }
@@ -69,7 +69,7 @@ static vj_status close_columns(vj_clips_index_writer *w)
     vj_status status = VJ_OK;
     for (int c = 0; c < w->columns; c++) {
         if (w->dataset[c] >= 0 && H5Dclose(w->dataset[c]) < 0 && status == VJ_OK)
-            status = vj_raise_h5("%s: cannot write %s", w->part, w->column[c].name);
+            status = vj_raise_h5("%s: cannot write %s", w->part.path, w->column[c].name);
         w->dataset[c] = H5I_INVALID_HID;
     }
     return status;
@@ -88,10 +88,9 @@ static void release(vj_clips_index_writer *w)
 void vj_clips_index_abandon(vj_clips_index_writer *writer)
 {
     if (!writer) return;
-    vj_clips_cut_off(writer->file, writer->part);
+    vj_output_stop(&writer->part);
     (void)close_columns(writer); /* thrown away */
-    H5Fclose(writer->file);
-    if (unlink(writer->part) != 0) vj_warn("%s: cannot be removed", writer->part);
+    vj_output_discard(&writer->part);
     release(writer);
 }
 
@@ -118,11 +117,12 @@ vj_status vj_clips_index_create(vj_clips_index_writer **writer, const char *dir,
     w->layout = *layout;
     w->layout.config_text = NULL; /* borrowed, and written by now */
     w->shards = shards;
+    char part[VJ_CLIPS_FILE_PATH];
     snprintf(w->dir, sizeof w->dir, "%s", dir);
     vj_clips_index_path(w->path, dir);
-    vj_clips_part_path(w->part, w->path);
+    vj_clips_part_path(part, w->path);
     vj_status status = allocate(w);
-    if (status == VJ_OK) status = vj_clips_create_file(&w->file, w->part, layout);
+    if (status == VJ_OK) status = vj_output_create(&w->part, part, layout);
     if (status != VJ_OK) {
         release(w);
         return status;
@@ -142,7 +142,7 @@ static vj_status append_column(const vj_clips_index_writer *w, int c, int64_t n)
     const hsize_t width = (hsize_t)w->column[c].width, dims[2] = {(hsize_t)(w->clips + n), width};
     const hsize_t start[2] = {(hsize_t)w->clips, 0}, count[2] = {(hsize_t)n, width};
     if (width == 0)
-        return H5Dset_extent(w->dataset[c], dims) < 0 ? vj_raise_h5("%s: extend the labels", w->part) : VJ_OK;
+        return H5Dset_extent(w->dataset[c], dims) < 0 ? vj_raise_h5("%s: extend the labels", w->part.path) : VJ_OK;
     vj_column_pack(&w->column[c], w->kept, sizeof *w->kept, n, w->packed);
     int good = H5Dset_extent(w->dataset[c], dims) >= 0;
     hid_t space = good ? H5Dget_space(w->dataset[c]) : H5I_INVALID_HID;
@@ -151,14 +151,14 @@ static vj_status append_column(const vj_clips_index_writer *w, int c, int64_t n)
            H5Dwrite(w->dataset[c], w->column[c].type, memory, space, H5P_DEFAULT, w->packed) >= 0;
     if (space >= 0) H5Sclose(space);
     H5Sclose(memory);
-    return good ? VJ_OK : vj_raise_h5("%s: cannot write %s", w->part, w->column[c].name);
+    return good ? VJ_OK : vj_raise_h5("%s: cannot write %s", w->part.path, w->column[c].name);
 }
 
 static vj_status append_rows(vj_clips_index_writer *w, int64_t n)
 {
     for (int c = 0; c < w->columns; c++) VJ_TRY(append_column(w, c, n));
     w->clips += n;
-    return VJ_OK;
+    return vj_output_check(&w->part);
 }
 
 vj_status vj_clips_index_append(vj_clips_index_writer *writer, int64_t shard, const vj_shard_tables *tables,
@@ -201,27 +201,29 @@ vj_status vj_clips_index_passport(vj_clips_index_writer *writer, const vj_passpo
 {
     VJ_ASSERT(passport->verdict_count >= 0 && passport->verdict_count <= VJ_MAX_VERDICTS);
     const hsize_t dims[2] = {(hsize_t)writer->layout.dataset_count, (hsize_t)passport->verdict_count};
-    VJ_TRY(vj_clips_make_group(writer->file, writer->part, "/passport"));
-    VJ_TRY(vj_clips_put(writer->file, writer->part, "/passport/files", H5T_NATIVE_INT64, 2, dims, passport->files));
-    VJ_TRY(vj_clips_put(writer->file, writer->part, "/passport/clips", H5T_NATIVE_INT64, 2, dims, passport->clips));
-    hid_t group = H5Gopen2(writer->file, "/passport", H5P_DEFAULT);
-    if (group < 0) return vj_raise_h5("%s: open /passport", writer->part);
-    vj_status status = put_passport_names(group, writer->part, passport);
+    VJ_TRY(vj_clips_make_group(writer->part.file, writer->part.path, "/passport"));
+    VJ_TRY(vj_clips_put(writer->part.file, writer->part.path, "/passport/files", H5T_NATIVE_INT64, 2, dims,
+                        passport->files));
+    VJ_TRY(vj_clips_put(writer->part.file, writer->part.path, "/passport/clips", H5T_NATIVE_INT64, 2, dims,
+                        passport->clips));
+    hid_t group = H5Gopen2(writer->part.file, "/passport", H5P_DEFAULT);
+    if (group < 0) return vj_raise_h5("%s: open /passport", writer->part.path);
+    vj_status status = put_passport_names(group, writer->part.path, passport);
     if (status == VJ_OK) status = vj_h5_put_i64(group, "duplicates", passport->duplicates);
     if (status == VJ_OK) status = vj_h5_put_i64(group, "held_out", passport->held_out);
     if (status == VJ_OK) status = vj_h5_put_u64(group, "manifests", passport->manifests);
     if (status == VJ_OK) status = vj_h5_put_u64(group, "exclusions", passport->exclusions);
     if (status == VJ_OK) status = vj_h5_put_text(group, "summary", passport->summary);
-    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close /passport", writer->part);
+    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close /passport", writer->part.path);
     return status;
 }
 
 static vj_status put_shards(const vj_clips_index_writer *w)
 {
     const hsize_t dims[1] = {(hsize_t)w->shards};
-    VJ_TRY(vj_clips_put(w->file, w->part, "/shards/clips", H5T_NATIVE_INT64, 1, dims, w->shard_clips));
-    VJ_TRY(vj_clips_put(w->file, w->part, "/shards/bytes", H5T_NATIVE_INT64, 1, dims, w->shard_bytes));
-    return vj_h5_put_u64(w->file, "fingerprint", XXH3_64bits_digest(w->fingerprint));
+    VJ_TRY(vj_clips_put(w->part.file, w->part.path, "/shards/clips", H5T_NATIVE_INT64, 1, dims, w->shard_clips));
+    VJ_TRY(vj_clips_put(w->part.file, w->part.path, "/shards/bytes", H5T_NATIVE_INT64, 1, dims, w->shard_bytes));
+    return vj_h5_put_u64(w->part.file, "fingerprint", XXH3_64bits_digest(w->fingerprint));
 }
 
 vj_status vj_clips_index_publish(vj_clips_index_writer **writer)
@@ -235,10 +237,10 @@ vj_status vj_clips_index_publish(vj_clips_index_writer **writer)
         vj_clips_index_abandon(w);
         return status;
     }
-    status = vj_clips_close_file(w->file, w->part);
+    status = vj_output_finish(&w->part);
     if (status == VJ_OK) status = vj_file_sync(w->dir); /* the shards' names before the index that needs them */
-    if (status == VJ_OK) status = vj_file_publish(w->part, w->path);
-    if (status != VJ_OK && unlink(w->part) != 0 && errno != ENOENT) vj_warn("%s: cannot be removed", w->part);
+    if (status == VJ_OK) status = vj_file_publish(w->part.path, w->path);
+    if (status != VJ_OK) vj_output_discard(&w->part);
     release(w);
     return status;
 }

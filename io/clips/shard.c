@@ -10,7 +10,7 @@
 #include <xxhash.h>
 
 #include "base/file.h"
-#include "clips/format.h"
+#include "clips/output.h"
 #include "codec/filter.h"
 
 /* Datasets open at a time: an open one costs HDF5 a few kB, and pictures come in any number of geometries. */
@@ -24,10 +24,10 @@ typedef struct {
 } geometry;
 
 struct vj_shard {
-    char dir[VJ_PATH], path[VJ_CLIPS_FILE_PATH], part[VJ_CLIPS_FILE_PATH];
+    char path[VJ_CLIPS_FILE_PATH]; /* its final name */
+    vj_output part;
     vj_clips_layout layout;
     int64_t number;
-    hid_t file;
     /* owned tables, all growing: */
     geometry *geometry;
     vj_clips_entry *entry;
@@ -99,17 +99,17 @@ static vj_status close_geometry(vj_shard *shard, geometry *g)
     if (frames < 0) return VJ_OK;
     g->frames = H5I_INVALID_HID;
     shard->open--;
-    return H5Dclose(frames) >= 0 ? VJ_OK
-                                 : vj_raise_h5("%s: close the frames of %d x %d", shard->part, g->height, g->width);
+    return H5Dclose(frames) >= 0
+               ? VJ_OK
+               : vj_raise_h5("%s: close the frames of %d x %d", shard->part.path, g->height, g->width);
 }
 
 void vj_shard_abandon(vj_shard *shard)
 {
     if (!shard) return;
-    vj_clips_cut_off(shard->file, shard->part);
+    vj_output_stop(&shard->part);
     for (int64_t i = 0; i < shard->geometries; i++) (void)close_geometry(shard, &shard->geometry[i]); /* thrown away */
-    H5Fclose(shard->file);
-    if (unlink(shard->part) != 0) vj_warn("%s: cannot be removed", shard->part);
+    vj_output_discard(&shard->part);
     release(shard);
 }
 
@@ -126,16 +126,16 @@ vj_status vj_shard_create(vj_shard **shard, const char *dir, int64_t number, con
     s->layout = *layout;
     s->layout.config_text = NULL; /* borrowed, and written by now */
     s->number = number;
-    snprintf(s->dir, sizeof s->dir, "%s", dir);
+    char part[VJ_CLIPS_FILE_PATH];
     vj_clips_shard_path(s->path, dir, number);
-    vj_clips_part_path(s->part, s->path);
-    vj_status status = vj_clips_create_file(&s->file, s->part, layout);
+    vj_clips_part_path(part, s->path);
+    vj_status status = vj_output_create(&s->part, part, layout);
     if (status != VJ_OK) {
         release(s);
         return status;
     }
-    status = vj_clips_make_group(s->file, s->part, "/clips");
-    if (status == VJ_OK) status = vj_clips_make_group(s->file, s->part, "/files");
+    status = vj_clips_make_group(s->part.file, s->part.path, "/clips");
+    if (status == VJ_OK) status = vj_clips_make_group(s->part.file, s->part.path, "/files");
     if (status == VJ_OK)
         *shard = s;
     else
@@ -159,7 +159,7 @@ static vj_status set_chunks(const vj_shard *shard, const geometry *g, hid_t crea
     const int good = H5Pset_chunk(create, 5, chunk) >= 0 && H5Pset_fill_time(create, H5D_FILL_TIME_NEVER) >= 0 &&
                      (codec->codec == VJ_CODEC_RAW ||
                       H5Pset_filter(create, VJ_JPEG_FILTER, H5Z_FLAG_MANDATORY, VJ_FILTER_VALUES, values) >= 0);
-    return good ? VJ_OK : vj_raise_h5("%s: clips of %d x %d pixels", shard->part, g->height, g->width);
+    return good ? VJ_OK : vj_raise_h5("%s: clips of %d x %d pixels", shard->part.path, g->height, g->width);
 }
 
 /* Extendible by clips, chunk = one clip; never filled, for every chunk is written whole; no chunk cache. */
@@ -172,7 +172,7 @@ static vj_status create_frames(vj_shard *shard, geometry *g, hid_t group)
     if (status == VJ_OK)
         g->frames = H5Dcreate2(group, VJ_CLIPS_FRAMES, H5T_STD_U8LE, space, H5P_DEFAULT, creation, H5P_DEFAULT);
     if (status == VJ_OK && g->frames < 0)
-        status = vj_raise_h5("%s: cannot create frames of %d x %d pixels", shard->part, g->height, g->width);
+        status = vj_raise_h5("%s: cannot create frames of %d x %d pixels", shard->part.path, g->height, g->width);
     if (creation >= 0) H5Pclose(creation);
     H5Sclose(space);
     return status;
@@ -183,14 +183,14 @@ static vj_status open_frames(vj_shard *shard, geometry *g)
     char name[VJ_CLIPS_OBJECT];
     vj_status status = VJ_OK;
     vj_clips_geometry_name(name, g->height, g->width);
-    if (g->clips == 0) VJ_TRY(vj_clips_make_group(shard->file, shard->part, name));
-    hid_t group = H5Gopen2(shard->file, name, H5P_DEFAULT);
-    if (group < 0) return vj_raise_h5("%s: cannot open %s", shard->part, name);
+    if (g->clips == 0) VJ_TRY(vj_clips_make_group(shard->part.file, shard->part.path, name));
+    hid_t group = H5Gopen2(shard->part.file, name, H5P_DEFAULT);
+    if (group < 0) return vj_raise_h5("%s: cannot open %s", shard->part.path, name);
     if (g->clips == 0)
         status = create_frames(shard, g, group);
     else if ((g->frames = H5Dopen2(group, VJ_CLIPS_FRAMES, H5P_DEFAULT)) < 0)
-        status = vj_raise_h5("%s: cannot open the frames of %s again", shard->part, name);
-    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close %s", shard->part, name);
+        status = vj_raise_h5("%s: cannot open the frames of %s again", shard->part.path, name);
+    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close %s", shard->part.path, name);
     if (g->frames >= 0) shard->open++;
     return status;
 }
@@ -228,13 +228,13 @@ static vj_status check_clip(const vj_shard *shard, const vj_clip *clip)
     VJ_ASSERT(clip->source >= 0 && clip->window >= 0 && clip->height >= 1 && clip->width >= 1 && clip->bytes >= 1);
     VJ_ASSERT(clip->dataset >= 0 && clip->dataset < layout->dataset_count);
     if (clip->height > VJ_VIDEO_MAX_SIDE || clip->width > VJ_VIDEO_MAX_SIDE)
-        return vj_raise(VJ_ERR_FORMAT, "%s: a clip of %d x %d pixels, a store holds at most %d a side", shard->part,
-                        clip->height, clip->width, VJ_VIDEO_MAX_SIDE);
+        return vj_raise(VJ_ERR_FORMAT, "%s: a clip of %d x %d pixels, a store holds at most %d a side",
+                        shard->part.path, clip->height, clip->width, VJ_VIDEO_MAX_SIDE);
     const int64_t frames = vj_frames_bytes(layout->frames, clip->height, clip->width);
     if (frames > VJ_RECORD_MAX_BYTES || clip->bytes > VJ_RECORD_MAX_BYTES)
         return vj_raise(VJ_ERR_FORMAT,
                         "%s: a clip of %d frames of %d x %d pixels in %lld bytes: at most 4 GiB can be kept",
-                        shard->part, layout->frames, clip->height, clip->width, (long long)clip->bytes);
+                        shard->part.path, layout->frames, clip->height, clip->width, (long long)clip->bytes);
     VJ_ASSERT(layout->codec.codec != VJ_CODEC_RAW || clip->bytes == frames);
     return VJ_OK;
 }
@@ -248,12 +248,16 @@ vj_status vj_shard_add_clip(vj_shard *shard, const vj_clip *clip)
     const hsize_t dims[5] = {(hsize_t)g->clips + 1, (hsize_t)shard->layout.frames, (hsize_t)clip->height,
                              (hsize_t)clip->width, 3};
     const hsize_t at[5] = {(hsize_t)g->clips};
+    shard->part.data_bytes = 0;
     if (H5Dset_extent(g->frames, dims) < 0 ||
         H5Dwrite_chunk(g->frames, H5P_DEFAULT, 0, at, (size_t)clip->bytes, clip->record) < 0)
-        return vj_raise_h5("%s: cannot write clip %lld", shard->part, (long long)shard->clips);
+        return vj_raise_h5("%s: cannot write clip %lld", shard->part.path, (long long)shard->clips);
+    VJ_TRY(vj_output_check(&shard->part));
+    VJ_ASSERT(shard->part.data_bytes == clip->bytes); /* HDF5 passes a chunk on at once, and nothing else of data */
     vj_clips_entry *entry = &shard->entry[shard->clips++];
     *entry = (vj_clips_entry){.source = clip->source,
                               .row = g->clips++,
+                              .offset = shard->part.data_at,
                               .bytes = clip->bytes,
                               .xxh3 = XXH3_64bits(clip->record, (size_t)clip->bytes),
                               .pts_s = clip->pts_s,
@@ -286,59 +290,25 @@ vj_status vj_shard_add_file(vj_shard *shard, const vj_clips_file *file)
 
 /* ------------------------------------------------------------------------------------------------ publish */
 
-/*
- * address[row] of every chunk of a geometry. HDF5 1.10 walks its tree from the start for each: 10 ms for 1,000 clips of
- * one geometry, 0.7 s for 10,000.
- */
-static vj_status chunk_addresses(const vj_shard *shard, const geometry *g, int64_t *address)
+static vj_status close_geometries(vj_shard *shard)
 {
-    hid_t space = H5Dget_space(g->frames);
-    vj_status status = VJ_OK;
-    for (int64_t i = 0; i < g->clips && status == VJ_OK; i++) {
-        hsize_t at[5], stored;
-        unsigned filters;
-        haddr_t where;
-        if (H5Dget_chunk_info(g->frames, space, (hsize_t)i, at, &filters, &where, &stored) < 0 ||
-            where == HADDR_UNDEF || at[0] >= (hsize_t)g->clips)
-            status = vj_raise_h5("%s: cannot find clip %lld of %lld of %d x %d pixels", shard->part, (long long)i,
-                                 (long long)g->clips, g->height, g->width);
-        else
-            address[at[0]] = (int64_t)where;
-    }
-    H5Sclose(space);
-    return status;
-}
-
-static vj_status find_records(vj_shard *shard)
-{
-    vj_status status = VJ_OK;
-    for (int64_t i = 0; i < shard->geometries && status == VJ_OK; i++) {
-        geometry *g = NULL;
-        status = geometry_of(shard, shard->geometry[i].height, shard->geometry[i].width, &g);
-        int64_t *address = status == VJ_OK ? vj_calloc(g->clips, sizeof *address) : NULL;
-        if (status == VJ_OK && !address) status = vj_raise(VJ_ERR_MEMORY, "no memory for the addresses of a shard");
-        if (status == VJ_OK) status = chunk_addresses(shard, g, address);
-        for (int64_t c = 0; c < shard->clips && status == VJ_OK; c++) {
-            vj_clips_entry *entry = &shard->entry[c];
-            if (entry->height == g->height && entry->width == g->width) entry->offset = address[entry->row];
-        }
-        free(address);
-        if (status == VJ_OK) status = close_geometry(shard, g);
-    }
-    return status;
+    for (int64_t i = 0; i < shard->geometries; i++) VJ_TRY(close_geometry(shard, &shard->geometry[i]));
+    return VJ_OK;
 }
 
 static vj_status put_tables(vj_shard *shard)
 {
     vj_column columns[VJ_MAX_COLUMNS];
     int count = vj_clips_entry_columns(columns, shard->layout.label_count, 0);
-    VJ_TRY(vj_columns_put(shard->file, shard->part, columns, count, shard->entry, sizeof *shard->entry, shard->clips));
+    VJ_TRY(vj_columns_put(shard->part.file, shard->part.path, columns, count, shard->entry, sizeof *shard->entry,
+                          shard->clips));
     count = vj_clips_file_columns(columns);
-    VJ_TRY(vj_columns_put(shard->file, shard->part, columns, count, shard->filed, sizeof *shard->filed, shard->files));
+    VJ_TRY(vj_columns_put(shard->part.file, shard->part.path, columns, count, shard->filed, sizeof *shard->filed,
+                          shard->files));
     VJ_TRY(grow((void **)&shard->ledger, shard->ledger_bytes, 1, &shard->ledger_room, 1));
     shard->ledger[shard->ledger_bytes] = '\0';
-    VJ_TRY(vj_clips_put_ledger(shard->file, shard->part, shard->ledger, shard->ledger_bytes + 1));
-    return vj_h5_put_i64(shard->file, "shard", shard->number);
+    VJ_TRY(vj_clips_put_ledger(shard->part.file, shard->part.path, shard->ledger, shard->ledger_bytes + 1));
+    return vj_h5_put_i64(shard->part.file, "shard", shard->number);
 }
 
 vj_status vj_shard_publish(vj_shard **shard)
@@ -346,15 +316,15 @@ vj_status vj_shard_publish(vj_shard **shard)
     vj_shard *s = *shard;
     *shard = NULL;
     VJ_ASSERT(s->accounted == s->clips); /* every clip is a file's */
-    vj_status status = find_records(s);
+    vj_status status = close_geometries(s);
     if (status == VJ_OK) status = put_tables(s);
     if (status != VJ_OK) {
         vj_shard_abandon(s);
         return status;
     }
-    status = vj_clips_close_file(s->file, s->part);
-    if (status == VJ_OK) status = vj_file_publish(s->part, s->path);
-    if (status != VJ_OK && unlink(s->part) != 0 && errno != ENOENT) vj_warn("%s: cannot be removed", s->part);
+    status = vj_output_finish(&s->part);
+    if (status == VJ_OK) status = vj_file_publish(s->part.path, s->path);
+    if (status != VJ_OK) vj_output_discard(&s->part);
     release(s);
     return status;
 }

@@ -38,15 +38,13 @@ void vj_jpeg_release(vj_coder *coder)
 
 /* ------------------------------------------------------------------------------------------------ one frame */
 
-static vj_status decode_frame(vj_coder *coder, const uint8_t *stream, uint32_t bytes, int t, int H, int W,
-                              uint8_t *frame)
+static vj_status decode_stream(tjhandle decoder, const uint8_t *stream, uint32_t bytes, int t, int H, int W,
+                               uint8_t *frame)
 {
     int width = 0, height = 0, sampling = -1, colours = -1;
-    if (!coder->decompressor) coder->decompressor = tjInitDecompress();
-    if (!coder->decompressor) return vj_raise(VJ_ERR_MEMORY, "no memory for a JPEG decoder");
-    if (tjDecompressHeader3(coder->decompressor, stream, bytes, &width, &height, &sampling, &colours) != 0)
+    if (tjDecompressHeader3(decoder, stream, bytes, &width, &height, &sampling, &colours) != 0)
         return vj_raise(VJ_ERR_FORMAT, "frame %d of a JPEG record has a damaged header: %s", t,
-                        tjGetErrorStr2(coder->decompressor));
+                        tjGetErrorStr2(decoder));
     if (width != W || height != H || colours != TJCS_YCbCr || (sampling != TJSAMP_420 && sampling != TJSAMP_444))
         return vj_raise(
             VJ_ERR_FORMAT,
@@ -55,11 +53,23 @@ static vj_status decode_frame(vj_coder *coder, const uint8_t *stream, uint32_t b
             t, height, width, colours, sampling, H, W);
     /* A warning means that the picture was cut or guessed; scans are limited since a progressive stream can ask for
      * thousands. */
-    if (tjDecompress2(coder->decompressor, stream, bytes, frame, W, 0, H, TJPF_RGB,
+    if (tjDecompress2(decoder, stream, bytes, frame, W, 0, H, TJPF_RGB,
                       TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS) != 0)
-        return vj_raise(VJ_ERR_FORMAT, "frame %d of a JPEG record is damaged: %s", t,
-                        tjGetErrorStr2(coder->decompressor));
+        return vj_raise(VJ_ERR_FORMAT, "frame %d of a JPEG record is damaged: %s", t, tjGetErrorStr2(decoder));
     return VJ_OK;
+}
+
+static vj_status decode_frame(vj_coder *coder, const uint8_t *stream, uint32_t bytes, int t, int H, int W,
+                              uint8_t *frame)
+{
+    if (!coder->decompressor) coder->decompressor = tjInitDecompress();
+    if (!coder->decompressor) return vj_raise(VJ_ERR_MEMORY, "no memory for a JPEG decoder");
+    const vj_status status = decode_stream(coder->decompressor, stream, bytes, t, H, W, frame);
+    if (status == VJ_OK) return VJ_OK;
+    (void)tjDestroy(
+        coder->decompressor); /* after a damaged header it would refuse good streams too (libjpeg-turbo 2.1) */
+    coder->decompressor = NULL;
+    return status;
 }
 
 /* *bytes: room in, length out. */
