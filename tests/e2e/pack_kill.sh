@@ -45,8 +45,10 @@ import csv, glob, hashlib, os, sys
 import h5py
 store, out = sys.argv[1], []
 def look(name, node):
-    if isinstance(node, h5py.Dataset) and not name.startswith('files/row'):
-        out.append('%s %s %s' % (name, node.shape, hashlib.sha256(node[()].tobytes() if node.shape else repr(node[()]).encode()).hexdigest()))
+    if name == 'files/ledger':
+        out.extend(line.rpartition(b',')[0].decode() for line in node[()].splitlines()) # without the seconds
+    elif isinstance(node, h5py.Dataset):
+        out.append('%s %s %s' % (name, node.shape, hashlib.sha256(node[()].tobytes()).hexdigest()))
     for key, value in sorted(node.attrs.items()): out.append('%s@%s %r' % (name, key, value.tolist() if hasattr(value, 'tolist') else value))
 for path in sorted(glob.glob(store + '/*.h5')):
     out.append(os.path.basename(path))
