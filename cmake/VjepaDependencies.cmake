@@ -18,6 +18,7 @@ pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(ZLIB REQUIRED IMPORTED_TARGET zlib)
+pkg_check_modules(TURBOJPEG REQUIRED IMPORTED_TARGET libturbojpeg>=2.1)
 find_path(RANDOM123_INCLUDE Random123/philox.h REQUIRED)
 if(VJEPA_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
@@ -31,4 +32,5 @@ target_include_directories(vj_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIR
 target_compile_definitions(vj_dependencies INTERFACE ${HDF5_C_DEFINITIONS} OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX
   ${VJ_PRODUCT_DEFINITIONS})
 target_link_libraries(vj_dependencies INTERFACE MPI::MPI_C OpenMP::OpenMP_C Threads::Threads ${HDF5_C_LIBRARIES}
-  ${LAPACK_LIBRARIES} ${VJ_PRODUCT_LIBRARIES} PkgConfig::FFMPEG PkgConfig::YAML PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::ZLIB m)
+  ${LAPACK_LIBRARIES} ${VJ_PRODUCT_LIBRARIES} PkgConfig::FFMPEG PkgConfig::YAML PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::ZLIB
+  PkgConfig::TURBOJPEG m)

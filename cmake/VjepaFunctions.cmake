@@ -72,6 +72,22 @@ function(vj_library)
   add_dependencies(vj_base vj_build_info)
 endfunction()
 
+# An HDF5 filter of DIR as a plugin for other programs (h5py, h5dump): DIR/plugin tells HDF5 what it is. It has what it
+# needs of base in itself, links neither HDF5 nor MPI, and no sanitizer, which those programs would lack.
+set(VJ_PLUGIN_DIR ${CMAKE_INSTALL_LIBDIR}/vjepa/hdf5-plugins)
+function(vj_hdf5_plugin name dir)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c ${CMAKE_SOURCE_DIR}/${dir}/plugin/*.c)
+  add_library(${name} MODULE ${files} ${CMAKE_SOURCE_DIR}/src/base/status.c)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/io)
+  target_include_directories(${name} SYSTEM PRIVATE ${HDF5_C_INCLUDE_DIRS} ${MPI_C_INCLUDE_DIRS})
+  target_compile_definitions(${name} PRIVATE _GNU_SOURCE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
+  target_link_libraries(${name} PRIVATE PkgConfig::TURBOJPEG m)
+  target_link_options(${name} PRIVATE -Wl,-z,defs)
+  set_target_properties(${name} PROPERTIES C_VISIBILITY_PRESET hidden
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/hdf5-plugins)
+  install(TARGETS ${name} LIBRARY DESTINATION ${VJ_PLUGIN_DIR})
+endfunction()
+
 # Each vjepa-*.c of the folder is a program in bin/.
 function(vj_programs dir)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/vjepa-*.c)

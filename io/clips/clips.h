@@ -1,15 +1,23 @@
 /*
- * The clip store NAME.clips/ (design section 5): index.h5, ledger.csv, shard-00000.h5 ... in HDF5, chunk = one clip.
- * Readers list chunk addresses once at open; reading a clip is one pread and a checksum, from any thread, without HDF5.
+ * The clip store NAME.clips/: index.h5, ledger.csv, shard-00000.h5 ... in HDF5 (readable by h5py and h5dump). Writing:
+ * write.h. Readers read index.h5 alone, once, on one rank; after that a clip is one pread and a checksum (and, jpeg,
+ * one decoding), from any thread, without HDF5.
  *
- * Shard file:  /clips/frames  u8 [n, T, H, W, 3], chunk [1, T, H, W, 3], unfiltered (codec raw)
- *              /clips/label   i32 [n, L]   /clips/source i64 [n]   /clips/window i32 [n]   /clips/pts f64 [n] (s)
- *              /clips/xxh3    u64 [n]      checksum of the clip's bytes
- * index.h5:    /clips/{shard i32, row i64, height i32, width i32, label, source, window, pts, xxh3} in canonical order,
- *              that is by (source, window), so a clip's number does not depend on the ranks that packed it;
- *              /shards/{height, width, clips, bytes} i64, one row a shard; /sources/path strings [sources];
- *              attribute fingerprint u64: xxh3 over (checksum, labels) of every clip in canonical order.
- * Attributes of both: format, version, frames, label_names, config, code, and complete, which goes in last.
+ * Shard file: everything that became of a part of the source files, whatever their geometry.
+ *   /clips/HxW/frames  u8 [n, T, H, W, 3], one for each geometry; chunk = one clip; unfiltered (raw) or with the filter
+ *                      of JPEG records (codec/filter.h)
+ *   /clips/...         one row a clip, in order of files and windows: source i64, window i32, dataset i32,
+ *                      label i32 [n, L], pts f64 (s), height i32, width i32, row i64 (in its frames), offset i64 (byte
+ * of the record in this file), bytes i64 (its length), xxh3 u64 (of those bytes), psnr f32 (dB) /files/...         one
+ * row a file, with clips or without: source i64, dataset i32, verdict i32, clips i32, look u64 [m, 8], look_valid u8;
+ * ledger: one text, a line a file attribute shard: its number. index.h5: what training reads. /clips/...         the
+ * same columns and shard i32, in canonical order: by shard, then row. A clip that was dropped as a duplicate stays in
+ * its shard and is not listed. /shards/...        one row a shard: clips i64 (listed), bytes i64 (of the file)
+ *   /passport          files, clips i64 [data sets, verdicts]; attributes verdict_names, duplicates, held_out,
+ *                      manifests, exclusions (digests), summary (text)
+ *   attribute fingerprint u64: xxh3 over (xxh3, height, width, dataset, labels) of every clip listed.
+ * Attributes of all files: format, version, frames, codec, jpeg_quality, jpeg_chroma, label_names, dataset_names,
+ * config, code, and complete, which goes in last.
  */
 #ifndef VJ_CLIPS_H
 #define VJ_CLIPS_H
@@ -17,18 +25,22 @@
 #include <mpi.h>
 
 #include "base/config.h"
+#include "codec/codec.h"
 
-enum { VJ_MAX_LABELS = 8, VJ_LABEL_NAME = 64 };
+enum { VJ_MAX_LABELS = 8, VJ_LABEL_NAME = 64, VJ_MAX_DATASETS = 16, VJ_DATASET_NAME = 64 };
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
 typedef struct vj_clips vj_clips;
 
 /**
- * Open one or several stores as one: clips are numbered through the stores in the order given. All must hold the same
- * number of frames a clip and the same label names. Checks format, version, completeness, shard sizes and chunk
- * addresses; refuses a truncated store, naming the file, what was found and what was expected.
- * Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close().
+ * Open one or several stores as one: clips are numbered through the stores in the order given, data sets by their
+ * names. All must hold the same number of frames a clip and the same label names. Checks format, version, completeness,
+ * every number of the index against what it may be, the fingerprint, the shards' sizes on disk; refuses what does not
+ * fit, naming the file, what was found and what was expected.
+ *
+ * Every rank holds 29 + 4 L bytes a clip (L labels): 66 MB for 2 million clips with one; rank 0 8 bytes more while it
+ * reads. Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close().
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);
@@ -37,8 +49,16 @@ int64_t vj_clips_count(const vj_clips *clips);
 int vj_clips_frames(const vj_clips *clips);
 /** Height and width of clip `clip` in pixels. */
 void vj_clips_geometry(const vj_clips *clips, int64_t clip, int *height, int *width);
-/** Bytes of the largest clip. */
+/** Bytes of the largest clip's frames, and of the largest record. */
 int64_t vj_clips_largest_bytes(const vj_clips *clips);
+int64_t vj_clips_largest_record(const vj_clips *clips);
+/** The shard of a clip, numbered through the stores; clips of a shard stand together, shards ascend. */
+int64_t vj_clips_shard(const vj_clips *clips, int64_t clip);
+int64_t vj_clips_shard_count(const vj_clips *clips);
+/** The data set of a clip, a number below vj_clips_dataset_count(). */
+int vj_clips_dataset(const vj_clips *clips, int64_t clip);
+int vj_clips_dataset_count(const vj_clips *clips);
+const char *vj_clips_dataset_name(const vj_clips *clips, int dataset);
 int vj_clips_label_count(const vj_clips *clips);
 const char *vj_clips_label_name(const vj_clips *clips, int label);
 /** Labels of a clip, [label_count]; -1: none. Borrowed. */
@@ -46,54 +66,30 @@ const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
 /** Of all stores together; goes into checkpoints. */
 uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
-/** Frames of a clip, u8 [T, H, W, 3], checksum verified. Thread-safe, no HDF5, no MPI. Not collective. */
-vj_status vj_clips_read(const vj_clips *clips, int64_t clip, uint8_t *frames);
-/** The same without the checksum: the bare read, to compare with. */
-vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *frames);
+/**
+ * Frames of a clip, u8 [T, H, W, 3], checksum verified: fetch, check and decode at once. Thread-safe if each thread has
+ * its coder; no HDF5, no MPI. Not collective.
+ */
+vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames);
+
+/** Length of a clip's record. */
+int64_t vj_clips_record_bytes(const vj_clips *clips, int64_t clip);
+/** The record as it is on disk. Its address is in the index: one pread. */
+vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *record);
+/** Compare its checksum. */
+vj_status vj_clips_check(const vj_clips *clips, int64_t clip, const uint8_t *record);
+/** Frames of a record, which may hold anything; raw: they may be the same memory. */
+vj_status vj_clips_decode(const vj_clips *clips, int64_t clip, vj_coder *coder, const uint8_t *record, uint8_t *frames);
 
 /**
- * Read every clip of one store and compare its checksum. *damaged: clips that could not be read or differ, each of
- * which was reported. Fails only if the store as a whole is refused. Not collective.
+ * Check one store wholly: every shard's tables against the index, the addresses of all records against those that HDF5
+ * gives, every checksum, every decoding. *damaged: clips that cannot be used, each of which was reported, as are shards
+ * that differ. Fails only if the store as a whole is refused. Not collective.
  */
 vj_status vj_clips_verify(const char *path, int64_t *damaged);
 
-/** Print what a store holds: counts, geometries, a histogram of each label, fingerprint, provenance. Not collective. */
+/** Print what a store holds: counts, geometries, labels, passport, fingerprint, provenance. Not collective. */
 vj_status vj_clips_print(const char *path, FILE *out);
-
-/* ------------------------------------------------------------------------------------------------ writing */
-
-typedef struct vj_clips_writer vj_clips_writer;
-
-/** One clip as packed. */
-typedef struct {
-    int64_t source; /* number of its file in the list */
-    int32_t window; /* number of the window inside the video */
-    double pts_s;   /* presentation time of its first frame */
-    int height, width;
-    const int32_t *labels;
-    const uint8_t *frames; /* [T, height, width, 3] */
-} vj_clip;
-
-typedef struct {
-    const char *path; /* NAME.clips; made if absent, its parent is not; a folder with an index.h5 is refused */
-    int frames, label_count;
-    char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
-    int64_t shard_bytes; /* a shard is closed before it would hold more (one clip at least), or as the oldest of 32 */
-    const char *config_text;
-} vj_clips_layout;
-
-/** Create the folder, remove what an unfinished pack left in it. Each rank then writes its own shards. Collective. */
-vj_status vj_clips_writer_open(vj_clips_writer **writer, const vj_clips_layout *layout, MPI_Comm comm);
-/** Append a clip to this rank's shard for its geometry; a side is at most VJ_VIDEO_MAX_SIDE. Not collective. */
-vj_status vj_clips_writer_add(vj_clips_writer *writer, const vj_clip *clip);
-/**
- * Finish all shards (each was written as .part), number them by rank and age, rename them, gather the index, write
- * index.h5 as .part, fsync, rename: from then on the store exists. Two clips of one (source, window), or a source
- * beyond `sources`, are an error. source_paths: on rank 0, the path of each source number, [sources]. Collective.
- */
-vj_status vj_clips_writer_commit(vj_clips_writer *writer, const char *const *source_paths, int64_t sources);
-/** Free; without a commit before it, also remove this rank's unfinished shards. Local; NULL is harmless. */
-void vj_clips_writer_close(vj_clips_writer *writer);
 
 /* ------------------------------------------------------------------------------------------------ transform */
 

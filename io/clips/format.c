@@ -1,17 +1,11 @@
-/* Attributes and columns of the store's files. Every HDF5 identifier opened in a function is closed in it. */
+/* Attributes and datasets of the store's files. Every HDF5 identifier opened in a function is closed in it. */
 #include "clips/format.h"
 
-#include <fcntl.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/file.h"
-#include "base/program.h"
-
-#define FORMAT "vjepa clips"
-enum { VERSION = 1 };
+/* A file is foreign or damaged: HDF5's own word is added to the message. */
+#define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
 
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard)
 {
@@ -23,178 +17,200 @@ void vj_clips_index_path(char path[VJ_CLIPS_FILE_PATH], const char *dir)
     snprintf(path, VJ_CLIPS_FILE_PATH, "%s/index.h5", dir);
 }
 
-int64_t vj_clips_bytes(int frames, int height, int width)
+void vj_clips_part_path(char part[VJ_CLIPS_FILE_PATH], const char *path)
 {
-    return (int64_t)frames * height * width * 3;
+    VJ_ASSERT(snprintf(part, VJ_CLIPS_FILE_PATH, "%s.part", path) < VJ_CLIPS_FILE_PATH);
 }
 
-/* ------------------------------------------------------------------------------------------------ attributes */
-
-hid_t vj_clips_text_type(void)
+void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width)
 {
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, H5T_VARIABLE);
-    H5Tset_cset(type, H5T_CSET_UTF8);
-    return type;
+    snprintf(name, VJ_CLIPS_OBJECT, "/clips/%dx%d", height, width);
 }
 
-/* n NULL: a scalar. */
-static vj_status put_attribute(hid_t file, const char *path, const char *name, hid_t type, const hsize_t *n,
-                               const void *value)
+/* ------------------------------------------------------------------------------------------------ names */
+
+vj_status vj_clips_put_names(hid_t object, const char *path, const char *name, const char *names, int count,
+                             size_t bytes)
 {
-    hid_t space = n ? H5Screate_simple(1, n, NULL) : H5Screate(H5S_SCALAR);
-    hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    vj_status status = attribute >= 0 && H5Awrite(attribute, type, value) >= 0
+    hsize_t n = (hsize_t)count;
+    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate_simple(1, &n, NULL), attribute = H5I_INVALID_HID;
+    if (H5Tset_size(type, bytes) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0)
+        attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    vj_status status = attribute >= 0 && H5Awrite(attribute, type, names) >= 0
                            ? VJ_OK
                            : vj_raise_h5("%s: cannot write attribute %s", path, name);
     if (attribute >= 0) H5Aclose(attribute);
     H5Sclose(space);
+    H5Tclose(type);
     return status;
 }
 
-/* At most `most` elements; *n: how many there are. */
-static vj_status get_attribute(hid_t file, const char *path, const char *name, hid_t type, hsize_t most, hsize_t *n,
-                               void *value)
+vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, char *names, int most, size_t bytes,
+                             int32_t *count)
 {
-    hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
-    if (attribute < 0) return vj_raise_h5("%s has no attribute %s", path, name);
-    hid_t space = H5Aget_space(attribute), stored = H5Aget_type(attribute);
-    hssize_t count = H5Sget_simple_extent_npoints(space);
+    hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
+    if (attribute < 0) return foreign("%s has no attribute %s", path, name);
+    hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
+    const hssize_t n = H5Sget_simple_extent_npoints(space);
     vj_status status = VJ_OK;
-    if (count < 0 || (hsize_t)count > most || H5Tget_class(stored) != H5Tget_class(type) ||
-        (H5Tget_class(type) == H5T_STRING && !H5Tis_variable_str(stored)))
+    if (n < 0 || n > most || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 ||
+        H5Tget_size(type) != bytes)
         status =
             vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is not of the type or size that a clip store has", path, name);
-    else if (H5Aread(attribute, type, value) < 0)
+    else if (H5Aread(attribute, type, names) < 0)
         status = vj_raise_h5("%s: cannot read attribute %s", path, name);
-    *n = count < 0 ? 0 : (hsize_t)count;
-    H5Tclose(stored);
+    *count = status == VJ_OK ? (int32_t)n : 0;
+    for (int32_t i = 0; i < *count; i++) names[(size_t)(i + 1) * bytes - 1] = '\0';
+    H5Tclose(type);
     H5Sclose(space);
     H5Aclose(attribute);
     return status;
 }
 
-vj_status vj_clips_put_attribute(hid_t file, const char *path, const char *name, hid_t type, const void *value)
+/* ------------------------------------------------------------------------------------------------ header */
+
+static vj_status get_codec(hid_t file, const char *path, vj_codec_settings *settings)
 {
-    return put_attribute(file, path, name, type, NULL, value);
+    char *name;
+    int64_t quality, chroma;
+    VJ_TRY(vj_h5_get_i64(file, path, "jpeg_quality", &quality));
+    VJ_TRY(vj_h5_get_i64(file, path, "jpeg_chroma", &chroma));
+    if (quality < 0 || quality > 100 || chroma < 0 || chroma > 444)
+        return vj_raise(VJ_ERR_FORMAT, "%s: no JPEG has quality %lld and chroma %lld", path, (long long)quality,
+                        (long long)chroma);
+    VJ_TRY(vj_h5_get_text(file, path, "codec", &name));
+    *settings = (vj_codec_settings){.quality = (int)quality, .chroma = (int)chroma};
+    vj_status status = vj_codec_find(&settings->codec, name);
+    if (status == VJ_OK) status = vj_codec_check(settings);
+    free(name);
+    return status == VJ_OK ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: its codec is not one that this program has", path);
 }
 
-vj_status vj_clips_get_attribute(hid_t file, const char *path, const char *name, hid_t type, void *value)
+static vj_status get_layout(hid_t file, const char *path, vj_clips_layout *layout)
 {
-    hsize_t n;
-    return get_attribute(file, path, name, type, 1, &n, value);
+    int64_t frames;
+    *layout = (vj_clips_layout){0};
+    VJ_TRY(vj_h5_get_i64(file, path, "frames", &frames));
+    if (frames < 1 || frames > VJ_RECORD_MAX_FRAMES)
+        return vj_raise(VJ_ERR_FORMAT, "%s: %lld frames a clip", path, (long long)frames);
+    layout->frames = (int32_t)frames;
+    VJ_TRY(get_codec(file, path, &layout->codec));
+    VJ_TRY(vj_clips_get_names(file, path, "label_names", layout->label_names[0], VJ_MAX_LABELS, VJ_LABEL_NAME,
+                              &layout->label_count));
+    VJ_TRY(vj_clips_get_names(file, path, "dataset_names", layout->dataset_names[0], VJ_MAX_DATASETS, VJ_DATASET_NAME,
+                              &layout->dataset_count));
+    return layout->dataset_count >= 1 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s names no data set", path);
 }
 
-static vj_status put_text(hid_t file, const char *path, const char *name, const hsize_t *n, const char *const *text)
+static vj_status check_names(const char *path, const char *what, const char *found, int found_count,
+                             const char *expected, int expected_count, size_t bytes)
 {
-    hid_t type = vj_clips_text_type();
-    vj_status status = put_attribute(file, path, name, type, n, text);
-    H5Tclose(type);
-    return status;
+    if (found_count != expected_count)
+        return vj_raise(VJ_ERR_FORMAT, "%s has %d %s, expected %d", path, found_count, what, expected_count);
+    for (size_t i = 0; i < (size_t)found_count; i++)
+        if (strcmp(found + i * bytes, expected + i * bytes) != 0)
+            return vj_raise(VJ_ERR_FORMAT, "%s: '%s' among its %s, expected '%s'", path, found + i * bytes, what,
+                            expected + i * bytes);
+    return VJ_OK;
 }
 
-/* Strings are allocated by HDF5's own malloc, so free() fits them. */
-static vj_status get_texts(hid_t file, const char *path, const char *name, hsize_t most, hsize_t *n, char **texts)
+vj_status vj_clips_check_layout(const char *path, const vj_clips_layout *found, const vj_clips_layout *expected)
 {
-    hid_t type = vj_clips_text_type();
-    vj_status status = get_attribute(file, path, name, type, most, n, texts);
-    H5Tclose(type);
-    return status;
+    const vj_codec_settings *a = &found->codec, *b = &expected->codec;
+    if (found->frames != expected->frames)
+        return vj_raise(VJ_ERR_FORMAT, "%s holds %d frames a clip, expected %d", path, found->frames, expected->frames);
+    if (a->codec != b->codec || (a->codec == VJ_CODEC_JPEG && (a->quality != b->quality || a->chroma != b->chroma)))
+        return vj_raise(VJ_ERR_FORMAT, "%s has codec %s, quality %d, chroma %d; expected %s, %d, %d", path,
+                        vj_codec_name(a->codec), a->quality, a->chroma, vj_codec_name(b->codec), b->quality, b->chroma);
+    VJ_TRY(check_names(path, "labels", found->label_names[0], found->label_count, expected->label_names[0],
+                       expected->label_count, VJ_LABEL_NAME));
+    return check_names(path, "data sets", found->dataset_names[0], found->dataset_count, expected->dataset_names[0],
+                       expected->dataset_count, VJ_DATASET_NAME);
 }
 
-vj_status vj_clips_get_text(hid_t file, const char *path, const char *name, char **text)
+void vj_clips_fingerprint_add(XXH3_state_t *state, uint64_t xxh3, int height, int width, int dataset,
+                              const int32_t *labels, int label_count)
 {
-    hsize_t n;
-    *text = NULL;
-    VJ_TRY(get_texts(file, path, name, 1, &n, text));
-    return *text ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is empty", path, name);
+    int32_t words[5 + VJ_MAX_LABELS] = {0, 0, height, width, dataset};
+    memcpy(words, &xxh3, sizeof xxh3);
+    for (int l = 0; l < label_count; l++) words[5 + l] = labels[l];
+    VJ_ASSERT(XXH3_64bits_update(state, words, sizeof *words * (size_t)(5 + label_count)) == XXH_OK);
 }
 
-vj_status vj_clips_put_header(hid_t file, const char *path, const vj_clips_header *header, const char *config_text)
+/* Version 1 had texts of variable length, which vj_h5_open() would call damaged. */
+static int is_version_1(const char *path)
 {
-    const char *format = FORMAT, *code = vj_version(), *config = config_text ? config_text : "";
-    const char *names[VJ_MAX_LABELS];
-    int32_t version = VERSION;
-    hsize_t labels = (hsize_t)header->label_count;
-    for (int l = 0; l < header->label_count; l++) names[l] = header->label_names[l];
-    VJ_TRY(put_text(file, path, "format", NULL, &format));
-    VJ_TRY(vj_clips_put_attribute(file, path, "version", H5T_NATIVE_INT32, &version));
-    VJ_TRY(vj_clips_put_attribute(file, path, "frames", H5T_NATIVE_INT32, &header->frames));
-    VJ_TRY(put_text(file, path, "label_names", &labels, names));
-    VJ_TRY(put_text(file, path, "config", NULL, &config));
-    return put_text(file, path, "code", NULL, &code);
-}
-
-vj_status vj_clips_finish_file(hid_t file, hid_t dataset, const char *path)
-{
-    int32_t one = 1;
-    vj_status status = vj_clips_put_attribute(file, path, "complete", H5T_NATIVE_INT32, &one);
-    if (dataset >= 0 && H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close its frames", path);
-    if (H5Fclose(file) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", path);
-    VJ_TRY(status);
-    return vj_file_sync(path);
-}
-
-/* On a full disk HDF5 can close only once the space is given back; the failure that led here was reported. */
-void vj_clips_discard_file(hid_t file, hid_t dataset, const char *path)
-{
-    if (truncate(path, 0) != 0) vj_warn("%s: cannot be truncated", path);
-    if (dataset >= 0) H5Dclose(dataset);
+    int32_t version = 0;
+    int is = 0;
+    hid_t file = vj_h5_is_file(path) ? H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT) : H5I_INVALID_HID;
+    if (file < 0) return 0;
+    hid_t attribute = H5Aexists(file, "version") > 0 && H5Lexists(file, "clips", H5P_DEFAULT) > 0
+                          ? H5Aopen(file, "version", H5P_DEFAULT)
+                          : H5I_INVALID_HID;
+    hid_t space = attribute < 0 ? H5I_INVALID_HID : H5Aget_space(attribute);
+    if (space >= 0 && H5Sget_simple_extent_npoints(space) == 1)
+        is = H5Aread(attribute, H5T_NATIVE_INT32, &version) >= 0 && version == 1;
+    if (space >= 0) H5Sclose(space);
+    if (attribute >= 0) H5Aclose(attribute);
     H5Fclose(file);
-    if (unlink(path) != 0) vj_warn("%s: cannot be removed", path);
+    return is;
 }
 
-static vj_status check_format(hid_t file, const char *path)
+vj_status vj_clips_open_file(hid_t *file, const char *path, vj_clips_layout *layout)
 {
-    int32_t version = 0, complete = 0;
-    if (H5Aexists(file, "format") <= 0)
-        return vj_raise(VJ_ERR_FORMAT, "%s is not of a clip store: no format attribute", path);
-    char *format;
-    VJ_TRY(vj_clips_get_text(file, path, "format", &format));
-    vj_status status = strcmp(format, FORMAT) == 0
-                           ? VJ_OK
-                           : vj_raise(VJ_ERR_FORMAT, "%s is of format '%s', expected '%s'", path, format, FORMAT);
-    free(format);
-    VJ_TRY(status);
-    VJ_TRY(vj_clips_get_attribute(file, path, "version", H5T_NATIVE_INT32, &version));
-    if (version != VERSION)
-        return vj_raise(VJ_ERR_FORMAT, "%s is of version %d, this program reads version %d", path, version, VERSION);
-    if (H5Aexists(file, "complete") > 0)
-        VJ_TRY(vj_clips_get_attribute(file, path, "complete", H5T_NATIVE_INT32, &complete));
-    if (!complete) return vj_raise(VJ_ERR_FORMAT, "%s is incomplete: its writer did not finish; pack again", path);
-    return VJ_OK;
-}
-
-vj_status vj_clips_get_header(hid_t file, const char *path, vj_clips_header *header)
-{
-    char *names[VJ_MAX_LABELS];
-    hsize_t n = 0;
-    *header = (vj_clips_header){0};
-    VJ_TRY(check_format(file, path));
-    VJ_TRY(vj_clips_get_attribute(file, path, "frames", H5T_NATIVE_INT32, &header->frames));
-    VJ_TRY(get_texts(file, path, "label_names", VJ_MAX_LABELS, &n, names));
-    header->label_count = (int32_t)n;
-    for (int l = 0; l < header->label_count; l++) {
-        snprintf(header->label_names[l], VJ_LABEL_NAME, "%s", names[l] ? names[l] : "");
-        free(names[l]);
+    vj_status status = VJ_OK;
+    *file = H5I_INVALID_HID;
+    H5E_BEGIN_TRY
+    {
+        if (is_version_1(path))
+            status = vj_raise(VJ_ERR_FORMAT,
+                              "%s is of version 1 of the clip store, this program reads version %d: pack again", path,
+                              VJ_CLIPS_VERSION);
+        if (status == VJ_OK) status = vj_h5_open(file, path, VJ_CLIPS_FORMAT, VJ_CLIPS_VERSION);
+        if (status == VJ_OK) {
+            status = get_layout(*file, path, layout);
+            if (status != VJ_OK) H5Fclose(*file); /* already failing; only read */
+        }
     }
-    if (header->frames < 1) return vj_raise(VJ_ERR_FORMAT, "%s: %d frames a clip", path, header->frames);
-    return VJ_OK;
+    H5E_END_TRY
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ datasets */
 
+vj_status vj_clips_make_group(hid_t file, const char *path, const char *name)
+{
+    hid_t creation = H5Pcreate(H5P_GROUP_CREATE), group = H5I_INVALID_HID;
+    if (H5Pset_obj_track_times(creation, 0) >= 0) group = H5Gcreate2(file, name, H5P_DEFAULT, creation, H5P_DEFAULT);
+    H5Pclose(creation);
+    const int failed = group < 0 || H5Gclose(group) < 0;
+    return failed ? vj_raise_h5("%s: cannot make %s", path, name) : VJ_OK;
+}
+
+hid_t vj_clips_creation(void)
+{
+    hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+    if (H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_obj_track_times(creation, 0) >= 0)
+        return creation;
+    H5Pclose(creation);
+    return H5I_INVALID_HID;
+}
+
+static vj_status put(hid_t file, const char *path, const char *name, hid_t type, hid_t space, const void *data)
+{
+    hid_t creation = vj_clips_creation(), dataset = H5I_INVALID_HID;
+    if (creation >= 0) dataset = H5Dcreate2(file, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    int failed = dataset < 0 || H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0;
+    if (dataset >= 0) failed |= H5Dclose(dataset) < 0;
+    if (creation >= 0) H5Pclose(creation);
+    return failed ? vj_raise_h5("%s: cannot write %s", path, name) : VJ_OK;
+}
+
 vj_status vj_clips_put(hid_t file, const char *path, const char *name, hid_t type, int rank, const hsize_t *dims,
                        const void *data)
 {
-    hid_t space = H5Screate_simple(rank, dims, NULL), links = H5Pcreate(H5P_LINK_CREATE);
-    H5Pset_create_intermediate_group(links, 1);
-    hid_t dataset = H5Dcreate2(file, name, type, space, links, H5P_DEFAULT, H5P_DEFAULT);
-    vj_status status = dataset >= 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0
-                           ? VJ_OK
-                           : vj_raise_h5("%s: cannot write %s", path, name);
-    if (dataset >= 0) H5Dclose(dataset);
-    H5Pclose(links);
+    hid_t space = H5Screate_simple(rank, dims, NULL);
+    vj_status status = put(file, path, name, type, space, data);
     H5Sclose(space);
     return status;
 }
@@ -203,7 +219,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
                        void *data)
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("%s: cannot open %s", path, name);
+    if (dataset < 0) return foreign("%s: cannot open %s", path, name);
     hid_t space = H5Dget_space(dataset);
     hsize_t found[H5S_MAX_RANK];
     int same = H5Sget_simple_extent_ndims(space) == rank && H5Sget_simple_extent_dims(space, found, NULL) == rank;
@@ -212,7 +228,7 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
     if (!same)
         status = vj_raise(VJ_ERR_FORMAT, "%s: %s does not have the shape that its neighbours ask for", path, name);
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
-        status = vj_raise_h5("%s: cannot read %s", path, name);
+        status = foreign("%s: cannot read %s", path, name);
     H5Sclose(space);
     H5Dclose(dataset);
     return status;
@@ -221,94 +237,42 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
 vj_status vj_clips_extent(hid_t file, const char *path, const char *name, int64_t *n)
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("%s: cannot open %s", path, name);
+    if (dataset < 0) return foreign("%s: cannot open %s", path, name);
     hid_t space = H5Dget_space(dataset);
     hsize_t dims[H5S_MAX_RANK] = {0};
     int rank = H5Sget_simple_extent_dims(space, dims, NULL);
     *n = (int64_t)dims[0];
     H5Sclose(space);
     H5Dclose(dataset);
-    return rank >= 1 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: %s is a scalar", path, name);
+    return rank >= 1 && *n >= 0 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: %s is not a table", path, name);
 }
 
-/* ------------------------------------------------------------------------------------------------ columns */
-
-typedef enum { I32, I64, U64, F64, LABELS } column_type;
-
-static const struct column {
-    const char *name;
-    size_t at; /* in vj_clips_entry */
-    column_type type;
-    int index_only;
-} columns[] = {
-    {"/clips/shard", offsetof(vj_clips_entry, shard), I32, 1},
-    {"/clips/row", offsetof(vj_clips_entry, row), I64, 1},
-    {"/clips/height", offsetof(vj_clips_entry, height), I32, 1},
-    {"/clips/width", offsetof(vj_clips_entry, width), I32, 1},
-    {"/clips/label", offsetof(vj_clips_entry, label), LABELS, 0},
-    {"/clips/source", offsetof(vj_clips_entry, source), I64, 0},
-    {"/clips/window", offsetof(vj_clips_entry, window), I32, 0},
-    {"/clips/pts", offsetof(vj_clips_entry, pts_s), F64, 0},
-    {"/clips/xxh3", offsetof(vj_clips_entry, xxh3), U64, 0},
-};
-enum { COLUMNS = sizeof columns / sizeof columns[0] };
-
-static hid_t h5_type(column_type type)
+vj_status vj_clips_put_ledger(hid_t file, const char *path, const char *text, int64_t bytes)
 {
-    switch (type) {
-    case I64:
-        return H5T_NATIVE_INT64;
-    case U64:
-        return H5T_NATIVE_UINT64;
-    case F64:
-        return H5T_NATIVE_DOUBLE;
-    default:
-        return H5T_NATIVE_INT32;
-    }
-}
-
-static size_t column_bytes(column_type type, int label_count)
-{
-    if (type == LABELS) return sizeof(int32_t) * (size_t)label_count;
-    return type == I32 ? sizeof(int32_t) : sizeof(int64_t);
-}
-
-vj_status vj_clips_put_columns(hid_t file, const char *path, int index, int label_count, int64_t n,
-                               const vj_clips_entry *entries)
-{
-    char *packed = vj_calloc(n, sizeof entries->label);
-    if (!packed) return vj_raise(VJ_ERR_MEMORY, "no memory for a column of %lld clips", (long long)n);
-    vj_status status = VJ_OK;
-    for (int c = 0; c < COLUMNS && status == VJ_OK; c++) {
-        const struct column *column = &columns[c];
-        if (column->index_only && !index) continue;
-        size_t bytes = column_bytes(column->type, label_count);
-        for (int64_t i = 0; i < n; i++)
-            memcpy(packed + (size_t)i * bytes, (const char *)&entries[i] + column->at, bytes);
-        hsize_t dims[2] = {(hsize_t)n, (hsize_t)label_count};
-        status =
-            vj_clips_put(file, path, column->name, h5_type(column->type), column->type == LABELS ? 2 : 1, dims, packed);
-    }
-    free(packed);
+    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+    vj_status status = H5Tset_size(type, (size_t)bytes) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0
+                           ? put(file, path, "/files/ledger", type, space, text)
+                           : vj_raise_h5("%s: a ledger of %lld bytes", path, (long long)bytes);
+    H5Sclose(space);
+    H5Tclose(type);
     return status;
 }
 
-vj_status vj_clips_get_columns(hid_t file, const char *path, int index, int label_count, int64_t n,
-                               vj_clips_entry *entries)
+vj_status vj_clips_get_ledger(hid_t file, const char *path, char **text)
 {
-    char *packed = vj_calloc(n, sizeof entries->label);
-    if (!packed) return vj_raise(VJ_ERR_MEMORY, "no memory for a column of %lld clips", (long long)n);
+    hid_t dataset = H5Dopen2(file, "/files/ledger", H5P_DEFAULT);
+    *text = NULL;
+    if (dataset < 0) return foreign("%s: cannot open /files/ledger", path);
+    hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
     vj_status status = VJ_OK;
-    for (int c = 0; c < COLUMNS && status == VJ_OK; c++) {
-        const struct column *column = &columns[c];
-        if (column->index_only && !index) continue;
-        size_t bytes = column_bytes(column->type, label_count);
-        hsize_t dims[2] = {(hsize_t)n, (hsize_t)label_count};
-        status =
-            vj_clips_get(file, path, column->name, h5_type(column->type), column->type == LABELS ? 2 : 1, dims, packed);
-        for (int64_t i = 0; status == VJ_OK && i < n; i++)
-            memcpy((char *)&entries[i] + column->at, packed + (size_t)i * bytes, bytes);
-    }
-    free(packed);
+    if (H5Sget_simple_extent_npoints(space) != 1 || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: /files/ledger is not one text", path);
+    else if (!(*text = vj_calloc((int64_t)H5Tget_size(type) + 1, 1)))
+        status = vj_raise(VJ_ERR_MEMORY, "no memory for the ledger in %s", path);
+    else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)
+        status = foreign("%s: cannot read /files/ledger", path);
+    H5Tclose(type);
+    H5Sclose(space);
+    H5Dclose(dataset);
     return status;
 }

@@ -1,72 +1,53 @@
 /*
- * The file format of the clip store, private to io/clips: attributes every file carries, the per-clip columns, and the
- * index as one struct. Only this folder's format.c and index.c know dataset names.
+ * The file format of the clip store, private to io/clips: attributes every file carries, the tables as HDF5 datasets.
+ * How a file is written: output.h.
  */
 #ifndef VJ_CLIPS_FORMAT_H
 #define VJ_CLIPS_FORMAT_H
 
 #include <hdf5.h>
+#include <xxhash.h>
 
-#include "clips/clips.h"
+#include "clips/write.h"
+#include "h5/h5.h"
 #include "video/video.h" /* VJ_VIDEO_MAX_SIDE, which holds for clips too */
 
-enum { VJ_CLIPS_FILE_PATH = VJ_PATH + 64 };
+#define VJ_CLIPS_FORMAT "vjepa clips"
+enum { VJ_CLIPS_VERSION = 2, VJ_CLIPS_FILE_PATH = VJ_PATH + 64, VJ_CLIPS_OBJECT = 64 };
 
-/* One clip, as a row of the columns. */
-typedef struct {
-    int64_t source, row;
-    uint64_t xxh3;
-    double pts_s;
-    int32_t window, shard, height, width;
-    int32_t label[VJ_MAX_LABELS];
-} vj_clips_entry;
-
-/* One shard, as a row of /shards. */
-typedef struct {
-    int64_t height, width, clips, bytes;
-} vj_clips_shard;
-
-/* What shards and index say alike. */
-typedef struct {
-    int32_t frames, label_count;
-    char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
-} vj_clips_header;
-
-typedef struct {
-    vj_clips_header header;
-    int64_t clips, shards;
-    vj_clips_entry *entry; /* [clips] owned */
-    vj_clips_shard *shard; /* [shards] owned */
-    uint64_t fingerprint;
-} vj_clips_index;
-
-/** DIR/shard-NNNNN.h5, DIR/index.h5. */
+/** DIR/shard-NNNNN.h5, DIR/index.h5; their .part. */
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard);
 void vj_clips_index_path(char path[VJ_CLIPS_FILE_PATH], const char *dir);
+void vj_clips_part_path(char part[VJ_CLIPS_FILE_PATH], const char *path);
+/** /clips/HxW, and the name of the dataset in it. */
+#define VJ_CLIPS_FRAMES "frames"
+void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width);
 
-/** Bytes of a clip of this geometry. */
-int64_t vj_clips_bytes(int frames, int height, int width);
+/* ------------------------------------------------------------------------------------------------ headers */
 
-/** The attributes of a file but for `complete`. */
-vj_status vj_clips_put_header(hid_t file, const char *path, const vj_clips_header *header, const char *config_text);
+/** Open for reading; refuses what is foreign, of another version, cut short or not complete. *layout: no config_text.
+ */
+vj_status vj_clips_open_file(hid_t *file, const char *path, vj_clips_layout *layout);
 
-/** Mark complete, close `dataset` (negative: none) and the file, fsync. Both are closed whatever happens. */
-vj_status vj_clips_finish_file(hid_t file, hid_t dataset, const char *path);
+/** Names the first difference; `path` has `found`. */
+vj_status vj_clips_check_layout(const char *path, const vj_clips_layout *found, const vj_clips_layout *expected);
 
-/** Close without wanting what was written, and remove the file. */
-void vj_clips_discard_file(hid_t file, hid_t dataset, const char *path);
+/**
+ * Add a clip to a store's fingerprint: what training depends on (bytes, shape, data set, labels), not where it is kept.
+ */
+void vj_clips_fingerprint_add(XXH3_state_t *state, uint64_t xxh3, int height, int width, int dataset,
+                              const int32_t *labels, int label_count);
 
-/** Read them back; refuses a file that is foreign, of another version or not complete. */
-vj_status vj_clips_get_header(hid_t file, const char *path, vj_clips_header *header);
+/** An attribute of names, a fixed number of `bytes` each: `count` of them (reading: at most `most`). */
+vj_status vj_clips_put_names(hid_t object, const char *path, const char *name, const char *names, int count,
+                             size_t bytes);
+vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, char *names, int most, size_t bytes,
+                             int32_t *count);
 
-/** Scalar attributes; text is allocated, free() it. */
-vj_status vj_clips_put_attribute(hid_t file, const char *path, const char *name, hid_t type, const void *value);
-vj_status vj_clips_get_attribute(hid_t file, const char *path, const char *name, hid_t type, void *value);
-vj_status vj_clips_get_text(hid_t file, const char *path, const char *name, char **text);
-/** Strings are of variable length and UTF-8, which h5py shows as str. H5Tclose() it. */
-hid_t vj_clips_text_type(void);
+/* ------------------------------------------------------------------------------------------------ datasets */
 
-/** Write a dataset, making the groups of its name; read one of exactly these dimensions. */
+/** Make a group, its parent exists; write a contiguous dataset; read one of exactly these dimensions. */
+vj_status vj_clips_make_group(hid_t file, const char *path, const char *name);
 vj_status vj_clips_put(hid_t file, const char *path, const char *name, hid_t type, int rank, const hsize_t *dims,
                        const void *data);
 vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t type, int rank, const hsize_t *dims,
@@ -75,24 +56,36 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
 /** First dimension of a dataset. */
 vj_status vj_clips_extent(hid_t file, const char *path, const char *name, int64_t *n);
 
-/** The columns of n clips, those of a shard or (index != 0) those of the index too. */
-vj_status vj_clips_put_columns(hid_t file, const char *path, int index, int label_count, int64_t n,
-                               const vj_clips_entry *entries);
-vj_status vj_clips_get_columns(hid_t file, const char *path, int index, int label_count, int64_t n,
-                               vj_clips_entry *entries);
+/** How datasets are created: never filled, without dates. H5Pclose() it; negative: reported by H5Dcreate2(). */
+hid_t vj_clips_creation(void);
 
-/** Sort into canonical order and fingerprint; refuses a (source, window) that occurs twice. */
-vj_status vj_clips_index_order(vj_clips_index *index, const char *dir);
+/** One text as a scalar dataset; *text: allocated, free() it. */
+vj_status vj_clips_put_ledger(hid_t file, const char *path, const char *text, int64_t bytes);
+vj_status vj_clips_get_ledger(hid_t file, const char *path, char **text);
 
-/** Write DIR/index.h5 by way of .part. The index was ordered. */
-vj_status vj_clips_index_write(const vj_clips_index *index, const char *dir, const char *config_text,
-                               const char *const *source_paths, int64_t sources);
+/* ------------------------------------------------------------------------------------------------ columns */
 
-/**
- * Read DIR/index.h5, check it against itself and against the sizes of the shards on disk. Release in any case. The
- * entries' shard and row are then known to be in range.
- */
-vj_status vj_clips_index_read(vj_clips_index *index, const char *dir);
-void vj_clips_index_release(vj_clips_index *index);
+/* A member of a row that is a dataset of its own: [n], or [n, width]. */
+typedef struct {
+    const char *name;
+    size_t at, bytes; /* in the row; its length there, all of the width */
+    int rank, width;
+    hid_t type;
+} vj_column;
+
+enum { VJ_MAX_COLUMNS = 16 };
+
+/** The columns of a vj_clips_entry (`shard` only in the index) and of a vj_clips_file; returns how many. */
+int vj_clips_entry_columns(vj_column columns[VJ_MAX_COLUMNS], int label_count, int index);
+int vj_clips_file_columns(vj_column columns[VJ_MAX_COLUMNS]);
+
+/** One column of n rows, packed. */
+void vj_column_pack(const vj_column *column, const void *rows, size_t row_bytes, int64_t n, void *packed);
+
+/** Write all columns of n rows, contiguous; read them. */
+vj_status vj_columns_put(hid_t file, const char *path, const vj_column *columns, int count, const void *rows,
+                         size_t row_bytes, int64_t n);
+vj_status vj_columns_get(hid_t file, const char *path, const vj_column *columns, int count, void *rows,
+                         size_t row_bytes, int64_t n);
 
 #endif

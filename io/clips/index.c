@@ -1,207 +1,246 @@
-/* index.h5: what the shards hold, in canonical order. Its fingerprint covers checksums and labels, so damage to it
- * shows. */
-#include "clips/format.h"
-
-#include <stddef.h>
+/*
+ * index.h5: what the shards hold, appended shard after shard. Its columns are chunked, for how many clips there will be
+ * is known at the end; a block of each is all that is in memory.
+ */
+#include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "base/file.h"
+#include "clips/output.h"
 
-static int by_source_and_window(const void *a, const void *b)
-{
-    const vj_clips_entry *x = a, *y = b;
-    if (x->source != y->source) return x->source < y->source ? -1 : 1;
-    return (x->window > y->window) - (x->window < y->window);
-}
+enum { BLOCK_ROWS = 4096 }; /* of a chunk: a small store stays small, and a million clips are 250 chunks a column */
 
-static vj_status fingerprint(const vj_clips_index *index, uint64_t *value)
-{
-    XXH3_state_t *state = XXH3_createState();
-    if (!state) return vj_raise(VJ_ERR_MEMORY, "no memory for a checksum");
-    int bad = XXH3_64bits_reset(state) != XXH_OK;
-    for (int64_t i = 0; i < index->clips && !bad; i++) {
-        const vj_clips_entry *entry = &index->entry[i];
-        bad = XXH3_64bits_update(state, &entry->xxh3, sizeof entry->xxh3) != XXH_OK ||
-              XXH3_64bits_update(state, entry->label, sizeof(int32_t) * (size_t)index->header.label_count) != XXH_OK;
-    }
-    *value = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    VJ_ASSERT(!bad);
-    return VJ_OK;
-}
-
-vj_status vj_clips_index_order(vj_clips_index *index, const char *dir)
-{
-    qsort(index->entry, (size_t)index->clips, sizeof *index->entry, by_source_and_window);
-    for (int64_t i = 1; i < index->clips; i++)
-        if (by_source_and_window(&index->entry[i - 1], &index->entry[i]) == 0)
-            return vj_raise(VJ_ERR_STATE, "%s: source %lld, window %d was packed twice", dir,
-                            (long long)index->entry[i].source, index->entry[i].window);
-    return fingerprint(index, &index->fingerprint);
-}
-
-/* ------------------------------------------------------------------------------------------------ the file */
-
-static const struct {
-    const char *name;
-    size_t at; /* of an int64_t in vj_clips_shard */
-} shard_columns[] = {
-    {"/shards/height", offsetof(vj_clips_shard, height)},
-    {"/shards/width", offsetof(vj_clips_shard, width)},
-    {"/shards/clips", offsetof(vj_clips_shard, clips)},
-    {"/shards/bytes", offsetof(vj_clips_shard, bytes)},
+struct vj_clips_index_writer {
+    char dir[VJ_PATH], path[VJ_CLIPS_FILE_PATH]; /* its final name */
+    vj_output part;
+    vj_clips_layout layout;
+    vj_column column[VJ_MAX_COLUMNS];
+    hid_t dataset[VJ_MAX_COLUMNS]; /* [columns], negative once closed */
+    int columns;
+    int64_t shards, appended; /* to come in all, and so far */
+    int64_t *shard_clips, *shard_bytes;
+    int64_t clips;
+    void *packed;         /* one block of the widest column */
+    vj_clips_entry *kept; /* [BLOCK_ROWS] */
+    XXH3_state_t *fingerprint;
 };
-enum { SHARD_COLUMNS = sizeof shard_columns / sizeof shard_columns[0] };
 
-static vj_status put_shards(hid_t file, const char *path, const vj_clips_index *index)
+/* ------------------------------------------------------------------------------------------------ life */
+
+/*
+ * HDF5's cache holds the one chunk that is being filled: 4096 rows of labels at most. The rest of the last chunk is
+ * zero, not what memory happened to hold.
+ */
+static hid_t create_column(hid_t file, const vj_column *column)
 {
-    int64_t *values = vj_calloc(index->shards, sizeof *values);
-    if (!values) return vj_raise(VJ_ERR_MEMORY, "no memory for a table of %lld shards", (long long)index->shards);
-    hsize_t dims[1] = {(hsize_t)index->shards};
-    vj_status status = VJ_OK;
-    for (int c = 0; c < SHARD_COLUMNS && status == VJ_OK; c++) {
-        for (int64_t s = 0; s < index->shards; s++)
-            values[s] = *(const int64_t *)((const char *)&index->shard[s] + shard_columns[c].at);
-        status = vj_clips_put(file, path, shard_columns[c].name, H5T_NATIVE_INT64, 1, dims, values);
+    enum { CACHE_BYTES = BLOCK_ROWS * sizeof(int32_t) * VJ_MAX_LABELS };
+    const hsize_t width = (hsize_t)column->width, dims[2] = {0, width}, most[2] = {H5S_UNLIMITED, width};
+    const hsize_t chunk[2] = {BLOCK_ROWS, width ? width : 1}; /* no labels: a column without elements */
+    hid_t space = H5Screate_simple(column->rank, dims, most), creation = vj_clips_creation();
+    hid_t access = H5Pcreate(H5P_DATASET_ACCESS), dataset = H5I_INVALID_HID;
+    if (creation >= 0 && H5Pset_chunk(creation, column->rank, chunk) >= 0 &&
+        H5Pset_fill_time(creation, H5D_FILL_TIME_ALLOC) >= 0 &&
+        H5Pset_chunk_cache(access, 1, CACHE_BYTES, H5D_CHUNK_CACHE_W0_DEFAULT) >= 0)
+        dataset = H5Dcreate2(file, column->name, column->type, space, H5P_DEFAULT, creation, access);
+    H5Pclose(access);
+    if (creation >= 0) H5Pclose(creation);
+    H5Sclose(space);
+    return dataset;
+}
+
+static vj_status create_columns(vj_clips_index_writer *w)
+{
+    w->columns = vj_clips_entry_columns(w->column, w->layout.label_count, 1);
+    for (int c = 0; c < w->columns; c++) w->dataset[c] = H5I_INVALID_HID;
+    VJ_TRY(vj_clips_make_group(w->part.file, w->part.path, "/clips"));
+    VJ_TRY(vj_clips_make_group(w->part.file, w->part.path, "/shards"));
+    for (int c = 0; c < w->columns; c++) {
+        w->dataset[c] = create_column(w->part.file, &w->column[c]);
+        if (w->dataset[c] < 0) return vj_raise_h5("%s: cannot create %s", w->part.path, w->column[c].name);
     }
-    free(values);
-    return status;
+    return VJ_OK;
 }
 
-static vj_status get_shards(hid_t file, const char *path, vj_clips_index *index)
+static vj_status close_columns(vj_clips_index_writer *w)
 {
-    int64_t *values = vj_calloc(index->shards, sizeof *values);
-    if (!values) return vj_raise(VJ_ERR_MEMORY, "no memory for a table of %lld shards", (long long)index->shards);
-    hsize_t dims[1] = {(hsize_t)index->shards};
     vj_status status = VJ_OK;
-    for (int c = 0; c < SHARD_COLUMNS && status == VJ_OK; c++) {
-        status = vj_clips_get(file, path, shard_columns[c].name, H5T_NATIVE_INT64, 1, dims, values);
-        for (int64_t s = 0; s < index->shards && status == VJ_OK; s++)
-            *(int64_t *)((char *)&index->shard[s] + shard_columns[c].at) = values[s];
+    for (int c = 0; c < w->columns; c++) {
+        if (w->dataset[c] >= 0 && H5Dclose(w->dataset[c]) < 0 && status == VJ_OK)
+            status = vj_raise_h5("%s: cannot write %s", w->part.path, w->column[c].name);
+        w->dataset[c] = H5I_INVALID_HID;
     }
-    free(values);
     return status;
 }
 
-static vj_status put_sources(hid_t file, const char *path, const char *const *source_paths, int64_t sources)
+static void release(vj_clips_index_writer *w)
 {
-    hid_t text = vj_clips_text_type();
-    hsize_t dims[1] = {(hsize_t)sources};
-    vj_status status = vj_clips_put(file, path, "/sources/path", text, 1, dims, source_paths);
-    H5Tclose(text);
-    return status;
+    if (w->fingerprint) XXH3_freeState(w->fingerprint);
+    free(w->kept);
+    free(w->packed);
+    free(w->shard_bytes);
+    free(w->shard_clips);
+    free(w);
 }
 
-static vj_status put_index(hid_t file, const char *path, const vj_clips_index *index, const char *config_text,
-                           const char *const *source_paths, int64_t sources)
+void vj_clips_index_abandon(vj_clips_index_writer *writer)
 {
-    VJ_TRY(vj_clips_put_header(file, path, &index->header, config_text));
-    VJ_TRY(vj_clips_put_attribute(file, path, "fingerprint", H5T_NATIVE_UINT64, &index->fingerprint));
-    VJ_TRY(put_shards(file, path, index));
-    VJ_TRY(put_sources(file, path, source_paths, sources));
-    return vj_clips_put_columns(file, path, 1, index->header.label_count, index->clips, index->entry);
+    if (!writer) return;
+    vj_output_stop(&writer->part);
+    (void)close_columns(writer); /* thrown away */
+    vj_output_discard(&writer->part);
+    release(writer);
 }
 
-vj_status vj_clips_index_write(const vj_clips_index *index, const char *dir, const char *config_text,
-                               const char *const *source_paths, int64_t sources)
+static vj_status allocate(vj_clips_index_writer *w)
 {
-    char path[VJ_CLIPS_FILE_PATH], part[VJ_CLIPS_FILE_PATH + 8];
-    vj_clips_index_path(path, dir);
-    snprintf(part, sizeof part, "%s.part", path);
-    hid_t file = H5Fcreate(part, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    if (file < 0) return vj_raise_h5("create %s", part);
-    vj_status status = put_index(file, part, index, config_text, source_paths, sources);
-    if (status != VJ_OK)
-        vj_clips_discard_file(file, -1, part);
+    w->shard_clips = vj_calloc(w->shards, sizeof *w->shard_clips);
+    w->shard_bytes = vj_calloc(w->shards, sizeof *w->shard_bytes);
+    w->packed = vj_calloc(BLOCK_ROWS, sizeof w->kept->label);
+    w->kept = vj_calloc(BLOCK_ROWS, sizeof *w->kept);
+    w->fingerprint = XXH3_createState();
+    if (!w->shard_clips || !w->shard_bytes || !w->packed || !w->kept || !w->fingerprint)
+        return vj_raise(VJ_ERR_MEMORY, "no memory for the index of %lld shards", (long long)w->shards);
+    VJ_ASSERT(XXH3_64bits_reset(w->fingerprint) == XXH_OK);
+    return VJ_OK;
+}
+
+vj_status vj_clips_index_create(vj_clips_index_writer **writer, const char *dir, const vj_clips_layout *layout,
+                                int64_t shards)
+{
+    *writer = NULL;
+    VJ_ASSERT(strlen(dir) < VJ_PATH && shards >= 0);
+    vj_clips_index_writer *w = vj_calloc(1, sizeof *w);
+    if (!w) return vj_raise(VJ_ERR_MEMORY, "no memory for an index");
+    w->layout = *layout;
+    w->layout.config_text = NULL; /* borrowed, and written by now */
+    w->shards = shards;
+    char part[VJ_CLIPS_FILE_PATH];
+    snprintf(w->dir, sizeof w->dir, "%s", dir);
+    vj_clips_index_path(w->path, dir);
+    vj_clips_part_path(part, w->path);
+    vj_status status = allocate(w);
+    if (status == VJ_OK) status = vj_output_create(&w->part, part, layout);
+    if (status != VJ_OK) {
+        release(w);
+        return status;
+    }
+    status = create_columns(w);
+    if (status == VJ_OK)
+        *writer = w;
     else
-        status = vj_clips_finish_file(file, -1, part);
-    VJ_TRY(status);
-    VJ_TRY(vj_file_sync(dir)); /* the shards' new names before the index that needs them */
-    return vj_file_publish(part, path);
+        vj_clips_index_abandon(w);
+    return status;
 }
 
-/* ------------------------------------------------------------------------------------------------ reading */
+/* ------------------------------------------------------------------------------------------------ append */
 
-static vj_status check_shards(const vj_clips_index *index, const char *dir)
+static vj_status append_column(const vj_clips_index_writer *w, int c, int64_t n)
 {
-    for (int64_t s = 0; s < index->shards; s++) {
-        const vj_clips_shard *shard = &index->shard[s];
-        char path[VJ_CLIPS_FILE_PATH];
-        struct stat found;
-        vj_clips_shard_path(path, dir, s);
-        if (stat(path, &found) != 0) return vj_raise(VJ_ERR_IO, "a shard of the store is missing: %s", path);
-        if (found.st_size < shard->bytes)
-            return vj_raise(VJ_ERR_FORMAT, "%s is truncated: %lld bytes found, %lld expected", path,
-                            (long long)found.st_size, (long long)shard->bytes);
+    const hsize_t width = (hsize_t)w->column[c].width, dims[2] = {(hsize_t)(w->clips + n), width};
+    const hsize_t start[2] = {(hsize_t)w->clips, 0}, count[2] = {(hsize_t)n, width};
+    if (width == 0)
+        return H5Dset_extent(w->dataset[c], dims) < 0 ? vj_raise_h5("%s: extend the labels", w->part.path) : VJ_OK;
+    vj_column_pack(&w->column[c], w->kept, sizeof *w->kept, n, w->packed);
+    int good = H5Dset_extent(w->dataset[c], dims) >= 0;
+    hid_t space = good ? H5Dget_space(w->dataset[c]) : H5I_INVALID_HID;
+    hid_t memory = H5Screate_simple(w->column[c].rank, count, NULL);
+    good = good && H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0 &&
+           H5Dwrite(w->dataset[c], w->column[c].type, memory, space, H5P_DEFAULT, w->packed) >= 0;
+    if (space >= 0) H5Sclose(space);
+    H5Sclose(memory);
+    return good ? VJ_OK : vj_raise_h5("%s: cannot write %s", w->part.path, w->column[c].name);
+}
+
+static vj_status append_rows(vj_clips_index_writer *w, int64_t n)
+{
+    for (int c = 0; c < w->columns; c++) VJ_TRY(append_column(w, c, n));
+    w->clips += n;
+    return vj_output_check(&w->part);
+}
+
+vj_status vj_clips_index_append(vj_clips_index_writer *writer, int64_t shard, const vj_shard_tables *tables,
+                                const uint8_t *keep)
+{
+    VJ_ASSERT(shard == writer->appended && shard < writer->shards);
+    const int64_t before = writer->clips;
+    int64_t waiting = 0;
+    for (int64_t i = 0; i < tables->clips; i++) {
+        if (keep && !keep[i]) continue;
+        vj_clips_entry *entry = &writer->kept[waiting++];
+        *entry = tables->entry[i];
+        entry->shard = (int32_t)shard;
+        vj_clips_fingerprint_add(writer->fingerprint, entry->xxh3, entry->height, entry->width, entry->dataset,
+                                 entry->label, writer->layout.label_count);
+        if (waiting < BLOCK_ROWS) continue;
+        VJ_TRY(append_rows(writer, waiting));
+        waiting = 0;
     }
+    if (waiting > 0) VJ_TRY(append_rows(writer, waiting));
+    writer->shard_clips[shard] = writer->clips - before;
+    writer->shard_bytes[shard] = tables->bytes;
+    writer->appended++;
     return VJ_OK;
 }
 
-static vj_status check_entries(const vj_clips_index *index, const char *path)
+/* ------------------------------------------------------------------------------------------------ the end */
+
+static vj_status put_passport_names(hid_t group, const char *path, const vj_passport *passport)
 {
-    uint64_t computed;
-    VJ_TRY(fingerprint(index, &computed));
-    if (computed != index->fingerprint)
-        return vj_raise(VJ_ERR_FORMAT, "%s is damaged: fingerprint %016llx of its clips, %016llx stored", path,
-                        (unsigned long long)computed, (unsigned long long)index->fingerprint);
-    for (int64_t s = 0; s < index->shards; s++)
-        if (index->shard[s].height < 1 || index->shard[s].width < 1 || index->shard[s].height > VJ_VIDEO_MAX_SIDE ||
-            index->shard[s].width > VJ_VIDEO_MAX_SIDE || index->shard[s].clips < 0)
-            return vj_raise(VJ_ERR_FORMAT, "%s is damaged: shard %lld has %lld clips of %lld x %lld pixels", path,
-                            (long long)s, (long long)index->shard[s].clips, (long long)index->shard[s].height,
-                            (long long)index->shard[s].width);
-    for (int64_t i = 0; i < index->clips; i++) {
-        const vj_clips_entry *entry = &index->entry[i];
-        if (entry->shard < 0 || entry->shard >= index->shards || entry->row < 0 ||
-            entry->row >= index->shard[entry->shard].clips)
-            return vj_raise(VJ_ERR_FORMAT, "%s is damaged: clip %lld is said to be row %lld of shard %d", path,
-                            (long long)i, (long long)entry->row, entry->shard);
+    char names[VJ_MAX_VERDICTS][VJ_VERDICT_NAME] = {{0}};
+    for (int v = 0; v < passport->verdict_count; v++) {
+        VJ_ASSERT(strlen(passport->verdict_names[v]) < VJ_VERDICT_NAME);
+        strcpy(names[v], passport->verdict_names[v]);
     }
-    return VJ_OK;
+    return vj_clips_put_names(group, path, "verdict_names", names[0], passport->verdict_count, VJ_VERDICT_NAME);
 }
 
-static vj_status get_index(hid_t file, const char *path, vj_clips_index *index)
+vj_status vj_clips_index_passport(vj_clips_index_writer *writer, const vj_passport *passport)
 {
-    VJ_TRY(vj_clips_get_header(file, path, &index->header));
-    VJ_TRY(vj_clips_get_attribute(file, path, "fingerprint", H5T_NATIVE_UINT64, &index->fingerprint));
-    VJ_TRY(vj_clips_extent(file, path, "/shards/clips", &index->shards));
-    VJ_TRY(vj_clips_extent(file, path, "/clips/xxh3", &index->clips));
-    index->shard = vj_calloc(index->shards, sizeof *index->shard);
-    index->entry = vj_calloc(index->clips, sizeof *index->entry);
-    if (!index->shard || !index->entry)
-        return vj_raise(VJ_ERR_MEMORY, "no memory for the index of %lld clips", (long long)index->clips);
-    VJ_TRY(get_shards(file, path, index));
-    return vj_clips_get_columns(file, path, 1, index->header.label_count, index->clips, index->entry);
+    VJ_ASSERT(passport->verdict_count >= 0 && passport->verdict_count <= VJ_MAX_VERDICTS);
+    const hsize_t dims[2] = {(hsize_t)writer->layout.dataset_count, (hsize_t)passport->verdict_count};
+    VJ_TRY(vj_clips_make_group(writer->part.file, writer->part.path, "/passport"));
+    VJ_TRY(vj_clips_put(writer->part.file, writer->part.path, "/passport/files", H5T_NATIVE_INT64, 2, dims,
+                        passport->files));
+    VJ_TRY(vj_clips_put(writer->part.file, writer->part.path, "/passport/clips", H5T_NATIVE_INT64, 2, dims,
+                        passport->clips));
+    hid_t group = H5Gopen2(writer->part.file, "/passport", H5P_DEFAULT);
+    if (group < 0) return vj_raise_h5("%s: open /passport", writer->part.path);
+    vj_status status = put_passport_names(group, writer->part.path, passport);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "duplicates", passport->duplicates);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "held_out", passport->held_out);
+    if (status == VJ_OK) status = vj_h5_put_u64(group, "manifests", passport->manifests);
+    if (status == VJ_OK) status = vj_h5_put_u64(group, "exclusions", passport->exclusions);
+    if (status == VJ_OK) status = vj_h5_put_text(group, "summary", passport->summary);
+    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close /passport", writer->part.path);
+    return status;
 }
 
-vj_status vj_clips_index_read(vj_clips_index *index, const char *dir)
+static vj_status put_shards(const vj_clips_index_writer *w)
 {
-    char path[VJ_CLIPS_FILE_PATH];
-    *index = (vj_clips_index){0};
-    vj_clips_index_path(path, dir);
-    if (access(dir, F_OK) != 0) return vj_raise(VJ_ERR_IO, "open clip store %s", dir);
-    if (access(path, R_OK) != 0)
-        return vj_raise(VJ_ERR_FORMAT, "%s is not a clip store, or was never finished: no readable index.h5 in it",
-                        dir);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file < 0) {
-        vj_raise_h5("open %s", path);
-        return VJ_ERR_FORMAT;
+    const hsize_t dims[1] = {(hsize_t)w->shards};
+    VJ_TRY(vj_clips_put(w->part.file, w->part.path, "/shards/clips", H5T_NATIVE_INT64, 1, dims, w->shard_clips));
+    VJ_TRY(vj_clips_put(w->part.file, w->part.path, "/shards/bytes", H5T_NATIVE_INT64, 1, dims, w->shard_bytes));
+    return vj_h5_put_u64(w->part.file, "fingerprint", XXH3_64bits_digest(w->fingerprint));
+}
+
+vj_status vj_clips_index_publish(vj_clips_index_writer **writer)
+{
+    vj_clips_index_writer *w = *writer;
+    *writer = NULL;
+    VJ_ASSERT(w->appended == w->shards);
+    vj_status status = put_shards(w);
+    if (status == VJ_OK) status = close_columns(w);
+    if (status != VJ_OK) {
+        vj_clips_index_abandon(w);
+        return status;
     }
-    vj_status status = get_index(file, path, index);
-    if (H5Fclose(file) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", path);
-    VJ_TRY(status);
-    VJ_TRY(check_entries(index, path));
-    return check_shards(index, dir);
-}
-
-void vj_clips_index_release(vj_clips_index *index)
-{
-    free(index->entry);
-    free(index->shard);
-    index->entry = NULL;
-    index->shard = NULL;
+    status = vj_output_finish(&w->part);
+    if (status == VJ_OK) status = vj_file_sync(w->dir); /* the shards' names before the index that needs them */
+    if (status == VJ_OK) status = vj_file_publish(w->part.path, w->path);
+    if (status != VJ_OK) vj_output_discard(&w->part);
+    release(w);
+    return status;
 }

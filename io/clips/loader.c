@@ -31,9 +31,10 @@ struct vj_loader {
     int64_t slots;
     float *pixels; /* the blocks of all slots */
     int64_t *numbers;
-    uint8_t *frames; /* one clip for each thread */
+    uint8_t *frames;  /* one clip for each thread */
+    vj_coder **coder; /* [threads asked for] likewise */
     pthread_t *thread;
-    int threads;
+    int threads, coders;
 
     pthread_mutex_t lock; /* guards what follows, and all but the arrays of the slots */
     pthread_cond_t room, ready;
@@ -48,14 +49,14 @@ struct vj_loader {
 /* ------------------------------------------------------------------------------------------------ one sample */
 
 /* The clip of a global sample; if it cannot be read, the next of the epoch's permutation that can. */
-static vj_status read_sample(const vj_loader *loader, int64_t sample, uint8_t *frames, int64_t *clip,
+static vj_status read_sample(const vj_loader *loader, int64_t sample, vj_coder *coder, uint8_t *frames, int64_t *clip,
                              int64_t *substituted)
 {
     uint64_t seed = (uint64_t)loader->config.run.seed;
     int64_t n = vj_clips_count(loader->clips), tries = n < LONGEST_ROW ? n : LONGEST_ROW;
     for (int64_t t = 0; t < tries; t++) {
         *clip = vj_permute(seed, (uint64_t)(sample / n), n, (sample % n + t) % n);
-        if (vj_clips_read(loader->clips, *clip, frames) != VJ_OK) continue; /* which reported it */
+        if (vj_clips_read(loader->clips, *clip, coder, frames) != VJ_OK) continue; /* which reported it */
         *substituted += t > 0;
         if (t > 0)
             vj_warn("sample %lld: clip %lld replaces one that cannot be read", (long long)sample, (long long)*clip);
@@ -65,12 +66,12 @@ static vj_status read_sample(const vj_loader *loader, int64_t sample, uint8_t *f
                     (long long)tries);
 }
 
-static vj_status load_sample(const vj_loader *loader, int64_t sample, uint8_t *frames, float *pixels, int64_t *clip,
-                             int64_t *substituted)
+static vj_status load_sample(const vj_loader *loader, int64_t sample, vj_coder *coder, uint8_t *frames, float *pixels,
+                             int64_t *clip, int64_t *substituted)
 {
     const vj_config *config = &loader->config;
     int height, width;
-    VJ_TRY(read_sample(loader, sample, frames, clip, substituted));
+    VJ_TRY(read_sample(loader, sample, coder, frames, clip, substituted));
     vj_clips_geometry(loader->clips, *clip, &height, &width);
     vj_crop crop = vj_crop_draw(config, (uint64_t)config->run.seed, sample, height, width);
     vj_crop_apply(pixels, frames, vj_clips_frames(loader->clips), height, width, &crop, (int)config->data.crop,
@@ -100,13 +101,14 @@ static void *work(void *argument)
     vj_loader *loader = argument;
     int64_t step, j;
     pthread_mutex_lock(&loader->lock);
+    vj_coder *coder = loader->coder[loader->claimed];
     uint8_t *frames = loader->frames + loader->claimed++ * loader->frame_bytes;
     while (take_ticket(loader, &step, &j)) {
         pthread_mutex_unlock(&loader->lock);
         slot *s = &loader->slot[step % loader->slots];
         int64_t sample = step * loader->config.train.batch + loader->first + j, substituted = 0;
-        vj_status status =
-            load_sample(loader, sample, frames, s->pixels + j * loader->sample_floats, &s->clips[j], &substituted);
+        vj_status status = load_sample(loader, sample, coder, frames, s->pixels + j * loader->sample_floats,
+                                       &s->clips[j], &substituted);
         pthread_mutex_lock(&loader->lock);
         s->substituted += substituted;
         s->unfinished--;
@@ -150,7 +152,10 @@ static vj_status allocate(vj_loader *loader, int threads)
     loader->numbers = vj_calloc(samples, sizeof *loader->numbers);
     loader->frames = vj_calloc(threads, loader->frame_bytes);
     loader->thread = vj_calloc(threads, sizeof *loader->thread);
-    if (!loader->slot || !loader->pixels || !loader->numbers || !loader->frames || !loader->thread)
+    loader->coder = vj_calloc(threads, sizeof(vj_coder *));
+    loader->coders = loader->coder ? threads : 0;
+    for (int t = 0; t < loader->coders; t++) VJ_TRY(vj_coder_create(&loader->coder[t]));
+    if (!loader->slot || !loader->pixels || !loader->numbers || !loader->frames || !loader->thread || !loader->coder)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %lld batches of %lld clips of %.1f MiB: lower data.read_ahead",
                         (long long)loader->slots, (long long)loader->count,
                         (double)loader->sample_floats * sizeof(float) / 1048576.0);
@@ -246,6 +251,8 @@ void vj_loader_stop(vj_loader *loader)
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->room);
     pthread_mutex_destroy(&loader->lock);
+    for (int t = 0; t < loader->coders; t++) vj_coder_destroy(loader->coder[t]);
+    free(loader->coder);
     free(loader->thread);
     free(loader->frames);
     free(loader->numbers);

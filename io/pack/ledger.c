@@ -134,34 +134,23 @@ static vj_status gather(const vj_ledger *l, char **text, int64_t *bytes, MPI_Com
     return VJ_OK;
 }
 
-/* Line by line, in turn from the ranks. */
-static vj_status write_rows(const char *store, char *const *text, const int64_t *bytes, int size, int64_t sources)
+/* Rank after rank. */
+static vj_status write_rows(const char *store, char *const *text, const int64_t *bytes, int size)
 {
     char path[VJ_PATH + 32], part[VJ_PATH + 32];
     snprintf(path, sizeof path, "%s/ledger.csv", store);
     snprintf(part, sizeof part, "%s/ledger.csv.part", store);
-    int64_t *at = calloc((size_t)size, sizeof *at);
-    if (!at) return vj_raise(VJ_ERR_MEMORY, "no memory for the ledger");
     FILE *f = fopen(part, "w");
-    if (!f) {
-        free(at);
-        return vj_raise(VJ_ERR_IO, "create %s", part);
-    }
+    if (!f) return vj_raise(VJ_ERR_IO, "create %s", part);
     fputs(header, f);
-    for (int64_t source = 0; source < sources; source++) {
-        int r = (int)(source % size);
-        const char *line = text[r] + at[r], *stop = memchr(line, '\n', (size_t)(bytes[r] - at[r]));
-        VJ_ASSERT(stop && strtoll(line, NULL, 10) == source);
-        fwrite(line, 1, (size_t)(stop + 1 - line), f);
-        at[r] += stop + 1 - line;
-    }
-    free(at);
+    for (int r = 0; r < size; r++)
+        if (bytes[r] > 0) fwrite(text[r], 1, (size_t)bytes[r], f);
     int good = fflush(f) == 0 && !ferror(f);
     if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
     return vj_file_publish(part, path);
 }
 
-vj_status vj_ledger_write(vj_ledger *l, const char *store, int64_t sources, MPI_Comm comm)
+vj_status vj_ledger_write(vj_ledger *l, const char *store, MPI_Comm comm)
 {
     int rank, size;
     MPI_Comm_rank(comm, &rank);
@@ -172,7 +161,7 @@ vj_status vj_ledger_write(vj_ledger *l, const char *store, int64_t sources, MPI_
     status = vj_agree(comm, status);
     if (status == VJ_OK) status = gather(l, text, bytes, comm);
     if (status == VJ_OK) {
-        if (rank == 0) status = write_rows(store, text, bytes, size, sources);
+        if (rank == 0) status = write_rows(store, text, bytes, size);
         status = vj_agree(comm, status);
         MPI_Allreduce(MPI_IN_PLACE, l->verdicts, VJ_LEDGER_VERDICTS, MPI_INT64_T, MPI_SUM, comm);
     }

@@ -38,10 +38,10 @@ typedef struct {
 vj_status vj_ledger_add(vj_ledger *ledger, const vj_ledger_row *row);
 
 /**
- * Write STORE/ledger.csv from all ranks' rows; `sources` in all, source i being rank i mod size's. Afterwards
- * ledger->verdicts on rank 0 counts for all. Collective, agreed.
+ * Write STORE/ledger.csv from all ranks' rows, rank after rank. Afterwards ledger->verdicts counts for all. Collective,
+ * agreed.
  */
-vj_status vj_ledger_write(vj_ledger *ledger, const char *store, int64_t sources, MPI_Comm comm);
+vj_status vj_ledger_write(vj_ledger *ledger, const char *store, MPI_Comm comm);
 void vj_ledger_release(vj_ledger *ledger);
 
 /**

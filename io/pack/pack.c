@@ -4,6 +4,7 @@
  */
 #include "pack/pack.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
-#include "clips/clips.h"
+#include "clips/write.h"
 #include "pack/ledger.h"
 #include "pack/list.h"
 #include "pack/progress.h"
@@ -30,7 +31,8 @@ typedef struct {
     MPI_Comm comm;
     int rank, size;
     vj_media_list list;
-    vj_clips_writer *writer;
+    vj_clips_layout layout;
+    vj_shard *shard; /* this rank's: the files of its part of the list */
     vj_ledger ledger;
     /* For the frames of one video, [windows, frames]: */
     int64_t *index, *start;
@@ -151,7 +153,7 @@ static int windows_a_pass(const packer *p, const vj_video_info *info)
 static vj_status add_clips(packer *p, int64_t source, int first, int count, const uint8_t *frames, int height,
                            int width)
 {
-    const int64_t F = p->config->pack.frames;
+    const int64_t F = p->config->pack.frames, bytes = vj_frames_bytes((int)F, height, width);
     for (int i = 0; i < count; i++) {
         const vj_clip clip = {.source = source,
                               .window = first + i,
@@ -159,8 +161,10 @@ static vj_status add_clips(packer *p, int64_t source, int first, int count, cons
                               .height = height,
                               .width = width,
                               .labels = p->list.labels + source * p->list.label_count,
-                              .frames = frames + i * F * height * width * 3};
-        VJ_TRY(vj_clips_writer_add(p->writer, &clip));
+                              .record = frames + i * bytes,
+                              .bytes = bytes,
+                              .psnr = INFINITY};
+        VJ_TRY(vj_shard_add_clip(p->shard, &clip));
     }
     return VJ_OK;
 }
@@ -218,18 +222,26 @@ static vj_status pack_file(packer *p, int64_t source, vj_ledger_row *row)
     return status;
 }
 
+/* This rank's part of the list, which is one shard. */
 static vj_status pack_files(packer *p, vj_progress_counts *all)
 {
     vj_progress progress;
+    int64_t first, last;
+    vj_split(p->list.count, p->size, p->rank, &first, &last);
     VJ_TRY(vj_progress_begin(&progress, p->list.count, p->comm));
-    for (int64_t source = p->rank; source < p->list.count; source += p->size) {
+    for (int64_t source = first; source < last; source++) {
         vj_ledger_row row;
         VJ_TRY(pack_file(p, source, &row));
         VJ_TRY(vj_ledger_add(&p->ledger, &row));
+        const vj_clips_file file = {.source = source,
+                                    .verdict = row.verdict,
+                                    .clips = (int32_t)row.clips,
+                                    .row = vj_ledger_verdict_name(row.verdict)};
+        VJ_TRY(vj_shard_add_file(p->shard, &file));
         vj_progress_add(&progress, row.bytes, row.clips);
     }
     vj_progress_end(&progress, all);
-    return VJ_OK;
+    return vj_shard_publish(&p->shard);
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */
@@ -246,37 +258,37 @@ static vj_status allocate(packer *p)
     return VJ_OK;
 }
 
-static vj_status open_writer(packer *p, const char *recipe)
+static vj_status open_shard(packer *p, const char *recipe)
 {
-    vj_clips_layout layout = {.path = p->config->pack.store,
-                              .frames = (int)p->config->pack.frames,
-                              .label_count = p->list.label_count,
-                              .shard_bytes = p->config->pack.shard_mb * 1000000};
-    memcpy(layout.label_names, p->list.label_names, sizeof layout.label_names);
-    char *config_text = vj_config_text(p->config);
-    if (!config_text) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
-    layout.config_text = config_text;
-    vj_status status = vj_clips_writer_open(&p->writer, &layout, p->comm);
-    free(config_text);
+    const char *store = p->config->pack.store;
+    p->layout = (vj_clips_layout){.frames = (int32_t)p->config->pack.frames,
+                                  .label_count = p->list.label_count,
+                                  .dataset_count = 1,
+                                  .dataset_names = {"all"}};
+    memcpy(p->layout.label_names, p->list.label_names, sizeof p->layout.label_names);
+    vj_status status = p->rank == 0 ? vj_clips_make_folder(store) : VJ_OK;
     if (status == VJ_OK && p->rank == 0) status = write_recipe(p, recipe);
-    return status;
+    VJ_TRY(vj_agree(p->comm, status));
+    return vj_agree(p->comm, vj_shard_create(&p->shard, store, p->rank, &p->layout));
 }
 
-/* Paths as the ledger gives them; HDF5 strings must be UTF-8. Rank 0 only needs them. */
-static vj_status commit(packer *p)
+static vj_status write_index(packer *p)
 {
-    char **paths = NULL;
-    vj_status status = VJ_OK;
-    if (p->rank == 0) {
-        paths = calloc((size_t)p->list.count, sizeof *paths);
-        for (int64_t i = 0; paths && i < p->list.count && status == VJ_OK; i++)
-            if (!(paths[i] = vj_ledger_escape(p->list.path[i]))) status = VJ_ERR_MEMORY;
-        if (!paths || status != VJ_OK) status = vj_raise(VJ_ERR_MEMORY, "no memory for the paths of the sources");
+    vj_clips_index_writer *writer;
+    char *config_text = vj_config_text(p->config);
+    if (!config_text) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
+    p->layout.config_text = config_text;
+    vj_status status = vj_clips_index_create(&writer, p->config->pack.store, &p->layout, p->size);
+    p->layout.config_text = NULL;
+    free(config_text);
+    for (int64_t s = 0; s < p->size && status == VJ_OK; s++) {
+        vj_shard_tables tables;
+        status = vj_shard_tables_read(&tables, p->config->pack.store, s, &p->layout);
+        if (status == VJ_OK) status = vj_clips_index_append(writer, s, &tables, NULL);
+        vj_shard_tables_release(&tables);
     }
-    status = vj_agree(p->comm, status);
-    if (status == VJ_OK) status = vj_clips_writer_commit(p->writer, (const char *const *)paths, p->list.count);
-    for (int64_t i = 0; paths && i < p->list.count; i++) free(paths[i]);
-    free(paths);
+    if (status == VJ_OK) return vj_clips_index_publish(&writer);
+    vj_clips_index_abandon(writer);
     return status;
 }
 
@@ -296,9 +308,9 @@ static vj_status pack_store(packer *p, const char *recipe)
     double begin = vj_now();
     vj_progress_counts all;
     VJ_TRY(vj_agree(p->comm, allocate(p)));
-    VJ_TRY(vj_agree(p->comm, open_writer(p, recipe)));
+    VJ_TRY(open_shard(p, recipe));
     VJ_TRY(pack_files(p, &all));
-    VJ_TRY(vj_ledger_write(&p->ledger, p->config->pack.store, p->list.count, p->comm));
+    VJ_TRY(vj_ledger_write(&p->ledger, p->config->pack.store, p->comm));
     MPI_Bcast(&all, 4, MPI_DOUBLE, 0, p->comm);
     if (all.clips == 0) {
         say_summary(p, &all, begin);
@@ -307,7 +319,7 @@ static vj_status pack_store(packer *p, const char *recipe)
                      (long long)p->list.count, p->config->pack.store);
         return VJ_ERR_FORMAT;
     }
-    VJ_TRY(commit(p));
+    VJ_TRY(vj_agree(p->comm, p->rank == 0 ? write_index(p) : VJ_OK));
     say_summary(p, &all, begin);
     return VJ_OK;
 }
@@ -345,7 +357,7 @@ vj_status vj_pack(const vj_config *config, MPI_Comm comm, int dry_run)
     MPI_Comm_rank(comm, &p.rank);
     MPI_Comm_size(comm, &p.size);
     vj_status status = prepare_and_pack(&p, dry_run);
-    vj_clips_writer_close(p.writer);
+    vj_shard_abandon(p.shard);
     vj_ledger_release(&p.ledger);
     vj_media_list_release(&p.list);
     free(p.index);

@@ -2,7 +2,6 @@
 #include "base/status.h"
 
 #include <errno.h>
-#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,25 +68,6 @@ vj_status vj_raise_at(const char *file, int line, vj_status code, const char *fo
     va_end(args);
     errno = 0;
     return code;
-}
-
-static herr_t innermost(unsigned depth, const H5E_error2_t *error, void *text)
-{
-    if (depth == 0 && error->desc) snprintf(text, 128, ": HDF5: %.110s", error->desc);
-    return 0;
-}
-
-vj_status vj_raise_h5_at(const char *file, int line, const char *format, ...)
-{
-    char head[256], tail[128] = "";
-    error_head(head, sizeof head, file, line);
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, tail);
-    H5Eclear2(H5E_DEFAULT);
-    va_list args;
-    va_start(args, format);
-    speak(stderr, head, format, args, tail);
-    va_end(args);
-    return VJ_ERR_LIBRARY;
 }
 
 _Noreturn void vj_assert_failed(const char *file, int line, const char *condition)

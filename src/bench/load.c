@@ -13,10 +13,10 @@
 typedef struct {
     vj_clips *clips;
     vj_loader *loader;
-    int64_t batches; /* in one sample: more than are read ahead, so that none was ready before */
-    int64_t *number; /* [samples] clips of the last sample */
-    int64_t samples; /* clips of this rank in a sample */
-    uint8_t *frames; /* [threads] one clip each */
+    int64_t batches;  /* in one sample: more than are read ahead, so that none was ready before */
+    int64_t *number;  /* [samples] clips of the last sample */
+    int64_t samples;  /* clips of this rank in a sample */
+    uint8_t *records; /* [threads] one each */
     int threads;
 } loading;
 
@@ -39,8 +39,8 @@ static vj_status fetch(void *user)
     vj_status worst = VJ_OK;
 #pragma omp parallel for num_threads(l->threads) schedule(dynamic)
     for (int64_t i = 0; i < l->samples; i++) {
-        const vj_status status =
-            vj_clips_fetch(l->clips, l->number[i], l->frames + omp_get_thread_num() * vj_clips_largest_bytes(l->clips));
+        const vj_status status = vj_clips_fetch(l->clips, l->number[i],
+                                                l->records + omp_get_thread_num() * vj_clips_largest_record(l->clips));
         if (status != VJ_OK) {
 #pragma omp critical
             worst = status;
@@ -87,8 +87,8 @@ static vj_status open_store(loading *l, const vj_bench_work *work)
     l->samples = l->batches * (last - first);
     l->threads = (int)c->data.threads;
     l->number = vj_calloc(l->samples, sizeof *l->number);
-    l->frames = vj_calloc(l->threads, vj_clips_largest_bytes(l->clips));
-    vj_status status = l->number && l->frames ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the clips of a batch");
+    l->records = vj_calloc(l->threads, vj_clips_largest_record(l->clips));
+    vj_status status = l->number && l->records ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the clips of a batch");
     if (status == VJ_OK) status = vj_loader_start(&l->loader, l->clips, c, 0, INT32_MAX, first, last);
     return vj_agree(work->comm, status);
 }
@@ -116,6 +116,6 @@ vj_status vj_bench_load(vj_bench_work *work)
     vj_loader_stop(l.loader);
     vj_clips_close(l.clips);
     free(l.number);
-    free(l.frames);
+    free(l.records);
     return status;
 }

@@ -149,21 +149,27 @@ static vj_status read_batch(vj_embedding *e, int64_t first, int64_t count)
     int T = vj_clips_frames(e->clips), size = (int)e->config->data.crop;
     int64_t clip_bytes = vj_clips_largest_bytes(e->clips), clip_values = (int64_t)3 * T * size * size;
     vj_status status = VJ_OK;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < count; i++) {
-        int height, width;
-        int64_t clip = e->chosen[first + i];
-        uint8_t *frames = e->frames + i * clip_bytes;
-        vj_clips_geometry(e->clips, clip, &height, &width);
-        vj_status mine = vj_clips_read(e->clips, clip, frames);
-        if (mine != VJ_OK) {
+#pragma omp parallel
+    {
+        vj_coder *coder;
+        const vj_status made = vj_coder_create(&coder);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < count; i++) {
+            int height, width;
+            int64_t clip = e->chosen[first + i];
+            uint8_t *frames = e->frames + i * clip_bytes;
+            vj_clips_geometry(e->clips, clip, &height, &width);
+            vj_status mine = made == VJ_OK ? vj_clips_read(e->clips, clip, coder, frames) : made;
+            if (mine != VJ_OK) {
 #pragma omp critical
-            status = mine;
-            continue;
+                status = mine;
+                continue;
+            }
+            vj_crop crop = vj_crop_centre(height, width);
+            vj_crop_apply(e->pixels + i * clip_values, frames, T, height, width, &crop, size, e->config->data.mean,
+                          e->config->data.std);
         }
-        vj_crop crop = vj_crop_centre(height, width);
-        vj_crop_apply(e->pixels + i * clip_values, frames, T, height, width, &crop, size, e->config->data.mean,
-                      e->config->data.std);
+        vj_coder_destroy(coder);
     }
     return status;
 }

@@ -1,14 +1,14 @@
 /*
- * make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST]: a small clip store without video files, for tests of what
- * comes after packing. A square of the clip's own colour moves over noise; label "colour" says which of 4, "motion"
- * which of 2.
+ * make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST [QUALITY]]: a small clip store without video files, for tests
+ * of what comes after packing; with QUALITY its codec is jpeg. A square of the clip's own colour moves over noise;
+ * label "colour" says which of 4, "motion" which of 2.
  */
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/rng.h"
-#include "clips/clips.h"
+#include "clips/write.h"
 #include "parallel/parallel.h"
 
 static void draw(uint8_t *frames, int T, int H, int W, int64_t clip)
@@ -27,45 +27,88 @@ static void draw(uint8_t *frames, int T, int H, int W, int64_t clip)
     }
 }
 
-static vj_status make(const char *path, int64_t count, int T, int H, int W, int64_t first)
+enum { SHARD_CLIPS = 32 };
+
+typedef struct {
+    const char *path;
+    int64_t count, first;
+    int T, H, W;
+    vj_clips_layout layout;
+} plan;
+
+static vj_status add(const plan *p, vj_shard *shard, vj_coder *coder, uint8_t *frames, int64_t i)
+{
+    const int32_t labels[2] = {(int32_t)((p->first + i) % 4), (int32_t)((p->first + i) / 4 % 2)};
+    vj_clip clip = {.source = i, .height = p->H, .width = p->W, .labels = labels};
+    double psnr;
+    draw(frames, p->T, p->H, p->W, p->first + i);
+    VJ_TRY(vj_record_encode(coder, &p->layout.codec, frames, p->T, p->H, p->W, &clip.record, &clip.bytes, &psnr));
+    clip.psnr = (float)psnr;
+    VJ_TRY(vj_shard_add_clip(shard, &clip));
+    const vj_clips_file file = {.source = i, .clips = 1, .row = "made"};
+    return vj_shard_add_file(shard, &file);
+}
+
+static vj_status make_shard(const plan *p, int64_t number)
+{
+    vj_shard *shard;
+    vj_coder *coder;
+    uint8_t *frames = malloc((size_t)vj_frames_bytes(p->T, p->H, p->W));
+    if (!frames) return vj_raise(VJ_ERR_MEMORY, "no memory for a clip");
+    VJ_TRY(vj_coder_create(&coder));
+    VJ_TRY(vj_shard_create(&shard, p->path, number, &p->layout));
+    for (int64_t i = number * SHARD_CLIPS; i < (number + 1) * SHARD_CLIPS && i < p->count; i++)
+        VJ_TRY(add(p, shard, coder, frames, i));
+    vj_coder_destroy(coder);
+    free(frames);
+    return vj_shard_publish(&shard);
+}
+
+static vj_status make_index(const plan *p, int64_t shards)
+{
+    vj_clips_index_writer *writer;
+    VJ_TRY(vj_clips_index_create(&writer, p->path, &p->layout, shards));
+    for (int64_t k = 0; k < shards; k++) {
+        vj_shard_tables tables;
+        VJ_TRY(vj_shard_tables_read(&tables, p->path, k, &p->layout));
+        VJ_TRY(vj_clips_index_append(writer, k, &tables, NULL));
+        vj_shard_tables_release(&tables);
+    }
+    return vj_clips_index_publish(&writer);
+}
+
+/* Rank r makes shards r, r + size, ...; the first failure ends the program. */
+static vj_status make(const plan *p)
 {
     int rank, size;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    vj_clips_layout layout = {.path = path, .frames = T, .label_count = 2, .shard_bytes = 1 << 20, .config_text = ""};
-    snprintf(layout.label_names[0], VJ_LABEL_NAME, "colour");
-    snprintf(layout.label_names[1], VJ_LABEL_NAME, "motion");
-    vj_clips_writer *writer = NULL;
-    VJ_TRY(vj_clips_writer_open(&writer, &layout, MPI_COMM_WORLD));
-    uint8_t *frames = malloc((size_t)T * (size_t)H * (size_t)W * 3);
-    const char **paths = calloc((size_t)count, sizeof *paths);
-    if (!frames || !paths) return vj_raise(VJ_ERR_MEMORY, "no memory for a clip");
-    int64_t begin, end;
-    vj_split(count, size, rank, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        const int32_t labels[2] = {(int32_t)((first + i) % 4), (int32_t)((first + i) / 4 % 2)};
-        draw(frames, T, H, W, first + i);
-        const vj_clip clip = {.source = i, .height = H, .width = W, .labels = labels, .frames = frames};
-        VJ_TRY(vj_clips_writer_add(writer, &clip));
-    }
-    for (int64_t i = 0; i < count; i++) paths[i] = "made";
-    VJ_TRY(vj_clips_writer_commit(writer, paths, count));
-    vj_clips_writer_close(writer);
-    free(frames);
-    free(paths);
-    return VJ_OK;
+    const int64_t shards = (p->count + SHARD_CLIPS - 1) / SHARD_CLIPS;
+    VJ_TRY(vj_agree(MPI_COMM_WORLD, rank == 0 ? vj_clips_make_folder(p->path) : VJ_OK));
+    for (int64_t k = rank; k < shards; k += size) VJ_TRY(make_shard(p, k));
+    MPI_Barrier(MPI_COMM_WORLD);
+    return rank == 0 ? make_index(p, shards) : VJ_OK;
 }
 
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     if (argc < 6) {
-        fprintf(stderr, "make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST]\n");
+        fprintf(stderr, "make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST [QUALITY]]\n");
         MPI_Abort(MPI_COMM_WORLD, 2);
     }
-    vj_status status =
-        make(argv[1], atoll(argv[2]), atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), argc > 6 ? atoll(argv[6]) : 0);
-    if (status != VJ_OK) MPI_Abort(MPI_COMM_WORLD, 1);
+    plan p = {
+        .path = argv[1],
+        .count = atoll(argv[2]),
+        .first = argc > 6 ? atoll(argv[6]) : 0,
+        .T = atoi(argv[3]),
+        .H = atoi(argv[4]),
+        .W = atoi(argv[5]),
+        .layout = {
+            .label_count = 2, .label_names = {"colour", "motion"}, .dataset_count = 1, .dataset_names = {"made"}}};
+    p.layout.frames = p.T;
+    if (argc > 7) p.layout.codec = (vj_codec_settings){VJ_CODEC_JPEG, atoi(argv[7]), 420};
+    if (make(&p) != VJ_OK) MPI_Abort(MPI_COMM_WORLD, 1);
     MPI_Finalize();
     return 0;
 }

@@ -113,7 +113,9 @@ static void test_content(void **state)
     (void)state;
     vj_clips *clips = open_store("world.clips", MPI_COMM_WORLD);
     uint8_t *frames = malloc((size_t)vj_clips_largest_bytes(clips));
+    vj_coder *coder;
     assert_non_null(frames);
+    assert_int_equal(vj_coder_create(&coder), VJ_OK);
     for (int64_t i = 0; i < vj_clips_count(clips); i++) {
         int v = (int)i / 2, window = (int)i % 2, half = 4 * (v + 2), height, width;
         vj_clips_geometry(clips, i, &height, &width);
@@ -121,7 +123,7 @@ static void test_content(void **state)
         assert_int_equal(width, v % 2 ? 24 : 32);
         assert_int_equal(vj_clips_labels(clips, i)[0], v);
         assert_int_equal(vj_clips_labels(clips, i)[1], v % 2);
-        assert_int_equal(vj_clips_read(clips, i, frames), VJ_OK);
+        assert_int_equal(vj_clips_read(clips, i, coder, frames), VJ_OK);
         int last = 4 * v + window * half - 1;
         for (int t = 0; t < FRAMES; t++) {
             int level = frames[t * height * width * 3];
@@ -131,6 +133,7 @@ static void test_content(void **state)
         /* No half is longer than 16 x 2 frames but the last two videos': those end where the window was drawn. */
         if (half <= 32) assert_int_equal(last, 4 * v + (window + 1) * half - 1);
     }
+    vj_coder_destroy(coder);
     free(frames);
     vj_clips_close(clips);
 }

@@ -82,7 +82,7 @@ static void test_definition(void **state)
         int height, width;
         int64_t clip = vj_permute(234, (uint64_t)(s / CLIPS), CLIPS, s % CLIPS);
         assert_int_equal(r.clip[s], clip);
-        assert_int_equal(vj_clips_read(clips, clip, frames), VJ_OK);
+        assert_int_equal(read_clip(clips, clip, frames), VJ_OK);
         vj_clips_geometry(clips, clip, &height, &width);
         vj_crop crop = vj_crop_draw(&config, 234, s, height, width);
         vj_crop_apply(pixels, frames, STORE_FRAMES, height, width, &crop, 12, config.data.mean, config.data.std);
@@ -156,20 +156,14 @@ static void test_stop_early(void **state)
 
 /* ------------------------------------------------------------------------------------------------ damage */
 
-/* Overwrite the first byte of the first `count` chunks of a shard. */
+/* Overwrite the first byte of the first `count` records of a shard, of the two at least that there are. */
 static void damage(const char *path, const char *shard, int count)
 {
     char name[VJ_PATH];
-    haddr_t where[8];
+    int64_t where[STORE_SHARD_CLIPS];
     join(name, path, shard);
-    hid_t file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT), d = H5Dopen2(file, "/clips/frames", H5P_DEFAULT);
-    hid_t space = H5Dget_space(d);
-    for (int i = 0; i < count; i++) {
-        hsize_t at[5], bytes;
-        unsigned filters;
-        assert_true(H5Dget_chunk_info(d, space, (hsize_t)i, at, &filters, &where[i], &bytes) >= 0);
-    }
-    H5Sclose(space);
+    hid_t file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT), d = H5Dopen2(file, "/clips/offset", H5P_DEFAULT);
+    assert_true(H5Dread(d, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, where) >= 0);
     H5Dclose(d);
     H5Fclose(file);
     int fd = open(name, O_RDWR);
@@ -195,7 +189,7 @@ static void test_substitution(void **state)
     run(&whole, clips, 1, 0, STEPS, 0, BATCH);
     damage(damaged, "shard-00000.h5", 2);
     int bad[CLIPS], all = 0;
-    for (int64_t i = 0; i < CLIPS; i++) all += bad[i] = vj_clips_read(clips, i, frames) != VJ_OK;
+    for (int64_t i = 0; i < CLIPS; i++) all += bad[i] = read_clip(clips, i, frames) != VJ_OK;
     assert_int_equal(all, 2);
 
     run(&one, clips, 1, 0, STEPS, 0, BATCH);
