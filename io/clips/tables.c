@@ -30,9 +30,9 @@ static vj_status check_files(const char *path, const vj_shard_tables *tables, co
     int64_t clip = 0;
     for (int64_t f = 0; f < tables->files; f++) {
         const vj_clips_file *file = &tables->file[f];
-        int good = file->source >= 0 && file->dataset >= 0 && file->dataset < layout->dataset_count &&
-                   file->verdict >= 0 && file->verdict < VJ_MAX_VERDICTS && file->clips >= 0 &&
-                   file->clips <= tables->clips - clip;
+        int good = file->source >= 0 && file->dataset >= (file->clips > 0 ? 0 : -1) &&
+                   file->dataset < layout->dataset_count && file->verdict >= 0 && file->verdict < VJ_MAX_VERDICTS &&
+                   file->clips >= 0 && file->clips <= tables->clips - clip;
         for (int32_t c = 0; good && c < file->clips; c++, clip++) {
             const vj_clips_entry *e = &tables->entry[clip];
             good = e->source == file->source && e->dataset == file->dataset && (c == 0 || e->window > e[-1].window);

@@ -1,108 +1,82 @@
-/* Scaling by way of convert.c, PNG by FFmpeg's encoder, which gives the whole file as one packet. */
-#include "video/picture.h"
-
-#include <libavcodec/avcodec.h>
-#include <stdio.h>
+/* What a receiver of pictures may ask of them, and the receiver that puts all into one piece of memory. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/config.h"
-#include "base/file.h"
-#include "video/convert.h"
+#include "video/inside.h"
 
-struct vj_picture_scaler {
-    AVFrame *frame; /* borrows its pixels */
-    vj_converter converter;
-};
-
-/* ------------------------------------------------------------------------------------------------ scaling */
-
-static void borrow(AVFrame *frame, const uint8_t *rgb, int height, int width)
+vj_video_verdict vj_picture_size(const vj_picture *picture, int short_side, int *height, int *width)
 {
-    frame->format = AV_PIX_FMT_RGB24;
-    frame->width = width;
-    frame->height = height;
-    frame->data[0] = (uint8_t *)rgb; /* read only */
-    frame->linesize[0] = 3 * width;
+    vj_video *v = picture->video;
+    vj_shown_size(v->held->width, v->held->height, v->aspect, v->orientation, width, height);
+    v->info.width = *width;
+    v->info.height = *height;
+    if (vj_fit_short_side(short_side, width, height) < 0)
+        return vj_video_refuse(v, VJ_VIDEO_TOO_LARGE, "scaled, a frame has more than %d pixels a side or %lld in all",
+                               VJ_VIDEO_MAX_SIDE, (long long)VJ_VIDEO_MAX_PIXELS);
+    return VJ_VIDEO_OK;
 }
 
-vj_status vj_picture_scaler_create(vj_picture_scaler **scaler)
+vj_video_verdict vj_picture_rgb(const vj_picture *picture, int height, int width, uint8_t *out)
 {
-    vj_picture_scaler *s = *scaler = vj_calloc(1, sizeof *s);
-    if (s) s->frame = av_frame_alloc();
-    return s && s->frame ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a scaler");
+    vj_video *v = picture->video;
+    int error = vj_convert(&v->converter, v->held, v->orientation, width, height, out);
+    if (error == AVERROR(ENOSYS))
+        return vj_video_refuse(v, VJ_VIDEO_NO_DECODER, "this pixel format cannot be converted");
+    return error < 0 ? vj_refuse_av(v, VJ_VIDEO_FAILED, error, "scaling") : VJ_VIDEO_OK;
 }
 
-void vj_picture_scaler_destroy(vj_picture_scaler *s)
+/* ------------------------------------------------------------------------------------------------ all at once */
+
+typedef struct {
+    int count, short_side, height, width;
+    int64_t number; /* of the picture served last */
+    uint8_t *out;
+    double *pts_s;
+} collector;
+
+static size_t picture_bytes(const collector *c)
 {
-    if (!s) return;
-    vj_converter_release(&s->converter);
-    av_frame_free(&s->frame);
-    free(s);
+    return 3 * (size_t)c->width * (size_t)c->height;
 }
 
-vj_status vj_picture_scale(vj_picture_scaler *s, const uint8_t *from, int from_height, int from_width, uint8_t *to,
-                           int to_height, int to_width)
+/* The first picture decides the size. */
+static vj_video_verdict allocate(collector *c, const vj_picture *picture)
 {
-    if (from_height == to_height && from_width == to_width) {
-        memcpy(to, from, (size_t)to_height * (size_t)to_width * 3);
-        return VJ_OK;
+    vj_video_verdict verdict = vj_picture_size(picture, c->short_side, &c->height, &c->width);
+    if (verdict != VJ_VIDEO_OK) return verdict;
+    if (picture_bytes(c) * (size_t)c->count > VJ_VIDEO_MAX_RGB_BYTES)
+        return vj_video_refuse(picture->video, VJ_VIDEO_TOO_LARGE, "%d frames of %d x %d are more than %lld bytes",
+                               c->count, c->width, c->height, (long long)VJ_VIDEO_MAX_RGB_BYTES);
+    c->out = malloc(picture_bytes(c) * (size_t)c->count);
+    return c->out ? VJ_VIDEO_OK : vj_video_refuse(picture->video, VJ_VIDEO_OUT_OF_MEMORY, "no memory for the frames");
+}
+
+static vj_video_verdict collect(void *user, int k, const vj_picture *picture)
+{
+    collector *c = user;
+    vj_video_verdict verdict = c->out ? VJ_VIDEO_OK : allocate(c, picture);
+    if (verdict != VJ_VIDEO_OK) return verdict;
+    uint8_t *at = c->out + (size_t)k * picture_bytes(c);
+    if (k > 0 && picture->number == c->number)
+        memcpy(at, at - picture_bytes(c), picture_bytes(c));
+    else
+        verdict = vj_picture_rgb(picture, c->height, c->width, at);
+    c->number = picture->number;
+    c->pts_s[k] = picture->pts_s;
+    return verdict;
+}
+
+vj_video_verdict vj_video_frames(vj_video *video, const double *times_s, int count, int short_side, uint8_t **out,
+                                 int *height, int *width, double *pts_s)
+{
+    collector c = {.count = count, .short_side = short_side, .pts_s = pts_s};
+    vj_video_verdict verdict = vj_video_show(video, times_s, count, collect, &c);
+    if (verdict != VJ_VIDEO_OK) {
+        free(c.out);
+        c.out = NULL;
     }
-    borrow(s->frame, from, from_height, from_width);
-    const int error = vj_convert(&s->converter, s->frame, (vj_orientation){0}, to_width, to_height, to);
-    if (error >= 0) return VJ_OK;
-    return vj_raise(VJ_ERR_LIBRARY, "scale a picture of %d x %d pixels to %d x %d: %s", from_width, from_height,
-                    to_width, to_height, av_err2str(error));
-}
-
-/* ------------------------------------------------------------------------------------------------ PNG */
-
-static int encode(AVPacket *packet, AVFrame *frame)
-{
-    const AVCodec *codec = avcodec_find_encoder(AV_CODEC_ID_PNG);
-    AVCodecContext *encoder = codec ? avcodec_alloc_context3(codec) : NULL;
-    if (!encoder) return codec ? AVERROR(ENOMEM) : AVERROR_ENCODER_NOT_FOUND;
-    encoder->width = frame->width;
-    encoder->height = frame->height;
-    encoder->pix_fmt = AV_PIX_FMT_RGB24;
-    encoder->time_base = (AVRational){1, 1}; /* wanted of every encoder */
-    int error = avcodec_open2(encoder, codec, NULL);
-    if (error >= 0) error = avcodec_send_frame(encoder, frame);
-    if (error >= 0) error = avcodec_receive_packet(encoder, packet);
-    avcodec_free_context(&encoder);
-    return error;
-}
-
-static vj_status write_bytes(const char *path, const uint8_t *bytes, size_t count)
-{
-    char part[VJ_PATH];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    FILE *out = fopen(part, "wb");
-    if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
-    const int good = fwrite(bytes, 1, count, out) == count;
-    if (fclose(out) == 0 && good) return vj_file_publish(part, path);
-    vj_status status = vj_raise(VJ_ERR_IO, "write %s", part);
-    (void)unlink(part); /* what could not be written may not be removable either */
-    return status;
-}
-
-vj_status vj_picture_write(const char *path, const uint8_t *rgb, int height, int width)
-{
-    if ((int64_t)height * width > VJ_PICTURE_MAX_PIXELS)
-        return vj_raise(VJ_ERR_USAGE, "%s: a picture of %d x %d pixels is more than a PNG encoder takes, %lld pixels",
-                        path, width, height, (long long)VJ_PICTURE_MAX_PIXELS);
-    AVPacket *packet = av_packet_alloc();
-    AVFrame *frame = av_frame_alloc();
-    int error = AVERROR(ENOMEM);
-    if (packet && frame) {
-        borrow(frame, rgb, height, width);
-        error = encode(packet, frame);
-    }
-    vj_status status = error >= 0 ? write_bytes(path, packet->data, (size_t)packet->size)
-                                  : vj_raise(VJ_ERR_LIBRARY, "encode %s: %s", path, av_err2str(error));
-    av_frame_free(&frame);
-    av_packet_free(&packet);
-    return status;
+    *out = c.out;
+    *height = c.height;
+    *width = c.width;
+    return verdict;
 }

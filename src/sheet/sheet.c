@@ -7,7 +7,7 @@
 #include "clips/clips.h"
 #include "sheet/canvas.h"
 #include "sheet/seen.h"
-#include "video/picture.h"
+#include "video/still.h"
 
 static const vj_colour paper = {{24, 24, 28}}, ink = {{235, 235, 235}}, pale = {{160, 160, 170}};
 
@@ -17,7 +17,7 @@ typedef struct {
     int64_t first, count;
     int rows, frames, cell; /* cell: width of the widest frame */
     vj_canvas canvas;
-    vj_picture_scaler *scaler;
+    vj_still_scaler *scaler;
     uint8_t *clip, *picture; /* one clip, one frame of the sheet */
     bool masked;
     vj_seen seen;
@@ -103,7 +103,7 @@ static vj_status draw_frames(sheet *s, int top, const uint8_t *frames, int heigh
     const int shown = shown_width(height, width);
     for (int t = 0; t < s->frames; t++) {
         const uint8_t *frame = frames + (size_t)t * (size_t)height * (size_t)width * 3;
-        VJ_TRY(vj_picture_scale(s->scaler, frame, height, width, s->picture, VJ_SHEET_FRAME, shown));
+        VJ_TRY(vj_still_scale(s->scaler, frame, height, width, s->picture, VJ_SHEET_FRAME, shown));
         if (mask >= 0) vj_seen_mask(&s->seen, mask, t, s->picture, shown);
         vj_canvas_put(&s->canvas, top, vj_sheet_left(t, s->cell), s->picture, VJ_SHEET_FRAME, shown);
     }
@@ -171,14 +171,14 @@ static vj_status lay_out(sheet *s)
     const int64_t clip_pixels = (int64_t)vj_sheet_top(1, 0, s->rows) - VJ_SHEET_HEAD;
     const int64_t height = VJ_SHEET_HEAD + s->count * clip_pixels;
     const int64_t width = vj_sheet_left(0, 0) + (int64_t)s->frames * (s->cell + VJ_SHEET_GAP) + VJ_SHEET_MARGIN;
-    if (height > VJ_PICTURE_MAX_PIXELS / width)
+    if (height > VJ_STILL_MAX_PIXELS / width)
         return vj_raise(VJ_ERR_USAGE,
                         "%lld clips make a picture of %lld x %lld pixels, too large a file: ask for fewer",
                         (long long)s->count, (long long)width, (long long)height);
     s->clip = vj_calloc(vj_clips_largest_bytes(s->clips), 1);
     s->picture = vj_calloc((int64_t)VJ_SHEET_FRAME * s->cell, 3);
     if (!s->clip || !s->picture) return vj_raise(VJ_ERR_MEMORY, "no memory for a clip");
-    VJ_TRY(vj_picture_scaler_create(&s->scaler));
+    VJ_TRY(vj_still_scaler_create(&s->scaler));
     return vj_canvas_create(&s->canvas, (int)height, (int)width, paper);
 }
 
@@ -186,7 +186,7 @@ static vj_status draw(sheet *s, const char *out)
 {
     write_head(s);
     for (int64_t k = 0; k < s->count; k++) VJ_TRY(draw_clip(s, k));
-    return vj_picture_write(out, s->canvas.pixels, s->canvas.height, s->canvas.width);
+    return vj_still_write(out, s->canvas.pixels, s->canvas.height, s->canvas.width);
 }
 
 vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks)
@@ -198,7 +198,7 @@ vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int6
     if (status == VJ_OK) status = draw(&s, out);
     *count = s.count;
     vj_canvas_release(&s.canvas);
-    vj_picture_scaler_destroy(s.scaler);
+    vj_still_scaler_destroy(s.scaler);
     vj_seen_release(&s.seen);
     free(s.samples);
     free(s.clip);

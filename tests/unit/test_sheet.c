@@ -12,7 +12,7 @@
 #include "model/masks.h"
 #include "sheet/canvas.h"
 #include "sheet/sheet.h"
-#include "video/picture.h"
+#include "video/still.h"
 #include "video/video.h"
 
 enum { CLIPS = 12, FIRST = 3, SHOWN = 4, SIDE = 12, PATCH = 4, TOKENS = 2 * (SIDE / PATCH) * (SIDE / PATCH) };
@@ -83,12 +83,12 @@ static void assert_picture_at(const picture *p, int top, int left, const uint8_t
 
 static uint8_t *scaled(const uint8_t *frame, int height, int width, int to_width)
 {
-    vj_picture_scaler *scaler;
+    vj_still_scaler *scaler;
     uint8_t *to = vj_calloc((int64_t)VJ_SHEET_FRAME * to_width, 3);
     assert_non_null(to);
-    assert_int_equal(vj_picture_scaler_create(&scaler), VJ_OK);
-    assert_int_equal(vj_picture_scale(scaler, frame, height, width, to, VJ_SHEET_FRAME, to_width), VJ_OK);
-    vj_picture_scaler_destroy(scaler);
+    assert_int_equal(vj_still_scaler_create(&scaler), VJ_OK);
+    assert_int_equal(vj_still_scale(scaler, frame, height, width, to, VJ_SHEET_FRAME, to_width), VJ_OK);
+    vj_still_scaler_destroy(scaler);
     return to;
 }
 
@@ -112,7 +112,7 @@ static void pictures_are_written_and_scaled(void **state)
     for (int i = 0; i < H * W; i++) memcpy(rgb + 3 * i, i % W < W / 2 ? "\x10\x20\x30" : "\xf0\x40\x00", 3);
     rgb[0] = 255;
     join(path, folder, "half.png");
-    assert_int_equal(vj_picture_write(path, rgb, H, W), VJ_OK);
+    assert_int_equal(vj_still_write(path, rgb, H, W), VJ_OK);
     picture p = read_picture(path);
     assert_int_equal(p.height, H);
     assert_int_equal(p.width, W);
@@ -127,8 +127,8 @@ static void pictures_are_written_and_scaled(void **state)
         }
     free(large);
     join(path, folder, "no/such/folder.png");
-    assert_int_equal(vj_picture_write(path, rgb, H, W), VJ_ERR_IO);
-    assert_int_equal(vj_picture_write(path, rgb, 1 << 15, 1 << 15), VJ_ERR_USAGE);
+    assert_int_equal(vj_still_write(path, rgb, H, W), VJ_ERR_IO);
+    assert_int_equal(vj_still_write(path, rgb, 1 << 15, 1 << 15), VJ_ERR_USAGE);
 }
 
 static void letters_are_drawn_and_cut_off(void **state)
