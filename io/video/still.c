@@ -43,7 +43,7 @@ void vj_still_scaler_destroy(vj_still_scaler *s)
 }
 
 vj_status vj_still_scale(vj_still_scaler *s, const uint8_t *from, int from_height, int from_width, uint8_t *to,
-                           int to_height, int to_width)
+                         int to_height, int to_width)
 {
     if (from_height == to_height && from_width == to_width) {
         memcpy(to, from, (size_t)to_height * (size_t)to_width * 3);

@@ -11,7 +11,7 @@ void vj_still_scaler_destroy(vj_still_scaler *scaler);
 
 /** `from` [from_height, from_width, 3] to `to` [to_height, to_width, 3], bilinear and smoothed; equal sizes: a copy. */
 vj_status vj_still_scale(vj_still_scaler *scaler, const uint8_t *from, int from_height, int from_width, uint8_t *to,
-                           int to_height, int to_width);
+                         int to_height, int to_width);
 
 /** Most pixels of a picture that vj_still_write() takes, what FFmpeg's encoder can. */
 #define VJ_STILL_MAX_PIXELS (INT64_C(240) << 20)

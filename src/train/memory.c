@@ -10,10 +10,16 @@
 #include "train/checkpoint.h"
 
 enum {
-    LOOK_STEPS = 4,         /* whose masks are drawn */
-    WINDOW = 6 << 20,       /* of a group's windows what a rank touches, its own and of its neighbours' */
-    PROGRAM_LATER = 7 << 20 /* what libraries take in the course of a run; measured 5 to 10 MiB */
+    LOOK_STEPS = 4,          /* whose masks are drawn, */
+    LOOK_MICROBATCHES = 128, /* of so many microbatches: the most of them is near that of thousands */
+    WINDOW = 6 << 20,        /* of a group's windows what a rank touches, its own and of its neighbours' */
+    PROGRAM_LATER = 7 << 20  /* what libraries take in the course of a run; measured 5 to 10 MiB */
 };
+
+static int64_t lesser(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* Activations of the microbatches of rank 0. */
 static vj_status look_at_masks(vj_model *m, const vj_config *c, int data_ranks)
@@ -21,6 +27,7 @@ static vj_status look_at_masks(vj_model *m, const vj_config *c, int data_ranks)
     vj_mask_lists lists;
     int64_t first, last;
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
+    last = lesser(last, LOOK_MICROBATCHES);
     VJ_TRY(vj_mask_lists_create(&lists, c->mask.count, c->train.microbatch, m->net.tokens));
     vj_status status = VJ_OK;
     for (int64_t step = 0; step < LOOK_STEPS; step++)
@@ -46,11 +53,6 @@ static vj_status largest_slice(const vj_config *c, const vj_params *ps, int data
         if (slice[i + 1] - slice[i] > *floats) *floats = slice[i + 1] - slice[i];
     free(slice);
     return status;
-}
-
-static int64_t lesser(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* Kernels pack the smaller operand of a product, at most so deep at a time, six bytes a value; and some MiB a thread.

@@ -100,7 +100,7 @@ refuse 1 'index\.h5|foreign' 1 "$bin/vjepa-parity" foreign.clips/index.h5
 refuse 1 'no-media' 2 "$bin/vjepa-demo" --media no-media --out videos
 refuse 2 '--media' 1 "$bin/vjepa-demo" --out videos
 
-for program in pack pretrain embed probe inspect parity demo bench; do
+for program in pack pretrain embed probe inspect parity demo bench plan; do
     run 1 "$bin/vjepa-$program" --help >help.log || fail "vjepa-$program --help fails"
     grep -q 'xample' help.log || fail "vjepa-$program --help has no example"
     run 1 "$bin/vjepa-$program" --version >version.txt && grep -q "vjepa 0" version.txt || fail "vjepa-$program --version"

@@ -40,4 +40,6 @@ may train base parallel kernels model $io
 may probe base parallel kernels model train $io
 # shellcheck disable=SC2086
 may bench base parallel kernels model train $io
+# shellcheck disable=SC2086
+may plan base parallel kernels model train bench $io
 exit $bad
