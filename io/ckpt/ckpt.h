@@ -87,8 +87,8 @@ vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_s
                         void *user);
 
 /**
- * Go on with what is in the background, without waiting; true when vj_ckpt_commit() will not wait either. Between begin
- * and commit. Collective, cheap.
+ * Go on with what is in the background, without waiting; true when vj_ckpt_commit() will not wait either: the file then
+ * has its final name, or has failed. Between begin and commit. Collective, cheap.
  */
 bool vj_ckpt_poll(vj_ckpt_writer *writer);
 

@@ -198,6 +198,7 @@ const vj_setting vj_settings[] = {
      0},
     {"parallel.check_every", VJ_SET_INTEGER, AT(parallel.check_every), "[0, 1000000000]", "100",
      "steps between checks that ranks which should hold the same do, also made before each checkpoint; 0: none", 0},
+    /* Measured: 4 sums 64 MiB fastest, 16 takes a third longer, a step does not notice (tests/bench/RESULTS.md). */
     {"parallel.bucket_mb", VJ_SET_INTEGER, AT(parallel.bucket_mb), "[1, 256]", "4",
      "MiB of the gradient that the ranks sum at a time, while the backward pass makes the rest", 0},
 

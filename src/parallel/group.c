@@ -13,8 +13,8 @@
 
 enum {
     /*
-     * Floats through the window in a round: 1 MiB, which the second-level cache holds. Rounds of 0.25 to 4 MiB sum at
-     * the same speed on a node (within 6 %, smaller ones are up to 20 % slower: RESULTS.md); between nodes a larger
+     * Floats through the window in a round: 1 MiB, which the second-level cache holds. From 256 KiB to 4 MiB all sum as
+     * fast on a node within the noise of a tenth, less is up to a fifth slower (RESULTS.md); between nodes a larger
      * round makes larger messages.
      */
     ROUND = 1 << 18,
