@@ -33,7 +33,7 @@ may demo base video
 may decode base codec video clips
 may pack base parallel codec video clips decode
 may model base parallel kernels
-may sheet base parallel kernels model clips video
+may sheet base parallel kernels model codec clips video pack
 # shellcheck disable=SC2086
 may train base parallel kernels model $io
 # shellcheck disable=SC2086
