@@ -99,6 +99,17 @@ vj_status vj_clips_verify(const char *path, int64_t *damaged);
 /** Print what a store holds: counts, geometries, labels, passport, fingerprint, provenance. Not collective. */
 vj_status vj_clips_print(const char *path, FILE *out);
 
+/* Where a clip is from. */
+typedef struct {
+    int64_t source, window; /* number of the file in the manifests, of the window in the file */
+    double pts_s;           /* of the first frame */
+    char *ledger_row;       /* of the file; owned */
+} vj_clip_origin;
+
+/** Of clips [first, first + count) of one store. vj_clips_origins_release() frees the texts. Not collective. */
+vj_status vj_clips_origins(const char *path, int64_t first, int64_t count, vj_clip_origin *origins);
+void vj_clips_origins_release(vj_clip_origin *origins, int64_t count);
+
 /* ------------------------------------------------------------------------------------------------ transform */
 
 typedef struct {

@@ -32,10 +32,10 @@ typedef struct {
     int64_t files;
     double seconds, fps, height, width, bytes; /* of the mean file */
     char from[128];                            /* where the number of files is from */
-} vj_media;
+} vj_footage;
 
 typedef struct {
-    vj_media media;
+    vj_footage footage;
     double clip_frames;                 /* of the video, from the first to the last of a clip */
     double clips;                       /* all files are taken for good ones */
     double decoded_frames, kept_frames; /* a file */
@@ -53,7 +53,7 @@ typedef struct {
 
 /** From pack.* and plan.*; not collective. */
 void vj_pack_forecast_make(vj_pack_forecast *forecast, const vj_config *config, const vj_machine *machine,
-                           const vj_media *media);
+                           const vj_footage *footage);
 
 /* ------------------------------------------------------------------------------------------------ training */
 
@@ -123,7 +123,7 @@ typedef struct {
     double training_s, checkpoints_s;                      /* all steps; of it checkpoints */
 } vj_forecast;
 
-/** The campaign of `config` (checked) for `media`. Not collective. */
-vj_status vj_forecast_make(vj_forecast *forecast, const vj_config *config, const vj_media *media);
+/** The campaign of `config` (checked) for `footage`. Not collective. */
+vj_status vj_forecast_make(vj_forecast *forecast, const vj_config *config, const vj_footage *footage);
 
 #endif

@@ -4,6 +4,8 @@
  */
 #include <math.h>
 
+#include "codec/codec.h"
+#include "pack/layout.h"
 #include "plan/forecast.h"
 
 static const double aspect = 16.0 / 9, pixels_240p = 320 * 240, pixels_720p = 1280 * 720;
@@ -23,52 +25,55 @@ static double by_pixels(double pixels, double at_240p, double at_720p)
     return at_240p + (at_720p - at_240p) * (pixels - pixels_240p) / (pixels_720p - pixels_240p);
 }
 
-/* All frames of the file, or for each clip those from a key frame on. */
-static double decoded_frames(const vj_config *c, const vj_media *m, double clip_frames)
+/* Files are compared by their looks: eight instants of each (video/look.h). */
+static bool looks_wanted(const vj_config *c)
 {
+    return c->pack.duplicates == VJ_DUPLICATES_DROP || c->pack.held_out_videos.count > 0;
+}
+
+/* All frames of the file, or for each clip and instant those from a key frame on. */
+static double decoded_frames(const vj_config *c, const vj_footage *m, double clip_frames)
+{
+    enum { INSTANTS = 8 };
     const double all = m->seconds * m->fps, before = 0.5 * (double)c->plan.gop;
-    return fmin(all, (double)c->pack.windows * (before + clip_frames));
+    const double clips = (double)c->pack.windows * (before + clip_frames);
+    const double looks = looks_wanted(c) ? INSTANTS * (before + 1) : 0;
+    return c->pack.decode_all ? all : fmin(all, clips + looks);
 }
 
 static void cost_of_a_file(vj_pack_forecast *f, const vj_config *c)
 {
-    const double pixels = f->media.height * f->media.width;
-    const double kept_pixels = f->raw_clip_bytes / 3 * (double)c->pack.windows;
+    const double pixels = f->footage.height * f->footage.width;
     f->clip_frames = (double)((c->pack.frames - 1) * c->pack.step + 1);
-    f->decoded_frames = decoded_frames(c, &f->media, f->clip_frames);
+    f->decoded_frames = decoded_frames(c, &f->footage, f->clip_frames);
     f->kept_frames = (double)(c->pack.windows * c->pack.frames);
     f->file_s = by_pixels(pixels, open_240p_s, open_720p_s) +
                 f->decoded_frames * by_pixels(pixels, 1 / c->cluster.decode_fps_240p, 1 / c->cluster.decode_fps_720p) +
                 f->kept_frames * by_pixels(pixels, scale_240p_s, scale_720p_s);
-    if (f->clip_bytes < f->raw_clip_bytes) f->file_s += kept_pixels * jpeg_pixel_s;
+    if (c->pack.codec == VJ_CODEC_JPEG) f->file_s += (double)c->pack.windows * f->raw_clip_bytes / 3 * jpeg_pixel_s;
 }
 
-/* Shards of about pack.shard_mb, but enough of them to divide among ranks. */
-static int64_t shards(const vj_config *c, int64_t files, double store_bytes)
+void vj_pack_forecast_make(vj_pack_forecast *f, const vj_config *c, const vj_machine *machine,
+                           const vj_footage *footage)
 {
-    const double by_size = ceil(store_bytes / (1e6 * (double)c->pack.shard_mb));
-    const double at_least = fmin(64, ceil((double)files / 16));
-    return (int64_t)fmax(by_size, at_least);
-}
-
-void vj_pack_forecast_make(vj_pack_forecast *f, const vj_config *c, const vj_machine *machine, const vj_media *media)
-{
-    const double files = (double)media->files, side = (double)c->pack.short_side;
-    *f = (vj_pack_forecast){.media = *media, .clips = files * (double)c->pack.windows};
-    f->raw_clip_bytes = 3 * (double)c->pack.frames * side * round(side * aspect);
-    f->clip_bytes = f->raw_clip_bytes;
-    if (media->files == 0) return;
+    const double files = (double)footage->files, side = (double)c->pack.short_side;
+    const int64_t workers = c->pack.workers > 0 ? c->pack.workers : machine->cores;
+    *f = (vj_pack_forecast){.footage = *footage, .clips = files * (double)c->pack.windows};
+    f->raw_clip_bytes = 3 * (double)c->pack.frames * side * ceil(side * aspect);
+    f->clip_bytes = f->raw_clip_bytes * (c->pack.codec == VJ_CODEC_JPEG ? c->plan.jpeg_share : 1);
+    if (footage->files == 0) return;
     cost_of_a_file(f, c);
     f->core_s = files * f->file_s;
-    f->read_bytes = files * media->bytes;
+    f->read_bytes = files * footage->bytes;
     f->store_bytes = f->clips * f->clip_bytes;
-    f->shards = shards(c, media->files, f->store_bytes);
+    f->shards = vj_pack_layout_of(c, footage->files).shards;
 
     /* A shard is one rank's: the last round of shards may leave ranks without work. */
     f->ranks = machine->nodes < f->shards ? machine->nodes : (int)f->shards;
-    f->workers = machine->cores;
+    f->workers = (int)workers;
+    f->rank_bytes = 1e6 * (double)(c->pack.buffer_mb + workers * c->pack.worker_memory_mb);
     const double rounds = ceil((double)f->shards / f->ranks), share = rounds / (double)f->shards;
-    f->compute_s = f->core_s * share / f->workers;
+    f->compute_s = f->core_s * share / (double)(workers < machine->cores ? workers : machine->cores);
     f->file_system_s = (f->read_bytes + f->store_bytes) / machine->filesystem_bytes_s;
     f->walltime_s = fmax(f->compute_s, f->file_system_s);
     f->file_system_bytes_s = (f->read_bytes + f->store_bytes) / f->compute_s;

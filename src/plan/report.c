@@ -38,7 +38,7 @@ __attribute__((format(printf, 4, 5))) static void put(const filling *f, const ch
 
 static void put_data(json_t *report, const vj_forecast *f)
 {
-    const vj_media *m = &f->pack.media;
+    const vj_footage *m = &f->pack.footage;
     const filling s = begin(report, "data");
     put(&s, "files", (double)m->files, "%s", m->from);
     if (m->files == 0) return;
@@ -58,22 +58,23 @@ static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c
         (long long)c->pack.short_side);
     put(&s, "store_gb", 1e-9 * p->store_bytes, "all clips");
     put(&s, "shards", (double)p->shards, "of about %lld MB, %d at a time", (long long)c->pack.shard_mb, p->ranks);
-    put(&s, "decoded_frames", p->decoded_frames,
-        "a file: %.0f from a clip's first to last, %.0f before it from the key "
-        "frame on",
-        p->clip_frames, 0.5 * (double)c->plan.gop);
+    if (c->pack.decode_all)
+        put(&s, "decoded_frames", p->decoded_frames, "a file, all of them (pack.decode)");
+    else
+        put(&s, "decoded_frames", p->decoded_frames,
+            "a file: a clip %.0f, and %.0f before it from the key frame on; at 8 instants more where files are "
+            "compared",
+            p->clip_frames, 0.5 * (double)c->plan.gop);
     put(&s, "core_ms_a_file", 1e3 * p->file_s, "open, decode, scale %.0f frames", p->kept_frames);
     put(&s, "core_hours", p->core_s / 3600, "all files");
     put(&s, "ranks", p->ranks, "one a node, each with %d workers", p->workers);
-    put(&s, "memory_gb_a_rank", 1e-9 * p->rank_bytes, "workers at their limit, and what waits to be written");
+    put(&s, "memory_gb_a_rank", 1e-9 * p->rank_bytes, "at most: workers at pack.worker_memory_mb, clips that wait");
     put(&s, "file_system_gb_s", 1e-9 * p->file_system_bytes_s, "wanted while all cores decode; there are %.3g",
         1e-9 * machine->filesystem_bytes_s);
     put(&s, "walltime_h", p->walltime_s / 3600, "%s: %.3g h for the cores, %.3g h for the file system",
         cores_last ? "bound by decoding" : "bound by the file system", p->compute_s / 3600, p->file_system_s / 3600);
     put(&s, "jobs", machine->job_s > 0 ? ceil(p->walltime_s / machine->job_s) : 1,
-        "of at most %.3g h; complete shards "
-        "stay",
-        machine->job_s / 3600);
+        "of at most %.3g h; complete shards stay", machine->job_s / 3600);
 }
 
 /* How often training sees a clip, if it is known how many there are. */
@@ -190,7 +191,7 @@ void vj_forecast_report(json_t *report, const vj_forecast *f, const vj_config *c
     vj_put_text(report, "cluster", c->cluster.name);
     (void)vj_put_object(report, "how"); /* found by its name */
     put_data(report, f);
-    if (f->pack.media.files > 0) put_packing(report, f, c);
+    if (f->pack.footage.files > 0) put_packing(report, f, c);
     put_training(report, f, c);
     put_layouts(report, f);
     vj_config_each(c, "cluster", put_assumption,

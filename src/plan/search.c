@@ -242,10 +242,10 @@ static void time_the_run(vj_forecast *f, const vj_config *c)
     f->training_s = (double)w->steps * f->layout[0].step_s + f->checkpoints_s;
 }
 
-vj_status vj_forecast_make(vj_forecast *f, const vj_config *c, const vj_media *media)
+vj_status vj_forecast_make(vj_forecast *f, const vj_config *c, const vj_footage *footage)
 {
     *f = (vj_forecast){.machine = vj_machine_from(c)};
-    vj_pack_forecast_make(&f->pack, c, &f->machine, media);
+    vj_pack_forecast_make(&f->pack, c, &f->machine, footage);
     VJ_TRY(vj_train_work_count(&f->work, c, &f->pack));
     search s = {.work = &f->work, .machine = &f->machine, .given_microbatch = c->train.microbatch};
     s.config = malloc(sizeof *s.config);

@@ -1,7 +1,7 @@
 /* vjepa-plan: what a campaign will take, before it is paid for. The arithmetic is in src/plan. */
 #include "base/program.h"
 #include "bench/report.h"
-#include "plan/media.h"
+#include "plan/footage.h"
 #include "plan/report.h"
 
 static const char *const sections[] = {"cluster", "plan",      "pack",  "data",     "model",      "predictor",
@@ -52,10 +52,10 @@ static const vj_program program = {
 static vj_status plan(vj_run *run, bool *fits)
 {
     static vj_forecast forecast;
-    vj_media media;
+    vj_footage footage;
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
-    VJ_TRY(vj_media_describe(&media, &run->config));
-    VJ_TRY(vj_forecast_make(&forecast, &run->config, &media));
+    VJ_TRY(vj_footage_describe(&footage, &run->config));
+    VJ_TRY(vj_forecast_make(&forecast, &run->config, &footage));
     *fits = forecast.fits;
     json_t *report = json_object();
     if (!report) return vj_raise(VJ_ERR_MEMORY, "no memory for a report");

@@ -5,9 +5,13 @@
 #include <string.h>
 
 #include "clips/clips.h"
+#include "pack/ledger.h"
+#include "pack/text.h"
 #include "sheet/canvas.h"
 #include "sheet/seen.h"
 #include "video/still.h"
+
+enum { LETTERS = VJ_SHEET_TEXT / VJ_LETTER };
 
 static const vj_colour paper = {{24, 24, 28}}, ink = {{235, 235, 235}}, pale = {{160, 160, 170}};
 
@@ -19,6 +23,8 @@ typedef struct {
     vj_canvas canvas;
     vj_still_scaler *scaler;
     uint8_t *clip, *picture; /* one clip, one frame of the sheet */
+    vj_coder *coder;
+    vj_clip_origin *origin; /* [count] */
     bool masked;
     vj_seen seen;
     int64_t *samples; /* [count] */
@@ -36,20 +42,23 @@ static int shown_width(int height, int width)
 __attribute__((format(printf, 5, 6))) static void write_line(sheet *s, int top, int line, vj_colour colour,
                                                              const char *format, ...)
 {
-    enum { FITS = VJ_SHEET_TEXT / VJ_LETTER };
     char text[VJ_PATH];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    text[FITS - 1] = '\0';
+    text[LETTERS - 1] = '\0'; /* a gap before the frames */
     vj_canvas_text(&s->canvas, top + line * VJ_LINE, VJ_SHEET_MARGIN, text, colour);
 }
 
+/* Its data set, if there are several, and labels. */
 static void write_labels(sheet *s, int top, int line, int64_t clip)
 {
     char text[VJ_PATH] = "";
     size_t used = 0;
+    if (vj_clips_dataset_count(s->clips) > 1)
+        used = (size_t)snprintf(text, sizeof text, "%s ",
+                                vj_clips_dataset_name(s->clips, vj_clips_dataset(s->clips, clip)));
     for (int l = 0; l < vj_clips_label_count(s->clips); l++) {
         const int length = snprintf(text + used, sizeof text - used, "%s%s %d", l ? ", " : "",
                                     vj_clips_label_name(s->clips, l), vj_clips_labels(s->clips, clip)[l]);
@@ -58,10 +67,25 @@ static void write_labels(sheet *s, int top, int line, int64_t clip)
     write_line(s, top, line, pale, "%s", text);
 }
 
-static void write_clip(sheet *s, int top, int64_t clip, int height, int width)
+/* The end of a path says most. */
+static void write_path(sheet *s, int top, int line, const char *ledger_row)
 {
-    write_line(s, top, 0, ink, "clip %lld", (long long)clip);
-    write_labels(s, top, 2, clip);
+    char path[VJ_MEDIA_PATH];
+    vj_ledger_path(ledger_row, path, sizeof path);
+    const size_t length = strlen(path), most = LETTERS - 2;
+    if (length > most)
+        write_line(s, top, line, pale, "..%s", path + length - most + 2);
+    else
+        write_line(s, top, line, pale, "%s", path);
+}
+
+static void write_clip(sheet *s, int top, int64_t k, int height, int width)
+{
+    const vj_clip_origin *origin = &s->origin[k];
+    write_line(s, top, 0, ink, "clip %lld", (long long)(s->first + k));
+    write_path(s, top, 1, origin->ledger_row);
+    write_labels(s, top, 2, s->first + k);
+    write_line(s, top, 3, pale, "window %lld at %.2f s", (long long)origin->window, origin->pts_s);
     write_line(s, top, 4, pale, "%d x %d", width, height);
 }
 
@@ -116,8 +140,8 @@ static vj_status draw_clip(sheet *s, int64_t k)
     const int top = vj_sheet_top(k, 0, s->rows);
     int height, width;
     vj_clips_geometry(s->clips, clip, &height, &width);
-    VJ_TRY(vj_clips_read(s->clips, clip, s->clip));
-    write_clip(s, top, clip, height, width);
+    VJ_TRY(vj_clips_read(s->clips, clip, s->coder, s->clip));
+    write_clip(s, top, k, height, width);
     VJ_TRY(draw_frames(s, top, s->clip, height, width, -1));
     if (!s->masked) return VJ_OK;
     VJ_TRY(vj_seen_look(&s->seen, s->samples[k], s->clip, height, width));
@@ -144,7 +168,10 @@ static vj_status open_store(sheet *s, int64_t first, int64_t count)
     s->first = first;
     s->count = count < n - first ? count : n - first;
     s->frames = vj_clips_frames(s->clips);
-    return VJ_OK;
+    s->origin = vj_calloc(s->count, sizeof *s->origin);
+    if (!s->origin) return vj_raise(VJ_ERR_MEMORY, "no memory for the origins of %lld clips", (long long)s->count);
+    VJ_TRY(vj_coder_create(&s->coder));
+    return vj_clips_origins(s->store, s->first, s->count, s->origin);
 }
 
 static vj_status open_masks(sheet *s, const vj_config *masks)
@@ -199,6 +226,9 @@ vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int6
     *count = s.count;
     vj_canvas_release(&s.canvas);
     vj_still_scaler_destroy(s.scaler);
+    vj_coder_destroy(s.coder);
+    if (s.origin) vj_clips_origins_release(s.origin, s.count);
+    free(s.origin);
     vj_seen_release(&s.seen);
     free(s.samples);
     free(s.clip);

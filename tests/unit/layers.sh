@@ -33,7 +33,7 @@ may demo base video
 may decode base video codec clips
 may pack base parallel video codec clips decode
 may model base parallel kernels
-may sheet base parallel kernels model clips video
+may sheet base parallel kernels model codec clips video pack
 # shellcheck disable=SC2086
 may train base parallel kernels model $io
 # shellcheck disable=SC2086

@@ -10,8 +10,8 @@
 
 #include <mpi.h>
 
+#include "plan/footage.h"
 #include "plan/forecast.h"
-#include "plan/media.h"
 
 static vj_config config;
 
@@ -38,34 +38,56 @@ static void packing_by_hand(void **state)
 {
     (void)state;
     const vj_machine machine = {.nodes = 2, .cores = 4, .filesystem_bytes_s = 1e9};
-    const vj_media media = {.files = 1000, .seconds = 10, .fps = 30, .height = 720, .width = 1280, .bytes = 4e6};
+    const vj_footage footage = {.files = 1000, .seconds = 10, .fps = 30, .height = 720, .width = 1280, .bytes = 4e6};
     vj_pack_forecast f;
     set("pack.windows=2");
     set("plan.gop=100");
     set("cluster.decode_fps_720p=500");
-    vj_pack_forecast_make(&f, &config, &machine, &media);
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
     same(f.clip_frames, 61);     /* 15 steps of 4, and the first */
     same(f.decoded_frames, 222); /* 2 x (50 + 61), fewer than 300 */
     same(f.kept_frames, 32);
     same(f.file_s, 0.040 + 222.0 / 500 + 32 * 1.28e-3);
     same(f.core_s, 524.96);
     same(f.clips, 2000);
-    same(f.clip_bytes, 16 * 256 * 455 * 3);
-    same(f.store_bytes, 2000 * 5591040.0);
+    same(f.clip_bytes, 16 * 256 * 456 * 3);
+    same(f.store_bytes, 2000 * 5603328.0);
     same(f.read_bytes, 4e9);
     assert_int_equal(f.shards, 63); /* a sixteenth of the files; 11 by size */
     assert_int_equal(f.ranks, 2);
     same(f.compute_s, 524.96 / 4 * 32 / 63); /* 32 rounds of 2 shards, the last of one */
-    same(f.file_system_s, 4 + 11.18208);
+    same(f.file_system_s, 4 + 11.206656);
     same(f.walltime_s, f.compute_s);
-    same(f.file_system_bytes_s, 15.18208e9 / f.compute_s);
+    same(f.file_system_bytes_s, 15.206656e9 / f.compute_s);
+
+    same(f.rank_bytes, 1e6 * (1024 + 4 * 4096));
+
+    set("pack.codec=jpeg");
+    set("pack.workers=3");
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.clip_bytes, 560332.8);
+    same(f.raw_clip_bytes, 5603328);
+    same(f.file_s, 0.52496 + 2 * 5603328 / 3 * 10e-9);
+    same(f.compute_s, 1000 * f.file_s / 3 * 32 / 63);
+    set("pack.codec=raw");
+    set("pack.workers=0");
+
+    set("pack.duplicates=drop"); /* looks at eight instants, too */
+    set("plan.gop=8");
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.decoded_frames, 2 * (4 + 61) + 8 * (4 + 1));
+    set("pack.decode=all");
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.decoded_frames, 300);
+    set("pack.decode=needed");
+    set("pack.duplicates=keep");
 
     set("plan.gop=1000"); /* the whole video, once */
-    vj_pack_forecast_make(&f, &config, &machine, &media);
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
     same(f.decoded_frames, 300);
     const vj_machine slow = {.nodes = 2, .cores = 4, .filesystem_bytes_s = 1e8};
-    vj_pack_forecast_make(&f, &config, &slow, &media);
-    same(f.walltime_s, 151.8208);
+    vj_pack_forecast_make(&f, &config, &slow, &footage);
+    same(f.walltime_s, 152.06656);
 }
 
 static void costs_follow_the_pixels(void **state)
@@ -77,8 +99,9 @@ static void costs_follow_the_pixels(void **state)
     set("plan.gop=1");
     set("pack.frames=1");
     for (int i = 0; i < 4; i++) {
-        const vj_media media = {.files = 1, .seconds = 1, .fps = 1, .height = height[i], .width = width[i], .bytes = 1};
-        vj_pack_forecast_make(&f[i], &config, &machine, &media);
+        const vj_footage footage = {
+            .files = 1, .seconds = 1, .fps = 1, .height = height[i], .width = width[i], .bytes = 1};
+        vj_pack_forecast_make(&f[i], &config, &machine, &footage);
     }
     same(f[1].file_s, 13e-3 + 1 / config.cluster.decode_fps_240p + 0.39e-3);
     same(f[0].file_s, f[1].file_s / 4);
@@ -89,20 +112,20 @@ static void costs_follow_the_pixels(void **state)
 static void media_are_what_the_settings_say(void **state)
 {
     (void)state;
-    vj_media m;
+    vj_footage m;
     set("plan.mean_height=720");
-    assert_int_equal(vj_media_describe(&m, &config), VJ_OK);
+    assert_int_equal(vj_footage_describe(&m, &config), VJ_OK);
     assert_int_equal(m.files, 0);
     same(m.width, 1280);
     same(m.bytes, 10 * 30 * 720 * 1280 * 0.1 / 8);
     set("plan.files=7");
     set("plan.mean_mb=2.5");
-    assert_int_equal(vj_media_describe(&m, &config), VJ_OK);
+    assert_int_equal(vj_footage_describe(&m, &config), VJ_OK);
     assert_int_equal(m.files, 7);
     same(m.bytes, 2.5e6);
     set("plan.files=0");
     set("pack.lists=[/no/such/list.csv]");
-    assert_int_not_equal(vj_media_describe(&m, &config), VJ_OK);
+    assert_int_not_equal(vj_footage_describe(&m, &config), VJ_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------ training */
@@ -265,9 +288,9 @@ static void memory_is_what_training_predicts(void **state)
 
 static void forecast(vj_forecast *f)
 {
-    vj_media media;
-    assert_int_equal(vj_media_describe(&media, &config), VJ_OK);
-    assert_int_equal(vj_forecast_make(f, &config, &media), VJ_OK);
+    vj_footage footage;
+    assert_int_equal(vj_footage_describe(&footage, &config), VJ_OK);
+    assert_int_equal(vj_forecast_make(f, &config, &footage), VJ_OK);
 }
 
 static void the_best_layout_fits_and_is_fastest(void **state)

@@ -10,6 +10,7 @@
 
 #include "../clips_store.h"
 #include "model/masks.h"
+#include "pack/ledger.h"
 #include "sheet/canvas.h"
 #include "sheet/sheet.h"
 #include "video/still.h"
@@ -46,15 +47,15 @@ static picture read_picture(const char *path)
     picture p = {0};
     vj_video *video;
     vj_video_verdict verdict;
-    char reason[256] = "";
     const double start = 0;
     double pts;
-    assert_int_equal(vj_video_open(&video, path, &verdict, reason, sizeof reason), VJ_OK);
-    if (!video) fail_msg("%s: %s", path, reason);
+    assert_int_equal(vj_video_create(&video), VJ_OK);
+    assert_int_equal(vj_video_open_path(video, path, &verdict), VJ_OK);
+    if (verdict == VJ_VIDEO_OK) verdict = vj_video_frames(video, &start, 1, 0, &p.rgb, &p.height, &p.width, &pts);
+    if (verdict != VJ_VIDEO_OK) fail_msg("%s: %s", path, vj_video_reason(video));
     assert_true(vj_video_describe(video)->is_image);
-    verdict = vj_video_frames(video, &start, 1, 0, &p.rgb, &p.height, &p.width, &pts, reason, sizeof reason);
-    if (verdict != VJ_VIDEO_OK) fail_msg("%s: %s", path, reason);
     vj_video_close(video);
+    vj_video_destroy(video);
     return p;
 }
 
@@ -155,6 +156,45 @@ static void letters_are_drawn_and_cut_off(void **state)
     assert_memory_equal(a.pixels, b.pixels, bytes);
     vj_canvas_release(&a);
     vj_canvas_release(&b);
+}
+
+static void paths_are_taken_from_the_ledger(void **state)
+{
+    (void)state;
+    char path[64];
+    const vj_ledger_row row = {.dataset = "k400", .path = "a, \"b\"\n.mp4", .reason = "no, \"none\""};
+    char *line = vj_ledger_text(&row);
+    assert_non_null(line);
+    vj_ledger_path(line, path, sizeof path);
+    assert_string_equal(path, "a, \"b\"\\x0a.mp4");
+    vj_ledger_path(line, path, 5);
+    assert_string_equal(path, "a, \"");
+    vj_ledger_path("no clip", path, sizeof path);
+    assert_string_equal(path, "");
+    vj_ledger_path("0,,x", path, sizeof path);
+    assert_string_equal(path, "x");
+    free(line);
+}
+
+static void origins_are_those_of_the_clips(void **state)
+{
+    (void)state;
+    static uint8_t frames[STORE_LARGEST];
+    int32_t labels[STORE_LABELS];
+    vj_clip_origin origin[CLIPS];
+    vj_clip clip;
+    assert_int_equal(vj_clips_origins(store, 0, CLIPS, origin), VJ_OK);
+    for (int i = 0; i < CLIPS; i++) {
+        char start[64];
+        store_clip(i, &clip, labels, frames);
+        snprintf(start, sizeof start, "%lld,videos/%lld.mp4,", (long long)clip.source, (long long)clip.source);
+        assert_int_equal(origin[i].source, clip.source);
+        assert_int_equal(origin[i].window, clip.window);
+        assert_true(origin[i].pts_s == clip.pts_s);
+        assert_memory_equal(origin[i].ledger_row, start, strlen(start));
+    }
+    vj_clips_origins_release(origin, CLIPS);
+    assert_int_equal(vj_clips_origins(store, 5, CLIPS, origin), VJ_ERR_USAGE);
 }
 
 /* ------------------------------------------------------------------------------------------------ sheets */
@@ -305,6 +345,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pictures_are_written_and_scaled),  cmocka_unit_test(letters_are_drawn_and_cut_off),
+        cmocka_unit_test(paths_are_taken_from_the_ledger),  cmocka_unit_test(origins_are_those_of_the_clips),
         cmocka_unit_test(frames_are_where_they_should_be),  cmocka_unit_test(a_sheet_ends_with_the_store),
         cmocka_unit_test(masks_hide_what_the_sampler_says),
     };
