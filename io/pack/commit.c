@@ -289,10 +289,7 @@ vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
     if (status == VJ_OK) status = note_shards(&c);
     if (status == VJ_OK) status = decide(&c);
     if (status == VJ_OK) status = write_ledger(&c);
-    if (status == VJ_OK && report->clips == 0)
-        status = vj_raise(VJ_ERR_FORMAT, "no clip could be made from %lld files: see %s/ledger.csv",
-                          (long long)report->sources, c.store);
-    if (status == VJ_OK) status = write_index(&c);
+    if (status == VJ_OK && report->clips > 0) status = write_index(&c);
     vj_scratch_release(&c.fates);
     if (c.rows >= 0) (void)close(c.rows); /* unlinked: nothing of it must last */
     free(c.row);

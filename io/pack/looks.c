@@ -40,7 +40,7 @@ vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch)
     if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory to compare looks");
     l->most = most;
     VJ_ASSERT(most <= (int64_t)(UINT32_MAX / NODES));
-    for (l->room = 64; l->room < most * NODES / 4;) l->room *= 2;
+    for (l->room = 64; l->room < most * NODES / 2;) l->room *= 2;
     make_masks(l->mask);
     VJ_TRY(vj_scratch_create(&l->entries, scratch, most * (int64_t)sizeof(entry)));
     VJ_TRY(vj_scratch_create(&l->heads, scratch, l->room * (int64_t)sizeof(uint32_t)));

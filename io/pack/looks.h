@@ -14,7 +14,7 @@
 
 typedef struct vj_looks vj_looks;
 
-/** Room for `most` looks, about 400 bytes each in scratch files in `scratch` (scratch.h). Destroy it. */
+/** Room for `most` looks, about 450 bytes each in scratch files in `scratch` (scratch.h). Destroy it. */
 vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch);
 void vj_looks_destroy(vj_looks *looks);
 

@@ -176,6 +176,10 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
     vj_status status = vj_pack_commit(plan, report);
     if (status == VJ_OK) vj_catalogue_remove(p->config->pack.store);
     if (status == VJ_OK) say_result(p, report, begin_s);
+    if (status == VJ_OK && report->clips == 0)
+        status =
+            vj_raise(VJ_ERR_FORMAT, "no clip could be made from %lld files: see %s/ledger.csv; to start anew remove %s",
+                     (long long)report->sources, p->config->pack.store, p->config->pack.store);
     free(report);
     return status;
 }

@@ -42,7 +42,7 @@ static vj_looks *fill(vj_look *look, int count)
 static void test_copies(void **state)
 {
     (void)state;
-    enum { COUNT = 20000 };
+    enum { COUNT = 5000 };
     static vj_look look[COUNT];
     static const struct {
         double share;
