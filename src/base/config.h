@@ -17,8 +17,6 @@ typedef struct {
     char item[VJ_MAX_LIST][VJ_PATH];
 } vj_strings;
 
-typedef enum { VJ_SHUFFLE_GLOBAL, VJ_SHUFFLE_BLOCK } vj_shuffle;
-
 /* How a dataset names its files: a list of one of these forms, or a folder that is walked (pack/manifest.h). */
 typedef enum {
     VJ_LIST_AUTO,
@@ -41,6 +39,7 @@ typedef struct {
 } vj_dataset_settings;
 
 typedef enum { VJ_DUPLICATES_KEEP, VJ_DUPLICATES_DROP } vj_duplicates;
+typedef enum { VJ_SHUFFLE_GLOBAL, VJ_SHUFFLE_BLOCK } vj_shuffle;
 typedef enum { VJ_MASK_MULTIBLOCK, VJ_MASK_CAUSAL, VJ_MASK_TUBE } vj_mask_kind;
 
 /* One mask generator (spec section 9). */

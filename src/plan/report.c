@@ -68,7 +68,8 @@ static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c
     put(&s, "core_ms_a_file", 1e3 * p->file_s, "open, decode, scale %.0f frames", p->kept_frames);
     put(&s, "core_hours", p->core_s / 3600, "all files");
     put(&s, "ranks", p->ranks, "one a node, each with %d workers", p->workers);
-    put(&s, "memory_gb_a_rank", 1e-9 * p->rank_bytes, "at most: workers at pack.worker_memory_mb, clips that wait");
+    put(&s, "memory_gb_a_rank", 1e-9 * p->rank_bytes, "at most, workers at pack.worker_memory_mb and clips that wait%s",
+        p->rank_bytes > machine->memory_bytes ? "; MORE THAN A NODE HAS: lower it, or pack.workers" : "");
     put(&s, "file_system_gb_s", 1e-9 * p->file_system_bytes_s, "wanted while all cores decode; there are %.3g",
         1e-9 * machine->filesystem_bytes_s);
     put(&s, "walltime_h", p->walltime_s / 3600, "%s: %.3g h for the cores, %.3g h for the file system",

@@ -117,6 +117,12 @@ static double least_bytes(const search *s, const vj_train_layout *l)
     return l->node_ranks * (l->weight_bytes * (2 + (l->zero ? 2.0 / l->data_ranks : 2)) + clips * clip);
 }
 
+/* What is not in least_bytes() grows with the microbatch. */
+static bool needs_less(const vj_train_layout *a, const vj_train_layout *b)
+{
+    return a->node_bytes < b->node_bytes || (a->node_bytes == b->node_bytes && a->microbatch < b->microbatch);
+}
+
 /* The best layout that fits; where none does, the one that needs least. */
 static vj_status choose(search *s, vj_train_layout *best, bool *fits)
 {
@@ -130,7 +136,7 @@ static vj_status choose(search *s, vj_train_layout *best, bool *fits)
         l->node_bytes = least_bytes(s, l);
         if (l->node_bytes <= s->machine->memory_bytes) VJ_TRY(vj_train_layout_weigh(l, s->config, s->work));
         *fits = l->node_bytes <= s->machine->memory_bytes;
-        if (*fits || l->node_bytes < best->node_bytes) *best = *l;
+        if (*fits || needs_less(l, best)) *best = *l;
         if (!*fits) s->failed[s->failures++] = *l;
     }
     return *fits ? VJ_OK : vj_train_layout_weigh(best, s->config, s->work);

@@ -33,7 +33,8 @@ static const vj_program program = {
         "at cluster.gflops_*, what else moves through memory, sums of gradients as if nothing hid them, and files\n"
         "read beside all that. Start, evaluation and lost jobs are not in them. The default rates were measured on\n"
         "two cores of a Xeon with AMX (tests/bench/RESULTS.md), those of decoding on a core of an EPYC (Zen 5) with\n"
-        "FFmpeg 5.1 and H.264: measure yours with vjepa-bench on one node, and describe it in a file.\n"
+        "FFmpeg 5.1 and H.264: measure yours with vjepa-bench on one node, and describe it in a file. Networks much\n"
+        "narrower than ViT-L reach less (the quickstart's a quarter).\n"
         "\n"
         "Videos are counted in the lists, unless plan.files says how many there are; plan.mean_* say what they are\n"
         "like. Exit codes: 0 a layout fits, 1 none does or something cannot be read, 2 wrong settings.\n"
@@ -42,7 +43,7 @@ static const vj_program program = {
         "  vjepa-plan jobs/configs/vitl16_224.yaml --cluster jobs/configs/cluster_example.yaml\n"
         "  vjepa-plan jobs/configs/vith16_384.yaml --cluster jobs/configs/cluster_example.yaml \\\n"
         "    --set cluster.nodes=256 --set train.recompute=block --json\n"
-        "  vjepa-plan jobs/configs/quickstart.yaml --set plan.files=12800 --set plan.mean_height=48     (this machine)",
+        "  vjepa-plan jobs/configs/quickstart.yaml                                        (on this machine)",
     .sections = sections,
     .options = options,
     .min_files = 1,
