@@ -98,6 +98,8 @@ function(vj_programs dir)
     target_link_libraries(${name} PRIVATE vjepa vj_options)
     list(APPEND programs ${name})
   endforeach()
+  # It starts often, and has no use for MPI, HDF5 and the rest.
+  target_link_options(vjepa-decode PRIVATE LINKER:--as-needed)
   set(VJ_PROGRAMS ${programs} PARENT_SCOPE)
 endfunction()
 
@@ -159,7 +161,7 @@ function(vj_test)
   endif()
   set_tests_properties(${names} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
-    ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${VJEPA_FIXTURES};${VJ_TEST_ENVIRONMENT}")
+    ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_DECODE=${CMAKE_BINARY_DIR}/bin/vjepa-decode;VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${VJEPA_FIXTURES};${VJ_TEST_ENVIRONMENT}")
 endfunction()
 
 # What a small or busy machine needs to start ranks (root in a container, more ranks than cores, no spinning).

@@ -10,7 +10,7 @@ preset=${1:-}
 packages=(build-essential cmake ninja-build pkg-config ca-certificates
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev liblapack-dev
     libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
-    libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev libturbojpeg0-dev
+    libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev libturbojpeg0-dev libseccomp-dev
     libcmocka-dev procps hdf5-tools python3-h5py python3-pil)
 case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev) ;; esac # for the tests of train.products
 

@@ -75,6 +75,9 @@ static vj_status get_codec(hid_t file, const char *path, vj_codec_settings *sett
     int64_t quality, chroma;
     VJ_TRY(vj_h5_get_i64(file, path, "jpeg_quality", &quality));
     VJ_TRY(vj_h5_get_i64(file, path, "jpeg_chroma", &chroma));
+    if (quality < 0 || quality > 100 || chroma < 0 || chroma > 444)
+        return vj_raise(VJ_ERR_FORMAT, "%s: no JPEG has quality %lld and chroma %lld", path, (long long)quality,
+                        (long long)chroma);
     VJ_TRY(vj_h5_get_text(file, path, "codec", &name));
     *settings = (vj_codec_settings){.quality = (int)quality, .chroma = (int)chroma};
     vj_status status = vj_codec_find(&settings->codec, name);

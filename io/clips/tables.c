@@ -13,9 +13,10 @@ static vj_status check_entry(const char *path, const vj_shard_tables *tables, co
     const int64_t frames = shape ? vj_frames_bytes(layout->frames, e->height, e->width) : 0;
     if (!shape || frames > VJ_RECORD_MAX_BYTES || e->source < 0 || e->window < 0 || e->row < 0 || e->dataset < 0 ||
         e->dataset >= layout->dataset_count)
-        return vj_raise(VJ_ERR_FORMAT,
-                        "%s is damaged: clip %lld is said to be window %d of source %lld, data set %d, %d x %d pixels",
-                        path, (long long)i, e->window, (long long)e->source, e->dataset, e->height, e->width);
+        return vj_raise(
+            VJ_ERR_FORMAT,
+            "%s is damaged: clip %lld is said to be row %lld, window %d of source %lld, data set %d, %d x %d pixels",
+            path, (long long)i, (long long)e->row, e->window, (long long)e->source, e->dataset, e->height, e->width);
     if (e->offset < 0 || e->bytes < 1 || e->bytes > VJ_RECORD_MAX_BYTES || e->offset > tables->bytes - e->bytes ||
         (layout->codec.codec == VJ_CODEC_RAW && e->bytes != frames))
         return vj_raise(VJ_ERR_FORMAT, "%s is damaged: clip %lld is said to be %lld bytes at %lld of %lld", path,
@@ -29,9 +30,9 @@ static vj_status check_files(const char *path, const vj_shard_tables *tables, co
     int64_t clip = 0;
     for (int64_t f = 0; f < tables->files; f++) {
         const vj_clips_file *file = &tables->file[f];
-        int good = file->source >= 0 && file->dataset >= 0 && file->dataset < layout->dataset_count &&
-                   file->verdict >= 0 && file->verdict < VJ_MAX_VERDICTS && file->clips >= 0 &&
-                   file->clips <= tables->clips - clip;
+        int good = file->source >= 0 && file->dataset >= (file->clips > 0 ? 0 : -1) &&
+                   file->dataset < layout->dataset_count && file->verdict >= 0 && file->verdict < VJ_MAX_VERDICTS &&
+                   file->clips >= 0 && file->clips <= tables->clips - clip;
         for (int32_t c = 0; good && c < file->clips; c++, clip++) {
             const vj_clips_entry *e = &tables->entry[clip];
             good = e->source == file->source && e->dataset == file->dataset && (c == 0 || e->window > e[-1].window);

@@ -41,7 +41,8 @@ typedef struct {
 /** One file that the shard accounts for, whether or not it gave a clip. */
 typedef struct {
     int64_t source;
-    int32_t dataset, verdict, clips;
+    int32_t dataset; /* -1: of none, without clips (a held-out video) */
+    int32_t verdict, clips;
     uint64_t look[8];
     uint8_t look_valid;
     const char *row; /* its row of the ledger, without a newline */

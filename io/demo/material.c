@@ -11,25 +11,32 @@
 static const char *const folder_names[VJ_SPLITS] = {"train", "val"};
 static const char *const photo_stems[VJ_SPLITS] = {"train", "t10k"};
 
-static vj_status read_film(vj_film *film, const char *path)
+static vj_status decode_film(vj_film *film, vj_video *video, const char *path)
 {
-    vj_video *video;
-    vj_video_verdict verdict;
-    char reason[256];
-    VJ_TRY(vj_video_open(&video, path, &verdict, reason, sizeof reason));
-    if (!video) return vj_raise(VJ_ERR_FORMAT, "%s: %s: %s", path, vj_video_verdict_name(verdict), reason);
-    const vj_video_info *info = vj_video_describe(video);
-    film->frames = info->frames < VJ_SCENE_FILM_FRAMES ? info->frames : VJ_SCENE_FILM_FRAMES;
     double shown_s[VJ_SCENE_FILM_FRAMES];
-    verdict = vj_video_frames(video, vj_video_times(video), (int)film->frames, VJ_SCENE_FILM_SIDE, &film->pixels,
-                              &film->height, &film->width, shown_s, reason, sizeof reason);
-    vj_video_close(video);
+    vj_video_verdict verdict;
+    VJ_TRY(vj_video_open_path(video, path, &verdict));
+    if (verdict == VJ_VIDEO_OK) {
+        const vj_video_info *info = vj_video_describe(video);
+        film->frames = info->frames < VJ_SCENE_FILM_FRAMES ? info->frames : VJ_SCENE_FILM_FRAMES;
+        verdict = vj_video_frames(video, vj_video_times(video), (int)film->frames, VJ_SCENE_FILM_SIDE, &film->pixels,
+                                  &film->height, &film->width, shown_s);
+    }
     if (verdict != VJ_VIDEO_OK)
-        return vj_raise(VJ_ERR_FORMAT, "%s: %s: %s", path, vj_video_verdict_name(verdict), reason);
+        return vj_raise(VJ_ERR_FORMAT, "%s: %s: %s", path, vj_video_verdict_name(verdict), vj_video_reason(video));
     if (film->frames < VJ_SCENE_FRAMES)
         return vj_raise(VJ_ERR_FORMAT, "%s has %lld frames, %d are needed", path, (long long)film->frames,
                         VJ_SCENE_FRAMES);
     return VJ_OK;
+}
+
+static vj_status read_film(vj_film *film, const char *path)
+{
+    vj_video *video;
+    VJ_TRY(vj_video_create(&video));
+    vj_status status = decode_film(film, video, path);
+    vj_video_destroy(video);
+    return status;
 }
 
 static int visible(const struct dirent *entry)

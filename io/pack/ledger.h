@@ -1,11 +1,9 @@
 /*
- * ledger.csv: one row for every file of the lists, in their order, with the verdict on it. Each rank keeps its rows in
- * memory, rank 0 puts them together and writes the file.
+ * The ledger: one row for every file of the manifests with the verdict on it, as a line of CSV. Rows are kept with the
+ * shards until the commit (commit.c) writes STORE/ledger.csv from them, in the order of the manifests.
  */
 #ifndef VJ_PACK_LEDGER_H
 #define VJ_PACK_LEDGER_H
-
-#include <mpi.h>
 
 #include "video/video.h"
 
@@ -13,41 +11,34 @@
 enum {
     VJ_LEDGER_DAMAGED = VJ_VIDEO_VERDICTS, /* packed, though some frames are damaged or missing */
     VJ_LEDGER_SHORT,                       /* packed; fewer frames than a window spans, the last one is held */
+    VJ_LEDGER_HELD_OUT_ID,                 /* left out: a list of held-out ids names it */
+    VJ_LEDGER_HELD_OUT_CONTENT,            /* left out: looks like a held-out video */
+    VJ_LEDGER_DUPLICATE,                   /* left out: listed before, or looks like a file before it */
+    VJ_LEDGER_HELD_OUT,                    /* a held-out video itself: only its look was wanted */
     VJ_LEDGER_VERDICTS
 };
 const char *vj_ledger_verdict_name(int verdict);
 
 /* A row. */
 typedef struct {
-    int64_t source; /* number in the lists, from 0 */
-    const char *path;
+    int64_t source;      /* number in the manifests, from 0 */
+    const char *dataset; /* name; "" for a held-out video */
+    const char *path, *reason;
     int verdict;
-    char reason[256];
-    vj_video_info info; /* all zero when the file was refused before it was known */
-    int64_t clips, bytes;
+    const vj_video_info *info; /* NULL: the file was not opened */
+    int64_t bytes;
+    uint64_t digest; /* xxh3 of the file; 0: not read */
+    int64_t shard, clips;
     double seconds;
 } vj_ledger_row;
 
-typedef struct {
-    char *text; /* rows, each ending in a newline; owned */
-    int64_t bytes, room;
-    int64_t verdicts[VJ_LEDGER_VERDICTS];
-} vj_ledger;
+/** The first line of a ledger, without its end. */
+extern const char vj_ledger_header[];
 
-/** Append a row. Rows must come in ascending order of source. */
-vj_status vj_ledger_add(vj_ledger *ledger, const vj_ledger_row *row);
+/** A line, without its end: bytes that are no text escaped (escape.h), texts quoted. free() it; NULL: no memory. */
+char *vj_ledger_text(const vj_ledger_row *row);
 
-/**
- * Write STORE/ledger.csv from all ranks' rows, rank after rank. Afterwards ledger->verdicts counts for all. Collective,
- * agreed.
- */
-vj_status vj_ledger_write(vj_ledger *ledger, const char *store, MPI_Comm comm);
-void vj_ledger_release(vj_ledger *ledger);
-
-/**
- * The text as one line of plain UTF-8: control characters and bytes that are not UTF-8 become \xHH, a backslash becomes
- * two. free() it; NULL when memory ends.
- */
-char *vj_ledger_escape(const char *text);
+/** The same line with another verdict and no clips. free() it; NULL: no memory. */
+char *vj_ledger_revised(const char *line, int verdict, const char *reason);
 
 #endif

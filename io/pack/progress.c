@@ -60,19 +60,24 @@ static void speak(vj_progress *p)
            spent * ((double)p->total - all.files) / all.files);
 }
 
-void vj_progress_add(vj_progress *p, int64_t bytes, int64_t clips)
+void vj_progress_wait(vj_progress *p)
 {
-    p->mine.files++;
-    p->mine.bytes += (double)bytes;
-    p->mine.clips += (double)clips;
     if (p->rank == 0) {
-        p->of_rank[0] = p->mine;
         receive_counts(p);
         speak(p);
     } else if (vj_now() >= p->next_s) {
         p->next_s = vj_now() + SEND_EVERY_S;
         send_counts(p);
     }
+}
+
+void vj_progress_add(vj_progress *p, int64_t bytes, int64_t clips)
+{
+    p->mine.files++;
+    p->mine.bytes += (double)bytes;
+    p->mine.clips += (double)clips;
+    if (p->rank == 0) p->of_rank[0] = p->mine;
+    vj_progress_wait(p);
 }
 
 void vj_progress_end(vj_progress *p, vj_progress_counts *all)

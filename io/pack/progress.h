@@ -1,6 +1,6 @@
 /*
  * The progress line: how many files are done on all ranks. The others send rank 0 their counts now and then without
- * waiting for it; rank 0 looks for them between its own files.
+ * waiting for it; rank 0 looks for them while it works itself.
  */
 #ifndef VJ_PACK_PROGRESS_H
 #define VJ_PACK_PROGRESS_H
@@ -29,6 +29,9 @@ vj_status vj_progress_begin(vj_progress *progress, int64_t total, MPI_Comm comm)
 
 /** One more file is done. */
 void vj_progress_add(vj_progress *progress, int64_t bytes, int64_t clips);
+
+/** Nothing new: hear the others, and speak if it is time. */
+void vj_progress_wait(vj_progress *progress);
 
 /** Wait for all ranks while rank 0 goes on speaking; *all: the sums, on rank 0. Collective. */
 void vj_progress_end(vj_progress *progress, vj_progress_counts *all);

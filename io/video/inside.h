@@ -8,61 +8,99 @@
 #include "video/convert.h"
 #include "video/video.h"
 
-/* Why a file is refused: text for the ledger, owned by the caller of the library. */
+/** Refuse with FFmpeg's text for `error` added; when memory has ended the verdict says so. */
+vj_video_verdict vj_refuse_av(vj_video *video, vj_video_verdict verdict, int error, const char *what);
+
+/* A packet of the video stream. */
 typedef struct {
-    char *text;
-    int bytes;
-} vj_reason;
+    int64_t pts;                /* AV_NOPTS_VALUE: it has none; made continuous */
+    int flags;                  /* AV_PKT_FLAG_* */
+    uint8_t pts_is_dts, wanted; /* it holds a frame that is asked for */
+} vj_packet;
 
-/** Fill in the reason and return `verdict`. */
-vj_video_verdict vj_refuse(vj_reason reason, vj_video_verdict verdict, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/** The same with FFmpeg's text for `error` added; when memory has ended the verdict says so. */
-vj_video_verdict vj_refuse_av(vj_reason reason, vj_video_verdict verdict, int error, const char *what);
-
-struct vj_video {
-    vj_video_info info;
-    AVCodecContext *decoder;
-    AVPacket **packets; /* of the video stream in file order, owned; timestamps made continuous */
-    int64_t packet_count, packet_room;
-    double *times;  /* [info.frames], owned */
-    int64_t origin; /* timestamp of the first frame */
-    int by_count;   /* the stream has no usable timestamps: frame k is shown at k / fps */
-    double tick_s;  /* stream time base */
-    double nominal_fps;
-    int64_t promised; /* packets the header speaks of; 0: it does not */
-    int64_t read_errors;
-    vj_orientation orientation;
-    AVRational aspect; /* of a stored pixel */
-    vj_converter converter;
-};
-
-/** An open container over a file descriptor; nothing but its bytes can be reached through it. */
+/* A frame with a presentation time. */
 typedef struct {
-    int fd;
+    int64_t ticks;  /* in the stream's time base; where packets have no times, the frame's number */
+    int64_t packet; /* number of the packet that holds it */
+} vj_shown;
+
+/* An open container over a file descriptor; nothing but its bytes can be reached through it. */
+typedef struct {
+    int fd; /* borrowed */
     AVIOContext *io;
     AVFormatContext *format;
 } vj_media_file;
 
-/**
- * Open `path` if it is a regular file of acceptable size, and recognise its container by content. VJ_ERR_IO: the system
- * failed, which is no verdict. Close in any case.
- */
-vj_status vj_media_file_open(vj_media_file *file, const char *path, vj_video_verdict *verdict, vj_reason reason);
+/* Where reading of the stream's packets stands. */
+typedef struct {
+    int64_t next;         /* number of the packet to be read */
+    int64_t last, offset; /* of the clock, which recordings that were joined start again */
+} vj_packet_cursor;
+
+struct vj_video {
+    vj_video_limits limits;
+    vj_video_info info;
+    char reason[VJ_VIDEO_REASON];
+    int owned_fd; /* -1: the caller's */
+
+    vj_media_file file;
+    int stream; /* its number in the file */
+    AVCodecContext *decoder;
+    vj_orientation orientation;
+    AVRational aspect; /* of a stored pixel */
+    double tick_s;     /* stream time base */
+    double nominal_fps;
+    int64_t promised; /* packets the header speaks of; 0: it does not */
+
+    /* packets.c: kept between files as memory */
+    vj_packet *packets; /* [packet_count], in file order */
+    int64_t packet_count, packet_room;
+    AVPacket **kept; /* [kept_room], empty beyond kept_count */
+    int64_t kept_count, kept_room;
+    AVPacket *read; /* the one read last */
+    vj_packet_cursor cursor;
+    int64_t read_errors;
+    vj_shown *shown; /* [info.frames], ascending ticks */
+    double *times;   /* [info.frames], seconds from the first */
+    int64_t shown_room;
+    int by_number; /* frames are known by their number, not by their time */
+
+    /* show.c */
+    AVFrame *frame, *held;
+    vj_converter converter, look_converter;
+};
+
+/** Recognise the container over `fd` by its content. Close in any case. */
+vj_video_verdict vj_media_file_open(vj_video *video, int fd);
 void vj_media_file_close(vj_media_file *file);
+
+/** Whether a container (FFmpeg's names, separated by commas) and a decoder are of those that are read. */
+int vj_container_allowed(const char *names);
+int vj_decoder_allowed(const char *name);
+
+/** Choose the stream and open its decoder. */
+vj_video_verdict vj_stream_open(vj_video *video);
 
 /** A timestamp from a file: AV_NOPTS_VALUE if so large (2^61) that sums and differences of such could overflow. */
 int64_t vj_sane_timestamp(int64_t ticks);
 
-/** Read all packets of `stream` into memory and learn the frames' times, by decoding where packets carry none. */
-vj_video_verdict vj_video_index(vj_video *video, AVFormatContext *format, const AVStream *stream, vj_reason reason);
+/** Read all packets of the stream and learn the frames' times, by decoding where packets carry none. */
+vj_video_verdict vj_packets_index(vj_video *video);
 
-/** Called for each frame in presentation order; may take the frame's reference. Non-zero (AVERROR) stops decoding. */
-typedef int vj_on_frame(void *user, AVFrame *frame);
+/** Packet number i, borrowed until the next call; cheap if numbers ascend. AVERROR or 0. */
+int vj_packets_get(vj_video *video, int64_t i, AVPacket **packet);
+void vj_packets_clear(vj_video *video);
+void vj_packets_release(vj_video *video);
 
-/** Decode all packets from the start; *decoded frames came out, *corrupt frames or packets were damaged. AVERROR or 0.
- */
-int vj_video_decode(vj_video *video, vj_on_frame *on_frame, void *user, int64_t *decoded, int64_t *corrupt);
+/* Decoding from some packet on. Begin, then frame by frame: 1 with video->frame filled in, 0 at the end, or AVERROR. */
+typedef struct {
+    int64_t next;    /* number of the packet to be sent */
+    int wanted_only; /* leave out frames that neither are wanted nor needed for others */
+    int ended;       /* nothing is left to be sent */
+    int retries;     /* errors to go on after once it has ended */
+    int64_t errors;
+} vj_decoding;
+void vj_decoding_begin(vj_video *video, vj_decoding *decoding, int64_t first, int wanted_only);
+int vj_decoding_next(vj_video *video, vj_decoding *decoding);
 
 #endif

@@ -57,7 +57,8 @@ static const char *wanted(const vj_setting *row, char text[256])
                                         [VJ_SET_RANGE] = "[low, high], two numbers in ",
                                         [VJ_SET_VECTOR] = "a list of numbers in ",
                                         [VJ_SET_SHARES] = "a list of numbers in ",
-                                        [VJ_SET_GENERATORS] = "a list of maps"};
+                                        [VJ_SET_GENERATORS] = "a list of maps",
+                                        [VJ_SET_DATASETS] = "a list of maps"};
     if (*row->allowed)
         snprintf(text, 256, "%s%s", forms[row->type], row->allowed);
     else
@@ -180,7 +181,7 @@ static vj_status read_numbers(reader *r, const target *to, const yaml_node_t *no
     return VJ_OK;
 }
 
-static vj_status read_generators(reader *r, const target *to, const yaml_node_t *node);
+static vj_status read_maps(reader *r, const target *to, const yaml_node_t *node);
 
 static vj_status read_value(reader *r, const target *to, const yaml_node_t *node)
 {
@@ -206,9 +207,10 @@ static vj_status read_value(reader *r, const target *to, const yaml_node_t *node
         if (((double *)to->base)[0] <= ((double *)to->base)[1]) return VJ_OK;
         return refuse(r, line_of(node), to->name, "the first number is above the second; it takes [low, high]");
     case VJ_SET_GENERATORS:
+    case VJ_SET_DATASETS:
         break;
     }
-    return read_generators(r, to, node);
+    return read_maps(r, to, node);
 }
 
 /* ------------------------------------------------------------------------------------------------ maps */
@@ -236,74 +238,91 @@ static int map_size(const yaml_node_t *map)
     return (int)(map->data.mapping.pairs.top - map->data.mapping.pairs.start);
 }
 
-static const vj_setting *generator_row(const char *key)
+static const vj_setting *row_of(const vj_maps *maps, const char *key)
 {
-    for (int i = 0; i < vj_generator_settings_count; i++)
-        if (strcmp(vj_generator_settings[i].key, key) == 0) return &vj_generator_settings[i];
+    for (int i = 0; i < maps->count; i++)
+        if (strcmp(maps->rows[i].key, key) == 0) return &maps->rows[i];
     return NULL;
 }
 
-static vj_status generator_key_unknown(reader *r, int line, const char *name, const char *key)
+static vj_status map_key_unknown(reader *r, const vj_maps *maps, int line, const char *name, const char *key)
 {
+    char list[512] = "";
+    size_t used = 0;
     vj_guess guess;
     vj_guess_init(&guess, key);
-    for (int i = 0; i < vj_generator_settings_count; i++) vj_guess_consider(&guess, vj_generator_settings[i].key);
+    for (int i = 0; i < maps->count; i++) {
+        vj_guess_consider(&guess, maps->rows[i].key);
+        if (used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", maps->rows[i].key);
+    }
     if (guess.best) return refuse(r, line, name, "%s: unknown key; did you mean %s?", key, guess.best);
-    return refuse(r, line, name,
-                  "%s: unknown key; a generator has kind, blocks, spatial_scale, temporal_scale, aspect, "
-                  "max_temporal_keep, max_keep, ratio",
-                  key);
+    return refuse(r, line, name, "%s: unknown key; a %s has %s", key, maps->what, list);
 }
 
-/* A generator's default, from its table. */
+/* The default of a key of a map, from its table. */
 static vj_status default_value(vj_config *config, const vj_setting *row, void *base);
 
-static vj_status read_generator(reader *r, const char *name, const yaml_node_t *map, vj_mask_settings *mask)
+/* What the item says must be known to the kind of item it is. */
+static vj_status check_kind(reader *r, const vj_maps *maps, const char *name, const yaml_node_t *map, const void *item)
 {
-    char full[128];
-    const char *key;
-    yaml_node_t *key_node, *value;
-    bool has_kind = false;
-
-    if (map->type != YAML_MAPPING_NODE) return refuse(r, line_of(map), name, "is not a map, {kind: multiblock, ...}");
-    memset(mask, 0, sizeof *mask);
-    for (int i = 0; i < vj_generator_settings_count; i++)
-        VJ_TRY(default_value(r->config, &vj_generator_settings[i], mask));
+    const vj_setting *choice = &maps->rows[maps->kind];
+    int kind = *(const int *)((const char *)item + choice->at), length;
     for (int i = 0; i < map_size(map); i++) {
+        const char *key, *word;
+        yaml_node_t *key_node, *value;
         VJ_TRY(map_pair(r, map, i, name, &key, &key_node, &value));
-        const vj_setting *row = generator_row(key);
-        if (!row) return generator_key_unknown(r, line_of(key_node), name, key);
-        snprintf(full, sizeof full, "%s.%s", name, key);
-        VJ_TRY(read_value(r, &(target){row, full, (char *)mask + row->at}, value));
-        if (row == vj_generator_settings) has_kind = true;
-    }
-    if (!has_kind)
-        return refuse(r, line_of(map), name, "kind is missing; it is one of %s", vj_generator_settings[0].allowed);
-    for (int i = 0; i < map_size(map); i++) {
-        VJ_TRY(map_pair(r, map, i, name, &key, &key_node, &value));
-        if (!(generator_row(key)->kinds & 1U << mask->kind)) {
-            int length;
-            const char *kind = vj_choice_word(vj_generator_settings[0].allowed, mask->kind, &length);
-            return refuse(r, line_of(key_node), name, "%s means nothing to kind %.*s", key, length, kind);
-        }
+        if (row_of(maps, key)->kinds & 1U << kind) continue;
+        word = vj_choice_word(choice->allowed, kind, &length);
+        return refuse(r, line_of(key_node), name, "%s means nothing to %s %.*s", key, choice->key, length, word);
     }
     return VJ_OK;
 }
 
-static vj_status read_generators(reader *r, const target *to, const yaml_node_t *node)
+static vj_status read_map(reader *r, const vj_maps *maps, const char *name, const yaml_node_t *map, void *item)
+{
+    char full[128], want[256];
+    const char *key;
+    yaml_node_t *key_node, *value;
+    bool has_first = false;
+
+    if (map->type != YAML_MAPPING_NODE) return refuse(r, line_of(map), name, "is not a map, %s", maps->example);
+    for (int i = 0; i < maps->count; i++) VJ_TRY(default_value(r->config, &maps->rows[i], item));
+    for (int i = 0; i < map_size(map); i++) {
+        VJ_TRY(map_pair(r, map, i, name, &key, &key_node, &value));
+        const vj_setting *row = row_of(maps, key);
+        if (!row) return map_key_unknown(r, maps, line_of(key_node), name, key);
+        snprintf(full, sizeof full, "%s.%s", name, key);
+        VJ_TRY(read_value(r, &(target){row, full, (char *)item + row->at}, value));
+        if (row == maps->rows) has_first = true;
+    }
+    if (!has_first)
+        return refuse(r, line_of(map), name, "%s is missing; it is %s", maps->rows[0].key,
+                      wanted(&maps->rows[0], want));
+    return check_kind(r, maps, name, map, item);
+}
+
+static vj_status read_maps(reader *r, const target *to, const yaml_node_t *node)
 {
     char name[64];
-    vj_mask_settings generators[VJ_MAX_MASKS] = {0};
-    int count = list_length(r, to, node, 0, VJ_MAX_MASKS);
+    const vj_maps *maps = vj_maps_of(to->row);
+    char *config = (char *)r->config;
+    int count = list_length(r, to, node, 0, maps->most);
     if (count < 0) return VJ_ERR_USAGE;
-    for (int i = 0; i < count; i++) {
+    char *items = vj_calloc(maps->most, (int64_t)maps->bytes);
+    vj_status status = items ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", to->name);
+    for (int i = 0; i < count && status == VJ_OK; i++) {
+        const yaml_node_t *item = list_item(r, node, i);
         snprintf(name, sizeof name, "%s[%d]", to->name, i);
-        VJ_TRY(read_generator(r, name, list_item(r, node, i), &generators[i]));
-        r->config->origin.generator_line[i] = r->file ? line_of(list_item(r, node, i)) : ORIGIN_SET;
+        status = read_map(r, maps, name, item, items + (size_t)i * maps->bytes);
+        ((int *)(config + maps->lines_at))[i] = r->file ? line_of(item) : ORIGIN_SET;
     }
-    r->config->mask.count = count;
-    memcpy(r->config->mask.generator, generators, sizeof generators);
-    return VJ_OK;
+    if (status == VJ_OK) {
+        *(int *)(config + maps->count_at) = count;
+        memcpy(config + to->row->at, items, (size_t)maps->most * maps->bytes);
+    }
+    free(items);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ files */

@@ -10,13 +10,34 @@
 
 #include "base/status.h"
 
-enum { VJ_MAX_MASKS = 8, VJ_MAX_LIST = 16, VJ_PATH = 512, VJ_MAX_SETTINGS = 128 };
+enum { VJ_MAX_MASKS = 8, VJ_MAX_LIST = 16, VJ_PATH = 512, VJ_MAX_SETTINGS = 192 };
 
 typedef struct {
     int count;
     char item[VJ_MAX_LIST][VJ_PATH];
 } vj_strings;
 
+/* How a dataset names its files: a list of one of these forms, or a folder that is walked (pack/manifest.h). */
+typedef enum {
+    VJ_LIST_AUTO,
+    VJ_LIST_CSV,
+    VJ_LIST_JSON,
+    VJ_LIST_PLAIN,
+    VJ_LIST_KINETICS,
+    VJ_LIST_SSV2,
+    VJ_LIST_HOWTO100M,
+    VJ_LIST_FOLDER,
+    VJ_LIST_IMAGENET
+} vj_list_format;
+
+/* One dataset to pack; several entries of one name are one dataset. */
+typedef struct {
+    char name[64];
+    int format; /* vj_list_format */
+    char list[VJ_PATH], root[VJ_PATH], labels[VJ_PATH], pattern[128];
+} vj_dataset_settings;
+
+typedef enum { VJ_DUPLICATES_KEEP, VJ_DUPLICATES_DROP } vj_duplicates;
 typedef enum { VJ_MASK_MULTIBLOCK, VJ_MASK_CAUSAL, VJ_MASK_TUBE } vj_mask_kind;
 
 /* One mask generator (spec section 9). */
@@ -42,15 +63,29 @@ typedef struct {
         double max_hours;  /* of this start; 0: no limit */
         double watchdog_s; /* without progress; 0: off, negative: by the longest step so far */
     } run;
-    struct {                  /* vjepa-pack */
-        vj_strings lists;     /* media lists: "path label" lines or CSV with a header path,LABEL,... */
-        char store[VJ_PATH];  /* NAME.clips */
-        int64_t short_side;   /* pixels */
-        int64_t frames, step; /* F frames, sampling step (spec 10.2) */
-        int64_t windows;      /* clips a video, one per equal segment */
-        int random_windows;   /* bool: random start inside a segment, else centred at its start rule */
-        int codec;            /* 0 raw */
+    struct {              /* vjepa-pack */
+        vj_strings lists; /* media lists of one dataset, named "lists" */
+        int dataset_count;
+        vj_dataset_settings dataset[VJ_MAX_LIST];
+        vj_strings held_out_ids;    /* lists of ids: files of these are left out */
+        vj_strings held_out_videos; /* media lists: what looks like one of these is left out */
+        int duplicates;             /* vj_duplicates */
+        char store[VJ_PATH];        /* NAME.clips */
+        int64_t short_side;         /* pixels */
+        int64_t frames, step;       /* F frames, sampling step (spec 10.2) */
+        int64_t windows;            /* clips a video, one per equal segment */
+        int random_windows;         /* bool: random start inside a segment, else centred at its start rule */
+        int codec;                  /* vj_codec: raw, jpeg */
+        int64_t jpeg_quality;
+        int jpeg_chroma; /* 0: 420, 1: 444 */
         int64_t shard_mb, seed;
+        int decode_all;    /* bool: decode whole videos, not only what is kept */
+        double max_damage; /* share of frames */
+        int64_t max_pixels_m, max_file_mb;
+        int64_t workers; /* decoding processes a rank; 0: one a core */
+        int64_t worker_memory_mb;
+        double worker_seconds;
+        int64_t buffer_mb; /* decoded clips that wait for their turn, a rank */
     } pack;
     struct {
         vj_strings train; /* clip stores, concatenated */
@@ -145,7 +180,7 @@ typedef struct {
     struct { /* where settings were given, for messages only: not printed, not part of what the configuration is */
         char file[VJ_PATH];
         int line[VJ_MAX_SETTINGS]; /* per row of the table; 0: default, negative: --set */
-        int generator_line[VJ_MAX_MASKS];
+        int generator_line[VJ_MAX_MASKS], dataset_line[VJ_MAX_LIST];
     } origin;
 } vj_config;
 

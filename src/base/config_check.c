@@ -178,6 +178,35 @@ static vj_status check_training(const vj_config *config)
     return VJ_OK;
 }
 
+static vj_status refuse_dataset(const vj_config *config, int i, const char *message)
+{
+    char where[VJ_PATH + 16];
+    place(config, config->origin.dataset_line[i], where);
+    return vj_raise(VJ_ERR_USAGE, "%spack.datasets[%d].%s", where, i, message);
+}
+
+static vj_status check_dataset(const vj_config *config, int i)
+{
+    const vj_dataset_settings *dataset = &config->pack.dataset[i];
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    bool walked = dataset->format == VJ_LIST_FOLDER || dataset->format == VJ_LIST_IMAGENET;
+    if (!*dataset->name || dataset->name[strspn(dataset->name, letters)])
+        return refuse_dataset(config, i, "name: letters, digits, . _ and - make a name");
+    if (walked && !*dataset->root)
+        return refuse_dataset(config, i, "root: formats folder and imagenet need it, the folder to walk");
+    if (!walked && !*dataset->list)
+        return refuse_dataset(config, i, "list: is missing; formats folder and imagenet do without");
+    return VJ_OK;
+}
+
+static vj_status check_pack(const vj_config *config)
+{
+    for (int i = 0; i < config->pack.dataset_count; i++) VJ_TRY(check_dataset(config, i));
+    if (config->pack.dataset_count > 0 && config->pack.lists.count > 0)
+        return refuse(config, "pack.lists", "pack.datasets", "stands beside pack.datasets; make it one of them");
+    return VJ_OK;
+}
+
 static vj_status check_probe(const vj_config *config)
 {
     if (config->probe.pooling.count == 0)
@@ -189,6 +218,7 @@ static vj_status check_probe(const vj_config *config)
 
 vj_status vj_config_check(vj_config *config)
 {
+    VJ_TRY(check_pack(config));
     VJ_TRY(derive_model(config));
     if (config->predictor.heads == 0) config->predictor.heads = config->model.heads;
     VJ_TRY(check_model(config));

@@ -67,17 +67,20 @@ static void print_texts(FILE *out, const vj_strings *list, bool words)
 
 static void print_value(FILE *out, const vj_setting *row, const void *base);
 
-static void print_generators(FILE *out, const vj_config *config)
+/* One item a line, with the keys that its kind knows. */
+static void print_maps(FILE *out, const vj_setting *list, const char *config)
 {
-    if (config->mask.count == 0) fputs(" []", out);
-    for (int g = 0; g < config->mask.count; g++) {
-        const vj_mask_settings *mask = &config->mask.generator[g];
-        const char *before = "\n    - {";
-        for (int i = 0; i < vj_generator_settings_count; i++) {
-            const vj_setting *row = &vj_generator_settings[i];
-            if (!(row->kinds & 1U << mask->kind)) continue;
+    const vj_maps *maps = vj_maps_of(list);
+    int count = *(const int *)(config + maps->count_at);
+    if (count == 0) fputs(" []", out);
+    for (int n = 0; n < count; n++) {
+        const char *item = config + list->at + (size_t)n * maps->bytes, *before = "\n    - {";
+        int kind = *(const int *)(item + maps->rows[maps->kind].at);
+        for (int i = 0; i < maps->count; i++) {
+            const vj_setting *row = &maps->rows[i];
+            if (!(row->kinds & 1U << kind)) continue;
             fprintf(out, "%s%s: ", before, row->key);
-            print_value(out, row, mask);
+            print_value(out, row, item);
             before = ", ";
         }
         fputc('}', out);
@@ -114,7 +117,8 @@ static void print_value(FILE *out, const vj_setting *row, const void *base)
         print_numbers(out, value, *(const int *)((const double *)value + VJ_MAX_MASKS));
         break;
     case VJ_SET_GENERATORS:
-        print_generators(out, base);
+    case VJ_SET_DATASETS:
+        print_maps(out, row, base);
         break;
     }
 }
@@ -135,7 +139,7 @@ void vj_config_print(const vj_config *config, FILE *out)
         const vj_setting *row = &vj_settings[i];
         int section = section_length(i);
         if (section_begins(i)) fprintf(out, "%.*s:\n", section, row->key);
-        fprintf(out, row->type == VJ_SET_GENERATORS ? "  %s:" : "  %s: ", row->key + section + 1);
+        fprintf(out, vj_maps_of(row) ? "  %s:" : "  %s: ", row->key + section + 1);
         print_value(out, row, config);
         fputc('\n', out);
     }
@@ -175,8 +179,9 @@ static void help_row(FILE *out, const vj_setting *row, const char *indent)
                                         [VJ_SET_RANGE] = "[low, high] in ",
                                         [VJ_SET_VECTOR] = "list in ",
                                         [VJ_SET_SHARES] = "list in ",
-                                        [VJ_SET_GENERATORS] = ""};
-    const char *allowed = *row->allowed ? row->allowed : row->type == VJ_SET_GENERATORS ? "maps" : "text";
+                                        [VJ_SET_GENERATORS] = "",
+                                        [VJ_SET_DATASETS] = ""};
+    const char *allowed = *row->allowed ? row->allowed : vj_maps_of(row) ? "maps" : "text";
     bool text = row->type == VJ_SET_TEXT && !*row->allowed;
     fprintf(out, "%s%s: %s%s%s   (%s%s)\n%s    %s\n", indent, row->key, text ? "\"" : "", row->initial,
             text ? "\"" : "", types[row->type], allowed, indent, row->help);
@@ -188,7 +193,7 @@ void vj_config_help(FILE *out, const char *const *sections)
         if (!section_asked(i, sections)) continue;
         if (section_begins(i) && i > 0) fputc('\n', out);
         help_row(out, &vj_settings[i], "  ");
-        if (vj_settings[i].type != VJ_SET_GENERATORS) continue;
-        for (int g = 0; g < vj_generator_settings_count; g++) help_row(out, &vj_generator_settings[g], "      ");
+        const vj_maps *maps = vj_maps_of(&vj_settings[i]);
+        for (int n = 0; maps && n < maps->count; n++) help_row(out, &maps->rows[n], "      ");
     }
 }

@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AT(member)      offsetof(vj_config, member), sizeof(((vj_config *)0)->member)
-#define IN_MASK(member) offsetof(vj_mask_settings, member), sizeof(((vj_mask_settings *)0)->member)
-#define BOOLEAN         "false | true"
+#define AT(member)         offsetof(vj_config, member), sizeof(((vj_config *)0)->member)
+#define IN_MASK(member)    offsetof(vj_mask_settings, member), sizeof(((vj_mask_settings *)0)->member)
+#define IN_DATASET(member) offsetof(vj_dataset_settings, member), sizeof(((vj_dataset_settings *)0)->member)
+#define BOOLEAN            "false | true"
 
 /* Defaults: ViT-L/16 at 224 px as published (spec sections 7, 9.1, 10.2, 10.3, 12.2, 13), ours where nothing is. */
 const vj_setting vj_settings[] = {
@@ -23,7 +24,15 @@ const vj_setting vj_settings[] = {
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
-     "media lists: lines \"path label\", or CSV with a header path,LABEL,...", 0},
+     "media lists: lines \"path label\", CSV with a header path,LABEL,..., or JSON; one dataset called lists", 0},
+    {"pack.datasets", VJ_SET_DATASETS, AT(pack.dataset), "", "[]", "instead of pack.lists: datasets, a list of maps",
+     0},
+    {"pack.held_out_ids", VJ_SET_TEXTS, AT(pack.held_out_ids), "", "[]",
+     "lists of ids or file names, or published lists of a validation split: such files are left out", 0},
+    {"pack.held_out_videos", VJ_SET_TEXTS, AT(pack.held_out_videos), "", "[]",
+     "media lists: what looks like one of these files is left out", 0},
+    {"pack.duplicates", VJ_SET_CHOICE, AT(pack.duplicates), "keep | drop", "keep",
+     "files listed twice or of the same look as an earlier one: only counted, or left out", 0},
     {"pack.store", VJ_SET_TEXT, AT(pack.store), "", "", "clip store to write, NAME.clips", 0},
     {"pack.short_side", VJ_SET_INTEGER, AT(pack.short_side), "[8, 8192]", "256",
      "pixels of the shorter side of a stored frame; the aspect ratio is kept", 0},
@@ -32,9 +41,29 @@ const vj_setting vj_settings[] = {
     {"pack.windows", VJ_SET_INTEGER, AT(pack.windows), "[1, 4096]", "1", "clips a video, one per equal segment", 0},
     {"pack.random_windows", VJ_SET_CHOICE, AT(pack.random_windows), BOOLEAN, "false",
      "draw where a window starts inside its segment", 0},
-    {"pack.codec", VJ_SET_CHOICE, AT(pack.codec), "raw", "raw", "how frames are stored", 0},
+    {"pack.codec", VJ_SET_CHOICE, AT(pack.codec), "raw | jpeg", "raw",
+     "how frames are stored; jpeg takes about a tenth of the bytes and ten times the time to read", 0},
+    {"pack.jpeg_quality", VJ_SET_INTEGER, AT(pack.jpeg_quality), "[1, 100]", "95", "quality of codec jpeg", 0},
+    {"pack.jpeg_chroma", VJ_SET_CHOICE, AT(pack.jpeg_chroma), "420 | 444", "420",
+     "colour of codec jpeg: at half the resolution, or in full", 0},
     {"pack.shard_mb", VJ_SET_INTEGER, AT(pack.shard_mb), "[1, 1048576]", "1024", "size of a shard in MB, about", 0},
-    {"pack.seed", VJ_SET_INTEGER, AT(pack.seed), "[0, 9007199254740992]", "0", "seed of random windows", 0},
+    {"pack.seed", VJ_SET_INTEGER, AT(pack.seed), "[0, 9007199254740992]", "0",
+     "seed of random windows and of how files are spread over shards", 0},
+    {"pack.decode", VJ_SET_CHOICE, AT(pack.decode_all), "needed | all", "needed",
+     "all: decode whole videos, so that damage outside the kept frames is seen too", 0},
+    {"pack.max_damage", VJ_SET_NUMBER, AT(pack.max_damage), "[0, 1]", "0.1",
+     "share of damaged or missing frames up to which a file is packed", 0},
+    {"pack.max_pixels_m", VJ_SET_INTEGER, AT(pack.max_pixels_m), "[1, 1024]", "64",
+     "pictures of more million pixels are refused", 0},
+    {"pack.max_file_mb", VJ_SET_INTEGER, AT(pack.max_file_mb), "[1, 1048576]", "1000", "larger files are refused", 0},
+    {"pack.workers", VJ_SET_INTEGER, AT(pack.workers), "[0, 1024]", "0",
+     "decoding processes of each rank; 0: one for each of its cores", 0},
+    {"pack.worker_memory_mb", VJ_SET_INTEGER, AT(pack.worker_memory_mb), "[64, 1048576]", "4096",
+     "address space of a decoding process; a file that needs more is refused", 0},
+    {"pack.worker_seconds", VJ_SET_NUMBER, AT(pack.worker_seconds), "(0, 86400]", "600",
+     "a file that takes longer is refused", 0},
+    {"pack.buffer_mb", VJ_SET_INTEGER, AT(pack.buffer_mb), "[1, 1048576]", "1024",
+     "decoded clips that a rank holds until their turn to be written comes", 0},
 
     {"data.train", VJ_SET_TEXTS, AT(data.train), "", "[]", "clip stores to train on, concatenated", 0},
     {"data.validation", VJ_SET_TEXTS, AT(data.validation), "", "[]", "clip stores to evaluate on", 0},
@@ -221,7 +250,7 @@ enum {
     BLOCKS = MULTIBLOCK | CAUSAL
 };
 
-const vj_setting vj_generator_settings[] = {
+static const vj_setting generator_settings[] = {
     {"kind", VJ_SET_CHOICE, IN_MASK(kind), "multiblock | causal | tube", "multiblock",
      "causal: multiblock whose context ends early; tube: the same cells in all frames", BLOCKS | TUBE},
     {"blocks", VJ_SET_INTEGER, IN_MASK(blocks), "[1, 4096]", "8", "blocks masked in a clip", BLOCKS},
@@ -236,7 +265,53 @@ const vj_setting vj_generator_settings[] = {
      BLOCKS},
     {"ratio", VJ_SET_NUMBER, IN_MASK(ratio), "(0, 1)", "0.9", "share of the cells that is masked", TUBE},
 };
-const int vj_generator_settings_count = sizeof vj_generator_settings / sizeof vj_generator_settings[0];
+
+enum {
+    LISTS = 1 << VJ_LIST_AUTO | 1 << VJ_LIST_CSV | 1 << VJ_LIST_JSON | 1 << VJ_LIST_PLAIN,
+    IDS = 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2 | 1 << VJ_LIST_HOWTO100M,
+    WALKED = 1 << VJ_LIST_FOLDER | 1 << VJ_LIST_IMAGENET
+};
+
+static const vj_setting dataset_settings[] = {
+    {"name", VJ_SET_TEXT, IN_DATASET(name), "", "", "letters, digits, . _ -; entries of one name are one dataset",
+     LISTS | IDS | WALKED},
+    {"format", VJ_SET_CHOICE, IN_DATASET(format),
+     "auto | csv | json | plain | kinetics | ssv2 | howto100m | folder | imagenet", "auto",
+     "auto: by the list's first line; folder: all files below root; imagenet: a class is a folder in root",
+     LISTS | IDS | WALKED},
+    {"list", VJ_SET_TEXT, IN_DATASET(list), "", "", "the list", LISTS | IDS},
+    {"root", VJ_SET_TEXT, IN_DATASET(root), "", "", "folder of the files; \"\": the list's", LISTS | IDS | WALKED},
+    {"labels", VJ_SET_TEXT, IN_DATASET(labels), "", "",
+     "class names, one a line from 0, or JSON {name: number}; \"\": no labels",
+     1 << VJ_LIST_AUTO | 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2},
+    {"pattern", VJ_SET_TEXT, IN_DATASET(pattern), "", "",
+     "a file's place in root, of {id} {label} {start} {end}; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
+     "(ssv2), {id}.mp4",
+     1 << VJ_LIST_AUTO | IDS},
+};
+
+#define ROWS(table) table, sizeof(table) / sizeof(table)[0]
+
+const vj_maps *vj_maps_of(const vj_setting *row)
+{
+    static const vj_maps generators = {"generator",
+                                       "{kind: multiblock, ...}",
+                                       ROWS(generator_settings),
+                                       0,
+                                       sizeof(vj_mask_settings),
+                                       VJ_MAX_MASKS,
+                                       offsetof(vj_config, mask.count),
+                                       offsetof(vj_config, origin.generator_line)};
+    static const vj_maps datasets = {"dataset",
+                                     "{name: k400, list: k400.csv, ...}",
+                                     ROWS(dataset_settings),
+                                     1,
+                                     sizeof(vj_dataset_settings),
+                                     VJ_MAX_LIST,
+                                     offsetof(vj_config, pack.dataset_count),
+                                     offsetof(vj_config, origin.dataset_line)};
+    return row->type == VJ_SET_GENERATORS ? &generators : row->type == VJ_SET_DATASETS ? &datasets : NULL;
+}
 
 const vj_setting *vj_setting_find(const char *key)
 {

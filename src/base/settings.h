@@ -10,31 +10,45 @@
 #include "base/config.h"
 
 typedef enum {
-    VJ_SET_INTEGER,   /* int or int64_t, by its size */
-    VJ_SET_NUMBER,    /* double */
-    VJ_SET_CHOICE,    /* int: the position in `allowed`; booleans are "false | true" */
-    VJ_SET_TEXT,      /* char[]; with `allowed`, one of these words */
-    VJ_SET_TEXTS,     /* vj_strings */
-    VJ_SET_RANGE,     /* double[2], the first not above the second */
-    VJ_SET_VECTOR,    /* double[n] */
-    VJ_SET_SHARES,    /* double[VJ_MAX_MASKS] and, directly behind, an int: how many */
-    VJ_SET_GENERATORS /* mask.generators; its keys are the rows of vj_generator_settings */
+    VJ_SET_INTEGER,    /* int or int64_t, by its size */
+    VJ_SET_NUMBER,     /* double */
+    VJ_SET_CHOICE,     /* int: the position in `allowed`; booleans are "false | true" */
+    VJ_SET_TEXT,       /* char[]; with `allowed`, one of these words */
+    VJ_SET_TEXTS,      /* vj_strings */
+    VJ_SET_RANGE,      /* double[2], the first not above the second */
+    VJ_SET_VECTOR,     /* double[n] */
+    VJ_SET_SHARES,     /* double[VJ_MAX_MASKS] and, directly behind, an int: how many */
+    VJ_SET_GENERATORS, /* lists of maps: mask.generators, ... */
+    VJ_SET_DATASETS    /* ... and pack.datasets; vj_maps_of() says what an item holds */
 } vj_setting_type;
 
 typedef struct {
-    const char *key; /* "section.key"; a generator's keys have no section */
+    const char *key; /* "section.key"; the keys of a map in a list have no section */
     vj_setting_type type;
-    size_t at, bytes;    /* member of vj_config, or of vj_mask_settings */
+    size_t at, bytes;    /* member of vj_config, or of the struct that the map becomes */
     const char *allowed; /* numbers: an interval, "(0, 1]"; choices: "cpu | strict"; "": anything */
     const char *initial; /* the default, in YAML */
     const char *help;
-    unsigned kinds; /* generators: which kinds know the key, 1 << vj_mask_kind; else 0 */
+    unsigned kinds; /* in a map: which kinds of it know the key, 1 << kind; else 0 */
 } vj_setting;
 
-extern const vj_setting vj_settings[];           /* in the order of config.h; origin.line has the same */
-extern const int vj_settings_count;              /* at most VJ_MAX_SETTINGS */
-extern const vj_setting vj_generator_settings[]; /* kind first */
-extern const int vj_generator_settings_count;
+/* What a list of maps consists of. */
+typedef struct {
+    const char *what;          /* "generator" */
+    const char *example;       /* "{kind: multiblock, ...}" */
+    const vj_setting *rows;    /* the keys of an item; the first must be given */
+    int count;                 /* of rows */
+    int kind;                  /* the row, a choice, that says which kind an item is */
+    size_t bytes;              /* of an item */
+    int most;                  /* items */
+    size_t count_at, lines_at; /* members of vj_config: int, the items; int [most], where each was given */
+} vj_maps;
+
+extern const vj_setting vj_settings[]; /* in the order of config.h; origin.line has the same */
+extern const int vj_settings_count;    /* at most VJ_MAX_SETTINGS */
+
+/** What the row's maps consist of; NULL if it is no list of maps. */
+const vj_maps *vj_maps_of(const vj_setting *row);
 
 /** The row of "section.key", or NULL. */
 const vj_setting *vj_setting_find(const char *key);

@@ -62,7 +62,8 @@ def features(published, shape, store, embedded):
     training.target.load_state_dict(content["target_encoder"])
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     with h5py.File(f"{store}/shard-00000.h5") as file:
-        clips = (file["clips/frames"][...] / 255.0 - mean) / std
+        shapes = [item for item in file["clips"].values() if isinstance(item, h5py.Group)]  # HxW, all of one here
+        clips = (shapes[0]["frames"][...] / 255.0 - mean) / std
     with torch.no_grad():
         want = training.target.module.backbone(torch.from_numpy(clips.transpose(0, 4, 1, 2, 3)).float()).numpy()
     with h5py.File(embedded) as file:

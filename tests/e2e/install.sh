@@ -31,6 +31,7 @@ C
 cmake -S cmake_user -B cmake_build -DCMAKE_PREFIX_PATH="$prefix" >/dev/null && cmake --build cmake_build >/dev/null &&
     cmake_build/user | grep -q cpu || fail "CMake package"
 "$prefix/bin/vjepa-pretrain" --version | grep -q 'vjepa 0' || fail "installed program"
+[ -n "$(find "$prefix" -path '*/vjepa/hdf5-plugins/libvjepa_jpeg.so')" ] || fail "installed HDF5 plugin"
 python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$prefix/share/vjepa/convert/from_pytorch.py" ||
     fail "installed converters"
 finish

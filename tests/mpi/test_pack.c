@@ -1,6 +1,9 @@
-/* Packing on 1 to 4 ranks: the store does not depend on the ranks, every file ends in the ledger, mistakes are errors.
+/*
+ * Packing on 1 to 4 ranks: the store does not depend on the ranks, every file ends in the ledger, what is held out or
+ * listed twice is left out and counted, shards that are there are gone on with, mistakes are errors.
  */
 #include <limits.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,6 +49,42 @@ static void make_videos(void)
         assert_int_equal(vj_video_write(path, &form, frames, count), VJ_OK);
         free(frames);
     }
+}
+
+/* Moving bars, another scene for each number; `frames` of `width` x `width` pixels, `lift` brighter. */
+static void make_scene(const char *name, int scene, int frames, int width, int lift)
+{
+    const vj_video_form form = {.encoding = VJ_ENCODING_FFV1, .width = width, .height = width, .fps = frames / 2};
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    uint8_t *pixels = malloc((size_t)(frames * width * width * 3));
+    assert_non_null(pixels);
+    for (int64_t i = 0; i < (int64_t)frames * width * width; i++) {
+        double t = (double)(i / (width * width)) / frames, y = (double)(i / width % width) / width;
+        double x = (double)(i % width) / width;
+        double level = sin(9 * x * (1 + scene % 3) + 11 * t + scene) * cos(7 * y * (1 + scene / 2) + 5 * t * scene);
+        memset(pixels + 3 * i, 100 + lift + (int)(60 * level), 3);
+    }
+    assert_int_equal(vj_video_write(path, &form, pixels, frames), VJ_OK);
+    free(pixels);
+}
+
+static void make_datasets(void)
+{
+    char many[1024] = "path,scene\n";
+    for (int i = 0; i < 6; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "scene%d.mkv", i);
+        make_scene(name, i, 50, 64, 0);
+    }
+    make_scene("copy0.mkv", 0, 40, 48, 20); /* other size, rate and brightness */
+    make_scene("copy2.mkv", 2, 60, 80, -20);
+    write_file("one.csv", "path,scene\nscene0.mkv,0\nscene1.mkv,1\nscene2.mkv,2\nscene4.mkv,4\n");
+    write_file("two.txt", "copy0.mkv 0\nscene5.mkv 5\nscene4.mkv 4\nlost.mkv 1\n");
+    write_file("ids.txt", "other\nelsewhere/scene1.mp4 7\n");
+    write_file("held_out.csv", "path\ncopy2.mkv\nnowhere.mkv\n");
+    for (int i = 0; i < 80; i++) sprintf(many + strlen(many), "v%d.mkv,%d\n", i % VIDEOS, i);
+    write_file("many.csv", many);
 }
 
 static void make_list(void)
@@ -114,14 +153,16 @@ static void test_content(void **state)
     vj_clips *clips = open_store("world.clips", MPI_COMM_WORLD);
     uint8_t *frames = malloc((size_t)vj_clips_largest_bytes(clips));
     vj_coder *coder;
+    int seen[VIDEOS] = {0};
     assert_non_null(frames);
     assert_int_equal(vj_coder_create(&coder), VJ_OK);
     for (int64_t i = 0; i < vj_clips_count(clips); i++) {
-        int v = (int)i / 2, window = (int)i % 2, half = 4 * (v + 2), height, width;
+        int v = vj_clips_labels(clips, i)[0], height, width;
+        assert_true(v >= 0 && v < VIDEOS);
+        int window = seen[v]++, half = 4 * (v + 2); /* windows of a video stand together, ascending */
         vj_clips_geometry(clips, i, &height, &width);
         assert_int_equal(height, 24);
         assert_int_equal(width, v % 2 ? 24 : 32);
-        assert_int_equal(vj_clips_labels(clips, i)[0], v);
         assert_int_equal(vj_clips_labels(clips, i)[1], v % 2);
         assert_int_equal(vj_clips_read(clips, i, coder, frames), VJ_OK);
         int last = 4 * v + window * half - 1;
@@ -133,33 +174,42 @@ static void test_content(void **state)
         /* No half is longer than 16 x 2 frames but the last two videos': those end where the window was drawn. */
         if (half <= 32) assert_int_equal(last, 4 * v + (window + 1) * half - 1);
     }
+    for (int v = 0; v < VIDEOS; v++) assert_int_equal(seen[v], 2);
     vj_coder_destroy(coder);
     free(frames);
     vj_clips_close(clips);
 }
 
+/* Rows of a ledger that have a text in them; *rows: all. Their numbers ascend from 0. */
+static int count_rows(const char *store, const char *text, int *rows)
+{
+    char path[512], line[2048];
+    int found = 0;
+    snprintf(path, sizeof path, "%s/%s/ledger.csv", folder, store);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof line, f));
+    assert_true(strncmp(line, "source,dataset,path,bytes,xxh3,codec,", 37) == 0);
+    for (*rows = 0; fgets(line, sizeof line, f); ++*rows) {
+        assert_int_equal(atoi(line), *rows);
+        found += strstr(line, text) != NULL;
+    }
+    fclose(f);
+    return found;
+}
+
 static void test_ledger(void **state)
 {
     (void)state;
+    int rows;
     if (rank != 0) return;
-    char path[512], line[1024];
-    snprintf(path, sizeof path, "%s/world.clips/ledger.csv", folder);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    int rows = 0, shorts = 0, missing = 0, unrecognised = 0;
-    assert_non_null(fgets(line, sizeof line, f));
-    assert_true(strncmp(line, "source,path,verdict,reason,codec,", 33) == 0);
-    while (fgets(line, sizeof line, f)) {
-        assert_int_equal(atoi(line), rows++);
-        shorts += strstr(line, "\",short,\"") != NULL;
-        missing += strstr(line, "gone.mkv\",missing,\"") != NULL;
-        unrecognised += strstr(line, "text,\\x0aodd.mkv\",unrecognised,\"") != NULL;
-    }
-    fclose(f);
+    assert_int_equal(count_rows("world.clips", "gone.mkv\",0,,", &rows), 1);
     assert_int_equal(rows, VIDEOS + 2);
-    assert_int_equal(missing, 1);
-    assert_int_equal(unrecognised, 1);
-    assert_int_equal(shorts, 6); /* halves of 8, 12 ... 28 frames; windows span 32 */
+    assert_int_equal(count_rows("world.clips", ",missing,\"No such file", &rows), 1);
+    assert_int_equal(count_rows("world.clips", "text,\\x0aodd.mkv\",9,", &rows), 1);
+    assert_int_equal(count_rows("world.clips", ",unrecognised,", &rows), 1);
+    assert_int_equal(count_rows("world.clips", ",short,", &rows), 6); /* halves of 8 ... 28 frames; windows span 32 */
+    assert_int_equal(count_rows("world.clips", ",ffv1,matroska,", &rows), VIDEOS);
 }
 
 static void test_again(void **state)
@@ -169,6 +219,130 @@ static void test_again(void **state)
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK); /* done already */
     c->pack.short_side = 16;
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_USAGE);
+    free(c);
+}
+
+static int exists(const char *store, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s/%s", folder, store, name);
+    return access(path, F_OK) == 0;
+}
+
+/* Shards that are complete stay as they are, whoever made them; the others are made; the store is the same. */
+static void test_goes_on(void **state)
+{
+    (void)state;
+    char name[64], first[512], other[512];
+    struct stat before, after;
+    vj_config *c = settings("many.csv", "parts.clips");
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK);
+    vj_clips *clips = open_store("parts.clips", MPI_COMM_WORLD);
+    uint64_t fingerprint = vj_clips_fingerprint(clips);
+    int shards = (int)vj_clips_shard_count(clips);
+    vj_clips_close(clips);
+    assert_true(shards >= 5);
+    snprintf(first, sizeof first, "%s/parts.clips/shard-00000.h5", folder);
+    snprintf(other, sizeof other, "%s/parts.clips/index.h5", folder);
+    MPI_Barrier(MPI_COMM_WORLD);
+    if (rank == 0) {
+        assert_int_equal(remove(other), 0);
+        for (int k = 1; k < shards; k += 2) {
+            snprintf(name, sizeof name, "parts.clips/shard-%05d.h5.part", k);
+            write_file(name, "half a shard");
+            snprintf(other, sizeof other, "%s/parts.clips/shard-%05d.h5", folder, k);
+            assert_int_equal(remove(other), 0);
+        }
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    assert_int_equal(stat(first, &before), 0);
+    /* Not by another recipe. */
+    c->pack.seed = 9;
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_USAGE);
+    c->pack.seed = 0;
+    c->pack.buffer_mb = 1; /* how much of the machine is used does not matter */
+    c->pack.workers = 2;
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK);
+    assert_int_equal(stat(first, &after), 0);
+    assert_true(before.st_ino == after.st_ino && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+    clips = open_store("parts.clips", MPI_COMM_WORLD);
+    assert_true(vj_clips_fingerprint(clips) == fingerprint);
+    vj_clips_close(clips);
+    if (rank == 0) {
+        snprintf(name, sizeof name, "shard-%05d.h5.part", 1);
+        assert_false(exists("parts.clips", name) || exists("parts.clips", "catalogue.data"));
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    free(c);
+}
+
+static void use_dataset(vj_config *c, const char *name, vj_list_format format, const char *list)
+{
+    vj_dataset_settings *d = &c->pack.dataset[c->pack.dataset_count++];
+    snprintf(d->name, sizeof d->name, "%s", name);
+    d->format = (int)format;
+    snprintf(d->list, sizeof d->list, "%s/%s", folder, list);
+    c->pack.lists.count = 0;
+}
+
+/* Two datasets: one file is held out by id, one by its look, one is listed twice, one is a copy in another form. */
+static void test_left_out(void **state)
+{
+    (void)state;
+    int rows;
+    vj_config *c = settings("list.csv", "mix.clips");
+    use_dataset(c, "one", VJ_LIST_CSV, "one.csv");
+    use_dataset(c, "two", VJ_LIST_PLAIN, "two.txt");
+    c->pack.held_out_ids.count = c->pack.held_out_videos.count = 1;
+    snprintf(c->pack.held_out_ids.item[0], VJ_PATH, "%s/ids.txt", folder);
+    snprintf(c->pack.held_out_videos.item[0], VJ_PATH, "%s/held_out.csv", folder);
+    c->pack.duplicates = VJ_DUPLICATES_DROP;
+    c->pack.codec = VJ_CODEC_JPEG;
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK);
+    vj_clips *clips = open_store("mix.clips", MPI_COMM_WORLD);
+    assert_int_equal(vj_clips_dataset_count(clips), 2);
+    assert_string_equal(vj_clips_dataset_name(clips, 1), "two");
+    assert_int_equal(vj_clips_label_count(clips), 2);
+    assert_string_equal(vj_clips_label_name(clips, 0), "scene");
+    assert_string_equal(vj_clips_label_name(clips, 1), "two"); /* a list without names: as its dataset */
+    /* Kept: scene 0 and 4 of one, scene 5 of two. */
+    int kept[6] = {0};
+    for (int64_t i = 0; i < vj_clips_count(clips); i++) {
+        int second = vj_clips_dataset(clips, i), label = vj_clips_labels(clips, i)[second];
+        assert_int_equal(vj_clips_labels(clips, i)[!second], -1);
+        assert_int_equal(second, label == 5);
+        kept[label]++;
+    }
+    assert_true(kept[0] == 2 && kept[4] == 2 && kept[5] == 2);
+    assert_int_equal(vj_clips_count(clips), 6);
+    vj_clips_close(clips);
+    if (rank == 0) {
+        assert_int_equal(count_rows("mix.clips", "1,one,", &rows), 1);
+        assert_int_equal(rows, 4 + 4 + 2);
+        assert_int_equal(count_rows("mix.clips", "scene1.mkv\",0,,,,0,0,0,0,0,0,0,held_out_id,", &rows), 1);
+        assert_int_equal(count_rows("mix.clips", ",held_out_content,\"looks like source 8\",0,0,", &rows), 1);
+        assert_int_equal(count_rows("mix.clips", ",duplicate,\"looks like source 0\",0,0,", &rows), 1);
+        assert_int_equal(count_rows("mix.clips", ",duplicate,\"listed before, as source 3\",0,0,", &rows), 1);
+        assert_int_equal(count_rows("mix.clips", ",held_out,", &rows), 1);
+        assert_int_equal(count_rows("mix.clips", ",missing,", &rows), 2);
+    }
+    free(c);
+}
+
+/* The same lists, nothing dropped. */
+static void test_kept(void **state)
+{
+    (void)state;
+    int rows;
+    vj_config *c = settings("list.csv", "kept.clips");
+    use_dataset(c, "one", VJ_LIST_CSV, "one.csv");
+    use_dataset(c, "two", VJ_LIST_PLAIN, "two.txt");
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK);
+    if (rank == 0) {
+        assert_int_equal(count_rows("kept.clips", ",missing,", &rows), 1);
+        assert_int_equal(rows, 8);
+        assert_int_equal(count_rows("kept.clips", ",2,0.", &rows), 7);
+    }
     free(c);
 }
 
@@ -200,6 +374,7 @@ static int make_all(void **state)
         if (!mkdtemp(folder)) return -1;
         make_videos();
         make_list();
+        make_datasets();
     }
     MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
     return 0;
@@ -222,6 +397,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_content),
         cmocka_unit_test(test_ledger),
         cmocka_unit_test(test_again),
+        cmocka_unit_test(test_goes_on),
+        cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_kept),
         cmocka_unit_test(test_mistakes),
     };
     int failed = cmocka_run_group_tests(tests, make_all, remove_all);

@@ -19,7 +19,7 @@ may() { # FOLDER ALLOWED... : which folders' headers it may include
         done < <(grep -rnE '^#include "' "$path" --include='*.[ch]')
     done
 }
-io="h5 video demo codec clips ckpt features pack"
+io="h5 video codec demo clips decode ckpt features pack"
 may base
 may parallel base
 may kernels base
@@ -30,7 +30,8 @@ may clips base parallel h5 video codec
 may ckpt base parallel h5
 may features base parallel h5 clips
 may demo base video
-may pack base parallel video codec clips
+may decode base video codec clips
+may pack base parallel video codec clips decode
 may model base parallel kernels
 # shellcheck disable=SC2086
 may train base parallel kernels model $io

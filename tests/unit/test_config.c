@@ -181,30 +181,34 @@ static void random_text(vj_rng *rng, const vj_setting *row, char text[VJ_PATH])
         memcpy(text, word, (size_t)length);
         return;
     }
-    for (int64_t n = vj_rng_below(rng, 100); n > 0; n--)
+    for (int64_t n = vj_rng_below(rng, 100); n > 0 && strlen(text) + 4 < row->bytes; n--)
         strcat(text, pieces[vj_rng_below(rng, sizeof pieces / sizeof pieces[0])]);
 }
 
 static void random_value(vj_rng *rng, const vj_setting *row, void *base);
 
-static void random_generators(vj_rng *rng, vj_config *config)
+/* Items of all kinds; what a kind does not know has its default. */
+static void random_maps(vj_rng *rng, const vj_setting *list, vj_config *config)
 {
-    static const char *const kinds[] = {"[{kind: multiblock}]", "[{kind: causal}]", "[{kind: tube}]"};
+    const vj_maps *maps = vj_maps_of(list);
     static vj_config one;
-    int count = (int)vj_rng_below(rng, VJ_MAX_MASKS + 1);
-    memset(&config->mask.generator, 0, sizeof config->mask.generator);
-    for (int g = 0; g < count; g++) {
-        char assignment[64];
-        int kind = (int)vj_rng_below(rng, 3);
-        snprintf(assignment, sizeof assignment, "mask.generators=%s", kinds[kind]);
+    const vj_setting *choice = &maps->rows[maps->kind];
+    int count = (int)vj_rng_below(rng, maps->most + 1), kinds = 1, length;
+    for (const char *at = choice->allowed; (at = strchr(at, '|')) != NULL; at++) kinds++;
+    memset((char *)config + list->at, 0, (size_t)maps->most * maps->bytes);
+    for (int n = 0; n < count; n++) {
+        char assignment[128], *item = (char *)config + list->at + (size_t)n * maps->bytes;
+        int kind = (int)vj_rng_below(rng, kinds);
+        const char *word = vj_choice_word(choice->allowed, kind, &length);
+        snprintf(assignment, sizeof assignment, "%s=[{%s%s: %.*s}]", list->key, maps->kind ? "name: a, " : "",
+                 choice->key, length, word);
         vj_config_defaults(&one);
         assert_int_equal(vj_config_set(&one, assignment), VJ_OK);
-        config->mask.generator[g] = one.mask.generator[0];
-        for (int i = 1; i < vj_generator_settings_count; i++) /* kind, the first, is drawn */
-            if (vj_generator_settings[i].kinds & 1U << kind)
-                random_value(rng, &vj_generator_settings[i], &config->mask.generator[g]);
+        memcpy(item, (char *)&one + list->at, maps->bytes);
+        for (int i = 0; i < maps->count; i++)
+            if (i != maps->kind && maps->rows[i].kinds & 1U << kind) random_value(rng, &maps->rows[i], item);
     }
-    config->mask.count = count;
+    *(int *)((char *)config + maps->count_at) = count;
 }
 
 static void random_value(vj_rng *rng, const vj_setting *row, void *base)
@@ -247,7 +251,8 @@ static void random_value(vj_rng *rng, const vj_setting *row, void *base)
         if (row->type == VJ_SET_RANGE && list[0] > list[1]) swap = list[0], list[0] = list[1], list[1] = swap;
         break;
     case VJ_SET_GENERATORS:
-        random_generators(rng, base);
+    case VJ_SET_DATASETS:
+        random_maps(rng, row, base);
         break;
     }
 }
@@ -324,6 +329,15 @@ static const struct {
     {"mask:\n  generators:\n    - kind: tube\n      blocks: 3\n", ":4: mask.generators[0]: blocks", "kind tube"},
     {"mask:\n  generators:\n    - kind: tube\n    - kind: multiblock\n      ratio: 0.5\n",
      ":5: mask.generators[1]: ratio", "kind multiblock"},
+    {"pack:\n  datasets:\n    - name: a\n      lst: b\n", ":4: pack.datasets[0]: lst", "did you mean list?"},
+    {"pack:\n  datasets: [{list: b}]\n", ":2: pack.datasets[0]: name is missing", "a text"},
+    {"pack:\n  datasets: [{name: a, format: csw}]\n", ":2: pack.datasets[0].format: 'csw'", "csv | json"},
+    {"pack:\n  datasets:\n    - {name: a, list: b}\n    - {name: a, format: folder, list: b}\n",
+     ":4: pack.datasets[1]: list", "format folder"},
+    {"pack:\n  datasets: [{name: a=b, list: c}]\n", ":2: pack.datasets[0].name", "letters"},
+    {"pack:\n  datasets: [{name: a, format: imagenet}]\n", ":2: pack.datasets[0].root", "folder"},
+    {"pack:\n  datasets: [{name: a}]\n", ":2: pack.datasets[0].list", "missing"},
+    {"pack:\n  lists: [a]\n  datasets: [{name: a, list: b}]\n", ":2: pack.lists: stands beside", "(line 3)"},
     /* ranges */
     {"data:\n  flip: 1.01\n", ":2: data.flip: '1.01'", "[0, 1]"},
     {"data:\n  flip: 1e999\n", ":2: data.flip: '1e999'", "[0, 1]"},

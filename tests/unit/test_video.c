@@ -64,10 +64,9 @@ static vj_video *opened(const char *path)
 {
     vj_video *video;
     vj_video_verdict verdict;
-    char reason[256];
-    assert_int_equal(vj_video_open(&video, path, &verdict, reason, sizeof reason), VJ_OK);
-    if (!video) fail_msg("%s: %s: %s", path, vj_video_verdict_name(verdict), reason);
-    assert_int_equal(verdict, VJ_VIDEO_OK);
+    assert_int_equal(vj_video_create(&video), VJ_OK);
+    assert_int_equal(vj_video_open_path(video, path, &verdict), VJ_OK);
+    if (verdict != VJ_VIDEO_OK) fail_msg("%s: %s: %s", path, vj_video_verdict_name(verdict), vj_video_reason(video));
     return video;
 }
 
@@ -75,11 +74,12 @@ static void assert_refused(const char *path, vj_video_verdict expected)
 {
     vj_video *video;
     vj_video_verdict verdict;
-    char reason[256];
-    assert_int_equal(vj_video_open(&video, path, &verdict, reason, sizeof reason), VJ_OK);
-    assert_null(video);
-    if (verdict != expected) fail_msg("%s: verdict %s (%s)", path, vj_video_verdict_name(verdict), reason);
-    assert_true(reason[0] != '\0');
+    assert_int_equal(vj_video_create(&video), VJ_OK);
+    assert_int_equal(vj_video_open_path(video, path, &verdict), VJ_OK);
+    if (verdict != expected)
+        fail_msg("%s: verdict %s (%s)", path, vj_video_verdict_name(verdict), vj_video_reason(video));
+    assert_true(vj_video_reason(video)[0] != '\0');
+    vj_video_destroy(video);
 }
 
 /* One picture as decoded. */
@@ -105,10 +105,8 @@ static void assert_frames(vj_video *video, const double *times, const int *expec
     uint8_t *out;
     int height, width;
     double shown[64];
-    char reason[256];
-    vj_video_verdict verdict =
-        vj_video_frames(video, times, count, 0, &out, &height, &width, shown, reason, sizeof reason);
-    if (verdict != VJ_VIDEO_OK) fail_msg("%s: %s", vj_video_verdict_name(verdict), reason);
+    vj_video_verdict verdict = vj_video_frames(video, times, count, 0, &out, &height, &width, shown);
+    if (verdict != VJ_VIDEO_OK) fail_msg("%s: %s", vj_video_verdict_name(verdict), vj_video_reason(video));
     for (int k = 0; k < count; k++) {
         const uint8_t *middle = out + 3 * ((k * height + height - 10) * width + width / 2);
         int grey = grey_of(expected[k]);
@@ -123,9 +121,7 @@ static picture first_picture(vj_video *video, int short_side)
 {
     picture p;
     double time = 0, shown;
-    char reason[256];
-    assert_int_equal(vj_video_frames(video, &time, 1, short_side, &p.pixels, &p.height, &p.width, &shown, reason, 256),
-                     VJ_VIDEO_OK);
+    assert_int_equal(vj_video_frames(video, &time, 1, short_side, &p.pixels, &p.height, &p.width, &shown), VJ_VIDEO_OK);
     return p;
 }
 
@@ -162,7 +158,7 @@ static void test_every_codec(void **state)
          * decodes anew. */
         const double between[] = {-1, 0.001, 3.0 / FPS + 0.03, 3.0 / FPS + 0.03, 10.5 / FPS, 99};
         assert_frames(video, between, (int[]){0, 0, 3, 3, 10, N - 1}, 6, 3);
-        vj_video_close(video);
+        vj_video_destroy(video);
     }
 }
 
@@ -175,15 +171,13 @@ static void test_pixels_exact(void **state)
     uint8_t *made = made_frames(N, 49, 67), *out;
     int height, width;
     double shown[N];
-    char reason[256];
-    assert_int_equal(vj_video_frames(video, vj_video_times(video), N, 49, &out, &height, &width, shown, reason, 256),
-                     VJ_VIDEO_OK);
+    assert_int_equal(vj_video_frames(video, vj_video_times(video), N, 49, &out, &height, &width, shown), VJ_VIDEO_OK);
     assert_int_equal(height, 49);
     assert_int_equal(width, 67);
     assert_memory_equal(out, made, (size_t)N * 49 * 67 * 3);
     free(out);
     free(made);
-    vj_video_close(video);
+    vj_video_destroy(video);
 }
 
 /* Demonstration data are the same bytes on any number of ranks only if encoders repeat themselves. */
@@ -226,7 +220,7 @@ static void test_variable_frame_rate(void **state)
     for (int k = 0; k < N; k++) assert_true(fabs(vj_video_times(video)[k] - (double)ticks[k] / FPS) < 1e-4);
     const double times[] = {4.0 / FPS, 12.0 / FPS, 16.0 / FPS, 34.9 / FPS, 35.1 / FPS};
     assert_frames(video, times, (int[]){4, 10, 11, 14, 15}, 5, 3);
-    vj_video_close(video);
+    vj_video_destroy(video);
 }
 
 /* Where the red (top left) and the blue square (top right) of the stored picture are shown. */
@@ -251,7 +245,7 @@ static void test_rotation(void **state)
         assert_colour(pixel(&p, red_row, red_column), 255, 0, 0, 6);
         assert_colour(pixel(&p, blue_row, blue_column), 0, 0, 255, 6);
         free(p.pixels);
-        vj_video_close(video);
+        vj_video_destroy(video);
     }
 }
 
@@ -270,7 +264,7 @@ static void test_pixel_aspect_and_scaling(void **state)
     assert_colour(pixel(&p, 4, 4), 255, 0, 0, 10);
     assert_colour(pixel(&p, 20, 20), grey_of(0), grey_of(0), grey_of(0), 10);
     free(p.pixels);
-    vj_video_close(video);
+    vj_video_destroy(video);
 }
 
 /* A binary PPM picture of one colour. */
@@ -294,13 +288,11 @@ static void test_still_image(void **state)
     uint8_t *out;
     int height, width;
     double shown[3];
-    char reason[256];
-    assert_int_equal(vj_video_frames(video, (double[]){0, 1, 2}, 3, 16, &out, &height, &width, shown, reason, 256),
-                     VJ_VIDEO_OK);
+    assert_int_equal(vj_video_frames(video, (double[]){0, 1, 2}, 3, 16, &out, &height, &width, shown), VJ_VIDEO_OK);
     assert_int_equal(height, 16);
     for (int k = 0; k < 3; k++) assert_colour(out + 3 * (k * height * width + 5), 10, 200, 90, 1);
     free(out);
-    vj_video_close(video);
+    vj_video_destroy(video);
 }
 
 /* ------------------------------------------------------------------------------------------------ odd files */
@@ -312,11 +304,10 @@ static void assert_too_large(vj_video *video, int count, int short_side)
     uint8_t *out;
     int height, width;
     double shown[16];
-    char reason[256];
-    assert_int_equal(vj_video_frames(video, times, count, short_side, &out, &height, &width, shown, reason, 256),
+    assert_int_equal(vj_video_frames(video, times, count, short_side, &out, &height, &width, shown),
                      VJ_VIDEO_TOO_LARGE);
     assert_null(out);
-    assert_true(reason[0] != '\0');
+    assert_true(vj_video_reason(video)[0] != '\0');
 }
 
 static void test_too_large(void **state)
@@ -324,7 +315,7 @@ static void test_too_large(void **state)
     (void)state;
     vj_video *video = opened(make_still("line.ppm", VJ_VIDEO_MAX_SIDE + 1, 1));
     assert_too_large(video, 1, 0);
-    vj_video_close(video);
+    vj_video_destroy(video);
     video = opened(make_still("short.ppm", VJ_VIDEO_MAX_SIDE, 1));
     picture p = first_picture(video, 0); /* the largest side of all */
     assert_int_equal(p.width, VJ_VIDEO_MAX_SIDE);
@@ -332,10 +323,10 @@ static void test_too_large(void **state)
     assert_too_large(video, 1, 2);
     assert_too_large(video, 1, 65535); /* 2^32 pixels wide: as an int it would be small again */
     assert_too_large(video, 1, 65536);
-    vj_video_close(video);
+    vj_video_destroy(video);
     video = opened(make_still("square.ppm", 8, 8));
     assert_too_large(video, 16, 8000); /* 192 MB a picture, 3 GB in all */
-    vj_video_close(video);
+    vj_video_destroy(video);
 }
 
 /* Make the nth cluster with a timestamp of 8 bytes (element 0xe7) start early: a clock that restarts. */
@@ -369,7 +360,7 @@ static void test_huge_timestamps(void **state)
     picture p = first_picture(video, 0);
     assert_colour(pixel(&p, H - 10, W / 2), grey_of(0), grey_of(0), grey_of(0), 0);
     free(p.pixels);
-    vj_video_close(video);
+    vj_video_destroy(video);
 }
 
 static void copy_part(const char *from, const char *to, double share)
@@ -402,7 +393,7 @@ static void test_truncated(void **state)
     assert_true(frames > N / 2 && frames < N * 3 / 4);
     const double times[] = {0, 5.0 / FPS, 10.0 / FPS};
     assert_frames(video, times, (int[]){0, 5, 10}, 3, 0);
-    vj_video_close(video);
+    vj_video_destroy(video);
 
     form.encoding = VJ_ENCODING_MPEG4; /* AVI says at its head how many frames there are */
     (void)make("whole.avi", &form);
@@ -411,13 +402,12 @@ static void test_truncated(void **state)
     uint8_t *out;
     int height, width;
     double shown;
-    char reason[256];
-    (void)vj_video_frames(video, times, 1, 0, &out, &height, &width, &shown, reason, sizeof reason);
+    (void)vj_video_frames(video, times, 1, 0, &out, &height, &width, &shown);
     frames = vj_video_describe(video)->frames;
     assert_true(frames > 0 && frames < N);
     assert_true(frames + vj_video_describe(video)->missing >= N);
     free(out);
-    vj_video_close(video);
+    vj_video_destroy(video);
 
     form.encoding = VJ_ENCODING_MJPEG; /* the index of a MOV stands at its end */
     (void)make("whole.mov", &form);
@@ -441,14 +431,13 @@ static void test_damaged(void **state)
     uint8_t *out;
     int height, width;
     double time = 0, shown;
-    char reason[256];
-    vj_video_verdict verdict = vj_video_frames(video, &time, 1, 0, &out, &height, &width, &shown, reason, 256);
+    vj_video_verdict verdict = vj_video_frames(video, &time, 1, 0, &out, &height, &width, &shown);
     const vj_video_info *info = vj_video_describe(video);
     /* Matroska skips what it cannot read, so either frames are fewer, or they are flagged and refused. */
     assert_true(info->frames < N || verdict == VJ_VIDEO_CORRUPT);
     assert_true(verdict == VJ_VIDEO_OK || out == NULL);
     free(out);
-    vj_video_close(video);
+    vj_video_destroy(video);
 }
 
 static void write_text(const char *name, const char *text)
@@ -484,13 +473,13 @@ static void test_system_failure(void **state)
     none.rlim_cur = 0;
     vj_video *video;
     vj_video_verdict verdict;
-    char reason[256];
+    assert_int_equal(vj_video_create(&video), VJ_OK);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    vj_status status = vj_video_open(&video, path, &verdict, reason, sizeof reason);
+    vj_status status = vj_video_open_path(video, path, &verdict);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     assert_int_equal(status, VJ_ERR_IO);
-    assert_null(video);
-    vj_video_close(opened(path));
+    vj_video_destroy(video);
+    vj_video_destroy(opened(path));
 }
 
 /* A WAV file with a second of silence. */
@@ -504,7 +493,7 @@ static void test_sound_only(void **state)
     fwrite(head, 1, sizeof head, f);
     for (int i = 0; i < 8000; i++) fputc(128, f);
     assert_int_equal(fclose(f), 0);
-    assert_refused(in_folder("sound.wav"), VJ_VIDEO_NO_STREAM);
+    assert_refused(in_folder("sound.wav"), VJ_VIDEO_FORBIDDEN); /* no container of videos */
 }
 
 static void test_not_regular(void **state)
@@ -530,19 +519,15 @@ static void test_names(void **state)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         vj_video *video = opened(make(names[i], &form));
         assert_int_equal(vj_video_describe(video)->frames, N);
-        vj_video_close(video);
+        vj_video_destroy(video);
     }
     assert_int_equal(symlink("noext", in_folder("link.mkv")), 0);
-    vj_video_close(opened(in_folder("link.mkv")));
+    vj_video_destroy(opened(in_folder("link.mkv")));
 
     assert_int_equal(chdir(folder), 0);
-    vj_video_close(opened("http:colon.mkv"));
+    vj_video_destroy(opened("http:colon.mkv"));
     write_text("list.mkv", "ffconcat version 1.0\nfile 'noext'\n");
-    vj_video *video;
-    vj_video_verdict verdict;
-    char reason[256];
-    assert_int_equal(vj_video_open(&video, "list.mkv", &verdict, reason, sizeof reason), VJ_OK);
-    assert_null(video);
+    assert_refused("list.mkv", VJ_VIDEO_FORBIDDEN);
     assert_int_equal(chdir("/"), 0);
 }
 

@@ -1,0 +1,246 @@
+/* Writing the catalogue from manifests, and looking sources up. */
+#include "pack/catalogue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "pack/held_out.h"
+
+/* A source in the file: this, then the path without its end. The index has where each begins, and where the last ends.
+ */
+typedef struct {
+    int32_t dataset, fate;
+    int64_t first;
+    double start_s, end_s;
+    int32_t labels[VJ_MAX_LABELS];
+} record;
+
+static void file_path(char path[VJ_PATH + 32], const char *dir, const char *name)
+{
+    snprintf(path, VJ_PATH + 32, "%s/catalogue.%s", dir, name);
+}
+
+/* ------------------------------------------------------------------------------------------------ writing */
+
+typedef struct {
+    vj_catalogue_summary *summary;
+    FILE *data, *index; /* NULL: only count */
+    int64_t at;
+    int reading_held_out; /* the manifest is one of held-out videos */
+    vj_held_out held_out;
+    vj_register seen;
+    XXH3_state_t *digest[VJ_MAX_LIST + 1]; /* of each dataset, and of the held-out videos; made when met */
+} builder;
+
+static vj_status add_digest(builder *b, const vj_media *m)
+{
+    XXH3_state_t **state = &b->digest[b->reading_held_out ? VJ_MAX_LIST : m->dataset];
+    if (!*state) {
+        *state = XXH3_createState();
+        if (!*state) return vj_raise(VJ_ERR_MEMORY, "no memory for a digest");
+        XXH3_64bits_reset(*state);
+    }
+    const double part[] = {m->start_s, m->end_s};
+    XXH3_64bits_update(*state, m->listed, strlen(m->listed) + 1);
+    XXH3_64bits_update(*state, part, sizeof part);
+    XXH3_64bits_update(*state, m->labels, sizeof m->labels);
+    return VJ_OK;
+}
+
+static vj_status decide(builder *b, const vj_media *m, record *r)
+{
+    char text[VJ_MEDIA_PATH + 192];
+    int64_t first, source = b->summary->sources;
+    if (b->reading_held_out) return VJ_OK;
+    if (vj_held_out_has(&b->held_out, m->id, m->listed)) {
+        r->fate = VJ_SOURCE_HELD_OUT_ID;
+        b->summary->of_dataset[m->dataset].held_out_ids++;
+        return VJ_OK;
+    }
+    snprintf(text, sizeof text, "%.17g %.17g %s", m->start_s, m->end_s, m->key);
+    VJ_TRY(vj_register_enter(&b->seen, text, source, &first));
+    if (first == source) return VJ_OK;
+    r->fate = VJ_SOURCE_LISTED_TWICE;
+    r->first = first;
+    b->summary->of_dataset[m->dataset].listed_twice++;
+    return VJ_OK;
+}
+
+static vj_status write_record(builder *b, const record *r, const char *path)
+{
+    size_t length = strlen(path);
+    if (!b->data) return VJ_OK;
+    if (fwrite(&b->at, sizeof b->at, 1, b->index) != 1 || fwrite(r, sizeof *r, 1, b->data) != 1 ||
+        fwrite(path, 1, length, b->data) != length)
+        return vj_raise(VJ_ERR_IO, "write the catalogue");
+    b->at += (int64_t)(sizeof *r + length);
+    return VJ_OK;
+}
+
+static vj_status add_source(void *user, const vj_media *m)
+{
+    builder *b = user;
+    record r = {.dataset = b->reading_held_out ? VJ_SOURCE_HELD_OUT : m->dataset,
+                .fate = VJ_SOURCE_TAKEN,
+                .first = -1,
+                .start_s = m->start_s,
+                .end_s = m->end_s};
+    memcpy(r.labels, m->labels, sizeof r.labels);
+    VJ_TRY(add_digest(b, m));
+    VJ_TRY(decide(b, m, &r));
+    VJ_TRY(write_record(b, &r, m->path));
+    b->summary->sources++;
+    if (b->reading_held_out)
+        b->summary->held_out_videos++;
+    else
+        b->summary->of_dataset[m->dataset].files++;
+    return VJ_OK;
+}
+
+/* pack.lists are one dataset; so are the held-out videos, whose names and labels do not count. */
+static vj_status read_lists(builder *b, const vj_strings *lists, const char *scratch, vj_media_names *names)
+{
+    vj_dataset_settings dataset = {.name = "lists"};
+    for (int i = 0; i < lists->count; i++) {
+        strcpy(dataset.list, lists->item[i]);
+        VJ_TRY(vj_manifest_read(names, &dataset, "label", scratch, add_source, b));
+    }
+    return VJ_OK;
+}
+
+static vj_status read_manifests(builder *b, const vj_config *config, const char *scratch)
+{
+    vj_media_names *names = &b->summary->names;
+    if (config->pack.lists.count == 0 && config->pack.dataset_count == 0)
+        return vj_raise(VJ_ERR_USAGE, "neither pack.lists nor pack.datasets names a media list");
+    VJ_TRY(vj_held_out_read(&b->held_out, &config->pack.held_out_ids, scratch));
+    VJ_TRY(vj_register_init(&b->seen, scratch));
+    VJ_TRY(read_lists(b, &config->pack.lists, scratch, names));
+    for (int i = 0; i < config->pack.dataset_count; i++) {
+        const vj_dataset_settings *dataset = &config->pack.dataset[i];
+        VJ_TRY(vj_manifest_read(names, dataset, dataset->name, scratch, add_source, b));
+    }
+    vj_media_names *others = vj_calloc(1, sizeof *others);
+    if (!others) return vj_raise(VJ_ERR_MEMORY, "no memory for the names of datasets");
+    b->reading_held_out = 1;
+    vj_status status = read_lists(b, &config->pack.held_out_videos, scratch, others);
+    free(others);
+    return status;
+}
+
+static void finish_summary(builder *b)
+{
+    vj_catalogue_summary *s = b->summary;
+    for (int i = 0; i < VJ_MAX_LIST; i++)
+        if (b->digest[i]) s->of_dataset[i].digest = XXH3_64bits_digest(b->digest[i]);
+    if (b->digest[VJ_MAX_LIST]) s->held_out_videos_digest = XXH3_64bits_digest(b->digest[VJ_MAX_LIST]);
+    s->held_out_ids = b->held_out.entries;
+    s->held_out_ids_digest = b->held_out.digest;
+    s->digest = XXH3_64bits(s, offsetof(vj_catalogue_summary, digest)); /* zeroed to begin with, so padding too */
+}
+
+static vj_status finish_file(FILE *f, vj_status status)
+{
+    if (!f) return status;
+    int good = fflush(f) == 0 && !ferror(f) && fsync(fileno(f)) == 0;
+    if ((fclose(f) != 0 || !good) && status == VJ_OK) return vj_raise(VJ_ERR_IO, "write the catalogue");
+    return status;
+}
+
+static vj_status create_files(builder *b, const char *dir)
+{
+    char path[VJ_PATH + 32];
+    file_path(path, dir, "data");
+    b->data = fopen(path, "wb");
+    if (!b->data) return vj_raise(VJ_ERR_IO, "create %s", path);
+    file_path(path, dir, "index");
+    b->index = fopen(path, "wb");
+    return b->index ? VJ_OK : vj_raise(VJ_ERR_IO, "create %s", path);
+}
+
+vj_status vj_catalogue_build(vj_catalogue_summary *summary, const vj_config *config, const char *dir,
+                             const char *scratch)
+{
+    builder b = {.summary = summary};
+    memset(summary, 0, sizeof *summary);
+    vj_status status = dir ? create_files(&b, dir) : VJ_OK;
+    if (status == VJ_OK) status = read_manifests(&b, config, scratch);
+    if (status == VJ_OK) finish_summary(&b);
+    if (status == VJ_OK && b.index && fwrite(&b.at, sizeof b.at, 1, b.index) != 1)
+        status = vj_raise(VJ_ERR_IO, "write the catalogue");
+    status = finish_file(b.data, status);
+    status = finish_file(b.index, status);
+    for (int i = 0; i <= VJ_MAX_LIST; i++) XXH3_freeState(b.digest[i]);
+    vj_held_out_release(&b.held_out);
+    vj_register_release(&b.seen);
+    return status;
+}
+
+void vj_catalogue_remove(const char *dir)
+{
+    char path[VJ_PATH + 32];
+    file_path(path, dir, "data");
+    (void)unlink(path); /* what stays takes room, nothing else */
+    file_path(path, dir, "index");
+    (void)unlink(path);
+}
+
+/* ------------------------------------------------------------------------------------------------ looking up */
+
+vj_status vj_catalogue_open(vj_catalogue *c, const char *dir, int64_t sources)
+{
+    char path[VJ_PATH + 32];
+    *c = (vj_catalogue){.data = -1, .index = -1, .sources = sources};
+    snprintf(c->dir, sizeof c->dir, "%s", dir);
+    file_path(path, dir, "data");
+    c->data = open(path, O_RDONLY | O_CLOEXEC);
+    if (c->data < 0) return vj_raise(VJ_ERR_IO, "open %s", path);
+    file_path(path, dir, "index");
+    c->index = open(path, O_RDONLY | O_CLOEXEC);
+    return c->index < 0 ? vj_raise(VJ_ERR_IO, "open %s", path) : VJ_OK;
+}
+
+static vj_status read_at(const vj_catalogue *c, int fd, void *data, int64_t bytes, int64_t at)
+{
+    for (int64_t done = 0; done < bytes;) {
+        ssize_t got = pread(fd, (char *)data + done, (size_t)(bytes - done), at + done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return vj_raise(VJ_ERR_IO, "read the catalogue in %s", c->dir);
+        if (got == 0) return vj_raise(VJ_ERR_FORMAT, "the catalogue in %s ends too early: start again", c->dir);
+        done += got;
+    }
+    return VJ_OK;
+}
+
+vj_status vj_catalogue_find(const vj_catalogue *c, int64_t source, vj_source *found)
+{
+    int64_t range[2];
+    record r;
+    VJ_ASSERT(source >= 0 && source < c->sources);
+    VJ_TRY(read_at(c, c->index, range, sizeof range, source * (int64_t)sizeof *range));
+    int64_t length = range[1] - range[0] - (int64_t)sizeof r;
+    if (length < 0 || length >= VJ_MEDIA_PATH)
+        return vj_raise(VJ_ERR_FORMAT, "the catalogue in %s is damaged: start again", c->dir);
+    VJ_TRY(read_at(c, c->data, &r, sizeof r, range[0]));
+    VJ_TRY(read_at(c, c->data, found->path, length, range[0] + (int64_t)sizeof r));
+    found->path[length] = '\0';
+    found->dataset = r.dataset;
+    found->fate = r.fate;
+    found->first = r.first;
+    found->start_s = r.start_s;
+    found->end_s = r.end_s;
+    memcpy(found->labels, r.labels, sizeof found->labels);
+    return VJ_OK;
+}
+
+void vj_catalogue_close(vj_catalogue *c)
+{
+    if (c->data >= 0) (void)close(c->data); /* only read */
+    if (c->index >= 0) (void)close(c->index);
+    c->data = c->index = -1;
+}

@@ -1,0 +1,297 @@
+/* From complete shards to a store. */
+#include "pack/commit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "pack/looks.h"
+#include "pack/scratch.h"
+
+/* What is known of a source. */
+typedef struct {
+    vj_look look;         /* not valid: none */
+    int64_t row_at, like; /* byte in the rows; the source that it looks like, or -1 */
+    int32_t row_bytes, dataset, verdict, clips;
+} fate;
+
+typedef struct {
+    const vj_pack_plan *plan;
+    const char *store;
+    vj_pack_report *report;
+    vj_scratch fates; /* fate [sources] */
+    int rows;         /* descriptor of an unlinked file: rows of the ledger, in the order of the shards */
+    int64_t rows_bytes;
+    char *row; /* room for one */
+    int64_t row_room;
+} commit;
+
+static fate *fate_of(const commit *c, int64_t source)
+{
+    return (fate *)c->fates.data + source;
+}
+
+static int is_held_out_video(const commit *c, int64_t source)
+{
+    return source >= c->plan->summary->sources - c->plan->summary->held_out_videos;
+}
+
+/* ------------------------------------------------------------------------------------------------ rows */
+
+static vj_status write_row(commit *c, const char *row, int64_t bytes)
+{
+    for (int64_t done = 0; done < bytes;) {
+        ssize_t wrote = pwrite(c->rows, row + done, (size_t)(bytes - done), c->rows_bytes + done);
+        if (wrote < 0 && errno != EINTR) return vj_raise(VJ_ERR_IO, "write rows of the ledger in %s", c->store);
+        if (wrote > 0) done += wrote;
+    }
+    c->rows_bytes += bytes;
+    return VJ_OK;
+}
+
+/* Into c->row, as a text. */
+static vj_status read_row(commit *c, const fate *f)
+{
+    if (f->row_bytes >= c->row_room) {
+        free(c->row);
+        c->row_room = 2 * (int64_t)f->row_bytes + 1024;
+        c->row = malloc((size_t)c->row_room);
+        if (!c->row) return vj_raise(VJ_ERR_MEMORY, "no memory for a row of the ledger");
+    }
+    for (int64_t done = 0; done < f->row_bytes;) {
+        ssize_t got = pread(c->rows, c->row + done, (size_t)(f->row_bytes - done), f->row_at + done);
+        if (got == 0 || (got < 0 && errno != EINTR)) return vj_raise(VJ_ERR_IO, "read rows of the ledger again");
+        if (got > 0) done += got;
+    }
+    c->row[f->row_bytes] = '\0';
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ shards */
+
+static vj_status read_tables(const commit *c, int64_t shard, vj_shard_tables *tables)
+{
+    int64_t first, last;
+    vj_pack_layout_shard(c->plan->layout, shard, &first, &last);
+    VJ_TRY(vj_shard_tables_read(tables, c->store, shard, c->plan->clips));
+    int good = tables->files == last - first;
+    for (int64_t i = 0; good && i < tables->files; i++)
+        good = tables->file[i].source == vj_pack_layout_source(c->plan->layout, first + i) &&
+               tables->file[i].verdict >= 0 && tables->file[i].verdict < VJ_LEDGER_VERDICTS;
+    return good ? VJ_OK
+                : vj_raise(VJ_ERR_FORMAT,
+                           "shard %lld of %s does not hold the files of its place: remove it and start again",
+                           (long long)shard, c->store);
+}
+
+static vj_status note_files(commit *c, const vj_shard_tables *tables)
+{
+    for (int64_t i = 0; i < tables->files; i++) {
+        const vj_clips_file *file = &tables->file[i];
+        int64_t bytes = (int64_t)strlen(file->row);
+        fate *f = fate_of(c, file->source);
+        *f = (fate){.look.valid = file->look_valid,
+                    .row_at = c->rows_bytes,
+                    .like = -1,
+                    .row_bytes = (int32_t)bytes,
+                    .dataset = file->dataset,
+                    .verdict = file->verdict,
+                    .clips = file->clips};
+        memcpy(f->look.bits, file->look, sizeof f->look.bits);
+        VJ_TRY(write_row(c, file->row, bytes));
+    }
+    c->report->store_bytes += tables->bytes;
+    return VJ_OK;
+}
+
+static vj_status note_shards(commit *c)
+{
+    for (int64_t shard = 0; shard < c->plan->layout->shards; shard++) {
+        vj_shard_tables tables;
+        vj_status status = read_tables(c, shard, &tables);
+        if (status == VJ_OK) status = note_files(c, &tables);
+        vj_shard_tables_release(&tables);
+        VJ_TRY(status);
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ looks */
+
+static void leave_out(fate *f, int verdict, int64_t like)
+{
+    f->verdict = verdict;
+    f->like = like;
+    f->clips = 0;
+}
+
+/* In the order of the manifests: what looks like a held-out video goes, and of two that are alike the later one. */
+static vj_status compare_looks(commit *c, vj_looks *held_out, vj_looks *kept)
+{
+    const int64_t sources = c->plan->summary->sources, videos = sources - c->plan->summary->held_out_videos;
+    int drop = c->plan->config->pack.duplicates == VJ_DUPLICATES_DROP;
+    for (int64_t source = videos; source < sources; source++)
+        vj_looks_enter(held_out, source, &fate_of(c, source)->look);
+    for (int64_t source = 0; source < videos; source++) {
+        fate *f = fate_of(c, source);
+        if (f->clips == 0 || f->look.valid == 0) continue;
+        int64_t like = vj_looks_find(held_out, &f->look);
+        if (like >= 0) {
+            leave_out(f, VJ_LEDGER_HELD_OUT_CONTENT, like);
+            continue;
+        }
+        if (!drop) continue;
+        like = vj_looks_find(kept, &f->look);
+        if (like >= 0)
+            leave_out(f, VJ_LEDGER_DUPLICATE, like);
+        else
+            vj_looks_enter(kept, source, &f->look);
+    }
+    return VJ_OK;
+}
+
+static vj_status decide(commit *c)
+{
+    const vj_catalogue_summary *s = c->plan->summary;
+    vj_looks *held_out = NULL, *kept = NULL;
+    int drop = c->plan->config->pack.duplicates == VJ_DUPLICATES_DROP;
+    if (!drop && s->held_out_videos == 0) return VJ_OK;
+    vj_status status = vj_looks_create(&held_out, s->held_out_videos, c->store);
+    if (status == VJ_OK) status = vj_looks_create(&kept, drop ? s->sources : 0, c->store);
+    if (status == VJ_OK) status = compare_looks(c, held_out, kept);
+    vj_looks_destroy(held_out);
+    vj_looks_destroy(kept);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ ledger */
+
+static void count_file(commit *c, int64_t source, const fate *f)
+{
+    vj_pack_report *r = c->report;
+    if (is_held_out_video(c, source)) {
+        r->held_out_videos++;
+        r->held_out_unread += f->verdict != VJ_LEDGER_HELD_OUT || f->look.valid == 0;
+        return;
+    }
+    r->files[f->dataset][f->verdict]++;
+    r->clips_of[f->dataset][f->verdict] += f->clips;
+    r->clips += f->clips;
+}
+
+static vj_status put_row(commit *c, FILE *out, const fate *f)
+{
+    char reason[64], *revised = NULL;
+    VJ_TRY(read_row(c, f));
+    if (f->like >= 0) {
+        snprintf(reason, sizeof reason, "looks like source %" PRId64, f->like);
+        revised = vj_ledger_revised(c->row, f->verdict, reason);
+        if (!revised) return vj_raise(VJ_ERR_MEMORY, "no memory for a row of the ledger");
+    }
+    fprintf(out, "%s\n", revised ? revised : c->row); /* the caller looks at the stream */
+    free(revised);
+    return VJ_OK;
+}
+
+static vj_status write_ledger(commit *c)
+{
+    char path[VJ_PATH + 32], part[VJ_PATH + 32];
+    snprintf(path, sizeof path, "%s/ledger.csv", c->store);
+    snprintf(part, sizeof part, "%s/ledger.csv.part", c->store);
+    FILE *out = fopen(part, "w");
+    if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
+    fprintf(out, "%s\n", vj_ledger_header);
+    vj_status status = VJ_OK;
+    for (int64_t source = 0; source < c->plan->summary->sources && status == VJ_OK; source++) {
+        const fate *f = fate_of(c, source);
+        count_file(c, source, f);
+        status = put_row(c, out, f);
+    }
+    int good = fflush(out) == 0 && !ferror(out);
+    if (fclose(out) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
+    return status == VJ_OK ? vj_file_publish(part, path) : status;
+}
+
+/* ------------------------------------------------------------------------------------------------ index */
+
+static vj_status append_shard(const commit *c, vj_clips_index_writer *index, int64_t shard)
+{
+    vj_shard_tables tables;
+    vj_status status = read_tables(c, shard, &tables);
+    uint8_t *keep = vj_calloc(tables.clips + 1, 1);
+    if (status == VJ_OK && !keep) status = vj_raise(VJ_ERR_MEMORY, "no memory for the clips of a shard");
+    for (int64_t i = 0; status == VJ_OK && i < tables.clips; i++)
+        keep[i] = fate_of(c, tables.entry[i].source)->clips > 0;
+    if (status == VJ_OK) status = vj_clips_index_append(index, shard, &tables, keep);
+    vj_shard_tables_release(&tables);
+    free(keep);
+    return status;
+}
+
+static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
+{
+    const vj_catalogue_summary *s = c->plan->summary;
+    const char *names[VJ_LEDGER_VERDICTS];
+    for (int v = 0; v < VJ_LEDGER_VERDICTS; v++) names[v] = vj_ledger_verdict_name(v);
+    char *text = vj_pack_report_text(c->report, &s->names);
+    if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory for the summary");
+    const vj_passport passport = {.verdict_count = VJ_LEDGER_VERDICTS,
+                                  .verdict_names = names,
+                                  .files = c->report->files[0],
+                                  .clips = c->report->clips_of[0],
+                                  .duplicates = vj_pack_report_files(c->report, VJ_LEDGER_DUPLICATE),
+                                  .held_out = vj_pack_report_files(c->report, VJ_LEDGER_HELD_OUT_CONTENT),
+                                  .manifests = s->digest,
+                                  .exclusions = s->held_out_ids_digest ^ s->held_out_videos_digest,
+                                  .summary = text};
+    vj_status status = vj_clips_index_passport(index, &passport);
+    free(text);
+    return status;
+}
+
+static vj_status write_index(const commit *c)
+{
+    vj_clips_index_writer *index;
+    const int64_t shards = c->plan->layout->shards;
+    VJ_TRY(vj_clips_index_create(&index, c->store, c->plan->clips, shards));
+    vj_status status = VJ_OK;
+    for (int64_t shard = 0; shard < shards && status == VJ_OK; shard++) status = append_shard(c, index, shard);
+    if (status == VJ_OK) status = add_passport(c, index);
+    if (status == VJ_OK) return vj_clips_index_publish(&index);
+    vj_clips_index_abandon(index);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ the whole */
+
+static vj_status create_scratch(commit *c)
+{
+    char path[VJ_PATH + 32];
+    VJ_TRY(vj_scratch_create(&c->fates, c->store, c->plan->summary->sources * (int64_t)sizeof(fate)));
+    snprintf(path, sizeof path, "%s/scratch-XXXXXX", c->store);
+    c->rows = mkostemp(path, O_CLOEXEC);
+    if (c->rows < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
+    return unlink(path) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "unlink %s", path);
+}
+
+vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
+{
+    commit c = {.plan = plan, .store = plan->config->pack.store, .report = report, .rows = -1};
+    memset(report, 0, sizeof *report);
+    report->sources = plan->summary->sources;
+    report->shards = plan->layout->shards;
+    vj_status status = create_scratch(&c);
+    if (status == VJ_OK) status = note_shards(&c);
+    if (status == VJ_OK) status = decide(&c);
+    if (status == VJ_OK) status = write_ledger(&c);
+    if (status == VJ_OK && report->clips > 0) status = write_index(&c);
+    vj_scratch_release(&c.fates);
+    if (c.rows >= 0) (void)close(c.rows); /* unlinked: nothing of it must last */
+    free(c.row);
+    return status;
+}

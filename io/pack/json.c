@@ -1,0 +1,75 @@
+/* Cutting a JSON list into its objects, which jansson then parses. */
+#include "pack/json.h"
+
+#include <string.h>
+
+static int skip_space(vj_text *text)
+{
+    int byte;
+    while ((byte = vj_text_peek(text)) >= 0 && strchr(" \t\r\n", byte)) vj_text_next(text);
+    return byte;
+}
+
+/* Move to where an object begins, or find that none follows (state VJ_JSON_END). */
+static vj_status find_object(vj_json *json, vj_text *text)
+{
+    int byte = skip_space(text), begin = json->state == VJ_JSON_BEGIN, comma = 0;
+    if (begin) json->state = byte == '[' ? VJ_JSON_ARRAY : VJ_JSON_LINES;
+    int array = json->state == VJ_JSON_ARRAY;
+    if (array && !begin && byte == '{') return vj_text_refuse(text, text->line, "a comma is missing");
+    if (array && (begin || byte == ',')) {
+        comma = !begin;
+        vj_text_next(text);
+        byte = skip_space(text);
+    }
+    json->line = text->line;
+    if (byte == '{') return VJ_OK;
+    if (array && byte == ']' && !comma) {
+        vj_text_next(text);
+        byte = skip_space(text);
+    } else if (array && byte < 0 && text->status == VJ_OK) {
+        return vj_text_refuse(text, text->line, "the list ends without its ]");
+    }
+    if (byte >= 0) return vj_text_refuse(text, text->line, "expected an object, {...}, found '%c'", byte);
+    json->state = VJ_JSON_END;
+    return text->status;
+}
+
+/* Copy one object: as far as its last brace, those inside strings not counted. */
+static vj_status cut_object(vj_json *json, vj_text *text, size_t *length)
+{
+    int depth = 0, in_string = 0, escaped = 0;
+    *length = 0;
+    do {
+        int byte = vj_text_next(text);
+        if (byte < 0) {
+            VJ_TRY(text->status);
+            return vj_text_refuse(text, json->line, "the object that begins here is not closed");
+        }
+        if (*length == sizeof json->bytes)
+            return vj_text_refuse(text, json->line, "the object that begins here is longer than %zu bytes",
+                                  sizeof json->bytes);
+        json->bytes[(*length)++] = (char)byte;
+        if (in_string) {
+            in_string = escaped || byte != '"';
+            escaped = !escaped && byte == '\\';
+        } else {
+            in_string = byte == '"';
+            depth += (byte == '{') - (byte == '}');
+        }
+    } while (depth > 0);
+    return VJ_OK;
+}
+
+vj_status vj_json_read(vj_json *json, vj_text *text, json_t **object)
+{
+    size_t length;
+    json_error_t error;
+    *object = NULL;
+    VJ_TRY(find_object(json, text));
+    if (json->state == VJ_JSON_END) return VJ_OK;
+    VJ_TRY(cut_object(json, text, &length));
+    *object = json_loadb(json->bytes, length, JSON_REJECT_DUPLICATES, &error);
+    if (*object) return VJ_OK;
+    return vj_text_refuse(text, json->line + error.line - 1, "this is not JSON: %s", error.text);
+}

@@ -1,0 +1,334 @@
+/* Which reader a list needs, and what all of them do with an entry: names, labels, paths, ids. */
+#include "pack/manifest.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pack/csv.h"
+#include "pack/json.h"
+#include "pack/listing.h"
+
+/* ------------------------------------------------------------------------------------------------ names */
+
+static vj_status refuse_name(const vj_text *text, int64_t line, const char *what)
+{
+    return text ? vj_text_refuse(text, line, "%s", what) : vj_raise(VJ_ERR_FORMAT, "%s", what);
+}
+
+vj_status vj_listing_dataset(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *dataset)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    vj_media_names *names = l->names;
+    for (*dataset = 0; *dataset < names->dataset_count; ++*dataset)
+        if (strcmp(names->dataset_names[*dataset], name) == 0) return VJ_OK;
+    if (*name == '\0' || name[strspn(name, letters)] || strlen(name) >= sizeof names->dataset_names[0])
+        return refuse_name(text, line, "letters, digits, . _ and -, at most 63, make the name of a dataset");
+    if (names->dataset_count == VJ_MAX_LIST) return refuse_name(text, line, "more than 16 datasets");
+    strcpy(names->dataset_names[names->dataset_count++], name);
+    return VJ_OK;
+}
+
+vj_status vj_listing_label(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *label)
+{
+    vj_media_names *names = l->names;
+    for (*label = 0; *label < names->label_count; ++*label)
+        if (strcmp(names->label_names[*label], name) == 0) return VJ_OK;
+    if (*name == '\0' || strlen(name) >= VJ_LABEL_NAME)
+        return refuse_name(text, line, "a label's name is empty or longer than 63 bytes");
+    if (names->label_count == VJ_MAX_LABELS) return refuse_name(text, line, "more than 8 labels");
+    strcpy(names->label_names[names->label_count++], name);
+    return VJ_OK;
+}
+
+vj_status vj_listing_labels(vj_listing *l, const vj_text *text, int64_t line, unsigned labels)
+{
+    vj_media_names *names = l->names;
+    int dataset;
+    VJ_TRY(vj_listing_dataset(l, text, line, l->settings->name, &dataset));
+    if (names->listed[dataset] && names->labels_of[dataset] != labels)
+        return refuse_name(text, line, "its labels differ from those of the lists before it in the same dataset");
+    names->labels_of[dataset] |= labels;
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ values */
+
+vj_status vj_listing_parse_label(const vj_text *text, int64_t line, const char *value, int32_t *label)
+{
+    char *end;
+    errno = 0;
+    long number = strtol(value, &end, 10);
+    if (end == value || *end != '\0' || errno != 0 || number < -1 || number > INT32_MAX)
+        return vj_text_refuse(text, line, "label \"%.60s\" is not a whole number (0, 1, ...; -1 for none)", value);
+    *label = (int32_t)number;
+    return VJ_OK;
+}
+
+vj_status vj_listing_parse_seconds(const vj_text *text, int64_t line, const char *name, const char *value,
+                                   double *seconds)
+{
+    char *end;
+    *seconds = -1;
+    if (*value == '\0') return VJ_OK;
+    *seconds = strtod(value, &end);
+    if (end == value || *end != '\0' || !(*seconds >= 0 && *seconds < 1e9))
+        return vj_text_refuse(text, line, "%s \"%.60s\" is not a number of seconds", name, value);
+    return VJ_OK;
+}
+
+vj_status vj_listing_class(const vj_listing *l, const vj_text *text, int64_t line, const char *name, int32_t *label)
+{
+    int64_t number = vj_register_find(&l->classes, name);
+    if (number < 0)
+        return vj_text_refuse(text, line, "class \"%.200s\" is not in the labels %s", name, l->settings->labels);
+    *label = (int32_t)number;
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ entries */
+
+void vj_media_id(char id[VJ_MEDIA_PATH], const char *path)
+{
+    enum { TIMES = 14, EXTENSION = 5 }; /* _000010_000020 */
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    size_t length = strlen(name);
+    if (dot && dot > name && dot[1] && dot[2] && strlen(dot + 1) <= EXTENSION) {
+        const char *letter = dot + 1;
+        while (isalnum((unsigned char)*letter)) letter++;
+        if (*letter == '\0') length = (size_t)(dot - name);
+    }
+    if (length > TIMES) {
+        const char *times = name + length - TIMES;
+        int fits = 1;
+        for (int i = 0; i < TIMES; i++) fits &= i % 7 == 0 ? times[i] == '_' : isdigit((unsigned char)times[i]) != 0;
+        if (fits) length -= TIMES;
+    }
+    if (length >= VJ_MEDIA_PATH) length = VJ_MEDIA_PATH - 1;
+    memcpy(id, name, length);
+    id[length] = '\0';
+}
+
+void vj_listing_begin(vj_listing *l)
+{
+    l->media = (vj_media){.dataset = -1, .start_s = -1, .end_s = -1};
+    for (int i = 0; i < VJ_MAX_LABELS; i++) l->media.labels[i] = -1;
+}
+
+static vj_status add(vj_listing *l, const vj_text *text, int64_t line, const char *listed, const char *id,
+                     const char *key)
+{
+    if (l->media.dataset < 0) VJ_TRY(vj_listing_dataset(l, text, line, l->settings->name, &l->media.dataset));
+    if (*listed == '\0') return vj_text_refuse(text, line, "the path is empty");
+    int length = snprintf(l->path, sizeof l->path, "%s%s", *listed == '/' ? "" : l->folder, listed);
+    if (length < 0 || length >= (int)sizeof l->path)
+        return text ? vj_text_refuse(text, line, "the path is longer than %d bytes", VJ_MEDIA_PATH - 1)
+                    : vj_raise(VJ_ERR_FORMAT, "the path %.80s... is longer than %d bytes", listed, VJ_MEDIA_PATH - 1);
+    if (l->media.end_s >= 0 && l->media.end_s <= l->media.start_s)
+        return vj_text_refuse(text, line, "end is not after start");
+    if (!id) vj_media_id(l->id, listed);
+    l->media.path = l->path;
+    l->media.listed = listed;
+    l->media.id = id ? id : l->id;
+    l->media.key = key ? key : l->path;
+    l->count++;
+    return l->sink(l->user, &l->media);
+}
+
+vj_status vj_listing_add(vj_listing *l, const vj_text *text, int64_t line, const char *listed, const char *id)
+{
+    return add(l, text, line, listed, id, NULL);
+}
+
+/* Put the place of a file together, after a pattern. */
+static vj_status expand(vj_listing *l, const vj_text *text, int64_t line, const char *pattern, const char *id,
+                        const char *label, double start_s, double end_s)
+{
+    char start[16], end[16];
+    size_t used = 0;
+    snprintf(start, sizeof start, "%06.0f", floor(start_s));
+    snprintf(end, sizeof end, "%06.0f", floor(end_s));
+    const struct {
+        const char *name, *value;
+    } fields[] = {{"{id}", id}, {"{label}", label}, {"{start}", start}, {"{end}", end}};
+    while (*pattern) {
+        const char *piece = pattern;
+        size_t taken = 1, length = 1;
+        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+            if (strncmp(pattern, fields[i].name, strlen(fields[i].name)) != 0) continue;
+            piece = fields[i].value;
+            length = strlen(piece);
+            taken = strlen(fields[i].name);
+        }
+        if (piece == pattern && *pattern == '{')
+            return vj_raise(VJ_ERR_USAGE, "pack.datasets: a pattern takes {id}, {label}, {start}, {end}, not \"%s\"",
+                            pattern);
+        if (used + length >= sizeof l->expanded)
+            return vj_text_refuse(text, line, "the path is longer than %d bytes", VJ_MEDIA_PATH - 1);
+        memcpy(l->expanded + used, piece, length);
+        used += length;
+        pattern += taken;
+    }
+    l->expanded[used] = '\0';
+    return VJ_OK;
+}
+
+vj_status vj_listing_add_id(vj_listing *l, const vj_text *text, int64_t line, const char *pattern, const char *id,
+                            const char *label, double start_s, double end_s)
+{
+    if (*id == '\0') return vj_text_refuse(text, line, "the id is empty");
+    if (*l->settings->pattern) pattern = l->settings->pattern;
+    VJ_TRY(expand(l, text, line, pattern, id, label, start_s, end_s));
+    /* Lists of a dataset that overlap may have their files in several roots: the name tells. */
+    char key[VJ_MEDIA_PATH + 80];
+    const char *slash = strrchr(l->expanded, '/');
+    snprintf(key, sizeof key, "%s:%s", l->settings->name, slash ? slash + 1 : l->expanded);
+    return add(l, text, line, l->expanded, id, key);
+}
+
+/* ------------------------------------------------------------------------------------------------ classes */
+
+static vj_status enter_class(vj_register *classes, const vj_text *text, int64_t line, const char *name, int64_t number)
+{
+    int64_t first, before = classes->count;
+    if (number < 0 || number > INT32_MAX) return vj_text_refuse(text, line, "class \"%.200s\" has no number", name);
+    VJ_TRY(vj_register_enter(classes, name, number, &first));
+    return classes->count > before ? VJ_OK : vj_text_refuse(text, line, "class \"%.200s\" is named twice", name);
+}
+
+/* {name: number}; the published ones have numbers as texts. */
+static vj_status read_class_object(vj_register *classes, vj_text *text)
+{
+    const char *name;
+    json_t *value;
+    json_error_t error;
+    json_t *object = json_load_file(text->name, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(object)) {
+        vj_status status = object ? vj_text_refuse(text, 1, "expected an object {class: number}")
+                                  : vj_text_refuse(text, error.line, "this is not JSON: %s", error.text);
+        json_decref(object);
+        return status;
+    }
+    vj_status status = VJ_OK;
+    json_object_foreach(object, name, value)
+    {
+        int32_t number = -1;
+        if (json_is_string(value))
+            status = vj_listing_parse_label(text, 1, json_string_value(value), &number);
+        else if (json_is_integer(value) && json_integer_value(value) <= INT32_MAX)
+            number = (int32_t)json_integer_value(value);
+        if (status == VJ_OK) status = enter_class(classes, text, 1, name, number);
+        if (status != VJ_OK) break;
+    }
+    json_decref(object);
+    return status;
+}
+
+static vj_status read_class_lines(vj_register *classes, vj_text *text)
+{
+    char *line = malloc(VJ_RECORD_BYTES);
+    int64_t length = 0;
+    vj_status status = line ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
+    while (status == VJ_OK) {
+        int64_t number = text->line;
+        status = vj_text_line(text, line, &length);
+        if (status != VJ_OK || length < 0) break;
+        if (length > 0) status = enter_class(classes, text, number, line, number - 1);
+    }
+    free(line);
+    return status;
+}
+
+static vj_status read_classes(vj_register *classes, const char *path)
+{
+    vj_text text;
+    size_t bytes;
+    vj_status status = vj_text_open(&text, path, "labels");
+    if (status == VJ_OK) {
+        const char *begin = vj_text_begin(&text, &bytes);
+        status = bytes > 0 && *begin == '{' ? read_class_object(classes, &text) : read_class_lines(classes, &text);
+    }
+    vj_text_close(&text);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ formats */
+
+/* What the first bytes look like. A plain list of files called "path" something must be declared as such. */
+static vj_list_format recognise(const vj_text *text)
+{
+    size_t bytes;
+    const char *begin = vj_text_begin(text, &bytes);
+    size_t blank = 0;
+    while (blank < bytes && strchr(" \t\r\n", begin[blank])) blank++;
+    if (blank < bytes && begin[blank] == '{') return VJ_LIST_JSON;
+    if (blank < bytes && begin[blank] == '[') return memmem(begin, bytes, "\"path", 5) ? VJ_LIST_JSON : VJ_LIST_SSV2;
+    if (vj_text_first_line_has(text, "youtube_id")) return VJ_LIST_KINETICS;
+    if (vj_text_first_line_has(text, "video_id")) return VJ_LIST_HOWTO100M;
+    return vj_text_first_line_has(text, "path") ? VJ_LIST_CSV : VJ_LIST_PLAIN;
+}
+
+static vj_status read_list(vj_listing *l, vj_text *text)
+{
+    typedef vj_status reader(vj_listing *, vj_text *);
+    static reader *const readers[] = {
+        [VJ_LIST_CSV] = vj_listing_csv,     [VJ_LIST_JSON] = vj_listing_json,
+        [VJ_LIST_PLAIN] = vj_listing_plain, [VJ_LIST_KINETICS] = vj_listing_kinetics,
+        [VJ_LIST_SSV2] = vj_listing_ssv2,   [VJ_LIST_HOWTO100M] = vj_listing_howto100m,
+    };
+    vj_list_format format = (vj_list_format)l->settings->format;
+    if (format == VJ_LIST_AUTO) format = recognise(text);
+    if (*l->settings->labels && format != VJ_LIST_KINETICS && format != VJ_LIST_SSV2)
+        return vj_raise(VJ_ERR_USAGE, "%s: its format names no classes, so labels %s has no meaning", text->name,
+                        l->settings->labels);
+    return readers[format](l, text);
+}
+
+/* With a slash at its end, or empty. */
+static vj_status set_folder(vj_listing *l)
+{
+    const vj_dataset_settings *s = l->settings;
+    const char *slash = strrchr(s->list, '/');
+    int length = *s->root
+                     ? snprintf(l->folder, sizeof l->folder, "%s/", s->root)
+                     : snprintf(l->folder, sizeof l->folder, "%.*s", slash ? (int)(slash - s->list) + 1 : 0, s->list);
+    if (length >= (int)sizeof l->folder) return vj_raise(VJ_ERR_USAGE, "the folder %.80s... is too long", s->root);
+    return VJ_OK;
+}
+
+static vj_status read_all(vj_listing *l)
+{
+    const vj_dataset_settings *s = l->settings;
+    vj_text text;
+    VJ_TRY(set_folder(l));
+    if (s->format == VJ_LIST_FOLDER || s->format == VJ_LIST_IMAGENET) return vj_listing_walk(l);
+    if (*s->labels) VJ_TRY(read_classes(&l->classes, s->labels));
+    vj_status status = vj_text_open(&text, s->list, "media list");
+    if (status == VJ_OK) status = read_list(l, &text);
+    vj_text_close(&text);
+    return status;
+}
+
+vj_status vj_manifest_read(vj_media_names *names, const vj_dataset_settings *dataset, const char *label_name,
+                           const char *scratch, vj_media_sink *sink, void *user)
+{
+    const char *shown = *dataset->list ? dataset->list : dataset->root;
+    vj_listing *l = vj_calloc(1, sizeof *l);
+    if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", shown);
+    l->settings = dataset;
+    l->label_name = label_name;
+    l->names = names;
+    l->sink = sink;
+    l->user = user;
+    vj_status status = vj_register_init(&l->classes, scratch);
+    if (status == VJ_OK) status = read_all(l);
+    if (status == VJ_OK && l->count == 0) status = vj_raise(VJ_ERR_FORMAT, "%s names no media file", shown);
+    for (int i = 0; i < names->dataset_count; i++)
+        if (strcmp(names->dataset_names[i], dataset->name) == 0) names->listed[i] = 1;
+    vj_register_release(&l->classes);
+    free(l);
+    return status;
+}

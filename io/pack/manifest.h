@@ -1,0 +1,61 @@
+/*
+ * Manifests: what names the files to pack, streamed file by file to whoever asks, in an order that depends on nothing
+ * but the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders.
+ *
+ *   plain      lines "path label" (the last blank divides; or the last comma, where there is no blank)
+ *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), and if wanted dataset, start, end
+ * (s), id json       objects, one after another or in one array: path or path_bytes (bytes as \xHH), label: number or
+ *              labels: {name: number}, dataset, start, end, id; further keys are passed over
+ *   kinetics   CSV with a header: label, youtube_id, time_start, time_end, split (what the videos are cut out of)
+ *   ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
+ *   howto100m  CSV with a header: video_id and others that are not used
+ *   folder     all regular files below a folder;  imagenet: the same, each folder in it a class
+ *
+ * Paths are relative to the root given, or else to the list's folder. A class that the list does not name by a number
+ * gets it from a file of labels; a label without a name of its own is called as the dataset, in pack.lists "label".
+ */
+#ifndef VJ_PACK_MANIFEST_H
+#define VJ_PACK_MANIFEST_H
+
+#include "base/config.h"
+#include "clips/clips.h"
+#include "pack/text.h"
+
+/* A file to pack. Everything is borrowed for the time of the call. */
+typedef struct {
+    int dataset;                   /* number in vj_media_names */
+    const char *path;              /* ready to open, shorter than VJ_MEDIA_PATH */
+    const char *listed;            /* the same without the root: does not change when the files are moved */
+    const char *id;                /* how lists of held-out ids name it */
+    const char *key;               /* what two entries for the same file have in common, with start and end */
+    double start_s, end_s;         /* the part of the file to take; negative: its begin, its end */
+    int32_t labels[VJ_MAX_LABELS]; /* -1: none */
+} vj_media;
+
+/* Names met so far; entries may add to them. */
+typedef struct {
+    int dataset_count, label_count;
+    char dataset_names[VJ_MAX_LIST][64];
+    char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
+    int listed[VJ_MAX_LIST];         /* this dataset was named by a list that ended */
+    unsigned labels_of[VJ_MAX_LIST]; /* its labels, 1 << label */
+} vj_media_names;
+
+typedef vj_status vj_media_sink(void *user, const vj_media *media);
+
+/**
+ * Read one list or walk one folder, handing each file to `sink`. Adds to `names`. Bounded memory, but for the names in
+ * one folder that is walked, and class names in a scratch file in `scratch`. Refuses, naming list and line, what does
+ * not follow the format, a list that names no file, and one whose labels differ from those of the lists before it in
+ * the same dataset. Not collective.
+ */
+vj_status vj_manifest_read(vj_media_names *names, const vj_dataset_settings *dataset, const char *label_name,
+                           const char *scratch, vj_media_sink *sink, void *user);
+
+/**
+ * How a file is known to lists of ids: its name without folder and extension, and without the times that end a name of
+ * Kinetics (_000010_000020).
+ */
+void vj_media_id(char id[VJ_MEDIA_PATH], const char *path);
+
+#endif

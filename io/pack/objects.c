@@ -1,0 +1,131 @@
+/* Lists in JSON: json and ssv2. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pack/escape.h"
+#include "pack/json.h"
+#include "pack/listing.h"
+
+static vj_status text_of(const vj_text *text, int64_t line, const json_t *object, const char *key, const char **value)
+{
+    json_t *item = json_object_get(object, key);
+    *value = json_string_value(item);
+    if (!item || *value) return VJ_OK;
+    return vj_text_refuse(text, line, "%s is not a text", key);
+}
+
+static vj_status seconds_of(const vj_text *text, int64_t line, const json_t *object, const char *key, double *value)
+{
+    json_t *item = json_object_get(object, key);
+    *value = -1;
+    if (!item || json_is_null(item)) return VJ_OK;
+    *value = json_number_value(item);
+    if (json_is_number(item) && *value >= 0 && *value < 1e9) return VJ_OK;
+    return vj_text_refuse(text, line, "%s is not a number of seconds", key);
+}
+
+static vj_status set_label(vj_listing *l, const vj_text *text, int64_t line, const char *name, const json_t *value)
+{
+    int label;
+    json_int_t number = json_integer_value(value);
+    if (!json_is_integer(value) || number < -1 || number > INT32_MAX)
+        return vj_text_refuse(text, line, "label \"%.60s\" is not a whole number (0, 1, ...; -1 for none)", name);
+    VJ_TRY(vj_listing_label(l, text, line, name, &label));
+    l->media.labels[label] = (int32_t)number;
+    return VJ_OK;
+}
+
+static vj_status labels_of(vj_listing *l, const vj_text *text, int64_t line, json_t *object)
+{
+    json_t *one = json_object_get(object, "label"), *many = json_object_get(object, "labels"), *value;
+    const char *name;
+    if (one) VJ_TRY(set_label(l, text, line, "label", one));
+    if (many && !json_is_object(many)) return vj_text_refuse(text, line, "labels is not an object {name: number}");
+    json_object_foreach(many, name, value) VJ_TRY(set_label(l, text, line, name, value));
+    return VJ_OK;
+}
+
+/* path as it stands, or path_bytes unescaped into `bytes`. */
+static vj_status path_of(const vj_text *text, int64_t line, const json_t *object, char bytes[VJ_MEDIA_PATH],
+                         const char **path)
+{
+    const char *escaped;
+    VJ_TRY(text_of(text, line, object, "path", path));
+    VJ_TRY(text_of(text, line, object, "path_bytes", &escaped));
+    if (!*path == !escaped) return vj_text_refuse(text, line, "one of path and path_bytes must be given");
+    if (*path) return VJ_OK;
+    *path = bytes;
+    if (vj_unescape(escaped, bytes, VJ_MEDIA_PATH)) return VJ_OK;
+    return vj_text_refuse(text, line, "path_bytes is too long, or a backslash in it is followed by neither \\ nor xHH");
+}
+
+static vj_status json_entry(vj_listing *l, const vj_text *text, int64_t line, json_t *object)
+{
+    const char *path, *dataset, *id;
+    VJ_TRY(path_of(text, line, object, l->expanded, &path));
+    VJ_TRY(text_of(text, line, object, "dataset", &dataset));
+    VJ_TRY(text_of(text, line, object, "id", &id));
+    VJ_TRY(labels_of(l, text, line, object));
+    VJ_TRY(seconds_of(text, line, object, "start", &l->media.start_s));
+    VJ_TRY(seconds_of(text, line, object, "end", &l->media.end_s));
+    if (dataset) VJ_TRY(vj_listing_dataset(l, text, line, dataset, &l->media.dataset));
+    return vj_listing_add(l, text, line, path, id);
+}
+
+/* "Holding [something] next to [something]" is called without the brackets among the labels. */
+static void without_brackets(char *name, size_t bytes, const char *template)
+{
+    size_t n = 0;
+    for (; *template && n + 1 < bytes; template ++)
+        if (*template != '[' && *template != ']') name[n++] = *template;
+    name[n] = '\0';
+}
+
+static vj_status ssv2_entry(vj_listing *l, const vj_text *text, int64_t line, json_t *object)
+{
+    char number[32], class[1024];
+    const char *id = number, *template;
+    const json_t *given = json_object_get(object, "id");
+    if (json_is_integer(given))
+        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(given));
+    else if (!given)
+        return vj_text_refuse(text, line, "the object has no id");
+    else
+        VJ_TRY(text_of(text, line, object, "id", &id));
+    VJ_TRY(text_of(text, line, object, "template", &template));
+    if (*l->settings->labels && template) {
+        int label;
+        without_brackets(class, sizeof class, template);
+        VJ_TRY(vj_listing_label(l, text, line, l->label_name, &label));
+        VJ_TRY(vj_listing_class(l, text, line, class, &l->media.labels[label]));
+    }
+    return vj_listing_add_id(l, text, line, "{id}.webm", id, "", 0, 0);
+}
+
+static vj_status each_object(vj_listing *l, vj_text *text,
+                             vj_status (*entry)(vj_listing *, const vj_text *, int64_t, json_t *))
+{
+    json_t *object = NULL;
+    vj_json *json = vj_calloc(1, sizeof *json);
+    vj_status status = json ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
+    while (status == VJ_OK) {
+        status = vj_json_read(json, text, &object);
+        if (status != VJ_OK || !object) break;
+        vj_listing_begin(l);
+        status = entry(l, text, json->line, object);
+        json_decref(object);
+    }
+    free(json);
+    return status;
+}
+
+vj_status vj_listing_json(vj_listing *l, vj_text *text)
+{
+    return each_object(l, text, json_entry);
+}
+
+vj_status vj_listing_ssv2(vj_listing *l, vj_text *text)
+{
+    return each_object(l, text, ssv2_entry);
+}

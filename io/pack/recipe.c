@@ -1,0 +1,152 @@
+/* pack.yaml: written, read, compared. */
+#include "pack/recipe.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+static const char section_name[] = "pack:\n";
+
+/* Where the lists are, where the store is and how much of the machine is used does not matter to what is packed. */
+static void forget_circumstances(vj_config *config)
+{
+    config->pack.lists.count = config->pack.held_out_ids.count = config->pack.held_out_videos.count = 0;
+    config->pack.dataset_count = 0;
+    config->pack.store[0] = '\0';
+    config->pack.workers = config->pack.buffer_mb = 0;
+}
+
+static void put_digests(FILE *out, const vj_catalogue_summary *s)
+{
+    fprintf(out, "lists: # files, xxh3 of their entries\n");
+    for (int i = 0; i < s->names.dataset_count; i++)
+        fprintf(out, "  %s: [%" PRId64 ", %016" PRIx64 "]\n", s->names.dataset_names[i], s->of_dataset[i].files,
+                s->of_dataset[i].digest);
+    fprintf(out, "held_out_ids: [%" PRId64 ", %016" PRIx64 "]\n", s->held_out_ids, s->held_out_ids_digest);
+    fprintf(out, "held_out_videos: [%" PRId64 ", %016" PRIx64 "]\n", s->held_out_videos, s->held_out_videos_digest);
+    fprintf(out, "all: %016" PRIx64 "\n", s->digest);
+}
+
+char *vj_recipe_text(const vj_config *config, const vj_catalogue_summary *summary)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    vj_config *only = malloc(sizeof *only);
+    if (!only) return NULL;
+    vj_config_defaults(only);
+    only->pack = config->pack;
+    forget_circumstances(only);
+    char *all = vj_config_text(only), *section = all ? strstr(all, section_name) : NULL;
+    free(only);
+    FILE *out = section ? open_memstream(&text, &bytes) : NULL;
+    if (out) {
+        const char *end = section + strlen(section_name);
+        while (*end == ' ') end += strcspn(end, "\n") + 1;
+        fwrite(section, 1, (size_t)(end - section), out);
+        put_digests(out, summary);
+        if (fclose(out) != 0) {
+            free(text);
+            text = NULL;
+        }
+    }
+    free(all);
+    return text;
+}
+
+/* ------------------------------------------------------------------------------------------------ compared */
+
+/* The first line in which two texts differ, for a message. */
+static void first_difference(const char *found, const char *wanted, char *text, size_t bytes)
+{
+    while (*found && *wanted) {
+        size_t a = strcspn(found, "\n"), b = strcspn(wanted, "\n");
+        if (a != b || memcmp(found, wanted, a) != 0) break;
+        found += a + (found[a] == '\n');
+        wanted += b + (wanted[b] == '\n');
+    }
+    found += strspn(found, " ");
+    wanted += strspn(wanted, " ");
+    snprintf(text, bytes, "\"%.*s\", now \"%.*s\"", (int)strcspn(found, "\n"), found, (int)strcspn(wanted, "\n"),
+             wanted);
+}
+
+int vj_recipe_store_exists(const char *store)
+{
+    char path[VJ_PATH + 32];
+    snprintf(path, sizeof path, "%s/index.h5", store);
+    return access(path, F_OK) == 0;
+}
+
+/* Files of the folder that are called `prefix`, a number and `suffix`; they are removed if `remove_them`. */
+static vj_status find_numbered(const char *store, const char *prefix, const char *suffix, int remove_them,
+                               int64_t *count)
+{
+    DIR *folder = opendir(store);
+    vj_status status = VJ_OK;
+    *count = 0;
+    if (!folder) return vj_raise(VJ_ERR_IO, "open folder %s", store);
+    for (const struct dirent *file; status == VJ_OK && (file = readdir(folder)) != NULL;) {
+        const char *name = file->d_name;
+        size_t length = strlen(prefix);
+        if (strncmp(name, prefix, length) != 0) continue;
+        size_t digits = strspn(name + length, "0123456789");
+        if (digits == 0 || strcmp(name + length + digits, suffix) != 0) continue;
+        ++*count;
+        if (remove_them && unlinkat(dirfd(folder), name, 0) != 0)
+            status = vj_raise(VJ_ERR_IO, "remove %s/%s", store, name);
+    }
+    (void)closedir(folder); /* only read */
+    return status;
+}
+
+static vj_status read_recipe(const char *store, char **text)
+{
+    enum { MOST = 65536 };
+    char path[VJ_PATH + 32];
+    *text = NULL;
+    snprintf(path, sizeof path, "%s/pack.yaml", store);
+    FILE *f = fopen(path, "r");
+    if (!f) return VJ_OK;
+    *text = vj_calloc(1, MOST);
+    if (*text) (*text)[fread(*text, 1, MOST - 1, f)] = '\0'; /* what could not be read differs */
+    fclose(f);                                               /* only read */
+    return *text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
+}
+
+vj_status vj_recipe_check(const char *store, const char *recipe, int *done)
+{
+    char difference[512] = "no pack.yaml that says how it was made", *found;
+    int finished = vj_recipe_store_exists(store);
+    int64_t shards = 0;
+    *done = 0;
+    if (access(store, F_OK) != 0) return VJ_OK;
+    if (!finished) VJ_TRY(find_numbered(store, "shard-", ".h5", 0, &shards));
+    if (!finished && shards == 0) return VJ_OK;
+    VJ_TRY(read_recipe(store, &found));
+    int same = found && strcmp(found, recipe) == 0;
+    if (found) first_difference(found, recipe, difference, sizeof difference);
+    free(found);
+    *done = same && finished;
+    if (same) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s holds %s, made otherwise: it has %s. Remove it or choose another pack.store",
+                    store, finished ? "a clip store already" : "shards of a pack that was not finished", difference);
+}
+
+vj_status vj_recipe_begin(const char *store, const char *recipe)
+{
+    char path[VJ_PATH + 32], part[VJ_PATH + 32];
+    int64_t count;
+    VJ_TRY(find_numbered(store, "shard-", ".h5.part", 1, &count));
+    snprintf(path, sizeof path, "%s/pack.yaml", store);
+    snprintf(part, sizeof part, "%s/pack.yaml.part", store);
+    FILE *f = fopen(part, "w");
+    if (!f) return vj_raise(VJ_ERR_IO, "create %s", part);
+    int good = fputs(recipe, f) >= 0 && fflush(f) == 0;
+    if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
+    return vj_file_publish(part, path);
+}

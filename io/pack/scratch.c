@@ -1,0 +1,39 @@
+/* Scratch files. */
+#include "pack/scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/config.h"
+
+vj_status vj_scratch_create(vj_scratch *scratch, const char *folder, int64_t bytes)
+{
+    char path[VJ_PATH + 32];
+    *scratch = (vj_scratch){.bytes = bytes > 0 ? bytes : 1};
+    snprintf(path, sizeof path, "%s/scratch-XXXXXX", folder);
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
+    vj_status status = unlink(path) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "unlink %s", path);
+    if (status == VJ_OK && (errno = posix_fallocate(fd, 0, scratch->bytes)) != 0)
+        status = vj_raise(VJ_ERR_IO, "take %lld MB of scratch space in %s", (long long)(scratch->bytes / 1000000 + 1),
+                          folder);
+    if (status == VJ_OK) {
+        void *data = mmap(NULL, (size_t)scratch->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (data == MAP_FAILED)
+            status = vj_raise(VJ_ERR_IO, "map %lld bytes of %s", (long long)scratch->bytes, path);
+        else
+            scratch->data = data;
+    }
+    (void)close(fd); /* the mapping keeps it; nothing of it must last */
+    return status;
+}
+
+void vj_scratch_release(vj_scratch *scratch)
+{
+    if (scratch->data) (void)munmap(scratch->data, (size_t)scratch->bytes);
+    *scratch = (vj_scratch){0};
+}

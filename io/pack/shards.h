@@ -1,0 +1,29 @@
+/*
+ * Making shards: one rank's share of the work. Files are handed to decoding processes in the order of the shards'
+ * positions, running ahead as far as a bounded buffer allows, also into the next shard; results are written in order.
+ */
+#ifndef VJ_PACK_SHARDS_H
+#define VJ_PACK_SHARDS_H
+
+#include "clips/write.h"
+#include "pack/catalogue.h"
+#include "pack/layout.h"
+#include "pack/progress.h"
+
+/* What is the same on all ranks; everything is borrowed. */
+typedef struct {
+    const vj_config *config;
+    const vj_catalogue_summary *summary;
+    const vj_pack_layout *layout;
+    const vj_clips_layout *clips; /* what all shards say alike */
+} vj_pack_plan;
+
+/**
+ * Make the shards `todo`, ascending, with `workers` decoding processes, looking sources up in the store's catalogue. At
+ * most pack.buffer_mb of clips wait in memory, and what each worker is at. Counts go to `progress`. Local; a failure
+ * leaves the shards that were complete.
+ */
+vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t count, int workers,
+                         vj_progress *progress);
+
+#endif

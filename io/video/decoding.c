@@ -1,0 +1,46 @@
+/* Packets in, frames out: the decoder's loop, and the counting of damage on the way. */
+#include "video/inside.h"
+
+/* Errors on the frames still inside the decoder at the end; no decoder holds more frames, so beyond it is stuck. */
+enum { MOST_DAMAGED = 64 };
+
+void vj_decoding_begin(vj_video *v, vj_decoding *d, int64_t first, int wanted_only)
+{
+    *d = (vj_decoding){.next = first, .retries = MOST_DAMAGED, .wanted_only = wanted_only};
+    avcodec_flush_buffers(v->decoder);
+}
+
+/* A packet of NULL, after the last, asks for the frames still inside the decoder. AVERROR only if nothing can go on. */
+static int send_next(vj_video *v, vj_decoding *d)
+{
+    AVPacket *packet = NULL;
+    if (d->next < v->packet_count) {
+        int error = vj_packets_get(v, d->next, &packet);
+        if (error < 0) return error;
+        int skip = d->wanted_only && !v->packets[d->next].wanted;
+        v->decoder->skip_frame = skip ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
+    }
+    d->ended = !packet;
+    d->next++;
+    int error = avcodec_send_packet(v->decoder, packet);
+    if (error == AVERROR(ENOMEM)) return error;
+    if (error < 0) d->errors++;
+    return 0;
+}
+
+int vj_decoding_next(vj_video *v, vj_decoding *d)
+{
+    for (;;) {
+        int error = avcodec_receive_frame(v->decoder, v->frame);
+        if (error >= 0) return 1;
+        if (error == AVERROR_EOF) return 0;
+        if (error == AVERROR(ENOMEM)) return error;
+        if (error != AVERROR(EAGAIN)) {
+            d->errors++;
+            if (d->ended && d->retries-- > 0) continue;
+        }
+        if (d->ended) return 0;
+        error = send_next(v, d);
+        if (error < 0) return error;
+    }
+}

@@ -1,0 +1,208 @@
+/*
+ * Which pictures are shown at given times. A wanted time is first made a wanted frame, by the list of packets; decoding
+ * starts at the last key frame before it, passes over stretches between wanted frames where a later key frame allows
+ * it, and leaves out frames that neither are wanted nor needed for others. What comes out of the decoder is known by
+ * its time stamp alone. Where a start in the middle does not give the wanted frame undamaged (damage, or a key frame
+ * that is none) everything is decoded from the start instead, so that the outcome is that of a full pass.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "video/inside.h"
+
+typedef struct {
+    vj_video *video;
+    const double *times;
+    int count, next;        /* times[next] is the first not served */
+    const vj_shown *target; /* the frame for it; NULL: all are served */
+    int64_t target_start;   /* number of the packet where decoding may start for it */
+    vj_on_picture *on_picture;
+    void *user;
+    int held; /* video->held is the newest frame */
+    int64_t held_ticks;
+    int64_t number; /* of pictures handed out */
+    int64_t order;  /* frames that came out, for videos whose frames are known by number */
+    int64_t corrupt, lost;
+    vj_video_verdict verdict;
+} show;
+
+/* ------------------------------------------------------------------------------------------------ what is wanted */
+
+/* The frame shown at a time; a microsecond forgives rounding of the times asked for. */
+static vj_shown *frame_at(const vj_video *v, double time_s)
+{
+    int64_t low = 0, high = v->info.frames;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (v->times[middle] <= time_s + 1e-6)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &v->shown[low];
+}
+
+/* Where decoding has to start for a frame: the last key frame not after it, in the file as in time. */
+static int64_t start_for(const vj_video *v, const vj_shown *frame)
+{
+    for (int64_t i = frame->packet; i > 0; i--)
+        if ((v->packets[i].flags & AV_PKT_FLAG_KEY) && v->packets[i].pts != AV_NOPTS_VALUE &&
+            v->packets[i].pts <= frame->ticks)
+            return i;
+    return 0;
+}
+
+static void aim(show *s)
+{
+    const vj_video *v = s->video;
+    s->target = s->next < s->count ? frame_at(v, s->times[s->next]) : NULL;
+    s->target_start = s->target ? start_for(v, s->target) : 0;
+}
+
+/* Tell the decoder's loop which packets hold wanted frames. */
+static void mark_wanted(const show *s, int wanted)
+{
+    vj_video *v = s->video;
+    for (int k = 0; k < s->count; k++) v->packets[frame_at(v, s->times[k])->packet].wanted = wanted;
+}
+
+/* ------------------------------------------------------------------------------------------------ handing out */
+
+/* The held frame serves the target. 0: the receiver wants no more. */
+static int hand_out(show *s)
+{
+    const vj_video *v = s->video;
+    if (s->held_ticks != s->target->ticks) s->lost++;
+    const vj_picture picture = {.pts_s = v->by_number ? v->times[s->held_ticks]
+                                                      : (double)(s->held_ticks - v->shown[0].ticks) * v->tick_s,
+                                .number = s->number,
+                                .video = s->video};
+    s->verdict = s->on_picture(s->user, s->next++, &picture);
+    aim(s);
+    return s->verdict == VJ_VIDEO_OK;
+}
+
+static void hold(show *s, int64_t ticks)
+{
+    av_frame_unref(s->video->held);
+    av_frame_move_ref(s->video->held, s->video->frame);
+    s->held = 1;
+    s->held_ticks = ticks;
+    s->number++;
+}
+
+/*
+ * A frame has come out. A target before it will not come any more: in its place what was shown before is, or this one
+ * if there was nothing. 0: the receiver wants no more.
+ */
+static int take_frame(show *s, int64_t ticks)
+{
+    while (s->held && s->target && s->target->ticks < ticks)
+        if (!hand_out(s)) return 0;
+    hold(s, ticks);
+    while (s->target && s->target->ticks <= ticks)
+        if (!hand_out(s)) return 0;
+    return 1;
+}
+
+static int64_t ticks_of(show *s)
+{
+    const AVFrame *frame = s->video->frame;
+    if (s->video->by_number) return s->order++;
+    int64_t ticks = vj_sane_timestamp(frame->pts);
+    if (ticks == AV_NOPTS_VALUE) ticks = vj_sane_timestamp(frame->best_effort_timestamp);
+    return ticks == AV_NOPTS_VALUE ? s->held_ticks : ticks;
+}
+
+static int is_damaged(const AVFrame *frame)
+{
+    return frame->decode_error_flags || (frame->flags & AV_FRAME_FLAG_CORRUPT);
+}
+
+/* ------------------------------------------------------------------------------------------------ decoding */
+
+enum { DONE, NO_GOOD }; /* or an AVERROR */
+
+/*
+ * Decode from packet `first` until the next target needs another start. NO_GOOD, with nothing wrong handed out, at the
+ * first sign of damage.
+ */
+static int decode_stretch(show *s, int64_t first)
+{
+    vj_video *v = s->video;
+    const int64_t floor = first > 0 ? v->packets[first].pts : INT64_MIN;
+    vj_decoding decoding;
+    int error;
+    vj_decoding_begin(v, &decoding, first, 1);
+    s->held = 0;
+    while ((error = vj_decoding_next(v, &decoding)) > 0) {
+        int64_t ticks = ticks_of(s);
+        if (ticks < floor) continue; /* shown before the key frame, and made from frames before it */
+        if (is_damaged(v->frame) || decoding.errors > 0) return NO_GOOD;
+        if (s->target->ticks < ticks || (s->held && ticks < s->held_ticks)) return NO_GOOD;
+        v->info.decoded++;
+        if (!take_frame(s, ticks) || !s->target || s->target_start > decoding.next) return DONE;
+    }
+    return error < 0 ? error : NO_GOOD;
+}
+
+/* Decode from the start to the last target, or to the end if all is to be decoded, and go on over any damage. */
+static int decode_through(show *s)
+{
+    vj_video *v = s->video;
+    vj_decoding decoding;
+    int error;
+    vj_decoding_begin(v, &decoding, 0, 0);
+    s->held = 0;
+    v->info.decoded = 0;
+    while ((error = vj_decoding_next(v, &decoding)) > 0) {
+        v->info.decoded++;
+        s->corrupt += is_damaged(v->frame);
+        if (!take_frame(s, ticks_of(s))) return DONE;
+        if (!s->target && !v->limits.decode_all) break;
+    }
+    s->corrupt += decoding.errors;
+    while (error == 0 && s->held && s->target)
+        if (!hand_out(s)) return DONE;
+    if (error == 0 && v->limits.decode_all)
+        s->lost = v->info.frames > v->info.decoded ? v->info.frames - v->info.decoded : 0;
+    return error < 0 ? error : DONE;
+}
+
+static int decode(show *s)
+{
+    const vj_video *v = s->video;
+    int outcome = v->limits.decode_all || v->by_number ? NO_GOOD : DONE;
+    while (outcome == DONE && s->target && s->verdict == VJ_VIDEO_OK) outcome = decode_stretch(s, s->target_start);
+    return outcome == NO_GOOD ? decode_through(s) : outcome;
+}
+
+static vj_video_verdict judge(const show *s, int error)
+{
+    vj_video *v = s->video;
+    vj_video_info *info = &v->info;
+    int64_t promised = v->promised > v->packet_count ? v->promised - v->packet_count : 0;
+    info->corrupt = s->corrupt + v->read_errors;
+    info->missing = promised + s->lost;
+    if (s->verdict != VJ_VIDEO_OK) return s->verdict;
+    if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "decoding");
+    if (info->decoded == 0)
+        return vj_video_refuse(v, info->corrupt ? VJ_VIDEO_CORRUPT : VJ_VIDEO_TOO_SHORT, "no frame could be decoded");
+    double due = (double)(info->decoded + s->lost);
+    if ((double)(info->corrupt + s->lost) > v->limits.max_damage * due)
+        return vj_video_refuse(v, VJ_VIDEO_CORRUPT, "of %.0f frames %lld are damaged and %lld missing", due,
+                               (long long)info->corrupt, (long long)s->lost);
+    return VJ_VIDEO_OK;
+}
+
+vj_video_verdict vj_video_show(vj_video *video, const double *times_s, int count, vj_on_picture *on_picture, void *user)
+{
+    show s = {.video = video, .times = times_s, .count = count, .on_picture = on_picture, .user = user};
+    video->reason[0] = '\0';
+    video->info.decoded = 0;
+    mark_wanted(&s, 1);
+    aim(&s);
+    int error = decode(&s);
+    mark_wanted(&s, 0);
+    return judge(&s, error);
+}

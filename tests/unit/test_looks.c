@@ -1,0 +1,130 @@
+/* Finding looks that are alike: what is missed, what is found wrongly, who is first, and how long it takes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "pack/looks.h"
+
+static vj_look draw(vj_rng *rng)
+{
+    vj_look look = {.valid = 0xff};
+    for (int i = 0; i < 8; i++) look.bits[i] = (uint64_t)vj_rng_u32(rng) << 32 | vj_rng_u32(rng);
+    return look;
+}
+
+/* Each bit differs with probability `share`. */
+static vj_look disturb(vj_rng *rng, vj_look look, double share)
+{
+    for (int bit = 0; bit < 512; bit++)
+        if (vj_rng_uniform(rng) < share) look.bits[bit / 64] ^= UINT64_C(1) << bit % 64;
+    return look;
+}
+
+/* Looks entered under their number, times 10. */
+static vj_looks *fill(vj_look *look, int count)
+{
+    vj_rng rng;
+    vj_looks *looks;
+    vj_rng_init(&rng, 1, VJ_RNG_TEST, 0);
+    assert_int_equal(vj_looks_create(&looks, count, "/tmp"), VJ_OK);
+    for (int i = 0; i < count; i++) {
+        look[i] = draw(&rng);
+        vj_looks_enter(looks, 10 * i, &look[i]);
+    }
+    return looks;
+}
+
+static void test_copies(void **state)
+{
+    (void)state;
+    enum { COUNT = 5000 };
+    static vj_look look[COUNT];
+    static const struct {
+        double share;
+        int most_missed;
+    } levels[] = {{0, 0}, {0.02, 0}, {0.05, 0}, {0.1, COUNT / 50}};
+    vj_rng rng;
+    vj_rng_init(&rng, 2, VJ_RNG_TEST, 0);
+    vj_looks *looks = fill(look, COUNT);
+    for (size_t k = 0; k < sizeof levels / sizeof levels[0]; k++) {
+        int missed = 0;
+        for (int i = 0; i < COUNT; i++) {
+            vj_look copy = disturb(&rng, look[i], levels[k].share);
+            int64_t found = vj_looks_find(looks, &copy);
+            if (vj_look_distance(&copy, &look[i]) > VJ_LOOK_SAME) continue; /* not alike any more */
+            assert_true(found == 10 * i || found == -1);
+            missed += found < 0;
+        }
+        print_message("of %d copies that differ in %2.0f %% of the bits, %d are missed\n", COUNT, 100 * levels[k].share,
+                      missed);
+        assert_true(missed <= levels[k].most_missed);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        vj_look other = draw(&rng);
+        assert_int_equal(vj_looks_find(looks, &other), -1);
+    }
+    vj_looks_destroy(looks);
+}
+
+static void test_instants(void **state)
+{
+    (void)state;
+    vj_look look[8];
+    vj_looks *looks = fill(look, 8);
+    vj_look some = look[3], few = look[3], none = look[3];
+    for (int i = 0; i < 4; i++) some.bits[i] = ~some.bits[i];
+    some.valid = 0xf0;
+    few.valid = 0x70; /* too few to tell */
+    none.valid = 0;
+    assert_int_equal(vj_looks_find(looks, &some), 30);
+    assert_int_equal(vj_looks_find(looks, &few), -1);
+    assert_int_equal(vj_looks_find(looks, &none), -1);
+    vj_looks_destroy(looks);
+    assert_int_equal(vj_looks_create(&looks, 1, "/tmp"), VJ_OK);
+    vj_looks_enter(looks, 5, &none); /* takes no room */
+    vj_looks_enter(looks, 6, &look[0]);
+    assert_int_equal(vj_looks_find(looks, &look[0]), 6);
+    vj_looks_destroy(looks);
+    vj_looks_destroy(NULL);
+}
+
+/* Of several that are alike the first entered is named, whichever is nearer. */
+static void test_first(void **state)
+{
+    (void)state;
+    vj_rng rng;
+    vj_looks *looks;
+    vj_rng_init(&rng, 3, VJ_RNG_TEST, 0);
+    assert_int_equal(vj_looks_create(&looks, 100, "/tmp"), VJ_OK);
+    vj_look look = draw(&rng);
+    for (int i = 0; i < 100; i++) {
+        vj_look copy = disturb(&rng, look, i < 50 ? 0.02 : 0);
+        vj_looks_enter(looks, 1000 - i, &copy);
+    }
+    assert_int_equal(vj_looks_find(looks, &look), 1000);
+    vj_looks_destroy(looks);
+}
+
+static void test_no_room(void **state)
+{
+    (void)state;
+    vj_looks *looks;
+    assert_int_equal(vj_looks_create(&looks, 10, "/nowhere/at/all"), VJ_ERR_IO);
+    vj_looks_destroy(looks);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_instants),
+        cmocka_unit_test(test_first),
+        cmocka_unit_test(test_no_room),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,480 @@
+/*
+ * Manifests: every format, quoting, bytes that are no text, folders with traps; and mistakes, which name list and line.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "pack/escape.h"
+#include "pack/manifest.h"
+
+enum { MOST = 16 };
+
+static char folder[] = "/tmp/vjepa_manifest_XXXXXX";
+
+/* What the sink was given. */
+static struct {
+    int count, dataset[MOST];
+    char path[MOST][256], listed[MOST][256], id[MOST][256], key[MOST][256];
+    double start_s[MOST], end_s[MOST];
+    int32_t labels[MOST][VJ_MAX_LABELS];
+} got;
+static vj_media_names names;
+
+static vj_status take(void *user, const vj_media *m)
+{
+    (void)user;
+    int n = got.count++;
+    if (n >= MOST) return VJ_OK;
+    got.dataset[n] = m->dataset;
+    snprintf(got.path[n], 256, "%s", m->path);
+    snprintf(got.listed[n], 256, "%s", m->listed);
+    snprintf(got.id[n], 256, "%s", m->id);
+    snprintf(got.key[n], 256, "%s", m->key);
+    got.start_s[n] = m->start_s;
+    got.end_s[n] = m->end_s;
+    memcpy(got.labels[n], m->labels, sizeof got.labels[n]);
+    return VJ_OK;
+}
+
+static void in_folder(char path[VJ_PATH], const char *name)
+{
+    snprintf(path, VJ_PATH, "%s/%s", folder, name);
+}
+
+static void write_bytes(const char *name, const char *text, size_t bytes)
+{
+    char path[VJ_PATH];
+    in_folder(path, name);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, bytes, f), bytes);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void begin(void)
+{
+    memset(&got, 0, sizeof got);
+    memset(&names, 0, sizeof names);
+}
+
+/* Read a dataset; `dataset` has no list yet. */
+static vj_status more(vj_dataset_settings dataset, const char *text, size_t bytes)
+{
+    write_bytes("list", text, bytes);
+    in_folder(dataset.list, "list");
+    if (!*dataset.name) strcpy(dataset.name, "d");
+    return vj_manifest_read(&names, &dataset, "label", folder, take, NULL);
+}
+
+static vj_status parse(vj_list_format format, const char *text)
+{
+    begin();
+    return more((vj_dataset_settings){.format = (int)format}, text, strlen(text));
+}
+
+static void expect_path(int n, const char *relative)
+{
+    char path[VJ_PATH];
+    in_folder(path, relative);
+    assert_string_equal(got.listed[n], relative);
+    assert_string_equal(got.path[n], *relative == '/' ? relative : path);
+}
+
+static void test_csv(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(VJ_LIST_AUTO, "\xef\xbb\xbfpath,appearance,motion\r\n"
+                                         "a.mp4,1,2\r\n"
+                                         "\r\n"
+                                         "\"with, comma and \"\"quotes\"\".mp4\",3,-1\n"
+                                         "\"two\nlines.mp4\",5,6\n"
+                                         "\xff\xfe.mp4,0,0\n"
+                                         "/abs/b.mp4,7,8"),
+                     VJ_OK);
+    assert_int_equal(got.count, 5);
+    assert_int_equal(names.label_count, 2);
+    assert_string_equal(names.label_names[0], "appearance");
+    assert_string_equal(names.label_names[1], "motion");
+    assert_string_equal(names.dataset_names[0], "d");
+    expect_path(0, "a.mp4");
+    expect_path(1, "with, comma and \"quotes\".mp4");
+    expect_path(2, "two\nlines.mp4");
+    expect_path(3, "\xff\xfe.mp4");
+    expect_path(4, "/abs/b.mp4");
+    assert_int_equal(got.labels[1][0], 3);
+    assert_int_equal(got.labels[1][1], -1);
+    assert_int_equal(got.labels[4][1], 8);
+    assert_int_equal(got.labels[4][2], -1);
+    assert_true(got.start_s[0] < 0 && got.end_s[0] < 0);
+    assert_int_equal(parse(VJ_LIST_AUTO, "path\nx.mp4\n"), VJ_OK);
+    assert_int_equal(names.label_count, 0);
+}
+
+static void test_csv_columns(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(VJ_LIST_CSV, "dataset,start,path,label,end,id\n"
+                                        "k400,,a.mp4,1,,\n"
+                                        ",1.5,b.mp4,2,4,b_id\n"),
+                     VJ_OK);
+    assert_int_equal(names.dataset_count, 2);
+    assert_int_equal(names.label_count, 1);
+    assert_string_equal(names.dataset_names[got.dataset[0]], "k400");
+    assert_string_equal(names.dataset_names[got.dataset[1]], "d");
+    assert_string_equal(got.id[0], "a");
+    assert_string_equal(got.id[1], "b_id");
+    assert_true(got.start_s[0] < 0 && got.end_s[0] < 0);
+    assert_true(got.start_s[1] == 1.5 && got.end_s[1] == 4);
+}
+
+static void test_plain(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(VJ_LIST_AUTO, "/k400/abc.mp4 17\r\nwith blank.mp4 0 \n\npaths.mp4 3\nby,comma.mp4,4"),
+                     VJ_OK);
+    assert_int_equal(got.count, 4);
+    assert_string_equal(names.label_names[0], "label");
+    expect_path(0, "/k400/abc.mp4");
+    expect_path(1, "with blank.mp4");
+    expect_path(3, "by,comma.mp4");
+    assert_int_equal(got.labels[0][0], 17);
+    assert_int_equal(got.labels[3][0], 4);
+    /* Lists of a dataset agree in their labels, those of another one need not. */
+    assert_int_equal(more((vj_dataset_settings){.format = 0}, "path,label\nz.mp4,4\n", 19), VJ_OK);
+    assert_int_equal(got.count, 5);
+    assert_int_equal(more((vj_dataset_settings){.format = 0}, "path,colour\nz.mp4,4\n", 20), VJ_ERR_FORMAT);
+    assert_int_equal(more((vj_dataset_settings){.name = "e"}, "path,colour\nz.mp4,4\n", 20), VJ_OK);
+    assert_int_equal(got.labels[5][0], -1);
+    assert_int_equal(got.labels[5][1], 4);
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {"%s\n%s\n", "[%s,\n %s]\n", "\n%s %s"};
+    static const char first[] = "{\"path\": \"a }\\\" \\u00e4.mp4\", \"label\": 3, \"more\": {\"x\": [1, {}]}}";
+    static const char second[] =
+        "{\"path_bytes\": \"b\\\\xff\\\\\\\\.mp4\", \"labels\": {\"colour\": 1}, \"dataset\": \"e\",\n"
+        " \"start\": 2, \"end\": 2.5, \"id\": \"q\"}";
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, forms[i], first, second);
+        assert_int_equal(parse(VJ_LIST_AUTO, text), VJ_OK);
+        assert_int_equal(got.count, 2);
+        expect_path(0, "a }\" \xc3\xa4.mp4");
+        expect_path(1, "b\xff\\.mp4");
+        assert_string_equal(names.label_names[0], "label");
+        assert_string_equal(names.label_names[1], "colour");
+        assert_int_equal(got.labels[0][0], 3);
+        assert_int_equal(got.labels[1][0], -1);
+        assert_int_equal(got.labels[1][1], 1);
+        assert_string_equal(names.dataset_names[got.dataset[1]], "e");
+        assert_true(got.start_s[1] == 2 && got.end_s[1] == 2.5);
+        assert_string_equal(got.id[1], "q");
+    }
+}
+
+static void test_kinetics(void **state)
+{
+    (void)state;
+    static const char list[] = "label,youtube_id,time_start,time_end,split\n"
+                               "\"abseiling\",0347ZoDXyP0,95,105,train\nzumba,--x,0.0,10.0,train\n";
+    vj_dataset_settings d = {.name = "k400", .root = "/data/k"};
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
+    assert_int_equal(got.count, 2);
+    assert_string_equal(got.path[0], "/data/k/0347ZoDXyP0_000095_000105.mp4");
+    assert_string_equal(got.path[1], "/data/k/--x_000000_000010.mp4");
+    assert_string_equal(got.id[0], "0347ZoDXyP0");
+    assert_int_equal(names.label_count, 0);
+    assert_true(got.start_s[0] < 0); /* the file holds just that part */
+    write_bytes("classes", "zumba\nabseiling\n", 16);
+    in_folder(d.labels, "classes");
+    strcpy(d.pattern, "{label}/{id}_{start}.mkv");
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
+    assert_string_equal(got.path[0], "/data/k/abseiling/0347ZoDXyP0_000095.mkv");
+    assert_int_equal(got.labels[0][0], 1);
+    assert_int_equal(got.labels[1][0], 0);
+    write_bytes("classes", "zumba\n", 6);
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_ERR_FORMAT);
+    d.labels[0] = '\0';
+    strcpy(d.pattern, "{name}.mkv");
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_ERR_USAGE);
+    /* A test list has no labels; two roots of one dataset have one key for a video. */
+    begin();
+    assert_int_equal(more((vj_dataset_settings){.root = "a"}, "youtube_id,time_start,time_end,split\nx,1,2,t\n", 45),
+                     VJ_OK);
+    assert_int_equal(more((vj_dataset_settings){.root = "b"}, "youtube_id,time_start,time_end,split\nx,1,2,t\n", 45),
+                     VJ_OK);
+    assert_string_not_equal(got.path[0], got.path[1]);
+    assert_string_equal(got.key[0], got.key[1]);
+}
+
+static void test_ssv2(void **state)
+{
+    (void)state;
+    static const char list[] =
+        "[{\"id\": \"78687\", \"label\": \"holding potato next to vicks\", \"template\": "
+        "\"Holding [something] next to [something]\", \"placeholders\": [\"potato\", \"vicks\"]},"
+        "{\"id\": 42}]";
+    static const char classes[] = "{\"Pushing something\": \"0\", \"Holding something next to something\": \"1\"}";
+    vj_dataset_settings d = {.name = "ssv2"};
+    write_bytes("classes", classes, sizeof classes - 1);
+    in_folder(d.labels, "classes");
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
+    assert_int_equal(got.count, 2);
+    expect_path(0, "78687.webm");
+    expect_path(1, "42.webm");
+    assert_int_equal(got.labels[0][0], 1);
+    assert_int_equal(got.labels[1][0], -1);
+    d.labels[0] = '\0';
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
+    assert_int_equal(names.label_count, 0);
+}
+
+static void test_howto100m(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(VJ_LIST_AUTO, "video_id,category_1,category_2,rank,task_id\n"
+                                         "nVbIUDjzWY4,Cars & Other Vehicles,Motorcycles,27,52907\n"),
+                     VJ_OK);
+    assert_int_equal(got.count, 1);
+    expect_path(0, "nVbIUDjzWY4.mp4");
+    assert_string_equal(got.id[0], "nVbIUDjzWY4");
+}
+
+/* ------------------------------------------------------------------------------------------------ folders */
+
+static void make(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void make(const char *format, ...)
+{
+    char command[1024];
+    va_list args;
+    int used = snprintf(command, sizeof command, "cd %s/tree && ", folder);
+    va_start(args, format);
+    vsnprintf(command + used, sizeof command - (size_t)used, format, args);
+    va_end(args);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_folder(void **state)
+{
+    (void)state;
+    vj_dataset_settings d = {.name = "f", .format = VJ_LIST_FOLDER};
+    in_folder(d.root, "tree");
+    assert_int_equal(mkdir(d.root, 0700), 0);
+    make("mkdir -p b/deep a && touch b/deep/x.mp4 b/y.mp4 a/'two words'.mp4 z 0.jpg && touch \"$(printf "
+         "'n\\nl\\377')\"");
+    make("ln -s ../b a/link && ln -s . self && ln -s nowhere dangling && ln -s b/y.mp4 file && ln -s loop loop");
+    make("mkfifo fifo && ln -s fifo tofifo");
+    begin();
+    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_OK);
+    static const char *const want[] = {"0.jpg", "a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "file", "n\nl\377", "z"};
+    assert_int_equal(got.count, 7);
+    for (int i = 0; i < 7; i++) assert_string_equal(got.listed[i], want[i]);
+    assert_int_equal(names.label_count, 0);
+    /* Classes: folders, also linked ones, by name; what lies beside them has no class. */
+    d.format = VJ_LIST_IMAGENET;
+    make("rm self && ln -s b/deep c");
+    begin();
+    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_OK);
+    static const char *const classes[] = {"a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "c/x.mp4"};
+    static const int labels[] = {0, 1, 1, 2};
+    assert_int_equal(got.count, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(got.listed[i], classes[i]);
+        assert_int_equal(got.labels[i][0], labels[i]);
+    }
+    assert_string_equal(names.label_names[0], "f");
+    make("rm -rf * && mkdir none");
+    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_ERR_FORMAT);
+    make("rmdir none && rmdir ../tree");
+    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_ERR_IO);
+}
+
+/* ------------------------------------------------------------------------------------------------ mistakes */
+
+static void test_mistakes(void **state)
+{
+    (void)state;
+    static const struct {
+        vj_list_format format;
+        const char *text;
+    } wrong[] = {
+        {VJ_LIST_AUTO, ""},                                              /* nothing */
+        {VJ_LIST_AUTO, "path,a\n"},                                      /* only a header */
+        {VJ_LIST_AUTO, "path,a\nx.mp4,cat\n"},                           /* labels are whole numbers */
+        {VJ_LIST_AUTO, "path,a\nx.mp4,1.5\n"},                           /* */
+        {VJ_LIST_AUTO, "path,a\nx.mp4,\n"},                              /* */
+        {VJ_LIST_AUTO, "path,a\nx.mp4,-2\n"},                            /* */
+        {VJ_LIST_AUTO, "path,a\nx.mp4,99999999999\n"},                   /* */
+        {VJ_LIST_AUTO, "path,a\nx.mp4\n"},                               /* too few fields */
+        {VJ_LIST_AUTO, "path,a\nx.mp4,1,2\n"},                           /* too many */
+        {VJ_LIST_AUTO, "path,a\n,1\n"},                                  /* no path */
+        {VJ_LIST_AUTO, "path,a\n\"x.mp4,1\n"},                           /* no closing quote */
+        {VJ_LIST_AUTO, "path,a\n\"x\"y,1\n"},                            /* text behind it */
+        {VJ_LIST_AUTO, "path,a\nx\ry,1\n"},                              /* a carriage return inside */
+        {VJ_LIST_AUTO, "path,\nx.mp4,1\n"},                              /* a label without a name */
+        {VJ_LIST_AUTO, "path,a,a\nx.mp4,1,1\n"},                         /* twice */
+        {VJ_LIST_AUTO, "path,a,b,c,d,e,f,g,h,i\nx,1,1,1,1,1,1,1,1,1\n"}, /* more than 8 labels */
+        {VJ_LIST_AUTO, "path,start,end\nx,3,2\n"},                       /* no time between */
+        {VJ_LIST_AUTO, "path,start\nx,-3\n"},                            /* */
+        {VJ_LIST_AUTO, "path,start\nx,soon\n"},                          /* */
+        {VJ_LIST_AUTO, "path,dataset\nx,a=b\n"},                         /* not a name */
+        {VJ_LIST_AUTO, "x.mp4\n"},                                       /* the plain form needs a label */
+        {VJ_LIST_AUTO, "x.mp4 cat\n"},                                   /* */
+        {VJ_LIST_CSV, "x.mp4 1\n"},                                      /* no column path */
+        {VJ_LIST_KINETICS, "youtube_id,label\nx,y\n"},                   /* no times */
+        {VJ_LIST_KINETICS, "youtube_id,time_start,time_end\nx,,3\n"},    /* */
+        {VJ_LIST_KINETICS, "youtube_id,time_start,time_end\n,1,3\n"},    /* no id */
+        {VJ_LIST_JSON, "{\"label\": 3}"},                                /* no path */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"path_bytes\": \"a\"}"},      /* two */
+        {VJ_LIST_JSON, "{\"path_bytes\": \"a\\\\x0\"}"},                 /* half a byte */
+        {VJ_LIST_JSON, "{\"path_bytes\": \"a\\\\x00\"}"},                /* the end of a text */
+        {VJ_LIST_JSON, "{\"path\": \"a\\u0000\"}"},                      /* the same */
+        {VJ_LIST_JSON, "{\"path\": 3}"},                                 /* no text */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"label\": \"3\"}"},           /* no number */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"labels\": [3]}"},            /* no names */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"start\": -1}"},              /* */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"path\": \"b\"}"},            /* a key twice */
+        {VJ_LIST_JSON, "{\"path\": \"a\"\n"},                            /* not closed */
+        {VJ_LIST_JSON, "{\"path\": \"\xff\"}"},                          /* not UTF-8 */
+        {VJ_LIST_JSON, "[{\"path\": \"a\"}\n"},                          /* not closed */
+        {VJ_LIST_JSON, "[{\"path\": \"a\"},]"},                          /* a comma too many */
+        {VJ_LIST_JSON, "[{\"path\": \"a\"} {\"path\": \"b\"}]"},         /* one too few */
+        {VJ_LIST_JSON, "[{\"path\": \"a\"}] 3"},                         /* more behind it */
+        {VJ_LIST_JSON, "3"},                                             /* */
+        {VJ_LIST_JSON, "[]"},                                            /* nothing */
+        {VJ_LIST_SSV2, "[{\"label\": \"a\"}]"},                          /* no id */
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        if (parse(wrong[i].format, wrong[i].text) != VJ_ERR_FORMAT) fail_msg("accepted: %s", wrong[i].text);
+    static const char zero[] = "path\nx\0y\n";
+    begin();
+    assert_int_equal(more((vj_dataset_settings){.format = 0}, zero, sizeof zero - 1), VJ_ERR_FORMAT);
+    vj_dataset_settings d = {.labels = "somewhere", .format = VJ_LIST_AUTO};
+    in_folder(d.labels, "list"); /* any file */
+    assert_int_equal(more(d, "path\nx\n", 7), VJ_ERR_USAGE);
+}
+
+/* The message begins with list and line. */
+static void test_message(void **state)
+{
+    (void)state;
+    char path[VJ_PATH], text[1024], want[VJ_PATH];
+    in_folder(path, "stderr");
+    int saved = dup(STDERR_FILENO);
+    assert_non_null(freopen(path, "w+", stderr));
+    assert_int_equal(parse(VJ_LIST_AUTO, "path,a\n\"1\n2\",1\nx.mp4,cat\n"), VJ_ERR_FORMAT);
+    rewind(stderr);
+    text[fread(text, 1, sizeof text - 1, stderr)] = '\0';
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    in_folder(want, "list:4: label \"cat\"");
+    assert_non_null(strstr(text, want));
+}
+
+/* Lines, records and objects may be long, but not without end. */
+static void test_long(void **state)
+{
+    (void)state;
+    enum { LENGTH = VJ_RECORD_BYTES + 10 };
+    static char text[LENGTH + 64];
+    static const char *const starts[] = {"path\n\"", "path\n", "{\"path\": \"", "a"};
+    for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++) {
+        memset(text, 'x', sizeof text - 1);
+        memcpy(text, starts[i], strlen(starts[i]));
+        assert_int_equal(parse(VJ_LIST_AUTO, text), VJ_ERR_FORMAT);
+    }
+    /* A path at the limit: one byte more is too many. */
+    for (int length = VJ_MEDIA_PATH - 1; length <= VJ_MEDIA_PATH; length++) {
+        memset(text, 'x', (size_t)length);
+        strcpy(text, "path\n/");
+        memset(text + 6, 'x', (size_t)length - 1);
+        text[6 + length - 1] = '\0';
+        assert_int_equal(parse(VJ_LIST_AUTO, text), length < VJ_MEDIA_PATH ? VJ_OK : VJ_ERR_FORMAT);
+    }
+}
+
+static void test_ids(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"a/b.c/0347ZoDXyP0_000095_000105.mp4", "0347ZoDXyP0"},
+        {"x.mp4", "x"},
+        {"x", "x"},
+        {".mp4", ".mp4"},
+        {"a.b", "a.b"},
+        {"v1.2.webm", "v1.2"},
+        {"x.y z", "x.y z"},
+        {"_000095_000105.mp4", "_000095_000105"},
+        {"a_00095_000105.mp4", "a_00095_000105"},
+        {"dir/", ""},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        char id[VJ_MEDIA_PATH];
+        vj_media_id(id, pairs[i][0]);
+        assert_string_equal(id, pairs[i][1]);
+    }
+}
+
+static void test_escape(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"plain \xc3\xa4.mp4", "plain \xc3\xa4.mp4"}, /* UTF-8 stays */
+        {"new\nline", "new\\x0aline"},
+        {"back\\slash", "back\\\\slash"},
+        {"\xff\xfe", "\\xff\\xfe"},
+        {"\xc3", "\\xc3"},                   /* cut off */
+        {"\xc0\xaf", "\\xc0\\xaf"},          /* longer than needed */
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"}, /* a surrogate */
+        {"\xf0\x9f\x8e\xac", "\xf0\x9f\x8e\xac"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        char back[64], *escaped = vj_escape(pairs[i][0]);
+        assert_string_equal(escaped, pairs[i][1]);
+        assert_true(vj_unescape(escaped, back, sizeof back));
+        assert_string_equal(back, pairs[i][0]);
+        free(escaped);
+    }
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_csv),       cmocka_unit_test(test_csv_columns), cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_json),      cmocka_unit_test(test_kinetics),    cmocka_unit_test(test_ssv2),
+        cmocka_unit_test(test_howto100m), cmocka_unit_test(test_folder),      cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_message),   cmocka_unit_test(test_long),        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_escape),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
