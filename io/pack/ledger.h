@@ -38,7 +38,7 @@ extern const char vj_ledger_header[];
 /** A line, without its end: bytes that are no text escaped (escape.h), texts quoted. free() it; NULL: no memory. */
 char *vj_ledger_text(const vj_ledger_row *row);
 
-/** The same line with another verdict and no clips. free() it; NULL: no memory. */
+/** The same line with another verdict and no clips. free() it; NULL: no memory, or it is no line of a ledger. */
 char *vj_ledger_revised(const char *line, int verdict, const char *reason);
 
 #endif
