@@ -114,7 +114,7 @@ void vj_media_id(char id[VJ_MEDIA_PATH], const char *path)
 
 void vj_listing_begin(vj_listing *l)
 {
-    l->media = (vj_media){.dataset = -1, .start_s = -1, .end_s = -1};
+    l->media = (vj_media){.dataset = -1, .windows = l->settings->windows, .start_s = -1, .end_s = -1};
     for (int i = 0; i < VJ_MAX_LABELS; i++) l->media.labels[i] = -1;
 }
 

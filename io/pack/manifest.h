@@ -28,6 +28,7 @@ typedef struct {
     const char *listed;            /* the same without the root: does not change when the files are moved */
     const char *id;                /* how lists of held-out ids name it */
     const char *key;               /* what two entries for the same file have in common, with start and end */
+    int64_t windows;               /* clips to make of it; 0: pack.windows */
     double start_s, end_s;         /* the part of the file to take; negative: its begin, its end */
     int32_t labels[VJ_MAX_LABELS]; /* -1: none */
 } vj_media;

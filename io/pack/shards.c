@@ -57,6 +57,7 @@ static vj_status hand_out(maker *m)
                                    .path = s->source.path,
                                    .start_s = s->source.start_s,
                                    .end_s = s->source.end_s,
+                                   .windows = s->source.windows,
                                    .look_only = s->source.dataset == VJ_SOURCE_HELD_OUT};
         VJ_TRY(vj_decoders_submit(m->decoders, &job));
     }
@@ -97,15 +98,16 @@ static vj_status take_back(maker *m)
 /* ------------------------------------------------------------------------------------------------ writing */
 
 /* The verdict on a file that was packed. */
-static int judge_packed(const vj_config *config, const vj_video_info *info, int clips, char reason[VJ_VIDEO_REASON])
+static int judge_packed(const vj_config *config, const vj_decoded *d, char reason[VJ_VIDEO_REASON])
 {
+    const vj_video_info *info = &d->info;
     int64_t span = config->pack.frames * config->pack.step;
     if (info->corrupt + info->missing > 0) {
         snprintf(reason, VJ_VIDEO_REASON, "%lld frames damaged, %lld missing", (long long)info->corrupt,
                  (long long)info->missing);
         return VJ_LEDGER_DAMAGED;
     }
-    if (!info->is_image && clips > 0 && info->frames / clips < span) {
+    if (!info->is_image && d->clips > 0 && d->frames / d->clips < span) {
         snprintf(reason, VJ_VIDEO_REASON, "a window spans %lld frames: the last frame is held", (long long)span);
         return VJ_LEDGER_SHORT;
     }
@@ -124,7 +126,7 @@ static int judge(const maker *m, const slot *s, char reason[VJ_VIDEO_REASON])
     memcpy(reason, d->reason, VJ_VIDEO_REASON);
     if (d->verdict != VJ_VIDEO_OK) return (int)d->verdict;
     if (s->source.dataset == VJ_SOURCE_HELD_OUT) return VJ_LEDGER_HELD_OUT;
-    return judge_packed(m->plan->config, &d->info, d->clips, reason);
+    return judge_packed(m->plan->config, d, reason);
 }
 
 static vj_status add_file(maker *m, const slot *s)
@@ -206,13 +208,22 @@ static vj_status make_all(maker *m)
     return VJ_OK;
 }
 
+/* Of any file. */
+static int64_t most_windows(const vj_config *config)
+{
+    int64_t most = config->pack.windows;
+    for (int i = 0; i < config->pack.dataset_count; i++)
+        if (config->pack.dataset[i].windows > most) most = config->pack.dataset[i].windows;
+    return most;
+}
+
 static vj_decode_settings decode_settings(const vj_pack_plan *plan)
 {
     const vj_config *c = plan->config;
     return (vj_decode_settings){
         .frames = c->pack.frames,
         .step = c->pack.step,
-        .windows = c->pack.windows,
+        .windows = most_windows(c),
         .random_windows = c->pack.random_windows,
         .seed = (uint64_t)c->pack.seed,
         .short_side = (int)c->pack.short_side,

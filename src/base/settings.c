@@ -288,6 +288,8 @@ static const vj_setting dataset_settings[] = {
      "a file's place in root, of {id} {label} {start} {end}; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
      "(ssv2), {id}.mp4",
      1 << VJ_LIST_AUTO | IDS},
+    {"windows", VJ_SET_INTEGER, IN_DATASET(windows), "[0, 4096]", "0", "clips a video of this dataset; 0: pack.windows",
+     LISTS | IDS | WALKED},
 };
 
 #define ROWS(table) table, sizeof(table) / sizeof(table)[0]
