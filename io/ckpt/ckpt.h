@@ -122,7 +122,7 @@ vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state);
  */
 vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user);
 
-/** True if the file holds a tensor of that name. */
+/** True if the file holds a tensor of that name; why it is no checkpoint is reported. */
 int vj_ckpt_has(const char *path, const char *tensor);
 
 /** The value of the attribute "format". */

@@ -277,6 +277,12 @@ static int take_clips(const vj_decode_settings *s, vj_decoded *file, int memory)
     return 1;
 }
 
+/* Names of codecs and containers go into the ledger as they are. */
+static int is_word(const char *name)
+{
+    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == '\0';
+}
+
 /* Enter a reply. 0: no worker of ours would have sent it. */
 static int take_reply(const vj_decode_settings *s, vj_decoded *file, vj_decode_reply *reply, int memory)
 {
@@ -285,6 +291,7 @@ static int take_reply(const vj_decode_settings *s, vj_decoded *file, vj_decode_r
     reply->reason[sizeof reply->reason - 1] = '\0';
     reply->info.container[sizeof reply->info.container - 1] = '\0';
     reply->info.codec[sizeof reply->info.codec - 1] = '\0';
+    if (!is_word(reply->info.container) || !is_word(reply->info.codec)) return 0;
     file->verdict = (vj_video_verdict)reply->verdict;
     file->clips = reply->clips;
     memcpy(file->reason, reply->reason, sizeof file->reason);

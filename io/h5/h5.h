@@ -102,10 +102,17 @@ vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values,
 /* ------------------------------------------------------------------------------------------------ reading */
 
 /**
- * Open read-only, after checking that it is HDF5, not cut short, of this format and version, and complete; the reason
- * is reported otherwise. Close with H5Fclose(). Not collective.
+ * Open read-only, after checking that it is HDF5, not cut short, of this format and version, complete, and without
+ * links to other places; the reason is reported otherwise. Close with H5Fclose(). Not collective.
  */
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version);
+
+/**
+ * Refuse a dataset whose elements are not all in the file as they are: never written, compressed, or kept in another
+ * file. So what it takes to read it is bounded by the file's size: to be asked before memory is allocated. Not for
+ * datasets of clips.
+ */
+vj_status vj_h5_check_stored(hid_t dataset, const char *path, const char *name);
 
 /** True for a regular file. Anything else is not to be opened: a FIFO without a writer would block. */
 int vj_h5_is_file(const char *path);

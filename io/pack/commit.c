@@ -191,7 +191,9 @@ static vj_status put_row(commit *c, FILE *out, const fate *f)
     if (f->like >= 0) {
         snprintf(reason, sizeof reason, "looks like source %" PRId64, f->like);
         revised = vj_ledger_revised(c->row, f->verdict, reason);
-        if (!revised) return vj_raise(VJ_ERR_MEMORY, "no memory for a row of the ledger");
+        if (!revised)
+            return vj_raise(VJ_ERR_FORMAT, "a row of the ledger is damaged, or there is no memory for it: %.80s",
+                            c->row);
     }
     fprintf(out, "%s\n", revised ? revised : c->row); /* the caller looks at the stream */
     free(revised);

@@ -70,10 +70,11 @@ char *vj_ledger_text(const vj_ledger_row *row)
     return finish(out, &text);
 }
 
-/* Where column `column` of a line begins; `line` has that many. */
+/* Where column `column` of a line begins; NULL: it has not as many. */
 static const char *column_of(const char *line, int column)
 {
     for (int quoted = 0; column > 0; line++) {
+        if (*line == '\0') return NULL;
         quoted ^= *line == '"';
         column -= *line == ',' && !quoted;
     }
@@ -101,7 +102,7 @@ char *vj_ledger_revised(const char *line, int verdict, const char *reason)
     const char *clips = column_of(line, CLIPS), *rest = column_of(line, CLIPS + 1);
     char *text = NULL;
     size_t bytes = 0;
-    FILE *out = open_memstream(&text, &bytes);
+    FILE *out = rest ? open_memstream(&text, &bytes) : NULL;
     if (!out) return NULL;
     fprintf(out, "%.*s%s,", (int)(begin - line), line, vj_ledger_verdict_name(verdict));
     put_text(out, reason);

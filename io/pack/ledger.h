@@ -43,7 +43,7 @@ char *vj_ledger_text(const vj_ledger_row *row);
 /** The path in a line, escaped as it is there, cut to `bytes`; empty where the line has none. */
 void vj_ledger_path(const char *line, char *path, size_t bytes);
 
-/** The same line with another verdict and no clips. free() it; NULL: no memory. */
+/** The same line with another verdict and no clips. free() it; NULL: no memory, or it is no line of a ledger. */
 char *vj_ledger_revised(const char *line, int verdict, const char *reason);
 
 #endif

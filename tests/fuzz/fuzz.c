@@ -12,7 +12,7 @@
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-/* Of the leak sanitizer, where there is one: what MPI_Init() keeps is not ours. */
+/* Of the leak sanitizer, where there is one. */
 void __lsan_disable(void) __attribute__((weak));
 void __lsan_enable(void) __attribute__((weak));
 
@@ -63,6 +63,12 @@ vj_status vj_fuzz_told(vj_status status)
     VJ_FUZZ_CHECK(status == VJ_OK || lines_told > 0);
     lines_told = 0;
     return status;
+}
+
+void vj_fuzz_watch_leaks(bool watch)
+{
+    if (watch && __lsan_enable) __lsan_enable();
+    if (!watch && __lsan_disable) __lsan_disable();
 }
 
 /* ------------------------------------------------------------------------------------------------ files */
@@ -160,9 +166,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     VJ_FUZZ_CHECK(snprintf(folder, sizeof folder, "%s/vjepa-fuzz-XXXXXX", base ? base : "/tmp") < (int)sizeof folder);
     VJ_FUZZ_CHECK(mkdtemp(folder) && atexit(remove_folder) == 0);
     setenv("OMPI_MCA_opal_signal", "", 0); /* signals are the sanitizers' and libFuzzer's */
-    if (__lsan_disable) __lsan_disable();
+    vj_fuzz_watch_leaks(false);            /* what MPI keeps is not ours */
     MPI_Init(argc, argv);
-    if (__lsan_enable) __lsan_enable();
+    vj_fuzz_watch_leaks(true);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     stderr = fopencookie(NULL, "w", (cookie_io_functions_t){.write = hear});
     VJ_FUZZ_CHECK(stderr);

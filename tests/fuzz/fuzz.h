@@ -35,6 +35,9 @@ _Noreturn void vj_fuzz_failed(const char *file, int line, const char *condition)
 /** Hand through the status of a call of ours; a failure must have been reported since the last one. */
 vj_status vj_fuzz_told(vj_status status);
 
+/** Whether memory that is allocated from now on must be freed; true at first. */
+void vj_fuzz_watch_leaks(bool watch);
+
 /** NAME in the harness's own folder, which is removed at the end. */
 void vj_fuzz_path(char path[VJ_PATH], const char *name);
 

@@ -1,6 +1,6 @@
 /*
  * Checkpoints with edited contents, of three valid ones: a small one, its exported encoder in bf16, and one whose
- * tensor has several blocks. Everything that reads checkpoints is asked.
+ * tensor has several blocks. Everything that reads checkpoints has its turn.
  */
 #include <mpi.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "edits.h"
 #include "h5/h5.h"
 
-enum { BASES = 3, TENSORS = 3 };
+enum { BASES = 3, TENSORS = 3, QUESTIONS = 4 };
 
 static vj_fuzz_file base[BASES];
 static char base_path[BASES][VJ_PATH], path[VJ_PATH], exported[VJ_PATH];
@@ -84,40 +84,64 @@ void vj_fuzz_begin(void)
     printer = vj_fuzz_printer();
 }
 
-void vj_fuzz_input(const uint8_t *data, size_t size)
+static void read_state(bool sound)
 {
-    vj_fuzz_bytes in = {data, data + size};
-    const int b = vj_fuzz_u8(&in) % BASES;
-    const bool sound = in.at == in.end;
     char format[64];
     vj_ckpt_state state;
-    int64_t blocks, damaged, different;
-
-    vj_fuzz_file_edit(&base[b], &in, path);
     vj_h5_format(path, format, sizeof format);
     vj_status status = vj_fuzz_told(vj_ckpt_read_state(path, &state));
     vj_ckpt_state_release(&state);
-    VJ_FUZZ_CHECK(!sound || status == VJ_OK);
-    status = vj_fuzz_told(vj_ckpt_read(path, tensors[b], count_of(b), put, NULL));
+    VJ_FUZZ_CHECK(!sound || (status == VJ_OK && strcmp(format, VJ_CKPT_FORMAT) == 0));
+}
+
+static void read_tensors(int b, bool sound)
+{
+    vj_status status = vj_fuzz_told(vj_ckpt_read(path, tensors[b], count_of(b), put, NULL));
     VJ_FUZZ_CHECK(status != VJ_OK || vj_ckpt_has(path, tensors[b][0].name));
     VJ_FUZZ_CHECK(!sound || status == VJ_OK);
-    status = vj_fuzz_told(vj_ckpt_verify(path, &blocks, &damaged));
+}
+
+static void inspect(int b, bool sound)
+{
+    int64_t blocks, damaged, different;
+    vj_status status = vj_fuzz_told(vj_ckpt_verify(path, &blocks, &damaged));
     VJ_FUZZ_CHECK(!sound || (status == VJ_OK && damaged == 0));
     vj_fuzz_told(vj_ckpt_print(path, printer));
-    fflush(printer);
     status = vj_fuzz_told(vj_ckpt_compare(path, base_path[b], printer, &different));
     VJ_FUZZ_CHECK(!sound || (status == VJ_OK && different == 0));
     fflush(printer);
-    if (vj_fuzz_told(vj_ckpt_export(path, exported, size % 2 ? VJ_CKPT_F32 : VJ_CKPT_BF16)) == VJ_OK) {
-        status = vj_fuzz_told(vj_ckpt_verify(exported, &blocks, &damaged));
-        VJ_FUZZ_CHECK(status == VJ_OK && damaged == 0);
-        VJ_FUZZ_CHECK(unlink(exported) == 0);
-    }
+}
+
+static void export_encoder(vj_ckpt_type type, bool sound)
+{
+    int64_t blocks, damaged;
+    vj_status status = vj_fuzz_told(vj_ckpt_export(path, exported, type));
+    VJ_FUZZ_CHECK(!sound || status == VJ_OK);
+    if (status != VJ_OK) return;
+    status = vj_fuzz_told(vj_ckpt_verify(exported, &blocks, &damaged));
+    VJ_FUZZ_CHECK(status == VJ_OK && damaged == 0);
+    VJ_FUZZ_CHECK(unlink(exported) == 0);
+}
+
+/* The first byte chooses the valid file and what is asked of the edited one. */
+void vj_fuzz_input(const uint8_t *data, size_t size)
+{
+    vj_fuzz_bytes in = {data, data + size};
+    const uint8_t head = vj_fuzz_u8(&in);
+    const int b = head % BASES, question = head / BASES % QUESTIONS;
+    const bool sound = in.at == in.end;
+    vj_fuzz_file_edit(&base[b], &in, path);
+    if (question == 0) read_state(sound);
+    if (question == 1) read_tensors(b, sound);
+    if (question == 2) inspect(b, sound);
+    if (question == 3) export_encoder(size % 2 ? VJ_CKPT_F32 : VJ_CKPT_BF16, sound);
 }
 
 void vj_fuzz_seeds(void (*seed)(const uint8_t *data, size_t size))
 {
-    vj_fuzz_file_seeds(&base[0], 0, seed);
-    vj_fuzz_file_seeds(&base[1], 1, seed);
-    seed((const uint8_t *)"\2", 1);
+    for (int question = 0; question < QUESTIONS; question++) {
+        uint8_t head = (uint8_t)(BASES * question);
+        for (int b = 0; b < BASES - 1; b++) vj_fuzz_file_seeds(&base[b], head++, seed);
+        seed(&head, 1);
+    }
 }
