@@ -2,7 +2,6 @@
 #include "pack/commit.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,12 +272,8 @@ static vj_status write_index(const commit *c)
 
 static vj_status create_scratch(commit *c)
 {
-    char path[VJ_PATH + 32];
     VJ_TRY(vj_scratch_create(&c->fates, c->store, c->plan->summary->sources * (int64_t)sizeof(fate)));
-    snprintf(path, sizeof path, "%s/scratch-XXXXXX", c->store);
-    c->rows = mkostemp(path, O_CLOEXEC);
-    if (c->rows < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
-    return unlink(path) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "unlink %s", path);
+    return vj_scratch_file(&c->rows, c->store);
 }
 
 vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
