@@ -76,13 +76,9 @@ static int may_hand_out(const maker *m)
            m->held_bytes < m->plan->config->pack.buffer_mb * 1000000;
 }
 
-static vj_status take_back(maker *m)
+/* Note a file that is done. */
+static vj_status take_back(maker *m, vj_decoded *decoded)
 {
-    enum { SPEAK_S = 1 };
-    vj_decoded *decoded;
-    VJ_TRY(vj_decoders_next(m->decoders, &decoded, SPEAK_S));
-    vj_progress_wait(m->progress);
-    if (!decoded) return VJ_OK;
     for (int64_t n = m->written; n < m->sent; n++) {
         slot *s = slot_of(m, n);
         if (s->ready || s->number != decoded->source) continue;
@@ -93,6 +89,20 @@ static vj_status take_back(maker *m)
     }
     vj_decoded_free(decoded);
     return vj_raise(VJ_ERR_STATE, "a file came back that was not handed out");
+}
+
+/* Take back all files that are done, so that no worker waits; if there is nothing else to do, wait for one. */
+static vj_status take_back_all(maker *m, int wait)
+{
+    enum { SPEAK_S = 1 };
+    vj_decoded *decoded;
+    do {
+        VJ_TRY(vj_decoders_next(m->decoders, &decoded, wait ? SPEAK_S : 0));
+        if (decoded) VJ_TRY(take_back(m, decoded));
+        wait = 0;
+    } while (decoded);
+    vj_progress_wait(m->progress);
+    return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ writing */
@@ -199,11 +209,10 @@ static vj_status write_oldest(maker *m)
 static vj_status make_all(maker *m)
 {
     while (m->written < m->sent || m->next_todo < m->count) {
+        int ready = m->written < m->sent && slot_of(m, m->written)->ready;
+        VJ_TRY(take_back_all(m, !ready));
         while (may_hand_out(m)) VJ_TRY(hand_out(m));
-        if (m->written < m->sent && slot_of(m, m->written)->ready)
-            VJ_TRY(write_oldest(m));
-        else
-            VJ_TRY(take_back(m));
+        if (ready) VJ_TRY(write_oldest(m));
     }
     return VJ_OK;
 }

@@ -25,7 +25,7 @@ const vj_setting vj_settings[] = {
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
-     "media lists: lines \"path label\", CSV with a header path,LABEL,..., or JSON; one dataset called lists", 0},
+     "media lists: lines \"path label\", CSV with a header path,LABEL,..., JSON, or folders; one dataset, lists", 0},
     {"pack.datasets", VJ_SET_DATASETS, AT(pack.dataset), "", "[]", "instead of pack.lists: datasets, a list of maps",
      0},
     {"pack.held_out_ids", VJ_SET_TEXTS, AT(pack.held_out_ids), "", "[]",
