@@ -195,7 +195,8 @@ static bool reserve(vj_cache *cache, int64_t clip, int64_t bytes, int64_t *place
         return give_up(cache), false;
     if (data.st_size > h.end) h.end = data.st_size; /* after a crash the header may be older than the data */
     if (h.end < 0 || bytes > cache->budget - h.end) {
-        cache->closed = true;
+        if (!atomic_exchange(&cache->closed, true))
+            vj_log("data.cache: %s: the room of data.cache_gb is used; no more clips are kept there", cache->folder);
         return false;
     }
     *place = h.end + 1;

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "clips/clips.h" /* VJ_MAX_DATASETS */
 
-enum { MOST_POOLS = VJ_MAX_LIST };
 enum { OF_CLIPS, OF_SHARDS, PERMUTATIONS }; /* of each pool, with keys of their own */
 
 /* The shards of a pool in an epoch's order. */
@@ -32,7 +32,7 @@ typedef struct {
 struct vj_order {
     uint64_t seed;
     int pools;
-    pool pool[MOST_POOLS];
+    pool pool[VJ_MAX_DATASETS];
     int64_t cycle;        /* the sum of quotas */
     int64_t window;       /* shards; 0: global */
     pthread_mutex_t lock; /* guards the tables */
@@ -159,9 +159,9 @@ static vj_status list_shards(pool *p, const vj_order_clips *clips)
 /* One pool of everything, or one for each dataset that has a weight. */
 static vj_status make_pools(vj_order *order, const vj_order_clips *clips, const vj_strings *weights)
 {
-    int64_t all = 0, units[MOST_POOLS];
+    int64_t all = 0, units[VJ_MAX_DATASETS];
     for (int64_t s = 0; s < clips->shards; s++) all += clips->shard_clips[s];
-    VJ_ASSERT(all >= 1 && all <= INT32_MAX && clips->datasets >= 1 && clips->datasets <= MOST_POOLS);
+    VJ_ASSERT(all >= 1 && all <= INT32_MAX && clips->datasets >= 1 && clips->datasets <= VJ_MAX_DATASETS);
     if (weights->count == 0) {
         order->pools = 1;
         order->cycle = 1;
@@ -242,7 +242,7 @@ static void halve(const vj_order *order, int64_t start, int level, int64_t lengt
 /* The pool of a sample, and which of the pool's draws it is. */
 static int deal(const vj_order *order, int64_t sample, int64_t *draw)
 {
-    int64_t count[MOST_POOLS], left[MOST_POOLS], before[MOST_POOLS];
+    int64_t count[VJ_MAX_DATASETS], left[VJ_MAX_DATASETS], before[VJ_MAX_DATASETS];
     int64_t start = sample - sample % order->cycle, length = order->cycle;
     for (int i = 0; i < order->pools; i++) {
         count[i] = order->pool[i].quota;

@@ -20,15 +20,14 @@
 #include "base/config.h"
 
 typedef struct vj_order vj_order;
-struct vj_clips;
 
 /** What is to be ordered; only looked at by vj_order_create(). */
 typedef struct {
     int64_t shards;
     const int64_t *shard_clips; /* [shards]; clips are numbered shard after shard */
     int datasets;
-    const char *const *dataset_name; /* [datasets] */
-    const uint8_t *dataset;          /* [clips]; NULL: all are of dataset 0 */
+    const char *const *dataset_name; /* [datasets]; the names themselves outlive the order */
+    const uint8_t *dataset;          /* [clips]; looked at with weights only */
 } vj_order_clips;
 
 /**
@@ -38,9 +37,6 @@ typedef struct {
  */
 vj_status vj_order_create(vj_order **order, const vj_order_clips *clips, const vj_config *config);
 void vj_order_destroy(vj_order *order);
-
-/** The same for the clips of opened stores (sample.c). */
-vj_status vj_order_of_clips(vj_order **order, const struct vj_clips *clips, const vj_config *config);
 
 /**
  * The clip of global sample `sample` >= 0, or (spare > 0) the one that replaces it when it and the spares before cannot
