@@ -59,31 +59,8 @@ static vj_status list_files(packing *p)
     return vj_agree(p->work->comm, mine);
 }
 
-/* Decode once to count the frames; then it is known which are kept. */
-static vj_status choose_frames(packing *p)
-{
-    const int F = (int)p->config->pack.frames, step = (int)p->config->pack.step;
-    vj_libav_scratch scratch = {0};
-    vj_status status = VJ_OK;
-    for (int64_t i = 0; i < p->count && status == VJ_OK; i++) {
-        vj_libav_file *file = &p->file[i];
-        status = vj_libav_decode(file, 0, &scratch);
-        if (status != VJ_OK) break;
-        if (file->frames == 0) status = vj_raise(VJ_ERR_FORMAT, "%s has no frame", file->path);
-        const int64_t windows = file->frames < p->config->pack.windows ? file->frames : p->config->pack.windows;
-        file->wanted = vj_calloc(windows * F, sizeof *file->wanted);
-        if (!file->wanted) status = vj_raise(VJ_ERR_MEMORY, "no memory for the numbers of frames");
-        if (status != VJ_OK) break;
-        vj_clip_frames(file->wanted, file->frames, F, step, (int)windows, 0, NULL);
-        file->wanted_count = windows * F;
-    }
-    vj_libav_release(&scratch);
-    return vj_agree(p->work->comm, status);
-}
-
-/* ------------------------------------------------------------------------------------------------ passes */
-
-static vj_status run_bare(packing *p)
+/* Work on all files with a thread for each worker. */
+static vj_status for_all(packing *p, vj_status (*one)(const packing *p, vj_libav_file *file, vj_libav_scratch *scratch))
 {
     vj_status worst = VJ_OK;
 #pragma omp parallel num_threads(p->workers)
@@ -91,7 +68,7 @@ static vj_status run_bare(packing *p)
         vj_libav_scratch scratch = {0};
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < p->count; i++) {
-            const vj_status status = vj_libav_decode(&p->file[i], (int)p->config->pack.short_side, &scratch);
+            const vj_status status = one(p, &p->file[i], &scratch);
             if (status != VJ_OK) {
 #pragma omp critical
                 worst = status;
@@ -100,6 +77,32 @@ static vj_status run_bare(packing *p)
         vj_libav_release(&scratch);
     }
     return worst;
+}
+
+/* Decode once to count the frames; then it is known which are kept. */
+static vj_status choose_frames(const packing *p, vj_libav_file *file, vj_libav_scratch *scratch)
+{
+    const int F = (int)p->config->pack.frames, step = (int)p->config->pack.step;
+    VJ_TRY(vj_libav_decode(file, 0, scratch));
+    if (file->frames == 0) return vj_raise(VJ_ERR_FORMAT, "%s has no frame", file->path);
+    const int64_t windows = file->frames < p->config->pack.windows ? file->frames : p->config->pack.windows;
+    file->wanted = vj_calloc(windows * F, sizeof *file->wanted);
+    if (!file->wanted) return vj_raise(VJ_ERR_MEMORY, "no memory for the numbers of frames");
+    vj_clip_frames(file->wanted, file->frames, F, step, (int)windows, 0, NULL);
+    file->wanted_count = windows * F;
+    return VJ_OK;
+}
+
+static vj_status decode(const packing *p, vj_libav_file *file, vj_libav_scratch *scratch)
+{
+    return vj_libav_decode(file, (int)p->config->pack.short_side, scratch);
+}
+
+/* ------------------------------------------------------------------------------------------------ passes */
+
+static vj_status run_bare(packing *p)
+{
+    return for_all(p, decode);
 }
 
 static vj_status run_pack(packing *p, int decode_all)
@@ -189,7 +192,7 @@ static vj_status measure(packing *p)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", p->work->bench->dir);
     strcpy(p->config->pack.store, p->store);
     VJ_TRY(list_files(p));
-    VJ_TRY(choose_frames(p));
+    VJ_TRY(vj_agree(p->work->comm, for_all(p, choose_frames)));
     VJ_TRY(sample(p, samples));
     put(p, samples);
     return VJ_OK;
