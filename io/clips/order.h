@@ -38,6 +38,10 @@ typedef struct {
 vj_status vj_order_create(vj_order **order, const vj_order_clips *clips, const vj_config *config);
 void vj_order_destroy(vj_order *order);
 
+/** The same for the clips of opened stores (sample.c). */
+struct vj_clips;
+vj_status vj_order_of_clips(vj_order **order, const struct vj_clips *clips, const vj_config *config);
+
 /**
  * The clip of global sample `sample` >= 0, or (spare > 0) the one that replaces it when it and the spares before cannot
  * be read: the next ones of the epoch's order, of the same pool, so a mixture stays what it is. -1 when the pool has no
