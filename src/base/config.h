@@ -38,6 +38,7 @@ typedef struct {
 } vj_dataset_settings;
 
 typedef enum { VJ_DUPLICATES_KEEP, VJ_DUPLICATES_DROP } vj_duplicates;
+typedef enum { VJ_SHUFFLE_GLOBAL, VJ_SHUFFLE_BLOCK } vj_shuffle;
 typedef enum { VJ_MASK_MULTIBLOCK, VJ_MASK_CAUSAL, VJ_MASK_TUBE } vj_mask_kind;
 
 /* One mask generator (spec section 9). */
@@ -94,6 +95,12 @@ typedef struct {
         double crop_scale[2], crop_aspect[2], flip;
         double mean[3], std[3];
         int64_t threads, read_ahead; /* loader threads a rank, batches ahead */
+        vj_strings weights;          /* "dataset=share"; empty: every clip once an epoch */
+        int shuffle;                 /* vj_shuffle */
+        int64_t block_shards;        /* shards a window */
+        double verify;               /* share of reads whose checksum is compared */
+        char cache[VJ_PATH];         /* node-local folder; empty: none */
+        double cache_gb;
     } data;
     struct {
         char size[16];               /* tiny small base large huge giant, or custom */
