@@ -20,6 +20,7 @@
 #include "base/config.h"
 
 typedef struct vj_order vj_order;
+struct vj_clips;
 
 /** What is to be ordered; only looked at by vj_order_create(). */
 typedef struct {
@@ -37,6 +38,9 @@ typedef struct {
  */
 vj_status vj_order_create(vj_order **order, const vj_order_clips *clips, const vj_config *config);
 void vj_order_destroy(vj_order *order);
+
+/** The same for the clips of opened stores (sample.c). */
+vj_status vj_order_of_clips(vj_order **order, const struct vj_clips *clips, const vj_config *config);
 
 /**
  * The clip of global sample `sample` >= 0, or (spare > 0) the one that replaces it when it and the spares before cannot

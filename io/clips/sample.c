@@ -10,7 +10,7 @@ enum { LONGEST_ROW = 64 }; /* unreadable clips one after another: beyond, the st
 
 /* ------------------------------------------------------------------------------------------------ life */
 
-static vj_status make_order(vj_order **order, const vj_clips *clips, const vj_config *config)
+vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_config *config)
 {
     const char *names[VJ_MAX_DATASETS];
     vj_order_clips what = {.shards = clips->shards,
@@ -30,7 +30,7 @@ static vj_status make_order(vj_order **order, const vj_clips *clips, const vj_co
 vj_status vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config)
 {
     *sampler = (vj_sampler){.clips = clips, .config = *config};
-    VJ_TRY(make_order(&sampler->order, clips, config));
+    VJ_TRY(vj_order_of_clips(&sampler->order, clips, config));
     if (config->data.cache[0])
         sampler->cache = vj_cache_open(config->data.cache, config->data.cache_gb, clips->fingerprint, clips->count);
     return VJ_OK;
@@ -74,7 +74,7 @@ void vj_sample_room_release(vj_sample_room *room)
 vj_status vj_loader_check(const vj_clips *clips, const vj_config *config)
 {
     vj_order *order;
-    VJ_TRY(make_order(&order, clips, config));
+    VJ_TRY(vj_order_of_clips(&order, clips, config));
     vj_order_say(order);
     vj_order_destroy(order);
     return VJ_OK;

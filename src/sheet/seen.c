@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
+#include "clips/order.h"
 #include "model/network.h"
 
 vj_status vj_seen_create(vj_seen *s, const vj_config *c, const vj_clips *clips)
@@ -31,13 +31,21 @@ void vj_seen_release(vj_seen *s)
     *s = (vj_seen){0};
 }
 
-void vj_seen_samples(const vj_seen *s, const vj_clips *clips, int64_t first, int64_t count, int64_t *samples)
+vj_status vj_seen_samples(const vj_seen *s, const vj_clips *clips, int64_t first, int64_t count, int64_t *samples)
 {
-    const int64_t n = vj_clips_count(clips);
-    for (int64_t sample = 0; sample < n; sample++) { /* the first epoch shows every clip once */
-        const int64_t clip = vj_permute((uint64_t)s->config->run.seed, 0, n, sample);
-        if (clip >= first && clip < first + count) samples[clip - first] = sample;
+    enum { LOOKS = 64 };
+    vj_order *order = NULL;
+    int64_t left = count;
+    vj_status status = vj_order_of_clips(&order, clips, s->config);
+    for (int64_t k = 0; k < count; k++) samples[k] = -1;
+    for (int64_t sample = 0; status == VJ_OK && left > 0 && sample < LOOKS * vj_clips_count(clips); sample++) {
+        const int64_t clip = vj_order_clip(order, sample, 0);
+        if (clip < first || clip >= first + count || samples[clip - first] >= 0) continue;
+        samples[clip - first] = sample;
+        left--;
     }
+    vj_order_destroy(order);
+    return status;
 }
 
 /* Values in [0, 1], channel by channel, to bytes, pixel by pixel. */

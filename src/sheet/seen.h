@@ -25,8 +25,11 @@ typedef struct {
 vj_status vj_seen_create(vj_seen *seen, const vj_config *config, const vj_clips *clips);
 void vj_seen_release(vj_seen *seen);
 
-/** The first sample of a run on this store alone that shows clip first + i: samples [count]. */
-void vj_seen_samples(const vj_seen *seen, const vj_clips *clips, int64_t first, int64_t count, int64_t *samples);
+/**
+ * The first sample of a run on this store alone that shows clip first + i: samples [count], -1 where none of the first
+ * samples, 64 times as many as there are clips, does (data.weights).
+ */
+vj_status vj_seen_samples(const vj_seen *seen, const vj_clips *clips, int64_t first, int64_t count, int64_t *samples);
 
 /** Crop frames u8 [T, height, width, 3] and draw the masks as for `sample`. */
 vj_status vj_seen_look(vj_seen *seen, int64_t sample, const uint8_t *frames, int height, int width);

@@ -144,6 +144,11 @@ static vj_status draw_clip(sheet *s, int64_t k)
     write_clip(s, top, k, height, width);
     VJ_TRY(draw_frames(s, top, s->clip, height, width, -1));
     if (!s->masked) return VJ_OK;
+    if (s->samples[k] < 0) {
+        write_line(s, vj_sheet_top(k, 1, s->rows), 0, pale, "  training does not");
+        write_line(s, vj_sheet_top(k, 1, s->rows), 1, pale, "  see it soon");
+        return VJ_OK;
+    }
     VJ_TRY(vj_seen_look(&s->seen, s->samples[k], s->clip, height, width));
     for (int mask = 0; mask < s->rows - 1; mask++) {
         const int below = vj_sheet_top(k, mask + 1, s->rows);
@@ -183,8 +188,7 @@ static vj_status open_masks(sheet *s, const vj_config *masks)
     s->rows += masks->mask.count;
     s->samples = vj_calloc(s->count, sizeof *s->samples);
     if (!s->samples) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld sample numbers", (long long)s->count);
-    vj_seen_samples(&s->seen, s->clips, s->first, s->count, s->samples);
-    return VJ_OK;
+    return vj_seen_samples(&s->seen, s->clips, s->first, s->count, s->samples);
 }
 
 static vj_status lay_out(sheet *s)

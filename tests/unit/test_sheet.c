@@ -334,6 +334,16 @@ static void masks_hide_what_the_sampler_says(void **state)
     free(p.rgb);
     assert_true(seen[0] > 20 && seen[1] > 20 && seen[2] > 0);
 
+    /* Of a data set without weight training sees nothing. */
+    assert_int_equal(vj_config_set(&c, "data.weights=[even=1, odd=0]"), VJ_OK);
+    p = draw(0, 2 * STORE_WINDOWS, 2 * STORE_WINDOWS, &c);
+    for (int k = 0; k < 2 * STORE_WINDOWS; k++) {
+        store_clip(k, &clip, labels, frames);
+        const int64_t shown = drawn(&p, vj_sheet_top(k, 1, rows), vj_sheet_left(0, cell), VJ_SHEET_FRAME, cell);
+        assert_true(clip.dataset == 0 ? shown > 1000 : shown == 0);
+    }
+    free(p.rgb);
+
     c.data.frames = 8;
     char path[VJ_PATH];
     int64_t count = 1;
