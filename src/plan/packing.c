@@ -31,14 +31,18 @@ static bool looks_wanted(const vj_config *c)
     return c->pack.duplicates == VJ_DUPLICATES_DROP || c->pack.held_out_videos.count > 0;
 }
 
-/* All frames of the file, or for each clip and instant those from a key frame on. */
+/*
+ * All frames of the file; or for each clip and instant those from a key frame on, half a group before it (where windows
+ * are fixed the first begins with one), but for frames that no other refers to: x264's defaults make 44 of 61
+ * necessary.
+ */
 static double decoded_frames(const vj_config *c, const vj_footage *m, double clip_frames)
 {
     enum { INSTANTS = 8 };
-    const double all = m->seconds * m->fps, before = 0.5 * (double)c->plan.gop;
-    const double clips = (double)c->pack.windows * (before + clip_frames);
+    const double all = m->seconds * m->fps, before = 0.5 * (double)c->plan.gop, needed = 44.0 / 61;
+    const double windows = (double)c->pack.windows, inside = c->pack.random_windows ? windows : windows - 1;
     const double looks = looks_wanted(c) ? INSTANTS * (before + 1) : 0;
-    return c->pack.decode_all ? all : fmin(all, clips + looks);
+    return c->pack.decode_all ? all : fmin(all, needed * (inside * before + windows * clip_frames + looks));
 }
 
 static void cost_of_a_file(vj_pack_forecast *f, const vj_config *c)

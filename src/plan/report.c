@@ -58,13 +58,9 @@ static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c
         (long long)c->pack.short_side);
     put(&s, "store_gb", 1e-9 * p->store_bytes, "all clips");
     put(&s, "shards", (double)p->shards, "of about %lld MB, %d at a time", (long long)c->pack.shard_mb, p->ranks);
-    if (c->pack.decode_all)
-        put(&s, "decoded_frames", p->decoded_frames, "a file, all of them (pack.decode)");
-    else
-        put(&s, "decoded_frames", p->decoded_frames,
-            "a file: a clip %.0f, and %.0f before it from the key frame on; at 8 instants more where files are "
-            "compared",
-            p->clip_frames, 0.5 * (double)c->plan.gop);
+    put(&s, "decoded_frames", p->decoded_frames, "a file, of %.0f; a clip spans %.0f, a key frame comes every %lld%s",
+        p->footage.seconds * p->footage.fps, p->clip_frames, (long long)c->plan.gop,
+        c->pack.decode_all ? "; all (pack.decode)" : "");
     put(&s, "core_ms_a_file", 1e3 * p->file_s, "open, decode, scale %.0f frames", p->kept_frames);
     put(&s, "core_hours", p->core_s / 3600, "all files");
     put(&s, "ranks", p->ranks, "one a node, each with %d workers", p->workers);
