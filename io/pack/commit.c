@@ -2,12 +2,12 @@
 #include "pack/commit.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/file.h"
 #include "pack/looks.h"
@@ -237,6 +237,7 @@ static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
 {
     const vj_catalogue_summary *s = c->plan->summary;
     const char *names[VJ_LEDGER_VERDICTS];
+    const uint64_t exclusions[] = {s->held_out_ids_digest, s->held_out_videos_digest};
     for (int v = 0; v < VJ_LEDGER_VERDICTS; v++) names[v] = vj_ledger_verdict_name(v);
     char *text = vj_pack_report_text(c->report, &s->names);
     if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory for the summary");
@@ -247,7 +248,7 @@ static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
                                   .duplicates = vj_pack_report_files(c->report, VJ_LEDGER_DUPLICATE),
                                   .held_out = vj_pack_report_files(c->report, VJ_LEDGER_HELD_OUT_CONTENT),
                                   .manifests = s->digest,
-                                  .exclusions = s->held_out_ids_digest ^ s->held_out_videos_digest,
+                                  .exclusions = XXH3_64bits(exclusions, sizeof exclusions),
                                   .summary = text};
     vj_status status = vj_clips_index_passport(index, &passport);
     free(text);
@@ -271,12 +272,8 @@ static vj_status write_index(const commit *c)
 
 static vj_status create_scratch(commit *c)
 {
-    char path[VJ_PATH + 32];
     VJ_TRY(vj_scratch_create(&c->fates, c->store, c->plan->summary->sources * (int64_t)sizeof(fate)));
-    snprintf(path, sizeof path, "%s/scratch-XXXXXX", c->store);
-    c->rows = mkostemp(path, O_CLOEXEC);
-    if (c->rows < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
-    return unlink(path) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "unlink %s", path);
+    return vj_scratch_file(&c->rows, c->store);
 }
 
 vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)

@@ -35,6 +35,7 @@ typedef struct {
     char name[64];
     int format; /* vj_list_format */
     char list[VJ_PATH], root[VJ_PATH], labels[VJ_PATH], pattern[128];
+    int64_t windows; /* clips a video; 0: pack.windows */
 } vj_dataset_settings;
 
 typedef enum { VJ_DUPLICATES_KEEP, VJ_DUPLICATES_DROP } vj_duplicates;

@@ -24,7 +24,7 @@ const vj_setting vj_settings[] = {
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
-     "media lists: lines \"path label\", CSV with a header path,LABEL,..., or JSON; one dataset called lists", 0},
+     "media lists: lines \"path label\", CSV with a header path,LABEL,..., JSON, or folders; one dataset, lists", 0},
     {"pack.datasets", VJ_SET_DATASETS, AT(pack.dataset), "", "[]", "instead of pack.lists: datasets, a list of maps",
      0},
     {"pack.held_out_ids", VJ_SET_TEXTS, AT(pack.held_out_ids), "", "[]",
@@ -345,6 +345,8 @@ static const vj_setting dataset_settings[] = {
      "a file's place in root, of {id} {label} {start} {end}; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
      "(ssv2), {id}.mp4",
      1 << VJ_LIST_AUTO | IDS},
+    {"windows", VJ_SET_INTEGER, IN_DATASET(windows), "[0, 4096]", "0", "clips a video of this dataset; 0: pack.windows",
+     LISTS | IDS | WALKED},
 };
 
 #define ROWS(table) table, sizeof(table) / sizeof(table)[0]

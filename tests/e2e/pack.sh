@@ -125,7 +125,7 @@ memory() { # LIST STORE [ARGS...]
     sed -n 's/^most of its own memory: \([0-9]*\) kB$/\1/p' memory.log
 }
 small=$(memory thousand.csv few.clips --dry-run) large=$(memory million.csv many.clips --dry-run)
-grep -q 'lists: 1000000 files' memory.log || fail "planning a million files: $(cat memory.log)"
+grep -q '  lists: 1000000 files' memory.log || fail "planning a million files: $(cat memory.log)"
 ((large - small < 8000)) || fail "planning a million files takes $large kB, a thousand $small kB"
 echo "planning: $small kB for a thousand files, $large kB for a million"
 [ ! -e many.clips ] || fail "a dry run left something"
@@ -136,5 +136,25 @@ grep -q 'missing *1000000 files' memory.log || fail "packing a million files: $(
 echo "packing: $small kB for a thousand files, $large kB for a million"
 [ "$(wc -l <many.clips/ledger.csv)" -eq 1000001 ] || fail "the ledger does not have a row for each of a million files"
 rm -r many.clips
+
+# ------------------------------------------------------------------------------------------------ VideoMix2M
+
+# The shipped configuration with small lists: three of Kinetics that overlap, ids that are held out across datasets.
+mix=$source_dir/jobs/configs/videomix2m.yaml
+mkdir lists
+header=label,youtube_id,time_start,time_end,split
+printf '%s\n' $header zumba,aaaaaaaaaaa,1,11,train yoga,bbbbbbbbbbb,2,12,train >lists/kinetics400_train.csv
+printf '%s\n' $header zumba,aaaaaaaaaaa,1,11,train yoga,ccccccccccc,2,12,train >lists/kinetics600_train.csv
+printf '%s\n' $header zumba,aaaaaaaaaaa,1,11,train yoga,ddddddddddd,2,12,train >lists/kinetics700_train.csv
+for year in 400 600 700; do printf '%s\n' $header yoga,ddddddddddd,9,19,val zumba,eeeeeeeeeee,1,11,val >lists/kinetics${year}_val.csv; done
+printf 'video_id,category_1\neeeeeeeeeee,Food\nfffffffffff,Food\n' >lists/HowTo100M_v1.csv
+echo '[{"id": "1", "template": "Holding [something]"}, {"id": "2"}, {"id": "3"}]' >lists/something-something-v2-train.json
+echo '[{"id": "3"}]' >lists/something-something-v2-validation.json
+run 1 "$bin/vjepa-pack" "$mix" --print-config >mix.yaml || fail "videomix2m.yaml: $(cat mix.yaml)"
+run 2 "$bin/vjepa-pack" mix.yaml --dry-run >mix.log 2>&1 || fail "planning videomix2m.yaml: $(cat mix.log)"
+for line in 'k710: 6 files, 1 of them held out by id, 2 listed before and dropped' 'ssv2: 3 files, 1 of them held out' \
+    'howto100m: 2 files, 1 of them held out' 'at most 12 clips of 16 frames, short side 256, codec jpeg'; do
+    grep -q "$line" mix.log || fail "planning videomix2m.yaml does not say \"$line\": $(cat mix.log)"
+done
 
 finish
