@@ -20,6 +20,7 @@
 #include "base/config.h"
 
 typedef struct vj_order vj_order;
+struct vj_clips;
 
 /** What is to be ordered; only looked at by vj_order_create(). */
 typedef struct {

@@ -74,7 +74,7 @@ void vj_sample_room_release(vj_sample_room *room)
 vj_status vj_loader_check(const vj_clips *clips, const vj_config *config)
 {
     vj_order *order;
-    VJ_TRY(make_order(&order, clips, config));
+    VJ_TRY(vj_order_of_clips(&order, clips, config));
     vj_order_say(order);
     vj_order_destroy(order);
     return VJ_OK;

@@ -70,7 +70,7 @@ void vj_pack_forecast_make(vj_pack_forecast *f, const vj_config *c, const vj_mac
     f->core_s = files * f->file_s;
     f->read_bytes = files * footage->bytes;
     f->store_bytes = f->clips * f->clip_bytes;
-    f->shards = vj_pack_layout_of(c, footage->files).shards;
+    f->shards = vj_pack_layout_of(c, footage->files, (int64_t)f->clips).shards;
 
     /* A shard is one rank's: the last round of shards may leave ranks without work. */
     f->ranks = machine->nodes < f->shards ? machine->nodes : (int)f->shards;
