@@ -32,6 +32,11 @@ else()
                   "limits and by what FFmpeg may open, but not from system calls")
 endif()
 find_path(RANDOM123_INCLUDE Random123/philox.h REQUIRED)
+# Where the library can choose instructions at run time, checksums use that (src/base/checksum.c).
+include(CheckSymbolExists)
+set(CMAKE_REQUIRED_LIBRARIES PkgConfig::XXHASH)
+check_symbol_exists(XXH3_64bits_dispatch xxh_x86dispatch.h VJ_XXH_DISPATCH)
+unset(CMAKE_REQUIRED_LIBRARIES)
 if(VJEPA_TESTS)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 endif()
@@ -42,7 +47,7 @@ add_library(vj_dependencies INTERFACE)
 target_include_directories(vj_dependencies SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS} ${RANDOM123_INCLUDE}
   ${VJ_PRODUCT_INCLUDES})
 target_compile_definitions(vj_dependencies INTERFACE ${HDF5_C_DEFINITIONS} OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX
-  ${VJ_PRODUCT_DEFINITIONS})
+  ${VJ_PRODUCT_DEFINITIONS} $<$<BOOL:${VJ_XXH_DISPATCH}>:VJ_XXH_DISPATCH=1>)
 target_link_libraries(vj_dependencies INTERFACE MPI::MPI_C OpenMP::OpenMP_C Threads::Threads ${HDF5_C_LIBRARIES}
   ${LAPACK_LIBRARIES} ${VJ_PRODUCT_LIBRARIES} PkgConfig::FFMPEG PkgConfig::YAML PkgConfig::JANSSON PkgConfig::XXHASH PkgConfig::ZLIB
   PkgConfig::TURBOJPEG ${VJ_SECCOMP_LIBRARY} m)

@@ -219,7 +219,17 @@ static inline vj_config loader_config(int64_t batch, int64_t threads)
     memcpy(config.data.std, std, sizeof std);
     config.data.threads = threads;
     config.data.read_ahead = 2;
+    config.data.verify = 1;
     return config;
+}
+
+/* The orders that clips can come in, from 0. */
+enum { ORDERS = 4 };
+static inline void set_order(vj_config *config, int order)
+{
+    config->data.shuffle = order % 2 ? VJ_SHUFFLE_BLOCK : VJ_SHUFFLE_GLOBAL;
+    config->data.block_shards = 2;
+    config->data.weights = order < 2 ? (vj_strings){0} : (vj_strings){2, {"odd=0.7", "even=0.3"}};
 }
 
 #endif

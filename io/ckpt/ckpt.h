@@ -60,10 +60,12 @@ int64_t vj_ckpt_block_rows(const vj_ckpt_tensor *tensor);
 void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank);
 
 /**
- * A writer of checkpoints of these tensors. Every element of every tensor is written by exactly one rank (its
- * first..last); anything else is refused. Tensors and their order are the same on all ranks, but for first, last and
- * data; they are copied. In the background, writing goes on beside the caller's work, from memory that takes all that
- * this rank writes and is allocated here; otherwise a few MiB do. Collective, agreed; comm is borrowed.
+ * A writer of checkpoints of these tensors: begin, poll if there is something else to do, commit. Every element of
+ * every tensor is written by exactly one rank (its first..last); anything else is refused. Tensors and their order are
+ * the same on all ranks, but for first, last and data; they are copied. In the background, writing goes on beside the
+ * caller's work, from memory that takes all that this rank writes and is allocated here; otherwise a few MiB do.
+ * Between begin and commit the caller then leaves HDF5 alone, which is not made for two threads. Collective, agreed;
+ * comm is borrowed.
  */
 typedef struct vj_ckpt_writer vj_ckpt_writer;
 vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,
@@ -72,6 +74,8 @@ vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, i
 void vj_ckpt_close(vj_ckpt_writer *writer);
 /** Memory that the writer holds to write from. */
 int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer);
+/** From now on, prune the folder as vj_ckpt_prune() when a checkpoint is done; what cannot be removed is warned of. */
+void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every);
 
 /**
  * Begin DIR/step_<state->step>.h5; `dir` exists, the state is the same on all ranks. get() is called on the calling
@@ -82,8 +86,11 @@ int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer);
 vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_state *state, vj_ckpt_copy get,
                         void *user);
 
-/** True when vj_ckpt_commit() will not wait for this rank's writing. Not collective, cheap. */
-bool vj_ckpt_written(const vj_ckpt_writer *writer);
+/**
+ * Go on with what is in the background, without waiting; true when vj_ckpt_commit() will not wait either: the file then
+ * has its final name, or has failed. Between begin and commit. Collective, cheap.
+ */
+bool vj_ckpt_poll(vj_ckpt_writer *writer);
 
 /**
  * Commit what was begun, waiting for it. When it returns VJ_OK the file is on disk under its final name. On failure of
@@ -115,7 +122,7 @@ vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state);
  */
 vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user);
 
-/** True if the file holds a tensor of that name. */
+/** True if the file holds a tensor of that name; why it is no checkpoint is reported. */
 int vj_ckpt_has(const char *path, const char *tensor);
 
 /** The value of the attribute "format". */

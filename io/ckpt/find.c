@@ -42,8 +42,7 @@ static vj_status list(const char *dir, int part, entry **entries, int *count)
     if (!folder) return errno == ENOENT ? VJ_OK : vj_raise(VJ_ERR_IO, "open folder %s", dir);
     vj_status status = VJ_OK;
     struct dirent *item;
-    errno = 0;
-    while (status == VJ_OK && (item = readdir(folder)) != NULL) {
+    while (status == VJ_OK && (errno = 0, item = readdir(folder)) != NULL) { /* the end leaves errno as it is */
         int64_t step = step_of(item->d_name, part);
         if (step < 0) continue;
         entry *more = realloc(*entries, (size_t)(*count + 1) * sizeof *more);
@@ -54,7 +53,6 @@ static vj_status list(const char *dir, int part, entry **entries, int *count)
         *entries = more;
         more[*count].step = step;
         strcpy(more[(*count)++].name, item->d_name);
-        errno = 0;
     }
     if (status == VJ_OK && errno != 0) status = vj_raise(VJ_ERR_IO, "read folder %s", dir);
     if (closedir(folder) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close folder %s", dir);
@@ -129,14 +127,15 @@ static vj_status remove_old(const char *dir, int64_t keep, int64_t keep_every)
     return status;
 }
 
+vj_status vj_ckpt_remove(const char *dir, int64_t keep, int64_t keep_every)
+{
+    VJ_TRY(remove_parts(dir));
+    return remove_old(dir, keep < 1 ? 1 : keep, keep_every);
+}
+
 vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_Comm comm)
 {
     int rank;
-    vj_status status = VJ_OK;
     MPI_Comm_rank(comm, &rank);
-    if (rank == 0) {
-        status = remove_parts(dir);
-        if (status == VJ_OK) status = remove_old(dir, keep < 1 ? 1 : keep, keep_every);
-    }
-    return vj_agree(comm, status);
+    return vj_agree(comm, rank == 0 ? vj_ckpt_remove(dir, keep, keep_every) : VJ_OK);
 }

@@ -37,6 +37,9 @@ vj_status vj_ckpt_copy_pieces(vj_ckpt_copy copy, void *user, const vj_ckpt_tenso
 vj_status vj_ckpt_begin_file(vj_ckpt_writer *writer, const char *path, const vj_ckpt_state *state, const char *origin,
                              vj_ckpt_copy get, void *user);
 
+/** What vj_ckpt_prune() does on rank 0. */
+vj_status vj_ckpt_remove(const char *dir, int64_t keep, int64_t keep_every);
+
 /* A tensor of an open file. */
 typedef struct {
     const char *path;      /* borrowed, for messages */

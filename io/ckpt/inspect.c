@@ -15,6 +15,10 @@ static herr_t collect(hid_t group, const char *name, const H5L_info_t *info, voi
     int is_dataset = H5Iget_type(object) == H5I_DATASET;
     H5Oclose(object); /* only read */
     if (!is_dataset) return 0;
+    if (!vj_printable(name)) {
+        vj_raise(VJ_ERR_FORMAT, "%s: a tensor's name holds control characters: %s", v->path, name);
+        return -1;
+    }
     char **more = realloc(v->names, (size_t)(v->count + 1) * sizeof *more);
     if (!more) return -1;
     v->names = more;

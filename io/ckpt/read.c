@@ -37,6 +37,7 @@ static vj_status describe(vj_ckpt_source *source)
     }
 
     VJ_TRY(find_type(source));
+    VJ_TRY(vj_h5_check_stored(source->dataset, source->path, t->name));
     t->last = vj_ckpt_elements(t);
     source->blocks = vj_ckpt_block_count(t);
     source->sums = vj_calloc(source->blocks, sizeof *source->sums);
@@ -211,14 +212,15 @@ void vj_ckpt_state_release(vj_ckpt_state *state)
 int vj_ckpt_has(const char *path, const char *tensor)
 {
     int found = 0;
-    if (!vj_h5_is_file(path)) return 0;
     H5E_BEGIN_TRY
     {
-        hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-        hid_t dataset = file < 0 ? H5I_INVALID_HID : H5Dopen2(file, tensor, H5P_DEFAULT);
-        found = dataset >= 0;
-        if (dataset >= 0) H5Dclose(dataset);
-        if (file >= 0) H5Fclose(file);
+        hid_t file = H5I_INVALID_HID, dataset = H5I_INVALID_HID;
+        if (vj_h5_open(&file, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION) == VJ_OK) {
+            dataset = H5Dopen2(file, tensor, H5P_DEFAULT);
+            found = dataset >= 0;
+            if (found) H5Dclose(dataset);
+            H5Fclose(file); /* only read */
+        }
     }
     H5E_END_TRY
     return found;

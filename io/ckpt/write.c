@@ -1,8 +1,9 @@
 /*
- * Writing a checkpoint (h5/h5.h): rank 0 lays the file out in memory, each rank writes its blocks with pwrite(2), rank
- * 0 adds the checksums. There is one path: load() copies blocks into the writer's memory, store() sums them up and
- * writes them. In the foreground the memory is a staging buffer and the two take turns; in the background it takes all
- * that this rank writes, and store() runs in a thread, which calls neither MPI nor HDF5.
+ * Writing a checkpoint (h5/h5.h): each rank writes its blocks with pwrite(2) to the places that they will have, then
+ * rank 0 makes the datasets with their checksums (finish). There is one path: load() copies blocks into the writer's
+ * memory, store() sums them up and writes them. In the foreground the memory is a staging buffer and the two take
+ * turns; in the background it takes all that this rank writes, and store() and finish() run in a thread, one after the
+ * other. It calls no MPI; HDF5 on rank 0 only, in finish(), while nobody else does (ckpt.h).
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -23,12 +24,15 @@ struct vj_ckpt_writer {
     uint64_t *sums;  /* [all blocks] */
     char *memory;
     int64_t memory_bytes;
+    int64_t keep, keep_every; /* what stays when a checkpoint is done; keep 0: all */
     /* The checkpoint under way. */
-    bool busy, in_thread;
+    enum { IDLE, WRITING, FINISHING, FAILED } phase;
     vj_h5_writer out;
+    char dir[VJ_PATH]; /* "": not of a run */
+    bool in_thread;
     pthread_t thread;
-    atomic_bool written;
-    vj_status status; /* of this rank's blocks; the thread's while it runs */
+    atomic_bool done; /* with this rank's work of the phase */
+    vj_status status; /* of it; the thread's while it runs */
     int64_t blocks;   /* in memory */
 };
 
@@ -134,6 +138,12 @@ int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer)
     return writer->memory_bytes;
 }
 
+void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every)
+{
+    writer->keep = keep;
+    writer->keep_every = keep_every;
+}
+
 /* Wait for the thread, if there is one: its status is this rank's. */
 static void wait_for_thread(vj_ckpt_writer *w)
 {
@@ -141,11 +151,20 @@ static void wait_for_thread(vj_ckpt_writer *w)
     w->in_thread = false;
 }
 
+/* Do this rank's work of a phase, in the background in a thread. The system may refuse one: then the caller waits. */
+static void start(vj_ckpt_writer *w, void *(*work)(void *writer))
+{
+    wait_for_thread(w);
+    atomic_store(&w->done, false);
+    w->in_thread = w->background && pthread_create(&w->thread, NULL, work, w) == 0;
+    if (!w->in_thread) work(w);
+}
+
 void vj_ckpt_close(vj_ckpt_writer *w)
 {
     if (!w) return;
     wait_for_thread(w);
-    if (w->busy) vj_h5_abandon(&w->out);
+    if (w->phase != IDLE) vj_h5_abandon(&w->out);
     free(w->tensors);
     free(w->number);
     free(w->place);
@@ -154,7 +173,7 @@ void vj_ckpt_close(vj_ckpt_writer *w)
     free(w);
 }
 
-/* ------------------------------------------------------------------------------------------------ rank 0: layout */
+/* ------------------------------------------------------------------------------------------------ rank 0: the file */
 
 /* Of HDF5's structures, at most: objects, checksums, text. */
 static int64_t structure_bytes(const vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
@@ -163,23 +182,78 @@ static int64_t structure_bytes(const vj_ckpt_writer *w, const vj_ckpt_state *sta
            w->number[w->count] * (int64_t)sizeof *w->sums + (int64_t)strlen(state->config) + (int64_t)strlen(origin);
 }
 
-static vj_status create_datasets(vj_ckpt_writer *w)
+/* Where each tensor's data will be; returns the bytes of all. */
+static int64_t plan_places(vj_ckpt_writer *w, int64_t first)
 {
+    int64_t place = first;
     for (int i = 0; i < w->count; i++) {
-        const vj_ckpt_tensor *t = &w->tensors[i];
-        hsize_t dim[5];
-        for (int j = 0; j < t->ndim; j++) dim[j] = (hsize_t)t->dim[j];
-        hid_t type = vj_ckpt_file_type(t->type);
-        if (type < 0) return vj_raise_h5("make the type of %s", t->name);
-        vj_status status = vj_h5_dataset(&w->out, t->name, type, t->ndim, dim, &w->place[i]);
-        H5Tclose(type); /* the file has its copy */
-        VJ_TRY(status);
+        w->place[i] = place;
+        place += vj_ckpt_elements(&w->tensors[i]) * vj_ckpt_element_bytes(w->tensors[i].type);
     }
-    return VJ_OK;
+    return place - first;
 }
 
-static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state)
+/* Make the dataset of tensor i, whose data have been written. */
+static vj_status create_dataset(vj_ckpt_writer *w, int i)
 {
+    const vj_ckpt_tensor *t = &w->tensors[i];
+    hsize_t dim[5];
+    int64_t place;
+    for (int j = 0; j < t->ndim; j++) dim[j] = (hsize_t)t->dim[j];
+    hid_t type = vj_ckpt_file_type(t->type);
+    if (type < 0) return vj_raise_h5("make the type of %s", t->name);
+    vj_status status = vj_h5_dataset(&w->out, t->name, type, t->ndim, dim, &place);
+    H5Tclose(type); /* the file has its copy */
+    VJ_TRY(status);
+    if (place == w->place[i]) return VJ_OK;
+    return vj_raise(VJ_ERR_LIBRARY,
+                    "HDF5 has put %s at byte %lld of %s, its data are at %lld: not as version 1.10 does", t->name,
+                    (long long)place, w->out.path, (long long)w->place[i]);
+}
+
+static vj_status put_checksums(const vj_ckpt_writer *w, int i)
+{
+    hid_t dataset = H5Dopen2(w->out.file, w->tensors[i].name, H5P_DEFAULT);
+    if (dataset < 0) return vj_raise_h5("open %s in %s", w->tensors[i].name, w->out.path);
+    vj_status status = vj_h5_put_u64s(dataset, "xxh3", w->sums + w->number[i], w->number[i + 1] - w->number[i]);
+    if (H5Dclose(dataset) < 0 && status == VJ_OK)
+        status = vj_raise_h5("close %s in %s", w->tensors[i].name, w->out.path);
+    return status;
+}
+
+static vj_status make_whole(vj_ckpt_writer *w)
+{
+    for (int i = 0; i < w->count; i++) {
+        VJ_TRY(create_dataset(w, i));
+        VJ_TRY(put_checksums(w, i));
+    }
+    return vj_h5_publish(&w->out);
+}
+
+/* Freeing the space of an older checkpoint takes the system as long as a copy of it. */
+static void remove_older(const vj_ckpt_writer *w)
+{
+    if (w->keep > 0 && vj_ckpt_remove(w->dir, w->keep, w->keep_every) != VJ_OK)
+        vj_warn("older checkpoints in %s could not be removed, for the reason above; training goes on", w->dir);
+}
+
+/* All blocks are on disk and all checksums here. */
+static void *finish(void *user)
+{
+    vj_ckpt_writer *w = user;
+    H5E_BEGIN_TRY
+    {
+        w->status = make_whole(w);
+        if (w->status == VJ_OK) remove_older(w);
+    }
+    H5E_END_TRY
+    atomic_store(&w->done, true);
+    return NULL;
+}
+
+static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
+{
+    if (*origin) VJ_TRY(vj_h5_put_text(w->out.file, "origin", origin));
     hid_t group = H5Gcreate2(w->out.file, "state", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     if (group < 0) return vj_raise_h5("create group state in %s", w->out.path);
     vj_status status = vj_h5_put_i64(group, "step", state->step);
@@ -193,26 +267,6 @@ static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state)
     if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("close group state in %s", w->out.path);
     VJ_TRY(status);
     return vj_h5_put_text(w->out.file, "config", state->config);
-}
-
-static vj_status lay_out(vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
-{
-    VJ_TRY(create_datasets(w));
-    if (*origin) VJ_TRY(vj_h5_put_text(w->out.file, "origin", origin));
-    return put_state(w, state);
-}
-
-static vj_status put_checksums(const vj_ckpt_writer *w)
-{
-    for (int i = 0; i < w->count; i++) {
-        hid_t dataset = H5Dopen2(w->out.file, w->tensors[i].name, H5P_DEFAULT);
-        if (dataset < 0) return vj_raise_h5("open %s in %s", w->tensors[i].name, w->out.path);
-        vj_status status = vj_h5_put_u64s(dataset, "xxh3", w->sums + w->number[i], w->number[i + 1] - w->number[i]);
-        if (H5Dclose(dataset) < 0 && status == VJ_OK)
-            status = vj_raise_h5("close %s in %s", w->tensors[i].name, w->out.path);
-        VJ_TRY(status);
-    }
-    return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ blocks */
@@ -270,24 +324,21 @@ static vj_status copy_and_write(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
     return vj_h5_flush(&w->out);
 }
 
-static void *write_in_background(void *user)
+static void *write_copy(void *user)
 {
     vj_ckpt_writer *w = user;
     w->status = store(w, before_all);
     if (w->status == VJ_OK) w->status = vj_h5_flush(&w->out);
-    atomic_store(&w->written, true);
+    atomic_store(&w->done, true);
     return NULL;
 }
 
-/* The system may refuse a thread: then training waits. */
-static vj_status copy_and_start(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
+/* Copy all, then write it beside the caller's work. */
+static void copy_and_start(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
 {
     block at = before_all;
-    VJ_TRY(load(w, &at, get, user));
-    atomic_store(&w->written, false);
-    w->in_thread = pthread_create(&w->thread, NULL, write_in_background, w) == 0;
-    if (!w->in_thread) write_in_background(w);
-    return w->in_thread ? VJ_OK : w->status;
+    w->status = load(w, &at, get, user);
+    if (w->status == VJ_OK) start(w, write_copy);
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */
@@ -296,26 +347,29 @@ static vj_status begin(vj_ckpt_writer *w, const char *path, const vj_ckpt_state 
 {
     memset(w->sums, 0, (size_t)w->number[w->count] * sizeof *w->sums);
     VJ_TRY(vj_h5_create(&w->out, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION, structure_bytes(w, state, origin), w->comm));
-    VJ_TRY(vj_h5_share(&w->out, w->out.rank == 0 ? lay_out(w, state, origin) : VJ_OK));
-    MPI_Bcast(w->place, w->count, MPI_INT64_T, 0, w->comm);
-    return VJ_OK;
+    int64_t first = w->out.data_place;
+    MPI_Bcast(&first, 1, MPI_INT64_T, 0, w->comm);
+    const int64_t bytes = plan_places(w, first);
+    return vj_h5_share(&w->out, bytes, w->out.rank == 0 ? put_state(w, state, origin) : VJ_OK);
 }
 
 vj_status vj_ckpt_begin_file(vj_ckpt_writer *w, const char *path, const vj_ckpt_state *state, const char *origin,
                              vj_ckpt_copy get, void *user)
 {
     vj_status status;
-    VJ_ASSERT(!w->busy);
+    VJ_ASSERT(w->phase == IDLE);
     H5E_BEGIN_TRY
     {
         status = begin(w, path, state, origin);
     }
     H5E_END_TRY
     VJ_TRY(status);
-    w->busy = true;
-    atomic_store(&w->written, true);
-    status = w->background ? copy_and_start(w, get, user) : copy_and_write(w, get, user);
-    if (!w->in_thread) w->status = status;
+    w->phase = WRITING;
+    atomic_store(&w->done, true);
+    if (w->background)
+        copy_and_start(w, get, user);
+    else
+        w->status = copy_and_write(w, get, user);
     return VJ_OK;
 }
 
@@ -324,32 +378,50 @@ vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_s
 {
     char path[2 * VJ_PATH];
     snprintf(path, sizeof path, "%.*s/step_%08lld.h5", VJ_PATH, dir, (long long)state->step);
+    snprintf(writer->dir, sizeof writer->dir, "%s", dir);
     return vj_ckpt_begin_file(writer, path, state, "", get, user);
 }
 
-bool vj_ckpt_written(const vj_ckpt_writer *writer)
-{
-    return atomic_load(&writer->written);
-}
-
-static vj_status commit(vj_ckpt_writer *w)
+/* All ranks have written, and go on to the next phase. */
+static void begin_finish(vj_ckpt_writer *w)
 {
     const bool root = w->out.rank == 0;
-    VJ_TRY(vj_h5_gather(&w->out, w->status));
+    wait_for_thread(w);
+    H5E_BEGIN_TRY
+    {
+        w->status = vj_h5_gather(&w->out, w->status);
+    }
+    H5E_END_TRY
+    w->phase = w->status == VJ_OK ? FINISHING : FAILED;
+    if (w->phase == FAILED) return;
     MPI_Reduce(root ? MPI_IN_PLACE : w->sums, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_BOR, 0, w->comm);
-    return vj_h5_commit(&w->out, root ? put_checksums(w) : VJ_OK);
+    if (root) start(w, finish);
+}
+
+bool vj_ckpt_poll(vj_ckpt_writer *w)
+{
+    int done = atomic_load(&w->done);
+    VJ_ASSERT(w->phase != IDLE);
+    MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
+    if (done && w->phase == WRITING) {
+        begin_finish(w);
+        return w->phase == FAILED;
+    }
+    return done;
 }
 
 vj_status vj_ckpt_commit(vj_ckpt_writer *w)
 {
-    vj_status status;
-    VJ_ASSERT(w->busy);
+    VJ_ASSERT(w->phase != IDLE);
+    if (w->phase == WRITING) begin_finish(w);
     wait_for_thread(w);
-    w->busy = false;
+    const bool failed = w->phase == FAILED;
+    w->phase = IDLE;
+    if (failed) return w->status;
     H5E_BEGIN_TRY
     {
-        status = commit(w);
+        w->status = vj_h5_commit(&w->out, w->status);
     }
     H5E_END_TRY
-    return status;
+    return w->status;
 }

@@ -72,6 +72,14 @@ uint64_t vj_clips_fingerprint(const vj_clips *clips);
  */
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames);
 
+/** Where a record is, for those who read it by other means; `path` is borrowed. */
+typedef struct {
+    const char *path;
+    int64_t offset, bytes;
+    vj_codec codec;
+} vj_clips_place;
+vj_clips_place vj_clips_find(const vj_clips *clips, int64_t clip);
+
 /** Length of a clip's record. */
 int64_t vj_clips_record_bytes(const vj_clips *clips, int64_t clip);
 /** The record as it is on disk. Its address is in the index: one pread. */
@@ -90,6 +98,17 @@ vj_status vj_clips_verify(const char *path, int64_t *damaged);
 
 /** Print what a store holds: counts, geometries, labels, passport, fingerprint, provenance. Not collective. */
 vj_status vj_clips_print(const char *path, FILE *out);
+
+/* Where a clip is from. */
+typedef struct {
+    int64_t source, window; /* number of the file in the manifests, of the window in the file */
+    double pts_s;           /* of the first frame */
+    char *ledger_row;       /* of the file; owned */
+} vj_clip_origin;
+
+/** Of clips [first, first + count) of one store. vj_clips_origins_release() frees the texts. Not collective. */
+vj_status vj_clips_origins(const char *path, int64_t first, int64_t count, vj_clip_origin *origins);
+void vj_clips_origins_release(vj_clip_origin *origins, int64_t count);
 
 /* ------------------------------------------------------------------------------------------------ transform */
 
@@ -130,14 +149,32 @@ typedef struct {
     const float *pixels;  /* [count, 3, T, crop, crop] */
     const int64_t *clips; /* [count] clip numbers */
     int64_t substituted;  /* unreadable clips replaced so far on this rank */
+    int64_t cached;       /* clips read so far from data.cache on this rank, those of later batches among them */
 } vj_batch;
 
 /**
- * Read ahead with data.threads threads from step `start` up to `stop`, at most data.read_ahead batches: global sample
- * s = step*batch + j is clip vj_permute(seed, s / n, n, s % n), cropped by vj_crop_draw(). This rank gets samples
- * [first, last) of each batch (from the microbatch split; may be empty). An unreadable clip is replaced by the next of
- * the permutation, counted and reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a
- * row of 64 unreadable clips, is an error. Allocates everything here. `clips` is borrowed. Local.
+ * Do the settings of the order fit the clips (data.weights names their datasets)? Says what will be drawn from where.
+ * Local; ask one rank.
+ */
+vj_status vj_loader_check(const vj_clips *clips, const vj_config *config);
+
+/** Memory of one loader thread: the largest clip's frames and, of compressed stores, the largest record. */
+int64_t vj_loader_thread_bytes(const vj_clips *clips);
+
+/**
+ * Read ahead with data.threads threads from step `start` up to `stop`, at most data.read_ahead batches. What global
+ * sample s = step * batch + j is follows from s and run.seed alone: which clip by data.shuffle and data.weights
+ * (order.h), which crop by vj_crop_draw(), whether its checksum is compared by data.verify. This rank gets samples
+ * [first, last) of each batch (from the microbatch split; may be empty).
+ *
+ * A clip that cannot be read is replaced by the next of its epoch's order (with weights, of its dataset), counted and
+ * reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a row of 64, is an error. With
+ * data.cache clips are copied to the node's disk and read from there later (cache.h).
+ *
+ * All memory is allocated here: (read_ahead + 1) * (last - first) samples of 12 T crop^2 bytes, data.threads times
+ * vj_loader_thread_bytes() (and a picture's lines inside libjpeg-turbo), and the order's tables (order.h): 4 bytes a
+ * clip with weights, 40 bytes a shard and dataset with blocks. No call of HDF5; a clip is one pread. `clips` is
+ * borrowed. Local.
  */
 vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_config *config, int64_t start,
                           int64_t stop, int64_t first, int64_t last);

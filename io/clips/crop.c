@@ -63,19 +63,40 @@ typedef struct {
     float offset[3], gain[3];
 } affine;
 
-/* Columns are walked in tiles, so that their taps fit on the stack whatever the size. */
+/* Columns are walked in tiles, so that their taps and rows fit on the stack whatever the size. */
 enum { TILE = 256 };
 
-static void resize_tile(float *out, int64_t plane, const uint8_t *upper, const uint8_t *lower, float weight,
-                        const tap *taps, int columns, const affine *normal)
+/* A row of the source, interpolated to the tile's columns, one channel after the other. */
+typedef struct {
+    int source; /* which; -1: none */
+    float value[3][TILE];
+} wide_row;
+
+/* Rows of the output share rows of the source: each is interpolated once. */
+static const wide_row *row_at(wide_row *row, const uint8_t *frame, int64_t line, int source, const tap *taps,
+                              int columns)
 {
+    if (row->source == source) return row;
+    const uint8_t *from = frame + source * line;
+    row->source = source;
     for (int x = 0; x < columns; x++) {
         const tap *t = &taps[x];
         for (int c = 0; c < 3; c++) {
-            float a = upper[t->low + c], b = upper[t->high + c], d = lower[t->low + c], e = lower[t->high + c];
-            float top = a + t->weight * (b - a), bottom = d + t->weight * (e - d);
-            out[c * plane + x] = (top + weight * (bottom - top) - normal->offset[c]) * normal->gain[c];
+            const float a = from[t->low + c], b = from[t->high + c];
+            row->value[c][x] = a + t->weight * (b - a);
         }
+    }
+    return row;
+}
+
+static void blend_rows(float *out, int64_t plane, const wide_row *top, const wide_row *bottom, float weight,
+                       int columns, const affine *normal)
+{
+    for (int c = 0; c < 3; c++) {
+        const float *a = top->value[c], *b = bottom->value[c], offset = normal->offset[c], gain = normal->gain[c];
+        float *to = out + c * plane;
+#pragma omp simd
+        for (int x = 0; x < columns; x++) to[x] = (a[x] + weight * (b[x] - a[x]) - offset) * gain;
     }
 }
 
@@ -106,7 +127,8 @@ void vj_crop_apply(float *out, const uint8_t *frames, int T, int height, int wid
             tap t = tap_at(crop->flip ? size - 1 - (first + x) : first + x, size, crop->width);
             taps[x] = (tap){3 * (crop->left + t.low), 3 * (crop->left + t.high), t.weight};
         }
-        for (int f = 0; f < T; f++)
+        for (int f = 0; f < T; f++) {
+            wide_row rows[2] = {{.source = -1}, {.source = -1}}; /* of even and odd numbers: two neighbours fit */
             for (int y = 0; y < size; y++) {
                 float *to = out + ((int64_t)f * size + y) * size + first;
                 tap t = tap_at(y, size, crop->height);
@@ -114,8 +136,10 @@ void vj_crop_apply(float *out, const uint8_t *frames, int T, int height, int wid
                 if (identity)
                     copy_tile(to, plane, frame + t.low * line, taps, columns, &normal);
                 else
-                    resize_tile(to, plane, frame + t.low * line, frame + t.high * line, t.weight, taps, columns,
-                                &normal);
+                    blend_rows(to, plane, row_at(&rows[t.low % 2], frame, line, t.low, taps, columns),
+                               row_at(&rows[t.high % 2], frame, line, t.high, taps, columns), t.weight, columns,
+                               &normal);
             }
+        }
     }
 }

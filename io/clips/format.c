@@ -227,7 +227,8 @@ vj_status vj_clips_get(hid_t file, const char *path, const char *name, hid_t typ
     vj_status status = VJ_OK;
     if (!same)
         status = vj_raise(VJ_ERR_FORMAT, "%s: %s does not have the shape that its neighbours ask for", path, name);
-    else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+    else if ((status = vj_h5_check_stored(dataset, path, name)) == VJ_OK &&
+             H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
         status = foreign("%s: cannot read %s", path, name);
     H5Sclose(space);
     H5Dclose(dataset);
@@ -242,9 +243,11 @@ vj_status vj_clips_extent(hid_t file, const char *path, const char *name, int64_
     hsize_t dims[H5S_MAX_RANK] = {0};
     int rank = H5Sget_simple_extent_dims(space, dims, NULL);
     *n = (int64_t)dims[0];
+    vj_status status = rank >= 1 && *n >= 0 ? vj_h5_check_stored(dataset, path, name)
+                                            : vj_raise(VJ_ERR_FORMAT, "%s: %s is not a table", path, name);
     H5Sclose(space);
     H5Dclose(dataset);
-    return rank >= 1 && *n >= 0 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: %s is not a table", path, name);
+    return status;
 }
 
 vj_status vj_clips_put_ledger(hid_t file, const char *path, const char *text, int64_t bytes)
@@ -267,6 +270,8 @@ vj_status vj_clips_get_ledger(hid_t file, const char *path, char **text)
     vj_status status = VJ_OK;
     if (H5Sget_simple_extent_npoints(space) != 1 || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0)
         status = vj_raise(VJ_ERR_FORMAT, "%s: /files/ledger is not one text", path);
+    else if ((status = vj_h5_check_stored(dataset, path, "/files/ledger")) != VJ_OK)
+        ; /* reported */
     else if (!(*text = vj_calloc((int64_t)H5Tget_size(type) + 1, 1)))
         status = vj_raise(VJ_ERR_MEMORY, "no memory for the ledger in %s", path);
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)

@@ -8,10 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "base/rng.h"
-#include "clips/clips.h"
-
-enum { LONGEST_ROW = 64 }; /* unreadable clips one after another: beyond, the store is gone, not a clip */
+#include "clips/sample.h"
 
 /* One batch of the ring. */
 typedef struct {
@@ -23,18 +20,16 @@ typedef struct {
 } slot;
 
 struct vj_loader {
-    const vj_clips *clips; /* borrowed */
-    vj_config config;
-    int64_t stop, first, count; /* step after the last; this rank's samples of each batch */
-    int64_t sample_floats, frame_bytes;
+    vj_sampler sampler;
+    int64_t stop, batch, first, count; /* step after the last; samples of a batch; this rank's samples of each */
+    int64_t sample_floats;
     slot *slot; /* [slots] */
     int64_t slots;
     float *pixels; /* the blocks of all slots */
     int64_t *numbers;
-    uint8_t *frames;  /* one clip for each thread */
-    vj_coder **coder; /* [threads asked for] likewise */
+    vj_sample_room *own; /* [prepared] one for each thread */
     pthread_t *thread;
-    int threads, coders;
+    int prepared, threads; /* the latter are running */
 
     pthread_mutex_t lock; /* guards what follows, and all but the arrays of the slots */
     pthread_cond_t room, ready;
@@ -42,42 +37,9 @@ struct vj_loader {
     int64_t step;                   /* the next batch to hand out */
     int64_t released;               /* batches before this step may be overwritten */
     int64_t delivered, substituted; /* samples handed out, and how many of them were replaced */
-    int64_t claimed;                /* places in `frames` */
+    int64_t claimed;                /* of `own` that a thread has taken */
     int quit;
 };
-
-/* ------------------------------------------------------------------------------------------------ one sample */
-
-/* The clip of a global sample; if it cannot be read, the next of the epoch's permutation that can. */
-static vj_status read_sample(const vj_loader *loader, int64_t sample, vj_coder *coder, uint8_t *frames, int64_t *clip,
-                             int64_t *substituted)
-{
-    uint64_t seed = (uint64_t)loader->config.run.seed;
-    int64_t n = vj_clips_count(loader->clips), tries = n < LONGEST_ROW ? n : LONGEST_ROW;
-    for (int64_t t = 0; t < tries; t++) {
-        *clip = vj_permute(seed, (uint64_t)(sample / n), n, (sample % n + t) % n);
-        if (vj_clips_read(loader->clips, *clip, coder, frames) != VJ_OK) continue; /* which reported it */
-        *substituted += t > 0;
-        if (t > 0)
-            vj_warn("sample %lld: clip %lld replaces one that cannot be read", (long long)sample, (long long)*clip);
-        return VJ_OK;
-    }
-    return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row cannot be read", (long long)sample,
-                    (long long)tries);
-}
-
-static vj_status load_sample(const vj_loader *loader, int64_t sample, vj_coder *coder, uint8_t *frames, float *pixels,
-                             int64_t *clip, int64_t *substituted)
-{
-    const vj_config *config = &loader->config;
-    int height, width;
-    VJ_TRY(read_sample(loader, sample, coder, frames, clip, substituted));
-    vj_clips_geometry(loader->clips, *clip, &height, &width);
-    vj_crop crop = vj_crop_draw(config, (uint64_t)config->run.seed, sample, height, width);
-    vj_crop_apply(pixels, frames, vj_clips_frames(loader->clips), height, width, &crop, (int)config->data.crop,
-                  config->data.mean, config->data.std);
-    return VJ_OK;
-}
 
 /* ------------------------------------------------------------------------------------------------ threads */
 
@@ -101,14 +63,13 @@ static void *work(void *argument)
     vj_loader *loader = argument;
     int64_t step, j;
     pthread_mutex_lock(&loader->lock);
-    vj_coder *coder = loader->coder[loader->claimed];
-    uint8_t *frames = loader->frames + loader->claimed++ * loader->frame_bytes;
+    vj_sample_room *own = &loader->own[loader->claimed++];
     while (take_ticket(loader, &step, &j)) {
         pthread_mutex_unlock(&loader->lock);
         slot *s = &loader->slot[step % loader->slots];
-        int64_t sample = step * loader->config.train.batch + loader->first + j, substituted = 0;
-        vj_status status = load_sample(loader, sample, coder, frames, s->pixels + j * loader->sample_floats,
-                                       &s->clips[j], &substituted);
+        int64_t sample = step * loader->batch + loader->first + j, substituted = 0;
+        vj_status status = vj_sample_load(&loader->sampler, own, sample, s->pixels + j * loader->sample_floats,
+                                          &s->clips[j], &substituted);
         pthread_mutex_lock(&loader->lock);
         s->substituted += substituted;
         s->unfinished--;
@@ -144,18 +105,14 @@ static vj_status start_threads(vj_loader *loader, int threads)
 /* Everything the loader will ever need. */
 static vj_status allocate(vj_loader *loader, int threads)
 {
-    int64_t size = loader->config.data.crop, samples = loader->slots * loader->count;
-    loader->sample_floats = 3 * vj_clips_frames(loader->clips) * size * size;
-    loader->frame_bytes = vj_clips_largest_bytes(loader->clips);
+    int64_t size = loader->sampler.config.data.crop, samples = loader->slots * loader->count;
+    loader->sample_floats = 3 * vj_clips_frames(loader->sampler.clips) * size * size;
     loader->slot = vj_calloc(loader->slots, sizeof *loader->slot);
     loader->pixels = vj_calloc(samples, loader->sample_floats * (int64_t)sizeof *loader->pixels);
     loader->numbers = vj_calloc(samples, sizeof *loader->numbers);
-    loader->frames = vj_calloc(threads, loader->frame_bytes);
+    loader->own = vj_calloc(threads, sizeof *loader->own);
     loader->thread = vj_calloc(threads, sizeof *loader->thread);
-    loader->coder = vj_calloc(threads, sizeof(vj_coder *));
-    loader->coders = loader->coder ? threads : 0;
-    for (int t = 0; t < loader->coders; t++) VJ_TRY(vj_coder_create(&loader->coder[t]));
-    if (!loader->slot || !loader->pixels || !loader->numbers || !loader->frames || !loader->thread || !loader->coder)
+    if (!loader->slot || !loader->pixels || !loader->numbers || !loader->own || !loader->thread)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %lld batches of %lld clips of %.1f MiB: lower data.read_ahead",
                         (long long)loader->slots, (long long)loader->count,
                         (double)loader->sample_floats * sizeof(float) / 1048576.0);
@@ -163,6 +120,8 @@ static vj_status allocate(vj_loader *loader, int threads)
         loader->slot[i] = (slot){.pixels = loader->pixels + i * loader->count * loader->sample_floats,
                                  .clips = loader->numbers + i * loader->count,
                                  .unfinished = loader->count};
+    while (loader->prepared < threads)
+        VJ_TRY(vj_sample_room_init(&loader->own[loader->prepared++], loader->sampler.clips));
     return VJ_OK;
 }
 
@@ -175,10 +134,9 @@ vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_co
     if (vj_clips_count(clips) < 1) return vj_raise(VJ_ERR_FORMAT, "the clip store is empty: nothing to read ahead");
     vj_loader *l = vj_calloc(1, sizeof *l);
     if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory for a loader");
-    l->clips = clips;
-    l->config = *config;
     l->next_step = l->step = l->released = start;
     l->stop = stop;
+    l->batch = config->train.batch;
     l->first = first;
     l->count = last - first;
     l->slots = config->data.read_ahead + 1; /* one more: the batch the caller holds */
@@ -186,7 +144,8 @@ vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_co
     pthread_cond_init(&l->room, NULL);
     pthread_cond_init(&l->ready, NULL);
     int threads = l->count > 0 ? (int)config->data.threads : 0; /* a rank without samples needs none */
-    vj_status status = allocate(l, threads);
+    vj_status status = vj_sampler_init(&l->sampler, clips, config);
+    if (status == VJ_OK) status = allocate(l, threads);
     if (status == VJ_OK) status = start_threads(l, threads);
     if (status == VJ_OK)
         *loader = l;
@@ -225,11 +184,12 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     loader->delivered += loader->count;
     loader->substituted += s->substituted;
     *batch = (vj_batch){.step = loader->step,
-                        .first = loader->step * loader->config.train.batch + loader->first,
+                        .first = loader->step * loader->batch + loader->first,
                         .count = loader->count,
                         .pixels = s->pixels,
                         .clips = s->clips,
                         .substituted = loader->substituted};
+    if (loader->sampler.cache) batch->cached = vj_cache_count(loader->sampler.cache).hits;
     loader->step++;
     pthread_mutex_unlock(&loader->lock);
     if (batch->substituted > 10 && 100 * batch->substituted > loader->delivered)
@@ -240,6 +200,14 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     return VJ_OK;
 }
 
+static void say_cache(const vj_loader *loader)
+{
+    if (!loader->sampler.cache) return;
+    const vj_cache_counts count = vj_cache_count(loader->sampler.cache);
+    vj_log("data.cache: %lld of this rank's clips came from %s, %lld were added, %lld copies were damaged",
+           (long long)count.hits, loader->sampler.config.data.cache, (long long)count.stored, (long long)count.damaged);
+}
+
 void vj_loader_stop(vj_loader *loader)
 {
     if (!loader) return;
@@ -248,13 +216,14 @@ void vj_loader_stop(vj_loader *loader)
     pthread_cond_broadcast(&loader->room);
     pthread_mutex_unlock(&loader->lock);
     for (int t = 0; t < loader->threads; t++) pthread_join(loader->thread[t], NULL);
+    say_cache(loader);
+    vj_sampler_release(&loader->sampler);
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->room);
     pthread_mutex_destroy(&loader->lock);
-    for (int t = 0; t < loader->coders; t++) vj_coder_destroy(loader->coder[t]);
-    free(loader->coder);
     free(loader->thread);
-    free(loader->frames);
+    for (int t = 0; t < loader->prepared; t++) vj_sample_room_release(&loader->own[t]);
+    free(loader->own);
     free(loader->numbers);
     free(loader->pixels);
     free(loader->slot);

@@ -36,7 +36,8 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr
     disk *d = output ? calloc(1, sizeof *d) : NULL;
     if (!d) return NULL;
     d->output = *output;
-    d->fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    /* Not the file that a writer thought dead may still have open. */
+    d->fd = unlink(name) == 0 || errno == ENOENT ? open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
     if (d->fd >= 0) return &d->common;
     keep_error(d);
     free(d);

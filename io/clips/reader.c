@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "clips/store.h"
 
 /* ------------------------------------------------------------------------------------------------ questions */
@@ -43,6 +44,13 @@ int64_t vj_clips_record_bytes(const vj_clips *clips, int64_t clip)
 {
     VJ_ASSERT(clip >= 0 && clip < clips->count);
     return clips->bytes[clip];
+}
+
+vj_clips_place vj_clips_find(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    const vj_clips_shard_file *s = &clips->shard[clips->clip_shard[clip]];
+    return (vj_clips_place){s->path, clips->offset[clip], clips->bytes[clip], s->codec};
 }
 
 int64_t vj_clips_shard(const vj_clips *clips, int64_t clip)
@@ -150,7 +158,7 @@ vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *record)
 vj_status vj_clips_check(const vj_clips *clips, int64_t clip, const uint8_t *record)
 {
     VJ_ASSERT(clip >= 0 && clip < clips->count);
-    const uint64_t found = XXH3_64bits(record, clips->bytes[clip]);
+    const uint64_t found = vj_checksum(record, clips->bytes[clip]);
     if (found == clips->xxh3[clip]) return VJ_OK;
     return vj_raise(VJ_ERR_FORMAT, "%s: clip %lld is damaged: checksum %016llx, expected %016llx",
                     clips->shard[clips->clip_shard[clip]].path, (long long)clip, (unsigned long long)found,

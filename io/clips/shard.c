@@ -222,20 +222,23 @@ static vj_status geometry_of(vj_shard *shard, int height, int width, geometry **
     return VJ_OK;
 }
 
+/* A record may be from a process that is not trusted. */
 static vj_status check_clip(const vj_shard *shard, const vj_clip *clip)
 {
     const vj_clips_layout *layout = &shard->layout;
-    VJ_ASSERT(clip->source >= 0 && clip->window >= 0 && clip->height >= 1 && clip->width >= 1 && clip->bytes >= 1);
-    VJ_ASSERT(clip->dataset >= 0 && clip->dataset < layout->dataset_count);
-    if (clip->height > VJ_VIDEO_MAX_SIDE || clip->width > VJ_VIDEO_MAX_SIDE)
-        return vj_raise(VJ_ERR_FORMAT, "%s: a clip of %d x %d pixels, a store holds at most %d a side",
-                        shard->part.path, clip->height, clip->width, VJ_VIDEO_MAX_SIDE);
+    VJ_ASSERT(clip->source >= 0 && clip->dataset >= 0 && clip->dataset < layout->dataset_count);
+    if (clip->window < 0 || clip->height < 1 || clip->width < 1 || clip->height > VJ_VIDEO_MAX_SIDE ||
+        clip->width > VJ_VIDEO_MAX_SIDE)
+        return vj_raise(VJ_ERR_FORMAT, "%s: window %d of %d x %d pixels, a store holds at most %d a side",
+                        shard->part.path, clip->window, clip->height, clip->width, VJ_VIDEO_MAX_SIDE);
     const int64_t frames = vj_frames_bytes(layout->frames, clip->height, clip->width);
     if (frames > VJ_RECORD_MAX_BYTES || clip->bytes > VJ_RECORD_MAX_BYTES)
         return vj_raise(VJ_ERR_FORMAT,
                         "%s: a clip of %d frames of %d x %d pixels in %lld bytes: at most 4 GiB can be kept",
                         shard->part.path, layout->frames, clip->height, clip->width, (long long)clip->bytes);
-    VJ_ASSERT(layout->codec.codec != VJ_CODEC_RAW || clip->bytes == frames);
+    if (clip->bytes < 1 || (layout->codec.codec == VJ_CODEC_RAW && clip->bytes != frames))
+        return vj_raise(VJ_ERR_FORMAT, "%s: a record of %lld bytes for %d frames of %d x %d pixels", shard->part.path,
+                        (long long)clip->bytes, layout->frames, clip->height, clip->width);
     return VJ_OK;
 }
 

@@ -1,7 +1,8 @@
 /*
  * Writing a clip store (what is in its files: clips.h). A shard is the unit of work: one process writes it by itself,
  * and it counts once it has its final name. When all are there, one process streams over their tables and writes
- * index.h5, from which moment the store exists. Nothing here is collective.
+ * index.h5, from which moment the store exists. Nothing here is collective; one thread at a time may be in it, for it
+ * is inside HDF5.
  */
 #ifndef VJ_CLIPS_WRITE_H
 #define VJ_CLIPS_WRITE_H
@@ -53,7 +54,10 @@ typedef struct vj_shard vj_shard;
 /** Create DIR/shard-NNNNN.h5.part, in place of one that was left half-written. */
 vj_status vj_shard_create(vj_shard **shard, const char *dir, int64_t number, const vj_clips_layout *layout);
 
-/** Append a clip: its record goes to the file at once. A side is at most VJ_VIDEO_MAX_SIDE. */
+/**
+ * Append a clip: its record goes to the file at once. Sides beyond VJ_VIDEO_MAX_SIDE, and lengths that no record of
+ * that shape has, are VJ_ERR_FORMAT and leave the shard as it was; after any other failure abandon it.
+ */
 vj_status vj_shard_add_clip(vj_shard *shard, const vj_clip *clip);
 
 /** Account for a file; the last `clips` clips added are its own, windows ascending. */

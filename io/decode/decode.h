@@ -31,6 +31,7 @@ typedef struct {
     int64_t source; /* its number, which random windows depend on */
     const char *path;
     double start_s, end_s; /* use frames from here to before there, in seconds from the first; negative: no limit */
+    int64_t windows;       /* clips of this file, at most settings.windows; 0: as many */
     int look_only;         /* make no clips */
 } vj_decode_job;
 
@@ -50,6 +51,7 @@ typedef struct {
     vj_video_info info;    /* as far as it was known */
     int64_t bytes;         /* of the file; 0: not a regular one */
     uint64_t digest;       /* xxh3 of the file's bytes; 0: not read to the end */
+    int64_t frames;        /* of the video in the part that the job is about */
     double seconds;        /* in the worker */
     vj_look look;          /* of the frames of the job; not valid if not asked for */
     int clips;             /* at most settings.windows */

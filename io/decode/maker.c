@@ -110,11 +110,11 @@ static void frames_of(const vj_decode_order *order, const vj_video *video, int64
 }
 
 /* Frames of all windows (spec 10.2), counted from the first of the order; returns the windows, at most one a frame. */
-static int choose_windows(vj_maker *m, int64_t source, int64_t available)
+static int choose_windows(vj_maker *m, int64_t source, int64_t windows, int64_t available)
 {
     const vj_decode_settings *s = m->settings;
     const int64_t span = s->frames * s->step;
-    const int segments = (int)(available < s->windows ? available : s->windows);
+    const int segments = (int)(available < windows ? available : windows);
     vj_rng rng;
     vj_rng_init(&rng, s->seed, VJ_RNG_WINDOW, (uint64_t)source);
     for (int i = 0; i < segments; i++) {
@@ -250,19 +250,20 @@ static vj_video_verdict take_picture(void *user, int k, const vj_picture *pictur
 
 /* ------------------------------------------------------------------------------------------------ a file */
 
-static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, uint64_t *digest)
+static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, vj_decode_reply *reply)
 {
     const vj_decode_settings *s = m->settings;
     int64_t first, end;
-    vj_video_verdict verdict = digest_file(m, fd, digest);
+    vj_video_verdict verdict = digest_file(m, fd, &reply->digest);
     if (verdict == VJ_VIDEO_OK) verdict = vj_video_open(m->video, fd, &s->limits);
     if (verdict != VJ_VIDEO_OK) return verdict;
     frames_of(order, m->video, &first, &end);
     if (first == end)
         return vj_video_refuse(m->video, VJ_VIDEO_TOO_SHORT, "no frame from %g s to %g s", order->start_s,
                                order->end_s);
-    int windows = order->look_only ? 0 : choose_windows(m, order->source, end - first);
-    int count = list_times(m, windows, first, end, s->looks || order->look_only);
+    reply->frames = end - first;
+    int windows = order->windows > 0 ? choose_windows(m, order->source, order->windows, end - first) : 0;
+    int count = list_times(m, windows, first, end, s->looks || windows == 0);
     m->memory_bytes = s->windows * (int64_t)sizeof *m->table;
     verdict = vj_video_show(m->video, m->times, count, take_picture, m);
     unmap_frames(m);
@@ -281,7 +282,7 @@ void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory,
     m->clips = m->height = m->width = 0;
     m->look = (vj_look){0};
     memset(reply, 0, sizeof *reply);
-    vj_video_verdict verdict = make(m, order, fd, &reply->digest);
+    vj_video_verdict verdict = make(m, order, fd, reply);
     reply->source = order->source;
     reply->verdict = verdict;
     reply->clips = verdict == VJ_VIDEO_OK ? m->clips : 0;

@@ -23,7 +23,7 @@ typedef struct {
 typedef struct {
     int64_t source;
     double start_s, end_s;
-    int look_only;
+    int64_t windows; /* 0: only the look */
 } vj_decode_order;
 
 /* Shared memory: the clips' table [clips] of vj_decoded_clip, then records where the table says. */
@@ -33,6 +33,7 @@ typedef struct {
     char reason[VJ_VIDEO_REASON];
     vj_video_info info;
     uint64_t digest;
+    int64_t frames;
     double seconds;
     vj_look look;
 } vj_decode_reply;

@@ -217,7 +217,7 @@ vj_status vj_decoders_submit(vj_decoders *d, const vj_decode_job *job)
 {
     worker *w = d->worker;
     while (w < d->worker + d->count && w->state != IDLE) w++;
-    VJ_ASSERT(w < d->worker + d->count);
+    VJ_ASSERT(w < d->worker + d->count && job->windows >= 0 && job->windows <= d->settings.windows);
     vj_decoded *file = calloc(1, sizeof *file);
     if (!file) return vj_raise(VJ_ERR_MEMORY, "no memory for %s", job->path);
     file->source = job->source;
@@ -225,8 +225,12 @@ vj_status vj_decoders_submit(vj_decoders *d, const vj_decode_job *job)
     vj_status status =
         vj_regular_open(job->path, d->settings.limits.max_bytes, &fd, &file->bytes, &file->verdict, file->reason);
     if (status == VJ_OK && fd >= 0) {
-        const vj_decode_order order = {
-            .source = job->source, .start_s = job->start_s, .end_s = job->end_s, .look_only = job->look_only};
+        const vj_decode_order order = {.source = job->source,
+                                       .start_s = job->start_s,
+                                       .end_s = job->end_s,
+                                       .windows = job->look_only     ? 0
+                                                  : job->windows > 0 ? job->windows
+                                                                     : d->settings.windows};
         status = hand_over(d, w, &order, fd);
         close(fd);
     }
@@ -273,6 +277,12 @@ static int take_clips(const vj_decode_settings *s, vj_decoded *file, int memory)
     return 1;
 }
 
+/* Names of codecs and containers go into the ledger as they are. */
+static int is_word(const char *name)
+{
+    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == '\0';
+}
+
 /* Enter a reply. 0: no worker of ours would have sent it. */
 static int take_reply(const vj_decode_settings *s, vj_decoded *file, vj_decode_reply *reply, int memory)
 {
@@ -281,12 +291,14 @@ static int take_reply(const vj_decode_settings *s, vj_decoded *file, vj_decode_r
     reply->reason[sizeof reply->reason - 1] = '\0';
     reply->info.container[sizeof reply->info.container - 1] = '\0';
     reply->info.codec[sizeof reply->info.codec - 1] = '\0';
+    if (!is_word(reply->info.container) || !is_word(reply->info.codec)) return 0;
     file->verdict = (vj_video_verdict)reply->verdict;
     file->clips = reply->clips;
     memcpy(file->reason, reply->reason, sizeof file->reason);
     file->info = reply->info;
     file->digest = reply->digest;
     file->look = reply->look;
+    file->frames = reply->frames;
     file->seconds = reply->seconds;
     return reply->clips == 0 || take_clips(s, file, memory);
 }

@@ -114,6 +114,7 @@ static vj_status read_column(vj_features *f, hid_t file, const char *name, hid_t
     if (status == VJ_OK && ndim == 2 && dim[1] > VJ_MAX_LABELS)
         status = vj_raise(VJ_ERR_FORMAT, "%s: %s has %llu columns, at most %d are expected", f->path, name,
                           (unsigned long long)dim[1], VJ_MAX_LABELS);
+    if (status == VJ_OK) status = vj_h5_check_stored(dataset, f->path, name);
     if (status == VJ_OK) {
         int64_t count = (int64_t)(dim[0] * (ndim == 2 ? dim[1] : 1));
         *values = vj_calloc(count, (int64_t)H5Tget_size(type));

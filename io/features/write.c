@@ -66,10 +66,12 @@ static vj_status lay_out(vj_features_writer *w, const vj_features_layout *layout
 static vj_status begin_rows(vj_features_writer *w, const char *path, const vj_features_layout *layout, MPI_Comm comm)
 {
     enum { DATASETS = 4 };
+    const int64_t row = vj_features_row_bytes(layout) + layout->label_count * (int64_t)sizeof(int32_t) +
+                        (int64_t)sizeof(int64_t) + (int64_t)sizeof(uint64_t);
     int64_t bytes = DATASETS * VJ_H5_OBJECT_BYTES + VJ_MAX_LABELS * VJ_LABEL_NAME + (int64_t)strlen(layout->encoder) +
                     (int64_t)strlen(layout->config);
     VJ_TRY(vj_h5_create(&w->out, path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, bytes, comm));
-    VJ_TRY(vj_h5_share(&w->out, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
+    VJ_TRY(vj_h5_share(&w->out, layout->clips * row, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
     MPI_Bcast(&w->place, (int)sizeof w->place, MPI_BYTE, 0, comm);
     return VJ_OK;
 }
@@ -169,7 +171,10 @@ static vj_status commit(vj_features_writer *w, vj_status status, double effectiv
 {
     if (status == VJ_OK) status = vj_h5_flush(&w->out);
     VJ_TRY(vj_h5_gather(&w->out, status));
-    if (w->out.rank == 0) status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
+    if (w->out.rank == 0) {
+        status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
+        if (status == VJ_OK) status = vj_h5_publish(&w->out);
+    }
     return vj_h5_commit(&w->out, status);
 }
 

@@ -4,11 +4,13 @@
  * own structures carry its checksums (1.8 format), the data carry ours.
  *
  * A file is written in three phases. Rank 0 lays it out: datasets and attributes. All ranks write rows to the places of
- * its datasets, with pwrite(2). Rank 0 adds what is known at the end. HDF5 itself only ever works in memory, on rank 0:
- * the file is open in its core driver from the first phase to the last, its structures all lie in front of the data,
- * and the finished structures are written by us. So HDF5 never sees a write that fails, from which it does not recover
- * (1.10.8: after a failed H5Fclose() it crashes in its exit handler, or, on a file of several ranks, leaves the others
- * waiting); any rank and any thread may write rows; and a file cannot be opened before all of its data are on disk.
+ * its datasets, with pwrite(2). Rank 0 adds what is known at the end. Datasets follow one another from data_place on,
+ * so that their places are known, and rows can be written, before they are made. HDF5 itself only ever works in memory,
+ * on rank 0: the file is open in its core driver from the first phase to the last, its structures all lie in front of
+ * the data, and the finished structures are written by us. So HDF5 never sees a write that fails, from which it does
+ * not recover (1.10.8: after a failed H5Fclose() it crashes in its exit handler, or, on a file of several ranks, leaves
+ * the others waiting); any rank and any thread may write rows; and a file cannot be opened before all of its data are
+ * on disk.
  *
  * HDF5's error stack is silent inside our functions: each public function that uses HDF5 wraps its work in
  * H5E_BEGIN_TRY, and vj_raise_h5() says what HDF5 had to say.
@@ -33,6 +35,7 @@ typedef struct {
     int fd;              /* the .part, open for writing in phase 2; -1 otherwise */
     bool on_disk;        /* on rank 0: the .part is there */
     int64_t front_bytes; /* on rank 0: reserved for HDF5's structures; the data lie behind */
+    int64_t data_place;  /* on rank 0: of the first dataset's data in the file */
     struct {
         char *bytes;
         int64_t count;
@@ -50,10 +53,11 @@ enum { VJ_H5_OBJECT_BYTES = 2048 };
 
 /**
  * Phase 2: if every rank's `status` is VJ_OK, rank 0 removes what killed writers of PATH left, and makes
- * PATH.<number>.part with all the space it needs: too little on disk ends here, with the numbers. All ranks open it. On
- * any rank's failure nothing is left. Collective, agreed.
+ * PATH.<number>.part with all the space it needs, `data_bytes` (rank 0's counts) for the data of all datasets: too
+ * little on disk ends here, with the numbers. All ranks open it. On any rank's failure nothing is left. Collective,
+ * agreed.
  */
-vj_status vj_h5_share(vj_h5_writer *writer, vj_status status);
+vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status);
 
 /** Write `bytes` at `offset` of the file. Phase 2, any thread; not collective. */
 vj_status vj_h5_write(const vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes);
@@ -65,9 +69,15 @@ vj_status vj_h5_flush(vj_h5_writer *writer);
 vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status);
 
 /**
- * The end: rank 0 adds "complete", closes, writes HDF5's structures to disk, renames, flushes the folder. On any rank's
- * failure the .part is removed; when it was flushing the folder that failed, the file, whole, may already stand under
- * its final name. Collective, agreed.
+ * On rank 0: add "complete", close, write HDF5's structures to disk, rename, flush the folder. Phase 3, the last of it;
+ * any thread, while no other is inside HDF5. Not collective.
+ */
+vj_status vj_h5_publish(vj_h5_writer *writer);
+
+/**
+ * The end: rank 0's `status` is vj_h5_publish()'s, or that of what failed before. On any rank's failure the .part is
+ * removed; when it was flushing the folder that failed, the file, whole, may already stand under its final name.
+ * Collective, agreed.
  */
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status);
 
@@ -77,7 +87,7 @@ void vj_h5_abandon(vj_h5_writer *writer);
 
 /**
  * On rank 0: a contiguous dataset that is never filled, under `name` (groups are made on the way). *offset: where in
- * the file its data are; datasets follow one another without gaps in the order in which they are made. Phase 1.
+ * the file its data are; datasets follow one another without gaps in the order in which they are made. Phases 1 and 3.
  */
 vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int ndim, const hsize_t *dim,
                         int64_t *offset);
@@ -92,10 +102,17 @@ vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values,
 /* ------------------------------------------------------------------------------------------------ reading */
 
 /**
- * Open read-only, after checking that it is HDF5, not cut short, of this format and version, and complete; the reason
- * is reported otherwise. Close with H5Fclose(). Not collective.
+ * Open read-only, after checking that it is HDF5, not cut short, of this format and version, complete, and without
+ * links to other places; the reason is reported otherwise. Close with H5Fclose(). Not collective.
  */
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version);
+
+/**
+ * Refuse a dataset whose elements are not all in the file as they are: never written, compressed, or kept in another
+ * file. So what it takes to read it is bounded by the file's size: to be asked before memory is allocated. Not for
+ * datasets of clips.
+ */
+vj_status vj_h5_check_stored(hid_t dataset, const char *path, const char *name);
 
 /** True for a regular file. Anything else is not to be opened: a FIFO without a writer would block. */
 int vj_h5_is_file(const char *path);
@@ -109,7 +126,7 @@ vj_status vj_h5_get_u64(hid_t object, const char *path, const char *name, uint64
 vj_status vj_h5_get_f64(hid_t object, const char *path, const char *name, double *value);
 /** Exactly `count` values. */
 vj_status vj_h5_get_u64s(hid_t object, const char *path, const char *name, uint64_t *values, int64_t count);
-/** *text: allocated, free() it. */
+/** A text that may be printed. *text: allocated, free() it. */
 vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char **text);
 
 /** Print "written DATE by CODE, N ranks on HOSTS". */

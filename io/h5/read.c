@@ -66,14 +66,51 @@ static vj_status check_header(hid_t file, const char *path, const char *format, 
     return VJ_OK;
 }
 
+/* A link that is followed elsewhere makes HDF5 open what it names: another's file, or a FIFO, which would wait. */
+static herr_t refuse_link(hid_t group, const char *name, const H5L_info_t *info, void *path)
+{
+    (void)group; /* part of HDF5's signature */
+    if (info->type == H5L_TYPE_HARD) return 0;
+    vj_raise(VJ_ERR_FORMAT, "%s: %s is a link to another place or file; vjepa writes none", (const char *)path, name);
+    return 1;
+}
+
+static vj_status check_links(hid_t file, const char *path)
+{
+    herr_t found = H5Lvisit(file, H5_INDEX_NAME, H5_ITER_NATIVE, refuse_link, (void *)path);
+    if (found < 0) return foreign("%s is damaged: its groups cannot be listed", path);
+    return found > 0 ? VJ_ERR_FORMAT : VJ_OK;
+}
+
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version)
 {
     VJ_TRY(check_length(path));
     *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (*file < 0) return foreign("%s is damaged: HDF5 cannot open it", path);
     vj_status status = check_header(*file, path, format, version);
+    if (status == VJ_OK) status = check_links(*file, path);
     if (status != VJ_OK) H5Fclose(*file); /* already failing; only read */
     return status;
+}
+
+vj_status vj_h5_check_stored(hid_t dataset, const char *path, const char *name)
+{
+    hid_t file = H5Iget_file_id(dataset), space = H5Dget_space(dataset);
+    hid_t type = H5Dget_type(dataset), creation = H5Dget_create_plist(dataset);
+    hsize_t dim[H5S_MAX_RANK], size = 0, stored = H5Dget_storage_size(dataset);
+    const int ndim = H5Sget_simple_extent_dims(space, dim, NULL), failed = H5Fget_filesize(file, &size) < 0;
+    hsize_t room = failed || stored > size ? 0 : stored / H5Tget_size(type); /* for what is left of the elements */
+    int whole = ndim >= 0 && H5Pget_external_count(creation) == 0 && H5Pget_nfilters(creation) == 0, empty = 0;
+    for (int i = 0; i < ndim; i++) {
+        empty |= dim[i] == 0;
+        if (dim[i] > 0) room /= dim[i];
+    }
+    H5Pclose(creation); /* only read, all of them */
+    H5Tclose(type);
+    H5Sclose(space);
+    H5Fclose(file);
+    if (whole && (empty || room > 0)) return VJ_OK;
+    return vj_raise(VJ_ERR_FORMAT, "%s is damaged: not all of %s is in the file", path, name);
 }
 
 static vj_status get(hid_t object, const char *path, const char *name, hid_t type, void *values, int64_t count)
@@ -138,6 +175,8 @@ vj_status vj_h5_get_text(hid_t object, const char *path, const char *name, char 
         status = vj_raise(VJ_ERR_MEMORY, "text of %s", path);
     else if (H5Aread(attribute, type, *text) < 0)
         status = foreign("%s: attribute %s is damaged", path, name);
+    else if (!vj_printable(*text))
+        status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is no text: it holds control characters", path, name);
     if (status != VJ_OK) {
         free(*text);
         *text = NULL;

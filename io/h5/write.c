@@ -168,9 +168,13 @@ static vj_status end_phase(vj_h5_writer *writer, vj_status status)
 
 static vj_status create(vj_h5_writer *writer, const char *format, int64_t version, const char *hosts, int size)
 {
+    hsize_t end;
     writer->file = create_in_memory(writer);
     if (writer->file < 0) return vj_raise_h5("create %s in memory", writer->path);
-    return put_header(writer->file, format, version, hosts, size);
+    VJ_TRY(put_header(writer->file, format, version, hosts, size));
+    if (H5Fget_filesize(writer->file, &end) < 0) return vj_raise_h5("size of %s", writer->path);
+    writer->data_place = (int64_t)end; /* the block for structures has been taken */
+    return VJ_OK;
 }
 
 vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version,
@@ -236,22 +240,20 @@ static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
 }
 
 /* On rank 0. */
-static vj_status create_part(vj_h5_writer *writer)
+static vj_status create_part(vj_h5_writer *writer, int64_t data_bytes)
 {
-    hsize_t bytes;
-    if (H5Fget_filesize(writer->file, &bytes) < 0) return vj_raise_h5("size of %s", writer->path);
     remove_stale(writer);
     writer->fd = open(writer->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (writer->fd < 0) return vj_raise(VJ_ERR_IO, "create %s", writer->part);
     writer->on_disk = true;
-    VJ_TRY(reserve(writer, (int64_t)bytes));
+    VJ_TRY(reserve(writer, writer->data_place + data_bytes));
     if (fsync(writer->fd) != 0) return vj_raise(VJ_ERR_IO, "fsync %s", writer->part); /* for other nodes to see it */
     return VJ_OK;
 }
 
-vj_status vj_h5_share(vj_h5_writer *writer, vj_status status)
+vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status)
 {
-    if (writer->rank == 0 && status == VJ_OK) status = create_part(writer);
+    if (writer->rank == 0 && status == VJ_OK) status = create_part(writer, data_bytes);
     VJ_TRY(end_phase(writer, status));
     if (writer->rank != 0) {
         writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
@@ -299,8 +301,8 @@ vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status)
 
 /* ------------------------------------------------------------------------------------------------ commit */
 
-/* On rank 0. The structures go to disk last: before, the file is none that HDF5 would open. */
-static vj_status finish(vj_h5_writer *writer)
+/* The structures go to disk last: before, the file is none that HDF5 would open. */
+vj_status vj_h5_publish(vj_h5_writer *writer)
 {
     VJ_TRY(vj_h5_put_i64(writer->file, "complete", 1));
     VJ_TRY(close_file(writer));
@@ -316,7 +318,6 @@ static vj_status finish(vj_h5_writer *writer)
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status)
 {
     VJ_TRY(end_phase(writer, status));
-    VJ_TRY(end_phase(writer, writer->rank == 0 ? finish(writer) : VJ_OK));
     writer->on_disk = false; /* under its final name */
     vj_h5_abandon(writer);
     return VJ_OK;

@@ -15,7 +15,7 @@
  */
 typedef struct {
     int32_t dataset, fate;
-    int64_t first;
+    int64_t windows, first;
     double start_s, end_s;
     int32_t labels[VJ_MAX_LABELS];
 } record;
@@ -31,6 +31,8 @@ typedef struct {
     vj_catalogue_summary *summary;
     FILE *data, *index; /* NULL: only count */
     int64_t at;
+    int64_t windows;      /* pack.windows */
+    int drop;             /* what is listed twice */
     int reading_held_out; /* the manifest is one of held-out videos */
     vj_held_out held_out;
     vj_register seen;
@@ -45,7 +47,7 @@ static vj_status add_digest(builder *b, const vj_media *m)
         if (!*state) return vj_raise(VJ_ERR_MEMORY, "no memory for a digest");
         XXH3_64bits_reset(*state);
     }
-    const double part[] = {m->start_s, m->end_s};
+    const double part[] = {m->start_s, m->end_s, (double)m->windows};
     XXH3_64bits_update(*state, m->listed, strlen(m->listed) + 1);
     XXH3_64bits_update(*state, part, sizeof part);
     XXH3_64bits_update(*state, m->labels, sizeof m->labels);
@@ -87,6 +89,7 @@ static vj_status add_source(void *user, const vj_media *m)
     builder *b = user;
     record r = {.dataset = b->reading_held_out ? VJ_SOURCE_HELD_OUT : m->dataset,
                 .fate = VJ_SOURCE_TAKEN,
+                .windows = m->windows > 0 ? m->windows : b->windows,
                 .first = -1,
                 .start_s = m->start_s,
                 .end_s = m->end_s};
@@ -95,6 +98,8 @@ static vj_status add_source(void *user, const vj_media *m)
     VJ_TRY(decide(b, m, &r));
     VJ_TRY(write_record(b, &r, m->path));
     b->summary->sources++;
+    if (!b->reading_held_out && (r.fate == VJ_SOURCE_TAKEN || (r.fate == VJ_SOURCE_LISTED_TWICE && !b->drop)))
+        b->summary->clips += r.windows;
     if (b->reading_held_out)
         b->summary->held_out_videos++;
     else
@@ -166,7 +171,8 @@ static vj_status create_files(builder *b, const char *dir)
 vj_status vj_catalogue_build(vj_catalogue_summary *summary, const vj_config *config, const char *dir,
                              const char *scratch)
 {
-    builder b = {.summary = summary};
+    builder b = {
+        .summary = summary, .windows = config->pack.windows, .drop = config->pack.duplicates == VJ_DUPLICATES_DROP};
     memset(summary, 0, sizeof *summary);
     vj_status status = dir ? create_files(&b, dir) : VJ_OK;
     if (status == VJ_OK) status = read_manifests(&b, config, scratch);
@@ -231,6 +237,7 @@ vj_status vj_catalogue_find(const vj_catalogue *c, int64_t source, vj_source *fo
     found->path[length] = '\0';
     found->dataset = r.dataset;
     found->fate = r.fate;
+    found->windows = r.windows;
     found->first = r.first;
     found->start_s = r.start_s;
     found->end_s = r.end_s;

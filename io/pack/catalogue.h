@@ -17,6 +17,7 @@ enum { VJ_SOURCE_HELD_OUT = -1 }; /* the dataset of held-out videos: only their 
 typedef struct {
     int32_t dataset;
     int32_t fate;          /* vj_source_fate */
+    int64_t windows;       /* clips to make of it at most */
     int64_t first;         /* listed twice: the source that was listed first, else -1 */
     double start_s, end_s; /* negative: begin, end */
     int32_t labels[VJ_MAX_LABELS];
@@ -26,6 +27,7 @@ typedef struct {
 /* The same on all ranks; plain bytes, so that it can be broadcast. */
 typedef struct {
     vj_media_names names;
+    int64_t clips;                    /* at most, of the files that are not left out already */
     int64_t sources, held_out_videos; /* all; those whose dataset is VJ_SOURCE_HELD_OUT, the last ones */
     struct {
         int64_t files, held_out_ids, listed_twice;

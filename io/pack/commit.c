@@ -2,12 +2,12 @@
 #include "pack/commit.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/file.h"
 #include "pack/looks.h"
@@ -191,7 +191,9 @@ static vj_status put_row(commit *c, FILE *out, const fate *f)
     if (f->like >= 0) {
         snprintf(reason, sizeof reason, "looks like source %" PRId64, f->like);
         revised = vj_ledger_revised(c->row, f->verdict, reason);
-        if (!revised) return vj_raise(VJ_ERR_MEMORY, "no memory for a row of the ledger");
+        if (!revised)
+            return vj_raise(VJ_ERR_FORMAT, "a row of the ledger is damaged, or there is no memory for it: %.80s",
+                            c->row);
     }
     fprintf(out, "%s\n", revised ? revised : c->row); /* the caller looks at the stream */
     free(revised);
@@ -237,6 +239,7 @@ static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
 {
     const vj_catalogue_summary *s = c->plan->summary;
     const char *names[VJ_LEDGER_VERDICTS];
+    const uint64_t exclusions[] = {s->held_out_ids_digest, s->held_out_videos_digest};
     for (int v = 0; v < VJ_LEDGER_VERDICTS; v++) names[v] = vj_ledger_verdict_name(v);
     char *text = vj_pack_report_text(c->report, &s->names);
     if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory for the summary");
@@ -247,7 +250,7 @@ static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
                                   .duplicates = vj_pack_report_files(c->report, VJ_LEDGER_DUPLICATE),
                                   .held_out = vj_pack_report_files(c->report, VJ_LEDGER_HELD_OUT_CONTENT),
                                   .manifests = s->digest,
-                                  .exclusions = s->held_out_ids_digest ^ s->held_out_videos_digest,
+                                  .exclusions = XXH3_64bits(exclusions, sizeof exclusions),
                                   .summary = text};
     vj_status status = vj_clips_index_passport(index, &passport);
     free(text);
@@ -271,12 +274,8 @@ static vj_status write_index(const commit *c)
 
 static vj_status create_scratch(commit *c)
 {
-    char path[VJ_PATH + 32];
     VJ_TRY(vj_scratch_create(&c->fates, c->store, c->plan->summary->sources * (int64_t)sizeof(fate)));
-    snprintf(path, sizeof path, "%s/scratch-XXXXXX", c->store);
-    c->rows = mkostemp(path, O_CLOEXEC);
-    if (c->rows < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
-    return unlink(path) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "unlink %s", path);
+    return vj_scratch_file(&c->rows, c->store);
 }
 
 vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
@@ -289,10 +288,7 @@ vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
     if (status == VJ_OK) status = note_shards(&c);
     if (status == VJ_OK) status = decide(&c);
     if (status == VJ_OK) status = write_ledger(&c);
-    if (status == VJ_OK && report->clips == 0)
-        status = vj_raise(VJ_ERR_FORMAT, "no clip could be made from %lld files: see %s/ledger.csv",
-                          (long long)report->sources, c.store);
-    if (status == VJ_OK) status = write_index(&c);
+    if (status == VJ_OK && report->clips > 0) status = write_index(&c);
     vj_scratch_release(&c.fates);
     if (c.rows >= 0) (void)close(c.rows); /* unlinked: nothing of it must last */
     free(c.row);

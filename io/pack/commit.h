@@ -10,7 +10,7 @@
 #include "pack/report.h"
 #include "pack/shards.h"
 
-/** Not collective: one rank does it. No clip at all is an error, after the ledger is written. */
+/** Not collective: one rank does it. Without any clip (report->clips 0) there is a ledger, but no store. */
 vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report);
 
 #endif

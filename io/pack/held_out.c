@@ -38,6 +38,7 @@ static vj_status read_csv(vj_held_out *h, vj_text *text, vj_csv *csv)
         column = vj_csv_column(csv, columns[i]);
         is_path = i == COLUMNS - 1;
     }
+    if (column < 0) return vj_text_refuse(text, csv->line, "the header has no column youtube_id, video_id, id or path");
     for (;;) {
         VJ_TRY(vj_csv_read(csv, text));
         if (csv->fields == 0) return VJ_OK;

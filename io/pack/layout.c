@@ -15,17 +15,17 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-vj_pack_layout vj_pack_layout_of(const vj_config *config, int64_t sources)
+vj_pack_layout vj_pack_layout_of(const vj_config *config, int64_t sources, int64_t clips)
 {
     enum { ENOUGH_SHARDS = 64, FEW_SOURCES = 16, MOST_CLIPS = 65536, JPEG_SAVES = 10 };
-    const double side = (double)config->pack.short_side, windows = (double)config->pack.windows;
-    vj_pack_layout l = {.sources = sources, .seed = (uint64_t)config->pack.seed};
+    const double side = (double)config->pack.short_side;
+    vj_pack_layout l = {.sources = sources, .clips = clips, .seed = (uint64_t)config->pack.seed};
     l.clip_bytes = 3 * (double)config->pack.frames * side * ceil(side * 16 / 9);
     if (config->pack.codec != 0) l.clip_bytes /= JPEG_SAVES;
-    l.shards = (int64_t)ceil((double)sources * windows * l.clip_bytes / (1e6 * (double)config->pack.shard_mb));
+    l.shards = (int64_t)ceil((double)clips * l.clip_bytes / (1e6 * (double)config->pack.shard_mb));
     int64_t few = divide_up(sources, FEW_SOURCES);
     l.shards = larger(l.shards, few < ENOUGH_SHARDS ? few : ENOUGH_SHARDS);
-    l.shards = larger(l.shards, divide_up(sources * config->pack.windows, MOST_CLIPS));
+    l.shards = larger(l.shards, divide_up(larger(sources, clips), MOST_CLIPS));
     if (l.shards > sources) l.shards = sources;
     return l;
 }

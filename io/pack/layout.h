@@ -8,16 +8,17 @@
 #include "base/config.h"
 
 typedef struct {
-    int64_t sources, shards;
+    int64_t sources, clips, shards; /* clips: expected */
     uint64_t seed;
     double clip_bytes; /* expected of a clip: the short side of a 16:9 picture, a tenth for jpeg */
 } vj_pack_layout;
 
 /**
- * So many shards that each has about pack.shard_mb, that many ranks have work (64 shards, but 16 sources each), and
- * that what is in memory of one is bounded: at most 65536 sources and clips.
+ * For so many sources, which will give at most so many clips: as many shards that each has about pack.shard_mb, that
+ * many ranks have work (64 shards, but 16 sources each), and that what is in memory of one is bounded: about 65536
+ * sources and clips.
  */
-vj_pack_layout vj_pack_layout_of(const vj_config *config, int64_t sources);
+vj_pack_layout vj_pack_layout_of(const vj_config *config, int64_t sources, int64_t clips);
 
 /** Shard `shard` holds the sources at the positions [first, last). */
 void vj_pack_layout_shard(const vj_pack_layout *layout, int64_t shard, int64_t *first, int64_t *last);

@@ -22,8 +22,8 @@ const char *vj_ledger_verdict_name(int verdict)
                                        : names[verdict - VJ_VIDEO_VERDICTS];
 }
 
-/* The columns whose values vj_ledger_revised() changes. */
-enum { VERDICT = 14, CLIPS = 17 };
+/* Columns: where the path is, and those whose values vj_ledger_revised() changes. */
+enum { PATH = 2, VERDICT = 14, CLIPS = 17 };
 const char vj_ledger_header[] =
     "source,dataset,path,bytes,xxh3,codec,container,width,height,fps,frames,decoded,corrupt,"
     "missing,verdict,reason,shard,clips,seconds";
@@ -70,14 +70,30 @@ char *vj_ledger_text(const vj_ledger_row *row)
     return finish(out, &text);
 }
 
-/* Where column `column` of a line begins; `line` has that many. */
+/* Where column `column` of a line begins; NULL: it has not as many. */
 static const char *column_of(const char *line, int column)
 {
     for (int quoted = 0; column > 0; line++) {
+        if (*line == '\0') return NULL;
         quoted ^= *line == '"';
         column -= *line == ',' && !quoted;
     }
     return line;
+}
+
+void vj_ledger_path(const char *line, char *path, size_t bytes)
+{
+    int commas = 0, quoted = 0;
+    size_t length = 0;
+    for (; *line && commas <= PATH; line++) {
+        const int quote = *line == '"';
+        quoted ^= quote;
+        commas += *line == ',' && !quoted;
+        /* A quote inside a field is two of them. */
+        if (commas != PATH || (*line == ',' && !quoted) || (quote && !(quoted && line[-1] == '"'))) continue;
+        if (length + 1 < bytes) path[length++] = *line;
+    }
+    path[length] = '\0';
 }
 
 char *vj_ledger_revised(const char *line, int verdict, const char *reason)
@@ -86,7 +102,7 @@ char *vj_ledger_revised(const char *line, int verdict, const char *reason)
     const char *clips = column_of(line, CLIPS), *rest = column_of(line, CLIPS + 1);
     char *text = NULL;
     size_t bytes = 0;
-    FILE *out = open_memstream(&text, &bytes);
+    FILE *out = rest ? open_memstream(&text, &bytes) : NULL;
     if (!out) return NULL;
     fprintf(out, "%.*s%s,", (int)(begin - line), line, vj_ledger_verdict_name(verdict));
     put_text(out, reason);

@@ -5,6 +5,8 @@
 #ifndef VJ_PACK_LEDGER_H
 #define VJ_PACK_LEDGER_H
 
+#include <stddef.h>
+
 #include "video/video.h"
 
 /* Beyond the verdicts of vj_video, which are refusals but for the first. */
@@ -38,7 +40,10 @@ extern const char vj_ledger_header[];
 /** A line, without its end: bytes that are no text escaped (escape.h), texts quoted. free() it; NULL: no memory. */
 char *vj_ledger_text(const vj_ledger_row *row);
 
-/** The same line with another verdict and no clips. free() it; NULL: no memory. */
+/** The path in a line, escaped as it is there, cut to `bytes`; empty where the line has none. */
+void vj_ledger_path(const char *line, char *path, size_t bytes);
+
+/** The same line with another verdict and no clips. free() it; NULL: no memory, or it is no line of a ledger. */
 char *vj_ledger_revised(const char *line, int verdict, const char *reason);
 
 #endif

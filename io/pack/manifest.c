@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "pack/csv.h"
 #include "pack/json.h"
@@ -114,7 +115,7 @@ void vj_media_id(char id[VJ_MEDIA_PATH], const char *path)
 
 void vj_listing_begin(vj_listing *l)
 {
-    l->media = (vj_media){.dataset = -1, .start_s = -1, .end_s = -1};
+    l->media = (vj_media){.dataset = -1, .windows = l->settings->windows, .start_s = -1, .end_s = -1};
     for (int i = 0; i < VJ_MAX_LABELS; i++) l->media.labels[i] = -1;
 }
 
@@ -287,24 +288,30 @@ static vj_status read_list(vj_listing *l, vj_text *text)
     return readers[format](l, text);
 }
 
-/* With a slash at its end, or empty. */
-static vj_status set_folder(vj_listing *l)
+/* A folder where a list was expected is walked. */
+static int is_folder(const char *path)
 {
-    const vj_dataset_settings *s = l->settings;
-    const char *slash = strrchr(s->list, '/');
-    int length = *s->root
-                     ? snprintf(l->folder, sizeof l->folder, "%s/", s->root)
-                     : snprintf(l->folder, sizeof l->folder, "%.*s", slash ? (int)(slash - s->list) + 1 : 0, s->list);
-    if (length >= (int)sizeof l->folder) return vj_raise(VJ_ERR_USAGE, "the folder %.80s... is too long", s->root);
-    return VJ_OK;
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* What stands before relative paths: `root`, or the list's folder; with a slash at its end, or empty. */
+static vj_status set_folder(vj_listing *l, const char *root)
+{
+    const char *list = l->settings->list, *slash = strrchr(list, '/');
+    int length = *root ? snprintf(l->folder, sizeof l->folder, "%s/", root)
+                       : snprintf(l->folder, sizeof l->folder, "%.*s", slash ? (int)(slash - list) + 1 : 0, list);
+    if (length < (int)sizeof l->folder) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "the folder %.80s... has a path of more than %d bytes", root, VJ_PATH - 1);
 }
 
 static vj_status read_all(vj_listing *l)
 {
     const vj_dataset_settings *s = l->settings;
     vj_text text;
-    VJ_TRY(set_folder(l));
-    if (s->format == VJ_LIST_FOLDER || s->format == VJ_LIST_IMAGENET) return vj_listing_walk(l);
+    int instead = s->format == VJ_LIST_AUTO && is_folder(s->list);
+    VJ_TRY(set_folder(l, instead ? s->list : s->root));
+    if (instead || s->format == VJ_LIST_FOLDER || s->format == VJ_LIST_IMAGENET) return vj_listing_walk(l);
     if (*s->labels) VJ_TRY(read_classes(&l->classes, s->labels));
     vj_status status = vj_text_open(&text, s->list, "media list");
     if (status == VJ_OK) status = read_list(l, &text);

@@ -3,13 +3,14 @@
  * but the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders.
  *
  *   plain      lines "path label" (the last blank divides; or the last comma, where there is no blank)
- *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), and if wanted dataset, start, end
- * (s), id json       objects, one after another or in one array: path or path_bytes (bytes as \xHH), label: number or
+ *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), if wanted dataset, start, end (s), id
+ *   json       objects, one after another or in one array: path or path_bytes (bytes as \xHH), label: number or
  *              labels: {name: number}, dataset, start, end, id; further keys are passed over
  *   kinetics   CSV with a header: label, youtube_id, time_start, time_end, split (what the videos are cut out of)
  *   ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
  *   howto100m  CSV with a header: video_id and others that are not used
- *   folder     all regular files below a folder;  imagenet: the same, each folder in it a class
+ *   folder     all regular files below a folder, also when one stands in the place of a list
+ *   imagenet   the same, each folder right below it a class
  *
  * Paths are relative to the root given, or else to the list's folder. A class that the list does not name by a number
  * gets it from a file of labels; a label without a name of its own is called as the dataset, in pack.lists "label".
@@ -28,6 +29,7 @@ typedef struct {
     const char *listed;            /* the same without the root: does not change when the files are moved */
     const char *id;                /* how lists of held-out ids name it */
     const char *key;               /* what two entries for the same file have in common, with start and end */
+    int64_t windows;               /* clips to make of it; 0: pack.windows */
     double start_s, end_s;         /* the part of the file to take; negative: its begin, its end */
     int32_t labels[VJ_MAX_LABELS]; /* -1: none */
 } vj_media;

@@ -65,7 +65,7 @@ static void set_layouts(packer *p)
     const vj_config *config = p->config;
     const vj_media_names *names = &p->summary->names;
     vj_clips_layout *l = p->clips;
-    p->layout = vj_pack_layout_of(config, p->summary->sources);
+    p->layout = vj_pack_layout_of(config, p->summary->sources, p->summary->clips);
     l->frames = (int32_t)config->pack.frames;
     l->label_count = names->label_count;
     l->dataset_count = names->dataset_count;
@@ -80,27 +80,21 @@ static void say_plan(const packer *p)
 {
     const vj_catalogue_summary *s = p->summary;
     const vj_config *c = p->config;
-    int64_t packed = 0;
-    for (int d = 0; d < s->names.dataset_count; d++) {
-        int64_t files = s->of_dataset[d].files, ids = s->of_dataset[d].held_out_ids;
-        int64_t twice = s->of_dataset[d].listed_twice;
-        packed += files - ids - (c->pack.duplicates == VJ_DUPLICATES_DROP ? twice : 0);
-        vj_log("%s: %lld files, %lld of them held out by id, %lld listed before%s", s->names.dataset_names[d],
-               (long long)files, (long long)ids, (long long)twice,
-               twice == 0                                 ? ""
-               : c->pack.duplicates == VJ_DUPLICATES_DROP ? ", which are dropped"
-                                                          : ", which are kept");
-    }
-    for (int i = 0; i < s->names.label_count; i++) vj_log("label: %s", s->names.label_names[i]);
+    int drop = c->pack.duplicates == VJ_DUPLICATES_DROP;
+    double megabytes = (double)s->clips * p->layout.clip_bytes / 1e6, shards = (double)p->layout.shards;
+    vj_log("would pack into %s:", c->pack.store);
+    for (int d = 0; d < s->names.dataset_count; d++)
+        vj_log("  %s: %lld files, %lld of them held out by id, %lld listed before%s", s->names.dataset_names[d],
+               (long long)s->of_dataset[d].files, (long long)s->of_dataset[d].held_out_ids,
+               (long long)s->of_dataset[d].listed_twice, drop ? " and dropped" : "");
+    for (int i = 0; i < s->names.label_count; i++) vj_log("  label: %s", s->names.label_names[i]);
     if (s->held_out_videos > 0)
-        vj_log("held-out videos: %lld, which are compared by their looks", (long long)s->held_out_videos);
-    vj_log("would pack %lld files into %s: up to %lld clips a file, of %lld frames, short side %lld, codec %s",
-           (long long)packed, c->pack.store, (long long)c->pack.windows, (long long)c->pack.frames,
-           (long long)c->pack.short_side, vj_codec_name(p->clips->codec.codec));
-    vj_log("expected: %.3g GB in %lld shards of %.3g MB, %lld files each",
-           (double)packed * (double)c->pack.windows * p->layout.clip_bytes / 1e9, (long long)p->layout.shards,
-           (double)packed * (double)c->pack.windows * p->layout.clip_bytes / 1e6 / (double)p->layout.shards,
-           (long long)(p->layout.sources / p->layout.shards));
+        vj_log("  compared with the looks of %lld held-out videos", (long long)s->held_out_videos);
+    vj_log("at most %lld clips of %lld frames, short side %lld, codec %s: %.4g GB in %lld shards of %.4g MB and %.0f "
+           "files",
+           (long long)s->clips, (long long)c->pack.frames, (long long)c->pack.short_side,
+           vj_codec_name(p->clips->codec.codec), megabytes / 1000, (long long)p->layout.shards, megabytes / shards,
+           (double)s->sources / shards);
 }
 
 /* ------------------------------------------------------------------------------------------------ making */
@@ -176,6 +170,10 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
     vj_status status = vj_pack_commit(plan, report);
     if (status == VJ_OK) vj_catalogue_remove(p->config->pack.store);
     if (status == VJ_OK) say_result(p, report, begin_s);
+    if (status == VJ_OK && report->clips == 0)
+        status =
+            vj_raise(VJ_ERR_FORMAT, "no clip could be made from %lld files: see %s/ledger.csv; to start anew remove %s",
+                     (long long)report->sources, p->config->pack.store, p->config->pack.store);
     free(report);
     return status;
 }

@@ -7,6 +7,9 @@
 
 #include "base/status.h"
 
+/** A file without a name in a folder; close() *fd, which is negative after a failure to open. */
+vj_status vj_scratch_file(int *fd, const char *folder);
+
 /* Zeroed. */
 typedef struct {
     void *data;

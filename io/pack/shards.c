@@ -57,6 +57,7 @@ static vj_status hand_out(maker *m)
                                    .path = s->source.path,
                                    .start_s = s->source.start_s,
                                    .end_s = s->source.end_s,
+                                   .windows = s->source.windows,
                                    .look_only = s->source.dataset == VJ_SOURCE_HELD_OUT};
         VJ_TRY(vj_decoders_submit(m->decoders, &job));
     }
@@ -75,13 +76,9 @@ static int may_hand_out(const maker *m)
            m->held_bytes < m->plan->config->pack.buffer_mb * 1000000;
 }
 
-static vj_status take_back(maker *m)
+/* Note a file that is done. */
+static vj_status take_back(maker *m, vj_decoded *decoded)
 {
-    enum { SPEAK_S = 1 };
-    vj_decoded *decoded;
-    VJ_TRY(vj_decoders_next(m->decoders, &decoded, SPEAK_S));
-    vj_progress_wait(m->progress);
-    if (!decoded) return VJ_OK;
     for (int64_t n = m->written; n < m->sent; n++) {
         slot *s = slot_of(m, n);
         if (s->ready || s->number != decoded->source) continue;
@@ -94,18 +91,33 @@ static vj_status take_back(maker *m)
     return vj_raise(VJ_ERR_STATE, "a file came back that was not handed out");
 }
 
+/* Take back all files that are done, so that no worker waits; if there is nothing else to do, wait for one. */
+static vj_status take_back_all(maker *m, int wait)
+{
+    enum { SPEAK_S = 1 };
+    vj_decoded *decoded;
+    do {
+        VJ_TRY(vj_decoders_next(m->decoders, &decoded, wait ? SPEAK_S : 0));
+        if (decoded) VJ_TRY(take_back(m, decoded));
+        wait = 0;
+    } while (decoded);
+    vj_progress_wait(m->progress);
+    return VJ_OK;
+}
+
 /* ------------------------------------------------------------------------------------------------ writing */
 
 /* The verdict on a file that was packed. */
-static int judge_packed(const vj_config *config, const vj_video_info *info, int clips, char reason[VJ_VIDEO_REASON])
+static int judge_packed(const vj_config *config, const vj_decoded *d, char reason[VJ_VIDEO_REASON])
 {
+    const vj_video_info *info = &d->info;
     int64_t span = config->pack.frames * config->pack.step;
     if (info->corrupt + info->missing > 0) {
         snprintf(reason, VJ_VIDEO_REASON, "%lld frames damaged, %lld missing", (long long)info->corrupt,
                  (long long)info->missing);
         return VJ_LEDGER_DAMAGED;
     }
-    if (!info->is_image && clips > 0 && info->frames / clips < span) {
+    if (!info->is_image && d->clips > 0 && d->frames / d->clips < span) {
         snprintf(reason, VJ_VIDEO_REASON, "a window spans %lld frames: the last frame is held", (long long)span);
         return VJ_LEDGER_SHORT;
     }
@@ -124,7 +136,7 @@ static int judge(const maker *m, const slot *s, char reason[VJ_VIDEO_REASON])
     memcpy(reason, d->reason, VJ_VIDEO_REASON);
     if (d->verdict != VJ_VIDEO_OK) return (int)d->verdict;
     if (s->source.dataset == VJ_SOURCE_HELD_OUT) return VJ_LEDGER_HELD_OUT;
-    return judge_packed(m->plan->config, &d->info, d->clips, reason);
+    return judge_packed(m->plan->config, d, reason);
 }
 
 static vj_status add_file(maker *m, const slot *s)
@@ -197,13 +209,21 @@ static vj_status write_oldest(maker *m)
 static vj_status make_all(maker *m)
 {
     while (m->written < m->sent || m->next_todo < m->count) {
+        int ready = m->written < m->sent && slot_of(m, m->written)->ready;
+        VJ_TRY(take_back_all(m, !ready));
         while (may_hand_out(m)) VJ_TRY(hand_out(m));
-        if (m->written < m->sent && slot_of(m, m->written)->ready)
-            VJ_TRY(write_oldest(m));
-        else
-            VJ_TRY(take_back(m));
+        if (ready) VJ_TRY(write_oldest(m));
     }
     return VJ_OK;
+}
+
+/* Of any file. */
+static int64_t most_windows(const vj_config *config)
+{
+    int64_t most = config->pack.windows;
+    for (int i = 0; i < config->pack.dataset_count; i++)
+        if (config->pack.dataset[i].windows > most) most = config->pack.dataset[i].windows;
+    return most;
 }
 
 static vj_decode_settings decode_settings(const vj_pack_plan *plan)
@@ -212,7 +232,7 @@ static vj_decode_settings decode_settings(const vj_pack_plan *plan)
     return (vj_decode_settings){
         .frames = c->pack.frames,
         .step = c->pack.step,
-        .windows = c->pack.windows,
+        .windows = most_windows(c),
         .random_windows = c->pack.random_windows,
         .seed = (uint64_t)c->pack.seed,
         .short_side = (int)c->pack.short_side,

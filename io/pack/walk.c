@@ -88,7 +88,7 @@ static vj_status take_name(walk *w, int folder, const char *name, size_t length,
     struct stat st, at_end = {0};
     size_t bytes = strlen(name);
     if (length + bytes + 2 > sizeof w->path)
-        return vj_raise(VJ_ERR_FORMAT, "a path in %s is longer than %d bytes: %.80s...", w->listing->settings->root,
+        return vj_raise(VJ_ERR_FORMAT, "a path in %s is longer than %d bytes: %.80s...", w->listing->folder,
                         VJ_MEDIA_PATH - 1, w->path);
     strcpy(w->path + length, name);
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
@@ -131,15 +131,15 @@ static vj_status walk_folder(walk *w, int parent, const char *name, size_t lengt
 vj_status vj_listing_walk(vj_listing *l)
 {
     walk *w = vj_calloc(1, sizeof *w);
-    if (!w) return vj_raise(VJ_ERR_MEMORY, "no memory to walk %s", l->settings->root);
+    if (!w) return vj_raise(VJ_ERR_MEMORY, "no memory to walk %s", l->folder);
     w->listing = l;
     w->classes = l->settings->format == VJ_LIST_IMAGENET;
     w->class = -1;
     vj_status status = walk_folder(w, AT_FDCWD, l->folder, 0, 0);
     if (status == VJ_OK && w->links > 0)
-        vj_warn("%s: %lld links to folders were not followed", l->settings->root, (long long)w->links);
+        vj_warn("%s: %lld links to folders were not followed", l->folder, (long long)w->links);
     if (status == VJ_OK && w->others > 0)
-        vj_warn("%s: %lld entries were passed over: no regular files%s", l->settings->root, (long long)w->others,
+        vj_warn("%s: %lld entries were passed over: no regular files%s", l->folder, (long long)w->others,
                 w->classes ? ", or not in the folder of a class" : "");
     free(w);
     return status;

@@ -102,7 +102,7 @@ static void forget_kept(vj_video *v)
 
 static int list_packet(vj_video *v, int keep)
 {
-    const vj_packet listed = {.pts = v->read->pts, .flags = v->read->flags};
+    const vj_packet listed = {.pts = v->read->pts, .pts_is_dts = v->read->pts == v->read->dts, .flags = v->read->flags};
     int error = grow((void **)&v->packets, v->packet_count, &v->packet_room, sizeof *v->packets);
     if (error >= 0 && keep) error = grow((void **)&v->kept, v->kept_count, &v->kept_room, sizeof(AVPacket *));
     if (error < 0) return error;
@@ -161,32 +161,54 @@ static int ascending(const void *a, const void *b)
     return (x->packet > y->packet) - (x->packet < y->packet);
 }
 
-/* Packets outside an edit list are decoded but not shown. Returns 0 when a shown packet has no time. */
+static void set_times(vj_video *v)
+{
+    for (int64_t k = 0; k < v->info.frames; k++)
+        v->times[k] = (double)(v->shown[k].ticks - v->shown[0].ticks) * v->tick_s;
+}
+
+/* The times stay, but frames are known by their number from now on. */
+static void number_frames(vj_video *v)
+{
+    for (int64_t k = 0; k < v->info.frames; k++) v->shown[k].ticks = k;
+    v->by_number = 1;
+}
+
+/*
+ * Packets outside an edit list are decoded but not shown. Returns 0 when a shown packet has no time. Some programs
+ * give a stream whose frames are reordered the times of decoding as those of presentation: that are the right times,
+ * but not of these packets.
+ */
 static int times_from_packets(vj_video *v)
 {
     int64_t frames = 0;
-    int sorted = 1;
+    int sorted = 1, as_decoded = v->decoder->has_b_frames > 0;
     for (int64_t i = 0; i < v->packet_count; i++) {
-        if (v->packets[i].flags & AV_PKT_FLAG_DISCARD) continue;
-        if (v->packets[i].pts == AV_NOPTS_VALUE) return 0;
-        v->shown[frames] = (vj_shown){.ticks = v->packets[i].pts, .packet = i};
-        if (frames > 0 && v->shown[frames].ticks < v->shown[frames - 1].ticks) sorted = 0;
+        const vj_packet *packet = &v->packets[i];
+        if (packet->flags & AV_PKT_FLAG_DISCARD) continue;
+        if (packet->pts == AV_NOPTS_VALUE) return 0;
+        v->shown[frames] = (vj_shown){.ticks = packet->pts, .packet = i};
+        if (frames > 0 && packet->pts < v->shown[frames - 1].ticks) sorted = 0;
+        if (!packet->pts_is_dts) as_decoded = 0;
         frames++;
     }
     if (!sorted) qsort(v->shown, (size_t)frames, sizeof *v->shown, ascending);
-    for (int64_t k = 0; k < frames; k++) v->times[k] = (double)(v->shown[k].ticks - v->shown[0].ticks) * v->tick_s;
     v->info.frames = frames;
-    v->by_number = 0;
+    set_times(v);
+    if (as_decoded) number_frames(v);
     return 1;
 }
 
-/* The slow way, for streams without timestamps: decode all to count, and trust the decoder's times only if they ascend.
+/*
+ * The slow way, for streams without timestamps: decode all to count, and trust the decoder's times only if they ascend.
+ * What the pictures look like does not matter here.
  */
 static vj_video_verdict times_from_decoding(vj_video *v)
 {
     vj_decoding decoding;
     int error, ascend = 1;
     int64_t frames = 0;
+    v->decoder->skip_loop_filter = v->decoder->skip_idct = AVDISCARD_ALL;
     vj_decoding_begin(v, &decoding, 0, 0);
     /* More frames than packets: the surplus stays unused. */
     while ((error = vj_decoding_next(v, &decoding)) > 0 && frames < v->packet_count) {
@@ -194,15 +216,15 @@ static vj_video_verdict times_from_decoding(vj_video *v)
         if (ticks == AV_NOPTS_VALUE || (frames > 0 && ticks <= v->shown[frames - 1].ticks)) ascend = 0;
         v->shown[frames++] = (vj_shown){.ticks = ticks};
     }
+    v->decoder->skip_loop_filter = v->decoder->skip_idct = AVDISCARD_DEFAULT;
     av_frame_unref(v->frame);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "decoding");
-    for (int64_t k = frames - 1; k >= 0; k--) {
-        v->times[k] = ascend ? (double)(v->shown[k].ticks - v->shown[0].ticks) * v->tick_s : (double)k / v->nominal_fps;
-        if (k > 0) v->shown[k].ticks = k;
-    }
-    if (frames > 0) v->shown[0].ticks = 0;
     v->info.frames = frames;
-    v->by_number = 1;
+    if (ascend)
+        set_times(v);
+    else
+        for (int64_t k = 0; k < frames; k++) v->times[k] = (double)k / v->nominal_fps;
+    number_frames(v);
     return VJ_VIDEO_OK;
 }
 
@@ -221,6 +243,7 @@ static int allocate_times(vj_video *v)
 
 vj_video_verdict vj_packets_index(vj_video *v)
 {
+    v->by_number = 0;
     vj_video_verdict verdict = list_packets(v);
     if (verdict != VJ_VIDEO_OK) return verdict;
     int error = allocate_times(v);

@@ -138,7 +138,8 @@ static int decode_stretch(show *s, int64_t first)
     while ((error = vj_decoding_next(v, &decoding)) > 0) {
         int64_t ticks = ticks_of(s);
         if (ticks < floor) continue; /* shown before the key frame, and made from frames before it */
-        if (is_damaged(v->frame) || decoding.errors > 0 || s->target->ticks < ticks) return NO_GOOD;
+        if (is_damaged(v->frame) || decoding.errors > 0) return NO_GOOD;
+        if (s->target->ticks < ticks || (s->held && ticks < s->held_ticks)) return NO_GOOD;
         v->info.decoded++;
         if (!take_frame(s, ticks) || !s->target || s->target_start > decoding.next) return DONE;
     }

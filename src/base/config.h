@@ -35,9 +35,11 @@ typedef struct {
     char name[64];
     int format; /* vj_list_format */
     char list[VJ_PATH], root[VJ_PATH], labels[VJ_PATH], pattern[128];
+    int64_t windows; /* clips a video; 0: pack.windows */
 } vj_dataset_settings;
 
 typedef enum { VJ_DUPLICATES_KEEP, VJ_DUPLICATES_DROP } vj_duplicates;
+typedef enum { VJ_SHUFFLE_GLOBAL, VJ_SHUFFLE_BLOCK } vj_shuffle;
 typedef enum { VJ_MASK_MULTIBLOCK, VJ_MASK_CAUSAL, VJ_MASK_TUBE } vj_mask_kind;
 
 /* One mask generator (spec section 9). */
@@ -94,6 +96,12 @@ typedef struct {
         double crop_scale[2], crop_aspect[2], flip;
         double mean[3], std[3];
         int64_t threads, read_ahead; /* loader threads a rank, batches ahead */
+        vj_strings weights;          /* "dataset=share"; empty: every clip once an epoch */
+        int shuffle;                 /* vj_shuffle */
+        int64_t block_shards;        /* shards a window */
+        double verify;               /* share of reads whose checksum is compared */
+        char cache[VJ_PATH];         /* node-local folder; empty: none */
+        double cache_gb;
     } data;
     struct {
         char size[16];               /* tiny small base large huge giant, or custom */
@@ -177,6 +185,26 @@ typedef struct {
         int equal_updates; /* bool: fewer labels make more epochs, so that every share gets as many updates */
         int folded;        /* bool: the attentive probe in its folded form */
     } probe;
+    struct { /* vjepa-plan: the machine */
+        char name[VJ_PATH];
+        int64_t nodes, cores_per_node;   /* cores 0: of this machine */
+        int64_t numa_per_node;           /* memory domains, which a rank does not exceed */
+        double memory_gb;                /* a node's; 0: this machine's */
+        double gflops_fp32, gflops_bf16; /* what a core reaches in training */
+        double memory_gb_s, sum_gb_s,
+            tensor_gb_s;                 /* inside a node: updates in place, sums of gradients, of activations */
+        double network_gb_s, message_us; /* between nodes */
+        double filesystem_gb_s;
+        double decode_fps_720p, decode_fps_240p; /* a core */
+        double job_hours;                        /* 0: no limit */
+    } cluster;
+    struct {                                    /* vjepa-plan: the media, where nobody can look at them */
+        int64_t files;                          /* 0: those of the lists */
+        int64_t store_clips;                    /* trained on; 0: what packing makes */
+        double mean_seconds, mean_fps, mean_mb; /* MB 0: by size and length */
+        int64_t mean_height, gop;
+        double jpeg_share; /* of raw bytes */
+    } plan;
     struct { /* where settings were given, for messages only: not printed, not part of what the configuration is */
         char file[VJ_PATH];
         int line[VJ_MAX_SETTINGS]; /* per row of the table; 0: default, negative: --set */
@@ -193,7 +221,14 @@ void vj_config_defaults(vj_config *config);
  */
 vj_status vj_config_read(vj_config *config, const char *path);
 
-/** The same from a text that is already in memory (a checkpoint's); `name` stands in messages. */
+/**
+ * Take one section, "cluster", from another file, all of it: what that file does not say gets its default. What was set
+ * by vj_config_set() stays. A file that has other sections too is refused. Lines of vj_config_origin() are then that
+ * file's.
+ */
+vj_status vj_config_read_section(vj_config *config, const char *path, const char *section);
+
+/** vj_config_read() from a text that is already in memory (a checkpoint's); `name` stands in messages. */
 vj_status vj_config_parse(vj_config *config, const char *name, const char *text);
 
 /**
@@ -217,6 +252,10 @@ void vj_config_print(const vj_config *config, FILE *out);
 
 /** The same as a string; free() it. */
 char *vj_config_text(const vj_config *config);
+
+/** Of one section every setting, in order: "section.key", its value as YAML, the help. */
+typedef void vj_config_visit(void *user, const char *key, const char *value, const char *help);
+void vj_config_each(const vj_config *config, const char *section, vj_config_visit *visit, void *user);
 
 /** The table as help text: key, type, default, range, help; only the sections named (NULL-terminated), or all. */
 void vj_config_help(FILE *out, const char *const *sections);

@@ -187,6 +187,22 @@ static void help_row(FILE *out, const vj_setting *row, const char *indent)
             text ? "\"" : "", types[row->type], allowed, indent, row->help);
 }
 
+void vj_config_each(const vj_config *config, const char *section, vj_config_visit *visit, void *user)
+{
+    const char *const sections[] = {section, NULL};
+    for (int i = 0; i < vj_settings_count; i++) {
+        char *text = NULL;
+        size_t bytes = 0;
+        if (!section_asked(i, sections)) continue;
+        FILE *out = open_memstream(&text, &bytes);
+        VJ_ASSERT(out); /* a line of text needs no more memory than there is */
+        print_value(out, &vj_settings[i], config);
+        fclose(out);
+        visit(user, vj_settings[i].key, text, vj_settings[i].help);
+        free(text);
+    }
+}
+
 void vj_config_help(FILE *out, const char *const *sections)
 {
     for (int i = 0; i < vj_settings_count; i++) {

@@ -17,7 +17,9 @@ typedef enum {
     VJ_RNG_WINDOW = 5,  /* index: source file of a store */
     VJ_RNG_PROBE = 6,   /* index: the probe's choice */
     VJ_RNG_DEMO = 7,    /* index: demonstration video */
-    VJ_RNG_TEST = 8
+    VJ_RNG_TEST = 8,
+    VJ_RNG_MIXTURE = 9, /* index: first global sample of a stretch * 64 + how often it was halved */
+    VJ_RNG_VERIFY = 10  /* index: global sample */
 } vj_rng_purpose;
 
 typedef struct {

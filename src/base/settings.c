@@ -19,12 +19,13 @@ const vj_setting vj_settings[] = {
      "hours after its start in which the program writes a checkpoint and stops by itself (exit code 75); 0: no limit",
      0},
     {"run.watchdog_s", VJ_SET_NUMBER, AT(run.watchdog_s), "[-1, 1000000000]", "-1",
-     "a rank without progress for so many seconds ends the job; 0: never; -1: ten minutes (an hour inside files and "
-     "the first step), or twenty times the longest step",
+     "a rank without progress for so many seconds ends the job, also in the first step and while it waits for a "
+     "checkpoint to be read or written (not for what is written in the background); 0: never; -1: ten minutes (an hour "
+     "inside files and the first step), or twenty times the longest step",
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
-     "media lists: lines \"path label\", CSV with a header path,LABEL,..., or JSON; one dataset called lists", 0},
+     "media lists: lines \"path label\", CSV with a header path,LABEL,..., JSON, or folders; one dataset, lists", 0},
     {"pack.datasets", VJ_SET_DATASETS, AT(pack.dataset), "", "[]", "instead of pack.lists: datasets, a list of maps",
      0},
     {"pack.held_out_ids", VJ_SET_TEXTS, AT(pack.held_out_ids), "", "[]",
@@ -80,6 +81,18 @@ const vj_setting vj_settings[] = {
      0},
     {"data.threads", VJ_SET_INTEGER, AT(data.threads), "[1, 256]", "2", "loader threads a rank", 0},
     {"data.read_ahead", VJ_SET_INTEGER, AT(data.read_ahead), "[1, 1024]", "4", "batches read ahead", 0},
+    {"data.weights", VJ_SET_TEXTS, AT(data.weights), "", "[]",
+     "mixture, [DATASET=SHARE, ...] for every dataset of the stores, 0 leaves one out; []: every clip once an epoch",
+     0},
+    {"data.shuffle", VJ_SET_CHOICE, AT(data.shuffle), "global | block", "global",
+     "order of an epoch: any clip after any other, or data.block_shards shards after others (for slow disks)", 0},
+    {"data.block_shards", VJ_SET_INTEGER, AT(data.block_shards), "[1, 1048576]", "16",
+     "shards whose clips are mixed with one another when data.shuffle is block", 0},
+    {"data.verify", VJ_SET_NUMBER, AT(data.verify), "[0, 1]", "1", "share of reads whose checksum is compared", 0},
+    {"data.cache", VJ_SET_TEXT, AT(data.cache), "", "",
+     "folder on a disk of the node that keeps copies of clips once read; \"\": none", 0},
+    {"data.cache_gb", VJ_SET_NUMBER, AT(data.cache_gb), "(0, 1000000]", "64",
+     "GB that a node may keep in data.cache of the stores of data.train", 0},
 
     {"model.size", VJ_SET_TEXT, AT(model.size), "tiny | small | base | large | huge | giant | custom", "large",
      "sets width, depth, heads and mlp_ratio; custom: they are given", 0},
@@ -185,6 +198,7 @@ const vj_setting vj_settings[] = {
      0},
     {"parallel.check_every", VJ_SET_INTEGER, AT(parallel.check_every), "[0, 1000000000]", "100",
      "steps between checks that ranks which should hold the same do, also made before each checkpoint; 0: none", 0},
+    /* Measured: 4 sums 64 MiB fastest, 16 takes a third longer, a step does not notice (tests/bench/RESULTS.md). */
     {"parallel.bucket_mb", VJ_SET_INTEGER, AT(parallel.bucket_mb), "[1, 256]", "4",
      "MiB of the gradient that the ranks sum at a time, while the backward pass makes the rest", 0},
 
@@ -237,6 +251,51 @@ const vj_setting vj_settings[] = {
      "fewer labels make more epochs, so that every share gets as many updates", 0},
     {"probe.folded", VJ_SET_CHOICE, AT(probe.folded), BOOLEAN, "true",
      "the attentive probe in its folded form: the same numbers with about 30 times fewer operations", 0},
+
+    {"cluster.name", VJ_SET_TEXT, AT(cluster.name), "", "this machine", "the machine that is planned for", 0},
+    {"cluster.nodes", VJ_SET_INTEGER, AT(cluster.nodes), "[1, 1000000]", "1", "nodes of a job", 0},
+    {"cluster.cores_per_node", VJ_SET_INTEGER, AT(cluster.cores_per_node), "[0, 65536]", "0",
+     "cores of a node; 0: of this machine", 0},
+    {"cluster.numa_per_node", VJ_SET_INTEGER, AT(cluster.numa_per_node), "[1, 1024]", "1",
+     "memory domains of a node; a rank's threads stay in one", 0},
+    {"cluster.memory_gb", VJ_SET_NUMBER, AT(cluster.memory_gb), "[0, 1000000]", "0",
+     "memory of a node in GB (1e9 bytes); 0: of this machine", 0},
+    {"cluster.gflops_fp32", VJ_SET_NUMBER, AT(cluster.gflops_fp32), "(0, 1000000]", "225",
+     "GFLOP/s that a core reaches in fp32 training (vjepa-bench step: gflops over cores)", 0},
+    {"cluster.gflops_bf16", VJ_SET_NUMBER, AT(cluster.gflops_bf16), "(0, 1000000]", "550", "the same in bf16", 0},
+    {"cluster.memory_gb_s", VJ_SET_NUMBER, AT(cluster.memory_gb_s), "(0, 1000000]", "50",
+     "GB/s of a node's memory, read and written in place (vjepa-bench elementwise: adamw)", 0},
+    {"cluster.sum_gb_s", VJ_SET_NUMBER, AT(cluster.sum_gb_s), "(0, 1000000]", "5.6",
+     "GB/s at which a node's ranks sum gradients (vjepa-bench allreduce: reduction)", 0},
+    {"cluster.tensor_gb_s", VJ_SET_NUMBER, AT(cluster.tensor_gb_s), "(0, 1000000]", "1.5",
+     "GB/s at which a tensor group sums activations (vjepa-bench allreduce: group)", 0},
+    {"cluster.network_gb_s", VJ_SET_NUMBER, AT(cluster.network_gb_s), "(0, 1000000]", "10",
+     "GB/s into a node, and out of it at the same time", 0},
+    {"cluster.message_us", VJ_SET_NUMBER, AT(cluster.message_us), "[0, 1000000]", "1",
+     "microseconds that a message between nodes costs a rank", 0},
+    {"cluster.filesystem_gb_s", VJ_SET_NUMBER, AT(cluster.filesystem_gb_s), "(0, 1000000]", "1",
+     "GB/s of the file system, all nodes together", 0},
+    {"cluster.decode_fps_720p", VJ_SET_NUMBER, AT(cluster.decode_fps_720p), "(0, 1000000000]", "500",
+     "frames of 1280 x 720 that a core decodes a second", 0},
+    {"cluster.decode_fps_240p", VJ_SET_NUMBER, AT(cluster.decode_fps_240p), "(0, 1000000000]", "6900",
+     "frames of 320 x 240 that a core decodes a second", 0},
+    {"cluster.job_hours", VJ_SET_NUMBER, AT(cluster.job_hours), "[0, 100000]", "24",
+     "hours that a job may run; 0: no limit", 0},
+
+    {"plan.files", VJ_SET_INTEGER, AT(plan.files), "[0, 1000000000000]", "0",
+     "media files to pack; 0: those that the lists name", 0},
+    {"plan.mean_seconds", VJ_SET_NUMBER, AT(plan.mean_seconds), "(0, 1000000000]", "10", "mean length of a file", 0},
+    {"plan.mean_fps", VJ_SET_NUMBER, AT(plan.mean_fps), "(0, 100000]", "30", "mean frames a second", 0},
+    {"plan.mean_height", VJ_SET_INTEGER, AT(plan.mean_height), "[1, 65536]", "360", "mean height; the width is 16/9",
+     0},
+    {"plan.mean_mb", VJ_SET_NUMBER, AT(plan.mean_mb), "[0, 1000000000]", "0",
+     "mean size of a file in MB; 0: a tenth of a bit for each pixel", 0},
+    {"plan.gop", VJ_SET_INTEGER, AT(plan.gop), "[1, 100000]", "250",
+     "frames from key frame to key frame; half of them are decoded before a wanted one", 0},
+    {"plan.jpeg_share", VJ_SET_NUMBER, AT(plan.jpeg_share), "(0, 1]", "0.1",
+     "bytes of clips stored as jpeg, over their raw bytes", 0},
+    {"plan.store_clips", VJ_SET_INTEGER, AT(plan.store_clips), "[0, 1000000000000]", "0",
+     "clips of the store to train on; 0: as many as packing makes", 0},
 };
 const int vj_settings_count = sizeof vj_settings / sizeof vj_settings[0];
 _Static_assert(sizeof vj_settings / sizeof vj_settings[0] <= VJ_MAX_SETTINGS, "origin.line has a place for each row");
@@ -288,6 +347,8 @@ static const vj_setting dataset_settings[] = {
      "a file's place in root, of {id} {label} {start} {end}; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
      "(ssv2), {id}.mp4",
      1 << VJ_LIST_AUTO | IDS},
+    {"windows", VJ_SET_INTEGER, IN_DATASET(windows), "[0, 4096]", "0", "clips a video of this dataset; 0: pack.windows",
+     LISTS | IDS | WALKED},
 };
 
 #define ROWS(table) table, sizeof(table) / sizeof(table)[0]

@@ -21,6 +21,20 @@ void vj_status_identity(int rank, int size)
     if (gethostname(speaker_host, sizeof speaker_host - 1) != 0) strcpy(speaker_host, "unknown host");
 }
 
+bool vj_printable(const char *text)
+{
+    for (; *text; text++)
+        if (((unsigned char)*text < ' ' && *text != '\n' && *text != '\t') || *text == 0x7f) return false;
+    return true;
+}
+
+/* Messages quote names and texts from files: they must not steer a terminal, nor pass for another message. */
+static void make_printable(char *line, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f) line[i] = '?';
+}
+
 /* One write(2) for the whole line, so that the lines of several ranks do not mix. */
 static void speak(FILE *stream, const char *head, const char *format, va_list args, const char *tail)
 {
@@ -30,6 +44,7 @@ static void speak(FILE *stream, const char *head, const char *format, va_list ar
     if (used > (int)sizeof line - 2) used = (int)sizeof line - 2;
     if (tail) used += snprintf(line + used, sizeof line - (size_t)used, "%s", tail);
     if (used > (int)sizeof line - 2) used = (int)sizeof line - 2;
+    if (stream == stderr) make_printable(line, used);
     line[used] = '\n';
     line[used + 1] = '\0';
     fputs(line, stream);

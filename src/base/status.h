@@ -60,6 +60,9 @@ void vj_log_mute(bool mute);
 /** One line "vjepa: warning: ..." on standard error, from any rank, which is named. */
 void vj_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/** No control characters but newlines and tabs: a text from a file that may be shown. */
+bool vj_printable(const char *text);
+
 /** Seconds since an arbitrary fixed point, monotonic. */
 double vj_now(void);
 

@@ -10,14 +10,14 @@
 #include "parallel/parallel.h"
 #include "parallel/reduction.h"
 
-enum { LEAST = 64 << 10, MOST = 64 << 20, PIECE = 4 << 20 }; /* bytes; the piece as parallel.bucket_mb has it */
+enum { LEAST = 64 << 10, MOST = 64 << 20 }; /* bytes */
 
 typedef struct {
     MPI_Comm comm;
     vj_group *group;
     vj_reduction *reduction; /* of a vector of its own, of this many floats */
     float *values;
-    int64_t floats;
+    int64_t floats, piece; /* piece: of parallel.bucket_mb */
 } sum;
 
 static void by_mpi(const sum *s, int64_t piece)
@@ -37,7 +37,8 @@ static vj_status in_one_call(void *user)
 
 static vj_status in_pieces(void *user)
 {
-    by_mpi(user, PIECE / (int)sizeof(float));
+    const sum *s = user;
+    by_mpi(s, s->piece);
     return VJ_OK;
 }
 
@@ -77,10 +78,8 @@ static vj_status measure_all(vj_bench_work *work, sum *s)
         VJ_TRY(measure(work, s, bytes, "MPI in one call", in_one_call));
         VJ_TRY(measure(work, s, bytes, "MPI in pieces", in_pieces));
         VJ_TRY(measure(work, s, bytes, "group", by_group));
-        const vj_reduction_plan plan = {.alone = s->values,
-                                        .n = bytes / (int64_t)sizeof(float),
-                                        .bucket = PIECE / (int64_t)sizeof(float),
-                                        .threads = work->threads};
+        const vj_reduction_plan plan = {
+            .alone = s->values, .n = bytes / (int64_t)sizeof(float), .bucket = s->piece, .threads = work->threads};
         vj_status status = vj_agree(work->comm, vj_reduction_open(&s->reduction, work->comm, &plan));
         if (status == VJ_OK) status = measure(work, s, bytes, "reduction", by_reduction);
         vj_reduction_close(s->reduction);
@@ -91,7 +90,9 @@ static vj_status measure_all(vj_bench_work *work, sum *s)
 
 vj_status vj_bench_allreduce(vj_bench_work *work)
 {
-    sum s = {.comm = work->comm, .values = vj_calloc(MOST, 1)}; /* zeros stay finite, however often they are summed */
+    sum s = {.comm = work->comm,
+             .piece = work->config->parallel.bucket_mb << 18,
+             .values = vj_calloc(MOST, 1)}; /* zeros stay finite, however often they are summed */
     vj_status status = s.values ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no %d bytes to sum", MOST);
     status = vj_agree(work->comm, status);
     if (status == VJ_OK) status = vj_agree(work->comm, vj_group_open(&s.group, work->comm));

@@ -18,6 +18,7 @@ typedef struct {
     const char *repeats, *seconds; /* texts of the options; NULL: not given */
     const char *clips;             /* step: "synthetic", or a store */
     const char *dir;               /* checkpoint: where to write */
+    bool cold;                     /* load: from disk */
     bool profile;                  /* step: operations by phase, too */
     bool as_configured;            /* step: the file's batch and microbatch */
 } vj_bench;

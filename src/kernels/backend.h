@@ -36,6 +36,7 @@ typedef struct {
  * declarations and the filling of it, so that no table has a hole. Meaning as in kernels.h.
  */
 #define VJ_KERNELS(ROW)                                                                                                \
+    ROW(download, float *host, const float *device, int64_t n)                                                         \
     ROW(fill, float *x, float value, int64_t n)                                                                        \
     ROW(add, float *y, const float *x, int64_t n)                                                                      \
     ROW(gelu_forward, float *y, const float *x, int64_t n)                                                             \

@@ -354,21 +354,32 @@ static void shut_device(vj_backend *be)
     for (const vj_block *block = be->blocks; block; block = block->next) be->guard->shut(block);
 }
 
-void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
+enum { STREAMED_BYTES = 1 << 20 }; /* of a download, at least: results to keep; what is read at once is shorter */
+
+static void transfer(vj_backend *be, void *to, const void *from, int64_t bytes, bool past_caches)
 {
-    VJ_ASSERT(bytes >= 0 && (bytes == 0 || (device && host)));
+    VJ_ASSERT(bytes >= 0 && (bytes == 0 || (to && from)));
     if (bytes == 0) return;
     open_device(be);
     const double began_s = vj_now();
-    memcpy(device, host, (size_t)bytes);
+    if (past_caches)
+        be->ops->download(be, to, from, bytes / (int64_t)sizeof(float));
+    else
+        memcpy(to, from, (size_t)bytes);
     be->accounts.bytes = 2.0 * (double)bytes;
     vj_account(be, VJ_OP_transfer, began_s);
     shut_device(be);
 }
 
+void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
+{
+    transfer(be, device, host, bytes, false); /* for kernels to read at once */
+}
+
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
 {
-    vj_upload(be, host, device, bytes);
+    const bool floats = bytes % (int64_t)sizeof(float) == 0 && (uintptr_t)host % sizeof(float) == 0;
+    transfer(be, host, device, bytes, floats && bytes >= STREAMED_BYTES);
 }
 
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode)

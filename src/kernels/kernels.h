@@ -129,6 +129,7 @@ int64_t vj_device_bytes(const vj_backend *be);
 /** Does the system take the advice to put large pieces on huge pages, whose first touch costs a twentieth? */
 bool vj_device_huge_pages(const vj_backend *be);
 
+/** Copies between host and device. A download of a MiB or more goes past the caches: results that are kept. */
 void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
 

@@ -59,11 +59,15 @@ static void *aligned(void *memory)
 static vj_status share(vj_window *w, size_t bytes)
 {
     MPI_Info info;
+    MPI_Errhandler usual;
     void *mine;
     MPI_Info_create(&info);
     MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each rank's pages near it */
-    MPI_Comm_set_errhandler(w->node, MPI_ERRORS_RETURN);
+    MPI_Comm_get_errhandler(w->node, &usual);
+    MPI_Comm_set_errhandler(w->node, MPI_ERRORS_RETURN); /* without this memory there is another way */
     const int code = MPI_Win_allocate_shared((MPI_Aint)bytes, 1, info, w->node, &mine, &w->shared);
+    MPI_Comm_set_errhandler(w->node, usual);
+    MPI_Errhandler_free(&usual);
     MPI_Info_free(&info);
     if (code != MPI_SUCCESS) {
         w->shared = MPI_WIN_NULL;

@@ -6,7 +6,7 @@
 static const char *const sections[] = {"run",   "pack",      "data",     "model",      "predictor", "mask", "objective",
                                        "train", "optimizer", "parallel", "checkpoint", "log",       NULL};
 
-static const char *json, *repeats, *seconds, *clips, *dir, *profile, *as_configured;
+static const char *json, *repeats, *seconds, *clips, *dir, *cold, *profile, *as_configured;
 
 static const vj_option options[] = {
     {"--json", NULL, "one JSON object on standard output instead of text", &json},
@@ -15,6 +15,7 @@ static const vj_option options[] = {
      &seconds},
     {"--clips", "WHAT", "step: synthetic (random pixels, the default), or a store NAME.clips through the loader",
      &clips},
+    {"--cold", NULL, "load: have the system forget the stores' files before each pass", &cold},
     {"--profile", NULL, "step: also every operation by phase: seconds, rates, and its floor by the roofline", &profile},
     {"--as-configured", NULL,
      "step: CONFIG's train.batch and train.microbatch, instead of one clip a rank or tensor group", &as_configured},
@@ -31,13 +32,14 @@ static const vj_program program = {
         "  attention    self-attention of a clip's tokens, forward and backward\n"
         "  elementwise  GELU, layer norm, AdamW and others: ns an element, GB/s\n"
         "  step         the training step of CONFIG, the code of vjepa-pretrain\n"
-        "  load         the loader on the stores in data.train of CONFIG, against a bare read of the same clips\n"
+        "  load         reading clips of the stores in data.train of CONFIG, and the whole loader, in turns with bare\n"
+        "               loops over the same clips: pread(), and for jpeg libjpeg-turbo's decoder\n"
         "  pack         vjepa-pack over the files that CONFIG names, in turns with a bare libav loop over them\n"
         "  checkpoint   writing and reading a checkpoint of CONFIG, in turns with plain files of as many bytes; with\n"
         "               checkpoint.async=true also how long training waits, against a copy in memory\n"
-        "  allreduce    sums of 64 KiB to 64 MiB over the ranks: MPI in one call, MPI in pieces of 4 MiB, and the "
-        "trainer's,\n"
-        "               which go through shared memory on a node\n"
+        "  allreduce    sums of 64 KiB to 64 MiB over the ranks: MPI in one call, MPI in pieces of parallel.bucket_mb, "
+        "and\n"
+        "               the trainer's, which go through shared memory on a node\n"
         "\n"
         "Every time is given as min / median / max of at least three repetitions after one that does not count, each "
         "the\n"
@@ -89,6 +91,7 @@ int main(int argc, char **argv)
                             .seconds = seconds,
                             .clips = clips,
                             .dir = dir ? dir : ".",
+                            .cold = cold != NULL,
                             .profile = profile != NULL,
                             .as_configured = as_configured != NULL};
     json_t *report = json_object();

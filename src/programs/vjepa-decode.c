@@ -15,6 +15,16 @@ static const char help[] =
     "Environment (of vjepa-pack): VJEPA_DECODE names another program to be started in place of this one.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong command line.\n";
 
+/*
+ * Asked by the address sanitizer, in builds for it: memory that cannot be had, beyond the limit on a worker, is NULL,
+ * as it is without the sanitizer.
+ */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--help") == 0) return fputs(help, stdout) < 0 || fflush(stdout) != 0;

@@ -2,7 +2,9 @@
  * vjepa-inspect: print, verify and compare the files that the other programs write, and export encoders; what a file
  * is, its content says.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -11,21 +13,29 @@
 #include "clips/clips.h"
 #include "features/features.h"
 #include "h5/h5.h"
+#include "sheet/sheet.h"
 
-static const char *verify, *compare, *export_to, *dtype;
+static const char *verify, *compare, *export_to, *dtype, *sheet_to, *sheet_clips, *sheet_from, *sheet_masks;
 
 static const vj_option options[] = {
-    {"--verify", NULL, "check every checksum instead of printing; exit 1 if one does not fit", &verify},
+    {"--verify", NULL,
+     "check every checksum, and the addresses in clip stores, instead of printing; exit 1 if one does not fit",
+     &verify},
     {"--compare", NULL, "compare two checkpoints bit by bit; exit 1 if a tensor differs", &compare},
     {"--export", "OUT.h5", "write the target encoder of a checkpoint alone, for vjepa-embed", &export_to},
     {"--dtype", "fp32|bf16", "of the exported encoder, default fp32; bf16 halves the file", &dtype},
+    {"--contact-sheet", "OUT.png", "draw clips of a store as rows of frames in a picture", &sheet_to},
+    {"--clips", "N", "how many of them, default 8", &sheet_clips},
+    {"--from", "K", "the first of them, default 0", &sheet_from},
+    {"--masks", "CONFIG.yaml", "draw each clip also as training sees it: cropped, with each of its masks",
+     &sheet_masks},
     {NULL, NULL, NULL, NULL},
 };
 
 static const vj_program program = {
     .name = "vjepa-inspect",
     .purpose = "Print, verify or compare clip stores, checkpoints and feature files; export encoders.",
-    .usage = "[--verify | --compare | --export OUT.h5 [--dtype bf16]] FILE...",
+    .usage = "[--verify | --compare | --export OUT.h5 | --contact-sheet OUT.png] FILE...",
     .description =
         "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, "
         "which stands\n"
@@ -35,6 +45,10 @@ static const vj_program program = {
         "--export writes model/target of a checkpoint (model/encoder of one with the pixel objective), its\n"
         "state and configuration, and where it is from. bf16 is an HDF5 float type of two bytes, which h5py\n"
         "reads as numbers; vjepa programs compute with it in fp32.\n"
+        "\n"
+        "--contact-sheet shows clips with their number, source, labels and time. With --masks each is followed by a\n"
+        "row for each of mask.generators: the crop of the first sample that shows the clip when CONFIG is trained on\n"
+        "this store alone, with what the mask hides dark, and hatched where the predictor must say what is there.\n"
         "\n"
         "Exit codes: 0 all is well, 1 a file is damaged, differs or cannot be read, 2 wrong command line.\n"
         "\n"
@@ -46,7 +60,9 @@ static const vj_program program = {
         "  vjepa-inspect --compare my-run/step_00001200.h5 other-run\n"
         "    148 tensors equal, 0 different\n"
         "  vjepa-inspect --export encoder.h5 --dtype bf16 my-run\n"
-        "    encoder.h5: the encoder of my-run/step_00001200.h5 in bf16",
+        "    encoder.h5: the encoder of my-run/step_00001200.h5 in bf16\n"
+        "  vjepa-inspect --contact-sheet look.png --clips 12 --masks jobs/configs/vitl16_224.yaml train.clips\n"
+        "    look.png: 12 clips of train.clips from clip 0",
     .options = options,
     .min_files = 1,
     .max_files = 1 << 20,
@@ -151,10 +167,49 @@ static vj_status export_file(const vj_run *run)
     return VJ_OK;
 }
 
+/* The number that an option gives, or `fallback` where it is not there. */
+static vj_status number_from(const char *text, const char *option, int64_t least, int64_t fallback, int64_t *value)
+{
+    char *end;
+    *value = fallback;
+    if (!text) return VJ_OK;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    if (end == text || *end || errno || *value < least || *value > INT32_MAX)
+        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a whole number from %lld to %d", option, text, (long long)least,
+                        INT32_MAX);
+    return VJ_OK;
+}
+
+static vj_status draw_sheet(const vj_run *run)
+{
+    static vj_config masks;
+    char path[VJ_PATH];
+    int64_t first, count;
+    kind what;
+    if (run->file_count != 1 || verify || compare || export_to)
+        return vj_raise(VJ_ERR_USAGE, "--contact-sheet takes one clip store and nothing else");
+    VJ_TRY(number_from(sheet_clips, "--clips", 1, 8, &count));
+    VJ_TRY(number_from(sheet_from, "--from", 0, 0, &first));
+    VJ_TRY(recognise(run->files[0], &what, path));
+    if (what != CLIPS) return vj_raise(VJ_ERR_USAGE, "%s is not a clip store", path);
+    if (sheet_masks) {
+        vj_config_defaults(&masks);
+        VJ_TRY(vj_config_read(&masks, sheet_masks));
+        VJ_TRY(vj_config_check(&masks));
+    }
+    VJ_TRY(vj_sheet_write(sheet_to, path, first, &count, sheet_masks ? &masks : NULL));
+    printf("%s: %lld clips of %s from clip %lld\n", sheet_to, (long long)count, path, (long long)first);
+    return VJ_OK;
+}
+
 /* All files, even when one cannot be read: the first failure is what counts in the end. */
 static vj_status inspect(const vj_run *run, int *bad)
 {
     if (dtype && !export_to) return vj_raise(VJ_ERR_USAGE, "--dtype belongs to --export");
+    if ((sheet_clips || sheet_from || sheet_masks) && !sheet_to)
+        return vj_raise(VJ_ERR_USAGE, "--clips, --from and --masks belong to --contact-sheet");
+    if (sheet_to) return draw_sheet(run);
     if (export_to) return export_file(run);
     if (compare) return compare_files(run, bad);
     vj_status first = VJ_OK;

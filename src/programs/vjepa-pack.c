@@ -9,22 +9,31 @@ static const vj_program program = {
     .purpose = "Decode videos and images in parallel into a clip store.",
     .usage = "[options] CONFIG.yaml",
     .description =
-        "Reads the lists pack.lists and writes the store pack.store: clips of pack.frames frames, pack.windows a "
-        "video,\n"
-        "scaled to pack.short_side pixels. A list is CSV with the header path,LABEL,... (quoted as in RFC 4180, "
-        "labels\n"
-        "are whole numbers, -1 for none), or lines \"path label\" without a header; paths are relative to the list.\n"
+        "Decodes the files of pack.lists, or of pack.datasets, into the store pack.store: clips of pack.frames "
+        "frames,\n"
+        "pack.windows a video, scaled to pack.short_side pixels. A list is CSV with the header path,LABEL,... (as in\n"
+        "RFC 4180; labels are whole numbers, -1 for none; further columns: dataset, start, end, id), JSON (objects "
+        "with\n"
+        "path or path_bytes, label or labels, dataset, start, end, id), lines \"path label\", or a published list of\n"
+        "Kinetics, Something-Something v2 or HowTo100M; a dataset may also be a folder. Paths are relative to the "
+        "list.\n"
         "\n"
-        "Every file ends in STORE/ledger.csv with a verdict: ok, damaged and short files were packed, all others not.\n"
-        "Files that cannot be used never stop the job; only when no clip at all could be made it fails.\n"
-        "The same command again says that the store is done. A pack that was interrupted starts anew.\n"
+        "Decoding is done by processes that can do nothing else. Every file ends in STORE/ledger.csv with a verdict: "
+        "ok,\n"
+        "damaged and short files were packed, all others not. Files that cannot be used never stop the job; only when "
+        "no\n"
+        "clip at all could be made it fails.\n"
+        "\n"
+        "The same command again, on any number of ranks, goes on where it was stopped or says that the store is done.\n"
+        "The store does not depend on the number of ranks. --dry-run says what would be packed and into how much.\n"
         "\n"
         "Example:\n"
         "  printf 'path,label\\nholiday.mp4,0\\nbirthday.mov,1\\n' > my.csv\n"
         "  mpirun -n 2 vjepa-pack jobs/configs/quickstart.yaml --set pack.lists='[my.csv]' --set pack.store=my.clips\n"
         "ends with\n"
-        "  my.clips: 2 clips from 2 files, 12.7 MB, in 1.4 s (1.4 files/s)\n"
-        "    ok            2 files",
+        "  my.clips: 2 clips from 2 files, 12.7 MB in 1 shards, in 1.4 s (1.4 files/s)\n"
+        "    lists: 2 clips from 2 files\n"
+        "      ok               2 files",
     .sections = sections,
     .min_files = 1,
     .max_files = 1,

@@ -263,6 +263,11 @@ void vj_checkpoint_close(vj_checkpoint *c)
     free(c);
 }
 
+void vj_checkpoint_keep(vj_checkpoint *c, int64_t keep, int64_t keep_every)
+{
+    vj_ckpt_keep(c->writer, keep, keep_every);
+}
+
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)
 {
     return vj_ckpt_memory_bytes(c->writer);
@@ -293,9 +298,9 @@ vj_status vj_checkpoint_begin(vj_checkpoint *c, const char *dir, const vj_ckpt_s
     return VJ_OK;
 }
 
-bool vj_checkpoint_written(const vj_checkpoint *c)
+bool vj_checkpoint_poll(vj_checkpoint *c)
 {
-    return vj_ckpt_written(c->writer);
+    return vj_ckpt_poll(c->writer);
 }
 
 vj_status vj_checkpoint_commit(vj_checkpoint *c)

@@ -26,12 +26,14 @@ typedef struct vj_checkpoint vj_checkpoint;
 vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer, bool background, MPI_Comm world);
 /** Not collective; gives up what was begun and not committed. */
 void vj_checkpoint_close(vj_checkpoint *checkpoint);
+/** vj_ckpt_keep() */
+void vj_checkpoint_keep(vj_checkpoint *checkpoint, int64_t keep, int64_t keep_every);
 /** Host memory that it holds to write from. */
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *checkpoint);
 
-/** vj_ckpt_begin(), _written() and _commit() of the run as it is now. */
+/** vj_ckpt_begin(), _poll() and _commit() of the run as it is now. */
 vj_status vj_checkpoint_begin(vj_checkpoint *checkpoint, const char *dir, const vj_ckpt_state *state);
-bool vj_checkpoint_written(const vj_checkpoint *checkpoint);
+bool vj_checkpoint_poll(vj_checkpoint *checkpoint);
 vj_status vj_checkpoint_commit(vj_checkpoint *checkpoint);
 
 /** Fill weights, target and moments from a checkpoint of any layout. Each rank reads what it holds; not collective. */

@@ -10,10 +10,16 @@
 #include "train/checkpoint.h"
 
 enum {
-    LOOK_STEPS = 4,         /* whose masks are drawn */
-    WINDOW = 6 << 20,       /* of a group's windows what a rank touches, its own and of its neighbours' */
-    PROGRAM_LATER = 7 << 20 /* what libraries take in the course of a run; measured 5 to 10 MiB */
+    LOOK_STEPS = 4,          /* whose masks are drawn, */
+    LOOK_MICROBATCHES = 128, /* of so many microbatches: the most of them is near that of thousands */
+    WINDOW = 6 << 20,        /* of a group's windows what a rank touches, its own and of its neighbours' */
+    PROGRAM_LATER = 7 << 20  /* what libraries take in the course of a run; measured 5 to 10 MiB */
 };
+
+static int64_t lesser(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* Activations of the microbatches of rank 0. */
 static vj_status look_at_masks(vj_model *m, const vj_config *c, int data_ranks)
@@ -21,6 +27,7 @@ static vj_status look_at_masks(vj_model *m, const vj_config *c, int data_ranks)
     vj_mask_lists lists;
     int64_t first, last;
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
+    last = lesser(last, LOOK_MICROBATCHES);
     VJ_TRY(vj_mask_lists_create(&lists, c->mask.count, c->train.microbatch, m->net.tokens));
     vj_status status = VJ_OK;
     for (int64_t step = 0; step < LOOK_STEPS; step++)
@@ -46,11 +53,6 @@ static vj_status largest_slice(const vj_config *c, const vj_params *ps, int data
         if (slice[i + 1] - slice[i] > *floats) *floats = slice[i + 1] - slice[i];
     free(slice);
     return status;
-}
-
-static int64_t lesser(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* Kernels pack the smaller operand of a product, at most so deep at a time, six bytes a value; and some MiB a thread.
@@ -84,7 +86,7 @@ static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool ta
 }
 
 static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int node_ranks,
-                        int64_t frame_bytes)
+                        int64_t thread_bytes)
 {
     const int64_t word = (int64_t)sizeof(float), tokens = m->net.tokens;
     const vj_params *ps = &m->net.params;
@@ -109,13 +111,13 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
     n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * tokens * m->net.patch_values * word +
-                 c->data.threads * frame_bytes;
+                 c->data.threads * thread_bytes;
     n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
              n->neighbours + n->checkpoint + n->program;
     return VJ_OK;
 }
 
-vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int node_ranks, int64_t frame_bytes)
+vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int node_ranks, int64_t thread_bytes)
 {
     const int tensor_ranks = (int)c->parallel.tensor;
     const vj_shape shape = vj_shape_from(c);
@@ -126,7 +128,7 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int nod
     *n = (vj_memory){.program = vj_resident_bytes() + PROGRAM_LATER};
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     vj_status status = vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, precision);
-    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, node_ranks, frame_bytes);
+    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, node_ranks, thread_bytes);
     vj_model_destroy(m);
     return status;
 }

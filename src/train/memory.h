@@ -22,9 +22,10 @@ typedef struct {
 
 /**
  * Memory of `config` (checked) on so many ranks, `node_ranks` of them on a node, a layout that can work (layout.h).
- * `frame_bytes`: the largest clip of the store, as stored. Not collective.
+ * `thread_bytes`: of a thread of the loader, vj_loader_thread_bytes(). Not collective.
  */
-vj_status vj_memory_predict(vj_memory *memory, const vj_config *config, int ranks, int node_ranks, int64_t frame_bytes);
+vj_status vj_memory_predict(vj_memory *memory, const vj_config *config, int ranks, int node_ranks,
+                            int64_t thread_bytes);
 
 /** One line a part. */
 void vj_memory_say(const vj_memory *memory);

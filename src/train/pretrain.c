@@ -83,7 +83,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 /* ------------------------------------------------------------------------------------------------ checkpoints */
 
 /* The update after a healthy step can still spoil the weights; such a checkpoint would bury the good one. */
-static vj_status check_weights(pretrainer *t)
+static vj_status check_weights(pretrainer *t, bool *lost)
 {
     double sum;
     vj_sum_squares(t->step->be, t->step->optimizer->sum, t->step->model->weights, t->step->model->net.params.total);
@@ -92,10 +92,10 @@ static vj_status check_weights(pretrainer *t)
     int finite = isfinite(sum) != 0;
     MPI_Allreduce(MPI_IN_PLACE, &finite, 1, MPI_INT, MPI_MIN, t->comm); /* tensor ranks hold different ones */
     VJ_TRY(vj_agree(t->comm, status));
-    if (finite) return VJ_OK;
-    if (t->rank != 0) return VJ_ERR_STATE;
-    return vj_raise(VJ_ERR_STATE, "the weights are not finite: no checkpoint is written, the last one in %s is good",
-                    t->config->run.dir);
+    *lost = !finite;
+    if (*lost && t->rank == 0)
+        vj_warn("the weights are not finite: no checkpoint is written, the last one in %s is good", t->config->run.dir);
+    return VJ_OK;
 }
 
 /* Every so many steps, and before a checkpoint that would hold parts of both. */
@@ -107,9 +107,10 @@ static vj_status check_replicas(pretrainer *t, int64_t steps_done, bool saving)
     return vj_digest_compare(t->digest, steps_done);
 }
 
-static vj_status save(pretrainer *t, int64_t steps_done)
+static vj_status save(pretrainer *t, int64_t steps_done, bool *lost)
 {
-    VJ_TRY(check_weights(t));
+    VJ_TRY(check_weights(t, lost));
+    if (*lost) return VJ_OK;
     t->state.step = steps_done;
     t->state.samples = samples_after(t, steps_done);
     t->state.usual_loss = t->health.usual_loss;
@@ -179,8 +180,9 @@ static vj_status give_up(const pretrainer *t, int64_t steps_done)
     if (t->rank != 0) return VJ_ERR_STATE;
     return vj_raise(
         VJ_ERR_STATE,
-        "the last %lld steps were bad (train.max_bad_steps) at step %lld, after %lld returns to a checkpoint "
-        "(train.rollback_limit %lld): stopped; the last checkpoint in %s, if there is one, is good. The log above says "
+        "the last %lld steps were bad (train.max_bad_steps), or the weights are not finite, at step %lld, after %lld "
+        "returns to a checkpoint (train.rollback_limit %lld): stopped; the last checkpoint in %s, if there is one, is "
+        "good. The log above says "
         "what was bad: lower optimizer.lr, look at the clips of these steps, or if they were well, loosen the bound "
         "(train.rollback_*)",
         (long long)c->train.max_bad_steps, (long long)steps_done, (long long)t->state.rollbacks,
@@ -227,7 +229,8 @@ static vj_status open_everything(pretrainer *t)
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
-    VJ_TRY(vj_memory_predict(&memory, c, size, vj_ranks_of_node(t->comm), vj_clips_largest_bytes(t->clips)));
+    VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_loader_check(t->clips, c) : VJ_OK));
+    VJ_TRY(vj_memory_predict(&memory, c, size, vj_ranks_of_node(t->comm), vj_loader_thread_bytes(t->clips)));
     vj_memory_say(&memory);
     VJ_TRY(vj_run_folder_keep_products(c, t->comm));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
@@ -277,10 +280,11 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
         VJ_TRY(vj_record_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
-        const bool lost = verdict == VJ_HEALTH_LOST, saving = !lost && save_is_due(t, step, &report, verdict);
+        bool lost = verdict == VJ_HEALTH_LOST;
+        const bool saving = !lost && save_is_due(t, step, &report, verdict);
         VJ_TRY(check_replicas(t, step, saving));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
-        if (saving) VJ_TRY(save(t, step));
+        if (saving) VJ_TRY(save(t, step, &lost));
         if (lost) {
             VJ_TRY(roll_back(t, step));
             step = t->state.step;

@@ -86,7 +86,9 @@ static const char *changed_setting(const vj_config *old, const vj_config *now)
         memcmp(old->data.crop_scale, now->data.crop_scale, sizeof now->data.crop_scale) != 0 ||
         memcmp(old->data.crop_aspect, now->data.crop_aspect, sizeof now->data.crop_aspect) != 0 ||
         memcmp(old->data.mean, now->data.mean, sizeof now->data.mean) != 0 ||
-        memcmp(old->data.std, now->data.std, sizeof now->data.std) != 0)
+        memcmp(old->data.std, now->data.std, sizeof now->data.std) != 0 || old->data.shuffle != now->data.shuffle ||
+        (now->data.shuffle == VJ_SHUFFLE_BLOCK && old->data.block_shards != now->data.block_shards) ||
+        memcmp(&old->data.weights, &now->data.weights, sizeof now->data.weights) != 0)
         return "data";
     return NULL;
 }

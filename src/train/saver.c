@@ -24,7 +24,7 @@ struct vj_saver {
     double longest_s;       /* from begin to commit */
 };
 
-/* Remove what is not kept, and what killed writers left: it may be the space that the next checkpoint needs. */
+/* Remove what is not kept, and what killed writers left: it may be the space that the first checkpoint needs. */
 static vj_status prune(const vj_saver *s)
 {
     const vj_config *c = s->config;
@@ -42,6 +42,7 @@ vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer 
     *s = (vj_saver){.config = config, .comm = world, .good_step = step};
     MPI_Comm_rank(world, &s->rank);
     VJ_TRY(vj_checkpoint_open(&s->checkpoint, optimizer, config->checkpoint.async, world));
+    vj_checkpoint_keep(s->checkpoint, config->checkpoint.keep, config->checkpoint.keep_every);
     if (config->checkpoint.async)
         vj_log("checkpoints are written in the background, from %.0f MiB of memory on rank 0",
                (double)vj_checkpoint_memory_bytes(s->checkpoint) / 1048576.0);
@@ -103,7 +104,7 @@ static vj_status settle(vj_saver *s, vj_status status)
     if (vj_now() - s->begin_s > s->longest_s) s->longest_s = vj_now() - s->begin_s;
     vj_log("checkpoint of step %lld written in %.1f s, training waited %.2f s", (long long)s->step,
            vj_now() - s->begin_s, s->wait_s);
-    return prune(s);
+    return VJ_OK;
 }
 
 static vj_status commit(vj_saver *s)
@@ -129,9 +130,10 @@ vj_status vj_saver_save(vj_saver *s, const vj_ckpt_state *state)
 vj_status vj_saver_poll(vj_saver *s)
 {
     if (!s->under_way) return VJ_OK;
-    int written = vj_checkpoint_written(s->checkpoint);
-    MPI_Allreduce(MPI_IN_PLACE, &written, 1, MPI_INT, MPI_MIN, s->comm);
-    return written ? commit(s) : VJ_OK;
+    const double begin = vj_now();
+    const bool ready = vj_checkpoint_poll(s->checkpoint);
+    s->wait_s += vj_now() - begin;
+    return ready ? commit(s) : VJ_OK;
 }
 
 /* Rank 0's clock decides for all. */

@@ -67,6 +67,7 @@ refuse 1 'max_bad_steps' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epo
 [ "$(grep -c 'step .* skipped: ' out.log)" -eq 6 ] && [ "$(grep -c 'ROLL-BACK 1 of 1.*step_00000024' out.log)" -eq 1 ] || fail "skipped steps are not reported: $(cat out.log)"
 refuse 1 'weights are not finite' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
     --set checkpoint.every=1
+[ "$(grep -c 'ROLL-BACK 1 of 1.*step_00000024' out.log)" -eq 1 ] || fail "no return from weights that are not finite: $(cat out.log)"
 [ "$before" = "$(sha256sum nan/step_*.h5)" ] || fail "bad numbers reached a checkpoint"
 run 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=4 >/dev/null || fail "the run does not go on after bad numbers"
 
@@ -99,7 +100,7 @@ refuse 1 'index\.h5|foreign' 1 "$bin/vjepa-parity" foreign.clips/index.h5
 refuse 1 'no-media' 2 "$bin/vjepa-demo" --media no-media --out videos
 refuse 2 '--media' 1 "$bin/vjepa-demo" --out videos
 
-for program in pack pretrain embed probe inspect parity demo bench; do
+for program in pack pretrain embed probe inspect parity demo bench plan; do
     run 1 "$bin/vjepa-$program" --help >help.log || fail "vjepa-$program --help fails"
     grep -q 'xample' help.log || fail "vjepa-$program --help has no example"
     run 1 "$bin/vjepa-$program" --version >version.txt && grep -q "vjepa 0" version.txt || fail "vjepa-$program --version"

@@ -1,6 +1,6 @@
 /*
- * World independence of the data: the same clips packed by any number of ranks make the same store, and the batches of
- * all ranks together are the batch of one. Rank 0 alone is the reference.
+ * World independence of the data: the same clips packed by any number of ranks make the same store. Rank 0 alone is the
+ * reference.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 #include "../clips_store.h"
 #include "parallel/parallel.h"
 
-enum { CLIPS = 23, BATCH = 6, STEPS = 9 };
+enum { CLIPS = 23 };
 
 static int rank, size;
 static char folder[VJ_PATH], together[VJ_PATH], alone[VJ_PATH];
@@ -58,46 +58,6 @@ static uint64_t file_digest(const char *path)
     assert_true(count > 0 && count < sizeof bytes);
     fclose(file);
     return XXH3_64bits(bytes, count);
-}
-
-/* A digest of the pixels of each sample this loader is given, zero for the others. */
-static void digests(uint64_t out[STEPS * BATCH], const vj_clips *clips, int64_t first, int64_t last, int64_t threads)
-{
-    vj_config config = loader_config(BATCH, threads);
-    size_t bytes = sizeof(float) * 3 * STORE_FRAMES * (size_t)(config.data.crop * config.data.crop);
-    vj_loader *loader;
-    memset(out, 0, STEPS * BATCH * sizeof *out);
-    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, first, last), VJ_OK);
-    for (int step = 0; step < STEPS; step++) {
-        vj_batch batch;
-        double wait_s;
-        assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
-        for (int64_t j = 0; j < batch.count; j++)
-            out[batch.first + j] = XXH3_64bits((const char *)batch.pixels + (size_t)j * bytes, bytes);
-    }
-    vj_loader_stop(loader);
-}
-
-static void test_same_batches(void **state)
-{
-    (void)state;
-    uint64_t mine[STEPS * BATCH], whole[STEPS * BATCH] = {0};
-    int64_t first, last;
-    vj_clips *clips;
-    assert_int_equal(open_store(&clips, together, MPI_COMM_WORLD), VJ_OK);
-    vj_split(BATCH, size, rank, &first, &last);
-    digests(mine, clips, first, last, 1 + rank);
-    MPI_Allreduce(MPI_IN_PLACE, mine, STEPS * BATCH, MPI_UINT64_T, MPI_SUM,
-                  MPI_COMM_WORLD); /* one rank each, others 0 */
-    vj_clips_close(clips);
-
-    if (rank == 0) {
-        assert_int_equal(open_store(&clips, alone, MPI_COMM_SELF), VJ_OK);
-        digests(whole, clips, 0, BATCH, 1);
-        vj_clips_close(clips);
-    }
-    MPI_Bcast(whole, STEPS * BATCH, MPI_UINT64_T, 0, MPI_COMM_WORLD);
-    assert_memory_equal(mine, whole, sizeof mine);
 }
 
 /* What rank 0 alone can see becomes everybody's error, and nobody waits. */
@@ -176,7 +136,6 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_store),
         cmocka_unit_test(test_same_files),
-        cmocka_unit_test(test_same_batches),
         cmocka_unit_test(test_errors_reach_all),
         cmocka_unit_test(test_damaged_shard_reaches_all),
     };

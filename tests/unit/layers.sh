@@ -30,13 +30,16 @@ may clips base parallel h5 video codec
 may ckpt base parallel h5
 may features base parallel h5 clips
 may demo base video
-may decode base codec video clips
-may pack base parallel codec video clips decode
+may decode base video codec clips
+may pack base parallel video codec clips decode
 may model base parallel kernels
+may sheet base parallel kernels model codec clips video pack
 # shellcheck disable=SC2086
 may train base parallel kernels model $io
 # shellcheck disable=SC2086
 may probe base parallel kernels model train $io
 # shellcheck disable=SC2086
 may bench base parallel kernels model train $io
+# shellcheck disable=SC2086
+may plan base parallel kernels model train bench $io
 exit $bad

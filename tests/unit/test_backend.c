@@ -54,6 +54,28 @@ static void check_memory(vj_backend *be, bool rounded)
     assert_int_equal(vj_device_bytes(be), 0);
 }
 
+/* Long downloads have a way of their own, from and to any place. */
+static void check_download(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    enum { MOST = (1 << 18) + 40000, PLACES = 17 };
+    float *device = vj_device_alloc(be, MOST * (int64_t)sizeof *device);
+    float *host = vj_calloc(MOST, sizeof *host), *back = vj_calloc(MOST + PLACES + 1, sizeof *back);
+    assert_true(device && host && back);
+    for (int i = 0; i < MOST; i++) host[i] = (float)(i + 1);
+    vj_upload(be, device, host, MOST * (int64_t)sizeof *host);
+    for (int place = 0; place <= PLACES; place++) {
+        const int from = PLACES - place, n = MOST - from - 1000 * place;
+        memset(back, 0, (MOST + PLACES + 1) * sizeof *back);
+        vj_download(be, back + place, device + from, n * (int64_t)sizeof *back);
+        assert_memory_equal(back + place, host + from, (size_t)n * sizeof *back);
+        assert_true((place == 0 || back[place - 1] == 0) && back[place + n] == 0);
+    }
+    vj_device_free(be, device);
+    free(host);
+    free(back);
+}
+
 static const vj_op_profile *find(const vj_op_profile *profile, int count, const char *name, vj_phase phase)
 {
     for (int i = 0; i < count; i++)
@@ -109,6 +131,12 @@ static void memory(void **state)
 {
     (void)state;
     on_each_backend(VJ_FP32, check_memory);
+}
+
+static void download(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_download);
 }
 
 static void fresh_memory(void **state)
@@ -201,6 +229,7 @@ int main(void)
         cmocka_unit_test(names),
         cmocka_unit_test(accounts),
         cmocka_unit_test(memory),
+        cmocka_unit_test(download),
         cmocka_unit_test(fresh_memory),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(strict_memory_is_shut),

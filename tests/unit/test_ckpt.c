@@ -557,7 +557,7 @@ static void multiples_stay_for_ever(void **state)
     }
 }
 
-/* What the caller changes after begin() is not in the file, and nothing has its name before commit(). */
+/* What the caller changes after begin() is not in the file, which poll() alone completes. */
 static void in_the_background(void **state)
 {
     context *c = *state;
@@ -572,9 +572,10 @@ static void in_the_background(void **state)
         assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, sample_get, &c->s), VJ_OK);
         sample_fill(&c->s, 99);
         if (salt == 1) assert_false(exists(c->path));
-        while (!vj_ckpt_written(writer)) usleep(1000);
-        if (salt == 1) assert_false(exists(c->path));
         assert_true(has_part(c->dir));
+        while (!vj_ckpt_poll(writer)) usleep(1000);
+        assert_true(exists(c->path));
+        assert_false(has_part(c->dir));
         assert_int_equal(vj_ckpt_commit(writer), VJ_OK);
         assert_false(has_part(c->dir));
         sample_fill(&c->s, salt);
@@ -588,6 +589,27 @@ static void in_the_background(void **state)
     sample_fill(&c->s, 3);
     assert_int_equal(read_back(c), VJ_OK);
     assert_true(sample_equal(&c->s, &c->back));
+}
+
+/* Without a poll the commit does it all; of both, what is not to be kept is gone afterwards. */
+static void in_the_background_older_ones_are_removed(void **state)
+{
+    context *c = *state;
+    vj_ckpt_writer *writer;
+    assert_int_equal(vj_ckpt_open(&writer, c->s.tensors, SAMPLE_TENSORS, true, MPI_COMM_WORLD), VJ_OK);
+    vj_ckpt_keep(writer, 1, 20);
+    for (int64_t step = 10; step <= 50; step += 10) {
+        const vj_ckpt_state at = sample_state(step);
+        assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, sample_get, &c->s), VJ_OK);
+        while (step > 20 && !vj_ckpt_poll(writer)) usleep(1000);
+        assert_int_equal(vj_ckpt_commit(writer), VJ_OK);
+        for (int64_t older = 10; older <= step; older += 10) {
+            char name[64];
+            snprintf(name, sizeof name, "step_%08lld.h5", (long long)older);
+            assert_int_equal(has_file(c, name), older == step || older % 20 == 0);
+        }
+    }
+    vj_ckpt_close(writer);
 }
 
 /* Space was reserved; then no file may grow beyond 1 MiB, nor be written behind it. */
@@ -618,7 +640,7 @@ static void a_failure_in_the_background(void **state)
 
     held = hold_messages(c);
     assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, get_and_limit, &c->s), VJ_OK);
-    while (!vj_ckpt_written(writer)) usleep(1000);
+    while (!vj_ckpt_poll(writer)) usleep(1000);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     status = vj_ckpt_commit(writer);
     assert_true(release_messages(c, held, "File too large"));
@@ -811,6 +833,7 @@ int main(int argc, char **argv)
         CASE(newest_and_prune),
         CASE(multiples_stay_for_ever),
         CASE(in_the_background),
+        CASE(in_the_background_older_ones_are_removed),
         CASE(a_failure_in_the_background),
         CASE(encoders_are_exported),
         CASE(a_killed_writers_part_goes),

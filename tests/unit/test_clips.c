@@ -154,6 +154,11 @@ static void test_too_large(void **state)
     assert_int_equal(vj_shard_add_clip(shard, &clip), VJ_ERR_FORMAT);
     clip.width = 65536; /* x 30000 x 3 bytes: beyond 2^32 */
     assert_int_equal(vj_shard_add_clip(shard, &clip), VJ_ERR_FORMAT);
+    clip.width = 10;
+    clip.bytes = 30000 * 10 * 3 - 1;
+    assert_int_equal(vj_shard_add_clip(shard, &clip), VJ_ERR_FORMAT);
+    clip.window = -1, clip.bytes++;
+    assert_int_equal(vj_shard_add_clip(shard, &clip), VJ_ERR_FORMAT);
     vj_shard_abandon(shard);
     assert_false(exists(f->folder, "shard-00007.h5.part") || vj_shard_is_complete(f->folder, 7));
 }

@@ -1,4 +1,7 @@
-/* The loader: a function of (seed, global sample) alone, every clip once an epoch, damage replaced and counted. */
+/*
+ * The loader: a function of (seed, global sample) alone whatever reads it - one thread or eight, from the store or from
+ * copies, raw or jpeg, in any order of clips - every clip once an epoch, damage replaced and counted.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,13 +9,14 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
-#include <hdf5.h>
 #include <xxhash.h>
 
 #include "../clips_store.h"
+#include "clips/order.h"
 
-enum { CLIPS = 30, BATCH = 7, STEPS = 13 };
+enum { CLIPS = 30, BATCH = 7, STEPS = 13, SAMPLES = STEPS * BATCH };
 
+static const vj_codec_settings raw = {VJ_CODEC_RAW, 0, 0}, jpeg = {VJ_CODEC_JPEG, 90, 420};
 static char folder[VJ_PATH], store[VJ_PATH];
 
 static vj_clips *open_store(const char *path)
@@ -23,23 +27,30 @@ static vj_clips *open_store(const char *path)
     return clips;
 }
 
-/* Digest and clip of each sample of steps [start, stop), samples [first, last) of each batch. */
+static vj_clips *make_store(const char *name, int64_t count, vj_codec_settings codec)
+{
+    char path[VJ_PATH];
+    join(path, folder, name);
+    assert_int_equal(pack_store_as(path, count, codec, MPI_COMM_SELF), VJ_OK);
+    return open_store(path);
+}
+
+/* Clip, digest of the pixels of each sample of a run; 0 where it had none. */
 typedef struct {
-    uint64_t digest[STEPS * BATCH];
-    int64_t clip[STEPS * BATCH], substituted;
+    uint64_t digest[SAMPLES];
+    int64_t clip[SAMPLES], substituted, cached;
 } record;
 
-static void run(record *r, const vj_clips *clips, int64_t threads, int64_t start, int64_t stop, int64_t first,
-                int64_t last)
+static void run_with(record *r, const vj_clips *clips, const vj_config *config, int64_t start, int64_t first,
+                     int64_t last)
 {
-    vj_config config = loader_config(BATCH, threads);
-    size_t bytes = sizeof(float) * 3 * STORE_FRAMES * (size_t)(config.data.crop * config.data.crop);
+    const size_t bytes = sizeof(float) * 3 * STORE_FRAMES * (size_t)(config->data.crop * config->data.crop);
     vj_loader *loader;
     vj_batch batch;
     double wait_s = -1;
     memset(r, 0, sizeof *r);
-    assert_int_equal(vj_loader_start(&loader, clips, &config, start, stop, first, last), VJ_OK);
-    for (int64_t step = start; step < stop; step++) {
+    assert_int_equal(vj_loader_start(&loader, clips, config, start, STEPS, first, last), VJ_OK);
+    for (int64_t step = start; step < STEPS; step++) {
         assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
         assert_true(wait_s >= 0 && wait_s < 60);
         assert_int_equal(batch.step, step);
@@ -50,23 +61,19 @@ static void run(record *r, const vj_clips *clips, int64_t threads, int64_t start
             r->clip[batch.first + j] = batch.clips[j];
         }
         r->substituted = batch.substituted;
+        r->cached = batch.cached;
     }
     assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_STATE);
     vj_loader_stop(loader);
 }
 
-static void test_threads(void **state)
+static void run(record *r, const vj_clips *clips, int64_t threads, int64_t start, int64_t first, int64_t last)
 {
-    (void)state;
-    static record one, many;
-    vj_clips *clips = open_store(store);
-    run(&one, clips, 1, 0, STEPS, 0, BATCH);
-    for (int64_t threads = 2; threads <= 8; threads++) {
-        run(&many, clips, threads, 0, STEPS, 0, BATCH);
-        assert_memory_equal(&one, &many, sizeof one);
-    }
-    vj_clips_close(clips);
+    const vj_config config = loader_config(BATCH, threads);
+    run_with(r, clips, &config, start, first, last);
 }
+
+/* ------------------------------------------------------------------------------------------------ what a sample is */
 
 /* The definition, written out: permutation, crop draw, transform. */
 static void test_definition(void **state)
@@ -76,18 +83,21 @@ static void test_definition(void **state)
     static uint8_t frames[STORE_LARGEST];
     static float pixels[3 * STORE_FRAMES * 12 * 12];
     vj_config config = loader_config(BATCH, 1);
+    vj_coder *coder;
     vj_clips *clips = open_store(store);
-    run(&r, clips, 3, 0, STEPS, 0, BATCH);
-    for (int64_t s = 0; s < STEPS * BATCH; s++) {
+    assert_int_equal(vj_coder_create(&coder), VJ_OK);
+    run(&r, clips, 3, 0, 0, BATCH);
+    for (int64_t s = 0; s < SAMPLES; s++) {
         int height, width;
         int64_t clip = vj_permute(234, (uint64_t)(s / CLIPS), CLIPS, s % CLIPS);
         assert_int_equal(r.clip[s], clip);
-        assert_int_equal(read_clip(clips, clip, frames), VJ_OK);
+        assert_int_equal(vj_clips_read(clips, clip, coder, frames), VJ_OK);
         vj_clips_geometry(clips, clip, &height, &width);
         vj_crop crop = vj_crop_draw(&config, 234, s, height, width);
         vj_crop_apply(pixels, frames, STORE_FRAMES, height, width, &crop, 12, config.data.mean, config.data.std);
         assert_int_equal(r.digest[s], XXH3_64bits(pixels, sizeof pixels));
     }
+    vj_coder_destroy(coder);
     vj_clips_close(clips);
 }
 
@@ -96,12 +106,16 @@ static void test_continues(void **state)
     (void)state;
     static record whole, tail;
     vj_clips *clips = open_store(store);
-    run(&whole, clips, 2, 0, STEPS, 0, BATCH);
-    for (int64_t k = 1; k < STEPS; k += 3) {
-        run(&tail, clips, 3, k, STEPS, 0, BATCH);
-        size_t done = (size_t)(k * BATCH), left = (size_t)((STEPS - k) * BATCH);
-        assert_memory_equal(whole.digest + done, tail.digest + done, left * sizeof *whole.digest);
-        assert_memory_equal(whole.clip + done, tail.clip + done, left * sizeof *whole.clip);
+    for (int kind = 0; kind < ORDERS; kind++) {
+        vj_config config = loader_config(BATCH, 3);
+        set_order(&config, kind);
+        run_with(&whole, clips, &config, 0, 0, BATCH);
+        for (int64_t k = 1; k < STEPS; k += 3) {
+            run_with(&tail, clips, &config, k, 0, BATCH);
+            size_t done = (size_t)(k * BATCH), left = (size_t)((STEPS - k) * BATCH);
+            assert_memory_equal(whole.digest + done, tail.digest + done, left * sizeof *whole.digest);
+            assert_memory_equal(whole.clip + done, tail.clip + done, left * sizeof *whole.clip);
+        }
     }
     vj_clips_close(clips);
 }
@@ -112,13 +126,13 @@ static void test_parts(void **state)
     (void)state;
     static record whole, part;
     vj_clips *clips = open_store(store);
-    run(&whole, clips, 2, 0, STEPS, 0, BATCH);
-    run(&part, clips, 2, 0, STEPS, 2, 5);
-    for (int64_t s = 0; s < STEPS * BATCH; s++) {
+    run(&whole, clips, 2, 0, 0, BATCH);
+    run(&part, clips, 2, 0, 2, 5);
+    for (int64_t s = 0; s < SAMPLES; s++) {
         int mine = s % BATCH >= 2 && s % BATCH < 5;
         assert_int_equal(part.digest[s], mine ? whole.digest[s] : 0);
     }
-    run(&part, clips, 2, 0, STEPS, 3, 3);
+    run(&part, clips, 2, 0, 3, 3);
     vj_clips_close(clips);
 }
 
@@ -127,7 +141,7 @@ static void test_epochs(void **state)
     (void)state;
     static record r;
     vj_clips *clips = open_store(store);
-    run(&r, clips, 2, 0, STEPS, 0, BATCH);
+    run(&r, clips, 2, 0, 0, BATCH);
     for (int64_t epoch = 0; epoch < 3; epoch++) {
         int visits[CLIPS] = {0};
         for (int64_t i = 0; i < CLIPS; i++) visits[r.clip[epoch * CLIPS + i]]++;
@@ -154,75 +168,188 @@ static void test_stop_early(void **state)
     vj_clips_close(clips);
 }
 
-/* ------------------------------------------------------------------------------------------------ damage */
-
-/* Overwrite the first byte of the first `count` records of a shard, of the two at least that there are. */
-static void damage(const char *path, const char *shard, int count)
+/* Weights that do not fit the stores are found before a run, and by whoever starts anyway. */
+static void test_wrong_weights(void **state)
 {
-    char name[VJ_PATH];
-    int64_t where[STORE_SHARD_CLIPS];
-    join(name, path, shard);
-    hid_t file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT), d = H5Dopen2(file, "/clips/offset", H5P_DEFAULT);
-    assert_true(H5Dread(d, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, where) >= 0);
-    H5Dclose(d);
-    H5Fclose(file);
-    int fd = open(name, O_RDWR);
-    assert_true(fd >= 0);
-    for (int i = 0; i < count; i++) {
-        unsigned char byte;
-        assert_int_equal(pread(fd, &byte, 1, (off_t)where[i]), 1);
-        byte ^= 1;
-        assert_int_equal(pwrite(fd, &byte, 1, (off_t)where[i]), 1);
+    (void)state;
+    vj_config config = loader_config(BATCH, 1);
+    vj_loader *loader;
+    vj_clips *clips = open_store(store);
+    config.data.weights = one_path("even=1");
+    assert_int_equal(vj_loader_check(clips, &config), VJ_ERR_USAGE);
+    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 1, 0, BATCH), VJ_ERR_USAGE);
+    assert_null(loader);
+    set_order(&config, ORDERS - 1);
+    assert_int_equal(vj_loader_check(clips, &config), VJ_OK);
+    vj_clips_close(clips);
+}
+
+/* ------------------------------------------------------------------------------------------------ whoever reads it */
+
+/* Threads and copies change nothing; the copies serve. *reference: the run. */
+static void same_batches(const vj_clips *clips, int kind, const char *cache, record *reference)
+{
+    static record other;
+    vj_config config = loader_config(BATCH, 1);
+    set_order(&config, kind);
+    run_with(reference, clips, &config, 0, 0, BATCH);
+    for (config.data.threads = 2; config.data.threads <= 8; config.data.threads++) {
+        run_with(&other, clips, &config, 0, 0, BATCH);
+        assert_memory_equal(reference, &other, sizeof other);
     }
+    join(config.data.cache, folder, cache);
+    config.data.cache_gb = 1;
+    for (int64_t pass = 0; pass < 3; pass++) {
+        config.data.threads = 1 + 3 * pass;
+        run_with(&other, clips, &config, 0, 0, BATCH);
+        assert_memory_equal(reference->digest, other.digest, sizeof other.digest);
+        assert_memory_equal(reference->clip, other.clip, sizeof other.clip);
+        assert_int_equal(reference->substituted, other.substituted);
+        assert_true(pass == 0 ? other.cached < SAMPLES : other.cached == SAMPLES);
+    }
+}
+
+/* The first byte of a clip's record becomes another. */
+static void damage(const vj_clips *clips, int64_t clip)
+{
+    const vj_clips_place place = vj_clips_find(clips, clip);
+    unsigned char byte;
+    int fd = open(place.path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, place.offset), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, place.offset), 1);
     assert_int_equal(close(fd), 0);
 }
 
-static void test_substitution(void **state)
+/* What the reference is: the order's clip, or its first spare that is not damaged. */
+static int64_t check_order(const vj_clips *clips, int kind, const record *r, int64_t bad)
+{
+    int64_t shard_clips[CLIPS] = {0}, substituted = 0;
+    uint8_t dataset[CLIPS];
+    const char *const names[] = {vj_clips_dataset_name(clips, 0), vj_clips_dataset_name(clips, 1)};
+    for (int64_t i = 0; i < CLIPS; i++) {
+        shard_clips[vj_clips_shard(clips, i)]++;
+        dataset[i] = (uint8_t)vj_clips_dataset(clips, i);
+    }
+    const vj_order_clips all = {vj_clips_shard_count(clips), shard_clips, 2, names, dataset};
+    vj_config config = loader_config(BATCH, 1);
+    vj_order *order;
+    set_order(&config, kind);
+    assert_int_equal(vj_order_create(&order, &all, &config), VJ_OK);
+    for (int64_t s = 0; s < SAMPLES; s++) {
+        const bool replaced = vj_order_clip(order, s, 0) == bad;
+        substituted += replaced;
+        assert_int_equal(r->clip[s], vj_order_clip(order, s, replaced));
+        if (config.data.weights.count > 0) assert_int_equal(dataset[r->clip[s]], dataset[vj_order_clip(order, s, 0)]);
+    }
+    vj_order_destroy(order);
+    return substituted;
+}
+
+static void test_same_batches(void **state)
 {
     (void)state;
-    static record whole, one, many;
-    static uint8_t frames[STORE_LARGEST];
-    char damaged[VJ_PATH];
-    join(damaged, folder, "damaged.clips");
-    assert_int_equal(pack_store(damaged, CLIPS, MPI_COMM_SELF), VJ_OK);
-    vj_clips *clips = open_store(damaged);
-    run(&whole, clips, 1, 0, STEPS, 0, BATCH);
-    damage(damaged, "shard-00000.h5", 2);
-    int bad[CLIPS], all = 0;
-    for (int64_t i = 0; i < CLIPS; i++) all += bad[i] = read_clip(clips, i, frames) != VJ_OK;
-    assert_int_equal(all, 2);
+    static record reference;
+    for (int codec = 0; codec < 2; codec++)
+        for (int kind = 0; kind < ORDERS; kind++) {
+            char name[64];
+            snprintf(name, sizeof name, "same%d%d.clips", codec, kind);
+            vj_clips *clips = make_store(name, CLIPS, codec ? jpeg : raw);
+            snprintf(name, sizeof name, "whole%d%d", codec, kind);
+            same_batches(clips, kind, name, &reference);
+            assert_int_equal(check_order(clips, kind, &reference, -1), 0);
+            assert_int_equal(reference.substituted, 0);
 
-    run(&one, clips, 1, 0, STEPS, 0, BATCH);
-    run(&many, clips, 5, 0, STEPS, 0, BATCH);
-    assert_memory_equal(&one, &many, sizeof one);
-    int64_t replaced = 0;
-    for (int64_t s = 0; s < STEPS * BATCH; s++) {
-        int64_t epoch = s / CLIPS, place = s % CLIPS;
-        if (!bad[whole.clip[s]]) { /* nobody else moves */
-            assert_int_equal(one.clip[s], whole.clip[s]);
-            assert_int_equal(one.digest[s], whole.digest[s]);
-            continue;
+            const int64_t bad = reference.clip[20];
+            damage(clips, bad);
+            snprintf(name, sizeof name, "damaged%d%d", codec, kind);
+            same_batches(clips, kind, name, &reference);
+            assert_int_equal(check_order(clips, kind, &reference, bad), reference.substituted);
+            assert_true(reference.substituted >= 1);
+            vj_clips_close(clips);
         }
-        int64_t next = whole.clip[s];
-        while (bad[next]) next = vj_permute(234, (uint64_t)epoch, CLIPS, ++place % CLIPS);
-        assert_int_equal(one.clip[s], next);
-        replaced++;
-    }
-    assert_true(replaced >= 6); /* three epochs of two */
-    assert_int_equal(one.substituted, replaced);
+}
+
+/* Copies that are damaged cost a reading from the store, not a sample. */
+static void test_damaged_copies(void **state)
+{
+    (void)state;
+    static record plain, copied;
+    char data[VJ_PATH], name[64];
+    vj_clips *clips = open_store(store);
+    vj_config config = loader_config(BATCH, 3);
+    run_with(&plain, clips, &config, 0, 0, BATCH);
+    join(config.data.cache, folder, "copies");
+    config.data.cache_gb = 1;
+    run_with(&copied, clips, &config, 0, 0, BATCH);
+    snprintf(name, sizeof name, "copies/%016llx.data", (unsigned long long)vj_clips_fingerprint(clips));
+    join(data, folder, name);
+    int fd = open(data, O_RDWR);
+    assert_true(fd >= 0);
+    const uint8_t nonsense[STORE_LARGEST] = {1, 2, 3};
+    assert_int_equal(pwrite(fd, nonsense, sizeof nonsense, STORE_LARGEST / 2), sizeof nonsense);
+    assert_int_equal(close(fd), 0);
+    run_with(&copied, clips, &config, 0, 0, BATCH);
+    assert_memory_equal(plain.digest, copied.digest, sizeof plain.digest);
+    assert_in_range(copied.cached, SAMPLES - 6, SAMPLES - 2); /* two clips were hit, and copied anew */
     vj_clips_close(clips);
 }
+
+/* No cache can be made there: the same batches, with a warning. */
+static void test_no_cache(void **state)
+{
+    (void)state;
+    static record plain, without;
+    vj_clips *clips = open_store(store);
+    vj_config config = loader_config(BATCH, 2);
+    run_with(&plain, clips, &config, 0, 0, BATCH);
+    join(config.data.cache, folder, "not/there");
+    config.data.cache_gb = 1;
+    run_with(&without, clips, &config, 0, 0, BATCH);
+    assert_memory_equal(&plain, &without, sizeof plain);
+    vj_clips_close(clips);
+}
+
+/* ------------------------------------------------------------------------------------------------ verification */
+
+/* A share of reads is verified, which ones is a function of the sample; the others take the clip as it is. */
+static void test_verify(void **state)
+{
+    (void)state;
+    static record whole, none, half, other;
+    vj_clips *clips = make_store("verify.clips", CLIPS, raw);
+    vj_config config = loader_config(BATCH, 1);
+    run_with(&whole, clips, &config, 0, 0, BATCH);
+    for (int64_t i = 0; i < 3; i++) damage(clips, i);
+    config.data.verify = 0;
+    run_with(&none, clips, &config, 0, 0, BATCH);
+    assert_int_equal(none.substituted, 0);
+    assert_memory_equal(none.clip, whole.clip, sizeof none.clip);
+    config.data.verify = 0.5;
+    run_with(&half, clips, &config, 0, 0, BATCH);
+    assert_in_range(half.substituted, 1, 8); /* of nine reads */
+    for (int64_t s = 0; s < SAMPLES; s++)
+        if (half.clip[s] == whole.clip[s]) assert_int_equal(half.digest[s], none.digest[s]);
+    for (int cached = 0; cached < 2; cached++) {
+        if (cached) join(config.data.cache, folder, "verify");
+        config.data.cache_gb = 1;
+        config.data.threads = 5;
+        run_with(&other, clips, &config, 0, 0, BATCH);
+        assert_memory_equal(half.clip, other.clip, sizeof half.clip);
+        assert_memory_equal(half.digest, other.digest, sizeof half.digest);
+    }
+    vj_clips_close(clips);
+}
+
+/* ------------------------------------------------------------------------------------------------ too much damage */
 
 /* More than 10 and more than 1 %: the batch in which that happens is refused, whatever ran ahead of it. */
 static void test_too_many(void **state)
 {
     (void)state;
-    char damaged[VJ_PATH];
-    join(damaged, folder, "broken.clips");
-    assert_int_equal(pack_store(damaged, CLIPS, MPI_COMM_SELF), VJ_OK);
-    vj_clips *clips = open_store(damaged);
-    damage(damaged, "shard-00000.h5", 3);
-    damage(damaged, "shard-00001.h5", 3);
+    vj_clips *clips = make_store("broken.clips", CLIPS, raw);
+    for (int64_t i = 0; i < 6; i++) damage(clips, 2 * i);
     int64_t failed_at[2];
     for (int run_number = 0; run_number < 2; run_number++) {
         vj_config config = loader_config(BATCH, 1 + 3 * run_number);
@@ -247,11 +374,9 @@ static void test_too_many(void **state)
 static void test_nothing_left(void **state)
 {
     (void)state;
-    char damaged[VJ_PATH];
-    join(damaged, folder, "gone.clips");
-    assert_int_equal(pack_store(damaged, 2, MPI_COMM_SELF), VJ_OK);
-    vj_clips *clips = open_store(damaged);
-    damage(damaged, "shard-00000.h5", 2);
+    vj_clips *clips = make_store("gone.clips", 2, raw);
+    damage(clips, 0);
+    damage(clips, 1);
     vj_config config = loader_config(BATCH, 3);
     vj_loader *loader;
     vj_batch batch;
@@ -280,11 +405,13 @@ static int tear_down(void **state)
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),      cmocka_unit_test(test_definition), cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_parts),        cmocka_unit_test(test_epochs),     cmocka_unit_test(test_stop_early),
-        cmocka_unit_test(test_substitution), cmocka_unit_test(test_too_many),   cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_definition),   cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_parts),        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_stop_early),   cmocka_unit_test(test_wrong_weights),
+        cmocka_unit_test(test_same_batches), cmocka_unit_test(test_damaged_copies),
+        cmocka_unit_test(test_no_cache),     cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_too_many),     cmocka_unit_test(test_nothing_left),
     };
     int failed = cmocka_run_group_tests_name("loader", tests, set_up, tear_down);
     MPI_Finalize();

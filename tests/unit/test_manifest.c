@@ -286,6 +286,15 @@ static void test_folder(void **state)
     assert_int_equal(got.count, 7);
     for (int i = 0; i < 7; i++) assert_string_equal(got.listed[i], want[i]);
     assert_int_equal(names.label_count, 0);
+    /* The same where a list is expected. */
+    vj_dataset_settings list = {.name = "f"};
+    strcpy(list.list, d.root);
+    begin();
+    assert_int_equal(vj_manifest_read(&names, &list, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(got.count, 7);
+    assert_string_equal(got.listed[1], want[1]);
+    strcat(list.list, "/0.jpg");
+    assert_true(strlen(got.path[0]) == strlen(list.list) && strcmp(got.path[0], list.list) == 0);
     /* Classes: folders, also linked ones, by name; what lies beside them has no class. */
     d.format = VJ_LIST_IMAGENET;
     make("rm self && ln -s b/deep c");

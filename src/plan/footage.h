@@ -1,0 +1,10 @@
+/* What the campaign's media are: counted where there are lists, else as plan.* says. */
+#ifndef VJ_PLAN_FOOTAGE_H
+#define VJ_PLAN_FOOTAGE_H
+
+#include "plan/forecast.h"
+
+/** plan.files, or the files that the lists of pack.* name; none where there is neither. Not collective. */
+vj_status vj_footage_describe(vj_footage *footage, const vj_config *config);
+
+#endif

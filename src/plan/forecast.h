@@ -1,0 +1,129 @@
+/*
+ * What a campaign will take before anybody pays for it: packing the media into a clip store, then pretraining on it, on
+ * a machine that settings describe (cluster.*). Plain arithmetic on the numbers of the other folders: parameters and
+ * FLOPs of model/, memory of train/memory.h, shards of pack/. Read vj_forecast_make() first.
+ *
+ * All quantities are in bytes, seconds and operations; means are over the files of the campaign.
+ */
+#ifndef VJ_PLAN_FORECAST_H
+#define VJ_PLAN_FORECAST_H
+
+#include "base/config.h"
+#include "model/network.h"
+#include "train/memory.h"
+
+/* ------------------------------------------------------------------------------------------------ machine */
+
+/* cluster.* in units of its own; cores and memory that are not given are this machine's. */
+typedef struct {
+    int nodes, cores, numa;                             /* cores and memory domains of a node */
+    double memory_bytes;                                /* of a node, what a job may use of it: nine tenths */
+    double flops_core;                                  /* a second, in the precision of the configuration */
+    double memory_bytes_s, sum_bytes_s, tensor_bytes_s; /* a node's */
+    double network_bytes_s, message_s, filesystem_bytes_s;
+    double job_s; /* 0: no limit */
+} vj_machine;
+
+vj_machine vj_machine_from(const vj_config *config);
+
+/* ------------------------------------------------------------------------------------------------ packing */
+
+typedef struct {
+    int64_t files;
+    double seconds, fps, height, width, bytes; /* of the mean file */
+    char from[128];                            /* where the number of files is from */
+} vj_footage;
+
+typedef struct {
+    vj_footage footage;
+    double clip_frames;                 /* of the video, from the first to the last of a clip */
+    double clips;                       /* all files are taken for good ones */
+    double decoded_frames, kept_frames; /* a file */
+    double file_s;                      /* of a core, a file */
+    double core_s;                      /* all files */
+    double read_bytes, store_bytes;     /* all files, all clips */
+    double raw_clip_bytes, clip_bytes;  /* of the mean shape, as decoded and as stored */
+    int64_t shards;
+    int ranks, workers;              /* one rank a node, a worker a core */
+    double rank_bytes;               /* memory of a rank and its workers */
+    double compute_s, file_system_s; /* walltime of each alone, if the other cost nothing */
+    double walltime_s;               /* the longer one */
+    double file_system_bytes_s;      /* what the file system must give while all cores decode */
+} vj_pack_forecast;
+
+/** From pack.* and plan.*; not collective. */
+void vj_pack_forecast_make(vj_pack_forecast *forecast, const vj_config *config, const vj_machine *machine,
+                           const vj_footage *footage);
+
+/* ------------------------------------------------------------------------------------------------ training */
+
+/* What training has to do, whatever the layout. */
+typedef struct {
+    int64_t parameters, tokens, steps, checkpoints;
+    double context_tokens, target_tokens; /* of a clip, all masks together */
+    double clip_flops;                    /* products of the published method, forward and backward */
+    double clip_work_flops;               /* with what is computed again (train.recompute) */
+    double tensor_sum_bytes;              /* a clip's activations that a tensor group sums */
+    double raw_clip_bytes, clip_bytes;    /* read from the store for a clip, in memory and on disk */
+    double checkpoint_bytes;
+    bool feature; /* there is a target encoder */
+    /* Of a rank in a tensor group of [size]: its flat vector, and the encoder's part; 0: does not divide. */
+    int64_t weight_floats[VJ_TENSOR_MOST + 1], encoder_floats[VJ_TENSOR_MOST + 1];
+} vj_train_work;
+
+/** Masks of the first steps are drawn and counted. Fails with the masks. Not collective. */
+vj_status vj_train_work_count(vj_train_work *work, const vj_config *config, const vj_pack_forecast *pack);
+
+/* One way to divide the work, and what comes of it. */
+typedef struct {
+    int nodes, node_ranks, tensor, zero;
+    int64_t microbatch;
+    /* what follows */
+    int threads, data_ranks;
+    int64_t microbatches; /* of the rank that has most */
+    double weight_bytes;  /* of a rank: a whole model, or its share */
+    double compute_s;     /* products */
+    double memory_s;      /* weights read for each microbatch, gradients written, the update */
+    double tensor_s;      /* sums of activations in tensor groups */
+    double sum_s;         /* sums of gradients, exchange of weights; as if nothing hid them */
+    double messages;      /* between nodes, a rank and step */
+    double network_bytes; /* out of a node, a step */
+    double read_s;        /* a batch from the file system, beside the rest */
+    double step_s;        /* the longer of reading and all other */
+    /* known where it was asked for: vj_train_layout_weigh() */
+    vj_memory memory; /* of a rank */
+    double node_bytes;
+} vj_train_layout;
+
+/**
+ * Fill in what follows from the first members, but for memory. False, and why in `reason`, where such a layout cannot
+ * be trained (train/layout.h) or a rank's threads would not be whole cores of one memory domain. The configuration's
+ * train.microbatch, parallel.tensor and parallel.zero become the layout's.
+ */
+bool vj_train_layout_time(vj_train_layout *layout, vj_config *config, const vj_train_work *work,
+                          const vj_machine *machine, char *reason, size_t bytes);
+
+/** Fill in memory and node_bytes, by vj_memory_predict(). Changes the configuration likewise. */
+vj_status vj_train_layout_weigh(vj_train_layout *layout, vj_config *config, const vj_train_work *work);
+
+/* ------------------------------------------------------------------------------------------------ the whole */
+
+enum { VJ_FORECAST_LAYOUTS = 16, VJ_FORECAST_REASON = 160 };
+
+typedef struct {
+    vj_machine machine;
+    vj_pack_forecast pack;
+    vj_train_work work;
+    /* The best layout that fits first, then its neighbours: one thing changed. */
+    int layouts;
+    vj_train_layout layout[VJ_FORECAST_LAYOUTS];
+    char verdict[VJ_FORECAST_LAYOUTS][VJ_FORECAST_REASON]; /* what speaks for or against each */
+    bool fits;                                             /* else the first is the one that comes nearest */
+    int64_t considered;                                    /* layouts that can work */
+    double training_s, checkpoints_s;                      /* all steps; of it checkpoints */
+} vj_forecast;
+
+/** The campaign of `config` (checked) for `footage`. Not collective. */
+vj_status vj_forecast_make(vj_forecast *forecast, const vj_config *config, const vj_footage *footage);
+
+#endif

@@ -1,0 +1,90 @@
+/* The time of a step on one layout, and the memory it needs. */
+#include <math.h>
+#include <stdio.h>
+
+#include "plan/forecast.h"
+#include "train/layout.h"
+
+/*
+ * Bytes that a parameter moves through memory: AdamW with EMA reads weight, gradient, moments and target and writes all
+ * but the gradient; a microbatch reads the weights in three passes and writes their gradient.
+ */
+static const double update_bytes = 36, update_bytes_without_target = 28, microbatch_bytes = 16;
+
+static int64_t ceiling(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* Gradients summed over the data ranks, and with zero = 1 the weights that come back. */
+static void time_sums(vj_train_layout *l, const vj_config *c, const vj_train_work *w, const vj_machine *machine)
+{
+    const double word = sizeof(float), floats = (double)w->weight_floats[l->tensor];
+    const double target = w->feature ? (double)w->encoder_floats[l->tensor] : 0;
+    const double vector = l->tensor * floats * word, back = l->zero ? l->tensor * (floats + target) * word : 0;
+    if (l->data_ranks == 1) return;
+    if (l->node_ranks > l->tensor) l->sum_s += (vector + back) / machine->sum_bytes_s;
+    if (l->nodes == 1) return;
+    /* Each node sums its part for all, and each gives the others what it summed, or updated. */
+    const double others = (double)(l->nodes - 1) / l->nodes, bucket = 1048576.0 * (double)c->parallel.bucket_mb;
+    l->network_bytes = others * (vector + (l->zero ? back : vector));
+    l->messages = 2.0 * (l->nodes - 1) * ceil(floats * word / bucket);
+    l->sum_s += l->network_bytes / machine->network_bytes_s + l->messages * machine->message_s;
+}
+
+static bool whole_cores(const vj_train_layout *l, const vj_machine *machine, char *reason, size_t bytes)
+{
+    const int domain = machine->cores / machine->numa;
+    if (machine->cores % l->node_ranks == 0 && domain % (machine->cores / l->node_ranks) == 0) return true;
+    snprintf(reason, bytes, "%d ranks a node do not divide %d cores in %d memory domains", l->node_ranks,
+             machine->cores, machine->numa);
+    return false;
+}
+
+bool vj_train_layout_time(vj_train_layout *l, vj_config *c, const vj_train_work *w, const vj_machine *machine,
+                          char *reason, size_t bytes)
+{
+    c->train.microbatch = l->microbatch;
+    c->parallel.tensor = l->tensor;
+    c->parallel.zero = l->zero;
+    if (l->node_ranks % l->tensor != 0) {
+        snprintf(reason, bytes, "%d ranks a node do not make tensor groups of %d", l->node_ranks, l->tensor);
+        return false;
+    }
+    if (!whole_cores(l, machine, reason, bytes)) return false;
+    if (vj_layout_cannot(c, l->nodes * l->node_ranks, l->tensor, reason, bytes)) return false;
+    *l = (vj_train_layout){.nodes = l->nodes,
+                           .node_ranks = l->node_ranks,
+                           .tensor = l->tensor,
+                           .zero = l->zero,
+                           .microbatch = l->microbatch,
+                           .threads = machine->cores / l->node_ranks,
+                           .data_ranks = l->nodes * l->node_ranks / l->tensor};
+    l->microbatches = ceiling(c->train.batch / l->microbatch, l->data_ranks);
+    const double clips = (double)(l->microbatches * l->microbatch), floats = (double)w->weight_floats[l->tensor];
+    const double updated = l->zero ? ceil(floats / l->data_ranks) : floats;
+    l->weight_bytes = floats * sizeof(float);
+    l->compute_s = clips * w->clip_work_flops / (l->tensor * l->threads * machine->flops_core);
+    l->memory_s = l->node_ranks *
+                  (updated * (w->feature ? update_bytes : update_bytes_without_target) +
+                   floats * microbatch_bytes * (double)l->microbatches) /
+                  machine->memory_bytes_s;
+    if (l->tensor > 1) l->tensor_s = clips * w->tensor_sum_bytes / machine->tensor_bytes_s;
+    time_sums(l, c, w, machine);
+    l->read_s = (double)c->train.batch * w->clip_bytes / machine->filesystem_bytes_s;
+    l->step_s = fmax(l->read_s, l->compute_s + l->memory_s + l->tensor_s + l->sum_s);
+    return true;
+}
+
+vj_status vj_train_layout_weigh(vj_train_layout *l, vj_config *c, const vj_train_work *w)
+{
+    c->train.microbatch = l->microbatch;
+    c->parallel.tensor = l->tensor;
+    c->parallel.zero = l->zero;
+    /* A thread of the loader holds a clip, and its record where that is another thing. */
+    const double thread = w->raw_clip_bytes + (w->clip_bytes < w->raw_clip_bytes ? w->clip_bytes : 0);
+    VJ_TRY(vj_memory_predict(&l->memory, c, l->nodes * l->node_ranks, l->node_ranks, (int64_t)thread));
+    /* A neighbour's gradient exists once, though each process that sums it shows it. */
+    l->node_bytes = (double)l->node_ranks * (double)(l->memory.all - l->memory.neighbours);
+    return VJ_OK;
+}

@@ -1,0 +1,27 @@
+/* The machine in units of its own. */
+#include <string.h>
+#include <unistd.h>
+
+#include "plan/forecast.h"
+
+/* The rest is the system's, its file cache's and the launcher's. */
+static const double usable = 0.9;
+
+vj_machine vj_machine_from(const vj_config *c)
+{
+    const double here = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    const bool bf16 = strcmp(c->train.precision, "bf16") == 0;
+    const int64_t cores = c->cluster.cores_per_node;
+    return (vj_machine){.nodes = (int)c->cluster.nodes,
+                        .cores = (int)(cores > 0 ? cores : sysconf(_SC_NPROCESSORS_ONLN)),
+                        .numa = (int)c->cluster.numa_per_node,
+                        .memory_bytes = usable * (c->cluster.memory_gb > 0 ? 1e9 * c->cluster.memory_gb : here),
+                        .flops_core = 1e9 * (bf16 ? c->cluster.gflops_bf16 : c->cluster.gflops_fp32),
+                        .memory_bytes_s = 1e9 * c->cluster.memory_gb_s,
+                        .sum_bytes_s = 1e9 * c->cluster.sum_gb_s,
+                        .tensor_bytes_s = 1e9 * c->cluster.tensor_gb_s,
+                        .network_bytes_s = 1e9 * c->cluster.network_gb_s,
+                        .message_s = 1e-6 * c->cluster.message_us,
+                        .filesystem_bytes_s = 1e9 * c->cluster.filesystem_gb_s,
+                        .job_s = 3600 * c->cluster.job_hours};
+}

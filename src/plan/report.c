@@ -1,0 +1,288 @@
+/* From a forecast to JSON, with a word on each number, and from JSON to text. */
+#include "plan/report.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "bench/report.h"
+
+/* A section that is being filled. */
+typedef struct {
+    json_t *report, *section;
+    const char *name;
+} filling;
+
+static filling begin(json_t *report, const char *name)
+{
+    return (filling){.report = report, .section = vj_put_object(report, name), .name = name};
+}
+
+/* The word goes to how["section.key"]. */
+__attribute__((format(printf, 4, 5))) static void put(const filling *f, const char *key, double value, const char *how,
+                                                      ...)
+{
+    char name[96], text[256];
+    va_list args;
+    va_start(args, how);
+    vsnprintf(text, sizeof text, how, args);
+    va_end(args);
+    snprintf(name, sizeof name, "%s.%s", f->name, key);
+    if (value == floor(value) && fabs(value) < 1e15)
+        vj_put_count(f->section, key, (int64_t)value);
+    else
+        vj_put_number(f->section, key, value);
+    vj_put_text(json_object_get(f->report, "how"), name, text);
+}
+
+/* ------------------------------------------------------------------------------------------------ sections */
+
+static void put_data(json_t *report, const vj_forecast *f)
+{
+    const vj_footage *m = &f->pack.footage;
+    const filling s = begin(report, "data");
+    put(&s, "files", (double)m->files, "%s", m->from);
+    if (m->files == 0) return;
+    put(&s, "video_hours", (double)m->files * m->seconds / 3600, "%.4g s each", m->seconds);
+    put(&s, "media_gb", 1e-9 * f->pack.read_bytes, "%.3g MB each, %.0f x %.0f pixels, %.3g frames a second",
+        1e-6 * m->bytes, m->width, m->height, m->fps);
+}
+
+static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c)
+{
+    const vj_pack_forecast *p = &f->pack;
+    const vj_machine *machine = &f->machine;
+    const bool cores_last = p->compute_s >= p->file_system_s;
+    const filling s = begin(report, "packing");
+    put(&s, "clips", p->clips, "%lld a file, every file taken for a good one", (long long)c->pack.windows);
+    put(&s, "clip_mb", 1e-6 * p->clip_bytes, "%lld frames, short side %lld, 16:9", (long long)c->pack.frames,
+        (long long)c->pack.short_side);
+    put(&s, "store_gb", 1e-9 * p->store_bytes, "all clips");
+    put(&s, "shards", (double)p->shards, "of about %lld MB, %d at a time", (long long)c->pack.shard_mb, p->ranks);
+    put(&s, "decoded_frames", p->decoded_frames, "a file, of %.0f; a clip spans %.0f, a key frame comes every %lld%s",
+        p->footage.seconds * p->footage.fps, p->clip_frames, (long long)c->plan.gop,
+        c->pack.decode_all ? "; all (pack.decode)" : "");
+    put(&s, "core_ms_a_file", 1e3 * p->file_s, "open, decode, scale %.0f frames", p->kept_frames);
+    put(&s, "core_hours", p->core_s / 3600, "all files");
+    put(&s, "ranks", p->ranks, "one a node, each with %d workers", p->workers);
+    put(&s, "memory_gb_a_rank", 1e-9 * p->rank_bytes, "at most, workers at pack.worker_memory_mb and clips that wait%s",
+        p->rank_bytes > machine->memory_bytes ? "; MORE THAN A NODE HAS: lower it, or pack.workers" : "");
+    put(&s, "file_system_gb_s", 1e-9 * p->file_system_bytes_s, "wanted while all cores decode; there are %.3g",
+        1e-9 * machine->filesystem_bytes_s);
+    put(&s, "walltime_h", p->walltime_s / 3600, "%s: %.3g h for the cores, %.3g h for the file system",
+        cores_last ? "bound by decoding" : "bound by the file system", p->compute_s / 3600, p->file_system_s / 3600);
+    put(&s, "jobs", machine->job_s > 0 ? ceil(p->walltime_s / machine->job_s) : 1,
+        "of at most %.3g h; complete shards stay", machine->job_s / 3600);
+}
+
+/* How often training sees a clip, if it is known how many there are. */
+static void put_steps(const filling *s, const vj_forecast *f, const vj_config *c)
+{
+    const double given = (double)c->plan.store_clips, clips = given > 0 ? given : f->pack.clips;
+    const double samples = (double)f->work.steps * (double)c->train.batch;
+    if (clips > 0)
+        put(s, "steps", (double)f->work.steps, "%lld clips each, %.3g passes over %.0f clips",
+            (long long)c->train.batch, samples / clips, clips);
+    else
+        put(s, "steps", (double)f->work.steps,
+            "%lld clips each; how many the store has, nobody says (plan.store_clips)", (long long)c->train.batch);
+}
+
+static void put_layout(const filling *s, const vj_forecast *f, const vj_config *c)
+{
+    const double gb = 1e-9, batch_flops = (double)c->train.batch * f->work.clip_flops;
+    const vj_train_layout *l = &f->layout[0];
+    const vj_memory *m = &l->memory;
+    put(s, "nodes", l->nodes, "of %d", f->machine.nodes);
+    put(s, "ranks", (double)l->nodes * l->node_ranks, "%d data x %d tensor, %d threads each", l->data_ranks, l->tensor,
+        l->threads);
+    put(s, "zero", l->zero, "parallel.zero");
+    put(s, "microbatch", (double)l->microbatch, "clips; %lld a rank and step", (long long)l->microbatches);
+    put(s, "memory_gb_a_rank", gb * (double)m->all,
+        "weights %.3g, gradient %.3g, moments %.3g, target %.3g, activations %.3g, clips read ahead %.3g, other %.3g",
+        gb * (double)m->weights, gb * (double)m->gradient, gb * (double)m->moments, gb * (double)m->target,
+        gb * (double)m->activations, gb * (double)m->batches,
+        gb * (double)(m->all - m->weights - m->gradient - m->moments - m->target - m->activations - m->batches));
+    put(s, "memory_gb_a_node", gb * l->node_bytes, "of %.4g that a job may use%s", gb * f->machine.memory_bytes,
+        f->fits ? "" : ": DOES NOT FIT");
+    put(s, "step_s", l->step_s, "products %.3g, memory %.3g, sums over ranks %.3g; reading beside it %.3g",
+        l->compute_s, l->memory_s, l->tensor_s + l->sum_s, l->read_s);
+    put(s, "tflops", 1e-12 * batch_flops / l->step_s, "%.3g GFLOP/s a core",
+        1e-9 * batch_flops / l->step_s / l->nodes / f->machine.cores);
+    put(s, "gradient_gb", gb * l->weight_bytes, "a rank, summed over %d data ranks", l->data_ranks);
+    put(s, "network_gb_a_step", gb * l->network_bytes, "out of each node, and into it, in %.0f messages a rank",
+        l->messages);
+    put(s, "sum_s", l->sum_s, "of a step, counted as if the backward pass hid none of it");
+}
+
+static void put_training(json_t *report, const vj_forecast *f, const vj_config *c)
+{
+    const vj_train_work *w = &f->work;
+    const vj_machine *machine = &f->machine;
+    const double batch = (double)c->train.batch, hours = f->training_s / 3600;
+    const double cores = (double)f->layout[0].nodes * machine->cores;
+    const filling s = begin(report, "training");
+    put(&s, "parameters", (double)w->parameters, "encoder and predictor%s",
+        w->feature ? ", the target encoder left out" : "");
+    put_steps(&s, f, c);
+    put(&s, "tflop_a_step", 1e-12 * batch * w->clip_flops,
+        "%.4g GFLOP a clip: %.0f context and %.0f target tokens over all masks, of %lld", 1e-9 * w->clip_flops,
+        w->context_tokens, w->target_tokens, (long long)w->tokens);
+    put_layout(&s, f, c);
+    put(&s, "read_gb_s", 1e-9 * batch * w->clip_bytes / f->layout[0].step_s, "from the store; the file system has %.3g",
+        1e-9 * machine->filesystem_bytes_s);
+    put(&s, "checkpoint_gb", 1e-9 * w->checkpoint_bytes, "%lld of them, %lld and those of checkpoint.keep_every stay",
+        (long long)w->checkpoints, (long long)c->checkpoint.keep);
+    put(&s, "checkpoint_s", w->checkpoint_bytes / machine->filesystem_bytes_s, "%s",
+        c->checkpoint.async ? "in the background" : "training waits");
+    put(&s, "walltime_h", hours, "%.4g days; checkpoints %.3g h of it", hours / 24, f->checkpoints_s / 3600);
+    put(&s, "core_hours", hours * cores, "of %.0f cores", cores);
+    put(&s, "jobs", machine->job_s > 0 ? ceil(f->training_s / machine->job_s) : 1,
+        "of at most %.3g h, each goes on from the last checkpoint", machine->job_s / 3600);
+}
+
+static void put_layouts(json_t *report, const vj_forecast *f)
+{
+    for (int i = 0; i < f->layouts; i++) {
+        const vj_train_layout *l = &f->layout[i];
+        json_t *row = vj_put_row(report, "layouts");
+        vj_put_count(row, "nodes", l->nodes);
+        vj_put_count(row, "ranks_a_node", l->node_ranks);
+        vj_put_count(row, "data", l->data_ranks);
+        vj_put_count(row, "tensor", l->tensor);
+        vj_put_count(row, "zero", l->zero);
+        vj_put_count(row, "microbatch", l->microbatch);
+        vj_put_number(row, "gb_a_rank", 1e-9 * (double)l->memory.all);
+        vj_put_number(row, "gb_a_node", 1e-9 * l->node_bytes);
+        vj_put_number(row, "step_s", l->step_s);
+        vj_put_number(row, "products_s", l->compute_s);
+        vj_put_number(row, "memory_s", l->memory_s);
+        vj_put_number(row, "sums_s", l->tensor_s + l->sum_s);
+        vj_put_number(row, "read_s", l->read_s);
+        vj_put_text(row, "verdict", f->verdict[i]);
+    }
+}
+
+typedef struct {
+    json_t *report;
+    const vj_config *config;
+    const char *file; /* of the section */
+} assumptions;
+
+/* What a setting is, and who said so. */
+static void put_assumption(void *user, const char *key, const char *value, const char *help)
+{
+    const assumptions *a = user;
+    const int line = vj_config_origin(a->config, key);
+    char from[VJ_PATH + 16] = "default";
+    if (line > 0) snprintf(from, sizeof from, "%s:%d", a->file, line);
+    if (line < 0) snprintf(from, sizeof from, "--set");
+    json_t *row = vj_put_row(a->report, "assumptions");
+    vj_put_text(row, "setting", key);
+    vj_put_text(row, "value", value);
+    vj_put_text(row, "from", from);
+    vj_put_text(row, "meaning", help);
+}
+
+void vj_forecast_report(json_t *report, const vj_forecast *f, const vj_config *c, const char *cluster_path)
+{
+    vj_put_text(report, "cluster", c->cluster.name);
+    (void)vj_put_object(report, "how"); /* found by its name */
+    put_data(report, f);
+    if (f->pack.footage.files > 0) put_packing(report, f, c);
+    put_training(report, f, c);
+    put_layouts(report, f);
+    vj_config_each(c, "cluster", put_assumption,
+                   &(assumptions){report, c, cluster_path ? cluster_path : c->origin.file});
+    vj_config_each(c, "plan", put_assumption, &(assumptions){report, c, c->origin.file});
+}
+
+/* ------------------------------------------------------------------------------------------------ text */
+
+enum { CELL = 256 };
+
+/* Numbers of four digits; without an exponent as far as they are usual. */
+static void show(const json_t *value, char cell[CELL])
+{
+    if (json_is_string(value))
+        snprintf(cell, CELL, "%s", json_string_value(value));
+    else if (json_is_integer(value))
+        snprintf(cell, CELL, "%lld", (long long)json_integer_value(value));
+    else if (fabs(json_real_value(value)) >= 1000)
+        snprintf(cell, CELL, "%.0f", json_real_value(value));
+    else
+        snprintf(cell, CELL, "%.4g", json_real_value(value));
+}
+
+static void show_name(const char *key, char cell[CELL])
+{
+    snprintf(cell, CELL, "%s", key);
+    for (char *c = cell; *c; c++)
+        if (*c == '_') *c = ' ';
+}
+
+static void print_section(const json_t *report, const char *name, FILE *out)
+{
+    const json_t *how = json_object_get(report, "how");
+    json_t *section = json_object_get(report, name), *value;
+    const char *key;
+    if (!section) return;
+    fprintf(out, "\n%s\n", name);
+    json_object_foreach(section, key, value)
+    {
+        char number[CELL], label[CELL], path[CELL];
+        show(value, number);
+        show_name(key, label);
+        snprintf(path, sizeof path, "%s.%s", name, key);
+        fprintf(out, "  %-20s %14s   %s\n", label, number, json_string_value(json_object_get(how, path)));
+    }
+}
+
+/* Row 0 is the heading. */
+static void show_cell(const json_t *rows, size_t r, const char *key, char cell[CELL])
+{
+    if (r == 0)
+        show_name(key, cell);
+    else
+        show(json_object_get(json_array_get(rows, r - 1), key), cell);
+}
+
+static int column_width(const json_t *rows, const char *key)
+{
+    char cell[CELL];
+    int width = 0;
+    for (size_t r = 0; r <= json_array_size(rows); r++) {
+        show_cell(rows, r, key, cell);
+        if ((int)strlen(cell) > width) width = (int)strlen(cell);
+    }
+    return width;
+}
+
+/* Texts to the left, numbers to the right; the last column is a text, and as long as it is. */
+static void print_rows(const json_t *report, const char *name, FILE *out)
+{
+    const json_t *rows = json_object_get(report, name);
+    json_t *first = json_array_get(rows, 0), *value;
+    fprintf(out, "\n%s\n", name);
+    for (size_t r = 0; r <= json_array_size(rows); r++) {
+        const char *key;
+        char cell[CELL];
+        json_object_foreach(first, key, value)
+        {
+            const bool last = !json_object_iter_next(first, json_object_key_to_iter(key));
+            const int width = last ? 0 : column_width(rows, key);
+            show_cell(rows, r, key, cell);
+            fprintf(out, "  %*s", json_is_string(value) ? -width : width, cell);
+        }
+        fputc('\n', out);
+    }
+}
+
+vj_status vj_forecast_print(const json_t *report, FILE *out)
+{
+    static const char *const sections[] = {"data", "packing", "training"};
+    fprintf(out, "campaign on %s\n", json_string_value(json_object_get(report, "cluster")));
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) print_section(report, sections[i], out);
+    print_rows(report, "layouts", out);
+    print_rows(report, "assumptions", out);
+    return fflush(out) == 0 && !ferror(out) ? VJ_OK : vj_raise(VJ_ERR_IO, "print the forecast");
+}

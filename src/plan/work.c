@@ -1,0 +1,101 @@
+/* What training has to compute, read and write, counted from the model and the masks of the first steps. */
+#include "model/flops.h"
+#include "plan/forecast.h"
+#include "train/pretrain.h"
+
+enum { LOOK_STEPS = 32 }; /* a group of clips of each: blocks have one size in a step */
+
+/* Computed again in the backward pass, of a stack's blocks on a sequence of n tokens (model/flops.c counts alike). */
+static double again(const vj_stack *s, double n, int recompute)
+{
+    const double D = s->width, H = s->hidden;
+    if (recompute == VJ_RECOMPUTE_BLOCK) return s->depth * n * (8.0 * D * D + 4.0 * D * H + 4.0 * n * D);
+    if (recompute == VJ_RECOMPUTE_ATTENTION) return s->depth * n * (6.0 * D * D + 4.0 * n * D);
+    return 0;
+}
+
+/* Floats that a block's two sums over a tensor group move, on the way there, back, and where it is computed again. */
+static double summed(const vj_stack *s, double rows, int passes)
+{
+    return 2.0 * passes * s->depth * rows * s->width;
+}
+
+static void count(vj_train_work *w, const vj_network *net, const vj_mask_lists *lists, int recompute)
+{
+    const int passes = recompute == VJ_RECOMPUTE_NONE ? 2 : 3;
+    const bool feature = net->shape.objective == VJ_OBJECTIVE_FEATURE;
+    double computed_again = 0, floats = feature ? (double)lists->clips * summed(&net->encoder, net->tokens, 1) : 0;
+    for (int64_t i = 0; i < lists->masks * lists->clips; i++) {
+        const double context = lists->contexts[i], all = context + lists->targets[i];
+        computed_again += again(&net->encoder, context, recompute) + again(&net->predictor, all, recompute);
+        floats += summed(&net->encoder, context, passes) + summed(&net->predictor, all, passes);
+        w->context_tokens += context;
+        w->target_tokens += lists->targets[i];
+    }
+    const double flops = vj_step_flops(net, lists);
+    w->clip_flops += flops;
+    w->clip_work_flops += flops + computed_again;
+    w->tensor_sum_bytes += floats * sizeof(float);
+}
+
+static vj_status count_masks(vj_train_work *w, const vj_config *c, const vj_network *net)
+{
+    const int64_t wanted = c->mask.cut == VJ_CUT_GROUP ? c->mask.group : 1;
+    const int64_t clips = wanted < c->train.batch ? wanted : c->train.batch;
+    vj_mask_lists lists;
+    vj_status status = vj_mask_lists_create(&lists, c->mask.count, clips, net->tokens);
+    for (int64_t step = 0; step < LOOK_STEPS && status == VJ_OK; step++) {
+        status = vj_masks_sample(&lists, c, net->grid, step, step * c->train.batch, clips);
+        if (status == VJ_OK) count(w, net, &lists, c->train.recompute);
+    }
+    vj_mask_lists_release(&lists);
+    double *const sums[] = {&w->context_tokens, &w->target_tokens, &w->clip_flops, &w->clip_work_flops,
+                            &w->tensor_sum_bytes};
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) *sums[i] /= (double)(LOOK_STEPS * clips);
+    return status;
+}
+
+/* Weights, both moments and the target encoder, in fp32 (design section 6). */
+static double checkpoint_bytes(const vj_network *net)
+{
+    double encoder = 0;
+    for (int i = 0; i < net->params.count; i++)
+        if (net->params.item[i].part == VJ_ENCODER) encoder += (double)net->params.item[i].whole;
+    const double target = net->shape.objective == VJ_OBJECTIVE_FEATURE ? encoder : 0;
+    return (3 * (double)net->params.elements + target) * sizeof(float);
+}
+
+/* Flat vectors of a rank in a tensor group of every size that divides the network. */
+static void measure_shares(vj_train_work *w, const vj_shape *shape)
+{
+    for (int size = 1; size <= VJ_TENSOR_MOST; size++) {
+        vj_tensor tensor = {.size = size};
+        vj_network net;
+        if (!vj_stack_divides(shape->heads, shape->hidden, size)) continue;
+        vj_network_describe(&net, shape, 0, size > 1 ? &tensor : NULL);
+        w->weight_floats[size] = net.params.total;
+        w->encoder_floats[size] = net.params.encoder_total;
+        vj_network_release(&net);
+    }
+}
+
+vj_status vj_train_work_count(vj_train_work *w, const vj_config *c, const vj_pack_forecast *pack)
+{
+    const vj_shape shape = vj_shape_from(c);
+    const int64_t every = c->checkpoint.every;
+    vj_network net;
+    vj_network_describe(&net, &shape, 0, NULL);
+    *w = (vj_train_work){.parameters = net.params.elements,
+                         .tokens = net.tokens,
+                         .steps = vj_pretrain_steps(c),
+                         .feature = shape.objective == VJ_OBJECTIVE_FEATURE,
+                         .raw_clip_bytes = pack->raw_clip_bytes,
+                         .clip_bytes = pack->clip_bytes,
+                         .checkpoint_bytes = checkpoint_bytes(&net)};
+    if (every > 0) w->checkpoints = w->steps / every;
+    if (c->checkpoint.at_end && (every == 0 || w->steps % every != 0)) w->checkpoints++;
+    measure_shares(w, &shape);
+    vj_status status = count_masks(w, c, &net);
+    vj_network_release(&net);
+    return status;
+}

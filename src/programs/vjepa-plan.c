@@ -1,0 +1,76 @@
+/* vjepa-plan: what a campaign will take, before it is paid for. The arithmetic is in src/plan. */
+#include "base/program.h"
+#include "bench/report.h"
+#include "plan/footage.h"
+#include "plan/report.h"
+
+static const char *const sections[] = {"cluster", "plan",      "pack",  "data",     "model",      "predictor",
+                                       "mask",    "objective", "train", "parallel", "checkpoint", NULL};
+
+static const char *cluster, *json;
+
+static const vj_option options[] = {
+    {"--cluster", "CLUSTER.yaml",
+     "read the section cluster from a file of its own; --set cluster.KEY=VALUE still counts", &cluster},
+    {"--json", NULL, "one JSON object on standard output instead of tables", &json},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const vj_program program = {
+    .name = "vjepa-plan",
+    .purpose = "Forecast a campaign: packing and pretraining, on a machine that need not be there.",
+    .usage = "[options] CONFIG.yaml",
+    .description =
+        "Needs no data and no nodes: one process, some seconds. Prints, for packing: hours of video, core hours,\n"
+        "shards, the size of the store, the walltime and whether decoding or the file system bounds it; for\n"
+        "pretraining: parameters, FLOPs, memory, the best layout (nodes, ranks, parallel.tensor, parallel.zero,\n"
+        "train.microbatch) and what its neighbours would cost, bytes between nodes, checkpoints, walltime, jobs.\n"
+        "Every number comes with a word on how it was found, and all that is assumed of machine and media is listed\n"
+        "with its origin at the end.\n"
+        "\n"
+        "Exact: parameters, FLOPs (counted on the masks of the first steps), memory (the prediction that\n"
+        "vjepa-pretrain makes), the size of checkpoints, shards. Estimates: times. Those of training are the products\n"
+        "at cluster.gflops_*, what else moves through memory, sums of gradients as if nothing hid them, and files\n"
+        "read beside all that. Start, evaluation and lost jobs are not in them. The default rates were measured on\n"
+        "two cores of a Xeon with AMX (tests/bench/RESULTS.md), those of decoding on a core of an EPYC (Zen 5) with\n"
+        "FFmpeg 5.1 and H.264: measure yours with vjepa-bench on one node, and describe it in a file. Networks much\n"
+        "narrower than ViT-L reach less (the quickstart's a quarter).\n"
+        "\n"
+        "Videos are counted in the lists, unless plan.files says how many there are; plan.mean_* say what they are\n"
+        "like. Exit codes: 0 a layout fits, 1 none does or something cannot be read, 2 wrong settings.\n"
+        "\n"
+        "Examples:\n"
+        "  vjepa-plan jobs/configs/vitl16_224.yaml --cluster jobs/configs/cluster_example.yaml\n"
+        "  vjepa-plan jobs/configs/vith16_384.yaml --cluster jobs/configs/cluster_example.yaml \\\n"
+        "    --set cluster.nodes=256 --set train.recompute=block --json\n"
+        "  vjepa-plan jobs/configs/quickstart.yaml                                        (on this machine)",
+    .sections = sections,
+    .options = options,
+    .min_files = 1,
+    .max_files = 1,
+};
+
+static vj_status plan(vj_run *run, bool *fits)
+{
+    static vj_forecast forecast;
+    vj_footage footage;
+    if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
+    VJ_TRY(vj_footage_describe(&footage, &run->config));
+    VJ_TRY(vj_forecast_make(&forecast, &run->config, &footage));
+    *fits = forecast.fits;
+    json_t *report = json_object();
+    if (!report) return vj_raise(VJ_ERR_MEMORY, "no memory for a report");
+    vj_forecast_report(report, &forecast, &run->config, cluster);
+    vj_status status = json ? vj_report_json(report, stdout) : vj_forecast_print(report, stdout);
+    json_decref(report);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static vj_run run;
+    bool fits = true;
+    vj_program_begin(&run, &program, argc, argv);
+    vj_status status = run.rank == 0 ? plan(&run, &fits) : VJ_OK;
+    return vj_program_end(&run, status, fits ? VJ_EXIT_DONE : VJ_EXIT_FAILED);
+}

@@ -1,0 +1,31 @@
+/* A picture to draw on: rectangles, other pictures, text. What reaches over the edge is cut off. */
+#ifndef VJ_SHEET_CANVAS_H
+#define VJ_SHEET_CANVAS_H
+
+#include "base/status.h"
+
+typedef struct {
+    uint8_t rgb[3];
+} vj_colour;
+
+typedef struct {
+    int height, width;
+    uint8_t *pixels; /* [height, width, 3], owned */
+} vj_canvas;
+
+/* Pixels from one letter to the next, and from one line of text to the next. */
+enum { VJ_LETTER = 12, VJ_LINE = 18 };
+
+/** Of one colour. Release with vj_canvas_release(), also after a failure. */
+vj_status vj_canvas_create(vj_canvas *canvas, int height, int width, vj_colour colour);
+void vj_canvas_release(vj_canvas *canvas);
+
+void vj_canvas_fill(vj_canvas *canvas, int top, int left, int height, int width, vj_colour colour);
+
+/** `pixels` [height, width, 3]. */
+void vj_canvas_put(vj_canvas *canvas, int top, int left, const uint8_t *pixels, int height, int width);
+
+/** One line of ASCII text; other bytes show as '?'. */
+void vj_canvas_text(vj_canvas *canvas, int top, int left, const char *text, vj_colour colour);
+
+#endif

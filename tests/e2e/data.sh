@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Training in an order of one's own, with copies of clips on a local disk: the same bits on any number of ranks, with
+# copies and without, resumed or not; settings of the order that are wrong, or changed within a run, are refused.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 40
+make_store more.clips 30 40
+pretrain() { # RANKS DIR [ARGS]
+    local ranks=$1 dir=$2
+    shift 2
+    run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" --set parallel.reduction=reproducible \
+        --set 'data.train=[train.clips, more.clips]' --set data.shuffle=block --set data.block_shards=1 \
+        --set 'data.weights=[made=0.3]' "$@"
+}
+same() { # DIR
+    "$bin/vjepa-inspect" --compare plain/step_00000024.h5 "$1/step_00000024.h5" >compare.log ||
+        fail "$1: $(tail -n 3 compare.log)"
+}
+
+pretrain 1 plain >plain.log || fail "plain: $(tail -n 3 plain.log)"
+grep -q '1 shards at a time' plain.log || fail "nothing is said of the order: $(cat plain.log)"
+pretrain 2 copies --set data.cache=copies.d --set train.stop_after=10 >copies.log || fail "copies: $(tail -n 3 copies.log)"
+pretrain 2 copies --set data.cache=copies.d --set data.threads=3 >copies.log || fail "copies: $(tail -n 3 copies.log)"
+grep -Eq 'data.cache: [1-9][0-9]* of this rank' copies.log || fail "no clip came from the copies: $(cat copies.log)"
+[ "$(find copies.d -name '*.data' -size +100k | wc -l)" -eq 1 ] || fail "there are no copies: $(ls -l copies.d)"
+same copies
+
+# Copies that are nonsense, and a folder that is none: the same run, and a warning.
+for f in copies.d/*.data; do head -c "$(stat -c %s "$f")" /dev/zero >zero.bin && cat zero.bin >"$f"; done
+pretrain 2 zeros --set data.cache=copies.d >zeros.log 2>&1 || fail "zeros: $(tail -n 3 zeros.log)"
+grep -q 'warning.*copy of clip .* is damaged' zeros.log || fail "nothing is said of damaged copies: $(cat zeros.log)"
+same zeros
+pretrain 1 none --set data.cache=train.clips/index.h5 >none.log 2>&1 || fail "none: $(tail -n 3 none.log)"
+[ "$(grep -c 'warning.*data.cache' none.log)" -eq 1 ] || fail "one warning, please: $(grep data.cache none.log)"
+same none
+
+refuse() { # CODE PATTERN ARGUMENTS...
+    local got=0
+    pretrain 2 "${@:3}" >out.log 2>&1 || got=$?
+    [ "$got" -eq "$1" ] || fail "${*:3} ended with $got, not $1: $(tail -n 3 out.log)"
+    grep -q "$2" out.log || fail "${*:3} did not say '$2': $(cat out.log)"
+}
+refuse 2 "no such dataset" wrong --set 'data.weights=[k400=1]' --dry-run
+refuse 2 "names each dataset of the stores once: made" wrong --set 'data.weights=[made=1, k400=1]'
+[ ! -e wrong ] || fail "a run folder was made before the weights were looked at"
+refuse 1 "other settings of section data" plain --set data.shuffle=global
+refuse 1 "other settings of section data" plain --set data.block_shards=2
+refuse 1 "other settings of section data" plain --set 'data.weights=[]'
+finish

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# vjepa-plan on every shipped configuration: numbers that fit one another, the same each time and as JSON; the memory that
+# training itself predicts; nonsense is refused. And vjepa-inspect --contact-sheet.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+plan=$bin/vjepa-plan
+configs=$source_dir/jobs/configs
+cluster=$configs/cluster_example.yaml
+
+cat >check.py <<'PY'
+import json, sys
+r = json.load(open(sys.argv[1]))
+t, best = r['training'], r['layouts'][0]
+assert t['parameters'] > 0 and t['steps'] > 0 and t['tflop_a_step'] > 0, t
+assert best['data'] * best['tensor'] == best['nodes'] * best['ranks_a_node'] == t['ranks'], best
+assert t['memory_gb_a_rank'] < t['memory_gb_a_node'] or best['ranks_a_node'] == 1
+parts = best['products_s'] + best['memory_s'] + best['sums_s']
+assert abs(best['step_s'] / max(parts, best['read_s']) - 1) < 1e-9, best
+assert abs(t['walltime_h'] * 3600 - t['steps'] * t['step_s']) < 0.2 * t['walltime_h'] * 3600, t
+assert abs(t['tflops'] * t['step_s'] / t['tflop_a_step'] - 1) < 1e-9, t
+assert 'best' in best['verdict'] and len(r['layouts']) > 1, r['layouts']
+p, d = r['packing'], r['data']
+assert d['files'] > 0 and p['clips'] >= d['files'] and p['shards'] > 0 and p['core_hours'] > 0, p
+for section in ('data', 'packing', 'training'):
+    for key in r[section]:
+        assert r['how'][section + '.' + key], key
+settings = {a['setting']: a for a in r['assumptions']}
+assert settings['cluster.nodes']['from'].endswith('cluster_example.yaml:8'), settings['cluster.nodes']
+assert settings['cluster.memory_gb']['value'] == '640' and settings['cluster.memory_gb']['from'] == '--set'
+PY
+
+count=0
+for config in "$configs"/*.yaml; do
+    [ "$config" != "$cluster" ] || continue
+    name=$(basename "$config" .yaml)
+    count=$((count + 1))
+    args=("$config" --cluster "$cluster" --set cluster.memory_gb=640)
+    # Its lists are not here.
+    case $name in videomix2m) args+=(--set plan.files=12800) ;; esac
+    "$plan" "${args[@]}" --json >"$name.json" 2>err.log || fail "$name: $(tail -n 3 err.log)"
+    /usr/bin/python3 check.py "$name.json" 2>err.log || fail "$name: $(tail -n 3 err.log)"
+    "$plan" "${args[@]}" >"$name.txt" || fail "$name as text"
+    grep -q '^  walltime h ' "$name.txt" && grep -q '^  cluster.nodes  *64 ' "$name.txt" || fail "$name: $(cat "$name.txt")"
+done
+((count >= 4)) || fail "$count configurations"
+
+# The memory of a rank is that which vjepa-pretrain predicts, but for what the two processes have before.
+make_store train.clips 8
+cat >small.yaml <<'END'
+pack: {frames: 4, short_side: 36}
+data: {train: [train.clips], frames: 4, crop: 32, threads: 1, read_ahead: 1}
+model: {size: base, patch: 16}
+predictor: {depth: 4}
+mask: {group: 2, generators: [{kind: tube, ratio: 0.5}]}
+train: {batch: 8, microbatch: 2, steps_per_epoch: 2, epochs: 1}
+cluster: {cores_per_node: 2, memory_gb: 100, memory_gb_s: 1000000}
+END
+run 1 "$bin/vjepa-pretrain" small.yaml --dry-run >pretrain.log 2>&1 || fail "$(tail -n 3 pretrain.log)"
+"$plan" small.yaml --set cluster.cores_per_node=1 --set plan.files=8 --json >small.json || fail "plan of one rank"
+/usr/bin/python3 - pretrain.log small.json <<'PY' || fail "memory: $(grep 'memory a rank' pretrain.log) $(cat small.json)"
+import json, re, sys
+said = float(re.search(r'memory a rank: (\d+) MiB', open(sys.argv[1]).read())[1]) * 2**20
+layout = json.load(open(sys.argv[2]))['layouts'][0]
+assert layout['microbatch'] == 2 and layout['data'] == 1, layout
+assert abs(layout['gb_a_rank'] * 1e9 / said - 1) < 0.03, (layout, said)
+PY
+
+refuse() { # EXIT_CODE PATTERN ARGUMENTS...
+    local want=$1 got=0
+    "$plan" "${@:3}" >out.log 2>&1 || got=$?
+    [ "$got" -eq "$want" ] || fail "$* ended with $got, not $want: $(tail -n 3 out.log)"
+    grep -Eq -e "$2" out.log || fail "$* did not say /$2/: $(head -n 5 out.log)"
+}
+refuse 2 'cluster\.nodes.*\[1, 1000000\]' small.yaml --set cluster.nodes=0
+refuse 2 'cluster\.gflops_fp32' small.yaml --set cluster.gflops_fp32=0
+refuse 2 'CONFIG' --cluster "$cluster"
+refuse 2 'nowhere\.yaml' small.yaml --cluster nowhere.yaml
+refuse 2 'only settings of cluster' small.yaml --cluster small.yaml
+refuse 2 'no layout.*2 cores' small.yaml --set cluster.cores_per_node=2 --set cluster.numa_per_node=3
+refuse 1 'NOTHING FITS' small.yaml --set cluster.memory_gb=0.1
+refuse 1 'plan\.files=N' small.yaml --set 'pack.lists=[missing.csv]'
+
+# Contact sheets.
+inspect=$bin/vjepa-inspect
+"$inspect" --contact-sheet sheet.png --clips 3 --from 4 --masks small.yaml train.clips >out.log || fail "contact sheet"
+grep -q '^sheet.png: 3 clips of train.clips from clip 4$' out.log || fail "contact sheet says $(cat out.log)"
+[ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "sheet.png is no PNG"
+refuse_sheet() { # PATTERN ARGUMENTS...
+    local got=0
+    "$inspect" "${@:2}" >out.log 2>&1 || got=$?
+    [ "$got" -eq 2 ] || fail "${*:2} ended with $got, not 2"
+    grep -Eq -e "$1" out.log || fail "${*:2} did not say /$1/: $(cat out.log)"
+}
+refuse_sheet 'clips 0 to 7' --contact-sheet no.png --from 8 train.clips
+refuse_sheet '--clips none' --contact-sheet no.png --clips none train.clips
+refuse_sheet 'belong to --contact-sheet' --clips 2 train.clips
+refuse_sheet 'is not a clip store' --contact-sheet no.png small.json
+refuse_sheet 'data\.frames is 16' --contact-sheet no.png --masks "$configs/vitl16_224.yaml" train.clips
+[ ! -e no.png ] || fail "a refused contact sheet was drawn"
+finish

@@ -1,0 +1,377 @@
+/* The forecast of a campaign against numbers worked out by hand, and against what the other folders say. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <mpi.h>
+
+#include "plan/footage.h"
+#include "plan/forecast.h"
+
+static vj_config config;
+
+static void set(const char *assignment)
+{
+    assert_int_equal(vj_config_set(&config, assignment), VJ_OK);
+}
+
+static int defaults(void **state)
+{
+    (void)state;
+    vj_config_defaults(&config);
+    return vj_config_check(&config) != VJ_OK;
+}
+
+static void same(double got, double want)
+{
+    if (!(fabs(got - want) <= 1e-9 * fabs(want))) fail_msg("%.12g, expected %.12g", got, want);
+}
+
+/* ------------------------------------------------------------------------------------------------ packing */
+
+static void packing_by_hand(void **state)
+{
+    (void)state;
+    const vj_machine machine = {.nodes = 2, .cores = 4, .filesystem_bytes_s = 1e9};
+    const vj_footage footage = {.files = 1000, .seconds = 10, .fps = 30, .height = 720, .width = 1280, .bytes = 4e6};
+    vj_pack_forecast f;
+    set("pack.windows=2");
+    set("pack.random_windows=true");
+    set("plan.gop=100");
+    set("cluster.decode_fps_720p=500");
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.clip_frames, 61); /* 15 steps of 4, and the first */
+    const double needed = 44.0 / 61;
+    same(f.decoded_frames, needed * 222); /* 2 x (50 + 61), fewer than 300 */
+    same(f.kept_frames, 32);
+    const double file_s = 0.040 + needed * 222 / 500 + 32 * 1.28e-3;
+    same(f.file_s, file_s);
+    same(f.core_s, 1000 * file_s);
+    same(f.clips, 2000);
+    same(f.clip_bytes, 16 * 256 * 456 * 3);
+    same(f.store_bytes, 2000 * 5603328.0);
+    same(f.read_bytes, 4e9);
+    assert_int_equal(f.shards, 63); /* a sixteenth of the files; 11 by size */
+    assert_int_equal(f.ranks, 2);
+    same(f.compute_s, 1000 * file_s / 4 * 32 / 63); /* 32 rounds of 2 shards, the last of one */
+    same(f.file_system_s, 4 + 11.206656);
+    same(f.walltime_s, f.compute_s);
+    same(f.file_system_bytes_s, 15.206656e9 / f.compute_s);
+
+    same(f.rank_bytes, 1e6 * (1024 + 4 * 4096));
+
+    set("pack.codec=jpeg");
+    set("pack.workers=3");
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.clip_bytes, 560332.8);
+    same(f.raw_clip_bytes, 5603328);
+    same(f.file_s, file_s + 2 * 5603328 / 3 * 10e-9);
+    same(f.compute_s, 1000 * f.file_s / 3 * 32 / 63);
+    set("pack.codec=raw");
+    set("pack.workers=0");
+
+    set("pack.duplicates=drop"); /* looks at eight instants, too */
+    set("plan.gop=8");
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.decoded_frames, needed * (2 * (4 + 61) + 8 * (4 + 1)));
+    set("pack.random_windows=false"); /* the first begins with the file */
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.decoded_frames, needed * (4 + 2 * 61 + 8 * (4 + 1)));
+    set("pack.decode=all");
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.decoded_frames, 300);
+    set("pack.decode=needed");
+    set("pack.random_windows=true");
+    set("pack.duplicates=keep");
+
+    set("plan.gop=1000"); /* the whole video, once */
+    vj_pack_forecast_make(&f, &config, &machine, &footage);
+    same(f.decoded_frames, 300);
+    const vj_machine slow = {.nodes = 2, .cores = 4, .filesystem_bytes_s = 1e8};
+    vj_pack_forecast_make(&f, &config, &slow, &footage);
+    same(f.walltime_s, 152.06656);
+}
+
+static void costs_follow_the_pixels(void **state)
+{
+    (void)state;
+    const vj_machine machine = {.nodes = 1, .cores = 1, .filesystem_bytes_s = 1e9};
+    vj_pack_forecast f[4];
+    const double height[4] = {120, 240, 480, 720}, width[4] = {160, 320, 848, 1280};
+    set("pack.decode=all"); /* one frame */
+    set("pack.frames=1");
+    for (int i = 0; i < 4; i++) {
+        const vj_footage footage = {
+            .files = 1, .seconds = 1, .fps = 1, .height = height[i], .width = width[i], .bytes = 1};
+        vj_pack_forecast_make(&f[i], &config, &machine, &footage);
+    }
+    same(f[1].file_s, 13e-3 + 1 / config.cluster.decode_fps_240p + 0.39e-3);
+    same(f[0].file_s, f[1].file_s / 4);
+    same(f[3].file_s, 40e-3 + 1 / config.cluster.decode_fps_720p + 1.28e-3);
+    same(f[2].file_s, f[1].file_s + (f[3].file_s - f[1].file_s) * (848 * 480 - 76800) / (921600 - 76800));
+}
+
+static void media_are_what_the_settings_say(void **state)
+{
+    (void)state;
+    vj_footage m;
+    set("plan.mean_height=720");
+    assert_int_equal(vj_footage_describe(&m, &config), VJ_OK);
+    assert_int_equal(m.files, 0);
+    same(m.width, 1280);
+    same(m.bytes, 10 * 30 * 720 * 1280 * 0.1 / 8);
+    set("plan.files=7");
+    set("plan.mean_mb=2.5");
+    assert_int_equal(vj_footage_describe(&m, &config), VJ_OK);
+    assert_int_equal(m.files, 7);
+    same(m.bytes, 2.5e6);
+    set("plan.files=0");
+    set("pack.lists=[/no/such/list.csv]");
+    assert_int_not_equal(vj_footage_describe(&m, &config), VJ_OK);
+}
+
+/* ------------------------------------------------------------------------------------------------ training */
+
+static const vj_machine machine = {.nodes = 4,
+                                   .cores = 8,
+                                   .numa = 1,
+                                   .memory_bytes = 1e12,
+                                   .flops_core = 1e9,
+                                   .memory_bytes_s = 1e9,
+                                   .sum_bytes_s = 1e9,
+                                   .tensor_bytes_s = 1e9,
+                                   .network_bytes_s = 1e9,
+                                   .message_s = 1e-6,
+                                   .filesystem_bytes_s = 1e9};
+
+static vj_train_work work_by_hand(void)
+{
+    vj_train_work w = {.feature = true, .clip_work_flops = 1e9, .tensor_sum_bytes = 1e6, .clip_bytes = 1e6};
+    w.weight_floats[1] = 1000000, w.encoder_floats[1] = 600000;
+    w.weight_floats[2] = 500000, w.encoder_floats[2] = 300000;
+    return w;
+}
+
+static void steps_by_hand(void **state)
+{
+    (void)state;
+    char reason[256];
+    const vj_train_work w = work_by_hand();
+    set("train.batch=64");
+    set("parallel.bucket_mb=1");
+
+    vj_train_layout l = {.nodes = 4, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
+    assert_true(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
+    assert_int_equal(l.data_ranks, 8);
+    assert_int_equal(l.threads, 4);
+    assert_int_equal(l.microbatches, 2); /* of 16 */
+    same(l.compute_s, 8 * 1e9 / (4 * 1e9));
+    same(l.memory_s, 2 * (36 * 1e6 + 2 * 16 * 1e6) / 1e9);
+    same(l.network_bytes, 2 * 4e6 * 3 / 4);
+    same(l.messages, 2 * 3 * 4);        /* two ways, three nodes, four buckets of 1 MiB */
+    same(l.sum_s, 4e-3 + 6e-3 + 24e-6); /* inside the nodes, between them */
+    same(l.tensor_s, 0);
+    same(l.read_s, 0.064);
+    same(l.step_s, 2 + 0.136 + 0.010024);
+
+    l = (vj_train_layout){.nodes = 4, .node_ranks = 2, .tensor = 2, .zero = 1, .microbatch = 4};
+    assert_true(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
+    assert_int_equal(l.data_ranks, 4);
+    assert_int_equal(l.microbatches, 4);
+    same(l.compute_s, 16 * 1e9 / (2 * 4 * 1e9));
+    same(l.memory_s, 2 * (36 * 125000.0 + 4 * 16 * 500000.0) / 1e9);
+    same(l.tensor_s, 16 * 1e6 / 1e9);
+    same(l.network_bytes, 2 * (2e6 + 2e6 + 1.2e6) * 3 / 4); /* gradient out; weights and target back */
+    same(l.messages, 2 * 3 * 2);
+    same(l.sum_s, 7.8e-3 + 12e-6);
+
+    /* An uneven division waits for the rank that has most. */
+    l = (vj_train_layout){.nodes = 3, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
+    assert_true(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
+    assert_int_equal(l.microbatches, 3);
+
+    /* One rank exchanges nothing; a slow file system bounds the step. */
+    vj_machine slow = machine;
+    slow.filesystem_bytes_s = 1e3;
+    l = (vj_train_layout){.nodes = 1, .node_ranks = 1, .tensor = 1, .zero = 0, .microbatch = 4};
+    assert_true(vj_train_layout_time(&l, &config, &w, &slow, reason, sizeof reason));
+    same(l.sum_s, 0);
+    same(l.step_s, 64e6 / 1e3);
+}
+
+static void what_cannot_work_says_why(void **state)
+{
+    (void)state;
+    char reason[256];
+    const vj_train_work w = work_by_hand();
+    static const struct {
+        vj_train_layout layout;
+        const char *why;
+    } wrong[] = {
+        {{.nodes = 4, .node_ranks = 2, .tensor = 1, .microbatch = 16}, "gives work to 4 ranks"},
+        {{.nodes = 4, .node_ranks = 3, .tensor = 1, .microbatch = 1}, "3 ranks a node do not divide 8 cores"},
+        {{.nodes = 1, .node_ranks = 2, .tensor = 4, .microbatch = 1}, "do not make tensor groups of 4"},
+    };
+    set("train.batch=64");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        vj_train_layout l = wrong[i].layout;
+        assert_false(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
+        if (!strstr(reason, wrong[i].why)) fail_msg("'%s' does not say '%s'", reason, wrong[i].why);
+    }
+    vj_machine domains = machine; /* of two cores each: a rank of four would be in two */
+    domains.numa = 4;
+    vj_train_layout l = {.nodes = 1, .node_ranks = 2, .tensor = 1, .microbatch = 1};
+    assert_false(vj_train_layout_time(&l, &config, &w, &domains, reason, sizeof reason));
+    l.node_ranks = 4;
+    assert_true(vj_train_layout_time(&l, &config, &w, &domains, reason, sizeof reason));
+}
+
+static void work_is_counted(void **state)
+{
+    (void)state;
+    const vj_pack_forecast pack = {.raw_clip_bytes = 5e6, .clip_bytes = 5e5};
+    vj_train_work w, again;
+    set("mask.cut=none"); /* tubes: the same number of tokens in every clip */
+    set("mask.generators=[{kind: tube, ratio: 0.75}, {kind: tube, ratio: 0.9}]");
+    set("predictor.heads=12");
+    assert_int_equal(vj_train_work_count(&w, &config, &pack), VJ_OK);
+    /* ViT-L/16 and its predictor: the number of the published model's parameters. */
+    assert_int_equal(w.parameters, 325968256);
+    assert_int_equal(w.steps, 90000);
+    assert_int_equal(w.checkpoints, 90);
+    same(w.context_tokens, 8 * 49 + 8 * 19); /* of 14 x 14, in eight tubelets; 19 is 19.6 cut */
+    same(w.target_tokens, 2 * 1568 - 544);
+    const double D = 1024, P = 384, embedding = 2.0 * 1568 * 1536 * D, n[2] = {392, 152};
+    double target = embedding + 24 * 1568 * (24 * D * D + 4 * 1568 * D), trained = embedding, blocks = 0;
+    for (int i = 0; i < 2; i++) {
+        blocks += 24 * n[i] * (24 * D * D + 4 * n[i] * D) + 12 * 1568 * (24 * P * P + 4 * 1568 * P);
+        trained += 2 * n[i] * D * P + 2 * (1568 - n[i]) * P * D;
+    }
+    same(w.clip_flops, target + 3 * (trained + blocks));
+    same(w.clip_work_flops, w.clip_flops);
+    same(w.tensor_sum_bytes, 4 * 2 * (24 * 1568 * D + 2 * (24 * 544 * D + 12 * 3136 * P)));
+    /* Weights, two moments, and the encoder, whose parameters the paper's ViT-L has. */
+    same(w.checkpoint_bytes, 4 * (3 * 325968256.0 + 303885312));
+    same(w.clip_bytes, 5e5);
+
+    set("train.recompute=block");
+    assert_int_equal(vj_train_work_count(&again, &config, &pack), VJ_OK);
+    same(again.clip_flops, w.clip_flops);
+    same(again.clip_work_flops, w.clip_flops + blocks);
+    set("checkpoint.every=700");
+    assert_int_equal(vj_train_work_count(&again, &config, &pack), VJ_OK);
+    assert_int_equal(again.checkpoints, 90000 / 700 + 1); /* and one at the end */
+}
+
+static void memory_is_what_training_predicts(void **state)
+{
+    (void)state;
+    const vj_pack_forecast pack = {.raw_clip_bytes = 5e6, .clip_bytes = 5e6};
+    char reason[256];
+    vj_train_work w;
+    vj_memory want;
+    set("train.batch=32");
+    set("mask.group=4");
+    vj_config given = config;
+    given.train.microbatch = 2;
+    given.parallel.tensor = 2;
+    given.parallel.zero = 1;
+    assert_int_equal(vj_train_work_count(&w, &config, &pack), VJ_OK);
+    vj_train_layout l = {.nodes = 2, .node_ranks = 4, .tensor = 2, .zero = 1, .microbatch = 2};
+    assert_true(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
+    assert_int_equal(vj_train_layout_weigh(&l, &config, &w), VJ_OK);
+    assert_int_equal(vj_memory_predict(&want, &given, 8, 4, 5000000), VJ_OK);
+    assert_int_equal(l.memory.all - l.memory.program, want.all - want.program); /* which grows between the calls */
+    assert_int_equal(l.memory.weights, w.weight_floats[2] * 4);
+    same(l.node_bytes, 4 * (double)(l.memory.all - l.memory.neighbours));
+}
+
+/* ------------------------------------------------------------------------------------------------ the whole */
+
+static void forecast(vj_forecast *f)
+{
+    vj_footage footage;
+    assert_int_equal(vj_footage_describe(&footage, &config), VJ_OK);
+    assert_int_equal(vj_forecast_make(f, &config, &footage), VJ_OK);
+}
+
+static void the_best_layout_fits_and_is_fastest(void **state)
+{
+    (void)state;
+    static vj_forecast f, little;
+    set("train.batch=64");
+    set("mask.group=8");
+    set("plan.files=1000");
+    set("cluster.nodes=4");
+    set("cluster.cores_per_node=8");
+    set("cluster.memory_gb=256");
+    forecast(&f);
+    assert_true(f.fits && f.layouts > 3);
+    assert_string_equal(f.verdict[0], "best: the fastest that fits, of 272 that can work");
+    assert_int_equal(f.layout[0].nodes, 4);
+    assert_true(f.layout[0].node_bytes <= 0.9 * 256e9);
+    for (int i = 1; i < f.layouts; i++)
+        if (f.layout[i].node_bytes <= 0.9 * 256e9) assert_true(f.layout[i].step_s > 0.98 * f.layout[0].step_s);
+    same(f.training_s, 90000 * f.layout[0].step_s + 90 * f.work.checkpoint_bytes / 1e9);
+
+    set("cluster.memory_gb=16"); /* another layout then, and slower; or none */
+    forecast(&little);
+    assert_true(little.fits);
+    assert_true(little.layout[0].node_bytes <= 0.9 * 16e9);
+    assert_true(little.layout[0].step_s >= 0.98 * f.layout[0].step_s);
+    set("cluster.memory_gb=1");
+    forecast(&little);
+    assert_false(little.fits);
+    assert_non_null(strstr(little.verdict[0], "NOTHING FITS"));
+    assert_true(little.layout[0].memory.all > 1000000000);
+}
+
+static void a_section_is_read_from_its_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/vjepa-cluster-XXXXXX";
+    const int fd = mkstemp(path);
+    FILE *file = fdopen(fd, "w");
+    assert_non_null(file);
+    fputs("cluster:\n  nodes: 12\n  cores_per_node: 34\n", file);
+    fclose(file);
+    set("cluster.nodes=5");
+    set("cluster.memory_gb=7");
+    config.cluster.network_gb_s = 99; /* as if the configuration's own file said so */
+    assert_int_equal(vj_config_read_section(&config, path, "cluster"), VJ_OK);
+    assert_int_equal(config.cluster.nodes, 5); /* --set counts */
+    assert_true(config.cluster.memory_gb == 7);
+    assert_int_equal(config.cluster.cores_per_node, 34);
+    assert_int_equal(vj_config_origin(&config, "cluster.cores_per_node"), 3);
+    assert_true(config.cluster.network_gb_s == 10); /* the default: the section is the file's */
+    file = fopen(path, "a");
+    fputs("model:\n  size: tiny\n", file);
+    fclose(file);
+    assert_int_equal(vj_config_read_section(&config, path, "cluster"), VJ_ERR_USAGE);
+    assert_string_equal(config.model.size, "large");
+    remove(path);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(packing_by_hand, defaults),
+        cmocka_unit_test_setup(costs_follow_the_pixels, defaults),
+        cmocka_unit_test_setup(media_are_what_the_settings_say, defaults),
+        cmocka_unit_test_setup(steps_by_hand, defaults),
+        cmocka_unit_test_setup(what_cannot_work_says_why, defaults),
+        cmocka_unit_test_setup(work_is_counted, defaults),
+        cmocka_unit_test_setup(memory_is_what_training_predicts, defaults),
+        cmocka_unit_test_setup(the_best_layout_fits_and_is_fastest, defaults),
+        cmocka_unit_test_setup(a_section_is_read_from_its_file, defaults),
+    };
+    MPI_Init(&argc, &argv);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Finalize();
+    return failed;
+}
