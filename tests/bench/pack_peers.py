@@ -14,7 +14,7 @@ not installed are left out and named:
 """
 import argparse
 import csv
-import importlib
+import importlib.util
 import multiprocessing
 import os
 import re
