@@ -200,7 +200,7 @@ typedef struct {
     } cluster;
     struct {                                    /* vjepa-plan: the media, where nobody can look at them */
         int64_t files;                          /* 0: those of the lists */
-        int64_t store_clips;                    /* trained on; 0: what packing makes */
+        int64_t store_clips;                    /* 0: as pack.windows makes */
         double mean_seconds, mean_fps, mean_mb; /* MB 0: by size and length */
         int64_t mean_height, gop;
         double jpeg_share; /* of raw bytes */

@@ -295,7 +295,7 @@ const vj_setting vj_settings[] = {
     {"plan.jpeg_share", VJ_SET_NUMBER, AT(plan.jpeg_share), "(0, 1]", "0.1",
      "bytes of clips stored as jpeg, over their raw bytes", 0},
     {"plan.store_clips", VJ_SET_INTEGER, AT(plan.store_clips), "[0, 1000000000000]", "0",
-     "clips of the store to train on; 0: as many as packing makes", 0},
+     "clips of the store; 0: pack.windows of each file, or what the lists say", 0},
 };
 const int vj_settings_count = sizeof vj_settings / sizeof vj_settings[0];
 _Static_assert(sizeof vj_settings / sizeof vj_settings[0] <= VJ_MAX_SETTINGS, "origin.line has a place for each row");

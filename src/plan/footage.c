@@ -20,6 +20,7 @@ static void sum_up(vj_footage *m, const vj_config *c, const vj_catalogue_summary
     }
     const bool drop = c->pack.duplicates == VJ_DUPLICATES_DROP;
     m->files = files - held_out - (drop ? twice : 0);
+    m->clips = (double)summary->clips;
     snprintf(m->from, sizeof m->from, "of %lld in the lists, without %lld held out by id; %lld listed before are %s",
              (long long)files, (long long)held_out, (long long)twice, drop ? "dropped" : "kept");
 }
@@ -28,6 +29,7 @@ static vj_status count_files(vj_footage *m, const vj_config *c)
 {
     const char *temporary = getenv("TMPDIR");
     m->files = c->plan.files;
+    m->clips = (double)(c->plan.files * c->pack.windows);
     snprintf(m->from, sizeof m->from,
              m->files > 0 ? "plan.files" : "neither lists nor plan.files are given: nothing to pack");
     if (m->files > 0 || (c->pack.lists.count == 0 && c->pack.dataset_count == 0)) return VJ_OK;
@@ -47,5 +49,7 @@ vj_status vj_footage_describe(vj_footage *m, const vj_config *c)
     const double height = (double)c->plan.mean_height, width = round(height * aspect);
     *m = (vj_footage){.seconds = c->plan.mean_seconds, .fps = c->plan.mean_fps, .height = height, .width = width};
     m->bytes = c->plan.mean_mb > 0 ? 1e6 * c->plan.mean_mb : m->seconds * m->fps * height * width * bits_a_pixel / 8;
-    return count_files(m, c);
+    VJ_TRY(count_files(m, c));
+    if (c->plan.store_clips > 0) m->clips = (double)c->plan.store_clips;
+    return VJ_OK;
 }

@@ -4,7 +4,10 @@
 
 #include "plan/forecast.h"
 
-/** plan.files, or the files that the lists of pack.* name; none where there is neither. Not collective. */
+/**
+ * plan.files, or the files that the lists of pack.* name, none where there is neither; plan.store_clips, or as many
+ * clips as pack.windows makes of them. Not collective.
+ */
 vj_status vj_footage_describe(vj_footage *footage, const vj_config *config);
 
 #endif

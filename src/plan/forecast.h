@@ -30,6 +30,7 @@ vj_machine vj_machine_from(const vj_config *config);
 
 typedef struct {
     int64_t files;
+    double clips;                              /* that they make together, if all are good */
     double seconds, fps, height, width, bytes; /* of the mean file */
     char from[128];                            /* where the number of files is from */
 } vj_footage;
@@ -37,7 +38,6 @@ typedef struct {
 typedef struct {
     vj_footage footage;
     double clip_frames;                 /* of the video, from the first to the last of a clip */
-    double clips;                       /* all files are taken for good ones */
     double decoded_frames, kept_frames; /* a file */
     double file_s;                      /* of a core, a file */
     double core_s;                      /* all files */

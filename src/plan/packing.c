@@ -36,11 +36,11 @@ static bool looks_wanted(const vj_config *c)
  * are fixed the first begins with one), but for frames that no other refers to: x264's defaults make 44 of 61
  * necessary.
  */
-static double decoded_frames(const vj_config *c, const vj_footage *m, double clip_frames)
+static double decoded_frames(const vj_config *c, const vj_footage *m, double windows, double clip_frames)
 {
     enum { INSTANTS = 8 };
     const double all = m->seconds * m->fps, before = 0.5 * (double)c->plan.gop, needed = 44.0 / 61;
-    const double windows = (double)c->pack.windows, inside = c->pack.random_windows ? windows : windows - 1;
+    const double inside = c->pack.random_windows ? windows : fmax(0, windows - 1);
     const double looks = looks_wanted(c) ? INSTANTS * (before + 1) : 0;
     return c->pack.decode_all ? all : fmin(all, needed * (inside * before + windows * clip_frames + looks));
 }
@@ -48,13 +48,14 @@ static double decoded_frames(const vj_config *c, const vj_footage *m, double cli
 static void cost_of_a_file(vj_pack_forecast *f, const vj_config *c)
 {
     const double pixels = f->footage.height * f->footage.width;
+    const double windows = f->footage.clips / (double)f->footage.files;
     f->clip_frames = (double)((c->pack.frames - 1) * c->pack.step + 1);
-    f->decoded_frames = decoded_frames(c, &f->footage, f->clip_frames);
-    f->kept_frames = (double)(c->pack.windows * c->pack.frames);
+    f->decoded_frames = decoded_frames(c, &f->footage, windows, f->clip_frames);
+    f->kept_frames = windows * (double)c->pack.frames;
     f->file_s = by_pixels(pixels, open_240p_s, open_720p_s) +
                 f->decoded_frames * by_pixels(pixels, 1 / c->cluster.decode_fps_240p, 1 / c->cluster.decode_fps_720p) +
                 f->kept_frames * by_pixels(pixels, scale_240p_s, scale_720p_s);
-    if (c->pack.codec == VJ_CODEC_JPEG) f->file_s += (double)c->pack.windows * f->raw_clip_bytes / 3 * jpeg_pixel_s;
+    if (c->pack.codec == VJ_CODEC_JPEG) f->file_s += windows * f->raw_clip_bytes / 3 * jpeg_pixel_s;
 }
 
 void vj_pack_forecast_make(vj_pack_forecast *f, const vj_config *c, const vj_machine *machine,
@@ -62,15 +63,15 @@ void vj_pack_forecast_make(vj_pack_forecast *f, const vj_config *c, const vj_mac
 {
     const double files = (double)footage->files, side = (double)c->pack.short_side;
     const int64_t workers = c->pack.workers > 0 ? c->pack.workers : machine->cores;
-    *f = (vj_pack_forecast){.footage = *footage, .clips = files * (double)c->pack.windows};
+    *f = (vj_pack_forecast){.footage = *footage};
     f->raw_clip_bytes = 3 * (double)c->pack.frames * side * ceil(side * aspect);
     f->clip_bytes = f->raw_clip_bytes * (c->pack.codec == VJ_CODEC_JPEG ? c->plan.jpeg_share : 1);
     if (footage->files == 0) return;
     cost_of_a_file(f, c);
     f->core_s = files * f->file_s;
     f->read_bytes = files * footage->bytes;
-    f->store_bytes = f->clips * f->clip_bytes;
-    f->shards = vj_pack_layout_of(c, footage->files, (int64_t)f->clips).shards;
+    f->store_bytes = footage->clips * f->clip_bytes;
+    f->shards = vj_pack_layout_of(c, footage->files, (int64_t)footage->clips).shards;
 
     /* A shard is one rank's: the last round of shards may leave ranks without work. */
     f->ranks = machine->nodes < f->shards ? machine->nodes : (int)f->shards;

@@ -53,7 +53,8 @@ static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c
     const vj_machine *machine = &f->machine;
     const bool cores_last = p->compute_s >= p->file_system_s;
     const filling s = begin(report, "packing");
-    put(&s, "clips", p->clips, "%lld a file, every file taken for a good one", (long long)c->pack.windows);
+    put(&s, "clips", p->footage.clips, "%.3g a file, every file taken for a good one",
+        p->footage.clips / (double)p->footage.files);
     put(&s, "clip_mb", 1e-6 * p->clip_bytes, "%lld frames, short side %lld, 16:9", (long long)c->pack.frames,
         (long long)c->pack.short_side);
     put(&s, "store_gb", 1e-9 * p->store_bytes, "all clips");
@@ -77,7 +78,7 @@ static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c
 /* How often training sees a clip, if it is known how many there are. */
 static void put_steps(const filling *s, const vj_forecast *f, const vj_config *c)
 {
-    const double given = (double)c->plan.store_clips, clips = given > 0 ? given : f->pack.clips;
+    const double clips = f->pack.footage.clips;
     const double samples = (double)f->work.steps * (double)c->train.batch;
     if (clips > 0)
         put(s, "steps", (double)f->work.steps, "%lld clips each, %.3g passes over %.0f clips",

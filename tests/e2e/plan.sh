@@ -35,8 +35,6 @@ for config in "$configs"/*.yaml; do
     name=$(basename "$config" .yaml)
     count=$((count + 1))
     args=("$config" --cluster "$cluster" --set cluster.memory_gb=640)
-    # Its lists are not here.
-    case $name in videomix2m) args+=(--set plan.files=12800) ;; esac
     "$plan" "${args[@]}" --json >"$name.json" 2>err.log || fail "$name: $(tail -n 3 err.log)"
     /usr/bin/python3 check.py "$name.json" 2>err.log || fail "$name: $(tail -n 3 err.log)"
     "$plan" "${args[@]}" >"$name.txt" || fail "$name as text"

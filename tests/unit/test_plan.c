@@ -38,7 +38,8 @@ static void packing_by_hand(void **state)
 {
     (void)state;
     const vj_machine machine = {.nodes = 2, .cores = 4, .filesystem_bytes_s = 1e9};
-    const vj_footage footage = {.files = 1000, .seconds = 10, .fps = 30, .height = 720, .width = 1280, .bytes = 4e6};
+    const vj_footage footage = {
+        .files = 1000, .clips = 2000, .seconds = 10, .fps = 30, .height = 720, .width = 1280, .bytes = 4e6};
     vj_pack_forecast f;
     set("pack.windows=2");
     set("pack.random_windows=true");
@@ -52,7 +53,6 @@ static void packing_by_hand(void **state)
     const double file_s = 0.040 + needed * 222 / 500 + 32 * 1.28e-3;
     same(f.file_s, file_s);
     same(f.core_s, 1000 * file_s);
-    same(f.clips, 2000);
     same(f.clip_bytes, 16 * 256 * 456 * 3);
     same(f.store_bytes, 2000 * 5603328.0);
     same(f.read_bytes, 4e9);
@@ -107,7 +107,7 @@ static void costs_follow_the_pixels(void **state)
     set("pack.frames=1");
     for (int i = 0; i < 4; i++) {
         const vj_footage footage = {
-            .files = 1, .seconds = 1, .fps = 1, .height = height[i], .width = width[i], .bytes = 1};
+            .files = 1, .clips = 1, .seconds = 1, .fps = 1, .height = height[i], .width = width[i], .bytes = 1};
         vj_pack_forecast_make(&f[i], &config, &machine, &footage);
     }
     same(f[1].file_s, 13e-3 + 1 / config.cluster.decode_fps_240p + 0.39e-3);
@@ -129,7 +129,14 @@ static void media_are_what_the_settings_say(void **state)
     set("plan.mean_mb=2.5");
     assert_int_equal(vj_footage_describe(&m, &config), VJ_OK);
     assert_int_equal(m.files, 7);
+    same(m.clips, 7);
     same(m.bytes, 2.5e6);
+    set("pack.windows=3");
+    assert_int_equal(vj_footage_describe(&m, &config), VJ_OK);
+    same(m.clips, 21);
+    set("plan.store_clips=15");
+    assert_int_equal(vj_footage_describe(&m, &config), VJ_OK);
+    same(m.clips, 15);
     set("plan.files=0");
     set("pack.lists=[/no/such/list.csv]");
     assert_int_not_equal(vj_footage_describe(&m, &config), VJ_OK);
