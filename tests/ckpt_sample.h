@@ -131,20 +131,47 @@ static inline int has_part(const char *dir)
     return found;
 }
 
-/* A new folder below $TMPDIR. */
-static inline void temporary_folder(char path[VJ_PATH])
+/* DIR/step_<step>.h5 */
+static inline void step_path(char path[VJ_PATH + 32], const char *dir, int64_t step)
 {
-    const char *base = getenv("TMPDIR");
-    snprintf(path, VJ_PATH, "%s/vjepa_test_XXXXXX", base && *base ? base : "/tmp");
-    if (!mkdtemp(path)) {
-        perror(path);
-        abort();
-    }
+    snprintf(path, VJ_PATH + 32, "%s/step_%08lld.h5", dir, (long long)step);
 }
 
+/* How many tensors and values of state differ between two files, and in `report` which; -1: they cannot be compared. */
+static inline int64_t differences(const char *a, const char *b, char *report, size_t bytes)
+{
+    int64_t different;
+    FILE *out = fmemopen(report, bytes, "w");
+    if (!out) return -1;
+    vj_status status = vj_ckpt_compare(a, b, out, &different);
+    fclose(out);
+    return status == VJ_OK ? different : -1;
+}
+
+/* A new folder below rank 0's $TMPDIR. Collective over all ranks. */
+static inline void temporary_folder(char path[VJ_PATH])
+{
+    int rank;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (rank == 0) {
+        const char *base = getenv("TMPDIR");
+        snprintf(path, VJ_PATH, "%s/vjepa_test_XXXXXX", base && *base ? base : "/tmp");
+        if (!mkdtemp(path)) {
+            perror(path);
+            abort();
+        }
+    }
+    MPI_Bcast(path, VJ_PATH, MPI_CHAR, 0, MPI_COMM_WORLD);
+}
+
+/* When all ranks are done with it. Collective over all ranks. */
 static inline void remove_folder(const char *path)
 {
+    int rank;
     char command[VJ_PATH + 16];
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    if (rank != 0) return;
     snprintf(command, sizeof command, "rm -rf '%s'", path);
     if (system(command) != 0) fprintf(stderr, "%s stays\n", path);
 }

@@ -5,11 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 trap 'for disk in disk room; do ! mountpoint -q "$scratch/$disk" || umount "$scratch/$disk"; done; rm -rf "$scratch"' EXIT
 make_store train.clips 40
-pretrain() { # RANKS DIR [ARGS]
-    local ranks=$1 dir=$2
-    shift 2
-    run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@"
-}
 same() { # DIR WHAT
     "$bin/vjepa-inspect" --compare "whole/step_00000024.h5" "$1/step_00000024.h5" >compare.log || fail "$2: $(tail -n 3 compare.log)"
 }
@@ -34,16 +29,7 @@ pretrain 2 background --set checkpoint.every=1 --set checkpoint.keep_every=7 >/d
 
 # Killed while checkpoints are written beside every step.
 killed=$scratch/killed
-timeout 100 mpirun -n 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir="$killed" --set train.backend=strict \
-    --set checkpoint.async=true --set checkpoint.every=1 >killed.log 2>&1 &
-launcher=$!
-for _ in $(seq 500); do
-    [ -e "$killed/step_00000005.h5" ] && break
-    sleep 0.01
-done
-pkill -9 -f "vjepa-pretrain .*run.dir=$killed" || true
-wait "$launcher" || true
-[ -n "$(steps "$killed")" ] && [ ! -e "$killed/complete" ] || fail "the run was not killed in the middle"
+pretrain_killed 2 "$killed" --set checkpoint.async=true --set checkpoint.every=1
 pretrain 2 "$killed" --set checkpoint.async=true >resumed.log
 grep -q "resuming from $killed/step_" resumed.log || fail "the killed run did not resume: $(cat resumed.log)"
 same "$killed" "killed in the background"

@@ -16,6 +16,27 @@ run() { # RANKS COMMAND...
     timeout 100 mpirun -n "$ranks" "$@"
 }
 
+pretrain() { # RANKS DIR [ARGS]
+    local ranks=$1 dir=$2
+    shift 2
+    run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@"
+}
+
+# Started, and killed with -9 in the middle: the strict backend is slow enough. DIR is a whole path: nobody else's process has
+# it in its command line.
+pretrain_killed() { # RANKS DIR [ARGS]
+    local dir=$2 job
+    pretrain "$@" --set train.backend=strict >killed.log 2>&1 &
+    job=$!
+    for _ in $(seq 500); do
+        [ -e "$dir/step_00000005.h5" ] && break
+        sleep 0.01
+    done
+    pkill -9 -f "vjepa-pretrain .*run.dir=$dir" || true
+    wait "$job" || true
+    compgen -G "$dir/step_*.h5" >/dev/null && [ ! -e "$dir/complete" ] || fail "the run was not killed in the middle: $(cat killed.log)"
+}
+
 fail() {
     echo "FAIL: $*" >&2
     failures=$((failures + 1))

@@ -3,11 +3,6 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
-pretrain() { # RANKS DIR [ARGS]
-    local ranks=$1 dir=$2
-    shift 2
-    run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@"
-}
 
 for ranks in 1 2; do
     whole=whole$ranks
@@ -22,17 +17,8 @@ for ranks in 1 2; do
             fail "$ranks ranks, stopped at $stop: $(tail -n 3 compare.log)"
     done
 
-    killed=$scratch/killed$ranks # the whole path: nobody else's process has it in its command line
-    timeout 100 mpirun -n "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$killed" --set train.backend=strict \
-        >killed.log 2>&1 &
-    launcher=$!
-    for _ in $(seq 500); do
-        [ -e "$killed/step_00000005.h5" ] && break
-        sleep 0.01
-    done
-    pkill -9 -f "vjepa-pretrain .*run.dir=$killed" || true
-    wait "$launcher" || true
-    [ -e "$killed/step_00000005.h5" ] && [ ! -e "$killed/complete" ] || fail "the run was not killed in the middle"
+    killed=$scratch/killed$ranks
+    pretrain_killed "$ranks" "$killed"
     pretrain "$ranks" "$killed" >resumed.log
     "$bin/vjepa-inspect" --compare "$whole/step_00000024.h5" "$killed/step_00000024.h5" >compare.log ||
         fail "$ranks ranks, killed: $(tail -n 3 compare.log)"
@@ -57,5 +43,6 @@ pretrain 2 signal >resumed.log
 grep -q 'resuming from signal/step_' resumed.log || fail "no checkpoint was written on USR1"
 "$bin/vjepa-inspect" --compare whole2 signal >compare.log || fail "stopped by USR1: $(tail -n 3 compare.log)"
 
-pretrain 1 whole1 | grep -q "24 of 24 steps are done" || fail "a complete run started again did not say that it is done"
+pretrain 1 whole1 >again.log
+grep -q "24 of 24 steps are done" again.log || fail "a complete run started again did not say that it is done"
 finish

@@ -2,45 +2,7 @@
  * Checkpoints written by several ranks: the same content as written by one, read back by each; a rank that fails takes
  * all others to the same error and leaves nothing behind.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "../ckpt_sample.h"
-
-typedef struct {
-    int rank, size;
-    char dir[VJ_PATH], path[VJ_PATH + 32];
-    sample s, back;
-} context;
-
-static int setup(void **state)
-{
-    context *c = calloc(1, sizeof *c);
-    MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &c->size);
-    if (c->rank == 0) temporary_folder(c->dir);
-    MPI_Bcast(c->dir, VJ_PATH, MPI_CHAR, 0, MPI_COMM_WORLD);
-    snprintf(c->path, sizeof c->path, "%s/step_00000012.h5", c->dir);
-    sample_init(&c->s, c->size, c->rank);
-    sample_init(&c->back, 1, 0);
-    *state = c;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    context *c = *state;
-    sample_release(&c->s);
-    sample_release(&c->back);
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (c->rank == 0) remove_folder(c->dir);
-    free(c);
-    return 0;
-}
+#include "../ckpt_test.h"
 
 /* Even steps are written in the background, odd ones at once. */
 static vj_status write_all(context *c, int64_t step)
@@ -54,8 +16,7 @@ static void check_content(context *c, uint32_t salt)
     sample want;
     sample_init(&want, 1, 0);
     sample_fill(&want, salt);
-    sample_fill(&c->back, 99);
-    assert_int_equal(vj_ckpt_read(c->path, c->back.tensors, SAMPLE_TENSORS, sample_put, NULL), VJ_OK);
+    assert_int_equal(read_back(c), VJ_OK);
     assert_true(sample_equal(&want, &c->back));
     sample_release(&want);
 }
@@ -67,14 +28,10 @@ static void shared_by_all(void **state)
     check_content(c, 1);
     if (c->rank == 0) { /* against one rank's file, block checksums included */
         char other[VJ_PATH + 32], report[4096] = "";
-        int64_t different;
         sample_all(&c->s);
         assert_int_equal(sample_write(&c->s, c->dir, 13, false, MPI_COMM_SELF), VJ_OK);
-        snprintf(other, sizeof other, "%s/step_00000013.h5", c->dir);
-        FILE *out = fmemopen(report, sizeof report, "w");
-        assert_int_equal(vj_ckpt_compare(c->path, other, out, &different), VJ_OK);
-        fclose(out);
-        assert_int_equal(different, 0);
+        step_path(other, c->dir, 13);
+        assert_int_equal(differences(c->path, other, report, sizeof report), 0);
     }
     MPI_Barrier(MPI_COMM_WORLD);
 }
@@ -96,7 +53,7 @@ static void two_owners_are_refused(void **state)
     if (c->size == 1) return;
     sample_all(&c->s);
     assert_int_equal(write_all(c, 12), VJ_ERR_STATE);
-    assert_int_not_equal(access(c->path, F_OK), 0);
+    assert_false(exists(c->path));
 }
 
 static void one_failing_rank_fails_all(void **state)
@@ -127,14 +84,13 @@ static void all_find_the_same_newest(void **state)
     assert_int_equal(vj_ckpt_prune(c->dir, 1, 0, MPI_COMM_WORLD), VJ_OK);
     assert_int_equal(vj_ckpt_latest(c->dir, path, MPI_COMM_WORLD), VJ_OK);
     assert_string_equal(path, c->path);
-    snprintf(older, sizeof older, "%s/step_00000011.h5", c->dir);
-    assert_int_not_equal(access(older, F_OK), 0);
+    step_path(older, c->dir, 11);
+    assert_false(exists(older));
 }
 
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(shared_by_all),
         CASE(only_the_last_rank_writes),

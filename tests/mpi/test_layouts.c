@@ -31,8 +31,7 @@ static int setup(void **state)
     context *c = calloc(1, sizeof *c);
     MPI_Comm_rank(MPI_COMM_WORLD, &c->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &c->size);
-    if (c->rank == 0) temporary_folder(c->dir);
-    MPI_Bcast(c->dir, VJ_PATH, MPI_CHAR, 0, MPI_COMM_WORLD);
+    temporary_folder(c->dir);
     *state = c;
     return 0;
 }
@@ -40,15 +39,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     context *c = *state;
-    MPI_Barrier(MPI_COMM_WORLD);
-    if (c->rank == 0) remove_folder(c->dir);
+    remove_folder(c->dir);
     free(c);
     return 0;
-}
-
-static void path_of(const context *c, int64_t step, char path[VJ_PATH + 32])
-{
-    snprintf(path, VJ_PATH + 32, "%s/step_%08lld.h5", c->dir, (long long)step);
 }
 
 static void save(const context *c, vj_step *s, int64_t step, bool background)
@@ -64,14 +57,10 @@ static void save(const context *c, vj_step *s, int64_t step, bool background)
 static void same_files(const context *c, layout l, int64_t a, int64_t b)
 {
     char path[2][VJ_PATH + 32], report[8192] = "";
-    int64_t different = 1;
     if (c->rank != 0) return;
-    path_of(c, a, path[0]);
-    path_of(c, b, path[1]);
-    FILE *out = fmemopen(report, sizeof report, "w");
-    assert_int_equal(vj_ckpt_compare(path[0], path[1], out, &different), VJ_OK);
-    fclose(out);
-    if (different)
+    step_path(path[0], c->dir, a);
+    step_path(path[1], c->dir, b);
+    if (differences(path[0], path[1], report, sizeof report) != 0)
         fail_msg(LAYOUT_TEXT ", files %lld and %lld: %s", LAYOUT_ARGS(l), (long long)a, (long long)b, report);
 }
 
@@ -115,7 +104,7 @@ static void every_layout_reads_every_other(void **state)
     MPI_Comm comm;
     vj_step_report report;
     char path[VJ_PATH + 32];
-    path_of(c, TRAINED, path);
+    step_path(path, c->dir, TRAINED);
     for (int i = 0; i < LAYOUTS; i++) {
         if (open_layout(c, i, &config, &s, &comm)) {
             vj_model_start(s->model, (vj_init)config.model.init, 0, config.run.seed);
@@ -143,7 +132,7 @@ static void training_goes_on_in_another_layout(void **state)
     MPI_Comm comm;
     vj_step_report report;
     char path[VJ_PATH + 32];
-    path_of(c, TRAINED, path);
+    step_path(path, c->dir, TRAINED);
     for (int i = 0; i < LAYOUTS; i++) {
         if (open_layout(c, i, &config, &s, &comm)) {
             if (i == 0) {
