@@ -13,7 +13,10 @@ static vj_status plain_line(vj_listing *l, const vj_text *text, int64_t number, 
     if (length == 0) return VJ_OK;
     char *divider = strrchr(line, ' ');
     if (!divider) divider = strrchr(line, ',');
-    if (!divider) return vj_text_refuse(text, number, "expected \"path label\", or a first line path,LABEL,... (CSV)");
+    if (!divider)
+        return vj_text_refuse(
+            text, number,
+            "expected \"path label\", or a first line path,LABEL,... (CSV; \"path\" where there are no labels)");
     *divider = '\0';
     vj_listing_begin(l);
     VJ_TRY(vj_listing_parse_label(text, number, divider + 1, &l->media.labels[label]));
