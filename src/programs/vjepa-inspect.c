@@ -15,7 +15,9 @@
 static const char *verify, *compare, *export_to, *dtype;
 
 static const vj_option options[] = {
-    {"--verify", NULL, "check every checksum instead of printing; exit 1 if one does not fit", &verify},
+    {"--verify", NULL,
+     "check every checksum, and the addresses in clip stores, instead of printing; exit 1 if one does not fit",
+     &verify},
     {"--compare", NULL, "compare two checkpoints bit by bit; exit 1 if a tensor differs", &compare},
     {"--export", "OUT.h5", "write the target encoder of a checkpoint alone, for vjepa-embed", &export_to},
     {"--dtype", "fp32|bf16", "of the exported encoder, default fp32; bf16 halves the file", &dtype},
