@@ -156,7 +156,7 @@ static vj_status greet(vj_decoders *d, worker *w)
     int got = ready > 0 ? vj_message_receive(w->socket, &hello, sizeof hello, NULL, 0) : -1;
     if (got == 1 && hello.protocol == VJ_DECODE_PROTOCOL) {
         hello.sandbox[sizeof hello.sandbox - 1] = '\0';
-        if (hello.sandbox[0] && !d->warned) vj_warn("decoding is less protected than it could be: %s", hello.sandbox);
+        if (hello.sandbox[0] && !d->warned) vj_log("decoding is less protected than it could be: %s", hello.sandbox);
         d->warned = 1;
         return VJ_OK;
     }

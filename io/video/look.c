@@ -1,43 +1,60 @@
-/* The look of a video: a difference hash of each of eight pictures. */
+/* The look of a video: signs of the low frequencies of eight pictures. */
 #include "video/look.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "video/inside.h"
 
-/* Each average is of CELL x CELL pixels of a picture that the scaler made this small. */
-enum { COLUMNS = 9, ROWS = 8, CELL = 8, FEWEST = VJ_LOOK_INSTANTS / 2 };
+/* Frequencies are taken by ascending sum of both: 64 of them, the constant left out, reach down to 10. */
+enum { SIDE = 32, BITS = 64, FREQUENCIES = 11, FEWEST = VJ_LOOK_INSTANTS / 2 };
 
-/* Sums of luma, that of BT.601 in 256ths: a cell that differs from all others by less than 4 levels is noise. */
-enum { FLAT = 4 * CELL * CELL * 256 };
+/* A picture is flat if its luma (in 256ths) is on average less than a level and a half away from its mean. */
+enum { FLAT = SIDE * SIDE * 256 * 3 / 2 };
 
 void vj_look_times(double start_s, double end_s, double times_s[VJ_LOOK_INSTANTS])
 {
     for (int i = 0; i < VJ_LOOK_INSTANTS; i++) times_s[i] = start_s + (i + 0.5) / VJ_LOOK_INSTANTS * (end_s - start_s);
 }
 
+/* Luma of BT.601 minus its mean, in 256ths. Returns the sum of its absolute values. */
+static int32_t centred_luma(const uint8_t *rgb, int32_t luma[SIDE][SIDE])
+{
+    int32_t sum = 0, deviation = 0;
+    for (int i = 0; i < SIDE * SIDE; i++, rgb += 3)
+        sum += luma[i / SIDE][i % SIDE] = 77 * rgb[0] + 150 * rgb[1] + 29 * rgb[2];
+    for (int i = 0; i < SIDE * SIDE; i++) deviation += abs(luma[i / SIDE][i % SIDE] -= sum / (SIDE * SIDE));
+    return deviation;
+}
+
+/* In whole numbers, so that no sum depends on the processor. */
+static uint64_t signs_of_frequencies(int32_t luma[SIDE][SIDE])
+{
+    int64_t cosine[FREQUENCIES][SIDE], across[SIDE][FREQUENCIES] = {{0}};
+    for (int q = 0; q < FREQUENCIES; q++)
+        for (int x = 0; x < SIDE; x++) cosine[q][x] = lround(4096 * cos(M_PI * (x + 0.5) * q / SIDE));
+    for (int y = 0; y < SIDE; y++)
+        for (int q = 0; q < FREQUENCIES; q++)
+            for (int x = 0; x < SIDE; x++) across[y][q] += luma[y][x] * cosine[q][x];
+    uint64_t bits = 0;
+    for (int n = 0, sum = 1; n < BITS; sum++)
+        for (int p = 0; p <= sum && n < BITS; p++, n++) {
+            int64_t amplitude = 0;
+            for (int y = 0; y < SIDE; y++) amplitude += across[y][sum - p] * cosine[p][y];
+            bits = bits << 1 | (amplitude > 0);
+        }
+    return bits;
+}
+
 vj_video_verdict vj_look_add(vj_look *look, int instant, const vj_picture *picture)
 {
-    enum { WIDTH = COLUMNS * CELL, HEIGHT = ROWS * CELL };
     vj_video *v = picture->video;
-    uint8_t rgb[HEIGHT * WIDTH * 3];
-    int32_t cell[ROWS][COLUMNS] = {{0}}, least = INT32_MAX, most = 0;
-    int error = vj_convert(&v->look_converter, v->held, v->orientation, WIDTH, HEIGHT, rgb);
+    uint8_t rgb[SIDE * SIDE * 3];
+    int32_t luma[SIDE][SIDE];
+    int error = vj_convert(&v->look_converter, v->held, v->orientation, SIDE, SIDE, rgb);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "scaling");
-    for (int y = 0; y < HEIGHT; y++)
-        for (int x = 0; x < WIDTH; x++) {
-            const uint8_t *p = rgb + 3 * (y * WIDTH + x);
-            cell[y / CELL][x / CELL] += 77 * p[0] + 150 * p[1] + 29 * p[2];
-        }
-    uint64_t bits = 0;
-    for (int i = 0; i < ROWS; i++)
-        for (int j = 0; j < COLUMNS; j++) {
-            least = cell[i][j] < least ? cell[i][j] : least;
-            most = cell[i][j] > most ? cell[i][j] : most;
-            if (j > 0) bits = bits << 1 | (cell[i][j] > cell[i][j - 1]);
-        }
-    look->bits[instant] = bits;
-    if (most - least >= FLAT) look->valid |= (uint8_t)(1 << instant);
+    if (centred_luma(rgb, luma) >= FLAT) look->valid |= (uint8_t)(1 << instant);
+    look->bits[instant] = signs_of_frequencies(luma);
     return VJ_VIDEO_OK;
 }
 
@@ -49,5 +66,25 @@ double vj_look_distance(const vj_look *a, const vj_look *b)
             differ += __builtin_popcountll(a->bits[i] ^ b->bits[i]);
             instants++;
         }
-    return instants < FEWEST ? 1 : (double)differ / (64 * instants);
+    return instants < FEWEST ? 1 : (double)differ / (BITS * instants);
+}
+
+/* How much the pictures of a video differ among themselves: mean distance of any two. */
+static double variety(const vj_look *look)
+{
+    int differ = 0, pairs = 0;
+    for (int i = 0; i < VJ_LOOK_INSTANTS; i++)
+        for (int k = 0; k < i; k++)
+            if (look->valid >> i & look->valid >> k & 1) {
+                differ += __builtin_popcountll(look->bits[i] ^ look->bits[k]);
+                pairs++;
+            }
+    return pairs ? (double)differ / (BITS * pairs) : 0;
+}
+
+int vj_look_same(const vj_look *a, const vj_look *b)
+{
+    const double distance = vj_look_distance(a, b);
+    if (distance > 0.25) return 0;
+    return distance <= fmin(0.1 + 0.5 * fmin(variety(a), variety(b)), 0.25);
 }

@@ -1,0 +1,167 @@
+/* Looks: copies in other encodings, sizes, rates and brightness are known, other videos are not taken for them. */
+#include <limits.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "video/encode.h"
+#include "video/look.h"
+
+enum { SCENES = 5, COPIES = 4, SECONDS = 1 };
+
+static char folder[PATH_MAX];
+
+/* Luma at a place (0 to 1) and time of a scene: a few waves that wander, others in each scene. */
+static double wave(int scene, double x, double y, double t)
+{
+    double sum = 0;
+    for (int k = 1; k <= 4; k++) {
+        double a = 1.3 * scene + 1.7 * k + 0.4 * scene * k, speed = 1.5 * sin(3 * a) + (sin(a) > 0 ? 1 : -1);
+        sum += sin(4 * k * (x * cos(a) + y * sin(a)) + speed * t + 5 * a) / k;
+    }
+    return sum / 2.1;
+}
+
+/* How a copy differs from the original, which is the first. */
+static const struct {
+    vj_encoding encoding;
+    int width, height, fps;
+    double brightness, contrast;
+} copies[COPIES] = {{VJ_ENCODING_FFV1, 96, 72, 30, 0, 100},
+                    {VJ_ENCODING_MPEG4, 64, 48, 30, 0, 100},
+                    {VJ_ENCODING_MJPEG, 96, 96, 10, 20, 60},
+                    {VJ_ENCODING_H264, 128, 72, 25, -15, 80}};
+
+static void write_scene(const char *path, int scene, int copy)
+{
+    const int w = copies[copy].width, h = copies[copy].height, count = SECONDS * copies[copy].fps;
+    uint8_t *frames = malloc((size_t)count * (size_t)(w * h) * 3), *to = frames;
+    assert_non_null(frames);
+    for (int f = 0; f < count; f++)
+        for (int i = 0; i < h; i++)
+            for (int j = 0; j < w; j++, to += 3) {
+                double luma = wave(scene, (j + 0.5) / w, (i + 0.5) / h, (double)f / copies[copy].fps);
+                memset(to, (int)(120 + copies[copy].brightness + copies[copy].contrast * luma), 3);
+            }
+    const vj_video_form form = {.encoding = copies[copy].encoding, .width = w, .height = h, .fps = copies[copy].fps};
+    assert_int_equal(vj_video_write(path, &form, frames, count), VJ_OK);
+    free(frames);
+}
+
+static vj_video_verdict enter(void *user, int k, const vj_picture *picture)
+{
+    return vj_look_add(user, k, picture);
+}
+
+static vj_look look_of(const char *path)
+{
+    vj_video *video;
+    vj_video_verdict verdict;
+    vj_look look = {0};
+    double times[VJ_LOOK_INSTANTS];
+    assert_int_equal(vj_video_create(&video), VJ_OK);
+    assert_int_equal(vj_video_open_path(video, path, &verdict), VJ_OK);
+    assert_int_equal(verdict, VJ_VIDEO_OK);
+    vj_look_times(0, vj_video_describe(video)->duration_s, times);
+    assert_int_equal(vj_video_show(video, times, VJ_LOOK_INSTANTS, enter, &look), VJ_VIDEO_OK);
+    vj_video_destroy(video);
+    return look;
+}
+
+static void test_copies_and_others(void **state)
+{
+    (void)state;
+    vj_look looks[SCENES][COPIES];
+    int there[COPIES];
+    for (int c = 0; c < COPIES; c++) {
+        there[c] = vj_encoding_available(copies[c].encoding);
+        for (int s = 0; s < SCENES && there[c]; s++) {
+            char path[PATH_MAX + 32];
+            snprintf(path, sizeof path, "%s/video", folder);
+            write_scene(path, s, c);
+            looks[s][c] = look_of(path);
+            assert_int_equal(looks[s][c].valid, 0xff);
+        }
+    }
+    for (int i = 0; i < SCENES * COPIES; i++)
+        for (int k = 0; k < i; k++) {
+            if (!there[i % COPIES] || !there[k % COPIES]) continue;
+            const vj_look *a = &looks[i / COPIES][i % COPIES], *b = &looks[k / COPIES][k % COPIES];
+            int same = i / COPIES == k / COPIES;
+            if (vj_look_same(a, b) != same)
+                fail_msg("scene %d copy %d, scene %d copy %d: distance %g", i / COPIES, i % COPIES, k / COPIES,
+                         k % COPIES, vj_look_distance(a, b));
+        }
+}
+
+/* What shows nothing has no look, and is nobody's copy, its own neither. */
+static void test_flat(void **state)
+{
+    (void)state;
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/flat", folder);
+    static uint8_t frames[10 * 48 * 48 * 3];
+    memset(frames, 90, sizeof frames);
+    const vj_video_form form = {.encoding = VJ_ENCODING_FFV1, .width = 48, .height = 48, .fps = 25};
+    assert_int_equal(vj_video_write(path, &form, frames, 10), VJ_OK);
+    vj_look look = look_of(path);
+    assert_int_equal(look.valid, 0);
+    assert_true(vj_look_distance(&look, &look) == 1);
+    assert_false(vj_look_same(&look, &look));
+}
+
+/* One picture all the time: its copies must be nearer than those of a video that changes. */
+static void test_threshold(void **state)
+{
+    (void)state;
+    vj_look still = {.valid = 0xff}, moving = {.valid = 0xff};
+    for (int i = 0; i < VJ_LOOK_INSTANTS; i++) {
+        still.bits[i] = UINT64_C(0x123456789abcdef0);
+        moving.bits[i] = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(i + 1);
+    }
+    vj_look still_far = still, moving_far = moving;
+    for (int i = 0; i < VJ_LOOK_INSTANTS; i++) {
+        still_far.bits[i] ^= 0xfff; /* 12 of 64 */
+        moving_far.bits[i] ^= 0xfff;
+    }
+    assert_true(fabs(vj_look_distance(&still, &still_far) - 12. / 64) < 1e-12);
+    assert_true(vj_look_same(&still, &still));
+    assert_false(vj_look_same(&still, &still_far));
+    assert_true(vj_look_same(&moving, &moving_far));
+    moving_far.valid = 0x07; /* three instants say too little */
+    assert_false(vj_look_same(&moving, &moving_far));
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    const char *base = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/vjepa-look-XXXXXX", base ? base : "/tmp");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[PATH_MAX + 16];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_copies_and_others),
+        cmocka_unit_test(test_flat),
+        cmocka_unit_test(test_threshold),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
