@@ -5,7 +5,9 @@
 
 #include "pack/scratch.h"
 
-enum { INSTANTS = 8, CLASSES = 3, PARTS = 2 * CLASSES, NODES = INSTANTS * PARTS };
+/* A part is every fourth bit of an instant: 16 frequencies, low and high. */
+enum { PARTS = 4, NODES = VJ_LOOK_INSTANTS * PARTS };
+static const uint64_t every_fourth = UINT64_C(0x1111111111111111);
 
 typedef struct {
     vj_look look;
@@ -17,22 +19,7 @@ struct vj_looks {
     vj_scratch entries, heads, nexts; /* heads, nexts: node + 1, entry * NODES + part; 0: none */
     int64_t most, count, room;        /* room: heads, a power of 2 */
     uint32_t question;
-    uint64_t mask[PARTS]; /* the bits of a part */
 };
-
-/*
- * The bits of an instant are an 8 x 8 grid of brightness differences. Diagonals of both directions, every third, make
- * six parts that each see all of the picture.
- */
-static void make_masks(uint64_t mask[PARTS])
-{
-    for (int part = 0; part < PARTS; part++) mask[part] = 0;
-    for (int bit = 0; bit < 64; bit++) {
-        int row = bit / 8, column = bit % 8;
-        mask[(row + column) % CLASSES] |= UINT64_C(1) << bit;
-        mask[CLASSES + (row + 2 * column) % CLASSES] |= UINT64_C(1) << bit;
-    }
-}
 
 vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch)
 {
@@ -41,7 +28,6 @@ vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch)
     l->most = most;
     VJ_ASSERT(most <= (int64_t)(UINT32_MAX / NODES));
     for (l->room = 64; l->room < most * NODES / 2;) l->room *= 2;
-    make_masks(l->mask);
     VJ_TRY(vj_scratch_create(&l->entries, scratch, most * (int64_t)sizeof(entry)));
     VJ_TRY(vj_scratch_create(&l->heads, scratch, l->room * (int64_t)sizeof(uint32_t)));
     return vj_scratch_create(&l->nexts, scratch, most * NODES * (int64_t)sizeof(uint32_t));
@@ -61,14 +47,14 @@ static int has_instant(const vj_look *look, int node)
     return look->valid >> node / PARTS & 1;
 }
 
-static uint64_t part_of(const vj_looks *l, const vj_look *look, int node)
+static uint64_t part_of(const vj_look *look, int node)
 {
-    return look->bits[node / PARTS] & l->mask[node % PARTS];
+    return look->bits[node / PARTS] & every_fourth << node % PARTS;
 }
 
 static uint32_t *head_of(const vj_looks *l, const vj_look *look, int node)
 {
-    uint64_t h = part_of(l, look, node) + (uint64_t)node * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t h = part_of(look, node) + (uint64_t)node * UINT64_C(0x9e3779b97f4a7c15);
     h = (h ^ h >> 31) * UINT64_C(0xd6e8feb86659fd93);
     h ^= h >> 32;
     return (uint32_t *)l->heads.data + (h & (uint64_t)(l->room - 1));
@@ -100,9 +86,9 @@ int64_t vj_looks_find(vj_looks *l, const vj_look *look)
         for (uint32_t at = *head_of(l, look, node); at != 0; at = nexts[at - 1]) {
             int64_t n = (at - 1) / NODES;
             if ((int)((at - 1) % NODES) != node || n >= found || entries[n].asked == l->question) continue;
-            if (part_of(l, &entries[n].look, node) != part_of(l, look, node)) continue;
+            if (part_of(&entries[n].look, node) != part_of(look, node)) continue;
             entries[n].asked = l->question;
-            if (vj_look_distance(&entries[n].look, look) <= VJ_LOOK_SAME) found = n;
+            if (vj_look_same(&entries[n].look, look)) found = n;
         }
     }
     return found < l->most ? entries[found].number : -1;

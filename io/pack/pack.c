@@ -123,6 +123,16 @@ static vj_status deal_shards(const packer *p, int64_t **todo, int64_t *count, in
     return status;
 }
 
+static vj_status say_how_to_go_on(const packer *p, vj_status status)
+{
+    if (status != VJ_OK)
+        vj_warn(
+            "packing ends here; shards that are complete stay in %s: when the cause is removed, the same command goes "
+            "on from there",
+            p->config->pack.store);
+    return status;
+}
+
 static vj_status make_shards(const packer *p, const vj_pack_plan *plan)
 {
     int64_t *todo, count, left_files;
@@ -135,12 +145,7 @@ static vj_status make_shards(const packer *p, const vj_pack_plan *plan)
     int workers = p->config->pack.workers > 0 ? (int)p->config->pack.workers : vj_threads(p->comm);
     if (status == VJ_OK) status = vj_agree(p->comm, vj_progress_begin(&progress, left_files, p->comm));
     if (status == VJ_OK) {
-        status = vj_pack_shards(plan, todo, count, workers, &progress);
-        if (status != VJ_OK)
-            vj_warn(
-                "packing ends here; shards that are complete stay in %s: when the cause is removed, the same command "
-                "goes on from there",
-                p->config->pack.store);
+        status = say_how_to_go_on(p, vj_pack_shards(plan, todo, count, workers, &progress));
         if (status == VJ_OK) vj_progress_end(&progress, &all);
     }
     free(todo);
@@ -167,7 +172,7 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
 {
     vj_pack_report *report = vj_calloc(1, sizeof *report);
     if (!report) return vj_raise(VJ_ERR_MEMORY, "no memory for the summary");
-    vj_status status = vj_pack_commit(plan, report);
+    vj_status status = say_how_to_go_on(p, vj_pack_commit(plan, report));
     if (status == VJ_OK) vj_catalogue_remove(p->config->pack.store);
     if (status == VJ_OK) say_result(p, report, begin_s);
     if (status == VJ_OK && report->clips == 0)

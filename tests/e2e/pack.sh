@@ -68,9 +68,13 @@ interrupted() { # STORE RANKS FAULT|SECONDS
 
 for trial in 1 2; do
     store=killed-$trial.clips
-    for fault in "0 any $store $((RANDOM % 60 + 1)) kill" "0.$((RANDOM % 9 + 1))" "1 write .h5.part $((RANDOM % 80 + 1)) kill" \
-        "0 rename $store $((RANDOM % 4 + 1)) kill" "1.$((RANDOM % 9))" "0 write .part $((RANDOM % 300 + 1)) ENOSPC+"; do
-        interrupted "$store" $((RANDOM % 4 + 1)) "$fault" || true
+    # The first three strike whatever is left to do, the others mostly.
+    interrupted "$store" $((RANDOM % 4 + 1)) "0 any $store $((RANDOM % 40 + 1)) kill" || true
+    interrupted "$store" $((RANDOM % 4 + 1)) "0 rename $store $((RANDOM % 3 + 1)) kill" || true
+    interrupted "$store" $((RANDOM % 4 + 1)) "0 write .h5.part $((RANDOM % 40 + 1)) ENOSPC+" || true
+    interrupted "$store" $((RANDOM % 3 + 2)) "1 write .h5.part $((RANDOM % 80 + 1)) kill" || true
+    for seconds in "0.$((RANDOM % 9 + 1))" "1.$((RANDOM % 9))"; do
+        interrupted "$store" $((RANDOM % 4 + 1)) "$seconds" || true
     done
     pack "$store" $((RANDOM % 4 + 1)) >/dev/null
     same "$store" "killed, trial $trial"
@@ -87,6 +91,7 @@ grep -q 'the same command goes on from there' fault.log || fail "how to go on is
 [ "$(complete full.clips)" -ge 1 ] || fail "complete shards did not stay"
 for fault in "0 write ledger.csv.part 1 ENOSPC+" "0 write index.h5.part 2 ENOSPC+" "0 rename index.h5 1 kill" "0 sync index.h5 1 EIO"; do
     if interrupted full.clips 3 "$fault"; then fail "$fault: not noticed"; fi
+    grep -q '^fault: ' fault.log || fail "$fault: did not happen: $(cat fault.log)"
     [ "$(complete full.clips)" -eq 11 ] || fail "$fault: shards were lost"
     [ ! -e full.clips/index.h5 ] || fail "$fault: a store that is not finished"
 done
