@@ -60,7 +60,11 @@ vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, c
     else if (H5Aread(attribute, type, names) < 0)
         status = vj_raise_h5("%s: cannot read attribute %s", path, name);
     *count = status == VJ_OK ? (int32_t)n : 0;
-    for (int32_t i = 0; i < *count; i++) names[(size_t)(i + 1) * bytes - 1] = '\0';
+    for (int32_t i = 0; i < *count; i++) {
+        names[(size_t)(i + 1) * bytes - 1] = '\0';
+        if (status == VJ_OK && !vj_printable(names + (size_t)i * bytes))
+            status = vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is no text: it holds control characters", path, name);
+    }
     H5Tclose(type);
     H5Sclose(space);
     H5Aclose(attribute);

@@ -79,6 +79,9 @@ static vj_status get_shards(const index_reader *r, vj_clips *clips)
         vj_clips_shard_file *shard = &clips->shard[r->first_shard + s];
         vj_clips_shard_path(shard->path, r->dir, s);
         shard->bytes = bytes[s];
+        if (bytes[s] < 0)
+            status = vj_raise(VJ_ERR_FORMAT, "%s is damaged: shard %lld has %lld bytes", r->path, (long long)s,
+                              (long long)bytes[s]);
         shard->codec = r->layout.codec.codec;
     }
     free(bytes);
@@ -117,7 +120,7 @@ static vj_status get_places(const index_reader *r, vj_clips *clips)
             return vj_raise(VJ_ERR_FORMAT,
                             "%s is damaged: clip %lld is said to be %lld bytes at %lld of %s, which has %lld", r->path,
                             (long long)i, (long long)r->wide[i], (long long)offset[i], s->path, (long long)s->bytes);
-        if (frames > VJ_RECORD_MAX_BYTES || (s->codec == VJ_CODEC_RAW && r->wide[i] != frames))
+        if (frames > VJ_RECORD_MAX_BYTES || !vj_record_can_hold(s->codec, r->wide[i], frames))
             return vj_raise(VJ_ERR_FORMAT, "%s is damaged: clip %lld has %lld bytes of %lld x %lld x %d pixels",
                             r->path, (long long)i, (long long)r->wide[i], (long long)shape->height_less_1 + 1,
                             (long long)shape->width_less_1 + 1, r->layout.frames);

@@ -18,7 +18,7 @@ static vj_status check_entry(const char *path, const vj_shard_tables *tables, co
             "%s is damaged: clip %lld is said to be row %lld, window %d of source %lld, data set %d, %d x %d pixels",
             path, (long long)i, (long long)e->row, e->window, (long long)e->source, e->dataset, e->height, e->width);
     if (e->offset < 0 || e->bytes < 1 || e->bytes > VJ_RECORD_MAX_BYTES || e->offset > tables->bytes - e->bytes ||
-        (layout->codec.codec == VJ_CODEC_RAW && e->bytes != frames))
+        !vj_record_can_hold(layout->codec.codec, e->bytes, frames))
         return vj_raise(VJ_ERR_FORMAT, "%s is damaged: clip %lld is said to be %lld bytes at %lld of %lld", path,
                         (long long)i, (long long)e->bytes, (long long)e->offset, (long long)tables->bytes);
     return VJ_OK;

@@ -46,6 +46,12 @@ static int frames_fit(hid_t dataset, const vj_clips_layout *layout, int height, 
 static vj_status check_chunks(hid_t dataset, const char *path, const vj_shard_tables *tables, int64_t n, int height,
                               int width, int64_t *wrong)
 {
+    if (n > tables->clips) { /* before memory is allocated for them */
+        vj_raise(VJ_ERR_FORMAT, "%s: %lld frames of %d x %d pixels, the table has %lld clips in all", path,
+                 (long long)n, height, width, (long long)tables->clips);
+        ++*wrong;
+        return VJ_OK;
+    }
     int64_t *address = vj_calloc(n, sizeof *address), *bytes = vj_calloc(n, sizeof *bytes), rows = 0;
     hid_t space = H5Dget_space(dataset);
     vj_status status = address && bytes ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the chunks of %s", path);

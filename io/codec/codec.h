@@ -59,6 +59,13 @@ vj_status vj_record_encode(vj_coder *coder, const vj_codec_settings *settings, c
 vj_status vj_record_decode(vj_coder *coder, vj_codec codec, const uint8_t *record, int64_t bytes, int T, int H, int W,
                            uint8_t *frames);
 
+/**
+ * Can a record of `bytes` hold frames of `frames_bytes`? raw: they are the same; jpeg: 256 times as many at most (one
+ * colour in 4:2:0 takes 4 bytes of its 768, with the tables that we write). To be asked before memory is allocated for
+ * what a file says of itself.
+ */
+bool vj_record_can_hold(vj_codec codec, int64_t bytes, int64_t frames_bytes);
+
 /** Memory for a record read from elsewhere, valid until the next call of it; NULL (not reported) when there is none. */
 uint8_t *vj_coder_scratch(vj_coder *coder, int64_t bytes);
 

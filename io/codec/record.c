@@ -39,6 +39,12 @@ int64_t vj_frames_bytes(int T, int H, int W)
     return (int64_t)T * H * W * 3;
 }
 
+bool vj_record_can_hold(vj_codec codec, int64_t bytes, int64_t frames_bytes)
+{
+    enum { MOST_TIMES = 256 };
+    return codec == VJ_CODEC_RAW ? bytes == frames_bytes : frames_bytes / MOST_TIMES <= bytes;
+}
+
 /* ------------------------------------------------------------------------------------------------ coder */
 
 bool vj_room_for(vj_room *room, size_t bytes)

@@ -34,9 +34,11 @@ for reader in "${readers[@]}"; do
     at=$build/fuzz/$reader
     mkdir -p "$at/seeds" "$at/corpus" "$at/findings"
     "$build/tests/replay_$reader" --seeds "$at/seeds" >"$at/seeds.log" 2>&1 || { cat "$at/seeds.log"; exit 1; }
+    leaks=1
+    [ "$reader" = hdf5 ] && leaks=0 # HDF5 leaks what it has read of a damaged file
     dictionary=()
     [ -f "tests/fuzz/$reader.dict" ] && dictionary=("-dict=tests/fuzz/$reader.dict")
-    nice -n 19 "$build/tests/fuzz_$reader" "${limits[@]}" -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 \
+    nice -n 19 "$build/tests/fuzz_$reader" "${limits[@]}" -detect_leaks=$leaks -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 \
         -artifact_prefix="$at/findings/" "${dictionary[@]}" "$at/corpus" "$at/seeds" >"$at/log" 2>&1 </dev/null
     status=$?
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$at/log")

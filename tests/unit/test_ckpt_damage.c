@@ -228,6 +228,50 @@ static void impossible_dimensions_are_refused(void **state)
     }
 }
 
+/* HDF5 would open what the link names, and wait for the writer of a FIFO. */
+static void links_are_refused(void **state)
+{
+    context *c = *state;
+    const char *name = c->s.tensors[1].name;
+    for (int external = 0; external < 2; external++) {
+        write_step(c, 12);
+        hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT);
+        assert_true(H5Ldelete(file, name, H5P_DEFAULT) >= 0);
+        const herr_t made = external ? H5Lcreate_external("other.h5", "/", file, name, H5P_DEFAULT, H5P_DEFAULT)
+                                     : H5Lcreate_soft("/model", file, name, H5P_DEFAULT, H5P_DEFAULT);
+        assert_true(made >= 0);
+        H5Fclose(file);
+        refuse(c, "is a link to another place or file");
+    }
+}
+
+/* Dimensions cost nothing to claim: what is read must be in the file, as it is. */
+static void data_elsewhere_are_refused(void **state)
+{
+    context *c = *state;
+    enum { NEVER_WRITTEN, COMPRESSED, ANOTHER_FILE, KINDS };
+    const hsize_t dims[2] = {1 << 20, 1024}, small[2] = {7, 7}, chunk[2] = {7, 7};
+    const char *name = c->s.tensors[1].name;
+    float values[49] = {0};
+    for (int kind = 0; kind < KINDS; kind++) {
+        write_step(c, 12);
+        hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT), create = H5Pcreate(H5P_DATASET_CREATE);
+        hid_t space = H5Screate_simple(2, kind == NEVER_WRITTEN ? dims : small, NULL);
+        if (kind == COMPRESSED) assert_true(H5Pset_chunk(create, 2, chunk) >= 0 && H5Pset_deflate(create, 9) >= 0);
+        if (kind == ANOTHER_FILE) assert_true(H5Pset_external(create, "/dev/zero", 0, sizeof values) >= 0);
+        assert_true(H5Ldelete(file, name, H5P_DEFAULT) >= 0);
+        hid_t set = H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, create, H5P_DEFAULT);
+        assert_true(set >= 0);
+        if (kind == COMPRESSED)
+            assert_true(H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+        H5Dclose(set);
+        H5Pclose(create);
+        H5Sclose(space);
+        H5Fclose(file);
+        refuse(c, "is in the file");
+    }
+}
+
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
@@ -240,6 +284,8 @@ int main(int argc, char **argv)
         CASE(several_texts_are_refused),
         CASE(a_fifo_does_not_block),
         CASE(impossible_dimensions_are_refused),
+        CASE(links_are_refused),
+        CASE(data_elsewhere_are_refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

@@ -124,6 +124,7 @@ static int play_worker(const char *kind)
     if (strcmp(kind, "many") == 0) reply.clips = INT32_MAX;
     if (strcmp(kind, "verdict") == 0) reply.verdict = 1000;
     if (strcmp(kind, "source") == 0) reply.source++;
+    if (strcmp(kind, "name") == 0) strcpy(reply.info.codec, "h264,\n"); /* would be two columns of the ledger */
     if (strcmp(kind, "leaving") == 0) reply.leaving = 1;
     memcpy(map, &clip, sizeof clip);
     if (strcmp(kind, "mapped") != 0) munmap(map, 4096);
@@ -137,7 +138,7 @@ static void test_answers(void **state)
     (void)state;
     const vj_decode_settings settings = usual();
     const char *kinds[] = {"beyond",  "overflow", "before", "size",  "bytes", "window", "many",
-                           "verdict", "source",   "mapped", "words", "good",  "leaving"};
+                           "verdict", "source",   "mapped", "words", "name",  "good",   "leaving"};
     char *named = strdup(getenv("VJEPA_DECODE") ? getenv("VJEPA_DECODE") : "");
     assert_int_equal(setenv("VJEPA_DECODE", "/proc/self/exe", 1), 0);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {

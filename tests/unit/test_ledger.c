@@ -63,6 +63,7 @@ static void test_revised(void **state)
                         "90,33,0,1,duplicate,\"as \"\"x\"\",\",7,0,0.250");
     free(text);
     free(revised);
+    assert_null(vj_ledger_revised("12,k400,\"a\",1", VJ_LEDGER_DUPLICATE, "")); /* a row that was cut */
 }
 
 /* As many columns in the header as in a row, and every verdict has its own name. */
