@@ -46,8 +46,8 @@ static int byte_of(const char *path, int64_t at)
 
 /*
  * Some bytes outside the data: the file is refused or reads as it was, it is never read as something else. Zeros are
- * left out: most of them are room that HDF5 did not need. HDF5 before 1.14.5 loses the memory of a header that does not
- * fit its checksum (HDFGroup/hdf5 issue 3790) and says "infinite loop closing library" at the end: nothing is open
+ * left out: most of them are room that HDF5 did not need. HDF5 1.10.8 keeps the memory of a header that does not fit
+ * its checksum and says "infinite loop closing library" at the end, as in HDFGroup/hdf5 issue 3790: nothing is open
  * then, teardown() looks.
  */
 static void damaged_structure_is_found(void **state)
