@@ -30,6 +30,7 @@ typedef struct {
 typedef struct {
     int64_t source;
     int32_t verdict, clips;
+    int32_t leaving; /* the worker must be replaced now */
     char reason[VJ_VIDEO_REASON];
     vj_video_info info;
     uint64_t digest;

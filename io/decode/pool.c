@@ -167,6 +167,18 @@ static vj_status greet(vj_decoders *d, worker *w)
                     got == 0 ? "ended at once: what it said is above" : "is of another version of vjepa");
 }
 
+/* Another process in the place of one that has ended or is to end. What is known of the file at hand stays. */
+static vj_status replace(vj_decoders *d, worker *w)
+{
+    const worker before = *w;
+    end_worker(w);
+    vj_status status = start_worker(d, w);
+    if (status == VJ_OK) status = greet(d, w);
+    w->file = before.file;
+    w->state = before.state;
+    return status;
+}
+
 vj_status vj_decoders_start(vj_decoders **decoders, const vj_decode_settings *settings, int workers)
 {
     vj_decoders *d = calloc(1, sizeof *d);
@@ -206,10 +218,7 @@ static vj_status hand_over(vj_decoders *d, worker *w, const vj_decode_order *ord
         if (w->memory < 0) return vj_raise(VJ_ERR_IO, "make shared memory for clips");
         if (vj_message_send(w->socket, order, sizeof *order, (int[]){fd, w->memory}, 2) == 0) return VJ_OK;
         if (attempt > 0) return vj_raise(VJ_ERR_IO, "talk to %s", d->program);
-        /* It died while it had nothing to do. */
-        end_worker(w);
-        VJ_TRY(start_worker(d, w));
-        VJ_TRY(greet(d, w));
+        VJ_TRY(replace(d, w)); /* it died while it had nothing to do */
     }
 }
 
@@ -331,11 +340,9 @@ static vj_status lose(vj_decoders *d, worker *w, loss why)
     file->seconds = vj_now() - w->began_s;
     vj_decoded_free(w->file);
     judge_loss(&d->settings, file, why, end_worker(w));
-    vj_status status = start_worker(d, w);
-    if (status == VJ_OK) status = greet(d, w);
     w->file = file;
     w->state = DONE;
-    return status;
+    return replace(d, w);
 }
 
 static vj_status listen_to(vj_decoders *d, worker *w)
@@ -347,7 +354,7 @@ static vj_status listen_to(vj_decoders *d, worker *w)
     close(w->memory);
     w->memory = -1;
     w->state = DONE;
-    return VJ_OK;
+    return reply.leaving ? replace(d, w) : VJ_OK;
 }
 
 static vj_decoded *take_done(vj_decoders *d)

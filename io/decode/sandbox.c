@@ -2,6 +2,7 @@
 #include "decode/sandbox.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +10,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Standard input, output and error, the file, its clips, and one to spare. */
-enum { DESCRIPTORS = 6 };
+/* Standard input, output and error, statm, the file, its clips, and one to spare. */
+enum { DESCRIPTORS = 7 };
 
 /* Whatever the parent and the libraries in it have left open for others to inherit. */
 static vj_status close_others(void)
@@ -31,19 +32,33 @@ static int limit(int resource, rlim_t value)
     return setrlimit((__rlimit_resource_t)resource, &both) == 0;
 }
 
+/* Bytes of address space in use; -1: unknown. */
+static int64_t address_space(int statm)
+{
+    char text[128];
+    ssize_t got = pread(statm, text, sizeof text - 1, 0);
+    if (got <= 0) return -1;
+    text[got] = '\0';
+    return strtoll(text, NULL, 10) * sysconf(_SC_PAGESIZE);
+}
+
+int vj_sandbox_is_worn(const vj_sandbox *sandbox)
+{
+    return address_space(sandbox->statm) - sandbox->begin > sandbox->memory / 2;
+}
+
 /*
  * Address space beyond what the program has at its start: its libraries, and under the address sanitizer, whose shadow
  * is there from the start, 20 TB.
  */
-static vj_status limit_memory(int64_t memory_mb)
+static vj_status limit_memory(vj_sandbox *sandbox, int64_t memory_mb)
 {
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    int read = f ? fscanf(f, "%ld", &pages) : 0;
-    if (f) fclose(f);
-    if (read != 1) return vj_raise(VJ_ERR_IO, "read /proc/self/statm");
-    rlim_t most = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)memory_mb * 1000000;
-    if (!limit(RLIMIT_AS, most)) return vj_raise(VJ_ERR_IO, "limit memory to %lld MB", (long long)memory_mb);
+    sandbox->memory = memory_mb * 1000000;
+    sandbox->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    sandbox->begin = address_space(sandbox->statm);
+    if (sandbox->begin < 0) return vj_raise(VJ_ERR_IO, "read /proc/self/statm");
+    if (!limit(RLIMIT_AS, (rlim_t)(sandbox->begin + sandbox->memory)))
+        return vj_raise(VJ_ERR_IO, "limit memory to %lld MB", (long long)memory_mb);
     return VJ_OK;
 }
 
@@ -65,12 +80,12 @@ static vj_status go_first(void)
     return good ? VJ_OK : vj_raise(VJ_ERR_IO, "write /proc/self/oom_score_adj");
 }
 
-vj_status vj_sandbox_enter(const vj_decode_settings *settings, char *lacking, size_t bytes)
+vj_status vj_sandbox_enter(vj_sandbox *sandbox, const vj_decode_settings *settings, char *lacking, size_t bytes)
 {
     lacking[0] = '\0';
     VJ_TRY(close_others());
     VJ_TRY(go_first());
-    VJ_TRY(limit_memory(settings->memory_mb));
+    VJ_TRY(limit_memory(sandbox, settings->memory_mb));
     VJ_TRY(limit_files(settings->memory_mb));
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return vj_raise(VJ_ERR_IO, "give up the way to new rights");
     vj_sandbox_calls(lacking, bytes);

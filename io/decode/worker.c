@@ -23,7 +23,7 @@ static vj_status lost(const char *what)
     return vj_raise(VJ_ERR_IO, "%s the process that started this one", what);
 }
 
-static vj_status serve(vj_maker *maker, const vj_decode_settings *settings)
+static vj_status serve(vj_maker *maker, const vj_sandbox *sandbox, const vj_decode_settings *settings)
 {
     for (;;) {
         vj_decode_order order;
@@ -35,6 +35,7 @@ static vj_status serve(vj_maker *maker, const vj_decode_settings *settings)
         vj_maker_run(maker, &order, fds[0], fds[1], &reply);
         close(fds[0]);
         close(fds[1]);
+        reply.leaving = vj_sandbox_is_worn(sandbox);
         if (vj_message_send(STDIN_FILENO, &reply, sizeof reply, NULL, 0) != 0) return lost("answering");
     }
 }
@@ -44,6 +45,7 @@ vj_status vj_decode_serve(void)
     vj_decode_settings settings;
     vj_decode_hello hello = {.protocol = VJ_DECODE_PROTOCOL};
     vj_maker *maker;
+    vj_sandbox sandbox;
     if (!is_channel(STDIN_FILENO))
         return vj_raise(VJ_ERR_USAGE, "vjepa-decode is started by vjepa-pack, not by hand: see vjepa-decode --help");
     /* A parent that has died already leaves the channel closed. */
@@ -51,9 +53,9 @@ vj_status vj_decode_serve(void)
     int got = vj_message_receive(STDIN_FILENO, &settings, sizeof settings, NULL, 0);
     if (got <= 0) return got == 0 ? VJ_OK : lost("reading settings from");
     vj_status status = vj_maker_create(&maker, &settings);
-    if (status == VJ_OK) status = vj_sandbox_enter(&settings, hello.sandbox, sizeof hello.sandbox);
+    if (status == VJ_OK) status = vj_sandbox_enter(&sandbox, &settings, hello.sandbox, sizeof hello.sandbox);
     if (status == VJ_OK && vj_message_send(STDIN_FILENO, &hello, sizeof hello, NULL, 0) != 0) status = lost("greeting");
-    if (status == VJ_OK) status = serve(maker, &settings);
+    if (status == VJ_OK) status = serve(maker, &sandbox, &settings);
     vj_maker_destroy(maker);
     return status;
 }

@@ -8,7 +8,6 @@
 
 #include "video/inside.h"
 
-static const int64_t most_kept_bytes = 64 << 20;
 static const int64_t most_ticks = INT64_C(1) << 61;
 
 int64_t vj_sane_timestamp(int64_t ticks)
@@ -124,8 +123,8 @@ static vj_video_verdict list_packets(vj_video *v)
     v->read_errors = 0;
     while (error >= 0 && bytes <= v->limits.max_bytes && (error = read_next(v)) >= 0) {
         bytes += v->read->size + (int64_t)sizeof *v->read; /* an index can name the same bytes again and again */
-        if (bytes > most_kept_bytes) forget_kept(v);
-        error = list_packet(v, bytes <= most_kept_bytes);
+        if (bytes > v->limits.max_kept) forget_kept(v);
+        error = list_packet(v, bytes <= v->limits.max_kept);
     }
     if (error == AVERROR(ENOMEM)) return vj_refuse_av(v, VJ_VIDEO_OUT_OF_MEMORY, error, "reading packets");
     if (bytes > v->limits.max_bytes)

@@ -8,8 +8,11 @@
 
 #include "video/inside.h"
 
-const vj_video_limits vj_video_usual_limits = {
-    .max_bytes = 1000000000, .max_pixels = VJ_VIDEO_MAX_PIXELS, .max_damage = 0.1, .decode_all = 0};
+const vj_video_limits vj_video_usual_limits = {.max_bytes = 1000000000,
+                                               .max_kept = 64000000,
+                                               .max_pixels = VJ_VIDEO_MAX_PIXELS,
+                                               .max_damage = 0.1,
+                                               .decode_all = 0};
 
 static const char *const verdict_names[VJ_VIDEO_VERDICTS] = {
     "ok",      "missing",   "not_regular", "empty",     "unrecognised", "no_stream", "no_decoder",   "too_large",

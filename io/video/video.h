@@ -45,12 +45,13 @@ enum { VJ_VIDEO_REASON = 256 };
 
 typedef struct {
     int64_t max_bytes;  /* of a file, and of its video stream */
+    int64_t max_kept;   /* bytes of compressed video held in memory; beyond, the file is read again for decoding */
     int64_t max_pixels; /* of a stored picture */
     double max_damage;  /* share of the frames decoded that may be damaged or lost */
     int decode_all;     /* decode all of every stream, so that its damage is known, and not only what is asked for */
 } vj_video_limits;
 
-/* 1 GB (the published loader skips larger files too), 64 Mi pixels, a tenth damaged. */
+/* 1 GB (the published loader skips larger files too), 64 MB, 64 Mi pixels, a tenth damaged. */
 extern const vj_video_limits vj_video_usual_limits;
 
 typedef struct {

@@ -1,4 +1,5 @@
 /* Decoding: made files of known content come back frame by frame; odd, damaged and hostile files get their verdict. */
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>
@@ -205,6 +206,62 @@ static void test_encoders_repeat(void **state)
             assert_memory_equal(bytes, first, count);
         }
         free(first);
+    }
+}
+
+/* Frames at times within limits; the caller frees. */
+static uint8_t *frames_within(const vj_video_limits *limits, const char *path, const double *times, int count,
+                              int64_t *decoded, size_t *bytes)
+{
+    vj_video *video;
+    uint8_t *out;
+    int height, width, fd = open(path, O_RDONLY);
+    double shown[N];
+    assert_true(fd >= 0);
+    assert_int_equal(vj_video_create(&video), VJ_OK);
+    assert_int_equal(vj_video_open(video, fd, limits), VJ_VIDEO_OK);
+    for (int again = 0; again < 2; again++) { /* the second call starts anew */
+        assert_int_equal(vj_video_frames(video, times, count, 0, &out, &height, &width, shown), VJ_VIDEO_OK);
+        if (again == 0) free(out);
+    }
+    *decoded = vj_video_describe(video)->decoded;
+    *bytes = (size_t)count * (size_t)(height * width * 3);
+    assert_int_equal(vj_video_describe(video)->corrupt, 0);
+    assert_int_equal(vj_video_describe(video)->missing, 0);
+    vj_video_destroy(video);
+    close(fd);
+    return out;
+}
+
+/*
+ * Starting at key frames and leaving out what nobody needs gives the same frames as decoding all, and so does reading a
+ * file again whose packets are too large to be kept.
+ */
+static void test_ways_agree(void **state)
+{
+    (void)state;
+    const double choices[][3] = {{0, 0.04, 1.12}, {0.6, 0.64, 1.0}, {0.8, 0.8, 0.84}, {0.2, 0.52, 0.56}};
+    for (int e = 0; e < VJ_ENCODINGS; e++) {
+        if (!vj_encoding_available((vj_encoding)e)) continue;
+        const vj_video_form form = {.encoding = (vj_encoding)e, .width = W, .height = H, .fps = FPS};
+        char path[2 * PATH_MAX];
+        snprintf(path, sizeof path, "%s", make("ways", &form));
+        for (size_t c = 0; c < sizeof choices / sizeof *choices; c++) {
+            vj_video_limits needed = vj_video_usual_limits, all = needed, again = needed;
+            all.decode_all = 1;
+            again.max_kept = 1;
+            int64_t decoded[3];
+            size_t bytes[3];
+            uint8_t *frames[3] = {frames_within(&needed, path, choices[c], 3, &decoded[0], &bytes[0]),
+                                  frames_within(&all, path, choices[c], 3, &decoded[1], &bytes[1]),
+                                  frames_within(&again, path, choices[c], 3, &decoded[2], &bytes[2])};
+            assert_int_equal(decoded[1], N);
+            assert_true(decoded[0] < N);
+            assert_int_equal(decoded[2], decoded[0]);
+            if (e == VJ_ENCODING_MJPEG) assert_int_equal(decoded[0], choices[c][0] == choices[c][1] ? 2 : 3);
+            for (int i = 1; i < 3; i++) assert_memory_equal(frames[i], frames[0], bytes[0]);
+            for (int i = 0; i < 3; i++) free(frames[i]);
+        }
     }
 }
 
@@ -550,14 +607,23 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_codec),     cmocka_unit_test(test_pixels_exact),
-        cmocka_unit_test(test_encoders_repeat), cmocka_unit_test(test_variable_frame_rate),
-        cmocka_unit_test(test_rotation),        cmocka_unit_test(test_pixel_aspect_and_scaling),
-        cmocka_unit_test(test_still_image),     cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_damaged),         cmocka_unit_test(test_not_media),
-        cmocka_unit_test(test_sound_only),      cmocka_unit_test(test_not_regular),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_huge_timestamps), cmocka_unit_test(test_system_failure),
+        cmocka_unit_test(test_every_codec),
+        cmocka_unit_test(test_pixels_exact),
+        cmocka_unit_test(test_encoders_repeat),
+        cmocka_unit_test(test_variable_frame_rate),
+        cmocka_unit_test(test_ways_agree),
+        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_pixel_aspect_and_scaling),
+        cmocka_unit_test(test_still_image),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_not_media),
+        cmocka_unit_test(test_sound_only),
+        cmocka_unit_test(test_not_regular),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_huge_timestamps),
+        cmocka_unit_test(test_system_failure),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
