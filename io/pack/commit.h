@@ -1,7 +1,7 @@
 /*
  * The commit: when all shards are complete, one rank streams over them in order, decides what is left out for its look,
  * writes the ledger in the order of the manifests, and last the index, from which moment the store exists. What grows
- * with the files is in scratch files in the store's folder, about 150 bytes each and their rows of the ledger, 330 more
+ * with the files is in scratch files in the store's folder, about 150 bytes each and their rows of the ledger, 400 more
  * when looks are compared; in memory is one shard's tables at a time.
  */
 #ifndef VJ_PACK_COMMIT_H

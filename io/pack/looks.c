@@ -1,13 +1,18 @@
-/* A hash table of parts of looks, in scratch files. */
+/*
+ * Lists of the looks that agree in a quarter of an instant's bits, in scratch files. A list is a chain of chunks of one
+ * cache line each, whose items hold enough to pass over most looks without touching them: with millions entered, memory
+ * is what a question waits for.
+ */
 #include "pack/looks.h"
 
 #include <stdlib.h>
 
 #include "pack/scratch.h"
 
-/* A part is every fourth bit of an instant: 16 frequencies, low and high. */
-enum { PARTS = 4, NODES = VJ_LOOK_INSTANTS * PARTS };
-static const uint64_t every_fourth = UINT64_C(0x1111111111111111);
+enum { QUARTERS = 4, KEYS = 1 << 16, LISTS = VJ_LOOK_INSTANTS * QUARTERS, ITEMS = 7 };
+
+/* Of 32 other bits of the instant, two in three must agree: of copies nearly all do, of others one in twenty. */
+enum { MOST_DIFFERENT = 11 };
 
 typedef struct {
     vj_look look;
@@ -15,9 +20,16 @@ typedef struct {
     uint32_t asked; /* the last question for which it was compared */
 } entry;
 
+typedef struct {
+    uint32_t next, count; /* next: chunk, 0: none */
+    struct {
+        uint32_t entry, others; /* others: the next two quarters */
+    } item[ITEMS];
+} chunk;
+
 struct vj_looks {
-    vj_scratch entries, heads, nexts; /* heads, nexts: node + 1, entry * NODES + part; 0: none */
-    int64_t most, count, room;        /* room: heads, a power of 2 */
+    vj_scratch entries, heads, chunks; /* heads: the newest chunk of each list, [LISTS, KEYS]; chunk 0 is not used */
+    int64_t most, count, used;         /* used: chunks */
     uint32_t question;
 };
 
@@ -25,12 +37,14 @@ vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch)
 {
     vj_looks *l = *looks = vj_calloc(1, sizeof *l);
     if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory to compare looks");
+    VJ_ASSERT(most <= (int64_t)(UINT32_MAX / LISTS));
+    const int64_t items = most * LISTS, lists = (int64_t)LISTS * KEYS; /* of each list one chunk may be half empty */
+    const int64_t chunks = items < items / ITEMS + lists ? items : items / ITEMS + lists;
     l->most = most;
-    VJ_ASSERT(most <= (int64_t)(UINT32_MAX / NODES));
-    for (l->room = 64; l->room < most * NODES / 2;) l->room *= 2;
+    l->used = 1;
     VJ_TRY(vj_scratch_create(&l->entries, scratch, most * (int64_t)sizeof(entry)));
-    VJ_TRY(vj_scratch_create(&l->heads, scratch, l->room * (int64_t)sizeof(uint32_t)));
-    return vj_scratch_create(&l->nexts, scratch, most * NODES * (int64_t)sizeof(uint32_t));
+    VJ_TRY(vj_scratch_create(&l->heads, scratch, lists * (int64_t)sizeof(uint32_t)));
+    return vj_scratch_create(&l->chunks, scratch, (chunks + 1) * (int64_t)sizeof(chunk));
 }
 
 void vj_looks_destroy(vj_looks *l)
@@ -38,58 +52,77 @@ void vj_looks_destroy(vj_looks *l)
     if (!l) return;
     vj_scratch_release(&l->entries);
     vj_scratch_release(&l->heads);
-    vj_scratch_release(&l->nexts);
+    vj_scratch_release(&l->chunks);
     free(l);
 }
 
-static int has_instant(const vj_look *look, int node)
+/* Every fourth bit, from bit `quarter` on: 16 frequencies, low and high. */
+static uint32_t quarter_of(uint64_t bits, int quarter)
 {
-    return look->valid >> node / PARTS & 1;
+    bits = bits >> quarter & UINT64_C(0x1111111111111111);
+    bits = (bits | bits >> 3) & UINT64_C(0x0303030303030303);
+    bits = (bits | bits >> 6) & UINT64_C(0x000f000f000f000f);
+    bits = (bits | bits >> 12) & UINT64_C(0x000000ff000000ff);
+    return (uint32_t)(bits | bits >> 24) & 0xffff;
 }
 
-static uint64_t part_of(const vj_look *look, int node)
+/* What the list is of: an instant and a quarter of its bits. 0: the look does not have that instant. */
+static int keys_of(const vj_look *look, int list, uint32_t *key, uint32_t *others)
 {
-    return look->bits[node / PARTS] & every_fourth << node % PARTS;
+    const int instant = list / QUARTERS, quarter = list % QUARTERS;
+    const uint64_t bits = look->bits[instant];
+    *key = quarter_of(bits, quarter);
+    *others = quarter_of(bits, (quarter + 1) % QUARTERS) << 16 | quarter_of(bits, (quarter + 2) % QUARTERS);
+    return look->valid >> instant & 1;
 }
 
-static uint32_t *head_of(const vj_looks *l, const vj_look *look, int node)
+static uint32_t *head_of(const vj_looks *l, int list, uint32_t key)
 {
-    uint64_t h = part_of(look, node) + (uint64_t)node * UINT64_C(0x9e3779b97f4a7c15);
-    h = (h ^ h >> 31) * UINT64_C(0xd6e8feb86659fd93);
-    h ^= h >> 32;
-    return (uint32_t *)l->heads.data + (h & (uint64_t)(l->room - 1));
+    return (uint32_t *)l->heads.data + (int64_t)list * KEYS + key;
 }
 
 void vj_looks_enter(vj_looks *l, int64_t number, const vj_look *look)
 {
-    uint32_t *nexts = l->nexts.data;
+    chunk *chunks = l->chunks.data;
+    uint32_t key, others;
     if (look->valid == 0) return;
     VJ_ASSERT(l->count < l->most);
     ((entry *)l->entries.data)[l->count] = (entry){.look = *look, .number = number};
-    for (int node = 0; node < NODES; node++) {
-        if (!has_instant(look, node)) continue;
-        uint32_t *head = head_of(l, look, node), at = (uint32_t)(l->count * NODES + node);
-        nexts[at] = *head;
-        *head = at + 1;
+    for (int list = 0; list < LISTS; list++) {
+        if (!keys_of(look, list, &key, &others)) continue;
+        uint32_t *head = head_of(l, list, key);
+        if (*head == 0 || chunks[*head].count == ITEMS) {
+            chunks[l->used] = (chunk){.next = *head};
+            *head = (uint32_t)l->used++;
+        }
+        chunk *c = &chunks[*head];
+        c->item[c->count].entry = (uint32_t)l->count;
+        c->item[c->count++].others = others;
     }
     l->count++;
 }
 
+/* Compare with the looks of one list; *found: the first that it is a copy of, so far. */
+static void search(vj_looks *l, const vj_look *look, uint32_t head, uint32_t others, int64_t *found)
+{
+    const chunk *chunks = l->chunks.data;
+    entry *entries = l->entries.data;
+    for (; head != 0; head = chunks[head].next)
+        for (uint32_t i = 0; i < chunks[head].count; i++) {
+            const uint32_t n = chunks[head].item[i].entry;
+            if (__builtin_popcount(chunks[head].item[i].others ^ others) > MOST_DIFFERENT || n >= *found) continue;
+            if (entries[n].asked == l->question) continue;
+            entries[n].asked = l->question;
+            if (vj_look_same(&entries[n].look, look)) *found = n;
+        }
+}
+
 int64_t vj_looks_find(vj_looks *l, const vj_look *look)
 {
-    const uint32_t *nexts = l->nexts.data;
-    entry *entries = l->entries.data;
     int64_t found = l->most;
+    uint32_t key, others;
     l->question++;
-    for (int node = 0; node < NODES; node++) {
-        if (!has_instant(look, node)) continue;
-        for (uint32_t at = *head_of(l, look, node); at != 0; at = nexts[at - 1]) {
-            int64_t n = (at - 1) / NODES;
-            if ((int)((at - 1) % NODES) != node || n >= found || entries[n].asked == l->question) continue;
-            if (part_of(&entries[n].look, node) != part_of(look, node)) continue;
-            entries[n].asked = l->question;
-            if (vj_look_same(&entries[n].look, look)) found = n;
-        }
-    }
-    return found < l->most ? entries[found].number : -1;
+    for (int list = 0; list < LISTS; list++)
+        if (keys_of(look, list, &key, &others)) search(l, look, *head_of(l, list, key), others, &found);
+    return found < l->most ? ((const entry *)l->entries.data)[found].number : -1;
 }

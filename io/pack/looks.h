@@ -13,7 +13,10 @@
 
 typedef struct vj_looks vj_looks;
 
-/** Room for `most` looks, about 330 bytes each in scratch files in `scratch` (scratch.h). Destroy it. */
+/**
+ * Room for `most` looks, in scratch files in `scratch` (scratch.h) of about 400 bytes each and, when there are few, up
+ * to 2 kB each. Destroy it.
+ */
 vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch);
 void vj_looks_destroy(vj_looks *looks);
 
