@@ -12,7 +12,7 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
     libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev libturbojpeg0-dev libseccomp-dev
     libcmocka-dev procps hdf5-tools python3-h5py python3-pil)
-case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev) ;; esac # for the tests of train.products
+case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev ffmpeg) ;; esac # for tests: train.products, packing
 
 [ "$preset" != dev ] || packages+=(valgrind python3-torch python3-xxhash python3-yaml) # the last three: tests/convert
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install, build and run all tests.
 #   bash tests/run.sh [--setup] [ctest options]     # --setup stops after installing and building into build/
-# About a quarter of an hour on two cores. One test (e2e_learn) downloads 160 MB of Debian packages; without network it is skipped.
+# About a quarter of an hour on two cores. Two tests (e2e_learn, e2e_real_videos) download 205 MB of Debian packages; without network they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 setup_only=

@@ -163,9 +163,9 @@ static void put(const packing *p, const vj_samples *samples)
     vj_sum_doubles(p->work->comm, sums, 4);
     vj_put_count(p->work->report, "workers", p->workers);
     vj_put_text(p->work->report, "dir", p->work->bench->dir);
-    vj_put_number(p->work->report, "files", sums[0]);
-    vj_put_number(p->work->report, "frames", sums[1]);
-    vj_put_number(p->work->report, "frames_kept", sums[2]);
+    vj_put_count(p->work->report, "files", (int64_t)sums[0]);
+    vj_put_count(p->work->report, "frames", (int64_t)sums[1]);
+    vj_put_count(p->work->report, "frames_kept", (int64_t)sums[2]);
     vj_put_number(p->work->report, "mb", sums[3]);
     double median[PASSES];
     for (int i = 0; i < PASSES; i++) {

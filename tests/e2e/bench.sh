@@ -55,6 +55,22 @@ for ranks in 1 2; do
     mkdir "out$ranks" && good "$ranks" checkpoint "$tiny" --dir "out$ranks"
     [ -z "$(ls "out$ranks")" ] || fail "checkpoint left something in its folder"
 done
+if type -P ffmpeg >/dev/null; then
+    for i in 1 2 3; do ffmpeg -v error -f lavfi -i "testsrc2=s=96x72:d=2,hue=h=$((90 * i))" -c:v mpeg4 "$i.avi"; done
+    printf 'path\n1.avi\n2.avi\n3.avi\n' >videos.csv
+    printf 'pack:\n  lists: [videos.csv]\n  short_side: 48\n  step: 2\n  windows: 2\n' >pack.yaml
+    for ranks in 1 2; do
+        mkdir "packed$ranks" && good "$ranks" pack pack.yaml --dir "packed$ranks"
+        [ -z "$(ls "packed$ranks")" ] || fail "pack left something in its folder"
+        /usr/bin/python3 -c "import json; r = json.load(open('out.json')); assert (r['files'], r['frames'], r['frames_kept']) == (3, 150, 96), r" ||
+            fail "pack on $ranks ranks"
+    done
+    cp 1.avi cut.avi && truncate -s 3000 cut.avi && printf 'path\ncut.avi\n' >videos.csv
+    if run 1 "$bench" pack pack.yaml --repeats 3 --dir packed1 >out.log 2>&1; then fail "a video that is cut is measured"; fi
+    [ -z "$(ls packed1)" ] || fail "pack left something in its folder after a failure"
+else
+    echo "without ffmpeg, which makes the videos, pack was not tested"
+fi
 run 2 "$bench" step "$tiny" --repeats 3 --as-configured >out.log || fail "step as text"
 grep -q '^step_s .* / .* / ' out.log || fail "step as text: $(cat out.log)"
 grep -q '^clips  *12$' out.log || fail "--as-configured: $(cat out.log)"
