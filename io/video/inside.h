@@ -13,9 +13,9 @@ vj_video_verdict vj_refuse_av(vj_video *video, vj_video_verdict verdict, int err
 
 /* A packet of the video stream. */
 typedef struct {
-    int64_t pts;                /* AV_NOPTS_VALUE: it has none; made continuous */
-    int flags;                  /* AV_PKT_FLAG_* */
-    uint8_t pts_is_dts, wanted; /* it holds a frame that is asked for */
+    int64_t pts, dts; /* AV_NOPTS_VALUE: it has none; made continuous */
+    int flags;        /* AV_PKT_FLAG_* */
+    int wanted;       /* it holds a frame that is asked for */
 } vj_packet;
 
 /* A frame with a presentation time. */

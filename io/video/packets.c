@@ -101,7 +101,7 @@ static void forget_kept(vj_video *v)
 
 static int list_packet(vj_video *v, int keep)
 {
-    const vj_packet listed = {.pts = v->read->pts, .pts_is_dts = v->read->pts == v->read->dts, .flags = v->read->flags};
+    const vj_packet listed = {.pts = v->read->pts, .dts = v->read->dts, .flags = v->read->flags};
     int error = grow((void **)&v->packets, v->packet_count, &v->packet_room, sizeof *v->packets);
     if (error >= 0 && keep) error = grow((void **)&v->kept, v->kept_count, &v->kept_room, sizeof(AVPacket *));
     if (error < 0) return error;
@@ -174,27 +174,34 @@ static void number_frames(vj_video *v)
 }
 
 /*
- * Packets outside an edit list are decoded but not shown. Returns 0 when a shown packet has no time. Some programs
- * give a stream whose frames are reordered the times of decoding as those of presentation: that are the right times,
- * but not of these packets.
+ * Times as the packets have them, those of presentation or else of decoding; 0 if packets have neither. In the second
+ * case, and where a stream whose frames are reordered was given the times of decoding as those of presentation, these
+ * are the right times, but not of these packets: frames are known by number then. Packets outside an edit list are
+ * decoded but not shown.
  */
 static int times_from_packets(vj_video *v)
 {
-    int64_t frames = 0;
-    int sorted = 1, as_decoded = v->decoder->has_b_frames > 0;
+    int64_t frames = 0, last = INT64_MIN;
+    int have_pts = 1, have_dts = 1, sorted = 1, as_decoded = v->decoder->has_b_frames > 0;
     for (int64_t i = 0; i < v->packet_count; i++) {
         const vj_packet *packet = &v->packets[i];
         if (packet->flags & AV_PKT_FLAG_DISCARD) continue;
-        if (packet->pts == AV_NOPTS_VALUE) return 0;
-        v->shown[frames] = (vj_shown){.ticks = packet->pts, .packet = i};
-        if (frames > 0 && packet->pts < v->shown[frames - 1].ticks) sorted = 0;
-        if (!packet->pts_is_dts) as_decoded = 0;
-        frames++;
+        if (packet->pts == AV_NOPTS_VALUE) have_pts = 0;
+        if (packet->dts == AV_NOPTS_VALUE || packet->dts <= last) have_dts = 0;
+        if (packet->pts != packet->dts) as_decoded = 0;
+        last = packet->dts;
+        v->shown[frames++] = (vj_shown){.packet = i};
+    }
+    if (!have_pts && !have_dts) return 0;
+    for (int64_t k = 0; k < frames; k++) {
+        const vj_packet *packet = &v->packets[v->shown[k].packet];
+        v->shown[k].ticks = have_pts ? packet->pts : packet->dts;
+        if (k > 0 && v->shown[k].ticks < v->shown[k - 1].ticks) sorted = 0;
     }
     if (!sorted) qsort(v->shown, (size_t)frames, sizeof *v->shown, ascending);
     v->info.frames = frames;
     set_times(v);
-    if (as_decoded) number_frames(v);
+    if (as_decoded || !have_pts) number_frames(v);
     return 1;
 }
 
