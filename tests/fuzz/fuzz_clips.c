@@ -13,6 +13,7 @@
 #include "edits.h"
 
 enum { STORES = 2, FILES = 2, CLIPS = 8 };
+enum { READ, VERIFY, PRINT, COMMIT, QUESTIONS };
 
 static vj_fuzz_file base[STORES][FILES]; /* its index, its first shard */
 static char store[STORES][VJ_PATH], file_path[STORES][FILES][VJ_CLIPS_FILE_PATH], again[VJ_PATH];
@@ -68,14 +69,23 @@ static void read_store(const char *path, bool sound)
 {
     const vj_strings paths = one_path(path);
     vj_clips *clips;
-    int64_t damaged = 0;
     vj_status status = vj_fuzz_told(vj_clips_open(&clips, &paths, MPI_COMM_SELF));
     VJ_FUZZ_CHECK((status == VJ_OK) == (clips != NULL) && (!sound || status == VJ_OK));
     if (clips) read_all(clips, sound);
     vj_clips_close(clips);
-    status = vj_fuzz_told(vj_clips_verify(path, &damaged));
+}
+
+static void verify_store(const char *path, bool sound)
+{
+    int64_t damaged = 0;
+    vj_status status = vj_fuzz_told(vj_clips_verify(path, &damaged));
     VJ_FUZZ_CHECK(!sound || (status == VJ_OK && damaged == 0));
-    vj_fuzz_told(vj_clips_print(path, printer));
+}
+
+static void print_store(const char *path, bool sound)
+{
+    vj_status status = vj_fuzz_told(vj_clips_print(path, printer));
+    VJ_FUZZ_CHECK(!sound || status == VJ_OK);
     fflush(printer);
 }
 
@@ -142,7 +152,7 @@ void vj_fuzz_input(const uint8_t *data, size_t size)
 {
     vj_fuzz_bytes in = {data, data + size};
     const uint8_t head = vj_fuzz_u8(&in);
-    const int s = head & 1, f = head >> 1 & 1;
+    const int s = head & 1, f = head >> 1 & 1, question = head >> 3 & 3;
     const bool sound = in.at == in.end;
     vj_fuzz_file_edit(&base[s][f], &in, file_path[s][f]);
     if (f == 0 && head & 4 && !sound) {
@@ -150,14 +160,18 @@ void vj_fuzz_input(const uint8_t *data, size_t size)
         repair_fingerprint(file_path[s][0], STORE_LABELS);
         vj_fuzz_watch_leaks(true);
     }
-    read_store(store[s], sound);
-    if (f == 1) commit(s);
+    if (question == READ) read_store(store[s], sound);
+    if (question == VERIFY) verify_store(store[s], sound);
+    if (question == PRINT) print_store(store[s], sound);
+    if (question == COMMIT) commit(s);
     vj_fuzz_write(file_path[s][f], base[s][f].image, base[s][f].bytes);
 }
 
 void vj_fuzz_seeds(void (*seed)(const uint8_t *data, size_t size))
 {
-    for (uint8_t head = 0; head < STORES * FILES; head++) seed(&head, 1);
-    vj_fuzz_file_seeds(&base[1][0], 1 | 4, seed); /* an index, its fingerprint made to fit */
-    vj_fuzz_file_seeds(&base[1][1], 1 | 2, seed);
+    static const int of_file[FILES][2] = {{READ, PRINT}, {VERIFY, COMMIT}};
+    for (int f = 0; f < FILES; f++)
+        for (int q = 0; q < 2; q++) /* of the index: its fingerprint made to fit */
+            vj_fuzz_file_seeds(&base[q][f], (uint8_t)(q | f << 1 | (f ? 0 : 4) | of_file[f][q] << 3), seed);
+    for (uint8_t head = 0; head < STORES * FILES * 2 * QUESTIONS; head++) seed(&head, 1);
 }

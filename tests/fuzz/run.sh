@@ -38,10 +38,11 @@ for reader in "${readers[@]}"; do
     [ "$reader" = hdf5 ] && leaks=0 # HDF5 leaks what it has read of a damaged file
     dictionary=()
     [ -f "tests/fuzz/$reader.dict" ] && dictionary=("-dict=tests/fuzz/$reader.dict")
-    nice -n 19 "$build/tests/fuzz_$reader" "${limits[@]}" -detect_leaks=$leaks -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 \
+    ASAN_OPTIONS=detect_leaks=$leaks nice -n 19 "$build/tests/fuzz_$reader" "${limits[@]}" -detect_leaks=$leaks \
+        -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 \
         -artifact_prefix="$at/findings/" "${dictionary[@]}" "$at/corpus" "$at/seeds" >"$at/log" 2>&1 </dev/null
     status=$?
-    executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$at/log")
+    executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$at/log" | tail -1)
     last=$(grep -E '^#[0-9]+.* cov: ' "$at/log" | tail -1)
     number() { sed -n "s/.* $1: \([0-9]*\).*/\1/p" <<<"$last"; }
     corpus=$(find "$at/corpus" -type f | wc -l)
