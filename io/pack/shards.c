@@ -239,6 +239,7 @@ static vj_decode_settings decode_settings(const vj_pack_plan *plan)
         .codec = plan->clips->codec,
         .looks = c->pack.duplicates == VJ_DUPLICATES_DROP || c->pack.held_out_videos.count > 0,
         .limits = {.max_bytes = c->pack.max_file_mb * 1000000,
+                   .max_kept = vj_video_usual_limits.max_kept,
                    .max_pixels = c->pack.max_pixels_m * 1000000,
                    .max_damage = c->pack.max_damage,
                    .decode_all = c->pack.decode_all},

@@ -45,7 +45,10 @@ static int read_next(vj_video *v)
     for (;;) {
         av_packet_unref(v->read);
         int error = av_read_frame(v->file.format, v->read);
-        if (error < 0) return error;
+        if (error < 0) {
+            v->cursor.next = INT64_MAX; /* nothing is left of the last packet: whoever wants it has to rewind */
+            return error;
+        }
         if (v->read->stream_index != v->stream) continue;
         continue_clock(v->read, &v->cursor.last, &v->cursor.offset);
         v->cursor.next++;

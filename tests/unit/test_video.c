@@ -240,7 +240,9 @@ static uint8_t *frames_within(const vj_video_limits *limits, const char *path, c
 static void test_ways_agree(void **state)
 {
     (void)state;
-    const double choices[][3] = {{0, 0.04, 1.12}, {0.6, 0.64, 1.0}, {0.8, 0.8, 0.84}, {0.2, 0.52, 0.56}};
+    const double last_s = (double)(N - 1) / FPS;
+    const double choices[][3] = {
+        {0, 0.04, 1.12}, {0.6, 0.64, 1.0}, {0.8, 0.8, 0.84}, {0.2, 0.52, 0.56}, {last_s, last_s, last_s}};
     for (int e = 0; e < VJ_ENCODINGS; e++) {
         if (!vj_encoding_available((vj_encoding)e)) continue;
         const vj_video_form form = {.encoding = (vj_encoding)e, .width = W, .height = H, .fps = FPS};
@@ -256,9 +258,10 @@ static void test_ways_agree(void **state)
                                   frames_within(&all, path, choices[c], 3, &decoded[1], &bytes[1]),
                                   frames_within(&again, path, choices[c], 3, &decoded[2], &bytes[2])};
             assert_int_equal(decoded[1], N);
-            assert_true(decoded[0] < N);
+            assert_true(decoded[0] < N || choices[c][0] == last_s); /* with the last, all may be needed */
             assert_int_equal(decoded[2], decoded[0]);
-            if (e == VJ_ENCODING_MJPEG) assert_int_equal(decoded[0], choices[c][0] == choices[c][1] ? 2 : 3);
+            if (e == VJ_ENCODING_MJPEG)
+                assert_int_equal(decoded[0], 1 + (choices[c][0] < choices[c][1]) + (choices[c][1] < choices[c][2]));
             for (int i = 1; i < 3; i++) assert_memory_equal(frames[i], frames[0], bytes[0]);
             for (int i = 0; i < 3; i++) free(frames[i]);
         }
