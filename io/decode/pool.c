@@ -140,20 +140,35 @@ static vj_status start_worker(const vj_decoders *d, worker *w)
         errno = error;
         return vj_raise(VJ_ERR_IO, "start %s", d->program);
     }
-    if (vj_message_send(w->socket, &d->settings, sizeof d->settings, NULL, 0) != 0)
-        return vj_raise(VJ_ERR_IO, "talk to %s", d->program);
+    /* Where that fails the process has ended, and greet() sees it. */
+    (void)vj_message_send(w->socket, &d->settings, sizeof d->settings, NULL, 0);
     return VJ_OK;
 }
 
+enum { PATIENCE_MS = 60000 }; /* its libraries may come from a slow file system */
+
+/* 1: it said hello; 0: it has ended; -1: it said something else, or (*ready 0) nothing. */
+static int hear(const worker *w, vj_decode_hello *hello, int *ready)
+{
+    struct pollfd p = {.fd = w->socket, .events = POLLIN};
+    do *ready = poll(&p, 1, PATIENCE_MS);
+    while (*ready < 0 && errno == EINTR);
+    return *ready > 0 ? vj_message_receive(w->socket, hello, sizeof *hello, NULL, 0) : -1;
+}
+
+/* Wait for a started worker. One that is killed before it is there (the system was short of memory) starts again. */
 static vj_status greet(vj_decoders *d, worker *w)
 {
-    enum { PATIENCE_MS = 60000 }; /* its libraries may come from a slow file system */
+    enum { ATTEMPTS = 3 };
     vj_decode_hello hello;
-    struct pollfd p = {.fd = w->socket, .events = POLLIN};
-    int ready;
-    do ready = poll(&p, 1, PATIENCE_MS);
-    while (ready < 0 && errno == EINTR);
-    int got = ready > 0 ? vj_message_receive(w->socket, &hello, sizeof hello, NULL, 0) : -1;
+    int ready, got = hear(w, &hello, &ready);
+    for (int attempt = 1; got == 0 && attempt < ATTEMPTS; attempt++) {
+        int status = end_worker(w);
+        int killed = status >= 0 && WIFSIGNALED(status);
+        if (!killed) break; /* it has said why */
+        VJ_TRY(start_worker(d, w));
+        got = hear(w, &hello, &ready);
+    }
     if (got == 1 && hello.protocol == VJ_DECODE_PROTOCOL) {
         hello.sandbox[sizeof hello.sandbox - 1] = '\0';
         if (hello.sandbox[0] && !d->warned) vj_log("decoding is less protected than it could be: %s", hello.sandbox);

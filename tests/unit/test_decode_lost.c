@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -163,6 +164,43 @@ static void test_answers(void **state)
     free(named);
 }
 
+/* A program that is killed `times` times before it becomes the worker. */
+static void write_killed(const char *path, const char *program, int times)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\necho >>'%s.starts'\n[ $(wc -l <'%s.starts') -gt %d ] || kill -9 $$\nexec '%s'\n", path, path,
+            times, program);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(chmod(path, 0700), 0);
+}
+
+static void test_killed_at_start(void **state)
+{
+    (void)state;
+    const vj_decode_settings settings = usual();
+    char *named = strdup(getenv("VJEPA_DECODE") ? getenv("VJEPA_DECODE") : "");
+    if (!*named) skip();
+    for (int times = 2; times <= 3; times++) {
+        const char *path = in_folder(times == 2 ? "killed_twice" : "killed_thrice");
+        write_killed(path, named, times);
+        assert_int_equal(setenv("VJEPA_DECODE", path, 1), 0);
+        if (times == 3) {
+            vj_decoders *d;
+            assert_int_equal(vj_decoders_start(&d, &settings, 1),
+                             VJ_ERR_STATE); /* a system where this goes on is ill */
+            continue;
+        }
+        vj_decoders *d = start(&settings, 1);
+        vj_decoded *file = decode(d, 5, in_folder("after.mkv"));
+        assert_verdict(file, VJ_VIDEO_OK);
+        vj_decoded_free(file);
+        vj_decoders_stop(d);
+    }
+    assert_int_equal(setenv("VJEPA_DECODE", named, 1), 0);
+    free(named);
+}
+
 /* The address sanitizer ends a process when it finds no memory for its own books. */
 static void assert_out_of_memory(const vj_decoded *file)
 {
@@ -251,7 +289,8 @@ int main(void)
 {
     if (getenv("VJEPA_TEST_ANSWER")) return play_worker(getenv("VJEPA_TEST_ANSWER"));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lost_workers), cmocka_unit_test(test_idle_worker_lost), cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_lost_workers), cmocka_unit_test(test_idle_worker_lost),
+        cmocka_unit_test(test_answers),      cmocka_unit_test(test_killed_at_start),
         cmocka_unit_test(test_memory),       cmocka_unit_test(test_parent_dies),
     };
     return cmocka_run_group_tests(tests, make_files, remove_folder);
