@@ -392,8 +392,8 @@ void vj_fuzz_file_seeds(const vj_fuzz_file *f, uint8_t head, void (*seed)(const 
     seed(&head, 1);
     for (int i = 0; i < f->items; i++)
         for (int action = 0; action < ACTIONS; action++)
-            for (int variant = 0; variant < (action == DELETE ? 1 : 3); variant++) {
-                uint8_t data[] = {head, (uint8_t)i, (uint8_t)action, (uint8_t)(3 * variant), 9, 11, 4, 200, 130, 7, 1};
+            for (int variant = 0; variant < (action == DELETE ? 1 : 2); variant++) {
+                uint8_t data[] = {head, (uint8_t)i, (uint8_t)action, (uint8_t)(6 * variant), 9, 11, 4, 200, 130, 7, 1};
                 seed(data, action == DELETE ? 3 : sizeof data);
             }
 }
