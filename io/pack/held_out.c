@@ -94,11 +94,12 @@ static vj_status read_lines(vj_held_out *h, vj_text *text)
 
 /* ------------------------------------------------------------------------------------------------ lists */
 
-/* CSV if the first line has one of the columns. */
-static int has_header(const vj_text *text)
+/* What separates the fields, if the first line has one of the columns: CSV; or 0. */
+static char has_header(const vj_text *text)
 {
     for (int i = 0; i < COLUMNS; i++)
-        if (vj_text_first_line_has(text, columns[i])) return 1;
+        for (const char *separator = ",\t;"; *separator; separator++)
+            if (vj_text_first_line_has(text, columns[i], *separator)) return *separator;
     return 0;
 }
 
@@ -107,8 +108,10 @@ static vj_status read_list(vj_held_out *h, vj_text *text)
     size_t bytes;
     const char *begin = vj_text_begin(text, &bytes);
     if (bytes > 0 && (*begin == '[' || *begin == '{')) return read_objects(h, text);
-    if (!has_header(text)) return read_lines(h, text);
+    const char separator = has_header(text);
+    if (!separator) return read_lines(h, text);
     vj_csv *csv = malloc(sizeof *csv);
+    if (csv) csv->separator = separator;
     vj_status status = csv ? read_csv(h, text, csv) : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
     free(csv);
     return status;

@@ -20,6 +20,7 @@
 static char folder[] = "/tmp/vjepa_catalogue_XXXXXX";
 static vj_config config;
 static vj_catalogue_summary summary;
+static vj_class_names classes;
 
 static void in_folder(char path[VJ_PATH], const char *name)
 {
@@ -51,7 +52,9 @@ static void use_dataset(const char *name, const char *list)
 
 static vj_status build(int write)
 {
-    return vj_catalogue_build(&summary, &config, write ? folder : NULL, folder);
+    vj_class_names_release(&classes);
+    vj_class_names_init(&classes, folder);
+    return vj_catalogue_build(&summary, &classes, &config, write ? folder : NULL, folder);
 }
 
 static void test_sources(void **state)

@@ -28,6 +28,7 @@ static struct {
     int32_t labels[MOST][VJ_MAX_LABELS];
 } got;
 static vj_media_names names;
+static vj_class_names classes;
 
 static vj_status take(void *user, const vj_media *m)
 {
@@ -64,6 +65,8 @@ static void begin(void)
 {
     memset(&got, 0, sizeof got);
     memset(&names, 0, sizeof names);
+    vj_class_names_release(&classes);
+    vj_class_names_init(&classes, folder);
 }
 
 /* Read a dataset; `dataset` has no list yet. */
@@ -72,7 +75,7 @@ static vj_status more(vj_dataset_settings dataset, const char *text, size_t byte
     write_bytes("list", text, bytes);
     in_folder(dataset.list, "list");
     if (!*dataset.name) strcpy(dataset.name, "d");
-    return vj_manifest_read(&names, &dataset, "label", folder, take, NULL);
+    return vj_manifest_read(&names, &classes, &dataset, "label", folder, take, NULL);
 }
 
 static vj_status parse(vj_list_format format, const char *text)
@@ -228,9 +231,9 @@ static void test_ssv2(void **state)
         "[{\"id\": \"78687\", \"label\": \"holding potato next to vicks\", \"template\": "
         "\"Holding [something] next to [something]\", \"placeholders\": [\"potato\", \"vicks\"]},"
         "{\"id\": 42}]";
-    static const char classes[] = "{\"Pushing something\": \"0\", \"Holding something next to something\": \"1\"}";
+    static const char numbers[] = "{\"Pushing something\": \"0\", \"Holding something next to something\": \"1\"}";
     vj_dataset_settings d = {.name = "ssv2"};
-    write_bytes("classes", classes, sizeof classes - 1);
+    write_bytes("classes", numbers, sizeof numbers - 1);
     in_folder(d.labels, "classes");
     begin();
     assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
@@ -281,7 +284,7 @@ static void test_folder(void **state)
     make("ln -s ../b a/link && ln -s . self && ln -s nowhere dangling && ln -s b/y.mp4 file && ln -s loop loop");
     make("mkfifo fifo && ln -s fifo tofifo");
     begin();
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_OK);
     static const char *const want[] = {"0.jpg", "a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "file", "n\nl\377", "z"};
     assert_int_equal(got.count, 7);
     for (int i = 0; i < 7; i++) assert_string_equal(got.listed[i], want[i]);
@@ -290,7 +293,7 @@ static void test_folder(void **state)
     vj_dataset_settings list = {.name = "f"};
     strcpy(list.list, d.root);
     begin();
-    assert_int_equal(vj_manifest_read(&names, &list, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(vj_manifest_read(&names, &classes, &list, "f", folder, take, NULL), VJ_OK);
     assert_int_equal(got.count, 7);
     assert_string_equal(got.listed[1], want[1]);
     strcat(list.list, "/0.jpg");
@@ -299,19 +302,19 @@ static void test_folder(void **state)
     d.format = VJ_LIST_IMAGENET;
     make("rm self && ln -s b/deep c");
     begin();
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_OK);
-    static const char *const classes[] = {"a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "c/x.mp4"};
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_OK);
+    static const char *const in_class[] = {"a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "c/x.mp4"};
     static const int labels[] = {0, 1, 1, 2};
     assert_int_equal(got.count, 4);
     for (int i = 0; i < 4; i++) {
-        assert_string_equal(got.listed[i], classes[i]);
+        assert_string_equal(got.listed[i], in_class[i]);
         assert_int_equal(got.labels[i][0], labels[i]);
     }
     assert_string_equal(names.label_names[0], "f");
     make("rm -rf * && mkdir none");
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_ERR_FORMAT);
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_ERR_FORMAT);
     make("rmdir none && rmdir ../tree");
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_ERR_IO);
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_ERR_IO);
 }
 
 /* ------------------------------------------------------------------------------------------------ mistakes */
@@ -344,7 +347,7 @@ static void test_mistakes(void **state)
         {VJ_LIST_AUTO, "path,start\nx,soon\n"},                          /* */
         {VJ_LIST_AUTO, "path,dataset\nx,a=b\n"},                         /* not a name */
         {VJ_LIST_AUTO, "x.mp4\n"},                                       /* the plain form needs a label */
-        {VJ_LIST_AUTO, "x.mp4 cat\n"},                                   /* */
+        {VJ_LIST_AUTO, "x.mp4 cat.x\n"},                                 /* */
         {VJ_LIST_CSV, "x.mp4 1\n"},                                      /* no column path */
         {VJ_LIST_KINETICS, "youtube_id,label\nx,y\n"},                   /* no times */
         {VJ_LIST_KINETICS, "youtube_id,time_start,time_end\nx,,3\n"},    /* */
@@ -355,7 +358,8 @@ static void test_mistakes(void **state)
         {VJ_LIST_JSON, "{\"path_bytes\": \"a\\\\x00\"}"},                /* the end of a text */
         {VJ_LIST_JSON, "{\"path\": \"a\\u0000\"}"},                      /* the same */
         {VJ_LIST_JSON, "{\"path\": 3}"},                                 /* no text */
-        {VJ_LIST_JSON, "{\"path\": \"a\", \"label\": \"3\"}"},           /* no number */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"label\": 3.0}"},             /* no whole number */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"label\": null}"},            /* no number, no name */
         {VJ_LIST_JSON, "{\"path\": \"a\", \"labels\": [3]}"},            /* no names */
         {VJ_LIST_JSON, "{\"path\": \"a\", \"start\": -1}"},              /* */
         {VJ_LIST_JSON, "{\"path\": \"a\", \"path\": \"b\"}"},            /* a key twice */
@@ -392,7 +396,7 @@ static void test_message(void **state)
     text[fread(text, 1, sizeof text - 1, stderr)] = '\0';
     dup2(saved, STDERR_FILENO);
     close(saved);
-    in_folder(want, "list:4: label \"cat\"");
+    in_folder(want, "list:4: column a: \"cat\"");
     assert_non_null(strstr(text, want));
 }
 
