@@ -41,9 +41,9 @@ static void print_classes(const vj_clips *clips, int label, FILE *out)
     const vj_clips_classes *classes = &clips->classes[label];
     if (classes->count == 0) return;
     fprintf(out, "label %s, names of its %" PRId64 " classes:", clips->layout.label_names[label], classes->count);
-    for (int64_t i = 0; i < classes->count && i < SHOWN; i++)
+    for (int64_t i = 0, shown = 0; i < classes->count && shown < SHOWN; i++)
         if (*vj_clips_classes_name(classes, i))
-            fprintf(out, "%s %" PRId64 " %s", i ? "," : "", i, vj_clips_classes_name(classes, i));
+            fprintf(out, "%s %" PRId64 " %s", shown++ ? "," : "", i, vj_clips_classes_name(classes, i));
     fprintf(out, "%s\n", classes->count > SHOWN ? ", ... (all: /classes in index.h5)" : "");
 }
 

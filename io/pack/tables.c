@@ -76,6 +76,7 @@ static vj_status plain_line(vj_listing *l, const vj_text *text, int64_t number, 
     char *end = value - 1;
     while (end > line && strchr(" \t", end[-1])) end--;
     if (end > line && strchr(",;", end[-1]) && strchr(" \t", value[-1])) end--; /* "path, label" */
+    while (end > line && strchr(" \t", end[-1])) end--;
     *end = '\0';
     unquote(line);
     vj_listing_begin(l);

@@ -124,6 +124,44 @@ static void test_sources(void **state)
     vj_catalogue_close(&catalogue);
 }
 
+/* Classes get the numbers of their names once all lists are read; the names are part of the digest. */
+static void test_classes(void **state)
+{
+    (void)state;
+    vj_catalogue catalogue;
+    static vj_source source;
+    vj_config_defaults(&config);
+    write_file("a.csv", "path,label,n\nx.mp4,cow,7\ny.mp4,ant,8\n");
+    write_file("b.csv", "path,label,n\nz.mp4,bee,-1\nw.mp4,cow,9\n");
+    write_file("h.txt", "v.mp4 zebra\n"); /* a held-out video adds no class */
+    use_dataset("one", "a.csv");
+    use_dataset("two", "b.csv");
+    use_list(&config.pack.held_out_videos, "h.txt");
+    assert_int_equal(build(1), VJ_OK);
+    assert_int_equal(summary.classes[0].count, 3);
+    assert_int_equal(summary.classes[1].count, 0);
+    static const int32_t want[][2] = {{2, 7}, {0, 8}, {1, -1}, {2, 9}};
+    assert_int_equal(vj_catalogue_open(&catalogue, folder, summary.sources), VJ_OK);
+    for (int n = 0; n < 4; n++) {
+        assert_int_equal(vj_catalogue_find(&catalogue, n, &source), VJ_OK);
+        assert_memory_equal(source.labels, want[n], sizeof want[n]);
+    }
+    vj_catalogue_close(&catalogue);
+    vj_catalogue_remove(folder);
+    const uint64_t before = summary.digest;
+    write_file("a.csv", "path,label,n\nx.mp4,ant,7\ny.mp4,cow,8\n"); /* the same two, the other way round */
+    assert_int_equal(build(0), VJ_OK);
+    assert_true(summary.digest != before);
+    strcpy(config.pack.dataset[1].list, config.pack.dataset[0].list);
+    assert_int_equal(build(0), VJ_ERR_USAGE); /* a list named twice */
+    strcpy(config.pack.dataset[1].root, "/elsewhere");
+    assert_int_equal(build(0), VJ_OK); /* names other files there */
+    config.pack.dataset_count = 0;
+    use_list(&config.pack.lists, "a.csv");
+    use_list(&config.pack.lists, "./a.csv");
+    assert_int_equal(build(0), VJ_ERR_USAGE);
+}
+
 /* What is dropped gives no clips; counting alone gives the same digest. */
 static void test_digest(void **state)
 {
@@ -276,8 +314,8 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sources),  cmocka_unit_test(test_digest), cmocka_unit_test(test_held_out),
-        cmocka_unit_test(test_register), cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_sources),  cmocka_unit_test(test_digest),   cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_held_out), cmocka_unit_test(test_register), cmocka_unit_test(test_layout),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
