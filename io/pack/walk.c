@@ -121,9 +121,7 @@ static const char *no_media_by_content(char *const *names, int64_t count)
 {
     int config = 0, metrics = 0;
     for (int64_t i = 0; i < count; i++) {
-        if (strcmp(names[i], "pack.yaml") == 0 || strcmp(names[i], "catalogue.data") == 0 ||
-            strcmp(names[i], "index.h5") == 0 || is_numbered(names[i], "shard-"))
-            return "a clip store";
+        if (strcmp(names[i], "catalogue.data") == 0 || is_numbered(names[i], "shard-")) return "a clip store";
         if (is_numbered(names[i], "step_")) return "a run folder";
         config |= strcmp(names[i], "config.yaml") == 0;
         metrics |= strcmp(names[i], "metrics.csv") == 0 || strcmp(names[i], "complete") == 0 ||

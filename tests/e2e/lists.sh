@@ -40,6 +40,13 @@ cd ..
 printf 'path;zoo_class\ntree/ant/a.mp4;cow\ntree/bee/b.mp4;bee\n' >words.csv
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[words.csv]' --set pack.store=words.clips >5.log 2>&1 || fail "words: $(cat 5.log)"
 grep -q 'label zoo_class: 2 classes: 0 bee, 1 cow' 5.log || fail "words: $(cat 5.log)"
+printf 'path,zoo_class\ntree/ant/a.mp4,cow\ntree/bee/b.mp4,ape\n' >more.csv
+run 2 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[more.csv]' --set pack.store=more.clips >more.log 2>&1 || fail "more: $(cat more.log)"
+run 3 "$bin/vjepa-pretrain" "$tiny" --set 'data.train=[words.clips, more.clips]' --set data.frames=4 --dry-run >both.log 2>&1 ||
+    fail "two stores with other classes: $(cat both.log)"
+run 2 "$bin/vjepa-pretrain" "$tiny" --set 'data.train=[words.clips, ./words.clips]' --set data.frames=4 --dry-run >twice.log 2>&1 &&
+    fail "a store named twice was accepted"
+grep -q 'is the same clip store as words.clips' twice.log || fail "named twice: $(cat twice.log)"
 printf 'cow\n' >names.txt
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.datasets=[{name: d, list: words.csv, labels: names.txt}]' \
     --set pack.store=no.clips >6.log 2>&1 && fail "a class that is not among the names was accepted"

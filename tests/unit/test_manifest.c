@@ -423,7 +423,8 @@ static void test_strays(void **state)
     assert_int_equal(mkdir(d.root, 0700), 0);
     make("mkdir -p ant bee .git/o __MACOSX @eaDir 'System Volume Information' bat/deep aaa abc abd abe abf ant/.cache");
     make("touch ant/1.png ant/._1.png ant/.cache/1.png bee/1.png bee/Thumbs.db .git/o/1 __MACOSX/1.png @eaDir/1.png");
-    make("touch 'System Volume Information/1' aaa/pack.yaml abc/shard-00000.h5.part abd/index.h5 abe/step_00000010.h5");
+    make("touch 'System Volume Information/1' aaa/pack.yaml abc/shard-00000.h5.part abd/catalogue.data "
+         "abe/step_00000010.h5");
     make("touch abf/config.yaml abf/metrics.csv abf/1.png ant/features.h5 bee/slurm-7.out abd/1.png");
     begin();
     assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_OK);
