@@ -71,10 +71,14 @@ const char *vj_clips_label_name(const vj_clips *clips, int label);
  * numbers have no names, only the user knows what they mean.
  */
 int64_t vj_clips_class_count(const vj_clips *clips, int label);
+/** All of them, borrowed. */
+const struct vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label);
 /** The name of a class, borrowed; "" if this number has none (-1 and numbers from the count on too). */
 const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number);
 /** Labels of a clip, [label_count]; -1: none. Borrowed. */
 const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
+/** Checksum of a clip's record: equal on clips that were packed with equal content. */
+uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 /** Of all stores together; goes into checkpoints. */
 uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
