@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/checksum.h"
-#include "base/config.h"
+#include "base/file.h"
 
 typedef struct {
     char magic[8];
@@ -51,33 +51,6 @@ static void stop_storing(vj_cache *cache)
         vj_warn("data.cache: %s: writing failed: %s; no more clips are kept there", cache->folder, strerror(errno));
 }
 
-/* All bytes, or fewer at the end of the file; -1 after an error. */
-static int64_t read_at(int fd, void *to, int64_t bytes, int64_t at)
-{
-    int64_t done = 0;
-    while (done < bytes) {
-        const ssize_t got = pread(fd, (char *)to + done, (size_t)(bytes - done), at + done);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return -1;
-        if (got == 0) break;
-        done += got;
-    }
-    return done;
-}
-
-static bool write_at(int fd, const void *from, int64_t bytes, int64_t at)
-{
-    while (bytes > 0) {
-        const ssize_t put = pwrite(fd, from, (size_t)bytes, at);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
-        from = (const char *)from + put;
-        at += put;
-        bytes -= put;
-    }
-    return true;
-}
-
 /* Where a clip's place stands in the map: one more than its first byte; 0, and beyond the end: it is not there. */
 static int64_t entry(int64_t clip)
 {
@@ -102,9 +75,9 @@ static bool check_header(vj_cache *cache, uint64_t fingerprint, int64_t clips, b
 {
     header h, want = {.fingerprint = fingerprint, .clips = clips};
     memcpy(want.magic, magic, sizeof magic);
-    const int64_t got = read_at(cache->map, &h, sizeof h, 0);
+    const int64_t got = vj_read_at(cache->map, &h, sizeof h, 0);
     if (got < 0) return false;
-    if (got == 0) return write_at(cache->map, &want, sizeof want, 0);
+    if (got == 0) return vj_write_at(cache->map, &want, sizeof want, 0);
     *foreign = got < (int64_t)sizeof h || memcmp(&h, &want, offsetof(header, end)) != 0;
     return !*foreign;
 }
@@ -166,9 +139,9 @@ bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes,
 {
     int64_t place = 0;
     if (cache->unreadable) return false;
-    if (read_at(cache->map, &place, sizeof place, entry(clip)) < 0) return give_up(cache), false;
+    if (vj_read_at(cache->map, &place, sizeof place, entry(clip)) < 0) return give_up(cache), false;
     if (place <= 0) return false;
-    const int64_t got = read_at(cache->data, record, bytes, place - 1);
+    const int64_t got = vj_read_at(cache->data, record, bytes, place - 1);
     if (got < 0) return give_up(cache), false;
     if (got == bytes && vj_checksum(record, bytes) == xxh3) {
         cache->hits++;
@@ -179,7 +152,7 @@ bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes,
             "data.cache: %s: the copy of clip %lld is damaged and is not used; of more nothing is said but how many",
             cache->folder, (long long)clip);
     place = 0;
-    if (!write_at(cache->map, &place, sizeof place, entry(clip))) stop_storing(cache);
+    if (!vj_write_at(cache->map, &place, sizeof place, entry(clip))) stop_storing(cache);
     return false;
 }
 
@@ -189,9 +162,9 @@ static bool reserve(vj_cache *cache, int64_t clip, int64_t bytes, int64_t *place
     header h;
     struct stat data;
     *place = 0;
-    if (read_at(cache->map, place, sizeof *place, entry(clip)) < 0) return give_up(cache), false;
+    if (vj_read_at(cache->map, place, sizeof *place, entry(clip)) < 0) return give_up(cache), false;
     if (*place > 0) return false;
-    if (read_at(cache->map, &h, sizeof h, 0) != sizeof h || fstat(cache->data, &data) != 0)
+    if (vj_read_at(cache->map, &h, sizeof h, 0) != sizeof h || fstat(cache->data, &data) != 0)
         return give_up(cache), false;
     if (data.st_size > h.end) h.end = data.st_size; /* after a crash the header may be older than the data */
     if (h.end < 0 || bytes > cache->budget - h.end) {
@@ -201,7 +174,7 @@ static bool reserve(vj_cache *cache, int64_t clip, int64_t bytes, int64_t *place
     }
     *place = h.end + 1;
     h.end += bytes;
-    if (!write_at(cache->map, &h, sizeof h, 0)) return stop_storing(cache), false;
+    if (!vj_write_at(cache->map, &h, sizeof h, 0)) return stop_storing(cache), false;
     return true;
 }
 
@@ -219,7 +192,7 @@ void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t 
     pthread_mutex_unlock(&cache->lock);
     if (!fine) return;
     /* The record first: a place without its record fails the checksum, but that is for crashes, not for readers. */
-    if (!write_at(cache->data, record, bytes, place - 1) || !write_at(cache->map, &place, sizeof place, entry(clip))) {
+    if (!vj_write_at(cache->data, record, bytes, place - 1) || !vj_write_at(cache->map, &place, sizeof place, entry(clip))) {
         stop_storing(cache);
         return;
     }

@@ -7,6 +7,7 @@
 
 #include "clips/write.h"
 #include "pack/catalogue.h"
+#include "base/lease.h"
 #include "pack/layout.h"
 #include "pack/progress.h"
 
@@ -16,6 +17,7 @@ typedef struct {
     const vj_catalogue_summary *summary;
     const vj_pack_layout *layout;
     const vj_clips_layout *clips; /* what all shards say alike */
+    const vj_lease_seal *lease;   /* of the store; looked at before anything is published */
 } vj_pack_plan;
 
 /**

@@ -22,7 +22,7 @@ typedef struct vj_metrics vj_metrics;
 
 /**
  * Open DIR/metrics.csv and DIR/metrics.jsonl for appending after row `step`: rows of later steps, which a killed run
- * left behind, are dropped. Not collective.
+ * left behind, are dropped; rows up to it that are missing are warned of. Not collective.
  */
 vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
 /**
@@ -30,6 +30,8 @@ vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
  * memory, is warned of once, and is written with a later row, so that training goes on.
  */
 vj_status vj_metrics_write(vj_metrics *metrics, const vj_metrics_row *row);
+/** Flush what was written so far to disk, before a checkpoint that stands for it; what fails is warned of. */
+void vj_metrics_sync(vj_metrics *metrics);
 /** Close; VJ_ERR_IO if rows are still in memory. */
 vj_status vj_metrics_close(vj_metrics *metrics);
 

@@ -32,6 +32,7 @@ typedef struct {
     vj_stop stop;
     vj_health health;
     vj_watchdog *watchdog;
+    vj_lease *lease; /* of the run folder, on rank 0 */
     vj_ckpt_state state; /* of the last checkpoint begun, or the start */
     double saved_s;      /* when that was */
     int save_is_due;
@@ -116,6 +117,7 @@ static vj_status save(pretrainer *t, int64_t steps_done, bool *lost)
     t->state.usual_loss = t->health.usual_loss;
     t->saved_s = vj_now();
     t->save_is_due = 0;
+    vj_record_sync(&t->record);
     return vj_saver_save(t->saver, &t->state);
 }
 
@@ -269,6 +271,12 @@ static vj_status stop_early(const pretrainer *t, int64_t steps_done, int why)
     return t->rank == 0 ? vj_stop_obey(&t->stop) : VJ_OK;
 }
 
+static vj_status check_lease(const pretrainer *t)
+{
+    const vj_lease_seal lease = vj_lease_seal_of(t->lease);
+    return vj_agree(t->comm, vj_lease_check(&lease));
+}
+
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
 {
     vj_step_report report;
@@ -297,6 +305,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     VJ_TRY(vj_saver_finish(t->saver));
     vj_record_done(&t->record);
     if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
+    VJ_TRY(check_lease(t));
     return vj_run_folder_complete(t->config, t->steps, t->comm);
 }
 
@@ -304,14 +313,17 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
 {
     vj_log("%s", vj_version());
     vj_stop_listen(&t->stop, t->config);
+    if (!dry_run) VJ_TRY(vj_run_folder_take(&t->lease, t->config, false, t->comm));
     if (!dry_run) VJ_TRY(vj_watchdog_start(&t->watchdog, t->config, t->comm));
     VJ_TRY(open_everything(t));
     vj_record_introduce(&t->record, t->clips);
     if (dry_run) return VJ_OK;
-    VJ_TRY(vj_run_folder_make(t->config, t->comm));
+    VJ_TRY(vj_run_folder_take(&t->lease, t->config, true, t->comm));
     VJ_TRY(resume(t));
     VJ_TRY(vj_run_folder_claim(t->config, t->state.step == t->steps, t->comm));
     VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step, t->comm));
+    const vj_lease_seal lease = vj_lease_seal_of(t->lease);
+    vj_saver_guard(t->saver, &lease);
     t->record.saver = t->saver;
     return train(t, outcome);
 }
@@ -333,6 +345,7 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     if (status == VJ_OK) vj_step_close(t.step);
     vj_clips_close(t.clips);
     vj_watchdog_stop(t.watchdog);
+    vj_lease_release(t.lease);
     free(t.state.config);
     free(t.config);
     return status != VJ_OK ? status : closed;

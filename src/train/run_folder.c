@@ -25,12 +25,19 @@ static void name_in(const vj_config *c, const char *name, char path[VJ_PATH + NA
     snprintf(path, VJ_PATH + NAME_BYTES, "%s/%s", c->run.dir, name);
 }
 
-vj_status vj_run_folder_make(const vj_config *c, MPI_Comm comm)
+static vj_status take(vj_lease **lease, const vj_config *c, bool make)
 {
-    vj_status status = VJ_OK;
-    if (is_first(comm) && mkdir(c->run.dir, 0777) != 0 && errno != EEXIST)
-        status = vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", c->run.dir);
-    return vj_agree(comm, status);
+    struct stat info;
+    if (*lease) return VJ_OK;
+    if (make && mkdir(c->run.dir, 0777) != 0 && errno != EEXIST)
+        return vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", c->run.dir);
+    if (!make && (stat(c->run.dir, &info) != 0 || !S_ISDIR(info.st_mode))) return VJ_OK;
+    return vj_lease_take(lease, c->run.dir);
+}
+
+vj_status vj_run_folder_take(vj_lease **lease, const vj_config *c, bool make, MPI_Comm comm)
+{
+    return vj_agree(comm, is_first(comm) ? take(lease, c, make) : VJ_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------ two small files */
@@ -38,14 +45,9 @@ vj_status vj_run_folder_make(const vj_config *c, MPI_Comm comm)
 /* Write NAME in the folder: whole, and on disk when this returns, or not at all. */
 static vj_status put_file(const vj_config *c, const char *name, const char *text)
 {
-    char path[VJ_PATH + NAME_BYTES], part[VJ_PATH + 2 * NAME_BYTES];
+    char path[VJ_PATH + NAME_BYTES];
     name_in(c, name, path);
-    snprintf(part, sizeof part, "%s.part", path);
-    FILE *f = fopen(part, "w");
-    if (!f) return vj_raise(VJ_ERR_IO, "open %s for writing", part);
-    const int failed = fputs(text, f) < 0;
-    if (fclose(f) != 0 || failed) return vj_raise(VJ_ERR_IO, "write %s", part);
-    return vj_file_publish(part, path);
+    return vj_file_put_text(path, text);
 }
 
 static vj_status claim(const vj_config *c, int finished)

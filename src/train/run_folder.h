@@ -7,10 +7,15 @@
 
 #include <mpi.h>
 
+#include "base/lease.h"
 #include "ckpt/ckpt.h"
 
-/** Make run.dir unless it is there. Collective. */
-vj_status vj_run_folder_make(const vj_config *config, MPI_Comm comm);
+/**
+ * Take the lease of run.dir (base/lease.h), which rank 0 then holds in *lease, unless it holds it already: another job
+ * that is at work there is refused. If the folder is not there, make it, or with `make` false leave it at that.
+ * Collective.
+ */
+vj_status vj_run_folder_take(vj_lease **lease, const vj_config *config, bool make, MPI_Comm comm);
 
 /**
  * The run goes on: config.yaml is written, and unless it is `finished` the marker goes. Not before an old run was

@@ -56,6 +56,11 @@ void vj_saver_close(vj_saver *s)
     free(s);
 }
 
+void vj_saver_guard(vj_saver *s, const vj_lease_seal *lease)
+{
+    vj_checkpoint_guard(s->checkpoint, lease);
+}
+
 int64_t vj_saver_step(const vj_saver *s)
 {
     return s->good_step;
