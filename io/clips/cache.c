@@ -192,7 +192,8 @@ void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t 
     pthread_mutex_unlock(&cache->lock);
     if (!fine) return;
     /* The record first: a place without its record fails the checksum, but that is for crashes, not for readers. */
-    if (!vj_write_at(cache->data, record, bytes, place - 1) || !vj_write_at(cache->map, &place, sizeof place, entry(clip))) {
+    if (!vj_write_at(cache->data, record, bytes, place - 1) ||
+        !vj_write_at(cache->map, &place, sizeof place, entry(clip))) {
         stop_storing(cache);
         return;
     }

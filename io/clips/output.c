@@ -19,7 +19,7 @@
 typedef struct {
     H5FD_t common;
     vj_output *output; /* borrowed */
-    int fd; /* borrowed: the output's own */
+    int fd;            /* borrowed: the output's own */
     haddr_t end_of_space, end_of_file;
 } disk;
 

@@ -20,8 +20,8 @@ typedef struct {
 } vj_output;
 
 /**
- * Create PATH, under a name of its own until it is published, with the layout's attributes. What is written holds no date and no host: the same content is the same
- * file, byte for byte. On failure nothing is left.
+ * Create PATH, under a name of its own until it is published, with the layout's attributes. What is written holds no
+ * date and no host: the same content is the same file, byte for byte. On failure nothing is left.
  */
 vj_status vj_output_create(vj_output *output, const char *path, const vj_clips_layout *layout);
 

@@ -47,7 +47,8 @@ vj_status vj_clips_make_folder(const char *dir)
         return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, dir);
     vj_clips_index_path(index, dir);
     snprintf(parent, sizeof parent, "%s/..", dir);
-    if (mkdir(dir, 0777) == 0) return vj_folder_sync(parent); /* a crash could lose it with all that was synced into it */
+    if (mkdir(dir, 0777) == 0)
+        return vj_folder_sync(parent); /* a crash could lose it with all that was synced into it */
     if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "make folder %s", dir);
     if (access(index, F_OK) == 0)
         return vj_raise(VJ_ERR_USAGE, "%s holds a clip store already: remove it or choose another name", dir);

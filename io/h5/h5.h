@@ -32,12 +32,12 @@ typedef struct {
     char part[VJ_FILE_PATH]; /* name while it is written: path, a number of its own, ".part" */
     MPI_Comm comm;           /* borrowed */
     int rank;
-    int fd;              /* the .part, open for writing in phase 2; -1 otherwise */
-    vj_file on_disk;     /* on rank 0: the .part, open to the end */
+    int fd;          /* the .part, open for writing in phase 2; -1 otherwise */
+    vj_file on_disk; /* on rank 0: the .part, open to the end */
     struct {
         int64_t at, bytes;
         uint64_t sum;
-    } *edge; /* [edges] the first and last bytes of each of this rank's writes, to be read again */
+    } * edge; /* [edges] the first and last bytes of each of this rank's writes, to be read again */
     int64_t edges, edge_room;
     int64_t front_bytes; /* on rank 0: reserved for HDF5's structures; the data lie behind */
     int64_t data_place;  /* on rank 0: of the first dataset's data in the file */
@@ -115,8 +115,9 @@ vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values,
 
 /**
  * Open read-only without any checks and without file locks: what is published never changes, and some network file
- * systems have no locks. Negative when HDF5 cannot. vj_h5_open(): after checking that it is HDF5, not cut short, of this format and version, complete, and without
- * links to other places; the reason is reported otherwise. Close with H5Fclose(). Not collective.
+ * systems have no locks. Negative when HDF5 cannot. vj_h5_open(): after checking that it is HDF5, not cut short, of
+ * this format and version, complete, and without links to other places; the reason is reported otherwise. Close with
+ * H5Fclose(). Not collective.
  */
 hid_t vj_h5_open_file(const char *path);
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version);

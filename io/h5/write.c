@@ -302,7 +302,8 @@ static vj_status compare_edges(const vj_h5_writer *writer, int fd)
     for (int64_t i = 0; i < writer->edges; i++) {
         const int64_t at = writer->edge[i].at, bytes = writer->edge[i].bytes;
         const int64_t got = vj_read_at(fd, found, bytes, at);
-        if (got < 0) return vj_raise(VJ_ERR_IO, "read %lld bytes at %lld of %s", (long long)bytes, (long long)at, writer->part);
+        if (got < 0)
+            return vj_raise(VJ_ERR_IO, "read %lld bytes at %lld of %s", (long long)bytes, (long long)at, writer->part);
         if (got == bytes && vj_checksum(found, bytes) == writer->edge[i].sum) continue;
         errno = EIO;
         return vj_raise(VJ_ERR_IO,

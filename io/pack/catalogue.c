@@ -173,8 +173,11 @@ static vj_status create_files(builder *b, const char *dir)
 vj_status vj_catalogue_build(vj_catalogue_summary *summary, const vj_config *config, const char *dir,
                              const char *scratch)
 {
-    builder b = {
-        .data_file = VJ_FILE_NONE, .index_file = VJ_FILE_NONE, .summary = summary, .windows = config->pack.windows, .drop = config->pack.duplicates == VJ_DUPLICATES_DROP};
+    builder b = {.data_file = VJ_FILE_NONE,
+                 .index_file = VJ_FILE_NONE,
+                 .summary = summary,
+                 .windows = config->pack.windows,
+                 .drop = config->pack.duplicates == VJ_DUPLICATES_DROP};
     memset(summary, 0, sizeof *summary);
     vj_status status = dir ? create_files(&b, dir) : VJ_OK;
     if (status == VJ_OK) status = read_manifests(&b, config, scratch);

@@ -192,7 +192,8 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
 static vj_status pack_store(const packer *p)
 {
     const double begin_s = vj_now();
-    const vj_pack_plan plan = {.config = p->config, .summary = p->summary, .layout = &p->layout, .clips = p->clips, .lease = &p->seal};
+    const vj_pack_plan plan = {
+        .config = p->config, .summary = p->summary, .layout = &p->layout, .clips = p->clips, .lease = &p->seal};
     char *config_text = vj_config_text(p->config);
     vj_status status = config_text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     p->clips->config_text = config_text;

@@ -5,9 +5,9 @@
 #ifndef VJ_PACK_SHARDS_H
 #define VJ_PACK_SHARDS_H
 
+#include "base/lease.h"
 #include "clips/write.h"
 #include "pack/catalogue.h"
-#include "base/lease.h"
 #include "pack/layout.h"
 #include "pack/progress.h"
 

@@ -62,9 +62,9 @@ static long long start_of(long long pid)
     char state;
     long long started;
     const char *after_name = strrchr(text, ')'); /* a name may hold anything */
-    if (!after_name || sscanf(after_name + 1,
-                              " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lld",
-                              &state, &started) != 2)
+    if (!after_name ||
+        sscanf(after_name + 1, " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lld",
+               &state, &started) != 2)
         return -1;
     return state == 'Z' || state == 'X' ? -1 : started;
 }
@@ -99,17 +99,15 @@ static void describe_self(char *text, size_t bytes)
     strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     if (getrandom(&token, sizeof token, 0) != (ssize_t)sizeof token)
         token = (uint64_t)(1e9 * vj_now()) ^ (uint64_t)getpid() << 40;
-    snprintf(text, bytes,
-             "host %s\npid %lld\nstarted %lld\nboot %s\nnamespace %s\njob %s\nsince %s\ntoken %016llx\n", host,
-             (long long)getpid(), start_of((long long)getpid()), boot, space, batch_job(), since,
+    snprintf(text, bytes, "host %s\npid %lld\nstarted %lld\nboot %s\nnamespace %s\njob %s\nsince %s\ntoken %016llx\n",
+             host, (long long)getpid(), start_of((long long)getpid()), boot, space, batch_job(), since,
              (unsigned long long)token);
 }
 
 static void parse_holder(const char *text, holder *h)
 {
     *h = (holder){.host = "an unknown host", .pid = -1, .started = -1};
-    h->known = sscanf(text,
-                      "host %79s pid %lld started %lld boot %79s namespace %79s job %79s since %79s token %79s",
+    h->known = sscanf(text, "host %79s pid %lld started %lld boot %79s namespace %79s job %79s since %79s token %79s",
                       h->host, &h->pid, &h->started, h->boot, h->space, h->job, h->since, h->token) == 8;
 }
 

@@ -32,7 +32,7 @@ typedef struct {
     vj_stop stop;
     vj_health health;
     vj_watchdog *watchdog;
-    vj_lease *lease; /* of the run folder, on rank 0 */
+    vj_lease *lease;     /* of the run folder, on rank 0 */
     vj_ckpt_state state; /* of the last checkpoint begun, or the start */
     double saved_s;      /* when that was */
     int save_is_due;
