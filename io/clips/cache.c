@@ -1,6 +1,7 @@
 /* The cache on the node's disk. A record is found by one small read of the map, and kept by one append. */
 #include "clips/cache.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -102,6 +103,24 @@ static bool open_files(vj_cache *cache, uint64_t fingerprint, int64_t clips, boo
     return fine;
 }
 
+/* Bytes that copies of other stores take in the folder: they are within the budget too. */
+static int64_t bytes_of_others(const char *folder, uint64_t fingerprint)
+{
+    char own[32];
+    int64_t bytes = 0;
+    struct stat info;
+    DIR *dir = opendir(folder);
+    snprintf(own, sizeof own, "%016llx.data", (unsigned long long)fingerprint);
+    for (const struct dirent *item = dir ? readdir(dir) : NULL; item; item = readdir(dir)) {
+        const char *end = strrchr(item->d_name, '.');
+        if (end && strcmp(end, ".data") == 0 && strcmp(item->d_name, own) != 0 &&
+            fstatat(dirfd(dir), item->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0)
+            bytes += (int64_t)info.st_size;
+    }
+    if (dir) (void)closedir(dir); /* only read */
+    return bytes;
+}
+
 vj_cache *vj_cache_open(const char *folder, double gb, uint64_t fingerprint, int64_t clips)
 {
     bool foreign = false;
@@ -111,7 +130,16 @@ vj_cache *vj_cache_open(const char *folder, double gb, uint64_t fingerprint, int
         cache->budget = (int64_t)(1e9 * gb);
         cache->map = cache->data = -1;
         pthread_mutex_init(&cache->lock, NULL);
-        if (open_files(cache, fingerprint, clips, &foreign)) return cache;
+        if (open_files(cache, fingerprint, clips, &foreign)) {
+            const int64_t others = bytes_of_others(folder, fingerprint);
+            cache->budget -= others;
+            if (others > 0)
+                vj_log(
+                    "data.cache: %s: %.1f GB of data.cache_gb are copies of other stores: remove those files if they "
+                    "are not needed",
+                    folder, 1e-9 * (double)others);
+            return cache;
+        }
     }
     vj_warn("data.cache: %s: %s; clips come from the store", folder,
             foreign ? "the map there is of other clips or not a map: remove it" : strerror(errno));

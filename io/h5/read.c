@@ -1,9 +1,12 @@
 /* Opening a file that may be anything, and its attributes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "h5/h5.h"
 
@@ -96,10 +99,29 @@ hid_t vj_h5_open_file(const char *path)
     return file;
 }
 
+/* Did HDF5 fail because the user makes it ask for a lock that the file system does not have? With errno. */
+static bool locks_fail(const char *path)
+{
+    const char *asked = getenv("HDF5_USE_FILE_LOCKING");
+    const int fd = asked ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return false;
+    errno = 0;
+    const bool fail = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno != EWOULDBLOCK && errno != EINTR;
+    const int error = errno;
+    (void)close(fd); /* only read */
+    errno = error;
+    return fail;
+}
+
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version)
 {
     VJ_TRY(check_length(path));
     *file = vj_h5_open_file(path);
+    if (*file < 0 && locks_fail(path))
+        return vj_raise(VJ_ERR_IO,
+                        "open %s: the file system has no locks, which HDF5_USE_FILE_LOCKING in the "
+                        "environment asks for: unset it",
+                        path);
     if (*file < 0) return foreign("%s is damaged: HDF5 cannot open it", path);
     vj_status status = check_header(*file, path, format, version);
     if (status == VJ_OK) status = check_links(*file, path);

@@ -1,6 +1,7 @@
 /* The lease of a folder. Read vj_lease_take() first. */
 #include "base/lease.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -236,7 +237,9 @@ static vj_status succeed(const vj_lease_seal *seal, const sight *left, bool *tak
     if (!create(right, seal->text, NULL)) {
         if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "create %s", right);
         /* Another newcomer is about to; it takes milliseconds, unless it died. */
-        if (look_at(right, &other) && age_of(seal, other.touched, &age_s) && age_s > lease_time()) (void)unlink(right);
+        if (look_at(right, &other) &&
+            (look_up(&other.by) == DEAD || (age_of(seal, other.touched, &age_s) && age_s > lease_time())))
+            (void)unlink(right);
         pause_s(0.05);
         return VJ_OK;
     }
@@ -365,6 +368,20 @@ static void give_back(const vj_lease_seal *seal)
         vj_warn("%s cannot be removed: %s; the next job finds that this one has ended", seal->path, strerror(errno));
 }
 
+/* What processes that were killed while they took the lease left; whoever is about to take it finds that it is ours. */
+static void remove_leftovers(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    if (!dir) return; /* they take little room */
+    for (const struct dirent *item = readdir(dir); item; item = readdir(dir)) {
+        const char *end = strrchr(item->d_name, '.');
+        if (strncmp(item->d_name, "lease.", 6) == 0 &&
+            (strcmp(end, ".part") == 0 || strcmp(end, ".next") == 0 || strcmp(end, ".clock") == 0))
+            (void)unlinkat(dirfd(dir), item->d_name, 0); /* they take little room */
+    }
+    (void)closedir(dir); /* only read */
+}
+
 vj_status vj_lease_take(vj_lease **lease, const char *folder)
 {
     *lease = NULL;
@@ -377,6 +394,7 @@ vj_status vj_lease_take(vj_lease **lease, const char *folder)
     }
     describe_self(l->seal.text, sizeof l->seal.text);
     vj_status status = take(&l->seal);
+    if (status == VJ_OK) remove_leftovers(folder);
     if (status == VJ_OK && !start_thread(l)) {
         give_back(&l->seal);
         status = vj_raise(VJ_ERR_MEMORY, "no thread to renew %s", l->seal.path);
