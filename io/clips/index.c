@@ -217,6 +217,22 @@ vj_status vj_clips_index_passport(vj_clips_index_writer *writer, const vj_passpo
     return status;
 }
 
+vj_status vj_clips_index_classes(vj_clips_index_writer *writer, int label, const char *const *names, int64_t count)
+{
+    VJ_ASSERT(label >= 0 && label < writer->layout.label_count && count > 0 && count <= VJ_MAX_CLASSES);
+    vj_clips_classes classes = {.count = count, .bytes = 1};
+    for (int64_t i = 0; i < count; i++)
+        if ((int64_t)strlen(names[i]) >= classes.bytes) classes.bytes = (int64_t)strlen(names[i]) + 1;
+    VJ_ASSERT(classes.bytes <= VJ_CLASS_NAME);
+    classes.names = vj_calloc(count, classes.bytes);
+    if (!classes.names) return vj_raise(VJ_ERR_MEMORY, "no memory for the names of %lld classes", (long long)count);
+    for (int64_t i = 0; i < count; i++) strcpy(classes.names + i * classes.bytes, names[i]);
+    vj_status status =
+        vj_clips_put_classes(writer->part.file, writer->part.path, writer->layout.label_names[label], &classes);
+    vj_clips_classes_release(&classes);
+    return status;
+}
+
 static vj_status put_shards(const vj_clips_index_writer *w)
 {
     const hsize_t dims[1] = {(hsize_t)w->shards};

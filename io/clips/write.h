@@ -122,6 +122,8 @@ vj_status vj_clips_index_create(vj_clips_index_writer **writer, const char *dir,
 /** List the clips of the next shard, in ascending order from 0, of which keep[clips] is not 0 (NULL: all). */
 vj_status vj_clips_index_append(vj_clips_index_writer *writer, int64_t shard, const vj_shard_tables *tables,
                                 const uint8_t *keep);
+/** What the numbers of a label mean: names[n] for class n, [count], "" where no class has the number. Once a label. */
+vj_status vj_clips_index_classes(vj_clips_index_writer *writer, int label, const char *const *names, int64_t count);
 /** Once. */
 vj_status vj_clips_index_passport(vj_clips_index_writer *writer, const vj_passport *passport);
 /** When all shards were appended: make it durable, then rename. The writer is freed and *writer NULL in any case. */

@@ -250,6 +250,24 @@ static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
     return status;
 }
 
+/* What the numbers of the labels mean. */
+static vj_status add_classes(const commit *c, vj_clips_index_writer *index)
+{
+    const vj_class_names *classes = c->plan->classes;
+    vj_status status = VJ_OK;
+    for (int l = 0; classes && l < c->plan->clips->label_count && status == VJ_OK; l++) {
+        int64_t count = classes->of[l].numbers;
+        while (count > 0 && classes->of[l].of_number[count - 1] < 0) count--;
+        if (count == 0) continue;
+        const char **names = vj_calloc(count, sizeof *names);
+        if (!names) return vj_raise(VJ_ERR_MEMORY, "no memory for the names of classes");
+        for (int64_t i = 0; i < count; i++) names[i] = vj_class_names_name(classes, l, i);
+        status = vj_clips_index_classes(index, l, names, count);
+        free(names);
+    }
+    return status;
+}
+
 static vj_status write_index(const commit *c)
 {
     vj_clips_index_writer *index;
@@ -257,6 +275,7 @@ static vj_status write_index(const commit *c)
     VJ_TRY(vj_clips_index_create(&index, c->store, c->plan->clips, shards));
     vj_status status = VJ_OK;
     for (int64_t shard = 0; shard < shards && status == VJ_OK; shard++) status = append_shard(c, index, shard);
+    if (status == VJ_OK) status = add_classes(c, index);
     if (status == VJ_OK) status = add_passport(c, index);
     if (status == VJ_OK) status = vj_lease_check(c->plan->lease);
     if (status == VJ_OK) return vj_clips_index_publish(&index);

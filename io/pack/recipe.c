@@ -29,6 +29,10 @@ static void put_digests(FILE *out, const vj_catalogue_summary *s)
                 s->of_dataset[i].digest);
     fprintf(out, "held_out_ids: [%" PRId64 ", %016" PRIx64 "]\n", s->held_out_ids, s->held_out_ids_digest);
     fprintf(out, "held_out_videos: [%" PRId64 ", %016" PRIx64 "]\n", s->held_out_videos, s->held_out_videos_digest);
+    for (int l = 0; l < s->names.label_count; l++)
+        if (s->classes[l].count > 0)
+            fprintf(out, "classes of %s: [%" PRId64 ", %016" PRIx64 "]\n", s->names.label_names[l], s->classes[l].count,
+                    s->classes[l].digest);
     fprintf(out, "all: %016" PRIx64 "\n", s->digest);
 }
 

@@ -15,6 +15,7 @@
 typedef struct {
     const vj_config *config;
     const vj_catalogue_summary *summary;
+    const vj_class_names *classes; /* on rank 0; NULL: none */
     const vj_pack_layout *layout;
     const vj_clips_layout *clips; /* what all shards say alike */
     const vj_lease_seal *lease;   /* of the store; looked at before anything is published */

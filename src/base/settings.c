@@ -25,7 +25,9 @@ const vj_setting vj_settings[] = {
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
-     "media lists: lines \"path label\", CSV with a header path,LABEL,..., JSON, or folders; one dataset, lists", 0},
+     "media lists: lines \"path label\", CSV (commas, tabs, ...) with a header path,LABEL,..., JSON, or folders; one "
+     "dataset, lists",
+     0},
     {"pack.datasets", VJ_SET_DATASETS, AT(pack.dataset), "", "[]", "instead of pack.lists: datasets, a list of maps",
      0},
     {"pack.held_out_ids", VJ_SET_TEXTS, AT(pack.held_out_ids), "", "[]",
@@ -336,15 +338,19 @@ static const vj_setting dataset_settings[] = {
      LISTS | IDS | WALKED},
     {"format", VJ_SET_CHOICE, IN_DATASET(format),
      "auto | csv | json | plain | kinetics | ssv2 | howto100m | folder | imagenet", "auto",
-     "auto: by the list's first line; folder: all files below root; imagenet: a class is a folder in root",
+     "auto: by the list's first line; folder: all files below root; imagenet: a class is a folder in root with files",
      LISTS | IDS | WALKED},
     {"list", VJ_SET_TEXT, IN_DATASET(list), "", "", "the list", LISTS | IDS},
     {"root", VJ_SET_TEXT, IN_DATASET(root), "", "", "folder of the files; \"\": the list's", LISTS | IDS | WALKED},
     {"labels", VJ_SET_TEXT, IN_DATASET(labels), "", "",
-     "class names, one a line from 0, or JSON {name: number}; \"\": no labels",
-     1 << VJ_LIST_AUTO | 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2},
+     "class names, one a line from 0, or JSON {name: number}; no other is taken. \"\": classes are numbered in the "
+     "order "
+     "of their names (kinetics, ssv2: no labels)",
+     LISTS | 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2 | 1 << VJ_LIST_IMAGENET},
     {"pattern", VJ_SET_TEXT, IN_DATASET(pattern), "", "",
-     "a file's place in root, of {id} {label} {start} {end}; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
+     "a file's place in root, of {id} {label} {start} {end}; kinetics without {start} and {end}: whole videos, of "
+     "which "
+     "the list says the part; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
      "(ssv2), {id}.mp4",
      1 << VJ_LIST_AUTO | IDS},
     {"windows", VJ_SET_INTEGER, IN_DATASET(windows), "[0, 4096]", "0", "clips a video of this dataset; 0: pack.windows",

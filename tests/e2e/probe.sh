@@ -16,7 +16,7 @@ embed() { # RANKS OUT STORE ENCODER [OPTION...]
 refused() { # STATUS WORDS COMMAND...
     local want=$1 words=$2 status=0
     shift 2
-    timeout 60 "$@" >refused.log 2>&1 || status=$?
+    timeout 300 "$@" >refused.log 2>&1 || status=$?
     [[ $status == "$want" ]] || fail "exit $status, not $want: $*"
     grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
 }

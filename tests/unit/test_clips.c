@@ -89,6 +89,71 @@ static void test_stores_must_be_alike(void **state)
     assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
 }
 
+/* A store of the clips of shard 0, whose second label ("motion": -1 0 1 in turn) has these class names. */
+static void make_named(const fixture *f, const char *name, const char *const *names, int64_t count)
+{
+    char store[VJ_PATH];
+    join(store, f->folder, name);
+    vj_clips_layout layout = store_layout(raw);
+    vj_clips_index_writer *writer;
+    assert_int_equal(vj_clips_make_folder(store), VJ_OK);
+    assert_int_equal(make_shard(store, 0, STORE_SHARD_CLIPS, raw), VJ_OK);
+    assert_int_equal(vj_clips_index_create(&writer, store, &layout, 1), VJ_OK);
+    assert_int_equal(append_shards(writer, store, &layout, 1), VJ_OK);
+    if (count > 0) assert_int_equal(vj_clips_index_classes(writer, 1, names, count), VJ_OK);
+    assert_int_equal(vj_clips_index_publish(&writer), VJ_OK);
+}
+
+/* Classes are known by their names: a second store that numbers them otherwise gets the first one's numbers. */
+static void test_class_names(void **state)
+{
+    const fixture *f = *state;
+    static const char *const first[] = {"ant", "a bee"}, *const second[] = {"cow", "ant", "never used"};
+    make_named(f, "one.clips", first, 2);
+    make_named(f, "two.clips", second, 3);
+    make_named(f, "bare.clips", NULL, 0);
+    make_named(f, "few.clips", first, 1); /* but its clips have two classes */
+    vj_strings paths = {.count = 3};
+    join(paths.item[0], f->folder, "one.clips");
+    join(paths.item[1], f->folder, "two.clips");
+    join(paths.item[2], f->folder, "bare.clips");
+    vj_clips *clips;
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_OK);
+    assert_int_equal(vj_clips_class_count(clips, 0), 0);
+    assert_string_equal(vj_clips_class_name(clips, 0, 0), "");
+    assert_int_equal(vj_clips_class_count(clips, 1), 4);
+    static const char *const all[] = {"ant", "a bee", "cow", "never used", ""};
+    for (int i = -1; i < 5; i++) assert_string_equal(vj_clips_class_name(clips, 1, i), i < 0 ? "" : all[i]);
+    for (int64_t i = 0; i < STORE_SHARD_CLIPS; i++) {
+        const int32_t own = vj_clips_labels(clips, i)[1];
+        assert_int_equal(vj_clips_labels(clips, STORE_SHARD_CLIPS + i)[1], own == 0 ? 2 : own == 1 ? 0 : -1);
+        assert_int_equal(vj_clips_labels(clips, 2 * STORE_SHARD_CLIPS + i)[1], own);
+    }
+    vj_clips_close(clips);
+    paths.count = 1;
+    join(paths.item[0], f->folder, "few.clips");
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    join(paths.item[0], f->folder, "two.clips");
+    assert_int_equal(vj_clips_print(paths.item[0], out), VJ_OK);
+    assert_int_equal(fclose(out), 0);
+    assert_non_null(strstr(text, "label motion, names of its 3 classes: 0 cow, 1 ant, 2 never used\n"));
+    free(text);
+}
+
+/* A store named twice, also by another path, would be drawn from twice as often. */
+static void test_store_named_twice(void **state)
+{
+    const fixture *f = *state;
+    vj_clips *clips;
+    vj_strings paths = one_path(f->store);
+    paths.count = 2;
+    join(paths.item[1], f->store, ".");
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_USAGE);
+}
+
 /* Closing what could not be opened closes no descriptor of others. */
 static void test_failed_open_closes_nothing(void **state)
 {
@@ -383,19 +448,11 @@ int main(int argc, char **argv)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_store, remove_store)
     const struct CMUnitTest tests[] = {
-        TEST(test_round_trip),
-        TEST(test_several_stores),
-        TEST(test_stores_must_be_alike),
-        TEST(test_failed_open_closes_nothing),
-        TEST(test_many_geometries),
-        TEST(test_too_large),
-        TEST(test_existing_store_is_refused),
-        TEST(test_resumed),
-        TEST(test_other_layout),
-        TEST(test_dropped_clips),
-        TEST(test_full_disk),
-        TEST(test_a_million_clips),
-        TEST(test_print),
+        TEST(test_round_trip),      TEST(test_several_stores),    TEST(test_stores_must_be_alike),
+        TEST(test_class_names),     TEST(test_store_named_twice), TEST(test_failed_open_closes_nothing),
+        TEST(test_many_geometries), TEST(test_too_large),         TEST(test_existing_store_is_refused),
+        TEST(test_resumed),         TEST(test_other_layout),      TEST(test_dropped_clips),
+        TEST(test_full_disk),       TEST(test_a_million_clips),   TEST(test_print),
     };
     int failed = cmocka_run_group_tests_name("clips", tests, NULL, NULL);
     MPI_Finalize();
