@@ -24,9 +24,10 @@ struct vj_ckpt_writer {
     uint64_t *sums;  /* [all blocks] */
     char *memory;
     int64_t memory_bytes;
+    vj_lease_seal lease;      /* looked at before a checkpoint is published */
     int64_t keep, keep_every; /* what stays when a checkpoint is done; keep 0: all */
     /* The checkpoint under way. */
-    enum { IDLE, WRITING, FINISHING, FAILED } phase;
+    enum { IDLE, WRITING, VERIFYING, FINISHING, FAILED } phase;
     vj_h5_writer out;
     char dir[VJ_PATH]; /* "": not of a run */
     bool in_thread;
@@ -144,6 +145,11 @@ void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every)
     writer->keep_every = keep_every;
 }
 
+void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease)
+{
+    writer->lease = *lease;
+}
+
 /* Wait for the thread, if there is one: its status is this rank's. */
 static void wait_for_thread(vj_ckpt_writer *w)
 {
@@ -227,6 +233,7 @@ static vj_status make_whole(vj_ckpt_writer *w)
         VJ_TRY(create_dataset(w, i));
         VJ_TRY(put_checksums(w, i));
     }
+    VJ_TRY(vj_lease_check(&w->lease));
     return vj_h5_publish(&w->out);
 }
 
@@ -382,7 +389,28 @@ vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_s
     return vj_ckpt_begin_file(writer, path, state, "", get, user);
 }
 
-/* All ranks have written, and go on to the next phase. */
+static void *verify(void *user)
+{
+    vj_ckpt_writer *w = user;
+    w->status = vj_h5_verify(&w->out);
+    atomic_store(&w->done, true);
+    return NULL;
+}
+
+/* All ranks have written and flushed: each reads again where its writes began and ended. */
+static void begin_verify(vj_ckpt_writer *w)
+{
+    wait_for_thread(w);
+    H5E_BEGIN_TRY
+    {
+        w->status = vj_h5_gather(&w->out, w->status);
+    }
+    H5E_END_TRY
+    w->phase = w->status == VJ_OK ? VERIFYING : FAILED;
+    if (w->phase == VERIFYING) start(w, verify);
+}
+
+/* All ranks found what they wrote. */
 static void begin_finish(vj_ckpt_writer *w)
 {
     const bool root = w->out.rank == 0;
@@ -403,8 +431,11 @@ bool vj_ckpt_poll(vj_ckpt_writer *w)
     int done = atomic_load(&w->done);
     VJ_ASSERT(w->phase != IDLE);
     MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
-    if (done && w->phase == WRITING) {
-        begin_finish(w);
+    if (done && (w->phase == WRITING || w->phase == VERIFYING)) {
+        if (w->phase == WRITING)
+            begin_verify(w);
+        else
+            begin_finish(w);
         return w->phase == FAILED;
     }
     return done;
@@ -413,7 +444,8 @@ bool vj_ckpt_poll(vj_ckpt_writer *w)
 vj_status vj_ckpt_commit(vj_ckpt_writer *w)
 {
     VJ_ASSERT(w->phase != IDLE);
-    if (w->phase == WRITING) begin_finish(w);
+    if (w->phase == WRITING) begin_verify(w);
+    if (w->phase == VERIFYING) begin_finish(w);
     wait_for_thread(w);
     const bool failed = w->phase == FAILED;
     w->phase = IDLE;

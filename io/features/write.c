@@ -68,7 +68,7 @@ static vj_status create_classes(vj_features_writer *w, const vj_features_layout 
     return status;
 }
 
-static vj_status write_classes(const vj_features_writer *w, const vj_features_layout *layout)
+static vj_status write_classes(vj_features_writer *w, const vj_features_layout *layout)
 {
     for (int l = 0; l < layout->label_count; l++) {
         const vj_clips_classes *classes = &layout->classes[l];
@@ -156,7 +156,7 @@ static vj_status to_half(uint16_t *out, const float *features, int64_t count)
 }
 
 /* Files and machines are little-endian (h5/read.c insists), so rows are written as they lie in memory. */
-static vj_status write_all(const vj_features_writer *w, int64_t first, int64_t count, const void *stored,
+static vj_status write_all(vj_features_writer *w, int64_t first, int64_t count, const void *stored,
                            const int32_t *labels, const int64_t *clips, const uint64_t *clip_sums, uint64_t *sums)
 {
     const vj_features_layout *layout = &w->layout;
@@ -210,6 +210,7 @@ static vj_status commit(vj_features_writer *w, vj_status status, double effectiv
 {
     if (status == VJ_OK) status = vj_h5_flush(&w->out);
     VJ_TRY(vj_h5_gather(&w->out, status));
+    VJ_TRY(vj_h5_gather(&w->out, vj_h5_verify(&w->out)));
     if (w->out.rank == 0) {
         status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
         if (status == VJ_OK) status = vj_h5_publish(&w->out);

@@ -86,23 +86,38 @@ int vj_recipe_store_exists(const char *store)
     return access(path, F_OK) == 0;
 }
 
-/* Files of the folder that are called `prefix`, a number and `suffix`; they are removed if `remove_them`. */
-static vj_status find_numbered(const char *store, const char *prefix, const char *suffix, int remove_them,
-                               int64_t *count)
+/* Files of the folder that are called `prefix`, a number and `suffix`. */
+static vj_status find_numbered(const char *store, const char *prefix, const char *suffix, int64_t *count)
 {
     DIR *folder = opendir(store);
-    vj_status status = VJ_OK;
     *count = 0;
     if (!folder) return vj_raise(VJ_ERR_IO, "open folder %s", store);
-    for (const struct dirent *file; status == VJ_OK && (file = readdir(folder)) != NULL;) {
+    for (const struct dirent *file; (file = readdir(folder)) != NULL;) {
         const char *name = file->d_name;
         size_t length = strlen(prefix);
         if (strncmp(name, prefix, length) != 0) continue;
         size_t digits = strspn(name + length, "0123456789");
         if (digits == 0 || strcmp(name + length + digits, suffix) != 0) continue;
         ++*count;
-        if (remove_them && unlinkat(dirfd(folder), name, 0) != 0)
-            status = vj_raise(VJ_ERR_IO, "remove %s/%s", store, name);
+    }
+    (void)closedir(folder); /* only read */
+    return VJ_OK;
+}
+
+/* What killed jobs left of files that were not finished; the lease says that no other job is at work. */
+static vj_status remove_parts(const char *store)
+{
+    DIR *folder = opendir(store);
+    vj_status status = VJ_OK;
+    if (!folder) return vj_raise(VJ_ERR_IO, "open folder %s", store);
+    for (const struct dirent *file; status == VJ_OK && (file = readdir(folder)) != NULL;) {
+        const char *name = file->d_name;
+        const size_t length = strlen(name);
+        const bool ours = strncmp(name, "shard-", 6) == 0 || strncmp(name, "index.h5.", 9) == 0 ||
+                          strncmp(name, "ledger.csv.", 11) == 0 || strncmp(name, "pack.yaml.", 10) == 0 ||
+                          strncmp(name, "catalogue.", 10) == 0;
+        if (!ours || length < 5 || strcmp(name + length - 5, ".part") != 0) continue;
+        if (unlinkat(dirfd(folder), name, 0) != 0) status = vj_raise(VJ_ERR_IO, "remove %s/%s", store, name);
     }
     (void)closedir(folder); /* only read */
     return status;
@@ -129,7 +144,7 @@ vj_status vj_recipe_check(const char *store, const char *recipe, int *done)
     int64_t shards = 0;
     *done = 0;
     if (access(store, F_OK) != 0) return VJ_OK;
-    if (!finished) VJ_TRY(find_numbered(store, "shard-", ".h5", 0, &shards));
+    if (!finished) VJ_TRY(find_numbered(store, "shard-", ".h5", &shards));
     if (!finished && shards == 0) return VJ_OK;
     VJ_TRY(read_recipe(store, &found));
     int same = found && strcmp(found, recipe) == 0;
@@ -143,14 +158,8 @@ vj_status vj_recipe_check(const char *store, const char *recipe, int *done)
 
 vj_status vj_recipe_begin(const char *store, const char *recipe)
 {
-    char path[VJ_PATH + 32], part[VJ_PATH + 32];
-    int64_t count;
-    VJ_TRY(find_numbered(store, "shard-", ".h5.part", 1, &count));
+    char path[VJ_PATH + 32];
+    VJ_TRY(remove_parts(store));
     snprintf(path, sizeof path, "%s/pack.yaml", store);
-    snprintf(part, sizeof part, "%s/pack.yaml.part", store);
-    FILE *f = fopen(part, "w");
-    if (!f) return vj_raise(VJ_ERR_IO, "create %s", part);
-    int good = fputs(recipe, f) >= 0 && fflush(f) == 0;
-    if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
-    return vj_file_publish(part, path);
+    return vj_file_put_text(path, recipe);
 }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/output.h"
@@ -192,17 +191,13 @@ static vj_status write_file(const char *dir, const char *name,
                             vj_status (*write)(FILE *, const vj_probe_row *, int64_t, const vj_notes *),
                             const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
-    char path[VJ_PATH + 32], part[VJ_PATH + 40];
+    char path[VJ_PATH + 32];
+    vj_file file;
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    snprintf(part, sizeof part, "%s.part", path);
-    FILE *out = fopen(part, "w");
-    if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
-    vj_status status = write(out, rows, count, notes);
-    int bad = fflush(out) != 0 || ferror(out);
-    bad |= fclose(out) != 0;
-    if (status == VJ_OK && bad) status = vj_raise(VJ_ERR_IO, "write %s", part);
-    if (status == VJ_OK) status = vj_file_publish(part, path);
-    if (status != VJ_OK) unlink(part);
+    VJ_TRY(vj_file_begin_text(&file, path));
+    vj_status status = write(file.stream, rows, count, notes);
+    if (status == VJ_OK) return vj_file_commit(&file);
+    vj_file_rollback(&file);
     return status;
 }
 
