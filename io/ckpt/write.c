@@ -1,9 +1,9 @@
 /*
- * Writing a checkpoint (h5/h5.h): each rank writes its blocks with pwrite(2) to the places that they will have, then
- * rank 0 makes the datasets with their checksums (finish). There is one path: load() copies blocks into the writer's
- * memory, store() sums them up and writes them. In the foreground the memory is a staging buffer and the two take
- * turns; in the background it takes all that this rank writes, and store() and finish() run in a thread, one after the
- * other. It calls no MPI; HDF5 on rank 0 only, in finish(), while nobody else does (ckpt.h).
+ * Writing a checkpoint (h5/h5.h): rank 0 makes the datasets in memory and tells where HDF5 has put them, each rank
+ * writes its blocks there with pwrite(2), then rank 0 adds their checksums (finish). There is one path: load() copies
+ * blocks into the writer's memory, store() sums them up and writes them. In the foreground the memory is a staging
+ * buffer and the two take turns; in the background it takes all that this rank writes, and store() and finish() run in
+ * a thread, one after the other. It calls no MPI; HDF5 on rank 0 only, in finish(), while nobody else does (ckpt.h).
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -188,33 +188,30 @@ static int64_t structure_bytes(const vj_ckpt_writer *w, const vj_ckpt_state *sta
            w->number[w->count] * (int64_t)sizeof *w->sums + (int64_t)strlen(state->config) + (int64_t)strlen(origin);
 }
 
-/* Where each tensor's data will be; returns the bytes of all. */
-static int64_t plan_places(vj_ckpt_writer *w, int64_t first)
-{
-    int64_t place = first;
-    for (int i = 0; i < w->count; i++) {
-        w->place[i] = place;
-        place += vj_ckpt_elements(&w->tensors[i]) * vj_ckpt_element_bytes(w->tensors[i].type);
-    }
-    return place - first;
-}
-
-/* Make the dataset of tensor i, whose data have been written. */
+/* Make the dataset of tensor i; HDF5 says where its data are to be. */
 static vj_status create_dataset(vj_ckpt_writer *w, int i)
 {
     const vj_ckpt_tensor *t = &w->tensors[i];
     hsize_t dim[5];
-    int64_t place;
     for (int j = 0; j < t->ndim; j++) dim[j] = (hsize_t)t->dim[j];
     hid_t type = vj_ckpt_file_type(t->type);
     if (type < 0) return vj_raise_h5("make the type of %s", t->name);
-    vj_status status = vj_h5_dataset(&w->out, t->name, type, t->ndim, dim, &place);
+    vj_status status = vj_h5_dataset(&w->out, t->name, type, t->ndim, dim, &w->place[i]);
     H5Tclose(type); /* the file has its copy */
-    VJ_TRY(status);
-    if (place == w->place[i]) return VJ_OK;
-    return vj_raise(VJ_ERR_LIBRARY,
-                    "HDF5 has put %s at byte %lld of %s, its data are at %lld: not as version 1.10 does", t->name,
-                    (long long)place, w->out.path, (long long)w->place[i]);
+    return status;
+}
+
+/* Make all datasets; *bytes: from the first one's data to the end of the last one's. */
+static vj_status create_datasets(vj_ckpt_writer *w, int64_t *bytes)
+{
+    *bytes = 0;
+    for (int i = 0; i < w->count; i++) {
+        const vj_ckpt_tensor *t = &w->tensors[i];
+        VJ_TRY(create_dataset(w, i));
+        const int64_t end = w->place[i] + vj_ckpt_elements(t) * vj_ckpt_element_bytes(t->type) - w->out.data_place;
+        if (end > *bytes) *bytes = end;
+    }
+    return VJ_OK;
 }
 
 static vj_status put_checksums(const vj_ckpt_writer *w, int i)
@@ -229,10 +226,7 @@ static vj_status put_checksums(const vj_ckpt_writer *w, int i)
 
 static vj_status make_whole(vj_ckpt_writer *w)
 {
-    for (int i = 0; i < w->count; i++) {
-        VJ_TRY(create_dataset(w, i));
-        VJ_TRY(put_checksums(w, i));
-    }
+    for (int i = 0; i < w->count; i++) VJ_TRY(put_checksums(w, i));
     VJ_TRY(vj_lease_check(&w->lease));
     return vj_h5_publish(&w->out);
 }
@@ -354,10 +348,12 @@ static vj_status begin(vj_ckpt_writer *w, const char *path, const vj_ckpt_state 
 {
     memset(w->sums, 0, (size_t)w->number[w->count] * sizeof *w->sums);
     VJ_TRY(vj_h5_create(&w->out, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION, structure_bytes(w, state, origin), w->comm));
-    int64_t first = w->out.data_place;
-    MPI_Bcast(&first, 1, MPI_INT64_T, 0, w->comm);
-    const int64_t bytes = plan_places(w, first);
-    return vj_h5_share(&w->out, bytes, w->out.rank == 0 ? put_state(w, state, origin) : VJ_OK);
+    int64_t bytes = 0;
+    vj_status status = w->out.rank == 0 ? put_state(w, state, origin) : VJ_OK;
+    if (w->out.rank == 0 && status == VJ_OK) status = create_datasets(w, &bytes);
+    VJ_TRY(vj_h5_share(&w->out, bytes, status));
+    MPI_Bcast(w->place, w->count, MPI_INT64_T, 0, w->comm);
+    return VJ_OK;
 }
 
 vj_status vj_ckpt_begin_file(vj_ckpt_writer *w, const char *path, const vj_ckpt_state *state, const char *origin,
