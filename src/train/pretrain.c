@@ -227,7 +227,10 @@ static vj_status open_everything(pretrainer *t)
     vj_memory memory;
     int size;
     MPI_Comm_size(t->comm, &size);
-    VJ_TRY(vj_layout_check(c, t->rank, size));
+    VJ_TRY(vj_agree(t->comm, vj_layout_check(c, t->rank, size)));
+    if (c->data.train.count == 0)
+        return vj_raise(VJ_ERR_USAGE,
+                        "data.train names no clip store: --set data.train='[NAME.clips]', or in the file");
     VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
