@@ -33,6 +33,8 @@ static vj_status check_length(const char *path)
     struct stat info;
     errno = 0;
     if (stat(path, &info) != 0) return vj_raise(VJ_ERR_IO, "open %s", path);
+    if (S_ISDIR(info.st_mode))
+        return vj_raise(VJ_ERR_FORMAT, "%s is a folder, not a regular file: name a file in it", path);
     if (!S_ISREG(info.st_mode)) return vj_raise(VJ_ERR_FORMAT, "%s is not a regular file", path);
     FILE *f = fopen(path, "rb");
     if (!f) return vj_raise(VJ_ERR_IO, "open %s", path);

@@ -56,6 +56,7 @@ static vj_status prepare(packer *p, int dry_run, int *done)
 {
     const char *store = p->config->pack.store;
     if (*store == '\0') return vj_raise(VJ_ERR_USAGE, "pack.store is not set: the clip store to write");
+    VJ_TRY(vj_recipe_check_place(store));
     int write = !dry_run && !vj_recipe_store_exists(store);
     if (write) {
         VJ_TRY(vj_clips_make_folder(store));

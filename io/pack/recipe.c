@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/output.h"
 
 static const char section_name[] = "pack:\n";
 
@@ -154,6 +155,37 @@ vj_status vj_recipe_check(const char *store, const char *recipe, int *done)
     if (same) return VJ_OK;
     return vj_raise(VJ_ERR_USAGE, "%s holds %s, made otherwise: it has %s. Remove it or choose another pack.store",
                     store, finished ? "a clip store already" : "shards of a pack that was not finished", difference);
+}
+
+static int begins(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+vj_status vj_recipe_check_place(const char *store)
+{
+    char foreign[256] = "";
+    int is_store = 0, is_run = 0;
+    VJ_TRY(vj_output_check_folder("pack.store", store));
+    DIR *folder = opendir(store);
+    if (!folder) return VJ_OK; /* not there */
+    for (struct dirent *item; (item = readdir(folder)) != NULL;) {
+        const char *name = item->d_name;
+        if (begins(name, "pack.yaml") || begins(name, "catalogue.") || begins(name, "shard-") ||
+            !strcmp(name, "index.h5"))
+            is_store = 1;
+        else if (begins(name, "step_") || begins(name, "metrics."))
+            is_run = 1;
+        else if (*name != '.' && !begins(name, "lease"))
+            snprintf(foreign, sizeof foreign, "%s", name);
+    }
+    closedir(folder); /* only read */
+    if (is_run)
+        return vj_raise(VJ_ERR_USAGE, "pack.store %s is a run folder: a clip store is a folder of its own", store);
+    if (*foreign && !is_store)
+        return vj_raise(VJ_ERR_USAGE, "pack.store %s holds other files (%s): a clip store is a folder of its own",
+                        store, foreign);
+    return VJ_OK;
 }
 
 vj_status vj_recipe_begin(const char *store, const char *recipe)

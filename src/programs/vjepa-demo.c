@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/output.h"
 #include "base/program.h"
 #include "demo/scene.h"
 #include "parallel/parallel.h"
@@ -109,6 +110,25 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
 
 /* ------------------------------------------------------------------------------------------------ lists */
 
+#define LIST_BEGIN   "path,appearance,motion\n"
+#define INFO_BEGIN   "path,codec,fps,object,background,background_moves\n"
+#define LABELS_BEGIN "label,number,name\n"
+
+/* Lists that are there already must be of an earlier run: those of the user's own videos are not written over. */
+static vj_status check_lists(const task *t)
+{
+    char path[VJ_PATH + 64];
+    VJ_TRY(vj_output_check_folder("--out", t->out));
+    for (int split = 0; split < VJ_SPLITS; split++) {
+        snprintf(path, sizeof path, "%s/%s.csv", t->out, split_names[split]);
+        VJ_TRY(vj_output_check_text(path, LIST_BEGIN));
+        snprintf(path, sizeof path, "%s/%s_info.csv", t->out, split_names[split]);
+        VJ_TRY(vj_output_check_text(path, INFO_BEGIN));
+    }
+    snprintf(path, sizeof path, "%s/labels.csv", t->out);
+    return vj_output_check_text(path, LABELS_BEGIN);
+}
+
 static vj_status open_list(const task *t, const char *name, vj_file *file)
 {
     char path[VJ_FILE_PATH];
@@ -131,8 +151,8 @@ static vj_status write_lists(const task *t, const vj_material *material, vj_spli
         return status;
     }
     FILE *info = info_file.stream, *list = list_file.stream;
-    fprintf(list, "path,appearance,motion\n");
-    fprintf(info, "path,codec,fps,object,background,background_moves\n");
+    fputs(LIST_BEGIN, list);
+    fputs(INFO_BEGIN, info);
     for (int64_t number = 0; number < t->videos[split]; number++) {
         vj_scene scene;
         char name[64];
@@ -152,7 +172,7 @@ static vj_status write_label_names(const task *t)
     vj_file file;
     VJ_TRY(open_list(t, "labels.csv", &file));
     FILE *f = file.stream;
-    fprintf(f, "label,number,name\n");
+    fputs(LABELS_BEGIN, f);
     for (int i = 0; i < VJ_SCENE_APPEARANCES; i++) fprintf(f, "appearance,%d,%s\n", i, vj_scene_appearances[i]);
     for (int i = 0; i < VJ_SCENE_MOTIONS; i++) fprintf(f, "motion,%d,%s\n", i, vj_scene_motions[i]);
     return vj_file_commit(&file);
@@ -188,6 +208,7 @@ static vj_status demo(const vj_run *run, const options *o)
     if (status != VJ_OK) return status;
     if (run->rank != 0) VJ_TRY(parse(&t, o));
     say_missing_encoders();
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? check_lists(&t) : VJ_OK));
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? make_folders(&t) : VJ_OK));
     for (int split = 0; split < VJ_SPLITS; split++) VJ_TRY(make_split(&t, (vj_split_kind)split, run));
     return run->rank == 0 ? write_label_names(&t) : VJ_OK;

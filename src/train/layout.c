@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "model/masks.h"
 #include "model/network.h"
 
 /* One tree sums microbatches and ranks (parallel/tree.h). */

@@ -81,6 +81,8 @@ static vj_status look(const vj_config *c)
     char path[VJ_PATH];
     VJ_TRY(vj_output_check_folder("run.dir", c->run.dir));
     if (stat(c->run.dir, &info) != 0) return VJ_OK;
+    if (is_there(c, "pack.yaml") || is_there(c, "index.h5"))
+        return vj_raise(VJ_ERR_USAGE, "run.dir %s is a clip store: a run has a folder of its own", c->run.dir);
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, MPI_COMM_SELF));
     return *path ? VJ_OK : look_without_checkpoint(c);
 }
