@@ -71,10 +71,14 @@ const char *vj_clips_label_name(const vj_clips *clips, int label);
  * numbers have no names, only the user knows what they mean.
  */
 int64_t vj_clips_class_count(const vj_clips *clips, int label);
+/** All of them, borrowed. */
+const struct vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label);
 /** The name of a class, borrowed; "" if this number has none (-1 and numbers from the count on too). */
 const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number);
 /** Labels of a clip, [label_count]; -1: none. Borrowed. */
 const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
+/** Checksum of a clip's record: equal on clips that were packed with equal content. */
+uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 /** Of all stores together; goes into checkpoints. */
 uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
@@ -180,7 +184,8 @@ int64_t vj_loader_thread_bytes(const vj_clips *clips);
  * [first, last) of each batch (from the microbatch split; may be empty).
  *
  * A clip that cannot be read is replaced by the next of its epoch's order (with weights, of its dataset), counted and
- * reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a row of 64, is an error. With
+ * reported; more than 1 % (and more than 10) of this rank's samples since `start`, at the last batch more than 1 % of
+ * all up to `stop`, or a row of 64, is an error. With
  * data.cache clips are copied to the node's disk and read from there later (cache.h).
  *
  * All memory is allocated here: (read_ahead + 1) * (last - first) samples of 12 T crop^2 bytes, data.threads times

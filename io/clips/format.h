@@ -8,6 +8,7 @@
 #include <hdf5.h>
 #include <xxhash.h>
 
+#include "clips/classes.h"
 #include "clips/write.h"
 #include "h5/h5.h"
 #include "video/video.h" /* VJ_VIDEO_MAX_SIDE, which holds for clips too */
@@ -15,10 +16,9 @@
 #define VJ_CLIPS_FORMAT "vjepa clips"
 enum { VJ_CLIPS_VERSION = 2, VJ_CLIPS_FILE_PATH = VJ_PATH + 64, VJ_CLIPS_OBJECT = 64 };
 
-/** DIR/shard-NNNNN.h5, DIR/index.h5; their .part. */
+/** DIR/shard-NNNNN.h5, DIR/index.h5. */
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard);
 void vj_clips_index_path(char path[VJ_CLIPS_FILE_PATH], const char *dir);
-void vj_clips_part_path(char part[VJ_CLIPS_FILE_PATH], const char *path);
 /** /clips/HxW, and the name of the dataset in it. */
 #define VJ_CLIPS_FRAMES "frames"
 void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width);
@@ -43,29 +43,6 @@ vj_status vj_clips_put_names(hid_t object, const char *path, const char *name, c
                              size_t bytes);
 vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, char *names, int most, size_t bytes,
                              int32_t *count);
-
-/* ------------------------------------------------------------------------------------------------ classes */
-
-/** The names of one label's classes. */
-typedef struct {
-    int64_t count, bytes; /* 0: the numbers have no names; bytes of each name with its zero */
-    char *names;          /* [count, bytes], owned; "": no class has this number */
-} vj_clips_classes;
-
-void vj_clips_classes_release(vj_clips_classes *classes);
-/** "" for numbers without a name. */
-const char *vj_clips_classes_name(const vj_clips_classes *classes, int64_t number);
-
-/** Write /classes/LABEL; read it, into no classes if there is none. */
-vj_status vj_clips_put_classes(hid_t file, const char *path, const char *label, const vj_clips_classes *classes);
-vj_status vj_clips_get_classes(hid_t file, const char *path, const char *label, vj_clips_classes *classes);
-
-/**
- * Add the names of one store (`path`, for messages) to those of the stores before it, and change its labels, n values
- * at values[i * stride], to the numbers that their names have in `all`. Refuses a value that is none of its classes.
- */
-vj_status vj_clips_join_classes(vj_clips_classes *all, const vj_clips_classes *more, const char *path,
-                                const char *label, int32_t *values, int64_t stride, int64_t n);
 
 /* ------------------------------------------------------------------------------------------------ datasets */
 

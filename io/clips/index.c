@@ -14,7 +14,7 @@
 enum { BLOCK_ROWS = 4096 }; /* of a chunk: a small store stays small, and a million clips are 250 chunks a column */
 
 struct vj_clips_index_writer {
-    char dir[VJ_PATH], path[VJ_CLIPS_FILE_PATH]; /* its final name */
+    char dir[VJ_PATH];
     vj_output part;
     vj_clips_layout layout;
     vj_column column[VJ_MAX_COLUMNS];
@@ -117,12 +117,11 @@ vj_status vj_clips_index_create(vj_clips_index_writer **writer, const char *dir,
     w->layout = *layout;
     w->layout.config_text = NULL; /* borrowed, and written by now */
     w->shards = shards;
-    char part[VJ_CLIPS_FILE_PATH];
+    char path[VJ_CLIPS_FILE_PATH];
     snprintf(w->dir, sizeof w->dir, "%s", dir);
-    vj_clips_index_path(w->path, dir);
-    vj_clips_part_path(part, w->path);
+    vj_clips_index_path(path, dir);
     vj_status status = allocate(w);
-    if (status == VJ_OK) status = vj_output_create(&w->part, part, layout);
+    if (status == VJ_OK) status = vj_output_create(&w->part, path, layout);
     if (status != VJ_OK) {
         release(w);
         return status;
@@ -249,14 +248,12 @@ vj_status vj_clips_index_publish(vj_clips_index_writer **writer)
     VJ_ASSERT(w->appended == w->shards);
     vj_status status = put_shards(w);
     if (status == VJ_OK) status = close_columns(w);
+    if (status == VJ_OK) status = vj_folder_sync(w->dir); /* the shards' names before the index that needs them */
     if (status != VJ_OK) {
         vj_clips_index_abandon(w);
         return status;
     }
-    status = vj_output_finish(&w->part);
-    if (status == VJ_OK) status = vj_file_sync(w->dir); /* the shards' names before the index that needs them */
-    if (status == VJ_OK) status = vj_file_publish(w->part.path, w->path);
-    if (status != VJ_OK) vj_output_discard(&w->part);
+    status = vj_output_publish(&w->part);
     release(w);
     return status;
 }

@@ -1,7 +1,8 @@
 /*
- * Opening stores: rank 0 reads the indices, column by column, trusts nothing in them, and tells the others. No shard is
- * opened, but each is looked at on disk by one of the ranks.
+ * Opening stores: rank 0 reads the indices, column by column, trusts nothing in them, and tells the others. Each
+ * shard is looked at on disk, and opened once, by one of the ranks.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -353,6 +354,9 @@ static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
         if (!S_ISREG(found.st_mode) || found.st_size != shard->bytes)
             return vj_raise(VJ_ERR_FORMAT, "%s has %lld bytes, %lld expected: it was cut, or is another store's",
                             shard->path, (long long)found.st_size, (long long)shard->bytes);
+        const int fd = open(shard->path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) return vj_raise(VJ_ERR_IO, "a shard of the store cannot be read: %s", shard->path);
+        close(fd); /* only looked at */
     }
     return VJ_OK;
 }

@@ -1,7 +1,6 @@
 /* Writing the catalogue from manifests, and looking sources up. */
 #include "pack/catalogue.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/file.h"
 #include "pack/held_out.h"
 
 /* A source in the file: this, then the path without its end. The index has where each begins, and where the last ends.
@@ -31,7 +31,8 @@ static void file_path(char path[VJ_PATH + 32], const char *dir, const char *name
 typedef struct {
     vj_catalogue_summary *summary;
     vj_class_names *classes;
-    FILE *data, *index; /* NULL: only count */
+    vj_file data_file, index_file; /* not begun: only count */
+    FILE *data, *index;            /* their streams, or NULL */
     int64_t at;
     int64_t windows;      /* pack.windows */
     int drop;             /* what is listed twice */
@@ -180,28 +181,22 @@ static vj_status read_manifests(builder *b, const vj_config *config, const char 
 }
 
 /* A label that is a class by name was written as the place where the name was met: write its number instead. */
-static vj_status renumber(const builder *b, const char *dir)
+static vj_status renumber(const builder *b)
 {
-    char path[VJ_PATH + 32];
     record r;
     if (!b->data || vj_class_names_are_in_order(b->classes)) return VJ_OK;
     if (fflush(b->data) != 0 || fflush(b->index) != 0) return vj_raise(VJ_ERR_IO, "write the catalogue");
-    file_path(path, dir, "index");
-    FILE *index = fopen(path, "rb");
-    file_path(path, dir, "data");
-    FILE *data = index ? fopen(path, "r+b") : NULL;
-    int good = data != NULL;
-    for (int64_t i = 0, at; good && i < b->summary->sources; i++) {
-        good = fread(&at, sizeof at, 1, index) == 1 && fseeko(data, at, SEEK_SET) == 0 &&
-               fread(&r, sizeof r, 1, data) == 1 && fseeko(data, at, SEEK_SET) == 0;
-        if (!good || r.dataset < 0) continue;
+    for (int64_t i = 0, at; i < b->summary->sources; i++) {
+        if (vj_read_at(b->index_file.fd, &at, sizeof at, i * (int64_t)sizeof at) != sizeof at ||
+            vj_read_at(b->data_file.fd, &r, sizeof r, at) != sizeof r)
+            return vj_raise(VJ_ERR_IO, "read %s again", b->data_file.part);
+        if (r.dataset < 0) continue;
         for (int l = 0; l < VJ_MAX_LABELS; l++)
             if (r.labels[l] >= 0 && b->classes->of[l].count > 0) r.labels[l] = b->classes->of[l].number[r.labels[l]];
-        good = fwrite(&r, sizeof r, 1, data) == 1;
+        if (!vj_write_at(b->data_file.fd, &r, sizeof r, at))
+            return vj_raise(VJ_ERR_IO, "write the labels into %s", b->data_file.part);
     }
-    if (data && fclose(data) != 0) good = 0;
-    if (index) (void)fclose(index); /* only read */
-    return good ? VJ_OK : vj_raise(VJ_ERR_IO, "write the labels into %s", path);
+    return VJ_OK;
 }
 
 static uint64_t digest_classes(const vj_label_classes *c)
@@ -231,11 +226,11 @@ static void finish_summary(builder *b)
         if (s->classes[l].count > 0) s->digest = XXH3_64bits_withSeed(&s->classes[l], sizeof s->classes[l], s->digest);
 }
 
-static vj_status finish_file(FILE *f, vj_status status)
+static vj_status finish_file(vj_file *file, vj_status status)
 {
-    if (!f) return status;
-    int good = fflush(f) == 0 && !ferror(f) && fsync(fileno(f)) == 0;
-    if ((fclose(f) != 0 || !good) && status == VJ_OK) return vj_raise(VJ_ERR_IO, "write the catalogue");
+    if (!file->stream) return status;
+    if (status == VJ_OK) return vj_file_commit(file);
+    vj_file_rollback(file);
     return status;
 }
 
@@ -243,17 +238,20 @@ static vj_status create_files(builder *b, const char *dir)
 {
     char path[VJ_PATH + 32];
     file_path(path, dir, "data");
-    b->data = fopen(path, "wb");
-    if (!b->data) return vj_raise(VJ_ERR_IO, "create %s", path);
+    VJ_TRY(vj_file_begin_text(&b->data_file, path));
+    b->data = b->data_file.stream;
     file_path(path, dir, "index");
-    b->index = fopen(path, "wb");
-    return b->index ? VJ_OK : vj_raise(VJ_ERR_IO, "create %s", path);
+    VJ_TRY(vj_file_begin_text(&b->index_file, path));
+    b->index = b->index_file.stream;
+    return VJ_OK;
 }
 
 vj_status vj_catalogue_build(vj_catalogue_summary *summary, vj_class_names *classes, const vj_config *config,
                              const char *dir, const char *scratch)
 {
-    builder b = {.summary = summary,
+    builder b = {.data_file = VJ_FILE_NONE,
+                 .index_file = VJ_FILE_NONE,
+                 .summary = summary,
                  .classes = classes,
                  .windows = config->pack.windows,
                  .drop = config->pack.duplicates == VJ_DUPLICATES_DROP};
@@ -261,11 +259,11 @@ vj_status vj_catalogue_build(vj_catalogue_summary *summary, vj_class_names *clas
     vj_status status = dir ? create_files(&b, dir) : VJ_OK;
     if (status == VJ_OK) status = read_manifests(&b, config, scratch);
     if (status == VJ_OK) finish_summary(&b);
-    if (status == VJ_OK) status = renumber(&b, dir);
+    if (status == VJ_OK) status = renumber(&b);
     if (status == VJ_OK && b.index && fwrite(&b.at, sizeof b.at, 1, b.index) != 1)
         status = vj_raise(VJ_ERR_IO, "write the catalogue");
-    status = finish_file(b.data, status);
-    status = finish_file(b.index, status);
+    status = finish_file(&b.data_file, status);
+    status = finish_file(&b.index_file, status);
     for (int i = 0; i <= VJ_MAX_LIST; i++) XXH3_freeState(b.digest[i]);
     vj_held_out_release(&b.held_out);
     vj_register_release(&b.seen);
@@ -298,13 +296,9 @@ vj_status vj_catalogue_open(vj_catalogue *c, const char *dir, int64_t sources)
 
 static vj_status read_at(const vj_catalogue *c, int fd, void *data, int64_t bytes, int64_t at)
 {
-    for (int64_t done = 0; done < bytes;) {
-        ssize_t got = pread(fd, (char *)data + done, (size_t)(bytes - done), at + done);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return vj_raise(VJ_ERR_IO, "read the catalogue in %s", c->dir);
-        if (got == 0) return vj_raise(VJ_ERR_FORMAT, "the catalogue in %s ends too early: start again", c->dir);
-        done += got;
-    }
+    const int64_t got = vj_read_at(fd, data, bytes, at);
+    if (got < 0) return vj_raise(VJ_ERR_IO, "read the catalogue in %s", c->dir);
+    if (got < bytes) return vj_raise(VJ_ERR_FORMAT, "the catalogue in %s ends too early: start again", c->dir);
     return VJ_OK;
 }
 

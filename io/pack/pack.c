@@ -19,6 +19,8 @@ typedef struct {
     vj_class_names *classes;       /* on rank 0: of all lists. Owned */
     vj_pack_layout layout;
     vj_clips_layout *clips; /* owned */
+    vj_lease *lease;        /* of the store, on rank 0 while it is written; owned */
+    vj_lease_seal seal;     /* of it, on all ranks */
 } packer;
 
 static vj_status share(const packer *p, vj_status status, void *data, size_t bytes)
@@ -35,7 +37,6 @@ static vj_status read_lists(const packer *p, int write)
 {
     const char *store = p->config->pack.store, *temporary = getenv("TMPDIR");
     const char *scratch = write ? store : temporary ? temporary : "/tmp";
-    if (write) VJ_TRY(vj_clips_make_folder(store));
     vj_class_names_init(p->classes, scratch);
     return vj_catalogue_build(p->summary, p->classes, p->config, write ? store : NULL, scratch);
 }
@@ -51,11 +52,17 @@ static vj_status check_recipe(const packer *p, int write, int *done)
 }
 
 /* Rank 0: everything before the first file is opened. */
-static vj_status prepare(const packer *p, int dry_run, int *done)
+static vj_status prepare(packer *p, int dry_run, int *done)
 {
     const char *store = p->config->pack.store;
     if (*store == '\0') return vj_raise(VJ_ERR_USAGE, "pack.store is not set: the clip store to write");
+    VJ_TRY(vj_recipe_check_place(store));
     int write = !dry_run && !vj_recipe_store_exists(store);
+    if (write) {
+        VJ_TRY(vj_clips_make_folder(store));
+        VJ_TRY(vj_lease_take(&p->lease, store));
+        write = !vj_recipe_store_exists(store); /* another job may have finished it while we waited */
+    }
     VJ_TRY(read_lists(p, write));
     return check_recipe(p, write, done);
 }
@@ -201,8 +208,12 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
 static vj_status pack_store(const packer *p)
 {
     const double begin_s = vj_now();
-    const vj_pack_plan plan = {
-        .config = p->config, .summary = p->summary, .classes = p->classes, .layout = &p->layout, .clips = p->clips};
+    const vj_pack_plan plan = {.config = p->config,
+                               .summary = p->summary,
+                               .classes = p->classes,
+                               .layout = &p->layout,
+                               .clips = p->clips,
+                               .lease = &p->seal};
     char *config_text = vj_config_text(p->config);
     vj_status status = config_text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     p->clips->config_text = config_text;
@@ -220,6 +231,8 @@ static vj_status run(packer *p, int dry_run)
     int done = 0;
     VJ_TRY(share(p, p->rank == 0 ? prepare(p, dry_run, &done) : VJ_OK, p->summary, sizeof *p->summary));
     MPI_Bcast(&done, 1, MPI_INT, 0, p->comm);
+    if (p->rank == 0) p->seal = vj_lease_seal_of(p->lease);
+    MPI_Bcast(&p->seal, (int)sizeof p->seal, MPI_BYTE, 0, p->comm);
     set_layouts(p);
     if (done)
         vj_log("%s is packed already, from the same lists with the same settings: nothing to do",
@@ -242,6 +255,7 @@ vj_status vj_pack(const vj_config *config, MPI_Comm comm, int dry_run)
     vj_status status = vj_agree(
         comm, p.summary && p.clips && p.classes ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to plan the packing"));
     if (status == VJ_OK) status = run(&p, dry_run);
+    vj_lease_release(p.lease); /* ranks that still work, after a failure, find it gone and publish nothing */
     if (p.classes) vj_class_names_release(p.classes);
     free(p.classes);
     free(p.summary);

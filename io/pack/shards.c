@@ -201,7 +201,9 @@ static vj_status write_oldest(maker *m)
     vj_decoded_free(s->decoded);
     s->decoded = NULL;
     m->written++;
-    return s->last ? vj_shard_publish(&m->shard) : VJ_OK;
+    if (!s->last) return VJ_OK;
+    VJ_TRY(vj_lease_check(m->plan->lease));
+    return vj_shard_publish(&m->shard);
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */

@@ -86,11 +86,21 @@ static void skip(walk *w, const char *why)
         w->shown++;
 }
 
+/* Length of a name without what vj_file_begin() adds to the name of a file that is not finished. */
+static size_t finished_length(const char *name)
+{
+    const size_t length = strlen(name), added = strlen(".12345678.part");
+    const char *number = length > added ? name + length - added + 1 : NULL;
+    return number && strcmp(number + 8, ".part") == 0 && number[-1] == '.' && strspn(number, "0123456789abcdef") == 8
+               ? length - added
+               : length;
+}
+
 static int ends_in(const char *name, const char *const *ends)
 {
-    const size_t length = strlen(name);
+    const size_t length = finished_length(name);
     for (; *ends; ends++)
-        if (length > strlen(*ends) && strcasecmp(name + length - strlen(*ends), *ends) == 0) return 1;
+        if (length > strlen(*ends) && strncasecmp(name + length - strlen(*ends), *ends, strlen(*ends)) == 0) return 1;
     return 0;
 }
 
@@ -101,8 +111,7 @@ static const char *no_media_by_name(const char *name, int is_folder)
         "__MACOSX",    "@eaDir",   "lost+found", "$RECYCLE.BIN",       "RECYCLER",  "System Volume Information",
         "#recycle",    "@Recycle", "#snapshot",  "@Recently-Snapshot", "Thumbs.db", "ehthumbs.db",
         "desktop.ini", NULL};
-    static const char *const written[] = {".h5",       ".h5.part", ".yaml", ".yaml.part", ".csv",
-                                          ".csv.part", ".log",     ".out",  ".err",       NULL};
+    static const char *const written[] = {".h5", ".yaml", ".csv", ".log", ".out", ".err", NULL};
     if (*name == '.') return "hidden";
     for (int i = 0; system[i]; i++)
         if (strcasecmp(name, system[i]) == 0) return "of the system";
@@ -121,7 +130,7 @@ static const char *no_media_by_content(char *const *names, int64_t count)
 {
     int config = 0, metrics = 0;
     for (int64_t i = 0; i < count; i++) {
-        if (strcmp(names[i], "catalogue.data") == 0 || is_numbered(names[i], "shard-")) return "a clip store";
+        if (strncmp(names[i], "catalogue.data", 14) == 0 || is_numbered(names[i], "shard-")) return "a clip store";
         if (is_numbered(names[i], "step_")) return "a run folder";
         config |= strcmp(names[i], "config.yaml") == 0;
         metrics |= strcmp(names[i], "metrics.csv") == 0 || strcmp(names[i], "complete") == 0 ||

@@ -20,8 +20,8 @@ const vj_setting vj_settings[] = {
      0},
     {"run.watchdog_s", VJ_SET_NUMBER, AT(run.watchdog_s), "[-1, 1000000000]", "-1",
      "a rank without progress for so many seconds ends the job, also in the first step and while it waits for a "
-     "checkpoint to be read or written (not for what is written in the background); 0: never; -1: ten minutes (an hour "
-     "inside files and the first step), or twenty times the longest step",
+     "checkpoint to be read or written (not for what is written in the background); 0: never; -1: an hour, which file "
+     "systems need to come back after a failover, or twenty times the longest step",
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",

@@ -2,6 +2,7 @@
 #include "../clips_fixture.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <hdf5.h>
 #include <malloc.h>
 #include <signal.h>
@@ -9,6 +10,17 @@
 #include <sys/stat.h>
 
 /* ------------------------------------------------------------------------------------------------ round trip */
+
+/* Files that are not finished. */
+static int parts_in(const char *folder)
+{
+    char pattern[VJ_PATH + 16];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/*.part", folder);
+    const int count = glob(pattern, 0, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
+    globfree(&found);
+    return count;
+}
 
 static void test_round_trip(void **state)
 {
@@ -29,7 +41,7 @@ static void test_round_trip(void **state)
     vj_clips_close(clips);
     assert_true(exists(f->store, "shard-00000.h5") && exists(f->store, "shard-00004.h5"));
     assert_false(exists(f->store, "shard-00005.h5")); /* six to a shard; nothing unfinished stays: */
-    assert_false(exists(f->store, "shard-00000.h5.part") || exists(f->store, "index.h5.part"));
+    assert_false(parts_in(f->store) > 0);
 }
 
 static void test_several_stores(void **state)
@@ -225,7 +237,7 @@ static void test_too_large(void **state)
     clip.window = -1, clip.bytes++;
     assert_int_equal(vj_shard_add_clip(shard, &clip), VJ_ERR_FORMAT);
     vj_shard_abandon(shard);
-    assert_false(exists(f->folder, "shard-00007.h5.part") || vj_shard_is_complete(f->folder, 7));
+    assert_false(parts_in(f->folder) > 0 || vj_shard_is_complete(f->folder, 7));
 }
 
 static void test_existing_store_is_refused(void **state)
@@ -238,7 +250,7 @@ static void test_existing_store_is_refused(void **state)
     vj_clips_close(clips);
 }
 
-/* A writer that died leaves a .part: the shard is not there, and is made again; without an index there is no store. */
+/* A writer that died leaves a part: the shard is not there, and is made again; without an index there is no store. */
 static void test_resumed(void **state)
 {
     const fixture *f = *state;
@@ -257,7 +269,7 @@ static void test_resumed(void **state)
         if (k == 2) assert_int_equal(make_shard(f->store, k, CLIPS, raw), VJ_OK);
     }
     assert_int_equal(make_index(f->store, 5, raw), VJ_OK);
-    assert_false(exists(f->store, "shard-00002.h5.part") || exists(f->store, "index.h5.part"));
+    assert_int_equal(parts_in(f->store), 2); /* not touched: who holds the folder's lease removes them */
     assert_int_equal(open_store(&clips, f->store), VJ_OK);
     for (int64_t i = 0; i < CLIPS; i++) check_clip(clips, i, i);
     vj_clips_close(clips);
@@ -342,7 +354,7 @@ static void test_full_disk(void **state)
             assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
             assert_int_equal(status, sixteenths == 16 ? VJ_OK : VJ_ERR_IO);
             assert_int_equal(access(path, F_OK) == 0, sixteenths == 16);
-            assert_false(exists(store, index ? "index.h5.part" : "shard-00000.h5.part"));
+            assert_false(parts_in(store) > 0);
         }
     }
     signal(SIGXFSZ, handler);
