@@ -113,8 +113,8 @@ static int judge_packed(const vj_config *config, const vj_decoded *d, char reaso
     const vj_video_info *info = &d->info;
     int64_t span = config->pack.frames * config->pack.step;
     if (info->corrupt + info->missing > 0) {
-        snprintf(reason, VJ_VIDEO_REASON, "%lld frames damaged, %lld missing", (long long)info->corrupt,
-                 (long long)info->missing);
+        snprintf(reason, VJ_VIDEO_REASON, "%lld frames damaged, %lld missing%s%.120s", (long long)info->corrupt,
+                 (long long)info->missing, *d->reason ? "; " : "", d->reason);
         return VJ_LEDGER_DAMAGED;
     }
     if (!info->is_image && d->clips > 0 && d->frames / d->clips < span) {

@@ -75,6 +75,7 @@ static vj_video_verdict open_decoder(vj_video *v, const AVStream *stream)
     v->decoder->thread_count = 1; /* processes are the parallelism; frame threads lose on small pictures */
     v->decoder->max_pixels = v->limits.max_pixels;
     v->decoder->err_recognition = AV_EF_CRCCHECK;
+    v->decoder->opaque = v; /* file.c: what it says is listened to */
     error = avcodec_open2(v->decoder, codec, NULL);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_NO_DECODER, error, name);
     return VJ_VIDEO_OK;
@@ -92,7 +93,9 @@ static void describe(vj_video *v, AVFormatContext *format, AVStream *stream)
     AVRational rate = av_guess_frame_rate(format, stream, NULL);
     v->nominal_fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 25;
     v->tick_s = av_q2d(stream->time_base);
-    v->promised = stream->nb_frames;
+    /* In MP4 an edit list may leave out frames that the file holds; FFmpeg's index has those that are left. */
+    const int indexed = avformat_index_get_entries_count(stream);
+    v->promised = strstr(format->iformat->name, "mp4") && stream->nb_frames > indexed ? indexed : stream->nb_frames;
 }
 
 vj_video_verdict vj_stream_open(vj_video *v)

@@ -55,7 +55,7 @@ const vj_setting vj_settings[] = {
     {"pack.decode", VJ_SET_CHOICE, AT(pack.decode_all), "needed | all", "needed",
      "all: decode whole videos, so that damage outside the kept frames is seen too", 0},
     {"pack.max_damage", VJ_SET_NUMBER, AT(pack.max_damage), "[0, 1]", "0.1",
-     "share of damaged or missing frames up to which a file is packed", 0},
+     "share of damaged or missing frames up to which a clip is packed", 0},
     {"pack.max_pixels_m", VJ_SET_INTEGER, AT(pack.max_pixels_m), "[1, 1024]", "64",
      "pictures of more million pixels are refused", 0},
     {"pack.max_file_mb", VJ_SET_INTEGER, AT(pack.max_file_mb), "[1, 1048576]", "1000", "larger files are refused", 0},
