@@ -319,7 +319,7 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     vj_stop_listen(&t->stop, t->config);
     if (!dry_run) VJ_TRY(vj_run_folder_take(&t->lease, t->config, false, t->comm));
     if (!dry_run) VJ_TRY(vj_watchdog_start(&t->watchdog, t->config, t->comm));
-    VJ_TRY(vj_run_folder_look(t->config, t->comm));
+    VJ_TRY(vj_run_folder_look(t->config, t->config_path, t->comm));
     VJ_TRY(open_everything(t));
     vj_record_introduce(&t->record, t->clips);
     if (dry_run) return VJ_OK;

@@ -44,8 +44,9 @@ vj_status vj_run_folder_take(vj_lease **lease, const vj_config *c, bool make, MP
 
 /* ------------------------------------------------------------------------------------------------ what is there */
 
-/* The first line of a run's config.yaml; those of the first release lack it. */
+/* What a run's config.yaml begins with, and that of earlier releases. */
 static const char config_begin[] = "# The settings of this run, written by vjepa-pretrain.\n";
+static const char earlier_begin[] = "run:\n  dir: \"";
 
 static bool is_there(const vj_config *c, const char *name)
 {
@@ -54,18 +55,42 @@ static bool is_there(const vj_config *c, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* A folder without a checkpoint: is it a run's, and did the run have one? */
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+    return a && stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+static bool begins_with(const char *path, const char *begin)
+{
+    char text[64] = "";
+    FILE *f = fopen(path, "r");
+    if (!f) return false;
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f); /* only read */
+    return n >= strlen(begin) && memcmp(text, begin, strlen(begin)) == 0;
+}
+
+/* The files that a run writes to: are those that are there a run's? A configuration that is read is not written. */
+static vj_status check_files(const vj_config *c, const char *config_path, bool resumes)
+{
+    char path[VJ_PATH + NAME_BYTES];
+    name_in(c, "metrics.csv", path);
+    VJ_TRY(vj_output_check_text(path, VJ_METRICS_CSV_BEGIN));
+    name_in(c, "metrics.jsonl", path);
+    VJ_TRY(vj_output_check_text(path, VJ_METRICS_JSONL_BEGIN));
+    name_in(c, "config.yaml", path);
+    if (resumes && is_same_file(config_path, path)) return VJ_OK;
+    return begins_with(path, earlier_begin) ? VJ_OK : vj_output_check_text(path, config_begin);
+}
+
+/* A folder without a checkpoint: did a run in it have one? */
 static vj_status look_without_checkpoint(const vj_config *c)
 {
     char path[VJ_PATH + NAME_BYTES];
     int64_t step;
     name_in(c, "metrics.csv", path);
-    VJ_TRY(vj_output_check_text(path, VJ_METRICS_CSV_BEGIN));
     VJ_TRY(vj_metrics_last(path, &step));
-    name_in(c, "metrics.jsonl", path);
-    VJ_TRY(vj_output_check_text(path, VJ_METRICS_JSONL_BEGIN));
-    name_in(c, "config.yaml", path);
-    if (!is_there(c, "metrics.csv")) VJ_TRY(vj_output_check_text(path, config_begin));
     if (!is_there(c, "latest") && !is_there(c, "complete")) return VJ_OK;
     return vj_raise(
         VJ_ERR_STATE,
@@ -75,7 +100,7 @@ static vj_status look_without_checkpoint(const vj_config *c)
         c->run.dir, (long long)step, is_there(c, "complete") ? " and is complete" : "");
 }
 
-static vj_status look(const vj_config *c)
+static vj_status look(const vj_config *c, const char *config_path)
 {
     struct stat info;
     char path[VJ_PATH];
@@ -84,12 +109,13 @@ static vj_status look(const vj_config *c)
     if (is_there(c, "pack.yaml") || is_there(c, "index.h5"))
         return vj_raise(VJ_ERR_USAGE, "run.dir %s is a clip store: a run has a folder of its own", c->run.dir);
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, MPI_COMM_SELF));
+    VJ_TRY(check_files(c, config_path, *path != '\0'));
     return *path ? VJ_OK : look_without_checkpoint(c);
 }
 
-vj_status vj_run_folder_look(const vj_config *c, MPI_Comm comm)
+vj_status vj_run_folder_look(const vj_config *c, const char *config_path, MPI_Comm comm)
 {
-    return vj_agree(comm, is_first(comm) ? look(c) : VJ_OK);
+    return vj_agree(comm, is_first(comm) ? look(c, config_path) : VJ_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------ two small files */
@@ -113,12 +139,6 @@ static vj_status put_config(const vj_config *c)
     free(settings);
     free(text);
     return status;
-}
-
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat one, other;
-    return a && stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 static vj_status claim(const vj_config *c, const char *config_path, int finished)

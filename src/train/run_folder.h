@@ -19,11 +19,12 @@ vj_status vj_run_folder_take(vj_lease **lease, const vj_config *config, bool mak
 
 /**
  * May a run begin or go on in run.dir? Refuses a folder that cannot be written, or holds a config.yaml or metrics that
- * are not a run's, and one whose checkpoints are gone: what remains of a run, its metrics and `complete`, is not
+ * are not a run's, with a checkpoint beside them or without (a run that goes on may read its own config.yaml, whatever
+ * was edited in it), and one whose checkpoints are gone: what remains of a run, its metrics and `complete`, is not
  * written over without being told to. A folder that is not there may. Asked before the work, also by --dry-run.
  * Collective.
  */
-vj_status vj_run_folder_look(const vj_config *config, MPI_Comm comm);
+vj_status vj_run_folder_look(const vj_config *config, const char *config_path, MPI_Comm comm);
 
 /**
  * The run goes on: config.yaml is written, unless it is the file `config_path` that this program reads, and unless it

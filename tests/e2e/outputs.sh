@@ -33,6 +33,22 @@ cp run/config.yaml config.kept
 "$bin/vjepa-pretrain" run/config.yaml --set train.stop_after=8 >/dev/null || fail "a run's own configuration is refused"
 cmp -s run/config.yaml config.kept || fail "the configuration that is read was written over"
 
+# A checkpoint, or metrics, beside files of the user's do not make them a run's.
+mkdir beside && cp run/step_00000008.h5 beside/ && echo '# mine' >beside/config.yaml
+refused 2 'config.yaml was not written by' "${train[@]}" --set run.dir=beside --set train.stop_after=9
+rm beside/config.yaml && echo 'day,hours' >beside/metrics.csv
+refused 2 'metrics.csv was not written by' "${train[@]}" --set run.dir=beside --set train.stop_after=9
+[[ $(cat beside/metrics.csv) == day,hours ]] || fail "the user's numbers beside a checkpoint were written over"
+mkdir copied && cp run/metrics.csv copied/ && echo '# mine' >copied/config.yaml
+refused 2 'config.yaml was not written by' "${train[@]}" --set run.dir=copied
+[[ $(cat copied/config.yaml) == '# mine' ]] || fail "the user's configuration beside metrics was written over"
+# Runs of earlier releases, whose config.yaml lacks its first line, go on; so does one that reads what was edited.
+cp -r run earlier && sed -i 1d earlier/config.yaml
+"${train[@]}" --set run.dir=earlier --set train.stop_after=9 >earlier.log || fail "a run of an earlier release does not go on"
+cp -r run edited && { echo '# my reasons'; cat run/config.yaml; } >edited/config.yaml
+"$bin/vjepa-pretrain" edited/config.yaml --set run.dir=edited --set train.stop_after=9 >edited.log || fail "an edited configuration is refused"
+[[ $(head -1 edited/config.yaml) == '# my reasons' ]] || fail "the configuration that is read was written over"
+
 # ------------------------------------------------------------------------------------------------ gone
 
 rm run/step_*.h5
