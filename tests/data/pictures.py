@@ -82,6 +82,9 @@ def make(folder):
     write('ok_behind.jpg', jpeg + b'\0' * 1000 + bytes(range(256)) * 4)
     write('ok_two.jpg', jpeg + data('JPEG', scene('L'), quality=80)) # as MPO and phones' previews behind the picture
     write('ok_preview.jpg', data('JPEG', quality=92, exif=exif(1)[:-4] + b'\0\0\0\0'))
+    save('ok_views.mpo', save_all=True, append_images=[ImageOps.mirror(im)], quality=92)
+    os.rename('ok_views.mpo', 'ok_views.jpg') # as phones name pictures with a depth map or a gain map behind them
+    write('other_zip_with_jpeg.png', b'PK\3\4' + bytes(26) + jpeg)
     if subprocess.run(['convert', '-version'], capture_output=True).returncode == 0:
         save('tmp.bmp')
         subprocess.run(['convert', 'tmp.bmp', '-interlace', 'PNG', 'ok_interlaced.png'])
