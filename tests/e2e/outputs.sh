@@ -26,6 +26,10 @@ refused 2 'is a clip store' "${train[@]}" --set run.dir=train.clips
 refused 2 'is not a folder' "${train[@]}" --set run.dir=config.kept --dry-run
 refused 2 'cannot be used' "${train[@]}" --set run.dir=not/there --dry-run
 
+refused 2 'data.train names no clip store' "${train[@]}" --set 'data.train=[]' --set run.dir=none --dry-run
+refused 2 'leave no .* tokens on a grid' "${train[@]}" --set data.crop=8 --set model.patch=8 --set run.dir=none --dry-run
+refused 1 'is not a clip store' "${train[@]}" --set 'data.train=[config.kept]' --set run.dir=none --dry-run
+
 # A run's own configuration may be read, and is not written then.
 "${train[@]}" --set run.dir=run >/dev/null
 [[ $(cat run/latest) == step_00000006.h5 ]] || fail "latest: $(cat run/latest)"
