@@ -11,6 +11,7 @@ refused() { # STATUS WORDS COMMAND...
     timeout 300 "$@" >refused.log 2>&1 || status=$?
     [[ $status == "$want" ]] || fail "exit $status, not $want: $*: $(cat refused.log)"
     grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+    if [ "$want" = 2 ] && grep -q MPI_ABORT refused.log; then fail "a wrong setting ends with the launcher's words: $(cat refused.log)"; fi
 }
 train=("$bin/vjepa-pretrain" "$tiny" --set train.stop_after=6)
 
@@ -28,7 +29,7 @@ refused 2 'cannot be used' "${train[@]}" --set run.dir=not/there --dry-run
 
 refused 2 'data.train names no clip store' "${train[@]}" --set 'data.train=[]' --set run.dir=none --dry-run
 refused 2 'leave no .* tokens on a grid' "${train[@]}" --set data.crop=8 --set model.patch=8 --set run.dir=none --dry-run
-refused 1 'is not a clip store' "${train[@]}" --set 'data.train=[config.kept]' --set run.dir=none --dry-run
+refused 1 'is not a clip store, .*it is a file' "${train[@]}" --set 'data.train=[config.kept]' --set run.dir=none --dry-run
 
 # A run's own configuration may be read, and is not written then.
 "${train[@]}" --set run.dir=run >/dev/null
