@@ -145,6 +145,16 @@ void vj_unmap(vj_backend *be, void *host);
 /** Wait for all kernels; the first failure since the last call, if any. */
 vj_status vj_sync(vj_backend *be);
 
+/*
+ * A place in the order of a device's work. Kernels and copies run in the order of the calls, but on a device that works
+ * beside the host a call returns before its work is done. NULL where it is done then: always on cpu and strict.
+ */
+typedef struct vj_event vj_event;
+/** Here: behind all calls so far. Owned by the backend, valid until vj_sync(). */
+vj_event *vj_event_record(vj_backend *be);
+/** Wait until everything before the event is done; returns at once for NULL. */
+void vj_event_wait(vj_backend *be, vj_event *event);
+
 /** Floating-point operations of matrix products (2 per multiply-add) asked for so far. */
 double vj_backend_flops(const vj_backend *be);
 
