@@ -55,10 +55,9 @@ typedef struct {
     ROW(layernorm_backward, float *dx, vj_array y, float *dweight, float *dbias, const float *dy, const float *x,      \
         const float *mean, const float *rstd, const float *weight, const float *bias, int accumulate_dx,               \
         int accumulate_dw, int64_t R, int D)                                                                           \
-    ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,                \
-        int64_t longest, int D, int heads)                                                                             \
+    ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)              \
     ROW(attention_backward, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,                \
-        const int32_t *offset, int segments, int64_t longest, int D, int heads)                                        \
+        const vj_rows *rows, int D, int heads)                                                                         \
     ROW(pool_forward, float *pooled, float *prob, const float *x, const float *query, int64_t B, int64_t N, int D,     \
         int heads)                                                                                                     \
     ROW(pool_backward, float *dquery, const float *dpooled, const float *pooled, const float *prob, const float *x,    \
@@ -67,10 +66,10 @@ typedef struct {
         const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D, double exponent)       \
     ROW(spread_penalty, double *penalty, float *dpred, const float *pred, const int32_t *offset, int masks, int64_t B, \
         int D, double scale)                                                                                           \
-    ROW(sum_squares, double *sum, const float *x, int64_t n)                                                           \
+    ROW(sum_squares_many, double *sums, const float *x, const vj_span *spans, int64_t count)                           \
+    ROW(sum_arrays, float *out, const float *const *in, int count, int64_t n)                                          \
     ROW(column_moments, double *sums, const float *x, int64_t R, int D)                                                \
-    ROW(adamw, float *w, float *first_moment, float *second_moment, float *target, const float *gradient, int64_t n,   \
-        const vj_adamw_step *step)
+    ROW(adamw, const vj_adamw_vectors *vectors, const vj_segment *segments, int count, const vj_adamw_step *step)
 
 typedef struct {
 #define VJ_ROW(name, ...) void (*name)(vj_backend * be, __VA_ARGS__);

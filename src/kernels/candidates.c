@@ -69,7 +69,7 @@ static void list_choice(const vj_backend *be, vj_product_rate *rates, int capaci
 static double time_forward(const bench *b, int64_t rows)
 {
     const double began_s = vj_now();
-    vj_linear_forward(b->be, vj_f32(b->y), vj_f32(b->x), b->w, NULL, NULL, 0, rows, WIDTH, WIDTH);
+    vj_linear_forward(b->be, vj_f32(b->y), vj_f32(b->x), vj_f32(b->w), NULL, NULL, 0, rows, WIDTH, WIDTH);
     return vj_now() - began_s;
 }
 

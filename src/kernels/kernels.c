@@ -376,15 +376,15 @@ static void launch_product(vj_backend *be, const vj_product *product)
     LAUNCH_AS(be, product_account(product), product, product);
 }
 
-void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, const float *bias, const float *residual,
+void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, vj_array w, const float *bias, const float *residual,
                        int64_t residual_rows, int64_t R, int N, int K)
 {
-    VJ_ASSERT(K > 0 && w && (R == 0 || (y.data && x.data && y.data != x.data)));
+    VJ_ASSERT(K > 0 && w.data && (R == 0 || (y.data && x.data && y.data != x.data)));
     launch_product(be, &(vj_product){.M = R,
                                      .N = N,
                                      .K = K,
                                      .a = x,
-                                     .b = vj_f32(w),
+                                     .b = w,
                                      .b_transposed = true,
                                      .c = y,
                                      .bias = bias,
@@ -392,16 +392,16 @@ void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, c
                                      .residual_rows = residual_rows});
 }
 
-void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, const float *w, const float *bias,
+void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, vj_array w, const float *bias,
                             int64_t R, int N, int K)
 {
-    VJ_ASSERT(K > 0 && w);
+    VJ_ASSERT(K > 0 && w.data);
     VJ_ASSERT(R == 0 || (y.data && x.data && y.data != x.data && pre.data != x.data && y.data != pre.data));
     launch_product(be, &(vj_product){.M = R,
                                      .N = N,
                                      .K = K,
                                      .a = x,
-                                     .b = vj_f32(w),
+                                     .b = w,
                                      .b_transposed = true,
                                      .c = y,
                                      .bias = bias,
@@ -409,22 +409,22 @@ void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x
                                      .pre = pre});
 }
 
-void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, const float *w, int64_t R, int N, int K)
+void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, vj_array w, int64_t R, int N, int K)
 {
-    VJ_ASSERT(N > 0 && w && (R == 0 || (dx.data && dy.data && dx.data != dy.data)));
-    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = vj_f32(w), .c = dx});
+    VJ_ASSERT(N > 0 && w.data && (R == 0 || (dx.data && dy.data && dx.data != dy.data)));
+    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = w, .c = dx});
 }
 
-void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, const float *w,
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, vj_array w,
                                    vj_array pre, int64_t R, int N, int K)
 {
-    VJ_ASSERT(N > 0 && w && (R == 0 || (dpre.data && dy.data && pre.data && dpre.data != dy.data)));
+    VJ_ASSERT(N > 0 && w.data && (R == 0 || (dpre.data && dy.data && pre.data && dpre.data != dy.data)));
     VJ_ASSERT(dpre.data != pre.data || dpre.type == pre.type);
     launch_product(be, &(vj_product){.M = R,
                                      .N = K,
                                      .K = N,
                                      .a = dy,
-                                     .b = vj_f32(w),
+                                     .b = w,
                                      .c = dpre,
                                      .finish = VJ_FINISH_GELU_GRADIENT,
                                      .pre = pre,
@@ -468,46 +468,39 @@ void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight
            R, D);
 }
 
-/* Sum of the squared lengths of the segments, and that the offsets are what the caller says. */
-static double squared_lengths(vj_backend *be, const int32_t *offset, int segments, int64_t longest, int64_t R)
+vj_rows vj_rows_from(const int32_t *host_offset, const int32_t *offset, int segments)
 {
-    enum { CHUNK = 256 };
-    int32_t host[CHUNK];
-    double squares = 0;
-    int64_t last = 0;
-    for (int s = 0; s <= segments; s += CHUNK) {
-        int n = segments + 1 - s < CHUNK ? segments + 1 - s : CHUNK;
-        vj_download(be, host, offset + s, n * (int64_t)sizeof *host);
-        for (int i = 0; i < n; i++) {
-            int64_t length = host[i] - last;
-            VJ_ASSERT(length >= 0 && length <= longest && (s + i > 0 || length == 0));
-            squares += (double)length * (double)length;
-            last = host[i];
-        }
+    vj_rows rows = {.segments = segments, .offset = offset};
+    VJ_ASSERT(segments >= 0 && host_offset[0] == 0);
+    for (int i = 0; i < segments; i++) {
+        const int64_t length = (int64_t)host_offset[i + 1] - host_offset[i];
+        VJ_ASSERT(length >= 0);
+        rows.squares += (double)length * (double)length;
+        if (length > rows.longest) rows.longest = length;
     }
-    VJ_ASSERT(last == R);
-    return squares;
+    rows.rows = host_offset[segments];
+    return rows;
 }
 
-void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,
-                          int64_t longest, int64_t R, int D, int heads)
+void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)
 {
-    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out.data && qkv.data)));
-    const double squares = squared_lengths(be, offset, segments, longest, R); /* looks at the offsets: a transfer */
-    be->flops += 4.0 * squares * D;
+    const int64_t R = rows->rows;
+    VJ_ASSERT(rows->segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && rows->offset);
+    VJ_ASSERT(R == 0 || (out.data && qkv.data));
+    be->flops += 4.0 * rows->squares * D;
     moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D));
-    LAUNCH(be, attention_forward, out, lse, qkv, offset, segments, longest, D, heads);
+    LAUNCH(be, attention_forward, out, lse, qkv, rows, D, heads);
 }
 
 void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
-                           const int32_t *offset, int segments, int64_t longest, int64_t R, int D, int heads)
+                           const vj_rows *rows, int D, int heads)
 {
-    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset);
+    const int64_t R = rows->rows;
+    VJ_ASSERT(rows->segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && rows->offset);
     VJ_ASSERT(R == 0 || (dqkv.data && dout.data && qkv.data && out.data && lse && dqkv.data != qkv.data));
-    const double squares = squared_lengths(be, offset, segments, longest, R);
-    be->flops += 10.0 * squares * D; /* five products, one of them the scores once more */
+    be->flops += 10.0 * rows->squares * D; /* five products, one of them the scores once more */
     moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D) + floats_of(dout, R * D) + floats_of(dqkv, 3 * R * D));
-    LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, offset, segments, longest, D, heads);
+    LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, rows, D, heads);
 }
 
 void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x, const float *query, int64_t B,
@@ -545,11 +538,28 @@ void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const floa
     LAUNCH(be, spread_penalty, penalty, dpred, pred, offset, masks, B, D, scale);
 }
 
+void vj_sum_squares_many(vj_backend *be, double *sums, const float *x, const vj_span *spans, int64_t count)
+{
+    double n = 0;
+    VJ_ASSERT(sums && count >= 0);
+    for (int64_t i = 0; i < count; i++) {
+        VJ_ASSERT(spans[i].offset >= 0 && spans[i].count >= 0 && (spans[i].count == 0 || x));
+        n += (double)spans[i].count;
+    }
+    moves(be, n);
+    LAUNCH(be, sum_squares_many, sums, x, spans, count);
+}
+
 void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n)
 {
-    VJ_ASSERT(sum && n >= 0 && (n == 0 || x));
-    moves(be, (double)n);
-    LAUNCH(be, sum_squares, sum, x, n);
+    vj_sum_squares_many(be, sum, x, &(vj_span){0, n}, 1);
+}
+
+void vj_sum_arrays(vj_backend *be, float *out, const float *const *in, int count, int64_t n)
+{
+    VJ_ASSERT(count > 0 && n >= 0 && (n == 0 || out));
+    moves(be, (count + 1.0) * (double)n);
+    LAUNCH(be, sum_arrays, out, in, count, n);
 }
 
 void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D)
@@ -559,11 +569,17 @@ void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, 
     LAUNCH(be, column_moments, sums, x, R, D);
 }
 
-void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_moment, float *target, const float *gradient,
-              int64_t n, const vj_adamw_step *step)
+void vj_adamw(vj_backend *be, const vj_adamw_vectors *v, const vj_segment *segments, int count,
+              const vj_adamw_step *step)
 {
-    VJ_ASSERT(n >= 0 && step && (n == 0 || (w && first_moment && second_moment && gradient)));
-    VJ_ASSERT(step->correction1 > 0 && step->correction2 > 0);
-    moves(be, (target ? 9.0 : 7.0) * (double)n);
-    LAUNCH(be, adamw, w, first_moment, second_moment, target, gradient, n, step);
+    double n = 0;
+    VJ_ASSERT(count >= 0 && step && step->correction1 > 0 && step->correction2 > 0);
+    VJ_ASSERT(!v->rounded_target || v->target);
+    for (int i = 0; i < count; i++) {
+        VJ_ASSERT(segments[i].offset >= 0 && segments[i].count >= 0);
+        n += (double)segments[i].count;
+    }
+    VJ_ASSERT(n == 0 || (v->w && v->first_moment && v->second_moment && v->gradient));
+    moves(be, ((v->target ? 9.0 : 7.0) + (v->rounded_w ? 0.5 : 0.0) + (v->rounded_target ? 0.5 : 0.0)) * n);
+    LAUNCH(be, adamw, v, segments, count, step);
 }

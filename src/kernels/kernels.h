@@ -244,30 +244,32 @@ void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int 
 
 /* ------------------------------------------------------------------------------------------------ linear */
 
+/* A weight `w` is the fp32 master or its bf16 copy (vj_adamw()): in VJ_BF16 the bits are the same. */
+
 /**
  * y = x W^T + bias + residual: y [R, N], x [R, K], w [N, K], bias [N] or NULL. `residual` NULL, or [residual_rows, N]
  * where row r of y takes residual row r mod residual_rows (R: a residual stream, which may be y itself; the tokens
  * of a clip: a position table).
  */
-void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, const float *bias, const float *residual,
+void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, vj_array w, const float *bias, const float *residual,
                        int64_t residual_rows, int64_t R, int N, int K);
 
 /**
  * pre = x W^T + bias, y = gelu(pre). `pre` may be none (not kept). If it is kept as bf16, y is the gelu of the rounded
  * value, so that the backward pass sees the function that was computed.
  */
-void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, const float *w, const float *bias,
+void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, vj_array w, const float *bias,
                             int64_t R, int N, int K);
 
 /** dx = dy W: dx [R, K], dy [R, N], w [N, K]. */
-void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, const float *w, int64_t R, int N, int K);
+void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, vj_array w, int64_t R, int N, int K);
 
 /**
  * dpre = (dy W) * gelu'(pre): through a linear layer whose input was gelu(pre). dpre, pre [R, K]; dpre may be pre.
  * `hidden` [R, K] gets gelu(pre) once more, with the bits that forward gave, for the weight's gradient, so that forward
  * need not keep it; or none.
  */
-void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, const float *w,
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, vj_array w,
                                    vj_array pre, int64_t R, int N, int K);
 
 /**
@@ -298,18 +300,31 @@ void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight
 
 /* ------------------------------------------------------------------------------------------------ attention */
 
-/**
- * Self-attention inside each segment of packed rows: rows offset[s] .. offset[s+1]-1 are one sequence.
- * qkv [R, 3D] = q | k | v, heads slow inside each; out [R, D] = softmax(q k^T / sqrt(D/heads)) v, heads concatenated;
- * lse [R, heads] = log-sum-exp of the scaled scores, or NULL when no backward follows. offset: device, [segments + 1],
- * ascending, offset[segments] = R. longest: length of the longest segment. Nothing of size S x S is stored.
+/*
+ * Packed rows of `segments` sequences: rows offset[s] .. offset[s+1]-1 are one. What the host knows of the offsets
+ * travels along, so that no call must look at the device's memory.
  */
-void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,
-                          int64_t longest, int64_t R, int D, int heads);
+typedef struct {
+    int64_t rows, longest; /* in all, and of the longest segment */
+    int segments;
+    const int32_t *offset; /* device, [segments + 1] */
+    double squares;        /* sum of the segments' squared lengths: the work of attention */
+} vj_rows;
+
+/** From offsets on the host, which must ascend from 0, and their copy on the device. */
+vj_rows vj_rows_from(const int32_t *host_offset, const int32_t *offset, int segments);
+
+/**
+ * Self-attention inside each segment of packed rows, R of them.
+ * qkv [R, 3D] = q | k | v, heads slow inside each; out [R, D] = softmax(q k^T / sqrt(D/heads)) v, heads concatenated;
+ * lse [R, heads] = log-sum-exp of the scaled scores, or NULL when no backward follows. Nothing of size S x S is stored.
+ */
+void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D,
+                          int heads);
 /** dqkv [R, 3D] written. dout . out of each row, the mean of its score gradients, is taken from both as they are kept.
  */
 void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
-                           const int32_t *offset, int segments, int64_t longest, int64_t R, int D, int heads);
+                           const vj_rows *rows, int D, int heads);
 
 /**
  * One learned query per head over the tokens of each clip, keys and values folded away (the attentive probe with one
@@ -344,21 +359,51 @@ void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const floa
 
 /* ------------------------------------------------------------------------------------------------ sums and update */
 
+/* Elements [offset, offset + count) of a vector. */
+typedef struct {
+    int64_t offset, count;
+} vj_span;
+
+/**
+ * sums[i] (double, device) = sum of squares of span i of x, in double; 0 for an empty one. The spans are read before it
+ * returns.
+ */
+void vj_sum_squares_many(vj_backend *be, double *sums, const float *x, const vj_span *spans, int64_t count);
 /** *sum (double, device) = sum of squares of x, in double. */
 void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n);
+
+/**
+ * out = the sum of `count` arrays of n elements, in the order of base/tree_sum.h; `in` is read before it returns, its
+ * arrays and out are device memory. out may be one of them.
+ */
+void vj_sum_arrays(vj_backend *be, float *out, const float *const *in, int count, int64_t n);
 
 /** sums[0..D) += column sums, sums[D..2D) += column sums of squares; double, device. */
 void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D);
 
+/* What is updated: vectors with the same elements. */
 typedef struct {
-    double lr, weight_decay, beta1, beta2, eps;
+    float *w, *first_moment, *second_moment;
+    const float *gradient;
+    float *target;                        /* NULL: no moving average */
+    uint16_t *rounded_w, *rounded_target; /* bf16 copies for products to read, written along; NULL: none */
+} vj_adamw_vectors;
+
+/* A piece of them, with its own rates. */
+typedef struct {
+    int64_t offset, count;
+    double lr, weight_decay;
+} vj_segment;
+
+typedef struct {
+    double beta1, beta2, eps;
     double correction1, correction2; /* 1 - beta1^t, 1 - beta2^t for update t = 1, 2, ... */
     double gradient_scale;           /* clipping factor */
     double ema;                      /* target <- ema target + (1 - ema) w */
 } vj_adamw_step;
 
-/** AdamW and EMA in one pass (spec section 7), n elements; target NULL: no EMA. */
-void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_moment, float *target, const float *gradient,
-              int64_t n, const vj_adamw_step *step);
+/** AdamW and EMA of `count` segments in one pass (spec section 7). The segments are read before it returns. */
+void vj_adamw(vj_backend *be, const vj_adamw_vectors *vectors, const vj_segment *segments, int count,
+              const vj_adamw_step *step);
 
 #endif

@@ -23,10 +23,8 @@ typedef struct {
     vj_network net;
     vj_objective_settings settings;
     vj_packing_bounds bounds;
-    float *weights, *gradient;    /* [net.params.total] */
-    float *target_weights;        /* [net.params.encoder_total]; NULL for the pixel objective */
-    double *losses;               /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
-    vj_gradient_hook on_gradient; /* told in vj_model_microbatch(), layer by layer */
+    vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective) */
+    double *losses;       /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
 
     /* of the last microbatch */
     vj_packing packing;

@@ -99,10 +99,13 @@ void vj_network_encode(const vj_network *net, vj_backend *be, const float *w, co
                        float *features)
 {
     const int D = net->shape.width;
-    const vj_rows rows = {
-        .rows = clips * net->tokens, .longest = net->tokens, .segments = (int)clips, .offset = offset};
-    vj_linear_forward(be, vj_f32(memory->x[0]), vj_f32(patches), w + net->patch_weight, w + net->patch_bias, table,
-                      net->tokens, rows.rows, D, net->patch_values);
+    const vj_rows rows = {.rows = clips * net->tokens,
+                          .longest = net->tokens,
+                          .segments = (int)clips,
+                          .offset = offset,
+                          .squares = (double)clips * net->tokens * net->tokens};
+    vj_linear_forward(be, vj_f32(memory->x[0]), vj_f32(patches), vj_f32(w + net->patch_weight), w + net->patch_bias,
+                      table, net->tokens, rows.rows, D, net->patch_values);
     vj_stack_forward(&net->encoder, be, w, memory, &rows);
     vj_layernorm_forward(be, vj_f32(features), NULL, NULL, memory->x[net->shape.depth], w + net->encoder.norm_weight,
                          w + net->encoder.norm_bias, rows.rows, D, VJ_MODEL_EPS);

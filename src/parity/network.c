@@ -101,10 +101,10 @@ vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objec
     }
     bounds.predictor = bounds.context + bounds.target;
     VJ_TRY(vj_model_create(&n->model, &shape, &settings, &bounds, NULL, f->be));
-    complete = upload_weights(n, f, "weights/encoder", VJ_ENCODER, n->model->weights) && complete;
-    complete = upload_weights(n, f, "weights/predictor", VJ_PREDICTOR, n->model->weights) && complete;
+    complete = upload_weights(n, f, "weights/encoder", VJ_ENCODER, n->model->trained.weights) && complete;
+    complete = upload_weights(n, f, "weights/predictor", VJ_PREDICTOR, n->model->trained.weights) && complete;
     if (objective == VJ_OBJECTIVE_FEATURE)
-        complete = upload_weights(n, f, "weights/target", VJ_ENCODER, n->model->target_weights) && complete;
+        complete = upload_weights(n, f, "weights/target", VJ_ENCODER, n->model->trained.target) && complete;
     if (!complete) {
         vj_model_destroy(n->model);
         n->model = NULL;

@@ -21,7 +21,7 @@ static void folded_forward(vj_probe *p)
     const float *gain = W(NORM1_WEIGHT), *bias = W(NORM1_BIAS), *q0 = W(QUERY);
     for (int h = 0; h < NH; h++)
         vj_linear_backward_input(p->be, vj_f32(p->back + h * D), vj_f32(p->q + h * d),
-                                 W(KV_WEIGHT) + (int64_t)h * d * D, 1, d, D);
+                                 vj_f32(W(KV_WEIGHT) + (int64_t)h * d * D), 1, d, D);
     for (int i = 0; i < NH * D; i++) p->fold[i] = gain[i % D] * p->back[i];
     vj_pool_forward(p->be, p->mix, p->prob, p->features, p->fold, B, N, D, NH);
     for (int h = 0; h < NH; h++) {
@@ -31,8 +31,8 @@ static void folded_forward(vj_probe *p)
             for (int i = 0; i < D; i++) value[i] = gain[i] * mix[i] + bias[i];
         }
         float *head = p->head + h * B * d;
-        vj_linear_forward(p->be, vj_f32(head), vj_f32(p->value + h * B * D), W(KV_WEIGHT) + (int64_t)(D + h * d) * D,
-                          W(KV_BIAS) + D + h * d, NULL, 0, B, d, D);
+        vj_linear_forward(p->be, vj_f32(head), vj_f32(p->value + h * B * D),
+                          vj_f32(W(KV_WEIGHT) + (int64_t)(D + h * d) * D), W(KV_BIAS) + D + h * d, NULL, 0, B, d, D);
         for (int64_t b = 0; b < B; b++)
             for (int i = 0; i < d; i++) p->y[b * D + h * d + i] = q0[h * d + i] + head[b * d + i];
     }
@@ -55,7 +55,7 @@ static void folded_backward(vj_probe *p)
         for (int64_t b = 0; b < B; b++) memcpy(dhead + b * d, p->dy + b * D + h * d, sizeof(float) * (size_t)d);
         vj_linear_backward_weight(p->be, G(KV_WEIGHT) + row * D, G(KV_BIAS) + row, vj_f32(dhead),
                                   vj_f32(p->value + h * B * D), 0, B, d, D);
-        vj_linear_backward_input(p->be, vj_f32(dvalue), vj_f32(dhead), W(KV_WEIGHT) + row * D, B, d, D);
+        vj_linear_backward_input(p->be, vj_f32(dvalue), vj_f32(dhead), vj_f32(W(KV_WEIGHT) + row * D), B, d, D);
         for (int64_t b = 0; b < B; b++) {
             const float *mix = p->mix + (b * NH + h) * D, *dv = dvalue + b * D;
             float *dmix = p->dmix + (b * NH + h) * D;
@@ -75,8 +75,8 @@ static void folded_backward(vj_probe *p)
         int64_t at = (int64_t)h * d * D;
         vj_linear_backward_weight(p->be, G(KV_WEIGHT) + at, NULL, vj_f32(p->q + h * d), vj_f32(p->dback + h * D), 0, 1,
                                   d, D);
-        vj_linear_forward(p->be, vj_f32(p->dq + h * d), vj_f32(p->dback + h * D), W(KV_WEIGHT) + at, NULL, NULL, 0, 1,
-                          d, D);
+        vj_linear_forward(p->be, vj_f32(p->dq + h * d), vj_f32(p->dback + h * D), vj_f32(W(KV_WEIGHT) + at), NULL, NULL,
+                          0, 1, d, D);
     }
 }
 
@@ -131,7 +131,8 @@ static void plain_forward(vj_probe *p)
     int D = p->shape.D, NH = p->shape.heads, d = D / NH;
     vj_layernorm_forward(p->be, vj_f32(p->keyed), p->mean1, p->rstd1, p->features, W(NORM1_WEIGHT), W(NORM1_BIAS),
                          B * N, D, VJ_PROBE_EPS);
-    vj_linear_forward(p->be, vj_f32(p->kv), vj_f32(p->keyed), W(KV_WEIGHT), W(KV_BIAS), NULL, 0, B * N, 2 * D, D);
+    vj_linear_forward(p->be, vj_f32(p->kv), vj_f32(p->keyed), vj_f32(W(KV_WEIGHT)), W(KV_BIAS), NULL, 0, B * N, 2 * D,
+                      D);
     for (int64_t b = 0; b < B; b++) {
         for (int h = 0; h < NH; h++) {
             const float *k = p->kv + b * N * 2 * D + h * d;
@@ -156,7 +157,7 @@ static void plain_backward(vj_probe *p, float *dfeatures)
         for (int i = 0; i < D; i++) p->dq[i] += dq[i];
     }
     vj_linear_backward_weight(p->be, G(KV_WEIGHT), G(KV_BIAS), vj_f32(p->dkv), vj_f32(p->keyed), 0, B * N, 2 * D, D);
-    vj_linear_backward_input(p->be, vj_f32(p->dkeyed), vj_f32(p->dkv), W(KV_WEIGHT), B * N, 2 * D, D);
+    vj_linear_backward_input(p->be, vj_f32(p->dkeyed), vj_f32(p->dkv), vj_f32(W(KV_WEIGHT)), B * N, 2 * D, D);
     vj_layernorm_backward(p->be, dfeatures ? dfeatures : p->dtokens, (vj_array){0}, G(NORM1_WEIGHT), G(NORM1_BIAS),
                           p->dkeyed, p->features, p->mean1, p->rstd1, W(NORM1_WEIGHT), NULL, 0, 0, B * N, D);
 }
@@ -168,7 +169,7 @@ void vj_probe_attend_forward(vj_probe *p)
     int64_t B = p->B;
     int D = p->shape.D;
     float scale = 1.0f / sqrtf((float)(D / p->shape.heads));
-    vj_linear_forward(p->be, vj_f32(p->q), vj_f32(W(QUERY)), W(Q_WEIGHT), W(Q_BIAS), NULL, 0, 1, D, D);
+    vj_linear_forward(p->be, vj_f32(p->q), vj_f32(W(QUERY)), vj_f32(W(Q_WEIGHT)), W(Q_BIAS), NULL, 0, 1, D, D);
     for (int i = 0; i < D; i++) p->q[i] *= scale;
     if (p->shape.folded)
         folded_forward(p);
@@ -176,9 +177,10 @@ void vj_probe_attend_forward(vj_probe *p)
         plain_forward(p);
     vj_layernorm_forward(p->be, vj_f32(p->normed), p->mean2, p->rstd2, p->y, W(NORM2_WEIGHT), W(NORM2_BIAS), B, D,
                          VJ_PROBE_EPS);
-    vj_linear_gelu_forward(p->be, vj_f32(p->hidden), vj_f32(p->pre), vj_f32(p->normed), W(FC1_WEIGHT), W(FC1_BIAS), B,
-                           4 * D, D);
-    vj_linear_forward(p->be, vj_f32(p->pooled), vj_f32(p->hidden), W(FC2_WEIGHT), W(FC2_BIAS), p->y, B, B, D, 4 * D);
+    vj_linear_gelu_forward(p->be, vj_f32(p->hidden), vj_f32(p->pre), vj_f32(p->normed), vj_f32(W(FC1_WEIGHT)),
+                           W(FC1_BIAS), B, 4 * D, D);
+    vj_linear_forward(p->be, vj_f32(p->pooled), vj_f32(p->hidden), vj_f32(W(FC2_WEIGHT)), W(FC2_BIAS), p->y, B, B, D,
+                      4 * D);
 }
 
 void vj_probe_attend_backward(vj_probe *p, float *dfeatures)
@@ -188,10 +190,10 @@ void vj_probe_attend_backward(vj_probe *p, float *dfeatures)
     float scale = 1.0f / sqrtf((float)(D / p->shape.heads));
     /* MLP and its norm; dy = dpooled + what comes through them. pre becomes its own gradient. */
     vj_linear_backward_weight(p->be, G(FC2_WEIGHT), G(FC2_BIAS), vj_f32(p->dpooled), vj_f32(p->hidden), 0, B, D, 4 * D);
-    vj_linear_gelu_backward_input(p->be, vj_f32(p->pre), (vj_array){0}, vj_f32(p->dpooled), W(FC2_WEIGHT),
+    vj_linear_gelu_backward_input(p->be, vj_f32(p->pre), (vj_array){0}, vj_f32(p->dpooled), vj_f32(W(FC2_WEIGHT)),
                                   vj_f32(p->pre), B, D, 4 * D);
     vj_linear_backward_weight(p->be, G(FC1_WEIGHT), G(FC1_BIAS), vj_f32(p->pre), vj_f32(p->normed), 0, B, 4 * D, D);
-    vj_linear_backward_input(p->be, vj_f32(p->dnormed), vj_f32(p->pre), W(FC1_WEIGHT), B, 4 * D, D);
+    vj_linear_backward_input(p->be, vj_f32(p->dnormed), vj_f32(p->pre), vj_f32(W(FC1_WEIGHT)), B, 4 * D, D);
     vj_copy(p->be, p->dy, p->dpooled, B * D);
     vj_layernorm_backward(p->be, p->dy, (vj_array){0}, G(NORM2_WEIGHT), G(NORM2_BIAS), p->dnormed, p->y, p->mean2,
                           p->rstd2, W(NORM2_WEIGHT), NULL, 1, 0, B, D);
@@ -202,7 +204,7 @@ void vj_probe_attend_backward(vj_probe *p, float *dfeatures)
     /* The query: through its projection, and directly as the residual of every clip. */
     for (int i = 0; i < D; i++) p->dq[i] *= scale;
     vj_linear_backward_weight(p->be, G(Q_WEIGHT), G(Q_BIAS), vj_f32(p->dq), vj_f32(W(QUERY)), 0, 1, D, D);
-    vj_linear_backward_input(p->be, vj_f32(G(QUERY)), vj_f32(p->dq), W(Q_WEIGHT), 1, D, D);
+    vj_linear_backward_input(p->be, vj_f32(G(QUERY)), vj_f32(p->dq), vj_f32(W(Q_WEIGHT)), 1, D, D);
     for (int64_t b = 0; b < B; b++)
         for (int i = 0; i < D; i++) G(QUERY)[i] += p->dy[b * D + i];
 }

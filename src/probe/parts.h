@@ -4,7 +4,7 @@
 
 #include "probe/probe.h"
 
-/* Tensors with decay first: flat memory is then two runs, one AdamW call each. */
+/* Tensors with decay first: flat memory is then two segments of an update. */
 enum {
     LINEAR_WEIGHT,
     QUERY,

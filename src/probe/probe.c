@@ -205,19 +205,20 @@ void vj_probe_init(vj_probe *p, uint64_t seed, double std)
 
 void vj_probe_update(vj_probe *p, int64_t update, double lr, double weight_decay, double clip)
 {
-    vj_adamw_step step = {.lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .gradient_scale = 1.0};
+    vj_adamw_step step = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .gradient_scale = 1.0};
     step.correction1 = 1.0 - pow(step.beta1, (double)update);
     step.correction2 = 1.0 - pow(step.beta2, (double)update);
     if (clip > 0.0) {
         vj_sum_squares(p->be, p->squares, p->gradients, p->size);
         step.gradient_scale = fmin(1.0, clip / (sqrt(*p->squares) + 1e-6));
     }
-    int64_t n = p->decayed;
-    step.weight_decay = weight_decay;
-    vj_adamw(p->be, p->weights, p->first_moment, p->second_moment, NULL, p->gradients, n, &step);
-    step.weight_decay = 0.0;
-    vj_adamw(p->be, p->weights + n, p->first_moment + n, p->second_moment + n, NULL, p->gradients + n, p->size - n,
-             &step);
+    const vj_adamw_vectors v = {
+        .w = p->weights, .first_moment = p->first_moment, .second_moment = p->second_moment, .gradient = p->gradients};
+    const vj_segment segments[] = {
+        {.count = p->decayed, .lr = lr, .weight_decay = weight_decay},
+        {.offset = p->decayed, .count = p->size - p->decayed, .lr = lr},
+    };
+    vj_adamw(p->be, &v, segments, 2, &step);
 }
 
 /* ------------------------------------------------------------------------------------------------ passes */
@@ -253,7 +254,7 @@ void vj_probe_forward(vj_probe *p, const float *features, int64_t B)
         vj_probe_mean_tokens(p->pooled, features, B, p->shape.tokens, p->shape.D);
     else
         vj_probe_attend_forward(p);
-    vj_linear_forward(p->be, vj_f32(p->logits), vj_f32(p->pooled), vj_probe_weight(p, LINEAR_WEIGHT),
+    vj_linear_forward(p->be, vj_f32(p->logits), vj_f32(p->pooled), vj_f32(vj_probe_weight(p, LINEAR_WEIGHT)),
                       vj_probe_weight(p, LINEAR_BIAS), NULL, 0, B, p->shape.classes, p->shape.D);
 }
 
@@ -289,8 +290,8 @@ void vj_probe_backward(vj_probe *p, float *dfeatures)
     vj_linear_backward_weight(p->be, vj_probe_gradient(p, LINEAR_WEIGHT), vj_probe_gradient(p, LINEAR_BIAS),
                               vj_f32(p->dlogits), vj_f32(p->pooled), 0, p->B, p->shape.classes, p->shape.D);
     if (p->shape.pooling == VJ_POOL_AVERAGE && !dfeatures) return;
-    vj_linear_backward_input(p->be, vj_f32(p->dpooled), vj_f32(p->dlogits), vj_probe_weight(p, LINEAR_WEIGHT), p->B,
-                             p->shape.classes, p->shape.D);
+    vj_linear_backward_input(p->be, vj_f32(p->dpooled), vj_f32(p->dlogits), vj_f32(vj_probe_weight(p, LINEAR_WEIGHT)),
+                             p->B, p->shape.classes, p->shape.D);
     if (p->shape.pooling == VJ_POOL_AVERAGE)
         average_backward(p, dfeatures);
     else
