@@ -32,10 +32,32 @@ typedef struct {
 } vj_product;
 
 /*
+ * Kernels of classifiers on frozen features. The cpu has them once, in cpu_probe.c, not once for each instruction set:
+ * they are small beside the pooling, and plain C keeps their bits the same on all of them.
+ */
+#define VJ_PLAIN_KERNELS(ROW)                                                                                          \
+    ROW(scale, float *x, float factor, int64_t n)                                                                      \
+    ROW(softmax_loss, double *loss, float *dlogits, const float *logits, const int32_t *labels, int64_t B,             \
+        int classes)                                                                                                   \
+    ROW(mean_tokens, float *mean, const float *x, int64_t B, int64_t N, int D)                                         \
+    ROW(mean_tokens_backward, float *dx, const float *dmean, int64_t B, int64_t N, int D)                              \
+    ROW(split_heads, float *heads_apart, const float *x, int64_t B, int D, int heads)                                  \
+    ROW(join_heads, float *y, const float *heads_apart, const float *row, int64_t B, int D, int heads)                 \
+    ROW(fold_gain, float *y, const float *x, const float *gain, int R, int D)                                          \
+    ROW(fold_gain_backward, float *dx, float *dgain, const float *dy, const float *x, const float *gain, int R, int D) \
+    ROW(affine_heads, float *y, const float *x, const float *gain, const float *bias, int64_t B, int D, int heads)     \
+    ROW(affine_heads_backward, float *dx, float *dgain, float *dbias, const float *dy, const float *x,                 \
+        const float *gain, int64_t B, int D, int heads)                                                                \
+    ROW(query_attention_forward, float *y, float *prob, const float *q, const float *kv, const float *row, int64_t B,  \
+        int64_t N, int D, int heads)                                                                                   \
+    ROW(query_attention_backward, float *dq, float *dkv, const float *dy, const float *prob, const float *q,           \
+        const float *kv, int64_t B, int64_t N, int D, int heads)
+
+/*
  * All kernels of a backend, each row a name and its arguments after the backend: from this list come the table, the
  * declarations and the filling of it, so that no table has a hole. Meaning as in kernels.h.
  */
-#define VJ_KERNELS(ROW)                                                                                                \
+#define VJ_ISA_KERNELS(ROW)                                                                                            \
     ROW(fill, float *x, float value, int64_t n)                                                                        \
     ROW(add, float *y, const float *x, int64_t n)                                                                      \
     ROW(gelu_forward, float *y, const float *x, int64_t n)                                                             \
@@ -70,6 +92,8 @@ typedef struct {
     ROW(sum_arrays, float *out, const float *const *in, int count, int64_t n)                                          \
     ROW(column_moments, double *sums, const float *x, int64_t R, int D)                                                \
     ROW(adamw, const vj_adamw_vectors *vectors, const vj_segment *segments, int count, const vj_adamw_step *step)
+
+#define VJ_KERNELS(ROW) VJ_ISA_KERNELS(ROW) VJ_PLAIN_KERNELS(ROW)
 
 typedef struct {
 #define VJ_ROW(name, ...) void (*name)(vj_backend * be, __VA_ARGS__);

@@ -28,6 +28,11 @@ VJ_VARIANT_SYMBOLS(avx512)
 VJ_VARIANT_SYMBOLS(avx512bf16)
 VJ_VARIANT_SYMBOLS(amx)
 
+/* Kernels that all of them share: vj_cpu_NAME. */
+#define VJ_ROW(name, ...) void vj_cpu_##name(vj_backend *be, __VA_ARGS__);
+VJ_PLAIN_KERNELS(VJ_ROW)
+#undef VJ_ROW
+
 /** The instruction sets of this build, best first; NULL behind the last. */
 const vj_variant *vj_variant_at(int i);
 

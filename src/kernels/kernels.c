@@ -521,6 +521,96 @@ void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const
     LAUNCH(be, pool_backward, dquery, dpooled, pooled, prob, x, B, N, D, heads);
 }
 
+void vj_scale(vj_backend *be, float *x, float factor, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || x));
+    moves(be, 2.0 * (double)n);
+    LAUNCH(be, scale, x, factor, n);
+}
+
+void vj_softmax_loss(vj_backend *be, double *loss, float *dlogits, const float *logits, const int32_t *labels,
+                     int64_t B, int classes)
+{
+    VJ_ASSERT(B > 0 && classes > 0 && loss && dlogits && logits && labels);
+    moves(be, 2.0 * (double)B * classes);
+    LAUNCH(be, softmax_loss, loss, dlogits, logits, labels, B, classes);
+}
+
+void vj_mean_tokens(vj_backend *be, float *mean, const float *x, int64_t B, int64_t N, int D)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && (B == 0 || (mean && x)));
+    moves(be, (double)B * (double)(N + 1) * D);
+    LAUNCH(be, mean_tokens, mean, x, B, N, D);
+}
+
+void vj_mean_tokens_backward(vj_backend *be, float *dx, const float *dmean, int64_t B, int64_t N, int D)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && (B == 0 || (dx && dmean)));
+    moves(be, (double)B * (double)(N + 1) * D);
+    LAUNCH(be, mean_tokens_backward, dx, dmean, B, N, D);
+}
+
+void vj_split_heads(vj_backend *be, float *heads_apart, const float *x, int64_t B, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 2.0 * (double)B * D);
+    LAUNCH(be, split_heads, heads_apart, x, B, D, heads);
+}
+
+void vj_join_heads(vj_backend *be, float *y, const float *heads_apart, const float *row, int64_t B, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 2.0 * (double)B * D);
+    LAUNCH(be, join_heads, y, heads_apart, row, B, D, heads);
+}
+
+void vj_fold_gain(vj_backend *be, float *y, const float *x, const float *gain, int R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && y && x && gain);
+    moves(be, 2.0 * R * D);
+    LAUNCH(be, fold_gain, y, x, gain, R, D);
+}
+
+void vj_fold_gain_backward(vj_backend *be, float *dx, float *dgain, const float *dy, const float *x, const float *gain,
+                           int R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && dx && dgain && dy && x && gain);
+    moves(be, 3.0 * R * D);
+    LAUNCH(be, fold_gain_backward, dx, dgain, dy, x, gain, R, D);
+}
+
+void vj_affine_heads(vj_backend *be, float *y, const float *x, const float *gain, const float *bias, int64_t B, int D,
+                     int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && y && x && gain && bias);
+    moves(be, 2.0 * (double)B * heads * D);
+    LAUNCH(be, affine_heads, y, x, gain, bias, B, D, heads);
+}
+
+void vj_affine_heads_backward(vj_backend *be, float *dx, float *dgain, float *dbias, const float *dy, const float *x,
+                              const float *gain, int64_t B, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && dx && dgain && dbias && dy && x && gain);
+    moves(be, 3.0 * (double)B * heads * D);
+    LAUNCH(be, affine_heads_backward, dx, dgain, dbias, dy, x, gain, B, D, heads);
+}
+
+void vj_query_attention_forward(vj_backend *be, float *y, float *prob, const float *q, const float *kv,
+                                const float *row, int64_t B, int64_t N, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 2.0 * (double)B * (double)N * D);
+    LAUNCH(be, query_attention_forward, y, prob, q, kv, row, B, N, D, heads);
+}
+
+void vj_query_attention_backward(vj_backend *be, float *dq, float *dkv, const float *dy, const float *prob,
+                                 const float *q, const float *kv, int64_t B, int64_t N, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 4.0 * (double)B * (double)N * D);
+    LAUNCH(be, query_attention_backward, dq, dkv, dy, prob, q, kv, B, N, D, heads);
+}
+
 void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float *pred, const float *target,
                         const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D,
                         double exponent)

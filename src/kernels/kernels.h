@@ -338,6 +338,48 @@ void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x,
 void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const float *pooled, const float *prob,
                       const float *x, int64_t B, int64_t N, int D, int heads);
 
+/* ------------------------------------------------------------------------------------------------ probes */
+
+/** x *= factor. */
+void vj_scale(vj_backend *be, float *x, float factor, int64_t n);
+
+/**
+ * Mean over B clips of the cross-entropy of logits [B, classes] for labels (device, [B], each in [0, classes)): *loss
+ * (double, device) written; dlogits its gradient.
+ */
+void vj_softmax_loss(vj_backend *be, double *loss, float *dlogits, const float *logits, const int32_t *labels,
+                     int64_t B, int classes);
+
+/** mean [B, D] over the tokens of x [B, N, D], summed in double, and dx from dmean. */
+void vj_mean_tokens(vj_backend *be, float *mean, const float *x, int64_t B, int64_t N, int D);
+void vj_mean_tokens_backward(vj_backend *be, float *dx, const float *dmean, int64_t B, int64_t N, int D);
+/** The same on host memory, with the same bits. */
+void vj_host_mean_tokens(float *mean, const float *x, int64_t B, int64_t N, int D);
+
+/** heads_apart [heads, B, D/heads] = x [B, D]; and y [B, D] = row [D] + heads_apart. */
+void vj_split_heads(vj_backend *be, float *heads_apart, const float *x, int64_t B, int D, int heads);
+void vj_join_heads(vj_backend *be, float *y, const float *heads_apart, const float *row, int64_t B, int D, int heads);
+
+/** y = gain x for each of R rows of width D; backward writes dx and adds to dgain. */
+void vj_fold_gain(vj_backend *be, float *y, const float *x, const float *gain, int R, int D);
+void vj_fold_gain_backward(vj_backend *be, float *dx, float *dgain, const float *dy, const float *x, const float *gain,
+                           int R, int D);
+
+/** y [heads, B, D] = gain x + bias, x [B, heads, D]; backward writes dx, dgain, dbias. */
+void vj_affine_heads(vj_backend *be, float *y, const float *x, const float *gain, const float *bias, int64_t B, int D,
+                     int heads);
+void vj_affine_heads_backward(vj_backend *be, float *dx, float *dgain, float *dbias, const float *dy, const float *x,
+                              const float *gain, int64_t B, int D, int heads);
+
+/**
+ * One query q [D] attends to the tokens of each clip, softmax in double: kv [B, N, 2D] = k | v, prob [B, heads, N],
+ * y [B, D] = row [D] + what is attended to. Backward: dq [B, D] of each clip, dkv.
+ */
+void vj_query_attention_forward(vj_backend *be, float *y, float *prob, const float *q, const float *kv,
+                                const float *row, int64_t B, int64_t N, int D, int heads);
+void vj_query_attention_backward(vj_backend *be, float *dq, float *dkv, const float *dy, const float *prob,
+                                 const float *q, const float *kv, int64_t B, int64_t N, int D, int heads);
+
 /* ------------------------------------------------------------------------------------------------ losses */
 
 /**

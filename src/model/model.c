@@ -36,7 +36,6 @@ static void place(vj_model *m, vj_arena *arena, const vj_packing_bounds *b)
     arena->used = after_target;
 
     m->tokens = vj_arena_floats(arena, rows * D);
-    m->dtokens = m->tokens; /* the tokens are not needed once they are gathered */
     vj_stack_kept_take(&m->context_memory, &net->encoder, arena, b->context);
     m->encoded = vj_arena_floats(arena, b->context * D);
     m->encoded_mean = vj_arena_floats(arena, b->context);
@@ -156,8 +155,9 @@ static void make_target(vj_model *m, int64_t clips)
     const vj_network *net = &m->net;
     const int64_t rows = clips * net->tokens;
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
-        vj_network_encode(net, m->be, m->trained.target, m->table, &m->target_memory, m->packing.clip_offset,
-                          m->patches, clips, m->features);
+        const vj_encoding all = {
+            .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = m->features};
+        vj_network_encode(net, m->be, m->trained.target, m->table, &m->target_memory, &all);
         vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
                              VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
@@ -168,19 +168,16 @@ static void make_target(vj_model *m, int64_t clips)
 }
 
 /* Visible tokens of all masks through the context encoder. */
-static void encode_context(vj_model *m, int64_t clips)
+static vj_encoding context_of(const vj_model *m, int64_t clips)
 {
-    const vj_network *net = &m->net;
-    const float *w = m->trained.weights;
-    const int D = net->shape.width;
-    const vj_rows *rows = &m->packing.context;
-    vj_linear_forward(m->be, vj_f32(m->tokens), vj_f32(m->patches), vj_f32(w + net->patch_weight), w + net->patch_bias,
-                      m->table, net->tokens, clips * net->tokens, D, net->patch_values);
-    vj_gather_rows(m->be, m->context_memory.x[0], m->tokens, m->packing.context_token, rows->rows, D);
-    vj_stack_forward(&net->encoder, m->be, w, &m->context_memory, rows);
-    vj_layernorm_forward(m->be, vj_f32(m->encoded), m->encoded_mean, m->encoded_rstd,
-                         m->context_memory.x[net->encoder.depth], w + net->encoder.norm_weight,
-                         w + net->encoder.norm_bias, rows->rows, D, VJ_MODEL_EPS);
+    return (vj_encoding){.clips = clips,
+                         .patches = m->patches,
+                         .rows = &m->packing.context,
+                         .picked = m->packing.context_token,
+                         .tokens = m->tokens,
+                         .features = m->encoded,
+                         .mean = m->encoded_mean,
+                         .rstd = m->encoded_rstd};
 }
 
 /* Context features and mask tokens through the predictor; the targets' rows out. */
@@ -198,7 +195,7 @@ static void predict(vj_model *m)
     /* The final norm works on rows, so the targets' rows are picked before it. */
     vj_gather_rows(m->be, m->picked, m->predictor_memory.x[net->predictor.depth], p->target_row, p->targets, Dp);
     vj_layernorm_forward(m->be, vj_f32(m->picked_norm), m->picked_mean, m->picked_rstd, m->picked,
-                         w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, VJ_MODEL_EPS);
+                         w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, net->shape.eps);
     vj_linear_forward(m->be, vj_f32(m->predicted), vj_f32(m->picked_norm), vj_f32(w + net->out_weight),
                       w + net->out_bias, NULL, 0, p->targets, net->out, Dp);
 }
@@ -244,17 +241,9 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_gradient_made(&m->trained.hook, m->be, net->embed_weight);
     vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded), vj_f32(w + net->embed_weight),
                              p->context.rows, Dp, D);
-    vj_layernorm_backward(m->be, m->encoder_scratch.dx, none, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
-                          m->dencoded, m->context_memory.x[net->encoder.depth], m->encoded_mean, m->encoded_rstd,
-                          w + net->encoder.norm_weight, NULL, 0, accumulate, p->context.rows, D);
-    vj_gradient_made(&m->trained.hook, m->be, net->encoder.norm_weight);
-    vj_stack_backward(&net->encoder, m->be, w, g, &m->context_memory, &p->context, &m->encoder_scratch, accumulate,
-                      &m->trained.hook);
-    vj_fill(m->be, m->dtokens, 0.0f, clips * net->tokens * D);
-    vj_scatter_add_rows(m->be, m->dtokens, m->encoder_scratch.dx, p->context_token, p->context.rows, D);
-    vj_linear_backward_weight(m->be, g + net->patch_weight, g + net->patch_bias, vj_f32(m->dtokens), vj_f32(m->patches),
-                              accumulate, clips * net->tokens, D, net->patch_values);
-    vj_gradient_made(&m->trained.hook, m->be, net->patch_weight);
+    const vj_encoding context = context_of(m, clips);
+    vj_network_backward(net, m->be, w, g, &m->context_memory, &m->encoder_scratch, &context, m->dencoded, accumulate,
+                        &m->trained.hook);
 }
 
 int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
@@ -286,13 +275,14 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     vj_phase_enter(m->be, VJ_PHASE_DATA);
     vj_packing_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
     vj_model_activations(m, lists);
-    vj_upload(m->be, m->clips, clips, n * m->net.tokens * m->net.patch_values * (int64_t)sizeof(float));
+    vj_upload(m->be, m->clips, clips, n * m->net.grid_tokens * m->net.patch_values * (int64_t)sizeof(float));
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 
     vj_phase_enter(m->be, VJ_PHASE_TARGET);
     make_target(m, n);
     vj_phase_enter(m->be, VJ_PHASE_CONTEXT);
-    encode_context(m, n);
+    const vj_encoding context = context_of(m, n);
+    vj_network_encode(&m->net, m->be, m->trained.weights, m->table, &m->context_memory, &context);
     vj_phase_enter(m->be, VJ_PHASE_PREDICTOR);
     predict(m);
     measure_loss(m, batch);

@@ -97,7 +97,9 @@ void vj_packing_fill(vj_packing *p, const vj_packing_bounds *bounds, vj_backend 
     p->targets = targets;
     p->context = vj_rows_from(p->context_offset, NULL, segments);
     p->predictor = vj_rows_from(p->predictor_offset, NULL, segments);
+    p->clips = vj_rows_from(p->clip_offset, NULL, (int)lists->clips);
     place(p, bounds, p->device);
+    p->clips.offset = p->clip_offset;
     p->context.offset = p->context_offset;
     p->predictor.offset = p->predictor_offset;
 }

@@ -40,7 +40,7 @@ static bool by_rows(const vj_stack *s)
 }
 
 void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const char *prefix, const char *norm, int depth,
-                  int width, int heads, int hidden, vj_tensor *tensor)
+                  int width, int heads, int hidden, float eps, vj_positions positions, vj_tensor *tensor)
 {
     const int shares = tensor ? tensor->size : 1;
     VJ_ASSERT(vj_stack_divides(heads, hidden, shares));
@@ -48,6 +48,8 @@ void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const ch
                         .width = width,
                         .heads = heads,
                         .hidden = hidden,
+                        .eps = eps,
+                        .positions = positions,
                         .tensor = tensor,
                         .share_width = width / shares,
                         .share_heads = heads / shares,
@@ -235,7 +237,7 @@ static void attend(const vj_stack *s, const vj_block *b, vj_backend *be, const f
     const span own = own_rows(s, R);
     const int D = s->width, A = s->share_width;
     vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean1, m->rstd1, x, w + b->norm1_weight,
-                         w + b->norm1_bias, own.count, D, VJ_MODEL_EPS);
+                         w + b->norm1_bias, own.count, D, s->eps);
     gather(s, be, memory->norm, R);
     vj_linear_forward(be, m->qkv, memory->norm, vj_f32(w + b->qkv_weight), w + b->qkv_bias, NULL, 0, R, 3 * A, D);
     vj_attention_forward(be, m->attended, m->lse, m->qkv, rows, A, s->share_heads);
@@ -251,7 +253,7 @@ static void widen(const vj_stack *s, const vj_block *b, vj_backend *be, const fl
     add_to_stream(s, be, memory, m->middle, m->attended, vj_f32(w + b->proj_weight), w + b->proj_bias, x, R,
                   s->share_width);
     vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean2, m->rstd2, m->middle, w + b->norm2_weight,
-                         w + b->norm2_bias, own.count, D, VJ_MODEL_EPS);
+                         w + b->norm2_bias, own.count, D, s->eps);
     gather(s, be, memory->norm, R);
     vj_linear_gelu_forward(be, memory->hidden, m->pre, memory->norm, vj_f32(w + b->fc1_weight), w + b->fc1_bias, R,
                            s->share_hidden, D);
@@ -308,8 +310,9 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     gather(s, be, dx, R);
     vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * A, D);
     /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
-     * noise instead, which Adam would turn into steps of the size of lr (spec, trap 15). */
-    vj_fill(be, g + b->qkv_bias + A, 0.0f, A);
+     * noise instead, which Adam would turn into steps of the size of lr (spec, trap 15). Keys that are turned by their
+     * place shift each score differently. */
+    if (s->positions != VJ_POSITIONS_ROTARY) vj_fill(be, g + b->qkv_bias + A, 0.0f, A);
 }
 
 void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float *g, vj_stack_memory *memory,

@@ -21,7 +21,9 @@
 #include "model/arena.h"
 #include "model/trainable.h"
 
-#define VJ_MODEL_EPS 1e-6f /* layer norms of encoder and predictor; the target norm has another (spec, trap 3) */
+/* How tokens learn where they are: a table is added to them before the first block, computed or learned; or queries and
+ * keys are turned by their place in each block. Encoders of this build have the first. */
+typedef enum { VJ_POSITIONS_SINCOS, VJ_POSITIONS_LEARNED, VJ_POSITIONS_ROTARY } vj_positions;
 
 /* Offsets of one block's tensors in the flat vectors. */
 typedef struct {
@@ -31,6 +33,8 @@ typedef struct {
 
 typedef struct {
     int depth, width, heads, hidden;
+    float eps; /* of its norms */
+    vj_positions positions;
     vj_tensor *tensor;                          /* borrowed; NULL: this rank has the whole stack */
     int share_width, share_heads, share_hidden; /* this rank's heads, how wide they are together, its hidden values */
     vj_block *block;                            /* [depth], owned */
@@ -48,7 +52,7 @@ static inline bool vj_stack_divides(int heads, int hidden, int ranks)
  * of them: the stack must divide.
  */
 void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const char *prefix, const char *norm, int depth,
-                  int width, int heads, int hidden, vj_tensor *tensor);
+                  int width, int heads, int hidden, float eps, vj_positions positions, vj_tensor *tensor);
 void vj_stack_release(vj_stack *stack);
 
 /*

@@ -19,6 +19,7 @@ static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
         !vj_fixture_numbers(f, "/", "mlp_ratio", &ratio, 1) || !vj_fixture_ints(f, "/", "batch", batch, 1) ||
         !vj_fixture_ints(f, "/", "masks", masks, 1))
         return false;
+    s->eps = VJ_SHAPE_EPS;
     s->hidden = (int)(s->width * ratio);
     s->predictor_hidden = (int)(s->predictor_width * ratio);
     return true;
