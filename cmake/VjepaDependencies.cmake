@@ -5,6 +5,11 @@ find_package(MPI REQUIRED COMPONENTS C)
 find_package(OpenMP REQUIRED COMPONENTS C)
 find_package(Threads REQUIRED)
 
+# FindHDF5 asks HDF5's compiler wrapper, a shell script that takes a blank in a path for the end of it.
+if(CMAKE_BINARY_DIR MATCHES "[ \t]")
+  message(FATAL_ERROR "The path of the build folder has blanks, which HDF5's compiler wrapper cannot take: "
+                      "\"${CMAKE_BINARY_DIR}\". Build in a folder without: cmake -B build-vjepa ... (the source's path may have them)")
+endif()
 set(HDF5_PREFER_PARALLEL TRUE)
 find_package(HDF5 1.10.5 REQUIRED COMPONENTS C)
 if(NOT HDF5_IS_PARALLEL)

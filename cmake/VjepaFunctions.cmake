@@ -141,7 +141,7 @@ endfunction()
 function(vj_test)
   cmake_parse_arguments(T "" "NAME;SOURCE;TIMEOUT" "COMMAND;LABELS;RANKS" ${ARGN})
   if(NOT T_TIMEOUT)
-    set(T_TIMEOUT 240)
+    set(T_TIMEOUT 900) # a hang fails; a slow or busy machine does not
   endif()
   if(T_SOURCE)
     add_executable(test_${T_NAME} ${T_SOURCE})

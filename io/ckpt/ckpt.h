@@ -16,7 +16,7 @@
 
 #include <mpi.h>
 
-#include "base/config.h"
+#include "base/lease.h"
 
 /* How a tensor is stored; in memory all are fp32. */
 typedef enum { VJ_CKPT_F32, VJ_CKPT_BF16 } vj_ckpt_type;
@@ -76,6 +76,8 @@ void vj_ckpt_close(vj_ckpt_writer *writer);
 int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer);
 /** From now on, prune the folder as vj_ckpt_prune() when a checkpoint is done; what cannot be removed is warned of. */
 void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every);
+/** From now on, look before a checkpoint is published whether this lease of its folder still holds. */
+void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease);
 
 /**
  * Begin DIR/step_<state->step>.h5; `dir` exists, the state is the same on all ranks. get() is called on the calling

@@ -1,9 +1,9 @@
 /*
- * Writing a checkpoint (h5/h5.h): each rank writes its blocks with pwrite(2) to the places that they will have, then
- * rank 0 makes the datasets with their checksums (finish). There is one path: load() copies blocks into the writer's
- * memory, store() sums them up and writes them. In the foreground the memory is a staging buffer and the two take
- * turns; in the background it takes all that this rank writes, and store() and finish() run in a thread, one after the
- * other. It calls no MPI; HDF5 on rank 0 only, in finish(), while nobody else does (ckpt.h).
+ * Writing a checkpoint (h5/h5.h): rank 0 makes the datasets in memory and tells where HDF5 has put them, each rank
+ * writes its blocks there with pwrite(2), then rank 0 adds their checksums (finish). There is one path: load() copies
+ * blocks into the writer's memory, store() sums them up and writes them. In the foreground the memory is a staging
+ * buffer and the two take turns; in the background it takes all that this rank writes, and store() and finish() run in
+ * a thread, one after the other. It calls no MPI; HDF5 on rank 0 only, in finish(), while nobody else does (ckpt.h).
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,9 +24,10 @@ struct vj_ckpt_writer {
     uint64_t *sums;  /* [all blocks] */
     char *memory;
     int64_t memory_bytes;
+    vj_lease_seal lease;      /* looked at before a checkpoint is published */
     int64_t keep, keep_every; /* what stays when a checkpoint is done; keep 0: all */
     /* The checkpoint under way. */
-    enum { IDLE, WRITING, FINISHING, FAILED } phase;
+    enum { IDLE, WRITING, VERIFYING, FINISHING, FAILED } phase;
     vj_h5_writer out;
     char dir[VJ_PATH]; /* "": not of a run */
     bool in_thread;
@@ -144,6 +145,11 @@ void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every)
     writer->keep_every = keep_every;
 }
 
+void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease)
+{
+    writer->lease = *lease;
+}
+
 /* Wait for the thread, if there is one: its status is this rank's. */
 static void wait_for_thread(vj_ckpt_writer *w)
 {
@@ -182,33 +188,30 @@ static int64_t structure_bytes(const vj_ckpt_writer *w, const vj_ckpt_state *sta
            w->number[w->count] * (int64_t)sizeof *w->sums + (int64_t)strlen(state->config) + (int64_t)strlen(origin);
 }
 
-/* Where each tensor's data will be; returns the bytes of all. */
-static int64_t plan_places(vj_ckpt_writer *w, int64_t first)
-{
-    int64_t place = first;
-    for (int i = 0; i < w->count; i++) {
-        w->place[i] = place;
-        place += vj_ckpt_elements(&w->tensors[i]) * vj_ckpt_element_bytes(w->tensors[i].type);
-    }
-    return place - first;
-}
-
-/* Make the dataset of tensor i, whose data have been written. */
+/* Make the dataset of tensor i; HDF5 says where its data are to be. */
 static vj_status create_dataset(vj_ckpt_writer *w, int i)
 {
     const vj_ckpt_tensor *t = &w->tensors[i];
     hsize_t dim[5];
-    int64_t place;
     for (int j = 0; j < t->ndim; j++) dim[j] = (hsize_t)t->dim[j];
     hid_t type = vj_ckpt_file_type(t->type);
     if (type < 0) return vj_raise_h5("make the type of %s", t->name);
-    vj_status status = vj_h5_dataset(&w->out, t->name, type, t->ndim, dim, &place);
+    vj_status status = vj_h5_dataset(&w->out, t->name, type, t->ndim, dim, &w->place[i]);
     H5Tclose(type); /* the file has its copy */
-    VJ_TRY(status);
-    if (place == w->place[i]) return VJ_OK;
-    return vj_raise(VJ_ERR_LIBRARY,
-                    "HDF5 has put %s at byte %lld of %s, its data are at %lld: not as version 1.10 does", t->name,
-                    (long long)place, w->out.path, (long long)w->place[i]);
+    return status;
+}
+
+/* Make all datasets; *bytes: from the first one's data to the end of the last one's. */
+static vj_status create_datasets(vj_ckpt_writer *w, int64_t *bytes)
+{
+    *bytes = 0;
+    for (int i = 0; i < w->count; i++) {
+        const vj_ckpt_tensor *t = &w->tensors[i];
+        VJ_TRY(create_dataset(w, i));
+        const int64_t end = w->place[i] + vj_ckpt_elements(t) * vj_ckpt_element_bytes(t->type) - w->out.data_place;
+        if (end > *bytes) *bytes = end;
+    }
+    return VJ_OK;
 }
 
 static vj_status put_checksums(const vj_ckpt_writer *w, int i)
@@ -223,10 +226,8 @@ static vj_status put_checksums(const vj_ckpt_writer *w, int i)
 
 static vj_status make_whole(vj_ckpt_writer *w)
 {
-    for (int i = 0; i < w->count; i++) {
-        VJ_TRY(create_dataset(w, i));
-        VJ_TRY(put_checksums(w, i));
-    }
+    for (int i = 0; i < w->count; i++) VJ_TRY(put_checksums(w, i));
+    VJ_TRY(vj_lease_check(&w->lease));
     return vj_h5_publish(&w->out);
 }
 
@@ -347,10 +348,12 @@ static vj_status begin(vj_ckpt_writer *w, const char *path, const vj_ckpt_state 
 {
     memset(w->sums, 0, (size_t)w->number[w->count] * sizeof *w->sums);
     VJ_TRY(vj_h5_create(&w->out, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION, structure_bytes(w, state, origin), w->comm));
-    int64_t first = w->out.data_place;
-    MPI_Bcast(&first, 1, MPI_INT64_T, 0, w->comm);
-    const int64_t bytes = plan_places(w, first);
-    return vj_h5_share(&w->out, bytes, w->out.rank == 0 ? put_state(w, state, origin) : VJ_OK);
+    int64_t bytes = 0;
+    vj_status status = w->out.rank == 0 ? put_state(w, state, origin) : VJ_OK;
+    if (w->out.rank == 0 && status == VJ_OK) status = create_datasets(w, &bytes);
+    VJ_TRY(vj_h5_share(&w->out, bytes, status));
+    MPI_Bcast(w->place, w->count, MPI_INT64_T, 0, w->comm);
+    return VJ_OK;
 }
 
 vj_status vj_ckpt_begin_file(vj_ckpt_writer *w, const char *path, const vj_ckpt_state *state, const char *origin,
@@ -382,7 +385,28 @@ vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_s
     return vj_ckpt_begin_file(writer, path, state, "", get, user);
 }
 
-/* All ranks have written, and go on to the next phase. */
+static void *verify(void *user)
+{
+    vj_ckpt_writer *w = user;
+    w->status = vj_h5_verify(&w->out);
+    atomic_store(&w->done, true);
+    return NULL;
+}
+
+/* All ranks have written and flushed: each reads again where its writes began and ended. */
+static void begin_verify(vj_ckpt_writer *w)
+{
+    wait_for_thread(w);
+    H5E_BEGIN_TRY
+    {
+        w->status = vj_h5_gather(&w->out, w->status);
+    }
+    H5E_END_TRY
+    w->phase = w->status == VJ_OK ? VERIFYING : FAILED;
+    if (w->phase == VERIFYING) start(w, verify);
+}
+
+/* All ranks found what they wrote. */
 static void begin_finish(vj_ckpt_writer *w)
 {
     const bool root = w->out.rank == 0;
@@ -403,8 +427,11 @@ bool vj_ckpt_poll(vj_ckpt_writer *w)
     int done = atomic_load(&w->done);
     VJ_ASSERT(w->phase != IDLE);
     MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
-    if (done && w->phase == WRITING) {
-        begin_finish(w);
+    if (done && (w->phase == WRITING || w->phase == VERIFYING)) {
+        if (w->phase == WRITING)
+            begin_verify(w);
+        else
+            begin_finish(w);
         return w->phase == FAILED;
     }
     return done;
@@ -413,7 +440,8 @@ bool vj_ckpt_poll(vj_ckpt_writer *w)
 vj_status vj_ckpt_commit(vj_ckpt_writer *w)
 {
     VJ_ASSERT(w->phase != IDLE);
-    if (w->phase == WRITING) begin_finish(w);
+    if (w->phase == WRITING) begin_verify(w);
+    if (w->phase == VERIFYING) begin_finish(w);
     wait_for_thread(w);
     const bool failed = w->phase == FAILED;
     w->phase = IDLE;

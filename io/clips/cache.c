@@ -1,6 +1,7 @@
 /* The cache on the node's disk. A record is found by one small read of the map, and kept by one append. */
 #include "clips/cache.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/checksum.h"
-#include "base/config.h"
+#include "base/file.h"
 
 typedef struct {
     char magic[8];
@@ -51,33 +52,6 @@ static void stop_storing(vj_cache *cache)
         vj_warn("data.cache: %s: writing failed: %s; no more clips are kept there", cache->folder, strerror(errno));
 }
 
-/* All bytes, or fewer at the end of the file; -1 after an error. */
-static int64_t read_at(int fd, void *to, int64_t bytes, int64_t at)
-{
-    int64_t done = 0;
-    while (done < bytes) {
-        const ssize_t got = pread(fd, (char *)to + done, (size_t)(bytes - done), at + done);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return -1;
-        if (got == 0) break;
-        done += got;
-    }
-    return done;
-}
-
-static bool write_at(int fd, const void *from, int64_t bytes, int64_t at)
-{
-    while (bytes > 0) {
-        const ssize_t put = pwrite(fd, from, (size_t)bytes, at);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
-        from = (const char *)from + put;
-        at += put;
-        bytes -= put;
-    }
-    return true;
-}
-
 /* Where a clip's place stands in the map: one more than its first byte; 0, and beyond the end: it is not there. */
 static int64_t entry(int64_t clip)
 {
@@ -102,9 +76,9 @@ static bool check_header(vj_cache *cache, uint64_t fingerprint, int64_t clips, b
 {
     header h, want = {.fingerprint = fingerprint, .clips = clips};
     memcpy(want.magic, magic, sizeof magic);
-    const int64_t got = read_at(cache->map, &h, sizeof h, 0);
+    const int64_t got = vj_read_at(cache->map, &h, sizeof h, 0);
     if (got < 0) return false;
-    if (got == 0) return write_at(cache->map, &want, sizeof want, 0);
+    if (got == 0) return vj_write_at(cache->map, &want, sizeof want, 0);
     *foreign = got < (int64_t)sizeof h || memcmp(&h, &want, offsetof(header, end)) != 0;
     return !*foreign;
 }
@@ -129,6 +103,24 @@ static bool open_files(vj_cache *cache, uint64_t fingerprint, int64_t clips, boo
     return fine;
 }
 
+/* Bytes that copies of other stores take in the folder: they are within the budget too. */
+static int64_t bytes_of_others(const char *folder, uint64_t fingerprint)
+{
+    char own[32];
+    int64_t bytes = 0;
+    struct stat info;
+    DIR *dir = opendir(folder);
+    snprintf(own, sizeof own, "%016llx.data", (unsigned long long)fingerprint);
+    for (const struct dirent *item = dir ? readdir(dir) : NULL; item; item = readdir(dir)) {
+        const char *end = strrchr(item->d_name, '.');
+        if (end && strcmp(end, ".data") == 0 && strcmp(item->d_name, own) != 0 &&
+            fstatat(dirfd(dir), item->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0)
+            bytes += (int64_t)info.st_size;
+    }
+    if (dir) (void)closedir(dir); /* only read */
+    return bytes;
+}
+
 vj_cache *vj_cache_open(const char *folder, double gb, uint64_t fingerprint, int64_t clips)
 {
     bool foreign = false;
@@ -138,7 +130,16 @@ vj_cache *vj_cache_open(const char *folder, double gb, uint64_t fingerprint, int
         cache->budget = (int64_t)(1e9 * gb);
         cache->map = cache->data = -1;
         pthread_mutex_init(&cache->lock, NULL);
-        if (open_files(cache, fingerprint, clips, &foreign)) return cache;
+        if (open_files(cache, fingerprint, clips, &foreign)) {
+            const int64_t others = bytes_of_others(folder, fingerprint);
+            cache->budget -= others;
+            if (others > 0)
+                vj_log(
+                    "data.cache: %s: %.1f GB of data.cache_gb are copies of other stores: remove those files if they "
+                    "are not needed",
+                    folder, 1e-9 * (double)others);
+            return cache;
+        }
     }
     vj_warn("data.cache: %s: %s; clips come from the store", folder,
             foreign ? "the map there is of other clips or not a map: remove it" : strerror(errno));
@@ -166,9 +167,9 @@ bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes,
 {
     int64_t place = 0;
     if (cache->unreadable) return false;
-    if (read_at(cache->map, &place, sizeof place, entry(clip)) < 0) return give_up(cache), false;
+    if (vj_read_at(cache->map, &place, sizeof place, entry(clip)) < 0) return give_up(cache), false;
     if (place <= 0) return false;
-    const int64_t got = read_at(cache->data, record, bytes, place - 1);
+    const int64_t got = vj_read_at(cache->data, record, bytes, place - 1);
     if (got < 0) return give_up(cache), false;
     if (got == bytes && vj_checksum(record, bytes) == xxh3) {
         cache->hits++;
@@ -179,7 +180,7 @@ bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes,
             "data.cache: %s: the copy of clip %lld is damaged and is not used; of more nothing is said but how many",
             cache->folder, (long long)clip);
     place = 0;
-    if (!write_at(cache->map, &place, sizeof place, entry(clip))) stop_storing(cache);
+    if (!vj_write_at(cache->map, &place, sizeof place, entry(clip))) stop_storing(cache);
     return false;
 }
 
@@ -189,9 +190,9 @@ static bool reserve(vj_cache *cache, int64_t clip, int64_t bytes, int64_t *place
     header h;
     struct stat data;
     *place = 0;
-    if (read_at(cache->map, place, sizeof *place, entry(clip)) < 0) return give_up(cache), false;
+    if (vj_read_at(cache->map, place, sizeof *place, entry(clip)) < 0) return give_up(cache), false;
     if (*place > 0) return false;
-    if (read_at(cache->map, &h, sizeof h, 0) != sizeof h || fstat(cache->data, &data) != 0)
+    if (vj_read_at(cache->map, &h, sizeof h, 0) != sizeof h || fstat(cache->data, &data) != 0)
         return give_up(cache), false;
     if (data.st_size > h.end) h.end = data.st_size; /* after a crash the header may be older than the data */
     if (h.end < 0 || bytes > cache->budget - h.end) {
@@ -201,7 +202,7 @@ static bool reserve(vj_cache *cache, int64_t clip, int64_t bytes, int64_t *place
     }
     *place = h.end + 1;
     h.end += bytes;
-    if (!write_at(cache->map, &h, sizeof h, 0)) return stop_storing(cache), false;
+    if (!vj_write_at(cache->map, &h, sizeof h, 0)) return stop_storing(cache), false;
     return true;
 }
 
@@ -219,7 +220,8 @@ void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t 
     pthread_mutex_unlock(&cache->lock);
     if (!fine) return;
     /* The record first: a place without its record fails the checksum, but that is for crashes, not for readers. */
-    if (!write_at(cache->data, record, bytes, place - 1) || !write_at(cache->map, &place, sizeof place, entry(clip))) {
+    if (!vj_write_at(cache->data, record, bytes, place - 1) ||
+        !vj_write_at(cache->map, &place, sizeof place, entry(clip))) {
         stop_storing(cache);
         return;
     }

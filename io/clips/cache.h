@@ -3,10 +3,11 @@
  * files per set of stores, named by its fingerprint and shared by all processes of the node, of several jobs too:
  *   FINGERPRINT.data  records as the stores have them, one behind the other in the order of their first reading
  *   FINGERPRINT.map   a header, then for each clip where its record is
- * It is filled until the budget is used and nothing is evicted: in a random order any clip is as good as another.
- * Nothing is synced, mapped or trusted. What is read is compared with the checksum that the store has, so a torn write,
- * a stale map or a bad disk costs one more reading from the store; a disk that fails ends in a return code, not in a
- * signal. Whatever goes wrong is said once, and training goes on without. To empty a cache, remove its files.
+ * It is filled until the budget, which copies of other stores in the folder count for, is used, and nothing is evicted:
+ * in a random order any clip is as good as another. Nothing is synced, mapped or trusted. What is read is compared with
+ * the checksum that the store has, so a torn write, a stale map or a bad disk costs one more reading from the store; a
+ * disk that fails ends in a return code, not in a signal. Whatever goes wrong is said once, and training goes on
+ * without. To empty a cache, remove its files.
  */
 #ifndef VJ_CLIPS_CACHE_H
 #define VJ_CLIPS_CACHE_H

@@ -13,6 +13,8 @@
  * ledger: one text, a line a file attribute shard: its number. index.h5: what training reads. /clips/...         the
  * same columns and shard i32, in canonical order: by shard, then row. A clip that was dropped as a duplicate stays in
  * its shard and is not listed. /shards/...        one row a shard: clips i64 (listed), bytes i64 (of the file)
+ *   /classes/LABEL     texts [classes] in UTF-8, the name of class n in row n ("": no class has this number), attribute
+ *                      xxh3 of their bytes; only for labels whose numbers stand for names
  *   /passport          files, clips i64 [data sets, verdicts]; attributes verdict_names, duplicates, held_out,
  *                      manifests, exclusions (digests), summary (text)
  *   attribute fingerprint u64: xxh3 over (xxh3, height, width, dataset, labels) of every clip listed.
@@ -28,19 +30,22 @@
 #include "codec/codec.h"
 
 enum { VJ_MAX_LABELS = 8, VJ_LABEL_NAME = 64, VJ_MAX_DATASETS = 16, VJ_DATASET_NAME = 64 };
+enum { VJ_MAX_CLASSES = 1 << 20, VJ_CLASS_NAME = 256 }; /* of a label, and bytes of each one's name with its zero */
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
 typedef struct vj_clips vj_clips;
 
 /**
- * Open one or several stores as one: clips are numbered through the stores in the order given, data sets by their
- * names. All must hold the same number of frames a clip and the same label names. Checks format, version, completeness,
- * every number of the index against what it may be, the fingerprint, the shards' sizes on disk; refuses what does not
- * fit, naming the file, what was found and what was expected.
+ * Open one or several stores as one: clips are numbered through the stores in the order given, data sets and classes
+ * by their names: where stores number the same class names differently, labels get the numbers of the first store, and
+ * names that only later stores have get numbers after those. A store named twice is refused. All must hold the same
+ * number of frames a clip and the same label names. Checks format, version, completeness, every number of the index
+ * against what it may be, the fingerprint, the shards' sizes on disk; refuses what does not fit, naming the file, what
+ * was found and what was expected.
  *
- * Every rank holds 29 + 4 L bytes a clip (L labels): 66 MB for 2 million clips with one; rank 0 8 bytes more while it
- * reads. Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close().
+ * Every rank holds 29 + 4 L bytes a clip (L labels) and the class names: 66 MB for 2 million clips with one; rank 0 8
+ * bytes more while it reads. Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close().
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);
@@ -61,8 +66,19 @@ int vj_clips_dataset_count(const vj_clips *clips);
 const char *vj_clips_dataset_name(const vj_clips *clips, int dataset);
 int vj_clips_label_count(const vj_clips *clips);
 const char *vj_clips_label_name(const vj_clips *clips, int label);
+/**
+ * How many numbers of a label have names: class n, below this count, is called vj_clips_class_name(). 0: the label's
+ * numbers have no names, only the user knows what they mean.
+ */
+int64_t vj_clips_class_count(const vj_clips *clips, int label);
+/** All of them, borrowed. */
+const struct vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label);
+/** The name of a class, borrowed; "" if this number has none (-1 and numbers from the count on too). */
+const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number);
 /** Labels of a clip, [label_count]; -1: none. Borrowed. */
 const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
+/** Checksum of a clip's record: equal on clips that were packed with equal content. */
+uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 /** Of all stores together; goes into checkpoints. */
 uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
@@ -168,7 +184,8 @@ int64_t vj_loader_thread_bytes(const vj_clips *clips);
  * [first, last) of each batch (from the microbatch split; may be empty).
  *
  * A clip that cannot be read is replaced by the next of its epoch's order (with weights, of its dataset), counted and
- * reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a row of 64, is an error. With
+ * reported; more than 1 % (and more than 10) of this rank's samples since `start`, at the last batch more than 1 % of
+ * all up to `stop`, or a row of 64, is an error. With
  * data.cache clips are copied to the node's disk and read from there later (cache.h).
  *
  * All memory is allocated here: (read_ahead + 1) * (last - first) samples of 12 T crop^2 bytes, data.threads times

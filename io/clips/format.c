@@ -17,11 +17,6 @@ void vj_clips_index_path(char path[VJ_CLIPS_FILE_PATH], const char *dir)
     snprintf(path, VJ_CLIPS_FILE_PATH, "%s/index.h5", dir);
 }
 
-void vj_clips_part_path(char part[VJ_CLIPS_FILE_PATH], const char *path)
-{
-    VJ_ASSERT(snprintf(part, VJ_CLIPS_FILE_PATH, "%s.part", path) < VJ_CLIPS_FILE_PATH);
-}
-
 void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width)
 {
     snprintf(name, VJ_CLIPS_OBJECT, "/clips/%dx%d", height, width);
@@ -146,7 +141,7 @@ static int is_version_1(const char *path)
 {
     int32_t version = 0;
     int is = 0;
-    hid_t file = vj_h5_is_file(path) ? H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT) : H5I_INVALID_HID;
+    hid_t file = vj_h5_is_file(path) ? vj_h5_open_file(path) : H5I_INVALID_HID;
     if (file < 0) return 0;
     hid_t attribute = H5Aexists(file, "version") > 0 && H5Lexists(file, "clips", H5P_DEFAULT) > 0
                           ? H5Aopen(file, "version", H5P_DEFAULT)

@@ -8,6 +8,7 @@
 #include <hdf5.h>
 #include <xxhash.h>
 
+#include "clips/classes.h"
 #include "clips/write.h"
 #include "h5/h5.h"
 #include "video/video.h" /* VJ_VIDEO_MAX_SIDE, which holds for clips too */
@@ -15,10 +16,9 @@
 #define VJ_CLIPS_FORMAT "vjepa clips"
 enum { VJ_CLIPS_VERSION = 2, VJ_CLIPS_FILE_PATH = VJ_PATH + 64, VJ_CLIPS_OBJECT = 64 };
 
-/** DIR/shard-NNNNN.h5, DIR/index.h5; their .part. */
+/** DIR/shard-NNNNN.h5, DIR/index.h5. */
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard);
 void vj_clips_index_path(char path[VJ_CLIPS_FILE_PATH], const char *dir);
-void vj_clips_part_path(char part[VJ_CLIPS_FILE_PATH], const char *path);
 /** /clips/HxW, and the name of the dataset in it. */
 #define VJ_CLIPS_FRAMES "frames"
 void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width);

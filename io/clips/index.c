@@ -14,7 +14,7 @@
 enum { BLOCK_ROWS = 4096 }; /* of a chunk: a small store stays small, and a million clips are 250 chunks a column */
 
 struct vj_clips_index_writer {
-    char dir[VJ_PATH], path[VJ_CLIPS_FILE_PATH]; /* its final name */
+    char dir[VJ_PATH];
     vj_output part;
     vj_clips_layout layout;
     vj_column column[VJ_MAX_COLUMNS];
@@ -117,12 +117,11 @@ vj_status vj_clips_index_create(vj_clips_index_writer **writer, const char *dir,
     w->layout = *layout;
     w->layout.config_text = NULL; /* borrowed, and written by now */
     w->shards = shards;
-    char part[VJ_CLIPS_FILE_PATH];
+    char path[VJ_CLIPS_FILE_PATH];
     snprintf(w->dir, sizeof w->dir, "%s", dir);
-    vj_clips_index_path(w->path, dir);
-    vj_clips_part_path(part, w->path);
+    vj_clips_index_path(path, dir);
     vj_status status = allocate(w);
-    if (status == VJ_OK) status = vj_output_create(&w->part, part, layout);
+    if (status == VJ_OK) status = vj_output_create(&w->part, path, layout);
     if (status != VJ_OK) {
         release(w);
         return status;
@@ -218,6 +217,22 @@ vj_status vj_clips_index_passport(vj_clips_index_writer *writer, const vj_passpo
     return status;
 }
 
+vj_status vj_clips_index_classes(vj_clips_index_writer *writer, int label, const char *const *names, int64_t count)
+{
+    VJ_ASSERT(label >= 0 && label < writer->layout.label_count && count > 0 && count <= VJ_MAX_CLASSES);
+    vj_clips_classes classes = {.count = count, .bytes = 1};
+    for (int64_t i = 0; i < count; i++)
+        if ((int64_t)strlen(names[i]) >= classes.bytes) classes.bytes = (int64_t)strlen(names[i]) + 1;
+    VJ_ASSERT(classes.bytes <= VJ_CLASS_NAME);
+    classes.names = vj_calloc(count, classes.bytes);
+    if (!classes.names) return vj_raise(VJ_ERR_MEMORY, "no memory for the names of %lld classes", (long long)count);
+    for (int64_t i = 0; i < count; i++) strcpy(classes.names + i * classes.bytes, names[i]);
+    vj_status status =
+        vj_clips_put_classes(writer->part.file, writer->part.path, writer->layout.label_names[label], &classes);
+    vj_clips_classes_release(&classes);
+    return status;
+}
+
 static vj_status put_shards(const vj_clips_index_writer *w)
 {
     const hsize_t dims[1] = {(hsize_t)w->shards};
@@ -233,14 +248,12 @@ vj_status vj_clips_index_publish(vj_clips_index_writer **writer)
     VJ_ASSERT(w->appended == w->shards);
     vj_status status = put_shards(w);
     if (status == VJ_OK) status = close_columns(w);
+    if (status == VJ_OK) status = vj_folder_sync(w->dir); /* the shards' names before the index that needs them */
     if (status != VJ_OK) {
         vj_clips_index_abandon(w);
         return status;
     }
-    status = vj_output_finish(&w->part);
-    if (status == VJ_OK) status = vj_file_sync(w->dir); /* the shards' names before the index that needs them */
-    if (status == VJ_OK) status = vj_file_publish(w->part.path, w->path);
-    if (status != VJ_OK) vj_output_discard(&w->part);
+    status = vj_output_publish(&w->part);
     release(w);
     return status;
 }

@@ -34,6 +34,19 @@ static void print_geometries(const vj_clips *clips, int64_t *values, FILE *out)
     }
 }
 
+/* The names that a label's numbers stand for; of many the first ones. */
+static void print_classes(const vj_clips *clips, int label, FILE *out)
+{
+    enum { SHOWN = 1000 };
+    const vj_clips_classes *classes = &clips->classes[label];
+    if (classes->count == 0) return;
+    fprintf(out, "label %s, names of its %" PRId64 " classes:", clips->layout.label_names[label], classes->count);
+    for (int64_t i = 0, shown = 0; i < classes->count && shown < SHOWN; i++)
+        if (*vj_clips_classes_name(classes, i))
+            fprintf(out, "%s %" PRId64 " %s", shown++ ? "," : "", i, vj_clips_classes_name(classes, i));
+    fprintf(out, "%s\n", classes->count > SHOWN ? ", ... (all: /classes in index.h5)" : "");
+}
+
 static void print_labels(const vj_clips *clips, int64_t *values, FILE *out)
 {
     const int labels = clips->layout.label_count;
@@ -46,6 +59,7 @@ static void print_labels(const vj_clips *clips, int64_t *values, FILE *out)
             fprintf(out, " %" PRId64 ":%" PRId64, values[i], n);
         }
         fprintf(out, "\n");
+        print_classes(clips, l, out);
     }
 }
 

@@ -1,7 +1,8 @@
 /*
- * Opening stores: rank 0 reads the indices, column by column, trusts nothing in them, and tells the others. No shard is
- * opened, but each is looked at on disk by one of the ranks.
+ * Opening stores: rank 0 reads the indices, column by column, trusts nothing in them, and tells the others. Each
+ * shard is looked at on disk, and opened once, by one of the ranks.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -162,6 +163,32 @@ static vj_status check_fingerprint(const index_reader *r, const vj_clips *clips,
     return VJ_OK;
 }
 
+/* A store whose numbers have no names cannot be compared with one whose numbers have. */
+static void warn_of_bare_numbers(const index_reader *r, const vj_clips *clips, int label, int64_t names)
+{
+    if (r->first_shard == 0 && r->first == 0) return;
+    if ((names > 0) == (clips->classes[label].count > 0)) return;
+    vj_warn("label %s: %s %s class names, the stores before it %s: that the same number means the same class cannot be "
+            "checked",
+            clips->layout.label_names[label], r->dir, names > 0 ? "has" : "has no", names > 0 ? "have none" : "have");
+}
+
+static vj_status get_classes(const index_reader *r, vj_clips *clips)
+{
+    const int labels = r->layout.label_count;
+    for (int l = 0; l < labels; l++) {
+        vj_clips_classes own;
+        const char *label = r->layout.label_names[l];
+        VJ_TRY(vj_clips_get_classes(r->file, r->path, label, &own));
+        warn_of_bare_numbers(r, clips, l, own.count);
+        vj_status status = vj_clips_join_classes(&clips->classes[l], &own, r->path, label,
+                                                 clips->label + r->first * labels + l, labels, r->clips);
+        vj_clips_classes_release(&own);
+        VJ_TRY(status);
+    }
+    return VJ_OK;
+}
+
 static vj_status get_columns(index_reader *r, vj_clips *clips, uint64_t *fingerprint)
 {
     VJ_TRY(get_shards(r, clips));
@@ -172,7 +199,7 @@ static vj_status get_columns(index_reader *r, vj_clips *clips, uint64_t *fingerp
     VJ_TRY(get_column(r, "/clips/xxh3", H5T_NATIVE_UINT64, clips->xxh3 + r->first));
     VJ_TRY(check_fingerprint(r, clips, fingerprint));
     for (int64_t i = 0; i < r->clips; i++) clips->dataset[r->first + i] = r->dataset[clips->dataset[r->first + i]];
-    return VJ_OK;
+    return get_classes(r, clips);
 }
 
 /* ------------------------------------------------------------------------------------------------ all indices */
@@ -236,9 +263,25 @@ static vj_status read_index(vj_clips *clips, const char *dir, uint64_t *fingerpr
     return status;
 }
 
+/* Also by another name: a link, or a path with a slash or ./ more. */
+static vj_status refuse_twice(const vj_strings *paths)
+{
+    struct stat a, b;
+    for (int p = 1; p < paths->count; p++)
+        for (int q = 0; q < p; q++)
+            if (stat(paths->item[p], &a) == 0 && stat(paths->item[q], &b) == 0 && a.st_dev == b.st_dev &&
+                a.st_ino == b.st_ino)
+                return vj_raise(VJ_ERR_USAGE,
+                                "%s is the same clip store as %s, which is named before it: name it once (data.weights "
+                                "draws more often from a data set)",
+                                paths->item[p], paths->item[q]);
+    return VJ_OK;
+}
+
 static vj_status read_indices(vj_clips *clips, const vj_strings *paths)
 {
     if (paths->count < 1) return vj_raise(VJ_ERR_USAGE, "no clip store was named");
+    VJ_TRY(refuse_twice(paths));
     for (int p = 0; p < paths->count; p++) {
         uint64_t fingerprint = 0;
         VJ_TRY(read_index(clips, paths->item[p], &fingerprint));
@@ -259,6 +302,17 @@ static void broadcast_rows(void *rows, int64_t count, size_t bytes, MPI_Comm com
     MPI_Type_commit(&row);
     MPI_Bcast(rows, (int)count, row, 0, comm);
     MPI_Type_free(&row);
+}
+
+static vj_status broadcast_classes(vj_clips_classes *classes, int rank, MPI_Comm comm)
+{
+    MPI_Bcast(&classes->count, 1, MPI_INT64_T, 0, comm);
+    MPI_Bcast(&classes->bytes, 1, MPI_INT64_T, 0, comm);
+    if (rank != 0 && classes->count > 0) classes->names = vj_calloc(classes->count, classes->bytes);
+    const int good = rank == 0 || classes->count == 0 || classes->names != NULL;
+    VJ_TRY(vj_agree(comm, good ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the names of classes")));
+    broadcast_rows(classes->names, classes->count, (size_t)classes->bytes, comm);
+    return VJ_OK;
 }
 
 /* Rank 0's tables to all. */
@@ -282,6 +336,7 @@ static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
     broadcast_rows(clips->shape, clips->count, sizeof *clips->shape, comm);
     broadcast_rows(clips->dataset, clips->count, sizeof *clips->dataset, comm);
     broadcast_rows(clips->label, clips->count, sizeof(int32_t) * (size_t)clips->layout.label_count, comm);
+    for (int l = 0; l < clips->layout.label_count; l++) VJ_TRY(broadcast_classes(&clips->classes[l], rank, comm));
     return VJ_OK;
 }
 
@@ -299,6 +354,9 @@ static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
         if (!S_ISREG(found.st_mode) || found.st_size != shard->bytes)
             return vj_raise(VJ_ERR_FORMAT, "%s has %lld bytes, %lld expected: it was cut, or is another store's",
                             shard->path, (long long)found.st_size, (long long)shard->bytes);
+        const int fd = open(shard->path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) return vj_raise(VJ_ERR_IO, "a shard of the store cannot be read: %s", shard->path);
+        close(fd); /* only looked at */
     }
     return VJ_OK;
 }
@@ -357,6 +415,7 @@ void vj_clips_close(vj_clips *clips)
         int fd = atomic_load(&clips->shard[s].fd);
         if (fd >= 0) (void)close(fd); /* read only: nothing to lose */
     }
+    for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&clips->classes[l]);
     free(clips->label);
     free(clips->dataset);
     free(clips->shape);

@@ -19,7 +19,7 @@
 typedef struct {
     H5FD_t common;
     vj_output *output; /* borrowed */
-    int fd;
+    int fd;            /* borrowed: the output's own */
     haddr_t end_of_space, end_of_file;
 } disk;
 
@@ -30,25 +30,20 @@ static void keep_error(disk *d)
 
 static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr_t limit)
 {
-    (void)flags; /* always a new file */
+    (void)name; /* the file is open already */
+    (void)flags;
     (void)limit;
     vj_output *const *output = H5Pget_driver_info(access);
     disk *d = output ? calloc(1, sizeof *d) : NULL;
     if (!d) return NULL;
     d->output = *output;
-    /* Not the file that a writer thought dead may still have open. */
-    d->fd = unlink(name) == 0 || errno == ENOENT ? open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
-    if (d->fd >= 0) return &d->common;
-    keep_error(d);
-    free(d);
-    return NULL;
+    d->fd = d->output->on_disk.fd;
+    return &d->common;
 }
 
 static herr_t driver_close(H5FD_t *file)
 {
-    disk *d = (disk *)file;
-    if (close(d->fd) != 0) keep_error(d);
-    free(d);
+    free(file);
     return 0;
 }
 
@@ -85,15 +80,12 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
     (void)type;
     (void)transfer;
     disk *d = (disk *)file;
-    size_t done = 0;
-    while (done < bytes) {
-        const ssize_t got = pread(d->fd, (char *)to + done, bytes - done, (off_t)(at + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) keep_error(d);
-        if (got <= 0) break;
-        done += (size_t)got;
+    int64_t got = vj_read_at(d->fd, to, (int64_t)bytes, (int64_t)at);
+    if (got < 0) {
+        keep_error(d);
+        got = 0;
     }
-    memset((char *)to + done, 0, bytes - done);
+    memset((char *)to + got, 0, bytes - (size_t)got);
     return 0;
 }
 
@@ -105,15 +97,7 @@ static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_
         d->output->data_at = (int64_t)at;
         d->output->data_bytes = (int64_t)bytes;
     }
-    for (size_t done = 0; done < bytes && d->output->error == 0;) {
-        errno = 0;
-        const ssize_t put = pwrite(d->fd, (const char *)from + done, bytes - done, (off_t)(at + done));
-        if (put < 0 && errno == EINTR) continue;
-        if (put <= 0)
-            keep_error(d);
-        else
-            done += (size_t)put;
-    }
+    if (d->output->error == 0 && !vj_write_at(d->fd, from, (int64_t)bytes, (int64_t)at)) keep_error(d);
     if (at + bytes > d->end_of_file) d->end_of_file = at + bytes;
     return 0;
 }
@@ -207,11 +191,12 @@ static vj_status put_layout(hid_t file, const char *path, const vj_clips_layout 
 vj_status vj_output_create(vj_output *output, const char *path, const vj_clips_layout *layout)
 {
     *output = (vj_output){.file = H5I_INVALID_HID};
-    VJ_ASSERT(snprintf(output->path, sizeof output->path, "%s", path) < (int)sizeof output->path);
+    VJ_TRY(vj_file_begin(&output->on_disk, path));
+    output->path = output->on_disk.part;
     output->file = create(output);
     vj_status status = vj_output_check(output);
-    if (status == VJ_OK && output->file < 0) status = vj_raise_h5("create %s", path);
-    if (status == VJ_OK) status = put_layout(output->file, path, layout);
+    if (status == VJ_OK && output->file < 0) status = vj_raise_h5("create %s", output->path);
+    if (status == VJ_OK) status = put_layout(output->file, output->path, layout);
     if (status != VJ_OK) vj_output_discard(output);
     return status;
 }
@@ -225,14 +210,15 @@ vj_status vj_output_check(const vj_output *output)
     return vj_raise(VJ_ERR_IO, "write %s", output->path);
 }
 
-vj_status vj_output_finish(vj_output *output)
+vj_status vj_output_publish(vj_output *output)
 {
     const hid_t file = output->file;
     vj_status status = vj_h5_put_i64(file, "complete", 1);
     output->file = H5I_INVALID_HID;
     if (H5Fclose(file) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", output->path);
     if (status == VJ_OK) status = vj_output_check(output);
-    if (status != VJ_OK) vj_output_discard(output);
+    if (status == VJ_OK) return vj_file_commit(&output->on_disk);
+    vj_output_discard(output);
     return status;
 }
 
@@ -246,5 +232,5 @@ void vj_output_discard(vj_output *output)
     vj_output_stop(output);
     if (output->file >= 0) H5Fclose(output->file); /* thrown away */
     output->file = H5I_INVALID_HID;
-    if (unlink(output->path) != 0 && errno != ENOENT) vj_warn("%s: cannot be removed", output->path);
+    vj_file_rollback(&output->on_disk);
 }

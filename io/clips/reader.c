@@ -92,6 +92,26 @@ const char *vj_clips_label_name(const vj_clips *clips, int label)
     return clips->layout.label_names[label];
 }
 
+const vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label)
+{
+    return &clips->classes[label];
+}
+
+uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip)
+{
+    return clips->xxh3[clip];
+}
+
+int64_t vj_clips_class_count(const vj_clips *clips, int label)
+{
+    return clips->classes[label].count;
+}
+
+const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number)
+{
+    return vj_clips_classes_name(&clips->classes[label], number);
+}
+
 const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip)
 {
     VJ_ASSERT(clip >= 0 && clip < clips->count);

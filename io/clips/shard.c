@@ -24,7 +24,6 @@ typedef struct {
 } geometry;
 
 struct vj_shard {
-    char path[VJ_CLIPS_FILE_PATH]; /* its final name */
     vj_output part;
     vj_clips_layout layout;
     int64_t number;
@@ -48,7 +47,8 @@ vj_status vj_clips_make_folder(const char *dir)
         return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, dir);
     vj_clips_index_path(index, dir);
     snprintf(parent, sizeof parent, "%s/..", dir);
-    if (mkdir(dir, 0777) == 0) return vj_file_sync(parent); /* a crash could lose it with all that was synced into it */
+    if (mkdir(dir, 0777) == 0)
+        return vj_folder_sync(parent); /* a crash could lose it with all that was synced into it */
     if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "make folder %s", dir);
     if (access(index, F_OK) == 0)
         return vj_raise(VJ_ERR_USAGE, "%s holds a clip store already: remove it or choose another name", dir);
@@ -126,10 +126,9 @@ vj_status vj_shard_create(vj_shard **shard, const char *dir, int64_t number, con
     s->layout = *layout;
     s->layout.config_text = NULL; /* borrowed, and written by now */
     s->number = number;
-    char part[VJ_CLIPS_FILE_PATH];
-    vj_clips_shard_path(s->path, dir, number);
-    vj_clips_part_path(part, s->path);
-    vj_status status = vj_output_create(&s->part, part, layout);
+    char path[VJ_CLIPS_FILE_PATH];
+    vj_clips_shard_path(path, dir, number);
+    vj_status status = vj_output_create(&s->part, path, layout);
     if (status != VJ_OK) {
         release(s);
         return status;
@@ -325,9 +324,7 @@ vj_status vj_shard_publish(vj_shard **shard)
         vj_shard_abandon(s);
         return status;
     }
-    status = vj_output_finish(&s->part);
-    if (status == VJ_OK) status = vj_file_publish(s->part.path, s->path);
-    if (status != VJ_OK) vj_output_discard(&s->part);
+    status = vj_output_publish(&s->part);
     release(s);
     return status;
 }

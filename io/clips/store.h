@@ -32,6 +32,7 @@ struct vj_clips {
     vj_clips_shape *shape;      /* [count] */
     uint8_t *dataset;           /* [count] */
     int32_t *label;             /* [count, label_count] */
+    vj_clips_classes classes[VJ_MAX_LABELS];
 };
 
 #endif

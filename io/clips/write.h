@@ -51,7 +51,7 @@ typedef struct {
 
 typedef struct vj_shard vj_shard;
 
-/** Create DIR/shard-NNNNN.h5.part, in place of one that was left half-written. */
+/** Create DIR/shard-NNNNN.h5.<number>.part. */
 vj_status vj_shard_create(vj_shard **shard, const char *dir, int64_t number, const vj_clips_layout *layout);
 
 /**
@@ -116,12 +116,14 @@ enum { VJ_VERDICT_NAME = 32, VJ_MAX_VERDICTS = 64 };
 /** Holds a few MB whatever the store's size: 16 bytes a shard and one block of each column. */
 typedef struct vj_clips_index_writer vj_clips_index_writer;
 
-/** Create DIR/index.h5.part for shards 0 to shards - 1. */
+/** Create DIR/index.h5.<number>.part for shards 0 to shards - 1. */
 vj_status vj_clips_index_create(vj_clips_index_writer **writer, const char *dir, const vj_clips_layout *layout,
                                 int64_t shards);
 /** List the clips of the next shard, in ascending order from 0, of which keep[clips] is not 0 (NULL: all). */
 vj_status vj_clips_index_append(vj_clips_index_writer *writer, int64_t shard, const vj_shard_tables *tables,
                                 const uint8_t *keep);
+/** What the numbers of a label mean: names[n] for class n, [count], "" where no class has the number. Once a label. */
+vj_status vj_clips_index_classes(vj_clips_index_writer *writer, int label, const char *const *names, int64_t count);
 /** Once. */
 vj_status vj_clips_index_passport(vj_clips_index_writer *writer, const vj_passport *passport);
 /** When all shards were appended: make it durable, then rename. The writer is freed and *writer NULL in any case. */

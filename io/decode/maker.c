@@ -43,6 +43,9 @@ struct vj_maker {
     int height, width;
     uint8_t *frames; /* in shared memory or scratch */
     int64_t number;  /* of the picture of its last frame */
+    int damaged;     /* frames of it */
+    /* windows of the file, those that are left out since too many of their frames are damaged */
+    int windows, left_out;
 };
 
 vj_status vj_maker_create(vj_maker **maker, const vj_decode_settings *settings)
@@ -200,9 +203,15 @@ static int write_record(const vj_maker *m, const uint8_t *record, int64_t bytes)
     return 1;
 }
 
+/* The limit of damage is one of each clip: those that are good are packed. */
 static vj_video_verdict end_clip(vj_maker *m, int window)
 {
     const vj_decode_settings *s = m->settings;
+    if ((double)m->damaged > s->limits.max_damage * (double)s->frames) {
+        m->left_out++;
+        unmap_frames(m);
+        return VJ_VIDEO_OK;
+    }
     vj_decoded_clip *clip = &m->table[m->clips];
     const uint8_t *record;
     double psnr;
@@ -228,6 +237,7 @@ static vj_video_verdict add_frame(vj_maker *m, const purpose *p, const vj_pictur
         vj_video_verdict verdict = begin_clip(m, picture);
         if (verdict != VJ_VIDEO_OK) return verdict;
         m->table[m->clips].pts_s = picture->pts_s;
+        m->damaged = 0;
     }
     const size_t bytes = (size_t)m->height * (size_t)m->width * 3;
     uint8_t *at = m->frames + (size_t)p->number * bytes;
@@ -238,6 +248,7 @@ static vj_video_verdict add_frame(vj_maker *m, const purpose *p, const vj_pictur
         if (verdict != VJ_VIDEO_OK) return verdict;
     }
     m->number = picture->number;
+    m->damaged += picture->damaged != 0;
     return p->number + 1 == m->settings->frames ? end_clip(m, p->window) : VJ_VIDEO_OK;
 }
 
@@ -267,6 +278,14 @@ static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, 
     m->memory_bytes = s->windows * (int64_t)sizeof *m->table;
     verdict = vj_video_show(m->video, m->times, count, take_picture, m);
     unmap_frames(m);
+    m->windows = windows;
+    if (verdict == VJ_VIDEO_OK && m->left_out > 0 && m->clips == 0) {
+        const vj_video_info *info = vj_video_describe(m->video);
+        if (info->is_image) return vj_video_refuse(m->video, VJ_VIDEO_CORRUPT, "the picture is damaged or ends early");
+        return vj_video_refuse(m->video, VJ_VIDEO_CORRUPT, "of %lld frames %lld are damaged and %lld missing",
+                               (long long)(info->decoded + info->missing), (long long)info->corrupt,
+                               (long long)info->missing);
+    }
     if (verdict != VJ_VIDEO_OK || m->clips == 0) return verdict;
     int64_t records_end = m->memory_bytes;
     m->memory_bytes = 0;
@@ -279,7 +298,7 @@ void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory,
 {
     double begin = vj_now();
     m->memory = memory;
-    m->clips = m->height = m->width = 0;
+    m->clips = m->height = m->width = m->left_out = 0;
     m->look = (vj_look){0};
     memset(reply, 0, sizeof *reply);
     vj_video_verdict verdict = make(m, order, fd, reply);
@@ -287,6 +306,9 @@ void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory,
     reply->verdict = verdict;
     reply->clips = verdict == VJ_VIDEO_OK ? m->clips : 0;
     memcpy(reply->reason, vj_video_reason(m->video), sizeof reply->reason);
+    if (verdict == VJ_VIDEO_OK && m->left_out > 0)
+        snprintf(reply->reason, sizeof reply->reason, "%d of %d clips left out, too many of their frames are damaged",
+                 m->left_out, m->windows);
     reply->info = *vj_video_describe(m->video);
     if (verdict == VJ_VIDEO_OK) reply->look = m->look;
     vj_video_close(m->video);

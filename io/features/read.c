@@ -13,10 +13,11 @@
 struct vj_features {
     char path[VJ_PATH];
     vj_features_layout layout;
-    char *encoder, *config;
+    char *encoder, *preprocessing, *config;
     double effective_rank;
     int32_t *labels;           /* [n, L] */
     int64_t *clips;            /* [n] */
+    uint64_t *clip_sums;       /* [n], NULL in files that lack them */
     uint64_t *sums;            /* [n] */
     const char *map;           /* the file's first bytes up to the end of /features */
     int64_t map_bytes, offset; /* offset: of /features in the map */
@@ -155,6 +156,23 @@ static vj_status read_labels(vj_features *f, hid_t file)
     return read_label_names(f, file);
 }
 
+/* What files of the first release lack: then the digest is 0, the text "" and there are no checksums. */
+static vj_status read_origin(vj_features *f, hid_t file)
+{
+    hsize_t dim[1];
+    void *values;
+    f->layout.preprocessing = "";
+    if (H5Aexists(file, "encoder_digest") <= 0) return VJ_OK;
+    VJ_TRY(vj_h5_get_u64(file, f->path, "encoder_digest", &f->layout.encoder_digest));
+    VJ_TRY(vj_h5_get_text(file, f->path, "preprocessing", &f->preprocessing));
+    f->layout.preprocessing = f->preprocessing;
+    vj_status status = read_column(f, file, "clip_xxh3", H5T_NATIVE_UINT64, 1, dim, &values);
+    f->clip_sums = values;
+    for (int l = 0; l < f->layout.label_count && status == VJ_OK; l++)
+        status = vj_clips_get_classes(file, f->path, f->layout.label_names[l], &f->layout.classes[l]);
+    return status;
+}
+
 static vj_status read_all(vj_features *f, hid_t file)
 {
     hsize_t dim[1];
@@ -172,6 +190,7 @@ static vj_status read_all(vj_features *f, hid_t file)
     VJ_TRY(vj_h5_get_u64(file, f->path, "store_fingerprint", &f->layout.store_fingerprint));
     VJ_TRY(vj_h5_get_text(file, f->path, "encoder", &f->encoder));
     VJ_TRY(vj_h5_get_text(file, f->path, "config", &f->config));
+    VJ_TRY(read_origin(f, file));
     f->layout.encoder = f->encoder;
     f->layout.config = f->config;
     return VJ_OK;
@@ -214,8 +233,11 @@ void vj_features_close(vj_features *f)
     if (f->map) munmap((void *)f->map, (size_t)f->map_bytes);
     free(f->labels);
     free(f->clips);
+    free(f->clip_sums);
     free(f->sums);
+    for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&f->layout.classes[l]);
     free(f->encoder);
+    free(f->preprocessing);
     free(f->config);
     free(f);
 }
@@ -238,6 +260,11 @@ const int32_t *vj_features_labels(const vj_features *f, int64_t row)
 int64_t vj_features_clip(const vj_features *f, int64_t row)
 {
     return f->clips[row];
+}
+
+const uint64_t *vj_features_clip_sums(const vj_features *f)
+{
+    return f->clip_sums;
 }
 
 /* The row as stored, or NULL, reported, when it does not fit its checksum. */
@@ -297,8 +324,13 @@ vj_status vj_features_print(const char *path, FILE *out)
             (long long)layout->clips, (unsigned long long)layout->store_fingerprint);
     fprintf(out, "  a clip     %lld tokens of width %lld, %s\n", (long long)layout->tokens, (long long)layout->width,
             layout->type == VJ_FEATURES_F16 ? "f16" : "f32");
-    fprintf(out, "  encoder    %s\n  effective rank %.2f\n  labels    ", layout->encoder, f->effective_rank);
-    for (int i = 0; i < layout->label_count; i++) fprintf(out, " %s", layout->label_names[i]);
+    fprintf(out, "  encoder    %s, digest %016llx\n", layout->encoder, (unsigned long long)layout->encoder_digest);
+    fprintf(out, "  input      %s\n", layout->preprocessing[0] ? layout->preprocessing : "not known");
+    fprintf(out, "  effective rank %.2f\n  labels    ", f->effective_rank);
+    for (int i = 0; i < layout->label_count; i++) {
+        fprintf(out, " %s", layout->label_names[i]);
+        if (layout->classes[i].count > 0) fprintf(out, " (%lld named classes)", (long long)layout->classes[i].count);
+    }
     fprintf(out, "\n");
     vj_status status;
     H5E_BEGIN_TRY

@@ -11,12 +11,13 @@
 #include "parallel/parallel.h"
 
 struct vj_features_writer {
-    vj_features_layout layout; /* encoder and config are not kept */
+    vj_features_layout layout; /* what it points to is not kept */
     vj_h5_writer out;
     struct {
-        int64_t features, label, clip, sums;
-    } place;                    /* of the datasets in the file */
-    uint64_t written, rows_sum; /* by this rank: how many rows, and which: see row_sum() */
+        int64_t features, label, clip, clip_sums, sums;
+    } place;                        /* of the datasets in the file */
+    int64_t classes[VJ_MAX_LABELS]; /* on rank 0: places of the names of classes */
+    uint64_t written, rows_sum;     /* by this rank: how many rows, and which: see row_sum() */
 };
 
 /* IEEE half: 1 sign, 5 exponent and 10 fraction bits, bias 15. Fields are set before the size shrinks around them. */
@@ -46,6 +47,37 @@ static vj_status create_labels(vj_features_writer *w)
     return status;
 }
 
+/* On rank 0: a dataset for the names of a label's classes, where it has any. */
+static vj_status create_classes(vj_features_writer *w, const vj_features_layout *layout, int label)
+{
+    const vj_clips_classes *classes = &layout->classes[label];
+    char name[VJ_LABEL_NAME + 16];
+    if (classes->count == 0) return VJ_OK;
+    snprintf(name, sizeof name, "classes/%s", layout->label_names[label]);
+    const hsize_t count = (hsize_t)classes->count;
+    hid_t type = H5Tcopy(H5T_C_S1);
+    vj_status status = H5Tset_size(type, (size_t)classes->bytes) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0
+                           ? vj_h5_dataset(&w->out, name, type, 1, &count, &w->classes[label])
+                           : vj_raise_h5("make the type of %s", name);
+    H5Tclose(type); /* the file has its copy */
+    VJ_TRY(status);
+    hid_t dataset = H5Dopen2(w->out.file, name, H5P_DEFAULT);
+    if (dataset < 0) return vj_raise_h5("open %s", name);
+    status = vj_h5_put_u64(dataset, "xxh3", XXH3_64bits(classes->names, (size_t)(classes->count * classes->bytes)));
+    if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", name);
+    return status;
+}
+
+static vj_status write_classes(vj_features_writer *w, const vj_features_layout *layout)
+{
+    for (int l = 0; l < layout->label_count; l++) {
+        const vj_clips_classes *classes = &layout->classes[l];
+        if (classes->count > 0)
+            VJ_TRY(vj_h5_write(&w->out, w->classes[l], classes->names, classes->count * classes->bytes));
+    }
+    return VJ_OK;
+}
+
 /* On rank 0: everything but rows. */
 static vj_status lay_out(vj_features_writer *w, const vj_features_layout *layout)
 {
@@ -57,23 +89,29 @@ static vj_status lay_out(vj_features_writer *w, const vj_features_layout *layout
     VJ_TRY(status);
     VJ_TRY(create_labels(w));
     VJ_TRY(vj_h5_dataset(&w->out, "clip", H5T_STD_I64LE, 1, &n, &w->place.clip));
+    VJ_TRY(vj_h5_dataset(&w->out, "clip_xxh3", H5T_STD_U64LE, 1, &n, &w->place.clip_sums));
     VJ_TRY(vj_h5_dataset(&w->out, "xxh3", H5T_STD_U64LE, 1, &n, &w->place.sums));
+    for (int l = 0; l < layout->label_count; l++) VJ_TRY(create_classes(w, layout, l));
     VJ_TRY(vj_h5_put_u64(w->out.file, "store_fingerprint", layout->store_fingerprint));
+    VJ_TRY(vj_h5_put_u64(w->out.file, "encoder_digest", layout->encoder_digest));
+    VJ_TRY(vj_h5_put_text(w->out.file, "preprocessing", layout->preprocessing));
     VJ_TRY(vj_h5_put_text(w->out.file, "encoder", layout->encoder));
     return vj_h5_put_text(w->out.file, "config", layout->config);
 }
 
 static vj_status begin_rows(vj_features_writer *w, const char *path, const vj_features_layout *layout, MPI_Comm comm)
 {
-    enum { DATASETS = 4 };
+    enum { DATASETS = 5 };
     const int64_t row = vj_features_row_bytes(layout) + layout->label_count * (int64_t)sizeof(int32_t) +
-                        (int64_t)sizeof(int64_t) + (int64_t)sizeof(uint64_t);
-    int64_t bytes = DATASETS * VJ_H5_OBJECT_BYTES + VJ_MAX_LABELS * VJ_LABEL_NAME + (int64_t)strlen(layout->encoder) +
-                    (int64_t)strlen(layout->config);
+                        (int64_t)sizeof(int64_t) + 2 * (int64_t)sizeof(uint64_t);
+    int64_t names = 0; /* of classes */
+    for (int l = 0; l < layout->label_count; l++) names += layout->classes[l].count * layout->classes[l].bytes;
+    int64_t bytes = (DATASETS + VJ_MAX_LABELS) * VJ_H5_OBJECT_BYTES + VJ_MAX_LABELS * VJ_LABEL_NAME +
+                    (int64_t)(strlen(layout->encoder) + strlen(layout->preprocessing) + strlen(layout->config));
     VJ_TRY(vj_h5_create(&w->out, path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, bytes, comm));
-    VJ_TRY(vj_h5_share(&w->out, layout->clips * row, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
+    VJ_TRY(vj_h5_share(&w->out, layout->clips * row + names, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
     MPI_Bcast(&w->place, (int)sizeof w->place, MPI_BYTE, 0, comm);
-    return VJ_OK;
+    return vj_agree(comm, w->out.rank == 0 ? write_classes(w, layout) : VJ_OK);
 }
 
 static vj_status create(vj_features_writer **writer, const char *path, const vj_features_layout *layout, MPI_Comm comm)
@@ -118,8 +156,8 @@ static vj_status to_half(uint16_t *out, const float *features, int64_t count)
 }
 
 /* Files and machines are little-endian (h5/read.c insists), so rows are written as they lie in memory. */
-static vj_status write_all(const vj_features_writer *w, int64_t first, int64_t count, const void *stored,
-                           const int32_t *labels, const int64_t *clips, uint64_t *sums)
+static vj_status write_all(vj_features_writer *w, int64_t first, int64_t count, const void *stored,
+                           const int32_t *labels, const int64_t *clips, const uint64_t *clip_sums, uint64_t *sums)
 {
     const vj_features_layout *layout = &w->layout;
     const int L = layout->label_count;
@@ -129,6 +167,7 @@ static vj_status write_all(const vj_features_writer *w, int64_t first, int64_t c
     VJ_TRY(vj_h5_write(&w->out, w->place.features + first * row, stored, count * row));
     VJ_TRY(vj_h5_write(&w->out, w->place.label + first * labels_row, labels, count * labels_row));
     VJ_TRY(vj_h5_write(&w->out, w->place.clip + first * 8, clips, count * (int64_t)sizeof *clips));
+    VJ_TRY(vj_h5_write(&w->out, w->place.clip_sums + first * 8, clip_sums, count * (int64_t)sizeof *clip_sums));
     return vj_h5_write(&w->out, w->place.sums + first * 8, sums, count * (int64_t)sizeof *sums);
 }
 
@@ -144,7 +183,7 @@ static uint64_t row_sum(int64_t first, int64_t count)
 }
 
 vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count, const float *features,
-                            const int32_t *labels, const int64_t *clips)
+                            const int32_t *labels, const int64_t *clips, const uint64_t *clip_sums)
 {
     if (first < 0 || count < 0 || first + count > w->layout.clips)
         return vj_raise(VJ_ERR_STATE, "rows %lld to %lld of %lld", (long long)first, (long long)(first + count - 1),
@@ -157,7 +196,7 @@ vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count,
     if (!sums || (half && !rounded)) status = vj_raise(VJ_ERR_MEMORY, "no memory for %lld rows", (long long)count);
     if (status == VJ_OK && half) status = to_half(rounded, features, count * w->layout.tokens * w->layout.width);
     if (status == VJ_OK)
-        status = write_all(w, first, count, half ? (const void *)rounded : features, labels, clips, sums);
+        status = write_all(w, first, count, half ? (const void *)rounded : features, labels, clips, clip_sums, sums);
     if (status == VJ_OK) {
         w->written += (uint64_t)count;
         w->rows_sum += row_sum(first, count);
@@ -171,6 +210,7 @@ static vj_status commit(vj_features_writer *w, vj_status status, double effectiv
 {
     if (status == VJ_OK) status = vj_h5_flush(&w->out);
     VJ_TRY(vj_h5_gather(&w->out, status));
+    VJ_TRY(vj_h5_gather(&w->out, vj_h5_verify(&w->out)));
     if (w->out.rank == 0) {
         status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
         if (status == VJ_OK) status = vj_h5_publish(&w->out);

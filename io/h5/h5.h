@@ -21,7 +21,7 @@
 #include <hdf5.h>
 #include <mpi.h>
 
-#include "base/config.h"
+#include "base/file.h"
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
@@ -29,11 +29,16 @@
 typedef struct {
     hid_t file;              /* on rank 0, in memory; closed by the end */
     char path[VJ_PATH];      /* final name */
-    char part[VJ_PATH + 16]; /* name while it is written: path, a number of its own, ".part" */
+    char part[VJ_FILE_PATH]; /* name while it is written: path, a number of its own, ".part" */
     MPI_Comm comm;           /* borrowed */
     int rank;
-    int fd;              /* the .part, open for writing in phase 2; -1 otherwise */
-    bool on_disk;        /* on rank 0: the .part is there */
+    int fd;          /* the .part, open for writing in phase 2; -1 otherwise */
+    vj_file on_disk; /* on rank 0: the .part, open to the end */
+    struct {
+        int64_t at, bytes;
+        uint64_t sum;
+    } * edge; /* [edges] the first and last bytes of each of this rank's writes, to be read again */
+    int64_t edges, edge_room;
     int64_t front_bytes; /* on rank 0: reserved for HDF5's structures; the data lie behind */
     int64_t data_place;  /* on rank 0: of the first dataset's data in the file */
     struct {
@@ -59,11 +64,18 @@ enum { VJ_H5_OBJECT_BYTES = 2048 };
  */
 vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status);
 
-/** Write `bytes` at `offset` of the file. Phase 2, any thread; not collective. */
-vj_status vj_h5_write(const vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes);
+/** Write `bytes` at `offset` of the file. Phase 2, any thread, one at a time; not collective. */
+vj_status vj_h5_write(vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes);
 
 /** This rank's rows are written: flush them to disk and close. Phase 2, any thread, once; not collective. */
 vj_status vj_h5_flush(vj_h5_writer *writer);
+
+/**
+ * All ranks have flushed, which the caller knows: read again where this rank's writes began and ended, and compare.
+ * There they share pages with those of other ranks, perhaps on other nodes, and a network file system may have mixed
+ * them up; then nothing may be published. Any thread, once; not collective.
+ */
+vj_status vj_h5_verify(vj_h5_writer *writer);
 
 /** Phase 3: all ranks have flushed. On any rank's failure the file is removed. Collective, agreed. */
 vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status);
@@ -102,9 +114,12 @@ vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values,
 /* ------------------------------------------------------------------------------------------------ reading */
 
 /**
- * Open read-only, after checking that it is HDF5, not cut short, of this format and version, complete, and without
- * links to other places; the reason is reported otherwise. Close with H5Fclose(). Not collective.
+ * Open read-only without any checks and without file locks: what is published never changes, and some network file
+ * systems have no locks. Negative when HDF5 cannot. vj_h5_open(): after checking that it is HDF5, not cut short, of
+ * this format and version, complete, and without links to other places; the reason is reported otherwise. Close with
+ * H5Fclose(). Not collective.
  */
+hid_t vj_h5_open_file(const char *path);
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version);
 
 /**

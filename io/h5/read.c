@@ -1,9 +1,12 @@
 /* Opening a file that may be anything, and its attributes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "h5/h5.h"
 
@@ -30,6 +33,8 @@ static vj_status check_length(const char *path)
     struct stat info;
     errno = 0;
     if (stat(path, &info) != 0) return vj_raise(VJ_ERR_IO, "open %s", path);
+    if (S_ISDIR(info.st_mode))
+        return vj_raise(VJ_ERR_FORMAT, "%s is a folder, not a regular file: name a file in it", path);
     if (!S_ISREG(info.st_mode)) return vj_raise(VJ_ERR_FORMAT, "%s is not a regular file", path);
     FILE *f = fopen(path, "rb");
     if (!f) return vj_raise(VJ_ERR_IO, "open %s", path);
@@ -82,10 +87,43 @@ static vj_status check_links(hid_t file, const char *path)
     return found > 0 ? VJ_ERR_FORMAT : VJ_OK;
 }
 
+hid_t vj_h5_open_file(const char *path)
+{
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+#if H5_VERSION_GE(1, 10, 7)
+    /* Otherwise HDF5 locks what it reads, unless the user's HDF5_USE_FILE_LOCKING says more than this does. */
+    if (!getenv("HDF5_USE_FILE_LOCKING")) H5Pset_file_locking(access, 0, 1);
+#else
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
+#endif
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    H5Pclose(access); /* a property list that cannot be closed costs a few bytes, no more */
+    return file;
+}
+
+/* Did HDF5 fail because the user makes it ask for a lock that the file system does not have? With errno. */
+static bool locks_fail(const char *path)
+{
+    const char *asked = getenv("HDF5_USE_FILE_LOCKING");
+    const int fd = asked ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return false;
+    errno = 0;
+    const bool fail = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno != EWOULDBLOCK && errno != EINTR;
+    const int error = errno;
+    (void)close(fd); /* only read */
+    errno = error;
+    return fail;
+}
+
 vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t version)
 {
     VJ_TRY(check_length(path));
-    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    *file = vj_h5_open_file(path);
+    if (*file < 0 && locks_fail(path))
+        return vj_raise(VJ_ERR_IO,
+                        "open %s: the file system has no locks, which HDF5_USE_FILE_LOCKING in the "
+                        "environment asks for: unset it",
+                        path);
     if (*file < 0) return foreign("%s is damaged: HDF5 cannot open it", path);
     vj_status status = check_header(*file, path, format, version);
     if (status == VJ_OK) status = check_links(*file, path);
@@ -192,7 +230,7 @@ void vj_h5_format(const char *path, char *format, int64_t bytes)
     if (!vj_h5_is_file(path)) return;
     H5E_BEGIN_TRY
     {
-        hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+        hid_t file = vj_h5_open_file(path);
         hid_t attribute = file < 0 ? H5I_INVALID_HID : H5Aopen(file, "format", H5P_DEFAULT);
         hid_t type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
         size_t found = type < 0 ? 0 : text_bytes(attribute, type);

@@ -1,5 +1,4 @@
 /* The phases of writing a file: nothing has its final name before all of it is on disk (design invariant 4). */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,12 +8,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "base/checksum.h"
 #include "base/program.h"
 #include "h5/h5.h"
 #include "parallel/parallel.h"
 
-enum { HOST_BYTES = 64 };
+enum { HOST_BYTES = 64, NAMED = 100 /* hosts */ };
 
 /* Folder of a path, "." if it names none; returns the last component. */
 static const char *split(const char *path, char folder[VJ_PATH])
@@ -29,12 +28,15 @@ static const char *split(const char *path, char folder[VJ_PATH])
 
 /* ------------------------------------------------------------------------------------------------ create */
 
-/* On rank 0: names of all hosts in the order of ranks, each once; elsewhere "". NULL: no memory. Collective. */
+/*
+ * On rank 0: names of the first hosts in the order of ranks, each once, and how many more there are: an attribute of
+ * more than 64 KiB would not be kept with HDF5's other structures. Elsewhere "". NULL: no memory. Collective.
+ */
 static char *host_list(MPI_Comm comm, int rank, int size)
 {
     char mine[HOST_BYTES] = "";
     int here = rank == 0 ? size : 0;
-    char *all = vj_calloc(here, HOST_BYTES), *text = vj_calloc(here, HOST_BYTES + 1);
+    char *all = vj_calloc(here, HOST_BYTES), *text = vj_calloc(here < NAMED ? here + 1 : NAMED + 1, HOST_BYTES + 1);
     if (gethostname(mine, sizeof mine - 1) != 0) strcpy(mine, "unknown");
     if (vj_agree(comm, all && text ? VJ_OK : VJ_ERR_MEMORY) != VJ_OK) {
         free(all);
@@ -43,24 +45,17 @@ static char *host_list(MPI_Comm comm, int rank, int size)
     }
     MPI_Gather(mine, HOST_BYTES, MPI_CHAR, all, HOST_BYTES, MPI_CHAR, 0, comm);
     char *end = text;
+    int hosts = 0;
     for (int i = 0; i < here; i++) {
         const char *host = all + i * HOST_BYTES;
         int known = 0;
         for (int other = i - 1; other >= 0 && !known; other--) known = strcmp(host, all + other * HOST_BYTES) == 0;
-        if (!known) end += sprintf(end, "%s%s", end == text ? "" : " ", host);
+        if (known) continue;
+        if (hosts++ < NAMED) end += sprintf(end, "%s%s", end == text ? "" : " ", host);
     }
+    if (hosts > NAMED) sprintf(end, " and %d more", hosts - NAMED);
     free(all);
     return text;
-}
-
-/* A name of its own for each write: a writer of the same file that is thought dead must not write into ours. */
-static void choose_part(vj_h5_writer *writer)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    uint32_t number = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec << 16 ^ (uint32_t)getpid() << 8;
-    MPI_Bcast(&number, 1, MPI_UINT32_T, 0, writer->comm);
-    snprintf(writer->part, sizeof writer->part, "%s.%08x.part", writer->path, number);
 }
 
 /* HDF5's memory is ours, so that it outlives the file: what H5Fclose() would free is what the file begins with. */
@@ -118,7 +113,7 @@ static hid_t create_in_memory(vj_h5_writer *writer)
         H5Pset_file_image_callbacks(access, &image) >= 0 &&
         H5Pset_meta_block_size(access, (hsize_t)writer->front_bytes) >= 0 &&
         H5Pset_small_data_block_size(access, 0) >= 0)
-        file = H5Fcreate(writer->part, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+        file = H5Fcreate(writer->path, H5F_ACC_TRUNC, H5P_DEFAULT, access);
     H5Pclose(access); /* a property list that cannot be closed costs a few bytes, no more */
     return file;
 }
@@ -150,10 +145,12 @@ void vj_h5_abandon(vj_h5_writer *writer)
     close_file(writer); /* reported */
     free(writer->front.bytes);
     writer->front.bytes = NULL;
-    if (writer->fd >= 0) (void)close(writer->fd); /* what it holds is thrown away */
+    free(writer->edge);
+    writer->edge = NULL;
+    writer->edges = writer->edge_room = 0;
+    if (writer->fd >= 0 && writer->rank != 0) (void)close(writer->fd); /* what it holds is thrown away */
     writer->fd = -1;
-    if (writer->on_disk && unlink(writer->part) != 0 && errno != ENOENT) vj_raise(VJ_ERR_IO, "remove %s", writer->part);
-    writer->on_disk = false;
+    vj_file_rollback(&writer->on_disk);
 }
 
 /* The end of every phase: agree; if it failed, nothing is left open or on disk. */
@@ -182,12 +179,11 @@ vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *forma
 {
     enum { FIXED = 128 << 10, PAGE = 4 << 10 }; /* groups, provenance and room to spare */
     int size;
-    *writer = (vj_h5_writer){.file = H5I_INVALID_HID, .fd = -1, .comm = comm};
+    *writer = (vj_h5_writer){.file = H5I_INVALID_HID, .fd = -1, .on_disk = VJ_FILE_NONE, .comm = comm};
     MPI_Comm_rank(comm, &writer->rank);
     MPI_Comm_size(comm, &size);
     if (snprintf(writer->path, sizeof writer->path, "%s", path) >= (int)sizeof writer->path)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    choose_part(writer);
     char *hosts = host_list(comm, writer->rank, size);
     if (!hosts) return vj_raise(VJ_ERR_MEMORY, "no memory for %d host names", size);
     writer->front_bytes = (structure_bytes + (int64_t)strlen(hosts) + FIXED + PAGE - 1) / PAGE * PAGE;
@@ -198,27 +194,10 @@ vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *forma
 
 /* ------------------------------------------------------------------------------------------------ share */
 
-/* Remove what killed writers of the same file left. */
-static void remove_stale(const vj_h5_writer *writer)
-{
-    char folder[VJ_PATH], path[2 * VJ_PATH];
-    const char *name = split(writer->path, folder);
-    DIR *dir = opendir(folder);
-    if (!dir) return; /* creating the file will say why */
-    for (struct dirent *item = readdir(dir); item; item = readdir(dir)) {
-        size_t length = strlen(item->d_name), front = strlen(name);
-        if (length < front + 6 || strncmp(item->d_name, name, front) != 0 || item->d_name[front] != '.' ||
-            strcmp(item->d_name + length - 5, ".part") != 0)
-            continue;
-        snprintf(path, sizeof path, "%s/%s", folder, item->d_name);
-        if (unlink(path) != 0) vj_warn("%s of an earlier writer cannot be removed", path);
-    }
-    closedir(dir); /* only read */
-}
-
 /*
- * Take all the space that the file needs, so that a full disk or quota is met before anything is written, and only on
- * rank 0. File systems that cannot reserve were at least asked what is free.
+ * Take all the space that the file needs, so that a full disk or quota is met before anything is written, and give the
+ * file its final size before any rank opens it: a client of a network file system that believes a page to lie behind
+ * the end of the file may write zeros over what another client has put there.
  */
 static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
 {
@@ -228,24 +207,32 @@ static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
     if (fstatvfs(writer->fd, &disk) == 0) {
         const double free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
         errno = ENOSPC;
-        if (free_bytes < (double)bytes)
+        /* Some FUSE file systems say 0 whatever there is: then only writing tells. */
+        if (disk.f_bavail > 0 && free_bytes < (double)bytes)
             return vj_raise(VJ_ERR_IO, "%s needs %.1f MiB, %.1f MiB are free", writer->part, (double)bytes * mib,
                             free_bytes * mib);
+        if (disk.f_bavail == 0)
+            vj_warn("the file system of %s says that nothing is free; %.1f MiB are written all the same", writer->part,
+                    (double)bytes * mib);
     }
     do failed = fallocate(writer->fd, 0, 0, bytes) != 0;
     while (failed && errno == EINTR);
     if (failed && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
         return vj_raise(VJ_ERR_IO, "reserve %.1f MiB for %s", (double)bytes * mib, writer->part);
+    if (failed && ftruncate(writer->fd, (off_t)bytes) != 0)
+        return vj_raise(VJ_ERR_IO, "give %s its size of %.1f MiB", writer->part, (double)bytes * mib);
     return VJ_OK;
 }
 
 /* On rank 0. */
 static vj_status create_part(vj_h5_writer *writer, int64_t data_bytes)
 {
-    remove_stale(writer);
-    writer->fd = open(writer->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (writer->fd < 0) return vj_raise(VJ_ERR_IO, "create %s", writer->part);
-    writer->on_disk = true;
+    char folder[VJ_PATH];
+    const char *name = split(writer->path, folder);
+    vj_file_remove_parts(folder, name); /* of killed writers; of live ones the folder's lease is the guard */
+    VJ_TRY(vj_file_begin(&writer->on_disk, writer->path));
+    strcpy(writer->part, writer->on_disk.part);
+    writer->fd = writer->on_disk.fd;
     VJ_TRY(reserve(writer, writer->data_place + data_bytes));
     if (fsync(writer->fd) != 0) return vj_raise(VJ_ERR_IO, "fsync %s", writer->part); /* for other nodes to see it */
     return VJ_OK;
@@ -255,6 +242,7 @@ vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status
 {
     if (writer->rank == 0 && status == VJ_OK) status = create_part(writer, data_bytes);
     VJ_TRY(end_phase(writer, status));
+    MPI_Bcast(writer->part, (int)sizeof writer->part, MPI_BYTE, 0, writer->comm);
     if (writer->rank != 0) {
         writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
         if (writer->fd < 0) status = vj_raise(VJ_ERR_IO, "open %s", writer->part);
@@ -264,33 +252,76 @@ vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
-vj_status vj_h5_write(const vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes)
+/* Note the bytes at the beginning or the end of a write. */
+static vj_status note_edge(vj_h5_writer *writer, int64_t at, const char *data, int64_t bytes)
 {
-    enum { PIECE = 64 << 20 }; /* a call of more than 2 GiB is cut short by the system */
-    const char *from = data;
-    if (bytes == 0) return VJ_OK; /* below, 0 would stand for the rest of the file */
-    for (int64_t done = 0; done < bytes;) {
-        const int64_t left = bytes - done;
-        errno = 0;
-        const ssize_t n = pwrite(writer->fd, from + done, (size_t)(left < PIECE ? left : PIECE), offset + done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0)
-            return vj_raise(VJ_ERR_IO, "write %lld bytes at %lld of %s", (long long)left, (long long)(offset + done),
-                            writer->part);
-        done += n;
+    if (writer->edges == writer->edge_room) {
+        const int64_t room = 2 * writer->edge_room + 64;
+        void *more = realloc(writer->edge, (size_t)room * sizeof *writer->edge);
+        if (!more) return vj_raise(VJ_ERR_MEMORY, "no memory to write %s", writer->path);
+        writer->edge = more;
+        writer->edge_room = room;
     }
+    const int64_t i = writer->edges++;
+    writer->edge[i].at = at;
+    writer->edge[i].bytes = bytes;
+    writer->edge[i].sum = vj_checksum(data, bytes);
+    return VJ_OK;
+}
+
+enum { EDGE_BYTES = 4096 };
+
+vj_status vj_h5_write(vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes)
+{
+    const int64_t edge = bytes < EDGE_BYTES ? bytes : EDGE_BYTES;
+    if (bytes == 0) return VJ_OK; /* below, 0 would stand for the rest of the file */
+    if (!vj_write_at(writer->fd, data, bytes, offset))
+        return vj_raise(VJ_ERR_IO, "write %lld bytes at %lld of %s", (long long)bytes, (long long)offset, writer->part);
+    VJ_TRY(note_edge(writer, offset, data, edge));
+    if (edge < bytes) VJ_TRY(note_edge(writer, offset + bytes - edge, (const char *)data + bytes - edge, edge));
     /* Begin to write to disk at once: less is left for fsync, and the system does not stop us for too many dirty pages.
      */
     (void)sync_file_range(writer->fd, offset, bytes, SYNC_FILE_RANGE_WRITE); /* advice only */
     return VJ_OK;
 }
 
+/* Rank 0 keeps the file open until it is published. */
 vj_status vj_h5_flush(vj_h5_writer *writer)
 {
     vj_status status = VJ_OK;
     if (fsync(writer->fd) != 0) status = vj_raise(VJ_ERR_IO, "fsync %s", writer->part);
-    if (close(writer->fd) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close %s", writer->part);
+    if (writer->rank != 0 && close(writer->fd) != 0 && status == VJ_OK)
+        status = vj_raise(VJ_ERR_IO, "close %s", writer->part);
     writer->fd = -1;
+    return status;
+}
+
+static vj_status compare_edges(const vj_h5_writer *writer, int fd)
+{
+    char found[EDGE_BYTES];
+    for (int64_t i = 0; i < writer->edges; i++) {
+        const int64_t at = writer->edge[i].at, bytes = writer->edge[i].bytes;
+        const int64_t got = vj_read_at(fd, found, bytes, at);
+        if (got < 0)
+            return vj_raise(VJ_ERR_IO, "read %lld bytes at %lld of %s", (long long)bytes, (long long)at, writer->part);
+        if (got == bytes && vj_checksum(found, bytes) == writer->edge[i].sum) continue;
+        errno = EIO;
+        return vj_raise(VJ_ERR_IO,
+                        "%lld bytes at %lld of %s are not what this rank wrote there: the file system lost them, or "
+                        "mixed up writes of several nodes to one page. The file is not published",
+                        (long long)bytes, (long long)at, writer->part);
+    }
+    return VJ_OK;
+}
+
+/* The file is opened anew: that is when a client of NFS asks the server what others have written. */
+vj_status vj_h5_verify(vj_h5_writer *writer)
+{
+    const int fd = open(writer->part, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return vj_raise(VJ_ERR_IO, "open %s to read it again", writer->part);
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* from disk, where the system does as it is asked */
+    vj_status status = compare_edges(writer, fd);
+    (void)close(fd); /* only read */
     return status;
 }
 
@@ -306,19 +337,14 @@ vj_status vj_h5_publish(vj_h5_writer *writer)
 {
     VJ_TRY(vj_h5_put_i64(writer->file, "complete", 1));
     VJ_TRY(close_file(writer));
-    writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
-    if (writer->fd < 0) return vj_raise(VJ_ERR_IO, "open %s", writer->part);
-    vj_status status = vj_h5_write(writer, 0, writer->front.bytes, writer->front.count);
-    if (close(writer->fd) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close %s", writer->part);
-    writer->fd = -1;
-    VJ_TRY(status);
-    return vj_file_publish(writer->part, writer->path);
+    if (!vj_write_at(writer->on_disk.fd, writer->front.bytes, writer->front.count, 0))
+        return vj_raise(VJ_ERR_IO, "write %lld bytes at 0 of %s", (long long)writer->front.count, writer->part);
+    return vj_file_commit(&writer->on_disk);
 }
 
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status)
 {
     VJ_TRY(end_phase(writer, status));
-    writer->on_disk = false; /* under its final name */
     vj_h5_abandon(writer);
     return VJ_OK;
 }

@@ -35,15 +35,20 @@ typedef struct {
     } of_dataset[VJ_MAX_LIST];
     int64_t held_out_ids; /* entries of the lists of ids */
     uint64_t held_out_ids_digest, held_out_videos_digest;
-    uint64_t digest; /* of everything above */
+    uint64_t digest; /* of everything else */
+    struct {
+        int64_t count;   /* 0: the label's numbers have no names */
+        uint64_t digest; /* of the names in the order met, with their numbers */
+    } classes[VJ_MAX_LABELS];
 } vj_catalogue_summary;
 
 /**
  * Read all manifests of config->pack and the lists of held-out ids; write the catalogue into the folder `dir`, or only
- * count (dir NULL). Scratch files in `scratch`. Bounded memory. Not collective: one rank does it.
+ * count (dir NULL). `classes` gets the names of classes, settled; the caller inits and releases it. Scratch files in
+ * `scratch`. Bounded memory but for the names of classes. Not collective: one rank does it.
  */
-vj_status vj_catalogue_build(vj_catalogue_summary *summary, const vj_config *config, const char *dir,
-                             const char *scratch);
+vj_status vj_catalogue_build(vj_catalogue_summary *summary, vj_class_names *classes, const vj_config *config,
+                             const char *dir, const char *scratch);
 
 /** Remove the files of a catalogue; that there are none is no error. */
 void vj_catalogue_remove(const char *dir);

@@ -1,7 +1,6 @@
 /* From complete shards to a store. */
 #include "pack/commit.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,11 +44,8 @@ static int is_held_out_video(const commit *c, int64_t source)
 
 static vj_status write_row(commit *c, const char *row, int64_t bytes)
 {
-    for (int64_t done = 0; done < bytes;) {
-        ssize_t wrote = pwrite(c->rows, row + done, (size_t)(bytes - done), c->rows_bytes + done);
-        if (wrote < 0 && errno != EINTR) return vj_raise(VJ_ERR_IO, "write rows of the ledger in %s", c->store);
-        if (wrote > 0) done += wrote;
-    }
+    if (!vj_write_at(c->rows, row, bytes, c->rows_bytes))
+        return vj_raise(VJ_ERR_IO, "write rows of the ledger in %s", c->store);
     c->rows_bytes += bytes;
     return VJ_OK;
 }
@@ -63,11 +59,8 @@ static vj_status read_row(commit *c, const fate *f)
         c->row = malloc((size_t)c->row_room);
         if (!c->row) return vj_raise(VJ_ERR_MEMORY, "no memory for a row of the ledger");
     }
-    for (int64_t done = 0; done < f->row_bytes;) {
-        ssize_t got = pread(c->rows, c->row + done, (size_t)(f->row_bytes - done), f->row_at + done);
-        if (got == 0 || (got < 0 && errno != EINTR)) return vj_raise(VJ_ERR_IO, "read rows of the ledger again");
-        if (got > 0) done += got;
-    }
+    if (vj_read_at(c->rows, c->row, f->row_bytes, f->row_at) != f->row_bytes)
+        return vj_raise(VJ_ERR_IO, "read rows of the ledger again");
     c->row[f->row_bytes] = '\0';
     return VJ_OK;
 }
@@ -202,21 +195,21 @@ static vj_status put_row(commit *c, FILE *out, const fate *f)
 
 static vj_status write_ledger(commit *c)
 {
-    char path[VJ_PATH + 32], part[VJ_PATH + 32];
+    char path[VJ_PATH + 32];
+    vj_file file;
     snprintf(path, sizeof path, "%s/ledger.csv", c->store);
-    snprintf(part, sizeof part, "%s/ledger.csv.part", c->store);
-    FILE *out = fopen(part, "w");
-    if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
-    fprintf(out, "%s\n", vj_ledger_header);
+    VJ_TRY(vj_file_begin_text(&file, path));
+    fprintf(file.stream, "%s\n", vj_ledger_header);
     vj_status status = VJ_OK;
     for (int64_t source = 0; source < c->plan->summary->sources && status == VJ_OK; source++) {
         const fate *f = fate_of(c, source);
         count_file(c, source, f);
-        status = put_row(c, out, f);
+        status = put_row(c, file.stream, f);
     }
-    int good = fflush(out) == 0 && !ferror(out);
-    if (fclose(out) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
-    return status == VJ_OK ? vj_file_publish(part, path) : status;
+    if (status == VJ_OK) status = vj_lease_check(c->plan->lease);
+    if (status == VJ_OK) return vj_file_commit(&file);
+    vj_file_rollback(&file);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ index */
@@ -257,6 +250,24 @@ static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
     return status;
 }
 
+/* What the numbers of the labels mean. */
+static vj_status add_classes(const commit *c, vj_clips_index_writer *index)
+{
+    const vj_class_names *classes = c->plan->classes;
+    vj_status status = VJ_OK;
+    for (int l = 0; classes && l < c->plan->clips->label_count && status == VJ_OK; l++) {
+        int64_t count = classes->of[l].numbers;
+        while (count > 0 && classes->of[l].of_number[count - 1] < 0) count--;
+        if (count == 0) continue;
+        const char **names = vj_calloc(count, sizeof *names);
+        if (!names) return vj_raise(VJ_ERR_MEMORY, "no memory for the names of classes");
+        for (int64_t i = 0; i < count; i++) names[i] = vj_class_names_name(classes, l, i);
+        status = vj_clips_index_classes(index, l, names, count);
+        free(names);
+    }
+    return status;
+}
+
 static vj_status write_index(const commit *c)
 {
     vj_clips_index_writer *index;
@@ -264,7 +275,9 @@ static vj_status write_index(const commit *c)
     VJ_TRY(vj_clips_index_create(&index, c->store, c->plan->clips, shards));
     vj_status status = VJ_OK;
     for (int64_t shard = 0; shard < shards && status == VJ_OK; shard++) status = append_shard(c, index, shard);
+    if (status == VJ_OK) status = add_classes(c, index);
     if (status == VJ_OK) status = add_passport(c, index);
+    if (status == VJ_OK) status = vj_lease_check(c->plan->lease);
     if (status == VJ_OK) return vj_clips_index_publish(&index);
     vj_clips_index_abandon(index);
     return status;

@@ -27,28 +27,42 @@ static vj_status read_quoted(vj_csv *csv, vj_text *text, size_t *used)
     }
 }
 
+static void skip_blanks(vj_text *text)
+{
+    while (vj_text_peek(text) == ' ') vj_text_next(text);
+}
+
 static vj_status read_field(vj_csv *csv, vj_text *text, size_t *used)
 {
-    int quoted = vj_text_peek(text) == '"', byte;
+    skip_blanks(text);
+    const int quoted = vj_text_peek(text) == '"';
+    const size_t begin = *used;
+    int byte;
     csv->field[csv->fields++] = csv->bytes + *used;
     if (quoted) {
         vj_text_next(text);
         VJ_TRY(read_quoted(csv, text, used));
     }
-    while (!quoted && (byte = vj_text_peek(text)) >= 0 && !strchr(",\r\n", byte)) {
+    while (!quoted && (byte = vj_text_peek(text)) >= 0 && byte != csv->separator && byte != '\r' && byte != '\n') {
         VJ_TRY(keep(csv, text, used, byte));
         vj_text_next(text);
     }
+    while (!quoted && *used > begin && csv->bytes[*used - 1] == ' ') --*used;
     return keep(csv, text, used, '\0');
 }
 
-/* What follows a field: a comma (*more), or the end of the record. */
+/* What follows a field: a separator (*more), or the end of the record. Blanks that end a line separate nothing. */
 static vj_status read_delimiter(vj_csv *csv, vj_text *text, int *more)
 {
-    int byte = vj_text_next(text);
+    const int blanks = vj_text_peek(text) == ' ';
+    skip_blanks(text);
+    int byte = vj_text_peek(text);
+    *more = blanks && csv->separator == ' ' && byte >= 0 && byte != '\r' && byte != '\n';
+    if (*more) return text->status;
+    byte = vj_text_next(text);
     if (byte == '\r') byte = vj_text_next(text);
-    *more = byte == ',';
-    if (byte >= 0 && byte != ',' && byte != '\n')
+    *more = byte >= 0 && byte == csv->separator;
+    if (byte >= 0 && !*more && byte != '\n')
         return vj_text_refuse(text, csv->line,
                               "text follows a closing quote, or a carriage return stands inside a line");
     return text->status;

@@ -1,4 +1,7 @@
-/* CSV after RFC 4180, record by record; a field may hold any byte but zero. Lines end in LF or CR LF. */
+/*
+ * CSV after RFC 4180, record by record, with any separator; a field may hold any byte but zero. Lines end in LF or CR
+ * LF. Blanks around a field that do not stand between quotes are left out.
+ */
 #ifndef VJ_PACK_CSV_H
 #define VJ_PACK_CSV_H
 
@@ -7,8 +10,9 @@
 enum { VJ_CSV_FIELDS = 64 };
 
 typedef struct {
-    int fields;   /* 0: no record is left */
-    int64_t line; /* the first of the record */
+    char separator; /* set by the caller: a comma, semicolon, tab, or blank (any number of them) */
+    int fields;     /* 0: no record is left */
+    int64_t line;   /* the first of the record */
     const char *field[VJ_CSV_FIELDS];
     char bytes[VJ_RECORD_BYTES];
 } vj_csv;

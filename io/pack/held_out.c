@@ -1,6 +1,7 @@
 /* Ids of held-out files. */
 #include "pack/held_out.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,28 @@ static vj_status read_objects(vj_held_out *h, vj_text *text)
     return status;
 }
 
+static int has_extension(const char *path, size_t length)
+{
+    size_t letters = 0;
+    while (letters < length && isalnum((unsigned char)path[length - 1 - letters])) letters++;
+    return letters >= 2 && letters <= 5 && letters < length && path[length - 1 - letters] == '.';
+}
+
+/* "path label" becomes "path": a number behind the last divider, or a word behind the name of a file. */
+static void cut_label(char *line)
+{
+    for (const char *divider = "\t ,;"; *divider; divider++) {
+        char *at = strrchr(line, *divider);
+        if (!at) continue;
+        size_t length = (size_t)(at - line);
+        while (length > 0 && strchr("\t ,;", line[length - 1])) length--;
+        const int number = at[1 + strspn(at + 1, "-0123456789")] == '\0';
+        if (!number && (strpbrk(at + 1, "./") || !has_extension(line, length))) continue;
+        line[length] = '\0';
+        return;
+    }
+}
+
 static vj_status read_lines(vj_held_out *h, vj_text *text)
 {
     char *line = malloc(VJ_RECORD_BYTES);
@@ -84,8 +107,7 @@ static vj_status read_lines(vj_held_out *h, vj_text *text)
     while (status == VJ_OK) {
         status = vj_text_line(text, line, &length);
         if (status != VJ_OK || length < 0) break;
-        char *blank = strrchr(line, ' ');
-        if (blank && blank[1 + strspn(blank + 1, "-0123456789")] == '\0') *blank = '\0'; /* "path label" */
+        cut_label(line);
         if (*line) status = enter_path(h, line);
     }
     free(line);
@@ -94,11 +116,12 @@ static vj_status read_lines(vj_held_out *h, vj_text *text)
 
 /* ------------------------------------------------------------------------------------------------ lists */
 
-/* CSV if the first line has one of the columns. */
-static int has_header(const vj_text *text)
+/* What separates the fields, if the first line has one of the columns: CSV; or 0. */
+static char has_header(const vj_text *text)
 {
     for (int i = 0; i < COLUMNS; i++)
-        if (vj_text_first_line_has(text, columns[i])) return 1;
+        for (const char *separator = ",\t;"; *separator; separator++)
+            if (vj_text_first_line_has(text, columns[i], *separator)) return *separator;
     return 0;
 }
 
@@ -107,8 +130,10 @@ static vj_status read_list(vj_held_out *h, vj_text *text)
     size_t bytes;
     const char *begin = vj_text_begin(text, &bytes);
     if (bytes > 0 && (*begin == '[' || *begin == '{')) return read_objects(h, text);
-    if (!has_header(text)) return read_lines(h, text);
+    const char separator = has_header(text);
+    if (!separator) return read_lines(h, text);
     vj_csv *csv = malloc(sizeof *csv);
+    if (csv) csv->separator = separator;
     vj_status status = csv ? read_csv(h, text, csv) : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
     free(csv);
     return status;

@@ -3,21 +3,35 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "pack/csv.h"
 #include "pack/json.h"
 #include "pack/listing.h"
 
 /* ------------------------------------------------------------------------------------------------ names */
 
+/* As vj_text_refuse(); `text` may be NULL, where folders are walked. */
+static vj_status refuse_at(const vj_text *text, int64_t line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static vj_status refuse_at(const vj_text *text, int64_t line, const char *format, ...)
+{
+    char message[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    return text ? vj_text_refuse(text, line, "%s", message) : vj_raise(VJ_ERR_FORMAT, "%s", message);
+}
+
 static vj_status refuse_name(const vj_text *text, int64_t line, const char *what)
 {
-    return text ? vj_text_refuse(text, line, "%s", what) : vj_raise(VJ_ERR_FORMAT, "%s", what);
+    return refuse_at(text, line, "%s", what);
 }
 
 vj_status vj_listing_dataset(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *dataset)
@@ -39,7 +53,12 @@ vj_status vj_listing_label(vj_listing *l, const vj_text *text, int64_t line, con
     for (*label = 0; *label < names->label_count; ++*label)
         if (strcmp(names->label_names[*label], name) == 0) return VJ_OK;
     if (*name == '\0' || strlen(name) >= VJ_LABEL_NAME)
-        return refuse_name(text, line, "a label's name is empty or longer than 63 bytes");
+        return refuse_name(
+            text, line,
+            "a column has no name, or one longer than 63 bytes: each is a label but path, dataset, start, "
+            "end and id (pandas writes row numbers into one without a name, unless index=False)");
+    if (strchr(name, '/') || *name == '.')
+        return refuse_name(text, line, "a label's name may not begin with a dot or have a slash in it");
     if (names->label_count == VJ_MAX_LABELS) return refuse_name(text, line, "more than 8 labels");
     strcpy(names->label_names[names->label_count++], name);
     return VJ_OK;
@@ -58,36 +77,114 @@ vj_status vj_listing_labels(vj_listing *l, const vj_text *text, int64_t line, un
 
 /* ------------------------------------------------------------------------------------------------ values */
 
-vj_status vj_listing_parse_label(const vj_text *text, int64_t line, const char *value, int32_t *label)
+/* Numbers and names do not stand in one label, or nobody knows what a number is. */
+static vj_status agree_on_kind(vj_listing *l, const vj_text *text, int64_t line, int label, const char *column,
+                               const char *value, vj_label_kind kind)
+{
+    vj_label_classes *c = &l->classes->of[label];
+    if (c->kind == VJ_LABEL_UNKNOWN) {
+        c->kind = kind;
+        snprintf(c->place, sizeof c->place, "%.*s:%lld", VJ_PATH, text ? text->name : l->folder, (long long)line);
+    }
+    if (c->kind == kind) return VJ_OK;
+    return vj_text_refuse(text, line,
+                          "column %s: \"%.60s\" is a %s, but %.200s has a %s: give all classes of a label as "
+                          "numbers, or all as names",
+                          column, value, kind == VJ_LABEL_NUMBERS ? "number" : "name", c->place,
+                          kind == VJ_LABEL_NUMBERS ? "name" : "number");
+}
+
+int vj_listing_takes_words(const char *name)
+{
+    return strcasestr(name, "label") || strcasestr(name, "class") || strcasestr(name, "category");
+}
+
+vj_status vj_listing_set_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name)
+{
+    char wrong[512];
+    int32_t *met = &l->media.labels[label];
+    if (l->fixed & 1U << label) {
+        *met = vj_class_names_find(l->classes, label, name);
+        if (*met >= 0 && l->classes->of[label].number[*met] >= 0) return VJ_OK;
+        return refuse_at(text, line, "class \"%.200s\" is not in the labels %s", name, l->settings->labels);
+    }
+    VJ_TRY(agree_on_kind(l, text, line, label, l->names->label_names[label], name, VJ_LABEL_NAMES));
+    VJ_TRY(vj_class_names_enter(l->classes, label, name, -1, met, wrong));
+    return *wrong ? refuse_at(text, line, "label %s: %s", l->names->label_names[label], wrong) : VJ_OK;
+}
+
+static vj_status set_number(vj_listing *l, const vj_text *text, int64_t line, int label, const char *column,
+                            const char *value, long number)
+{
+    if (number < -1)
+        return vj_text_refuse(text, line, "column %s: \"%.60s\" is negative; a label is 0, 1, ..., or -1 for none",
+                              column, value);
+    if (number > INT32_MAX)
+        return vj_text_refuse(text, line,
+                              "column %s: \"%.60s\" is more than %d, the largest number of a class; number the classes "
+                              "0, 1, ..., or leave the column out if it is no label",
+                              column, value, INT32_MAX);
+    l->media.labels[label] = (int32_t)number;
+    if (number < 0) return VJ_OK;
+    if (!(l->fixed & 1U << label)) return agree_on_kind(l, text, line, label, column, value, VJ_LABEL_NUMBERS);
+    l->media.labels[label] = vj_class_names_of_number(l->classes, label, number);
+    if (l->media.labels[label] >= 0) return VJ_OK;
+    return vj_text_refuse(text, line, "column %s: no class has the number %ld in the labels %s", column, number,
+                          l->settings->labels);
+}
+
+vj_status vj_listing_set_label(vj_listing *l, const vj_text *text, int64_t line, int label, const char *column,
+                               const char *value, int words)
 {
     char *end;
     errno = 0;
-    long number = strtol(value, &end, 10);
-    if (end == value || *end != '\0' || errno != 0 || number < -1 || number > INT32_MAX)
-        return vj_text_refuse(text, line, "label \"%.60s\" is not a whole number (0, 1, ...; -1 for none)", value);
-    *label = (int32_t)number;
-    return VJ_OK;
+    const long number = strtol(value, &end, 10);
+    const int whole = end > value && *end == '\0';
+    if (*value == '\0') return vj_text_refuse(text, line, "column %s is empty; -1 stands for no label", column);
+    if (l->fixed & 1U << label && vj_class_names_find(l->classes, label, value) >= 0)
+        return vj_listing_set_class(l, text, line, label, value);
+    if (whole)
+        return set_number(l, text, line, label, column, value, errno == ERANGE && number > 0 ? LONG_MAX : number);
+    (void)strtod(value, &end);
+    if (*end == '\0')
+        return vj_text_refuse(text, line,
+                              "column %s: \"%.60s\" is not a whole number; a label is 0, 1, ..., or -1 for "
+                              "none. Leave the column out if it is no label",
+                              column, value);
+    if (words) return vj_listing_set_class(l, text, line, label, value);
+    return vj_text_refuse(text, line,
+                          "column %s: \"%.60s\" is not a number. Each column but path, dataset, start, end and id is a "
+                          "label: leave it out, or, if it names classes, call it label_%.40s",
+                          column, value, column);
+}
+
+/* [[hh:]mm:]ss, the last with a fraction. */
+static int parse_time(const char *value, double *seconds)
+{
+    char *end;
+    *seconds = 0;
+    for (int part = 0; part < 3; part++) {
+        if (!isdigit((unsigned char)*value) && (part > 0 || *value != '.')) return 0;
+        const double number = strtod(value, &end);
+        if (part > 0 && number >= 60) return 0;
+        *seconds = 60 * *seconds + number;
+        if (*end == '\0') return *seconds < 1e9;
+        if (*end != ':' || memchr(value, '.', (size_t)(end - value))) return 0;
+        value = end + 1;
+    }
+    return 0;
 }
 
 vj_status vj_listing_parse_seconds(const vj_text *text, int64_t line, const char *name, const char *value,
                                    double *seconds)
 {
-    char *end;
-    *seconds = -1;
-    if (*value == '\0') return VJ_OK;
-    *seconds = strtod(value, &end);
-    if (end == value || *end != '\0' || !(*seconds >= 0 && *seconds < 1e9))
-        return vj_text_refuse(text, line, "%s \"%.60s\" is not a number of seconds", name, value);
-    return VJ_OK;
-}
-
-vj_status vj_listing_class(const vj_listing *l, const vj_text *text, int64_t line, const char *name, int32_t *label)
-{
-    int64_t number = vj_register_find(&l->classes, name);
-    if (number < 0)
-        return vj_text_refuse(text, line, "class \"%.200s\" is not in the labels %s", name, l->settings->labels);
-    *label = (int32_t)number;
-    return VJ_OK;
+    if (*value == '\0') {
+        *seconds = -1;
+        return VJ_OK;
+    }
+    if (parse_time(value, seconds)) return VJ_OK;
+    return vj_text_refuse(text, line, "column %s: \"%.60s\" is no time: give seconds from 0 on, mm:ss or hh:mm:ss",
+                          name, value);
 }
 
 /* ------------------------------------------------------------------------------------------------ entries */
@@ -128,8 +225,9 @@ static vj_status add(vj_listing *l, const vj_text *text, int64_t line, const cha
     if (length < 0 || length >= (int)sizeof l->path)
         return text ? vj_text_refuse(text, line, "the path is longer than %d bytes", VJ_MEDIA_PATH - 1)
                     : vj_raise(VJ_ERR_FORMAT, "the path %.80s... is longer than %d bytes", listed, VJ_MEDIA_PATH - 1);
-    if (l->media.end_s >= 0 && l->media.end_s <= l->media.start_s)
-        return vj_text_refuse(text, line, "end is not after start");
+    if (l->media.end_s >= 0 && l->media.end_s <= (l->media.start_s > 0 ? l->media.start_s : 0))
+        return vj_text_refuse(text, line, "the end, %.9g s, is not after the start, %.9g s", l->media.end_s,
+                              l->media.start_s > 0 ? l->media.start_s : 0.0);
     if (!id) vj_media_id(l->id, listed);
     l->media.path = l->path;
     l->media.listed = listed;
@@ -192,16 +290,27 @@ vj_status vj_listing_add_id(vj_listing *l, const vj_text *text, int64_t line, co
 
 /* ------------------------------------------------------------------------------------------------ classes */
 
-static vj_status enter_class(vj_register *classes, const vj_text *text, int64_t line, const char *name, int64_t number)
+static vj_status enter_class(vj_listing *l, int label, const vj_text *text, int64_t line, const char *name,
+                             int64_t number)
 {
-    int64_t first, before = classes->count;
-    if (number < 0 || number > INT32_MAX) return vj_text_refuse(text, line, "class \"%.200s\" has no number", name);
-    VJ_TRY(vj_register_enter(classes, name, number, &first));
-    return classes->count > before ? VJ_OK : vj_text_refuse(text, line, "class \"%.200s\" is named twice", name);
+    int32_t met;
+    char wrong[512];
+    VJ_TRY(vj_class_names_enter(l->classes, label, name, number, &met, wrong));
+    return *wrong ? vj_text_refuse(text, line, "%s", wrong) : VJ_OK;
+}
+
+/* A whole number from 0 on, as number or as text; -1: it is none. */
+static int64_t number_of(const json_t *value)
+{
+    char *end;
+    const char *text = json_string_value(value);
+    if (!text) return json_is_integer(value) ? (int64_t)json_integer_value(value) : -1;
+    const long number = strtol(text, &end, 10);
+    return end > text && *end == '\0' ? number : -1;
 }
 
 /* {name: number}; the published ones have numbers as texts. */
-static vj_status read_class_object(vj_register *classes, vj_text *text)
+static vj_status read_class_object(vj_listing *l, int label, vj_text *text)
 {
     const char *name;
     json_t *value;
@@ -216,47 +325,67 @@ static vj_status read_class_object(vj_register *classes, vj_text *text)
     vj_status status = VJ_OK;
     json_object_foreach(object, name, value)
     {
-        int32_t number = -1;
-        if (json_is_string(value))
-            status = vj_listing_parse_label(text, 1, json_string_value(value), &number);
-        else if (json_is_integer(value) && json_integer_value(value) <= INT32_MAX)
-            number = (int32_t)json_integer_value(value);
-        if (status == VJ_OK) status = enter_class(classes, text, 1, name, number);
+        const int64_t number = number_of(value);
+        status = number < 0 ? vj_text_refuse(text, 1, "class \"%.200s\" has no number from 0 on", name)
+                            : enter_class(l, label, text, 1, name, number);
         if (status != VJ_OK) break;
     }
     json_decref(object);
     return status;
 }
 
-static vj_status read_class_lines(vj_register *classes, vj_text *text)
+static vj_status read_class_lines(vj_listing *l, int label, vj_text *text)
 {
     char *line = malloc(VJ_RECORD_BYTES);
+    const int64_t before = l->classes->of[label].count;
     int64_t length = 0;
     vj_status status = line ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
     while (status == VJ_OK) {
         int64_t number = text->line;
         status = vj_text_line(text, line, &length);
         if (status != VJ_OK || length < 0) break;
-        if (length > 0) status = enter_class(classes, text, number, line, number - 1);
+        while (length > 0 && line[length - 1] == ' ') line[--length] = '\0';
+        if (length > 0 && vj_class_names_of_number(l->classes, label, number - 1) < 0 &&
+            vj_class_names_find(l->classes, label, line) >= before)
+            status = vj_text_refuse(text, number, "class \"%.200s\" is named twice", line);
+        else if (length > 0)
+            status = enter_class(l, label, text, number, line, number - 1);
     }
     free(line);
     return status;
 }
 
-static vj_status read_classes(vj_register *classes, const char *path)
+vj_status vj_listing_fix_classes(vj_listing *l, int label)
 {
     vj_text text;
     size_t bytes;
+    const char *path = l->settings->labels;
+    vj_label_classes *c = &l->classes->of[label];
+    if (*path == '\0' || l->fixed & 1U << label) return VJ_OK;
+    if (c->kind == VJ_LABEL_NUMBERS)
+        return vj_raise(VJ_ERR_FORMAT, "label %s is given as numbers in %s, and by the names of %s here",
+                        l->names->label_names[label], c->place, path);
     vj_status status = vj_text_open(&text, path, "labels");
     if (status == VJ_OK) {
         const char *begin = vj_text_begin(&text, &bytes);
-        status = bytes > 0 && *begin == '{' ? read_class_object(classes, &text) : read_class_lines(classes, &text);
+        status = bytes > 0 && *begin == '{' ? read_class_object(l, label, &text) : read_class_lines(l, label, &text);
     }
     vj_text_close(&text);
+    c->kind = VJ_LABEL_NAMES;
+    snprintf(c->place, sizeof c->place, "%s", path);
+    l->fixed |= 1U << label;
     return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ formats */
+
+/* What separates the fields of a first line of which one is `word`; 0: none is. */
+static char separator_of(const vj_text *text, const char *word)
+{
+    for (const char *separator = ",\t; "; *separator; separator++)
+        if (vj_text_first_line_has(text, word, *separator)) return *separator;
+    return '\0';
+}
 
 /* What the first bytes look like. A plain list of files called "path" something must be declared as such. */
 static vj_list_format recognise(const vj_text *text)
@@ -266,10 +395,11 @@ static vj_list_format recognise(const vj_text *text)
     size_t blank = 0;
     while (blank < bytes && strchr(" \t\r\n", begin[blank])) blank++;
     if (blank < bytes && begin[blank] == '{') return VJ_LIST_JSON;
-    if (blank < bytes && begin[blank] == '[') return memmem(begin, bytes, "\"path", 5) ? VJ_LIST_JSON : VJ_LIST_SSV2;
-    if (vj_text_first_line_has(text, "youtube_id")) return VJ_LIST_KINETICS;
-    if (vj_text_first_line_has(text, "video_id")) return VJ_LIST_HOWTO100M;
-    return vj_text_first_line_has(text, "path") ? VJ_LIST_CSV : VJ_LIST_PLAIN;
+    if (blank < bytes && begin[blank] == '[')
+        return memmem(begin, bytes, "\"path", 5) || !memmem(begin, bytes, "\"id\"", 4) ? VJ_LIST_JSON : VJ_LIST_SSV2;
+    if (separator_of(text, "youtube_id")) return VJ_LIST_KINETICS;
+    if (separator_of(text, "video_id") && !separator_of(text, "path")) return VJ_LIST_HOWTO100M;
+    return separator_of(text, "path") ? VJ_LIST_CSV : VJ_LIST_PLAIN;
 }
 
 static vj_status read_list(vj_listing *l, vj_text *text)
@@ -282,7 +412,11 @@ static vj_status read_list(vj_listing *l, vj_text *text)
     };
     vj_list_format format = (vj_list_format)l->settings->format;
     if (format == VJ_LIST_AUTO) format = recognise(text);
-    if (*l->settings->labels && format != VJ_LIST_KINETICS && format != VJ_LIST_SSV2)
+    l->separator = ',';
+    static const char *const known[] = {"youtube_id", "video_id", "path"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (separator_of(text, known[i])) l->separator = separator_of(text, known[i]);
+    if (*l->settings->labels && format == VJ_LIST_HOWTO100M)
         return vj_raise(VJ_ERR_USAGE, "%s: its format names no classes, so labels %s has no meaning", text->name,
                         l->settings->labels);
     return readers[format](l, text);
@@ -311,16 +445,20 @@ static vj_status read_all(vj_listing *l)
     vj_text text;
     int instead = s->format == VJ_LIST_AUTO && is_folder(s->list);
     VJ_TRY(set_folder(l, instead ? s->list : s->root));
+    if (*s->labels && (instead || s->format == VJ_LIST_FOLDER))
+        return vj_raise(VJ_ERR_USAGE,
+                        "%s: format folder knows no classes, so labels %s has no meaning (imagenet: a "
+                        "class is a folder)",
+                        l->folder, s->labels);
     if (instead || s->format == VJ_LIST_FOLDER || s->format == VJ_LIST_IMAGENET) return vj_listing_walk(l);
-    if (*s->labels) VJ_TRY(read_classes(&l->classes, s->labels));
     vj_status status = vj_text_open(&text, s->list, "media list");
     if (status == VJ_OK) status = read_list(l, &text);
     vj_text_close(&text);
     return status;
 }
 
-vj_status vj_manifest_read(vj_media_names *names, const vj_dataset_settings *dataset, const char *label_name,
-                           const char *scratch, vj_media_sink *sink, void *user)
+vj_status vj_manifest_read(vj_media_names *names, vj_class_names *classes, const vj_dataset_settings *dataset,
+                           const char *label_name, const char *scratch, vj_media_sink *sink, void *user)
 {
     const char *shown = *dataset->list ? dataset->list : dataset->root;
     vj_listing *l = vj_calloc(1, sizeof *l);
@@ -330,12 +468,12 @@ vj_status vj_manifest_read(vj_media_names *names, const vj_dataset_settings *dat
     l->names = names;
     l->sink = sink;
     l->user = user;
-    vj_status status = vj_register_init(&l->classes, scratch);
-    if (status == VJ_OK) status = read_all(l);
+    l->classes = classes;
+    l->scratch = scratch;
+    vj_status status = read_all(l);
     if (status == VJ_OK && l->count == 0) status = vj_raise(VJ_ERR_FORMAT, "%s names no media file", shown);
     for (int i = 0; i < names->dataset_count; i++)
         if (strcmp(names->dataset_names[i], dataset->name) == 0) names->listed[i] = 1;
-    vj_register_release(&l->classes);
     free(l);
     return status;
 }

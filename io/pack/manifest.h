@@ -2,24 +2,30 @@
  * Manifests: what names the files to pack, streamed file by file to whoever asks, in an order that depends on nothing
  * but the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders.
  *
- *   plain      lines "path label" (the last blank divides; or the last comma, where there is no blank)
- *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), if wanted dataset, start, end (s), id
+ *   plain      lines "path label": the last tab, blank, comma or semicolon divides
+ *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), if wanted dataset, start, end, id.
+ * The first line says what separates the fields: commas, semicolons, tabs or blanks. Blanks around a field do not count
  *   json       objects, one after another or in one array: path or path_bytes (bytes as \xHH), label: number or
  *              labels: {name: number}, dataset, start, end, id; further keys are passed over
- *   kinetics   CSV with a header: label, youtube_id, time_start, time_end, split (what the videos are cut out of)
- *   ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
+ *   kinetics   CSV with a header: label, youtube_id, time_start, time_end, split. The times are in the files' names;
+ *              with a pattern that has neither {start} nor {end} the files are whole, and the times are the part to
+ * take ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
  *   howto100m  CSV with a header: video_id and others that are not used
  *   folder     all regular files below a folder, also when one stands in the place of a list
- *   imagenet   the same, each folder right below it a class
+ *   imagenet   the same, each folder right below it that has a file in it a class
  *
- * Paths are relative to the root given, or else to the list's folder. A class that the list does not name by a number
- * gets it from a file of labels; a label without a name of its own is called as the dataset, in pack.lists "label".
+ * Paths are relative to the root given, or else to the list's folder. Times are seconds, mm:ss or hh:mm:ss. A class
+ * that the list gives as a word, in a column called label, class or alike, gets its number from a file of labels, or
+ * else from the order of all words of this label; a label without a name of its own is called as the dataset, in
+ * pack.lists "label". Walked folders are taken without hidden files and folders, those of systems, clip stores and run
+ * folders.
  */
 #ifndef VJ_PACK_MANIFEST_H
 #define VJ_PACK_MANIFEST_H
 
 #include "base/config.h"
 #include "clips/clips.h"
+#include "pack/class_names.h"
 #include "pack/text.h"
 
 /* A file to pack. Everything is borrowed for the time of the call. */
@@ -46,13 +52,14 @@ typedef struct {
 typedef vj_status vj_media_sink(void *user, const vj_media *media);
 
 /**
- * Read one list or walk one folder, handing each file to `sink`. Adds to `names`. Bounded memory, but for the names in
- * one folder that is walked, and class names in a scratch file in `scratch`. Refuses, naming list and line, what does
- * not follow the format, a list that names no file, and one whose labels differ from those of the lists before it in
- * the same dataset. Not collective.
+ * Read one list or walk one folder, handing each file to `sink`. Adds to `names` and `classes`; a label that is a class
+ * by name is, until they are settled, its place among them. Bounded memory, but for the names in one folder that is
+ * walked, and those of classes. The folder `scratch`, in which the caller has files, is not walked. Refuses, naming
+ * list and line, what does not follow the format, a list that names no file, and one whose labels differ from those of
+ * the lists before it in the same dataset. Not collective.
  */
-vj_status vj_manifest_read(vj_media_names *names, const vj_dataset_settings *dataset, const char *label_name,
-                           const char *scratch, vj_media_sink *sink, void *user);
+vj_status vj_manifest_read(vj_media_names *names, vj_class_names *classes, const vj_dataset_settings *dataset,
+                           const char *label_name, const char *scratch, vj_media_sink *sink, void *user);
 
 /**
  * How a file is known to lists of ids: its name without folder and extension, and without the times that end a name of

@@ -7,53 +7,92 @@
 #include "pack/json.h"
 #include "pack/listing.h"
 
+/* A value as JSON, cut to what fits, for messages. */
+static const char *shown(const json_t *value, char *text, size_t bytes)
+{
+    char *all = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    snprintf(text, bytes, "%s", all ? all : "?");
+    free(all);
+    return text;
+}
+
+enum { SHOWN = 100 };
+
 static vj_status text_of(const vj_text *text, int64_t line, const json_t *object, const char *key, const char **value)
 {
+    char found[SHOWN];
     json_t *item = json_object_get(object, key);
     *value = json_string_value(item);
     if (!item || *value) return VJ_OK;
-    return vj_text_refuse(text, line, "%s is not a text", key);
+    return vj_text_refuse(text, line, "%s is %s, not a text", key, shown(item, found, sizeof found));
+}
+
+/* The object lacks what was wanted: which keys it has. */
+static vj_status refuse_keys(const vj_text *text, int64_t line, json_t *object, const char *wanted)
+{
+    char keys[256] = "none";
+    size_t used = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        if (used < sizeof keys)
+            used += (size_t)snprintf(keys + used, sizeof keys - used, "%s%.60s", used ? ", " : "", key);
+    }
+    return vj_text_refuse(text, line, "the object has no %s; its keys are: %s", wanted, keys);
 }
 
 static vj_status seconds_of(const vj_text *text, int64_t line, const json_t *object, const char *key, double *value)
 {
+    char found[SHOWN];
     json_t *item = json_object_get(object, key);
     *value = -1;
     if (!item || json_is_null(item)) return VJ_OK;
+    if (json_is_string(item)) return vj_listing_parse_seconds(text, line, key, json_string_value(item), value);
     *value = json_number_value(item);
     if (json_is_number(item) && *value >= 0 && *value < 1e9) return VJ_OK;
-    return vj_text_refuse(text, line, "%s is not a number of seconds", key);
+    return vj_text_refuse(text, line, "%s is %s, not a number of seconds from 0 on", key,
+                          shown(item, found, sizeof found));
 }
 
 static vj_status set_label(vj_listing *l, const vj_text *text, int64_t line, const char *name, const json_t *value)
 {
     int label;
-    json_int_t number = json_integer_value(value);
-    if (!json_is_integer(value) || number < -1 || number > INT32_MAX)
-        return vj_text_refuse(text, line, "label \"%.60s\" is not a whole number (0, 1, ...; -1 for none)", name);
+    char found[SHOWN];
+    if (!json_is_integer(value) && !json_is_string(value))
+        return vj_text_refuse(text, line,
+                              "label %.60s is %s: a label is a whole number, 0, 1, ..., -1 for none, or the name of a "
+                              "class",
+                              name, shown(value, found, sizeof found));
     VJ_TRY(vj_listing_label(l, text, line, name, &label));
-    l->media.labels[label] = (int32_t)number;
-    return VJ_OK;
+    VJ_TRY(vj_listing_fix_classes(l, label));
+    const char *word = json_string_value(value);
+    if (!word) word = shown(value, found, sizeof found);
+    return vj_listing_set_label(l, text, line, label, name, word, 1);
 }
 
 static vj_status labels_of(vj_listing *l, const vj_text *text, int64_t line, json_t *object)
 {
+    char found[SHOWN];
     json_t *one = json_object_get(object, "label"), *many = json_object_get(object, "labels"), *value;
     const char *name;
     if (one) VJ_TRY(set_label(l, text, line, "label", one));
-    if (many && !json_is_object(many)) return vj_text_refuse(text, line, "labels is not an object {name: number}");
+    if (many && !json_is_object(many))
+        return vj_text_refuse(text, line, "labels is %s, not an object {name: number}",
+                              shown(many, found, sizeof found));
     json_object_foreach(many, name, value) VJ_TRY(set_label(l, text, line, name, value));
     return VJ_OK;
 }
 
 /* path as it stands, or path_bytes unescaped into `bytes`. */
-static vj_status path_of(const vj_text *text, int64_t line, const json_t *object, char bytes[VJ_MEDIA_PATH],
+static vj_status path_of(const vj_text *text, int64_t line, json_t *object, char bytes[VJ_MEDIA_PATH],
                          const char **path)
 {
     const char *escaped;
     VJ_TRY(text_of(text, line, object, "path", path));
     VJ_TRY(text_of(text, line, object, "path_bytes", &escaped));
-    if (!*path == !escaped) return vj_text_refuse(text, line, "one of path and path_bytes must be given");
+    if (!*path && !escaped) return refuse_keys(text, line, object, "path");
+    if (*path && escaped) return vj_text_refuse(text, line, "one of path and path_bytes must be given");
     if (*path) return VJ_OK;
     *path = bytes;
     if (vj_unescape(escaped, bytes, VJ_MEDIA_PATH)) return VJ_OK;
@@ -90,7 +129,7 @@ static vj_status ssv2_entry(vj_listing *l, const vj_text *text, int64_t line, js
     if (json_is_integer(given))
         snprintf(number, sizeof number, "%lld", (long long)json_integer_value(given));
     else if (!given)
-        return vj_text_refuse(text, line, "the object has no id");
+        return refuse_keys(text, line, object, "id");
     else
         VJ_TRY(text_of(text, line, object, "id", &id));
     VJ_TRY(text_of(text, line, object, "template", &template));
@@ -98,7 +137,8 @@ static vj_status ssv2_entry(vj_listing *l, const vj_text *text, int64_t line, js
         int label;
         without_brackets(class, sizeof class, template);
         VJ_TRY(vj_listing_label(l, text, line, l->label_name, &label));
-        VJ_TRY(vj_listing_class(l, text, line, class, &l->media.labels[label]));
+        VJ_TRY(vj_listing_fix_classes(l, label));
+        VJ_TRY(vj_listing_set_class(l, text, line, label, class));
     }
     return vj_listing_add_id(l, text, line, "{id}.webm", id, "", 0, 0);
 }

@@ -16,8 +16,11 @@ typedef struct {
     MPI_Comm comm;
     int rank, size;
     vj_catalogue_summary *summary; /* owned */
+    vj_class_names *classes;       /* on rank 0: of all lists. Owned */
     vj_pack_layout layout;
     vj_clips_layout *clips; /* owned */
+    vj_lease *lease;        /* of the store, on rank 0 while it is written; owned */
+    vj_lease_seal seal;     /* of it, on all ranks */
 } packer;
 
 static vj_status share(const packer *p, vj_status status, void *data, size_t bytes)
@@ -33,11 +36,9 @@ static vj_status share(const packer *p, vj_status status, void *data, size_t byt
 static vj_status read_lists(const packer *p, int write)
 {
     const char *store = p->config->pack.store, *temporary = getenv("TMPDIR");
-    if (write) VJ_TRY(vj_clips_make_folder(store));
-    return vj_catalogue_build(p->summary, p->config, write ? store : NULL,
-                              write       ? store
-                              : temporary ? temporary
-                                          : "/tmp");
+    const char *scratch = write ? store : temporary ? temporary : "/tmp";
+    vj_class_names_init(p->classes, scratch);
+    return vj_catalogue_build(p->summary, p->classes, p->config, write ? store : NULL, scratch);
 }
 
 static vj_status check_recipe(const packer *p, int write, int *done)
@@ -51,11 +52,17 @@ static vj_status check_recipe(const packer *p, int write, int *done)
 }
 
 /* Rank 0: everything before the first file is opened. */
-static vj_status prepare(const packer *p, int dry_run, int *done)
+static vj_status prepare(packer *p, int dry_run, int *done)
 {
     const char *store = p->config->pack.store;
     if (*store == '\0') return vj_raise(VJ_ERR_USAGE, "pack.store is not set: the clip store to write");
+    VJ_TRY(vj_recipe_check_place(store));
     int write = !dry_run && !vj_recipe_store_exists(store);
+    if (write) {
+        VJ_TRY(vj_clips_make_folder(store));
+        VJ_TRY(vj_lease_take(&p->lease, store));
+        write = !vj_recipe_store_exists(store); /* another job may have finished it while we waited */
+    }
     VJ_TRY(read_lists(p, write));
     return check_recipe(p, write, done);
 }
@@ -76,6 +83,20 @@ static void set_layouts(packer *p)
                                    .chroma = config->pack.jpeg_chroma ? 444 : 420};
 }
 
+/* Which labels there are, those without names of classes only if `all`. */
+static void say_classes(const packer *p, int all)
+{
+    const vj_media_names *names = &p->summary->names;
+    for (int l = 0; p->rank == 0 && l < names->label_count; l++) {
+        char *text = p->classes->of[l].count > 0 ? vj_class_names_text(p->classes, l) : NULL;
+        if (text)
+            vj_log("  label %s: %s", names->label_names[l], text);
+        else if (all)
+            vj_log("  label: %s", names->label_names[l]);
+        free(text);
+    }
+}
+
 static void say_plan(const packer *p)
 {
     const vj_catalogue_summary *s = p->summary;
@@ -87,7 +108,7 @@ static void say_plan(const packer *p)
         vj_log("  %s: %lld files, %lld of them held out by id, %lld listed before%s", s->names.dataset_names[d],
                (long long)s->of_dataset[d].files, (long long)s->of_dataset[d].held_out_ids,
                (long long)s->of_dataset[d].listed_twice, drop ? " and dropped" : "");
-    for (int i = 0; i < s->names.label_count; i++) vj_log("  label: %s", s->names.label_names[i]);
+    say_classes(p, 1);
     if (s->held_out_videos > 0)
         vj_log("  compared with the looks of %lld held-out videos", (long long)s->held_out_videos);
     vj_log("at most %lld clips of %lld frames, short side %lld, codec %s: %.4g GB in %lld shards of %.4g MB and %.0f "
@@ -165,6 +186,7 @@ static void say_result(const packer *p, const vj_pack_report *report, double beg
         line += length + (line[length] == '\n');
     }
     vj_log("  every file and reason: %s/ledger.csv", p->config->pack.store);
+    say_classes(p, 0);
     free(text);
 }
 
@@ -186,7 +208,12 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
 static vj_status pack_store(const packer *p)
 {
     const double begin_s = vj_now();
-    const vj_pack_plan plan = {.config = p->config, .summary = p->summary, .layout = &p->layout, .clips = p->clips};
+    const vj_pack_plan plan = {.config = p->config,
+                               .summary = p->summary,
+                               .classes = p->classes,
+                               .layout = &p->layout,
+                               .clips = p->clips,
+                               .lease = &p->seal};
     char *config_text = vj_config_text(p->config);
     vj_status status = config_text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     p->clips->config_text = config_text;
@@ -204,6 +231,8 @@ static vj_status run(packer *p, int dry_run)
     int done = 0;
     VJ_TRY(share(p, p->rank == 0 ? prepare(p, dry_run, &done) : VJ_OK, p->summary, sizeof *p->summary));
     MPI_Bcast(&done, 1, MPI_INT, 0, p->comm);
+    if (p->rank == 0) p->seal = vj_lease_seal_of(p->lease);
+    MPI_Bcast(&p->seal, (int)sizeof p->seal, MPI_BYTE, 0, p->comm);
     set_layouts(p);
     if (done)
         vj_log("%s is packed already, from the same lists with the same settings: nothing to do",
@@ -222,9 +251,13 @@ vj_status vj_pack(const vj_config *config, MPI_Comm comm, int dry_run)
     MPI_Comm_size(comm, &p.size);
     p.summary = vj_calloc(1, sizeof *p.summary);
     p.clips = vj_calloc(1, sizeof *p.clips);
-    vj_status status =
-        vj_agree(comm, p.summary && p.clips ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to plan the packing"));
+    p.classes = vj_calloc(1, sizeof *p.classes);
+    vj_status status = vj_agree(
+        comm, p.summary && p.clips && p.classes ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to plan the packing"));
     if (status == VJ_OK) status = run(&p, dry_run);
+    vj_lease_release(p.lease); /* ranks that still work, after a failure, find it gone and publish nothing */
+    if (p.classes) vj_class_names_release(p.classes);
+    free(p.classes);
     free(p.summary);
     free(p.clips);
     return status;

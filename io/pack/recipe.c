@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/output.h"
 
 static const char section_name[] = "pack:\n";
 
@@ -29,6 +30,10 @@ static void put_digests(FILE *out, const vj_catalogue_summary *s)
                 s->of_dataset[i].digest);
     fprintf(out, "held_out_ids: [%" PRId64 ", %016" PRIx64 "]\n", s->held_out_ids, s->held_out_ids_digest);
     fprintf(out, "held_out_videos: [%" PRId64 ", %016" PRIx64 "]\n", s->held_out_videos, s->held_out_videos_digest);
+    for (int l = 0; l < s->names.label_count; l++)
+        if (s->classes[l].count > 0)
+            fprintf(out, "classes of %s: [%" PRId64 ", %016" PRIx64 "]\n", s->names.label_names[l], s->classes[l].count,
+                    s->classes[l].digest);
     fprintf(out, "all: %016" PRIx64 "\n", s->digest);
 }
 
@@ -82,23 +87,38 @@ int vj_recipe_store_exists(const char *store)
     return access(path, F_OK) == 0;
 }
 
-/* Files of the folder that are called `prefix`, a number and `suffix`; they are removed if `remove_them`. */
-static vj_status find_numbered(const char *store, const char *prefix, const char *suffix, int remove_them,
-                               int64_t *count)
+/* Files of the folder that are called `prefix`, a number and `suffix`. */
+static vj_status find_numbered(const char *store, const char *prefix, const char *suffix, int64_t *count)
 {
     DIR *folder = opendir(store);
-    vj_status status = VJ_OK;
     *count = 0;
     if (!folder) return vj_raise(VJ_ERR_IO, "open folder %s", store);
-    for (const struct dirent *file; status == VJ_OK && (file = readdir(folder)) != NULL;) {
+    for (const struct dirent *file; (file = readdir(folder)) != NULL;) {
         const char *name = file->d_name;
         size_t length = strlen(prefix);
         if (strncmp(name, prefix, length) != 0) continue;
         size_t digits = strspn(name + length, "0123456789");
         if (digits == 0 || strcmp(name + length + digits, suffix) != 0) continue;
         ++*count;
-        if (remove_them && unlinkat(dirfd(folder), name, 0) != 0)
-            status = vj_raise(VJ_ERR_IO, "remove %s/%s", store, name);
+    }
+    (void)closedir(folder); /* only read */
+    return VJ_OK;
+}
+
+/* What killed jobs left of files that were not finished; the lease says that no other job is at work. */
+static vj_status remove_parts(const char *store)
+{
+    DIR *folder = opendir(store);
+    vj_status status = VJ_OK;
+    if (!folder) return vj_raise(VJ_ERR_IO, "open folder %s", store);
+    for (const struct dirent *file; status == VJ_OK && (file = readdir(folder)) != NULL;) {
+        const char *name = file->d_name;
+        const size_t length = strlen(name);
+        const bool ours = strncmp(name, "shard-", 6) == 0 || strncmp(name, "index.h5.", 9) == 0 ||
+                          strncmp(name, "ledger.csv.", 11) == 0 || strncmp(name, "pack.yaml.", 10) == 0 ||
+                          strncmp(name, "catalogue.", 10) == 0;
+        if (!ours || length < 5 || strcmp(name + length - 5, ".part") != 0) continue;
+        if (unlinkat(dirfd(folder), name, 0) != 0) status = vj_raise(VJ_ERR_IO, "remove %s/%s", store, name);
     }
     (void)closedir(folder); /* only read */
     return status;
@@ -125,7 +145,7 @@ vj_status vj_recipe_check(const char *store, const char *recipe, int *done)
     int64_t shards = 0;
     *done = 0;
     if (access(store, F_OK) != 0) return VJ_OK;
-    if (!finished) VJ_TRY(find_numbered(store, "shard-", ".h5", 0, &shards));
+    if (!finished) VJ_TRY(find_numbered(store, "shard-", ".h5", &shards));
     if (!finished && shards == 0) return VJ_OK;
     VJ_TRY(read_recipe(store, &found));
     int same = found && strcmp(found, recipe) == 0;
@@ -137,16 +157,41 @@ vj_status vj_recipe_check(const char *store, const char *recipe, int *done)
                     store, finished ? "a clip store already" : "shards of a pack that was not finished", difference);
 }
 
+static int begins(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+vj_status vj_recipe_check_place(const char *store)
+{
+    char foreign[256] = "";
+    int is_store = 0, is_run = 0;
+    VJ_TRY(vj_output_check_folder("pack.store", store));
+    DIR *folder = opendir(store);
+    if (!folder) return VJ_OK; /* not there */
+    for (struct dirent *item; (item = readdir(folder)) != NULL;) {
+        const char *name = item->d_name;
+        if (begins(name, "pack.yaml") || begins(name, "catalogue.") || begins(name, "shard-") ||
+            !strcmp(name, "index.h5"))
+            is_store = 1;
+        else if (begins(name, "step_") || begins(name, "metrics."))
+            is_run = 1;
+        else if (*name != '.' && !begins(name, "lease"))
+            snprintf(foreign, sizeof foreign, "%s", name);
+    }
+    closedir(folder); /* only read */
+    if (is_run)
+        return vj_raise(VJ_ERR_USAGE, "pack.store %s is a run folder: a clip store is a folder of its own", store);
+    if (*foreign && !is_store)
+        return vj_raise(VJ_ERR_USAGE, "pack.store %s holds other files (%s): a clip store is a folder of its own",
+                        store, foreign);
+    return VJ_OK;
+}
+
 vj_status vj_recipe_begin(const char *store, const char *recipe)
 {
-    char path[VJ_PATH + 32], part[VJ_PATH + 32];
-    int64_t count;
-    VJ_TRY(find_numbered(store, "shard-", ".h5.part", 1, &count));
+    char path[VJ_PATH + 32];
+    VJ_TRY(remove_parts(store));
     snprintf(path, sizeof path, "%s/pack.yaml", store);
-    snprintf(part, sizeof part, "%s/pack.yaml.part", store);
-    FILE *f = fopen(part, "w");
-    if (!f) return vj_raise(VJ_ERR_IO, "create %s", part);
-    int good = fputs(recipe, f) >= 0 && fflush(f) == 0;
-    if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
-    return vj_file_publish(part, path);
+    return vj_file_put_text(path, recipe);
 }

@@ -16,6 +16,12 @@ char *vj_recipe_text(const vj_config *config, const vj_catalogue_summary *summar
  */
 vj_status vj_recipe_check(const char *store, const char *recipe, int *done);
 
+/**
+ * Is `store` a place for a store: not there, empty but for hidden files, or a store already? Anything else, a run
+ * folder above all, is the user's and is refused. Not collective.
+ */
+vj_status vj_recipe_check_place(const char *store);
+
 /** Write it, durably, and remove what is left of half-written files. Not collective. */
 vj_status vj_recipe_begin(const char *store, const char *recipe);
 

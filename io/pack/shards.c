@@ -113,8 +113,8 @@ static int judge_packed(const vj_config *config, const vj_decoded *d, char reaso
     const vj_video_info *info = &d->info;
     int64_t span = config->pack.frames * config->pack.step;
     if (info->corrupt + info->missing > 0) {
-        snprintf(reason, VJ_VIDEO_REASON, "%lld frames damaged, %lld missing", (long long)info->corrupt,
-                 (long long)info->missing);
+        snprintf(reason, VJ_VIDEO_REASON, "%lld frames damaged, %lld missing%s%.120s", (long long)info->corrupt,
+                 (long long)info->missing, *d->reason ? "; " : "", d->reason);
         return VJ_LEDGER_DAMAGED;
     }
     if (!info->is_image && d->clips > 0 && d->frames / d->clips < span) {
@@ -201,7 +201,9 @@ static vj_status write_oldest(maker *m)
     vj_decoded_free(s->decoded);
     s->decoded = NULL;
     m->written++;
-    return s->last ? vj_shard_publish(&m->shard) : VJ_OK;
+    if (!s->last) return VJ_OK;
+    VJ_TRY(vj_lease_check(m->plan->lease));
+    return vj_shard_publish(&m->shard);
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */

@@ -5,6 +5,7 @@
 #ifndef VJ_PACK_SHARDS_H
 #define VJ_PACK_SHARDS_H
 
+#include "base/lease.h"
 #include "clips/write.h"
 #include "pack/catalogue.h"
 #include "pack/layout.h"
@@ -14,8 +15,10 @@
 typedef struct {
     const vj_config *config;
     const vj_catalogue_summary *summary;
+    const vj_class_names *classes; /* on rank 0; NULL: none */
     const vj_pack_layout *layout;
     const vj_clips_layout *clips; /* what all shards say alike */
+    const vj_lease_seal *lease;   /* of the store; looked at before anything is published */
 } vj_pack_plan;
 
 /**

@@ -1,4 +1,5 @@
 /* Lists of lines and CSV: plain, csv, kinetics, howto100m. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,19 +8,79 @@
 
 /* ------------------------------------------------------------------------------------------------ plain */
 
+static int is_whole(const char *value)
+{
+    value += *value == '-';
+    return *value && value[strspn(value, "0123456789")] == '\0';
+}
+
+/* Where the label of a line begins behind its divider; NULL: nowhere. A number is a label, and a word without dot and
+ * slash, for those would be a path. */
+static char *find_label(char *line)
+{
+    for (int words = 0; words < 2; words++)
+        for (const char *divider = "\t ,;"; *divider; divider++) {
+            char *at = strrchr(line, *divider);
+            if (at && (is_whole(at + 1) || (words && at[1] && !strpbrk(at + 1, "./\"")))) return at + 1;
+        }
+    return NULL;
+}
+
+/* A first line of words that are no paths and no numbers; if it names no column path, that is not what was meant. */
+static vj_status refuse_header(const vj_text *text, const char *line)
+{
+    static const char dividers[] = "\t,; ";
+    int fields = 0;
+    if (strpbrk(line, "./")) return VJ_OK;
+    for (const char *at = line; *at; at += strspn(at, dividers), fields++) {
+        const size_t digits = strspn(at, "-0123456789"), length = strcspn(at, dividers);
+        if (digits == length) return VJ_OK;
+        at += length;
+    }
+    if (fields < 2) return VJ_OK;
+    char shown[201];
+    snprintf(shown, sizeof shown, "%s", line);
+    for (char *at = shown; (at = strchr(at, '\t'));) *at = ' ';
+    return vj_text_refuse(text, 1,
+                          "the line looks like a header, but no column is called path: \"%s\". Call the column of the "
+                          "files path; dataset, start, end and id may follow, and each other column is a label",
+                          shown);
+}
+
+/* A path between quotes, two of which are one; or as it stands. */
+static void unquote(char *path)
+{
+    const size_t length = strlen(path);
+    if (length < 2 || *path != '"' || path[length - 1] != '"') return;
+    path[length - 1] = '\0';
+    char *to = path;
+    for (const char *from = path + 1; *from; from++) {
+        if (*from == '"' && from[1] == '"') from++;
+        *to++ = *from;
+    }
+    *to = '\0';
+}
+
 static vj_status plain_line(vj_listing *l, const vj_text *text, int64_t number, char *line, int64_t length, int label)
 {
-    while (length > 0 && line[length - 1] == ' ') line[--length] = '\0';
+    while (length > 0 && strchr(" \t", line[length - 1])) line[--length] = '\0';
     if (length == 0) return VJ_OK;
-    char *divider = strrchr(line, ' ');
-    if (!divider) divider = strrchr(line, ',');
-    if (!divider)
+    if (number == 1) VJ_TRY(refuse_header(text, line));
+    char *value = find_label(line);
+    if (!value)
         return vj_text_refuse(
             text, number,
-            "expected \"path label\", or a first line path,LABEL,... (CSV; \"path\" where there are no labels)");
-    *divider = '\0';
+            "\"%.200s\": expected \"path label\", or a first line path,LABEL,... (CSV; \"path\" where "
+            "there are no labels)",
+            line);
+    char *end = value - 1;
+    while (end > line && strchr(" \t", end[-1])) end--;
+    if (end > line && strchr(",;", end[-1]) && strchr(" \t", value[-1])) end--; /* "path, label" */
+    while (end > line && strchr(" \t", end[-1])) end--;
+    *end = '\0';
+    unquote(line);
     vj_listing_begin(l);
-    VJ_TRY(vj_listing_parse_label(text, number, divider + 1, &l->media.labels[label]));
+    VJ_TRY(vj_listing_set_label(l, text, number, label, l->names->label_names[label], value, 1));
     return vj_listing_add(l, text, number, line, NULL);
 }
 
@@ -29,6 +90,7 @@ vj_status vj_listing_plain(vj_listing *l, vj_text *text)
     int64_t length = 0;
     VJ_TRY(vj_listing_label(l, text, 1, l->label_name, &label));
     VJ_TRY(vj_listing_labels(l, text, 1, 1U << label));
+    VJ_TRY(vj_listing_fix_classes(l, label));
     char *line = malloc(VJ_RECORD_BYTES);
     vj_status status = line ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
     while (status == VJ_OK) {
@@ -53,20 +115,32 @@ static vj_status read_rows(vj_listing *l, vj_text *text, vj_csv *csv, const int 
         VJ_TRY(vj_csv_read(csv, text));
         if (csv->fields == 0) return VJ_OK;
         if (csv->fields != fields)
-            return vj_text_refuse(text, csv->line, "%d fields, the header has %d", csv->fields, fields);
+            return vj_text_refuse(text, csv->line, "%d fields, the header has %d; is a quote missing?", csv->fields,
+                                  fields);
         vj_listing_begin(l);
         VJ_TRY(reader(l, text, csv, column));
     }
+}
+
+static const char *columns_text(const vj_csv *header, char *text, size_t bytes)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < header->fields && used < bytes; i++)
+        used += (size_t)snprintf(text + used, bytes - used, "%s%.60s", i ? ", " : "", header->field[i]);
+    return text;
 }
 
 /* The columns by these names; the first `needed` of them must be there. */
 static vj_status find_columns(const vj_text *text, const vj_csv *header, const char *const *names, int count,
                               int needed, int *column)
 {
+    char shown[256];
     for (int i = 0; i < count; i++) {
         column[i] = vj_csv_column(header, names[i]);
         if (column[i] < 0 && i < needed)
-            return vj_text_refuse(text, header->line, "the header has no column %s", names[i]);
+            return vj_text_refuse(text, header->line, "the header has no column %s; its columns are %s", names[i],
+                                  columns_text(header, shown, sizeof shown));
     }
     return VJ_OK;
 }
@@ -79,6 +153,12 @@ static const char *optional(const vj_csv *row, int column)
 enum { PATH, DATASET, START, END, ID, LABELS }; /* from LABELS: the label of each field, or -1 */
 static const char *const csv_names[] = {"path", "dataset", "start", "end", "id"};
 
+static vj_status set_field(vj_listing *l, const vj_text *text, const vj_csv *row, int field, int label)
+{
+    const char *name = l->names->label_names[label];
+    return vj_listing_set_label(l, text, row->line, label, name, row->field[field], vj_listing_takes_words(name));
+}
+
 static vj_status csv_row(vj_listing *l, const vj_text *text, const vj_csv *row, const int *column)
 {
     const char *dataset = optional(row, column[DATASET]), *id = optional(row, column[ID]);
@@ -87,8 +167,7 @@ static vj_status csv_row(vj_listing *l, const vj_text *text, const vj_csv *row, 
     VJ_TRY(vj_listing_parse_seconds(text, row->line, "start", optional(row, column[START]), &m->start_s));
     VJ_TRY(vj_listing_parse_seconds(text, row->line, "end", optional(row, column[END]), &m->end_s));
     for (int i = 0; i < row->fields; i++)
-        if (column[LABELS + i] >= 0)
-            VJ_TRY(vj_listing_parse_label(text, row->line, row->field[i], &m->labels[column[LABELS + i]]));
+        if (column[LABELS + i] >= 0) VJ_TRY(set_field(l, text, row, i, column[LABELS + i]));
     return vj_listing_add(l, text, row->line, row->field[column[PATH]], *id ? id : NULL);
 }
 
@@ -106,7 +185,13 @@ static vj_status csv_header(vj_listing *l, const vj_text *text, const vj_csv *he
         if (reserved) continue;
         VJ_TRY(vj_listing_label(l, text, header->line, name, label));
         labels |= 1U << *label;
+        if (vj_listing_takes_words(name)) VJ_TRY(vj_listing_fix_classes(l, *label));
     }
+    if (*l->settings->labels && !l->fixed)
+        return vj_raise(
+            VJ_ERR_USAGE,
+            "%s: labels %s gives the names of classes, but no column has label, class or category in its name",
+            text->name, l->settings->labels);
     return vj_listing_labels(l, text, header->line, labels);
 }
 
@@ -120,21 +205,28 @@ static vj_status csv_list(vj_listing *l, vj_text *text, vj_csv *csv)
 
 /* ------------------------------------------------------------------------------------------------ published lists */
 
-/* Kinetics lists say what was cut out of which video: the files hold just that. */
+/* Kinetics lists say what was cut out of which video: the files hold just that, if their names tell the times. */
 enum { YOUTUBE, FROM, TO, CLASS, KINETICS };
 static const char *const kinetics_names[] = {"youtube_id", "time_start", "time_end", "label"};
 
 static vj_status kinetics_row(vj_listing *l, const vj_text *text, const vj_csv *row, const int *column)
 {
     double start_s, end_s;
-    const char *class = optional(row, column[CLASS]);
+    const char *class = optional(row, column[CLASS]), *pattern = l->settings->pattern;
     VJ_TRY(vj_listing_parse_seconds(text, row->line, "time_start", row->field[column[FROM]], &start_s));
     VJ_TRY(vj_listing_parse_seconds(text, row->line, "time_end", row->field[column[TO]], &end_s));
     if (start_s < 0 || end_s < 0) return vj_text_refuse(text, row->line, "time_start or time_end is empty");
+    if (end_s <= start_s)
+        return vj_text_refuse(text, row->line, "time_end, %.9g s, is not after time_start, %.9g s", end_s, start_s);
     if (*l->settings->labels && *class) {
         int label;
         VJ_TRY(vj_listing_label(l, text, row->line, l->label_name, &label));
-        VJ_TRY(vj_listing_class(l, text, row->line, class, &l->media.labels[label]));
+        VJ_TRY(vj_listing_fix_classes(l, label));
+        VJ_TRY(vj_listing_set_class(l, text, row->line, label, class));
+    }
+    if (*pattern && !strstr(pattern, "{start}") && !strstr(pattern, "{end}")) { /* whole videos */
+        l->media.start_s = start_s;
+        l->media.end_s = end_s;
     }
     return vj_listing_add_id(l, text, row->line, "{id}_{start}_{end}.mp4", row->field[column[YOUTUBE]], class, start_s,
                              end_s);
@@ -166,6 +258,7 @@ static vj_status with_csv(vj_listing *l, vj_text *text, vj_status (*reader)(vj_l
 {
     vj_csv *csv = malloc(sizeof *csv);
     if (!csv) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
+    csv->separator = l->separator;
     vj_status status = reader(l, text, csv);
     free(csv);
     return status;

@@ -22,6 +22,59 @@ static void fill(vj_text *t)
     }
 }
 
+/* What begins like another kind of file is refused by its name. */
+static vj_status refuse_other_formats(const vj_text *t, const char *what)
+{
+    static const struct {
+        size_t at, bytes;
+        const char *begin, *is;
+    } formats[] = {
+        {0, 2, "\x1f\x8b", "a gzip file: unpack it"},
+        {0, 3, "BZh", "a bzip2 file: unpack it"},
+        {0, 6,
+         "\xfd"
+         "7zXZ\0",
+         "an xz file: unpack it"},
+        {0, 4, "\x28\xb5\x2f\xfd", "a zstd file: unpack it"},
+        {0, 4, "PK\3\4", "a zip file, or a spreadsheet (xlsx, ods): unpack it, or save it as CSV"},
+        {257, 5, "ustar", "a tar file: unpack it"},
+        {0, 8, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a spreadsheet (xls): save it as CSV"},
+        {0, 4, "PAR1", "a Parquet file: save it as CSV"},
+        {0, 6, "ARROW1", "an Arrow file: save it as CSV"},
+        {0, 8, "\x89HDF\r\n\x1a\n", "an HDF5 file"},
+        {0, 15, "SQLite format 3", "an SQLite file: export its table as CSV"},
+        {0, 6, "\x93NUMPY", "a NumPy file: save it as CSV"},
+        {0, 2, "\x80\3", "a Python pickle: save it as CSV"},
+        {0, 2, "\x80\4", "a Python pickle: save it as CSV"},
+        {0, 2, "\x80\5", "a Python pickle: save it as CSV"},
+        {0, 5, "%PDF-", "a PDF file"},
+        {0, 2, "\xff\xfe", "in UTF-16: save it as UTF-8"},
+        {0, 2, "\xfe\xff", "in UTF-16: save it as UTF-8"},
+        {0, 3, "\xff\xd8\xff", "a JPEG picture"},
+        {0, 4, "\x89PNG", "a PNG picture"},
+        {0, 4, "GIF8", "a GIF picture"},
+        {0, 4, "RIFF", "a video, sound or picture (RIFF)"},
+        {0, 4, "\x1a\x45\xdf\xa3", "a video (Matroska, WebM)"},
+        {4, 4, "ftyp", "a video (MP4, MOV)"},
+        {0, 4, "\x00\x00\x01\xba", "a video (MPEG)"},
+        {0, 4, "OggS", "a video or sound (Ogg)"},
+        {0, 3, "FLV", "a video (FLV)"},
+    };
+    static const char *const pages[] = {"<!doctype", "<html", "<?xml"};
+    const char *is = NULL;
+    size_t blank = 0;
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0] && !is; i++)
+        if (t->end >= formats[i].at + formats[i].bytes &&
+            memcmp(t->buffer + formats[i].at, formats[i].begin, formats[i].bytes) == 0)
+            is = formats[i].is;
+    while (blank < t->end && strchr(" \t\r\n", t->buffer[blank])) blank++;
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0] && !is; i++)
+        if (t->end - blank >= strlen(pages[i]) && strncasecmp(t->buffer + blank, pages[i], strlen(pages[i])) == 0)
+            is = "a web page, or XML: what was downloaded is not the list";
+    if (!is) return VJ_OK;
+    return vj_raise(VJ_ERR_FORMAT, "the %s %s is %s", what, t->name, is);
+}
+
 vj_status vj_text_open(vj_text *t, const char *name, const char *what)
 {
     struct stat st;
@@ -36,6 +89,7 @@ vj_status vj_text_open(vj_text *t, const char *name, const char *what)
     t->buffer = malloc(VJ_RECORD_BYTES);
     if (!t->buffer) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", name);
     fill(t);
+    if (t->status == VJ_OK) t->status = refuse_other_formats(t, what);
     if (t->end >= 3 && memcmp(t->buffer, "\xef\xbb\xbf", 3) == 0) t->at = 3; /* some spreadsheets begin so */
     return t->status;
 }
@@ -52,7 +106,8 @@ int vj_text_peek(vj_text *t)
     if (t->at == t->end && t->status == VJ_OK) fill(t);
     if (t->at == t->end || t->status != VJ_OK) return -1;
     if (t->buffer[t->at] != '\0') return (unsigned char)t->buffer[t->at];
-    t->status = vj_text_refuse(t, t->line, "a zero byte: this is not a text file");
+    t->status = vj_text_refuse(t, t->line,
+                               "a zero byte: this is not a text in UTF-8 (perhaps UTF-16, or another kind of file)");
     return -1;
 }
 
@@ -71,7 +126,7 @@ const char *vj_text_begin(const vj_text *t, size_t *bytes)
     return t->buffer + t->at;
 }
 
-int vj_text_first_line_has(const vj_text *t, const char *word)
+int vj_text_first_line_has(const vj_text *t, const char *word, char separator)
 {
     size_t bytes;
     const char *begin = vj_text_begin(t, &bytes);
@@ -79,8 +134,15 @@ int vj_text_first_line_has(const vj_text *t, const char *word)
     size_t line = end ? (size_t)(end - begin) : bytes, length = strlen(word);
     for (size_t at = 0; at + length <= line; at++) {
         if (memcmp(begin + at, word, length) != 0) continue;
-        const char before = at > 0 ? begin[at - 1] : ',', after = at + length < line ? begin[at + length] : ',';
-        if (strchr(",\"", before) && strchr(",\"\r", after)) return 1;
+        size_t from = at, to = at + length; /* without blanks, and a quote, around it */
+        while (from > 0 && begin[from - 1] == ' ' && separator != ' ') from--;
+        while (to < line && begin[to] == ' ' && separator != ' ') to++;
+        if (from > 0 && to < line && begin[from - 1] == '"' && begin[to] == '"') from--, to++;
+        while (from > 0 && begin[from - 1] == ' ' && separator != ' ') from--;
+        while (to < line && begin[to] == ' ' && separator != ' ') to++;
+        if ((from == 0 || begin[from - 1] == separator) &&
+            (to == line || begin[to] == separator || (begin[to] == '\r' && to + 1 == line)))
+            return 1;
     }
     return 0;
 }

@@ -36,8 +36,8 @@ int vj_text_next(vj_text *text);
 /** The first bytes of the list, at least a line or VJ_RECORD_BYTES, before anything was taken. */
 const char *vj_text_begin(const vj_text *text, size_t *bytes);
 
-/** Is this word a field of the first line, taken as CSV? Also before anything was taken. */
-int vj_text_first_line_has(const vj_text *text, const char *word);
+/** Is this word a field of the first line, whose fields are so separated? Also before anything was taken. */
+int vj_text_first_line_has(const vj_text *text, const char *word, char separator);
 
 /** Take a line without its end, at most VJ_RECORD_BYTES with the zero that ends it; *length -1: there is none. */
 vj_status vj_text_line(vj_text *text, char line[VJ_RECORD_BYTES], int64_t *length);

@@ -6,7 +6,8 @@
 #include <libavutil/display.h>
 #include <libswscale/swscale.h>
 #include <stdio.h>
-#include <unistd.h>
+
+#include "base/file.h"
 
 typedef struct {
     const char *extension, *container, *codec, *encoder;
@@ -167,12 +168,11 @@ static int mux(writer *w, const char *path, const vj_video_form *form, const uin
 
 vj_status vj_video_write(const char *path, const vj_video_form *form, const uint8_t *frames, int count)
 {
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return vj_raise(VJ_ERR_USAGE, "the path is too long: %s", path);
+    vj_file file;
+    VJ_TRY(vj_file_begin(&file, path));
     av_log_set_level(AV_LOG_ERROR);
     writer w = {0};
-    int error = mux(&w, part, form, frames, count);
+    int error = mux(&w, file.part, form, frames, count); /* opens the file once more, by its name */
     if (w.format) {
         int closed = avio_closep(&w.format->pb);
         if (error >= 0) error = closed;
@@ -185,9 +185,8 @@ vj_status vj_video_write(const char *path, const vj_video_form *form, const uint
     if (error < 0) {
         char text[AV_ERROR_MAX_STRING_SIZE];
         av_strerror(error, text, sizeof text);
-        unlink(part);
+        vj_file_rollback(&file);
         return vj_raise(VJ_ERR_LIBRARY, "encode %s with %s: %s", path, recipes[form->encoding].encoder, text);
     }
-    if (rename(part, path) != 0) return vj_raise(VJ_ERR_IO, "rename %s to %s", part, path);
-    return VJ_OK;
+    return vj_file_commit(&file);
 }

@@ -6,6 +6,7 @@
 #include <libavformat/avformat.h>
 
 #include "video/convert.h"
+#include "video/signature.h"
 #include "video/video.h"
 
 /** Refuse with FFmpeg's text for `error` added; when memory has ended the verdict says so. */
@@ -16,6 +17,8 @@ typedef struct {
     int64_t pts, dts; /* AV_NOPTS_VALUE: it has none; made continuous */
     int flags;        /* AV_PKT_FLAG_* */
     int wanted;       /* it holds a frame that is asked for */
+    int damaged;      /* its frame cannot be right: bytes of it, or of a frame that it is made from, are lost */
+    int gradual;      /* a key frame with which the picture only begins to be right: it is refreshed part by part */
 } vj_packet;
 
 /* A frame with a presentation time. */
@@ -29,6 +32,9 @@ typedef struct {
     int fd; /* borrowed */
     AVIOContext *io;
     AVFormatContext *format;
+    int errors;                              /* the demuxer has spoken of, by its log */
+    unsigned char begin[VJ_SIGNATURE_BYTES]; /* of the file */
+    int64_t begin_bytes;
 } vj_media_file;
 
 /* Where reading of the stream's packets stands. */
@@ -59,9 +65,13 @@ struct vj_video {
     int64_t kept_count, kept_room;
     AVPacket *read; /* the one read last */
     vj_packet_cursor cursor;
-    int64_t read_errors;
-    vj_shown *shown; /* [info.frames], ascending ticks */
-    double *times;   /* [info.frames], seconds from the first */
+    int64_t start;        /* packet where decoding starts: the first key frame */
+    int64_t before_start; /* packets that are shown, but cannot be decoded without what comes before the file */
+    int64_t read_errors;  /* of the demuxer, while it read the packets */
+    int64_t faults;       /* packets that the container shows to be damaged, or to come after lost ones */
+    int lost_reference;   /* set when the decoder says so of the packet it was given last */
+    vj_shown *shown;      /* [info.frames], ascending ticks */
+    double *times;        /* [info.frames], seconds from the first */
     int64_t shown_room;
     int by_number; /* frames are known by their number, not by their time */
 
@@ -87,6 +97,21 @@ int64_t vj_sane_timestamp(int64_t ticks);
 /** Read all packets of the stream and learn the frames' times, by decoding where packets carry none. */
 vj_video_verdict vj_packets_index(vj_video *video);
 
+/**
+ * Packet `first` is damaged, and so is every frame that may be made from it: those up to the next key frame, and those
+ * after that one which are shown before it.
+ */
+void vj_packets_damage(vj_video *video, int64_t first);
+
+/** Frames that a hole in the presentation times of a stream with a constant frame rate has room for; else 0. */
+int64_t vj_packets_holes(const vj_video *video);
+
+/**
+ * Of an open still picture: turn it as its metadata say, forget its print density, and mark it as damaged if its file
+ * ends early or is garbled.
+ */
+vj_video_verdict vj_photo_inspect(vj_video *video);
+
 /** Packet number i, borrowed until the next call; cheap if numbers ascend. AVERROR or 0. */
 int vj_packets_get(vj_video *video, int64_t i, AVPacket **packet);
 void vj_packets_clear(vj_video *video);
@@ -99,6 +124,8 @@ typedef struct {
     int ended;       /* nothing is left to be sent */
     int retries;     /* errors to go on after once it has ended */
     int64_t errors;
+    int64_t faults;  /* errors, and packets that need a frame which is lost */
+    int64_t key_pts; /* of the key frame sent last */
 } vj_decoding;
 void vj_decoding_begin(vj_video *video, vj_decoding *decoding, int64_t first, int wanted_only);
 int vj_decoding_next(vj_video *video, vj_decoding *decoding);

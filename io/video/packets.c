@@ -3,6 +3,7 @@
  * compressed bytes are kept with them, so that decoding neither reads nor seeks again, which is where containers and
  * codecs disagree most. Beyond some size nothing is kept, and decoding reads the file a second time from its start.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,9 +103,45 @@ static void forget_kept(vj_video *v)
     v->kept_count = 0;
 }
 
+/*
+ * Whether an H.264 packet that is called a key frame is a picture made from others, with which a refresh part by part
+ * begins (a recovery point): its first slice is none of intra coding. Packets have start codes or lengths.
+ */
+static int refreshes_gradually(const vj_video *v)
+{
+    const AVCodecParameters *given = v->file.format->streams[v->stream]->codecpar;
+    const uint8_t *at = v->read->data, *end = at + v->read->size;
+    if (given->codec_id != AV_CODEC_ID_H264) return 0;
+    const int lengths = given->extradata_size > 4 && given->extradata[0] == 1 ? (given->extradata[4] & 3) + 1 : 0;
+    while (end - at > 5) {
+        int64_t unit = lengths;
+        if (lengths) {
+            int64_t bytes = 0;
+            for (int i = 0; i < lengths; i++) bytes = bytes << 8 | at[i];
+            at += lengths;
+            unit = bytes;
+        } else {
+            while (end - at > 5 && (at[0] || at[1] || at[2] != 1)) at++;
+            at += 3;
+            unit = 0;
+        }
+        if (end - at < 2) return 0;
+        const int type = at[0] & 31;
+        if (type == 5) return 0;
+        if (type == 1) {
+            /* first_mb_in_slice = 0 is one bit, 1; slice_type I (2 or 7) follows as 011 or 0001000. */
+            return (at[1] & 0xf0) != 0xb0 && at[1] != 0x88;
+        }
+        if (unit > end - at) return 0;
+        at += unit;
+    }
+    return 0;
+}
+
 static int list_packet(vj_video *v, int keep)
 {
-    const vj_packet listed = {.pts = v->read->pts, .dts = v->read->dts, .flags = v->read->flags};
+    vj_packet listed = {.pts = v->read->pts, .dts = v->read->dts, .flags = v->read->flags};
+    if (listed.flags & AV_PKT_FLAG_KEY) listed.gradual = refreshes_gradually(v);
     int error = grow((void **)&v->packets, v->packet_count, &v->packet_room, sizeof *v->packets);
     if (error >= 0 && keep) error = grow((void **)&v->kept, v->kept_count, &v->kept_room, sizeof(AVPacket *));
     if (error < 0) return error;
@@ -123,8 +160,10 @@ static vj_video_verdict list_packets(vj_video *v)
     int error = 0;
     int64_t bytes = 0;
     start_cursor(v);
-    v->read_errors = 0;
+    v->read_errors = v->file.errors = 0;
     while (error >= 0 && bytes <= v->limits.max_bytes && (error = read_next(v)) >= 0) {
+        if (v->file.errors) v->read->flags |= AV_PKT_FLAG_CORRUPT; /* what lies before it could not be read */
+        v->file.errors = 0;
         bytes += v->read->size + (int64_t)sizeof *v->read; /* an index can name the same bytes again and again */
         if (bytes > v->limits.max_kept) forget_kept(v);
         error = list_packet(v, bytes <= v->limits.max_kept);
@@ -152,6 +191,76 @@ void vj_packets_release(vj_video *v)
     free(v->packets);
     free(v->shown);
     free(v->times);
+}
+
+/* ------------------------------------------------------------------------------------------------ damage */
+
+void vj_packets_damage(vj_video *v, int64_t first)
+{
+    int64_t i = first, gradual = 0;
+    if (v->packets[first].damaged) return;
+    /* After a key frame that only begins a refresh the picture is right when the next one comes, at the latest. */
+    do {
+        gradual += v->packets[i].gradual && i > first;
+        v->packets[i++].damaged = 1;
+    } while (i < v->packet_count &&
+             (!(v->packets[i].flags & AV_PKT_FLAG_KEY) || v->packets[i].damaged ||
+              (v->packets[i].flags & AV_PKT_FLAG_CORRUPT) || (v->packets[i].gradual && gradual == 0)));
+    if (i == v->packet_count || v->packets[i].pts == AV_NOPTS_VALUE) return;
+    const int64_t key_pts = v->packets[i].pts;
+    for (i++; i < v->packet_count && !(v->packets[i].flags & AV_PKT_FLAG_KEY); i++)
+        if (v->packets[i].pts != AV_NOPTS_VALUE && v->packets[i].pts < key_pts) v->packets[i].damaged = 1;
+}
+
+/*
+ * Whether the container's word that bytes of a packet are lost counts. Not within the last two packets before a key
+ * frame: segments that were joined one behind another look so (FFmpeg's parser is a packet behind its demuxer), and
+ * where bytes of these frames are lost indeed, their decoder finds them missing.
+ */
+static int is_broken(const vj_video *v, int64_t i)
+{
+    if (!(v->packets[i].flags & AV_PKT_FLAG_CORRUPT)) return 0;
+    for (int64_t next = i + 1; next <= i + 2 && next < v->packet_count; next++)
+        if (v->packets[next].flags & AV_PKT_FLAG_KEY) return 0;
+    return 1;
+}
+
+/* Decoding starts at the first key frame; where the container names none, at the first packet. */
+static void find_damage(vj_video *v)
+{
+    v->start = v->faults = 0;
+    while (v->start < v->packet_count && !(v->packets[v->start].flags & AV_PKT_FLAG_KEY)) v->start++;
+    if (v->start == v->packet_count) v->start = 0;
+    v->before_start = 0;
+    for (int64_t i = 0; i < v->start; i++) v->before_start += !(v->packets[i].flags & AV_PKT_FLAG_DISCARD);
+    for (int64_t i = v->start; i < v->packet_count; i++)
+        if (is_broken(v, i)) {
+            v->faults++;
+            vj_packets_damage(v, i);
+        }
+}
+
+static int ascending_numbers(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int64_t vj_packets_holes(const vj_video *v)
+{
+    const int64_t n = v->info.frames - 1;
+    int64_t regular = 0, holes = 0;
+    double *step = n > 1 ? calloc((size_t)n, sizeof *step) : NULL;
+    if (!step) return 0;
+    for (int64_t k = 0; k < n; k++) step[k] = v->times[k + 1] - v->times[k];
+    qsort(step, (size_t)n, sizeof *step, ascending_numbers);
+    const double usual = step[n / 2], slack = usual / 4; /* some containers round times to milliseconds */
+    for (int64_t k = 0; k < n; k++) {
+        regular += step[k] > usual - slack && step[k] < usual + slack;
+        if (step[k] > usual + slack) holes += llround(step[k] / usual) - 1;
+    }
+    free(step);
+    return 10 * regular >= 9 * n ? holes : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ times */
@@ -186,7 +295,7 @@ static int times_from_packets(vj_video *v)
 {
     int64_t frames = 0, last = INT64_MIN;
     int have_pts = 1, have_dts = 1, sorted = 1, as_decoded = v->decoder->has_b_frames > 0;
-    for (int64_t i = 0; i < v->packet_count; i++) {
+    for (int64_t i = v->start; i < v->packet_count; i++) {
         const vj_packet *packet = &v->packets[i];
         if (packet->flags & AV_PKT_FLAG_DISCARD) continue;
         if (packet->pts == AV_NOPTS_VALUE) have_pts = 0;
@@ -218,7 +327,7 @@ static vj_video_verdict times_from_decoding(vj_video *v)
     int error, ascend = 1;
     int64_t frames = 0;
     v->decoder->skip_loop_filter = v->decoder->skip_idct = AVDISCARD_ALL;
-    vj_decoding_begin(v, &decoding, 0, 0);
+    vj_decoding_begin(v, &decoding, v->start, 0);
     /* More frames than packets: the surplus stays unused. */
     while ((error = vj_decoding_next(v, &decoding)) > 0 && frames < v->packet_count) {
         int64_t ticks = vj_sane_timestamp(v->frame->best_effort_timestamp);
@@ -234,6 +343,36 @@ static vj_video_verdict times_from_decoding(vj_video *v)
     else
         for (int64_t k = 0; k < frames; k++) v->times[k] = (double)k / v->nominal_fps;
     number_frames(v);
+    return VJ_VIDEO_OK;
+}
+
+/*
+ * Whether frames at the start may be made from frames that are not there: those shown before the first key frame, and
+ * all until a refresh part by part is through.
+ */
+static int starts_open(const vj_video *v)
+{
+    const vj_packet *first = &v->packets[v->start];
+    if (v->by_number || !(first->flags & AV_PKT_FLAG_KEY)) return 0;
+    return first->gradual || v->shown[0].ticks < first->pts;
+}
+
+/* Leave out the frames before the first that the decoder gives, unless it fails on them: those are damaged. */
+static vj_video_verdict skip_until_decoded(vj_video *v)
+{
+    vj_decoding decoding;
+    vj_decoding_begin(v, &decoding, v->start, 0);
+    const int got = vj_decoding_next(v, &decoding);
+    const int64_t ticks = got > 0 ? vj_sane_timestamp(v->frame->pts) : AV_NOPTS_VALUE;
+    av_frame_unref(v->frame);
+    if (got < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, got, "decoding");
+    if (decoding.errors > 0) return VJ_VIDEO_OK;
+    int64_t skip = 0;
+    while (ticks != AV_NOPTS_VALUE && skip < v->info.frames && v->shown[skip].ticks < ticks) skip++;
+    if (skip == 0 || skip == v->info.frames) return VJ_VIDEO_OK;
+    v->info.frames -= skip;
+    memmove(v->shown, v->shown + skip, (size_t)v->info.frames * sizeof *v->shown);
+    set_times(v);
     return VJ_VIDEO_OK;
 }
 
@@ -255,10 +394,15 @@ vj_video_verdict vj_packets_index(vj_video *v)
     v->by_number = 0;
     vj_video_verdict verdict = list_packets(v);
     if (verdict != VJ_VIDEO_OK) return verdict;
+    find_damage(v);
     int error = allocate_times(v);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_OUT_OF_MEMORY, error, "times of the frames");
     if (!times_from_packets(v)) {
         verdict = times_from_decoding(v);
+        if (verdict != VJ_VIDEO_OK) return verdict;
+    }
+    if (v->info.frames > 0 && starts_open(v)) {
+        verdict = skip_until_decoded(v);
         if (verdict != VJ_VIDEO_OK) return verdict;
     }
     int64_t n = v->info.frames;

@@ -22,7 +22,15 @@ vj_video_verdict vj_picture_rgb(const vj_picture *picture, int height, int width
     int error = vj_convert(&v->converter, v->held, v->orientation, width, height, out);
     if (error == AVERROR(ENOSYS))
         return vj_video_refuse(v, VJ_VIDEO_NO_DECODER, "this pixel format cannot be converted");
-    return error < 0 ? vj_refuse_av(v, VJ_VIDEO_FAILED, error, "scaling") : VJ_VIDEO_OK;
+    if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "scaling");
+    if (v->orientation.turn == 0) return VJ_VIDEO_OK;
+    const size_t bytes = (size_t)height * (size_t)width * 3;
+    uint8_t *upright = malloc(bytes);
+    if (!upright) return vj_video_refuse(v, VJ_VIDEO_OUT_OF_MEMORY, "no memory to turn a picture");
+    memcpy(upright, out, bytes);
+    vj_turn_rgb(upright, out, width, height, v->orientation.turn);
+    free(upright);
+    return VJ_VIDEO_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ all at once */
@@ -30,6 +38,7 @@ vj_video_verdict vj_picture_rgb(const vj_picture *picture, int height, int width
 typedef struct {
     int count, short_side, height, width;
     int64_t number; /* of the picture served last */
+    int damaged;    /* of the pictures */
     uint8_t *out;
     double *pts_s;
 } collector;
@@ -62,6 +71,7 @@ static vj_video_verdict collect(void *user, int k, const vj_picture *picture)
     else
         verdict = vj_picture_rgb(picture, c->height, c->width, at);
     c->number = picture->number;
+    c->damaged += picture->damaged != 0;
     c->pts_s[k] = picture->pts_s;
     return verdict;
 }
@@ -71,6 +81,8 @@ vj_video_verdict vj_video_frames(vj_video *video, const double *times_s, int cou
 {
     collector c = {.count = count, .short_side = short_side, .pts_s = pts_s};
     vj_video_verdict verdict = vj_video_show(video, times_s, count, collect, &c);
+    if (verdict == VJ_VIDEO_OK && (double)c.damaged > video->limits.max_damage * (double)count)
+        verdict = vj_video_refuse(video, VJ_VIDEO_CORRUPT, "%d of %d frames are damaged or missing", c.damaged, count);
     if (verdict != VJ_VIDEO_OK) {
         free(c.out);
         c.out = NULL;

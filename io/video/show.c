@@ -22,6 +22,7 @@ typedef struct {
     int64_t held_ticks;
     int64_t number; /* of pictures handed out */
     int64_t order;  /* frames that came out, for videos whose frames are known by number */
+    int held_damaged;
     int64_t corrupt, lost;
     vj_video_verdict verdict;
 } show;
@@ -45,18 +46,18 @@ static vj_shown *frame_at(const vj_video *v, double time_s)
 /* Where decoding has to start for a frame: the last key frame not after it, in the file as in time. */
 static int64_t start_for(const vj_video *v, const vj_shown *frame)
 {
-    for (int64_t i = frame->packet; i > 0; i--)
+    for (int64_t i = frame->packet; i > v->start; i--)
         if ((v->packets[i].flags & AV_PKT_FLAG_KEY) && v->packets[i].pts != AV_NOPTS_VALUE &&
             v->packets[i].pts <= frame->ticks)
             return i;
-    return 0;
+    return v->start;
 }
 
 static void aim(show *s)
 {
     const vj_video *v = s->video;
     s->target = s->next < s->count ? frame_at(v, s->times[s->next]) : NULL;
-    s->target_start = s->target ? start_for(v, s->target) : 0;
+    s->target_start = s->target ? start_for(v, s->target) : v->start;
 }
 
 /* Tell the decoder's loop which packets hold wanted frames. */
@@ -72,22 +73,25 @@ static void mark_wanted(const show *s, int wanted)
 static int hand_out(show *s)
 {
     const vj_video *v = s->video;
-    if (s->held_ticks != s->target->ticks) s->lost++;
+    const int missing = s->held_ticks != s->target->ticks;
+    s->lost += missing;
     const vj_picture picture = {.pts_s = v->by_number ? v->times[s->held_ticks]
                                                       : (double)(s->held_ticks - v->shown[0].ticks) * v->tick_s,
                                 .number = s->number,
+                                .damaged = missing || s->held_damaged,
                                 .video = s->video};
     s->verdict = s->on_picture(s->user, s->next++, &picture);
     aim(s);
     return s->verdict == VJ_VIDEO_OK;
 }
 
-static void hold(show *s, int64_t ticks)
+static void hold(show *s, int64_t ticks, int damaged)
 {
     av_frame_unref(s->video->held);
     av_frame_move_ref(s->video->held, s->video->frame);
     s->held = 1;
     s->held_ticks = ticks;
+    s->held_damaged = damaged;
     s->number++;
 }
 
@@ -95,11 +99,11 @@ static void hold(show *s, int64_t ticks)
  * A frame has come out. A target before it will not come any more: in its place what was shown before is, or this one
  * if there was nothing. 0: the receiver wants no more.
  */
-static int take_frame(show *s, int64_t ticks)
+static int take_frame(show *s, int64_t ticks, int damaged)
 {
     while (s->held && s->target && s->target->ticks < ticks)
         if (!hand_out(s)) return 0;
-    hold(s, ticks);
+    hold(s, ticks, damaged);
     while (s->target && s->target->ticks <= ticks)
         if (!hand_out(s)) return 0;
     return 1;
@@ -114,9 +118,26 @@ static int64_t ticks_of(show *s)
     return ticks == AV_NOPTS_VALUE ? s->held_ticks : ticks;
 }
 
-static int is_damaged(const AVFrame *frame)
+static int is_flagged(const AVFrame *frame)
 {
     return frame->decode_error_flags || (frame->flags & AV_FRAME_FLAG_CORRUPT);
+}
+
+/* Whether the frame that came out is right; if the decoder says that it is not, frames made from it are not either. */
+static int is_damaged(const show *s, int64_t ticks)
+{
+    vj_video *v = s->video;
+    int64_t low = 0, high = v->info.frames;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        if (v->shown[middle].ticks <= ticks)
+            low = middle;
+        else
+            high = middle;
+    }
+    const int64_t packet = v->shown[low].packet;
+    if (is_flagged(v->frame)) vj_packets_damage(v, packet);
+    return is_flagged(v->frame) || v->packets[packet].damaged;
 }
 
 /* ------------------------------------------------------------------------------------------------ decoding */
@@ -130,7 +151,7 @@ enum { DONE, NO_GOOD }; /* or an AVERROR */
 static int decode_stretch(show *s, int64_t first)
 {
     vj_video *v = s->video;
-    const int64_t floor = first > 0 ? v->packets[first].pts : INT64_MIN;
+    const int64_t floor = first > v->start ? v->packets[first].pts : v->shown[0].ticks;
     vj_decoding decoding;
     int error;
     vj_decoding_begin(v, &decoding, first, 1);
@@ -138,41 +159,48 @@ static int decode_stretch(show *s, int64_t first)
     while ((error = vj_decoding_next(v, &decoding)) > 0) {
         int64_t ticks = ticks_of(s);
         if (ticks < floor) continue; /* shown before the key frame, and made from frames before it */
-        if (is_damaged(v->frame) || decoding.errors > 0) return NO_GOOD;
+        if (is_flagged(v->frame) || decoding.faults > 0) return NO_GOOD;
         if (s->target->ticks < ticks || (s->held && ticks < s->held_ticks)) return NO_GOOD;
         v->info.decoded++;
-        if (!take_frame(s, ticks) || !s->target || s->target_start > decoding.next) return DONE;
+        if (!take_frame(s, ticks, 0) || !s->target || s->target_start > decoding.next) return DONE;
     }
     return error < 0 ? error : NO_GOOD;
 }
 
-/* Decode from the start to the last target, or to the end if all is to be decoded, and go on over any damage. */
+/*
+ * Decode from the start to the last target, or to the end if all is to be decoded or a fault is known, and go on over
+ * any damage.
+ */
 static int decode_through(show *s)
 {
     vj_video *v = s->video;
+    const int all = v->limits.decode_all || v->faults > 0;
     vj_decoding decoding;
     int error;
-    vj_decoding_begin(v, &decoding, 0, 0);
+    vj_decoding_begin(v, &decoding, v->start, 0);
     s->held = 0;
     v->info.decoded = 0;
     while ((error = vj_decoding_next(v, &decoding)) > 0) {
+        const int64_t ticks = ticks_of(s);
+        if (ticks < v->shown[0].ticks) continue;
         v->info.decoded++;
-        s->corrupt += is_damaged(v->frame);
-        if (!take_frame(s, ticks_of(s))) return DONE;
-        if (!s->target && !v->limits.decode_all) break;
+        const int damaged = is_damaged(s, ticks);
+        s->corrupt += damaged;
+        if (!take_frame(s, ticks, damaged)) return DONE;
+        if (!s->target && !all) break;
     }
-    s->corrupt += decoding.errors;
+    if (v->info.decoded == 0) s->corrupt += decoding.errors;
     while (error == 0 && s->held && s->target)
         if (!hand_out(s)) return DONE;
-    if (error == 0 && v->limits.decode_all)
-        s->lost = v->info.frames > v->info.decoded ? v->info.frames - v->info.decoded : 0;
+    if (error == 0 && all) s->lost = v->info.frames > v->info.decoded ? v->info.frames - v->info.decoded : 0;
+    if (s->corrupt > 0 || v->faults > 0) s->lost += vj_packets_holes(v);
     return error < 0 ? error : DONE;
 }
 
 static int decode(show *s)
 {
     const vj_video *v = s->video;
-    int outcome = v->limits.decode_all || v->by_number ? NO_GOOD : DONE;
+    int outcome = v->limits.decode_all || v->faults > 0 || v->by_number ? NO_GOOD : DONE;
     while (outcome == DONE && s->target && s->verdict == VJ_VIDEO_OK) outcome = decode_stretch(s, s->target_start);
     return outcome == NO_GOOD ? decode_through(s) : outcome;
 }
@@ -183,15 +211,11 @@ static vj_video_verdict judge(const show *s, int error)
     vj_video_info *info = &v->info;
     int64_t promised = v->promised > v->packet_count ? v->promised - v->packet_count : 0;
     info->corrupt = s->corrupt + v->read_errors;
-    info->missing = promised + s->lost;
+    info->missing = promised + s->lost + v->before_start;
     if (s->verdict != VJ_VIDEO_OK) return s->verdict;
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "decoding");
     if (info->decoded == 0)
         return vj_video_refuse(v, info->corrupt ? VJ_VIDEO_CORRUPT : VJ_VIDEO_TOO_SHORT, "no frame could be decoded");
-    double due = (double)(info->decoded + s->lost);
-    if ((double)(info->corrupt + s->lost) > v->limits.max_damage * due)
-        return vj_video_refuse(v, VJ_VIDEO_CORRUPT, "of %.0f frames %lld are damaged and %lld missing", due,
-                               (long long)info->corrupt, (long long)s->lost);
     return VJ_VIDEO_OK;
 }
 

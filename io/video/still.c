@@ -5,9 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/config.h"
 #include "base/file.h"
 #include "video/convert.h"
 
@@ -76,15 +74,11 @@ static int encode(AVPacket *packet, AVFrame *frame)
 
 static vj_status write_bytes(const char *path, const uint8_t *bytes, size_t count)
 {
-    char part[VJ_PATH];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    FILE *out = fopen(part, "wb");
-    if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
-    const int good = fwrite(bytes, 1, count, out) == count;
-    if (fclose(out) == 0 && good) return vj_file_publish(part, path);
-    vj_status status = vj_raise(VJ_ERR_IO, "write %s", part);
-    (void)unlink(part); /* what could not be written may not be removable either */
+    vj_file file;
+    VJ_TRY(vj_file_begin(&file, path));
+    if (vj_write_at(file.fd, bytes, (int64_t)count, 0)) return vj_file_commit(&file);
+    vj_status status = vj_raise(VJ_ERR_IO, "write %s", file.part);
+    vj_file_rollback(&file);
     return status;
 }
 

@@ -75,6 +75,7 @@ static vj_video_verdict open_decoder(vj_video *v, const AVStream *stream)
     v->decoder->thread_count = 1; /* processes are the parallelism; frame threads lose on small pictures */
     v->decoder->max_pixels = v->limits.max_pixels;
     v->decoder->err_recognition = AV_EF_CRCCHECK;
+    v->decoder->opaque = v; /* file.c: what it says is listened to */
     error = avcodec_open2(v->decoder, codec, NULL);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_NO_DECODER, error, name);
     return VJ_VIDEO_OK;
@@ -92,7 +93,9 @@ static void describe(vj_video *v, AVFormatContext *format, AVStream *stream)
     AVRational rate = av_guess_frame_rate(format, stream, NULL);
     v->nominal_fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 25;
     v->tick_s = av_q2d(stream->time_base);
-    v->promised = stream->nb_frames;
+    /* In MP4 an edit list may leave out frames that the file holds; FFmpeg's index has those that are left. */
+    const int indexed = avformat_index_get_entries_count(stream);
+    v->promised = strstr(format->iformat->name, "mp4") && stream->nb_frames > indexed ? indexed : stream->nb_frames;
 }
 
 vj_video_verdict vj_stream_open(vj_video *v)
@@ -156,6 +159,17 @@ void vj_video_destroy(vj_video *v)
     free(v);
 }
 
+/* What could not be opened is named, if its first bytes tell what it is. */
+static vj_video_verdict explain(vj_video *v, vj_video_verdict verdict)
+{
+    const vj_media_file *file = &v->file;
+    const size_t bytes = file->begin_bytes > 0 ? (size_t)file->begin_bytes : 0;
+    if (verdict == VJ_VIDEO_TOO_LARGE || verdict == VJ_VIDEO_OUT_OF_MEMORY) return verdict;
+    const char *is = vj_signature(file->begin, bytes);
+    if (!is && verdict == VJ_VIDEO_UNRECOGNISED) is = vj_signature_text(file->begin, bytes);
+    return is ? vj_video_refuse(v, verdict, "this is %s", is) : verdict;
+}
+
 vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limits)
 {
     vj_video_close(v);
@@ -163,6 +177,14 @@ vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limit
     vj_video_verdict verdict = vj_media_file_open(v, fd);
     if (verdict == VJ_VIDEO_OK) verdict = vj_stream_open(v);
     if (verdict == VJ_VIDEO_OK) verdict = vj_packets_index(v);
+    if (verdict != VJ_VIDEO_OK)
+        verdict = explain(v, verdict);
+    else if (strcmp(v->info.container, "webp_pipe") == 0 &&
+             vj_signature_is_animated_webp(v->file.begin, (size_t)v->file.begin_bytes))
+        verdict = vj_video_refuse(v, VJ_VIDEO_NO_DECODER,
+                                  "this is an animated WebP picture: this FFmpeg has no decoder "
+                                  "for it");
+    if (verdict == VJ_VIDEO_OK && v->info.is_image) verdict = vj_photo_inspect(v);
     if (verdict != VJ_VIDEO_OK) close_file(v);
     return verdict;
 }

@@ -27,7 +27,7 @@ typedef enum {
     VJ_VIDEO_NO_STREAM,     /* no video stream (attached pictures do not count) */
     VJ_VIDEO_NO_DECODER,    /* the codec is unknown to this FFmpeg */
     VJ_VIDEO_TOO_LARGE,     /* beyond one of the limits */
-    VJ_VIDEO_CORRUPT,       /* more of the frames damaged or lost than the limits allow */
+    VJ_VIDEO_CORRUPT,       /* no frame can be decoded, or more are damaged or lost than the limits allow */
     VJ_VIDEO_TOO_SHORT,     /* no frame at all */
     VJ_VIDEO_FAILED,        /* anything else the libraries say */
     VJ_VIDEO_FORBIDDEN,     /* a container or codec that is not read: play lists, subtitles, network formats ... */
@@ -47,7 +47,7 @@ typedef struct {
     int64_t max_bytes;  /* of a file, and of its video stream */
     int64_t max_kept;   /* bytes of compressed video held in memory; beyond, the file is read again for decoding */
     int64_t max_pixels; /* of a stored picture */
-    double max_damage;  /* share of the frames decoded that may be damaged or lost */
+    double max_damage;  /* share of the frames asked for that may be damaged or lost */
     int decode_all;     /* decode all of every stream, so that its damage is known, and not only what is asked for */
 } vj_video_limits;
 
@@ -57,12 +57,13 @@ extern const vj_video_limits vj_video_usual_limits;
 typedef struct {
     char container[32], codec[32];
     int width, height;      /* as shown: after rotation and sample aspect ratio */
-    int rotation;           /* degrees clockwise from stored to shown, multiple of 90 */
+    int rotation;           /* degrees clockwise from stored to shown, 0 to 359 */
     double fps, duration_s; /* from the presentation times; nominal for a single frame */
     int64_t frames;         /* with a presentation time, counted in the stream; not the header's word */
     int64_t decoded;        /* frames that came out of the decoder in the last call that decoded */
     int64_t corrupt;        /* of these the decoder flagged, and its errors */
-    int64_t missing; /* frames that should have come out and did not; those the header promises, but no packet holds */
+    int64_t missing; /* frames that should have come out and did not, those before the first key frame and those that
+                        the header promises, but no packet holds, among them */
     int is_image;    /* a still picture: one frame */
 } vj_video_info;
 
@@ -105,6 +106,7 @@ const double *vj_video_times(const vj_video *video);
 typedef struct {
     double pts_s;   /* its time, seconds from the first frame */
     int64_t number; /* counts the pictures handed out; two wanted times that show the same picture share it */
+    int damaged;    /* the decoder had to make up part of it, or it stands in for a frame that is lost */
     vj_video *video;
 } vj_picture;
 
@@ -115,8 +117,8 @@ typedef vj_video_verdict vj_on_picture(void *user, int k, const vj_picture *pict
  * Hand out the picture shown at each of the given times (seconds from the first frame, ascending): a frame is shown
  * from its own time until the next one's, the first also before and the last also after. Decodes from the last key
  * frame before a wanted time, and passes over what no wanted time needs; where that shows damage it decodes from the
- * start instead. May be called again. What only the header promises counts as missing, and does not make a file
- * corrupt.
+ * start instead. Damage is told picture by picture and counted in info.corrupt and info.missing; what it means the
+ * caller decides. May be called again. What only the header promises counts as missing.
  */
 vj_video_verdict vj_video_show(vj_video *video, const double *times_s, int count, vj_on_picture *on_picture,
                                void *user);
@@ -138,9 +140,9 @@ vj_video_verdict vj_video_refuse(vj_video *video, vj_video_verdict verdict, cons
     __attribute__((format(printf, 3, 4)));
 
 /**
- * vj_video_show() into one piece of memory: out u8 [count, *height, *width, 3], allocated by the callee, free() it.
- * pts_s[count]: the time of each frame given. When the size of the pictures changes in the middle of a stream, the
- * first frame kept decides and the others are scaled to it.
+ * vj_video_show() into one piece of memory, refused if more than limits.max_damage of the pictures are damaged: out u8
+ * [count, *height, *width, 3], allocated by the callee, free() it. pts_s[count]: the time of each frame given. When the
+ * size of the pictures changes in the middle of a stream, the first frame kept decides and the others are scaled to it.
  */
 vj_video_verdict vj_video_frames(vj_video *video, const double *times_s, int count, int short_side, uint8_t **out,
                                  int *height, int *width, double *pts_s);

@@ -20,12 +20,14 @@ const vj_setting vj_settings[] = {
      0},
     {"run.watchdog_s", VJ_SET_NUMBER, AT(run.watchdog_s), "[-1, 1000000000]", "-1",
      "a rank without progress for so many seconds ends the job, also in the first step and while it waits for a "
-     "checkpoint to be read or written (not for what is written in the background); 0: never; -1: ten minutes (an hour "
-     "inside files and the first step), or twenty times the longest step",
+     "checkpoint to be read or written (not for what is written in the background); 0: never; -1: an hour, which file "
+     "systems need to come back after a failover, or twenty times the longest step",
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
-     "media lists: lines \"path label\", CSV with a header path,LABEL,..., JSON, or folders; one dataset, lists", 0},
+     "media lists: lines \"path label\", CSV (commas, tabs, ...) with a header path,LABEL,..., JSON, or folders; one "
+     "dataset, lists",
+     0},
     {"pack.datasets", VJ_SET_DATASETS, AT(pack.dataset), "", "[]", "instead of pack.lists: datasets, a list of maps",
      0},
     {"pack.held_out_ids", VJ_SET_TEXTS, AT(pack.held_out_ids), "", "[]",
@@ -53,7 +55,7 @@ const vj_setting vj_settings[] = {
     {"pack.decode", VJ_SET_CHOICE, AT(pack.decode_all), "needed | all", "needed",
      "all: decode whole videos, so that damage outside the kept frames is seen too", 0},
     {"pack.max_damage", VJ_SET_NUMBER, AT(pack.max_damage), "[0, 1]", "0.1",
-     "share of damaged or missing frames up to which a file is packed", 0},
+     "share of damaged or missing frames up to which a clip is packed", 0},
     {"pack.max_pixels_m", VJ_SET_INTEGER, AT(pack.max_pixels_m), "[1, 1024]", "64",
      "pictures of more million pixels are refused", 0},
     {"pack.max_file_mb", VJ_SET_INTEGER, AT(pack.max_file_mb), "[1, 1048576]", "1000", "larger files are refused", 0},
@@ -336,15 +338,19 @@ static const vj_setting dataset_settings[] = {
      LISTS | IDS | WALKED},
     {"format", VJ_SET_CHOICE, IN_DATASET(format),
      "auto | csv | json | plain | kinetics | ssv2 | howto100m | folder | imagenet", "auto",
-     "auto: by the list's first line; folder: all files below root; imagenet: a class is a folder in root",
+     "auto: by the list's first line; folder: all files below root; imagenet: a class is a folder in root with files",
      LISTS | IDS | WALKED},
     {"list", VJ_SET_TEXT, IN_DATASET(list), "", "", "the list", LISTS | IDS},
     {"root", VJ_SET_TEXT, IN_DATASET(root), "", "", "folder of the files; \"\": the list's", LISTS | IDS | WALKED},
     {"labels", VJ_SET_TEXT, IN_DATASET(labels), "", "",
-     "class names, one a line from 0, or JSON {name: number}; \"\": no labels",
-     1 << VJ_LIST_AUTO | 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2},
+     "class names, one a line from 0, or JSON {name: number}; no other is taken. \"\": classes are numbered in the "
+     "order "
+     "of their names (kinetics, ssv2: no labels)",
+     LISTS | 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2 | 1 << VJ_LIST_IMAGENET},
     {"pattern", VJ_SET_TEXT, IN_DATASET(pattern), "", "",
-     "a file's place in root, of {id} {label} {start} {end}; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
+     "a file's place in root, of {id} {label} {start} {end}; kinetics without {start} and {end}: whole videos, of "
+     "which "
+     "the list says the part; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
      "(ssv2), {id}.mp4",
      1 << VJ_LIST_AUTO | IDS},
     {"windows", VJ_SET_INTEGER, IN_DATASET(windows), "[0, 4096]", "0", "clips a video of this dataset; 0: pack.windows",

@@ -49,8 +49,11 @@ static vj_status list_files(packing *p)
 {
     vj_catalogue_summary summary;
     vj_catalogue catalogue;
+    vj_class_names classes;
+    vj_class_names_init(&classes, p->folder);
     const vj_status status =
-        p->work->rank == 0 ? vj_catalogue_build(&summary, p->work->config, p->folder, p->folder) : VJ_OK;
+        p->work->rank == 0 ? vj_catalogue_build(&summary, &classes, p->work->config, p->folder, p->folder) : VJ_OK;
+    vj_class_names_release(&classes);
     VJ_TRY(vj_agree(p->work->comm, status));
     MPI_Bcast(&summary, (int)sizeof summary, MPI_BYTE, 0, p->work->comm);
     vj_status mine = vj_catalogue_open(&catalogue, p->folder, summary.sources);

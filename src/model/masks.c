@@ -289,3 +289,19 @@ void vj_masks_bounds(const vj_config *config, vj_grid grid, int generator, int64
     }
     if (settings->max_keep > 0) *context_max = min_int64(*context_max, settings->max_keep);
 }
+
+vj_status vj_masks_check(const vj_config *config, vj_grid grid)
+{
+    for (int i = 0; i < config->mask.count; i++) {
+        int64_t context, target;
+        vj_masks_bounds(config, grid, i, &context, &target);
+        if (context < 1 || target < 1)
+            return vj_raise(
+                VJ_ERR_USAGE,
+                "mask.generators[%d]: these mask settings leave no %s tokens on a grid of %d x %d x %d tokens "
+                "(data.frames / model.tubelet, data.crop / model.patch): take a larger data.crop, a smaller "
+                "model.patch, or smaller masks",
+                i, context < 1 ? "context" : "target", grid.t, grid.y, grid.x);
+    }
+    return VJ_OK;
+}

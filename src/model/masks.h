@@ -69,6 +69,12 @@ void vj_mask_lists_release(vj_mask_lists *lists);
 vj_status vj_masks_sample(vj_mask_lists *lists, const vj_config *config, vj_grid grid, int64_t step, int64_t first,
                           int64_t count);
 
+/**
+ * Refuse (VJ_ERR_USAGE) settings with which no mask on this grid has both context and target tokens. What is possible,
+ * but hardly ever drawn, vj_masks_sample() refuses. Not collective.
+ */
+vj_status vj_masks_check(const vj_config *config, vj_grid grid);
+
 /** Upper bounds of one clip's list lengths over all steps, to size memory. Never below what vj_masks_sample() draws. */
 void vj_masks_bounds(const vj_config *config, vj_grid grid, int generator, int64_t *context_max, int64_t *target_max);
 

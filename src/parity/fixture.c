@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "h5/h5.h"
+
 /* Memory of a fixture: host blocks, and device blocks, which the backend frees. */
 struct vj_fixture_block {
     struct vj_fixture_block *next;
@@ -32,7 +34,7 @@ vj_status vj_fixture_open(vj_fixture *f, const char *path, vj_backend *be)
     *f = (vj_fixture){.path = path, .be = be, .file = -1};
     H5E_BEGIN_TRY
     {
-        f->file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+        f->file = vj_h5_open_file(path);
     }
     H5E_END_TRY
     return f->file < 0 ? vj_raise_h5("open fixture %s", path) : VJ_OK;

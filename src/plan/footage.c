@@ -35,7 +35,11 @@ static vj_status count_files(vj_footage *m, const vj_config *c)
     if (m->files > 0 || (c->pack.lists.count == 0 && c->pack.dataset_count == 0)) return VJ_OK;
     vj_catalogue_summary *summary = malloc(sizeof *summary);
     if (!summary) return vj_raise(VJ_ERR_MEMORY, "no memory for a summary of the lists");
-    vj_status status = vj_catalogue_build(summary, c, NULL, temporary ? temporary : "/tmp");
+    vj_class_names classes;
+    const char *scratch = temporary ? temporary : "/tmp";
+    vj_class_names_init(&classes, scratch);
+    vj_status status = vj_catalogue_build(summary, &classes, c, NULL, scratch);
+    vj_class_names_release(&classes);
     if (status == VJ_OK)
         sum_up(m, c, summary);
     else

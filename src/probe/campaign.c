@@ -23,6 +23,7 @@ typedef struct {
     const vj_probe_encoder *encoders;
     int encoder_count;
     vj_samples train[VJ_MAX_ENCODERS], validation[VJ_MAX_ENCODERS];
+    vj_notes *notes; /* borrowed */
     vj_strings tasks;
     vj_job *jobs;
     int64_t job_count;
@@ -76,14 +77,12 @@ static vj_status check_same_clips(const char *path, const vj_samples *samples, c
     return VJ_OK;
 }
 
-static vj_status check_stores(const vj_campaign *c, int e)
+static vj_status check_stores(vj_campaign *c, int e)
 {
     const vj_probe_encoder *encoder = &c->encoders[e];
-    const vj_samples *train = &c->train[e], *validation = &c->validation[e];
-    if (train->D != validation->D || train->tokens != validation->tokens)
-        return vj_raise(VJ_ERR_FORMAT, "%s holds %lld tokens of width %d a clip, %s %lld of width %d", encoder->train,
-                        (long long)train->tokens, train->D, encoder->validation, (long long)validation->tokens,
-                        validation->D);
+    vj_samples *train = &c->train[e], *validation = &c->validation[e];
+    const vj_feature_side side[2] = {{train, encoder->train}, {validation, encoder->validation}};
+    VJ_TRY(vj_belong_check_pair(c->notes, &side[0], &side[1]));
     VJ_TRY(check_same_clips(encoder->train, train, c->encoders[0].train, &c->train[0]));
     VJ_TRY(check_same_clips(encoder->validation, validation, c->encoders[0].validation, &c->validation[0]));
     if (wants(c->config, VJ_POOL_ATTENTIVE)) {
@@ -95,9 +94,7 @@ static vj_status check_stores(const vj_campaign *c, int e)
                             encoder->train);
     }
     for (int t = 0; t < c->tasks.count; t++)
-        if (vj_samples_label(train, c->tasks.item[t]) < 0 || vj_samples_label(validation, c->tasks.item[t]) < 0)
-            return vj_raise(VJ_ERR_USAGE, "task '%s' is not among the labels of %s and %s", c->tasks.item[t],
-                            encoder->train, encoder->validation);
+        VJ_TRY(vj_belong_check_task(c->notes, c->tasks.item[t], &side[0], &side[1]));
     return VJ_OK;
 }
 
@@ -118,6 +115,21 @@ static vj_status open_stores(vj_campaign *c)
         VJ_TRY(check_stores(c, e));
     }
     if (c->tasks.count == 0) return vj_raise(VJ_ERR_USAGE, "%s holds no labels", c->encoders[0].train);
+    return VJ_OK;
+}
+
+/* Two columns of a table that are one encoder are a slip, or a test of the noise. */
+static vj_status note_equal_encoders(const vj_campaign *c)
+{
+    for (int e = 1; e < c->encoder_count; e++)
+        for (int other = 0; other < e; other++) {
+            const vj_features_layout *a = vj_features_describe(c->train[other].store),
+                                     *b = vj_features_describe(c->train[e].store);
+            if (a->encoder_digest != 0 && a->encoder_digest == b->encoder_digest &&
+                strcmp(a->preprocessing, b->preprocessing) == 0)
+                VJ_TRY(vj_notes_add(c->notes, "%s and %s are the same encoder", c->encoders[other].name,
+                                    c->encoders[e].name));
+        }
     return VJ_OK;
 }
 
@@ -194,18 +206,21 @@ static vj_status make_jobs(vj_campaign *c)
     return divide(c);
 }
 
-static vj_status plan(vj_campaign *c, const vj_config *config, const vj_probe_encoder *encoders, int encoder_count,
-                      MPI_Comm comm)
+static vj_status plan(vj_campaign *c, vj_notes *notes, const vj_config *config, const vj_probe_encoder *encoders,
+                      int encoder_count, MPI_Comm comm)
 {
     if (encoder_count < 1 || encoder_count > VJ_MAX_ENCODERS)
         return vj_raise(VJ_ERR_USAGE, "%d encoders given; 1 to %d can be compared", encoder_count, VJ_MAX_ENCODERS);
     c->config = config;
+    c->notes = notes;
     c->encoders = encoders;
     c->encoder_count = encoder_count;
     c->comm = comm;
     MPI_Comm_rank(comm, &c->rank);
     MPI_Comm_size(comm, &c->size);
     VJ_TRY(open_stores(c));
+    VJ_TRY(note_equal_encoders(c));
+    for (int i = 0; c->rank == 0 && i < notes->count; i++) vj_warn("%s", notes->text[i]);
     VJ_TRY(make_jobs(c));
     vj_log("probe: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds) on %d ranks",
            (long long)c->job_count, c->tasks.count, config->probe.pooling.count, config->probe.labels_count,
@@ -319,14 +334,14 @@ static vj_status run(vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
     return VJ_OK;
 }
 
-vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, const vj_config *config,
+vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const vj_config *config,
                           const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm)
 {
     *rows = NULL;
     *row_count = 0;
     vj_campaign *c = vj_calloc(1, sizeof *c);
     if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for the campaign");
-    vj_status status = plan(c, config, encoders, encoder_count, comm);
+    vj_status status = plan(c, notes, config, encoders, encoder_count, comm);
     if (status == VJ_OK) status = run(c, rows, row_count);
     release(c);
     return status;
@@ -334,9 +349,11 @@ vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, const vj_conf
 
 vj_status vj_campaign_plan(const vj_config *config, const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm)
 {
+    vj_notes notes = {0};
     vj_campaign *c = vj_calloc(1, sizeof *c);
     if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for the campaign");
-    vj_status status = plan(c, config, encoders, encoder_count, comm);
+    vj_status status = plan(c, &notes, config, encoders, encoder_count, comm);
+    vj_notes_release(&notes);
     release(c);
     return status;
 }

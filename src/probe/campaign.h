@@ -7,6 +7,7 @@
 
 #include <mpi.h>
 
+#include "probe/belong.h"
 #include "probe/report.h"
 
 /* An encoder's features of the training and of the validation clips: two feature stores. */
@@ -19,11 +20,11 @@ typedef struct {
 vj_status vj_probe_encoder_parse(vj_probe_encoder *encoder, const char *text);
 
 /**
- * Train and measure all probes. *rows (free() it) and *row_count, on all ranks: by task, pooling, share, then encoder
- * in the order given. Rank 0 says how far it is and how long it takes. Seeds are run.seed, run.seed + 1, ...
- * Collective.
+ * Train and measure all probes. `notes` get what is to be known about the features (vj_notes_release() them). *rows
+ * (free() it) and *row_count, on all ranks: by task, pooling, share, then encoder in the order given. Rank 0 says how
+ * far it is and how long it takes. Seeds are run.seed, run.seed + 1, ... Collective.
  */
-vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, const vj_config *config,
+vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const vj_config *config,
                           const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm);
 
 /**

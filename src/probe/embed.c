@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/rng.h"
 #include "clips/clips.h"
@@ -33,6 +34,7 @@ typedef struct {
     float *pixels, *features; /* host: [batch, 3, T, S, S], [batch, tokens, D] */
     float *pooled;            /* host: [batch, D] */
     int32_t *labels;          /* [batch, L] */
+    uint64_t *sums;           /* [batch] checksums of the clips */
     float *normed;            /* device: [batch * tokens, D] */
     uint8_t *frames;          /* [batch, largest clip] */
 } vj_embedding;
@@ -96,6 +98,37 @@ static vj_status open_encoder(vj_embedding *e)
     e->normed = vj_device_alloc(e->be, e->batch * e->tokens * e->D * (int64_t)sizeof(float));
     if (!e->normed) return VJ_ERR_MEMORY; /* reported by the device */
     return vj_spectrum_open(&e->spectrum, e->be, e->D, 0);
+}
+
+/* Of the weights, tensor by tensor, and of the shape: what tells one encoder from another, wherever its file lies. */
+static vj_status digest_encoder(const vj_embedding *e, uint64_t *digest)
+{
+    const vj_params *params = &e->encoder->net.params;
+    const vj_shape *s = &e->encoder->net.shape;
+    const int64_t shape[] = {s->frames, s->height, s->width_px, s->patch, s->tubelet, s->width, s->depth, s->heads};
+    int64_t most = 1;
+    for (int i = 0; i < params->count; i++)
+        if (params->item[i].count > most) most = params->item[i].count;
+    float *host = vj_calloc(most, sizeof *host);
+    if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor of %lld numbers", (long long)most);
+    *digest = XXH3_64bits(shape, sizeof shape);
+    for (int i = 0; i < params->count; i++) {
+        const vj_param *p = &params->item[i];
+        const int64_t bytes = p->count * (int64_t)sizeof *host;
+        vj_download(e->be, host, e->encoder->weights + p->offset, bytes);
+        *digest = XXH3_64bits_withSeed(host, (size_t)bytes, *digest);
+    }
+    free(host);
+    return vj_sync(e->be);
+}
+
+/* Everything between a stored clip and the encoder's first product that changes what it sees. */
+static void describe_preprocessing(const vj_embedding *e, char *text, size_t bytes)
+{
+    const vj_config *c = e->config;
+    snprintf(text, bytes, "%lld frames, centre crop %lld, mean [%g, %g, %g], std [%g, %g, %g], %s",
+             (long long)c->data.frames, (long long)c->data.crop, c->data.mean[0], c->data.mean[1], c->data.mean[2],
+             c->data.std[0], c->data.std[1], c->data.std[2], c->train.precision);
 }
 
 /* ------------------------------------------------------------------------------------------------ the clips */
@@ -184,7 +217,8 @@ static vj_status allocate(vj_embedding *e)
     e->pooled = vj_calloc(e->batch * e->D, sizeof *e->pooled);
     e->frames = vj_calloc(e->batch, vj_clips_largest_bytes(e->clips));
     e->labels = vj_calloc(e->batch * vj_clips_label_count(e->clips) + 1, sizeof *e->labels);
-    if (!e->pixels || !e->features || !e->pooled || !e->labels || !e->frames)
+    e->sums = vj_calloc(e->batch, sizeof *e->sums);
+    if (!e->pixels || !e->features || !e->pooled || !e->labels || !e->sums || !e->frames)
         return vj_raise(VJ_ERR_MEMORY, "no memory for batches of %lld clips; a smaller embed.batch?",
                         (long long)e->batch);
     return VJ_OK;
@@ -204,11 +238,13 @@ static vj_status encode_mine(vj_embedding *e)
         vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
         vj_spectrum_add(e->spectrum, e->normed, rows, 1);
         if (average) vj_host_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
-        for (int64_t i = 0; i < count; i++)
+        for (int64_t i = 0; i < count; i++) {
             memcpy(e->labels + i * labels, vj_clips_labels(e->clips, e->chosen[first + i]),
                    sizeof *e->labels * (size_t)labels);
+            e->sums[i] = vj_clips_checksum(e->clips, e->chosen[first + i]);
+        }
         VJ_TRY(vj_features_write(e->writer, first, count, average ? e->pooled : e->features, e->labels,
-                                 e->chosen + first));
+                                 e->chosen + first, e->sums));
         first += count;
         double now = vj_now(), rate = (double)(first - begin) / (now - start);
         if (now - said < 5.0 && first < end) continue;
@@ -223,24 +259,32 @@ static vj_status encode_mine(vj_embedding *e)
 /* What the file says of itself. */
 static vj_status create_store(vj_embedding *e)
 {
-    char *config = vj_products_config_text(e->config, e->be), encoder[VJ_PATH + 64];
+    char *config = vj_products_config_text(e->config, e->be), encoder[VJ_PATH + 64], preprocessing[256];
     if (!config) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     describe_encoder(e, encoder, sizeof encoder);
+    describe_preprocessing(e, preprocessing, sizeof preprocessing);
     vj_features_layout layout = {.clips = e->n,
                                  .tokens = e->request->keep == VJ_POOL_AVERAGE ? 1 : e->tokens,
                                  .width = e->D,
                                  .label_count = vj_clips_label_count(e->clips),
                                  .store_fingerprint = vj_clips_fingerprint(e->clips),
                                  .encoder = encoder,
+                                 .preprocessing = preprocessing,
                                  .config = config};
     layout.type = strcmp(e->config->embed.dtype, "f16") == 0 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
-    for (int l = 0; l < layout.label_count; l++)
+    for (int l = 0; l < layout.label_count; l++) {
         snprintf(layout.label_names[l], VJ_LABEL_NAME, "%s", vj_clips_label_name(e->clips, l));
+        layout.classes[l] = *vj_clips_classes_of(e->clips, l);
+    }
     vj_log("embed: %lld clips of %s, %lld tokens of width %d%s, encoder %s, %s", (long long)e->n, e->request->stores,
            (long long)e->tokens, e->D, e->request->keep == VJ_POOL_AVERAGE ? " averaged" : "", encoder,
            vj_backend_describe(e->be));
     vj_products_say(&e->products);
-    vj_status status = e->request->dry_run ? VJ_OK : vj_features_create(&e->writer, e->request->out, &layout, e->comm);
+    vj_status status = digest_encoder(e, &layout.encoder_digest);
+    if (status == VJ_OK && e->rank == 0) status = vj_features_may_replace(e->request->out, &layout);
+    status = vj_agree(e->comm, status);
+    if (status == VJ_OK && !e->request->dry_run)
+        status = vj_features_create(&e->writer, e->request->out, &layout, e->comm);
     free(config);
     return status;
 }
@@ -282,6 +326,7 @@ vj_status vj_embed(const vj_config *config, const vj_embed_request *request, MPI
     free(e.features);
     free(e.pooled);
     free(e.labels);
+    free(e.sums);
     free(e.frames);
     return status;
 }

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/output.h"
 
 double vj_probe_row_error(const vj_probe_row *row)
 {
@@ -20,30 +20,45 @@ double vj_probe_row_error(const vj_probe_row *row)
 
 /* ------------------------------------------------------------------------------------------------ JSON and CSV */
 
-static json_t *row_object(const vj_probe_row *r)
+static json_t *notes_array(const vj_notes *notes)
 {
-    return json_pack("{s:s, s:s, s:s, s:f, s:I, s:f, s:f, s:f, s:o, s:I, s:I}", "task", r->task, "encoder", r->encoder,
-                     "pooling", vj_pooling_name(r->pooling), "labels", r->labels, "seeds", (json_int_t)r->seeds,
-                     "top1_mean", r->top1_mean, "top1_std", r->top1_std, "top1_error", vj_probe_row_error(r),
-                     "effective_rank", isnan(r->effective_rank) ? json_null() : json_real(r->effective_rank),
-                     "training_clips", (json_int_t)r->training_clips, "validation_clips",
-                     (json_int_t)r->validation_clips);
+    json_t *list = json_array();
+    for (int i = 0; list && i < notes->count; i++)
+        if (json_array_append_new(list, json_string(notes->text[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
 }
 
-static vj_status write_json(FILE *out, const vj_probe_row *rows, int64_t count)
+static json_t *row_object(const vj_probe_row *r, const vj_notes *notes)
+{
+    return json_pack("{s:s, s:s, s:s, s:f, s:I, s:f, s:f, s:f, s:o, s:I, s:I, s:o}", "task", r->task, "encoder",
+                     r->encoder, "pooling", vj_pooling_name(r->pooling), "labels", r->labels, "seeds",
+                     (json_int_t)r->seeds, "top1_mean", r->top1_mean, "top1_std", r->top1_std, "top1_error",
+                     vj_probe_row_error(r), "effective_rank",
+                     isnan(r->effective_rank) ? json_null() : json_real(r->effective_rank), "training_clips",
+                     (json_int_t)r->training_clips, "validation_clips", (json_int_t)r->validation_clips, "notes",
+                     notes_array(notes));
+}
+
+static vj_status write_json(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
     json_t *list = json_array();
     int bad = list == NULL;
-    for (int64_t i = 0; i < count && !bad; i++) bad = json_array_append_new(list, row_object(&rows[i])) != 0;
+    for (int64_t i = 0; i < count && !bad; i++) bad = json_array_append_new(list, row_object(&rows[i], notes)) != 0;
     if (!bad) bad = json_dumpf(list, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', out) == EOF;
     json_decref(list);
     return bad ? vj_raise(VJ_ERR_LIBRARY, "the results could not be written as JSON") : VJ_OK;
 }
 
-static vj_status write_csv(FILE *out, const vj_probe_row *rows, int64_t count)
+#define CSV_BEGIN "task,encoder,pooling,labels_percent,"
+
+static vj_status write_csv(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
-    fprintf(out, "task,encoder,pooling,labels_percent,training_clips,validation_clips,seeds,top1_mean_percent,"
-                 "top1_std_percent,top1_error_percent,effective_rank\n");
+    (void)notes; /* a table of numbers alone */
+    fprintf(out, CSV_BEGIN "training_clips,validation_clips,seeds,top1_mean_percent,top1_std_percent,"
+                           "top1_error_percent,effective_rank\n");
     for (int64_t i = 0; i < count; i++) {
         const vj_probe_row *r = &rows[i];
         fprintf(out, "%s,%s,%s,%g,%lld,%lld,%lld,%.3f,%.3f,%.3f,", r->task, r->encoder, vj_pooling_name(r->pooling),
@@ -118,15 +133,15 @@ static void print_head(FILE *out, const vj_probe_row **encoder, int n, int basel
     fputc('\n', out);
 }
 
-void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count)
+#define MARKDOWN_BEGIN "Top-1 accuracy in percent on the validation clips"
+
+void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
     const vj_probe_row *encoder[VJ_MAX_ENCODERS];
     int n = encoders_of(rows, count, encoder), baselines = 0;
     for (int e = 0; e < n; e++) baselines += is_baseline(encoder[e]->encoder);
     if (n == 0) return;
-    fprintf(out,
-            "Top-1 accuracy in percent on the validation clips: mean (standard deviation) over %lld probe seeds.\n",
-            (long long)rows[0].seeds);
+    fprintf(out, MARKDOWN_BEGIN ": mean (standard deviation) over %lld probe seeds.\n", (long long)rows[0].seeds);
     if (baselines)
         fprintf(out, "Gain: over the better random encoder, with its standard error; \"helps\" above two of them.\n");
     fputc('\n', out);
@@ -159,11 +174,13 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count)
             fprintf(out, "%.1f (%d)", encoder[e]->effective_rank, encoder[e]->width);
     }
     fprintf(out, ".\n");
+    if (notes->count > 0) fprintf(out, "\nTo know about these numbers:\n");
+    for (int i = 0; i < notes->count; i++) fprintf(out, "- %s\n", notes->text[i]);
 }
 
-static vj_status write_markdown(FILE *out, const vj_probe_row *rows, int64_t count)
+static vj_status write_markdown(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
-    vj_report_print(out, rows, count);
+    vj_report_print(out, rows, count, notes);
     return VJ_OK;
 }
 
@@ -171,27 +188,41 @@ static vj_status write_markdown(FILE *out, const vj_probe_row *rows, int64_t cou
 
 /* A file appears under its name only when it is whole. */
 static vj_status write_file(const char *dir, const char *name,
-                            vj_status (*write)(FILE *, const vj_probe_row *, int64_t), const vj_probe_row *rows,
-                            int64_t count)
+                            vj_status (*write)(FILE *, const vj_probe_row *, int64_t, const vj_notes *),
+                            const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
-    char path[VJ_PATH + 32], part[VJ_PATH + 40];
+    char path[VJ_PATH + 32];
+    vj_file file;
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    snprintf(part, sizeof part, "%s.part", path);
-    FILE *out = fopen(part, "w");
-    if (!out) return vj_raise(VJ_ERR_IO, "create %s", part);
-    vj_status status = write(out, rows, count);
-    int bad = fflush(out) != 0 || ferror(out);
-    bad |= fclose(out) != 0;
-    if (status == VJ_OK && bad) status = vj_raise(VJ_ERR_IO, "write %s", part);
-    if (status == VJ_OK) status = vj_file_publish(part, path);
-    if (status != VJ_OK) unlink(part);
+    VJ_TRY(vj_file_begin_text(&file, path));
+    vj_status status = write(file.stream, rows, count, notes);
+    if (status == VJ_OK) return vj_file_commit(&file);
+    vj_file_rollback(&file);
     return status;
 }
 
-vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count)
+static const struct {
+    const char *name, *begin; /* what every such file begins with */
+    vj_status (*write)(FILE *, const vj_probe_row *, int64_t, const vj_notes *);
+} files[] = {{"results.json", "[\n  {\n    \"task\"", write_json},
+             {"results.csv", CSV_BEGIN, write_csv},
+             {"results.md", MARKDOWN_BEGIN, write_markdown}};
+enum { FILES = sizeof files / sizeof files[0] };
+
+vj_status vj_report_check(const char *option, const char *dir)
+{
+    VJ_TRY(vj_output_check_folder(option, dir));
+    for (int i = 0; i < FILES; i++) {
+        char path[VJ_PATH + 32];
+        snprintf(path, sizeof path, "%s/%s", dir, files[i].name);
+        VJ_TRY(vj_output_check_text(path, files[i].begin));
+    }
+    return VJ_OK;
+}
+
+vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
     if (mkdir(dir, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "make the folder %s", dir);
-    VJ_TRY(write_file(dir, "results.json", write_json, rows, count));
-    VJ_TRY(write_file(dir, "results.csv", write_csv, rows, count));
-    return write_file(dir, "results.md", write_markdown, rows, count);
+    for (int i = 0; i < FILES; i++) VJ_TRY(write_file(dir, files[i].name, files[i].write, rows, count, notes));
+    return VJ_OK;
 }

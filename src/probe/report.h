@@ -3,6 +3,7 @@
 #define VJ_PROBE_REPORT_H
 
 #include "clips/clips.h"
+#include "probe/belong.h"
 #include "probe/probe.h"
 
 enum { VJ_MAX_ENCODERS = 16, VJ_ENCODER_NAME = 64 };
@@ -25,14 +26,23 @@ typedef struct {
  */
 double vj_probe_row_error(const vj_probe_row *row);
 
-/** Write DIR/results.json, results.csv and results.md (each whole or not at all). Not collective: one rank writes. */
-vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count);
+/**
+ * Could vj_report_write() write there? Refuses a folder that cannot be made or written, and files of these names that
+ * are not earlier results. `option` names DIR in the message. Not collective.
+ */
+vj_status vj_report_check(const char *option, const char *dir);
+
+/**
+ * Write DIR/results.json, results.csv and results.md (each whole or not at all), with the notes in the first and the
+ * last. Not collective: one rank writes.
+ */
+vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes);
 
 /**
  * Print the Markdown table: one line per task, pooling and share, one column per encoder. Encoders whose name starts
  * with "random" are the baseline: every other one is compared with the best of them, and "helps" is only said of a gain
- * of more than two standard errors. Rows as vj_campaign_run() orders them.
+ * of more than two standard errors; the notes below it. Rows as vj_campaign_run() orders them.
  */
-void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count);
+void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes);
 
 #endif

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
+#include "base/output.h"
 #include "base/program.h"
 #include "demo/scene.h"
 #include "parallel/parallel.h"
@@ -108,37 +110,49 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
 
 /* ------------------------------------------------------------------------------------------------ lists */
 
-static FILE *open_list(const task *t, const char *name, char *part, char *path, size_t bytes)
+#define LIST_BEGIN   "path,appearance,motion\n"
+#define INFO_BEGIN   "path,codec,fps,object,background,background_moves\n"
+#define LABELS_BEGIN "label,number,name\n"
+
+/* Lists that are there already must be of an earlier run: those of the user's own videos are not written over. */
+static vj_status check_lists(const task *t)
 {
-    snprintf(path, bytes, "%s/%s", t->out, name);
-    snprintf(part, bytes, "%s/%s.part", t->out, name);
-    return fopen(part, "w");
+    char path[VJ_PATH + 64];
+    VJ_TRY(vj_output_check_folder("--out", t->out));
+    for (int split = 0; split < VJ_SPLITS; split++) {
+        snprintf(path, sizeof path, "%s/%s.csv", t->out, split_names[split]);
+        VJ_TRY(vj_output_check_text(path, LIST_BEGIN));
+        snprintf(path, sizeof path, "%s/%s_info.csv", t->out, split_names[split]);
+        VJ_TRY(vj_output_check_text(path, INFO_BEGIN));
+    }
+    snprintf(path, sizeof path, "%s/labels.csv", t->out);
+    return vj_output_check_text(path, LABELS_BEGIN);
 }
 
-static vj_status close_list(FILE *f, const char *part, const char *path)
+static vj_status open_list(const task *t, const char *name, vj_file *file)
 {
-    int good = fflush(f) == 0 && !ferror(f);
-    if (fclose(f) != 0 || !good) return vj_raise(VJ_ERR_IO, "write %s", part);
-    if (rename(part, path) != 0) return vj_raise(VJ_ERR_IO, "rename %s to %s", part, path);
-    return VJ_OK;
+    char path[VJ_FILE_PATH];
+    if (snprintf(path, sizeof path, "%s/%s", t->out, name) >= (int)sizeof path)
+        return vj_raise(VJ_ERR_USAGE, "path too long: %s", t->out);
+    return vj_file_begin_text(file, path);
 }
 
 /* SPLIT.csv is what vjepa-pack reads; SPLIT_info.csv says what else went into each video. */
 static vj_status write_lists(const task *t, const vj_material *material, vj_split_kind split)
 {
-    char list_name[32], info_name[32], list_part[4096], list_path[4096], info_part[4096], info_path[4096];
+    char list_name[32], info_name[32];
+    vj_file info_file, list_file;
     snprintf(list_name, sizeof list_name, "%s.csv", split_names[split]);
     snprintf(info_name, sizeof info_name, "%s_info.csv", split_names[split]);
-    FILE *info = open_list(t, info_name, info_part, info_path, sizeof info_path);
-    if (!info) return vj_raise(VJ_ERR_IO, "create %s", info_part);
-    FILE *list = open_list(t, list_name, list_part, list_path, sizeof list_path);
-    if (!list) {
-        vj_status status = vj_raise(VJ_ERR_IO, "create %s", list_part);
-        fclose(info);
+    VJ_TRY(open_list(t, info_name, &info_file));
+    vj_status status = open_list(t, list_name, &list_file);
+    if (status != VJ_OK) {
+        vj_file_rollback(&info_file);
         return status;
     }
-    fprintf(list, "path,appearance,motion\n");
-    fprintf(info, "path,codec,fps,object,background,background_moves\n");
+    FILE *info = info_file.stream, *list = list_file.stream;
+    fputs(LIST_BEGIN, list);
+    fputs(INFO_BEGIN, info);
     for (int64_t number = 0; number < t->videos[split]; number++) {
         vj_scene scene;
         char name[64];
@@ -148,20 +162,20 @@ static vj_status write_lists(const task *t, const vj_material *material, vj_spli
         fprintf(info, "%s,%s,%d,%d,%s,%d\n", name, vj_encoding_codec(scene.encoding), scene.fps, scene.photo,
                 material->films[scene.film].name, scene.film_moves);
     }
-    vj_status info_status = close_list(info, info_part, info_path);
-    vj_status list_status = close_list(list, list_part, list_path);
-    return info_status != VJ_OK ? info_status : list_status;
+    status = vj_file_commit(&info_file);
+    const vj_status list_status = vj_file_commit(&list_file);
+    return status != VJ_OK ? status : list_status;
 }
 
 static vj_status write_label_names(const task *t)
 {
-    char part[4096], path[4096];
-    FILE *f = open_list(t, "labels.csv", part, path, sizeof path);
-    if (!f) return vj_raise(VJ_ERR_IO, "create %s", part);
-    fprintf(f, "label,number,name\n");
+    vj_file file;
+    VJ_TRY(open_list(t, "labels.csv", &file));
+    FILE *f = file.stream;
+    fputs(LABELS_BEGIN, f);
     for (int i = 0; i < VJ_SCENE_APPEARANCES; i++) fprintf(f, "appearance,%d,%s\n", i, vj_scene_appearances[i]);
     for (int i = 0; i < VJ_SCENE_MOTIONS; i++) fprintf(f, "motion,%d,%s\n", i, vj_scene_motions[i]);
-    return close_list(f, part, path);
+    return vj_file_commit(&file);
 }
 
 static void say_missing_encoders(void)
@@ -194,6 +208,7 @@ static vj_status demo(const vj_run *run, const options *o)
     if (status != VJ_OK) return status;
     if (run->rank != 0) VJ_TRY(parse(&t, o));
     say_missing_encoders();
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? check_lists(&t) : VJ_OK));
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? make_folders(&t) : VJ_OK));
     for (int split = 0; split < VJ_SPLITS; split++) VJ_TRY(make_split(&t, (vj_split_kind)split, run));
     return run->rank == 0 ? write_label_names(&t) : VJ_OK;

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/output.h"
 #include "base/program.h"
 #include "ckpt/ckpt.h"
 #include "clips/clips.h"
@@ -198,6 +200,9 @@ static vj_status draw_sheet(const vj_run *run)
         VJ_TRY(vj_config_read(&masks, sheet_masks));
         VJ_TRY(vj_config_check(&masks));
     }
+    VJ_TRY(vj_output_check_file("--contact-sheet", sheet_to));
+    if (access(sheet_to, F_OK) == 0)
+        return vj_raise(VJ_ERR_USAGE, "%s exists: it is not replaced by a contact sheet", sheet_to);
     VJ_TRY(vj_sheet_write(sheet_to, path, first, &count, sheet_masks ? &masks : NULL));
     printf("%s: %lld clips of %s from clip %lld\n", sheet_to, (long long)count, path, (long long)first);
     return VJ_OK;

@@ -11,9 +11,9 @@ static const vj_program program = {
     .description =
         "Decodes the files of pack.lists, or of pack.datasets, into the store pack.store: clips of pack.frames "
         "frames,\n"
-        "pack.windows a video, scaled to pack.short_side pixels. A list is CSV with the header path,LABEL,... (as in\n"
-        "RFC 4180; labels are whole numbers, -1 for none; further columns: dataset, start, end, id), JSON (objects "
-        "with\n"
+        "pack.windows a video, scaled to pack.short_side pixels. A list is CSV with the header path,LABEL,...\n"
+        "(separated by commas, semicolons, tabs or blanks; labels are whole numbers, -1 for none, or words in columns\n"
+        "called label, class or category; further columns: dataset, start, end, id), JSON (objects with\n"
         "path or path_bytes, label or labels, dataset, start, end, id), lines \"path label\", or a published list of\n"
         "Kinetics, Something-Something v2 or HowTo100M; a dataset may also be a folder. Paths are relative to the "
         "list.\n"

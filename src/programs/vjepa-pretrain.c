@@ -52,6 +52,6 @@ int main(int argc, char **argv)
     vj_run run;
     vj_program_begin(&run, &program, argc, argv);
     vj_pretrain_outcome outcome;
-    vj_status status = vj_pretrain(&run.config, run.comm, run.dry_run, &outcome);
+    vj_status status = vj_pretrain(&run.config, run.config_path, run.comm, run.dry_run, &outcome);
     return vj_program_end(&run, status, outcome == VJ_PRETRAIN_STOPPED ? VJ_EXIT_RESUMABLE : VJ_EXIT_DONE);
 }

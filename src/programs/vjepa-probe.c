@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/program.h"
+#include "parallel/parallel.h"
 #include "probe/campaign.h"
 
 static const char *const sections[] = {"run", "model", "probe", NULL};
@@ -43,20 +44,22 @@ static vj_status work(const vj_run *run)
 {
     vj_probe_encoder encoders[VJ_MAX_ENCODERS];
     vj_probe_row *rows;
+    vj_notes notes = {0};
     int64_t count;
     const char *dir = out ? out : run->config.run.dir;
     if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "where to? --out DIR or run.dir");
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_report_check(out ? "--out" : "run.dir", dir) : VJ_OK));
     for (int e = 0; e < run->file_count; e++) VJ_TRY(vj_probe_encoder_parse(&encoders[e], run->files[e]));
     if (run->dry_run) return vj_campaign_plan(&run->config, encoders, run->file_count, run->comm);
-    VJ_TRY(vj_campaign_run(&rows, &count, &run->config, encoders, run->file_count, run->comm));
-    vj_status status = VJ_OK;
-    if (run->rank == 0) {
-        status = vj_report_write(dir, rows, count);
+    vj_status status = vj_campaign_run(&rows, &count, &notes, &run->config, encoders, run->file_count, run->comm);
+    if (run->rank == 0 && status == VJ_OK) {
+        status = vj_report_write(dir, rows, count, &notes);
         fputc('\n', stdout);
-        vj_report_print(stdout, rows, count);
+        vj_report_print(stdout, rows, count, &notes);
         if (status == VJ_OK) vj_log("\nresults: %s/results.json, results.csv, results.md", dir);
     }
     free(rows);
+    vj_notes_release(&notes);
     return status;
 }
 

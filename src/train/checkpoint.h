@@ -29,6 +29,8 @@ vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer
 void vj_checkpoint_close(vj_checkpoint *checkpoint);
 /** vj_ckpt_keep() */
 void vj_checkpoint_keep(vj_checkpoint *checkpoint, int64_t keep, int64_t keep_every);
+/** vj_ckpt_guard() */
+void vj_checkpoint_guard(vj_checkpoint *checkpoint, const vj_lease_seal *lease);
 /** Host memory that it holds to write from. */
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *checkpoint);
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "model/masks.h"
 #include "model/network.h"
 
 /* One tree sums microbatches and ranks (parallel/tree.h). */
@@ -67,6 +68,9 @@ vj_status vj_layout_check(const vj_config *c, int rank, int ranks)
     char reason[256], text[256] = "none with up to twice the ranks";
     vj_layout_choice near[NEAREST];
     const int tensor = (int)c->parallel.tensor;
+    const vj_shape shape = vj_shape_from(c);
+    const vj_status masks = rank == 0 ? vj_masks_check(c, vj_shape_grid(&shape)) : VJ_OK;
+    if (masks != VJ_OK) return masks;
     if (!vj_layout_cannot(c, ranks, tensor, reason, sizeof reason)) return VJ_OK;
     if (rank != 0) return VJ_ERR_USAGE;
     const int count = vj_layouts_near(c, ranks, tensor, near, NEAREST);

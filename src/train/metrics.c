@@ -6,7 +6,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/file.h"
 
 /* A file that only grows. Not a FILE: what one of those does with a line that the disk took half of is its own secret.
  */
@@ -40,33 +43,82 @@ static long long line_step(const char *line)
     return -1;
 }
 
-/* Keep the header and the rows up to `step`, through a temporary file; open for appending. */
+/* Copy the header and the rows up to `step`; a row of each step from 1 on should be there, and if not that is said. */
+static bool copy_rows(FILE *old, FILE *kept, const char *path, int64_t step, int *has_header)
+{
+    char *line = NULL;
+    size_t room = 0;
+    bool good = true;
+    int64_t next = 1, missing = 0, first_missing = 0;
+    while (old && step > 0 && getline(&line, &room, old) > 0) {
+        const int header = strncmp(line, "step,", 5) == 0;
+        const long long at = line_step(line);
+        if (header) *has_header = 1;
+        if (!header && (at < 0 || at > step)) continue;
+        good &= fputs(line, kept) >= 0;
+        if (header) continue;
+        if (at > next && missing == 0) first_missing = next;
+        if (at > next) missing += at - next;
+        next = at + 1;
+    }
+    free(line);
+    if (next <= step && missing == 0) first_missing = next;
+    if (next <= step) missing += step + 1 - next;
+    if (missing > 0)
+        vj_warn("%s lacks the rows of %lld steps before step %lld, which this run goes on from, beginning with step "
+                "%lld: they were lost with a node or a disk, or the file was moved",
+                path, (long long)missing, (long long)step, (long long)first_missing);
+    return good && (!old || !ferror(old));
+}
+
+vj_status vj_metrics_last(const char *path, int64_t *step)
+{
+    char *line = NULL;
+    size_t room = 0;
+    *step = 0;
+    FILE *f = fopen(path, "r");
+    if (!f) return errno == ENOENT ? VJ_OK : vj_raise(VJ_ERR_IO, "read %s", path);
+    while (getline(&line, &room, f) > 0)
+        if (line_step(line) > *step) *step = line_step(line);
+    free(line);
+    const bool failed = ferror(f);
+    fclose(f); /* only read */
+    return failed ? vj_raise(VJ_ERR_IO, "read %s", path) : VJ_OK;
+}
+
+/*
+ * A run that begins with its first step where there are rows of one that had no checkpoint to go on from: they are kept
+ * beside, PATH.1, PATH.2, ...
+ */
+static vj_status keep_aside(const char *path)
+{
+    struct stat info;
+    char aside[VJ_PATH + 64];
+    if (stat(path, &info) != 0 || info.st_size == 0) return VJ_OK;
+    int n = 1;
+    do snprintf(aside, sizeof aside, "%s.%d", path, n);
+    while (access(aside, F_OK) == 0 && n++ < 10000);
+    if (rename(path, aside) != 0) return vj_raise(VJ_ERR_IO, "rename %s to %s", path, aside);
+    vj_log("%s of a start that left no checkpoint is kept as %s", path, aside);
+    return VJ_OK;
+}
+
+/* Keep the rows up to `step`; open for appending. */
 static vj_status reopen(record_file *file, int64_t step, int *has_header)
 {
     const char *path = file->path;
-    char part[VJ_PATH + 40];
-    snprintf(part, sizeof part, "%s.part", path);
+    vj_file kept;
+    if (step == 0) VJ_TRY(keep_aside(path));
     FILE *old = fopen(path, "r");
     if (!old && errno != ENOENT) return vj_raise(VJ_ERR_IO, "read %s", path);
-    FILE *kept = fopen(part, "w");
-    if (!kept) {
-        if (old) fclose(old);
-        return vj_raise(VJ_ERR_IO, "open %s for writing", part);
+    vj_status status = vj_file_begin_text(&kept, path);
+    if (status == VJ_OK && !copy_rows(old, kept.stream, path, step, has_header)) {
+        status = vj_raise(VJ_ERR_IO, "copy the rows of %s", path);
+        vj_file_rollback(&kept);
     }
-    char *line = NULL;
-    size_t room = 0;
-    int good = 1;
-    while (old && step > 0 && getline(&line, &room, old) > 0) {
-        const int header = strncmp(line, "step,", 5) == 0;
-        if (header) *has_header = 1;
-        const long long at = line_step(line);
-        if (header || (at >= 0 && at <= step)) good &= fputs(line, kept) >= 0;
-    }
-    free(line);
-    good &= !old || !ferror(old);
-    if (old) fclose(old);
-    good &= fclose(kept) == 0;
-    if (!good || rename(part, path) != 0) return vj_raise(VJ_ERR_IO, "write %s", path);
+    if (old) fclose(old); /* only read */
+    if (status == VJ_OK) status = vj_file_commit(&kept);
+    VJ_TRY(status);
     file->fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
     if (file->fd < 0) return vj_raise(VJ_ERR_IO, "open %s for appending", path);
     file->lines = open_memstream(&file->text, &file->bytes);
@@ -143,6 +195,14 @@ vj_status vj_metrics_write(vj_metrics *m, const vj_metrics_row *row)
     drain(&m->csv); /* what is left is written later */
     drain(&m->jsonl);
     return VJ_OK;
+}
+
+void vj_metrics_sync(vj_metrics *m)
+{
+    record_file *const file[] = {&m->csv, &m->jsonl};
+    for (int i = 0; i < 2; i++)
+        if (drain(file[i]) && fdatasync(file[i]->fd) != 0)
+            vj_warn("fsync %s: %s; its last rows may be lost with this node", file[i]->path, strerror(errno));
 }
 
 vj_status vj_metrics_close(vj_metrics *m)

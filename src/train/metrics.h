@@ -18,11 +18,19 @@ typedef struct {
 /** Append a column; `name` must stay valid (a literal). */
 void vj_metrics_put(vj_metrics_row *row, const char *name, double value);
 
+/* What the two files begin with. */
+#define VJ_METRICS_CSV_BEGIN   "step,samples,loss,"
+#define VJ_METRICS_JSONL_BEGIN "{\"step\": "
+
+/** The last step that metrics.csv, or metrics.jsonl, has a row of; 0: none, or no file. Not collective. */
+vj_status vj_metrics_last(const char *path, int64_t *step);
+
 typedef struct vj_metrics vj_metrics;
 
 /**
  * Open DIR/metrics.csv and DIR/metrics.jsonl for appending after row `step`: rows of later steps, which a killed run
- * left behind, are dropped. Not collective.
+ * left behind, are dropped; rows up to it that are missing are warned of. With step 0 files that are there already are
+ * kept beside (metrics.csv.1, ...). Not collective.
  */
 vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
 /**
@@ -30,6 +38,8 @@ vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
  * memory, is warned of once, and is written with a later row, so that training goes on.
  */
 vj_status vj_metrics_write(vj_metrics *metrics, const vj_metrics_row *row);
+/** Flush what was written so far to disk, before a checkpoint that stands for it; what fails is warned of. */
+void vj_metrics_sync(vj_metrics *metrics);
 /** Close; VJ_ERR_IO if rows are still in memory. */
 vj_status vj_metrics_close(vj_metrics *metrics);
 

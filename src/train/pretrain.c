@@ -19,7 +19,8 @@
 #include "train/watchdog.h"
 
 typedef struct {
-    vj_config *config; /* owned; train.products is settled when everything is open */
+    const char *config_path; /* the file it was read from; borrowed */
+    vj_config *config;       /* owned; train.products is settled when everything is open */
     MPI_Comm comm;
     int rank;
     int64_t steps; /* of the whole run */
@@ -32,6 +33,7 @@ typedef struct {
     vj_stop stop;
     vj_health health;
     vj_watchdog *watchdog;
+    vj_lease *lease;     /* of the run folder, on rank 0 */
     vj_ckpt_state state; /* of the last checkpoint begun, or the start */
     double saved_s;      /* when that was */
     int save_is_due;
@@ -117,6 +119,7 @@ static vj_status save(pretrainer *t, int64_t steps_done, bool *lost)
     t->state.usual_loss = t->health.usual_loss;
     t->saved_s = vj_now();
     t->save_is_due = 0;
+    vj_record_sync(&t->record);
     return vj_saver_save(t->saver, &t->state);
 }
 
@@ -225,7 +228,10 @@ static vj_status open_everything(pretrainer *t)
     vj_memory memory;
     int size;
     MPI_Comm_size(t->comm, &size);
-    VJ_TRY(vj_layout_check(c, t->rank, size));
+    VJ_TRY(vj_agree(t->comm, vj_layout_check(c, t->rank, size)));
+    if (c->data.train.count == 0)
+        return vj_raise(VJ_ERR_USAGE,
+                        "data.train names no clip store: --set data.train='[NAME.clips]', or in the file");
     VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
@@ -270,6 +276,12 @@ static vj_status stop_early(const pretrainer *t, int64_t steps_done, int why)
     return t->rank == 0 ? vj_stop_obey(&t->stop) : VJ_OK;
 }
 
+static vj_status check_lease(const pretrainer *t)
+{
+    const vj_lease_seal lease = vj_lease_seal_of(t->lease);
+    return vj_agree(t->comm, vj_lease_check(&lease));
+}
+
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
 {
     vj_step_report report;
@@ -298,6 +310,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     VJ_TRY(vj_saver_finish(t->saver));
     vj_record_done(&t->record);
     if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
+    VJ_TRY(check_lease(t));
     return vj_run_folder_complete(t->config, t->steps, t->comm);
 }
 
@@ -305,23 +318,29 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
 {
     vj_log("%s", vj_version());
     vj_stop_listen(&t->stop, t->config);
+    if (!dry_run) VJ_TRY(vj_run_folder_take(&t->lease, t->config, false, t->comm));
     if (!dry_run) VJ_TRY(vj_watchdog_start(&t->watchdog, t->config, t->comm));
+    VJ_TRY(vj_run_folder_look(t->config, t->config_path, t->comm));
     VJ_TRY(open_everything(t));
     vj_record_introduce(&t->record, t->clips);
     if (dry_run) return VJ_OK;
-    VJ_TRY(vj_run_folder_make(t->config, t->comm));
+    VJ_TRY(vj_run_folder_take(&t->lease, t->config, true, t->comm));
     VJ_TRY(resume(t));
-    VJ_TRY(vj_run_folder_claim(t->config, t->state.step == t->steps, t->comm));
+    VJ_TRY(vj_run_folder_claim(t->config, t->config_path, t->state.step == t->steps, t->comm));
     VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step, t->comm));
+    const vj_lease_seal lease = vj_lease_seal_of(t->lease);
+    vj_saver_guard(t->saver, &lease);
     t->record.saver = t->saver;
     return train(t, outcome);
 }
 
-vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pretrain_outcome *outcome)
+vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm comm, int dry_run,
+                      vj_pretrain_outcome *outcome)
 {
     pretrainer t = {.config = vj_calloc(1, sizeof *config), .comm = comm, .steps = vj_pretrain_steps(config)};
     if (!t.config) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
     *t.config = *config;
+    t.config_path = config_path;
     MPI_Comm_rank(comm, &t.rank);
     *outcome = VJ_PRETRAIN_DONE;
     vj_status status = run(&t, dry_run, outcome);
@@ -334,6 +353,7 @@ vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pr
     if (status == VJ_OK) vj_step_close(t.step);
     vj_clips_close(t.clips);
     vj_watchdog_stop(t.watchdog);
+    vj_lease_release(t.lease);
     free(t.state.config);
     free(t.config);
     return status != VJ_OK ? status : closed;

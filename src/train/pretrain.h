@@ -23,7 +23,8 @@ typedef enum {
  * With `dry_run` store and network are opened and allocated, memory and layout are printed, nothing is written.
  * Collective over comm.
  */
-vj_status vj_pretrain(const vj_config *config, MPI_Comm comm, int dry_run, vj_pretrain_outcome *outcome);
+vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm comm, int dry_run,
+                      vj_pretrain_outcome *outcome);
 
 /** Updates of a whole run: train.stop_after, or epochs * steps_per_epoch. */
 int64_t vj_pretrain_steps(const vj_config *config);

@@ -96,6 +96,11 @@ vj_status vj_record_open(vj_record *record, int64_t step)
     return record->step->layout.rank == 0 ? vj_metrics_open(&record->metrics, record->config->run.dir, step) : VJ_OK;
 }
 
+void vj_record_sync(vj_record *record)
+{
+    if (record->metrics) vj_metrics_sync(record->metrics);
+}
+
 vj_status vj_record_close(vj_record *record)
 {
     vj_metrics *metrics = record->metrics;

@@ -27,6 +27,8 @@ void vj_record_introduce(const vj_record *record, const vj_clips *clips);
 
 /** Rows of steps after `step` are dropped, the clock starts. Close with vj_record_close(). Not collective. */
 vj_status vj_record_open(vj_record *record, int64_t step);
+/** Before a checkpoint: the rows so far are on disk. Not collective. */
+void vj_record_sync(vj_record *record);
 /** Reports a failed last write; closing twice is harmless. */
 vj_status vj_record_close(vj_record *record);
 

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/output.h"
 #include "kernels/kernels.h"
 #include "parallel/parallel.h"
+#include "train/metrics.h"
 
 enum { NAME_BYTES = 32 };
 
@@ -25,12 +27,95 @@ static void name_in(const vj_config *c, const char *name, char path[VJ_PATH + NA
     snprintf(path, VJ_PATH + NAME_BYTES, "%s/%s", c->run.dir, name);
 }
 
-vj_status vj_run_folder_make(const vj_config *c, MPI_Comm comm)
+static vj_status take(vj_lease **lease, const vj_config *c, bool make)
 {
-    vj_status status = VJ_OK;
-    if (is_first(comm) && mkdir(c->run.dir, 0777) != 0 && errno != EEXIST)
-        status = vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", c->run.dir);
-    return vj_agree(comm, status);
+    struct stat info;
+    if (*lease) return VJ_OK;
+    if (make && mkdir(c->run.dir, 0777) != 0 && errno != EEXIST)
+        return vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", c->run.dir);
+    if (!make && (stat(c->run.dir, &info) != 0 || !S_ISDIR(info.st_mode))) return VJ_OK;
+    return vj_lease_take(lease, c->run.dir);
+}
+
+vj_status vj_run_folder_take(vj_lease **lease, const vj_config *c, bool make, MPI_Comm comm)
+{
+    return vj_agree(comm, is_first(comm) ? take(lease, c, make) : VJ_OK);
+}
+
+/* ------------------------------------------------------------------------------------------------ what is there */
+
+/* What a run's config.yaml begins with, and that of earlier releases. */
+static const char config_begin[] = "# The settings of this run, written by vjepa-pretrain.\n";
+static const char earlier_begin[] = "run:\n  dir: \"";
+
+static bool is_there(const vj_config *c, const char *name)
+{
+    char path[VJ_PATH + NAME_BYTES];
+    name_in(c, name, path);
+    return access(path, F_OK) == 0;
+}
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+    return a && stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+static bool begins_with(const char *path, const char *begin)
+{
+    char text[64] = "";
+    FILE *f = fopen(path, "r");
+    if (!f) return false;
+    const size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f); /* only read */
+    return n >= strlen(begin) && memcmp(text, begin, strlen(begin)) == 0;
+}
+
+/* The files that a run writes to: are those that are there a run's? A configuration that is read is not written. */
+static vj_status check_files(const vj_config *c, const char *config_path, bool resumes)
+{
+    char path[VJ_PATH + NAME_BYTES];
+    name_in(c, "metrics.csv", path);
+    VJ_TRY(vj_output_check_text(path, VJ_METRICS_CSV_BEGIN));
+    name_in(c, "metrics.jsonl", path);
+    VJ_TRY(vj_output_check_text(path, VJ_METRICS_JSONL_BEGIN));
+    name_in(c, "config.yaml", path);
+    if (resumes && is_same_file(config_path, path)) return VJ_OK;
+    return begins_with(path, earlier_begin) ? VJ_OK : vj_output_check_text(path, config_begin);
+}
+
+/* A folder without a checkpoint: did a run in it have one? */
+static vj_status look_without_checkpoint(const vj_config *c)
+{
+    char path[VJ_PATH + NAME_BYTES];
+    int64_t step;
+    name_in(c, "metrics.csv", path);
+    VJ_TRY(vj_metrics_last(path, &step));
+    if (!is_there(c, "latest") && !is_there(c, "complete")) return VJ_OK;
+    return vj_raise(
+        VJ_ERR_STATE,
+        "run.dir %s is of a run that came to step %lld (metrics.csv)%s, but it holds no checkpoint: were the "
+        "files step_*.h5 moved or cleaned away? Put one back to go on. To begin anew, give another run.dir, "
+        "or remove the files latest and complete",
+        c->run.dir, (long long)step, is_there(c, "complete") ? " and is complete" : "");
+}
+
+static vj_status look(const vj_config *c, const char *config_path)
+{
+    struct stat info;
+    char path[VJ_PATH];
+    VJ_TRY(vj_output_check_folder("run.dir", c->run.dir));
+    if (stat(c->run.dir, &info) != 0) return VJ_OK;
+    if (is_there(c, "pack.yaml") || is_there(c, "index.h5"))
+        return vj_raise(VJ_ERR_USAGE, "run.dir %s is a clip store: a run has a folder of its own", c->run.dir);
+    VJ_TRY(vj_ckpt_latest(c->run.dir, path, MPI_COMM_SELF));
+    VJ_TRY(check_files(c, config_path, *path != '\0'));
+    return *path ? VJ_OK : look_without_checkpoint(c);
+}
+
+vj_status vj_run_folder_look(const vj_config *c, const char *config_path, MPI_Comm comm)
+{
+    return vj_agree(comm, is_first(comm) ? look(c, config_path) : VJ_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------ two small files */
@@ -38,32 +123,48 @@ vj_status vj_run_folder_make(const vj_config *c, MPI_Comm comm)
 /* Write NAME in the folder: whole, and on disk when this returns, or not at all. */
 static vj_status put_file(const vj_config *c, const char *name, const char *text)
 {
-    char path[VJ_PATH + NAME_BYTES], part[VJ_PATH + 2 * NAME_BYTES];
+    char path[VJ_PATH + NAME_BYTES];
     name_in(c, name, path);
-    snprintf(part, sizeof part, "%s.part", path);
-    FILE *f = fopen(part, "w");
-    if (!f) return vj_raise(VJ_ERR_IO, "open %s for writing", part);
-    const int failed = fputs(text, f) < 0;
-    if (fclose(f) != 0 || failed) return vj_raise(VJ_ERR_IO, "write %s", part);
-    return vj_file_publish(part, path);
+    return vj_file_put_text(path, text);
 }
 
-static vj_status claim(const vj_config *c, int finished)
+static vj_status put_config(const vj_config *c)
+{
+    char *settings = vj_config_text(c), *text = NULL;
+    if (!settings || asprintf(&text, "%s%s", config_begin, settings) < 0) {
+        free(settings);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
+    }
+    vj_status status = put_file(c, "config.yaml", text);
+    free(settings);
+    free(text);
+    return status;
+}
+
+static vj_status claim(const vj_config *c, const char *config_path, int finished)
 {
     char path[VJ_PATH + NAME_BYTES];
     name_in(c, "complete", path);
     if (!finished && unlink(path) != 0 && errno != ENOENT)
         return vj_raise(VJ_ERR_IO, "remove %s: the run goes on", path);
-    char *text = vj_config_text(c);
-    if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
-    vj_status status = put_file(c, "config.yaml", text);
-    free(text);
-    return status;
+    name_in(c, "config.yaml", path);
+    if (!is_same_file(config_path, path)) return put_config(c);
+    vj_log("%s is the configuration that is read here and stays as it is; the checkpoints say what settings they had",
+           path);
+    return VJ_OK;
 }
 
-vj_status vj_run_folder_claim(const vj_config *c, int finished, MPI_Comm comm)
+vj_status vj_run_folder_claim(const vj_config *c, const char *config_path, int finished, MPI_Comm comm)
 {
-    return vj_agree(comm, is_first(comm) ? claim(c, finished) : VJ_OK);
+    return vj_agree(comm, is_first(comm) ? claim(c, config_path, finished) : VJ_OK);
+}
+
+void vj_run_folder_latest(const vj_config *c, int64_t step)
+{
+    char text[NAME_BYTES];
+    snprintf(text, sizeof text, "step_%08lld.h5\n", (long long)step);
+    if (put_file(c, "latest", text) != VJ_OK)
+        vj_warn("%s/latest could not be written; the checkpoint itself is whole", c->run.dir);
 }
 
 vj_status vj_run_folder_complete(const vj_config *c, int64_t steps, MPI_Comm comm)

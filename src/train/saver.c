@@ -7,6 +7,7 @@
 
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
+#include "train/run_folder.h"
 
 enum { RETRY_S = 120 }; /* a full disk is rarely empty after a step, and each attempt costs training time */
 
@@ -56,6 +57,11 @@ void vj_saver_close(vj_saver *s)
     free(s);
 }
 
+void vj_saver_guard(vj_saver *s, const vj_lease_seal *lease)
+{
+    vj_checkpoint_guard(s->checkpoint, lease);
+}
+
 int64_t vj_saver_step(const vj_saver *s)
 {
     return s->good_step;
@@ -102,6 +108,7 @@ static vj_status settle(vj_saver *s, vj_status status)
     s->failed = false;
     s->good_step = s->step;
     if (vj_now() - s->begin_s > s->longest_s) s->longest_s = vj_now() - s->begin_s;
+    if (s->rank == 0) vj_run_folder_latest(s->config, s->step);
     vj_log("checkpoint of step %lld written in %.1f s, training waited %.2f s", (long long)s->step,
            vj_now() - s->begin_s, s->wait_s);
     return VJ_OK;

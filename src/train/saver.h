@@ -17,6 +17,8 @@ typedef struct vj_saver vj_saver;
  */
 vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer *optimizer, int64_t step,
                         MPI_Comm world);
+/** From now on nothing is published unless this lease of the run folder still holds. */
+void vj_saver_guard(vj_saver *saver, const vj_lease_seal *lease);
 /** Not collective; what is under way is given up. */
 void vj_saver_close(vj_saver *saver);
 

@@ -68,7 +68,7 @@ vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm)
     int rank, size;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &size);
-    VJ_TRY(vj_layout_check(config, rank, size));
+    VJ_TRY(vj_agree(comm, vj_layout_check(config, rank, size)));
     VJ_TRY(vj_layout_open(&s->layout, comm, (int)config->parallel.tensor));
     return open_step(s);
 }

@@ -10,12 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HOST_BYTES = 64, LINE_BYTES = 128, AUTOMATIC_S = 600, AUTOMATIC_LONG_S = 3600, AUTOMATIC_STEPS = 20 };
+#include "base/file.h"
+
+/*
+ * The automatic limit is longer than a file system takes to come back after a failover, in all places: where one rank
+ * waits for it, the others wait for that rank in the middle of a step. SLOT_BYTES: no two ranks write to one page.
+ */
+enum { HOST_BYTES = 64, LINE_BYTES = 128, SLOT_BYTES = 64 << 10, AUTOMATIC_S = 3600, AUTOMATIC_STEPS = 20 };
 
 struct vj_watchdog {
     double limit_s; /* negative: automatic */
     int rank, size;
-    char path[VJ_PATH + 16]; /* answers: one line of LINE_BYTES a rank */
+    char path[VJ_PATH + 32];    /* the report: a line of LINE_BYTES a rank */
+    char answers[VJ_PATH + 32]; /* a line a rank, each in a slot of its own */
     char (*host)[HOST_BYTES];
     pthread_t thread;
     int running;
@@ -39,13 +46,11 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ looking */
 
-/* How long a step takes is known after the first; others may wait in it for a rank with more to do. */
+/* Others may wait in a step for a rank with more to do. */
 static double limit_of(const vj_watchdog *w)
 {
     if (w->limit_s > 0.0) return w->limit_s;
-    const int in_step = w->place == VJ_AT_CLIPS || w->place == VJ_AT_STEP;
-    const double least = in_step && w->longest_s > 0.0 ? AUTOMATIC_S : AUTOMATIC_LONG_S;
-    return AUTOMATIC_STEPS * w->longest_s > least ? AUTOMATIC_STEPS * w->longest_s : least;
+    return AUTOMATIC_STEPS * w->longest_s > AUTOMATIC_S ? AUTOMATIC_STEPS * w->longest_s : AUTOMATIC_S;
 }
 
 static double tick_of(double limit_s)
@@ -84,7 +89,7 @@ static const char *place_name(const sight *s)
 
 /* ------------------------------------------------------------------------------------------------ ending the job */
 
-/* This rank's line of the file, of equal length, so that each can be written where it belongs. */
+/* This rank's line of the file. */
 static void answer(const vj_watchdog *w, const sight *s, int fd)
 {
     char line[LINE_BYTES + 1];
@@ -93,8 +98,8 @@ static void answer(const vj_watchdog *w, const sight *s, int fd)
     if (used > LINE_BYTES - 1) used = LINE_BYTES - 1;
     memset(line + used, ' ', (size_t)(LINE_BYTES - 1 - used));
     line[LINE_BYTES - 1] = '\n';
-    if (pwrite(fd, line, LINE_BYTES, (off_t)w->rank * LINE_BYTES) != LINE_BYTES)
-        vj_warn("%s cannot be written; where the others are is in their own messages", w->path);
+    if (!vj_write_at(fd, line, LINE_BYTES, (int64_t)w->rank * SLOT_BYTES))
+        vj_warn("%s cannot be written; where the others are is in their own messages", w->answers);
 }
 
 /* The place in a line of the file: what stands between ": " and ", for". */
@@ -150,7 +155,13 @@ static void report(const vj_watchdog *w, const char (*line)[LINE_BYTES])
 static void read_and_report(const vj_watchdog *w, int fd)
 {
     char(*line)[LINE_BYTES] = vj_calloc(w->size, sizeof *line);
-    if (line && pread(fd, line, (size_t)w->size * sizeof *line, 0) > 0) report(w, line);
+    FILE *text = fopen(w->path, "w");
+    for (int i = 0; line && i < w->size; i++) {
+        if (vj_read_at(fd, line[i], LINE_BYTES, (int64_t)i * SLOT_BYTES) != LINE_BYTES) line[i][0] = '\0';
+        if (text && line[i][0] != '\0') fwrite(line[i], 1, LINE_BYTES, text);
+    }
+    if (!text || fclose(text) != 0) vj_warn("%s cannot be written", w->path);
+    if (line) report(w, line);
     free(line);
 }
 
@@ -171,9 +182,11 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
     vj_raise(VJ_ERR_STATE,
              "no progress for %.0f s (limit %.0f, run.watchdog_s) in: %s, after step %lld. This rank ends the job",
              s->idle_s, s->limit_s, place_name(s), (long long)s->step);
-    int fd = open(w->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = open(w->answers, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     const int first = fd >= 0;
-    if (!first) fd = open(w->path, O_RDWR | O_CLOEXEC);
+    if (!first) fd = open(w->answers, O_WRONLY | O_CLOEXEC);
+    /* Its size first: what lies behind a file's end is not safe from others' writes on network file systems. */
+    if (first && ftruncate(fd, (off_t)w->size * SLOT_BYTES) != 0) vj_warn("%s cannot be given its size", w->answers);
     if (fd >= 0) answer(w, s, fd);
     const struct timespec grace = {.tv_sec = (time_t)grace_s,
                                    .tv_nsec = (long)(1e9 * (grace_s - (double)(time_t)grace_s))};
@@ -190,7 +203,7 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
 static void answer_if_asked(const vj_watchdog *w, const sight *s, int *answered)
 {
     if (*answered || s->idle_s < 0.5 * s->limit_s) return;
-    const int fd = open(w->path, O_RDWR | O_CLOEXEC);
+    const int fd = open(w->answers, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return;
     answer(w, s, fd);
     (void)close(fd); /* written by pwrite; the job is ending */
@@ -221,6 +234,12 @@ static void *watch(void *argument)
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
+}
+
+static vj_status remove_old(const char *path)
+{
+    if (unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR) return VJ_OK;
+    return vj_raise(VJ_ERR_IO, "remove %s of an earlier start", path);
 }
 
 /* Signals are for the program's own thread. */
@@ -254,11 +273,12 @@ vj_status vj_watchdog_start(vj_watchdog **watchdog, const vj_config *config, MPI
     MPI_Comm_size(comm, &w->size);
     w->limit_s = config->run.watchdog_s;
     snprintf(w->path, sizeof w->path, "%s/watchdog.txt", config->run.dir);
+    snprintf(w->answers, sizeof w->answers, "%s/watchdog.answers", config->run.dir);
     if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown host");
     w->host = vj_calloc(w->size, sizeof *w->host);
     if (!w->host) return vj_raise(VJ_ERR_MEMORY, "no memory for %d host names", w->size);
-    if (w->rank == 0 && unlink(w->path) != 0 && errno != ENOENT && errno != ENOTDIR)
-        return vj_raise(VJ_ERR_IO, "remove %s of an earlier start", w->path);
+    if (w->rank == 0) VJ_TRY(remove_old(w->path));
+    if (w->rank == 0) VJ_TRY(remove_old(w->answers));
     MPI_Allgather(host, sizeof host, MPI_BYTE, w->host, sizeof host, MPI_BYTE, comm); /* after the file is gone */
     return start_thread(w);
 }

@@ -13,7 +13,7 @@ failures=0
 run() { # RANKS COMMAND...
     local ranks=$1
     shift
-    timeout 100 mpirun -n "$ranks" "$@"
+    timeout 600 mpirun -n "$ranks" "$@"
 }
 
 pretrain() { # RANKS DIR [ARGS]

@@ -71,8 +71,8 @@ for trial in 1 2; do
     # The first three strike whatever is left to do, the others mostly.
     interrupted "$store" $((RANDOM % 4 + 1)) "0 any $store $((RANDOM % 40 + 1)) kill" || true
     interrupted "$store" $((RANDOM % 4 + 1)) "0 rename $store $((RANDOM % 3 + 1)) kill" || true
-    interrupted "$store" $((RANDOM % 4 + 1)) "0 write .h5.part $((RANDOM % 40 + 1)) ENOSPC+" || true
-    interrupted "$store" $((RANDOM % 3 + 2)) "1 write .h5.part $((RANDOM % 80 + 1)) kill" || true
+    interrupted "$store" $((RANDOM % 4 + 1)) "0 write .part $((RANDOM % 40 + 1)) ENOSPC+" || true
+    interrupted "$store" $((RANDOM % 3 + 2)) "1 write .part $((RANDOM % 80 + 1)) kill" || true
     for seconds in "0.$((RANDOM % 9 + 1))" "1.$((RANDOM % 9))"; do
         interrupted "$store" $((RANDOM % 4 + 1)) "$seconds" || true
     done
@@ -85,11 +85,11 @@ done
 [ "$faults" -ge 6 ] || fail "only $faults faults struck"
 
 # A full disk: an error that names the shard and says how to go on. Then the commit's own steps.
-if interrupted full.clips 2 "0 write shard-00004.h5.part 1 ENOSPC+"; then fail "a full disk was not noticed"; fi
-grep -q 'shard-00004.h5.part' fault.log || fail "the shard is not named: $(cat fault.log)"
+if interrupted full.clips 2 "0 write shard-00004.h5. 1 ENOSPC+"; then fail "a full disk was not noticed"; fi
+grep -q 'shard-00004.h5.' fault.log || fail "the shard is not named: $(cat fault.log)"
 grep -q 'the same command goes on from there' fault.log || fail "how to go on is not said: $(cat fault.log)"
 [ "$(complete full.clips)" -ge 1 ] || fail "complete shards did not stay"
-for fault in "0 write ledger.csv.part 1 ENOSPC+" "0 write index.h5.part 2 ENOSPC+" "0 rename index.h5 1 kill" "0 sync index.h5 1 EIO"; do
+for fault in "0 write ledger.csv. 1 ENOSPC+" "0 write index.h5. 2 ENOSPC+" "0 rename index.h5 1 kill" "0 sync index.h5 1 EIO"; do
     if interrupted full.clips 3 "$fault"; then fail "$fault: not noticed"; fi
     grep -q '^fault: ' fault.log || fail "$fault: did not happen: $(cat fault.log)"
     [ "$(complete full.clips)" -eq 11 ] || fail "$fault: shards were lost"

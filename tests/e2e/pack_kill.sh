@@ -66,7 +66,7 @@ content() { /usr/bin/python3 content.py store/s.clips; }
 pack() { # RANKS [MPIRUN'S OPTIONS]: in the background
     local ranks=$1
     shift
-    mpirun --timeout 60 -n "$ranks" "$@" "$bin/vjepa-pack" pack.yaml >"$log" 2>&1 &
+    mpirun --timeout 300 -n "$ranks" "$@" "$bin/vjepa-pack" pack.yaml >"$log" 2>&1 &
     launcher=$!
 }
 ended() { code=0; { wait "$launcher" || code=$?; } 2>/dev/null; }

@@ -16,7 +16,7 @@ embed() { # RANKS OUT STORE ENCODER [OPTION...]
 refused() { # STATUS WORDS COMMAND...
     local want=$1 words=$2 status=0
     shift 2
-    timeout 60 "$@" >refused.log 2>&1 || status=$?
+    timeout 300 "$@" >refused.log 2>&1 || status=$?
     [[ $status == "$want" ]] || fail "exit $status, not $want: $*"
     grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
 }
@@ -57,6 +57,24 @@ refused 2 'NAME=TRAIN' "$bin/vjepa-probe" "$tiny" pretrained_train.h5 --out x
 refused 1 'missing.h5' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,missing.h5 --out x
 refused 2 "task 'taste'" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out x --set 'probe.tasks=[taste]'
 refused 2 'needs all tokens' "$bin/vjepa-probe" "$tiny" a=few.h5,few.h5 --out x
+# Features that do not belong together, and outputs that are in the way.
+embed 1 early_val.h5 val.clips run/step_00000020.h5 >/dev/null
+refused 2 'different encoders: .*step_00000024.* and .*step_00000020' \
+    "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,early_val.h5 --out x --dry-run
+embed 1 crop_val.h5 val.clips $checkpoint --set 'data.mean=[0.5, 0.5, 0.5]' >/dev/null
+refused 2 'prepared otherwise' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,crop_val.h5 --out x --dry-run
+cp "$checkpoint" kept.h5
+refused 2 'not replaced by features' "$bin/vjepa-embed" "$tiny" --encoder kept.h5 --store val.clips --out kept.h5
+cmp -s "$checkpoint" kept.h5 || fail "features took the place of a checkpoint"
+cp pretrained_val.h5 kept.h5
+refused 2 'another encoder' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store val.clips --out kept.h5
+refused 2 'another clip store' "$bin/vjepa-embed" "$tiny" --encoder $checkpoint --store train.clips --out kept.h5
+cmp -s pretrained_val.h5 kept.h5 || fail "features took the place of others"
+refused 2 'is not a folder' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out kept.h5 --dry-run
+mkdir notes && echo mine >notes/results.md
+refused 2 'results.md was not written by' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out notes --dry-run
+run 1 "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,pretrained_train.h5 --out twice --set probe.seeds=1 >twice.log 2>&1
+grep -q '60 of the 60 validation clips .* are training clips' twice/results.md || fail "clips on both sides: $(cat twice/results.md)"
 head -c 20000 pretrained_val.h5 >cut.h5
 refused 1 'cut.h5' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,cut.h5 --out x
 finish

@@ -9,7 +9,7 @@ long=(--set train.epochs=300 --set train.backend=strict --set log.print_every=0 
 start() { # RANKS DIR [ARGS...]: in the background; its output in DIR.log
     local ranks=$1 dir=$2
     shift 2
-    mpirun --timeout 100 -n "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@" >"$dir.log" 2>&1 &
+    mpirun --timeout 600 -n "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@" >"$dir.log" 2>&1 &
     launcher=$!
 }
 wait_for_steps() { # DIR STEPS

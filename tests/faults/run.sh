@@ -67,7 +67,7 @@ pretrain() { # [MPIRUN'S OPTIONS --] [ARGS...]: in run folder $dir; status of th
         shift
     fi
     code=0
-    mpirun --timeout 60 -n "$ranks" "${options[@]}" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "${sets[@]}" "$@" \
+    mpirun --timeout 300 -n "$ranks" "${options[@]}" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "${sets[@]}" "$@" \
         >"$log" 2>&1 &
     launcher=$!
 }

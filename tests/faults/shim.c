@@ -4,8 +4,9 @@
  *
  *   VJ_FAULT="RANK CALL TEXT K ACTION"     "0 write .part 3 ENOSPC+"
  *
- * TEXT ending in "$" must end the path. CALL: open read write sync rename truncate reserve unlink, or any. Reads and
- * writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS: the call fails with it; short: half of what
+ * TEXT ending in "$" must end the path. CALL: open read write sync rename truncate reserve unlink lock, or any. Reads
+ * and writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS, ENOLCK: the call fails with it; lost: it
+ * succeeds and has done nothing (write); short: half of what
  * was asked for is done (read, write); kill: SIGKILL instead of the call; hang: the call never returns. With "+" also
  * each call after the k-th fails. The first fault is said on standard error. Threads may call; the count is one for
  * all.
@@ -19,10 +20,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-typedef enum { GO_ON, FAIL, SHORT } verdict;
+typedef enum { GO_ON, FAIL, SHORT, LOST } verdict;
 
 static struct {
     char call[16], text[64], action[16];
@@ -50,7 +52,7 @@ static int error_of(const char *action)
     static const struct {
         const char *name;
         int number;
-    } known[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"EROFS", EROFS}};
+    } known[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"EROFS", EROFS}, {"ENOLCK", ENOLCK}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(known[i].name, action) == 0) return known[i].number;
     return EIO;
@@ -74,6 +76,7 @@ static verdict judge(const char *call, const char *path)
     if (strcmp(fault.action, "kill") == 0) raise(SIGKILL);
     while (strcmp(fault.action, "hang") == 0) pause();
     if (strcmp(fault.action, "short") == 0) return SHORT;
+    if (strcmp(fault.action, "lost") == 0) return LOST;
     errno = error_of(fault.action);
     return FAIL;
 }
@@ -138,6 +141,8 @@ int unlink(const char *path)
     switch (judge_fd(kind, fd)) {                                                                                      \
     case FAIL:                                                                                                         \
         return -1;                                                                                                     \
+    case LOST:                                                                                                         \
+        return (ssize_t)(bytes);                                                                                       \
     case SHORT:                                                                                                        \
         if ((bytes) > 1) return half_call;                                                                             \
         return call;                                                                                                   \
@@ -202,6 +207,10 @@ int fclose(FILE *file)
     if (v != FAIL) return result;
     errno = error;
     return EOF;
+}
+int flock(int fd, int how)
+{
+    return judge_fd("lock", fd) == FAIL ? -1 : NEXT(flock)(fd, how);
 }
 int fsync(int fd)
 {

@@ -22,6 +22,7 @@ static vj_features_layout layout_of(int b)
                                  .label_count = b ? 0 : 2,
                                  .label_names = {"appearance", "motion"},
                                  .encoder = "run/step_00000001.h5 step 1",
+                                 .preprocessing = "none",
                                  .config = "run:\n  seed: 7\n"};
     return layout;
 }
@@ -37,7 +38,7 @@ static void write_base(int b, const char *to)
     for (int i = 0; i < ROWS * 2; i++) labels[i] = i % 3;
     for (int i = 0; i < ROWS; i++) clips[i] = 10 + i;
     VJ_FUZZ_CHECK(vj_features_create(&writer, to, &layout, MPI_COMM_SELF) == VJ_OK);
-    vj_status status = vj_features_write(writer, 0, ROWS, features, b ? NULL : labels, clips);
+    vj_status status = vj_features_write(writer, 0, ROWS, features, b ? NULL : labels, clips, (const uint64_t *)clips);
     VJ_FUZZ_CHECK(vj_features_commit(writer, status, 2.5) == VJ_OK);
 }
 

@@ -41,12 +41,15 @@ static void write_ckpt(char latest[VJ_PATH])
 
 static void write_features(const char *to)
 {
-    const vj_features_layout layout = {.clips = 2, .tokens = 1, .width = 3, .encoder = "e", .config = "c"};
+    const vj_features_layout layout = {
+        .clips = 2, .tokens = 1, .width = 3, .encoder = "e", .preprocessing = "p", .config = "c"};
     const float features[6] = {1, 2, 3, 4, 5, 6};
     const int64_t clips[2] = {0, 1};
     vj_features_writer *writer;
     VJ_FUZZ_CHECK(vj_features_create(&writer, to, &layout, MPI_COMM_SELF) == VJ_OK);
-    VJ_FUZZ_CHECK(vj_features_commit(writer, vj_features_write(writer, 0, 2, features, NULL, clips), 1) == VJ_OK);
+    VJ_FUZZ_CHECK(vj_features_commit(writer,
+                                     vj_features_write(writer, 0, 2, features, NULL, clips, (const uint64_t *)clips),
+                                     1) == VJ_OK);
 }
 
 void vj_fuzz_begin(void)

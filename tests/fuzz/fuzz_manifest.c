@@ -46,7 +46,10 @@ void vj_fuzz_input(const uint8_t *data, size_t size)
         strcpy(settings.labels, labels);
     }
     memset(&names, 0, sizeof names);
-    vj_fuzz_told(vj_manifest_read(&names, &settings, "label", scratch, take, &names));
+    vj_class_names classes;
+    vj_class_names_init(&classes, scratch);
+    vj_fuzz_told(vj_manifest_read(&names, &classes, &settings, "label", scratch, take, &names));
+    vj_class_names_release(&classes);
 }
 
 static void seed_list(void (*seed)(const uint8_t *data, size_t size), int format, const char *text)

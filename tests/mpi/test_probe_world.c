@@ -49,6 +49,7 @@ static void write_store(const char *path, vj_features_type type, float strength,
                                  .label_count = LABELS,
                                  .label_names = {"shape", "way"},
                                  .encoder = "test",
+                                 .preprocessing = "none",
                                  .config = ""};
     vj_features_writer *writer;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -56,9 +57,11 @@ static void write_store(const char *path, vj_features_type type, float strength,
     vj_split(CLIPS, size, rank, &first, &last);
     assert_int_equal(vj_features_create(&writer, path, &layout, MPI_COMM_WORLD), VJ_OK);
     vj_status status = vj_features_write(writer, first, last - first, features + first * N * D, labels + first * LABELS,
-                                         clips + first);
+                                         clips + first, (const uint64_t *)clips + first);
     assert_int_equal(vj_features_commit(writer, status, 3.5), VJ_OK);
 }
+
+static vj_notes notes; /* of all campaigns here */
 
 static int setup(void **state)
 {
@@ -121,8 +124,8 @@ static void any_number_of_ranks_makes_the_same_table(void **state)
         vj_probe_row *alone, *together;
         int64_t alone_count, count;
         config.probe.folded = folded;
-        assert_int_equal(vj_campaign_run(&alone, &alone_count, &config, encoders, 2, MPI_COMM_SELF), VJ_OK);
-        assert_int_equal(vj_campaign_run(&together, &count, &config, encoders, 2, MPI_COMM_WORLD), VJ_OK);
+        assert_int_equal(vj_campaign_run(&alone, &alone_count, &notes, &config, encoders, 2, MPI_COMM_SELF), VJ_OK);
+        assert_int_equal(vj_campaign_run(&together, &count, &notes, &config, encoders, 2, MPI_COMM_WORLD), VJ_OK);
         assert_int_equal(count, 2 * 2 * 2 * 2);
         assert_int_equal(count, alone_count);
         assert_memory_equal(alone, together, sizeof *alone * (size_t)count);
@@ -137,7 +140,7 @@ static void the_table_says_what_is_there(void **state)
     vj_probe_row *rows;
     int64_t count;
     int rank;
-    assert_int_equal(vj_campaign_run(&rows, &count, &config, encoders, 2, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, encoders, 2, MPI_COMM_WORLD), VJ_OK);
     for (int64_t i = 0; i < count; i++) {
         const vj_probe_row *r = &rows[i];
         int shape = strcmp(r->task, "shape") == 0;
@@ -153,7 +156,7 @@ static void the_table_says_what_is_there(void **state)
     }
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (rank == 0) {
-        assert_int_equal(vj_report_write(folder, rows, count), VJ_OK);
+        assert_int_equal(vj_report_write(folder, rows, count, &notes), VJ_OK);
         char path[VJ_PATH + 32], text[8192] = "";
         snprintf(path, sizeof path, "%s/results.md", folder);
         FILE *in = fopen(path, "r");
@@ -199,7 +202,7 @@ static void only_a_clear_gain_helps(void **state)
         rows[0].top1_mean = cases[i].mean;
         FILE *out = fmemopen(text, sizeof text - 1, "w");
         assert_non_null(out);
-        vj_report_print(out, rows, 2);
+        vj_report_print(out, rows, 2, &notes);
         fclose(out);
         assert_non_null(strstr(text, cases[i].verdict));
     }
@@ -212,17 +215,17 @@ static void refuses_what_does_not_fit(void **state)
     int64_t count;
     vj_probe_encoder bad[2] = {encoders[0], encoders[0]};
     vj_config other = config;
-    assert_int_equal(vj_campaign_run(&rows, &count, &config, bad, 2, MPI_COMM_WORLD),
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, MPI_COMM_WORLD),
                      VJ_ERR_USAGE); /* one name twice */
     snprintf(bad[1].name, sizeof bad[1].name, "missing");
     strcat(bad[1].validation, "x");
-    assert_int_not_equal(vj_campaign_run(&rows, &count, &config, bad, 2, MPI_COMM_WORLD), VJ_OK);
+    assert_int_not_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, MPI_COMM_WORLD), VJ_OK);
     other.probe.tasks.count = 1;
     snprintf(other.probe.tasks.item[0], VJ_PATH, "colour");
-    assert_int_equal(vj_campaign_run(&rows, &count, &other, encoders, 2, MPI_COMM_WORLD), VJ_ERR_USAGE);
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &other, encoders, 2, MPI_COMM_WORLD), VJ_ERR_USAGE);
     other = config;
     other.model.width = D + 1;
-    assert_int_equal(vj_campaign_run(&rows, &count, &other, encoders, 2, MPI_COMM_WORLD), VJ_ERR_USAGE);
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &other, encoders, 2, MPI_COMM_WORLD), VJ_ERR_USAGE);
     static const char *const texts[] = {"", "a", "a=b", "a=b,", "a=,c", "=b,c"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         assert_int_equal(vj_probe_encoder_parse(&bad[0], texts[i]), VJ_ERR_USAGE);

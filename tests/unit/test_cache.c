@@ -107,6 +107,28 @@ static void keeps(void **state)
     vj_cache_close(cache);
 }
 
+/* Copies of other stores in the folder are within the budget. */
+static void budget_of_all(void **state)
+{
+    (void)state;
+    enum { ROOM = 100000 };
+    char path[VJ_PATH];
+    vj_cache *cache = open_cache("all", ROOM / 2);
+    for (int64_t i = 0; i < CLIPS; i++) put(cache, i);
+    vj_cache_close(cache);
+    const int64_t first = data_bytes("all");
+    join(path, folder, "all");
+    cache = vj_cache_open(path, 1e-9 * ROOM, fingerprint + 1, CLIPS);
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < CLIPS; i++) {
+        uint8_t unused[LARGEST];
+        put(cache, i);
+        if (get(cache, i)) bytes += record(i, unused);
+    }
+    assert_in_range(bytes, 1, ROOM - first);
+    vj_cache_close(cache);
+}
+
 static void budget(void **state)
 {
     (void)state;
@@ -340,9 +362,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keeps),     cmocka_unit_test(budget),  cmocka_unit_test(damage),
-        cmocka_unit_test(removed),   cmocka_unit_test(refused), cmocka_unit_test(full_disk),
-        cmocka_unit_test(processes), cmocka_unit_test(killed),  cmocka_unit_test(stopped),
+        cmocka_unit_test(budget_of_all), cmocka_unit_test(keeps),     cmocka_unit_test(budget),
+        cmocka_unit_test(damage),        cmocka_unit_test(removed),   cmocka_unit_test(refused),
+        cmocka_unit_test(full_disk),     cmocka_unit_test(processes), cmocka_unit_test(killed),
+        cmocka_unit_test(stopped),
     };
     return cmocka_run_group_tests_name("cache", tests, set_up, tear_down);
 }

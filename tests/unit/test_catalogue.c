@@ -20,6 +20,7 @@
 static char folder[] = "/tmp/vjepa_catalogue_XXXXXX";
 static vj_config config;
 static vj_catalogue_summary summary;
+static vj_class_names classes;
 
 static void in_folder(char path[VJ_PATH], const char *name)
 {
@@ -51,7 +52,9 @@ static void use_dataset(const char *name, const char *list)
 
 static vj_status build(int write)
 {
-    return vj_catalogue_build(&summary, &config, write ? folder : NULL, folder);
+    vj_class_names_release(&classes);
+    vj_class_names_init(&classes, folder);
+    return vj_catalogue_build(&summary, &classes, &config, write ? folder : NULL, folder);
 }
 
 static void test_sources(void **state)
@@ -121,6 +124,44 @@ static void test_sources(void **state)
     vj_catalogue_close(&catalogue);
 }
 
+/* Classes get the numbers of their names once all lists are read; the names are part of the digest. */
+static void test_classes(void **state)
+{
+    (void)state;
+    vj_catalogue catalogue;
+    static vj_source source;
+    vj_config_defaults(&config);
+    write_file("a.csv", "path,label,n\nx.mp4,cow,7\ny.mp4,ant,8\n");
+    write_file("b.csv", "path,label,n\nz.mp4,bee,-1\nw.mp4,cow,9\n");
+    write_file("h.txt", "v.mp4 zebra\n"); /* a held-out video adds no class */
+    use_dataset("one", "a.csv");
+    use_dataset("two", "b.csv");
+    use_list(&config.pack.held_out_videos, "h.txt");
+    assert_int_equal(build(1), VJ_OK);
+    assert_int_equal(summary.classes[0].count, 3);
+    assert_int_equal(summary.classes[1].count, 0);
+    static const int32_t want[][2] = {{2, 7}, {0, 8}, {1, -1}, {2, 9}};
+    assert_int_equal(vj_catalogue_open(&catalogue, folder, summary.sources), VJ_OK);
+    for (int n = 0; n < 4; n++) {
+        assert_int_equal(vj_catalogue_find(&catalogue, n, &source), VJ_OK);
+        assert_memory_equal(source.labels, want[n], sizeof want[n]);
+    }
+    vj_catalogue_close(&catalogue);
+    vj_catalogue_remove(folder);
+    const uint64_t before = summary.digest;
+    write_file("a.csv", "path,label,n\nx.mp4,ant,7\ny.mp4,cow,8\n"); /* the same two, the other way round */
+    assert_int_equal(build(0), VJ_OK);
+    assert_true(summary.digest != before);
+    strcpy(config.pack.dataset[1].list, config.pack.dataset[0].list);
+    assert_int_equal(build(0), VJ_ERR_USAGE); /* a list named twice */
+    strcpy(config.pack.dataset[1].root, "/elsewhere");
+    assert_int_equal(build(0), VJ_OK); /* names other files there */
+    config.pack.dataset_count = 0;
+    use_list(&config.pack.lists, "a.csv");
+    use_list(&config.pack.lists, "./a.csv");
+    assert_int_equal(build(0), VJ_ERR_USAGE);
+}
+
 /* What is dropped gives no clips; counting alone gives the same digest. */
 static void test_digest(void **state)
 {
@@ -154,19 +195,22 @@ static void test_held_out(void **state)
     (void)state;
     vj_held_out h;
     vj_strings lists = {0};
-    write_file("lines", "plain_id\n/val/by path.mp4 12\r\n\n/val/0347ZoDXyP0_000095_000105.mp4 3\n");
+    write_file("lines", "plain_id\n/val/by path.mp4 12\r\n\n/val/0347ZoDXyP0_000095_000105.mp4 3\ntabbed one.mp4\t4\nby comma.mp4, 5\nword.mp4 a_dog\n");
     write_file("kinetics", "label,youtube_id,time_start,time_end,split\n\"a, b\",--kin,1,2,validate\n");
     write_file("howto", "video_id,task\nhow,1\n");
     write_file("ssv2", "[{\"id\": \"17\", \"template\": \"x\"}, {\"id\": 18}]");
-    write_file("paths", "label,path\n1,\"x/a \"\"b\"\".mp4\"\n");
+    write_file("paths", "label;path\n1;\"x/a \"\"b\"\".mp4\"\n");
     write_file("empty", "\n");
     static const char *const names[] = {"lines", "kinetics", "howto", "ssv2", "paths"};
     for (int i = 0; i < 5; i++) use_list(&lists, names[i]);
     assert_int_equal(vj_held_out_read(&h, &lists, folder), VJ_OK);
-    assert_int_equal(h.entries, 8);
+    assert_int_equal(h.entries, 11);
     static const char *const out[][2] = {
         {"", "a/plain_id.mkv"},
         {"", "by path.avi"},
+        {"", "tabbed one.mp4"},
+        {"", "by comma.mp4"},
+        {"", "word.mkv"},
         {"0347ZoDXyP0", "x.mp4"},
         {"", "0347ZoDXyP0.mp4"},
         {"", "x/--kin_000001_000011"},
@@ -273,8 +317,8 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sources),  cmocka_unit_test(test_digest), cmocka_unit_test(test_held_out),
-        cmocka_unit_test(test_register), cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_sources),  cmocka_unit_test(test_digest),   cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_held_out), cmocka_unit_test(test_register), cmocka_unit_test(test_layout),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

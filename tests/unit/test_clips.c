@@ -2,6 +2,7 @@
 #include "../clips_fixture.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <hdf5.h>
 #include <malloc.h>
 #include <signal.h>
@@ -9,6 +10,17 @@
 #include <sys/stat.h>
 
 /* ------------------------------------------------------------------------------------------------ round trip */
+
+/* Files that are not finished. */
+static int parts_in(const char *folder)
+{
+    char pattern[VJ_PATH + 16];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/*.part", folder);
+    const int count = glob(pattern, 0, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
+    globfree(&found);
+    return count;
+}
 
 static void test_round_trip(void **state)
 {
@@ -29,7 +41,7 @@ static void test_round_trip(void **state)
     vj_clips_close(clips);
     assert_true(exists(f->store, "shard-00000.h5") && exists(f->store, "shard-00004.h5"));
     assert_false(exists(f->store, "shard-00005.h5")); /* six to a shard; nothing unfinished stays: */
-    assert_false(exists(f->store, "shard-00000.h5.part") || exists(f->store, "index.h5.part"));
+    assert_false(parts_in(f->store) > 0);
 }
 
 static void test_several_stores(void **state)
@@ -75,6 +87,71 @@ static void test_stores_must_be_alike(void **state)
     paths.count = 2;
     join(paths.item[1], f->folder, "b.clips");
     assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
+}
+
+/* A store of the clips of shard 0, whose second label ("motion": -1 0 1 in turn) has these class names. */
+static void make_named(const fixture *f, const char *name, const char *const *names, int64_t count)
+{
+    char store[VJ_PATH];
+    join(store, f->folder, name);
+    vj_clips_layout layout = store_layout(raw);
+    vj_clips_index_writer *writer;
+    assert_int_equal(vj_clips_make_folder(store), VJ_OK);
+    assert_int_equal(make_shard(store, 0, STORE_SHARD_CLIPS, raw), VJ_OK);
+    assert_int_equal(vj_clips_index_create(&writer, store, &layout, 1), VJ_OK);
+    assert_int_equal(append_shards(writer, store, &layout, 1), VJ_OK);
+    if (count > 0) assert_int_equal(vj_clips_index_classes(writer, 1, names, count), VJ_OK);
+    assert_int_equal(vj_clips_index_publish(&writer), VJ_OK);
+}
+
+/* Classes are known by their names: a second store that numbers them otherwise gets the first one's numbers. */
+static void test_class_names(void **state)
+{
+    const fixture *f = *state;
+    static const char *const first[] = {"ant", "a bee"}, *const second[] = {"cow", "ant", "never used"};
+    make_named(f, "one.clips", first, 2);
+    make_named(f, "two.clips", second, 3);
+    make_named(f, "bare.clips", NULL, 0);
+    make_named(f, "few.clips", first, 1); /* but its clips have two classes */
+    vj_strings paths = {.count = 3};
+    join(paths.item[0], f->folder, "one.clips");
+    join(paths.item[1], f->folder, "two.clips");
+    join(paths.item[2], f->folder, "bare.clips");
+    vj_clips *clips;
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_OK);
+    assert_int_equal(vj_clips_class_count(clips, 0), 0);
+    assert_string_equal(vj_clips_class_name(clips, 0, 0), "");
+    assert_int_equal(vj_clips_class_count(clips, 1), 4);
+    static const char *const all[] = {"ant", "a bee", "cow", "never used", ""};
+    for (int i = -1; i < 5; i++) assert_string_equal(vj_clips_class_name(clips, 1, i), i < 0 ? "" : all[i]);
+    for (int64_t i = 0; i < STORE_SHARD_CLIPS; i++) {
+        const int32_t own = vj_clips_labels(clips, i)[1];
+        assert_int_equal(vj_clips_labels(clips, STORE_SHARD_CLIPS + i)[1], own == 0 ? 2 : own == 1 ? 0 : -1);
+        assert_int_equal(vj_clips_labels(clips, 2 * STORE_SHARD_CLIPS + i)[1], own);
+    }
+    vj_clips_close(clips);
+    paths.count = 1;
+    join(paths.item[0], f->folder, "few.clips");
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    join(paths.item[0], f->folder, "two.clips");
+    assert_int_equal(vj_clips_print(paths.item[0], out), VJ_OK);
+    assert_int_equal(fclose(out), 0);
+    assert_non_null(strstr(text, "label motion, names of its 3 classes: 0 cow, 1 ant, 2 never used\n"));
+    free(text);
+}
+
+/* A store named twice, also by another path, would be drawn from twice as often. */
+static void test_store_named_twice(void **state)
+{
+    const fixture *f = *state;
+    vj_clips *clips;
+    vj_strings paths = one_path(f->store);
+    paths.count = 2;
+    join(paths.item[1], f->store, ".");
+    assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_USAGE);
 }
 
 /* Closing what could not be opened closes no descriptor of others. */
@@ -160,7 +237,7 @@ static void test_too_large(void **state)
     clip.window = -1, clip.bytes++;
     assert_int_equal(vj_shard_add_clip(shard, &clip), VJ_ERR_FORMAT);
     vj_shard_abandon(shard);
-    assert_false(exists(f->folder, "shard-00007.h5.part") || vj_shard_is_complete(f->folder, 7));
+    assert_false(parts_in(f->folder) > 0 || vj_shard_is_complete(f->folder, 7));
 }
 
 static void test_existing_store_is_refused(void **state)
@@ -173,7 +250,7 @@ static void test_existing_store_is_refused(void **state)
     vj_clips_close(clips);
 }
 
-/* A writer that died leaves a .part: the shard is not there, and is made again; without an index there is no store. */
+/* A writer that died leaves a part: the shard is not there, and is made again; without an index there is no store. */
 static void test_resumed(void **state)
 {
     const fixture *f = *state;
@@ -192,7 +269,7 @@ static void test_resumed(void **state)
         if (k == 2) assert_int_equal(make_shard(f->store, k, CLIPS, raw), VJ_OK);
     }
     assert_int_equal(make_index(f->store, 5, raw), VJ_OK);
-    assert_false(exists(f->store, "shard-00002.h5.part") || exists(f->store, "index.h5.part"));
+    assert_int_equal(parts_in(f->store), 2); /* not touched: who holds the folder's lease removes them */
     assert_int_equal(open_store(&clips, f->store), VJ_OK);
     for (int64_t i = 0; i < CLIPS; i++) check_clip(clips, i, i);
     vj_clips_close(clips);
@@ -277,7 +354,7 @@ static void test_full_disk(void **state)
             assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
             assert_int_equal(status, sixteenths == 16 ? VJ_OK : VJ_ERR_IO);
             assert_int_equal(access(path, F_OK) == 0, sixteenths == 16);
-            assert_false(exists(store, index ? "index.h5.part" : "shard-00000.h5.part"));
+            assert_false(parts_in(store) > 0);
         }
     }
     signal(SIGXFSZ, handler);
@@ -371,19 +448,11 @@ int main(int argc, char **argv)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_store, remove_store)
     const struct CMUnitTest tests[] = {
-        TEST(test_round_trip),
-        TEST(test_several_stores),
-        TEST(test_stores_must_be_alike),
-        TEST(test_failed_open_closes_nothing),
-        TEST(test_many_geometries),
-        TEST(test_too_large),
-        TEST(test_existing_store_is_refused),
-        TEST(test_resumed),
-        TEST(test_other_layout),
-        TEST(test_dropped_clips),
-        TEST(test_full_disk),
-        TEST(test_a_million_clips),
-        TEST(test_print),
+        TEST(test_round_trip),      TEST(test_several_stores),    TEST(test_stores_must_be_alike),
+        TEST(test_class_names),     TEST(test_store_named_twice), TEST(test_failed_open_closes_nothing),
+        TEST(test_many_geometries), TEST(test_too_large),         TEST(test_existing_store_is_refused),
+        TEST(test_resumed),         TEST(test_other_layout),      TEST(test_dropped_clips),
+        TEST(test_full_disk),       TEST(test_a_million_clips),   TEST(test_print),
     };
     int failed = cmocka_run_group_tests_name("clips", tests, NULL, NULL);
     MPI_Finalize();

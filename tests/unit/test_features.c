@@ -38,6 +38,7 @@ static int setup(void **state)
                                      .label_names = {"appearance", "motion"},
                                      .store_fingerprint = 0xfedcba9876543210u,
                                      .encoder = "random published seed 3",
+                                     .preprocessing = "none",
                                      .config = "embed:\n  dtype: f32\n"};
     for (int i = 0; i < CLIPS * ROW; i++) c->values[i] = sinf(0.37f * (float)i) * 3;
     for (int i = 0; i < CLIPS; i++) {
@@ -66,7 +67,8 @@ static vj_status write_rows(context *c, int64_t rows)
     for (int64_t first = 0; first < rows && status == VJ_OK; first += 3) {
         int64_t count = first + 3 < rows ? 3 : rows - first;
         status = vj_features_write(w, first, count, c->values + first * ROW,
-                                   c->layout.label_count ? c->labels + 2 * first : NULL, c->clips + first);
+                                   c->layout.label_count ? c->labels + 2 * first : NULL, c->clips + first,
+                                   (const uint64_t *)c->clips + first);
     }
     return vj_features_commit(w, status, 12.5);
 }
@@ -248,8 +250,9 @@ static void rows_written_twice_are_an_error(void **state)
     context *c = *state;
     vj_features_writer *w;
     assert_int_equal(vj_features_create(&w, c->path, &c->layout, MPI_COMM_WORLD), VJ_OK);
-    assert_int_equal(vj_features_write(w, 0, CLIPS - 1, c->values, c->labels, c->clips), VJ_OK);
-    assert_int_equal(vj_features_write(w, 0, 1, c->values, c->labels, c->clips), VJ_OK);
+    assert_int_equal(vj_features_write(w, 0, CLIPS - 1, c->values, c->labels, c->clips, (const uint64_t *)c->clips),
+                     VJ_OK);
+    assert_int_equal(vj_features_write(w, 0, 1, c->values, c->labels, c->clips, (const uint64_t *)c->clips), VJ_OK);
     assert_int_equal(vj_features_commit(w, VJ_OK, 1.0), VJ_ERR_STATE);
     assert_false(part_exists(c));
     assert_int_not_equal(access(c->path, F_OK), 0);

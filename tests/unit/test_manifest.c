@@ -28,6 +28,7 @@ static struct {
     int32_t labels[MOST][VJ_MAX_LABELS];
 } got;
 static vj_media_names names;
+static vj_class_names classes;
 
 static vj_status take(void *user, const vj_media *m)
 {
@@ -64,6 +65,8 @@ static void begin(void)
 {
     memset(&got, 0, sizeof got);
     memset(&names, 0, sizeof names);
+    vj_class_names_release(&classes);
+    vj_class_names_init(&classes, folder);
 }
 
 /* Read a dataset; `dataset` has no list yet. */
@@ -72,7 +75,7 @@ static vj_status more(vj_dataset_settings dataset, const char *text, size_t byte
     write_bytes("list", text, bytes);
     in_folder(dataset.list, "list");
     if (!*dataset.name) strcpy(dataset.name, "d");
-    return vj_manifest_read(&names, &dataset, "label", folder, take, NULL);
+    return vj_manifest_read(&names, &classes, &dataset, "label", folder, take, NULL);
 }
 
 static vj_status parse(vj_list_format format, const char *text)
@@ -157,6 +160,97 @@ static void test_plain(void **state)
     assert_int_equal(got.labels[5][1], 4);
 }
 
+/* Any separator, blanks around fields, quotes: two files, labels 3 and 4. */
+static void test_separators(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {
+        "path,label\na b.mp4,3\nc.mp4,4\n",
+        "path;label\na b.mp4;3\nc.mp4;4\n",
+        "path\tlabel\na b.mp4\t3\nc.mp4\t4\n",
+        "path label\n\"a b.mp4\" 3\nc.mp4   4  \n",
+        "\xef\xbb\xbf\"path\" , \"label\" \r\n  \"a b.mp4\" , 3 \r\nc.mp4, 4\r\n",
+        "label; path\n3; a b.mp4\n4; c.mp4\n",
+        "a b.mp4\t3\nc.mp4\t4\n",
+        "a b.mp4;3\nc.mp4 ; 4\n",
+        "\"a b.mp4\",3\nc.mp4, 4\n",
+        "a b.mp4 3\nc.mp4     4",
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        if (parse(VJ_LIST_AUTO, lists[i]) != VJ_OK) fail_msg("refused: %s", lists[i]);
+        assert_int_equal(got.count, 2);
+        expect_path(0, "a b.mp4");
+        expect_path(1, "c.mp4");
+        assert_string_equal(names.label_names[0], "label");
+        assert_int_equal(got.labels[0][0], 3);
+        assert_int_equal(got.labels[1][0], 4);
+    }
+    assert_int_equal(parse(VJ_LIST_AUTO, "path;start;end\nx;1:02.5;0:01:03\n"), VJ_OK);
+    assert_true(got.start_s[0] == 62.5 && got.end_s[0] == 63);
+    assert_int_equal(parse(VJ_LIST_AUTO, "{\"path\": \"x\", \"start\": \"1:00\", \"end\": 1e2}"), VJ_OK);
+    assert_true(got.start_s[0] == 60 && got.end_s[0] == 100);
+    assert_int_equal(parse(VJ_LIST_AUTO, "path,label\nx,2147483647\n"), VJ_OK);
+    assert_int_equal(got.labels[0][0], INT32_MAX);
+}
+
+/* Words are classes, numbered in the order of their names over all lists; -1 is none. */
+static void test_words(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {
+        "path,label\na.mp4,dog\nb.mp4,-1\nc.mp4,cat\nd.mp4,dog\n",
+        "a.mp4 dog\nb.mp4 -1\nc.mp4 cat\nd.mp4 dog\n",
+        "a.mp4\tdog\nb.mp4\t-1\nc.mp4\tcat\nd.mp4\tdog\n",
+        "{\"path\": \"a\", \"label\": \"dog\"}{\"path\": \"b\", \"label\": -1}{\"path\": \"c\", \"label\": \"cat\"}"
+        "{\"path\": \"d\", \"label\": \"dog\"}",
+    };
+    static const char second[] = "path,label\ne.mp4,big ape\n", object[] = "{\"path\": \"e\", \"label\": \"big ape\"}";
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        assert_int_equal(parse(VJ_LIST_AUTO, lists[i]), VJ_OK);
+        const char *other = *lists[i] == '{' ? object : second;
+        assert_int_equal(more((vj_dataset_settings){.format = 0}, other, strlen(other)), VJ_OK);
+        assert_int_equal(got.labels[1][0], -1);
+        assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+        static const char *const want[] = {"dog", "", "cat", "dog", "big ape"};
+        for (int n = 0; n < 5; n++)
+            if (n != 1)
+                assert_string_equal(vj_class_names_name(&classes, 0, classes.of[0].number[got.labels[n][0]]), want[n]);
+        assert_string_equal(vj_class_names_name(&classes, 0, 0), "big ape");
+        assert_string_equal(vj_class_names_name(&classes, 0, 2), "dog");
+        assert_string_equal(vj_class_names_name(&classes, 0, 3), "");
+    }
+    /* Names that are given fix the numbers, also of lists with numbers; others are refused. */
+    vj_dataset_settings d = {.name = "d"};
+    write_bytes("classes", "dog\ncat\n", 8);
+    in_folder(d.labels, "classes");
+    static const char by_name[] = "path,label,n\nx,cat,7\n", by_number[] = "path,label\nx,1\n";
+    begin();
+    assert_int_equal(more(d, by_name, sizeof by_name - 1), VJ_OK);
+    assert_int_equal(got.labels[0][0], 1);
+    assert_int_equal(got.labels[0][1], 7);
+    begin();
+    assert_int_equal(more(d, by_number, sizeof by_number - 1), VJ_OK);
+    assert_int_equal(got.labels[0][0], 1);
+    begin();
+    assert_int_equal(more(d, "path,label\nx,2\n", 15), VJ_ERR_FORMAT);
+    begin();
+    assert_int_equal(more(d, "path,label\nx,cow\n", 17), VJ_ERR_FORMAT);
+    write_bytes("classes", "dog\ndog\n", 8);
+    begin();
+    assert_int_equal(more(d, by_number, sizeof by_number - 1), VJ_ERR_FORMAT);
+    /* Two files of names for one label must not contradict each other; nor may a list name what they do not. */
+    write_bytes("classes", "dog\ncat\n", 8);
+    begin();
+    assert_int_equal(more(d, by_name, sizeof by_name - 1), VJ_OK);
+    write_bytes("classes", "cat\ndog\n", 8);
+    assert_int_equal(more(d, by_name, sizeof by_name - 1), VJ_ERR_FORMAT);
+    write_bytes("classes", "dog\ncat\n", 8);
+    begin();
+    assert_int_equal(more((vj_dataset_settings){.format = 0}, second, sizeof second - 1), VJ_OK);
+    assert_int_equal(more(d, by_number, sizeof by_number - 1), VJ_OK);
+    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_ERR_FORMAT);
+}
+
 static void test_json(void **state)
 {
     (void)state;
@@ -205,6 +299,12 @@ static void test_kinetics(void **state)
     assert_string_equal(got.path[0], "/data/k/abseiling/0347ZoDXyP0_000095.mkv");
     assert_int_equal(got.labels[0][0], 1);
     assert_int_equal(got.labels[1][0], 0);
+    /* Whole videos: the list says which part. */
+    strcpy(d.pattern, "{id}.mkv");
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
+    assert_true(got.start_s[0] == 95 && got.end_s[0] == 105 && got.start_s[1] == 0 && got.end_s[1] == 10);
+    assert_int_equal(more(d, "label,youtube_id,time_start,time_end\nzumba,a,5,5\n", 49), VJ_ERR_FORMAT);
     write_bytes("classes", "zumba\n", 6);
     begin();
     assert_int_equal(more(d, list, sizeof list - 1), VJ_ERR_FORMAT);
@@ -228,9 +328,9 @@ static void test_ssv2(void **state)
         "[{\"id\": \"78687\", \"label\": \"holding potato next to vicks\", \"template\": "
         "\"Holding [something] next to [something]\", \"placeholders\": [\"potato\", \"vicks\"]},"
         "{\"id\": 42}]";
-    static const char classes[] = "{\"Pushing something\": \"0\", \"Holding something next to something\": \"1\"}";
+    static const char numbers[] = "{\"Pushing something\": \"0\", \"Holding something next to something\": \"1\"}";
     vj_dataset_settings d = {.name = "ssv2"};
-    write_bytes("classes", classes, sizeof classes - 1);
+    write_bytes("classes", numbers, sizeof numbers - 1);
     in_folder(d.labels, "classes");
     begin();
     assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
@@ -281,7 +381,7 @@ static void test_folder(void **state)
     make("ln -s ../b a/link && ln -s . self && ln -s nowhere dangling && ln -s b/y.mp4 file && ln -s loop loop");
     make("mkfifo fifo && ln -s fifo tofifo");
     begin();
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_OK);
     static const char *const want[] = {"0.jpg", "a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "file", "n\nl\377", "z"};
     assert_int_equal(got.count, 7);
     for (int i = 0; i < 7; i++) assert_string_equal(got.listed[i], want[i]);
@@ -290,7 +390,7 @@ static void test_folder(void **state)
     vj_dataset_settings list = {.name = "f"};
     strcpy(list.list, d.root);
     begin();
-    assert_int_equal(vj_manifest_read(&names, &list, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(vj_manifest_read(&names, &classes, &list, "f", folder, take, NULL), VJ_OK);
     assert_int_equal(got.count, 7);
     assert_string_equal(got.listed[1], want[1]);
     strcat(list.list, "/0.jpg");
@@ -299,19 +399,65 @@ static void test_folder(void **state)
     d.format = VJ_LIST_IMAGENET;
     make("rm self && ln -s b/deep c");
     begin();
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_OK);
-    static const char *const classes[] = {"a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "c/x.mp4"};
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_OK);
+    static const char *const in_class[] = {"a/two words.mp4", "b/deep/x.mp4", "b/y.mp4", "c/x.mp4"};
     static const int labels[] = {0, 1, 1, 2};
     assert_int_equal(got.count, 4);
     for (int i = 0; i < 4; i++) {
-        assert_string_equal(got.listed[i], classes[i]);
+        assert_string_equal(got.listed[i], in_class[i]);
         assert_int_equal(got.labels[i][0], labels[i]);
     }
     assert_string_equal(names.label_names[0], "f");
     make("rm -rf * && mkdir none");
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_ERR_FORMAT);
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_ERR_FORMAT);
     make("rmdir none && rmdir ../tree");
-    assert_int_equal(vj_manifest_read(&names, &d, "f", folder, take, NULL), VJ_ERR_IO);
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_ERR_IO);
+}
+
+/* What is no class and no media: hidden, of the system, empty, our own. */
+static void test_strays(void **state)
+{
+    (void)state;
+    vj_dataset_settings d = {.name = "f", .format = VJ_LIST_IMAGENET}, two = d;
+    in_folder(d.root, "tree");
+    assert_int_equal(mkdir(d.root, 0700), 0);
+    make("mkdir -p ant bee .git/o __MACOSX @eaDir 'System Volume Information' bat/deep aaa abc abd abe abf ant/.cache");
+    make("touch ant/1.png ant/._1.png ant/.cache/1.png bee/1.png bee/Thumbs.db .git/o/1 __MACOSX/1.png @eaDir/1.png");
+    make("touch 'System Volume Information/1' aaa/pack.yaml abc/shard-00000.h5.part abd/catalogue.data "
+         "abe/step_00000010.h5");
+    make("touch abf/config.yaml abf/metrics.csv abf/1.png ant/features.h5 bee/slurm-7.out abd/1.png");
+    begin();
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(got.count, 2);
+    assert_string_equal(got.listed[0], "ant/1.png");
+    assert_string_equal(got.listed[1], "bee/1.png");
+    assert_int_equal(classes.of[0].count, 2);
+    /* More of the same classes elsewhere are the same classes: by name. */
+    in_folder(two.root, "tree/more");
+    make("mkdir -p more/abba more/bee && touch more/abba/2.png more/bee/2.png");
+    assert_int_equal(vj_manifest_read(&names, &classes, &two, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    static const int want[] = {1, 2, 0, 2};
+    for (int i = 0; i < 4; i++) assert_int_equal(classes.of[0].number[got.labels[i][0]], want[i]);
+    char *text = vj_class_names_text(&classes, 0);
+    assert_string_equal(text, "3 classes: 0 abba, 1 ant, 2 bee");
+    free(text);
+    /* Names that are given are the only ones. */
+    write_bytes("classes", "bee\nabba\n", 9);
+    in_folder(two.labels, "classes");
+    begin();
+    assert_int_equal(vj_manifest_read(&names, &classes, &two, "f", folder, take, NULL), VJ_OK);
+    assert_int_equal(got.labels[0][0], 1);
+    strcpy(d.labels, two.labels);
+    begin();
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_ERR_FORMAT); /* ant */
+    /* The folder of scratch files is not walked, whatever is in it. */
+    d.labels[0] = '\0';
+    in_folder(two.root, "tree/more");
+    begin();
+    assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", two.root, take, NULL), VJ_OK);
+    assert_int_equal(got.count, 2);
+    make("rm -rf ../tree");
 }
 
 /* ------------------------------------------------------------------------------------------------ mistakes */
@@ -344,7 +490,7 @@ static void test_mistakes(void **state)
         {VJ_LIST_AUTO, "path,start\nx,soon\n"},                          /* */
         {VJ_LIST_AUTO, "path,dataset\nx,a=b\n"},                         /* not a name */
         {VJ_LIST_AUTO, "x.mp4\n"},                                       /* the plain form needs a label */
-        {VJ_LIST_AUTO, "x.mp4 cat\n"},                                   /* */
+        {VJ_LIST_AUTO, "x.mp4 cat.x\n"},                                 /* */
         {VJ_LIST_CSV, "x.mp4 1\n"},                                      /* no column path */
         {VJ_LIST_KINETICS, "youtube_id,label\nx,y\n"},                   /* no times */
         {VJ_LIST_KINETICS, "youtube_id,time_start,time_end\nx,,3\n"},    /* */
@@ -355,7 +501,8 @@ static void test_mistakes(void **state)
         {VJ_LIST_JSON, "{\"path_bytes\": \"a\\\\x00\"}"},                /* the end of a text */
         {VJ_LIST_JSON, "{\"path\": \"a\\u0000\"}"},                      /* the same */
         {VJ_LIST_JSON, "{\"path\": 3}"},                                 /* no text */
-        {VJ_LIST_JSON, "{\"path\": \"a\", \"label\": \"3\"}"},           /* no number */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"label\": 3.0}"},             /* no whole number */
+        {VJ_LIST_JSON, "{\"path\": \"a\", \"label\": null}"},            /* no number, no name */
         {VJ_LIST_JSON, "{\"path\": \"a\", \"labels\": [3]}"},            /* no names */
         {VJ_LIST_JSON, "{\"path\": \"a\", \"start\": -1}"},              /* */
         {VJ_LIST_JSON, "{\"path\": \"a\", \"path\": \"b\"}"},            /* a key twice */
@@ -379,21 +526,60 @@ static void test_mistakes(void **state)
     assert_int_equal(more(d, "path\nx\n", 7), VJ_ERR_USAGE);
 }
 
-/* The message begins with list and line. */
-static void test_message(void **state)
+/* Read a list that is refused; what was said goes to `text`. */
+static void refused(const char *list, size_t bytes, char text[2048])
 {
-    (void)state;
-    char path[VJ_PATH], text[1024], want[VJ_PATH];
+    char path[VJ_PATH];
     in_folder(path, "stderr");
     int saved = dup(STDERR_FILENO);
     assert_non_null(freopen(path, "w+", stderr));
-    assert_int_equal(parse(VJ_LIST_AUTO, "path,a\n\"1\n2\",1\nx.mp4,cat\n"), VJ_ERR_FORMAT);
+    begin();
+    const vj_status status = more((vj_dataset_settings){.format = VJ_LIST_AUTO}, list, bytes);
     rewind(stderr);
-    text[fread(text, 1, sizeof text - 1, stderr)] = '\0';
+    text[fread(text, 1, 2047, stderr)] = '\0';
     dup2(saved, STDERR_FILENO);
     close(saved);
-    in_folder(want, "list:4: label \"cat\"");
-    assert_non_null(strstr(text, want));
+    if (status != VJ_ERR_FORMAT) fail_msg("accepted: %s", list);
+}
+
+/* Messages begin with list and line, and name column and value. */
+static void test_message(void **state)
+{
+    (void)state;
+    static const char *const lists[][2] = {
+        {"path,a\n\"1\n2\",1\nx.mp4,cat\n", "list:4: column a: \"cat\" is not a number"},
+        {"path,label\nx.mp4,dog\ny.mp4,3\n", "list:3: column label: \"3\" is a number, but "},
+        {"path,label\nx.mp4,3\ny.mp4,dog\n", "list:3: column label: \"dog\" is a name, but "},
+        {"path,label\nx.mp4,1.0\n", "list:2: column label: \"1.0\" is not a whole number"},
+        {"path,label\nx.mp4,3000000000\n", "list:2: column label: \"3000000000\" is more than 2147483647"},
+        {"path,label\nx.mp4,99999999999999999999\n", "list:2: column label: \"99999999999999999999\" is more"},
+        {"path,label\nx.mp4,-2\n", "list:2: column label: \"-2\" is negative"},
+        {"path,label\nx.mp4,\n", "list:2: column label is empty"},
+        {",path,label\n0,x.mp4,1\n", "list:1: a column has no name"},
+        {"path,a/b\nx.mp4,1\n", "slash"},
+        {"Video,Class\nx.mp4,1\n", "list:1: the line looks like a header, but no column is called path"},
+        {"image\tlabel_1\nx.jpg\t1\n", "looks like a header"},
+        {"path,start,end\nx,1:00,0:59\n", "list:2: the end, 59 s, is not after the start, 60 s"},
+        {"path,end\nx,0\n", "list:2: the end, 0 s, is not after the start, 0 s"},
+        {"path,start\nx,1:60\n", "list:2: column start: \"1:60\" is no time"},
+        {"path,start\nx,1.5:00\n", "column start: \"1.5:00\" is no time"},
+        {"path,start\nx,nan\n", "column start: \"nan\" is no time"},
+        {"[{\"video\": \"x\", \"n\": 1}]", "list:1: the object has no path; its keys are: video, n"},
+        {"{\"path\": \"x\", \"label\": [1]}", "label label is [1]"},
+        {"{\"path\": \"x\", \"start\": -1}", "start is -1,"},
+        {"\x1f\x8b\x08 more", "is a gzip file: unpack it"},
+        {"PK\x03\x04 more", "is a zip file, or a spreadsheet"},
+        {"\n <!DOCTYPE HTML>", "is a web page"},
+        {"\xff\xfep", "is in UTF-16"},
+        {"    ftypisom", "is a video"},
+        {"PAR1", "is a Parquet file"},
+        {"\x89HDF\r\n\x1a\n", "is an HDF5 file"},
+    };
+    char text[2048];
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        refused(lists[i][0], strlen(lists[i][0]), text);
+        if (!strstr(text, lists[i][1])) fail_msg("%s: %s", lists[i][1], text);
+    }
 }
 
 /* Lines, records and objects may be long, but not without end. */
@@ -483,7 +669,8 @@ int main(void)
         cmocka_unit_test(test_json),      cmocka_unit_test(test_kinetics),    cmocka_unit_test(test_ssv2),
         cmocka_unit_test(test_howto100m), cmocka_unit_test(test_folder),      cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_message),   cmocka_unit_test(test_long),        cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_escape),
+        cmocka_unit_test(test_escape),    cmocka_unit_test(test_separators),  cmocka_unit_test(test_words),
+        cmocka_unit_test(test_strays),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -416,10 +416,11 @@ static void write_store(const char *path, int64_t clips, int64_t first, uint64_t
                                  .label_names = {"shape"},
                                  .store_fingerprint = fingerprint,
                                  .encoder = "test",
+                                 .preprocessing = "none",
                                  .config = ""};
     vj_features_writer *writer;
     assert_int_equal(vj_features_create(&writer, path, &layout, MPI_COMM_SELF), VJ_OK);
-    vj_status status = vj_features_write(writer, 0, clips, features, labels, numbers);
+    vj_status status = vj_features_write(writer, 0, clips, features, labels, numbers, (const uint64_t *)numbers);
     assert_int_equal(vj_features_commit(writer, status, 1.0), VJ_OK);
 }
 

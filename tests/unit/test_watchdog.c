@@ -29,6 +29,8 @@ static int remove_folder(void **state)
     (void)state;
     snprintf(path, sizeof path, "%s/watchdog.txt", folder);
     unlink(path);
+    snprintf(path, sizeof path, "%s/watchdog.answers", folder);
+    unlink(path);
     return rmdir(folder);
 }
 

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Files at the edges of a cluster: two jobs on one folder, a file system without locks, one that loses writes, rows of metrics
+# that went with a node.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
+make_store train.clips 40
+
+wait_for() { # FILE PID: until it is there, or the process has ended
+    for _ in $(seq 1000); do
+        if [ -e "$1" ] || ! kill -0 "$2" 2>/dev/null; then break; fi
+        sleep 0.05
+    done
+    [ -e "$1" ] || fail "$1 never came"
+}
+
+# Two jobs on one run folder: the second is refused and says by whom; the first is not disturbed.
+pretrain 1 "$scratch/shared" --set checkpoint.every=5 --set train.backend=strict >first.log 2>&1 &
+first=$!
+wait_for shared/step_00000005.h5 $first
+kill -STOP "$(sed -n 's/^pid //p' shared/lease)" # not faster than the second
+code=0
+pretrain 2 "$scratch/shared" --set optimizer.lr=0.002 >second.log 2>&1 || code=$?
+[ $code -eq 1 ] || fail "a second job on a run folder: exit $code: $(cat second.log)"
+grep -q "another job is at work in this folder: .*shared/lease is held by process $(sed -n 's/^pid //p' shared/lease) on " second.log ||
+    fail "the second job does not name the first: $(cat second.log)"
+kill -CONT "$(sed -n 's/^pid //p' shared/lease)"
+wait $first || fail "the first job was disturbed: $(cat first.log)"
+[ -e shared/complete ] && [ ! -e shared/lease ] || fail "the first job did not end as it should: $(ls shared)"
+
+# A killed job is followed at once, and a job whose lease was taken publishes nothing more.
+pretrain_killed 1 "$scratch/killed"
+[ -e killed/lease ] || fail "a killed job left no lease"
+pretrain 1 "$scratch/killed" >next.log 2>&1 || fail "after a kill: $(cat next.log)"
+grep -q 'was left by process .*: taken over' next.log || fail "taking over is not said: $(cat next.log)"
+pretrain 1 "$scratch/taken" --set checkpoint.every=5 --set train.backend=strict >taken.log 2>&1 &
+first=$!
+wait_for taken/step_00000005.h5 $first
+sed -i 's/^token .*/token 00000000000000aa/' taken/lease
+code=0
+wait $first || code=$?
+[ $code -eq 1 ] && [ ! -e taken/complete ] || fail "a job whose lease was taken: exit $code: $(cat taken.log)"
+grep -q "lease is not this job's any more" taken.log || fail "the lost lease is not said: $(cat taken.log)"
+
+# Two jobs on one store.
+mkdir -p half.clips
+cp shared/config.yaml . # any file will do for a list that is not reached
+printf 'path,label\nconfig.yaml,0\n' >list.csv
+sleep 1000 &
+other=$!
+{
+    printf 'host there\npid %d\nstarted %d\nboot %s\n' "$other" "$(awk '{print $22}' "/proc/$other/stat")" "$(cat /proc/sys/kernel/random/boot_id)"
+    printf 'namespace %s\njob 4711\nsince 2026-01-01T00:00:00Z\ntoken 00000000000000aa\n' "$(readlink /proc/self/ns/pid)"
+} >half.clips/lease
+touch half.clips/shard-00000.h5.1234abcd.part
+code=0
+run 2 "$bin/vjepa-pack" "$tiny" --set pack.lists='[list.csv]' --set pack.store=half.clips >pack.log 2>&1 || code=$?
+[ $code -eq 1 ] || fail "a second job on a store: exit $code: $(cat pack.log)"
+grep -q 'half.clips/lease is held by process .* batch job 4711' pack.log || fail "the other job is not named: $(cat pack.log)"
+[ -e half.clips/shard-00000.h5.1234abcd.part ] || fail "the part of a live job was removed"
+kill $other
+wait $other 2>/dev/null || true
+
+# A file system without locks: with HDF5's own defaults, as a user has them.
+newest=shared/$(cd shared && ls step_*.h5 | tail -n 1)
+env -u HDF5_USE_FILE_LOCKING mpirun -n 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 lock .h5 1 ENOLCK+" \
+    "$bin/vjepa-inspect" "$newest" >locks.log 2>&1 || fail "without locks a checkpoint cannot be read: $(cat locks.log)"
+env -u HDF5_USE_FILE_LOCKING mpirun -n 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 lock .h5 1 ENOLCK+" \
+    "$bin/vjepa-inspect" train.clips >locks.log 2>&1 || fail "without locks a store cannot be read: $(cat locks.log)"
+
+code=0
+HDF5_USE_FILE_LOCKING=TRUE mpirun -n 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 lock .h5 1 ENOLCK+" \
+    "$bin/vjepa-inspect" "$newest" >locks.log 2>&1 || code=$?
+[ $code -eq 1 ] && grep -q 'HDF5_USE_FILE_LOCKING' locks.log && ! grep -q 'damaged' locks.log ||
+    fail "locks that are asked for and missing: exit $code: $(cat locks.log)"
+
+# Writes that are lost, as when two nodes write to one page: the checkpoint is not published.
+for async in false true; do
+    code=0
+    timeout 100 mpirun -n 2 -x LD_PRELOAD="$shim" -x VJ_FAULT="1 write .part 3 lost" "$bin/vjepa-pretrain" "$tiny" \
+        --set run.dir="lost-$async" --set checkpoint.every=5 --set checkpoint.async=$async >lost.log 2>&1 || code=$?
+    grep -q '^fault: ' lost.log || fail "no write was lost: $(cat lost.log)"
+    grep -q 'are not what this rank wrote there' lost.log || fail "a lost write was not noticed: $(cat lost.log)"
+    [ ! -e lost-$async/step_00000005.h5 ] || fail "a checkpoint that lost a write was published"
+done
+
+# Rows that went with a node are missed, and the table is on disk before it has its name.
+grep -v '^3,' shared/metrics.csv >rows && cp rows shared/metrics.csv
+pretrain 1 shared >hole.log 2>&1 || fail "going on without a row: $(cat hole.log)"
+grep -q 'metrics.csv lacks the rows of 1 steps .* beginning with step 3' hole.log || fail "a hole in the metrics is not said: $(cat hole.log)"
+finish

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Folders as they are found on disk: what is no class is left out and named; a store inside the folder that is packed does
+# not change what is packed, so that the same command goes on after a kill; names of classes are in the store, on any
+# number of ranks, and stores that number them differently are joined by name.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
+
+"$tools/make_videos" videos 6
+mkdir -p tree/{bee,ant,bat,.git,__MACOSX}
+mapfile -t files < <(cut -d , -f 1 videos/list.csv | grep -v '^path' | head -n 4)
+cp "videos/${files[0]}" tree/ant/a.mp4
+cp "videos/${files[1]}" tree/bee/b.mp4
+cp "videos/${files[2]}" tree/.git/c.mp4
+cp "videos/${files[3]}" tree/__MACOSX/d.mp4
+common=("$tiny" --set pack.short_side=32 --set pack.frames=4)
+folder=(--set 'pack.datasets=[{name: zoo, format: imagenet, root: .}]')
+
+cd tree
+run 2 "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" --set pack.store=zoo.clips >../1.log 2>&1 || fail "pack: $(cat ../1.log)"
+grep -q 'label zoo: 2 classes: 0 ant, 1 bee' ../1.log || fail "classes: $(cat ../1.log)"
+for stray in .git __MACOSX bat zoo.clips; do grep -q "passed over.*$stray" ../1.log || fail "$stray is not named: $(cat ../1.log)"; done
+"$bin/vjepa-inspect" zoo.clips >../inspect.txt
+grep -q '^label zoo, names of its 2 classes: 0 ant, 1 bee$' ../inspect.txt || fail "inspect: $(cat ../inspect.txt)"
+run 3 "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" --set pack.store=zoo.clips >../2.log 2>&1 || fail "again: $(cat ../2.log)"
+grep -q 'packed already' ../2.log || fail "again: $(cat ../2.log)"
+
+# Killed while the first shard gets its name; the store, a log and a run folder lie beside the classes by then.
+mpirun -n 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 rename shard 1 kill" "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" \
+    --set pack.store=cut.clips >../3.log 2>&1 && fail "it was not killed: $(cat ../3.log)"
+[ ! -e cut.clips/index.h5 ] || fail "the killed store is finished"
+touch slurm-1.out
+mkdir run && touch run/config.yaml run/metrics.csv
+run 2 "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" --set pack.store=cut.clips >../4.log 2>&1 || fail "after a kill: $(cat ../4.log)"
+cmp <(grep fingerprint ../inspect.txt) <("$bin/vjepa-inspect" cut.clips | grep fingerprint) || fail "the store differs after a kill"
+cd ..
+
+# Words in a list; the other store numbers them differently, and names that are given fix the numbers.
+printf 'path;zoo_class\ntree/ant/a.mp4;cow\ntree/bee/b.mp4;bee\n' >words.csv
+run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[words.csv]' --set pack.store=words.clips >5.log 2>&1 || fail "words: $(cat 5.log)"
+grep -q 'label zoo_class: 2 classes: 0 bee, 1 cow' 5.log || fail "words: $(cat 5.log)"
+printf 'path,zoo_class\ntree/ant/a.mp4,cow\ntree/bee/b.mp4,ape\n' >more.csv
+run 2 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[more.csv]' --set pack.store=more.clips >more.log 2>&1 || fail "more: $(cat more.log)"
+run 3 "$bin/vjepa-pretrain" "$tiny" --set 'data.train=[words.clips, more.clips]' --set data.frames=4 --dry-run >both.log 2>&1 ||
+    fail "two stores with other classes: $(cat both.log)"
+run 2 "$bin/vjepa-pretrain" "$tiny" --set 'data.train=[words.clips, ./words.clips]' --set data.frames=4 --dry-run >twice.log 2>&1 &&
+    fail "a store named twice was accepted"
+grep -q 'is the same clip store as words.clips' twice.log || fail "named twice: $(cat twice.log)"
+printf 'cow\n' >names.txt
+run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.datasets=[{name: d, list: words.csv, labels: names.txt}]' \
+    --set pack.store=no.clips >6.log 2>&1 && fail "a class that is not among the names was accepted"
+grep -q 'words.csv:3: class "bee" is not in the labels names.txt' 6.log || fail "names: $(cat 6.log)"
+finish

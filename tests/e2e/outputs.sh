@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Nothing of the user's is written over, a run whose checkpoints are gone does not begin anew, and clips that cannot be read
+# count in short runs too.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 24
+
+refused() { # STATUS WORDS COMMAND...
+    local want=$1 words=$2 status=0
+    shift 2
+    timeout 300 "$@" >refused.log 2>&1 || status=$?
+    [[ $status == "$want" ]] || fail "exit $status, not $want: $*: $(cat refused.log)"
+    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+}
+train=("$bin/vjepa-pretrain" "$tiny" --set train.stop_after=6)
+
+# ------------------------------------------------------------------------------------------------ whose folder?
+
+mkdir own && cp -r train.clips own/ && { echo '# my reasons'; cat "$tiny"; } >own/config.yaml && cp own/config.yaml config.kept
+(cd own && refused 2 'config.yaml was not written by' "$bin/vjepa-pretrain" config.yaml --set run.dir=.)
+cmp -s own/config.yaml config.kept || fail "the user's configuration was written over"
+mkdir numbers && echo 'day,hours' >numbers/metrics.csv
+refused 2 'metrics.csv was not written by' "${train[@]}" --set run.dir=numbers
+[[ $(cat numbers/metrics.csv) == day,hours ]] || fail "the user's numbers were written over"
+refused 2 'is a clip store' "${train[@]}" --set run.dir=train.clips
+refused 2 'is not a folder' "${train[@]}" --set run.dir=config.kept --dry-run
+refused 2 'cannot be used' "${train[@]}" --set run.dir=not/there --dry-run
+
+# A run's own configuration may be read, and is not written then.
+"${train[@]}" --set run.dir=run >/dev/null
+[[ $(cat run/latest) == step_00000006.h5 ]] || fail "latest: $(cat run/latest)"
+cp run/config.yaml config.kept
+"$bin/vjepa-pretrain" run/config.yaml --set train.stop_after=8 >/dev/null || fail "a run's own configuration is refused"
+cmp -s run/config.yaml config.kept || fail "the configuration that is read was written over"
+
+# A checkpoint, or metrics, beside files of the user's do not make them a run's.
+mkdir beside && cp run/step_00000008.h5 beside/ && echo '# mine' >beside/config.yaml
+refused 2 'config.yaml was not written by' "${train[@]}" --set run.dir=beside --set train.stop_after=9
+rm beside/config.yaml && echo 'day,hours' >beside/metrics.csv
+refused 2 'metrics.csv was not written by' "${train[@]}" --set run.dir=beside --set train.stop_after=9
+[[ $(cat beside/metrics.csv) == day,hours ]] || fail "the user's numbers beside a checkpoint were written over"
+mkdir copied && cp run/metrics.csv copied/ && echo '# mine' >copied/config.yaml
+refused 2 'config.yaml was not written by' "${train[@]}" --set run.dir=copied
+[[ $(cat copied/config.yaml) == '# mine' ]] || fail "the user's configuration beside metrics was written over"
+# Runs of earlier releases, whose config.yaml lacks its first line, go on; so does one that reads what was edited.
+cp -r run earlier && sed -i 1d earlier/config.yaml
+"${train[@]}" --set run.dir=earlier --set train.stop_after=9 >earlier.log || fail "a run of an earlier release does not go on"
+cp -r run edited && { echo '# my reasons'; cat run/config.yaml; } >edited/config.yaml
+"$bin/vjepa-pretrain" edited/config.yaml --set run.dir=edited --set train.stop_after=9 >edited.log || fail "an edited configuration is refused"
+[[ $(head -1 edited/config.yaml) == '# my reasons' ]] || fail "the configuration that is read was written over"
+
+# ------------------------------------------------------------------------------------------------ gone
+
+rm run/step_*.h5
+cp run/metrics.csv metrics.kept
+refused 1 'came to step 8 .* holds no checkpoint' "${train[@]}" --set run.dir=run
+cmp -s run/metrics.csv metrics.kept && [ -e run/complete ] || fail "what was left of a run was written over"
+rm run/complete run/latest
+"${train[@]}" --set run.dir=run >anew.log || fail "told to, it does not begin anew"
+cmp -s run/metrics.csv.1 metrics.kept || fail "the numbers before were not kept"
+
+# ------------------------------------------------------------------------------------------------ clips
+
+cp -r train.clips bad.clips
+shard=(bad.clips/shard-*.h5)
+chmod 000 "${shard[0]}"
+if [ "$(id -u)" -eq 0 ]; then # for whom no file is closed
+    mkdir free && chmod 777 free && chmod a+rx . "$scratch"
+    refused 1 'shard of the store cannot be read' setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp \
+        "${train[@]}" --set data.train='[bad.clips]' --set run.dir=free/run
+else
+    refused 1 'shard of the store cannot be read' "${train[@]}" --set data.train='[bad.clips]' --set run.dir=closed
+fi
+chmod 644 "${shard[0]}"
+# One clip of 24 is damaged; a run of 12 batches of 12 meets it.
+place=$(/usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1])["clips/offset"][3])' "${shard[0]}")
+printf 'xxxx' | dd of="${shard[0]}" bs=1 seek=$((place + 100)) conv=notrunc status=none
+refused 1 'more than 1 % is too many' "${train[@]}" --set data.train='[bad.clips]' --set run.dir=short --set data.verify=1 --set train.stop_after=12
+[ ! -e short/complete ] || fail "a short run on substituted clips is complete"
+finish

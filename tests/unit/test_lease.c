@@ -1,0 +1,224 @@
+/* One holder at a time: alive, dead, on another node; two newcomers; a holder that finds its lease taken. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/lease.h"
+
+static char folder[] = "/tmp/vjepa_lease_XXXXXX";
+static char path[64];
+
+/* What a process on another node would have written; its age in seconds. */
+static void put_foreign(double age_s)
+{
+    static const char text[] = "host elsewhere\npid 7\nstarted 8\nboot another\nnamespace pid:[1]\njob 4711\n"
+                               "since 2020-01-01T00:00:00Z\ntoken 00000000000000aa\n";
+    assert_int_equal(vj_file_put_text(path, text), VJ_OK);
+    struct timespec now;
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    now = info.st_mtim;
+    now.tv_sec -= (time_t)age_s;
+    const struct timespec times[2] = {now, now};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static int prepare(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof path, "%s/lease", folder);
+    return unsetenv("VJEPA_LEASE_S");
+}
+/* Nothing may be left beside what a test says itself. */
+static int check_empty(void **state)
+{
+    (void)state;
+    int left = 0;
+    unlink(path);
+    DIR *d = opendir(folder);
+    for (const struct dirent *e = readdir(d); e; e = readdir(d))
+        if (e->d_name[0] != '.') {
+            fprintf(stderr, "left: %s\n", e->d_name);
+            left++;
+        }
+    closedir(d);
+    return left;
+}
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+static int remove_folder(void **state)
+{
+    (void)state;
+    return rmdir(folder);
+}
+
+static void taken_and_given_back(void **state)
+{
+    (void)state;
+    vj_lease *a, *b;
+    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    const vj_lease_seal seal = vj_lease_seal_of(a), none = vj_lease_seal_of(NULL);
+    assert_int_equal(vj_lease_check(&seal), VJ_OK);
+    assert_int_equal(vj_lease_check(&none), VJ_OK);
+    const double begin = vj_now();
+    assert_int_equal(vj_lease_take(&b, folder), VJ_ERR_STATE); /* this process is alive */
+    assert_null(b);
+    assert_true(vj_now() - begin < 60); /* not the time of the lease, 90 s */
+    vj_lease_release(a);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(vj_lease_check(&seal), VJ_ERR_STATE);
+    assert_int_equal(vj_lease_take(&b, folder), VJ_OK);
+    vj_lease_release(b);
+}
+
+/* A process that holds it dies by kill -9: the next one has it at once. Also while nobody has waited for the dead. */
+static void after_a_kill(void **state)
+{
+    (void)state;
+    vj_lease *a;
+    int ready[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (vj_lease_take(&a, folder) != VJ_OK || write(ready[1], "x", 1) != 1) _exit(1);
+        for (;;) pause();
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(vj_lease_take(&a, folder), VJ_ERR_STATE);
+    kill(child, SIGKILL);
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0); /* it is a zombie now */
+    const double begin = vj_now();
+    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_true(vj_now() - begin < 60);
+    vj_lease_release(a);
+    waitpid(child, NULL, 0);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+static void of_another_node(void **state)
+{
+    (void)state;
+    vj_lease *a;
+    put_foreign(1000); /* not touched for longer than the lease's time */
+    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    vj_lease_release(a);
+    /* Untouched from now on: waited for, then taken. */
+    setenv("VJEPA_LEASE_S", "0.3", 1);
+    put_foreign(0);
+    const double begin = vj_now();
+    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_true(vj_now() - begin >= 0.2);
+    vj_lease_release(a);
+    /* Said nothing: as another node's. */
+    assert_int_equal(vj_file_put_text(path, ""), VJ_OK);
+    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    vj_lease_release(a);
+}
+
+/* Somebody touches it while we wait: the holder is alive. */
+static void of_another_node_at_work(void **state)
+{
+    (void)state;
+    vj_lease *a;
+    put_foreign(0);
+    const pid_t holder = fork();
+    if (holder == 0)
+        for (;;) {
+            const struct timespec t = {.tv_nsec = 100000000};
+            nanosleep(&t, NULL);
+            utimensat(AT_FDCWD, path, NULL, 0);
+        }
+    assert_int_equal(vj_lease_take(&a, folder), VJ_ERR_STATE); /* within the usual 90 s */
+    kill(holder, SIGKILL);
+    waitpid(holder, NULL, 0);
+}
+
+/* Many newcomers find a lease that was left: one has it. */
+static void many_newcomers(void **state)
+{
+    (void)state;
+    enum { COUNT = 8 };
+    pid_t child[COUNT];
+    int go[2], won = 0;
+    put_foreign(1000);
+    assert_int_equal(pipe(go), 0);
+    for (int i = 0; i < COUNT; i++) {
+        child[i] = fork();
+        if (child[i] == 0) {
+            char byte;
+            vj_lease *mine;
+            close(go[1]);
+            if (read(go[0], &byte, 1) < 0) _exit(2);
+            const vj_status status = vj_lease_take(&mine, folder);
+            if (status != VJ_OK) _exit(status == VJ_ERR_STATE ? 1 : 2);
+            for (;;) pause(); /* the winner is alive until all have asked */
+        }
+    }
+    close(go[0]);
+    close(go[1]);
+    for (int left = COUNT - 1; left > 0; left--) {
+        int status;
+        const pid_t ended = wait(&status);
+        assert_true(ended > 0 && WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 1);
+        for (int i = 0; i < COUNT; i++)
+            if (child[i] == ended) child[i] = 0;
+    }
+    for (int i = 0; i < COUNT; i++)
+        if (child[i]) {
+            won++;
+            kill(child[i], SIGKILL);
+            waitpid(child[i], NULL, 0);
+        }
+    assert_int_equal(won, 1);
+}
+
+/* The holder was cut off for so long that another took its lease: it must see that, and leave the other's alone. */
+static void taken_away(void **state)
+{
+    (void)state;
+    vj_lease *a;
+    struct stat info;
+    setenv("VJEPA_LEASE_S", "0.2", 1);
+    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    const vj_lease_seal seal = vj_lease_seal_of(a);
+    put_foreign(1000);
+    assert_int_equal(vj_lease_check(&seal), VJ_ERR_STATE);
+    const struct timespec t = {.tv_nsec = 200000000};
+    nanosleep(&t, NULL);
+    vj_lease_release(a);
+    assert_int_equal(stat(path, &info), 0);
+    assert_true(time(NULL) - info.st_mtim.tv_sec > 500); /* neither renewed nor removed */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(taken_and_given_back, prepare, check_empty),
+        cmocka_unit_test_setup_teardown(after_a_kill, prepare, check_empty),
+        cmocka_unit_test_setup_teardown(of_another_node, prepare, check_empty),
+        cmocka_unit_test_setup_teardown(of_another_node_at_work, prepare, check_empty),
+        cmocka_unit_test_setup_teardown(many_newcomers, prepare, check_empty),
+        cmocka_unit_test_setup_teardown(taken_away, prepare, check_empty),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
