@@ -233,11 +233,11 @@ static vj_status encode_mine(vj_embedding *e)
     for (int64_t first = begin; first < end;) {
         int64_t count = end - first < e->batch ? end - first : e->batch, rows = count * e->tokens;
         VJ_TRY(read_batch(e, first, count));
-        VJ_TRY(vj_encoder_features(e->encoder, e->features, e->pixels, count));
-        vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, e->encoder->features, NULL, NULL, rows, e->D,
-                             TARGET_EPS);
+        const float *features = vj_encoder_run(e->encoder, vj_encoder_upload(e->encoder, e->pixels, count), count);
+        VJ_TRY(vj_encoder_download(e->encoder, e->features, count));
+        vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
         vj_spectrum_add(e->spectrum, e->normed, rows, 1);
-        if (average) vj_probe_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
+        if (average) vj_host_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
         for (int64_t i = 0; i < count; i++) {
             memcpy(e->labels + i * labels, vj_clips_labels(e->clips, e->chosen[first + i]),
                    sizeof *e->labels * (size_t)labels);

@@ -88,7 +88,8 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 static vj_status check_weights(pretrainer *t, bool *lost)
 {
     double sum;
-    vj_sum_squares(t->step->be, t->step->optimizer->sum, t->step->model->weights, t->step->model->net.params.total);
+    vj_sum_squares(t->step->be, t->step->optimizer->sum, t->step->model->trained.weights,
+                   t->step->model->net.params.total);
     vj_download(t->step->be, &sum, t->step->optimizer->sum, (int64_t)sizeof sum);
     vj_status status = vj_sync(t->step->be);
     int finite = isfinite(sum) != 0;

@@ -50,7 +50,7 @@ static vj_status open_step(vj_step *s)
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
-    VJ_TRY(vj_optimizer_open(&s->optimizer, s->model, c, s->layout.data));
+    VJ_TRY(vj_optimizer_open(&s->optimizer, &s->model->trained, c, s->layout.data));
     if (shape.objective == VJ_OBJECTIVE_FEATURE)
         VJ_TRY(
             vj_spectrum_open(&s->spectrum, s->be, shape.width, s->optimizer->reproducible ? s->optimizer->terms : 0));
