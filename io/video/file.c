@@ -30,12 +30,14 @@ vj_video_verdict vj_refuse_av(vj_video *v, vj_video_verdict verdict, int error, 
 
 static int read_bytes(void *user, uint8_t *buffer, int bytes)
 {
-    const vj_media_file *file = user;
+    vj_media_file *file = user;
     ssize_t got;
     do got = read(file->fd, buffer, (size_t)bytes);
     while (got < 0 && errno == EINTR);
     if (got == 0) return AVERROR_EOF;
-    return got < 0 ? AVERROR(errno) : (int)got;
+    if (got > 0) return (int)got;
+    file->failed = errno;
+    return AVERROR(errno);
 }
 
 /* The size by seeking: where this runs as io/decode's worker, fstat() is not among the things it may do. */

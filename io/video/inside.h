@@ -32,6 +32,7 @@ typedef struct {
     AVIOContext *io;
     AVFormatContext *format;
     int errors; /* the demuxer has spoken of, by its log */
+    int failed; /* errno of a read that failed; 0: none has */
 } vj_media_file;
 
 /* Where reading of the stream's packets stands. */

@@ -15,8 +15,8 @@ const vj_video_limits vj_video_usual_limits = {.max_bytes = 1000000000,
                                                .decode_all = 0};
 
 static const char *const verdict_names[VJ_VIDEO_VERDICTS] = {
-    "ok",      "missing",   "not_regular", "empty",     "unrecognised", "no_stream", "no_decoder",   "too_large",
-    "corrupt", "too_short", "failed",      "forbidden", "crashed",      "timed_out", "out_of_memory"};
+    "ok",      "missing",   "not_regular", "empty",     "unrecognised", "no_stream", "no_decoder",    "too_large",
+    "corrupt", "too_short", "failed",      "forbidden", "crashed",      "timed_out", "out_of_memory", "unreadable"};
 
 const char *vj_video_verdict_name(vj_video_verdict verdict)
 {
@@ -166,6 +166,7 @@ vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limit
     vj_video_verdict verdict = vj_media_file_open(v, fd);
     if (verdict == VJ_VIDEO_OK) verdict = vj_stream_open(v);
     if (verdict == VJ_VIDEO_OK) verdict = vj_packets_index(v);
+    if (v->file.failed) verdict = vj_video_refuse(v, VJ_VIDEO_UNREADABLE, "reading: %s", strerror(v->file.failed));
     if (verdict != VJ_VIDEO_OK) close_file(v);
     return verdict;
 }
