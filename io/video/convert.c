@@ -3,6 +3,7 @@
 
 #include <libavutil/display.h>
 #include <libavutil/imgutils.h>
+#include <libavutil/pixdesc.h>
 #include <math.h>
 #include <string.h>
 
@@ -14,7 +15,10 @@ vj_orientation vj_orientation_from(const int32_t *matrix, int *degrees)
     if (!matrix) return (vj_orientation){0};
     double counterclockwise = av_display_rotation_get(matrix);
     if (isnan(counterclockwise)) return (vj_orientation){0};
-    *degrees = (int)((lround(-counterclockwise / 90) % 4 + 4) % 4) * 90;
+    const double quarters = -counterclockwise / 90;
+    *degrees = (int)((lround(-counterclockwise) % 360 + 360) % 360);
+    if (fabs(quarters - round(quarters)) > 1. / 90) return (vj_orientation){.turn = -counterclockwise * M_PI / 180};
+    *degrees = (int)((lround(quarters) % 4 + 4) % 4) * 90;
     /* A stored pixel (p, q) is shown at (p m[0] + q m[3], p m[1] + q m[4]) up to an offset. */
     if (labs(matrix[0]) >= labs(matrix[1]))
         return (vj_orientation){.mirror_x = matrix[0] < 0, .mirror_y = matrix[4] < 0};
@@ -50,6 +54,9 @@ static int prepare(vj_converter *c, const AVFrame *frame, int width, int height)
     int full_range = frame->color_range == AVCOL_RANGE_JPEG || frame->format == AV_PIX_FMT_YUVJ420P ||
                      frame->format == AV_PIX_FMT_YUVJ422P || frame->format == AV_PIX_FMT_YUVJ444P ||
                      frame->format == AV_PIX_FMT_YUVJ440P || frame->format == AV_PIX_FMT_YUVJ411P;
+    const AVPixFmtDescriptor *pixels = av_pix_fmt_desc_get(frame->format);
+    /* Grey, with alpha or without, has no limited range, as FFmpeg's own tools take it. */
+    if (pixels && pixels->nb_components <= 2 && !(pixels->flags & AV_PIX_FMT_FLAG_RGB)) full_range = 1;
     int key[7] = {frame->width, frame->height, frame->format, frame->colorspace, full_range, width, height};
     if (c->sws && memcmp(key, c->key, sizeof key) == 0) return 0;
     vj_converter_release(c);
@@ -92,6 +99,27 @@ int vj_convert(vj_converter *c, const AVFrame *frame, vj_orientation o, int widt
         }
     }
     return 0;
+}
+
+/* Bilinear, about the middle; what comes from outside of the picture is black. */
+void vj_turn_rgb(const uint8_t *from, uint8_t *to, int width, int height, double turn)
+{
+    const double c = cos(turn), s = sin(turn), cx = 0.5 * (width - 1), cy = 0.5 * (height - 1);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++, to += 3) {
+            const double u = cx + c * (x - cx) + s * (y - cy), v = cy - s * (x - cx) + c * (y - cy);
+            const int left = (int)floor(u), top = (int)floor(v);
+            to[0] = to[1] = to[2] = 0;
+            if (u < 0 || v < 0 || u > width - 1 || v > height - 1) continue;
+            const double a = u - left, b = v - top;
+            const int right = left + (left + 1 < width), below = top + (top + 1 < height);
+            const uint8_t *p = from + 3 * ((size_t)top * (size_t)width + (size_t)left),
+                          *q = from + 3 * ((size_t)top * (size_t)width + (size_t)right),
+                          *r = from + 3 * ((size_t)below * (size_t)width + (size_t)left),
+                          *t = from + 3 * ((size_t)below * (size_t)width + (size_t)right);
+            for (int i = 0; i < 3; i++)
+                to[i] = (uint8_t)lround((1 - b) * ((1 - a) * p[i] + a * q[i]) + b * ((1 - a) * r[i] + a * t[i]));
+        }
 }
 
 void vj_converter_release(vj_converter *c)

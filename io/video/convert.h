@@ -5,12 +5,17 @@
 #include <libavutil/frame.h>
 #include <libswscale/swscale.h>
 
-/* From stored to shown: exchange the axes first, then mirror the shown ones. All eight cases of a display matrix. */
+/*
+ * From stored to shown: exchange the axes first, then mirror the shown ones. All eight cases of a display matrix. Or
+ * turn by an angle between them about the middle, in a picture of the same size, black where nothing is, as ffmpeg
+ * does.
+ */
 typedef struct {
     int transpose, mirror_x, mirror_y;
+    double turn; /* radians clockwise; 0 with the others */
 } vj_orientation;
 
-/** From FFmpeg's display matrix (NULL: upright); *degrees clockwise, rounded to a multiple of 90. */
+/** From FFmpeg's display matrix (NULL: upright); *degrees clockwise from 0 to 359, rounded. */
 vj_orientation vj_orientation_from(const int32_t *matrix, int *degrees);
 
 /** Size as shown of a stored picture with pixels of the given aspect (never less than stored along either axis). */
@@ -37,6 +42,9 @@ typedef struct {
  */
 int vj_convert(vj_converter *converter, const AVFrame *frame, vj_orientation orientation, int width, int height,
                uint8_t *out);
+/** u8 RGB [height, width, 3] turned by `turn` radians clockwise about its middle. */
+void vj_turn_rgb(const uint8_t *from, uint8_t *to, int width, int height, double turn);
+
 void vj_converter_release(vj_converter *converter);
 
 #endif

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "video/inside.h"
 
 vj_video_verdict vj_video_refuse(vj_video *v, vj_video_verdict verdict, const char *format, ...)
@@ -118,17 +119,33 @@ static int allocate(vj_media_file *file)
     return file->format->protocol_whitelist ? 0 : AVERROR(ENOMEM);
 }
 
+/* FFmpeg wants a line end behind the "P5" of a portable anymap; a blank is as right. NULL: not one. */
+static const AVInputFormat *portable_anymap(const vj_media_file *file)
+{
+    static const char *const demuxers[] = {"pbm_pipe", "pgm_pipe", "ppm_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe"};
+    const unsigned char *begin = file->begin;
+    if (file->begin_bytes < 8 || begin[0] != 'P' || begin[1] < '1' || begin[1] > '6' || begin[2] != ' ') return NULL;
+    return begin[3] >= '0' && begin[3] <= '9' ? av_find_input_format(demuxers[begin[1] - '1']) : NULL;
+}
+
 vj_video_verdict vj_media_file_open(vj_video *v, int fd)
 {
     vj_media_file *file = &v->file;
     *file = (vj_media_file){.fd = fd};
     av_log_set_callback(listen);
+    file->begin_bytes = vj_read_at(fd, file->begin, sizeof file->begin, 0);
+    if (file->begin_bytes < 0) {
+        file->failed = errno;
+        return vj_refuse_av(v, VJ_VIDEO_UNREADABLE, AVERROR(errno), "reading");
+    }
     if (lseek(fd, 0, SEEK_SET) < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, AVERROR(errno), "going to the start");
     int error = allocate(file);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "opening");
     file->format->opaque = v;
     const AVInputFormat *container = NULL;
     error = av_probe_input_buffer2(file->io, &container, "", NULL, 0, 0);
+    if (error < 0 && (container = portable_anymap(file)))
+        error = avio_seek(file->io, 0, SEEK_SET) < 0 ? AVERROR(EIO) : 0;
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_UNRECOGNISED, error, "not a media file");
     if (!vj_container_allowed(container->name))
         return vj_video_refuse(v, VJ_VIDEO_FORBIDDEN, "files of the kind %s are not read", container->name);

@@ -6,6 +6,7 @@
 #include <libavformat/avformat.h>
 
 #include "video/convert.h"
+#include "video/signature.h"
 #include "video/video.h"
 
 /** Refuse with FFmpeg's text for `error` added; when memory has ended the verdict says so. */
@@ -31,8 +32,10 @@ typedef struct {
     int fd; /* borrowed */
     AVIOContext *io;
     AVFormatContext *format;
-    int errors; /* the demuxer has spoken of, by its log */
-    int failed; /* errno of a read that failed; 0: none has */
+    int errors;                              /* the demuxer has spoken of, by its log */
+    int failed;                              /* errno of a read that failed; 0: none has */
+    unsigned char begin[VJ_SIGNATURE_BYTES]; /* of the file */
+    int64_t begin_bytes;
 } vj_media_file;
 
 /* Where reading of the stream's packets stands. */
@@ -103,6 +106,12 @@ void vj_packets_damage(vj_video *video, int64_t first);
 
 /** Frames that a hole in the presentation times of a stream with a constant frame rate has room for; else 0. */
 int64_t vj_packets_holes(const vj_video *video);
+
+/**
+ * Of an open still picture: turn it as its metadata say, forget its print density, and mark it as damaged if its file
+ * ends early or is garbled.
+ */
+vj_video_verdict vj_photo_inspect(vj_video *video);
 
 /** Packet number i, borrowed until the next call; cheap if numbers ascend. AVERROR or 0. */
 int vj_packets_get(vj_video *video, int64_t i, AVPacket **packet);

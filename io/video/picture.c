@@ -22,7 +22,15 @@ vj_video_verdict vj_picture_rgb(const vj_picture *picture, int height, int width
     int error = vj_convert(&v->converter, v->held, v->orientation, width, height, out);
     if (error == AVERROR(ENOSYS))
         return vj_video_refuse(v, VJ_VIDEO_NO_DECODER, "this pixel format cannot be converted");
-    return error < 0 ? vj_refuse_av(v, VJ_VIDEO_FAILED, error, "scaling") : VJ_VIDEO_OK;
+    if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "scaling");
+    if (v->orientation.turn == 0) return VJ_VIDEO_OK;
+    const size_t bytes = (size_t)height * (size_t)width * 3;
+    uint8_t *upright = malloc(bytes);
+    if (!upright) return vj_video_refuse(v, VJ_VIDEO_OUT_OF_MEMORY, "no memory to turn a picture");
+    memcpy(upright, out, bytes);
+    vj_turn_rgb(upright, out, width, height, v->orientation.turn);
+    free(upright);
+    return VJ_VIDEO_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ all at once */

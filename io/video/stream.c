@@ -159,13 +159,37 @@ void vj_video_destroy(vj_video *v)
     free(v);
 }
 
+/* What could not be opened is named, if its first bytes tell what it is. */
+static vj_video_verdict explain(vj_video *v, vj_video_verdict verdict)
+{
+    const vj_media_file *file = &v->file;
+    const size_t bytes = file->begin_bytes > 0 ? (size_t)file->begin_bytes : 0;
+    if (verdict == VJ_VIDEO_TOO_LARGE || verdict == VJ_VIDEO_OUT_OF_MEMORY) return verdict;
+    const char *is = vj_signature(file->begin, bytes);
+    if (!is && (verdict == VJ_VIDEO_UNRECOGNISED || strstr(v->reason, "svg")))
+        is = vj_signature_text(file->begin, bytes);
+    return is ? vj_video_refuse(v, verdict, "this is %s", is) : verdict;
+}
+
 vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limits)
 {
     vj_video_close(v);
     v->limits = *limits;
     vj_video_verdict verdict = vj_media_file_open(v, fd);
+    /* Pictures without a container are found anywhere: in an archive or a document too. */
+    if (verdict == VJ_VIDEO_OK && strcmp(v->file.format->iformat->name, "mjpeg") == 0 &&
+        vj_signature(v->file.begin, (size_t)v->file.begin_bytes))
+        verdict = VJ_VIDEO_UNRECOGNISED;
     if (verdict == VJ_VIDEO_OK) verdict = vj_stream_open(v);
     if (verdict == VJ_VIDEO_OK) verdict = vj_packets_index(v);
+    if (verdict != VJ_VIDEO_OK)
+        verdict = explain(v, verdict);
+    else if (strcmp(v->info.container, "webp_pipe") == 0 &&
+             vj_signature_is_animated_webp(v->file.begin, (size_t)v->file.begin_bytes))
+        verdict = vj_video_refuse(v, VJ_VIDEO_NO_DECODER,
+                                  "this is an animated WebP picture: this FFmpeg has no decoder "
+                                  "for it");
+    if (verdict == VJ_VIDEO_OK && v->info.is_image) verdict = vj_photo_inspect(v);
     if (v->file.failed) verdict = vj_video_refuse(v, VJ_VIDEO_UNREADABLE, "reading: %s", strerror(v->file.failed));
     if (verdict != VJ_VIDEO_OK) close_file(v);
     return verdict;

@@ -58,7 +58,7 @@ extern const vj_video_limits vj_video_usual_limits;
 typedef struct {
     char container[32], codec[32];
     int width, height;      /* as shown: after rotation and sample aspect ratio */
-    int rotation;           /* degrees clockwise from stored to shown, multiple of 90 */
+    int rotation;           /* degrees clockwise from stored to shown, 0 to 359 */
     double fps, duration_s; /* from the presentation times; nominal for a single frame */
     int64_t frames;         /* with a presentation time, counted in the stream; not the header's word */
     int64_t decoded;        /* frames that came out of the decoder in the last call that decoded */
