@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/flops.h"
+#include "train/alike.h"
 #include "train/layout.h"
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -19,30 +20,13 @@ static void divide_batch(vj_step *s)
     s->last *= c->train.microbatch;
 }
 
-/* Replicas must round alike, or they drift apart without a word: every rank needs the same kernels. */
-static vj_status check_kernels(const vj_step *s)
-{
-    char first[128];
-    snprintf(first, sizeof first, "%s", vj_backend_describe(s->be));
-    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, s->layout.world);
-    vj_status status = VJ_OK;
-    if (strcmp(first, vj_backend_describe(s->be)) != 0)
-        status =
-            vj_raise(VJ_ERR_USAGE,
-                     "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable), VJ_PRODUCTS and OMP_NUM_THREADS "
-                     "to one value for all ranks",
-                     s->layout.rank, vj_backend_describe(s->be), first);
-    return vj_agree(s->layout.world, status);
-}
-
 static vj_status open_step(vj_step *s)
 {
     const vj_config *c = s->config;
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
-    VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->layout.world)));
-    VJ_TRY(check_kernels(s));
+    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, precision, s->layout.world));
     VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
 
     const vj_shape shape = vj_shape_from(c);
