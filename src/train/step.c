@@ -94,11 +94,14 @@ static void share_report(vj_step *s, vj_step_report *r)
     const int masks = s->model->bounds.masks;
     const int stop = s->asked ? s->asked[VJ_ASK_STOP] : 0, write = s->asked ? s->asked[VJ_ASK_WRITE] : 0;
     double sums[VJ_MAX_MASKS + 1],
-        most[6] = {r->wait_s, r->comm_s, r->backward_comm_s, (double)vj_peak_bytes(), stop, write};
+        most[7] = {r->wait_s, r->comm_s, r->backward_comm_s, (double)vj_peak_bytes(), stop, write, 0};
     memcpy(sums, r->by_mask, sizeof r->by_mask);
     sums[masks] = r->penalty;
+    bool finite = isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
+    for (int i = 0; i <= masks; i++) finite = finite && isfinite(sums[i]);
+    most[6] = !finite;
     vj_sum_doubles(s->layout.data, sums, masks + 1);
-    MPI_Allreduce(MPI_IN_PLACE, most, 6, MPI_DOUBLE, MPI_MAX, s->layout.world);
+    MPI_Allreduce(MPI_IN_PLACE, most, 7, MPI_DOUBLE, MPI_MAX, s->layout.world);
     r->loss = 0.0;
     for (int i = 0; i < masks; i++) {
         r->loss += sums[i];
@@ -111,6 +114,7 @@ static void share_report(vj_step *s, vj_step_report *r)
     r->peak_bytes = most[3];
     r->stop = (int)most[4];
     r->write = (int)most[5];
+    r->healthy = most[6] == 0.0;
 }
 
 /* Take the losses of a microbatch into their sum, which follows the order of the gradients'. */
@@ -165,7 +169,6 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     share_report(s, r);
 
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
-    r->healthy = isfinite(r->loss) && isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
     if (r->healthy) {
         const vj_update u = {.update = update,
                              .lr = r->lr,
