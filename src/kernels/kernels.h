@@ -110,7 +110,17 @@ bool vj_backend_isa_present(const char *isa);
 
 /** "cpu (avx512, 2 threads, bf16)", "cpu (avx512 + onednn, 2 threads, fp32)": for the log. Owned by the backend. */
 const char *vj_backend_describe(const vj_backend *be);
+
+/* What the bits of a result depend on besides its data and its seed; the number of threads does not belong here. */
+typedef struct {
+    char isa[16];     /* instruction set of the own kernels */
+    char library[96]; /* of fp32 products: its name, its version and the processors it chooses its kernels for; or "" */
+    vj_precision precision;
+} vj_kernels;
+
+void vj_backend_kernels(const vj_backend *be, vj_kernels *kernels);
 vj_precision vj_backend_precision(const vj_backend *be);
+int vj_backend_threads(const vj_backend *be);
 /** Products and attention round to `precision` from now on. */
 void vj_backend_set_precision(vj_backend *be, vj_precision precision);
 

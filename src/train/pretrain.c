@@ -123,22 +123,34 @@ static vj_status save(pretrainer *t, int64_t steps_done, bool *lost)
     return vj_saver_save(t->saver, &t->state);
 }
 
-/*
- * The same decision on all ranks: only rank 0's clock counts. What falls due among bad steps waits for a good one; the
- * last step waits for none.
- */
-static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *r, vj_verdict verdict)
+/* What rank 0 says of a step, to all ranks: its clock decides, and its last bits of what the ranks have measured. */
+typedef struct {
+    double usual_loss;
+    int verdict, clock_says_save;
+} judgement;
+
+static judgement judge(pretrainer *t, int64_t step, const vj_step_report *r)
+{
+    judgement j = {0};
+    if (t->rank == 0) {
+        const double minutes = t->config->checkpoint.every_minutes;
+        j.verdict = vj_health_judge(&t->health, step, r);
+        j.usual_loss = t->health.usual_loss;
+        j.clock_says_save = minutes > 0.0 && vj_now() - t->saved_s > 60.0 * minutes;
+    }
+    MPI_Bcast(&j, (int)sizeof j, MPI_BYTE, 0, t->comm);
+    t->health.usual_loss = j.usual_loss; /* part of a checkpoint's state */
+    return j;
+}
+
+/* What falls due among bad steps waits for a good one; the last step waits for none. The same on all ranks. */
+static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *r, const judgement *j)
 {
     const vj_config *c = t->config;
     if (steps_done == t->steps) return c->checkpoint.at_end;
-    int due = r->write || r->stop || vj_saver_wants_retry(t->saver) ||
-              (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
-    if (c->checkpoint.every_minutes > 0.0) {
-        due |= vj_now() - t->saved_s > 60.0 * c->checkpoint.every_minutes;
-        MPI_Bcast(&due, 1, MPI_INT, 0, t->comm);
-    }
-    t->save_is_due |= due;
-    return t->save_is_due && verdict == VJ_HEALTH_GOOD;
+    t->save_is_due |= r->write || r->stop || vj_saver_wants_retry(t->saver) || j->clock_says_save ||
+                      (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
+    return t->save_is_due && j->verdict == VJ_HEALTH_GOOD;
 }
 
 /* From a checkpoint of this run: weights, moments, and where it was. */
@@ -289,12 +301,12 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     VJ_TRY(begin(t));
     while (step < t->steps) {
         VJ_TRY(pretrain_step(t, step++, &report));
-        const vj_verdict verdict = vj_health_judge(&t->health, step - 1, &report);
+        const judgement judged = judge(t, step - 1, &report);
         VJ_TRY(vj_record_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
-        bool lost = verdict == VJ_HEALTH_LOST;
-        const bool saving = !lost && save_is_due(t, step, &report, verdict);
+        bool lost = judged.verdict == VJ_HEALTH_LOST;
+        const bool saving = !lost && save_is_due(t, step, &report, &judged);
         VJ_TRY(check_replicas(t, step, saving));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         if (saving) VJ_TRY(save(t, step, &lost));
