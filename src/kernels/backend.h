@@ -161,7 +161,8 @@ typedef struct {
     void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes);         /* both on the device */
     vj_event *(*record)(vj_backend *be); /* as in kernels.h; NULL: everything is done when a call returns */
     void (*wait)(vj_backend *be, vj_event *event);
-    void (*sync)(vj_backend *be);                                     /* NULL: likewise. Failures go to be->failure */
+    void (*sync)(vj_backend *be);                               /* NULL: likewise. Failures go to be->failure */
+    void (*kernels)(const vj_backend *be, vj_kernels *kernels); /* fills in what decides on bits, but the precision */
     void (*describe)(const vj_backend *be, char *text, size_t bytes); /* "avx2 + onednn, 2 threads": how it computes */
     /* Who multiplies: vj_backend_set_products() and its kin. */
     vj_status (*set_products)(vj_backend *be, const char *name);

@@ -166,6 +166,19 @@ vj_status vj_cpu_open(vj_backend *be)
     return vj_cpu_use_products(be, products ? products : "own");
 }
 
+void vj_cpu_kernels(const vj_backend *be, vj_kernels *kernels)
+{
+    const vj_cpu *cpu = vj_cpu_of(be);
+    snprintf(kernels->isa, sizeof kernels->isa, "%s", cpu->variant->name);
+    if (!cpu->library || be->precision != VJ_FP32) return;
+    char version[48];
+    const vj_variant *processor = variants; /* whatever VJ_ISA says, a library looks at the processor */
+    while (!processor->present()) processor++;
+    cpu->library->describe(version, sizeof version);
+    snprintf(kernels->library, sizeof kernels->library, "%s %s on %s processors", cpu->library->name, version,
+             processor->name);
+}
+
 void vj_cpu_describe(const vj_backend *be, char *text, size_t bytes)
 {
     const vj_cpu *cpu = vj_cpu_of(be);
@@ -279,6 +292,7 @@ const vj_device_ops vj_cpu_device = {.name = "cpu",
                                      .upload = vj_cpu_upload,
                                      .download = vj_cpu_download,
                                      .copy = vj_cpu_copy,
+                                     .kernels = vj_cpu_kernels,
                                      .describe = vj_cpu_describe,
                                      .set_products = vj_cpu_set_products,
                                      .products = vj_cpu_products,

@@ -70,6 +70,7 @@ void vj_cpu_free(vj_backend *be, vj_memory_block *block);
 void vj_cpu_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
 void vj_cpu_download(vj_backend *be, void *host, const void *device, int64_t bytes);
 void vj_cpu_copy(vj_backend *be, void *to, const void *from, int64_t bytes);
+void vj_cpu_kernels(const vj_backend *be, vj_kernels *kernels);
 void vj_cpu_describe(const vj_backend *be, char *text, size_t bytes);
 vj_status vj_cpu_set_products(vj_backend *be, const char *name);
 const char *vj_cpu_products(const vj_backend *be);

@@ -72,14 +72,7 @@ const char *vj_backend_describe(const vj_backend *be)
 void vj_backend_kernels(const vj_backend *be, vj_kernels *kernels)
 {
     *kernels = (vj_kernels){.precision = be->precision};
-    snprintf(kernels->isa, sizeof kernels->isa, "%s", be->isa);
-    if (!be->library || be->precision != VJ_FP32) return;
-    char version[48];
-    const vj_variant *processor = variants; /* whatever VJ_ISA says, a library looks at the processor */
-    while (!processor->present()) processor++;
-    be->library->describe(version, sizeof version);
-    snprintf(kernels->library, sizeof kernels->library, "%s %s on %s processors", be->library->name, version,
-             processor->name);
+    be->device->kernels(be, kernels);
 }
 
 vj_precision vj_backend_precision(const vj_backend *be)
