@@ -19,6 +19,7 @@
 #include "train/watchdog.h"
 
 typedef struct {
+    int64_t substituted;     /* clips that this rank's loader replaced so far */
     const char *config_path; /* the file it was read from; borrowed */
     vj_config *config;       /* owned; train.products is settled when everything is open */
     MPI_Comm comm;
@@ -71,6 +72,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
     vj_phase_enter(t->step->be, VJ_PHASE_DATA);
     VJ_TRY(vj_loader_next(t->loader, &batch, &r->wait_s));
     VJ_ASSERT(batch.step * t->config->train.batch == samples_after(t, step));
+    t->substituted = batch.substituted;
     vj_watchdog_enter(t->watchdog, VJ_AT_STEP, step);
     VJ_TRY(vj_step_run(t->step, step, step + 1 - t->state.bad_steps, &batch, r));
     if (!r->healthy) t->state.bad_steps++;
@@ -294,6 +296,21 @@ static vj_status check_lease(const pretrainer *t)
     return vj_agree(t->comm, vj_lease_check(&lease));
 }
 
+/* A run that is too short for the loader to tell is judged at its end, by the same share, over all ranks. */
+static vj_status judge_substituted(const pretrainer *t)
+{
+    int64_t replaced = t->substituted;
+    const int64_t samples = t->steps * t->config->train.batch;
+    MPI_Allreduce(MPI_IN_PLACE, &replaced, 1, MPI_INT64_T, MPI_SUM, t->step->layout.data);
+    if (100 * replaced <= samples) return VJ_OK;
+    if (t->rank != 0) return VJ_ERR_FORMAT;
+    return vj_raise(
+        VJ_ERR_FORMAT,
+        "%lld of %lld samples were replaced since their clips cannot be read; more than 1 %% is too many, so "
+        "the run is not complete",
+        (long long)replaced, (long long)samples);
+}
+
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
 {
     vj_step_report report;
@@ -323,6 +340,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     vj_record_done(&t->record);
     if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
     VJ_TRY(check_lease(t));
+    VJ_TRY(judge_substituted(t));
     return vj_run_folder_complete(t->config, t->steps, t->comm);
 }
 
