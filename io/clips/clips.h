@@ -206,8 +206,8 @@ int64_t vj_loader_thread_bytes(const vj_clips *clips);
  * [first, last) of each batch (from the microbatch split; may be empty).
  *
  * A clip that cannot be read is replaced by the next of its epoch's order (with weights, of its dataset), counted and
- * reported; more than 1 % (and more than 10) of this rank's samples since `start`, at the last batch more than 1 % of
- * all up to `stop`, or a row of 64, is an error. With
+ * reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a row of 64,
+ * is an error. With
  * data.cache clips are copied to the node's disk and read from there later (cache.h).
  *
  * All memory is allocated here: (read_ahead + 1) * (last - first) samples of 12 T crop^2 bytes, data.threads times

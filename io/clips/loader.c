@@ -165,21 +165,6 @@ static void release_last(vj_loader *loader)
     pthread_cond_broadcast(&loader->room);
 }
 
-/*
- * More than 1 % is too many: of what was delivered so far, once that is enough to tell, and at the last batch of all
- * batches of the run, so that a short run is judged too.
- */
-static vj_status judge_substituted(const vj_loader *loader, const vj_batch *batch)
-{
-    const bool is_last = batch->step + 1 == loader->stop;
-    const bool enough = batch->substituted > 10 && 100 * batch->substituted > loader->delivered;
-    if (!enough && !(is_last && 100 * batch->substituted > loader->stop * loader->count)) return VJ_OK;
-    return vj_raise(VJ_ERR_FORMAT,
-                    "step %lld: %lld of %lld samples were replaced since their clips cannot be read; more than 1 %% is "
-                    "too many",
-                    (long long)batch->step, (long long)batch->substituted, (long long)loader->delivered);
-}
-
 vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
 {
     double asked = vj_now();
@@ -207,7 +192,12 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     if (loader->sampler.cache) batch->cached = vj_cache_count(loader->sampler.cache).hits;
     loader->step++;
     pthread_mutex_unlock(&loader->lock);
-    return judge_substituted(loader, batch);
+    if (batch->substituted > 10 && 100 * batch->substituted > loader->delivered)
+        return vj_raise(VJ_ERR_FORMAT,
+                        "step %lld: %lld of %lld samples were replaced since their clips cannot be read; "
+                        "more than 1 %% is too many",
+                        (long long)batch->step, (long long)batch->substituted, (long long)loader->delivered);
+    return VJ_OK;
 }
 
 static void say_cache(const vj_loader *loader)

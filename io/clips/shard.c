@@ -65,6 +65,13 @@ int vj_shard_is_complete(const char *dir, int64_t number)
     return access(path, F_OK) == 0;
 }
 
+vj_status vj_shard_remove(const char *dir, int64_t number)
+{
+    char path[VJ_CLIPS_FILE_PATH];
+    vj_clips_shard_path(path, dir, number);
+    return unlink(path) == 0 ? vj_folder_sync(dir) : vj_raise(VJ_ERR_IO, "remove %s, to make it again", path);
+}
+
 /* ------------------------------------------------------------------------------------------------ life */
 
 /* Room for `more` elements. */

@@ -72,6 +72,9 @@ vj_status vj_shard_publish(vj_shard **shard);
 /** Close, remove the .part, free. NULL is harmless. */
 void vj_shard_abandon(vj_shard *shard);
 
+/** Remove a complete shard, so that it can be made again. */
+vj_status vj_shard_remove(const char *dir, int64_t number);
+
 /** The shard has its final name, which it got last of all. */
 int vj_shard_is_complete(const char *dir, int64_t number);
 

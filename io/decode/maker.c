@@ -95,7 +95,7 @@ static vj_video_verdict digest_file(vj_maker *m, int fd, uint64_t *digest)
     XXH3_64bits_reset(m->hash);
     while ((got = pread(fd, m->buffer, READ_BYTES, at)) != 0) {
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return vj_video_refuse(m->video, VJ_VIDEO_FAILED, "reading: %s", strerror(errno));
+        if (got < 0) return vj_video_refuse(m->video, VJ_VIDEO_UNREADABLE, "reading: %s", strerror(errno));
         XXH3_64bits_update(m->hash, m->buffer, (size_t)got);
         at += got;
     }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -270,15 +271,18 @@ vj_status vj_decoders_submit(vj_decoders *d, const vj_decode_job *job)
 
 /* ------------------------------------------------------------------------------------------------ taking back */
 
+/* What a shard would refuse (clips/shard.c, clips/tables.c) must end here, as the verdict on a file. */
 static int clip_is_sound(const vj_decode_settings *s, const vj_decoded *file, const vj_decoded_clip *clip)
 {
     const vj_decoded_clip *before = clip > file->clip ? clip - 1 : NULL;
     if (clip->window < 0 || clip->window >= s->windows || (before && clip->window <= before->window)) return 0;
     if (clip->height < 1 || clip->height > VJ_VIDEO_MAX_SIDE || clip->width < 1 || clip->width > VJ_VIDEO_MAX_SIDE)
         return 0;
-    if (clip->at < 0 || clip->bytes < 1 || clip->bytes > file->data_bytes || clip->at > file->data_bytes - clip->bytes)
-        return 0;
-    return s->codec.codec != VJ_CODEC_RAW || clip->bytes == s->frames * clip->height * clip->width * 3;
+    const int64_t frames = vj_frames_bytes((int)s->frames, clip->height, clip->width);
+    if (frames > VJ_RECORD_MAX_BYTES || clip->bytes > VJ_RECORD_MAX_BYTES) return 0;
+    if (clip->at < (before ? before->at + before->bytes : 0)) return 0;
+    if (clip->bytes < 1 || clip->bytes > file->data_bytes || clip->at > file->data_bytes - clip->bytes) return 0;
+    return isfinite(clip->pts_s) && vj_record_can_hold(s->codec.codec, clip->bytes, frames);
 }
 
 /*

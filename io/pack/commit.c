@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "pack/looks.h"
+#include "pack/refused.h"
 #include "pack/scratch.h"
 
 /* What is known of a source. */
@@ -204,6 +205,21 @@ static void count_file(commit *c, int64_t source, const fate *f)
     r->doubtful += f->like >= 0 && f->clips > 0;
 }
 
+/* The files that could not be had, of the whole store: are they too many? */
+static vj_status check_refused(commit *c)
+{
+    vj_refused refused = {0};
+    char path[512];
+    for (int64_t source = 0; source < c->plan->summary->sources; source++) {
+        const fate *f = fate_of(c, source);
+        if (!vj_refused_counts(f->verdict)) continue;
+        VJ_TRY(read_row(c, f));
+        vj_ledger_path(c->row, path, sizeof path);
+        vj_refused_add(&refused, f->dataset, f->verdict, path, "");
+    }
+    return vj_refused_check(&refused, c->plan);
+}
+
 static vj_status put_row(commit *c, FILE *out, const fate *f)
 {
     char reason[64], *revised = NULL;
@@ -330,6 +346,7 @@ vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
     report->shards = plan->layout->shards;
     vj_status status = create_scratch(&c);
     if (status == VJ_OK) status = note_shards(&c);
+    if (status == VJ_OK) status = check_refused(&c);
     if (status == VJ_OK) status = decide(&c);
     if (status == VJ_OK) status = write_ledger(&c);
     if (status == VJ_OK && report->clips > 0) status = write_index(&c);

@@ -9,6 +9,7 @@
 
 #include "pack/commit.h"
 #include "pack/recipe.h"
+#include "pack/refused.h"
 #include "parallel/parallel.h"
 
 typedef struct {
@@ -154,8 +155,10 @@ static vj_status say_how_to_go_on(const packer *p, vj_status status)
     return status;
 }
 
-static vj_status make_shards(const packer *p, const vj_pack_plan *plan)
+/* *refused: whether on any rank a file could not be had. */
+static vj_status make_shards(const packer *p, const vj_pack_plan *plan, int *refused)
 {
+    bool here = false;
     int64_t *todo, count, left_files;
     vj_progress progress;
     vj_progress_counts all;
@@ -166,11 +169,25 @@ static vj_status make_shards(const packer *p, const vj_pack_plan *plan)
     int workers = p->config->pack.workers > 0 ? (int)p->config->pack.workers : vj_threads(p->comm);
     if (status == VJ_OK) status = vj_agree(p->comm, vj_progress_begin(&progress, left_files, p->comm));
     if (status == VJ_OK) {
-        status = say_how_to_go_on(p, vj_pack_shards(plan, todo, count, workers, &progress));
+        status = say_how_to_go_on(p, vj_pack_shards(plan, todo, count, workers, &progress, &here));
         if (status == VJ_OK) vj_progress_end(&progress, &all);
     }
     free(todo);
+    *refused = here || left_files < p->layout.sources; /* shards of an earlier start may hold some, too */
+    if (status == VJ_OK) MPI_Allreduce(MPI_IN_PLACE, refused, 1, MPI_INT, MPI_MAX, p->comm);
     return status;
+}
+
+/* Files that were missing and are back (a folder that was not mounted for a while) are packed after all. */
+static vj_status make_refused_again(const packer *p, const vj_pack_plan *plan)
+{
+    int64_t removed = 0;
+    int refused;
+    const vj_status status = p->rank == 0 ? vj_refused_forget(plan, &removed) : VJ_OK;
+    VJ_TRY(share(p, status, &removed, sizeof removed));
+    if (removed == 0) return VJ_OK;
+    vj_log("files that were missing or unreadable can be read now: %lld shards are made again", (long long)removed);
+    return make_shards(p, plan, &refused);
 }
 
 static void say_result(const packer *p, const vj_pack_report *report, double begin_s)
@@ -214,11 +231,13 @@ static vj_status pack_store(const packer *p)
                                .layout = &p->layout,
                                .clips = p->clips,
                                .lease = &p->seal};
+    int refused = 0;
     char *config_text = vj_config_text(p->config);
     vj_status status = config_text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     p->clips->config_text = config_text;
     status = vj_agree(p->comm, status);
-    if (status == VJ_OK) status = make_shards(p, &plan);
+    if (status == VJ_OK) status = make_shards(p, &plan, &refused);
+    if (status == VJ_OK && refused) status = make_refused_again(p, &plan);
     if (status == VJ_OK) status = vj_agree(p->comm, p->rank == 0 ? commit(p, &plan, begin_s) : VJ_OK);
     free(config_text);
     return status;
@@ -234,6 +253,7 @@ static vj_status run(packer *p, int dry_run)
     if (p->rank == 0) p->seal = vj_lease_seal_of(p->lease);
     MPI_Bcast(&p->seal, (int)sizeof p->seal, MPI_BYTE, 0, p->comm);
     set_layouts(p);
+    if (!done && !dry_run) VJ_TRY(vj_agree(p->comm, vj_refused_check_roots(p->config)));
     if (done)
         vj_log("%s is packed already, from the same lists with the same settings: nothing to do",
                p->config->pack.store);

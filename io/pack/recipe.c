@@ -20,6 +20,7 @@ static void forget_circumstances(vj_config *config)
     config->pack.dataset_count = 0;
     config->pack.store[0] = '\0';
     config->pack.workers = config->pack.buffer_mb = 0;
+    config->pack.max_refused = 0;
 }
 
 static void put_digests(FILE *out, const vj_catalogue_summary *s)

@@ -7,6 +7,7 @@
 
 #include "decode/decode.h"
 #include "pack/ledger.h"
+#include "pack/refused.h"
 
 /* A file between being handed out and being written. */
 typedef struct {
@@ -23,6 +24,10 @@ typedef struct {
     int64_t count;
     vj_catalogue catalogue;
     vj_decoders *decoders;
+    vj_decoders *again; /* one worker with wider limits, once it is needed */
+    int workers;
+    vj_refused refused; /* files of this rank */
+    bool any_refused;
     vj_shard *shard; /* that is written */
     vj_progress *progress;
     /* The next file to hand out. */
@@ -40,6 +45,16 @@ static slot *slot_of(const maker *m, int64_t number)
 
 /* ------------------------------------------------------------------------------------------------ handing out */
 
+static vj_decode_job job_of(const slot *s)
+{
+    return (vj_decode_job){.source = s->number,
+                           .path = s->source.path,
+                           .start_s = s->source.start_s,
+                           .end_s = s->source.end_s,
+                           .windows = s->source.windows,
+                           .look_only = s->source.dataset == VJ_SOURCE_HELD_OUT};
+}
+
 static vj_status hand_out(maker *m)
 {
     int64_t first, last, shard = m->todo[m->next_todo];
@@ -53,12 +68,7 @@ static vj_status hand_out(maker *m)
     if (s->source.fate == VJ_SOURCE_HELD_OUT_ID || (drop && s->source.fate == VJ_SOURCE_LISTED_TWICE)) {
         s->ready = 1;
     } else {
-        const vj_decode_job job = {.source = s->number,
-                                   .path = s->source.path,
-                                   .start_s = s->source.start_s,
-                                   .end_s = s->source.end_s,
-                                   .windows = s->source.windows,
-                                   .look_only = s->source.dataset == VJ_SOURCE_HELD_OUT};
+        const vj_decode_job job = job_of(s);
         VJ_TRY(vj_decoders_submit(m->decoders, &job));
     }
     m->sent++;
@@ -103,6 +113,67 @@ static vj_status take_back_all(maker *m, int wait)
     } while (decoded);
     vj_progress_wait(m->progress);
     return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ once more */
+
+/* Of any file. */
+static int64_t most_windows(const vj_config *config)
+{
+    int64_t most = config->pack.windows;
+    for (int i = 0; i < config->pack.dataset_count; i++)
+        if (config->pack.dataset[i].windows > most) most = config->pack.dataset[i].windows;
+    return most;
+}
+
+static vj_decode_settings decode_settings(const vj_pack_plan *plan)
+{
+    const vj_config *c = plan->config;
+    return (vj_decode_settings){
+        .frames = c->pack.frames,
+        .step = c->pack.step,
+        .windows = most_windows(c),
+        .random_windows = c->pack.random_windows,
+        .seed = (uint64_t)c->pack.seed,
+        .short_side = (int)c->pack.short_side,
+        .codec = plan->clips->codec,
+        .looks = c->pack.duplicates == VJ_DUPLICATES_DROP || c->pack.held_out_videos.count > 0,
+        .limits = {.max_bytes = c->pack.max_file_mb * 1000000,
+                   .max_kept = vj_video_usual_limits.max_kept,
+                   .max_pixels = c->pack.max_pixels_m * 1000000,
+                   .max_damage = c->pack.max_damage,
+                   .decode_all = c->pack.decode_all},
+        .memory_mb = c->pack.worker_memory_mb,
+        .seconds = c->pack.worker_seconds,
+    };
+}
+
+/*
+ * The oldest file under way came back with a verdict that may say more of this moment than of the file: decode it
+ * again, with twice the memory and time, while no other worker of this rank is at work. Its place in the shard stays.
+ */
+static vj_status decode_again(maker *m, slot *s)
+{
+    const vj_decode_job job = job_of(s);
+    vj_decoded *decoded = NULL;
+    while (vj_decoders_idle(m->decoders) < m->workers) VJ_TRY(take_back_all(m, 1));
+    if (!m->again) {
+        vj_decode_settings wider = decode_settings(m->plan);
+        wider.memory_mb *= 2;
+        wider.seconds *= 2;
+        VJ_TRY(vj_decoders_start(&m->again, &wider, 1));
+    }
+    vj_warn("%s: %s (%s), tried again", s->source.path, vj_video_verdict_name(s->decoded->verdict), s->decoded->reason);
+    m->held_bytes -= s->decoded->data_bytes;
+    vj_decoded_free(s->decoded);
+    s->decoded = NULL;
+    s->ready = 0;
+    VJ_TRY(vj_decoders_submit(m->again, &job));
+    while (!decoded) {
+        VJ_TRY(vj_decoders_next(m->again, &decoded, 1));
+        vj_progress_wait(m->progress);
+    }
+    return take_back(m, decoded);
 }
 
 /* ------------------------------------------------------------------------------------------------ writing */
@@ -194,6 +265,12 @@ static vj_status add_clips(maker *m, const slot *s)
 static vj_status write_oldest(maker *m)
 {
     slot *s = slot_of(m, m->written);
+    if (s->decoded && vj_refused_decode_again((int)s->decoded->verdict)) VJ_TRY(decode_again(m, s));
+    if (s->decoded && vj_refused_counts((int)s->decoded->verdict)) {
+        m->any_refused = true;
+        vj_refused_add(&m->refused, s->source.dataset, (int)s->decoded->verdict, s->source.path, s->decoded->reason);
+        VJ_TRY(vj_refused_check(&m->refused, m->plan));
+    }
     if (!m->shard) VJ_TRY(vj_shard_create(&m->shard, m->plan->config->pack.store, s->shard, m->plan->clips));
     VJ_TRY(add_clips(m, s));
     VJ_TRY(add_file(m, s));
@@ -220,43 +297,13 @@ static vj_status make_all(maker *m)
     return VJ_OK;
 }
 
-/* Of any file. */
-static int64_t most_windows(const vj_config *config)
-{
-    int64_t most = config->pack.windows;
-    for (int i = 0; i < config->pack.dataset_count; i++)
-        if (config->pack.dataset[i].windows > most) most = config->pack.dataset[i].windows;
-    return most;
-}
-
-static vj_decode_settings decode_settings(const vj_pack_plan *plan)
-{
-    const vj_config *c = plan->config;
-    return (vj_decode_settings){
-        .frames = c->pack.frames,
-        .step = c->pack.step,
-        .windows = most_windows(c),
-        .random_windows = c->pack.random_windows,
-        .seed = (uint64_t)c->pack.seed,
-        .short_side = (int)c->pack.short_side,
-        .codec = plan->clips->codec,
-        .looks = c->pack.duplicates == VJ_DUPLICATES_DROP || c->pack.held_out_videos.count > 0,
-        .limits = {.max_bytes = c->pack.max_file_mb * 1000000,
-                   .max_kept = vj_video_usual_limits.max_kept,
-                   .max_pixels = c->pack.max_pixels_m * 1000000,
-                   .max_damage = c->pack.max_damage,
-                   .decode_all = c->pack.decode_all},
-        .memory_mb = c->pack.worker_memory_mb,
-        .seconds = c->pack.worker_seconds,
-    };
-}
-
 vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t count, int workers,
-                         vj_progress *progress)
+                         vj_progress *progress, bool *refused)
 {
     enum { AHEAD = 256, AHEAD_A_WORKER = 8 }; /* files out of order that can wait */
     const vj_decode_settings settings = decode_settings(plan);
-    maker m = {.plan = plan, .todo = todo, .count = count, .progress = progress};
+    maker m = {.plan = plan, .todo = todo, .count = count, .workers = workers, .progress = progress};
+    *refused = false;
     if (count == 0) return VJ_OK;
     m.slots = AHEAD + AHEAD_A_WORKER * (int64_t)workers;
     m.slot = vj_calloc(m.slots, sizeof *m.slot);
@@ -268,6 +315,8 @@ vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t 
     for (int64_t i = 0; m.slot && i < m.slots; i++) vj_decoded_free(m.slot[i].decoded);
     vj_shard_abandon(m.shard);
     vj_decoders_stop(m.decoders);
+    vj_decoders_stop(m.again);
+    *refused = m.any_refused;
     vj_catalogue_close(&m.catalogue);
     free(m.slot);
     return status;

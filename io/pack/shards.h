@@ -23,10 +23,11 @@ typedef struct {
 
 /**
  * Make the shards `todo`, ascending, with `workers` decoding processes, looking sources up in the store's catalogue. At
- * most pack.buffer_mb of clips wait in memory, and what each worker is at. Counts go to `progress`. Local; a failure
- * leaves the shards that were complete.
+ * most pack.buffer_mb of clips wait in memory, and what each worker is at. Counts go to `progress`. A file that could
+ * not be had (refused.h) is tried once more; *refused: whether some were refused for good. Local; a failure leaves the
+ * shards that were complete.
  */
 vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t count, int workers,
-                         vj_progress *progress);
+                         vj_progress *progress, bool *refused);
 
 #endif

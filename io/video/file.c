@@ -31,12 +31,14 @@ vj_video_verdict vj_refuse_av(vj_video *v, vj_video_verdict verdict, int error, 
 
 static int read_bytes(void *user, uint8_t *buffer, int bytes)
 {
-    const vj_media_file *file = user;
+    vj_media_file *file = user;
     ssize_t got;
     do got = read(file->fd, buffer, (size_t)bytes);
     while (got < 0 && errno == EINTR);
     if (got == 0) return AVERROR_EOF;
-    return got < 0 ? AVERROR(errno) : (int)got;
+    if (got > 0) return (int)got;
+    file->failed = errno;
+    return AVERROR(errno);
 }
 
 /* The size by seeking: where this runs as io/decode's worker, fstat() is not among the things it may do. */
@@ -132,7 +134,10 @@ vj_video_verdict vj_media_file_open(vj_video *v, int fd)
     *file = (vj_media_file){.fd = fd};
     av_log_set_callback(listen);
     file->begin_bytes = vj_read_at(fd, file->begin, sizeof file->begin, 0);
-    if (file->begin_bytes < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, AVERROR(errno), "reading");
+    if (file->begin_bytes < 0) {
+        file->failed = errno;
+        return vj_refuse_av(v, VJ_VIDEO_UNREADABLE, AVERROR(errno), "reading");
+    }
     if (lseek(fd, 0, SEEK_SET) < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, AVERROR(errno), "going to the start");
     int error = allocate(file);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "opening");

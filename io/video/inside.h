@@ -33,6 +33,7 @@ typedef struct {
     AVIOContext *io;
     AVFormatContext *format;
     int errors;                              /* the demuxer has spoken of, by its log */
+    int failed;                              /* errno of a read that failed; 0: none has */
     unsigned char begin[VJ_SIGNATURE_BYTES]; /* of the file */
     int64_t begin_bytes;
 } vj_media_file;

@@ -126,7 +126,7 @@ int vj_look_alike(const vj_look *a, const vj_look *b)
  * cells and instants) what seems to move is noise of the encoders.
  */
 #define LEAST_MOTION 0.75
-#define COPY         0.6
+#define COPY         0.985
 #define DIFFERENT    0.3
 
 vj_likeness vj_look_compare(const vj_look *a, const vj_look *b)

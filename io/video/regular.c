@@ -8,10 +8,14 @@
 
 #include "video/video.h"
 
-/* What errno says of the file; anything else is a failure of the system, which the next file would meet too. */
+/* What errno says of the file. Where this process lacks something, the next file would meet the same. */
 static vj_status judge_errno(const char *path, vj_video_verdict *verdict, char *reason)
 {
     switch (errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return vj_raise(VJ_ERR_IO, "open %s", path);
     case ENOENT:
     case ENOTDIR:
     case EACCES:
@@ -23,7 +27,7 @@ static vj_status judge_errno(const char *path, vj_video_verdict *verdict, char *
         *verdict = VJ_VIDEO_NOT_REGULAR;
         break;
     default:
-        return vj_raise(VJ_ERR_IO, "open %s", path);
+        *verdict = VJ_VIDEO_UNREADABLE;
     }
     snprintf(reason, VJ_VIDEO_REASON, "%s", strerror(errno));
     return VJ_OK;
@@ -63,7 +67,7 @@ vj_status vj_regular_open(const char *path, int64_t max_bytes, int *fd, int64_t 
         *fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (*fd < 0) return judge_errno(path, verdict, reason);
         if (fstat(*fd, &st) != 0) {
-            vj_status status = vj_raise(VJ_ERR_IO, "stat %s", path);
+            vj_status status = judge_errno(path, verdict, reason);
             close(*fd);
             *fd = -1;
             return status;

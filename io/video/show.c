@@ -213,6 +213,7 @@ static vj_video_verdict judge(const show *s, int error)
     info->corrupt = s->corrupt + v->read_errors;
     info->missing = promised + s->lost + v->before_start;
     if (s->verdict != VJ_VIDEO_OK) return s->verdict;
+    if (v->file.failed) return vj_video_refuse(v, VJ_VIDEO_UNREADABLE, "reading: %s", strerror(v->file.failed));
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "decoding");
     if (info->decoded == 0)
         return vj_video_refuse(v, info->corrupt ? VJ_VIDEO_CORRUPT : VJ_VIDEO_TOO_SHORT, "no frame could be decoded");

@@ -15,8 +15,8 @@ const vj_video_limits vj_video_usual_limits = {.max_bytes = 1000000000,
                                                .decode_all = 0};
 
 static const char *const verdict_names[VJ_VIDEO_VERDICTS] = {
-    "ok",      "missing",   "not_regular", "empty",     "unrecognised", "no_stream", "no_decoder",   "too_large",
-    "corrupt", "too_short", "failed",      "forbidden", "crashed",      "timed_out", "out_of_memory"};
+    "ok",      "missing",   "not_regular", "empty",     "unrecognised", "no_stream", "no_decoder",    "too_large",
+    "corrupt", "too_short", "failed",      "forbidden", "crashed",      "timed_out", "out_of_memory", "unreadable"};
 
 const char *vj_video_verdict_name(vj_video_verdict verdict)
 {
@@ -190,6 +190,7 @@ vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limit
                                   "this is an animated WebP picture: this FFmpeg has no decoder "
                                   "for it");
     if (verdict == VJ_VIDEO_OK && v->info.is_image) verdict = vj_photo_inspect(v);
+    if (v->file.failed) verdict = vj_video_refuse(v, VJ_VIDEO_UNREADABLE, "reading: %s", strerror(v->file.failed));
     if (verdict != VJ_VIDEO_OK) close_file(v);
     return verdict;
 }

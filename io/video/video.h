@@ -34,6 +34,7 @@ typedef enum {
     VJ_VIDEO_CRASHED,       /* the process that decoded it died */
     VJ_VIDEO_TIMED_OUT,     /* it took longer than allowed */
     VJ_VIDEO_OUT_OF_MEMORY, /* it wanted more memory than allowed */
+    VJ_VIDEO_UNREADABLE,    /* its bytes cannot be read: a disk or file server that fails */
     VJ_VIDEO_VERDICTS
 } vj_video_verdict;
 
@@ -69,8 +70,8 @@ typedef struct {
 
 /**
  * Open a file if it is regular (links are followed) and has 1 to `max_bytes` bytes; never blocks on a FIFO. Otherwise
- * *verdict and reason say why and *fd is -1. What says nothing about the file (no descriptor left, a disk or file
- * server that fails) is VJ_ERR_IO. *bytes: its size, 0 if it is not regular.
+ * *verdict and reason say why and *fd is -1. What the next file would meet too (no descriptor or memory left) is
+ * VJ_ERR_IO. *bytes: its size, 0 if it is not regular.
  */
 vj_status vj_regular_open(const char *path, int64_t max_bytes, int *fd, int64_t *bytes, vj_video_verdict *verdict,
                           char reason[VJ_VIDEO_REASON]);

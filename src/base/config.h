@@ -81,8 +81,9 @@ typedef struct {
         int64_t jpeg_quality;
         int jpeg_chroma; /* 0: 420, 1: 444 */
         int64_t shard_mb, seed;
-        int decode_all;    /* bool: decode whole videos, not only what is kept */
-        double max_damage; /* share of frames */
+        int decode_all;     /* bool: decode whole videos, not only what is kept */
+        double max_damage;  /* share of frames */
+        double max_refused; /* share of a dataset's files */
         int64_t max_pixels_m, max_file_mb;
         int64_t workers; /* decoding processes a rank; 0: one a core */
         int64_t worker_memory_mb;

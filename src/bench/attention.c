@@ -8,21 +8,21 @@ typedef struct {
     int64_t R;
     int D, heads;
     float *qkv, *out, *dout, *dqkv, *lse;
-    int32_t *offset;
+    vj_rows rows;
 } operands;
 
 static vj_status forward(void *user)
 {
     operands *o = user;
-    vj_attention_forward(o->be, vj_f32(o->out), o->lse, vj_f32(o->qkv), o->offset, 1, o->R, o->R, o->D, o->heads);
+    vj_attention_forward(o->be, vj_f32(o->out), o->lse, vj_f32(o->qkv), &o->rows, o->D, o->heads);
     return vj_sync(o->be);
 }
 
 static vj_status backward(void *user)
 {
     operands *o = user;
-    vj_attention_backward(o->be, vj_f32(o->dqkv), vj_f32(o->dout), vj_f32(o->qkv), vj_f32(o->out), o->lse, o->offset, 1,
-                          o->R, o->R, o->D, o->heads);
+    vj_attention_backward(o->be, vj_f32(o->dqkv), vj_f32(o->dout), vj_f32(o->qkv), vj_f32(o->out), o->lse, &o->rows,
+                          o->D, o->heads);
     return vj_sync(o->be);
 }
 
@@ -65,9 +65,10 @@ static vj_status take_operands(operands *o)
     o->out = vj_bench_floats(o->be, n);
     o->dout = vj_bench_floats(o->be, n);
     o->lse = vj_bench_floats(o->be, o->R * o->heads);
-    o->offset = vj_device_alloc(o->be, (int64_t)sizeof offset);
-    if (!o->qkv || !o->dqkv || !o->out || !o->dout || !o->lse || !o->offset) return VJ_ERR_MEMORY; /* reported */
-    vj_upload(o->be, o->offset, offset, (int64_t)sizeof offset);
+    int32_t *device = vj_device_alloc(o->be, (int64_t)sizeof offset);
+    if (!o->qkv || !o->dqkv || !o->out || !o->dout || !o->lse || !device) return VJ_ERR_MEMORY; /* reported */
+    vj_upload(o->be, device, offset, (int64_t)sizeof offset);
+    o->rows = vj_rows_from(offset, device, 1);
     return VJ_OK;
 }
 

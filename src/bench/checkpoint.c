@@ -147,7 +147,7 @@ static vj_status checkpoint_bytes(const files *f, double *bytes)
 static double bytes_read(const files *f)
 {
     const vj_params *ps = &f->step->model->net.params;
-    const double target = f->step->model->target_weights ? (double)ps->encoder_total : 0.0;
+    const double target = f->step->model->trained.target ? (double)ps->encoder_total : 0.0;
     double floats = (double)ps->total + target + 2.0 * (double)(f->step->optimizer->last - f->step->optimizer->first);
     vj_sum_doubles(f->work->comm, &floats, 1);
     return floats * (double)sizeof(float);

@@ -74,16 +74,17 @@ static vj_status loss(void *user)
 static vj_status adamw(void *user)
 {
     arrays *o = user;
-    const vj_adamw_step step = {.lr = 1e-6,
-                                .weight_decay = 0.04,
-                                .beta1 = 0.9,
+    const vj_adamw_step step = {.beta1 = 0.9,
                                 .beta2 = 0.999,
                                 .eps = 1e-8,
                                 .correction1 = 0.5,
                                 .correction2 = 0.5,
                                 .gradient_scale = 1.0,
                                 .ema = 0.999};
-    vj_adamw(o->be, o->a, o->b, o->c, o->d, o->e, o->weights, &step);
+    const vj_adamw_vectors v = {
+        .w = o->a, .first_moment = o->b, .second_moment = o->c, .gradient = o->e, .target = o->d};
+    const vj_segment all = {.count = o->weights, .lr = 1e-6, .weight_decay = 0.04};
+    vj_adamw(o->be, &v, &all, 1, &step);
     return vj_sync(o->be);
 }
 

@@ -20,29 +20,30 @@ typedef struct {
 static vj_status forward(void *user)
 {
     operands *o = user;
-    vj_linear_forward(o->be, vj_f32(o->y), vj_f32(o->x), o->w, o->bias, NULL, 0, o->l.R, o->l.N, o->l.K);
+    vj_linear_forward(o->be, vj_f32(o->y), vj_f32(o->x), vj_f32(o->w), o->bias, NULL, 0, o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
 static vj_status forward_gelu(void *user)
 {
     operands *o = user;
-    vj_linear_gelu_forward(o->be, vj_f32(o->y), vj_f32(o->dx), vj_f32(o->x), o->w, o->bias, o->l.R, o->l.N, o->l.K);
+    vj_linear_gelu_forward(o->be, vj_f32(o->y), vj_f32(o->dx), vj_f32(o->x), vj_f32(o->w), o->bias, o->l.R, o->l.N,
+                           o->l.K);
     return vj_sync(o->be);
 }
 
 static vj_status backward_input(void *user)
 {
     operands *o = user;
-    vj_linear_backward_input(o->be, vj_f32(o->dx), vj_f32(o->y), o->w, o->l.R, o->l.N, o->l.K);
+    vj_linear_backward_input(o->be, vj_f32(o->dx), vj_f32(o->y), vj_f32(o->w), o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
 static vj_status backward_input_gelu(void *user)
 {
     operands *o = user;
-    vj_linear_gelu_backward_input(o->be, vj_f32(o->dx), (vj_array){0}, vj_f32(o->y), o->w, vj_f32(o->x), o->l.R, o->l.N,
-                                  o->l.K);
+    vj_linear_gelu_backward_input(o->be, vj_f32(o->dx), (vj_array){0}, vj_f32(o->y), vj_f32(o->w), vj_f32(o->x), o->l.R,
+                                  o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 

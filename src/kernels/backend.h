@@ -1,12 +1,12 @@
 /*
- * What stands behind the front door: a backend is a table of kernels, a way to guard its memory, and a few numbers.
- * Internal to src/kernels. kernels.c checks arguments and counts, then calls through the table; read it first.
+ * What stands behind the front door: a backend is a device (memory, copies, waiting), a table of kernels, and a few
+ * numbers. Internal to src/kernels. kernels.c checks arguments and counts, then calls through the tables; read it
+ * first.
  */
 #ifndef VJ_KERNELS_BACKEND_H
 #define VJ_KERNELS_BACKEND_H
 
 #include "kernels/kernels.h"
-#include "kernels/library.h"
 
 /* What becomes of a product's result before it is written. */
 typedef enum {
@@ -32,11 +32,32 @@ typedef struct {
 } vj_product;
 
 /*
+ * Kernels of classifiers on frozen features. The cpu has them once, in cpu_probe.c, not once for each instruction set:
+ * they are small beside the pooling, and plain C keeps their bits the same on all of them.
+ */
+#define VJ_PLAIN_KERNELS(ROW)                                                                                          \
+    ROW(scale, float *x, float factor, int64_t n)                                                                      \
+    ROW(softmax_loss, double *loss, float *dlogits, const float *logits, const int32_t *labels, int64_t B,             \
+        int classes)                                                                                                   \
+    ROW(mean_tokens, float *mean, const float *x, int64_t B, int64_t N, int D)                                         \
+    ROW(mean_tokens_backward, float *dx, const float *dmean, int64_t B, int64_t N, int D)                              \
+    ROW(split_heads, float *heads_apart, const float *x, int64_t B, int D, int heads)                                  \
+    ROW(join_heads, float *y, const float *heads_apart, const float *row, int64_t B, int D, int heads)                 \
+    ROW(fold_gain, float *y, const float *x, const float *gain, int R, int D)                                          \
+    ROW(fold_gain_backward, float *dx, float *dgain, const float *dy, const float *x, const float *gain, int R, int D) \
+    ROW(affine_heads, float *y, const float *x, const float *gain, const float *bias, int64_t B, int D, int heads)     \
+    ROW(affine_heads_backward, float *dx, float *dgain, float *dbias, const float *dy, const float *x,                 \
+        const float *gain, int64_t B, int D, int heads)                                                                \
+    ROW(query_attention_forward, float *y, float *prob, const float *q, const float *kv, const float *row, int64_t B,  \
+        int64_t N, int D, int heads)                                                                                   \
+    ROW(query_attention_backward, float *dq, float *dkv, const float *dy, const float *prob, const float *q,           \
+        const float *kv, int64_t B, int64_t N, int D, int heads)
+
+/*
  * All kernels of a backend, each row a name and its arguments after the backend: from this list come the table, the
  * declarations and the filling of it, so that no table has a hole. Meaning as in kernels.h.
  */
-#define VJ_KERNELS(ROW)                                                                                                \
-    ROW(download, float *host, const float *device, int64_t n)                                                         \
+#define VJ_ISA_KERNELS(ROW)                                                                                            \
     ROW(fill, float *x, float value, int64_t n)                                                                        \
     ROW(add, float *y, const float *x, int64_t n)                                                                      \
     ROW(gelu_forward, float *y, const float *x, int64_t n)                                                             \
@@ -56,10 +77,9 @@ typedef struct {
     ROW(layernorm_backward, float *dx, vj_array y, float *dweight, float *dbias, const float *dy, const float *x,      \
         const float *mean, const float *rstd, const float *weight, const float *bias, int accumulate_dx,               \
         int accumulate_dw, int64_t R, int D)                                                                           \
-    ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,                \
-        int64_t longest, int D, int heads)                                                                             \
+    ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)              \
     ROW(attention_backward, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,                \
-        const int32_t *offset, int segments, int64_t longest, int D, int heads)                                        \
+        const vj_rows *rows, int D, int heads)                                                                         \
     ROW(pool_forward, float *pooled, float *prob, const float *x, const float *query, int64_t B, int64_t N, int D,     \
         int heads)                                                                                                     \
     ROW(pool_backward, float *dquery, const float *dpooled, const float *pooled, const float *prob, const float *x,    \
@@ -68,10 +88,12 @@ typedef struct {
         const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D, double exponent)       \
     ROW(spread_penalty, double *penalty, float *dpred, const float *pred, const int32_t *offset, int masks, int64_t B, \
         int D, double scale)                                                                                           \
-    ROW(sum_squares, double *sum, const float *x, int64_t n)                                                           \
+    ROW(sum_squares_many, double *sums, const float *x, const vj_span *spans, int64_t count)                           \
+    ROW(sum_arrays, float *out, const float *const *in, int count, int64_t n)                                          \
     ROW(column_moments, double *sums, const float *x, int64_t R, int D)                                                \
-    ROW(adamw, float *w, float *first_moment, float *second_moment, float *target, const float *gradient, int64_t n,   \
-        const vj_adamw_step *step)
+    ROW(adamw, const vj_adamw_vectors *vectors, const vj_segment *segments, int count, const vj_adamw_step *step)
+
+#define VJ_KERNELS(ROW) VJ_ISA_KERNELS(ROW) VJ_PLAIN_KERNELS(ROW)
 
 typedef struct {
 #define VJ_ROW(name, ...) void (*name)(vj_backend * be, __VA_ARGS__);
@@ -109,72 +131,70 @@ typedef struct {
 /** Book a launch of `op` that began at `began_s` into the running phase. */
 void vj_account(vj_backend *be, vj_op op, double began_s);
 
-/* One table for each instruction set that this build has. */
-extern const vj_ops vj_cpu_portable_ops, vj_cpu_avx2_ops, vj_cpu_avx512_ops, vj_cpu_avx512bf16_ops, vj_cpu_amx_ops;
-
-/* One instruction set of this build. */
-typedef struct {
-    const char *name;
-    const vj_ops *ops;
-    bool pairs; /* multiplies bf16 in pairs */
-    bool parts; /* multiplies floats as sums of bf16 parts, on tiles */
-    int (*present)(void);
-} vj_variant;
-
-/** The instruction sets of this build, best first; NULL behind the last. */
-const vj_variant *vj_variant_at(int i);
-
 /* One piece of device memory, in a list. */
-typedef struct vj_block {
-    struct vj_block *next;
+typedef struct vj_memory_block {
+    struct vj_memory_block *next;
     void *memory;
-    int64_t bytes; /* usable, whole pages */
-    void *mapping; /* what the system gave: memory stands in it on a huge-page boundary. NULL: adopted memory */
+    int64_t bytes; /* usable */
+    bool adopted;  /* the caller's */
+    void *mapping; /* for the device: what the system gave, in which `memory` stands on a page it likes */
     size_t mapped;
-} vj_block;
+} vj_memory_block;
 
-/* How the host is kept away from device memory between kernels. The cpu backend has no guard (NULL). */
+/*
+ * All that a device does beside running kernels. The front door (kernels.c) keeps the list of blocks, books times and
+ * makes views; between enter and leave it calls upload, download, copy and kernels. Kernels and copies may return
+ * before they are done, as long as they are done in the order of the calls and `sync` and events tell.
+ */
 typedef struct {
-    void (*fresh)(const vj_block *block); /* once, after allocation; leaves it shut */
-    void (*open)(const vj_block *block);
-    void (*shut)(const vj_block *block);
-} vj_guard;
+    const char *name; /* as train.backend has it */
+    bool host;        /* the host may touch device memory while no kernel is at work */
+    vj_status (*open)(
+        vj_backend *be); /* threads and precision are set; sets ops and impl. Closed after a failure too */
+    void (*close)(vj_backend *be);
+    bool (*alloc)(vj_backend *be, vj_memory_block *block, int64_t bytes);
+    void (*free)(vj_backend *be, vj_memory_block *block);
+    void (*enter)(vj_backend *be); /* before kernels and copies, and after them; NULL: nothing to do */
+    void (*leave)(vj_backend *be);
+    void (*upload)(vj_backend *be, void *device, const void *host, int64_t bytes);
+    void (*download)(vj_backend *be, void *host, const void *device, int64_t bytes); /* returns when it is done */
+    void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes);         /* both on the device */
+    vj_event *(*record)(vj_backend *be); /* as in kernels.h; NULL: everything is done when a call returns */
+    void (*wait)(vj_backend *be, vj_event *event);
+    void (*sync)(vj_backend *be);                               /* NULL: likewise. Failures go to be->failure */
+    void (*kernels)(const vj_backend *be, vj_kernels *kernels); /* fills in what decides on bits, but the precision */
+    void (*describe)(const vj_backend *be, char *text, size_t bytes); /* "avx2 + onednn, 2 threads": how it computes */
+    /* Who multiplies: vj_backend_set_products() and its kin. */
+    vj_status (*set_products)(vj_backend *be, const char *name);
+    const char *(*products)(const vj_backend *be);
+    int (*parts_products)(const vj_backend *be);
+    vj_status (*time_products)(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
+} vj_device_ops;
 
-extern const vj_guard vj_strict_guard;
+extern const vj_device_ops vj_cpu_device, vj_strict_device;
 
 struct vj_backend {
-    const char *name;          /* borrowed: "cpu", "strict" */
-    const vj_variant *best;    /* borrowed; of this processor, or VJ_ISA's */
-    bool isa_forced;           /* by VJ_ISA */
-    bool products_forced;      /* by VJ_PRODUCTS */
-    const char *products;      /* borrowed; "own", or what vj_backend_set_products() was given */
-    const char *isa;           /* borrowed */
-    const vj_ops *ops;         /* borrowed */
-    const vj_library *library; /* borrowed; for fp32 products, NULL: own kernels */
-    const vj_guard *guard;     /* borrowed; NULL: host and device share memory */
+    const vj_device_ops *device; /* borrowed */
+    const vj_ops *ops;           /* borrowed; the device may change it */
+    void *impl;                  /* the device's own; owned by it */
     vj_precision precision;
-    int threads;
+    int threads;       /* of the host */
     vj_status failure; /* the first since vj_sync() */
     double flops;
     vj_accounts accounts;
-    vj_block *blocks; /* owned */
+    vj_memory_block *blocks; /* owned */
     int64_t bytes;
-    vj_block scratch;  /* owned; for kernels, see vj_scratch() */
-    void *view;        /* owned; host copy behind vj_map() where there is a guard */
+    void *view;        /* owned; host copy behind vj_map() where the host cannot touch the memory */
     void *view_device; /* what it shows, NULL: no view */
     int64_t view_bytes;
     int view_mode;
     char description[96];
 };
 
-/**
- * Working memory of a kernel: `floats` floats, aligned to 64 bytes, contents undefined, valid until the next call. It
- * grows when a kernel asks for more than any before, so a training loop allocates in its first step only. NULL when out
- * of memory: reported, kept for vj_sync(), and the kernel returns at once.
- */
-float *vj_scratch(vj_backend *be, int64_t floats);
-
-/** vj_backend_set_products(), whatever VJ_PRODUCTS says. */
-vj_status vj_use_products(vj_backend *be, const char *name);
+/** Keep a failure for vj_sync(), if it is the first. */
+static inline void vj_keep_failure(vj_backend *be, vj_status status)
+{
+    if (be->failure == VJ_OK) be->failure = status;
+}
 
 #endif

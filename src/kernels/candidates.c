@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/backend.h"
+#include "kernels/cpu_device.h"
 
 /* A linear layer of a large model; rows for few threads, more of them for more. */
 enum { WIDTH = 1024, ROWS = 768, ROWS_PER_THREAD = 384, MOST_ROWS = 6144, TRIAL_ROWS = 48 };
@@ -37,9 +37,9 @@ static bool by_bf16(const vj_backend *be, const vj_variant *variant)
 static void list_variants(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
     const vj_variant *variant;
-    bool more = by_bf16(be, be->best) && !be->isa_forced;
+    bool more = by_bf16(be, vj_cpu_of(be)->best) && !vj_cpu_of(be)->isa_forced;
     int i = 0;
-    while (vj_variant_at(i) != be->best) i++;
+    while (vj_variant_at(i) != vj_cpu_of(be)->best) i++;
     for (i++; more && (variant = vj_variant_at(i)) != NULL; i++) {
         if (!variant->present()) continue;
         add(rates, capacity, count, variant->name, variant->name);
@@ -60,15 +60,16 @@ static void list_libraries(const vj_backend *be, vj_product_rate *rates, int cap
 /* What is in use is timed in any case, however little sense it makes. */
 static void list_choice(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
-    bool listed = be->library != NULL || strcmp(be->products, be->best->name) == 0;
-    for (int i = 0; i < *count; i++) listed |= strcmp(be->products, rates[i].name) == 0;
-    if (!listed) add(rates, capacity, count, be->products, be->isa);
+    const vj_cpu *cpu = vj_cpu_of(be);
+    bool listed = cpu->library != NULL || strcmp(cpu->products, cpu->best->name) == 0;
+    for (int i = 0; i < *count; i++) listed |= strcmp(cpu->products, rates[i].name) == 0;
+    if (!listed) add(rates, capacity, count, cpu->products, cpu->variant->name);
 }
 
 static double time_forward(const bench *b, int64_t rows)
 {
     const double began_s = vj_now();
-    vj_linear_forward(b->be, vj_f32(b->y), vj_f32(b->x), b->w, NULL, NULL, 0, rows, WIDTH, WIDTH);
+    vj_linear_forward(b->be, vj_f32(b->y), vj_f32(b->x), vj_f32(b->w), NULL, NULL, 0, rows, WIDTH, WIDTH);
     return vj_now() - began_s;
 }
 
@@ -85,7 +86,7 @@ static vj_status time_all(const bench *b, vj_product_rate *rates, int count)
     bool slow[VJ_PRODUCT_CANDIDATES];
     const double flops = 2.0 * WIDTH * WIDTH;
     for (int i = 0; i < count; i++) { /* a library gets ready in its first call */
-        VJ_TRY(vj_use_products(b->be, rates[i].name));
+        VJ_TRY(vj_cpu_use_products(b->be, rates[i].name));
         time_forward(b, TRIAL_ROWS);
         const double trial_s = time_forward(b, TRIAL_ROWS);
         slow[i] = trial_s > SLOW_S;
@@ -95,7 +96,7 @@ static vj_status time_all(const bench *b, vj_product_rate *rates, int count)
     for (int round = 0; round < LEAST_ROUNDS || (round < MOST_ROUNDS && spent_s < BUDGET_S * count); round++)
         for (int i = 0; i < count; i++) {
             if (slow[i]) continue;
-            VJ_TRY(vj_use_products(b->be, rates[i].name));
+            VJ_TRY(vj_cpu_use_products(b->be, rates[i].name));
             const double forward = time_forward(b, b->rows), weight = time_weight(b);
             if (forward < forward_s[i]) forward_s[i] = forward;
             if (weight < weight_s[i]) weight_s[i] = weight;
@@ -124,16 +125,13 @@ static vj_status set_up(bench *b)
     return vj_sync(be);
 }
 
-vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count)
+vj_status vj_cpu_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
-    VJ_ASSERT(capacity >= 1);
-    const double began_s = vj_now(), flops = be->flops;
-    const vj_accounts accounts = be->accounts;
-    const char *products = be->products;
+    const char *products = vj_cpu_of(be)->products;
     bench b = {.be = be};
     *count = 0;
     capacity = capacity < VJ_PRODUCT_CANDIDATES ? capacity : VJ_PRODUCT_CANDIDATES;
-    add(rates, capacity, count, "own", be->best->name);
+    add(rates, capacity, count, "own", vj_cpu_of(be)->best->name);
     list_variants(be, rates, capacity, count);
     list_libraries(be, rates, capacity, count);
     list_choice(be, rates, capacity, count);
@@ -144,11 +142,8 @@ vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int c
     vj_device_free(be, b.y);
     vj_device_free(be, b.w);
     vj_device_free(be, b.dw);
-    const vj_status back = vj_use_products(be, products);
+    const vj_status back = vj_cpu_use_products(be, products);
     VJ_ASSERT(back == VJ_OK); /* it was in use before */
-    be->flops = flops;
-    be->accounts = accounts;
-    be->accounts.phase_began_s += vj_now() - began_s; /* as if no time had passed */
     return status;
 }
 

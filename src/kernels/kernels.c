@@ -1,6 +1,7 @@
 /*
- * The front door: opens backends, owns device memory, checks every kernel's arguments and counts its products, then
- * calls through the backend's table. What a kernel means is in kernels.h; how the cpu does it, in cpu/.
+ * The front door: opens backends, keeps the list of their memory, checks every kernel's arguments and counts its
+ * products, then calls through the device's and the kernels' tables. What a kernel means is in kernels.h; how the cpu
+ * does it, in cpu/.
  */
 #include "kernels/kernels.h"
 
@@ -8,156 +9,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#ifdef VJ_X86
-#include <cpuid.h>
-#endif
 
 #include "kernels/backend.h"
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-static int always(void)
-{
-    return 1;
-}
-
-#ifdef VJ_X86
-static int has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-static int has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-static int has_avx512bf16(void)
-{
-    return has_avx512() && __builtin_cpu_supports("avx512bf16");
-}
-/* The processor's word, and the system's leave to use the tiles' eight kilobytes of state in this process. */
-static int has_amx(void)
-{
-    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-    unsigned a, b, c, d = 0;
-    if (!has_avx512bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-    return (d & AMX_BF16) && (d & AMX_TILE) && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
-}
-#endif
-
-static const vj_variant variants[] = {
-#ifdef VJ_X86
-    {"amx", &vj_cpu_amx_ops, true, true, has_amx},
-    {"avx512bf16", &vj_cpu_avx512bf16_ops, true, false, has_avx512bf16},
-    {"avx512", &vj_cpu_avx512_ops, false, false, has_avx512},
-    {"avx2", &vj_cpu_avx2_ops, false, false, has_avx2},
-#endif
-    {"portable", &vj_cpu_portable_ops, false, false, always},
-};
-
-const vj_variant *vj_variant_at(int i)
-{
-    return i < (int)(sizeof variants / sizeof variants[0]) ? &variants[i] : NULL;
-}
-
-static const vj_variant *find_variant(const char *isa)
-{
-    const vj_variant *variant;
-    for (int i = 0; (variant = vj_variant_at(i)) != NULL; i++)
-        if (strcmp(isa, variant->name) == 0) return variant;
-    return NULL;
-}
-
-bool vj_backend_isa_present(const char *isa)
-{
-    const vj_variant *variant = find_variant(isa);
-    return variant && variant->present();
-}
-
-static vj_status choose_variant(vj_backend *be)
-{
-    const char *wanted = getenv("VJ_ISA");
-    be->isa_forced = wanted != NULL;
-    for (int i = 0; !wanted && !be->best; i++) /* the last is always there */
-        if (variants[i].present()) be->best = &variants[i];
-    if (wanted && !(be->best = find_variant(wanted)))
-        return vj_raise(VJ_ERR_USAGE,
-                        "VJ_ISA=%s: expected amx, avx512bf16, avx512, avx2 or portable, as far as this build has them",
-                        wanted);
-    if (wanted && !be->best->present())
-        return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s, but this processor does not have it", wanted);
-    return VJ_OK;
-}
+static const vj_device_ops *const devices[] = {&vj_cpu_device, &vj_strict_device};
+enum { DEVICES = sizeof devices / sizeof devices[0] };
 
 static void describe(vj_backend *be)
 {
-    const bool library = be->library && be->precision == VJ_FP32;
-    snprintf(be->description, sizeof be->description, "%s (%s%s%s, %d thread%s, %s)", be->name, be->isa,
-             library ? " + " : "", library ? be->library->name : "", be->threads, be->threads == 1 ? "" : "s",
+    char how[64];
+    be->device->describe(be, how, sizeof how);
+    snprintf(be->description, sizeof be->description, "%s (%s, %s)", be->device->name, how,
              be->precision == VJ_BF16 ? "bf16" : "fp32");
-}
-
-/* What vj_use_products() would take here, "own, onednn, avx512, ...". */
-static const char *products_here(const vj_backend *be, char *text, size_t bytes)
-{
-    const vj_library *library;
-    const vj_variant *variant;
-    int used = snprintf(text, bytes, "own");
-    for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
-        used += snprintf(text + used, bytes - (size_t)used, ", %s", library->name);
-    for (int i = 0; (variant = vj_variant_at(i)) != NULL; i++)
-        if (variant->present() && (!be->isa_forced || variant == be->best))
-            used += snprintf(text + used, bytes - (size_t)used, ", %s", variant->name);
-    VJ_ASSERT((size_t)used < bytes);
-    return text;
-}
-
-vj_status vj_use_products(vj_backend *be, const char *name)
-{
-    const vj_library *library = NULL;
-    const vj_variant *variant = be->best;
-    if (vj_library_known(name)) {
-        VJ_TRY(vj_library_find(&library, name));
-        library->prepare();
-    } else if (strcmp(name, "own") != 0) {
-        char here[160];
-        variant = find_variant(name);
-        if (!variant || !variant->present() || (be->isa_forced && variant != be->best))
-            return vj_raise(VJ_ERR_USAGE, "products by %s: %s; there are %s", name,
-                            !variant             ? "unknown"
-                            : variant->present() ? "VJ_ISA wants another"
-                                                 : "this processor does not have it",
-                            products_here(be, here, sizeof here));
-    }
-    be->products = library ? library->name : strcmp(name, "own") == 0 ? "own" : variant->name;
-    be->library = library;
-    be->isa = variant->name;
-    be->ops = variant->ops;
-    describe(be);
-    return VJ_OK;
 }
 
 static vj_status set_up(vj_backend *be, const char *name, vj_precision precision, int threads)
 {
-    if (strcmp(name, "cpu") == 0)
-        be->name = "cpu";
-    else if (strcmp(name, "strict") == 0)
-        be->name = "strict", be->guard = &vj_strict_guard;
-    else
-        return vj_raise(VJ_ERR_USAGE, "backend %s: expected cpu or strict", name);
+    for (int i = 0; i < DEVICES && !be->device; i++)
+        if (strcmp(name, devices[i]->name) == 0) be->device = devices[i];
+    if (!be->device) return vj_raise(VJ_ERR_USAGE, "backend %s: expected cpu or strict", name);
     if (threads < 0) return vj_raise(VJ_ERR_USAGE, "backend %s: %d threads", name, threads);
-    VJ_TRY(choose_variant(be));
     be->threads = threads > 0 ? threads : omp_get_max_threads();
     be->accounts.phase = VJ_PHASE_OTHER;
     vj_phase_reset(be);
     be->precision = precision;
-    const char *products = getenv("VJ_PRODUCTS");
-    be->products_forced = products != NULL;
-    VJ_TRY(vj_use_products(be, products ? products : "own"));
-    if (be->guard && !(be->view = vj_calloc(1, VJ_MAP_BYTES)))
+    VJ_TRY(be->device->open(be));
+    describe(be);
+    if (!be->device->host && !(be->view = vj_calloc(1, VJ_MAP_BYTES)))
         return vj_raise(VJ_ERR_MEMORY, "backend %s: no %d bytes for host views", name, VJ_MAP_BYTES);
     return VJ_OK;
 }
@@ -179,7 +59,7 @@ void vj_backend_close(vj_backend *be)
 {
     if (!be) return;
     while (be->blocks) vj_device_free(be, be->blocks->memory);
-    if (be->scratch.mapping) munmap(be->scratch.mapping, be->scratch.mapped);
+    if (be->device) be->device->close(be);
     free(be->view);
     free(be);
 }
@@ -188,9 +68,20 @@ const char *vj_backend_describe(const vj_backend *be)
 {
     return be->description;
 }
+
+void vj_backend_kernels(const vj_backend *be, vj_kernels *kernels)
+{
+    *kernels = (vj_kernels){.precision = be->precision};
+    be->device->kernels(be, kernels);
+}
+
 vj_precision vj_backend_precision(const vj_backend *be)
 {
     return be->precision;
+}
+int vj_backend_threads(const vj_backend *be)
+{
+    return be->threads;
 }
 double vj_backend_flops(const vj_backend *be)
 {
@@ -206,56 +97,52 @@ void vj_backend_set_precision(vj_backend *be, vj_precision precision)
 
 vj_status vj_backend_set_products(vj_backend *be, const char *name)
 {
-    return be->products_forced ? VJ_OK : vj_use_products(be, name);
+    VJ_TRY(be->device->set_products(be, name));
+    describe(be);
+    return VJ_OK;
 }
 int vj_backend_parts_products(const vj_backend *be)
 {
-    const vj_variant *variant = find_variant(be->isa);
-    return variant->parts && be->precision == VJ_FP32 && !be->library ? 6 : 0;
+    return be->device->parts_products(be);
 }
-
 const char *vj_backend_products(const vj_backend *be)
 {
-    return be->products;
+    return be->device->products(be);
 }
 
-bool vj_products_present(const char *name)
+vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
-    const vj_library *library;
-    for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
-        if (strcmp(name, library->name) == 0) return true;
-    return strcmp(name, "own") == 0 || vj_backend_isa_present(name);
+    VJ_ASSERT(capacity >= 1);
+    const double began_s = vj_now(), flops = be->flops;
+    const vj_accounts accounts = be->accounts;
+    const vj_status status = be->device->time_products(be, rates, capacity, count);
+    be->flops = flops;
+    be->accounts = accounts;
+    be->accounts.phase_began_s += vj_now() - began_s; /* as if no time had passed */
+    return status;
 }
 
 vj_status vj_sync(vj_backend *be)
 {
+    if (be->device->sync) be->device->sync(be);
     vj_status first = be->failure;
     be->failure = VJ_OK;
     return first;
 }
 
-/* ------------------------------------------------------------------------------------------------ memory */
-
-enum { HUGE_PAGE = 2 << 20 };
-
-/* Zeroed pages from the system; large ones on huge pages, whose first touch is far cheaper. */
-static bool map_block(vj_block *block, int64_t bytes)
+vj_event *vj_event_record(vj_backend *be)
 {
-    int64_t page = sysconf(_SC_PAGESIZE), align = bytes >= HUGE_PAGE ? HUGE_PAGE : page;
-    block->bytes = bytes > 0 ? (bytes + page - 1) / page * page : page;
-    block->mapped = (size_t)(block->bytes + (align > page ? align : 0));
-    block->mapping = mmap(NULL, block->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block->mapping == MAP_FAILED) {
-        block->mapping = NULL;
-        return false;
-    }
-    block->memory = (void *)(((uintptr_t)block->mapping + (uintptr_t)align - 1) / (uintptr_t)align * (uintptr_t)align);
-    /* Only advice: a system without huge pages refuses it and works all the same. */
-    if (align > page) (void)madvise(block->memory, (size_t)block->bytes, MADV_HUGEPAGE);
-    return true;
+    return be->device->record ? be->device->record(be) : NULL;
 }
 
-static void *keep_block(vj_backend *be, vj_block *block)
+void vj_event_wait(vj_backend *be, vj_event *event)
+{
+    if (event) be->device->wait(be, event);
+}
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+static void *keep_block(vj_backend *be, vj_memory_block *block)
 {
     block->next = be->blocks;
     be->blocks = block;
@@ -266,43 +153,42 @@ static void *keep_block(vj_backend *be, vj_block *block)
 void *vj_device_alloc(vj_backend *be, int64_t bytes)
 {
     VJ_ASSERT(bytes >= 0);
-    vj_block *block = vj_calloc(1, sizeof *block);
-    if (!block || !map_block(block, bytes)) {
+    vj_memory_block *block = vj_calloc(1, sizeof *block);
+    if (!block || !be->device->alloc(be, block, bytes)) {
         free(block);
-        vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes of device memory; %lld are in use", be->name, (long long)bytes,
-                 (long long)be->bytes);
+        vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes of device memory; %lld are in use", be->device->name,
+                 (long long)bytes, (long long)be->bytes);
         return NULL;
     }
-    if (be->guard) be->guard->fresh(block);
     return keep_block(be, block);
 }
 
 bool vj_device_is_host(const vj_backend *be)
 {
-    return !be->guard;
+    return be->device->host;
 }
 
 void *vj_device_adopt(vj_backend *be, void *memory, int64_t bytes)
 {
     VJ_ASSERT(memory && bytes >= 0 && vj_device_is_host(be));
-    vj_block *block = vj_calloc(1, sizeof *block);
+    vj_memory_block *block = vj_calloc(1, sizeof *block);
     if (!block) {
-        vj_raise(VJ_ERR_MEMORY, "%s: no memory for a block of device memory", be->name);
+        vj_raise(VJ_ERR_MEMORY, "%s: no memory for a block of device memory", be->device->name);
         return NULL;
     }
-    *block = (vj_block){.memory = memory, .bytes = bytes};
+    *block = (vj_memory_block){.memory = memory, .bytes = bytes, .adopted = true};
     return keep_block(be, block);
 }
 
 void vj_device_free(vj_backend *be, void *memory)
 {
     if (!memory) return;
-    for (vj_block **at = &be->blocks; *at; at = &(*at)->next) {
-        vj_block *block = *at;
+    for (vj_memory_block **at = &be->blocks; *at; at = &(*at)->next) {
+        vj_memory_block *block = *at;
         if (block->memory != memory) continue;
         *at = block->next;
         be->bytes -= block->bytes;
-        if (block->mapping) munmap(block->mapping, block->mapped);
+        if (!block->adopted) be->device->free(be, block);
         free(block);
         return;
     }
@@ -314,90 +200,56 @@ int64_t vj_device_bytes(const vj_backend *be)
     return be->bytes;
 }
 
-bool vj_device_huge_pages(const vj_backend *be)
+static void enter(vj_backend *be)
 {
-    char text[64] = "";
-    (void)be; /* the cpu's memory, whatever guards it */
-    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
-    if (!f) return false;
-    const bool read = fgets(text, sizeof text, f) != NULL;
-    fclose(f);
-    return read && !strstr(text, "[never]");
+    if (be->device->enter) be->device->enter(be);
 }
 
-float *vj_scratch(vj_backend *be, int64_t floats)
+static void leave(vj_backend *be)
 {
-    int64_t bytes = floats * (int64_t)sizeof(float);
-    if (!be->scratch.memory || bytes > be->scratch.bytes) { /* NULL means failure, so 0 floats have an address too */
-        if (be->scratch.mapping) munmap(be->scratch.mapping, be->scratch.mapped);
-        be->scratch = (vj_block){0};
-        if (!map_block(&be->scratch, bytes)) {
-            vj_status status =
-                vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes for a kernel to work in", be->name, (long long)bytes);
-            if (be->failure == VJ_OK) be->failure = status;
-            be->scratch = (vj_block){0};
-        }
-    }
-    return be->scratch.memory;
+    if (be->device->leave) be->device->leave(be);
 }
 
-/* Between open_device and shut_device the device's memory may be touched. */
-static void open_device(vj_backend *be)
-{
-    if (!be->guard) return;
-    for (const vj_block *block = be->blocks; block; block = block->next) be->guard->open(block);
-}
-
-static void shut_device(vj_backend *be)
-{
-    if (!be->guard) return;
-    for (const vj_block *block = be->blocks; block; block = block->next) be->guard->shut(block);
-}
-
-enum { STREAMED_BYTES = 1 << 20 }; /* of a download, at least: results to keep; what is read at once is shorter */
-
-static void transfer(vj_backend *be, void *to, const void *from, int64_t bytes, bool past_caches)
+/* One of the device's copies, booked. */
+static void transfer(vj_backend *be, void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes), void *to,
+                     const void *from, int64_t bytes)
 {
     VJ_ASSERT(bytes >= 0 && (bytes == 0 || (to && from)));
     if (bytes == 0) return;
-    open_device(be);
+    enter(be);
     const double began_s = vj_now();
-    if (past_caches)
-        be->ops->download(be, to, from, bytes / (int64_t)sizeof(float));
-    else
-        memcpy(to, from, (size_t)bytes);
+    copy(be, to, from, bytes);
     be->accounts.bytes = 2.0 * (double)bytes;
     vj_account(be, VJ_OP_transfer, began_s);
-    shut_device(be);
+    leave(be);
 }
 
 void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
 {
-    transfer(be, device, host, bytes, false); /* for kernels to read at once */
+    transfer(be, be->device->upload, device, host, bytes);
 }
 
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
 {
-    const bool floats = bytes % (int64_t)sizeof(float) == 0 && (uintptr_t)host % sizeof(float) == 0;
-    transfer(be, host, device, bytes, floats && bytes >= STREAMED_BYTES);
+    transfer(be, be->device->download, host, device, bytes);
 }
 
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode)
 {
-    VJ_ASSERT(device && bytes >= 0 && (bytes <= VJ_MAP_BYTES || !be->guard) && !be->view_device);
+    VJ_ASSERT(device && bytes >= 0 && (bytes <= VJ_MAP_BYTES || be->device->host) && !be->view_device);
     VJ_ASSERT(mode & (VJ_MAP_READ | VJ_MAP_WRITE));
     be->view_device = device;
     be->view_bytes = bytes;
     be->view_mode = mode;
-    if (!be->guard) return device;
+    if (be->device->host) return device;
     if (mode & VJ_MAP_READ) vj_download(be, be->view, device, bytes);
     return be->view;
 }
 
 void vj_unmap(vj_backend *be, void *host)
 {
-    VJ_ASSERT(be->view_device && host == (be->guard ? be->view : be->view_device));
-    if (be->guard && be->view_mode & VJ_MAP_WRITE) vj_upload(be, be->view_device, be->view, be->view_bytes);
+    VJ_ASSERT(be->view_device && host == (be->device->host ? be->view_device : be->view));
+    if (!be->device->host && be->view_mode & VJ_MAP_WRITE) vj_upload(be, be->view_device, be->view, be->view_bytes);
     be->view_device = NULL;
 }
 
@@ -406,11 +258,11 @@ void vj_unmap(vj_backend *be, void *host)
 /* Launch row `op` of the table and book it as `account`. */
 #define LAUNCH_AS(be, account, op, ...)                                                                                \
     do {                                                                                                               \
-        open_device(be);                                                                                               \
+        enter(be);                                                                                                     \
         const double began_s = vj_now();                                                                               \
         (be)->ops->op((be), __VA_ARGS__);                                                                              \
         vj_account((be), (account), began_s);                                                                          \
-        shut_device(be);                                                                                               \
+        leave(be);                                                                                                     \
     } while (0)
 #define LAUNCH(be, op, ...) LAUNCH_AS(be, VJ_OP_##op, op, __VA_ARGS__)
 
@@ -429,7 +281,7 @@ void vj_fill(vj_backend *be, float *x, float value, int64_t n)
 
 void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n)
 {
-    vj_upload(be, dst, src, n * (int64_t)sizeof(float)); /* both ends are open in there */
+    transfer(be, be->device->copy, dst, src, n * (int64_t)sizeof(float));
 }
 
 void vj_add(vj_backend *be, float *y, const float *x, int64_t n)
@@ -535,15 +387,15 @@ static void launch_product(vj_backend *be, const vj_product *product)
     LAUNCH_AS(be, product_account(product), product, product);
 }
 
-void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, const float *bias, const float *residual,
+void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, vj_array w, const float *bias, const float *residual,
                        int64_t residual_rows, int64_t R, int N, int K)
 {
-    VJ_ASSERT(K > 0 && w && (R == 0 || (y.data && x.data && y.data != x.data)));
+    VJ_ASSERT(K > 0 && w.data && (R == 0 || (y.data && x.data && y.data != x.data)));
     launch_product(be, &(vj_product){.M = R,
                                      .N = N,
                                      .K = K,
                                      .a = x,
-                                     .b = vj_f32(w),
+                                     .b = w,
                                      .b_transposed = true,
                                      .c = y,
                                      .bias = bias,
@@ -551,16 +403,16 @@ void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, c
                                      .residual_rows = residual_rows});
 }
 
-void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, const float *w, const float *bias,
+void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, vj_array w, const float *bias,
                             int64_t R, int N, int K)
 {
-    VJ_ASSERT(K > 0 && w);
+    VJ_ASSERT(K > 0 && w.data);
     VJ_ASSERT(R == 0 || (y.data && x.data && y.data != x.data && pre.data != x.data && y.data != pre.data));
     launch_product(be, &(vj_product){.M = R,
                                      .N = N,
                                      .K = K,
                                      .a = x,
-                                     .b = vj_f32(w),
+                                     .b = w,
                                      .b_transposed = true,
                                      .c = y,
                                      .bias = bias,
@@ -568,22 +420,22 @@ void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x
                                      .pre = pre});
 }
 
-void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, const float *w, int64_t R, int N, int K)
+void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, vj_array w, int64_t R, int N, int K)
 {
-    VJ_ASSERT(N > 0 && w && (R == 0 || (dx.data && dy.data && dx.data != dy.data)));
-    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = vj_f32(w), .c = dx});
+    VJ_ASSERT(N > 0 && w.data && (R == 0 || (dx.data && dy.data && dx.data != dy.data)));
+    launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = w, .c = dx});
 }
 
-void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, const float *w,
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, vj_array w,
                                    vj_array pre, int64_t R, int N, int K)
 {
-    VJ_ASSERT(N > 0 && w && (R == 0 || (dpre.data && dy.data && pre.data && dpre.data != dy.data)));
+    VJ_ASSERT(N > 0 && w.data && (R == 0 || (dpre.data && dy.data && pre.data && dpre.data != dy.data)));
     VJ_ASSERT(dpre.data != pre.data || dpre.type == pre.type);
     launch_product(be, &(vj_product){.M = R,
                                      .N = K,
                                      .K = N,
                                      .a = dy,
-                                     .b = vj_f32(w),
+                                     .b = w,
                                      .c = dpre,
                                      .finish = VJ_FINISH_GELU_GRADIENT,
                                      .pre = pre,
@@ -627,46 +479,39 @@ void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight
            R, D);
 }
 
-/* Sum of the squared lengths of the segments, and that the offsets are what the caller says. */
-static double squared_lengths(vj_backend *be, const int32_t *offset, int segments, int64_t longest, int64_t R)
+vj_rows vj_rows_from(const int32_t *host_offset, const int32_t *offset, int segments)
 {
-    enum { CHUNK = 256 };
-    int32_t host[CHUNK];
-    double squares = 0;
-    int64_t last = 0;
-    for (int s = 0; s <= segments; s += CHUNK) {
-        int n = segments + 1 - s < CHUNK ? segments + 1 - s : CHUNK;
-        vj_download(be, host, offset + s, n * (int64_t)sizeof *host);
-        for (int i = 0; i < n; i++) {
-            int64_t length = host[i] - last;
-            VJ_ASSERT(length >= 0 && length <= longest && (s + i > 0 || length == 0));
-            squares += (double)length * (double)length;
-            last = host[i];
-        }
+    vj_rows rows = {.segments = segments, .offset = offset};
+    VJ_ASSERT(segments >= 0 && host_offset[0] == 0);
+    for (int i = 0; i < segments; i++) {
+        const int64_t length = (int64_t)host_offset[i + 1] - host_offset[i];
+        VJ_ASSERT(length >= 0);
+        rows.squares += (double)length * (double)length;
+        if (length > rows.longest) rows.longest = length;
     }
-    VJ_ASSERT(last == R);
-    return squares;
+    rows.rows = host_offset[segments];
+    return rows;
 }
 
-void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,
-                          int64_t longest, int64_t R, int D, int heads)
+void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)
 {
-    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset && (R == 0 || (out.data && qkv.data)));
-    const double squares = squared_lengths(be, offset, segments, longest, R); /* looks at the offsets: a transfer */
-    be->flops += 4.0 * squares * D;
+    const int64_t R = rows->rows;
+    VJ_ASSERT(rows->segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && rows->offset);
+    VJ_ASSERT(R == 0 || (out.data && qkv.data));
+    be->flops += 4.0 * rows->squares * D;
     moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D));
-    LAUNCH(be, attention_forward, out, lse, qkv, offset, segments, longest, D, heads);
+    LAUNCH(be, attention_forward, out, lse, qkv, rows, D, heads);
 }
 
 void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
-                           const int32_t *offset, int segments, int64_t longest, int64_t R, int D, int heads)
+                           const vj_rows *rows, int D, int heads)
 {
-    VJ_ASSERT(segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && offset);
+    const int64_t R = rows->rows;
+    VJ_ASSERT(rows->segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && rows->offset);
     VJ_ASSERT(R == 0 || (dqkv.data && dout.data && qkv.data && out.data && lse && dqkv.data != qkv.data));
-    const double squares = squared_lengths(be, offset, segments, longest, R);
-    be->flops += 10.0 * squares * D; /* five products, one of them the scores once more */
+    be->flops += 10.0 * rows->squares * D; /* five products, one of them the scores once more */
     moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D) + floats_of(dout, R * D) + floats_of(dqkv, 3 * R * D));
-    LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, offset, segments, longest, D, heads);
+    LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, rows, D, heads);
 }
 
 void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x, const float *query, int64_t B,
@@ -687,6 +532,96 @@ void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const
     LAUNCH(be, pool_backward, dquery, dpooled, pooled, prob, x, B, N, D, heads);
 }
 
+void vj_scale(vj_backend *be, float *x, float factor, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || x));
+    moves(be, 2.0 * (double)n);
+    LAUNCH(be, scale, x, factor, n);
+}
+
+void vj_softmax_loss(vj_backend *be, double *loss, float *dlogits, const float *logits, const int32_t *labels,
+                     int64_t B, int classes)
+{
+    VJ_ASSERT(B > 0 && classes > 0 && loss && dlogits && logits && labels);
+    moves(be, 2.0 * (double)B * classes);
+    LAUNCH(be, softmax_loss, loss, dlogits, logits, labels, B, classes);
+}
+
+void vj_mean_tokens(vj_backend *be, float *mean, const float *x, int64_t B, int64_t N, int D)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && (B == 0 || (mean && x)));
+    moves(be, (double)B * (double)(N + 1) * D);
+    LAUNCH(be, mean_tokens, mean, x, B, N, D);
+}
+
+void vj_mean_tokens_backward(vj_backend *be, float *dx, const float *dmean, int64_t B, int64_t N, int D)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && (B == 0 || (dx && dmean)));
+    moves(be, (double)B * (double)(N + 1) * D);
+    LAUNCH(be, mean_tokens_backward, dx, dmean, B, N, D);
+}
+
+void vj_split_heads(vj_backend *be, float *heads_apart, const float *x, int64_t B, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 2.0 * (double)B * D);
+    LAUNCH(be, split_heads, heads_apart, x, B, D, heads);
+}
+
+void vj_join_heads(vj_backend *be, float *y, const float *heads_apart, const float *row, int64_t B, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 2.0 * (double)B * D);
+    LAUNCH(be, join_heads, y, heads_apart, row, B, D, heads);
+}
+
+void vj_fold_gain(vj_backend *be, float *y, const float *x, const float *gain, int R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && y && x && gain);
+    moves(be, 2.0 * R * D);
+    LAUNCH(be, fold_gain, y, x, gain, R, D);
+}
+
+void vj_fold_gain_backward(vj_backend *be, float *dx, float *dgain, const float *dy, const float *x, const float *gain,
+                           int R, int D)
+{
+    VJ_ASSERT(R >= 0 && D > 0 && dx && dgain && dy && x && gain);
+    moves(be, 3.0 * R * D);
+    LAUNCH(be, fold_gain_backward, dx, dgain, dy, x, gain, R, D);
+}
+
+void vj_affine_heads(vj_backend *be, float *y, const float *x, const float *gain, const float *bias, int64_t B, int D,
+                     int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && y && x && gain && bias);
+    moves(be, 2.0 * (double)B * heads * D);
+    LAUNCH(be, affine_heads, y, x, gain, bias, B, D, heads);
+}
+
+void vj_affine_heads_backward(vj_backend *be, float *dx, float *dgain, float *dbias, const float *dy, const float *x,
+                              const float *gain, int64_t B, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && D > 0 && heads > 0 && dx && dgain && dbias && dy && x && gain);
+    moves(be, 3.0 * (double)B * heads * D);
+    LAUNCH(be, affine_heads_backward, dx, dgain, dbias, dy, x, gain, B, D, heads);
+}
+
+void vj_query_attention_forward(vj_backend *be, float *y, float *prob, const float *q, const float *kv,
+                                const float *row, int64_t B, int64_t N, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 2.0 * (double)B * (double)N * D);
+    LAUNCH(be, query_attention_forward, y, prob, q, kv, row, B, N, D, heads);
+}
+
+void vj_query_attention_backward(vj_backend *be, float *dq, float *dkv, const float *dy, const float *prob,
+                                 const float *q, const float *kv, int64_t B, int64_t N, int D, int heads)
+{
+    VJ_ASSERT(B >= 0 && N > 0 && D > 0 && heads > 0 && D % heads == 0);
+    moves(be, 4.0 * (double)B * (double)N * D);
+    LAUNCH(be, query_attention_backward, dq, dkv, dy, prob, q, kv, B, N, D, heads);
+}
+
 void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float *pred, const float *target,
                         const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D,
                         double exponent)
@@ -704,11 +639,28 @@ void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const floa
     LAUNCH(be, spread_penalty, penalty, dpred, pred, offset, masks, B, D, scale);
 }
 
+void vj_sum_squares_many(vj_backend *be, double *sums, const float *x, const vj_span *spans, int64_t count)
+{
+    double n = 0;
+    VJ_ASSERT(sums && count >= 0);
+    for (int64_t i = 0; i < count; i++) {
+        VJ_ASSERT(spans[i].offset >= 0 && spans[i].count >= 0 && (spans[i].count == 0 || x));
+        n += (double)spans[i].count;
+    }
+    moves(be, n);
+    LAUNCH(be, sum_squares_many, sums, x, spans, count);
+}
+
 void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n)
 {
-    VJ_ASSERT(sum && n >= 0 && (n == 0 || x));
-    moves(be, (double)n);
-    LAUNCH(be, sum_squares, sum, x, n);
+    vj_sum_squares_many(be, sum, x, &(vj_span){0, n}, 1);
+}
+
+void vj_sum_arrays(vj_backend *be, float *out, const float *const *in, int count, int64_t n)
+{
+    VJ_ASSERT(count > 0 && n >= 0 && (n == 0 || out));
+    moves(be, (count + 1.0) * (double)n);
+    LAUNCH(be, sum_arrays, out, in, count, n);
 }
 
 void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D)
@@ -718,11 +670,17 @@ void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, 
     LAUNCH(be, column_moments, sums, x, R, D);
 }
 
-void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_moment, float *target, const float *gradient,
-              int64_t n, const vj_adamw_step *step)
+void vj_adamw(vj_backend *be, const vj_adamw_vectors *v, const vj_segment *segments, int count,
+              const vj_adamw_step *step)
 {
-    VJ_ASSERT(n >= 0 && step && (n == 0 || (w && first_moment && second_moment && gradient)));
-    VJ_ASSERT(step->correction1 > 0 && step->correction2 > 0);
-    moves(be, (target ? 9.0 : 7.0) * (double)n);
-    LAUNCH(be, adamw, w, first_moment, second_moment, target, gradient, n, step);
+    double n = 0;
+    VJ_ASSERT(count >= 0 && step && step->correction1 > 0 && step->correction2 > 0);
+    VJ_ASSERT(!v->rounded_target || v->target);
+    for (int i = 0; i < count; i++) {
+        VJ_ASSERT(segments[i].offset >= 0 && segments[i].count >= 0);
+        n += (double)segments[i].count;
+    }
+    VJ_ASSERT(n == 0 || (v->w && v->first_moment && v->second_moment && v->gradient));
+    moves(be, ((v->target ? 9.0 : 7.0) + (v->rounded_w ? 0.5 : 0.0) + (v->rounded_target ? 0.5 : 0.0)) * n);
+    LAUNCH(be, adamw, v, segments, count, step);
 }

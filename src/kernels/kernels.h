@@ -110,7 +110,17 @@ bool vj_backend_isa_present(const char *isa);
 
 /** "cpu (avx512, 2 threads, bf16)", "cpu (avx512 + onednn, 2 threads, fp32)": for the log. Owned by the backend. */
 const char *vj_backend_describe(const vj_backend *be);
+
+/* What the bits of a result depend on besides its data and its seed; the number of threads does not belong here. */
+typedef struct {
+    char isa[16];     /* instruction set of the own kernels */
+    char library[96]; /* of fp32 products: its name, its version and the processors it chooses its kernels for; or "" */
+    vj_precision precision;
+} vj_kernels;
+
+void vj_backend_kernels(const vj_backend *be, vj_kernels *kernels);
 vj_precision vj_backend_precision(const vj_backend *be);
+int vj_backend_threads(const vj_backend *be);
 /** Products and attention round to `precision` from now on. */
 void vj_backend_set_precision(vj_backend *be, vj_precision precision);
 
@@ -144,6 +154,16 @@ void vj_unmap(vj_backend *be, void *host);
 
 /** Wait for all kernels; the first failure since the last call, if any. */
 vj_status vj_sync(vj_backend *be);
+
+/*
+ * A place in the order of a device's work. Kernels and copies run in the order of the calls, but on a device that works
+ * beside the host a call returns before its work is done. NULL where it is done then: always on cpu and strict.
+ */
+typedef struct vj_event vj_event;
+/** Here: behind all calls so far. Owned by the backend, valid until vj_sync(). */
+vj_event *vj_event_record(vj_backend *be);
+/** Wait until everything before the event is done; returns at once for NULL. */
+void vj_event_wait(vj_backend *be, vj_event *event);
 
 /** Floating-point operations of matrix products (2 per multiply-add) asked for so far. */
 double vj_backend_flops(const vj_backend *be);
@@ -234,30 +254,32 @@ void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int 
 
 /* ------------------------------------------------------------------------------------------------ linear */
 
+/* A weight `w` is the fp32 master or its bf16 copy (vj_adamw()): in VJ_BF16 the bits are the same. */
+
 /**
  * y = x W^T + bias + residual: y [R, N], x [R, K], w [N, K], bias [N] or NULL. `residual` NULL, or [residual_rows, N]
  * where row r of y takes residual row r mod residual_rows (R: a residual stream, which may be y itself; the tokens
  * of a clip: a position table).
  */
-void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, const float *w, const float *bias, const float *residual,
+void vj_linear_forward(vj_backend *be, vj_array y, vj_array x, vj_array w, const float *bias, const float *residual,
                        int64_t residual_rows, int64_t R, int N, int K);
 
 /**
  * pre = x W^T + bias, y = gelu(pre). `pre` may be none (not kept). If it is kept as bf16, y is the gelu of the rounded
  * value, so that the backward pass sees the function that was computed.
  */
-void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, const float *w, const float *bias,
+void vj_linear_gelu_forward(vj_backend *be, vj_array y, vj_array pre, vj_array x, vj_array w, const float *bias,
                             int64_t R, int N, int K);
 
 /** dx = dy W: dx [R, K], dy [R, N], w [N, K]. */
-void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, const float *w, int64_t R, int N, int K);
+void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, vj_array w, int64_t R, int N, int K);
 
 /**
  * dpre = (dy W) * gelu'(pre): through a linear layer whose input was gelu(pre). dpre, pre [R, K]; dpre may be pre.
  * `hidden` [R, K] gets gelu(pre) once more, with the bits that forward gave, for the weight's gradient, so that forward
  * need not keep it; or none.
  */
-void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, const float *w,
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, vj_array w,
                                    vj_array pre, int64_t R, int N, int K);
 
 /**
@@ -288,18 +310,31 @@ void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight
 
 /* ------------------------------------------------------------------------------------------------ attention */
 
-/**
- * Self-attention inside each segment of packed rows: rows offset[s] .. offset[s+1]-1 are one sequence.
- * qkv [R, 3D] = q | k | v, heads slow inside each; out [R, D] = softmax(q k^T / sqrt(D/heads)) v, heads concatenated;
- * lse [R, heads] = log-sum-exp of the scaled scores, or NULL when no backward follows. offset: device, [segments + 1],
- * ascending, offset[segments] = R. longest: length of the longest segment. Nothing of size S x S is stored.
+/*
+ * Packed rows of `segments` sequences: rows offset[s] .. offset[s+1]-1 are one. What the host knows of the offsets
+ * travels along, so that no call must look at the device's memory.
  */
-void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset, int segments,
-                          int64_t longest, int64_t R, int D, int heads);
+typedef struct {
+    int64_t rows, longest; /* in all, and of the longest segment */
+    int segments;
+    const int32_t *offset; /* device, [segments + 1] */
+    double squares;        /* sum of the segments' squared lengths: the work of attention */
+} vj_rows;
+
+/** From offsets on the host, which must ascend from 0, and their copy on the device. */
+vj_rows vj_rows_from(const int32_t *host_offset, const int32_t *offset, int segments);
+
+/**
+ * Self-attention inside each segment of packed rows, R of them.
+ * qkv [R, 3D] = q | k | v, heads slow inside each; out [R, D] = softmax(q k^T / sqrt(D/heads)) v, heads concatenated;
+ * lse [R, heads] = log-sum-exp of the scaled scores, or NULL when no backward follows. Nothing of size S x S is stored.
+ */
+void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D,
+                          int heads);
 /** dqkv [R, 3D] written. dout . out of each row, the mean of its score gradients, is taken from both as they are kept.
  */
 void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
-                           const int32_t *offset, int segments, int64_t longest, int64_t R, int D, int heads);
+                           const vj_rows *rows, int D, int heads);
 
 /**
  * One learned query per head over the tokens of each clip, keys and values folded away (the attentive probe with one
@@ -312,6 +347,48 @@ void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x,
 /** dquery [heads, D] written from dpooled [B, heads, D]; no gradient to x (it is frozen). */
 void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const float *pooled, const float *prob,
                       const float *x, int64_t B, int64_t N, int D, int heads);
+
+/* ------------------------------------------------------------------------------------------------ probes */
+
+/** x *= factor. */
+void vj_scale(vj_backend *be, float *x, float factor, int64_t n);
+
+/**
+ * Mean over B clips of the cross-entropy of logits [B, classes] for labels (device, [B], each in [0, classes)): *loss
+ * (double, device) written; dlogits its gradient.
+ */
+void vj_softmax_loss(vj_backend *be, double *loss, float *dlogits, const float *logits, const int32_t *labels,
+                     int64_t B, int classes);
+
+/** mean [B, D] over the tokens of x [B, N, D], summed in double, and dx from dmean. */
+void vj_mean_tokens(vj_backend *be, float *mean, const float *x, int64_t B, int64_t N, int D);
+void vj_mean_tokens_backward(vj_backend *be, float *dx, const float *dmean, int64_t B, int64_t N, int D);
+/** The same on host memory, with the same bits. */
+void vj_host_mean_tokens(float *mean, const float *x, int64_t B, int64_t N, int D);
+
+/** heads_apart [heads, B, D/heads] = x [B, D]; and y [B, D] = row [D] + heads_apart. */
+void vj_split_heads(vj_backend *be, float *heads_apart, const float *x, int64_t B, int D, int heads);
+void vj_join_heads(vj_backend *be, float *y, const float *heads_apart, const float *row, int64_t B, int D, int heads);
+
+/** y = gain x for each of R rows of width D; backward writes dx and adds to dgain. */
+void vj_fold_gain(vj_backend *be, float *y, const float *x, const float *gain, int R, int D);
+void vj_fold_gain_backward(vj_backend *be, float *dx, float *dgain, const float *dy, const float *x, const float *gain,
+                           int R, int D);
+
+/** y [heads, B, D] = gain x + bias, x [B, heads, D]; backward writes dx, dgain, dbias. */
+void vj_affine_heads(vj_backend *be, float *y, const float *x, const float *gain, const float *bias, int64_t B, int D,
+                     int heads);
+void vj_affine_heads_backward(vj_backend *be, float *dx, float *dgain, float *dbias, const float *dy, const float *x,
+                              const float *gain, int64_t B, int D, int heads);
+
+/**
+ * One query q [D] attends to the tokens of each clip, softmax in double: kv [B, N, 2D] = k | v, prob [B, heads, N],
+ * y [B, D] = row [D] + what is attended to. Backward: dq [B, D] of each clip, dkv.
+ */
+void vj_query_attention_forward(vj_backend *be, float *y, float *prob, const float *q, const float *kv,
+                                const float *row, int64_t B, int64_t N, int D, int heads);
+void vj_query_attention_backward(vj_backend *be, float *dq, float *dkv, const float *dy, const float *prob,
+                                 const float *q, const float *kv, int64_t B, int64_t N, int D, int heads);
 
 /* ------------------------------------------------------------------------------------------------ losses */
 
@@ -334,21 +411,51 @@ void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const floa
 
 /* ------------------------------------------------------------------------------------------------ sums and update */
 
+/* Elements [offset, offset + count) of a vector. */
+typedef struct {
+    int64_t offset, count;
+} vj_span;
+
+/**
+ * sums[i] (double, device) = sum of squares of span i of x, in double; 0 for an empty one. The spans are read before it
+ * returns.
+ */
+void vj_sum_squares_many(vj_backend *be, double *sums, const float *x, const vj_span *spans, int64_t count);
 /** *sum (double, device) = sum of squares of x, in double. */
 void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n);
+
+/**
+ * out = the sum of `count` arrays of n elements, in the order of base/tree_sum.h; `in` is read before it returns, its
+ * arrays and out are device memory. out may be one of them.
+ */
+void vj_sum_arrays(vj_backend *be, float *out, const float *const *in, int count, int64_t n);
 
 /** sums[0..D) += column sums, sums[D..2D) += column sums of squares; double, device. */
 void vj_column_moments(vj_backend *be, double *sums, const float *x, int64_t R, int D);
 
+/* What is updated: vectors with the same elements. */
 typedef struct {
-    double lr, weight_decay, beta1, beta2, eps;
+    float *w, *first_moment, *second_moment;
+    const float *gradient;
+    float *target;                        /* NULL: no moving average */
+    uint16_t *rounded_w, *rounded_target; /* bf16 copies for products to read, written along; NULL: none */
+} vj_adamw_vectors;
+
+/* A piece of them, with its own rates. */
+typedef struct {
+    int64_t offset, count;
+    double lr, weight_decay;
+} vj_segment;
+
+typedef struct {
+    double beta1, beta2, eps;
     double correction1, correction2; /* 1 - beta1^t, 1 - beta2^t for update t = 1, 2, ... */
     double gradient_scale;           /* clipping factor */
     double ema;                      /* target <- ema target + (1 - ema) w */
 } vj_adamw_step;
 
-/** AdamW and EMA in one pass (spec section 7), n elements; target NULL: no EMA. */
-void vj_adamw(vj_backend *be, float *w, float *first_moment, float *second_moment, float *target, const float *gradient,
-              int64_t n, const vj_adamw_step *step);
+/** AdamW and EMA of `count` segments in one pass (spec section 7). The segments are read before it returns. */
+void vj_adamw(vj_backend *be, const vj_adamw_vectors *vectors, const vj_segment *segments, int count,
+              const vj_adamw_step *step);
 
 #endif

@@ -6,8 +6,9 @@
 static void take_memory(vj_encoder *e, vj_arena *arena)
 {
     const int64_t rows = e->clips * e->net.tokens;
-    e->pixels = vj_arena_floats(arena, rows * e->net.patch_values);
-    e->patches = vj_arena_floats(arena, rows * e->net.patch_values);
+    const int64_t values = e->clips * e->net.grid_tokens * e->net.patch_values;
+    e->pixels = vj_arena_floats(arena, values);
+    e->patches = vj_arena_floats(arena, values);
     e->features = vj_arena_floats(arena, rows * e->net.shape.width);
     e->offset = vj_arena_ints(arena, e->clips + 1);
     vj_stack_kept_take(&e->stack, &e->net.encoder, arena, rows);
@@ -61,15 +62,31 @@ void vj_encoder_start(vj_encoder *e, vj_init init, int64_t seed)
     vj_params_start(&e->net.params, e->be, e->weights, init, 1, seed);
 }
 
-vj_status vj_encoder_features(vj_encoder *e, float *features, const float *pixels, int64_t count)
+const float *vj_encoder_upload(vj_encoder *e, const float *pixels, int64_t count)
+{
+    VJ_ASSERT(count <= e->clips);
+    vj_upload(e->be, e->pixels, pixels, count * e->net.grid_tokens * e->net.patch_values * (int64_t)sizeof(float));
+    return e->pixels;
+}
+
+const float *vj_encoder_run(vj_encoder *e, const float *pixels, int64_t count)
 {
     const vj_shape *s = &e->net.shape;
-    const int64_t rows = count * e->net.tokens;
+    const int64_t N = e->net.tokens;
     VJ_ASSERT(count <= e->clips);
-    vj_upload(e->be, e->pixels, pixels, rows * e->net.patch_values * (int64_t)sizeof(float));
-    vj_patchify(e->be, e->patches, e->pixels, count, s->channels, s->frames, s->height, s->width_px, s->tubelet,
-                s->patch);
-    vj_network_encode(&e->net, e->be, e->weights, e->table, &e->stack, e->offset, e->patches, count, e->features);
-    vj_download(e->be, features, e->features, rows * s->width * (int64_t)sizeof(float));
+    vj_patchify(e->be, e->patches, pixels, count, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
+    const vj_rows rows = {.rows = count * N,
+                          .longest = N,
+                          .segments = (int)count,
+                          .offset = e->offset,
+                          .squares = (double)count * (double)(N * N)};
+    const vj_encoding all = {.clips = count, .patches = e->patches, .rows = &rows, .features = e->features};
+    vj_network_encode(&e->net, e->be, e->weights, e->table, &e->stack, &all);
+    return e->features;
+}
+
+vj_status vj_encoder_download(vj_encoder *e, float *features, int64_t count)
+{
+    vj_download(e->be, features, e->features, count * e->net.tokens * e->net.shape.width * (int64_t)sizeof(float));
     return vj_sync(e->be);
 }

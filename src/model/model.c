@@ -36,7 +36,6 @@ static void place(vj_model *m, vj_arena *arena, const vj_packing_bounds *b)
     arena->used = after_target;
 
     m->tokens = vj_arena_floats(arena, rows * D);
-    m->dtokens = m->tokens; /* the tokens are not needed once they are gathered */
     vj_stack_kept_take(&m->context_memory, &net->encoder, arena, b->context);
     m->encoded = vj_arena_floats(arena, b->context * D);
     m->encoded_mean = vj_arena_floats(arena, b->context);
@@ -99,23 +98,25 @@ static vj_status allocate(vj_model *m)
 {
     const vj_params *ps = &m->net.params;
     const int64_t word = (int64_t)sizeof(float);
+    m->trained.params = &m->net.params;
+    m->trained.tensor = m->net.tensor;
     m->memory = vj_device_alloc(m->be, m->arena_bytes);
-    m->weights = vj_device_alloc(m->be, ps->total * word);
-    m->gradient = vj_device_alloc(m->be, ps->total * word);
+    m->trained.weights = vj_device_alloc(m->be, ps->total * word);
+    m->trained.gradient = vj_device_alloc(m->be, ps->total * word);
     if (m->by_rows_count > 0) m->by_rows = vj_device_alloc(m->be, m->by_rows_count * word);
     m->table = vj_network_table(&m->net, m->be, m->net.shape.width);
     m->predictor_table = vj_network_table(&m->net, m->be, m->net.shape.predictor_width);
     if (m->net.shape.objective == VJ_OBJECTIVE_FEATURE)
-        m->target_weights = vj_device_alloc(m->be, ps->encoder_total * word);
-    if (!m->memory || !m->weights || !m->gradient || !m->table || !m->predictor_table ||
-        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->target_weights) || (m->by_rows_count > 0 && !m->by_rows))
+        m->trained.target = vj_device_alloc(m->be, ps->encoder_total * word);
+    if (!m->memory || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor_table ||
+        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->trained.target) || (m->by_rows_count > 0 && !m->by_rows))
         return VJ_ERR_MEMORY; /* reported by the device */
 
     m->arena = (vj_arena){.base = (char *)m->memory};
     VJ_TRY(take_fixed(m, &m->arena));
-    vj_fill(m->be, m->weights, 0.0f, ps->total);
-    vj_fill(m->be, m->gradient, 0.0f, ps->total);
-    if (m->target_weights) vj_fill(m->be, m->target_weights, 0.0f, ps->encoder_total);
+    vj_fill(m->be, m->trained.weights, 0.0f, ps->total);
+    vj_fill(m->be, m->trained.gradient, 0.0f, ps->total);
+    if (m->trained.target) vj_fill(m->be, m->trained.target, 0.0f, ps->encoder_total);
     vj_fill(m->be, (float *)m->losses, 0.0f, 2 * (m->bounds.masks + 1));
     return vj_sync(m->be);
 }
@@ -124,15 +125,15 @@ vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_obje
                           const vj_packing_bounds *bounds, vj_tensor *tensor, vj_backend *be)
 {
     VJ_TRY(vj_model_sketch(model, shape, settings, bounds, tensor, vj_backend_precision(be)));
-    (*model)->be = be;
+    (*model)->be = (*model)->trained.be = be;
     return allocate(*model);
 }
 
 void vj_model_destroy(vj_model *m)
 {
     if (!m) return;
-    float *const device[] = {m->memory,  m->weights, m->gradient,       m->target_weights,
-                             m->by_rows, m->table,   m->predictor_table};
+    float *const device[] = {m->memory,  m->trained.weights, m->trained.gradient, m->trained.target,
+                             m->by_rows, m->table,           m->predictor_table};
     for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
     vj_packing_release(&m->packing);
     vj_stack_memory_release(&m->context_memory);
@@ -144,8 +145,8 @@ void vj_model_destroy(vj_model *m)
 
 void vj_model_start(vj_model *m, vj_init init, int zero_mask_tokens, int64_t seed)
 {
-    vj_params_start(&m->net.params, m->be, m->weights, init, zero_mask_tokens, seed);
-    if (m->target_weights) vj_copy(m->be, m->target_weights, m->weights, m->net.params.encoder_total);
+    vj_params_start(&m->net.params, m->be, m->trained.weights, init, zero_mask_tokens, seed);
+    if (m->trained.target) vj_copy(m->be, m->trained.target, m->trained.weights, m->net.params.encoder_total);
 }
 
 /* What is to be predicted: the target encoder's normalised features of all tokens, or the clip's own tubelets. */
@@ -154,8 +155,9 @@ static void make_target(vj_model *m, int64_t clips)
     const vj_network *net = &m->net;
     const int64_t rows = clips * net->tokens;
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
-        vj_network_encode(net, m->be, m->target_weights, m->table, &m->target_memory, m->packing.clip_offset,
-                          m->patches, clips, m->features);
+        const vj_encoding all = {
+            .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = m->features};
+        vj_network_encode(net, m->be, m->trained.target, m->table, &m->target_memory, &all);
         vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
                              VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
@@ -166,19 +168,16 @@ static void make_target(vj_model *m, int64_t clips)
 }
 
 /* Visible tokens of all masks through the context encoder. */
-static void encode_context(vj_model *m, int64_t clips)
+static vj_encoding context_of(const vj_model *m, int64_t clips)
 {
-    const vj_network *net = &m->net;
-    const float *w = m->weights;
-    const int D = net->shape.width;
-    const vj_rows *rows = &m->packing.context;
-    vj_linear_forward(m->be, vj_f32(m->tokens), vj_f32(m->patches), w + net->patch_weight, w + net->patch_bias,
-                      m->table, net->tokens, clips * net->tokens, D, net->patch_values);
-    vj_gather_rows(m->be, m->context_memory.x[0], m->tokens, m->packing.context_token, rows->rows, D);
-    vj_stack_forward(&net->encoder, m->be, w, &m->context_memory, rows);
-    vj_layernorm_forward(m->be, vj_f32(m->encoded), m->encoded_mean, m->encoded_rstd,
-                         m->context_memory.x[net->encoder.depth], w + net->encoder.norm_weight,
-                         w + net->encoder.norm_bias, rows->rows, D, VJ_MODEL_EPS);
+    return (vj_encoding){.clips = clips,
+                         .patches = m->patches,
+                         .rows = &m->packing.context,
+                         .picked = m->packing.context_token,
+                         .tokens = m->tokens,
+                         .features = m->encoded,
+                         .mean = m->encoded_mean,
+                         .rstd = m->encoded_rstd};
 }
 
 /* Context features and mask tokens through the predictor; the targets' rows out. */
@@ -186,19 +185,19 @@ static void predict(vj_model *m)
 {
     const vj_network *net = &m->net;
     const vj_packing *p = &m->packing;
-    const float *w = m->weights;
+    const float *w = m->trained.weights;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
-    vj_linear_forward(m->be, vj_f32(m->embedded), vj_f32(m->encoded), w + net->embed_weight, w + net->embed_bias, NULL,
-                      0, p->context.rows, Dp, D);
+    vj_linear_forward(m->be, vj_f32(m->embedded), vj_f32(m->encoded), vj_f32(w + net->embed_weight),
+                      w + net->embed_bias, NULL, 0, p->context.rows, Dp, D);
     vj_predictor_input_forward(m->be, m->predictor_memory.x[0], m->embedded, w + net->mask_token, m->predictor_table,
                                p->source, p->position, p->predictor.rows, Dp);
     vj_stack_forward(&net->predictor, m->be, w, &m->predictor_memory, &p->predictor);
     /* The final norm works on rows, so the targets' rows are picked before it. */
     vj_gather_rows(m->be, m->picked, m->predictor_memory.x[net->predictor.depth], p->target_row, p->targets, Dp);
     vj_layernorm_forward(m->be, vj_f32(m->picked_norm), m->picked_mean, m->picked_rstd, m->picked,
-                         w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, VJ_MODEL_EPS);
-    vj_linear_forward(m->be, vj_f32(m->predicted), vj_f32(m->picked_norm), w + net->out_weight, w + net->out_bias, NULL,
-                      0, p->targets, net->out, Dp);
+                         w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, net->shape.eps);
+    vj_linear_forward(m->be, vj_f32(m->predicted), vj_f32(m->picked_norm), vj_f32(w + net->out_weight),
+                      w + net->out_bias, NULL, 0, p->targets, net->out, Dp);
 }
 
 static void measure_loss(vj_model *m, int64_t batch)
@@ -216,43 +215,35 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
 {
     const vj_network *net = &m->net;
     const vj_packing *p = &m->packing;
-    const float *w = m->weights;
-    float *g = m->gradient;
+    const float *w = m->trained.weights;
+    float *g = m->trained.gradient;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
     const vj_array none = {0};
 
     vj_linear_backward_weight(m->be, g + net->out_weight, g + net->out_bias, vj_f32(m->dpredicted),
                               vj_f32(m->picked_norm), accumulate, p->targets, net->out, Dp);
-    vj_gradient_made(&m->on_gradient, net->out_weight);
-    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted), w + net->out_weight, p->targets,
-                             net->out, Dp);
+    vj_gradient_made(&m->trained.hook, m->be, net->out_weight);
+    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted), vj_f32(w + net->out_weight),
+                             p->targets, net->out, Dp);
     vj_layernorm_backward(m->be, m->dpicked, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
                           m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight,
                           NULL, 0, accumulate, p->targets, Dp);
-    vj_gradient_made(&m->on_gradient, net->predictor.norm_weight);
+    vj_gradient_made(&m->trained.hook, m->be, net->predictor.norm_weight);
     vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
     vj_scatter_add_rows(m->be, m->predictor_scratch.dx, m->dpicked, p->target_row, p->targets, Dp);
     vj_stack_backward(&net->predictor, m->be, w, g, &m->predictor_memory, &p->predictor, &m->predictor_scratch,
-                      accumulate, &m->on_gradient);
+                      accumulate, &m->trained.hook);
     vj_predictor_input_backward(m->be, m->dembedded, g + net->mask_token, m->predictor_scratch.dx, p->source,
                                 p->predictor.rows, Dp, net->shape.mask_tokens, accumulate);
 
     vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->dembedded),
                               vj_f32(m->encoded), accumulate, p->context.rows, Dp, D);
-    vj_gradient_made(&m->on_gradient, net->embed_weight);
-    vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded), w + net->embed_weight, p->context.rows,
-                             Dp, D);
-    vj_layernorm_backward(m->be, m->encoder_scratch.dx, none, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
-                          m->dencoded, m->context_memory.x[net->encoder.depth], m->encoded_mean, m->encoded_rstd,
-                          w + net->encoder.norm_weight, NULL, 0, accumulate, p->context.rows, D);
-    vj_gradient_made(&m->on_gradient, net->encoder.norm_weight);
-    vj_stack_backward(&net->encoder, m->be, w, g, &m->context_memory, &p->context, &m->encoder_scratch, accumulate,
-                      &m->on_gradient);
-    vj_fill(m->be, m->dtokens, 0.0f, clips * net->tokens * D);
-    vj_scatter_add_rows(m->be, m->dtokens, m->encoder_scratch.dx, p->context_token, p->context.rows, D);
-    vj_linear_backward_weight(m->be, g + net->patch_weight, g + net->patch_bias, vj_f32(m->dtokens), vj_f32(m->patches),
-                              accumulate, clips * net->tokens, D, net->patch_values);
-    vj_gradient_made(&m->on_gradient, net->patch_weight);
+    vj_gradient_made(&m->trained.hook, m->be, net->embed_weight);
+    vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded), vj_f32(w + net->embed_weight),
+                             p->context.rows, Dp, D);
+    const vj_encoding context = context_of(m, clips);
+    vj_network_backward(net, m->be, w, g, &m->context_memory, &m->encoder_scratch, &context, m->dencoded, accumulate,
+                        &m->trained.hook);
 }
 
 int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
@@ -284,13 +275,14 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     vj_phase_enter(m->be, VJ_PHASE_DATA);
     vj_packing_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
     vj_model_activations(m, lists);
-    vj_upload(m->be, m->clips, clips, n * m->net.tokens * m->net.patch_values * (int64_t)sizeof(float));
+    vj_upload(m->be, m->clips, clips, n * m->net.grid_tokens * m->net.patch_values * (int64_t)sizeof(float));
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 
     vj_phase_enter(m->be, VJ_PHASE_TARGET);
     make_target(m, n);
     vj_phase_enter(m->be, VJ_PHASE_CONTEXT);
-    encode_context(m, n);
+    const vj_encoding context = context_of(m, n);
+    vj_network_encode(&m->net, m->be, m->trained.weights, m->table, &m->context_memory, &context);
     vj_phase_enter(m->be, VJ_PHASE_PREDICTOR);
     predict(m);
     measure_loss(m, batch);
@@ -307,7 +299,7 @@ static void pack_by_rows(vj_model *m, bool back)
     for (int i = 0; i < ps->count; i++) {
         const vj_param *p = &ps->item[i];
         if (!p->by_rows) continue;
-        float *flat = m->gradient + p->offset, *packed = m->by_rows + at;
+        float *flat = m->trained.gradient + p->offset, *packed = m->by_rows + at;
         vj_copy(m->be, back ? flat : packed, back ? packed : flat, p->count);
         at += p->count;
     }

@@ -23,10 +23,8 @@ typedef struct {
     vj_network net;
     vj_objective_settings settings;
     vj_packing_bounds bounds;
-    float *weights, *gradient;    /* [net.params.total] */
-    float *target_weights;        /* [net.params.encoder_total]; NULL for the pixel objective */
-    double *losses;               /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
-    vj_gradient_hook on_gradient; /* told in vj_model_microbatch(), layer by layer */
+    vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective) */
+    double *losses;       /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
 
     /* of the last microbatch */
     vj_packing packing;
@@ -42,7 +40,7 @@ typedef struct {
     float *by_rows; /* [by_rows_count] gradients of own rows, on their way through the tensor group */
     int64_t by_rows_count;
     float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_norm, *picked_mean, *picked_rstd;
-    float *dpicked, *dpicked_norm, *dpredicted, *dtokens, *dencoded;
+    float *dpicked, *dpicked_norm, *dpredicted, *dencoded;
     vj_stack_scratch encoder_scratch, predictor_scratch;
     vj_arena arena;      /* what follows the part that is placed once */
     int64_t arena_bytes; /* reserved, for the most rows there can be */
@@ -123,8 +121,14 @@ vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t c
 void vj_encoder_close(vj_encoder *encoder);
 void vj_encoder_start(vj_encoder *encoder, vj_init init, int64_t seed);
 
-/** Encode `count` <= clips clips: host pixels [count, C, T, H, W] to host features [count, tokens, width], final norm
- * included. */
-vj_status vj_encoder_features(vj_encoder *encoder, float *features, const float *pixels, int64_t count);
+/**
+ * Encode `count` <= clips clips on the device: pixels [count, C, T, H, W] to features [count, tokens, width], final
+ * norm included, which are the encoder's and stand until the next call. Waits for nothing.
+ */
+const float *vj_encoder_run(vj_encoder *encoder, const float *pixels, int64_t count);
+/** Pixels of the host on the device, in the encoder's memory: what vj_encoder_run() takes. */
+const float *vj_encoder_upload(vj_encoder *encoder, const float *pixels, int64_t count);
+/** The features of the last run to the host. */
+vj_status vj_encoder_download(vj_encoder *encoder, float *features, int64_t count);
 
 #endif

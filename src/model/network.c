@@ -24,6 +24,8 @@ vj_shape vj_shape_from(const vj_config *c)
                       .predictor_hidden = (int)(predictor * c->model.mlp_ratio),
                       .mask_tokens = c->mask.count,
                       .uniform_power = c->model.uniform_power,
+                      .positions = VJ_POSITIONS_SINCOS,
+                      .eps = VJ_SHAPE_EPS,
                       .objective = (vj_objective)c->objective.kind};
 }
 
@@ -41,7 +43,9 @@ void vj_network_describe(vj_network *net, const vj_shape *s, int encoder_only, v
 {
     *net =
         (vj_network){.shape = *s, .grid = vj_shape_grid(s), .patch_values = vj_shape_patch_values(s), .tensor = tensor};
-    net->tokens = vj_grid_tokens(net->grid);
+    net->grid_tokens = vj_grid_tokens(net->grid);
+    net->tokens = s->prefix_tokens + net->grid_tokens;
+    VJ_ASSERT(s->prefix_tokens == 0 && s->positions == VJ_POSITIONS_SINCOS && s->eps > 0); /* all there is so far */
     net->out = s->objective == VJ_OBJECTIVE_PIXEL ? net->patch_values : s->width;
 
     vj_params *ps = &net->params;
@@ -51,7 +55,8 @@ void vj_network_describe(vj_network *net, const vj_shape *s, int encoder_only, v
         vj_params_add(ps, VJ_ENCODER, VJ_START_WEIGHT, 0, VJ_SHARE_WHOLE, 5,
                       (const int64_t[]){D, s->channels, s->tubelet, s->patch, s->patch}, "patch_embed.proj.weight");
     net->patch_bias = vj_params_add(ps, VJ_ENCODER, VJ_START_ZERO, 0, VJ_SHARE_WHOLE, 1, &D, "patch_embed.proj.bias");
-    vj_stack_add(&net->encoder, ps, VJ_ENCODER, "blocks", "norm", s->depth, s->width, s->heads, s->hidden, tensor);
+    vj_stack_add(&net->encoder, ps, VJ_ENCODER, "blocks", "norm", s->depth, s->width, s->heads, s->hidden, s->eps,
+                 s->positions, tensor);
     if (encoder_only) return;
 
     net->embed_weight = vj_params_add(ps, VJ_PREDICTOR, VJ_START_WEIGHT, 0, VJ_SHARE_WHOLE, 2, (const int64_t[]){Dp, D},
@@ -64,7 +69,8 @@ void vj_network_describe(vj_network *net, const vj_shape *s, int encoder_only, v
     }
     const bool divides = !tensor || vj_stack_divides(s->predictor_heads, s->predictor_hidden, tensor->size);
     vj_stack_add(&net->predictor, ps, VJ_PREDICTOR, "predictor_blocks", "predictor_norm", s->predictor_depth,
-                 s->predictor_width, s->predictor_heads, s->predictor_hidden, divides ? tensor : NULL);
+                 s->predictor_width, s->predictor_heads, s->predictor_hidden, s->eps, VJ_POSITIONS_SINCOS,
+                 divides ? tensor : NULL);
     net->out_weight = vj_params_add(ps, VJ_PREDICTOR, VJ_START_WEIGHT, 0, VJ_SHARE_WHOLE, 2,
                                     (const int64_t[]){net->out, Dp}, "predictor_proj.weight");
     net->out_bias = vj_params_add(ps, VJ_PREDICTOR, VJ_START_ZERO, 0, VJ_SHARE_WHOLE, 1, (const int64_t[]){net->out},
@@ -80,7 +86,7 @@ void vj_network_release(vj_network *net)
 
 float *vj_network_table(const vj_network *net, vj_backend *be, int width)
 {
-    const int64_t n = (int64_t)net->tokens * width;
+    const int64_t n = (int64_t)net->grid_tokens * width;
     double *exact = vj_calloc(n, sizeof *exact);
     float *rounded = vj_calloc(n, sizeof *rounded), *device = NULL;
     if (exact && rounded) device = vj_device_alloc(be, n * (int64_t)sizeof *device);
@@ -95,15 +101,36 @@ float *vj_network_table(const vj_network *net, vj_backend *be, int width)
 }
 
 void vj_network_encode(const vj_network *net, vj_backend *be, const float *w, const float *table,
-                       vj_stack_memory *memory, const int32_t *offset, const float *patches, int64_t clips,
-                       float *features)
+                       vj_stack_memory *memory, const vj_encoding *e)
 {
     const int D = net->shape.width;
-    const vj_rows rows = {
-        .rows = clips * net->tokens, .longest = net->tokens, .segments = (int)clips, .offset = offset};
-    vj_linear_forward(be, vj_f32(memory->x[0]), vj_f32(patches), w + net->patch_weight, w + net->patch_bias, table,
-                      net->tokens, rows.rows, D, net->patch_values);
-    vj_stack_forward(&net->encoder, be, w, memory, &rows);
-    vj_layernorm_forward(be, vj_f32(features), NULL, NULL, memory->x[net->shape.depth], w + net->encoder.norm_weight,
-                         w + net->encoder.norm_bias, rows.rows, D, VJ_MODEL_EPS);
+    const vj_rows *rows = e->rows;
+    float *tokens = e->picked ? e->tokens : memory->x[0];
+    vj_linear_forward(be, vj_f32(tokens), vj_f32(e->patches), vj_f32(w + net->patch_weight), w + net->patch_bias, table,
+                      net->grid_tokens, e->clips * net->grid_tokens, D, net->patch_values);
+    if (e->picked) vj_gather_rows(be, memory->x[0], tokens, e->picked, rows->rows, D);
+    vj_stack_forward(&net->encoder, be, w, memory, rows);
+    vj_layernorm_forward(be, vj_f32(e->features), e->mean, e->rstd, memory->x[net->encoder.depth],
+                         w + net->encoder.norm_weight, w + net->encoder.norm_bias, rows->rows, D, net->shape.eps);
+}
+
+void vj_network_backward(const vj_network *net, vj_backend *be, const float *w, float *g, vj_stack_memory *memory,
+                         vj_stack_scratch *scratch, const vj_encoding *e, const float *dfeatures, int accumulate,
+                         const vj_gradient_hook *hook)
+{
+    const int D = net->shape.width;
+    const vj_rows *rows = e->rows;
+    vj_layernorm_backward(be, scratch->dx, (vj_array){0}, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
+                          dfeatures, memory->x[net->encoder.depth], e->mean, e->rstd, w + net->encoder.norm_weight,
+                          NULL, 0, accumulate, rows->rows, D);
+    vj_gradient_made(hook, be, net->encoder.norm_weight);
+    vj_stack_backward(&net->encoder, be, w, g, memory, rows, scratch, accumulate, hook);
+    float *dtokens = e->picked ? e->tokens : scratch->dx; /* the tokens are not needed once they are gathered */
+    if (e->picked) {
+        vj_fill(be, dtokens, 0.0f, e->clips * net->tokens * D);
+        vj_scatter_add_rows(be, dtokens, scratch->dx, e->picked, rows->rows, D);
+    }
+    vj_linear_backward_weight(be, g + net->patch_weight, g + net->patch_bias, vj_f32(dtokens), vj_f32(e->patches),
+                              accumulate, e->clips * net->grid_tokens, D, net->patch_values);
+    vj_gradient_made(hook, be, net->patch_weight);
 }

@@ -15,8 +15,13 @@ typedef struct {
     int width, depth, heads, hidden; /* encoder */
     int predictor_width, predictor_depth, predictor_heads, predictor_hidden;
     int mask_tokens, uniform_power;
+    int prefix_tokens;      /* leading tokens of a clip that stand for no place of the grid (class, registers) */
+    vj_positions positions; /* how the encoder's tokens learn where they are */
+    float eps;              /* of the norms of encoder and predictor; the target's norm has another (spec, trap 3) */
     vj_objective objective;
 } vj_shape;
+
+#define VJ_SHAPE_EPS 1e-6f /* eps of the networks that are trained here */
 
 vj_shape vj_shape_from(const vj_config *config);
 vj_grid vj_shape_grid(const vj_shape *shape);
@@ -26,8 +31,9 @@ int vj_shape_patch_values(const vj_shape *shape);
 typedef struct {
     vj_shape shape;
     vj_grid grid;
-    int tokens, patch_values, out; /* out: width of a prediction */
-    vj_tensor *tensor;             /* borrowed; whose ranks share the network; NULL: this rank has all of it */
+    int grid_tokens, tokens; /* of a clip; tokens: with prefix tokens, which come first */
+    int patch_values, out;   /* out: width of a prediction */
+    vj_tensor *tensor;       /* borrowed; whose ranks share the network; NULL: this rank has all of it */
     vj_params params;
     int64_t patch_weight, patch_bias;
     vj_stack encoder;
@@ -45,13 +51,30 @@ void vj_network_release(vj_network *net);
 /** The encoder's (width) or the predictor's position table, float, on the device, [tokens, width]; NULL: no memory. */
 float *vj_network_table(const vj_network *net, vj_backend *be, int width);
 
+/* One pass of the encoder over `clips` clips. All is device memory but the struct and what it borrows. */
+typedef struct {
+    int64_t clips;
+    const float *patches;  /* [clips*grid_tokens, patch_values] */
+    const vj_rows *rows;   /* the rows that the blocks see */
+    const int32_t *picked; /* [rows] their tokens among those of all clips; NULL: all tokens of all clips, in order */
+    float *tokens;         /* [clips*tokens, width] with `picked`: all tokens, and their gradient on the way back */
+    float *features;       /* [rows, width] after the final norm: the result */
+    float *mean, *rstd;    /* [rows] of that norm, for a backward pass, or both NULL */
+} vj_encoding;
+
 /**
- * Encode all tokens of `clips` clips without gradient (target encoder, frozen encoder):
- * features [clips*tokens, width] after the final norm. memory: taken without gradient, for clips*tokens rows; offset:
- * device [clips + 1], k*tokens.
+ * Patch embedding with the position table, blocks, final norm. memory: taken for the rows, with gradient if a backward
+ * pass follows. Collective over the tensor group.
  */
 void vj_network_encode(const vj_network *net, vj_backend *be, const float *weights, const float *table,
-                       vj_stack_memory *memory, const int32_t *offset, const float *patches, int64_t clips,
-                       float *features);
+                       vj_stack_memory *memory, const vj_encoding *encoding);
+
+/**
+ * From dfeatures [rows, width] back to the encoder's weights: gradients are written, or added if `accumulate`; `hook`
+ * is told layer by layer. Collective over the tensor group.
+ */
+void vj_network_backward(const vj_network *net, vj_backend *be, const float *weights, float *gradient,
+                         vj_stack_memory *memory, vj_stack_scratch *scratch, const vj_encoding *encoding,
+                         const float *dfeatures, int accumulate, const vj_gradient_hook *hook);
 
 #endif

@@ -62,7 +62,7 @@ void vj_packing_fill(vj_packing *p, const vj_packing_bounds *bounds, vj_backend 
 {
     VJ_ASSERT(lists->masks == bounds->masks && lists->clips <= bounds->clips);
     place(p, bounds, p->host);
-    int64_t contexts = 0, rows = 0, targets = 0, longest_context = 0, longest = 0;
+    int64_t contexts = 0, rows = 0, targets = 0;
     for (int i = 0; i < lists->masks; i++)
         for (int64_t b = 0; b < lists->clips; b++) {
             const int64_t s = i * lists->clips + b, first = contexts;
@@ -86,8 +86,6 @@ void vj_packing_fill(vj_packing *p, const vj_packing_bounds *bounds, vj_backend 
                 p->group[targets] = i;
                 p->weight[targets] = (float)(feature_share / ((double)batch * lists->masks * (double)M));
             }
-            longest_context = K > longest_context ? K : longest_context;
-            longest = K + M > longest ? K + M : longest;
         }
     const int segments = (int)(lists->masks * lists->clips);
     p->context_offset[segments] = (int32_t)contexts;
@@ -96,8 +94,12 @@ void vj_packing_fill(vj_packing *p, const vj_packing_bounds *bounds, vj_backend 
     for (int64_t b = 0; b <= lists->clips; b++) p->clip_offset[b] = (int32_t)(b * lists->tokens);
 
     vj_upload(be, p->device, p->host, p->words * (int64_t)sizeof *p->host);
-    place(p, bounds, p->device);
     p->targets = targets;
-    p->context = (vj_rows){contexts, longest_context, segments, p->context_offset};
-    p->predictor = (vj_rows){rows, longest, segments, p->predictor_offset};
+    p->context = vj_rows_from(p->context_offset, NULL, segments);
+    p->predictor = vj_rows_from(p->predictor_offset, NULL, segments);
+    p->clips = vj_rows_from(p->clip_offset, NULL, (int)lists->clips);
+    place(p, bounds, p->device);
+    p->clips.offset = p->clip_offset;
+    p->context.offset = p->context_offset;
+    p->predictor.offset = p->predictor_offset;
 }

@@ -22,6 +22,7 @@ vj_packing_bounds vj_packing_bounds_from(const vj_config *config, vj_grid grid, 
 typedef struct {
     vj_rows context;   /* segments of context tokens */
     vj_rows predictor; /* per segment: context rows, then target rows */
+    vj_rows clips;     /* per clip: all its tokens */
     int64_t targets;   /* target rows in all */
     /* device, int32 unless said otherwise */
     int32_t *context_token; /* [context.rows] row of the clips' token matrix [clips*tokens] */
@@ -32,12 +33,11 @@ typedef struct {
     int32_t *target_offset; /* [segments + 1] segments of target rows */
     int32_t *group;         /* [targets] mask number */
     float *weight;          /* [targets] share of a row in the loss, over the width too */
-    int32_t *clip_offset;   /* [clips + 1] k*tokens */
     /* own */
     int32_t *host; /* what is uploaded */
     int32_t *device;
     int64_t words;
-    int32_t *context_offset, *predictor_offset;
+    int32_t *context_offset, *predictor_offset, *clip_offset; /* clip_offset: [clips + 1] k*tokens */
 } vj_packing;
 
 /** Take device memory from the arena; on the first call host memory too. */

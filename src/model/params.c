@@ -27,6 +27,7 @@ int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int l
     *p = (vj_param){.part = part,
                     .start = start,
                     .layer = layer,
+                    .lr_scale = 1.0,
                     .ndim = ndim,
                     .offset = ps->total,
                     .whole = 1,
@@ -38,7 +39,7 @@ int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int l
     va_end(args);
     VJ_ASSERT(length < (int)sizeof p->name && ndim <= 5);
     for (int i = 0; i < ndim; i++) p->whole *= p->dim[i] = dim[i];
-    p->decay = ndim > 1 && strstr(p->name, "bias") == NULL;
+    p->decay = ndim > 1 && strstr(p->name, "bias") == NULL ? 1.0 : 0.0;
     if (share != VJ_SHARE_WHOLE && ps->shares > 1) {
         p->share = ps->share;
         p->shares = ps->shares;

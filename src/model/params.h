@@ -33,7 +33,9 @@ typedef struct {
     vj_network_part part;
     vj_start start;
     int layer;
-    int decay;   /* weight decay applies: not for biases and one-dimensional tensors (spec section 7) */
+    double lr_scale; /* its learning rate over the schedule's: 1, until the table's owner fills in something else */
+    double decay;    /* its weight decay over the schedule's: 0 for biases and one-dimensional tensors, else 1 (spec
+                        section 7) */
     int by_rows; /* the gradient is of this rank's rows of the stream: what it lacks, the tensor group has (stack.h) */
     int ndim;
     int64_t dim[5]; /* of the whole tensor */

@@ -40,7 +40,7 @@ static bool by_rows(const vj_stack *s)
 }
 
 void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const char *prefix, const char *norm, int depth,
-                  int width, int heads, int hidden, vj_tensor *tensor)
+                  int width, int heads, int hidden, float eps, vj_positions positions, vj_tensor *tensor)
 {
     const int shares = tensor ? tensor->size : 1;
     VJ_ASSERT(vj_stack_divides(heads, hidden, shares));
@@ -48,6 +48,8 @@ void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const ch
                         .width = width,
                         .heads = heads,
                         .hidden = hidden,
+                        .eps = eps,
+                        .positions = positions,
                         .tensor = tensor,
                         .share_width = width / shares,
                         .share_heads = heads / shares,
@@ -209,7 +211,7 @@ static void sum(const vj_stack *s, vj_backend *be, float *x, int64_t R)
  * where only own rows are kept, in memory->sum.
  */
 static void add_to_stream(const vj_stack *s, vj_backend *be, const vj_stack_memory *memory, float *y, vj_array x,
-                          const float *weight, const float *bias, const float *residual, int64_t R, int K)
+                          vj_array weight, const float *bias, const float *residual, int64_t R, int K)
 {
     const int D = s->width;
     const span own = own_rows(s, R), all = {0, R}, none = {R, 0};
@@ -235,11 +237,10 @@ static void attend(const vj_stack *s, const vj_block *b, vj_backend *be, const f
     const span own = own_rows(s, R);
     const int D = s->width, A = s->share_width;
     vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean1, m->rstd1, x, w + b->norm1_weight,
-                         w + b->norm1_bias, own.count, D, VJ_MODEL_EPS);
+                         w + b->norm1_bias, own.count, D, s->eps);
     gather(s, be, memory->norm, R);
-    vj_linear_forward(be, m->qkv, memory->norm, w + b->qkv_weight, w + b->qkv_bias, NULL, 0, R, 3 * A, D);
-    vj_attention_forward(be, m->attended, m->lse, m->qkv, rows->offset, rows->segments, rows->longest, R, A,
-                         s->share_heads);
+    vj_linear_forward(be, m->qkv, memory->norm, vj_f32(w + b->qkv_weight), w + b->qkv_bias, NULL, 0, R, 3 * A, D);
+    vj_attention_forward(be, m->attended, m->lse, m->qkv, rows, A, s->share_heads);
 }
 
 /* The rest, up to the hidden layer of the MLP. */
@@ -249,11 +250,12 @@ static void widen(const vj_stack *s, const vj_block *b, vj_backend *be, const fl
     const int64_t R = rows->rows;
     const span own = own_rows(s, R);
     const int D = s->width;
-    add_to_stream(s, be, memory, m->middle, m->attended, w + b->proj_weight, w + b->proj_bias, x, R, s->share_width);
+    add_to_stream(s, be, memory, m->middle, m->attended, vj_f32(w + b->proj_weight), w + b->proj_bias, x, R,
+                  s->share_width);
     vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean2, m->rstd2, m->middle, w + b->norm2_weight,
-                         w + b->norm2_bias, own.count, D, VJ_MODEL_EPS);
+                         w + b->norm2_bias, own.count, D, s->eps);
     gather(s, be, memory->norm, R);
-    vj_linear_gelu_forward(be, memory->hidden, m->pre, memory->norm, w + b->fc1_weight, w + b->fc1_bias, R,
+    vj_linear_gelu_forward(be, memory->hidden, m->pre, memory->norm, vj_f32(w + b->fc1_weight), w + b->fc1_bias, R,
                            s->share_hidden, D);
 }
 
@@ -266,8 +268,8 @@ void vj_stack_forward(const vj_stack *s, vj_backend *be, const float *w, vj_stac
         const float *x = stream(s, memory, l, R);
         attend(s, b, be, w, memory, m, x, rows);
         widen(s, b, be, w, memory, m, x, rows);
-        add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden, w + b->fc2_weight, w + b->fc2_bias,
-                      m->middle, R, s->share_hidden);
+        add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden, vj_f32(w + b->fc2_weight),
+                      w + b->fc2_bias, m->middle, R, s->share_hidden);
     }
     gather(s, be, vj_f32(memory->x[s->depth]), R);
 }
@@ -287,9 +289,9 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     const int D = s->width, A = s->share_width, H = s->share_hidden;
     const vj_array dx = vj_f32(t->dx), dnorm = vj_f32(t->dnorm), own_norm = from_row(memory->norm, own.first, D);
     float *own_dx = t->dx + own.first * D, *own_dnorm = t->dnorm + own.first * D;
-    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, dx, w + b->fc2_weight, m->pre, R, D, H);
+    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, dx, vj_f32(w + b->fc2_weight), m->pre, R, D, H);
     vj_linear_backward_weight(be, g + b->fc2_weight, g + b->fc2_bias, dx, memory->hidden, accumulate, R, D, H);
-    vj_linear_backward_input(be, dnorm, t->dwide, w + b->fc1_weight, R, H, D);
+    vj_linear_backward_input(be, dnorm, t->dwide, vj_f32(w + b->fc1_weight), R, H, D);
     sum(s, be, t->dnorm, R);
     vj_layernorm_backward(be, own_dx, own_norm, g + b->norm2_weight, g + b->norm2_bias, own_dnorm, m->middle, m->mean2,
                           m->rstd2, w + b->norm2_weight, w + b->norm2_bias, 1, accumulate, own.count, D);
@@ -298,10 +300,9 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     vj_linear_backward_weight(be, g + b->fc1_weight, g + b->fc1_bias, t->dwide, memory->norm, accumulate, R, H, D);
 
     vj_linear_backward_weight(be, g + b->proj_weight, g + b->proj_bias, dx, m->attended, accumulate, R, D, A);
-    vj_linear_backward_input(be, t->dattended, dx, w + b->proj_weight, R, D, A);
-    vj_attention_backward(be, t->dwide, t->dattended, m->qkv, m->attended, m->lse, rows->offset, rows->segments,
-                          rows->longest, R, A, s->share_heads);
-    vj_linear_backward_input(be, dnorm, t->dwide, w + b->qkv_weight, R, 3 * A, D);
+    vj_linear_backward_input(be, t->dattended, dx, vj_f32(w + b->proj_weight), R, D, A);
+    vj_attention_backward(be, t->dwide, t->dattended, m->qkv, m->attended, m->lse, rows, A, s->share_heads);
+    vj_linear_backward_input(be, dnorm, t->dwide, vj_f32(w + b->qkv_weight), R, 3 * A, D);
     sum(s, be, t->dnorm, R);
     vj_layernorm_backward(be, own_dx, own_norm, g + b->norm1_weight, g + b->norm1_bias, own_dnorm, x, m->mean1,
                           m->rstd1, w + b->norm1_weight, w + b->norm1_bias, 1, accumulate, own.count, D);
@@ -309,8 +310,9 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     gather(s, be, dx, R);
     vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * A, D);
     /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
-     * noise instead, which Adam would turn into steps of the size of lr (spec, trap 15). */
-    vj_fill(be, g + b->qkv_bias + A, 0.0f, A);
+     * noise instead, which Adam would turn into steps of the size of lr (spec, trap 15). Keys that are turned by their
+     * place shift each score differently. */
+    if (s->positions != VJ_POSITIONS_ROTARY) vj_fill(be, g + b->qkv_bias + A, 0.0f, A);
 }
 
 void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float *g, vj_stack_memory *memory,
@@ -322,6 +324,6 @@ void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float 
         if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, w, memory, m, x, rows);
         if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, w, memory, m, x, rows);
         block_backward(s, &s->block[l], be, w, g, memory, m, x, rows, scratch, accumulate);
-        vj_gradient_made(hook, s->block[l].norm1_weight);
+        vj_gradient_made(hook, be, s->block[l].norm1_weight);
     }
 }

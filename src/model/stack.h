@@ -19,10 +19,11 @@
 #define VJ_MODEL_STACK_H
 
 #include "model/arena.h"
-#include "model/params.h"
-#include "model/tensor.h"
+#include "model/trainable.h"
 
-#define VJ_MODEL_EPS 1e-6f /* layer norms of encoder and predictor; the target norm has another (spec, trap 3) */
+/* How tokens learn where they are: a table is added to them before the first block, computed or learned; or queries and
+ * keys are turned by their place in each block. Encoders of this build have the first. */
+typedef enum { VJ_POSITIONS_SINCOS, VJ_POSITIONS_LEARNED, VJ_POSITIONS_ROTARY } vj_positions;
 
 /* Offsets of one block's tensors in the flat vectors. */
 typedef struct {
@@ -32,6 +33,8 @@ typedef struct {
 
 typedef struct {
     int depth, width, heads, hidden;
+    float eps; /* of its norms */
+    vj_positions positions;
     vj_tensor *tensor;                          /* borrowed; NULL: this rank has the whole stack */
     int share_width, share_heads, share_hidden; /* this rank's heads, how wide they are together, its hidden values */
     vj_block *block;                            /* [depth], owned */
@@ -49,15 +52,8 @@ static inline bool vj_stack_divides(int heads, int hidden, int ranks)
  * of them: the stack must divide.
  */
 void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const char *prefix, const char *norm, int depth,
-                  int width, int heads, int hidden, vj_tensor *tensor);
+                  int width, int heads, int hidden, float eps, vj_positions positions, vj_tensor *tensor);
 void vj_stack_release(vj_stack *stack);
-
-/* Packed rows of `segments` sequences; offset is device memory [segments + 1]. */
-typedef struct {
-    int64_t rows, longest;
-    int segments;
-    const int32_t *offset;
-} vj_rows;
 
 /*
  * What one block keeps for its backward pass, next to its input. What is only ever an operand of products (norms, the
@@ -110,18 +106,6 @@ void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_
 /** memory->x[0] in, memory->x[depth] out. Like backward collective over the tensor group, if there is one. */
 void vj_stack_forward(const vj_stack *stack, vj_backend *be, const float *weights, vj_stack_memory *memory,
                       const vj_rows *rows);
-
-/* Who is told, on the way back, that a microbatch's gradient is complete at flat offsets >= `offset`, which falls from
- * call to call. NULL: nobody. */
-typedef struct {
-    void (*call)(void *user, int64_t offset);
-    void *user; /* borrowed */
-} vj_gradient_hook;
-
-static inline void vj_gradient_made(const vj_gradient_hook *hook, int64_t offset)
-{
-    if (hook->call) hook->call(hook->user, offset);
-}
 
 /**
  * scratch->dx: gradient of x[depth] in, of x[0] out. Gradients of the weights are written, or added if `accumulate`;

@@ -37,8 +37,9 @@ typedef struct {
 
 struct vj_reduction {
     vj_window window;
-    float *x; /* this rank's vector */
-    int threads, count;
+    float *x;               /* this rank's vector */
+    vj_reduction_plan plan; /* its threads and sum */
+    int count;
     bucket *bucket; /* [count] */
     const float **in;
     slot slot[SLOTS]; /* bucket k has slot k % SLOTS */
@@ -83,7 +84,7 @@ vj_status vj_reduction_open(vj_reduction **reduction, MPI_Comm comm, const vj_re
     vj_reduction *r = *reduction = vj_calloc(1, sizeof *r);
     if (!r) return vj_raise(VJ_ERR_MEMORY, "no memory for a reduction");
     MPI_Comm_size(comm, &ranks);
-    r->threads = plan->threads;
+    r->plan = *plan;
     VJ_TRY(vj_window_open(&r->window, comm, plan->n, plan->most));
     float **memory = &r->window.memory[r->window.node_rank];
     if (r->window.node_size == 1) *memory = plan->alone;
@@ -136,6 +137,15 @@ static void deliver(const vj_reduction *r, int owner, span s)
             memcpy(w->memory[to] + s.at, r->x + s.at, (size_t)s.n * sizeof(float));
 }
 
+/* r->in, `count` arrays of n. */
+static void sum_arrays(const vj_reduction *r, float *out, int count, int64_t n)
+{
+    if (r->plan.sum)
+        r->plan.sum(r->plan.user, out, r->in, count, n);
+    else
+        vj_tree_sum(out, r->in, count, n, r->plan.threads);
+}
+
 /* Sum this rank's share over the node; where that is all there is, deliver it. */
 static void sum_node(vj_reduction *r, int k)
 {
@@ -144,7 +154,7 @@ static void sum_node(vj_reduction *r, int k)
     for (int64_t done = 0; done < share.n; done += CHUNK) {
         const span s = {share.at + done, share.n - done < CHUNK ? share.n - done : CHUNK};
         for (int rank = 0; rank < w->node_size; rank++) r->in[rank] = w->memory[rank] + s.at;
-        vj_tree_sum(r->x + s.at, r->in, w->node_size, s.n, r->threads);
+        sum_arrays(r, r->x + s.at, w->node_size, s.n);
         if (w->nodes == 1) deliver(r, r->bucket[k].owner, s);
     }
 }
@@ -181,7 +191,7 @@ static void sum_across(vj_reduction *r, int k)
     const int owner = r->bucket[k].owner, to = owner < 0 ? -1 : owner / w->node_size;
     for (int node = 0; node < w->nodes; node++)
         r->in[node] = node == w->node_index ? r->x + mine.at : r->slot[k % SLOTS].received + node * mine.n;
-    vj_tree_sum(r->x + mine.at, r->in, w->nodes, mine.n, r->threads);
+    sum_arrays(r, r->x + mine.at, w->nodes, mine.n);
     for (int node = 0; node < w->nodes; node++) {
         const span other = part_of(r, k, node);
         if (node == w->node_index) continue;

@@ -23,7 +23,11 @@ typedef struct {
     const int64_t *first; /* [ranks + 1] rank r gets the sum of [first[r], first[r+1]) only, the rest of its vector is
                              undefined afterwards; NULL: all get all. Not needed after opening */
     int threads;          /* that sum */
-    int most;             /* ranks that share memory, 0: all of a node */
+    /* Who adds arrays up, in the order of base/tree_sum.h: a kernel of the device whose memory the vectors are. NULL:
+     * vj_tree_sum(), by `threads`. */
+    void (*sum)(void *user, float *out, const float *const *in, int count, int64_t n);
+    void *user; /* of sum, borrowed */
+    int most;   /* ranks that share memory, 0: all of a node */
 } vj_reduction_plan;
 
 /** Collective. Close with vj_reduction_close(), collective, also after a failure. */

@@ -7,16 +7,13 @@
 #define VJ_PARALLEL_TREE_H
 
 #include "base/status.h"
+#include "base/tree_sum.h"
 
 /** Most sums that wait for their right half while the last of `terms` terms is made. */
 int vj_tree_levels(int64_t terms);
 
 /** How many sums term `i` of `terms` completes: each adds what was kept last to what is at hand. */
 int vj_tree_completes(int64_t i, int64_t terms);
-
-/** out[i] = the tree's sum of in[0][i] ... in[count - 1][i]. `out` may be one of them. Bits do not depend on threads.
- */
-void vj_tree_sum(float *out, const float *const *in, int count, int64_t n, int threads);
 
 /* Doubles on the host, term after term. */
 typedef struct {

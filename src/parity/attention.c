@@ -120,13 +120,13 @@ void vj_parity_attention(vj_fixture *f, const char *group)
     int32_t *ends = vj_fixture_take(f, (segments + 1) * (int64_t)sizeof *ends);
     for (int s = 0; s <= segments; s++) ends[s] = (int32_t)(s * a.keys);
 
-    const int32_t *offset = vj_fixture_upload_int32s(f, ends, segments + 1);
+    const vj_rows rows = vj_rows_from(ends, vj_fixture_upload_int32s(f, ends, segments + 1), segments);
     const vj_array qkv = vj_fixture_upload_operand(f, pack_inputs(f, &a, input), a.rows * 3 * a.D);
     const vj_array dout = vj_fixture_upload_operand(f, host_dout, a.rows * a.D);
     const vj_array out = vj_fixture_operand(f, a.rows * a.D), dqkv = vj_fixture_operand(f, a.rows * 3 * a.D);
     float *lse = vj_fixture_device(f, a.rows * a.heads);
-    vj_attention_forward(f->be, out, lse, qkv, offset, segments, a.keys, a.rows, (int)a.D, (int)a.heads);
-    vj_attention_backward(f->be, dqkv, dout, qkv, out, lse, offset, segments, a.keys, a.rows, (int)a.D, (int)a.heads);
+    vj_attention_forward(f->be, out, lse, qkv, &rows, (int)a.D, (int)a.heads);
+    vj_attention_backward(f->be, dqkv, dout, qkv, out, lse, &rows, (int)a.D, (int)a.heads);
 
     /* A very peaked softmax has large scores, whose rounding enters the exponent. */
     const bool sharp = strstr(group, "sharp");

@@ -46,8 +46,8 @@ static void check_debug(vj_fixture *f, const vj_parity_network *n)
     const int D = net->shape.width;
     const int64_t context = n->lists.contexts[0], target = n->lists.targets[0];
     float *tokens = vj_fixture_device(f, (int64_t)net->tokens * D);
-    vj_linear_forward(m->be, vj_f32(tokens), vj_f32(m->patches), m->weights + net->patch_weight,
-                      m->weights + net->patch_bias, NULL, 0, net->tokens, D, net->patch_values);
+    vj_linear_forward(m->be, vj_f32(tokens), vj_f32(m->patches), vj_f32(m->trained.weights + net->patch_weight),
+                      m->trained.weights + net->patch_bias, NULL, 0, net->tokens, D, net->patch_values);
     compare_device(f, vj_fixture_array(f, "debug/patch_tokens"), tokens, (int64_t)net->tokens * D, VJ_TOL_FEATURES);
     compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context_memory.x[0], context * D,
                    VJ_TOL_FEATURES);
@@ -61,8 +61,8 @@ static void check_debug(vj_fixture *f, const vj_parity_network *n)
 static void check_gradients(vj_fixture *f, const vj_parity_network *n, vj_quantity quantity)
 {
     const vj_tolerance each = vj_fixture_tolerance(f, quantity);
-    vj_parity_network_compare(n, f, "f64/gradients/encoder", VJ_ENCODER, n->model->gradient, each, each);
-    vj_parity_network_compare(n, f, "f64/gradients/predictor", VJ_PREDICTOR, n->model->gradient, each, each);
+    vj_parity_network_compare(n, f, "f64/gradients/encoder", VJ_ENCODER, n->model->trained.gradient, each, each);
+    vj_parity_network_compare(n, f, "f64/gradients/predictor", VJ_PREDICTOR, n->model->trained.gradient, each, each);
 }
 
 static double mean(const double *values, int count)

@@ -19,6 +19,7 @@ static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
         !vj_fixture_numbers(f, "/", "mlp_ratio", &ratio, 1) || !vj_fixture_ints(f, "/", "batch", batch, 1) ||
         !vj_fixture_ints(f, "/", "masks", masks, 1))
         return false;
+    s->eps = VJ_SHAPE_EPS;
     s->hidden = (int)(s->width * ratio);
     s->predictor_hidden = (int)(s->predictor_width * ratio);
     return true;
@@ -101,10 +102,10 @@ vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objec
     }
     bounds.predictor = bounds.context + bounds.target;
     VJ_TRY(vj_model_create(&n->model, &shape, &settings, &bounds, NULL, f->be));
-    complete = upload_weights(n, f, "weights/encoder", VJ_ENCODER, n->model->weights) && complete;
-    complete = upload_weights(n, f, "weights/predictor", VJ_PREDICTOR, n->model->weights) && complete;
+    complete = upload_weights(n, f, "weights/encoder", VJ_ENCODER, n->model->trained.weights) && complete;
+    complete = upload_weights(n, f, "weights/predictor", VJ_PREDICTOR, n->model->trained.weights) && complete;
     if (objective == VJ_OBJECTIVE_FEATURE)
-        complete = upload_weights(n, f, "weights/target", VJ_ENCODER, n->model->target_weights) && complete;
+        complete = upload_weights(n, f, "weights/target", VJ_ENCODER, n->model->trained.target) && complete;
     if (!complete) {
         vj_model_destroy(n->model);
         n->model = NULL;

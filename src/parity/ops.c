@@ -70,8 +70,8 @@ static void check_affine(vj_fixture *f, const char *group)
     const vj_array dy = vj_fixture_upload_operand(f, vj_fixture_floats(f, op.output_gradient), op.rows * N);
     const vj_array y = vj_fixture_operand(f, op.rows * N), dx = vj_fixture_operand(f, op.count);
     float *dw = vj_fixture_device(f, w->count), *db = vj_fixture_device(f, N);
-    vj_linear_forward(f->be, y, x, weight, bias, NULL, 0, op.rows, N, K);
-    vj_linear_backward_input(f->be, dx, dy, weight, op.rows, N, K);
+    vj_linear_forward(f->be, y, x, vj_f32(weight), bias, NULL, 0, op.rows, N, K);
+    vj_linear_backward_input(f->be, dx, dy, vj_f32(weight), op.rows, N, K);
     vj_linear_backward_weight(f->be, dw, db, dy, x, 0, op.rows, N, K);
     const vj_tolerance tolerance = vj_fixture_tolerance(f, VJ_TOL_LINEAR);
     compare_operand(f, &op, "output", y, op.rows * N, tolerance);

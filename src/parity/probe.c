@@ -57,7 +57,8 @@ static vj_status check_probe(vj_fixture *f, vj_backend *be, const vj_probe_shape
     return vj_sync(be);
 }
 
-/* Probes run on the cpu backend alone, whichever was asked for. (Campaigns train them in fp32 in any case.) */
+/* On the cpu backend, whichever was asked for: results are read in place. (Campaigns train them in fp32 in any case.)
+ */
 static vj_status check_all(vj_fixture *f, vj_backend *be)
 {
     int batch, tokens, D, heads, classes;

@@ -129,9 +129,9 @@ static void compare_weights(vj_fixture *f, const vj_parity_network *n, const vj_
     each.absolute *= more, bias.absolute *= more, target.absolute *= more;
     each.rms *= way, bias.rms *= way, target.rms *= target_way;
     const vj_model *m = n->model;
-    vj_parity_network_compare(n, f, "f64/weights/encoder", VJ_ENCODER, m->weights, each, bias);
-    vj_parity_network_compare(n, f, "f64/weights/predictor", VJ_PREDICTOR, m->weights, each, bias);
-    vj_parity_network_compare(n, f, "f64/weights/target", VJ_ENCODER, m->target_weights, target, target);
+    vj_parity_network_compare(n, f, "f64/weights/encoder", VJ_ENCODER, m->trained.weights, each, bias);
+    vj_parity_network_compare(n, f, "f64/weights/predictor", VJ_PREDICTOR, m->trained.weights, each, bias);
+    vj_parity_network_compare(n, f, "f64/weights/target", VJ_ENCODER, m->trained.target, target, target);
 }
 
 static void compare_results(vj_fixture *f, const vj_parity_network *n, const vj_optimizer *optimizer,
@@ -168,7 +168,7 @@ static vj_status run_from(vj_fixture *f, vj_fixture *start, const vj_config *con
     vj_parity_network n;
     vj_optimizer *optimizer = NULL;
     vj_status status = vj_parity_network_create(&n, start, VJ_OBJECTIVE_FEATURE);
-    if (status == VJ_OK && n.model) status = vj_optimizer_open(&optimizer, n.model, config, MPI_COMM_SELF);
+    if (status == VJ_OK && n.model) status = vj_optimizer_open(&optimizer, &n.model->trained, config, MPI_COMM_SELF);
     if (status == VJ_OK && n.model) status = run_updates(f, &n, optimizer, config, schedule);
     vj_optimizer_close(optimizer);
     vj_parity_network_release(&n);

@@ -11,6 +11,7 @@
 #include "features/features.h"
 #include "model/model.h"
 #include "parallel/parallel.h"
+#include "train/alike.h"
 #include "train/checkpoint.h"
 #include "train/products.h"
 #include "train/spectrum.h"
@@ -86,7 +87,7 @@ static vj_status open_encoder(vj_embedding *e)
     vj_shape shape = vj_shape_from(e->config);
     vj_precision precision = strcmp(e->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     VJ_TRY(parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed));
-    VJ_TRY(vj_backend_open(&e->be, e->config->train.backend, precision, vj_threads(e->comm)));
+    VJ_TRY(vj_backend_open_alike(&e->be, e->config->train.backend, precision, e->comm));
     VJ_TRY(vj_products_settle(&e->products, e->be, e->config->train.products, e->comm));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
     if (random)
@@ -182,7 +183,7 @@ static vj_status read_batch(vj_embedding *e, int64_t first, int64_t count)
     int T = vj_clips_frames(e->clips), size = (int)e->config->data.crop;
     int64_t clip_bytes = vj_clips_largest_bytes(e->clips), clip_values = (int64_t)3 * T * size * size;
     vj_status status = VJ_OK;
-#pragma omp parallel
+#pragma omp parallel num_threads(vj_backend_threads(e->be))
     {
         vj_coder *coder;
         const vj_status made = vj_coder_create(&coder);
@@ -233,11 +234,11 @@ static vj_status encode_mine(vj_embedding *e)
     for (int64_t first = begin; first < end;) {
         int64_t count = end - first < e->batch ? end - first : e->batch, rows = count * e->tokens;
         VJ_TRY(read_batch(e, first, count));
-        VJ_TRY(vj_encoder_features(e->encoder, e->features, e->pixels, count));
-        vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, e->encoder->features, NULL, NULL, rows, e->D,
-                             TARGET_EPS);
+        const float *features = vj_encoder_run(e->encoder, vj_encoder_upload(e->encoder, e->pixels, count), count);
+        VJ_TRY(vj_encoder_download(e->encoder, e->features, count));
+        vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
         vj_spectrum_add(e->spectrum, e->normed, rows, 1);
-        if (average) vj_probe_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
+        if (average) vj_host_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
         for (int64_t i = 0; i < count; i++) {
             memcpy(e->labels + i * labels, vj_clips_labels(e->clips, e->chosen[first + i]),
                    sizeof *e->labels * (size_t)labels);

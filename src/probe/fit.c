@@ -45,24 +45,28 @@ typedef struct {
     vj_probe *probe;
     int64_t *chosen; /* [train count] the share */
     int64_t chosen_count;
-    float *features; /* [batch, N, D] */
+    vj_backend *be;  /* borrowed */
+    float *features; /* [batch, N, D], device */
     int32_t *labels; /* [batch] */
+    float *logits;   /* [batch, classes] */
 } vj_fit;
 
 static vj_status gather(vj_fit *fit, const vj_probe_data *data, int64_t b, int64_t clip)
 {
     int64_t N = data->tokens, D = data->D;
-    float *x = fit->features + b * N * D;
+    float *x = vj_map(fit->be, fit->features + b * N * D, N * D * (int64_t)sizeof *x, VJ_MAP_WRITE);
+    vj_status status = VJ_OK;
     fit->labels[b] = data->labels[clip];
     if (data->features)
         memcpy(x, data->features + clip * N * D, sizeof(float) * (size_t)(N * D));
     else
-        VJ_TRY(vj_features_read(data->store, clip, x));
-    for (int64_t n = 0; data->mean && n < N; n++) {
+        status = vj_features_read(data->store, clip, x);
+    for (int64_t n = 0; status == VJ_OK && data->mean && n < N; n++) {
         float mean = data->mean[clip * N + n], rstd = data->rstd[clip * N + n];
         for (int64_t i = 0; i < D; i++) x[n * D + i] = (x[n * D + i] - mean) * rstd;
     }
-    return VJ_OK;
+    vj_unmap(fit->be, x);
+    return status;
 }
 
 int64_t vj_probe_epochs(const vj_config *config, double share)
@@ -110,8 +114,8 @@ static vj_status measure(double *top1, vj_fit *fit, const vj_probe_choice *choic
         if (data->labels[clip] >= 0) VJ_TRY(gather(fit, data, B++, clip));
         if (B == 0 || (B < choice->shape.batch && clip + 1 < data->count)) continue;
         vj_probe_forward(fit->probe, fit->features, B);
-        for (int64_t b = 0; b < B; b++)
-            right += guess(vj_probe_logits(fit->probe) + b * classes, classes) == fit->labels[b];
+        vj_download(fit->be, fit->logits, vj_probe_logits(fit->probe), B * classes * (int64_t)sizeof *fit->logits);
+        for (int64_t b = 0; b < B; b++) right += guess(fit->logits + b * classes, classes) == fit->labels[b];
         seen += B;
         B = 0;
     }
@@ -125,14 +129,17 @@ static vj_status run(double *top1, vj_fit *fit, vj_backend *be, const vj_config 
 {
     int64_t values = choice->shape.batch * train->tokens * train->D;
     fit->chosen = vj_calloc(train->count + 1, sizeof *fit->chosen);
-    fit->features = vj_calloc(values, sizeof *fit->features);
+    fit->be = be;
+    fit->logits = vj_calloc(choice->shape.batch * choice->shape.classes, sizeof *fit->logits);
     fit->labels = vj_calloc(choice->shape.batch, sizeof *fit->labels);
-    if (!fit->chosen || !fit->features || !fit->labels) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's batch");
+    if (!fit->chosen || !fit->logits || !fit->labels) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's batch");
+    fit->features = vj_device_alloc(be, values * (int64_t)sizeof *fit->features);
+    if (!fit->features) return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_probe_create(&fit->probe, be, &choice->shape));
     VJ_TRY(vj_probe_subset(fit->chosen, &fit->chosen_count, train->labels, train->count, choice->shape.classes,
                            config->probe.clips, choice->share, choice->seed));
     if (fit->chosen_count == 0) return vj_raise(VJ_ERR_STATE, "no clip of the training set has a label of this task");
-    vj_probe_init(fit->probe, choice->seed, config->probe.init_std);
+    VJ_TRY(vj_probe_init(fit->probe, choice->seed, config->probe.init_std));
     VJ_TRY(learn(fit, config, choice, train));
     VJ_TRY(measure(top1, fit, choice, validation));
     return vj_sync(be);
@@ -147,7 +154,8 @@ vj_status vj_probe_fit(double *top1, vj_backend *be, const vj_config *config, co
     vj_status status = run(top1, &fit, be, config, choice, train, validation);
     vj_probe_destroy(fit.probe);
     free(fit.chosen);
-    free(fit.features);
+    vj_device_free(be, fit.features);
+    free(fit.logits);
     free(fit.labels);
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "probe/probe.h"
 
-/* Tensors with decay first: flat memory is then two runs, one AdamW call each. */
+/* Tensors with decay first: flat memory is then two segments of an update. */
 enum {
     LINEAR_WEIGHT,
     QUERY,
@@ -37,7 +37,8 @@ struct vj_probe {
     const float *features;
     float *pooled, *dpooled; /* [B, D] the class layer's input */
     float *logits, *dlogits; /* [B, classes] */
-    double *squares;         /* [1] */
+    double *sum;             /* [1] squares of the gradient, or the loss */
+    int32_t *labels;         /* [B] */
 
     /* Attentive: y = query + attention, then the MLP. */
     float *y, *dy;           /* [B, D] */

@@ -71,7 +71,8 @@ static void place(vj_probe *p, vj_arena *arena)
     p->dpooled = vj_arena_floats(arena, B * D);
     p->logits = vj_arena_floats(arena, B * s->classes);
     p->dlogits = vj_arena_floats(arena, B * s->classes);
-    p->squares = vj_arena_take(arena, sizeof(double));
+    p->sum = vj_arena_take(arena, sizeof(double));
+    p->labels = vj_arena_ints(arena, B);
     if (s->pooling == VJ_POOL_AVERAGE) return;
     p->y = vj_arena_floats(arena, B * D);
     p->dy = vj_arena_floats(arena, B * D);
@@ -141,13 +142,7 @@ vj_status vj_probe_create(vj_probe **probe, vj_backend *be, const vj_probe_shape
         free(p);
         return VJ_ERR_MEMORY;
     }
-    void *view = vj_map(be, p->memory, bytes < 64 ? bytes : 64, VJ_MAP_READ);
-    vj_unmap(be, view);
-    if (view != p->memory) {
-        vj_probe_destroy(p);
-        return vj_raise(VJ_ERR_USAGE, "probes run on the cpu backend, not on %s", vj_backend_describe(be));
-    }
-    memset(p->memory, 0, (size_t)bytes);
+    vj_fill(be, p->memory, 0.0f, bytes / (int64_t)sizeof(float));
     arena = (vj_arena){.base = p->memory};
     place(p, &arena);
     place_tensors(p);
@@ -178,7 +173,7 @@ vj_probe_tensor *vj_probe_tensor_at(vj_probe *p, int i)
 }
 
 /* What a tensor starts from: normal with a deviation, uniform with a limit, or one value. */
-static void draw(vj_probe_tensor *t, int id, uint64_t seed, double std, int D)
+static void draw(float *weight, const vj_probe_tensor *t, int id, uint64_t seed, double std, int D)
 {
     vj_rng rng;
     vj_rng_init(&rng, seed, VJ_RNG_PROBE, (uint64_t)id);
@@ -193,56 +188,44 @@ static void draw(vj_probe_tensor *t, int id, uint64_t seed, double std, int D)
             w = std / sqrt(2.0) * vj_rng_normal(&rng);
         else if (t->decay)
             w = std * vj_rng_normal(&rng);
-        t->weight[i] = (float)w;
+        weight[i] = (float)w;
     }
 }
 
-void vj_probe_init(vj_probe *p, uint64_t seed, double std)
+vj_status vj_probe_init(vj_probe *p, uint64_t seed, double std)
 {
+    float *host = vj_calloc(p->size, sizeof *host);
+    if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory to draw a probe's weights");
     for (int id = 0; id < TENSORS; id++)
-        if (p->tensor[id].name) draw(&p->tensor[id], id, seed, std, p->shape.D);
+        if (p->tensor[id].name)
+            draw(host + (p->tensor[id].weight - p->weights), &p->tensor[id], id, seed, std, p->shape.D);
+    vj_upload(p->be, p->weights, host, p->size * (int64_t)sizeof *host);
+    const vj_status status = vj_sync(p->be);
+    free(host);
+    return status;
 }
 
 void vj_probe_update(vj_probe *p, int64_t update, double lr, double weight_decay, double clip)
 {
-    vj_adamw_step step = {.lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .gradient_scale = 1.0};
+    vj_adamw_step step = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .gradient_scale = 1.0};
     step.correction1 = 1.0 - pow(step.beta1, (double)update);
     step.correction2 = 1.0 - pow(step.beta2, (double)update);
     if (clip > 0.0) {
-        vj_sum_squares(p->be, p->squares, p->gradients, p->size);
-        step.gradient_scale = fmin(1.0, clip / (sqrt(*p->squares) + 1e-6));
+        vj_sum_squares(p->be, p->sum, p->gradients, p->size);
+        double squares;
+        vj_download(p->be, &squares, p->sum, (int64_t)sizeof squares);
+        step.gradient_scale = fmin(1.0, clip / (sqrt(squares) + 1e-6));
     }
-    int64_t n = p->decayed;
-    step.weight_decay = weight_decay;
-    vj_adamw(p->be, p->weights, p->first_moment, p->second_moment, NULL, p->gradients, n, &step);
-    step.weight_decay = 0.0;
-    vj_adamw(p->be, p->weights + n, p->first_moment + n, p->second_moment + n, NULL, p->gradients + n, p->size - n,
-             &step);
+    const vj_adamw_vectors v = {
+        .w = p->weights, .first_moment = p->first_moment, .second_moment = p->second_moment, .gradient = p->gradients};
+    const vj_segment segments[] = {
+        {.count = p->decayed, .lr = lr, .weight_decay = weight_decay},
+        {.offset = p->decayed, .count = p->size - p->decayed, .lr = lr},
+    };
+    vj_adamw(p->be, &v, segments, 2, &step);
 }
 
 /* ------------------------------------------------------------------------------------------------ passes */
-
-/* Columns in small groups: rows are read along, and the sums stay in registers. */
-void vj_probe_mean_tokens(float *mean, const float *features, int64_t B, int64_t N, int D)
-{
-    enum { GROUP = 16 };
-    for (int64_t b = 0; b < B; b++)
-        for (int first = 0; first < D; first += GROUP) {
-            const float *x = features + b * N * D + first;
-            int width = D - first < GROUP ? D - first : GROUP;
-            double sum[GROUP] = {0};
-            for (int64_t n = 0; n < N; n++)
-                for (int i = 0; i < width; i++) sum[i] += x[n * D + i];
-            for (int i = 0; i < width; i++) mean[b * D + first + i] = (float)(sum[i] / (double)N);
-        }
-}
-
-static void average_backward(vj_probe *p, float *dfeatures)
-{
-    int64_t N = p->shape.tokens, D = p->shape.D;
-    for (int64_t r = 0; r < p->B * N; r++)
-        for (int64_t i = 0; i < D; i++) dfeatures[r * D + i] = p->dpooled[r / N * D + i] / (float)N;
-}
 
 void vj_probe_forward(vj_probe *p, const float *features, int64_t B)
 {
@@ -250,10 +233,10 @@ void vj_probe_forward(vj_probe *p, const float *features, int64_t B)
     p->B = B;
     p->features = features;
     if (p->shape.pooling == VJ_POOL_AVERAGE)
-        vj_probe_mean_tokens(p->pooled, features, B, p->shape.tokens, p->shape.D);
+        vj_mean_tokens(p->be, p->pooled, features, B, p->shape.tokens, p->shape.D);
     else
         vj_probe_attend_forward(p);
-    vj_linear_forward(p->be, vj_f32(p->logits), vj_f32(p->pooled), vj_probe_weight(p, LINEAR_WEIGHT),
+    vj_linear_forward(p->be, vj_f32(p->logits), vj_f32(p->pooled), vj_f32(vj_probe_weight(p, LINEAR_WEIGHT)),
                       vj_probe_weight(p, LINEAR_BIAS), NULL, 0, B, p->shape.classes, p->shape.D);
 }
 
@@ -268,19 +251,12 @@ const float *vj_probe_logits(const vj_probe *p)
 
 double vj_probe_loss(vj_probe *p, const int32_t *labels)
 {
-    int C = p->shape.classes;
-    double loss = 0.0;
-    for (int64_t b = 0; b < p->B; b++) {
-        const float *z = p->logits + b * C;
-        double most = z[0], sum = 0.0;
-        VJ_ASSERT(labels[b] >= 0 && labels[b] < C);
-        for (int c = 1; c < C; c++) most = fmax(most, z[c]);
-        for (int c = 0; c < C; c++) sum += exp(z[c] - most);
-        loss += most + log(sum) - z[labels[b]];
-        for (int c = 0; c < C; c++)
-            p->dlogits[b * C + c] = (float)((exp(z[c] - most) / sum - (c == labels[b])) / (double)p->B);
-    }
-    return loss / (double)p->B;
+    double loss;
+    for (int64_t b = 0; b < p->B; b++) VJ_ASSERT(labels[b] >= 0 && labels[b] < p->shape.classes);
+    vj_upload(p->be, p->labels, labels, p->B * (int64_t)sizeof *labels);
+    vj_softmax_loss(p->be, p->sum, p->dlogits, p->logits, p->labels, p->B, p->shape.classes);
+    vj_download(p->be, &loss, p->sum, (int64_t)sizeof loss);
+    return loss;
 }
 
 void vj_probe_backward(vj_probe *p, float *dfeatures)
@@ -289,10 +265,10 @@ void vj_probe_backward(vj_probe *p, float *dfeatures)
     vj_linear_backward_weight(p->be, vj_probe_gradient(p, LINEAR_WEIGHT), vj_probe_gradient(p, LINEAR_BIAS),
                               vj_f32(p->dlogits), vj_f32(p->pooled), 0, p->B, p->shape.classes, p->shape.D);
     if (p->shape.pooling == VJ_POOL_AVERAGE && !dfeatures) return;
-    vj_linear_backward_input(p->be, vj_f32(p->dpooled), vj_f32(p->dlogits), vj_probe_weight(p, LINEAR_WEIGHT), p->B,
-                             p->shape.classes, p->shape.D);
+    vj_linear_backward_input(p->be, vj_f32(p->dpooled), vj_f32(p->dlogits), vj_f32(vj_probe_weight(p, LINEAR_WEIGHT)),
+                             p->B, p->shape.classes, p->shape.D);
     if (p->shape.pooling == VJ_POOL_AVERAGE)
-        average_backward(p, dfeatures);
+        vj_mean_tokens_backward(p->be, dfeatures, p->dpooled, p->B, p->shape.tokens, p->shape.D);
     else
         vj_probe_attend_backward(p, dfeatures);
 }

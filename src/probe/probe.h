@@ -3,8 +3,8 @@
  * of a clip, and the average-pool linear probe. Here: the classifier with its gradients and its training on prepared
  * samples. campaign.h runs many of them and makes the table; samples.h prepares features; embed.h makes them.
  *
- * Probes run on the cpu backend alone: its device memory is the host's, so weights, gradients and results are read and
- * written in place, and features may be any host memory, a mapped file included.
+ * A probe's memory is the backend's, touched by kernels alone; where the host may touch it (cpu), features may be any
+ * host memory, a mapped file included.
  */
 #ifndef VJ_PROBE_H
 #define VJ_PROBE_H
@@ -42,14 +42,14 @@ typedef struct {
 typedef struct {
     const char *name; /* as published: "pooler.query_tokens", "linear.weight" ... */
     int64_t rows, cols;
-    int decay; /* bool: weight decay applies */
-    float *weight, *gradient;
+    int decay;                /* bool: weight decay applies */
+    float *weight, *gradient; /* device */
 } vj_probe_tensor;
 
 typedef struct vj_probe vj_probe;
 
 /**
- * Make a probe with all weights zero. `be` (a cpu backend) is borrowed. Free with vj_probe_destroy().
+ * Make a probe with all weights zero. `be` is borrowed. Free with vj_probe_destroy().
  * The published xattn.proj is not among its tensors: it is never applied (spec 12.1).
  */
 vj_status vj_probe_create(vj_probe **probe, vj_backend *be, const vj_probe_shape *shape);
@@ -59,7 +59,7 @@ void vj_probe_destroy(vj_probe *probe);
  * Draw the starting weights (spec 12.1): query and matrices of the pooler N(0, std^2), mlp.fc2 divided by sqrt 2,
  * biases 0, norm gains 1, the class layer uniform in +-1/sqrt(D). A function of (seed, shape).
  */
-void vj_probe_init(vj_probe *probe, uint64_t seed, double std);
+vj_status vj_probe_init(vj_probe *probe, uint64_t seed, double std);
 
 int vj_probe_tensor_count(const vj_probe *probe);
 vj_probe_tensor *vj_probe_tensor_at(vj_probe *probe, int i);
@@ -69,11 +69,11 @@ vj_probe_tensor *vj_probe_tensor_at(vj_probe *probe, int i);
  * them normalised by vj_probe_normalise(). Kept by reference until vj_probe_backward(). Not collective.
  */
 void vj_probe_forward(vj_probe *probe, const float *features, int64_t B);
-/** Results of the last forward: pooled [B, D] (the class layer's input) and logits [B, classes]. */
+/** Results of the last forward, on the device: pooled [B, D] (the class layer's input) and logits [B, classes]. */
 const float *vj_probe_pooled(const vj_probe *probe);
 const float *vj_probe_logits(const vj_probe *probe);
 
-/** Mean cross-entropy of the last forward for labels [B], each in [0, classes). Starts the backward pass. */
+/** Mean cross-entropy of the last forward for labels [B] (host), each in [0, classes). Starts the backward pass. */
 double vj_probe_loss(vj_probe *probe, const int32_t *labels);
 
 /**
@@ -86,9 +86,6 @@ void vj_probe_backward(vj_probe *probe, float *dfeatures);
  * One AdamW update (spec 12.2), number `update` = 1, 2, ...; the gradient's total norm is clipped at `clip` (0: not).
  */
 void vj_probe_update(vj_probe *probe, int64_t update, double lr, double weight_decay, double clip);
-
-/** mean [B, D] over the tokens of features [B, N, D], summed in double: the average probe's pooled features. */
-void vj_probe_mean_tokens(float *mean, const float *features, int64_t B, int64_t N, int D);
 
 /** xhat = (x - mean) / sqrt(variance + 1e-5) over each of R rows of width D: what a folded probe reads. xhat may be x.
  */

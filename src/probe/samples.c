@@ -64,7 +64,7 @@ static vj_status compute_means(vj_samples *s, float *x)
 {
     for (int64_t i = 0; i < s->count; i++) {
         VJ_TRY(vj_features_read(s->store, i, x));
-        vj_probe_mean_tokens(s->pooled + i * s->D, x, 1, s->tokens, s->D);
+        vj_host_mean_tokens(s->pooled + i * s->D, x, 1, s->tokens, s->D);
     }
     return VJ_OK;
 }

@@ -124,12 +124,12 @@ static void narrow(vj_ckpt_tensor *tensor, int count, const vj_params *ps, int64
 /* All tensors of a run. *moments: number of the first moment tensor; the 2 * ps->count from there on are moments. */
 static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
 {
-    vj_model *m = o->model;
-    const vj_params *ps = &m->net.params;
+    const vj_trainable *t = o->trained;
+    const vj_params *ps = t->params;
     VJ_TRY(create(list, 4 * ps->count));
-    add(list, ps, VJ_ENCODER, "model/encoder", m->weights, 0);
-    add(list, ps, VJ_PREDICTOR, "model/predictor", m->weights, 0);
-    if (m->target_weights) add(list, ps, VJ_ENCODER, "model/target", m->target_weights, 0);
+    add(list, ps, VJ_ENCODER, "model/encoder", t->weights, 0);
+    add(list, ps, VJ_PREDICTOR, "model/predictor", t->weights, 0);
+    if (t->target) add(list, ps, VJ_ENCODER, "model/target", t->target, 0);
     *moments = list->count;
     const struct {
         const char *encoder, *predictor;
@@ -222,13 +222,13 @@ static bool next_turn(const tensor_list *list, int size, turn *t)
  */
 static bool assemble_next(vj_checkpoint *c, float *whole)
 {
-    const vj_model *m = c->optimizer->model;
-    vj_tensor *t = m->net.tensor;
+    vj_backend *be = c->optimizer->trained->be;
+    vj_tensor *t = c->optimizer->trained->tensor;
     while (next_turn(&c->list, t->size, &c->turn)) {
         const tensor_home *home = &c->list.home[c->turn.tensor];
         float *to = whole ? whole : c->work + VJ_ASSEMBLE_WORK;
-        vj_tensor_assemble(t, m->be, home->param, home->device - home->origin, c->turn.first, c->turn.last,
-                           c->turn.owner, to, c->work);
+        vj_tensor_assemble(t, be, home->param, home->device - home->origin, c->turn.first, c->turn.last, c->turn.owner,
+                           to, c->work);
         if (whole && c->turn.owner == t->rank) return true;
     }
     return false;
@@ -245,8 +245,8 @@ vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool b
         /* What data ranks hold alike is divided evenly over them; sharded moments are written by their owners. */
         vj_ckpt_share(c->list.tensor, o->zero ? moments : c->list.count, o->size, o->rank);
     }
-    if (status == VJ_OK && o->model->net.tensor) {
-        share_in_group(&c->list, o->model->net.tensor);
+    if (status == VJ_OK && o->trained->tensor) {
+        share_in_group(&c->list, o->trained->tensor);
         c->work = vj_calloc(VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MOST, sizeof *c->work);
         if (!c->work) status = vj_raise(VJ_ERR_MEMORY, "no memory to assemble the tensors of a checkpoint");
     }
@@ -282,7 +282,7 @@ int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)
 static vj_status get(void *checkpoint, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     vj_checkpoint *c = checkpoint;
-    vj_backend *be = c->optimizer->model->be;
+    vj_backend *be = c->optimizer->trained->be;
     const tensor_home *home = tensor->data;
     if (home->param->shares == 1) {
         vj_download(be, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
@@ -347,7 +347,7 @@ vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)
     int moments;
     VJ_TRY(list_run(&list, o, &moments));
     for (int i = 0; i < list.count; i++) narrow_to_share(&list.tensor[i]);
-    vj_status status = vj_ckpt_read(path, list.tensor, list.count, put, o->model->be);
+    vj_status status = vj_ckpt_read(path, list.tensor, list.count, put, o->trained->be);
     release(&list);
     return status;
 }

@@ -3,6 +3,7 @@
 #define VJ_TRAIN_CHECKPOINT_H
 
 #include "ckpt/ckpt.h"
+#include "model/model.h"
 #include "train/optimizer.h"
 
 /**

@@ -25,7 +25,7 @@ struct vj_digest {
 
 static const vj_params *params(const vj_digest *d)
 {
-    return &d->optimizer->model->net.params;
+    return d->optimizer->trained->params;
 }
 
 static vj_status allocate(vj_digest *d)
@@ -69,7 +69,7 @@ void vj_digest_close(vj_digest *d)
 /* Digest of device [n]. */
 static uint64_t hash_values(vj_digest *d, float *device, int64_t n)
 {
-    vj_backend *be = d->optimizer->model->be;
+    vj_backend *be = d->optimizer->trained->be;
     for (int64_t at = 0; at < n; at += PIECE) {
         const int64_t length = n - at < PIECE ? n - at : PIECE;
         float *view = vj_map(be, device + at, length * (int64_t)sizeof *view, VJ_MAP_READ);
@@ -90,8 +90,8 @@ static void hash_run(vj_digest *d, uint64_t *word)
     const struct {
         float *device;
         int64_t first, last;
-    } vector[VECTORS] = {[WEIGHTS] = {o->model->weights, 0, ps->total},
-                         [TARGET] = {o->model->target_weights, 0, o->model->target_weights ? ps->encoder_total : 0},
+    } vector[VECTORS] = {[WEIGHTS] = {o->trained->weights, 0, ps->total},
+                         [TARGET] = {o->trained->target, 0, o->trained->target ? ps->encoder_total : 0},
                          [FIRST_MOMENT] = {o->first_moment, o->first, o->last},
                          [SECOND_MOMENT] = {o->second_moment, o->first, o->last}};
     for (int v = 0; v < VECTORS; v++)
@@ -199,7 +199,7 @@ vj_status vj_digest_compare(vj_digest *d, int64_t step)
 {
     uint64_t mine[WORDS] = {0};
     if (!d) return VJ_OK;
-    VJ_TRY(vj_sync(d->optimizer->model->be));
+    VJ_TRY(vj_sync(d->optimizer->trained->be));
     hash_run(d, mine);
     MPI_Allgather(mine, WORDS, MPI_UINT64_T, d->word, WORDS, MPI_UINT64_T, d->layout->world);
     for (int word = 0; word < WORDS; word++)

@@ -18,8 +18,8 @@ typedef enum { VJ_HEALTH_GOOD, VJ_HEALTH_BAD, VJ_HEALTH_LOST } vj_verdict;
 
 /**
  * The verdict on step `number` (from 0); a bad one is logged with its numbers. VJ_HEALTH_LOST: the last
- * train.max_bad_steps were bad. The same on all ranks, for a report is. No checkpoint may be written unless the verdict
- * is good: it would hide the last healthy one.
+ * train.max_bad_steps were bad. One rank judges for all, since reports may differ in their last bits from rank to
+ * rank. Not collective. No checkpoint may be written unless the verdict is good: it would hide the last healthy one.
  */
 vj_verdict vj_health_judge(vj_health *health, int64_t number, const vj_step_report *report);
 

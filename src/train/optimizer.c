@@ -19,7 +19,7 @@ static int64_t clamp(int64_t x, int64_t low, int64_t high)
  */
 static vj_status open_blocks(vj_optimizer *o)
 {
-    const vj_params *ps = &o->model->net.params;
+    const vj_params *ps = o->trained->params;
     for (int pass = 0; pass < 2; pass++) { /* the first counts them */
         o->blocks = 0;
         for (int i = 0; i < ps->count; i++) {
@@ -31,32 +31,69 @@ static vj_status open_blocks(vj_optimizer *o)
         if (pass == 1) break;
         o->block = vj_calloc(o->blocks + 1, sizeof *o->block);
         o->squares = vj_calloc(o->blocks, sizeof *o->squares);
-        if (!o->block || !o->squares) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
+        o->counted = vj_calloc(o->blocks, sizeof *o->counted);
+        o->segment = vj_calloc(ps->count, sizeof *o->segment);
+        if (!o->block || !o->squares || !o->counted || !o->segment)
+            return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
     }
     o->block[o->blocks] = ps->total;
-    o->sum = vj_device_alloc(o->model->be, o->blocks * (int64_t)sizeof *o->sum);
+    for (int64_t i = 0; i < o->blocks; i++) {
+        int64_t first, last;
+        if (o->block[i] < o->first || o->block[i] >= o->last) continue;
+        if (vj_params_counted(ps, o->block[i], o->block[i + 1], &first, &last))
+            o->counted[i] = (vj_span){first, last - first};
+    }
+    o->sum = vj_device_alloc(o->trained->be, o->blocks * (int64_t)sizeof *o->sum);
     return o->sum ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
+
+/* vj_sum_arrays() for the reduction. */
+static void sum_on_device(void *backend, float *out, const float *const *in, int count, int64_t n)
+{
+    vj_sum_arrays(backend, out, in, count, n);
+}
+
+/* Sums in memory that the ranks of a node share, driven by the host (parallel/reduction.h). */
+static void window_made(void *reduction, vj_backend *be, int64_t offset, vj_event *event)
+{
+    vj_event_wait(be, event);
+    vj_reduction_made(reduction, offset);
+}
+static void window_end(void *reduction)
+{
+    vj_reduction_end(reduction);
+}
+static void window_close(void *reduction)
+{
+    vj_reduction_close(reduction);
+}
+static const vj_gradient_sum_ops window_sum = {window_made, window_end, window_close};
 
 /* Where the gradient lies and who sums it over the ranks. */
 static vj_status open_reduction(vj_optimizer *o, const vj_config *config)
 {
-    vj_model *m = o->model;
+    vj_trainable *t = o->trained;
     const int threads = vj_threads(o->comm);
     VJ_TRY(vj_group_open(&o->group, o->comm));
     vj_group_set_threads(o->group, threads);
-    if (o->size == 1 || !vj_device_is_host(m->be)) return VJ_OK;
-    const vj_reduction_plan plan = {.alone = m->gradient,
-                                    .n = m->net.params.total,
+    if (o->size == 1 || !vj_device_is_host(t->be)) return VJ_OK;
+    const vj_reduction_plan plan = {.alone = t->gradient,
+                                    .n = t->params->total,
                                     .bucket = config->parallel.bucket_mb << 18,
                                     .first = o->zero ? o->slice : NULL,
-                                    .threads = threads};
-    VJ_TRY(vj_reduction_open(&o->reduction, o->comm, &plan));
-    float *vector = vj_reduction_vector(o->reduction);
-    if (vector == m->gradient) return VJ_OK;
-    vj_device_free(m->be, m->gradient);
-    m->gradient = vj_device_adopt(m->be, vector, plan.n * (int64_t)sizeof *vector);
-    return m->gradient ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+                                    .threads = threads,
+                                    .sum = sum_on_device,
+                                    .user = t->be};
+    vj_reduction *reduction;
+    const vj_status status = vj_reduction_open(&reduction, o->comm, &plan);
+    o->sum_over_ranks = reduction;
+    o->sum_ops = &window_sum;
+    VJ_TRY(status);
+    float *vector = vj_reduction_vector(reduction);
+    if (vector == t->gradient) return VJ_OK;
+    vj_device_free(t->be, t->gradient);
+    t->gradient = vj_device_adopt(t->be, vector, plan.n * (int64_t)sizeof *vector);
+    return t->gradient ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
 /* Gradients of sums that wait; without them, one gradient into which all microbatches are accumulated. */
@@ -69,24 +106,24 @@ static vj_status open_sums(vj_optimizer *o, const vj_config *config)
     const int levels = o->reproducible ? vj_tree_levels(o->terms) : 0;
     o->kept = vj_calloc(levels + 1, sizeof *o->kept);
     if (!o->kept) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
-    o->kept[0] = o->model->gradient;
-    const int64_t n = o->model->net.params.total;
+    o->kept[0] = o->trained->gradient;
+    const int64_t n = o->trained->params->total;
     for (int i = 1; i <= levels; i++) {
-        o->kept[i] = vj_device_alloc(o->model->be, n * (int64_t)sizeof(float));
+        o->kept[i] = vj_device_alloc(o->trained->be, n * (int64_t)sizeof(float));
         if (!o->kept[i]) return VJ_ERR_MEMORY; /* reported by the device */
-        vj_fill(o->model->be, o->kept[i], 0.0f, n);
+        vj_fill(o->trained->be, o->kept[i], 0.0f, n);
     }
     return VJ_OK;
 }
 
 /* Sum what the ranks have of the last microbatch's gradient. */
-static void sum_made(void *user, int64_t offset)
+static void sum_made(void *user, int64_t offset, vj_event *event)
 {
     vj_optimizer *o = user;
     const double began_s = vj_now();
-    const vj_phase phase = vj_phase_enter(o->model->be, VJ_PHASE_REDUCE);
-    vj_reduction_made(o->reduction, offset);
-    vj_phase_enter(o->model->be, phase);
+    const vj_phase phase = vj_phase_enter(o->trained->be, VJ_PHASE_REDUCE);
+    o->sum_ops->made(o->sum_over_ranks, o->trained->be, offset, event);
+    vj_phase_enter(o->trained->be, phase);
     const double spent_s = vj_now() - began_s;
     o->comm_s += spent_s;
     o->backward_s += spent_s;
@@ -95,27 +132,27 @@ static void sum_made(void *user, int64_t offset)
 bool vj_optimizer_before(vj_optimizer *o)
 {
     const bool completes = o->done == o->terms - 1 && (!o->reproducible || o->terms == 1);
-    o->model->gradient = o->kept[o->level];
-    if (o->reduction && completes) o->model->on_gradient = (vj_gradient_hook){sum_made, o};
+    o->trained->gradient = o->kept[o->level];
+    if (o->sum_over_ranks && completes) o->trained->hook = (vj_gradient_hook){sum_made, o};
     return !o->reproducible && o->done > 0;
 }
 
 void vj_optimizer_after(vj_optimizer *o)
 {
-    o->model->gradient = o->kept[0];
-    o->model->on_gradient = (vj_gradient_hook){0};
+    o->trained->gradient = o->kept[0];
+    o->trained->hook = (vj_gradient_hook){0};
     const int sums = vj_tree_completes(o->done++, o->terms);
     if (!o->reproducible) return;
     for (int i = 0; i < sums; i++, o->level--)
-        vj_add(o->model->be, o->kept[o->level - 1], o->kept[o->level], o->model->net.params.total);
+        vj_add(o->trained->be, o->kept[o->level - 1], o->kept[o->level], o->trained->params->total);
     if (o->done < o->terms) o->level++;
 }
 
-vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_config *config, MPI_Comm comm)
+vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, const vj_config *config, MPI_Comm comm)
 {
     vj_optimizer *o = *optimizer = vj_calloc(1, sizeof *o);
     if (!o) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
-    o->model = model;
+    o->trained = trained;
     o->comm = comm;
     MPI_Comm_rank(comm, &o->rank);
     MPI_Comm_size(comm, &o->size);
@@ -123,19 +160,21 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_
     o->beta1 = config->optimizer.beta1;
     o->beta2 = config->optimizer.beta2;
     o->eps = config->optimizer.eps;
-    o->predictor_lr_scale = config->optimizer.predictor_lr_scale;
+    for (int i = 0; i < trained->params->count; i++)
+        if (trained->params->item[i].part == VJ_PREDICTOR)
+            trained->params->item[i].lr_scale = config->optimizer.predictor_lr_scale;
     o->slice = vj_calloc(o->size + 1, sizeof *o->slice);
     o->part = vj_calloc(o->size + 1, sizeof *o->part);
     if (!o->slice || !o->part) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
-    VJ_TRY(vj_checkpoint_slices(&model->net.params, o->size, o->slice));
+    VJ_TRY(vj_checkpoint_slices(trained->params, o->size, o->slice));
     o->first = o->zero ? o->slice[o->rank] : 0;
-    o->last = o->zero ? o->slice[o->rank + 1] : model->net.params.total;
+    o->last = o->zero ? o->slice[o->rank + 1] : trained->params->total;
     const int64_t n = o->last - o->first;
-    o->first_moment = vj_device_alloc(model->be, n * (int64_t)sizeof(float));
-    o->second_moment = vj_device_alloc(model->be, n * (int64_t)sizeof(float));
+    o->first_moment = vj_device_alloc(trained->be, n * (int64_t)sizeof(float));
+    o->second_moment = vj_device_alloc(trained->be, n * (int64_t)sizeof(float));
     if (!o->first_moment || !o->second_moment) return VJ_ERR_MEMORY; /* reported by the device */
-    vj_fill(model->be, o->first_moment, 0.0f, n);
-    vj_fill(model->be, o->second_moment, 0.0f, n);
+    vj_fill(trained->be, o->first_moment, 0.0f, n);
+    vj_fill(trained->be, o->second_moment, 0.0f, n);
     VJ_TRY(open_blocks(o));
     VJ_TRY(open_reduction(o, config));
     return open_sums(o, config);
@@ -144,19 +183,21 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_
 void vj_optimizer_close(vj_optimizer *o)
 {
     if (!o) return;
-    vj_device_free(o->model->be, o->first_moment);
-    vj_device_free(o->model->be, o->second_moment);
-    vj_device_free(o->model->be, o->sum);
+    vj_device_free(o->trained->be, o->first_moment);
+    vj_device_free(o->trained->be, o->second_moment);
+    vj_device_free(o->trained->be, o->sum);
     for (int i = 1; o->kept && i <= (o->reproducible ? vj_tree_levels(o->terms) : 0); i++)
-        vj_device_free(o->model->be, o->kept[i]);
-    if (o->reduction) { /* whose memory the gradient is */
-        vj_device_free(o->model->be, o->model->gradient);
-        o->model->gradient = NULL;
+        vj_device_free(o->trained->be, o->kept[i]);
+    if (o->sum_over_ranks) { /* whose memory the gradient is */
+        vj_device_free(o->trained->be, o->trained->gradient);
+        o->trained->gradient = NULL;
     }
-    vj_reduction_close(o->reduction);
+    if (o->sum_over_ranks) o->sum_ops->close(o->sum_over_ranks);
     vj_group_close(o->group);
     free(o->block);
     free(o->squares);
+    free(o->counted);
+    free(o->segment);
     free(o->kept);
     free(o->slice);
     free(o->part);
@@ -167,7 +208,7 @@ void vj_optimizer_close(vj_optimizer *o)
 static void exchange(vj_optimizer *o, void (*what)(vj_group *group, float *x, const int64_t *first), float *x,
                      int64_t n)
 {
-    vj_backend *be = o->model->be;
+    vj_backend *be = o->trained->be;
     const int64_t most = vj_device_is_host(be) ? n : VJ_MAP_BYTES / (int64_t)sizeof *x;
     for (int64_t at = 0; at < n; at += most) {
         const int64_t here = n - at < most ? n - at : most;
@@ -182,68 +223,76 @@ void vj_optimizer_reduce(vj_optimizer *o)
 {
     o->done = 0;
     if (o->size == 1) return;
-    vj_model *m = o->model;
+    vj_trainable *t = o->trained;
     const double begin = vj_now();
-    if (o->reduction) {
-        vj_reduction_end(o->reduction);
+    if (o->sum_over_ranks) {
+        o->sum_ops->end(o->sum_over_ranks);
     } else {
-        exchange(o, vj_group_sum_part, m->gradient, m->net.params.total);
-        if (!o->zero) exchange(o, vj_group_gather, m->gradient, m->net.params.total);
+        exchange(o, vj_group_sum_part, t->gradient, t->params->total);
+        if (!o->zero) exchange(o, vj_group_gather, t->gradient, t->params->total);
     }
     o->comm_s += vj_now() - begin;
 }
 
 void vj_optimizer_norms(vj_optimizer *o, double norm[2])
 {
-    const vj_model *m = o->model;
-    const vj_params *ps = &m->net.params;
-    vj_fill(m->be, (float *)o->sum, 0.0f, 2 * o->blocks); /* a double is two floats */
-    for (int64_t i = 0; i < o->blocks; i++) {
-        int64_t first, last;
-        if (o->block[i] < o->first || o->block[i] >= o->last) continue;
-        if (vj_params_counted(ps, o->block[i], o->block[i + 1], &first, &last))
-            vj_sum_squares(m->be, o->sum + i, m->gradient + first, last - first);
-    }
-    vj_download(m->be, o->squares, o->sum, o->blocks * (int64_t)sizeof *o->squares);
+    const vj_trainable *t = o->trained;
+    const vj_params *ps = t->params;
+    vj_sum_squares_many(t->be, o->sum, t->gradient, o->counted, o->blocks);
+    vj_download(t->be, o->squares, o->sum, o->blocks * (int64_t)sizeof *o->squares);
     if (o->zero) vj_sum_doubles(o->comm, o->squares, (int)o->blocks); /* all but one rank's are zero: exact */
     norm[VJ_ENCODER] = norm[VJ_PREDICTOR] = 0.0;
     for (int64_t i = 0; i < o->blocks; i++)
         norm[o->block[i] < ps->encoder_total ? VJ_ENCODER : VJ_PREDICTOR] += o->squares[i];
-    if (m->net.tensor) vj_sum_doubles(m->net.tensor->comm, norm, 2);
+    if (t->tensor) vj_sum_doubles(t->tensor->comm, norm, 2);
     for (int part = 0; part < 2; part++) norm[part] = sqrt(norm[part]);
 }
 
 /* Every rank gets the slices that others updated. */
 static void exchange_weights(vj_optimizer *o)
 {
-    vj_model *m = o->model;
+    vj_trainable *t = o->trained;
     const double begin = vj_now();
-    exchange(o, vj_group_gather, m->weights, m->net.params.total);
-    if (m->target_weights) exchange(o, vj_group_gather, m->target_weights, m->net.params.encoder_total);
+    exchange(o, vj_group_gather, t->weights, t->params->total);
+    if (t->target) exchange(o, vj_group_gather, t->target, t->params->encoder_total);
     o->comm_s += vj_now() - begin;
 }
 
-void vj_optimizer_update(vj_optimizer *o, const vj_update *u)
+/* One launch for the encoder's or the predictor's tensors, as far as this rank updates them. */
+static void update_part(vj_optimizer *o, const vj_update *u, vj_network_part part)
 {
-    vj_model *m = o->model;
-    const vj_params *ps = &m->net.params;
+    vj_trainable *t = o->trained;
+    const vj_params *ps = t->params;
+    int count = 0;
     for (int i = 0; i < ps->count; i++) {
         const vj_param *p = &ps->item[i];
         const int64_t first = clamp(p->offset, o->first, o->last),
                       last = clamp(p->offset + p->count, o->first, o->last);
-        if (first == last) continue;
-        const vj_adamw_step step = {.lr = u->lr * (p->part == VJ_PREDICTOR ? o->predictor_lr_scale : 1.0),
-                                    .weight_decay = p->decay ? u->weight_decay : 0.0,
-                                    .beta1 = o->beta1,
-                                    .beta2 = o->beta2,
-                                    .eps = o->eps,
-                                    .correction1 = 1.0 - pow(o->beta1, (double)u->update),
-                                    .correction2 = 1.0 - pow(o->beta2, (double)u->update),
-                                    .gradient_scale = u->clip[p->part],
-                                    .ema = u->ema};
-        float *target = m->target_weights && p->part == VJ_ENCODER ? m->target_weights + first : NULL;
-        vj_adamw(m->be, m->weights + first, o->first_moment + (first - o->first), o->second_moment + (first - o->first),
-                 target, m->gradient + first, last - first, &step);
+        if (p->part != part || first == last) continue;
+        o->segment[count++] = (vj_segment){.offset = first - o->first,
+                                           .count = last - first,
+                                           .lr = u->lr * p->lr_scale,
+                                           .weight_decay = u->weight_decay * p->decay};
     }
+    if (count == 0) return;
+    const vj_adamw_step step = {.beta1 = o->beta1,
+                                .beta2 = o->beta2,
+                                .eps = o->eps,
+                                .correction1 = 1.0 - pow(o->beta1, (double)u->update),
+                                .correction2 = 1.0 - pow(o->beta2, (double)u->update),
+                                .gradient_scale = u->clip[part],
+                                .ema = u->ema};
+    const vj_adamw_vectors vectors = {.w = t->weights + o->first,
+                                      .first_moment = o->first_moment,
+                                      .second_moment = o->second_moment,
+                                      .gradient = t->gradient + o->first,
+                                      .target = t->target && part == VJ_ENCODER ? t->target + o->first : NULL};
+    vj_adamw(t->be, &vectors, o->segment, count, &step);
+}
+
+void vj_optimizer_update(vj_optimizer *o, const vj_update *u)
+{
+    update_part(o, u, VJ_ENCODER);
+    update_part(o, u, VJ_PREDICTOR);
     if (o->zero) exchange_weights(o);
 }

@@ -11,26 +11,41 @@
 
 #include <mpi.h>
 
-#include "model/model.h"
+#include "model/trainable.h"
 #include "parallel/group.h"
 #include "parallel/reduction.h"
 
+/*
+ * Who sums the gradient over the ranks while backward makes it. A device whose memory ranks cannot share through the
+ * host brings its own.
+ */
 typedef struct {
-    vj_model *model; /* borrowed */
-    MPI_Comm comm;   /* borrowed; data ranks: replicas of this rank's weights */
+    /* Of this rank, what is at flat offsets >= `offset` will not be touched after `event`. Never waits for other ranks.
+     */
+    void (*made)(void *sum, vj_backend *be, int64_t offset, vj_event *event);
+    void (*end)(void *sum); /* all is made: returns when all is summed. Collective */
+    void (*close)(void *sum);
+} vj_gradient_sum_ops;
+
+typedef struct {
+    vj_trainable *trained; /* borrowed */
+    MPI_Comm comm;         /* borrowed; data ranks: replicas of this rank's weights */
     int rank, size, zero;
-    double beta1, beta2, eps, predictor_lr_scale;
+    double beta1, beta2, eps;
     int64_t *slice;                      /* [size + 1] the flat vector's slices; cut at checkpoint blocks. Owned */
     int64_t first, last;                 /* what this rank updates: its slice, or all */
     float *first_moment, *second_moment; /* device [last - first] */
     int64_t *block, blocks;              /* [blocks + 1] what norms are summed in, in this order. Owned */
+    vj_span *counted;                    /* [blocks] of them, what this rank sums. Owned */
+    vj_segment *segment;                 /* [tensors] of an update. Owned */
     double *squares, *sum;               /* [blocks] on the host, owned, and the device */
     vj_group *group;                     /* owned */
-    vj_reduction *reduction;             /* owned, and the model's gradient with it; NULL: the group sums */
+    const vj_gradient_sum_ops *sum_ops;  /* borrowed */
+    void *sum_over_ranks;                /* owned, and the gradient with it; NULL: the group sums, after backward */
     int64_t *part;                       /* [size + 1] slices inside of a view. Owned */
     bool reproducible;
     int64_t terms, done; /* this rank's microbatches of a step, and how many of them there are so far */
-    float **kept;        /* [levels + 1] reproducible: sums that wait; kept[0] is the model's gradient. Owned */
+    float **kept;        /* [levels + 1] reproducible: sums that wait; kept[0] is the gradient. Owned */
     int level;           /* of them the one that is written next */
     double comm_s;       /* time spent in communication so far; where ranks are neighbours sums are made in it */
     double backward_s;   /* of it during backward */
@@ -43,14 +58,15 @@ typedef struct {
 } vj_update;
 
 /**
- * Moments start at zero. The model's gradient may move to memory that ranks share, until the optimizer is closed; such
- * memory counts where it is looked at, so a process seems to have up to twice its gradient. Collective, as is
- * vj_optimizer_close(), also after a failure; all ranks must pass the same settings.
+ * Moments start at zero; the predictor's tensors get optimizer.predictor_lr_scale. The gradient may move to memory that
+ * ranks share, until the optimizer is closed; such memory counts where it is looked at, so a process seems to have up
+ * to twice its gradient. Collective, as is vj_optimizer_close(), also after a failure; all ranks must pass the same
+ * settings.
  */
-vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_model *model, const vj_config *config, MPI_Comm comm);
+vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, const vj_config *config, MPI_Comm comm);
 void vj_optimizer_close(vj_optimizer *optimizer);
 
-/** Before a microbatch: aim the model's gradient. True: the microbatch accumulates into it. */
+/** Before a microbatch: aim the gradient. True: the microbatch accumulates into it. */
 bool vj_optimizer_before(vj_optimizer *optimizer);
 /** After it: the sums it completes are made (reproducible: in the order of parallel/tree.h). */
 void vj_optimizer_after(vj_optimizer *optimizer);

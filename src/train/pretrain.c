@@ -19,6 +19,7 @@
 #include "train/watchdog.h"
 
 typedef struct {
+    int64_t substituted;     /* clips that this rank's loader replaced so far */
     const char *config_path; /* the file it was read from; borrowed */
     vj_config *config;       /* owned; train.products is settled when everything is open */
     MPI_Comm comm;
@@ -71,6 +72,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
     vj_phase_enter(t->step->be, VJ_PHASE_DATA);
     VJ_TRY(vj_loader_next(t->loader, &batch, &r->wait_s));
     VJ_ASSERT(batch.step * t->config->train.batch == samples_after(t, step));
+    t->substituted = batch.substituted;
     vj_watchdog_enter(t->watchdog, VJ_AT_STEP, step);
     VJ_TRY(vj_step_run(t->step, step, step + 1 - t->state.bad_steps, &batch, r));
     if (!r->healthy) t->state.bad_steps++;
@@ -88,7 +90,8 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 static vj_status check_weights(pretrainer *t, bool *lost)
 {
     double sum;
-    vj_sum_squares(t->step->be, t->step->optimizer->sum, t->step->model->weights, t->step->model->net.params.total);
+    vj_sum_squares(t->step->be, t->step->optimizer->sum, t->step->model->trained.weights,
+                   t->step->model->net.params.total);
     vj_download(t->step->be, &sum, t->step->optimizer->sum, (int64_t)sizeof sum);
     vj_status status = vj_sync(t->step->be);
     int finite = isfinite(sum) != 0;
@@ -122,22 +125,34 @@ static vj_status save(pretrainer *t, int64_t steps_done, bool *lost)
     return vj_saver_save(t->saver, &t->state);
 }
 
-/*
- * The same decision on all ranks: only rank 0's clock counts. What falls due among bad steps waits for a good one; the
- * last step waits for none.
- */
-static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *r, vj_verdict verdict)
+/* What rank 0 says of a step, to all ranks: its clock decides, and its last bits of what the ranks have measured. */
+typedef struct {
+    double usual_loss;
+    int verdict, clock_says_save;
+} judgement;
+
+static judgement judge(pretrainer *t, int64_t step, const vj_step_report *r)
+{
+    judgement j = {0};
+    if (t->rank == 0) {
+        const double minutes = t->config->checkpoint.every_minutes;
+        j.verdict = vj_health_judge(&t->health, step, r);
+        j.usual_loss = t->health.usual_loss;
+        j.clock_says_save = minutes > 0.0 && vj_now() - t->saved_s > 60.0 * minutes;
+    }
+    MPI_Bcast(&j, (int)sizeof j, MPI_BYTE, 0, t->comm);
+    t->health.usual_loss = j.usual_loss; /* part of a checkpoint's state */
+    return j;
+}
+
+/* What falls due among bad steps waits for a good one; the last step waits for none. The same on all ranks. */
+static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *r, const judgement *j)
 {
     const vj_config *c = t->config;
     if (steps_done == t->steps) return c->checkpoint.at_end;
-    int due = r->write || r->stop || vj_saver_wants_retry(t->saver) ||
-              (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
-    if (c->checkpoint.every_minutes > 0.0) {
-        due |= vj_now() - t->saved_s > 60.0 * c->checkpoint.every_minutes;
-        MPI_Bcast(&due, 1, MPI_INT, 0, t->comm);
-    }
-    t->save_is_due |= due;
-    return t->save_is_due && verdict == VJ_HEALTH_GOOD;
+    t->save_is_due |= r->write || r->stop || vj_saver_wants_retry(t->saver) || j->clock_says_save ||
+                      (c->checkpoint.every > 0 && steps_done % c->checkpoint.every == 0);
+    return t->save_is_due && j->verdict == VJ_HEALTH_GOOD;
 }
 
 /* From a checkpoint of this run: weights, moments, and where it was. */
@@ -281,6 +296,21 @@ static vj_status check_lease(const pretrainer *t)
     return vj_agree(t->comm, vj_lease_check(&lease));
 }
 
+/* A run that is too short for the loader to tell is judged at its end, by the same share, over all ranks. */
+static vj_status judge_substituted(const pretrainer *t)
+{
+    int64_t replaced = t->substituted;
+    const int64_t samples = t->steps * t->config->train.batch;
+    MPI_Allreduce(MPI_IN_PLACE, &replaced, 1, MPI_INT64_T, MPI_SUM, t->step->layout.data);
+    if (100 * replaced <= samples) return VJ_OK;
+    if (t->rank != 0) return VJ_ERR_FORMAT;
+    return vj_raise(
+        VJ_ERR_FORMAT,
+        "%lld of %lld samples were replaced since their clips cannot be read; more than 1 %% is too many, so "
+        "the run is not complete",
+        (long long)replaced, (long long)samples);
+}
+
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
 {
     vj_step_report report;
@@ -288,12 +318,12 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     VJ_TRY(begin(t));
     while (step < t->steps) {
         VJ_TRY(pretrain_step(t, step++, &report));
-        const vj_verdict verdict = vj_health_judge(&t->health, step - 1, &report);
+        const judgement judged = judge(t, step - 1, &report);
         VJ_TRY(vj_record_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
-        bool lost = verdict == VJ_HEALTH_LOST;
-        const bool saving = !lost && save_is_due(t, step, &report, verdict);
+        bool lost = judged.verdict == VJ_HEALTH_LOST;
+        const bool saving = !lost && save_is_due(t, step, &report, &judged);
         VJ_TRY(check_replicas(t, step, saving));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         if (saving) VJ_TRY(save(t, step, &lost));
@@ -310,6 +340,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     vj_record_done(&t->record);
     if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
     VJ_TRY(check_lease(t));
+    VJ_TRY(judge_substituted(t));
     return vj_run_folder_complete(t->config, t->steps, t->comm);
 }
 

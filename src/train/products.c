@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "parallel/parallel.h"
+#include "train/alike.h"
 
 #define SLOW_CHOICE 0.6 /* of the fastest candidate: not a matter of taste, but of a library gone wrong */
 #define SLOW_RANK   0.5 /* of the mean */
@@ -42,6 +43,37 @@ static bool content_with(const vj_backend *be, bool choose, const vj_product_rat
     return rates[now].gflops >= SLOW_CHOICE * rates[fastest(rates, count)].gflops;
 }
 
+/* Own kernels, be they called "own" or by their instruction set, are the same if that is; libraries if the version is.
+ */
+static bool same(const vj_product_rate *a, const vj_product_rate *b)
+{
+    const bool own_a = strcmp(a->name, "own") == 0 || strcmp(a->name, a->detail) == 0;
+    const bool own_b = strcmp(b->name, "own") == 0 || strcmp(b->name, b->detail) == 0;
+    return strcmp(a->detail, b->detail) == 0 && (own_a ? own_b : strcmp(a->name, b->name) == 0);
+}
+
+/*
+ * Keep the candidates that all ranks have, in rank 0's order: rates are then means of the same
+ * thing, and "auto" chooses nothing that a rank lacks. What is in use is among them, vj_kernels_agree() saw to it.
+ */
+static void keep_common(vj_product_rate *rates, int *count, MPI_Comm comm)
+{
+    vj_product_rate first[VJ_PRODUCT_CANDIDATES] = {0}, mine[VJ_PRODUCT_CANDIDATES];
+    int at[VJ_PRODUCT_CANDIDATES], common[VJ_PRODUCT_CANDIDATES];
+    memcpy(first, rates, (size_t)*count * sizeof *rates);
+    memcpy(mine, rates, (size_t)*count * sizeof *rates);
+    MPI_Bcast(first, (int)sizeof first, MPI_BYTE, 0, comm);
+    for (int f = 0; f < VJ_PRODUCT_CANDIDATES; f++) {
+        at[f] = 0;
+        while (at[f] < *count && !same(&first[f], &mine[at[f]])) at[f]++;
+        common[f] = at[f] < *count;
+    }
+    MPI_Allreduce(MPI_IN_PLACE, common, VJ_PRODUCT_CANDIDATES, MPI_INT, MPI_MIN, comm);
+    *count = 0;
+    for (int f = 0; f < VJ_PRODUCT_CANDIDATES; f++)
+        if (common[f]) rates[(*count)++] = mine[at[f]];
+}
+
 /*
  * Each rate the mean over the ranks, this rank's in `mine`. What would change the choice, or be warned of, is looked at
  * once more, and the better of two counts: on a busy node a few milliseconds can meet anything.
@@ -56,6 +88,7 @@ static vj_status measure(vj_backend *be, bool choose, vj_product_rate *rates, in
         double sums[VJ_PRODUCT_CANDIDATES];
         MPI_Barrier(comm);
         VJ_TRY(vj_agree(comm, vj_backend_time_products(be, rates, VJ_PRODUCT_CANDIDATES, count)));
+        keep_common(rates, count, comm);
         for (int i = 0; i < *count; i++)
             if (rates[i].gflops > mine[i]) mine[i] = rates[i].gflops;
         memcpy(sums, mine, sizeof sums);
@@ -126,11 +159,13 @@ vj_status vj_products_settle(vj_products *p, vj_backend *be, const char *wanted,
     const bool choose = strcmp(wanted, "auto") == 0;
     MPI_Comm_size(comm, &size);
     if (!choose) VJ_TRY(vj_agree(comm, vj_backend_set_products(be, wanted)));
+    VJ_TRY(vj_kernels_agree(be, comm));
     VJ_TRY(measure(be, choose, rates, &count, mine, comm));
     if (choose) {
         snprintf(name, sizeof name, "%s", rates[vj_product_rates_pick(rates, count)].name);
         MPI_Bcast(name, sizeof name, MPI_CHAR, 0, comm);
         VJ_TRY(vj_agree(comm, vj_backend_set_products(be, name)));
+        VJ_TRY(vj_kernels_agree(be, comm));
     }
     const int chosen = in_use(be, rates, count);
     put_rates(p, rates, count, chosen, size);

@@ -16,8 +16,9 @@ typedef struct {
 
 /**
  * Time all candidates on all ranks at once (all cores at work, as in a step), set `wanted` or, for "auto", what
- * vj_product_rates_pick() takes of the ranks' means, the same on all. VJ_PRODUCTS in the environment wins over both.
- * VJ_ERR_USAGE: a rank cannot do it. Collective.
+ * vj_product_rates_pick() takes of the ranks' means of what all ranks have, the same on all. VJ_PRODUCTS in the
+ * environment wins over both. VJ_ERR_USAGE: a rank cannot do it, or would do it with other kernels than rank 0
+ * (alike.h). Collective.
  */
 vj_status vj_products_settle(vj_products *products, vj_backend *be, const char *wanted, MPI_Comm comm);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/flops.h"
+#include "train/alike.h"
 #include "train/layout.h"
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -19,30 +20,13 @@ static void divide_batch(vj_step *s)
     s->last *= c->train.microbatch;
 }
 
-/* Replicas must round alike, or they drift apart without a word: every rank needs the same kernels. */
-static vj_status check_kernels(const vj_step *s)
-{
-    char first[128];
-    snprintf(first, sizeof first, "%s", vj_backend_describe(s->be));
-    MPI_Bcast(first, sizeof first, MPI_CHAR, 0, s->layout.world);
-    vj_status status = VJ_OK;
-    if (strcmp(first, vj_backend_describe(s->be)) != 0)
-        status =
-            vj_raise(VJ_ERR_USAGE,
-                     "rank %d runs on %s, rank 0 on %s: set VJ_ISA (avx2, portable), VJ_PRODUCTS and OMP_NUM_THREADS "
-                     "to one value for all ranks",
-                     s->layout.rank, vj_backend_describe(s->be), first);
-    return vj_agree(s->layout.world, status);
-}
-
 static vj_status open_step(vj_step *s)
 {
     const vj_config *c = s->config;
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
-    VJ_TRY(vj_backend_open(&s->be, c->train.backend, precision, vj_threads(s->layout.world)));
-    VJ_TRY(check_kernels(s));
+    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, precision, s->layout.world));
     VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
 
     const vj_shape shape = vj_shape_from(c);
@@ -50,7 +34,7 @@ static vj_status open_step(vj_step *s)
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
-    VJ_TRY(vj_optimizer_open(&s->optimizer, s->model, c, s->layout.data));
+    VJ_TRY(vj_optimizer_open(&s->optimizer, &s->model->trained, c, s->layout.data));
     if (shape.objective == VJ_OBJECTIVE_FEATURE)
         VJ_TRY(
             vj_spectrum_open(&s->spectrum, s->be, shape.width, s->optimizer->reproducible ? s->optimizer->terms : 0));
@@ -110,11 +94,14 @@ static void share_report(vj_step *s, vj_step_report *r)
     const int masks = s->model->bounds.masks;
     const int stop = s->asked ? s->asked[VJ_ASK_STOP] : 0, write = s->asked ? s->asked[VJ_ASK_WRITE] : 0;
     double sums[VJ_MAX_MASKS + 1],
-        most[6] = {r->wait_s, r->comm_s, r->backward_comm_s, (double)vj_peak_bytes(), stop, write};
+        most[7] = {r->wait_s, r->comm_s, r->backward_comm_s, (double)vj_peak_bytes(), stop, write, 0};
     memcpy(sums, r->by_mask, sizeof r->by_mask);
     sums[masks] = r->penalty;
+    bool finite = isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
+    for (int i = 0; i <= masks; i++) finite = finite && isfinite(sums[i]);
+    most[6] = !finite;
     vj_sum_doubles(s->layout.data, sums, masks + 1);
-    MPI_Allreduce(MPI_IN_PLACE, most, 6, MPI_DOUBLE, MPI_MAX, s->layout.world);
+    MPI_Allreduce(MPI_IN_PLACE, most, 7, MPI_DOUBLE, MPI_MAX, s->layout.world);
     r->loss = 0.0;
     for (int i = 0; i < masks; i++) {
         r->loss += sums[i];
@@ -127,6 +114,7 @@ static void share_report(vj_step *s, vj_step_report *r)
     r->peak_bytes = most[3];
     r->stop = (int)most[4];
     r->write = (int)most[5];
+    r->healthy = most[6] == 0.0;
 }
 
 /* Take the losses of a microbatch into their sum, which follows the order of the gradients'. */
@@ -181,7 +169,6 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     share_report(s, r);
 
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
-    r->healthy = isfinite(r->loss) && isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
     if (r->healthy) {
         const vj_update u = {.update = update,
                              .lr = r->lr,

@@ -115,7 +115,7 @@ def compare(a, b):  # as vj_look_compare()
     if x @ x < least and y @ y < least:
         return 'doubtful', distance, 0
     r = x @ y / np.sqrt((x @ x) * (y @ y)) if x.any() and y.any() else 0
-    return ('copy' if r >= 0.6 else 'doubtful' if r >= 0.3 else 'different'), distance, r
+    return ('copy' if r >= 0.985 else 'doubtful' if r >= 0.3 else 'different'), distance, r
 
 
 table, values = {}, {}

@@ -179,6 +179,7 @@ pack:
   step: 2
   windows: 2
   max_pixels_m: 16
+  max_refused: 0.1
 YAML
 for decode in all needed; do
     run 2 "$bin/vjepa-pack" ../odd.yaml --set pack.decode=$decode --set pack.store=../$decode.clips >../pack.log 2>&1 ||

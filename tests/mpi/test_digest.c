@@ -34,8 +34,8 @@ static float *element(const run *r, int v, const vj_param *p)
     const vj_model *m = r->step->model;
     const vj_optimizer *o = r->step->optimizer;
     const int64_t at = p->offset + p->count - 1;
-    if (v == 0) return m->weights + at;
-    if (v == 1) return p->part == VJ_ENCODER ? m->target_weights + at : NULL;
+    if (v == 0) return m->trained.weights + at;
+    if (v == 1) return p->part == VJ_ENCODER ? m->trained.target + at : NULL;
     if (at < o->first || at >= o->last) return NULL;
     return (v == 2 ? o->first_moment : o->second_moment) + (at - o->first);
 }

@@ -77,8 +77,8 @@ static void make_datasets(void)
         snprintf(name, sizeof name, "scene%d.mkv", i);
         make_scene(name, i, 50, 64, 0);
     }
-    make_scene("copy0.mkv", 0, 40, 48, 20); /* other size, rate and brightness */
-    make_scene("copy2.mkv", 2, 60, 80, -20);
+    make_scene("copy0.mkv", 0, 50, 48, 20); /* other size and brightness */
+    make_scene("copy2.mkv", 2, 50, 80, -20);
     write_file("one.csv", "path,scene\nscene0.mkv,0\nscene1.mkv,1\nscene2.mkv,2\nscene4.mkv,4\n");
     write_file("two.txt", "copy0.mkv 0\nscene5.mkv 5\nscene4.mkv 4\nlost.mkv 1\n");
     write_file("ids.txt", "other\nelsewhere/scene1.mp4 7\n");

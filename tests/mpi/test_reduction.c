@@ -147,9 +147,9 @@ static void train(const run *k, const char *backend, MPI_Comm comm, outcome *o)
     vj_model_start(s->model, (vj_init)c.model.init, 0, c.run.seed);
     for (int step = 0; step < 3; step++) assert_int_equal(layout_step(s, step, &report), VJ_OK);
     const vj_params *ps = &s->model->net.params;
-    *o = (outcome){.gradient = copy(s, s->model->gradient, ps->total),
-                   .weights = copy(s, s->model->weights, ps->total),
-                   .target = copy(s, s->model->target_weights, ps->encoder_total),
+    *o = (outcome){.gradient = copy(s, s->model->trained.gradient, ps->total),
+                   .weights = copy(s, s->model->trained.weights, ps->total),
+                   .target = copy(s, s->model->trained.target, ps->encoder_total),
                    .n = ps->total,
                    .encoder = ps->encoder_total,
                    .first = s->optimizer->first,

@@ -86,15 +86,15 @@ static void train(outcome *o, const vj_config *c, MPI_Comm comm)
         o->loss[k] = report.loss;
         for (int part = 0; part < 2; part++) o->norm[k][part] = report.norm[part];
         if (k == 1) o->spread = report.spread.effective_rank;
-        if (k == 0) o->first_gradient = whole(s, s->model->gradient, false);
+        if (k == 0) o->first_gradient = whole(s, s->model->trained.gradient, false);
     }
     o->elements = s->model->net.params.elements;
     for (int i = 0; i < s->model->net.params.count; i++)
         if (s->model->net.params.item[i].part == VJ_ENCODER) o->encoder += s->model->net.params.item[i].whole;
-    o->weights = whole(s, s->model->weights, false);
-    o->target = whole(s, s->model->target_weights, true);
-    check_replicas(s, s->model->weights, s->model->net.params.total);
-    check_replicas(s, s->model->target_weights, s->model->net.params.encoder_total);
+    o->weights = whole(s, s->model->trained.weights, false);
+    o->target = whole(s, s->model->trained.target, true);
+    check_replicas(s, s->model->trained.weights, s->model->net.params.total);
+    check_replicas(s, s->model->trained.target, s->model->net.params.encoder_total);
     vj_step_close(s);
 }
 

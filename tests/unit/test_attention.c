@@ -122,12 +122,11 @@ typedef struct {
     array lse;
 } arrays;
 
-static void run(vj_backend *be, const arrays *a, const int32_t *offset, int segments, int64_t longest, int64_t R, int D,
-                int heads)
+static void run(vj_backend *be, const arrays *a, const vj_rows *rows, int D, int heads)
 {
-    vj_attention_forward(be, a->out.device, a->lse.device, a->qkv.device, offset, segments, longest, R, D, heads);
-    vj_attention_backward(be, a->dqkv.device, a->dout.device, a->qkv.device, a->out.device, a->lse.device, offset,
-                          segments, longest, R, D, heads);
+    vj_attention_forward(be, a->out.device, a->lse.device, a->qkv.device, rows, D, heads);
+    vj_attention_backward(be, a->dqkv.device, a->dout.device, a->qkv.device, a->out.device, a->lse.device, rows, D,
+                          heads);
     pull_stored(be, &a->out);
     pull_stored(be, &a->dqkv);
     pull(be, &a->lse);
@@ -144,21 +143,21 @@ static void drop_arrays(vj_backend *be, arrays *a)
  * Arrays kept as bf16 have the bits of floats of the same values, rounded once as they are written. Backward reads the
  * rounded out, so it is compared with floats that start from that.
  */
-static void check_kept(vj_backend *be, const arrays *floats, const int32_t *offset, int segments, int64_t longest,
-                       int64_t R, int D, int heads)
+static void check_kept(vj_backend *be, const arrays *floats, const vj_rows *rows, int D, int heads)
 {
+    const int64_t R = rows->rows;
     arrays half = {.qkv = stored_copy(be, VJ_TYPE_BF16, &floats->qkv),
                    .dout = stored_copy(be, VJ_TYPE_BF16, &floats->dout),
                    .out = stored_empty(be, VJ_TYPE_BF16, R * D),
                    .dqkv = stored_empty(be, VJ_TYPE_BF16, R * 3 * D),
                    .lse = array_empty(be, R * heads)};
-    run(be, &half, offset, segments, longest, R, D, heads);
+    run(be, &half, rows, D, heads);
     assert_rounded("out", &half.out, &floats->out);
     assert_same("lse", half.lse.host, floats->lse.host, R * heads);
 
     stored out = stored_copy(be, VJ_TYPE_F32, &half.out), dqkv = stored_empty(be, VJ_TYPE_F32, R * 3 * D);
     vj_attention_backward(be, dqkv.device, floats->dout.device, floats->qkv.device, out.device, floats->lse.device,
-                          offset, segments, longest, R, D, heads);
+                          rows, D, heads);
     pull_stored(be, &dqkv);
     assert_rounded("dqkv", &half.dqkv, &dqkv);
     drop_stored(be, &out), drop_stored(be, &dqkv);
@@ -174,9 +173,7 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
                         bool rounded)
 {
     int D = d * heads;
-    int64_t R = offset[segments], longest = 0;
-    for (int i = 0; i < segments; i++)
-        if (offset[i + 1] - offset[i] > longest) longest = offset[i + 1] - offset[i];
+    int64_t R = offset[segments];
     shape s = {segments, D, heads, offset};
     /* values that bf16 holds, so that they are the same however they are kept */
     stored half_qkv = stored_random(be, VJ_TYPE_BF16, R * 3 * D, sharp, 1);
@@ -187,13 +184,14 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
                 .dqkv = stored_empty(be, VJ_TYPE_F32, R * 3 * D),
                 .lse = array_empty(be, R * heads)};
     int32_t *dev_offset = ints_on_device(be, offset, segments + 1);
+    const vj_rows rows = vj_rows_from(offset, dev_offset, segments);
     double *in = widened(a.qkv.host, R * 3 * D), *g = widened(a.dout.host, R * D), *want = doubles(R * D);
     double *want_lse = doubles(R * heads), *want_d = doubles(R * 3 * D);
     double tolerance = rounded ? 8e-3 : sharp > 1 ? 1e-5 : 2e-6;
 
     forward_lse(want, want_lse, in, &s);
     backward(want_d, g, in, &s);
-    run(be, &a, dev_offset, segments, longest, R, D, heads);
+    run(be, &a, &rows, D, heads);
     assert_close("out", a.out.host, want, R * D, tolerance * (1 + sharp), 0);
     assert_close("lse", a.lse.host, want_lse, R * heads, 3e-6, 3e-6);
     assert_close("dqkv", a.dqkv.host, want_d, R * 3 * D, tolerance * (1 + largest(want_d, R * 3 * D)), 0);
@@ -201,10 +199,10 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
         assert_relative("out", a.out.host, want, R * D, 2.6e-3);
         assert_relative("dqkv", a.dqkv.host, want_d, R * 3 * D, 3.6e-3);
     }
-    check_kept(be, &a, dev_offset, segments, longest, R, D, heads);
+    check_kept(be, &a, &rows, D, heads);
 
     stored again = stored_empty(be, VJ_TYPE_F32, R * D);
-    vj_attention_forward(be, again.device, NULL, a.qkv.device, dev_offset, segments, longest, R, D, heads);
+    vj_attention_forward(be, again.device, NULL, a.qkv.device, &rows, D, heads);
     pull_stored(be, &again);
     assert_same("out without lse", again.host, a.out.host, R * D);
 
@@ -262,10 +260,11 @@ static void check_nan(vj_backend *be, bool rounded)
     const int32_t offset[] = {0, 30, 60};
     array qkv = array_random(be, R * 3 * D, 1, 1), out = array_empty(be, R * D);
     int32_t *dev_offset = ints_on_device(be, offset, 3);
+    const vj_rows rows = vj_rows_from(offset, dev_offset, 2);
     qkv.host[5 * 3 * D + 2] = NAN;
     qkv.host[40 * 3 * D + D + 2] = NAN;
     push(be, &qkv);
-    vj_attention_forward(be, vj_f32(out.device), NULL, vj_f32(qkv.device), dev_offset, 2, 30, R, D, 1);
+    vj_attention_forward(be, vj_f32(out.device), NULL, vj_f32(qkv.device), &rows, D, 1);
     pull(be, &out);
     for (int i = 0; i < R * D; i++) assert_true(isnan(out.host[i]) == (i / D == 5 || i / D >= 30));
     drop(be, &qkv), drop(be, &out);
@@ -293,7 +292,8 @@ static void run_threads_with(vj_backend *be, vj_type type)
                 .dqkv = stored_empty(be, type, TR * 3 * TD),
                 .lse = array_empty(be, TR * 2)};
     int32_t *dev_offset = ints_on_device(be, offset, 3);
-    run(be, &a, dev_offset, 2, 80, TR, TD, 2);
+    const vj_rows rows = vj_rows_from(offset, dev_offset, 2);
+    run(be, &a, &rows, TD, 2);
     if (!have) memcpy(kept, a.dqkv.host, sizeof kept);
     have = true;
     assert_memory_equal(kept, a.dqkv.host, sizeof kept);

@@ -126,7 +126,7 @@ static void check_threads(vj_backend *be, bool bf16)
         for (int warm = 0; warm < 2; warm++) {
             const double all = cpu_s(CLOCK_PROCESS_CPUTIME_ID), mine = cpu_s(CLOCK_THREAD_CPUTIME_ID);
             for (int i = 0; i < 10; i++)
-                vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, R, D, D);
+                vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), vj_f32(w.device), NULL, NULL, 0, R, D, D);
             const double others = cpu_s(CLOCK_PROCESS_CPUTIME_ID) - all - (cpu_s(CLOCK_THREAD_CPUTIME_ID) - mine);
             if (warm) assert_true(others < 0.25 * (cpu_s(CLOCK_THREAD_CPUTIME_ID) - mine));
         }

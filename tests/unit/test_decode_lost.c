@@ -2,6 +2,7 @@
 #include "../decode_pool.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -121,6 +122,13 @@ static int play_worker(const char *kind)
     if (strcmp(kind, "before") == 0) clip.at = -4096;
     if (strcmp(kind, "size") == 0) clip.height = 1 << 20;
     if (strcmp(kind, "bytes") == 0) clip.bytes -= 1;
+    if (strcmp(kind, "tiny") == 0) clip.bytes = 1; /* no JPEG record of these frames is as short */
+    if (strcmp(kind, "time") == 0) clip.pts_s = NAN;
+    if (strcmp(kind, "huge") == 0) { /* whole in itself, and more than a shard can keep */
+        clip.height = clip.width = 20000;
+        clip.bytes = (int64_t)F * clip.height * clip.width * 3;
+        if (ftruncate(fds[1], clip.at + clip.bytes) != 0) return 1;
+    }
     if (strcmp(kind, "window") == 0) clip.window = 1;
     if (strcmp(kind, "many") == 0) reply.clips = INT32_MAX;
     if (strcmp(kind, "verdict") == 0) reply.verdict = 1000;
@@ -137,13 +145,14 @@ static int play_worker(const char *kind)
 static void test_answers(void **state)
 {
     (void)state;
-    const vj_decode_settings settings = usual();
-    const char *kinds[] = {"beyond",  "overflow", "before", "size",  "bytes", "window", "many",
-                           "verdict", "source",   "mapped", "words", "name",  "good",   "leaving"};
+    vj_decode_settings settings = usual();
+    const char *kinds[] = {"beyond", "overflow", "before", "size", "bytes", "window", "many",    "verdict", "source",
+                           "mapped", "words",    "name",   "huge", "time",  "good",   "leaving", "tiny"};
     char *named = strdup(getenv("VJEPA_DECODE") ? getenv("VJEPA_DECODE") : "");
     assert_int_equal(setenv("VJEPA_DECODE", "/proc/self/exe", 1), 0);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         assert_int_equal(setenv("VJEPA_TEST_ANSWER", kinds[i], 1), 0);
+        if (strcmp(kinds[i], "tiny") == 0) settings.codec = (vj_codec_settings){VJ_CODEC_JPEG, 90, 420};
         vj_decoders *d = start(&settings, 1);
         int first = vj_decoders_process(d, 0);
         vj_decoded *file = decode(d, 5, in_folder("after.mkv"));

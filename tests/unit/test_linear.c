@@ -19,30 +19,33 @@ static void check_forward(vj_backend *be, bool rounded, int R, int N, int K)
     double *sum = doubles(RN), *size = doubles(RN), *want = doubles(RN);
     product(sum, size, dx, dw, R, N, K, K, 1, 1, K);
 
-    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, R, N, K);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), vj_f32(w.device), NULL, NULL, 0, R, N, K);
     pull(be, &y);
     assert_product("x w^T", y.host, sum, size, RN);
 
     for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N] + residual.host[i / N % period * N + i % N];
-    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, bias.device, residual.device, period, R, N, K);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), vj_f32(w.device), bias.device, residual.device, period, R,
+                      N, K);
     pull(be, &y);
     assert_product("with bias and table", y.host, want, size, RN);
 
     for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N];
-    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(pre.device), vj_f32(x.device), w.device, bias.device, R, N, K);
+    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(pre.device), vj_f32(x.device), vj_f32(w.device), bias.device, R,
+                           N, K);
     pull(be, &y);
     pull(be, &pre);
     assert_product("pre", pre.host, want, size, RN);
     for (int64_t i = 0; i < RN; i++) want[i] = gelu_of(want[i]);
     assert_product("gelu", y.host, want, size, RN);
     vj_fill(be, y.device, NAN, RN);
-    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), w.device, bias.device, R, N, K);
+    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), vj_f32(w.device), bias.device, R, N,
+                           K);
     pull(be, &y);
     assert_product("gelu without pre", y.host, want, size, RN);
 
     for (int64_t i = 0; i < RN; i++) want[i] = sum[i] + bias.host[i % N] + residual.host[i];
-    vj_linear_forward(be, vj_f32(residual.device), vj_f32(x.device), w.device, bias.device, residual.device, R, R, N,
-                      K);
+    vj_linear_forward(be, vj_f32(residual.device), vj_f32(x.device), vj_f32(w.device), bias.device, residual.device, R,
+                      R, N, K);
     pull(be, &residual);
     assert_product("in place", residual.host, want, size, RN);
 
@@ -62,12 +65,12 @@ static void check_backward(vj_backend *be, bool rounded, int R, int N, int K)
     double *want_w = doubles(NK), *size_w = doubles(NK), *want_b = doubles(N);
 
     product(want, size, ody, ow, R, K, N, N, 1, K, 1);
-    vj_linear_backward_input(be, vj_f32(dx.device), vj_f32(dy.device), w.device, R, N, K);
+    vj_linear_backward_input(be, vj_f32(dx.device), vj_f32(dy.device), vj_f32(w.device), R, N, K);
     pull(be, &dx);
     assert_product("dy w", dx.host, want, size, RK);
 
     for (int64_t i = 0; i < RK; i++) want[i] *= gelu_slope_of(pre.host[i]);
-    vj_linear_gelu_backward_input(be, vj_f32(pre.device), (vj_array){0}, vj_f32(dy.device), w.device,
+    vj_linear_gelu_backward_input(be, vj_f32(pre.device), (vj_array){0}, vj_f32(dy.device), vj_f32(w.device),
                                   vj_f32(pre.device), R, N, K); /* in place */
     pull(be, &pre);
     assert_product("dy w gelu'", pre.host, want, size, RK);
@@ -120,7 +123,7 @@ static void check_empty(vj_backend *be, bool rounded)
 {
     (void)rounded;
     array w = array_random(be, 12, 1, 1), dw = array_empty(be, 12), dbias = array_empty(be, 3);
-    vj_linear_forward(be, vj_f32(NULL), vj_f32(NULL), w.device, NULL, NULL, 0, 0, 3, 4);
+    vj_linear_forward(be, vj_f32(NULL), vj_f32(NULL), vj_f32(w.device), NULL, NULL, 0, 0, 3, 4);
     vj_linear_backward_weight(be, dw.device, dbias.device, vj_f32(NULL), vj_f32(NULL), 0, 0, 3, 4);
     pull(be, &dw);
     pull(be, &dbias);
@@ -144,7 +147,7 @@ static void check_nan(vj_backend *be, bool rounded)
     uint32_t nan_bits = 0x7fffffff; /* rounding this one carelessly gives minus zero */
     memcpy(&x.host[7 * K + 3], &nan_bits, 4);
     push(be, &x);
-    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), w.device, NULL, R, N, K);
+    vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), vj_f32(w.device), NULL, R, N, K);
     pull(be, &y);
     for (int i = 0; i < R * N; i++) assert_true(isnan(y.host[i]) == (i / N == 7));
     drop(be, &x), drop(be, &w), drop(be, &y);
@@ -172,10 +175,11 @@ static void check_bits(vj_backend *be, bool rounded)
     for (int i = 0; i < K * K; i++) one.host[i] = i % K == i / K;
     push(be, &x);
     push(be, &one);
-    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), one.device, NULL, NULL, 0, R, K, K);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), vj_f32(one.device), NULL, NULL, 0, R, K, K);
     pull(be, &y);
     assert_memory_equal(y.host, x.host, R * K * 4);
-    vj_linear_forward(be, vj_f32(y.device), vj_f32(one.device), x.device, NULL, NULL, 0, K, R, K); /* its transpose */
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(one.device), vj_f32(x.device), NULL, NULL, 0, K, R,
+                      K); /* its transpose */
     pull(be, &y);
     for (int r = 0; r < R; r++)
         for (int k = 0; k < K; k++) assert_true(y.host[k * R + r] == x.host[r * K + k]);
@@ -201,7 +205,7 @@ static void check_error(vj_backend *be, bool rounded)
         double *ox = operand_of(x.host, R * K, false), *ow = operand_of(w.host, N * K, false);
         double *want = doubles(R * N), *size = doubles(R * N), squares = 0;
         product(want, size, ox, ow, R, N, K, K, 1, 1, K);
-        vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, R, N, K);
+        vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), vj_f32(w.device), NULL, NULL, 0, R, N, K);
         pull(be, &y);
         for (int i = 0; i < R * N; i++) squares += pow((y.host[i] - want[i]) / size[i], 2);
         assert_true(sqrt(squares / (R * N)) < (sign == 0 ? 4e-8 : 5e-7));
@@ -242,8 +246,8 @@ static void run_threads_with(vj_backend *be, vj_type type)
     array w = array_random(be, TN * TK, 1, 2);
     stored y = stored_empty(be, type, TR * TN), dx = stored_empty(be, type, TR * TK);
     stored dw = stored_empty(be, VJ_TYPE_F32, TN * TK), dbias = stored_empty(be, VJ_TYPE_F32, TN);
-    vj_linear_gelu_forward(be, y.device, (vj_array){0}, x.device, w.device, NULL, TR, TN, TK);
-    vj_linear_backward_input(be, dx.device, dy.device, w.device, TR, TN, TK);
+    vj_linear_gelu_forward(be, y.device, (vj_array){0}, x.device, vj_f32(w.device), NULL, TR, TN, TK);
+    vj_linear_backward_input(be, dx.device, dy.device, vj_f32(w.device), TR, TN, TK);
     vj_linear_backward_weight(be, dw.device.data, dbias.device.data, dy.device, x.device, 0, TR, TN, TK);
     keep_or_compare(be, 0, &y);
     keep_or_compare(be, 1, &dx);
@@ -314,7 +318,7 @@ static void flops_are_counted(void **state)
     vj_backend *be;
     assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_OK);
     array x = array_random(be, 6, 1, 1), w = array_random(be, 12, 1, 2), y = array_empty(be, 8);
-    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, NULL, NULL, 0, 2, 4, 3);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), vj_f32(w.device), NULL, NULL, 0, 2, 4, 3);
     assert_true(vj_backend_flops(be) == 2.0 * 2 * 4 * 3);
     vj_backend_close(be);
     free(x.host), free(w.host), free(y.host);

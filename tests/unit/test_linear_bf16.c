@@ -41,7 +41,7 @@ static void check_forward(vj_backend *be, bool rounded, int R, int N, int K, vj_
         y[t] = stored_empty(be, types[t], RN);
         for (int64_t i = 0; i < RN; i++)
             want[i] = sum[i] + bias.host[i % N] + residual.host[i / N % period * N + i % N];
-        vj_linear_forward(be, y[t].device, x.device, w.device, bias.device, residual.device, period, R, N, K);
+        vj_linear_forward(be, y[t].device, x.device, vj_f32(w.device), bias.device, residual.device, period, R, N, K);
         pull_stored(be, &y[t]);
         assert_kept("x w^T + bias + table", &y[t], want, size);
     }
@@ -52,7 +52,7 @@ static void check_forward(vj_backend *be, bool rounded, int R, int N, int K, vj_
     for (int p = 0; p < 2; p++) {
         stored pre = stored_empty(be, types[p], RN);
         for (int t = 0; t < 2; t++) {
-            vj_linear_gelu_forward(be, y[t].device, pre.device, x.device, w.device, bias.device, R, N, K);
+            vj_linear_gelu_forward(be, y[t].device, pre.device, x.device, vj_f32(w.device), bias.device, R, N, K);
             pull_stored(be, &y[t]);
             pull_stored(be, &pre);
             assert_kept("pre", &pre, want, size);
@@ -64,7 +64,7 @@ static void check_forward(vj_backend *be, bool rounded, int R, int N, int K, vj_
     }
     for (int64_t i = 0; i < RN; i++) gelu[i] = gelu_of(want[i]);
     for (int t = 0; t < 2; t++) {
-        vj_linear_gelu_forward(be, y[t].device, (vj_array){0}, x.device, w.device, bias.device, R, N, K);
+        vj_linear_gelu_forward(be, y[t].device, (vj_array){0}, x.device, vj_f32(w.device), bias.device, R, N, K);
         pull_stored(be, &y[t]);
         assert_kept("gelu, pre not kept", &y[t], gelu, size);
     }
@@ -88,7 +88,7 @@ static void check_backward_input(vj_backend *be, bool rounded, int R, int N, int
     stored dx[2];
     for (int t = 0; t < 2; t++) {
         dx[t] = stored_empty(be, types[t], RK);
-        vj_linear_backward_input(be, dx[t].device, dy.device, w.device, R, N, K);
+        vj_linear_backward_input(be, dx[t].device, dy.device, vj_f32(w.device), R, N, K);
         pull_stored(be, &dx[t]);
         assert_kept("dy w", &dx[t], sum, size);
     }
@@ -98,13 +98,13 @@ static void check_backward_input(vj_backend *be, bool rounded, int R, int N, int
         stored pre = stored_empty(be, types[p], RK);
         for (int h = 0; h < 2; h++) {
             stored y = stored_empty(be, types[h], RK), hidden = stored_empty(be, types[h], RK);
-            vj_linear_gelu_forward(be, y.device, pre.device, before.device, w_before.device, NULL, R, K, J);
+            vj_linear_gelu_forward(be, y.device, pre.device, before.device, vj_f32(w_before.device), NULL, R, K, J);
             pull_stored(be, &y);
             pull_stored(be, &pre);
             for (int64_t i = 0; i < RK; i++) want[i] = sum[i] * gelu_slope_of(pre.host[i]);
             for (int t = 0; t < 2; t++) {
-                vj_linear_gelu_backward_input(be, dx[t].device, hidden.device, dy.device, w.device, pre.device, R, N,
-                                              K);
+                vj_linear_gelu_backward_input(be, dx[t].device, hidden.device, dy.device, vj_f32(w.device), pre.device,
+                                              R, N, K);
                 pull_stored(be, &dx[t]);
                 pull_stored(be, &hidden);
                 assert_kept("dy w gelu'", &dx[t], want, size);
@@ -112,7 +112,8 @@ static void check_backward_input(vj_backend *be, bool rounded, int R, int N, int
             }
             assert_rounded("dy w gelu'", &dx[1], &dx[0]);
 
-            vj_linear_gelu_backward_input(be, pre.device, hidden.device, dy.device, w.device, pre.device, R, N, K);
+            vj_linear_gelu_backward_input(be, pre.device, hidden.device, dy.device, vj_f32(w.device), pre.device, R, N,
+                                          K);
             pull_stored(be, &pre);
             pull_stored(be, &hidden);
             assert_same("dy w gelu' in place", pre.host, dx[p].host, RK);
@@ -222,9 +223,9 @@ static void run_forms(vj_backend *be, const stored result[RESULTS], int64_t at, 
 {
     vj_array to[RESULTS];
     for (int i = 0; i < RESULTS; i++) to[i] = at_element(result[i].device, at);
-    vj_linear_forward(be, to[0], x, w->device, bias->device, NULL, 0, rows, N, DEPTH);
-    vj_linear_gelu_forward(be, to[1], to[2], x, w->device, bias->device, rows, N, DEPTH);
-    vj_linear_gelu_backward_input(be, to[3], to[4], x, w_back->device, to[2], rows, DEPTH, N);
+    vj_linear_forward(be, to[0], x, vj_f32(w->device), bias->device, NULL, 0, rows, N, DEPTH);
+    vj_linear_gelu_forward(be, to[1], to[2], x, vj_f32(w->device), bias->device, rows, N, DEPTH);
+    vj_linear_gelu_backward_input(be, to[3], to[4], x, vj_f32(w_back->device), to[2], rows, DEPTH, N);
     for (int i = 0; i < RESULTS; i++) pull_stored(be, &result[i]);
 }
 

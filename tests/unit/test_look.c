@@ -104,7 +104,7 @@ static void test_copies_and_others(void **state)
             if (!there[i % COPIES] || !there[k % COPIES]) continue;
             const vj_look *a = &looks[i / COPIES][i % COPIES], *b = &looks[k / COPIES][k % COPIES];
             int same = i / COPIES == k / COPIES;
-            if (vj_look_alike(a, b) != same || (vj_look_compare(a, b) == VJ_LOOK_COPY) != same)
+            if (vj_look_alike(a, b) != same || (vj_look_compare(a, b) == VJ_LOOK_DIFFERENT) == same)
                 fail_msg("scene %d copy %d, scene %d copy %d: distance %g", i / COPIES, i % COPIES, k / COPIES,
                          k % COPIES, vj_look_distance(a, b));
         }

@@ -26,6 +26,7 @@ static const vj_shape feature_shape = {.channels = 3,
                                        .depth = 2,
                                        .heads = 3,
                                        .hidden = 96,
+                                       .eps = VJ_SHAPE_EPS,
                                        .predictor_width = 12,
                                        .predictor_depth = 2,
                                        .predictor_heads = 3,
@@ -112,7 +113,7 @@ static float *copy_gradient(fixture *f)
     const int64_t n = f->model->net.params.total;
     float *g = vj_calloc(n, sizeof *g);
     assert_non_null(g);
-    vj_download(f->be, g, f->model->gradient, n * (int64_t)sizeof *g);
+    vj_download(f->be, g, f->model->trained.gradient, n * (int64_t)sizeof *g);
     return g;
 }
 
@@ -181,7 +182,7 @@ static void check_slope(const vj_shape *shape, vj_objective_settings settings)
     const int64_t n = m->net.params.total, edge[3] = {0, m->net.params.encoder_total, n};
     float *start = vj_calloc(n, sizeof *start), *moved = vj_calloc(n, sizeof *moved);
     assert_true(start && moved);
-    vj_download(f.be, start, m->weights, n * (int64_t)sizeof *start);
+    vj_download(f.be, start, m->trained.weights, n * (int64_t)sizeof *start);
     whole(&f);
     float *g = copy_gradient(&f);
     for (int part = 0; part < 2; part++) {
@@ -200,13 +201,13 @@ static void check_slope(const vj_shape *shape, vj_objective_settings settings)
                 slope += direction * g[i];
                 moved[i] += (float)((sign ? 2e-3 : -2e-3) * direction);
             }
-            vj_upload(f.be, m->weights, moved, n * (int64_t)sizeof *moved);
+            vj_upload(f.be, m->trained.weights, moved, n * (int64_t)sizeof *moved);
             loss[sign] = whole(&f);
         }
         const double measured = (loss[1] - loss[0]) / 4e-3;
         if (!(fabs(measured - slope) <= 0.01 * fabs(slope)))
             fail_msg("part %d: slope %.6g, gradient says %.6g", part, measured, slope);
-        vj_upload(f.be, m->weights, start, n * (int64_t)sizeof *start);
+        vj_upload(f.be, m->trained.weights, start, n * (int64_t)sizeof *start);
     }
     free(start);
     free(moved);
@@ -232,8 +233,9 @@ typedef struct {
     float *then[32]; /* the gradient at that time */
 } made;
 
-static void record(void *user, int64_t offset)
+static void record(void *user, int64_t offset, vj_event *event)
 {
+    assert_null(event); /* no device of this build works beside the host */
     made *m = user;
     assert_true(m->calls < 32);
     m->offset[m->calls] = offset;
@@ -251,9 +253,9 @@ static void the_hook_tells_what_is_final(void **state)
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         made m = {.f = &f};
         float *before = copy_gradient(&f);
-        f.model->on_gradient = (vj_gradient_hook){record, &m};
+        f.model->trained.hook = (vj_gradient_hook){record, &m};
         vj_model_microbatch(f.model, f.clips, &f.lists, CLIPS, accumulate);
-        f.model->on_gradient = (vj_gradient_hook){0};
+        f.model->trained.hook = (vj_gradient_hook){0};
         float *final = copy_gradient(&f);
         assert_true(m.calls > layers);
         assert_int_equal(m.offset[m.calls - 1], 0);
@@ -343,7 +345,8 @@ static int64_t kept_bytes(int depth, int width, int heads, vj_type type, vj_reco
     vj_stack stack;
     vj_stack_memory memory;
     vj_arena arena = {0};
-    vj_stack_add(&stack, &params, VJ_ENCODER, "blocks", "norm", depth, width, heads, 4 * width, tensor);
+    vj_stack_add(&stack, &params, VJ_ENCODER, "blocks", "norm", depth, width, heads, 4 * width, VJ_SHAPE_EPS,
+                 VJ_POSITIONS_SINCOS, tensor);
     assert_int_equal(vj_stack_memory_create(&memory, &stack, type, 1, recompute), VJ_OK);
     vj_stack_kept_take(&memory, &stack, &arena, rows);
     vj_stack_memory_release(&memory);
@@ -421,6 +424,7 @@ static void parameters_are_as_many_as_published(void **state)
                                 .depth = row[i].depth,
                                 .heads = row[i].heads,
                                 .hidden = 4 * row[i].width,
+                                .eps = VJ_SHAPE_EPS,
                                 .predictor_width = 384,
                                 .predictor_depth = 12,
                                 .predictor_heads = 16,
@@ -436,6 +440,101 @@ static void parameters_are_as_many_as_published(void **state)
     }
 }
 
+/* All tokens of all clips, or the same ones picked: the encoder's gradient has the same bits either way. */
+static float *encoder_gradient(bool picked)
+{
+    fixture f;
+    open_fixture(&f, &feature_shape, (vj_objective_settings){.loss_exp = 1.0});
+    const vj_network *net = &f.model->net;
+    const int64_t rows = (int64_t)CLIPS * net->tokens, D = net->shape.width, float_bytes = (int64_t)sizeof(float);
+    vj_stack_memory memory;
+    vj_stack_scratch scratch;
+    assert_int_equal(vj_stack_memory_create(&memory, &net->encoder, VJ_TYPE_F32, 1, VJ_RECOMPUTE_NONE), VJ_OK);
+    vj_arena arena = {0};
+    char *base = NULL;
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass == 1) base = vj_device_alloc(f.be, arena.peak);
+        arena = (vj_arena){.base = base};
+        vj_stack_kept_take(&memory, &net->encoder, &arena, rows);
+        vj_stack_work_take(&memory, &net->encoder, &arena, rows);
+        vj_stack_scratch_take(&scratch, &net->encoder, &arena, rows, VJ_TYPE_F32);
+    }
+    int32_t offset[CLIPS + 1], *index = vj_calloc(rows, sizeof *index);
+    for (int b = 0; b <= CLIPS; b++) offset[b] = b * net->tokens;
+    for (int64_t r = 0; r < rows; r++) index[r] = (int32_t)r;
+    int32_t *device_offset = vj_device_alloc(f.be, (int64_t)sizeof offset),
+            *device_index = vj_device_alloc(f.be, rows * (int64_t)sizeof *index);
+    vj_upload(f.be, device_offset, offset, (int64_t)sizeof offset);
+    vj_upload(f.be, device_index, index, rows * (int64_t)sizeof *index);
+    float *patches = vj_device_alloc(f.be, rows * net->patch_values * float_bytes);
+    vj_upload(f.be, patches, f.clips, rows * net->patch_values * float_bytes);
+    const vj_rows whole_clips = vj_rows_from(offset, device_offset, CLIPS);
+    const vj_encoding e = {.clips = CLIPS,
+                           .patches = patches,
+                           .rows = &whole_clips,
+                           .picked = picked ? device_index : NULL,
+                           .tokens = picked ? vj_device_alloc(f.be, rows * D * float_bytes) : NULL,
+                           .features = vj_device_alloc(f.be, rows * D * float_bytes),
+                           .mean = vj_device_alloc(f.be, rows * float_bytes),
+                           .rstd = vj_device_alloc(f.be, rows * float_bytes)};
+    const vj_trainable *t = &f.model->trained;
+    const vj_gradient_hook nobody = {0};
+    vj_network_encode(net, f.be, t->weights, f.model->table, &memory, &e);
+    vj_network_backward(net, f.be, t->weights, t->gradient, &memory, &scratch, &e, e.features, 0, &nobody);
+    float *g = copy_gradient(&f);
+    vj_stack_memory_release(&memory);
+    free(index);
+    close_fixture(&f);
+    return g;
+}
+
+static void backward_is_beside_forward(void **state)
+{
+    (void)state;
+    float *all = encoder_gradient(false), *picked = encoder_gradient(true);
+    vj_network net;
+    vj_network_describe(&net, &feature_shape, 0, NULL);
+    assert_memory_equal(all, picked, (size_t)net.params.total * sizeof *all);
+    double sum = 0;
+    for (int64_t i = 0; i < net.params.encoder_total; i++) sum += fabs(all[i]);
+    assert_true(sum > 0);
+    vj_network_release(&net);
+    free(all), free(picked);
+}
+
+/* Pixels that are on the device already: the bits of those from the host, also where the host cannot look. */
+static void the_encoder_runs_on_the_device(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"cpu", "strict"};
+    float *first = NULL;
+    const int64_t values = CLIPS * clip_values(), bytes = values * (int64_t)sizeof(float);
+    float *pixels = vj_calloc(values, sizeof *pixels);
+    for (int64_t i = 0; i < values; i++) pixels[i] = (float)(i % 17) - 8.0f;
+    for (int b = 0; b < 2; b++) {
+        vj_backend *be;
+        vj_encoder *e;
+        assert_int_equal(vj_backend_open(&be, names[b], VJ_FP32, 1), VJ_OK);
+        assert_int_equal(vj_encoder_open(&e, &feature_shape, CLIPS, be), VJ_OK);
+        vj_encoder_start(e, VJ_INIT_FAN_IN, 5);
+        const int64_t n = (int64_t)CLIPS * e->net.tokens * e->net.shape.width, out = n * (int64_t)sizeof(float);
+        float *device = vj_device_alloc(be, bytes), *from_host = vj_calloc(n, sizeof *from_host),
+              *from_device = vj_calloc(n, sizeof *from_device);
+        vj_encoder_run(e, vj_encoder_upload(e, pixels, CLIPS), CLIPS);
+        assert_int_equal(vj_encoder_download(e, from_host, CLIPS), VJ_OK);
+        vj_upload(be, device, pixels, bytes);
+        vj_download(be, from_device, vj_encoder_run(e, device, CLIPS), out);
+        assert_memory_equal(from_host, from_device, (size_t)out);
+        if (!first) first = memcpy(vj_calloc(n, sizeof *first), from_host, (size_t)out);
+        assert_memory_equal(first, from_host, (size_t)out);
+        assert_true(fabsf(first[n - 1]) > 0);
+        vj_encoder_close(e);
+        vj_backend_close(be);
+        free(from_host), free(from_device);
+    }
+    free(first), free(pixels);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +546,8 @@ int main(void)
         cmocka_unit_test(kept_memory_is_as_stated),
         cmocka_unit_test(own_rows_are_all_rows),
         cmocka_unit_test(parameters_are_as_many_as_published),
+        cmocka_unit_test(backward_is_beside_forward),
+        cmocka_unit_test(the_encoder_runs_on_the_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,8 +63,8 @@ static void check_affine(vj_backend *be, bool rounded)
     array x = read_array(be, "affine", "x"), w = read_array(be, "affine", "w"), b = read_array(be, "affine", "b");
     array dy = read_array(be, "affine", "output_gradient"), y = array_empty(be, R * N), dx = array_empty(be, R * K);
     array dw = array_empty(be, N * K), db = array_empty(be, N);
-    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), w.device, b.device, NULL, 0, R, N, K);
-    vj_linear_backward_input(be, vj_f32(dx.device), vj_f32(dy.device), w.device, R, N, K);
+    vj_linear_forward(be, vj_f32(y.device), vj_f32(x.device), vj_f32(w.device), b.device, NULL, 0, R, N, K);
+    vj_linear_backward_input(be, vj_f32(dx.device), vj_f32(dy.device), vj_f32(w.device), R, N, K);
     vj_linear_backward_weight(be, dw.device, db.device, vj_f32(dy.device), vj_f32(x.device), 0, R, N, K);
     pull(be, &y), pull(be, &dx), pull(be, &dw), pull(be, &db);
     expect("affine", "output", y.host, 5e-6, 0);
@@ -137,10 +137,10 @@ static void check_attention(vj_backend *be, const char *group, double tolerance,
     array out = array_empty(be, dout.n), lse = array_empty(be, BATCH * KEYS * HEADS), dqkv = array_empty(be, qkv.n);
     const int32_t offset[] = {0, KEYS, 2 * KEYS};
     int32_t *dev_offset = ints_on_device(be, offset, 3);
-    vj_attention_forward(be, vj_f32(out.device), lse.device, vj_f32(qkv.device), dev_offset, BATCH, KEYS, BATCH * KEYS,
-                         DIM, HEADS);
+    const vj_rows packed = vj_rows_from(offset, dev_offset, BATCH);
+    vj_attention_forward(be, vj_f32(out.device), lse.device, vj_f32(qkv.device), &packed, DIM, HEADS);
     vj_attention_backward(be, vj_f32(dqkv.device), vj_f32(dout.device), vj_f32(qkv.device), vj_f32(out.device),
-                          lse.device, dev_offset, BATCH, KEYS, BATCH * KEYS, DIM, HEADS);
+                          lse.device, &packed, DIM, HEADS);
     pull(be, &out), pull(be, &dqkv);
 
     float got[BATCH * QUERIES * DIM], part[BATCH * KEYS * DIM];

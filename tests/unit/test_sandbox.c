@@ -56,8 +56,9 @@ static void test_limits(void **state)
 }
 
 /* What a process in the sandbox may not do; the number of the first thing that it could, 0: none. */
-static int try_forbidden(const char *path)
+static int try_forbidden(const char *path, pid_t parent)
 {
+    struct rlimit cpu = {RLIM_INFINITY, RLIM_INFINITY};
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     errno = 0;
     if (open(path, O_RDONLY) != -1 || errno != EPERM) return 1;
@@ -71,9 +72,12 @@ static int try_forbidden(const char *path)
     if (unlink(path) != -1 || errno != EPERM) return 9;
     if (syscall(SYS_ptrace, 16, getppid(), 0, 0) != -1 || errno != EPERM) return 10;
     if (setrlimit(RLIMIT_AS, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}) != -1) return 11;
-    void *memory = malloc(1 << 20);
-    if (!memory) return 12; /* while this must go on */
+    if (syscall(SYS_prlimit64, parent, RLIMIT_CPU, NULL, &cpu) != -1 || errno != EPERM) return 12;
+    if (syscall(SYS_prlimit64, parent, RLIMIT_CPU, &cpu, NULL) != -1 || errno != EPERM) return 13;
+    void *memory = malloc(1 << 20); /* while this must go on */
+    if (!memory) return 14;
     free(memory);
+    if (getrlimit(RLIMIT_CPU, &cpu) != 0 || setrlimit(RLIMIT_CPU, &cpu) != 0) return 15;
     return 0;
 }
 
@@ -113,13 +117,14 @@ static void test_system_calls(void **state)
     (void)state;
     enum { LACKING = 77, FAILED = 99 };
     const vj_decode_settings settings = usual();
+    const pid_t parent = getpid();
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         vj_sandbox sandbox;
         char lacking[128];
         if (vj_sandbox_enter(&sandbox, &settings, lacking, sizeof lacking) != VJ_OK) _exit(FAILED);
-        _exit(lacking[0] ? LACKING : try_forbidden(in_folder("after.mkv")));
+        _exit(lacking[0] ? LACKING : try_forbidden(in_folder("after.mkv"), parent));
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);

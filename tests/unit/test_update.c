@@ -1,4 +1,5 @@
 /* Sums over elements and columns, and AdamW with the moving average, against double. */
+#include "base/tree_sum.h"
 #include "kernel_test.h"
 
 static void check_sums(vj_backend *be, bool rounded)
@@ -84,9 +85,8 @@ static void check_steps(vj_backend *be, int64_t n, bool with_target)
           t = array_random(be, n, 0.1, 2);
     double *ww = widened(w.host, n), *wm = doubles(n), *wv = doubles(n), *wt = widened(t.host, n);
     for (int k = 1; k <= 3; k++) {
-        vj_adamw_step step = {.lr = 1e-3,
-                              .weight_decay = 0.04,
-                              .beta1 = 0.9,
+        const vj_segment all = {.count = n, .lr = 1e-3, .weight_decay = 0.04};
+        vj_adamw_step step = {.beta1 = 0.9,
                               .beta2 = 0.999,
                               .eps = 1e-8,
                               .correction1 = 1 - pow(0.9, k),
@@ -94,13 +94,18 @@ static void check_steps(vj_backend *be, int64_t n, bool with_target)
                               .gradient_scale = 0.5,
                               .ema = 0.998};
         array g = array_random(be, n, 0.01, (uint64_t)(10 + k));
-        vj_adamw(be, w.device, m.device, v.device, with_target ? t.device : NULL, g.device, n, &step);
+        const vj_adamw_vectors vectors = {.w = w.device,
+                                          .first_moment = m.device,
+                                          .second_moment = v.device,
+                                          .gradient = g.device,
+                                          .target = with_target ? t.device : NULL};
+        vj_adamw(be, &vectors, &all, 1, &step);
         for (int64_t i = 0; i < n; i++) {
             double gi = g.host[i] * step.gradient_scale;
-            ww[i] *= 1 - step.lr * step.weight_decay;
+            ww[i] *= 1 - all.lr * all.weight_decay;
             wm[i] = step.beta1 * wm[i] + (1 - step.beta1) * gi;
             wv[i] = step.beta2 * wv[i] + (1 - step.beta2) * gi * gi;
-            ww[i] -= step.lr / step.correction1 * wm[i] / (sqrt(wv[i]) / sqrt(step.correction2) + step.eps);
+            ww[i] -= all.lr / step.correction1 * wm[i] / (sqrt(wv[i]) / sqrt(step.correction2) + step.eps);
             if (with_target) wt[i] = step.ema * wt[i] + (1 - step.ema) * ww[i];
         }
         drop(be, &g);
@@ -128,6 +133,123 @@ static void adamw(void **state)
     on_each_backend(VJ_FP32, check_adamw);
 }
 
+/* Many segments in one call have the bits of a call for each, and the vectors stay as they are between them. */
+static void check_segments(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    enum { N = 9001, PIECES = 4 };
+    const vj_segment piece[PIECES] = {
+        {0, 1, 1e-3, 0.04}, {16, 4099, 2e-3, 0.0}, {4200, 0, 1, 1}, {4300, 4701, 3e-4, 0.1}};
+    const vj_adamw_step step = {.beta1 = 0.9,
+                                .beta2 = 0.999,
+                                .eps = 1e-8,
+                                .correction1 = 0.1,
+                                .correction2 = 0.001,
+                                .gradient_scale = 0.5,
+                                .ema = 0.99};
+    array g = array_random(be, N, 0.01, 9);
+    float *got[2][4];
+    uint16_t *half[2];
+    for (int many = 0; many < 2; many++) {
+        array x[4] = {array_random(be, N, 0.1, 1), array_random(be, N, 0.1, 2), array_of(be, N, 0),
+                      array_random(be, N, 0.1, 3)};
+        stored copy[2] = {stored_empty(be, VJ_TYPE_BF16, N), stored_empty(be, VJ_TYPE_BF16, N)};
+        for (int i = 0; i < 2; i++) vj_fill(be, copy[i].device.data, 0.0f, N / 2);
+        const vj_adamw_vectors v = {.w = x[0].device,
+                                    .first_moment = x[1].device,
+                                    .second_moment = x[2].device,
+                                    .gradient = g.device,
+                                    .target = x[3].device,
+                                    .rounded_w = copy[0].device.data,
+                                    .rounded_target = copy[1].device.data};
+        if (many) vj_adamw(be, &v, piece, PIECES, &step);
+        for (int i = 0; !many && i < PIECES; i++) vj_adamw(be, &v, &piece[i], 1, &step);
+        for (int i = 0; i < 4; i++) {
+            float before = x[i].host[2];
+            pull(be, &x[i]);
+            assert_true(x[i].host[2] == before); /* between the segments */
+            got[many][i] = memcpy(malloc(N * sizeof(float)), x[i].host, N * sizeof(float));
+        }
+        half[many] = malloc(N * sizeof *half[many]);
+        vj_download(be, half[many], copy[0].device.data, N * (int64_t)sizeof *half[many]);
+        for (int i = 0; i < 4; i++) drop(be, &x[i]);
+        for (int i = 0; i < 2; i++) drop_stored(be, &copy[i]);
+    }
+    for (int i = 0; i < 4; i++) assert_memory_equal(got[0][i], got[1][i], N * sizeof(float));
+    for (int p = 0; p < PIECES; p++)
+        for (int64_t i = piece[p].offset; i < piece[p].offset + piece[p].count; i++) {
+            uint32_t bits;
+            memcpy(&bits, &got[1][0][i], sizeof bits);
+            bits += 0x7fff + ((bits >> 16) & 1); /* nearest, even */
+            assert_int_equal(half[1][i], bits >> 16);
+            assert_int_equal(half[0][i], half[1][i]);
+        }
+    for (int many = 0; many < 2; many++) {
+        for (int i = 0; i < 4; i++) free(got[many][i]);
+        free(half[many]);
+    }
+    drop(be, &g);
+}
+
+static void segments(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_segments);
+}
+
+static void check_spans(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    enum { N = 50001, SPANS = 4 };
+    const vj_span span[SPANS] = {{0, 1}, {7, 20000}, {30, 0}, {20000, N - 20000}};
+    array x = array_random(be, N, 1, 1);
+    double got[SPANS], want, *device = vj_device_alloc(be, sizeof got);
+    vj_sum_squares_many(be, device, x.device, span, SPANS);
+    vj_download(be, got, device, sizeof got);
+    for (int i = 0; i < SPANS; i++) {
+        vj_sum_squares(be, device, x.device + span[i].offset, span[i].count);
+        vj_download(be, &want, device, sizeof want);
+        assert_memory_equal(&got[i], &want, sizeof want);
+    }
+    drop(be, &x);
+    vj_device_free(be, device);
+}
+
+static void spans(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_spans);
+}
+
+/* The kernel has the bits of the tree, also where the sum goes into one of its terms. */
+static void check_arrays(vj_backend *be, bool rounded)
+{
+    (void)rounded;
+    enum { N = 3001, MOST = 7 };
+    for (int count = 1; count <= MOST; count++) {
+        array x[MOST] = {{0}};
+        const float *host[MOST], *device[MOST];
+        for (int i = 0; i < count; i++) {
+            x[i] = array_random(be, N, 1, (uint64_t)i);
+            host[i] = x[i].host;
+            device[i] = x[i].device;
+        }
+        float *want = malloc(N * sizeof *want), *got = malloc(N * sizeof *got);
+        vj_tree_sum(want, host, count, N, 1);
+        vj_sum_arrays(be, x[count / 2].device, device, count, N);
+        vj_download(be, got, x[count / 2].device, N * (int64_t)sizeof *got);
+        assert_memory_equal(got, want, N * sizeof *want);
+        for (int i = 0; i < count; i++) drop(be, &x[i]);
+        free(want), free(got);
+    }
+}
+
+static void arrays(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_arrays);
+}
+
 enum { TN = 70001 };
 static double kept;
 
@@ -152,8 +274,9 @@ static void threads_do_not_show(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sums), cmocka_unit_test(nothing_on_a_fresh_backend),
-                                       cmocka_unit_test(add), cmocka_unit_test(adamw),
-                                       cmocka_unit_test(threads_do_not_show)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sums),     cmocka_unit_test(nothing_on_a_fresh_backend),
+                                       cmocka_unit_test(add),      cmocka_unit_test(adamw),
+                                       cmocka_unit_test(segments), cmocka_unit_test(spans),
+                                       cmocka_unit_test(arrays),   cmocka_unit_test(threads_do_not_show)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

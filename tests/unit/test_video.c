@@ -542,6 +542,20 @@ static void test_system_failure(void **state)
     vj_video_destroy(opened(path));
 }
 
+/* Bytes that cannot be read (those of a folder's descriptor cannot) are no property of the file. */
+static void test_unreadable(void **state)
+{
+    (void)state;
+    vj_video *video;
+    const int fd = open(folder, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(vj_video_create(&video), VJ_OK);
+    assert_int_equal(vj_video_open(video, fd, &vj_video_usual_limits), VJ_VIDEO_UNREADABLE);
+    assert_non_null(strstr(vj_video_reason(video), "Is a directory"));
+    vj_video_destroy(video);
+    close(fd);
+}
+
 /* A WAV file with a second of silence. */
 static void test_sound_only(void **state)
 {
@@ -627,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_huge_timestamps),
         cmocka_unit_test(test_system_failure),
+        cmocka_unit_test(test_unreadable),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -65,6 +65,14 @@ static int add_call(scmp_filter_ctx filter, int call, struct scmp_arg_cmp condit
     return error == -EDOM ? 0 : error;
 }
 
+/* prlimit64() of this process (0) only: by number it reaches every process of the user. */
+static int add_own_limit(scmp_filter_ctx filter)
+{
+    int error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
+                                 SCMP_A1(SCMP_CMP_EQ, RLIMIT_CPU));
+    return error == -EDOM ? 0 : error;
+}
+
 /* Messages from and to the parent alone, memory that is not executable, abort() of itself, its own processor time. */
 static int add_conditional_calls(scmp_filter_ctx filter)
 {
@@ -74,7 +82,7 @@ static int add_conditional_calls(scmp_filter_ctx filter)
     if (!error) error = add_call(filter, SCMP_SYS(mmap2), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     if (!error) error = add_call(filter, SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     if (!error) error = add_call(filter, SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
-    if (!error) error = add_call(filter, SCMP_SYS(prlimit64), SCMP_A1(SCMP_CMP_EQ, RLIMIT_CPU));
+    if (!error) error = add_own_limit(filter);
     if (!error) error = add_call(filter, SCMP_SYS(getrlimit), SCMP_A0(SCMP_CMP_EQ, RLIMIT_CPU));
     if (!error) error = add_call(filter, SCMP_SYS(setrlimit), SCMP_A0(SCMP_CMP_EQ, RLIMIT_CPU));
     return error;

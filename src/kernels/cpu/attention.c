@@ -272,22 +272,22 @@ VJ_INLINE void forward_head(pack_mode mode, const head *hd, matrix out, float *l
     }
 }
 
-void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_array qkv, const int32_t *offset,
-                               int segments, int64_t longest, int D, int heads)
+void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D,
+                               int heads)
 {
     const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
     const int d = D / heads;
     forward_room measure;
-    const int64_t floats = forward_carve(&measure, mode, NULL, longest, d);
+    const int64_t floats = forward_carve(&measure, mode, NULL, rows->longest, d);
     float *rooms = vj_scratch(be, be->threads * floats);
     if (!rooms) return;
 #pragma omp parallel num_threads(be->threads) if (be->threads > 1)
     {
         vtiles_begin();
 #pragma omp for schedule(dynamic)
-        for (int task = 0; task < segments * heads; task++) {
+        for (int task = 0; task < rows->segments * heads; task++) {
             const int h = task % heads;
-            const int64_t first = offset[task / heads], S = offset[task / heads + 1] - first;
+            const int64_t first = rows->offset[task / heads], S = rows->offset[task / heads + 1] - first;
             const head hd = take_head(qkv, first, S, D, heads, h);
             const matrix to = matrix_at(out.data, out.type, D, first, h * d);
             forward_room m;
@@ -496,22 +496,21 @@ VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix d
 }
 
 void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
-                                const float *lse, const int32_t *offset, int segments, int64_t longest, int D,
-                                int heads)
+                                const float *lse, const vj_rows *rows, int D, int heads)
 {
     const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
     const int d = D / heads;
     backward_room measure;
-    const int64_t floats = backward_carve(&measure, mode, NULL, longest, d);
+    const int64_t floats = backward_carve(&measure, mode, NULL, rows->longest, d);
     float *rooms = vj_scratch(be, be->threads * floats);
     if (!rooms) return;
 #pragma omp parallel num_threads(be->threads) if (be->threads > 1)
     {
         vtiles_begin();
 #pragma omp for schedule(dynamic)
-        for (int task = 0; task < segments * heads; task++) {
+        for (int task = 0; task < rows->segments * heads; task++) {
             const int h = task % heads;
-            const int64_t first = offset[task / heads], S = offset[task / heads + 1] - first;
+            const int64_t first = rows->offset[task / heads], S = rows->offset[task / heads + 1] - first;
             const head hd = take_head(qkv, first, S, D, heads, h), to = take_head(dqkv, first, S, D, heads, h);
             const matrix g = matrix_at(dout.data, dout.type, D, first, h * d);
             const matrix o = matrix_at(out.data, out.type, D, first, h * d);

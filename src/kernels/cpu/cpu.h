@@ -1,12 +1,13 @@
-/* Declarations of this variant's kernels, one for each row of VJ_KERNELS (../backend.h). */
+/* Declarations of this variant's kernels, one for each row of VJ_ISA_KERNELS (../backend.h);
+ * its download is declared in ../cpu_device.h. */
 #ifndef VJ_CPU_CPU_H
 #define VJ_CPU_CPU_H
 
 #include "isa.h"
-#include "kernels/backend.h"
+#include "kernels/cpu_device.h"
 
 #define VJ_ROW(name, ...) void VJ_CPU(name)(vj_backend * be, __VA_ARGS__);
-VJ_KERNELS(VJ_ROW)
+VJ_ISA_KERNELS(VJ_ROW)
 #undef VJ_ROW
 
 static inline int64_t least(int64_t a, int64_t b)

@@ -36,7 +36,7 @@ static plan cut(const vj_backend *be, const vj_product *g)
         else
             rows /= 2;
     return (plan){.product = g,
-                  .sgemm = be->library->sgemm,
+                  .sgemm = vj_cpu_of(be)->library->sgemm,
                   .rows = piece(g->M, rows, ROW_UNIT),
                   .columns = piece(g->N, columns, COLUMN_UNIT),
                   .direct = g->finish == VJ_FINISH_PLAIN && g->c.type == VJ_TYPE_F32 && !g->bias && !g->residual};
@@ -60,7 +60,7 @@ static bool multiply_block(const plan *pl, int64_t row, int64_t column, float *s
 
 bool VJ_CPU(library_takes)(const vj_backend *be, const vj_product *g)
 {
-    return be->library && be->precision == VJ_FP32 && g->a.type == VJ_TYPE_F32 && g->b.type == VJ_TYPE_F32 &&
+    return vj_cpu_of(be)->library && be->precision == VJ_FP32 && g->a.type == VJ_TYPE_F32 && g->b.type == VJ_TYPE_F32 &&
            g->M <= INT32_MAX && g->N <= INT32_MAX && g->K <= INT32_MAX;
 }
 
@@ -75,14 +75,14 @@ void VJ_CPU(library_product)(vj_backend *be, const vj_product *g)
 #pragma omp parallel num_threads(be->threads) reduction(&& : fine)
     {
         omp_set_num_threads(1); /* of this region's thread alone: a library inside that asks OpenMP gets no more */
-        be->library->quieten();
+        vj_cpu_of(be)->library->quieten();
         float *strip = pl.direct ? NULL : strips + (int64_t)omp_get_thread_num() * STRIP;
 #pragma omp for schedule(dynamic)
         for (int64_t block = 0; block < blocks; block++)
             fine = multiply_block(&pl, block / across * pl.rows, block % across * pl.columns, strip) && fine;
         vstreamed();
     }
-    if (!fine && be->failure == VJ_OK)
-        be->failure = vj_raise(VJ_ERR_LIBRARY, "%s refuses a product of %lld x %lld x %lld", be->library->name,
-                               (long long)g->M, (long long)g->N, (long long)g->K);
+    if (!fine)
+        vj_keep_failure(be, vj_raise(VJ_ERR_LIBRARY, "%s refuses a product of %lld x %lld x %lld",
+                                     vj_cpu_of(be)->library->name, (long long)g->M, (long long)g->N, (long long)g->K));
 }

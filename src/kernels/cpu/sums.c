@@ -1,4 +1,7 @@
 /* Sums over all elements or over columns. Each is made in an order that does not depend on the threads. */
+#include <math.h>
+
+#include "base/tree_sum.h"
 #include "cpu.h"
 
 enum {
@@ -7,11 +10,11 @@ enum {
     CHUNKS = 64      /* of rows */
 };
 
-void VJ_CPU(sum_squares)(vj_backend *be, double *sum, const float *x, int64_t n)
+static double sum_squares(vj_backend *be, const float *x, int64_t n)
 {
     int64_t blocks = parts(n, BLOCK);
     double *partial = (double *)vj_scratch(be, 2 * blocks); /* a double is two floats */
-    if (!partial) return;
+    if (!partial) return NAN;
 #pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1)
     for (int64_t block = 0; block < blocks; block++) {
         double s = 0;
@@ -22,7 +25,18 @@ void VJ_CPU(sum_squares)(vj_backend *be, double *sum, const float *x, int64_t n)
     }
     double all = 0;
     for (int64_t block = 0; block < blocks; block++) all += partial[block];
-    *sum = all;
+    return all;
+}
+
+void VJ_CPU(sum_squares_many)(vj_backend *be, double *sums, const float *x, const vj_span *spans, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        sums[i] = spans[i].count > 0 ? sum_squares(be, x + spans[i].offset, spans[i].count) : 0;
+}
+
+void VJ_CPU(sum_arrays)(vj_backend *be, float *out, const float *const *in, int count, int64_t n)
+{
+    vj_tree_sum(out, in, count, n, be->threads);
 }
 
 void VJ_CPU(column_sums)(vj_backend *be, float *sums, vj_array x, int accumulate, int64_t R, int D)

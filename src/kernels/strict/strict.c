@@ -1,32 +1,50 @@
 /*
- * The guard of backend "strict": device memory that the host cannot touch between kernels and that starts as NaN. A
+ * The device "strict": the cpu, but with memory that the host cannot touch between kernels and that starts as NaN. A
  * program that reads a result without vj_download(), or counts on fresh memory being zero, works on "cpu", fails here,
  * and would fail on a GPU.
  */
 #include <math.h>
 #include <sys/mman.h>
 
-#include "kernels/backend.h"
+#include "kernels/cpu_device.h"
 
-static void protect(const vj_block *block, int access)
+static void protect(const vj_memory_block *block, int access)
 {
     VJ_ASSERT(mprotect(block->memory, (size_t)block->bytes, access) == 0);
 }
 
-static void shut(const vj_block *block)
+static bool alloc(vj_backend *be, vj_memory_block *block, int64_t bytes)
 {
-    protect(block, PROT_NONE);
-}
-static void open_block(const vj_block *block)
-{
-    protect(block, PROT_READ | PROT_WRITE);
-}
-
-static void fresh(const vj_block *block)
-{
+    if (!vj_cpu_alloc(be, block, bytes)) return false;
     float *x = block->memory;
     for (int64_t i = 0; i < block->bytes / (int64_t)sizeof *x; i++) x[i] = NAN;
-    shut(block);
+    protect(block, PROT_NONE);
+    return true;
 }
 
-const vj_guard vj_strict_guard = {.fresh = fresh, .open = open_block, .shut = shut};
+static void enter(vj_backend *be)
+{
+    for (const vj_memory_block *block = be->blocks; block; block = block->next) protect(block, PROT_READ | PROT_WRITE);
+}
+
+static void leave(vj_backend *be)
+{
+    for (const vj_memory_block *block = be->blocks; block; block = block->next) protect(block, PROT_NONE);
+}
+
+const vj_device_ops vj_strict_device = {.name = "strict",
+                                        .open = vj_cpu_open,
+                                        .close = vj_cpu_close,
+                                        .alloc = alloc,
+                                        .free = vj_cpu_free,
+                                        .enter = enter,
+                                        .leave = leave,
+                                        .upload = vj_cpu_upload,
+                                        .download = vj_cpu_download,
+                                        .copy = vj_cpu_copy,
+                                        .kernels = vj_cpu_kernels,
+                                        .describe = vj_cpu_describe,
+                                        .set_products = vj_cpu_set_products,
+                                        .products = vj_cpu_products,
+                                        .parts_products = vj_cpu_parts_products,
+                                        .time_products = vj_cpu_time_products};

@@ -1,0 +1,300 @@
+/* The processor as a device: memory from the system, kernels of one of its instruction sets. */
+#include "kernels/cpu_device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#ifdef VJ_X86
+#include <cpuid.h>
+#endif
+
+/* ------------------------------------------------------------------------------------------------ variants */
+
+static int always(void)
+{
+    return 1;
+}
+
+#ifdef VJ_X86
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+static int has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+static int has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+/* The processor's word, and the system's leave to use the tiles' eight kilobytes of state in this process. */
+static int has_amx(void)
+{
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    unsigned a, b, c, d = 0;
+    if (!has_avx512bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
+    return (d & AMX_BF16) && (d & AMX_TILE) && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+#endif
+
+#define VARIANT(isa, pairs, parts, present)                                                                            \
+    {                                                                                                                  \
+#isa, &vj_cpu_##isa##_ops, vj_cpu_##isa##_download, pairs, parts, present                                      \
+    }
+static const vj_variant variants[] = {
+#ifdef VJ_X86
+    VARIANT(amx, true, true, has_amx),         VARIANT(avx512bf16, true, false, has_avx512bf16),
+    VARIANT(avx512, false, false, has_avx512), VARIANT(avx2, false, false, has_avx2),
+#endif
+    VARIANT(portable, false, false, always),
+};
+
+const vj_variant *vj_variant_at(int i)
+{
+    return i < (int)(sizeof variants / sizeof variants[0]) ? &variants[i] : NULL;
+}
+
+static const vj_variant *find_variant(const char *isa)
+{
+    const vj_variant *variant;
+    for (int i = 0; (variant = vj_variant_at(i)) != NULL; i++)
+        if (strcmp(isa, variant->name) == 0) return variant;
+    return NULL;
+}
+
+bool vj_backend_isa_present(const char *isa)
+{
+    const vj_variant *variant = find_variant(isa);
+    return variant && variant->present();
+}
+
+static vj_status choose_variant(vj_cpu *cpu)
+{
+    const char *wanted = getenv("VJ_ISA");
+    cpu->isa_forced = wanted != NULL;
+    for (int i = 0; !wanted && !cpu->best; i++) /* the last is always there */
+        if (variants[i].present()) cpu->best = &variants[i];
+    if (wanted && !(cpu->best = find_variant(wanted)))
+        return vj_raise(VJ_ERR_USAGE,
+                        "VJ_ISA=%s: expected amx, avx512bf16, avx512, avx2 or portable, as far as this build has them",
+                        wanted);
+    if (wanted && !cpu->best->present())
+        return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s, but this processor does not have it", wanted);
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ products */
+
+/* What vj_cpu_use_products() would take here, "own, onednn, avx512, ...". */
+static const char *products_here(const vj_cpu *cpu, char *text, size_t bytes)
+{
+    const vj_library *library;
+    const vj_variant *variant;
+    int used = snprintf(text, bytes, "own");
+    for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
+        used += snprintf(text + used, bytes - (size_t)used, ", %s", library->name);
+    for (int i = 0; (variant = vj_variant_at(i)) != NULL; i++)
+        if (variant->present() && (!cpu->isa_forced || variant == cpu->best))
+            used += snprintf(text + used, bytes - (size_t)used, ", %s", variant->name);
+    VJ_ASSERT((size_t)used < bytes);
+    return text;
+}
+
+vj_status vj_cpu_use_products(vj_backend *be, const char *name)
+{
+    vj_cpu *cpu = vj_cpu_of(be);
+    const vj_library *library = NULL;
+    const vj_variant *variant = cpu->best;
+    if (vj_library_known(name)) {
+        VJ_TRY(vj_library_find(&library, name));
+        library->prepare();
+    } else if (strcmp(name, "own") != 0) {
+        char here[160];
+        variant = find_variant(name);
+        if (!variant || !variant->present() || (cpu->isa_forced && variant != cpu->best))
+            return vj_raise(VJ_ERR_USAGE, "products by %s: %s; there are %s", name,
+                            !variant             ? "unknown"
+                            : variant->present() ? "VJ_ISA wants another"
+                                                 : "this processor does not have it",
+                            products_here(cpu, here, sizeof here));
+    }
+    cpu->products = library ? library->name : strcmp(name, "own") == 0 ? "own" : variant->name;
+    cpu->library = library;
+    cpu->variant = variant;
+    be->ops = variant->ops;
+    return VJ_OK;
+}
+
+vj_status vj_cpu_set_products(vj_backend *be, const char *name)
+{
+    return vj_cpu_of(be)->products_forced ? VJ_OK : vj_cpu_use_products(be, name);
+}
+
+const char *vj_cpu_products(const vj_backend *be)
+{
+    return vj_cpu_of(be)->products;
+}
+
+int vj_cpu_parts_products(const vj_backend *be)
+{
+    const vj_cpu *cpu = vj_cpu_of(be);
+    return cpu->variant->parts && be->precision == VJ_FP32 && !cpu->library ? 6 : 0;
+}
+
+bool vj_products_present(const char *name)
+{
+    const vj_library *library;
+    for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
+        if (strcmp(name, library->name) == 0) return true;
+    return strcmp(name, "own") == 0 || vj_backend_isa_present(name);
+}
+
+/* ------------------------------------------------------------------------------------------------ opening */
+
+vj_status vj_cpu_open(vj_backend *be)
+{
+    vj_cpu *cpu = be->impl = vj_calloc(1, sizeof *cpu);
+    if (!cpu) return vj_raise(VJ_ERR_MEMORY, "backend %s: out of memory", be->device->name);
+    VJ_TRY(choose_variant(cpu));
+    const char *products = getenv("VJ_PRODUCTS");
+    cpu->products_forced = products != NULL;
+    return vj_cpu_use_products(be, products ? products : "own");
+}
+
+void vj_cpu_kernels(const vj_backend *be, vj_kernels *kernels)
+{
+    const vj_cpu *cpu = vj_cpu_of(be);
+    snprintf(kernels->isa, sizeof kernels->isa, "%s", cpu->variant->name);
+    if (!cpu->library || be->precision != VJ_FP32) return;
+    char version[48];
+    const vj_variant *processor = variants; /* whatever VJ_ISA says, a library looks at the processor */
+    while (!processor->present()) processor++;
+    cpu->library->describe(version, sizeof version);
+    snprintf(kernels->library, sizeof kernels->library, "%s %s on %s processors", cpu->library->name, version,
+             processor->name);
+}
+
+void vj_cpu_describe(const vj_backend *be, char *text, size_t bytes)
+{
+    const vj_cpu *cpu = vj_cpu_of(be);
+    const bool library = cpu->library && be->precision == VJ_FP32;
+    snprintf(text, bytes, "%s%s%s, %d thread%s", cpu->variant->name, library ? " + " : "",
+             library ? cpu->library->name : "", be->threads, be->threads == 1 ? "" : "s");
+}
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+enum { HUGE_PAGE = 2 << 20 };
+
+/* Zeroed pages from the system; large ones on huge pages, whose first touch is far cheaper. */
+static bool map_block(vj_memory_block *block, int64_t bytes)
+{
+    int64_t page = sysconf(_SC_PAGESIZE), align = bytes >= HUGE_PAGE ? HUGE_PAGE : page;
+    block->bytes = bytes > 0 ? (bytes + page - 1) / page * page : page;
+    block->mapped = (size_t)(block->bytes + (align > page ? align : 0));
+    block->mapping = mmap(NULL, block->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block->mapping == MAP_FAILED) {
+        block->mapping = NULL;
+        return false;
+    }
+    block->memory = (void *)(((uintptr_t)block->mapping + (uintptr_t)align - 1) / (uintptr_t)align * (uintptr_t)align);
+    /* Only advice: a system without huge pages refuses it and works all the same. */
+    if (align > page) (void)madvise(block->memory, (size_t)block->bytes, MADV_HUGEPAGE);
+    return true;
+}
+
+static void unmap_block(vj_memory_block *block)
+{
+    if (block->mapping) munmap(block->mapping, block->mapped);
+}
+
+void vj_cpu_close(vj_backend *be)
+{
+    vj_cpu *cpu = vj_cpu_of(be);
+    if (cpu) unmap_block(&cpu->scratch);
+    free(cpu);
+}
+
+bool vj_cpu_alloc(vj_backend *be, vj_memory_block *block, int64_t bytes)
+{
+    (void)be;
+    return map_block(block, bytes);
+}
+
+void vj_cpu_free(vj_backend *be, vj_memory_block *block)
+{
+    (void)be;
+    unmap_block(block);
+}
+
+bool vj_device_huge_pages(const vj_backend *be)
+{
+    char text[64] = "";
+    if (be->device->open != vj_cpu_open) return false; /* not the cpu's memory */
+    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+    if (!f) return false;
+    const bool read = fgets(text, sizeof text, f) != NULL;
+    fclose(f);
+    return read && !strstr(text, "[never]");
+}
+
+float *vj_scratch(vj_backend *be, int64_t floats)
+{
+    vj_memory_block *scratch = &vj_cpu_of(be)->scratch;
+    int64_t bytes = floats * (int64_t)sizeof(float);
+    if (!scratch->memory || bytes > scratch->bytes) { /* NULL means failure, so 0 floats have an address too */
+        unmap_block(scratch);
+        *scratch = (vj_memory_block){0};
+        if (!map_block(scratch, bytes)) {
+            vj_keep_failure(be, vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes for a kernel to work in", be->device->name,
+                                         (long long)bytes));
+            *scratch = (vj_memory_block){0};
+        }
+    }
+    return scratch->memory;
+}
+
+/* ------------------------------------------------------------------------------------------------ copies */
+
+enum { STREAMED_BYTES = 1 << 20 }; /* of a download, at least: results to keep; what is read at once is shorter */
+
+void vj_cpu_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
+{
+    vj_cpu_copy(be, device, host, bytes); /* for kernels to read at once */
+}
+
+void vj_cpu_download(vj_backend *be, void *host, const void *device, int64_t bytes)
+{
+    const bool floats = bytes % (int64_t)sizeof(float) == 0 && (uintptr_t)host % sizeof(float) == 0;
+    if (floats && bytes >= STREAMED_BYTES)
+        vj_cpu_of(be)->variant->download(be, host, device, bytes / (int64_t)sizeof(float));
+    else
+        vj_cpu_copy(be, host, device, bytes);
+}
+
+void vj_cpu_copy(vj_backend *be, void *to, const void *from, int64_t bytes)
+{
+    (void)be;
+    memcpy(to, from, (size_t)bytes);
+}
+
+const vj_device_ops vj_cpu_device = {.name = "cpu",
+                                     .host = true,
+                                     .open = vj_cpu_open,
+                                     .close = vj_cpu_close,
+                                     .alloc = vj_cpu_alloc,
+                                     .free = vj_cpu_free,
+                                     .upload = vj_cpu_upload,
+                                     .download = vj_cpu_download,
+                                     .copy = vj_cpu_copy,
+                                     .kernels = vj_cpu_kernels,
+                                     .describe = vj_cpu_describe,
+                                     .set_products = vj_cpu_set_products,
+                                     .products = vj_cpu_products,
+                                     .parts_products = vj_cpu_parts_products,
+                                     .time_products = vj_cpu_time_products};

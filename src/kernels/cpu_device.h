@@ -1,0 +1,80 @@
+/*
+ * The processor as a device: its memory, its instruction sets, and who multiplies. Internal to src/kernels: for the
+ * cpu's kernels (cpu/) and for the strict device, which is this one with its memory guarded.
+ */
+#ifndef VJ_KERNELS_CPU_DEVICE_H
+#define VJ_KERNELS_CPU_DEVICE_H
+
+#include "kernels/backend.h"
+#include "kernels/library.h"
+
+/* One instruction set of this build. */
+typedef struct {
+    const char *name;
+    const vj_ops *ops;
+    void (*download)(vj_backend *be, float *host, const float *device, int64_t n); /* past the caches */
+    bool pairs;                                                                    /* multiplies bf16 in pairs */
+    bool parts; /* multiplies floats as sums of bf16 parts, on tiles */
+    int (*present)(void);
+} vj_variant;
+
+/* What kernels and download of one instruction set are called. */
+#define VJ_VARIANT_SYMBOLS(isa)                                                                                        \
+    extern const vj_ops vj_cpu_##isa##_ops;                                                                            \
+    void vj_cpu_##isa##_download(vj_backend *be, float *host, const float *device, int64_t n);
+VJ_VARIANT_SYMBOLS(portable)
+VJ_VARIANT_SYMBOLS(avx2)
+VJ_VARIANT_SYMBOLS(avx512)
+VJ_VARIANT_SYMBOLS(avx512bf16)
+VJ_VARIANT_SYMBOLS(amx)
+
+/* Kernels that all of them share: vj_cpu_NAME. */
+#define VJ_ROW(name, ...) void vj_cpu_##name(vj_backend *be, __VA_ARGS__);
+VJ_PLAIN_KERNELS(VJ_ROW)
+#undef VJ_ROW
+
+/** The instruction sets of this build, best first; NULL behind the last. */
+const vj_variant *vj_variant_at(int i);
+
+/* The device's own: be->impl. */
+typedef struct {
+    const vj_variant *best;    /* borrowed; of this processor, or VJ_ISA's */
+    const vj_variant *variant; /* borrowed; whose kernels are in use */
+    bool isa_forced;           /* by VJ_ISA */
+    bool products_forced;      /* by VJ_PRODUCTS */
+    const char *products;      /* borrowed; "own", or what vj_backend_set_products() was given */
+    const vj_library *library; /* borrowed; for fp32 products, NULL: own kernels */
+    vj_memory_block scratch;   /* owned; see vj_scratch() */
+} vj_cpu;
+
+static inline vj_cpu *vj_cpu_of(const vj_backend *be)
+{
+    return be->impl;
+}
+
+/**
+ * Working memory of a kernel: `floats` floats, aligned to 64 bytes, contents undefined, valid until the next call. It
+ * grows when a kernel asks for more than any before, so a training loop allocates in its first step only. NULL when out
+ * of memory: reported, kept for vj_sync(), and the kernel returns at once.
+ */
+float *vj_scratch(vj_backend *be, int64_t floats);
+
+/** vj_backend_set_products(), whatever VJ_PRODUCTS says. */
+vj_status vj_cpu_use_products(vj_backend *be, const char *name);
+
+/* Rows of the device's table. */
+vj_status vj_cpu_open(vj_backend *be);
+void vj_cpu_close(vj_backend *be);
+bool vj_cpu_alloc(vj_backend *be, vj_memory_block *block, int64_t bytes);
+void vj_cpu_free(vj_backend *be, vj_memory_block *block);
+void vj_cpu_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
+void vj_cpu_download(vj_backend *be, void *host, const void *device, int64_t bytes);
+void vj_cpu_copy(vj_backend *be, void *to, const void *from, int64_t bytes);
+void vj_cpu_kernels(const vj_backend *be, vj_kernels *kernels);
+void vj_cpu_describe(const vj_backend *be, char *text, size_t bytes);
+vj_status vj_cpu_set_products(vj_backend *be, const char *name);
+const char *vj_cpu_products(const vj_backend *be);
+int vj_cpu_parts_products(const vj_backend *be);
+vj_status vj_cpu_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
+
+#endif

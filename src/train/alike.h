@@ -1,0 +1,24 @@
+/*
+ * All ranks of a job compute with the same kernels: results differ in their last bits from one instruction set or
+ * library to another, so ranks that differ would make results that depend on which rank made them.
+ */
+#ifndef VJ_TRAIN_ALIKE_H
+#define VJ_TRAIN_ALIKE_H
+
+#include <mpi.h>
+
+#include "kernels/kernels.h"
+
+/**
+ * vj_backend_open() with vj_threads() threads on every rank, and vj_kernels_agree(). What every program opens that
+ * computes on several ranks. Collective.
+ */
+vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, MPI_Comm comm);
+
+/**
+ * VJ_ERR_USAGE unless vj_backend_kernels() is the same on all ranks; the first rank that differs from rank 0 names both
+ * and what each has. Collective.
+ */
+vj_status vj_kernels_agree(const vj_backend *be, MPI_Comm comm);
+
+#endif
