@@ -1,26 +1,48 @@
+/* clang-format off: the table is to be read */
 /*
  * The clip store NAME.clips/: index.h5, ledger.csv, shard-00000.h5 ... in HDF5 (readable by h5py and h5dump). Writing:
  * write.h. Readers read index.h5 alone, once, on one rank; after that a clip is one pread and a checksum (and, jpeg,
  * one decoding), from any thread, without HDF5.
  *
  * Shard file: everything that became of a part of the source files, whatever their geometry.
- *   /clips/HxW/frames  u8 [n, T, H, W, 3], one for each geometry; chunk = one clip; unfiltered (raw) or with the filter
- *                      of JPEG records (codec/filter.h)
- *   /clips/...         one row a clip, in order of files and windows: source i64, window i32, dataset i32,
- *                      label i32 [n, L], pts f64 (s), height i32, width i32, row i64 (in its frames), offset i64 (byte
- * of the record in this file), bytes i64 (its length), xxh3 u64 (of those bytes), psnr f32 (dB) /files/...         one
- * row a file, with clips or without: source i64, dataset i32, verdict i32, clips i32, look u64 [m, 8], look_valid u8;
- * ledger: one text, a line a file attribute shard: its number. index.h5: what training reads. /clips/...         the
- * same columns and shard i32, in canonical order: by shard, then row. A clip that was dropped as a duplicate stays in
- * its shard and is not listed. /shards/...        one row a shard: clips i64 (listed), bytes i64 (of the file)
- *   /classes/LABEL     texts [classes] in UTF-8, the name of class n in row n ("": no class has this number), attribute
- *                      xxh3 of their bytes; only for labels whose numbers stand for names
- *   /passport          files, clips i64 [data sets, verdicts]; attributes verdict_names, duplicates, held_out,
- *                      manifests, exclusions (digests), summary (text)
- *   attribute fingerprint u64: xxh3 over (xxh3, height, width, dataset, labels) of every clip listed.
+ *
+ *   /clips/HxW/frames  u8 [n, T, H, W, 3]  one for each geometry; chunk = one clip; unfiltered (raw) or with the filter
+ *                                          of JPEG records (codec/filter.h)
+ *   /clips/source      i64 [n]             one row a clip, in order of files and windows: number of its file
+ *   /clips/window      i32 [n]             number of the window inside the video
+ *   /clips/dataset     i32 [n]
+ *   /clips/label       i32 [n, L]          -1: none
+ *   /clips/pts         f64 [n]             seconds
+ *   /clips/height      i32 [n]
+ *   /clips/width       i32 [n]
+ *   /clips/row         i64 [n]             in its geometry's frames
+ *   /clips/offset      i64 [n]             byte of the record in this file
+ *   /clips/bytes       i64 [n]             length of the record
+ *   /clips/xxh3        u64 [n]             of the record's bytes
+ *   /clips/psnr        f32 [n]             dB
+ *   /files/source      i64 [m]             one row a file, with clips or without
+ *   /files/dataset     i32 [m]
+ *   /files/verdict     i32 [m]
+ *   /files/clips       i32 [m]
+ *   /files/look        u64 [m, 8]          perceptual hash (video/look.h)
+ *   /files/look_valid  u8  [m]
+ *   /files/motion      i8  [v, 512]        what moves, of the v files with look_valid, in their order; may be missing
+ *   /files/ledger      text                a line a file
+ *   attribute shard                        its number
+ *
+ * index.h5: what training reads.
+ *
+ *   /clips/...         the same columns and shard i32, in canonical order: by shard, then row. A clip that was dropped
+ * as a duplicate stays in its shard and is not listed. /shards/...        one row a shard: clips i64 (listed), bytes
+ * i64 (of the file) /classes/LABEL     texts [classes] in UTF-8, the name of class n in row n ("": no class has this
+ * number), attribute xxh3 of their bytes; only for labels whose numbers stand for names /passport          files, clips
+ * i64 [data sets, verdicts]; attributes verdict_names, duplicates, held_out, manifests, exclusions (digests), summary
+ * (text) attribute fingerprint u64: xxh3 over (xxh3, height, width, dataset, labels) of every clip listed.
+ *
  * Attributes of all files: format, version, frames, codec, jpeg_quality, jpeg_chroma, label_names, dataset_names,
  * config, code, and complete, which goes in last.
  */
+/* clang-format on */
 #ifndef VJ_CLIPS_H
 #define VJ_CLIPS_H
 

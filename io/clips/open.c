@@ -244,14 +244,28 @@ static vj_status read_open_index(index_reader *r, vj_clips *clips, uint64_t *fin
     return status;
 }
 
+/* What a path without a readable index is instead. Static storage. */
+static const char *what_it_is(const char *path)
+{
+    static char text[128];
+    char format[64] = "", name[VJ_CLIPS_FILE_PATH];
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+        vj_h5_format(path, format, sizeof format);
+        snprintf(text, sizeof text, *format ? "it is a file, a %s" : "it is a file%s", format);
+        return text;
+    }
+    snprintf(name, sizeof name, "%s/config.yaml", path);
+    return access(name, F_OK) == 0 ? "it is a run folder" : "no readable index.h5 in it";
+}
+
 static vj_status read_index(vj_clips *clips, const char *dir, uint64_t *fingerprint)
 {
     index_reader r = {.dir = dir, .first = clips->count, .first_shard = clips->shards};
     vj_clips_index_path(r.path, dir);
     if (access(dir, F_OK) != 0) return vj_raise(VJ_ERR_IO, "open clip store %s", dir);
     if (access(r.path, R_OK) != 0)
-        return vj_raise(VJ_ERR_FORMAT, "%s is not a clip store, or was never finished: no readable index.h5 in it",
-                        dir);
+        return vj_raise(VJ_ERR_FORMAT, "%s is not a clip store, or was never finished: %s", dir, what_it_is(dir));
     VJ_TRY(vj_clips_open_file(&r.file, r.path, &r.layout));
     vj_status status;
     H5E_BEGIN_TRY

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "clips/output.h"
 #include "codec/filter.h"
+#include "video/look.h"
 
 /* Datasets open at a time: an open one costs HDF5 a few kB, and pictures come in any number of geometries. */
 enum { MOST_OPEN = 64 };
@@ -32,6 +33,8 @@ struct vj_shard {
     vj_clips_entry *entry;
     vj_clips_file *filed; /* their rows are in `ledger` */
     char *ledger;         /* lines */
+    int8_t *motion;       /* [motions, VJ_LOOK_MOTION_BYTES] of the files that have it */
+    int64_t motions, motion_room;
     int64_t geometries, clips, files, ledger_bytes;
     int64_t geometry_room, entry_room, file_room, ledger_room;
     int64_t accounted; /* clips of the files so far */
@@ -79,6 +82,7 @@ static vj_status grow(void **array, int64_t used, int64_t more, int64_t *room, s
 static void release(vj_shard *shard)
 {
     free(shard->ledger);
+    free(shard->motion);
     free(shard->filed);
     free(shard->entry);
     free(shard->geometry);
@@ -281,11 +285,16 @@ vj_status vj_shard_add_file(vj_shard *shard, const vj_clips_file *file)
         VJ_ASSERT(shard->entry[i].source == file->source && shard->entry[i].dataset == file->dataset);
     VJ_TRY(grow((void **)&shard->filed, shard->files, 1, &shard->file_room, sizeof *shard->filed));
     VJ_TRY(grow((void **)&shard->ledger, shard->ledger_bytes, length + 1, &shard->ledger_room, 1));
+    if (file->motion && file->look_valid) {
+        VJ_TRY(grow((void **)&shard->motion, shard->motions, 1, &shard->motion_room, VJ_LOOK_MOTION_BYTES));
+        memcpy(shard->motion + shard->motions++ * VJ_LOOK_MOTION_BYTES, file->motion, VJ_LOOK_MOTION_BYTES);
+    }
     memcpy(shard->ledger + shard->ledger_bytes, file->row, (size_t)length);
     shard->ledger[shard->ledger_bytes + length] = '\n';
     shard->ledger_bytes += length + 1;
     shard->filed[shard->files] = *file;
-    shard->filed[shard->files++].row = NULL; /* borrowed */
+    shard->filed[shard->files].motion = NULL; /* borrowed, as is the row */
+    shard->filed[shard->files++].row = NULL;
     shard->accounted = shard->clips;
     return VJ_OK;
 }
@@ -307,6 +316,11 @@ static vj_status put_tables(vj_shard *shard)
     count = vj_clips_file_columns(columns);
     VJ_TRY(vj_columns_put(shard->part.file, shard->part.path, columns, count, shard->filed, sizeof *shard->filed,
                           shard->files));
+    if (shard->motions > 0) {
+        const hsize_t dims[2] = {(hsize_t)shard->motions, VJ_LOOK_MOTION_BYTES};
+        VJ_TRY(
+            vj_clips_put(shard->part.file, shard->part.path, "/files/motion", H5T_NATIVE_INT8, 2, dims, shard->motion));
+    }
     VJ_TRY(grow((void **)&shard->ledger, shard->ledger_bytes, 1, &shard->ledger_room, 1));
     shard->ledger[shard->ledger_bytes] = '\0';
     VJ_TRY(vj_clips_put_ledger(shard->part.file, shard->part.path, shard->ledger, shard->ledger_bytes + 1));

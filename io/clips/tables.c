@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "clips/format.h"
+#include "video/look.h"
 
 static vj_status check_entry(const char *path, const vj_shard_tables *tables, const vj_clips_layout *layout, int64_t i)
 {
@@ -64,6 +65,29 @@ static vj_status split_ledger(const char *path, vj_shard_tables *tables)
                                     (long long)tables->files);
 }
 
+/* Of the files that have a look; shards of the first release lack it. */
+static vj_status get_motion(hid_t file, const char *path, vj_shard_tables *tables)
+{
+    int64_t valid = 0, rows;
+    for (int64_t f = 0; f < tables->files; f++) valid += tables->file[f].look_valid != 0;
+    if (valid == 0 || H5Lexists(file, "/files/motion", H5P_DEFAULT) <= 0) return VJ_OK;
+    VJ_TRY(vj_clips_extent(file, path, "/files/motion", &rows));
+    if (rows != valid)
+        return vj_raise(VJ_ERR_FORMAT, "%s is damaged: /files/motion has %lld rows, %lld files have a look", path,
+                        (long long)rows, (long long)valid);
+    tables->motion = vj_calloc(valid, VJ_LOOK_MOTION_BYTES);
+    if (!tables->motion) return vj_raise(VJ_ERR_MEMORY, "no memory for the looks of %lld files", (long long)valid);
+    const hsize_t dims[2] = {(hsize_t)valid, VJ_LOOK_MOTION_BYTES};
+    VJ_TRY(vj_clips_get(file, path, "/files/motion", H5T_NATIVE_INT8, 2, dims, tables->motion));
+    const int8_t *next = tables->motion;
+    for (int64_t f = 0; f < tables->files; f++) {
+        if (tables->file[f].look_valid == 0) continue;
+        tables->file[f].motion = next;
+        next += VJ_LOOK_MOTION_BYTES;
+    }
+    return VJ_OK;
+}
+
 static vj_status get_tables(hid_t file, const char *path, vj_shard_tables *tables, const vj_clips_layout *layout)
 {
     vj_column columns[VJ_MAX_COLUMNS];
@@ -78,6 +102,7 @@ static vj_status get_tables(hid_t file, const char *path, vj_shard_tables *table
     VJ_TRY(vj_columns_get(file, path, columns, count, tables->entry, sizeof *tables->entry, tables->clips));
     count = vj_clips_file_columns(columns);
     VJ_TRY(vj_columns_get(file, path, columns, count, tables->file, sizeof *tables->file, tables->files));
+    VJ_TRY(get_motion(file, path, tables));
     VJ_TRY(vj_clips_get_ledger(file, path, &tables->ledger));
     VJ_TRY(split_ledger(path, tables));
     for (int64_t i = 0; i < tables->clips; i++) VJ_TRY(check_entry(path, tables, layout, i));
@@ -125,5 +150,6 @@ void vj_shard_tables_release(vj_shard_tables *tables)
     free(tables->entry);
     free(tables->file);
     free(tables->ledger);
+    free(tables->motion);
     *tables = (vj_shard_tables){0};
 }

@@ -46,7 +46,8 @@ typedef struct {
     int32_t verdict, clips;
     uint64_t look[8];
     uint8_t look_valid;
-    const char *row; /* its row of the ledger, without a newline */
+    const int8_t *motion; /* [VJ_LOOK_MOTION_BYTES] of the look; NULL: not known */
+    const char *row;      /* its row of the ledger, without a newline */
 } vj_clips_file;
 
 typedef struct vj_shard vj_shard;
@@ -93,6 +94,7 @@ typedef struct {
     vj_clips_entry *entry;       /* [clips] owned */
     vj_clips_file *file;         /* [files] owned; their rows are parts of `ledger` */
     char *ledger;                /* owned */
+    int8_t *motion;              /* of the files that have a look */
 } vj_shard_tables;
 
 /** Read and check them; a shard that was made with another layout is refused. Release in any case. */

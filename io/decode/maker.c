@@ -39,6 +39,7 @@ struct vj_maker {
     vj_decoded_clip *table; /* [windows] */
     int clips;
     vj_look look;
+    vj_look_cells cells;
     /* of the clip at hand */
     int height, width;
     uint8_t *frames; /* in shared memory or scratch */
@@ -256,7 +257,7 @@ static vj_video_verdict take_picture(void *user, int k, const vj_picture *pictur
 {
     vj_maker *m = user;
     const purpose *p = &m->purposes[k];
-    return p->window == LOOK ? vj_look_add(&m->look, p->number, picture) : add_frame(m, p, picture);
+    return p->window == LOOK ? vj_look_add(&m->look, &m->cells, p->number, picture) : add_frame(m, p, picture);
 }
 
 /* ------------------------------------------------------------------------------------------------ a file */
@@ -300,6 +301,7 @@ void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory,
     m->memory = memory;
     m->clips = m->height = m->width = m->left_out = 0;
     m->look = (vj_look){0};
+    m->cells = (vj_look_cells){0};
     memset(reply, 0, sizeof *reply);
     vj_video_verdict verdict = make(m, order, fd, reply);
     reply->source = order->source;
@@ -310,6 +312,7 @@ void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory,
         snprintf(reply->reason, sizeof reply->reason, "%d of %d clips left out, too many of their frames are damaged",
                  m->left_out, m->windows);
     reply->info = *vj_video_describe(m->video);
+    vj_look_finish(&m->look, &m->cells);
     if (verdict == VJ_VIDEO_OK) reply->look = m->look;
     vj_video_close(m->video);
     reply->seconds = vj_now() - begin;

@@ -14,8 +14,9 @@
 
 /* What is known of a source. */
 typedef struct {
-    vj_look look;         /* not valid: none */
-    int64_t row_at, like; /* byte in the rows; the source that it looks like, or -1 */
+    uint64_t look[VJ_LOOK_INSTANTS];
+    uint8_t look_valid;   /* 0: it has no look */
+    int64_t row_at, like; /* byte in the rows; the source that it is, or may be, a copy of, or -1 */
     int32_t row_bytes, dataset, verdict, clips;
 } fate;
 
@@ -23,12 +24,18 @@ typedef struct {
     const vj_pack_plan *plan;
     const char *store;
     vj_pack_report *report;
-    vj_scratch fates; /* fate [sources] */
-    int rows;         /* descriptor of an unlinked file: rows of the ledger, in the order of the shards */
+    vj_scratch fates;  /* fate [sources] */
+    vj_scratch motion; /* [sources, VJ_LOOK_MOTION_BYTES], where looks are compared */
+    int rows;          /* descriptor of an unlinked file: rows of the ledger, in the order of the shards */
     int64_t rows_bytes;
     char *row; /* room for one */
     int64_t row_room;
 } commit;
+
+static bool compares(const commit *c)
+{
+    return c->plan->config->pack.duplicates == VJ_DUPLICATES_DROP || c->plan->summary->held_out_videos > 0;
+}
 
 static fate *fate_of(const commit *c, int64_t source)
 {
@@ -88,14 +95,16 @@ static vj_status note_files(commit *c, const vj_shard_tables *tables)
         const vj_clips_file *file = &tables->file[i];
         int64_t bytes = (int64_t)strlen(file->row);
         fate *f = fate_of(c, file->source);
-        *f = (fate){.look.valid = file->look_valid,
+        *f = (fate){.look_valid = file->look_valid,
                     .row_at = c->rows_bytes,
                     .like = -1,
                     .row_bytes = (int32_t)bytes,
                     .dataset = file->dataset,
                     .verdict = file->verdict,
                     .clips = file->clips};
-        memcpy(f->look.bits, file->look, sizeof f->look.bits);
+        memcpy(f->look, file->look, sizeof f->look);
+        if (c->motion.data && file->motion)
+            memcpy((int8_t *)c->motion.data + file->source * VJ_LOOK_MOTION_BYTES, file->motion, VJ_LOOK_MOTION_BYTES);
         VJ_TRY(write_row(c, file->row, bytes));
     }
     c->report->store_bytes += tables->bytes;
@@ -116,6 +125,15 @@ static vj_status note_shards(commit *c)
 
 /* ------------------------------------------------------------------------------------------------ looks */
 
+static vj_look look_of(const commit *c, int64_t source)
+{
+    const fate *f = fate_of(c, source);
+    vj_look look = {.valid = f->look_valid};
+    memcpy(look.bits, f->look, sizeof look.bits);
+    memcpy(look.motion, (const int8_t *)c->motion.data + source * VJ_LOOK_MOTION_BYTES, sizeof look.motion);
+    return look;
+}
+
 static void leave_out(fate *f, int verdict, int64_t like)
 {
     f->verdict = verdict;
@@ -123,27 +141,35 @@ static void leave_out(fate *f, int verdict, int64_t like)
     f->clips = 0;
 }
 
-/* In the order of the manifests: what looks like a held-out video goes, and of two that are alike the later one. */
+/*
+ * In the order of the manifests: a copy of a held-out video goes, and of two copies the later one. What may be a copy,
+ * but shows too little to tell, stays; the ledger says of what.
+ */
 static vj_status compare_looks(commit *c, vj_looks *held_out, vj_looks *kept)
 {
     const int64_t sources = c->plan->summary->sources, videos = sources - c->plan->summary->held_out_videos;
     int drop = c->plan->config->pack.duplicates == VJ_DUPLICATES_DROP;
-    for (int64_t source = videos; source < sources; source++)
-        vj_looks_enter(held_out, source, &fate_of(c, source)->look);
+    for (int64_t source = videos; source < sources; source++) {
+        const vj_look look = look_of(c, source);
+        vj_looks_enter(held_out, source, &look);
+    }
     for (int64_t source = 0; source < videos; source++) {
         fate *f = fate_of(c, source);
-        if (f->clips == 0 || f->look.valid == 0) continue;
-        int64_t like = vj_looks_find(held_out, &f->look);
+        if (f->clips == 0 || f->look_valid == 0) continue;
+        const vj_look look = look_of(c, source);
+        int64_t doubtful, like = vj_looks_find(held_out, &look, &doubtful);
+        f->like = doubtful;
         if (like >= 0) {
             leave_out(f, VJ_LEDGER_HELD_OUT_CONTENT, like);
             continue;
         }
         if (!drop) continue;
-        like = vj_looks_find(kept, &f->look);
+        like = vj_looks_find(kept, &look, &doubtful);
+        if (f->like < 0) f->like = doubtful;
         if (like >= 0)
             leave_out(f, VJ_LEDGER_DUPLICATE, like);
         else
-            vj_looks_enter(kept, source, &f->look);
+            vj_looks_enter(kept, source, &look);
     }
     return VJ_OK;
 }
@@ -153,7 +179,7 @@ static vj_status decide(commit *c)
     const vj_catalogue_summary *s = c->plan->summary;
     vj_looks *held_out = NULL, *kept = NULL;
     int drop = c->plan->config->pack.duplicates == VJ_DUPLICATES_DROP;
-    if (!drop && s->held_out_videos == 0) return VJ_OK;
+    if (!compares(c)) return VJ_OK;
     vj_status status = vj_looks_create(&held_out, s->held_out_videos, c->store);
     if (status == VJ_OK) status = vj_looks_create(&kept, drop ? s->sources : 0, c->store);
     if (status == VJ_OK) status = compare_looks(c, held_out, kept);
@@ -169,12 +195,13 @@ static void count_file(commit *c, int64_t source, const fate *f)
     vj_pack_report *r = c->report;
     if (is_held_out_video(c, source)) {
         r->held_out_videos++;
-        r->held_out_unread += f->verdict != VJ_LEDGER_HELD_OUT || f->look.valid == 0;
+        r->held_out_unread += f->verdict != VJ_LEDGER_HELD_OUT || f->look_valid == 0;
         return;
     }
     r->files[f->dataset][f->verdict]++;
     r->clips_of[f->dataset][f->verdict] += f->clips;
     r->clips += f->clips;
+    r->doubtful += f->like >= 0 && f->clips > 0;
 }
 
 static vj_status put_row(commit *c, FILE *out, const fate *f)
@@ -182,8 +209,10 @@ static vj_status put_row(commit *c, FILE *out, const fate *f)
     char reason[64], *revised = NULL;
     VJ_TRY(read_row(c, f));
     if (f->like >= 0) {
-        snprintf(reason, sizeof reason, "looks like source %" PRId64, f->like);
-        revised = vj_ledger_revised(c->row, f->verdict, reason);
+        const int is_left_out = f->verdict == VJ_LEDGER_DUPLICATE || f->verdict == VJ_LEDGER_HELD_OUT_CONTENT;
+        snprintf(reason, sizeof reason,
+                 is_left_out ? "a copy of source %" PRId64 : "may be a copy of source %" PRId64 ", kept", f->like);
+        revised = is_left_out ? vj_ledger_revised(c->row, f->verdict, reason) : vj_ledger_remarked(c->row, reason);
         if (!revised)
             return vj_raise(VJ_ERR_FORMAT, "a row of the ledger is damaged, or there is no memory for it: %.80s",
                             c->row);
@@ -288,6 +317,8 @@ static vj_status write_index(const commit *c)
 static vj_status create_scratch(commit *c)
 {
     VJ_TRY(vj_scratch_create(&c->fates, c->store, c->plan->summary->sources * (int64_t)sizeof(fate)));
+    if (compares(c))
+        VJ_TRY(vj_scratch_create(&c->motion, c->store, c->plan->summary->sources * (int64_t)VJ_LOOK_MOTION_BYTES));
     return vj_scratch_file(&c->rows, c->store);
 }
 
@@ -303,6 +334,7 @@ vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
     if (status == VJ_OK) status = write_ledger(&c);
     if (status == VJ_OK && report->clips > 0) status = write_index(&c);
     vj_scratch_release(&c.fates);
+    vj_scratch_release(&c.motion);
     if (c.rows >= 0) (void)close(c.rows); /* unlinked: nothing of it must last */
     free(c.row);
     return status;

@@ -96,6 +96,19 @@ void vj_ledger_path(const char *line, char *path, size_t bytes)
     path[length] = '\0';
 }
 
+char *vj_ledger_remarked(const char *line, const char *remark)
+{
+    const char *reason = column_of(line, VERDICT + 1), *shard = column_of(line, VERDICT + 2);
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = shard ? open_memstream(&text, &bytes) : NULL;
+    if (!out) return NULL;
+    /* The field is quoted and followed by a comma: "" or "text". */
+    const int length = (int)(shard - reason) - 2;
+    fprintf(out, "%.*s%s%s\",%s", (int)(reason - line) + length, line, length > 1 ? "; " : "", remark, shard);
+    return finish(out, &text);
+}
+
 char *vj_ledger_revised(const char *line, int verdict, const char *reason)
 {
     const char *begin = column_of(line, VERDICT), *shard = column_of(line, VERDICT + 2);

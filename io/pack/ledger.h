@@ -45,5 +45,7 @@ void vj_ledger_path(const char *line, char *path, size_t bytes);
 
 /** The same line with another verdict and no clips. free() it; NULL: no memory, or it is no line of a ledger. */
 char *vj_ledger_revised(const char *line, int verdict, const char *reason);
+/** The same row with a remark, without quotes, added to its reason. free() it; NULL: as above. */
+char *vj_ledger_remarked(const char *line, const char *remark);
 
 #endif

@@ -102,8 +102,8 @@ void vj_looks_enter(vj_looks *l, int64_t number, const vj_look *look)
     l->count++;
 }
 
-/* Compare with the looks of one list; *found: the first that it is a copy of, so far. */
-static void search(vj_looks *l, const vj_look *look, uint32_t head, uint32_t others, int64_t *found)
+/* Compare with the looks of one list; *found, *doubtful: the first of each kind, so far. */
+static void search(vj_looks *l, const vj_look *look, uint32_t head, uint32_t others, int64_t *found, int64_t *doubtful)
 {
     const chunk *chunks = l->chunks.data;
     entry *entries = l->entries.data;
@@ -113,16 +113,20 @@ static void search(vj_looks *l, const vj_look *look, uint32_t head, uint32_t oth
             if (__builtin_popcount(chunks[head].item[i].others ^ others) > MOST_DIFFERENT || n >= *found) continue;
             if (entries[n].asked == l->question) continue;
             entries[n].asked = l->question;
-            if (vj_look_same(&entries[n].look, look)) *found = n;
+            const vj_likeness likeness = vj_look_compare(&entries[n].look, look);
+            if (likeness == VJ_LOOK_COPY) *found = n;
+            if (likeness == VJ_LOOK_DOUBTFUL && n < *doubtful) *doubtful = n;
         }
 }
 
-int64_t vj_looks_find(vj_looks *l, const vj_look *look)
+int64_t vj_looks_find(vj_looks *l, const vj_look *look, int64_t *doubtful)
 {
-    int64_t found = l->most;
+    int64_t found = l->most, perhaps = l->most;
+    const entry *entries = l->entries.data;
     uint32_t key, others;
     l->question++;
     for (int list = 0; list < LISTS; list++)
-        if (keys_of(look, list, &key, &others)) search(l, look, *head_of(l, list, key), others, &found);
-    return found < l->most ? ((const entry *)l->entries.data)[found].number : -1;
+        if (keys_of(look, list, &key, &others)) search(l, look, *head_of(l, list, key), others, &found, &perhaps);
+    *doubtful = found == l->most && perhaps < l->most ? entries[perhaps].number : -1;
+    return found < l->most ? entries[found].number : -1;
 }

@@ -14,8 +14,8 @@
 typedef struct vj_looks vj_looks;
 
 /**
- * Room for `most` looks, in scratch files in `scratch` (scratch.h) of about 400 bytes each and, when there are few, up
- * to 2 kB each. Destroy it.
+ * Room for `most` looks, in scratch files in `scratch` (scratch.h) of about 1 kB each and, when there are few, up
+ * to 3 kB each. Destroy it.
  */
 vj_status vj_looks_create(vj_looks **looks, int64_t most, const char *scratch);
 void vj_looks_destroy(vj_looks *looks);
@@ -23,7 +23,10 @@ void vj_looks_destroy(vj_looks *looks);
 /** Enter a look under a number; one without enough instants (valid) is passed over. */
 void vj_looks_enter(vj_looks *looks, int64_t number, const vj_look *look);
 
-/** The number of the look entered first among those that it is a copy of; -1: none. */
-int64_t vj_looks_find(vj_looks *looks, const vj_look *look);
+/**
+ * The number of the look entered first among those that it is a copy of; -1: none. Then *doubtful is the first of those
+ * that it may be a copy of, or -1.
+ */
+int64_t vj_looks_find(vj_looks *looks, const vj_look *look, int64_t *doubtful);
 
 #endif

@@ -33,6 +33,9 @@ char *vj_pack_report_text(const vj_pack_report *r, const vj_media_names *names)
     for (int d = 0; d < names->dataset_count; d++) put_dataset(out, r, d, names->dataset_names[d]);
     if (r->held_out_videos > 0)
         fprintf(out, "  compared with %lld held-out videos\n", (long long)(r->held_out_videos - r->held_out_unread));
+    if (r->doubtful > 0)
+        fprintf(out, "  %lld files may be copies of others, and are kept: \"may be a copy\" in the ledger\n",
+                (long long)r->doubtful);
     if (r->held_out_unread > 0)
         fprintf(out, "  NOT compared with %lld held-out videos, which could not be decoded\n",
                 (long long)r->held_out_unread);

@@ -8,6 +8,7 @@
 typedef struct {
     int64_t sources, clips, store_bytes, shards;
     int64_t files[VJ_MAX_LIST][VJ_LEDGER_VERDICTS], clips_of[VJ_MAX_LIST][VJ_LEDGER_VERDICTS];
+    int64_t doubtful; /* packed, though they may be copies of others: the ledger says of which */
     int64_t held_out_videos, held_out_unread; /* how many; of these could not be decoded, so nothing is compared */
 } vj_pack_report;
 

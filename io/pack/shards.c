@@ -149,6 +149,7 @@ static vj_status add_file(maker *m, const slot *s)
     if (!d->info.is_image) { /* one picture is too little to tell it by its look */
         memcpy(file.look, d->look.bits, sizeof file.look);
         file.look_valid = d->look.valid;
+        file.motion = &d->look.motion[0][0];
     }
     const vj_ledger_row row = {
         .source = s->number,

@@ -18,12 +18,13 @@ void vj_look_times(double start_s, double end_s, double times_s[VJ_LOOK_INSTANTS
 }
 
 /* Luma of BT.601 minus its mean, in 256ths. Returns the sum of its absolute values. */
-static int32_t centred_luma(const uint8_t *rgb, int32_t luma[SIDE][SIDE])
+static int32_t centred_luma(const uint8_t *rgb, int32_t luma[SIDE][SIDE], int32_t *mean)
 {
     int32_t sum = 0, deviation = 0;
     for (int i = 0; i < SIDE * SIDE; i++, rgb += 3)
         sum += luma[i / SIDE][i % SIDE] = 77 * rgb[0] + 150 * rgb[1] + 29 * rgb[2];
-    for (int i = 0; i < SIDE * SIDE; i++) deviation += abs(luma[i / SIDE][i % SIDE] -= sum / (SIDE * SIDE));
+    *mean = sum / (SIDE * SIDE);
+    for (int i = 0; i < SIDE * SIDE; i++) deviation += abs(luma[i / SIDE][i % SIDE] -= *mean);
     return deviation;
 }
 
@@ -46,16 +47,47 @@ static uint64_t signs_of_frequencies(int32_t luma[SIDE][SIDE])
     return bits;
 }
 
-vj_video_verdict vj_look_add(vj_look *look, int instant, const vj_picture *picture)
+/* Means of cells of 4 x 4, from 256ths of a level. */
+static void mean_of_cells(int32_t luma[SIDE][SIDE], int32_t mean, int16_t cells[VJ_LOOK_CELLS])
+{
+    enum { ACROSS = 8, EDGE = SIDE / ACROSS };
+    for (int cell = 0; cell < VJ_LOOK_CELLS; cell++) {
+        int32_t sum = 0;
+        for (int i = 0; i < EDGE * EDGE; i++)
+            sum += luma[cell / ACROSS * EDGE + i / EDGE][cell % ACROSS * EDGE + i % EDGE];
+        cells[cell] = (int16_t)((sum / (EDGE * EDGE) + mean) / 16);
+    }
+}
+
+vj_video_verdict vj_look_add(vj_look *look, vj_look_cells *cells, int instant, const vj_picture *picture)
 {
     vj_video *v = picture->video;
     uint8_t rgb[SIDE * SIDE * 3];
     int32_t luma[SIDE][SIDE];
     int error = vj_convert(&v->look_converter, v->held, v->orientation, SIDE, SIDE, rgb);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "scaling");
-    if (centred_luma(rgb, luma) >= FLAT) look->valid |= (uint8_t)(1 << instant);
+    int32_t mean;
+    if (centred_luma(rgb, luma, &mean) >= FLAT) look->valid |= (uint8_t)(1 << instant);
     look->bits[instant] = signs_of_frequencies(luma);
+    mean_of_cells(luma, mean, cells->luma[instant]);
     return VJ_VIDEO_OK;
+}
+
+void vj_look_finish(vj_look *look, const vj_look_cells *cells)
+{
+    enum { QUARTER = 4 }; /* 16ths in a quarter of a level */
+    int32_t still[VJ_LOOK_CELLS] = {0}, moved[VJ_LOOK_CELLS];
+    for (int i = 0; i < VJ_LOOK_INSTANTS; i++)
+        for (int c = 0; c < VJ_LOOK_CELLS; c++) still[c] += cells->luma[i][c];
+    for (int i = 0; i < VJ_LOOK_INSTANTS; i++) {
+        int32_t mean = 0; /* of the picture: it becomes brighter or darker as a whole */
+        for (int c = 0; c < VJ_LOOK_CELLS; c++)
+            mean += moved[c] = VJ_LOOK_INSTANTS * cells->luma[i][c] - still[c]; /* 128ths */
+        for (int c = 0; c < VJ_LOOK_CELLS; c++) {
+            const int32_t m = (moved[c] - mean / VJ_LOOK_CELLS) / (VJ_LOOK_INSTANTS * QUARTER);
+            look->motion[i][c] = (int8_t)(m < -127 ? -127 : m > 127 ? 127 : m);
+        }
+    }
 }
 
 double vj_look_distance(const vj_look *a, const vj_look *b)
@@ -82,9 +114,33 @@ static double variety(const vj_look *look)
     return pairs ? (double)differ / (BITS * pairs) : 0;
 }
 
-int vj_look_same(const vj_look *a, const vj_look *b)
+int vj_look_alike(const vj_look *a, const vj_look *b)
 {
     const double distance = vj_look_distance(a, b);
     if (distance > 0.25) return 0;
     return distance <= fmin(0.1 + 0.5 * fmin(variety(a), variety(b)), 0.25);
+}
+
+/*
+ * Thresholds were chosen on half of the pairs of docs/duplicates.md. Below LEAST_MOTION levels (root mean square over
+ * cells and instants) what seems to move is noise of the encoders.
+ */
+#define LEAST_MOTION 0.75
+#define COPY         0.6
+#define DIFFERENT    0.3
+
+vj_likeness vj_look_compare(const vj_look *a, const vj_look *b)
+{
+    if (!vj_look_alike(a, b)) return VJ_LOOK_DIFFERENT;
+    double aa = 0, bb = 0, ab = 0;
+    const int8_t *x = &a->motion[0][0], *y = &b->motion[0][0];
+    for (int i = 0; i < VJ_LOOK_MOTION_BYTES; i++) {
+        aa += x[i] * x[i];
+        bb += y[i] * y[i];
+        ab += x[i] * y[i];
+    }
+    const double least = 16 * LEAST_MOTION * LEAST_MOTION * VJ_LOOK_MOTION_BYTES; /* in quarters, squared */
+    if (aa < least && bb < least) return VJ_LOOK_DOUBTFUL;
+    const double correlation = aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
+    return correlation >= COPY ? VJ_LOOK_COPY : correlation >= DIFFERENT ? VJ_LOOK_DOUBTFUL : VJ_LOOK_DIFFERENT;
 }

@@ -1,9 +1,16 @@
 /*
- * What a video looks like, in 512 bits: to find copies of it that were encoded again at another size, bitrate, frame
- * rate, brightness or in another container. At eight instants spread over its duration the luma of the picture shown
- * is reduced to 32 x 32, and each bit is the sign of one of its 64 lowest frequencies (a cosine transform), which
- * noise, scaling and changes of brightness and contrast leave alone. Copies that are cropped, mirrored, or begin or end
- * at another time are not found.
+ * What a video looks like: to find copies of it that were encoded again at another size, bitrate, frame rate,
+ * brightness or in another container. Two parts, both of the pictures at eight instants spread over its duration:
+ *
+ * - a perceptual hash of 512 bits. The luma of a picture is reduced to 32 x 32, and each bit is the sign of one of its
+ * 64 lowest frequencies (a cosine transform), which noise, scaling and changes of brightness and contrast leave alone.
+ *   It finds candidates. Videos of one fixed camera have nearly the same hash, whatever moves in them.
+ * - what moves: the mean luma of 8 x 8 cells at each instant, less that cell's mean over the instants, less the
+ *   picture's mean. It decides among candidates. Copies have the same movement; where nothing moves there is nothing
+ *   to decide by.
+ *
+ * Copies that are mirrored, cropped by more than a few percent, or begin or end at another time are not found
+ * (docs/duplicates.md has the numbers).
  */
 #ifndef VJ_VIDEO_LOOK_H
 #define VJ_VIDEO_LOOK_H
@@ -12,23 +19,42 @@
 
 enum { VJ_LOOK_INSTANTS = 8 };
 
+enum { VJ_LOOK_CELLS = 64, VJ_LOOK_MOTION_BYTES = VJ_LOOK_INSTANTS * VJ_LOOK_CELLS };
+
 typedef struct {
     uint64_t bits[VJ_LOOK_INSTANTS];
     uint8_t valid; /* bit i: instant i has a picture that is not flat; 0: the video has no look */
+    int8_t motion[VJ_LOOK_INSTANTS][VJ_LOOK_CELLS]; /* in quarters of a level, at most 31.75 */
 } vj_look;
+
+/* Mean luma of the cells, in 16ths of a level, while the pictures come. */
+typedef struct {
+    int16_t luma[VJ_LOOK_INSTANTS][VJ_LOOK_CELLS];
+} vj_look_cells;
+
+/* Of two videos. */
+typedef enum {
+    VJ_LOOK_DIFFERENT,
+    VJ_LOOK_DOUBTFUL, /* their pictures are alike, and too little moves, or the movement is not alike enough, to tell */
+    VJ_LOOK_COPY
+} vj_likeness;
 
 /** The instants of a video, or a part of one, whose frames are shown from start_s to end_s. */
 void vj_look_times(double start_s, double end_s, double times_s[VJ_LOOK_INSTANTS]);
 
-/** Enter the picture at an instant. Start with a look of zeros. */
-vj_video_verdict vj_look_add(vj_look *look, int instant, const vj_picture *picture);
+/** Enter the picture at an instant. Start with zeros. */
+vj_video_verdict vj_look_add(vj_look *look, vj_look_cells *cells, int instant, const vj_picture *picture);
+
+/** All instants are entered: find what moves. */
+void vj_look_finish(vj_look *look, const vj_look_cells *cells);
 
 /** Share of the bits that differ, over instants valid in both; 1 if these are fewer than half. */
 double vj_look_distance(const vj_look *a, const vj_look *b);
 
 /**
- * Whether one is a copy of the other: the distance is below a threshold that is 0.25 for videos whose pictures change,
- * and falls to 0.1 for those that show one picture all the time, as these have fewer bits that say anything.
+ * Whether one may be a copy of the other, by the hash: the distance is below a threshold that is 0.25 for videos whose
+ * pictures change, and falls to 0.1 for those that show one picture all the time, as these have fewer bits that say
+ * anything.
  *
  * Measured on 28 videos and 18 parts of a film, each also in five encodings (half the size at crf 35, 12 frames a
  * second, brighter with more contrast, VP8 at 100 kbit/s, MPEG-4): of 726 pairs of the same content none was missed
@@ -37,6 +63,9 @@ double vj_look_distance(const vj_look *a, const vj_look *b);
  * pictures of different videos have a mean of 0.49 and a standard deviation of 0.068, so of still pictures one pair in
  * 10^8 or so will be taken for copies by chance.
  */
-int vj_look_same(const vj_look *a, const vj_look *b);
+int vj_look_alike(const vj_look *a, const vj_look *b);
+
+/** Hash and movement together. */
+vj_likeness vj_look_compare(const vj_look *a, const vj_look *b);
 
 #endif

@@ -405,10 +405,13 @@ vj_video_verdict vj_packets_index(vj_video *v)
         verdict = skip_until_decoded(v);
         if (verdict != VJ_VIDEO_OK) return verdict;
     }
+    /* The container of still pictures; what follows the first is a preview, a depth map or another view of it. */
+    const int is_still = strstr(v->file.format->iformat->name, "_pipe") != NULL;
+    if (is_still && v->info.frames > 1) v->info.frames = 1;
     int64_t n = v->info.frames;
     if (n == 0) return vj_video_refuse(v, VJ_VIDEO_TOO_SHORT, "no frame in %lld packets", (long long)v->packet_count);
     v->info.fps = n > 1 && v->times[n - 1] > 0 ? (double)(n - 1) / v->times[n - 1] : v->nominal_fps;
     v->info.duration_s = v->times[n - 1] + 1 / v->info.fps;
-    v->info.is_image = n == 1 && strstr(v->file.format->iformat->name, "_pipe") != NULL;
+    v->info.is_image = is_still;
     return VJ_VIDEO_OK;
 }

@@ -45,9 +45,11 @@ static const char *picture_brand(const unsigned char *begin, size_t bytes)
     static const char *const heif[] = {"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"};
     static const char *const avif[] = {"avif", "avis"};
     if (bytes < 16 || memcmp(begin + 4, "ftyp", 4) != 0) return NULL;
-    for (size_t i = 0; i < COUNT(avif); i++)
-        if (memcmp(begin + 8, avif[i], 4) == 0)
-            return "an AVIF picture: this FFmpeg has no reader for it, save it as PNG or JPEG";
+    for (size_t at = 8; at + 4 <= bytes && at < 64;
+         at += 4) /* the major brand, then those that it is compatible with */
+        for (size_t i = 0; i < COUNT(avif); i++)
+            if (at != 12 && memcmp(begin + at, avif[i], 4) == 0)
+                return "an AVIF picture: this FFmpeg has no reader for it, save it as PNG or JPEG";
     for (size_t i = 0; i < COUNT(heif); i++)
         if (memcmp(begin + 8, heif[i], 4) == 0)
             return "a HEIF photograph (HEIC): this FFmpeg has no reader for it, save it as PNG or JPEG";

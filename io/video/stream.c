@@ -166,7 +166,8 @@ static vj_video_verdict explain(vj_video *v, vj_video_verdict verdict)
     const size_t bytes = file->begin_bytes > 0 ? (size_t)file->begin_bytes : 0;
     if (verdict == VJ_VIDEO_TOO_LARGE || verdict == VJ_VIDEO_OUT_OF_MEMORY) return verdict;
     const char *is = vj_signature(file->begin, bytes);
-    if (!is && verdict == VJ_VIDEO_UNRECOGNISED) is = vj_signature_text(file->begin, bytes);
+    if (!is && (verdict == VJ_VIDEO_UNRECOGNISED || strstr(v->reason, "svg")))
+        is = vj_signature_text(file->begin, bytes);
     return is ? vj_video_refuse(v, verdict, "this is %s", is) : verdict;
 }
 
@@ -175,6 +176,10 @@ vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limit
     vj_video_close(v);
     v->limits = *limits;
     vj_video_verdict verdict = vj_media_file_open(v, fd);
+    /* Pictures without a container are found anywhere: in an archive or a document too. */
+    if (verdict == VJ_VIDEO_OK && strcmp(v->file.format->iformat->name, "mjpeg") == 0 &&
+        vj_signature(v->file.begin, (size_t)v->file.begin_bytes))
+        verdict = VJ_VIDEO_UNRECOGNISED;
     if (verdict == VJ_VIDEO_OK) verdict = vj_stream_open(v);
     if (verdict == VJ_VIDEO_OK) verdict = vj_packets_index(v);
     if (verdict != VJ_VIDEO_OK)

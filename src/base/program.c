@@ -238,6 +238,7 @@ static void start_mpi(vj_run *run, int *argc, char ***argv)
     MPI_Comm_set_errhandler(MPI_COMM_SELF, handler);
     MPI_Comm_dup(MPI_COMM_WORLD, &run->comm);
     MPI_Comm_set_errhandler(run->comm, handler);
+    MPI_Comm_dup(run->comm, &run->end);
     MPI_Errhandler_free(&handler);
     MPI_Comm_rank(run->comm, &run->rank);
     MPI_Comm_size(run->comm, &run->size);
@@ -287,11 +288,29 @@ static outcome answer_or_load(vj_run *run, const command_line *line)
     return result;
 }
 
+static int exit_code_of(outcome why)
+{
+    return why == STOP_DONE ? VJ_EXIT_DONE : why == STOP_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED;
+}
+
 static void leave(vj_run *run, outcome why)
 {
+    MPI_Comm_free(&run->end);
     MPI_Comm_free(&run->comm);
     MPI_Finalize();
-    exit(why == STOP_DONE ? VJ_EXIT_DONE : why == STOP_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED);
+    exit(exit_code_of(why));
+}
+
+/* Which rank the launcher says this process is, before MPI is started; 0 where it says nothing. */
+static int rank_by_launcher(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK",      "PMI_RANK",
+                                        "PALS_RANKID",          "FLUX_TASK_RANK", "SLURM_PROCID"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *text = getenv(names[i]);
+        if (text && *text) return atoi(text);
+    }
+    return 0;
 }
 
 /* Only there if the BLAS is OpenBLAS. Our threads are OpenMP's; its own beside them make everything slower. */
@@ -321,12 +340,18 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
     began_s = vj_now();
     memset(run, 0, sizeof *run);
     quieten_blas();
-    start_mpi(run, &argc, &argv);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* vj_raise_h5() prints what matters, once */
 
+    /* What needs no work is answered without MPI, which on a login node may not be allowed to start. */
     command_line line = {.program = program, .files = (const char **)argv + 1};
-    int result = parse(&line, run->rank, argc, argv);
-    if (run->rank == 0 && result == GO_ON) result = answer_or_load(run, &line);
+    const int rank = rank_by_launcher();
+    int result = parse(&line, rank, argc, argv);
+    if (result == GO_ON && (line.help || line.version || line.print_config))
+        result = rank == 0 ? answer_or_load(run, &line) : STOP_DONE;
+    if (result != GO_ON) exit(exit_code_of(result));
+
+    start_mpi(run, &argc, &argv);
+    if (run->rank == 0) result = answer_or_load(run, &line);
     MPI_Bcast(&result, 1, MPI_INT, 0, run->comm);
     if (result != GO_ON) leave(run, result);
 
@@ -343,14 +368,36 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
     run->dry_run = line.dry_run;
 }
 
+/*
+ * Have all ranks come here because of the same wrong setting? Then the job ends as quietly as it can. Ranks that are
+ * elsewhere, waiting for this one, are given a moment.
+ */
+static bool all_refuse(const vj_run *run, vj_status status)
+{
+    enum { PATIENCE_MS = 2000 };
+    int other = status != VJ_ERR_USAGE, any, done = 0;
+    MPI_Request request;
+    MPI_Iallreduce(&other, &any, 1, MPI_INT, MPI_MAX, run->end, &request);
+    for (int ms = 0; ms < PATIENCE_MS && !done; ms++) {
+        MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (!done) usleep(1000);
+    }
+    return done && !any;
+}
+
 int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
 {
+    if (status == VJ_ERR_USAGE && all_refuse(run, status)) {
+        status = VJ_OK;
+        exit_code_when_ok = VJ_EXIT_USAGE;
+    }
     if (status != VJ_OK) {
         fflush(NULL);
         /* Where all ranks refuse the same thing, rank 0 says why: it must have spoken before another rank ends it. */
         if (run->rank != 0) sleep(1);
         MPI_Abort(MPI_COMM_WORLD, status == VJ_ERR_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED);
     }
+    MPI_Comm_free(&run->end);
     MPI_Comm_free(&run->comm);
     MPI_Finalize();
     return exit_code_when_ok;

@@ -31,6 +31,7 @@ typedef struct {
 
 typedef struct {
     MPI_Comm comm; /* a duplicate of MPI_COMM_WORLD */
+    MPI_Comm end;  /* another, for vj_program_end() alone */
     int rank, size;
     vj_config config; /* read and checked, if the program has sections */
     const char *config_path;
@@ -42,14 +43,15 @@ typedef struct {
 
 /**
  * Start MPI, parse the command line, read and check the configuration (rank 0 reads, all get it), install the MPI error
- * handler. --help, --version and --print-config print on rank 0, end MPI and exit(0); a wrong command line or setting
- * exits 2 after all ranks left MPI. Collective.
+ * handler. --help, --version and --print-config print on rank 0 and exit(0), and a wrong command line exits 2, before
+ * MPI is started; a wrong setting exits 2 after all ranks left MPI. Collective.
  */
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv);
 
 /**
- * End the job: VJ_OK finalises MPI and returns `exit_code_when_ok`; anything else aborts all ranks with 1 (2 for
- * VJ_ERR_USAGE). Each rank calls it with its own status; a rank that failed alone takes the others down.
+ * End the job: VJ_OK finalises MPI and returns `exit_code_when_ok`; so does VJ_ERR_USAGE on all ranks, with 2, so that
+ * the message stands alone. Anything else aborts all ranks with 1 (2 for VJ_ERR_USAGE). Each rank calls it with its own
+ * status; a rank that failed alone takes the others down.
  */
 int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok);
 

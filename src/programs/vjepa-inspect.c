@@ -162,6 +162,7 @@ static vj_status export_file(const vj_run *run)
     if (dtype && strcmp(dtype, "fp32") != 0 && strcmp(dtype, "bf16") != 0)
         return vj_raise(VJ_ERR_USAGE, "--dtype %s: fp32 or bf16", dtype);
     const vj_ckpt_type type = dtype && strcmp(dtype, "bf16") == 0 ? VJ_CKPT_BF16 : VJ_CKPT_F32;
+    VJ_TRY(vj_output_check_file("--export", export_to));
     VJ_TRY(recognise(run->files[0], &what, path));
     if (what != CHECKPOINT) return vj_raise(VJ_ERR_USAGE, "%s is not a checkpoint", path);
     VJ_TRY(vj_ckpt_export(path, export_to, type));

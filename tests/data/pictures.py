@@ -48,7 +48,6 @@ def make(folder):
         save(f'ok_turn{o}.png', exif=exif(o))
         save(f'ok_turn{o}.webp', lossless=True, exif=exif(o))
         save(f'ok_turn{o}.tif', tiffinfo={274: o} if 1 <= o <= 8 else {})
-    big = data('TIFF', tiffinfo={274: 6})
     e = b'MM\0*' + struct.pack('>IHHHIHHI', 8, 1, 274, 3, 1, 5, 0, 0) # the other byte order
     save('ok_bigendian.jpg', quality=95, exif=b'Exif\0\0' + e)
     save('ok_density.png', dpi=(100, 300))
@@ -83,6 +82,9 @@ def make(folder):
     write('ok_behind.jpg', jpeg + b'\0' * 1000 + bytes(range(256)) * 4)
     write('ok_two.jpg', jpeg + data('JPEG', scene('L'), quality=80)) # as MPO and phones' previews behind the picture
     write('ok_preview.jpg', data('JPEG', quality=92, exif=exif(1)[:-4] + b'\0\0\0\0'))
+    save('ok_views.mpo', save_all=True, append_images=[ImageOps.mirror(im)], quality=92)
+    os.rename('ok_views.mpo', 'ok_views.jpg') # as phones name pictures with a depth map or a gain map behind them
+    write('other_zip_with_jpeg.png', b'PK\3\4' + bytes(26) + jpeg)
     if subprocess.run(['convert', '-version'], capture_output=True).returncode == 0:
         save('tmp.bmp')
         subprocess.run(['convert', 'tmp.bmp', '-interlace', 'PNG', 'ok_interlaced.png'])
@@ -98,7 +100,7 @@ def make(folder):
         write(f'bad_cut{cut}_progressive.jpg', progressive[:len(progressive) * cut // 100])
     middle = len(baseline) // 2
     write('bad_zeros.jpg', baseline[:middle] + bytes(2000) + baseline[middle + 2000:])
-    write('bad_noise.jpg', baseline[:middle] + noise.randbytes(500).replace(b'\xff', b'\0') + baseline[middle + 500:])
+    write('bad_noise.jpg', baseline[:middle] + noise.randbytes(500) + baseline[middle + 500:])
     write('bad_hole.jpg', baseline[:middle] + baseline[middle + 1500:])
     for kind, name in (('PNG', 'png'), ('TIFF', 'tif'), ('BMP', 'bmp'), ('PPM', 'ppm')):
         whole = data(kind, rough)
@@ -115,6 +117,10 @@ def make(folder):
     write('other_page.jpg', b'<!DOCTYPE html><html><body>404 Not Found</body></html>')
     write('other_zip.png', b'PK\3\4' + bytes(100))
     write('other_heif.jpg', struct.pack('>I', 24) + b'ftypheic' + bytes(4) + b'mif1heic' + bytes(200))
+    write('other_avif.png', struct.pack('>I', 28) + b'ftypmif1' + bytes(4) + b'mif1avifmiaf' + bytes(200))
+    write('other_svg.png', b'<?xml version="1.0"?>\n<svg xmlns="x" width="4"></svg>\n')
+    write('other_words.jpg', b'a download that ended in words\n' * 9)
+    write('other_xz.jpg', b'\xfd7zXZ\0' + bytes(64))
     write('other_pdf.png', b'%PDF-1.4\n' + bytes(100))
     write('other_zeros.jpg', bytes(4096))
     write('other_pointer.jpg', b'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n')
@@ -145,7 +151,7 @@ def check(store, folder):
         got[os.path.basename(ledger[int(index['source'][i])]['path'])] = frames[0].astype(float)
     bad = []
     names = {'moving': 'animated WebP', 'gzip': 'gzip', 'page': 'web page', 'zip': 'zip', 'heif': 'HEIF', 'pdf': 'PDF',
-             'zeros': 'zeros', 'pointer': 'Git LFS'}
+             'zeros': 'zeros', 'avif': 'AVIF', 'svg': 'SVG', 'words': 'a text', 'xz': 'xz', 'pointer': 'Git LFS'}
     for r in ledger.values():
         path, verdict, reason = os.path.basename(r['path']), r['verdict'], r['reason']
         if path.startswith('ok_'):

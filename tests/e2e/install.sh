@@ -19,6 +19,8 @@ C
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig:$prefix/$(cd "$prefix" && find . -name pkgconfig | head -n 1)
 read -ra flags < <(pkg-config --cflags --libs vjepa)
 cc user.c -o user "${flags[@]}" && ./user | grep -q cpu || fail "pkg-config"
+cmake -S "$source_dir" -B "my build" >blank.log 2>&1 && fail "a build folder with a blank is taken"
+grep -q 'build folder has blanks' blank.log || fail "a blank in the build folder: $(tail -n 5 blank.log)"
 mkdir cmake_user
 cp user.c cmake_user
 cat >cmake_user/CMakeLists.txt <<'C'

@@ -11,6 +11,7 @@ refused() { # STATUS WORDS COMMAND...
     timeout 300 "$@" >refused.log 2>&1 || status=$?
     [[ $status == "$want" ]] || fail "exit $status, not $want: $*: $(cat refused.log)"
     grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+    if [ "$want" = 2 ] && grep -q MPI_ABORT refused.log; then fail "a wrong setting ends with the launcher's words: $(cat refused.log)"; fi
 }
 train=("$bin/vjepa-pretrain" "$tiny" --set train.stop_after=6)
 
@@ -25,6 +26,10 @@ refused 2 'metrics.csv was not written by' "${train[@]}" --set run.dir=numbers
 refused 2 'is a clip store' "${train[@]}" --set run.dir=train.clips
 refused 2 'is not a folder' "${train[@]}" --set run.dir=config.kept --dry-run
 refused 2 'cannot be used' "${train[@]}" --set run.dir=not/there --dry-run
+
+refused 2 'data.train names no clip store' "${train[@]}" --set 'data.train=[]' --set run.dir=none --dry-run
+refused 2 'leave no .* tokens on a grid' "${train[@]}" --set data.crop=8 --set model.patch=8 --set run.dir=none --dry-run
+refused 1 'is not a clip store, .*it is a file' "${train[@]}" --set 'data.train=[config.kept]' --set run.dir=none --dry-run
 
 # A run's own configuration may be read, and is not written then.
 "${train[@]}" --set run.dir=run >/dev/null

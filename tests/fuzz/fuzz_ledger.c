@@ -92,7 +92,8 @@ void vj_fuzz_input(const uint8_t *data, size_t size)
     check_row(path, reason);
     (void)vj_unescape(path, any, size + 1); /* what is no escaped text */
     free(any);
-    free(vj_ledger_revised(path, VJ_LEDGER_DUPLICATE, "looks like source 3")); /* what is no row */
+    free(vj_ledger_revised(path, VJ_LEDGER_DUPLICATE, "a copy of source 3")); /* what is no row */
+    free(vj_ledger_remarked(path, "may be a copy of source 3, kept"));
     free(path);
 }
 

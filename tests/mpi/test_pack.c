@@ -320,8 +320,8 @@ static void test_left_out(void **state)
         assert_int_equal(count_rows("mix.clips", "1,one,", &rows), 1);
         assert_int_equal(rows, 4 + 4 + 2);
         assert_int_equal(count_rows("mix.clips", "scene1.mkv\",0,,,,0,0,0,0,0,0,0,held_out_id,", &rows), 1);
-        assert_int_equal(count_rows("mix.clips", ",held_out_content,\"looks like source 8\",0,0,", &rows), 1);
-        assert_int_equal(count_rows("mix.clips", ",duplicate,\"looks like source 0\",0,0,", &rows), 1);
+        assert_int_equal(count_rows("mix.clips", ",held_out_content,\"a copy of source 8\",0,0,", &rows), 1);
+        assert_int_equal(count_rows("mix.clips", ",duplicate,\"a copy of source 0\",0,0,", &rows), 1);
         assert_int_equal(count_rows("mix.clips", ",duplicate,\"listed before, as source 3\",0,0,", &rows), 1);
         assert_int_equal(count_rows("mix.clips", ",held_out,", &rows), 1);
         assert_int_equal(count_rows("mix.clips", ",missing,", &rows), 2);

@@ -58,22 +58,30 @@ static void write_scene(const char *path, int scene, int copy)
 
 static vj_video_verdict enter(void *user, int k, const vj_picture *picture)
 {
-    return vj_look_add(user, k, picture);
+    struct {
+        vj_look look;
+        vj_look_cells cells;
+    } *both = user;
+    return vj_look_add(&both->look, &both->cells, k, picture);
 }
 
 static vj_look look_of(const char *path)
 {
     vj_video *video;
     vj_video_verdict verdict;
-    vj_look look = {0};
+    struct {
+        vj_look look;
+        vj_look_cells cells;
+    } both = {0};
     double times[VJ_LOOK_INSTANTS];
     assert_int_equal(vj_video_create(&video), VJ_OK);
     assert_int_equal(vj_video_open_path(video, path, &verdict), VJ_OK);
     assert_int_equal(verdict, VJ_VIDEO_OK);
     vj_look_times(0, vj_video_describe(video)->duration_s, times);
-    assert_int_equal(vj_video_show(video, times, VJ_LOOK_INSTANTS, enter, &look), VJ_VIDEO_OK);
+    assert_int_equal(vj_video_show(video, times, VJ_LOOK_INSTANTS, enter, &both), VJ_VIDEO_OK);
     vj_video_destroy(video);
-    return look;
+    vj_look_finish(&both.look, &both.cells);
+    return both.look;
 }
 
 static void test_copies_and_others(void **state)
@@ -96,7 +104,7 @@ static void test_copies_and_others(void **state)
             if (!there[i % COPIES] || !there[k % COPIES]) continue;
             const vj_look *a = &looks[i / COPIES][i % COPIES], *b = &looks[k / COPIES][k % COPIES];
             int same = i / COPIES == k / COPIES;
-            if (vj_look_same(a, b) != same)
+            if (vj_look_alike(a, b) != same || (vj_look_compare(a, b) == VJ_LOOK_COPY) != same)
                 fail_msg("scene %d copy %d, scene %d copy %d: distance %g", i / COPIES, i % COPIES, k / COPIES,
                          k % COPIES, vj_look_distance(a, b));
         }
@@ -115,7 +123,7 @@ static void test_flat(void **state)
     vj_look look = look_of(path);
     assert_int_equal(look.valid, 0);
     assert_true(vj_look_distance(&look, &look) == 1);
-    assert_false(vj_look_same(&look, &look));
+    assert_false(vj_look_alike(&look, &look));
 }
 
 /* One picture all the time: its copies must be nearer than those of a video that changes. */
@@ -133,11 +141,36 @@ static void test_threshold(void **state)
         moving_far.bits[i] ^= 0xfff;
     }
     assert_true(fabs(vj_look_distance(&still, &still_far) - 12. / 64) < 1e-12);
-    assert_true(vj_look_same(&still, &still));
-    assert_false(vj_look_same(&still, &still_far));
-    assert_true(vj_look_same(&moving, &moving_far));
+    assert_true(vj_look_alike(&still, &still));
+    assert_false(vj_look_alike(&still, &still_far));
+    assert_true(vj_look_alike(&moving, &moving_far));
     moving_far.valid = 0x07; /* three instants say too little */
-    assert_false(vj_look_same(&moving, &moving_far));
+    assert_false(vj_look_alike(&moving, &moving_far));
+}
+
+/* Of pictures that are alike, what moves decides. */
+static void test_motion(void **state)
+{
+    (void)state;
+    vj_look a = {.valid = 0xff}, b = a;
+    for (int i = 0; i < VJ_LOOK_MOTION_BYTES; i++) {
+        (&a.motion[0][0])[i] = (int8_t)(i % 7 == 0 ? 60 : -10);
+        (&b.motion[0][0])[i] = (int8_t)(i % 5 == 0 ? 60 : -15);
+    }
+    assert_int_equal(vj_look_compare(&a, &a), VJ_LOOK_COPY);
+    assert_int_equal(vj_look_compare(&a, &b), VJ_LOOK_DIFFERENT);
+    vj_look faint = a, still = {.valid = 0xff}, part = a;
+    for (int i = 0; i < VJ_LOOK_MOTION_BYTES; i++) {
+        (&faint.motion[0][0])[i] /= 2; /* less contrast */
+        if (i % 2) (&part.motion[0][0])[i] = (&b.motion[0][0])[i];
+    }
+    assert_int_equal(vj_look_compare(&a, &faint), VJ_LOOK_COPY);
+    assert_int_equal(vj_look_compare(&a, &part), VJ_LOOK_DOUBTFUL);
+    assert_int_equal(vj_look_compare(&still, &still), VJ_LOOK_DOUBTFUL);
+    assert_int_equal(vj_look_compare(&a, &still), VJ_LOOK_DIFFERENT);
+    for (int i = 0; i < VJ_LOOK_INSTANTS; i++) b.bits[i] = ~b.bits[i];
+    memcpy(b.motion, a.motion, sizeof b.motion);
+    assert_int_equal(vj_look_compare(&a, &b), VJ_LOOK_DIFFERENT);
 }
 
 static int make_folder(void **state)
@@ -162,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_copies_and_others),
         cmocka_unit_test(test_flat),
         cmocka_unit_test(test_threshold),
+        cmocka_unit_test(test_motion),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -239,6 +239,9 @@ static void test_impossible_settings_are_refused(void **state)
     config.mask.generator[0].spatial_scale[0] = config.mask.generator[0].spatial_scale[1] = 0.01;
     assert_int_equal(vj_masks_sample(&lists, &config, grid, 0, 0, 2), VJ_ERR_USAGE); /* no target */
     vj_mask_lists_release(&lists);
+    assert_int_equal(vj_masks_check(&config, (vj_grid){8, 1, 1}), VJ_ERR_USAGE);
+    const vj_config usual = make_config(1, &long_range, 2, 2);
+    assert_int_equal(vj_masks_check(&usual, (vj_grid){8, 14, 14}), VJ_OK);
 }
 
 /* Lists of one token: the published code crashes on them (spec section 17, trap 11). */
