@@ -1,10 +1,18 @@
 /* Shared memory between the ranks of a node. */
 #include "parallel/window.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "parallel/parallel.h"
 
@@ -50,77 +58,151 @@ static void split(vj_window *w, MPI_Comm comm, int most)
     MPI_Comm_split(comm, w->node_rank, rank, &w->across);
 }
 
-static void *aligned(void *memory)
+/* What each neighbour's segment holds: its counters, then its floats. */
+static size_t segment_bytes(int64_t floats)
 {
-    return (char *)memory + (64 - (uintptr_t)memory % 64) % 64;
+    return sizeof(vj_flags) + (size_t)floats * sizeof(float);
 }
 
-/* Memory of all ranks of the node in one window; the flags lie before the floats. */
-static vj_status share(vj_window *w, size_t bytes)
+static vj_status allocate(vj_window *w)
 {
-    MPI_Info info;
-    MPI_Errhandler usual;
-    void *mine;
-    MPI_Info_create(&info);
-    MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each rank's pages near it */
-    MPI_Comm_get_errhandler(w->node, &usual);
-    MPI_Comm_set_errhandler(w->node, MPI_ERRORS_RETURN); /* without this memory there is another way */
-    const int code = MPI_Win_allocate_shared((MPI_Aint)bytes, 1, info, w->node, &mine, &w->shared);
-    MPI_Comm_set_errhandler(w->node, usual);
-    MPI_Errhandler_free(&usual);
-    MPI_Info_free(&info);
-    if (code != MPI_SUCCESS) {
-        w->shared = MPI_WIN_NULL;
-        return VJ_ERR_MEMORY;
-    }
-    for (int r = 0; r < w->node_size; r++) {
-        MPI_Aint size;
-        int unit;
-        void *memory;
-        MPI_Win_shared_query(w->shared, r, &size, &unit, &memory);
-        w->flags[r] = aligned(memory);
-        w->memory[r] = (float *)(w->flags[r] + 1);
-    }
-    return VJ_OK;
-}
-
-static vj_status allocate(vj_window *w, int64_t floats)
-{
-    const size_t bytes = sizeof(vj_flags) + (size_t)floats * sizeof(float) + 64;
     w->flags = vj_calloc(w->node_size, sizeof *w->flags);
     w->memory = vj_calloc(w->node_size, sizeof *w->memory);
     if (!w->flags || !w->memory) return vj_raise(VJ_ERR_MEMORY, "no memory for a window of %d ranks", w->node_size);
-    if (w->node_size > 1) {
-        VJ_TRY(share(w, bytes));
-        memset(w->flags[w->node_rank], 0, bytes - 64);
-        MPI_Barrier(w->node);
-    } else {
-        w->flags[0] = vj_calloc(1, sizeof(vj_flags));
-        if (!w->flags[0]) return vj_raise(VJ_ERR_MEMORY, "no memory for the counters of a rank");
+    if (w->node_size > 1) return VJ_OK;
+    w->flags[0] = vj_calloc(1, sizeof(vj_flags));
+    return w->flags[0] ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the counters of a rank");
+}
+
+/* ------------------------------------------------------------------------------------------------ sharing */
+
+enum { TROUBLE = 256 };
+
+/* Why there is no shared memory, in words; "" while all is well. */
+static void explain(char trouble[TROUBLE], const char *what, const char *name, int error)
+{
+    snprintf(trouble, TROUBLE, "%s %s: %s", what, name, strerror(error));
+}
+
+/* Give all ranks of comm the trouble of the first that has any. Collective. */
+static bool all_well(MPI_Comm comm, char trouble[TROUBLE])
+{
+    int rank, first;
+    MPI_Comm_rank(comm, &rank);
+    first = trouble[0] ? rank : INT_MAX;
+    MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm);
+    if (first == INT_MAX) return true;
+    MPI_Bcast(trouble, TROUBLE, MPI_CHAR, first, comm);
+    return false;
+}
+
+/* The segment of rank r of the node: a name that no other job has. */
+static void name_segment(char name[64], uint64_t token, int r)
+{
+    snprintf(name, 64, "/vjepa-%016llx-%d", (unsigned long long)token, r);
+}
+
+static uint64_t draw_token(const vj_window *w, char trouble[TROUBLE])
+{
+    uint64_t token = 0;
+    if (w->node_rank == 0 && getrandom(&token, sizeof token, 0) != (ssize_t)sizeof token)
+        explain(trouble, "a random name", "of shared memory", errno);
+    MPI_Bcast(&token, (int)sizeof token, MPI_BYTE, 0, w->node);
+    return token;
+}
+
+/* Pages now, or a message: a segment that is too large for /dev/shm would kill the rank that first writes there. */
+static void reserve(int fd, size_t bytes, int ranks, char trouble[TROUBLE])
+{
+    int error;
+    struct statvfs fs = {0};
+    char host[MPI_MAX_PROCESSOR_NAME];
+    int length;
+    while ((error = posix_fallocate(fd, 0, (off_t)bytes)) == EINTR) continue;
+    if (!error) return;
+    statvfs("/dev/shm", &fs);
+    MPI_Get_processor_name(host, &length);
+    snprintf(trouble, TROUBLE, "/dev/shm of %.64s: %zu bytes for each of %d ranks are needed, %llu are free: %s", host,
+             bytes, ranks, (unsigned long long)fs.f_bavail * fs.f_frsize, strerror(error));
+}
+
+static void map(vj_window *w, const int *fd, size_t bytes, char trouble[TROUBLE])
+{
+    for (int r = 0; r < w->node_size && !trouble[0]; r++) {
+        void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd[r], 0);
+        if (memory == MAP_FAILED) {
+            explain(trouble, "mmap", "of shared memory", errno);
+            return;
+        }
+        w->flags[r] = memory;
+        w->memory[r] = (float *)(w->flags[r] + 1);
     }
-    return VJ_OK;
+}
+
+/*
+ * A segment of each rank of a node, mapped by all of them. All ranks of comm succeed, or none and all know why: each
+ * stage ends in an agreement. The names are gone again before memory is asked for, so that nothing stays in /dev/shm
+ * whatever happens to the job. Not MPI_Win_allocate_shared: what that does on the other ranks when one rank has no
+ * memory differs by library, and some die or hang.
+ */
+static bool share(vj_window *w, MPI_Comm comm, int *fd, char trouble[TROUBLE])
+{
+    char name[64];
+    const uint64_t token = draw_token(w, trouble);
+    name_segment(name, token, w->node_rank);
+    const int mine = trouble[0] ? -1 : shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    fd[w->node_rank] = mine;
+    if (mine < 0 && !trouble[0]) explain(trouble, "shm_open", name, errno);
+    bool well = all_well(comm, trouble);
+    for (int r = 0; r < w->node_size && well && !trouble[0]; r++) {
+        char other[64];
+        if (r == w->node_rank) continue;
+        name_segment(other, token, r);
+        fd[r] = shm_open(other, O_RDWR, 0);
+        if (fd[r] < 0) explain(trouble, "shm_open", other, errno);
+    }
+    well = well && all_well(comm, trouble);
+    if (mine >= 0) shm_unlink(name);
+    if (!well) return false;
+    reserve(mine, w->bytes, w->node_size, trouble);
+    if (!all_well(comm, trouble)) return false;
+    map(w, fd, w->bytes, trouble);
+    return all_well(comm, trouble);
 }
 
 vj_status vj_window_open(vj_window *w, MPI_Comm comm, int64_t floats, int most)
 {
-    *w = (vj_window){.shared = MPI_WIN_NULL, .node = MPI_COMM_NULL, .across = MPI_COMM_NULL};
+    char trouble[TROUBLE] = "";
+    int rank;
+    MPI_Comm_rank(comm, &rank);
+    *w = (vj_window){.node = MPI_COMM_NULL, .across = MPI_COMM_NULL, .bytes = segment_bytes(floats)};
     split(w, comm, most);
-    vj_status status = vj_agree(comm, allocate(w, floats));
-    if (status != VJ_ERR_MEMORY || w->node_size == 1) return status;
-    vj_warn("no %lld bytes of memory to share with %d ranks of this node (is /dev/shm large enough?): what they sum "
-            "goes through MPI instead",
-            (long long)floats * 4, w->node_size - 1);
+    VJ_TRY(vj_agree(comm, allocate(w)));
+    if (w->node_size == 1) return VJ_OK; /* on all ranks */
+    int *fd = malloc((size_t)w->node_size * sizeof *fd);
+    VJ_ASSERT(fd);
+    for (int r = 0; r < w->node_size; r++) fd[r] = -1;
+    const bool shared = share(w, comm, fd, trouble);
+    for (int r = 0; r < w->node_size; r++)
+        if (fd[r] >= 0) close(fd[r]);
+    free(fd);
+    if (shared) return VJ_OK;
+    if (rank == 0)
+        vj_warn("no shared memory (%s): what %d ranks of a node sum goes through MPI, which is slower", trouble,
+                w->node_size);
     vj_window_close(w);
     split(w, comm, 1);
-    return vj_agree(comm, allocate(w, floats));
+    return vj_agree(comm, allocate(w));
 }
 
 void vj_window_close(vj_window *w)
 {
-    if (w->shared != MPI_WIN_NULL)
-        MPI_Win_free(&w->shared);
-    else if (w->flags)
-        free(w->flags[0]);
+    for (int r = 0; r < w->node_size && w->flags; r++) {
+        if (w->node_size == 1)
+            free(w->flags[r]);
+        else if (w->flags[r])
+            munmap(w->flags[r], w->bytes);
+    }
     free(w->flags);
     free(w->memory);
     w->flags = NULL;

@@ -20,7 +20,7 @@ typedef struct {
     int node_rank, node_size, node_index, nodes;
     float **memory;   /* [node_size] every neighbour's floats, 64-byte aligned, and our own; alone on a node: none */
     vj_flags **flags; /* [node_size] */
-    MPI_Win shared;   /* MPI_WIN_NULL: alone */
+    size_t bytes;     /* of each neighbour's mapping, which begins with its flags */
 } vj_window;
 
 /**
