@@ -54,7 +54,8 @@ for scene in range(2):
         source(f'slides_{scene}_{i}', f'text slides {scene}', text)
     for i in range(3):
         source(f'intro_{scene}_{i}', f'repeated intro {scene}',
-               f"-f lavfi -i testsrc2=s=320x240:r=25:d=2 -f lavfi -i mandelbrot=s=320x240:r=25:start_x={draw.uniform(-1, 0):.3f} "
+               f"-f lavfi -i testsrc2=s=320x240:r=25:d=2 -f lavfi -i mandelbrot=s=320x240:r=25:start_x={draw.uniform(-1, 0):.3f}:"
+               f"start_y={draw.uniform(-0.6, 0.6):.3f}:start_scale={draw.uniform(0.02, 2):.3f} "
                f'-filter_complex [0][1]concat=n=2:v=1[v];[v]trim=duration=6 -t 6')
     for i in range(3):
         source(f'dark_{scene}_{i}', f'dark {scene}', f'-f lavfi -i life=s=160x120:mold=10:r=25:ratio=0.{i + 2}:seed={seed * 100 + scene * 10 + i}:'
@@ -124,6 +125,8 @@ for (i, (_, a, how_a)), (k, (_, b, how_b)) in itertools.combinations(enumerate(f
         kind = 'copy: ' + (how_b if how_a == 'original' else how_a)
         if sources[a].startswith(('still', 'text')):
             kind += ', ' + sources[a][:-2]
+    elif a.split('_')[1:] == b.split('_')[1:] and {a.split('_')[0], b.split('_')[0]} == {'film', 'grey'}:
+        continue  # the same footage without its colours: a copy of a kind of its own
     elif a != b and how_a in ('original', 'half the size, crf 35', 'brighter, more contrast') and how_b == 'original':
         kind = 'different: ' + (sources[a].rsplit(' ', 1)[0] + ', alike' if sources[a] == sources[b] else 'of different scenes')
     else:
