@@ -157,16 +157,20 @@ static int hear(const worker *w, vj_decode_hello *hello, int *ready)
     return *ready > 0 ? vj_message_receive(w->socket, hello, sizeof *hello, NULL, 0) : -1;
 }
 
-/* Wait for a started worker. One that is killed before it is there (the system was short of memory) starts again. */
+/*
+ * Wait for a started worker. One that is killed before it is there (the system was short of memory), or stands still (a
+ * file server did not answer), starts again.
+ */
 static vj_status greet(vj_decoders *d, worker *w)
 {
     enum { ATTEMPTS = 3 };
     vj_decode_hello hello;
     int ready, got = hear(w, &hello, &ready);
-    for (int attempt = 1; got == 0 && attempt < ATTEMPTS; attempt++) {
+    for (int attempt = 1; (got == 0 || ready == 0) && attempt < ATTEMPTS; attempt++) {
+        const int stood_still = ready == 0;
         int status = end_worker(w);
         int killed = status >= 0 && WIFSIGNALED(status);
-        if (!killed) break; /* it has said why */
+        if (!killed && !stood_still) break; /* it has said why */
         VJ_TRY(start_worker(d, w));
         got = hear(w, &hello, &ready);
     }

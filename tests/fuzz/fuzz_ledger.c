@@ -45,6 +45,7 @@ static void check_line(const char *line, const char *path, int verdict, const ch
     vj_text text;
     check_plain(line);
     vj_fuzz_write(file, line, strlen(line));
+    record.separator = ',';
     VJ_FUZZ_CHECK(vj_text_open(&text, file, "line") == VJ_OK && vj_csv_read(&record, &text) == VJ_OK);
     VJ_FUZZ_CHECK(record.fields == COLUMNS && vj_text_peek(&text) < 0);
     for (int i = 0; i < 2; i++) {
