@@ -195,7 +195,8 @@ static void test_held_out(void **state)
     (void)state;
     vj_held_out h;
     vj_strings lists = {0};
-    write_file("lines", "plain_id\n/val/by path.mp4 12\r\n\n/val/0347ZoDXyP0_000095_000105.mp4 3\ntabbed one.mp4\t4\nby comma.mp4, 5\nword.mp4 a_dog\n");
+    write_file("lines", "plain_id\n/val/by path.mp4 12\r\n\n/val/0347ZoDXyP0_000095_000105.mp4 3\ntabbed "
+                        "one.mp4\t4\nby comma.mp4, 5\nword.mp4 a_dog\n");
     write_file("kinetics", "label,youtube_id,time_start,time_end,split\n\"a, b\",--kin,1,2,validate\n");
     write_file("howto", "video_id,task\nhow,1\n");
     write_file("ssv2", "[{\"id\": \"17\", \"template\": \"x\"}, {\"id\": 18}]");
