@@ -224,7 +224,8 @@ static void folded_equals_plain(void **state)
         for (int i = 0; i < vj_probe_tensor_count(plain); i++) {
             vj_probe_tensor *a = vj_probe_tensor_at(plain, i), *b = vj_probe_tensor_at(folded, i);
             double error = worst_float(b->gradient, a->gradient, a->rows * a->cols);
-            /* Of a bias all clips' rows are summed: another order, or fused multiply-adds, change a few 1e-6 in each. */
+            /* Of a bias all clips' rows are summed: another order, or fused multiply-adds, change a few 1e-6 in each.
+             */
             if (!(error <= 4e-5)) print_error("%s: error %.2e\n", a->name, error);
             assert_true(error <= 4e-5);
         }
