@@ -56,12 +56,12 @@ double vj_look_distance(const vj_look *a, const vj_look *b);
  * pictures change, and falls to 0.1 for those that show one picture all the time, as these have fewer bits that say
  * anything.
  *
- * The hash alone, measured on 28 videos and 18 parts of a film, each also in five encodings (half the size at crf 35, 12 frames a
- * second, brighter with more contrast, VP8 at 100 kbit/s, MPEG-4): of 726 pairs of the same content none was missed
- * (largest distance 0.21); of 37,224 pairs of different content the only 36 taken for copies are of one scene, filmed
- * twice by a camera that did not move; all others are at 0.33 or more (mean 0.49, standard deviation 0.036). Single
- * pictures of different videos have a mean of 0.49 and a standard deviation of 0.068, so of still pictures one pair in
- * 10^8 or so will be taken for copies by chance.
+ * The hash alone, measured on 28 videos and 18 parts of a film, each also in five encodings (half the size at crf 35,
+ * 12 frames a second, brighter with more contrast, VP8 at 100 kbit/s, MPEG-4): of 726 pairs of the same content none
+ * was missed (largest distance 0.21); of 37,224 pairs of different content the only 36 taken for copies are of one
+ * scene, filmed twice by a camera that did not move; all others are at 0.33 or more (mean 0.49, standard deviation
+ * 0.036). Single pictures of different videos have a mean of 0.49 and a standard deviation of 0.068, so of still
+ * pictures one pair in 10^8 or so will be taken for copies by chance.
  */
 int vj_look_alike(const vj_look *a, const vj_look *b);
 
