@@ -277,6 +277,7 @@ static vj_status begin(pretrainer *t)
            (double)activation_bytes / 1048576.0, vj_device_huge_pages(t->step->be) ? " on huge pages" : "");
     VJ_TRY(start_loader(t));
     t->saved_s = vj_now();
+    vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, t->state.step);
     return vj_record_open(&t->record, t->state.step);
 }
 

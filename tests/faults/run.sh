@@ -234,7 +234,7 @@ hang_reading() { # one rank never gets its clips
 }
 hang_writing() { # one rank never ends its part of a checkpoint, the others wait for it
     any_rank
-    inject "$victim" write .part 30 hang --set run.watchdog_s=3
+    inject "$victim" write .h5. 30 hang --set run.watchdog_s=3
     named "rank $victim (of .* no progress .* in: |on .*: )writing a checkpoint"
 }
 hang() { # one rank is stopped
