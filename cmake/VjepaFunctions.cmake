@@ -4,7 +4,8 @@ include_guard()
 # Compiler settings that every target of ours shares.
 add_library(vj_options INTERFACE)
 target_include_directories(vj_options INTERFACE
-  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/io> $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/generated>)
+  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/io/store>
+  $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/io/make> $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/generated>)
 target_compile_definitions(vj_options INTERFACE _GNU_SOURCE)
 target_compile_options(vj_options INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
   -Wpointer-arith -Wwrite-strings -Wvla -fno-math-errno -fno-trapping-math)
@@ -78,7 +79,7 @@ set(VJ_PLUGIN_DIR ${CMAKE_INSTALL_LIBDIR}/vjepa/hdf5-plugins)
 function(vj_hdf5_plugin name dir)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c ${CMAKE_SOURCE_DIR}/${dir}/plugin/*.c)
   add_library(${name} MODULE ${files} ${CMAKE_SOURCE_DIR}/src/base/status.c)
-  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/io)
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/io/store)
   target_include_directories(${name} SYSTEM PRIVATE ${HDF5_C_INCLUDE_DIRS} ${MPI_C_INCLUDE_DIRS})
   target_compile_definitions(${name} PRIVATE _GNU_SOURCE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
   target_link_libraries(${name} PRIVATE PkgConfig::TURBOJPEG m)
@@ -88,6 +89,18 @@ function(vj_hdf5_plugin name dir)
   install(TARGETS ${name} LIBRARY DESTINATION ${VJ_PLUGIN_DIR})
 endfunction()
 
+# The folders as one library of the programs and tests, which is not installed. Its headers are included as "bench/bench.h".
+function(vj_tools)
+  set(files "")
+  foreach(dir ${ARGN})
+    file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c)
+    list(APPEND files ${found})
+  endforeach()
+  add_library(vj_tools STATIC ${files})
+  target_include_directories(vj_tools PUBLIC ${CMAKE_SOURCE_DIR}/src/tools)
+  target_link_libraries(vj_tools PUBLIC vjepa vj_options)
+endfunction()
+
 # Each vjepa-*.c of the folder is a program in bin/.
 function(vj_programs dir)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/vjepa-*.c)
@@ -95,7 +108,7 @@ function(vj_programs dir)
   foreach(file ${files})
     get_filename_component(name ${file} NAME_WE)
     add_executable(${name} ${file})
-    target_link_libraries(${name} PRIVATE vjepa vj_options)
+    target_link_libraries(${name} PRIVATE vj_tools)
     list(APPEND programs ${name})
   endforeach()
   # It starts often, and has no use for MPI, HDF5 and the rest.
@@ -107,9 +120,9 @@ function(vj_install)
   include(CMakePackageConfigHelpers)
   install(TARGETS ${VJ_PROGRAMS} vjepa RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
           LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-  foreach(tree src io)
+  foreach(tree src io/store io/make)
     install(DIRECTORY ${CMAKE_SOURCE_DIR}/${tree}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vjepa
-            FILES_MATCHING PATTERN "*.h" PATTERN cpu EXCLUDE PATTERN strict EXCLUDE PATTERN programs EXCLUDE
+            FILES_MATCHING PATTERN "*.h" PATTERN cpu EXCLUDE PATTERN strict EXCLUDE PATTERN programs EXCLUDE PATTERN tools EXCLUDE
             PATTERN inner.h EXCLUDE PATTERN inside.h EXCLUDE)
   endforeach()
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa)
@@ -145,7 +158,7 @@ function(vj_test)
   endif()
   if(T_SOURCE)
     add_executable(test_${T_NAME} ${T_SOURCE})
-    target_link_libraries(test_${T_NAME} PRIVATE vjepa vj_options PkgConfig::CMOCKA)
+    target_link_libraries(test_${T_NAME} PRIVATE vj_tools PkgConfig::CMOCKA)
     set_target_properties(test_${T_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     set(T_COMMAND $<TARGET_FILE:test_${T_NAME}>)
   endif()

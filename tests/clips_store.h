@@ -78,9 +78,9 @@ static inline void store_clip(int64_t i, vj_clip *clip, int32_t labels[STORE_LAB
         frames[b] = (uint8_t)vj_rng_u32(&rng);
 }
 
-static inline vj_clips_layout store_layout(vj_codec_settings codec)
+static inline vj_clips_header store_layout(vj_codec_settings codec)
 {
-    return (vj_clips_layout){.frames = STORE_FRAMES,
+    return (vj_clips_header){.frames = STORE_FRAMES,
                              .label_count = STORE_LABELS,
                              .label_names = {"appearance", "motion"},
                              .dataset_count = 2,
@@ -120,7 +120,7 @@ static inline vj_status add_source(vj_shard *shard, vj_coder *coder, vj_codec_se
 /* Shard k, and in it a file more that gave no clip. */
 static inline vj_status make_shard(const char *path, int64_t k, int64_t clips, vj_codec_settings codec)
 {
-    vj_clips_layout layout = store_layout(codec);
+    vj_clips_header layout = store_layout(codec);
     vj_shard *shard;
     vj_coder *coder;
     VJ_TRY(vj_coder_create(&coder));
@@ -136,7 +136,7 @@ static inline vj_status make_shard(const char *path, int64_t k, int64_t clips, v
     return status;
 }
 
-static inline vj_status append_shards(vj_clips_index_writer *writer, const char *path, const vj_clips_layout *layout,
+static inline vj_status append_shards(vj_clips_index_writer *writer, const char *path, const vj_clips_header *layout,
                                       int64_t shards)
 {
     static const char *const verdicts[STORE_VERDICTS] = {"packed", "refused"};
@@ -164,7 +164,7 @@ static inline vj_status append_shards(vj_clips_index_writer *writer, const char 
 
 static inline vj_status make_index(const char *path, int64_t shards, vj_codec_settings codec)
 {
-    vj_clips_layout layout = store_layout(codec);
+    vj_clips_header layout = store_layout(codec);
     vj_clips_index_writer *writer;
     VJ_TRY(vj_clips_index_create(&writer, path, &layout, shards));
     vj_status status = append_shards(writer, path, &layout, shards);

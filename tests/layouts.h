@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "feed/loader.h"
 #include "train/step.h"
 
 typedef struct {

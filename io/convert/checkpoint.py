@@ -1,4 +1,4 @@
-"""Checkpoint files of vjepa (io/ckpt/ckpt.h), written and read whole by one process."""
+"""Checkpoint files of vjepa (io/store/ckpt/ckpt.h), written and read whole by one process."""
 import socket
 import time
 
@@ -97,7 +97,7 @@ class Reader:
 
 
 def clips_fingerprint(stores):
-    """What a checkpoint records of the clip stores it was trained on, in their order (io/clips/reader.c)."""
+    """What a checkpoint records of the clip stores it was trained on, in their order (io/store/clips/reader.c)."""
     value = None
     for store in stores:
         with h5py.File(f"{store}/index.h5", "r") as index:

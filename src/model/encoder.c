@@ -57,9 +57,9 @@ void vj_encoder_close(vj_encoder *e)
     free(e);
 }
 
-void vj_encoder_start(vj_encoder *e, vj_init init, int64_t seed)
+void vj_encoder_init_weights(vj_encoder *e, vj_init init, int64_t seed)
 {
-    vj_params_start(&e->net.params, e->be, e->weights, init, 1, seed);
+    vj_params_init_weights(&e->net.params, e->be, e->weights, init, 1, seed);
 }
 
 const float *vj_encoder_upload(vj_encoder *e, const float *pixels, int64_t count)

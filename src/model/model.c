@@ -10,14 +10,14 @@
 static vj_status take_fixed(vj_model *m, vj_arena *arena)
 {
     m->losses = vj_arena_take(arena, (m->bounds.masks + 1) * (int64_t)sizeof *m->losses);
-    return vj_packing_take(&m->packing, &m->bounds, arena);
+    return vj_ragged_take(&m->packing, &m->bounds, arena);
 }
 
 /*
  * Place everything a microbatch needs for the rows it has: the arena is reserved for the most there can be, but only
  * what the masks ask for is ever touched. Passes that do not live at the same time share memory.
  */
-static void place(vj_model *m, vj_arena *arena, const vj_packing_bounds *b)
+static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
 {
     const vj_network *net = &m->net;
     const int64_t D = net->shape.width, Dp = net->shape.predictor_width, rows = b->clips * net->tokens;
@@ -73,7 +73,7 @@ vj_objective_settings vj_objective_from(const vj_config *c)
 }
 
 vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_precision precision)
+                          const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_precision precision)
 {
     vj_model *m = *model = vj_calloc(1, sizeof *m);
     if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for the model");
@@ -122,7 +122,7 @@ static vj_status allocate(vj_model *m)
 }
 
 vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_backend *be)
+                          const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_backend *be)
 {
     VJ_TRY(vj_model_sketch(model, shape, settings, bounds, tensor, vj_backend_precision(be)));
     (*model)->be = (*model)->trained.be = be;
@@ -135,7 +135,7 @@ void vj_model_destroy(vj_model *m)
     float *const device[] = {m->memory,  m->trained.weights, m->trained.gradient, m->trained.target,
                              m->by_rows, m->table,           m->predictor_table};
     for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
-    vj_packing_release(&m->packing);
+    vj_ragged_release(&m->packing);
     vj_stack_memory_release(&m->context_memory);
     vj_stack_memory_release(&m->predictor_memory);
     vj_stack_memory_release(&m->target_memory);
@@ -143,9 +143,9 @@ void vj_model_destroy(vj_model *m)
     free(m);
 }
 
-void vj_model_start(vj_model *m, vj_init init, int zero_mask_tokens, int64_t seed)
+void vj_model_init_weights(vj_model *m, vj_init init, int zero_mask_tokens, int64_t seed)
 {
-    vj_params_start(&m->net.params, m->be, m->trained.weights, init, zero_mask_tokens, seed);
+    vj_params_init_weights(&m->net.params, m->be, m->trained.weights, init, zero_mask_tokens, seed);
     if (m->trained.target) vj_copy(m->be, m->trained.target, m->trained.weights, m->net.params.encoder_total);
 }
 
@@ -184,7 +184,7 @@ static vj_encoding context_of(const vj_model *m, int64_t clips)
 static void predict(vj_model *m)
 {
     const vj_network *net = &m->net;
-    const vj_packing *p = &m->packing;
+    const vj_ragged *p = &m->packing;
     const float *w = m->trained.weights;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
     vj_linear_forward(m->be, vj_f32(m->embedded), vj_f32(m->encoded), vj_f32(w + net->embed_weight),
@@ -202,7 +202,7 @@ static void predict(vj_model *m)
 
 static void measure_loss(vj_model *m, int64_t batch)
 {
-    const vj_packing *p = &m->packing;
+    const vj_ragged *p = &m->packing;
     const int masks = m->bounds.masks;
     const double spread = 1.0 / ((double)batch * m->net.out), coeff = m->settings.reg_coeff;
     vj_prediction_loss(m->be, m->losses, m->dpredicted, m->predicted, m->target, p->target_token, p->weight, p->group,
@@ -214,7 +214,7 @@ static void measure_loss(vj_model *m, int64_t batch)
 static void backward(vj_model *m, int64_t clips, int accumulate)
 {
     const vj_network *net = &m->net;
-    const vj_packing *p = &m->packing;
+    const vj_ragged *p = &m->packing;
     const float *w = m->trained.weights;
     float *g = m->trained.gradient;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
@@ -248,7 +248,7 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
 
 int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
 {
-    vj_packing_bounds rows = {.masks = m->bounds.masks, .clips = lists->clips};
+    vj_ragged_bounds rows = {.masks = m->bounds.masks, .clips = lists->clips};
     for (int64_t i = 0; i < lists->masks * lists->clips; i++) {
         rows.context += lists->contexts[i];
         rows.target += lists->targets[i];
@@ -273,7 +273,7 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     /* |d|^e / e is the feature loss; the pixel baseline is the plain mean of squares. */
     const double share = (s->objective == VJ_OBJECTIVE_PIXEL ? m->settings.loss_exp : 1.0) / m->net.out;
     vj_phase_enter(m->be, VJ_PHASE_DATA);
-    vj_packing_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
+    vj_ragged_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
     vj_model_activations(m, lists);
     vj_upload(m->be, m->clips, clips, n * m->net.grid_tokens * m->net.patch_values * (int64_t)sizeof(float));
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);

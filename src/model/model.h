@@ -6,7 +6,7 @@
 #define VJ_MODEL_MODEL_H
 
 #include "model/network.h"
-#include "model/packing.h"
+#include "model/ragged.h"
 
 typedef struct {
     double loss_exp, reg_coeff;
@@ -22,12 +22,12 @@ typedef struct {
     vj_backend *be; /* borrowed */
     vj_network net;
     vj_objective_settings settings;
-    vj_packing_bounds bounds;
+    vj_ragged_bounds bounds;
     vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective) */
     double *losses;       /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
 
     /* of the last microbatch */
-    vj_packing packing;
+    vj_ragged packing;
     float *features;         /* [clips*tokens, width] target encoder after its final norm */
     float *target;           /* [clips*tokens, out] what is predicted: normalised features, or pixels */
     float *patches, *tokens; /* [clips*tokens, patch_values], [clips*tokens, width] with positions */
@@ -55,19 +55,19 @@ vj_objective_settings vj_objective_from(const vj_config *config);
  * `tensor` NULL or one whose rank and size alone are set. Release with vj_model_destroy(), also after a failure.
  */
 vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_precision precision);
+                          const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_precision precision);
 
 /**
- * Allocate everything a run needs, once. Weights are zero: draw them with vj_model_start() or read a checkpoint.
+ * Allocate everything a run needs, once. Weights are zero: draw them with vj_model_init_weights() or read a checkpoint.
  * bounds->clips is the microbatch. With `tensor` (borrowed; NULL: alone) its ranks share the network (stack.h), and all
  * of them work on the same clips. Not collective. Release with vj_model_destroy(), also after a failure.
  */
 vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_packing_bounds *bounds, vj_tensor *tensor, vj_backend *be);
+                          const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_backend *be);
 void vj_model_destroy(vj_model *model);
 
 /** Starting weights (spec section 5); the target encoder becomes an exact copy of the encoder. */
-void vj_model_start(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
+void vj_model_init_weights(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
 
 /**
  * Place the activations of a microbatch with these masks; their bytes, of the arena_bytes that are reserved for the
@@ -115,11 +115,11 @@ typedef struct {
     vj_stack_memory stack;
 } vj_encoder;
 
-/** Allocate. Fill the weights with vj_encoder_start() or from a checkpoint's model/target. Release with
+/** Allocate. Fill the weights with vj_encoder_init_weights() or from a checkpoint's model/target. Release with
  * vj_encoder_close(). */
 vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be);
 void vj_encoder_close(vj_encoder *encoder);
-void vj_encoder_start(vj_encoder *encoder, vj_init init, int64_t seed);
+void vj_encoder_init_weights(vj_encoder *encoder, vj_init init, int64_t seed);
 
 /**
  * Encode `count` <= clips clips on the device: pixels [count, C, T, H, W] to features [count, tokens, width], final

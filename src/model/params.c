@@ -127,8 +127,8 @@ static void draw(vj_rng *rng, double std, float *host, int64_t n)
     }
 }
 
-void vj_params_start(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
-                     int64_t seed)
+void vj_params_init_weights(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
+                            int64_t seed)
 {
     const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
     vj_fill(be, weights, 0.0f, ps->total);

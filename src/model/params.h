@@ -92,7 +92,7 @@ bool vj_params_counted(const vj_params *ps, int64_t at, int64_t end, int64_t *fi
  * of small widths). Normals are cut at 5.3 sigma. A function of (seed, tensor number): whole tensors are drawn and cut,
  * so every layout starts alike. Not collective.
  */
-void vj_params_start(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
-                     int64_t seed);
+void vj_params_init_weights(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
+                            int64_t seed);
 
 #endif

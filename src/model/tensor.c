@@ -45,11 +45,11 @@ static void perform(exchange what, vj_tensor *t, vj_backend *be, float *x, int64
         }
         float *view = vj_map(be, x + at, n * (int64_t)sizeof *x, VJ_MAP_READ | VJ_MAP_WRITE);
         if (what == SUM)
-            vj_group_sum(t->group, view, n);
+            vj_group_allreduce(t->group, view, n);
         else if (what == SUM_ROWS)
-            vj_group_sum_part(t->group, view, first);
+            vj_group_reduce_scatter(t->group, view, first);
         else
-            vj_group_gather(t->group, view, first);
+            vj_group_allgather(t->group, view, first);
         vj_unmap(be, view);
     }
     vj_phase_enter(be, phase);

@@ -169,7 +169,7 @@ static void pass(vj_group *g, float *x, const int64_t *first, int what, int owne
     }
 }
 
-void vj_group_sum(vj_group *g, float *x, int64_t n)
+void vj_group_allreduce(vj_group *g, float *x, int64_t n)
 {
     if (g->size == 1) return;
     const int ranks = g->window.node_size;
@@ -178,13 +178,13 @@ void vj_group_sum(vj_group *g, float *x, int64_t n)
     pass(g, x, g->even, SUM | GATHER, -1);
 }
 
-void vj_group_sum_part(vj_group *g, float *x, const int64_t *first)
+void vj_group_reduce_scatter(vj_group *g, float *x, const int64_t *first)
 {
     if (g->size == 1) return;
     for (int node = 0; node < g->window.nodes; node++) pass(g, x, first + node * g->window.node_size, SUM, node);
 }
 
-void vj_group_gather(vj_group *g, float *x, const int64_t *first)
+void vj_group_allgather(vj_group *g, float *x, const int64_t *first)
 {
     if (g->size == 1) return;
     for (int node = 0; node < g->window.nodes; node++) pass(g, x, first + node * g->window.node_size, GATHER, node);

@@ -27,12 +27,12 @@ void vj_group_set_threads(vj_group *group, int threads);
  */
 
 /** Sum over the ranks, in place, to all of them. */
-void vj_group_sum(vj_group *group, float *x, int64_t n);
+void vj_group_allreduce(vj_group *group, float *x, int64_t n);
 
 /** Rank r ends with the sum of [first[r], first[r+1]), in place; the rest of x is undefined. first [ranks + 1]. */
-void vj_group_sum_part(vj_group *group, float *x, const int64_t *first);
+void vj_group_reduce_scatter(vj_group *group, float *x, const int64_t *first);
 
 /** Rank r's [first[r], first[r+1]) to all. first [ranks + 1]. */
-void vj_group_gather(vj_group *group, float *x, const int64_t *first);
+void vj_group_allgather(vj_group *group, float *x, const int64_t *first);
 
 #endif

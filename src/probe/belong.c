@@ -61,7 +61,7 @@ static vj_status note_overlap(vj_notes *notes, const vj_feature_side *train, con
 
 vj_status vj_belong_check_pair(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation)
 {
-    const vj_features_layout *a = vj_features_describe(train->samples->store),
+    const vj_features_header *a = vj_features_describe(train->samples->store),
                              *b = vj_features_describe(validation->samples->store);
     if (a->tokens != b->tokens || a->width != b->width)
         return vj_raise(VJ_ERR_FORMAT, "%s holds %lld tokens of width %lld a clip, %s %lld of width %lld", train->path,

@@ -124,7 +124,7 @@ static vj_status note_equal_encoders(const vj_campaign *c)
 {
     for (int e = 1; e < c->encoder_count; e++)
         for (int other = 0; other < e; other++) {
-            const vj_features_layout *a = vj_features_describe(c->train[other].store),
+            const vj_features_header *a = vj_features_describe(c->train[other].store),
                                      *b = vj_features_describe(c->train[e].store);
             if (a->encoder_digest != 0 && a->encoder_digest == b->encoder_digest &&
                 strcmp(a->preprocessing, b->preprocessing) == 0)

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "clips/clips.h"
 #include "features/features.h"
+#include "feed/crop.h"
 #include "model/model.h"
 #include "parallel/parallel.h"
 #include "train/alike.h"
@@ -91,7 +92,7 @@ static vj_status open_encoder(vj_embedding *e)
     VJ_TRY(vj_products_settle(&e->products, e->be, e->config->train.products, e->comm));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
     if (random)
-        vj_encoder_start(e->encoder, init, seed);
+        vj_encoder_init_weights(e->encoder, init, seed);
     else
         VJ_TRY(vj_checkpoint_load_encoder(e->request->encoder, e->encoder));
     e->tokens = e->encoder->net.tokens;
@@ -264,7 +265,7 @@ static vj_status create_store(vj_embedding *e)
     if (!config) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     describe_encoder(e, encoder, sizeof encoder);
     describe_preprocessing(e, preprocessing, sizeof preprocessing);
-    vj_features_layout layout = {.clips = e->n,
+    vj_features_header layout = {.clips = e->n,
                                  .tokens = e->request->keep == VJ_POOL_AVERAGE ? 1 : e->tokens,
                                  .width = e->D,
                                  .label_count = vj_clips_label_count(e->clips),

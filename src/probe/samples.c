@@ -8,7 +8,7 @@ vj_status vj_samples_open(vj_samples *s, const char *path)
 {
     *s = (vj_samples){0};
     VJ_TRY(vj_features_open(&s->store, path));
-    const vj_features_layout *layout = vj_features_describe(s->store);
+    const vj_features_header *layout = vj_features_describe(s->store);
     s->count = layout->clips;
     s->tokens = layout->tokens;
     s->D = (int)layout->width;

@@ -1,4 +1,4 @@
-/* vjepa-bench: how fast everything is, and against which ceiling. The measurements are in src/bench. */
+/* vjepa-bench: how fast everything is, and against which ceiling. The measurements are in src/tools/bench. */
 #include "base/program.h"
 #include "bench/bench.h"
 #include "bench/report.h"

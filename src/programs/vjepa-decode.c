@@ -1,4 +1,5 @@
-/* vjepa-decode: one worker of vjepa-pack. The work is vj_decode_serve() in io/decode/worker.c; there is no MPI here. */
+/* vjepa-decode: one worker of vjepa-pack. The work is vj_decode_serve() in io/make/decode/worker.c; there is no MPI
+ * here. */
 #include <stdio.h>
 #include <string.h>
 

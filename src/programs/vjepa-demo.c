@@ -1,4 +1,4 @@
-/* Writes the demonstration videos FM-Motion-48 (io/demo/scene.h defines them) and their lists. */
+/* Writes the demonstration videos FM-Motion-48 (src/tools/demo/scene.h defines them) and their lists. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* vjepa-pack: media files to a clip store. The work is vj_pack() in io/pack/pack.c. */
+/* vjepa-pack: media files to a clip store. The work is vj_pack() in io/make/pack/pack.c. */
 #include "base/program.h"
 #include "pack/pack.h"
 

@@ -57,7 +57,7 @@ static vj_status largest_slice(const vj_config *c, const vj_params *ps, int data
 
 /* Kernels pack the smaller operand of a product, at most so deep at a time, six bytes a value; and some MiB a thread.
  */
-static int64_t packed_bytes(const vj_model *m, const vj_packing_bounds *b, int threads)
+static int64_t packed_bytes(const vj_model *m, const vj_ragged_bounds *b, int threads)
 {
     enum { DEPTH = 1280, VALUE = 6, THREAD = 2 << 20 };
     const int64_t rows = b->clips * m->net.tokens, width = m->net.encoder.share_hidden;
@@ -106,7 +106,7 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
     n->buffers =
         m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + groups * (int64_t)WINDOW + spectrum_bytes(m, kept);
-    /* Each sums its part of the gradient over the window of them all (parallel/reduction.h). */
+    /* Each sums its part of the gradient over the window of them all (parallel/gradient_sum.h). */
     const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor);
     n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
@@ -122,7 +122,7 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int nod
     const int tensor_ranks = (int)c->parallel.tensor;
     const vj_shape shape = vj_shape_from(c);
     const vj_objective_settings settings = vj_objective_from(c);
-    const vj_packing_bounds bounds = vj_packing_bounds_from(c, vj_shape_grid(&shape), c->train.microbatch);
+    const vj_ragged_bounds bounds = vj_ragged_bounds_from(c, vj_shape_grid(&shape), c->train.microbatch);
     vj_tensor tensor = {.size = tensor_ranks, .sequence = c->parallel.tensor_sequence};
     vj_model *m;
     *n = (vj_memory){.program = vj_resident_bytes() + PROGRAM_LATER};

@@ -3,6 +3,7 @@
 #define VJ_TRAIN_MEMORY_H
 
 #include "base/config.h"
+#include "feed/loader.h"
 
 /* Bytes of the rank that takes most, the first. */
 typedef struct {

@@ -53,19 +53,19 @@ static void sum_on_device(void *backend, float *out, const float *const *in, int
     vj_sum_arrays(backend, out, in, count, n);
 }
 
-/* Sums in memory that the ranks of a node share, driven by the host (parallel/reduction.h). */
+/* Sums in memory that the ranks of a node share, driven by the host (parallel/gradient_sum.h). */
 static void window_made(void *reduction, vj_backend *be, int64_t offset, vj_event *event)
 {
     vj_event_wait(be, event);
-    vj_reduction_made(reduction, offset);
+    vj_gradient_sum_made(reduction, offset);
 }
 static void window_end(void *reduction)
 {
-    vj_reduction_end(reduction);
+    vj_gradient_sum_end(reduction);
 }
 static void window_close(void *reduction)
 {
-    vj_reduction_close(reduction);
+    vj_gradient_sum_close(reduction);
 }
 static const vj_gradient_sum_ops window_sum = {window_made, window_end, window_close};
 
@@ -77,19 +77,19 @@ static vj_status open_reduction(vj_optimizer *o, const vj_config *config)
     VJ_TRY(vj_group_open(&o->group, o->comm));
     vj_group_set_threads(o->group, threads);
     if (o->size == 1 || !vj_device_is_host(t->be)) return VJ_OK;
-    const vj_reduction_plan plan = {.alone = t->gradient,
-                                    .n = t->params->total,
-                                    .bucket = config->parallel.bucket_mb << 18,
-                                    .first = o->zero ? o->slice : NULL,
-                                    .threads = threads,
-                                    .sum = sum_on_device,
-                                    .user = t->be};
-    vj_reduction *reduction;
-    const vj_status status = vj_reduction_open(&reduction, o->comm, &plan);
+    const vj_gradient_sum_plan plan = {.alone = t->gradient,
+                                       .n = t->params->total,
+                                       .bucket = config->parallel.bucket_mb << 18,
+                                       .first = o->zero ? o->slice : NULL,
+                                       .threads = threads,
+                                       .sum = sum_on_device,
+                                       .user = t->be};
+    vj_gradient_sum *reduction;
+    const vj_status status = vj_gradient_sum_open(&reduction, o->comm, &plan);
     o->sum_over_ranks = reduction;
     o->sum_ops = &window_sum;
     VJ_TRY(status);
-    float *vector = vj_reduction_vector(reduction);
+    float *vector = vj_gradient_sum_vector(reduction);
     if (vector == t->gradient) return VJ_OK;
     vj_device_free(t->be, t->gradient);
     t->gradient = vj_device_adopt(t->be, vector, plan.n * (int64_t)sizeof *vector);
@@ -228,8 +228,8 @@ void vj_optimizer_reduce(vj_optimizer *o)
     if (o->sum_over_ranks) {
         o->sum_ops->end(o->sum_over_ranks);
     } else {
-        exchange(o, vj_group_sum_part, t->gradient, t->params->total);
-        if (!o->zero) exchange(o, vj_group_gather, t->gradient, t->params->total);
+        exchange(o, vj_group_reduce_scatter, t->gradient, t->params->total);
+        if (!o->zero) exchange(o, vj_group_allgather, t->gradient, t->params->total);
     }
     o->comm_s += vj_now() - begin;
 }
@@ -253,8 +253,8 @@ static void exchange_weights(vj_optimizer *o)
 {
     vj_trainable *t = o->trained;
     const double begin = vj_now();
-    exchange(o, vj_group_gather, t->weights, t->params->total);
-    if (t->target) exchange(o, vj_group_gather, t->target, t->params->encoder_total);
+    exchange(o, vj_group_allgather, t->weights, t->params->total);
+    if (t->target) exchange(o, vj_group_allgather, t->target, t->params->encoder_total);
     o->comm_s += vj_now() - begin;
 }
 

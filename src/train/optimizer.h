@@ -2,7 +2,7 @@
  * What happens to gradients: their sum over the ranks, clipping, AdamW and EMA (spec section 7). With parallel.zero = 1
  * each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
  *
- * The sum begins while a rank's last microbatch is on its way back (parallel/reduction.h), for the layers it has
+ * The sum begins while a rank's last microbatch is on its way back (parallel/gradient_sum.h), for the layers it has
  * passed. Not so, but after backward: on a device whose memory ranks cannot share (strict), and with parallel.reduction
  * reproducible where a rank has several microbatches, whose sum is complete only behind the last.
  */
@@ -12,8 +12,8 @@
 #include <mpi.h>
 
 #include "model/trainable.h"
+#include "parallel/gradient_sum.h"
 #include "parallel/group.h"
-#include "parallel/reduction.h"
 
 /*
  * Who sums the gradient over the ranks while backward makes it. A device whose memory ranks cannot share through the

@@ -6,14 +6,15 @@
 
 #include "base/program.h"
 #include "clips/clips.h"
+#include "feed/loader.h"
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
 #include "train/digest.h"
 #include "train/health.h"
 #include "train/layout.h"
 #include "train/memory.h"
-#include "train/record.h"
 #include "train/run_folder.h"
+#include "train/run_log.h"
 #include "train/saver.h"
 #include "train/stop.h"
 #include "train/watchdog.h"
@@ -28,7 +29,7 @@ typedef struct {
     vj_clips *clips;
     vj_step *step;
     vj_loader *loader;
-    vj_record record;
+    vj_run_log record;
     vj_digest *digest;
     vj_saver *saver;
     vj_stop stop;
@@ -121,7 +122,7 @@ static vj_status save(pretrainer *t, int64_t steps_done, bool *lost)
     t->state.usual_loss = t->health.usual_loss;
     t->saved_s = vj_now();
     t->save_is_due = 0;
-    vj_record_sync(&t->record);
+    vj_run_log_sync(&t->record);
     return vj_saver_save(t->saver, &t->state);
 }
 
@@ -181,7 +182,7 @@ static vj_status resume(pretrainer *t)
     char path[VJ_PATH];
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, t->comm));
     if (path[0] == '\0') {
-        vj_model_start(t->step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
+        vj_model_init_weights(t->step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
         vj_log("starting from scratch: %s has no checkpoint", c->run.dir);
     } else {
         VJ_TRY(vj_agree(t->comm, load(t, path)));
@@ -221,7 +222,7 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
     vj_loader_stop(t->loader);
     t->loader = NULL;
     t->save_is_due = 0;
-    VJ_TRY(vj_record_close(&t->record));
+    VJ_TRY(vj_run_log_close(&t->record));
     VJ_TRY(vj_agree(t->comm, load(t, path)));
     t->state.rollbacks = rollbacks + 1;
     t->state.skipped_samples = samples - t->state.step * t->config->train.batch;
@@ -230,7 +231,7 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
         "then are skipped",
         (long long)t->state.rollbacks, (long long)t->config->train.rollback_limit, (long long)steps_done, path,
         (long long)(samples - t->state.samples));
-    VJ_TRY(vj_record_open(&t->record, t->state.step));
+    VJ_TRY(vj_run_log_open(&t->record, t->state.step));
     return start_loader(t);
 }
 
@@ -258,7 +259,7 @@ static vj_status open_everything(pretrainer *t)
     VJ_TRY(vj_digest_open(&t->digest, c, t->step->optimizer, &t->step->layout));
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->asked = vj_stop_asked();
-    t->record = (vj_record){.config = c, .step = t->step, .steps = t->steps};
+    t->record = (vj_run_log){.config = c, .step = t->step, .steps = t->steps};
     t->health = (vj_health){.config = c};
     t->state.seed = c->run.seed;
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
@@ -278,7 +279,7 @@ static vj_status begin(pretrainer *t)
     VJ_TRY(start_loader(t));
     t->saved_s = vj_now();
     vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, t->state.step);
-    return vj_record_open(&t->record, t->state.step);
+    return vj_run_log_open(&t->record, t->state.step);
 }
 
 static vj_status stop_early(const pretrainer *t, int64_t steps_done, int why)
@@ -320,7 +321,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     while (step < t->steps) {
         VJ_TRY(pretrain_step(t, step++, &report));
         const judgement judged = judge(t, step - 1, &report);
-        VJ_TRY(vj_record_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
+        VJ_TRY(vj_run_log_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
         bool lost = judged.verdict == VJ_HEALTH_LOST;
@@ -338,7 +339,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
         }
     }
     VJ_TRY(vj_saver_finish(t->saver));
-    vj_record_done(&t->record);
+    vj_run_log_done(&t->record);
     if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
     VJ_TRY(check_lease(t));
     VJ_TRY(judge_substituted(t));
@@ -353,7 +354,7 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     if (!dry_run) VJ_TRY(vj_watchdog_start(&t->watchdog, t->config, t->comm));
     VJ_TRY(vj_run_folder_look(t->config, t->config_path, t->comm));
     VJ_TRY(open_everything(t));
-    vj_record_introduce(&t->record, t->clips);
+    vj_run_log_introduce(&t->record, t->clips);
     if (dry_run) return VJ_OK;
     VJ_TRY(vj_run_folder_take(&t->lease, t->config, true, t->comm));
     VJ_TRY(resume(t));
@@ -378,7 +379,7 @@ vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm
     vj_loader_stop(t.loader);
     vj_saver_close(t.saver);
     vj_digest_close(t.digest);
-    vj_status closed = vj_record_close(&t.record);
+    vj_status closed = vj_run_log_close(&t.record);
     vj_watchdog_follow(t.watchdog, NULL);
     /* Closing a step is collective, and after a failure of this rank the others are elsewhere; the program ends. */
     if (status == VJ_OK) vj_step_close(t.step);

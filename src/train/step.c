@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "feed/loader.h"
 #include "model/flops.h"
 #include "train/alike.h"
 #include "train/layout.h"
@@ -32,7 +33,7 @@ static vj_status open_step(vj_step *s)
     const vj_shape shape = vj_shape_from(c);
     const vj_objective_settings settings = vj_objective_from(c);
     const vj_grid grid = vj_shape_grid(&shape);
-    const vj_packing_bounds bounds = vj_packing_bounds_from(c, grid, c->train.microbatch);
+    const vj_ragged_bounds bounds = vj_ragged_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
     VJ_TRY(vj_optimizer_open(&s->optimizer, &s->model->trained, c, s->layout.data));
     if (shape.objective == VJ_OBJECTIVE_FEATURE)

@@ -8,6 +8,7 @@
 #include <mpi.h>
 
 #include "clips/clips.h"
+#include "feed/loader.h"
 #include "model/model.h"
 #include "parallel/parallel.h"
 #include "parallel/tree.h"

@@ -30,7 +30,7 @@ struct vj_watchdog {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     int quit;
-    vj_place place;
+    vj_activity place;
     int64_t step, moves; /* updates done; changes of place so far */
     double longest_s;    /* step */
     const vj_backend *be;
@@ -38,7 +38,7 @@ struct vj_watchdog {
 
 /* What the thread saw last, and for how long. */
 typedef struct {
-    vj_place place;
+    vj_activity place;
     vj_phase phase;
     int64_t step, moves;
     double phase_began_s, limit_s, idle_s;
@@ -297,7 +297,7 @@ void vj_watchdog_stop(vj_watchdog *w)
     free(w);
 }
 
-void vj_watchdog_enter(vj_watchdog *w, vj_place place, int64_t step)
+void vj_watchdog_enter(vj_watchdog *w, vj_activity place, int64_t step)
 {
     if (!w) return;
     pthread_mutex_lock(&w->lock);

@@ -23,7 +23,7 @@ typedef enum {
     VJ_AT_DIGEST,
     VJ_AT_WRITE,
     VJ_PLACES
-} vj_place;
+} vj_activity;
 
 /**
  * Watch from now on, as run.watchdog_s says; *watchdog is NULL when that is 0, and so may be the object of all calls.
@@ -35,7 +35,7 @@ vj_status vj_watchdog_start(vj_watchdog **watchdog, const vj_config *config, MPI
 void vj_watchdog_stop(vj_watchdog *watchdog);
 
 /** The main thread goes to another place; `step` updates are done. */
-void vj_watchdog_enter(vj_watchdog *watchdog, vj_place place, int64_t step);
+void vj_watchdog_enter(vj_watchdog *watchdog, vj_activity place, int64_t step);
 
 /** Phases of this backend are progress from now on, until it is NULL. Borrowed. */
 void vj_watchdog_follow(vj_watchdog *watchdog, const vj_backend *be);

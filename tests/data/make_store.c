@@ -33,7 +33,7 @@ typedef struct {
     const char *path;
     int64_t count, first;
     int T, H, W;
-    vj_clips_layout layout;
+    vj_clips_header layout;
 } plan;
 
 static vj_status add(const plan *p, vj_shard *shard, vj_coder *coder, uint8_t *frames, int64_t i)

@@ -94,7 +94,7 @@ static void print_store(const char *path, bool sound)
 /* An index of shard 0 alone, in a folder of its own. */
 static void commit(int s)
 {
-    const vj_clips_layout layout = store_layout(codec[s]);
+    const vj_clips_header layout = store_layout(codec[s]);
     char shard[VJ_CLIPS_FILE_PATH], index[VJ_CLIPS_FILE_PATH];
     vj_shard_tables tables;
     vj_clips_index_writer *writer;

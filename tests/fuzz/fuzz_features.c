@@ -13,9 +13,9 @@ static vj_fuzz_file base[BASES];
 static char path[VJ_PATH];
 static FILE *printer;
 
-static vj_features_layout layout_of(int b)
+static vj_features_header layout_of(int b)
 {
-    vj_features_layout layout = {.clips = ROWS,
+    vj_features_header layout = {.clips = ROWS,
                                  .tokens = b ? 1 : TOKENS,
                                  .width = WIDTH,
                                  .type = b ? VJ_FEATURES_F16 : VJ_FEATURES_F32,
@@ -29,7 +29,7 @@ static vj_features_layout layout_of(int b)
 
 static void write_base(int b, const char *to)
 {
-    const vj_features_layout layout = layout_of(b);
+    const vj_features_header layout = layout_of(b);
     float features[ROWS * TOKENS * WIDTH];
     int32_t labels[ROWS * 2];
     int64_t clips[ROWS];
@@ -59,7 +59,7 @@ void vj_fuzz_begin(void)
 /* All rows, into memory of exactly the size that the description promises. */
 static void read_rows(const vj_features *features, int64_t *bad)
 {
-    const vj_features_layout *layout = vj_features_describe(features);
+    const vj_features_header *layout = vj_features_describe(features);
     float *row = malloc((size_t)(layout->tokens * layout->width) * sizeof *row);
     VJ_FUZZ_CHECK(row);
     for (int64_t r = 0; r < layout->clips; r++) {

@@ -41,7 +41,7 @@ static void write_ckpt(char latest[VJ_PATH])
 
 static void write_features(const char *to)
 {
-    const vj_features_layout layout = {
+    const vj_features_header layout = {
         .clips = 2, .tokens = 1, .width = 3, .encoder = "e", .preprocessing = "p", .config = "c"};
     const float features[6] = {1, 2, 3, 4, 5, 6};
     const int64_t clips[2] = {0, 1};

@@ -120,7 +120,7 @@ static void check_layout(layout l)
     layout_config(&config, l, 1, 4);
     assert_int_equal(vj_step_open(&r.step, &config, comm), VJ_OK);
     assert_int_equal(vj_digest_open(&r.digest, &config, r.step->optimizer, &r.step->layout), VJ_OK);
-    vj_model_start(r.step->model, (vj_init)config.model.init, 0, config.run.seed);
+    vj_model_init_weights(r.step->model, (vj_init)config.model.init, 0, config.run.seed);
     assert_int_equal(layout_step(r.step, 0, &report), VJ_OK);
     assert_int_equal(compare(&r, said, sizeof said), VJ_OK);
     for (int v = 0; v < VECTORS; v++)
@@ -158,7 +158,7 @@ static void threads_do_not_show(void **state)
     run r = {.l = {size, 1, 0, 0}};
     layout_config(&config, r.l, 1, 32);
     assert_int_equal(vj_step_open(&r.step, &config, MPI_COMM_WORLD), VJ_OK);
-    vj_model_start(r.step->model, (vj_init)config.model.init, 0, config.run.seed);
+    vj_model_init_weights(r.step->model, (vj_init)config.model.init, 0, config.run.seed);
     omp_set_num_threads(1 + rank); /* which OMP_NUM_THREADS, set in all tests, lets through */
     assert_int_equal(vj_digest_open(&r.digest, &config, r.step->optimizer, &r.step->layout), VJ_OK);
     assert_int_equal(vj_digest_compare(r.digest, 0), VJ_OK);

@@ -78,7 +78,7 @@ static void check_sum(vj_group *group, int most)
         const int64_t n = lengths[l];
         draw(n);
         x[n] = 4711;
-        vj_group_sum(group, x, n);
+        vj_group_allreduce(group, x, n);
         check_sums(x, 0, n);
         check_equal(x, n);
         assert_true(x[n] == 4711);
@@ -109,9 +109,9 @@ static void check_parts(vj_group *group, int most)
             const int64_t n = lengths[l];
             draw(n);
             cut(first, n, kind);
-            vj_group_sum_part(group, x, first);
+            vj_group_reduce_scatter(group, x, first);
             check_sums(x, first[rank], first[rank + 1]);
-            vj_group_gather(group, x, first);
+            vj_group_allgather(group, x, first);
             check_sums(x, 0, n);
             check_equal(x, n);
         }
@@ -141,10 +141,10 @@ static void ranks_that_lag(void **state)
         for (volatile int wait = 0; wait < 200000 * ((rank + i) % size);) wait = wait + 1;
         for (int k = 0; k < 5000; k++) x[k] = (float)(i + rank);
         if (i % 2) {
-            vj_group_sum(group, x, 5000);
+            vj_group_allreduce(group, x, 5000);
         } else {
-            vj_group_sum_part(group, x, first);
-            vj_group_gather(group, x, first);
+            vj_group_reduce_scatter(group, x, first);
+            vj_group_allgather(group, x, first);
         }
         for (int k = 0; k < 5000; k++) assert_true(x[k] == (float)(i * size + size * (size - 1) / 2));
     }

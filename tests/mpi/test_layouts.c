@@ -107,7 +107,7 @@ static void every_layout_reads_every_other(void **state)
     step_path(path, c->dir, TRAINED);
     for (int i = 0; i < LAYOUTS; i++) {
         if (open_layout(c, i, &config, &s, &comm)) {
-            vj_model_start(s->model, (vj_init)config.model.init, 0, config.run.seed);
+            vj_model_init_weights(s->model, (vj_init)config.model.init, 0, config.run.seed);
             if (i == 0) {
                 save(c, s, STARTED, false);
                 assert_int_equal(layout_step(s, 0, &report), VJ_OK);
@@ -136,7 +136,7 @@ static void training_goes_on_in_another_layout(void **state)
     for (int i = 0; i < LAYOUTS; i++) {
         if (open_layout(c, i, &config, &s, &comm)) {
             if (i == 0) {
-                vj_model_start(s->model, (vj_init)config.model.init, 0, config.run.seed);
+                vj_model_init_weights(s->model, (vj_init)config.model.init, 0, config.run.seed);
                 assert_int_equal(layout_step(s, 0, &report), VJ_OK);
                 save(c, s, TRAINED, false);
             } else {

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "../clips_store.h"
+#include "feed/loader.h"
 #include "parallel/parallel.h"
 
 enum { CLIPS = 23, BATCH = 6, STEPS = 12, SAMPLES = STEPS * BATCH };

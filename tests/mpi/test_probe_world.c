@@ -42,7 +42,7 @@ static void write_store(const char *path, vj_features_type type, float strength,
         features[(c * N + token) * D + c % 3] += strength;
         features[(c * N + token) * D + 5 + c / 3 % 2] += strength;
     }
-    vj_features_layout layout = {.clips = CLIPS,
+    vj_features_header layout = {.clips = CLIPS,
                                  .tokens = N,
                                  .width = D,
                                  .type = type,

@@ -1,6 +1,6 @@
 /*
- * Sums of a vector that is made from its end while others sum it: the bits of vj_group_sum(), at any pace, with all
- * ranks in one window, in pairs and alone (what several nodes are). And training with it: the bits of training on
+ * Sums of a vector that is made from its end while others sum it: the bits of vj_group_allreduce(), at any pace, with
+ * all ranks in one window, in pairs and alone (what several nodes are). And training with it: the bits of training on
  * memory that ranks cannot share, where gradients are summed after the backward pass.
  */
 #include <math.h>
@@ -14,9 +14,9 @@
 #include <cmocka.h>
 
 #include "../layouts.h"
+#include "parallel/gradient_sum.h"
 #include "parallel/group.h"
 #include "parallel/parallel.h"
-#include "parallel/reduction.h"
 
 enum { MOST = 30001 };
 
@@ -46,30 +46,30 @@ static void check(int64_t n, int64_t bucket, int kind, int most, int threads)
 {
     static float alone[MOST], made[MOST], want[MOST];
     int64_t first[17];
-    vj_reduction *r;
+    vj_gradient_sum *r;
     vj_group *group;
-    const vj_reduction_plan plan = {
+    const vj_gradient_sum_plan plan = {
         .alone = alone, .n = n, .bucket = bucket, .first = cut(first, n, kind), .most = most, .threads = threads};
-    assert_int_equal(vj_reduction_open(&r, MPI_COMM_WORLD, &plan), VJ_OK);
+    assert_int_equal(vj_gradient_sum_open(&r, MPI_COMM_WORLD, &plan), VJ_OK);
     assert_int_equal(vj_group_open_within(&group, MPI_COMM_WORLD, most), VJ_OK);
-    float *x = vj_reduction_vector(r);
+    float *x = vj_gradient_sum_vector(r);
     for (int again = 0; again < 4; again++) {
         draw(made, n, again);
         memcpy(want, made, (size_t)n * sizeof *want);
-        vj_group_sum(group, want, n);
+        vj_group_allreduce(group, want, n);
         /* Steps and pauses of another length on each rank; in one round some ranks never say how far they are. */
         const int64_t step = 1 + (n / 7) * (1 + (rank + again) % 3);
         for (int64_t last = n; last > 0; last -= step) {
             const int64_t from = last < step ? 0 : last - step;
             memcpy(x + from, made + from, (size_t)(last - from) * sizeof *x);
-            if (again != 1 || rank % 2) vj_reduction_made(r, from);
+            if (again != 1 || rank % 2) vj_gradient_sum_made(r, from);
             wait_a_little((rank + again) % 3);
         }
-        vj_reduction_end(r);
+        vj_gradient_sum_end(r);
         const int64_t begin = plan.first ? first[rank] : 0, end = plan.first ? first[rank + 1] : n;
         assert_memory_equal(x + begin, want + begin, (size_t)(end - begin) * sizeof *x);
     }
-    vj_reduction_close(r);
+    vj_gradient_sum_close(r);
     vj_group_close(group);
 }
 
@@ -91,23 +91,23 @@ static void any_pace_gives_the_bits_of_the_group(void **state)
 static void sums_are_made_on_the_way(void **state)
 {
     (void)state;
-    vj_reduction *r;
+    vj_gradient_sum *r;
     float *alone = calloc(MOST, sizeof *alone);
-    const vj_reduction_plan plan = {.alone = alone, .n = MOST, .bucket = 1 << 10, .threads = 1};
+    const vj_gradient_sum_plan plan = {.alone = alone, .n = MOST, .bucket = 1 << 10, .threads = 1};
     assert_non_null(alone);
-    assert_int_equal(vj_reduction_open(&r, MPI_COMM_WORLD, &plan), VJ_OK);
-    float *x = vj_reduction_vector(r);
+    assert_int_equal(vj_gradient_sum_open(&r, MPI_COMM_WORLD, &plan), VJ_OK);
+    float *x = vj_gradient_sum_vector(r);
     const int64_t half = MOST / 2;
     for (int64_t i = 0; i < MOST; i++) x[i] = 1;
     for (int i = 0; i < 2; i++) {
-        vj_reduction_made(r, half);
+        vj_gradient_sum_made(r, half);
         MPI_Barrier(MPI_COMM_WORLD);
     }
     assert_true(x[0] == 1 && x[half - 1] == 1 && x[MOST - 1] == (float)size);
     MPI_Barrier(MPI_COMM_WORLD);
-    vj_reduction_end(r);
+    vj_gradient_sum_end(r);
     for (int64_t i = 0; i < MOST; i++) assert_true(x[i] == (float)size);
-    vj_reduction_close(r);
+    vj_gradient_sum_close(r);
     free(alone);
 }
 
@@ -144,7 +144,7 @@ static void train(const run *k, const char *backend, MPI_Comm comm, outcome *o)
     c.parallel.bucket_mb = 1;
     c.parallel.reduction = k->reproducible ? VJ_REDUCTION_REPRODUCIBLE : VJ_REDUCTION_FAST;
     assert_int_equal(vj_step_open(&s, &c, comm), VJ_OK);
-    vj_model_start(s->model, (vj_init)c.model.init, 0, c.run.seed);
+    vj_model_init_weights(s->model, (vj_init)c.model.init, 0, c.run.seed);
     for (int step = 0; step < 3; step++) assert_int_equal(layout_step(s, step, &report), VJ_OK);
     const vj_params *ps = &s->model->net.params;
     *o = (outcome){.gradient = copy(s, s->model->trained.gradient, ps->total),

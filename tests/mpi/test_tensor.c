@@ -79,7 +79,7 @@ static void train(outcome *o, const vj_config *c, MPI_Comm comm)
     vj_step_report report;
     *o = (outcome){0};
     assert_int_equal(vj_step_open(&s, c, comm), VJ_OK);
-    vj_model_start(s->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
+    vj_model_init_weights(s->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
     for (int k = 0; k < STEPS; k++) {
         assert_int_equal(layout_step(s, k, &report), VJ_OK);
         assert_true(report.healthy);

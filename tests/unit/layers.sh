@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Dependencies point one way: base <- parallel <- io, base <- kernels; parallel, kernels <- model; all of these <- train, probe, bench <- programs.
+# Dependencies point one way; docs/design.md draws them.
 set -euo pipefail
 cd "${VJEPA_SOURCE:?}"
 bad=0
 may() { # FOLDER ALLOWED... : which folders' headers it may include
     local folder=$1 allowed=" $* " path include
     shift
-    for path in "src/$folder" "io/$folder"; do
+    for path in "src/$folder" "src/tools/$folder" "io/store/$folder" "io/make/$folder"; do
         [ -d "$path" ] || continue
         while IFS=: read -r file _ include; do
             include=${include#*\"}
@@ -19,27 +19,31 @@ may() { # FOLDER ALLOWED... : which folders' headers it may include
         done < <(grep -rnE '^#include "' "$path" --include='*.[ch]')
     done
 }
-io="h5 video codec demo clips decode ckpt features pack"
+store="h5 codec clips ckpt features"
+make="video decode pack"
+compute="kernels model"
 may base
 may parallel base
-may kernels base
 may h5 base parallel
-may video base
 may codec base
-may clips base parallel h5 video codec
+may clips base parallel h5 codec
 may ckpt base parallel h5
 may features base parallel h5 clips
-may demo base video
+may video base
 may decode base video codec clips
 may pack base parallel video codec clips decode
+may feed base clips codec
+may kernels base
 may model base parallel kernels
-may sheet base parallel kernels model codec clips video pack
 # shellcheck disable=SC2086
-may train base parallel kernels model $io
+may train base parallel feed $compute $store
 # shellcheck disable=SC2086
-may probe base parallel kernels model train $io
+may probe base parallel feed $compute train $store
+may demo base video
 # shellcheck disable=SC2086
-may bench base parallel kernels model train $io
+may sheet base parallel feed $compute clips codec $make
 # shellcheck disable=SC2086
-may plan base parallel kernels model train bench $io
+may bench base parallel feed $compute train $store $make
+# shellcheck disable=SC2086
+may plan base parallel feed $compute train $store $make bench
 exit $bad

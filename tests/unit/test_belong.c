@@ -35,7 +35,7 @@ static void open_side(vj_samples *samples, vj_feature_side *as, const char *name
     int64_t clips[CLIPS];
     uint64_t sums[CLIPS];
     snprintf(path, sizeof paths[0], "%s/%s.h5", folder, name);
-    vj_features_layout layout = {.clips = CLIPS,
+    vj_features_header layout = {.clips = CLIPS,
                                  .tokens = 1,
                                  .width = WIDTH,
                                  .label_count = 1,

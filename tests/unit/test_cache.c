@@ -18,7 +18,7 @@
 #include <xxhash.h>
 
 #include "../clips_store.h"
-#include "clips/cache.h"
+#include "feed/cache.h"
 
 enum { CLIPS = 200, LARGEST = 5000 };
 static const uint64_t fingerprint = 0x0123456789abcdef;

@@ -15,7 +15,7 @@
 
 #include "pack/catalogue.h"
 #include "pack/held_out.h"
-#include "pack/layout.h"
+#include "pack/sharding.h"
 
 static char folder[] = "/tmp/vjepa_catalogue_XXXXXX";
 static vj_config config;
@@ -238,22 +238,22 @@ static void test_register(void **state)
 {
     (void)state;
     enum { COUNT = 50000 };
-    vj_register r;
+    vj_hashmap r;
     int64_t first;
     char text[32];
-    assert_int_equal(vj_register_init(&r, folder), VJ_OK);
+    assert_int_equal(vj_hashmap_init(&r, folder), VJ_OK);
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < COUNT; i++) {
             snprintf(text, sizeof text, "text %d", i);
-            assert_int_equal(vj_register_find(&r, text), pass ? i : -1);
-            assert_int_equal(vj_register_enter(&r, text, i + pass, &first), VJ_OK);
+            assert_int_equal(vj_hashmap_find(&r, text), pass ? i : -1);
+            assert_int_equal(vj_hashmap_put(&r, text, i + pass, &first), VJ_OK);
             assert_int_equal(first, i);
         }
     assert_int_equal(r.count, COUNT);
-    vj_register_release(&r);
-    vj_register_release(&r);
-    assert_int_equal(vj_register_init(&r, "/nowhere/at/all"), VJ_ERR_IO);
-    vj_register_release(&r);
+    vj_hashmap_release(&r);
+    vj_hashmap_release(&r);
+    assert_int_equal(vj_hashmap_init(&r, "/nowhere/at/all"), VJ_ERR_IO);
+    vj_hashmap_release(&r);
 }
 
 /* Every source is in one shard, shards are alike in size, and their number follows the settings. */
@@ -263,18 +263,18 @@ static void test_layout(void **state)
     static const int64_t sources[] = {1, 2, 15, 16, 17, 100, 1023, 1024, 1025, 50000};
     vj_config_defaults(&config);
     for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
-        vj_pack_layout l = vj_pack_layout_of(&config, sources[i], sources[i]);
+        vj_sharding l = vj_sharding_of(&config, sources[i], sources[i]);
         uint8_t *seen = calloc((size_t)l.sources, 1);
         int64_t end = 0;
         assert_non_null(seen);
         assert_true(l.shards >= 1 && l.shards <= l.sources);
         for (int64_t k = 0; k < l.shards; k++) {
             int64_t first, last;
-            vj_pack_layout_shard(&l, k, &first, &last);
+            vj_sharding_shard(&l, k, &first, &last);
             assert_int_equal(first, end);
             assert_true(last - first >= l.sources / l.shards && last - first <= l.sources / l.shards + 1);
             for (int64_t p = first; p < last; p++) {
-                int64_t source = vj_pack_layout_source(&l, p);
+                int64_t source = vj_sharding_source(&l, p);
                 assert_true(source >= 0 && source < l.sources && !seen[source]);
                 seen[source] = 1;
             }
@@ -283,21 +283,21 @@ static void test_layout(void **state)
         assert_int_equal(end, l.sources);
         free(seen);
     }
-    assert_int_equal(vj_pack_layout_of(&config, 100, 100).shards, 7);    /* 16 sources each */
-    assert_int_equal(vj_pack_layout_of(&config, 5000, 5000).shards, 64); /* something for many ranks */
+    assert_int_equal(vj_sharding_of(&config, 100, 100).shards, 7);    /* 16 sources each */
+    assert_int_equal(vj_sharding_of(&config, 5000, 5000).shards, 64); /* something for many ranks */
     /* 1,024 MB hold 182 raw clips of 16 x 256 x 456. */
-    assert_int_equal(vj_pack_layout_of(&config, 100000, 200000).shards, 1095);
+    assert_int_equal(vj_sharding_of(&config, 100000, 200000).shards, 1095);
     config.pack.codec = 1;
-    assert_int_equal(vj_pack_layout_of(&config, 100000, 200000).shards, 110);
+    assert_int_equal(vj_sharding_of(&config, 100000, 200000).shards, 110);
     config.pack.short_side = 8;
     config.pack.frames = 1;
-    assert_int_equal(vj_pack_layout_of(&config, 100000000, 100000000).shards, 1526); /* 65536 files each */
+    assert_int_equal(vj_sharding_of(&config, 100000000, 100000000).shards, 1526); /* 65536 files each */
     /* Another seed spreads them otherwise. */
-    vj_pack_layout a = vj_pack_layout_of(&config, 1000, 1000);
+    vj_sharding a = vj_sharding_of(&config, 1000, 1000);
     config.pack.seed = 1;
-    vj_pack_layout b = vj_pack_layout_of(&config, 1000, 1000);
+    vj_sharding b = vj_sharding_of(&config, 1000, 1000);
     int same = 0;
-    for (int64_t p = 0; p < 1000; p++) same += vj_pack_layout_source(&a, p) == vj_pack_layout_source(&b, p);
+    for (int64_t p = 0; p < 1000; p++) same += vj_sharding_source(&a, p) == vj_sharding_source(&b, p);
     assert_true(same < 20);
 }
 

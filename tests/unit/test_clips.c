@@ -73,7 +73,7 @@ static void test_stores_must_be_alike(void **state)
     const fixture *f = *state;
     char second[VJ_PATH];
     join(second, f->folder, "b.clips");
-    vj_clips_layout layout = store_layout(raw);
+    vj_clips_header layout = store_layout(raw);
     vj_clips_index_writer *writer;
     layout.frames = 2 * STORE_FRAMES;
     assert_int_equal(vj_clips_make_folder(second), VJ_OK);
@@ -94,7 +94,7 @@ static void make_named(const fixture *f, const char *name, const char *const *na
 {
     char store[VJ_PATH];
     join(store, f->folder, name);
-    vj_clips_layout layout = store_layout(raw);
+    vj_clips_header layout = store_layout(raw);
     vj_clips_index_writer *writer;
     assert_int_equal(vj_clips_make_folder(store), VJ_OK);
     assert_int_equal(make_shard(store, 0, STORE_SHARD_CLIPS, raw), VJ_OK);
@@ -194,7 +194,7 @@ static void test_many_geometries(void **state)
     const int32_t labels[STORE_LABELS] = {0};
     char store[VJ_PATH];
     join(store, f->folder, "many.clips");
-    vj_clips_layout layout = store_layout(raw);
+    vj_clips_header layout = store_layout(raw);
     vj_shard *shard;
     assert_int_equal(vj_clips_make_folder(store), VJ_OK);
     assert_int_equal(vj_shard_create(&shard, store, 0, &layout), VJ_OK);
@@ -223,7 +223,7 @@ static void test_too_large(void **state)
 {
     const fixture *f = *state;
     const int32_t labels[STORE_LABELS] = {0};
-    vj_clips_layout layout = store_layout(raw);
+    vj_clips_header layout = store_layout(raw);
     layout.frames = 30000;
     vj_shard *shard;
     vj_clip clip = {.height = 1, .width = 65537, .labels = labels, .bytes = 1};
@@ -279,7 +279,7 @@ static void test_resumed(void **state)
 static void test_other_layout(void **state)
 {
     const fixture *f = *state;
-    vj_clips_layout layout = store_layout(raw);
+    vj_clips_header layout = store_layout(raw);
     vj_shard_tables tables;
     assert_int_equal(vj_shard_tables_read(&tables, f->store, 1, &layout), VJ_OK);
     assert_int_equal(tables.clips, STORE_SHARD_CLIPS);
@@ -305,7 +305,7 @@ static void test_dropped_clips(void **state)
     char store[VJ_PATH];
     uint8_t keep[STORE_SHARD_CLIPS] = {1, 0, 0, 1, 1, 0};
     static const int64_t kept[] = {0, 3, 4};
-    vj_clips_layout layout = store_layout(raw);
+    vj_clips_header layout = store_layout(raw);
     vj_clips_index_writer *writer;
     join(store, f->folder, "part.clips");
     assert_int_equal(vj_clips_make_folder(store), VJ_OK);
@@ -372,7 +372,7 @@ static void test_a_million_clips(void **state)
     const fixture *f = *state;
     enum { SHARDS = 256, EACH = 4000 };
     char store[VJ_PATH], path[VJ_PATH + 32];
-    vj_clips_layout layout = store_layout(raw);
+    vj_clips_header layout = store_layout(raw);
     vj_clips_index_writer *writer;
     vj_shard_tables tables = {.clips = EACH, .bytes = 1 << 20};
     tables.entry = vj_calloc(EACH, sizeof *tables.entry);

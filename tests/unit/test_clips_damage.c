@@ -425,7 +425,7 @@ static void test_version_1(void **state)
 static void test_damaged_tables(void **state)
 {
     const fixture *f = *state;
-    const vj_clips_layout layout = store_layout(raw);
+    const vj_clips_header layout = store_layout(raw);
     static const struct {
         const char *column;
         int at, value;

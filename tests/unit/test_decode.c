@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "clips/clips.h"
+#include "video/frames.h"
 
 /* The frames of a clip by their levels. */
 static void assert_levels(const vj_decoded *file, int clip, const int *expected)
@@ -128,7 +129,7 @@ static void test_look(void **state)
     assert_verdict(file, VJ_VIDEO_OK);
     assert_int_equal(file->clips, 0);
     assert_int_equal(file->look.valid, 0xff);
-    vj_look look = file->look;
+    vj_phash look = file->look;
     vj_decoded_free(file);
     file = decode(d, 2, in_folder("slope.mkv"));
     assert_int_equal(file->look.valid, 0);

@@ -19,7 +19,7 @@ enum { CLIPS = 7, TOKENS = 5, WIDTH = 33, ROW = TOKENS * WIDTH };
 
 typedef struct {
     char dir[64], path[96];
-    vj_features_layout layout;
+    vj_features_header layout;
     float values[CLIPS * ROW];
     int32_t labels[CLIPS * 2];
     int64_t clips[CLIPS];
@@ -31,7 +31,7 @@ static int setup(void **state)
     strcpy(c->dir, "/tmp/vjepa_test_XXXXXX");
     assert_non_null(mkdtemp(c->dir));
     snprintf(c->path, sizeof c->path, "%s/features.h5", c->dir);
-    c->layout = (vj_features_layout){.clips = CLIPS,
+    c->layout = (vj_features_header){.clips = CLIPS,
                                      .tokens = TOKENS,
                                      .width = WIDTH,
                                      .label_count = 2,
@@ -93,7 +93,7 @@ static void round_trip(void **state)
         assert_int_equal(write_rows(c, CLIPS), VJ_OK);
         assert_false(part_exists(c));
         assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
-        const vj_features_layout *got = vj_features_describe(f);
+        const vj_features_header *got = vj_features_describe(f);
         assert_true(got->clips == CLIPS && got->tokens == TOKENS && got->width == WIDTH && got->label_count == 2);
         assert_int_equal(got->type, type);
         assert_string_equal(got->label_names[0], "appearance");

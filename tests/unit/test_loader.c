@@ -12,7 +12,9 @@
 #include <xxhash.h>
 
 #include "../clips_store.h"
-#include "clips/order.h"
+#include "feed/crop.h"
+#include "feed/loader.h"
+#include "feed/order.h"
 
 enum { CLIPS = 30, BATCH = 7, STEPS = 13, SAMPLES = STEPS * BATCH };
 

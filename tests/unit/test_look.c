@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "video/encode.h"
-#include "video/look.h"
+#include "video/phash.h"
 
 enum { SCENES = 5, COPIES = 4, SECONDS = 1 };
 
@@ -59,35 +59,35 @@ static void write_scene(const char *path, int scene, int copy)
 static vj_video_verdict enter(void *user, int k, const vj_picture *picture)
 {
     struct {
-        vj_look look;
-        vj_look_cells cells;
+        vj_phash look;
+        vj_phash_cells cells;
     } *both = user;
-    return vj_look_add(&both->look, &both->cells, k, picture);
+    return vj_phash_add(&both->look, &both->cells, k, picture);
 }
 
-static vj_look look_of(const char *path)
+static vj_phash look_of(const char *path)
 {
     vj_video *video;
     vj_video_verdict verdict;
     struct {
-        vj_look look;
-        vj_look_cells cells;
+        vj_phash look;
+        vj_phash_cells cells;
     } both = {0};
-    double times[VJ_LOOK_INSTANTS];
+    double times[VJ_PHASH_INSTANTS];
     assert_int_equal(vj_video_create(&video), VJ_OK);
     assert_int_equal(vj_video_open_path(video, path, &verdict), VJ_OK);
     assert_int_equal(verdict, VJ_VIDEO_OK);
-    vj_look_times(0, vj_video_describe(video)->duration_s, times);
-    assert_int_equal(vj_video_show(video, times, VJ_LOOK_INSTANTS, enter, &both), VJ_VIDEO_OK);
+    vj_phash_times(0, vj_video_describe(video)->duration_s, times);
+    assert_int_equal(vj_video_show(video, times, VJ_PHASH_INSTANTS, enter, &both), VJ_VIDEO_OK);
     vj_video_destroy(video);
-    vj_look_finish(&both.look, &both.cells);
+    vj_phash_finish(&both.look, &both.cells);
     return both.look;
 }
 
 static void test_copies_and_others(void **state)
 {
     (void)state;
-    vj_look looks[SCENES][COPIES];
+    vj_phash looks[SCENES][COPIES];
     int there[COPIES];
     for (int c = 0; c < COPIES; c++) {
         there[c] = vj_encoding_available(copies[c].encoding);
@@ -102,11 +102,11 @@ static void test_copies_and_others(void **state)
     for (int i = 0; i < SCENES * COPIES; i++)
         for (int k = 0; k < i; k++) {
             if (!there[i % COPIES] || !there[k % COPIES]) continue;
-            const vj_look *a = &looks[i / COPIES][i % COPIES], *b = &looks[k / COPIES][k % COPIES];
+            const vj_phash *a = &looks[i / COPIES][i % COPIES], *b = &looks[k / COPIES][k % COPIES];
             int same = i / COPIES == k / COPIES;
-            if (vj_look_alike(a, b) != same || (vj_look_compare(a, b) == VJ_LOOK_DIFFERENT) == same)
+            if (vj_phash_alike(a, b) != same || (vj_phash_compare(a, b) == VJ_PHASH_DIFFERENT) == same)
                 fail_msg("scene %d copy %d, scene %d copy %d: distance %g", i / COPIES, i % COPIES, k / COPIES,
-                         k % COPIES, vj_look_distance(a, b));
+                         k % COPIES, vj_phash_distance(a, b));
         }
 }
 
@@ -120,57 +120,57 @@ static void test_flat(void **state)
     memset(frames, 90, sizeof frames);
     const vj_video_form form = {.encoding = VJ_ENCODING_FFV1, .width = 48, .height = 48, .fps = 25};
     assert_int_equal(vj_video_write(path, &form, frames, 10), VJ_OK);
-    vj_look look = look_of(path);
+    vj_phash look = look_of(path);
     assert_int_equal(look.valid, 0);
-    assert_true(vj_look_distance(&look, &look) == 1);
-    assert_false(vj_look_alike(&look, &look));
+    assert_true(vj_phash_distance(&look, &look) == 1);
+    assert_false(vj_phash_alike(&look, &look));
 }
 
 /* One picture all the time: its copies must be nearer than those of a video that changes. */
 static void test_threshold(void **state)
 {
     (void)state;
-    vj_look still = {.valid = 0xff}, moving = {.valid = 0xff};
-    for (int i = 0; i < VJ_LOOK_INSTANTS; i++) {
+    vj_phash still = {.valid = 0xff}, moving = {.valid = 0xff};
+    for (int i = 0; i < VJ_PHASH_INSTANTS; i++) {
         still.bits[i] = UINT64_C(0x123456789abcdef0);
         moving.bits[i] = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(i + 1);
     }
-    vj_look still_far = still, moving_far = moving;
-    for (int i = 0; i < VJ_LOOK_INSTANTS; i++) {
+    vj_phash still_far = still, moving_far = moving;
+    for (int i = 0; i < VJ_PHASH_INSTANTS; i++) {
         still_far.bits[i] ^= 0xfff; /* 12 of 64 */
         moving_far.bits[i] ^= 0xfff;
     }
-    assert_true(fabs(vj_look_distance(&still, &still_far) - 12. / 64) < 1e-12);
-    assert_true(vj_look_alike(&still, &still));
-    assert_false(vj_look_alike(&still, &still_far));
-    assert_true(vj_look_alike(&moving, &moving_far));
+    assert_true(fabs(vj_phash_distance(&still, &still_far) - 12. / 64) < 1e-12);
+    assert_true(vj_phash_alike(&still, &still));
+    assert_false(vj_phash_alike(&still, &still_far));
+    assert_true(vj_phash_alike(&moving, &moving_far));
     moving_far.valid = 0x07; /* three instants say too little */
-    assert_false(vj_look_alike(&moving, &moving_far));
+    assert_false(vj_phash_alike(&moving, &moving_far));
 }
 
 /* Of pictures that are alike, what moves decides. */
 static void test_motion(void **state)
 {
     (void)state;
-    vj_look a = {.valid = 0xff}, b = a;
-    for (int i = 0; i < VJ_LOOK_MOTION_BYTES; i++) {
+    vj_phash a = {.valid = 0xff}, b = a;
+    for (int i = 0; i < VJ_PHASH_MOTION_BYTES; i++) {
         (&a.motion[0][0])[i] = (int8_t)(i % 7 == 0 ? 60 : -10);
         (&b.motion[0][0])[i] = (int8_t)(i % 5 == 0 ? 60 : -15);
     }
-    assert_int_equal(vj_look_compare(&a, &a), VJ_LOOK_COPY);
-    assert_int_equal(vj_look_compare(&a, &b), VJ_LOOK_DIFFERENT);
-    vj_look faint = a, still = {.valid = 0xff}, part = a;
-    for (int i = 0; i < VJ_LOOK_MOTION_BYTES; i++) {
+    assert_int_equal(vj_phash_compare(&a, &a), VJ_PHASH_COPY);
+    assert_int_equal(vj_phash_compare(&a, &b), VJ_PHASH_DIFFERENT);
+    vj_phash faint = a, still = {.valid = 0xff}, part = a;
+    for (int i = 0; i < VJ_PHASH_MOTION_BYTES; i++) {
         (&faint.motion[0][0])[i] /= 2; /* less contrast */
         if (i % 2) (&part.motion[0][0])[i] = (&b.motion[0][0])[i];
     }
-    assert_int_equal(vj_look_compare(&a, &faint), VJ_LOOK_COPY);
-    assert_int_equal(vj_look_compare(&a, &part), VJ_LOOK_DOUBTFUL);
-    assert_int_equal(vj_look_compare(&still, &still), VJ_LOOK_DOUBTFUL);
-    assert_int_equal(vj_look_compare(&a, &still), VJ_LOOK_DIFFERENT);
-    for (int i = 0; i < VJ_LOOK_INSTANTS; i++) b.bits[i] = ~b.bits[i];
+    assert_int_equal(vj_phash_compare(&a, &faint), VJ_PHASH_COPY);
+    assert_int_equal(vj_phash_compare(&a, &part), VJ_PHASH_DOUBTFUL);
+    assert_int_equal(vj_phash_compare(&still, &still), VJ_PHASH_DOUBTFUL);
+    assert_int_equal(vj_phash_compare(&a, &still), VJ_PHASH_DIFFERENT);
+    for (int i = 0; i < VJ_PHASH_INSTANTS; i++) b.bits[i] = ~b.bits[i];
     memcpy(b.motion, a.motion, sizeof b.motion);
-    assert_int_equal(vj_look_compare(&a, &b), VJ_LOOK_DIFFERENT);
+    assert_int_equal(vj_phash_compare(&a, &b), VJ_PHASH_DIFFERENT);
 }
 
 static int make_folder(void **state)

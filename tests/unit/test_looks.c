@@ -8,20 +8,20 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "pack/looks.h"
+#include "pack/phash_index.h"
 
 static int64_t doubtful;
 
-static vj_look draw(vj_rng *rng)
+static vj_phash draw(vj_rng *rng)
 {
-    vj_look look = {.valid = 0xff};
+    vj_phash look = {.valid = 0xff};
     for (int i = 0; i < 8; i++) look.bits[i] = (uint64_t)vj_rng_u32(rng) << 32 | vj_rng_u32(rng);
-    for (int i = 0; i < VJ_LOOK_MOTION_BYTES; i++) (&look.motion[0][0])[i] = (int8_t)(vj_rng_u32(rng) % 64 - 32);
+    for (int i = 0; i < VJ_PHASH_MOTION_BYTES; i++) (&look.motion[0][0])[i] = (int8_t)(vj_rng_u32(rng) % 64 - 32);
     return look;
 }
 
 /* Each bit differs with probability `share`. */
-static vj_look disturb(vj_rng *rng, vj_look look, double share)
+static vj_phash disturb(vj_rng *rng, vj_phash look, double share)
 {
     for (int bit = 0; bit < 512; bit++)
         if (vj_rng_uniform(rng) < share) look.bits[bit / 64] ^= UINT64_C(1) << bit % 64;
@@ -29,15 +29,15 @@ static vj_look disturb(vj_rng *rng, vj_look look, double share)
 }
 
 /* Looks entered under their number, times 10. */
-static vj_looks *fill(vj_look *look, int count)
+static vj_phash_index *fill(vj_phash *look, int count)
 {
     vj_rng rng;
-    vj_looks *looks;
+    vj_phash_index *looks;
     vj_rng_init(&rng, 1, VJ_RNG_TEST, 0);
-    assert_int_equal(vj_looks_create(&looks, count, "/tmp"), VJ_OK);
+    assert_int_equal(vj_phash_index_create(&looks, count, "/tmp"), VJ_OK);
     for (int i = 0; i < count; i++) {
         look[i] = draw(&rng);
-        vj_looks_enter(looks, 10 * i, &look[i]);
+        vj_phash_index_add(looks, 10 * i, &look[i]);
     }
     return looks;
 }
@@ -46,20 +46,20 @@ static void test_copies(void **state)
 {
     (void)state;
     enum { COUNT = 5000 };
-    static vj_look look[COUNT];
+    static vj_phash look[COUNT];
     static const struct {
         double share;
         int most_missed;
     } levels[] = {{0, 0}, {0.02, 0}, {0.05, 0}, {0.1, COUNT / 200}};
     vj_rng rng;
     vj_rng_init(&rng, 2, VJ_RNG_TEST, 0);
-    vj_looks *looks = fill(look, COUNT);
+    vj_phash_index *looks = fill(look, COUNT);
     for (size_t k = 0; k < sizeof levels / sizeof levels[0]; k++) {
         int missed = 0;
         for (int i = 0; i < COUNT; i++) {
-            vj_look copy = disturb(&rng, look[i], levels[k].share);
-            int64_t found = vj_looks_find(looks, &copy, &doubtful);
-            if (!vj_look_alike(&copy, &look[i])) continue; /* not alike any more */
+            vj_phash copy = disturb(&rng, look[i], levels[k].share);
+            int64_t found = vj_phash_index_find(looks, &copy, &doubtful);
+            if (!vj_phash_alike(&copy, &look[i])) continue; /* not alike any more */
             assert_true(found == 10 * i || found == -1);
             missed += found < 0;
         }
@@ -68,43 +68,43 @@ static void test_copies(void **state)
         assert_true(missed <= levels[k].most_missed);
     }
     for (int i = 0; i < COUNT; i++) {
-        vj_look other = draw(&rng);
-        assert_int_equal(vj_looks_find(looks, &other, &doubtful), -1);
+        vj_phash other = draw(&rng);
+        assert_int_equal(vj_phash_index_find(looks, &other, &doubtful), -1);
     }
-    vj_looks_destroy(looks);
+    vj_phash_index_destroy(looks);
 }
 
 static void test_instants(void **state)
 {
     (void)state;
-    vj_look look[8];
-    vj_looks *looks = fill(look, 8);
-    vj_look some = look[3], few = look[3], none = look[3];
+    vj_phash look[8];
+    vj_phash_index *looks = fill(look, 8);
+    vj_phash some = look[3], few = look[3], none = look[3];
     for (int i = 0; i < 4; i++) some.bits[i] = ~some.bits[i];
     some.valid = 0xf0;
     few.valid = 0x70; /* too few to tell */
     none.valid = 0;
-    assert_int_equal(vj_looks_find(looks, &some, &doubtful), 30);
-    assert_int_equal(vj_looks_find(looks, &few, &doubtful), -1);
-    assert_int_equal(vj_looks_find(looks, &none, &doubtful), -1);
+    assert_int_equal(vj_phash_index_find(looks, &some, &doubtful), 30);
+    assert_int_equal(vj_phash_index_find(looks, &few, &doubtful), -1);
+    assert_int_equal(vj_phash_index_find(looks, &none, &doubtful), -1);
     /* Alike, but nothing moves: doubtful, and only where no copy is. */
-    vj_look still = look[5];
+    vj_phash still = look[5];
     memset(still.motion, 0, sizeof still.motion);
-    vj_looks_destroy(looks);
-    assert_int_equal(vj_looks_create(&looks, 3, "/tmp"), VJ_OK);
-    vj_looks_enter(looks, 70, &still);
-    assert_int_equal(vj_looks_find(looks, &still, &doubtful), -1);
+    vj_phash_index_destroy(looks);
+    assert_int_equal(vj_phash_index_create(&looks, 3, "/tmp"), VJ_OK);
+    vj_phash_index_add(looks, 70, &still);
+    assert_int_equal(vj_phash_index_find(looks, &still, &doubtful), -1);
     assert_int_equal(doubtful, 70);
-    vj_looks_enter(looks, 80, &look[5]);
-    assert_int_equal(vj_looks_find(looks, &look[5], &doubtful), 80);
+    vj_phash_index_add(looks, 80, &look[5]);
+    assert_int_equal(vj_phash_index_find(looks, &look[5], &doubtful), 80);
     assert_int_equal(doubtful, -1);
-    vj_looks_destroy(looks);
-    assert_int_equal(vj_looks_create(&looks, 1, "/tmp"), VJ_OK);
-    vj_looks_enter(looks, 5, &none); /* takes no room */
-    vj_looks_enter(looks, 6, &look[0]);
-    assert_int_equal(vj_looks_find(looks, &look[0], &doubtful), 6);
-    vj_looks_destroy(looks);
-    vj_looks_destroy(NULL);
+    vj_phash_index_destroy(looks);
+    assert_int_equal(vj_phash_index_create(&looks, 1, "/tmp"), VJ_OK);
+    vj_phash_index_add(looks, 5, &none); /* takes no room */
+    vj_phash_index_add(looks, 6, &look[0]);
+    assert_int_equal(vj_phash_index_find(looks, &look[0], &doubtful), 6);
+    vj_phash_index_destroy(looks);
+    vj_phash_index_destroy(NULL);
 }
 
 /* Of several that are alike the first entered is named, whichever is nearer. */
@@ -112,24 +112,24 @@ static void test_first(void **state)
 {
     (void)state;
     vj_rng rng;
-    vj_looks *looks;
+    vj_phash_index *looks;
     vj_rng_init(&rng, 3, VJ_RNG_TEST, 0);
-    assert_int_equal(vj_looks_create(&looks, 100, "/tmp"), VJ_OK);
-    vj_look look = draw(&rng);
+    assert_int_equal(vj_phash_index_create(&looks, 100, "/tmp"), VJ_OK);
+    vj_phash look = draw(&rng);
     for (int i = 0; i < 100; i++) {
-        vj_look copy = disturb(&rng, look, i < 50 ? 0.02 : 0);
-        vj_looks_enter(looks, 1000 - i, &copy);
+        vj_phash copy = disturb(&rng, look, i < 50 ? 0.02 : 0);
+        vj_phash_index_add(looks, 1000 - i, &copy);
     }
-    assert_int_equal(vj_looks_find(looks, &look, &doubtful), 1000);
-    vj_looks_destroy(looks);
+    assert_int_equal(vj_phash_index_find(looks, &look, &doubtful), 1000);
+    vj_phash_index_destroy(looks);
 }
 
 static void test_no_room(void **state)
 {
     (void)state;
-    vj_looks *looks;
-    assert_int_equal(vj_looks_create(&looks, 10, "/nowhere/at/all"), VJ_ERR_IO);
-    vj_looks_destroy(looks);
+    vj_phash_index *looks;
+    assert_int_equal(vj_phash_index_create(&looks, 10, "/nowhere/at/all"), VJ_ERR_IO);
+    vj_phash_index_destroy(looks);
 }
 
 int main(void)

@@ -68,11 +68,11 @@ static void open_fixture_in(fixture *f, vj_precision precision, const vj_shape *
 {
     const vj_grid grid = vj_shape_grid(shape);
     const int64_t N = vj_grid_tokens(grid), rows = MASKS * CLIPS * N;
-    const vj_packing_bounds bounds = {MASKS, CLIPS, rows, rows, rows};
+    const vj_ragged_bounds bounds = {MASKS, CLIPS, rows, rows, rows};
     *f = (fixture){0};
     assert_int_equal(vj_backend_open(&f->be, "cpu", precision, 1), VJ_OK);
     assert_int_equal(vj_model_create(&f->model, shape, &settings, &bounds, NULL, f->be), VJ_OK);
-    vj_model_start(f->model, VJ_INIT_FAN_IN, 0, 5);
+    vj_model_init_weights(f->model, VJ_INIT_FAN_IN, 0, 5);
     assert_int_equal(vj_mask_lists_create(&f->lists, MASKS, CLIPS, (int)N), VJ_OK);
     draw_lists(&f->lists);
     f->clips = vj_calloc(CLIPS * clip_values(), sizeof *f->clips);
@@ -516,7 +516,7 @@ static void the_encoder_runs_on_the_device(void **state)
         vj_encoder *e;
         assert_int_equal(vj_backend_open(&be, names[b], VJ_FP32, 1), VJ_OK);
         assert_int_equal(vj_encoder_open(&e, &feature_shape, CLIPS, be), VJ_OK);
-        vj_encoder_start(e, VJ_INIT_FAN_IN, 5);
+        vj_encoder_init_weights(e, VJ_INIT_FAN_IN, 5);
         const int64_t n = (int64_t)CLIPS * e->net.tokens * e->net.shape.width, out = n * (int64_t)sizeof(float);
         float *device = vj_device_alloc(be, bytes), *from_host = vj_calloc(n, sizeof *from_host),
               *from_device = vj_calloc(n, sizeof *from_device);

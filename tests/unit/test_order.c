@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "clips/order.h"
+#include "feed/order.h"
 
 enum { SHARDS = 41, CLIPS = 3000, DATASETS = 3, SEED = 234 };
 

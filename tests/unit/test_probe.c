@@ -411,7 +411,7 @@ static void write_store(const char *path, int64_t clips, int64_t first, uint64_t
     int32_t labels[8] = {0, 1, 0, 1, 0, 1, 0, 1};
     int64_t numbers[8];
     for (int64_t i = 0; i < 8; i++) numbers[i] = first + i;
-    vj_features_layout layout = {.clips = clips,
+    vj_features_header layout = {.clips = clips,
                                  .tokens = 1,
                                  .width = 3,
                                  .label_count = 1,

@@ -10,7 +10,7 @@
 #include <omp.h>
 
 #include "cpu.h"
-#include "pack.h"
+#include "panels.h"
 #include "tile.h"
 #include "vector.h"
 

@@ -3,7 +3,7 @@
  * A source is taken in blocks of a step of the depth (two vectors of values, PAIR_DEPTH lanes) by LANES panel indices.
  */
 #include "cpu.h"
-#include "pack.h"
+#include "panels.h"
 #include "vector.h"
 
 #if defined(VJ_HAS_AMX)

@@ -13,7 +13,7 @@
 #include "cpu.h"
 #include "finish.h"
 #include "library.h"
-#include "pack.h"
+#include "panels.h"
 #include "tile.h"
 
 enum {

@@ -16,7 +16,7 @@
 #ifndef VJ_CPU_TILE_H
 #define VJ_CPU_TILE_H
 
-#include "pack.h"
+#include "panels.h"
 
 void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
                   int64_t ldt, bool accumulate, const float *next, int64_t ahead);

@@ -1,0 +1,320 @@
+/*
+ * From an open file to clips in shared memory: digest, choice of the frames, one pass of decoding that serves all
+ * windows and the look. Raw frames are scaled right into the shared memory; other records are copied there.
+ */
+#include "decode/maker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/rng.h"
+#include "clips/clips.h"
+#include "video/frames.h"
+
+/* What the picture shown at a wanted time is for. */
+typedef struct {
+    int window; /* LOOK: the look's */
+    int number; /* frame of the window, or instant of the look */
+} purpose;
+
+enum { LOOK = -1, ALIGNMENT = 4096, READ_BYTES = 256 * 1024 };
+
+struct vj_maker {
+    const vj_decode_settings *settings;
+    vj_video *video;
+    vj_coder *coder;
+    uint8_t *buffer; /* [READ_BYTES] */
+    XXH3_state_t *hash;
+    int64_t *index, *start; /* [windows, F], [windows] */
+    double *times;          /* [windows F + VJ_PHASH_INSTANTS], ascending */
+    purpose *purposes;      /* of each of the times */
+    uint8_t *scratch;       /* frames of a clip that is going to be encoded */
+    int64_t scratch_bytes;
+    /* of the file at hand */
+    int memory;
+    int64_t memory_bytes;   /* used so far */
+    vj_decoded_clip *table; /* [windows] */
+    int clips;
+    vj_phash look;
+    vj_phash_cells cells;
+    /* of the clip at hand */
+    int height, width;
+    uint8_t *frames; /* in shared memory or scratch */
+    int64_t number;  /* of the picture of its last frame */
+    int damaged;     /* frames of it */
+    /* windows of the file, those that are left out since too many of their frames are damaged */
+    int windows, left_out;
+};
+
+vj_status vj_maker_create(vj_maker **maker, const vj_decode_settings *settings)
+{
+    vj_maker *m = calloc(1, sizeof *m);
+    *maker = m;
+    if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for a decoder");
+    const int64_t frames = settings->windows * settings->frames;
+    m->settings = settings;
+    VJ_TRY(vj_video_create(&m->video));
+    VJ_TRY(vj_coder_create(&m->coder));
+    m->buffer = malloc(READ_BYTES);
+    m->hash = XXH3_createState();
+    m->index = vj_calloc(frames, sizeof *m->index);
+    m->start = vj_calloc(settings->windows, sizeof *m->start);
+    m->times = vj_calloc(frames + VJ_PHASH_INSTANTS, sizeof *m->times);
+    m->purposes = vj_calloc(frames + VJ_PHASH_INSTANTS, sizeof *m->purposes);
+    m->table = vj_calloc(settings->windows, sizeof *m->table);
+    if (m->buffer && m->hash && m->index && m->start && m->times && m->purposes && m->table) return VJ_OK;
+    return vj_raise(VJ_ERR_MEMORY, "no memory for the times of %lld frames", (long long)frames);
+}
+
+void vj_maker_destroy(vj_maker *m)
+{
+    if (!m) return;
+    vj_video_destroy(m->video);
+    vj_coder_destroy(m->coder);
+    XXH3_freeState(m->hash);
+    free(m->buffer);
+    free(m->index);
+    free(m->start);
+    free(m->times);
+    free(m->purposes);
+    free(m->table);
+    free(m->scratch);
+    free(m);
+}
+
+/* ------------------------------------------------------------------------------------------------ which frames */
+
+/* xxh3 of all bytes; and the reading brings the file into the cache, in order, before the demuxer jumps about in it. */
+static vj_video_verdict digest_file(vj_maker *m, int fd, uint64_t *digest)
+{
+    off_t at = 0;
+    ssize_t got;
+    XXH3_64bits_reset(m->hash);
+    while ((got = pread(fd, m->buffer, READ_BYTES, at)) != 0) {
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return vj_video_refuse(m->video, VJ_VIDEO_UNREADABLE, "reading: %s", strerror(errno));
+        XXH3_64bits_update(m->hash, m->buffer, (size_t)got);
+        at += got;
+    }
+    *digest = XXH3_64bits_digest(m->hash);
+    return VJ_VIDEO_OK;
+}
+
+/* Frames [*first, *end) of the video are those of the order. */
+static void frames_of(const vj_decode_order *order, const vj_video *video, int64_t *first, int64_t *end)
+{
+    const double *times = vj_video_times(video);
+    *first = 0;
+    *end = vj_video_describe(video)->frames;
+    while (order->end_s >= 0 && *end > 0 && times[*end - 1] >= order->end_s) --*end;
+    while (order->start_s >= 0 && *first < *end && times[*first] < order->start_s) ++*first;
+}
+
+/* Frames of all windows (spec 10.2), counted from the first of the order; returns the windows, at most one a frame. */
+static int choose_windows(vj_maker *m, int64_t source, int64_t windows, int64_t available)
+{
+    const vj_decode_settings *s = m->settings;
+    const int64_t span = s->frames * s->step;
+    const int segments = (int)(available < windows ? available : windows);
+    vj_rng rng;
+    vj_rng_init(&rng, s->seed, VJ_RNG_WINDOW, (uint64_t)source);
+    for (int i = 0; i < segments; i++) {
+        int64_t room = available / segments - span; /* the last start is never drawn, as published */
+        m->start[i] = s->random_windows && room > 0 ? vj_rng_below(&rng, room) : 0;
+    }
+    vj_clip_frames(m->index, available, (int)s->frames, (int)s->step, segments, 0, m->start);
+    return segments;
+}
+
+/* Merge what the windows and the look want into one ascending list; returns its length. */
+static int list_times(vj_maker *m, int windows, int64_t first, int64_t end, int look)
+{
+    const vj_video_info *info = vj_video_describe(m->video);
+    const double *times = vj_video_times(m->video);
+    const int F = (int)m->settings->frames, frames = windows * F, instants = look ? VJ_PHASH_INSTANTS : 0;
+    double instant_s[VJ_PHASH_INSTANTS];
+    vj_phash_times(times[first], end < info->frames ? times[end] : info->duration_s, instant_s);
+    int count = 0;
+    for (int k = 0, i = 0; k < frames || i < instants; count++)
+        if (i == instants || (k < frames && times[first + m->index[k]] <= instant_s[i])) {
+            m->times[count] = times[first + m->index[k]];
+            m->purposes[count] = (purpose){k / F, k % F};
+            k++;
+        } else {
+            m->times[count] = instant_s[i];
+            m->purposes[count] = (purpose){LOOK, i};
+            i++;
+        }
+    return count;
+}
+
+/* ------------------------------------------------------------------------------------------------ clips */
+
+static int64_t clip_bytes(const vj_maker *m)
+{
+    return m->settings->frames * m->height * m->width * 3;
+}
+
+static vj_video_verdict no_memory(vj_maker *m)
+{
+    return vj_video_refuse(m->video, VJ_VIDEO_OUT_OF_MEMORY, "clips of %d x %d do not fit into %lld MB", m->width,
+                           m->height, (long long)m->settings->memory_mb);
+}
+
+/* Where the frames go: the first picture kept decides the size of all. */
+static vj_video_verdict begin_clip(vj_maker *m, const vj_picture *picture)
+{
+    if (m->height == 0) {
+        vj_video_verdict verdict = vj_picture_size(picture, m->settings->short_side, &m->height, &m->width);
+        if (verdict != VJ_VIDEO_OK) return verdict;
+    }
+    if (m->settings->codec.codec == VJ_CODEC_RAW) {
+        m->memory_bytes = (m->memory_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        if (ftruncate(m->memory, m->memory_bytes + clip_bytes(m)) != 0) return no_memory(m);
+        m->frames = mmap(NULL, (size_t)clip_bytes(m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, m->memory,
+                         m->memory_bytes);
+        if (m->frames == MAP_FAILED) m->frames = NULL;
+    } else {
+        if (m->scratch_bytes < clip_bytes(m)) {
+            free(m->scratch);
+            m->scratch = malloc((size_t)clip_bytes(m));
+            m->scratch_bytes = m->scratch ? clip_bytes(m) : 0;
+        }
+        m->frames = m->scratch;
+    }
+    return m->frames ? VJ_VIDEO_OK : no_memory(m);
+}
+
+static void unmap_frames(vj_maker *m)
+{
+    if (m->frames && m->frames != m->scratch) munmap(m->frames, (size_t)clip_bytes(m));
+    m->frames = NULL;
+}
+
+static int write_record(const vj_maker *m, const uint8_t *record, int64_t bytes)
+{
+    for (int64_t done = 0; done < bytes;) {
+        ssize_t wrote = pwrite(m->memory, record + done, (size_t)(bytes - done), m->memory_bytes + done);
+        if (wrote < 0 && errno != EINTR) return 0;
+        if (wrote > 0) done += wrote;
+    }
+    return 1;
+}
+
+/* The limit of damage is one of each clip: those that are good are packed. */
+static vj_video_verdict end_clip(vj_maker *m, int window)
+{
+    const vj_decode_settings *s = m->settings;
+    if ((double)m->damaged > s->limits.max_damage * (double)s->frames) {
+        m->left_out++;
+        unmap_frames(m);
+        return VJ_VIDEO_OK;
+    }
+    vj_decoded_clip *clip = &m->table[m->clips];
+    const uint8_t *record;
+    double psnr;
+    if (vj_record_encode(m->coder, &s->codec, m->frames, (int)s->frames, m->height, m->width, &record, &clip->bytes,
+                         &psnr) != VJ_OK)
+        return vj_video_refuse(m->video, VJ_VIDEO_FAILED, "a clip of %d x %d could not be encoded", m->width,
+                               m->height);
+    if (record != m->frames && !write_record(m, record, clip->bytes)) return no_memory(m);
+    clip->window = window;
+    clip->height = m->height;
+    clip->width = m->width;
+    clip->at = m->memory_bytes;
+    clip->psnr = (float)psnr;
+    m->memory_bytes += clip->bytes;
+    m->clips++;
+    unmap_frames(m);
+    return VJ_VIDEO_OK;
+}
+
+static vj_video_verdict add_frame(vj_maker *m, const purpose *p, const vj_picture *picture)
+{
+    if (p->number == 0) {
+        vj_video_verdict verdict = begin_clip(m, picture);
+        if (verdict != VJ_VIDEO_OK) return verdict;
+        m->table[m->clips].pts_s = picture->pts_s;
+        m->damaged = 0;
+    }
+    const size_t bytes = (size_t)m->height * (size_t)m->width * 3;
+    uint8_t *at = m->frames + (size_t)p->number * bytes;
+    if (p->number > 0 && picture->number == m->number) {
+        memcpy(at, at - bytes, bytes);
+    } else {
+        vj_video_verdict verdict = vj_picture_rgb(picture, m->height, m->width, at);
+        if (verdict != VJ_VIDEO_OK) return verdict;
+    }
+    m->number = picture->number;
+    m->damaged += picture->damaged != 0;
+    return p->number + 1 == m->settings->frames ? end_clip(m, p->window) : VJ_VIDEO_OK;
+}
+
+static vj_video_verdict take_picture(void *user, int k, const vj_picture *picture)
+{
+    vj_maker *m = user;
+    const purpose *p = &m->purposes[k];
+    return p->window == LOOK ? vj_phash_add(&m->look, &m->cells, p->number, picture) : add_frame(m, p, picture);
+}
+
+/* ------------------------------------------------------------------------------------------------ a file */
+
+static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, vj_decode_reply *reply)
+{
+    const vj_decode_settings *s = m->settings;
+    int64_t first, end;
+    vj_video_verdict verdict = digest_file(m, fd, &reply->digest);
+    if (verdict == VJ_VIDEO_OK) verdict = vj_video_open(m->video, fd, &s->limits);
+    if (verdict != VJ_VIDEO_OK) return verdict;
+    frames_of(order, m->video, &first, &end);
+    if (first == end)
+        return vj_video_refuse(m->video, VJ_VIDEO_TOO_SHORT, "no frame from %g s to %g s", order->start_s,
+                               order->end_s);
+    reply->frames = end - first;
+    int windows = order->windows > 0 ? choose_windows(m, order->source, order->windows, end - first) : 0;
+    int count = list_times(m, windows, first, end, s->looks || windows == 0);
+    m->memory_bytes = s->windows * (int64_t)sizeof *m->table;
+    verdict = vj_video_show(m->video, m->times, count, take_picture, m);
+    unmap_frames(m);
+    m->windows = windows;
+    if (verdict == VJ_VIDEO_OK && m->left_out > 0 && m->clips == 0) {
+        const vj_video_info *info = vj_video_describe(m->video);
+        if (info->is_image) return vj_video_refuse(m->video, VJ_VIDEO_CORRUPT, "the picture is damaged or ends early");
+        return vj_video_refuse(m->video, VJ_VIDEO_CORRUPT, "of %lld frames %lld are damaged and %lld missing",
+                               (long long)(info->decoded + info->missing), (long long)info->corrupt,
+                               (long long)info->missing);
+    }
+    if (verdict != VJ_VIDEO_OK || m->clips == 0) return verdict;
+    int64_t records_end = m->memory_bytes;
+    m->memory_bytes = 0;
+    if (!write_record(m, (const uint8_t *)m->table, m->clips * (int64_t)sizeof *m->table)) return no_memory(m);
+    m->memory_bytes = records_end;
+    return VJ_VIDEO_OK;
+}
+
+void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory, vj_decode_reply *reply)
+{
+    double begin = vj_now();
+    m->memory = memory;
+    m->clips = m->height = m->width = m->left_out = 0;
+    m->look = (vj_phash){0};
+    m->cells = (vj_phash_cells){0};
+    memset(reply, 0, sizeof *reply);
+    vj_video_verdict verdict = make(m, order, fd, reply);
+    reply->source = order->source;
+    reply->verdict = verdict;
+    reply->clips = verdict == VJ_VIDEO_OK ? m->clips : 0;
+    memcpy(reply->reason, vj_video_reason(m->video), sizeof reply->reason);
+    if (verdict == VJ_VIDEO_OK && m->left_out > 0)
+        snprintf(reply->reason, sizeof reply->reason, "%d of %d clips left out, too many of their frames are damaged",
+                 m->left_out, m->windows);
+    reply->info = *vj_video_describe(m->video);
+    vj_phash_finish(&m->look, &m->cells);
+    if (verdict == VJ_VIDEO_OK) reply->look = m->look;
+    vj_video_close(m->video);
+    reply->seconds = vj_now() - begin;
+}

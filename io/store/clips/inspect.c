@@ -1,0 +1,216 @@
+/* A store for human eyes. Whether it is whole: verify.c. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clips/store.h"
+
+/* ------------------------------------------------------------------------------------------------ clips */
+
+static int by_number(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Sorted values [n] as runs: how often each. */
+static int64_t run_length(const int64_t *values, int64_t n, int64_t at)
+{
+    int64_t next = at;
+    while (next < n && values[next] == values[at]) next++;
+    return next - at;
+}
+
+static void print_geometries(const vj_clips *clips, int64_t *values, FILE *out)
+{
+    for (int64_t i = 0; i < clips->count; i++)
+        values[i] = (int64_t)clips->shape[i].height_less_1 << 16 | clips->shape[i].width_less_1;
+    qsort(values, (size_t)clips->count, sizeof *values, by_number);
+    for (int64_t i = 0, n; i < clips->count; i += n) {
+        n = run_length(values, clips->count, i);
+        fprintf(out, "  %" PRId64 " x %" PRId64 " pixels: %" PRId64 " clips\n", (values[i] >> 16) + 1,
+                (values[i] & 0xffff) + 1, n);
+    }
+}
+
+/* The names that a label's numbers stand for; of many the first ones. */
+static void print_classes(const vj_clips *clips, int label, FILE *out)
+{
+    enum { SHOWN = 1000 };
+    const vj_clips_classes *classes = &clips->classes[label];
+    if (classes->count == 0) return;
+    fprintf(out, "label %s, names of its %" PRId64 " classes:", clips->layout.label_names[label], classes->count);
+    for (int64_t i = 0, shown = 0; i < classes->count && shown < SHOWN; i++)
+        if (*vj_clips_classes_name(classes, i))
+            fprintf(out, "%s %" PRId64 " %s", shown++ ? "," : "", i, vj_clips_classes_name(classes, i));
+    fprintf(out, "%s\n", classes->count > SHOWN ? ", ... (all: /classes in index.h5)" : "");
+}
+
+static void print_labels(const vj_clips *clips, int64_t *values, FILE *out)
+{
+    const int labels = clips->layout.label_count;
+    for (int l = 0; l < labels; l++) {
+        for (int64_t i = 0; i < clips->count; i++) values[i] = clips->label[i * labels + l];
+        qsort(values, (size_t)clips->count, sizeof *values, by_number);
+        fprintf(out, "label %s (value:clips):", clips->layout.label_names[l]);
+        for (int64_t i = 0, n; i < clips->count; i += n) {
+            n = run_length(values, clips->count, i);
+            fprintf(out, " %" PRId64 ":%" PRId64, values[i], n);
+        }
+        fprintf(out, "\n");
+        print_classes(clips, l, out);
+    }
+}
+
+static void print_datasets(const vj_clips *clips, FILE *out)
+{
+    int64_t count[VJ_MAX_DATASETS] = {0};
+    for (int64_t i = 0; i < clips->count; i++) count[clips->dataset[i]]++;
+    for (int d = 0; d < clips->layout.dataset_count; d++)
+        fprintf(out, "data set %s: %" PRId64 " clips\n", clips->layout.dataset_names[d], count[d]);
+}
+
+static vj_status print_clips(const vj_clips *clips, const char *path, FILE *out)
+{
+    int64_t bytes = 0, records = 0;
+    int64_t *values = vj_calloc(clips->count, sizeof *values);
+    if (!values) return vj_raise(VJ_ERR_MEMORY, "no memory for the labels of %" PRId64 " clips", clips->count);
+    for (int64_t s = 0; s < clips->shards; s++) bytes += clips->shard[s].bytes;
+    for (int64_t i = 0; i < clips->count; i++) records += clips->bytes[i];
+    fprintf(out, "clip store %s\n", path);
+    fprintf(out, "clips: %" PRId64 " of %d frames, %" PRId64 " shards, %.1f MB, of which records %.1f MB\n",
+            clips->count, clips->layout.frames, clips->shards, (double)bytes * 1e-6, (double)records * 1e-6);
+    print_geometries(clips, values, out);
+    print_datasets(clips, out);
+    print_labels(clips, values, out);
+    free(values);
+    fprintf(out, "fingerprint: %016" PRIx64 "\n", clips->fingerprint);
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ the index */
+
+static vj_status print_codec(hid_t file, const char *path, const vj_clips_header *layout, int64_t count, FILE *out)
+{
+    const vj_codec_settings *codec = &layout->codec;
+    if (codec->codec == VJ_CODEC_RAW) {
+        fprintf(out, "codec: raw\n");
+        return VJ_OK;
+    }
+    const hsize_t n = (hsize_t)count;
+    float *psnr = vj_calloc(count, sizeof *psnr);
+    vj_status status = psnr ? vj_clips_get(file, path, "/clips/psnr", H5T_NATIVE_FLOAT, 1, &n, psnr)
+                            : vj_raise(VJ_ERR_MEMORY, "no memory for a column of %" PRId64 " clips", count);
+    double worst = INFINITY, sum = 0;
+    int64_t lossy = 0;
+    for (int64_t i = 0; i < count && status == VJ_OK; i++) {
+        if (psnr[i] < worst) worst = psnr[i];
+        if (isfinite(psnr[i])) sum += psnr[i], lossy++;
+    }
+    free(psnr);
+    VJ_TRY(status);
+    fprintf(out, "codec: jpeg, quality %d, chroma %d", codec->quality, codec->chroma);
+    if (lossy > 0) fprintf(out, ": PSNR %.2f dB on average, %.2f at worst", sum / (double)lossy, worst);
+    fprintf(out, "\n");
+    return VJ_OK;
+}
+
+static vj_status print_text(hid_t file, const char *path, const char *name, const char *head, FILE *out)
+{
+    char *text;
+    VJ_TRY(vj_h5_get_text(file, path, name, &text));
+    fprintf(out, "%s%s\n", head, text);
+    free(text);
+    return VJ_OK;
+}
+
+typedef struct {
+    char verdict[VJ_MAX_VERDICTS][VJ_VERDICT_NAME];
+    int32_t verdicts;
+    int64_t files[VJ_MAX_DATASETS * VJ_MAX_VERDICTS], clips[VJ_MAX_DATASETS * VJ_MAX_VERDICTS];
+    int64_t duplicates, held_out;
+    uint64_t manifests, exclusions;
+} passport;
+
+static vj_status get_passport(hid_t group, const char *path, int datasets, passport *p)
+{
+    VJ_TRY(vj_clips_get_names(group, path, "verdict_names", p->verdict[0], VJ_MAX_VERDICTS, VJ_VERDICT_NAME,
+                              &p->verdicts));
+    const hsize_t dims[2] = {(hsize_t)datasets, (hsize_t)p->verdicts};
+    VJ_TRY(vj_clips_get(group, path, "files", H5T_NATIVE_INT64, 2, dims, p->files));
+    VJ_TRY(vj_clips_get(group, path, "clips", H5T_NATIVE_INT64, 2, dims, p->clips));
+    VJ_TRY(vj_h5_get_i64(group, path, "duplicates", &p->duplicates));
+    VJ_TRY(vj_h5_get_i64(group, path, "held_out", &p->held_out));
+    VJ_TRY(vj_h5_get_u64(group, path, "manifests", &p->manifests));
+    return vj_h5_get_u64(group, path, "exclusions", &p->exclusions);
+}
+
+static void print_verdicts(const passport *p, const vj_clips_header *layout, FILE *out)
+{
+    for (int d = 0; d < layout->dataset_count; d++)
+        for (int v = 0; v < p->verdicts; v++) {
+            const int at = d * p->verdicts + v;
+            if (p->files[at] > 0)
+                fprintf(out, "  %-16s %-14s %10" PRId64 " files %10" PRId64 " clips\n", layout->dataset_names[d],
+                        p->verdict[v], p->files[at], p->clips[at]);
+        }
+}
+
+static vj_status print_passport(hid_t file, const char *path, const vj_clips_header *layout, FILE *out)
+{
+    if (H5Lexists(file, "/passport", H5P_DEFAULT) <= 0) {
+        fprintf(out, "passport: none\n");
+        return VJ_OK;
+    }
+    hid_t group = H5Gopen2(file, "/passport", H5P_DEFAULT);
+    passport *p = vj_calloc(1, sizeof *p);
+    vj_status status = VJ_OK;
+    if (group < 0) status = vj_raise_h5("%s: cannot open /passport", path);
+    if (status == VJ_OK && !p) status = vj_raise(VJ_ERR_MEMORY, "no memory for a passport");
+    if (status == VJ_OK) status = get_passport(group, path, layout->dataset_count, p);
+    if (status == VJ_OK) {
+        fprintf(out,
+                "passport: %" PRId64 " files dropped as duplicates, %" PRId64 " as held out; digests of manifests "
+                "%016" PRIx64 ", of exclusions %016" PRIx64 "\n",
+                p->duplicates, p->held_out, p->manifests, p->exclusions);
+        print_verdicts(p, layout, out);
+        status = print_text(group, path, "summary", "", out);
+    }
+    free(p);
+    if (group >= 0) H5Gclose(group);
+    return status;
+}
+
+static vj_status print_index(const char *dir, int64_t count, FILE *out)
+{
+    char path[VJ_CLIPS_FILE_PATH];
+    vj_clips_header layout;
+    hid_t file;
+    vj_clips_index_path(path, dir);
+    VJ_TRY(vj_clips_open_file(&file, path, &layout));
+    vj_status status;
+    H5E_BEGIN_TRY
+    {
+        status = print_codec(file, path, &layout, count, out);
+        if (status == VJ_OK) status = print_passport(file, path, &layout, out);
+        if (status == VJ_OK) status = print_text(file, path, "code", "packed by: ", out);
+        if (status == VJ_OK) status = print_text(file, path, "config", "config:\n", out);
+    }
+    H5E_END_TRY
+    H5Fclose(file); /* only read */
+    return status;
+}
+
+vj_status vj_clips_print(const char *path, FILE *out)
+{
+    vj_strings paths = {.count = 1};
+    vj_clips *clips;
+    if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
+        return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, path);
+    VJ_TRY(vj_clips_open(&clips, &paths, MPI_COMM_SELF));
+    vj_status status = print_clips(clips, path, out);
+    if (status == VJ_OK) status = print_index(path, clips->count, out);
+    vj_clips_close(clips);
+    return status;
+}

@@ -1,0 +1,442 @@
+/*
+ * Opening stores: rank 0 reads the indices, column by column, trusts nothing in them, and tells the others. Each
+ * shard is looked at on disk, and opened once, by one of the ranks.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clips/store.h"
+#include "parallel/parallel.h"
+
+/* ------------------------------------------------------------------------------------------------ tables */
+
+static vj_status resize(void **array, int64_t count, size_t bytes)
+{
+    void *moved = (size_t)count < SIZE_MAX / 2 / bytes ? realloc(*array, (size_t)(count ? count : 1) * bytes) : NULL;
+    if (!moved) return vj_raise(VJ_ERR_MEMORY, "no memory for a table of %lld rows", (long long)count);
+    *array = moved;
+    return VJ_OK;
+}
+
+static vj_status resize_tables(vj_clips *clips, int64_t count, int64_t shards)
+{
+    const size_t labels = sizeof(int32_t) * (size_t)(clips->layout.label_count ? clips->layout.label_count : 1);
+    VJ_TRY(resize((void **)&clips->shard, shards, sizeof *clips->shard));
+    for (int64_t s = clips->shards; s < shards; s++) atomic_init(&clips->shard[s].fd, -1); /* close() looks at it */
+    clips->shards = shards;
+    VJ_TRY(resize((void **)&clips->offset, count, sizeof *clips->offset));
+    VJ_TRY(resize((void **)&clips->xxh3, count, sizeof *clips->xxh3));
+    VJ_TRY(resize((void **)&clips->bytes, count, sizeof *clips->bytes));
+    VJ_TRY(resize((void **)&clips->clip_shard, count, sizeof *clips->clip_shard));
+    VJ_TRY(resize((void **)&clips->shape, count, sizeof *clips->shape));
+    VJ_TRY(resize((void **)&clips->dataset, count, sizeof *clips->dataset));
+    VJ_TRY(resize((void **)&clips->label, count, labels));
+    clips->count = count;
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ one index */
+
+/* One index while it is read, into rows `first` and on of the tables. */
+typedef struct {
+    hid_t file;
+    char path[VJ_CLIPS_FILE_PATH];
+    const char *dir;
+    vj_clips_header layout;
+    int64_t clips, shards;            /* of this store */
+    int64_t first, first_shard;       /* where its rows go */
+    uint8_t dataset[VJ_MAX_DATASETS]; /* this store's number of a data set -> that of all stores */
+    int64_t *wide;                    /* [clips] a column before it is narrowed */
+} index_reader;
+
+static vj_status get_column(const index_reader *r, const char *name, hid_t type, void *to)
+{
+    const hsize_t n = (hsize_t)r->clips;
+    return vj_clips_get(r->file, r->path, name, type, 1, &n, to);
+}
+
+/* Into r->wide, each in [low, high]. */
+static vj_status get_bounded(const index_reader *r, const char *name, int64_t low, int64_t high)
+{
+    VJ_TRY(get_column(r, name, H5T_NATIVE_INT64, r->wide));
+    for (int64_t i = 0; i < r->clips; i++)
+        if (r->wide[i] < low || r->wide[i] > high)
+            return vj_raise(VJ_ERR_FORMAT, "%s is damaged: %s of clip %lld is %lld, expected %lld to %lld", r->path,
+                            name, (long long)i, (long long)r->wide[i], (long long)low, (long long)high);
+    return VJ_OK;
+}
+
+static vj_status get_shards(const index_reader *r, vj_clips *clips)
+{
+    const hsize_t n = (hsize_t)r->shards;
+    int64_t *bytes = vj_calloc(r->shards, sizeof *bytes);
+    vj_status status = bytes ? vj_clips_get(r->file, r->path, "/shards/bytes", H5T_NATIVE_INT64, 1, &n, bytes)
+                             : vj_raise(VJ_ERR_MEMORY, "no memory for a table of %lld shards", (long long)r->shards);
+    for (int64_t s = 0; s < r->shards && status == VJ_OK; s++) {
+        vj_clips_shard_file *shard = &clips->shard[r->first_shard + s];
+        vj_clips_shard_path(shard->path, r->dir, s);
+        shard->bytes = bytes[s];
+        if (bytes[s] < 0)
+            status = vj_raise(VJ_ERR_FORMAT, "%s is damaged: shard %lld has %lld bytes", r->path, (long long)s,
+                              (long long)bytes[s]);
+        shard->codec = r->layout.codec.codec;
+    }
+    free(bytes);
+    return status;
+}
+
+static vj_status get_shapes(const index_reader *r, vj_clips *clips)
+{
+    vj_clips_shape *shape = clips->shape + r->first;
+    VJ_TRY(get_bounded(r, "/clips/height", 1, VJ_CLIPS_MAX_SIDE));
+    for (int64_t i = 0; i < r->clips; i++) shape[i].height_less_1 = (uint16_t)(r->wide[i] - 1);
+    VJ_TRY(get_bounded(r, "/clips/width", 1, VJ_CLIPS_MAX_SIDE));
+    for (int64_t i = 0; i < r->clips; i++) shape[i].width_less_1 = (uint16_t)(r->wide[i] - 1);
+    return VJ_OK;
+}
+
+static vj_status get_places(const index_reader *r, vj_clips *clips)
+{
+    int32_t *shard = clips->clip_shard + r->first;
+    int64_t *offset = clips->offset + r->first;
+    VJ_TRY(get_bounded(r, "/clips/shard", 0, r->shards - 1));
+    for (int64_t i = 0; i < r->clips; i++) {
+        if (i > 0 && r->wide[i] < r->wide[i - 1])
+            return vj_raise(VJ_ERR_FORMAT, "%s is damaged: clip %lld of shard %lld comes after one of shard %lld",
+                            r->path, (long long)i, (long long)r->wide[i], (long long)r->wide[i - 1]);
+        shard[i] = (int32_t)(r->first_shard + r->wide[i]);
+    }
+    VJ_TRY(get_bounded(r, "/clips/bytes", 1, VJ_RECORD_MAX_BYTES));
+    for (int64_t i = 0; i < r->clips; i++) clips->bytes[r->first + i] = (uint32_t)r->wide[i];
+    VJ_TRY(get_column(r, "/clips/offset", H5T_NATIVE_INT64, offset));
+    for (int64_t i = 0; i < r->clips; i++) {
+        const vj_clips_shard_file *s = &clips->shard[shard[i]];
+        const vj_clips_shape *shape = &clips->shape[r->first + i];
+        const int64_t frames = vj_frames_bytes(r->layout.frames, shape->height_less_1 + 1, shape->width_less_1 + 1);
+        if (offset[i] < 0 || offset[i] > s->bytes - r->wide[i])
+            return vj_raise(VJ_ERR_FORMAT,
+                            "%s is damaged: clip %lld is said to be %lld bytes at %lld of %s, which has %lld", r->path,
+                            (long long)i, (long long)r->wide[i], (long long)offset[i], s->path, (long long)s->bytes);
+        if (frames > VJ_RECORD_MAX_BYTES || !vj_record_can_hold(s->codec, r->wide[i], frames))
+            return vj_raise(VJ_ERR_FORMAT, "%s is damaged: clip %lld has %lld bytes of %lld x %lld x %d pixels",
+                            r->path, (long long)i, (long long)r->wide[i], (long long)shape->height_less_1 + 1,
+                            (long long)shape->width_less_1 + 1, r->layout.frames);
+    }
+    return VJ_OK;
+}
+
+static vj_status get_datasets(const index_reader *r, vj_clips *clips)
+{
+    VJ_TRY(get_bounded(r, "/clips/dataset", 0, r->layout.dataset_count - 1));
+    for (int64_t i = 0; i < r->clips; i++) clips->dataset[r->first + i] = (uint8_t)r->wide[i];
+    return VJ_OK;
+}
+
+static vj_status get_labels(const index_reader *r, vj_clips *clips)
+{
+    const hsize_t dims[2] = {(hsize_t)r->clips, (hsize_t)r->layout.label_count};
+    return vj_clips_get(r->file, r->path, "/clips/label", H5T_NATIVE_INT32, 2, dims,
+                        clips->label + r->first * r->layout.label_count);
+}
+
+/* With this store's own numbers of data sets, as when it was written. */
+static vj_status check_fingerprint(const index_reader *r, const vj_clips *clips, uint64_t *fingerprint)
+{
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return vj_raise(VJ_ERR_MEMORY, "no memory for a checksum");
+    VJ_ASSERT(XXH3_64bits_reset(state) == XXH_OK);
+    const int labels = r->layout.label_count;
+    for (int64_t i = r->first; i < r->first + r->clips; i++)
+        vj_clips_fingerprint_add(state, clips->xxh3[i], clips->shape[i].height_less_1 + 1,
+                                 clips->shape[i].width_less_1 + 1, clips->dataset[i], clips->label + i * labels,
+                                 labels);
+    const uint64_t found = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    VJ_TRY(vj_h5_get_u64(r->file, r->path, "fingerprint", fingerprint));
+    if (found != *fingerprint)
+        return vj_raise(VJ_ERR_FORMAT, "%s is damaged: fingerprint %016llx of its clips, %016llx stored", r->path,
+                        (unsigned long long)found, (unsigned long long)*fingerprint);
+    return VJ_OK;
+}
+
+/* A store whose numbers have no names cannot be compared with one whose numbers have. */
+static void warn_of_bare_numbers(const index_reader *r, const vj_clips *clips, int label, int64_t names)
+{
+    if (r->first_shard == 0 && r->first == 0) return;
+    if ((names > 0) == (clips->classes[label].count > 0)) return;
+    vj_warn("label %s: %s %s class names, the stores before it %s: that the same number means the same class cannot be "
+            "checked",
+            clips->layout.label_names[label], r->dir, names > 0 ? "has" : "has no", names > 0 ? "have none" : "have");
+}
+
+static vj_status get_classes(const index_reader *r, vj_clips *clips)
+{
+    const int labels = r->layout.label_count;
+    for (int l = 0; l < labels; l++) {
+        vj_clips_classes own;
+        const char *label = r->layout.label_names[l];
+        VJ_TRY(vj_clips_get_classes(r->file, r->path, label, &own));
+        warn_of_bare_numbers(r, clips, l, own.count);
+        vj_status status = vj_clips_join_classes(&clips->classes[l], &own, r->path, label,
+                                                 clips->label + r->first * labels + l, labels, r->clips);
+        vj_clips_classes_release(&own);
+        VJ_TRY(status);
+    }
+    return VJ_OK;
+}
+
+static vj_status get_columns(index_reader *r, vj_clips *clips, uint64_t *fingerprint)
+{
+    VJ_TRY(get_shards(r, clips));
+    VJ_TRY(get_shapes(r, clips));
+    VJ_TRY(get_places(r, clips));
+    VJ_TRY(get_datasets(r, clips));
+    VJ_TRY(get_labels(r, clips));
+    VJ_TRY(get_column(r, "/clips/xxh3", H5T_NATIVE_UINT64, clips->xxh3 + r->first));
+    VJ_TRY(check_fingerprint(r, clips, fingerprint));
+    for (int64_t i = 0; i < r->clips; i++) clips->dataset[r->first + i] = r->dataset[clips->dataset[r->first + i]];
+    return get_classes(r, clips);
+}
+
+/* ------------------------------------------------------------------------------------------------ all indices */
+
+/* Codecs may differ from store to store, and data sets are known by name. */
+static vj_status join(index_reader *r, vj_clips *clips)
+{
+    vj_clips_header *all = &clips->layout;
+    if (r->first_shard == 0 && r->first == 0) *all = r->layout;
+    vj_clips_header comparable = r->layout;
+    comparable.codec = all->codec;
+    comparable.dataset_count = all->dataset_count;
+    memcpy(comparable.dataset_names, all->dataset_names, sizeof all->dataset_names);
+    VJ_TRY(vj_clips_check_header(r->dir, &comparable, all));
+    for (int d = 0; d < r->layout.dataset_count; d++) {
+        int number = 0;
+        while (number < all->dataset_count && strcmp(all->dataset_names[number], r->layout.dataset_names[d]) != 0)
+            number++;
+        if (number == VJ_MAX_DATASETS)
+            return vj_raise(VJ_ERR_FORMAT, "%s: more than %d data sets with those of the stores before it", r->dir,
+                            VJ_MAX_DATASETS);
+        if (number == all->dataset_count)
+            memcpy(all->dataset_names[all->dataset_count++], r->layout.dataset_names[d], VJ_DATASET_NAME);
+        r->dataset[d] = (uint8_t)number;
+    }
+    return VJ_OK;
+}
+
+static vj_status read_open_index(index_reader *r, vj_clips *clips, uint64_t *fingerprint)
+{
+    VJ_TRY(join(r, clips));
+    VJ_TRY(vj_clips_extent(r->file, r->path, "/shards/bytes", &r->shards));
+    VJ_TRY(vj_clips_extent(r->file, r->path, "/clips/xxh3", &r->clips));
+    if (r->clips > INT32_MAX - r->first || r->shards > INT32_MAX - r->first_shard)
+        return vj_raise(VJ_ERR_FORMAT, "%s: %lld clips in %lld shards are too many", r->path, (long long)r->clips,
+                        (long long)r->shards);
+    VJ_TRY(resize_tables(clips, r->first + r->clips, r->first_shard + r->shards));
+    r->wide = vj_calloc(r->clips, sizeof *r->wide);
+    vj_status status = r->wide ? get_columns(r, clips, fingerprint)
+                               : vj_raise(VJ_ERR_MEMORY, "no memory for a column of %lld clips", (long long)r->clips);
+    free(r->wide);
+    return status;
+}
+
+/* What a path without a readable index is instead. Static storage. */
+static const char *what_it_is(const char *path)
+{
+    static char text[128];
+    char format[64] = "", name[VJ_CLIPS_FILE_PATH];
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+        vj_h5_format(path, format, sizeof format);
+        snprintf(text, sizeof text, *format ? "it is a file, a %s" : "it is a file%s", format);
+        return text;
+    }
+    snprintf(name, sizeof name, "%s/config.yaml", path);
+    return access(name, F_OK) == 0 ? "it is a run folder" : "no readable index.h5 in it";
+}
+
+static vj_status read_index(vj_clips *clips, const char *dir, uint64_t *fingerprint)
+{
+    index_reader r = {.dir = dir, .first = clips->count, .first_shard = clips->shards};
+    vj_clips_index_path(r.path, dir);
+    if (access(dir, F_OK) != 0) return vj_raise(VJ_ERR_IO, "open clip store %s", dir);
+    if (access(r.path, R_OK) != 0)
+        return vj_raise(VJ_ERR_FORMAT, "%s is not a clip store, or was never finished: %s", dir, what_it_is(dir));
+    VJ_TRY(vj_clips_open_file(&r.file, r.path, &r.layout));
+    vj_status status;
+    H5E_BEGIN_TRY
+    {
+        status = read_open_index(&r, clips, fingerprint);
+    }
+    H5E_END_TRY
+    H5Fclose(r.file); /* only read */
+    return status;
+}
+
+/* Also by another name: a link, or a path with a slash or ./ more. */
+static vj_status refuse_twice(const vj_strings *paths)
+{
+    struct stat a, b;
+    for (int p = 1; p < paths->count; p++)
+        for (int q = 0; q < p; q++)
+            if (stat(paths->item[p], &a) == 0 && stat(paths->item[q], &b) == 0 && a.st_dev == b.st_dev &&
+                a.st_ino == b.st_ino)
+                return vj_raise(VJ_ERR_USAGE,
+                                "%s is the same clip store as %s, which is named before it: name it once (data.weights "
+                                "draws more often from a data set)",
+                                paths->item[p], paths->item[q]);
+    return VJ_OK;
+}
+
+static vj_status read_indices(vj_clips *clips, const vj_strings *paths)
+{
+    if (paths->count < 1) return vj_raise(VJ_ERR_USAGE, "no clip store was named");
+    VJ_TRY(refuse_twice(paths));
+    for (int p = 0; p < paths->count; p++) {
+        uint64_t fingerprint = 0;
+        VJ_TRY(read_index(clips, paths->item[p], &fingerprint));
+        /* One store's fingerprint is its own; more are folded in, in order. */
+        clips->fingerprint =
+            p == 0 ? fingerprint : XXH3_64bits_withSeed(&fingerprint, sizeof fingerprint, clips->fingerprint);
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ all ranks */
+
+static void broadcast_rows(void *rows, int64_t count, size_t bytes, MPI_Comm comm)
+{
+    MPI_Datatype row;
+    if (bytes == 0) return;
+    MPI_Type_contiguous((int)bytes, MPI_BYTE, &row);
+    MPI_Type_commit(&row);
+    MPI_Bcast(rows, (int)count, row, 0, comm);
+    MPI_Type_free(&row);
+}
+
+static vj_status broadcast_classes(vj_clips_classes *classes, int rank, MPI_Comm comm)
+{
+    MPI_Bcast(&classes->count, 1, MPI_INT64_T, 0, comm);
+    MPI_Bcast(&classes->bytes, 1, MPI_INT64_T, 0, comm);
+    if (rank != 0 && classes->count > 0) classes->names = vj_calloc(classes->count, classes->bytes);
+    const int good = rank == 0 || classes->count == 0 || classes->names != NULL;
+    VJ_TRY(vj_agree(comm, good ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the names of classes")));
+    broadcast_rows(classes->names, classes->count, (size_t)classes->bytes, comm);
+    return VJ_OK;
+}
+
+/* Rank 0's tables to all. */
+static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
+{
+    struct {
+        vj_clips_header layout;
+        int64_t count, shards;
+        uint64_t fingerprint;
+    } sizes = {clips->layout, clips->count, clips->shards, clips->fingerprint};
+    MPI_Bcast(&sizes, sizeof sizes, MPI_BYTE, 0, comm);
+    clips->layout = sizes.layout;
+    clips->fingerprint = sizes.fingerprint;
+    vj_status status = rank == 0 ? VJ_OK : resize_tables(clips, sizes.count, sizes.shards);
+    VJ_TRY(vj_agree(comm, status));
+    broadcast_rows(clips->shard, clips->shards, sizeof *clips->shard, comm);
+    broadcast_rows(clips->offset, clips->count, sizeof *clips->offset, comm);
+    broadcast_rows(clips->xxh3, clips->count, sizeof *clips->xxh3, comm);
+    broadcast_rows(clips->bytes, clips->count, sizeof *clips->bytes, comm);
+    broadcast_rows(clips->clip_shard, clips->count, sizeof *clips->clip_shard, comm);
+    broadcast_rows(clips->shape, clips->count, sizeof *clips->shape, comm);
+    broadcast_rows(clips->dataset, clips->count, sizeof *clips->dataset, comm);
+    broadcast_rows(clips->label, clips->count, sizeof(int32_t) * (size_t)clips->layout.label_count, comm);
+    for (int l = 0; l < clips->layout.label_count; l++) VJ_TRY(broadcast_classes(&clips->classes[l], rank, comm));
+    return VJ_OK;
+}
+
+/* A shard never changes once it has its name. The ranks look at every size-th each. */
+static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
+{
+    int rank, size;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &size);
+    for (int64_t s = rank; s < clips->shards; s += size) {
+        const vj_clips_shard_file *shard = &clips->shard[s];
+        struct stat found;
+        if (stat(shard->path, &found) != 0)
+            return vj_raise(VJ_ERR_IO, "a shard of the store is missing: %s", shard->path);
+        if (!S_ISREG(found.st_mode) || found.st_size != shard->bytes)
+            return vj_raise(VJ_ERR_FORMAT, "%s has %lld bytes, %lld expected: it was cut, or is another store's",
+                            shard->path, (long long)found.st_size, (long long)shard->bytes);
+        const int fd = open(shard->path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) return vj_raise(VJ_ERR_IO, "a shard of the store cannot be read: %s", shard->path);
+        close(fd); /* only looked at */
+    }
+    return VJ_OK;
+}
+
+static void find_largest(vj_clips *clips)
+{
+    for (int64_t i = 0; i < clips->count; i++) {
+        int height, width;
+        vj_clips_geometry(clips, i, &height, &width);
+        const int64_t bytes = vj_frames_bytes(clips->layout.frames, height, width);
+        if (bytes > clips->largest_bytes) clips->largest_bytes = bytes;
+        if (clips->bytes[i] > clips->largest_record) clips->largest_record = clips->bytes[i];
+    }
+}
+
+/* Shards stay open once read: make room for them beside the program's own files. */
+static vj_status allow_open_files(int64_t shards)
+{
+    struct rlimit limit;
+    rlim_t want = (rlim_t)shards + 64;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return vj_raise(VJ_ERR_IO, "ask for the limit of open files");
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= want) return VJ_OK;
+    if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < want)
+        return vj_raise(VJ_ERR_USAGE,
+                        "%lld shards, but this process may open %lld files: raise the hard limit (ulimit "
+                        "-Hn) or pack with a larger pack.shard_mb",
+                        (long long)shards, (long long)limit.rlim_max);
+    limit.rlim_cur = want;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "raise the limit of open files");
+}
+
+vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm)
+{
+    int rank;
+    MPI_Comm_rank(comm, &rank);
+    *clips = NULL;
+    vj_clips *c = vj_calloc(1, sizeof *c);
+    vj_status status = c ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to open a clip store");
+    if (rank == 0 && status == VJ_OK) status = read_indices(c, paths);
+    status = vj_agree(comm, status);
+    if (status == VJ_OK) status = broadcast(c, rank, comm);
+    if (status == VJ_OK) find_largest(c);
+    if (status == VJ_OK) status = vj_agree(comm, check_shards(c, comm));
+    if (status == VJ_OK) status = vj_agree(comm, allow_open_files(c->shards));
+    if (status == VJ_OK)
+        *clips = c;
+    else
+        vj_clips_close(c);
+    return status;
+}
+
+void vj_clips_close(vj_clips *clips)
+{
+    if (!clips) return;
+    for (int64_t s = 0; s < clips->shards; s++) {
+        int fd = atomic_load(&clips->shard[s].fd);
+        if (fd >= 0) (void)close(fd); /* read only: nothing to lose */
+    }
+    for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&clips->classes[l]);
+    free(clips->label);
+    free(clips->dataset);
+    free(clips->shape);
+    free(clips->clip_shard);
+    free(clips->bytes);
+    free(clips->xxh3);
+    free(clips->offset);
+    free(clips->shard);
+    free(clips);
+}

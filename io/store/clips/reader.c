@@ -1,0 +1,218 @@
+/*
+ * Asking an open store, and reading from it: a clip is one pread, one checksum and (jpeg) one decoding, from any
+ * thread; HDF5 is not touched.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/checksum.h"
+#include "clips/store.h"
+
+/* ------------------------------------------------------------------------------------------------ questions */
+
+int64_t vj_clips_count(const vj_clips *clips)
+{
+    return clips->count;
+}
+
+int vj_clips_frames(const vj_clips *clips)
+{
+    return clips->layout.frames;
+}
+
+void vj_clips_geometry(const vj_clips *clips, int64_t clip, int *height, int *width)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    *height = clips->shape[clip].height_less_1 + 1;
+    *width = clips->shape[clip].width_less_1 + 1;
+}
+
+int64_t vj_clips_largest_bytes(const vj_clips *clips)
+{
+    return clips->largest_bytes;
+}
+
+int64_t vj_clips_largest_record(const vj_clips *clips)
+{
+    return clips->largest_record;
+}
+
+int64_t vj_clips_record_bytes(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->bytes[clip];
+}
+
+vj_clips_place vj_clips_find(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    const vj_clips_shard_file *s = &clips->shard[clips->clip_shard[clip]];
+    return (vj_clips_place){s->path, clips->offset[clip], clips->bytes[clip], s->codec};
+}
+
+int64_t vj_clips_largest_coded(const vj_clips *clips)
+{
+    for (int64_t s = 0; s < clips->shards; s++)
+        if (clips->shard[s].codec != VJ_CODEC_RAW) return clips->largest_record;
+    return 0;
+}
+
+int64_t vj_clips_shard(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->clip_shard[clip];
+}
+
+int64_t vj_clips_shard_count(const vj_clips *clips)
+{
+    return clips->shards;
+}
+
+int vj_clips_dataset(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->dataset[clip];
+}
+
+const uint8_t *vj_clips_datasets(const vj_clips *clips)
+{
+    return clips->dataset;
+}
+
+int vj_clips_dataset_count(const vj_clips *clips)
+{
+    return clips->layout.dataset_count;
+}
+
+const char *vj_clips_dataset_name(const vj_clips *clips, int dataset)
+{
+    VJ_ASSERT(dataset >= 0 && dataset < clips->layout.dataset_count);
+    return clips->layout.dataset_names[dataset];
+}
+
+int vj_clips_label_count(const vj_clips *clips)
+{
+    return clips->layout.label_count;
+}
+
+const char *vj_clips_label_name(const vj_clips *clips, int label)
+{
+    VJ_ASSERT(label >= 0 && label < clips->layout.label_count);
+    return clips->layout.label_names[label];
+}
+
+const vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label)
+{
+    return &clips->classes[label];
+}
+
+uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip)
+{
+    return clips->xxh3[clip];
+}
+
+int64_t vj_clips_class_count(const vj_clips *clips, int label)
+{
+    return clips->classes[label].count;
+}
+
+const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number)
+{
+    return vj_clips_classes_name(&clips->classes[label], number);
+}
+
+const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->label + clip * clips->layout.label_count;
+}
+
+uint64_t vj_clips_fingerprint(const vj_clips *clips)
+{
+    return clips->fingerprint;
+}
+
+/* ------------------------------------------------------------------------------------------------ one clip */
+
+/* Two threads may open the same shard at once; one descriptor stays. */
+static vj_status descriptor(vj_clips_shard_file *s, int *fd)
+{
+    *fd = atomic_load(&s->fd);
+    if (*fd >= 0) return VJ_OK;
+    int opened = open(s->path, O_RDONLY | O_CLOEXEC), none = -1;
+    if (opened < 0) return vj_raise(VJ_ERR_IO, "open %s", s->path);
+    if (atomic_compare_exchange_strong(&s->fd, &none, opened)) {
+        *fd = opened;
+    } else {
+        (void)close(opened);
+        *fd = none;
+    }
+    return VJ_OK;
+}
+
+/*
+ * What the system fails to read may be there a moment later (network file systems). Two more tries, for a clip that is
+ * given up is replaced by another one, and the run is not the run any more that it would have been.
+ */
+static ssize_t read_patiently(int fd, uint8_t *to, size_t bytes, off_t at)
+{
+    static const int64_t pause_ms[] = {10, 100};
+    ssize_t got;
+    for (size_t i = 0; (got = pread(fd, to, bytes, at)) < 0 && i < sizeof pause_ms / sizeof pause_ms[0];) {
+        if (errno == EINTR) continue;
+        const struct timespec pause = {.tv_nsec = pause_ms[i++] * 1000000};
+        nanosleep(&pause, NULL);
+    }
+    return got;
+}
+
+vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *record)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    vj_clips_shard_file *s = &clips->shard[clips->clip_shard[clip]];
+    const int64_t bytes = clips->bytes[clip];
+    int fd;
+    VJ_TRY(descriptor(s, &fd));
+    for (int64_t done = 0; done < bytes;) {
+        const ssize_t got = read_patiently(fd, record + done, (size_t)(bytes - done), clips->offset[clip] + done);
+        if (got < 0) return vj_raise(VJ_ERR_IO, "read clip %lld from %s", (long long)clip, s->path);
+        if (got == 0)
+            return vj_raise(VJ_ERR_FORMAT, "%s is truncated: clip %lld ends at byte %lld", s->path, (long long)clip,
+                            (long long)(clips->offset[clip] + bytes));
+        done += got;
+    }
+    return VJ_OK;
+}
+
+vj_status vj_clips_check(const vj_clips *clips, int64_t clip, const uint8_t *record)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    const uint64_t found = vj_checksum(record, clips->bytes[clip]);
+    if (found == clips->xxh3[clip]) return VJ_OK;
+    return vj_raise(VJ_ERR_FORMAT, "%s: clip %lld is damaged: checksum %016llx, expected %016llx",
+                    clips->shard[clips->clip_shard[clip]].path, (long long)clip, (unsigned long long)found,
+                    (unsigned long long)clips->xxh3[clip]);
+}
+
+vj_status vj_clips_decode(const vj_clips *clips, int64_t clip, vj_coder *coder, const uint8_t *record, uint8_t *frames)
+{
+    int height, width;
+    const vj_clips_shard_file *s = &clips->shard[vj_clips_shard(clips, clip)];
+    vj_clips_geometry(clips, clip, &height, &width);
+    vj_status status =
+        vj_record_decode(coder, s->codec, record, clips->bytes[clip], clips->layout.frames, height, width, frames);
+    return status == VJ_OK ? VJ_OK : vj_raise(status, "%s: clip %lld cannot be decoded", s->path, (long long)clip);
+}
+
+vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames)
+{
+    const int raw = clips->shard[vj_clips_shard(clips, clip)].codec == VJ_CODEC_RAW; /* the record is the frames */
+    uint8_t *record = raw ? frames : vj_coder_scratch(coder, clips->bytes[clip]);
+    if (!record) return vj_raise(VJ_ERR_MEMORY, "no memory for clip %lld", (long long)clip);
+    VJ_TRY(vj_clips_fetch(clips, clip, record));
+    VJ_TRY(vj_clips_check(clips, clip, record));
+    return raw ? VJ_OK : vj_clips_decode(clips, clip, coder, record, frames);
+}

@@ -1,0 +1,38 @@
+/* An open store, between open.c, which fills it, and reader.c and inspect.c, which ask it. */
+#ifndef VJ_CLIPS_STORE_H
+#define VJ_CLIPS_STORE_H
+
+#include <stdatomic.h>
+
+#include "clips/format.h"
+
+typedef struct {
+    char path[VJ_CLIPS_FILE_PATH];
+    int64_t bytes; /* of the file */
+    vj_codec codec;
+    _Atomic int fd; /* opened by the first reader; -1 until then */
+} vj_clips_shard_file;
+
+/* Sides are at most 65536: kept less one. */
+typedef struct {
+    uint16_t height_less_1, width_less_1;
+} vj_clips_shape;
+
+struct vj_clips {
+    vj_clips_header layout; /* of the first store, but for the names of data sets: those of all */
+    int64_t count, shards;
+    uint64_t fingerprint;
+    int64_t largest_bytes, largest_record;
+    /* owned tables; sum of bytes a clip: see clips.h */
+    vj_clips_shard_file *shard; /* [shards] */
+    int64_t *offset;            /* [count] of the record in the shard's file */
+    uint64_t *xxh3;             /* [count] */
+    uint32_t *bytes;            /* [count] */
+    int32_t *clip_shard;        /* [count] */
+    vj_clips_shape *shape;      /* [count] */
+    uint8_t *dataset;           /* [count] */
+    int32_t *label;             /* [count, label_count] */
+    vj_clips_classes classes[VJ_MAX_LABELS];
+};
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * The feature store NAME.h5: what a frozen encoder says about the clips of a store, written by vjepa-embed and read by
+ * the probes and analyses. One HDF5 file, .part until it is on disk:
+ *
+ *   /features  f4 or f2 [n, N, D]   tokens; N = 1 when pooled. Contiguous: readers map it, h5py reads it as it is
+ *   /label     i4 [n, L]            -1: none; attribute "names": the label names, one a line
+ *   /clip      i8 [n]               number of the clip in its store
+ *   /clip_xxh3 u8 [n]               checksum of the clip in its store: equal on clips of equal content
+ *   /xxh3      u8 [n]               XXH3-64 of the clip's features (as stored), labels and number, in this order
+ *   /classes/LABEL  S [classes]     names of the classes of a label, where the clip store has them: row k is class k
+ *
+ * Attributes of /: format, version, config, encoder, encoder_digest, preprocessing, store_fingerprint, effective_rank,
+ * code, date, hosts, ranks, complete. Files of before encoder_digest lack it, preprocessing and /clip_xxh3.
+ */
+#ifndef VJ_FEATURES_H
+#define VJ_FEATURES_H
+
+#include <mpi.h>
+
+#include "base/config.h"
+#include "clips/classes.h"
+#include "clips/clips.h"
+
+/** The value of the attribute "format". */
+#define VJ_FEATURES_FORMAT "vjepa-features"
+
+typedef enum { VJ_FEATURES_F32, VJ_FEATURES_F16 } vj_features_type;
+
+typedef struct {
+    int64_t clips, tokens, width; /* n, N, D, each at least 1 */
+    vj_features_type type;
+    int label_count; /* 0 to VJ_MAX_LABELS */
+    char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
+    uint64_t store_fingerprint;
+    vj_clips_classes classes[VJ_MAX_LABELS]; /* names of each label's classes; borrowed */
+    const char *encoder;                     /* "run/step_00001200.h5", or "random published seed 3" */
+    uint64_t encoder_digest; /* of the encoder's weights and shape; 0: not known, the file is older than this number */
+    const char *preprocessing; /* what was done to a clip before the encoder saw it, one line; "": not known */
+    const char *config;        /* YAML */
+} vj_features_header;
+
+/* ------------------------------------------------------------------------------------------------ writing */
+
+/**
+ * May features of this layout be written to PATH? Yes if nothing is there, or features of the same encoder and clips;
+ * anything else is refused and named. Not collective.
+ */
+vj_status vj_features_may_replace(const char *path, const vj_features_header *layout);
+
+typedef struct vj_features_writer vj_features_writer;
+
+/** Create PATH.<number>.part. The layout is the same on all ranks; `comm` lives until commit. Collective, agreed. */
+vj_status vj_features_create(vj_features_writer **writer, const char *path, const vj_features_header *layout,
+                             MPI_Comm comm);
+
+/**
+ * Write rows [first, first + count): features [count, N, D], labels [count, L] (NULL when L is 0), numbers of the clips
+ * in their store [count] and their checksums there [count]. Each row is written once, by any rank. A finite value that
+ * overflows f2 (beyond 65504) is an error. Not collective.
+ */
+vj_status vj_features_write(vj_features_writer *writer, int64_t first, int64_t count, const float *features,
+                            const int32_t *labels, const int64_t *clips, const uint64_t *clip_sums);
+
+/**
+ * Finish: every row must have been written exactly once and `status` be VJ_OK on every rank, or nothing is left (but
+ * see vj_h5_commit()). effective_rank: rank 0's counts. Frees the writer whatever happens. Collective, agreed.
+ */
+vj_status vj_features_commit(vj_features_writer *writer, vj_status status, double effective_rank);
+
+/* ------------------------------------------------------------------------------------------------ reading */
+
+typedef struct vj_features vj_features;
+
+/** Open and map; refuses a file that is foreign, cut short or incomplete. Not collective. Free with
+ * vj_features_close(). */
+vj_status vj_features_open(vj_features **features, const char *path);
+void vj_features_close(vj_features *features);
+
+/** encoder and config are owned by `features`. */
+const vj_features_header *vj_features_describe(const vj_features *features);
+double vj_features_effective_rank(const vj_features *features);
+/** Labels [L] and clip number of a row; borrowed. Verified by vj_features_read(). */
+const int32_t *vj_features_labels(const vj_features *features, int64_t row);
+int64_t vj_features_clip(const vj_features *features, int64_t row);
+/** Checksums of all clips in their store, [clips], borrowed; NULL: not known, the file is older than they are. */
+const uint64_t *vj_features_clip_sums(const vj_features *features);
+
+/** One row, f32 [N, D], its checksum verified. Thread-safe, no HDF5, no MPI. */
+vj_status vj_features_read(const vj_features *features, int64_t row, float *out);
+
+/** Verify every row; *damaged counts bad ones, each reported. */
+vj_status vj_features_verify(const char *path, int64_t *rows, int64_t *damaged);
+
+/** Print what it holds. */
+vj_status vj_features_print(const char *path, FILE *out);
+
+#endif

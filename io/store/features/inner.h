@@ -1,0 +1,25 @@
+/* What the writer and the reader of the feature store share. */
+#ifndef VJ_FEATURES_INNER_H
+#define VJ_FEATURES_INNER_H
+
+#include <xxhash.h>
+
+#include "features/features.h"
+
+enum { VJ_FEATURES_VERSION = 1 };
+
+static inline int64_t vj_features_row_bytes(const vj_features_header *layout)
+{
+    return layout->tokens * layout->width * (layout->type == VJ_FEATURES_F16 ? 2 : 4);
+}
+
+/* XXH3 takes a seed, so the three parts of a row are chained without copying them together. */
+static inline uint64_t vj_features_checksum(const vj_features_header *layout, const void *row, const int32_t *labels,
+                                            int64_t clip)
+{
+    uint64_t sum = XXH3_64bits(row, (size_t)vj_features_row_bytes(layout));
+    sum = XXH3_64bits_withSeed(labels, (size_t)layout->label_count * sizeof *labels, sum);
+    return XXH3_64bits_withSeed(&clip, sizeof clip, sum);
+}
+
+#endif

@@ -1,0 +1,238 @@
+/*
+ * Writing the feature store: rank 0 lays the file out (h5/h5.h), each rank writes the rows it has, when it has them.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "features/half.h"
+#include "features/inner.h"
+#include "h5/h5.h"
+#include "parallel/parallel.h"
+
+struct vj_features_writer {
+    vj_features_header layout; /* what it points to is not kept */
+    vj_h5_writer out;
+    struct {
+        int64_t features, label, clip, clip_sums, sums;
+    } place;                        /* of the datasets in the file */
+    int64_t classes[VJ_MAX_LABELS]; /* on rank 0: places of the names of classes */
+    uint64_t written, rows_sum;     /* by this rank: how many rows, and which: see row_sum() */
+};
+
+/* IEEE half: 1 sign, 5 exponent and 10 fraction bits, bias 15. Fields are set before the size shrinks around them. */
+static hid_t half_type(void)
+{
+    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+    if (H5Tset_fields(type, 15, 10, 5, 0, 10) >= 0 && H5Tset_size(type, 2) >= 0 && H5Tset_ebias(type, 15) >= 0)
+        return type;
+    H5Tclose(type); /* never committed to a file */
+    return H5I_INVALID_HID;
+}
+
+static vj_status create_labels(vj_features_writer *w)
+{
+    const vj_features_header *layout = &w->layout;
+    char text[VJ_MAX_LABELS * (VJ_LABEL_NAME + 1) + 1] = "";
+    for (int i = 0; i < layout->label_count; i++) {
+        if (i > 0) strcat(text, "\n");
+        strcat(text, layout->label_names[i]);
+    }
+    VJ_TRY(vj_h5_dataset(&w->out, "label", H5T_STD_I32LE, 2,
+                         (hsize_t[]){(hsize_t)layout->clips, (hsize_t)layout->label_count}, &w->place.label));
+    hid_t dataset = H5Dopen2(w->out.file, "label", H5P_DEFAULT);
+    if (dataset < 0) return vj_raise_h5("open label");
+    vj_status status = vj_h5_put_text(dataset, "names", text);
+    if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close label");
+    return status;
+}
+
+/* On rank 0: a dataset for the names of a label's classes, where it has any. */
+static vj_status create_classes(vj_features_writer *w, const vj_features_header *layout, int label)
+{
+    const vj_clips_classes *classes = &layout->classes[label];
+    char name[VJ_LABEL_NAME + 16];
+    if (classes->count == 0) return VJ_OK;
+    snprintf(name, sizeof name, "classes/%s", layout->label_names[label]);
+    const hsize_t count = (hsize_t)classes->count;
+    hid_t type = H5Tcopy(H5T_C_S1);
+    vj_status status = H5Tset_size(type, (size_t)classes->bytes) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0
+                           ? vj_h5_dataset(&w->out, name, type, 1, &count, &w->classes[label])
+                           : vj_raise_h5("make the type of %s", name);
+    H5Tclose(type); /* the file has its copy */
+    VJ_TRY(status);
+    hid_t dataset = H5Dopen2(w->out.file, name, H5P_DEFAULT);
+    if (dataset < 0) return vj_raise_h5("open %s", name);
+    status = vj_h5_put_u64(dataset, "xxh3", XXH3_64bits(classes->names, (size_t)(classes->count * classes->bytes)));
+    if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", name);
+    return status;
+}
+
+static vj_status write_classes(vj_features_writer *w, const vj_features_header *layout)
+{
+    for (int l = 0; l < layout->label_count; l++) {
+        const vj_clips_classes *classes = &layout->classes[l];
+        if (classes->count > 0)
+            VJ_TRY(vj_h5_write(&w->out, w->classes[l], classes->names, classes->count * classes->bytes));
+    }
+    return VJ_OK;
+}
+
+/* On rank 0: everything but rows. */
+static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout)
+{
+    hsize_t n = (hsize_t)layout->clips, dim[] = {n, (hsize_t)layout->tokens, (hsize_t)layout->width};
+    hid_t type = layout->type == VJ_FEATURES_F16 ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
+    if (type < 0) return vj_raise_h5("make the type of features");
+    vj_status status = vj_h5_dataset(&w->out, "features", type, 3, dim, &w->place.features);
+    H5Tclose(type); /* the file has its copy */
+    VJ_TRY(status);
+    VJ_TRY(create_labels(w));
+    VJ_TRY(vj_h5_dataset(&w->out, "clip", H5T_STD_I64LE, 1, &n, &w->place.clip));
+    VJ_TRY(vj_h5_dataset(&w->out, "clip_xxh3", H5T_STD_U64LE, 1, &n, &w->place.clip_sums));
+    VJ_TRY(vj_h5_dataset(&w->out, "xxh3", H5T_STD_U64LE, 1, &n, &w->place.sums));
+    for (int l = 0; l < layout->label_count; l++) VJ_TRY(create_classes(w, layout, l));
+    VJ_TRY(vj_h5_put_u64(w->out.file, "store_fingerprint", layout->store_fingerprint));
+    VJ_TRY(vj_h5_put_u64(w->out.file, "encoder_digest", layout->encoder_digest));
+    VJ_TRY(vj_h5_put_text(w->out.file, "preprocessing", layout->preprocessing));
+    VJ_TRY(vj_h5_put_text(w->out.file, "encoder", layout->encoder));
+    return vj_h5_put_text(w->out.file, "config", layout->config);
+}
+
+static vj_status begin_rows(vj_features_writer *w, const char *path, const vj_features_header *layout, MPI_Comm comm)
+{
+    enum { DATASETS = 5 };
+    const int64_t row = vj_features_row_bytes(layout) + layout->label_count * (int64_t)sizeof(int32_t) +
+                        (int64_t)sizeof(int64_t) + 2 * (int64_t)sizeof(uint64_t);
+    int64_t names = 0; /* of classes */
+    for (int l = 0; l < layout->label_count; l++) names += layout->classes[l].count * layout->classes[l].bytes;
+    int64_t bytes = (DATASETS + VJ_MAX_LABELS) * VJ_H5_OBJECT_BYTES + VJ_MAX_LABELS * VJ_LABEL_NAME +
+                    (int64_t)(strlen(layout->encoder) + strlen(layout->preprocessing) + strlen(layout->config));
+    VJ_TRY(vj_h5_create(&w->out, path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, bytes, comm));
+    VJ_TRY(vj_h5_share(&w->out, layout->clips * row + names, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
+    MPI_Bcast(&w->place, (int)sizeof w->place, MPI_BYTE, 0, comm);
+    return vj_agree(comm, w->out.rank == 0 ? write_classes(w, layout) : VJ_OK);
+}
+
+static vj_status create(vj_features_writer **writer, const char *path, const vj_features_header *layout, MPI_Comm comm)
+{
+    vj_features_writer *w = calloc(1, sizeof *w);
+    VJ_TRY(vj_agree(comm, w ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write %s", path)));
+    w->layout = *layout;
+    vj_status status = begin_rows(w, path, layout, comm);
+    if (status == VJ_OK)
+        *writer = w;
+    else
+        free(w);
+    return status;
+}
+
+vj_status vj_features_create(vj_features_writer **writer, const char *path, const vj_features_header *layout,
+                             MPI_Comm comm)
+{
+    *writer = NULL;
+    if (layout->clips < 1 || layout->tokens < 1 || layout->width < 1 || layout->label_count < 0 ||
+        layout->label_count > VJ_MAX_LABELS)
+        return vj_raise(VJ_ERR_STATE, "no feature store of %lld clips, %lld tokens, width %lld, %d labels",
+                        (long long)layout->clips, (long long)layout->tokens, (long long)layout->width,
+                        layout->label_count);
+    vj_status status;
+    H5E_BEGIN_TRY
+    {
+        status = create(writer, path, layout, comm);
+    }
+    H5E_END_TRY
+    return status;
+}
+
+static vj_status to_half(uint16_t *out, const float *features, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        out[i] = vj_half_from_float(features[i]);
+        if ((out[i] & 0x7fffu) == 0x7c00u && isfinite(features[i]))
+            return vj_raise(VJ_ERR_STATE, "the feature %g does not fit f16: write f32", (double)features[i]);
+    }
+    return VJ_OK;
+}
+
+/* Files and machines are little-endian (h5/read.c insists), so rows are written as they lie in memory. */
+static vj_status write_all(vj_features_writer *w, int64_t first, int64_t count, const void *stored,
+                           const int32_t *labels, const int64_t *clips, const uint64_t *clip_sums, uint64_t *sums)
+{
+    const vj_features_header *layout = &w->layout;
+    const int L = layout->label_count;
+    const int64_t row = vj_features_row_bytes(layout), labels_row = L * (int64_t)sizeof *labels;
+    for (int64_t i = 0; i < count; i++)
+        sums[i] = vj_features_checksum(layout, (const char *)stored + i * row, L ? labels + i * L : NULL, clips[i]);
+    VJ_TRY(vj_h5_write(&w->out, w->place.features + first * row, stored, count * row));
+    VJ_TRY(vj_h5_write(&w->out, w->place.label + first * labels_row, labels, count * labels_row));
+    VJ_TRY(vj_h5_write(&w->out, w->place.clip + first * 8, clips, count * (int64_t)sizeof *clips));
+    VJ_TRY(vj_h5_write(&w->out, w->place.clip_sums + first * 8, clip_sums, count * (int64_t)sizeof *clip_sums));
+    return vj_h5_write(&w->out, w->place.sums + first * 8, sums, count * (int64_t)sizeof *sums);
+}
+
+/*
+ * The sum of these over a set of rows, modulo 2^64, tells which rows they are: with as many rows as there should be,
+ * one missing and another written twice show, whichever ranks wrote them.
+ */
+static uint64_t row_sum(int64_t first, int64_t count)
+{
+    uint64_t sum = 0;
+    for (int64_t row = first; row < first + count; row++) sum += XXH3_64bits(&row, sizeof row);
+    return sum;
+}
+
+vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count, const float *features,
+                            const int32_t *labels, const int64_t *clips, const uint64_t *clip_sums)
+{
+    if (first < 0 || count < 0 || first + count > w->layout.clips)
+        return vj_raise(VJ_ERR_STATE, "rows %lld to %lld of %lld", (long long)first, (long long)(first + count - 1),
+                        (long long)w->layout.clips);
+    if (count == 0) return VJ_OK;
+    int half = w->layout.type == VJ_FEATURES_F16;
+    uint16_t *rounded = half ? vj_calloc(count, vj_features_row_bytes(&w->layout)) : NULL;
+    uint64_t *sums = vj_calloc(count, sizeof *sums);
+    vj_status status = VJ_OK;
+    if (!sums || (half && !rounded)) status = vj_raise(VJ_ERR_MEMORY, "no memory for %lld rows", (long long)count);
+    if (status == VJ_OK && half) status = to_half(rounded, features, count * w->layout.tokens * w->layout.width);
+    if (status == VJ_OK)
+        status = write_all(w, first, count, half ? (const void *)rounded : features, labels, clips, clip_sums, sums);
+    if (status == VJ_OK) {
+        w->written += (uint64_t)count;
+        w->rows_sum += row_sum(first, count);
+    }
+    free(rounded);
+    free(sums);
+    return status;
+}
+
+static vj_status commit(vj_features_writer *w, vj_status status, double effective_rank)
+{
+    if (status == VJ_OK) status = vj_h5_flush(&w->out);
+    VJ_TRY(vj_h5_gather(&w->out, status));
+    VJ_TRY(vj_h5_gather(&w->out, vj_h5_verify(&w->out)));
+    if (w->out.rank == 0) {
+        status = vj_h5_put_f64(w->out.file, "effective_rank", effective_rank);
+        if (status == VJ_OK) status = vj_h5_publish(&w->out);
+    }
+    return vj_h5_commit(&w->out, status);
+}
+
+vj_status vj_features_commit(vj_features_writer *w, vj_status status, double effective_rank)
+{
+    uint64_t rows[2] = {w->written, w->rows_sum};
+    MPI_Allreduce(MPI_IN_PLACE, rows, 2, MPI_UINT64_T, MPI_SUM, w->out.comm);
+    status = vj_agree(w->out.comm, status);
+    if (status == VJ_OK && rows[0] != (uint64_t)w->layout.clips)
+        status = vj_raise(VJ_ERR_STATE, "%llu rows were written to %s, which has %lld", (unsigned long long)rows[0],
+                          w->out.part, (long long)w->layout.clips);
+    if (status == VJ_OK && rows[1] != row_sum(0, w->layout.clips))
+        status = vj_raise(VJ_ERR_STATE, "%s: some rows were written twice, others never", w->out.part);
+    H5E_BEGIN_TRY
+    {
+        status = commit(w, status, effective_rank);
+    }
+    H5E_END_TRY
+    free(w);
+    return status;
+}

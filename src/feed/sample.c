@@ -1,0 +1,142 @@
+/* Samples: clip, record, frames, crop. Nothing is allocated once a room is there, and HDF5 is not touched. */
+#include "feed/sample.h"
+
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "feed/crop.h"
+#include "feed/loader.h"
+
+enum { LONGEST_ROW = 64 }; /* unreadable clips one after another: beyond, the store is gone, not a clip */
+
+/* ------------------------------------------------------------------------------------------------ life */
+
+vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_config *config)
+{
+    const char *names[VJ_MAX_DATASETS];
+    const int64_t count = vj_clips_count(clips), shards = vj_clips_shard_count(clips);
+    vj_order_clips what = {.shards = shards,
+                           .datasets = vj_clips_dataset_count(clips),
+                           .dataset_name = names,
+                           .dataset = vj_clips_datasets(clips)};
+    for (int d = 0; d < what.datasets; d++) names[d] = vj_clips_dataset_name(clips, d);
+    int64_t *shard_clips = vj_calloc(shards, sizeof *shard_clips);
+    if (!shard_clips) return vj_raise(VJ_ERR_MEMORY, "no memory for the order of clips");
+    for (int64_t i = 0; i < count; i++) shard_clips[vj_clips_shard(clips, i)]++;
+    what.shard_clips = shard_clips;
+    vj_status status = vj_order_create(order, &what, config);
+    free(shard_clips);
+    return status;
+}
+
+vj_status vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config)
+{
+    *sampler = (vj_sampler){.clips = clips, .config = *config};
+    VJ_TRY(vj_order_of_clips(&sampler->order, clips, config));
+    if (config->data.cache[0])
+        sampler->cache = vj_cache_open(config->data.cache, config->data.cache_gb, vj_clips_fingerprint(clips),
+                                       vj_clips_count(clips));
+    return VJ_OK;
+}
+
+void vj_sampler_release(vj_sampler *sampler)
+{
+    vj_cache_close(sampler->cache);
+    vj_order_destroy(sampler->order);
+}
+
+int64_t vj_loader_thread_bytes(const vj_clips *clips)
+{
+    return vj_clips_largest_bytes(clips) + vj_clips_largest_coded(clips);
+}
+
+vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips)
+{
+    const int64_t bytes = vj_clips_largest_coded(clips);
+    *room = (vj_sample_room){.frames = vj_calloc(vj_clips_largest_bytes(clips), 1)};
+    VJ_TRY(vj_coder_create(&room->coder));
+    return room->frames && (bytes == 0 || vj_coder_scratch(room->coder, bytes))
+               ? VJ_OK
+               : vj_raise(VJ_ERR_MEMORY, "no memory for a clip of %lld bytes",
+                          (long long)vj_clips_largest_bytes(clips));
+}
+
+void vj_sample_room_release(vj_sample_room *room)
+{
+    vj_coder_destroy(room->coder);
+    free(room->frames);
+}
+
+vj_status vj_loader_check(const vj_clips *clips, const vj_config *config)
+{
+    vj_order *order;
+    VJ_TRY(vj_order_of_clips(&order, clips, config));
+    vj_order_say(order);
+    vj_order_destroy(order);
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ one sample */
+
+static bool is_verified(const vj_sampler *sampler, int64_t sample)
+{
+    vj_rng rng;
+    vj_rng_init(&rng, (uint64_t)sampler->config.run.seed, VJ_RNG_VERIFY, (uint64_t)sample);
+    return vj_rng_uniform(&rng) < sampler->config.data.verify;
+}
+
+/*
+ * A copy is only used and only kept if it is whole. Whether a damaged clip of the store is used depends on data.verify
+ * alone: with a cache and without the batches are the same.
+ */
+static vj_status read_record(const vj_sampler *sampler, int64_t sample, int64_t clip, uint8_t *record)
+{
+    const vj_clips *clips = sampler->clips;
+    const int64_t bytes = vj_clips_record_bytes(clips, clip);
+    const uint64_t xxh3 = vj_clips_checksum(clips, clip);
+    if (sampler->cache && vj_cache_get(sampler->cache, clip, record, bytes, xxh3)) return VJ_OK;
+    VJ_TRY(vj_clips_fetch(clips, clip, record));
+    if (is_verified(sampler, sample)) VJ_TRY(vj_clips_check(clips, clip, record));
+    if (sampler->cache) vj_cache_put(sampler->cache, clip, record, bytes, xxh3);
+    return VJ_OK;
+}
+
+/* A raw record is its frames. */
+static vj_status read_clip(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, int64_t clip)
+{
+    const vj_clips *clips = sampler->clips;
+    const bool raw = vj_clips_find(clips, clip).codec == VJ_CODEC_RAW;
+    uint8_t *record = raw ? room->frames : vj_coder_scratch(room->coder, vj_clips_record_bytes(clips, clip));
+    VJ_ASSERT(record != NULL); /* the room has it already */
+    VJ_TRY(read_record(sampler, sample, clip, record));
+    return raw ? VJ_OK : vj_clips_decode(clips, clip, room->coder, record, room->frames);
+}
+
+/* The clip of a sample; if it cannot be read, the first of its spares that can. */
+static vj_status read_sample(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, int64_t *clip,
+                             int64_t *substituted)
+{
+    int64_t spare = 0;
+    for (; spare < LONGEST_ROW && (*clip = vj_order_clip(sampler->order, sample, spare)) >= 0; spare++) {
+        if (read_clip(sampler, room, sample, *clip) != VJ_OK) continue; /* which reported it */
+        *substituted += spare > 0;
+        if (spare > 0)
+            vj_warn("sample %lld: clip %lld replaces one that cannot be read", (long long)sample, (long long)*clip);
+        return VJ_OK;
+    }
+    return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row cannot be read", (long long)sample,
+                    (long long)spare);
+}
+
+vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, float *pixels, int64_t *clip,
+                         int64_t *substituted)
+{
+    const vj_config *config = &sampler->config;
+    int height, width;
+    VJ_TRY(read_sample(sampler, room, sample, clip, substituted));
+    vj_clips_geometry(sampler->clips, *clip, &height, &width);
+    vj_crop crop = vj_crop_draw(config, (uint64_t)config->run.seed, sample, height, width);
+    vj_crop_apply(pixels, room->frames, vj_clips_frames(sampler->clips), height, width, &crop, (int)config->data.crop,
+                  config->data.mean, config->data.std);
+    return VJ_OK;
+}

@@ -1,0 +1,38 @@
+/* One sample of the loader, from its number to its pixels. Private to this folder. */
+#ifndef VJ_FEED_SAMPLE_H
+#define VJ_FEED_SAMPLE_H
+
+#include "clips/clips.h"
+#include "feed/cache.h"
+#include "feed/order.h"
+
+/* Shared by threads. */
+typedef struct {
+    const vj_clips *clips; /* borrowed */
+    vj_config config;
+    vj_order *order;
+    vj_cache *cache; /* NULL: none */
+} vj_sampler;
+
+/* One thread's own. */
+typedef struct {
+    vj_coder *coder;
+    uint8_t *frames; /* the largest clip */
+} vj_sample_room;
+
+/** The cache is opened too. Release in any case. */
+vj_status vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config);
+void vj_sampler_release(vj_sampler *sampler);
+
+/** All that loading any sample takes. Release in any case. */
+vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips);
+void vj_sample_room_release(vj_sample_room *room);
+
+/**
+ * Pixels f32 [3, T, crop, crop] of a global sample. *clip: which it is; *substituted grows by one if that is a spare.
+ * Each clip that cannot be used was reported. Thread-safe with a room for each thread.
+ */
+vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, float *pixels, int64_t *clip,
+                         int64_t *substituted);
+
+#endif

@@ -1,0 +1,170 @@
+/* Packing; see pack.h. */
+#include "panels.h"
+
+#include "cpu.h"
+#include "vector.h"
+
+/* A vector across the panel at one step of the depth, of which `rest` values are left. */
+VJ_INLINE vf load_across(matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
+{
+    if (rest <= 0) return vset(0.0f);
+    if (mode == PACK_PAIRS && PAIR > 1 && m.type == VJ_TYPE_BF16) {
+        const uint16_t *half = (const uint16_t *)m.at + at;
+        return vzip(vload_half_part(half, n), rest > 1 ? vload_half_part(half + m.stride, n) : (vh){0});
+    }
+    vf v = vload_of(m.at, m.type, at, n);
+    if (mode == PACK_PAIRS)
+        return vpairs_across(v, PAIR > 1 && rest > 1 ? vload_of(m.at, m.type, at + m.stride, n) : vset(0.0f));
+    return v;
+}
+
+/* A vector along the depth, of which `rest` values are left. */
+VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
+{
+    if (rest <= 0) return vset(0.0f);
+    if (mode == PACK_PAIRS && PAIR > 1 && m.type == VJ_TYPE_BF16) { /* as it stands */
+        vf pairs = {0};
+        if (rest >= PAIR * LANES) return vload_pairs((const uint16_t *)m.at + at);
+        memcpy(&pairs, (const uint16_t *)m.at + at, (size_t)rest * sizeof(uint16_t));
+        return pairs;
+    }
+    vf v = vload_of(m.at, m.type, at, rest);
+    if (mode == PACK_PAIRS)
+        return vpairs_along(v,
+                            PAIR > 1 && rest > LANES ? vload_of(m.at, m.type, at + LANES, rest - LANES) : vset(0.0f));
+    return v;
+}
+
+/*
+ * LANES panel indices (n of them real) by LANES lanes of depth, turned so that each vector runs across the panel.
+ * Inside the matrix all counts are constants, which leaves no branch.
+ */
+VJ_INLINE void load_turned(vf turned[LANES], matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
+{
+    if (n >= LANES && rest >= PAIR * LANES)
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) turned[i] = load_along(m, at + i * m.stride, PAIR * LANES, mode);
+    else
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) turned[i] = i < n ? load_along(m, at + i * m.stride, rest, mode) : vset(0.0f);
+    vtranspose(turned);
+}
+
+/* The same from vectors across the panel, turned so that each runs along the depth. */
+VJ_INLINE void load_turned_across(vf turned[LANES], matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
+{
+    const int unit = mode == PACK_PAIRS ? PAIR : 1;
+    if (n >= LANES && rest >= PAIR * LANES)
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) turned[i] = load_across(m, at + i * unit * m.stride, LANES, PAIR, mode);
+    else
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            turned[i] = load_across(m, at + i * unit * m.stride, n > 0 ? n : 0, rest - i * unit, mode);
+    vtranspose(turned);
+}
+
+/* Panels for whole-tile products are row-major. */
+VJ_INLINE bool row_major(pack_mode mode)
+{
+    return PAIR_DEPTH > 1 && mode == PACK_PAIRS;
+}
+
+VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
+{
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    const int rows = pack_rows(mode);
+    for (int64_t c = 0; c < count; c += rows, panels += stride)
+        for (int64_t p = 0; p < lanes; p += LANES) {
+            const int64_t rest = depth - p * unit;
+            if (row_major(mode)) {
+                for (int64_t r = 0; r < rows; r++) {
+                    vf v = vset(0.0f);
+                    if (c + r < count)
+                        v = load_along(m, (c + r) * m.stride + p * unit, least(rest, PAIR * LANES), mode);
+                    vstore(panels + r * lanes + p, v);
+                }
+            } else {
+                vf turned[LANES];
+                load_turned(turned, m, c * m.stride + p * unit, least(MR, count - c), rest, mode);
+                for (int64_t i = 0; i < least(LANES, lanes - p); i++) vstore_part(panels + (p + i) * MR, turned[i], MR);
+            }
+        }
+}
+
+/* Rows of the source lie far apart: what they hold for all panels is taken before the next. */
+VJ_INLINE void a_columns(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
+{
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    if (row_major(mode)) {
+        for (int64_t p = 0; p < lanes; p += LANES)
+            for (int64_t c = 0; c < pack_round(mode, count); c += LANES) {
+                vf turned[LANES];
+                float *to = panels + c / PAIR_MR * stride + c % PAIR_MR * lanes + p;
+                load_turned_across(turned, m, p * unit * m.stride + c, count - c, depth - p * unit, mode);
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++) vstore(to + i * lanes, turned[i]);
+            }
+        return;
+    }
+    for (int64_t p = 0; p < lanes; p++) {
+        float *to = panels + p * MR;
+        for (int64_t c = 0; c < count; c += MR, to += stride)
+            vstore_part(to, load_across(m, p * unit * m.stride + c, least(MR, count - c), depth - p * unit, mode), MR);
+    }
+}
+
+VJ_INLINE void b_rows(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
+{
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    const int columns = pack_columns(mode);
+    for (int64_t c = 0; c < count; c += LANES)
+        for (int64_t p = 0; p < lanes; p += LANES) {
+            vf turned[LANES];
+            float *to = panels + c / columns * stride + c % columns;
+            load_turned(turned, m, c * m.stride + p * unit, count - c, depth - p * unit, mode);
+            for (int64_t i = 0; i < least(LANES, lanes - p); i++) vstore(to + (p + i) * columns, turned[i]);
+        }
+}
+
+VJ_INLINE void b_columns(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
+{
+    const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
+    const int columns = pack_columns(mode);
+    for (int64_t p = 0; p < lanes; p++)
+        for (int64_t c = 0; c < count; c += LANES)
+            vstore(panels + c / columns * stride + p * columns + c % columns,
+                   load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
+}
+
+/* Mode and type are constants inside each copy: the compiler drops the branches. */
+#define BY_TYPE(name, mode)                                                                                            \
+    do {                                                                                                               \
+        if (source.type == VJ_TYPE_F32)                                                                                \
+            name(panels, stride, (matrix){source.at, VJ_TYPE_F32, source.stride}, count, depth, mode);                 \
+        else                                                                                                           \
+            name(panels, stride, (matrix){source.at, VJ_TYPE_BF16, source.stride}, count, depth, mode);                \
+    } while (0)
+
+#if defined(VJ_HAS_AMX)
+#define PACK_IN_PARTS(name) VJ_CPU(parts_##name)(panels, stride, source, count, depth)
+#else
+#define PACK_IN_PARTS(name) VJ_ASSERT(!"floats in parts")
+#endif
+
+#define BY_MODE(name)                                                                                                  \
+    void VJ_CPU(pack_##name)(float *panels, int64_t stride, matrix source, int64_t count, int64_t depth,               \
+                             pack_mode mode)                                                                           \
+    {                                                                                                                  \
+        if (mode == PACK_PARTS)                                                                                        \
+            PACK_IN_PARTS(name);                                                                                       \
+        else if (mode == PACK_FP32)                                                                                    \
+            BY_TYPE(name, PACK_FP32);                                                                                  \
+        else                                                                                                           \
+            BY_TYPE(name, PACK_PAIRS);                                                                                 \
+    }
+
+BY_MODE(a_rows)
+BY_MODE(a_columns)
+BY_MODE(b_rows)
+BY_MODE(b_columns)

@@ -1,0 +1,246 @@
+/*
+ * The training step, the code that vjepa-pretrain runs: seconds by phase, and how much of the processor's peak the
+ * products of the published method reach. Every repetition is the first step's work - its masks, the same number of
+ * tokens - so that the spread is the machine's and not the masks'.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "bench/inner.h"
+#include "feed/loader.h"
+#include "parallel/parallel.h"
+#include "train/step.h"
+
+enum { MOST_OPERATIONS = 256 };
+
+/* Clips of a step: random, or from a store through the loader. */
+typedef struct {
+    float *pixels;
+    vj_clips *clips;
+    vj_loader *loader;
+} source;
+
+typedef struct {
+    vj_samples step, comm, backward_comm, phase[VJ_PHASES];
+    vj_step_report last; /* of the last step */
+} measured;
+
+/* ------------------------------------------------------------------------------------------------ clips */
+
+/* What fits a bench, where nothing else was asked for on the command line: one clip a rank or tensor group, in one
+ * microbatch. */
+static vj_status choose_batch(vj_config *c, const vj_bench_work *work)
+{
+    const bool microbatch_given = vj_config_origin(c, "train.microbatch") < 0;
+    if (work->bench->as_configured) return VJ_OK;
+    if (!microbatch_given && vj_config_origin(c, "train.batch") < 0)
+        return work->rank != 0 ? VJ_ERR_USAGE
+                               : vj_raise(VJ_ERR_USAGE, "--set train.batch: give train.microbatch too, or neither");
+    if (!microbatch_given) c->train.microbatch = 1;
+    const int64_t groups = work->size / c->parallel.tensor;
+    if (vj_config_origin(c, "train.batch") >= 0) c->train.batch = c->train.microbatch * (groups > 0 ? groups : 1);
+    return VJ_OK;
+}
+
+static vj_status open_random(source *from, const vj_step *step)
+{
+    enum { PERIOD = 1 << 16 };
+    const int64_t n = (step->last - step->first) * step->model->net.tokens * (int64_t)step->model->net.patch_values;
+    vj_rng rng;
+    from->pixels = vj_calloc(n, sizeof *from->pixels);
+    if (!from->pixels) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld pixels", (long long)n);
+    vj_rng_init(&rng, (uint64_t)step->config->run.seed, VJ_RNG_TEST, (uint64_t)step->layout.data_rank);
+    for (int64_t i = 0; i < n; i++)
+        from->pixels[i] = i < PERIOD ? (float)vj_rng_normal(&rng) : from->pixels[i - PERIOD];
+    return VJ_OK;
+}
+
+static vj_status open_store(source *from, const vj_step *step, const char *path)
+{
+    const vj_config *c = step->config;
+    vj_strings paths = {.count = 1};
+    if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
+        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
+    VJ_TRY(vj_clips_open(&from->clips, &paths, step->layout.world));
+    if (vj_clips_frames(from->clips) != c->data.frames)
+        return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", path,
+                        vj_clips_frames(from->clips), (long long)c->data.frames);
+    return vj_loader_start(&from->loader, from->clips, c, 0, INT32_MAX, step->first, step->last);
+}
+
+static void close_source(source *from)
+{
+    vj_loader_stop(from->loader);
+    vj_clips_close(from->clips);
+    free(from->pixels);
+}
+
+static vj_status next_batch(source *from, const vj_step *step, vj_batch *batch, double *wait_s)
+{
+    *wait_s = 0;
+    *batch = (vj_batch){.count = step->last - step->first, .pixels = from->pixels};
+    if (from->loader) VJ_TRY(vj_loader_next(from->loader, batch, wait_s));
+    batch->step = 0;
+    batch->first = step->first;
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ steps */
+
+static vj_status one_step(vj_step *step, source *from, int64_t update, vj_step_report *report)
+{
+    const double begin = vj_now();
+    vj_batch batch;
+    vj_phase_enter(step->be, VJ_PHASE_DATA);
+    VJ_TRY(next_batch(from, step, &batch, &report->wait_s));
+    VJ_TRY(vj_step_run(step, 0, update, &batch, report));
+    report->step_s = vj_now() - begin;
+    return VJ_OK;
+}
+
+static vj_status measure(const vj_bench_work *work, vj_step *step, source *from, measured *m)
+{
+    double before[VJ_PHASES], after[VJ_PHASES];
+    int64_t update = 1;
+    VJ_TRY(vj_agree(work->comm, one_step(step, from, update, &m->last))); /* touches all memory */
+    vj_phase_reset(step->be);
+    while (vj_plan_goes_on(&work->plan, &m->step)) {
+        MPI_Barrier(work->comm);
+        vj_phase_seconds(step->be, before);
+        VJ_TRY(vj_agree(work->comm, one_step(step, from, ++update, &m->last)));
+        vj_phase_seconds(step->be, after);
+        vj_bench_sample(work, &m->step, m->last.step_s);
+        vj_bench_sample(work, &m->comm, m->last.comm_s);
+        vj_bench_sample(work, &m->backward_comm, m->last.backward_comm_s);
+        for (int p = 0; p < VJ_PHASES; p++) vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ report */
+
+static int longest_first(const void *a, const void *b)
+{
+    const double x = ((const vj_op_profile *)a)->seconds, y = ((const vj_op_profile *)b)->seconds;
+    return (x < y) - (x > y);
+}
+
+/*
+ * Operation by phase on this rank, a step's mean. Its floor is the roofline's: the time its products take at the peak
+ * `top`, or its bytes at the rate of a plain copy, whichever is longer.
+ */
+static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double bandwidth)
+{
+    static vj_op_profile profile[MOST_OPERATIONS];
+    const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS), steps = m->step.count;
+    double all = 0;
+    VJ_ASSERT(count <= MOST_OPERATIONS);
+    qsort(profile, (size_t)count, sizeof *profile, longest_first);
+    for (int i = 0; i < steps; i++) all += m->step.value[i];
+    for (int i = 0; i < count; i++) {
+        const vj_op_profile *p = &profile[i];
+        const double floor_s = 1e-9 * fmax(p->flops / top, p->bytes / bandwidth);
+        json_t *row = vj_put_row(report, "profile");
+        vj_put_text(row, "operation", p->name);
+        vj_put_text(row, "phase", vj_phase_name(p->phase));
+        vj_put_number(row, "calls", (double)p->calls / steps);
+        vj_put_number(row, "seconds", p->seconds / steps);
+        vj_put_number(row, "share", p->seconds / all);
+        vj_put_number(row, "gflops", 1e-9 * p->flops / p->seconds);
+        vj_put_number(row, "gb_s", 1e-9 * p->bytes / p->seconds);
+        vj_put_number(row, "floor_s", floor_s / steps);
+        vj_put_number(row, "of_floor", floor_s / p->seconds);
+    }
+}
+
+static void put_result(const vj_bench_work *work, const vj_step *step, const measured *m, const vj_peak *peak)
+{
+    const vj_config *c = step->config;
+    json_t *report = work->report;
+    const double top = vj_backend_precision(step->be) == VJ_BF16 ? peak->bf16_gflops : peak->fp32_gflops;
+    const int products = vj_backend_parts_products(step->be);
+    const double parts_top = products ? fmax(top, peak->bf16_gflops / products) : top;
+    const vj_timing time = vj_samples_timing(&m->step);
+    const bool counts = step->layout.tensor_rank == 0; /* the clips of its group */
+    double sums[4] = {m->last.flops, counts ? (double)m->last.context_rows : 0.0,
+                      counts ? (double)m->last.predictor_rows : 0.0, (double)vj_peak_bytes()};
+    double most = sums[3];
+    vj_sum_doubles(work->comm, sums, 4);
+    MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_DOUBLE, MPI_MAX, work->comm);
+
+    vj_put_text(report, "kernels", vj_backend_describe(step->be));
+    vj_put_text(report, "products", step->products.rates);
+    vj_put_text(report, "precision", c->train.precision);
+    vj_put_text(report, "clip_source", work->bench->clips ? work->bench->clips : "synthetic");
+    vj_put_count(report, "clips", c->train.batch);
+    vj_put_count(report, "microbatch", c->train.microbatch);
+    vj_put_count(report, "data_ranks", step->layout.data_size);
+    vj_put_count(report, "tensor_ranks", step->layout.tensor_size);
+    vj_put_count(report, "tokens", step->model->net.tokens);
+    vj_put_count(report, "context_rows", (int64_t)sums[1]);
+    vj_put_count(report, "predictor_rows", (int64_t)sums[2]);
+    vj_put_count(report, "parameters", step->model->net.params.elements);
+    vj_put_number(report, "loss", m->last.loss);
+    vj_put_count(report, "repeats", m->step.count);
+    vj_put_timing(report, "step_s", time);
+    if (work->size > 1) { /* waiting for other ranks included */
+        vj_put_timing(report, "comm_s", vj_samples_timing(&m->comm));
+        vj_put_timing(report, "comm_in_backward_s", vj_samples_timing(&m->backward_comm));
+    }
+    vj_put_number(report, "gflop", 1e-9 * sums[0]);
+    vj_put_number(report, "gflops", 1e-9 * sums[0] / time.median);
+    vj_put_number(report, "peak_gflops", top);
+    vj_put_number(report, "fraction_of_peak", 1e-9 * sums[0] / time.median / top);
+    if (vj_backend_precision(step->be) == VJ_BF16) /* where tiles multiply, this says what they bring */
+        vj_put_number(report, "fraction_of_vector_peak", 1e-9 * sums[0] / time.median / peak->bf16_vector_gflops);
+    if (products) /* floats are multiplied in bf16 parts: what the tiles would reach */
+        vj_put_number(report, "fraction_of_parts_peak", 1e-9 * sums[0] / time.median / parts_top);
+    vj_put_count(report, "peak_bytes", (int64_t)most);
+    vj_put_count(report, "peak_bytes_all_ranks", (int64_t)sums[3]);
+    json_t *phases = vj_put_object(report, "phases"), *spread = vj_put_object(report, "phases_spread");
+    for (int p = 0; p < VJ_PHASES; p++) {
+        const vj_timing phase = vj_samples_timing(&m->phase[p]);
+        vj_put_number(phases, vj_phase_name((vj_phase)p), phase.median);
+        vj_put_timing(spread, vj_phase_name((vj_phase)p), phase);
+    }
+    if (work->bench->profile) {
+        const double bandwidth = vj_measure_bandwidth(work->threads);
+        vj_put_number(report, "copy_gb_s", bandwidth);
+        put_profile(report, step, m, parts_top / work->size, bandwidth);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ command */
+
+static vj_status run(const vj_bench_work *work, vj_step *step, source *from, measured *m)
+{
+    const vj_config *c = step->config;
+    const char *clips = work->bench->clips;
+    vj_model_init_weights(step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
+    const bool random = !clips || strcmp(clips, "synthetic") == 0;
+    VJ_TRY(vj_agree(work->comm, random ? open_random(from, step) : open_store(from, step, clips)));
+    const vj_peak peak = vj_bench_peak(work);
+    VJ_TRY(measure(work, step, from, m));
+    put_result(work, step, m, &peak);
+    return VJ_OK;
+}
+
+vj_status vj_bench_step(vj_bench_work *work)
+{
+    vj_config *c = vj_calloc(1, sizeof *c);
+    measured *m = vj_calloc(1, sizeof *m);
+    vj_step *step = NULL;
+    source from = {0};
+    vj_status status = c && m ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a measurement");
+    if (status == VJ_OK) *c = *work->config;
+    if (status == VJ_OK) status = choose_batch(c, work);
+    if (status == VJ_OK) status = vj_step_open(&step, c, work->comm);
+    if (status == VJ_OK) status = run(work, step, &from, m);
+    close_source(&from);
+    if (status == VJ_OK) vj_step_close(step); /* collective: a rank that failed alone would wait for ever */
+    free(m);
+    free(c);
+    return status;
+}

@@ -1,0 +1,160 @@
+/* Models from fixtures. */
+#include "parity/network.h"
+
+#include <string.h>
+
+static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
+{
+    double ratio;
+    if (!vj_fixture_ints(f, "/", "frames", &s->frames, 1) || !vj_fixture_ints(f, "/", "height", &s->height, 1) ||
+        !vj_fixture_ints(f, "/", "width", &s->width_px, 1) || !vj_fixture_ints(f, "/", "channels", &s->channels, 1) ||
+        !vj_fixture_ints(f, "/", "tubelet", &s->tubelet, 1) || !vj_fixture_ints(f, "/", "patch", &s->patch, 1) ||
+        !vj_fixture_ints(f, "/", "dim", &s->width, 1) || !vj_fixture_ints(f, "/", "depth", &s->depth, 1) ||
+        !vj_fixture_ints(f, "/", "heads", &s->heads, 1) ||
+        !vj_fixture_ints(f, "/", "pred_dim", &s->predictor_width, 1) ||
+        !vj_fixture_ints(f, "/", "pred_depth", &s->predictor_depth, 1) ||
+        !vj_fixture_ints(f, "/", "pred_heads", &s->predictor_heads, 1) ||
+        !vj_fixture_ints(f, "/", "mask_tokens", &s->mask_tokens, 1) ||
+        !vj_fixture_ints(f, "/", "uniform_power", &s->uniform_power, 1) ||
+        !vj_fixture_numbers(f, "/", "mlp_ratio", &ratio, 1) || !vj_fixture_ints(f, "/", "batch", batch, 1) ||
+        !vj_fixture_ints(f, "/", "masks", masks, 1))
+        return false;
+    s->eps = VJ_SHAPE_EPS;
+    s->hidden = (int)(s->width * ratio);
+    s->predictor_hidden = (int)(s->predictor_width * ratio);
+    return true;
+}
+
+/* Index lists inputs/mask<i>/{context,target} [batch, length] into segment i*batch + b. */
+static vj_status read_lists(vj_parity_network *n, vj_fixture *f, int tokens, bool *complete)
+{
+    VJ_TRY(vj_mask_lists_create(&n->lists, n->masks, n->batch, tokens));
+    for (int i = 0; i < n->masks; i++)
+        for (int side = 0; side < 2; side++) {
+            const vj_values *list = vj_fixture_array(f, "inputs/mask%d/%s", i, side ? "target" : "context");
+            if (!list) {
+                *complete = false;
+                continue;
+            }
+            if (list->ndim != 2 || list->dim[0] != n->batch || list->dim[1] < 1 || list->dim[1] > tokens)
+                return vj_raise(VJ_ERR_FORMAT, "%s: %s is not [batch, at most %d tokens]", f->path, list->name, tokens);
+            for (int64_t k = 0; k < list->count; k++)
+                if (!(list->value[k] >= 0 && list->value[k] < tokens))
+                    return vj_raise(VJ_ERR_FORMAT, "%s: %s holds a token outside the clip", f->path, list->name);
+            for (int b = 0; b < n->batch; b++) {
+                const int64_t segment = (int64_t)i * n->batch + b;
+                int32_t *to = (side ? n->lists.target : n->lists.context) + segment * tokens;
+                (side ? n->lists.targets : n->lists.contexts)[segment] = (int32_t)list->dim[1];
+                for (int64_t k = 0; k < list->dim[1]; k++) to[k] = (int32_t)list->value[b * list->dim[1] + k];
+            }
+        }
+    return VJ_OK;
+}
+
+static bool upload_weights(vj_parity_network *n, vj_fixture *f, const char *group, vj_network_part part, float *flat)
+{
+    const vj_params *ps = &n->model->net.params;
+    bool complete = true;
+    for (int i = 0; i < ps->count; i++) {
+        const vj_param *p = &ps->item[i];
+        if (p->part != part) continue;
+        const vj_values *array = vj_fixture_array(f, "%s/%s", group, p->name);
+        if (array && array->count != p->count) vj_fixture_fail(f, array->name, "has another size");
+        if (!array || array->count != p->count) {
+            complete = false;
+            continue;
+        }
+        vj_upload(f->be, flat + p->offset, vj_fixture_floats(f, array), p->count * (int64_t)sizeof *flat);
+    }
+    return complete;
+}
+
+static bool read_settings(vj_fixture *f, vj_objective objective, vj_objective_settings *settings)
+{
+    *settings = (vj_objective_settings){.loss_exp = 2, .normalise_pixels = 1};
+    return objective == VJ_OBJECTIVE_PIXEL || (vj_fixture_numbers(f, "/", "loss_exp", &settings->loss_exp, 1) &&
+                                               vj_fixture_numbers(f, "/", "reg_coeff", &settings->reg_coeff, 1));
+}
+
+vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objective objective)
+{
+    *n = (vj_parity_network){0};
+    vj_shape shape = {.objective = objective};
+    vj_objective_settings settings;
+    if (!read_shape(f, &shape, &n->batch, &n->masks) || !read_settings(f, objective, &settings)) return VJ_OK;
+    if (n->batch < 1 || n->masks < 1 || n->masks > VJ_MAX_MASKS || shape.tubelet < 1 || shape.patch < 1)
+        return vj_raise(VJ_ERR_FORMAT, "%s: batch %d, masks %d, tubelet %d, patch %d cannot be used", f->path, n->batch,
+                        n->masks, shape.tubelet, shape.patch);
+
+    const int tokens = vj_grid_tokens(vj_shape_grid(&shape));
+    const vj_values *clips = vj_fixture_array(f, "inputs/clips");
+    bool complete = clips != NULL;
+    if (clips && clips->count != (int64_t)n->batch * tokens * vj_shape_patch_values(&shape))
+        return vj_raise(VJ_ERR_FORMAT, "%s: inputs/clips is not [batch, channels, frames, height, width]", f->path);
+    VJ_TRY(read_lists(n, f, tokens, &complete));
+    if (!complete) return VJ_OK;
+    n->clips = vj_fixture_floats(f, clips);
+
+    vj_ragged_bounds bounds = {.masks = n->masks, .clips = n->batch};
+    for (int64_t s = 0; s < (int64_t)n->masks * n->batch; s++) {
+        bounds.context += n->lists.contexts[s];
+        bounds.target += n->lists.targets[s];
+    }
+    bounds.predictor = bounds.context + bounds.target;
+    VJ_TRY(vj_model_create(&n->model, &shape, &settings, &bounds, NULL, f->be));
+    complete = upload_weights(n, f, "weights/encoder", VJ_ENCODER, n->model->trained.weights) && complete;
+    complete = upload_weights(n, f, "weights/predictor", VJ_PREDICTOR, n->model->trained.weights) && complete;
+    if (objective == VJ_OBJECTIVE_FEATURE)
+        complete = upload_weights(n, f, "weights/target", VJ_ENCODER, n->model->trained.target) && complete;
+    if (!complete) {
+        vj_model_destroy(n->model);
+        n->model = NULL;
+    }
+    return VJ_OK;
+}
+
+void vj_parity_network_release(vj_parity_network *n)
+{
+    vj_model_destroy(n->model);
+    vj_mask_lists_release(&n->lists);
+    *n = (vj_parity_network){0};
+}
+
+vj_status vj_parity_network_run(vj_parity_network *n, double *losses, double *penalty)
+{
+    vj_model_microbatch(n->model, n->clips, &n->lists, n->batch, 0);
+    vj_model_losses(n->model, losses, penalty);
+    for (int i = 0; i < n->masks; i++) losses[i] *= n->masks;
+    return vj_sync(n->model->be);
+}
+
+/* The middle third: the keys. */
+static void compare_key_bias(vj_fixture *f, const double *got, const vj_values *want, double absolute)
+{
+    vj_values keys = *want;
+    snprintf(keys.name, sizeof keys.name, "%.180s keys", want->name);
+    keys.count = want->count / 3;
+    keys.value += keys.count;
+    vj_fixture_compare(f, keys.name, got + keys.count, keys.count, &keys, vj_within(absolute));
+}
+
+void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const char *group, vj_network_part part,
+                               const float *flat, vj_tolerance each, vj_tolerance qkv_bias)
+{
+    const vj_params *ps = &n->model->net.params;
+    int known = 0;
+    for (int i = 0; i < ps->count; i++) {
+        const vj_param *p = &ps->item[i];
+        if (p->part != part) continue;
+        known++;
+        const vj_values *want = vj_fixture_array(f, "%s/%s", group, p->name);
+        if (!want) continue;
+        const double *got = vj_fixture_download(f, flat + p->offset, p->count);
+        const bool is_qkv_bias = strstr(p->name, "qkv.bias");
+        vj_fixture_compare(f, want->name, got, p->count, want, is_qkv_bias ? qkv_bias : each);
+        if (is_qkv_bias && qkv_bias.of_norm > 0 && want->count == p->count)
+            compare_key_bias(f, got, want, qkv_bias.absolute);
+    }
+    const vj_names names = vj_fixture_children(f, group);
+    if (names.count > known) vj_fixture_fail(f, group, "holds tensors that the network has not");
+}
