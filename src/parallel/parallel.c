@@ -1,10 +1,31 @@
 /* The layout of ranks, the split of work over them, and agreement. */
 #include "parallel/parallel.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+int vj_comm_rank(MPI_Comm comm)
+{
+    int rank = 0;
+    if (comm != VJ_ALONE) MPI_Comm_rank(comm, &rank);
+    return rank;
+}
+
+int vj_comm_size(MPI_Comm comm)
+{
+    int size = 1;
+    if (comm != VJ_ALONE) MPI_Comm_size(comm, &size);
+    return size;
+}
+
+void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm)
+{
+    VJ_ASSERT(bytes <= INT_MAX);
+    if (comm != VJ_ALONE) MPI_Bcast(data, (int)bytes, MPI_BYTE, 0, comm);
+}
 
 /* Its first rank speaks for a group that is spread over nodes. */
 static vj_status check_node(const vj_layout *l)
@@ -70,6 +91,7 @@ void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last)
 vj_status vj_agree(MPI_Comm comm, vj_status status)
 {
     int mine = (int)status, worst = 0;
+    if (comm == VJ_ALONE) return status;
     MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, comm);
     return (vj_status)worst;
 }

@@ -65,7 +65,7 @@ void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank);
  * the same on all ranks, but for first, last and data; they are copied. In the background, writing goes on beside the
  * caller's work, from memory that takes all that this rank writes and is allocated here; otherwise a few MiB do.
  * Between begin and commit the caller then leaves HDF5 alone, which is not made for two threads. Collective, agreed;
- * comm is borrowed.
+ * comm is borrowed, VJ_ALONE will do.
  */
 typedef struct vj_ckpt_writer vj_ckpt_writer;
 vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,
@@ -110,7 +110,8 @@ vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_C
 
 /**
  * Path of the newest checkpoint in DIR by step, without opening it; "" when there is none. All ranks get rank 0's
- * answer. Collective. A damaged newest checkpoint is for the caller to meet (an error, never a silent older one).
+ * answer. VJ_ALONE will do. Collective. A damaged newest checkpoint is for the caller to meet (an error, never a silent
+ * older one).
  */
 vj_status vj_ckpt_latest(const char *dir, char path[VJ_PATH], MPI_Comm comm);
 

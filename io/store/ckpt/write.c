@@ -81,7 +81,8 @@ static vj_status claim(vj_ckpt_writer *w)
 static vj_status check_owners(vj_ckpt_writer *w)
 {
     VJ_TRY(vj_agree(w->comm, claim(w)));
-    MPI_Allreduce(MPI_IN_PLACE, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_SUM, w->comm);
+    if (w->comm != VJ_ALONE)
+        MPI_Allreduce(MPI_IN_PLACE, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_SUM, w->comm);
     for (int i = 0; i < w->count; i++)
         for (int64_t b = w->number[i]; b < w->number[i + 1]; b++)
             if (w->sums[b] != 1)
@@ -352,7 +353,7 @@ static vj_status begin(vj_ckpt_writer *w, const char *path, const vj_ckpt_state 
     vj_status status = w->out.rank == 0 ? put_state(w, state, origin) : VJ_OK;
     if (w->out.rank == 0 && status == VJ_OK) status = create_datasets(w, &bytes);
     VJ_TRY(vj_h5_share(&w->out, bytes, status));
-    MPI_Bcast(w->place, w->count, MPI_INT64_T, 0, w->comm);
+    vj_broadcast(w->place, w->count * (int64_t)sizeof *w->place, w->comm);
     return VJ_OK;
 }
 
@@ -418,7 +419,8 @@ static void begin_finish(vj_ckpt_writer *w)
     H5E_END_TRY
     w->phase = w->status == VJ_OK ? FINISHING : FAILED;
     if (w->phase == FAILED) return;
-    MPI_Reduce(root ? MPI_IN_PLACE : w->sums, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_BOR, 0, w->comm);
+    if (w->comm != VJ_ALONE)
+        MPI_Reduce(root ? MPI_IN_PLACE : w->sums, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_BOR, 0, w->comm);
     if (root) start(w, finish);
 }
 
@@ -426,7 +428,7 @@ bool vj_ckpt_poll(vj_ckpt_writer *w)
 {
     int done = atomic_load(&w->done);
     VJ_ASSERT(w->phase != IDLE);
-    MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
+    if (w->comm != VJ_ALONE) MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
     if (done && (w->phase == WRITING || w->phase == VERIFYING)) {
         if (w->phase == WRITING)
             begin_verify(w);

@@ -73,7 +73,8 @@ typedef struct vj_clips vj_clips;
  * was found and what was expected.
  *
  * Every rank holds 29 + 4 L bytes a clip (L labels) and the class names: 66 MB for 2 million clips with one; rank 0 8
- * bytes more while it reads. Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close().
+ * bytes more while it reads. VJ_ALONE will do. Collective: rank 0 reads the indices, all ranks get them. Free with
+ * vj_clips_close().
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);

@@ -30,7 +30,7 @@ typedef struct {
     hid_t file;              /* on rank 0, in memory; closed by the end */
     char path[VJ_PATH];      /* final name */
     char part[VJ_FILE_PATH]; /* name while it is written: path, a number of its own, ".part" */
-    MPI_Comm comm;           /* borrowed */
+    MPI_Comm comm;           /* borrowed; VJ_ALONE will do */
     int rank;
     int fd;          /* the .part, open for writing in phase 2; -1 otherwise */
     vj_file on_disk; /* on rank 0: the .part, open to the end */

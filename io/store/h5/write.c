@@ -43,7 +43,10 @@ static char *host_list(MPI_Comm comm, int rank, int size)
         free(text);
         return NULL;
     }
-    MPI_Gather(mine, HOST_BYTES, MPI_CHAR, all, HOST_BYTES, MPI_CHAR, 0, comm);
+    if (comm == VJ_ALONE)
+        strcpy(all, mine);
+    else
+        MPI_Gather(mine, HOST_BYTES, MPI_CHAR, all, HOST_BYTES, MPI_CHAR, 0, comm);
     char *end = text;
     int hosts = 0;
     for (int i = 0; i < here; i++) {
@@ -159,7 +162,7 @@ static vj_status end_phase(vj_h5_writer *writer, vj_status status)
     status = vj_agree(writer->comm, status);
     if (status == VJ_OK) return VJ_OK;
     vj_h5_abandon(writer);
-    MPI_Barrier(writer->comm); /* it is gone for all when one returns */
+    if (writer->comm != VJ_ALONE) MPI_Barrier(writer->comm); /* it is gone for all when one returns */
     return status;
 }
 
@@ -178,10 +181,9 @@ vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *forma
                        int64_t structure_bytes, MPI_Comm comm)
 {
     enum { FIXED = 128 << 10, PAGE = 4 << 10 }; /* groups, provenance and room to spare */
-    int size;
-    *writer = (vj_h5_writer){.file = H5I_INVALID_HID, .fd = -1, .on_disk = VJ_FILE_NONE, .comm = comm};
-    MPI_Comm_rank(comm, &writer->rank);
-    MPI_Comm_size(comm, &size);
+    const int size = vj_comm_size(comm);
+    *writer = (vj_h5_writer){
+        .file = H5I_INVALID_HID, .fd = -1, .on_disk = VJ_FILE_NONE, .comm = comm, .rank = vj_comm_rank(comm)};
     if (snprintf(writer->path, sizeof writer->path, "%s", path) >= (int)sizeof writer->path)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
     char *hosts = host_list(comm, writer->rank, size);
@@ -242,7 +244,7 @@ vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status
 {
     if (writer->rank == 0 && status == VJ_OK) status = create_part(writer, data_bytes);
     VJ_TRY(end_phase(writer, status));
-    MPI_Bcast(writer->part, (int)sizeof writer->part, MPI_BYTE, 0, writer->comm);
+    vj_broadcast(writer->part, sizeof writer->part, writer->comm);
     if (writer->rank != 0) {
         writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
         if (writer->fd < 0) status = vj_raise(VJ_ERR_IO, "open %s", writer->part);
