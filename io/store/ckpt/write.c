@@ -213,6 +213,7 @@ static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state, 
     if (status == VJ_OK) status = vj_h5_put_u64(group, "store_fingerprint", state->store_fingerprint);
     if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("close group state in %s", w->out.path);
     VJ_TRY(status);
+    VJ_TRY(vj_ckpt_put_architecture(w->out.file, w->out.path, &state->architecture));
     return vj_h5_put_text(w->out.file, "config", state->config);
 }
 
