@@ -195,7 +195,7 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     pthread_mutex_unlock(&loader->lock);
     if (batch->substituted > 10 && 100 * batch->substituted > loader->delivered)
         return vj_raise(VJ_ERR_FORMAT,
-                        "step %lld: %lld of %lld samples were replaced since their clips cannot be read; "
+                        "step %lld: %lld of %lld samples were replaced since their clips are damaged; "
                         "more than 1 %% is too many",
                         (long long)batch->step, (long long)batch->substituted, (long long)loader->delivered);
     return VJ_OK;
@@ -214,6 +214,7 @@ void vj_loader_stop(vj_loader *loader)
     if (!loader) return;
     pthread_mutex_lock(&loader->lock);
     loader->quit = 1;
+    atomic_store(&loader->sampler.stop, true);
     pthread_cond_broadcast(&loader->room);
     pthread_mutex_unlock(&loader->lock);
     for (int t = 0; t < loader->threads; t++) pthread_join(loader->thread[t], NULL);

@@ -13,7 +13,7 @@ typedef struct {
     int64_t first, count; /* global sample numbers [first, first + count) */
     const float *pixels;  /* [count, 3, T, crop, crop] */
     const int64_t *clips; /* [count] clip numbers */
-    int64_t substituted;  /* unreadable clips replaced so far on this rank */
+    int64_t substituted;  /* damaged clips replaced so far on this rank */
     int64_t cached;       /* clips read so far from data.cache on this rank, those of later batches among them */
 } vj_batch;
 
@@ -32,10 +32,11 @@ int64_t vj_loader_thread_bytes(const vj_clips *clips);
  * (order.h), which crop by vj_crop_draw(), whether its checksum is compared by data.verify. This rank gets samples
  * [first, last) of each batch (from the microbatch split; may be empty).
  *
- * A clip that cannot be read is replaced by the next of its epoch's order (with weights, of its dataset), counted and
- * reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a row of 64,
- * is an error. With
- * data.cache clips are copied to the node's disk and read from there later (cache.h).
+ * A clip that is damaged (checksum, decoding) is replaced by the next of its epoch's order (with weights, of its
+ * dataset), counted and reported; more than 1 % (and more than 10) of this rank's samples since `start`, or a row of
+ * 64, is an error. A clip that the file system does not give is waited for, up to data.io_patience_s; then that is an
+ * error, and nothing is replaced. With data.cache clips are copied to the node's disk and read from there later
+ * (cache.h).
  *
  * All memory is allocated here: (read_ahead + 1) * (last - first) samples of 12 T crop^2 bytes, data.threads times
  * vj_loader_thread_bytes() (and a picture's lines inside libjpeg-turbo), and the order's tables (order.h): 4 bytes a

@@ -7,7 +7,7 @@
 #include "feed/crop.h"
 #include "feed/loader.h"
 
-enum { LONGEST_ROW = 64 }; /* unreadable clips one after another: beyond, the store is gone, not a clip */
+enum { LONGEST_ROW = 64 }; /* damaged clips one after another: beyond, the store is gone, not a clip */
 
 /* ------------------------------------------------------------------------------------------------ life */
 
@@ -32,6 +32,7 @@ vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_co
 vj_status vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config)
 {
     *sampler = (vj_sampler){.clips = clips, .config = *config};
+    sampler->patience = (vj_patience){.limit_s = vj_config_io_patience_s(config), .stop = &sampler->stop};
     VJ_TRY(vj_order_of_clips(&sampler->order, clips, config));
     if (config->data.cache[0])
         sampler->cache = vj_cache_open(config->data.cache, config->data.cache_gb, vj_clips_fingerprint(clips),
@@ -95,7 +96,7 @@ static vj_status read_record(const vj_sampler *sampler, int64_t sample, int64_t 
     const int64_t bytes = vj_clips_record_bytes(clips, clip);
     const uint64_t xxh3 = vj_clips_checksum(clips, clip);
     if (sampler->cache && vj_cache_get(sampler->cache, clip, record, bytes, xxh3)) return VJ_OK;
-    VJ_TRY(vj_clips_fetch(clips, clip, record));
+    VJ_TRY(vj_clips_fetch(clips, clip, &sampler->patience, record));
     if (is_verified(sampler, sample)) VJ_TRY(vj_clips_check(clips, clip, record));
     if (sampler->cache) vj_cache_put(sampler->cache, clip, record, bytes, xxh3);
     return VJ_OK;
@@ -112,20 +113,24 @@ static vj_status read_clip(const vj_sampler *sampler, vj_sample_room *room, int6
     return raw ? VJ_OK : vj_clips_decode(clips, clip, room->coder, record, room->frames);
 }
 
-/* The clip of a sample; if it cannot be read, the first of its spares that can. */
+/*
+ * The clip of a sample; if its bytes are damaged, the first of its spares that are not. Whatever else is wrong - the
+ * file system, memory - says nothing about the clip, and another in its place would make it another run.
+ */
 static vj_status read_sample(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, int64_t *clip,
                              int64_t *substituted)
 {
     int64_t spare = 0;
     for (; spare < LONGEST_ROW && (*clip = vj_order_clip(sampler->order, sample, spare)) >= 0; spare++) {
-        if (read_clip(sampler, room, sample, *clip) != VJ_OK) continue; /* which reported it */
+        const vj_status status = read_clip(sampler, room, sample, *clip);
+        if (status == VJ_ERR_FORMAT) continue; /* which reported it */
+        VJ_TRY(status);
         *substituted += spare > 0;
         if (spare > 0)
-            vj_warn("sample %lld: clip %lld replaces one that cannot be read", (long long)sample, (long long)*clip);
+            vj_warn("sample %lld: clip %lld replaces one that is damaged", (long long)sample, (long long)*clip);
         return VJ_OK;
     }
-    return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row cannot be read", (long long)sample,
-                    (long long)spare);
+    return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row are damaged", (long long)sample, (long long)spare);
 }
 
 vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, float *pixels, int64_t *clip,

@@ -2,6 +2,8 @@
 #ifndef VJ_FEED_SAMPLE_H
 #define VJ_FEED_SAMPLE_H
 
+#include <stdatomic.h>
+
 #include "clips/clips.h"
 #include "feed/cache.h"
 #include "feed/order.h"
@@ -10,8 +12,10 @@
 typedef struct {
     const vj_clips *clips; /* borrowed */
     vj_config config;
+    vj_patience patience;
     vj_order *order;
-    vj_cache *cache; /* NULL: none */
+    vj_cache *cache;  /* NULL: none */
+    atomic_bool stop; /* set when the loader is stopped: threads that wait for a file system give up */
 } vj_sampler;
 
 /* One thread's own. */
@@ -29,8 +33,9 @@ vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips);
 void vj_sample_room_release(vj_sample_room *room);
 
 /**
- * Pixels f32 [3, T, crop, crop] of a global sample. *clip: which it is; *substituted grows by one if that is a spare.
- * Each clip that cannot be used was reported. Thread-safe with a room for each thread.
+ * Pixels f32 [3, T, crop, crop] of a global sample. *clip: which it is; *substituted grows by one if that is a spare,
+ * taken for a clip that is damaged: each was reported. A clip that the file system does not give is waited for, and is
+ * a failure when data.io_patience_s are over. Thread-safe with a room for each thread.
  */
 vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, float *pixels, int64_t *clip,
                          int64_t *substituted);

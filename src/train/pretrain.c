@@ -308,7 +308,7 @@ static vj_status judge_substituted(const pretrainer *t)
     if (t->rank != 0) return VJ_ERR_FORMAT;
     return vj_raise(
         VJ_ERR_FORMAT,
-        "%lld of %lld samples were replaced since their clips cannot be read; more than 1 %% is too many, so "
+        "%lld of %lld samples were replaced since their clips are damaged; more than 1 %% is too many, so "
         "the run is not complete",
         (long long)replaced, (long long)samples);
 }

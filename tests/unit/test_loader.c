@@ -8,7 +8,10 @@
 #include <stdio.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <time.h>
 #include <xxhash.h>
 
 #include "../clips_store.h"
@@ -389,6 +392,164 @@ static void test_nothing_left(void **state)
     vj_clips_close(clips);
 }
 
+/* ------------------------------------------------------------------------------------------------ a file system */
+
+static void pause_ms(long ms)
+{
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* A shard that is not as it should be: moved away, or cut. */
+typedef struct {
+    char path[VJ_PATH], aside[VJ_PATH];
+    bool cut;
+    long back_after_ms;
+} trouble;
+
+/* The good file stands at `aside` meanwhile. */
+static void make_trouble(trouble *t, const char *name, bool cut)
+{
+    join(t->path, folder, name);
+    snprintf(t->aside, sizeof t->aside, "%.200s.aside", t->path);
+    t->cut = cut;
+    assert_int_equal(rename(t->path, t->aside), 0);
+    if (!cut) return;
+    FILE *from = fopen(t->aside, "r"), *to = fopen(t->path, "w");
+    char beginning[100];
+    assert_true(from && to);
+    assert_int_equal(fread(beginning, 1, sizeof beginning, from), sizeof beginning);
+    assert_int_equal(fwrite(beginning, 1, sizeof beginning, to), sizeof beginning);
+    assert_true(fclose(from) == 0 && fclose(to) == 0);
+}
+
+static void *end_trouble(void *argument)
+{
+    const trouble *t = argument;
+    pause_ms(t->back_after_ms);
+    assert_int_equal(rename(t->aside, t->path), 0); /* over the one that was cut */
+    return NULL;
+}
+
+/* A shard that comes back within the patience costs time and nothing else. */
+static void test_outage(void **state)
+{
+    (void)state;
+    static record plain, after;
+    vj_clips_close(make_store("outage.clips", CLIPS, raw));
+    for (int cut = 0; cut < 2; cut++)
+        for (int64_t threads = 1; threads <= 4; threads += 3) {
+            char path[VJ_PATH];
+            trouble t = {.back_after_ms = 200};
+            vj_config config = loader_config(BATCH, threads);
+            pthread_t mender;
+            join(path, folder, "outage.clips");
+            vj_clips *clips = open_store(path);
+            run_with(&plain, clips, &config, 0, 0, BATCH);
+            vj_clips_close(clips); /* with the descriptors, which would go on reading what was moved */
+            clips = open_store(path);
+            make_trouble(&t, "outage.clips/shard-00001.h5", cut);
+            config.data.io_patience_s = 60;
+            assert_int_equal(pthread_create(&mender, NULL, end_trouble, &t), 0);
+            run_with(&after, clips, &config, 0, 0, BATCH);
+            assert_int_equal(pthread_join(mender, NULL), 0);
+            assert_memory_equal(&plain, &after, sizeof plain);
+            assert_int_equal(after.substituted, 0);
+            vj_clips_close(clips);
+        }
+}
+
+/* Every descriptor of a shard becomes one that cannot be read from, as those of a file server that was restarted. */
+static int64_t spoil_descriptors(void)
+{
+    int64_t spoilt = 0;
+    const int bad = open("/dev/null", O_WRONLY);
+    DIR *dir = opendir("/proc/self/fd");
+    assert_true(bad >= 0 && dir);
+    for (const struct dirent *item; (item = readdir(dir)) != NULL;) {
+        char link[VJ_PATH] = "", name[300];
+        snprintf(name, sizeof name, "/proc/self/fd/%.255s", item->d_name);
+        if (readlink(name, link, sizeof link - 1) < 0 || !strstr(link, "/shard-")) continue;
+        assert_true(dup2(bad, atoi(item->d_name)) >= 0);
+        spoilt++;
+    }
+    closedir(dir);
+    assert_int_equal(close(bad), 0);
+    return spoilt;
+}
+
+static void test_stale_descriptors(void **state)
+{
+    (void)state;
+    static record plain;
+    vj_clips *clips = open_store(store);
+    vj_config config = loader_config(BATCH, 3);
+    vj_loader *loader;
+    vj_batch batch;
+    double wait_s;
+    run_with(&plain, clips, &config, 0, 0, BATCH);
+    config.data.io_patience_s = 60;
+    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+    for (int64_t step = 0; step < STEPS; step++) {
+        if (step % 4 == 1) assert_true(spoil_descriptors() > 0);
+        assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+        for (int64_t j = 0; j < batch.count; j++) assert_int_equal(batch.clips[j], plain.clip[batch.first + j]);
+        assert_int_equal(batch.substituted, 0);
+    }
+    vj_loader_stop(loader);
+    vj_clips_close(clips);
+}
+
+/* A shard that does not come back ends the run; other clips are not taken for its own. */
+static void test_outage_for_ever(void **state)
+{
+    (void)state;
+    vj_clips_close(make_store("lost.clips", CLIPS, raw));
+    for (int patient = 0; patient < 2; patient++) {
+        char path[VJ_PATH];
+        trouble t = {0};
+        vj_loader *loader;
+        vj_batch batch = {0};
+        double wait_s;
+        vj_config config = loader_config(BATCH, 2);
+        vj_status status = VJ_OK;
+        join(path, folder, "lost.clips");
+        vj_clips *clips = open_store(path);
+        make_trouble(&t, "lost.clips/shard-00001.h5", false);
+        config.data.io_patience_s = 0.3 * patient;
+        const double begin = vj_now();
+        assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+        while (status == VJ_OK) {
+            status = vj_loader_next(loader, &batch, &wait_s);
+            assert_int_equal(batch.substituted, 0);
+        }
+        assert_int_equal(status, VJ_ERR_IO);
+        assert_true(vj_now() - begin >= config.data.io_patience_s);
+        vj_loader_stop(loader);
+        vj_clips_close(clips);
+        end_trouble(&t);
+    }
+}
+
+/* Threads that wait for a file system end when the loader does. */
+static void test_stop_waiting(void **state)
+{
+    (void)state;
+    char path[VJ_PATH];
+    trouble t = {0};
+    vj_loader *loader;
+    vj_config config = loader_config(BATCH, 4);
+    vj_clips_close(make_store("away.clips", 2, raw));
+    join(path, folder, "away.clips");
+    vj_clips *clips = open_store(path);
+    make_trouble(&t, "away.clips/shard-00000.h5", false);
+    config.data.io_patience_s = 1e6;
+    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+    pause_ms(100); /* they are in their pauses now, or soon */
+    vj_loader_stop(loader);
+    vj_clips_close(clips);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -408,12 +569,14 @@ int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition),   cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_parts),        cmocka_unit_test(test_epochs),
-        cmocka_unit_test(test_stop_early),   cmocka_unit_test(test_wrong_weights),
-        cmocka_unit_test(test_same_batches), cmocka_unit_test(test_damaged_copies),
-        cmocka_unit_test(test_no_cache),     cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_too_many),     cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_definition),      cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_parts),           cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_stop_early),      cmocka_unit_test(test_wrong_weights),
+        cmocka_unit_test(test_same_batches),    cmocka_unit_test(test_damaged_copies),
+        cmocka_unit_test(test_no_cache),        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_too_many),        cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_outage),          cmocka_unit_test(test_stale_descriptors),
+        cmocka_unit_test(test_outage_for_ever), cmocka_unit_test(test_stop_waiting),
     };
     int failed = cmocka_run_group_tests_name("loader", tests, set_up, tear_down);
     MPI_Finalize();

@@ -52,6 +52,7 @@
 #define VJ_CLIPS_H
 
 #include <mpi.h>
+#include <stdatomic.h>
 
 #include "base/config.h"
 #include "codec/codec.h"
@@ -115,8 +116,8 @@ uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
 /**
- * Frames of a clip, u8 [T, H, W, 3], checksum verified: fetch, check and decode at once. Thread-safe if each thread has
- * its coder; no HDF5, no MPI. Not collective.
+ * Frames of a clip, u8 [T, H, W, 3], checksum verified: fetch without patience, check and decode at once. Thread-safe
+ * if each thread has its coder; no HDF5, no MPI. Not collective.
  */
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames);
 
@@ -130,8 +131,23 @@ vj_clips_place vj_clips_find(const vj_clips *clips, int64_t clip);
 
 /** Length of a clip's record. */
 int64_t vj_clips_record_bytes(const vj_clips *clips, int64_t clip);
-/** The record as it is on disk. Its address is in the index: one pread. */
-vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *record);
+
+/* How long reading waits for a file system that is in trouble. */
+typedef struct {
+    double limit_s;          /* 0: the first failure is final */
+    const atomic_bool *stop; /* once true, waiting ends at once; NULL: never. Borrowed */
+} vj_patience;
+
+/**
+ * The record as it is on disk. Its address is in the index: one pread.
+ *
+ * A shard that cannot be opened or read, or that ends before the record does, which it did not when the store was
+ * opened, is trouble of its file system: its descriptor is closed, and it is opened and read again, after growing
+ * pauses, until `patience` is over (NULL: at once). That threads wait is said once for all who wait at the same time.
+ * VJ_ERR_IO: it was given up. VJ_ERR_STATE: it was stopped, about which nothing is said. At most VJ_OPEN_FILES
+ * (open_files.h) shards are open in a process. Thread-safe.
+ */
+vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, const vj_patience *patience, uint8_t *record);
 /** Compare its checksum. */
 vj_status vj_clips_check(const vj_clips *clips, int64_t clip, const uint8_t *record);
 /** Frames of a record, which may hold anything; raw: they may be the same memory. */

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,7 +25,6 @@ static vj_status resize_tables(vj_clips *clips, int64_t count, int64_t shards)
 {
     const size_t labels = sizeof(int32_t) * (size_t)(clips->layout.label_count ? clips->layout.label_count : 1);
     VJ_TRY(resize((void **)&clips->shard, shards, sizeof *clips->shard));
-    for (int64_t s = clips->shards; s < shards; s++) atomic_init(&clips->shard[s].fd, -1); /* close() looks at it */
     clips->shards = shards;
     VJ_TRY(resize((void **)&clips->offset, count, sizeof *clips->offset));
     VJ_TRY(resize((void **)&clips->xxh3, count, sizeof *clips->xxh3));
@@ -386,20 +384,13 @@ static void find_largest(vj_clips *clips)
     }
 }
 
-/* Shards stay open once read: make room for them beside the program's own files. */
-static vj_status allow_open_files(int64_t shards)
+/* What reading needs beside the tables. */
+static vj_status prepare_reading(vj_clips *clips)
 {
-    struct rlimit limit;
-    rlim_t want = (rlim_t)shards + 64;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return vj_raise(VJ_ERR_IO, "ask for the limit of open files");
-    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= want) return VJ_OK;
-    if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < want)
-        return vj_raise(VJ_ERR_USAGE,
-                        "%lld shards, but this process may open %lld files: raise the hard limit (ulimit "
-                        "-Hn) or pack with a larger pack.shard_mb",
-                        (long long)shards, (long long)limit.rlim_max);
-    limit.rlim_cur = want;
-    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "raise the limit of open files");
+    clips->outage = vj_calloc(1, sizeof *clips->outage);
+    if (!clips->outage) return vj_raise(VJ_ERR_MEMORY, "no memory to open a clip store");
+    vj_outage_init(clips->outage);
+    return vj_open_files_create(&clips->files, vj_open_files_limit());
 }
 
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm)
@@ -414,7 +405,7 @@ vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm
     if (status == VJ_OK) status = broadcast(c, rank, comm);
     if (status == VJ_OK) find_largest(c);
     if (status == VJ_OK) status = vj_agree(comm, check_shards(c, comm));
-    if (status == VJ_OK) status = vj_agree(comm, allow_open_files(c->shards));
+    if (status == VJ_OK) status = vj_agree(comm, prepare_reading(c));
     if (status == VJ_OK)
         *clips = c;
     else
@@ -425,10 +416,9 @@ vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm
 void vj_clips_close(vj_clips *clips)
 {
     if (!clips) return;
-    for (int64_t s = 0; s < clips->shards; s++) {
-        int fd = atomic_load(&clips->shard[s].fd);
-        if (fd >= 0) (void)close(fd); /* read only: nothing to lose */
-    }
+    vj_open_files_destroy(clips->files);
+    if (clips->outage) vj_outage_release(clips->outage);
+    free(clips->outage);
     for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&clips->classes[l]);
     free(clips->label);
     free(clips->dataset);

@@ -2,15 +2,14 @@
 #ifndef VJ_CLIPS_STORE_H
 #define VJ_CLIPS_STORE_H
 
-#include <stdatomic.h>
-
 #include "clips/format.h"
+#include "clips/open_files.h"
+#include "clips/outage.h"
 
 typedef struct {
     char path[VJ_CLIPS_FILE_PATH];
     int64_t bytes; /* of the file */
     vj_codec codec;
-    _Atomic int fd; /* opened by the first reader; -1 until then */
 } vj_clips_shard_file;
 
 /* Sides are at most 65536: kept less one. */
@@ -33,6 +32,8 @@ struct vj_clips {
     uint8_t *dataset;           /* [count] */
     int32_t *label;             /* [count, label_count] */
     vj_clips_classes classes[VJ_MAX_LABELS];
+    vj_open_files *files; /* shards that are open */
+    vj_outage *outage;
 };
 
 #endif

@@ -82,8 +82,8 @@ static vj_status bare(const loading *l, own *o, int64_t clip)
 
 static vj_status read_unverified(const loading *l, own *o, int64_t clip)
 {
-    if (vj_clips_find(l->clips, clip).codec == VJ_CODEC_RAW) return vj_clips_fetch(l->clips, clip, o->frames);
-    VJ_TRY(vj_clips_fetch(l->clips, clip, o->record));
+    if (vj_clips_find(l->clips, clip).codec == VJ_CODEC_RAW) return vj_clips_fetch(l->clips, clip, NULL, o->frames);
+    VJ_TRY(vj_clips_fetch(l->clips, clip, NULL, o->record));
     return vj_clips_decode(l->clips, clip, o->coder, o->record, o->frames);
 }
 
