@@ -73,8 +73,9 @@ typedef struct vj_clips vj_clips;
  * against what it may be, the fingerprint, the shards' sizes on disk; refuses what does not fit, naming the file, what
  * was found and what was expected.
  *
- * Every rank holds 29 + 4 L bytes a clip (L labels) and the class names: 66 MB for 2 million clips with one; rank 0 8
- * bytes more while it reads. Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close().
+ * Every node holds 37 + 4 L bytes a clip (L labels) in shared memory, 82 MB for 2 million clips with one (each rank, if
+ * /dev/shm has no room for that, which is said), every rank the class names; rank 0 as much again and 8 bytes more
+ * while it reads. Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close(), which is not.
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);
@@ -110,6 +111,13 @@ const struct vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int la
 const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number);
 /** Labels of a clip, [label_count]; -1: none. Borrowed. */
 const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
+/**
+ * The file that a clip was cut from: its number in the store's manifests (vj_clips_origins() knows the file), those of
+ * the second store behind those of the first, and so on. Clips of one number show one video.
+ */
+int32_t vj_clips_source(const vj_clips *clips, int64_t clip);
+/** Number of the window in the video. */
+int32_t vj_clips_window(const vj_clips *clips, int64_t clip);
 /** Checksum of a clip's record: equal on clips that were packed with equal content. */
 uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 /** Of all stores together; goes into checkpoints. */

@@ -108,6 +108,18 @@ const vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label)
     return &clips->classes[label];
 }
 
+int32_t vj_clips_source(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->source[clip];
+}
+
+int32_t vj_clips_window(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->window[clip];
+}
+
 uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip)
 {
     return clips->xxh3[clip];
