@@ -42,6 +42,17 @@ vj_crop vj_crop_draw(const vj_config *config, uint64_t seed, int64_t sample, int
     return crop;
 }
 
+vj_crop vj_view_random(const vj_config *config, int64_t sample, int height, int width)
+{
+    return vj_crop_draw(config, (uint64_t)config->run.seed, sample, height, width);
+}
+
+vj_crop vj_view_centre(const vj_config *config, int64_t sample, int height, int width)
+{
+    (void)config, (void)sample; /* it is always the same */
+    return vj_crop_centre(height, width);
+}
+
 /* Where output position i of `size` lies in `length` source positions: the two neighbours and the weight of the second.
  */
 typedef struct {

@@ -29,15 +29,13 @@ vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_co
     return status;
 }
 
-vj_status vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config)
+void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order, vj_view view)
 {
-    *sampler = (vj_sampler){.clips = clips, .config = *config};
+    *sampler = (vj_sampler){.clips = clips, .config = *config, .order = order, .view = view};
     sampler->patience = (vj_patience){.limit_s = vj_config_io_patience_s(config), .stop = &sampler->stop};
-    VJ_TRY(vj_order_of_clips(&sampler->order, clips, config));
     if (config->data.cache[0])
         sampler->cache = vj_cache_open(config->data.cache, config->data.cache_gb, vj_clips_fingerprint(clips),
                                        vj_clips_count(clips));
-    return VJ_OK;
 }
 
 void vj_sampler_release(vj_sampler *sampler)
@@ -130,6 +128,9 @@ static vj_status read_sample(const vj_sampler *sampler, vj_sample_room *room, in
             vj_warn("sample %lld: clip %lld replaces one that is damaged", (long long)sample, (long long)*clip);
         return VJ_OK;
     }
+    if (spare <= 1)
+        return vj_raise(VJ_ERR_FORMAT, "sample %lld: its clip is damaged, and no other may take its place",
+                        (long long)sample);
     return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row are damaged", (long long)sample, (long long)spare);
 }
 
@@ -140,7 +141,7 @@ vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_
     int height, width;
     VJ_TRY(read_sample(sampler, room, sample, clip, substituted));
     vj_clips_geometry(sampler->clips, *clip, &height, &width);
-    vj_crop crop = vj_crop_draw(config, (uint64_t)config->run.seed, sample, height, width);
+    const vj_crop crop = sampler->view(config, sample, height, width);
     vj_crop_apply(pixels, room->frames, vj_clips_frames(sampler->clips), height, width, &crop, (int)config->data.crop,
                   config->data.mean, config->data.std);
     return VJ_OK;

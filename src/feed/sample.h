@@ -6,6 +6,7 @@
 
 #include "clips/clips.h"
 #include "feed/cache.h"
+#include "feed/crop.h"
 #include "feed/order.h"
 
 /* Shared by threads. */
@@ -13,7 +14,8 @@ typedef struct {
     const vj_clips *clips; /* borrowed */
     vj_config config;
     vj_patience patience;
-    vj_order *order;
+    vj_order *order; /* owned */
+    vj_view view;
     vj_cache *cache;  /* NULL: none */
     atomic_bool stop; /* set when the loader is stopped: threads that wait for a file system give up */
 } vj_sampler;
@@ -24,8 +26,9 @@ typedef struct {
     uint8_t *frames; /* the largest clip */
 } vj_sample_room;
 
-/** The cache is opened too. Release in any case. */
-vj_status vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config);
+/** `order` is taken over; the cache is opened too. Release it. */
+void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order,
+                     vj_view view);
 void vj_sampler_release(vj_sampler *sampler);
 
 /** All that loading any sample takes. Release in any case. */
@@ -33,7 +36,7 @@ vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips);
 void vj_sample_room_release(vj_sample_room *room);
 
 /**
- * Pixels f32 [3, T, crop, crop] of a global sample. *clip: which it is; *substituted grows by one if that is a spare,
+ * Pixels f32 [3, T, crop, crop] of a sample. *clip: which it is; *substituted grows by one if that is a spare,
  * taken for a clip that is damaged: each was reported. A clip that the file system does not give is waited for, and is
  * a failure when data.io_patience_s are over. Thread-safe with a room for each thread.
  */

@@ -59,8 +59,8 @@ static int64_t samples_after(const pretrainer *t, int64_t steps_done)
 static vj_status start_loader(pretrainer *t)
 {
     const int64_t batch = t->config->train.batch;
-    return vj_loader_start(&t->loader, t->clips, t->config, samples_after(t, t->state.step) / batch,
-                           samples_after(t, t->steps) / batch, t->step->first, t->step->last);
+    return vj_loader_start_training(&t->loader, t->clips, t->config, samples_after(t, t->state.step) / batch,
+                                    samples_after(t, t->steps) / batch, t->step->first, t->step->last);
 }
 
 static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
@@ -306,11 +306,10 @@ static vj_status judge_substituted(const pretrainer *t)
     MPI_Allreduce(MPI_IN_PLACE, &replaced, 1, MPI_INT64_T, MPI_SUM, t->step->layout.data);
     if (100 * replaced <= samples) return VJ_OK;
     if (t->rank != 0) return VJ_ERR_FORMAT;
-    return vj_raise(
-        VJ_ERR_FORMAT,
-        "%lld of %lld samples were replaced since their clips are damaged; more than 1 %% is too many, so "
-        "the run is not complete",
-        (long long)replaced, (long long)samples);
+    return vj_raise(VJ_ERR_FORMAT,
+                    "%lld of %lld samples were replaced since their clips are damaged; more than 1 %% is too many, so "
+                    "the run is not complete",
+                    (long long)replaced, (long long)samples);
 }
 
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)

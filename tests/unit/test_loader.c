@@ -54,7 +54,7 @@ static void run_with(record *r, const vj_clips *clips, const vj_config *config, 
     vj_batch batch;
     double wait_s = -1;
     memset(r, 0, sizeof *r);
-    assert_int_equal(vj_loader_start(&loader, clips, config, start, STEPS, first, last), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, config, start, STEPS, first, last), VJ_OK);
     for (int64_t step = start; step < STEPS; step++) {
         assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
         assert_true(wait_s >= 0 && wait_s < 60);
@@ -166,7 +166,7 @@ static void test_stop_early(void **state)
         vj_loader *loader;
         vj_batch batch;
         double wait_s;
-        assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 1000000, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 1000000, 0, BATCH), VJ_OK);
         for (int i = 0; i < taken; i++) assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
         vj_loader_stop(loader);
     }
@@ -182,10 +182,116 @@ static void test_wrong_weights(void **state)
     vj_clips *clips = open_store(store);
     config.data.weights = one_path("even=1");
     assert_int_equal(vj_loader_check(clips, &config), VJ_ERR_USAGE);
-    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 1, 0, BATCH), VJ_ERR_USAGE);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 1, 0, BATCH), VJ_ERR_USAGE);
     assert_null(loader);
     set_order(&config, ORDERS - 1);
     assert_int_equal(vj_loader_check(clips, &config), VJ_OK);
+    vj_clips_close(clips);
+}
+
+/* The first byte of a clip's record becomes another. */
+static void damage(const vj_clips *clips, int64_t clip)
+{
+    const vj_clips_place place = vj_clips_find(clips, clip);
+    unsigned char byte;
+    int fd = open(place.path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, place.offset), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, place.offset), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ evaluation */
+
+/* Three views of each clip: the left, the middle and the right of it. */
+static vj_crop one_of_three(const vj_config *config, int64_t sample, int height, int width)
+{
+    (void)config;
+    vj_crop crop = vj_crop_centre(height, width);
+    crop.left = (int)(sample % 3) * (width - crop.width) / 2;
+    return crop;
+}
+
+/* A list, gone through once: every sample is the clip that the list says, seen as the view says, with its labels and
+ * where it is from; the last batch has what is left. */
+static void go_through(const vj_clips *clips, vj_view view, int64_t samples, int64_t first, int64_t last)
+{
+    static uint8_t frames[STORE_LARGEST];
+    static float pixels[3 * STORE_FRAMES * 12 * 12];
+    int64_t list[2 * CLIPS], next = 0;
+    vj_config config = loader_config(BATCH, 3);
+    vj_loader_plan plan = {.view = view,
+                           .batch = BATCH,
+                           .first = first,
+                           .last = last,
+                           .stop = (samples + BATCH - 1) / BATCH,
+                           .samples = samples};
+    vj_loader *loader;
+    vj_coder *coder;
+    vj_batch batch;
+    double wait_s;
+    for (int64_t i = 0; i < samples; i++) list[i] = (i * 11 / 3) % CLIPS; /* some of them again */
+    assert_int_equal(vj_coder_create(&coder), VJ_OK);
+    assert_int_equal(vj_order_create_once(&plan.order, list, samples), VJ_OK);
+    assert_int_equal(vj_loader_start(&loader, clips, &config, &plan), VJ_OK);
+    for (int64_t step = 0; step < plan.stop; step++) {
+        assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+        const int64_t left = samples - step * BATCH - first;
+        assert_int_equal(batch.count, left < 0 ? 0 : left < last - first ? left : last - first);
+        assert_int_equal(batch.first, step * BATCH + first);
+        next += batch.count;
+        for (int64_t j = 0; j < batch.count; j++) {
+            const int64_t sample = batch.first + j, clip = list[sample];
+            vj_clip want;
+            int32_t labels[STORE_LABELS];
+            store_clip(clip, &want, labels, frames);
+            const vj_crop crop = view(&config, sample, want.height, want.width);
+            vj_crop_apply(pixels, frames, STORE_FRAMES, want.height, want.width, &crop, 12, config.data.mean,
+                          config.data.std);
+            assert_int_equal(batch.clips[j], clip);
+            assert_memory_equal(batch.pixels + j * (int64_t)(sizeof pixels / sizeof *pixels), pixels, sizeof pixels);
+            assert_memory_equal(batch.labels + j * STORE_LABELS, labels, sizeof labels);
+            assert_int_equal(batch.source[j], want.source);
+            assert_int_equal(batch.window[j], want.window);
+        }
+    }
+    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_STATE);
+    if (first == 0 && last == BATCH) assert_int_equal(next, samples);
+    vj_loader_stop(loader);
+    vj_coder_destroy(coder);
+}
+
+static void test_once(void **state)
+{
+    (void)state;
+    vj_clips *clips = open_store(store);
+    for (int64_t samples = 1; samples <= 2 * CLIPS; samples += 1 + samples / 2) {
+        go_through(clips, vj_view_centre, samples, 0, BATCH);
+        go_through(clips, one_of_three, samples, 0, BATCH);
+        go_through(clips, one_of_three, samples, 3, 6);
+        go_through(clips, vj_view_centre, samples, 2, 2);
+    }
+    vj_clips_close(clips);
+}
+
+/* Nothing replaces a damaged clip of a list. */
+static void test_once_damaged(void **state)
+{
+    (void)state;
+    static const int64_t list[] = {3, 4, 5};
+    vj_clips *clips = make_store("listed.clips", CLIPS, raw);
+    vj_config config = loader_config(2, 1);
+    vj_loader_plan plan = {.view = vj_view_centre, .batch = 2, .last = 2, .stop = 2, .samples = 3};
+    vj_loader *loader;
+    vj_batch batch;
+    double wait_s;
+    damage(clips, 5);
+    assert_int_equal(vj_order_create_once(&plan.order, list, 3), VJ_OK);
+    assert_int_equal(vj_loader_start(&loader, clips, &config, &plan), VJ_OK);
+    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_FORMAT);
+    vj_loader_stop(loader);
     vj_clips_close(clips);
 }
 
@@ -212,19 +318,6 @@ static void same_batches(const vj_clips *clips, int kind, const char *cache, rec
         assert_int_equal(reference->substituted, other.substituted);
         assert_true(pass == 0 ? other.cached < SAMPLES : other.cached == SAMPLES);
     }
-}
-
-/* The first byte of a clip's record becomes another. */
-static void damage(const vj_clips *clips, int64_t clip)
-{
-    const vj_clips_place place = vj_clips_find(clips, clip);
-    unsigned char byte;
-    int fd = open(place.path, O_RDWR);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, place.offset), 1);
-    byte ^= 1;
-    assert_int_equal(pwrite(fd, &byte, 1, place.offset), 1);
-    assert_int_equal(close(fd), 0);
 }
 
 /* What the reference is: the order's clip, or its first spare that is not damaged. */
@@ -362,7 +455,7 @@ static void test_too_many(void **state)
         vj_batch batch = {0};
         double wait_s;
         vj_status status = VJ_OK;
-        assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 100, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 100, 0, BATCH), VJ_OK);
         while (status == VJ_OK && batch.step < 99) {
             status = vj_loader_next(loader, &batch, &wait_s);
             assert_true(status == VJ_OK ? batch.substituted <= 10 : batch.substituted > 10);
@@ -386,7 +479,7 @@ static void test_nothing_left(void **state)
     vj_loader *loader;
     vj_batch batch;
     double wait_s;
-    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 5, 0, BATCH), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 5, 0, BATCH), VJ_OK);
     for (int i = 0; i < 2; i++) assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_FORMAT);
     vj_loader_stop(loader);
     vj_clips_close(clips);
@@ -489,7 +582,7 @@ static void test_stale_descriptors(void **state)
     double wait_s;
     run_with(&plain, clips, &config, 0, 0, BATCH);
     config.data.io_patience_s = 60;
-    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
     for (int64_t step = 0; step < STEPS; step++) {
         if (step % 4 == 1) assert_true(spoil_descriptors() > 0);
         assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
@@ -518,7 +611,7 @@ static void test_outage_for_ever(void **state)
         make_trouble(&t, "lost.clips/shard-00001.h5", false);
         config.data.io_patience_s = 0.3 * patient;
         const double begin = vj_now();
-        assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
         while (status == VJ_OK) {
             status = vj_loader_next(loader, &batch, &wait_s);
             assert_int_equal(batch.substituted, 0);
@@ -544,7 +637,7 @@ static void test_stop_waiting(void **state)
     vj_clips *clips = open_store(path);
     make_trouble(&t, "away.clips/shard-00000.h5", false);
     config.data.io_patience_s = 1e6;
-    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
     pause_ms(100); /* they are in their pauses now, or soon */
     vj_loader_stop(loader);
     vj_clips_close(clips);
@@ -569,14 +662,24 @@ int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition),      cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_parts),           cmocka_unit_test(test_epochs),
-        cmocka_unit_test(test_stop_early),      cmocka_unit_test(test_wrong_weights),
-        cmocka_unit_test(test_same_batches),    cmocka_unit_test(test_damaged_copies),
-        cmocka_unit_test(test_no_cache),        cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_too_many),        cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_outage),          cmocka_unit_test(test_stale_descriptors),
-        cmocka_unit_test(test_outage_for_ever), cmocka_unit_test(test_stop_waiting),
+        cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_stop_early),
+        cmocka_unit_test(test_wrong_weights),
+        cmocka_unit_test(test_same_batches),
+        cmocka_unit_test(test_damaged_copies),
+        cmocka_unit_test(test_no_cache),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_once),
+        cmocka_unit_test(test_once_damaged),
+        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_stale_descriptors),
+        cmocka_unit_test(test_outage_for_ever),
+        cmocka_unit_test(test_stop_waiting),
     };
     int failed = cmocka_run_group_tests_name("loader", tests, set_up, tear_down);
     MPI_Finalize();

@@ -242,7 +242,7 @@ static void a_sheet_ends_with_the_store(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
-/* The first sample that shows the clip, as vj_loader_start() says. */
+/* The first sample that shows the clip, as vj_loader_start_training() says. */
 static int64_t sample_of(const vj_config *c, int64_t clip)
 {
     int64_t s = 0;
