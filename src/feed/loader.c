@@ -13,7 +13,8 @@
 
 /* One batch of the ring. */
 typedef struct {
-    float *pixels;       /* [count, 3, T, crop, crop] inside the loader's block */
+    uint8_t *memory;     /* [count] samples inside the loader's memory */
+    vj_clip_view *views; /* [count] likewise */
     int64_t *clips;      /* [count] likewise */
     int64_t unfinished;  /* samples still to come */
     int64_t substituted; /* clips replaced in this batch */
@@ -24,10 +25,12 @@ struct vj_loader {
     vj_sampler sampler;
     vj_loader_plan plan; /* but for the order, which is the sampler's */
     int64_t count;       /* this rank's samples of a whole batch */
-    int64_t sample_floats;
+    bool makes_pixels;   /* of the frames; the device does not */
+    int64_t sample_bytes;
     slot *slot; /* [slots] */
     int64_t slots;
-    float *pixels; /* the blocks of all slots */
+    uint8_t *memory; /* of all slots */
+    vj_clip_view *views;
     int64_t *numbers;
     int32_t *labels, *source, *window; /* of the batch that the caller holds */
     vj_sample_room *own;               /* [prepared] one for each thread */
@@ -81,11 +84,15 @@ static void *work(void *argument)
     while (take_ticket(loader, &step, &j)) {
         pthread_mutex_unlock(&loader->lock);
         slot *s = &loader->slot[step % loader->slots];
-        int64_t sample = step * loader->plan.batch + loader->plan.first + j, substituted = 0;
-        vj_status status = vj_sample_load(&loader->sampler, own, sample, s->pixels + j * loader->sample_floats,
-                                          &s->clips[j], &substituted);
+        uint8_t *to = s->memory + j * loader->sample_bytes;
+        vj_sample sample = {.pixels = loader->makes_pixels ? (float *)(void *)to : NULL,
+                            .frames = to,
+                            .view = &s->views[j],
+                            .clip = &s->clips[j]};
+        const vj_status status =
+            vj_sample_load(&loader->sampler, own, step * loader->plan.batch + loader->plan.first + j, &sample);
         pthread_mutex_lock(&loader->lock);
-        s->substituted += substituted;
+        s->substituted += sample.substituted;
         s->unfinished--;
         if (status != VJ_OK) { /* earlier samples are in work already and will end; later ones are not begun */
             s->status = status;
@@ -116,32 +123,45 @@ static vj_status start_threads(vj_loader *loader, int threads)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
+/* Pixels, or frames on cache lines of their own. */
+static int64_t sample_bytes(const vj_loader *loader)
+{
+    const vj_clips *clips = loader->sampler.clips;
+    const int64_t side = loader->sampler.config.data.crop;
+    return loader->makes_pixels ? 3 * vj_clips_frames(clips) * side * side * (int64_t)sizeof(float)
+                                : (vj_clips_largest_bytes(clips) + 63) / 64 * 64;
+}
+
 /* Everything the loader will ever need. */
 static vj_status allocate(vj_loader *loader, int threads)
 {
     const vj_clips *clips = loader->sampler.clips;
-    int64_t size = loader->sampler.config.data.crop, samples = loader->slots * loader->count;
-    loader->sample_floats = 3 * vj_clips_frames(clips) * size * size;
+    const int64_t count = loader->count, samples = loader->slots * count;
+    vj_backend *be = loader->plan.be;
+    loader->sample_bytes = sample_bytes(loader);
     loader->slot = vj_calloc(loader->slots, sizeof *loader->slot);
-    loader->pixels = vj_calloc(samples, loader->sample_floats * (int64_t)sizeof *loader->pixels);
+    loader->memory = be ? vj_host_alloc(be, samples * loader->sample_bytes) : vj_calloc(samples, loader->sample_bytes);
+    loader->views = vj_calloc(samples, sizeof *loader->views);
     loader->numbers = vj_calloc(samples, sizeof *loader->numbers);
-    loader->labels = vj_calloc(loader->count, (1 + vj_clips_label_count(clips)) * (int64_t)sizeof *loader->labels);
-    loader->source = vj_calloc(loader->count, sizeof *loader->source);
-    loader->window = vj_calloc(loader->count, sizeof *loader->window);
+    loader->labels = vj_calloc(count, (1 + vj_clips_label_count(clips)) * (int64_t)sizeof *loader->labels);
+    loader->source = vj_calloc(count, sizeof *loader->source);
+    loader->window = vj_calloc(count, sizeof *loader->window);
     loader->own = vj_calloc(threads, sizeof *loader->own);
     loader->thread = vj_calloc(threads, sizeof *loader->thread);
-    if (!loader->slot || !loader->pixels || !loader->numbers || !loader->own || !loader->thread || !loader->labels ||
-        !loader->source || !loader->window)
+    if (!loader->slot || !loader->memory || !loader->views || !loader->numbers || !loader->own || !loader->thread ||
+        !loader->labels || !loader->source || !loader->window)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %lld batches of %lld clips of %.1f MiB: lower data.read_ahead",
-                        (long long)loader->slots, (long long)loader->count,
-                        (double)loader->sample_floats * sizeof(float) / 1048576.0);
+                        (long long)loader->slots, (long long)count, (double)loader->sample_bytes / 1048576.0);
     for (int64_t step = loader->step; step < loader->step + loader->slots; step++) {
         const int64_t i = step % loader->slots;
-        loader->slot[i] = (slot){.pixels = loader->pixels + i * loader->count * loader->sample_floats,
-                                 .clips = loader->numbers + i * loader->count,
+        loader->slot[i] = (slot){.memory = loader->memory + i * count * loader->sample_bytes,
+                                 .views = loader->views + i * count,
+                                 .clips = loader->numbers + i * count,
                                  .unfinished = samples_in(loader, step)};
+        for (int64_t j = 0; j < count; j++) loader->slot[i].views[j].at = j * loader->sample_bytes;
     }
-    while (loader->prepared < threads) VJ_TRY(vj_sample_room_init(&loader->own[loader->prepared++], clips));
+    while (loader->prepared < threads)
+        VJ_TRY(vj_sample_room_init(&loader->own[loader->prepared++], clips, loader->makes_pixels));
     return VJ_OK;
 }
 
@@ -156,6 +176,7 @@ vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_co
         return vj_raise(VJ_ERR_MEMORY, "no memory for a loader");
     }
     l->plan = *plan;
+    l->makes_pixels = !plan->be || vj_device_is_host(plan->be);
     l->next_step = l->step = l->released = plan->start;
     l->count = plan->last - plan->first;
     l->slots = config->data.read_ahead + 1; /* one more: the batch the caller holds */
@@ -174,10 +195,11 @@ vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_co
     return status;
 }
 
-vj_status vj_loader_start_training(vj_loader **loader, const vj_clips *clips, const vj_config *config, int64_t start,
-                                   int64_t stop, int64_t first, int64_t last)
+vj_status vj_loader_start_training(vj_loader **loader, const vj_clips *clips, const vj_config *config, vj_backend *be,
+                                   int64_t start, int64_t stop, int64_t first, int64_t last)
 {
     vj_loader_plan plan = {.view = vj_view_random,
+                           .be = be,
                            .batch = config->train.batch,
                            .first = first,
                            .last = last,
@@ -237,7 +259,9 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     *batch = (vj_batch){.step = loader->step,
                         .first = loader->step * loader->plan.batch + loader->plan.first,
                         .count = count,
-                        .pixels = s->pixels,
+                        .pixels = loader->makes_pixels ? (const float *)(const void *)s->memory : NULL,
+                        .frames = loader->makes_pixels ? NULL : s->memory,
+                        .views = s->views,
                         .clips = s->clips,
                         .substituted = loader->substituted};
     if (loader->sampler.cache) batch->cached = vj_cache_count(loader->sampler.cache).hits;
@@ -281,7 +305,11 @@ void vj_loader_stop(vj_loader *loader)
     free(loader->source);
     free(loader->labels);
     free(loader->numbers);
-    free(loader->pixels);
+    free(loader->views);
+    if (loader->plan.be)
+        vj_host_free(loader->plan.be, loader->memory);
+    else
+        free(loader->memory);
     free(loader->slot);
     free(loader);
 }

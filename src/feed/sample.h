@@ -23,8 +23,17 @@ typedef struct {
 /* One thread's own. */
 typedef struct {
     vj_coder *coder;
-    uint8_t *frames; /* the largest clip */
+    uint8_t *frames; /* the largest clip; NULL: samples are frames */
 } vj_sample_room;
+
+/* Where a sample goes, and what it is. */
+typedef struct {
+    float *pixels;       /* f32 [3, T, crop, crop] to be written, or NULL: frames are wanted, */
+    uint8_t *frames;     /* u8 [T, H, W, 3], at most the largest clip */
+    vj_clip_view *view;  /* written: what of the frames is seen; `at` is left alone */
+    int64_t *clip;       /* written: which it is */
+    int64_t substituted; /* 1: it is a spare, taken for a clip that is damaged */
+} vj_sample;
 
 /** `order` is taken over; the cache is opened too. Release it. */
 void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order,
@@ -32,15 +41,13 @@ void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config
 void vj_sampler_release(vj_sampler *sampler);
 
 /** All that loading any sample takes. Release in any case. */
-vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips);
+vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips, bool makes_pixels);
 void vj_sample_room_release(vj_sample_room *room);
 
 /**
- * Pixels f32 [3, T, crop, crop] of a sample. *clip: which it is; *substituted grows by one if that is a spare,
- * taken for a clip that is damaged: each was reported. A clip that the file system does not give is waited for, and is
- * a failure when data.io_patience_s are over. Thread-safe with a room for each thread.
+ * Load a sample. Each damaged clip was reported. A clip that the file system does not give is waited for, and is a
+ * failure when data.io_patience_s are over. Thread-safe with a room for each thread.
  */
-vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, float *pixels, int64_t *clip,
-                         int64_t *substituted);
+vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t number, vj_sample *sample);
 
 #endif

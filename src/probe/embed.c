@@ -90,6 +90,7 @@ static vj_status open_encoder(vj_embedding *e)
     VJ_TRY(vj_backend_open_alike(&e->be, e->config->train.backend, precision, e->comm));
     VJ_TRY(vj_products_settle(&e->products, e->be, e->config->train.products, e->comm));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
+    VJ_TRY(vj_encoder_accept_frames(e->encoder, vj_clips_largest_bytes(e->clips)));
     if (random)
         vj_encoder_init_weights(e->encoder, init, seed);
     else
@@ -184,6 +185,7 @@ static vj_status choose(vj_embedding *e)
 static vj_status start_loader(vj_embedding *e, int64_t begin, int64_t end)
 {
     vj_loader_plan plan = {.view = vj_view_centre,
+                           .be = e->be,
                            .batch = e->batch,
                            .last = e->batch,
                            .stop = (end - begin + e->batch - 1) / e->batch,
@@ -218,7 +220,8 @@ static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
 {
     const int average = e->request->keep == VJ_POOL_AVERAGE;
     const int64_t count = batch->count, rows = count * e->tokens;
-    const float *features = vj_encoder_run(e->encoder, vj_encoder_upload(e->encoder, batch->pixels, count), count);
+    const vj_input clips = {batch->pixels, batch->frames, batch->views, e->config->data.mean, e->config->data.std};
+    const float *features = vj_encoder_run(e->encoder, vj_encoder_upload(e->encoder, &clips, count), count);
     VJ_TRY(vj_encoder_download(e->encoder, e->features, count));
     vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
     vj_spectrum_add(e->spectrum, e->normed, rows, 1);

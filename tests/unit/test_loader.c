@@ -18,6 +18,7 @@
 #include "feed/crop.h"
 #include "feed/loader.h"
 #include "feed/order.h"
+#include "model/input.h"
 
 enum { CLIPS = 30, BATCH = 7, STEPS = 13, SAMPLES = STEPS * BATCH };
 
@@ -54,7 +55,7 @@ static void run_with(record *r, const vj_clips *clips, const vj_config *config, 
     vj_batch batch;
     double wait_s = -1;
     memset(r, 0, sizeof *r);
-    assert_int_equal(vj_loader_start_training(&loader, clips, config, start, STEPS, first, last), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, config, NULL, start, STEPS, first, last), VJ_OK);
     for (int64_t step = start; step < STEPS; step++) {
         assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
         assert_true(wait_s >= 0 && wait_s < 60);
@@ -99,7 +100,8 @@ static void test_definition(void **state)
         assert_int_equal(vj_clips_read(clips, clip, coder, frames), VJ_OK);
         vj_clips_geometry(clips, clip, &height, &width);
         vj_crop crop = vj_crop_draw(&config, 234, s, height, width);
-        vj_crop_apply(pixels, frames, STORE_FRAMES, height, width, &crop, 12, config.data.mean, config.data.std);
+        vj_host_crop(pixels, frames, &(vj_clip_view){0, height, width, crop}, STORE_FRAMES, 12, config.data.mean,
+                     config.data.std);
         assert_int_equal(r.digest[s], XXH3_64bits(pixels, sizeof pixels));
     }
     vj_coder_destroy(coder);
@@ -166,7 +168,7 @@ static void test_stop_early(void **state)
         vj_loader *loader;
         vj_batch batch;
         double wait_s;
-        assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 1000000, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 1000000, 0, BATCH), VJ_OK);
         for (int i = 0; i < taken; i++) assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
         vj_loader_stop(loader);
     }
@@ -182,7 +184,7 @@ static void test_wrong_weights(void **state)
     vj_clips *clips = open_store(store);
     config.data.weights = one_path("even=1");
     assert_int_equal(vj_loader_check(clips, &config), VJ_ERR_USAGE);
-    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 1, 0, BATCH), VJ_ERR_USAGE);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 1, 0, BATCH), VJ_ERR_USAGE);
     assert_null(loader);
     set_order(&config, ORDERS - 1);
     assert_int_equal(vj_loader_check(clips, &config), VJ_OK);
@@ -247,8 +249,8 @@ static void go_through(const vj_clips *clips, vj_view view, int64_t samples, int
             int32_t labels[STORE_LABELS];
             store_clip(clip, &want, labels, frames);
             const vj_crop crop = view(&config, sample, want.height, want.width);
-            vj_crop_apply(pixels, frames, STORE_FRAMES, want.height, want.width, &crop, 12, config.data.mean,
-                          config.data.std);
+            vj_host_crop(pixels, frames, &(vj_clip_view){0, want.height, want.width, crop}, STORE_FRAMES, 12,
+                         config.data.mean, config.data.std);
             assert_int_equal(batch.clips[j], clip);
             assert_memory_equal(batch.pixels + j * (int64_t)(sizeof pixels / sizeof *pixels), pixels, sizeof pixels);
             assert_memory_equal(batch.labels + j * STORE_LABELS, labels, sizeof labels);
@@ -409,6 +411,55 @@ static void test_no_cache(void **state)
     vj_clips_close(clips);
 }
 
+/* ------------------------------------------------------------------------------------------------ devices */
+
+/* A device that makes the pixels itself gets frames and views; what comes out is what the loader makes for others. */
+static void test_device(void **state)
+{
+    (void)state;
+    static const char *const backends[] = {"cpu", "strict"};
+    static float pixels[BATCH * 3 * STORE_FRAMES * 12 * 12];
+    const size_t bytes = sizeof pixels / BATCH;
+    for (int codec = 0; codec < 2; codec++)
+        for (int b = 0; b < 2; b++) {
+            static record plain;
+            char name[64];
+            vj_backend *be;
+            vj_loader *loader;
+            vj_batch batch;
+            double wait_s;
+            vj_frame_room room = {0};
+            const vj_shape shape = {.channels = 3, .frames = STORE_FRAMES, .height = 12, .width_px = 12};
+            vj_config config = loader_config(BATCH, 3);
+            snprintf(name, sizeof name, "device%d%d.clips", codec, b);
+            vj_clips *clips = make_store(name, CLIPS, codec ? jpeg : raw);
+            run_with(&plain, clips, &config, 0, 0, BATCH);
+            assert_int_equal(vj_backend_open(&be, backends[b], VJ_FP32, 2), VJ_OK);
+            assert_int_equal(vj_frame_room_open(&room, be, BATCH, vj_clips_largest_bytes(clips)), VJ_OK);
+            float *device = vj_device_alloc(be, sizeof pixels);
+            assert_int_equal(vj_loader_start_training(&loader, clips, &config, be, 0, STEPS, 0, BATCH), VJ_OK);
+            for (int64_t step = 0; step < STEPS; step++) {
+                assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+                assert_true((batch.pixels != NULL) == (b == 0) && (batch.frames != NULL) == (b == 1));
+                const vj_input all = {batch.pixels, batch.frames, batch.views, config.data.mean, config.data.std};
+                for (int64_t at = 0; at < BATCH; at += 3) { /* by microbatches */
+                    const vj_input input = vj_input_from(&all, at, &shape);
+                    const int64_t count = BATCH - at < 3 ? BATCH - at : 3;
+                    vj_input_upload(&input, &room, be, device, count, &shape);
+                    vj_download(be, pixels, device, count * (int64_t)bytes);
+                    assert_int_equal(vj_sync(be), VJ_OK);
+                    for (int64_t j = 0; j < count; j++)
+                        assert_int_equal(XXH3_64bits((const char *)pixels + (size_t)j * bytes, bytes),
+                                         plain.digest[batch.first + at + j]);
+                }
+            }
+            vj_loader_stop(loader);
+            vj_frame_room_close(&room);
+            vj_backend_close(be);
+            vj_clips_close(clips);
+        }
+}
+
 /* ------------------------------------------------------------------------------------------------ verification */
 
 /* A share of reads is verified, which ones is a function of the sample; the others take the clip as it is. */
@@ -455,7 +506,7 @@ static void test_too_many(void **state)
         vj_batch batch = {0};
         double wait_s;
         vj_status status = VJ_OK;
-        assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 100, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 100, 0, BATCH), VJ_OK);
         while (status == VJ_OK && batch.step < 99) {
             status = vj_loader_next(loader, &batch, &wait_s);
             assert_true(status == VJ_OK ? batch.substituted <= 10 : batch.substituted > 10);
@@ -479,7 +530,7 @@ static void test_nothing_left(void **state)
     vj_loader *loader;
     vj_batch batch;
     double wait_s;
-    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, 5, 0, BATCH), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 5, 0, BATCH), VJ_OK);
     for (int i = 0; i < 2; i++) assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_FORMAT);
     vj_loader_stop(loader);
     vj_clips_close(clips);
@@ -582,7 +633,7 @@ static void test_stale_descriptors(void **state)
     double wait_s;
     run_with(&plain, clips, &config, 0, 0, BATCH);
     config.data.io_patience_s = 60;
-    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, STEPS, 0, BATCH), VJ_OK);
     for (int64_t step = 0; step < STEPS; step++) {
         if (step % 4 == 1) assert_true(spoil_descriptors() > 0);
         assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
@@ -611,7 +662,7 @@ static void test_outage_for_ever(void **state)
         make_trouble(&t, "lost.clips/shard-00001.h5", false);
         config.data.io_patience_s = 0.3 * patient;
         const double begin = vj_now();
-        assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, STEPS, 0, BATCH), VJ_OK);
         while (status == VJ_OK) {
             status = vj_loader_next(loader, &batch, &wait_s);
             assert_int_equal(batch.substituted, 0);
@@ -637,7 +688,7 @@ static void test_stop_waiting(void **state)
     vj_clips *clips = open_store(path);
     make_trouble(&t, "away.clips/shard-00000.h5", false);
     config.data.io_patience_s = 1e6;
-    assert_int_equal(vj_loader_start_training(&loader, clips, &config, 0, STEPS, 0, BATCH), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, STEPS, 0, BATCH), VJ_OK);
     pause_ms(100); /* they are in their pauses now, or soon */
     vj_loader_stop(loader);
     vj_clips_close(clips);
@@ -675,6 +726,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_nothing_left),
         cmocka_unit_test(test_once),
+        cmocka_unit_test(test_device),
         cmocka_unit_test(test_once_damaged),
         cmocka_unit_test(test_outage),
         cmocka_unit_test(test_stale_descriptors),

@@ -117,7 +117,7 @@ static vj_status load(loading *l)
     double wait_s;
     int64_t at = 0;
     const int64_t before = c->data.read_ahead + 1;
-    VJ_TRY(vj_loader_start_training(&l->loader, l->clips, c, 0, before + l->batches, l->first, l->last));
+    VJ_TRY(vj_loader_start_training(&l->loader, l->clips, c, NULL, 0, before + l->batches, l->first, l->last));
     for (int64_t i = 0; i < before; i++) VJ_TRY(vj_loader_next(l->loader, &batch, &wait_s));
     const double begin = vj_now();
     for (int64_t i = 0; i < l->batches; i++) {
