@@ -58,14 +58,18 @@ static int64_t samples_in(const vj_loader *loader, int64_t step)
     return left < 0 ? 0 : left < loader->count ? left : loader->count;
 }
 
+/* Is there a ticket? Batches without samples are behind all others. Called with the lock held. */
+static bool has_tickets(const vj_loader *loader)
+{
+    return !loader->quit && loader->next_step < loader->plan.stop && samples_in(loader, loader->next_step) > 0;
+}
+
 /* Waits for room in the ring. 0: there are no more. Called with the lock held. */
 static int take_ticket(vj_loader *loader, int64_t *step, int64_t *j)
 {
-    const int64_t stop = loader->plan.stop;
-    while (loader->next_step < stop && samples_in(loader, loader->next_step) == 0) loader->next_step++;
-    while (!loader->quit && loader->next_step < stop && loader->next_step >= loader->released + loader->slots)
+    while (has_tickets(loader) && loader->next_step >= loader->released + loader->slots)
         pthread_cond_wait(&loader->room, &loader->lock);
-    if (loader->quit || loader->next_step >= stop) return 0;
+    if (!has_tickets(loader)) return 0;
     *step = loader->next_step;
     *j = loader->next_sample++;
     if (loader->next_sample == samples_in(loader, *step)) {

@@ -32,7 +32,8 @@ vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_co
 void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order, vj_view view)
 {
     *sampler = (vj_sampler){.clips = clips, .config = *config, .order = order, .view = view};
-    sampler->patience = (vj_patience){.limit_s = vj_config_io_patience_s(config), .stop = &sampler->stop};
+    sampler->patience = (vj_patience){
+        .limit_s = vj_config_io_patience_s(config), .setting = "data.io_patience_s", .stop = &sampler->stop};
     if (config->data.cache[0])
         sampler->cache = vj_cache_open(config->data.cache, config->data.cache_gb, vj_clips_fingerprint(clips),
                                        vj_clips_count(clips));

@@ -124,8 +124,8 @@ uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
 /**
- * Frames of a clip, u8 [T, H, W, 3], checksum verified: fetch without patience, check and decode at once. Thread-safe
- * if each thread has its coder; no HDF5, no MPI. Not collective.
+ * Frames of a clip, u8 [T, H, W, 3], checksum verified: fetch with a fifth of a second's patience, check and decode.
+ * Thread-safe if each thread has its coder; no HDF5, no MPI. Not collective.
  */
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames);
 
@@ -143,6 +143,7 @@ int64_t vj_clips_record_bytes(const vj_clips *clips, int64_t clip);
 /* How long reading waits for a file system that is in trouble. */
 typedef struct {
     double limit_s;          /* 0: the first failure is final */
+    const char *setting;     /* that it is from, for messages; NULL: none. Borrowed */
     const atomic_bool *stop; /* once true, waiting ends at once; NULL: never. Borrowed */
 } vj_patience;
 

@@ -34,8 +34,9 @@ static void join(vj_outage *outage, const vj_patience *patience, const char *pat
     pthread_mutex_unlock(&outage->lock);
     if (!first) return;
     if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown host");
-    vj_warn("%s cannot be read on %s: %s; trying again for up to %.0f s (data.io_patience_s)", path, host, why,
-            patience->limit_s);
+    const char *setting = patience->setting;
+    vj_warn("%s cannot be read on %s: %s; trying again for up to %g s%s%s%s", path, host, why, patience->limit_s,
+            setting ? " (" : "", setting ? setting : "", setting ? ")" : "");
 }
 
 static void nap(double seconds)

@@ -193,9 +193,10 @@ vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, const vj_patience 
     const double waited_s = vj_outage_end(clips->outage, &wait, fine);
     if (fine) return VJ_OK;
     if (p->stop && atomic_load(p->stop)) return VJ_ERR_STATE;
-    char patience_over[64] = "";
+    char patience_over[96] = "";
     if (p->limit_s > 0.0)
-        snprintf(patience_over, sizeof patience_over, "; given up after %.1f s (data.io_patience_s)", waited_s);
+        snprintf(patience_over, sizeof patience_over, "; given up after %.1f s%s%s%s", waited_s, p->setting ? " (" : "",
+                 p->setting ? p->setting : "", p->setting ? ")" : "");
     errno = 0; /* the reason stands in the middle */
     return vj_raise(VJ_ERR_IO, "read clip %lld, bytes %lld to %lld of %s: %s%s", (long long)clip,
                     (long long)clips->offset[clip], (long long)(clips->offset[clip] + clips->bytes[clip]), path,
@@ -224,10 +225,11 @@ vj_status vj_clips_decode(const vj_clips *clips, int64_t clip, vj_coder *coder, 
 
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames)
 {
+    static const vj_patience brief = {.limit_s = 0.2};
     const int raw = clips->shard[vj_clips_shard(clips, clip)].codec == VJ_CODEC_RAW; /* the record is the frames */
     uint8_t *record = raw ? frames : vj_coder_scratch(coder, clips->bytes[clip]);
     if (!record) return vj_raise(VJ_ERR_MEMORY, "no memory for clip %lld", (long long)clip);
-    VJ_TRY(vj_clips_fetch(clips, clip, NULL, record));
+    VJ_TRY(vj_clips_fetch(clips, clip, &brief, record));
     VJ_TRY(vj_clips_check(clips, clip, record));
     return raw ? VJ_OK : vj_clips_decode(clips, clip, coder, record, frames);
 }
