@@ -176,6 +176,7 @@ static void training_has_the_bits_of_sums_after_backward(void **state)
         {{3, 1, 0, 1}, false, 2}, {{3, 1, 0, 1}, false, 4}, {{4, 1, 0, 0}, true, 4},  {{4, 1, 0, 1}, false, 4},
         {{4, 2, 0, 0}, false, 4}, {{4, 2, 1, 1}, false, 4}, {{4, 2, 0, 0}, true, 8},
     };
+    if (size == 1) skip(); /* nothing is summed */
     for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
         const run *k = &runs[i];
         if (k->layout.ranks > size) continue;
