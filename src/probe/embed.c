@@ -86,8 +86,10 @@ static vj_status open_encoder(vj_embedding *e)
     vj_init init;
     vj_shape shape = vj_shape_from(e->config);
     vj_precision precision = strcmp(e->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
+    const vj_place place = vj_place_of(e->comm);
+    vj_place_say(&place, e->comm, "");
     VJ_TRY(parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed));
-    VJ_TRY(vj_backend_open_alike(&e->be, e->config->train.backend, precision, e->comm));
+    VJ_TRY(vj_backend_open_alike(&e->be, e->config->train.backend, precision, &place, e->comm));
     VJ_TRY(vj_products_settle(&e->products, e->be, e->config->train.products, e->comm));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
     VJ_TRY(vj_encoder_accept_frames(e->encoder, vj_clips_largest_bytes(e->clips)));

@@ -253,7 +253,7 @@ static vj_status open_everything(pretrainer *t)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
     VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_loader_check(t->clips, c) : VJ_OK));
-    VJ_TRY(vj_memory_predict(&memory, c, size, vj_ranks_of_node(t->comm), vj_loader_bytes_of(t->clips, c)));
+    VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c)));
     vj_memory_say(&memory);
     VJ_TRY(vj_run_folder_keep_products(c, t->comm));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));

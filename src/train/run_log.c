@@ -22,6 +22,9 @@ void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
     vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(record->step->be),
            layout->size, layout->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch),
            (long long)c->train.microbatch, record->step->optimizer->zero ? ", optimizer state sharded" : "");
+    char sums[128] = "";
+    if (layout->data_size > 1) snprintf(sums, sizeof sums, "; sums: %s", record->step->optimizer->sums_way);
+    vj_place_say(&layout->place, layout->world, sums);
     if (record->step->tensor)
         vj_log("layout %d data x %d tensor, the stream %s, the predictor %s", layout->data_size, layout->tensor_size,
                record->step->tensor->sequence ? "divided by tokens" : "whole on every rank",

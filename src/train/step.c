@@ -27,7 +27,7 @@ static vj_status open_step(vj_step *s)
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
-    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, precision, s->layout.world));
+    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, precision, &s->layout.place, s->layout.world));
     VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
 
     const vj_shape shape = vj_shape_from(c);
@@ -35,7 +35,7 @@ static vj_status open_step(vj_step *s)
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_ragged_bounds bounds = vj_ragged_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
-    VJ_TRY(vj_optimizer_open(&s->optimizer, &s->model->trained, c, s->layout.data));
+    VJ_TRY(vj_optimizer_open(&s->optimizer, &s->model->trained, c, &s->layout));
     if (shape.objective == VJ_OBJECTIVE_FEATURE)
         VJ_TRY(
             vj_spectrum_open(&s->spectrum, s->be, shape.width, s->optimizer->reproducible ? s->optimizer->terms : 0));

@@ -167,11 +167,14 @@ static vj_status run_from(vj_fixture *f, vj_fixture *start, const vj_config *con
 {
     vj_parity_network n;
     vj_optimizer *optimizer = NULL;
-    vj_status status = vj_parity_network_create(&n, start, VJ_OBJECTIVE_FEATURE);
-    if (status == VJ_OK && n.model) status = vj_optimizer_open(&optimizer, &n.model->trained, config, MPI_COMM_SELF);
+    vj_layout alone;
+    vj_status status = vj_layout_open(&alone, MPI_COMM_SELF, 1);
+    if (status == VJ_OK) status = vj_parity_network_create(&n, start, VJ_OBJECTIVE_FEATURE);
+    if (status == VJ_OK && n.model) status = vj_optimizer_open(&optimizer, &n.model->trained, config, &alone);
     if (status == VJ_OK && n.model) status = run_updates(f, &n, optimizer, config, schedule);
     vj_optimizer_close(optimizer);
     vj_parity_network_release(&n);
+    vj_layout_close(&alone);
     return status;
 }
 
