@@ -136,12 +136,12 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
                           .spread = {.std = NAN, .effective_rank = NAN},
                           .wait_s = r->wait_s};
 
-    const int64_t clip_values = s->model->net.tokens * (int64_t)s->model->net.patch_values;
+    const vj_input all = {batch->pixels, batch->frames, batch->views, c->data.mean, c->data.std};
     for (int64_t at = 0; at < batch->count; at += c->train.microbatch) {
         vj_phase_enter(s->be, VJ_PHASE_DATA);
         VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, c->train.microbatch));
-        vj_model_microbatch(s->model, batch->pixels + at * clip_values, &s->lists, c->train.batch,
-                            vj_optimizer_before(s->optimizer));
+        const vj_input clips = vj_input_from(&all, at, &s->model->net.shape);
+        vj_model_microbatch(s->model, &clips, &s->lists, c->train.batch, vj_optimizer_before(s->optimizer));
         vj_optimizer_after(s->optimizer);
         if (s->optimizer->reproducible) add_losses(s);
         r->flops += vj_step_flops(&s->model->net, &s->lists);
