@@ -131,6 +131,19 @@ pretrain 1 exact "${exact[@]}" >exact.log 2>&1 || fail "reproducible on one rank
 train_on_nodes exact31 3 1 -- "${exact[@]}" --set parallel.zero=1 >exact31.log 2>&1 || fail "reproducible on 3 + 1 ranks: $(tail -n 5 exact31.log)"
 same exact exact31 "reproducible, 3 + 1 ranks"
 
+# Features have the same rows.
+embed=("$bin/vjepa-embed" "$tiny" --encoder random:published --store train.clips)
+run 1 "${embed[@]}" --out one.h5 >embed.log 2>&1 || fail "embedding on one rank: $(tail -n 5 embed.log)"
+on_nodes 2 1 -- "${embed[@]}" --out two.h5 >embed.log 2>&1 || fail "embedding on two nodes: $(tail -n 5 embed.log)"
+/usr/bin/python3 - <<'PY' || fail "features of two nodes differ from one rank's"
+import h5py
+def data(path):
+    found = {}
+    h5py.File(path).visititems(lambda name, node: found.update({name: node[()].tobytes()}) if isinstance(node, h5py.Dataset) else None)
+    return found
+assert len(data('one.h5')) > 3 and data('one.h5') == data('two.h5')
+PY
+
 # Of three ranks no more is promised than the same bits again.
 for again in 1 2; do
     train_on_nodes three$again 2 1 -- --set train.epochs=1 >three.log 2>&1 || fail "2 + 1 ranks: $(tail -n 5 three.log)"
