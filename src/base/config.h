@@ -101,6 +101,7 @@ typedef struct {
         int shuffle;                 /* vj_shuffle */
         int64_t block_shards;        /* shards a window */
         double verify;               /* share of reads whose checksum is compared */
+        double io_patience_s;        /* vj_config_io_patience_s() knows what -1 is */
         char cache[VJ_PATH];         /* node-local folder; empty: none */
         double cache_gb;
     } data;
@@ -247,6 +248,9 @@ int vj_config_origin(const vj_config *config, const char *key);
  * naming both keys. Idempotent.
  */
 vj_status vj_config_check(vj_config *config);
+
+/** data.io_patience_s, or what stands for it if that is negative: 300, or half of run.watchdog_s if that is less. */
+double vj_config_io_patience_s(const vj_config *config);
 
 /** Print as YAML that vj_config_read() takes back to the same struct. */
 void vj_config_print(const vj_config *config, FILE *out);

@@ -208,6 +208,24 @@ static vj_status check_pack(const vj_config *config)
     return VJ_OK;
 }
 
+double vj_config_io_patience_s(const vj_config *config)
+{
+    static const double usual_s = 300.0; /* file servers and their clients are back after a failover */
+    const double watchdog_s = config->run.watchdog_s;
+    if (config->data.io_patience_s >= 0.0) return config->data.io_patience_s;
+    return watchdog_s > 0.0 && 0.5 * watchdog_s < usual_s ? 0.5 * watchdog_s : usual_s;
+}
+
+/* The watchdog must not end a rank that waits as it was told to. */
+static vj_status check_patience(const vj_config *config)
+{
+    if (config->run.watchdog_s <= 0.0 || config->data.io_patience_s < config->run.watchdog_s) return VJ_OK;
+    return refuse(config, "data.io_patience_s", "run.watchdog_s",
+                  "%.17g is not less than run.watchdog_s, %.17g, which would end the job meanwhile; leave it at -1, or "
+                  "raise run.watchdog_s",
+                  config->data.io_patience_s, config->run.watchdog_s);
+}
+
 static vj_status check_probe(const vj_config *config)
 {
     if (config->probe.pooling.count == 0)
@@ -239,6 +257,7 @@ vj_status vj_config_check(vj_config *config)
     VJ_TRY(check_masks(config));
     VJ_TRY(check_objective(config));
     VJ_TRY(check_training(config));
+    VJ_TRY(check_patience(config));
     VJ_TRY(check_probe(config));
     return check_length(config);
 }

@@ -227,6 +227,23 @@ static void report_mpi_error(MPI_Comm *comm, int *code, ...)
     MPI_Abort(MPI_COMM_WORLD, VJ_EXIT_FAILED);
 }
 
+/*
+ * All ranks, numbered node by node however the launcher deals them out: neighbours share memory, tensor groups lie on a
+ * node. In the order of nodes' first ranks, so rank 0 stays rank 0.
+ */
+static MPI_Comm order_by_node(void)
+{
+    MPI_Comm node, all;
+    int rank, first;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
+    first = rank;
+    MPI_Bcast(&first, 1, MPI_INT, 0, node);
+    MPI_Comm_free(&node);
+    MPI_Comm_split(MPI_COMM_WORLD, 0, first, &all);
+    return all;
+}
+
 static void start_mpi(vj_run *run, int *argc, char ***argv)
 {
     int provided;
@@ -236,7 +253,7 @@ static void start_mpi(vj_run *run, int *argc, char ***argv)
     MPI_Comm_create_errhandler(report_mpi_error, &handler);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, handler);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, handler);
-    MPI_Comm_dup(MPI_COMM_WORLD, &run->comm);
+    run->comm = order_by_node();
     MPI_Comm_set_errhandler(run->comm, handler);
     MPI_Comm_dup(run->comm, &run->end);
     MPI_Errhandler_free(&handler);

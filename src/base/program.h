@@ -31,7 +31,7 @@ typedef struct {
 } vj_program;
 
 typedef struct {
-    MPI_Comm comm; /* a duplicate of MPI_COMM_WORLD; VJ_ALONE (parallel/parallel.h) in a program without MPI */
+    MPI_Comm comm; /* all ranks, numbered node by node; VJ_ALONE (parallel/parallel.h) in a program without MPI */
     MPI_Comm end;  /* another, for vj_program_end() alone */
     int rank, size;
     vj_config config; /* read and checked, if the program has sections */

@@ -21,7 +21,7 @@ const vj_setting vj_settings[] = {
     {"run.watchdog_s", VJ_SET_NUMBER, AT(run.watchdog_s), "[-1, 1000000000]", "-1",
      "a rank without progress for so many seconds ends the job, also in the first step and while it waits for a "
      "checkpoint to be read or written (not for what is written in the background); 0: never; -1: an hour, which file "
-     "systems need to come back after a failover, or twenty times the longest step",
+     "systems need to come back after a failover, or twice data.io_patience_s, or twenty times the longest step",
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
@@ -96,6 +96,10 @@ const vj_setting vj_settings[] = {
     {"data.block_shards", VJ_SET_INTEGER, AT(data.block_shards), "[1, 1048576]", "16",
      "shards whose clips are mixed with one another when data.shuffle is block", 0},
     {"data.verify", VJ_SET_NUMBER, AT(data.verify), "[0, 1]", "1", "share of reads whose checksum is compared", 0},
+    {"data.io_patience_s", VJ_SET_NUMBER, AT(data.io_patience_s), "[-1, 1000000000]", "-1",
+     "seconds to try again when a shard cannot be read (a file server that restarts), before the run ends; no other "
+     "clip is taken for it. -1: 300, or half of run.watchdog_s if that is less; 0: no second try",
+     0},
     {"data.cache", VJ_SET_TEXT, AT(data.cache), "", "",
      "folder on a disk of the node that keeps copies of clips once read; \"\": none", 0},
     {"data.cache_gb", VJ_SET_NUMBER, AT(data.cache_gb), "(0, 1000000]", "64",

@@ -13,7 +13,8 @@
 
 /* One batch of the ring. */
 typedef struct {
-    float *pixels;       /* [count, 3, T, crop, crop] inside the loader's block */
+    uint8_t *memory;     /* [count] samples inside the loader's memory */
+    vj_clip_view *views; /* [count] likewise */
     int64_t *clips;      /* [count] likewise */
     int64_t unfinished;  /* samples still to come */
     int64_t substituted; /* clips replaced in this batch */
@@ -22,13 +23,17 @@ typedef struct {
 
 struct vj_loader {
     vj_sampler sampler;
-    int64_t stop, batch, first, count; /* step after the last; samples of a batch; this rank's samples of each */
-    int64_t sample_floats;
+    vj_loader_plan plan; /* but for the order, which is the sampler's */
+    int64_t count;       /* this rank's samples of a whole batch */
+    bool makes_pixels;   /* of the frames; the device does not */
+    int64_t sample_bytes;
     slot *slot; /* [slots] */
     int64_t slots;
-    float *pixels; /* the blocks of all slots */
+    uint8_t *memory; /* of all slots */
+    vj_clip_view *views;
     int64_t *numbers;
-    vj_sample_room *own; /* [prepared] one for each thread */
+    int32_t *labels, *source, *window; /* of the batch that the caller holds */
+    vj_sample_room *own;               /* [prepared] one for each thread */
     pthread_t *thread;
     int prepared, threads; /* the latter are running */
 
@@ -44,15 +49,30 @@ struct vj_loader {
 
 /* ------------------------------------------------------------------------------------------------ threads */
 
+/* This rank's samples of batch `step`: fewer where there are no more, or none. */
+static int64_t samples_in(const vj_loader *loader, int64_t step)
+{
+    const vj_loader_plan *plan = &loader->plan;
+    if (plan->samples == 0) return loader->count;
+    const int64_t left = plan->samples - step * plan->batch - plan->first;
+    return left < 0 ? 0 : left < loader->count ? left : loader->count;
+}
+
+/* Is there a ticket? Batches without samples are behind all others. Called with the lock held. */
+static bool has_tickets(const vj_loader *loader)
+{
+    return !loader->quit && loader->next_step < loader->plan.stop && samples_in(loader, loader->next_step) > 0;
+}
+
 /* Waits for room in the ring. 0: there are no more. Called with the lock held. */
 static int take_ticket(vj_loader *loader, int64_t *step, int64_t *j)
 {
-    while (!loader->quit && loader->next_step < loader->stop && loader->next_step >= loader->released + loader->slots)
+    while (has_tickets(loader) && loader->next_step >= loader->released + loader->slots)
         pthread_cond_wait(&loader->room, &loader->lock);
-    if (loader->quit || loader->next_step >= loader->stop) return 0;
+    if (!has_tickets(loader)) return 0;
     *step = loader->next_step;
     *j = loader->next_sample++;
-    if (loader->next_sample == loader->count) {
+    if (loader->next_sample == samples_in(loader, *step)) {
         loader->next_sample = 0;
         loader->next_step++;
     }
@@ -68,11 +88,15 @@ static void *work(void *argument)
     while (take_ticket(loader, &step, &j)) {
         pthread_mutex_unlock(&loader->lock);
         slot *s = &loader->slot[step % loader->slots];
-        int64_t sample = step * loader->batch + loader->first + j, substituted = 0;
-        vj_status status = vj_sample_load(&loader->sampler, own, sample, s->pixels + j * loader->sample_floats,
-                                          &s->clips[j], &substituted);
+        uint8_t *to = s->memory + j * loader->sample_bytes;
+        vj_sample sample = {.pixels = loader->makes_pixels ? (float *)(void *)to : NULL,
+                            .frames = to,
+                            .view = &s->views[j],
+                            .clip = &s->clips[j]};
+        const vj_status status =
+            vj_sample_load(&loader->sampler, own, step * loader->plan.batch + loader->plan.first + j, &sample);
         pthread_mutex_lock(&loader->lock);
-        s->substituted += substituted;
+        s->substituted += sample.substituted;
         s->unfinished--;
         if (status != VJ_OK) { /* earlier samples are in work already and will end; later ones are not begun */
             s->status = status;
@@ -103,56 +127,107 @@ static vj_status start_threads(vj_loader *loader, int threads)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
+/* Pixels, or frames on cache lines of their own. */
+static int64_t sample_bytes(const vj_loader *loader)
+{
+    const vj_clips *clips = loader->sampler.clips;
+    const int64_t side = loader->sampler.config.data.crop;
+    return loader->makes_pixels ? 3 * vj_clips_frames(clips) * side * side * (int64_t)sizeof(float)
+                                : (vj_clips_largest_bytes(clips) + 63) / 64 * 64;
+}
+
 /* Everything the loader will ever need. */
 static vj_status allocate(vj_loader *loader, int threads)
 {
-    int64_t size = loader->sampler.config.data.crop, samples = loader->slots * loader->count;
-    loader->sample_floats = 3 * vj_clips_frames(loader->sampler.clips) * size * size;
+    const vj_clips *clips = loader->sampler.clips;
+    const int64_t count = loader->count, samples = loader->slots * count;
+    vj_backend *be = loader->plan.be;
+    loader->sample_bytes = sample_bytes(loader);
     loader->slot = vj_calloc(loader->slots, sizeof *loader->slot);
-    loader->pixels = vj_calloc(samples, loader->sample_floats * (int64_t)sizeof *loader->pixels);
+    loader->memory = be ? vj_host_alloc(be, samples * loader->sample_bytes) : vj_calloc(samples, loader->sample_bytes);
+    loader->views = vj_calloc(samples, sizeof *loader->views);
     loader->numbers = vj_calloc(samples, sizeof *loader->numbers);
+    loader->labels = vj_calloc(count, (1 + vj_clips_label_count(clips)) * (int64_t)sizeof *loader->labels);
+    loader->source = vj_calloc(count, sizeof *loader->source);
+    loader->window = vj_calloc(count, sizeof *loader->window);
     loader->own = vj_calloc(threads, sizeof *loader->own);
     loader->thread = vj_calloc(threads, sizeof *loader->thread);
-    if (!loader->slot || !loader->pixels || !loader->numbers || !loader->own || !loader->thread)
+    if (!loader->slot || !loader->memory || !loader->views || !loader->numbers || !loader->own || !loader->thread ||
+        !loader->labels || !loader->source || !loader->window)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %lld batches of %lld clips of %.1f MiB: lower data.read_ahead",
-                        (long long)loader->slots, (long long)loader->count,
-                        (double)loader->sample_floats * sizeof(float) / 1048576.0);
-    for (int64_t i = 0; i < loader->slots; i++)
-        loader->slot[i] = (slot){.pixels = loader->pixels + i * loader->count * loader->sample_floats,
-                                 .clips = loader->numbers + i * loader->count,
-                                 .unfinished = loader->count};
+                        (long long)loader->slots, (long long)count, (double)loader->sample_bytes / 1048576.0);
+    for (int64_t step = loader->step; step < loader->step + loader->slots; step++) {
+        const int64_t i = step % loader->slots;
+        loader->slot[i] = (slot){.memory = loader->memory + i * count * loader->sample_bytes,
+                                 .views = loader->views + i * count,
+                                 .clips = loader->numbers + i * count,
+                                 .unfinished = samples_in(loader, step)};
+        for (int64_t j = 0; j < count; j++) loader->slot[i].views[j].at = j * loader->sample_bytes;
+    }
     while (loader->prepared < threads)
-        VJ_TRY(vj_sample_room_init(&loader->own[loader->prepared++], loader->sampler.clips));
+        VJ_TRY(vj_sample_room_init(&loader->own[loader->prepared++], clips, loader->makes_pixels));
     return VJ_OK;
 }
 
-vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_config *config, int64_t start,
-                          int64_t stop, int64_t first, int64_t last)
+vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_config *config,
+                          const vj_loader_plan *plan)
 {
-    VJ_ASSERT(start >= 0 && first >= 0 && first <= last && last <= config->train.batch);
+    VJ_ASSERT(plan->start >= 0 && plan->first >= 0 && plan->first <= plan->last && plan->last <= plan->batch);
     VJ_ASSERT(config->data.threads >= 1 && config->data.read_ahead >= 1 && config->data.crop >= 1);
-    *loader = NULL;
-    if (vj_clips_count(clips) < 1) return vj_raise(VJ_ERR_FORMAT, "the clip store is empty: nothing to read ahead");
-    vj_loader *l = vj_calloc(1, sizeof *l);
-    if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory for a loader");
-    l->next_step = l->step = l->released = start;
-    l->stop = stop;
-    l->batch = config->train.batch;
-    l->first = first;
-    l->count = last - first;
+    vj_loader *l = *loader = vj_calloc(1, sizeof *l);
+    if (!l) {
+        vj_order_destroy(plan->order);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a loader");
+    }
+    l->plan = *plan;
+    l->makes_pixels = !plan->be || vj_device_is_host(plan->be);
+    l->next_step = l->step = l->released = plan->start;
+    l->count = plan->last - plan->first;
     l->slots = config->data.read_ahead + 1; /* one more: the batch the caller holds */
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->room, NULL);
     pthread_cond_init(&l->ready, NULL);
+    vj_sampler_init(&l->sampler, clips, config, plan->order, plan->view);
     int threads = l->count > 0 ? (int)config->data.threads : 0; /* a rank without samples needs none */
-    vj_status status = vj_sampler_init(&l->sampler, clips, config);
+    vj_status status =
+        vj_clips_count(clips) > 0 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "the clip store is empty: nothing to read ahead");
     if (status == VJ_OK) status = allocate(l, threads);
     if (status == VJ_OK) status = start_threads(l, threads);
-    if (status == VJ_OK)
-        *loader = l;
-    else
-        vj_loader_stop(l);
+    if (status == VJ_OK) return VJ_OK;
+    vj_loader_stop(l);
+    *loader = NULL;
     return status;
+}
+
+vj_status vj_loader_start_training(vj_loader **loader, const vj_clips *clips, const vj_config *config, vj_backend *be,
+                                   int64_t start, int64_t stop, int64_t first, int64_t last)
+{
+    vj_loader_plan plan = {.view = vj_view_random,
+                           .be = be,
+                           .batch = config->train.batch,
+                           .first = first,
+                           .last = last,
+                           .start = start,
+                           .stop = stop};
+    *loader = NULL;
+    if (vj_clips_count(clips) < 1) return vj_raise(VJ_ERR_FORMAT, "the clip store is empty: nothing to read ahead");
+    VJ_TRY(vj_order_of_clips(&plan.order, clips, config));
+    return vj_loader_start(loader, clips, config, &plan);
+}
+
+/* What the tables say of the batch's clips. */
+static void look_up(vj_loader *loader, vj_batch *batch)
+{
+    const vj_clips *clips = loader->sampler.clips;
+    const int labels = vj_clips_label_count(clips);
+    for (int64_t j = 0; j < batch->count; j++) {
+        for (int l = 0; l < labels; l++) loader->labels[j * labels + l] = vj_clips_labels(clips, batch->clips[j])[l];
+        loader->source[j] = vj_clips_source(clips, batch->clips[j]);
+        loader->window[j] = vj_clips_window(clips, batch->clips[j]);
+    }
+    batch->labels = loader->labels;
+    batch->source = loader->source;
+    batch->window = loader->window;
 }
 
 /* The batch handed out last is the caller's no more: its place in the ring is free. */
@@ -160,7 +235,7 @@ static void release_last(vj_loader *loader)
 {
     if (loader->released == loader->step) return;
     slot *s = &loader->slot[loader->released % loader->slots];
-    s->unfinished = loader->count;
+    s->unfinished = samples_in(loader, loader->released + loader->slots);
     s->substituted = 0;
     loader->released = loader->step;
     pthread_cond_broadcast(&loader->room);
@@ -169,9 +244,9 @@ static void release_last(vj_loader *loader)
 vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
 {
     double asked = vj_now();
-    if (loader->step >= loader->stop)
+    if (loader->step >= loader->plan.stop)
         return vj_raise(VJ_ERR_STATE, "batch %lld was asked for, the last is %lld", (long long)loader->step,
-                        (long long)loader->stop - 1);
+                        (long long)loader->plan.stop - 1);
     pthread_mutex_lock(&loader->lock);
     release_last(loader);
     slot *s = &loader->slot[loader->step % loader->slots];
@@ -182,20 +257,24 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
         pthread_mutex_unlock(&loader->lock);
         return status;
     }
-    loader->delivered += loader->count;
+    const int64_t count = samples_in(loader, loader->step);
+    loader->delivered += count;
     loader->substituted += s->substituted;
     *batch = (vj_batch){.step = loader->step,
-                        .first = loader->step * loader->batch + loader->first,
-                        .count = loader->count,
-                        .pixels = s->pixels,
+                        .first = loader->step * loader->plan.batch + loader->plan.first,
+                        .count = count,
+                        .pixels = loader->makes_pixels ? (const float *)(const void *)s->memory : NULL,
+                        .frames = loader->makes_pixels ? NULL : s->memory,
+                        .views = s->views,
                         .clips = s->clips,
                         .substituted = loader->substituted};
     if (loader->sampler.cache) batch->cached = vj_cache_count(loader->sampler.cache).hits;
     loader->step++;
     pthread_mutex_unlock(&loader->lock);
+    look_up(loader, batch);
     if (batch->substituted > 10 && 100 * batch->substituted > loader->delivered)
         return vj_raise(VJ_ERR_FORMAT,
-                        "step %lld: %lld of %lld samples were replaced since their clips cannot be read; "
+                        "step %lld: %lld of %lld samples were replaced since their clips are damaged; "
                         "more than 1 %% is too many",
                         (long long)batch->step, (long long)batch->substituted, (long long)loader->delivered);
     return VJ_OK;
@@ -214,6 +293,7 @@ void vj_loader_stop(vj_loader *loader)
     if (!loader) return;
     pthread_mutex_lock(&loader->lock);
     loader->quit = 1;
+    atomic_store(&loader->sampler.stop, true);
     pthread_cond_broadcast(&loader->room);
     pthread_mutex_unlock(&loader->lock);
     for (int t = 0; t < loader->threads; t++) pthread_join(loader->thread[t], NULL);
@@ -225,8 +305,15 @@ void vj_loader_stop(vj_loader *loader)
     free(loader->thread);
     for (int t = 0; t < loader->prepared; t++) vj_sample_room_release(&loader->own[t]);
     free(loader->own);
+    free(loader->window);
+    free(loader->source);
+    free(loader->labels);
     free(loader->numbers);
-    free(loader->pixels);
+    free(loader->views);
+    if (loader->plan.be)
+        vj_host_free(loader->plan.be, loader->memory);
+    else
+        free(loader->memory);
     free(loader->slot);
     free(loader);
 }

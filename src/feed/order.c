@@ -36,6 +36,8 @@ struct vj_order {
     int64_t cycle;        /* the sum of quotas */
     int64_t window;       /* shards; 0: global */
     pthread_mutex_t lock; /* guards the tables */
+    const int64_t *once;  /* [once_count] borrowed; NULL: it is an order of training */
+    int64_t once_count;
 };
 
 /* ------------------------------------------------------------------------------------------------ weights */
@@ -192,6 +194,17 @@ vj_status vj_order_create(vj_order **order, const vj_order_clips *clips, const v
     return status;
 }
 
+vj_status vj_order_create_once(vj_order **order, const int64_t *list, int64_t count)
+{
+    VJ_ASSERT(list && count >= 0);
+    vj_order *o = *order = vj_calloc(1, sizeof *o);
+    if (!o) return vj_raise(VJ_ERR_MEMORY, "no memory for the order of clips");
+    pthread_mutex_init(&o->lock, NULL);
+    o->once = list;
+    o->once_count = count;
+    return VJ_OK;
+}
+
 void vj_order_destroy(vj_order *order)
 {
     if (!order) return;
@@ -315,6 +328,7 @@ static int64_t place_in_blocks(vj_order *order, pool *p, int64_t epoch, int64_t 
 int64_t vj_order_clip(vj_order *order, int64_t sample, int64_t spare)
 {
     int64_t draw;
+    if (order->once) return spare == 0 && sample < order->once_count ? order->once[sample] : -1;
     pool *p = &order->pool[deal(order, sample, &draw)];
     if (spare >= p->count) return -1;
     const int64_t epoch = draw / p->count, i = (draw % p->count + spare) % p->count;

@@ -1,12 +1,13 @@
 /*
- * Which clip a global sample is. A function of the settings, the seed and the sample's number alone: a run goes on at
- * any sample without a state, and ranks and threads cannot change what it sees.
+ * Which clip a sample is. There are two kinds of orders: that of training, which never ends, and a list that is gone
+ * through once (vj_order_create_once()), for evaluation.
  *
- * Clips are drawn from pools: all clips together, or (data.weights) one pool for each dataset. A pool is walked in
- * epochs; each of its clips comes once an epoch, in an order of the epoch's own:
- *   global  a keyed permutation of the pool's clips;
- *   block   a keyed permutation of the pool's shards, cut into windows of data.block_shards, and in each window a keyed
- *           permutation of its clips: one window after the other, so only its shards are read meanwhile.
+ * In training it is a function of the settings, the seed and the global sample's number alone: a run goes on at any
+ * sample without a state, and ranks and threads cannot change what it sees. Clips are drawn from pools: all clips
+ * together, or (data.weights) one pool for each dataset. A pool is walked in epochs; each of its clips comes once an
+ * epoch, in an order of the epoch's own: global  a keyed permutation of the pool's clips; block   a keyed permutation
+ * of the pool's shards, cut into windows of data.block_shards, and in each window a keyed permutation of its clips: one
+ * window after the other, so only its shards are read meanwhile.
  *
  * Mixture: weights are taken in units of 1/100000 and divided by their common factor, so that [a=0.4, b=0.6] are 2 and
  * 3 of a cycle of 5 samples. Every cycle holds exactly these numbers. Inside a cycle samples are dealt by halving it:
@@ -39,12 +40,15 @@ typedef struct {
 vj_status vj_order_create(vj_order **order, const vj_order_clips *clips, const vj_config *config);
 void vj_order_destroy(vj_order *order);
 
-/** The same for the clips of opened stores (sample.c). */
+/** Sample i is clip list[i], borrowed, and nothing replaces it. A clip may be listed more than once. Local. */
+vj_status vj_order_create_once(vj_order **order, const int64_t *list, int64_t count);
+
+/** vj_order_create() for the clips of opened stores (sample.c). */
 struct vj_clips;
 vj_status vj_order_of_clips(vj_order **order, const struct vj_clips *clips, const vj_config *config);
 
 /**
- * The clip of global sample `sample` >= 0, or (spare > 0) the one that replaces it when it and the spares before cannot
+ * The clip of sample `sample` >= 0, or (spare > 0) the one that replaces it when it and the spares before cannot
  * be read: the next ones of the epoch's order, of the same pool, so a mixture stays what it is. -1 when the pool has no
  * more. Thread-safe; the first call of an epoch of blocks makes that epoch's table of shards.
  */

@@ -7,7 +7,7 @@
 #include "feed/crop.h"
 #include "feed/loader.h"
 
-enum { LONGEST_ROW = 64 }; /* unreadable clips one after another: beyond, the store is gone, not a clip */
+enum { LONGEST_ROW = 64 }; /* damaged clips one after another: beyond, the store is gone, not a clip */
 
 /* ------------------------------------------------------------------------------------------------ life */
 
@@ -29,14 +29,14 @@ vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_co
     return status;
 }
 
-vj_status vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config)
+void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order, vj_view view)
 {
-    *sampler = (vj_sampler){.clips = clips, .config = *config};
-    VJ_TRY(vj_order_of_clips(&sampler->order, clips, config));
+    *sampler = (vj_sampler){.clips = clips, .config = *config, .order = order, .view = view};
+    sampler->patience = (vj_patience){
+        .limit_s = vj_config_io_patience_s(config), .setting = "data.io_patience_s", .stop = &sampler->stop};
     if (config->data.cache[0])
         sampler->cache = vj_cache_open(config->data.cache, config->data.cache_gb, vj_clips_fingerprint(clips),
                                        vj_clips_count(clips));
-    return VJ_OK;
 }
 
 void vj_sampler_release(vj_sampler *sampler)
@@ -45,20 +45,24 @@ void vj_sampler_release(vj_sampler *sampler)
     vj_order_destroy(sampler->order);
 }
 
-int64_t vj_loader_thread_bytes(const vj_clips *clips)
+vj_loader_bytes vj_loader_bytes_of(const vj_clips *clips, const vj_config *config)
 {
-    return vj_clips_largest_bytes(clips) + vj_clips_largest_coded(clips);
+    const int64_t frames = vj_clips_largest_bytes(clips), record = vj_clips_largest_coded(clips);
+    const int64_t values = 3 * vj_clips_frames(clips) * config->data.crop * config->data.crop;
+    if (vj_backend_is_host(config->train.backend))
+        return (vj_loader_bytes){.sample = values * (int64_t)sizeof(float), .thread = frames + record};
+    return (vj_loader_bytes){.sample = frames, .thread = record, .frames = frames};
 }
 
-vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips)
+vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips, bool makes_pixels)
 {
-    const int64_t bytes = vj_clips_largest_coded(clips);
-    *room = (vj_sample_room){.frames = vj_calloc(vj_clips_largest_bytes(clips), 1)};
+    const int64_t record = vj_clips_largest_coded(clips), frames = makes_pixels ? vj_clips_largest_bytes(clips) : 0;
+    *room = (vj_sample_room){0};
     VJ_TRY(vj_coder_create(&room->coder));
-    return room->frames && (bytes == 0 || vj_coder_scratch(room->coder, bytes))
+    if (makes_pixels) room->frames = vj_calloc(frames, 1);
+    return (room->frames || !makes_pixels) && (record == 0 || vj_coder_scratch(room->coder, record))
                ? VJ_OK
-               : vj_raise(VJ_ERR_MEMORY, "no memory for a clip of %lld bytes",
-                          (long long)vj_clips_largest_bytes(clips));
+               : vj_raise(VJ_ERR_MEMORY, "no memory for a clip of %lld bytes", (long long)(record + frames));
 }
 
 void vj_sample_room_release(vj_sample_room *room)
@@ -95,48 +99,58 @@ static vj_status read_record(const vj_sampler *sampler, int64_t sample, int64_t 
     const int64_t bytes = vj_clips_record_bytes(clips, clip);
     const uint64_t xxh3 = vj_clips_checksum(clips, clip);
     if (sampler->cache && vj_cache_get(sampler->cache, clip, record, bytes, xxh3)) return VJ_OK;
-    VJ_TRY(vj_clips_fetch(clips, clip, record));
+    VJ_TRY(vj_clips_fetch(clips, clip, &sampler->patience, record));
     if (is_verified(sampler, sample)) VJ_TRY(vj_clips_check(clips, clip, record));
     if (sampler->cache) vj_cache_put(sampler->cache, clip, record, bytes, xxh3);
     return VJ_OK;
 }
 
 /* A raw record is its frames. */
-static vj_status read_clip(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, int64_t clip)
+static vj_status read_clip(const vj_sampler *sampler, vj_coder *coder, int64_t sample, int64_t clip, uint8_t *frames)
 {
     const vj_clips *clips = sampler->clips;
     const bool raw = vj_clips_find(clips, clip).codec == VJ_CODEC_RAW;
-    uint8_t *record = raw ? room->frames : vj_coder_scratch(room->coder, vj_clips_record_bytes(clips, clip));
+    uint8_t *record = raw ? frames : vj_coder_scratch(coder, vj_clips_record_bytes(clips, clip));
     VJ_ASSERT(record != NULL); /* the room has it already */
     VJ_TRY(read_record(sampler, sample, clip, record));
-    return raw ? VJ_OK : vj_clips_decode(clips, clip, room->coder, record, room->frames);
+    return raw ? VJ_OK : vj_clips_decode(clips, clip, coder, record, frames);
 }
 
-/* The clip of a sample; if it cannot be read, the first of its spares that can. */
-static vj_status read_sample(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, int64_t *clip,
+/*
+ * The clip of a sample; if its bytes are damaged, the first of its spares that are not. Whatever else is wrong - the
+ * file system, memory - says nothing about the clip, and another in its place would make it another run.
+ */
+static vj_status read_sample(const vj_sampler *sampler, vj_coder *coder, int64_t sample, uint8_t *frames, int64_t *clip,
                              int64_t *substituted)
 {
     int64_t spare = 0;
     for (; spare < LONGEST_ROW && (*clip = vj_order_clip(sampler->order, sample, spare)) >= 0; spare++) {
-        if (read_clip(sampler, room, sample, *clip) != VJ_OK) continue; /* which reported it */
+        const vj_status status = read_clip(sampler, coder, sample, *clip, frames);
+        if (status == VJ_ERR_FORMAT) continue; /* which reported it */
+        VJ_TRY(status);
         *substituted += spare > 0;
         if (spare > 0)
-            vj_warn("sample %lld: clip %lld replaces one that cannot be read", (long long)sample, (long long)*clip);
+            vj_warn("sample %lld: clip %lld replaces one that is damaged", (long long)sample, (long long)*clip);
         return VJ_OK;
     }
-    return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row cannot be read", (long long)sample,
-                    (long long)spare);
+    if (spare <= 1)
+        return vj_raise(VJ_ERR_FORMAT, "sample %lld: its clip is damaged, and no other may take its place",
+                        (long long)sample);
+    return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row are damaged", (long long)sample, (long long)spare);
 }
 
-vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t sample, float *pixels, int64_t *clip,
-                         int64_t *substituted)
+vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t number, vj_sample *sample)
 {
     const vj_config *config = &sampler->config;
-    int height, width;
-    VJ_TRY(read_sample(sampler, room, sample, clip, substituted));
-    vj_clips_geometry(sampler->clips, *clip, &height, &width);
-    vj_crop crop = vj_crop_draw(config, (uint64_t)config->run.seed, sample, height, width);
-    vj_crop_apply(pixels, room->frames, vj_clips_frames(sampler->clips), height, width, &crop, (int)config->data.crop,
-                  config->data.mean, config->data.std);
+    uint8_t *frames = sample->pixels ? room->frames : sample->frames;
+    vj_clip_view view = {.at = 0};
+    VJ_TRY(read_sample(sampler, room->coder, number, frames, sample->clip, &sample->substituted));
+    vj_clips_geometry(sampler->clips, *sample->clip, &view.height, &view.width);
+    view.crop = sampler->view(config, number, view.height, view.width);
+    if (sample->pixels)
+        vj_host_crop(sample->pixels, frames, &view, vj_clips_frames(sampler->clips), (int)config->data.crop,
+                     config->data.mean, config->data.std);
+    view.at = sample->view->at;
+    *sample->view = view;
     return VJ_OK;
 }

@@ -32,10 +32,13 @@ typedef struct {
 } vj_product;
 
 /*
- * Kernels of classifiers on frozen features. The cpu has them once, in cpu_probe.c, not once for each instruction set:
- * they are small beside the pooling, and plain C keeps their bits the same on all of them.
+ * What makes pixels of frames, and kernels of classifiers on frozen features. The cpu has them once, in cpu_crop.c and
+ * cpu_probe.c, not once for each instruction set: they are small beside the rest, and plain C keeps their bits the same
+ * on all of them.
  */
 #define VJ_PLAIN_KERNELS(ROW)                                                                                          \
+    ROW(crop_clips, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B, int T, int size,       \
+        const double *mean, const double *std)                                                                         \
     ROW(scale, float *x, float factor, int64_t n)                                                                      \
     ROW(softmax_loss, double *loss, float *dlogits, const float *logits, const int32_t *labels, int64_t B,             \
         int classes)                                                                                                   \
@@ -154,6 +157,8 @@ typedef struct {
     void (*close)(vj_backend *be);
     bool (*alloc)(vj_backend *be, vj_memory_block *block, int64_t bytes);
     void (*free)(vj_backend *be, vj_memory_block *block);
+    void *(*host_alloc)(vj_backend *be, int64_t bytes); /* zeroed, 64-byte aligned, NULL without a word; any thread */
+    void (*host_free)(vj_backend *be, void *memory);
     void (*enter)(vj_backend *be); /* before kernels and copies, and after them; NULL: nothing to do */
     void (*leave)(vj_backend *be);
     void (*upload)(vj_backend *be, void *device, const void *host, int64_t bytes);

@@ -232,6 +232,18 @@ void vj_cpu_free(vj_backend *be, vj_memory_block *block)
     unmap_block(block);
 }
 
+void *vj_cpu_host_alloc(vj_backend *be, int64_t bytes)
+{
+    (void)be;
+    return vj_calloc(bytes > 0 ? bytes : 1, 1);
+}
+
+void vj_cpu_host_free(vj_backend *be, void *memory)
+{
+    (void)be;
+    free(memory);
+}
+
 bool vj_device_huge_pages(const vj_backend *be)
 {
     char text[64] = "";
@@ -289,6 +301,8 @@ const vj_device_ops vj_cpu_device = {.name = "cpu",
                                      .close = vj_cpu_close,
                                      .alloc = vj_cpu_alloc,
                                      .free = vj_cpu_free,
+                                     .host_alloc = vj_cpu_host_alloc,
+                                     .host_free = vj_cpu_host_free,
                                      .upload = vj_cpu_upload,
                                      .download = vj_cpu_download,
                                      .copy = vj_cpu_copy,

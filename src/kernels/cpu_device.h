@@ -67,6 +67,8 @@ vj_status vj_cpu_open(vj_backend *be);
 void vj_cpu_close(vj_backend *be);
 bool vj_cpu_alloc(vj_backend *be, vj_memory_block *block, int64_t bytes);
 void vj_cpu_free(vj_backend *be, vj_memory_block *block);
+void *vj_cpu_host_alloc(vj_backend *be, int64_t bytes);
+void vj_cpu_host_free(vj_backend *be, void *memory);
 void vj_cpu_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
 void vj_cpu_download(vj_backend *be, void *host, const void *device, int64_t bytes);
 void vj_cpu_copy(vj_backend *be, void *to, const void *from, int64_t bytes);

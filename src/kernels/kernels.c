@@ -25,10 +25,23 @@ static void describe(vj_backend *be)
              be->precision == VJ_BF16 ? "bf16" : "fp32");
 }
 
+/* NULL: there is none of this name. */
+static const vj_device_ops *find_device(const char *name)
+{
+    for (int i = 0; i < DEVICES; i++)
+        if (strcmp(name, devices[i]->name) == 0) return devices[i];
+    return NULL;
+}
+
+bool vj_backend_is_host(const char *name)
+{
+    const vj_device_ops *device = find_device(name);
+    return device && device->host;
+}
+
 static vj_status set_up(vj_backend *be, const char *name, vj_precision precision, int threads)
 {
-    for (int i = 0; i < DEVICES && !be->device; i++)
-        if (strcmp(name, devices[i]->name) == 0) be->device = devices[i];
+    be->device = find_device(name);
     if (!be->device) return vj_raise(VJ_ERR_USAGE, "backend %s: expected cpu or strict", name);
     if (threads < 0) return vj_raise(VJ_ERR_USAGE, "backend %s: %d threads", name, threads);
     be->threads = threads > 0 ? threads : omp_get_max_threads();
@@ -210,6 +223,20 @@ static void leave(vj_backend *be)
     if (be->device->leave) be->device->leave(be);
 }
 
+void *vj_host_alloc(vj_backend *be, int64_t bytes)
+{
+    VJ_ASSERT(bytes >= 0);
+    void *memory = be->device->host_alloc(be, bytes);
+    if (!memory)
+        vj_raise(VJ_ERR_MEMORY, "%s: no %lld bytes of host memory to upload from", be->device->name, (long long)bytes);
+    return memory;
+}
+
+void vj_host_free(vj_backend *be, void *memory)
+{
+    if (memory) be->device->host_free(be, memory);
+}
+
 /* One of the device's copies, booked. */
 static void transfer(vj_backend *be, void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes), void *to,
                      const void *from, int64_t bytes)
@@ -333,6 +360,16 @@ void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens,
     VJ_ASSERT(R >= 0 && D > 0 && tokens > 0 && dmask_tokens && (R == 0 || (du && ds && source)));
     moves(be, 2.0 * (double)R * D);
     LAUNCH(be, predictor_input_backward, du, dmask_tokens, ds, source, R, D, tokens, accumulate);
+}
+
+void vj_crop_clips(vj_backend *be, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B, int T,
+                   int size, const double mean[3], const double std[3])
+{
+    VJ_ASSERT(B >= 0 && T > 0 && size > 0 && (B == 0 || (pixels && frames && views)));
+    double pixels_seen = 0.0;
+    for (int64_t b = 0; b < B; b++) pixels_seen += (double)views[b].crop.height * views[b].crop.width;
+    moves(be, 3.0 * T * ((double)B * size * size + pixels_seen / (double)sizeof(float)));
+    LAUNCH(be, crop_clips, pixels, frames, views, B, T, size, mean, std);
 }
 
 void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet,

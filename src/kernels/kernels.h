@@ -139,6 +139,16 @@ int64_t vj_device_bytes(const vj_backend *be);
 /** Does the system take the advice to put large pieces on huge pages, whose first touch costs a twentieth? */
 bool vj_device_huge_pages(const vj_backend *be);
 
+/**
+ * Host memory for what is uploaded again and again, zero at first: where a device copies faster from memory that the
+ * system cannot move, it is such memory. 64-byte aligned; NULL, reported, when there is none. From any thread.
+ */
+void *vj_host_alloc(vj_backend *be, int64_t bytes);
+void vj_host_free(vj_backend *be, void *memory);
+
+/** vj_device_is_host() of the backend of this name, before it is opened. */
+bool vj_backend_is_host(const char *name);
+
 /** Copies between host and device. A download of a MiB or more goes past the caches: results that are kept. */
 void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
@@ -241,6 +251,33 @@ void vj_predictor_input_forward(vj_backend *be, float *s, const float *u, const 
  */
 void vj_predictor_input_backward(vj_backend *be, float *du, float *dmask_tokens, const float *ds, const int32_t *source,
                                  int64_t R, int D, int tokens, int accumulate);
+
+/* A box in the frames of a clip, and whether it is mirrored. */
+typedef struct {
+    int top, left, height, width;
+    int flip;
+} vj_crop;
+
+/* Frames of a clip among those of others, and what of them is seen. */
+typedef struct {
+    int64_t at;        /* byte where they begin: u8 [T, height, width, 3] */
+    int height, width; /* pixels */
+    vj_crop crop;
+} vj_clip_view;
+
+/**
+ * Crop, bilinear resize to size x size (half-pixel centres, no antialias), mirror, normalise (x - 255 mean)/(255 std):
+ * pixels [B, 3, T, size, size] of frames, as the views [B] say. views, mean and std are host memory and are read before
+ * it returns. Spec 10.3; exact arithmetic as the data fixture.
+ */
+void vj_crop_clips(vj_backend *be, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B, int T,
+                   int size, const double mean[3], const double std[3]);
+/**
+ * The same of one clip on host memory, with the same bits: pixels [3, T, size, size]. It is what threads of a loader
+ * call where the device is the host: they crop beside the computing threads, which would have to do it inside the step.
+ */
+void vj_host_crop(float *pixels, const uint8_t *frames, const vj_clip_view *view, int T, int size, const double mean[3],
+                  const double std[3]);
 
 /**
  * Cut clips [B, C, T, H, W] into tubelets: patches [B*N, C*tubelet*patch*patch], N = (T/tubelet)(H/patch)(W/patch),

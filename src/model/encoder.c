@@ -49,6 +49,7 @@ vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t c
 void vj_encoder_close(vj_encoder *e)
 {
     if (!e) return;
+    vj_frame_room_close(&e->room);
     vj_device_free(e->be, e->memory);
     vj_device_free(e->be, e->weights);
     vj_device_free(e->be, e->table);
@@ -62,10 +63,16 @@ void vj_encoder_init_weights(vj_encoder *e, vj_init init, int64_t seed)
     vj_params_init_weights(&e->net.params, e->be, e->weights, init, 1, seed);
 }
 
-const float *vj_encoder_upload(vj_encoder *e, const float *pixels, int64_t count)
+vj_status vj_encoder_accept_frames(vj_encoder *e, int64_t clip_bytes)
+{
+    vj_frame_room_close(&e->room);
+    return vj_frame_room_open(&e->room, e->be, e->clips, clip_bytes);
+}
+
+const float *vj_encoder_upload(vj_encoder *e, const vj_input *clips, int64_t count)
 {
     VJ_ASSERT(count <= e->clips);
-    vj_upload(e->be, e->pixels, pixels, count * e->net.grid_tokens * e->net.patch_values * (int64_t)sizeof(float));
+    vj_input_upload(clips, &e->room, e->be, e->pixels, count, &e->net.shape);
     return e->pixels;
 }
 

@@ -135,6 +135,7 @@ void vj_model_destroy(vj_model *m)
     float *const device[] = {m->memory,  m->trained.weights, m->trained.gradient, m->trained.target,
                              m->by_rows, m->table,           m->predictor_table};
     for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
+    vj_frame_room_close(&m->room);
     vj_ragged_release(&m->packing);
     vj_stack_memory_release(&m->context_memory);
     vj_stack_memory_release(&m->predictor_memory);
@@ -260,13 +261,19 @@ int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
     return arena.peak;
 }
 
+vj_status vj_model_accept_frames(vj_model *m, int64_t clip_bytes)
+{
+    vj_frame_room_close(&m->room);
+    return vj_frame_room_open(&m->room, m->be, m->bounds.clips, clip_bytes);
+}
+
 void vj_model_touch(vj_model *m, int64_t bytes)
 {
     const int64_t begin = m->arena.used / (int64_t)sizeof(float);
     vj_fill(m->be, m->memory + begin, 0.0f, bytes / (int64_t)sizeof(float) - begin);
 }
 
-void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *lists, int64_t batch, int accumulate)
+void vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_lists *lists, int64_t batch, int accumulate)
 {
     const vj_shape *s = &m->net.shape;
     const int64_t n = lists->clips;
@@ -275,7 +282,7 @@ void vj_model_microbatch(vj_model *m, const float *clips, const vj_mask_lists *l
     vj_phase_enter(m->be, VJ_PHASE_DATA);
     vj_ragged_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
     vj_model_activations(m, lists);
-    vj_upload(m->be, m->clips, clips, n * m->net.grid_tokens * m->net.patch_values * (int64_t)sizeof(float));
+    vj_input_upload(clips, &m->room, m->be, m->clips, n, s);
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 
     vj_phase_enter(m->be, VJ_PHASE_TARGET);

@@ -5,6 +5,7 @@
 #ifndef VJ_MODEL_MODEL_H
 #define VJ_MODEL_MODEL_H
 
+#include "model/input.h"
 #include "model/network.h"
 #include "model/ragged.h"
 
@@ -42,6 +43,7 @@ typedef struct {
     float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_norm, *picked_mean, *picked_rstd;
     float *dpicked, *dpicked_norm, *dpredicted, *dencoded;
     vj_stack_scratch encoder_scratch, predictor_scratch;
+    vj_frame_room room;
     vj_arena arena;      /* what follows the part that is placed once */
     int64_t arena_bytes; /* reserved, for the most rows there can be */
     int64_t used_bytes;  /* of these the most that a microbatch has needed so far */
@@ -70,6 +72,12 @@ void vj_model_destroy(vj_model *model);
 void vj_model_init_weights(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
 
 /**
+ * Make room for frames of clips of at most `clip_bytes` bytes, where the device makes their pixels: once, before the
+ * first microbatch whose input has frames.
+ */
+vj_status vj_model_accept_frames(vj_model *model, int64_t clip_bytes);
+
+/**
  * Place the activations of a microbatch with these masks; their bytes, of the arena_bytes that are reserved for the
  * most any masks can need. vj_model_microbatch() does it for itself.
  */
@@ -83,13 +91,13 @@ void vj_model_touch(vj_model *model, int64_t bytes);
  * Forward, loss and backward of one microbatch: gradient (added if `accumulate`, else written) of the global batch's
  * loss, so that the sum over all microbatches of all ranks is the gradient.
  *
- * @param clips  host, [lists->clips, channels, frames, height, width_px], normalised
+ * @param clips  host; as many as the lists have
  * @param lists  the masks of these clips
  * @param batch  clips of the global batch
  *
  * Collective over the tensor group.
  */
-void vj_model_microbatch(vj_model *model, const float *clips, const vj_mask_lists *lists, int64_t batch,
+void vj_model_microbatch(vj_model *model, const vj_input *clips, const vj_mask_lists *lists, int64_t batch,
                          int accumulate);
 
 /**
@@ -113,6 +121,7 @@ typedef struct {
     float *memory, *pixels, *patches, *features, *table;
     int32_t *offset;
     vj_stack_memory stack;
+    vj_frame_room room;
 } vj_encoder;
 
 /** Allocate. Fill the weights with vj_encoder_init_weights() or from a checkpoint's model/target. Release with
@@ -126,8 +135,10 @@ void vj_encoder_init_weights(vj_encoder *encoder, vj_init init, int64_t seed);
  * norm included, which are the encoder's and stand until the next call. Waits for nothing.
  */
 const float *vj_encoder_run(vj_encoder *encoder, const float *pixels, int64_t count);
-/** Pixels of the host on the device, in the encoder's memory: what vj_encoder_run() takes. */
-const float *vj_encoder_upload(vj_encoder *encoder, const float *pixels, int64_t count);
+/** vj_model_accept_frames() of an encoder. */
+vj_status vj_encoder_accept_frames(vj_encoder *encoder, int64_t clip_bytes);
+/** Clips of the host as pixels on the device, in the encoder's memory: what vj_encoder_run() takes. */
+const float *vj_encoder_upload(vj_encoder *encoder, const vj_input *clips, int64_t count);
 /** The features of the last run to the host. */
 vj_status vj_encoder_download(vj_encoder *encoder, float *features, int64_t count);
 

@@ -12,8 +12,8 @@ vj_status vj_tensor_open(vj_tensor **tensor, const vj_layout *layout, bool seque
     if (!t) return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor group");
     *t = (vj_tensor){
         .comm = layout->tensor, .rank = layout->tensor_rank, .size = layout->tensor_size, .sequence = sequence};
-    VJ_TRY(vj_group_open(&t->group, t->comm));
-    vj_group_set_threads(t->group, vj_threads(layout->world));
+    VJ_TRY(vj_group_open(&t->group, t->comm, layout->place.node));
+    vj_group_set_threads(t->group, layout->place.threads);
     return VJ_OK;
 }
 

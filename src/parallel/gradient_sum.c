@@ -1,6 +1,7 @@
 /*
  * Buckets in order, from the vector's end: made on all ranks of the node -> summed over the node, each rank its share
- * -> over the nodes, each node its part of the share -> delivered into the vectors of the node. Read push() first.
+ * -> over the nodes by the speakers (window.h), each node its part of a speaker's share -> delivered into the vectors
+ * of the node. Read push() first.
  */
 #include "parallel/gradient_sum.h"
 
@@ -16,7 +17,7 @@ enum {
     LINE = 16,       /* floats of a cache line, which two ranks should not share */
     CHUNK = 1 << 14, /* floats that are summed and, still in the caches, delivered */
 };
-enum { MADE = 0, DELIVERED = 1 };     /* the window's counters: buckets so far, in all sums */
+enum { MADE, SUMMED, DELIVERED };     /* the window's counters: buckets so far, in all sums */
 enum { TO_PARTS = 0, TO_OWNERS = 1 }; /* tags */
 
 typedef struct {
@@ -27,8 +28,8 @@ typedef struct {
 /* A bucket between the nodes. */
 typedef struct {
     int requests;
-    MPI_Request *request; /* [2 nodes] */
-    float *received;      /* every node's values of this node's part */
+    MPI_Request *request; /* as many as there can be */
+    float *received;      /* all partial sums of this node's part */
 } slot;
 
 typedef struct {
@@ -40,11 +41,12 @@ struct vj_gradient_sum {
     float *x;                  /* this rank's vector */
     vj_gradient_sum_plan plan; /* its threads and sum */
     int count;
-    bucket *bucket; /* [count] */
-    const float **in;
+    bucket *bucket;   /* [count] */
+    const float **in; /* [node_size] */
+    float **partial;  /* [partial sums] */
     slot slot[SLOTS]; /* bucket k has slot k % SLOTS */
     int64_t before;   /* buckets of earlier sums */
-    int made, summed, crossed, delivered;
+    int made, summed, sent, crossed, delivered;
 };
 
 /* Cut [0, n) from its end, at multiples of plan->bucket and where owners change. */
@@ -61,16 +63,25 @@ static void cut(vj_gradient_sum *r, const vj_gradient_sum_plan *plan, int ranks)
     }
 }
 
+/* Does this rank exchange sums with other nodes? */
+static bool is_speaker(const vj_gradient_sum *r)
+{
+    return r->window.node_rank < r->window.speakers;
+}
+
 static vj_status allocate(vj_gradient_sum *r, const vj_gradient_sum_plan *plan, int ranks)
 {
     const vj_window *w = &r->window;
     cut(r, plan, ranks);
     r->bucket = vj_calloc(r->count, sizeof *r->bucket);
-    r->in = vj_calloc(w->node_size + w->nodes, sizeof *r->in);
-    bool failed = !r->bucket || !r->in;
-    for (int i = 0; i < SLOTS && w->nodes > 1; i++) {
-        r->slot[i].request = vj_calloc(2 * w->nodes, sizeof *r->slot[i].request);
-        r->slot[i].received = vj_calloc(plan->bucket / w->node_size + LINE + w->nodes, sizeof(float));
+    r->in = vj_calloc(w->node_size, sizeof *r->in);
+    r->partial = vj_calloc(w->partials.count, sizeof *r->partial);
+    bool failed = !r->bucket || !r->in || !r->partial;
+    const int64_t part = (plan->bucket / w->speakers + LINE) / w->nodes + 1;
+    const int64_t requests = w->partials.count + (int64_t)w->own * w->nodes + 2 * (int64_t)w->nodes;
+    for (int i = 0; i < SLOTS && is_speaker(r) && w->nodes > 1; i++) {
+        r->slot[i].request = vj_calloc(requests, sizeof *r->slot[i].request);
+        r->slot[i].received = vj_calloc(w->partials.count * part, sizeof(float));
         failed = failed || !r->slot[i].request || !r->slot[i].received;
     }
     if (failed) return vj_raise(VJ_ERR_MEMORY, "no memory for sums over %d ranks", ranks);
@@ -85,7 +96,7 @@ vj_status vj_gradient_sum_open(vj_gradient_sum **reduction, MPI_Comm comm, const
     if (!r) return vj_raise(VJ_ERR_MEMORY, "no memory for a reduction");
     MPI_Comm_size(comm, &ranks);
     r->plan = *plan;
-    VJ_TRY(vj_window_open(&r->window, comm, plan->n, plan->most));
+    VJ_TRY(vj_window_open(&r->window, comm, plan->n, plan->node));
     float **memory = &r->window.memory[r->window.node_rank];
     if (r->window.node_size == 1) *memory = plan->alone;
     r->x = *memory;
@@ -102,6 +113,7 @@ void vj_gradient_sum_close(vj_gradient_sum *r)
     }
     free(r->bucket);
     free(r->in);
+    free(r->partial);
     free(r);
 }
 
@@ -110,19 +122,36 @@ float *vj_gradient_sum_vector(const vj_gradient_sum *r)
     return r->x;
 }
 
-/* This rank's share of bucket k on its node; on all nodes the same. */
-static span share_of(const vj_gradient_sum *r, int k)
+const char *vj_gradient_sum_way(const vj_gradient_sum *r)
+{
+    return vj_window_way(&r->window);
+}
+
+/* This rank's share of bucket k among `sharers`, the first ranks of its node. */
+static span share_of(const vj_gradient_sum *r, int k, int sharers)
 {
     const bucket *b = &r->bucket[k];
-    const int64_t n = b->last - b->first, each = (n + r->window.node_size - 1) / r->window.node_size;
+    const int64_t n = b->last - b->first, each = (n + sharers - 1) / sharers;
     const int64_t step = (each + LINE - 1) / LINE * LINE, at = step * r->window.node_rank;
     return at >= n ? (span){b->last, 0} : (span){b->first + at, n - at < step ? n - at : step};
 }
 
-/* Of this rank's share what `node` sums over the nodes. */
+/* What it sums over its node. */
+static span node_share(const vj_gradient_sum *r, int k)
+{
+    return share_of(r, k, r->window.node_size);
+}
+
+/* What a speaker exchanges with other nodes; where all are speakers, what it summed itself. */
+static span speaker_share(const vj_gradient_sum *r, int k)
+{
+    return share_of(r, k, r->window.speakers);
+}
+
+/* Of a speaker's share what `node` sums over the nodes. */
 static span part_of(const vj_gradient_sum *r, int k, int node)
 {
-    const span share = share_of(r, k);
+    const span share = speaker_share(r, k);
     int64_t first, last;
     vj_split(share.n, r->window.nodes, node, &first, &last);
     return (span){share.at + first, last - first};
@@ -133,36 +162,50 @@ static void deliver(const vj_gradient_sum *r, int owner, span s)
 {
     const vj_window *w = &r->window;
     for (int to = 0; to < w->node_size; to++)
-        if (to != w->node_rank && (owner < 0 || owner == w->node_index * w->node_size + to))
+        if (to != w->node_rank && (owner < 0 || (w->rank[owner].node == w->node_index && w->rank[owner].local == to)))
             memcpy(w->memory[to] + s.at, r->x + s.at, (size_t)s.n * sizeof(float));
 }
 
-/* r->in, `count` arrays of n. */
-static void sum_arrays(const vj_gradient_sum *r, float *out, int count, int64_t n)
+static void sum_arrays(void *reduction, float *out, const float *const *in, int count, int64_t n)
 {
+    vj_gradient_sum *r = reduction;
     if (r->plan.sum)
-        r->plan.sum(r->plan.user, out, r->in, count, n);
+        r->plan.sum(r->plan.user, out, in, count, n);
     else
-        vj_tree_sum(out, r->in, count, n, r->plan.threads);
+        vj_tree_sum(out, in, count, n, r->plan.threads);
+}
+
+/*
+ * The vector of the node that takes a partial sum: of a rank whose values are in it, so that nothing is overwritten
+ * that is still a term. Where all are speakers a rank sends what it summed itself, and uses its own vector if it can.
+ */
+static float *home(const vj_gradient_sum *r, const vj_partial *p)
+{
+    const vj_window *w = &r->window;
+    const bool own = w->speakers == w->node_size && w->node_rank >= p->local && w->node_rank < p->local + p->count;
+    return w->memory[own ? w->node_rank : p->local];
 }
 
 /* Sum this rank's share over the node; where that is all there is, deliver it. */
 static void sum_node(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
-    const span share = share_of(r, k);
+    const span share = node_share(r, k);
     for (int64_t done = 0; done < share.n; done += CHUNK) {
         const span s = {share.at + done, share.n - done < CHUNK ? share.n - done : CHUNK};
         for (int rank = 0; rank < w->node_size; rank++) r->in[rank] = w->memory[rank] + s.at;
-        sum_arrays(r, r->x + s.at, w->node_size, s.n);
+        for (int i = 0; i < w->partials.count; i++) {
+            const vj_partial *p = &w->partials.item[i];
+            if (p->node == w->node_index) sum_arrays(r, home(r, p) + s.at, r->in + p->local, p->count, s.n);
+        }
         if (w->nodes == 1) deliver(r, r->bucket[k].owner, s);
     }
 }
 
-static void send(vj_gradient_sum *r, int k, span s, int node, int tag)
+static void send(vj_gradient_sum *r, int k, const float *from, int64_t n, int node, int tag)
 {
     slot *at = &r->slot[k % SLOTS];
-    MPI_Isend(r->x + s.at, (int)s.n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
+    MPI_Isend(from, (int)n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
 }
 
 static void receive(vj_gradient_sum *r, int k, float *to, int64_t n, int node, int tag)
@@ -171,15 +214,26 @@ static void receive(vj_gradient_sum *r, int k, float *to, int64_t n, int node, i
     MPI_Irecv(to, (int)n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
 }
 
-/* Begin: each node gets its part of this rank's share from all. */
+/* Where partial sum i of this node's part is or will be. */
+static float *place_of(const vj_gradient_sum *r, int k, int i)
+{
+    const vj_partial *p = &r->window.partials.item[i];
+    const span mine = part_of(r, k, r->window.node_index);
+    return p->node == r->window.node_index ? home(r, p) + mine.at : r->slot[k % SLOTS].received + i * mine.n;
+}
+
+/* Begin: each node gets its part of this speaker's share from all. */
 static void scatter(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
     const int64_t mine = part_of(r, k, w->node_index).n;
-    for (int node = 0; node < w->nodes; node++) {
-        if (node == w->node_index) continue;
-        receive(r, k, r->slot[k % SLOTS].received + node * mine, mine, node, TO_PARTS);
-        send(r, k, part_of(r, k, node), node, TO_PARTS);
+    for (int i = 0; i < w->partials.count; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        if (p->node != w->node_index) receive(r, k, place_of(r, k, i), mine, p->node, TO_PARTS);
+        for (int node = 0; node < w->nodes && p->node == w->node_index; node++) {
+            const span part = part_of(r, k, node);
+            if (node != w->node_index) send(r, k, home(r, p) + part.at, part.n, node, TO_PARTS);
+        }
     }
 }
 
@@ -188,15 +242,14 @@ static void sum_across(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
     const span mine = part_of(r, k, w->node_index);
-    const int owner = r->bucket[k].owner, to = owner < 0 ? -1 : owner / w->node_size;
-    for (int node = 0; node < w->nodes; node++)
-        r->in[node] = node == w->node_index ? r->x + mine.at : r->slot[k % SLOTS].received + node * mine.n;
-    sum_arrays(r, r->x + mine.at, w->nodes, mine.n);
+    const int owner = r->bucket[k].owner, to = owner < 0 ? -1 : w->rank[owner].node;
+    for (int i = 0; i < w->partials.count; i++) r->partial[i] = place_of(r, k, i);
+    vj_partials_sum(&w->partials, r->x + mine.at, r->partial, mine.n, sum_arrays, r);
     for (int node = 0; node < w->nodes; node++) {
         const span other = part_of(r, k, node);
         if (node == w->node_index) continue;
         if (to < 0 || to == w->node_index) receive(r, k, r->x + other.at, other.n, node, TO_OWNERS);
-        if (to < 0 || to == node) send(r, k, mine, node, TO_OWNERS);
+        if (to < 0 || to == node) send(r, k, r->x + mine.at, mine.n, node, TO_OWNERS);
     }
 }
 
@@ -209,23 +262,34 @@ static bool arrived(vj_gradient_sum *r, int k)
     return all;
 }
 
+/* How many buckets have sums of the node that this speaker may send: its own, or its neighbours', too. */
+static int ready_to_send(const vj_gradient_sum *r)
+{
+    const vj_window *w = &r->window;
+    return w->speakers == w->node_size ? r->summed : (int)(vj_window_least(w, SUMMED) - r->before);
+}
+
+/* Between nodes, as a speaker. */
+static void push_across(vj_gradient_sum *r)
+{
+    const int ready = ready_to_send(r);
+    for (; r->sent < ready && r->sent < r->delivered + SLOTS; r->sent++) scatter(r, r->sent);
+    for (; r->crossed < r->sent && arrived(r, r->crossed); r->crossed++) sum_across(r, r->crossed);
+    for (; r->delivered < r->crossed && arrived(r, r->delivered); r->delivered++)
+        deliver(r, r->bucket[r->delivered].owner, speaker_share(r, r->delivered));
+}
+
 /* Do what can be done without waiting. */
 static void push(vj_gradient_sum *r)
 {
     const vj_window *w = &r->window;
     const int64_t made = vj_window_least(w, MADE) - r->before;
-    if (w->nodes == 1) {
-        for (; r->summed < made; r->summed++) sum_node(r, r->summed);
+    for (; r->summed < made; r->summed++) sum_node(r, r->summed);
+    vj_window_tell(w, SUMMED, r->before + r->summed);
+    if (w->nodes > 1 && is_speaker(r))
+        push_across(r);
+    else
         r->delivered = r->summed;
-    } else {
-        for (; r->summed < made && r->summed < r->delivered + SLOTS; r->summed++) {
-            sum_node(r, r->summed);
-            scatter(r, r->summed);
-        }
-        for (; r->crossed < r->summed && arrived(r, r->crossed); r->crossed++) sum_across(r, r->crossed);
-        for (; r->delivered < r->crossed && arrived(r, r->delivered); r->delivered++)
-            deliver(r, r->bucket[r->delivered].owner, share_of(r, r->delivered));
-    }
     vj_window_tell(w, DELIVERED, r->before + r->delivered);
 }
 
@@ -244,6 +308,6 @@ void vj_gradient_sum_end(vj_gradient_sum *r)
         push(r);
     }
     r->before += r->count;
-    r->made = r->summed = r->crossed = r->delivered = 0;
+    r->made = r->summed = r->sent = r->crossed = r->delivered = 0;
     vj_window_wait(&r->window, DELIVERED, r->before); /* neighbours write into this rank's vector */
 }

@@ -2,7 +2,8 @@
  * A vector of every rank that is summed over the ranks while they still make it, from its end to its beginning, as a
  * backward pass makes a gradient. It lies in memory that the ranks of a node share: whoever finds that all of them have
  * made a bucket of it sums its own share of that bucket and writes the sum into all their vectors. Between nodes a
- * bounded number of buckets is on its way through nonblocking MPI. Nothing is allocated after opening.
+ * bounded number of buckets is on its way through nonblocking MPI. Nothing is allocated after opening. Nodes may have
+ * different numbers of ranks: all of them sum, and as many of each node as the smallest has send.
  *
  * Sums are made in the order of vj_group_allreduce(), so they have its bits, whoever makes them and whenever.
  */
@@ -15,7 +16,7 @@
 
 typedef struct vj_gradient_sum vj_gradient_sum;
 
-/* n, bucket, first, most are equal on all ranks. */
+/* n, bucket, first are equal on all ranks. */
 typedef struct {
     float *alone; /* [n], borrowed: the vector of a rank that has no neighbours to share memory with */
     int64_t n;
@@ -27,7 +28,7 @@ typedef struct {
      * vj_tree_sum(), by `threads`. */
     void (*sum)(void *user, float *out, const float *const *in, int count, int64_t n);
     void *user; /* of sum, borrowed */
-    int most;   /* ranks that share memory, 0: all of a node */
+    int node;   /* of this rank, as vj_window_open() has it */
 } vj_gradient_sum_plan;
 
 /** Collective. Close with vj_gradient_sum_close(), collective, also after a failure. */
@@ -36,6 +37,9 @@ void vj_gradient_sum_close(vj_gradient_sum *reduction);
 
 /** This rank's vector [n]: zero, in shared memory and owned by the reduction, or plan->alone. Not collective. */
 float *vj_gradient_sum_vector(const vj_gradient_sum *reduction);
+
+/** vj_window_way(). Not collective. */
+const char *vj_gradient_sum_way(const vj_gradient_sum *reduction);
 
 /**
  * From `offset` on this rank has made its vector, and touches it no more before vj_gradient_sum_end(): sum what all

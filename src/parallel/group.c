@@ -1,5 +1,5 @@
 /*
- * Sums and gathers in rounds: of every rank's share a slice goes through the window, which stays in the caches. Read
+ * Sums and gathers in rounds: of every owner's share a slice goes through the window, which stays in the caches. Read
  * pass() first.
  */
 #include "parallel/group.h"
@@ -20,32 +20,45 @@ enum {
     ROUND = 1 << 18,
     LINE = 16 /* floats of a cache line, which two ranks should not share */
 };
-enum { SUM = 1, GATHER = 2 };
+enum { SUM = 1, ACROSS = 2, GATHER = 4 };
 
 struct vj_group {
     vj_window window; /* two rounds of memory: one is read while the next is written */
     int size, threads;
-    int64_t round; /* rounds so far */
+    int64_t round; /* rounds so far that used this memory */
     int64_t waits; /* times that ranks met so far */
-    int64_t *even; /* [node_size + 1] a vector in equal shares */
+    int64_t *cut;  /* [node_size + 1] a vector, or a stretch of it, in shares */
     const float **in;
+    float **sum; /* [own] this node's partial sums of a slice: one in the caller's vector, the others in memory */
+    float *memory;
+    float **partial;                                /* [partial sums] of this node's part of a slice, from all nodes */
     int *sends, *sends_at, *receives, *receives_at; /* between nodes, [nodes] each */
-    float *received;                                /* [ROUND + nodes] */
+    float *received;
 };
 
-vj_status vj_group_open_within(vj_group **group, MPI_Comm comm, int most)
+/* Floats of a rank's slice in a round. */
+static int64_t slice_floats(int owners)
+{
+    return ROUND / owners / LINE * LINE;
+}
+
+vj_status vj_group_open(vj_group **group, MPI_Comm comm, int node)
 {
     vj_group *g = *group = vj_calloc(1, sizeof *g);
     if (!g) return vj_raise(VJ_ERR_MEMORY, "no memory for a group of ranks");
     g->threads = 1;
     MPI_Comm_size(comm, &g->size);
     vj_window *w = &g->window;
-    VJ_TRY(vj_window_open(w, comm, g->size > 1 ? 2 * ROUND : 0, most));
-    g->even = vj_calloc(w->node_size + 1, sizeof *g->even);
-    g->in = vj_calloc(w->node_size + w->nodes, sizeof *g->in);
+    VJ_TRY(vj_window_open(w, comm, g->size > 1 ? 2 * ROUND : 0, node));
+    const int64_t slice = slice_floats(w->speakers), part = slice / w->nodes + 1;
+    g->cut = vj_calloc(w->node_size + 1, sizeof *g->cut);
+    g->in = vj_calloc(w->node_size, sizeof *g->in);
+    g->sum = vj_calloc(w->own, sizeof *g->sum);
+    g->memory = vj_calloc((w->own - 1) * slice, sizeof *g->memory);
+    g->partial = vj_calloc(w->partials.count, sizeof *g->partial);
     g->sends = vj_calloc(4 * w->nodes, sizeof *g->sends);
-    g->received = vj_calloc(w->nodes > 1 ? ROUND + w->nodes : 0, sizeof *g->received);
-    if (!g->even || !g->in || !g->sends || !g->received)
+    g->received = vj_calloc(w->nodes > 1 ? w->partials.count * part : 0, sizeof *g->received);
+    if (!g->cut || !g->in || !g->sum || !g->memory || !g->partial || !g->sends || !g->received)
         return vj_raise(VJ_ERR_MEMORY, "no memory for a group of %d ranks", g->size);
     g->sends_at = g->sends + w->nodes;
     g->receives = g->sends_at + w->nodes;
@@ -53,20 +66,23 @@ vj_status vj_group_open_within(vj_group **group, MPI_Comm comm, int most)
     return VJ_OK;
 }
 
-vj_status vj_group_open(vj_group **group, MPI_Comm comm)
-{
-    return vj_group_open_within(group, comm, 0);
-}
-
 void vj_group_close(vj_group *g)
 {
     if (!g) return;
     vj_window_close(&g->window);
-    free(g->even);
+    free(g->cut);
     free(g->in);
+    free(g->sum);
+    free(g->memory);
+    free(g->partial);
     free(g->sends);
     free(g->received);
     free(g);
+}
+
+const char *vj_group_way(const vj_group *g)
+{
+    return vj_window_way(&g->window);
 }
 
 void vj_group_set_threads(vj_group *g, int threads)
@@ -81,32 +97,58 @@ static void meet(vj_group *g)
     vj_window_wait(&g->window, 0, g->waits);
 }
 
+static void add_arrays(void *group, float *out, const float *const *in, int count, int64_t n)
+{
+    vj_tree_sum(out, in, count, n, ((vj_group *)group)->threads);
+}
+
+/* Every node gets its part of x [n] from partial sum `turn` of all nodes that have so many. */
+static void exchange(vj_group *g, int64_t n, int turn)
+{
+    const vj_window *w = &g->window;
+    int64_t first, last;
+    vj_split(n, w->nodes, w->node_index, &first, &last);
+    const int mine = (int)(last - first);
+    for (int node = 0; node < w->nodes; node++) {
+        vj_split(n, w->nodes, node, &first, &last);
+        g->sends[node] = turn < w->own ? (int)(last - first) : 0;
+        g->sends_at[node] = (int)first;
+        g->receives[node] = g->receives_at[node] = 0;
+    }
+    for (int i = 0; i < w->partials.count; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        if (p->turn != turn) continue;
+        g->receives[p->node] = mine;
+        g->receives_at[p->node] = i * mine;
+        g->partial[i] = g->received + (int64_t)i * mine;
+    }
+    MPI_Alltoallv(turn < w->own ? g->sum[turn] : NULL, g->sends, g->sends_at, MPI_FLOAT, g->received, g->receives,
+                  g->receives_at, MPI_FLOAT, w->across);
+}
+
 /*
- * Sum x [n] over the nodes, to all or to the node `owner` alone: each node gets its part of x from all, sums it in the
- * tree's order and hands it on. Written out, since what order an MPI library sums in is its own affair.
+ * Sum g->sum, [n] each, over the nodes into x, on all of them or on `owner` alone: each node gets its part of all
+ * partial sums, sums it and hands it on. Written out, since what order an MPI library sums in is its own affair. Called
+ * by speakers.
  */
 static void sum_across(vj_group *g, float *x, int64_t n, int owner)
 {
     const vj_window *w = &g->window;
-    if (w->nodes == 1) return;
     int64_t first, last;
+    for (int turn = 0; turn < w->partials.most; turn++) exchange(g, n, turn);
     vj_split(n, w->nodes, w->node_index, &first, &last);
     const int mine = (int)(last - first);
     float *part = x + first;
+    vj_partials_sum(&w->partials, part, g->partial, mine, add_arrays, g);
     for (int node = 0; node < w->nodes; node++) {
         vj_split(n, w->nodes, node, &first, &last);
-        g->sends[node] = (int)(last - first);
-        g->sends_at[node] = (int)first;
-        g->receives[node] = mine;
-        g->receives_at[node] = node * mine;
-        g->in[node] = g->received + node * mine;
+        g->receives[node] = (int)(last - first);
+        g->receives_at[node] = (int)first;
     }
-    MPI_Alltoallv(x, g->sends, g->sends_at, MPI_FLOAT, g->received, g->receives, g->receives_at, MPI_FLOAT, w->across);
-    vj_tree_sum(part, g->in, w->nodes, mine, g->threads);
     if (owner < 0)
-        MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, x, g->sends, g->sends_at, MPI_FLOAT, w->across);
+        MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, x, g->receives, g->receives_at, MPI_FLOAT, w->across);
     else if (owner == w->node_index)
-        MPI_Gatherv(MPI_IN_PLACE, 0, MPI_FLOAT, x, g->sends, g->sends_at, MPI_FLOAT, owner, w->across);
+        MPI_Gatherv(MPI_IN_PLACE, 0, MPI_FLOAT, x, g->receives, g->receives_at, MPI_FLOAT, owner, w->across);
     else
         MPI_Gatherv(part, mine, MPI_FLOAT, NULL, NULL, NULL, MPI_FLOAT, owner, w->across);
 }
@@ -127,65 +169,127 @@ static void copy(float *to, const float *from, int64_t n)
     memcpy(to, from, (size_t)n * sizeof *to);
 }
 
+/* Of this rank's slice, the node's partial sums: the ranks' values lie in the window, this rank's own in x. */
+static void sum_node(vj_group *g, float *x, const slice *mine, const float *const *values)
+{
+    const vj_window *w = &g->window;
+    float *room = g->memory;
+    for (int i = 0; i < w->partials.count; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        if (p->node != w->node_index) continue;
+        const bool here = w->node_rank >= p->local && w->node_rank < p->local + p->count;
+        float *out = here ? x + mine->at : room;
+        if (!here) room += mine->n;
+        vj_tree_sum(out, values + p->local, p->count, mine->n, g->threads);
+        g->sum[p->turn] = out;
+    }
+}
+
 /*
- * The ranks of a node own the shares [first[r], first[r + 1]) of x. SUM: into each share the sum over all ranks,
- * GATHER: every share to all ranks of the node. owner: the node that gets sums or has the shares, -1: all.
+ * The first `owners` ranks of a node own the shares [first[r], first[r + 1]) of x. SUM: into each share the node's
+ * sums, with ACROSS those of all nodes. ACROSS alone: each share from the node that has it. GATHER: every share to all
+ * ranks of the node. owner: the node that gets sums or has the shares, -1: all.
  *
  * Memory of one round is written again two rounds later, which nobody begins before all have met in between, and so
  * have read it.
  */
-static void pass(vj_group *g, float *x, const int64_t *first, int what, int owner)
+static void pass(vj_group *g, float *x, const int64_t *first, int owners, int what, int owner)
 {
     const vj_window *w = &g->window;
     const int ranks = w->node_size, me = w->node_rank;
-    const int64_t step = ROUND / ranks / LINE * LINE;
+    const int64_t step = slice_floats(owners);
     int64_t longest = 0;
-    for (int r = 0; r < ranks; r++)
+    for (int r = 0; r < owners; r++)
         if (first[r + 1] - first[r] > longest) longest = first[r + 1] - first[r];
 
-    for (int64_t done = 0; done < longest; done += step, g->round++) {
+    for (int64_t done = 0; done < longest; done += step) {
         const int64_t here = g->round % 2 * ROUND;
-        const slice mine = slice_of(first, me, done, step);
+        const slice mine = me < owners ? slice_of(first, me, done, step) : (slice){0, 0};
+        const bool across = (what & ACROSS) && w->nodes > 1 && me < owners;
         if (what & SUM) {
-            for (int r = 0; r < ranks; r++) {
+            for (int r = 0; r < owners; r++) {
                 const slice s = slice_of(first, r, done, step);
                 if (r != me) copy(w->memory[me] + here + r * step, x + s.at, s.n);
-                g->in[r] = r == me ? x + mine.at : w->memory[r] + here + me * step;
             }
+            for (int r = 0; r < ranks && me < owners; r++)
+                g->in[r] = r == me ? x + mine.at : w->memory[r] + here + me * step;
             meet(g);
-            vj_tree_sum(x + mine.at, g->in, ranks, mine.n, g->threads);
-            sum_across(g, x + mine.at, mine.n, owner);
-        } else if (w->nodes > 1) {
+            if (me < owners) sum_node(g, x, &mine, g->in);
+            if (across) sum_across(g, x + mine.at, mine.n, owner);
+        } else if (across) {
             MPI_Bcast(x + mine.at, (int)mine.n, MPI_FLOAT, owner, w->across);
         }
         if ((what & GATHER) && ranks > 1) {
-            copy(w->memory[me] + here + me * step, x + mine.at, mine.n);
+            copy(w->memory[me] + here + (me < owners ? me * step : 0), x + mine.at, mine.n);
             meet(g);
-            for (int r = 0; r < ranks; r++) {
+            for (int r = 0; r < owners; r++) {
                 const slice s = slice_of(first, r, done, step);
                 if (r != me) copy(x + s.at, w->memory[r] + here + r * step, s.n);
             }
         }
+        if (what & (SUM | GATHER)) g->round++;
     }
+}
+
+/* [first, last) in a share for each of `owners`, borders on cache lines. */
+static void cut_evenly(vj_group *g, int64_t first, int64_t last, int owners)
+{
+    const int64_t each = (last - first + owners - 1) / owners, share = (each + LINE - 1) / LINE * LINE;
+    for (int r = 0; r <= owners; r++) g->cut[r] = first + r * share < last ? first + r * share : last;
+}
+
+/* Have all nodes equally many ranks, and is this one's partial sum that of all its ranks? Then each is a speaker. */
+static bool is_whole_node(const vj_group *g, const vj_partial *p)
+{
+    return g->window.speakers == g->window.largest && p->count == g->window.speakers;
 }
 
 void vj_group_allreduce(vj_group *g, float *x, int64_t n)
 {
     if (g->size == 1) return;
-    const int ranks = g->window.node_size;
-    const int64_t each = (n + ranks - 1) / ranks, share = (each + LINE - 1) / LINE * LINE;
-    for (int r = 0; r <= ranks; r++) g->even[r] = r * share < n ? r * share : n;
-    pass(g, x, g->even, SUM | GATHER, -1);
+    cut_evenly(g, 0, n, g->window.speakers);
+    pass(g, x, g->cut, g->window.speakers, SUM | ACROSS | GATHER, -1);
 }
 
+/* Stretch by stretch of neighbouring ranks on one node. */
 void vj_group_reduce_scatter(vj_group *g, float *x, const int64_t *first)
 {
-    if (g->size == 1) return;
-    for (int node = 0; node < g->window.nodes; node++) pass(g, x, first + node * g->window.node_size, SUM, node);
+    const vj_window *w = &g->window;
+    for (int i = 0; i < w->partials.count && g->size > 1; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        const int gather = p->node == w->node_index ? GATHER : 0;
+        if (is_whole_node(g, p)) {
+            pass(g, x, first + p->first, w->speakers, SUM | ACROSS, p->node);
+            continue;
+        }
+        cut_evenly(g, first[p->first], first[p->first + p->count], w->speakers);
+        pass(g, x, g->cut, w->speakers, SUM | ACROSS | gather, p->node);
+    }
+}
+
+/* The ranks of `p` give all of this node their shares. */
+static void gather_here(vj_group *g, float *x, const int64_t *first, const vj_partial *p)
+{
+    const int ranks = g->window.node_size;
+    for (int r = 0; r <= ranks; r++) {
+        const int of = r < p->local ? 0 : r > p->local + p->count ? p->count : r - p->local;
+        g->cut[r] = first[p->first + of];
+    }
+    pass(g, x, g->cut, ranks, GATHER, p->node);
 }
 
 void vj_group_allgather(vj_group *g, float *x, const int64_t *first)
 {
-    if (g->size == 1) return;
-    for (int node = 0; node < g->window.nodes; node++) pass(g, x, first + node * g->window.node_size, GATHER, node);
+    const vj_window *w = &g->window;
+    for (int i = 0; i < w->partials.count && g->size > 1; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        const bool here = p->node == w->node_index;
+        if (is_whole_node(g, p)) {
+            pass(g, x, first + p->first, w->speakers, ACROSS | GATHER, p->node);
+            continue;
+        }
+        if (here) gather_here(g, x, first, p);
+        cut_evenly(g, first[p->first], first[p->first + p->count], w->speakers);
+        pass(g, x, g->cut, w->speakers, here ? ACROSS : ACROSS | GATHER, p->node);
+    }
 }

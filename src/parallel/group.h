@@ -1,8 +1,10 @@
 /*
  * Ranks that sum and gather floats together, at once: through a shared-memory window on a node, through MPI between
- * nodes. What is summed while it is made is reduction.h's.
- * Results have the same bits on all ranks and in every call: sums are made in a fixed order of ranks (tree.h; where
- * there are several nodes, the tree of the nodes' trees, which is the same for powers of two), whoever makes them.
+ * nodes. What is summed while it is made is gradient_sum.h's.
+ *
+ * Results have the same bits on all ranks and in every call: sums are made in a fixed order of ranks, that of
+ * partials.h, whoever makes them. On 2^k ranks it is the same wherever they are. Nodes may have different numbers of
+ * ranks; then as many of each node do the work as the smallest has.
  */
 #ifndef VJ_PARALLEL_GROUP_H
 #define VJ_PARALLEL_GROUP_H
@@ -13,12 +15,13 @@
 
 typedef struct vj_group vj_group;
 
-/** Collective, as is all below. Close with vj_group_close(), also after a failure. */
-vj_status vj_group_open(vj_group **group, MPI_Comm comm);
+/** `node`: of this rank, as vj_window_open() has it. Collective, as is all below. Close with vj_group_close(), also
+ * after a failure. */
+vj_status vj_group_open(vj_group **group, MPI_Comm comm, int node);
 void vj_group_close(vj_group *group);
 
-/** The same with at most `most` ranks to a window; 0: all of a node. */
-vj_status vj_group_open_within(vj_group **group, MPI_Comm comm, int most);
+/** vj_window_way(). Not collective. */
+const char *vj_group_way(const vj_group *group);
 
 /** Threads that sum; 1 unless set. Not collective. */
 void vj_group_set_threads(vj_group *group, int threads);

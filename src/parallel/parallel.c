@@ -27,18 +27,107 @@ void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm)
     if (comm != VJ_ALONE) MPI_Bcast(data, (int)bytes, MPI_BYTE, 0, comm);
 }
 
+/* ------------------------------------------------------------------------------------------------ nodes */
+
+/* Ranks of `node` that may run on the same processors as this one, itself included. */
+static int ranks_beside(MPI_Comm node, int size, const cpu_set_t *mine)
+{
+    int same = 0;
+    cpu_set_t *all = malloc((size_t)size * sizeof *all);
+    VJ_ASSERT(all);
+    MPI_Allgather(mine, (int)sizeof *mine, MPI_BYTE, all, (int)sizeof *mine, MPI_BYTE, node);
+    for (int i = 0; i < size; i++) same += CPU_EQUAL(mine, &all[i]) != 0;
+    free(all);
+    return same;
+}
+
+static int threads_of(MPI_Comm node, int size)
+{
+    cpu_set_t mine;
+    CPU_ZERO(&mine);
+    if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine); /* more processors than the set can name */
+    const int share = CPU_COUNT(&mine) / ranks_beside(node, size, &mine);
+    if (getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
+    return share > 1 ? share : 1;
+}
+
+vj_place vj_place_of(MPI_Comm comm)
+{
+    vj_place p = {.nodes = 1, .local_size = 1, .threads = omp_get_max_threads()};
+    MPI_Comm node;
+    int rank, is_first, before = 0;
+    if (comm == VJ_ALONE) return p;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
+    MPI_Comm_rank(node, &p.local_rank);
+    MPI_Comm_size(node, &p.local_size);
+    is_first = p.local_rank == 0;
+    MPI_Allreduce(&is_first, &p.nodes, 1, MPI_INT, MPI_SUM, comm);
+    MPI_Exscan(&is_first, &before, 1, MPI_INT, MPI_SUM, comm);
+    p.node = rank == 0 ? 0 : before; /* MPI leaves rank 0's undefined */
+    MPI_Bcast(&p.node, 1, MPI_INT, 0, node);
+    p.threads = threads_of(node, p.local_size);
+    MPI_Comm_free(&node);
+    return p;
+}
+
+enum { HOST = 64, NAMED = 16 /* hosts of a message */ };
+
+typedef struct {
+    int ranks;
+    char host[HOST];
+} node_entry;
+
+/* " (3 on a, 1 on b)", or " (a, b), 2 on each". */
+static void name_nodes(const node_entry *node, int nodes, char *text, size_t bytes)
+{
+    bool equal = true;
+    size_t used = (size_t)snprintf(text, bytes, " (");
+    for (int i = 1; i < nodes; i++) equal = equal && node[i].ranks == node[0].ranks;
+    for (int i = 0; i < nodes && i < NAMED; i++) {
+        used += (size_t)snprintf(text + used, bytes - used, "%s", i ? ", " : "");
+        if (!equal) used += (size_t)snprintf(text + used, bytes - used, "%d on ", node[i].ranks);
+        used += (size_t)snprintf(text + used, bytes - used, "%s", node[i].host);
+    }
+    if (nodes > NAMED) used += (size_t)snprintf(text + used, bytes - used, " and %d more", nodes - NAMED);
+    used += (size_t)snprintf(text + used, bytes - used, ")");
+    if (equal && nodes > 1) snprintf(text + used, bytes - used, ", %d on each", node[0].ranks);
+}
+
+void vj_place_say(const vj_place *p, MPI_Comm comm, const char *more)
+{
+    int rank, size, length;
+    char host[MPI_MAX_PROCESSOR_NAME], text[NAMED * (HOST + 32)];
+    node_entry mine = {.ranks = p->local_size};
+    MPI_Comm first;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &size);
+    if (size == 1) return;
+    MPI_Get_processor_name(host, &length);
+    snprintf(mine.host, sizeof mine.host, "%.*s", HOST - 1, host);
+    MPI_Comm_split(comm, p->local_rank == 0 ? 0 : MPI_UNDEFINED, rank, &first);
+    if (first == MPI_COMM_NULL) return;
+    node_entry *node = vj_calloc(rank == 0 ? p->nodes : 0, sizeof *node);
+    VJ_ASSERT(node);
+    MPI_Gather(&mine, (int)sizeof mine, MPI_BYTE, node, (int)sizeof mine, MPI_BYTE, 0, first);
+    MPI_Comm_free(&first);
+    if (rank == 0) {
+        name_nodes(node, p->nodes, text, sizeof text);
+        vj_log("%d ranks on %d node%s%s%s", size, p->nodes, p->nodes == 1 ? "" : "s", text, more);
+    }
+    free(node);
+}
+
+/* ------------------------------------------------------------------------------------------------ layout */
+
 /* Its first rank speaks for a group that is spread over nodes. */
 static vj_status check_node(const vj_layout *l)
 {
     enum { NAME = MPI_MAX_PROCESSOR_NAME };
-    MPI_Comm node;
     char host[NAME] = "", text[512];
-    int length, beside;
-    MPI_Comm_split_type(l->tensor, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    MPI_Comm_size(node, &beside);
-    MPI_Comm_free(&node);
-    MPI_Allreduce(MPI_IN_PLACE, &beside, 1, MPI_INT, MPI_MIN, l->tensor);
-    if (beside == l->tensor_size) return VJ_OK;
+    int length, nodes[2] = {l->place.node, -l->place.node};
+    MPI_Allreduce(MPI_IN_PLACE, nodes, 2, MPI_INT, MPI_MAX, l->tensor);
+    if (nodes[0] == -nodes[1]) return VJ_OK;
 
     char *hosts = vj_calloc(l->tensor_size, NAME);
     VJ_ASSERT(hosts);
@@ -51,7 +140,7 @@ static vj_status check_node(const vj_layout *l)
     if (l->tensor_rank != 0) return VJ_ERR_USAGE;
     return vj_raise(VJ_ERR_USAGE,
                     "parallel.tensor %d: ranks %d to %d are on several nodes (%s), and a tensor group must be on one: "
-                    "start a multiple of %d ranks on each node, filled one after another",
+                    "start a multiple of %d ranks on each node",
                     l->tensor_size, l->rank, l->rank + l->tensor_size - 1, text, l->tensor_size);
 }
 
@@ -68,6 +157,7 @@ vj_status vj_layout_open(vj_layout *l, MPI_Comm world, int tensor)
     l->data_rank = l->rank / tensor;
     l->tensor_rank = l->rank % tensor;
     MPI_Comm_dup(world, &l->world);
+    l->place = vj_place_of(world);
     MPI_Comm_split(world, l->tensor_rank, l->rank, &l->data);
     MPI_Comm_split(world, l->data_rank, l->rank, &l->tensor);
     return vj_agree(world, check_node(l));
@@ -94,42 +184,6 @@ vj_status vj_agree(MPI_Comm comm, vj_status status)
     if (comm == VJ_ALONE) return status;
     MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, comm);
     return (vj_status)worst;
-}
-
-/* Ranks of `node` that may run on the same processors as this one, itself included. */
-static int ranks_beside(MPI_Comm node, const cpu_set_t *mine)
-{
-    int size, same = 0;
-    MPI_Comm_size(node, &size);
-    cpu_set_t *all = malloc((size_t)size * sizeof *all);
-    VJ_ASSERT(all);
-    MPI_Allgather(mine, (int)sizeof *mine, MPI_BYTE, all, (int)sizeof *mine, MPI_BYTE, node);
-    for (int i = 0; i < size; i++) same += CPU_EQUAL(mine, &all[i]) != 0;
-    free(all);
-    return same;
-}
-
-int vj_ranks_of_node(MPI_Comm comm)
-{
-    MPI_Comm node;
-    int size;
-    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    MPI_Comm_size(node, &size);
-    MPI_Comm_free(&node);
-    return size;
-}
-
-int vj_threads(MPI_Comm comm)
-{
-    MPI_Comm node;
-    cpu_set_t mine;
-    CPU_ZERO(&mine);
-    if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine); /* more processors than the set can name */
-    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-    const int share = CPU_COUNT(&mine) / ranks_beside(node, &mine);
-    MPI_Comm_free(&node);
-    if (getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
-    return share > 1 ? share : 1;
 }
 
 void vj_sum_doubles(MPI_Comm comm, double *values, int count)

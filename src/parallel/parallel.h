@@ -22,6 +22,27 @@ int vj_comm_size(MPI_Comm comm);
 /** Rank 0's bytes to all ranks; with VJ_ALONE nothing. Fewer than 2^31 bytes. Collective. */
 void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm);
 
+/* Where a rank is. Ranks of a node can share memory. */
+typedef struct {
+    int node, nodes;            /* number of its node, in the order of their first ranks, and how many there are */
+    int local_rank, local_size; /* its number on the node, and how many ranks this has */
+    /*
+     * Threads for this rank: what OMP_NUM_THREADS says; without it the processors it may run on, divided among the
+     * ranks of the node that may run on the same ones. So neither `mpirun -n 2` without binding nor with it leaves more
+     * threads than processors.
+     */
+    int threads;
+} vj_place;
+
+/** VJ_ALONE will do. Collective. */
+vj_place vj_place_of(MPI_Comm comm);
+
+/**
+ * Tell in a line of the log how ranks lie on nodes, "4 ranks on 2 nodes (3 on a, 1 on b)", and behind it `more`, which
+ * may be "". One rank says nothing. Collective.
+ */
+void vj_place_say(const vj_place *place, MPI_Comm comm, const char *more);
+
 /*
  * world = data x tensor. A tensor group holds one model together; its ranks are neighbours: world rank = data_rank *
  * tensor_size + tensor_rank. Ranks of one tensor rank hold the same share of it and differ in their clips: `data`.
@@ -29,6 +50,7 @@ void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm);
 typedef struct {
     MPI_Comm world, data, tensor; /* owned */
     int rank, size, data_rank, data_size, tensor_rank, tensor_size;
+    vj_place place; /* in world */
 } vj_layout;
 
 /**
@@ -45,16 +67,6 @@ void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last);
 
 /** Make one rank's failure everybody's: the worst status over the communicator; VJ_ALONE will do. Collective. */
 vj_status vj_agree(MPI_Comm comm, vj_status status);
-
-/**
- * Threads for this rank: what OMP_NUM_THREADS says; without it the processors this rank may run on, divided among the
- * ranks of the node that may run on the same ones. So neither `mpirun -n 2` without binding nor with it leaves more
- * threads than processors. Collective.
- */
-int vj_threads(MPI_Comm comm);
-
-/** How many ranks of `comm` this one's node has. Collective. */
-int vj_ranks_of_node(MPI_Comm comm);
 
 /**
  * Sum doubles over all ranks, in place; the same bits on all, and over 2^k ranks those of one rank that sums in the

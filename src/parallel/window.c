@@ -25,37 +25,47 @@ struct vj_flags {
 
 enum { SPINS = 200 }; /* looks before the processor is given away: some microseconds */
 
-/* Split comm into nodes of neighbours, all of one size; where that cannot be, into single ranks. Collective. */
-static void split(vj_window *w, MPI_Comm comm, int most)
+/* Number the nodes, and say where each rank is: first[r] is the first rank on the node of rank r. */
+static void number_nodes(vj_window *w, const int *first, int size)
 {
-    int rank, size, first, regular;
+    int *ranks = vj_calloc(size, sizeof *ranks), *node = vj_calloc(size, sizeof *node);
+    w->rank = vj_calloc(size, sizeof *w->rank);
+    VJ_ASSERT(ranks && node && w->rank);
+    w->nodes = 0;
+    for (int r = 0; r < size; r++) {
+        node[r] = first[r] == r ? w->nodes++ : node[first[r]];
+        w->rank[r] = (vj_window_rank){node[r], ranks[node[r]]++};
+    }
+    w->speakers = w->largest = ranks[0];
+    for (int i = 1; i < w->nodes; i++) {
+        if (ranks[i] < w->speakers) w->speakers = ranks[i];
+        if (ranks[i] > w->largest) w->largest = ranks[i];
+    }
+    vj_partials_init(&w->partials, node, size, w->nodes);
+    free(ranks);
+    free(node);
+}
+
+/* Who is on which node. Collective. */
+static void split(vj_window *w, MPI_Comm comm, int node)
+{
+    int rank, size, here;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &size);
-    MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &w->node);
+    MPI_Comm_split(comm, node, rank, &w->node);
     MPI_Comm_size(w->node, &w->node_size);
     MPI_Comm_rank(w->node, &w->node_rank);
-    if (most > 0 && most < w->node_size) {
-        MPI_Comm whole = w->node;
-        MPI_Comm_split(whole, w->node_rank / most, rank, &w->node);
-        MPI_Comm_free(&whole);
-        MPI_Comm_size(w->node, &w->node_size);
-        MPI_Comm_rank(w->node, &w->node_rank);
-    }
-    first = rank - w->node_rank;
-    int least_first = first, shape[2] = {w->node_size, -w->node_size};
-    MPI_Allreduce(MPI_IN_PLACE, shape, 2, MPI_INT, MPI_MAX, comm);
-    MPI_Bcast(&least_first, 1, MPI_INT, 0, w->node);
-    regular = shape[0] == -shape[1] && least_first == first && first % w->node_size == 0;
-    MPI_Allreduce(MPI_IN_PLACE, &regular, 1, MPI_INT, MPI_MIN, comm);
-    if (!regular) {
-        MPI_Comm_free(&w->node);
-        MPI_Comm_split(comm, rank, 0, &w->node);
-        w->node_size = 1;
-        w->node_rank = 0;
-    }
-    w->node_index = rank / w->node_size;
-    w->nodes = size / w->node_size;
-    MPI_Comm_split(comm, w->node_rank, rank, &w->across);
+    int *first = vj_calloc(size, sizeof *first);
+    VJ_ASSERT(first);
+    here = rank;
+    MPI_Bcast(&here, 1, MPI_INT, 0, w->node);
+    MPI_Allgather(&here, 1, MPI_INT, first, 1, MPI_INT, comm);
+    number_nodes(w, first, size);
+    free(first);
+    w->node_index = w->rank[rank].node;
+    w->own = 0;
+    for (int i = 0; i < w->partials.count; i++) w->own += w->partials.item[i].node == w->node_index;
+    MPI_Comm_split(comm, w->node_rank < w->speakers ? w->node_rank : MPI_UNDEFINED, w->node_index, &w->across);
 }
 
 /* What each neighbour's segment holds: its counters, then its floats. */
@@ -150,9 +160,10 @@ static bool share(vj_window *w, MPI_Comm comm, int *fd, char trouble[TROUBLE])
     char name[64];
     const uint64_t token = draw_token(w, trouble);
     name_segment(name, token, w->node_rank);
-    const int mine = trouble[0] ? -1 : shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    const bool alone = w->node_size == 1; /* takes part in what all agree on */
+    const int mine = trouble[0] || alone ? -1 : shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
     fd[w->node_rank] = mine;
-    if (mine < 0 && !trouble[0]) explain(trouble, "shm_open", name, errno);
+    if (mine < 0 && !alone && !trouble[0]) explain(trouble, "shm_open", name, errno);
     bool well = all_well(comm, trouble);
     for (int r = 0; r < w->node_size && well && !trouble[0]; r++) {
         char other[64];
@@ -164,21 +175,21 @@ static bool share(vj_window *w, MPI_Comm comm, int *fd, char trouble[TROUBLE])
     well = well && all_well(comm, trouble);
     if (mine >= 0) shm_unlink(name);
     if (!well) return false;
-    reserve(mine, w->bytes, w->node_size, trouble);
+    if (!alone) reserve(mine, w->bytes, w->node_size, trouble);
     if (!all_well(comm, trouble)) return false;
-    map(w, fd, w->bytes, trouble);
+    if (!alone) map(w, fd, w->bytes, trouble);
     return all_well(comm, trouble);
 }
 
-vj_status vj_window_open(vj_window *w, MPI_Comm comm, int64_t floats, int most)
+vj_status vj_window_open(vj_window *w, MPI_Comm comm, int64_t floats, int node)
 {
     char trouble[TROUBLE] = "";
     int rank;
     MPI_Comm_rank(comm, &rank);
     *w = (vj_window){.node = MPI_COMM_NULL, .across = MPI_COMM_NULL, .bytes = segment_bytes(floats)};
-    split(w, comm, most);
+    split(w, comm, node);
     VJ_TRY(vj_agree(comm, allocate(w)));
-    if (w->node_size == 1) return VJ_OK; /* on all ranks */
+    if (w->largest == 1) return VJ_OK;
     int *fd = malloc((size_t)w->node_size * sizeof *fd);
     VJ_ASSERT(fd);
     for (int r = 0; r < w->node_size; r++) fd[r] = -1;
@@ -189,9 +200,9 @@ vj_status vj_window_open(vj_window *w, MPI_Comm comm, int64_t floats, int most)
     if (shared) return VJ_OK;
     if (rank == 0)
         vj_warn("no shared memory (%s): what %d ranks of a node sum goes through MPI, which is slower", trouble,
-                w->node_size);
+                w->largest);
     vj_window_close(w);
-    split(w, comm, 1);
+    split(w, comm, rank);
     return vj_agree(comm, allocate(w));
 }
 
@@ -205,10 +216,19 @@ void vj_window_close(vj_window *w)
     }
     free(w->flags);
     free(w->memory);
+    free(w->rank);
+    vj_partials_release(&w->partials);
     w->flags = NULL;
     w->memory = NULL;
+    w->rank = NULL;
     if (w->node != MPI_COMM_NULL) MPI_Comm_free(&w->node);
     if (w->across != MPI_COMM_NULL) MPI_Comm_free(&w->across);
+}
+
+const char *vj_window_way(const vj_window *w)
+{
+    if (w->largest == 1) return "MPI";
+    return w->nodes == 1 ? "shared memory" : "shared memory on a node, MPI between nodes";
 }
 
 void vj_window_tell(const vj_window *w, int flag, int64_t value)
@@ -229,7 +249,7 @@ int64_t vj_window_least(const vj_window *w, int flag)
 void vj_window_idle(const vj_window *w)
 {
     int found;
-    MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, w->across, &found, MPI_STATUS_IGNORE);
+    MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, w->node, &found, MPI_STATUS_IGNORE);
     sched_yield();
 }
 

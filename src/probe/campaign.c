@@ -327,7 +327,9 @@ static vj_status make_row(vj_probe_row *row, const vj_campaign *c, int64_t first
 static vj_status run(vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
 {
     vj_backend *be;
-    VJ_TRY(vj_backend_open_alike(&be, "cpu", VJ_FP32, c->comm));
+    const vj_place place = vj_place_of(c->comm);
+    vj_place_say(&place, c->comm, "");
+    VJ_TRY(vj_backend_open_alike(&be, "cpu", VJ_FP32, &place, c->comm));
     vj_status status = train_mine(c, be);
     vj_backend_close(be);
     VJ_TRY(status);

@@ -9,7 +9,7 @@
 #include "base/rng.h"
 #include "clips/clips.h"
 #include "features/features.h"
-#include "feed/crop.h"
+#include "feed/loader.h"
 #include "model/model.h"
 #include "parallel/parallel.h"
 #include "train/alike.h"
@@ -33,12 +33,11 @@ typedef struct {
     int64_t *chosen, n; /* clip numbers, ascending */
     int64_t tokens, batch;
     int D;
-    float *pixels, *features; /* host: [batch, 3, T, S, S], [batch, tokens, D] */
-    float *pooled;            /* host: [batch, D] */
-    int32_t *labels;          /* [batch, L] */
-    uint64_t *sums;           /* [batch] checksums of the clips */
-    float *normed;            /* device: [batch * tokens, D] */
-    uint8_t *frames;          /* [batch, largest clip] */
+    vj_loader *loader;
+    float *features; /* host: [batch, tokens, D] */
+    float *pooled;   /* host: [batch, D] */
+    uint64_t *sums;  /* [batch] checksums of the clips */
+    float *normed;   /* device: [batch * tokens, D] */
 } vj_embedding;
 
 /* ------------------------------------------------------------------------------------------------ the encoder */
@@ -87,10 +86,13 @@ static vj_status open_encoder(vj_embedding *e)
     vj_init init;
     vj_shape shape = vj_shape_from(e->config);
     vj_precision precision = strcmp(e->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
+    const vj_place place = vj_place_of(e->comm);
+    vj_place_say(&place, e->comm, "");
     VJ_TRY(parse_random(e->request->encoder, e->config->run.seed, &random, &init, &seed));
-    VJ_TRY(vj_backend_open_alike(&e->be, e->config->train.backend, precision, e->comm));
+    VJ_TRY(vj_backend_open_alike(&e->be, e->config->train.backend, precision, &place, e->comm));
     VJ_TRY(vj_products_settle(&e->products, e->be, e->config->train.products, e->comm));
     VJ_TRY(vj_encoder_open(&e->encoder, &shape, e->batch, e->be));
+    VJ_TRY(vj_encoder_accept_frames(e->encoder, vj_clips_largest_bytes(e->clips)));
     if (random)
         vj_encoder_init_weights(e->encoder, init, seed);
     else
@@ -178,34 +180,27 @@ static vj_status choose(vj_embedding *e)
     return VJ_OK;
 }
 
-/* Clips chosen[first .. first + count) to pixels, as the evaluation sees them. */
-static vj_status read_batch(vj_embedding *e, int64_t first, int64_t count)
+/*
+ * Clips chosen[begin .. end), each once, as the evaluation sees them: whole batches of the next clips are read while
+ * one is encoded. Every checksum is compared, whatever training may leave out.
+ */
+static vj_status start_loader(vj_embedding *e, int64_t begin, int64_t end)
 {
-    int T = vj_clips_frames(e->clips), size = (int)e->config->data.crop;
-    int64_t clip_bytes = vj_clips_largest_bytes(e->clips), clip_values = (int64_t)3 * T * size * size;
-    vj_status status = VJ_OK;
-#pragma omp parallel num_threads(vj_backend_threads(e->be))
-    {
-        vj_coder *coder;
-        const vj_status made = vj_coder_create(&coder);
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < count; i++) {
-            int height, width;
-            int64_t clip = e->chosen[first + i];
-            uint8_t *frames = e->frames + i * clip_bytes;
-            vj_clips_geometry(e->clips, clip, &height, &width);
-            vj_status mine = made == VJ_OK ? vj_clips_read(e->clips, clip, coder, frames) : made;
-            if (mine != VJ_OK) {
-#pragma omp critical
-                status = mine;
-                continue;
-            }
-            vj_crop crop = vj_crop_centre(height, width);
-            vj_crop_apply(e->pixels + i * clip_values, frames, T, height, width, &crop, size, e->config->data.mean,
-                          e->config->data.std);
-        }
-        vj_coder_destroy(coder);
-    }
+    vj_loader_plan plan = {.view = vj_view_centre,
+                           .be = e->be,
+                           .batch = e->batch,
+                           .last = e->batch,
+                           .stop = (end - begin + e->batch - 1) / e->batch,
+                           .samples = end - begin};
+    vj_config *c = vj_calloc(1, sizeof *c);
+    if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    *c = *e->config;
+    c->data.read_ahead = 1;
+    c->data.verify = 1.0;
+    c->data.cache[0] = '\0';
+    vj_status status = vj_order_create_once(&plan.order, e->chosen + begin, end - begin);
+    if (status == VJ_OK) status = vj_loader_start(&e->loader, e->clips, c, &plan);
+    free(c);
     return status;
 }
 
@@ -213,47 +208,49 @@ static vj_status read_batch(vj_embedding *e, int64_t first, int64_t count)
 
 static vj_status allocate(vj_embedding *e)
 {
-    int64_t size = e->config->data.crop;
-    e->pixels = vj_calloc(e->batch * 3 * vj_clips_frames(e->clips) * size * size, sizeof *e->pixels);
     e->features = vj_calloc(e->batch * e->tokens * e->D, sizeof *e->features);
     e->pooled = vj_calloc(e->batch * e->D, sizeof *e->pooled);
-    e->frames = vj_calloc(e->batch, vj_clips_largest_bytes(e->clips));
-    e->labels = vj_calloc(e->batch * vj_clips_label_count(e->clips) + 1, sizeof *e->labels);
     e->sums = vj_calloc(e->batch, sizeof *e->sums);
-    if (!e->pixels || !e->features || !e->pooled || !e->labels || !e->sums || !e->frames)
+    if (!e->features || !e->pooled || !e->sums)
         return vj_raise(VJ_ERR_MEMORY, "no memory for batches of %lld clips; a smaller embed.batch?",
                         (long long)e->batch);
     return VJ_OK;
 }
 
+/* One batch to features, and to the file's rows from `first` on. */
+static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
+{
+    const int average = e->request->keep == VJ_POOL_AVERAGE;
+    const int64_t count = batch->count, rows = count * e->tokens;
+    const vj_input clips = {batch->pixels, batch->frames, batch->views, e->config->data.mean, e->config->data.std};
+    const float *features = vj_encoder_run(e->encoder, vj_encoder_upload(e->encoder, &clips, count), count);
+    VJ_TRY(vj_encoder_download(e->encoder, e->features, count));
+    vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
+    vj_spectrum_add(e->spectrum, e->normed, rows, 1);
+    if (average) vj_host_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
+    for (int64_t i = 0; i < count; i++) e->sums[i] = vj_clips_checksum(e->clips, batch->clips[i]);
+    return vj_features_write(e->writer, first, count, average ? e->pooled : e->features, batch->labels, batch->clips,
+                             e->sums);
+}
+
 static vj_status encode_mine(vj_embedding *e)
 {
-    int labels = vj_clips_label_count(e->clips), average = e->request->keep == VJ_POOL_AVERAGE;
     int64_t begin, end;
     vj_split(e->n, e->size, e->rank, &begin, &end);
-    double start = vj_now(), said = start;
+    VJ_TRY(start_loader(e, begin, end));
+    double start = vj_now(), said = start, wait_s, waited_s = 0.0;
     for (int64_t first = begin; first < end;) {
-        int64_t count = end - first < e->batch ? end - first : e->batch, rows = count * e->tokens;
-        VJ_TRY(read_batch(e, first, count));
-        const float *features = vj_encoder_run(e->encoder, vj_encoder_upload(e->encoder, e->pixels, count), count);
-        VJ_TRY(vj_encoder_download(e->encoder, e->features, count));
-        vj_layernorm_forward(e->be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
-        vj_spectrum_add(e->spectrum, e->normed, rows, 1);
-        if (average) vj_host_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);
-        for (int64_t i = 0; i < count; i++) {
-            memcpy(e->labels + i * labels, vj_clips_labels(e->clips, e->chosen[first + i]),
-                   sizeof *e->labels * (size_t)labels);
-            e->sums[i] = vj_clips_checksum(e->clips, e->chosen[first + i]);
-        }
-        VJ_TRY(vj_features_write(e->writer, first, count, average ? e->pooled : e->features, e->labels,
-                                 e->chosen + first, e->sums));
-        first += count;
+        vj_batch batch;
+        VJ_TRY(vj_loader_next(e->loader, &batch, &wait_s));
+        VJ_TRY(encode(e, &batch, first));
+        first += batch.count;
+        waited_s += wait_s;
         double now = vj_now(), rate = (double)(first - begin) / (now - start);
         if (now - said < 5.0 && first < end) continue;
         said = now;
-        vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f s left",
+        vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f %% of the time waiting for clips, %.0f s left",
                100.0 * (double)(first - begin) / (double)(end - begin), (long long)e->n, rate * e->size,
-               (double)(end - first) / rate);
+               100.0 * waited_s / (now - start), (double)(end - first) / rate);
     }
     return vj_sync(e->be);
 }
@@ -318,17 +315,15 @@ vj_status vj_embed(const vj_config *config, const vj_embed_request *request, MPI
     MPI_Comm_rank(comm, &e.rank);
     MPI_Comm_size(comm, &e.size);
     vj_status status = run(&e);
+    vj_loader_stop(e.loader);
     if (e.be) vj_device_free(e.be, e.normed);
     vj_spectrum_close(e.spectrum);
     vj_encoder_close(e.encoder);
     vj_backend_close(e.be);
     vj_clips_close(e.clips);
     free(e.chosen);
-    free(e.pixels);
     free(e.features);
     free(e.pooled);
-    free(e.labels);
     free(e.sums);
-    free(e.frames);
     return status;
 }

@@ -5,13 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "parallel/parallel.h"
-
 /* What one rank has, and where it runs. */
 typedef struct {
     vj_kernels kernels;
     char host[MPI_MAX_PROCESSOR_NAME];
-} place;
+} rank_kernels;
 
 /* "avx512 + onednn 2.6.3 on avx512 processors, fp32" */
 static const char *title(const vj_kernels *k, char text[160])
@@ -28,7 +26,7 @@ static bool same(const vj_kernels *a, const vj_kernels *b)
 
 vj_status vj_kernels_agree(const vj_backend *be, MPI_Comm comm)
 {
-    place mine = {0}, first;
+    rank_kernels mine = {0}, first;
     char here[160], there[160];
     int rank, length;
     MPI_Comm_rank(comm, &rank);
@@ -49,9 +47,10 @@ vj_status vj_kernels_agree(const vj_backend *be, MPI_Comm comm)
     return vj_agree(comm, status); /* nobody ends the job before that is said */
 }
 
-vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, MPI_Comm comm)
+vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, const vj_place *place,
+                                MPI_Comm comm)
 {
-    vj_status status = vj_agree(comm, vj_backend_open(be, name, precision, vj_threads(comm)));
+    vj_status status = vj_agree(comm, vj_backend_open(be, name, precision, place->threads));
     if (status == VJ_OK) status = vj_kernels_agree(*be, comm);
     if (status == VJ_OK) return VJ_OK;
     vj_backend_close(*be);

@@ -8,12 +8,14 @@
 #include <mpi.h>
 
 #include "kernels/kernels.h"
+#include "parallel/parallel.h"
 
 /**
- * vj_backend_open() with vj_threads() threads on every rank, and vj_kernels_agree(). What every program opens that
+ * vj_backend_open() with place->threads on every rank, and vj_kernels_agree(). What every program opens that
  * computes on several ranks. Collective.
  */
-vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, MPI_Comm comm);
+vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, const vj_place *place,
+                                MPI_Comm comm);
 
 /**
  * VJ_ERR_USAGE unless vj_backend_kernels() is the same on all ranks; the first rank that differs from rank 0 names both

@@ -51,7 +51,7 @@ vj_status vj_digest_open(vj_digest **digest, const vj_config *config, vj_optimiz
         status = allocate(d);
     }
     VJ_TRY(vj_agree(layout->world, status));
-    d->threads = vj_threads(layout->world);
+    d->threads = layout->place.threads;
     return VJ_OK;
 }
 

@@ -86,7 +86,7 @@ static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool ta
 }
 
 static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int node_ranks,
-                        int64_t thread_bytes)
+                        vj_loader_bytes loader)
 {
     const int64_t word = (int64_t)sizeof(float), tokens = m->net.tokens;
     const vj_params *ps = &m->net.params;
@@ -110,14 +110,14 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor);
     n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
-    n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * tokens * m->net.patch_values * word +
-                 c->data.threads * thread_bytes;
+    n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * loader.sample +
+                 c->data.threads * loader.thread + c->train.microbatch * loader.frames;
     n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
              n->neighbours + n->checkpoint + n->program;
     return VJ_OK;
 }
 
-vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int node_ranks, int64_t thread_bytes)
+vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int node_ranks, vj_loader_bytes loader)
 {
     const int tensor_ranks = (int)c->parallel.tensor;
     const vj_shape shape = vj_shape_from(c);
@@ -128,7 +128,7 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int nod
     *n = (vj_memory){.program = vj_resident_bytes() + PROGRAM_LATER};
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     vj_status status = vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, precision);
-    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, node_ranks, thread_bytes);
+    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, node_ranks, loader);
     vj_model_destroy(m);
     return status;
 }

@@ -23,10 +23,10 @@ typedef struct {
 
 /**
  * Memory of `config` (checked) on so many ranks, `node_ranks` of them on a node, a layout that can work (layout.h).
- * `thread_bytes`: of a thread of the loader, vj_loader_thread_bytes(). Not collective.
+ * `loader`: vj_loader_bytes_of(). Not collective.
  */
 vj_status vj_memory_predict(vj_memory *memory, const vj_config *config, int ranks, int node_ranks,
-                            int64_t thread_bytes);
+                            vj_loader_bytes loader);
 
 /** One line a part. */
 void vj_memory_say(const vj_memory *memory);

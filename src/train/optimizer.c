@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "parallel/parallel.h"
 #include "parallel/tree.h"
 #include "train/checkpoint.h"
 
@@ -70,11 +69,12 @@ static void window_close(void *reduction)
 static const vj_gradient_sum_ops window_sum = {window_made, window_end, window_close};
 
 /* Where the gradient lies and who sums it over the ranks. */
-static vj_status open_reduction(vj_optimizer *o, const vj_config *config)
+static vj_status open_reduction(vj_optimizer *o, const vj_config *config, const vj_place *place)
 {
     vj_trainable *t = o->trained;
-    const int threads = vj_threads(o->comm);
-    VJ_TRY(vj_group_open(&o->group, o->comm));
+    const int threads = place->threads;
+    VJ_TRY(vj_group_open(&o->group, o->comm, place->node));
+    o->sums_way = vj_group_way(o->group);
     vj_group_set_threads(o->group, threads);
     if (o->size == 1 || !vj_device_is_host(t->be)) return VJ_OK;
     const vj_gradient_sum_plan plan = {.alone = t->gradient,
@@ -83,12 +83,14 @@ static vj_status open_reduction(vj_optimizer *o, const vj_config *config)
                                        .first = o->zero ? o->slice : NULL,
                                        .threads = threads,
                                        .sum = sum_on_device,
-                                       .user = t->be};
+                                       .user = t->be,
+                                       .node = place->node};
     vj_gradient_sum *reduction;
     const vj_status status = vj_gradient_sum_open(&reduction, o->comm, &plan);
     o->sum_over_ranks = reduction;
     o->sum_ops = &window_sum;
     VJ_TRY(status);
+    o->sums_way = vj_gradient_sum_way(reduction);
     float *vector = vj_gradient_sum_vector(reduction);
     if (vector == t->gradient) return VJ_OK;
     vj_device_free(t->be, t->gradient);
@@ -148,14 +150,15 @@ void vj_optimizer_after(vj_optimizer *o)
     if (o->done < o->terms) o->level++;
 }
 
-vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, const vj_config *config, MPI_Comm comm)
+vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, const vj_config *config,
+                            const vj_layout *layout)
 {
     vj_optimizer *o = *optimizer = vj_calloc(1, sizeof *o);
     if (!o) return vj_raise(VJ_ERR_MEMORY, "no memory for the optimizer");
     o->trained = trained;
-    o->comm = comm;
-    MPI_Comm_rank(comm, &o->rank);
-    MPI_Comm_size(comm, &o->size);
+    o->comm = layout->data;
+    o->rank = layout->data_rank;
+    o->size = layout->data_size;
     o->zero = config->parallel.zero && o->size > 1;
     o->beta1 = config->optimizer.beta1;
     o->beta2 = config->optimizer.beta2;
@@ -176,7 +179,7 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, con
     vj_fill(trained->be, o->first_moment, 0.0f, n);
     vj_fill(trained->be, o->second_moment, 0.0f, n);
     VJ_TRY(open_blocks(o));
-    VJ_TRY(open_reduction(o, config));
+    VJ_TRY(open_reduction(o, config, &layout->place));
     return open_sums(o, config);
 }
 

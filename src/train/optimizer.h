@@ -14,6 +14,7 @@
 #include "model/trainable.h"
 #include "parallel/gradient_sum.h"
 #include "parallel/group.h"
+#include "parallel/parallel.h"
 
 /*
  * Who sums the gradient over the ranks while backward makes it. A device whose memory ranks cannot share through the
@@ -29,7 +30,7 @@ typedef struct {
 
 typedef struct {
     vj_trainable *trained; /* borrowed */
-    MPI_Comm comm;         /* borrowed; data ranks: replicas of this rank's weights */
+    MPI_Comm comm;         /* borrowed; layout->data: replicas of this rank's weights */
     int rank, size, zero;
     double beta1, beta2, eps;
     int64_t *slice;                      /* [size + 1] the flat vector's slices; cut at checkpoint blocks. Owned */
@@ -43,6 +44,7 @@ typedef struct {
     const vj_gradient_sum_ops *sum_ops;  /* borrowed */
     void *sum_over_ranks;                /* owned, and the gradient with it; NULL: the group sums, after backward */
     int64_t *part;                       /* [size + 1] slices inside of a view. Owned */
+    const char *sums_way;                /* borrowed; how gradients are summed over the ranks, for people */
     bool reproducible;
     int64_t terms, done; /* this rank's microbatches of a step, and how many of them there are so far */
     float **kept;        /* [levels + 1] reproducible: sums that wait; kept[0] is the gradient. Owned */
@@ -60,10 +62,11 @@ typedef struct {
 /**
  * Moments start at zero; the predictor's tensors get optimizer.predictor_lr_scale. The gradient may move to memory that
  * ranks share, until the optimizer is closed; such memory counts where it is looked at, so a process seems to have up
- * to twice its gradient. Collective, as is vj_optimizer_close(), also after a failure; all ranks must pass the same
- * settings.
+ * to twice its gradient. The layout is borrowed. Collective, as is vj_optimizer_close(), also after a failure; all
+ * ranks must pass the same settings.
  */
-vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, const vj_config *config, MPI_Comm comm);
+vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, const vj_config *config,
+                            const vj_layout *layout);
 void vj_optimizer_close(vj_optimizer *optimizer);
 
 /** Before a microbatch: aim the gradient. True: the microbatch accumulates into it. */

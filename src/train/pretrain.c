@@ -59,8 +59,9 @@ static int64_t samples_after(const pretrainer *t, int64_t steps_done)
 static vj_status start_loader(pretrainer *t)
 {
     const int64_t batch = t->config->train.batch;
-    return vj_loader_start(&t->loader, t->clips, t->config, samples_after(t, t->state.step) / batch,
-                           samples_after(t, t->steps) / batch, t->step->first, t->step->last);
+    return vj_loader_start_training(&t->loader, t->clips, t->config, t->step->be,
+                                    samples_after(t, t->state.step) / batch, samples_after(t, t->steps) / batch,
+                                    t->step->first, t->step->last);
 }
 
 static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
@@ -253,10 +254,11 @@ static vj_status open_everything(pretrainer *t)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
     VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_loader_check(t->clips, c) : VJ_OK));
-    VJ_TRY(vj_memory_predict(&memory, c, size, vj_ranks_of_node(t->comm), vj_loader_thread_bytes(t->clips)));
+    VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c)));
     vj_memory_say(&memory);
     VJ_TRY(vj_run_folder_keep_products(c, t->comm));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
+    VJ_TRY(vj_model_accept_frames(t->step->model, vj_clips_largest_bytes(t->clips)));
     VJ_TRY(vj_digest_open(&t->digest, c, t->step->optimizer, &t->step->layout));
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->asked = vj_stop_asked();
@@ -308,11 +310,10 @@ static vj_status judge_substituted(const pretrainer *t)
     MPI_Allreduce(MPI_IN_PLACE, &replaced, 1, MPI_INT64_T, MPI_SUM, t->step->layout.data);
     if (100 * replaced <= samples) return VJ_OK;
     if (t->rank != 0) return VJ_ERR_FORMAT;
-    return vj_raise(
-        VJ_ERR_FORMAT,
-        "%lld of %lld samples were replaced since their clips cannot be read; more than 1 %% is too many, so "
-        "the run is not complete",
-        (long long)replaced, (long long)samples);
+    return vj_raise(VJ_ERR_FORMAT,
+                    "%lld of %lld samples were replaced since their clips are damaged; more than 1 %% is too many, so "
+                    "the run is not complete",
+                    (long long)replaced, (long long)samples);
 }
 
 static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)

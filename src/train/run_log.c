@@ -3,6 +3,17 @@
 
 #include <math.h>
 
+/* A schedule that a short run never leaves is seldom meant: the settings are those of a long one. */
+static void warn_of_warmup(const vj_config *config)
+{
+    const vj_schedule schedule = vj_schedules_from(config);
+    if (schedule.warmup_steps < schedule.total_steps || schedule.warmup_steps == 0) return;
+    vj_warn(
+        "the learning rate warms up for %lld steps (optimizer.warmup_epochs), the schedule has %lld: it never reaches "
+        "optimizer.lr",
+        (long long)schedule.warmup_steps, (long long)schedule.total_steps);
+}
+
 void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
 {
     const vj_network *net = &record->step->model->net;
@@ -11,6 +22,9 @@ void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
     vj_log("backend %s, %d rank%s, %lld microbatches of %lld clips a step%s", vj_backend_describe(record->step->be),
            layout->size, layout->size == 1 ? "" : "s", (long long)(c->train.batch / c->train.microbatch),
            (long long)c->train.microbatch, record->step->optimizer->zero ? ", optimizer state sharded" : "");
+    char sums[128] = "";
+    if (layout->data_size > 1) snprintf(sums, sizeof sums, "; sums: %s", record->step->optimizer->sums_way);
+    vj_place_say(&layout->place, layout->world, sums);
     if (record->step->tensor)
         vj_log("layout %d data x %d tensor, the stream %s, the predictor %s", layout->data_size, layout->tensor_size,
                record->step->tensor->sequence ? "divided by tokens" : "whole on every rank",
@@ -22,6 +36,7 @@ void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
     vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
            net->shape.objective == VJ_OBJECTIVE_PIXEL ? "pixel" : "feature", net->shape.width, net->shape.depth,
            net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count);
+    if (layout->rank == 0) warn_of_warmup(c);
 }
 
 /* ------------------------------------------------------------------------------------------------ each step */

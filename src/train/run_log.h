@@ -22,7 +22,7 @@ typedef struct {
     int rank_is_low;
 } vj_run_log;
 
-/** The first lines: who computes what with how much memory. */
+/** The first lines: who computes what where, with how much memory. Collective. */
 void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips);
 
 /** Rows of steps after `step` are dropped, the clock starts. Close with vj_run_log_close(). Not collective. */

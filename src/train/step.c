@@ -27,7 +27,7 @@ static vj_status open_step(vj_step *s)
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
     const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
-    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, precision, s->layout.world));
+    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, precision, &s->layout.place, s->layout.world));
     VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
 
     const vj_shape shape = vj_shape_from(c);
@@ -35,7 +35,7 @@ static vj_status open_step(vj_step *s)
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_ragged_bounds bounds = vj_ragged_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
-    VJ_TRY(vj_optimizer_open(&s->optimizer, &s->model->trained, c, s->layout.data));
+    VJ_TRY(vj_optimizer_open(&s->optimizer, &s->model->trained, c, &s->layout));
     if (shape.objective == VJ_OBJECTIVE_FEATURE)
         VJ_TRY(
             vj_spectrum_open(&s->spectrum, s->be, shape.width, s->optimizer->reproducible ? s->optimizer->terms : 0));
@@ -136,12 +136,12 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
                           .spread = {.std = NAN, .effective_rank = NAN},
                           .wait_s = r->wait_s};
 
-    const int64_t clip_values = s->model->net.tokens * (int64_t)s->model->net.patch_values;
+    const vj_input all = {batch->pixels, batch->frames, batch->views, c->data.mean, c->data.std};
     for (int64_t at = 0; at < batch->count; at += c->train.microbatch) {
         vj_phase_enter(s->be, VJ_PHASE_DATA);
         VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, c->train.microbatch));
-        vj_model_microbatch(s->model, batch->pixels + at * clip_values, &s->lists, c->train.batch,
-                            vj_optimizer_before(s->optimizer));
+        const vj_input clips = vj_input_from(&all, at, &s->model->net.shape);
+        vj_model_microbatch(s->model, &clips, &s->lists, c->train.batch, vj_optimizer_before(s->optimizer));
         vj_optimizer_after(s->optimizer);
         if (s->optimizer->reproducible) add_losses(s);
         r->flops += vj_step_flops(&s->model->net, &s->lists);

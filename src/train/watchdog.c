@@ -19,7 +19,8 @@
 enum { HOST_BYTES = 64, LINE_BYTES = 128, SLOT_BYTES = 64 << 10, AUTOMATIC_S = 3600, AUTOMATIC_STEPS = 20 };
 
 struct vj_watchdog {
-    double limit_s; /* negative: automatic */
+    double limit_s;     /* negative: automatic, */
+    double automatic_s; /* which is never less than this */
     int rank, size;
     char path[VJ_PATH + 32];    /* the report: a line of LINE_BYTES a rank */
     char answers[VJ_PATH + 32]; /* a line a rank, each in a slot of its own */
@@ -50,7 +51,7 @@ typedef struct {
 static double limit_of(const vj_watchdog *w)
 {
     if (w->limit_s > 0.0) return w->limit_s;
-    return AUTOMATIC_STEPS * w->longest_s > AUTOMATIC_S ? AUTOMATIC_STEPS * w->longest_s : AUTOMATIC_S;
+    return AUTOMATIC_STEPS * w->longest_s > w->automatic_s ? AUTOMATIC_STEPS * w->longest_s : w->automatic_s;
 }
 
 static double tick_of(double limit_s)
@@ -271,7 +272,9 @@ vj_status vj_watchdog_start(vj_watchdog **watchdog, const vj_config *config, MPI
     char host[HOST_BYTES] = "";
     MPI_Comm_rank(comm, &w->rank);
     MPI_Comm_size(comm, &w->size);
+    const double patience_s = vj_config_io_patience_s(config); /* a loader that waits for so long is at work */
     w->limit_s = config->run.watchdog_s;
+    w->automatic_s = 2.0 * patience_s > AUTOMATIC_S ? 2.0 * patience_s : AUTOMATIC_S;
     snprintf(w->path, sizeof w->path, "%s/watchdog.txt", config->run.dir);
     snprintf(w->answers, sizeof w->answers, "%s/watchdog.answers", config->run.dir);
     if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown host");

@@ -34,6 +34,31 @@ pretrain 1 none --set data.cache=train.clips/index.h5 >none.log 2>&1 || fail "no
 [ "$(grep -c 'warning.*data.cache' none.log)" -eq 1 ] || fail "one warning, please: $(grep data.cache none.log)"
 same none
 
+# A file system in trouble is waited for: the same bits, no clip replaced; what does not pass ends the run and is named.
+shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
+with_fault() { # DIR FAULT [ARGS]
+    code=0
+    timeout 300 mpirun -n 2 -x LD_PRELOAD="$shim" -x VJ_FAULT="$2" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$1" \
+        --set parallel.reduction=reproducible --set 'data.train=[train.clips, more.clips]' --set data.shuffle=block \
+        --set data.block_shards=1 --set 'data.weights=[made=0.3]' "${@:3}" >fault.log 2>&1 || code=$?
+    grep -aq '^fault: ' fault.log || fail "$2 never came: $(tail -n 3 fault.log)"
+    ! grep -aq 'replaces one' fault.log || fail "$2: a clip was replaced: $(cat fault.log)"
+}
+# Rank 0 opens every other shard once before it reads.
+looked_at=$(((1 + $(find train.clips more.clips -name 'shard-*.h5' | wc -l)) / 2))
+for fault in "1 read shard- 20 stale" "0 open shard- $((looked_at + 2)) EIO"; do
+    rm -rf trouble
+    with_fault trouble "$fault"
+    [ $code -eq 0 ] || fail "$fault: exit $code: $(cat fault.log)"
+    grep -aq 'warning: .*shard-[0-9]*.h5 cannot be read on .*trying again for up to 300 s' fault.log || fail "$fault: nothing is said: $(cat fault.log)"
+    grep -aq 'clips can be read again after' fault.log || fail "$fault: its end is not said: $(cat fault.log)"
+    same trouble
+done
+with_fault dead "1 read shard- 20 EIO+" --set data.io_patience_s=0.5
+[ $code -eq 1 ] && grep -aq 'rank 1 of 2 on .*shard-[0-9]*.h5: Input/output error; given up after 0.5 s' fault.log ||
+    fail "EIO for ever: exit $code: $(cat fault.log)"
+[ ! -e dead/complete ] || fail "a run without its clips is complete"
+
 refuse() { # CODE PATTERN ARGUMENTS...
     local got=0
     pretrain 2 "${@:3}" >out.log 2>&1 || got=$?
@@ -43,6 +68,7 @@ refuse() { # CODE PATTERN ARGUMENTS...
 refuse 2 "no such dataset" wrong --set 'data.weights=[k400=1]' --dry-run
 refuse 2 "names each dataset of the stores once: made" wrong --set 'data.weights=[made=1, k400=1]'
 [ ! -e wrong ] || fail "a run folder was made before the weights were looked at"
+refuse 2 "data.io_patience_s: 60 is not less than run.watchdog_s, 60" wrong --set data.io_patience_s=60 --set run.watchdog_s=60
 refuse 1 "other settings of section data" plain --set data.shuffle=global
 refuse 1 "other settings of section data" plain --set data.block_shards=2
 refuse 1 "other settings of section data" plain --set 'data.weights=[]'

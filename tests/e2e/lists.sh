@@ -36,6 +36,12 @@ run 2 "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" --set pack.store=cut.clips
 cmp <(grep fingerprint ../inspect.txt) <("$bin/vjepa-inspect" cut.clips | grep fingerprint) || fail "the store differs after a kill"
 cd ..
 
+# A part that is listed beyond the end of its video: what there is, and a word in the ledger.
+printf 'path,start,end\ntree/ant/a.mp4,0,1000\ntree/bee/b.mp4,0,0.2\n' >parts.csv
+run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[parts.csv]' --set pack.store=parts.clips >parts.log 2>&1 || fail "parts: $(cat parts.log)"
+grep 'a.mp4' parts.clips/ledger.csv | grep -q 'listed to 1000 s, but the video ends at' || fail "parts: $(cat parts.clips/ledger.csv)"
+grep 'b.mp4' parts.clips/ledger.csv | grep -q 'listed to' && fail "a part inside its video: $(cat parts.clips/ledger.csv)"
+
 # Words in a list; the other store numbers them differently, and names that are given fix the numbers.
 printf 'path;zoo_class\ntree/ant/a.mp4;cow\ntree/bee/b.mp4;bee\n' >words.csv
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[words.csv]' --set pack.store=words.clips >5.log 2>&1 || fail "words: $(cat 5.log)"

@@ -4,7 +4,7 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 unshare -m sh -c 'mount --make-rprivate / && mount -t tmpfs -o size=64k small /dev/shm' 2>/dev/null || { echo "skipped: this user may not mount a small /dev/shm (unshare -m)"; exit 77; }
-make_store train.clips 8
+make_store train.clips 120
 tensor=(--set parallel.tensor=2 --set model.heads=4)
 mkdir mpi
 export OMPI_MCA_btl_vader_backing_directory=$scratch/mpi OMPI_MCA_orte_tmpdir_base=$scratch/mpi # its files lie elsewhere
@@ -40,4 +40,12 @@ code=0
 small 6m 4 one "${tensor[@]}" || code=$?
 [ "$code" -eq 0 ] || fail "4 ranks with /dev/shm for some of their windows end with $code: $(tail -n 5 one.log)"
 check one two 1 6
+
+# Not even room for the tables of the stores: each rank has its own, which is said once.
+code=0
+small 4k 2 tables || code=$?
+[ "$code" -eq 0 ] || fail "2 ranks with 4 KiB of /dev/shm end with $code: $(tail -n 5 tables.log)"
+check tables enough 1 3
+[ "$(grep -c 'does not take the tables of the clip stores, .*: No space left' tables.log)" -eq 1 ] ||
+    fail "the tables' place is not said once: $(grep tables tables.log)"
 finish

@@ -192,10 +192,12 @@ error_writing() {
     inject "$victim" "$chosen" step_ $((victim == 0 ? 200 : 40)) EIO
     lossless=
 }
-error_reading() { # of clips: once is tried again, always ends the run
+error_reading() { # of clips: what passes is waited for, what stays ends the run; no clip is replaced for it
     any_rank
-    one_of EIO EIO EIO+
-    inject "$victim" read shard- $((steps * 12 / ranks)) "$chosen"
+    one_of EIO ESTALE stale EIO+
+    inject "$victim" read shard- $((steps * 12 / ranks)) "$chosen" --set data.io_patience_s=1
+    case $chosen in *+) want_code=1 ;; *) want_code=0 ;; esac
+    if grep -aq 'replaces one' "$log"; then problem="a clip was replaced"; fi
 }
 error_loading() { # of the checkpoint that a run goes on from
     prepare() {

@@ -5,11 +5,11 @@
  *   VJ_FAULT="RANK CALL TEXT K ACTION"     "0 write .part 3 ENOSPC+"
  *
  * TEXT ending in "$" must end the path. CALL: open read write sync rename truncate reserve unlink lock, or any. Reads
- * and writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS, ENOLCK: the call fails with it; lost: it
- * succeeds and has done nothing (write); short: half of what
- * was asked for is done (read, write); kill: SIGKILL instead of the call; hang: the call never returns. With "+" also
- * each call after the k-th fails. The first fault is said on standard error. Threads may call; the count is one for
- * all.
+ * and writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS, ENOLCK, ESTALE: the call fails with it;
+ * stale: that too, with ESTALE, and so does each later one through a descriptor that was open by then (what is opened
+ * after it works); lost: it succeeds and has done nothing (write); short: half of what was asked for is done (read,
+ * write); kill: SIGKILL instead of the call; hang: the call never returns. With "+" also each call after the k-th
+ * fails. The first fault is said on standard error. Threads may call; the count is one for all.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -32,6 +32,7 @@ static struct {
     long k;
     atomic_long count;
     atomic_int said;
+    atomic_char stale[1024]; /* by descriptor */
 } fault;
 
 __attribute__((constructor)) static void arm(void)
@@ -52,7 +53,8 @@ static int error_of(const char *action)
     static const struct {
         const char *name;
         int number;
-    } known[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"EROFS", EROFS}, {"ENOLCK", ENOLCK}};
+    } known[] = {{"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EINTR", EINTR}, {"EROFS", EROFS},
+                 {"ENOLCK", ENOLCK}, {"ESTALE", ESTALE}, {"stale", ESTALE}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(known[i].name, action) == 0) return known[i].number;
     return EIO;
@@ -81,17 +83,38 @@ static verdict judge(const char *call, const char *path)
     return FAIL;
 }
 
+enum { DESCRIPTORS = sizeof fault.stale / sizeof fault.stale[0] };
+
+/* Those of the files that the fault is about. */
+static void mark_if_stale(int fd)
+{
+    char link[32], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    const ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return;
+    path[length] = '\0';
+    if (matches(path)) atomic_store(&fault.stale[fd], 1);
+}
+
 static verdict judge_fd(const char *call, int fd)
 {
     char link[32], path[4096];
     if (!fault.armed) return GO_ON;
+    if (fd >= 0 && fd < DESCRIPTORS && atomic_load(&fault.stale[fd])) {
+        errno = ESTALE;
+        return FAIL;
+    }
     const int error = errno;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     const ssize_t length = readlink(link, path, sizeof path - 1);
     errno = error;
     if (length < 0) return GO_ON;
     path[length] = '\0';
-    return judge(call, path);
+    const verdict v = judge(call, path);
+    if (v != FAIL || strcmp(fault.action, "stale") != 0) return v;
+    for (int i = 0; i < DESCRIPTORS; i++) mark_if_stale(i);
+    errno = ESTALE;
+    return FAIL;
 }
 
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -207,6 +230,11 @@ int fclose(FILE *file)
     if (v != FAIL) return result;
     errno = error;
     return EOF;
+}
+int close(int fd)
+{
+    if (fd >= 0 && fd < DESCRIPTORS) atomic_store(&fault.stale[fd], 0);
+    return NEXT(close)(fd);
 }
 int flock(int fd, int how)
 {

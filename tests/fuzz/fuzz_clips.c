@@ -55,7 +55,7 @@ static void read_all(const vj_clips *clips, bool sound)
         vj_status status = vj_fuzz_told(vj_clips_read(clips, i, coder, frames));
         VJ_FUZZ_CHECK(!sound || status == VJ_OK);
         VJ_FUZZ_CHECK(vj_clips_record_bytes(clips, i) <= vj_clips_largest_record(clips));
-        if (vj_fuzz_told(vj_clips_fetch(clips, i, record)) == VJ_OK)
+        if (vj_fuzz_told(vj_clips_fetch(clips, i, NULL, record)) == VJ_OK)
             vj_fuzz_told(vj_clips_decode(clips, i, coder, record, frames)); /* its checksum not looked at */
         VJ_FUZZ_CHECK(vj_clips_dataset(clips, i) < vj_clips_dataset_count(clips));
         VJ_FUZZ_CHECK(vj_clips_shard(clips, i) < vj_clips_shard_count(clips));

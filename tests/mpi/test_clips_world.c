@@ -44,9 +44,37 @@ static void test_same_store(void **state)
         assert_int_equal(read_clip(all, i, mine), VJ_OK);
         assert_memory_equal(mine, reference, (size_t)STORE_FRAMES * height * width * 3);
         assert_memory_equal(vj_clips_labels(all, i), labels, sizeof labels);
+        assert_int_equal(vj_clips_source(all, i), clip.source);
+        assert_int_equal(vj_clips_window(all, i), clip.window);
     }
     vj_clips_close(one);
     vj_clips_close(all);
+}
+
+/* Mappings of this process whose line in /proc holds both texts. */
+static int count_mappings(const char *text, const char *other)
+{
+    char line[VJ_PATH + 128];
+    int count = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps)) count += strstr(line, text) != NULL && strstr(line, other) != NULL;
+    fclose(maps);
+    return count;
+}
+
+/* The ranks of a node have the tables once, and cannot write there. */
+static void test_tables_are_shared(void **state)
+{
+    (void)state;
+    vj_clips *clips, *own;
+    assert_int_equal(open_store(&clips, together, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(open_store(&own, together, MPI_COMM_SELF), VJ_OK);
+    assert_int_equal(count_mappings("vjepa-shared", "(deleted)"), size > 1);
+    assert_int_equal(count_mappings("vjepa-shared", "r--s"), size > 1);
+    vj_clips_close(clips);
+    vj_clips_close(own);
+    assert_int_equal(count_mappings("vjepa-shared", ""), 0);
 }
 
 static uint64_t file_digest(const char *path)
@@ -135,6 +163,7 @@ int main(int argc, char **argv)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_store),
+        cmocka_unit_test(test_tables_are_shared),
         cmocka_unit_test(test_same_files),
         cmocka_unit_test(test_errors_reach_all),
         cmocka_unit_test(test_damaged_shard_reaches_all),

@@ -1,6 +1,6 @@
 /*
- * Sums and gathers of a group against double, with the same bits on all ranks and however the ranks are divided into
- * windows: all in one, pairs, each alone (what several nodes are).
+ * Sums and gathers of a group against double, with the same bits on all ranks, and on 2^k ranks those of one tree, on
+ * whatever nodes the ranks are (placements.h).
  */
 #include <math.h>
 #include <setjmp.h>
@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "../placements.h"
 #include "base/rng.h"
 #include "parallel/group.h"
 #include "parallel/parallel.h"
@@ -23,13 +24,18 @@ static int rank, size;
 static float *x, *all; /* [MOST], [size][MOST]: what every rank has */
 
 /* Element i of rank r: a function, so that every rank knows them all. */
-static void draw(int64_t n)
+static void draw(void)
 {
     for (int r = 0; r < size; r++) {
         vj_rng rng;
-        vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)(r + 10 * n));
-        for (int64_t i = 0; i < n; i++) all[r * (int64_t)MOST + i] = (float)vj_rng_normal(&rng);
+        vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)r);
+        for (int64_t i = 0; i < MOST; i++) all[r * (int64_t)MOST + i] = (float)vj_rng_normal(&rng);
     }
+}
+
+/* This rank's first n. */
+static void take(int64_t n)
+{
     memcpy(x, all + rank * (int64_t)MOST, (size_t)n * sizeof *x);
 }
 
@@ -57,37 +63,36 @@ static void check_equal(const float *values, int64_t n)
     free(other);
 }
 
-static void with_groups(void (*check)(vj_group *group, int most))
+static void with_groups(void (*check)(vj_group *group, int placement))
 {
-    for (int most = 0; most <= 2; most++) {
+    for (int placement = 0; placement < PLACEMENTS; placement++) {
         vj_group *group;
-        assert_int_equal(vj_group_open_within(&group, MPI_COMM_WORLD, most), VJ_OK);
-        check(group, most);
-        vj_group_set_threads(group, 2);
-        check(group, most);
+        assert_int_equal(vj_group_open(&group, MPI_COMM_WORLD, placements[placement][rank]), VJ_OK);
+        vj_group_set_threads(group, 1 + placement % 2);
+        check(group, placement);
         vj_group_close(group);
     }
 }
 
-static const int64_t lengths[] = {0, 1, 3, 16, 17, 63, 1000, 4099, 262144, 262145, MOST};
+static const int64_t lengths[] = {0, 1, 3, 16, 17, 63, 1000, 4099, 262145, MOST};
 enum { LENGTHS = sizeof lengths / sizeof lengths[0] };
 
-static void check_sum(vj_group *group, int most)
+static void check_sum(vj_group *group, int placement)
 {
     for (int l = 0; l < LENGTHS; l++) {
         const int64_t n = lengths[l];
-        draw(n);
+        take(n);
         x[n] = 4711;
         vj_group_allreduce(group, x, n);
         check_sums(x, 0, n);
         check_equal(x, n);
         assert_true(x[n] == 4711);
-        /* For powers of two the tree, to the bit, whatever shares a window. */
+        /* For powers of two the tree, to the bit, wherever the ranks are. */
         const float *in[16];
         float *want = malloc((size_t)n * sizeof *want + 1);
         for (int r = 0; r < size; r++) in[r] = all + r * (int64_t)MOST;
         vj_tree_sum(want, in, size, n, 1);
-        if (most == 0 || (size & (size - 1)) == 0) assert_memory_equal(x, want, (size_t)n * sizeof *want);
+        if (placement == 0 || (size & (size - 1)) == 0) assert_memory_equal(x, want, (size_t)n * sizeof *want);
         free(want);
     }
 }
@@ -100,14 +105,14 @@ static void cut(int64_t *first, int64_t n, int kind)
     first[size] = n;
 }
 
-static void check_parts(vj_group *group, int most)
+static void check_parts(vj_group *group, int placement)
 {
     int64_t first[17];
-    (void)most;
+    (void)placement;
     for (int l = 0; l < LENGTHS; l++)
         for (int kind = 0; kind < 3; kind++) {
             const int64_t n = lengths[l];
-            draw(n);
+            take(n);
             cut(first, n, kind);
             vj_group_reduce_scatter(group, x, first);
             check_sums(x, first[rank], first[rank + 1]);
@@ -134,7 +139,7 @@ static void ranks_that_lag(void **state)
 {
     (void)state;
     vj_group *group;
-    assert_int_equal(vj_group_open(&group, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(vj_group_open(&group, MPI_COMM_WORLD, 0), VJ_OK);
     int64_t first[17];
     cut(first, 5000, 0);
     for (int i = 0; i < 60; i++) {
@@ -158,7 +163,7 @@ static void doubles_in_one_tree(void **state)
     enum { TERMS = 24, COUNT = 5 };
     double want[COUNT];
     vj_tree whole, mine;
-    if (TERMS % size != 0 || (size & (size - 1)) != 0) return;
+    if (TERMS % size != 0 || (size & (size - 1)) != 0) skip();
     assert_int_equal(vj_tree_init(&whole, COUNT, TERMS), VJ_OK);
     assert_int_equal(vj_tree_init(&mine, COUNT, TERMS / size), VJ_OK);
     for (int again = 0; again < 2; again++) {
@@ -187,6 +192,7 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     x = malloc((MOST + 1) * sizeof *x);
     all = malloc((size_t)size * MOST * sizeof *all);
+    draw();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums),
         cmocka_unit_test(parts_and_gathers),

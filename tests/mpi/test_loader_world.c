@@ -33,7 +33,7 @@ static void look(seen *s, const vj_clips *clips, const vj_config *config, int64_
     const size_t bytes = sizeof(float) * 3 * STORE_FRAMES * (size_t)(config->data.crop * config->data.crop);
     vj_loader *loader;
     memset(s, 0, sizeof *s);
-    assert_int_equal(vj_loader_start(&loader, clips, config, start, STEPS, first, last), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, config, NULL, start, STEPS, first, last), VJ_OK);
     for (int64_t step = start; step < STEPS; step++) {
         vj_batch batch;
         double wait_s;

@@ -32,8 +32,8 @@ may features base parallel h5 clips
 may video base
 may decode base video codec clips
 may pack base parallel video codec clips decode
-may feed base clips codec
 may kernels base
+may feed base kernels clips codec
 may model base parallel kernels
 # shellcheck disable=SC2086
 may train base parallel feed $compute $store

@@ -128,6 +128,9 @@ static void test_class_names(void **state)
         const int32_t own = vj_clips_labels(clips, i)[1];
         assert_int_equal(vj_clips_labels(clips, STORE_SHARD_CLIPS + i)[1], own == 0 ? 2 : own == 1 ? 0 : -1);
         assert_int_equal(vj_clips_labels(clips, 2 * STORE_SHARD_CLIPS + i)[1], own);
+        for (int64_t store = 0; store < 3; store++) /* files of the stores are not taken for one another */
+            assert_int_equal(vj_clips_source(clips, store * STORE_SHARD_CLIPS + i),
+                             store * STORE_SHARD_SOURCES + i / STORE_WINDOWS);
     }
     vj_clips_close(clips);
     paths.count = 1;

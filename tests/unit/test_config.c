@@ -375,6 +375,8 @@ static const struct {
     {"data:\n  frames: 15\n", ":2: data.frames: 15 ", "model.tubelet, 2"},
     {"train:\n  batch: 10\n  microbatch: 4\n", ":2: train.batch: 10 ", "train.microbatch, 4 (line 3)"},
     {"train:\n  epochs: 1\n  stop_after: 301\n", ":3: train.stop_after: 301 ", "300"},
+    {"run:\n  watchdog_s: 30\ndata:\n  io_patience_s: 30\n", ":4: data.io_patience_s: 30 is not less",
+     "run.watchdog_s, 30"},
     {"checkpoint:\n  every: 200\n  keep_every: 300\n", ":3: checkpoint.keep_every: 300 ",
      "checkpoint.every, 200 (line 2)"},
     {"mask:\n  generators: []\n", ":2: mask.generators: none is given", "at least one"},

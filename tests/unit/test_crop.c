@@ -100,7 +100,7 @@ static void test_fixture(void **state)
         int64_t n = 3 * (int64_t)in[0] * size * size;
         float *got = malloc((size_t)n * sizeof *got);
         assert_non_null(got);
-        vj_crop_apply(got, frames, (int)in[0], (int)in[1], (int)in[2], &crop, size, MEAN, STD);
+        vj_host_crop(got, frames, &(vj_clip_view){0, (int)in[1], (int)in[2], crop}, (int)in[0], size, MEAN, STD);
         check(got, want, n, TOLERANCE);
         free(got);
         free(want);
@@ -141,7 +141,7 @@ static void compare(int T, int height, int width, vj_crop crop, int size)
     assert_true(frames && got && want);
     fill(frames, bytes);
     memset(got, 0xff, (size_t)n * sizeof *got); /* NaN where nothing is written */
-    vj_crop_apply(got, frames, T, height, width, &crop, size, MEAN, STD);
+    vj_host_crop(got, frames, &(vj_clip_view){0, height, width, crop}, T, size, MEAN, STD);
     for (int c = 0; c < 3; c++)
         for (int t = 0; t < T; t++)
             for (int y = 0; y < size; y++)
@@ -177,7 +177,7 @@ static void test_identity_is_exact(void **state)
     static float got[3 * S * S];
     fill(frames, sizeof frames);
     vj_crop crop = {4, 9, S, S, 1};
-    vj_crop_apply(got, frames, 1, H, W, &crop, S, MEAN, STD);
+    vj_host_crop(got, frames, &(vj_clip_view){0, H, W, crop}, 1, S, MEAN, STD);
     for (int c = 0; c < 3; c++)
         for (int y = 0; y < S; y++)
             for (int x = 0; x < S; x++) {
@@ -185,6 +185,43 @@ static void test_identity_is_exact(void **state)
                 float want = (value - (float)(255.0 * MEAN[c])) * (float)(1.0 / (255.0 * STD[c]));
                 assert_true(got[(c * S + y) * S + x] == want);
             }
+}
+
+/* ------------------------------------------------------------------------------------------------ the kernel */
+
+/* Clips of several sizes, in an order of their own, by each backend: the bits of one after the other on the host. */
+static void test_kernel(void **state)
+{
+    (void)state;
+    enum { B = 5, T = 2, S = 24, ROOM = T * 40 * 60 * 3 };
+    static const char *const backends[] = {"cpu", "strict"};
+    static uint8_t frames[B * ROOM];
+    static float want[B][3 * T * S * S], got[B][3 * T * S * S];
+    const vj_clip_view views[B] = {{3 * ROOM, 37, 53, {3, 5, 30, 41, 0}},
+                                   {0, 24, 60, {0, 30, 24, 24, 1}},
+                                   {4 * ROOM + 17, 40, 40, {39, 39, 1, 1, 0}},
+                                   {ROOM, 40, 60, {0, 0, 40, 60, 1}},
+                                   {ROOM, 40, 60, {1, 2, 9, 50, 0}}};
+    fill(frames, sizeof frames);
+    for (int b = 0; b < B; b++) vj_host_crop(want[b], frames, &views[b], T, S, MEAN, STD);
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++)
+        for (int threads = 1; threads <= 3; threads++) {
+            vj_backend *be;
+            assert_int_equal(vj_backend_open(&be, backends[i], VJ_FP32, threads), VJ_OK);
+            uint8_t *host = vj_host_alloc(be, sizeof frames), *device = vj_device_alloc(be, sizeof frames);
+            float *pixels = vj_device_alloc(be, sizeof got);
+            assert_true(host && device && pixels && (uintptr_t)host % 64 == 0 && host[sizeof frames - 1] == 0);
+            memcpy(host, frames, sizeof frames);
+            vj_upload(be, device, host, sizeof frames);
+            vj_crop_clips(be, pixels, device, views, B, T, S, MEAN, STD);
+            vj_crop_clips(be, pixels, device, views, 0, T, S, MEAN, STD);
+            vj_download(be, got, pixels, sizeof got);
+            assert_int_equal(vj_sync(be), VJ_OK);
+            assert_memory_equal(got, want, sizeof got);
+            vj_host_free(be, host);
+            vj_backend_close(be);
+        }
+    assert_true(vj_backend_is_host("cpu") && !vj_backend_is_host("strict") && !vj_backend_is_host("none"));
 }
 
 /* ------------------------------------------------------------------------------------------------ the draw */
@@ -274,7 +311,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fixture), cmocka_unit_test(test_reference),  cmocka_unit_test(test_identity_is_exact),
         cmocka_unit_test(test_draw),    cmocka_unit_test(test_statistics), cmocka_unit_test(test_fallback),
-        cmocka_unit_test(test_centre),
+        cmocka_unit_test(test_centre),  cmocka_unit_test(test_kernel),
     };
     return cmocka_run_group_tests_name("crop", tests, NULL, NULL);
 }

@@ -8,13 +8,17 @@
 #include <stdio.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <time.h>
 #include <xxhash.h>
 
 #include "../clips_store.h"
 #include "feed/crop.h"
 #include "feed/loader.h"
 #include "feed/order.h"
+#include "model/input.h"
 
 enum { CLIPS = 30, BATCH = 7, STEPS = 13, SAMPLES = STEPS * BATCH };
 
@@ -51,7 +55,7 @@ static void run_with(record *r, const vj_clips *clips, const vj_config *config, 
     vj_batch batch;
     double wait_s = -1;
     memset(r, 0, sizeof *r);
-    assert_int_equal(vj_loader_start(&loader, clips, config, start, STEPS, first, last), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, config, NULL, start, STEPS, first, last), VJ_OK);
     for (int64_t step = start; step < STEPS; step++) {
         assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
         assert_true(wait_s >= 0 && wait_s < 60);
@@ -96,7 +100,8 @@ static void test_definition(void **state)
         assert_int_equal(vj_clips_read(clips, clip, coder, frames), VJ_OK);
         vj_clips_geometry(clips, clip, &height, &width);
         vj_crop crop = vj_crop_draw(&config, 234, s, height, width);
-        vj_crop_apply(pixels, frames, STORE_FRAMES, height, width, &crop, 12, config.data.mean, config.data.std);
+        vj_host_crop(pixels, frames, &(vj_clip_view){0, height, width, crop}, STORE_FRAMES, 12, config.data.mean,
+                     config.data.std);
         assert_int_equal(r.digest[s], XXH3_64bits(pixels, sizeof pixels));
     }
     vj_coder_destroy(coder);
@@ -163,7 +168,7 @@ static void test_stop_early(void **state)
         vj_loader *loader;
         vj_batch batch;
         double wait_s;
-        assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 1000000, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 1000000, 0, BATCH), VJ_OK);
         for (int i = 0; i < taken; i++) assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
         vj_loader_stop(loader);
     }
@@ -179,10 +184,116 @@ static void test_wrong_weights(void **state)
     vj_clips *clips = open_store(store);
     config.data.weights = one_path("even=1");
     assert_int_equal(vj_loader_check(clips, &config), VJ_ERR_USAGE);
-    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 1, 0, BATCH), VJ_ERR_USAGE);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 1, 0, BATCH), VJ_ERR_USAGE);
     assert_null(loader);
     set_order(&config, ORDERS - 1);
     assert_int_equal(vj_loader_check(clips, &config), VJ_OK);
+    vj_clips_close(clips);
+}
+
+/* The first byte of a clip's record becomes another. */
+static void damage(const vj_clips *clips, int64_t clip)
+{
+    const vj_clips_place place = vj_clips_find(clips, clip);
+    unsigned char byte;
+    int fd = open(place.path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, place.offset), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, place.offset), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ evaluation */
+
+/* Three views of each clip: the left, the middle and the right of it. */
+static vj_crop one_of_three(const vj_config *config, int64_t sample, int height, int width)
+{
+    (void)config;
+    vj_crop crop = vj_crop_centre(height, width);
+    crop.left = (int)(sample % 3) * (width - crop.width) / 2;
+    return crop;
+}
+
+/* A list, gone through once: every sample is the clip that the list says, seen as the view says, with its labels and
+ * where it is from; the last batch has what is left. */
+static void go_through(const vj_clips *clips, vj_view view, int64_t samples, int64_t first, int64_t last)
+{
+    static uint8_t frames[STORE_LARGEST];
+    static float pixels[3 * STORE_FRAMES * 12 * 12];
+    int64_t list[2 * CLIPS], next = 0;
+    vj_config config = loader_config(BATCH, 3);
+    vj_loader_plan plan = {.view = view,
+                           .batch = BATCH,
+                           .first = first,
+                           .last = last,
+                           .stop = (samples + BATCH - 1) / BATCH,
+                           .samples = samples};
+    vj_loader *loader;
+    vj_coder *coder;
+    vj_batch batch;
+    double wait_s;
+    for (int64_t i = 0; i < samples; i++) list[i] = (i * 11 / 3) % CLIPS; /* some of them again */
+    assert_int_equal(vj_coder_create(&coder), VJ_OK);
+    assert_int_equal(vj_order_create_once(&plan.order, list, samples), VJ_OK);
+    assert_int_equal(vj_loader_start(&loader, clips, &config, &plan), VJ_OK);
+    for (int64_t step = 0; step < plan.stop; step++) {
+        assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+        const int64_t left = samples - step * BATCH - first;
+        assert_int_equal(batch.count, left < 0 ? 0 : left < last - first ? left : last - first);
+        assert_int_equal(batch.first, step * BATCH + first);
+        next += batch.count;
+        for (int64_t j = 0; j < batch.count; j++) {
+            const int64_t sample = batch.first + j, clip = list[sample];
+            vj_clip want;
+            int32_t labels[STORE_LABELS];
+            store_clip(clip, &want, labels, frames);
+            const vj_crop crop = view(&config, sample, want.height, want.width);
+            vj_host_crop(pixels, frames, &(vj_clip_view){0, want.height, want.width, crop}, STORE_FRAMES, 12,
+                         config.data.mean, config.data.std);
+            assert_int_equal(batch.clips[j], clip);
+            assert_memory_equal(batch.pixels + j * (int64_t)(sizeof pixels / sizeof *pixels), pixels, sizeof pixels);
+            assert_memory_equal(batch.labels + j * STORE_LABELS, labels, sizeof labels);
+            assert_int_equal(batch.source[j], want.source);
+            assert_int_equal(batch.window[j], want.window);
+        }
+    }
+    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_STATE);
+    if (first == 0 && last == BATCH) assert_int_equal(next, samples);
+    vj_loader_stop(loader);
+    vj_coder_destroy(coder);
+}
+
+static void test_once(void **state)
+{
+    (void)state;
+    vj_clips *clips = open_store(store);
+    for (int64_t samples = 1; samples <= 2 * CLIPS; samples += 1 + samples / 2) {
+        go_through(clips, vj_view_centre, samples, 0, BATCH);
+        go_through(clips, one_of_three, samples, 0, BATCH);
+        go_through(clips, one_of_three, samples, 3, 6);
+        go_through(clips, vj_view_centre, samples, 2, 2);
+    }
+    vj_clips_close(clips);
+}
+
+/* Nothing replaces a damaged clip of a list. */
+static void test_once_damaged(void **state)
+{
+    (void)state;
+    static const int64_t list[] = {3, 4, 5};
+    vj_clips *clips = make_store("listed.clips", CLIPS, raw);
+    vj_config config = loader_config(2, 1);
+    vj_loader_plan plan = {.view = vj_view_centre, .batch = 2, .last = 2, .stop = 2, .samples = 3};
+    vj_loader *loader;
+    vj_batch batch;
+    double wait_s;
+    damage(clips, 5);
+    assert_int_equal(vj_order_create_once(&plan.order, list, 3), VJ_OK);
+    assert_int_equal(vj_loader_start(&loader, clips, &config, &plan), VJ_OK);
+    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_FORMAT);
+    vj_loader_stop(loader);
     vj_clips_close(clips);
 }
 
@@ -209,19 +320,6 @@ static void same_batches(const vj_clips *clips, int kind, const char *cache, rec
         assert_int_equal(reference->substituted, other.substituted);
         assert_true(pass == 0 ? other.cached < SAMPLES : other.cached == SAMPLES);
     }
-}
-
-/* The first byte of a clip's record becomes another. */
-static void damage(const vj_clips *clips, int64_t clip)
-{
-    const vj_clips_place place = vj_clips_find(clips, clip);
-    unsigned char byte;
-    int fd = open(place.path, O_RDWR);
-    assert_true(fd >= 0);
-    assert_int_equal(pread(fd, &byte, 1, place.offset), 1);
-    byte ^= 1;
-    assert_int_equal(pwrite(fd, &byte, 1, place.offset), 1);
-    assert_int_equal(close(fd), 0);
 }
 
 /* What the reference is: the order's clip, or its first spare that is not damaged. */
@@ -313,6 +411,55 @@ static void test_no_cache(void **state)
     vj_clips_close(clips);
 }
 
+/* ------------------------------------------------------------------------------------------------ devices */
+
+/* A device that makes the pixels itself gets frames and views; what comes out is what the loader makes for others. */
+static void test_device(void **state)
+{
+    (void)state;
+    static const char *const backends[] = {"cpu", "strict"};
+    static float pixels[BATCH * 3 * STORE_FRAMES * 12 * 12];
+    const size_t bytes = sizeof pixels / BATCH;
+    for (int codec = 0; codec < 2; codec++)
+        for (int b = 0; b < 2; b++) {
+            static record plain;
+            char name[64];
+            vj_backend *be;
+            vj_loader *loader;
+            vj_batch batch;
+            double wait_s;
+            vj_frame_room room = {0};
+            const vj_shape shape = {.channels = 3, .frames = STORE_FRAMES, .height = 12, .width_px = 12};
+            vj_config config = loader_config(BATCH, 3);
+            snprintf(name, sizeof name, "device%d%d.clips", codec, b);
+            vj_clips *clips = make_store(name, CLIPS, codec ? jpeg : raw);
+            run_with(&plain, clips, &config, 0, 0, BATCH);
+            assert_int_equal(vj_backend_open(&be, backends[b], VJ_FP32, 2), VJ_OK);
+            assert_int_equal(vj_frame_room_open(&room, be, BATCH, vj_clips_largest_bytes(clips)), VJ_OK);
+            float *device = vj_device_alloc(be, sizeof pixels);
+            assert_int_equal(vj_loader_start_training(&loader, clips, &config, be, 0, STEPS, 0, BATCH), VJ_OK);
+            for (int64_t step = 0; step < STEPS; step++) {
+                assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+                assert_true((batch.pixels != NULL) == (b == 0) && (batch.frames != NULL) == (b == 1));
+                const vj_input all = {batch.pixels, batch.frames, batch.views, config.data.mean, config.data.std};
+                for (int64_t at = 0; at < BATCH; at += 3) { /* by microbatches */
+                    const vj_input input = vj_input_from(&all, at, &shape);
+                    const int64_t count = BATCH - at < 3 ? BATCH - at : 3;
+                    vj_input_upload(&input, &room, be, device, count, &shape);
+                    vj_download(be, pixels, device, count * (int64_t)bytes);
+                    assert_int_equal(vj_sync(be), VJ_OK);
+                    for (int64_t j = 0; j < count; j++)
+                        assert_int_equal(XXH3_64bits((const char *)pixels + (size_t)j * bytes, bytes),
+                                         plain.digest[batch.first + at + j]);
+                }
+            }
+            vj_loader_stop(loader);
+            vj_frame_room_close(&room);
+            vj_backend_close(be);
+            vj_clips_close(clips);
+        }
+}
+
 /* ------------------------------------------------------------------------------------------------ verification */
 
 /* A share of reads is verified, which ones is a function of the sample; the others take the clip as it is. */
@@ -359,7 +506,7 @@ static void test_too_many(void **state)
         vj_batch batch = {0};
         double wait_s;
         vj_status status = VJ_OK;
-        assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 100, 0, BATCH), VJ_OK);
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 100, 0, BATCH), VJ_OK);
         while (status == VJ_OK && batch.step < 99) {
             status = vj_loader_next(loader, &batch, &wait_s);
             assert_true(status == VJ_OK ? batch.substituted <= 10 : batch.substituted > 10);
@@ -383,8 +530,166 @@ static void test_nothing_left(void **state)
     vj_loader *loader;
     vj_batch batch;
     double wait_s;
-    assert_int_equal(vj_loader_start(&loader, clips, &config, 0, 5, 0, BATCH), VJ_OK);
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, 5, 0, BATCH), VJ_OK);
     for (int i = 0; i < 2; i++) assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_FORMAT);
+    vj_loader_stop(loader);
+    vj_clips_close(clips);
+}
+
+/* ------------------------------------------------------------------------------------------------ a file system */
+
+static void pause_ms(long ms)
+{
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* A shard that is not as it should be: moved away, or cut. */
+typedef struct {
+    char path[VJ_PATH], aside[VJ_PATH];
+    bool cut;
+    long back_after_ms;
+} trouble;
+
+/* The good file stands at `aside` meanwhile. */
+static void make_trouble(trouble *t, const char *name, bool cut)
+{
+    join(t->path, folder, name);
+    snprintf(t->aside, sizeof t->aside, "%.200s.aside", t->path);
+    t->cut = cut;
+    assert_int_equal(rename(t->path, t->aside), 0);
+    if (!cut) return;
+    FILE *from = fopen(t->aside, "r"), *to = fopen(t->path, "w");
+    char beginning[100];
+    assert_true(from && to);
+    assert_int_equal(fread(beginning, 1, sizeof beginning, from), sizeof beginning);
+    assert_int_equal(fwrite(beginning, 1, sizeof beginning, to), sizeof beginning);
+    assert_true(fclose(from) == 0 && fclose(to) == 0);
+}
+
+static void *end_trouble(void *argument)
+{
+    const trouble *t = argument;
+    pause_ms(t->back_after_ms);
+    assert_int_equal(rename(t->aside, t->path), 0); /* over the one that was cut */
+    return NULL;
+}
+
+/* A shard that comes back within the patience costs time and nothing else. */
+static void test_outage(void **state)
+{
+    (void)state;
+    static record plain, after;
+    vj_clips_close(make_store("outage.clips", CLIPS, raw));
+    for (int cut = 0; cut < 2; cut++)
+        for (int64_t threads = 1; threads <= 4; threads += 3) {
+            char path[VJ_PATH];
+            trouble t = {.back_after_ms = 200};
+            vj_config config = loader_config(BATCH, threads);
+            pthread_t mender;
+            join(path, folder, "outage.clips");
+            vj_clips *clips = open_store(path);
+            run_with(&plain, clips, &config, 0, 0, BATCH);
+            vj_clips_close(clips); /* with the descriptors, which would go on reading what was moved */
+            clips = open_store(path);
+            make_trouble(&t, "outage.clips/shard-00001.h5", cut);
+            config.data.io_patience_s = 60;
+            assert_int_equal(pthread_create(&mender, NULL, end_trouble, &t), 0);
+            run_with(&after, clips, &config, 0, 0, BATCH);
+            assert_int_equal(pthread_join(mender, NULL), 0);
+            assert_memory_equal(&plain, &after, sizeof plain);
+            assert_int_equal(after.substituted, 0);
+            vj_clips_close(clips);
+        }
+}
+
+/* Every descriptor of a shard becomes one that cannot be read from, as those of a file server that was restarted. */
+static int64_t spoil_descriptors(void)
+{
+    int64_t spoilt = 0;
+    const int bad = open("/dev/null", O_WRONLY);
+    DIR *dir = opendir("/proc/self/fd");
+    assert_true(bad >= 0 && dir);
+    for (const struct dirent *item; (item = readdir(dir)) != NULL;) {
+        char link[VJ_PATH] = "", name[300];
+        snprintf(name, sizeof name, "/proc/self/fd/%.255s", item->d_name);
+        if (readlink(name, link, sizeof link - 1) < 0 || !strstr(link, "/shard-")) continue;
+        assert_true(dup2(bad, atoi(item->d_name)) >= 0);
+        spoilt++;
+    }
+    closedir(dir);
+    assert_int_equal(close(bad), 0);
+    return spoilt;
+}
+
+static void test_stale_descriptors(void **state)
+{
+    (void)state;
+    static record plain;
+    vj_clips *clips = open_store(store);
+    vj_config config = loader_config(BATCH, 3);
+    vj_loader *loader;
+    vj_batch batch;
+    double wait_s;
+    run_with(&plain, clips, &config, 0, 0, BATCH);
+    config.data.io_patience_s = 60;
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, STEPS, 0, BATCH), VJ_OK);
+    for (int64_t step = 0; step < STEPS; step++) {
+        if (step % 4 == 1) assert_true(spoil_descriptors() > 0);
+        assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+        for (int64_t j = 0; j < batch.count; j++) assert_int_equal(batch.clips[j], plain.clip[batch.first + j]);
+        assert_int_equal(batch.substituted, 0);
+    }
+    vj_loader_stop(loader);
+    vj_clips_close(clips);
+}
+
+/* A shard that does not come back ends the run; other clips are not taken for its own. */
+static void test_outage_for_ever(void **state)
+{
+    (void)state;
+    vj_clips_close(make_store("lost.clips", CLIPS, raw));
+    for (int patient = 0; patient < 2; patient++) {
+        char path[VJ_PATH];
+        trouble t = {0};
+        vj_loader *loader;
+        vj_batch batch = {0};
+        double wait_s;
+        vj_config config = loader_config(BATCH, 2);
+        vj_status status = VJ_OK;
+        join(path, folder, "lost.clips");
+        vj_clips *clips = open_store(path);
+        make_trouble(&t, "lost.clips/shard-00001.h5", false);
+        config.data.io_patience_s = 0.3 * patient;
+        const double begin = vj_now();
+        assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, STEPS, 0, BATCH), VJ_OK);
+        while (status == VJ_OK) {
+            status = vj_loader_next(loader, &batch, &wait_s);
+            assert_int_equal(batch.substituted, 0);
+        }
+        assert_int_equal(status, VJ_ERR_IO);
+        assert_true(vj_now() - begin >= config.data.io_patience_s);
+        vj_loader_stop(loader);
+        vj_clips_close(clips);
+        end_trouble(&t);
+    }
+}
+
+/* Threads that wait for a file system end when the loader does. */
+static void test_stop_waiting(void **state)
+{
+    (void)state;
+    char path[VJ_PATH];
+    trouble t = {0};
+    vj_loader *loader;
+    vj_config config = loader_config(BATCH, 4);
+    vj_clips_close(make_store("away.clips", 2, raw));
+    join(path, folder, "away.clips");
+    vj_clips *clips = open_store(path);
+    make_trouble(&t, "away.clips/shard-00000.h5", false);
+    config.data.io_patience_s = 1e6;
+    assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, STEPS, 0, BATCH), VJ_OK);
+    pause_ms(100); /* they are in their pauses now, or soon */
     vj_loader_stop(loader);
     vj_clips_close(clips);
 }
@@ -408,12 +713,25 @@ int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition),   cmocka_unit_test(test_continues),
-        cmocka_unit_test(test_parts),        cmocka_unit_test(test_epochs),
-        cmocka_unit_test(test_stop_early),   cmocka_unit_test(test_wrong_weights),
-        cmocka_unit_test(test_same_batches), cmocka_unit_test(test_damaged_copies),
-        cmocka_unit_test(test_no_cache),     cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_too_many),     cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_continues),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_stop_early),
+        cmocka_unit_test(test_wrong_weights),
+        cmocka_unit_test(test_same_batches),
+        cmocka_unit_test(test_damaged_copies),
+        cmocka_unit_test(test_no_cache),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_once),
+        cmocka_unit_test(test_device),
+        cmocka_unit_test(test_once_damaged),
+        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_stale_descriptors),
+        cmocka_unit_test(test_outage_for_ever),
+        cmocka_unit_test(test_stop_waiting),
     };
     int failed = cmocka_run_group_tests_name("loader", tests, set_up, tear_down);
     MPI_Finalize();

@@ -104,7 +104,7 @@ static double total_loss(vj_model *m)
 
 static double whole(fixture *f)
 {
-    vj_model_microbatch(f->model, f->clips, &f->lists, CLIPS, 0);
+    vj_model_microbatch(f->model, &(vj_input){.pixels = f->clips}, &f->lists, CLIPS, 0);
     return total_loss(f->model);
 }
 
@@ -131,7 +131,7 @@ static double one_by_one(fixture *f)
             memcpy(one.context + i * one.tokens, f->lists.context + from * f->lists.tokens, bytes);
             memcpy(one.target + i * one.tokens, f->lists.target + from * f->lists.tokens, bytes);
         }
-        vj_model_microbatch(f->model, f->clips + b * clip_values(), &one, CLIPS, b > 0);
+        vj_model_microbatch(f->model, &(vj_input){.pixels = f->clips + b * clip_values()}, &one, CLIPS, b > 0);
     }
     vj_mask_lists_release(&one);
     return total_loss(f->model);
@@ -254,7 +254,7 @@ static void the_hook_tells_what_is_final(void **state)
         made m = {.f = &f};
         float *before = copy_gradient(&f);
         f.model->trained.hook = (vj_gradient_hook){record, &m};
-        vj_model_microbatch(f.model, f.clips, &f.lists, CLIPS, accumulate);
+        vj_model_microbatch(f.model, &(vj_input){.pixels = f.clips}, &f.lists, CLIPS, accumulate);
         f.model->trained.hook = (vj_gradient_hook){0};
         float *final = copy_gradient(&f);
         assert_true(m.calls > layers);
@@ -520,7 +520,7 @@ static void the_encoder_runs_on_the_device(void **state)
         const int64_t n = (int64_t)CLIPS * e->net.tokens * e->net.shape.width, out = n * (int64_t)sizeof(float);
         float *device = vj_device_alloc(be, bytes), *from_host = vj_calloc(n, sizeof *from_host),
               *from_device = vj_calloc(n, sizeof *from_device);
-        vj_encoder_run(e, vj_encoder_upload(e, pixels, CLIPS), CLIPS);
+        vj_encoder_run(e, vj_encoder_upload(e, &(vj_input){.pixels = pixels}, CLIPS), CLIPS);
         assert_int_equal(vj_encoder_download(e, from_host, CLIPS), VJ_OK);
         vj_upload(be, device, pixels, bytes);
         vj_download(be, from_device, vj_encoder_run(e, device, CLIPS), out);

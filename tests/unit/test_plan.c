@@ -291,8 +291,10 @@ static void memory_is_what_training_predicts(void **state)
     assert_int_equal(vj_train_work_count(&w, &config, &pack), VJ_OK);
     vj_train_layout l = {.nodes = 2, .node_ranks = 4, .tensor = 2, .zero = 1, .microbatch = 2};
     assert_true(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
+    const vj_loader_bytes loader = {.sample = 12 * config.data.frames * config.data.crop * config.data.crop,
+                                    .thread = 5000000};
     assert_int_equal(vj_train_layout_weigh(&l, &config, &w), VJ_OK);
-    assert_int_equal(vj_memory_predict(&want, &given, 8, 4, 5000000), VJ_OK);
+    assert_int_equal(vj_memory_predict(&want, &given, 8, 4, loader), VJ_OK);
     assert_int_equal(l.memory.all - l.memory.program, want.all - want.program); /* which grows between the calls */
     assert_int_equal(l.memory.weights, w.weight_floats[2] * 4);
     same(l.node_bytes, 4 * (double)(l.memory.all - l.memory.neighbours));

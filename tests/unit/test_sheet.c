@@ -242,7 +242,7 @@ static void a_sheet_ends_with_the_store(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
-/* The first sample that shows the clip, as vj_loader_start() says. */
+/* The first sample that shows the clip, as vj_loader_start_training() says. */
 static int64_t sample_of(const vj_config *c, int64_t clip)
 {
     int64_t s = 0;
@@ -255,7 +255,8 @@ static void crop_of(const vj_config *c, int64_t sample, const vj_clip *clip, con
 {
     static float pixels[3 * STORE_FRAMES * SIDE * SIDE];
     const vj_crop crop = vj_crop_draw(c, (uint64_t)c->run.seed, sample, clip->height, clip->width);
-    vj_crop_apply(pixels, frames, STORE_FRAMES, clip->height, clip->width, &crop, SIDE, c->data.mean, c->data.std);
+    vj_host_crop(pixels, frames, &(vj_clip_view){0, clip->height, clip->width, crop}, STORE_FRAMES, SIDE, c->data.mean,
+                 c->data.std);
     for (int i = 0; i < STORE_FRAMES * SIDE * SIDE; i++)
         for (int k = 0; k < 3; k++) {
             const double value = pixels[k * STORE_FRAMES * SIDE * SIDE + i];

@@ -21,6 +21,7 @@ typedef struct {
     int number; /* frame of the window, or instant of the look */
 } purpose;
 
+static const double PART_SLACK_S = 0.5; /* lists give times in whole seconds */
 enum { LOOK = -1, ALIGNMENT = 4096, READ_BYTES = 256 * 1024 };
 
 struct vj_maker {
@@ -313,6 +314,9 @@ void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory,
         snprintf(reply->reason, sizeof reply->reason, "%d of %d clips left out, too many of their frames are damaged",
                  m->left_out, m->windows);
     reply->info = *vj_video_describe(m->video);
+    if (verdict == VJ_VIDEO_OK && reply->reason[0] == '\0' && order->end_s > reply->info.duration_s + PART_SLACK_S)
+        snprintf(reply->reason, sizeof reply->reason, "listed to %g s, but the video ends at %.2f s", order->end_s,
+                 reply->info.duration_s);
     vj_phash_finish(&m->look, &m->cells);
     if (verdict == VJ_VIDEO_OK) reply->look = m->look;
     vj_video_close(m->video);

@@ -166,7 +166,7 @@ static vj_status make_shards(const packer *p, const vj_pack_plan *plan, int *ref
     if (status == VJ_OK && left_files < p->layout.sources)
         vj_log("%s: going on, %lld of %lld files are left", p->config->pack.store, (long long)left_files,
                (long long)p->layout.sources);
-    int workers = p->config->pack.workers > 0 ? (int)p->config->pack.workers : vj_threads(p->comm);
+    const int workers = p->config->pack.workers > 0 ? (int)p->config->pack.workers : vj_place_of(p->comm).threads;
     if (status == VJ_OK) status = vj_agree(p->comm, vj_progress_begin(&progress, left_files, p->comm));
     if (status == VJ_OK) {
         status = say_how_to_go_on(p, vj_pack_shards(plan, todo, count, workers, &progress, &here));
@@ -233,6 +233,8 @@ static vj_status pack_store(const packer *p)
                                .lease = &p->seal};
     int refused = 0;
     char *config_text = vj_config_text(p->config);
+    const vj_place place = vj_place_of(p->comm);
+    vj_place_say(&place, p->comm, "");
     vj_status status = config_text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     p->clips->config_text = config_text;
     status = vj_agree(p->comm, status);

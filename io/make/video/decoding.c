@@ -43,6 +43,10 @@ static int send_next(vj_video *v, vj_decoding *d)
         if (v->packets[d->next].flags & AV_PKT_FLAG_KEY) d->key_pts = v->packets[d->next].pts;
         int skip = d->wanted_only && !v->packets[d->next].wanted;
         v->decoder->skip_frame = skip ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
+        if (v->decoder->codec_id == AV_CODEC_ID_MJPEG && !v->info.is_image && !skip && vj_photo_is_damaged(packet)) {
+            d->faults++;
+            v->packets[d->next].damaged = 1;
+        }
     }
     d->ended = !packet;
     d->next++;

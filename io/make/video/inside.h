@@ -18,6 +18,7 @@ typedef struct {
     int flags;        /* AV_PKT_FLAG_* */
     int wanted;       /* it holds a frame that is asked for */
     int damaged;      /* its frame cannot be right: bytes of it, or of a frame that it is made from, are lost */
+    int behind_hole;  /* packets before it seem to be lost */
     int gradual;      /* a key frame with which the picture only begins to be right: it is refreshed part by part */
 } vj_packet;
 
@@ -70,6 +71,7 @@ struct vj_video {
     int64_t before_start; /* packets that are shown, but cannot be decoded without what comes before the file */
     int64_t read_errors;  /* of the demuxer, while it read the packets */
     int64_t faults;       /* packets that the container shows to be damaged, or to come after lost ones */
+    int has_holes;        /* packets seem to be lost, by the times of the others */
     int lost_reference;   /* set when the decoder says so of the packet it was given last */
     vj_shown *shown;      /* [info.frames], ascending ticks */
     double *times;        /* [info.frames], seconds from the first */
@@ -104,6 +106,9 @@ vj_video_verdict vj_packets_index(vj_video *video);
  */
 void vj_packets_damage(vj_video *video, int64_t first);
 
+/** Packet i is called a key frame by its container and is none: damage of the packets before it reaches beyond it. */
+void vj_packets_no_key(vj_video *video, int64_t i);
+
 /** Frames that a hole in the presentation times of a stream with a constant frame rate has room for; else 0. */
 int64_t vj_packets_holes(const vj_video *video);
 
@@ -112,6 +117,9 @@ int64_t vj_packets_holes(const vj_video *video);
  * ends early or is garbled.
  */
 vj_video_verdict vj_photo_inspect(vj_video *video);
+
+/** Whether a picture of Motion JPEG ends early or is garbled; libjpeg-turbo notices what FFmpeg makes up. */
+int vj_photo_is_damaged(const AVPacket *packet);
 
 /** Packet number i, borrowed until the next call; cheap if numbers ascend. AVERROR or 0. */
 int vj_packets_get(vj_video *video, int64_t i, AVPacket **packet);

@@ -4,6 +4,7 @@
  * codecs disagree most. Beyond some size nothing is kept, and decoding reads the file a second time from its start.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,6 +139,24 @@ static int refreshes_gradually(const vj_video *v)
     return 0;
 }
 
+/*
+ * Whether a stretch of a packet was never written, as in a file whose download did not end: the codecs of which it is
+ * asked hardly ever write so many zeros one behind another, and their decoders make a picture of anything.
+ */
+static int has_blank(const vj_video *v)
+{
+    enum { BLANK = 256 };
+    const enum AVCodecID codec = v->file.format->streams[v->stream]->codecpar->codec_id;
+    if (codec != AV_CODEC_ID_VP8 && codec != AV_CODEC_ID_VP9 && codec != AV_CODEC_ID_AV1 && codec != AV_CODEC_ID_HEVC)
+        return 0;
+    for (int64_t at = BLANK - 1, zeros = 0; at < v->read->size; at += BLANK - zeros) {
+        zeros = 0;
+        while (zeros < BLANK && v->read->data[at - zeros] == 0) zeros++;
+        if (zeros == BLANK) return 1;
+    }
+    return 0;
+}
+
 static int list_packet(vj_video *v, int keep)
 {
     vj_packet listed = {.pts = v->read->pts, .dts = v->read->dts, .flags = v->read->flags};
@@ -164,6 +183,7 @@ static vj_video_verdict list_packets(vj_video *v)
     while (error >= 0 && bytes <= v->limits.max_bytes && (error = read_next(v)) >= 0) {
         if (v->file.errors) v->read->flags |= AV_PKT_FLAG_CORRUPT; /* what lies before it could not be read */
         v->file.errors = 0;
+        if (has_blank(v)) v->read->flags |= AV_PKT_FLAG_CORRUPT;
         bytes += v->read->size + (int64_t)sizeof *v->read; /* an index can name the same bytes again and again */
         if (bytes > v->limits.max_kept) forget_kept(v);
         error = list_packet(v, bytes <= v->limits.max_kept);
@@ -195,6 +215,13 @@ void vj_packets_release(vj_video *v)
 
 /* ------------------------------------------------------------------------------------------------ damage */
 
+void vj_packets_no_key(vj_video *v, int64_t i)
+{
+    v->packets[i].flags &= ~AV_PKT_FLAG_KEY;
+    if (v->packets[i].behind_hole) v->faults++;
+    if (v->packets[i].behind_hole || (i > v->start && v->packets[i - 1].damaged)) vj_packets_damage(v, i);
+}
+
 void vj_packets_damage(vj_video *v, int64_t first)
 {
     int64_t i = first, gradual = 0;
@@ -225,10 +252,86 @@ static int is_broken(const vj_video *v, int64_t i)
     return 1;
 }
 
+static int ascending_numbers(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static const double slack = 0.25; /* of a step: some containers round times to milliseconds */
+
+/* The step of a stream with a constant frame rate, nine of ten of whose steps are alike; else 0. Sorts the steps. */
+static double constant_step(double *step, int64_t n)
+{
+    int64_t regular = 0;
+    qsort(step, (size_t)n, sizeof *step, ascending_numbers);
+    const double usual = step[n / 2];
+    for (int64_t k = 0; k < n; k++) regular += fabs(step[k] - usual) < slack * usual;
+    return 10 * regular >= 9 * n ? usual : 0;
+}
+
+int64_t vj_packets_holes(const vj_video *v)
+{
+    const int64_t n = v->info.frames - 1;
+    int64_t holes = 0;
+    double *step = n > 1 ? calloc((size_t)n, sizeof *step) : NULL;
+    if (!step) return 0;
+    for (int64_t k = 0; k < n; k++) step[k] = v->times[k + 1] - v->times[k];
+    const double usual = constant_step(step, n);
+    for (int64_t k = 0; usual > 0 && k < n; k++)
+        if (step[k] > (1 + slack) * usual) holes += llround(step[k] / usual) - 1;
+    free(step);
+    return holes;
+}
+
+/* Whether a frame that is missing is noticed when others are made from it: by the decoder, or since none are. */
+static int notices_lost_frames(const vj_video *v)
+{
+    const AVCodecDescriptor *codec = v->decoder->codec_descriptor;
+    return v->decoder->codec_id == AV_CODEC_ID_H264 || v->decoder->codec_id == AV_CODEC_ID_HEVC ||
+           (codec && (codec->props & AV_CODEC_PROP_INTRA_ONLY));
+}
+
+/*
+ * Lost packets that nothing but holes in the times of decoding tell of: most decoders make the frames behind a hole
+ * from the wrong ones without a word. Only in a stream with a constant frame rate, and where holes are few or stand
+ * close together: an encoder that leaves out frames does so all the time.
+ */
+static void find_lost_packets(vj_video *v)
+{
+    enum { FEW = 2, STEPS_EACH = 200, CLOSE = 4 }; /* two, or one in 200 steps, or all within a quarter of the stream */
+    const int64_t n = v->packet_count - v->start - 1;
+    vj_packet *packet = v->packets + v->start;
+    if (n < 2 || notices_lost_frames(v)) return;
+    double *step = calloc(2 * (size_t)n, sizeof *step), *sorted = step ? step + n : NULL;
+    if (!step) return;
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t from = packet[k].dts, to = packet[k + 1].dts;
+        step[k] = sorted[k] = from == AV_NOPTS_VALUE || to == AV_NOPTS_VALUE ? 0 : (double)(to - from);
+    }
+    const double usual = constant_step(sorted, n);
+    int64_t holes = 0, first = 0, last = 0;
+    for (int64_t k = 0; usual > 0 && k < n; k++) {
+        if (step[k] < (2 - slack) * usual) continue;
+        if (holes++ == 0) first = k;
+        last = k;
+    }
+    if (holes <= FEW || holes * STEPS_EACH <= n || (last - first) * CLOSE <= n)
+        for (int64_t k = first; holes > 0 && k <= last; k++) {
+            if (step[k] < (2 - slack) * usual) continue;
+            packet[k + 1].behind_hole = v->has_holes = 1;
+            if (!(packet[k + 1].flags & AV_PKT_FLAG_KEY)) {
+                v->faults++;
+                vj_packets_damage(v, v->start + k + 1);
+            }
+        }
+    free(step);
+}
+
 /* Decoding starts at the first key frame; where the container names none, at the first packet. */
 static void find_damage(vj_video *v)
 {
-    v->start = v->faults = 0;
+    v->start = v->faults = v->has_holes = 0;
     while (v->start < v->packet_count && !(v->packets[v->start].flags & AV_PKT_FLAG_KEY)) v->start++;
     if (v->start == v->packet_count) v->start = 0;
     v->before_start = 0;
@@ -238,29 +341,7 @@ static void find_damage(vj_video *v)
             v->faults++;
             vj_packets_damage(v, i);
         }
-}
-
-static int ascending_numbers(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-int64_t vj_packets_holes(const vj_video *v)
-{
-    const int64_t n = v->info.frames - 1;
-    int64_t regular = 0, holes = 0;
-    double *step = n > 1 ? calloc((size_t)n, sizeof *step) : NULL;
-    if (!step) return 0;
-    for (int64_t k = 0; k < n; k++) step[k] = v->times[k + 1] - v->times[k];
-    qsort(step, (size_t)n, sizeof *step, ascending_numbers);
-    const double usual = step[n / 2], slack = usual / 4; /* some containers round times to milliseconds */
-    for (int64_t k = 0; k < n; k++) {
-        regular += step[k] > usual - slack && step[k] < usual + slack;
-        if (step[k] > usual + slack) holes += llround(step[k] / usual) - 1;
-    }
-    free(step);
-    return 10 * regular >= 9 * n ? holes : 0;
+    find_lost_packets(v);
 }
 
 /* ------------------------------------------------------------------------------------------------ times */
@@ -389,6 +470,32 @@ static int allocate_times(vj_video *v)
     return 0;
 }
 
+/* When the stream ends, from the time 0 on, as the file's header says; 0: it does not, or not of this stream alone. */
+static double promised_end_s(const vj_video *v)
+{
+    const AVFormatContext *format = v->file.format;
+    const AVDictionaryEntry *said = av_dict_get(format->streams[v->stream]->metadata, "DURATION", NULL, 0);
+    int hours, minutes;
+    double seconds;
+    if (said && sscanf(said->value, "%d:%d:%lf", &hours, &minutes, &seconds) == 3)
+        return 3600.0 * hours + 60 * minutes + seconds;
+    const int is_header = format->duration_estimation_method == AVFMT_DURATION_FROM_STREAM;
+    return is_header && format->nb_streams == 1 && format->duration != AV_NOPTS_VALUE
+               ? (double)format->duration / AV_TIME_BASE
+               : 0;
+}
+
+/* The header may promise packets by their number, or by the time when they end. */
+static void look_for_tail(vj_video *v)
+{
+    enum { LEAST = 3, SHARE = 50 }; /* frames that are not missed: rounding, and a last frame of unknown length */
+    if (v->by_number || v->promised > 0) return;
+    const double end_s = (double)v->shown[0].ticks * v->tick_s + v->info.duration_s;
+    const double lacking = (promised_end_s(v) - end_s) * v->info.fps;
+    if (lacking > LEAST && lacking * SHARE > (double)v->info.frames && lacking < (double)INT32_MAX)
+        v->promised = v->packet_count + llround(lacking);
+}
+
 vj_video_verdict vj_packets_index(vj_video *v)
 {
     v->by_number = 0;
@@ -413,5 +520,6 @@ vj_video_verdict vj_packets_index(vj_video *v)
     v->info.fps = n > 1 && v->times[n - 1] > 0 ? (double)(n - 1) / v->times[n - 1] : v->nominal_fps;
     v->info.duration_s = v->times[n - 1] + 1 / v->info.fps;
     v->info.is_image = is_still;
+    if (!is_still) look_for_tail(v);
     return VJ_VIDEO_OK;
 }

@@ -196,7 +196,7 @@ static int lacks_scans(span file)
 }
 
 /* The end marker is added: where that alone is missing, nothing of the picture is. */
-static int is_damaged_jpeg(const AVPacket *packet)
+int vj_photo_is_damaged(const AVPacket *packet)
 {
     const size_t bytes = (size_t)packet->size + 2;
     tjhandle decoder = tjInitDecompress();
@@ -226,7 +226,7 @@ vj_video_verdict vj_photo_inspect(vj_video *v)
     v->aspect = (AVRational){1, 1};
     turn(v, orientation_of((span){packet->data, (size_t)packet->size}));
     vj_shown_size(stored->width, stored->height, v->aspect, v->orientation, &v->info.width, &v->info.height);
-    if (stored->codec_id == AV_CODEC_ID_MJPEG && is_damaged_jpeg(packet)) {
+    if (stored->codec_id == AV_CODEC_ID_MJPEG && vj_photo_is_damaged(packet)) {
         v->faults++;
         v->packets[v->shown[0].packet].damaged = 1;
     }

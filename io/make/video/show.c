@@ -123,10 +123,9 @@ static int is_flagged(const AVFrame *frame)
     return frame->decode_error_flags || (frame->flags & AV_FRAME_FLAG_CORRUPT);
 }
 
-/* Whether the frame that came out is right; if the decoder says that it is not, frames made from it are not either. */
-static int is_damaged(const show *s, int64_t ticks)
+/* Number of the packet that the frame shown at `ticks` is from. */
+static int64_t packet_at(const vj_video *v, int64_t ticks)
 {
-    vj_video *v = s->video;
     int64_t low = 0, high = v->info.frames;
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
@@ -135,7 +134,26 @@ static int is_damaged(const show *s, int64_t ticks)
         else
             high = middle;
     }
-    const int64_t packet = v->shown[low].packet;
+    return v->shown[low].packet;
+}
+
+/*
+ * Whether the frame that came out was made from others, though its packet is called a key frame: some containers call
+ * all packets so. Where a refresh part by part begins it is right to.
+ */
+static int is_no_key(const vj_video *v, int64_t packet)
+{
+    const enum AVPictureType type = v->frame->pict_type;
+    return (v->packets[packet].flags & AV_PKT_FLAG_KEY) && !v->packets[packet].gradual && !v->frame->key_frame &&
+           (type == AV_PICTURE_TYPE_P || type == AV_PICTURE_TYPE_B);
+}
+
+/* Whether the frame that came out is right; if the decoder says that it is not, frames made from it are not either. */
+static int is_damaged(const show *s, int64_t ticks)
+{
+    vj_video *v = s->video;
+    const int64_t packet = packet_at(v, ticks);
+    if (is_no_key(v, packet)) vj_packets_no_key(v, packet);
     if (is_flagged(v->frame)) vj_packets_damage(v, packet);
     return is_flagged(v->frame) || v->packets[packet].damaged;
 }
@@ -159,7 +177,7 @@ static int decode_stretch(show *s, int64_t first)
     while ((error = vj_decoding_next(v, &decoding)) > 0) {
         int64_t ticks = ticks_of(s);
         if (ticks < floor) continue; /* shown before the key frame, and made from frames before it */
-        if (is_flagged(v->frame) || decoding.faults > 0) return NO_GOOD;
+        if (is_flagged(v->frame) || decoding.faults > 0 || is_no_key(v, packet_at(v, ticks))) return NO_GOOD;
         if (s->target->ticks < ticks || (s->held && ticks < s->held_ticks)) return NO_GOOD;
         v->info.decoded++;
         if (!take_frame(s, ticks, 0) || !s->target || s->target_start > decoding.next) return DONE;
@@ -193,7 +211,6 @@ static int decode_through(show *s)
     while (error == 0 && s->held && s->target)
         if (!hand_out(s)) return DONE;
     if (error == 0 && all) s->lost = v->info.frames > v->info.decoded ? v->info.frames - v->info.decoded : 0;
-    if (s->corrupt > 0 || v->faults > 0) s->lost += vj_packets_holes(v);
     return error < 0 ? error : DONE;
 }
 
@@ -210,8 +227,9 @@ static vj_video_verdict judge(const show *s, int error)
     vj_video *v = s->video;
     vj_video_info *info = &v->info;
     int64_t promised = v->promised > v->packet_count ? v->promised - v->packet_count : 0;
+    const int64_t holes = s->corrupt > 0 || v->faults > 0 || v->has_holes ? vj_packets_holes(v) : 0;
     info->corrupt = s->corrupt + v->read_errors;
-    info->missing = promised + s->lost + v->before_start;
+    info->missing = (promised > holes ? promised : holes) + s->lost + v->before_start;
     if (s->verdict != VJ_VIDEO_OK) return s->verdict;
     if (v->file.failed) return vj_video_refuse(v, VJ_VIDEO_UNREADABLE, "reading: %s", strerror(v->file.failed));
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "decoding");

@@ -52,6 +52,7 @@
 #define VJ_CLIPS_H
 
 #include <mpi.h>
+#include <stdatomic.h>
 
 #include "base/config.h"
 #include "codec/codec.h"
@@ -72,9 +73,10 @@ typedef struct vj_clips vj_clips;
  * against what it may be, the fingerprint, the shards' sizes on disk; refuses what does not fit, naming the file, what
  * was found and what was expected.
  *
- * Every rank holds 29 + 4 L bytes a clip (L labels) and the class names: 66 MB for 2 million clips with one; rank 0 8
- * bytes more while it reads. VJ_ALONE will do. Collective: rank 0 reads the indices, all ranks get them. Free with
- * vj_clips_close().
+ * Every node holds 37 + 4 L bytes a clip (L labels) in shared memory, 82 MB for 2 million clips with one (each rank, if
+ * /dev/shm has no room for that, which is said), every rank the class names; rank 0 as much again and 8 bytes more
+ * while it reads. VJ_ALONE will do. Collective: rank 0 reads the indices, all ranks get them. Free with
+ * vj_clips_close(), which is not.
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);
@@ -110,14 +112,21 @@ const struct vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int la
 const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number);
 /** Labels of a clip, [label_count]; -1: none. Borrowed. */
 const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
+/**
+ * The file that a clip was cut from: its number in the store's manifests (vj_clips_origins() knows the file), those of
+ * the second store behind those of the first, and so on. Clips of one number show one video.
+ */
+int32_t vj_clips_source(const vj_clips *clips, int64_t clip);
+/** Number of the window in the video. */
+int32_t vj_clips_window(const vj_clips *clips, int64_t clip);
 /** Checksum of a clip's record: equal on clips that were packed with equal content. */
 uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 /** Of all stores together; goes into checkpoints. */
 uint64_t vj_clips_fingerprint(const vj_clips *clips);
 
 /**
- * Frames of a clip, u8 [T, H, W, 3], checksum verified: fetch, check and decode at once. Thread-safe if each thread has
- * its coder; no HDF5, no MPI. Not collective.
+ * Frames of a clip, u8 [T, H, W, 3], checksum verified: fetch with a fifth of a second's patience, check and decode.
+ * Thread-safe if each thread has its coder; no HDF5, no MPI. Not collective.
  */
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames);
 
@@ -131,8 +140,24 @@ vj_clips_place vj_clips_find(const vj_clips *clips, int64_t clip);
 
 /** Length of a clip's record. */
 int64_t vj_clips_record_bytes(const vj_clips *clips, int64_t clip);
-/** The record as it is on disk. Its address is in the index: one pread. */
-vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *record);
+
+/* How long reading waits for a file system that is in trouble. */
+typedef struct {
+    double limit_s;          /* 0: the first failure is final */
+    const char *setting;     /* that it is from, for messages; NULL: none. Borrowed */
+    const atomic_bool *stop; /* once true, waiting ends at once; NULL: never. Borrowed */
+} vj_patience;
+
+/**
+ * The record as it is on disk. Its address is in the index: one pread.
+ *
+ * A shard that cannot be opened or read, or that ends before the record does, which it did not when the store was
+ * opened, is trouble of its file system: its descriptor is closed, and it is opened and read again, after growing
+ * pauses, until `patience` is over (NULL: at once). That threads wait is said once for all who wait at the same time.
+ * VJ_ERR_IO: it was given up. VJ_ERR_STATE: it was stopped, about which nothing is said. At most VJ_OPEN_FILES
+ * (open_files.h) shards are open in a process. Thread-safe.
+ */
+vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, const vj_patience *patience, uint8_t *record);
 /** Compare its checksum. */
 vj_status vj_clips_check(const vj_clips *clips, int64_t clip, const uint8_t *record);
 /** Frames of a record, which may hold anything; raw: they may be the same memory. */

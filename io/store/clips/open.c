@@ -3,9 +3,9 @@
  * shard is looked at on disk, and opened once, by one of the ranks.
  */
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,29 +14,77 @@
 
 /* ------------------------------------------------------------------------------------------------ tables */
 
-static vj_status resize(void **array, int64_t count, size_t bytes)
+/* A table of the store, with a row for each shard or clip: where in vj_clips its pointer is, bytes of a row. */
+typedef struct {
+    size_t at, row_bytes;
+    int64_t rows;
+} table;
+enum { TABLES = 10 };
+
+#define TABLE(member) offsetof(vj_clips, member), sizeof *((vj_clips *)0)->member
+
+static void list_tables(table tables[TABLES], const vj_clips *clips, int64_t count, int64_t shards)
 {
-    void *moved = (size_t)count < SIZE_MAX / 2 / bytes ? realloc(*array, (size_t)(count ? count : 1) * bytes) : NULL;
-    if (!moved) return vj_raise(VJ_ERR_MEMORY, "no memory for a table of %lld rows", (long long)count);
-    *array = moved;
+    const int labels = clips->layout.label_count;
+    const table all[TABLES] = {
+        {TABLE(shard), shards},
+        {TABLE(offset), count},
+        {TABLE(xxh3), count},
+        {TABLE(bytes), count},
+        {TABLE(clip_shard), count},
+        {TABLE(shape), count},
+        {TABLE(source), count},
+        {TABLE(window), count},
+        {TABLE(dataset), count},
+        {offsetof(vj_clips, label), sizeof(int32_t) * (size_t)(labels ? labels : 1), labels ? count : 0},
+    };
+    memcpy(tables, all, sizeof all);
+}
+
+static void *get_table(const vj_clips *clips, const table *t)
+{
+    void *memory;
+    memcpy(&memory, (const char *)clips + t->at, sizeof memory);
+    return memory;
+}
+
+static void set_table(vj_clips *clips, const table *t, void *memory)
+{
+    memcpy((char *)clips + t->at, &memory, sizeof memory);
+}
+
+static size_t table_bytes(const table *t)
+{
+    return (size_t)t->rows * t->row_bytes;
+}
+
+/* Rank 0, while it reads: tables of its own, which grow by each store. */
+static vj_status resize_tables(vj_clips *clips, int64_t count, int64_t shards)
+{
+    table tables[TABLES];
+    list_tables(tables, clips, count, shards);
+    for (int i = 0; i < TABLES; i++) {
+        const table *t = &tables[i];
+        void *moved = (size_t)t->rows < SIZE_MAX / 2 / t->row_bytes
+                          ? realloc(get_table(clips, t), table_bytes(t) ? table_bytes(t) : 1)
+                          : NULL;
+        if (!moved) return vj_raise(VJ_ERR_MEMORY, "no memory for a table of %lld rows", (long long)t->rows);
+        set_table(clips, t, moved);
+    }
+    clips->count = count;
+    clips->shards = shards;
     return VJ_OK;
 }
 
-static vj_status resize_tables(vj_clips *clips, int64_t count, int64_t shards)
+/* Those of rank 0 that are not shared. */
+static void free_tables(vj_clips *clips)
 {
-    const size_t labels = sizeof(int32_t) * (size_t)(clips->layout.label_count ? clips->layout.label_count : 1);
-    VJ_TRY(resize((void **)&clips->shard, shards, sizeof *clips->shard));
-    for (int64_t s = clips->shards; s < shards; s++) atomic_init(&clips->shard[s].fd, -1); /* close() looks at it */
-    clips->shards = shards;
-    VJ_TRY(resize((void **)&clips->offset, count, sizeof *clips->offset));
-    VJ_TRY(resize((void **)&clips->xxh3, count, sizeof *clips->xxh3));
-    VJ_TRY(resize((void **)&clips->bytes, count, sizeof *clips->bytes));
-    VJ_TRY(resize((void **)&clips->clip_shard, count, sizeof *clips->clip_shard));
-    VJ_TRY(resize((void **)&clips->shape, count, sizeof *clips->shape));
-    VJ_TRY(resize((void **)&clips->dataset, count, sizeof *clips->dataset));
-    VJ_TRY(resize((void **)&clips->label, count, labels));
-    clips->count = count;
-    return VJ_OK;
+    table tables[TABLES];
+    list_tables(tables, clips, 0, 0);
+    for (int i = 0; i < TABLES; i++) {
+        free(get_table(clips, &tables[i]));
+        set_table(clips, &tables[i], NULL);
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ one index */
@@ -129,6 +177,21 @@ static vj_status get_places(const index_reader *r, vj_clips *clips)
     return VJ_OK;
 }
 
+/* Files of this store are numbered behind those of the stores before it. */
+static vj_status get_sources(const index_reader *r, vj_clips *clips)
+{
+    int64_t most = -1;
+    VJ_TRY(get_bounded(r, "/clips/source", 0, INT32_MAX - 1 - clips->sources));
+    for (int64_t i = 0; i < r->clips; i++) {
+        clips->source[r->first + i] = (int32_t)(clips->sources + r->wide[i]);
+        if (r->wide[i] > most) most = r->wide[i];
+    }
+    clips->sources += most + 1;
+    VJ_TRY(get_bounded(r, "/clips/window", 0, INT32_MAX));
+    for (int64_t i = 0; i < r->clips; i++) clips->window[r->first + i] = (int32_t)r->wide[i];
+    return VJ_OK;
+}
+
 static vj_status get_datasets(const index_reader *r, vj_clips *clips)
 {
     VJ_TRY(get_bounded(r, "/clips/dataset", 0, r->layout.dataset_count - 1));
@@ -194,6 +257,7 @@ static vj_status get_columns(index_reader *r, vj_clips *clips, uint64_t *fingerp
     VJ_TRY(get_shards(r, clips));
     VJ_TRY(get_shapes(r, clips));
     VJ_TRY(get_places(r, clips));
+    VJ_TRY(get_sources(r, clips));
     VJ_TRY(get_datasets(r, clips));
     VJ_TRY(get_labels(r, clips));
     VJ_TRY(get_column(r, "/clips/xxh3", H5T_NATIVE_UINT64, clips->xxh3 + r->first));
@@ -311,7 +375,6 @@ static vj_status read_indices(vj_clips *clips, const vj_strings *paths)
 static void broadcast_rows(void *rows, int64_t count, size_t bytes, MPI_Comm comm)
 {
     MPI_Datatype row;
-    if (bytes == 0) return;
     MPI_Type_contiguous((int)bytes, MPI_BYTE, &row);
     MPI_Type_commit(&row);
     MPI_Bcast(rows, (int)count, row, 0, comm);
@@ -329,7 +392,31 @@ static vj_status broadcast_classes(vj_clips_classes *classes, int rank, MPI_Comm
     return VJ_OK;
 }
 
-/* Rank 0's tables to all. */
+/* Rank 0's tables into memory that the ranks of each node share. */
+static vj_status share_tables(vj_clips *clips, int rank, MPI_Comm comm)
+{
+    enum { ALIGN = 64 };
+    table tables[TABLES];
+    size_t at[TABLES], bytes = 0;
+    list_tables(tables, clips, clips->count, clips->shards);
+    for (int i = 0; i < TABLES; i++) {
+        at[i] = bytes;
+        bytes += (table_bytes(&tables[i]) + ALIGN - 1) / ALIGN * ALIGN;
+    }
+    VJ_TRY(vj_shared_open(&clips->tables, comm, (int64_t)bytes, "tables of the clip stores"));
+    for (int i = 0; i < TABLES; i++) {
+        char *shared = (char *)clips->tables.memory + at[i];
+        if (rank == 0 && tables[i].rows > 0) memcpy(shared, get_table(clips, &tables[i]), table_bytes(&tables[i]));
+        if (clips->tables.writers != MPI_COMM_NULL)
+            broadcast_rows(shared, tables[i].rows, tables[i].row_bytes, clips->tables.writers);
+    }
+    if (rank == 0) free_tables(clips);
+    for (int i = 0; i < TABLES; i++) set_table(clips, &tables[i], (char *)clips->tables.memory + at[i]);
+    vj_shared_publish(&clips->tables);
+    return VJ_OK;
+}
+
+/* What rank 0 has read, to all. */
 static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
 {
     struct {
@@ -339,19 +426,11 @@ static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
     } sizes = {clips->layout, clips->count, clips->shards, clips->fingerprint};
     MPI_Bcast(&sizes, sizeof sizes, MPI_BYTE, 0, comm);
     clips->layout = sizes.layout;
+    clips->count = sizes.count;
+    clips->shards = sizes.shards;
     clips->fingerprint = sizes.fingerprint;
-    vj_status status = rank == 0 ? VJ_OK : resize_tables(clips, sizes.count, sizes.shards);
-    VJ_TRY(vj_agree(comm, status));
-    broadcast_rows(clips->shard, clips->shards, sizeof *clips->shard, comm);
-    broadcast_rows(clips->offset, clips->count, sizeof *clips->offset, comm);
-    broadcast_rows(clips->xxh3, clips->count, sizeof *clips->xxh3, comm);
-    broadcast_rows(clips->bytes, clips->count, sizeof *clips->bytes, comm);
-    broadcast_rows(clips->clip_shard, clips->count, sizeof *clips->clip_shard, comm);
-    broadcast_rows(clips->shape, clips->count, sizeof *clips->shape, comm);
-    broadcast_rows(clips->dataset, clips->count, sizeof *clips->dataset, comm);
-    broadcast_rows(clips->label, clips->count, sizeof(int32_t) * (size_t)clips->layout.label_count, comm);
     for (int l = 0; l < clips->layout.label_count; l++) VJ_TRY(broadcast_classes(&clips->classes[l], rank, comm));
-    return VJ_OK;
+    return share_tables(clips, rank, comm);
 }
 
 /* A shard never changes once it has its name. The ranks look at every size-th each. */
@@ -384,20 +463,13 @@ static void find_largest(vj_clips *clips)
     }
 }
 
-/* Shards stay open once read: make room for them beside the program's own files. */
-static vj_status allow_open_files(int64_t shards)
+/* What reading needs beside the tables. */
+static vj_status prepare_reading(vj_clips *clips)
 {
-    struct rlimit limit;
-    rlim_t want = (rlim_t)shards + 64;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return vj_raise(VJ_ERR_IO, "ask for the limit of open files");
-    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= want) return VJ_OK;
-    if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < want)
-        return vj_raise(VJ_ERR_USAGE,
-                        "%lld shards, but this process may open %lld files: raise the hard limit (ulimit "
-                        "-Hn) or pack with a larger pack.shard_mb",
-                        (long long)shards, (long long)limit.rlim_max);
-    limit.rlim_cur = want;
-    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "raise the limit of open files");
+    clips->outage = vj_calloc(1, sizeof *clips->outage);
+    if (!clips->outage) return vj_raise(VJ_ERR_MEMORY, "no memory to open a clip store");
+    vj_outage_init(clips->outage);
+    return vj_open_files_create(&clips->files, vj_open_files_limit());
 }
 
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm)
@@ -408,10 +480,10 @@ vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm
     vj_status status = c ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to open a clip store");
     if (rank == 0 && status == VJ_OK) status = read_indices(c, paths);
     status = vj_agree(comm, status);
-    if (status == VJ_OK && vj_comm_size(comm) > 1) status = broadcast(c, rank, comm);
+    if (status == VJ_OK && comm != VJ_ALONE) status = broadcast(c, rank, comm);
     if (status == VJ_OK) find_largest(c);
     if (status == VJ_OK) status = vj_agree(comm, check_shards(c, comm));
-    if (status == VJ_OK) status = vj_agree(comm, allow_open_files(c->shards));
+    if (status == VJ_OK) status = vj_agree(comm, prepare_reading(c));
     if (status == VJ_OK)
         *clips = c;
     else
@@ -422,18 +494,13 @@ vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm
 void vj_clips_close(vj_clips *clips)
 {
     if (!clips) return;
-    for (int64_t s = 0; s < clips->shards; s++) {
-        int fd = atomic_load(&clips->shard[s].fd);
-        if (fd >= 0) (void)close(fd); /* read only: nothing to lose */
-    }
+    vj_open_files_destroy(clips->files);
+    if (clips->outage) vj_outage_release(clips->outage);
+    free(clips->outage);
     for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&clips->classes[l]);
-    free(clips->label);
-    free(clips->dataset);
-    free(clips->shape);
-    free(clips->clip_shard);
-    free(clips->bytes);
-    free(clips->xxh3);
-    free(clips->offset);
-    free(clips->shard);
+    if (clips->tables.memory)
+        vj_shared_close(&clips->tables);
+    else
+        free_tables(clips);
     free(clips);
 }

@@ -3,9 +3,8 @@
  * thread; HDF5 is not touched.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <time.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/checksum.h"
@@ -109,6 +108,18 @@ const vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label)
     return &clips->classes[label];
 }
 
+int32_t vj_clips_source(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->source[clip];
+}
+
+int32_t vj_clips_window(const vj_clips *clips, int64_t clip)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    return clips->window[clip];
+}
+
 uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip)
 {
     return clips->xxh3[clip];
@@ -137,54 +148,59 @@ uint64_t vj_clips_fingerprint(const vj_clips *clips)
 
 /* ------------------------------------------------------------------------------------------------ one clip */
 
-/* Two threads may open the same shard at once; one descriptor stays. */
-static vj_status descriptor(vj_clips_shard_file *s, int *fd)
+/* The whole record, or false with errno: 0 if the file ends before it. */
+static bool read_record(int fd, uint8_t *record, int64_t bytes, int64_t at)
 {
-    *fd = atomic_load(&s->fd);
-    if (*fd >= 0) return VJ_OK;
-    int opened = open(s->path, O_RDONLY | O_CLOEXEC), none = -1;
-    if (opened < 0) return vj_raise(VJ_ERR_IO, "open %s", s->path);
-    if (atomic_compare_exchange_strong(&s->fd, &none, opened)) {
-        *fd = opened;
-    } else {
-        (void)close(opened);
-        *fd = none;
-    }
-    return VJ_OK;
-}
-
-/*
- * What the system fails to read may be there a moment later (network file systems). Two more tries, for a clip that is
- * given up is replaced by another one, and the run is not the run any more that it would have been.
- */
-static ssize_t read_patiently(int fd, uint8_t *to, size_t bytes, off_t at)
-{
-    static const int64_t pause_ms[] = {10, 100};
-    ssize_t got;
-    for (size_t i = 0; (got = pread(fd, to, bytes, at)) < 0 && i < sizeof pause_ms / sizeof pause_ms[0];) {
-        if (errno == EINTR) continue;
-        const struct timespec pause = {.tv_nsec = pause_ms[i++] * 1000000};
-        nanosleep(&pause, NULL);
-    }
-    return got;
-}
-
-vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, uint8_t *record)
-{
-    VJ_ASSERT(clip >= 0 && clip < clips->count);
-    vj_clips_shard_file *s = &clips->shard[clips->clip_shard[clip]];
-    const int64_t bytes = clips->bytes[clip];
-    int fd;
-    VJ_TRY(descriptor(s, &fd));
     for (int64_t done = 0; done < bytes;) {
-        const ssize_t got = read_patiently(fd, record + done, (size_t)(bytes - done), clips->offset[clip] + done);
-        if (got < 0) return vj_raise(VJ_ERR_IO, "read clip %lld from %s", (long long)clip, s->path);
-        if (got == 0)
-            return vj_raise(VJ_ERR_FORMAT, "%s is truncated: clip %lld ends at byte %lld", s->path, (long long)clip,
-                            (long long)(clips->offset[clip] + bytes));
+        errno = 0;
+        const ssize_t got = pread(fd, record + done, (size_t)(bytes - done), at + done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
         done += got;
     }
-    return VJ_OK;
+    return true;
+}
+
+/* One try. */
+static bool try_fetch(const vj_clips *clips, int64_t clip, uint8_t *record)
+{
+    const int64_t shard = clips->clip_shard[clip];
+    vj_open_file file;
+    if (!vj_open_files_take(clips->files, shard, clips->shard[shard].path, &file)) return false;
+    const bool fine = read_record(file.fd, record, clips->bytes[clip], clips->offset[clip]);
+    vj_open_files_give(clips->files, &file, !fine);
+    return fine;
+}
+
+static const char *why(int error)
+{
+    return error ? strerror(error) : "the file is shorter than it was";
+}
+
+vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, const vj_patience *patience, uint8_t *record)
+{
+    VJ_ASSERT(clip >= 0 && clip < clips->count);
+    const vj_patience none = {0}, *p = patience ? patience : &none;
+    const char *path = clips->shard[clips->clip_shard[clip]].path;
+    vj_outage_wait wait = {0};
+    bool fine, again = false;
+    int error = 0;
+    do {
+        fine = try_fetch(clips, clip, record);
+        error = errno;
+        if (!fine) again = vj_outage_pause(clips->outage, &wait, p, path, why(error));
+    } while (!fine && again);
+    const double waited_s = vj_outage_end(clips->outage, &wait, fine);
+    if (fine) return VJ_OK;
+    if (p->stop && atomic_load(p->stop)) return VJ_ERR_STATE;
+    char patience_over[96] = "";
+    if (p->limit_s > 0.0)
+        snprintf(patience_over, sizeof patience_over, "; given up after %.1f s%s%s%s", waited_s, p->setting ? " (" : "",
+                 p->setting ? p->setting : "", p->setting ? ")" : "");
+    errno = 0; /* the reason stands in the middle */
+    return vj_raise(VJ_ERR_IO, "read clip %lld, bytes %lld to %lld of %s: %s%s", (long long)clip,
+                    (long long)clips->offset[clip], (long long)(clips->offset[clip] + clips->bytes[clip]), path,
+                    why(error), patience_over);
 }
 
 vj_status vj_clips_check(const vj_clips *clips, int64_t clip, const uint8_t *record)
@@ -209,10 +225,11 @@ vj_status vj_clips_decode(const vj_clips *clips, int64_t clip, vj_coder *coder, 
 
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames)
 {
+    static const vj_patience brief = {.limit_s = 0.2};
     const int raw = clips->shard[vj_clips_shard(clips, clip)].codec == VJ_CODEC_RAW; /* the record is the frames */
     uint8_t *record = raw ? frames : vj_coder_scratch(coder, clips->bytes[clip]);
     if (!record) return vj_raise(VJ_ERR_MEMORY, "no memory for clip %lld", (long long)clip);
-    VJ_TRY(vj_clips_fetch(clips, clip, record));
+    VJ_TRY(vj_clips_fetch(clips, clip, &brief, record));
     VJ_TRY(vj_clips_check(clips, clip, record));
     return raw ? VJ_OK : vj_clips_decode(clips, clip, coder, record, frames);
 }

@@ -2,15 +2,15 @@
 #ifndef VJ_CLIPS_STORE_H
 #define VJ_CLIPS_STORE_H
 
-#include <stdatomic.h>
-
 #include "clips/format.h"
+#include "clips/open_files.h"
+#include "clips/outage.h"
+#include "parallel/shared.h"
 
 typedef struct {
     char path[VJ_CLIPS_FILE_PATH];
     int64_t bytes; /* of the file */
     vj_codec codec;
-    _Atomic int fd; /* opened by the first reader; -1 until then */
 } vj_clips_shard_file;
 
 /* Sides are at most 65536: kept less one. */
@@ -23,16 +23,21 @@ struct vj_clips {
     int64_t count, shards;
     uint64_t fingerprint;
     int64_t largest_bytes, largest_record;
-    /* owned tables; sum of bytes a clip: see clips.h */
+    int64_t sources; /* one more than the largest number of a file */
+    /* tables in memory that the ranks of a node share; sum of bytes a clip: see clips.h */
     vj_clips_shard_file *shard; /* [shards] */
     int64_t *offset;            /* [count] of the record in the shard's file */
     uint64_t *xxh3;             /* [count] */
     uint32_t *bytes;            /* [count] */
     int32_t *clip_shard;        /* [count] */
     vj_clips_shape *shape;      /* [count] */
+    int32_t *source, *window;   /* [count] number of the file, through the stores, and of the window in it */
     uint8_t *dataset;           /* [count] */
     int32_t *label;             /* [count, label_count] */
+    vj_shared tables;           /* which holds them; while rank 0 reads, they are its own */
     vj_clips_classes classes[VJ_MAX_LABELS];
+    vj_open_files *files; /* shards that are open */
+    vj_outage *outage;
 };
 
 #endif

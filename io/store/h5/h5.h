@@ -25,6 +25,12 @@
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
+/* Bytes of a page of the file that a rank holds back (pages.h). */
+typedef struct {
+    int64_t at, bytes;
+    char *data; /* owned */
+} vj_h5_piece;
+
 /* Not to be moved or copied while a file is written. */
 typedef struct {
     hid_t file;              /* on rank 0, in memory; closed by the end */
@@ -32,6 +38,9 @@ typedef struct {
     char part[VJ_FILE_PATH]; /* name while it is written: path, a number of its own, ".part" */
     MPI_Comm comm;           /* borrowed; VJ_ALONE will do */
     int rank;
+    int node, nodes;    /* of this rank, of all: ranks of different nodes share no page of the file */
+    vj_h5_piece *piece; /* [pieces] of pages that may be shared. Owned */
+    int64_t pieces, piece_room;
     int fd;          /* the .part, open for writing in phase 2; -1 otherwise */
     vj_file on_disk; /* on rank 0: the .part, open to the end */
     struct {
@@ -65,20 +74,26 @@ enum { VJ_H5_OBJECT_BYTES = 2048 };
  */
 vj_status vj_h5_share(vj_h5_writer *writer, vj_status status);
 
-/** Write `bytes` at `offset` of the file. Phase 2, any thread, one at a time; not collective. */
+/**
+ * Write `bytes` at `offset` of the file. Of several nodes, pages that are not wholly in it are written by
+ * vj_h5_verify(), unless other writes of this rank complete them. Phase 2, any thread, one at a time; not collective.
+ */
 vj_status vj_h5_write(vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes);
 
 /** This rank's rows are written: flush them to disk and close. Phase 2, any thread, once; not collective. */
 vj_status vj_h5_flush(vj_h5_writer *writer);
 
 /**
- * All ranks have flushed, which the caller knows: read again where this rank's writes began and ended, and compare.
- * There they share pages with those of other ranks, perhaps on other nodes, and a network file system may have mixed
- * them up; then nothing may be published. Any thread, once; not collective.
+ * After vj_h5_gather(): write and flush the pages that were held back, then read again where this rank's writes began
+ * and ended, and compare. If a network file system mixed up writes of several ranks, nothing may be published. Any
+ * thread, once; not collective.
  */
 vj_status vj_h5_verify(vj_h5_writer *writer);
 
-/** Phase 3: all ranks have flushed. On any rank's failure the file is removed. Collective, agreed. */
+/**
+ * Phase 3: all ranks have flushed, or verified. What they hold of pages that nodes share goes to one rank each. On any
+ * rank's failure the file is removed. Collective, agreed.
+ */
 vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status);
 
 /**

@@ -11,6 +11,7 @@
 #include "base/checksum.h"
 #include "base/program.h"
 #include "h5/h5.h"
+#include "h5/pages.h"
 #include "parallel/parallel.h"
 
 enum { HOST_BYTES = 64, NAMED = 100 /* hosts */ };
@@ -159,6 +160,7 @@ void vj_h5_abandon(vj_h5_writer *writer)
     free(writer->edge);
     writer->edge = NULL;
     writer->edges = writer->edge_room = 0;
+    vj_h5_drop_all(writer);
     if (writer->fd >= 0 && writer->rank != 0) (void)close(writer->fd); /* what it holds is thrown away */
     writer->fd = -1;
     vj_file_rollback(&writer->on_disk);
@@ -192,6 +194,9 @@ vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *forma
     const int size = vj_comm_size(comm);
     *writer = (vj_h5_writer){
         .file = H5I_INVALID_HID, .fd = -1, .on_disk = VJ_FILE_NONE, .comm = comm, .rank = vj_comm_rank(comm)};
+    const vj_place place = vj_place_of(comm);
+    writer->node = place.node;
+    writer->nodes = place.nodes;
     if (snprintf(writer->path, sizeof writer->path, "%s", path) >= (int)sizeof writer->path)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
     char *hosts = host_list(comm, writer->rank, size);
@@ -281,18 +286,43 @@ static vj_status note_edge(vj_h5_writer *writer, int64_t at, const char *data, i
 
 enum { EDGE_BYTES = 4096 };
 
-vj_status vj_h5_write(vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes)
+/* To the file itself. */
+static vj_status write_now(vj_h5_writer *writer, int64_t offset, const char *data, int64_t bytes)
 {
     const int64_t edge = bytes < EDGE_BYTES ? bytes : EDGE_BYTES;
     if (bytes == 0) return VJ_OK; /* below, 0 would stand for the rest of the file */
     if (!vj_write_at(writer->fd, data, bytes, offset))
         return vj_raise(VJ_ERR_IO, "write %lld bytes at %lld of %s", (long long)bytes, (long long)offset, writer->part);
     VJ_TRY(note_edge(writer, offset, data, edge));
-    if (edge < bytes) VJ_TRY(note_edge(writer, offset + bytes - edge, (const char *)data + bytes - edge, edge));
+    if (edge < bytes) VJ_TRY(note_edge(writer, offset + bytes - edge, data + bytes - edge, edge));
     /* Begin to write to disk at once: less is left for fsync, and the system does not stop us for too many dirty pages.
      */
     (void)sync_file_range(writer->fd, offset, bytes, SYNC_FILE_RANGE_WRITE); /* advice only */
     return VJ_OK;
+}
+
+/* A part of a page: to be written when it is whole, or when all that share it have been here. */
+static vj_status hold(vj_h5_writer *writer, int64_t at, const char *data, int64_t bytes)
+{
+    vj_h5_piece *whole;
+    if (bytes == 0) return VJ_OK;
+    VJ_TRY(vj_h5_hold(writer, at, data, bytes, &whole));
+    if (!whole) return VJ_OK;
+    VJ_TRY(write_now(writer, whole->at, whole->data, whole->bytes));
+    vj_h5_drop(writer, whole);
+    return VJ_OK;
+}
+
+vj_status vj_h5_write(vj_h5_writer *writer, int64_t offset, const void *data, int64_t bytes)
+{
+    const char *from = data;
+    const int64_t end = offset + bytes;
+    int64_t first = (offset + VJ_H5_PAGE - 1) / VJ_H5_PAGE * VJ_H5_PAGE, last = end / VJ_H5_PAGE * VJ_H5_PAGE;
+    if (writer->nodes == 1) return write_now(writer, offset, data, bytes);
+    if (first > last) return hold(writer, offset, from, bytes); /* inside one page */
+    VJ_TRY(hold(writer, offset, from, first - offset));
+    VJ_TRY(write_now(writer, first, from + (first - offset), last - first));
+    return hold(writer, last, from + (last - offset), end - last);
 }
 
 /* Rank 0 keeps the file open until it is published. */
@@ -324,9 +354,25 @@ static vj_status compare_edges(const vj_h5_writer *writer, int fd)
     return VJ_OK;
 }
 
+static vj_status write_held(vj_h5_writer *writer)
+{
+    if (writer->pieces == 0) return VJ_OK;
+    writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
+    if (writer->fd < 0) return vj_raise(VJ_ERR_IO, "open %s", writer->part);
+    vj_status status = VJ_OK;
+    for (int64_t i = 0; i < writer->pieces && status == VJ_OK; i++)
+        status = write_now(writer, writer->piece[i].at, writer->piece[i].data, writer->piece[i].bytes);
+    if (status == VJ_OK && fsync(writer->fd) != 0) status = vj_raise(VJ_ERR_IO, "fsync %s", writer->part);
+    if (close(writer->fd) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "close %s", writer->part);
+    writer->fd = -1;
+    vj_h5_drop_all(writer);
+    return status;
+}
+
 /* The file is opened anew: that is when a client of NFS asks the server what others have written. */
 vj_status vj_h5_verify(vj_h5_writer *writer)
 {
+    VJ_TRY(write_held(writer));
     const int fd = open(writer->part, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return vj_raise(VJ_ERR_IO, "open %s to read it again", writer->part);
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* from disk, where the system does as it is asked */
@@ -337,7 +383,8 @@ vj_status vj_h5_verify(vj_h5_writer *writer)
 
 vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status)
 {
-    return end_phase(writer, status);
+    VJ_TRY(end_phase(writer, status));
+    return writer->nodes == 1 ? VJ_OK : end_phase(writer, vj_h5_pass(writer));
 }
 
 /* ------------------------------------------------------------------------------------------------ commit */

@@ -78,8 +78,11 @@ static vj_status measure_all(vj_bench_work *work, sum *s)
         VJ_TRY(measure(work, s, bytes, "MPI in one call", in_one_call));
         VJ_TRY(measure(work, s, bytes, "MPI in pieces", in_pieces));
         VJ_TRY(measure(work, s, bytes, "group", by_group));
-        const vj_gradient_sum_plan plan = {
-            .alone = s->values, .n = bytes / (int64_t)sizeof(float), .bucket = s->piece, .threads = work->threads};
+        const vj_gradient_sum_plan plan = {.alone = s->values,
+                                           .n = bytes / (int64_t)sizeof(float),
+                                           .bucket = s->piece,
+                                           .threads = work->threads,
+                                           .node = work->place.node};
         vj_status status = vj_agree(work->comm, vj_gradient_sum_open(&s->reduction, work->comm, &plan));
         if (status == VJ_OK) status = measure(work, s, bytes, "reduction", by_reduction);
         vj_gradient_sum_close(s->reduction);
@@ -95,7 +98,7 @@ vj_status vj_bench_allreduce(vj_bench_work *work)
              .values = vj_calloc(MOST, 1)}; /* zeros stay finite, however often they are summed */
     vj_status status = s.values ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no %d bytes to sum", MOST);
     status = vj_agree(work->comm, status);
-    if (status == VJ_OK) status = vj_agree(work->comm, vj_group_open(&s.group, work->comm));
+    if (status == VJ_OK) status = vj_agree(work->comm, vj_group_open(&s.group, work->comm, work->place.node));
     if (status == VJ_OK) {
         vj_group_set_threads(s.group, work->threads);
         status = measure_all(work, &s);

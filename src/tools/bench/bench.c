@@ -48,7 +48,8 @@ vj_status vj_bench_run(const vj_bench *bench, const char *command, json_t *repor
     int which = 0;
     MPI_Comm_rank(work.comm, &work.rank);
     MPI_Comm_size(work.comm, &work.size);
-    work.threads = vj_threads(work.comm);
+    work.place = vj_place_of(work.comm);
+    work.threads = work.place.threads;
     while (which < COMMANDS && strcmp(commands[which].name, command) != 0) which++;
     VJ_ASSERT(which < COMMANDS);
     VJ_TRY(vj_agree(work.comm, work.rank == 0 ? prepare(&work, which) : VJ_OK));

@@ -15,6 +15,7 @@ typedef struct {
     MPI_Comm comm;
     int rank, size;
     int threads; /* of this rank */
+    vj_place place;
     vj_plan plan;
     json_t *report;
 } vj_bench_work;

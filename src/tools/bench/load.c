@@ -82,8 +82,8 @@ static vj_status bare(const loading *l, own *o, int64_t clip)
 
 static vj_status read_unverified(const loading *l, own *o, int64_t clip)
 {
-    if (vj_clips_find(l->clips, clip).codec == VJ_CODEC_RAW) return vj_clips_fetch(l->clips, clip, o->frames);
-    VJ_TRY(vj_clips_fetch(l->clips, clip, o->record));
+    if (vj_clips_find(l->clips, clip).codec == VJ_CODEC_RAW) return vj_clips_fetch(l->clips, clip, NULL, o->frames);
+    VJ_TRY(vj_clips_fetch(l->clips, clip, NULL, o->record));
     return vj_clips_decode(l->clips, clip, o->coder, o->record, o->frames);
 }
 
@@ -117,7 +117,7 @@ static vj_status load(loading *l)
     double wait_s;
     int64_t at = 0;
     const int64_t before = c->data.read_ahead + 1;
-    VJ_TRY(vj_loader_start(&l->loader, l->clips, c, 0, before + l->batches, l->first, l->last));
+    VJ_TRY(vj_loader_start_training(&l->loader, l->clips, c, NULL, 0, before + l->batches, l->first, l->last));
     for (int64_t i = 0; i < before; i++) VJ_TRY(vj_loader_next(l->loader, &batch, &wait_s));
     const double begin = vj_now();
     for (int64_t i = 0; i < l->batches; i++) {

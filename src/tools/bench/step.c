@@ -67,7 +67,8 @@ static vj_status open_store(source *from, const vj_step *step, const char *path)
     if (vj_clips_frames(from->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", path,
                         vj_clips_frames(from->clips), (long long)c->data.frames);
-    return vj_loader_start(&from->loader, from->clips, c, 0, INT32_MAX, step->first, step->last);
+    VJ_TRY(vj_model_accept_frames(step->model, vj_clips_largest_bytes(from->clips)));
+    return vj_loader_start_training(&from->loader, from->clips, c, step->be, 0, INT32_MAX, step->first, step->last);
 }
 
 static void close_source(source *from)

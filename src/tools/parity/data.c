@@ -51,7 +51,7 @@ static void check_crop(vj_fixture *f, const vj_values *frames, const char *name)
     uint8_t *bytes = vj_fixture_take(f, frames->count);
     float *out = vj_fixture_take(f, count * (int64_t)sizeof *out);
     for (int64_t i = 0; i < frames->count; i++) bytes[i] = (uint8_t)frames->value[i];
-    vj_crop_apply(out, bytes, T, height, width, &crop, size, mean, std);
+    vj_host_crop(out, bytes, &(vj_clip_view){0, height, width, crop}, T, size, mean, std);
     vj_fixture_compare(f, want->name, vj_fixture_widen(f, out, count), count, want, vj_within(1e-5));
 }
 

@@ -83,7 +83,9 @@ vj_status vj_train_layout_weigh(vj_train_layout *l, vj_config *c, const vj_train
     c->parallel.zero = l->zero;
     /* A thread of the loader holds a clip, and its record where that is another thing. */
     const double thread = w->raw_clip_bytes + (w->clip_bytes < w->raw_clip_bytes ? w->clip_bytes : 0);
-    VJ_TRY(vj_memory_predict(&l->memory, c, l->nodes * l->node_ranks, l->node_ranks, (int64_t)thread));
+    const vj_loader_bytes loader = {.sample = 3 * c->data.frames * c->data.crop * c->data.crop * (int64_t)sizeof(float),
+                                    .thread = (int64_t)thread};
+    VJ_TRY(vj_memory_predict(&l->memory, c, l->nodes * l->node_ranks, l->node_ranks, loader));
     /* A neighbour's gradient exists once, though each process that sums it shows it. */
     l->node_bytes = (double)l->node_ranks * (double)(l->memory.all - l->memory.neighbours);
     return VJ_OK;

@@ -62,7 +62,7 @@ vj_status vj_seen_look(vj_seen *s, int64_t sample, const uint8_t *frames, int he
     const vj_config *c = s->config;
     s->sample = sample;
     s->crop = vj_crop_draw(c, (uint64_t)c->run.seed, sample, height, width);
-    vj_crop_apply(s->pixels, frames, s->frames, height, width, &s->crop, s->side, as_it_is, unit);
+    vj_host_crop(s->pixels, frames, &(vj_clip_view){0, height, width, s->crop}, s->frames, s->side, as_it_is, unit);
     to_bytes(s->rgb, s->pixels, (int64_t)s->frames * s->side * s->side);
     return vj_masks_sample(&s->lists, c, s->grid, sample / c->train.batch, sample, 1);
 }
