@@ -24,7 +24,7 @@ static const vj_option options[] = {
     {"--verify", NULL,
      "check every checksum, and the addresses in clip stores, instead of printing; exit 1 if one does not fit",
      &verify},
-    {"--compare", NULL, "compare two checkpoints bit by bit; exit 1 if a tensor differs", &compare},
+    {"--compare", NULL, "compare two checkpoints, clip stores or feature files; exit 1 if they differ", &compare},
     {"--export", "OUT.h5", "write the target encoder of a checkpoint alone, for vjepa-embed", &export_to},
     {"--dtype", "fp32|bf16", "of the exported encoder, default fp32; bf16 halves the file", &dtype},
     {"--contact-sheet", "OUT.png", "draw clips of a store as rows of frames in a picture", &sheet_to},
@@ -42,8 +42,9 @@ static const vj_program program = {
     .description =
         "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, "
         "which stands\n"
-        "for its newest checkpoint. Differences of date, host and code are not looked at by --compare, those\n"
-        "of step and configuration are printed and do not count.\n"
+        "for its newest checkpoint. --compare looks at tensors bit by bit, at clips by their pixels, at features by\n"
+        "value, and at labels and names of classes. Differences of date, host and code are not looked at, those of\n"
+        "step, encoder and configuration are printed and do not count.\n"
         "\n"
         "--export writes model/target of a checkpoint (model/encoder of one with the pixel objective), its\n"
         "state and configuration, and where it is from. bf16 is an HDF5 float type of two bytes, which h5py\n"
@@ -141,16 +142,20 @@ static vj_status print_file(kind what, const char *path)
 
 static vj_status compare_files(const vj_run *run, int *bad)
 {
+    static const char *const names[] = {
+        [CLIPS] = "clip store", [CHECKPOINT] = "checkpoint", [FEATURES] = "feature file"};
+    static vj_status (*const compare_kind[])(const char *a, const char *b, FILE *out, int64_t *different) = {
+        [CLIPS] = vj_clips_compare, [CHECKPOINT] = vj_ckpt_compare, [FEATURES] = vj_features_compare};
     char path[2][VJ_PATH];
+    kind what[2];
     int64_t different;
     if (run->file_count != 2 || verify)
-        return vj_raise(VJ_ERR_USAGE, "--compare takes two checkpoints and nothing else");
-    for (int i = 0; i < 2; i++) {
-        kind what;
-        VJ_TRY(recognise(run->files[i], &what, path[i]));
-        if (what != CHECKPOINT) return vj_raise(VJ_ERR_USAGE, "%s is not a checkpoint", path[i]);
-    }
-    VJ_TRY(vj_ckpt_compare(path[0], path[1], stdout, &different));
+        return vj_raise(VJ_ERR_USAGE, "--compare takes two files of one kind and nothing else");
+    for (int i = 0; i < 2; i++) VJ_TRY(recognise(run->files[i], &what[i], path[i]));
+    if (what[0] != what[1])
+        return vj_raise(VJ_ERR_USAGE, "%s is a %s, %s a %s: --compare takes two of one kind", path[0], names[what[0]],
+                        path[1], names[what[1]]);
+    VJ_TRY(compare_kind[what[0]](path[0], path[1], stdout, &different));
     *bad = different > 0;
     return VJ_OK;
 }

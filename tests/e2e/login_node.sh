@@ -43,6 +43,9 @@ here 0 vjepa-inspect --verify train.clips run features.h5
 here 0 vjepa-inspect --compare run/step_00000016.h5 run
 says ' tensors equal, 0 different'
 here 1 vjepa-inspect --compare run/step_00000015.h5 run
+here 0 vjepa-inspect --compare train.clips train.clips
+here 0 vjepa-inspect --compare features.h5 features.h5
+here 2 vjepa-inspect --compare features.h5 run
 for dtype in fp32 bf16; do
     here 0 vjepa-inspect --export "$dtype.h5" --dtype "$dtype" run
     here 0 vjepa-inspect --verify "$dtype.h5"

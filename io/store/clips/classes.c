@@ -152,3 +152,18 @@ vj_status vj_clips_join_classes(vj_clips_classes *all, const vj_clips_classes *m
     free(number);
     return status;
 }
+
+bool vj_clips_compare_classes(const char *label, const vj_clips_classes *a, const vj_clips_classes *b, FILE *out)
+{
+    const int64_t n = a->count > b->count ? a->count : b->count;
+    int64_t differ = 0, first = 0;
+    for (int64_t i = n - 1; i >= 0; i--)
+        if (strcmp(vj_clips_classes_name(a, i), vj_clips_classes_name(b, i)) != 0) {
+            differ++;
+            first = i;
+        }
+    if (differ > 0)
+        fprintf(out, "names of classes of label %s: of %lld, first of class %lld: '%s', '%s'\n", label,
+                (long long)differ, (long long)first, vj_clips_classes_name(a, first), vj_clips_classes_name(b, first));
+    return differ > 0;
+}

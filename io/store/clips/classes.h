@@ -6,6 +6,7 @@
 #define VJ_CLIPS_CLASSES_H
 
 #include <hdf5.h>
+#include <stdio.h>
 
 #include "base/status.h"
 
@@ -29,5 +30,8 @@ vj_status vj_clips_get_classes(hid_t file, const char *path, const char *label, 
  */
 vj_status vj_clips_join_classes(vj_clips_classes *all, const vj_clips_classes *more, const char *path,
                                 const char *label, int32_t *values, int64_t stride, int64_t n);
+
+/** Print, where the classes of a label have other names, how many, and the first of them; returns whether they have. */
+bool vj_clips_compare_classes(const char *label, const vj_clips_classes *a, const vj_clips_classes *b, FILE *out);
 
 #endif

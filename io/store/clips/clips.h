@@ -173,6 +173,13 @@ vj_status vj_clips_verify(const char *path, int64_t *damaged);
 /** Print what a store holds: counts, geometries, labels, passport, fingerprint, provenance. Not collective. */
 vj_status vj_clips_print(const char *path, FILE *out);
 
+/**
+ * Compare two stores, clip by clip in their order, and print what differs: their number, sizes, pixels (decoded where
+ * records differ), labels, names of classes, data sets; then "N clips equal, M different". *different counts clips, and
+ * what holds for all of them. Fingerprints and configurations are printed and do not count. Not collective.
+ */
+vj_status vj_clips_compare(const char *a, const char *b, FILE *out, int64_t *different);
+
 /* Where a clip is from. */
 typedef struct {
     int64_t source, window; /* number of the file in the manifests, of the window in the file */

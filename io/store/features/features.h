@@ -102,6 +102,13 @@ vj_status vj_features_read_clip_sums(const vj_features *features, int64_t first,
 /** Verify every row; *damaged counts bad ones, each reported. */
 vj_status vj_features_verify(const char *path, int64_t *rows, int64_t *damaged);
 
+/**
+ * Compare two, row by row, and print what differs: their number, the clips (numbers, and content by checksum), labels,
+ * names of classes, features and by how much; then "N rows equal, M different". *different counts rows, and what holds
+ * for all of them. Encoder, input, configuration and the stored type are printed and do not count.
+ */
+vj_status vj_features_compare(const char *a, const char *b, FILE *out, int64_t *different);
+
 /** Print what it holds. */
 vj_status vj_features_print(const char *path, FILE *out);
 

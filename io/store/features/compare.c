@@ -1,0 +1,176 @@
+/* Two feature stores row by row. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "features/inner.h"
+
+/* Rows of a slab of each store. */
+typedef struct {
+    float *values;   /* [slab, N, D] */
+    int32_t *labels; /* [slab, L] */
+    int64_t *clips;  /* [slab] */
+    uint64_t *sums;  /* [slab] */
+} slab;
+
+typedef struct {
+    const vj_features *f[2];
+    slab s[2];
+    bool values, labels, sums; /* can be compared */
+    int64_t rows;              /* of a slab */
+    int64_t differ_values, differ_labels, differ_clips, differ_sums;
+    double largest; /* NaN once there is one */
+} comparison;
+
+static vj_status allocate(comparison *c)
+{
+    for (int i = 0; i < 2; i++) {
+        const vj_features_header *h = &c->f[i]->layout;
+        c->s[i] = (slab){vj_calloc(c->rows * h->tokens * h->width, sizeof(float)),
+                         vj_calloc(c->rows * h->label_count + 1, sizeof(int32_t)), vj_calloc(c->rows, sizeof(int64_t)),
+                         vj_calloc(c->rows, sizeof(uint64_t))};
+        if (!c->s[i].values || !c->s[i].labels || !c->s[i].clips || !c->s[i].sums)
+            return vj_raise(VJ_ERR_MEMORY, "no memory to compare rows of %s", c->f[i]->path);
+    }
+    return VJ_OK;
+}
+
+static vj_status read_slab(comparison *c, int64_t first, int64_t count)
+{
+    for (int i = 0; i < 2; i++) {
+        VJ_TRY(vj_features_read_rows(c->f[i], first, count, c->s[i].values));
+        VJ_TRY(vj_features_read_labels(c->f[i], first, count, c->s[i].labels));
+        VJ_TRY(vj_features_read_clips(c->f[i], first, count, c->s[i].clips));
+        if (c->sums) VJ_TRY(vj_features_read_clip_sums(c->f[i], first, count, c->s[i].sums));
+    }
+    return VJ_OK;
+}
+
+static bool values_differ(comparison *c, int64_t row)
+{
+    const int64_t n = c->f[0]->layout.tokens * c->f[0]->layout.width;
+    const float *x = c->s[0].values + row * n, *y = c->s[1].values + row * n;
+    if (memcmp(x, y, (size_t)n * sizeof *x) == 0) return false;
+    for (int64_t i = 0; i < n; i++) {
+        if (memcmp(&x[i], &y[i], sizeof *x) == 0) continue;
+        const double distance = fabs((double)x[i] - (double)y[i]);
+        if (isnan(distance) || distance > c->largest) c->largest = distance; /* nothing is larger than NaN */
+    }
+    return true;
+}
+
+static bool row_differs(comparison *c, int64_t row)
+{
+    const int labels = c->f[0]->layout.label_count;
+    const bool values = c->values && values_differ(c, row), clip = c->s[0].clips[row] != c->s[1].clips[row];
+    const bool sum = c->sums && c->s[0].sums[row] != c->s[1].sums[row];
+    const bool label = c->labels && memcmp(c->s[0].labels + row * labels, c->s[1].labels + row * labels,
+                                           sizeof(int32_t) * (size_t)labels) != 0;
+    c->differ_values += values;
+    c->differ_clips += clip;
+    c->differ_sums += sum;
+    c->differ_labels += label;
+    return values || clip || sum || label;
+}
+
+static vj_status compare_rows(comparison *c, int64_t rows, FILE *out, int64_t *different)
+{
+    int64_t differ = 0;
+    for (int64_t first = 0; first < rows; first += c->rows) {
+        const int64_t n = rows - first < c->rows ? rows - first : c->rows;
+        VJ_TRY(read_slab(c, first, n));
+        for (int64_t i = 0; i < n; i++) differ += row_differs(c, i);
+    }
+    if (c->differ_clips > 0) fprintf(out, "numbers of clips: of %lld rows\n", (long long)c->differ_clips);
+    if (c->differ_sums > 0) fprintf(out, "content of clips, by checksum: of %lld rows\n", (long long)c->differ_sums);
+    if (c->differ_labels > 0) fprintf(out, "labels: of %lld rows\n", (long long)c->differ_labels);
+    if (c->differ_values > 0)
+        fprintf(out, "features: of %lld rows, by at most %.3g\n", (long long)c->differ_values, c->largest);
+    fprintf(out, "%lld rows equal, %lld different\n", (long long)(rows - differ), (long long)differ);
+    *different += differ;
+    return VJ_OK;
+}
+
+static void compare_texts(FILE *out, const char *what, const char *a, const char *b)
+{
+    if (strcmp(a, b) != 0) fprintf(out, "%s: %s, %s\n", what, a, b);
+}
+
+/* Where they are from: printed, and not counted. */
+static void compare_origins(const vj_features_header *a, const vj_features_header *b, FILE *out)
+{
+    compare_texts(out, "encoder", a->encoder, b->encoder);
+    if (a->encoder_digest != b->encoder_digest)
+        fprintf(out, "digest of the encoder: %016llx, %016llx\n", (unsigned long long)a->encoder_digest,
+                (unsigned long long)b->encoder_digest);
+    compare_texts(out, "input", a->preprocessing, b->preprocessing);
+    if (a->store_fingerprint != b->store_fingerprint)
+        fprintf(out, "fingerprint of the clips: %016llx, %016llx\n", (unsigned long long)a->store_fingerprint,
+                (unsigned long long)b->store_fingerprint);
+    if (a->type != b->type)
+        fprintf(out, "stored as: %s, %s\n", a->type == VJ_FEATURES_F16 ? "f16" : "f32",
+                b->type == VJ_FEATURES_F16 ? "f16" : "f32");
+    if (strcmp(a->config, b->config) != 0) fprintf(out, "configurations differ\n");
+}
+
+static bool labels_alike(const vj_features_header *a, const vj_features_header *b)
+{
+    if (a->label_count != b->label_count) return false;
+    for (int l = 0; l < a->label_count; l++)
+        if (strcmp(a->label_names[l], b->label_names[l]) != 0) return false;
+    return true;
+}
+
+/* What holds for all rows; each difference counts. Finds out what of the rows can be compared. */
+static void compare_headers(comparison *c, FILE *out, int64_t *different)
+{
+    const vj_features_header *a = &c->f[0]->layout, *b = &c->f[1]->layout;
+    c->values = a->tokens == b->tokens && a->width == b->width;
+    c->labels = labels_alike(a, b);
+    c->sums = vj_features_has_clip_sums(c->f[0]) && vj_features_has_clip_sums(c->f[1]);
+    if (a->clips != b->clips)
+        fprintf(out, "number of clips: %lld, %lld; the first ones are compared\n", (long long)a->clips,
+                (long long)b->clips);
+    if (!c->values)
+        fprintf(out, "a clip: %lld tokens of width %lld, %lld of %lld\n", (long long)a->tokens, (long long)a->width,
+                (long long)b->tokens, (long long)b->width);
+    if (!c->labels) fprintf(out, "names of labels differ: labels are not compared\n");
+    if (!c->sums) fprintf(out, "content of clips is not compared: one file is older than checksums of clips\n");
+    *different += (a->clips != b->clips) + !c->values + !c->labels;
+    for (int l = 0; c->labels && l < a->label_count; l++)
+        *different += vj_clips_compare_classes(a->label_names[l], &a->classes[l], &b->classes[l], out);
+}
+
+static vj_status compare(comparison *c, FILE *out, int64_t *different)
+{
+    const int64_t slabs[2] = {vj_features_slab(c->f[0]), vj_features_slab(c->f[1])};
+    const int64_t rows[2] = {c->f[0]->layout.clips, c->f[1]->layout.clips};
+    compare_origins(&c->f[0]->layout, &c->f[1]->layout, out);
+    compare_headers(c, out, different);
+    c->rows = slabs[0] < slabs[1] ? slabs[0] : slabs[1];
+    VJ_TRY(allocate(c));
+    return compare_rows(c, rows[0] < rows[1] ? rows[0] : rows[1], out, different);
+}
+
+vj_status vj_features_compare(const char *a, const char *b, FILE *out, int64_t *different)
+{
+    vj_features *x = NULL, *y = NULL;
+    comparison c = {0};
+    *different = 0;
+    vj_status status = vj_features_open(&x, a);
+    if (status == VJ_OK) status = vj_features_open(&y, b);
+    if (status == VJ_OK) {
+        c.f[0] = x;
+        c.f[1] = y;
+        status = compare(&c, out, different);
+    }
+    for (int i = 0; i < 2; i++) {
+        free(c.s[i].values);
+        free(c.s[i].labels);
+        free(c.s[i].clips);
+        free(c.s[i].sums);
+    }
+    vj_features_close(x);
+    vj_features_close(y);
+    return status;
+}
