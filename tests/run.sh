@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Install, build and run the tests.
 #   bash tests/run.sh [--setup | --all] [ctest options]
-# --setup stops after installing and building into build/. --all adds what takes many minutes: whether a small run learns, and
-# more faults. About twenty minutes on two cores without it. Two tests (e2e_learn, e2e_real_videos) download 205 MB of Debian
-# packages; without network they are skipped.
+# --setup stops after installing and building into build/. --all adds what takes many minutes: whether a small run learns, more
+# faults, other versions of HDF5. About twenty minutes on two cores without it. Some tests download Debian packages (e2e_learn,
+# e2e_real_videos: 205 MB) or Python's (hdf5_versions: 15 MB); without network they are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=(-LE long)

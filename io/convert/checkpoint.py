@@ -24,13 +24,21 @@ def _sums(values):
                     dtype=np.uint64)
 
 
-def _put_text(file, name, text):
+def _put_text(item, name, text):
     """Of fixed length, as the programs write and read it."""
     data = text.encode()
-    file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) + 1))
+    item.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) + 1))
 
 
-def write(path, state, config, tensors, code):
+def architecture(shape):
+    """What a checkpoint says of the encoder of a settings.Shape (vj_ckpt_architecture in io/store/ckpt/ckpt.h)."""
+    return {"kind": "vit", "positions": "sincos", "width": shape.width, "depth": shape.depth, "heads": shape.heads,
+            "hidden": shape.hidden, "patch": shape.patch, "tubelet": shape.tubelet, "channels": 3, "prefix_tokens": 0,
+            "uniform_power": int(shape.uniform_power), "eps": float(np.float32(1e-6)), "frames": shape.frames,
+            "height": shape.crop, "width_px": shape.crop}
+
+
+def write(path, state, config, shape, tensors, code):
     """Write `tensors`, name to a float32 array, with the state (numbers of STATE; no roll-backs: absent is zero)."""
 
     def fill(part):
@@ -48,6 +56,12 @@ def write(path, state, config, tensors, code):
             group = file.create_group("state")
             for name in STATE:
                 group.attrs[name] = (np.uint64 if name == "store_fingerprint" else np.int64)(state[name])
+            group = file.create_group("architecture")
+            for name, value in architecture(shape).items():
+                if isinstance(value, str):
+                    _put_text(group, name, value)
+                else:
+                    group.attrs[name] = np.float64(value) if isinstance(value, float) else np.int64(value)
             _put_text(file, "config", config)
             file.attrs["complete"] = np.int64(1)
 
@@ -55,7 +69,7 @@ def write(path, state, config, tensors, code):
 
 
 class Reader:
-    """An open checkpoint: state, config, and its tensors by name, each against its checksums."""
+    """An open checkpoint: state, config, architecture ({}: not said), and its tensors by name, each against its checksums."""
 
     def __init__(self, path):
         self.path = path
@@ -73,6 +87,9 @@ class Reader:
         if self.config is None or not set(STATE) <= set(state):
             raise Refused(f"{path} lacks its configuration or the state: {', '.join(STATE)}")
         self.state = {name: int(state[name]) for name in STATE}
+        stored = self.file["architecture"].attrs if "architecture" in self.file else {}
+        self.architecture = {name: value.decode() if isinstance(value, bytes) else value.item()
+                             for name, value in stored.items()}
         self.dims = {}
         self.file.visititems(lambda name, item: self.dims.update({name: item.shape})
                              if isinstance(item, h5py.Dataset) else None)
@@ -80,6 +97,13 @@ class Reader:
     def _text(self, name):
         value = self.file.attrs.get(name)
         return value.decode() if isinstance(value, bytes) else value
+
+    def check_architecture(self, shape):
+        """Refuse what the published code cannot run, or what the configuration tells otherwise. Older files say none."""
+        want = architecture(shape)
+        for name, found in self.architecture.items():
+            if found != want.get(name):
+                raise Refused(f"{self.path} holds an encoder with {name} {found}, its configuration says {want.get(name)}")
 
     def __getitem__(self, name):
         """As float32; an exported encoder may be stored as bf16, the upper halves of such numbers."""

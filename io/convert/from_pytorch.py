@@ -251,7 +251,7 @@ def convert(arguments):
     path = arguments.out
     if os.path.isdir(path):
         path = os.path.join(path, f"step_{state['step']:08d}.h5")
-    checkpoint.write(path, state, config.text, {name: t.numpy() for name, t in {**tensors, **adam}.items()},
+    checkpoint.write(path, state, config.text, shape, {name: t.numpy() for name, t in {**tensors, **adam}.items()},
                      f"from_pytorch.py {os.path.basename(arguments.checkpoint)}")
     print(f"{path}: step {state['step']}, {len(tensors) + len(adam)} tensors")
 

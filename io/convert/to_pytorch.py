@@ -70,6 +70,7 @@ def convert(arguments):
     reader = Reader(arguments.checkpoint)
     config = Settings(reader.config, f"the configuration in {arguments.checkpoint}")
     shape, state = config.shape(), reader.state
+    reader.check_architecture(shape)
     epoch, rest = divmod(state["step"], config["train.steps_per_epoch"])
     encoder = lambda part: network(reader, part, published.encoder_tensors(shape), "pos_embed", shape.width, shape)
     pixel = config["objective.kind"] == "pixel"

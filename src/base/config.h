@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 
-enum { VJ_MAX_MASKS = 8, VJ_MAX_LIST = 16, VJ_PATH = 512, VJ_MAX_SETTINGS = 192 };
+enum { VJ_MAX_MASKS = 8, VJ_MAX_LIST = 16, VJ_PATH = 512, VJ_MAX_SETTINGS = 192, VJ_CONFIG_BYTES = 64000 };
 
 typedef struct {
     int count;

@@ -1,4 +1,5 @@
 /* What follows from the settings, and which of them cannot stand together. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/settings.h"
@@ -234,6 +235,19 @@ static vj_status check_probe(const vj_config *config)
     return VJ_OK;
 }
 
+/* Every file that a program writes holds the settings, as one attribute: HDF5 takes less than 64 KiB. */
+static vj_status check_length(const vj_config *config)
+{
+    char *text = vj_config_text(config);
+    if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
+    const size_t bytes = strlen(text);
+    free(text);
+    if (bytes <= VJ_CONFIG_BYTES) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE,
+                    "the settings are %zu bytes of text, at most %d can be kept in files: use shorter paths", bytes,
+                    VJ_CONFIG_BYTES);
+}
+
 vj_status vj_config_check(vj_config *config)
 {
     VJ_TRY(check_pack(config));
@@ -244,5 +258,6 @@ vj_status vj_config_check(vj_config *config)
     VJ_TRY(check_objective(config));
     VJ_TRY(check_training(config));
     VJ_TRY(check_patience(config));
-    return check_probe(config);
+    VJ_TRY(check_probe(config));
+    return check_length(config);
 }

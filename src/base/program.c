@@ -72,8 +72,8 @@ static void print_option(const char *name, const char *value, const char *help)
 
 static void print_help(const vj_program *program)
 {
-    printf("%s - %s\n\nUsage: [mpirun -n RANKS] %s %s\n\n%s\n\nOptions:\n", program->name, program->purpose,
-           program->name, program->usage, program->description);
+    printf("%s - %s\n\nUsage: %s%s %s\n\n%s\n\nOptions:\n", program->name, program->purpose,
+           program->without_mpi ? "" : "[mpirun -n RANKS] ", program->name, program->usage, program->description);
     for (const vj_option *o = program->options; o && o->name; o++) print_option(o->name, o->value, o->help);
     for (int i = 0; i < SHARED_COUNT; i++)
         if (program->sections || !shared[i].config_only) print_option(shared[i].name, shared[i].value, shared[i].help);
@@ -310,11 +310,16 @@ static int exit_code_of(outcome why)
     return why == STOP_DONE ? VJ_EXIT_DONE : why == STOP_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED;
 }
 
-static void leave(vj_run *run, outcome why)
+static void end_mpi(vj_run *run)
 {
     MPI_Comm_free(&run->end);
     MPI_Comm_free(&run->comm);
     MPI_Finalize();
+}
+
+static void leave(vj_run *run, outcome why)
+{
+    end_mpi(run);
     exit(exit_code_of(why));
 }
 
@@ -352,6 +357,27 @@ double vj_program_age_s(void)
     return began_s > 0.0 ? vj_now() - began_s : 0.0;
 }
 
+/* Start MPI; rank 0 loads the configuration, and all get it, or leave together. */
+static void load_on_all(vj_run *run, const command_line *line, int argc, char **argv)
+{
+    int result = GO_ON;
+    start_mpi(run, &argc, &argv);
+    if (run->rank == 0) result = answer_or_load(run, line);
+    MPI_Bcast(&result, 1, MPI_INT, 0, run->comm);
+    if (result != GO_ON) leave(run, result);
+    if (line->program->sections) MPI_Bcast(&run->config, (int)sizeof run->config, MPI_BYTE, 0, run->comm);
+}
+
+static void load_alone(vj_run *run, const command_line *line, int rank)
+{
+    if (rank != 0) exit(VJ_EXIT_DONE);
+    run->comm = run->end = MPI_COMM_NULL;
+    run->size = 1;
+    vj_status_identity(0, 1);
+    const outcome result = answer_or_load(run, line);
+    if (result != GO_ON) exit(exit_code_of(result));
+}
+
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv)
 {
     began_s = vj_now();
@@ -367,17 +393,13 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
         result = rank == 0 ? answer_or_load(run, &line) : STOP_DONE;
     if (result != GO_ON) exit(exit_code_of(result));
 
-    start_mpi(run, &argc, &argv);
-    if (run->rank == 0) result = answer_or_load(run, &line);
-    MPI_Bcast(&result, 1, MPI_INT, 0, run->comm);
-    if (result != GO_ON) leave(run, result);
-
-    if (program->sections) {
-        MPI_Bcast(&run->config, (int)sizeof run->config, MPI_BYTE, 0, run->comm);
-        if (line.file_count > 0) {
-            run->config_path = *line.files++;
-            line.file_count--;
-        }
+    if (program->without_mpi)
+        load_alone(run, &line, rank);
+    else
+        load_on_all(run, &line, argc, argv);
+    if (program->sections && line.file_count > 0) {
+        run->config_path = *line.files++;
+        line.file_count--;
     }
     run->command = line.command;
     run->files = line.files;
@@ -404,6 +426,8 @@ static bool all_refuse(const vj_run *run, vj_status status)
 
 int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
 {
+    const int failed = status == VJ_ERR_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED;
+    if (run->comm == MPI_COMM_NULL) return status == VJ_OK ? exit_code_when_ok : failed;
     if (status == VJ_ERR_USAGE && all_refuse(run, status)) {
         status = VJ_OK;
         exit_code_when_ok = VJ_EXIT_USAGE;
@@ -412,10 +436,8 @@ int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
         fflush(NULL);
         /* Where all ranks refuse the same thing, rank 0 says why: it must have spoken before another rank ends it. */
         if (run->rank != 0) sleep(1);
-        MPI_Abort(MPI_COMM_WORLD, status == VJ_ERR_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED);
+        MPI_Abort(MPI_COMM_WORLD, failed);
     }
-    MPI_Comm_free(&run->end);
-    MPI_Comm_free(&run->comm);
-    MPI_Finalize();
+    end_mpi(run);
     return exit_code_when_ok;
 }

@@ -26,11 +26,12 @@ typedef struct {
     const char *const *sections; /* sections of the configuration it reads, NULL-terminated; NULL: it takes none */
     const vj_option *options;    /* ends with a row whose name is NULL; may be NULL */
     const char *const *commands; /* the first argument is one of these, NULL-terminated; NULL: the program has none */
+    bool without_mpi;            /* it never starts MPI: it is for login nodes too, where MPI may not start */
     int min_files, max_files;    /* further arguments; with sections, the first of them is the configuration */
 } vj_program;
 
 typedef struct {
-    MPI_Comm comm; /* all ranks, numbered node by node */
+    MPI_Comm comm; /* all ranks, numbered node by node; VJ_ALONE (parallel/parallel.h) in a program without MPI */
     MPI_Comm end;  /* another, for vj_program_end() alone */
     int rank, size;
     vj_config config; /* read and checked, if the program has sections */
@@ -44,7 +45,8 @@ typedef struct {
 /**
  * Start MPI, parse the command line, read and check the configuration (rank 0 reads, all get it), install the MPI error
  * handler. --help, --version and --print-config print on rank 0 and exit(0), and a wrong command line exits 2, before
- * MPI is started; a wrong setting exits 2 after all ranks left MPI. Collective.
+ * MPI is started; a wrong setting exits 2 after all ranks left MPI. Where a program without MPI is started as several
+ * ranks, the first one works and the others exit(0). Collective.
  */
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv);
 

@@ -1,10 +1,31 @@
 /* The layout of ranks, the split of work over them, and agreement. */
 #include "parallel/parallel.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+int vj_comm_rank(MPI_Comm comm)
+{
+    int rank = 0;
+    if (comm != VJ_ALONE) MPI_Comm_rank(comm, &rank);
+    return rank;
+}
+
+int vj_comm_size(MPI_Comm comm)
+{
+    int size = 1;
+    if (comm != VJ_ALONE) MPI_Comm_size(comm, &size);
+    return size;
+}
+
+void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm)
+{
+    VJ_ASSERT(bytes <= INT_MAX);
+    if (comm != VJ_ALONE) MPI_Bcast(data, (int)bytes, MPI_BYTE, 0, comm);
+}
 
 /* ------------------------------------------------------------------------------------------------ nodes */
 
@@ -32,9 +53,10 @@ static int threads_of(MPI_Comm node, int size)
 
 vj_place vj_place_of(MPI_Comm comm)
 {
-    vj_place p;
+    vj_place p = {.nodes = 1, .local_size = 1, .threads = omp_get_max_threads()};
     MPI_Comm node;
     int rank, is_first, before = 0;
+    if (comm == VJ_ALONE) return p;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
     MPI_Comm_rank(node, &p.local_rank);
@@ -159,6 +181,7 @@ void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last)
 vj_status vj_agree(MPI_Comm comm, vj_status status)
 {
     int mine = (int)status, worst = 0;
+    if (comm == VJ_ALONE) return status;
     MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, comm);
     return (vj_status)worst;
 }

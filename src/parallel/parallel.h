@@ -9,6 +9,19 @@
 
 #include "base/status.h"
 
+/**
+ * This process by itself, in place of a communicator, for functions that say that they take it: they then call no MPI,
+ * which need not have been started (base/program.h, without_mpi).
+ */
+#define VJ_ALONE MPI_COMM_NULL
+
+/** Rank and size of a communicator, 0 and 1 of VJ_ALONE. Not collective. */
+int vj_comm_rank(MPI_Comm comm);
+int vj_comm_size(MPI_Comm comm);
+
+/** Rank 0's bytes to all ranks; with VJ_ALONE nothing. Fewer than 2^31 bytes. Collective. */
+void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm);
+
 /* Where a rank is. Ranks of a node can share memory. */
 typedef struct {
     int node, nodes;            /* number of its node, in the order of their first ranks, and how many there are */
@@ -21,7 +34,7 @@ typedef struct {
     int threads;
 } vj_place;
 
-/** Collective. */
+/** VJ_ALONE will do. Collective. */
 vj_place vj_place_of(MPI_Comm comm);
 
 /**
@@ -52,7 +65,7 @@ void vj_layout_close(vj_layout *layout);
  */
 void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last);
 
-/** Make one rank's failure everybody's: the worst status over the communicator. Collective. */
+/** Make one rank's failure everybody's: the worst status over the communicator; VJ_ALONE will do. Collective. */
 vj_status vj_agree(MPI_Comm comm, vj_status status);
 
 /**

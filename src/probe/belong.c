@@ -38,20 +38,33 @@ static int compare_sums(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Validation clips whose content a training clip has. */
+/* Validation clips whose content a training clip has. sums [n]: for those of the training clips. */
+static vj_status count_overlap(int64_t *both, uint64_t *sums, const vj_samples *train, const vj_samples *validation)
+{
+    enum { ROWS = 4096 };
+    uint64_t asked[ROWS];
+    VJ_TRY(vj_features_read_clip_sums(train->store, 0, train->count, sums));
+    qsort(sums, (size_t)train->count, sizeof *sums, compare_sums);
+    for (int64_t at = 0; at < validation->count; at += ROWS) {
+        const int64_t n = validation->count - at < ROWS ? validation->count - at : ROWS;
+        VJ_TRY(vj_features_read_clip_sums(validation->store, at, n, asked));
+        for (int64_t i = 0; i < n; i++)
+            *both += bsearch(&asked[i], sums, (size_t)train->count, sizeof *sums, compare_sums) != NULL;
+    }
+    return VJ_OK;
+}
+
 static vj_status note_overlap(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation)
 {
-    const uint64_t *known = vj_features_clip_sums(train->samples->store),
-                   *asked = vj_features_clip_sums(validation->samples->store);
     const int64_t n = train->samples->count, m = validation->samples->count;
     int64_t both = 0;
-    if (!known || !asked) return VJ_OK;
-    uint64_t *sorted = vj_calloc(n, sizeof *sorted);
-    if (!sorted) return vj_raise(VJ_ERR_MEMORY, "no memory to compare %lld clips", (long long)n);
-    memcpy(sorted, known, sizeof *sorted * (size_t)n);
-    qsort(sorted, (size_t)n, sizeof *sorted, compare_sums);
-    for (int64_t i = 0; i < m; i++) both += bsearch(&asked[i], sorted, (size_t)n, sizeof *sorted, compare_sums) != NULL;
-    free(sorted);
+    if (!vj_features_has_clip_sums(train->samples->store) || !vj_features_has_clip_sums(validation->samples->store))
+        return VJ_OK;
+    uint64_t *sums = vj_calloc(n, sizeof *sums);
+    if (!sums) return vj_raise(VJ_ERR_MEMORY, "no memory to compare %lld clips", (long long)n);
+    const vj_status status = count_overlap(&both, sums, train->samples, validation->samples);
+    free(sums);
+    VJ_TRY(status);
     if (both == 0) return VJ_OK;
     return vj_notes_add(notes,
                         "%lld of the %lld validation clips of %s are training clips of %s too: accuracy on them says "

@@ -68,12 +68,17 @@ static vj_status check_same_clips(const char *path, const vj_samples *samples, c
                         "%s holds %lld clips of store %016llx, %s %lld of %016llx: encoders must see the same clips",
                         first_path, (long long)first->count, (unsigned long long)a, path, (long long)samples->count,
                         (unsigned long long)b);
-    for (int64_t i = 0; i < first->count; i++) {
-        int64_t x = vj_features_clip(first->store, i), y = vj_features_clip(samples->store, i);
-        if (x != y)
-            return vj_raise(VJ_ERR_USAGE,
-                            "row %lld of %s is clip %lld, of %s clip %lld: encoders must see the same clips",
-                            (long long)i, first_path, (long long)x, path, (long long)y);
+    enum { ROWS = 4096 };
+    int64_t x[ROWS], y[ROWS];
+    for (int64_t at = 0; at < first->count; at += ROWS) {
+        const int64_t n = first->count - at < ROWS ? first->count - at : ROWS;
+        VJ_TRY(vj_features_read_clips(first->store, at, n, x));
+        VJ_TRY(vj_features_read_clips(samples->store, at, n, y));
+        for (int64_t i = 0; i < n; i++)
+            if (x[i] != y[i])
+                return vj_raise(VJ_ERR_USAGE,
+                                "row %lld of %s is clip %lld, of %s clip %lld: encoders must see the same clips",
+                                (long long)(at + i), first_path, (long long)x[i], path, (long long)y[i]);
     }
     return VJ_OK;
 }

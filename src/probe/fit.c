@@ -60,7 +60,7 @@ static vj_status gather(vj_fit *fit, const vj_probe_data *data, int64_t b, int64
     if (data->features)
         memcpy(x, data->features + clip * N * D, sizeof(float) * (size_t)(N * D));
     else
-        status = vj_features_read(data->store, clip, x);
+        status = vj_features_read_rows(data->store, clip, 1, x);
     for (int64_t n = 0; status == VJ_OK && data->mean && n < N; n++) {
         float mean = data->mean[clip * N + n], rstd = data->rstd[clip * N + n];
         for (int64_t i = 0; i < D; i++) x[n * D + i] = (x[n * D + i] - mean) * rstd;

@@ -4,6 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* From a row for each clip to one for each task. */
+static vj_status read_labels(vj_samples *s)
+{
+    enum { ROWS = 1024 };
+    int32_t rows[ROWS * VJ_MAX_LABELS];
+    for (int64_t first = 0; first < s->count; first += ROWS) {
+        const int64_t n = s->count - first < ROWS ? s->count - first : ROWS;
+        VJ_TRY(vj_features_read_labels(s->store, first, n, rows));
+        for (int64_t i = 0; i < n; i++)
+            for (int l = 0; l < s->label_count; l++) s->labels[l * s->count + first + i] = rows[i * s->label_count + l];
+    }
+    return VJ_OK;
+}
+
 vj_status vj_samples_open(vj_samples *s, const char *path)
 {
     *s = (vj_samples){0};
@@ -15,9 +29,7 @@ vj_status vj_samples_open(vj_samples *s, const char *path)
     s->label_count = layout->label_count;
     s->labels = vj_calloc(s->label_count * s->count + 1, sizeof *s->labels);
     if (!s->labels) return vj_raise(VJ_ERR_MEMORY, "no memory for the labels of %lld clips", (long long)s->count);
-    for (int64_t i = 0; i < s->count; i++)
-        for (int l = 0; l < s->label_count; l++) s->labels[l * s->count + i] = vj_features_labels(s->store, i)[l];
-    return VJ_OK;
+    return read_labels(s);
 }
 
 void vj_samples_release(vj_samples *s)
@@ -50,21 +62,23 @@ int64_t vj_samples_labelled(const vj_samples *s, int label)
     return n;
 }
 
-static vj_status compute_statistics(vj_samples *s, vj_backend *be, float *x)
+static vj_status compute_statistics(vj_samples *s, vj_backend *be, float *x, int64_t slab)
 {
-    for (int64_t i = 0; i < s->count; i++) {
-        VJ_TRY(vj_features_read(s->store, i, x));
-        vj_layernorm_forward(be, vj_f32(x), s->mean + i * s->tokens, s->rstd + i * s->tokens, x, NULL, NULL, s->tokens,
-                             s->D, VJ_PROBE_EPS);
+    for (int64_t i = 0; i < s->count; i += slab) {
+        const int64_t n = s->count - i < slab ? s->count - i : slab;
+        VJ_TRY(vj_features_read_rows(s->store, i, n, x));
+        vj_layernorm_forward(be, vj_f32(x), s->mean + i * s->tokens, s->rstd + i * s->tokens, x, NULL, NULL,
+                             n * s->tokens, s->D, VJ_PROBE_EPS);
     }
     return vj_sync(be);
 }
 
-static vj_status compute_means(vj_samples *s, float *x)
+static vj_status compute_means(vj_samples *s, float *x, int64_t slab)
 {
-    for (int64_t i = 0; i < s->count; i++) {
-        VJ_TRY(vj_features_read(s->store, i, x));
-        vj_host_mean_tokens(s->pooled + i * s->D, x, 1, s->tokens, s->D);
+    for (int64_t i = 0; i < s->count; i += slab) {
+        const int64_t n = s->count - i < slab ? s->count - i : slab;
+        VJ_TRY(vj_features_read_rows(s->store, i, n, x));
+        vj_host_mean_tokens(s->pooled + i * s->D, x, n, s->tokens, s->D);
     }
     return VJ_OK;
 }
@@ -73,7 +87,8 @@ vj_status vj_samples_prepare(vj_samples *s, vj_backend *be, vj_pooling pooling, 
 {
     int average = pooling == VJ_POOL_AVERAGE;
     if (average ? s->pooled != NULL : s->mean || !folded) return VJ_OK;
-    float *x = vj_calloc(s->tokens * s->D, sizeof *x);
+    const int64_t slab = vj_features_slab(s->store);
+    float *x = vj_calloc(slab * s->tokens * s->D, sizeof *x);
     if (average) {
         s->pooled = vj_calloc(s->count * s->D, sizeof *s->pooled);
     } else {
@@ -84,7 +99,7 @@ vj_status vj_samples_prepare(vj_samples *s, vj_backend *be, vj_pooling pooling, 
     if (!x || (average ? !s->pooled : !s->mean || !s->rstd))
         status = vj_raise(VJ_ERR_MEMORY, "no memory to prepare %lld clips", (long long)s->count);
     else
-        status = average ? compute_means(s, x) : compute_statistics(s, be, x);
+        status = average ? compute_means(s, x, slab) : compute_statistics(s, be, x, slab);
     free(x);
     return status;
 }

@@ -1,5 +1,5 @@
 /*
- * A feature store as probes read it: labels by task, and, made from the mapped features when they are first needed, the
+ * A feature store as probes read it: labels by task, and, made from the features when they are first needed, the
  * statistics of every token (attentive) and the mean of every clip (average).
  */
 #ifndef VJ_PROBE_SAMPLES_H

@@ -15,6 +15,7 @@
 #include "clips/clips.h"
 #include "features/features.h"
 #include "h5/h5.h"
+#include "parallel/parallel.h"
 #include "sheet/sheet.h"
 
 static const char *verify, *compare, *export_to, *dtype, *sheet_to, *sheet_clips, *sheet_from, *sheet_masks;
@@ -66,6 +67,7 @@ static const vj_program program = {
         "  vjepa-inspect --contact-sheet look.png --clips 12 --masks jobs/configs/vitl16_224.yaml train.clips\n"
         "    look.png: 12 clips of train.clips from clip 0",
     .options = options,
+    .without_mpi = true,
     .min_files = 1,
     .max_files = 1 << 20,
 };
@@ -85,7 +87,7 @@ static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
         *what = CLIPS;
         if (stat(index, &info) == 0) return VJ_OK;
         *what = CHECKPOINT;
-        VJ_TRY(vj_ckpt_latest(file, path, MPI_COMM_SELF));
+        VJ_TRY(vj_ckpt_latest(file, path, VJ_ALONE));
         return *path ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s holds neither a clip store nor a checkpoint", file);
     }
     vj_h5_format(file, format, sizeof format);
@@ -99,7 +101,7 @@ static vj_status verify_clips(const char *path, int64_t *blocks, int64_t *damage
     vj_clips *clips;
     vj_strings one = {.count = 1};
     snprintf(one.item[0], VJ_PATH, "%s", path);
-    VJ_TRY(vj_clips_open(&clips, &one, MPI_COMM_SELF));
+    VJ_TRY(vj_clips_open(&clips, &one, VJ_ALONE));
     *blocks = vj_clips_count(clips);
     vj_clips_close(clips);
     return vj_clips_verify(path, damaged);
@@ -234,7 +236,6 @@ int main(int argc, char **argv)
     vj_run run;
     int bad = 0;
     vj_program_begin(&run, &program, argc, argv);
-    vj_status status = run.rank == 0 ? inspect(&run, &bad) : VJ_OK;
-    MPI_Bcast(&bad, 1, MPI_INT, 0, run.comm);
+    vj_status status = inspect(&run, &bad);
     return vj_program_end(&run, status, bad ? VJ_EXIT_FAILED : VJ_EXIT_DONE);
 }

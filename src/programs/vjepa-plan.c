@@ -46,6 +46,7 @@ static const vj_program program = {
         "  vjepa-plan jobs/configs/quickstart.yaml                                        (on this machine)",
     .sections = sections,
     .options = options,
+    .without_mpi = true,
     .min_files = 1,
     .max_files = 1,
 };
@@ -71,6 +72,6 @@ int main(int argc, char **argv)
     static vj_run run;
     bool fits = true;
     vj_program_begin(&run, &program, argc, argv);
-    vj_status status = run.rank == 0 ? plan(&run, &fits) : VJ_OK;
+    vj_status status = plan(&run, &fits);
     return vj_program_end(&run, status, fits ? VJ_EXIT_DONE : VJ_EXIT_FAILED);
 }

@@ -352,45 +352,66 @@ vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)
     return status;
 }
 
-/* Tensors of the right sizes do not make the same network: the checkpoint's own configuration is asked. */
-static vj_status check_encoder(const char *path, const vj_shape *want)
+/* ------------------------------------------------------------------------------------------------ architecture */
+
+vj_ckpt_architecture vj_checkpoint_architecture(const vj_shape *s)
 {
-    vj_ckpt_state state;
-    VJ_TRY(vj_ckpt_read_state(path, &state));
+    static const char positions[][VJ_CKPT_WORD] = {
+        [VJ_POSITIONS_SINCOS] = "sincos", [VJ_POSITIONS_LEARNED] = "learned", [VJ_POSITIONS_ROTARY] = "rotary"};
+    vj_ckpt_architecture a = {.kind = "vit",
+                              .width = s->width,
+                              .depth = s->depth,
+                              .heads = s->heads,
+                              .hidden = s->hidden,
+                              .patch = s->patch,
+                              .tubelet = s->tubelet,
+                              .channels = s->channels,
+                              .prefix_tokens = s->prefix_tokens,
+                              .uniform_power = s->uniform_power,
+                              .eps = (double)s->eps,
+                              .frames = s->frames,
+                              .height = s->height,
+                              .width_px = s->width_px};
+    memcpy(a.positions, positions[s->positions], VJ_CKPT_WORD);
+    return a;
+}
+
+/* The architecture that the checkpoint's configuration tells, for files that say no other. */
+static vj_status architecture_by_config(const char *path, const char *text, vj_ckpt_architecture *a)
+{
     vj_config *stored = vj_calloc(1, sizeof *stored);
-    vj_status status = stored ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
-    if (stored) vj_config_defaults(stored);
-    if (status == VJ_OK) status = vj_config_parse(stored, path, state.config);
+    if (!stored) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    vj_config_defaults(stored);
+    vj_status status = vj_config_parse(stored, path, text);
     if (status == VJ_OK) status = vj_config_check(stored);
     if (status == VJ_OK) {
-        const vj_shape has = vj_shape_from(stored);
-        const struct {
-            const char *key;
-            int has, want;
-        } row[] = {{"model.width", has.width, want->width},
-                   {"model.depth", has.depth, want->depth},
-                   {"model.heads", has.heads, want->heads},
-                   {"model.patch", has.patch, want->patch},
-                   {"model.tubelet", has.tubelet, want->tubelet},
-                   {"model.uniform_power", has.uniform_power, want->uniform_power}};
-        for (size_t i = 0; i < sizeof row / sizeof row[0] && status == VJ_OK; i++)
-            if (row[i].has != row[i].want)
-                status = vj_raise(VJ_ERR_FORMAT, "%s holds an encoder with %s %d, the configuration says %d", path,
-                                  row[i].key, row[i].has, row[i].want);
+        const vj_shape shape = vj_shape_from(stored);
+        *a = vj_checkpoint_architecture(&shape);
     }
     free(stored);
-    vj_ckpt_state_release(&state);
     return status;
+}
+
+vj_status vj_checkpoint_check_encoder(const char *path, const vj_ckpt_state *state, const vj_shape *shape)
+{
+    const vj_ckpt_architecture want = vj_checkpoint_architecture(shape);
+    vj_ckpt_architecture has = state->architecture;
+    if (!*has.kind) VJ_TRY(architecture_by_config(path, state->config, &has));
+    return vj_ckpt_check_architecture(path, &has, &want);
 }
 
 vj_status vj_checkpoint_load_encoder(const char *path, vj_encoder *e)
 {
     tensor_list list;
-    VJ_TRY(check_encoder(path, &e->net.shape));
+    vj_ckpt_state state;
+    VJ_TRY(vj_ckpt_read_state(path, &state));
+    vj_status status = vj_checkpoint_check_encoder(path, &state, &e->net.shape);
+    vj_ckpt_state_release(&state);
+    VJ_TRY(status);
     VJ_TRY(create(&list, e->net.params.count));
     const char *prefix = vj_ckpt_has(path, "model/target/norm.weight") ? "model/target" : "model/encoder";
     add(&list, &e->net.params, VJ_ENCODER, prefix, e->weights, 0);
-    vj_status status = vj_ckpt_read(path, list.tensor, list.count, put, e->be);
+    status = vj_ckpt_read(path, list.tensor, list.count, put, e->be);
     release(&list);
     return status;
 }

@@ -39,6 +39,15 @@ vj_status vj_checkpoint_begin(vj_checkpoint *checkpoint, const char *dir, const 
 bool vj_checkpoint_poll(vj_checkpoint *checkpoint);
 vj_status vj_checkpoint_commit(vj_checkpoint *checkpoint);
 
+/** What a checkpoint says of a network's encoder (vj_ckpt_state.architecture). */
+vj_ckpt_architecture vj_checkpoint_architecture(const vj_shape *shape);
+
+/**
+ * Is the encoder that `state`, read from `path`, tells of the one of this shape? Files that are older than
+ * vj_ckpt_architecture are asked for their configuration. Not collective.
+ */
+vj_status vj_checkpoint_check_encoder(const char *path, const vj_ckpt_state *state, const vj_shape *want);
+
 /** Fill weights, target and moments from a checkpoint of any layout. Each rank reads what it holds; not collective. */
 vj_status vj_checkpoint_load(const char *path, vj_optimizer *optimizer);
 

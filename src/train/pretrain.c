@@ -164,6 +164,7 @@ static vj_status load(pretrainer *t, const char *path)
     vj_watchdog_enter(t->watchdog, VJ_AT_LOAD, t->state.step);
     VJ_TRY(vj_ckpt_read_state(path, &old));
     vj_status status = vj_run_folder_check(t->config, &old, &t->state, t->steps, path);
+    if (status == VJ_OK) status = vj_checkpoint_check_encoder(path, &old, &t->step->model->net.shape);
     if (status == VJ_OK) status = vj_checkpoint_load(path, t->step->optimizer);
     t->state.step = old.step;
     t->state.samples = old.samples;
@@ -265,6 +266,7 @@ static vj_status open_everything(pretrainer *t)
     t->health = (vj_health){.config = c};
     t->state.seed = c->run.seed;
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
+    t->state.architecture = vj_checkpoint_architecture(&t->step->model->net.shape);
     t->state.config = vj_config_text(c);
     vj_watchdog_follow(t->watchdog, t->step->be);
     vj_stop_expect_checkpoint(&t->stop, 16.0 * (double)t->step->model->net.params.total);

@@ -30,13 +30,4 @@ void vj_spectrum_add(vj_spectrum *spectrum, const float *x, int64_t R, int covar
 /** What all ranks added since the last call, and start anew; the same answer on all ranks. Collective over comm. */
 vj_status vj_spectrum_finish(vj_spectrum *spectrum, MPI_Comm comm, vj_spread *spread);
 
-/* Numbers of work space per feature: the eigenvalue, and (32 + 2) for dsyev, best with LAPACK's usual blocks of 32. */
-enum { VJ_SPECTRUM_WORK = 35 };
-
-/**
- * Effective rank of a symmetric positive matrix [D, D], row-major; it is overwritten. work [VJ_SPECTRUM_WORK * D].
- * Roy, Vetterli 2007. Not collective.
- */
-vj_status vj_effective_rank(double *covariance, int D, double *work, double *rank);
-
 #endif

@@ -40,6 +40,8 @@ for line in 'step +8' 'samples +96' 'seed +7' 'bad steps +1'; do
     grep -Eq "^ *$line$" inspect.log || fail "state: no $line in $(head -n 8 inspect.log)"
 done
 check moments "$first" published.pth.tar
+encoder() { "$bin/vjepa-inspect" "$1" | grep '^  encoder '; }
+encoder "$first" | grep -q '  encoder    vit, width 64, depth 2, heads 4, ' || fail "the architecture: $(encoder "$first")"
 
 # The same outputs: features by vjepa-embed; encoder, predictor, loss and gradients by vjepa-parity.
 run 2 "$bin/vjepa-embed" config.yaml --encoder "$first" --store a.clips --out a.h5 >embed.log || fail "embed: $(cat embed.log)"
@@ -65,6 +67,12 @@ to_pytorch run/step_00000016.h5 trained.pth.tar >/dev/null
 to_pytorch run/step_00000010.h5 within.pth.tar >to.log
 grep -q 'step 10 is 2 steps after epoch 1' to.log || fail "within an epoch: $(cat to.log)"
 check go_on trained.pth.tar trained.pth.tar shape.json
+[ "$(encoder "$first")" = "$(encoder run/step_00000016.h5)" ] || fail "another architecture: $(encoder run/step_00000016.h5)"
+cp run/step_00000016.h5 rotary.h5
+"$python" -c "import h5py; h5py.File('rotary.h5', 'r+')['architecture'].attrs.modify('positions', b'rotary')"
+if to_pytorch rotary.h5 rotary.pth.tar >to.log 2>&1 || ! grep -q 'with positions rotary, .* sincos' to.log; then
+    fail "an encoder that PyTorch's code does not have: $(cat to.log)"
+fi
 run 1 "$bin/vjepa-embed" config.yaml --encoder run/step_00000016.h5 --store a.clips --out trained.h5 >/dev/null
 check features trained.pth.tar shape.json a.clips trained.h5
 to_pytorch --encoder-only run/step_00000016.h5 encoder.pth.tar >/dev/null

@@ -89,4 +89,15 @@ done
 grep -v '^3,' shared/metrics.csv >rows && cp rows shared/metrics.csv
 pretrain 1 shared >hole.log 2>&1 || fail "going on without a row: $(cat hole.log)"
 grep -q 'metrics.csv lacks the rows of 1 steps .* beginning with step 3' hole.log || fail "a hole in the metrics is not said: $(cat hole.log)"
+# An HDF5 that lays files out otherwise is found out before the first step, and before the first clip is encoded.
+code=0
+run 2 -x LD_PRELOAD="$tools/libother_hdf5_shim.so" "$bin/vjepa-pretrain" "$tiny" --set run.dir=other >other.log 2>&1 || code=$?
+[ $code -eq 1 ] || fail "another layout of HDF5's: exit $code: $(cat other.log)"
+grep -q "HDF5 [0-9.]* puts .* otherwise than 1.10 to 2.0 do" other.log || fail "another layout is not said: $(cat other.log)"
+grep -q '^step ' other.log && fail "another layout was found out after the first step: $(cat other.log)"
+code=0
+run 2 -x LD_PRELOAD="$tools/libother_hdf5_shim.so" "$bin/vjepa-embed" "$tiny" --encoder random:published --store train.clips \
+    --out other.h5 >other.log 2>&1 || code=$?
+[ $code -eq 1 ] && [ ! -e other.h5 ] || fail "another layout in vjepa-embed: exit $code: $(cat other.log)"
+grep -q "HDF5 [0-9.]* puts .* otherwise than 1.10 to 2.0 do" other.log || fail "another layout is not said: $(cat other.log)"
 finish

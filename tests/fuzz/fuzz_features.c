@@ -63,9 +63,11 @@ static void read_rows(const vj_features *features, int64_t *bad)
     float *row = malloc((size_t)(layout->tokens * layout->width) * sizeof *row);
     VJ_FUZZ_CHECK(row);
     for (int64_t r = 0; r < layout->clips; r++) {
-        *bad += vj_fuzz_told(vj_features_read(features, r, row)) != VJ_OK;
-        (void)vj_features_clip(features, r);
-        if (layout->label_count > 0) (void)vj_features_labels(features, r)[layout->label_count - 1];
+        *bad += vj_fuzz_told(vj_features_read_rows(features, r, 1, row)) != VJ_OK;
+        int64_t clip;
+        int32_t labels[VJ_MAX_LABELS];
+        (void)vj_fuzz_told(vj_features_read_clips(features, r, 1, &clip));
+        (void)vj_fuzz_told(vj_features_read_labels(features, r, 1, labels));
     }
     free(row);
 }

@@ -29,6 +29,59 @@ static void shares_cover_every_block_once(void **state)
     sample_release(&s);
 }
 
+/* Each field that differs is named, and those of clips count where positions were learned for them. */
+static void an_architecture(void **state)
+{
+    static const vj_ckpt_architecture vit = {"vit", "sincos", 48, 2, 3, 192, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40};
+    const struct {
+        vj_ckpt_architecture other;
+        const char *words;
+    } cases[] = {
+        {{"vit", "sincos", 49, 2, 3, 192, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40}, "model.width 48, the configuration says 49"},
+        {{"vit", "sincos", 48, 3, 3, 192, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40}, "model.depth 2, the configuration says 3"},
+        {{"vit", "sincos", 48, 2, 4, 192, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40}, "model.heads 3, the configuration says 4"},
+        {{"vit", "sincos", 48, 2, 3, 96, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40}, " 192, the configuration says 96"},
+        {{"vit", "sincos", 48, 2, 3, 192, 4, 2, 3, 0, 1, 1e-6, 4, 32, 40}, "model.patch 8, the configuration says 4"},
+        {{"vit", "sincos", 48, 2, 3, 192, 8, 1, 3, 0, 1, 1e-6, 4, 32, 40}, "model.tubelet 2, the configuration says 1"},
+        {{"vit", "sincos", 48, 2, 3, 192, 8, 2, 1, 0, 1, 1e-6, 4, 32, 40}, "channels 3, the configuration says 1"},
+        {{"vit", "sincos", 48, 2, 3, 192, 8, 2, 3, 5, 1, 1e-6, 4, 32, 40}, "prefix tokens 0, the configuration says 5"},
+        {{"vit", "sincos", 48, 2, 3, 192, 8, 2, 3, 0, 0, 1e-6, 4, 32, 40}, "uniform_power 1, the configuration says 0"},
+        {{"vit", "sincos", 48, 2, 3, 192, 8, 2, 3, 0, 1, 1e-5, 4, 32, 40}, "eps 1e-06, the configuration says 1e-05"},
+        {{"vit", "rotary", 48, 2, 3, 192, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40},
+         "positions sincos, the configuration says ro"},
+        {{"hiera", "sincos", 48, 2, 3, 192, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40},
+         "architecture vit, the configuration says h"},
+    };
+    context *c = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int held = hold_messages(c);
+        vj_status status = vj_ckpt_check_architecture("a file", &vit, &cases[i].other);
+        assert_true(release_messages(c, held, cases[i].words));
+        assert_int_equal(status, VJ_ERR_FORMAT);
+    }
+    vj_ckpt_architecture wider = vit, learned = vit;
+    wider.width_px = 48;
+    assert_int_equal(vj_ckpt_check_architecture("a file", &vit, &vit), VJ_OK);
+    assert_int_equal(vj_ckpt_check_architecture("a file", &vit, &wider), VJ_OK);
+    strcpy(learned.positions, "learned");
+    strcpy(wider.positions, "learned");
+    int held = hold_messages(c);
+    vj_status status = vj_ckpt_check_architecture("a file", &learned, &wider);
+    assert_true(release_messages(c, held, "data.crop (width) 40, the configuration says 48"));
+    assert_int_equal(status, VJ_ERR_FORMAT);
+
+    vj_ckpt_state found, want = sample_state(12);
+    vj_ckpt_writer *writer;
+    want.architecture = vit;
+    assert_int_equal(vj_ckpt_open(&writer, c->s.tensors, SAMPLE_TENSORS, false, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(vj_ckpt_begin(writer, c->dir, &want, sample_get, &c->s), VJ_OK);
+    assert_int_equal(vj_ckpt_commit(writer), VJ_OK);
+    vj_ckpt_close(writer);
+    assert_int_equal(vj_ckpt_read_state(c->path, &found), VJ_OK);
+    assert_memory_equal(&found.architecture, &vit, sizeof vit);
+    vj_ckpt_state_release(&found);
+}
+
 static void round_trip(void **state)
 {
     context *c = *state;
@@ -228,6 +281,7 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares_cover_every_block_once),
+        CASE(an_architecture),
         CASE(round_trip),
         CASE(older_state_reads_as_zeros),
         CASE(a_share_reads_only_its_rows),

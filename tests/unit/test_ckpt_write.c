@@ -4,6 +4,8 @@
 
 #include "../ckpt_test.h"
 
+#include "base/config.h"
+
 static void refuse_to_write(context *c, vj_status want, const char *words)
 {
     int held = hold_messages(c);
@@ -175,6 +177,29 @@ static void in_the_background(void **state)
     assert_true(sample_equal(&c->s, &c->back));
 }
 
+/* HDF5 takes no attributes of 64 KiB and more: configurations stay below. */
+static void a_long_configuration(void **state)
+{
+    enum { BYTES = VJ_CONFIG_BYTES };
+    context *c = *state;
+    vj_ckpt_writer *writer;
+    vj_ckpt_state found, at = sample_state(12);
+    at.config = malloc(BYTES + 1);
+    assert_non_null(at.config);
+    memset(at.config, '#', BYTES);
+    at.config[BYTES] = '\0';
+    assert_int_equal(vj_ckpt_open(&writer, c->s.tensors, SAMPLE_TENSORS, false, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, sample_get, &c->s), VJ_OK);
+    assert_int_equal(vj_ckpt_commit(writer), VJ_OK);
+    vj_ckpt_close(writer);
+    assert_int_equal(vj_ckpt_read_state(c->path, &found), VJ_OK);
+    assert_string_equal(found.config, at.config);
+    vj_ckpt_state_release(&found);
+    vj_ckpt_state_release(&at);
+    assert_int_equal(read_back(c), VJ_OK);
+    assert_true(sample_equal(&c->s, &c->back));
+}
+
 /* Without a poll the commit does it all; of both, what is not to be kept is gone afterwards. */
 static void in_the_background_older_ones_are_removed(void **state)
 {
@@ -259,6 +284,7 @@ int main(int argc, char **argv)
         CASE(newest_and_prune),
         CASE(multiples_stay_for_ever),
         CASE(in_the_background),
+        CASE(a_long_configuration),
         CASE(in_the_background_older_ones_are_removed),
         CASE(a_failure_in_the_background),
     };

@@ -75,6 +75,14 @@ static vj_status read_text(vj_config *config, const char *text)
     return status;
 }
 
+static vj_status check(vj_config *config)
+{
+    listen_begin();
+    vj_status status = vj_config_check(config);
+    listen_end();
+    return status;
+}
+
 static void expect(const char *what, const char *part)
 {
     if (strstr(message, part)) return;
@@ -418,6 +426,23 @@ static void too_long(void **state)
     snprintf(text, sizeof text, "run:\n  dir: %0*d\n", VJ_PATH, 0);
     assert_int_equal(read_text(&config, text), VJ_ERR_USAGE);
     expect(text, ":2: run.dir: is too long (512 bytes, at most 511)");
+
+    /* Each path alone is not, together they are more than a file can keep. */
+    static vj_strings *const lists[] = {&config.data.train, &config.data.validation, &config.data.weights,
+                                        &config.pack.held_out_ids, &config.pack.held_out_videos};
+    for (int l = 0; l < 5; l++)
+        for (lists[l]->count = 0; lists[l]->count < VJ_MAX_LIST; lists[l]->count++)
+            snprintf(lists[l]->item[lists[l]->count], VJ_PATH, "%0*d", VJ_PATH - 1, 0);
+    assert_int_equal(check(&config), VJ_OK);
+    for (config.pack.dataset_count = 0; config.pack.dataset_count < VJ_MAX_LIST; config.pack.dataset_count++) {
+        vj_dataset_settings *dataset = &config.pack.dataset[config.pack.dataset_count];
+        snprintf(dataset->name, sizeof dataset->name, "d");
+        snprintf(dataset->list, VJ_PATH, "%0*d", VJ_PATH - 1, 0);
+        snprintf(dataset->root, VJ_PATH, "%0*d", VJ_PATH - 1, 0);
+        snprintf(dataset->labels, VJ_PATH, "%0*d", VJ_PATH - 1, 0);
+    }
+    assert_int_equal(check(&config), VJ_ERR_USAGE);
+    expect("long paths", "bytes of text, at most 64000 can be kept in files: use shorter paths");
 }
 
 static void unreadable_files(void **state)

@@ -103,15 +103,32 @@ static void round_trip(void **state)
         assert_true(got->store_fingerprint == c->layout.store_fingerprint);
         assert_true(vj_features_effective_rank(f) == 12.5);
         for (int64_t i = 0; i < CLIPS; i++) {
-            assert_int_equal(vj_features_read(f, i, row), VJ_OK);
+            assert_int_equal(vj_features_read_rows(f, i, 1, row), VJ_OK);
             for (int j = 0; j < ROW; j++) {
                 float want = c->values[i * ROW + j];
                 if (type == VJ_FEATURES_F16) want = vj_half_to_float(vj_half_from_float(want));
                 if (row[j] != want) fail_msg("row %d, %d: %g, expected %g", (int)i, j, (double)row[j], (double)want);
             }
-            assert_memory_equal(vj_features_labels(f, i), c->labels + 2 * i, 8);
-            assert_int_equal(vj_features_clip(f, i), 1000 - i);
         }
+        for (int64_t first = 0; first < CLIPS; first++) /* every slab */
+            for (int64_t count = 1; first + count <= CLIPS; count++) {
+                float rows[CLIPS * ROW];
+                int32_t labels[2 * CLIPS];
+                int64_t clips[CLIPS];
+                uint64_t sums[CLIPS];
+                assert_int_equal(vj_features_read_rows(f, first, count, rows), VJ_OK);
+                for (int64_t i = 0; i < count; i++) {
+                    assert_int_equal(vj_features_read_rows(f, first + i, 1, row), VJ_OK);
+                    assert_memory_equal(rows + i * ROW, row, sizeof row);
+                }
+                assert_int_equal(vj_features_read_labels(f, first, count, labels), VJ_OK);
+                assert_memory_equal(labels, c->labels + 2 * first, (size_t)count * 8);
+                assert_int_equal(vj_features_read_clips(f, first, count, clips), VJ_OK);
+                assert_memory_equal(clips, c->clips + first, (size_t)count * 8);
+                assert_true(vj_features_has_clip_sums(f));
+                assert_int_equal(vj_features_read_clip_sums(f, first, count, sums), VJ_OK);
+                assert_memory_equal(sums, c->clips + first, (size_t)count * 8);
+            }
         vj_features_close(f);
     }
 }
@@ -125,7 +142,7 @@ static void without_labels(void **state)
     assert_int_equal(write_rows(c, CLIPS), VJ_OK);
     assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
     assert_int_equal(vj_features_describe(f)->label_count, 0);
-    assert_int_equal(vj_features_read(f, 6, row), VJ_OK);
+    assert_int_equal(vj_features_read_rows(f, 6, 1, row), VJ_OK);
     assert_memory_equal(row, c->values + 6 * ROW, sizeof row);
     vj_features_close(f);
 }
@@ -209,7 +226,7 @@ static void damage_is_found(void **state)
     const int row_bytes[] = {ROW * 4, 8, 8, 8};
     for (int i = 0; i < 4; i++) {
         vj_features *f;
-        float row[ROW];
+        float rows[CLIPS * ROW];
         assert_int_equal(write_rows(c, CLIPS), VJ_OK);
         hid_t file = H5Fopen(c->path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, names[i], H5P_DEFAULT);
         int64_t at = (int64_t)H5Dget_offset(set) + 3 * row_bytes[i] + 5; /* row 3 */
@@ -217,12 +234,14 @@ static void damage_is_found(void **state)
         H5Fclose(file);
         flip(c->path, at);
         assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
-        assert_int_equal(vj_features_read(f, 2, row), VJ_OK);
-        assert_int_equal(vj_features_read(f, 3, row), VJ_ERR_FORMAT);
+        assert_int_equal(vj_features_read_rows(f, 2, 1, rows), VJ_OK);
+        assert_int_equal(vj_features_read_rows(f, 3, 1, rows), VJ_ERR_FORMAT);
+        assert_int_equal(vj_features_read_rows(f, 0, 3, rows), VJ_OK);
+        assert_int_equal(vj_features_read_rows(f, 0, CLIPS, rows), VJ_ERR_FORMAT);
         vj_features_close(f);
-        int64_t rows, damaged;
-        assert_int_equal(vj_features_verify(c->path, &rows, &damaged), VJ_OK);
-        assert_int_equal(rows, CLIPS);
+        int64_t found, damaged;
+        assert_int_equal(vj_features_verify(c->path, &found, &damaged), VJ_OK);
+        assert_int_equal(found, CLIPS);
         assert_int_equal(damaged, 1);
     }
 }

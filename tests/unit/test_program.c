@@ -36,6 +36,7 @@ static int toy(int argc, char **argv)
                                 .sections = takes_config ? sections : NULL,
                                 .options = options,
                                 .commands = takes_command ? commands : NULL,
+                                .without_mpi = strcmp(kind, "alone") == 0,
                                 .min_files = takes_command ? 0 : 1,
                                 .max_files = 2};
     vj_program_begin(&run, &program, argc, argv);
@@ -173,6 +174,22 @@ static void answers_without_configuration(void **state)
     CHECK(runs);
 }
 
+/* Ranks that a launcher starts all the same: the first works, and no rank starts MPI. */
+static void a_program_without_mpi(void **state)
+{
+    static const expectation runs[] = {
+        {"alone", "", "first", 0, {"files 1 first first"}, NULL},
+        {"alone", "mpirun -n 3", "first", 0, {"files 1 first first compare none quick no dry 0 ranks 1"}, NULL},
+        {"alone", "env SLURM_PROCID=2", "first", 0, {NULL}, "files"},
+        {"alone", "", "--compare fail first", 1, {"compare fail"}, NULL},
+        {"alone", "", "--compare 75 first", 75, {"compare 75"}, NULL},
+        {"alone", "", "", 2, {"missing argument"}, NULL},
+        {"alone", "", "--help", 0, {"Usage: toy"}, "mpirun"},
+    };
+    (void)state;
+    CHECK(runs);
+}
+
 static void mistakes_exit_2(void **state)
 {
     static const expectation runs[] = {
@@ -223,8 +240,11 @@ static void several_ranks(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arguments_in_any_order), cmocka_unit_test(answers_without_configuration),
-        cmocka_unit_test(mistakes_exit_2),        cmocka_unit_test(exit_codes),
+        cmocka_unit_test(arguments_in_any_order),
+        cmocka_unit_test(answers_without_configuration),
+        cmocka_unit_test(a_program_without_mpi),
+        cmocka_unit_test(mistakes_exit_2),
+        cmocka_unit_test(exit_codes),
         cmocka_unit_test(several_ranks),
     };
     if (getenv("VJEPA_TEST_AS_PROGRAM")) return toy(argc, argv);

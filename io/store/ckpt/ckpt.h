@@ -8,8 +8,9 @@
  *
  * What the file holds, as h5py shows it: / with attributes format, version, config, code, date, hosts, ranks, complete
  * (and origin, in an exported one); /state with attributes step, samples, seed, bad_steps, rollbacks, skipped_samples,
- * usual_loss, store_fingerprint; f4 datasets under the tensors' names. bf16 is stored as an HDF5 float type of two
- * bytes (1 sign, 8 exponent, 7 fraction bits, bias 127), which h5py and h5dump show as the numbers that it stands for.
+ * usual_loss, store_fingerprint; /architecture with the fields of vj_ckpt_architecture; f4 datasets under the tensors'
+ * names. bf16 is stored as an HDF5 float type of two bytes (1 sign, 8 exponent, 7 fraction bits, bias 127), which h5py
+ * and h5dump show as the numbers that it stands for.
  */
 #ifndef VJ_CKPT_H
 #define VJ_CKPT_H
@@ -36,6 +37,28 @@ enum { VJ_CKPT_COPY_BYTES = 4 << 20 };
  */
 typedef vj_status (*vj_ckpt_copy)(void *user, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host);
 
+/**
+ * What encoder the tensors of model/encoder and model/target make up. Their names and sizes do not tell all of it: the
+ * number of heads, for one.
+ */
+enum { VJ_CKPT_WORD = 16 };
+typedef struct {
+    char kind[VJ_CKPT_WORD];      /* "vit"; "": not said, the file is older than this */
+    char positions[VJ_CKPT_WORD]; /* how tokens learn where they are: "sincos" (computed), "learned" or "rotary" */
+    int64_t width, depth, heads, hidden;
+    int64_t patch, tubelet, channels, prefix_tokens;
+    int64_t uniform_power;            /* of sincos: axes get equal shares of the width */
+    double eps;                       /* of the norms */
+    int64_t frames, height, width_px; /* a clip as it was trained; other clips will do unless positions are learned */
+} vj_ckpt_architecture;
+
+/**
+ * Refuse an encoder that is not the wanted one, naming the first field that differs, what was found in `path`, and what
+ * was expected. Not collective.
+ */
+vj_status vj_ckpt_check_architecture(const char *path, const vj_ckpt_architecture *has,
+                                     const vj_ckpt_architecture *want);
+
 /** What a checkpoint says beside its tensors. */
 typedef struct {
     int64_t step;    /* updates done */
@@ -46,6 +69,7 @@ typedef struct {
     int64_t skipped_samples; /* jumped over by them */
     double usual_loss;       /* mean of recent good steps; 0: none yet */
     uint64_t store_fingerprint;
+    vj_ckpt_architecture architecture;
     char *config; /* YAML; on reading: allocated, free with vj_ckpt_state_release() */
 } vj_ckpt_state;
 void vj_ckpt_state_release(vj_ckpt_state *state);
@@ -65,7 +89,7 @@ void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank);
  * the same on all ranks, but for first, last and data; they are copied. In the background, writing goes on beside the
  * caller's work, from memory that takes all that this rank writes and is allocated here; otherwise a few MiB do.
  * Between begin and commit the caller then leaves HDF5 alone, which is not made for two threads. Collective, agreed;
- * comm is borrowed.
+ * comm is borrowed, VJ_ALONE will do.
  */
 typedef struct vj_ckpt_writer vj_ckpt_writer;
 vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,
@@ -110,7 +134,8 @@ vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_C
 
 /**
  * Path of the newest checkpoint in DIR by step, without opening it; "" when there is none. All ranks get rank 0's
- * answer. Collective. A damaged newest checkpoint is for the caller to meet (an error, never a silent older one).
+ * answer. VJ_ALONE will do. Collective. A damaged newest checkpoint is for the caller to meet (an error, never a silent
+ * older one).
  */
 vj_status vj_ckpt_latest(const char *dir, char path[VJ_PATH], MPI_Comm comm);
 

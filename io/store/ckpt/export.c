@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "ckpt/inner.h"
+#include "parallel/parallel.h"
 
 typedef struct {
     vj_ckpt_view from;
@@ -57,7 +58,7 @@ static vj_status write_encoder(exporter *e, const char *to, vj_ckpt_type type, c
 {
     vj_ckpt_writer *writer;
     for (int i = 0; i < e->count; i++) e->tensors[i].type = type;
-    VJ_TRY(vj_ckpt_open(&writer, e->tensors, e->count, false, MPI_COMM_SELF));
+    VJ_TRY(vj_ckpt_open(&writer, e->tensors, e->count, false, VJ_ALONE));
     vj_status status = vj_ckpt_begin_file(writer, to, state, e->origin, get, NULL);
     if (status == VJ_OK) status = vj_ckpt_commit(writer);
     vj_ckpt_close(writer);

@@ -79,10 +79,8 @@ static vj_status latest(const char *dir, char path[VJ_PATH])
 
 vj_status vj_ckpt_latest(const char *dir, char path[VJ_PATH], MPI_Comm comm)
 {
-    int rank;
-    MPI_Comm_rank(comm, &rank);
-    vj_status status = vj_agree(comm, rank == 0 ? latest(dir, path) : VJ_OK);
-    if (status == VJ_OK) MPI_Bcast(path, VJ_PATH, MPI_CHAR, 0, comm);
+    vj_status status = vj_agree(comm, vj_comm_rank(comm) == 0 ? latest(dir, path) : VJ_OK);
+    if (status == VJ_OK) vj_broadcast(path, VJ_PATH, comm);
     return status;
 }
 
@@ -135,7 +133,5 @@ vj_status vj_ckpt_remove(const char *dir, int64_t keep, int64_t keep_every)
 
 vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_Comm comm)
 {
-    int rank;
-    MPI_Comm_rank(comm, &rank);
-    return vj_agree(comm, rank == 0 ? vj_ckpt_remove(dir, keep, keep_every) : VJ_OK);
+    return vj_agree(comm, vj_comm_rank(comm) == 0 ? vj_ckpt_remove(dir, keep, keep_every) : VJ_OK);
 }

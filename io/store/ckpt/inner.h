@@ -72,6 +72,13 @@ vj_status vj_ckpt_view_tensor(vj_ckpt_view *view, const char *name, vj_ckpt_sour
 /** State of an open file. */
 vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state);
 
+/** The architecture of an open file: nothing is written, and all is zero, where its kind is "". */
+vj_status vj_ckpt_put_architecture(hid_t file, const char *path, const vj_ckpt_architecture *architecture);
+vj_status vj_ckpt_get_architecture(hid_t file, const char *path, vj_ckpt_architecture *architecture);
+/** Print it in one line; print a line for each field that differs. */
+void vj_ckpt_print_architecture(const vj_ckpt_architecture *architecture, FILE *out);
+void vj_ckpt_compare_architectures(const vj_ckpt_architecture *a, const vj_ckpt_architecture *b, FILE *out);
+
 /** "[384, 3, 2, 16, 16]" */
 void vj_ckpt_dims_text(const vj_ckpt_tensor *tensor, char *text, int bytes);
 

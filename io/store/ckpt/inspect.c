@@ -149,6 +149,7 @@ static vj_status print_view(vj_ckpt_view *v, FILE *out)
         fprintf(out, "  rollbacks  %lld, %lld samples skipped\n", (long long)state.rollbacks,
                 (long long)state.skipped_samples);
     fprintf(out, "  clips      fingerprint %016llx\n", (unsigned long long)state.store_fingerprint);
+    vj_ckpt_print_architecture(&state.architecture, out);
     vj_status status = vj_h5_print_provenance(v->file, v->path, out);
     if (status == VJ_OK && H5Aexists(v->file, "origin") > 0) status = print_origin(v, out);
     if (status == VJ_OK) {
@@ -202,6 +203,7 @@ static vj_status compare_states(vj_ckpt_view *a, vj_ckpt_view *b, FILE *out)
         if (x.store_fingerprint != y.store_fingerprint)
             fprintf(out, "state store_fingerprint: %016llx, %016llx\n", (unsigned long long)x.store_fingerprint,
                     (unsigned long long)y.store_fingerprint);
+        vj_ckpt_compare_architectures(&x.architecture, &y.architecture, out);
         if (strcmp(x.config, y.config) != 0) fprintf(out, "configurations differ\n");
     }
     vj_ckpt_state_release(&x);

@@ -177,6 +177,7 @@ vj_status vj_ckpt_get_state(hid_t file, const char *path, vj_ckpt_state *state)
     if (status == VJ_OK) status = vj_h5_get_i64(group, path, "bad_steps", &state->bad_steps);
     if (status == VJ_OK) status = get_rollbacks(group, path, state);
     if (status == VJ_OK) status = vj_h5_get_u64(group, path, "store_fingerprint", &state->store_fingerprint);
+    if (status == VJ_OK) status = vj_ckpt_get_architecture(file, path, &state->architecture);
     if (status == VJ_OK) status = vj_h5_get_text(file, path, "config", &state->config);
     H5Gclose(group); /* only read */
     return status;

@@ -81,7 +81,8 @@ static vj_status claim(vj_ckpt_writer *w)
 static vj_status check_owners(vj_ckpt_writer *w)
 {
     VJ_TRY(vj_agree(w->comm, claim(w)));
-    MPI_Allreduce(MPI_IN_PLACE, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_SUM, w->comm);
+    if (w->comm != VJ_ALONE)
+        MPI_Allreduce(MPI_IN_PLACE, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_SUM, w->comm);
     for (int i = 0; i < w->count; i++)
         for (int64_t b = w->number[i]; b < w->number[i + 1]; b++)
             if (w->sums[b] != 1)
@@ -111,27 +112,6 @@ static vj_status allocate(vj_ckpt_writer *w, const vj_ckpt_tensor *tensors)
         return vj_raise(VJ_ERR_MEMORY, "no %lld MiB to write checkpoints from%s", (long long)w->memory_bytes >> 20,
                         w->background ? "; checkpoint.async=false needs less" : "");
     return VJ_OK;
-}
-
-static vj_status open_writer(vj_ckpt_writer *w, const vj_ckpt_tensor *tensors)
-{
-    VJ_TRY(vj_agree(w->comm, allocate(w, tensors)));
-    return check_owners(w);
-}
-
-vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,
-                       MPI_Comm comm)
-{
-    vj_ckpt_writer *w = *writer = vj_calloc(1, sizeof *w);
-    VJ_TRY(vj_agree(comm, w ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints")));
-    w->count = count;
-    w->background = background;
-    w->comm = comm;
-    vj_status status = open_writer(w, tensors);
-    if (status == VJ_OK) return VJ_OK;
-    vj_ckpt_close(w);
-    *writer = NULL;
-    return status;
 }
 
 int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer)
@@ -201,19 +181,6 @@ static vj_status create_dataset(vj_ckpt_writer *w, int i)
     return status;
 }
 
-/* Make all datasets; *bytes: from the first one's data to the end of the last one's. */
-static vj_status create_datasets(vj_ckpt_writer *w, int64_t *bytes)
-{
-    *bytes = 0;
-    for (int i = 0; i < w->count; i++) {
-        const vj_ckpt_tensor *t = &w->tensors[i];
-        VJ_TRY(create_dataset(w, i));
-        const int64_t end = w->place[i] + vj_ckpt_elements(t) * vj_ckpt_element_bytes(t->type) - w->out.data_place;
-        if (end > *bytes) *bytes = end;
-    }
-    return VJ_OK;
-}
-
 static vj_status put_checksums(const vj_ckpt_writer *w, int i)
 {
     hid_t dataset = H5Dopen2(w->out.file, w->tensors[i].name, H5P_DEFAULT);
@@ -229,6 +196,46 @@ static vj_status make_whole(vj_ckpt_writer *w)
     for (int i = 0; i < w->count; i++) VJ_TRY(put_checksums(w, i));
     VJ_TRY(vj_lease_check(&w->lease));
     return vj_h5_publish(&w->out);
+}
+
+static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
+{
+    if (*origin) VJ_TRY(vj_h5_put_text(w->out.file, "origin", origin));
+    hid_t group = H5Gcreate2(w->out.file, "state", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    if (group < 0) return vj_raise_h5("create group state in %s", w->out.path);
+    vj_status status = vj_h5_put_i64(group, "step", state->step);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "samples", state->samples);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "seed", state->seed);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "bad_steps", state->bad_steps);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "rollbacks", state->rollbacks);
+    if (status == VJ_OK) status = vj_h5_put_i64(group, "skipped_samples", state->skipped_samples);
+    if (status == VJ_OK) status = vj_h5_put_f64(group, "usual_loss", state->usual_loss);
+    if (status == VJ_OK) status = vj_h5_put_u64(group, "store_fingerprint", state->store_fingerprint);
+    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("close group state in %s", w->out.path);
+    VJ_TRY(status);
+    VJ_TRY(vj_ckpt_put_architecture(w->out.file, w->out.path, &state->architecture));
+    return vj_h5_put_text(w->out.file, "config", state->config);
+}
+
+/* On rank 0: everything but the tensors' elements and their checksums. */
+static vj_status lay_out(vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
+{
+    VJ_TRY(put_state(w, state, origin));
+    for (int i = 0; i < w->count; i++) VJ_TRY(create_dataset(w, i));
+    return VJ_OK;
+}
+
+/* On rank 0: all that HDF5 does for a checkpoint of these tensors, in memory. */
+static vj_status rehearse(vj_ckpt_writer *w)
+{
+    char config[] = "", name[] = "the first checkpoint";
+    const vj_ckpt_state state = {.config = config};
+    VJ_TRY(vj_h5_create(&w->out, name, VJ_CKPT_FORMAT, VJ_CKPT_VERSION, structure_bytes(w, &state, ""), VJ_ALONE));
+    vj_status status = lay_out(w, &state, "");
+    for (int i = 0; i < w->count && status == VJ_OK; i++) status = put_checksums(w, i);
+    if (status == VJ_OK) return vj_h5_rehearse(&w->out);
+    vj_h5_abandon(&w->out);
+    return status;
 }
 
 /* Freeing the space of an older checkpoint takes the system as long as a copy of it. */
@@ -252,22 +259,32 @@ static void *finish(void *user)
     return NULL;
 }
 
-static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
+static vj_status open_writer(vj_ckpt_writer *w, const vj_ckpt_tensor *tensors)
 {
-    if (*origin) VJ_TRY(vj_h5_put_text(w->out.file, "origin", origin));
-    hid_t group = H5Gcreate2(w->out.file, "state", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    if (group < 0) return vj_raise_h5("create group state in %s", w->out.path);
-    vj_status status = vj_h5_put_i64(group, "step", state->step);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "samples", state->samples);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "seed", state->seed);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "bad_steps", state->bad_steps);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "rollbacks", state->rollbacks);
-    if (status == VJ_OK) status = vj_h5_put_i64(group, "skipped_samples", state->skipped_samples);
-    if (status == VJ_OK) status = vj_h5_put_f64(group, "usual_loss", state->usual_loss);
-    if (status == VJ_OK) status = vj_h5_put_u64(group, "store_fingerprint", state->store_fingerprint);
-    if (H5Gclose(group) < 0 && status == VJ_OK) status = vj_raise_h5("close group state in %s", w->out.path);
-    VJ_TRY(status);
-    return vj_h5_put_text(w->out.file, "config", state->config);
+    VJ_TRY(vj_agree(w->comm, allocate(w, tensors)));
+    VJ_TRY(check_owners(w));
+    vj_status status = VJ_OK;
+    H5E_BEGIN_TRY
+    {
+        if (vj_comm_rank(w->comm) == 0) status = rehearse(w);
+    }
+    H5E_END_TRY
+    return vj_agree(w->comm, status);
+}
+
+vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, int count, bool background,
+                       MPI_Comm comm)
+{
+    vj_ckpt_writer *w = *writer = vj_calloc(1, sizeof *w);
+    VJ_TRY(vj_agree(comm, w ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints")));
+    w->count = count;
+    w->background = background;
+    w->comm = comm;
+    vj_status status = open_writer(w, tensors);
+    if (status == VJ_OK) return VJ_OK;
+    vj_ckpt_close(w);
+    *writer = NULL;
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ blocks */
@@ -348,11 +365,9 @@ static vj_status begin(vj_ckpt_writer *w, const char *path, const vj_ckpt_state 
 {
     memset(w->sums, 0, (size_t)w->number[w->count] * sizeof *w->sums);
     VJ_TRY(vj_h5_create(&w->out, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION, structure_bytes(w, state, origin), w->comm));
-    int64_t bytes = 0;
-    vj_status status = w->out.rank == 0 ? put_state(w, state, origin) : VJ_OK;
-    if (w->out.rank == 0 && status == VJ_OK) status = create_datasets(w, &bytes);
-    VJ_TRY(vj_h5_share(&w->out, bytes, status));
-    MPI_Bcast(w->place, w->count, MPI_INT64_T, 0, w->comm);
+    const vj_status status = w->out.rank == 0 ? lay_out(w, state, origin) : VJ_OK;
+    VJ_TRY(vj_h5_share(&w->out, status));
+    vj_broadcast(w->place, w->count * (int64_t)sizeof *w->place, w->comm);
     return VJ_OK;
 }
 
@@ -418,7 +433,8 @@ static void begin_finish(vj_ckpt_writer *w)
     H5E_END_TRY
     w->phase = w->status == VJ_OK ? FINISHING : FAILED;
     if (w->phase == FAILED) return;
-    MPI_Reduce(root ? MPI_IN_PLACE : w->sums, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_BOR, 0, w->comm);
+    if (w->comm != VJ_ALONE)
+        MPI_Reduce(root ? MPI_IN_PLACE : w->sums, w->sums, (int)w->number[w->count], MPI_UINT64_T, MPI_BOR, 0, w->comm);
     if (root) start(w, finish);
 }
 
@@ -426,7 +442,7 @@ bool vj_ckpt_poll(vj_ckpt_writer *w)
 {
     int done = atomic_load(&w->done);
     VJ_ASSERT(w->phase != IDLE);
-    MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
+    if (w->comm != VJ_ALONE) MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
     if (done && (w->phase == WRITING || w->phase == VERIFYING)) {
         if (w->phase == WRITING)
             begin_verify(w);

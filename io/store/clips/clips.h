@@ -75,7 +75,8 @@ typedef struct vj_clips vj_clips;
  *
  * Every node holds 37 + 4 L bytes a clip (L labels) in shared memory, 82 MB for 2 million clips with one (each rank, if
  * /dev/shm has no room for that, which is said), every rank the class names; rank 0 as much again and 8 bytes more
- * while it reads. Collective: rank 0 reads the indices, all ranks get them. Free with vj_clips_close(), which is not.
+ * while it reads. VJ_ALONE will do. Collective: rank 0 reads the indices, all ranks get them. Free with
+ * vj_clips_close(), which is not.
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clips/store.h"
+#include "parallel/parallel.h"
 
 /* ------------------------------------------------------------------------------------------------ clips */
 
@@ -208,7 +209,7 @@ vj_status vj_clips_print(const char *path, FILE *out)
     vj_clips *clips;
     if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
         return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, path);
-    VJ_TRY(vj_clips_open(&clips, &paths, MPI_COMM_SELF));
+    VJ_TRY(vj_clips_open(&clips, &paths, VJ_ALONE));
     vj_status status = print_clips(clips, path, out);
     if (status == VJ_OK) status = print_index(path, clips->count, out);
     vj_clips_close(clips);

@@ -436,9 +436,7 @@ static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
 /* A shard never changes once it has its name. The ranks look at every size-th each. */
 static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
 {
-    int rank, size;
-    MPI_Comm_rank(comm, &rank);
-    MPI_Comm_size(comm, &size);
+    const int rank = vj_comm_rank(comm), size = vj_comm_size(comm);
     for (int64_t s = rank; s < clips->shards; s += size) {
         const vj_clips_shard_file *shard = &clips->shard[s];
         struct stat found;
@@ -476,14 +474,13 @@ static vj_status prepare_reading(vj_clips *clips)
 
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm)
 {
-    int rank;
-    MPI_Comm_rank(comm, &rank);
+    const int rank = vj_comm_rank(comm);
     *clips = NULL;
     vj_clips *c = vj_calloc(1, sizeof *c);
     vj_status status = c ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to open a clip store");
     if (rank == 0 && status == VJ_OK) status = read_indices(c, paths);
     status = vj_agree(comm, status);
-    if (status == VJ_OK) status = broadcast(c, rank, comm);
+    if (status == VJ_OK && comm != VJ_ALONE) status = broadcast(c, rank, comm);
     if (status == VJ_OK) find_largest(c);
     if (status == VJ_OK) status = vj_agree(comm, check_shards(c, comm));
     if (status == VJ_OK) status = vj_agree(comm, prepare_reading(c));

@@ -7,6 +7,7 @@
 
 #include "clips/store.h"
 #include "codec/filter.h"
+#include "parallel/parallel.h"
 
 typedef struct {
     const vj_clips *clips;
@@ -206,7 +207,7 @@ vj_status vj_clips_verify(const char *path, int64_t *damaged)
     *damaged = 0;
     if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
         return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, path);
-    VJ_TRY(vj_clips_open(&clips, &paths, MPI_COMM_SELF));
+    VJ_TRY(vj_clips_open(&clips, &paths, VJ_ALONE));
     const verifier v = {.clips = clips, .dir = path, .damaged = damaged};
     vj_status status = verify_shards(&v);
     if (status == VJ_OK) status = verify_records(&v);

@@ -71,22 +71,33 @@ vj_status vj_features_commit(vj_features_writer *writer, vj_status status, doubl
 
 typedef struct vj_features vj_features;
 
-/** Open and map; refuses a file that is foreign, cut short or incomplete. Not collective. Free with
- * vj_features_close(). */
+/**
+ * Open; refuses a file that is foreign, cut short or incomplete. Rows and columns stay in the file until they are
+ * asked for. Not collective. Free with vj_features_close().
+ */
 vj_status vj_features_open(vj_features **features, const char *path);
 void vj_features_close(vj_features *features);
 
 /** encoder and config are owned by `features`. */
 const vj_features_header *vj_features_describe(const vj_features *features);
 double vj_features_effective_rank(const vj_features *features);
-/** Labels [L] and clip number of a row; borrowed. Verified by vj_features_read(). */
-const int32_t *vj_features_labels(const vj_features *features, int64_t row);
-int64_t vj_features_clip(const vj_features *features, int64_t row);
-/** Checksums of all clips in their store, [clips], borrowed; NULL: not known, the file is older than they are. */
-const uint64_t *vj_features_clip_sums(const vj_features *features);
+/**
+ * Rows [first, first + count): f32 [count, N, D], each row's checksum verified; one read for what lies together in the
+ * file. Thread-safe, no HDF5, no MPI, as are all that read.
+ */
+vj_status vj_features_read_rows(const vj_features *features, int64_t first, int64_t count, float *out);
 
-/** One row, f32 [N, D], its checksum verified. Thread-safe, no HDF5, no MPI. */
-vj_status vj_features_read(const vj_features *features, int64_t row, float *out);
+/** Rows that are best read at a time where all are read: 8 MiB of fp32, at least one. */
+int64_t vj_features_slab(const vj_features *features);
+
+/**
+ * Columns of rows [first, first + count): labels [count, L], the clips' numbers in their store [count], and their
+ * checksums there [count], which older files do not have. Only vj_features_read_rows() verifies labels and numbers.
+ */
+vj_status vj_features_read_labels(const vj_features *features, int64_t first, int64_t count, int32_t *labels);
+vj_status vj_features_read_clips(const vj_features *features, int64_t first, int64_t count, int64_t *clips);
+bool vj_features_has_clip_sums(const vj_features *features);
+vj_status vj_features_read_clip_sums(const vj_features *features, int64_t first, int64_t count, uint64_t *sums);
 
 /** Verify every row; *damaged counts bad ones, each reported. */
 vj_status vj_features_verify(const char *path, int64_t *rows, int64_t *damaged);

@@ -4,9 +4,26 @@
 
 #include <xxhash.h>
 
+#include "base/file.h"
 #include "features/features.h"
 
 enum { VJ_FEATURES_VERSION = 1 };
+
+/* An open store: what its header says, and where its rows lie. */
+struct vj_features {
+    char path[VJ_PATH];
+    int fd; /* -1: not open */
+    vj_features_header layout;
+    char *encoder, *preprocessing, *config;
+    double effective_rank;
+    struct {
+        int64_t features, label, clip, clip_sums, sums;
+    } place; /* of the datasets in the file; clip_sums: 0 in files that lack them */
+};
+
+/** vj_features_read_rows(); rows that do not fit their checksum are reported and added to *damaged. */
+vj_status vj_features_check_rows(const vj_features *features, int64_t first, int64_t count, float *out,
+                                 int64_t *damaged);
 
 static inline int64_t vj_features_row_bytes(const vj_features_header *layout)
 {

@@ -99,17 +99,26 @@ static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout
     return vj_h5_put_text(w->out.file, "config", layout->config);
 }
 
+/* On rank 0: all that HDF5 does for such a file, in memory. */
+static vj_status rehearse(vj_features_writer *w, int64_t structure_bytes, const vj_features_header *layout)
+{
+    VJ_TRY(vj_h5_create(&w->out, "the file of features", VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, structure_bytes,
+                        VJ_ALONE));
+    vj_status status = lay_out(w, layout);
+    if (status == VJ_OK) status = vj_h5_put_f64(w->out.file, "effective_rank", 0.0);
+    if (status == VJ_OK) return vj_h5_rehearse(&w->out);
+    vj_h5_abandon(&w->out);
+    return status;
+}
+
 static vj_status begin_rows(vj_features_writer *w, const char *path, const vj_features_header *layout, MPI_Comm comm)
 {
     enum { DATASETS = 5 };
-    const int64_t row = vj_features_row_bytes(layout) + layout->label_count * (int64_t)sizeof(int32_t) +
-                        (int64_t)sizeof(int64_t) + 2 * (int64_t)sizeof(uint64_t);
-    int64_t names = 0; /* of classes */
-    for (int l = 0; l < layout->label_count; l++) names += layout->classes[l].count * layout->classes[l].bytes;
-    int64_t bytes = (DATASETS + VJ_MAX_LABELS) * VJ_H5_OBJECT_BYTES + VJ_MAX_LABELS * VJ_LABEL_NAME +
-                    (int64_t)(strlen(layout->encoder) + strlen(layout->preprocessing) + strlen(layout->config));
+    const int64_t bytes = (DATASETS + VJ_MAX_LABELS) * VJ_H5_OBJECT_BYTES + VJ_MAX_LABELS * VJ_LABEL_NAME +
+                          (int64_t)(strlen(layout->encoder) + strlen(layout->preprocessing) + strlen(layout->config));
+    VJ_TRY(vj_agree(comm, vj_comm_rank(comm) == 0 ? rehearse(w, bytes, layout) : VJ_OK));
     VJ_TRY(vj_h5_create(&w->out, path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, bytes, comm));
-    VJ_TRY(vj_h5_share(&w->out, layout->clips * row + names, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
+    VJ_TRY(vj_h5_share(&w->out, w->out.rank == 0 ? lay_out(w, layout) : VJ_OK));
     MPI_Bcast(&w->place, (int)sizeof w->place, MPI_BYTE, 0, comm);
     return vj_agree(comm, w->out.rank == 0 ? write_classes(w, layout) : VJ_OK);
 }

@@ -36,7 +36,7 @@ typedef struct {
     hid_t file;              /* on rank 0, in memory; closed by the end */
     char path[VJ_PATH];      /* final name */
     char part[VJ_FILE_PATH]; /* name while it is written: path, a number of its own, ".part" */
-    MPI_Comm comm;           /* borrowed */
+    MPI_Comm comm;           /* borrowed; VJ_ALONE will do */
     int rank;
     int node, nodes;    /* of this rank, of all: ranks of different nodes share no page of the file */
     vj_h5_piece *piece; /* [pieces] of pages that may be shared. Owned */
@@ -48,8 +48,10 @@ typedef struct {
         uint64_t sum;
     } * edge; /* [edges] the first and last bytes of each of this rank's writes, to be read again */
     int64_t edges, edge_room;
-    int64_t front_bytes; /* on rank 0: reserved for HDF5's structures; the data lie behind */
-    int64_t data_place;  /* on rank 0: of the first dataset's data in the file */
+    int64_t front_bytes;   /* on rank 0: reserved for HDF5's structures; the data lie behind */
+    int64_t refused_bytes; /* on rank 0: more than that, which HDF5 asked for; 0: it never did */
+    int64_t data_place;    /* on rank 0: of the first dataset's data in the file */
+    int64_t data_end;      /* on rank 0: of the data of the datasets made so far */
     struct {
         char *bytes;
         int64_t count;
@@ -67,11 +69,10 @@ enum { VJ_H5_OBJECT_BYTES = 2048 };
 
 /**
  * Phase 2: if every rank's `status` is VJ_OK, rank 0 removes what killed writers of PATH left, and makes
- * PATH.<number>.part with all the space it needs, `data_bytes` (rank 0's counts) for the data of all datasets: too
- * little on disk ends here, with the numbers. All ranks open it. On any rank's failure nothing is left. Collective,
- * agreed.
+ * PATH.<number>.part with all the space that its datasets need: too little on disk ends here, with the numbers. All
+ * ranks open it. On any rank's failure nothing is left. Collective, agreed.
  */
-vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status);
+vj_status vj_h5_share(vj_h5_writer *writer, vj_status status);
 
 /**
  * Write `bytes` at `offset` of the file. Of several nodes, pages that are not wholly in it are written by
@@ -108,13 +109,21 @@ vj_status vj_h5_publish(vj_h5_writer *writer);
  */
 vj_status vj_h5_commit(vj_h5_writer *writer, vj_status status);
 
+/**
+ * Instead of phases 2 and 3, on rank 0, which may have laid the file out with VJ_ALONE: add "complete" and close, in
+ * memory alone, and refuse an HDF5 that puts structures where this needs the data. So that a program that will compute
+ * for hours finds out before. The writer is given up. Not collective.
+ */
+vj_status vj_h5_rehearse(vj_h5_writer *writer);
+
 /** Give up, in any phase: close; rank 0 removes the .part. Harmless when there is nothing to give up. Not collective.
  */
 void vj_h5_abandon(vj_h5_writer *writer);
 
 /**
  * On rank 0: a contiguous dataset that is never filled, under `name` (groups are made on the way). *offset: where in
- * the file its data are; datasets follow one another without gaps in the order in which they are made. Phases 1 and 3.
+ * the file its data are; datasets follow one another without gaps in the order in which they are made. An HDF5 that
+ * puts one elsewhere is refused. Phases 1 and 3.
  */
 vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int ndim, const hsize_t *dim,
                         int64_t *offset);
@@ -125,6 +134,12 @@ vj_status vj_h5_put_i64(hid_t object, const char *name, int64_t value);
 vj_status vj_h5_put_u64(hid_t object, const char *name, uint64_t value);
 vj_status vj_h5_put_f64(hid_t object, const char *name, double value);
 vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values, int64_t count);
+
+/** "1.10.8": the version of the HDF5 library that is loaded. */
+typedef struct {
+    char text[32];
+} vj_h5_version;
+vj_h5_version vj_h5_library(void);
 
 /* ------------------------------------------------------------------------------------------------ reading */
 

@@ -1,4 +1,5 @@
 /* Attributes and datasets of a file that is being written. */
+#include <stdio.h>
 #include <string.h>
 
 #include "h5/h5.h"
@@ -44,6 +45,28 @@ vj_status vj_h5_put_text(hid_t object, const char *name, const char *text)
     return status;
 }
 
+vj_h5_version vj_h5_library(void)
+{
+    vj_h5_version version;
+    unsigned major, minor, release;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(version.text, sizeof version.text, "%u.%u.%u", major, minor, release);
+    return version;
+}
+
+/* Behind the structures and behind one another: only there does no other rank, and not HDF5, write over them. */
+static vj_status check_place(vj_h5_writer *writer, const char *name, int64_t offset, int64_t bytes)
+{
+    if (bytes == 0) return VJ_OK; /* no place at all */
+    if (offset < writer->data_end)
+        return vj_raise(VJ_ERR_LIBRARY,
+                        "HDF5 %s puts the data of %s at byte %lld of %s, expected at %lld: it lays files out "
+                        "otherwise than 1.10 to 2.0 do; build vjepa with one of those",
+                        vj_h5_library().text, name, (long long)offset, writer->path, (long long)writer->data_end);
+    writer->data_end = offset + bytes;
+    return VJ_OK;
+}
+
 vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int ndim, const hsize_t *dim,
                         int64_t *offset)
 {
@@ -54,8 +77,9 @@ vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int 
         dataset = H5Dcreate2(writer->file, name, type, space, link, create, H5P_DEFAULT);
     int failed = dataset < 0;
     *offset = failed ? -1 : (int64_t)H5Dget_offset(dataset); /* undefined, and negative, if it has no elements */
-    failed |= *offset < 0 && H5Sget_simple_extent_npoints(space) > 0;
+    const int64_t bytes = (int64_t)H5Sget_simple_extent_npoints(space) * (int64_t)H5Tget_size(type);
     if (dataset >= 0 && H5Dclose(dataset) < 0) failed = 1;
     failed |= H5Pclose(create) < 0 || H5Pclose(link) < 0 || H5Sclose(space) < 0;
-    return failed ? vj_raise_h5("create dataset %s in %s", name, writer->path) : VJ_OK;
+    if (failed) return vj_raise_h5("create dataset %s in %s", name, writer->path);
+    return check_place(writer, name, *offset, bytes);
 }

@@ -44,7 +44,10 @@ static char *host_list(MPI_Comm comm, int rank, int size)
         free(text);
         return NULL;
     }
-    MPI_Gather(mine, HOST_BYTES, MPI_CHAR, all, HOST_BYTES, MPI_CHAR, 0, comm);
+    if (comm == VJ_ALONE)
+        strcpy(all, mine);
+    else
+        MPI_Gather(mine, HOST_BYTES, MPI_CHAR, all, HOST_BYTES, MPI_CHAR, 0, comm);
     char *end = text;
     int hosts = 0;
     for (int i = 0; i < here; i++) {
@@ -64,7 +67,9 @@ static void *image_resize(void *bytes, size_t count, H5FD_file_image_op_t operat
 {
     (void)operation; /* part of HDF5's signature */
     vj_h5_writer *writer = user;
-    void *more = (int64_t)count <= writer->front_bytes ? realloc(bytes, count) : NULL;
+    const int64_t room = writer->data_place > 0 ? writer->data_place : writer->front_bytes;
+    if ((int64_t)count > room) writer->refused_bytes = (int64_t)count;
+    void *more = (int64_t)count <= room ? realloc(bytes, count) : NULL;
     if (!more) return NULL;
     writer->front.bytes = more;
     writer->front.count = (int64_t)count;
@@ -138,6 +143,12 @@ static vj_status close_file(vj_h5_writer *writer)
 {
     int failed = writer->file >= 0 && H5Fclose(writer->file) < 0;
     writer->file = H5I_INVALID_HID;
+    if (failed && writer->refused_bytes > 0)
+        return vj_raise(VJ_ERR_LIBRARY,
+                        "HDF5 %s puts structures of %s into its first %lld bytes, of which %lld are for them and the "
+                        "rest for data: it lays files out otherwise than 1.10 to 2.0 do; build vjepa with one of those",
+                        vj_h5_library().text, writer->path, (long long)writer->refused_bytes,
+                        (long long)writer->data_place);
     return failed ? vj_raise_h5("finish %s in memory", writer->path) : VJ_OK;
 }
 
@@ -161,7 +172,7 @@ static vj_status end_phase(vj_h5_writer *writer, vj_status status)
     status = vj_agree(writer->comm, status);
     if (status == VJ_OK) return VJ_OK;
     vj_h5_abandon(writer);
-    MPI_Barrier(writer->comm); /* it is gone for all when one returns */
+    if (writer->comm != VJ_ALONE) MPI_Barrier(writer->comm); /* it is gone for all when one returns */
     return status;
 }
 
@@ -172,7 +183,7 @@ static vj_status create(vj_h5_writer *writer, const char *format, int64_t versio
     if (writer->file < 0) return vj_raise_h5("create %s in memory", writer->path);
     VJ_TRY(put_header(writer->file, format, version, hosts, size));
     if (H5Fget_filesize(writer->file, &end) < 0) return vj_raise_h5("size of %s", writer->path);
-    writer->data_place = (int64_t)end; /* the block for structures has been taken */
+    writer->data_place = writer->data_end = (int64_t)end; /* the block for structures has been taken */
     return VJ_OK;
 }
 
@@ -180,10 +191,9 @@ vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *forma
                        int64_t structure_bytes, MPI_Comm comm)
 {
     enum { FIXED = 128 << 10, PAGE = 4 << 10 }; /* groups, provenance and room to spare */
-    int size;
-    *writer = (vj_h5_writer){.file = H5I_INVALID_HID, .fd = -1, .on_disk = VJ_FILE_NONE, .comm = comm};
-    MPI_Comm_rank(comm, &writer->rank);
-    MPI_Comm_size(comm, &size);
+    const int size = vj_comm_size(comm);
+    *writer = (vj_h5_writer){
+        .file = H5I_INVALID_HID, .fd = -1, .on_disk = VJ_FILE_NONE, .comm = comm, .rank = vj_comm_rank(comm)};
     const vj_place place = vj_place_of(comm);
     writer->node = place.node;
     writer->nodes = place.nodes;
@@ -230,7 +240,7 @@ static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
 }
 
 /* On rank 0. */
-static vj_status create_part(vj_h5_writer *writer, int64_t data_bytes)
+static vj_status create_part(vj_h5_writer *writer)
 {
     char folder[VJ_PATH];
     const char *name = split(writer->path, folder);
@@ -238,16 +248,16 @@ static vj_status create_part(vj_h5_writer *writer, int64_t data_bytes)
     VJ_TRY(vj_file_begin(&writer->on_disk, writer->path));
     strcpy(writer->part, writer->on_disk.part);
     writer->fd = writer->on_disk.fd;
-    VJ_TRY(reserve(writer, writer->data_place + data_bytes));
+    VJ_TRY(reserve(writer, writer->data_end));
     if (fsync(writer->fd) != 0) return vj_raise(VJ_ERR_IO, "fsync %s", writer->part); /* for other nodes to see it */
     return VJ_OK;
 }
 
-vj_status vj_h5_share(vj_h5_writer *writer, int64_t data_bytes, vj_status status)
+vj_status vj_h5_share(vj_h5_writer *writer, vj_status status)
 {
-    if (writer->rank == 0 && status == VJ_OK) status = create_part(writer, data_bytes);
+    if (writer->rank == 0 && status == VJ_OK) status = create_part(writer);
     VJ_TRY(end_phase(writer, status));
-    MPI_Bcast(writer->part, (int)sizeof writer->part, MPI_BYTE, 0, writer->comm);
+    vj_broadcast(writer->part, sizeof writer->part, writer->comm);
     if (writer->rank != 0) {
         writer->fd = open(writer->part, O_WRONLY | O_CLOEXEC);
         if (writer->fd < 0) status = vj_raise(VJ_ERR_IO, "open %s", writer->part);
@@ -379,11 +389,23 @@ vj_status vj_h5_gather(vj_h5_writer *writer, vj_status status)
 
 /* ------------------------------------------------------------------------------------------------ commit */
 
+static vj_status complete(vj_h5_writer *writer)
+{
+    VJ_TRY(vj_h5_put_i64(writer->file, "complete", 1));
+    return close_file(writer);
+}
+
+vj_status vj_h5_rehearse(vj_h5_writer *writer)
+{
+    const vj_status status = complete(writer);
+    vj_h5_abandon(writer);
+    return status;
+}
+
 /* The structures go to disk last: before, the file is none that HDF5 would open. */
 vj_status vj_h5_publish(vj_h5_writer *writer)
 {
-    VJ_TRY(vj_h5_put_i64(writer->file, "complete", 1));
-    VJ_TRY(close_file(writer));
+    VJ_TRY(complete(writer));
     if (!vj_write_at(writer->on_disk.fd, writer->front.bytes, writer->front.count, 0))
         return vj_raise(VJ_ERR_IO, "write %lld bytes at 0 of %s", (long long)writer->front.count, writer->part);
     return vj_file_commit(&writer->on_disk);

@@ -229,6 +229,7 @@ static vj_status run(vj_bench_work *work, files *f, vj_config *c)
     VJ_TRY(vj_step_open(&f->step, c, work->comm));
     vj_model_init_weights(f->step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
     f->state = (vj_ckpt_state){.step = 1, .samples = c->train.batch, .seed = c->run.seed};
+    f->state.architecture = vj_checkpoint_architecture(&f->step->model->net.shape);
     f->state.config = vj_config_text(c);
     f->piece = vj_calloc(PIECE, 1);
     const vj_status status =

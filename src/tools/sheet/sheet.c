@@ -8,6 +8,7 @@
 #include "feed/crop.h"
 #include "pack/ledger.h"
 #include "pack/text.h"
+#include "parallel/parallel.h"
 #include "sheet/canvas.h"
 #include "sheet/seen.h"
 #include "video/still.h"
@@ -166,7 +167,7 @@ static vj_status open_store(sheet *s, int64_t first, int64_t count)
     vj_strings paths = {.count = 1};
     if (snprintf(paths.item[0], VJ_PATH, "%s", s->store) >= VJ_PATH)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", s->store);
-    VJ_TRY(vj_clips_open(&s->clips, &paths, MPI_COMM_SELF));
+    VJ_TRY(vj_clips_open(&s->clips, &paths, VJ_ALONE));
     const int64_t n = vj_clips_count(s->clips);
     if (first < 0 || first >= n || count < 1)
         return vj_raise(VJ_ERR_USAGE, "%s has clips 0 to %lld; %lld from clip %lld are asked for", s->store,

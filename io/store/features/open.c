@@ -1,0 +1,222 @@
+/* Opening a feature store: HDF5 says what it holds and where rows lie; they are read without it (read.c). */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "features/inner.h"
+#include "h5/h5.h"
+
+#define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
+
+/* Dimensions of a dataset of `ndim` of them, its rows as many as `rows` unless that is negative. */
+static vj_status get_dims(hid_t dataset, const char *path, const char *name, int ndim, int64_t rows, hsize_t *dim)
+{
+    hid_t space = H5Dget_space(dataset);
+    int found = H5Sget_simple_extent_ndims(space);
+    vj_status status = VJ_OK;
+    if (found != ndim || H5Sget_simple_extent_dims(space, dim, NULL) != ndim)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: %s has %d dimensions, expected %d", path, name, found, ndim);
+    else if (rows >= 0 && dim[0] != (hsize_t)rows)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: %s has %llu rows, expected %lld", path, name, (unsigned long long)dim[0],
+                          (long long)rows);
+    H5Sclose(space); /* only read */
+    return status;
+}
+
+static vj_status describe_features(vj_features *f, hid_t dataset)
+{
+    hsize_t dim[3];
+    VJ_TRY(get_dims(dataset, f->path, "features", 3, -1, dim));
+    f->layout.clips = (int64_t)dim[0];
+    f->layout.tokens = (int64_t)dim[1];
+    f->layout.width = (int64_t)dim[2];
+    hid_t type = H5Dget_type(dataset);
+    size_t bytes = H5Tget_size(type);
+    int is_float = H5Tget_class(type) == H5T_FLOAT && (bytes == 2 || bytes == 4);
+    H5Tclose(type); /* only read */
+    if (!is_float) return vj_raise(VJ_ERR_FORMAT, "%s: features are neither f2 nor f4", f->path);
+    f->layout.type = bytes == 2 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
+    const int64_t dims[] = {f->layout.clips, f->layout.tokens, f->layout.width};
+    int64_t room = INT64_MAX / 2 / (int64_t)bytes; /* for what is left of the elements */
+    for (int i = 0; i < 3; i++) {
+        if (dims[i] < 1 || dims[i] > room)
+            return vj_raise(VJ_ERR_FORMAT, "%s: impossible features: %lld clips, %lld tokens, width %lld", f->path,
+                            (long long)dims[0], (long long)dims[1], (long long)dims[2]);
+        room /= dims[i];
+    }
+    haddr_t offset = H5Dget_offset(dataset);
+    if (offset > INT64_MAX / 2) /* undefined is the largest number there is */
+        return vj_raise(VJ_ERR_FORMAT, "%s: features are not contiguous", f->path);
+    f->place.features = (int64_t)offset;
+    return VJ_OK;
+}
+
+static vj_status open_dataset(hid_t file, const char *path, const char *name, hid_t *dataset)
+{
+    *dataset = H5Dopen2(file, name, H5P_DEFAULT);
+    return *dataset < 0 ? foreign("%s: no dataset %s", path, name) : VJ_OK;
+}
+
+static vj_status read_features(vj_features *f, hid_t file)
+{
+    hid_t dataset;
+    VJ_TRY(open_dataset(file, f->path, "features", &dataset));
+    vj_status status = describe_features(f, dataset);
+    H5Dclose(dataset); /* only read */
+    return status;
+}
+
+/* The file as it is read, and its size; rows beyond its end are refused. */
+static vj_status open_rows(vj_features *f, int64_t *file_bytes)
+{
+    struct stat info;
+    const int64_t end = f->place.features + f->layout.clips * vj_features_row_bytes(&f->layout);
+    f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    if (f->fd < 0) return vj_raise(VJ_ERR_IO, "open %s", f->path);
+    if (fstat(f->fd, &info) != 0) return vj_raise(VJ_ERR_IO, "size of %s", f->path);
+    *file_bytes = (int64_t)info.st_size;
+    if (info.st_size < end)
+        return vj_raise(VJ_ERR_FORMAT, "%s is truncated: features end at byte %lld of %lld", f->path, (long long)end,
+                        (long long)info.st_size);
+    return VJ_OK;
+}
+
+/* A small dataset of n rows, whose elements are in the file as `type` has them in memory: where they begin. */
+static vj_status find_column(const vj_features *f, hid_t file, int64_t file_bytes, const char *name, hid_t type,
+                             int ndim, hsize_t *dim, int64_t *place)
+{
+    hid_t dataset;
+    VJ_TRY(open_dataset(file, f->path, name, &dataset));
+    vj_status status = get_dims(dataset, f->path, name, ndim, f->layout.clips, dim);
+    if (status == VJ_OK && ndim == 2 && dim[1] > VJ_MAX_LABELS)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: %s has %llu columns, at most %d are expected", f->path, name,
+                          (unsigned long long)dim[1], VJ_MAX_LABELS);
+    if (status == VJ_OK) status = vj_h5_check_stored(dataset, f->path, name);
+    if (status == VJ_OK) {
+        const int64_t bytes = (int64_t)(dim[0] * (ndim == 2 ? dim[1] : 1)) * (int64_t)H5Tget_size(type);
+        const haddr_t offset = H5Dget_offset(dataset); /* undefined, the largest number there is, without elements */
+        hid_t found = H5Dget_type(dataset);
+        if (H5Tequal(found, type) <= 0)
+            status = vj_raise(VJ_ERR_FORMAT, "%s: %s has elements of another type than vjepa writes", f->path, name);
+        else if (bytes > 0 && (offset > INT64_MAX / 2 || (int64_t)offset > file_bytes - bytes))
+            status = vj_raise(VJ_ERR_FORMAT, "%s: %s is not in the file in one piece", f->path, name);
+        *place = bytes > 0 ? (int64_t)offset : 0;
+        H5Tclose(found); /* only read */
+    }
+    H5Dclose(dataset); /* only read */
+    return status;
+}
+
+static vj_status read_label_names(vj_features *f, hid_t file)
+{
+    hid_t dataset;
+    char *text;
+    VJ_TRY(open_dataset(file, f->path, "label", &dataset));
+    vj_status status = vj_h5_get_text(dataset, f->path, "names", &text);
+    H5Dclose(dataset); /* only read */
+    VJ_TRY(status);
+    char *at = text;
+    for (int i = 0; i < f->layout.label_count; i++) {
+        const char *name = strsep(&at, "\n");
+        snprintf(f->layout.label_names[i], VJ_LABEL_NAME, "%s", name ? name : "");
+    }
+    free(text);
+    return VJ_OK;
+}
+
+static vj_status find_labels(vj_features *f, hid_t file, int64_t file_bytes)
+{
+    hsize_t dim[2];
+    VJ_TRY(find_column(f, file, file_bytes, "label", H5T_NATIVE_INT32, 2, dim, &f->place.label));
+    f->layout.label_count = (int)dim[1];
+    return read_label_names(f, file);
+}
+
+/* What files of the first release lack: then the digest is 0, the text "" and there are no checksums. */
+static vj_status read_origin(vj_features *f, hid_t file, int64_t file_bytes)
+{
+    hsize_t dim[1];
+    f->layout.preprocessing = "";
+    if (H5Aexists(file, "encoder_digest") <= 0) return VJ_OK;
+    VJ_TRY(vj_h5_get_u64(file, f->path, "encoder_digest", &f->layout.encoder_digest));
+    VJ_TRY(vj_h5_get_text(file, f->path, "preprocessing", &f->preprocessing));
+    f->layout.preprocessing = f->preprocessing;
+    vj_status status = find_column(f, file, file_bytes, "clip_xxh3", H5T_NATIVE_UINT64, 1, dim, &f->place.clip_sums);
+    for (int l = 0; l < f->layout.label_count && status == VJ_OK; l++)
+        status = vj_clips_get_classes(file, f->path, f->layout.label_names[l], &f->layout.classes[l]);
+    return status;
+}
+
+static vj_status read_header(vj_features *f, hid_t file)
+{
+    hsize_t dim[1];
+    int64_t file_bytes = 0;
+    VJ_TRY(read_features(f, file));
+    VJ_TRY(open_rows(f, &file_bytes)); /* from here on n is known to be sane */
+    VJ_TRY(find_labels(f, file, file_bytes));
+    VJ_TRY(find_column(f, file, file_bytes, "clip", H5T_NATIVE_INT64, 1, dim, &f->place.clip));
+    VJ_TRY(find_column(f, file, file_bytes, "xxh3", H5T_NATIVE_UINT64, 1, dim, &f->place.sums));
+    VJ_TRY(vj_h5_get_f64(file, f->path, "effective_rank", &f->effective_rank));
+    VJ_TRY(vj_h5_get_u64(file, f->path, "store_fingerprint", &f->layout.store_fingerprint));
+    VJ_TRY(vj_h5_get_text(file, f->path, "encoder", &f->encoder));
+    VJ_TRY(vj_h5_get_text(file, f->path, "config", &f->config));
+    VJ_TRY(read_origin(f, file, file_bytes));
+    f->layout.encoder = f->encoder;
+    f->layout.config = f->config;
+    return VJ_OK;
+}
+
+static vj_status open_store(vj_features *f)
+{
+    hid_t file;
+    VJ_TRY(vj_h5_open(&file, f->path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION));
+    vj_status status = read_header(f, file);
+    H5Fclose(file); /* only read */
+    return status;
+}
+
+vj_status vj_features_open(vj_features **features, const char *path)
+{
+    *features = NULL;
+    vj_features *f = calloc(1, sizeof *f);
+    if (!f) return vj_raise(VJ_ERR_MEMORY, "no memory to open %s", path);
+    f->fd = -1;
+    if (snprintf(f->path, sizeof f->path, "%s", path) >= (int)sizeof f->path) {
+        free(f);
+        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
+    }
+    vj_status status;
+    H5E_BEGIN_TRY
+    {
+        status = open_store(f);
+    }
+    H5E_END_TRY
+    if (status == VJ_OK)
+        *features = f;
+    else
+        vj_features_close(f);
+    return status;
+}
+
+void vj_features_close(vj_features *f)
+{
+    if (!f) return;
+    if (f->fd >= 0) (void)close(f->fd); /* only read */
+    for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&f->layout.classes[l]);
+    free(f->encoder);
+    free(f->preprocessing);
+    free(f->config);
+    free(f);
+}
+
+const vj_features_header *vj_features_describe(const vj_features *f)
+{
+    return &f->layout;
+}
+
+double vj_features_effective_rank(const vj_features *f)
+{
+    return f->effective_rank;
+}
