@@ -14,7 +14,7 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libcmocka-dev procps hdf5-tools python3-h5py python3-pil)
 case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev ffmpeg) ;; esac # for tests: train.products, packing
 
-[ "$preset" != dev ] || packages+=(valgrind python3-torch python3-xxhash python3-yaml) # the last three: tests/convert
+[ "$preset" != dev ] || packages+=(valgrind iproute2 python3-torch python3-xxhash python3-yaml) # the last three: tests/convert
 
 missing=()
 for package in "${packages[@]}"; do

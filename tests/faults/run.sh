@@ -231,17 +231,17 @@ named() { # PATTERN: by the watchdog
 }
 hang_reading() { # one rank never gets its clips
     any_rank
-    inject "$victim" read shard- $((steps * 12 / ranks)) hang --set run.watchdog_s=3 --set data.threads=1
+    inject "$victim" read shard- $((steps * 12 / ranks)) hang --set run.watchdog_s=15 --set data.threads=1
     named "rank $victim (of .* no progress .* in: |on .*: )waiting for clips"
 }
 hang_writing() { # one rank never ends its part of a checkpoint, the others wait for it
     any_rank
-    inject "$victim" write .h5. 30 hang --set run.watchdog_s=3
+    inject "$victim" write .h5. 30 hang --set run.watchdog_s=15
     named "rank $victim (of .* no progress .* in: |on .*: )writing a checkpoint"
 }
 hang() { # one rank is stopped
     any_rank
-    start_and_wait --set run.watchdog_s=3
+    start_and_wait --set run.watchdog_s=15
     where="rank $victim $where"
     if [ -n "${pids[victim]:-}" ]; then kill -STOP "${pids[victim]}"; fi
     ended
