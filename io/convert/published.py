@@ -54,7 +54,7 @@ def predictor_tensors(s: Shape):
 
 
 def table(width, grid, uniform_power):
-    """Sines and cosines of time, row and column, cut to the width: float32 [1, tokens, width] (spec section 2)."""
+    """Sines and cosines of time, row and column, cut to the width: float32 [1, tokens, width] (docs/method.md, section 2)."""
     axis = (2 * ((width + 5) // 6),) * 3 if uniform_power else (width // 2, width // 4, width // 4)
     columns = []
     for w, coordinate in zip(axis, np.indices(grid).reshape(3, -1)):

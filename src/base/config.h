@@ -42,7 +42,7 @@ typedef enum { VJ_DUPLICATES_KEEP, VJ_DUPLICATES_DROP } vj_duplicates;
 typedef enum { VJ_SHUFFLE_GLOBAL, VJ_SHUFFLE_BLOCK } vj_shuffle;
 typedef enum { VJ_MASK_MULTIBLOCK, VJ_MASK_CAUSAL, VJ_MASK_TUBE } vj_mask_kind;
 
-/* One mask generator (spec section 9). */
+/* One mask generator (docs/method.md, section 9). */
 typedef struct {
     int kind;   /* vj_mask_kind */
     int blocks; /* multiblock, causal */
@@ -74,7 +74,7 @@ typedef struct {
         int duplicates;             /* vj_duplicates */
         char store[VJ_PATH];        /* NAME.clips */
         int64_t short_side;         /* pixels */
-        int64_t frames, step;       /* F frames, sampling step (spec 10.2) */
+        int64_t frames, step;       /* F frames, sampling step (docs/method.md, section 10.2) */
         int64_t windows;            /* clips a video, one per equal segment */
         int random_windows;         /* bool: random start inside a segment, else centred at its start rule */
         int codec;                  /* vj_codec: raw, jpeg */
@@ -214,7 +214,7 @@ typedef struct {
     } origin;
 } vj_config;
 
-/** All defaults: the published numbers of ViT-L/16 at 224 px (spec section 13) where they exist. */
+/** All defaults: the published numbers of ViT-L/16 at 224 px (docs/method.md, section 13) where they exist. */
 void vj_config_defaults(vj_config *config);
 
 /**

@@ -4,7 +4,7 @@
 
 #include "base/settings.h"
 
-/* spec section 3 */
+/* docs/method.md, section 3 */
 static const struct {
     const char *name;
     int64_t width, depth, heads;
@@ -81,7 +81,7 @@ static vj_status derive_model(vj_config *config)
     return VJ_OK;
 }
 
-/* Each axis of a position table holds pairs of a sine and a cosine (spec section 2). */
+/* Each axis of a position table holds pairs of a sine and a cosine (docs/method.md, section 2). */
 static vj_status check_width(const vj_config *config, const char *key, int64_t width)
 {
     if (width % 2 != 0)

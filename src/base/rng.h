@@ -1,7 +1,7 @@
 /*
  * Counter-based random numbers (Philox4x32-10, Salmon et al. 2011, from Random123): a draw is a function of
  * (seed, purpose, index, position), never of rank, thread or time (design invariant 1). And the Mersenne twister,
- * only because the published block-size draw is defined by it (spec section 9.1 b).
+ * only because the published block-size draw is defined by it (docs/method.md, section 9.1 b).
  */
 #ifndef VJ_BASE_RNG_H
 #define VJ_BASE_RNG_H
@@ -46,7 +46,7 @@ double vj_rng_normal(vj_rng *rng);
 
 /**
  * Position `i` of the keyed permutation of [0, n) for (seed, epoch): a Feistel network with cycle walking, O(1) memory
- * (design section 5). Each i in [0, n) gives another value of [0, n).
+ * (docs/design.md, section 5). Each i in [0, n) gives another value of [0, n).
  */
 int64_t vj_permute(uint64_t seed, uint64_t epoch, int64_t n, int64_t i);
 

@@ -10,7 +10,8 @@
 #define IN_DATASET(member) offsetof(vj_dataset_settings, member), sizeof(((vj_dataset_settings *)0)->member)
 #define BOOLEAN            "false | true"
 
-/* Defaults: ViT-L/16 at 224 px as published (spec sections 7, 9.1, 10.2, 10.3, 12.2, 13), ours where nothing is. */
+/* Defaults: ViT-L/16 at 224 px as published (docs/method.md, sections 7, 9.1, 10.2, 10.3, 12.2, 13), ours where nothing
+ * is. */
 const vj_setting vj_settings[] = {
     {"run.dir", VJ_SET_TEXT, AT(run.dir), "", "run", "run folder: checkpoints, metrics, the configuration", 0},
     {"run.seed", VJ_SET_INTEGER, AT(run.seed), "[0, 9007199254740992]", "234",

@@ -19,7 +19,7 @@ typedef enum {
     VJ_ERR_LIBRARY /* MPI, HDF5, FFmpeg or another library reports a failure */
 } vj_status;
 
-/** Exit codes of every program (design section 1). */
+/** Exit codes of every program (docs/design.md, section 1). */
 enum { VJ_EXIT_DONE = 0, VJ_EXIT_FAILED = 1, VJ_EXIT_USAGE = 2, VJ_EXIT_HUNG = 70, VJ_EXIT_RESUMABLE = 75 };
 
 /**

@@ -5,8 +5,8 @@
 #include "base/config.h"
 #include "kernels/kernels.h"
 
-/** The random resized crop of spec 10.3 for global sample `sample`: a function of (seed, sample) and the geometry
- * alone. */
+/** The random resized crop of docs/method.md, section 10.3 for global sample `sample`: a function of (seed, sample) and
+ * the geometry alone. */
 vj_crop vj_crop_draw(const vj_config *config, uint64_t seed, int64_t sample, int height, int width);
 /** The evaluation crop: the largest centred square. */
 vj_crop vj_crop_centre(int height, int width);

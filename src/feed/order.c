@@ -236,8 +236,8 @@ void vj_order_say(const vj_order *order)
 
 /*
  * Halve a stretch of `length` samples that holds count[] of each pool: left[] is what its first half gets. Exact shares
- * are rounded down or up by one draw for all: laid end to end their fractions sum to a whole number, and a comb of unit
- * spacing at a random place hits each of them as often as it is long.
+ * are rounded down or up by systematic sampling: one uniform draw decides all roundings, so that each pool is rounded
+ * up with the probability of its fraction, and the sum is exact.
  */
 static void halve(const vj_order *order, int64_t start, int level, int64_t length, const int64_t count[],
                   int64_t left[])

@@ -1,4 +1,4 @@
-/* Frames to pixels (spec 10.3): one pass that crops, resizes, mirrors and normalises. */
+/* Frames to pixels (docs/method.md, section 10.3): one pass that crops, resizes, mirrors and normalises. */
 #include "kernels/cpu_device.h"
 
 /* Where output position i of `size` lies in `length` source positions: the two neighbours and the weight of the second.

@@ -8,7 +8,7 @@
  * device memory too. Kernels return nothing: a backend keeps its first failure and vj_sync() returns it. Sums are made
  * in a fixed order: results do not depend on the number of threads. No function here is collective.
  *
- * Precision (design section 3). With VJ_BF16:
+ * Precision (docs/design.md, section 3). With VJ_BF16:
  *   - the two operands of every matrix product are rounded to bf16 (nearest even) as they are read, sums are fp32; the
  *     pooling of probes alone stays in fp32. Where the processor multiplies bf16 itself, numbers below 2^-126 count as
  *     zero;
@@ -240,7 +240,7 @@ void vj_gather_rows(vj_backend *be, float *y, const float *x, const int32_t *ind
 void vj_scatter_add_rows(vj_backend *be, float *dx, const float *dy, const int32_t *index, int64_t R, int D);
 
 /**
- * Rows of the predictor's input (spec section 4): s[r] = table[position[r]] + (source[r] >= 0 ? u[source[r]]
+ * Rows of the predictor's input (docs/method.md, section 4): s[r] = table[position[r]] + (source[r] >= 0 ? u[source[r]]
  * : mask_tokens[-1 - source[r]]).
  */
 void vj_predictor_input_forward(vj_backend *be, float *s, const float *u, const float *mask_tokens, const float *table,
@@ -268,7 +268,7 @@ typedef struct {
 /**
  * Crop, bilinear resize to size x size (half-pixel centres, no antialias), mirror, normalise (x - 255 mean)/(255 std):
  * pixels [B, 3, T, size, size] of frames, as the views [B] say. views, mean and std are host memory and are read before
- * it returns. Spec 10.3; exact arithmetic as the data fixture.
+ * it returns. docs/method.md, section 10.3; exact arithmetic as the data fixture.
  */
 void vj_crop_clips(vj_backend *be, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B, int T,
                    int size, const double mean[3], const double std[3]);
@@ -281,12 +281,13 @@ void vj_host_crop(float *pixels, const uint8_t *frames, const vj_clip_view *view
 
 /**
  * Cut clips [B, C, T, H, W] into tubelets: patches [B*N, C*tubelet*patch*patch], N = (T/tubelet)(H/patch)(W/patch),
- * token (t*gh + y)*gw + x, values in the order (channel, dt, dy, dx). Spec section 1.
+ * token (t*gh + y)*gw + x, values in the order (channel, dt, dy, dx). docs/method.md, section 1.
  */
 void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet,
                  int patch);
 
-/** Each row minus its mean, divided by sqrt(sample variance (divisor P-1) + eps): pixel targets, spec section 16. */
+/** Each row minus its mean, divided by sqrt(sample variance (divisor P-1) + eps): pixel targets, docs/method.md,
+ * section 16. */
 void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int P, float eps);
 
 /* ------------------------------------------------------------------------------------------------ linear */
@@ -368,7 +369,9 @@ vj_rows vj_rows_from(const int32_t *host_offset, const int32_t *offset, int segm
  */
 void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D,
                           int heads);
-/** dqkv [R, 3D] written. dout . out of each row, the mean of its score gradients, is taken from both as they are kept.
+/**
+ * dqkv [R, 3D] is written. The row term sum(dout * out) of the softmax's gradient is computed from the stored (possibly
+ * bf16) arrays.
  */
 void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
                            const vj_rows *rows, int D, int heads);
@@ -432,16 +435,17 @@ void vj_query_attention_backward(vj_backend *be, float *dq, float *dkv, const fl
 /**
  * L = sum_r weight[r] sum_d |pred[r,d] - target[target_row[r],d]|^e / e, e = `exponent` >= 1; loss[group[r]] (double,
  * device, [groups], added to what is there) gets its rows' shares; dpred [R, D] = dL/dpred (0 where the difference is
- * 0), or NULL. Spec section 6.
+ * 0), or NULL. docs/method.md, section 6.
  */
 void vj_prediction_loss(vj_backend *be, double *loss, float *dpred, const float *pred, const float *target,
                         const int32_t *target_row, const float *weight, const int32_t *group, int64_t R, int D,
                         double exponent);
 
 /**
- * Spread penalty of spec section 6 on packed predictions, segment (i*B + b) = mask i of clip b, [masks*B + 1] offsets:
- * S[b,d] = mean over masks of sqrt(sample variance over tokens + 1e-4), the variance of fewer than two tokens being 0;
- * penalty (double, device, added) = scale * sum_{b,d} relu(1 - S). With dpred not NULL its gradient is added to dpred.
+ * Spread penalty of docs/method.md, section 6 on packed predictions, segment (i*B + b) = mask i of clip b, [masks*B +
+ * 1] offsets: S[b,d] = mean over masks of sqrt(sample variance over tokens + 1e-4), the variance of fewer than two
+ * tokens being 0; penalty (double, device, added) = scale * sum_{b,d} relu(1 - S). With dpred not NULL its gradient is
+ * added to dpred.
  */
 void vj_spread_penalty(vj_backend *be, double *penalty, float *dpred, const float *pred, const int32_t *offset,
                        int masks, int64_t B, int D, double scale);
@@ -491,7 +495,8 @@ typedef struct {
     double ema;                      /* target <- ema target + (1 - ema) w */
 } vj_adamw_step;
 
-/** AdamW and EMA of `count` segments in one pass (spec section 7). The segments are read before it returns. */
+/** AdamW and EMA of `count` segments in one pass (docs/method.md, section 7). The segments are read before it returns.
+ */
 void vj_adamw(vj_backend *be, const vj_adamw_vectors *vectors, const vj_segment *segments, int count,
               const vj_adamw_step *step);
 

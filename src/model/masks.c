@@ -1,4 +1,4 @@
-/* Mask sampling: spec section 9. Boxes to lists first, then the sampler, then the bounds. */
+/* Mask sampling: docs/method.md, section 9. Boxes to lists first, then the sampler, then the bounds. */
 #include "model/masks.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /*
- * Masks: which tokens of a clip the context encoder sees and which the predictor must predict (spec section 9).
- * A mask of global sample s is a function of (seed, s, step, settings), never of rank, thread or microbatch
- * (design invariant 1): any rank can draw the masks of any sample.
+ * Masks: which tokens of a clip the context encoder sees and which the predictor must predict (docs/method.md, section
+ * 9). A mask of global sample s is a function of (seed, s, step, settings), never of rank, thread or microbatch (design
+ * invariant 1): any rank can draw the masks of any sample.
  */
 #ifndef VJ_MODEL_MASKS_H
 #define VJ_MODEL_MASKS_H
@@ -18,7 +18,7 @@ typedef struct {
 
 /**
  * Size (t, y, x) of all blocks of a step, from the Mersenne twister seeded with `counter` (0 for the first step), as
- * published: spec section 9.1 b.
+ * published: docs/method.md, section 9.1 b.
  */
 void vj_mask_block_size(int size[3], const vj_mask_settings *settings, vj_grid grid, uint32_t counter);
 

@@ -1,10 +1,11 @@
-/* The training network: memory, and the microbatch, which reads like spec sections 3 to 6. */
+/* The training network: memory, and the microbatch, which reads like docs/method.md, sections 3 to 6. */
 #include "model/model.h"
 
 #include <stdlib.h>
 
-#define VJ_TARGET_EPS 1e-5f /* the target's norm has torch's default, unlike the networks' (spec, trap 3) */
-#define VJ_PIXEL_EPS  1e-6f
+#define VJ_TARGET_EPS                                                                                                  \
+    1e-5f /* the target's norm has torch's default, unlike the networks' (docs/method.md, section 17, number 3) */
+#define VJ_PIXEL_EPS 1e-6f
 
 /* What stays where it is: the index arrays are filled before the rest is placed. */
 static vj_status take_fixed(vj_model *m, vj_arena *arena)

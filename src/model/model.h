@@ -1,6 +1,7 @@
 /*
  * V-JEPA's training network: context encoder, predictor, target encoder, loss, and their backward pass, for one
- * microbatch at a time (spec sections 3-6). What surrounds it - data, schedules, reduction, update - is train/'s.
+ * microbatch at a time (docs/method.md, sections 3-6). What surrounds it - data, schedules, reduction, update - is
+ * train/'s.
  */
 #ifndef VJ_MODEL_MODEL_H
 #define VJ_MODEL_MODEL_H
@@ -68,7 +69,7 @@ vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_obje
                           const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_backend *be);
 void vj_model_destroy(vj_model *model);
 
-/** Starting weights (spec section 5); the target encoder becomes an exact copy of the encoder. */
+/** Starting weights (docs/method.md, section 5); the target encoder becomes an exact copy of the encoder. */
 void vj_model_init_weights(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
 
 /**

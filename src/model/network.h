@@ -1,5 +1,6 @@
 /*
- * The shape of a V-JEPA network and where its tensors lie: patch embedding, encoder, predictor (spec sections 1-4).
+ * The shape of a V-JEPA network and where its tensors lie: patch embedding, encoder, predictor (docs/method.md,
+ * sections 1-4).
  */
 #ifndef VJ_MODEL_NETWORK_H
 #define VJ_MODEL_NETWORK_H
@@ -17,7 +18,8 @@ typedef struct {
     int mask_tokens, uniform_power;
     int prefix_tokens;      /* leading tokens of a clip that stand for no place of the grid (class, registers) */
     vj_positions positions; /* how the encoder's tokens learn where they are */
-    float eps;              /* of the norms of encoder and predictor; the target's norm has another (spec, trap 3) */
+    float eps; /* of the norms of encoder and predictor; the target's norm has another (docs/method.md, section 17,
+                  number 3) */
     vj_objective objective;
 } vj_shape;
 

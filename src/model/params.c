@@ -110,7 +110,8 @@ static double start_std(const vj_param *p, vj_init init, int zero_mask_tokens)
 {
     if (p->start == VJ_START_MASK_TOKEN) return zero_mask_tokens ? 0.0 : 0.02;
     if (p->start != VJ_START_WEIGHT && p->start != VJ_START_RESIDUAL) return 0.0;
-    /* The released training re-draws every linear weight, so the sqrt(2 l) rescale is lost there (spec section 5). */
+    /* The released training re-draws every linear weight, so the sqrt(2 l) rescale is lost there (docs/method.md,
+     * section 5). */
     if (init == VJ_INIT_PUBLISHED) return 0.02;
     double fan_in = (double)(p->whole / p->dim[0]);
     return sqrt(1.0 / fan_in) / (p->start == VJ_START_RESIDUAL ? sqrt(2.0 * p->layer) : 1.0);

@@ -11,7 +11,7 @@
 
 typedef enum { VJ_ENCODER, VJ_PREDICTOR } vj_network_part;
 
-/* How a tensor starts (spec section 5). */
+/* How a tensor starts (docs/method.md, section 5). */
 typedef enum {
     VJ_START_WEIGHT,   /* linear or convolution weight */
     VJ_START_RESIDUAL, /* attn.proj or mlp.fc2: `layer` (1-based) enters the fan-in rule */
@@ -34,9 +34,10 @@ typedef struct {
     vj_start start;
     int layer;
     double lr_scale; /* its learning rate over the schedule's: 1, until the table's owner fills in something else */
-    double decay;    /* its weight decay over the schedule's: 0 for biases and one-dimensional tensors, else 1 (spec
-                        section 7) */
-    int by_rows; /* the gradient is of this rank's rows of the stream: what it lacks, the tensor group has (stack.h) */
+    double decay;    /* its weight decay over the schedule's: 0 for biases and one-dimensional tensors, else 1
+                        (docs/method.md,    section 7) */
+    int by_rows;     /* the gradient is a partial sum over this rank's rows; it must be summed over the tensor group
+                        (stack.h) */
     int ndim;
     int64_t dim[5]; /* of the whole tensor */
     int64_t whole;  /* its elements */
@@ -81,16 +82,16 @@ void vj_param_cut(const vj_param *p, int share, int64_t first, int64_t last, con
 void vj_param_paste(const vj_param *p, int share, int64_t first, int64_t last, float *whole, const float *held);
 
 /**
- * The first stretch of the flat vector in [at, end) that counts when a sum over all elements is made in a tensor group:
- * shares count on every rank, what all ranks hold on the first alone. Sets [*first, *last); false when there is none.
+ * Find the first range inside [at, end) that this rank must include in a sum over the whole model: its own shards of
+ * divided tensors always, replicated tensors only on tensor rank 0. Sets [*first, *last); false when there is none.
  */
 bool vj_params_counted(const vj_params *ps, int64_t at, int64_t end, int64_t *first, int64_t *last);
 
 /**
- * Draw the starting values of all rows of `ps` into the flat device vector `weights` (spec section 5): published N(0,
- * 0.02) for every weight, or fan-in N(0, 1/fan_in) with residual outputs of block l divided by sqrt(2 l) (learnability
- * of small widths). Normals are cut at 5.3 sigma. A function of (seed, tensor number): whole tensors are drawn and cut,
- * so every layout starts alike. Not collective.
+ * Draw the starting values of all rows of `ps` into the flat device vector `weights` (docs/method.md, section 5):
+ * published N(0, 0.02) for every weight, or fan-in N(0, 1/fan_in) with residual outputs of block l divided by sqrt(2 l)
+ * (learnability of small widths). Normals are cut at 5.3 sigma. A function of (seed, tensor number): whole tensors are
+ * drawn and cut, so every layout starts alike. Not collective.
  */
 void vj_params_init_weights(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
                             int64_t seed);

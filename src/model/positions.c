@@ -1,4 +1,4 @@
-/* Position tables and their resampling: spec section 2, all in double. */
+/* Position tables and their resampling: docs/method.md, section 2, all in double. */
 #include "model/positions.h"
 
 #include <math.h>

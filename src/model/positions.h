@@ -1,6 +1,6 @@
 /*
  * Position tables: fixed sines and cosines of the cell's coordinates, in double. Models round them to float once.
- * Spec section 2.
+ * docs/method.md, section 2.
  */
 #ifndef VJ_MODEL_POSITIONS_H
 #define VJ_MODEL_POSITIONS_H

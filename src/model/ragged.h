@@ -1,7 +1,7 @@
 /*
- * Ragged packing (design section 3): the contexts of all clips and masks of a microbatch become one matrix with an
- * offsets array, the predictor's sequences another, so every product is one large one and no list needs padding.
- * Segment i*clips + b is mask i of clip b.
+ * Ragged packing (docs/design.md, section 3): the contexts of all clips and masks of a microbatch become one matrix
+ * with an offsets array, the predictor's sequences another, so every product is one large one and no list needs
+ * padding. Segment i*clips + b is mask i of clip b.
  */
 #ifndef VJ_MODEL_RAGGED_H
 #define VJ_MODEL_RAGGED_H

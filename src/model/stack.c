@@ -1,7 +1,7 @@
 /*
- * Transformer blocks, forward and backward (spec section 3): y = x + Attn(LN1 x), out = y + MLP(LN2 y). What is divided
- * over a tensor group is said in stack.h; for a rank that is alone its own rows are all rows, its share is the whole,
- * and nothing is exchanged.
+ * Transformer blocks, forward and backward (docs/method.md, section 3): y = x + Attn(LN1 x), out = y + MLP(LN2 y). What
+ * is divided over a tensor group is said in stack.h; for a rank that is alone its own rows are all rows, its share is
+ * the whole, and nothing is exchanged.
  */
 #include "model/stack.h"
 
@@ -310,8 +310,8 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     gather(s, be, dx, R);
     vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * A, D);
     /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
-     * noise instead, which Adam would turn into steps of the size of lr (spec, trap 15). Keys that are turned by their
-     * place shift each score differently. */
+     * noise instead, which Adam would turn into steps of the size of lr (docs/method.md, section 17, number 15). Keys
+     * that are turned by their place shift each score differently. */
     if (s->positions != VJ_POSITIONS_ROTARY) vj_fill(be, g + b->qkv_bias + A, 0.0f, A);
 }
 

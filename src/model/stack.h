@@ -1,7 +1,7 @@
 /*
- * A stack of transformer blocks over packed rows (spec section 3): the encoder's and the predictor's trunk are one
- * code. Rows of many sequences lie one after another, `offset` says where each begins, attention stays inside its
- * segment.
+ * A stack of transformer blocks over packed rows (docs/method.md, section 3): the encoder's and the predictor's trunk
+ * are one code. Rows of many sequences lie one after another, `offset` says where each begins, attention stays inside
+ * its segment.
  *
  * A stack may be divided over a tensor group of t ranks (Shoeybi et al. 2019). Each rank holds a share of the heads -
  * their rows in q, k and v of qkv - and of the hidden layer, fc1's rows. What follows a head or a hidden value holds

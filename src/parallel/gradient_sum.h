@@ -1,7 +1,7 @@
 /*
- * A vector of every rank that is summed over the ranks while they still make it, from its end to its beginning, as a
- * backward pass makes a gradient. It lies in memory that the ranks of a node share: whoever finds that all of them have
- * made a bucket of it sums its own share of that bucket and writes the sum into all their vectors. Between nodes a
+ * Sums a gradient over the ranks bucket by bucket while the backward pass is still producing it, last layer first. The
+ * gradients lie in memory that the ranks of a node share: a rank that finds a bucket finished by all of them sums its
+ * share of that bucket and writes the sum into all their vectors. Between nodes a
  * bounded number of buckets is on its way through nonblocking MPI. Nothing is allocated after opening. Nodes may have
  * different numbers of ranks: all of them sum, and as many of each node as the smallest has send.
  *

@@ -1,7 +1,7 @@
 /*
- * The attentive pooler (spec 12.1): q = q0 Wq^T + bq; a = attention(q, kv of LN1(tokens)), no output projection;
- * y = q0 + a; pooled = y + MLP(LN2(y)). Two forms of the attention: plain, as written, and folded (probe.h).
- * Both keep q scaled by 1/sqrt(d), so scores need no further factor.
+ * The attentive pooler (docs/method.md, section 12.1): q = q0 Wq^T + bq; a = attention(q, kv of LN1(tokens)), no output
+ * projection; y = q0 + a; pooled = y + MLP(LN2(y)). Two forms of the attention: plain, as written, and folded
+ * (probe.h). Both keep q scaled by 1/sqrt(d), so scores need no further factor.
  */
 #include <math.h>
 

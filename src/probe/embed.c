@@ -17,7 +17,7 @@
 #include "train/products.h"
 #include "train/spectrum.h"
 
-#define TARGET_EPS 1e-5f /* of the targets' norm (spec section 6) */
+#define TARGET_EPS 1e-5f /* of the targets' norm (docs/method.md, section 6) */
 
 typedef struct {
     const vj_config *config;

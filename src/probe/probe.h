@@ -1,7 +1,7 @@
 /*
- * Classifiers on frozen features (spec section 12): the attentive probe, one learned query that attends to all tokens
- * of a clip, and the average-pool linear probe. Here: the classifier with its gradients and its training on prepared
- * samples. campaign.h runs many of them and makes the table; samples.h prepares features; embed.h makes them.
+ * Classifiers on frozen features (docs/method.md, section 12): the attentive probe, one learned query that attends to
+ * all tokens of a clip, and the average-pool linear probe. Here: the classifier with its gradients and its training on
+ * prepared samples. campaign.h runs many of them and makes the table; samples.h prepares features; embed.h makes them.
  *
  * A probe's memory is the backend's, touched by kernels alone; where the host may touch it (cpu), features may be any
  * host memory, a mapped file included.
@@ -19,7 +19,7 @@ const char *vj_pooling_name(vj_pooling pooling);
 /** The inverse; VJ_ERR_USAGE, reported, for another word. */
 vj_status vj_pooling_parse(vj_pooling *pooling, const char *name);
 
-/** Of the probe's norms (spec 12.1): not the encoder's 1e-6. */
+/** Of the probe's norms (docs/method.md, section 12.1): not the encoder's 1e-6. */
 #define VJ_PROBE_EPS 1e-5f
 
 /* ------------------------------------------------------------------------------------------------ the classifier */
@@ -50,14 +50,14 @@ typedef struct vj_probe vj_probe;
 
 /**
  * Make a probe with all weights zero. `be` is borrowed. Free with vj_probe_destroy().
- * The published xattn.proj is not among its tensors: it is never applied (spec 12.1).
+ * The published xattn.proj is not among its tensors: it is never applied (docs/method.md, section 12.1).
  */
 vj_status vj_probe_create(vj_probe **probe, vj_backend *be, const vj_probe_shape *shape);
 void vj_probe_destroy(vj_probe *probe);
 
 /**
- * Draw the starting weights (spec 12.1): query and matrices of the pooler N(0, std^2), mlp.fc2 divided by sqrt 2,
- * biases 0, norm gains 1, the class layer uniform in +-1/sqrt(D). A function of (seed, shape).
+ * Draw the starting weights (docs/method.md, section 12.1): query and matrices of the pooler N(0, std^2), mlp.fc2
+ * divided by sqrt 2, biases 0, norm gains 1, the class layer uniform in +-1/sqrt(D). A function of (seed, shape).
  */
 vj_status vj_probe_init(vj_probe *probe, uint64_t seed, double std);
 
@@ -83,7 +83,8 @@ double vj_probe_loss(vj_probe *probe, const int32_t *labels);
 void vj_probe_backward(vj_probe *probe, float *dfeatures);
 
 /**
- * One AdamW update (spec 12.2), number `update` = 1, 2, ...; the gradient's total norm is clipped at `clip` (0: not).
+ * One AdamW update (docs/method.md, section 12.2), number `update` = 1, 2, ...; the gradient's total norm is clipped at
+ * `clip` (0: not).
  */
 void vj_probe_update(vj_probe *probe, int64_t update, double lr, double weight_decay, double clip);
 
@@ -107,7 +108,7 @@ typedef struct {
     const int32_t *labels;           /* [count] of one task; -1: no label, left out */
 } vj_probe_data;
 
-/* Which probe; how it is trained is config.probe (spec 12.2). */
+/* Which probe; how it is trained is config.probe (docs/method.md, section 12.2). */
 typedef struct {
     vj_probe_shape shape; /* shape.batch: clips an update */
     double share;         /* percent of probe.clips */

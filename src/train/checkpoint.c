@@ -69,9 +69,9 @@ static int64_t block_elements(const vj_ckpt_tensor *t)
 }
 
 /*
- * Slices are cut so that a data rank, together with its tensor group, holds whole blocks: between rows of tensors that
- * are whole or divided by columns, and only behind tensors whose rows are divided. So in all of them elements [a, b) of
- * a slice's share are elements [a shares, b shares) of the whole.
+ * Borders of slices fall on borders of checkpoint blocks, so no block is owned by two data ranks: between rows of
+ * tensors that are whole or divided by columns, and never inside tensors whose rows are divided. So elements [a, b) of
+ * a slice's share are elements [a shares, b shares) of the whole tensor.
  */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice)
 {

@@ -1,4 +1,4 @@
-/* Which tensors of a run go into a checkpoint, under which names, and who writes them (design section 6). */
+/* Which tensors of a run go into a checkpoint, under which names, and who writes them (docs/design.md, section 6). */
 #ifndef VJ_TRAIN_CHECKPOINT_H
 #define VJ_TRAIN_CHECKPOINT_H
 

@@ -11,7 +11,9 @@
 
 #include "base/file.h"
 
-/* A file that only grows. Not a FILE: what one of those does with a line that the disk took half of is its own secret.
+/*
+ * A file that only grows. Not a FILE: stdio does not say how much of a line was written when the disk became full, so
+ * write(2) is used.
  */
 typedef struct {
     int fd;

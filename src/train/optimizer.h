@@ -1,6 +1,6 @@
 /*
- * What happens to gradients: their sum over the ranks, clipping, AdamW and EMA (spec section 7). With parallel.zero = 1
- * each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
+ * What happens to gradients: their sum over the ranks, clipping, AdamW and EMA (docs/method.md, section 7). With
+ * parallel.zero = 1 each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
  *
  * The sum begins while a rank's last microbatch is on its way back (parallel/gradient_sum.h), for the layers it has
  * passed. Not so, but after backward: on a device whose memory ranks cannot share (strict), and with parallel.reduction
@@ -69,7 +69,7 @@ vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, con
                             const vj_layout *layout);
 void vj_optimizer_close(vj_optimizer *optimizer);
 
-/** Before a microbatch: aim the gradient. True: the microbatch accumulates into it. */
+/** Before a microbatch: point the gradient at the buffer to write. True: the microbatch must add to what is there. */
 bool vj_optimizer_before(vj_optimizer *optimizer);
 /** After it: the sums it completes are made (reproducible: in the order of parallel/tree.h). */
 void vj_optimizer_after(vj_optimizer *optimizer);

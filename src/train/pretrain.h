@@ -1,5 +1,5 @@
 /*
- * The main path: V-JEPA pretraining (spec sections 6, 7, 11) from a clip store to checkpoints and metrics.
+ * The main path: V-JEPA pretraining (docs/method.md, sections 6, 7, 11) from a clip store to checkpoints and metrics.
  */
 #ifndef VJ_TRAIN_PRETRAIN_H
 #define VJ_TRAIN_PRETRAIN_H

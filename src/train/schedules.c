@@ -1,4 +1,4 @@
-/* The schedules of spec sections 7 and 12.2, to the last bit of their formulas. */
+/* The schedules of docs/method.md, sections 7 and 12.2, to the last bit of their formulas. */
 #include "train/schedules.h"
 
 #include <math.h>

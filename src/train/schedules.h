@@ -1,6 +1,6 @@
 /*
- * Learning rate, weight decay and EMA coefficient as functions of the update number (spec sections 7 and 12.2).
- * Updates count from 1.
+ * Learning rate, weight decay and EMA coefficient as functions of the update number (docs/method.md, sections 7
+ * and 12.2). Updates count from 1.
  */
 #ifndef VJ_TRAIN_SCHEDULES_H
 #define VJ_TRAIN_SCHEDULES_H

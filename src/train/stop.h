@@ -1,6 +1,6 @@
 /*
- * Why a run stops before its end, or writes a checkpoint out of turn (design section 6): signals, the walltime limit,
- * the stop file. All of them end in flags of one rank, which vj_step_run() makes everybody's.
+ * Why a run stops before its end, or writes a checkpoint out of turn (docs/design.md, section 6): signals, the walltime
+ * limit, the stop file. All of them end in flags of one rank, which vj_step_run() makes everybody's.
  */
 #ifndef VJ_TRAIN_STOP_H
 #define VJ_TRAIN_STOP_H

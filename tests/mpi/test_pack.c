@@ -146,7 +146,7 @@ static void test_same_on_any_ranks(void **state)
     vj_clips_close(world);
 }
 
-/* The clips hold the frames that the rule of spec 10.2 chooses, with the labels of the list. */
+/* The clips hold the frames that the rule of docs/method.md, section 10.2 chooses, with the labels of the list. */
 static void test_content(void **state)
 {
     (void)state;

@@ -140,7 +140,7 @@ static void shipped_files_round_trip(void **state)
     assert_true(count >= 4);
 }
 
-/* The numbers of spec section 13, where the file and the defaults could drift apart. */
+/* The numbers of docs/method.md, section 13, where the file and the defaults could drift apart. */
 static void published_numbers(void **state)
 {
     static vj_config config, file;

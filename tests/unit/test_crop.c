@@ -119,7 +119,7 @@ static double pixel(const uint8_t *frame, int width, const vj_crop *crop, int y,
     return frame[((int64_t)(crop->top + y) * width + crop->left + x) * 3 + c];
 }
 
-/* The formula of spec 10.3: one output value. */
+/* The formula of docs/method.md, section 10.3: one output value. */
 static double reference(const uint8_t *frame, int width, const vj_crop *crop, int size, int y, int x, int c)
 {
     if (crop->flip) x = size - 1 - x;

@@ -67,7 +67,7 @@ static void test_fixture(void **state)
     assert_true(cases > 0);
 }
 
-/* Spec 10.2 prints these. */
+/* docs/method.md, section 10.2 prints these. */
 static void test_printed(void **state)
 {
     (void)state;

@@ -244,7 +244,7 @@ static void test_impossible_settings_are_refused(void **state)
     assert_int_equal(vj_masks_check(&usual, (vj_grid){8, 14, 14}), VJ_OK);
 }
 
-/* Lists of one token: the published code crashes on them (spec section 17, trap 11). */
+/* Lists of one token: the published code crashes on them (docs/method.md, section 17, trap 11). */
 static void test_single_token_lists(void **state)
 {
     (void)state;

@@ -401,7 +401,7 @@ static void own_rows_are_all_rows(void **state)
     }
 }
 
-/* Published parameter counts, spec section 14. */
+/* Published parameter counts, docs/method.md, section 14. */
 static void parameters_are_as_many_as_published(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* Schedules against the published values (spec section 7) and at their borders. */
+/* Schedules against the published values (docs/method.md, section 7) and at their borders. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

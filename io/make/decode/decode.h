@@ -16,7 +16,7 @@
 
 /* The same for all files. */
 typedef struct {
-    int64_t frames, step, windows; /* F frames a clip, sampling step, clips a file (spec 10.2) */
+    int64_t frames, step, windows; /* F frames a clip, sampling step, clips a file (docs/method.md, section 10.2) */
     int random_windows;            /* random start inside a segment, a function of seed and source; else at its start */
     uint64_t seed;
     int short_side;          /* pixels of the short side of a clip */

@@ -115,7 +115,8 @@ static void frames_of(const vj_decode_order *order, const vj_video *video, int64
     while (order->start_s >= 0 && *first < *end && times[*first] < order->start_s) ++*first;
 }
 
-/* Frames of all windows (spec 10.2), counted from the first of the order; returns the windows, at most one a frame. */
+/* Frames of all windows (docs/method.md, section 10.2), counted from the first of the order; returns the windows, at
+ * most one a frame. */
 static int choose_windows(vj_maker *m, int64_t source, int64_t windows, int64_t available)
 {
     const vj_decode_settings *s = m->settings;

@@ -1,5 +1,5 @@
-/* Which frames of a video make a clip (spec 10.2), oddities of the published rule included: the end is part of the
- * span. */
+/* Which frames of a video make a clip (docs/method.md, section 10.2), oddities of the published rule included: the end
+ * is part of the span. */
 #include <math.h>
 
 #include "video/frames.h"

@@ -1,6 +1,6 @@
 /*
- * Checkpoints (design section 6): one HDF5 file per step, DIR/step_00001200.h5: whole logical tensors under their
- * published names. Each rank writes its part of them, at once or in the background, and reads what it needs.
+ * Checkpoints (docs/design.md, section 6): one HDF5 file per step, DIR/step_00001200.h5: whole logical tensors under
+ * their published names. Each rank writes its part of them, at once or in the background, and reads what it needs.
  *
  * The unit of ownership, checksum and I/O is the block: consecutive rows (along the first axis) of one tensor, as
  * many as fit in 1 MiB of fp32, at least one. Dataset attribute "xxh3" u64 [blocks] has one checksum a block (XXH3, 64

@@ -93,7 +93,7 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
     int64_t done = 0; /* lanes of depth */
     for (int64_t q = 0; q < pl->blocks; q++) {
         const int64_t depth = pack_depth(pl->mode, values_in(pl, q));
-        /* The shared operand is read once from far away: the block that follows, or the unit, is asked for now. */
+        /* Prefetch the next block (or unit) of the shared operand: it comes from memory, not from a cache. */
         const int64_t block = (pl->share_a ? pl->a_unit : pl->b_unit) * depth, pieces = pl->share_a ? nb : na;
         const int64_t piece = parts(block, pieces);
         for (int64_t j = 0; j < nb; j++)

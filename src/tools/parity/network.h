@@ -26,7 +26,7 @@ vj_status vj_parity_network_run(vj_parity_network *n, double *losses, double *pe
 /**
  * Compare every tensor of part `part` (at its offset in the flat device vector) with GROUP/<name>. GROUP must hold
  * nothing else. qkv_bias: for those, whose key part is noise. With a bound relative to the norm the key part is also
- * compared by itself, absolutely: its exact gradient is zero (spec section 17, trap 15).
+ * compared by itself, absolutely: its exact gradient is zero (docs/method.md, section 17, number 15).
  */
 void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const char *group, vj_network_part part,
                                const float *flat, vj_tolerance each, vj_tolerance qkv_bias);

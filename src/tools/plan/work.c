@@ -55,7 +55,7 @@ static vj_status count_masks(vj_train_work *w, const vj_config *c, const vj_netw
     return status;
 }
 
-/* Weights, both moments and the target encoder, in fp32 (design section 6). */
+/* Weights, both moments and the target encoder, in fp32 (docs/design.md, section 6). */
 static double checkpoint_bytes(const vj_network *net)
 {
     double encoder = 0;
