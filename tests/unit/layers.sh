@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Dependencies point one way; docs/design.md draws them.
+# Dependencies point one way; docs/design.md draws them and lists them as this script does.
 set -euo pipefail
 cd "${VJEPA_SOURCE:?}"
 bad=0
+table=
 may() { # FOLDER ALLOWED... : which folders' headers it may include
     local folder=$1 allowed=" $* " path include
     shift
+    table+="- \`$folder\`:${*:+ $*}"$'\n'
     for path in "src/$folder" "src/tools/$folder" "io/store/$folder" "io/make/$folder"; do
         [ -d "$path" ] || continue
         while IFS=: read -r file _ include; do
@@ -46,4 +48,9 @@ may sheet base parallel feed $compute clips codec $make
 may bench base parallel feed $compute train $store $make
 # shellcheck disable=SC2086
 may plan base parallel feed $compute train $store $make bench
+# shellcheck disable=SC2016
+if ! diff <(printf %s "$table") <(grep -E '^- `[a-z0-9]+`:' docs/design.md) >&2; then
+    echo "docs/design.md lists other folders or dependencies (>) than this script (<)" >&2
+    bad=1
+fi
 exit $bad
