@@ -295,7 +295,8 @@ static int notices_lost_frames(const vj_video *v)
 /*
  * Lost packets that nothing but holes in the times of decoding tell of: most decoders make the frames behind a hole
  * from the wrong ones without a word. Only in a stream with a constant frame rate, and where holes are few or stand
- * close together: an encoder that leaves out frames does so all the time.
+ * close together: an encoder that leaves out frames does so all the time. A hole behind the first frame is how some
+ * recordings begin.
  */
 static void find_lost_packets(vj_video *v)
 {
@@ -311,7 +312,7 @@ static void find_lost_packets(vj_video *v)
     }
     const double usual = constant_step(sorted, n);
     int64_t holes = 0, first = 0, last = 0;
-    for (int64_t k = 0; usual > 0 && k < n; k++) {
+    for (int64_t k = 1; usual > 0 && k < n; k++) {
         if (step[k] < (2 - slack) * usual) continue;
         if (holes++ == 0) first = k;
         last = k;
