@@ -117,7 +117,7 @@ static inline vj_status add_source(vj_shard *shard, vj_coder *coder, vj_codec_se
     return vj_shard_add_file(shard, &file);
 }
 
-/* Shard k, and in it a file more that gave no clip. */
+/* Write shard k, which also records one more file that gave no clip. */
 static inline vj_status make_shard(const char *path, int64_t k, int64_t clips, vj_codec_settings codec)
 {
     vj_clips_header layout = store_layout(codec);

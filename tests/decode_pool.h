@@ -28,7 +28,7 @@ static inline const char *in_folder(const char *name)
     return path;
 }
 
-/* Lossless, frame k all of level 5 k. */
+/* Write a lossless video of `count` frames; all pixels of frame k have the value 5 k. */
 static inline void make(const char *name, int count)
 {
     uint8_t *frames = malloc((size_t)count * W * H * 3);

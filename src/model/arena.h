@@ -1,6 +1,7 @@
 /*
- * Describe, allocate once, point: the same code runs twice over an arena, first without memory to measure, then with
- * it. A mark taken earlier can be returned to, so that passes which do not live at the same time share memory.
+ * A bump allocator for activations. The same placement code runs twice: first with base NULL, to measure how many bytes
+ * are needed, then with memory, to set the pointers. Resetting `used` to an earlier value lets passes whose buffers are
+ * not needed at the same time share memory.
  */
 #ifndef VJ_MODEL_ARENA_H
 #define VJ_MODEL_ARENA_H
@@ -14,7 +15,7 @@ typedef struct {
     int64_t used, peak; /* bytes */
 } vj_arena;
 
-/** `bytes` of device memory, 64-byte aligned; a meaningless pointer while measuring. */
+/** Take `bytes` of device memory, rounded up to 64 bytes; while measuring, the pointer must not be used. */
 static inline void *vj_arena_take(vj_arena *arena, int64_t bytes)
 {
     char *at = arena->base + arena->used;

@@ -1,5 +1,4 @@
-/* What a training step has to compute, to compare times with: the products of the published method, however we do it.
- */
+/* Count the floating-point operations of a training step, as the published method defines them, to relate times to. */
 #ifndef VJ_MODEL_FLOPS_H
 #define VJ_MODEL_FLOPS_H
 
@@ -12,11 +11,11 @@
  * sequence of n tokens is n (8 D^2 + 4 D H + 4 n D), which is n (24 D^2 + 4 n D) where H = 4 D; patch embedding 2 P D a
  * token, the predictor's embedding 2 D Dp a context token, its projection 2 Dp out a target.
  *
- * The patch embedding counts twice a clip, once for the target encoder and once for the context, though the masks are
- * several: all their contexts are picked from one embedding. Work that is done again (recomputed blocks, scores of
- * attention in its backward pass) does not count, nor does the gradient with respect to pixels count less. Without a
- * target encoder (pixel objective) there is no target pass. A rank of a tensor group counts its share of that: one over
- * the group's size, though what is not divided is computed by all. Not collective.
+ * The patch embedding counts twice per clip, once for the target encoder and once for the context encoder, whatever the
+ * number of masks: the contexts of all masks are picked from one embedding. Recomputation (blocks, attention scores in
+ * the backward pass) is not counted. The patch embedding's backward counts in full, although the gradient with respect
+ * to pixels is never computed. Without a target encoder (pixel objective) there is no target pass. Each rank of a
+ * tensor group counts total / group size, although replicated work is computed by every rank. Not collective.
  */
 double vj_step_flops(const vj_network *net, const vj_mask_lists *lists);
 

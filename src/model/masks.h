@@ -48,12 +48,12 @@ typedef struct {
     int32_t *contexts, *targets; /* [masks*clips] */
     int32_t *context, *target;   /* [masks*clips][tokens] */
     int64_t capacity;            /* clips there is memory for */
-    int32_t *spare;              /* [2*tokens] lists of clips that only their group asks for */
+    int32_t *spare;              /* [2*tokens] lists of clips drawn only to find their group's shortest lengths */
     uint8_t *cells;              /* [tokens] */
 } vj_mask_lists;
 
-/** Memory for `clips` clips; `clips` of the struct starts as that. Release with vj_mask_lists_release(), also on
- * failure. */
+/** Allocate memory for `clips` clips and set lists->clips to it. Release with vj_mask_lists_release(), also on failure.
+ */
 vj_status vj_mask_lists_create(vj_mask_lists *lists, int masks, int64_t clips, int tokens);
 void vj_mask_lists_release(vj_mask_lists *lists);
 
@@ -70,8 +70,8 @@ vj_status vj_masks_sample(vj_mask_lists *lists, const vj_config *config, vj_grid
                           int64_t count);
 
 /**
- * Refuse (VJ_ERR_USAGE) settings with which no mask on this grid has both context and target tokens. What is possible,
- * but hardly ever drawn, vj_masks_sample() refuses. Not collective.
+ * Refuse (VJ_ERR_USAGE) settings with which no mask on this grid has both context and target tokens. Settings for which
+ * such masks exist but are hardly ever drawn are refused by vj_masks_sample(). Not collective.
  */
 vj_status vj_masks_check(const vj_config *config, vj_grid grid);
 

@@ -1,7 +1,6 @@
 /*
  * V-JEPA's training network: context encoder, predictor, target encoder, loss, and their backward pass, for one
- * microbatch at a time (docs/method.md, sections 3-6). What surrounds it - data, schedules, reduction, update - is
- * train/'s.
+ * microbatch at a time (docs/method.md, sections 3-6). Data, schedules, reduction and the update are in src/train.
  */
 #ifndef VJ_MODEL_MODEL_H
 #define VJ_MODEL_MODEL_H
@@ -17,8 +16,8 @@ typedef struct {
 } vj_objective_settings;
 
 /*
- * One rank's network. All pointers are device memory; what is under "of the last microbatch" may be looked at until the
- * next one, after vj_sync().
+ * One rank's network. All pointers are device memory. The members under "of the last microbatch" are valid after
+ * vj_sync() and until the next microbatch.
  */
 typedef struct {
     vj_backend *be; /* borrowed */
@@ -39,31 +38,32 @@ typedef struct {
 
     /* own */
     float *memory, *clips, *table, *predictor_table;
-    float *by_rows; /* [by_rows_count] gradients of own rows, on their way through the tensor group */
+    float *by_rows; /* [by_rows_count] staging buffer for partial gradients (vj_param.by_rows) to be summed over the
+                       group */
     int64_t by_rows_count;
     float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_norm, *picked_mean, *picked_rstd;
     float *dpicked, *dpicked_norm, *dpredicted, *dencoded;
     vj_stack_scratch encoder_scratch, predictor_scratch;
     vj_frame_room room;
-    vj_arena arena;      /* what follows the part that is placed once */
-    int64_t arena_bytes; /* reserved, for the most rows there can be */
-    int64_t used_bytes;  /* of these the most that a microbatch has needed so far */
+    vj_arena arena;      /* activations, placed anew for each microbatch; begins behind the part that is placed once */
+    int64_t arena_bytes; /* reserved, for the largest possible number of rows */
+    int64_t used_bytes;  /* the most of arena_bytes that a microbatch has needed so far */
 } vj_model;
 
-/** What a configuration says of the objective. */
+/** Read the objective's settings from a configuration. */
 vj_objective_settings vj_objective_from(const vj_config *config);
 
 /**
- * A model without memory, for its sizes: net, arena_bytes and vj_model_activations() are meaningful, nothing else. With
- * `tensor` NULL or one whose rank and size alone are set. Release with vj_model_destroy(), also after a failure.
+ * Create a model without device memory, to learn its sizes: only net, arena_bytes and vj_model_activations() may be
+ * used. `tensor` may be NULL, or have only rank and size set. Release with vj_model_destroy(), also after a failure.
  */
 vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
                           const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_precision precision);
 
 /**
  * Allocate everything a run needs, once. Weights are zero: draw them with vj_model_init_weights() or read a checkpoint.
- * bounds->clips is the microbatch. With `tensor` (borrowed; NULL: alone) its ranks share the network (stack.h), and all
- * of them work on the same clips. Not collective. Release with vj_model_destroy(), also after a failure.
+ * bounds->clips is the microbatch size. The ranks of `tensor` (borrowed; NULL: no group) divide the network between
+ * them (stack.h) and work on the same clips. Not collective. Release with vj_model_destroy(), also after a failure.
  */
 vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
                           const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_backend *be);
@@ -73,24 +73,24 @@ void vj_model_destroy(vj_model *model);
 void vj_model_init_weights(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
 
 /**
- * Make room for frames of clips of at most `clip_bytes` bytes, where the device makes their pixels: once, before the
- * first microbatch whose input has frames.
+ * Allocate memory for the u8 frames of clips of at most `clip_bytes` bytes, if the device converts frames to pixels.
+ * Call once, before the first microbatch whose input has frames.
  */
 vj_status vj_model_accept_frames(vj_model *model, int64_t clip_bytes);
 
 /**
- * Place the activations of a microbatch with these masks; their bytes, of the arena_bytes that are reserved for the
- * most any masks can need. vj_model_microbatch() does it for itself.
+ * Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most arena_bytes.
+ * vj_model_microbatch() calls this itself.
  */
 int64_t vj_model_activations(vj_model *model, const vj_mask_lists *lists);
 
-/** Write to so many bytes of the arena, by all threads: first touches are slow, and better made before the first step.
+/** Write to the first `bytes` bytes of the arena with all threads, so that page faults do not slow down the first step.
  */
 void vj_model_touch(vj_model *model, int64_t bytes);
 
 /**
- * Forward, loss and backward of one microbatch: gradient (added if `accumulate`, else written) of the global batch's
- * loss, so that the sum over all microbatches of all ranks is the gradient.
+ * Run forward, loss and backward of one microbatch. Writes this microbatch's part of the gradient of the global batch's
+ * loss, or adds it if `accumulate`; the sum over all microbatches of all ranks is the whole gradient.
  *
  * @param clips  host; as many as the lists have
  * @param lists  the masks of these clips
@@ -102,13 +102,14 @@ void vj_model_microbatch(vj_model *model, const vj_input *clips, const vj_mask_l
                          int accumulate);
 
 /**
- * Once for all microbatches of a step: add up what each rank of a tensor group found for its own rows (tensor_sequence;
- * otherwise there is nothing to do). May come before or after the sum over data ranks. Collective over the tensor
- * group.
+ * Sum the gradients that each rank of a tensor group computed from its own rows only (vj_param.by_rows), once per step
+ * after all microbatches. Does nothing without tensor_sequence. May come before or after the sum over data ranks.
+ * Collective over the tensor group.
  */
 void vj_model_complete_gradient(vj_model *model);
 
-/** Loss by mask [masks], each already divided by the number of masks, and the spread penalty, since the last call. */
+/** Read the loss by mask [masks], each already divided by the number of masks, and the spread penalty, both summed
+ * since the last call. */
 void vj_model_losses(vj_model *model, double *by_mask, double *penalty);
 
 /* ------------------------------------------------------------------------------------------------ frozen encoder */
@@ -133,14 +134,14 @@ void vj_encoder_init_weights(vj_encoder *encoder, vj_init init, int64_t seed);
 
 /**
  * Encode `count` <= clips clips on the device: pixels [count, C, T, H, W] to features [count, tokens, width], final
- * norm included, which are the encoder's and stand until the next call. Waits for nothing.
+ * norm included. The result is owned by the encoder and valid until the next call. Does not synchronise.
  */
 const float *vj_encoder_run(vj_encoder *encoder, const float *pixels, int64_t count);
-/** vj_model_accept_frames() of an encoder. */
+/** As vj_model_accept_frames(), for an encoder. */
 vj_status vj_encoder_accept_frames(vj_encoder *encoder, int64_t clip_bytes);
-/** Clips of the host as pixels on the device, in the encoder's memory: what vj_encoder_run() takes. */
+/** Upload clips as pixels into the encoder's device memory; returns the pointer to pass to vj_encoder_run(). */
 const float *vj_encoder_upload(vj_encoder *encoder, const vj_input *clips, int64_t count);
-/** The features of the last run to the host. */
+/** Copy the features of the last run to the host. */
 vj_status vj_encoder_download(vj_encoder *encoder, float *features, int64_t count);
 
 #endif

@@ -16,8 +16,8 @@ typedef struct {
     int width, depth, heads, hidden; /* encoder */
     int predictor_width, predictor_depth, predictor_heads, predictor_hidden;
     int mask_tokens, uniform_power;
-    int prefix_tokens;      /* leading tokens of a clip that stand for no place of the grid (class, registers) */
-    vj_positions positions; /* how the encoder's tokens learn where they are */
+    int prefix_tokens;      /* leading tokens of a clip that belong to no grid cell (class, registers) */
+    vj_positions positions; /* the encoder's position encoding */
     float eps; /* of the norms of encoder and predictor; the target's norm has another (docs/method.md, section 17,
                   number 3) */
     vj_objective objective;
@@ -44,13 +44,15 @@ typedef struct {
 } vj_network;
 
 /**
- * Lay out all tensors, under their published names. With `encoder_only` the predictor is left out. `tensor` NULL: all
- * of them, else shares; the encoder must divide, a predictor that does not is whole on every rank.
+ * Lay out all tensors, under their published names. With `encoder_only` the predictor is left out. With `tensor` NULL
+ * this rank holds whole tensors, else its shares: the encoder must be divisible by the group's size; a predictor that
+ * is not is replicated on every rank.
  */
 void vj_network_describe(vj_network *net, const vj_shape *shape, int encoder_only, vj_tensor *tensor);
 void vj_network_release(vj_network *net);
 
-/** The encoder's (width) or the predictor's position table, float, on the device, [tokens, width]; NULL: no memory. */
+/** Allocate and fill the position table of the encoder or the predictor, by `width`: device floats [tokens, width].
+ * NULL: out of memory. */
 float *vj_network_table(const vj_network *net, vj_backend *be, int width);
 
 /* One pass of the encoder over `clips` clips. All is device memory but the struct and what it borrows. */
@@ -65,15 +67,15 @@ typedef struct {
 } vj_encoding;
 
 /**
- * Patch embedding with the position table, blocks, final norm. memory: taken for the rows, with gradient if a backward
- * pass follows. Collective over the tensor group.
+ * Run patch embedding with the position table, blocks and final norm. `memory` must have been taken for these rows,
+ * with gradient if a backward pass follows. Collective over the tensor group.
  */
 void vj_network_encode(const vj_network *net, vj_backend *be, const float *weights, const float *table,
                        vj_stack_memory *memory, const vj_encoding *encoding);
 
 /**
- * From dfeatures [rows, width] back to the encoder's weights: gradients are written, or added if `accumulate`; `hook`
- * is told layer by layer. Collective over the tensor group.
+ * Backpropagate dfeatures [rows, width] to the encoder's weights: gradients are written, or added if `accumulate`;
+ * `hook` is called after each layer. Collective over the tensor group.
  */
 void vj_network_backward(const vj_network *net, vj_backend *be, const float *weights, float *gradient,
                          vj_stack_memory *memory, vj_stack_scratch *scratch, const vj_encoding *encoding,

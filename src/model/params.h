@@ -11,7 +11,7 @@
 
 typedef enum { VJ_ENCODER, VJ_PREDICTOR } vj_network_part;
 
-/* How a tensor starts (docs/method.md, section 5). */
+/* How a tensor is initialised (docs/method.md, section 5). */
 typedef enum {
     VJ_START_WEIGHT,   /* linear or convolution weight */
     VJ_START_RESIDUAL, /* attn.proj or mlp.fc2: `layer` (1-based) enters the fan-in rule */
@@ -24,8 +24,8 @@ typedef enum {
 typedef enum {
     VJ_SHARE_WHOLE,  /* all ranks hold all of it */
     VJ_SHARE_ROWS,   /* rank r holds the r-th share of the rows */
-    VJ_SHARE_THIRDS, /* of each third of the rows: q | k | v by heads */
-    VJ_SHARE_COLUMNS /* of each row */
+    VJ_SHARE_THIRDS, /* rank r holds the r-th share of each third of the rows: q | k | v by heads */
+    VJ_SHARE_COLUMNS /* rank r holds the r-th share of each row */
 } vj_share;
 
 typedef struct {
@@ -33,9 +33,9 @@ typedef struct {
     vj_network_part part;
     vj_start start;
     int layer;
-    double lr_scale; /* its learning rate over the schedule's: 1, until the table's owner fills in something else */
-    double decay;    /* its weight decay over the schedule's: 0 for biases and one-dimensional tensors, else 1
-                        (docs/method.md,    section 7) */
+    double lr_scale; /* multiplies the scheduled learning rate: 1, unless the table's owner sets something else */
+    double decay;    /* multiplies the scheduled weight decay: 0 for biases and one-dimensional tensors, else 1
+                        (docs/method.md, section 7) */
     int by_rows;     /* the gradient is a partial sum over this rank's rows; it must be summed over the tensor group
                         (stack.h) */
     int ndim;
@@ -53,30 +53,31 @@ typedef struct {
 typedef struct {
     vj_param *item; /* owned */
     int count, capacity;
-    int share, shares;     /* of tensors that are cut: which of how many; 0 of 0 is the same as 0 of 1 */
+    int share, shares;     /* this rank's share number and the number of shares of divided tensors; 0 of 0 = 0 of 1 */
     int64_t total;         /* length of the flat vector, gaps included */
     int64_t encoder_total; /* the encoder's share: [0, encoder_total) */
-    int64_t elements;      /* of whole tensors, without gaps: what papers count */
+    int64_t elements;      /* of all whole tensors, without gaps: the parameter count that papers give */
 } vj_params;
 
 /**
- * Record a tensor of dimensions `dim`, or this rank's share of it; returns its offset. What is cut must divide by
- * ps->shares. `decay` follows from the dimensions and the name. Encoder tensors must all come before the first
- * predictor tensor. Aborts when out of memory (a few kilobytes at start).
+ * Record a tensor of dimensions `dim`, or this rank's share of it; returns its offset. A divided dimension must be a
+ * multiple of ps->shares. `decay` follows from the dimensions and the name. Encoder tensors must all come before the
+ * first predictor tensor. Aborts when out of memory (a few kilobytes at start).
  */
 int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int layer, vj_share share, int ndim,
                       const int64_t *dim, const char *format, ...) __attribute__((format(printf, 8, 9)));
 void vj_params_release(vj_params *ps);
 
 /**
- * Elements of `share` (any rank's) before element `at` of the whole tensor. So of elements [first, last) of the whole
- * the share is made of its own [before(first), before(last)).
+ * Count the elements of share number `share` that lie before element `at` of the whole tensor. Elements [first, last)
+ * of the whole tensor that are in the share are its elements [before(first), before(last)).
  */
 int64_t vj_param_before(const vj_param *p, int share, int64_t at);
 
 /**
- * Between elements [first, last) of the whole tensor, in `whole`, and those of them that `share` holds, packed, in
- * `held`: cut out of the whole (held may be whole: in place), or pasted into it. Host memory.
+ * Copy between `whole`, which has elements [first, last) of the whole tensor, and `held`, which has those of them that
+ * are in share number `share`, packed. Cut copies from whole to held (in place if held == whole), paste from held to
+ * whole. Host memory.
  */
 void vj_param_cut(const vj_param *p, int share, int64_t first, int64_t last, const float *whole, float *held);
 void vj_param_paste(const vj_param *p, int share, int64_t first, int64_t last, float *whole, const float *held);

@@ -10,7 +10,7 @@
 #include "model/masks.h"
 #include "model/stack.h"
 
-/* Most rows a microbatch can have. */
+/* The largest number of rows a microbatch can have. */
 typedef struct {
     int masks;
     int64_t clips, context, target, predictor; /* rows in all */
@@ -47,8 +47,8 @@ void vj_ragged_release(vj_ragged *p);
 /**
  * Fill the arrays from the lists of lists->clips clips and upload them. The loss of the whole batch is
  * (1/batch) sum over clips of (1/masks) sum over masks of the mean over that mask's targets and the features
- * (`feature_share`: 1/width): with lists of one length in a mask group this is the published mean over groups, and it
- * does not depend on who computes it.
+ * (`feature_share`: 1/width). Where all lists of a mask group have one length this is the published mean over groups,
+ * and it does not depend on how clips are divided into ranks and microbatches.
  */
 void vj_ragged_fill(vj_ragged *p, const vj_ragged_bounds *bounds, vj_backend *be, const vj_mask_lists *lists,
                     int mask_tokens, int64_t batch, double feature_share);

@@ -4,16 +4,16 @@
  * its segment.
  *
  * A stack may be divided over a tensor group of t ranks (Shoeybi et al. 2019). Each rank holds a share of the heads -
- * their rows in q, k and v of qkv - and of the hidden layer, fc1's rows. What follows a head or a hidden value holds
- * columns, proj and fc2: its product is a part of a sum over the ranks, the only exchange of a half block. In the
- * backward pass the same holds the other way round, for the gradients of the norms' outputs. The stream, its norms and
- * the biases of proj and fc2, which one rank adds, are alike on all ranks, to the bit.
+ * their rows in q, k and v of qkv - and of the hidden layer, fc1's rows. Of the weights that follow, proj and fc2, it
+ * holds the matching columns, so its product is a partial sum; summing it over the ranks is the only communication of a
+ * half block. In the backward pass it is the gradients of the norms' outputs that are partial and summed. The residual
+ * stream, its norms and the biases of proj and fc2, which one rank adds, are bitwise equal on all ranks.
  *
- * With tensor_sequence (Korthikanti et al. 2022) a rank keeps only its own rows of the stream (vj_split): before a
- * product with rows of all sequences the normalised stream is gathered, behind one the sum ends in the rows' owners.
- * That is as much traffic, 1/t of the stream and its norms' work, and two more gathers in the backward pass. Outside of
- * the stack nothing is seen of it: its input and output are all rows, on all ranks. Only the gradients of the norms are
- * sums over own rows (vj_param.by_rows), which vj_model_complete_gradient() adds up.
+ * With tensor_sequence (Korthikanti et al. 2022) a rank keeps only its own rows of the stream (vj_split): an all-gather
+ * of the normalised stream precedes qkv and fc1, a reduce-scatter to the rows' owners follows proj and fc2. The traffic
+ * is the same, the stream's memory and the work of its norms are 1/t, and the backward pass has two more gathers. The
+ * stack's input and output are still all rows, on all ranks. Only the gradients of the norms are partial sums over own
+ * rows (vj_param.by_rows), which vj_model_complete_gradient() sums.
  */
 #ifndef VJ_MODEL_STACK_H
 #define VJ_MODEL_STACK_H
@@ -21,8 +21,8 @@
 #include "model/arena.h"
 #include "model/trainable.h"
 
-/* How tokens learn where they are: a table is added to them before the first block, computed or learned; or queries and
- * keys are turned by their place in each block. Encoders of this build have the first. */
+/* Position encoding: a table is added to the tokens before the first block, computed or learned; or queries and keys
+ * are rotated by their position in each block (RoPE). Encoders of this build use VJ_POSITIONS_SINCOS. */
 typedef enum { VJ_POSITIONS_SINCOS, VJ_POSITIONS_LEARNED, VJ_POSITIONS_ROTARY } vj_positions;
 
 /* Offsets of one block's tensors in the flat vectors. */
@@ -35,29 +35,30 @@ typedef struct {
     int depth, width, heads, hidden;
     float eps; /* of its norms */
     vj_positions positions;
-    vj_tensor *tensor;                          /* borrowed; NULL: this rank has the whole stack */
-    int share_width, share_heads, share_hidden; /* this rank's heads, how wide they are together, its hidden values */
-    vj_block *block;                            /* [depth], owned */
-    int64_t norm_weight, norm_bias;             /* the final norm; applied by the caller, who may pick rows first */
+    vj_tensor *tensor; /* borrowed; NULL: this rank has the whole stack */
+    int share_width, share_heads,
+        share_hidden;               /* this rank's: width of its heads together, number of heads, hidden values */
+    vj_block *block;                /* [depth], owned */
+    int64_t norm_weight, norm_bias; /* the final norm; applied by the caller, who may pick rows first */
 } vj_stack;
 
-/** Can a stack of so many heads and hidden values be divided over so many ranks? */
+/** True if a stack with so many heads and hidden values can be divided over `ranks` ranks. */
 static inline bool vj_stack_divides(int heads, int hidden, int ranks)
 {
     return heads % ranks == 0 && hidden % ranks == 0;
 }
 
 /**
- * Record the stack's tensors: PREFIX.<l>.norm1.weight ..., then NORM.weight, NORM.bias. With `tensor` not NULL, shares
- * of them: the stack must divide.
+ * Record the stack's tensors: PREFIX.<l>.norm1.weight ..., then NORM.weight, NORM.bias. With `tensor` not NULL, record
+ * this rank's shares; vj_stack_divides() must hold.
  */
 void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const char *prefix, const char *norm, int depth,
                   int width, int heads, int hidden, float eps, vj_positions positions, vj_tensor *tensor);
 void vj_stack_release(vj_stack *stack);
 
 /*
- * What one block keeps for its backward pass, next to its input. What is only ever an operand of products (norms, the
- * hidden layer) is not here: the backward pass makes it again on its way, from what it reads anyway.
+ * Activations that one block keeps for its backward pass, besides its input. The outputs of the norms and of GELU are
+ * not kept: the backward pass recomputes them from values that it reads anyway.
  */
 typedef struct {
     float *mean1, *rstd1, *lse, *middle, *mean2, *rstd2; /* middle: the stream after attention */
@@ -66,21 +67,21 @@ typedef struct {
 
 /*
  * Activations of a stack for `rows` rows. With gradient: x has depth + 1 entries (each block's input, then the output)
- * and `block` depth entries, which share what is computed again (recompute). Without gradient all entries of x are one
- * buffer, updated in place, and nothing is kept.
+ * and `block` depth entries; activations that are recomputed share one buffer. Without gradient all entries of x are
+ * one buffer, updated in place, and nothing is kept.
  *
- * Bytes a row and block with gradient, D = width, e = bytes of `type`, hidden = 4 D, statistics left out:
- *   none 8 D + 8 D e    attention 8 D + 4 D e    block 4 D    (and one block's share of what is computed again)
+ * Bytes per row and block with gradient, by `recompute`; D = width, e = bytes of `type`, hidden = 4 D, statistics left
+ * out: none 8 D + 8 D e, attention 8 D + 4 D e, block 4 D (plus, once, the recomputed activations of one block).
  * Over t ranks the terms with e are divided by t; with tensor_sequence all are, and the statistics: then middle, mean,
  * rstd and x are of own rows, but for x[0] and x[depth].
  */
 typedef struct {
     int gradient;
     vj_recompute recompute;
-    vj_type type;           /* of operands; what bf16 loses beside the rounding of products: kernels.h */
+    vj_type type;           /* of operands; kernels.h says what else is rounded with bf16 */
     float **x;              /* [depth + 1], owned; points into the arena */
     vj_block_memory *block; /* [depth], owned; points into the arena */
-    vj_array norm, hidden;  /* of the block at work: [rows, width], [rows, share_hidden] */
+    vj_array norm, hidden;  /* of the current block: [rows, width], [rows, share_hidden] */
     float *sum;             /* [rows, width] what ends in own rows kept elsewhere; NULL: the sum is made in its place */
 } vj_stack_memory;
 
@@ -89,12 +90,12 @@ vj_status vj_stack_memory_create(vj_stack_memory *memory, const vj_stack *stack,
                                  vj_recompute recompute);
 void vj_stack_memory_release(vj_stack_memory *memory);
 
-/** Point into the arena for `rows` rows: first what outlives the forward pass, ... */
+/** Place in the arena, for `rows` rows, the activations that outlive the forward pass. Call first. */
 void vj_stack_kept_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows);
-/** ... then what only lives while the stack is at work, forward or backward. */
+/** Place in the arena, for `rows` rows, the buffers used only while a forward or backward pass of the stack runs. */
 void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena *arena, int64_t rows);
 
-/* Gradients on their way through a stack. */
+/* Buffers for the gradients of activations in the backward pass of a stack. */
 typedef struct {
     float *dx, *dnorm;  /* [rows, width] */
     vj_array dwide;     /* [rows, max(share_hidden, 3 share_width)]: dpre, then dqkv */
@@ -103,13 +104,13 @@ typedef struct {
 void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_arena *arena, int64_t rows,
                            vj_type type);
 
-/** memory->x[0] in, memory->x[depth] out. Like backward collective over the tensor group, if there is one. */
+/** Read memory->x[0], write memory->x[depth]. Collective over the tensor group, if there is one; so is backward. */
 void vj_stack_forward(const vj_stack *stack, vj_backend *be, const float *weights, vj_stack_memory *memory,
                       const vj_rows *rows);
 
 /**
- * scratch->dx: gradient of x[depth] in, of x[0] out. Gradients of the weights are written, or added if `accumulate`;
- * after each block `hook` is told.
+ * scratch->dx holds the gradient of x[depth] on entry and of x[0] on return. Gradients of the weights are written, or
+ * added if `accumulate`; `hook` is called after each block.
  */
 void vj_stack_backward(const vj_stack *stack, vj_backend *be, const float *weights, float *gradient,
                        vj_stack_memory *memory, const vj_rows *rows, vj_stack_scratch *scratch, int accumulate,

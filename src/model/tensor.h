@@ -1,7 +1,7 @@
 /*
- * The tensor group of a model (parallel.tensor): ranks that hold shares of its blocks and work on the same rows. How a
- * stack of blocks is divided is stack.h's; here is what its ranks exchange. NULL stands for a rank that is alone: all
- * functions then do nothing. Memory is the device's, everything is collective over the group.
+ * The tensor group of a model (parallel.tensor): ranks that hold shares of its blocks and work on the same rows.
+ * stack.h says how a stack of blocks is divided; this file has the group's communication. With NULL (no group) all
+ * functions do nothing. Pointers are device memory, and every function is collective over the group.
  */
 #ifndef VJ_MODEL_TENSOR_H
 #define VJ_MODEL_TENSOR_H
@@ -17,26 +17,26 @@ typedef struct {
     vj_group *group; /* owned */
     int rank, size;
     bool sequence; /* the stream between products is divided by rows */
-    double comm_s; /* spent here so far */
+    double comm_s; /* seconds spent in these functions so far */
 } vj_tensor;
 
-/** The layout's tensor group; *tensor stays NULL where it has one rank. Collective. Free with vj_tensor_close(). */
+/** Open the layout's tensor group; *tensor stays NULL if it has one rank. Collective. Free with vj_tensor_close(). */
 vj_status vj_tensor_open(vj_tensor **tensor, const vj_layout *layout, bool sequence);
 void vj_tensor_close(vj_tensor *tensor);
 
-/** x [n]: the sum over the ranks, on all of them. */
+/** Replace x [n] by its sum over the ranks, on all of them (all-reduce). */
 void vj_tensor_sum(vj_tensor *t, vj_backend *be, float *x, int64_t n);
 
-/** x [R, D]: the sum over the ranks, each rank its own rows (vj_split); the others are undefined. */
+/** Replace each rank's own rows (vj_split) of x [R, D] by their sum over the ranks; the other rows become undefined. */
 void vj_tensor_sum_rows(vj_tensor *t, vj_backend *be, float *x, int64_t R, int D);
 
-/** x [R, D]: each rank's own rows to all. D is even where x is bf16. */
+/** Send each rank's own rows of x [R, D] to all ranks (all-gather). D must be even if x is bf16. */
 void vj_tensor_gather_rows(vj_tensor *t, vj_backend *be, vj_array x, int64_t R, int D);
 
 enum { VJ_ASSEMBLE_MOST = 1 << 20, VJ_ASSEMBLE_WORK = 2 * VJ_ASSEMBLE_MOST };
 
 /**
- * Elements [first, last) of a divided tensor, at most VJ_ASSEMBLE_MOST, from all ranks' shares to rank `owner`.
+ * Collect elements [first, last) of a divided tensor, at most VJ_ASSEMBLE_MOST, from all ranks' shares on rank `owner`.
  *
  * @param held   device, this rank's share of the whole tensor [p->count]
  * @param whole  host, [last - first], written on `owner`

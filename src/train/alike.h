@@ -11,8 +11,8 @@
 #include "parallel/parallel.h"
 
 /**
- * vj_backend_open() with place->threads on every rank, and vj_kernels_agree(). What every program opens that
- * computes on several ranks. Collective.
+ * Call vj_backend_open() with place->threads on every rank, then vj_kernels_agree(). Every program that computes on
+ * several ranks opens its backend with this function. Collective.
  */
 vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, const vj_place *place,
                                 MPI_Comm comm);

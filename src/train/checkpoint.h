@@ -12,15 +12,15 @@
  */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice);
 
-/** Elements of this rank's share of a tensor that no slice cuts, counted from its begin. */
+/** Number of elements in one block of this rank's share of a tensor; no slice border lies inside a block. */
 int64_t vj_checkpoint_block(const vj_param *p);
 
 /** Elements of a whole tensor that the first of a tensor group's ranks writes, which has most. */
 int64_t vj_checkpoint_first_share(const vj_param *p, int ranks);
 
 /**
- * What writes the checkpoints of a run: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...,
- * whole tensors whatever the layout. `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective over
+ * Writer of a run's checkpoints: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/..., always as
+ * whole tensors, whatever the layout. `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective over
  * `world`, all ranks of the layout, agreed.
  */
 typedef struct vj_checkpoint vj_checkpoint;
@@ -31,7 +31,7 @@ void vj_checkpoint_close(vj_checkpoint *checkpoint);
 void vj_checkpoint_keep(vj_checkpoint *checkpoint, int64_t keep, int64_t keep_every);
 /** vj_ckpt_guard() */
 void vj_checkpoint_guard(vj_checkpoint *checkpoint, const vj_lease_seal *lease);
-/** Host memory that it holds to write from. */
+/** Bytes of host memory that the checkpoint writer holds as buffers. */
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *checkpoint);
 
 /** vj_ckpt_begin(), _poll() and _commit() of the run as it is now. */
@@ -43,8 +43,8 @@ vj_status vj_checkpoint_commit(vj_checkpoint *checkpoint);
 vj_ckpt_architecture vj_checkpoint_architecture(const vj_shape *shape);
 
 /**
- * Is the encoder that `state`, read from `path`, tells of the one of this shape? Files that are older than
- * vj_ckpt_architecture are asked for their configuration. Not collective.
+ * Check that the encoder described by `state`, which was read from `path`, has the shape `want`. For files older than
+ * vj_ckpt_architecture the stored configuration is used instead. Not collective.
  */
 vj_status vj_checkpoint_check_encoder(const char *path, const vj_ckpt_state *state, const vj_shape *want);
 

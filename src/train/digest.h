@@ -1,6 +1,6 @@
 /*
- * Do ranks that should hold the same still hold the same? A bit that flips in memory, or a processor that rounds
- * wrongly, lets replicas drift apart without a word, and the checkpoint after that has parts of both.
+ * Check that ranks which should hold equal data still do. After a bit flip in memory, or on a processor that rounds
+ * wrongly, replicas drift apart without any error, and the next checkpoint mixes parts of both.
  */
 #ifndef VJ_TRAIN_DIGEST_H
 #define VJ_TRAIN_DIGEST_H
@@ -11,9 +11,9 @@
 typedef struct vj_digest vj_digest;
 
 /**
- * To compare what the layout's ranks hold of model and optimizer, all borrowed. *digest is NULL, and may be so in all
- * calls, where there is nothing to do: on one rank, or with parallel.check_every 0. Collective over layout->world,
- * agreed.
+ * Prepare to compare the model and optimizer state of the layout's ranks; all arguments are borrowed. *digest is NULL
+ * if there is nothing to compare: on one rank, or with parallel.check_every 0; all calls accept NULL. Collective over
+ * layout->world, agreed.
  */
 vj_status vj_digest_open(vj_digest **digest, const vj_config *config, vj_optimizer *optimizer, const vj_layout *layout);
 void vj_digest_close(vj_digest *digest);

@@ -18,8 +18,8 @@ enum { VJ_EIGEN_WORK = 34 };
 vj_status vj_eigenvalues(double *matrix, int D, double *values, double *work);
 
 /**
- * Effective rank of a positive matrix with these eigenvalues [D]: exp of the entropy of the normalised spectrum; those
- * that rounding has made negative do not count. Roy, Vetterli 2007. Not collective.
+ * Effective rank of a positive semi-definite matrix with eigenvalues `values` [D]: exp of the entropy of the normalised
+ * spectrum. Eigenvalues that are negative by rounding are left out. Roy, Vetterli 2007. Not collective.
  */
 double vj_effective_rank(const double *values, int D);
 

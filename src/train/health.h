@@ -1,6 +1,7 @@
 /*
- * Is the run well? A step is bad if its loss or gradient is not finite (such a step was skipped), or if its loss or the
- * spread of the target features is beyond a bound (train.rollback_*). Many in a row, and the run is lost.
+ * Detect divergence. A step is bad if its loss or gradient is not finite (its update was skipped), or if its loss or
+ * the spread of the target features is beyond a bound (train.rollback_*). After many bad steps in a row the run is
+ * lost.
  */
 #ifndef VJ_TRAIN_HEALTH_H
 #define VJ_TRAIN_HEALTH_H
@@ -9,17 +10,17 @@
 
 typedef struct {
     const vj_config *config; /* borrowed */
-    double usual_loss;       /* mean of the last good steps, about; 0: none yet. Part of a checkpoint's state */
-    int64_t bad;             /* in a row */
-    int64_t low;             /* effective ranks in a row that were below train.rollback_rank */
+    double usual_loss;       /* running mean of the loss of good steps; 0: none yet. Part of a checkpoint's state */
+    int64_t bad;             /* bad steps in a row */
+    int64_t low;             /* measured effective ranks in a row that were below train.rollback_rank */
 } vj_health;
 
 typedef enum { VJ_HEALTH_GOOD, VJ_HEALTH_BAD, VJ_HEALTH_LOST } vj_verdict;
 
 /**
- * The verdict on step `number` (from 0); a bad one is logged with its numbers. VJ_HEALTH_LOST: the last
- * train.max_bad_steps were bad. One rank judges for all, since reports may differ in their last bits from rank to
- * rank. Not collective. No checkpoint may be written unless the verdict is good: it would hide the last healthy one.
+ * Judge step `number` (from 0); a bad step is logged with its numbers. VJ_HEALTH_LOST: the last train.max_bad_steps
+ * steps were bad. Call on one rank and broadcast the result, since reports may differ in their last bits between ranks.
+ * Not collective. No checkpoint may be written unless the verdict is good: it would hide the last healthy one.
  */
 vj_verdict vj_health_judge(vj_health *health, int64_t number, const vj_step_report *report);
 

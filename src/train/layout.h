@@ -7,23 +7,24 @@
 #include "base/config.h"
 
 /**
- * Why `ranks` ranks in tensor groups of `tensor` cannot train `config`, as text of at most `bytes`; false when they
- * can. The configuration is checked (vj_config_check).
+ * Return true if `ranks` ranks in tensor groups of size `tensor` cannot train `config`, and write why to `reason`
+ * [bytes]. The configuration must have passed vj_config_check().
  */
 bool vj_layout_cannot(const vj_config *config, int ranks, int tensor, char *reason, size_t bytes);
 
-/* One that can. */
+/* A layout that can train the configuration. */
 typedef struct {
     int ranks, tensor;
 } vj_layout_choice;
 
 /**
- * The layouts nearest to `ranks` in groups of `tensor` that can, at most `capacity`: by the difference in ranks, then
- * by how far the tensor size is from the one wanted. Their number; up to twice the ranks are looked at.
+ * Find the possible layouts nearest to `ranks` ranks in groups of `tensor`, at most `capacity`, ordered by the
+ * difference in ranks, then in tensor size. Returns their number. Searches up to 2 * ranks ranks.
  */
 int vj_layouts_near(const vj_config *config, int ranks, int tensor, vj_layout_choice *choice, int capacity);
 
-/** Refuse (VJ_ERR_USAGE) what cannot, saying what would; `rank` 0 speaks. Not collective: all find the same. */
+/** Refuse (VJ_ERR_USAGE) a layout that cannot work; rank 0 prints what would. Not collective: all ranks agree anyway.
+ */
 vj_status vj_layout_check(const vj_config *config, int rank, int ranks);
 
 #endif

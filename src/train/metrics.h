@@ -22,7 +22,7 @@ void vj_metrics_put(vj_metrics_row *row, const char *name, double value);
 #define VJ_METRICS_CSV_BEGIN   "step,samples,loss,"
 #define VJ_METRICS_JSONL_BEGIN "{\"step\": "
 
-/** The last step that metrics.csv, or metrics.jsonl, has a row of; 0: none, or no file. Not collective. */
+/** Read the step of the last row of `path`, metrics.csv or metrics.jsonl; 0: no row, or no file. Not collective. */
 vj_status vj_metrics_last(const char *path, int64_t *step);
 
 typedef struct vj_metrics vj_metrics;
@@ -34,11 +34,11 @@ typedef struct vj_metrics vj_metrics;
  */
 vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
 /**
- * Write a row to both files. The first column must be "step". What the file system does not take (a full disk) stays in
- * memory, is warned of once, and is written with a later row, so that training goes on.
+ * Write a row to both files. The first column must be "step". If a write fails (a full disk), the row stays in memory
+ * and is written with a later row, so that training goes on; one warning is printed.
  */
 vj_status vj_metrics_write(vj_metrics *metrics, const vj_metrics_row *row);
-/** Flush what was written so far to disk, before a checkpoint that stands for it; what fails is warned of. */
+/** Flush the rows to disk; call before the checkpoint of the same step is written. A failure is only a warning. */
 void vj_metrics_sync(vj_metrics *metrics);
 /** Close; VJ_ERR_IO if rows are still in memory. */
 vj_status vj_metrics_close(vj_metrics *metrics);

@@ -1,6 +1,5 @@
 /*
- * First and second moments of features over all ranks: rows are added, ranks are merged. Who needs eigenvalues of the
- * covariance goes on with eigen.h, or solves it over the ranks.
+ * First and second moments of features, summed over rows and ranks. For the eigenvalues of the covariance see eigen.h.
  */
 #ifndef VJ_TRAIN_MOMENTS_H
 #define VJ_TRAIN_MOMENTS_H
@@ -24,11 +23,11 @@ void vj_moments_add(vj_moments *moments, const float *x, int64_t R, int covarian
 
 /* What all ranks added since the last reset. Borrowed from the moments. */
 typedef struct {
-    double rows, rows_squared;   /* rows, and those of them that the covariance is of */
+    double rows, rows_squared;   /* number of rows, and of those added with `covariance` */
     const double *sum, *squares; /* [D] sums of a column's numbers and of their squares */
 } vj_moments_sums;
 
-/** Sum over the ranks, once before a reset; the same on all. Collective. */
+/** Sum over the ranks; the result is the same on all. Call once between resets. Collective. */
 vj_moments_sums vj_moments_merge(vj_moments *moments, MPI_Comm comm);
 
 /**
@@ -37,7 +36,7 @@ vj_moments_sums vj_moments_merge(vj_moments *moments, MPI_Comm comm);
  */
 double *vj_moments_covariance(vj_moments *moments, const vj_moments_sums *sums, MPI_Comm comm);
 
-/** Begin anew. */
+/** Set all sums to zero. */
 void vj_moments_reset(vj_moments *moments);
 
 #endif

@@ -1,10 +1,11 @@
 /*
- * What happens to gradients: their sum over the ranks, clipping, AdamW and EMA (docs/method.md, section 7). With
+ * Sum gradients over the ranks, clip them, and apply AdamW and EMA (docs/method.md, section 7). With
  * parallel.zero = 1 each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
  *
- * The sum begins while a rank's last microbatch is on its way back (parallel/gradient_sum.h), for the layers it has
- * passed. Not so, but after backward: on a device whose memory ranks cannot share (strict), and with parallel.reduction
- * reproducible where a rank has several microbatches, whose sum is complete only behind the last.
+ * The sum overlaps the backward pass of a rank's last microbatch: it starts for the layers whose gradient is complete
+ * (parallel/gradient_sum.h). It starts only after backward on a device whose memory ranks cannot share (strict), and
+ * with parallel.reduction reproducible if a rank has several microbatches, since their sum is complete only after the
+ * last.
  */
 #ifndef VJ_TRAIN_OPTIMIZER_H
 #define VJ_TRAIN_OPTIMIZER_H
@@ -71,10 +72,11 @@ void vj_optimizer_close(vj_optimizer *optimizer);
 
 /** Before a microbatch: point the gradient at the buffer to write. True: the microbatch must add to what is there. */
 bool vj_optimizer_before(vj_optimizer *optimizer);
-/** After it: the sums it completes are made (reproducible: in the order of parallel/tree.h). */
+/** After a microbatch: make the sums of gradients that are now complete (reproducible: in the order of
+ * parallel/tree.h). */
 void vj_optimizer_after(vj_optimizer *optimizer);
 
-/** End the sum of the gradient of all microbatches over the ranks; with zero = 1 only into the slices' owners.
+/** Finish the sum over the ranks of the gradient of all microbatches; with zero = 1 each rank gets only its own slice.
  * Collective. */
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 

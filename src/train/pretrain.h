@@ -10,7 +10,7 @@
 
 typedef enum {
     VJ_PRETRAIN_DONE,   /* all steps are trained; the run folder holds the marker file "complete" */
-    VJ_PRETRAIN_STOPPED /* it was asked to stop, and a checkpoint was written: start again to go on */
+    VJ_PRETRAIN_STOPPED /* stopped on request after writing a checkpoint; start the program again to continue */
 } vj_pretrain_outcome;
 
 /**

@@ -1,4 +1,5 @@
-/* Who multiplies, settled by all ranks together before the first step: a setting, or the fastest (train.products). */
+/* Choose the matrix product library, on all ranks together before the first step: as set by train.products, or the
+ * fastest. */
 #ifndef VJ_TRAIN_PRODUCTS_H
 #define VJ_TRAIN_PRODUCTS_H
 

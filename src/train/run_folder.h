@@ -1,6 +1,6 @@
 /*
- * The run folder as a promise: which checkpoint belongs to which run, what a run may change between two starts, and the
- * marker "complete", which alone says that it is finished: a launcher's exit code cannot be trusted.
+ * The run folder: which checkpoint belongs to which run, which settings may change between two starts of a run, and the
+ * marker file "complete". Only that file says that a run is finished: a launcher's exit code cannot be trusted.
  */
 #ifndef VJ_TRAIN_RUN_FOLDER_H
 #define VJ_TRAIN_RUN_FOLDER_H
@@ -49,8 +49,10 @@ vj_status vj_run_folder_check(const vj_config *config, const vj_ckpt_state *old,
                               int64_t steps, const char *path);
 
 /**
- * With train.products auto a run keeps to what it began with, if that is not given up: timed again, on another day or
- * node, another might win, and the run would not end in the bits of one that was never interrupted. Collective.
+ * With train.products auto, make a resumed run use the library that it began with. Timed again on another day or node,
+ * another might be fastest, and the results would differ in bits from those of an uninterrupted run. Does nothing if
+ * VJ_PRODUCTS is set in the environment or train.precision has changed. VJ_ERR_USAGE if the library is not available.
+ * Collective.
  */
 vj_status vj_run_folder_keep_products(vj_config *config, MPI_Comm comm);
 

@@ -1,6 +1,6 @@
 /*
- * What a run says of itself: the lines of the log, metrics.csv and metrics.jsonl, the alarm of a collapse. Rank 0's
- * own, but may be called on all.
+ * The output of a run: log lines, metrics.csv and metrics.jsonl, and the warning of a collapse. Only rank 0 writes, but
+ * all ranks may call these functions.
  */
 #ifndef VJ_TRAIN_RUN_LOG_H
 #define VJ_TRAIN_RUN_LOG_H
@@ -22,7 +22,7 @@ typedef struct {
     int rank_is_low;
 } vj_run_log;
 
-/** The first lines: who computes what where, with how much memory. Collective. */
+/** Log the first lines: the ranks' layout, network, data and memory. Collective. */
 void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips);
 
 /** Rows of steps after `step` are dropped, the clock starts. Close with vj_run_log_close(). Not collective. */

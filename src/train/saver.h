@@ -1,6 +1,6 @@
 /*
- * The checkpoints of a run, over its whole life: written at once or beside training, older ones removed, and failures
- * of the file system survived: training goes on, the checkpoint before stands, another attempt follows.
+ * Write the checkpoints of a run, at once or in the background, and remove older ones. If the file system fails,
+ * training goes on, the previous checkpoint is kept, and the write is tried again later.
  */
 #ifndef VJ_TRAIN_SAVER_H
 #define VJ_TRAIN_SAVER_H
@@ -19,7 +19,7 @@ vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer 
                         MPI_Comm world);
 /** From now on nothing is published unless this lease of the run folder still holds. */
 void vj_saver_guard(vj_saver *saver, const vj_lease_seal *lease);
-/** Not collective; what is under way is given up. */
+/** Close; a checkpoint that is still being written is abandoned. Not collective. */
 void vj_saver_close(vj_saver *saver);
 
 /**
@@ -35,7 +35,7 @@ vj_status vj_saver_poll(vj_saver *saver);
 /** True when the last attempt failed and it is time for the next, a few minutes later. Collective after a failure. */
 bool vj_saver_wants_retry(vj_saver *saver);
 
-/** Wait for what is under way; like vj_saver_save(), survives a file system that fails. Collective. */
+/** Wait for the checkpoint being written; as in vj_saver_save(), a failing file system is no error. Collective. */
 vj_status vj_saver_wait(vj_saver *saver);
 
 /** The same at the end of the run: VJ_ERR_IO if the newest checkpoint begun could not be written. Collective. */

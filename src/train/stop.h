@@ -1,6 +1,6 @@
 /*
  * Why a run stops before its end, or writes a checkpoint out of turn (docs/design.md, section 6): signals, the walltime
- * limit, the stop file. All of them end in flags of one rank, which vj_step_run() makes everybody's.
+ * limit, the stop file. All of them set flags on one rank, which vj_step_run() combines over all ranks.
  */
 #ifndef VJ_TRAIN_STOP_H
 #define VJ_TRAIN_STOP_H
@@ -9,16 +9,16 @@
 
 #include "base/config.h"
 
-/* What a rank may be asked for; any rank's wish is everybody's. The flag's value says why. */
+/* Requests to a rank; a request on any rank applies to all. The flag's value is the reason, VJ_WHY_... */
 enum { VJ_ASK_STOP, VJ_ASK_WRITE, VJ_ASKS };
 enum { VJ_WHY_NOT, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
 
 typedef struct {
-    double began_s;          /* when the program did, by vj_now() */
-    double limit_s;          /* from then on; 0: none */
+    double began_s;          /* start of the program, by vj_now() */
+    double limit_s;          /* time limit counted from began_s; 0: none */
     double step_s, write_s;  /* the longest step and checkpoint so far; 0: none */
-    double guess_s;          /* for a checkpoint as long as there is none */
-    double looked_s;         /* when the stop file was looked for */
+    double guess_s;          /* estimated time of a checkpoint, used until one has been written */
+    double looked_s;         /* when the stop file was last looked for */
     char path[VJ_PATH + 16]; /* the stop file */
 } vj_stop;
 

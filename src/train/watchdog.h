@@ -34,13 +34,13 @@ typedef enum {
 vj_status vj_watchdog_start(vj_watchdog **watchdog, const vj_config *config, MPI_Comm comm);
 void vj_watchdog_stop(vj_watchdog *watchdog);
 
-/** The main thread goes to another place; `step` updates are done. */
+/** Tell the watchdog what the main thread does from now on; `step` updates are done. */
 void vj_watchdog_enter(vj_watchdog *watchdog, vj_activity place, int64_t step);
 
 /** Phases of this backend are progress from now on, until it is NULL. Borrowed. */
 void vj_watchdog_follow(vj_watchdog *watchdog, const vj_backend *be);
 
-/** A step took so long: what is automatic grows with the longest. */
+/** Tell the watchdog how long a step took: the automatic time limit grows with the longest step. */
 void vj_watchdog_took_step(vj_watchdog *watchdog, double step_s);
 
 #endif

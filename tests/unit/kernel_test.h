@@ -92,7 +92,7 @@ KT_INLINE void close_guard(vj_array device, int64_t n)
     (void)VALGRIND_MAKE_MEM_NOACCESS((char *)device.data + n * size, GUARD * size);
 }
 
-/* Send the host's side, and the guard behind it. */
+/* Copy the host's values and the guard behind them to the device. */
 KT_INLINE void push(vj_backend *be, const array *a)
 {
     open_guard(vj_f32(a->device), a->n);
@@ -100,7 +100,7 @@ KT_INLINE void push(vj_backend *be, const array *a)
     close_guard(vj_f32(a->device), a->n);
 }
 
-/* Fetch the device's side; a kernel that wrote past the end fails. */
+/* Copy the device's values to the host; fails if a kernel wrote past the end. */
 KT_INLINE void pull(vj_backend *be, const array *a)
 {
     open_guard(vj_f32(a->device), a->n);

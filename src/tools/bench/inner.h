@@ -1,4 +1,4 @@
-/* What the commands share. Private to this folder. */
+/* Functions shared by the commands of vjepa-bench. Private to this folder. */
 #ifndef VJ_BENCH_INNER_H
 #define VJ_BENCH_INNER_H
 

@@ -1,6 +1,6 @@
 /*
- * What this processor can do at best, measured in the same run as everything else: a fraction of a peak from a data
- * sheet says little on a shared or throttled machine.
+ * Measure the processor's peak arithmetic rate and memory bandwidth in the same run as the benchmarks: a data sheet's
+ * peak says little on a shared or throttled machine.
  */
 #ifndef VJ_BENCH_PEAK_H
 #define VJ_BENCH_PEAK_H

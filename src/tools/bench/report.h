@@ -1,6 +1,6 @@
 /*
- * What a benchmark found, as one JSON object: facts under names with units, and arrays of rows. It is printed as it is,
- * or as text: a line for each fact, a table for each array.
+ * The results of a benchmark as one JSON object: single values, with units in their names, and arrays of rows. Printed
+ * as JSON, or as text: a line for each value, a table for each array.
  */
 #ifndef VJ_BENCH_REPORT_H
 #define VJ_BENCH_REPORT_H

@@ -1,7 +1,7 @@
 /*
  * One fixture file while it is checked: reading, comparing, counting. Memory taken here lives until the file is closed;
- * a fixture is small, so running out of it aborts. What is missing from the file is counted as a failure where it is
- * asked for.
+ * a fixture is small, so running out of memory aborts. Reading a dataset or attribute that the file lacks counts as a
+ * failure.
  */
 #ifndef VJ_PARITY_FIXTURE_H
 #define VJ_PARITY_FIXTURE_H
@@ -89,7 +89,7 @@ vj_tolerance vj_fixture_tolerance(const vj_fixture *f, vj_quantity quantity);
 /** The same with one number expected. */
 void vj_fixture_compare_number(vj_fixture *f, const char *name, double got, double want, double tolerance);
 
-/** Count a failure that is not a matter of numbers, and say it. */
+/** Count and print a failure that is not a comparison of numbers. */
 void vj_fixture_fail(vj_fixture *f, const char *name, const char *reason);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Parity: run the library on a fixture file of inputs and expected results, and compare everything the file holds. What
- * a file checks is told by its content, all sizes come from it. A missing dataset is a failure.
+ * Parity: run the library on a fixture file of inputs and expected results, and compare everything the file holds. The
+ * file's content decides what is checked, and gives all sizes. A missing dataset is a failure.
  */
 #ifndef VJ_PARITY_H
 #define VJ_PARITY_H

@@ -1,4 +1,4 @@
-/* What the campaign's media are: counted where there are lists, else as plan.* says. */
+/* Number and size of the campaign's media files: counted if there are lists, else taken from plan.*. */
 #ifndef VJ_PLAN_FOOTAGE_H
 #define VJ_PLAN_FOOTAGE_H
 

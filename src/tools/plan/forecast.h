@@ -1,7 +1,7 @@
 /*
- * What a campaign will take before anybody pays for it: packing the media into a clip store, then pretraining on it, on
- * a machine that settings describe (cluster.*). Plain arithmetic on the numbers of the other folders: parameters and
- * FLOPs of model/, memory of train/memory.h, shards of pack/. Read vj_forecast_make() first.
+ * Forecast the time, memory and disk space of a campaign: packing the media into a clip store, then pretraining on it,
+ * on the machine that the settings cluster.* describe. Plain arithmetic on the numbers of the other folders: parameters
+ * and FLOPs of model/, memory of train/memory.h, shards of pack/. Read vj_forecast_make() first.
  *
  * All quantities are in bytes, seconds and operations; means are over the files of the campaign.
  */
@@ -57,7 +57,7 @@ void vj_pack_forecast_make(vj_pack_forecast *forecast, const vj_config *config, 
 
 /* ------------------------------------------------------------------------------------------------ training */
 
-/* What training has to do, whatever the layout. */
+/* The work of training that does not depend on the layout of ranks. */
 typedef struct {
     int64_t parameters, tokens, steps, checkpoints;
     double context_tokens, target_tokens; /* of a clip, all masks together */
@@ -74,11 +74,11 @@ typedef struct {
 /** Masks of the first steps are drawn and counted. Fails with the masks. Not collective. */
 vj_status vj_train_work_count(vj_train_work *work, const vj_config *config, const vj_pack_forecast *pack);
 
-/* One way to divide the work, and what comes of it. */
+/* One layout of the training run, and its predicted times and memory. */
 typedef struct {
     int nodes, node_ranks, tensor, zero;
     int64_t microbatch;
-    /* what follows */
+    /* computed from the members above */
     int threads, data_ranks;
     int64_t microbatches; /* of the rank that has most */
     double weight_bytes;  /* of a rank: a whole model, or its share */

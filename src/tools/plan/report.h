@@ -1,4 +1,4 @@
-/* A forecast as a table for people, or as JSON: the same numbers, and for each where it is from. */
+/* Print a forecast as text tables or as JSON: the same numbers, each with its origin. */
 #ifndef VJ_PLAN_REPORT_H
 #define VJ_PLAN_REPORT_H
 

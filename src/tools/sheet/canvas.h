@@ -1,4 +1,4 @@
-/* A picture to draw on: rectangles, other pictures, text. What reaches over the edge is cut off. */
+/* An RGB image to draw rectangles, images and text into. Drawing is clipped at the edges. */
 #ifndef VJ_SHEET_CANVAS_H
 #define VJ_SHEET_CANVAS_H
 
@@ -16,7 +16,7 @@ typedef struct {
 /* Pixels from one letter to the next, and from one line of text to the next. */
 enum { VJ_LETTER = 12, VJ_LINE = 18 };
 
-/** Of one colour. Release with vj_canvas_release(), also after a failure. */
+/** Allocate an image filled with one colour. Release with vj_canvas_release(), also after a failure. */
 vj_status vj_canvas_create(vj_canvas *canvas, int height, int width, vj_colour colour);
 void vj_canvas_release(vj_canvas *canvas);
 
