@@ -1,6 +1,6 @@
 /*
- * From an open file to clips in shared memory: digest, choice of the frames, one pass of decoding that serves all
- * windows and the look. Raw frames are scaled right into the shared memory; other records are copied there.
+ * Makes clips in shared memory from an open file: computes the digest, chooses the frames, decodes once for all windows
+ * and the perceptual hash. Raw frames are scaled directly into the shared memory; other records are copied there.
  */
 #include "decode/maker.h"
 

@@ -1,7 +1,8 @@
 /*
- * What parent and worker say to each other, over one Unix socket of whole messages (SOCK_SEQPACKET), standard input of
- * the worker: it says hello, is told the settings, then for each job it gets two descriptors, of the file and of empty
- * shared memory, and replies when the clips are there. The parent believes nothing in a reply without looking.
+ * Messages between parent and worker, over one SOCK_SEQPACKET Unix socket, which is the worker's standard input. The
+ * worker sends a vj_decode_hello and receives the vj_decode_settings. Then, for each job, it receives a vj_decode_order
+ * with two descriptors (the file, and empty shared memory) and sends a vj_decode_reply when the clips are in the shared
+ * memory. The parent checks every field of a reply before it uses it.
  */
 #ifndef VJ_DECODE_MESSAGE_H
 #define VJ_DECODE_MESSAGE_H
@@ -10,23 +11,23 @@
 
 #include "decode/decode.h"
 
-/* Both sides are of one build; this tells when they are not. */
+/* Sent in the hello to detect a parent and a worker of different builds. */
 #define VJ_DECODE_PROTOCOL                                                                                             \
     (UINT64_C(0x766a646300010000) + 64 * sizeof(vj_decode_order) + 8 * sizeof(vj_decode_settings) +                    \
      sizeof(vj_decode_reply))
 
 typedef struct {
     uint64_t protocol;
-    char sandbox[128]; /* what of the sandbox could not be had; "": all is there */
+    char sandbox[128]; /* restrictions that this system does not offer; "": all are in force */
 } vj_decode_hello;
 
 typedef struct {
     int64_t source;
     double start_s, end_s;
-    int64_t windows; /* 0: only the look */
+    int64_t windows; /* clips to make; 0: only the perceptual hash */
 } vj_decode_order;
 
-/* Shared memory: the clips' table [clips] of vj_decoded_clip, then records where the table says. */
+/* The shared memory holds the table vj_decoded_clip [clips], then the records at the offsets given in the table. */
 typedef struct {
     int64_t source;
     int32_t verdict, clips;
@@ -39,12 +40,12 @@ typedef struct {
     vj_phash look;
 } vj_decode_reply;
 
-/** Send a message with up to two descriptors; errno and -1. */
+/** Send a message with up to two descriptors. Returns 0, or -1 with errno. */
 int vj_message_send(int socket, const void *message, size_t bytes, const int *fds, int fd_count);
 
 /**
- * Wait for a message of exactly `bytes` with fd_count descriptors, which become the caller's. 1; 0: the other side is
- * gone; -1 with errno, EPROTO for any other message.
+ * Wait for a message of exactly `bytes` bytes with fd_count descriptors, which the caller must close. Returns 1; 0 if
+ * the other side has closed the socket; -1 with errno, EPROTO for any other message.
  */
 int vj_message_receive(int socket, void *message, size_t bytes, int *fds, int fd_count);
 

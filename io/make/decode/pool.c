@@ -1,6 +1,6 @@
 /*
- * The parent's side: workers are started, given files, listened to, ended and replaced. A reply is looked at before it
- * is believed, and shared memory is sealed, so that nothing changes under the eyes of who uses the clips.
+ * The parent's side: starts workers, gives them files, receives their replies, kills and replaces them. Every reply is
+ * checked before it is used, and the shared memory is sealed, so the clips cannot change while they are in use.
  */
 #include <errno.h>
 #include <fcntl.h>

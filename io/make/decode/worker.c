@@ -1,4 +1,4 @@
-/* The worker's side: give up what is not needed, then serve one file after another until the parent leaves. */
+/* The worker's side: enter the sandbox, then serve one file after another until the parent closes the socket. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

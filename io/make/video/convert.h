@@ -1,4 +1,4 @@
-/* One decoded picture to RGB of a wanted size and orientation; used by frames.c only. */
+/* Converts one decoded picture to RGB of a wanted size and orientation. Used inside io/make/video only. */
 #ifndef VJ_VIDEO_CONVERT_H
 #define VJ_VIDEO_CONVERT_H
 
@@ -6,19 +6,24 @@
 #include <libswscale/swscale.h>
 
 /*
- * From stored to shown: exchange the axes first, then mirror the shown ones. All eight cases of a display matrix. Or
- * turn by an angle between them about the middle, in a picture of the same size, black where nothing is, as ffmpeg
- * does.
+ * How to turn a stored picture into the shown one: first exchange the axes (transpose), then mirror along the axes as
+ * shown; these cover all eight cases of a display matrix that are not arbitrary angles. For any other angle, rotate by
+ * `turn` about the centre in a picture of the same size, with black where no pixel lands, as ffmpeg does.
  */
 typedef struct {
     int transpose, mirror_x, mirror_y;
-    double turn; /* radians clockwise; 0 with the others */
+    double turn; /* radians clockwise; 0 if transpose or a mirror is set */
 } vj_orientation;
 
-/** From FFmpeg's display matrix (NULL: upright); *degrees clockwise from 0 to 359, rounded. */
+/**
+ * Read the orientation from FFmpeg's display matrix (NULL: upright). *degrees: clockwise rotation, rounded, 0 to 359.
+ */
 vj_orientation vj_orientation_from(const int32_t *matrix, int *degrees);
 
-/** Size as shown of a stored picture with pixels of the given aspect (never less than stored along either axis). */
+/**
+ * Compute the shown size of a stored picture whose pixels have the given aspect ratio. Scales up, never down, so
+ * neither axis has fewer pixels than stored.
+ */
 void vj_shown_size(int stored_width, int stored_height, AVRational aspect, vj_orientation orientation, int *width,
                    int *height);
 
@@ -28,11 +33,11 @@ void vj_shown_size(int stored_width, int stored_height, AVRational aspect, vj_or
  */
 int vj_fit_short_side(int short_side, int *width, int *height);
 
-/* Keeps the scaler for as long as pictures look alike. Starts zeroed; release it at the end. */
+/* Keeps its swscale context for as long as `key` stays the same. Initialise with zeros; release at the end. */
 typedef struct {
     struct SwsContext *sws;
-    int key[7];      /* what it was made for: stored size and format, matrix, range, target size */
-    uint8_t *scaled; /* stored orientation, aligned rows */
+    int key[7];      /* the parameters of `sws`: stored size and format, matrix, range, target size */
+    uint8_t *scaled; /* the scaled picture in its stored orientation, rows aligned */
     int stride;
 } vj_converter;
 
@@ -42,7 +47,7 @@ typedef struct {
  */
 int vj_convert(vj_converter *converter, const AVFrame *frame, vj_orientation orientation, int width, int height,
                uint8_t *out);
-/** u8 RGB [height, width, 3] turned by `turn` radians clockwise about its middle. */
+/** Rotate u8 RGB [height, width, 3] by `turn` radians clockwise about its centre. */
 void vj_turn_rgb(const uint8_t *from, uint8_t *to, int width, int height, double turn);
 
 void vj_converter_release(vj_converter *converter);

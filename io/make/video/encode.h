@@ -1,8 +1,8 @@
 /*
- * From RGB frames to a small video file, for the demonstration data and for tests. The file appears whole or not at all
- * when its writer fails or is killed; nothing is synced (that takes several times as long as encoding a small video),
- * so after a crash of the machine remove demonstration data and make them again. The same frames and settings give the
- * same bytes with one version of FFmpeg and its encoders.
+ * Encodes RGB frames to a small video file, for the demonstration data and for tests. If the writer fails or is killed,
+ * there is either the whole file or none. Nothing is fsynced (that takes several times as long as encoding a small
+ * video), so after a crash of the machine remove the demonstration data and make them again. The same frames and
+ * settings give the same bytes with one version of FFmpeg and its encoders.
  */
 #ifndef VJ_VIDEO_ENCODE_H
 #define VJ_VIDEO_ENCODE_H
@@ -29,11 +29,11 @@ typedef struct {
     vj_encoding encoding;
     int width, height, fps;
     const int64_t *ticks;       /* presentation time of each frame in units of 1 / fps, ascending; NULL: 0, 1, 2 ... */
-    int aspect_num, aspect_den; /* of a pixel; 0: square, unsaid */
-    int rotation;               /* degrees clockwise that a player shall turn the pictures (mp4, mov) */
+    int aspect_num, aspect_den; /* aspect ratio of a pixel; 0: square, and not stated in the file */
+    int rotation;               /* degrees clockwise by which a player must rotate the pictures (mp4, mov) */
 } vj_video_form;
 
-/** Write frames u8 RGB [count, height, width, 3] to `path`, by way of `path`.part and a rename. */
+/** Write frames u8 RGB [count, height, width, 3] to `path`: written as `path`.part, then renamed. */
 vj_status vj_video_write(const char *path, const vj_video_form *form, const uint8_t *frames, int count);
 
 #endif

@@ -1,5 +1,7 @@
-/* Which frames of a video make a clip (docs/method.md, section 10.2), oddities of the published rule included: the end
- * is part of the span. */
+/*
+ * Chooses the frames of a video that make a clip (docs/method.md, section 10.2). It reproduces the published rule,
+ * including its oddities: the end of the span is inclusive.
+ */
 #include <math.h>
 
 #include "video/frames.h"

@@ -1,4 +1,4 @@
-/* The look of a video: signs of the low frequencies of eight pictures. */
+/* Perceptual hash of a video: signs of the low frequencies of eight pictures, and their motion. */
 #include "video/phash.h"
 
 #include <math.h>

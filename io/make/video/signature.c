@@ -1,4 +1,4 @@
-/* Signatures of kinds of files that people meet among their media. */
+/* Signatures of file types that users often have among their media. */
 #include "video/signature.h"
 
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* Built without libseccomp: all system calls stay. */
+/* Built without libseccomp: no system call is blocked. */
 #include <stdio.h>
 
 #include "decode/sandbox.h"

@@ -1,4 +1,4 @@
-/* The system calls that are left to a worker, by libseccomp. */
+/* The system calls that a worker may still make; enforced with libseccomp. */
 #include <errno.h>
 #include <seccomp.h>
 #include <stdio.h>
