@@ -1,15 +1,18 @@
+/* clang-format off: the table is to be read */
 /*
  * Manifests: what names the files to pack, streamed file by file to whoever asks, in an order that depends on nothing
  * but the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders.
  *
  *   plain      lines "path label": the last tab, blank, comma or semicolon divides
  *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), if wanted dataset, start, end, id.
- * The first line says what separates the fields: commas, semicolons, tabs or blanks. Blanks around a field do not count
+ *              The first line says what separates the fields: commas, semicolons, tabs or blanks. Blanks around a
+ *              field do not count
  *   json       objects, one after another or in one array: path or path_bytes (bytes as \xHH), label: number or
  *              labels: {name: number}, dataset, start, end, id; further keys are passed over
  *   kinetics   CSV with a header: label, youtube_id, time_start, time_end, split. The times are in the files' names;
  *              with a pattern that has neither {start} nor {end} the files are whole, and the times are the part to
- * take ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
+ *              take
+ *   ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
  *   howto100m  CSV with a header: video_id and others that are not used
  *   folder     all regular files below a folder, also when one stands in the place of a list
  *   imagenet   the same, each folder right below it that has a file in it a class
@@ -20,6 +23,7 @@
  * pack.lists "label". Walked folders are taken without hidden files and folders, those of systems, clip stores and run
  * folders.
  */
+/* clang-format on */
 #ifndef VJ_PACK_MANIFEST_H
 #define VJ_PACK_MANIFEST_H
 

@@ -3,8 +3,9 @@
  * line in its ledger.csv. Read pack.c first.
  *
  *   manifest.h   lists and folders, file by file      catalogue.h  all of them, numbered, in a file
- *   sharding.h     which shard holds which              recipe.h     what decides a store's content
- *   shards.h     a rank's shards                      commit.h     from shards to a store; phash_index.h, ledger.h, report.h
+ *   sharding.h   which shard holds which              recipe.h     what decides a store's content
+ *   shards.h     a rank's shards                      commit.h     from shards to a store, with
+ *                                                                  phash_index.h, ledger.h, report.h
  */
 #ifndef VJ_PACK_H
 #define VJ_PACK_H
