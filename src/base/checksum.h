@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/** XXH3_64bits() of the bytes, with the widest instructions of the processor where the library offers to choose. */
+/** Return XXH3_64bits() of `count` bytes. Uses the widest vector instructions of the CPU if xxHash's dispatcher is
+ * built in. */
 uint64_t vj_checksum(const void *bytes, int64_t count);
 
 #endif

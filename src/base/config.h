@@ -1,6 +1,6 @@
 /*
- * Every setting of every program, as one struct and one table (config.c): name, type, default, range, help. A YAML file
- * sets them, then `--set section.key=value`. One file serves the whole pipeline; each program reads its sections.
+ * Every setting of every program, as one struct and one table (settings.c): name, type, default, range, help. A YAML
+ * file sets them, then `--set section.key=value`. One file serves the whole pipeline; each program reads its sections.
  */
 #ifndef VJ_BASE_CONFIG_H
 #define VJ_BASE_CONFIG_H
@@ -30,12 +30,12 @@ typedef enum {
     VJ_LIST_IMAGENET
 } vj_list_format;
 
-/* One dataset to pack; several entries of one name are one dataset. */
+/* Media files to pack, of one dataset. Entries with the same name belong to the same dataset. */
 typedef struct {
     char name[64];
     int format; /* vj_list_format */
     char list[VJ_PATH], root[VJ_PATH], labels[VJ_PATH], pattern[128];
-    int64_t windows; /* clips a video; 0: pack.windows */
+    int64_t windows; /* clips per video; 0: pack.windows */
 } vj_dataset_settings;
 
 typedef enum { VJ_DUPLICATES_KEEP, VJ_DUPLICATES_DROP } vj_duplicates;
@@ -48,7 +48,7 @@ typedef struct {
     int blocks; /* multiblock, causal */
     double spatial_scale[2], temporal_scale[2], aspect[2];
     double max_temporal_keep; /* causal: < 1 */
-    int64_t max_keep;         /* context tokens at most; 0: no limit */
+    int64_t max_keep;         /* limit on context tokens; 0: none */
     double ratio;             /* tube: share of cells masked */
 } vj_mask_settings;
 
@@ -62,46 +62,46 @@ typedef struct {
     struct {
         char dir[VJ_PATH]; /* run folder: checkpoints, metrics, configuration */
         int64_t seed;
-        double max_hours;  /* of this start; 0: no limit */
-        double watchdog_s; /* without progress; 0: off, negative: by the longest step so far */
+        double max_hours;  /* since the program started; 0: no limit */
+        double watchdog_s; /* end the job after this time without progress; 0: never, negative: automatic */
     } run;
     struct {              /* vjepa-pack */
-        vj_strings lists; /* media lists of one dataset, named "lists" */
+        vj_strings lists; /* media lists; together one dataset, named "lists" */
         int dataset_count;
         vj_dataset_settings dataset[VJ_MAX_LIST];
-        vj_strings held_out_ids;    /* lists of ids: files of these are left out */
-        vj_strings held_out_videos; /* media lists: what looks like one of these is left out */
+        vj_strings held_out_ids;    /* lists of ids; files with these ids are left out */
+        vj_strings held_out_videos; /* media lists; videos that look like one of theirs are left out */
         int duplicates;             /* vj_duplicates */
         char store[VJ_PATH];        /* NAME.clips */
         int64_t short_side;         /* pixels */
         int64_t frames, step;       /* F frames, sampling step (docs/method.md, section 10.2) */
-        int64_t windows;            /* clips a video, one per equal segment */
-        int random_windows;         /* bool: random start inside a segment, else centred at its start rule */
+        int64_t windows;            /* clips per video, one per equal segment */
+        int random_windows;         /* bool: random start inside a segment, else its first frame (section 10.2) */
         int codec;                  /* vj_codec: raw, jpeg */
         int64_t jpeg_quality;
         int jpeg_chroma; /* 0: 420, 1: 444 */
         int64_t shard_mb, seed;
         int decode_all;     /* bool: decode whole videos, not only what is kept */
-        double max_damage;  /* share of frames */
-        double max_refused; /* share of a dataset's files */
+        double max_damage;  /* largest share of damaged frames in a packed clip */
+        double max_refused; /* largest share of a dataset's files that may fail */
         int64_t max_pixels_m, max_file_mb;
-        int64_t workers; /* decoding processes a rank; 0: one a core */
+        int64_t workers; /* decoding processes per rank; 0: one per core */
         int64_t worker_memory_mb;
         double worker_seconds;
-        int64_t buffer_mb; /* decoded clips that wait for their turn, a rank */
+        int64_t buffer_mb; /* per rank: decoded clips waiting to be written in order */
     } pack;
     struct {
         vj_strings train; /* clip stores, concatenated */
         vj_strings validation;
-        int64_t frames, crop; /* frames a clip, pixels */
+        int64_t frames, crop; /* frames per clip; side of the square crop in pixels */
         double crop_scale[2], crop_aspect[2], flip;
         double mean[3], std[3];
-        int64_t threads, read_ahead; /* loader threads a rank, batches ahead */
-        vj_strings weights;          /* "dataset=share"; empty: every clip once an epoch */
+        int64_t threads, read_ahead; /* loader threads per rank; batches read ahead */
+        vj_strings weights;          /* "dataset=share"; empty: every clip once per epoch */
         int shuffle;                 /* vj_shuffle */
-        int64_t block_shards;        /* shards a window */
+        int64_t block_shards;        /* block shuffle: shards that are shuffled together */
         double verify;               /* share of reads whose checksum is compared */
-        double io_patience_s;        /* vj_config_io_patience_s() knows what -1 is */
+        double io_patience_s;        /* -1: see vj_config_io_patience_s() */
         char cache[VJ_PATH];         /* node-local folder; empty: none */
         double cache_gb;
     } data;
@@ -119,8 +119,8 @@ typedef struct {
     } predictor;
     struct {
         int cut;       /* vj_mask_cut */
-        int64_t group; /* clips whose lists are cut to one length */
-        int count;     /* generators */
+        int64_t group; /* clips whose token lists are truncated to a common length */
+        int count;     /* number of generators */
         vj_mask_settings generator[VJ_MAX_MASKS];
     } mask;
     struct {
@@ -129,16 +129,16 @@ typedef struct {
         int normalise_pixels; /* bool */
     } objective;
     struct {
-        int64_t batch, microbatch; /* clips, global; clips a forward-backward pass */
+        int64_t batch, microbatch; /* clips per step, all ranks; clips per forward-backward pass */
         int64_t steps_per_epoch, epochs;
         double schedule_scale; /* ipe_scale */
-        int64_t stop_after;    /* steps; 0: epochs * steps_per_epoch */
+        int64_t stop_after;    /* total steps; 0: epochs * steps_per_epoch */
         char precision[8];     /* fp32 bf16 */
         char backend[16];      /* cpu strict */
-        char products[16];     /* own, a library, an instruction set, auto */
+        char products[16];     /* matrix products: own, a library, an instruction set, auto */
         int recompute;         /* vj_recompute */
         int64_t max_bad_steps;
-        int64_t rollback_limit;                            /* returns to the last healthy checkpoint */
+        int64_t rollback_limit;                            /* most returns to the last healthy checkpoint */
         double rollback_loss, rollback_std, rollback_rank; /* bounds of a healthy step; 0: off */
     } train;
     struct {
@@ -152,117 +152,121 @@ typedef struct {
         double predictor_lr_scale;
     } optimizer;
     struct {
-        int64_t tensor;      /* ranks that share a model */
-        int tensor_sequence; /* bool: they also divide the stream by tokens */
-        int zero;            /* 0 | 1: optimizer state and EMA sharded over the ranks */
+        int64_t tensor;      /* ranks per tensor group, which share one model */
+        int tensor_sequence; /* bool: the ranks of a tensor group also divide the residual stream by tokens */
+        int zero;            /* 0 | 1: shard optimizer state and EMA over the ranks */
         int reduction;       /* vj_reduction_kind */
         int64_t check_every; /* steps between comparisons of replicas; 0: never */
-        int64_t bucket_mb;   /* of the gradient, summed at a time during the backward pass */
+        int64_t bucket_mb;   /* size of the pieces in which the gradient is summed during the backward pass */
     } parallel;
     struct {
         int64_t every;        /* steps; 0: only at the end */
         double every_minutes; /* 0: off */
-        int64_t keep;         /* newest kept */
-        int64_t keep_every;   /* steps; multiples are kept for ever; 0: none */
-        int async;            /* bool: written in the background, from a copy in memory */
-        int at_end;           /* bool */
+        int64_t keep;         /* number of newest checkpoints kept */
+        int64_t keep_every;   /* steps; checkpoints at multiples are never removed; 0: none */
+        int async;            /* bool: write in the background, from a copy in memory */
+        int at_end;           /* bool: write one after the last step */
     } checkpoint;
     struct {
         int64_t print_every, rank_every; /* steps */
-        double rank_alarm;               /* effective rank below this: alarm line */
+        double rank_alarm;               /* log a warning if the effective rank falls below this */
     } log;
     struct {
         char store[VJ_PATH];  /* feature store written */
         char dtype[8];        /* f32 f16 */
-        int64_t batch, limit; /* clips a pass; first clips of the permutation, 0: all */
+        int64_t batch, limit; /* clips per pass; number of clips, drawn by a permutation, 0: all */
     } embed;
     struct {
         vj_strings tasks;            /* label names; empty: all */
         vj_strings pooling;          /* attentive average */
-        double labels[VJ_MAX_MASKS]; /* shares in percent */
+        double labels[VJ_MAX_MASKS]; /* shares of the labels, in percent */
         int labels_count;
-        int64_t clips; /* labelled clips that are 100 %; 0: all */
+        int64_t clips; /* number of labelled clips that counts as 100 %; 0: all */
         int64_t seeds, epochs, batch;
         double lr, final_lr, weight_decay, final_weight_decay, clip_grad, init_std, warmup_epochs;
-        int equal_updates; /* bool: fewer labels make more epochs, so that every share gets as many updates */
-        int folded;        /* bool: the attentive probe in its folded form */
+        int equal_updates; /* bool: train more epochs on smaller shares, so that all get equally many updates */
+        int folded;        /* bool: use the folded form of the attentive probe (probe/probe.h) */
     } probe;
     struct { /* vjepa-plan: the machine */
         char name[VJ_PATH];
-        int64_t nodes, cores_per_node;   /* cores 0: of this machine */
-        int64_t numa_per_node;           /* memory domains, which a rank does not exceed */
-        double memory_gb;                /* a node's; 0: this machine's */
-        double gflops_fp32, gflops_bf16; /* what a core reaches in training */
+        int64_t nodes, cores_per_node;   /* cores_per_node 0: as on this machine */
+        int64_t numa_per_node;           /* NUMA domains; a rank's threads stay in one */
+        double memory_gb;                /* per node; 0: as on this machine */
+        double gflops_fp32, gflops_bf16; /* per core, reached in training */
         double memory_gb_s, sum_gb_s,
-            tensor_gb_s;                 /* inside a node: updates in place, sums of gradients, of activations */
-        double network_gb_s, message_us; /* between nodes */
-        double filesystem_gb_s;
-        double decode_fps_720p, decode_fps_240p; /* a core */
+            tensor_gb_s; /* inside a node: memory updated in place; sums of gradients; sums of activations */
+        double network_gb_s, message_us;         /* between nodes: bandwidth per node, cost of a message */
+        double filesystem_gb_s;                  /* all nodes together */
+        double decode_fps_720p, decode_fps_240p; /* per core */
         double job_hours;                        /* 0: no limit */
     } cluster;
-    struct {                                    /* vjepa-plan: the media, where nobody can look at them */
-        int64_t files;                          /* 0: those of the lists */
-        int64_t store_clips;                    /* 0: as pack.windows makes */
-        double mean_seconds, mean_fps, mean_mb; /* MB 0: by size and length */
+    struct {                                    /* vjepa-plan: the media, if the files themselves are not available */
+        int64_t files;                          /* 0: as many as the lists name */
+        int64_t store_clips;                    /* 0: as follows from pack.windows */
+        double mean_seconds, mean_fps, mean_mb; /* mean_mb 0: estimated from frame size and length */
         int64_t mean_height, gop;
-        double jpeg_share; /* of raw bytes */
+        double jpeg_share; /* bytes of a jpeg clip / bytes of the raw clip */
     } plan;
-    struct { /* where settings were given, for messages only: not printed, not part of what the configuration is */
+    struct { /* where each setting was given; used in messages only, not printed or stored */
         char file[VJ_PATH];
-        int line[VJ_MAX_SETTINGS]; /* per row of the table; 0: default, negative: --set */
+        int line[VJ_MAX_SETTINGS]; /* per row of the settings table: line in `file`; 0: default, negative: --set */
         int generator_line[VJ_MAX_MASKS], dataset_line[VJ_MAX_LIST];
     } origin;
 } vj_config;
 
-/** All defaults: the published numbers of ViT-L/16 at 224 px (docs/method.md, section 13) where they exist. */
+/** Set every setting to its default: where published, the value of ViT-L/16 at 224 px (docs/method.md, section 13). */
 void vj_config_defaults(vj_config *config);
 
 /**
- * Read a YAML file over `config`. Unknown keys, wrong types and values out of range are errors that name file, line,
- * key and what is allowed (VJ_ERR_USAGE). Not collective: let one rank read and broadcast, or all.
+ * Read a YAML file into `config`; settings that the file does not name keep their values. Unknown keys, wrong types and
+ * values out of range are errors (VJ_ERR_USAGE) whose message gives file, line, key and the allowed values. Not
+ * collective: either one rank reads and broadcasts, or all ranks read.
  */
 vj_status vj_config_read(vj_config *config, const char *path);
 
 /**
- * Take one section, "cluster", from another file, all of it: what that file does not say gets its default. What was set
- * by vj_config_set() stays. A file that has other sections too is refused. Lines of vj_config_origin() are then that
- * file's.
+ * Replace all settings of one section (such as "cluster") by those of another file; settings that the file does not
+ * name get their defaults. Values set by vj_config_set() are kept. Refuses (VJ_ERR_USAGE) a file with settings of other
+ * sections. For this section vj_config_origin() then returns line numbers of that file.
  */
 vj_status vj_config_read_section(vj_config *config, const char *path, const char *section);
 
-/** vj_config_read() from a text that is already in memory (a checkpoint's); `name` stands in messages. */
+/** Like vj_config_read(), but parse `text` (such as the configuration stored in a checkpoint). Messages call it `name`.
+ */
 vj_status vj_config_parse(vj_config *config, const char *name, const char *text);
 
 /**
- * Apply one "section.key=value"; value in YAML's flow form ("[1, 2]"). The section may be left out where only one has
- * such a key: "precision=bf16".
+ * Apply one "section.key=value"; the value is in YAML's flow style ("[1, 2]"). The section may be omitted if only one
+ * section has this key: "precision=bf16".
  */
 vj_status vj_config_set(vj_config *config, const char *assignment);
 
-/** Where "section.key" was given: 0 nowhere (it has its default), n in line n of the file, negative by vj_config_set().
- */
+/** Return where "section.key" was given: 0 if nowhere (it has its default), n > 0 for line n of the file, negative for
+ * vj_config_set(). */
 int vj_config_origin(const vj_config *config, const char *key);
 
 /**
- * Derive what follows (model.size into width, depth, heads; predictor.heads), and refuse impossible combinations,
- * naming both keys. Idempotent.
+ * Fill in derived settings (width, depth, heads from model.size; predictor.heads) and refuse contradictory settings
+ * with a message that names both keys (VJ_ERR_USAGE). Idempotent.
  */
 vj_status vj_config_check(vj_config *config);
 
-/** data.io_patience_s, or what stands for it if that is negative: 300, or half of run.watchdog_s if that is less. */
+/** Return data.io_patience_s; if it is negative, 300 s or half of run.watchdog_s, whichever is less. */
 double vj_config_io_patience_s(const vj_config *config);
 
-/** Print as YAML that vj_config_read() takes back to the same struct. */
+/** Print as YAML. Reading it back with vj_config_read() gives the same struct. */
 void vj_config_print(const vj_config *config, FILE *out);
 
-/** The same as a string; free() it. */
+/** Return the text of vj_config_print() as a string, to be freed with free(). */
 char *vj_config_text(const vj_config *config);
 
-/** Of one section every setting, in order: "section.key", its value as YAML, the help. */
+/** Call `visit` for every setting of a section, in table order, with "section.key", the value as YAML, the help text.
+ */
 typedef void vj_config_visit(void *user, const char *key, const char *value, const char *help);
 void vj_config_each(const vj_config *config, const char *section, vj_config_visit *visit, void *user);
 
-/** The table as help text: key, type, default, range, help; only the sections named (NULL-terminated), or all. */
+/** Print the settings table as help: key, type, default, range, help. `sections` (NULL-terminated) selects; NULL: all.
+ */
 void vj_config_help(FILE *out, const char *const *sections);
 
 #endif

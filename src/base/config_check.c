@@ -1,4 +1,4 @@
-/* What follows from the settings, and which of them cannot stand together. */
+/* Derives settings from others, and refuses combinations that contradict each other. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* One section of the settings from a file of its own, as the description of a machine. */
+/* Reads one section of the settings from a separate file, such as the description of a machine. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* A file's way to its final name, and whole reads and writes. */
+/* Writes files under a temporary name and renames them; reads and writes that continue after short transfers. */
 #include "base/file.h"
 
 #include <dirent.h>

@@ -1,41 +1,45 @@
 /*
- * The lease of a folder that one job at a time may write to: a run folder, a store that is being packed. It is a file,
- * FOLDER/lease, that says who holds it (host, process, batch job, since when), and that its holder touches regularly.
+ * A lock on a folder that only one job at a time may write to: a run folder, or a store that is being packed. The lock
+ * is a file, FOLDER/lease, that names its holder (host, process, batch job, start time). The holder updates the file's
+ * modification time regularly.
  *
- * Who finds the file there: a holder on the same node is looked up in /proc and is either alive, and then the folder is
- * refused at once, or dead, and then its lease is taken over at once. Of a holder on another node only the file's time
- * tells: if it does not change for the lease's time (90 s; the environment variable VJEPA_LEASE_S changes it), the
- * holder is dead. All times are the file system's, read from files, never this node's clock.
+ * A process that finds the file checks whether the holder is alive. A holder on the same node is looked up in /proc: if
+ * it is alive the folder is refused at once, if it is dead the lease is taken over at once. A holder on another node
+ * counts as dead if the modification time does not change for 90 s (VJEPA_LEASE_S in the environment changes this).
+ * Ages are differences of modification times that the file system sets, so clocks of nodes need not agree.
  */
 #ifndef VJ_BASE_LEASE_H
 #define VJ_BASE_LEASE_H
 
 #include "base/file.h"
 
-/* What proves that a lease is ours, for all processes of the job: plain bytes, may be broadcast. */
+/* Identifies the lease of this job, for all its processes: the file's path and content. No pointers: may be broadcast.
+ */
 typedef struct {
-    char path[VJ_FILE_PATH]; /* "": no lease, and nothing to check */
-    char text[768];          /* what is in the file */
+    char path[VJ_FILE_PATH]; /* of the lease file; "": no lease, vj_lease_check() succeeds */
+    char text[768];          /* content of the lease file */
 } vj_lease_seal;
 
 typedef struct vj_lease vj_lease;
 
 /**
- * Take the lease of a folder that exists, waiting if need be; the log says so. VJ_ERR_STATE, naming the holder: another
- * job is at work there. It is renewed by a thread until it is released. One process of a job; not collective.
+ * Take the lease of an existing folder and start a thread that renews it until vj_lease_release(). May wait, with a log
+ * line, to see whether a holder on another node is alive. VJ_ERR_STATE if another job holds the folder; the message
+ * names the holder. To be called by one process of the job; not collective.
  */
 vj_status vj_lease_take(vj_lease **lease, const char *folder);
 
-/** Its seal; of NULL an empty one. */
+/** Return the seal of a lease; for NULL an empty seal. */
 vj_lease_seal vj_lease_seal_of(const vj_lease *lease);
 
 /**
- * Is the lease still this job's? Asked before anything is published: a job that was cut off for so long that another
- * took its folder must stop. VJ_ERR_STATE, naming the new holder. Any process of the job, any thread; not collective.
+ * Check that this job still holds the lease. To be called before any file gets its final name: if this job lost contact
+ * with the file system for so long that another job took the folder, it must stop. VJ_ERR_STATE if the lease is lost;
+ * the message names the new holder. Any process of the job and any thread may call it; not collective.
  */
 vj_status vj_lease_check(const vj_lease_seal *seal);
 
-/** Give it back, if it is still ours. NULL is harmless. */
+/** Stop the renewing thread, remove the lease file if this job still holds it, and free the lease. NULL is allowed. */
 void vj_lease_release(vj_lease *lease);
 
 #endif

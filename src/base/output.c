@@ -1,4 +1,4 @@
-/* Looking before writing. */
+/* Checks of output paths before the work begins. */
 #include "base/output.h"
 
 #include <errno.h>

@@ -1,21 +1,21 @@
 /*
- * May a program write there? Asked before the work begins, so that hours of it do not end in a folder that is not
- * there, and so that nothing of the user's is replaced.
+ * Checks of output paths before the work begins, so that a program does not fail after hours because a folder is
+ * missing, and does not overwrite files of the user. All fail with VJ_ERR_USAGE; none is collective.
  */
 #ifndef VJ_BASE_OUTPUT_H
 #define VJ_BASE_OUTPUT_H
 
 #include "base/status.h"
 
-/** Can a file be made at `path`, or one that is there be replaced? `option` names the path in the message. */
+/** Check that a regular file can be created or replaced at `path`. `option` names the path in the message. */
 vj_status vj_output_check_file(const char *option, const char *path);
 
-/** Is `path` a folder to write in, or can it be made in the folder above it? */
+/** Check that `path` is a writable folder, or can be created in its parent folder. */
 vj_status vj_output_check_folder(const char *option, const char *path);
 
 /**
- * A text file of ours that is there already begins with `begin`; anything else is somebody's and is refused. A file
- * that is not there is fine, an empty one too.
+ * Check that a text file may be overwritten: it does not exist, is empty, or begins with `begin`, as the files that our
+ * programs write do. Any other file is refused.
  */
 vj_status vj_output_check_text(const char *path, const char *begin);
 

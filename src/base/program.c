@@ -1,6 +1,6 @@
 /*
- * The front matter of every program: MPI, command line, configuration, exit codes. All ranks parse the same command
- * line; rank 0 alone reads files and speaks, and broadcasts what came of it, so that all ranks leave together.
+ * Start and end of every program: MPI, command line, configuration, exit codes. All ranks parse the same command line;
+ * only rank 0 reads files and prints, and it broadcasts the result, so that all ranks continue or exit together.
  */
 #include "base/program.h"
 

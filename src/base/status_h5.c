@@ -1,4 +1,4 @@
-/* HDF5's part of reporting errors, apart from the rest: what need not know HDF5 links without it. */
+/* The HDF5 part of error reporting, in a file of its own so that code that does not use HDF5 links without it. */
 #include <hdf5.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* The cache on the node's disk. A record is found by one small read of the map, and kept by one append. */
+/* The clip cache on a local disk. Finding a record takes one small read of the map; adding one appends to the data
+ * file. */
 #include "feed/cache.h"
 
 #include <dirent.h>

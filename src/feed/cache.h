@@ -1,13 +1,16 @@
 /*
- * Copies of clips on a disk of the node (data.cache), so that a shared file system is asked for each of them once. Two
- * files per set of stores, named by its fingerprint and shared by all processes of the node, of several jobs too:
- *   FINGERPRINT.data  records as the stores have them, one behind the other in the order of their first reading
- *   FINGERPRINT.map   a header, then for each clip where its record is
- * It is filled until the budget, which copies of other stores in the folder count for, is used, and nothing is evicted:
- * in a random order any clip is as good as another. Nothing is synced, mapped or trusted. What is read is compared with
- * the checksum that the store has, so a torn write, a stale map or a bad disk costs one more reading from the store; a
- * disk that fails ends in a return code, not in a signal. Whatever goes wrong is said once, and training goes on
- * without. To empty a cache, remove its files.
+ * A cache of clips on a local disk of the node (data.cache), so that each clip is read from the shared file system only
+ * once. There are two files per set of stores, named by its fingerprint and shared by all processes of the node, also
+ * those of different jobs:
+ *
+ * - FINGERPRINT.data: records as they are in the stores, one after another in the order in which they were first read.
+ * - FINGERPRINT.map: a header, then for each clip the place of its record in FINGERPRINT.data.
+ *
+ * Clips are added until the budget is used; copies of other stores in the folder count towards it. Nothing is evicted:
+ * in a random order of clips no clip is worth more than another. Files are neither synced nor memory-mapped. Every
+ * record read is compared with the checksum in the store, so after a torn write, a stale map or a disk error the clip
+ * is read from the store again; a failing disk shows as an error code, not as SIGBUS. Each kind of problem is logged
+ * once, and training continues without the cache. To empty a cache, remove its files.
  */
 #ifndef VJ_FEED_CACHE_H
 #define VJ_FEED_CACHE_H
@@ -18,22 +21,25 @@
 typedef struct vj_cache vj_cache;
 
 /**
- * Open or make the cache of stores with this fingerprint and so many clips; `folder` is made if only it is missing.
- * NULL, after a warning, when that is not possible. Memory: none that grows with the clips. Local.
+ * Open or create the cache of the stores that have this fingerprint and number of clips, with a budget of `gb` GB (1e9
+ * bytes). Creates `folder` if its parent exists. Returns NULL after a warning if that fails. Memory use does not depend
+ * on the number of clips. Not collective.
  */
 vj_cache *vj_cache_open(const char *folder, double gb, uint64_t fingerprint, int64_t clips);
 void vj_cache_close(vj_cache *cache);
 
-/** The record of a clip, if it is there and has this checksum; a damaged copy is forgotten. Thread-safe. */
+/** Read the record of a clip, `bytes` bytes. Returns false if it is not cached or its checksum is not `xxh3`; such a
+ * copy is dropped from the map. Thread-safe. */
 bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes, uint64_t xxh3);
 
-/** Keep a record, if it has this checksum and there is room. Thread-safe. */
+/** Add the record of a clip, if its checksum is `xxh3`, there is room, and no other process is adding one. Thread-safe.
+ */
 void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t bytes, uint64_t xxh3);
 
-/** What this process did so far. */
+/** Statistics of this process since opening. */
 typedef struct {
-    int64_t hits, stored;
-    int64_t damaged; /* copies that were no longer what had been written */
+    int64_t hits, stored; /* records read from the cache, and added to it */
+    int64_t damaged;      /* copies whose checksum was wrong */
 } vj_cache_counts;
 vj_cache_counts vj_cache_count(const vj_cache *cache);
 

@@ -1,4 +1,4 @@
-/* Which box of a clip is seen (docs/method.md, section 10.3). What becomes of it: kernels/cpu_crop.c. */
+/* Chooses the crop box of a clip (docs/method.md, section 10.3). The pixels are computed in kernels/cpu_crop.c. */
 #include <math.h>
 
 #include "base/rng.h"

@@ -1,22 +1,22 @@
-/* What of the frames of a stored clip is seen. The pixels are made by kernels: vj_crop_clips(), vj_host_crop(). */
+/* Chooses the crop box of a stored clip. Pixels are cropped and resized in kernels: vj_crop_clips(), vj_host_crop(). */
 #ifndef VJ_FEED_CROP_H
 #define VJ_FEED_CROP_H
 
 #include "base/config.h"
 #include "kernels/kernels.h"
 
-/** The random resized crop of docs/method.md, section 10.3 for global sample `sample`: a function of (seed, sample) and
- * the geometry alone. */
+/** Draw the random resized crop of docs/method.md, section 10.3, for global sample number `sample`. Depends only on
+ * (seed, sample), the settings and the size of the frames, height x width pixels. */
 vj_crop vj_crop_draw(const vj_config *config, uint64_t seed, int64_t sample, int height, int width);
-/** The evaluation crop: the largest centred square. */
+/** Return the evaluation crop: the largest centred square. */
 vj_crop vj_crop_centre(int height, int width);
 
-/* A view: what a sample shows of its clip, whose frames are height x width. Called by several threads at once. */
+/* Chooses the crop box of sample number `sample`, whose clip has frames of height x width pixels. Thread-safe. */
 typedef vj_crop (*vj_view)(const vj_config *config, int64_t sample, int height, int width);
 
-/** Of training: vj_crop_draw() with run.seed. */
+/** The view for training: vj_crop_draw() with run.seed. */
 vj_crop vj_view_random(const vj_config *config, int64_t sample, int height, int width);
-/** Of evaluation: vj_crop_centre(). */
+/** The view for evaluation: vj_crop_centre(). */
 vj_crop vj_view_centre(const vj_config *config, int64_t sample, int height, int width);
 
 #endif

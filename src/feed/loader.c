@@ -1,7 +1,7 @@
 /*
- * Batches ahead of time. Threads take samples in order, one ticket each, and put them where they belong; the ring of
- * batches bounds how far they run ahead. What a sample is depends on (seed, global sample) alone, so neither the number
- * of threads nor the place where a run resumes can change it.
+ * Reads batches ahead of time. Threads take sample numbers in order, one at a time, and write each sample to its place
+ * in a ring of batches; the ring's size limits how far they read ahead. A sample depends only on (seed, global sample
+ * number), so neither the number of threads nor the step at which a run resumes changes it.
  */
 #include <errno.h>
 #include <pthread.h>

@@ -1,4 +1,7 @@
-/* The order of clips: weights to quotas, a sample to a draw of its pool, a draw to a clip. Begin at vj_order_clip(). */
+/*
+ * The order of clips: turns weights into samples per cycle, a sample into a draw from a pool, and a draw into a clip.
+ * Read vj_order_clip() first.
+ */
 #include "feed/order.h"
 
 #include <math.h>

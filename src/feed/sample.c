@@ -1,4 +1,5 @@
-/* Samples: clip, record, frames, crop. Nothing is allocated once a room is there, and HDF5 is not touched. */
+/* Loads samples: clip number, record, frames, crop. Nothing is allocated after vj_sample_room_init(); HDF5 is not
+ * called. */
 #include "feed/sample.h"
 
 #include <stdlib.h>

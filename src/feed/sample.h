@@ -1,4 +1,4 @@
-/* One sample of the loader, from its number to its pixels. Private to this folder. */
+/* Loads one sample: finds its clip by the sample's number, reads, decodes and crops it. Private to this folder. */
 #ifndef VJ_FEED_SAMPLE_H
 #define VJ_FEED_SAMPLE_H
 
@@ -9,7 +9,7 @@
 #include "feed/crop.h"
 #include "feed/order.h"
 
-/* Shared by threads. */
+/* State shared by the loader's threads. */
 typedef struct {
     const vj_clips *clips; /* borrowed */
     vj_config config;
@@ -20,33 +20,36 @@ typedef struct {
     atomic_bool stop; /* set when the loader is stopped: threads that wait for a file system give up */
 } vj_sampler;
 
-/* One thread's own. */
+/* Buffers of one thread. */
 typedef struct {
     vj_coder *coder;
-    uint8_t *frames; /* the largest clip; NULL: samples are frames */
+    uint8_t *frames; /* decoded frames, sized for the largest clip; NULL if frames go directly into the samples */
 } vj_sample_room;
 
-/* Where a sample goes, and what it is. */
+/* Output buffers and result of loading one sample; all pointers borrowed. */
 typedef struct {
-    float *pixels;       /* f32 [3, T, crop, crop] to be written, or NULL: frames are wanted, */
-    uint8_t *frames;     /* u8 [T, H, W, 3], at most the largest clip */
-    vj_clip_view *view;  /* written: what of the frames is seen; `at` is left alone */
-    int64_t *clip;       /* written: which it is */
-    int64_t substituted; /* 1: it is a spare, taken for a clip that is damaged */
+    float *pixels;       /* written: [3, T, crop, crop]; NULL: `frames` is written instead */
+    uint8_t *frames;     /* written if pixels is NULL: [T, H, W, 3], sized for the largest clip */
+    vj_clip_view *view;  /* written: size of the frames and crop box; its member `at` is kept */
+    int64_t *clip;       /* written: number of the clip */
+    int64_t substituted; /* written: increased by 1 if another clip replaces a damaged one */
 } vj_sample;
 
-/** `order` is taken over; the cache is opened too. Release it. */
+/** Initialise, and open the cache if data.cache is set. Takes ownership of `order`. Release with vj_sampler_release().
+ */
 void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order,
                      vj_view view);
 void vj_sampler_release(vj_sampler *sampler);
 
-/** All that loading any sample takes. Release in any case. */
+/** Allocate all buffers for loading any sample of `clips`. Release with vj_sample_room_release(), even after a failure.
+ */
 vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips, bool makes_pixels);
 void vj_sample_room_release(vj_sample_room *room);
 
 /**
- * Load a sample. Each damaged clip was reported. A clip that the file system does not give is waited for, and is a
- * failure when data.io_patience_s are over. Thread-safe with a room for each thread.
+ * Load sample number `number`. Damaged clips are reported and replaced (loader.h); VJ_ERR_FORMAT if that is not
+ * possible. If the file system fails to read a clip, reading is retried, and fails after data.io_patience_s.
+ * Thread-safe if each thread has its own `room`.
  */
 vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t number, vj_sample *sample);
 

@@ -1,7 +1,7 @@
 /*
- * Buckets in order, from the vector's end: made on all ranks of the node -> summed over the node, each rank its share
- * -> over the nodes by the speakers (window.h), each node its part of a speaker's share -> delivered into the vectors
- * of the node. Read push() first.
+ * Buckets are processed in order, from the end of the vector. Each bucket is finished by all ranks of the node, then
+ * summed over the node, where each rank sums its share; then summed over the nodes by the speakers (window.h), where
+ * each node sums its part of a speaker's share; then copied into the vectors of the node's ranks. Read push() first.
  */
 #include "parallel/gradient_sum.h"
 

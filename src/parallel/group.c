@@ -1,6 +1,6 @@
 /*
- * Sums and gathers in rounds: of every owner's share a slice goes through the window, which stays in the caches. Read
- * pass() first.
+ * Sums and gathers in rounds: in each round one slice of every owner's share passes through the shared-memory window,
+ * which is small enough to stay in the caches. Read pass() first.
  */
 #include "parallel/group.h"
 

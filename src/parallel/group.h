@@ -1,10 +1,10 @@
 /*
- * Ranks that sum and gather floats together, at once: through a shared-memory window on a node, through MPI between
- * nodes. What is summed while it is made is gradient_sum.h's.
+ * Blocking all-reduce, reduce-scatter and all-gather of floats: through a shared-memory window inside a node, through
+ * MPI between nodes. gradient_sum.h is the version that overlaps with the backward pass.
  *
- * Results have the same bits on all ranks and in every call: sums are made in a fixed order of ranks, that of
- * partials.h, whoever makes them. On 2^k ranks it is the same wherever they are. Nodes may have different numbers of
- * ranks; then as many of each node do the work as the smallest has.
+ * Results are bitwise equal on all ranks and in every call, because ranks are added in the fixed order of partials.h,
+ * whichever rank adds. On 2^k ranks this order does not depend on how the ranks are placed on nodes. Nodes may have
+ * different numbers of ranks; then on each node only as many ranks as the smallest node has do the work.
  */
 #ifndef VJ_PARALLEL_GROUP_H
 #define VJ_PARALLEL_GROUP_H
@@ -15,27 +15,27 @@
 
 typedef struct vj_group vj_group;
 
-/** `node`: of this rank, as vj_window_open() has it. Collective, as is all below. Close with vj_group_close(), also
- * after a failure. */
+/** Open a group of the ranks of `comm`. `node`: node of this rank, as vj_window_open() takes it. Collective, like all
+ * functions below unless they say otherwise. Close with vj_group_close(), even after a failure. */
 vj_status vj_group_open(vj_group **group, MPI_Comm comm, int node);
 void vj_group_close(vj_group *group);
 
-/** vj_window_way(). Not collective. */
+/** Return vj_window_way(): by what means sums are made, for messages. Not collective. */
 const char *vj_group_way(const vj_group *group);
 
-/** Threads that sum; 1 unless set. Not collective. */
+/** Set the number of threads for summing; initially 1. Not collective. */
 void vj_group_set_threads(vj_group *group, int threads);
 
-/* x is host memory (vj_map() of device memory, at most VJ_MAP_BYTES at a time); n and `first` are equal on all ranks.
- */
+/* Below, x is host memory (for device memory: a vj_map() view, at most VJ_MAP_BYTES at a time); n and `first` must be
+ * equal on all ranks. */
 
-/** Sum over the ranks, in place, to all of them. */
+/** Sum x [n] over the ranks, in place; all ranks get the sum. */
 void vj_group_allreduce(vj_group *group, float *x, int64_t n);
 
-/** Rank r ends with the sum of [first[r], first[r+1]), in place; the rest of x is undefined. first [ranks + 1]. */
+/** Give rank r the sum of x[first[r] .. first[r+1]), in place; the rest of its x is undefined. first [ranks + 1]. */
 void vj_group_reduce_scatter(vj_group *group, float *x, const int64_t *first);
 
-/** Rank r's [first[r], first[r+1]) to all. first [ranks + 1]. */
+/** Copy x[first[r] .. first[r+1]) of every rank r to all ranks, in place. first [ranks + 1]. */
 void vj_group_allgather(vj_group *group, float *x, const int64_t *first);
 
 #endif

@@ -1,4 +1,4 @@
-/* The layout of ranks, the split of work over them, and agreement. */
+/* Placement of ranks on nodes, the communicators, the split of work, and agreement on a status. */
 #include "parallel/parallel.h"
 
 #include <limits.h>

@@ -1,5 +1,5 @@
 /*
- * Who works on what: the communicators, made once, and the split of work over ranks. Everything else asks here.
+ * The communicators, made once, the placement of ranks on nodes, and the split of work over ranks.
  */
 #ifndef VJ_PARALLEL_H
 #define VJ_PARALLEL_H
@@ -10,42 +10,43 @@
 #include "base/status.h"
 
 /**
- * This process by itself, in place of a communicator, for functions that say that they take it: they then call no MPI,
- * which need not have been started (base/program.h, without_mpi).
+ * Stands for a communicator of this process alone, in functions whose comment allows it. They then call no MPI
+ * function, so MPI need not have been started (base/program.h, without_mpi).
  */
 #define VJ_ALONE MPI_COMM_NULL
 
-/** Rank and size of a communicator, 0 and 1 of VJ_ALONE. Not collective. */
+/** Return rank and size in a communicator; 0 and 1 for VJ_ALONE. Not collective. */
 int vj_comm_rank(MPI_Comm comm);
 int vj_comm_size(MPI_Comm comm);
 
-/** Rank 0's bytes to all ranks; with VJ_ALONE nothing. Fewer than 2^31 bytes. Collective. */
+/** Broadcast `bytes` bytes, fewer than 2^31, from rank 0; does nothing with VJ_ALONE. Collective. */
 void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm);
 
-/* Where a rank is. Ranks of a node can share memory. */
+/* Placement of a rank. Ranks are on the same node if they can share memory. */
 typedef struct {
-    int node, nodes;            /* number of its node, in the order of their first ranks, and how many there are */
-    int local_rank, local_size; /* its number on the node, and how many ranks this has */
+    int node, nodes;            /* index of the rank's node, counted in the order of the nodes' lowest ranks; nodes */
+    int local_rank, local_size; /* index of the rank on its node; ranks on that node */
     /*
-     * Threads for this rank: what OMP_NUM_THREADS says; without it the processors it may run on, divided among the
-     * ranks of the node that may run on the same ones. So neither `mpirun -n 2` without binding nor with it leaves more
-     * threads than processors.
+     * Threads for this rank: OMP_NUM_THREADS if set; otherwise the number of processors in its affinity mask, divided
+     * by the number of ranks on the node with the same mask. So there are no more threads than processors, whether or
+     * not mpirun binds ranks to processors.
      */
     int threads;
 } vj_place;
 
-/** VJ_ALONE will do. Collective. */
+/** Return the placement of this rank. Accepts VJ_ALONE. Collective. */
 vj_place vj_place_of(MPI_Comm comm);
 
 /**
- * Tell in a line of the log how ranks lie on nodes, "4 ranks on 2 nodes (3 on a, 1 on b)", and behind it `more`, which
- * may be "". One rank says nothing. Collective.
+ * Log one line on the placement of ranks, "4 ranks on 2 nodes (3 on a, 1 on b)", followed by `more`, which may be "".
+ * Logs nothing if there is only one rank. Collective.
  */
 void vj_place_say(const vj_place *place, MPI_Comm comm, const char *more);
 
 /*
- * world = data x tensor. A tensor group holds one model together; its ranks are neighbours: world rank = data_rank *
- * tensor_size + tensor_rank. Ranks of one tensor rank hold the same share of it and differ in their clips: `data`.
+ * world = data x tensor. The ranks of a tensor group share one copy of the model and are consecutive: world rank =
+ * data_rank * tensor_size + tensor_rank. `data` joins the ranks with the same tensor rank; they hold the same part of
+ * the model and work on different clips.
  */
 typedef struct {
     MPI_Comm world, data, tensor; /* owned */
@@ -54,23 +55,24 @@ typedef struct {
 } vj_layout;
 
 /**
- * Split `world` into groups of `tensor` ranks. Refuses (VJ_ERR_USAGE) a number of ranks that this does not divide, and
- * a group whose ranks are not on one node, naming its hosts. Collective. Release with vj_layout_close(), collective,
- * also after a failure.
+ * Split `world` into groups of `tensor` ranks. VJ_ERR_USAGE if the number of ranks is not a multiple of `tensor`, or if
+ * a group's ranks are on several nodes (the message names the hosts). Collective. Release with vj_layout_close(), also
+ * collective, even after a failure.
  */
 vj_status vj_layout_open(vj_layout *layout, MPI_Comm world, int tensor);
 void vj_layout_close(vj_layout *layout);
 
-/** Rank `rank`'s contiguous share [first, last) of n items over `size` ranks; the first n mod size ranks get one more.
- */
+/** Compute the contiguous share [first, last) of rank `rank` when n items are divided over `size` ranks. The first n
+ * mod size ranks get one item more. */
 void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last);
 
-/** Make one rank's failure everybody's: the worst status over the communicator; VJ_ALONE will do. Collective. */
+/** Return the same status on all ranks: VJ_OK if all passed VJ_OK, else a failure (the largest code). Accepts VJ_ALONE.
+ * Collective. */
 vj_status vj_agree(MPI_Comm comm, vj_status status);
 
 /**
- * Sum doubles over all ranks, in place; the same bits on all, and over 2^k ranks those of one rank that sums in the
- * order of tree.h. Collective.
+ * Sum doubles over all ranks, in place. All ranks get the same bits; on 2^k ranks these are the bits that a single rank
+ * gets by summing in the order of tree.h. Collective.
  */
 void vj_sum_doubles(MPI_Comm comm, double *values, int count);
 

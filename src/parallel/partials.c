@@ -1,4 +1,4 @@
-/* Which ranks of a node are added up before anything is sent, and the tree over what they give. */
+/* Chooses which ranks of a node are summed before anything is sent, and sums these partial sums in a tree. */
 #include "parallel/partials.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* Shared memory by shm_open(), whose name is gone before it has a size: nothing stays in /dev/shm if the job dies. */
+/* Shared memory by shm_open(). The name is unlinked before memory is reserved, so nothing stays in /dev/shm if the job
+ * dies. */
 #include "parallel/shared.h"
 
 #include <errno.h>

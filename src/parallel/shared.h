@@ -1,6 +1,6 @@
 /*
- * One piece of memory that all ranks of a node read and none changes once it is filled: what would otherwise be kept by
- * each of them. In contrast to window.h nobody waits for anybody after it was published.
+ * Read-only memory shared by the ranks of a node, for tables of which each rank would otherwise keep a copy. It is
+ * filled once and then published. Unlike with window.h, ranks never wait for each other after that.
  */
 #ifndef VJ_PARALLEL_SHARED_H
 #define VJ_PARALLEL_SHARED_H
@@ -11,23 +11,24 @@
 
 typedef struct {
     void *memory;     /* 64-byte aligned, zero at first */
-    size_t bytes;     /* of the mapping; 0: memory of this rank alone */
-    MPI_Comm node;    /* until it is published */
-    MPI_Comm writers; /* likewise: the ranks that fill their memory, one of each node, or all of a node whose ranks
-                         share nothing; rank 0 of the communicator is the first of them. MPI_COMM_NULL on other ranks */
+    size_t bytes;     /* size of the shared mapping; 0: `memory` is private to this rank */
+    MPI_Comm node;    /* ranks of this node; freed by vj_shared_publish() */
+    MPI_Comm writers; /* freed likewise: the ranks that must fill their memory, one per node, or all ranks of a node
+                         where memory is not shared. Its rank 0 is rank 0 of `comm`. MPI_COMM_NULL on other ranks */
 } vj_shared;
 
 /**
- * `bytes` bytes once a node. Where a node has no room for them in /dev/shm each of its ranks has its own, which is said
- * once, with `what` it is ("tables of the clip stores"). Collective. Then `writers` fill it, and all call
- * vj_shared_publish(). Close with vj_shared_close(), also after a failure.
+ * Allocate `bytes` bytes once per node. If /dev/shm of a node has not enough room, each rank of that node allocates its
+ * own copy, and one warning names `what` the memory is for ("tables of the clip stores"). Afterwards the ranks of
+ * `writers` fill the memory, and all ranks call vj_shared_publish(). Collective. Close with vj_shared_close(), even
+ * after a failure.
  */
 vj_status vj_shared_open(vj_shared *shared, MPI_Comm comm, int64_t bytes, const char *what);
 
-/** The memory is filled: afterwards it can be read on all ranks and written by none. Collective. */
+/** Make the filled memory readable on all ranks of the node and, where it is shared, write-protect it. Collective. */
 void vj_shared_publish(vj_shared *shared);
 
-/** Not collective once it is published. */
+/** Unmap or free the memory. Not collective after vj_shared_publish(). */
 void vj_shared_close(vj_shared *shared);
 
 #endif

@@ -1,4 +1,4 @@
-/* The order of sums: which of them a term completes. */
+/* The order of additions: which subtrees a term completes. */
 #include "parallel/tree.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
- * Sums in one fixed binary tree, split at the middle. Terms that are made one after another (a rank's microbatches) and
- * terms that lie beside one another (the ranks) are summed in the same order, so a sum over 2^k ranks of n terms each
- * has the same bits for every k.
+ * Sums in a fixed binary tree that is split in the middle. Terms that are computed one after another (the microbatches
+ * of a rank) and terms that exist at the same time (one per rank) are summed in the same tree, so a sum of a fixed
+ * number of terms has the same bits whether they are spread over 1, 2, 4, ... ranks.
  */
 #ifndef VJ_PARALLEL_TREE_H
 #define VJ_PARALLEL_TREE_H
@@ -9,17 +9,19 @@
 #include "base/status.h"
 #include "base/tree_sum.h"
 
-/** Most sums that wait for their right half while the last of `terms` terms is made. */
+/** Return the largest number of subtree sums that are kept at a time because their sibling is not complete yet, while
+ * `terms` terms are added one after another. */
 int vj_tree_levels(int64_t terms);
 
-/** How many sums term `i` of `terms` completes: each adds what was kept last to what is at hand. */
+/** Return how many subtrees are completed by term `i` of `terms`. Each needs one addition: the sum kept last plus the
+ * current one. */
 int vj_tree_completes(int64_t i, int64_t terms);
 
-/* Doubles on the host, term after term. */
+/* A running sum of vectors of doubles on the host, one term after another. */
 typedef struct {
-    int64_t count, terms; /* values of a term, terms of a sum */
-    int64_t done;         /* terms so far */
-    int kept;             /* sums that wait for their right half */
+    int64_t count, terms; /* values per term; terms per sum */
+    int64_t done;         /* terms added so far */
+    int kept;             /* subtree sums whose sibling is not complete yet */
     double *values;       /* [levels + 1, count], owned */
 } vj_tree;
 
@@ -27,11 +29,12 @@ typedef struct {
 vj_status vj_tree_init(vj_tree *tree, int64_t count, int64_t terms);
 void vj_tree_release(vj_tree *tree);
 
-/** Where the next term is to be written, [count]; vj_tree_add() then takes it into the sum. */
+/** Return the buffer [count] that the caller must fill with the next term; then call vj_tree_add() to add it. */
 double *vj_tree_next(const vj_tree *tree);
 void vj_tree_add(vj_tree *tree);
 
-/** The sum of all terms, [count], when all were added; the next term starts anew and overwrites it. */
+/** Return the sum [count] of all terms, which must all have been added. The next term starts a new sum and overwrites
+ * it. */
 double *vj_tree_total(vj_tree *tree);
 
 #endif

@@ -1,4 +1,4 @@
-/* Digests, classes and clips of feature files, compared. */
+/* Compares digests, classes and clips of feature files. */
 #include "probe/belong.h"
 
 #include <stdarg.h>

@@ -1,40 +1,41 @@
 /*
- * Do the feature files of a campaign belong together? What cannot be compared is refused; what may mislead is noted,
- * and the notes stand beside the results.
+ * Checks that the feature files of a campaign can be compared. Incompatible files are errors; what may make results
+ * misleading is added to a list of notes, which is printed with the results.
  */
 #ifndef VJ_PROBE_BELONG_H
 #define VJ_PROBE_BELONG_H
 
 #include "probe/samples.h"
 
-/* Sentences for the log and the tables. */
+/* A list of sentences for the log and the result tables. */
 typedef struct {
     char **text; /* [count], owned */
     int count;
 } vj_notes;
 
-/** Add a sentence, unless it is there already. */
+/** Add a sentence, unless the list already has it. */
 vj_status vj_notes_add(vj_notes *notes, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void vj_notes_release(vj_notes *notes);
 
-/* One side of a pair, and its file for messages. */
+/* The training or the validation features, and the path of their file for messages. All borrowed. */
 typedef struct {
     vj_samples *samples;
     const char *path;
 } vj_feature_side;
 
 /**
- * Were training and validation features made by one encoder from clips that were prepared alike? By the digest of the
- * weights, not by names of files: refuses other weights, another preparation or geometry. Notes files that do not say,
- * and validation clips that are training clips too. Not collective.
+ * Check that training and validation features were made by the same encoder (compared by the digest of its weights, not
+ * by file name) from clips with the same preprocessing. VJ_ERR_USAGE if weights or preprocessing differ, VJ_ERR_FORMAT
+ * if tokens or width differ. Adds notes on files without a digest, and on validation clips that are also training
+ * clips. Not collective.
  */
 vj_status vj_belong_check_pair(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation);
 
 /**
- * Do the labels of a task mean the same on both sides? Where both have names of classes, validation labels are changed
- * to the numbers that the names have in training. Refuses a side without labels and validation classes that are all
- * unknown; notes classes that no training clip has, labels that seem shifted by one, and a single class. Not
- * collective.
+ * Check that the labels of a task mean the same in both files. If both have class names, validation labels are
+ * renumbered in memory to the numbers that the names have in the training file. VJ_ERR_USAGE if a file has no labels of
+ * the task, or if no validation class occurs in training. Adds notes on validation classes that no training clip has,
+ * on labels that seem to be shifted by one, and on training clips that are all of one class. Not collective.
  */
 vj_status vj_belong_check_task(vj_notes *notes, const char *task, const vj_feature_side *train,
                                const vj_feature_side *validation);

@@ -1,4 +1,4 @@
-/* Which probes there are, who trains which, and the table they make. */
+/* Lists the probes of a campaign, divides them over the ranks, trains them, and makes the result table. */
 #include "probe/campaign.h"
 
 #include <math.h>

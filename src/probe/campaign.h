@@ -1,6 +1,7 @@
 /*
- * A campaign: every task x pooling x share of the labels x seed x encoder of config.probe, each an independent probe,
- * divided over the ranks. The table does not depend on the number of ranks, bit for bit.
+ * A campaign trains one probe for every combination of task, pooling, share of the labels, seed (config.probe) and
+ * encoder. The probes are independent and divided over the ranks. The result table is bitwise equal on any number of
+ * ranks.
  */
 #ifndef VJ_PROBE_CAMPAIGN_H
 #define VJ_PROBE_CAMPAIGN_H
@@ -10,7 +11,7 @@
 #include "probe/belong.h"
 #include "probe/report.h"
 
-/* An encoder's features of the training and of the validation clips: two feature stores. */
+/* An encoder: its name, and the paths of the two feature stores with its training and validation features. */
 typedef struct {
     char name[VJ_ENCODER_NAME];
     char train[VJ_PATH], validation[VJ_PATH];
@@ -20,9 +21,9 @@ typedef struct {
 vj_status vj_probe_encoder_parse(vj_probe_encoder *encoder, const char *text);
 
 /**
- * Train and measure all probes. `notes` get what is to be known about the features (vj_notes_release() them). *rows
- * (free() it) and *row_count, on all ranks: by task, pooling, share, then encoder in the order given. Rank 0 says how
- * far it is and how long it takes. Seeds are run.seed, run.seed + 1, ... Collective.
+ * Train and evaluate all probes. *rows (to be freed with free()) and *row_count are set on all ranks; rows are ordered
+ * by task, pooling, share, then encoder in the order given. `notes` gets remarks on the features (belong.h); free it
+ * with vj_notes_release(). Seeds are run.seed, run.seed + 1, ... Rank 0 logs progress and the time left. Collective.
  */
 vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const vj_config *config,
                           const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm);

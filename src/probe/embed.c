@@ -1,4 +1,4 @@
-/* Clips in, features out: read, crop, encode, measure, write, in batches of embed.batch. */
+/* Computes features of clips in batches of embed.batch: read, crop, encode, update the effective rank, write. */
 #include "probe/embed.h"
 
 #include <errno.h>

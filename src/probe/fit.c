@@ -1,6 +1,6 @@
 /*
- * Training a probe and measuring it: the subset that a share of the labels leaves, batches in a keyed order, the last
- * epoch's weights on the validation set. Nothing here looks at the validation set before the end.
+ * Trains and evaluates a probe: chooses the labelled clips of a share, trains on batches in a keyed order, and
+ * evaluates the weights of the last epoch on the validation set. The validation set is not used before that.
  */
 #include <math.h>
 #include <stdlib.h>

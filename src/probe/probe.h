@@ -1,10 +1,11 @@
 /*
  * Classifiers on frozen features (docs/method.md, section 12): the attentive probe, one learned query that attends to
- * all tokens of a clip, and the average-pool linear probe. Here: the classifier with its gradients and its training on
- * prepared samples. campaign.h runs many of them and makes the table; samples.h prepares features; embed.h makes them.
+ * all tokens of a clip, and the average-pool linear probe. This header has the classifier with its gradients, and its
+ * training on prepared samples. campaign.h trains many probes and makes the result table; samples.h prepares features;
+ * embed.h computes them.
  *
- * A probe's memory is the backend's, touched by kernels alone; where the host may touch it (cpu), features may be any
- * host memory, a mapped file included.
+ * A probe's memory is allocated by the backend and accessed only by kernels. On a backend whose device memory is host
+ * memory (cpu), features may be in any host memory, including a mapped file.
  */
 #ifndef VJ_PROBE_H
 #define VJ_PROBE_H
@@ -14,33 +15,34 @@
 
 typedef enum { VJ_POOL_ATTENTIVE, VJ_POOL_AVERAGE } vj_pooling;
 
-/** "attentive" or "average". */
+/** Return "attentive" or "average". */
 const char *vj_pooling_name(vj_pooling pooling);
-/** The inverse; VJ_ERR_USAGE, reported, for another word. */
+/** Parse a name that vj_pooling_name() returns. VJ_ERR_USAGE, reported, for any other word. */
 vj_status vj_pooling_parse(vj_pooling *pooling, const char *name);
 
-/** Of the probe's norms (docs/method.md, section 12.1): not the encoder's 1e-6. */
+/** eps of the probe's layer norms (docs/method.md, section 12.1); the encoder's is 1e-6. */
 #define VJ_PROBE_EPS 1e-5f
 
 /* ------------------------------------------------------------------------------------------------ the classifier */
 
 typedef struct {
     vj_pooling pooling;
-    int D, heads, classes; /* heads divides D; not used by average */
-    int64_t tokens;        /* N tokens a clip */
-    int64_t batch;         /* clips a pass at most */
+    int D, heads, classes; /* heads must divide D; average pooling does not use heads */
+    int64_t tokens;        /* N, tokens per clip */
+    int64_t batch;         /* largest number of clips per pass */
     /*
-     * Attentive only. One query lets keys and values fold away: score[n] = xhat[n] . (gain * Wk_h^T q_h) + constant,
-     * and pooling comes before Wv. xhat, the tokens normalised without gain and bias, does not depend on the weights,
-     * so a folded probe is given xhat instead of the tokens and has no gradient for them. The same function and the
-     * same gradients as the plain form, for about 30 times fewer operations.
+     * bool, attentive only: use the folded form. With a single query, keys and values need not be computed per token:
+     * score[n] = xhat[n] . (gain * Wk_h^T q_h) + constant, and tokens are averaged before Wv is applied. xhat, the
+     * tokens normalised without gain and bias, does not depend on the weights, so the input of a folded probe is xhat
+     * instead of the tokens, and no gradient with respect to the input is computed. Same function and same gradients of
+     * the weights as the plain form, with about 30 times fewer operations.
      */
     int folded;
 } vj_probe_shape;
 
-/* One parameter tensor, [rows, cols]; cols is 1 for a vector. Memory belongs to the probe. */
+/* One parameter tensor, [rows, cols]; cols is 1 for a vector. Its memory is owned by the probe. */
 typedef struct {
-    const char *name; /* as published: "pooler.query_tokens", "linear.weight" ... */
+    const char *name; /* name in the published code: "pooler.query_tokens", "linear.weight" ... */
     int64_t rows, cols;
     int decay;                /* bool: weight decay applies */
     float *weight, *gradient; /* device */
@@ -49,55 +51,60 @@ typedef struct {
 typedef struct vj_probe vj_probe;
 
 /**
- * Make a probe with all weights zero. `be` is borrowed. Free with vj_probe_destroy().
- * The published xattn.proj is not among its tensors: it is never applied (docs/method.md, section 12.1).
+ * Create a probe with all weights zero. `be` is borrowed. Free with vj_probe_destroy(). The published tensor xattn.proj
+ * is left out, since the published code never applies it (docs/method.md, section 12.1).
  */
 vj_status vj_probe_create(vj_probe **probe, vj_backend *be, const vj_probe_shape *shape);
 void vj_probe_destroy(vj_probe *probe);
 
 /**
- * Draw the starting weights (docs/method.md, section 12.1): query and matrices of the pooler N(0, std^2), mlp.fc2
- * divided by sqrt 2, biases 0, norm gains 1, the class layer uniform in +-1/sqrt(D). A function of (seed, shape).
+ * Draw the initial weights (docs/method.md, section 12.1): query and matrices of the pooler from N(0, std^2), mlp.fc2
+ * divided by sqrt 2, biases 0, norm gains 1, weights and bias of the class layer uniform in +-1/sqrt(D). Depends only
+ * on (seed, shape, std).
  */
 vj_status vj_probe_init(vj_probe *probe, uint64_t seed, double std);
 
+/** Return the number of tensors, and tensor i, 0 <= i < count. */
 int vj_probe_tensor_count(const vj_probe *probe);
 vj_probe_tensor *vj_probe_tensor_at(vj_probe *probe, int i);
 
 /**
- * Class scores of B <= batch clips. features [B, N, D]: the encoder's tokens after its final norm; a folded probe takes
- * them normalised by vj_probe_normalise(). Kept by reference until vj_probe_backward(). Not collective.
+ * Compute the class scores of B <= batch clips. features [B, N, D]: the encoder's tokens after its final norm; for a
+ * folded probe additionally normalised by vj_probe_normalise(). Borrowed until vj_probe_backward() has returned. Not
+ * collective.
  */
 void vj_probe_forward(vj_probe *probe, const float *features, int64_t B);
-/** Results of the last forward, on the device: pooled [B, D] (the class layer's input) and logits [B, classes]. */
+/** Return results of the last forward pass, on the device: pooled [B, D] (the class layer's input), logits [B,
+ * classes]. */
 const float *vj_probe_pooled(const vj_probe *probe);
 const float *vj_probe_logits(const vj_probe *probe);
 
-/** Mean cross-entropy of the last forward for labels [B] (host), each in [0, classes). Starts the backward pass. */
+/** Return the mean cross-entropy of the last forward pass for labels [B] (host), each in [0, classes). Must be called
+ * before vj_probe_backward(). */
 double vj_probe_loss(vj_probe *probe, const int32_t *labels);
 
 /**
- * Gradients of the last loss: of all tensors (overwritten), and of the features, dfeatures [B, N, D], if not NULL (it
- * must be NULL for a folded probe).
+ * Compute the gradients of the last loss with respect to all tensors (overwritten) and, if dfeatures [B, N, D] is not
+ * NULL, with respect to the features. dfeatures must be NULL for a folded probe.
  */
 void vj_probe_backward(vj_probe *probe, float *dfeatures);
 
 /**
- * One AdamW update (docs/method.md, section 12.2), number `update` = 1, 2, ...; the gradient's total norm is clipped at
- * `clip` (0: not).
+ * Do AdamW update number `update` = 1, 2, ... (docs/method.md, section 12.2). The total norm of the gradient is clipped
+ * to `clip` (0: no clipping).
  */
 void vj_probe_update(vj_probe *probe, int64_t update, double lr, double weight_decay, double clip);
 
-/** xhat = (x - mean) / sqrt(variance + 1e-5) over each of R rows of width D: what a folded probe reads. xhat may be x.
- */
+/** Normalise each of R rows of width D: xhat = (x - mean) / sqrt(variance + 1e-5), the input of a folded probe. xhat
+ * may be x. */
 void vj_probe_normalise(vj_backend *be, float *xhat, const float *x, int64_t R, int D);
 
 /* ------------------------------------------------------------------------------------------------ training */
 
 /*
- * Labelled features. All pointers borrowed. With `mean` and `rstd` each token is normalised by them as it is read,
- * which is what a folded probe wants: the statistics are a fiftieth of the features, which so stay in one mapped file
- * for all ranks of a node.
+ * Labelled features. All pointers are borrowed. If `mean` and `rstd` are set, each token is normalised with them when
+ * it is read, as a folded probe needs. So only the statistics, a fiftieth of the size of the features, are kept in
+ * memory, and the features themselves stay in one file for all ranks of a node.
  */
 typedef struct {
     int64_t count, tokens; /* clips, N */
@@ -108,32 +115,33 @@ typedef struct {
     const int32_t *labels;           /* [count] of one task; -1: no label, left out */
 } vj_probe_data;
 
-/* Which probe; how it is trained is config.probe (docs/method.md, section 12.2). */
+/* Chooses one probe. How it is trained is in config.probe (docs/method.md, section 12.2). */
 typedef struct {
-    vj_probe_shape shape; /* shape.batch: clips an update */
-    double share;         /* percent of probe.clips */
-    uint64_t seed;        /* of the share, the starting weights and the order */
+    vj_probe_shape shape; /* shape.batch: clips per update */
+    double share;         /* share of the labelled clips, in percent of probe.clips */
+    uint64_t seed;        /* for choosing the labelled clips, the initial weights and the order */
 } vj_probe_choice;
 
 /**
- * The clips that a share of the labels leaves: `share` percent of `clips` (0, or more than there are: of all labelled
- * clips), from each class in proportion, at least one: the first of a keyed permutation of the class, so that a smaller
- * share is part of a larger one. chosen [count] gets *chosen_count clip numbers, ascending. A function of its
- * arguments.
+ * Choose the training clips for a share of the labels: `share` percent of `clips` labelled clips (of all labelled clips
+ * if `clips` is 0 or more than there are). Every class is reduced by the same factor, but keeps at least one clip. From
+ * each class the first clips of a keyed permutation are taken, so a smaller share is a subset of a larger one. chosen
+ * [count] gets *chosen_count clip numbers in ascending order. Depends only on its arguments.
  */
 vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t *labels, int64_t count, int classes,
                           int64_t clips, double share, uint64_t seed);
 
 /**
- * Epochs of a probe on `share` percent of the labels: probe.epochs, or with probe.equal_updates as many more as the
- * share is smaller. (An under-trained probe on few labels says more of the optimiser than of the features.)
+ * Return the epochs of a probe on `share` percent of the labels: probe.epochs, or probe.epochs * 100 / share with
+ * probe.equal_updates. (An under-trained probe on few labels measures the optimiser rather than the features.)
  */
 int64_t vj_probe_epochs(const vj_config *config, double share);
 
 /**
- * Train a probe on its share of `train` and measure it on all labelled clips of `validation` after the last epoch:
- * *top1 in percent. A function of (settings, choice, data) alone: bits do not depend on threads, ranks or other probes.
- * Not collective. VJ_ERR_STATE when the loss is not finite, or a set has no labelled clip; failures of the store.
+ * Train a probe on its share of `train` and, after the last epoch, evaluate it on all labelled clips of `validation`:
+ * *top1 gets the accuracy in percent. Depends only on (settings, choice, data): threads, ranks and other probes do not
+ * change the bits. VJ_ERR_STATE if the loss is not finite or a set has no labelled clip; errors of the feature store
+ * are passed on. Not collective.
  */
 vj_status vj_probe_fit(double *top1, vj_backend *be, const vj_config *config, const vj_probe_choice *choice,
                        const vj_probe_data *train, const vj_probe_data *validation);

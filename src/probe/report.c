@@ -1,4 +1,4 @@
-/* Rows to JSON, CSV and Markdown. */
+/* Writes rows of results as JSON, CSV and Markdown. */
 #include "probe/report.h"
 
 #include <errno.h>

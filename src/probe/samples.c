@@ -1,4 +1,4 @@
-/* Labels by task, statistics by token, means by clip. */
+/* Reads labels by task; computes statistics of tokens and means of clips. */
 #include "probe/samples.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Writing the catalogue from manifests, and looking sources up. */
+/* Writes the catalogue from the manifests, and looks sources up in it. */
 #include "pack/catalogue.h"
 
 #include <fcntl.h>

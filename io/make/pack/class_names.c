@@ -1,4 +1,4 @@
-/* Class names, met and numbered. */
+/* Collects class names and assigns their numbers. */
 #include "pack/class_names.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* From complete shards to a store. */
+/* Turns complete shards into a store: ledger, comparison of perceptual hashes, index. */
 #include "pack/commit.h"
 
 #include <inttypes.h>

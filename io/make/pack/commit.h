@@ -1,8 +1,9 @@
 /*
- * The commit: when all shards are complete, one rank streams over them in order, decides what is left out for its look,
- * writes the ledger in the order of the manifests, and last the index, from which moment the store exists. What grows
- * with the files is in scratch files in the store's folder, about 150 bytes each and their rows of the ledger, 400 more
- * when looks are compared; in memory is one shard's tables at a time.
+ * The commit, the last step of packing. When all shards are complete, one rank reads their tables in order, decides
+ * which clips are dropped as copies (by perceptual hash), writes the ledger in the order of the manifests, and finally
+ * writes the index; the store exists once the index does. Data that grow with the number of files are in scratch files
+ * in the store's folder: about 150 bytes a file and its row of the ledger, 400 more if hashes are compared. Only one
+ * shard's tables at a time are in memory.
  */
 #ifndef VJ_PACK_COMMIT_H
 #define VJ_PACK_COMMIT_H
@@ -10,7 +11,10 @@
 #include "pack/report.h"
 #include "pack/shards.h"
 
-/** Not collective: one rank does it. Without any clip (report->clips 0) there is a ledger, but no store. */
+/**
+ * Commit the store and fill in `report`. Not collective: one rank does it. If there is no clip at all (report->clips is
+ * 0), the ledger is written, but no index: there is no store.
+ */
 vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report);
 
 #endif

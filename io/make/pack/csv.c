@@ -1,4 +1,4 @@
-/* CSV records. */
+/* Reads CSV records. */
 #include "pack/csv.h"
 
 #include <string.h>

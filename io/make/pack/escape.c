@@ -1,4 +1,4 @@
-/* Escaping. */
+/* Escapes and unescapes file names. */
 #include "pack/escape.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /*
- * Which texts were entered, and each one's number: ids that are held out, class names, files that were listed before.
- * They are in a scratch file, so millions of them take no memory of the process. Texts are known by their 128 bit XXH3:
- * that two of 10^9 texts meet has odds of 10^-21.
+ * A map from texts to numbers: held-out ids, class names, files listed before. It is in a scratch file, so millions of
+ * entries use no memory of the process. Texts are identified by their 128-bit XXH3; the probability that any two of
+ * 10^9 texts collide is about 10^-21.
  */
 #ifndef VJ_PACK_HASHMAP_H
 #define VJ_PACK_HASHMAP_H
@@ -14,14 +14,19 @@ typedef struct {
     const char *folder; /* borrowed */
 } vj_hashmap;
 
-/** Empty; `folder` takes the scratch file and is borrowed. Release in any case. */
+/**
+ * Create an empty map with its scratch file in `folder`, which is borrowed. Call vj_hashmap_release() also after a
+ * failure.
+ */
 vj_status vj_hashmap_init(vj_hashmap *r, const char *folder);
 void vj_hashmap_release(vj_hashmap *r);
 
-/** Enter a text with its number, >= 0; *first gets the number it was first entered with, its own if it is new. */
+/**
+ * Enter a text with its number, >= 0. *first: the number under which the text was first entered; `number` if it is new.
+ */
 vj_status vj_hashmap_put(vj_hashmap *r, const char *text, int64_t number, int64_t *first);
 
-/** Its number, or -1. */
+/** Return the number of a text, or -1. */
 int64_t vj_hashmap_find(const vj_hashmap *r, const char *text);
 
 #endif

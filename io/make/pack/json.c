@@ -1,4 +1,4 @@
-/* Cutting a JSON list into its objects, which jansson then parses. */
+/* Splits a JSON list into its objects, which jansson then parses. */
 #include "pack/json.h"
 
 #include <string.h>

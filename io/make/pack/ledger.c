@@ -1,4 +1,4 @@
-/* Rows of the ledger. */
+/* Formats, reads and changes rows of the ledger. */
 #include "pack/ledger.h"
 
 #include <inttypes.h>

@@ -9,14 +9,14 @@
 
 #include "video/video.h"
 
-/* Beyond the verdicts of vj_video, which are refusals but for the first. */
+/* Verdicts in addition to those of vj_video_verdict, which all but the first mean that the file was refused. */
 enum {
     VJ_LEDGER_DAMAGED = VJ_VIDEO_VERDICTS, /* packed, though some frames are damaged or missing */
-    VJ_LEDGER_SHORT,                       /* packed; fewer frames than a window spans, the last one is held */
-    VJ_LEDGER_HELD_OUT_ID,                 /* left out: a list of held-out ids names it */
-    VJ_LEDGER_HELD_OUT_CONTENT,            /* left out: looks like a held-out video */
-    VJ_LEDGER_DUPLICATE,                   /* left out: listed before, or looks like a file before it */
-    VJ_LEDGER_HELD_OUT,                    /* a held-out video itself: only its look was wanted */
+    VJ_LEDGER_SHORT,            /* packed; the video is shorter than a window, so its last frame is repeated */
+    VJ_LEDGER_HELD_OUT_ID,      /* not packed: a list of held-out ids names it */
+    VJ_LEDGER_HELD_OUT_CONTENT, /* not packed: its perceptual hash matches a held-out video */
+    VJ_LEDGER_DUPLICATE,        /* not packed: listed before, or its perceptual hash matches an earlier file */
+    VJ_LEDGER_HELD_OUT,         /* a held-out video itself, of which only the perceptual hash is taken */
     VJ_LEDGER_VERDICTS
 };
 const char *vj_ledger_verdict_name(int verdict);
@@ -34,18 +34,23 @@ typedef struct {
     double seconds;
 } vj_ledger_row;
 
-/** The first line of a ledger, without its end. */
+/** The header line of a ledger, without a newline. */
 extern const char vj_ledger_header[];
 
-/** A line, without its end: bytes that are no text escaped (escape.h), texts quoted. free() it; NULL: no memory. */
+/**
+ * Format a row as a line without a newline: bytes that are not text are escaped (escape.h), texts are quoted. free()
+ * it; NULL: no memory.
+ */
 char *vj_ledger_text(const vj_ledger_row *row);
 
-/** The path in a line, escaped as it is there, cut to `bytes`; empty where the line has none. */
+/** Extract the path from a line, still escaped, truncated to `bytes`; "" if the line has none. */
 void vj_ledger_path(const char *line, char *path, size_t bytes);
 
-/** The same line with another verdict and no clips. free() it; NULL: no memory, or it is no line of a ledger. */
+/**
+ * Return the line with another verdict and reason, and 0 clips. free() it; NULL: no memory, or not a line of a ledger.
+ */
 char *vj_ledger_revised(const char *line, int verdict, const char *reason);
-/** The same row with a remark, without quotes, added to its reason. free() it; NULL: as above. */
+/** Return the line with a remark (which has no quotes) added to its reason. free() it; NULL: as above. */
 char *vj_ledger_remarked(const char *line, const char *remark);
 
 #endif

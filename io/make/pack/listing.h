@@ -1,4 +1,6 @@
-/* What the readers of manifests share (manifest.c): the list that is being read, and how an entry of it becomes media.
+/*
+ * Shared by the readers of the manifest formats (manifest.c): the list being read, and functions that turn an entry of
+ * it into a vj_media.
  */
 #ifndef VJ_PACK_LISTING_H
 #define VJ_PACK_LISTING_H
@@ -6,58 +8,71 @@
 #include "pack/manifest.h"
 
 typedef struct {
-    const vj_dataset_settings *settings; /* borrowed, as all that is pointed to */
+    const vj_dataset_settings *settings; /* borrowed, as are all pointers here */
     const char *label_name;
     vj_media_names *names;
     vj_media_sink *sink;
     void *user;
     vj_class_names *classes;
-    unsigned fixed;       /* 1 << label: labels whose names and numbers settings->labels gives */
-    vj_media media;       /* of the entry: the reader sets start_s, end_s, labels */
-    char separator;       /* of the fields of CSV */
-    const char *scratch;  /* a folder that is not walked */
-    char folder[VJ_PATH]; /* stands before relative paths; ends in a slash or is empty */
+    unsigned fixed;       /* bits 1 << label: labels whose class names and numbers are fixed by settings->labels */
+    vj_media media;       /* the current entry; the reader sets start_s, end_s, labels */
+    char separator;       /* between CSV fields */
+    const char *scratch;  /* a folder to skip when folders are walked */
+    char folder[VJ_PATH]; /* prefix of relative paths; ends in a slash or is empty */
     char path[VJ_MEDIA_PATH], id[VJ_MEDIA_PATH], expanded[VJ_MEDIA_PATH];
     int64_t count;
 } vj_listing;
 
-/** The number of a dataset, of a label; made if new. `text` and `line` stand in messages. */
+/**
+ * Return the number of a dataset, or of a label, by name; a new name is added. `text` and `line` are used in messages.
+ */
 vj_status vj_listing_dataset(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *dataset);
 vj_status vj_listing_label(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *label);
 
-/** The labels of a list with a fixed set of them, 1 << label: refused if the dataset's lists before it had others. */
+/**
+ * Declare the fixed set of labels of a list, as bits 1 << label; refused if earlier lists of the dataset had other
+ * labels.
+ */
 vj_status vj_listing_labels(vj_listing *l, const vj_text *text, int64_t line, unsigned labels);
 
-/** Begin an entry: no labels, the whole file, the settings' dataset. */
+/** Begin an entry with the defaults: no labels, the whole file, the dataset of the settings. */
 void vj_listing_begin(vj_listing *l);
 
-/** Hand on the entry. `id` NULL: from the path. `text` NULL: a walked file. */
+/**
+ * Pass the entry to the sink. `id` NULL: the id is derived from the path. `text` NULL: the file comes from a walked
+ * folder.
+ */
 vj_status vj_listing_add(vj_listing *l, const vj_text *text, int64_t line, const char *listed, const char *id);
 
-/** The same for a file of a list of ids: its place is made by settings->pattern, or `pattern` if that is empty. */
+/** The same for an entry given by id: the path is made from settings->pattern, or from `pattern` if that is empty. */
 vj_status vj_listing_add_id(vj_listing *l, const vj_text *text, int64_t line, const char *pattern, const char *id,
                             const char *label, double start_s, double end_s);
 
-/** If settings->labels is given, it says what the classes of this label are called and numbered. Once a list. */
+/**
+ * Read the names and numbers of this label's classes from settings->labels, if that is given. Call once for each list.
+ */
 vj_status vj_listing_fix_classes(vj_listing *l, int label);
 
-/** May a label of this name hold words, the names of classes? If it has "label", "class" or "category" in it. */
+/** Return whether a label of this name may hold class names: if its name contains "label", "class" or "category". */
 int vj_listing_takes_words(const char *name);
 
 /**
- * Set the entry's label to a class by its name, or to what a list says: a whole number, -1 for none, or, if `words`,
- * the name of a class. All of a label are numbers or all are names, unless settings->labels says what is what. `column`
- * stands in messages. `text` NULL: a walked folder.
+ * Set the entry's label: vj_listing_set_class() to the class called `name`, vj_listing_set_label() to the value in a
+ * list, which is a whole number, -1 for none, or, if `words`, a class name. The values of one label must be all numbers
+ * or all names, unless settings->labels defines both. `column` is used in messages. `text` NULL: a walked folder.
  */
 vj_status vj_listing_set_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name);
 vj_status vj_listing_set_label(vj_listing *l, const vj_text *text, int64_t line, int label, const char *column,
                                const char *value, int words);
 
-/** Seconds, mm:ss or hh:mm:ss, each with a fraction if wanted; empty: negative. */
+/**
+ * Parse a time given as seconds, mm:ss or hh:mm:ss, each with an optional fraction; an empty value gives a negative
+ * time.
+ */
 vj_status vj_listing_parse_seconds(const vj_text *text, int64_t line, const char *name, const char *value,
                                    double *seconds);
 
-/** The formats. Each reads the open list to its end. */
+/** The readers, one for each format. Each reads the open list to its end. */
 vj_status vj_listing_plain(vj_listing *l, vj_text *text);
 vj_status vj_listing_csv(vj_listing *l, vj_text *text);
 vj_status vj_listing_kinetics(vj_listing *l, vj_text *text);

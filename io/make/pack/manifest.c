@@ -1,4 +1,4 @@
-/* Which reader a list needs, and what all of them do with an entry: names, labels, paths, ids. */
+/* Chooses the reader for a list, and does what all readers need for an entry: names, labels, paths, ids. */
 #include "pack/manifest.h"
 
 #include <ctype.h>

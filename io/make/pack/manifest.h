@@ -32,42 +32,43 @@
 #include "pack/class_names.h"
 #include "pack/text.h"
 
-/* A file to pack. Everything is borrowed for the time of the call. */
+/* A file to pack. All pointers are valid during the call of the sink only. */
 typedef struct {
-    int dataset;                   /* number in vj_media_names */
-    const char *path;              /* ready to open, shorter than VJ_MEDIA_PATH */
-    const char *listed;            /* the same without the root: does not change when the files are moved */
-    const char *id;                /* how lists of held-out ids name it */
-    const char *key;               /* what two entries for the same file have in common, with start and end */
-    int64_t windows;               /* clips to make of it; 0: pack.windows */
-    double start_s, end_s;         /* the part of the file to take; negative: its begin, its end */
+    int dataset;        /* number in vj_media_names */
+    const char *path;   /* ready to open, shorter than VJ_MEDIA_PATH */
+    const char *listed; /* the path without the root, so that it stays the same when the files are moved */
+    const char *id;     /* id of the file, to be looked up in the lists of held-out ids */
+    const char *key; /* equal, together with start and end, for two entries that name the same part of the same file */
+    int64_t windows; /* clips to make of this file; 0: pack.windows */
+    double start_s, end_s;         /* part of the file to take; negative: from its beginning, to its end */
     int32_t labels[VJ_MAX_LABELS]; /* -1: none */
 } vj_media;
 
-/* Names met so far; entries may add to them. */
+/* Names of datasets and labels read so far. */
 typedef struct {
     int dataset_count, label_count;
     char dataset_names[VJ_MAX_LIST][64];
     char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
-    int listed[VJ_MAX_LIST];         /* this dataset was named by a list that ended */
-    unsigned labels_of[VJ_MAX_LIST]; /* its labels, 1 << label */
+    int listed[VJ_MAX_LIST];         /* whether a list that was read to its end named this dataset */
+    unsigned labels_of[VJ_MAX_LIST]; /* labels of this dataset, as bits 1 << label */
 } vj_media_names;
 
 typedef vj_status vj_media_sink(void *user, const vj_media *media);
 
 /**
- * Read one list or walk one folder, handing each file to `sink`. Adds to `names` and `classes`; a label that is a class
- * by name is, until they are settled, its place among them. Bounded memory, but for the names in one folder that is
- * walked, and those of classes. The folder `scratch`, in which the caller has files, is not walked. Refuses, naming
- * list and line, what does not follow the format, a list that names no file, and one whose labels differ from those of
- * the lists before it in the same dataset. Not collective.
+ * Read one list or walk one folder, and pass each file to `sink`. Adds to `names` and `classes`. A label given as a
+ * class name is passed on as the class's place in `classes` until vj_class_names_settle() numbers the classes. Memory
+ * is bounded, except for the class names and the names in the one folder being walked. The folder `scratch`, which has
+ * the caller's scratch files, is not walked. Refuses, naming list and line: entries that do not follow the format, a
+ * list that names no file, and a list whose labels differ from those of earlier lists of the same dataset. Not
+ * collective.
  */
 vj_status vj_manifest_read(vj_media_names *names, vj_class_names *classes, const vj_dataset_settings *dataset,
                            const char *label_name, const char *scratch, vj_media_sink *sink, void *user);
 
 /**
- * How a file is known to lists of ids: its name without folder and extension, and without the times that end a name of
- * Kinetics (_000010_000020).
+ * Derive a file's id from its path: its name without folder and extension, and without the times at the end of Kinetics
+ * file names (_000010_000020).
  */
 void vj_media_id(char id[VJ_MEDIA_PATH], const char *path);
 

@@ -1,4 +1,4 @@
-/* Lists in JSON: json and ssv2. */
+/* Reads lists in JSON: json and ssv2. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * Packing, the main path: catalogue, is it done already, make shards, commit. Read first; shards.c makes one rank's
- * shards, commit.c the store of them.
+ * The main path of packing: write the catalogue, stop if the store is already complete, make the shards, commit. Read
+ * first; shards.c makes one rank's shards, commit.c makes the store from all shards.
  */
 #include "pack/pack.h"
 

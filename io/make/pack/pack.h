@@ -15,11 +15,12 @@
 #include "base/config.h"
 
 /**
- * Decode the files of config->pack.lists or .datasets and write config->pack.store. Shards that are complete are gone
- * on with, on any number of ranks; the store does not depend on it. A file that cannot be used never stops the job: it
- * is in the ledger with a verdict. No clip at all is an error. A store that is complete and was packed with the same
- * settings from the same lists is left alone, which is no error; one of other settings is refused.
- * dry_run: read the lists, say what would be done. Collective; a failure of one rank alone is returned there only.
+ * Decode the files of config->pack.lists or .datasets and write config->pack.store. Resumes after the shards that are
+ * complete, on any number of ranks; the store's content does not depend on that number. A file that cannot be used
+ * never stops the job: it is in the ledger with a verdict. If there is no clip at all, an error is returned. A complete
+ * store that was packed with the same settings from the same lists is left unchanged (VJ_OK); a store of other settings
+ * is refused. dry_run: only read the lists and print what would be done. Collective; a failure of one rank is returned
+ * on that rank only.
  */
 vj_status vj_pack(const vj_config *config, MPI_Comm comm, int dry_run);
 

@@ -1,7 +1,7 @@
 /*
- * Lists of the looks that agree in a quarter of an instant's bits, in scratch files. A list is a chain of chunks of one
- * cache line each, whose items hold enough to pass over most looks without touching them: with millions entered, memory
- * is what a question waits for.
+ * For each value of a quarter of an instant's bits, a list of the hashes that have it, in scratch files. A list is a
+ * chain of chunks of one cache line each; its items hold enough bits to reject most hashes without reading them,
+ * because with millions of entries the time of a lookup is spent waiting for memory.
  */
 #include "pack/phash_index.h"
 

@@ -1,4 +1,4 @@
-/* Counts from all ranks to rank 0, and the line it prints. */
+/* Sends the counts of all ranks to rank 0, which prints the progress line. */
 #include "pack/progress.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * The progress line: how many files are done on all ranks. The others send rank 0 their counts now and then without
- * waiting for it; rank 0 looks for them while it works itself.
+ * Prints a progress line: how many files are done on all ranks. The other ranks now and then send their counts to rank
+ * 0 without waiting for it; rank 0 receives them between its own files.
  */
 #ifndef VJ_PACK_PROGRESS_H
 #define VJ_PACK_PROGRESS_H
@@ -10,30 +10,33 @@
 
 #include "base/status.h"
 
-/* Counts of one rank as sent; doubles so that one message type serves. */
+/* Counts of one rank, as sent to rank 0; all double, so that one MPI type serves. */
 typedef struct {
     double files, bytes, clips, finished;
 } vj_progress_counts;
 
 typedef struct {
-    MPI_Comm comm; /* borrowed; no other point-to-point messages may run on it meanwhile */
+    MPI_Comm comm; /* borrowed; until vj_progress_end() no other point-to-point messages may be sent on it */
     int rank, size;
     int64_t total; /* files of all ranks */
     double begin_s, next_s;
-    vj_progress_counts mine, sent; /* sent: must stay until the request is done */
+    vj_progress_counts mine, sent; /* sent: the send buffer, must not change until `request` completes */
     MPI_Request request;
     vj_progress_counts *of_rank; /* [size] on rank 0, owned */
 } vj_progress;
 
 vj_status vj_progress_begin(vj_progress *progress, int64_t total, MPI_Comm comm);
 
-/** One more file is done. */
+/** Count one more file as done. */
 void vj_progress_add(vj_progress *progress, int64_t bytes, int64_t clips);
 
-/** Nothing new: hear the others, and speak if it is time. */
+/**
+ * Without counting anything: receive the other ranks' counts and print the line if it is time (rank 0), or send this
+ * rank's counts if it is time (others). To be called while waiting.
+ */
 void vj_progress_wait(vj_progress *progress);
 
-/** Wait for all ranks while rank 0 goes on speaking; *all: the sums, on rank 0. Collective. */
+/** Wait for all ranks, while rank 0 goes on printing the line; *all: the sums, on rank 0. Collective. */
 void vj_progress_end(vj_progress *progress, vj_progress_counts *all);
 
 #endif

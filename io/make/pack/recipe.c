@@ -1,4 +1,4 @@
-/* pack.yaml: written, read, compared. */
+/* Writes, reads and compares pack.yaml. */
 #include "pack/recipe.h"
 
 #include <dirent.h>

@@ -1,4 +1,4 @@
-/* Verdicts of the moment. */
+/* Handles verdicts whose cause may be temporary. */
 #include "pack/refused.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
- * Files that could not be had at this moment: missing, unreadable, or their decoding took more time or memory than
- * allowed although it was tried twice. That says as much of a file system, a ticket or a machine as of the files, so a
- * store in which they are many (pack.max_refused) is not published.
+ * Counts files refused for a cause that may be temporary: missing, unreadable, or decoding took more time or memory
+ * than allowed although it was tried twice. The cause may be the file system, its access rights or the machine instead
+ * of the file. So a store with too many of them (pack.max_refused) is not published.
  */
 #ifndef VJ_PACK_REFUSED_H
 #define VJ_PACK_REFUSED_H
@@ -9,7 +9,7 @@
 #include "pack/ledger.h"
 #include "pack/shards.h"
 
-/* Counts by dataset, the held-out videos last; and a file of each. */
+/* Counts for each dataset, those of held-out videos last, with one file of each as an example. */
 typedef struct {
     struct {
         int64_t files;
@@ -17,25 +17,27 @@ typedef struct {
     } of[VJ_MAX_LIST + 1];
 } vj_refused;
 
-/** Whether a verdict (vj_ledger.h) is one of the moment. */
+/** Return whether a verdict (ledger.h) may have a temporary cause. */
 bool vj_refused_counts(int verdict);
 
-/** Whether decoding a file again, alone and with wider limits, may end in another verdict. */
+/** Return whether decoding a file again, alone and with wider limits, may give another verdict. */
 bool vj_refused_decode_again(int verdict);
 
-/** Count a file, if its verdict is one of the moment. dataset: VJ_SOURCE_HELD_OUT for held-out videos. */
+/** Count a file if its verdict may have a temporary cause. dataset: VJ_SOURCE_HELD_OUT for held-out videos. */
 void vj_refused_add(vj_refused *refused, int dataset, int verdict, const char *path, const char *reason);
 
-/** VJ_ERR_IO, with host, root and an example, if they are more than pack.max_refused of a dataset. */
+/**
+ * Return VJ_ERR_IO, naming host, root and an example, if more than pack.max_refused of a dataset's files were counted.
+ */
 vj_status vj_refused_check(const vj_refused *refused, const vj_pack_plan *plan);
 
 /**
- * Remove complete shards that hold files which were missing or unreadable when they were packed and can be opened now,
- * so that they are made again. *removed: how many. Not collective: one rank does it.
+ * Remove complete shards with files that were missing or unreadable when they were packed and can be opened now, so
+ * that these shards are made again. *removed: number of shards removed. Not collective: one rank does it.
  */
 vj_status vj_refused_forget(const vj_pack_plan *plan, int64_t *removed);
 
-/** VJ_ERR_IO if this process does not see a folder that the lists speak of: `root`, or the folder of a list. */
+/** Return VJ_ERR_IO if this process cannot see a folder that the lists refer to: `root`, or the folder of a list. */
 vj_status vj_refused_check_roots(const vj_config *config);
 
 #endif

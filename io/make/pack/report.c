@@ -1,4 +1,4 @@
-/* The summary. */
+/* Formats the summary of a pack. */
 #include "pack/report.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Scratch files. */
+/* Unlinked scratch files and memory mapped from them. */
 #include "pack/scratch.h"
 
 #include <errno.h>

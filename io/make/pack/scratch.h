@@ -1,22 +1,25 @@
 /*
- * Room for tables that grow with the number of files: an unlinked file that is mapped, so that it takes disk and page
- * cache, not memory of the process, and is gone whenever the process is.
+ * Memory for tables that grow with the number of files: a mapped file that is unlinked at once. It uses disk and page
+ * cache instead of the process's own memory, and disappears when the process ends, however it ends.
  */
 #ifndef VJ_PACK_SCRATCH_H
 #define VJ_PACK_SCRATCH_H
 
 #include "base/status.h"
 
-/** A file without a name in a folder; close() *fd, which is negative after a failure to open. */
+/** Create an unnamed file in a folder; close() *fd, which is negative if the file could not be created. */
 vj_status vj_scratch_file(int *fd, const char *folder);
 
-/* Zeroed. */
+/* Mapped memory, zero at the start. */
 typedef struct {
     void *data;
     int64_t bytes;
 } vj_scratch;
 
-/** The disk space is taken at once: a full disk is an error here, and not a signal later. Release in any case. */
+/**
+ * Map a new file of `bytes` bytes in `folder`. The disk space is allocated at once, so a full disk is an error here and
+ * not a SIGBUS later. Call vj_scratch_release() also after a failure.
+ */
 vj_status vj_scratch_create(vj_scratch *scratch, const char *folder, int64_t bytes);
 void vj_scratch_release(vj_scratch *scratch);
 

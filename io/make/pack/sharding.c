@@ -1,4 +1,4 @@
-/* The layout of shards. */
+/* Number of shards, and which sources each one holds. */
 #include "pack/sharding.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* One rank's shards: files out, clips in, in order. */
+/* Makes one rank's shards: hands files to the decoding processes and writes their clips in order. */
 #include "pack/shards.h"
 
 #include <stdio.h>

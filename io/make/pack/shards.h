@@ -1,6 +1,6 @@
 /*
- * Making shards: one rank's share of the work. Files are handed to decoding processes in the order of the shards'
- * positions, running ahead as far as a bounded buffer allows, also into the next shard; results are written in order.
+ * Makes shards, one rank's share of the work. Files are given to decoding processes in the order of the shards'
+ * positions, running ahead (also into the next shard) as far as a bounded buffer allows; results are written in order.
  */
 #ifndef VJ_PACK_SHARDS_H
 #define VJ_PACK_SHARDS_H
@@ -11,21 +11,21 @@
 #include "pack/progress.h"
 #include "pack/sharding.h"
 
-/* What is the same on all ranks; everything is borrowed. */
+/* Settings that are the same on all ranks, except `classes`; all pointers are borrowed. */
 typedef struct {
     const vj_config *config;
     const vj_catalogue_summary *summary;
     const vj_class_names *classes; /* on rank 0; NULL: none */
     const vj_sharding *layout;
-    const vj_clips_header *clips; /* what all shards say alike */
-    const vj_lease_seal *lease;   /* of the store; looked at before anything is published */
+    const vj_clips_header *clips; /* the header that all shards share */
+    const vj_lease_seal *lease;   /* lease of the store, checked before anything is published */
 } vj_pack_plan;
 
 /**
- * Make the shards `todo`, ascending, with `workers` decoding processes, looking sources up in the store's catalogue. At
- * most pack.buffer_mb of clips wait in memory, and what each worker is at. Counts go to `progress`. A file that could
- * not be had (refused.h) is tried once more; *refused: whether some were refused for good. Local; a failure leaves the
- * shards that were complete.
+ * Make the shards `todo` [count], ascending, with `workers` decoding processes, looking sources up in the store's
+ * catalogue. At most pack.buffer_mb of clips wait in memory, besides those that the workers are making. Counts are
+ * added to `progress`. A file refused for a cause that may be temporary (refused.h) is tried once more; *refused:
+ * whether some were refused again. Not collective. After a failure, the shards that were complete remain.
  */
 vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t count, int workers,
                          vj_progress *progress, bool *refused);

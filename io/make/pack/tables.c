@@ -1,4 +1,4 @@
-/* Lists of lines and CSV: plain, csv, kinetics, howto100m. */
+/* Reads lists of lines and CSV: plain, csv, kinetics, howto100m. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

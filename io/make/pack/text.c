@@ -1,4 +1,4 @@
-/* Buffered reading of a list. */
+/* Buffered reading of lists. */
 #include "pack/text.h"
 
 #include <errno.h>

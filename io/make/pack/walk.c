@@ -1,11 +1,11 @@
 /*
- * Folders as manifests: all regular files below one, and links to regular files, in the order of their bytes. Links to
- * folders are not followed, so a walk ends, and stays where it was sent; but the folder itself may be a link, and so
- * may the classes of an imagenet folder.
+ * Folders as manifests: all regular files below a folder, and links to regular files, in byte order of their names.
+ * Links to folders are not followed, so a walk ends and does not leave the folder; but the folder itself may be a link,
+ * and so may the class folders of an imagenet folder.
  *
- * Not taken, and named in a warning: hidden files and folders, those that operating and storage systems make, clip
+ * Skipped with a warning: hidden files and folders, files and folders that operating and storage systems create, clip
  * stores and run folders, finished or not, and single files such as our programs and job systems write. So the same
- * command finds the same files again after it has written its own beside them.
+ * command finds the same files again after it has written its own output next to them.
  */
 #include <dirent.h>
 #include <errno.h>

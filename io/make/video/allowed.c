@@ -1,7 +1,7 @@
 /*
- * The containers and codecs that are read: those of the videos and pictures that people have. FFmpeg knows several
- * hundred more; most are for games, subtitles, text or play lists, are seldom used and seldom tested, and each is code
- * that a hostile file can reach.
+ * The containers and codecs that we accept: those of common videos and pictures. FFmpeg knows several hundred more;
+ * most are for games, subtitles, text or play lists, are seldom used and seldom tested, and each is code that a hostile
+ * file can reach.
  */
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* Geometry of shown pictures and conversion to RGB with libswscale. */
+/* Size and orientation of shown pictures, and conversion to RGB with libswscale. */
 #include "video/convert.h"
 
 #include <libavutil/display.h>

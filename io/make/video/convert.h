@@ -6,9 +6,10 @@
 #include <libswscale/swscale.h>
 
 /*
- * How to turn a stored picture into the shown one: first exchange the axes (transpose), then mirror along the axes as
- * shown; these cover all eight cases of a display matrix that are not arbitrary angles. For any other angle, rotate by
- * `turn` about the centre in a picture of the same size, with black where no pixel lands, as ffmpeg does.
+ * How to turn a stored picture into the shown one. transpose, applied first, exchanges the axes; mirror_x and mirror_y
+ * then mirror the result: together the eight display matrices without other angles than multiples of 90 degrees. For
+ * any other angle, rotate by `turn` about the centre in a picture of the same size, black where nothing is, as ffmpeg
+ * does.
  */
 typedef struct {
     int transpose, mirror_x, mirror_y;

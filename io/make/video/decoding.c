@@ -1,4 +1,4 @@
-/* Packets in, frames out: the decoder's loop, and the counting of damage on the way. */
+/* The decoder loop: sends packets, receives frames, and counts damage on the way. */
 #include "video/inside.h"
 
 /* Errors on the frames still inside the decoder at the end; no decoder holds more frames, so beyond it is stuck. */

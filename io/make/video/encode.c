@@ -1,4 +1,4 @@
-/* Encoding and muxing with libav, under a temporary name, then a rename. */
+/* Encodes and muxes with FFmpeg's libraries into a file with a temporary name, then renames it. */
 #include "video/encode.h"
 
 #include <libavcodec/avcodec.h>

@@ -1,8 +1,8 @@
 /*
- * What a still picture's file says beside its pixels. The orientation is a number of EXIF metadata, which JPEG, PNG and
- * WebP hold in a part of their own and TIFF at its beginning; FFmpeg hands it on for some formats only. Print density
- * is no shape of pixels. And whether a JPEG is whole: FFmpeg's decoder makes up what is missing without a word, so
- * libjpeg-turbo is asked, which warns.
+ * Metadata and integrity of still pictures. The orientation is a number in EXIF metadata, which JPEG, PNG and WebP
+ * store in a separate section and TIFF at its beginning; FFmpeg passes it on for some formats only. Print density is
+ * ignored: it does not describe the shape of pixels. FFmpeg's decoder fills in missing parts of a JPEG without an
+ * error, so we check JPEG files with libjpeg-turbo, which warns.
  */
 #include <stdlib.h>
 #include <string.h>

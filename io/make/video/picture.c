@@ -1,4 +1,4 @@
-/* What a receiver of pictures may ask of them, and the receiver that puts all into one piece of memory. */
+/* Functions for the receiver of a picture (size, RGB), and vj_video_frames(), which collects pictures in one array. */
 #include <stdlib.h>
 #include <string.h>
 

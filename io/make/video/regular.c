@@ -1,4 +1,4 @@
-/* Opening an untrusted path: only a regular file of acceptable size comes out of it. */
+/* Opens an untrusted path: accepts only a regular file of acceptable size. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

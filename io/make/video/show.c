@@ -1,9 +1,9 @@
 /*
- * Which pictures are shown at given times. A wanted time is first made a wanted frame, by the list of packets; decoding
- * starts at the last key frame before it, passes over stretches between wanted frames where a later key frame allows
- * it, and leaves out frames that neither are wanted nor needed for others. What comes out of the decoder is known by
- * its time stamp alone. Where a start in the middle does not give the wanted frame undamaged (damage, or a key frame
- * that is none) everything is decoded from the start instead, so that the outcome is that of a full pass.
+ * Decodes the pictures shown at given times. The packet list tells which frame is shown at each wanted time. Decoding
+ * starts at the last key frame before that frame, jumps ahead to a later key frame where there is one between two
+ * wanted frames, and skips frames that are neither wanted nor needed to decode others. Decoded frames are identified by
+ * timestamp alone. If starting in the middle does not give the wanted frame undamaged (damage, or a false key frame),
+ * everything is decoded from the start instead, so the result equals that of a full pass.
  */
 #include <stdlib.h>
 #include <string.h>

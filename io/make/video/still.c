@@ -1,4 +1,4 @@
-/* Scaling by way of convert.c, PNG by FFmpeg's encoder, which gives the whole file as one packet. */
+/* Scales with convert.c; writes PNG with FFmpeg's encoder, which returns the whole file as one packet. */
 #include "video/still.h"
 
 #include <libavcodec/avcodec.h>

@@ -1,4 +1,4 @@
-/* An open video: its life, the choice of the stream, its decoder and what is said of it. */
+/* Opening and closing a video, choosing its stream, opening the decoder, and filling in vj_video_info. */
 #include <libavutil/avutil.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,7 @@
-/* What a checkpoint says of its encoder: attributes of the group /architecture, a row of one table each. */
+/*
+ * The architecture of a checkpoint's encoder: attributes of the group /architecture, described by the rows of one
+ * table.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>

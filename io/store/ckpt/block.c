@@ -1,5 +1,4 @@
-/* The block: how tensors are divided into blocks, blocks over ranks, walks over them into pieces; and types of numbers.
- */
+/* Divides tensors into blocks and blocks over ranks, splits loops over them into pieces, and converts number types. */
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>

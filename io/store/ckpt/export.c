@@ -1,4 +1,4 @@
-/* The encoder of a checkpoint as a file of its own. */
+/* Writes the encoder of a checkpoint to a separate file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

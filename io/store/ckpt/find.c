@@ -1,4 +1,7 @@
-/* Which checkpoints a run folder holds: the newest, and which may go. Rank 0 looks, so that all see the same. */
+/*
+ * Finds the checkpoints in a run folder: the newest, and those to remove. Only rank 0 lists the folder, so all ranks
+ * get the same answer.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Verify, print and compare whole checkpoints: walks over all tensors of a file, block by block. */
+/* Verifies, prints and compares whole checkpoints, reading all tensors of a file block by block. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

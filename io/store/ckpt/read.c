@@ -1,4 +1,4 @@
-/* Reading tensors and state: each rank by itself, with serial HDF5, every block against its checksum. */
+/* Reads tensors and state: each rank by itself, with serial HDF5; every block is verified against its checksum. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,10 @@
 /*
- * Writing a checkpoint (h5/h5.h): rank 0 makes the datasets in memory and tells where HDF5 has put them, each rank
- * writes its blocks there with pwrite(2), then rank 0 adds their checksums (finish). There is one path: load() copies
- * blocks into the writer's memory, store() sums them up and writes them. In the foreground the memory is a staging
- * buffer and the two take turns; in the background it takes all that this rank writes, and store() and finish() run in
- * a thread, one after the other. It calls no MPI; HDF5 on rank 0 only, in finish(), while nobody else does (ckpt.h).
+ * Writes a checkpoint through h5/h5.h: rank 0 creates the datasets in memory and tells the ranks their offsets in the
+ * file, each rank writes its blocks there with pwrite(2), then rank 0 adds the checksums (finish). load() copies blocks
+ * into the writer's memory; store() computes their checksums and writes them. In the foreground the memory is a staging
+ * buffer and the two alternate; in the background the memory holds all that this rank writes, and store() and finish()
+ * run in a thread, one after the other. The thread calls no MPI; it calls HDF5 on rank 0 only, in finish(), while no
+ * other thread does (ckpt.h).
  */
 #include <pthread.h>
 #include <stdatomic.h>

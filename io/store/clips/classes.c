@@ -1,7 +1,8 @@
 /*
- * The names of classes: what a label's numbers mean. In the index as /classes/LABEL, texts [classes] of a fixed length,
- * class n in row n; a label whose numbers have no names has no such dataset. Stores that are opened together may number
- * the same names differently: the later store's numbers are changed to those that the names have already.
+ * Names of classes, that is, what a label's numbers mean. The index has them as /classes/LABEL, fixed-length texts
+ * [classes], the name of class n in row n; a label whose numbers have no names has no such dataset. Stores that are
+ * opened together may number the same names differently: then the later store's labels are renumbered to the numbers
+ * that the names already have.
  */
 #include <stdio.h>
 #include <stdlib.h>

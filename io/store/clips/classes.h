@@ -17,21 +17,22 @@ typedef struct vj_clips_classes {
 } vj_clips_classes;
 
 void vj_clips_classes_release(vj_clips_classes *classes);
-/** "" for numbers without a name. */
+/** Return the name of a class; "" if its number has none. */
 const char *vj_clips_classes_name(const vj_clips_classes *classes, int64_t number);
 
-/** Write /classes/LABEL; read it, into no classes if there is none. */
+/** Write /classes/LABEL; or read it, giving count 0 if the file has none. */
 vj_status vj_clips_put_classes(hid_t file, const char *path, const char *label, const vj_clips_classes *classes);
 vj_status vj_clips_get_classes(hid_t file, const char *path, const char *label, vj_clips_classes *classes);
 
 /**
- * Add the names of one store (`path`, for messages) to those of the stores before it, and change its labels, n values
- * at values[i * stride], to the numbers that their names have in `all`. Refuses a value that is none of its classes.
+ * Merge the class names `more` of one store (`path`, for messages) into the names `all` of the stores before it, and
+ * renumber the store's labels, n values at values[i * stride], to the numbers their names have in `all`. Refuses a
+ * value that is not one of the store's classes.
  */
 vj_status vj_clips_join_classes(vj_clips_classes *all, const vj_clips_classes *more, const char *path,
                                 const char *label, int32_t *values, int64_t stride, int64_t n);
 
-/** Print, where the classes of a label have other names, how many, and the first of them; returns whether they have. */
+/** If the class names of a label differ, print how many differ and the first of them. Returns whether they differ. */
 bool vj_clips_compare_classes(const char *label, const vj_clips_classes *a, const vj_clips_classes *b, FILE *out);
 
 #endif

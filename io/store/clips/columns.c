@@ -1,4 +1,4 @@
-/* Rows in memory, columns in files. */
+/* Writes rows in memory as columns in files, and reads them back. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Two stores clip by clip: the pixels where the records differ, labels, data sets, and what the numbers mean. */
+/* Compares two stores clip by clip: pixels where the records differ, labels, data sets, and class names. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * index.h5: what the shards hold, appended shard after shard. Its columns are chunked, for how many clips there will be
- * is known at the end; a block of each is all that is in memory.
+ * Writes index.h5, the list of all clips, shard after shard. Its columns are chunked, because the number of clips is
+ * known only at the end; only one block of each column is in memory.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* A store for human eyes. Whether it is whole: verify.c. */
+/* Prints the contents of a store. Its integrity is checked in verify.c. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * Opening stores: rank 0 reads the indices, column by column, trusts nothing in them, and tells the others. Each
- * shard is looked at on disk, and opened once, by one of the ranks.
+ * Opens stores: rank 0 reads the indices column by column, checks every value, and distributes them. Each shard file is
+ * checked on disk, and opened once, by one of the ranks.
  */
 #include <fcntl.h>
 #include <stddef.h>

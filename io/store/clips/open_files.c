@@ -1,4 +1,4 @@
-/* Descriptors with a count of users. Files are opened and closed outside the lock: a file system may take its time. */
+/* Reference-counted descriptors. Files are opened and closed outside the lock, because that can be slow. */
 #include "clips/open_files.h"
 
 #include <errno.h>

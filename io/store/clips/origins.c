@@ -1,4 +1,4 @@
-/* Where clips are from, for people: what training has no use for and vj_clips does not hold. */
+/* Finds where clips come from, for users; training does not need this, so vj_clips does not hold it. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,6 @@
-/* Pauses that grow, cut into short naps so that a loader that is stopped does not wait for them. */
+/*
+ * Pauses of increasing length between attempts to read, made of short sleeps so that a loader can be stopped quickly.
+ */
 #include "clips/outage.h"
 
 #include <stdatomic.h>

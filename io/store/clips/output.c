@@ -1,4 +1,4 @@
-/* The driver, and the life of a file that it writes. */
+/* The HDF5 file driver, and creating, publishing and discarding a file written with it. */
 #include "clips/output.h"
 
 #include <errno.h>

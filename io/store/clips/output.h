@@ -1,8 +1,9 @@
 /*
- * A file of the store while HDF5 writes it. HDF5 1.10 does not recover from a write that fails (a full disk: it crashes
- * in its exit handler, if not before), so it never sees one: a small file driver of ours writes for it, keeps the first
- * failure to itself and goes on as if nothing had happened; we ask it. The driver also knows where each chunk went, for
- * which HDF5 would have to be asked chunk by chunk, walking its tree from the start each time.
+ * A file of the store while HDF5 writes it. HDF5 1.10 does not recover from a failed write (on a full disk it crashes
+ * in its exit handler, if not before). So our own small HDF5 file driver does the writing: after a failure it records
+ * the error, writes nothing more, and reports success to HDF5; we then check the recorded error. The driver also notes
+ * the file offset of each chunk written; asking HDF5 for that would walk the chunk index from its start for every
+ * chunk.
  */
 #ifndef VJ_CLIPS_OUTPUT_H
 #define VJ_CLIPS_OUTPUT_H
@@ -14,25 +15,27 @@
 typedef struct {
     hid_t file; /* negative: not open */
     vj_file on_disk;
-    const char *path;            /* of on_disk: its name for now */
+    const char *path;            /* its temporary name, in on_disk */
     int error;                   /* errno of the first failure; nothing is written after it */
-    int64_t data_at, data_bytes; /* of the last write that was not HDF5's own structures */
+    int64_t data_at, data_bytes; /* file offset and length of the last write that was not HDF5 metadata */
 } vj_output;
 
 /**
- * Create PATH, under a name of its own until it is published, with the layout's attributes. What is written holds no
- * date and no host: the same content is the same file, byte for byte. On failure nothing is left.
+ * Create PATH under a temporary name, which it keeps until it is published, with the attributes of the layout. Neither
+ * date nor host is written, so the same content gives the same file, byte for byte. On failure no file is left.
  */
 vj_status vj_output_create(vj_output *output, const char *path, const vj_clips_header *layout);
 
-/** Has everything been written so far? */
+/** Return the error if any write has failed so far. */
 vj_status vj_output_check(const vj_output *output);
 
-/** The end: add `complete`, close, check, and give it its final name. The datasets were closed before. On failure the
- * part is removed. */
+/**
+ * Finish the file: add `complete`, close, check for failed writes, and rename to the final name. All datasets must be
+ * closed before. On failure the .part is removed.
+ */
 vj_status vj_output_publish(vj_output *output);
 
-/** Write no more; then datasets can be closed, whatever they still hold. */
+/** Stop writing to disk, so that datasets can be closed whatever data they still buffer. */
 void vj_output_stop(vj_output *output);
 
 /** Close and remove the file. */

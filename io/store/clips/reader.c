@@ -1,6 +1,6 @@
 /*
- * Asking an open store, and reading from it: a clip is one pread, one checksum and (jpeg) one decoding, from any
- * thread; HDF5 is not touched.
+ * Queries an open store and reads clips: one pread, one checksum and (jpeg) one decoding a clip, from any thread,
+ * without HDF5.
  */
 #include <errno.h>
 #include <stdio.h>

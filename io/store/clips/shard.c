@@ -1,6 +1,6 @@
 /*
- * One shard: records go into the file as they come, one chunk each in the dataset of their geometry; the tables are
- * kept in memory until the shard is published. What is in the file: clips.h.
+ * Writes one shard: each record is written to the file at once, as one chunk of the dataset of its geometry; the tables
+ * are kept in memory until the shard is published. The file's contents are described in clips.h.
  */
 #include <errno.h>
 #include <stdlib.h>

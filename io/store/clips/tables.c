@@ -1,4 +1,4 @@
-/* What a finished shard says of itself, checked: the commit builds on nothing else. */
+/* Reads the tables of a finished shard and checks them; the commit relies on nothing else. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

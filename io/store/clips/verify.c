@@ -1,6 +1,6 @@
 /*
- * Whether a store is still what was packed, asked in three ways: the shards' own tables against the index, the
- * addresses in them against HDF5's, and the records themselves.
+ * Verifies a store in three ways: the shards' own tables against the index, the record addresses in them against
+ * HDF5's, and the records themselves.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,15 +1,15 @@
 /*
- * Writing a clip store (what is in its files: clips.h). A shard is the unit of work: one process writes it by itself,
- * and it counts once it has its final name. When all are there, one process streams over their tables and writes
- * index.h5, from which moment the store exists. Nothing here is collective; one thread at a time may be in it, for it
- * is inside HDF5.
+ * Writes a clip store; its files are described in clips.h. A shard is the unit of work: one process writes it by
+ * itself, and it counts once it has its final name. When all shards exist, one process reads their tables one after
+ * another and writes index.h5; the store exists once index.h5 does. Nothing here is collective. Only one thread at a
+ * time may call these functions, because they use HDF5.
  */
 #ifndef VJ_CLIPS_WRITE_H
 #define VJ_CLIPS_WRITE_H
 
 #include "clips/clips.h"
 
-/** What all shards and the index of a store say alike. */
+/** Header that all shards and the index of a store share. */
 typedef struct {
     int32_t frames, label_count, dataset_count; /* at least one data set */
     char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
@@ -19,8 +19,8 @@ typedef struct {
 } vj_clips_header;
 
 /**
- * Make the folder of a store, durably, its parent exists; a folder that is there already stays as it is, but one with
- * an index.h5 is refused: the store is finished.
+ * Make the folder of a store, durably; its parent must exist. An existing folder is left unchanged, but one that has an
+ * index.h5 is refused, because that store is finished.
  */
 vj_status vj_clips_make_folder(const char *dir);
 
@@ -39,14 +39,14 @@ typedef struct {
     float psnr;
 } vj_clip;
 
-/** One file that the shard accounts for, whether or not it gave a clip. */
+/** One source file assigned to the shard, whether or not it gave a clip. */
 typedef struct {
     int64_t source;
-    int32_t dataset; /* -1: of none, without clips (a held-out video) */
+    int32_t dataset; /* -1: a held-out video, which has no dataset and no clips */
     int32_t verdict, clips;
     uint64_t look[8];
     uint8_t look_valid;
-    const int8_t *motion; /* [VJ_CLIPS_MOTION_BYTES] of the look; NULL: not known */
+    const int8_t *motion; /* [VJ_CLIPS_MOTION_BYTES] motion part of the perceptual hash `look`; NULL: not known */
     const char *row;      /* its row of the ledger, without a newline */
 } vj_clips_file;
 
@@ -56,17 +56,18 @@ typedef struct vj_shard vj_shard;
 vj_status vj_shard_create(vj_shard **shard, const char *dir, int64_t number, const vj_clips_header *layout);
 
 /**
- * Append a clip: its record goes to the file at once. Sides beyond VJ_CLIPS_MAX_SIDE, and lengths that no record of
- * that shape has, are VJ_ERR_FORMAT and leave the shard as it was; after any other failure abandon it.
+ * Append a clip; its record is written to the file at once. Sides beyond VJ_CLIPS_MAX_SIDE, and record lengths that are
+ * impossible for the shape, return VJ_ERR_FORMAT and leave the shard unchanged; after any other failure call
+ * vj_shard_abandon().
  */
 vj_status vj_shard_add_clip(vj_shard *shard, const vj_clip *clip);
 
-/** Account for a file; the last `clips` clips added are its own, windows ascending. */
+/** Add a source file; the last `clips` clips added must be this file's, windows ascending. */
 vj_status vj_shard_add_file(vj_shard *shard, const vj_clips_file *file);
 
 /**
- * Write the tables, make the file durable and give it its final name; whether or not that succeeds the shard is freed
- * and *shard NULL. After a failure nothing is left of it on disk, but when the folder's fsync is what failed.
+ * Write the tables, flush the file to disk and give it its final name. The shard is freed and *shard set to NULL in any
+ * case. After a failure no file is left on disk, unless it was the folder's fsync that failed.
  */
 vj_status vj_shard_publish(vj_shard **shard);
 /** Close, remove the .part, free. NULL is harmless. */
@@ -75,7 +76,7 @@ void vj_shard_abandon(vj_shard *shard);
 /** Remove a complete shard, so that it can be made again. */
 vj_status vj_shard_remove(const char *dir, int64_t number);
 
-/** The shard has its final name, which it got last of all. */
+/** Return whether the shard is complete: it has its final name, which is given last. */
 int vj_shard_is_complete(const char *dir, int64_t number);
 
 /* ------------------------------------------------------------------------------------------------ tables */
@@ -91,47 +92,61 @@ typedef struct {
     int32_t label[VJ_MAX_LABELS];
 } vj_clips_entry;
 
-/** What a finished shard holds, in its order: files by position, the clips of a file together. */
+/** Contents of a finished shard, in file order: the source files by position, the clips of a source file together. */
 typedef struct {
     int64_t clips, files, bytes; /* bytes: of the whole file */
     vj_clips_entry *entry;       /* [clips] owned */
     vj_clips_file *file;         /* [files] owned; their rows are parts of `ledger` */
     char *ledger;                /* owned */
-    int8_t *motion;              /* of the files that have a look */
+    int8_t *motion;              /* motion of the files with look_valid, in their order; owned */
 } vj_shard_tables;
 
-/** Read and check them; a shard that was made with another layout is refused. Release in any case. */
+/**
+ * Read and check the tables of a shard; one that was written with another header is refused. Call
+ * vj_shard_tables_release() also after a failure.
+ */
 vj_status vj_shard_tables_read(vj_shard_tables *tables, const char *dir, int64_t number,
                                const vj_clips_header *expected);
 void vj_shard_tables_release(vj_shard_tables *tables);
 
 /* ------------------------------------------------------------------------------------------------ index */
 
-/** What became of all files: the store's passport. */
+/**
+ * The passport of a store: counts of all source files and their clips by data set and verdict, and digests of the lists
+ * they came from.
+ */
 typedef struct {
     int verdict_count;
     const char *const *verdict_names; /* [verdict_count], below VJ_VERDICT_NAME bytes each */
     const int64_t *files, *clips;     /* [dataset_count, verdict_count]; clips: listed in the index */
-    int64_t duplicates, held_out;     /* files dropped as such, by content */
+    int64_t duplicates, held_out;     /* files dropped as duplicates, and as copies of held-out videos, by content */
     uint64_t manifests, exclusions;   /* digests of the lists */
-    const char *summary;              /* for people */
+    const char *summary;              /* human-readable */
 } vj_passport;
 enum { VJ_VERDICT_NAME = 32, VJ_MAX_VERDICTS = 64 };
 
-/** Holds a few MB whatever the store's size: 16 bytes a shard and one block of each column. */
+/**
+ * Writer of index.h5. Uses a few MB of memory, nearly independent of the store's size: 16 bytes a shard and one block
+ * of each column.
+ */
 typedef struct vj_clips_index_writer vj_clips_index_writer;
 
 /** Create DIR/index.h5.<number>.part for shards 0 to shards - 1. */
 vj_status vj_clips_index_create(vj_clips_index_writer **writer, const char *dir, const vj_clips_header *layout,
                                 int64_t shards);
-/** List the clips of the next shard, in ascending order from 0, of which keep[clips] is not 0 (NULL: all). */
+/** Add the clips of the next shard (0, 1, 2 ...) for which keep[clips] is not 0; keep NULL: all clips. */
 vj_status vj_clips_index_append(vj_clips_index_writer *writer, int64_t shard, const vj_shard_tables *tables,
                                 const uint8_t *keep);
-/** What the numbers of a label mean: names[n] for class n, [count], "" where no class has the number. Once a label. */
+/**
+ * Write the class names of a label: names[n] [count] is the name of class n, "" if no class has this number. Call at
+ * most once for each label.
+ */
 vj_status vj_clips_index_classes(vj_clips_index_writer *writer, int label, const char *const *names, int64_t count);
-/** Once. */
+/** Write the passport. Call once. */
 vj_status vj_clips_index_passport(vj_clips_index_writer *writer, const vj_passport *passport);
-/** When all shards were appended: make it durable, then rename. The writer is freed and *writer NULL in any case. */
+/**
+ * When all shards are appended: flush to disk, then rename. The writer is freed and *writer set to NULL in any case.
+ */
 vj_status vj_clips_index_publish(vj_clips_index_writer **writer);
 /** Close, remove the .part, free. NULL is harmless. */
 void vj_clips_index_abandon(vj_clips_index_writer *writer);

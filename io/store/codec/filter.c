@@ -1,4 +1,4 @@
-/* JPEG records as an HDF5 filter. */
+/* The HDF5 filter for JPEG records. */
 #include "codec/filter.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
- * The HDF5 filter of JPEG records: one chunk is one clip, the logical dataset u8 [n, T, H, W, 3]. vjepa itself writes
- * chunks directly and reads them with pread(); the filter is for everybody else (h5py, h5dump), who find it as a plugin
- * in HDF5_PLUGIN_PATH.
+ * The HDF5 filter that decodes JPEG records: one chunk is one clip, the logical dataset is u8 [n, T, H, W, 3]. vjepa
+ * itself writes chunks directly and reads them with pread(); the filter is for other programs (h5py, h5dump), which
+ * find it as a plugin in HDF5_PLUGIN_PATH.
  */
 #ifndef VJ_CODEC_FILTER_H
 #define VJ_CODEC_FILTER_H
@@ -10,13 +10,13 @@
 
 #include "codec/codec.h"
 
-/* In HDF5's range for private use, 256 to 511, for it is registered nowhere. Part of the format. */
+/* Filter number, from HDF5's range for private use, 256 to 511, because it is not registered. Part of the format. */
 enum { VJ_JPEG_FILTER = 371 };
 
-/* The filter's parameters, as HDF5 keeps them with a dataset. */
+/* Indices of the filter's parameters, which HDF5 stores with each dataset. */
 enum { VJ_FILTER_T, VJ_FILTER_H, VJ_FILTER_W, VJ_FILTER_QUALITY, VJ_FILTER_CHROMA, VJ_FILTER_VALUES };
 
-/** Calls no function of HDF5, so that a plugin need not link it. */
+/** The filter. It calls no HDF5 function, so that a plugin need not link HDF5. */
 extern const H5Z_class2_t vj_jpeg_filter;
 
 #endif

@@ -1,4 +1,4 @@
-/* Between record.c and jpeg.c. */
+/* Shared by record.c and jpeg.c only. */
 #ifndef VJ_CODEC_INNER_H
 #define VJ_CODEC_INNER_H
 
@@ -6,7 +6,7 @@
 
 #include "codec/codec.h"
 
-/* Memory that only grows. */
+/* A buffer that grows on demand and never shrinks. */
 typedef struct {
     uint8_t *bytes;
     size_t room;
@@ -15,11 +15,11 @@ typedef struct {
 struct vj_coder {
     void *compressor, *decompressor; /* TurboJPEG's handles, NULL until needed */
     vj_room record;                  /* the last one encoded */
-    vj_room frame;                   /* one decoded again, to measure what was lost */
+    vj_room frame;                   /* a frame decoded again, to measure the loss */
     vj_room scratch;
 };
 
-/* False when memory ends. */
+/* Make room for at least `bytes` bytes; the previous content is lost. Returns false if there is no memory. */
 bool vj_room_for(vj_room *room, size_t bytes);
 
 vj_status vj_jpeg_encode(vj_coder *coder, const vj_codec_settings *settings, const uint8_t *frames, int T, int H, int W,

@@ -1,6 +1,7 @@
 /*
- * JPEG records, by libjpeg-turbo's TurboJPEG interface (no longjmp, one handle a thread). Slow-but-accurate DCT both
- * ways, triangle-filter upsampling: what a store gives does not depend on speed settings.
+ * Encodes and decodes JPEG records with libjpeg-turbo's TurboJPEG interface (no longjmp; one handle a thread). Uses the
+ * slow, accurate DCT in both directions and triangle-filter upsampling, so the result does not depend on speed
+ * settings.
  */
 #include <endian.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Records of either codec. Read codec.h first. */
+/* Encodes and decodes records of either codec. Read codec.h first. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

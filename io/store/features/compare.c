@@ -1,4 +1,4 @@
-/* Two feature stores row by row. */
+/* Compares two feature stores row by row. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

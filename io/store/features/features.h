@@ -1,16 +1,16 @@
 /*
- * The feature store NAME.h5: what a frozen encoder says about the clips of a store, written by vjepa-embed and read by
- * the probes and analyses. One HDF5 file, .part until it is on disk:
+ * The feature store NAME.h5: the output of a frozen encoder for the clips of a store, written by vjepa-embed and read
+ * by the probes and analyses. One HDF5 file, named .part until it is on disk:
  *
- *   /features  f4 or f2 [n, N, D]   tokens; N = 1 when pooled. Contiguous: readers map it, h5py reads it as it is
+ *   /features  f4 or f2 [n, N, D]   tokens; N = 1 when pooled. Contiguous, uncompressed
  *   /label     i4 [n, L]            -1: none; attribute "names": the label names, one a line
  *   /clip      i8 [n]               number of the clip in its store
  *   /clip_xxh3 u8 [n]               checksum of the clip in its store: equal on clips of equal content
- *   /xxh3      u8 [n]               XXH3-64 of the clip's features (as stored), labels and number, in this order
+ *   /xxh3      u8 [n]               XXH3-64 of the row's features (as stored), labels and clip number, in this order
  *   /classes/LABEL  S [classes]     names of the classes of a label, where the clip store has them: row k is class k
  *
  * Attributes of /: format, version, config, encoder, encoder_digest, preprocessing, store_fingerprint, effective_rank,
- * code, date, hosts, ranks, complete. Files of before encoder_digest lack it, preprocessing and /clip_xxh3.
+ * code, date, hosts, ranks, complete. Older files have no encoder_digest, preprocessing and /clip_xxh3.
  */
 #ifndef VJ_FEATURES_H
 #define VJ_FEATURES_H
@@ -34,7 +34,8 @@ typedef struct {
     uint64_t store_fingerprint;
     vj_clips_classes classes[VJ_MAX_LABELS]; /* names of each label's classes; borrowed */
     const char *encoder;                     /* "run/step_00001200.h5", or "random published seed 3" */
-    uint64_t encoder_digest; /* of the encoder's weights and shape; 0: not known, the file is older than this number */
+    uint64_t encoder_digest;   /* digest of the encoder's weights and shape; 0: not known, in files written before this
+                                  attribute existed */
     const char *preprocessing; /* what was done to a clip before the encoder saw it, one line; "": not known */
     const char *config;        /* YAML */
 } vj_features_header;
@@ -42,14 +43,16 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------ writing */
 
 /**
- * May features of this layout be written to PATH? Yes if nothing is there, or features of the same encoder and clips;
- * anything else is refused and named. Not collective.
+ * Check that features of this layout may be written to PATH: VJ_OK if nothing is there, or features of the same encoder
+ * and clips; anything else is refused and described. Not collective.
  */
 vj_status vj_features_may_replace(const char *path, const vj_features_header *layout);
 
 typedef struct vj_features_writer vj_features_writer;
 
-/** Create PATH.<number>.part. The layout is the same on all ranks; `comm` lives until commit. Collective, agreed. */
+/**
+ * Create PATH.<number>.part. The layout is the same on all ranks; `comm` is borrowed until commit. Collective, agreed.
+ */
 vj_status vj_features_create(vj_features_writer **writer, const char *path, const vj_features_header *layout,
                              MPI_Comm comm);
 
@@ -62,8 +65,9 @@ vj_status vj_features_write(vj_features_writer *writer, int64_t first, int64_t c
                             const int32_t *labels, const int64_t *clips, const uint64_t *clip_sums);
 
 /**
- * Finish: every row must have been written exactly once and `status` be VJ_OK on every rank, or nothing is left (but
- * see vj_h5_commit()). effective_rank: rank 0's counts. Frees the writer whatever happens. Collective, agreed.
+ * Finish the file. Every row must have been written exactly once and `status` be VJ_OK on every rank; otherwise no file
+ * is left (but see vj_h5_commit()). effective_rank: rank 0's value is stored. Frees the writer in any case. Collective,
+ * agreed.
  */
 vj_status vj_features_commit(vj_features_writer *writer, vj_status status, double effective_rank);
 
@@ -72,44 +76,46 @@ vj_status vj_features_commit(vj_features_writer *writer, vj_status status, doubl
 typedef struct vj_features vj_features;
 
 /**
- * Open; refuses a file that is foreign, cut short or incomplete. Rows and columns stay in the file until they are
- * asked for. Not collective. Free with vj_features_close().
+ * Open a feature store; refuses a file that is not one, is cut short or incomplete. Rows and columns are read from the
+ * file only when they are asked for. Not collective. Free with vj_features_close().
  */
 vj_status vj_features_open(vj_features **features, const char *path);
 void vj_features_close(vj_features *features);
 
-/** encoder and config are owned by `features`. */
+/** Return the header of the store; owned by `features`, as are encoder, preprocessing and config. */
 const vj_features_header *vj_features_describe(const vj_features *features);
 double vj_features_effective_rank(const vj_features *features);
 /**
- * Rows [first, first + count): f32 [count, N, D], each row's checksum verified; one read for what lies together in the
- * file. Thread-safe, no HDF5, no MPI, as are all that read.
+ * Read rows [first, first + count) as f32 [count, N, D], verifying each row's checksum; rows that are adjacent in the
+ * file are read with one call. Like all functions here that read, thread-safe, without HDF5 and MPI.
  */
 vj_status vj_features_read_rows(const vj_features *features, int64_t first, int64_t count, float *out);
 
-/** Rows that are best read at a time where all are read: 8 MiB of fp32, at least one. */
+/** Return how many rows to read at a time when all are read: 8 MiB of fp32, at least one row. */
 int64_t vj_features_slab(const vj_features *features);
 
 /**
- * Columns of rows [first, first + count): labels [count, L], the clips' numbers in their store [count], and their
- * checksums there [count], which older files do not have. Only vj_features_read_rows() verifies labels and numbers.
+ * Read columns of rows [first, first + count): labels [count, L], the clips' numbers in their store [count], and their
+ * checksums there [count], which older files do not have. Labels and numbers are verified by vj_features_read_rows()
+ * only.
  */
 vj_status vj_features_read_labels(const vj_features *features, int64_t first, int64_t count, int32_t *labels);
 vj_status vj_features_read_clips(const vj_features *features, int64_t first, int64_t count, int64_t *clips);
 bool vj_features_has_clip_sums(const vj_features *features);
 vj_status vj_features_read_clip_sums(const vj_features *features, int64_t first, int64_t count, uint64_t *sums);
 
-/** Verify every row; *damaged counts bad ones, each reported. */
+/** Verify the checksum of every row; *damaged counts mismatches, each reported. */
 vj_status vj_features_verify(const char *path, int64_t *rows, int64_t *damaged);
 
 /**
- * Compare two, row by row, and print what differs: their number, the clips (numbers, and content by checksum), labels,
- * names of classes, features and by how much; then "N rows equal, M different". *different counts rows, and what holds
- * for all of them. Encoder, input, configuration and the stored type are printed and do not count.
+ * Compare two feature stores row by row and print the differences: number of rows, clips (numbers, and content by
+ * checksum), labels, class names, features and by how much; then "N rows equal, M different". *different counts rows,
+ * plus differences that concern all rows. Encoder, input, configuration and the stored type are printed and not
+ * counted.
  */
 vj_status vj_features_compare(const char *a, const char *b, FILE *out, int64_t *different);
 
-/** Print what it holds. */
+/** Print the contents of a feature store. */
 vj_status vj_features_print(const char *path, FILE *out);
 
 #endif

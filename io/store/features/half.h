@@ -1,4 +1,7 @@
-/* IEEE half precision by integer arithmetic: exact, rounding to nearest even, the same on every compiler. */
+/*
+ * Converts to and from IEEE half precision, mostly by integer arithmetic: exact, rounding to nearest even, the same
+ * with every compiler.
+ */
 #ifndef VJ_HALF_H
 #define VJ_HALF_H
 

@@ -1,4 +1,4 @@
-/* What the writer and the reader of the feature store share. */
+/* Shared by the writer and the reader of the feature store only. */
 #ifndef VJ_FEATURES_INNER_H
 #define VJ_FEATURES_INNER_H
 
@@ -9,7 +9,7 @@
 
 enum { VJ_FEATURES_VERSION = 1 };
 
-/* An open store: what its header says, and where its rows lie. */
+/* An open store: its header, and the file offsets of its datasets. */
 struct vj_features {
     char path[VJ_PATH];
     int fd; /* -1: not open */
@@ -18,10 +18,10 @@ struct vj_features {
     double effective_rank;
     struct {
         int64_t features, label, clip, clip_sums, sums;
-    } place; /* of the datasets in the file; clip_sums: 0 in files that lack them */
+    } place; /* file offsets of the datasets; clip_sums: 0 in files that lack them */
 };
 
-/** vj_features_read_rows(); rows that do not fit their checksum are reported and added to *damaged. */
+/** Like vj_features_read_rows(), but checksum mismatches are reported and added to *damaged. */
 vj_status vj_features_check_rows(const vj_features *features, int64_t first, int64_t count, float *out,
                                  int64_t *damaged);
 

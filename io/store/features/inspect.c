@@ -1,4 +1,4 @@
-/* Verify and print a whole feature store. */
+/* Verifies and prints a whole feature store. */
 #include <stdlib.h>
 
 #include "features/inner.h"

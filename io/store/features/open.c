@@ -1,4 +1,7 @@
-/* Opening a feature store: HDF5 says what it holds and where rows lie; they are read without it (read.c). */
+/*
+ * Opens a feature store: reads with HDF5 what it holds and at which file offsets; rows are then read without HDF5
+ * (read.c).
+ */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,6 @@
-/* Rows of a feature store, by slabs: one read for what lies together in the file, each row against its checksum. */
+/*
+ * Reads rows of a feature store: one read call for rows that are adjacent in the file; each row's checksum is verified.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

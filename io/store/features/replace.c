@@ -1,4 +1,4 @@
-/* May a file be replaced by features? */
+/* Decides whether a feature store may replace an existing file. */
 #include <string.h>
 #include <sys/stat.h>
 

@@ -1,6 +1,4 @@
-/*
- * Writing the feature store: rank 0 lays the file out (h5/h5.h), each rank writes the rows it has, when it has them.
- */
+/* Writes the feature store: rank 0 lays the file out (h5/h5.h); each rank writes its rows as soon as it has them. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Pages of which a rank has a part: held back, and passed to the rank that writes them. */
+/* Holds back partial pages, and passes them to the rank that writes them. */
 #include "h5/pages.h"
 
 #include <stdlib.h>

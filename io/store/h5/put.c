@@ -1,4 +1,4 @@
-/* Attributes and datasets of a file that is being written. */
+/* Creates attributes and datasets in a file that is being written. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* Opening a file that may be anything, and its attributes. */
+/* Opens files of unknown content, and reads their attributes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

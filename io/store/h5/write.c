@@ -1,4 +1,4 @@
-/* The phases of writing a file: nothing has its final name before all of it is on disk (design invariant 4). */
+/* The phases of writing a file. A file gets its final name only when all of it is on disk (design invariant 4). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What HDF5 asks a plugin for: the filter of JPEG records, as a shared object that links neither HDF5 nor MPI. */
+/* The HDF5 plugin interface to the filter of JPEG records: a shared object that links neither HDF5 nor MPI. */
 #include <H5PLextern.h>
 
 #include "codec/filter.h"
