@@ -194,7 +194,11 @@ typedef struct {
         double memory_gb;                /* per node; 0: as on this machine */
         double gflops_fp32, gflops_bf16; /* per core, reached in training */
         double memory_gb_s, sum_gb_s,
-            tensor_gb_s; /* inside a node: memory updated in place; sums of gradients; sums of activations */
+            tensor_gb_s;       /* inside a node: memory updated in place; sums of gradients; sums of activations */
+        int64_t gpus_per_node; /* 0: the processors' cores compute */
+        double gpu_tflops_fp32, gpu_tflops_bf16; /* per GPU, reached in training */
+        double gpu_memory_gb, gpu_gb_s,
+            gpu_link_gb_s;                       /* per GPU: its memory; bandwidth of it; to the others of a node */
         double network_gb_s, message_us;         /* between nodes: bandwidth per node, cost of a message */
         double filesystem_gb_s;                  /* all nodes together */
         double decode_fps_720p, decode_fps_240p; /* per core */

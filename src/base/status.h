@@ -46,7 +46,7 @@ vj_status vj_raise_h5_at(const char *file, int line, const char *format, ...) __
     do {                                                                                                               \
         if (!(condition)) vj_assert_failed(__FILE__, __LINE__, #condition);                                            \
     } while (0)
-_Noreturn void vj_assert_failed(const char *file, int line, const char *condition);
+void vj_assert_failed(const char *file, int line, const char *condition) __attribute__((noreturn));
 
 /** Who speaks: set once by vj_program_begin(); libraries embedded elsewhere may leave it (rank 0 of 1). */
 void vj_status_identity(int rank, int size);

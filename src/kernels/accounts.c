@@ -33,7 +33,10 @@ vj_phase vj_phase_enter(vj_backend *be, vj_phase phase)
     vj_accounts *a = &be->accounts;
     const vj_phase before = a->phase;
     const double now = vj_now();
-    a->seconds[a->phase] += now - a->phase_began_s;
+    if (be->device->stamp)
+        be->device->stamp(be, before);
+    else
+        a->seconds[a->phase] += now - a->phase_began_s;
     __atomic_store_n(&a->phase, phase, __ATOMIC_RELAXED);
     __atomic_store(&a->phase_began_s, &now, __ATOMIC_RELAXED);
     return before;
@@ -49,7 +52,7 @@ void vj_phase_seconds(const vj_backend *be, double seconds[VJ_PHASES])
 {
     const vj_accounts *a = &be->accounts;
     memcpy(seconds, a->seconds, sizeof a->seconds);
-    seconds[a->phase] += vj_now() - a->phase_began_s;
+    if (!be->device->stamp) seconds[a->phase] += vj_now() - a->phase_began_s;
 }
 
 void vj_phase_reset(vj_backend *be)
@@ -61,6 +64,7 @@ void vj_phase_reset(vj_backend *be)
 void vj_account(vj_backend *be, vj_op op, double began_s)
 {
     vj_accounts *a = &be->accounts;
+    if (be->device->settle) be->device->settle(be);
     a->account[op][a->phase].calls++;
     a->account[op][a->phase].seconds += vj_now() - began_s;
     a->account[op][a->phase].flops += be->flops - a->booked_flops;

@@ -39,6 +39,7 @@ typedef struct {
 #define VJ_PLAIN_KERNELS(ROW)                                                                                          \
     ROW(crop_clips, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B, int T, int size,       \
         const double *mean, const double *std)                                                                         \
+    ROW(round_bf16, uint16_t *y, const float *x, int64_t n)                                                            \
     ROW(scale, float *x, float factor, int64_t n)                                                                      \
     ROW(softmax_loss, double *loss, float *dlogits, const float *logits, const int32_t *labels, int64_t B,             \
         int classes)                                                                                                   \
@@ -140,6 +141,7 @@ typedef struct vj_memory_block {
     void *memory;
     int64_t bytes; /* usable */
     bool adopted;  /* the caller's */
+    bool shared;   /* another process's */
     void *mapping; /* for the device: what the system gave, in which `memory` stands on a page it likes */
     size_t mapped;
 } vj_memory_block;
@@ -166,7 +168,21 @@ typedef struct {
     void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes);         /* both on the device */
     vj_event *(*record)(vj_backend *be); /* as in kernels.h; NULL: everything is done when a call returns */
     void (*wait)(vj_backend *be, vj_event *event);
-    void (*sync)(vj_backend *be);                               /* NULL: likewise. Failures go to be->failure */
+    void (*follow)(vj_backend *be, vj_event *event);
+    /* Sharing with other processes, as in kernels.h; all NULL: the device cannot. open_shared fills in the block. */
+    vj_status (*share)(vj_backend *be, void *memory, vj_device_handle *handle);
+    vj_status (*open_shared)(vj_backend *be, const vj_device_handle *handle, vj_memory_block *block);
+    vj_status (*share_event)(vj_backend *be, vj_event **event, vj_device_handle *handle);
+    vj_status (*open_event)(vj_backend *be, const vj_device_handle *handle, vj_event **event);
+    void (*record_again)(vj_backend *be, vj_event *event);
+    void (*sync)(vj_backend *be); /* NULL: likewise. Failures go to be->failure */
+    /*
+     * Time on a device that works beside the host, both NULL where the host's clock does. stamp: the phase that ends
+     * here, in the order of the device's work; `sync` books the time between two stamps to it. settle: after each
+     * launch; waits for it if VJ_PROFILE=1 in the environment asks for the seconds of each operation.
+     */
+    void (*stamp)(vj_backend *be, vj_phase ended);
+    void (*settle)(vj_backend *be);
     void (*kernels)(const vj_backend *be, vj_kernels *kernels); /* fills in what decides on bits, but the precision */
     void (*describe)(const vj_backend *be, char *text, size_t bytes); /* "avx2 + onednn, 2 threads": how it computes */
     /* Who multiplies: vj_backend_set_products() and its kin. */
@@ -176,14 +192,16 @@ typedef struct {
     vj_status (*time_products)(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 } vj_device_ops;
 
-extern const vj_device_ops vj_cpu_device, vj_strict_device;
+extern const vj_device_ops vj_cpu_device, vj_strict_device, vj_cuda_device;
 
 struct vj_backend {
     const vj_device_ops *device; /* borrowed */
     const vj_ops *ops;           /* borrowed; the device may change it */
     void *impl;                  /* the device's own; owned by it */
     vj_precision precision;
+    vj_lane lane;
     int threads;       /* of the host */
+    int local_rank;    /* which of several devices: number local_rank modulo their number */
     vj_status failure; /* the first since vj_sync() */
     double flops;
     vj_accounts accounts;

@@ -11,6 +11,10 @@
 #include <cpuid.h>
 #endif
 
+#ifdef VJ_CUDA
+#include "kernels/cuda/devices.h"
+#endif
+
 /* ------------------------------------------------------------------------------------------------ variants */
 
 static int always(void)
@@ -151,6 +155,9 @@ bool vj_products_present(const char *name)
     const vj_library *library;
     for (int i = 0; (library = vj_library_at(i)) != NULL; i++)
         if (strcmp(name, library->name) == 0) return true;
+#ifdef VJ_CUDA
+    if (vj_cuda_products_present(name)) return true;
+#endif
     return strcmp(name, "own") == 0 || vj_backend_isa_present(name);
 }
 

@@ -1,10 +1,22 @@
-/* The cpu's kernels of classifiers on frozen features (VJ_PLAIN_KERNELS), in plain C. */
+/* The cpu's kernels of classifiers on frozen features, and for other devices' sake rounding (VJ_PLAIN_KERNELS), in
+ * plain C. */
 #include <math.h>
 #include <string.h>
 
 #include "kernels/cpu_device.h"
 
 #define KERNEL(name, ...) void vj_cpu_##name(__attribute__((unused)) vj_backend *be, __VA_ARGS__)
+
+KERNEL(round_bf16, uint16_t *y, const float *x, int64_t n)
+{
+#pragma omp parallel for num_threads(be->threads)
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        const bool nan = (bits & 0x7fffffff) > 0x7f800000;
+        y[i] = nan ? (uint16_t)(bits >> 16 | 0x40) : (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    }
+}
 
 KERNEL(scale, float *x, float factor, int64_t n)
 {

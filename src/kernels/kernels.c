@@ -11,10 +11,17 @@
 #include <string.h>
 
 #include "kernels/backend.h"
+#ifdef VJ_CUDA
+#include "kernels/cuda/devices.h"
+#endif
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-static const vj_device_ops *const devices[] = {&vj_cpu_device, &vj_strict_device};
+static const vj_device_ops *const devices[] = {&vj_cpu_device, &vj_strict_device,
+#ifdef VJ_CUDA
+                                               &vj_cuda_device
+#endif
+};
 enum { DEVICES = sizeof devices / sizeof devices[0] };
 
 static void describe(vj_backend *be)
@@ -28,6 +35,11 @@ static void describe(vj_backend *be)
 /* NULL: there is none of this name. */
 static const vj_device_ops *find_device(const char *name)
 {
+#ifdef VJ_CUDA
+    if (strcmp(name, "auto") == 0) return vj_cuda_devices() > 0 ? &vj_cuda_device : &vj_cpu_device;
+#else
+    if (strcmp(name, "auto") == 0) return &vj_cpu_device;
+#endif
     for (int i = 0; i < DEVICES; i++)
         if (strcmp(name, devices[i]->name) == 0) return devices[i];
     return NULL;
@@ -42,7 +54,10 @@ bool vj_backend_is_host(const char *name)
 static vj_status set_up(vj_backend *be, const char *name, vj_precision precision, int threads)
 {
     be->device = find_device(name);
-    if (!be->device) return vj_raise(VJ_ERR_USAGE, "backend %s: expected cpu or strict", name);
+    if (!be->device && strcmp(name, "cuda") == 0)
+        return vj_raise(VJ_ERR_USAGE, "train.backend cuda: this build has no CUDA; configure it with -D VJEPA_CUDA=ON "
+                                      "(INSTALL says what that needs), or set train.backend=cpu");
+    if (!be->device) return vj_raise(VJ_ERR_USAGE, "backend %s: expected auto, cpu, cuda or strict", name);
     if (threads < 0) return vj_raise(VJ_ERR_USAGE, "backend %s: %d threads", name, threads);
     be->threads = threads > 0 ? threads : omp_get_max_threads();
     be->accounts.phase = VJ_PHASE_OTHER;
@@ -50,16 +65,23 @@ static vj_status set_up(vj_backend *be, const char *name, vj_precision precision
     be->precision = precision;
     VJ_TRY(be->device->open(be));
     describe(be);
-    if (!be->device->host && !(be->view = vj_calloc(1, VJ_MAP_BYTES)))
+    if (!be->device->host && !(be->view = be->device->host_alloc(be, VJ_MAP_BYTES)))
         return vj_raise(VJ_ERR_MEMORY, "backend %s: no %d bytes for host views", name, VJ_MAP_BYTES);
     return VJ_OK;
 }
 
 vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads)
 {
+    return vj_backend_open_at(be, name, precision, threads, 0);
+}
+
+vj_status vj_backend_open_at(vj_backend **be, const char *name, vj_precision precision, int threads, int local_rank)
+{
+    VJ_ASSERT(local_rank >= 0);
     VJ_ASSERT(be && name && (precision == VJ_FP32 || precision == VJ_BF16));
     *be = vj_calloc(1, sizeof **be);
     if (!*be) return vj_raise(VJ_ERR_MEMORY, "backend %s: out of memory", name);
+    (*be)->local_rank = local_rank;
     vj_status status = set_up(*be, name, precision, threads);
     if (status != VJ_OK) {
         vj_backend_close(*be);
@@ -72,8 +94,8 @@ void vj_backend_close(vj_backend *be)
 {
     if (!be) return;
     while (be->blocks) vj_device_free(be, be->blocks->memory);
+    if (be->view) be->device->host_free(be, be->view);
     if (be->device) be->device->close(be);
-    free(be->view);
     free(be);
 }
 
@@ -153,6 +175,47 @@ void vj_event_wait(vj_backend *be, vj_event *event)
     if (event) be->device->wait(be, event);
 }
 
+void vj_event_follow(vj_backend *be, vj_event *event)
+{
+    if (event) be->device->follow(be, event);
+}
+
+vj_lane vj_lane_enter(vj_backend *be, vj_lane lane)
+{
+    const vj_lane before = be->lane;
+    VJ_ASSERT(lane >= 0 && lane < VJ_LANES);
+    be->lane = lane;
+    return before;
+}
+
+bool vj_device_shares(const vj_backend *be)
+{
+    return be->device->share != NULL;
+}
+
+vj_status vj_device_share(vj_backend *be, void *memory, vj_device_handle *handle)
+{
+    VJ_ASSERT(vj_device_shares(be) && memory);
+    return be->device->share(be, memory, handle);
+}
+
+vj_status vj_event_share(vj_backend *be, vj_event **event, vj_device_handle *handle)
+{
+    VJ_ASSERT(vj_device_shares(be));
+    return be->device->share_event(be, event, handle);
+}
+
+vj_status vj_event_open(vj_backend *be, const vj_device_handle *handle, vj_event **event)
+{
+    VJ_ASSERT(vj_device_shares(be));
+    return be->device->open_event(be, handle, event);
+}
+
+void vj_event_record_again(vj_backend *be, vj_event *event)
+{
+    be->device->record_again(be, event);
+}
+
 /* ------------------------------------------------------------------------------------------------ memory */
 
 static void *keep_block(vj_backend *be, vj_memory_block *block)
@@ -191,6 +254,20 @@ void *vj_device_adopt(vj_backend *be, void *memory, int64_t bytes)
     }
     *block = (vj_memory_block){.memory = memory, .bytes = bytes, .adopted = true};
     return keep_block(be, block);
+}
+
+vj_status vj_device_open(vj_backend *be, const vj_device_handle *handle, void **memory)
+{
+    VJ_ASSERT(vj_device_shares(be));
+    vj_memory_block *block = vj_calloc(1, sizeof *block);
+    if (!block) return vj_raise(VJ_ERR_MEMORY, "%s: no memory for a block of device memory", be->device->name);
+    block->shared = true;
+    const vj_status status = be->device->open_shared(be, handle, block);
+    if (status == VJ_OK)
+        *memory = keep_block(be, block);
+    else
+        free(block);
+    return status;
 }
 
 void vj_device_free(vj_backend *be, void *memory)
@@ -309,6 +386,13 @@ void vj_fill(vj_backend *be, float *x, float value, int64_t n)
 void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n)
 {
     transfer(be, be->device->copy, dst, src, n * (int64_t)sizeof(float));
+}
+
+void vj_round_bf16(vj_backend *be, uint16_t *y, const float *x, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || (y && x)));
+    moves(be, 1.5 * (double)n);
+    LAUNCH(be, round_bf16, y, x, n);
 }
 
 void vj_add(vj_backend *be, float *y, const float *x, int64_t n)

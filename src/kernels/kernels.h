@@ -1,7 +1,7 @@
 /*
  * What a model may ask of a device: the front door of the kernels. Model code knows this header and nothing else of
  * CPUs or GPUs. Behind it stand cpu/ (the definition), strict/ (cpu kernels on memory the host cannot touch between
- * kernels) and, later, cuda/.
+ * kernels) and cuda/ (GPUs).
  *
  * All matrices are dense and row-major: fp32, or, where a function takes a vj_array, fp32 or bf16. "device" pointers
  * come from vj_device_alloc() of the same backend and may be dereferenced only inside kernels; index arrays (int32) are
@@ -50,7 +50,8 @@ static inline int64_t vj_type_bytes(vj_type type)
 }
 static inline vj_array vj_f32(const float *data)
 {
-    return (vj_array){(void *)(uintptr_t)data, VJ_TYPE_F32};
+    const vj_array array = {(void *)(uintptr_t)data, VJ_TYPE_F32};
+    return array;
 }
 
 typedef struct vj_backend vj_backend;
@@ -58,12 +59,14 @@ typedef struct vj_backend vj_backend;
 /* ------------------------------------------------------------------------------------------------ the device */
 
 /**
- * Open backend `name`: "cpu" or "strict". `threads` 0 takes OpenMP's default. VJ_ISA=amx|avx512bf16|avx512|avx2|
- * portable in the environment forces one kernel variant; asking for one the processor lacks is an error, as is an
- * unknown name.
+ * Open backend `name`: "cpu", "strict", "cuda" (if this build has it), or "auto": cuda where there is a GPU, else cpu.
+ * `threads` of the host; 0 takes OpenMP's default. VJ_ISA=amx|avx512bf16|avx512|avx2|portable in the environment forces
+ * one variant of the cpu's kernels; asking for one the processor lacks is an error, as is an unknown name. Of several
+ * GPUs it takes the first; vj_backend_open_at() takes number local_rank, modulo how many this process sees.
  * Free with vj_backend_close(), which also frees all device memory.
  */
 vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads);
+vj_status vj_backend_open_at(vj_backend **be, const char *name, vj_precision precision, int threads, int local_rank);
 void vj_backend_close(vj_backend *be);
 
 /**
@@ -166,14 +169,49 @@ void vj_unmap(vj_backend *be, void *host);
 vj_status vj_sync(vj_backend *be);
 
 /*
- * A place in the order of a device's work. Kernels and copies run in the order of the calls, but on a device that works
- * beside the host a call returns before its work is done. NULL where it is done then: always on cpu and strict.
+ * Lanes: kernels and copies of one lane run in the order of the calls; different lanes run beside one another, and
+ * events order them. What is called goes into the lane that was entered last. The cpu has one lane that is always done.
+ */
+typedef enum {
+    VJ_LANE_COMPUTE,  /* everything, unless said otherwise */
+    VJ_LANE_COPY,     /* uploads from vj_host_alloc(), which is read until an event behind the upload is done */
+    VJ_LANE_EXCHANGE, /* sums over ranks */
+    VJ_LANES
+} vj_lane;
+/** Enter a lane; returns the one before, to which the caller goes back. */
+vj_lane vj_lane_enter(vj_backend *be, vj_lane lane);
+
+/*
+ * A place in a lane. On a device that works beside the host a call returns before its work is done. NULL where it is
+ * done then: always on cpu and strict.
  */
 typedef struct vj_event vj_event;
-/** Here: behind all calls so far. Owned by the backend, valid until vj_sync(). */
+/** Here: behind all calls so far of the lane. Owned by the backend, valid until vj_sync(). */
 vj_event *vj_event_record(vj_backend *be);
 /** Wait until everything before the event is done; returns at once for NULL. */
 void vj_event_wait(vj_backend *be, vj_event *event);
+/** What is called from now on in this lane runs after the event; the host does not wait. NULL: nothing to follow. */
+void vj_event_follow(vj_backend *be, vj_event *event);
+
+/*
+ * Device memory and events that processes of one node share, each with its own backend on its own device. A handle is
+ * plain bytes, to be sent to the others.
+ */
+typedef struct {
+    char bytes[64];
+} vj_device_handle;
+/** Can this device share memory with other processes? Never on cpu and strict, which use vj_device_adopt(). */
+bool vj_device_shares(const vj_backend *be);
+/** The handle of memory from vj_device_alloc(). */
+vj_status vj_device_share(vj_backend *be, void *memory, vj_device_handle *handle);
+/** What another process shared, as device memory of this backend; vj_device_free() before the other frees it. */
+vj_status vj_device_open(vj_backend *be, const vj_device_handle *handle, void **memory);
+/** An event that can be recorded again and again, and its handle. Owned by the backend until it is closed. */
+vj_status vj_event_share(vj_backend *be, vj_event **event, vj_device_handle *handle);
+/** What another process shared; recorded by that one alone. */
+vj_status vj_event_open(vj_backend *be, const vj_device_handle *handle, vj_event **event);
+/** Record an event of vj_event_share() here, in place of where it was. */
+void vj_event_record_again(vj_backend *be, vj_event *event);
 
 /** Floating-point operations of matrix products (2 per multiply-add) asked for so far. */
 double vj_backend_flops(const vj_backend *be);
@@ -202,12 +240,18 @@ vj_phase vj_phase_enter(vj_backend *be, vj_phase phase);
  * The running phase, and when it began by vj_now(). May be called from any thread while another runs kernels.
  */
 vj_phase vj_phase_now(const vj_backend *be, double *began_s);
-/** Seconds spent in each phase since the backend was opened or reset, the running one included. */
+/**
+ * Seconds spent in each phase since the backend was opened or reset: by the host's clock, the running one included; on
+ * a device that works beside the host by its own, up to the last phase that had ended at the last vj_sync().
+ */
 void vj_phase_seconds(const vj_backend *be, double seconds[VJ_PHASES]);
 /** Forget phases and profile; the running phase goes on from now. */
 void vj_phase_reset(vj_backend *be);
 
-/* What one operation cost in one phase. On a device that works asynchronously, `seconds` is the time of the launch. */
+/*
+ * What one operation cost in one phase. On a device that works beside the host, `seconds` is the time of the launch,
+ * unless VJ_PROFILE=1 in the environment makes the host wait for each.
+ */
 typedef struct {
     const char *name; /* "linear_forward"; static */
     vj_phase phase;
@@ -224,6 +268,8 @@ int vj_backend_profile(const vj_backend *be, vj_op_profile *profile, int capacit
 
 void vj_fill(vj_backend *be, float *x, float value, int64_t n);
 void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n);
+/** y = x as bf16, rounded to nearest even. */
+void vj_round_bf16(vj_backend *be, uint16_t *y, const float *x, int64_t n);
 /** y += x. */
 void vj_add(vj_backend *be, float *y, const float *x, int64_t n);
 
@@ -292,7 +338,7 @@ void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int 
 
 /* ------------------------------------------------------------------------------------------------ linear */
 
-/* A weight `w` is the fp32 master or its bf16 copy (vj_adamw()): in VJ_BF16 the bits are the same. */
+/* A weight `w` is the fp32 master or its bf16 copy (vj_round_bf16()): in VJ_BF16 the bits are the same. */
 
 /**
  * y = x W^T + bias + residual: y [R, N], x [R, K], w [N, K], bias [N] or NULL. `residual` NULL, or [residual_rows, N]

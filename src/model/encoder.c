@@ -25,6 +25,7 @@ static vj_status allocate(vj_encoder *e)
     e->weights = vj_device_alloc(e->be, e->net.params.total * (int64_t)sizeof(float));
     e->table = vj_network_table(&e->net, e->be, e->net.shape.width);
     if (!e->memory || !e->weights || !e->table) return VJ_ERR_MEMORY; /* reported by the device */
+    VJ_TRY(vj_weights_rounded_alloc(e->be, e->net.params.total, &e->rounded));
     arena = (vj_arena){.base = (char *)e->memory};
     take_memory(e, &arena);
 
@@ -52,6 +53,7 @@ void vj_encoder_close(vj_encoder *e)
     vj_frame_room_close(&e->room);
     vj_device_free(e->be, e->memory);
     vj_device_free(e->be, e->weights);
+    vj_device_free(e->be, e->rounded);
     vj_device_free(e->be, e->table);
     vj_stack_memory_release(&e->stack);
     vj_network_release(&e->net);
@@ -88,7 +90,8 @@ const float *vj_encoder_run(vj_encoder *e, const float *pixels, int64_t count)
                           .offset = e->offset,
                           .squares = (double)count * (double)(N * N)};
     const vj_encoding all = {.clips = count, .patches = e->patches, .rows = &rows, .features = e->features};
-    vj_network_encode(&e->net, e->be, e->weights, e->table, &e->stack, &all);
+    if (e->rounded) vj_round_bf16(e->be, e->rounded, e->weights, e->net.params.total);
+    vj_network_encode(&e->net, e->be, (vj_weights){e->weights, e->rounded}, e->table, &e->stack, &all);
     return e->features;
 }
 

@@ -112,6 +112,8 @@ static vj_status allocate(vj_model *m)
     if (!m->memory || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor_table ||
         (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->trained.target) || (m->by_rows_count > 0 && !m->by_rows))
         return VJ_ERR_MEMORY; /* reported by the device */
+    VJ_TRY(vj_weights_rounded_alloc(m->be, ps->total, &m->rounded_weights));
+    if (m->trained.target) VJ_TRY(vj_weights_rounded_alloc(m->be, ps->encoder_total, &m->rounded_target));
 
     m->arena = (vj_arena){.base = (char *)m->memory};
     VJ_TRY(take_fixed(m, &m->arena));
@@ -136,6 +138,8 @@ void vj_model_destroy(vj_model *m)
     float *const device[] = {m->memory,  m->trained.weights, m->trained.gradient, m->trained.target,
                              m->by_rows, m->table,           m->predictor_table};
     for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
+    if (m->be) vj_device_free(m->be, m->rounded_weights);
+    if (m->be) vj_device_free(m->be, m->rounded_target);
     vj_frame_room_close(&m->room);
     vj_ragged_release(&m->packing);
     vj_stack_memory_release(&m->context_memory);
@@ -151,6 +155,19 @@ void vj_model_init_weights(vj_model *m, vj_init init, int zero_mask_tokens, int6
     if (m->trained.target) vj_copy(m->be, m->trained.target, m->trained.weights, m->net.params.encoder_total);
 }
 
+static vj_weights weights_of(const vj_model *m)
+{
+    return (vj_weights){m->trained.weights, m->rounded_weights};
+}
+
+/* Weights as products read them, where a copy of them is kept. */
+static void round_weights(vj_model *m)
+{
+    const vj_params *ps = &m->net.params;
+    if (m->rounded_weights) vj_round_bf16(m->be, m->rounded_weights, m->trained.weights, ps->total);
+    if (m->rounded_target) vj_round_bf16(m->be, m->rounded_target, m->trained.target, ps->encoder_total);
+}
+
 /* What is to be predicted: the target encoder's normalised features of all tokens, or the clip's own tubelets. */
 static void make_target(vj_model *m, int64_t clips)
 {
@@ -159,7 +176,8 @@ static void make_target(vj_model *m, int64_t clips)
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
         const vj_encoding all = {
             .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = m->features};
-        vj_network_encode(net, m->be, m->trained.target, m->table, &m->target_memory, &all);
+        vj_network_encode(net, m->be, (vj_weights){m->trained.target, m->rounded_target}, m->table, &m->target_memory,
+                          &all);
         vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
                              VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
@@ -187,18 +205,19 @@ static void predict(vj_model *m)
 {
     const vj_network *net = &m->net;
     const vj_ragged *p = &m->packing;
-    const float *w = m->trained.weights;
+    const vj_weights weights = weights_of(m);
+    const float *w = weights.exact;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
-    vj_linear_forward(m->be, vj_f32(m->embedded), vj_f32(m->encoded), vj_f32(w + net->embed_weight),
+    vj_linear_forward(m->be, vj_f32(m->embedded), vj_f32(m->encoded), vj_weight_matrix(weights, net->embed_weight),
                       w + net->embed_bias, NULL, 0, p->context.rows, Dp, D);
     vj_predictor_input_forward(m->be, m->predictor_memory.x[0], m->embedded, w + net->mask_token, m->predictor_table,
                                p->source, p->position, p->predictor.rows, Dp);
-    vj_stack_forward(&net->predictor, m->be, w, &m->predictor_memory, &p->predictor);
+    vj_stack_forward(&net->predictor, m->be, weights, &m->predictor_memory, &p->predictor);
     /* The final norm works on rows, so the targets' rows are picked before it. */
     vj_gather_rows(m->be, m->picked, m->predictor_memory.x[net->predictor.depth], p->target_row, p->targets, Dp);
     vj_layernorm_forward(m->be, vj_f32(m->picked_norm), m->picked_mean, m->picked_rstd, m->picked,
                          w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, net->shape.eps);
-    vj_linear_forward(m->be, vj_f32(m->predicted), vj_f32(m->picked_norm), vj_f32(w + net->out_weight),
+    vj_linear_forward(m->be, vj_f32(m->predicted), vj_f32(m->picked_norm), vj_weight_matrix(weights, net->out_weight),
                       w + net->out_bias, NULL, 0, p->targets, net->out, Dp);
 }
 
@@ -217,7 +236,8 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
 {
     const vj_network *net = &m->net;
     const vj_ragged *p = &m->packing;
-    const float *w = m->trained.weights;
+    const vj_weights weights = weights_of(m);
+    const float *w = weights.exact;
     float *g = m->trained.gradient;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
     const vj_array none = {0};
@@ -225,15 +245,15 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_linear_backward_weight(m->be, g + net->out_weight, g + net->out_bias, vj_f32(m->dpredicted),
                               vj_f32(m->picked_norm), accumulate, p->targets, net->out, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->out_weight);
-    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted), vj_f32(w + net->out_weight),
-                             p->targets, net->out, Dp);
+    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted),
+                             vj_weight_matrix(weights, net->out_weight), p->targets, net->out, Dp);
     vj_layernorm_backward(m->be, m->dpicked, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
                           m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight,
                           NULL, 0, accumulate, p->targets, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->predictor.norm_weight);
     vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
     vj_scatter_add_rows(m->be, m->predictor_scratch.dx, m->dpicked, p->target_row, p->targets, Dp);
-    vj_stack_backward(&net->predictor, m->be, w, g, &m->predictor_memory, &p->predictor, &m->predictor_scratch,
+    vj_stack_backward(&net->predictor, m->be, weights, g, &m->predictor_memory, &p->predictor, &m->predictor_scratch,
                       accumulate, &m->trained.hook);
     vj_predictor_input_backward(m->be, m->dembedded, g + net->mask_token, m->predictor_scratch.dx, p->source,
                                 p->predictor.rows, Dp, net->shape.mask_tokens, accumulate);
@@ -241,11 +261,11 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->dembedded),
                               vj_f32(m->encoded), accumulate, p->context.rows, Dp, D);
     vj_gradient_made(&m->trained.hook, m->be, net->embed_weight);
-    vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded), vj_f32(w + net->embed_weight),
-                             p->context.rows, Dp, D);
+    vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded),
+                             vj_weight_matrix(weights, net->embed_weight), p->context.rows, Dp, D);
     const vj_encoding context = context_of(m, clips);
-    vj_network_backward(net, m->be, w, g, &m->context_memory, &m->encoder_scratch, &context, m->dencoded, accumulate,
-                        &m->trained.hook);
+    vj_network_backward(net, m->be, weights, g, &m->context_memory, &m->encoder_scratch, &context, m->dencoded,
+                        accumulate, &m->trained.hook);
 }
 
 int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
@@ -286,11 +306,13 @@ void vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_lists
     vj_input_upload(clips, &m->room, m->be, m->clips, n, s);
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 
+    if (!accumulate) round_weights(m); /* else they are those of the microbatch before */
+
     vj_phase_enter(m->be, VJ_PHASE_TARGET);
     make_target(m, n);
     vj_phase_enter(m->be, VJ_PHASE_CONTEXT);
     const vj_encoding context = context_of(m, n);
-    vj_network_encode(&m->net, m->be, m->trained.weights, m->table, &m->context_memory, &context);
+    vj_network_encode(&m->net, m->be, weights_of(m), m->table, &m->context_memory, &context);
     vj_phase_enter(m->be, VJ_PHASE_PREDICTOR);
     predict(m);
     measure_loss(m, batch);

@@ -24,8 +24,9 @@ typedef struct {
     vj_network net;
     vj_objective_settings settings;
     vj_ragged_bounds bounds;
-    vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective) */
-    double *losses;       /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
+    uint16_t *rounded_weights, *rounded_target; /* device; copies of them for products, made for each step; or NULL */
+    vj_trainable trained;                       /* weights, gradient, target encoder (none for the pixel objective) */
+    double *losses; /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
 
     /* of the last microbatch */
     vj_ragged packing;
@@ -118,7 +119,8 @@ void vj_model_losses(vj_model *model, double *by_mask, double *penalty);
 typedef struct {
     vj_backend *be; /* borrowed */
     vj_network net;
-    float *weights; /* [net.params.total] */
+    float *weights;    /* [net.params.total] */
+    uint16_t *rounded; /* a copy for products, made in each run, or NULL */
     int64_t clips;
     float *memory, *pixels, *patches, *features, *table;
     int32_t *offset;

@@ -100,31 +100,33 @@ float *vj_network_table(const vj_network *net, vj_backend *be, int width)
     return device;
 }
 
-void vj_network_encode(const vj_network *net, vj_backend *be, const float *w, const float *table,
+void vj_network_encode(const vj_network *net, vj_backend *be, vj_weights weights, const float *table,
                        vj_stack_memory *memory, const vj_encoding *e)
 {
+    const float *w = weights.exact;
     const int D = net->shape.width;
     const vj_rows *rows = e->rows;
     float *tokens = e->picked ? e->tokens : memory->x[0];
-    vj_linear_forward(be, vj_f32(tokens), vj_f32(e->patches), vj_f32(w + net->patch_weight), w + net->patch_bias, table,
-                      net->grid_tokens, e->clips * net->grid_tokens, D, net->patch_values);
+    vj_linear_forward(be, vj_f32(tokens), vj_f32(e->patches), vj_weight_matrix(weights, net->patch_weight),
+                      w + net->patch_bias, table, net->grid_tokens, e->clips * net->grid_tokens, D, net->patch_values);
     if (e->picked) vj_gather_rows(be, memory->x[0], tokens, e->picked, rows->rows, D);
-    vj_stack_forward(&net->encoder, be, w, memory, rows);
+    vj_stack_forward(&net->encoder, be, weights, memory, rows);
     vj_layernorm_forward(be, vj_f32(e->features), e->mean, e->rstd, memory->x[net->encoder.depth],
                          w + net->encoder.norm_weight, w + net->encoder.norm_bias, rows->rows, D, net->shape.eps);
 }
 
-void vj_network_backward(const vj_network *net, vj_backend *be, const float *w, float *g, vj_stack_memory *memory,
+void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weights, float *g, vj_stack_memory *memory,
                          vj_stack_scratch *scratch, const vj_encoding *e, const float *dfeatures, int accumulate,
                          const vj_gradient_hook *hook)
 {
+    const float *w = weights.exact;
     const int D = net->shape.width;
     const vj_rows *rows = e->rows;
     vj_layernorm_backward(be, scratch->dx, (vj_array){0}, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
                           dfeatures, memory->x[net->encoder.depth], e->mean, e->rstd, w + net->encoder.norm_weight,
                           NULL, 0, accumulate, rows->rows, D);
     vj_gradient_made(hook, be, net->encoder.norm_weight);
-    vj_stack_backward(&net->encoder, be, w, g, memory, rows, scratch, accumulate, hook);
+    vj_stack_backward(&net->encoder, be, weights, g, memory, rows, scratch, accumulate, hook);
     float *dtokens = e->picked ? e->tokens : scratch->dx; /* the tokens are not needed once they are gathered */
     if (e->picked) {
         vj_fill(be, dtokens, 0.0f, e->clips * net->tokens * D);

@@ -128,6 +128,14 @@ static void draw(vj_rng *rng, double std, float *host, int64_t n)
     }
 }
 
+vj_status vj_weights_rounded_alloc(vj_backend *be, int64_t n, uint16_t **rounded)
+{
+    *rounded = NULL;
+    if (vj_device_is_host(be) || vj_backend_precision(be) != VJ_BF16) return VJ_OK;
+    *rounded = vj_device_alloc(be, n * (int64_t)sizeof **rounded);
+    return *rounded ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+}
+
 void vj_params_init_weights(const vj_params *ps, vj_backend *be, float *weights, vj_init init, int zero_mask_tokens,
                             int64_t seed)
 {

@@ -68,6 +68,28 @@ int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int l
                       const int64_t *dim, const char *format, ...) __attribute__((format(printf, 8, 9)));
 void vj_params_release(vj_params *ps);
 
+/*
+ * A flat vector of weights on the device, and where products read them as bf16 a copy of it in that type, so that they
+ * need not be rounded in each product; NULL: none. Borrowed.
+ */
+typedef struct {
+    const float *exact;
+    const uint16_t *rounded;
+} vj_weights;
+
+/** The matrix at flat offset `offset`, as an operand of products. */
+static inline vj_array vj_weight_matrix(vj_weights weights, int64_t offset)
+{
+    if (!weights.rounded) return vj_f32(weights.exact + offset);
+    return (vj_array){(void *)(uintptr_t)(weights.rounded + offset), VJ_TYPE_BF16};
+}
+
+/**
+ * Allocate a copy for `n` weights where it pays: on a device of its own, in VJ_BF16; else *rounded is NULL. Freed with
+ * vj_device_free().
+ */
+vj_status vj_weights_rounded_alloc(vj_backend *be, int64_t n, uint16_t **rounded);
+
 /**
  * Count the elements of share number `share` that lie before element `at` of the whole tensor. Elements [first, last)
  * of the whole tensor that are in the share are its elements [before(first), before(last)).

@@ -230,46 +230,51 @@ static void add_to_stream(const vj_stack *s, vj_backend *be, const vj_stack_memo
 /* ------------------------------------------------------------------------------------------------ forward */
 
 /* x + Attn(LN1 x), up to the attention's output. */
-static void attend(const vj_stack *s, const vj_block *b, vj_backend *be, const float *w, const vj_stack_memory *memory,
-                   const vj_block_memory *m, const float *x, const vj_rows *rows)
+static void attend(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weights weights,
+                   const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows)
 {
+    const float *w = weights.exact;
     const int64_t R = rows->rows;
     const span own = own_rows(s, R);
     const int D = s->width, A = s->share_width;
     vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean1, m->rstd1, x, w + b->norm1_weight,
                          w + b->norm1_bias, own.count, D, s->eps);
     gather(s, be, memory->norm, R);
-    vj_linear_forward(be, m->qkv, memory->norm, vj_f32(w + b->qkv_weight), w + b->qkv_bias, NULL, 0, R, 3 * A, D);
+    vj_linear_forward(be, m->qkv, memory->norm, vj_weight_matrix(weights, b->qkv_weight), w + b->qkv_bias, NULL, 0, R,
+                      3 * A, D);
     vj_attention_forward(be, m->attended, m->lse, m->qkv, rows, A, s->share_heads);
 }
 
 /* The rest, up to the hidden layer of the MLP. */
-static void widen(const vj_stack *s, const vj_block *b, vj_backend *be, const float *w, const vj_stack_memory *memory,
-                  const vj_block_memory *m, const float *x, const vj_rows *rows)
+static void widen(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weights weights,
+                  const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows)
 {
+    const float *w = weights.exact;
     const int64_t R = rows->rows;
     const span own = own_rows(s, R);
     const int D = s->width;
-    add_to_stream(s, be, memory, m->middle, m->attended, vj_f32(w + b->proj_weight), w + b->proj_bias, x, R,
-                  s->share_width);
+    add_to_stream(s, be, memory, m->middle, m->attended, vj_weight_matrix(weights, b->proj_weight), w + b->proj_bias, x,
+                  R, s->share_width);
     vj_layernorm_forward(be, from_row(memory->norm, own.first, D), m->mean2, m->rstd2, m->middle, w + b->norm2_weight,
                          w + b->norm2_bias, own.count, D, s->eps);
     gather(s, be, memory->norm, R);
-    vj_linear_gelu_forward(be, memory->hidden, m->pre, memory->norm, vj_f32(w + b->fc1_weight), w + b->fc1_bias, R,
-                           s->share_hidden, D);
+    vj_linear_gelu_forward(be, memory->hidden, m->pre, memory->norm, vj_weight_matrix(weights, b->fc1_weight),
+                           w + b->fc1_bias, R, s->share_hidden, D);
 }
 
-void vj_stack_forward(const vj_stack *s, vj_backend *be, const float *w, vj_stack_memory *memory, const vj_rows *rows)
+void vj_stack_forward(const vj_stack *s, vj_backend *be, vj_weights weights, vj_stack_memory *memory,
+                      const vj_rows *rows)
 {
+    const float *w = weights.exact;
     const int64_t R = rows->rows;
     for (int l = 0; l < s->depth; l++) {
         const vj_block *b = &s->block[l];
         const vj_block_memory *m = &memory->block[l];
         const float *x = stream(s, memory, l, R);
-        attend(s, b, be, w, memory, m, x, rows);
-        widen(s, b, be, w, memory, m, x, rows);
-        add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden, vj_f32(w + b->fc2_weight),
-                      w + b->fc2_bias, m->middle, R, s->share_hidden);
+        attend(s, b, be, weights, memory, m, x, rows);
+        widen(s, b, be, weights, memory, m, x, rows);
+        add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden,
+                      vj_weight_matrix(weights, b->fc2_weight), w + b->fc2_bias, m->middle, R, s->share_hidden);
     }
     gather(s, be, vj_f32(memory->x[s->depth]), R);
 }
@@ -280,18 +285,20 @@ void vj_stack_forward(const vj_stack *s, vj_backend *be, const float *w, vj_stac
  * Backward through one block; t->dx is all rows, before and after. Norms and hidden layer are made again where their
  * layers' gradients are at hand.
  */
-static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be, const float *w, float *g,
+static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weights weights, float *g,
                            const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows,
                            vj_stack_scratch *t, int accumulate)
 {
+    const float *w = weights.exact;
     const int64_t R = rows->rows;
     const span own = own_rows(s, R);
     const int D = s->width, A = s->share_width, H = s->share_hidden;
     const vj_array dx = vj_f32(t->dx), dnorm = vj_f32(t->dnorm), own_norm = from_row(memory->norm, own.first, D);
     float *own_dx = t->dx + own.first * D, *own_dnorm = t->dnorm + own.first * D;
-    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, dx, vj_f32(w + b->fc2_weight), m->pre, R, D, H);
+    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, dx, vj_weight_matrix(weights, b->fc2_weight), m->pre, R,
+                                  D, H);
     vj_linear_backward_weight(be, g + b->fc2_weight, g + b->fc2_bias, dx, memory->hidden, accumulate, R, D, H);
-    vj_linear_backward_input(be, dnorm, t->dwide, vj_f32(w + b->fc1_weight), R, H, D);
+    vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->fc1_weight), R, H, D);
     sum(s, be, t->dnorm, R);
     vj_layernorm_backward(be, own_dx, own_norm, g + b->norm2_weight, g + b->norm2_bias, own_dnorm, m->middle, m->mean2,
                           m->rstd2, w + b->norm2_weight, w + b->norm2_bias, 1, accumulate, own.count, D);
@@ -300,9 +307,9 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     vj_linear_backward_weight(be, g + b->fc1_weight, g + b->fc1_bias, t->dwide, memory->norm, accumulate, R, H, D);
 
     vj_linear_backward_weight(be, g + b->proj_weight, g + b->proj_bias, dx, m->attended, accumulate, R, D, A);
-    vj_linear_backward_input(be, t->dattended, dx, vj_f32(w + b->proj_weight), R, D, A);
+    vj_linear_backward_input(be, t->dattended, dx, vj_weight_matrix(weights, b->proj_weight), R, D, A);
     vj_attention_backward(be, t->dwide, t->dattended, m->qkv, m->attended, m->lse, rows, A, s->share_heads);
-    vj_linear_backward_input(be, dnorm, t->dwide, vj_f32(w + b->qkv_weight), R, 3 * A, D);
+    vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->qkv_weight), R, 3 * A, D);
     sum(s, be, t->dnorm, R);
     vj_layernorm_backward(be, own_dx, own_norm, g + b->norm1_weight, g + b->norm1_bias, own_dnorm, x, m->mean1,
                           m->rstd1, w + b->norm1_weight, w + b->norm1_bias, 1, accumulate, own.count, D);
@@ -315,15 +322,15 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     if (s->positions != VJ_POSITIONS_ROTARY) vj_fill(be, g + b->qkv_bias + A, 0.0f, A);
 }
 
-void vj_stack_backward(const vj_stack *s, vj_backend *be, const float *w, float *g, vj_stack_memory *memory,
+void vj_stack_backward(const vj_stack *s, vj_backend *be, vj_weights weights, float *g, vj_stack_memory *memory,
                        const vj_rows *rows, vj_stack_scratch *scratch, int accumulate, const vj_gradient_hook *hook)
 {
     for (int l = s->depth - 1; l >= 0; l--) {
         const vj_block_memory *m = &memory->block[l];
         const float *x = stream(s, memory, l, rows->rows);
-        if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, w, memory, m, x, rows);
-        if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, w, memory, m, x, rows);
-        block_backward(s, &s->block[l], be, w, g, memory, m, x, rows, scratch, accumulate);
+        if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, weights, memory, m, x, rows);
+        if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, weights, memory, m, x, rows);
+        block_backward(s, &s->block[l], be, weights, g, memory, m, x, rows, scratch, accumulate);
         vj_gradient_made(hook, be, s->block[l].norm1_weight);
     }
 }

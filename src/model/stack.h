@@ -105,14 +105,14 @@ void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_
                            vj_type type);
 
 /** Read memory->x[0], write memory->x[depth]. Collective over the tensor group, if there is one; so is backward. */
-void vj_stack_forward(const vj_stack *stack, vj_backend *be, const float *weights, vj_stack_memory *memory,
+void vj_stack_forward(const vj_stack *stack, vj_backend *be, vj_weights weights, vj_stack_memory *memory,
                       const vj_rows *rows);
 
 /**
  * scratch->dx holds the gradient of x[depth] on entry and of x[0] on return. Gradients of the weights are written, or
  * added if `accumulate`; `hook` is called after each block.
  */
-void vj_stack_backward(const vj_stack *stack, vj_backend *be, const float *weights, float *gradient,
+void vj_stack_backward(const vj_stack *stack, vj_backend *be, vj_weights weights, float *gradient,
                        vj_stack_memory *memory, const vj_rows *rows, vj_stack_scratch *scratch, int accumulate,
                        const vj_gradient_hook *hook);
 

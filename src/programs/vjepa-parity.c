@@ -9,7 +9,7 @@
 static const char *backend, *precision;
 
 static const vj_option options[] = {
-    {"--backend", "cpu|strict", "backend to check (default cpu)", &backend},
+    {"--backend", "cpu|cuda|strict", "backend to check (default cpu)", &backend},
     {"--precision", "fp32|bf16", "precision of products (default fp32); each has its own tolerances", &precision},
     {NULL, NULL, NULL, NULL},
 };

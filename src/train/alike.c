@@ -50,7 +50,7 @@ vj_status vj_kernels_agree(const vj_backend *be, MPI_Comm comm)
 vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, const vj_place *place,
                                 MPI_Comm comm)
 {
-    vj_status status = vj_agree(comm, vj_backend_open(be, name, precision, place->threads));
+    vj_status status = vj_agree(comm, vj_backend_open_at(be, name, precision, place->threads, place->local_rank));
     if (status == VJ_OK) status = vj_kernels_agree(*be, comm);
     if (status == VJ_OK) return VJ_OK;
     vj_backend_close(*be);

@@ -104,8 +104,12 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->activations = m->used_bytes;
     n->reserved = m->arena_bytes;
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
-    n->buffers =
-        m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + groups * (int64_t)WINDOW + spectrum_bytes(m, kept);
+    /* Copies of weights and target for products (model/params.h). */
+    const int64_t rounded = vj_backend_is_host(c->train.backend) || strcmp(c->train.precision, "bf16") != 0
+                                ? 0
+                                : (ps->total + (feature ? ps->encoder_total : 0)) * (int64_t)sizeof(uint16_t);
+    n->buffers = rounded + m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + groups * (int64_t)WINDOW +
+                 spectrum_bytes(m, kept);
     /* Each sums its part of the gradient over the window of them all (parallel/gradient_sum.h). */
     const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor);
     n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;

@@ -68,6 +68,26 @@ static void window_close(void *reduction)
 }
 static const vj_gradient_sum_ops window_sum = {window_made, window_end, window_close};
 
+/* Devices that read one another's memory; without them sums go through views on the host. */
+static vj_status open_peers(vj_optimizer *o, const vj_config *config, const vj_place *place)
+{
+    const vj_trainable *t = o->trained;
+    const vj_peers_plan plan = {.gradient = t->gradient,
+                                .n = t->params->total,
+                                .bucket = config->parallel.bucket_mb << 18,
+                                .first = o->zero ? o->slice : NULL,
+                                .weights = t->weights,
+                                .target = t->target,
+                                .encoder_n = t->params->encoder_total,
+                                .node = place->node};
+    VJ_TRY(vj_peers_open(&o->peers, t->be, o->comm, &plan));
+    if (!o->peers) return VJ_OK;
+    o->sum_over_ranks = o->peers;
+    o->sum_ops = &vj_peers_sum;
+    o->sums_way = "from GPU to GPU";
+    return VJ_OK;
+}
+
 /* Where the gradient lies and who sums it over the ranks. */
 static vj_status open_reduction(vj_optimizer *o, const vj_config *config, const vj_place *place)
 {
@@ -76,7 +96,8 @@ static vj_status open_reduction(vj_optimizer *o, const vj_config *config, const 
     VJ_TRY(vj_group_open(&o->group, o->comm, place->node));
     o->sums_way = vj_group_way(o->group);
     vj_group_set_threads(o->group, threads);
-    if (o->size == 1 || !vj_device_is_host(t->be)) return VJ_OK;
+    if (o->size == 1) return VJ_OK;
+    if (!vj_device_is_host(t->be)) return open_peers(o, config, place);
     const vj_gradient_sum_plan plan = {.alone = t->gradient,
                                        .n = t->params->total,
                                        .bucket = config->parallel.bucket_mb << 18,
@@ -92,7 +113,8 @@ static vj_status open_reduction(vj_optimizer *o, const vj_config *config, const 
     VJ_TRY(status);
     o->sums_way = vj_gradient_sum_way(reduction);
     float *vector = vj_gradient_sum_vector(reduction);
-    if (vector == t->gradient) return VJ_OK;
+    o->adopted = vector != t->gradient;
+    if (!o->adopted) return VJ_OK;
     vj_device_free(t->be, t->gradient);
     t->gradient = vj_device_adopt(t->be, vector, plan.n * (int64_t)sizeof *vector);
     return t->gradient ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
@@ -191,7 +213,7 @@ void vj_optimizer_close(vj_optimizer *o)
     vj_device_free(o->trained->be, o->sum);
     for (int i = 1; o->kept && i <= (o->reproducible ? vj_tree_levels(o->terms) : 0); i++)
         vj_device_free(o->trained->be, o->kept[i]);
-    if (o->sum_over_ranks) { /* whose memory the gradient is */
+    if (o->adopted) {
         vj_device_free(o->trained->be, o->trained->gradient);
         o->trained->gradient = NULL;
     }
@@ -256,8 +278,12 @@ static void exchange_weights(vj_optimizer *o)
 {
     vj_trainable *t = o->trained;
     const double begin = vj_now();
-    exchange(o, vj_group_allgather, t->weights, t->params->total);
-    if (t->target) exchange(o, vj_group_allgather, t->target, t->params->encoder_total);
+    if (o->peers) {
+        vj_peers_gather(o->peers);
+    } else {
+        exchange(o, vj_group_allgather, t->weights, t->params->total);
+        if (t->target) exchange(o, vj_group_allgather, t->target, t->params->encoder_total);
+    }
     o->comm_s += vj_now() - begin;
 }
 

@@ -3,9 +3,9 @@
  * parallel.zero = 1 each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
  *
  * The sum overlaps the backward pass of a rank's last microbatch: it starts for the layers whose gradient is complete
- * (parallel/gradient_sum.h). It starts only after backward on a device whose memory ranks cannot share (strict), and
- * with parallel.reduction reproducible if a rank has several microbatches, since their sum is complete only after the
- * last.
+ * (parallel/gradient_sum.h; GPUs of one node: train/peers.h). It starts only after backward on a device whose memory
+ * ranks cannot share (strict; GPUs of several nodes), and with parallel.reduction reproducible if a rank has several
+ * microbatches, since their sum is complete only after the last.
  */
 #ifndef VJ_TRAIN_OPTIMIZER_H
 #define VJ_TRAIN_OPTIMIZER_H
@@ -16,18 +16,7 @@
 #include "parallel/gradient_sum.h"
 #include "parallel/group.h"
 #include "parallel/parallel.h"
-
-/*
- * Who sums the gradient over the ranks while backward makes it. A device whose memory ranks cannot share through the
- * host brings its own.
- */
-typedef struct {
-    /* Of this rank, what is at flat offsets >= `offset` will not be touched after `event`. Never waits for other ranks.
-     */
-    void (*made)(void *sum, vj_backend *be, int64_t offset, vj_event *event);
-    void (*end)(void *sum); /* all is made: returns when all is summed. Collective */
-    void (*close)(void *sum);
-} vj_gradient_sum_ops;
+#include "train/peers.h"
 
 typedef struct {
     vj_trainable *trained; /* borrowed */
@@ -43,7 +32,9 @@ typedef struct {
     double *squares, *sum;               /* [blocks] on the host, owned, and the device */
     vj_group *group;                     /* owned */
     const vj_gradient_sum_ops *sum_ops;  /* borrowed */
-    void *sum_over_ranks;                /* owned, and the gradient with it; NULL: the group sums, after backward */
+    void *sum_over_ranks;                /* owned; NULL: the group sums, after backward */
+    vj_peers *peers;                     /* sum_over_ranks, if devices do it; also gathers weights. Else NULL */
+    bool adopted;                        /* the gradient is memory of sum_over_ranks */
     int64_t *part;                       /* [size + 1] slices inside of a view. Owned */
     const char *sums_way;                /* borrowed; how gradients are summed over the ranks, for people */
     bool reproducible;

@@ -31,7 +31,7 @@ PY
 
 count=0
 for config in "$configs"/*.yaml; do
-    [ "$config" != "$cluster" ] || continue
+    [[ $config != */cluster_* ]] || continue
     name=$(basename "$config" .yaml)
     count=$((count + 1))
     args=("$config" --cluster "$cluster" --set cluster.memory_gb=640)
@@ -41,6 +41,23 @@ for config in "$configs"/*.yaml; do
     grep -q '^  walltime h ' "$name.txt" && grep -q '^  cluster.nodes  *64 ' "$name.txt" || fail "$name: $(cat "$name.txt")"
 done
 ((count >= 4)) || fail "$count configurations"
+
+# Machines with GPUs: a rank each, whose memory decides; the whole of the main job on each of the shipped ones.
+for machine in h100 grace_hopper a100; do
+    "$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_$machine.yaml" --set train.precision=bf16 --json >"$machine.json" 2>err.log ||
+        fail "$machine: $(tail -n 3 err.log)"
+    /usr/bin/python3 - "$machine.json" <<'PY' || fail "$machine: $(cat "$machine.json")"
+import json, sys
+r = json.load(open(sys.argv[1]))
+t, best = r['training'], r['layouts'][0]
+value = {a['setting']: float(a['value']) for a in r['assumptions'] if a['setting'].startswith('cluster.gpu')}
+assert 'best' in best['verdict'] and best['ranks_a_node'] <= value['cluster.gpus_per_node'], best
+assert 10 < t['memory_gb_a_gpu'] <= 0.95 * value['cluster.gpu_memory_gb'], t
+assert abs(t['memory_gb_a_gpu'] - best['gb_a_gpu']) < 1e-9 and t['gpu_hours'] > 0
+per_gpu = t['tflops'] / (best['nodes'] * best['ranks_a_node'])
+assert 0.3 * value['cluster.gpu_tflops_bf16'] < per_gpu < value['cluster.gpu_tflops_bf16'], per_gpu
+PY
+done
 
 # The memory of a rank is that which vjepa-pretrain predicts, but for what the two processes have before.
 make_store train.clips 8

@@ -60,9 +60,13 @@ KT_INLINE void on_backend(const char *isa, const char *name, vj_precision precis
     unsetenv("VJ_ISA");
 }
 
-/* "cpu" with each instruction set of this processor, and "strict". */
+/* "cpu" with each instruction set of this processor, and "strict"; or the one that VJ_TEST_BACKEND names. */
 KT_INLINE void on_each_backend(vj_precision precision, backend_test *test)
 {
+    if (getenv("VJ_TEST_BACKEND")) {
+        on_backend(NULL, getenv("VJ_TEST_BACKEND"), precision, 1, test);
+        return;
+    }
     const char *isas[] = {"amx", "avx512bf16", "avx512", "avx2", "portable"};
     for (int i = 0; i < 5; i++)
         if (only_isa() ? strcmp(isas[i], only_isa()) == 0 : vj_backend_isa_present(isas[i]))
@@ -80,7 +84,10 @@ typedef struct {
     int64_t n;
 } array;
 
-/* Under valgrind reading the guard is an error as well; open it to the test, close it to the kernels. */
+/*
+ * Under valgrind reading the guard is an error as well; open it to the test, close it to the kernels. A device does
+ * what it is asked for some time later: wait for it before either (settle()).
+ */
 KT_INLINE void open_guard(vj_array device, int64_t n)
 {
     const int64_t size = vj_type_bytes(device.type);
@@ -91,20 +98,28 @@ KT_INLINE void close_guard(vj_array device, int64_t n)
     const int64_t size = vj_type_bytes(device.type);
     (void)VALGRIND_MAKE_MEM_NOACCESS((char *)device.data + n * size, GUARD * size);
 }
+KT_INLINE void settle(vj_backend *be)
+{
+    assert_int_equal(vj_sync(be), VJ_OK);
+}
 
 /* Copy the host's values and the guard behind them to the device. */
 KT_INLINE void push(vj_backend *be, const array *a)
 {
+    settle(be);
     open_guard(vj_f32(a->device), a->n);
     vj_upload(be, a->device, a->host, (a->n + GUARD) * 4);
+    settle(be);
     close_guard(vj_f32(a->device), a->n);
 }
 
 /* Copy the device's values to the host; fails if a kernel wrote past the end. */
 KT_INLINE void pull(vj_backend *be, const array *a)
 {
+    settle(be);
     open_guard(vj_f32(a->device), a->n);
     vj_download(be, a->host, a->device, (a->n + GUARD) * 4);
+    settle(be);
     close_guard(vj_f32(a->device), a->n);
     for (int i = 0; i < GUARD; i++) assert_true(a->host[a->n + i] == GUARD_VALUE);
 }
@@ -194,9 +209,11 @@ KT_INLINE void push_stored(vj_backend *be, const stored *a)
         memcpy(&bits, &rounded, 4);
         half[i] = (uint16_t)(bits >> 16);
     }
+    settle(be);
     open_guard(a->device, a->n);
     vj_upload(be, a->device.data, a->device.type == VJ_TYPE_F32 ? (void *)a->host : (void *)half,
               all * vj_type_bytes(a->device.type));
+    settle(be);
     close_guard(a->device, a->n);
     free(half);
 }
@@ -208,8 +225,10 @@ KT_INLINE void pull_stored(vj_backend *be, const stored *a)
     const float guard = floats ? GUARD_VALUE : (float)bf16(GUARD_VALUE);
     uint16_t *half = malloc((size_t)all * 2);
     assert_non_null(half);
+    settle(be);
     open_guard(a->device, a->n);
     vj_download(be, floats ? (void *)a->host : (void *)half, a->device.data, all * vj_type_bytes(a->device.type));
+    settle(be);
     close_guard(a->device, a->n);
     for (int64_t i = 0; i < all && !floats; i++) {
         const uint32_t bits = (uint32_t)half[i] << 16;

@@ -220,6 +220,7 @@ static void check_shapes(vj_backend *be, bool rounded)
     check_shape(be, few, 3, 5, 3, 1, rounded);
     check_shape(be, few, 3, 24, 2, 4, rounded);
     check_shape(be, plain, 1, 16, 2, 1, rounded);
+    check_shape(be, few, 3, 1300, 1, 1, rounded);
     const int widths[] = {7, 24, 32, 33, 64, 80, 128};
     for (int i = 0; i < 7; i++)
         check_shape(be, ragged, slow_run() ? 4 : 5, widths[i], widths[i] == 24 ? 2 : 1, 1, rounded);
@@ -235,6 +236,97 @@ static void in_bf16(void **state)
 {
     (void)state;
     on_each_backend(VJ_BF16, check_shapes);
+}
+
+/* Where kernels for some widths alone take 48, 64 or 128 rows at a time: segments of that length, one less, one more.
+ */
+static void check_edges(vj_backend *be, bool rounded)
+{
+    const int32_t offset[] = {0, 1, 64, 128, 193, 322, 370};
+    const int widths[] = {16, 24, 48, 64, 80, 96};
+    for (int i = 0; i < 6; i++) check_shape(be, offset, slow_run() ? 4 : 6, widths[i], 1, 1, rounded);
+}
+
+static void edges_of_tiles(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_BF16, check_edges);
+}
+
+/* A copy of an array that begins one element later than memory is aligned, with room for a guard behind it. */
+static vj_array moved(vj_backend *be, const stored *a)
+{
+    const int64_t size = vj_type_bytes(a->device.type), bytes = (a->n + GUARD) * size;
+    void *host = malloc((size_t)bytes);
+    char *device = vj_device_alloc(be, bytes + size);
+    assert_true(host && device);
+    open_guard(a->device, a->n);
+    vj_download(be, host, a->device.data, bytes);
+    close_guard(a->device, a->n);
+    vj_upload(be, device + size, host, bytes);
+    free(host);
+    return (vj_array){device + size, a->device.type};
+}
+
+static void move_back(vj_backend *be, const stored *a, vj_array from)
+{
+    const int64_t size = vj_type_bytes(a->device.type), bytes = (a->n + GUARD) * size;
+    void *host = malloc((size_t)bytes);
+    assert_non_null(host);
+    vj_download(be, host, from.data, bytes);
+    open_guard(a->device, a->n);
+    vj_upload(be, a->device.data, host, bytes);
+    settle(be);
+    close_guard(a->device, a->n);
+    free(host);
+    vj_device_free(be, (char *)from.data - size);
+    pull_stored(be, a);
+}
+
+/* Operands may begin anywhere: the same bits. So may results, which may then come from another kernel. */
+static void check_moved(vj_backend *be, bool rounded)
+{
+    enum { R = 70, D = 48, HEADS = 2 };
+    const int32_t offset[] = {0, 3, R};
+    int32_t *dev_offset = ints_on_device(be, offset, 3);
+    const vj_rows rows = vj_rows_from(offset, dev_offset, 2);
+    for (int type = VJ_TYPE_F32; type <= VJ_TYPE_BF16; type++) {
+        arrays a = {.qkv = stored_random(be, (vj_type)type, R * 3 * D, 1, 1),
+                    .dout = stored_random(be, (vj_type)type, R * D, 1, 2),
+                    .out = stored_empty(be, (vj_type)type, R * D),
+                    .dqkv = stored_empty(be, (vj_type)type, R * 3 * D),
+                    .lse = array_empty(be, R * HEADS)};
+        stored out = stored_empty(be, (vj_type)type, R * D), dqkv = stored_empty(be, (vj_type)type, R * 3 * D);
+        run(be, &a, &rows, D, HEADS);
+        double *want = widened(a.out.host, R * D), *want_d = widened(a.dqkv.host, R * 3 * D);
+
+        vj_array qkv = moved(be, &a.qkv), dout = moved(be, &a.dout), to = moved(be, &out), to_d = moved(be, &dqkv);
+        vj_attention_forward(be, out.device, NULL, qkv, &rows, D, HEADS);
+        pull_stored(be, &out);
+        assert_same("out of moved operands", out.host, a.out.host, R * D);
+        vj_attention_backward(be, dqkv.device, dout, qkv, out.device, a.lse.device, &rows, D, HEADS);
+        pull_stored(be, &dqkv);
+        assert_same("dqkv of moved operands", dqkv.host, a.dqkv.host, R * 3 * D);
+
+        vj_attention_forward(be, to, NULL, qkv, &rows, D, HEADS);
+        vj_attention_backward(be, to_d, dout, qkv, out.device, a.lse.device, &rows, D, HEADS);
+        move_back(be, &out, to), move_back(be, &dqkv, to_d);
+        const double tolerance = rounded || type == VJ_TYPE_BF16 ? 3e-3 : 1e-6;
+        assert_relative("moved out", out.host, want, R * D, tolerance);
+        assert_relative("moved dqkv", dqkv.host, want_d, R * 3 * D, tolerance);
+        move_back(be, &a.qkv, qkv), move_back(be, &a.dout, dout);
+        free(want), free(want_d);
+        drop_stored(be, &out), drop_stored(be, &dqkv);
+        drop_arrays(be, &a);
+    }
+    vj_device_free(be, dev_offset);
+}
+
+static void arrays_begin_anywhere(void **state)
+{
+    (void)state;
+    on_each_backend(VJ_FP32, check_moved);
+    on_each_backend(VJ_BF16, check_moved);
 }
 
 static void reference_backward(void **state)
@@ -326,8 +418,12 @@ static void threads_do_not_show(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_backward), cmocka_unit_test(in_fp32),
-                                       cmocka_unit_test(in_bf16), cmocka_unit_test(nan_spreads),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_backward),
+                                       cmocka_unit_test(in_fp32),
+                                       cmocka_unit_test(in_bf16),
+                                       cmocka_unit_test(edges_of_tiles),
+                                       cmocka_unit_test(arrays_begin_anywhere),
+                                       cmocka_unit_test(nan_spreads),
                                        cmocka_unit_test(threads_do_not_show)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -153,6 +153,9 @@ static void check_shapes(vj_backend *be, bool rounded)
     check_shape(be, 70, 50, false, 0, 1);
     check_shape(be, 5, 96, true, 30, 1e-3); /* eps counts, and the mean rounds away a good part of the spread */
     check_shape(be, 3, 1000, true, 1000, 0.1);
+    check_shape(be, 35, 1280, true, 0.5, 1); /* widths of which a GPU keeps rows in registers, and wider ones */
+    check_shape(be, 2, 2048, false, 0, 1);
+    check_shape(be, 2, 4100, true, 100, 0.1);
 }
 
 static void against_double(void **state)

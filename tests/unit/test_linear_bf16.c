@@ -167,6 +167,7 @@ static void check_shapes(vj_backend *be, bool rounded)
 {
     check_all(be, rounded, 1, 1, 1);
     check_all(be, rounded, 7, 33, 5);
+    check_all(be, rounded, 19, 16, 40);
     if (slow_run()) return;
     check_all(be, rounded, 65, 48, 130);
     check_all(be, rounded, 200, 37, 64);

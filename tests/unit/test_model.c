@@ -479,8 +479,9 @@ static float *encoder_gradient(bool picked)
                            .rstd = vj_device_alloc(f.be, rows * float_bytes)};
     const vj_trainable *t = &f.model->trained;
     const vj_gradient_hook nobody = {0};
-    vj_network_encode(net, f.be, t->weights, f.model->table, &memory, &e);
-    vj_network_backward(net, f.be, t->weights, t->gradient, &memory, &scratch, &e, e.features, 0, &nobody);
+    vj_network_encode(net, f.be, (vj_weights){t->weights, NULL}, f.model->table, &memory, &e);
+    vj_network_backward(net, f.be, (vj_weights){t->weights, NULL}, t->gradient, &memory, &scratch, &e, e.features, 0,
+                        &nobody);
     float *g = copy_gradient(&f);
     vj_stack_memory_release(&memory);
     free(index);

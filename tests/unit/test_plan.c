@@ -293,7 +293,7 @@ static void memory_is_what_training_predicts(void **state)
     assert_true(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
     const vj_loader_bytes loader = {.sample = 12 * config.data.frames * config.data.crop * config.data.crop,
                                     .thread = 5000000};
-    assert_int_equal(vj_train_layout_weigh(&l, &config, &w), VJ_OK);
+    assert_int_equal(vj_train_layout_weigh(&l, &config, &w, &machine), VJ_OK);
     assert_int_equal(vj_memory_predict(&want, &given, 8, 4, loader), VJ_OK);
     assert_int_equal(l.memory.all - l.memory.program, want.all - want.program); /* which grows between the calls */
     assert_int_equal(l.memory.weights, w.weight_floats[2] * 4);
@@ -340,6 +340,39 @@ static void the_best_layout_fits_and_is_fastest(void **state)
     assert_true(little.layout[0].memory.all > 1000000000);
 }
 
+/* A rank a GPU: their rate and memory decide, and the host has what is left. */
+static void gpus_train(void **state)
+{
+    (void)state;
+    static vj_forecast f;
+    set("train.batch=64");
+    set("mask.group=8");
+    set("train.precision=bf16");
+    set("plan.files=1000");
+    set("cluster.nodes=2");
+    set("cluster.cores_per_node=64");
+    set("cluster.memory_gb=512");
+    set("cluster.gpus_per_node=4");
+    set("cluster.gpu_memory_gb=80");
+    set("cluster.filesystem_gb_s=1000"); /* so that only GPUs count */
+    set("cluster.network_gb_s=1000");
+    forecast(&f);
+    const vj_train_layout *best = &f.layout[0];
+    assert_true(f.fits);
+    assert_int_equal(best->nodes, 2);
+    assert_int_equal(best->node_ranks, 4);
+    assert_int_equal(best->threads, 16);
+    same(best->compute_s, 64.0 / 8 * f.work.clip_work_flops / 390e12);
+    assert_true(best->gpu_bytes > best->weight_bytes * 4 && best->gpu_bytes <= 0.95 * 80e9);
+    same(best->gpu_bytes,
+         (double)(best->memory.weights + best->memory.gradient + best->memory.moments + best->memory.target +
+                  best->memory.activations + best->memory.tables + best->memory.buffers));
+    for (int i = 0; i < f.layouts; i++) assert_true(f.layout[i].node_ranks <= 4);
+    set("cluster.gpu_memory_gb=0.5");
+    forecast(&f);
+    assert_false(f.fits);
+}
+
 static void a_section_is_read_from_its_file(void **state)
 {
     (void)state;
@@ -377,6 +410,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(work_is_counted, defaults),
         cmocka_unit_test_setup(memory_is_what_training_predicts, defaults),
         cmocka_unit_test_setup(the_best_layout_fits_and_is_fastest, defaults),
+        cmocka_unit_test_setup(gpus_train, defaults),
         cmocka_unit_test_setup(a_section_is_read_from_its_file, defaults),
     };
     MPI_Init(&argc, &argv);

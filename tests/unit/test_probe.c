@@ -462,7 +462,7 @@ static void encoders_see_the_same_clips(void **state)
 }
 
 /* One update of a probe on a backend: loss, pooled, logits, weights and the gradient, bytes after bytes. */
-static float *one_update(const char *backend, vj_probe_shape shape, int64_t *n)
+static float *one_update(const char *backend, vj_probe_shape shape, double lr, int64_t *n)
 {
     vj_backend *own;
     vj_probe *p;
@@ -481,7 +481,7 @@ static float *one_update(const char *backend, vj_probe_shape shape, int64_t *n)
     const double loss = vj_probe_loss(p, labels);
     assert_true(isfinite(loss));
     vj_probe_backward(p, dfeatures);
-    vj_probe_update(p, 1, 0.01, 0.1, 0.5);
+    vj_probe_update(p, 1, lr, 0.1, 0.5);
     *n = 1 + B * (shape.D + shape.classes) + (inwards ? values : 0);
     for (int i = 0; i < vj_probe_tensor_count(p); i++)
         *n += 2 * vj_probe_tensor_at(p, i)->rows * vj_probe_tensor_at(p, i)->cols;
@@ -506,8 +506,11 @@ static float *one_update(const char *backend, vj_probe_shape shape, int64_t *n)
     return all;
 }
 
-/* Nothing but kernels touches a probe's memory: on memory that is shut between them it has the same bits. */
-static void strict_memory_gives_the_same_bits(void **state)
+/*
+ * Nothing but kernels touches a probe's memory: on memory that is shut between them it has the same bits. The backend
+ * of VJ_TEST_BACKEND sums in another order: its results are close.
+ */
+static void other_memory_gives_the_same(void **state)
 {
     (void)state;
     for (int form = 0; form < 3; form++) {
@@ -519,10 +522,19 @@ static void strict_memory_gives_the_same_bits(void **state)
                                       .batch = 4,
                                       .folded = form == 2};
         int64_t n, m;
-        float *open = one_update("cpu", shape, &n), *shut = one_update("strict", shape, &m);
+        float *open = one_update("cpu", shape, 0.01, &n), *shut = one_update("strict", shape, 0.01, &m);
         assert_int_equal(n, m);
         assert_memory_equal(open, shut, (size_t)n * sizeof *open);
-        free(open), free(shut);
+        free(shut);
+        free(open);
+        if (!getenv("VJ_TEST_BACKEND")) continue;
+        /* Adam's first step is lr whatever the gradient, so where that is nearly zero its rounding would decide. */
+        const double lr = 1e-6;
+        float *want = one_update("cpu", shape, lr, &n), *other = one_update(getenv("VJ_TEST_BACKEND"), shape, lr, &m);
+        assert_int_equal(n, m);
+        assert_true(worst_float(other, want, n) <= 4e-6);
+        free(want);
+        free(other);
     }
 }
 
@@ -535,7 +547,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(fixture_average),
         cmocka_unit_test(folded_equals_plain),
         cmocka_unit_test(finite_differences),
-        cmocka_unit_test(strict_memory_gives_the_same_bits),
+        cmocka_unit_test(other_memory_gives_the_same),
         cmocka_unit_test(share_of_labels),
         cmocka_unit_test(initial_weights),
         cmocka_unit_test(refuses_what_it_cannot_be),

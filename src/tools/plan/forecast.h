@@ -20,6 +20,10 @@ typedef struct {
     double memory_bytes;                                /* of a node, what a job may use of it: nine tenths */
     double flops_core;                                  /* a second, in the precision of the configuration */
     double memory_bytes_s, sum_bytes_s, tensor_bytes_s; /* a node's */
+    /* GPUs of a node, 0: its cores train; and of each: its rate, memory (what a job may use), memory's and link's rate
+     */
+    int gpus;
+    double gpu_flops, gpu_memory_bytes, gpu_bytes_s, gpu_link_bytes_s;
     double network_bytes_s, message_s, filesystem_bytes_s;
     double job_s; /* 0: no limit */
 } vj_machine;
@@ -91,8 +95,9 @@ typedef struct {
     double read_s;        /* a batch from the file system, beside the rest */
     double step_s;        /* the longer of reading and all other */
     /* known where it was asked for: vj_train_layout_weigh() */
-    vj_memory memory; /* of a rank */
-    double node_bytes;
+    vj_memory memory;  /* of a rank */
+    double node_bytes; /* on the host */
+    double gpu_bytes;  /* of a rank on its GPU, of which node_bytes then has nothing; 0: there are none */
 } vj_train_layout;
 
 /**
@@ -103,8 +108,9 @@ typedef struct {
 bool vj_train_layout_time(vj_train_layout *layout, vj_config *config, const vj_train_work *work,
                           const vj_machine *machine, char *reason, size_t bytes);
 
-/** Fill in memory and node_bytes, by vj_memory_predict(). Changes the configuration likewise. */
-vj_status vj_train_layout_weigh(vj_train_layout *layout, vj_config *config, const vj_train_work *work);
+/** Fill in memory, node_bytes and gpu_bytes, by vj_memory_predict(). Changes the configuration likewise. */
+vj_status vj_train_layout_weigh(vj_train_layout *layout, vj_config *config, const vj_train_work *work,
+                                const vj_machine *machine);
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 

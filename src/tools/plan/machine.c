@@ -6,6 +6,8 @@
 
 /* The rest is the system's, its file cache's and the launcher's. */
 static const double usable = 0.9;
+/* Of a GPU's memory: the driver and the library of products take a GB, fragments some more. */
+static const double gpu_usable = 0.95;
 
 vj_machine vj_machine_from(const vj_config *c)
 {
@@ -20,6 +22,11 @@ vj_machine vj_machine_from(const vj_config *c)
                         .memory_bytes_s = 1e9 * c->cluster.memory_gb_s,
                         .sum_bytes_s = 1e9 * c->cluster.sum_gb_s,
                         .tensor_bytes_s = 1e9 * c->cluster.tensor_gb_s,
+                        .gpus = (int)c->cluster.gpus_per_node,
+                        .gpu_flops = 1e12 * (bf16 ? c->cluster.gpu_tflops_bf16 : c->cluster.gpu_tflops_fp32),
+                        .gpu_memory_bytes = gpu_usable * 1e9 * c->cluster.gpu_memory_gb,
+                        .gpu_bytes_s = 1e9 * c->cluster.gpu_gb_s,
+                        .gpu_link_bytes_s = 1e9 * c->cluster.gpu_link_gb_s,
                         .network_bytes_s = 1e9 * c->cluster.network_gb_s,
                         .message_s = 1e-6 * c->cluster.message_us,
                         .filesystem_bytes_s = 1e9 * c->cluster.filesystem_gb_s,

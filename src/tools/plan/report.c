@@ -103,12 +103,18 @@ static void put_layout(const filling *s, const vj_forecast *f, const vj_config *
         gb * (double)m->weights, gb * (double)m->gradient, gb * (double)m->moments, gb * (double)m->target,
         gb * (double)m->activations, gb * (double)m->batches,
         gb * (double)(m->all - m->weights - m->gradient - m->moments - m->target - m->activations - m->batches));
+    if (f->machine.gpus)
+        put(s, "memory_gb_a_gpu", gb * l->gpu_bytes, "of %.4g that a job may use%s", gb * f->machine.gpu_memory_bytes,
+            l->gpu_bytes <= f->machine.gpu_memory_bytes ? "" : ": DOES NOT FIT");
     put(s, "memory_gb_a_node", gb * l->node_bytes, "of %.4g that a job may use%s", gb * f->machine.memory_bytes,
-        f->fits ? "" : ": DOES NOT FIT");
+        l->node_bytes <= f->machine.memory_bytes ? "" : ": DOES NOT FIT");
     put(s, "step_s", l->step_s, "products %.3g, memory %.3g, sums over ranks %.3g; reading beside it %.3g",
         l->compute_s, l->memory_s, l->tensor_s + l->sum_s, l->read_s);
-    put(s, "tflops", 1e-12 * batch_flops / l->step_s, "%.3g GFLOP/s a core",
-        1e-9 * batch_flops / l->step_s / l->nodes / f->machine.cores);
+    const double per_node = 1e-9 * batch_flops / l->step_s / l->nodes;
+    if (f->machine.gpus)
+        put(s, "tflops", 1e-12 * batch_flops / l->step_s, "%.3g a GPU", 1e-3 * per_node / l->node_ranks);
+    else
+        put(s, "tflops", 1e-12 * batch_flops / l->step_s, "%.3g GFLOP/s a core", per_node / f->machine.cores);
     put(s, "gradient_gb", gb * l->weight_bytes, "a rank, summed over %d data ranks", l->data_ranks);
     put(s, "network_gb_a_step", gb * l->network_bytes, "out of each node, and into it, in %.0f messages a rank",
         l->messages);
@@ -137,6 +143,10 @@ static void put_training(json_t *report, const vj_forecast *f, const vj_config *
         c->checkpoint.async ? "in the background" : "training waits");
     put(&s, "walltime_h", hours, "%.4g days; checkpoints %.3g h of it", hours / 24, f->checkpoints_s / 3600);
     put(&s, "core_hours", hours * cores, "of %.0f cores", cores);
+    if (machine->gpus) {
+        const double gpus = (double)f->layout[0].nodes * machine->gpus;
+        put(&s, "gpu_hours", hours * gpus, "of %.0f GPUs", gpus);
+    }
     put(&s, "jobs", machine->job_s > 0 ? ceil(f->training_s / machine->job_s) : 1,
         "of at most %.3g h, each goes on from the last checkpoint", machine->job_s / 3600);
 }
@@ -154,6 +164,7 @@ static void put_layouts(json_t *report, const vj_forecast *f)
         vj_put_count(row, "microbatch", l->microbatch);
         vj_put_number(row, "gb_a_rank", 1e-9 * (double)l->memory.all);
         vj_put_number(row, "gb_a_node", 1e-9 * l->node_bytes);
+        if (f->machine.gpus) vj_put_number(row, "gb_a_gpu", 1e-9 * l->gpu_bytes);
         vj_put_number(row, "step_s", l->step_s);
         vj_put_number(row, "products_s", l->compute_s);
         vj_put_number(row, "memory_s", l->memory_s);

@@ -84,12 +84,22 @@ static vj_status add_layouts(search *s, int nodes, int node_ranks)
     return VJ_OK;
 }
 
+/* What ranks of a node divide among them. */
+static int units(const vj_machine *machine)
+{
+    return machine->gpus ? machine->gpus : machine->cores;
+}
+
 static vj_status add_all(search *s)
 {
+    const int least = s->machine->gpus ? 1 : s->machine->numa, most = units(s->machine);
     for (int nodes = 1; nodes <= s->machine->nodes && nodes <= s->config->train.batch; nodes++)
-        for (int ranks = s->machine->numa; ranks <= s->machine->cores && worth_trying(s, nodes); ranks++)
-            if (s->machine->cores % ranks == 0) VJ_TRY(add_layouts(s, nodes, ranks));
+        for (int ranks = least; ranks <= most && worth_trying(s, nodes); ranks++)
+            if (most % ranks == 0) VJ_TRY(add_layouts(s, nodes, ranks));
     if (s->count > 0) return VJ_OK;
+    if (s->machine->gpus)
+        return vj_raise(VJ_ERR_USAGE, "no layout of ranks on %d nodes of %d GPUs can train this configuration",
+                        s->machine->nodes, s->machine->gpus);
     return vj_raise(VJ_ERR_USAGE, "no layout of ranks on %d nodes of %d cores can train this configuration",
                     s->machine->nodes, s->machine->cores);
 }
@@ -108,38 +118,47 @@ static bool known_to_fail(const search *s, const vj_train_layout *l)
     return false;
 }
 
+static bool fits(const search *s, const vj_train_layout *l)
+{
+    return l->node_bytes <= s->machine->memory_bytes &&
+           (!s->machine->gpus || l->gpu_bytes <= s->machine->gpu_memory_bytes);
+}
+
 /* Weights, their gradient and their moments alone, and the clips read ahead. */
-static double least_bytes(const search *s, const vj_train_layout *l)
+static void set_least_bytes(const search *s, vj_train_layout *l)
 {
     const vj_config *c = s->config;
     const double clip = 3.0 * sizeof(float) * (double)(c->data.frames * c->data.crop * c->data.crop);
     const double clips = (double)((c->data.read_ahead + 1) * l->microbatches * l->microbatch);
-    return l->node_ranks * (l->weight_bytes * (2 + (l->zero ? 2.0 / l->data_ranks : 2)) + clips * clip);
+    const double state = l->weight_bytes * (2 + (l->zero ? 2.0 / l->data_ranks : 2));
+    l->gpu_bytes = s->machine->gpus ? state : 0;
+    l->node_bytes = l->node_ranks * ((s->machine->gpus ? 0 : state) + clips * clip);
 }
 
 /* What is not in least_bytes() grows with the microbatch. */
 static bool needs_less(const vj_train_layout *a, const vj_train_layout *b)
 {
-    return a->node_bytes < b->node_bytes || (a->node_bytes == b->node_bytes && a->microbatch < b->microbatch);
+    const double of_a = a->node_bytes + a->gpu_bytes, of_b = b->node_bytes + b->gpu_bytes;
+    return of_a < of_b || (of_a == of_b && a->microbatch < b->microbatch);
 }
 
 /* The best layout that fits; where none does, the one that needs least. */
-static vj_status choose(search *s, vj_train_layout *best, bool *fits)
+static vj_status choose(search *s, vj_train_layout *best, bool *one_fits)
 {
-    *fits = false;
+    *one_fits = false;
     best->node_bytes = INFINITY;
     s->failed = vj_calloc(s->count, sizeof *s->failed);
     if (!s->failed) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld layouts", (long long)s->count);
-    for (int64_t i = 0; i < s->count && !*fits; i++) {
+    for (int64_t i = 0; i < s->count && !*one_fits; i++) {
         vj_train_layout *l = &s->found[i].layout;
         if (known_to_fail(s, l)) continue;
-        l->node_bytes = least_bytes(s, l);
-        if (l->node_bytes <= s->machine->memory_bytes) VJ_TRY(vj_train_layout_weigh(l, s->config, s->work));
-        *fits = l->node_bytes <= s->machine->memory_bytes;
-        if (*fits || needs_less(l, best)) *best = *l;
-        if (!*fits) s->failed[s->failures++] = *l;
+        set_least_bytes(s, l);
+        if (fits(s, l)) VJ_TRY(vj_train_layout_weigh(l, s->config, s->work, s->machine));
+        *one_fits = fits(s, l);
+        if (*one_fits || needs_less(l, best)) *best = *l;
+        if (!*one_fits) s->failed[s->failures++] = *l;
     }
-    return *fits ? VJ_OK : vj_train_layout_weigh(best, s->config, s->work);
+    return *one_fits ? VJ_OK : vj_train_layout_weigh(best, s->config, s->work, s->machine);
 }
 
 /* ------------------------------------------------------------------------------------------------ neighbours */
@@ -157,10 +176,14 @@ static void compare(const search *s, const vj_train_layout *best, const vj_train
 {
     const double time = l->step_s / best->step_s, node_time = time * l->nodes / best->nodes;
     int used = 0;
-    if (l->node_bytes > s->machine->memory_bytes)
-        used = snprintf(verdict, VJ_FORECAST_REASON, "does not fit into %.0f GB; ", 1e-9 * s->machine->memory_bytes);
-    used += snprintf(verdict + used, VJ_FORECAST_REASON - (size_t)used, "%+.1f %% time, %+.1f GB a node",
-                     100 * (time - 1), 1e-9 * (l->node_bytes - best->node_bytes));
+    const bool gpus = s->machine->gpus > 0, of_gpu = gpus && l->gpu_bytes > s->machine->gpu_memory_bytes;
+    if (!fits(s, l))
+        used = snprintf(verdict, VJ_FORECAST_REASON, "does not fit into %.0f GB%s; ",
+                        1e-9 * (of_gpu ? s->machine->gpu_memory_bytes : s->machine->memory_bytes),
+                        of_gpu ? " of a GPU" : "");
+    used += snprintf(
+        verdict + used, VJ_FORECAST_REASON - (size_t)used, "%+.1f %% time, %+.1f GB a %s", 100 * (time - 1),
+        1e-9 * (gpus ? l->gpu_bytes - best->gpu_bytes : l->node_bytes - best->node_bytes), gpus ? "GPU" : "node");
     if (l->nodes != best->nodes)
         snprintf(verdict + used, VJ_FORECAST_REASON - (size_t)used, ", %+.0f %% node hours", 100 * (node_time - 1));
 }
@@ -172,7 +195,7 @@ static vj_status add_neighbour(search *s, vj_forecast *f, vj_train_layout l)
     if (l.nodes < 1 || l.node_ranks < 1 || l.tensor < 1 || l.microbatch < 1) return VJ_OK;
     if (l.zero && l.nodes * l.node_ranks == l.tensor) return VJ_OK;
     if (!vj_train_layout_time(&l, s->config, s->work, s->machine, reason, sizeof reason)) return VJ_OK;
-    VJ_TRY(vj_train_layout_weigh(&l, s->config, s->work));
+    VJ_TRY(vj_train_layout_weigh(&l, s->config, s->work, s->machine));
     compare(s, &f->layout[0], &l, f->verdict[f->layouts]);
     f->layout[f->layouts++] = l;
     return VJ_OK;
@@ -197,7 +220,7 @@ static vj_status add_neighbours(search *s, vj_forecast *f)
         l.microbatch = next_divisor(batch, best.microbatch, step, MOST_MICROBATCH);
         VJ_TRY(add_neighbour(s, f, l));
         l = best;
-        l.node_ranks = (int)next_divisor(s->machine->cores, best.node_ranks, step, s->machine->cores);
+        l.node_ranks = (int)next_divisor(units(s->machine), best.node_ranks, step, units(s->machine));
         VJ_TRY(add_neighbour(s, f, l));
         l = best;
         l.nodes = (int)next_divisor(batch, best.nodes, step, s->machine->nodes);
