@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install the Debian packages vjepa needs and build it: what jobs/quickstart.sh and tests/run.sh do first.
-#   bash jobs/setup.sh [PRESET]      # release, dev or asan; binaries land in build/bin (build-asan/bin)
+#   bash jobs/setup.sh [PRESET]      # release, dev, asan or cuda-emulated; binaries land in build/bin (build-asan/bin ...)
+#   bash jobs/setup.sh cuda          # also get NVIDIA's compiler from the Python package index, and build with it
 # Without PRESET what is configured in build/ is kept, else release.
 # As root missing packages are installed; as anybody else the command to ask for is printed. Safe to run again.
 set -euo pipefail
@@ -12,11 +13,12 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
     libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev libturbojpeg0-dev libseccomp-dev
     libcmocka-dev procps hdf5-tools python3-h5py python3-pil)
+[ "$preset" != cuda ] || packages+=(python3-pip)
 case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev ffmpeg) ;; esac # for tests: train.products, packing
 
 [ "$preset" != dev ] || packages+=(valgrind iproute2 python3-torch python3-xxhash python3-yaml) # the last three: tests/convert
 
-missing=()
+missing=() options=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 done
@@ -32,12 +34,32 @@ if ((${#missing[@]})); then
     apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# NVIDIA's compiler for a machine without: 109 MB, in a folder of the checkout; and its disassembler, for tests/cuda_compile (6 MB).
+# Running needs the driver, and cuBLASLt for speed.
+if [ "$preset" = cuda ]; then
+    preset=release
+    there() { command -v "$1" >/dev/null || [ -x "/usr/local/cuda/bin/$1" ]; }
+    wheels=()
+    there nvcc || wheels+=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88
+        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85)
+    there cuobjdump || wheels+=(nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.86)
+    folder=build-cuda-compiler
+    if ((${#wheels[@]})) && [ "$(cat $folder/wheels 2>/dev/null)" != "${wheels[*]}" ]; then
+        echo "== getting from the Python package index: ${wheels[*]}"
+        rm -rf $folder # pip adds nothing to what is there
+        python3 -m pip install --quiet --no-deps --target $folder "${wheels[@]}"
+        echo "${wheels[*]}" >$folder/wheels
+    fi
+    options=(-D VJEPA_CUDA=ON)
+    if [ -x build-cuda-compiler/nvidia/cu13/bin/nvcc ]; then options+=(-D "VJEPA_NVCC=$PWD/build-cuda-compiler/nvidia/cu13/bin/nvcc"); fi
+fi
+
 if [ -z "$preset" ] && [ ! -f build/CMakeCache.txt ]; then preset=release; fi
-echo "== building${preset:+ (preset $preset)}: one to three minutes the first time"
+echo "== building${preset:+ (preset $preset)}: one to three minutes the first time, three more where nvcc is"
 dir=build
-[ "$preset" != asan ] || dir=build-asan
+case $preset in asan | cuda-emulated) dir=build-$preset ;; esac
 mkdir -p "$dir"
-if ! { { [ -z "$preset" ] || cmake --preset "$preset"; } && cmake --build "$dir"; } >"$dir/build.log" 2>&1; then
+if ! { { [ -z "$preset" ] || cmake --preset "$preset" "${options[@]}"; } && cmake --build "$dir"; } >"$dir/build.log" 2>&1; then
     grep -A 15 -E 'FAILED|CMake Error|error:' "$dir/build.log" >&2 || tail -n 30 "$dir/build.log" >&2
     echo "the build failed; all of it is in $dir/build.log" >&2
     exit 1

@@ -1,0 +1,164 @@
+/*
+ * Attention: which kernels compute it, and what prepares it for them. Heads of the usual widths in VJ_BF16 go to tensor
+ * cores, whatever the arrays are kept as: arrays of floats are rounded to a copy first, so that the results have the
+ * same bits. All else goes to the simple kernels.
+ */
+#include "attention.h"
+
+namespace
+{
+
+/* ------------------------------------------------------------------------------------------------ preparations */
+
+enum { THREADS = 256, TERM_LANES = 4, CHUNK = 8 };
+
+struct alignas(16) chunk_of_bf16 {
+    bf16 x[CHUNK];
+};
+
+/* Elements i .. i + 7, those from `left` on as zeros; 16 bytes at a time where they are bf16 and aligned. */
+VJ_DEVICE void read_chunk(float x[CHUNK], const vj_array &a, int64_t i, int left, int whole)
+{
+    if (whole) {
+        const chunk_of_bf16 chunk = *(const chunk_of_bf16 *)((const bf16 *)a.data + i);
+        for (int j = 0; j < CHUNK; j++) x[j] = widen(chunk.x[j]);
+    } else {
+        for (int j = 0; j < CHUNK; j++) x[j] = j < left ? read_element(a, i + j) : 0;
+    }
+}
+
+/* The terms of all queries, four lanes for one head of one row. Reads dout and out once. */
+__global__ void __launch_bounds__(THREADS)
+    row_terms(row_term *terms, attention a, const float *lse, int whole_dout, int whole_out)
+{
+    const int64_t task = (int64_t)blockIdx.x * (THREADS / TERM_LANES) + threadIdx.x / TERM_LANES;
+    const int64_t row = task / a.heads;
+    const int head = (int)(task % a.heads), part = (int)threadIdx.x % TERM_LANES;
+    float sum = 0;
+    if (row < a.rows)
+        for (int x = part * CHUNK; x < a.d; x += TERM_LANES * CHUNK) {
+            const int64_t at = row * a.D + (int64_t)head * a.d + x;
+            float g[CHUNK], o[CHUNK];
+            read_chunk(g, a.dout, at, a.d - x, whole_dout);
+            read_chunk(o, a.out, at, a.d - x, whole_out);
+            for (int j = 0; j < CHUNK; j++) sum += g[j] * o[j];
+        }
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    if (row < a.rows && part == 0)
+        terms[head * a.rows + row] = row_term{lse[row * a.heads + head] * 1.44269504088896340736f, sum};
+}
+
+/* to = from, rounded: two elements a thread, n is even. */
+__global__ void __launch_bounds__(THREADS) round_to(uint32_t *to, vj_array from, int64_t n)
+{
+    const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 2;
+    if (i < n) to[i / 2] = pack(read_element(from, i), read_element(from, i + 1));
+}
+
+/* ------------------------------------------------------------------------------------------------ choice */
+
+bool aligned(vj_array a, int bytes)
+{
+    return (uintptr_t)a.data % (unsigned)bytes == 0;
+}
+bool is_operand(vj_array a)
+{
+    return a.type == VJ_TYPE_BF16 && aligned(a, 16);
+}
+unsigned blocks_for(int64_t n, int each)
+{
+    return (unsigned)((n + each - 1) / each);
+}
+int64_t padded(int64_t bytes)
+{
+    return (bytes + 255) / 256 * 256;
+}
+
+/* Do tensor cores compute it, written to `result`? They write pairs. */
+bool takes_tiles(const attention *a, vj_array result)
+{
+    return a->rounded && attention_tiles_present(a->d) && (result.type == VJ_TYPE_F32 || aligned(result, 4));
+}
+
+/* `array` of n elements as tensor cores read it: itself, or a copy at *scratch, which moves on. */
+vj_array operand_of(vj_backend *be, vj_array array, int64_t n, char **scratch, const char *what)
+{
+    if (is_operand(array)) return array;
+    const vj_array copy = {*scratch, VJ_TYPE_BF16};
+    *scratch += padded(n * 2);
+    vj_cuda_check(
+        be,
+        launch(round_to, blocks_for(n, 2 * THREADS), THREADS, 0, vj_cuda_stream(be), (uint32_t *)copy.data, array, n),
+        what);
+    return copy;
+}
+
+attention describe(const vj_backend *be, const vj_rows *rows, int D, int heads)
+{
+    attention a = {};
+    a.offset = rows->offset;
+    a.rows = rows->rows;
+    a.segments = rows->segments;
+    a.longest = (int)rows->longest;
+    a.D = D;
+    a.heads = heads;
+    a.d = D / heads;
+    a.scale = 1 / sqrtf((float)a.d);
+    a.factor = a.scale * 1.44269504088896340736f;
+    a.rounded = be->precision == VJ_BF16;
+    return a;
+}
+
+} /* namespace */
+
+void vj_cuda_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D,
+                               int heads)
+{
+    if (rows->rows == 0) return;
+    attention a = describe(be, rows, D, heads);
+    a.qkv = qkv;
+    a.out = out;
+    a.lse = lse;
+    const bool tiles = takes_tiles(&a, out);
+    if (tiles && !is_operand(qkv)) {
+        const int64_t n = a.rows * 3 * D;
+        char *scratch = (char *)vj_cuda_scratch(be, padded(n * 2));
+        if (!scratch) return;
+        a.qkv = operand_of(be, qkv, n, &scratch, "attention_forward");
+    }
+    vj_cuda_check(
+        be, tiles ? attention_tiles_forward(a, vj_cuda_stream(be)) : attention_simple_forward(a, vj_cuda_stream(be)),
+        "attention_forward");
+}
+
+void vj_cuda_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
+                                const float *lse, const vj_rows *rows, int D, int heads)
+{
+    if (rows->rows == 0) return;
+    attention a = describe(be, rows, D, heads);
+    a.qkv = qkv;
+    a.out = out;
+    a.dqkv = dqkv;
+    a.dout = dout;
+    const bool tiles = takes_tiles(&a, dqkv);
+    const int64_t n = a.rows * D, terms_bytes = padded(a.rows * heads * (int64_t)sizeof(row_term));
+    char *scratch = (char *)vj_cuda_scratch(be, terms_bytes + (tiles && !is_operand(qkv) ? padded(3 * n * 2) : 0) +
+                                                    (tiles && !is_operand(dout) ? padded(n * 2) : 0));
+    if (!scratch) return;
+    row_term *terms = (row_term *)scratch;
+    scratch += terms_bytes;
+    a.terms = terms;
+    const bool chunks = a.d % CHUNK == 0;
+    vj_cuda_check(be,
+                  launch(row_terms, blocks_for(a.rows * heads, THREADS / TERM_LANES), THREADS, 0, vj_cuda_stream(be),
+                         terms, a, lse, chunks && is_operand(dout), chunks && is_operand(out)),
+                  "attention_backward");
+    if (tiles) {
+        a.qkv = operand_of(be, qkv, 3 * n, &scratch, "attention_backward");
+        a.dout = operand_of(be, dout, n, &scratch, "attention_backward");
+    }
+    vj_cuda_check(
+        be, tiles ? attention_tiles_backward(a, vj_cuda_stream(be)) : attention_simple_backward(a, vj_cuda_stream(be)),
+        "attention_backward");
+}

@@ -1,0 +1,68 @@
+/*
+ * What the two ways to compute attention share: tiles of bf16 on tensor cores (attention_tiles.cu), and one number at a
+ * time for any width and precision (attention_simple.cu). attention.cu chooses. For .cu files.
+ */
+#ifndef VJ_CUDA_ATTENTION_H
+#define VJ_CUDA_ATTENTION_H
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/device.h"
+
+/* What backward needs to know of a query besides its row: log-sum-exp of its scores in base 2, and dout . out. */
+struct alignas(8) row_term {
+    float lse2, mean;
+};
+
+/* One call, as kernels are told of it. */
+struct attention {
+    const int32_t *offset; /* of the segments */
+    int64_t rows;          /* of all segments */
+    int segments, longest, D, heads;
+    int d;               /* width of a head */
+    float scale, factor; /* 1/sqrt(d); the same times log2(e), for exponentials in base 2 */
+    vj_array qkv, out;
+    float *lse;            /* forward; or NULL */
+    vj_array dqkv, dout;   /* backward */
+    const row_term *terms; /* backward: [heads, rows] */
+    int tiles;             /* blocks for one head of the longest segment */
+    int rounded;           /* are operands rounded to bf16? */
+};
+
+/* What a block works at: rows row, row + 1, ... of a segment that begins at `first` and has `length` rows. */
+struct block_place {
+    int64_t first;
+    int length, row, head;
+};
+
+/* Blocks of one head of one segment are neighbours, so that its keys and values stay in the L2 cache. */
+VJ_DEVICE block_place place_of_block(const attention &a, int rows_of_block)
+{
+    const unsigned tile = blockIdx.x % (unsigned)a.tiles, rest = blockIdx.x / (unsigned)a.tiles;
+    const unsigned head = rest % (unsigned)a.heads, segment = rest / (unsigned)a.heads;
+    const int first = a.offset[segment];
+    return block_place{first, a.offset[segment + 1] - first, (int)tile * rows_of_block, (int)head};
+}
+
+VJ_DEVICE float read_element(const vj_array &a, int64_t i)
+{
+    return a.type == VJ_TYPE_BF16 ? widen(((const bf16 *)a.data)[i]) : ((const float *)a.data)[i];
+}
+
+/* The call's `tiles` for blocks of so many rows, and the number of blocks; 0, which no launch takes, if too many. */
+static inline unsigned attention_blocks(attention *a, int rows_of_block)
+{
+    a->tiles = (a->longest + rows_of_block - 1) / rows_of_block;
+    const int64_t blocks = (int64_t)a->tiles * a->heads * a->segments;
+    return blocks <= INT32_MAX ? (unsigned)blocks : 0;
+}
+
+/* attention_tiles.cu: is there a kernel for heads of this width? Operands are bf16, 16-byte aligned. */
+bool attention_tiles_present(int d);
+cudaError_t attention_tiles_forward(attention a, cudaStream_t stream);
+cudaError_t attention_tiles_backward(attention a, cudaStream_t stream);
+
+/* attention_simple.cu */
+cudaError_t attention_simple_forward(attention a, cudaStream_t stream);
+cudaError_t attention_simple_backward(attention a, cudaStream_t stream);
+
+#endif

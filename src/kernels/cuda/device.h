@@ -1,0 +1,217 @@
+/*
+ * What kernels are written in: CUDA by nvcc, or C++ by any host compiler on top of emu.h. Kernels include this alone.
+ * Everything that is an instruction of its own on a GPU (mma, ldmatrix, cp.async, bf16 rounding) is a function here
+ * with two bodies: PTX, and plain C++ that says what the PTX means. VJ_UNROLL stands before loops over registers.
+ */
+#ifndef VJ_DEVICE_H
+#define VJ_DEVICE_H
+
+#include <cstdint>
+#include <cstring>
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+#define VJ_DEVICE   __device__ __forceinline__
+#define VJ_MEMBER   __device__ __forceinline__ /* of a class */
+#define VJ_UNROLL   _Pragma("unroll")          /* the loop that follows: what it indexes then stays in registers */
+#define VJ_UNROLL_2 _Pragma("unroll 2")
+#define VJ_UNROLL_4 _Pragma("unroll 4") /* so that several loads are on their way */
+#else
+#include "emu.h"
+#define VJ_DEVICE static inline
+#define VJ_MEMBER inline
+#define VJ_UNROLL
+#define VJ_UNROLL_2
+#define VJ_UNROLL_4
+#endif
+
+/* ------------------------------------------------------------------------------------------------ launch, shared */
+
+/* What a block may have on every GPU that the backend runs on: 163 KB of sm_80 (sm_90 has 227). */
+#define VJ_MOST_SHARED (163 * 1024)
+
+/*
+ * A block's shared memory as a T. The PTX gets its size as a comment: the compiler never learns what a launch asks for,
+ * and tests/cuda_compile shows it.
+ */
+#ifdef __CUDACC__
+template <class T> VJ_DEVICE T &shared()
+{
+    static_assert(sizeof(T) <= VJ_MOST_SHARED, "more shared memory than a block can have");
+    asm("// vj_shared %0" ::"n"((int)sizeof(T)));
+    extern __shared__ __align__(128) unsigned char vj_shared[];
+    return *reinterpret_cast<T *>(vj_shared);
+}
+template <class... P, class... A>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t bytes, cudaStream_t stream, A... argument)
+{
+    if (bytes > 48 * 1024) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    kernel<<<grid, block, bytes, stream>>>(P(argument)...);
+    return cudaGetLastError();
+}
+#else
+template <class T> T &shared()
+{
+    static_assert(sizeof(T) <= VJ_MOST_SHARED, "more shared memory than a block can have");
+    return *reinterpret_cast<T *>(emu::shared_memory(sizeof(T)));
+}
+/* `call` is the text of the call, from which reports take the kernel's name. */
+template <class... P, class... A>
+cudaError_t launch_as(const char *call, void (*kernel)(P...), dim3 grid, dim3 block, size_t bytes, cudaStream_t stream,
+                      A... argument)
+{
+    return emu::enqueue(stream, grid, block, bytes, call, [=] { kernel(P(argument)...); });
+}
+#define launch(...) launch_as(#__VA_ARGS__, __VA_ARGS__)
+#endif
+
+/* ------------------------------------------------------------------------------------------------ exact */
+
+/* A product that is rounded before anything is added to it, as the host computes it: never part of a multiply-add. */
+VJ_DEVICE float mul_exact(float a, float b)
+{
+#ifdef __CUDACC__
+    return __fmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------ bf16 */
+
+typedef uint16_t bf16;
+
+VJ_DEVICE float widen(bf16 x)
+{
+#ifdef __CUDACC__
+    return __uint_as_float((uint32_t)x << 16);
+#else
+    uint32_t bits = (uint32_t)x << 16;
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+#endif
+}
+
+/* Two floats, `low` in the lower half: nearest, ties to even. */
+VJ_DEVICE uint32_t pack(float low, float high)
+{
+#ifdef __CUDACC__
+    uint32_t r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+#else
+    return emu::round_bf16(low) | (uint32_t)emu::round_bf16(high) << 16;
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------ tiles */
+
+/* c[16x8] += a[16x16] b[16x8]; fragments as PTX's mma.m16n8k16 spreads them over a warp. */
+VJ_DEVICE void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
+{
+#ifdef __CUDACC__
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    emu::mma_m16n8k16(c, a, b);
+#endif
+}
+
+/* c[16x8] += a[16x8] b[8x8]: half the depth. */
+VJ_DEVICE void mma_half(float c[4], const uint32_t a[2], uint32_t b)
+{
+#ifdef __CUDACC__
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b));
+#else
+    const uint32_t whole_a[4] = {a[0], a[1], 0, 0}, whole_b[2] = {b, 0};
+    emu::mma_m16n8k16(c, whole_a, whole_b);
+#endif
+}
+
+/* Four 8x8 matrices of bf16; lane l names row l % 8 of matrix l / 8, in shared memory, 16-byte aligned. */
+VJ_DEVICE void ldmatrix4(uint32_t r[4], const bf16 *row)
+{
+#ifdef __CUDACC__
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+#else
+    emu::ldmatrix4(r, false, row);
+#endif
+}
+VJ_DEVICE void ldmatrix4_transposed(uint32_t r[4], const bf16 *row)
+{
+#ifdef __CUDACC__
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at)
+                 : "memory");
+#else
+    emu::ldmatrix4(r, true, row);
+#endif
+}
+
+/* 16 bytes from global to shared memory behind the threads' back; `there` false: zeros, and `from` is not read. */
+VJ_DEVICE void copy_async(void *to, const void *from, bool there)
+{
+#ifdef __CUDACC__
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(to);
+    const int bytes = there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
+#else
+    emu::copy_async(to, from, there);
+#endif
+}
+VJ_DEVICE void copy_commit()
+{
+#ifdef __CUDACC__
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+    emu::copy_commit();
+#endif
+}
+/* Wait until at most `pending` groups of this thread are on their way. */
+template <int pending> VJ_DEVICE void copy_wait()
+{
+#ifdef __CUDACC__
+    asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+#else
+    emu::copy_wait(pending);
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------ numbers */
+
+/* 1 / x, with an error of one unit in the last place. */
+VJ_DEVICE float reciprocal(float x)
+{
+#ifdef __CUDACC__
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+#else
+    return 1.0f / x;
+#endif
+}
+
+/* 2^x, with a relative error of 2^-22; 0 below 2^-126. */
+VJ_DEVICE float power_of_two(float x)
+{
+#ifdef __CUDACC__
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+#else
+    return x < -126.0f ? 0.0f : exp2f(x);
+#endif
+}
+
+#endif

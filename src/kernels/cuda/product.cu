@@ -1,0 +1,491 @@
+/*
+ * The own matrix products: of bf16 by tensor cores, of floats by multiply-adds, and what follows their sums. An element
+ * is summed over the depth in ascending order, whatever the tile it is in: its bits depend neither on how many rows
+ * there are nor on how the result is kept. products.c decides when they are used.
+ */
+#include "kernels/cuda/lanes.cuh"
+#include "kernels/cuda/products.h"
+
+/* ------------------------------------------------------------------------------------------------ arrays */
+
+/* The first n of four neighbours; all of them at once if `fours`. */
+VJ_DEVICE void load_some(float v[4], vj_array a, int64_t at, int n, bool fours)
+{
+    if (fours)
+        load_of<4>(v, a, at);
+    else
+        for (int j = 0; j < 4; j++) {
+            v[j] = 0.0f;
+            if (j < n) load_of<1>(v + j, a, at + j);
+        }
+}
+
+VJ_DEVICE void store_some(vj_array a, int64_t at, const float v[4], int n, bool fours)
+{
+    if (fours)
+        store_of<4>(a, at, v);
+    else
+        for (int j = 0; j < 4; j++)
+            if (j < n) store_of<1>(a, at + j, v + j);
+}
+
+VJ_DEVICE vj_array floats(const float *data)
+{
+    return vj_array{const_cast<float *>(data), VJ_TYPE_F32};
+}
+
+/* ------------------------------------------------------------------------------------------------ finish */
+
+/* n / by, and what is left: of numbers of 32 bits where they are, which takes a quarter of the instructions. */
+VJ_DEVICE int64_t quotient(int64_t n, int64_t by, int64_t *left)
+{
+    const bool small = (uint64_t)(n | by) >> 32 == 0;
+    const int64_t q = small ? (int64_t)((uint32_t)n / (uint32_t)by) : n / by;
+    *left = n - q * by;
+    return q;
+}
+
+VJ_DEVICE float rounded(float x)
+{
+    return widen((bf16)pack(x, 0.0f));
+}
+
+/*
+ * From sums to results: what the product adds, its nonlinearity, the result's type; n <= 4 columns of one row. `fours`:
+ * all arrays may be read and written four values at a time. Each element is read before it is written and by the same
+ * thread, since the result may be the residual, or pre.
+ */
+VJ_DEVICE void finish(const vj_product &g, bool fours, int64_t row, int64_t column, float v[4])
+{
+    const int64_t at = row * g.N + column;
+    const int n = g.N - column < 4 ? (int)(g.N - column) : 4;
+    float t[4];
+    if (g.bias) {
+        load_some(t, floats(g.bias), column, n, fours);
+        for (int j = 0; j < 4; j++) v[j] += t[j];
+    }
+    if (g.residual) {
+        int64_t residual_row;
+        (void)quotient(row, g.residual_rows, &residual_row);
+        load_some(t, floats(g.residual), residual_row * g.N + column, n, fours);
+        for (int j = 0; j < 4; j++) v[j] += t[j];
+    }
+    if (g.accumulate) {
+        load_some(t, g.c, at, n, fours);
+        for (int j = 0; j < 4; j++) v[j] += t[j];
+    }
+    if (g.finish == VJ_FINISH_GELU) {
+        if (g.pre.data) {
+            store_some(g.pre, at, v, n, fours);
+            for (int j = 0; j < 4 && g.pre.type == VJ_TYPE_BF16; j++) v[j] = rounded(v[j]);
+        }
+        for (int j = 0; j < 4; j++) v[j] = gelu(v[j]);
+    } else if (g.finish == VJ_FINISH_GELU_GRADIENT) {
+        load_some(t, g.pre, at, n, fours);
+        for (int j = 0; j < 4; j++) v[j] *= gelu_slope(t[j], &t[j]);
+        if (g.hidden.data) store_some(g.hidden, at, t, n, fours);
+    }
+    store_some(g.c, at, v, n, fours);
+}
+
+static bool all_in_fours(const vj_product *g)
+{
+    return g->N % 4 == 0 && aligned_to(16, g->bias, g->residual) && in_fours(g->c) && in_fours(g->pre) &&
+           in_fours(g->hidden);
+}
+
+__global__ void __launch_bounds__(THREADS)
+    finish_kernel(const vj_product g, bool fours, const float *sums, int parts, int64_t first, int64_t rows)
+{
+    const int64_t columns = (g.N + 3) / 4; /* in fours */
+    const int64_t i = global_thread();
+    if (i >= rows * columns) return;
+    int64_t column;
+    const int64_t row = quotient(i, columns, &column);
+    column *= 4;
+    const int n = g.N - column < 4 ? (int)(g.N - column) : 4;
+    float v[4], t[4];
+    load_some(v, floats(sums), row * g.N + column, n, g.N % 4 == 0);
+    for (int part = 1; part < parts; part++) {
+        load_some(t, floats(sums), (part * rows + row) * g.N + column, n, g.N % 4 == 0);
+        for (int j = 0; j < 4; j++) v[j] += t[j];
+    }
+    finish(g, fours, first + row, column, v);
+}
+
+cudaError_t vj_cuda_finish(cudaStream_t stream, const vj_product *g, const float *sums, int parts, int64_t first,
+                           int64_t rows)
+{
+    const int64_t blocks = groups_of(rows * groups_of(g->N, 4), THREADS);
+    return launch(finish_kernel, dim3((unsigned)blocks), dim3(THREADS), 0, stream, *g, all_in_fours(g), sums, parts,
+                  first, rows);
+}
+
+/* ------------------------------------------------------------------------------------------------ operands */
+
+/* Eight values a thread. 6 bytes an element move, where they are floats. */
+__global__ void __launch_bounds__(THREADS)
+    round_rows_kernel(bf16 *to, vj_array from, int64_t rows, int64_t width, int64_t padded, bool fours)
+{
+    const int64_t at = global_thread() * 8;
+    if (at >= rows * padded) return;
+    float v[8];
+    if (fours) { /* then there is no padding */
+        load_of<4>(v, from, at);
+        load_of<4>(v + 4, from, at + 4);
+    } else {
+        int64_t column;
+        const int64_t row = quotient(at, padded, &column);
+        for (int j = 0; j < 8; j++) {
+            v[j] = 0.0f;
+            if (column + j < width) load_of<1>(v + j, from, row * width + column + j);
+        }
+    }
+    store<8>(to + at, v);
+}
+
+cudaError_t vj_cuda_round_rows(cudaStream_t stream, void *to, vj_array from, int64_t rows, int64_t width,
+                               int64_t padded)
+{
+    const bool fours = width == padded && in_fours(from);
+    const int64_t blocks = groups_of(rows * padded / 8, THREADS);
+    return launch(round_rows_kernel, dim3((unsigned)blocks), dim3(THREADS), 0, stream, static_cast<bf16 *>(to), from,
+                  rows, width, padded, fours);
+}
+
+/* ------------------------------------------------------------------------------------------------ tiles of bf16 */
+
+/*
+ * A block makes TILE x TILE of the result, each of its warps TILE/2 x 32. The depth goes by in steps, whose operands
+ * are on their way STAGES - 1 steps before they are multiplied. Rows in shared memory are 8 elements longer than what
+ * they hold: so the eight rows that ldmatrix reads at a time lie in different banks.
+ */
+enum { STEP = 32, STAGES = 3, PAD = 8, STRIP_PITCH = 40, GROUP = 8 };
+
+/* An operand of bf16: rows as they are stored, `width` elements apart. */
+struct operand {
+    const bf16 *data;
+    int64_t rows, width;
+};
+
+/* Its tile of one step: rows of depth, or, if the operand is stored with the depth first, depth of rows. */
+template <int TILE, bool DEPTH_FIRST> struct operand_tile {
+    bf16 at[DEPTH_FIRST ? STEP : TILE][(DEPTH_FIRST ? TILE : STEP) + PAD];
+};
+
+/*
+ * What a thread copies of an operand in the next step: chunks of 8 elements, PASS rows apart. Counted from the first
+ * of them, how many rows and columns there are.
+ */
+template <int TILE, bool DEPTH_FIRST> struct source {
+    enum { ROWS = DEPTH_FIRST ? STEP : TILE, CHUNKS = (DEPTH_FIRST ? TILE : STEP) / 8, PASS = 2 * TILE / CHUNKS };
+    const bf16 *at;
+    int64_t width;
+    int rows, columns;
+};
+
+VJ_DEVICE int clamped(int64_t n)
+{
+    return n < 1 << 30 ? (int)n : 1 << 30;
+}
+
+/* From `first` of the result's rows (columns) and from `depth` on. */
+template <int TILE, bool DEPTH_FIRST>
+VJ_DEVICE source<TILE, DEPTH_FIRST> source_at(const operand &o, int64_t first, int64_t depth, int64_t end)
+{
+    typedef source<TILE, DEPTH_FIRST> from;
+    const int64_t row = (DEPTH_FIRST ? depth : first) + (int)threadIdx.x / from::CHUNKS;
+    const int64_t column = (DEPTH_FIRST ? first : depth) + (int)threadIdx.x % from::CHUNKS * 8;
+    return from{o.data + row * o.width + column, o.width, clamped((DEPTH_FIRST ? end : o.rows) - row),
+                clamped(o.width - column)};
+}
+
+/* Start the copies of one step, and go on to the next. */
+template <int TILE, bool DEPTH_FIRST>
+VJ_DEVICE void fetch(operand_tile<TILE, DEPTH_FIRST> &tile, source<TILE, DEPTH_FIRST> &from)
+{
+    typedef source<TILE, DEPTH_FIRST> of;
+    VJ_UNROLL
+    for (int pass = 0; pass < of::ROWS / of::PASS; pass++)
+        copy_async(&tile.at[(int)threadIdx.x / of::CHUNKS + pass * of::PASS][(int)threadIdx.x % of::CHUNKS * 8],
+                   from.at + pass * of::PASS * from.width, from.rows > pass * of::PASS && from.columns > 0);
+    from.at += DEPTH_FIRST ? STEP * from.width : (int64_t)STEP;
+    if (DEPTH_FIRST)
+        from.rows -= STEP;
+    else
+        from.columns -= STEP;
+}
+
+/* Fragments of A: 16 rows from m on, 16 of depth from k on. */
+template <int TILE> VJ_DEVICE void fragment_a(uint32_t r[4], const operand_tile<TILE, false> &tile, int m, int k)
+{
+    const int lane = lane_of_warp();
+    ldmatrix4(r, &tile.at[m + lane % 16][k + lane / 16 * 8]);
+}
+template <int TILE> VJ_DEVICE void fragment_a(uint32_t r[4], const operand_tile<TILE, true> &tile, int m, int k)
+{
+    const int lane = lane_of_warp();
+    ldmatrix4_transposed(r, &tile.at[k + lane / 16 * 8 + lane % 8][m + lane / 8 % 2 * 8]);
+}
+
+/* Fragments of B, two of them: 16 columns from n on, 16 of depth. */
+template <int TILE> VJ_DEVICE void fragments_b(uint32_t r[4], const operand_tile<TILE, false> &tile, int n, int k)
+{
+    const int lane = lane_of_warp();
+    ldmatrix4(r, &tile.at[n + lane / 16 * 8 + lane % 8][k + lane / 8 % 2 * 8]);
+}
+template <int TILE> VJ_DEVICE void fragments_b(uint32_t r[4], const operand_tile<TILE, true> &tile, int n, int k)
+{
+    const int lane = lane_of_warp();
+    ldmatrix4_transposed(r, &tile.at[k + lane / 8 % 2 * 8 + lane % 8][n + lane / 16 * 8]);
+}
+
+template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST> struct tile_operands {
+    operand_tile<TILE, A_DEPTH_FIRST> a[STAGES];
+    operand_tile<TILE, B_DEPTH_FIRST> b[STAGES];
+};
+template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST> union tile_shared {
+    tile_operands<TILE, A_DEPTH_FIRST, B_DEPTH_FIRST> in;
+    float strip[TILE / 16][16][STRIP_PITCH]; /* of each warp; the pitch keeps its rows in different banks */
+};
+
+/* Which tile of the result a block makes. Blocks that run at the same time share operands: GROUP rows of tiles. */
+VJ_DEVICE void place_of_block(int64_t tiles_m, int64_t tiles_n, int64_t *m, int64_t *n)
+{
+    int64_t within;
+    const int64_t first = quotient(blockIdx.x, GROUP * tiles_n, &within) * GROUP, left = tiles_m - first;
+    *n = quotient(within, left < GROUP ? left : (int64_t)GROUP, m);
+    *m += first;
+}
+
+template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
+__global__ void __launch_bounds__(2 * TILE, TILE == 128 ? 2 : 4)
+    tile_kernel(const vj_product g, const operand a, const operand b, int64_t span, bool fours)
+{
+    typedef tile_shared<TILE, A_DEPTH_FIRST, B_DEPTH_FIRST> memory;
+    memory &s = shared<memory>();
+    int64_t m0, n0;
+    place_of_block((g.M + TILE - 1) / TILE, (g.N + TILE - 1) / TILE, &m0, &n0);
+    m0 *= TILE;
+    n0 *= TILE;
+    const int lane = lane_of_warp(), warp = warp_of_block();
+    const int wm = warp % 2 * (TILE / 2), wn = warp / 2 * 32;
+    const int64_t begin = blockIdx.y * span, end = begin + span < g.K ? begin + span : g.K;
+    const int steps = (int)((end - begin + STEP - 1) / STEP);
+    float c[TILE / 32][4][4] = {};
+
+    auto from_a = source_at<TILE, A_DEPTH_FIRST>(a, m0, begin, end);
+    auto from_b = source_at<TILE, B_DEPTH_FIRST>(b, n0, begin, end);
+    for (int step = 0; step < STAGES - 1; step++) {
+        if (step < steps) {
+            fetch(s.in.a[step], from_a);
+            fetch(s.in.b[step], from_b);
+        }
+        copy_commit();
+    }
+    for (int step = 0, stage = 0, last = STAGES - 1; step < steps; step++) {
+        copy_wait<STAGES - 2>();
+        __syncthreads(); /* this step's operands are there, and nobody reads the stage of the step before any more */
+        if (step + STAGES - 1 < steps) {
+            fetch(s.in.a[last], from_a);
+            fetch(s.in.b[last], from_b);
+        }
+        copy_commit();
+        VJ_UNROLL
+        for (int k = 0; k < STEP; k += 16) {
+            uint32_t fa[TILE / 32][4], fb[2][4];
+            VJ_UNROLL
+            for (int i = 0; i < TILE / 32; i++) fragment_a<TILE>(fa[i], s.in.a[stage], wm + 16 * i, k);
+            VJ_UNROLL
+            for (int j = 0; j < 2; j++) fragments_b<TILE>(fb[j], s.in.b[stage], wn + 16 * j, k);
+            VJ_UNROLL
+            for (int i = 0; i < TILE / 32; i++) {
+                VJ_UNROLL
+                for (int j = 0; j < 4; j++) mma(c[i][j], fa[i], fb[j / 2] + j % 2 * 2);
+            }
+        }
+        last = stage;
+        stage = stage + 1 < STAGES ? stage + 1 : 0;
+    }
+    copy_wait<0>();
+    __syncthreads(); /* the operands' memory becomes the strips' */
+
+    /* 16 rows of a warp at a time, through shared memory: then a warp writes whole 128 bytes of each row. */
+    vj_product out = g;
+    if (gridDim.y > 1) out.c.data = static_cast<float *>(g.c.data) + blockIdx.y * g.M * g.N;
+    float(*strip)[STRIP_PITCH] = s.strip[warp];
+    VJ_UNROLL
+    for (int i = 0; i < TILE / 32; i++) {
+        VJ_UNROLL
+        for (int j = 0; j < 4; j++) {
+            VJ_UNROLL
+            for (int half = 0; half < 2; half++)
+                *reinterpret_cast<float2 *>(&strip[lane / 4 + 8 * half][8 * j + lane % 4 * 2]) =
+                    make_float2(c[i][j][2 * half], c[i][j][2 * half + 1]);
+        }
+        __syncwarp();
+        for (int pass = 0; pass < 4; pass++) {
+            const int r = lane / 8 + 4 * pass, column = lane % 8 * 4;
+            const int64_t row = m0 + wm + 16 * i + r;
+            const float4 sums = *reinterpret_cast<const float4 *>(&strip[r][column]);
+            float v[4] = {sums.x, sums.y, sums.z, sums.w};
+            if (row < g.M && n0 + wn + column < g.N) finish(out, fours, row, n0 + wn + column, v);
+        }
+        __syncwarp();
+    }
+}
+
+/* Tiles of 128 share operands better; but where there are few of them, four times as many of 64 keep the GPU busy. */
+enum { FEW_TILES = 96 };
+
+static int tile_of(const vj_product *g)
+{
+    return groups_of(g->M, 128) * groups_of(g->N, 128) < FEW_TILES ? 64 : 128;
+}
+
+/*
+ * The gradient of a small weight has few tiles, but sums over all rows: its depth is cut, so that about 256 blocks are
+ * at work, into parts of 1024 at least.
+ */
+int vj_cuda_tile_parts(const vj_product *g)
+{
+    const int64_t tiles = groups_of(g->M, tile_of(g)) * groups_of(g->N, tile_of(g));
+    const int64_t wanted = 256 / tiles, possible = g->K / 1024;
+    const int64_t parts = wanted < possible ? wanted : possible;
+    return !g->a_transposed || parts < 2 ? 1 : (int)parts;
+}
+
+template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
+static cudaError_t launch_tiles(cudaStream_t stream, const vj_product *g, const operand &a, const operand &b, int parts)
+{
+    const int64_t span = groups_of(groups_of(g->K, parts), STEP) * STEP;
+    const int64_t tiles = groups_of(g->M, TILE) * groups_of(g->N, TILE);
+    return launch(tile_kernel<TILE, A_DEPTH_FIRST, B_DEPTH_FIRST>, dim3((unsigned)tiles, (unsigned)parts),
+                  dim3(2 * TILE), sizeof(tile_shared<TILE, A_DEPTH_FIRST, B_DEPTH_FIRST>), stream, *g, a, b, span,
+                  all_in_fours(g));
+}
+
+template <int TILE>
+static cudaError_t launch_form(cudaStream_t stream, const vj_product *g, const operand &a, const operand &b, int parts)
+{
+    if (g->a_transposed)
+        return g->b_transposed ? launch_tiles<TILE, true, false>(stream, g, a, b, parts)
+                               : launch_tiles<TILE, true, true>(stream, g, a, b, parts);
+    return g->b_transposed ? launch_tiles<TILE, false, false>(stream, g, a, b, parts)
+                           : launch_tiles<TILE, false, true>(stream, g, a, b, parts);
+}
+
+cudaError_t vj_cuda_tile_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
+                                 float *sums)
+{
+    const operand a = {static_cast<const bf16 *>(product->a.data), product->M, a_width};
+    const operand b = {static_cast<const bf16 *>(product->b.data), product->N, b_width};
+    const int parts = vj_cuda_tile_parts(product);
+    vj_product g = *product;
+    if (parts > 1) {
+        g = vj_product{};
+        g.M = product->M, g.N = product->N, g.K = product->K;
+        g.a_transposed = product->a_transposed, g.b_transposed = product->b_transposed;
+        g.c = vj_array{sums, VJ_TYPE_F32};
+    }
+    const cudaError_t error =
+        tile_of(&g) == 128 ? launch_form<128>(stream, &g, a, b, parts) : launch_form<64>(stream, &g, a, b, parts);
+    if (error != cudaSuccess || parts == 1) return error;
+    return vj_cuda_finish(stream, product, sums, parts, 0, product->M);
+}
+
+/* ------------------------------------------------------------------------------------------------ floats */
+
+/*
+ * 64 x 64 of the result by a block, 4 x 4 by a thread, in steps of 16 of depth; the next step's operands are read into
+ * registers while this one's are multiplied. Operands of any type and alignment.
+ */
+enum { FLOAT_TILE = 64, FLOAT_STEP = 16, FLOAT_THREADS = 256, FLOAT_LOADS = FLOAT_TILE * FLOAT_STEP / FLOAT_THREADS };
+
+struct float_shared {
+    float a[FLOAT_STEP][FLOAT_TILE + 4], b[FLOAT_STEP][FLOAT_TILE + 4];
+};
+
+/* Element i of what a step needs of an operand: its place in the tile. Threads next to each other read neighbours. */
+template <bool DEPTH_FIRST> VJ_DEVICE void place_of_element(int load, int *at, int *k)
+{
+    const int i = (int)threadIdx.x + load * FLOAT_THREADS;
+    *at = DEPTH_FIRST ? i % FLOAT_TILE : i / FLOAT_STEP;
+    *k = DEPTH_FIRST ? i / FLOAT_TILE : i % FLOAT_STEP;
+}
+
+template <bool DEPTH_FIRST>
+VJ_DEVICE void load_step(float v[FLOAT_LOADS], vj_array o, int64_t first, int64_t rows, int64_t depth, int64_t K)
+{
+    VJ_UNROLL
+    for (int load = 0; load < FLOAT_LOADS; load++) {
+        int r, k;
+        place_of_element<DEPTH_FIRST>(load, &r, &k);
+        const int64_t row = first + r, d = depth + k;
+        v[load] = 0.0f;
+        if (row < rows && d < K) load_of<1>(v + load, o, DEPTH_FIRST ? d * rows + row : row * K + d);
+    }
+}
+
+template <bool DEPTH_FIRST> VJ_DEVICE void keep_step(float (*to)[FLOAT_TILE + 4], const float v[FLOAT_LOADS])
+{
+    VJ_UNROLL
+    for (int load = 0; load < FLOAT_LOADS; load++) {
+        int r, k;
+        place_of_element<DEPTH_FIRST>(load, &r, &k);
+        to[k][r] = v[load];
+    }
+}
+
+template <bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
+__global__ void __launch_bounds__(FLOAT_THREADS, 2) float_kernel(const vj_product g, bool fours)
+{
+    float_shared &s = shared<float_shared>();
+    const int64_t tiles_n = (g.N + FLOAT_TILE - 1) / FLOAT_TILE;
+    int64_t n0;
+    const int64_t m0 = quotient(blockIdx.x, tiles_n, &n0) * FLOAT_TILE;
+    n0 *= FLOAT_TILE;
+    const int tm = (int)threadIdx.x / 16 * 4, tn = (int)threadIdx.x % 16 * 4;
+    float c[4][4] = {}, next_a[FLOAT_LOADS], next_b[FLOAT_LOADS];
+    load_step<A_DEPTH_FIRST>(next_a, g.a, m0, g.M, 0, g.K);
+    load_step<B_DEPTH_FIRST>(next_b, g.b, n0, g.N, 0, g.K);
+    for (int64_t depth = 0; depth < g.K; depth += FLOAT_STEP) {
+        __syncthreads();
+        keep_step<A_DEPTH_FIRST>(s.a, next_a);
+        keep_step<B_DEPTH_FIRST>(s.b, next_b);
+        __syncthreads();
+        if (depth + FLOAT_STEP < g.K) {
+            load_step<A_DEPTH_FIRST>(next_a, g.a, m0, g.M, depth + FLOAT_STEP, g.K);
+            load_step<B_DEPTH_FIRST>(next_b, g.b, n0, g.N, depth + FLOAT_STEP, g.K);
+        }
+        VJ_UNROLL
+        for (int k = 0; k < FLOAT_STEP; k++) {
+            const float4 a = *reinterpret_cast<const float4 *>(&s.a[k][tm]);
+            const float4 b = *reinterpret_cast<const float4 *>(&s.b[k][tn]);
+            const float fa[4] = {a.x, a.y, a.z, a.w}, fb[4] = {b.x, b.y, b.z, b.w};
+            VJ_UNROLL
+            for (int i = 0; i < 4; i++) {
+                VJ_UNROLL
+                for (int j = 0; j < 4; j++) c[i][j] = fmaf(fa[i], fb[j], c[i][j]);
+            }
+        }
+    }
+    VJ_UNROLL
+    for (int i = 0; i < 4; i++)
+        if (m0 + tm + i < g.M && n0 + tn < g.N) finish(g, fours, m0 + tm + i, n0 + tn, c[i]);
+}
+
+template <bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
+static cudaError_t launch_floats(cudaStream_t stream, const vj_product *g)
+{
+    const int64_t tiles = groups_of(g->M, FLOAT_TILE) * groups_of(g->N, FLOAT_TILE);
+    return launch(float_kernel<A_DEPTH_FIRST, B_DEPTH_FIRST>, dim3((unsigned)tiles), dim3(FLOAT_THREADS),
+                  sizeof(float_shared), stream, *g, all_in_fours(g));
+}
+
+cudaError_t vj_cuda_float_product(cudaStream_t stream, const vj_product *g)
+{
+    if (g->a_transposed)
+        return g->b_transposed ? launch_floats<true, false>(stream, g) : launch_floats<true, true>(stream, g);
+    return g->b_transposed ? launch_floats<false, false>(stream, g) : launch_floats<false, true>(stream, g);
+}

@@ -1,0 +1,500 @@
+/*
+ * Who multiplies on a GPU: the own kernels (product.cu) or NVIDIA's cuBLASLt, which is loaded where it is installed.
+ *
+ *   own       own kernels, and the library for large products that it can do faster
+ *   mma       own kernels alone
+ *   cublaslt  the library for all products that it can do
+ *
+ * Own kernels give a row the same bits whatever the other rows are. The library chooses an algorithm by the number of
+ * rows, so there a row's bits depend on it: where a result must not depend on how rows are divided (over ranks, say),
+ * it has to be mma. The same shapes always give the same bits: the library may not split the depth, and its workspace
+ * has a fixed size. GELU is never left to it: its GELU is the approximation by tanh.
+ */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/cublaslt.h"
+#include "kernels/cuda/products.h"
+
+enum { WORKSPACE_BYTES = 32 << 20 }; /* what is recommended for Hopper; more or less changes algorithms, and so bits */
+enum { ALIGNMENT = 16, WHOLE = 8 };  /* of the library's pointers in bytes, of its rows in elements */
+/* Sums that wait for what follows them do so in pieces of this size: so they are mostly read from the cache. */
+enum { SUMS_BYTES = 64 << 20 };
+/*
+ * Where the library is faster, by its and our rates on an H100: in products that fill the GPU, and where a second pass
+ * over the sums is needed, only if the depth is long enough to pay for it.
+ */
+enum { LARGE_FLOPS = 1 << 30, LONG_DEPTH = 1024 };
+
+/* What an algorithm was asked for. */
+typedef struct {
+    int64_t M, N, K; /* the number of rows rounded up: see nominal() */
+    int32_t operands, result, form;
+} question;
+
+typedef struct {
+    question asked;
+    enum { EMPTY, NONE, FOUND } state; /* NONE: the library knows no algorithm for it */
+    vj_lt_algorithm algorithm;
+} answer;
+enum { ANSWERS = 1024 };
+
+struct vj_cuda_products {
+    enum { OWN, MMA, CUBLASLT } who;
+    bool forced; /* by VJ_PRODUCTS */
+    void *library;
+    char failure[160]; /* why there is no library */
+    vj_lt_functions lt;
+    void *handle, *preference, *workspace; /* workspace: device, owned */
+    answer answers[ANSWERS];               /* a hash table */
+    int answered;
+};
+
+static const char *const names[] = {"own", "mma", "cublaslt"};
+
+static vj_cuda_products *products_of(const vj_backend *be)
+{
+    return vj_cuda_of(be)->products;
+}
+
+/* ------------------------------------------------------------------------------------------------ the library */
+
+static bool load_functions(vj_cuda_products *p)
+{
+#define VJ_LT_ROW(result, name, ...)                                                                                   \
+    *(void **)&p->lt.name = dlsym(p->library, "cublasLt" #name);                                                       \
+    if (!p->lt.name) return false;
+    VJ_LT_FUNCTIONS(VJ_LT_ROW)
+#undef VJ_LT_ROW
+    return true;
+}
+
+static void *load_library(const char **name)
+{
+    const char *wanted = getenv("VJEPA_CUBLASLT");
+    *name = wanted ? wanted : VJ_CUBLASLT_NAME;
+    return dlopen(*name, RTLD_NOW | RTLD_LOCAL);
+}
+
+static bool library_failed(vj_cuda_products *p, int status, const char *what)
+{
+    if (status == VJ_LT_SUCCESS) return false;
+    snprintf(p->failure, sizeof p->failure, "%s: %s", what, p->lt.GetStatusString(status));
+    return true;
+}
+
+static void set_preference(vj_cuda_products *p)
+{
+    const uint64_t workspace = WORKSPACE_BYTES;
+    const uint32_t alignment = ALIGNMENT, reduction = VJ_LT_REDUCTION_NONE;
+    const int alignments[] = {VJ_LT_PREF_ALIGNMENT_A, VJ_LT_PREF_ALIGNMENT_B, VJ_LT_PREF_ALIGNMENT_C,
+                              VJ_LT_PREF_ALIGNMENT_D};
+    int status = p->lt.MatmulPreferenceSetAttribute(p->preference, VJ_LT_PREF_WORKSPACE_BYTES, &workspace, 8);
+    if (status == VJ_LT_SUCCESS)
+        status = p->lt.MatmulPreferenceSetAttribute(p->preference, VJ_LT_PREF_REDUCTION_MASK, &reduction, 4);
+    for (int i = 0; i < 4 && status == VJ_LT_SUCCESS; i++)
+        status = p->lt.MatmulPreferenceSetAttribute(p->preference, alignments[i], &alignment, 4);
+    (void)library_failed(p, status, "cublasLtMatmulPreferenceSetAttribute");
+}
+
+/* Leaves p->failure empty if all is well. */
+static void open_library(vj_cuda_products *p)
+{
+    const char *name;
+    p->library = load_library(&name);
+    if (!p->library)
+        snprintf(p->failure, sizeof p->failure, "%s", dlerror());
+    else if (!load_functions(p))
+        snprintf(p->failure, sizeof p->failure, "%s lacks functions of cuBLASLt 13", name);
+    else if (!library_failed(p, p->lt.Create(&p->handle), "cublasLtCreate") &&
+             !library_failed(p, p->lt.MatmulPreferenceCreate(&p->preference), "cublasLtMatmulPreferenceCreate"))
+        set_preference(p);
+}
+
+static void close_library(vj_cuda_products *p)
+{
+    if (p->preference) (void)p->lt.MatmulPreferenceDestroy(p->preference);
+    if (p->handle) (void)p->lt.Destroy(p->handle);
+    if (p->workspace) (void)cudaFree(p->workspace);
+    if (p->library) (void)dlclose(p->library);
+}
+
+bool vj_cuda_products_present(const char *name)
+{
+    const char *file;
+    if (strcmp(name, "cublaslt") != 0) return strcmp(name, "mma") == 0 && vj_cuda_devices() > 0;
+    void *library = vj_cuda_devices() > 0 ? load_library(&file) : NULL;
+    if (library) (void)dlclose(library);
+    return library != NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ choosing */
+
+vj_status vj_cuda_use_products(vj_backend *be, const char *name)
+{
+    vj_cuda_products *p = products_of(be);
+    for (int who = OWN; who <= CUBLASLT; who++) {
+        if (strcmp(name, names[who]) != 0) continue;
+        if (who == CUBLASLT && p->failure[0])
+            return vj_raise(VJ_ERR_USAGE,
+                            "products by cublaslt: %s. Load the module of CUDA 13, name the file in VJEPA_CUBLASLT, or "
+                            "let own kernels multiply (train.products=own)",
+                            p->failure);
+        p->who = (int)who;
+        return VJ_OK;
+    }
+    return vj_raise(VJ_ERR_USAGE, "products by %s: on a GPU there are own, mma, cublaslt", name);
+}
+
+vj_status vj_cuda_products_open(vj_backend *be)
+{
+    vj_cuda_products *p = vj_cuda_of(be)->products = vj_calloc(1, sizeof *p);
+    if (!p) return vj_raise(VJ_ERR_MEMORY, "backend cuda: out of memory");
+    open_library(p);
+    if (!p->failure[0] && cudaMalloc(&p->workspace, WORKSPACE_BYTES) != cudaSuccess)
+        return vj_raise(VJ_ERR_MEMORY, "backend cuda: no memory for the %d MiB in which cuBLASLt works",
+                        WORKSPACE_BYTES >> 20);
+    if (p->failure[0] && getenv("VJEPA_CUBLASLT"))
+        return vj_raise(VJ_ERR_USAGE, "VJEPA_CUBLASLT=%s: %s", getenv("VJEPA_CUBLASLT"), p->failure);
+    const char *products = getenv("VJ_PRODUCTS");
+    p->forced = products != NULL;
+    return vj_cuda_use_products(be, products ? products : "own");
+}
+
+void vj_cuda_products_close(vj_backend *be)
+{
+    vj_cuda_products *p = products_of(be);
+    if (p) close_library(p);
+    free(p);
+    vj_cuda_of(be)->products = NULL;
+}
+
+vj_status vj_cuda_set_products(vj_backend *be, const char *name)
+{
+    return products_of(be)->forced ? VJ_OK : vj_cuda_use_products(be, name);
+}
+
+const char *vj_cuda_products_name(const vj_backend *be)
+{
+    return names[products_of(be)->who];
+}
+
+int vj_cuda_parts_products(const vj_backend *be)
+{
+    (void)be;
+    return 0;
+}
+
+bool vj_cuda_library_version(const vj_backend *be, char *text, size_t bytes)
+{
+    const vj_cuda_products *p = products_of(be);
+    text[0] = '\0';
+    if (p->failure[0]) return false;
+    const size_t version = p->lt.GetVersion(); /* 130100: 13.1.0 */
+    snprintf(text, bytes, "%zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
+    return true;
+}
+
+void vj_cuda_products_library(const vj_backend *be, char *text, size_t bytes)
+{
+    char version[24];
+    const bool present = vj_cuda_library_version(be, version, sizeof version);
+    snprintf(text, bytes, "%s%s", present && products_of(be)->who != MMA ? "cuBLASLt " : "",
+             products_of(be)->who != MMA ? version : "");
+}
+
+/* ------------------------------------------------------------------------------------------------ operands */
+
+/* An array as it is stored: rows of `width`; where products are of bf16, perhaps a rounded copy of it. */
+typedef struct {
+    vj_array array;
+    int64_t rows, width;
+    int64_t copy_bytes; /* 0: the array itself will do */
+} operand;
+
+static int64_t whole(int64_t n, int64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+static bool aligned(const void *data)
+{
+    return (uintptr_t)data % ALIGNMENT == 0;
+}
+
+static operand operand_of(vj_array array, bool transposed, int64_t width, int64_t depth)
+{
+    operand o = {.array = array, .rows = transposed ? depth : width, .width = transposed ? width : depth};
+    if (array.type != VJ_TYPE_BF16 || o.width % WHOLE != 0 || !aligned(array.data))
+        o.copy_bytes = whole(o.rows * whole(o.width, WHOLE) * vj_type_bytes(VJ_TYPE_BF16), 256);
+    return o;
+}
+
+/* Make the copy, if there has to be one, and use it from now on. */
+static bool round_operand(vj_backend *be, operand *o, void *copy)
+{
+    if (o->copy_bytes == 0) return true;
+    const int64_t padded = whole(o->width, WHOLE);
+    const cudaError_t error = vj_cuda_round_rows(vj_cuda_stream(be), copy, o->array, o->rows, o->width, padded);
+    o->array = (vj_array){copy, VJ_TYPE_BF16};
+    o->width = padded;
+    return vj_cuda_check(be, error, "product: operand to bf16");
+}
+
+/* ------------------------------------------------------------------------------------------------ by the library */
+
+/* How the library makes a product. */
+typedef struct {
+    bool finishes;  /* sums go to memory of their own, and vj_cuda_finish() does the rest */
+    const float *c; /* is added: the residual, or the result; NULL: nothing */
+} division;
+
+/* What the library adds by itself, if the result is floats: a bias, and one array of the result's shape. */
+static division divide(const vj_product *g)
+{
+    division d = {0};
+    const bool bare = !g->bias && !g->residual && !g->accumulate;
+    const bool adds = g->c.type == VJ_TYPE_F32 && !(g->residual && g->accumulate) &&
+                      (!g->residual || (g->residual_rows == g->M && aligned(g->residual))) && aligned(g->bias);
+    d.finishes = g->finish != VJ_FINISH_PLAIN || !aligned(g->c.data) || !(bare || adds);
+    if (!d.finishes && g->residual) d.c = g->residual;
+    if (!d.finishes && g->accumulate) d.c = g->c.data;
+    return d;
+}
+
+/* Can the library do it, and should it? */
+static bool library_takes(const vj_backend *be, const vj_product *g)
+{
+    const vj_cuda_products *p = products_of(be);
+    if (p->failure[0] || p->who == MMA) return false;
+    const int64_t a_width = g->a_transposed ? g->M : g->K, b_width = g->b_transposed ? g->K : g->N;
+    if (a_width % WHOLE != 0 || b_width % WHOLE != 0 || g->N % WHOLE != 0) return false;
+    if (be->precision == VJ_FP32 &&
+        (g->a.type != VJ_TYPE_F32 || g->b.type != VJ_TYPE_F32 || !aligned(g->a.data) || !aligned(g->b.data)))
+        return false;
+    if (p->who == CUBLASLT) return true;
+    if (be->precision == VJ_BF16 && vj_cuda_tile_parts(g) > 1) return false; /* the library may not cut the depth */
+    const double flops = 2.0 * (double)g->M * (double)g->N * (double)g->K;
+    return flops >= LARGE_FLOPS && (be->precision == VJ_FP32 || !divide(g).finishes || g->K >= LONG_DEPTH);
+}
+
+/*
+ * Rows of clips are masked anew in each step, and their number is never twice the same. An algorithm is asked for a
+ * number rounded up: then there are few of them, and each is asked for once.
+ */
+static int64_t nominal(int64_t rows)
+{
+    int64_t n = 64;
+    while (n < rows && n < 1024) n *= 2;
+    return n < rows ? whole(rows, 1024) : n;
+}
+
+static uint64_t hash_of(const question *q)
+{
+    const uint64_t words[] = {(uint64_t)q->M,        (uint64_t)q->N,      (uint64_t)q->K,
+                              (uint64_t)q->operands, (uint64_t)q->result, (uint64_t)q->form};
+    uint64_t hash = 0;
+    for (int i = 0; i < 6; i++) hash = (hash ^ words[i]) * 0x9e3779b97f4a7c15u;
+    return hash >> 32;
+}
+
+static bool same_question(const question *a, const question *b)
+{
+    return a->M == b->M && a->N == b->N && a->K == b->K && a->operands == b->operands && a->result == b->result &&
+           a->form == b->form;
+}
+
+/* The answer to q, or the empty one where it belongs. A table that is nearly full is forgotten: it is asked again. */
+static answer *find_answer(vj_cuda_products *p, const question *q)
+{
+    if (p->answered > ANSWERS * 3 / 4) {
+        memset(p->answers, 0, sizeof p->answers);
+        p->answered = 0;
+    }
+    uint64_t at = hash_of(q) % ANSWERS;
+    while (p->answers[at].state != EMPTY && !same_question(&p->answers[at].asked, q)) at = (at + 1) % ANSWERS;
+    return &p->answers[at];
+}
+
+/*
+ * A product for the library: its descriptors. The library's matrices are column-major: it makes the transposed result,
+ * B^T A^T, of our arrays as they lie in memory.
+ */
+typedef struct {
+    void *desc, *a, *b, *d;
+} descriptors;
+
+static void release_descriptors(const vj_cuda_products *p, const descriptors *x)
+{
+    if (x->desc) (void)p->lt.MatmulDescDestroy(x->desc);
+    if (x->a) (void)p->lt.MatrixLayoutDestroy(x->a);
+    if (x->b) (void)p->lt.MatrixLayoutDestroy(x->b);
+    if (x->d) (void)p->lt.MatrixLayoutDestroy(x->d);
+}
+
+static int lt_type(vj_type type)
+{
+    return type == VJ_TYPE_BF16 ? VJ_LT_BF16 : VJ_LT_F32;
+}
+
+static int make_layout(const vj_cuda_products *p, void **layout, vj_type type, bool transposed, int64_t width,
+                       int64_t depth)
+{
+    const int64_t rows = transposed ? depth : width, columns = transposed ? width : depth; /* as they are stored */
+    return p->lt.MatrixLayoutCreate(layout, lt_type(type), (uint64_t)columns, (uint64_t)rows, columns);
+}
+
+#define LT_TRY(call)                                                                                                   \
+    do {                                                                                                               \
+        const int lt_status = (call);                                                                                  \
+        if (lt_status != VJ_LT_SUCCESS) return lt_status;                                                              \
+    } while (0)
+
+static int describe_product(const vj_cuda_products *p, descriptors *x, const vj_product *g, vj_type result,
+                            const float *bias)
+{
+    const int32_t op_a = g->b_transposed ? VJ_LT_OP_T : VJ_LT_OP_N, op_b = g->a_transposed ? VJ_LT_OP_T : VJ_LT_OP_N;
+    const uint32_t epilogue = bias ? VJ_LT_EPILOGUE_BIAS : VJ_LT_EPILOGUE_DEFAULT;
+    const int32_t bias_type = VJ_LT_F32;
+    LT_TRY(p->lt.MatmulDescCreate(&x->desc, VJ_LT_COMPUTE_F32, VJ_LT_F32));
+    LT_TRY(p->lt.MatmulDescSetAttribute(x->desc, VJ_LT_DESC_TRANSA, &op_a, sizeof op_a));
+    LT_TRY(p->lt.MatmulDescSetAttribute(x->desc, VJ_LT_DESC_TRANSB, &op_b, sizeof op_b));
+    LT_TRY(p->lt.MatmulDescSetAttribute(x->desc, VJ_LT_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+    if (bias) {
+        LT_TRY(p->lt.MatmulDescSetAttribute(x->desc, VJ_LT_DESC_BIAS_POINTER, &bias, sizeof bias));
+        LT_TRY(p->lt.MatmulDescSetAttribute(x->desc, VJ_LT_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type));
+    }
+    LT_TRY(make_layout(p, &x->a, g->b.type, !g->b_transposed, g->N, g->K));
+    LT_TRY(make_layout(p, &x->b, g->a.type, g->a_transposed, g->M, g->K));
+    return make_layout(p, &x->d, result, false, g->M, g->N);
+}
+
+/* The algorithm for g, the number of rows rounded up; NULL: the library has none. A failure goes to *status. */
+static const vj_lt_algorithm *algorithm_for(vj_cuda_products *p, const vj_product *g, vj_type result, const float *bias,
+                                            int *status)
+{
+    vj_product asked = *g;
+    if (g->a_transposed)
+        asked.K = nominal(g->K);
+    else
+        asked.M = nominal(g->M);
+    const question q = {.M = asked.M,
+                        .N = asked.N,
+                        .K = asked.K,
+                        .operands = g->a.type,
+                        .result = result,
+                        .form = g->a_transposed | g->b_transposed << 1 | (bias != NULL) << 2};
+    answer *found = find_answer(p, &q);
+    if (found->state == EMPTY) {
+        descriptors x = {0};
+        vj_lt_heuristic heuristic = {0};
+        int count = 0;
+        *status = describe_product(p, &x, &asked, result, bias);
+        if (*status == VJ_LT_SUCCESS) {
+            const int answered = p->lt.MatmulAlgoGetHeuristic(p->handle, x.desc, x.a, x.b, x.d, x.d, p->preference, 1,
+                                                              &heuristic, &count);
+            if (answered != VJ_LT_NOT_SUPPORTED) *status = answered;
+        }
+        release_descriptors(p, &x);
+        if (*status != VJ_LT_SUCCESS) return NULL;
+        const bool some = count > 0 && heuristic.state == VJ_LT_SUCCESS;
+        *found = (answer){.asked = q, .state = some ? FOUND : NONE, .algorithm = heuristic.algorithm};
+        p->answered++;
+    }
+    return found->state == FOUND ? &found->algorithm : NULL;
+}
+
+/* d [M, N] = A B [+ c] [+ bias] by the library. False: it has no algorithm for that. */
+static bool multiply(vj_backend *be, const vj_product *g, vj_array d, const float *c, const float *bias)
+{
+    vj_cuda_products *p = products_of(be);
+    const float one = 1, beta = c ? 1 : 0;
+    descriptors x = {0};
+    int status = VJ_LT_SUCCESS;
+    const vj_lt_algorithm *algorithm = algorithm_for(p, g, d.type, bias, &status);
+    if (!algorithm && status == VJ_LT_SUCCESS) return false;
+    if (status == VJ_LT_SUCCESS) status = describe_product(p, &x, g, d.type, bias);
+    if (status == VJ_LT_SUCCESS)
+        status = p->lt.Matmul(p->handle, x.desc, &one, g->b.data, x.a, g->a.data, x.b, &beta, c ? c : d.data, x.d,
+                              d.data, x.d, algorithm, p->workspace, WORKSPACE_BYTES, vj_cuda_stream(be));
+    release_descriptors(p, &x);
+    if (status != VJ_LT_SUCCESS)
+        vj_keep_failure(be, vj_raise(VJ_ERR_LIBRARY,
+                                     "cuBLASLt, product of %lld x %lld over %lld: %s. train.products=mma does without "
+                                     "that library",
+                                     (long long)g->M, (long long)g->N, (long long)g->K, p->lt.GetStatusString(status)));
+    return true;
+}
+
+/* Rows of the result whose sums are made before they are finished. */
+static int64_t rows_in_piece(const vj_product *g)
+{
+    const int64_t fit = SUMS_BYTES / (g->N * (int64_t)sizeof(float)) / 128 * 128;
+    return g->a_transposed || g->M <= fit ? g->M : fit > 0 ? fit : 128;
+}
+
+/* The product by the library, its operands ready. False: it has no algorithm for that. */
+static bool library_product(vj_backend *be, const vj_product *g, float *sums)
+{
+    const division d = divide(g);
+    if (!d.finishes) return multiply(be, g, g->c, d.c, g->bias);
+    const int64_t piece = rows_in_piece(g);
+    for (int64_t first = 0; first < g->M; first += piece) {
+        vj_product part = {.M = g->M - first < piece ? g->M - first : piece,
+                           .N = g->N,
+                           .K = g->K,
+                           .a = g->a,
+                           .b = g->b,
+                           .a_transposed = g->a_transposed,
+                           .b_transposed = g->b_transposed};
+        part.a.data = (char *)g->a.data + first * g->K * vj_type_bytes(g->a.type); /* not transposed, or first is 0 */
+        if (!multiply(be, &part, vj_f32(sums), NULL, NULL)) return false;
+        if (!vj_cuda_check(be, vj_cuda_finish(vj_cuda_stream(be), g, sums, 1, first, part.M), "product: finish"))
+            return true;
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------ products */
+
+static void product_of_floats(vj_backend *be, const vj_product *g)
+{
+    if (library_takes(be, g)) {
+        const int64_t bytes = divide(g).finishes ? rows_in_piece(g) * g->N * (int64_t)sizeof(float) : 0;
+        float *sums = bytes ? vj_cuda_scratch(be, bytes) : NULL;
+        if (bytes && !sums) return;
+        if (library_product(be, g, sums)) return;
+    }
+    (void)vj_cuda_check(be, vj_cuda_float_product(vj_cuda_stream(be), g), "product of floats");
+}
+
+static void product_of_bf16(vj_backend *be, const vj_product *product)
+{
+    vj_product g = *product;
+    operand a = operand_of(g.a, g.a_transposed, g.M, g.K), b = operand_of(g.b, !g.b_transposed, g.N, g.K);
+    const bool library = library_takes(be, &g);
+    const int parts = vj_cuda_tile_parts(&g);
+    int64_t sums = library && divide(&g).finishes ? rows_in_piece(&g) : 0; /* rows of sums */
+    if (parts > 1 && parts * g.M > sums) sums = parts * g.M;
+    char *scratch = NULL;
+    if (a.copy_bytes + b.copy_bytes + sums > 0) {
+        scratch = vj_cuda_scratch(be, a.copy_bytes + b.copy_bytes + sums * g.N * (int64_t)sizeof(float));
+        if (!scratch) return;
+    }
+    if (!round_operand(be, &a, scratch) || !round_operand(be, &b, scratch + a.copy_bytes)) return;
+    float *sums_at = sums ? (float *)(scratch + a.copy_bytes + b.copy_bytes) : NULL;
+    g.a = a.array;
+    g.b = b.array;
+    if (library && library_product(be, &g, sums_at)) return;
+    (void)vj_cuda_check(be, vj_cuda_tile_product(vj_cuda_stream(be), &g, a.width, b.width, sums_at), "product");
+}
+
+void vj_cuda_product(vj_backend *be, const vj_product *product)
+{
+    if (be->precision == VJ_BF16)
+        product_of_bf16(be, product);
+    else
+        product_of_floats(be, product);
+}
