@@ -2,8 +2,9 @@
 # Install, build and run the tests.
 #   bash tests/run.sh [--setup | --all] [ctest options]
 # --setup stops after installing and building into build/. --all adds what takes many minutes: whether a small run learns, more
-# faults, other versions of HDF5. About twenty minutes on two cores without it. Some tests download Debian packages (e2e_learn,
-# e2e_real_videos: 205 MB) or Python's (hdf5_versions: 15 MB); without network they are skipped.
+# faults, other versions of HDF5, what nvcc makes of the kernels for GPUs. About twenty minutes on two cores without it. Some
+# tests download Debian packages (e2e_learn, e2e_real_videos: 205 MB) or Python's (hdf5_versions: 15 MB); without network they
+# are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=(-LE long)

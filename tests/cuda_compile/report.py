@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Reads what run.sh compiled: report.py [--update] registers.txt FOLDER. Prints a table of the kernels, and fails if one
+uses more registers than registers.txt allows it or lacks the instructions that it is meant to have."""
+import collections
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+# Of a multiprocessor: registers, threads, and KB of shared memory with 1 KB for each block.
+REGISTERS, MOST_THREADS = 65536, 2048
+SHARED = {"sm_80": 164, "sm_90a": 228}
+
+# Kernels that multiply by tensor cores (HMMA), on operands that come by cp.async (LDGSTS) and ldmatrix (LDSM); without HMMA
+# they would multiply one number at a time (FFMA).
+MEANT = [
+    (r"tile_kernel<", ["HMMA", "LDSM", "LDGSTS"]),
+    (r"tiles_(forward|backward)<", ["HMMA", "LDSM", "LDGSTS"]),
+]
+NEVER = ["LDL", "STL"]
+
+
+def names_of(mangled):
+    """Names as they are in the sources: without arguments, namespaces that have no name, and casts."""
+    out = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True).stdout
+    short = {}
+    for symbol, name in zip(mangled, out.splitlines()):
+        name = re.sub(r"\(anonymous namespace\)::", "", name)
+        name = re.sub(r"\((?:int|unsigned int|long|bool)\)", "", name)
+        name = name[len("void "):] if name.startswith("void ") else name
+        depth = end = 0
+        for end, c in enumerate(name + "("):
+            depth += (c == "<") - (c == ">")
+            if c == "(" and depth == 0:
+                break
+        short[symbol] = re.sub(r"\bunsigned short\b", "bf16", name[:end]).replace(" ", "")
+    return short
+
+
+class Kernel:
+    def __init__(self):
+        self.registers = {}  # by architecture
+        self.static_shared = 0
+        self.threads = self.shared = 0
+        self.count = {}
+
+
+def read_logs(folder, kernels):
+    for log in sorted(glob.glob(f"{folder}/*.log")):
+        symbol = arch = None
+        for line in open(log):
+            if m := re.search(r"Compiling entry function '(\S+)' for '(\S+)'", line):
+                symbol, arch = m.groups()
+            elif m := re.search(r"Used (\d+) registers", line):
+                kernels[symbol].registers[arch] = int(m[1])
+                if s := re.search(r"(\d+) bytes smem", line):
+                    kernels[symbol].static_shared = int(s[1])
+
+
+def read_ptx(folder, kernels):
+    """Threads of a block by __launch_bounds__, and the size of shared memory that device.h's shared() leaves in the PTX."""
+    for ptx in glob.glob(f"{folder}/*.d/*.ptx"):
+        kernel = Kernel()
+        for line in open(ptx):
+            if m := re.search(r"\.entry (\w+)", line):
+                kernel = kernels[m[1]]
+            elif m := re.search(r"\.maxntid (\d+)", line):
+                kernel.threads = int(m[1])
+            elif m := re.search(r"// vj_shared (\d+)", line):
+                kernel.shared = max(kernel.shared, int(m[1]))
+
+
+def read_code(cuobjdump, folder, kernels):
+    for cubin in sorted(glob.glob(f"{folder}/*.d/*.cubin")):
+        arch = re.search(r"(sm_\w+|compute_\w+)\.cubin$", cubin)[1].replace("compute_", "sm_")
+        text = subprocess.run([cuobjdump, "--dump-sass", cubin], capture_output=True, text=True)
+        if text.returncode:
+            sys.exit(f"FAIL: {cuobjdump} --dump-sass {cubin}: {text.stderr.strip()}")
+        count = collections.Counter()
+        for line in text.stdout.splitlines():
+            if m := re.search(r"Function : (\S+)", line):
+                count = kernels[m[1]].count[arch] = collections.Counter()
+            elif m := re.search(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[T\d]+ )?\s*([A-Z][A-Z0-9_]*)", line):
+                count[m[1]] += 1
+
+
+def blocks(threads, registers, shared, arch):
+    """How many blocks of so many threads a multiprocessor holds: registers are given out by the warp in pieces of 256."""
+    if not threads:
+        return 0
+    warps = (threads + 31) // 32
+    by_registers = REGISTERS // ((registers * 32 + 255) // 256 * 256) // warps
+    return min(by_registers, MOST_THREADS // threads, 32, SHARED[arch] * 1024 // (shared + 1024))
+
+
+def most_registers(threads, registers, shared, arch):
+    """The most registers with which as many blocks fit as with these."""
+    threads = threads or 1024  # without __launch_bounds__
+    fit = blocks(threads, registers, shared, arch)
+    while registers < 255 and blocks(threads, registers + 1, shared, arch) >= fit:
+        registers += 1
+    return registers
+
+
+def checked(kernels):
+    """(name, architecture), kernel, registers: of the architectures that registers.txt knows."""
+    return [((name, arch), kernel, registers) for name, kernel in sorted(kernels.items())
+            for arch, registers in sorted(kernel.registers.items()) if arch in SHARED]
+
+
+def compare(path, kernels, problems):
+    allowed = {}
+    for line in open(path) if os.path.exists(path) else []:
+        if not line.startswith("#") and line.strip():
+            name, arch, most = line.split()
+            allowed[name, arch] = int(most)
+    hint = "if that is meant, write the table anew: bash tests/cuda_compile/run.sh --update"
+    for row, _, registers in checked(kernels):
+        if row not in allowed:
+            problems.append(f"registers.txt has no row for {' '.join(row)}; {hint}")
+        elif registers > allowed[row]:
+            problems.append(f"{' '.join(row)} uses {registers} registers, registers.txt allows {allowed[row]}, so that fewer "
+                            f"blocks fit on a multiprocessor; {hint}")
+    for row in sorted(set(allowed) - {row for row, _, _ in checked(kernels)}):
+        problems.append(f"registers.txt has a row for {' '.join(row)}, which is no kernel any more; {hint}")
+
+
+def update(path, kernels):
+    with open(path, "w") as f:
+        f.write("# Kernel, GPU, and the most registers a thread may use: with more, fewer blocks fit on a multiprocessor.\n"
+                "# Written by run.sh --update; look at what changed before it is committed.\n")
+        for (name, arch), k, registers in checked(kernels):
+            f.write(f"{name} {arch} {most_registers(k.threads, registers, k.shared + k.static_shared, arch)}\n")
+
+
+def check_code(kernels, problems):
+    for name, kernel in sorted(kernels.items()):
+        for arch, count in kernel.count.items():
+            for never in NEVER:
+                if count[never]:
+                    problems.append(f"{name} on {arch} touches local memory: {count[never]} {never}")
+            for pattern, meant in MEANT:
+                if re.match(pattern, name):
+                    problems += [f"{name} on {arch} has no {i}" for i in meant if not count[i]]
+    for pattern, _ in MEANT:
+        if not any(re.match(pattern, name) for name in kernels):
+            problems.append(f"no kernel is named {pattern}: report.py looks for one that is gone")
+
+
+def main():
+    args = [a for a in sys.argv[1:] if a != "--update"]
+    path, folder = args
+    symbols = collections.defaultdict(Kernel)
+    read_logs(folder, symbols)
+    read_ptx(folder, symbols)
+    cuobjdump = shutil.which("cuobjdump")
+    if cuobjdump:
+        read_code(cuobjdump, folder, symbols)
+    found = [s for s in symbols if symbols[s].registers]
+    short = names_of(found)
+    kernels, problems = {}, []
+    for s in found:
+        if short[s] in kernels:
+            problems.append(f"two kernels are named {short[s]}")
+        kernels[short[s]] = symbols[s]
+
+    print(f"{'kernel':62s} {'arch':7s} registers  shared  HMMA  blocks/SM")
+    for name, kernel in sorted(kernels.items()):
+        for arch, registers in sorted(kernel.registers.items()):
+            shared = kernel.shared + kernel.static_shared
+            fit = blocks(kernel.threads, registers, shared, arch) if arch in SHARED else 0
+            hmma = kernel.count[arch]["HMMA"] if arch in kernel.count else "?"
+            print(f"{name:62s} {arch:7s} {registers:9d} {shared:7d} {hmma:>5} {fit or '-':>10}")
+    if "--update" in sys.argv:
+        update(path, kernels)
+    compare(path, kernels, problems)
+    if cuobjdump:
+        check_code(kernels, problems)
+    else:
+        print("SKIPPED: machine code was not looked at, for there is no cuobjdump; 'bash jobs/setup.sh cuda' gets it")
+    for problem in problems:
+        print("FAIL:", problem, file=sys.stderr)
+    print(f"{len(kernels)} kernels, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+sys.exit(main())

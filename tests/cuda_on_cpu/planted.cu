@@ -1,0 +1,239 @@
+/*
+ * Errors made on purpose, each beside the same program without it:
+ *     planted NAME right     ends with 0
+ *     planted NAME wrong     must fail, by the emulation's report or because results are not what they should be
+ * planted.sh checks both. An error that is not found any more is a failure of the emulation.
+ */
+#include <cstdio>
+
+#include "kernels/cuda/device.h"
+
+enum { N = 256 };
+
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        const cudaError_t error = (call);                                                                              \
+        if (error != cudaSuccess) {                                                                                    \
+            fprintf(stderr, "planted: %s: %s\n", #call, cudaGetErrorString(error));                                    \
+            exit(3);                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+static cudaStream_t first, second;
+
+static float *device_floats(size_t n)
+{
+    void *memory;
+    TRY(cudaMalloc(&memory, n * sizeof(float)));
+    return (float *)memory;
+}
+
+static float *pinned_floats(size_t n)
+{
+    void *memory;
+    TRY(cudaHostAlloc(&memory, n * sizeof(float), 0));
+    return (float *)memory;
+}
+
+static void expect(const char *what, const float *got, float (*want)(int i))
+{
+    for (int i = 0; i < N; i++)
+        if (!(got[i] == want(i))) {
+            fprintf(stderr, "planted: %s: element %d is %g, not %g%s\n", what, i, (double)got[i], (double)want(i),
+                    got[i] != got[i] ? ": it was read before anything wrote it" : "");
+            exit(1);
+        }
+}
+
+static void download(const char *what, const float *device, float (*want)(int i))
+{
+    float host[N];
+    TRY(cudaMemcpyAsync(host, device, sizeof host, cudaMemcpyDeviceToHost, first));
+    expect(what, host, want);
+}
+
+static float index_of(int i)
+{
+    return (float)i;
+}
+static float next_of(int i)
+{
+    return (float)((i + 1) % N);
+}
+
+struct row {
+    float x[N];
+};
+
+/* ---------------------------------------------------------------------------------------------- in a kernel */
+
+template <bool wrong> static void neighbours(float *out)
+{
+    row &s = shared<row>();
+    s.x[threadIdx.x] = (float)threadIdx.x;
+    if (!wrong) __syncthreads();
+    out[threadIdx.x] = s.x[(threadIdx.x + 1) % N];
+}
+
+template <bool wrong> static void copied(float *out, const float *in)
+{
+    row &s = shared<row>();
+    if (threadIdx.x < N / 4) copy_async(&s.x[threadIdx.x * 4], in + threadIdx.x * 4, true);
+    copy_commit();
+    if (!wrong) copy_wait<0>();
+    __syncthreads();
+    out[threadIdx.x] = s.x[threadIdx.x];
+    copy_wait<0>();
+}
+
+template <unsigned count> static void vectors(float *out)
+{
+    if (threadIdx.x < count) *(float4 *)(out + 4 * threadIdx.x) = float4{1, 1, 1, 1};
+}
+
+template <bool wrong> static void far_away(float *out)
+{
+    if (threadIdx.x < 64) out[threadIdx.x + (wrong ? 16000 : 0)] = 1;
+}
+
+template <bool wrong> static void unwritten_shared(float *out)
+{
+    row &s = shared<row>();
+    if (!wrong || threadIdx.x != 7) s.x[threadIdx.x] = (float)threadIdx.x;
+    __syncthreads();
+    out[threadIdx.x] = s.x[threadIdx.x];
+}
+
+template <bool wrong> static void unwritten_output(float *out)
+{
+    if (!wrong || threadIdx.x != N - 1) out[threadIdx.x] = (float)threadIdx.x;
+}
+
+template <bool wrong> static void diverged(float *out)
+{
+    if (!wrong || threadIdx.x < 32) __syncthreads();
+    out[threadIdx.x] = (float)threadIdx.x;
+    if (wrong && threadIdx.x >= 32) __syncthreads();
+}
+
+static void ramp(float *out)
+{
+    out[threadIdx.x] = (float)threadIdx.x;
+}
+
+static void move(float *out, const float *in)
+{
+    out[threadIdx.x] = in[threadIdx.x];
+}
+
+static void one_kernel(const char *name, void (*kernel)(float *), float (*want)(int i))
+{
+    float *out = device_floats(want ? N : N - 4);
+    TRY(launch(kernel, 1, N, sizeof(row), first, out));
+    if (want) download(name, out, want);
+    TRY(cudaFree(out));
+}
+
+static void copy_wait_missing(const char *name, bool wrong)
+{
+    float *in = device_floats(N), *out = device_floats(N);
+    TRY(launch(ramp, 1, N, 0, first, in));
+    TRY(launch(wrong ? copied<true> : copied<false>, 1, N, sizeof(row), first, out, in));
+    download(name, out, index_of);
+}
+
+/* ---------------------------------------------------------------------------------------------- between host and
+ * device */
+
+static void staging_overwritten(const char *name, bool wrong)
+{
+    float *staging = pinned_floats(N), *in = device_floats(N);
+    for (int i = 0; i < N; i++) staging[i] = (float)i;
+    TRY(cudaMemcpyAsync(in, staging, N * sizeof(float), cudaMemcpyHostToDevice, first));
+    if (!wrong) TRY(cudaStreamSynchronize(first));
+    staging[5] = -1;
+    download(name, in, index_of);
+}
+
+static void read_too_early(const char *name, bool wrong)
+{
+    float *result = pinned_floats(N), *out = device_floats(N);
+    TRY(launch(ramp, 1, N, 0, first, out));
+    TRY(cudaMemcpyAsync(result, out, N * sizeof(float), cudaMemcpyDeviceToHost, first));
+    if (!wrong) TRY(cudaStreamSynchronize(first));
+    expect(name, result, index_of);
+}
+
+static void stream_wait_missing(const char *name, bool wrong)
+{
+    float *in = device_floats(N), *out = device_floats(N);
+    cudaEvent_t made;
+    TRY(cudaEventCreateWithFlags(&made, cudaEventDisableTiming));
+    TRY(launch(ramp, 1, N, 0, second, in));
+    TRY(cudaEventRecord(made, second));
+    if (!wrong) TRY(cudaStreamWaitEvent(first, made, 0));
+    TRY(launch(move, 1, N, 0, first, out, (const float *)in));
+    download(name, out, index_of);
+}
+
+static void host_touches(const char *name, bool wrong)
+{
+    float *out = device_floats(N), host[N];
+    TRY(launch(ramp, 1, N, 0, first, out));
+    TRY(cudaMemcpyAsync(host, out, sizeof host, cudaMemcpyDeviceToHost, first));
+    expect(name, wrong ? out : host, index_of);
+}
+
+static void used_after_free(const char *name, bool wrong)
+{
+    float *in = device_floats(N), *out = device_floats(N);
+    TRY(launch(ramp, 1, N, 0, first, in));
+    if (wrong) TRY(cudaFree(in));
+    TRY(launch(move, 1, N, 0, first, out, (const float *)in));
+    download(name, out, index_of);
+}
+
+static float one(int)
+{
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 3) return 2;
+    const char *name = argv[1];
+    const bool wrong = strcmp(argv[2], "wrong") == 0;
+    TRY(cudaStreamCreateWithFlags(&first, cudaStreamNonBlocking));
+    TRY(cudaStreamCreateWithFlags(&second, cudaStreamNonBlocking));
+    const struct {
+        const char *name;
+        void (*right)(float *);
+        void (*wrong)(float *);
+        float (*want)(int);
+    } kernels[] = {{"missing_barrier", neighbours<false>, neighbours<true>, next_of},
+                   {"overrun", vectors<N / 4>, vectors<N / 4 + 1>, one},
+                   {"overrun_a_little", vectors<N / 4 - 1>, vectors<N / 4>, nullptr},
+                   {"overrun_far", far_away<false>, far_away<true>, nullptr},
+                   {"unwritten_shared", unwritten_shared<false>, unwritten_shared<true>, index_of},
+                   {"unwritten_output", unwritten_output<false>, unwritten_output<true>, index_of},
+                   {"divergent_barrier", diverged<false>, diverged<true>, index_of}};
+    for (const auto &k : kernels)
+        if (strcmp(name, k.name) == 0) {
+            one_kernel(name, wrong ? k.wrong : k.right, k.want);
+            return 0;
+        }
+    const struct {
+        const char *name;
+        void (*program)(const char *name, bool wrong);
+    } programs[] = {{"missing_copy_wait", copy_wait_missing},     {"staging_overwritten", staging_overwritten},
+                    {"read_too_early", read_too_early},           {"missing_stream_wait", stream_wait_missing},
+                    {"host_touches_device_memory", host_touches}, {"used_after_free", used_after_free}};
+    for (const auto &p : programs)
+        if (strcmp(name, p.name) == 0) {
+            p.program(name, wrong);
+            TRY(cudaDeviceSynchronize());
+            return 0;
+        }
+    fprintf(stderr, "planted: no error is called %s\n", name);
+    return 2;
+}
