@@ -1,0 +1,43 @@
+/*
+ * What the CUDA backend does on a GPU, without MPI, HDF5 or FFmpeg: rates, all kernels against the CPU's, the training
+ * step. tests/gpu/run.sh builds and runs it; the exit code is 0, 1 where a check failed, 2 without a GPU or with wrong
+ * arguments.
+ */
+#include "gpu_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/devices.h"
+
+static int usage(void)
+{
+    fprintf(stderr,
+            "usage: gpu-check [--small] ceilings | [--small] kernels | model | (step | profile) (L224 | H224 | H384 | "
+            "tiny) [none | attention | block]\n");
+    return VJ_EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const bool small = argc > 1 && strcmp(argv[1], "--small") == 0;
+    if (small) argc--, argv++;
+    const char *command = argc > 1 ? argv[1] : "";
+    const bool profile = strcmp(command, "profile") == 0, step = profile || strcmp(command, "step") == 0;
+    const bool model = strcmp(command, "model") == 0;
+    const bool ceilings = strcmp(command, "ceilings") == 0, kernels = strcmp(command, "kernels") == 0;
+    if (step ? argc < 3 || argc > 4 : argc != 2 || !(ceilings || kernels || model)) return usage();
+    if (small && (step || model)) return usage();
+
+    setvbuf(stdout, NULL, _IOLBF, 0);          /* each result on disk as it comes */
+    if (profile) setenv("VJ_PROFILE", "1", 1); /* the backend waits for each launch, so that its time is true */
+    if (vj_cuda_devices() == 0) {
+        fprintf(stderr,
+                "gpu-check: found no NVIDIA GPU, or no driver for one; it needs one (nvidia-smi -L lists them)\n");
+        return VJ_EXIT_USAGE;
+    }
+    if (step) return gpu_step(argv[2], argc > 3 ? argv[3] : NULL, profile);
+    if (model) return gpu_model();
+    return ceilings ? gpu_ceilings(small) : gpu_kernels(small);
+}

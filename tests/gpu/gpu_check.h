@@ -1,0 +1,22 @@
+/* The parts of gpu-check: each prints what it measures with its unit and returns the program's exit code. */
+#ifndef VJ_TESTS_GPU_CHECK_H
+#define VJ_TESTS_GPU_CHECK_H
+
+#include "kernels/kernels.h"
+
+/** Rates of a plain copy, of matrix products and of GELU. `small`: for the emulated GPU. */
+int gpu_ceilings(bool small);
+
+/** All kernels of "cuda" against those of "cpu", and twice with equal bits. `small`: only small shapes. */
+int gpu_kernels(bool small);
+
+/** Three training steps of a tiny network, in both precisions: loss and gradient against the cpu kernels' ones. */
+int gpu_model(void);
+
+/**
+ * Training steps of the network `name` (L224, H224, H384, tiny) in bf16. `recompute`: none, attention, block, or NULL
+ * for what the published configuration does. `profile`: by operation too, each launch waited for.
+ */
+int gpu_step(const char *name, const char *recompute, bool profile);
+
+#endif

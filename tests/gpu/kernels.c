@@ -1,0 +1,431 @@
+/*
+ * All kernels: the same inputs on the backends "cpu" and "cuda", and on "cuda" once more. Results of the two backends
+ * may differ by rounding, as far as the tolerance at each result says; those of the same must have the same bits.
+ *
+ * A check calls kernels on one backend and names their results. Inputs are a function of the order in which they are
+ * asked for, so they are the same on each backend.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "gpu_check.h"
+
+enum { MOST_ARRAYS = 64, MOST_RESULTS = 24, ELEMENT_DOUBLE = 8 };
+
+/* Something that kernels wrote, and how far the backends may differ: norm of the difference by norm of the result. */
+typedef struct {
+    const char *name;
+    void *device, *host; /* host: owned, made by collect() */
+    int64_t n;
+    int element; /* bytes: 2 bf16, 4 float, 8 double */
+    double tolerance;
+} result;
+
+typedef struct {
+    vj_backend *be;
+    uint64_t arrays; /* asked for so far */
+    result results[MOST_RESULTS];
+    int count;
+    vj_type kept;           /* how the model keeps what only products and attention read */
+    double exact, rounding; /* tolerance of floats; of what is kept in that type */
+} lab;
+
+typedef void check(lab *l, const int shape[3]);
+
+/* ------------------------------------------------------------------------------------------------ arrays */
+
+/* Whatever a check asks for must be there: there is no going on without it. */
+static void *needed(void *memory)
+{
+    if (memory) return memory;
+    fprintf(stderr, "gpu-check: out of memory\n");
+    exit(VJ_EXIT_FAILED);
+}
+
+static void *device_copy(lab *l, const void *host, int64_t bytes)
+{
+    void *device = needed(vj_device_alloc(l->be, bytes));
+    vj_upload(l->be, device, host, bytes);
+    return device;
+}
+
+static uint16_t rounded(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+/* Normal numbers times `scale`. */
+static vj_array random_array(lab *l, int64_t n, double scale, vj_type type)
+{
+    float *floats = needed(malloc((size_t)n * 4));
+    uint16_t *halves = needed(malloc((size_t)n * 2));
+    vj_rng rng;
+    vj_rng_init(&rng, 1, VJ_RNG_TEST, l->arrays++);
+    for (int64_t i = 0; i < n; i++) {
+        floats[i] = (float)(scale * vj_rng_normal(&rng));
+        halves[i] = rounded(floats[i]);
+    }
+    const vj_array array = {
+        device_copy(l, type == VJ_TYPE_BF16 ? (void *)halves : (void *)floats, n * vj_type_bytes(type)), type};
+    free(floats);
+    free(halves);
+    return array;
+}
+
+static float *random_floats(lab *l, int64_t n, double scale)
+{
+    return random_array(l, n, scale, VJ_TYPE_F32).data;
+}
+
+/* Integers in [0, below). */
+static int32_t *random_ints(lab *l, int64_t n, int64_t below)
+{
+    int32_t *host = needed(malloc((size_t)n * 4));
+    vj_rng rng;
+    vj_rng_init(&rng, 1, VJ_RNG_TEST, l->arrays++);
+    for (int64_t i = 0; i < n; i++) host[i] = (int32_t)vj_rng_below(&rng, below);
+    int32_t *device = device_copy(l, host, n * 4);
+    free(host);
+    return device;
+}
+
+/* An array that kernels add to is a result too. */
+static void *watch(lab *l, const char *name, void *device, int64_t n, int element, double tolerance)
+{
+    VJ_ASSERT(l->count < MOST_RESULTS);
+    l->results[l->count++] =
+        (result){.name = name, .device = device, .n = n, .element = element, .tolerance = tolerance};
+    return device;
+}
+
+/* What kernels write is NaN before, so that an element they forget shows. */
+static void *empty(lab *l, const char *name, int64_t n, int element, double tolerance)
+{
+    void *host = needed(malloc((size_t)(n * element)));
+    memset(host, 0xff, (size_t)(n * element));
+    void *device = device_copy(l, host, n * element);
+    free(host);
+    return watch(l, name, device, n, element, tolerance);
+}
+
+static float *floats_out(lab *l, const char *name, int64_t n)
+{
+    return empty(l, name, n, 4, l->exact);
+}
+static vj_array kept_out(lab *l, const char *name, int64_t n)
+{
+    return (vj_array){empty(l, name, n, (int)vj_type_bytes(l->kept), l->rounding), l->kept};
+}
+static double *doubles_in_out(lab *l, const char *name, int64_t n)
+{
+    double *zeros = needed(vj_calloc(n, sizeof *zeros));
+    double *device = watch(l, name, device_copy(l, zeros, n * ELEMENT_DOUBLE), n, ELEMENT_DOUBLE, l->exact);
+    free(zeros);
+    return device;
+}
+
+/* ------------------------------------------------------------------------------------------------ checks */
+
+static void check_linear(lab *l, const int shape[3])
+{
+    const int R = shape[0], N = shape[1], K = shape[2];
+    const double scale = 1 / sqrt(K);
+    const vj_array x = random_array(l, (int64_t)R * K, 1, l->kept), dy = random_array(l, (int64_t)R * N, 1, l->kept);
+    const vj_array w = random_array(l, (int64_t)N * K, scale, l->kept);
+    const vj_array pre = random_array(l, (int64_t)R * K, 1, l->kept);
+    const float *bias = random_floats(l, N, 1), *residual = random_floats(l, (int64_t)R * N, 1);
+    vj_linear_forward(l->be, vj_f32(floats_out(l, "y", (int64_t)R * N)), x, w, bias, residual, R, R, N, K);
+    vj_linear_gelu_forward(l->be, kept_out(l, "gelu y", (int64_t)R * N), kept_out(l, "gelu pre", (int64_t)R * N), x, w,
+                           bias, R, N, K);
+    vj_linear_backward_input(l->be, kept_out(l, "dx", (int64_t)R * K), dy, w, R, N, K);
+    vj_linear_gelu_backward_input(l->be, kept_out(l, "dpre", (int64_t)R * K), kept_out(l, "hidden", (int64_t)R * K), dy,
+                                  w, pre, R, N, K);
+    float *dw = watch(l, "dw, added", random_floats(l, (int64_t)N * K, 1), (int64_t)N * K, 4, l->exact);
+    vj_linear_backward_weight(l->be, dw, floats_out(l, "dbias", N), dy, x, 0, R, N, K);
+    vj_linear_backward_weight(l->be, dw, NULL, dy, x, 1, R, N, K);
+}
+
+static void check_gelu(lab *l, const int shape[3])
+{
+    const int64_t n = shape[0];
+    const float *x = random_floats(l, n, 3), *dy = random_floats(l, n, 1);
+    vj_gelu_forward(l->be, floats_out(l, "y", n), x, n);
+    vj_gelu_backward(l->be, floats_out(l, "dx", n), dy, x, n);
+}
+
+static void check_layernorm(lab *l, const int shape[3])
+{
+    const int R = shape[0], D = shape[1];
+    const int64_t n = (int64_t)R * D;
+    const float *x = random_floats(l, n, 2), *dy = random_floats(l, n, 1), *weight = random_floats(l, D, 1),
+                *bias = random_floats(l, D, 1);
+    float *mean = floats_out(l, "mean", R), *rstd = floats_out(l, "rstd", R);
+    vj_layernorm_forward(l->be, kept_out(l, "y", n), mean, rstd, x, weight, bias, R, D, 1e-6f);
+    float *dx = watch(l, "dx, added", random_floats(l, n, 1), n, 4, l->exact);
+    vj_layernorm_backward(l->be, dx, kept_out(l, "y again", n), floats_out(l, "dweight", D), floats_out(l, "dbias", D),
+                          dy, x, mean, rstd, weight, bias, 1, 0, R, D);
+}
+
+/* Segments of lengths 1, 17, `longest`, 64 and a few; width of a head, heads. */
+static void check_attention(lab *l, const int shape[3])
+{
+    const int heads = shape[1], D = shape[0] * heads, longest = shape[2];
+    const int32_t offset[] = {0, 1, 18, 18 + longest, 82 + longest, 87 + longest};
+    enum { SEGMENTS = 5 };
+    const vj_rows rows = vj_rows_from(offset, device_copy(l, offset, sizeof offset), SEGMENTS);
+    const int64_t R = rows.rows;
+    const vj_array qkv = random_array(l, R * 3 * D, 1, l->kept), dout = random_array(l, R * D, 1, l->kept);
+    const vj_array out = kept_out(l, "out", R * D);
+    float *lse = floats_out(l, "lse", R * heads);
+    vj_attention_forward(l->be, out, lse, qkv, &rows, D, heads);
+    vj_attention_backward(l->be, kept_out(l, "dqkv", R * 3 * D), dout, qkv, out, lse, &rows, D, heads);
+    /* Where out and dqkv are bf16, probabilities were rounded, unnormalised, and that depends on the order of keys. */
+    for (int i = 0; i < l->count; i++) l->results[i].tolerance = l->results[i].element == 2 ? 6e-3 : 1e-5;
+}
+
+static void check_losses(lab *l, const int shape[3])
+{
+    enum { MASKS = 2, CLIPS = 2 };
+    const int R = shape[0], D = shape[1];
+    const int32_t offset[MASKS * CLIPS + 1] = {0, 1, R / 3, R / 2, R};
+    const float *pred = random_floats(l, (int64_t)R * D, 1), *target = random_floats(l, (int64_t)R * D, 1),
+                *weight = random_floats(l, R, 1);
+    float *dpred = floats_out(l, "dpred", (int64_t)R * D);
+    vj_prediction_loss(l->be, doubles_in_out(l, "loss", MASKS), dpred, pred, target, random_ints(l, R, R), weight,
+                       random_ints(l, R, MASKS), R, D, 1.0);
+    vj_spread_penalty(l->be, doubles_in_out(l, "penalty", 1), dpred, pred, device_copy(l, offset, sizeof offset), MASKS,
+                      CLIPS, D, 0.5);
+    vj_softmax_loss(l->be, doubles_in_out(l, "softmax loss", 1), floats_out(l, "dlogits", (int64_t)R * D), pred,
+                    random_ints(l, R, D), R, D);
+}
+
+static void check_adamw(lab *l, const int shape[3])
+{
+    const int64_t n = shape[0], half = n / 2;
+    float *second = random_floats(l, n, 1);
+    vj_fill(l->be, second, 1e-4f, n); /* never negative */
+    const vj_adamw_vectors vectors = {.w = watch(l, "w", random_floats(l, n, 1), n, 4, l->exact),
+                                      .first_moment = watch(l, "m", random_floats(l, n, 1e-2), n, 4, l->exact),
+                                      .second_moment = watch(l, "v", second, n, 4, l->exact),
+                                      .gradient = random_floats(l, n, 1e-2),
+                                      .target = watch(l, "target", random_floats(l, n, 1), n, 4, l->exact),
+                                      .rounded_w = empty(l, "rounded w", n, 2, 1e-3),
+                                      .rounded_target = empty(l, "rounded target", n, 2, 1e-3)};
+    const vj_segment segments[] = {{0, half, 1e-3, 0.1}, {half, n - half, 2e-3, 0}};
+    const vj_adamw_step step = {.beta1 = 0.9,
+                                .beta2 = 0.999,
+                                .eps = 1e-8,
+                                .correction1 = 0.19,
+                                .correction2 = 0.002,
+                                .gradient_scale = 0.7,
+                                .ema = 0.99};
+    vj_adamw(l->be, &vectors, segments, 2, &step);
+}
+
+static void check_rows(lab *l, const int shape[3])
+{
+    enum { TOKENS = 2 };
+    const int R = shape[0], D = shape[1], sources = R / 2;
+    const int64_t n = (int64_t)R * D;
+    const float *x = random_floats(l, n, 1), *mask_tokens = random_floats(l, TOKENS * D, 1);
+    int32_t *source = needed(malloc((size_t)R * 4));
+    for (int r = 0; r < R; r++) source[r] = r < sources ? sources - 1 - r : -1 - r % TOKENS;
+    const int32_t *from = device_copy(l, source, (int64_t)R * 4), *position = random_ints(l, R, R);
+    free(source);
+    vj_gather_rows(l->be, floats_out(l, "gathered", n), x, random_ints(l, R, R), R, D);
+    float *sums = watch(l, "scattered, added", random_floats(l, n, 1), n, 4, l->exact);
+    vj_scatter_add_rows(l->be, sums, x, random_ints(l, R, R), R, D);
+    vj_predictor_input_forward(l->be, floats_out(l, "predictor input", n), x, mask_tokens, x, from, position, R, D);
+    vj_predictor_input_backward(l->be, floats_out(l, "du", (int64_t)sources * D),
+                                floats_out(l, "dmask_tokens", TOKENS * D), x, from, R, D, TOKENS, 0);
+    vj_normalise_rows(l->be, floats_out(l, "normalised", n), x, R, D, 1e-6f);
+    vj_round_bf16(l->be, empty(l, "rounded", n, 2, 0), x, n);
+    vj_add(l->be, sums, x, n);
+    vj_scale(l->be, sums, 0.5f, n);
+}
+
+/* Clips of four frames, `side` pixels, patches of 16. */
+static void check_clips(lab *l, const int shape[3])
+{
+    enum { CLIPS = 2, FRAMES = 4 };
+    const int side = shape[0], height = side + 9, width = side + 22;
+    const int64_t bytes = (int64_t)FRAMES * height * width * 3, n = (int64_t)CLIPS * 3 * FRAMES * side * side;
+    const double mean[3] = {0.485, 0.456, 0.406}, std[3] = {0.229, 0.224, 0.225};
+    const vj_clip_view views[CLIPS] = {{0, height, width, {3, 5, side - 7, side + 11, 0}},
+                                       {bytes, height, width, {0, 0, height, width, 1}}};
+    const uint8_t *frames = (const uint8_t *)random_ints(l, CLIPS * bytes / 4 + 1, INT32_MAX);
+    float *pixels = floats_out(l, "pixels", n);
+    vj_crop_clips(l->be, pixels, frames, views, CLIPS, FRAMES, side, mean, std);
+    vj_patchify(l->be, floats_out(l, "patches", n), pixels, CLIPS, 3, FRAMES, side, side, 2, 16);
+}
+
+static void check_sums(lab *l, const int shape[3])
+{
+    const int R = shape[0], D = shape[1];
+    const int64_t n = (int64_t)R * D;
+    const float *x = random_floats(l, n, 1), *in[] = {x, random_floats(l, n, 1), random_floats(l, n, 1)};
+    const vj_span spans[] = {{0, n / 3}, {n / 3, 0}, {n / 3 + 1, n - n / 3 - 1}};
+    vj_sum_squares_many(l->be, empty(l, "squares", 3, ELEMENT_DOUBLE, 1e-12), x, spans, 3);
+    vj_sum_arrays(l->be, floats_out(l, "arrays", n), in, 3, n);
+    vj_column_moments(l->be, doubles_in_out(l, "moments", 2 * D), x, R, D);
+}
+
+/* B, N, width of a head; four heads. */
+static void check_probes(lab *l, const int shape[3])
+{
+    enum { HEADS = 4 };
+    const int B = shape[0], N = shape[1], D = shape[2] * HEADS;
+    const int64_t rows = (int64_t)B * N;
+    const float *x = random_floats(l, rows * D, 1), *query = random_floats(l, HEADS * D, 0.3);
+    float *pooled = floats_out(l, "pooled", (int64_t)B * HEADS * D), *prob = floats_out(l, "prob", rows * HEADS);
+    vj_pool_forward(l->be, pooled, prob, x, query, B, N, D, HEADS);
+    vj_pool_backward(l->be, floats_out(l, "dquery", HEADS * D), random_floats(l, (int64_t)B * HEADS * D, 1), pooled,
+                     prob, x, B, N, D, HEADS);
+    float *mean = floats_out(l, "mean", (int64_t)B * D);
+    vj_mean_tokens(l->be, mean, x, B, N, D);
+    vj_mean_tokens_backward(l->be, floats_out(l, "dx of mean", rows * D), mean, B, N, D);
+    const float *q = random_floats(l, D, 1), *kv = random_floats(l, rows * 2 * D, 1), *row = random_floats(l, D, 1);
+    float *shares = floats_out(l, "query prob", rows * HEADS);
+    vj_query_attention_forward(l->be, floats_out(l, "query y", (int64_t)B * D), shares, q, kv, row, B, N, D, HEADS);
+    vj_query_attention_backward(l->be, floats_out(l, "dq", (int64_t)B * D), floats_out(l, "dkv", rows * 2 * D), mean,
+                                shares, q, kv, B, N, D, HEADS);
+    float *apart = floats_out(l, "split", (int64_t)B * D);
+    vj_split_heads(l->be, apart, mean, B, D, HEADS);
+    vj_join_heads(l->be, floats_out(l, "joined", (int64_t)B * D), apart, row, B, D, HEADS);
+}
+
+/* ------------------------------------------------------------------------------------------------ comparison */
+
+static const struct {
+    const char *name;
+    check *run;
+    int shape[3];
+    bool large;    /* not for the emulated GPU, nor for sanitizers */
+    bool products; /* once with each who can multiply */
+} checks[] = {
+    {"linear", check_linear, {33, 24, 40}, false, true},
+    {"linear", check_linear, {65, 37, 51}, false, true},
+    {"linear", check_linear, {1573, 1536, 384}, true, true},
+    {"linear", check_linear, {1000, 1280, 1280}, true, true},
+    {"gelu", check_gelu, {4099, 0, 0}, false, false},
+    {"layernorm", check_layernorm, {21, 131, 0}, false, false},
+    {"layernorm", check_layernorm, {37, 384, 0}, false, false},
+    {"layernorm", check_layernorm, {2047, 1280, 0}, true, false},
+    {"attention", check_attention, {24, 2, 70}, false, false},
+    {"attention", check_attention, {32, 2, 70}, false, false},
+    {"attention", check_attention, {64, 1, 70}, false, false},
+    {"attention", check_attention, {80, 1, 70}, false, false},
+    {"attention", check_attention, {128, 1, 70}, false, false},
+    {"attention", check_attention, {24, 16, 1400}, true, false},
+    {"attention", check_attention, {32, 12, 1400}, true, false},
+    {"attention", check_attention, {64, 16, 1400}, true, false},
+    {"attention", check_attention, {80, 16, 1400}, true, false},
+    {"attention", check_attention, {128, 8, 1400}, true, false},
+    {"losses", check_losses, {41, 96, 0}, false, false},
+    {"losses", check_losses, {3001, 1280, 0}, true, false},
+    {"adamw", check_adamw, {4101, 0, 0}, false, false},
+    {"adamw", check_adamw, {5000001, 0, 0}, true, false},
+    {"rows", check_rows, {43, 52, 0}, false, false},
+    {"rows", check_rows, {5003, 384, 0}, true, false},
+    {"clips", check_clips, {32, 0, 0}, false, false},
+    {"clips", check_clips, {224, 0, 0}, true, false},
+    {"sums", check_sums, {67, 33, 0}, false, false},
+    {"sums", check_sums, {5003, 1280, 0}, true, false},
+    {"probes", check_probes, {3, 37, 8}, false, false},
+    {"probes", check_probes, {8, 1568, 64}, true, false},
+};
+
+/* Run a check on a backend of its own and bring its results to the host. */
+static bool collect(lab *l, int number, const char *backend, vj_precision precision, const char *products)
+{
+    const bool bf16 = precision == VJ_BF16;
+    *l = (lab){.kept = bf16 ? VJ_TYPE_BF16 : VJ_TYPE_F32, .exact = 5e-6, .rounding = bf16 ? 1e-3 : 5e-6};
+    if (vj_backend_open(&l->be, backend, precision, 0) != VJ_OK) return false;
+    bool good = vj_backend_set_products(l->be, products) == VJ_OK;
+    if (good) checks[number].run(l, checks[number].shape);
+    good = vj_sync(l->be) == VJ_OK && good;
+    for (int i = 0; i < l->count && good; i++) {
+        result *r = &l->results[i];
+        r->host = needed(malloc((size_t)(r->n * r->element)));
+        vj_download(l->be, r->host, r->device, r->n * r->element);
+    }
+    good = vj_sync(l->be) == VJ_OK && good;
+    vj_backend_close(l->be);
+    return good;
+}
+
+static double value(const result *r, int64_t i)
+{
+    if (r->element == ELEMENT_DOUBLE) return ((const double *)r->host)[i];
+    if (r->element == 4) return ((const float *)r->host)[i];
+    const uint32_t bits = (uint32_t)((const uint16_t *)r->host)[i] << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+/* Also no single element may be far off: ten times the tolerance of the largest. */
+static bool compare(const char *title, const result *got, const result *want, const result *again)
+{
+    double error = 0, norm = 0, worst = 0, largest = 0;
+    for (int64_t i = 0; i < want->n; i++) {
+        const double x = value(want, i), difference = fabs(value(got, i) - x);
+        error += difference * difference;
+        norm += x * x;
+        if (!(difference <= worst)) worst = difference;
+        if (isnan(difference)) break;
+        largest = fmax(largest, fabs(x));
+    }
+    error = norm > 0 ? sqrt(error / norm) : sqrt(error);
+    worst = largest > 0 ? worst / largest : worst;
+    const bool close = error <= want->tolerance && worst <= 10 * want->tolerance;
+    const bool same = memcmp(got->host, again->host, (size_t)(got->n * got->element)) == 0;
+    printf("%-4s %-44s %-17s error %.1e of the norm, %.1e of the largest at most (allowed %.0e), second run %s\n",
+           close && same ? "ok" : "FAIL", title, got->name, error, worst, want->tolerance,
+           same ? "has the same bits" : "HAS OTHER BITS");
+    return close && same;
+}
+
+static void release(lab *l)
+{
+    for (int i = 0; i < l->count; i++) free(l->results[i].host);
+}
+
+static bool run_check(int number, vj_precision precision, const char *products)
+{
+    lab want, got, again;
+    char title[96];
+    const int *shape = checks[number].shape;
+    snprintf(title, sizeof title, "%s %d %d %d, %s, %s", checks[number].name, shape[0], shape[1], shape[2],
+             precision == VJ_BF16 ? "bf16" : "fp32", products);
+    bool good = collect(&want, number, "cpu", precision, "own");
+    good = collect(&got, number, "cuda", precision, products) && good;
+    good = collect(&again, number, "cuda", precision, products) && good;
+    if (!good) printf("FAIL %s: could not be run\n", title);
+    for (int i = 0, ran = good; i < want.count && ran; i++)
+        good = compare(title, &got.results[i], &want.results[i], &again.results[i]) && good;
+    release(&want);
+    release(&got);
+    release(&again);
+    return good;
+}
+
+int gpu_kernels(bool small)
+{
+    const char *const products[] = {"own", "mma", "cublaslt"};
+    int failed = 0, ran = 0;
+    for (int i = 0; i < (int)(sizeof checks / sizeof checks[0]); i++)
+        for (int precision = VJ_FP32; precision <= VJ_BF16; precision++)
+            for (int p = 0; p < (checks[i].products ? 3 : 1) && !(small && checks[i].large); p++) {
+                if (!vj_products_present(products[p])) continue;
+                failed += !run_check(i, (vj_precision)precision, products[p]);
+                ran++;
+            }
+    printf("kernels: %d of %d checks failed\n", failed, ran);
+    return failed == 0 ? VJ_EXIT_DONE : VJ_EXIT_FAILED;
+}
