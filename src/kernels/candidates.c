@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/cpu_device.h"
+#include "kernels/product_rates.h"
 
 /* A linear layer of a large model; rows for few threads, more of them for more. */
 enum { WIDTH = 1024, ROWS = 768, ROWS_PER_THREAD = 384, MOST_ROWS = 6144, TRIAL_ROWS = 48 };
@@ -19,7 +20,7 @@ typedef struct {
     float *x, *y, *w, *dw; /* device */
 } bench;
 
-static void add(vj_product_rate *rates, int capacity, int *count, const char *name, const char *detail)
+void vj_product_rates_add(vj_product_rate *rates, int capacity, int *count, const char *name, const char *detail)
 {
     if (*count == capacity) return;
     vj_product_rate *rate = &rates[(*count)++];
@@ -42,7 +43,7 @@ static void list_variants(const vj_backend *be, vj_product_rate *rates, int capa
     while (vj_variant_at(i) != vj_cpu_of(be)->best) i++;
     for (i++; more && (variant = vj_variant_at(i)) != NULL; i++) {
         if (!variant->present()) continue;
-        add(rates, capacity, count, variant->name, variant->name);
+        vj_product_rates_add(rates, capacity, count, variant->name, variant->name);
         more = by_bf16(be, variant); /* the first that works on vectors of floats is the last that can win */
     }
 }
@@ -53,7 +54,7 @@ static void list_libraries(const vj_backend *be, vj_product_rate *rates, int cap
     char detail[sizeof rates->detail];
     for (int i = 0; be->precision == VJ_FP32 && (library = vj_library_at(i)) != NULL; i++) {
         library->describe(detail, sizeof detail);
-        add(rates, capacity, count, library->name, detail);
+        vj_product_rates_add(rates, capacity, count, library->name, detail);
     }
 }
 
@@ -63,7 +64,7 @@ static void list_choice(const vj_backend *be, vj_product_rate *rates, int capaci
     const vj_cpu *cpu = vj_cpu_of(be);
     bool listed = cpu->library != NULL || strcmp(cpu->products, cpu->best->name) == 0;
     for (int i = 0; i < *count; i++) listed |= strcmp(cpu->products, rates[i].name) == 0;
-    if (!listed) add(rates, capacity, count, cpu->products, cpu->variant->name);
+    if (!listed) vj_product_rates_add(rates, capacity, count, cpu->products, cpu->variant->name);
 }
 
 static double time_forward(const bench *b, int64_t rows)
@@ -131,7 +132,7 @@ vj_status vj_cpu_time_products(vj_backend *be, vj_product_rate *rates, int capac
     bench b = {.be = be};
     *count = 0;
     capacity = capacity < VJ_PRODUCT_CANDIDATES ? capacity : VJ_PRODUCT_CANDIDATES;
-    add(rates, capacity, count, "own", vj_cpu_of(be)->best->name);
+    vj_product_rates_add(rates, capacity, count, "own", vj_cpu_of(be)->best->name);
     list_variants(be, rates, capacity, count);
     list_libraries(be, rates, capacity, count);
     list_choice(be, rates, capacity, count);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/cuda/products.h"
+#include "kernels/product_rates.h"
 
 /* The products grow until they take long enough to be timed, or are those of a large model. */
 typedef struct {
@@ -23,24 +24,15 @@ typedef struct {
     float *dw;
 } bench;
 
-static void add(vj_product_rate *rates, int capacity, int *count, const char *name, const char *detail)
-{
-    if (*count == capacity) return;
-    vj_product_rate *rate = &rates[(*count)++];
-    *rate = (vj_product_rate){0};
-    snprintf(rate->name, sizeof rate->name, "%s", name);
-    snprintf(rate->detail, sizeof rate->detail, "%s", detail);
-}
-
 static void list(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
     char version[24], both[48];
     const bool library = vj_cuda_library_version(be, version, sizeof version);
     const bool alone = strcmp(vj_cuda_products_name(be), "mma") == 0;
     snprintf(both, sizeof both, "mma%s%s", library ? " + cublaslt " : ", no cublaslt", version);
-    add(rates, capacity, count, "own", both);
-    if (library || alone) add(rates, capacity, count, "mma", "mma");
-    if (library) add(rates, capacity, count, "cublaslt", version);
+    vj_product_rates_add(rates, capacity, count, "own", both);
+    if (library || alone) vj_product_rates_add(rates, capacity, count, "mma", "mma");
+    if (library) vj_product_rates_add(rates, capacity, count, "cublaslt", version);
 }
 
 /*
