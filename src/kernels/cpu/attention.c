@@ -39,6 +39,13 @@ static head take_head(vj_array qkv, int64_t first, int64_t S, int D, int heads, 
                   .scale = 1 / sqrtf((float)d)};
 }
 
+/* Where the processor has no products of bf16, rounding scores to it would cost time and gain none: they stay floats.
+ */
+static pack_mode mode_of(const vj_backend *be)
+{
+    return be->precision == VJ_BF16 && PAIR > 1 ? PACK_PAIRS : PACK_FLOATS;
+}
+
 /* Keys of a tile of scores, a multiple of the rows of a panel: with its neighbours it stays in the first-level cache,
  * or, where tiles multiply, comes from the second without waiting. */
 VJ_INLINE int keys_of(pack_mode mode)
@@ -74,7 +81,7 @@ VJ_INLINE void panels_times(pack_mode mode, float *t, int64_t ldt, const float *
 VJ_INLINE void rows_times(pack_mode mode, float *t, int64_t ldt, const float *a, int64_t a_row, const float *b,
                           int64_t rows, int64_t depth, int nv)
 {
-    const int step = pack_rows(mode);
+    const int step = tile_rows_of(mode, nv);
     for (int64_t i = 0; i < rows; i += step)
         VJ_CPU(tile_rows)(mode, rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
 }
@@ -275,7 +282,7 @@ VJ_INLINE void forward_head(pack_mode mode, const head *hd, matrix out, float *l
 void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D,
                                int heads)
 {
-    const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
+    const pack_mode mode = mode_of(be);
     const int d = D / heads;
     forward_room measure;
     const int64_t floats = forward_carve(&measure, mode, NULL, rows->longest, d);
@@ -312,10 +319,16 @@ typedef struct {
     float *p_rows, *ds_rows; /* probabilities and score gradients as rows [keys, lanes of all strips' queries] */
     float *ds;               /* score gradients as a B panel, depth keys */
     float *dq;               /* [d, columns] for each strip */
-    float *dk, *dv;          /* [S, width] */
+    float *dk, *dv;          /* [key_rows(), width] */
     int64_t width;           /* d in whole panels */
     int64_t row;             /* lanes between rows of p_rows and ds_rows */
 } backward_room;
+
+/* Rows of dk and dv: those of the keys, and what tiles of rows may write behind them. */
+static int64_t key_rows(pack_mode mode, int64_t S)
+{
+    return pack_round(mode, S) + MR;
+}
 
 static int64_t backward_carve(backward_room *m, pack_mode mode, float *room, int64_t S, int d)
 {
@@ -337,8 +350,8 @@ static int64_t backward_carve(backward_room *m, pack_mode mode, float *room, int
     m->ds_rows = carve(&room, keys_of(mode) * lanes);
     m->ds = carve(&room, pack_depth(mode, keys_of(mode)) * nq);
     m->dq = carve(&room, strips_of(mode) * pack_round(mode, d) * nq);
-    m->dk = carve(&room, pack_round(mode, S) * m->width);
-    m->dv = carve(&room, pack_round(mode, S) * m->width);
+    m->dk = carve(&room, key_rows(mode, S) * m->width);
+    m->dv = carve(&room, key_rows(mode, S) * m->width);
     return room - begin;
 }
 
@@ -452,8 +465,8 @@ VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix d
     pack_keys(mode, m->k, hd->k, hd->S, d);
     pack_keys(mode, m->v, hd->v, hd->S, d);
     pack_over_keys(mode, m->k_over, hd->k, hd->S, d);
-    memset(m->dk, 0, (size_t)(pack_round(mode, hd->S) * m->width) * sizeof(float));
-    memset(m->dv, 0, (size_t)(pack_round(mode, hd->S) * m->width) * sizeof(float));
+    memset(m->dk, 0, (size_t)(key_rows(mode, hd->S) * m->width) * sizeof(float));
+    memset(m->dv, 0, (size_t)(key_rows(mode, hd->S) * m->width) * sizeof(float));
 
     for (int64_t query = 0; query < hd->S; query += strip_queries) {
         const int64_t queries = least(strip_queries, hd->S - query), lanes = pack_depth(mode, queries);
@@ -498,7 +511,7 @@ VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix d
 void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
                                 const float *lse, const vj_rows *rows, int D, int heads)
 {
-    const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
+    const pack_mode mode = mode_of(be);
     const int d = D / heads;
     backward_room measure;
     const int64_t floats = backward_carve(&measure, mode, NULL, rows->longest, d);

@@ -64,6 +64,19 @@ VJ_INLINE void load_turned_across(vf turned[LANES], matrix m, int64_t at, int64_
     vtranspose(turned);
 }
 
+/*
+ * A vector across A panels fills MR rows of one, or TURN panels where it is as long as those together. Panels lie far
+ * apart, often at multiples of a cache's size, so TOGETHER steps of the depth are written to one before the next.
+ */
+enum { TURN = LANES > MR &&LANES % MR == 0 ? LANES / MR : 1, TOGETHER = TURN > 1 ? 8 : 1 };
+
+/* A vector to step p of the depth of the first `n` rows of TURN panels. */
+VJ_INLINE void store_across(float *panels, int64_t stride, int64_t p, vf v, int64_t n)
+{
+    vstore_part(panels + p * MR, v, MR);
+    if (TURN > 1 && n > MR) vstore_part(panels + stride + p * MR, vhigh(v), MR);
+}
+
 /* Panels for whole-tile products are row-major. */
 VJ_INLINE bool row_major(pack_mode mode)
 {
@@ -73,8 +86,8 @@ VJ_INLINE bool row_major(pack_mode mode)
 VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
-    const int rows = pack_rows(mode);
-    for (int64_t c = 0; c < count; c += rows, panels += stride)
+    const int rows = row_major(mode) ? pack_rows(mode) : TURN * MR;
+    for (int64_t c = 0; c < count; c += rows, panels += (row_major(mode) ? 1 : TURN) * stride)
         for (int64_t p = 0; p < lanes; p += LANES) {
             const int64_t rest = depth - p * unit;
             if (row_major(mode)) {
@@ -86,8 +99,9 @@ VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, in
                 }
             } else {
                 vf turned[LANES];
-                load_turned(turned, m, c * m.stride + p * unit, least(MR, count - c), rest, mode);
-                for (int64_t i = 0; i < least(LANES, lanes - p); i++) vstore_part(panels + (p + i) * MR, turned[i], MR);
+                const int64_t n = least(rows, count - c);
+                load_turned(turned, m, c * m.stride + p * unit, n, rest, mode);
+                for (int64_t i = 0; i < least(LANES, lanes - p); i++) store_across(panels, stride, p + i, turned[i], n);
             }
         }
 }
@@ -107,10 +121,13 @@ VJ_INLINE void a_columns(float *panels, int64_t stride, matrix m, int64_t count,
             }
         return;
     }
-    for (int64_t p = 0; p < lanes; p++) {
-        float *to = panels + p * MR;
-        for (int64_t c = 0; c < count; c += MR, to += stride)
-            vstore_part(to, load_across(m, p * unit * m.stride + c, least(MR, count - c), depth - p * unit, mode), MR);
+    for (int64_t first = 0; first < lanes; first += TOGETHER) {
+        float *to = panels;
+        for (int64_t c = 0; c < count; c += TURN * MR, to += TURN * stride)
+            for (int64_t p = first; p < least(first + TOGETHER, lanes); p++) {
+                const int64_t n = least(TURN * MR, count - c);
+                store_across(to, stride, p, load_across(m, p * unit * m.stride + c, n, depth - p * unit, mode), n);
+            }
     }
 }
 
@@ -131,10 +148,12 @@ VJ_INLINE void b_columns(float *panels, int64_t stride, matrix m, int64_t count,
 {
     const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
     const int columns = pack_columns(mode);
-    for (int64_t p = 0; p < lanes; p++)
-        for (int64_t c = 0; c < count; c += LANES)
-            vstore(panels + c / columns * stride + p * columns + c % columns,
-                   load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
+    for (int64_t first = 0; first < lanes; first += TOGETHER)
+        for (int64_t c = 0; c < count; c += LANES) {
+            float *to = panels + c / columns * stride + c % columns;
+            for (int64_t p = first; p < least(first + TOGETHER, lanes); p++)
+                vstore(to + p * columns, load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
+        }
 }
 
 /* Mode and type are constants inside each copy: the compiler drops the branches. */

@@ -5,12 +5,12 @@
 VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
                          const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
 {
-    vf sum[MR][NV];
+    vf sum[MR * NV]; /* row by row */
     float *row_of_t = t;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
 #pragma GCC unroll 4
-        for (int j = 0; j < nv; j++) sum[i][j] = accumulate ? vload(row_of_t + j * LANES) : vset(0.0f);
+        for (int j = 0; j < nv; j++) sum[i * nv + j] = accumulate ? vload(row_of_t + j * LANES) : vset(0.0f);
     for (int64_t p = 0; p < depth; p++) {
         vf column[NV];
 #pragma GCC unroll 4
@@ -20,7 +20,8 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
             vf row = vset(a[i * a_row]);
 #pragma GCC unroll 4
             for (int j = 0; j < nv; j++)
-                sum[i][j] = pairs ? vdot_pairs(sum[i][j], row, column[j]) : sum[i][j] + row * column[j];
+                sum[i * nv + j] =
+                    pairs ? vdot_pairs(sum[i * nv + j], row, column[j]) : sum[i * nv + j] + row * column[j];
         }
         a += a_step;
         b += b_row;
@@ -29,7 +30,7 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
 #pragma GCC unroll 4
-        for (int j = 0; j < nv; j++) vstore(row_of_t + j * LANES, sum[i][j]);
+        for (int j = 0; j < nv; j++) vstore(row_of_t + j * LANES, sum[i * nv + j]);
 }
 
 VJ_INLINE void by_width(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
@@ -52,6 +53,18 @@ VJ_INLINE void by_size(int64_t rows, int nv, bool pairs, int64_t a_row, int a_st
         by_width(8, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
     else
         by_width(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+}
+
+/* More than MR rows, up to tile_rows_of(), by few vectors. */
+VJ_INLINE void tall(int64_t rows, int nv, bool pairs, int64_t a_row, int64_t depth, const float *a, const float *b,
+                    float *t, int64_t ldt, bool accumulate)
+{
+    if (nv == 1 && rows > 2 * MR)
+        tile_body(MR * NV, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
+    else if (nv == 1)
+        tile_body(2 * MR, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
+    else
+        tile_body(MR * NV / 2, 2, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
 }
 
 #if defined(VJ_HAS_AMX)
@@ -116,7 +129,9 @@ void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const flo
 void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row,
                        const float *b, float *t, int64_t ldt, bool accumulate)
 {
-    if (mode == PACK_PAIRS)
+    if (nv < NV && rows > MR && tile_rows_of(mode, nv) > MR)
+        tall(rows, nv, mode == PACK_PAIRS, a_row, depth, a, b, t, ldt, accumulate);
+    else if (mode == PACK_PAIRS)
         by_size(rows, nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate);
     else
         by_size(rows, nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate);

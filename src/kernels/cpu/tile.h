@@ -21,9 +21,15 @@
 void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
                   int64_t ldt, bool accumulate, const float *next, int64_t ahead);
 
+/** Rows of a tile of nv vectors in tile_rows(): a narrow one is taller, so that as many sums are on their way. */
+VJ_INLINE int tile_rows_of(pack_mode mode, int nv)
+{
+    return LANES < 16 ? MR * NV / nv : pack_rows(mode);
+}
+
 /**
  * A stands as another tile's result does, rows a_row lanes apart: element (i, p) at a[i * a_row + p], its parts a_row /
- * PARTS lanes apart.
+ * PARTS lanes apart. At most tile_rows_of() rows of them; as many as a whole tile may be written.
  */
 void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row,
                        const float *b, float *t, int64_t ldt, bool accumulate);

@@ -74,6 +74,16 @@ VJ_INLINE vf vgelu_gradient(vf x)
 #define VJ_ZIP_HIGH 2, 6, 3, 7
 #endif
 
+/* The upper half of a vector, as the lower half of another. */
+VJ_INLINE vf vhigh(vf v)
+{
+#if defined(VJ_ISA_avx2)
+    return __builtin_shufflevector(v, v, 4, 5, 6, 7, 4, 5, 6, 7);
+#else
+    return v; /* not needed: no panel of A is half as wide as a vector */
+#endif
+}
+
 /* Transpose the LANES x LANES matrix of rows r: log2(LANES) rounds of perfect shuffles. */
 VJ_INLINE void vtranspose(vf r[LANES])
 {
