@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "bench/report.h"
+#include "bench/spread.h"
 
 static vj_samples samples;
 
@@ -81,6 +82,7 @@ static void reports(void **state)
     (void)state;
     json_t *report = json_object();
     vj_put_text(report, "host", "here");
+    vj_put_text(report, "file", "caf\xe9.h5"); /* Latin-1, as a name of a file may be */
     vj_put_number(report, "nothing", NAN);
     vj_put_timing(report, "step_s", (vj_timing){0.5, 0.75, 2});
     json_t *row = vj_put_row(report, "rows");
@@ -92,6 +94,7 @@ static void reports(void **state)
 
     char *text = print(vj_report_text, report);
     assert_non_null(strstr(text, "host                 here\n"));
+    assert_non_null(strstr(text, "file                 caf?.h5\n"));
     assert_non_null(strstr(text, "500 / 750 / 2000 ms"));
     assert_non_null(strstr(text, "name      n\nfirst  1568\na         7\n"));
     free(text);

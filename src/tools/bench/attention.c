@@ -33,7 +33,7 @@ static const struct {
     double flops; /* times R^2 D; scores that backward computes again do not count */
 } directions[] = {{"forward", forward, 4.0}, {"backward", backward, 8.0}};
 
-static vj_status measure(vj_bench_work *work, operands *o, const vj_peak *peak)
+static vj_status measure(vj_bench_work *work, operands *o)
 {
     static vj_samples samples;
     const bool bf16 = vj_backend_precision(o->be) == VJ_BF16;
@@ -51,7 +51,6 @@ static vj_status measure(vj_bench_work *work, operands *o, const vj_peak *peak)
         vj_put_count(row, "repeats", samples.count);
         vj_put_timing(row, "time_s", time);
         vj_put_number(row, "gflops", gflops);
-        vj_put_number(row, "fraction_of_peak", gflops * work->size / (bf16 ? peak->bf16_gflops : peak->fp32_gflops));
     }
     return VJ_OK;
 }
@@ -81,12 +80,14 @@ static vj_status measure_all(vj_bench_work *work, vj_backend *be)
         {.network = "predictor", .be = be, .R = R, .D = s.predictor_width, .heads = s.predictor_heads},
     };
     for (int n = 0; n < 2; n++) VJ_TRY(take_operands(&networks[n]));
-    const vj_peak peak = vj_bench_peak(work);
+    vj_bench_watch_peak(work);
     vj_put_text(work->report, "kernels", vj_backend_describe(be));
     for (int precision = VJ_FP32; precision <= VJ_BF16; precision++) {
         vj_backend_set_precision(be, (vj_precision)precision);
-        for (int n = 0; n < 2; n++) VJ_TRY(measure(work, &networks[n], &peak));
+        for (int n = 0; n < 2; n++) VJ_TRY(measure(work, &networks[n]));
     }
+    const vj_peak peak = vj_bench_peak(work);
+    vj_bench_put_fractions(work, "attention", &peak);
     return VJ_OK;
 }
 

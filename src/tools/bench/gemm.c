@@ -102,7 +102,7 @@ static vj_status take_operands(operands *o, const layer *list, int count)
     return o->x && o->dx && o->y && o->w && o->dw && o->bias ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
-static vj_status measure(vj_bench_work *work, operands *o, int form, const vj_peak *peak)
+static vj_status measure(vj_bench_work *work, operands *o, int form)
 {
     static vj_samples samples;
     const bool bf16 = vj_backend_precision(o->be) == VJ_BF16;
@@ -120,7 +120,6 @@ static vj_status measure(vj_bench_work *work, operands *o, int form, const vj_pe
     vj_put_count(row, "repeats", samples.count);
     vj_put_timing(row, "time_s", time);
     vj_put_number(row, "gflops", gflops);
-    vj_put_number(row, "fraction_of_peak", gflops * work->size / (bf16 ? peak->bf16_gflops : peak->fp32_gflops));
     return VJ_OK;
 }
 
@@ -129,7 +128,7 @@ static vj_status measure_all(vj_bench_work *work, operands *o)
     layer list[8];
     const int count = list_layers(list, work->config);
     VJ_TRY(take_operands(o, list, count));
-    const vj_peak peak = vj_bench_peak(work);
+    vj_bench_watch_peak(work);
     vj_put_text(work->report, "kernels", vj_backend_describe(o->be));
     for (int precision = VJ_FP32; precision <= VJ_BF16; precision++) {
         vj_backend_set_precision(o->be, (vj_precision)precision);
@@ -137,9 +136,11 @@ static vj_status measure_all(vj_bench_work *work, operands *o)
             for (size_t form = 0; form < sizeof forms / sizeof forms[0]; form++) {
                 if (forms[form].only && strcmp(forms[form].only, list[i].layer) != 0) continue;
                 o->l = list[i];
-                VJ_TRY(measure(work, o, (int)form, &peak));
+                VJ_TRY(measure(work, o, (int)form));
             }
     }
+    const vj_peak peak = vj_bench_peak(work);
+    vj_bench_put_fractions(work, "gemm", &peak);
     return VJ_OK;
 }
 

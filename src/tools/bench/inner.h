@@ -8,6 +8,14 @@
 #include "kernels/kernels.h"
 #include "model/network.h"
 
+/* The processors' peak, all ranks together, measured before, between and after what it is compared with. */
+typedef struct {
+    bool watched;
+    vj_peak best;
+    vj_samples fp32; /* all measurements, GFLOP/s */
+    double since_s;  /* measured since the last one */
+} vj_bench_peaks;
+
 /* A command at work. */
 typedef struct {
     const vj_bench *bench;   /* borrowed */
@@ -18,6 +26,7 @@ typedef struct {
     vj_place place;
     vj_plan plan;
     json_t *report;
+    vj_bench_peaks *peaks; /* owned by vj_bench_run() */
 } vj_bench_work;
 
 vj_status vj_bench_gemm(vj_bench_work *work);
@@ -47,8 +56,18 @@ vj_status vj_bench_folder(const vj_bench_work *work, char folder[VJ_BENCH_FOLDER
  */
 void vj_bench_remove(const vj_bench_work *work, const char *folder);
 
-/** The peaks of all ranks at the same time, summed; put into the report as fp32_peak_gflops and so on. Collective. */
+/**
+ * Measure the peak now, and from now on again after each half second of samples: on a machine that others use it is
+ * never the same. Collective, as is vj_bench_peak().
+ */
+void vj_bench_watch_peak(const vj_bench_work *work);
+/**
+ * Measure it once more. The best of all, put into the report as fp32_peak_gflops and so on, with their spread and a
+ * warning where they are far apart.
+ */
 vj_peak vj_bench_peak(const vj_bench_work *work);
+/** Put fraction_of_peak into each row of the report's array `key`, from its gflops (a rank's) and precision. */
+void vj_bench_put_fractions(const vj_bench_work *work, const char *key, const vj_peak *peak);
 
 /** Device memory of n floats near +-0.1; NULL when there is none (reported). */
 float *vj_bench_floats(vj_backend *be, int64_t n);

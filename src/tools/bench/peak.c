@@ -15,38 +15,41 @@
 /* Runs `rounds` rounds and returns a value that depends on all of them. */
 typedef float (*burst)(int64_t rounds);
 
-enum { SUMS = 12, BURSTS = 8 };
+enum { SUMS = 12, BURSTS = 4 };
 static const double burst_s = 0.02;
 
 /* The compiler may not know the operands, or it would compute the sums itself. They keep every sum near 2. */
 static volatile float factor = 0.5F, term = 1.0F, sink;
 
-/* ------------------------------------------------------------------------------------------------ fp32 */
+/* ------------------------------------------------------------------------------------------------ fp32 and fp64 */
 
 #define EACH_SUM(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 
-/* A burst on vectors of `lanes` floats, 2 * SUMS * lanes operations a round. */
-#define FP32_BURST(name, lanes, attributes)                                                                            \
+/* A burst on vectors of `lanes` numbers, 2 * SUMS * lanes operations a round. */
+#define BURST(name, type, lanes, attributes)                                                                           \
     attributes static float name(int64_t rounds)                                                                       \
     {                                                                                                                  \
-        typedef float vector __attribute__((vector_size(4 * (lanes))));                                                \
-        const vector f = (vector){0} + factor, t = (vector){0} + term;                                                 \
+        typedef type vector __attribute__((vector_size(sizeof(type) * (lanes))));                                      \
+        const vector f = (vector){0} + (type)factor, t = (vector){0} + (type)term;                                     \
         EACH_SUM(DECLARE_SUM)                                                                                          \
         for (int64_t i = 0; i < rounds; i++) {                                                                         \
             EACH_SUM(MULTIPLY_ADD)                                                                                     \
         }                                                                                                              \
         vector all = {0};                                                                                              \
         EACH_SUM(GATHER)                                                                                               \
-        return all[0] + all[(lanes)-1];                                                                                \
+        return (float)(all[0] + all[(lanes)-1]);                                                                       \
     }
-#define DECLARE_SUM(n)  vector s##n = t + (float)(n);
+#define DECLARE_SUM(n)  vector s##n = t + n;
 #define MULTIPLY_ADD(n) s##n = s##n * f + t;
 #define GATHER(n)       all += s##n;
 
-FP32_BURST(fp32_portable, 4, )
+BURST(fp32_portable, float, 4, )
+BURST(fp64_portable, double, 2, )
 #ifdef __x86_64__
-FP32_BURST(fp32_avx2, 8, __attribute__((target("avx2,fma"))))
-FP32_BURST(fp32_avx512, 16, __attribute__((target("avx512f"))))
+BURST(fp32_avx2, float, 8, __attribute__((target("avx2,fma"))))
+BURST(fp64_avx2, double, 4, __attribute__((target("avx2,fma"))))
+BURST(fp32_avx512, float, 16, __attribute__((target("avx512f"))))
+BURST(fp64_avx512, double, 8, __attribute__((target("avx512f"))))
 #endif
 
 /* ------------------------------------------------------------------------------------------------ bf16 */
@@ -172,15 +175,23 @@ static void consider(vj_peak *peak, const char *name, burst run, double flops_a_
 }
 #endif
 
+/* The widest vectors that the processor has, by their numbers of floats. */
+static int float_lanes(void)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f")) return 16;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
+#endif
+    return 4;
+}
+
 vj_peak vj_measure_peak(int threads)
 {
+    const int lanes = float_lanes();
     burst fp32 = fp32_portable;
-    int lanes = 4;
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f"))
-        fp32 = fp32_avx512, lanes = 16;
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        fp32 = fp32_avx2, lanes = 8;
+    if (lanes == 16) fp32 = fp32_avx512;
+    if (lanes == 8) fp32 = fp32_avx2;
 #endif
     vj_peak peak = {.fp32_gflops = best_gflops(fp32, 2.0 * SUMS * lanes, threads), .bf16_name = "none, fp32"};
 #ifdef __x86_64__
@@ -191,6 +202,17 @@ vj_peak vj_measure_peak(int threads)
     if (peak.bf16_gflops == 0) peak.bf16_gflops = peak.fp32_gflops;
     if (peak.bf16_vector_gflops < peak.fp32_gflops) peak.bf16_vector_gflops = peak.fp32_gflops;
     return peak;
+}
+
+double vj_measure_double_peak(int threads)
+{
+    const int lanes = float_lanes();
+    burst fp64 = fp64_portable;
+#ifdef __x86_64__
+    if (lanes == 16) fp64 = fp64_avx512;
+    if (lanes == 8) fp64 = fp64_avx2;
+#endif
+    return best_gflops(fp64, 2.0 * SUMS * (lanes / 2), threads);
 }
 
 double vj_measure_bandwidth(int threads)

@@ -2,6 +2,7 @@
 #include "bench/report.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CELL = 64, COLUMNS = 24 };
@@ -11,12 +12,24 @@ enum { CELL = 64, COLUMNS = 24 };
 static void put(json_t *object, const char *key, json_t *value)
 {
     const int failed = json_object_set_new(object, key, value);
-    VJ_ASSERT(value && !failed); /* out of memory, or a text that is not UTF-8 */
+    VJ_ASSERT(value && !failed); /* out of memory */
+}
+
+/* A path may be no text: with ? for what is not ASCII it can be shown. */
+static json_t *readable(const char *text)
+{
+    char *copy = strdup(text);
+    for (char *c = copy; c && *c; c++)
+        if (*c & 0x80) *c = '?';
+    json_t *value = copy ? json_string(copy) : NULL;
+    free(copy);
+    return value;
 }
 
 void vj_put_text(json_t *object, const char *key, const char *text)
 {
-    put(object, key, json_string(text));
+    json_t *value = json_string(text);
+    put(object, key, value ? value : readable(text));
 }
 
 void vj_put_number(json_t *object, const char *key, double value)

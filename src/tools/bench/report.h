@@ -8,9 +8,11 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "bench/spread.h"
+#include "base/status.h"
+#include "bench/timing.h"
 
-/** Set a value of an object; NaN and infinity become null. Aborts when out of memory. */
+/** Set a value of an object; NaN and infinity become null, a text that is not UTF-8 gets ? for what is not ASCII.
+ * Aborts when out of memory. */
 void vj_put_text(json_t *object, const char *key, const char *text);
 void vj_put_number(json_t *object, const char *key, double value);
 void vj_put_count(json_t *object, const char *key, int64_t value);

@@ -6,6 +6,7 @@
 #define VJ_BENCH_SPREAD_H
 
 #include "base/status.h"
+#include "bench/timing.h"
 
 /** Fewest repetitions that make a spread, and most that one measurement takes. */
 enum { VJ_FEWEST_REPEATS = 3, VJ_MOST_REPEATS = 1000 };
@@ -25,10 +26,6 @@ typedef struct {
     int count;
     double value[VJ_MOST_REPEATS];
 } vj_samples;
-
-typedef struct {
-    double min, median, max;
-} vj_timing;
 
 /** True while the plan wants another sample, of those that were added so far (in seconds). */
 bool vj_plan_goes_on(const vj_plan *plan, const vj_samples *samples);

@@ -222,8 +222,9 @@ static vj_status run(const vj_bench_work *work, vj_step *step, source *from, mea
     vj_model_init_weights(step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
     const bool random = !clips || strcmp(clips, "synthetic") == 0;
     VJ_TRY(vj_agree(work->comm, random ? open_random(from, step) : open_store(from, step, clips)));
-    const vj_peak peak = vj_bench_peak(work);
+    vj_bench_watch_peak(work);
     VJ_TRY(measure(work, step, from, m));
+    const vj_peak peak = vj_bench_peak(work);
     put_result(work, step, m, &peak);
     return VJ_OK;
 }

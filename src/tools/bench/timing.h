@@ -1,0 +1,9 @@
+/* What repeated measurements come down to (spread.h), in seconds or another unit; reports show it (report.h). */
+#ifndef VJ_BENCH_TIMING_H
+#define VJ_BENCH_TIMING_H
+
+typedef struct {
+    double min, median, max;
+} vj_timing;
+
+#endif
