@@ -111,6 +111,11 @@ static vj_status read_number(const reader *r, const target *to, const yaml_node_
 {
     const char *text = plain(node, "+-.eE0123456789");
     char *end = NULL;
+    if (vj_setting_has_auto(to->row) && node->type == YAML_SCALAR_NODE &&
+        strcmp((const char *)node->data.scalar.value, "auto") == 0) {
+        *value = VJ_AUTO;
+        return VJ_OK;
+    }
     *value = text ? strtod(text, &end) : 0;
     if (!text || *end || !vj_setting_allows(to->row, *value)) return refuse_value(r, to, node);
     return VJ_OK;

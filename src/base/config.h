@@ -58,11 +58,13 @@ typedef enum { VJ_REDUCTION_FAST, VJ_REDUCTION_REPRODUCIBLE } vj_reduction_kind;
 typedef enum { VJ_INIT_PUBLISHED, VJ_INIT_FAN_IN } vj_init;
 typedef enum { VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_ATTENTION, VJ_RECOMPUTE_BLOCK } vj_recompute;
 
+#define VJ_AUTO (-1.0) /* a number that was given as "auto" */
+
 typedef struct {
     struct {
         char dir[VJ_PATH]; /* run folder: checkpoints, metrics, configuration */
         int64_t seed;
-        double max_hours;  /* since the program started; 0: no limit */
+        double max_hours;  /* since the program started; 0: no limit; VJ_AUTO: the batch job's */
         double watchdog_s; /* end the job after this time without progress; 0: never, negative: automatic */
     } run;
     struct {              /* vjepa-pack */
@@ -203,6 +205,9 @@ typedef struct {
         double filesystem_gb_s;                  /* all nodes together */
         double decode_fps_720p, decode_fps_240p; /* per core */
         double job_hours;                        /* 0: no limit */
+        double watts_per_node;                   /* 0: not known */
+        double node_mtbf_hours;                  /* between failures of a node; 0: not known */
+        double checkpoint_s, restart_minutes;    /* checkpoint_s 0: from its size and the file system */
     } cluster;
     struct {                                    /* vjepa-plan: the media, if the files themselves are not available */
         int64_t files;                          /* 0: as many as the lists name */

@@ -97,7 +97,10 @@ static void print_value(FILE *out, const vj_setting *row, const void *base)
         fprintf(out, "%" PRId64, row->bytes == sizeof(int) ? *(const int *)value : *(const int64_t *)value);
         break;
     case VJ_SET_NUMBER:
-        print_number(out, *(const double *)value);
+        if (vj_setting_has_auto(row) && *(const double *)value == VJ_AUTO)
+            fputs("auto", out);
+        else
+            print_number(out, *(const double *)value);
         break;
     case VJ_SET_CHOICE:
         word = vj_choice_word(row->allowed, *(const int *)value, &length);

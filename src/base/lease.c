@@ -79,7 +79,7 @@ static void find_place(char boot[FIELD], char space[FIELD])
     if (bytes <= 0) strcpy(space, "unknown");
 }
 
-static const char *batch_job(void)
+const char *vj_lease_batch_job(void)
 {
     static const char *const names[] = {"SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -101,7 +101,7 @@ static void describe_self(char *text, size_t bytes)
     if (getrandom(&token, sizeof token, 0) != (ssize_t)sizeof token)
         token = (uint64_t)(1e9 * vj_now()) ^ (uint64_t)getpid() << 40;
     snprintf(text, bytes, "host %s\npid %lld\nstarted %lld\nboot %s\nnamespace %s\njob %s\nsince %s\ntoken %016llx\n",
-             host, (long long)getpid(), start_of((long long)getpid()), boot, space, batch_job(), since,
+             host, (long long)getpid(), start_of((long long)getpid()), boot, space, vj_lease_batch_job(), since,
              (unsigned long long)token);
 }
 
@@ -404,6 +404,26 @@ vj_status vj_lease_take(vj_lease **lease, const char *folder)
     else
         free(l);
     return status;
+}
+
+vj_lease_view vj_lease_look(const char *folder)
+{
+    vj_lease_view view = {.state = VJ_LEASE_FREE};
+    char path[VJ_FILE_PATH], text[4 * FIELD];
+    struct stat info;
+    struct timespec now;
+    struct tm utc = {0};
+    sight found;
+    snprintf(path, sizeof path, "%s/lease", folder);
+    /* Anybody may have put it there: a FIFO would wait for a writer. */
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || !look_at(path, &found)) return view;
+    snprintf(view.holder, sizeof view.holder, "%s", name_holder(&found.by, text));
+    if (strptime(found.by.since, "%Y-%m-%dT%H:%M:%SZ", &utc)) view.since_s = (double)timegm(&utc);
+    whereabouts is = look_up(&found.by);
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (is == ELSEWHERE) is = seconds_between(found.touched, now) > lease_time() ? DEAD : ALIVE;
+    view.state = is == ALIVE ? VJ_LEASE_HELD : VJ_LEASE_LEFT;
+    return view;
 }
 
 vj_lease_seal vj_lease_seal_of(const vj_lease *lease)

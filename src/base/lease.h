@@ -29,6 +29,23 @@ typedef struct vj_lease vj_lease;
  */
 vj_status vj_lease_take(vj_lease **lease, const char *folder);
 
+/* What can be told of a lease without taking it. */
+typedef struct {
+    enum {
+        VJ_LEASE_FREE, /* there is none */
+        VJ_LEASE_HELD,
+        VJ_LEASE_LEFT /* its holder is dead: a killed job left it */
+    } state;
+    char holder[320]; /* "process 7 on node1, batch job 4711, since ..."; "" if it is free */
+    double since_s;   /* when the holder took it, seconds since 1970 by the holder's clock; 0: not known */
+} vj_lease_view;
+
+/**
+ * Look who holds the lease of a folder; nothing is written. A holder on another node counts as dead when the file is
+ * older than 90 s by this node's clock. Not collective.
+ */
+vj_lease_view vj_lease_look(const char *folder);
+
 /** Return the seal of a lease; for NULL an empty seal. */
 vj_lease_seal vj_lease_seal_of(const vj_lease *lease);
 
@@ -38,6 +55,9 @@ vj_lease_seal vj_lease_seal_of(const vj_lease *lease);
  * the message names the new holder. Any process of the job and any thread may call it; not collective.
  */
 vj_status vj_lease_check(const vj_lease_seal *seal);
+
+/** Return the number of the batch job that this process belongs to, as its lease has it; "none": it is no batch job. */
+const char *vj_lease_batch_job(void);
 
 /** Stop the renewing thread, remove the lease file if this job still holds it, and free the lease. NULL is allowed. */
 void vj_lease_release(vj_lease *lease);

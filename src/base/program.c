@@ -277,10 +277,18 @@ static vj_status set(vj_config *config, const char *option, const char *text)
     return vj_config_set(config, assignment);
 }
 
+/* Is the first further argument the configuration file? */
+static bool has_config(const command_line *line)
+{
+    const char *dot = line->file_count > 0 ? strrchr(line->files[0], '.') : NULL;
+    if (!line->program->sections || line->file_count == 0) return false;
+    return !line->program->config_optional || (dot && strcmp(dot, ".yaml") == 0);
+}
+
 static vj_status load_config(vj_config *config, const command_line *line)
 {
     vj_config_defaults(config);
-    if (line->file_count > 0) VJ_TRY(vj_config_read(config, line->files[0]));
+    if (has_config(line)) VJ_TRY(vj_config_read(config, line->files[0]));
     for (int i = 0; i < line->set_count; i++) VJ_TRY(set(config, line->sets[i].option, line->sets[i].text));
     return vj_config_check(config);
 }
@@ -397,7 +405,7 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
         load_alone(run, &line, rank);
     else
         load_on_all(run, &line, argc, argv);
-    if (program->sections && line.file_count > 0) {
+    if (has_config(&line)) {
         run->config_path = *line.files++;
         line.file_count--;
     }

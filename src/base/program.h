@@ -26,8 +26,10 @@ typedef struct {
     const char *const *sections; /* sections of the configuration it reads, NULL-terminated; NULL: no configuration */
     const vj_option *options;    /* ends with a row whose name is NULL; may be NULL */
     const char *const *commands; /* allowed first arguments, NULL-terminated; NULL: the program has no commands */
-    bool without_mpi;            /* never start MPI: the program also runs on login nodes, where MPI may not start */
-    int min_files, max_files;    /* number of further arguments; with sections the first is the configuration file */
+    bool config_optional; /* with sections: the first further argument is the configuration file only if its name ends
+                             in .yaml; otherwise the settings keep their defaults */
+    bool without_mpi;     /* never start MPI: the program also runs on login nodes, where MPI may not start */
+    int min_files, max_files; /* number of further arguments; with sections the first is the configuration file */
 } vj_program;
 
 typedef struct {

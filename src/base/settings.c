@@ -16,8 +16,10 @@ const vj_setting vj_settings[] = {
     {"run.dir", VJ_SET_TEXT, AT(run.dir), "", "run", "run folder: checkpoints, metrics, the configuration", 0},
     {"run.seed", VJ_SET_INTEGER, AT(run.seed), "[0, 9007199254740992]", "234",
      "seed of weights, data order, crops and masks", 0},
-    {"run.max_hours", VJ_SET_NUMBER, AT(run.max_hours), "[0, 100000]", "0",
-     "hours after its start in which the program writes a checkpoint and stops by itself (exit code 75); 0: no limit",
+    {"run.max_hours", VJ_SET_NUMBER, AT(run.max_hours), "[0, 100000] | auto", "0",
+     "hours after its start in which the program writes a checkpoint and stops by itself (exit code 75); 0: no limit; "
+     "auto: what the batch job has left, by VJEPA_JOB_END_TIME or SLURM_JOB_END_TIME (seconds since 1970) in the "
+     "environment",
      0},
     {"run.watchdog_s", VJ_SET_NUMBER, AT(run.watchdog_s), "[-1, 1000000000]", "-1",
      "a rank without progress for so many seconds ends the job, also in the first step and while it waits for a "
@@ -306,6 +308,14 @@ const vj_setting vj_settings[] = {
      "frames of 320 x 240 that a core decodes a second", 0},
     {"cluster.job_hours", VJ_SET_NUMBER, AT(cluster.job_hours), "[0, 100000]", "24",
      "hours that a job may run; 0: no limit", 0},
+    {"cluster.watts_per_node", VJ_SET_NUMBER, AT(cluster.watts_per_node), "[0, 1000000]", "0",
+     "power of a node at work, its share of network and cooling included; 0: not known", 0},
+    {"cluster.node_mtbf_hours", VJ_SET_NUMBER, AT(cluster.node_mtbf_hours), "[0, 1000000000]", "0",
+     "mean time between failures of a node; 0: not known", 0},
+    {"cluster.checkpoint_s", VJ_SET_NUMBER, AT(cluster.checkpoint_s), "[0, 1000000]", "0",
+     "seconds to write a checkpoint, as the log says; 0: its size over cluster.filesystem_gb_s", 0},
+    {"cluster.restart_minutes", VJ_SET_NUMBER, AT(cluster.restart_minutes), "[0, 100000]", "5",
+     "from a failure, or the start of a job, to its first step", 0},
 
     {"plan.files", VJ_SET_INTEGER, AT(plan.files), "[0, 1000000000000]", "0",
      "media files to pack; 0: those that the lists name", 0},
@@ -432,6 +442,12 @@ bool vj_setting_allows(const vj_setting *row, double value)
     char *end;
     double low = strtod(text + 1, &end), high = strtod(end + 1, &end);
     return (*text == '(' ? value > low : value >= low) && (*end == ')' ? value < high : value <= high);
+}
+
+bool vj_setting_has_auto(const vj_setting *row)
+{
+    const char *bar = strchr(row->allowed, '|');
+    return row->type == VJ_SET_NUMBER && bar && strcmp(bar, "| auto") == 0;
 }
 
 const char *vj_choice_word(const char *choices, int position, int *length)

@@ -26,7 +26,8 @@ typedef struct {
     const char *key; /* "section.key"; the keys of a map in a list have no section */
     vj_setting_type type;
     size_t at, bytes;    /* offset and size in vj_config, or in the struct that an item of a list is read into */
-    const char *allowed; /* numbers: an interval, "(0, 1]"; choices: "cpu | strict"; "": anything */
+    const char *allowed; /* numbers: an interval, "(0, 1]"; choices: "cpu | strict"; "": anything. A single number may
+                            also take a word, VJ_AUTO: "[0, 100] | auto" */
     const char *initial; /* the default, as YAML text */
     const char *help;
     unsigned kinds; /* key of a map: bits 1 << kind of the kinds of item that may have it; else 0 */
@@ -58,6 +59,9 @@ const vj_setting *vj_setting_find(const char *key);
  * NULL. `names` gets the full names, "train.batch, embed.batch", truncated to `bytes` bytes.
  */
 int vj_setting_find_bare(const char *key, const vj_setting **row, char *names, size_t bytes);
+
+/** Return whether a number may also be the word "auto". */
+bool vj_setting_has_auto(const vj_setting *row);
 
 /** Return whether the value is finite and inside the row's interval. */
 bool vj_setting_allows(const vj_setting *row, double value);

@@ -1,4 +1,4 @@
-/* Reporting of errors and log lines. The only file-scope state is who speaks: rank, size and host. */
+/* Reporting of errors and log lines. The only file-scope state is who speaks (rank, size and host), and where to. */
 #include "base/status.h"
 
 #include <errno.h>
@@ -13,6 +13,15 @@ static int speaker_rank = 0;
 static int speaker_size = 1;
 static char speaker_host[64];
 static bool speaker_muted;
+static char *diverted; /* where errors and warnings go instead of standard error; NULL: nowhere else */
+static size_t diverted_bytes;
+
+void vj_status_divert(char *text, size_t bytes)
+{
+    diverted = bytes > 0 ? text : NULL;
+    diverted_bytes = bytes;
+    if (diverted) diverted[0] = '\0';
+}
 
 void vj_status_identity(int rank, int size)
 {
@@ -39,12 +48,18 @@ static void make_printable(char *line, int bytes)
 static void speak(FILE *stream, const char *head, const char *format, va_list args, const char *tail)
 {
     char line[4096];
-    int used = snprintf(line, sizeof line, "%s", head);
+    const bool divert = stream == stderr && diverted;
+    int used = snprintf(line, sizeof line, "%s", divert ? "" : head);
     used += vsnprintf(line + used, sizeof line - (size_t)used, format, args);
     if (used > (int)sizeof line - 2) used = (int)sizeof line - 2;
     if (tail) used += snprintf(line + used, sizeof line - (size_t)used, "%s", tail);
     if (used > (int)sizeof line - 2) used = (int)sizeof line - 2;
     if (stream == stderr) make_printable(line, used);
+    if (divert) {
+        line[used] = '\0';
+        if (diverted[0] == '\0') snprintf(diverted, diverted_bytes, "%s", line);
+        return;
+    }
     line[used] = '\n';
     line[used + 1] = '\0';
     fputs(line, stream);
@@ -88,6 +103,7 @@ vj_status vj_raise_at(const char *file, int line, vj_status code, const char *fo
 
 _Noreturn void vj_assert_failed(const char *file, int line, const char *condition)
 {
+    diverted = NULL;
     vj_raise_at(file, line, VJ_ERR_STATE, "this should not happen: %s is false; please report it", condition);
     abort();
 }

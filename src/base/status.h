@@ -7,6 +7,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum {
@@ -59,6 +60,12 @@ void vj_log_mute(bool mute);
 
 /** One line "vjepa: warning: ..." on standard error, from any rank, which is named. */
 void vj_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/**
+ * From now on keep the first error or warning in `text`, without the head that names rank and place, and print none:
+ * for a reader of files whose mistakes become notes of a report. `text` is "" until then. NULL: print them again.
+ */
+void vj_status_divert(char *text, size_t bytes);
 
 /** No control characters but newlines and tabs: a text from a file that may be shown. */
 bool vj_printable(const char *text);

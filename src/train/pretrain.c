@@ -11,6 +11,7 @@
 #include "train/checkpoint.h"
 #include "train/digest.h"
 #include "train/health.h"
+#include "train/history.h"
 #include "train/layout.h"
 #include "train/memory.h"
 #include "train/run_folder.h"
@@ -39,12 +40,19 @@ typedef struct {
     vj_ckpt_state state; /* of the last checkpoint begun, or the start */
     double saved_s;      /* when that was */
     int save_is_due;
+    bool training; /* history.csv says that the run has started */
 } pretrainer;
 
 int64_t vj_pretrain_steps(const vj_config *c)
 {
     const int64_t all = c->train.epochs * c->train.steps_per_epoch;
     return c->train.stop_after > 0 && c->train.stop_after < all ? c->train.stop_after : all;
+}
+
+/* Rank 0's line in the run's history. */
+static void remember(const pretrainer *t, const char *event, int64_t steps_done, const char *why)
+{
+    if (t->rank == 0) vj_history_add(t->config, event, steps_done, t->step->layout.size, why);
 }
 
 /* Global samples consumed or skipped when so many updates are done. */
@@ -68,6 +76,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 {
     const double begin = vj_now();
     vj_batch batch;
+    MPI_Pcontrol(1); /* tells a profiler of MPI, if there is one, that a step begins */
     vj_stop_took_checkpoint(&t->stop, vj_saver_longest_s(t->saver));
     if (t->rank == 0) vj_stop_look(&t->stop);
     vj_watchdog_enter(t->watchdog, VJ_AT_CLIPS, step);
@@ -233,6 +242,7 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
         "then are skipped",
         (long long)t->state.rollbacks, (long long)t->config->train.rollback_limit, (long long)steps_done, path,
         (long long)(samples - t->state.samples));
+    remember(t, "roll_back", t->state.step, "bad steps, or weights that are not finite");
     VJ_TRY(vj_run_log_open(&t->record, t->state.step));
     return start_loader(t);
 }
@@ -263,6 +273,7 @@ static vj_status open_everything(pretrainer *t)
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->asked = vj_stop_asked();
     t->record = (vj_run_log){.config = c, .step = t->step, .steps = t->steps};
+    if (t->rank == 0) t->step->progress = vj_run_log_microbatch, t->step->listener = &t->record;
     t->health = (vj_health){.config = c};
     t->state.seed = c->run.seed;
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
@@ -276,10 +287,9 @@ static vj_status open_everything(pretrainer *t)
 /* Everything that the first step needs. */
 static vj_status begin(pretrainer *t)
 {
-    int64_t activation_bytes;
-    VJ_TRY(vj_step_touch(t->step, samples_after(t, t->state.step) / t->config->train.batch, &activation_bytes));
-    vj_log("activations of step %lld: %.0f MiB in one piece%s", (long long)t->state.step + 1,
-           (double)activation_bytes / 1048576.0, vj_device_huge_pages(t->step->be) ? " on huge pages" : "");
+    vj_step_needs needs;
+    VJ_TRY(vj_step_touch(t->step, samples_after(t, t->state.step) / t->config->train.batch, &needs));
+    vj_run_log_forecast(&t->record, &needs, t->state.step);
     VJ_TRY(start_loader(t));
     t->saved_s = vj_now();
     vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, t->state.step);
@@ -291,6 +301,7 @@ static vj_status stop_early(const pretrainer *t, int64_t steps_done, int why)
     VJ_TRY(vj_saver_finish(t->saver));
     vj_log("stopped after step %lld by %s; the same command goes on from step %lld", (long long)steps_done,
            vj_stop_reason(why), (long long)vj_saver_step(t->saver));
+    remember(t, "stop", vj_saver_step(t->saver), vj_stop_reason(why));
     if (t->state.step < steps_done)
         vj_log("the last steps were bad, so no checkpoint was written: the next start does them again");
     return t->rank == 0 ? vj_stop_obey(&t->stop) : VJ_OK;
@@ -321,6 +332,8 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     vj_step_report report;
     int64_t step = t->state.step; /* updates done */
     VJ_TRY(begin(t));
+    t->training = step < t->steps; /* a finished run that is started again leaves no trace */
+    if (t->training) remember(t, "start", step, "");
     while (step < t->steps) {
         VJ_TRY(pretrain_step(t, step++, &report));
         const judgement judged = judge(t, step - 1, &report);
@@ -346,13 +359,16 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
     VJ_TRY(check_lease(t));
     VJ_TRY(judge_substituted(t));
-    return vj_run_folder_complete(t->config, t->steps, t->comm);
+    VJ_TRY(vj_run_folder_complete(t->config, t->steps, t->comm));
+    if (t->training) remember(t, "done", t->steps, "");
+    return VJ_OK;
 }
 
 static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
 {
     vj_log("%s", vj_version());
     vj_stop_listen(&t->stop, t->config);
+    VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_stop_limit(&t->stop, t->config) : VJ_OK));
     if (!dry_run) VJ_TRY(vj_run_folder_take(&t->lease, t->config, false, t->comm));
     if (!dry_run) VJ_TRY(vj_watchdog_start(&t->watchdog, t->config, t->comm));
     VJ_TRY(vj_run_folder_look(t->config, t->config_path, t->comm));
@@ -379,6 +395,7 @@ vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm
     MPI_Comm_rank(comm, &t.rank);
     *outcome = VJ_PRETRAIN_DONE;
     vj_status status = run(&t, dry_run, outcome);
+    if (t.training && status != VJ_OK) remember(&t, "failed", t.state.step, "an error: the log says which");
     vj_loader_stop(t.loader);
     vj_saver_close(t.saver);
     vj_digest_close(t.digest);

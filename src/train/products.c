@@ -168,6 +168,7 @@ vj_status vj_products_settle(vj_products *p, vj_backend *be, const char *wanted,
         VJ_TRY(vj_kernels_agree(be, comm));
     }
     const int chosen = in_use(be, rates, count);
+    p->gflops = rates[chosen].gflops;
     put_rates(p, rates, count, chosen, size);
     put_warning(p, rates, count, chosen);
     put_straggler(p, mine[chosen], rates[chosen].gflops, comm);

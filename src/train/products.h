@@ -10,6 +10,7 @@
 
 /* What was measured, for the log. */
 typedef struct {
+    double gflops;       /* of the choice, mean over the ranks */
     char rates[320];     /* "own avx512 388 GFLOP/s (onednn 2.6.3 401, cblas OpenBLAS 0.3.21 Cooperlake 206)" */
     char warning[320];   /* the choice is far slower than another; or "" */
     char straggler[200]; /* a rank is far slower than the others; or "" */

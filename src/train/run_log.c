@@ -3,6 +3,10 @@
 
 #include <math.h>
 
+/* Seconds without a line after which one is due, whatever log.print_every says: inside the first step, and between
+ * steps. */
+enum { QUIET_AT_FIRST = 20, QUIET = 60 };
+
 /* A schedule that a short run never leaves is seldom meant: the settings are those of a long one. */
 static void warn_of_warmup(const vj_config *config)
 {
@@ -39,7 +43,46 @@ void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
     if (layout->rank == 0) warn_of_warmup(c);
 }
 
+/* "24 s", "3.5 minutes", "7.2 hours", "12 days". */
+static const char *duration(double seconds, char text[32])
+{
+    static const struct {
+        double seconds;
+        const char *name;
+    } units[] = {{86400, "days"}, {3600, "hours"}, {60, "minutes"}, {1, "s"}};
+    int u = 0;
+    while (u < 3 && seconds < 2 * units[u].seconds) u++;
+    snprintf(text, 32, "%.3g %s", seconds / units[u].seconds, units[u].name);
+    return text;
+}
+
+void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, int64_t step)
+{
+    const double each = needs->flops * 1e-9 / record->step->products.gflops;
+    char step_text[32], run_text[32];
+    vj_log("activations of step %lld: %.0f MiB in one piece%s", (long long)step + 1,
+           (double)needs->activation_bytes / 1048576.0, vj_device_huge_pages(record->step->be) ? " on huge pages" : "");
+    if (step < record->steps && each < 1e15) /* nothing was measured: no forecast */
+        vj_log("a step is %lld microbatch%s and %.3g TFLOP on rank 0, at least %s; the %lld steps to go, at least %s",
+               (long long)needs->microbatches, needs->microbatches == 1 ? "" : "es", needs->flops * 1e-12,
+               duration(each, step_text), (long long)(record->steps - step),
+               duration(each * (double)(record->steps - step), run_text));
+}
+
 /* ------------------------------------------------------------------------------------------------ each step */
+
+void vj_run_log_microbatch(void *listener, int64_t number, int64_t done, int64_t all)
+{
+    vj_run_log *record = listener;
+    const double now = vj_now();
+    char each[32];
+    if (record->config->log.print_every <= 0 || number != record->begin_step || done == all ||
+        now - record->said_s < QUIET_AT_FIRST)
+        return;
+    record->said_s = now;
+    vj_log("step %lld/%lld: microbatch %lld of %lld, about %s a step", (long long)number + 1, (long long)record->steps,
+           (long long)done, (long long)all, duration((now - record->begin_s) / (double)done * (double)all, each));
+}
 
 static vj_status write_row(vj_run_log *record, int64_t step, int64_t samples, int64_t skipped, const vj_step_report *r)
 {
@@ -91,8 +134,12 @@ static void say(vj_run_log *record, int64_t step, const vj_step_report *r)
     char rank_text[16] = "-";
     if (isfinite(r->spread.effective_rank)) record->last_rank = r->spread.effective_rank;
     if (isfinite(record->last_rank)) snprintf(rank_text, sizeof rank_text, "%.1f", record->last_rank);
-    if (c->log.print_every <= 0 || ((step + 1) % c->log.print_every != 0 && step + 1 != record->steps)) return;
-    const double each = (vj_now() - record->begin_s) / (double)(step + 1 - record->begin_step);
+    if (c->log.print_every <= 0) return;
+    const double now = vj_now();
+    const bool due = (step + 1) % c->log.print_every == 0 || step + 1 == record->steps || now - record->said_s > QUIET;
+    if (!due) return;
+    record->said_s = now;
+    const double each = (now - record->begin_s) / (double)(step + 1 - record->begin_step);
     const int64_t left = (int64_t)(each * (double)(record->steps - step - 1));
     vj_log("step %lld/%lld  loss %.4f  rank %s  lr %.2e  |g| %.3f %.3f  %.1f clips/s  wait %.1f %%  ETA "
            "%lld:%02lld:%02lld",
@@ -105,7 +152,7 @@ static void say(vj_run_log *record, int64_t step, const vj_step_report *r)
 
 vj_status vj_run_log_open(vj_run_log *record, int64_t step)
 {
-    record->begin_s = vj_now();
+    record->begin_s = record->said_s = vj_now();
     record->begin_step = step;
     record->last_rank = NAN;
     return record->step->layout.rank == 0 ? vj_metrics_open(&record->metrics, record->config->run.dir, step) : VJ_OK;

@@ -18,12 +18,21 @@ typedef struct {
     int64_t steps;           /* of the whole run */
     int64_t begin_step;      /* updates done when the clock was started */
     double begin_s;
+    double said_s;    /* when the last line about a step was logged */
     double last_rank; /* effective rank when it was last measured; NaN: not yet */
     int rank_is_low;
 } vj_run_log;
 
 /** Log the first lines: the ranks' layout, network, data and memory. Collective. */
 void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips);
+
+/** Before the first step, `step` updates are done: what a step will take at least, and the run. Not collective. */
+void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, int64_t step);
+/**
+ * For vj_step.progress: in the first step of a large model, minutes may pass before there is anything else to say. A
+ * line every 20 seconds. Not collective.
+ */
+void vj_run_log_microbatch(void *record, int64_t number, int64_t done, int64_t all);
 
 /** Rows of steps after `step` are dropped, the clock starts. Close with vj_run_log_close(). Not collective. */
 vj_status vj_run_log_open(vj_run_log *record, int64_t step);

@@ -72,17 +72,18 @@ void vj_step_close(vj_step *s)
     free(s);
 }
 
-vj_status vj_step_touch(vj_step *s, int64_t number, int64_t *activation_bytes)
+vj_status vj_step_touch(vj_step *s, int64_t number, vj_step_needs *needs)
 {
     const int64_t clips = s->config->train.microbatch;
-    *activation_bytes = 0;
+    *needs = (vj_step_needs){.microbatches = (s->last - s->first) / clips};
     for (int64_t at = s->first; at < s->last; at += clips) {
         VJ_TRY(vj_masks_sample(&s->lists, s->config, s->model->net.grid, number, number * s->config->train.batch + at,
                                clips));
         const int64_t bytes = vj_model_activations(s->model, &s->lists);
-        if (bytes > *activation_bytes) *activation_bytes = bytes;
+        if (bytes > needs->activation_bytes) needs->activation_bytes = bytes;
+        needs->flops += vj_step_flops(&s->model->net, &s->lists);
     }
-    vj_model_touch(s->model, *activation_bytes);
+    vj_model_touch(s->model, needs->activation_bytes);
     return vj_sync(s->be);
 }
 
@@ -149,6 +150,8 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
         r->predictor_rows += s->model->packing.predictor.rows;
         if (s->spectrum)
             vj_spectrum_add(s->spectrum, s->model->target, c->train.microbatch * s->model->net.tokens, measure_rank);
+        if (s->progress)
+            s->progress(s->listener, step, at / c->train.microbatch + 1, batch->count / c->train.microbatch);
     }
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
     vj_optimizer_reduce(s->optimizer);

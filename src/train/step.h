@@ -33,6 +33,9 @@ typedef struct {
     vj_tree losses; /* reproducible: by mask, then the penalty */
     vj_schedule schedule;
     double reported_comm_s, reported_backward_s; /* of what optimizer and tensor group spent */
+    /* Called after each microbatch of step `number` (from 0): `done` of `all`, this rank's. NULL: nobody listens. */
+    void (*progress)(void *listener, int64_t number, int64_t done, int64_t all);
+    void *listener;
     const volatile sig_atomic_t *asked; /* borrowed, [VJ_ASKS]: what this rank was asked for; NULL: nothing ever */
 } vj_step;
 
@@ -59,8 +62,14 @@ typedef struct {
 vj_status vj_step_open(vj_step **step, const vj_config *config, MPI_Comm comm);
 void vj_step_close(vj_step *step);
 
-/** Touch the memory that the masks of batch `number` need; its bytes. Not collective. */
-vj_status vj_step_touch(vj_step *step, int64_t number, int64_t *activation_bytes);
+/* What a step takes on this rank, with the masks of its batch. */
+typedef struct {
+    int64_t activation_bytes, microbatches;
+    double flops; /* by the published formula (model/flops.h) */
+} vj_step_needs;
+
+/** Learn what the masks of batch `number` need, and touch that memory. Not collective. */
+vj_status vj_step_touch(vj_step *step, int64_t number, vj_step_needs *needs);
 
 /**
  * Step `number` (from 0) of the schedules on this rank's part of a batch, whose own number, as the loader gives it,

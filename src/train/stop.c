@@ -2,12 +2,18 @@
 #include "train/stop.h"
 
 #include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/lease.h"
 #include "base/program.h"
 
 #define LOOK_EVERY_S     0.2
-#define BYTES_PER_SECOND 1e8 /* a slow file system */
+#define BYTES_PER_SECOND 1e8  /* a slow file system */
+#define JOB_END_S        20.0 /* kept back of a batch job's time for the launcher and the job script to end in */
 
 static volatile sig_atomic_t asked[VJ_ASKS];
 
@@ -20,12 +26,62 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
-    *stop = (vj_stop){.began_s = vj_now() - vj_program_age_s(), .limit_s = 3600.0 * config->run.max_hours};
+    *stop = (vj_stop){.began_s = vj_now() - vj_program_age_s()};
     snprintf(stop->path, sizeof stop->path, "%s/stop", config->run.dir);
     for (int i = 0; i < VJ_ASKS; i++) asked[i] = VJ_WHY_NOT;
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+}
+
+/* The end of this batch job in seconds since 1970, and the variable that says it; NULL: none does. */
+static const char *find_job_end(double *end_s, const char **name)
+{
+    static const char *const names[] = {"VJEPA_JOB_END_TIME", "SLURM_JOB_END_TIME"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *text = getenv(names[i]);
+        char *rest;
+        if (!text || !*text) continue;
+        *name = names[i];
+        *end_s = strtod(text, &rest);
+        if (*rest || !isfinite(*end_s)) *end_s = NAN;
+        return text;
+    }
+    return NULL;
+}
+
+static vj_status limit_by_job(vj_stop *stop)
+{
+    double end_s;
+    const char *name, *text = find_job_end(&end_s, &name);
+    if (!text) {
+        const char *job = vj_lease_batch_job();
+        if (strcmp(job, "none") != 0)
+            vj_warn("run.max_hours is auto, and batch job %s does not say when it ends: no limit of time. Let the job "
+                    "script set VJEPA_JOB_END_TIME (seconds since 1970), as jobs/steps/lib.sh does",
+                    job);
+        else
+            vj_log("run.max_hours is auto, and this is no batch job: no limit of time");
+        return VJ_OK;
+    }
+    const double left_s = end_s - (double)time(NULL);
+    if (isnan(end_s) || left_s < 0.0)
+        return vj_raise(VJ_ERR_USAGE,
+                        "run.max_hours is auto, and %s is '%s' in the environment, which is no time to come: it takes "
+                        "the seconds since 1970 at which the job ends (now: %lld)",
+                        name, text, (long long)time(NULL));
+    stop->kept_s = JOB_END_S;
+    stop->limit_s = vj_now() - stop->began_s + left_s;
+    vj_log("the batch job ends in %.1f minutes (%s): a checkpoint is written and the program stops before",
+           left_s / 60.0, name);
+    return VJ_OK;
+}
+
+vj_status vj_stop_limit(vj_stop *stop, const vj_config *config)
+{
+    if (config->run.max_hours == VJ_AUTO) return limit_by_job(stop);
+    stop->limit_s = 3600.0 * config->run.max_hours;
+    return VJ_OK;
 }
 
 volatile sig_atomic_t *vj_stop_asked(void)
@@ -37,7 +93,7 @@ volatile sig_atomic_t *vj_stop_asked(void)
 static int time_is_up(const vj_stop *stop)
 {
     const double write_s = stop->write_s > 0.0 ? stop->write_s : stop->guess_s;
-    const double needed_s = 2.0 * (stop->step_s + write_s) + 0.01 * stop->limit_s;
+    const double needed_s = 2.0 * (stop->step_s + write_s) + 0.01 * stop->limit_s + stop->kept_s;
     return stop->limit_s > 0.0 && vj_now() - stop->began_s + needed_s > stop->limit_s;
 }
 

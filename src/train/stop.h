@@ -16,6 +16,7 @@ enum { VJ_WHY_NOT, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
 typedef struct {
     double began_s;          /* start of the program, by vj_now() */
     double limit_s;          /* time limit counted from began_s; 0: none */
+    double kept_s;           /* what is kept back of it for others */
     double step_s, write_s;  /* the longest step and checkpoint so far; 0: none */
     double guess_s;          /* estimated time of a checkpoint, used until one has been written */
     double looked_s;         /* when the stop file was last looked for */
@@ -23,18 +24,25 @@ typedef struct {
 } vj_stop;
 
 /**
- * Listen: USR2 asks for a checkpoint, USR1 and TERM for a stop, run.max_hours and a file RUN/stop too, as soon as
- * vj_stop_look() sees them. One run of a process at a time: the flags are the process's. Not collective.
+ * Listen: USR2 asks for a checkpoint, USR1 and TERM for a stop, a file RUN/stop too, as soon as vj_stop_look() sees it.
+ * One run of a process at a time: the flags are the process's. Not collective.
  */
 void vj_stop_listen(vj_stop *stop, const vj_config *config);
+
+/**
+ * Set the time limit, on the rank that calls vj_stop_look(): run.max_hours, or with "auto" the end of the batch job as
+ * the environment gives it (VJEPA_JOB_END_TIME, SLURM_JOB_END_TIME), less 20 s for the job script. Logs what "auto" has
+ * found. VJ_ERR_USAGE if the variable is not a time in the future. Not collective.
+ */
+vj_status vj_stop_limit(vj_stop *stop, const vj_config *config);
 
 /** The flags, [VJ_ASKS], for vj_step. */
 volatile sig_atomic_t *vj_stop_asked(void);
 
 /**
  * Before each step, on one rank: ask for a stop after it if there is no time for another one and a checkpoint (twice
- * the longest of each so far, and one percent of the limit), or the stop file is there (looked for five times a
- * second).
+ * the longest of each so far, one percent of the limit, and what is kept back of a batch job), or the stop file is
+ * there (looked for five times a second).
  */
 void vj_stop_look(vj_stop *stop);
 

@@ -169,6 +169,7 @@ static void published_numbers(void **state)
 static double random_number(vj_rng *rng, const vj_setting *row)
 {
     double low = strtod(row->allowed + 1, NULL), high = strtod(strchr(row->allowed, ',') + 1, NULL), value;
+    if (vj_setting_has_auto(row) && vj_rng_below(rng, 4) == 0) return VJ_AUTO;
     if (vj_rng_below(rng, 4) == 0) low = high > 1 ? low : high / 1024, high = low + (high - low) / 1e6; /* small ones */
     do value = low + vj_rng_uniform(rng) * (high - low);
     while (!vj_setting_allows(row, value));
@@ -358,6 +359,9 @@ static const struct {
     {"mask:\n  generators:\n    - {kind: tube, ratio: 1.0}\n", ":3: mask.generators[0].ratio: '1.0'", "(0, 1)"},
     {"mask:\n  generators:\n    - {kind: multiblock, spatial_scale: [0.5, 1.5]}\n",
      ":3: mask.generators[0].spatial_scale: '1.5'", "(0, 1]"},
+    {"run:\n  max_hours: automatic\n", ":2: run.max_hours: 'automatic' is not allowed", "[0, 100000] | auto"},
+    {"run:\n  max_hours: -1\n", ":2: run.max_hours: '-1' is not allowed", "[0, 100000] | auto"},
+    {"run:\n  watchdog_s: auto\n", ":2: run.watchdog_s: 'auto' is not allowed", "[-1, 1000000000]"},
     /* combinations */
     {"model:\n  size: tiny\n  width: 200\n", ":3: model.width: 200 contradicts",
      "tiny, which has 192; use model.size custom"},

@@ -1,6 +1,7 @@
 /* One holder at a time: alive, dead, on another node; two newcomers; a holder that finds its lease taken. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -210,6 +211,34 @@ static void taken_away(void **state)
     assert_true(time(NULL) - info.st_mtim.tv_sec > 500); /* neither renewed nor removed */
 }
 
+/* Looking tells who holds it and changes nothing; the age decides about a holder on another node. */
+static void looked_at(void **state)
+{
+    (void)state;
+    vj_lease *a;
+    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_FREE);
+    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    vj_lease_view view = vj_lease_look(folder);
+    assert_int_equal(view.state, VJ_LEASE_HELD);
+    assert_non_null(strstr(view.holder, "process "));
+    assert_true(fabs(view.since_s - (double)time(NULL)) < 100);
+    vj_lease_release(a);
+    put_foreign(10);
+    view = vj_lease_look(folder);
+    assert_int_equal(view.state, VJ_LEASE_HELD);
+    assert_string_equal(view.holder, "process 7 on elsewhere, batch job 4711, since 2020-01-01T00:00:00Z");
+    assert_true(view.since_s == 1577836800.0);
+    put_foreign(1000);
+    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_LEFT);
+    assert_int_equal(vj_file_put_text(path, "host\n"), VJ_OK);
+    view = vj_lease_look(folder);
+    assert_int_equal(view.state, VJ_LEASE_HELD); /* a young one, of nobody knows whom */
+    assert_true(view.since_s == 0.0);
+    unlink(path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_FREE); /* and does not wait for a writer */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(of_another_node_at_work, prepare, check_empty),
         cmocka_unit_test_setup_teardown(many_newcomers, prepare, check_empty),
         cmocka_unit_test_setup_teardown(taken_away, prepare, check_empty),
+        cmocka_unit_test_setup_teardown(looked_at, prepare, check_empty),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -69,7 +70,7 @@ static void time_for_two_steps_and_checkpoints_is_kept(void **state)
     (void)state;
     assert_false(stops_at(1e9));
     config.run.max_hours = 1000.0 / 3600.0;
-    vj_stop_listen(&stop, &config);
+    assert_int_equal(vj_stop_limit(&stop, &config), VJ_OK);
     assert_false(stops_at(989));
     vj_stop_took_step(&stop, 100);
     vj_stop_took_step(&stop, 20); /* the longest counts */
@@ -85,10 +86,45 @@ static void guess_of_a_checkpoint(void **state)
 {
     (void)state;
     config.run.max_hours = 1000.0 / 3600.0;
-    vj_stop_listen(&stop, &config);
+    assert_int_equal(vj_stop_limit(&stop, &config), VJ_OK);
     vj_stop_expect_checkpoint(&stop, 150e8); /* 150 s at 100 MB/s */
     assert_false(stops_at(689));
     assert_true(stops_at(691));
+}
+
+/* The environment of a job that ends in so many seconds; "": of none. */
+static vj_status limit_of_job(const char *end, const char *slurm_end)
+{
+    setenv("VJEPA_JOB_END_TIME", end, 1);
+    setenv("SLURM_JOB_END_TIME", slurm_end, 1);
+    start(NULL);
+    config.run.max_hours = VJ_AUTO;
+    return vj_stop_limit(&stop, &config);
+}
+static const char *in(int seconds)
+{
+    static char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)time(NULL) + seconds);
+    return text;
+}
+
+static void limit_by_the_batch_job(void **state)
+{
+    (void)state;
+    assert_int_equal(limit_of_job("", in(1000)), VJ_OK);
+    assert_false(stops_at(965)); /* 20 s for the job script, one percent */
+    assert_true(stops_at(975));
+    assert_int_equal(limit_of_job(in(1000), "9"), VJ_OK); /* ours wins */
+    assert_false(stops_at(965));
+    vj_stop_took_step(&stop, 10);
+    vj_stop_took_checkpoint(&stop, 100);
+    assert_false(stops_at(745));
+    assert_true(stops_at(755));
+    assert_int_equal(limit_of_job("", ""), VJ_OK);
+    assert_false(stops_at(1e9));
+    assert_int_equal(limit_of_job("tomorrow", ""), VJ_ERR_USAGE);
+    assert_int_equal(limit_of_job(in(-10), ""), VJ_ERR_USAGE);
+    assert_int_equal(limit_of_job("", "nan"), VJ_ERR_USAGE);
 }
 
 static void stop_file(void **state)
@@ -111,6 +147,7 @@ int main(void)
         cmocka_unit_test_setup(signals, start),
         cmocka_unit_test_setup(time_for_two_steps_and_checkpoints_is_kept, start),
         cmocka_unit_test_setup(guess_of_a_checkpoint, start),
+        cmocka_unit_test_setup(limit_by_the_batch_job, start),
         cmocka_unit_test_setup(stop_file, start),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
