@@ -51,6 +51,7 @@ void vj_encoder_close(vj_encoder *e)
 {
     if (!e) return;
     vj_frame_room_close(&e->room);
+    for (int l = 1; e->stack.copy && l <= e->net.encoder.depth; l++) vj_device_free(e->be, e->stack.copy[l]);
     vj_device_free(e->be, e->memory);
     vj_device_free(e->be, e->weights);
     vj_device_free(e->be, e->rounded);
@@ -95,8 +96,28 @@ const float *vj_encoder_run(vj_encoder *e, const float *pixels, int64_t count)
     return e->features;
 }
 
+/* Rows of all tokens of clips to the host. */
+static vj_status download(vj_encoder *e, float *to, const float *rows, int64_t count)
+{
+    vj_download(e->be, to, rows, count * e->net.tokens * e->net.shape.width * (int64_t)sizeof(float));
+    return vj_sync(e->be);
+}
+
 vj_status vj_encoder_download(vj_encoder *e, float *features, int64_t count)
 {
-    vj_download(e->be, features, e->features, count * e->net.tokens * e->net.shape.width * (int64_t)sizeof(float));
-    return vj_sync(e->be);
+    return download(e, features, e->features, count);
+}
+
+vj_status vj_encoder_keep_layer(vj_encoder *e, int layer)
+{
+    VJ_ASSERT(layer >= 1 && layer <= e->net.encoder.depth);
+    float **copy = &e->stack.copy[layer];
+    if (!*copy) *copy = vj_device_alloc(e->be, e->clips * e->net.tokens * e->net.shape.width * (int64_t)sizeof **copy);
+    return *copy ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+}
+
+vj_status vj_encoder_download_layer(vj_encoder *e, int layer, float *stream, int64_t count)
+{
+    VJ_ASSERT(e->stack.copy[layer]);
+    return download(e, stream, e->stack.copy[layer], count);
 }

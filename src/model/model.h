@@ -124,7 +124,7 @@ typedef struct {
     int64_t clips;
     float *memory, *pixels, *patches, *features, *table;
     int32_t *offset;
-    vj_stack_memory stack;
+    vj_stack_memory stack; /* its copies of the stream are the encoder's (vj_encoder_keep_layer()) */
     vj_frame_room room;
 } vj_encoder;
 
@@ -145,5 +145,13 @@ vj_status vj_encoder_accept_frames(vj_encoder *encoder, int64_t clip_bytes);
 const float *vj_encoder_upload(vj_encoder *encoder, const vj_input *clips, int64_t count);
 /** Copy the features of the last run to the host. */
 vj_status vj_encoder_download(vj_encoder *encoder, float *features, int64_t count);
+
+/**
+ * Have each run keep the residual stream after block `layer` (1 to depth: after that many blocks, before the final
+ * norm), which takes [clips, tokens, width] floats on the device. Call before the run. VJ_ERR_MEMORY.
+ */
+vj_status vj_encoder_keep_layer(vj_encoder *encoder, int layer);
+/** Copy what the last run kept of a layer to the host, [count, tokens, width]. */
+vj_status vj_encoder_download_layer(vj_encoder *encoder, int layer, float *stream, int64_t count);
 
 #endif

@@ -82,13 +82,16 @@ vj_status vj_stack_memory_create(vj_stack_memory *memory, const vj_stack *stack,
     *memory = (vj_stack_memory){.gradient = gradient, .recompute = recompute, .type = type};
     memory->x = vj_calloc(stack->depth + 1, sizeof *memory->x);
     memory->block = vj_calloc(stack->depth, sizeof *memory->block);
-    return memory->x && memory->block ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %d blocks", stack->depth);
+    memory->copy = vj_calloc(stack->depth + 1, sizeof *memory->copy);
+    if (memory->x && memory->block && memory->copy) return VJ_OK;
+    return vj_raise(VJ_ERR_MEMORY, "no memory for %d blocks", stack->depth);
 }
 
 void vj_stack_memory_release(vj_stack_memory *memory)
 {
     free(memory->x);
     free(memory->block);
+    free(memory->copy);
     *memory = (vj_stack_memory){0};
 }
 
@@ -275,6 +278,7 @@ void vj_stack_forward(const vj_stack *s, vj_backend *be, vj_weights weights, vj_
         widen(s, b, be, weights, memory, m, x, rows);
         add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden,
                       vj_weight_matrix(weights, b->fc2_weight), w + b->fc2_bias, m->middle, R, s->share_hidden);
+        if (memory->copy[l + 1]) vj_copy(be, memory->copy[l + 1], stream(s, memory, l + 1, R), R * s->width);
     }
     gather(s, be, vj_f32(memory->x[s->depth]), R);
 }

@@ -82,6 +82,8 @@ typedef struct {
     float **x;              /* [depth + 1], owned; points into the arena */
     vj_block_memory *block; /* [depth], owned; points into the arena */
     vj_array norm, hidden;  /* of the current block: [rows, width], [rows, share_hidden] */
+    float **copy;           /* [depth + 1], owned; copy[l] not NULL: the forward pass writes the stream after l blocks
+                               there, device [rows, width], which is the caller's. Not with a tensor group */
     float *sum;             /* [rows, width] what ends in own rows kept elsewhere; NULL: the sum is made in its place */
 } vj_stack_memory;
 

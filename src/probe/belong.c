@@ -127,7 +127,7 @@ static vj_status match_names(vj_notes *notes, const char *task, const vj_feature
                         "task %s: no class of %s (%s, ...) is a class of %s (%s, ...): these are different tasks", task,
                         validation->path, vj_clips_classes_name(more, 0), train->path, vj_clips_classes_name(names, 0));
     vj_clips_classes all = {0};
-    vj_status status = vj_clips_join_classes(&all, names, train->path, task, NULL, 1, 0);
+    vj_status status = vj_clips_copy_classes(&all, names);
     if (status == VJ_OK)
         status = vj_clips_join_classes(&all, more, validation->path, task, samples->labels + label * samples->count, 1,
                                        samples->count);

@@ -16,13 +16,15 @@ typedef struct {
     uint64_t seed;
     int64_t number; /* in the order of the table */
     double cost;    /* operations, roughly */
-    int rank;       /* who trains it */
+    int part;       /* of the campaign, from 1 */
+    int rank;       /* who trains it; -1: no rank of this job, which has another part */
 } vj_job;
 
 typedef struct {
     const vj_config *config;
     const vj_probe_encoder *encoders;
     int encoder_count;
+    vj_campaign_part *part; /* borrowed; NULL: all */
     vj_samples train[VJ_MAX_ENCODERS], validation[VJ_MAX_ENCODERS];
     vj_notes *notes; /* borrowed */
     vj_strings tasks;
@@ -168,25 +170,46 @@ static int costlier_first(const void *a, const void *b)
     return x->number < y->number ? -1 : 1;
 }
 
-/* Largest first, each to the rank with the least to do so far. */
+/* Largest first, each of the n jobs goes to the one of `bins` that has the least to do so far: bin[number of the job].
+ */
+static vj_status spread(vj_job **jobs, int64_t n, int bins, int *bin)
+{
+    double *load = vj_calloc(bins, sizeof *load);
+    if (!load) return vj_raise(VJ_ERR_MEMORY, "no memory to divide the probes");
+    qsort(jobs, (size_t)n, sizeof(vj_job *), costlier_first);
+    for (int64_t i = 0; i < n; i++) {
+        int least = 0;
+        for (int b = 1; b < bins; b++)
+            if (load[b] < load[least]) least = b;
+        bin[jobs[i]->number] = least;
+        load[least] += jobs[i]->cost;
+    }
+    free(load);
+    return VJ_OK;
+}
+
+/* Rows of the table, whose seeds lie side by side and cost the same, over the parts; then this part's jobs over the
+ * ranks. */
 static vj_status divide(vj_campaign *c)
 {
-    vj_job **order = vj_calloc(c->job_count, sizeof(vj_job *));
-    double *load = vj_calloc(c->size, sizeof *load);
-    if (order && load) {
-        for (int64_t i = 0; i < c->job_count; i++) order[i] = &c->jobs[i];
-        qsort(order, (size_t)c->job_count, sizeof(vj_job *), costlier_first);
-        for (int64_t i = 0; i < c->job_count; i++) {
-            int least = 0;
-            for (int r = 1; r < c->size; r++)
-                if (load[r] < load[least]) least = r;
-            order[i]->rank = least;
-            load[least] += order[i]->cost;
-        }
+    const int64_t seeds = c->config->probe.seeds;
+    vj_job **chosen = vj_calloc(c->job_count, sizeof(vj_job *));
+    int *bin = vj_calloc(c->job_count, sizeof *bin);
+    int64_t n = 0;
+    vj_status status = chosen && bin ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to divide the probes");
+    for (int64_t i = 0; status == VJ_OK && i < c->job_count; i += seeds) chosen[n++] = &c->jobs[i];
+    if (status == VJ_OK) status = spread(chosen, n, c->part ? c->part->count : 1, bin);
+    n = 0;
+    for (int64_t i = 0; status == VJ_OK && i < c->job_count; i++) {
+        vj_job *job = &c->jobs[i];
+        job->part = bin[i - i % seeds] + 1;
+        job->rank = -1;
+        if (!c->part || job->part == c->part->index) chosen[n++] = job;
     }
-    vj_status status = order && load ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to divide the probes");
-    free(order);
-    free(load);
+    if (status == VJ_OK) status = spread(chosen, n, c->size, bin);
+    for (int64_t i = 0; status == VJ_OK && i < n; i++) chosen[i]->rank = bin[chosen[i]->number];
+    free(chosen);
+    free(bin);
     return status;
 }
 
@@ -231,6 +254,11 @@ static vj_status plan(vj_campaign *c, vj_notes *notes, const vj_config *config, 
     vj_log("probe: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds) on %d ranks",
            (long long)c->job_count, c->tasks.count, config->probe.pooling.count, config->probe.labels_count,
            encoder_count, (long long)config->probe.seeds, c->size);
+    if (c->part) {
+        int64_t mine = 0;
+        for (int64_t i = 0; i < c->job_count; i++) mine += c->jobs[i].rank >= 0;
+        vj_log("probe: part %d of %d trains %lld of them", c->part->index, c->part->count, (long long)mine);
+    }
     return VJ_OK;
 }
 
@@ -243,6 +271,50 @@ static void release(vj_campaign *c)
     free(c->jobs);
     free(c->top1);
     free(c);
+}
+
+static void describe_setting(void *out, const char *key, const char *value, const char *help)
+{
+    (void)help;
+    fprintf(out, "%s: %s\n", key, value);
+}
+
+static void describe_features(FILE *out, const vj_samples *samples)
+{
+    const vj_features_header *h = vj_features_describe(samples->store);
+    fprintf(out, " %lld clips of %016llx by %016llx, %s;", (long long)samples->count,
+            (unsigned long long)h->store_fingerprint, (unsigned long long)h->encoder_digest, h->preprocessing);
+}
+
+/* All that the results depend on, to be freed with free(); NULL: no memory. */
+static char *describe(const vj_campaign *c)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return NULL;
+    fprintf(out, "seed: %lld\n", (long long)c->config->run.seed);
+    vj_config_each(c->config, "model", describe_setting, out);
+    vj_config_each(c->config, "probe", describe_setting, out);
+    for (int e = 0; e < c->encoder_count; e++) {
+        fprintf(out, "encoder %s:", c->encoders[e].name);
+        describe_features(out, &c->train[e]);
+        describe_features(out, &c->validation[e]);
+        fputc('\n', out);
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+void vj_campaign_part_release(vj_campaign_part *part)
+{
+    free(part->number);
+    free(part->campaign);
+    part->number = NULL;
+    part->campaign = NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------ the work */
@@ -307,7 +379,7 @@ static vj_status make_row(vj_probe_row *row, const vj_campaign *c, int64_t first
     if (!chosen) return vj_raise(VJ_ERR_MEMORY, "no memory to count %lld clips", (long long)train->count);
     snprintf(row->task, sizeof row->task, "%s", vj_features_describe(train->store)->label_names[label]);
     snprintf(row->encoder, sizeof row->encoder, "%s", c->encoders[job->encoder].name);
-    row->pooling = job->pooling;
+    snprintf(row->kind, sizeof row->kind, "%s", vj_pooling_name(job->pooling));
     row->labels = c->config->probe.labels[job->share];
     row->seeds = seeds;
     row->width = train->D;
@@ -324,6 +396,30 @@ static vj_status make_row(vj_probe_row *row, const vj_campaign *c, int64_t first
     return status;
 }
 
+/* The rows of this part, or all. */
+static vj_status make_rows(const vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
+{
+    const int64_t seeds = c->config->probe.seeds, total = c->job_count / seeds;
+    int64_t *number = vj_calloc(total, sizeof *number), n = 0;
+    *rows = vj_calloc(total, sizeof **rows);
+    vj_status status =
+        *rows && number ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)total);
+    for (int64_t r = 0; status == VJ_OK && r < total; r++) {
+        if (c->part && c->jobs[r * seeds].part != c->part->index) continue;
+        number[n] = r;
+        status = make_row(&(*rows)[n++], c, r * seeds);
+    }
+    *row_count = status == VJ_OK ? n : 0;
+    if (!c->part) {
+        free(number);
+        return status;
+    }
+    c->part->total = total;
+    c->part->number = number;
+    c->part->campaign = describe(c);
+    return status != VJ_OK || c->part->campaign ? status : vj_raise(VJ_ERR_MEMORY, "no memory for a text");
+}
+
 static vj_status run(vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
 {
     vj_backend *be;
@@ -335,20 +431,17 @@ static vj_status run(vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
     VJ_TRY(status);
     /* Each probe has one rank's number and zeros: the sum is exact. */
     MPI_Allreduce(MPI_IN_PLACE, c->top1, (int)c->job_count, MPI_DOUBLE, MPI_SUM, c->comm);
-    *row_count = c->job_count / c->config->probe.seeds;
-    *rows = vj_calloc(*row_count, sizeof **rows);
-    if (!*rows) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)*row_count);
-    for (int64_t r = 0; r < *row_count; r++) VJ_TRY(make_row(&(*rows)[r], c, r * c->config->probe.seeds));
-    return VJ_OK;
+    return make_rows(c, rows, row_count);
 }
 
 vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const vj_config *config,
-                          const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm)
+                          const vj_probe_encoder *encoders, int encoder_count, vj_campaign_part *part, MPI_Comm comm)
 {
     *rows = NULL;
     *row_count = 0;
     vj_campaign *c = vj_calloc(1, sizeof *c);
     if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for the campaign");
+    c->part = part;
     vj_status status = plan(c, notes, config, encoders, encoder_count, comm);
     if (status == VJ_OK) status = run(c, rows, row_count);
     release(c);

@@ -17,16 +17,30 @@ typedef struct {
     char train[VJ_PATH], validation[VJ_PATH];
 } vj_probe_encoder;
 
+/*
+ * A share of a campaign, for jobs that each train some of the probes: whole rows of the table, divided by cost, the
+ * same on any number of ranks. part.h writes and merges them.
+ */
+typedef struct {
+    int index, count; /* given: part `index` of `count`, from 1 */
+    int64_t total;    /* rows of the whole table */
+    int64_t *number;  /* [row_count] place of each row in the whole table; owned */
+    char *campaign;   /* the settings, encoders and features, as text: equal for parts of one campaign; owned */
+} vj_campaign_part;
+
+void vj_campaign_part_release(vj_campaign_part *part);
+
 /** Parse "NAME=TRAIN.h5,VALIDATION.h5". */
 vj_status vj_probe_encoder_parse(vj_probe_encoder *encoder, const char *text);
 
 /**
  * Train and evaluate all probes. *rows (to be freed with free()) and *row_count are set on all ranks; rows are ordered
  * by task, pooling, share, then encoder in the order given. `notes` gets remarks on the features (belong.h); free it
- * with vj_notes_release(). Seeds are run.seed, run.seed + 1, ... Rank 0 logs progress and the time left. Collective.
+ * with vj_notes_release(). Seeds are run.seed, run.seed + 1, ... Rank 0 logs progress and the time left. `part`: only
+ * its rows, which may be none; NULL: all. Collective.
  */
 vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const vj_config *config,
-                          const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm);
+                          const vj_probe_encoder *encoders, int encoder_count, vj_campaign_part *part, MPI_Comm comm);
 
 /**
  * Open and check all stores and print what vj_campaign_run() would do, without doing it. Collective.

@@ -34,9 +34,8 @@ static json_t *notes_array(const vj_notes *notes)
 static json_t *row_object(const vj_probe_row *r, const vj_notes *notes)
 {
     return json_pack("{s:s, s:s, s:s, s:f, s:I, s:f, s:f, s:f, s:o, s:I, s:I, s:o}", "task", r->task, "encoder",
-                     r->encoder, "pooling", vj_pooling_name(r->pooling), "labels", r->labels, "seeds",
-                     (json_int_t)r->seeds, "top1_mean", r->top1_mean, "top1_std", r->top1_std, "top1_error",
-                     vj_probe_row_error(r), "effective_rank",
+                     r->encoder, "pooling", r->kind, "labels", r->labels, "seeds", (json_int_t)r->seeds, "top1_mean",
+                     r->top1_mean, "top1_std", r->top1_std, "top1_error", vj_probe_row_error(r), "effective_rank",
                      isnan(r->effective_rank) ? json_null() : json_real(r->effective_rank), "training_clips",
                      (json_int_t)r->training_clips, "validation_clips", (json_int_t)r->validation_clips, "notes",
                      notes_array(notes));
@@ -61,9 +60,9 @@ static vj_status write_csv(FILE *out, const vj_probe_row *rows, int64_t count, c
                            "top1_error_percent,effective_rank\n");
     for (int64_t i = 0; i < count; i++) {
         const vj_probe_row *r = &rows[i];
-        fprintf(out, "%s,%s,%s,%g,%lld,%lld,%lld,%.3f,%.3f,%.3f,", r->task, r->encoder, vj_pooling_name(r->pooling),
-                r->labels, (long long)r->training_clips, (long long)r->validation_clips, (long long)r->seeds,
-                r->top1_mean, r->top1_std, vj_probe_row_error(r));
+        fprintf(out, "%s,%s,%s,%g,%lld,%lld,%lld,%.3f,%.3f,%.3f,", r->task, r->encoder, r->kind, r->labels,
+                (long long)r->training_clips, (long long)r->validation_clips, (long long)r->seeds, r->top1_mean,
+                r->top1_std, vj_probe_row_error(r));
         if (!isnan(r->effective_rank)) fprintf(out, "%.2f", r->effective_rank);
         fputc('\n', out);
     }
@@ -91,7 +90,7 @@ static int is_baseline(const char *encoder)
 
 static int same_line(const vj_probe_row *a, const vj_probe_row *b)
 {
-    return strcmp(a->task, b->task) == 0 && a->pooling == b->pooling && a->labels == b->labels;
+    return strcmp(a->task, b->task) == 0 && strcmp(a->kind, b->kind) == 0 && a->labels == b->labels;
 }
 
 static const vj_probe_row *find(const vj_probe_row *rows, int64_t count, const vj_probe_row *line, const char *encoder)
@@ -149,7 +148,7 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const v
     for (int64_t i = 0; i < count; i++) {
         const vj_probe_row *line = &rows[i];
         if (strcmp(line->encoder, encoder[0]->encoder) != 0) continue;
-        fprintf(out, "| %s | %s | %g %% | %lld / %lld |", line->task, vj_pooling_name(line->pooling), line->labels,
+        fprintf(out, "| %s | %s | %g %% | %lld / %lld |", line->task, line->kind, line->labels,
                 (long long)line->training_clips, (long long)line->validation_clips);
         for (int e = 0; e < n; e++) {
             const vj_probe_row *row = find(rows, count, line, encoder[e]->encoder);

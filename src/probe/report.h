@@ -6,12 +6,12 @@
 #include "probe/belong.h"
 #include "probe/probe.h"
 
-enum { VJ_MAX_ENCODERS = 16, VJ_ENCODER_NAME = 64 };
+enum { VJ_MAX_ENCODERS = 64, VJ_ENCODER_NAME = 96, VJ_PROBE_KIND = 16 };
 
-/* A row of the table: the results of one encoder, task, pooling and share of the labels, over all seeds. */
+/* A row of the table: the results of one encoder, task, kind of probe and share of the labels, over all seeds. */
 typedef struct {
     char task[VJ_LABEL_NAME], encoder[VJ_ENCODER_NAME];
-    vj_pooling pooling;
+    char kind[VJ_PROBE_KIND]; /* vj_pooling_name(), or "ridge" */
     double labels;            /* share in percent */
     int64_t training_clips;   /* labelled clips trained on, for the first seed */
     int64_t validation_clips; /* labelled clips that top-1 was measured on */
@@ -40,7 +40,7 @@ vj_status vj_report_check(const char *option, const char *dir);
 vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes);
 
 /**
- * Print the Markdown table, one line per task, pooling and share, one column per encoder, followed by the notes.
+ * Print the Markdown table, one line per task, kind of probe and share, one column per encoder, followed by the notes.
  * Encoders whose name starts with "random" are baselines: every other encoder is compared with the best of them, and
  * "helps" is printed only if the gain is more than two standard errors. Rows must be in the order of vj_campaign_run().
  */

@@ -7,11 +7,15 @@
 static const char *const sections[] = {"cluster", "plan",      "pack",  "data",     "model",      "predictor",
                                        "mask",    "objective", "train", "parallel", "checkpoint", NULL};
 
-static const char *cluster, *json;
+static const char *cluster, *layout, *json;
 
 static const vj_option options[] = {
     {"--cluster", "CLUSTER.yaml",
      "read the section cluster from a file of its own; --set cluster.KEY=VALUE still counts", &cluster},
+    {"--layout", "NODESxRANKS",
+     "this many nodes and ranks on each, with the configuration's parallel.tensor, parallel.zero and train.microbatch; "
+     "without, the best layout is searched for",
+     &layout},
     {"--json", NULL, "one JSON object on standard output instead of tables", &json},
     {NULL, NULL, NULL, NULL},
 };
@@ -24,12 +28,17 @@ static const vj_program program = {
         "Needs no data and no nodes: one process, some seconds. Prints, for packing: hours of video, core hours,\n"
         "shards, the size of the store, the walltime and whether decoding or the file system bounds it; for\n"
         "pretraining: parameters, FLOPs, memory, the best layout (nodes, ranks, parallel.tensor, parallel.zero,\n"
-        "train.microbatch) and what its neighbours would cost, bytes between nodes, checkpoints, walltime, jobs.\n"
+        "train.microbatch) and what its neighbours would cost, messages and bytes of a step by communicator,\n"
+        "checkpoints, walltime, jobs; energy where cluster.watts_per_node is given; where cluster.node_mtbf_hours is,\n"
+        "failures, the walltime with them, and how often to write checkpoints (Young 1974, Daly 2006). Layouts that\n"
+        "do not fit are named with what they lack, and with what would fit. docs/planning.md has the formulas.\n"
         "Every number comes with a word on how it was found, and all that is assumed of machine and media is listed\n"
         "with its origin at the end.\n"
         "\n"
-        "Exact: parameters, FLOPs (counted on the masks of the first steps), memory (the prediction that\n"
-        "vjepa-pretrain makes), the size of checkpoints, shards. Estimates: times. Those of training are the products\n"
+        "Exact: parameters, FLOPs (counted on the masks of the first steps), the size of checkpoints, shards, "
+        "messages\n"
+        "and their bytes. Within 5 %: memory (the prediction that vjepa-pretrain makes). Estimates: times. Those of "
+        "training are the products\n"
         "at cluster.gflops_*, what else moves through memory, sums of gradients as if nothing hid them, and files\n"
         "read beside all that. Start, evaluation and lost jobs are not in them. The default rates were measured on\n"
         "two cores of a Xeon with AMX (tests/bench/RESULTS.md), those of decoding on a core of an EPYC (Zen 5) with\n"
@@ -43,6 +52,8 @@ static const vj_program program = {
         "  vjepa-plan jobs/configs/vitl16_224.yaml --cluster jobs/configs/cluster_example.yaml\n"
         "  vjepa-plan jobs/configs/vith16_384.yaml --cluster jobs/configs/cluster_example.yaml \\\n"
         "    --set cluster.nodes=256 --set train.recompute=block --json\n"
+        "  vjepa-plan my.yaml --layout 4x8 --cluster mine.yaml                             (will this fit, and what "
+        "then?)\n"
         "  vjepa-plan jobs/configs/quickstart.yaml                                        (on this machine)",
     .sections = sections,
     .options = options,
@@ -55,9 +66,13 @@ static vj_status plan(vj_run *run, bool *fits)
 {
     static vj_forecast forecast;
     vj_footage footage;
+    int nodes = 0, node_ranks = 0, end = 0;
+    if (layout &&
+        (sscanf(layout, "%dx%d%n", &nodes, &node_ranks, &end) != 2 || layout[end] || nodes < 1 || node_ranks < 1))
+        return vj_raise(VJ_ERR_USAGE, "--layout %s: nodes and ranks on each are expected, such as 4x8", layout);
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
     VJ_TRY(vj_footage_describe(&footage, &run->config));
-    VJ_TRY(vj_forecast_make(&forecast, &run->config, &footage));
+    VJ_TRY(vj_forecast_make(&forecast, &run->config, &footage, nodes, node_ranks));
     *fits = forecast.fits;
     json_t *report = json_object();
     if (!report) return vj_raise(VJ_ERR_MEMORY, "no memory for a report");

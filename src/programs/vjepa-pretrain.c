@@ -6,7 +6,8 @@ static const char *const sections[] = {"run",   "data",      "model",    "predic
                                        "train", "optimizer", "parallel", "checkpoint", "log",  NULL};
 
 static const vj_option options[] = {
-    {"--max-hours", "H", "stop in time before H hours are over, short for --set run.max_hours=H", NULL},
+    {"--max-hours", "H", "stop in time before H hours, or with auto those of the batch job, are over: run.max_hours=H",
+     NULL},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -23,11 +24,13 @@ static const vj_program program = {
         "run.dir\n"
         "(removed when it is obeyed) write one and stop with exit code 75, after the step at hand. mpirun passes USR1\n"
         "and USR2 on to all ranks; after TERM it kills them within a second or so.\n"
+        "--max-hours auto takes the batch job's end from VJEPA_JOB_END_TIME or SLURM_JOB_END_TIME, less 20 s.\n"
         "Exit codes: 0 done, 1 failed, 2 wrong settings, 70 hung and ended by the watchdog (run.watchdog_s), 75 "
         "stopped\n"
         "early. A job script should look at the file \"complete\" instead, for a launcher's exit code need not be a "
         "rank's:\n"
-        "if it is there the run is done, else submit the same command again (INSTALL has a script).\n"
+        "if it is there the run is done, else submit the same command again, which jobs/submit does "
+        "(docs/cluster.md).\n"
         "\n"
         "Bad numbers: a step without finite loss and gradient changes nothing. After train.max_bad_steps bad steps in "
         "a\n"

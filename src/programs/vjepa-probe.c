@@ -4,13 +4,16 @@
 #include "base/program.h"
 #include "parallel/parallel.h"
 #include "probe/campaign.h"
+#include "probe/part.h"
 
 static const char *const sections[] = {"run", "model", "probe", NULL};
 
-static const char *out;
+static const char *out, *part_text, *merge;
 
 static const vj_option options[] = {
     {"--out", "DIR", "folder for results.json, results.csv and results.md (default: run.dir)", &out},
+    {"--part", "K/N", "train part K of N of the probes only, into DIR/part_K_of_N.json", &part_text},
+    {"--merge", "N", "make the table of the N parts in DIR; encoders are not needed", &merge},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -27,6 +30,9 @@ static const vj_program program = {
         "Encoders whose name starts with \"random\" are the baseline: every other one is compared with the better of\n"
         "them, and \"helps\" is only said of a gain of more than two standard errors.\n"
         "\n"
+        "A campaign can be divided over jobs: --part 1/8 to 8/8 train whole rows of the table, divided by cost, and\n"
+        "--merge 8 makes the table when all parts are there. It has the digits of one job (jobs/slurm/probe.sh).\n"
+        "\n"
         "Example:\n"
         "  mpirun -n 2 vjepa-probe quickstart.yaml pretrained=train.h5,val.h5 \\\n"
         "      random_fan_in=rf_train.h5,rf_val.h5 random_published=rp_train.h5,rp_val.h5 --out results\n"
@@ -36,31 +42,65 @@ static const vj_program program = {
         "helps   |",
     .sections = sections,
     .options = options,
-    .min_files = 2,
+    .min_files = 1,
     .max_files = 1 + VJ_MAX_ENCODERS,
 };
 
-static vj_status work(const vj_run *run)
+/* On one rank. */
+static vj_status report(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
-    vj_probe_encoder encoders[VJ_MAX_ENCODERS];
+    vj_status status = vj_report_write(dir, rows, count, notes);
+    fputc('\n', stdout);
+    vj_report_print(stdout, rows, count, notes);
+    if (status == VJ_OK) vj_log("\nresults: %s/results.json, results.csv, results.md", dir);
+    return status;
+}
+
+static vj_status merge_parts(const char *dir)
+{
     vj_probe_row *rows;
     vj_notes notes = {0};
     int64_t count;
-    const char *dir = out ? out : run->config.run.dir;
-    if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "where to? --out DIR or run.dir");
-    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_report_check(out ? "--out" : "run.dir", dir) : VJ_OK));
-    for (int e = 0; e < run->file_count; e++) VJ_TRY(vj_probe_encoder_parse(&encoders[e], run->files[e]));
-    if (run->dry_run) return vj_campaign_plan(&run->config, encoders, run->file_count, run->comm);
-    vj_status status = vj_campaign_run(&rows, &count, &notes, &run->config, encoders, run->file_count, run->comm);
-    if (run->rank == 0 && status == VJ_OK) {
-        status = vj_report_write(dir, rows, count, &notes);
-        fputc('\n', stdout);
-        vj_report_print(stdout, rows, count, &notes);
-        if (status == VJ_OK) vj_log("\nresults: %s/results.json, results.csv, results.md", dir);
-    }
+    vj_status status = vj_part_merge(&rows, &count, &notes, dir, atoi(merge));
+    if (status == VJ_OK) status = report(dir, rows, count, &notes);
     free(rows);
     vj_notes_release(&notes);
     return status;
+}
+
+static vj_status train_probes(const vj_run *run, const char *dir)
+{
+    vj_probe_encoder encoders[VJ_MAX_ENCODERS];
+    vj_campaign_part part, *which = part_text ? &part : NULL;
+    vj_probe_row *rows;
+    vj_notes notes = {0};
+    int64_t count;
+    if (part_text) VJ_TRY(vj_part_parse(&part, part_text));
+    if (run->file_count == 0)
+        return vj_raise(VJ_ERR_USAGE, "which encoders? NAME=TRAIN.h5,VALIDATION.h5, or --merge N");
+    for (int e = 0; e < run->file_count; e++) VJ_TRY(vj_probe_encoder_parse(&encoders[e], run->files[e]));
+    if (run->dry_run) return vj_campaign_plan(&run->config, encoders, run->file_count, run->comm);
+    vj_status status =
+        vj_campaign_run(&rows, &count, &notes, &run->config, encoders, run->file_count, which, run->comm);
+    if (run->rank == 0 && status == VJ_OK)
+        status = which ? vj_part_write(dir, which, rows, count, &notes) : report(dir, rows, count, &notes);
+    if (status == VJ_OK && which)
+        vj_log("part %d of %d: %lld of %lld rows, %s/part_%d_of_%d.json", part.index, part.count, (long long)count,
+               (long long)part.total, dir, part.index, part.count);
+    if (which) vj_campaign_part_release(which);
+    free(rows);
+    vj_notes_release(&notes);
+    return status;
+}
+
+static vj_status work(const vj_run *run)
+{
+    const char *dir = out ? out : run->config.run.dir;
+    if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "where to? --out DIR or run.dir");
+    if (merge && part_text) return vj_raise(VJ_ERR_USAGE, "--part and --merge exclude each other");
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_report_check(out ? "--out" : "run.dir", dir) : VJ_OK));
+    if (merge) return vj_agree(run->comm, run->rank == 0 && !run->dry_run ? merge_parts(dir) : VJ_OK);
+    return train_probes(run, dir);
 }
 
 int main(int argc, char **argv)

@@ -40,6 +40,29 @@ grep -q '^| motion | average | 50 %' r1.log || fail "no table: $(cat r1.log)"
 [[ $(grep -c '"top1_mean"' r1/results.json) == 24 ]] || fail "results.json has not 2 tasks x 2 poolings x 2 shares x 3 encoders"
 [[ $(wc -l <r1/results.csv) == 25 ]] || fail "results.csv has not 24 rows"
 
+# Divided over jobs, on any ranks: the table has the same digits. Parts that are missing, of another campaign or spoiled are named.
+for part in 1 2 3; do run "$((part % 2 + 1))" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out parts --part $part/3 >part.log; done
+grep -q 'part 3 of 3 trains [0-9]* of them' part.log || fail "a part does not say what it trains: $(cat part.log)"
+run 2 "$bin/vjepa-probe" "$tiny" --out parts --merge 3 >merge.log
+for file in results.json results.csv results.md; do cmp -s "r1/$file" "parts/$file" || fail "$file of 3 parts differs"; done
+cmp -s <(grep '^|' r1.log) <(grep '^|' merge.log) || fail "merged: $(cat merge.log)"
+rm -r parts/results.*
+run 1 "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out few --part 40/40 >/dev/null
+grep -q '"rows": \[\]' few/part_40_of_40.json || fail "more parts than rows: $(cat few/*)"
+refused 1 '39 of the 40 parts in few are missing: 1 2 3' "$bin/vjepa-probe" "$tiny" --out few --merge 40
+mv parts/part_2_of_3.json kept.json
+refused 1 '1 of the 3 parts in parts are missing: 2;' "$bin/vjepa-probe" "$tiny" --out parts --merge 3
+run 1 "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out parts --part 2/3 --set probe.epochs=1 >/dev/null
+refused 1 'part_2_of_3.json: its settings, encoders or features are not' "$bin/vjepa-probe" "$tiny" --out parts --merge 3
+sed 's/"part": 2/"part": 3/' kept.json >parts/part_2_of_3.json
+refused 1 'part_2_of_3.json: it is no part' "$bin/vjepa-probe" "$tiny" --out parts --merge 3
+head -c 2000 kept.json >parts/part_2_of_3.json
+refused 1 'part_2_of_3.json: line ' "$bin/vjepa-probe" "$tiny" --out parts --merge 3
+[ ! -e parts/results.csv ] || fail "a table was made of wrong parts"
+for wrong in 0/3 4/3 2 2/3x; do refused 2 'takes K/N' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out parts --part $wrong; done
+refused 2 'which encoders' "$bin/vjepa-probe" "$tiny" --out parts --part 1/3
+refused 2 'number of parts' "$bin/vjepa-probe" "$tiny" --out parts --merge all
+
 # Features do not depend on the ranks that made them; a limit draws clips, of which the mean may be kept.
 embed 3 again.h5 val.clips $checkpoint >/dev/null
 run 1 "$bin/vjepa-probe" "$tiny" pretrained=pretrained_train.h5,again.h5 --out again >/dev/null

@@ -161,6 +161,13 @@ static void test_names(void **state)
     assert_refused(&train, &validation);
     memset(validation.classes, 0, sizeof validation.classes);
     assert_noted(&train, &validation, "numbers alone");
+    /* Training's numbers stay as they are where one of them has no class. */
+    memcpy(train.classes, (const char *[4]){"ant", "", "cow"}, sizeof train.classes);
+    memcpy(train.labels, ((int32_t[]){0, 2, 0, 2, 0, 2}), sizeof train.labels);
+    memcpy(validation.classes, (const char *[4]){"cow", "ant"}, sizeof validation.classes);
+    memcpy(validation.labels, ((int32_t[]){0, 1, 0, 1, 0, 1}), sizeof validation.labels);
+    assert_int_equal(judge(&train, &validation, text, sizeof text, labels), VJ_OK);
+    assert_memory_equal(labels, ((int32_t[]){2, 0, 2, 0, 2, 0}), sizeof labels);
 }
 
 static int make_folder(void **state)

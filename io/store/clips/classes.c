@@ -112,6 +112,16 @@ static vj_status widen(vj_clips_classes *classes, int64_t count, int64_t bytes)
     return VJ_OK;
 }
 
+vj_status vj_clips_copy_classes(vj_clips_classes *copy, const vj_clips_classes *classes)
+{
+    VJ_ASSERT(copy->count == 0);
+    if (classes->count == 0) return VJ_OK;
+    VJ_TRY(widen(copy, classes->count, classes->bytes));
+    memcpy(copy->names, classes->names, (size_t)(classes->count * classes->bytes));
+    copy->count = classes->count;
+    return VJ_OK;
+}
+
 /* The numbers in `all` of the names in `more`, [more->count]; names that are new are added at the end. -1: no name. */
 static vj_status find_numbers(vj_clips_classes *all, const vj_clips_classes *more, int32_t *number)
 {

@@ -20,6 +20,9 @@ void vj_clips_classes_release(vj_clips_classes *classes);
 /** Return the name of a class; "" if its number has none. */
 const char *vj_clips_classes_name(const vj_clips_classes *classes, int64_t number);
 
+/** Copy names, numbers as they are; `copy` must be empty. */
+vj_status vj_clips_copy_classes(vj_clips_classes *copy, const vj_clips_classes *classes);
+
 /** Write /classes/LABEL; or read it, giving count 0 if the file has none. */
 vj_status vj_clips_put_classes(hid_t file, const char *path, const char *label, const vj_clips_classes *classes);
 vj_status vj_clips_get_classes(hid_t file, const char *path, const char *label, vj_clips_classes *classes);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clips/passport.h"
 #include "clips/store.h"
 #include "parallel/parallel.h"
 
@@ -117,76 +118,31 @@ static vj_status print_codec(hid_t file, const char *path, const vj_clips_header
     return VJ_OK;
 }
 
-static vj_status print_text(hid_t file, const char *path, const char *name, const char *head, FILE *out)
+static void print_passport(const vj_clips_passport *p, FILE *out)
 {
-    char *text;
-    VJ_TRY(vj_h5_get_text(file, path, name, &text));
-    fprintf(out, "%s%s\n", head, text);
-    free(text);
-    return VJ_OK;
-}
-
-typedef struct {
-    char verdict[VJ_MAX_VERDICTS][VJ_VERDICT_NAME];
-    int32_t verdicts;
-    int64_t files[VJ_MAX_DATASETS * VJ_MAX_VERDICTS], clips[VJ_MAX_DATASETS * VJ_MAX_VERDICTS];
-    int64_t duplicates, held_out;
-    uint64_t manifests, exclusions;
-} passport;
-
-static vj_status get_passport(hid_t group, const char *path, int datasets, passport *p)
-{
-    VJ_TRY(vj_clips_get_names(group, path, "verdict_names", p->verdict[0], VJ_MAX_VERDICTS, VJ_VERDICT_NAME,
-                              &p->verdicts));
-    const hsize_t dims[2] = {(hsize_t)datasets, (hsize_t)p->verdicts};
-    VJ_TRY(vj_clips_get(group, path, "files", H5T_NATIVE_INT64, 2, dims, p->files));
-    VJ_TRY(vj_clips_get(group, path, "clips", H5T_NATIVE_INT64, 2, dims, p->clips));
-    VJ_TRY(vj_h5_get_i64(group, path, "duplicates", &p->duplicates));
-    VJ_TRY(vj_h5_get_i64(group, path, "held_out", &p->held_out));
-    VJ_TRY(vj_h5_get_u64(group, path, "manifests", &p->manifests));
-    return vj_h5_get_u64(group, path, "exclusions", &p->exclusions);
-}
-
-static void print_verdicts(const passport *p, const vj_clips_header *layout, FILE *out)
-{
-    for (int d = 0; d < layout->dataset_count; d++)
+    if (!p->there) {
+        fprintf(out, "passport: none\n");
+        return;
+    }
+    fprintf(out,
+            "passport: %" PRId64 " files dropped as duplicates, %" PRId64 " as held out; digests of manifests "
+            "%016" PRIx64 ", of exclusions %016" PRIx64 "\n",
+            p->duplicates, p->held_out, p->manifests, p->exclusions);
+    for (int d = 0; d < p->datasets; d++)
         for (int v = 0; v < p->verdicts; v++) {
             const int at = d * p->verdicts + v;
             if (p->files[at] > 0)
-                fprintf(out, "  %-16s %-14s %10" PRId64 " files %10" PRId64 " clips\n", layout->dataset_names[d],
-                        p->verdict[v], p->files[at], p->clips[at]);
+                fprintf(out, "  %-16s %-14s %10" PRId64 " files %10" PRId64 " clips\n", p->dataset[d], p->verdict[v],
+                        p->files[at], p->clips[at]);
         }
-}
-
-static vj_status print_passport(hid_t file, const char *path, const vj_clips_header *layout, FILE *out)
-{
-    if (H5Lexists(file, "/passport", H5P_DEFAULT) <= 0) {
-        fprintf(out, "passport: none\n");
-        return VJ_OK;
-    }
-    hid_t group = H5Gopen2(file, "/passport", H5P_DEFAULT);
-    passport *p = vj_calloc(1, sizeof *p);
-    vj_status status = VJ_OK;
-    if (group < 0) status = vj_raise_h5("%s: cannot open /passport", path);
-    if (status == VJ_OK && !p) status = vj_raise(VJ_ERR_MEMORY, "no memory for a passport");
-    if (status == VJ_OK) status = get_passport(group, path, layout->dataset_count, p);
-    if (status == VJ_OK) {
-        fprintf(out,
-                "passport: %" PRId64 " files dropped as duplicates, %" PRId64 " as held out; digests of manifests "
-                "%016" PRIx64 ", of exclusions %016" PRIx64 "\n",
-                p->duplicates, p->held_out, p->manifests, p->exclusions);
-        print_verdicts(p, layout, out);
-        status = print_text(group, path, "summary", "", out);
-    }
-    free(p);
-    if (group >= 0) H5Gclose(group);
-    return status;
+    fprintf(out, "%s\n", p->summary);
 }
 
 static vj_status print_index(const char *dir, int64_t count, FILE *out)
 {
     char path[VJ_CLIPS_FILE_PATH];
     vj_clips_header layout;
+    vj_clips_passport *passport;
     hid_t file;
     vj_clips_index_path(path, dir);
     VJ_TRY(vj_clips_open_file(&file, path, &layout));
@@ -194,12 +150,16 @@ static vj_status print_index(const char *dir, int64_t count, FILE *out)
     H5E_BEGIN_TRY
     {
         status = print_codec(file, path, &layout, count, out);
-        if (status == VJ_OK) status = print_passport(file, path, &layout, out);
-        if (status == VJ_OK) status = print_text(file, path, "code", "packed by: ", out);
-        if (status == VJ_OK) status = print_text(file, path, "config", "config:\n", out);
     }
     H5E_END_TRY
     H5Fclose(file); /* only read */
+    VJ_TRY(status);
+    status = vj_clips_passport_read(&passport, dir);
+    if (status == VJ_OK) {
+        print_passport(passport, out);
+        fprintf(out, "packed by: %s\nconfig:\n%s\n", passport->code, passport->config);
+    }
+    vj_clips_passport_free(passport);
     return status;
 }
 

@@ -1,0 +1,197 @@
+/* Opens clips and encoders, and gives batches to encode. */
+#include "probe/frozen.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/rng.h"
+#include "parallel/parallel.h"
+#include "train/alike.h"
+#include "train/checkpoint.h"
+
+/* ------------------------------------------------------------------------------------------------ the clips */
+
+vj_status vj_frozen_split_paths(vj_strings *paths, const char *text)
+{
+    for (paths->count = 0; *text;) {
+        int length = (int)strcspn(text, ",");
+        if (paths->count == VJ_MAX_LIST || length == 0 || length >= VJ_PATH)
+            return vj_raise(VJ_ERR_USAGE, "'%s' is no list of at most %d paths with commas between them", text,
+                            VJ_MAX_LIST);
+        snprintf(paths->item[paths->count++], VJ_PATH, "%.*s", length, text);
+        text += length + (text[length] == ',');
+    }
+    return VJ_OK;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static vj_status choose(vj_frozen *f)
+{
+    int64_t all = vj_clips_count(f->clips), limit = f->config->embed.limit;
+    f->n = limit > 0 && limit < all ? limit : all;
+    f->chosen = vj_calloc(f->n, sizeof *f->chosen);
+    if (!f->chosen) return vj_raise(VJ_ERR_MEMORY, "no memory to choose %lld clips", (long long)f->n);
+    for (int64_t i = 0; i < f->n; i++)
+        f->chosen[i] = f->n < all ? vj_permute((uint64_t)f->config->run.seed, 0, all, i) : i;
+    qsort(f->chosen, (size_t)f->n, sizeof *f->chosen, compare_numbers);
+    return VJ_OK;
+}
+
+vj_status vj_frozen_open_clips(vj_frozen *f, const vj_config *config, const char *stores, MPI_Comm comm)
+{
+    vj_strings paths;
+    *f = (vj_frozen){.config = config,
+                     .comm = comm,
+                     .rank = vj_comm_rank(comm),
+                     .size = vj_comm_size(comm),
+                     .batch = config->embed.batch};
+    VJ_TRY(vj_frozen_split_paths(&paths, stores));
+    VJ_TRY(vj_clips_open(&f->clips, &paths, comm));
+    if (vj_clips_frames(f->clips) != config->data.frames)
+        return vj_raise(VJ_ERR_FORMAT, "%s holds %d frames a clip, the configuration has data.frames %lld", stores,
+                        vj_clips_frames(f->clips), (long long)config->data.frames);
+    return choose(f);
+}
+
+vj_status vj_frozen_start(vj_frozen *f, int64_t begin, int64_t end)
+{
+    vj_loader_plan plan = {.view = vj_view_centre,
+                           .be = f->be,
+                           .batch = f->batch,
+                           .last = f->batch,
+                           .stop = (end - begin + f->batch - 1) / f->batch,
+                           .samples = end - begin};
+    vj_loader_stop(f->loader);
+    f->loader = NULL;
+    vj_config *c = vj_calloc(1, sizeof *c);
+    if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    *c = *f->config;
+    c->data.read_ahead = 1;
+    c->data.verify = 1.0;
+    c->data.cache[0] = '\0';
+    vj_status status = vj_order_create_once(&plan.order, f->chosen + begin, end - begin);
+    if (status == VJ_OK) status = vj_loader_start(&f->loader, f->clips, c, &plan);
+    free(c);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ encoders */
+
+/* "random:published:7" to its rule and seed; *random is 0 for anything that does not begin with "random:". */
+static vj_status parse_random(const char *text, int64_t default_seed, int *random, vj_init *init, int64_t *seed)
+{
+    static const struct {
+        const char *name;
+        vj_init init;
+    } rules[] = {{"published", VJ_INIT_PUBLISHED}, {"fan_in", VJ_INIT_FAN_IN}};
+    *random = strncmp(text, "random:", 7) == 0;
+    if (!*random) return VJ_OK;
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        size_t length = strlen(rules[i].name);
+        const char *rest = text + 7 + length;
+        if (strncmp(text + 7, rules[i].name, length) != 0 || (*rest && *rest != ':')) continue;
+        *init = rules[i].init;
+        *seed = default_seed;
+        if (!*rest) return VJ_OK;
+        char *end;
+        errno = 0;
+        *seed = strtoll(rest + 1, &end, 10);
+        if (errno == 0 && end != rest + 1 && !*end) return VJ_OK;
+    }
+    return vj_raise(VJ_ERR_USAGE, "'%s' is neither random:published[:SEED] nor random:fan_in[:SEED]", text);
+}
+
+void vj_frozen_describe_encoder(const vj_config *config, const char *encoder, char *text, size_t bytes)
+{
+    int random;
+    int64_t seed;
+    vj_init init;
+    if (parse_random(encoder, config->run.seed, &random, &init, &seed) == VJ_OK && random)
+        snprintf(text, bytes, "random %s seed %lld", init == VJ_INIT_PUBLISHED ? "published" : "fan_in",
+                 (long long)seed);
+    else
+        snprintf(text, bytes, "%s", encoder);
+}
+
+static vj_status open_encoder(vj_frozen *f, const char *text)
+{
+    int random;
+    int64_t seed;
+    vj_init init;
+    const vj_shape shape = vj_shape_from(f->config);
+    vj_encoder **encoder = &f->encoder[f->count];
+    VJ_TRY(parse_random(text, f->config->run.seed, &random, &init, &seed));
+    VJ_TRY(vj_encoder_open(encoder, &shape, f->batch, f->be));
+    f->count++;
+    VJ_TRY(vj_encoder_accept_frames(*encoder, vj_clips_largest_bytes(f->clips)));
+    if (!random) return vj_checkpoint_load_encoder(text, *encoder);
+    vj_encoder_init_weights(*encoder, init, seed);
+    return VJ_OK;
+}
+
+vj_status vj_frozen_open_encoders(vj_frozen *f, const vj_strings *encoders)
+{
+    int random;
+    int64_t seed;
+    vj_init init;
+    vj_precision precision = strcmp(f->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
+    const vj_place place = vj_place_of(f->comm);
+    vj_place_say(&place, f->comm, "");
+    for (int i = 0; i < encoders->count; i++)
+        VJ_TRY(parse_random(encoders->item[i], f->config->run.seed, &random, &init, &seed));
+    VJ_TRY(vj_backend_open_alike(&f->be, f->config->train.backend, precision, &place, f->comm));
+    VJ_TRY(vj_products_settle(&f->products, f->be, f->config->train.products, f->comm));
+    for (int i = 0; i < encoders->count; i++) VJ_TRY(open_encoder(f, encoders->item[i]));
+    return VJ_OK;
+}
+
+void vj_frozen_release(vj_frozen *f)
+{
+    vj_loader_stop(f->loader);
+    for (int i = 0; i < f->count; i++) vj_encoder_close(f->encoder[i]);
+    vj_backend_close(f->be);
+    vj_clips_close(f->clips);
+    free(f->chosen);
+    *f = (vj_frozen){0};
+}
+
+vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest)
+{
+    const vj_params *params = &encoder->net.params;
+    const vj_shape *s = &encoder->net.shape;
+    const int64_t shape[] = {s->frames, s->height, s->width_px, s->patch, s->tubelet, s->width, s->depth, s->heads};
+    int64_t most = 1;
+    for (int i = 0; i < params->count; i++)
+        if (params->item[i].count > most) most = params->item[i].count;
+    float *host = vj_calloc(most, sizeof *host);
+    if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor of %lld numbers", (long long)most);
+    *digest = XXH3_64bits(shape, sizeof shape);
+    for (int i = 0; i < params->count; i++) {
+        const vj_param *p = &params->item[i];
+        const int64_t bytes = p->count * (int64_t)sizeof *host;
+        vj_download(encoder->be, host, encoder->weights + p->offset, bytes);
+        *digest = XXH3_64bits_withSeed(host, (size_t)bytes, *digest);
+    }
+    free(host);
+    return vj_sync(encoder->be);
+}
+
+void vj_frozen_describe_preprocessing(const vj_config *c, char *text, size_t bytes)
+{
+    snprintf(text, bytes, "%lld frames, centre crop %lld, mean [%g, %g, %g], std [%g, %g, %g], %s",
+             (long long)c->data.frames, (long long)c->data.crop, c->data.mean[0], c->data.mean[1], c->data.mean[2],
+             c->data.std[0], c->data.std[1], c->data.std[2], c->train.precision);
+}
+
+const float *vj_frozen_encode(vj_frozen *f, int i, const vj_batch *batch)
+{
+    const vj_input clips = {batch->pixels, batch->frames, batch->views, f->config->data.mean, f->config->data.std};
+    return vj_encoder_run(f->encoder[i], vj_encoder_upload(f->encoder[i], &clips, batch->count), batch->count);
+}

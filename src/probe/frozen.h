@@ -1,0 +1,64 @@
+/*
+ * Clips of a store and frozen encoders that run over them: what embedding (embed.h) and analysis on the fly share. The
+ * clips are the centre crops that evaluation sees, whole batches of which are read ahead.
+ */
+#ifndef VJ_PROBE_FROZEN_H
+#define VJ_PROBE_FROZEN_H
+
+#include <mpi.h>
+
+#include "base/config.h"
+#include "clips/clips.h"
+#include "feed/loader.h"
+#include "model/model.h"
+#include "train/products.h"
+
+/* All owned but `config`. */
+typedef struct {
+    const vj_config *config;
+    MPI_Comm comm;
+    int rank, size;
+    vj_clips *clips;
+    int64_t *chosen, n; /* [n] clip numbers, ascending */
+    int64_t batch;      /* embed.batch: the most clips of a batch */
+    vj_backend *be;
+    vj_products products; /* how fast it multiplies */
+    int count;            /* of encoders, all of the configuration's shape */
+    vj_encoder *encoder[VJ_MAX_LIST];
+    vj_loader *loader;
+} vj_frozen;
+
+/** Split "A.clips,B.clips" or "A.h5,B.h5" at the commas. VJ_ERR_USAGE. */
+vj_status vj_frozen_split_paths(vj_strings *paths, const char *text);
+
+/**
+ * Open clip stores, "A.clips,B.clips", and choose the clips: all, or embed.limit of them by a permutation keyed with
+ * run.seed. Zeroes `frozen` first; release it with vj_frozen_release(), also after a failure. Collective.
+ */
+vj_status vj_frozen_open_clips(vj_frozen *frozen, const vj_config *config, const char *stores, MPI_Comm comm);
+/**
+ * Open the device and encoders: each a checkpoint, or random:published[:SEED], random:fan_in[:SEED] (SEED: run.seed).
+ * Call after vj_frozen_open_clips(). Collective.
+ */
+vj_status vj_frozen_open_encoders(vj_frozen *frozen, const vj_strings *encoders);
+/** Not collective; releasing twice is harmless. */
+void vj_frozen_release(vj_frozen *frozen);
+
+/** Describe an encoder: "run/step_00001200.h5", or "random published seed 3". */
+void vj_frozen_describe_encoder(const vj_config *config, const char *encoder, char *text, size_t bytes);
+/** Describe all between a stored clip and the encoder's first product that changes what it sees, in one line. */
+void vj_frozen_describe_preprocessing(const vj_config *config, char *text, size_t bytes);
+/** Digest weights, tensor by tensor, and shape: tells one encoder from another, wherever its file lies. */
+vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest);
+
+/**
+ * Start to read clips chosen[begin .. end), each once, in order, in batches of embed.batch, the last with what is left;
+ * the next batch is read while one is encoded. Stops what was started before. Every checksum is compared, whatever
+ * training may leave out. Then take batches by vj_loader_next(frozen->loader, ...): a clip that cannot be read is an
+ * error there. Not collective.
+ */
+vj_status vj_frozen_start(vj_frozen *frozen, int64_t begin, int64_t end);
+/** Run encoder i over a batch. Returns features on the device as vj_encoder_run(). Not collective. */
+const float *vj_frozen_encode(vj_frozen *frozen, int i, const vj_batch *batch);
+
+#endif

@@ -1,0 +1,223 @@
+/* Parts of a campaign as JSON. Numbers are written with 17 digits, which give every double back. */
+#include "probe/part.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define FORMAT "vjepa-probe-part"
+enum { MOST_PARTS = 100000, PATH_BYTES = VJ_PATH + 64 };
+
+static void part_path(char path[PATH_BYTES], const char *dir, int index, int count)
+{
+    snprintf(path, PATH_BYTES, "%s/part_%d_of_%d.json", dir, index, count);
+}
+
+vj_status vj_part_parse(vj_campaign_part *part, const char *text)
+{
+    int index = 0, count = 0, end = 0;
+    *part = (vj_campaign_part){0};
+    if (sscanf(text, "%6d/%6d%n", &index, &count, &end) != 2 || text[end] || index < 1 || index > count ||
+        count > MOST_PARTS)
+        return vj_raise(VJ_ERR_USAGE, "--part takes K/N, part K of N, such as 2/8, not '%s'", text);
+    part->index = index;
+    part->count = count;
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ writing */
+
+static json_t *row_object(const vj_probe_row *r, int64_t number)
+{
+    return json_pack("{s:I, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:f, s:f, s:o, s:i}", "number", (json_int_t)number,
+                     "task", r->task, "encoder", r->encoder, "pooling", r->kind, "labels", r->labels, "training_clips",
+                     (json_int_t)r->training_clips, "validation_clips", (json_int_t)r->validation_clips, "seeds",
+                     (json_int_t)r->seeds, "top1_mean", r->top1_mean, "top1_std", r->top1_std, "effective_rank",
+                     isnan(r->effective_rank) ? json_null() : json_real(r->effective_rank), "width", r->width);
+}
+
+static json_t *part_object(const vj_campaign_part *part, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+{
+    json_t *row_list = json_array(), *note_list = json_array();
+    int bad = !row_list || !note_list;
+    for (int64_t i = 0; !bad && i < count; i++)
+        bad = json_array_append_new(row_list, row_object(&rows[i], part->number[i])) != 0;
+    for (int i = 0; !bad && i < notes->count; i++)
+        bad = json_array_append_new(note_list, json_string(notes->text[i])) != 0;
+    if (!bad)
+        return json_pack("{s:s, s:i, s:i, s:I, s:s, s:o, s:o}", "format", FORMAT, "part", part->index, "parts",
+                         part->count, "rows_in_table", (json_int_t)part->total, "campaign", part->campaign, "notes",
+                         note_list, "rows", row_list);
+    json_decref(row_list);
+    json_decref(note_list);
+    return NULL;
+}
+
+vj_status vj_part_write(const char *dir, const vj_campaign_part *part, const vj_probe_row *rows, int64_t count,
+                        const vj_notes *notes)
+{
+    char path[PATH_BYTES];
+    vj_file file;
+    if (mkdir(dir, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "make the folder %s", dir);
+    part_path(path, dir, part->index, part->count);
+    json_t *object = part_object(part, rows, count, notes);
+    if (!object) return vj_raise(VJ_ERR_LIBRARY, "%s could not be written as JSON", path);
+    vj_status status = vj_file_begin_text(&file, path);
+    if (status == VJ_OK) {
+        if (json_dumpf(object, file.stream, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) == 0 &&
+            fputc('\n', file.stream) != EOF)
+            status = vj_file_commit(&file);
+        else
+            status = vj_raise(VJ_ERR_IO, "write %s", path);
+        vj_file_rollback(&file);
+    }
+    json_decref(object);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ merging */
+
+static vj_status wrong(const char *path, const char *what)
+{
+    errno = 0;
+    return vj_raise(VJ_ERR_FORMAT, "%s: %s; make it again: vjepa-probe --part", path, what);
+}
+
+/* A row of a part, into its place of the table. */
+static vj_status read_row(vj_probe_row *rows, bool *there, int64_t total, const json_t *object, const char *path)
+{
+    const char *task, *encoder, *kind;
+    const json_t *rank;
+    json_int_t number, training, validation, seeds;
+    vj_probe_row r = {.effective_rank = NAN};
+    if (json_unpack((json_t *)object, "{s:I, s:s, s:s, s:s, s:F, s:I, s:I, s:I, s:F, s:F, s:o, s:i}", "number", &number,
+                    "task", &task, "encoder", &encoder, "pooling", &kind, "labels", &r.labels, "training_clips",
+                    &training, "validation_clips", &validation, "seeds", &seeds, "top1_mean", &r.top1_mean, "top1_std",
+                    &r.top1_std, "effective_rank", &rank, "width", &r.width) != 0 ||
+        strlen(task) >= sizeof r.task || strlen(encoder) >= sizeof r.encoder || strlen(kind) >= sizeof r.kind ||
+        number < 0 || number >= total)
+        return wrong(path, "a row is not as vjepa-probe writes it");
+    if (there[number]) return wrong(path, "it has a row that another part has too");
+    strcpy(r.kind, kind);
+    strcpy(r.task, task);
+    strcpy(r.encoder, encoder);
+    r.training_clips = training;
+    r.validation_clips = validation;
+    r.seeds = seeds;
+    if (json_is_number(rank)) r.effective_rank = json_number_value(rank);
+    rows[number] = r;
+    there[number] = true;
+    return VJ_OK;
+}
+
+/* What has been read of a table. */
+typedef struct {
+    vj_probe_row *rows; /* [total] */
+    bool *there;        /* [total] */
+    int64_t total;      /* -1: no part was read */
+    char *campaign;
+    vj_notes *notes;
+} table;
+
+static vj_status take_part(table *t, const json_t *object, const char *path, int index, int count)
+{
+    const char *format, *campaign;
+    json_int_t total;
+    json_t *notes, *rows, *item;
+    size_t i;
+    int part, parts;
+    if (json_unpack((json_t *)object, "{s:s, s:i, s:i, s:I, s:s, s:o, s:o}", "format", &format, "part", &part, "parts",
+                    &parts, "rows_in_table", &total, "campaign", &campaign, "notes", &notes, "rows", &rows) != 0 ||
+        strcmp(format, FORMAT) != 0 || part != index || parts != count || total < 0 || total > INT32_MAX)
+        return wrong(path, "it is no part of a campaign that vjepa-probe wrote");
+    if (t->total < 0) {
+        t->total = total;
+        t->campaign = strdup(campaign);
+        t->rows = vj_calloc(total, sizeof *t->rows);
+        t->there = vj_calloc(total, sizeof *t->there);
+        if (!t->campaign || !t->rows || !t->there)
+            return vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)total);
+    }
+    if (t->total != total || strcmp(t->campaign, campaign) != 0)
+        return wrong(path,
+                     "its settings, encoders or features are not those of the parts before it (see \"campaign\")");
+    json_array_foreach(notes, i, item)
+    {
+        if (json_is_string(item)) VJ_TRY(vj_notes_add(t->notes, "%s", json_string_value(item)));
+    }
+    json_array_foreach(rows, i, item)
+    {
+        VJ_TRY(read_row(t->rows, t->there, t->total, item, path));
+    }
+    return VJ_OK;
+}
+
+static vj_status read_part(table *t, const char *dir, int index, int count)
+{
+    char path[PATH_BYTES], message[PATH_BYTES + 256];
+    json_error_t error;
+    part_path(path, dir, index, count);
+    json_t *object = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!object) {
+        snprintf(message, sizeof message, "line %d: %.200s", error.line, error.text);
+        return wrong(path, message);
+    }
+    vj_status status = take_part(t, object, path, index, count);
+    json_decref(object);
+    return status;
+}
+
+/* All that are missing are named, so that they can be submitted at once. */
+static vj_status check_there(const char *dir, int parts)
+{
+    char path[PATH_BYTES], list[256] = "";
+    size_t used = 0;
+    int missing = 0;
+    for (int i = 1; i <= parts; i++) {
+        part_path(path, dir, i, parts);
+        if (access(path, R_OK) == 0) continue;
+        missing++;
+        if (used < sizeof list - 16) used += (size_t)snprintf(list + used, sizeof list - used, " %d", i);
+    }
+    if (missing == 0) return VJ_OK;
+    errno = 0;
+    return vj_raise(VJ_ERR_IO, "%d of the %d parts in %s are missing:%s%s; part_K_of_%d.json is made by --part K/%d",
+                    missing, parts, dir, list, used < sizeof list - 16 ? "" : " ...", parts, parts);
+}
+
+static vj_status check_rows(const table *t, const char *dir)
+{
+    for (int64_t i = 0; i < t->total; i++)
+        if (!t->there[i])
+            return vj_raise(VJ_ERR_FORMAT,
+                            "row %lld of the %lld of the table is in no part in %s: make all parts again", (long long)i,
+                            (long long)t->total, dir);
+    return VJ_OK;
+}
+
+vj_status vj_part_merge(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const char *dir, int parts)
+{
+    table t = {.total = -1, .notes = notes};
+    *rows = NULL;
+    *row_count = 0;
+    if (parts < 1 || parts > MOST_PARTS)
+        return vj_raise(VJ_ERR_USAGE, "--merge takes the number of parts, 1 to %d, not %d", MOST_PARTS, parts);
+    vj_status status = check_there(dir, parts);
+    for (int i = 1; status == VJ_OK && i <= parts; i++) status = read_part(&t, dir, i, parts);
+    if (status == VJ_OK) status = check_rows(&t, dir);
+    free(t.there);
+    free(t.campaign);
+    if (status != VJ_OK) {
+        free(t.rows);
+        return status;
+    }
+    *rows = t.rows;
+    *row_count = t.total;
+    return VJ_OK;
+}
