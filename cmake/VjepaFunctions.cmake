@@ -101,20 +101,24 @@ function(vj_tools)
   target_link_libraries(vj_tools PUBLIC vjepa vj_options)
 endfunction()
 
-# Each vjepa-*.c of the folder is a program in bin/.
-function(vj_programs dir)
+# vj_programs(DIR LIBRARY): each vjepa-*.c of the folder is a program in bin/.
+function(vj_programs dir library)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/vjepa-*.c)
-  set(programs "")
   foreach(file ${files})
-    get_filename_component(name ${file} NAME_WE)
-    add_executable(${name} ${file})
-    target_link_libraries(${name} PRIVATE vj_tools)
-    list(APPEND programs ${name})
+    vj_program(${file} ${library})
   endforeach()
   # It starts often, and has no use for MPI, HDF5 and the rest.
   target_link_options(vjepa-decode PRIVATE LINKER:--as-needed)
-  set(VJ_PROGRAMS ${programs} PARENT_SCOPE)
+  set(VJ_PROGRAMS ${VJ_PROGRAMS} PARENT_SCOPE)
 endfunction()
+
+# One program, of one file; it is installed.
+macro(vj_program file library)
+  get_filename_component(program_name ${file} NAME_WE)
+  add_executable(${program_name} ${file})
+  target_link_libraries(${program_name} PRIVATE ${library})
+  list(APPEND VJ_PROGRAMS ${program_name})
+endmacro()
 
 function(vj_install)
   include(CMakePackageConfigHelpers)
@@ -126,8 +130,16 @@ function(vj_install)
             PATTERN inner.h EXCLUDE PATTERN inside.h EXCLUDE)
   endforeach()
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/slurm ${CMAKE_SOURCE_DIR}/jobs/pbs ${CMAKE_SOURCE_DIR}/jobs/steps
+          ${CMAKE_SOURCE_DIR}/jobs/sites DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa/jobs USE_SOURCE_PERMISSIONS)
+  install(PROGRAMS ${CMAKE_SOURCE_DIR}/jobs/submit ${CMAKE_SOURCE_DIR}/jobs/status
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa/jobs)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/io/convert DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa USE_SOURCE_PERMISSIONS
           FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
+  # Expected numbers for vjepa-parity: an installation can be checked without the source.
+  foreach(fixture ops masks schedules square_forward square_step5)
+    install(FILES ${CMAKE_SOURCE_DIR}/tests/golden/${fixture}.h5 DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa/parity)
+  endforeach()
   configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/vjepa-config.cmake.in ${CMAKE_BINARY_DIR}/vjepa-config.cmake
                                 INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
   write_basic_package_version_file(${CMAKE_BINARY_DIR}/vjepa-config-version.cmake COMPATIBILITY SameMinorVersion)
@@ -150,18 +162,35 @@ function(vj_install)
   list(JOIN VJ_PC_INCLUDES " " VJ_PC_INCLUDES)
   configure_file(${CMAKE_SOURCE_DIR}/cmake/vjepa.pc.in ${CMAKE_BINARY_DIR}/vjepa.pc @ONLY)
   install(FILES ${CMAKE_BINARY_DIR}/vjepa.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  vj_install_modulefiles()
 endfunction()
 
-# vj_test(NAME n [SOURCE file.c] [COMMAND ...] LABELS l... [RANKS 1 2 3 4] [TIMEOUT s])
+# Modulefiles for environment-modules (Tcl) and Lmod (Lua), from modules/, as PREFIX/share/modulefiles/vjepa/VERSION[.lua].
+function(vj_install_modulefiles)
+  set(folder ${CMAKE_INSTALL_DATADIR}/modulefiles/vjepa)
+  file(RELATIVE_PATH VJ_MODULE_UP ${CMAKE_INSTALL_FULL_DATADIR}/modulefiles/vjepa ${CMAKE_INSTALL_PREFIX})
+  string(REGEX REPLACE "/$" "" VJ_MODULE_UP "${VJ_MODULE_UP}")
+  list(JOIN VJEPA_MODULES " " VJ_MODULES)
+  foreach(kind tcl lua)
+    configure_file(${CMAKE_SOURCE_DIR}/modules/vjepa.${kind}.in ${CMAKE_BINARY_DIR}/vjepa.${kind} @ONLY)
+  endforeach()
+  install(FILES ${CMAKE_BINARY_DIR}/vjepa.tcl DESTINATION ${folder} RENAME ${PROJECT_VERSION})
+  install(FILES ${CMAKE_BINARY_DIR}/vjepa.lua DESTINATION ${folder} RENAME ${PROJECT_VERSION}.lua)
+endfunction()
+
+# vj_test(NAME n [SOURCE file.c [LIBRARY target]] [COMMAND ...] LABELS l... [RANKS 1 2 3 4] [TIMEOUT s])
 # With SOURCE the test is a cmocka program; with COMMAND a script. Each number of RANKS makes a test n_r<ranks>.
 function(vj_test)
-  cmake_parse_arguments(T "" "NAME;SOURCE;TIMEOUT" "COMMAND;LABELS;RANKS" ${ARGN})
+  cmake_parse_arguments(T "" "NAME;SOURCE;LIBRARY;TIMEOUT" "COMMAND;LABELS;RANKS" ${ARGN})
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 900) # a hang fails; a slow or busy machine does not
   endif()
   if(T_SOURCE)
     add_executable(test_${T_NAME} ${T_SOURCE})
-    target_link_libraries(test_${T_NAME} PRIVATE vj_tools PkgConfig::CMOCKA)
+    if(NOT T_LIBRARY)
+      set(T_LIBRARY vj_tools)
+    endif()
+    target_link_libraries(test_${T_NAME} PRIVATE ${T_LIBRARY} PkgConfig::CMOCKA)
     set_target_properties(test_${T_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     set(T_COMMAND $<TARGET_FILE:test_${T_NAME}>)
   endif()

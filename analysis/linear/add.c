@@ -1,0 +1,173 @@
+/*
+ * Sums over all rows: x^T x and x^T y. A rank's part of C is some rows I and columns J of it, and needs the columns I
+ * and J of everybody's x; so these are sent to it, piece by piece, and then multiplied at once by the rank's own BLAS,
+ * with a product as deep as the piece has rows. That is faster than pdsyrk, which multiplies panels as deep as a block.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "linear/inner.h"
+#include "parallel/parallel.h"
+
+/* Rows of all ranks together in a piece: deep enough for any BLAS, small enough to be sent from cache. */
+enum { PIECE_ROWS = 2048 };
+
+/* Columns of a matrix of rows as they are dealt out over the `parts` rows or columns of the rectangle of ranks. */
+typedef struct {
+    const double *x; /* [rows, width] this rank's rows. Borrowed */
+    int width;
+    bool by_row;         /* a rank gets the columns of its row in the rectangle, or of its column */
+    const double *given; /* [rows of all, own columns] what this rank received. Borrowed */
+    int own;             /* number of columns */
+} dealt;
+
+static int parts_of(const vj_ranks *ranks, const dealt *d)
+{
+    return d->by_row ? ranks->rows : ranks->columns;
+}
+
+static int part_of(const vj_ranks *ranks, const dealt *d, int rank)
+{
+    return d->by_row ? rank / ranks->columns : rank % ranks->columns;
+}
+
+/* Copy the columns of one part out of rows [rows, width]: to [rows, columns of the part]; returns their end. */
+static double *take_part(const double *x, int64_t rows, int width, int part, int parts, double *to)
+{
+    for (int64_t i = 0; i < rows; i++, x += width)
+        for (int j = part * VJ_BLOCK; j < width; j += parts * VJ_BLOCK) {
+            const int columns = width - j < VJ_BLOCK ? width - j : VJ_BLOCK;
+            memcpy(to, x + j, (size_t)columns * sizeof *to);
+            to += columns;
+        }
+    return to;
+}
+
+/* Send everybody its columns of the rows [first, first + rows[rank]); `send` and `receive` are memory for them. */
+static void deal(const vj_ranks *ranks, dealt *d, int64_t first, const int *rows, double *send, double *receive)
+{
+    const int parts = parts_of(ranks, d), mine = rows[ranks->rank];
+    const double *x = d->x + first * d->width;
+    int *send_count = ranks->numbers, *send_at = send_count + ranks->size, *count = send_at + ranks->size,
+        *at = count + ranks->size, place = 0;
+    d->own = vj_share(d->width, part_of(ranks, d, ranks->rank), parts);
+    d->given = ranks->size == 1 ? x : receive;
+    if (ranks->size == 1) return;
+    if (parts > 1) {
+        double *to = send;
+        for (int part = 0; part < parts; part++) to = take_part(x, mine, d->width, part, parts, to);
+    }
+    for (int r = 0; r < ranks->size; r++) {
+        const int part = part_of(ranks, d, r);
+        send_count[r] = mine * vj_share(d->width, part, parts);
+        send_at[r] = 0;
+        for (int p = 0; p < part; p++) send_at[r] += mine * vj_share(d->width, p, parts);
+        count[r] = rows[r] * d->own;
+        at[r] = place;
+        place += count[r];
+    }
+    MPI_Alltoallv(parts > 1 ? send : x, send_count, send_at, MPI_DOUBLE, receive, count, at, MPI_DOUBLE, ranks->comm);
+}
+
+/* C[row.., column..] += A^T B of this rank's columns [row, row_end) of A and [column, column_end) of B. */
+static void multiply(vj_matrix *c, const dealt *a, const dealt *b, int depth, int row, int row_end, int column,
+                     int column_end)
+{
+    const double whole = 1.0;
+    const int rows = row_end - row, columns = column_end - column;
+    if (rows <= 0 || columns <= 0 || depth == 0) return;
+    dgemm_("N", "T", &rows, &columns, &depth, &whole, a->given + row, &a->own, b->given + column, &b->own, &whole,
+           c->local + (int64_t)column * c->local_rows + row, &c->local_rows);
+}
+
+/* The first of this rank's rows in the same block of rows as its column, or below. */
+static int first_row_below(const vj_matrix *c, int column)
+{
+    const int block = vj_matrix_column(c, column) / VJ_BLOCK;
+    int row = 0;
+    while (row < c->local_rows && vj_matrix_row(c, row) / VJ_BLOCK < block) row += VJ_BLOCK;
+    return row < c->local_rows ? row : c->local_rows;
+}
+
+/*
+ * The lower triangle, by whole blocks, of columns [column, column_end) and rows before row_end: the rectangle below the
+ * first half of the columns in one product, then what is left of either half.
+ */
+static void multiply_lower(vj_matrix *c, const dealt *a, const dealt *b, int depth, int column, int column_end,
+                           int row_end)
+{
+    const int blocks = (column_end - column + VJ_BLOCK - 1) / VJ_BLOCK;
+    if (blocks <= 1) {
+        if (blocks == 1) multiply(c, a, b, depth, first_row_below(c, column), row_end, column, column_end);
+        return;
+    }
+    const int middle = column + blocks / 2 * VJ_BLOCK, row = first_row_below(c, middle);
+    multiply(c, a, b, depth, row, row_end, column, middle);
+    multiply_lower(c, a, b, depth, column, middle, row);
+    multiply_lower(c, a, b, depth, middle, column_end, row_end);
+}
+
+/* Memory for a piece of `rows` rows a rank, kept from call to call: sent, and received of A and of B. */
+static vj_status make_room(vj_ranks *ranks, const dealt *a, const dealt *b, int rows, double *room[3])
+{
+    const int64_t all = (int64_t)rows * ranks->size;
+    const int64_t sent = (int64_t)rows * (a->width > b->width ? a->width : b->width);
+    const int64_t of_a = all * vj_share(a->width, ranks->row, ranks->rows);
+    const int64_t of_b = all * vj_share(b->width, ranks->column, ranks->columns);
+    if (ranks->size == 1) return VJ_OK;
+    if (sent + of_a + of_b > ranks->room_count) {
+        free(ranks->room);
+        ranks->room_count = sent + of_a + of_b;
+        ranks->room = vj_calloc(ranks->room_count, sizeof *ranks->room);
+    }
+    room[0] = ranks->room;
+    room[1] = room[0] + sent;
+    room[2] = room[1] + of_a;
+    return vj_agree(ranks->comm,
+                    ranks->room ? VJ_OK
+                                : vj_raise(VJ_ERR_MEMORY, "no memory for %lld numbers", (long long)ranks->room_count));
+}
+
+/* C += A^T B, or of a symmetric product the lower triangle. */
+static vj_status add(vj_matrix *c, const double *x, const double *y, int64_t count, bool lower)
+{
+    vj_ranks *ranks = c->ranks;
+    dealt a = {.x = x, .width = c->rows, .by_row = true}, b = {.x = y, .width = c->columns};
+    const int piece = ranks->size < PIECE_ROWS / VJ_BLOCK ? PIECE_ROWS / ranks->size : VJ_BLOCK;
+    int *rows = ranks->numbers + 4 * ranks->size;
+    double *room[3] = {NULL};
+    int64_t most = count;
+    MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, ranks->comm);
+    VJ_TRY(make_room(ranks, &a, &b, piece, room));
+    for (int64_t first = 0; first < most; first += piece) {
+        const int64_t left = count - first;
+        const int mine = left < 0 ? 0 : left < piece ? (int)left : piece;
+        int depth = 0;
+        MPI_Allgather(&mine, 1, MPI_INT, rows, 1, MPI_INT, ranks->comm);
+        for (int r = 0; r < ranks->size; r++) depth += rows[r];
+        deal(ranks, &a, first, rows, room[0], room[1]);
+        if (lower && ranks->rows == 1 && ranks->size > 1) { /* this rank has everybody's whole rows */
+            take_part(a.given, depth, a.width, ranks->column, ranks->columns, room[2]);
+            b.own = c->local_columns;
+            b.given = room[2];
+        } else {
+            deal(ranks, &b, first, rows, room[0], room[2]);
+        }
+        if (lower)
+            multiply_lower(c, &a, &b, depth, 0, c->local_columns, c->local_rows);
+        else
+            multiply(c, &a, &b, depth, 0, c->local_rows, 0, c->local_columns);
+    }
+    return VJ_OK;
+}
+
+vj_status vj_matrix_add_gram(vj_matrix *c, const double *x, int64_t count)
+{
+    VJ_ASSERT(c->rows == c->columns);
+    return add(c, x, x, count, true);
+}
+
+vj_status vj_matrix_add_cross(vj_matrix *c, const double *x, const double *y, int64_t count)
+{
+    return add(c, x, y, count, false);
+}

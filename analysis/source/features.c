@@ -1,0 +1,249 @@
+/* Feature stores of the same clips as a source: what of them is compared, and how their rows are read. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "features/features.h"
+#include "kernels/kernels.h"
+#include "parallel/parallel.h"
+#include "source/inner.h"
+
+typedef struct {
+    int count;
+    bool average;
+    const char *path[VJ_MAX_REPRESENTATIONS]; /* the caller's, only while opening */
+    vj_features *store[VJ_MAX_REPRESENTATIONS];
+    float *tokens; /* with average: all tokens of a few clips */
+} stores;
+
+static vj_status begin(void *from, int64_t first, int64_t last)
+{
+    (void)from, (void)first, (void)last; /* rows are found by their number */
+    return VJ_OK;
+}
+
+/* The mean tokens of clips, of which few are in memory with all their tokens at a time. */
+static vj_status read_means(const stores *s, const vj_features *store, int64_t first, int64_t count, float *x)
+{
+    const vj_features_header *layout = vj_features_describe(store);
+    const int64_t most = vj_features_slab(store);
+    for (int64_t i = 0; i < count; i += most) {
+        const int64_t n = count - i < most ? count - i : most;
+        VJ_TRY(vj_features_read_rows(store, first + i, n, s->tokens));
+        vj_host_mean_tokens(x + i * layout->width, s->tokens, n, layout->tokens, (int)layout->width);
+    }
+    return VJ_OK;
+}
+
+static vj_status read(void *from, int64_t first, int64_t count, float *const *x)
+{
+    const stores *s = from;
+    for (int i = 0; i < s->count; i++)
+        if (s->average && vj_features_describe(s->store[i])->tokens > 1)
+            VJ_TRY(read_means(s, s->store[i], first, count, x[i]));
+        else
+            VJ_TRY(vj_features_read_rows(s->store[i], first, count, x[i]));
+    return VJ_OK;
+}
+
+static void close_stores(void *from)
+{
+    stores *s = from;
+    for (int i = 0; i < s->count; i++) vj_features_close(s->store[i]);
+    free(s->tokens);
+    free(s);
+}
+
+static const vj_source_kind kind = {begin, read, close_stores, true};
+
+/* ------------------------------------------------------------------------------------------------ the same clips */
+
+enum { ROWS = 4096 };
+
+/* A few rows of the columns of one store. */
+typedef struct {
+    int64_t numbers[ROWS];
+    uint64_t sums[ROWS];
+    int32_t labels[ROWS * VJ_MAX_LABELS];
+} columns;
+
+static vj_status read_columns(const vj_features *store, int64_t first, int64_t count, columns *c)
+{
+    VJ_TRY(vj_features_read_clips(store, first, count, c->numbers));
+    VJ_TRY(vj_features_read_labels(store, first, count, c->labels));
+    return vj_features_has_clip_sums(store) ? vj_features_read_clip_sums(store, first, count, c->sums) : VJ_OK;
+}
+
+/* Number of clips, labels and classes. */
+static vj_status compare_layouts(const char *path, const vj_features_header *a, const char *other,
+                                 const vj_features_header *b)
+{
+    if (a->clips != b->clips)
+        return vj_raise(VJ_ERR_FORMAT, "%s holds %lld clips, %s %lld: these are not features of the same clips", path,
+                        (long long)a->clips, other, (long long)b->clips);
+    if (a->label_count != b->label_count)
+        return vj_raise(VJ_ERR_FORMAT, "%s has %d labels a clip, %s %d", path, a->label_count, other, b->label_count);
+    for (int l = 0; l < a->label_count; l++) {
+        if (strcmp(a->label_names[l], b->label_names[l]) != 0)
+            return vj_raise(VJ_ERR_FORMAT, "label %d of %s is '%s', of %s '%s'", l, path, a->label_names[l], other,
+                            b->label_names[l]);
+        const vj_clips_classes *x = &a->classes[l], *y = &b->classes[l]; /* older files have no names of classes */
+        for (int64_t k = 0; x->count > 0 && y->count > 0 && (k < x->count || k < y->count); k++)
+            if (strcmp(vj_clips_classes_name(x, k), vj_clips_classes_name(y, k)) != 0)
+                return vj_raise(VJ_ERR_FORMAT, "class %lld of label '%s' is '%s' in %s, '%s' in %s", (long long)k,
+                                a->label_names[l], vj_clips_classes_name(x, k), path, vj_clips_classes_name(y, k),
+                                other);
+    }
+    return VJ_OK;
+}
+
+/* Rows of two stores, from row `first` on; `known`: both have checksums of the clips' content. */
+static vj_status compare_rows(const char *path, const columns *a, const char *other, const columns *b, int64_t first,
+                              int64_t count, int labels, bool known)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const long long row = (long long)(first + i);
+        if (a->numbers[i] != b->numbers[i])
+            return vj_raise(VJ_ERR_FORMAT,
+                            "row %lld of %s is clip %lld, of %s clip %lld: both must be features of the same clips in "
+                            "the same order, as vjepa-embed writes them of one store with one embed.limit and run.seed",
+                            row, path, (long long)a->numbers[i], other, (long long)b->numbers[i]);
+        if (known && a->sums[i] != b->sums[i])
+            return vj_raise(VJ_ERR_FORMAT,
+                            "row %lld, clip %lld, has other content in %s than in %s, by the clips' checksums: they "
+                            "were made of different clip stores",
+                            row, (long long)a->numbers[i], path, other);
+        for (int l = 0; l < labels; l++)
+            if (a->labels[i * labels + l] != b->labels[i * labels + l])
+                return vj_raise(VJ_ERR_FORMAT, "row %lld, clip %lld, has label %d in %s, %d in %s (label number %d)",
+                                row, (long long)a->numbers[i], a->labels[i * labels + l], path,
+                                b->labels[i * labels + l], other, l);
+    }
+    return VJ_OK;
+}
+
+/* Is store i about the same clips as store 0? pair: memory for rows of both. */
+static vj_status compare_stores(const stores *s, int i, columns pair[2])
+{
+    const vj_features_header *first = vj_features_describe(s->store[0]), *h = vj_features_describe(s->store[i]);
+    const bool known = vj_features_has_clip_sums(s->store[0]) && vj_features_has_clip_sums(s->store[i]);
+    VJ_TRY(compare_layouts(s->path[i], h, s->path[0], first));
+    if (!known && h->store_fingerprint != first->store_fingerprint)
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s and %s are features of different clip stores, by the stores' fingerprints, and not both "
+                        "have checksums of the clips to say that their content is the same",
+                        s->path[i], s->path[0]);
+    for (int64_t at = 0; at < h->clips; at += ROWS) {
+        const int64_t n = h->clips - at < ROWS ? h->clips - at : ROWS;
+        VJ_TRY(read_columns(s->store[i], at, n, &pair[0]));
+        VJ_TRY(read_columns(s->store[0], at, n, &pair[1]));
+        VJ_TRY(compare_rows(s->path[i], &pair[0], s->path[0], &pair[1], at, n, h->label_count, known));
+    }
+    return VJ_OK;
+}
+
+static vj_status compare_all(const stores *s)
+{
+    if (s->count == 1) return VJ_OK;
+    columns *pair = vj_calloc(2, sizeof *pair);
+    vj_status status = pair ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to compare feature stores");
+    for (int i = 1; i < s->count && status == VJ_OK; i++) status = compare_stores(s, i, pair);
+    free(pair);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ opening */
+
+static vj_status open_stores(stores *s)
+{
+    int64_t most = 0; /* floats of the clips whose means are made at a time */
+    for (int i = 0; i < s->count; i++) {
+        VJ_TRY(vj_features_open(&s->store[i], s->path[i]));
+        const vj_features_header *h = vj_features_describe(s->store[i]);
+        if (h->width > INT32_MAX)
+            return vj_raise(VJ_ERR_FORMAT, "%s: no encoder has width %lld", s->path[i], (long long)h->width);
+        const int64_t values = vj_features_slab(s->store[i]) * h->tokens * h->width;
+        if (h->tokens > 1 && values > most) most = values;
+    }
+    if (!s->average || most == 0) return VJ_OK;
+    s->tokens = vj_calloc(most, sizeof *s->tokens);
+    return s->tokens ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld tokens' values", (long long)most);
+}
+
+/* "a/val.h5" to "val" */
+static void set_name(vj_representation *r, const char *path)
+{
+    const char *slash = strrchr(path, '/'), *stem = slash ? slash + 1 : path, *dot = strrchr(stem, '.');
+    const int length = dot && dot > stem ? (int)(dot - stem) : (int)strlen(stem);
+    snprintf(r->name, sizeof r->name, "%.*s", length, stem);
+    snprintf(r->origin, sizeof r->origin, "%s", path);
+}
+
+/* The names of a label's classes, of the first store that has them. */
+static const vj_clips_classes *classes_of(const stores *s, int label)
+{
+    for (int i = 0; i < s->count; i++) {
+        const vj_clips_classes *classes = &vj_features_describe(s->store[i])->classes[label];
+        if (classes->count > 0) return classes;
+    }
+    return &vj_features_describe(s->store[0])->classes[label];
+}
+
+static void describe(vj_source *source, const stores *s)
+{
+    const vj_features_header *first = vj_features_describe(s->store[0]);
+    const char *encoders[VJ_MAX_REPRESENTATIONS];
+    source->count = s->count;
+    source->clips = first->clips;
+    source->label_count = first->label_count;
+    for (int l = 0; l < first->label_count; l++) {
+        memcpy(source->label_names[l], first->label_names[l], VJ_LABEL_NAME);
+        source->classes[l] = classes_of(s, l);
+    }
+    snprintf(source->preprocessing, sizeof source->preprocessing, "%s", first->preprocessing);
+    for (int i = 0; i < s->count; i++) {
+        const vj_features_header *h = vj_features_describe(s->store[i]);
+        vj_representation *r = &source->representation[i];
+        set_name(r, s->path[i]);
+        r->width = (int)h->width;
+        r->tokens = s->average ? 1 : h->tokens;
+        r->digest = h->encoder_digest;
+        encoders[i] = h->encoder;
+    }
+    vj_source_settle_names(source, encoders);
+}
+
+static vj_status fill(vj_source *source, const stores *s)
+{
+    bool sums = false;
+    int with = 0; /* a store that has checksums of the clips, which are the same in all */
+    for (int i = s->count - 1; i >= 0; i--)
+        if (vj_features_has_clip_sums(s->store[i])) sums = true, with = i;
+    describe(source, s);
+    VJ_TRY(vj_source_take_columns(source, sums));
+    VJ_TRY(vj_features_read_clips(s->store[0], 0, source->clips, source->numbers));
+    VJ_TRY(vj_features_read_labels(s->store[0], 0, source->clips, source->labels));
+    if (sums) VJ_TRY(vj_features_read_clip_sums(s->store[with], 0, source->clips, source->sums));
+    return vj_source_take_slabs(source, 1);
+}
+
+vj_status vj_source_open_features(vj_source **source, const char *const *paths, int count, bool average, MPI_Comm comm)
+{
+    *source = NULL;
+    if (count < 1 || count > VJ_MAX_REPRESENTATIONS)
+        return vj_raise(VJ_ERR_USAGE, "%d feature stores; 1 to %d can be looked at together", count,
+                        VJ_MAX_REPRESENTATIONS);
+    stores *s = vj_calloc(1, sizeof *s);
+    VJ_TRY(vj_source_create(source, &kind, s, comm));
+    *s = (stores){.count = count, .average = average};
+    for (int i = 0; i < count; i++) s->path[i] = paths[i];
+    /* Rank 0 first, so that what is wrong with the files is said once. */
+    vj_status status = VJ_OK;
+    const int rank = (*source)->rank;
+    if (rank == 0) status = open_stores(s);
+    if (rank == 0 && status == VJ_OK) status = compare_all(s);
+    VJ_TRY(vj_agree(comm, status));
+    if (rank != 0) status = open_stores(s);
+    if (status == VJ_OK) status = fill(*source, s);
+    return vj_agree(comm, status);
+}

@@ -1,0 +1,266 @@
+/* What all kinds of sources share: names, slabs, passes, and the refusal of numbers that are not finite. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "parallel/parallel.h"
+#include "source/inner.h"
+
+enum { SLAB_BYTES = 16 << 20, NAMED_CLIPS = 5 };
+
+void vj_source_close(vj_source *s)
+{
+    if (!s) return;
+    if (s->from) s->kind->close(s->from);
+    for (int i = 0; i < s->count; i++) free(s->x[i]);
+    for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&s->joined[l]);
+    free(s->numbers);
+    free(s->sums);
+    free(s->labels);
+    free(s);
+}
+
+int vj_source_representations(const vj_source *s)
+{
+    return s->count;
+}
+
+const vj_representation *vj_source_representation(const vj_source *s, int i)
+{
+    return &s->representation[i];
+}
+
+int64_t vj_source_clips(const vj_source *s)
+{
+    return s->clips;
+}
+
+const int64_t *vj_source_clip_numbers(const vj_source *s)
+{
+    return s->numbers;
+}
+
+const int32_t *vj_source_labels(const vj_source *s)
+{
+    return s->labels;
+}
+
+const uint64_t *vj_source_clip_sums(const vj_source *s)
+{
+    return s->sums;
+}
+
+int vj_source_label_count(const vj_source *s)
+{
+    return s->label_count;
+}
+
+const char *vj_source_label_name(const vj_source *s, int label)
+{
+    return s->label_names[label];
+}
+
+const vj_clips_classes *vj_source_classes(const vj_source *s, int label)
+{
+    return s->classes[label];
+}
+
+const char *vj_source_preprocessing(const vj_source *s)
+{
+    return s->preprocessing;
+}
+
+void vj_source_part(const vj_source *s, int64_t *first, int64_t *last)
+{
+    *first = s->first;
+    *last = s->last;
+}
+
+int64_t vj_source_slab_clips(const vj_source *s)
+{
+    return s->slab;
+}
+
+/* ------------------------------------------------------------------------------------------------ opening */
+
+vj_status vj_source_create(vj_source **source, const vj_source_kind *kind, void *from, MPI_Comm comm)
+{
+    vj_source *s = *source = from ? vj_calloc(1, sizeof *s) : NULL;
+    if (s)
+        *s = (vj_source){
+            .comm = comm, .rank = vj_comm_rank(comm), .size = vj_comm_size(comm), .kind = kind, .from = from};
+    else if (from)
+        kind->close(from);
+    return vj_agree(comm, s ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a source of features"));
+}
+
+vj_status vj_source_take_columns(vj_source *s, bool sums)
+{
+    s->numbers = vj_calloc(s->clips, sizeof *s->numbers);
+    s->labels = vj_calloc(s->clips * s->label_count + 1, sizeof *s->labels);
+    if (sums) s->sums = vj_calloc(s->clips, sizeof *s->sums);
+    if (!s->numbers || !s->labels || (sums && !s->sums))
+        return vj_raise(VJ_ERR_MEMORY, "no memory for numbers and labels of %lld clips", (long long)s->clips);
+    return VJ_OK;
+}
+
+vj_status vj_source_take_slabs(vj_source *s, int64_t batch)
+{
+    int64_t clip_bytes = 0, most_first, most_last;
+    for (int i = 0; i < s->count; i++)
+        clip_bytes += s->representation[i].tokens * s->representation[i].width * (int64_t)sizeof(float);
+    vj_split(s->clips, s->size, s->rank, &s->first, &s->last);
+    vj_split(s->clips, s->size, 0, &most_first, &most_last);
+    const int64_t most = most_last - most_first, fit = SLAB_BYTES / clip_bytes / batch * batch;
+    s->slab = fit < batch ? batch : fit;
+    if (s->slab > most) s->slab = most;
+    s->slabs = (most + s->slab - 1) / s->slab;
+    s->next = s->last; /* no pass has begun */
+    s->done = s->slabs;
+    for (int i = 0; i < s->count; i++) {
+        const vj_representation *r = &s->representation[i];
+        s->x[i] = vj_calloc(s->slab * r->tokens * r->width, sizeof *s->x[i]);
+        if (!s->x[i])
+            return vj_raise(VJ_ERR_MEMORY, "no memory for %lld clips of %s, %lld tokens of width %d each",
+                            (long long)s->slab, r->name, (long long)r->tokens, r->width);
+    }
+    return VJ_OK;
+}
+
+static bool is_repeated(const vj_source *s, int i)
+{
+    for (int j = 0; j < s->count; j++)
+        if (j != i && strcmp(s->representation[i].name, s->representation[j].name) == 0) return true;
+    return false;
+}
+
+static void without_slashes(char *name)
+{
+    for (; *name; name++)
+        if (*name == '/') *name = ':';
+}
+
+void vj_source_settle_names(vj_source *s, const char *const *other)
+{
+    bool repeated[VJ_MAX_REPRESENTATIONS];
+    for (int i = 0; i < s->count; i++) without_slashes(s->representation[i].name);
+    for (int i = 0; i < s->count; i++) repeated[i] = is_repeated(s, i);
+    for (int i = 0; i < s->count; i++) {
+        if (!repeated[i]) continue;
+        const size_t length = strlen(other[i]), room = VJ_REPRESENTATION_NAME - 16; /* for a number */
+        snprintf(s->representation[i].name, VJ_REPRESENTATION_NAME, "%s",
+                 other[i] + (length > room ? length - room : 0));
+        without_slashes(s->representation[i].name);
+    }
+    for (int i = 1; i < s->count; i++) {
+        char *name = s->representation[i].name, plain[VJ_REPRESENTATION_NAME - 16];
+        snprintf(plain, sizeof plain, "%s", name);
+        for (int number = 2; is_repeated(s, i); number++)
+            snprintf(name, VJ_REPRESENTATION_NAME, "%s (%d)", plain, number);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ passes */
+
+/* Rows of one representation that are not finite, on one rank: how many, of how many clips, and the first of these. */
+typedef struct {
+    int64_t rows, clips, named[NAMED_CLIPS];
+} bad_rows;
+
+/* All bits of the exponent are set in what is infinite or no number. */
+static bool is_finite_row(const float *x, int64_t width)
+{
+    const uint32_t exponent = 0x7f800000;
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < width; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bad |= (bits & exponent) == exponent;
+    }
+    return bad == 0;
+}
+
+static void find_bad_rows(const vj_source *s, int64_t first, int64_t count, bad_rows *bad)
+{
+    for (int i = 0; i < s->count; i++) {
+        const vj_representation *r = &s->representation[i];
+        for (int64_t clip = 0; clip < count; clip++) {
+            int64_t rows = 0;
+            for (int64_t t = 0; t < r->tokens; t++)
+                rows += !is_finite_row(s->x[i] + (clip * r->tokens + t) * r->width, r->width);
+            bad[i].rows += rows;
+            if (rows > 0 && bad[i].clips++ < NAMED_CLIPS) bad[i].named[bad[i].clips - 1] = s->numbers[first + clip];
+        }
+    }
+}
+
+/* Rank 0 reports; all[rank * count + i] is what a rank found of representation i. */
+static void report_bad_rows(const vj_source *s, const bad_rows *all, int64_t looked_at)
+{
+    for (int i = 0; i < s->count; i++) {
+        bad_rows sum = {0};
+        char list[NAMED_CLIPS * 24] = "";
+        size_t used = 0;
+        for (int r = 0; r < s->size; r++) {
+            const bad_rows *bad = &all[r * s->count + i];
+            for (int64_t k = 0; k < bad->clips && k < NAMED_CLIPS && sum.clips + k < NAMED_CLIPS; k++)
+                used += (size_t)snprintf(list + used, sizeof list - used, "%s%lld", used ? ", " : "",
+                                         (long long)bad->named[k]);
+            sum.rows += bad->rows;
+            sum.clips += bad->clips;
+        }
+        if (sum.rows > 0)
+            vj_raise(
+                VJ_ERR_FORMAT,
+                "%s: %lld rows of %lld clips are not finite (NaN or infinite), of %lld clips looked at: clip %s%s; "
+                "features like that cannot be analysed: encode these clips again, or look at the encoder's weights",
+                s->representation[i].name, (long long)sum.rows, (long long)sum.clips, (long long)looked_at, list,
+                sum.clips > NAMED_CLIPS ? ", ..." : "");
+    }
+}
+
+/* Reads this rank's other clips where that is cheap, and has rank 0 report what was found on all ranks. Collective. */
+static vj_status refuse_bad_rows(vj_source *s, bad_rows *bad)
+{
+    vj_status status = VJ_OK;
+    while (s->kind->cheap && status == VJ_OK && s->next < s->last) {
+        const int64_t count = s->last - s->next < s->slab ? s->last - s->next : s->slab;
+        status = s->kind->read(s->from, s->next, count, s->x);
+        if (status == VJ_OK) find_bad_rows(s, s->next, count, bad);
+        s->next += count;
+    }
+    VJ_TRY(vj_agree(s->comm, status));
+    bad_rows *all = vj_calloc((int64_t)s->size * s->count, sizeof *all);
+    VJ_TRY(vj_agree(s->comm, all ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to count rows")));
+    int64_t looked_at = s->next - s->first;
+    MPI_Allreduce(MPI_IN_PLACE, &looked_at, 1, MPI_INT64_T, MPI_SUM, s->comm);
+    const int bytes = s->count * (int)sizeof *bad;
+    MPI_Gather(bad, bytes, MPI_BYTE, all, bytes, MPI_BYTE, 0, s->comm);
+    if (s->rank == 0) report_bad_rows(s, all, looked_at);
+    free(all);
+    return VJ_ERR_FORMAT;
+}
+
+vj_status vj_source_begin(vj_source *s)
+{
+    s->next = s->first;
+    s->done = 0;
+    return vj_agree(s->comm, s->kind->begin(s->from, s->first, s->last));
+}
+
+vj_status vj_source_next(vj_source *s, vj_slab *slab, bool *more)
+{
+    bad_rows bad[VJ_MAX_REPRESENTATIONS] = {0};
+    *slab = (vj_slab){.first = s->next, .x = (const float *const *)s->x};
+    *more = s->done < s->slabs;
+    if (!*more) return VJ_OK;
+    slab->count = s->last - s->next < s->slab ? s->last - s->next : s->slab;
+    VJ_TRY(vj_agree(s->comm, slab->count > 0 ? s->kind->read(s->from, s->next, slab->count, s->x) : VJ_OK));
+    find_bad_rows(s, s->next, slab->count, bad);
+    s->next += slab->count;
+    s->done++;
+    int any = 0;
+    for (int i = 0; i < s->count; i++) any |= bad[i].rows > 0;
+    MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, s->comm);
+    return any ? refuse_bad_rows(s, bad) : VJ_OK;
+}

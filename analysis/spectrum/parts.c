@@ -1,0 +1,170 @@
+/* Sums, memory, means and progress. */
+#include "spectrum/parts.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "parallel/parallel.h"
+
+vj_status vj_parse_number(const char *option, const char *text, double *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtod(text, &end);
+    if (errno != 0 || end == text || *end || !(*value > 0) || isinf(*value))
+        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a number above 0", option, text);
+    return VJ_OK;
+}
+
+void vj_sum_many(MPI_Comm comm, double *values, int64_t count)
+{
+    enum { PIECE = 1 << 18 }; /* a sum of many MB at once is slow in some MPI libraries */
+    for (int64_t at = 0; at < count; at += PIECE)
+        vj_sum_doubles(comm, values + at, (int)(count - at < PIECE ? count - at : PIECE));
+}
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+static int64_t available_bytes(void)
+{
+    char line[128];
+    long long kib = -1;
+    FILE *file = fopen("/proc/meminfo", "r");
+    if (!file) return INT64_MAX;
+    while (kib < 0 && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld kB", &kib) != 1) kib = -1;
+    (void)fclose(file); /* only read */
+    return kib < 0 ? INT64_MAX : kib * 1024;
+}
+
+int64_t vj_rank_memory(MPI_Comm comm)
+{
+    const vj_place place = vj_place_of(comm);
+    int64_t bytes = available_bytes();
+    if (bytes < INT64_MAX) bytes /= place.local_size;
+    MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_INT64_T, MPI_MIN, comm);
+    return bytes;
+}
+
+vj_status vj_check_memory(MPI_Comm comm, int64_t bytes, const char *what, const char *advice)
+{
+    const int64_t room = vj_rank_memory(comm);
+    MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_INT64_T, MPI_MAX, comm);
+    if (bytes <= room) return VJ_OK;
+    if (vj_comm_rank(comm) == 0)
+        vj_raise(VJ_ERR_USAGE, "%lld MiB a rank are needed for %s, and its node has %lld MiB a rank: %s",
+                 (long long)(bytes >> 20), what, (long long)(room >> 20), advice);
+    return VJ_ERR_USAGE;
+}
+
+/* ------------------------------------------------------------------------------------------------ labels */
+
+static int find_label(const vj_source *source, const char *name)
+{
+    for (int l = 0; l < vj_source_label_count(source); l++)
+        if (strcmp(vj_source_label_name(source, l), name) == 0) return l;
+    return -1;
+}
+
+vj_status vj_choose_labels(int *labels, int *count, const vj_source *source, const vj_config *config)
+{
+    const vj_strings *tasks = &config->probe.tasks;
+    const int all = vj_source_label_count(source), wanted = tasks->count > 0 ? tasks->count : all;
+    const char *origin = vj_source_representation(source, 0)->origin;
+    for (int r = 0; r < vj_source_representations(source); r++)
+        if (vj_source_representation(source, r)->tokens > 1)
+            return vj_raise(VJ_ERR_USAGE, "a label is one of a clip, not of its tokens: leave out --tokens");
+    if (all == 0) return vj_raise(VJ_ERR_FORMAT, "%s has no labels, and this command needs them", origin);
+    *count = 0;
+    for (int t = 0; t < wanted; t++) {
+        const int label = tasks->count > 0 ? find_label(source, tasks->item[t]) : t;
+        if (label < 0)
+            return vj_raise(VJ_ERR_USAGE, "probe.tasks: '%s' is not among the labels of %s", tasks->item[t], origin);
+        for (int other = 0; other < t; other++)
+            if (labels[other] == label) return vj_raise(VJ_ERR_USAGE, "probe.tasks names '%s' twice", tasks->item[t]);
+        labels[(*count)++] = label;
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ copies */
+
+static int compare_sums(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+vj_status vj_count_copies(int64_t *copies, const vj_source *training, const vj_source *queries)
+{
+    const uint64_t *sums = vj_source_clip_sums(training), *asked = vj_source_clip_sums(queries);
+    const int64_t n = vj_source_clips(training);
+    *copies = sums && asked ? 0 : -1;
+    if (*copies < 0) return VJ_OK;
+    uint64_t *sorted = vj_calloc(n, sizeof *sorted);
+    if (!sorted) return vj_raise(VJ_ERR_MEMORY, "no memory to compare %lld clips", (long long)n);
+    memcpy(sorted, sums, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_sums);
+    for (int64_t i = 0; i < vj_source_clips(queries); i++) {
+        const uint64_t *found = bsearch(&asked[i], sorted, (size_t)n, sizeof *sorted, compare_sums);
+        if (found && queries == training) /* itself; with another, that is beside it */
+            found = (found > sorted && found[-1] == *found) || (found < sorted + n - 1 && found[1] == *found) ? found
+                                                                                                              : NULL;
+        *copies += found != NULL;
+    }
+    free(sorted);
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ means */
+
+static void add_rows(double *sum, const float *x, int64_t rows, int width)
+{
+    for (int64_t row = 0; row < rows; row++, x += width)
+        for (int k = 0; k < width; k++) sum[k] += (double)x[k];
+}
+
+vj_status vj_source_means(vj_source *source, MPI_Comm comm, double *const *mean)
+{
+    const int count = vj_source_representations(source);
+    vj_slab slab;
+    bool more;
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < vj_source_representation(source, i)->width; k++) mean[i][k] = 0.0;
+    VJ_TRY(vj_source_begin(source));
+    for (;;) {
+        VJ_TRY(vj_source_next(source, &slab, &more));
+        if (!more) break;
+        for (int i = 0; i < count; i++) {
+            const vj_representation *r = vj_source_representation(source, i);
+            add_rows(mean[i], slab.x[i], slab.count * r->tokens, r->width);
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        const vj_representation *r = vj_source_representation(source, i);
+        vj_sum_many(comm, mean[i], r->width);
+        for (int k = 0; k < r->width; k++) mean[i][k] /= (double)vj_source_clips(source) * (double)r->tokens;
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ progress */
+
+vj_progress vj_progress_begin(const char *name, int64_t all)
+{
+    const double now = vj_now();
+    return (vj_progress){.name = name, .start = now, .last = now, .all = all};
+}
+
+void vj_progress_add(vj_progress *p, int64_t clips)
+{
+    const double now = vj_now();
+    p->done += clips;
+    if (now - p->last < 5.0 || p->done == 0) return;
+    p->last = now;
+    const double spent = now - p->start, left = spent * (double)(p->all - p->done) / (double)p->done;
+    vj_log("%s: %3.0f %% in %.0f s, %.0f s left", p->name, 100.0 * (double)p->done / (double)p->all, spent, left);
+}

@@ -1,0 +1,212 @@
+/*
+ * vjepa-spectrum speed: what its commands spend their time on, timed on random rows, against the processor's peak,
+ * which is measured in the same run on all ranks at once. Also the check that warns of a slow BLAS.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "bench/peak.h"
+#include "bench/report.h"
+#include "bench/spread.h"
+#include "parallel/parallel.h"
+#include "spectrum/commands.h"
+
+enum { REPEATS = 5, COMPONENTS = 64 };
+
+typedef struct {
+    const vj_analysis *analysis;
+    int width, rows, threads;
+    double peak_gflops; /* of all ranks: the best of several measurements */
+    double *x, *basis, *projected, *values;
+    vj_matrix gram, vectors;
+    json_t *report;
+} speed;
+
+/* ------------------------------------------------------------------------------------------------ timing */
+
+/* All ranks at once, so that they share what they will share. */
+static void measure_peak(speed *s)
+{
+    MPI_Barrier(s->analysis->comm);
+    double peak = vj_measure_double_peak(s->threads);
+    vj_sum_doubles(s->analysis->comm, &peak, 1);
+    if (peak > s->peak_gflops) s->peak_gflops = peak;
+}
+
+static vj_status add_products(speed *s)
+{
+    return vj_matrix_add_gram(&s->gram, s->x, s->rows);
+}
+
+static vj_status find_eigenvalues(speed *s)
+{
+    VJ_TRY(vj_matrix_mirror(&s->gram));
+    return vj_matrix_eigen(&s->gram, s->values, &s->vectors);
+}
+
+static vj_status project(speed *s)
+{
+    vj_rows_multiply(s->projected, s->x, s->rows, s->width, s->basis, COMPONENTS);
+    return VJ_OK;
+}
+
+/* A row of the table; `flops` of all ranks, 0: not counted. Returns the median of the seconds. */
+static vj_status time_it(speed *s, const char *name, vj_status (*body)(speed *s), double flops, int repeats,
+                         double *median_s)
+{
+    vj_samples samples = {0};
+    for (int i = 0; i < repeats + 1; i++) { /* the first time does not count */
+        MPI_Barrier(s->analysis->comm);
+        double seconds = vj_now();
+        VJ_TRY(vj_agree(s->analysis->comm, body(s)));
+        seconds = vj_now() - seconds;
+        MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, s->analysis->comm);
+        if (i > 0) vj_samples_add(&samples, seconds);
+    }
+    measure_peak(s);
+    const vj_timing timing = vj_samples_timing(&samples);
+    json_t *row = vj_put_row(s->report, "operations");
+    vj_put_text(row, "operation", name);
+    vj_put_timing(row, "time_s", timing);
+    vj_put_number(row, "gflops", flops > 0 ? flops / timing.median / 1e9 : NAN);
+    vj_put_number(row, "best_gflops", flops > 0 ? flops / timing.min / 1e9 : NAN);
+    *median_s = timing.median;
+    return VJ_OK;
+}
+
+/* Once the peak is known. */
+static void put_fractions(speed *s)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(s->report, "operations"), i, row)
+    {
+        const json_t *rate = json_object_get(row, "gflops"), *best = json_object_get(row, "best_gflops");
+        vj_put_number(row, "fraction_of_peak", json_is_real(rate) ? json_real_value(rate) / s->peak_gflops : NAN);
+        vj_put_number(row, "best_fraction", json_is_real(best) ? json_real_value(best) / s->peak_gflops : NAN);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ the command */
+
+static vj_status read_number(int *value, const char *option, const char *text, int fallback, int most)
+{
+    char *end;
+    *value = fallback;
+    if (!text) return VJ_OK;
+    errno = 0;
+    const long number = strtol(text, &end, 10);
+    if (errno || end == text || *end || number < 1 || number > most)
+        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a number from 1 to %d", option, text, most);
+    *value = (int)number;
+    return VJ_OK;
+}
+
+static vj_status prepare(speed *s)
+{
+    const int64_t numbers = (int64_t)s->rows * s->width;
+    vj_rng rng;
+    s->x = vj_calloc(numbers, sizeof *s->x);
+    s->basis = vj_calloc((int64_t)s->width * COMPONENTS, sizeof *s->basis);
+    s->projected = vj_calloc((int64_t)s->rows * COMPONENTS, sizeof *s->projected);
+    s->values = vj_calloc(s->width, sizeof *s->values);
+    if (!s->x || !s->basis || !s->projected || !s->values)
+        return vj_raise(VJ_ERR_MEMORY, "no memory for %d rows of width %d", s->rows, s->width);
+    vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)s->analysis->rank);
+    for (int64_t i = 0; i < numbers; i++) s->x[i] = vj_rng_uniform(&rng) - 0.5;
+    for (int64_t i = 0; i < (int64_t)s->width * COMPONENTS; i++) s->basis[i] = vj_rng_uniform(&rng);
+    return VJ_OK;
+}
+
+static vj_status measure(speed *s)
+{
+    const vj_analysis *analysis = s->analysis;
+    const double D = s->width, rows = (double)s->rows * analysis->size;
+    double products_s, eigen_s, project_s;
+    char blas[256];
+    VJ_TRY(vj_matrix_create(&s->gram, analysis->ranks, s->width, s->width));
+    VJ_TRY(vj_matrix_create(&s->vectors, analysis->ranks, s->width, s->width));
+    measure_peak(s);
+    VJ_TRY(time_it(s, "sum of products", add_products, rows * D * (D + 1.0), REPEATS, &products_s));
+    VJ_TRY(time_it(s, "projections", project, 2.0 * rows * D * COMPONENTS, REPEATS, &project_s));
+    VJ_TRY(time_it(s, "eigenvectors", find_eigenvalues, 0.0, VJ_FEWEST_REPEATS, &eigen_s));
+    put_fractions(s);
+    vj_blas_describe(blas, sizeof blas);
+    vj_put_text(s->report, "blas", blas);
+    vj_put_count(s->report, "threads", s->threads);
+    vj_put_count(s->report, "width", s->width);
+    vj_put_count(s->report, "rows", s->rows);
+    vj_put_number(s->report, "fp64_peak_gflops", s->peak_gflops);
+    /* Two diagonalisations: of the covariance, and for RankMe. */
+    vj_put_number(s->report, "extrapolated_s_of_1e7_rows", 1e7 / rows * products_s + 2.0 * eigen_s);
+    vj_put_number(s->report, "extrapolated_s_of_projecting_them", 1e7 / rows * project_s);
+    return VJ_OK;
+}
+
+vj_status vj_speed_run(vj_analysis *analysis)
+{
+    enum { MOST_WIDTH = 1 << 15, MOST_ROWS = 1 << 20 };
+    speed s = {.analysis = analysis, .report = analysis->report, .threads = vj_place_of(analysis->comm).threads};
+    VJ_TRY(read_number(&s.width, "--width", analysis->options->width, 1408, MOST_WIDTH));
+    VJ_TRY(read_number(&s.rows, "--rows", analysis->options->rows, 4096, MOST_ROWS));
+    if (analysis->dry_run) return VJ_OK;
+    vj_status status = vj_agree(analysis->comm, prepare(&s));
+    if (status == VJ_OK) status = measure(&s);
+    vj_matrix_release(&s.gram);
+    vj_matrix_release(&s.vectors);
+    free(s.x);
+    free(s.basis);
+    free(s.projected);
+    free(s.values);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ the check */
+
+/* Multiply-adds of a sum of products over the source, times 2. */
+static double flops_of(const vj_source *source)
+{
+    double flops = 0.0;
+    for (int i = 0; i < vj_source_representations(source); i++) {
+        const vj_representation *r = vj_source_representation(source, i);
+        flops += (double)vj_source_clips(source) * (double)r->tokens * r->width * r->width;
+    }
+    return flops;
+}
+
+/* Best rate of a product with one thread, GFLOP/s; 0 without memory. */
+static double product_gflops(void)
+{
+    enum { N = 192, TIMES = 7 };
+    double *a = vj_calloc(N * N, sizeof *a), *b = vj_calloc(N * N, sizeof *b), best = 0.0;
+    for (int i = 0; i < TIMES && a && b; i++) {
+        const double begin = vj_now();
+        vj_rows_multiply(b, a, N, N, a, N);
+        const double rate = 2.0 * N * N * N / (vj_now() - begin) / 1e9;
+        if (rate > best) best = rate;
+    }
+    free(a);
+    free(b);
+    return best;
+}
+
+void vj_speed_check(const vj_analysis *analysis)
+{
+    const double much = 2e11, slow = 0.2;
+    char blas[256];
+    if (flops_of(analysis->source) < much) return;
+    MPI_Barrier(analysis->comm);
+    if (analysis->rank == 0) {
+        const double rate = product_gflops(), peak = vj_measure_double_peak(1);
+        vj_blas_describe(blas, sizeof blas);
+        vj_log("products: %s, %.1f GFLOP/s of %.1f", blas, rate, peak);
+        if (rate > 0.0 && rate < slow * peak)
+            vj_warn("the BLAS reaches %.0f %% of what a core can do: install a fast one (Debian: libopenblas0-openmp), "
+                    "or see INSTALL, \"Analysis of features\"",
+                    100.0 * rate / peak);
+    }
+    MPI_Barrier(analysis->comm);
+}

@@ -1,0 +1,120 @@
+"""Feature stores for spectrum.sh ("make"), and the results of vjepa-spectrum against numpy: FILE TOKENS(0|1) COMPONENTS."""
+import json
+import sys
+import h5py
+import numpy as np
+from make_features import make_features
+
+NAMES = ['few', 'far', 'flat', 'law', 'gauss']
+
+
+def features():
+    rng = np.random.default_rng(5)
+    n = 150
+    return {
+        'few': rng.normal(size=(n, 3, 7)),                                         # fewer columns than ranks have blocks
+        'far': 1e5 + rng.normal(size=(n, 3, 130)) @ rng.normal(size=(130, 130)),  # large mean, several blocks
+        'flat': rng.integers(-9, 9, (n, 3, 5)) @ rng.integers(-9, 9, (5, 97)),  # of rank 5, exactly
+        # Covariances with known spectra: k^-1.5, and 1 (Marchenko-Pastur).
+        'law': rng.normal(size=(n, 40, 100)) * np.arange(1, 101) ** -0.75,
+        'gauss': rng.normal(size=(n, 4, 200)),
+    }
+
+
+def close(what, got, want, tolerance=1e-10):
+    got, want = np.asarray(got, 'f8'), np.asarray(want, 'f8')
+    assert got.shape == want.shape, f'{what}: shape {got.shape}, expected {want.shape}'
+    worst = np.abs(got - want).max() / np.abs(want).max()
+    assert worst < tolerance, f'{what}: off by {worst}'
+
+
+def rank(p):
+    p = p[p > 0] / p.sum()
+    return np.exp(-(p * np.log(p)).sum())
+
+
+def power_law(values, first, last):
+    x, y = np.log(np.arange(first, last + 1)), np.log(values[first - 1:last])
+    slope, start = np.polyfit(x, y, 1)
+    return -slope, start, np.corrcoef(x, y)[0, 1] ** 2
+
+
+def check(group, x, k):
+    clips, tokens, D = x.shape
+    rows = x.reshape(-1, D)
+    mean = rows.mean(0)
+    centred = rows - mean
+    # Singular values of the rows, not eigenvalues of a covariance: another way than the program's.
+    values = np.zeros(D)
+    U, s, Vt = np.linalg.svd(centred, full_matrices=False)
+    values[:len(s)] = s ** 2 / len(rows)
+    numerical = (s > s[0] * 1e-7).sum()
+    a = group.attrs
+    close('mean', group['mean'], mean, 1e-12)
+    close('eigenvalues', group['eigenvalues'], values)
+    assert (a['width'], a['rows'], a['tokens']) == (D, len(rows), tokens)
+    close('effective rank', a['effective_rank'], rank(values))
+    z = np.linalg.svd(rows, compute_uv=False)
+    close('RankMe', a['rankme'], rank(z[z > z[0] * (D * 2.0 ** -52) ** 0.5]), 1e-5 if mean.max() > 100 else 1e-9)  # from squares
+    close('participation ratio', a['participation_ratio'], values.sum() ** 2 / (values ** 2).sum())
+    close('stable rank', a['stable_rank'], (centred ** 2).sum() / s[0] ** 2)
+    first, last = a['power_law_first'], a['power_law_last']
+    assert (first, last) == (11 if numerical >= 20 else 1, min(numerical, 500))
+    close('power law', [a['power_law_exponent'], a['power_law_intercept'], a['power_law_r2']], power_law(values, first, last), 1e-8)
+    if k == 0:
+        assert 'components' not in group and 'whitening' not in group
+        return
+    k = min(k, D)
+    V = group['components'][()]
+    close('lengths of components', V @ V.T, np.eye(k))
+    known = min(k, numerical)
+    close('components', np.abs((V[:known] * Vt[:known]).sum(1)), np.ones(known), 1e-9)
+    assert (V[range(k), np.abs(V).argmax(1)] > 0).all(), 'signs of components'
+    close('explained', group['explained'], (values / values.sum())[:k])
+    close('projections', group['projections'], (centred @ V.T).reshape(clips, tokens, k), 1e-6)  # they are f4
+    if numerical == D and len(rows) > D:
+        white = centred @ group['whitening'][()]
+        close('whitened', white.T @ white / len(rows), np.eye(D), 1e-8)
+    else:
+        W, C = group['whitening'][()], centred.T @ centred / len(rows)
+        close('rank of whitening', np.trace(W @ C @ W), numerical, 1e-7)
+
+
+def known_spectra(groups):
+    """What was put in is found: an exponent, and the Marchenko-Pastur law of sample covariances of independent numbers."""
+    a = groups['law'].attrs
+    assert abs(a['power_law_exponent'] - 1.5) < 0.02 and a['power_law_r2'] > 0.99, dict(a)
+    g = groups['gauss']
+    values, D = g['eigenvalues'][()], g.attrs['width']
+    ratio = D / g.attrs['rows']
+    low, high = (1 - ratio ** 0.5) ** 2, (1 + ratio ** 0.5) ** 2
+    assert abs(values[0] / high - 1) < 0.05 and abs(values[-1] / low - 1) < 0.05, (values[0], high, values[-1], low)
+    x = np.linspace(low, high, 20001)
+    density = np.sqrt((high - x) * (x - low)) / (2 * np.pi * ratio * x)
+    law = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(x))])
+    assert abs(law[-1] - 1) < 1e-4
+    worst = np.abs(np.interp(values[::-1], x, law) - (np.arange(D) + 0.5) / D).max()
+    assert worst < 0.02, f'Marchenko-Pastur: distance {worst}'
+
+
+if sys.argv[1] == 'make':
+    for i, (name, x) in enumerate(features().items()):
+        make_features(f'{name}.h5', x, {'kind': np.arange(len(x)) % 3}, {'kind': ['a', 'b', 'c']}, digest=i)
+else:
+    path, as_tokens, k = sys.argv[1], sys.argv[2] == '1', int(sys.argv[3])
+    table = {row['name']: row for row in json.load(open(path.replace('.h5', '.json')))['representations']}
+    with h5py.File(path) as f:
+        assert f.attrs['format'] == b'vjepa-analysis' and f.attrs['command'] == b'spectrum'
+        groups = f['representations']
+        assert sorted(groups) == sorted(NAMES)
+        for name in NAMES:
+            with h5py.File(f'{name}.h5') as features_file:
+                x = features_file['features'][()].astype('f8')
+                for column in 'clip', 'clip_xxh3', 'label', 'classes/kind':
+                    assert (f[column][()] == features_file[column][()]).all(), column
+                assert f['label'].attrs['names'] == features_file['label'].attrs['names']
+            check(groups[name], x if as_tokens else x.mean(1, keepdims=True).astype('f4').astype('f8'), k)
+            for measure in 'effective_rank', 'rankme', 'participation_ratio', 'stable_rank', 'power_law_exponent':
+                assert table[name][measure] == groups[name].attrs[measure]
+        if as_tokens:
+            known_spectra(groups)

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# vjepa-spectrum spectrum: eigenvalues, what is made of them, components and whitening, as numpy computes them from whole
+# matrices, on one to four ranks; spectra that are known beforehand; what cannot be computed is refused.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+here=$source_dir/tests/e2e
+[[ -x $bin/vjepa-spectrum ]] || { echo "skipped: built without ScaLAPACK"; exit 77; }
+/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null || { echo "skipped: no h5py"; exit 77; }
+python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here /usr/bin/python3 "$@"; }
+
+python "$here/check_spectrum.py" make
+stores=(few.h5 far.h5 flat.h5 law.h5 gauss.h5)
+for ranks in 1 2 3 4; do
+    run "$ranks" "$bin/vjepa-spectrum" spectrum --tokens "${stores[@]}" --components 11 --whitening --out tokens$ranks.h5 >log
+    python "$here/check_spectrum.py" tokens$ranks.h5 1 11 || fail "tokens, $ranks ranks"
+done
+run 3 "$bin/vjepa-spectrum" spectrum "${stores[@]}" --out means.h5 >>log
+python "$here/check_spectrum.py" means.h5 0 0 || fail "means"
+grep -q '^gauss  *200  *600 ' log || fail "no table: $(cat log)"
+
+refused() { # COMMAND EXIT WORDS ARGUMENT...
+    local command=$1 code=$2 words=$3 status=0
+    shift 3
+    timeout 300 "$bin/vjepa-spectrum" "$command" "$@" >refused.log 2>&1 || status=$?
+    [[ $status == "$code" ]] || fail "exit $status, not $code: $*: $(cat refused.log)"
+    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+}
+refused spectrum 2 'which features' --out x.h5
+refused spectrum 2 'end in .h5' far.h5 --out x.txt
+refused spectrum 2 'expected a number' far.h5 --components many --out x.h5
+refused spectrum 2 'where to' far.h5 --components 3
+refused spectrum 1 'No such file' far.h5 missing.h5
+python - <<'EOF'
+import numpy as np
+from make_features import make_features
+make_features('one.h5', np.ones((1, 1, 4)), {})
+make_features('nan.h5', np.array([[1.0, 2], [3, np.nan], [5, 6]]), {})
+make_features('huge.h5', np.ones((2, 1, 300000)), {})
+make_features('same.h5', np.full((9, 2, 4), 0.1), {})
+EOF
+refused spectrum 1 '1 rows' one.h5
+refused spectrum 1 'not finite' nan.h5
+refused spectrum 2 'MiB a rank are needed' huge.h5
+[[ ! -e x.h5 && ! -e x.json ]] || fail "a refused command left a file"
+run 1 "$bin/vjepa-spectrum" spectrum far.h5 --dry-run --out dry.h5 >/dev/null
+[[ ! -e dry.h5 ]] || fail "a dry run wrote a file"
+# Collapsed features: no NaN in JSON, no crash.
+run 2 "$bin/vjepa-spectrum" spectrum same.h5 --components 2 --whitening --out same2.h5 >log
+python -c 'import json; json.load(open("same2.json"))' || fail "no JSON: $(cat same2.json)"
+
+# What is measured depends on the machine; that it is measured does not.
+run 2 "$bin/vjepa-spectrum" speed --width 70 --rows 90 --out speed.h5 >log
+python - <<'EOF' || fail "speed: $(cat log)"
+import json
+report = json.load(open('speed.json'))
+assert report['fp64_peak_gflops'] > 0 and report['blas'] and report['extrapolated_s_of_1e7_rows'] > 0
+rows = {row['operation']: row for row in report['operations']}
+assert rows['sum of products']['gflops'] > 0 and rows['projections']['fraction_of_peak'] > 0, rows
+assert rows['eigenvectors']['time_s']['min'] > 0 and rows['eigenvectors']['gflops'] is None, rows
+EOF
+refused speed 2 'reads no features' far.h5
+refused speed 2 'expected a number from 1' --width 0
+finish

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# vjepa-spectrum classes: variances and measures of neural collapse of each task, as numpy computes them from whole matrices, on
+# one to four ranks; classes that have collapsed are seen; classes of one clip are named and left out.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+here=$source_dir/tests/e2e
+[[ -x $bin/vjepa-spectrum ]] || { echo "skipped: built without ScaLAPACK"; exit 77; }
+/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null || { echo "skipped: no h5py"; exit 77; }
+python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here /usr/bin/python3 "$@"; }
+
+python "$here/check_classes.py" make
+for ranks in 1 2 3 4; do
+    run "$ranks" "$bin/vjepa-spectrum" classes plain.h5 collapsed.h5 narrow.h5 --out r$ranks.h5 >log
+    python "$here/check_classes.py" r$ranks.h5 || fail "$ranks ranks"
+done
+grep -q '^b  *2  *two  *1' log || fail "the class of one clip is not named: $(cat log)"
+
+refused() { # WORDS ARGUMENT...
+    local words=$1 status=0
+    shift
+    timeout 300 "$bin/vjepa-spectrum" classes "$@" >refused.log 2>&1 || status=$?
+    [[ $status != 0 ]] || fail "not refused: $*"
+    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+}
+refused 'bare.h5 has no labels' bare.h5
+refused "no clip has a label of task 'a'" unlabelled.h5
+refused "task 'a' has 1 classes of two clips or more" single.h5
+refused "'taste' is not among the labels" plain.h5 --set 'probe.tasks=[taste]'
+refused 'leave out --tokens' plain.h5 --tokens
+refused 'the mean features of all 5 classes are the same' constant.h5 --set 'probe.tasks=[a]'
+run 1 "$bin/vjepa-spectrum" classes plain.h5 --set 'probe.tasks=[b]' --out one.h5 >one.log
+[[ $(/usr/bin/python3 -c 'import h5py; print(list(h5py.File("one.h5")["measures/tasks"]))') == "[b'b']" ]] || fail "probe.tasks"
+finish

@@ -1,0 +1,101 @@
+/*
+ * The nearest rows of queries: the same bits in whatever pieces and order the rows come, where nearly all rows are
+ * nearly equally near and many are copies; what brute force finds; lists of only some rows.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "spectrum/neighbours.h"
+
+enum { ROWS = 700, QUERIES = 270, D = 50, K = 7, SELF = 100 }; /* more than a tile of each */
+
+static float rows[ROWS * D];
+static bool third[ROWS];
+static const bool *const allowed[2] = {NULL, third};
+
+/* Collapsed features: one direction, and noise in the last digits; the second half copies the first. */
+static void fill(float noise)
+{
+    vj_rng rng;
+    vj_rng_init(&rng, 5, VJ_RNG_TEST, 1);
+    for (int64_t i = 0; i < ROWS; i++) {
+        for (int d = 0; d < D; d++) rows[i * D + d] = 1.0f + 0.01f * (float)d + noise * (float)vj_rng_normal(&rng);
+        if (i >= ROWS / 2) memcpy(rows + i * D, rows + (i - ROWS / 2) * D, D * sizeof(float));
+        third[i] = i % (ROWS / 2) % 3 == 1;
+    }
+}
+
+/* Rows SELF ... as queries, of all other rows, which come in pieces of at most `most` rows, beginning at row `from`. */
+static void search(vj_search *s, vj_distance distance, int64_t most, int64_t from)
+{
+    assert_int_equal(vj_search_create(s, distance, D, K, 2, QUERIES), VJ_OK);
+    s->allowed = allowed;
+    memcpy(s->queries, rows + SELF * D, sizeof(float) * QUERIES * D);
+    vj_search_begin(s, QUERIES, SELF);
+    for (int64_t first = from; first < ROWS; first += most)
+        vj_search_offer(s, rows + first * D, first, ROWS - first < most ? ROWS - first : most);
+    for (int64_t first = 0; first < from; first += most)
+        vj_search_offer(s, rows + first * D, first, from - first < most ? from - first : most);
+}
+
+/* No row that is not in the list is nearer than the last that is, up to rounding. */
+static void check_brute_force(const vj_search *s, int list)
+{
+    for (int64_t q = 0; q < QUERIES; q++) {
+        int found;
+        bool in[ROWS] = {false};
+        const vj_neighbour *n = vj_search_result(s, list, q, &found);
+        assert_int_equal(found, K);
+        for (int i = 0; i < K; i++) {
+            assert_true(n[i].row != SELF + q && !in[n[i].row] && (list == 0 || third[n[i].row]));
+            in[n[i].row] = true;
+        }
+        for (int64_t r = 0; r < ROWS; r++) {
+            if (in[r] || r == SELF + q || (list == 1 && !third[r])) continue;
+            double product = 0, x = 0, y = 0, distance = 0;
+            for (int d = 0; d < D; d++) {
+                const double a = rows[(SELF + q) * D + d], b = rows[r * D + d];
+                product += a * b, x += a * a, y += b * b, distance += (a - b) * (a - b);
+            }
+            const double similarity = s->distance == VJ_COSINE ? product / sqrt(x * y) : -distance;
+            assert_true(similarity <= n[K - 1].similarity + 1e-13);
+        }
+    }
+}
+
+static void the_same_in_any_order(void **state)
+{
+    (void)state;
+    static const float noise[] = {1e-6f, 0.5f};
+    for (int n = 0; n < 2; n++)
+        for (int distance = VJ_COSINE; distance <= VJ_EUCLIDEAN; distance++) {
+            vj_search one, other;
+            fill(noise[n]);
+            search(&one, (vj_distance)distance, 1, 0);
+            for (int list = 0; list < 2; list++) check_brute_force(&one, list);
+            for (int64_t most = 13; most <= ROWS; most *= 7) {
+                search(&other, (vj_distance)distance, most, ROWS / 2 + 3 * most % ROWS / 2);
+                assert_memory_equal(one.list, other.list, sizeof *one.list * 2 * QUERIES * K);
+                vj_search_release(&other);
+            }
+            vj_search_release(&one);
+        }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_same_in_any_order)};
+    MPI_Init(&argc, &argv);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Finalize();
+    return failed != 0;
+}
