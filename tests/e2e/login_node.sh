@@ -23,7 +23,7 @@ says() { grep -q "$1" here.log || fail "'$1' is not said: $(tail -n 5 here.log)"
 here 99 vjepa-pretrain "$tiny"
 says 'MPI is not allowed here'
 
-for program in bench demo embed inspect pack parity plan pretrain probe; do
+for program in bench demo embed inspect pack parity plan pretrain probe report; do
     here 0 "vjepa-$program" --help
     here 0 "vjepa-$program" --version
     says "vjepa-$program, part of vjepa"
@@ -56,6 +56,10 @@ here 0 vjepa-inspect --contact-sheet masks.png --clips 3 --masks "$tiny" train.c
 here 1 vjepa-inspect nowhere.h5
 here 2 vjepa-inspect --dtype bf16 run
 "$bin/vjepa-inspect" --compare fp32.h5 bf16.h5 >/dev/null && fail "the exported encoders are the same"
+
+# A report; its plots are drawn by gnuplot, its numbers are not.
+here 0 vjepa-report run --csv numbers
+says '1 of 1 inputs, 0 notes'
 
 # A forecast; a layout that does not fit is exit code 1.
 for name in quickstart vitl16_224; do here 0 vjepa-plan "$source_dir/jobs/configs/$name.yaml" \

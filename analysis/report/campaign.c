@@ -1,0 +1,164 @@
+/* Reads results of probes. */
+#include "report/campaign.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "report/inside.h"
+#include "report/intervals.h"
+#include "report/pages.h"
+
+/* Add a row, whose texts are copied, if it has what makes a result; NULL if it has not. */
+static vj_result *add_row(vj_campaign *c, const vj_result *from)
+{
+    vj_result r = *from;
+    if (!r.task || !*r.task || !r.encoder || !*r.encoder || !(r.top1 >= 0.0 && r.top1 <= 100.0)) {
+        c->odd++;
+        return NULL;
+    }
+    r.task = vj_report_copy(r.task);
+    r.encoder = vj_report_copy(r.encoder);
+    r.probe = vj_report_copy(r.probe);
+    const double half = vj_mean_half_width(r.sd, r.seeds);
+    r.low = r.top1 - half;
+    r.high = r.top1 + half;
+    vj_wilson_interval(r.top1 / 100.0, r.validation_clips, &r.wilson_low, &r.wilson_high);
+    r.wilson_low *= 100.0;
+    r.wilson_high *= 100.0;
+    c->rows = vj_report_room(c->rows, c->count, sizeof *c->rows);
+    c->rows[c->count++] = r;
+    return &c->rows[c->count - 1];
+}
+
+/* ------------------------------------------------------------------------------------------------ JSON */
+
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static void add_note(vj_campaign *c, const char *text)
+{
+    for (int i = 0; i < c->note_count; i++)
+        if (strcmp(c->notes[i], text) == 0) return;
+    c->notes = vj_report_room(c->notes, c->note_count, sizeof *c->notes);
+    c->notes[c->note_count++] = vj_report_copy(text);
+}
+
+/* A square array of counts under "confusion", and names of its classes under "classes"; anything else is left out. */
+static void add_confusion(vj_result *r, const json_t *o)
+{
+    enum { MOST = 1024 };
+    const json_t *matrix = json_object_get(o, "confusion"), *names = json_object_get(o, "classes");
+    const size_t n = json_array_size(matrix);
+    if (n == 0 || n > MOST) return;
+    for (size_t i = 0; i < n; i++)
+        if (json_array_size(json_array_get(matrix, i)) != n) return;
+    r->classes = (int)n;
+    r->confusion = vj_report_memory((int64_t)(n * n), sizeof *r->confusion);
+    for (size_t i = 0; i < n * n; i++) {
+        const json_t *cell = json_array_get(json_array_get(matrix, i / n), i % n);
+        r->confusion[i] = json_is_number(cell) ? json_number_value(cell) : NAN;
+    }
+    if (json_array_size(names) != n) return;
+    r->class_names = vj_report_memory((int64_t)n, sizeof *r->class_names);
+    for (size_t i = 0; i < n; i++) r->class_names[i] = vj_report_copy(json_string_value(json_array_get(names, i)));
+}
+
+static void add_object(vj_campaign *c, const json_t *o)
+{
+    size_t i;
+    const json_t *note;
+    vj_result *row = add_row(c, &(vj_result){
+                                    .task = (char *)json_string_value(json_object_get(o, "task")),
+                                    .encoder = (char *)json_string_value(json_object_get(o, "encoder")),
+                                    .probe = (char *)json_string_value(json_object_get(o, "pooling")),
+                                    .labels = number_of(o, "labels"),
+                                    .training_clips = number_of(o, "training_clips"),
+                                    .validation_clips = number_of(o, "validation_clips"),
+                                    .seeds = number_of(o, "seeds"),
+                                    .top1 = number_of(o, "top1_mean"),
+                                    .sd = number_of(o, "top1_std"),
+                                    .effective_rank = number_of(o, "effective_rank"),
+                                });
+    if (row) add_confusion(row, o);
+    json_array_foreach(json_object_get(o, "notes"), i, note)
+    {
+        if (json_is_string(note)) add_note(c, json_string_value(note));
+    }
+}
+
+static vj_status read_json(vj_campaign *c, const char *path)
+{
+    json_error_t error;
+    size_t i;
+    const json_t *row;
+    json_t *list = json_load_file(path, 0, &error);
+    if (!list) return vj_raise(VJ_ERR_FORMAT, "%s, line %d: %s", path, error.line, error.text);
+    if (json_is_array(list)) {
+        json_array_foreach(list, i, row) add_object(c, row);
+    }
+    json_decref(list);
+    return c->count > 0 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s is no list of results", path);
+}
+
+/* ------------------------------------------------------------------------------------------------ CSV */
+
+static vj_status read_csv(vj_campaign *c, const char *path)
+{
+    vj_csv csv;
+    vj_status status = vj_csv_read(&csv, path);
+    c->odd += csv.odd;
+    for (int64_t r = 0; r < csv.rows && status == VJ_OK; r++) {
+#define TEXT(name)   (char *)vj_csv_text(&csv, r, vj_csv_column(&csv, name))
+#define NUMBER(name) vj_csv_number(&csv, r, vj_csv_column(&csv, name))
+        add_row(c, &(vj_result){
+                       .task = TEXT("task"),
+                       .encoder = TEXT("encoder"),
+                       .probe = TEXT("pooling"),
+                       .labels = NUMBER("labels_percent"),
+                       .training_clips = NUMBER("training_clips"),
+                       .validation_clips = NUMBER("validation_clips"),
+                       .seeds = NUMBER("seeds"),
+                       .top1 = NUMBER("top1_mean_percent"),
+                       .sd = NUMBER("top1_std_percent"),
+                       .effective_rank = NUMBER("effective_rank"),
+                   });
+#undef TEXT
+#undef NUMBER
+    }
+    if (status == VJ_OK && c->count == 0) status = vj_raise(VJ_ERR_FORMAT, "%s holds no results", path);
+    vj_csv_release(&csv);
+    return status;
+}
+
+vj_status vj_campaign_read(vj_campaign *c, const char *path)
+{
+    char file[VJ_PATH + 32];
+    struct stat info;
+    memset(c, 0, sizeof *c);
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode))
+        return vj_page_begins(path, "[") ? read_json(c, path) : read_csv(c, path);
+    const bool json = vj_page_has(path, "results.json");
+    if (snprintf(file, sizeof file, "%s/results.%s", path, json ? "json" : "csv") >= (int)sizeof file)
+        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
+    return json ? read_json(c, file) : read_csv(c, file);
+}
+
+void vj_campaign_release(vj_campaign *c)
+{
+    for (int64_t r = 0; r < c->count; r++) {
+        free(c->rows[r].task);
+        free(c->rows[r].encoder);
+        free(c->rows[r].probe);
+        free(c->rows[r].confusion);
+        vj_report_free_names(c->rows[r].class_names, c->rows[r].classes);
+    }
+    free(c->rows);
+    vj_report_free_names(c->notes, c->note_count);
+    memset(c, 0, sizeof *c);
+}

@@ -1,0 +1,158 @@
+/* All plots of a document by one gnuplot process, in a temporary folder. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/config.h"
+#include "report/svg.h"
+
+/* Points of all curves together: a page below 5 MB at about 8 bytes each. A curve has two for each column of pixels. */
+enum { POINTS_OF_ALL = 440000, COLUMNS_MAX = 420, COLUMNS_MIN = 40, NAME = 32 };
+
+typedef struct {
+    char folder[VJ_PATH];
+    vj_plot **plots; /* those that have numbers; borrowed */
+    vj_labels *labels;
+    int count;
+} drawing;
+
+static void path_in(const drawing *d, const char *name, char path[VJ_PATH + NAME])
+{
+    snprintf(path, VJ_PATH + NAME, "%s/%s", d->folder, name);
+}
+
+/* How many columns of pixels each curve may have. */
+static int choose_columns(const drawing *d)
+{
+    int64_t curves = 0;
+    for (int i = 0; i < d->count; i++) curves += d->plots[i]->series_count;
+    const int64_t columns = POINTS_OF_ALL / 2 / (curves > 0 ? curves : 1);
+    return columns > COLUMNS_MAX ? COLUMNS_MAX : columns < COLUMNS_MIN ? COLUMNS_MIN : (int)columns;
+}
+
+static vj_status write_script(const drawing *d)
+{
+    char path[VJ_PATH + NAME], svg[NAME];
+    path_in(d, "plots.gp", path);
+    FILE *out = fopen(path, "w");
+    if (!out) return vj_raise(VJ_ERR_IO, "write %s", path);
+    const int columns = choose_columns(d);
+    for (int i = 0; i < d->count; i++) {
+        snprintf(svg, sizeof svg, "%d.svg", i);
+        vj_script_plot(out, d->plots[i], svg, columns, &d->labels[i]);
+    }
+    const bool failed = ferror(out);
+    if (fclose(out) != 0 || failed) return vj_raise(VJ_ERR_IO, "write %s (is TMPDIR full?)", path);
+    return VJ_OK;
+}
+
+/* The whole of a small file, with a 0 behind it, to be freed; NULL with errno set if it cannot be read. */
+static char *read_file(const char *path)
+{
+    struct stat info;
+    FILE *in = fopen(path, "r");
+    if (!in) return NULL;
+    char *text = fstat(fileno(in), &info) == 0 ? calloc(1, (size_t)info.st_size + 1) : NULL;
+    if (text && fread(text, 1, (size_t)info.st_size, in) != (size_t)info.st_size) {
+        free(text);
+        text = NULL;
+    }
+    fclose(in); /* only read */
+    return text;
+}
+
+/* In the child: its output goes to the file "messages". Without the user's own settings (-d). */
+static void become_gnuplot(const drawing *d)
+{
+    const int in = open("/dev/null", O_RDONLY);
+    if (chdir(d->folder) != 0) _exit(126);
+    const int out = open("messages", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);
+    execlp("gnuplot", "gnuplot", "-d", "plots.gp", (char *)NULL);
+    _exit(errno == ENOENT ? 127 : 126);
+}
+
+static vj_status run_gnuplot(const drawing *d)
+{
+    char path[VJ_PATH + NAME];
+    int code;
+    const pid_t child = fork();
+    if (child < 0) return vj_raise(VJ_ERR_IO, "start gnuplot");
+    if (child == 0) become_gnuplot(d);
+    while (waitpid(child, &code, 0) < 0)
+        if (errno != EINTR) return vj_raise(VJ_ERR_IO, "wait for gnuplot");
+    if (WIFEXITED(code) && WEXITSTATUS(code) == 0) return VJ_OK;
+    if (WIFEXITED(code) && WEXITSTATUS(code) == 127)
+        return vj_raise(
+            VJ_ERR_LIBRARY,
+            "gnuplot draws the plots and is not in PATH: install it (Debian: apt-get install gnuplot-nox; on a "
+            "cluster: module load gnuplot), or write only the numbers with --csv");
+    path_in(d, "messages", path);
+    char *said = read_file(path);
+    vj_status status =
+        vj_raise(VJ_ERR_LIBRARY, "gnuplot failed (%s %d): %.600s", WIFEXITED(code) ? "exit code" : "signal",
+                 WIFEXITED(code) ? WEXITSTATUS(code) : WTERMSIG(code), said ? said : "");
+    free(said);
+    return status;
+}
+
+static vj_status read_plots(const drawing *d)
+{
+    for (int i = 0; i < d->count; i++) {
+        char name[NAME], path[VJ_PATH + NAME];
+        snprintf(name, sizeof name, "%d.svg", i);
+        path_in(d, name, path);
+        char *text = read_file(path);
+        free(d->plots[i]->svg);
+        d->plots[i]->svg = text ? vj_svg_themed(text, i, d->plots[i]->title, &d->labels[i]) : NULL;
+        free(text);
+        if (!d->plots[i]->svg)
+            return vj_raise(VJ_ERR_LIBRARY, "gnuplot did not draw \"%s\" as expected (5.2 or newer is needed)",
+                            d->plots[i]->title);
+    }
+    return VJ_OK;
+}
+
+static void remove_folder(const char *folder)
+{
+    char path[VJ_PATH + 300];
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (entry->d_name[0] != '.') unlink(path);
+    }
+    if (dir) closedir(dir);
+    if (rmdir(folder) != 0) vj_warn("remove the temporary folder %s: %s", folder, strerror(errno));
+}
+
+vj_status vj_document_draw(vj_document *document)
+{
+    drawing d = {0};
+    const char *base = getenv("TMPDIR");
+    d.plots = vj_report_memory(document->block_count, sizeof *d.plots);
+    for (int i = 0; i < document->block_count; i++) {
+        const vj_block *block = &document->blocks[i];
+        if (block->kind == VJ_BLOCK_PLOT && vj_plot_has_numbers(block->plot)) d.plots[d.count++] = block->plot;
+    }
+    d.labels = vj_report_memory(d.count, sizeof *d.labels);
+    vj_status status = VJ_OK;
+    if (d.count > 0) {
+        snprintf(d.folder, sizeof d.folder, "%s/vjepa-report.XXXXXX", base && *base ? base : "/tmp");
+        status = mkdtemp(d.folder) ? VJ_OK : vj_raise(VJ_ERR_IO, "make a temporary folder like %s", d.folder);
+        if (status == VJ_OK) {
+            status = write_script(&d);
+            if (status == VJ_OK) status = run_gnuplot(&d);
+            if (status == VJ_OK) status = read_plots(&d);
+            remove_folder(d.folder);
+        }
+    }
+    for (int i = 0; i < d.count; i++) vj_labels_release(&d.labels[i]);
+    free(d.labels);
+    free(d.plots);
+    return status;
+}

@@ -1,0 +1,54 @@
+/* Which kind each path is of, and the sections of all kinds. */
+#include "report/inputs.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "report/inside.h"
+#include "report/pages.h"
+#include "report/runs.h"
+
+const vj_input_kind *const vj_input_kinds[] = {
+    &vj_runs, &vj_page_clips, &vj_page_campaigns, &vj_page_analyses, &vj_page_benches, &vj_page_scaling, NULL};
+
+static int kind_of(const char *path)
+{
+    int kind = 0;
+    while (vj_input_kinds[kind] && !vj_input_kinds[kind]->is(path)) kind++;
+    return kind;
+}
+
+/* What nobody knows, in one section, so that a mistyped path is seen. */
+static void note_unknown(vj_document *document, const char *const *paths, const int *kinds, int count)
+{
+    bool section = false;
+    for (int i = 0; i < count; i++) {
+        if (vj_input_kinds[kinds[i]]) continue;
+        if (!section) vj_document_section(document, "Not shown");
+        section = true;
+        if (access(paths[i], F_OK) != 0)
+            vj_document_note(document, "%s is not there.", paths[i]);
+        else
+            vj_document_note(document, "%s is nothing that this report knows; --help lists what it knows.", paths[i]);
+    }
+}
+
+int vj_inputs_add(vj_document *document, const vj_inputs *all)
+{
+    const char *const *paths = all->paths;
+    const int count = all->count;
+    int shown = 0;
+    int *kinds = vj_report_memory(count, sizeof *kinds);
+    const char **of_kind = vj_report_memory(count, sizeof *of_kind);
+    for (int i = 0; i < count; i++) kinds[i] = kind_of(paths[i]);
+    for (int k = 0; vj_input_kinds[k]; k++) {
+        int n = 0;
+        for (int i = 0; i < count; i++)
+            if (kinds[i] == k) of_kind[n++] = paths[i];
+        if (n > 0) shown += vj_input_kinds[k]->add(document, of_kind, n, all);
+    }
+    note_unknown(document, paths, kinds, count);
+    free(kinds);
+    free(of_kind);
+    return shown;
+}

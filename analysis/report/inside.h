@@ -1,0 +1,122 @@
+/* What a document is made of, for its writers (html.c, markdown.c, csv.c) and for what draws its plots (draw.c). */
+#ifndef VJ_REPORT_INSIDE_H
+#define VJ_REPORT_INSIDE_H
+
+#include <stdio.h>
+
+#include "report/plot.h"
+
+typedef enum {
+    VJ_BLOCK_SECTION,
+    VJ_BLOCK_HEADING,
+    VJ_BLOCK_PARAGRAPH,
+    VJ_BLOCK_NOTE,
+    VJ_BLOCK_TABLE,
+    VJ_BLOCK_LIST,
+    VJ_BLOCK_PICTURE,
+    VJ_BLOCK_PLOT
+} vj_block_kind;
+
+typedef struct {
+    char *text;     /* "": an empty cell */
+    double number;  /* NaN in a cell of text */
+    bool is_number; /* made by vj_table_number() */
+    bool highlight;
+} vj_cell;
+
+typedef struct {
+    vj_align align;
+    char *heading, *unit;
+} vj_column;
+
+struct vj_table {
+    char *name, *caption;
+    vj_column *columns;
+    vj_cell *cells; /* row after row */
+    int column_count;
+    int64_t cell_count;
+};
+
+struct vj_list {
+    char **keys, **values; /* [count] */
+    int count;
+};
+
+typedef struct {
+    char *name, *alt, *caption;
+    void *png;
+    size_t bytes;
+} vj_png;
+
+typedef enum { VJ_NO_INTERVAL, VJ_BAND, VJ_ERRORS } vj_interval;
+
+struct vj_series {
+    char *name;
+    vj_style style;
+    int number;
+    int64_t count;
+    double *x, *y;
+    vj_interval interval;
+    double *low, *high; /* NULL without an interval */
+};
+
+typedef struct {
+    char *name, *unit;
+    vj_axis_scale scale;
+    double low, high; /* NaN: as the numbers need */
+    char **names;     /* NULL: numbers */
+    int name_count;
+} vj_axis;
+
+typedef struct {
+    double at;
+    int number;
+    char *text;
+    bool short_line;
+} vj_mark;
+
+struct vj_plot {
+    char *name, *title, *caption;
+    vj_axis x, y;
+    vj_series **series;
+    vj_mark *marks, *levels;
+    int series_count, mark_count, level_count;
+    int rows, columns; /* of a heat map; 0: none */
+    double *heat;      /* [rows, columns] */
+    char **row_names, **column_names;
+    double heat_low, heat_high;
+    char *svg;            /* written by vj_document_draw(): an <svg> element that needs vj_theme_plots */
+    int64_t rows_given;   /* written by vj_document_draw(): points of the longest curve, */
+    int64_t points_drawn; /* and how many of them are drawn */
+};
+
+typedef struct {
+    vj_block_kind kind;
+    char *text; /* section, heading, paragraph, note */
+    union {
+        vj_table *table;
+        vj_list *list;
+        vj_png *png;
+        vj_plot *plot;
+    };
+} vj_block;
+
+struct vj_document {
+    char *title;
+    vj_block *blocks;
+    int block_count, note_count;
+};
+
+/* All abort when out of memory. */
+void *vj_report_memory(int64_t count, size_t bytes);           /* zeroed; free() */
+char *vj_report_copy(const char *text);                        /* NULL is "" */
+void *vj_report_copy_bytes(const void *from, size_t bytes);    /* NULL stays NULL */
+void *vj_report_room(void *items, int64_t count, size_t item); /* room for one more than `count` */
+char **vj_report_names(const char *const *names, int count);   /* NULL stays NULL */
+void vj_report_free_names(char **names, int count);
+void vj_plot_destroy(vj_plot *plot);
+
+/* The style of HTML and of single SVG files: the colours of both themes, and what is drawn with them (theme.c). */
+extern const char vj_theme_colours[], vj_theme_plots[], vj_theme_page[];
+
+#endif

@@ -1,0 +1,120 @@
+/* A document as Markdown with a file for each plot and picture. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/program.h"
+#include "report/files.h"
+#include "report/inside.h"
+#include "report/text.h"
+
+static void put_line(FILE *out, const char *before, const char *text, const char *after)
+{
+    fputs(before, out);
+    vj_put_markdown(out, text);
+    fputs(after, out);
+}
+
+static void put_table(FILE *out, const vj_table *table)
+{
+    if (*table->caption) put_line(out, "", table->caption, "\n\n");
+    for (int c = 0; c < table->column_count; c++) {
+        put_line(out, c ? " | " : "| ", table->columns[c].heading, "");
+        if (*table->columns[c].unit) put_line(out, " \\(", table->columns[c].unit, "\\)");
+    }
+    fputs(" |\n", out);
+    for (int c = 0; c < table->column_count; c++) fputs(table->columns[c].align == VJ_RIGHT ? "|--:" : "|---", out);
+    fputs("|\n", out);
+    for (int64_t first = 0; first < table->cell_count; first += table->column_count) {
+        for (int c = 0; c < table->column_count; c++) {
+            const vj_cell *cell = first + c < table->cell_count ? &table->cells[first + c] : NULL;
+            const char *bold = cell && cell->highlight && *cell->text ? "**" : "";
+            fprintf(out, "%s%s", c ? " | " : "| ", bold);
+            if (cell) put_line(out, "", cell->text, bold);
+        }
+        fputs(" |\n", out);
+    }
+    putc('\n', out);
+}
+
+static void put_list(FILE *out, const vj_list *list)
+{
+    for (int i = 0; i < list->count; i++) {
+        put_line(out, "- ", list->keys[i], ": ");
+        put_line(out, "", list->values[i], "\n");
+    }
+    putc('\n', out);
+}
+
+/* The plot with the colours of both themes in its own style, and a background that fits them. */
+static vj_status write_svg(const char *folder, const vj_plot *plot)
+{
+    vj_file file;
+    VJ_TRY(vj_report_begin(&file, folder, plot->name, ".svg"));
+    const char *inside = strchr(plot->svg, '>') + 1; /* behind the svg tag */
+    fprintf(file.stream, "%.*s<style>%s%s.plot{background:var(--bg)}</style>%s\n", (int)(inside - plot->svg), plot->svg,
+            vj_theme_colours, vj_theme_plots, inside);
+    return vj_file_commit(&file);
+}
+
+static vj_status write_png(const char *folder, const vj_png *picture)
+{
+    vj_file file;
+    VJ_TRY(vj_report_begin(&file, folder, picture->name, ".png"));
+    fwrite(picture->png, 1, picture->bytes, file.stream); /* a failure is seen by vj_file_commit() */
+    return vj_file_commit(&file);
+}
+
+static vj_status put_block(FILE *out, const char *folder, const vj_block *block)
+{
+    switch (block->kind) {
+    case VJ_BLOCK_SECTION:
+        put_line(out, "## ", block->text, "\n\n");
+        break;
+    case VJ_BLOCK_HEADING:
+        put_line(out, "### ", block->text, "\n\n");
+        break;
+    case VJ_BLOCK_PARAGRAPH:
+        put_line(out, "", block->text, "\n\n");
+        break;
+    case VJ_BLOCK_NOTE:
+        put_line(out, "> **Note.** ", block->text, "\n\n");
+        break;
+    case VJ_BLOCK_TABLE:
+        put_table(out, block->table);
+        break;
+    case VJ_BLOCK_LIST:
+        put_list(out, block->list);
+        break;
+    case VJ_BLOCK_PICTURE:
+        put_line(out, "![", block->png->alt, "");
+        fprintf(out, "](%s.png)\n\n", block->png->name);
+        if (*block->png->caption) put_line(out, "", block->png->caption, "\n\n");
+        return write_png(folder, block->png);
+    case VJ_BLOCK_PLOT:
+        put_line(out, "**", block->plot->title, "**\n\n");
+        if (block->plot->svg) {
+            put_line(out, "![", block->plot->title, "");
+            fprintf(out, "](%s.svg)\n\n", block->plot->name);
+        } else {
+            fputs("No numbers to draw.\n\n", out);
+        }
+        if (*block->plot->caption) put_line(out, "", block->plot->caption, "\n\n");
+        return block->plot->svg ? write_svg(folder, block->plot) : VJ_OK;
+    }
+    return VJ_OK;
+}
+
+vj_status vj_document_markdown(const vj_document *document, const char *folder)
+{
+    vj_file file;
+    VJ_TRY(vj_report_make_folder(folder));
+    VJ_TRY(vj_report_begin(&file, folder, "report", ".md"));
+    put_line(file.stream, "# ", document->title, "\n\n");
+    put_line(file.stream, "Made by ", vj_version(), ".\n\n");
+    vj_status status = VJ_OK;
+    for (int i = 0; i < document->block_count && status == VJ_OK; i++)
+        status = put_block(file.stream, folder, &document->blocks[i]);
+    if (status == VJ_OK) return vj_file_commit(&file);
+    vj_file_rollback(&file);
+    return status;
+}

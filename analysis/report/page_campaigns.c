@@ -1,0 +1,324 @@
+/* Probe campaigns: table with intervals, accuracy against labels, and beside published numbers. */
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/campaign.h"
+#include "report/inside.h"
+#include "report/pages.h"
+
+enum { KEY = 256, WHY = 1024, CONFUSIONS = 6 };
+
+static bool is_campaign(const char *path)
+{
+    return vj_page_has(path, "results.json") || vj_page_has(path, "results.csv") ||
+           vj_page_begins(path, "task,encoder,pooling,labels_percent,") || vj_page_begins(path, "[\n  {\n    \"task\"");
+}
+
+/* ------------------------------------------------------------------------------------------------ the table */
+
+static bool same_line(const vj_result *a, const vj_result *b)
+{
+    return strcmp(a->task, b->task) == 0 && strcmp(a->probe, b->probe) == 0 && a->labels == b->labels;
+}
+
+static bool is_best(const vj_campaign *c, const vj_result *row)
+{
+    bool others = false;
+    for (int64_t r = 0; r < c->count; r++) {
+        if (&c->rows[r] == row || !same_line(&c->rows[r], row)) continue;
+        others = true;
+        if (c->rows[r].top1 > row->top1) return false;
+    }
+    return others;
+}
+
+static void add_table(vj_document *document, const vj_campaign *c)
+{
+    static const char *const numbers[][2] = {
+        {"labels", "%"},      {"training clips", ""}, {"validation clips", ""},
+        {"seeds", ""},        {"top-1", "%"},         {"sd", "%"},
+        {"t low", "%"},       {"t high", "%"},        {"Wilson low", "%"},
+        {"Wilson high", "%"}, {"effective rank", ""},
+    };
+    vj_table *t = vj_document_table(
+        document, "results",
+        "Top-1: mean over seeds, with their standard deviation. t: the 95 % interval of the mean over seeds. Wilson: "
+        "the 95 % interval that the number of validation clips allows. Bold: the best encoder of a task, probe and "
+        "share of labels.");
+    vj_table_column(t, VJ_LEFT, "task", "");
+    vj_table_column(t, VJ_LEFT, "probe", "");
+    vj_table_column(t, VJ_LEFT, "encoder", "");
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        vj_table_column(t, VJ_RIGHT, numbers[i][0], numbers[i][1]);
+    for (int64_t i = 0; i < c->count; i++) {
+        const vj_result *r = &c->rows[i];
+        vj_table_text(t, "%s", r->task);
+        vj_table_text(t, "%s", r->probe);
+        vj_table_text(t, "%s", r->encoder);
+        vj_table_number(t, r->labels, 1);
+        vj_table_number(t, r->training_clips, 0);
+        vj_table_number(t, r->validation_clips, 0);
+        vj_table_number(t, r->seeds, 0);
+        vj_table_number(t, r->top1, 2);
+        if (is_best(c, r)) vj_table_highlight(t);
+        vj_table_number(t, r->sd, 2);
+        vj_table_number(t, r->low, 2);
+        vj_table_number(t, r->high, 2);
+        vj_table_number(t, r->wilson_low, 2);
+        vj_table_number(t, r->wilson_high, 2);
+        vj_table_number(t, r->effective_rank, 1);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ curves */
+
+/* The first row with this row's encoder: its number is that of the encoder's colour. */
+static int encoder_number(const vj_campaign *c, const char *encoder)
+{
+    int number = 0;
+    for (int64_t r = 0; r < c->count; r++) {
+        if (strcmp(c->rows[r].encoder, encoder) == 0) return number;
+        bool seen = false;
+        for (int64_t before = 0; before < r; before++) seen |= strcmp(c->rows[before].encoder, c->rows[r].encoder) == 0;
+        number += !seen;
+    }
+    return number;
+}
+
+static int by_labels(const void *a, const void *b)
+{
+    const vj_result *const *x = a, *const *y = b;
+    return ((*x)->labels > (*y)->labels) - ((*x)->labels < (*y)->labels);
+}
+
+/* Rows of one task and probe, and of one encoder or, with NULL, of all; how many. */
+static int64_t select_rows(const vj_campaign *c, const vj_result *like, const char *encoder, const vj_result **rows)
+{
+    int64_t n = 0;
+    for (int64_t r = 0; r < c->count; r++) {
+        const vj_result *row = &c->rows[r];
+        if (strcmp(row->task, like->task) != 0 || strcmp(row->probe, like->probe) != 0) continue;
+        if (encoder && strcmp(row->encoder, encoder) != 0) continue;
+        rows[n++] = row;
+    }
+    qsort(rows, (size_t)n, sizeof *rows, by_labels);
+    return n;
+}
+
+static void add_series(vj_plot *plot, vj_style style, int number, const char *name, const vj_result *const *rows,
+                       int64_t n)
+{
+    double *all = vj_report_memory(4 * n, sizeof *all), *x = all, *y = all + n, *low = all + 2 * n, *high = all + 3 * n;
+    for (int64_t i = 0; i < n; i++) {
+        const bool seeds = !isnan(rows[i]->low);
+        x[i] = style == VJ_BARS ? (double)i : rows[i]->labels;
+        y[i] = rows[i]->top1;
+        /* An interval of few seeds may reach beyond what an accuracy can be; the table has its numbers. */
+        low[i] = fmax(0.0, seeds ? rows[i]->low : rows[i]->wilson_low);
+        high[i] = fmin(100.0, seeds ? rows[i]->high : rows[i]->wilson_high);
+    }
+    vj_series_errors(vj_plot_series(plot, style, number, name, x, y, n), low, high);
+    free(all);
+}
+
+/* Accuracy against labels, a curve for each encoder; with a single share a bar for each encoder. */
+static void add_plot(vj_document *document, const vj_campaign *c, const vj_result *like)
+{
+    const vj_result **rows = vj_report_memory(c->count, sizeof *rows);
+    char name[KEY], title[KEY];
+    const int64_t n = select_rows(c, like, NULL, rows);
+    const bool shares = n > 0 && rows[0]->labels < rows[n - 1]->labels;
+    snprintf(name, sizeof name, "accuracy-%s-%s", like->task, like->probe);
+    snprintf(title, sizeof title, "%s, %s", like->task, like->probe);
+    vj_plot *plot = vj_document_plot(document, name, title);
+    vj_plot_y(plot, "top-1", "%", VJ_LINEAR);
+    vj_plot_caption(plot, "Error bars: the 95 %% interval over seeds, or with one seed Wilson's.");
+    if (shares) {
+        vj_plot_x(plot, "labels", "%", VJ_LOG);
+        for (int64_t r = 0; r < c->count; r++) {
+            const vj_result *row = &c->rows[r];
+            const int64_t own = select_rows(c, like, row->encoder, rows);
+            bool first = own > 0;
+            for (int64_t before = 0; before < r; before++) first &= strcmp(c->rows[before].encoder, row->encoder) != 0;
+            if (first) add_series(plot, VJ_LINES_POINTS, encoder_number(c, row->encoder), row->encoder, rows, own);
+        }
+    } else {
+        const char **names = vj_report_memory(n, sizeof *names);
+        for (int64_t i = 0; i < n; i++) names[i] = rows[i]->encoder;
+        vj_plot_x(plot, "encoder", "", VJ_LINEAR);
+        vj_plot_x_names(plot, names, (int)n);
+        add_series(plot, VJ_BARS, 0, "top-1", rows, n);
+        free(names);
+    }
+    free(rows);
+}
+
+static void add_plots(vj_document *document, const vj_campaign *c)
+{
+    for (int64_t r = 0; r < c->count; r++) {
+        bool first = true;
+        for (int64_t before = 0; before < r; before++)
+            first &= strcmp(c->rows[before].task, c->rows[r].task) != 0 ||
+                     strcmp(c->rows[before].probe, c->rows[r].probe) != 0;
+        if (first) add_plot(document, c, &c->rows[r]);
+    }
+}
+
+/* Shares of each true class, so that rare classes are seen. */
+static void add_confusion(vj_document *document, const vj_result *r)
+{
+    char name[KEY], title[KEY];
+    const int n = r->classes;
+    double *percent = vj_report_memory((int64_t)n * n, sizeof *percent);
+    for (int row = 0; row < n; row++) {
+        double sum = 0.0;
+        for (int k = 0; k < n; k++) sum += r->confusion[row * n + k];
+        for (int k = 0; k < n; k++) percent[row * n + k] = sum > 0.0 ? 100.0 * r->confusion[row * n + k] / sum : NAN;
+    }
+    snprintf(name, sizeof name, "confusion-%.100s-%.100s", r->task, r->encoder);
+    snprintf(title, sizeof title, "Confusion: %.80s, %.40s, %.80s", r->task, r->probe, r->encoder);
+    vj_plot *plot = vj_document_plot(document, name, title);
+    vj_plot_heat_map(plot, n, n, percent, (const char *const *)r->class_names, (const char *const *)r->class_names, 0.0,
+                     100.0);
+    vj_plot_caption(plot, "Rows: true classes; columns: predicted ones; in %% of the row.");
+    free(percent);
+}
+
+static void add_confusions(vj_document *document, const vj_campaign *c)
+{
+    int shown = 0, all = 0;
+    for (int64_t r = 0; r < c->count; r++) {
+        if (!c->rows[r].confusion || all++ >= CONFUSIONS) continue;
+        add_confusion(document, &c->rows[r]);
+        shown++;
+    }
+    if (shown < all)
+        vj_document_paragraph(document, "Confusion is shown of the first %d results, of %d that have it.", shown, all);
+}
+
+/* ------------------------------------------------------------------------------------------------ published numbers */
+
+/* Letters and digits alone, in lower case: names are written in many ways. */
+static void make_key(char key[KEY], const char *a, const char *b)
+{
+    size_t used = 0;
+    for (const char *part[] = {a, b}, **p = part; p < part + 2; p++)
+        for (const char *c = *p; *c && used < KEY - 1; c++)
+            if (isalnum((unsigned char)*c)) key[used++] = (char)tolower((unsigned char)*c);
+    key[used] = '\0';
+}
+
+static bool same_key(const char *a, const char *b, const char *c, const char *d)
+{
+    char left[KEY], right[KEY];
+    make_key(left, a, b);
+    make_key(right, c, d);
+    return strcmp(left, right) == 0;
+}
+
+/* Is a published cell the number of this result? Its column is the task, with the share or kind of probe behind it. */
+static bool is_published(const vj_result *r, const char *row, const char *model, const char *column)
+{
+    char behind[KEY] = "";
+    if (!same_key(r->encoder, "", row, "") && !same_key(r->encoder, "", row, model)) return false;
+    if (r->labels < 100.0) snprintf(behind, sizeof behind, "%g", r->labels);
+    if (same_key(r->task, behind, column, "")) return !isnan(r->labels) && strcmp(r->probe, "average") != 0;
+    if (r->labels < 100.0) return false;
+    return same_key(r->task, strcmp(r->probe, "attentive") == 0 ? "Att" : "Lin", column, "");
+}
+
+static void add_published_row(vj_table *t, const vj_result *r, const vj_csv *paper, int64_t row, double value)
+{
+    vj_table_text(t, "%s", r->task);
+    vj_table_text(t, "%s", r->probe);
+    vj_table_text(t, "%s", r->encoder);
+    vj_table_number(t, r->labels, 1);
+    vj_table_text(t, "table %s, %s, %s", vj_csv_text(paper, row, vj_csv_column(paper, "table")),
+                  vj_csv_text(paper, row, vj_csv_column(paper, "row")),
+                  vj_csv_text(paper, row, vj_csv_column(paper, "model")));
+    vj_table_text(t, "%s; %s", vj_csv_text(paper, row, vj_csv_column(paper, "protocol")),
+                  vj_csv_text(paper, row, vj_csv_column(paper, "views")));
+    vj_table_number(t, value, 2);
+    vj_table_number(t, r->top1, 2);
+    vj_table_number(t, r->top1 - value, 2);
+}
+
+/* Cells of the published tables that are those of our results. */
+static void add_published(vj_document *document, const vj_campaign *c, const vj_csv *paper)
+{
+    vj_table *t = NULL;
+    const int row_at = vj_csv_column(paper, "row"), column_at = vj_csv_column(paper, "column"),
+              model_at = vj_csv_column(paper, "model"), value_at = vj_csv_column(paper, "value");
+    for (int64_t i = 0; i < c->count; i++)
+        for (int64_t p = 0; p < paper->rows; p++) {
+            const double value = vj_csv_number(paper, p, value_at);
+            if (isnan(value) || !is_published(&c->rows[i], vj_csv_text(paper, p, row_at),
+                                              vj_csv_text(paper, p, model_at), vj_csv_text(paper, p, column_at)))
+                continue;
+            if (!t) {
+                static const char *const texts[] = {"task", "probe", "encoder"};
+                t = vj_document_table(document, "published", "Published numbers beside ours.");
+                for (int k = 0; k < 3; k++) vj_table_column(t, VJ_LEFT, texts[k], "");
+                vj_table_column(t, VJ_RIGHT, "labels", "%");
+                vj_table_column(t, VJ_LEFT, "published in", "");
+                vj_table_column(t, VJ_LEFT, "its protocol; views", "");
+                vj_table_column(t, VJ_RIGHT, "paper", "%");
+                vj_table_column(t, VJ_RIGHT, "ours", "%");
+                vj_table_column(t, VJ_RIGHT, "difference", "points");
+            }
+            add_published_row(t, &c->rows[i], paper, p, value);
+        }
+    if (!t)
+        vj_document_paragraph(document, "No published number has the name of an encoder (its row) and of a task "
+                                        "(its column) of this campaign.");
+}
+
+/* ------------------------------------------------------------------------------------------------ the page */
+
+static bool add_campaign(vj_document *document, const char *path, const vj_csv *paper)
+{
+    vj_campaign campaign;
+    char why[WHY], *name = vj_page_name(path);
+    vj_document_section(document, "Probes: %s", name);
+    free(name);
+    vj_status_divert(why, sizeof why);
+    const vj_status status = vj_campaign_read(&campaign, path);
+    vj_status_divert(NULL, 0);
+    if (status != VJ_OK) vj_document_note(document, "The results cannot be shown: %s.", why);
+    if (campaign.odd > 0)
+        vj_document_note(document,
+                         "%s: %lld entries have no task, encoder or top-1, or another number of cells; they "
+                         "are left out.",
+                         path, (long long)campaign.odd);
+    if (status == VJ_OK) {
+        add_table(document, &campaign);
+        for (int i = 0; i < campaign.note_count; i++) vj_document_note(document, "%s", campaign.notes[i]);
+        add_plots(document, &campaign);
+        add_confusions(document, &campaign);
+        if (paper) add_published(document, &campaign, paper);
+    }
+    vj_campaign_release(&campaign);
+    return status == VJ_OK;
+}
+
+static int add_campaigns(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
+{
+    vj_csv paper = {.rows = 0};
+    char why[WHY];
+    int shown = 0;
+    vj_status_divert(why, sizeof why);
+    const vj_status status = all->paper ? vj_csv_read(&paper, all->paper) : VJ_OK;
+    vj_status_divert(NULL, 0);
+    const bool good = status == VJ_OK && vj_csv_column(&paper, "row") >= 0 && vj_csv_column(&paper, "column") >= 0 &&
+                      vj_csv_column(&paper, "value") >= 0;
+    for (int i = 0; i < count; i++) shown += add_campaign(document, paths[i], all->paper && good ? &paper : NULL);
+    if (all->paper && !good)
+        vj_document_note(document, "Published numbers are not shown: %s.",
+                         status != VJ_OK ? why : "the file of --paper has no columns row, column and value");
+    vj_csv_release(&paper);
+    return shown;
+}
+
+const vj_input_kind vj_page_campaigns = {"results of probes", is_campaign, add_campaigns};

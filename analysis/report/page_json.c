@@ -1,0 +1,176 @@
+/* Results as bench/report.h writes them: single values as a list, arrays of rows and objects of numbers as tables. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/files.h"
+#include "report/inside.h"
+#include "report/pages.h"
+
+enum { KEY = 128, SIGNIFICANT = 4, MOST_DECIMALS = 12 };
+
+/* {"min": s, "median": s, "max": s}: a time with its spread. */
+static bool is_timing(const json_t *value)
+{
+    return json_is_number(json_object_get(value, "median")) && json_is_number(json_object_get(value, "min")) &&
+           json_is_number(json_object_get(value, "max"));
+}
+
+static double number_of(const json_t *value)
+{
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+/* Digits behind the point that show the largest of a column's numbers with four digits. */
+static int decimals_for(double largest, bool whole)
+{
+    if (whole || largest <= 0.0 || !isfinite(largest)) return 0;
+    const int decimals = SIGNIFICANT - 1 - (int)floor(log10(largest));
+    return decimals < 0 ? 0 : decimals > MOST_DECIMALS ? MOST_DECIMALS : decimals;
+}
+
+static void look_at(const json_t *value, double *largest, bool *whole)
+{
+    const double number = fabs(number_of(is_timing(value) ? json_object_get(value, "max") : value));
+    if (number > *largest) *largest = number;
+    *whole &= !is_timing(value) && (isnan(number) || number == floor(number));
+}
+
+/* ------------------------------------------------------------------------------------------------ rows */
+
+static void put_cells(vj_table *t, const json_t *value, bool timing, bool text, int decimals)
+{
+    static const char *const parts[] = {"median", "min", "max"};
+    for (int i = 0; timing && i < 3; i++) vj_table_number(t, number_of(json_object_get(value, parts[i])), decimals);
+    if (timing) return;
+    if (text)
+        vj_table_text(t, "%s", json_is_string(value) ? json_string_value(value) : "");
+    else
+        vj_table_number(t, number_of(value), decimals);
+}
+
+/* "phases" is left out where "phases_spread" says the same and more. */
+static bool has_spread(const json_t *report, const char *key)
+{
+    char spread[KEY];
+    snprintf(spread, sizeof spread, "%s_spread", key);
+    return json_object_get(report, spread) != NULL;
+}
+
+/* A table of all rows with the keys of the first one. */
+static void put_rows(vj_document *document, const json_t *rows, const char *key, const char *name)
+{
+    enum { COLUMNS = 64 };
+    const char *column;
+    json_t *value, *row;
+    int decimals[COLUMNS], count = 0;
+    size_t i;
+    char csv[KEY], head[KEY];
+    snprintf(csv, sizeof csv, "%s-%s", name, key);
+    vj_table *t = vj_document_table(document, csv, "");
+    json_object_foreach(json_array_get(rows, 0), column, value)
+    {
+        double largest = 0.0;
+        bool whole = true;
+        if (count == COLUMNS) break;
+        json_array_foreach(rows, i, row) look_at(json_object_get(row, column), &largest, &whole);
+        decimals[count++] = decimals_for(largest, whole);
+        vj_table_column(t, json_is_string(value) ? VJ_LEFT : VJ_RIGHT, column, "");
+        for (const char *const *part = (const char *const[]){"min", "max", NULL}; is_timing(value) && *part; part++) {
+            snprintf(head, sizeof head, "%s %s", column, *part);
+            vj_table_column(t, VJ_RIGHT, head, "");
+        }
+    }
+    json_array_foreach(rows, i, row)
+    {
+        int c = 0;
+        json_object_foreach(json_array_get(rows, 0), column, value)
+        {
+            if (c == count) break;
+            put_cells(t, json_object_get(row, column), is_timing(value), json_is_string(value), decimals[c++]);
+        }
+    }
+}
+
+/* An object of numbers, or of times with their spread, as a table with a row for each. */
+static void put_object(vj_document *document, const json_t *object, const char *key, const char *name)
+{
+    const char *part;
+    json_t *value;
+    double largest = 0.0;
+    bool whole = true, timing = false;
+    char csv[KEY];
+    json_object_foreach((json_t *)object, part, value)
+    {
+        timing |= is_timing(value);
+        look_at(value, &largest, &whole);
+    }
+    snprintf(csv, sizeof csv, "%s-%s", name, key);
+    vj_table *t = vj_document_table(document, csv, "");
+    vj_table_column(t, VJ_LEFT, key, "");
+    vj_table_column(t, VJ_RIGHT, timing ? "median" : "value", "");
+    if (timing) vj_table_column(t, VJ_RIGHT, "min", "");
+    if (timing) vj_table_column(t, VJ_RIGHT, "max", "");
+    json_object_foreach((json_t *)object, part, value)
+    {
+        vj_table_text(t, "%s", part);
+        put_cells(t, value, timing, false, decimals_for(largest, whole));
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ the whole */
+
+void vj_page_report(vj_document *document, const json_t *report, const char *name)
+{
+    const char *key;
+    json_t *value;
+    vj_list *list = NULL;
+    json_object_foreach((json_t *)report, key, value)
+    {
+        if (json_is_array(value) || (json_is_object(value) && !is_timing(value))) continue;
+        if (!list) list = vj_document_list(document);
+        if (json_is_string(value))
+            vj_list_put(list, key, "%s", json_string_value(value));
+        else if (is_timing(value))
+            vj_list_put(list, key, "%.4g (%.4g to %.4g)", number_of(json_object_get(value, "median")),
+                        number_of(json_object_get(value, "min")), number_of(json_object_get(value, "max")));
+        else if (json_is_integer(value))
+            vj_list_put(list, key, "%lld", (long long)json_integer_value(value));
+        else if (json_is_number(value))
+            vj_list_put(list, key, "%.4g", json_number_value(value));
+        else
+            vj_list_put(list, key, "%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+    }
+    json_object_foreach((json_t *)report, key, value)
+    {
+        if (json_is_array(value) && json_is_object(json_array_get(value, 0))) put_rows(document, value, key, name);
+        if (json_is_object(value) && !is_timing(value) && json_object_size(value) > 0 && !has_spread(report, key))
+            put_object(document, value, key, name);
+    }
+}
+
+json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t bytes)
+{
+    vj_problems problems = {0};
+    json_error_t error;
+    int64_t read;
+    json_t *object = NULL;
+    char *text = vj_report_load(path, most_bytes, &read, &problems);
+    if (text) {
+        object = json_loadb(text, (size_t)read, 0, &error);
+        if (!object)
+            snprintf(why, bytes, "%s, line %d: %s", path, error.line, error.text);
+        else if (!json_is_object(object))
+            snprintf(why, bytes, "%s holds no JSON object", path);
+    } else {
+        /* A whole sentence, which goes into another one. */
+        const char *problem = problems.count > 0 ? problems.text[0] : path;
+        const size_t length = strlen(problem);
+        snprintf(why, bytes, "%.*s", (int)(length > 0 && problem[length - 1] == '.' ? length - 1 : length), problem);
+    }
+    vj_problems_release(&problems);
+    free(text);
+    if (object && json_is_object(object)) return object;
+    json_decref(object);
+    return NULL;
+}

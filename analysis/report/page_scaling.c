@@ -1,0 +1,168 @@
+/* Scaling studies: a CSV file with a row for each number of ranks (docs/formats.md, "Scaling studies"). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/inside.h"
+#include "report/pages.h"
+
+enum { WHY = 1024, SERIES = 16 };
+
+static bool is_scaling(const char *path)
+{
+    return vj_page_begins(path, "ranks,");
+}
+
+/* Columns of the file; -1: not there. */
+typedef struct {
+    int ranks, nodes, rate, step_s, low_s, high_s, efficiency, study;
+} columns;
+
+/* Rows of one study, by ranks. */
+typedef struct {
+    const char *name;
+    int64_t count;
+    double *ranks, *rate, *efficiency, *low, *high; /* [count] in one allocation, owned by `ranks` */
+} study;
+
+static columns find_columns(const vj_csv *csv)
+{
+    columns c = {
+        .ranks = vj_csv_column(csv, "ranks"),
+        .nodes = vj_csv_column(csv, "nodes"),
+        .rate = vj_csv_column(csv, "clips_per_s"),
+        .step_s = vj_csv_column(csv, "step_s"),
+        .low_s = vj_csv_column(csv, "step_s_min"),
+        .high_s = vj_csv_column(csv, "step_s_max"),
+        .efficiency = vj_csv_column(csv, "efficiency"),
+        .study = vj_csv_column(csv, "study"),
+    };
+    if (c.step_s < 0) c.step_s = vj_csv_column(csv, "step_s_median");
+    return c;
+}
+
+/* Clips a second and rank, relative to the row with the fewest ranks: for strong and for weak scaling. */
+static void fill_efficiency(study *s)
+{
+    int64_t least = 0;
+    for (int64_t i = 1; i < s->count; i++)
+        if (s->ranks[i] < s->ranks[least]) least = i;
+    for (int64_t i = 0; i < s->count; i++)
+        if (isnan(s->efficiency[i])) s->efficiency[i] = s->rate[i] / s->ranks[i] / (s->rate[least] / s->ranks[least]);
+}
+
+static study read_study(const vj_csv *csv, const columns *c, const char *name)
+{
+    double *all = vj_report_memory(5 * (csv->rows + 1), sizeof *all);
+    const int64_t room = csv->rows + 1;
+    study s = {name, 0, all, all + room, all + 2 * room, all + 3 * room, all + 4 * room};
+    for (int64_t r = 0; r < csv->rows; r++) {
+        if (strcmp(vj_csv_text(csv, r, c->study), name) != 0 || !(vj_csv_number(csv, r, c->ranks) >= 1.0)) continue;
+        const double step_s = vj_csv_number(csv, r, c->step_s), rate = vj_csv_number(csv, r, c->rate);
+        s.ranks[s.count] = vj_csv_number(csv, r, c->ranks);
+        s.rate[s.count] = rate;
+        s.efficiency[s.count] = vj_csv_number(csv, r, c->efficiency);
+        s.low[s.count] = rate * step_s / vj_csv_number(csv, r, c->high_s);
+        s.high[s.count++] = rate * step_s / vj_csv_number(csv, r, c->low_s);
+    }
+    fill_efficiency(&s);
+    return s;
+}
+
+static void add_table(vj_document *document, const vj_csv *csv, const columns *c, const study *s, int studies)
+{
+    vj_table *t = vj_document_table(document, "scaling", "");
+    if (c->study >= 0) vj_table_column(t, VJ_LEFT, "study", "");
+    vj_table_column(t, VJ_RIGHT, "ranks", "");
+    if (c->nodes >= 0) vj_table_column(t, VJ_RIGHT, "nodes", "");
+    vj_table_column(t, VJ_RIGHT, "clips/s", "");
+    vj_table_column(t, VJ_RIGHT, "step", "s");
+    vj_table_column(t, VJ_RIGHT, "efficiency", "%");
+    for (int k = 0; k < studies; k++)
+        for (int64_t r = 0, at = 0; r < csv->rows; r++) {
+            if (strcmp(vj_csv_text(csv, r, c->study), s[k].name) != 0 || !(vj_csv_number(csv, r, c->ranks) >= 1.0))
+                continue;
+            if (c->study >= 0) vj_table_text(t, "%s", s[k].name);
+            vj_table_number(t, s[k].ranks[at], 0);
+            if (c->nodes >= 0) vj_table_number(t, vj_csv_number(csv, r, c->nodes), 0);
+            vj_table_number(t, s[k].rate[at], 1);
+            vj_table_number(t, vj_csv_number(csv, r, c->step_s), 4);
+            vj_table_number(t, 100.0 * s[k].efficiency[at++], 1);
+        }
+}
+
+static void add_plots(vj_document *document, const study *s, int studies)
+{
+    vj_plot *rate = vj_document_plot(document, "scaling-rate", "Clips a second");
+    vj_plot_x(rate, "ranks", "", VJ_LOG);
+    vj_plot_y(rate, "clips/s", "", VJ_LOG);
+    vj_plot_caption(rate, "The line without points is ideal: the rate of the fewest ranks, times the ranks.");
+    for (int k = 0; k < studies; k++) {
+        if (s[k].count == 0) continue;
+        const char *name = *s[k].name ? s[k].name : "measured";
+        vj_series *series = vj_plot_series(rate, VJ_LINES_POINTS, k, name, s[k].ranks, s[k].rate, s[k].count);
+        if (!isnan(s[k].low[0])) vj_series_errors(series, s[k].low, s[k].high);
+    }
+    if (studies > 0 && s[0].count > 1) {
+        const double first = s[0].ranks[0], last = s[0].ranks[s[0].count - 1], x[] = {first, last};
+        vj_plot_series(rate, VJ_LINES, studies, "ideal", x, (const double[]){s[0].rate[0], s[0].rate[0] * last / first},
+                       2);
+    }
+    vj_plot *share = vj_document_plot(document, "scaling-efficiency", "Efficiency");
+    vj_plot_x(share, "ranks", "", VJ_LOG);
+    vj_plot_y(share, "efficiency", "%", VJ_LINEAR);
+    vj_plot_y_limits(share, 0.0, NAN);
+    vj_plot_level(share, 100.0, "ideal");
+    for (int k = 0; k < studies; k++) {
+        double *percent = vj_report_memory(s[k].count + 1, sizeof *percent);
+        for (int64_t i = 0; i < s[k].count; i++) percent[i] = 100.0 * s[k].efficiency[i];
+        vj_plot_series(share, VJ_LINES_POINTS, k, *s[k].name ? s[k].name : "measured", s[k].ranks, percent, s[k].count);
+        free(percent);
+    }
+}
+
+static void add_studies(vj_document *document, const vj_csv *csv, const columns *c)
+{
+    study s[SERIES];
+    int studies = 0;
+    for (int64_t r = 0; r < csv->rows; r++) {
+        const char *name = vj_csv_text(csv, r, c->study);
+        int k = 0;
+        while (k < studies && strcmp(s[k].name, name) != 0) k++;
+        if (k == studies && k < SERIES) s[studies++] = read_study(csv, c, name);
+    }
+    add_table(document, csv, c, s, studies);
+    add_plots(document, s, studies);
+    for (int k = 0; k < studies; k++) free(s[k].ranks);
+}
+
+static bool add_file(vj_document *document, const char *path)
+{
+    vj_csv csv;
+    char why[WHY], *name = vj_page_name(path);
+    vj_document_section(document, "Scaling: %s", name);
+    free(name);
+    vj_status_divert(why, sizeof why);
+    vj_status status = vj_csv_read(&csv, path);
+    const columns c = find_columns(&csv);
+    if (status == VJ_OK && (c.rate < 0 || csv.rows == 0))
+        status = vj_raise(VJ_ERR_FORMAT, "%s has no column clips_per_s, or no rows", path);
+    vj_status_divert(NULL, 0);
+    if (status != VJ_OK) vj_document_note(document, "The study is not shown: %s.", why);
+    if (csv.odd > 0)
+        vj_document_note(document, "%s: %lld lines have another number of cells than the first, and are left out.",
+                         path, (long long)csv.odd);
+    if (status == VJ_OK) add_studies(document, &csv, &c);
+    vj_csv_release(&csv);
+    return status == VJ_OK;
+}
+
+static int add_files(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
+{
+    int shown = 0;
+    (void)all; /* studies are shown by themselves */
+    for (int i = 0; i < count; i++) shown += add_file(document, paths[i]);
+    return shown;
+}
+
+const vj_input_kind vj_page_scaling = {"scaling study", is_scaling, add_files};

@@ -1,0 +1,86 @@
+/*
+ * What a run folder has recorded of a run (docs/formats.md, "Run folder"): curves, where it is, starts and stops,
+ * settings, provenance. Each part may be missing or damaged; what is wrong becomes a problem.
+ */
+#ifndef VJ_RECORDED_H
+#define VJ_RECORDED_H
+
+#include "report/numbers.h"
+#include "report/settings.h"
+
+/* One column of the metrics against the step. Of a long run the extremes of many columns of pixels (decimate.h). */
+typedef struct {
+    char *name;
+    double *step, *value; /* [count] NaN: the row has no number, a gap in the curve */
+    int64_t count;
+    double *median_step, *median; /* [median_count] of `median_rows` rows each: the trend; 0 of a short curve */
+    int64_t median_count, median_rows;
+    int64_t numbers;     /* rows with a number, of all rows */
+    int64_t first_empty; /* step of the first row without; 0: none */
+    bool sparse;         /* measured every so often: rows without a number are no gaps */
+    double last;         /* the last number; NaN: none */
+    double recent;       /* median of the last numbers, up to 100 */
+    double least, most, sum;
+} vj_curve;
+
+typedef struct {
+    char time[32], event[16], host[72];
+    char *code, *why;
+    int64_t step;
+    int ranks;
+} vj_happening;
+
+typedef enum { VJ_STATE_COMPLETE, VJ_STATE_RUNNING, VJ_STATE_STOPPED, VJ_STATE_HUNG } vj_run_state;
+
+/* Steps at which a counter went up; the first VJ_TICKS_MAX of them, and how often in all. */
+enum { VJ_TICKS_MAX = 200 };
+typedef struct {
+    int64_t at[VJ_TICKS_MAX];
+    int count;
+    int64_t total;
+} vj_ticks;
+
+/* An earlier start that left no checkpoint: its rows are in metrics.csv.N. */
+typedef struct {
+    char name[32];
+    vj_curve loss;
+    int64_t rows;
+} vj_lost_start;
+
+typedef struct {
+    char *path, *name; /* as given; what tells it from the other runs */
+    vj_curve *curves;  /* NULL: no metrics */
+    int curve_count;
+    int64_t rows, first_step, last_step;
+    vj_lost_start *lost;
+    int lost_count;
+    vj_ticks bad_steps, failed_checkpoints;
+    vj_flat_settings settings;
+    vj_happening *history;
+    int history_count;
+    int64_t *checkpoints; /* [checkpoint_count] steps, ascending */
+    int checkpoint_count;
+    int64_t planned; /* steps; 0: not known */
+    vj_run_state state;
+    char state_text[200];      /* "running on node17, job 4711", "killed", ... */
+    char *watchdog;            /* text of watchdog.txt, when it hung; else NULL */
+    char *code, *date, *hosts; /* of the newest checkpoint; NULL: not known */
+    int64_t ranks, rollbacks;
+    uint64_t fingerprint; /* of the clips it trains on; 0: not known */
+    vj_problems problems;
+} vj_recorded;
+
+/** A column of a table against the steps. Release with vj_curve_release(). */
+vj_curve vj_curve_from(const char *name, const double *step, const double *value, int64_t rows);
+void vj_curve_release(vj_curve *curve);
+
+/** Read everything but checkpoints; any number of threads may do so for different runs. */
+void vj_recorded_read(vj_recorded *run, const char *path);
+/** Read what the newest checkpoint says. One thread at a time: HDF5. */
+void vj_recorded_read_checkpoint(vj_recorded *run);
+void vj_recorded_release(vj_recorded *run);
+
+/** A curve by its column's name; NULL: there is none. */
+const vj_curve *vj_recorded_curve(const vj_recorded *run, const char *column);
+
+#endif

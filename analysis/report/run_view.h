@@ -1,0 +1,65 @@
+/*
+ * What a run does right now, as its folder tells: whether a job is at work, how far it is, how fast, its newest
+ * checkpoint, and what is wrong. Only reads, and works beside the job that writes.
+ */
+#ifndef VJ_REPORT_RUN_VIEW_H
+#define VJ_REPORT_RUN_VIEW_H
+
+#include <time.h>
+
+#include "base/lease.h"
+#include "report/follow.h"
+
+typedef enum {
+    VJ_VIEW_MISSING,  /* no folder, or nothing of a run in it: it has not begun */
+    VJ_VIEW_STARTING, /* a job is at work, and has written no row since it began */
+    VJ_VIEW_RUNNING,
+    VJ_VIEW_HUNG, /* a job is at work, and has written no row for long: 120 s, and 20 of the longest recent steps */
+    VJ_VIEW_STOPPED,
+    VJ_VIEW_KILLED, /* stopped, and its lease is still there */
+    VJ_VIEW_COMPLETE
+} vj_view_state;
+
+/** "running", ... */
+const char *vj_view_state_name(vj_view_state state);
+
+enum { VJ_ALARMS = 12, VJ_ALARM_TEXT = 400 };
+
+typedef struct {
+    const char *folder; /* borrowed */
+    vj_view_state state;
+    vj_lease_view lease; /* who is at work, or was when it was killed */
+    vj_follow metrics;
+    double now_s;                /* seconds since 1970 */
+    char stopped[VJ_ALARM_TEXT]; /* after which step and why it stopped early; "" */
+    double row_age_s;            /* since the newest row; NaN: no row */
+
+    /* From config.yaml; steps 0: it is not there or cannot be read. */
+    int64_t steps, checkpoint_every;
+    double rank_alarm;
+    int64_t width;                      /* of the encoder: the largest rank that there can be */
+    struct timespec config_changed;     /* of the file that was read */
+    char config_trouble[VJ_ALARM_TEXT]; /* why it cannot be read; "" */
+
+    /* The newest checkpoint; step 0: none. */
+    char checkpoint[VJ_PATH];
+    int64_t checkpoint_step, checkpoint_bytes, rollbacks;
+    double checkpoint_age_s;
+    char checkpoint_trouble[VJ_ALARM_TEXT];
+    double free_bytes; /* that the file system of the folder has left; NaN: not known */
+
+    int alarms; /* what is wrong, the most important first */
+    char alarm[VJ_ALARMS][VJ_ALARM_TEXT];
+} vj_run_view;
+
+/** Look at FOLDER from now on. `whole`: with the courses of the whole run, otherwise with those of the last rows. */
+void vj_run_view_begin(vj_run_view *view, const char *folder, bool whole);
+
+/** Look again. What is missing or broken is no error but part of the view. Not collective. */
+void vj_run_view_refresh(vj_run_view *view);
+
+/** Mean seconds of a recent step, and seconds until the last one; NaN: not known. */
+double vj_run_view_step_s(const vj_run_view *view);
+double vj_run_view_left_s(const vj_run_view *view);
+
+#endif

@@ -1,0 +1,168 @@
+/* The folders of runs: read by all threads, then the table of where they are; the rest is in runs_*.c. */
+#include "report/runs.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "report/inside.h"
+
+static bool holds(const char *folder, const char *name)
+{
+    char path[VJ_PATH + 300];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return access(path, F_OK) == 0;
+}
+
+/* One file that only runs have, whatever else is missing. A store and a results folder have none of them. */
+static bool is_run(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return false;
+    return holds(path, "metrics.csv") || holds(path, "metrics.jsonl") || holds(path, "history.csv") ||
+           (holds(path, "latest") && holds(path, "config.yaml"));
+}
+
+/* ------------------------------------------------------------------------------------------------ names */
+
+/* The last `parts` parts of a path. */
+static const char *tail_of(const char *path, int parts)
+{
+    const char *at = path + strlen(path);
+    while (at > path && (at[-1] != '/' || --parts > 0)) at--;
+    return at;
+}
+
+/* As many parts of the paths as tell them apart; the same path given twice stays the same. */
+static void name_runs(vj_recorded *runs, int count)
+{
+    for (int parts = 1; parts <= 16; parts++) {
+        bool apart = true;
+        for (int i = 0; i < count; i++) {
+            free(runs[i].name);
+            runs[i].name = vj_report_copy(tail_of(runs[i].path, parts));
+            for (int k = 0; k < i; k++) apart &= strcmp(runs[i].name, runs[k].name) != 0;
+        }
+        if (apart) return;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ the first table */
+
+static double hours_of(const vj_recorded *run)
+{
+    const vj_curve *step_s = vj_recorded_curve(run, "step_s");
+    return step_s && step_s->numbers > 0 ? step_s->sum / 3600.0 : NAN;
+}
+
+static double recent_of(const vj_recorded *run, const char *column)
+{
+    const vj_curve *curve = vj_recorded_curve(run, column);
+    return curve ? curve->recent : NAN;
+}
+
+/* Hours to go at the rate of the last steps. */
+static double hours_left(const vj_recorded *run)
+{
+    if (run->state == VJ_STATE_COMPLETE || run->planned <= run->last_step || run->rows == 0) return NAN;
+    return (double)(run->planned - run->last_step) * recent_of(run, "step_s") / 3600.0;
+}
+
+static int restarts_of(const vj_recorded *run)
+{
+    int starts = 0;
+    for (int i = 0; i < run->history_count; i++) starts += strcmp(run->history[i].event, "start") == 0;
+    return starts > 0 ? starts - 1 : 0;
+}
+
+static void put_where(vj_table *table, const vj_recorded *run)
+{
+    const vj_curve *rank = vj_recorded_curve(run, "effective_rank");
+    vj_table_text(table, "%s", run->name);
+    vj_table_text(table, "%s", run->state_text);
+    if (run->state == VJ_STATE_COMPLETE) vj_table_highlight(table);
+    vj_table_number(table, run->rows > 0 ? (double)run->last_step : NAN, 0);
+    vj_table_number(table, run->planned > 0 ? (double)run->planned : NAN, 0);
+    vj_table_number(table, recent_of(run, "loss"), 4);
+    vj_table_number(table, rank ? rank->last : NAN, 1);
+    vj_table_number(table, recent_of(run, "clips_per_s"), 1);
+    vj_table_number(table, hours_of(run), 2);
+    vj_table_number(table, hours_left(run), 2);
+    if (run->history_count > 0)
+        vj_table_number(table, restarts_of(run), 0);
+    else
+        vj_table_text(table, "%s", "");
+    vj_table_number(table, run->rows > 0 ? (double)run->bad_steps.total : NAN, 0);
+    vj_table_number(table, run->rows > 0 ? (double)run->failed_checkpoints.total : NAN, 0);
+}
+
+static void put_overview(vj_document *document, const vj_recorded *runs, int count)
+{
+    vj_table *table = vj_document_table(
+        document, "runs",
+        "Where the runs are. Loss and clips/s: median of the last 100 steps; effective rank: the last.");
+    vj_table_column(table, VJ_LEFT, "run", "");
+    vj_table_column(table, VJ_LEFT, "state", "");
+    vj_table_column(table, VJ_RIGHT, "steps done", "");
+    vj_table_column(table, VJ_RIGHT, "planned", "");
+    vj_table_column(table, VJ_RIGHT, "loss", "");
+    vj_table_column(table, VJ_RIGHT, "effective rank", "");
+    vj_table_column(table, VJ_RIGHT, "clips/s", "");
+    vj_table_column(table, VJ_RIGHT, "trained", "hours");
+    vj_table_column(table, VJ_RIGHT, "to go", "hours");
+    vj_table_column(table, VJ_RIGHT, "restarts", "");
+    vj_table_column(table, VJ_RIGHT, "bad steps", "");
+    vj_table_column(table, VJ_RIGHT, "failed checkpoints", "");
+    for (int i = 0; i < count; i++) put_where(table, &runs[i]);
+}
+
+/* Lines of the watchdog, of which a job of many ranks has many. */
+static void note_hang(vj_document *document, const vj_recorded *run)
+{
+    enum { SHOWN = 1500 };
+    if (!run->watchdog) return;
+    vj_document_note(document, "%s hung. watchdog.txt says: %.*s%s", run->name, SHOWN, run->watchdog,
+                     strlen(run->watchdog) > SHOWN ? " ..." : "");
+}
+
+/* Rows without a number where every row should have one. */
+static void note_gaps(vj_document *document, const vj_recorded *run)
+{
+    for (int c = 0; c < run->curve_count; c++) {
+        const vj_curve *curve = &run->curves[c];
+        const int64_t gaps = run->rows - curve->numbers;
+        if (curve->sparse || gaps == 0) continue;
+        vj_document_note(document,
+                         "%s: %lld of %lld rows have no number for %s, first that of step %lld: gaps in its curve.",
+                         run->name, (long long)gaps, (long long)run->rows, curve->name, (long long)curve->first_empty);
+    }
+}
+
+static int add_runs(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
+{
+    (void)all; /* runs are shown by themselves */
+    int shown = 0;
+    vj_recorded *runs = vj_report_memory(count, sizeof *runs);
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < count; i++) vj_recorded_read(&runs[i], paths[i]);
+    for (int i = 0; i < count; i++) vj_recorded_read_checkpoint(&runs[i]);
+    name_runs(runs, count);
+    vj_document_section(document, count == 1 ? "Run" : "Runs");
+    put_overview(document, runs, count);
+    for (int i = 0; i < count; i++) {
+        shown += runs[i].rows > 0 || runs[i].checkpoint_count > 0;
+        for (int k = 0; k < runs[i].problems.count; k++) vj_document_note(document, "%s", runs[i].problems.text[k]);
+        note_hang(document, &runs[i]);
+        note_gaps(document, &runs[i]);
+    }
+    vj_runs_plot(document, runs, count);
+    vj_runs_history(document, runs, count);
+    vj_runs_settings(document, runs, count);
+    vj_runs_provenance(document, runs, count);
+    for (int i = 0; i < count; i++) vj_recorded_release(&runs[i]);
+    free(runs);
+    return shown;
+}
+
+const vj_input_kind vj_runs = {.name = "run folder", .is = is_run, .add = add_runs};

@@ -1,0 +1,310 @@
+/* Curves of runs: what the columns mean, and a plot for each, with all runs over one another. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/inside.h"
+#include "report/runs.h"
+
+enum {
+    RUNS_WITH_MARKS = 4,
+    OTHERS_MAX = 24,
+    POINTS_MARKED = 40,
+    RUNS_EACH_STEP = 8,
+    ENVELOPE = 400,
+    ENVELOPE_CLASS = 7
+};
+
+/* A column that training writes (docs/formats.md, "Run folder"). */
+typedef struct {
+    const char *column, *title, *axis, *unit;
+    bool may_be_log; /* a logarithmic axis where its numbers span more than a factor of 20 */
+} known_column;
+
+static const known_column model_columns[] = {
+    {"spread_penalty", "Spread penalty", "penalty", "", false},
+    {"grad_norm_encoder", "Gradient norm of the encoder", "norm before clipping", "", true},
+    {"grad_norm_predictor", "Gradient norm of the predictor", "norm before clipping", "", true},
+    {"target_std", "Spread of the target features", "standard deviation", "", false},
+    {"effective_rank", "Effective rank of the target features", "effective rank", "", false},
+    {NULL, NULL, NULL, NULL, false},
+};
+static const known_column schedule_columns[] = {
+    {"lr", "Learning rate", "learning rate", "", false},
+    {"weight_decay", "Weight decay", "weight decay", "", false},
+    {"ema", "EMA momentum of the target encoder", "momentum", "", false},
+    {NULL, NULL, NULL, NULL, false},
+};
+static const known_column speed_columns[] = {
+    {"clips_per_s", "Speed", "clips per second", "1/s", false},
+    {"step_s", "Time of a step", "time", "s", true},
+    {"data_wait_s", "Waiting for clips, slowest rank", "time", "s", true},
+    {"comm_s", "Communication, slowest rank", "time", "s", true},
+    {"peak_memory_mib", "Memory of the largest rank", "memory", "MiB", false},
+    {NULL, NULL, NULL, NULL, false},
+};
+static const known_column counter_columns[] = {
+    {"skipped_steps", "Bad steps so far", "steps", "", false},
+    {"failed_checkpoints", "Failed checkpoints so far", "checkpoints", "", false},
+    {NULL, NULL, NULL, NULL, false},
+};
+
+/* ------------------------------------------------------------------------------------------------ marks */
+
+/* What a line of the history is called in a plot, after the line before it; NULL: it is not marked. */
+static const char *name_of_mark(const vj_happening *h, const vj_happening *before)
+{
+    if (strcmp(h->event, "roll_back") == 0) return "roll-back";
+    if (strcmp(h->event, "start") != 0) return NULL;
+    if (strcmp(before->event, "stop") == 0) return "restart after a stop";
+    if (strcmp(before->event, "failed") == 0) return "restart after an error";
+    return strcmp(before->event, "done") == 0 ? "extended" : "restart, was killed";
+}
+
+/* Starts after the first with what came before them, roll-backs, stops; checkpoints as short lines. */
+static void put_marks(vj_plot *plot, const vj_recorded *runs, int count, bool texts)
+{
+    if (count > RUNS_WITH_MARKS) return;
+    for (int i = 0; i < count; i++) {
+        const int number = count > 1 ? i : -1;
+        for (int k = 1; k < runs[i].history_count; k++) {
+            const vj_happening *h = &runs[i].history[k], *before = h - 1;
+            const char *text = name_of_mark(h, before);
+            if (text) vj_plot_mark(plot, (double)h->step, number, texts ? text : "");
+        }
+        for (int k = 0; k < runs[i].checkpoint_count; k++) vj_plot_tick(plot, (double)runs[i].checkpoints[k], number);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ plots */
+
+/* Is a logarithmic axis better, since one peak would press the rest of a curve flat? */
+static bool spans_decades(const vj_recorded *runs, int count, const char *column)
+{
+    double least = INFINITY, most = 0.0;
+    for (int i = 0; i < count; i++) {
+        const vj_curve *curve = vj_recorded_curve(&runs[i], column);
+        if (!curve || curve->numbers == 0) continue;
+        if (!(curve->least > 0.0)) return false;
+        least = fmin(least, curve->least);
+        most = fmax(most, curve->most);
+    }
+    return most > 20.0 * least;
+}
+
+/* A short curve as it is; of a long one the medians, and with `each_step` all its numbers faintly behind. */
+static void add_curve(vj_plot *plot, int number, const char *name, const vj_curve *curve, bool each_step)
+{
+    const bool few = curve->sparse && curve->count <= POINTS_MARKED;
+    char each[300];
+    if (curve->median_count == 0) {
+        vj_plot_series(plot, few ? VJ_LINES_POINTS : VJ_LINES, number, name, curve->step, curve->value, curve->count);
+        return;
+    }
+    snprintf(each, sizeof each, "%.250s, each step", name);
+    if (each_step) vj_plot_series(plot, VJ_FAINT, number, each, curve->step, curve->value, curve->count);
+    vj_plot_series(plot, VJ_LINES, number, name, curve->median_step, curve->median, curve->median_count);
+}
+
+/* Of many runs: a band from the smallest to the largest number of all of them, instead of each one's steps. */
+static void add_envelope(vj_plot *plot, const vj_recorded *runs, int count, const char *column)
+{
+    double x[ENVELOPE], low[ENVELOPE], high[ENVELOPE], first = INFINITY, last = -INFINITY;
+    for (int i = 0; i < count; i++) {
+        const vj_curve *curve = vj_recorded_curve(&runs[i], column);
+        if (!curve || curve->count == 0) continue;
+        first = fmin(first, curve->step[0]);
+        last = fmax(last, curve->step[curve->count - 1]);
+    }
+    const double width = (last - first) / ENVELOPE;
+    if (!(width > 0.0)) return;
+    for (int k = 0; k < ENVELOPE; k++) {
+        x[k] = first + (k + 0.5) * width;
+        low[k] = high[k] = NAN;
+    }
+    for (int i = 0; i < count; i++) {
+        const vj_curve *curve = vj_recorded_curve(&runs[i], column);
+        for (int64_t n = 0; curve && n < curve->count; n++) {
+            const double at = (curve->step[n] - first) / width, value = curve->value[n];
+            const int k = at > 0.0 ? at < ENVELOPE ? (int)at : ENVELOPE - 1 : 0;
+            low[k] = fmin(low[k], value); /* the other one where one is NaN */
+            high[k] = fmax(high[k], value);
+        }
+    }
+    vj_series_band(vj_plot_series(plot, VJ_FAINT, ENVELOPE_CLASS, "all runs, each step", x, high, ENVELOPE), low, high);
+}
+
+/* Curves of one column, of all runs that have it. NULL: none has a number in it. */
+static vj_plot *plot_column(vj_document *document, const vj_recorded *runs, int count, const known_column *what)
+{
+    vj_plot *plot = NULL;
+    bool is_long = false;
+    for (int i = 0; i < count; i++) {
+        const vj_curve *curve = vj_recorded_curve(&runs[i], what->column);
+        if (!curve || curve->numbers == 0) continue;
+        if (!plot) {
+            plot = vj_document_plot(document, what->column, what->title);
+            vj_plot_x(plot, "step", "", VJ_LINEAR);
+            vj_plot_y(plot, what->axis, what->unit,
+                      what->may_be_log && spans_decades(runs, count, what->column) ? VJ_LOG : VJ_LINEAR);
+        }
+        add_curve(plot, i, runs[i].name, curve, count <= RUNS_EACH_STEP);
+        is_long |= curve->median_count > 0;
+    }
+    if (is_long && count > RUNS_EACH_STEP) add_envelope(plot, runs, count, what->column);
+    return plot;
+}
+
+static void plot_columns(vj_document *document, const vj_recorded *runs, int count, const known_column *columns)
+{
+    for (const known_column *what = columns; what->column; what++) {
+        vj_plot *plot = plot_column(document, runs, count, what);
+        if (!plot) continue;
+        put_marks(plot, runs, count, false);
+        const double alarm = count == 1 ? vj_flat_settings_number(&runs[0].settings, "log.rank_alarm", 0.0) : 0.0;
+        if (strcmp(what->column, "effective_rank") == 0 && alarm > 0.0) {
+            vj_plot_level(plot, alarm, "log.rank_alarm");
+            vj_plot_y_limits(plot, 0.0, NAN);
+        }
+    }
+}
+
+/* Rows of starts that left no checkpoint, beside the run's own. */
+static void add_lost_starts(vj_plot *plot, const vj_recorded *run, int *number)
+{
+    for (int k = 0; k < run->lost_count && *number < 8; k++) {
+        const vj_lost_start *lost = &run->lost[k];
+        char name[300];
+        snprintf(name, sizeof name, "%.200s/%s", run->name, lost->name);
+        if (lost->loss.numbers > 0) add_curve(plot, (*number)++, name, &lost->loss, true);
+    }
+}
+
+static void plot_loss(vj_document *document, const vj_recorded *runs, int count)
+{
+    static const known_column loss = {"loss", "Loss", "loss", "", true};
+    vj_plot *plot = plot_column(document, runs, count, &loss);
+    if (!plot) return;
+    put_marks(plot, runs, count, true);
+    int number = count;
+    for (int i = 0; i < count && count <= RUNS_WITH_MARKS; i++) add_lost_starts(plot, &runs[i], &number);
+    bool checkpoints = false;
+    for (int i = 0; i < count; i++) checkpoints |= runs[i].checkpoint_count > 0;
+    if (count <= RUNS_WITH_MARKS && checkpoints)
+        vj_plot_caption(plot, "Short lines at the bottom: checkpoints that are there.");
+}
+
+static bool is_mask_loss(const char *column)
+{
+    return strncmp(column, "loss_mask", 9) == 0;
+}
+
+/* Of one run, with two masks or more, all in a plot. */
+static void plot_masks_of(vj_document *document, const vj_recorded *run)
+{
+    vj_plot *plot = vj_document_plot(document, "loss_by_mask", "Loss by mask");
+    vj_plot_x(plot, "step", "", VJ_LINEAR);
+    vj_plot_y(plot, "loss", "", spans_decades(run, 1, "loss") ? VJ_LOG : VJ_LINEAR);
+    for (int c = 0, number = 0; c < run->curve_count; c++) {
+        const vj_curve *curve = &run->curves[c];
+        char name[80];
+        if (!is_mask_loss(curve->name) || curve->numbers == 0) continue;
+        snprintf(name, sizeof name, "mask %.40s", curve->name + strlen("loss_mask"));
+        add_curve(plot, number++, name, curve, true);
+    }
+}
+
+/* By mask: of one run all masks in a plot, of several a plot for each mask. A single mask's loss is the loss. */
+static void plot_mask_losses(vj_document *document, const vj_recorded *runs, int count)
+{
+    bool several = false;
+    for (int i = 0; i < count; i++) several |= vj_recorded_curve(&runs[i], "loss_mask1") != NULL;
+    if (several && count == 1) plot_masks_of(document, &runs[0]);
+    for (int mask = 0; several && count > 1 && mask < VJ_MAX_MASKS; mask++) {
+        char column[32], title[64];
+        snprintf(column, sizeof column, "loss_mask%d", mask);
+        snprintf(title, sizeof title, "Loss of mask %d", mask);
+        plot_column(document, runs, count, &(known_column){column, title, "loss", "", true});
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ other columns */
+
+static bool is_known(const char *column)
+{
+    static const known_column *const lists[] = {model_columns, schedule_columns, speed_columns, counter_columns};
+    for (int l = 0; l < 4; l++)
+        for (const known_column *what = lists[l]; what->column; what++)
+            if (strcmp(what->column, column) == 0) return true;
+    return strcmp(column, "loss") == 0 || strcmp(column, "samples") == 0 || is_mask_loss(column);
+}
+
+static bool had_before(const vj_recorded *runs, int run, const char *column)
+{
+    for (int i = 0; i < run; i++)
+        if (vj_recorded_curve(&runs[i], column)) return true;
+    return false;
+}
+
+/* Columns of another version, or of somebody's own: shown as they are. */
+static void plot_others(vj_document *document, const vj_recorded *runs, int count)
+{
+    int shown = 0, more = 0;
+    for (int i = 0; i < count; i++)
+        for (int c = 0; c < runs[i].curve_count; c++) {
+            const char *column = runs[i].curves[c].name;
+            if (is_known(column) || had_before(runs, i, column)) continue;
+            if (shown == 0) vj_document_heading(document, "Other columns");
+            if (shown++ < OTHERS_MAX)
+                plot_column(document, runs, count, &(known_column){column, column, column, "", true});
+            else
+                more++;
+        }
+    if (more > 0) vj_document_note(document, "%d more columns that are not known are not shown.", more);
+}
+
+/* Only where something was counted. */
+static void plot_counters(vj_document *document, const vj_recorded *runs, int count)
+{
+    bool heading = false;
+    for (const known_column *what = counter_columns; what->column; what++) {
+        bool counted = false;
+        for (int i = 0; i < count; i++) {
+            const vj_curve *curve = vj_recorded_curve(&runs[i], what->column);
+            counted |= curve && curve->most > 0.0;
+        }
+        if (!counted) continue;
+        if (!heading) vj_document_heading(document, "Bad steps and failed checkpoints");
+        heading = true;
+        plot_column(document, runs, count, what);
+    }
+}
+
+void vj_runs_plot(vj_document *document, const vj_recorded *runs, int count)
+{
+    int64_t longest = 0;
+    for (int i = 0; i < count; i++)
+        if (runs[i].rows > longest) longest = runs[i].rows;
+    if (longest == 0) return;
+    vj_document_heading(document, "Loss and representation");
+    if (longest > 300)
+        vj_document_paragraph(
+            document,
+            count > RUNS_EACH_STEP
+                ? "Of more than 300 steps a line shows medians, of up to %lld steps each. The band behind them reaches "
+                  "from the smallest to the largest number of all runs, so that peaks stay. Point at a line for its "
+                  "name."
+                : "Of more than 300 steps a line shows medians, of up to %lld steps each. What is faint behind it are "
+                  "the steps themselves; where there are more of them than pixels, the smallest and the largest of "
+                  "each "
+                  "column of pixels, so that peaks stay.",
+            (long long)(longest + 119) / 120);
+    plot_loss(document, runs, count);
+    plot_mask_losses(document, runs, count);
+    plot_columns(document, runs, count, model_columns);
+    vj_document_heading(document, "Speed and memory");
+    plot_columns(document, runs, count, speed_columns);
+    vj_document_heading(document, "Schedules");
+    plot_columns(document, runs, count, schedule_columns);
+    plot_counters(document, runs, count);
+    plot_others(document, runs, count);
+}

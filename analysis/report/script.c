@@ -1,0 +1,444 @@
+/* Commands for gnuplot. Read vj_script_plot() first. */
+#include "report/script.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "report/decimate.h"
+#include "report/text.h"
+
+enum { WIDTH = 480, HEIGHT = 280, LEGEND_ROW = 16, LEGEND_MAX = 8, NAME_CHARACTERS = 26, MARK_APART = 14 };
+enum { CELLS_WITH_TEXT = 150 };
+
+void vj_labels_release(vj_labels *labels)
+{
+    vj_report_free_names(labels->texts, labels->count);
+    free(labels->elements);
+    *labels = (vj_labels){0};
+}
+
+/* Add a text, cut to `longest` characters; returns its number. */
+static int add_label(vj_labels *labels, const char *text, int longest)
+{
+    const int length = vj_text_length(text);
+    const char *end = text;
+    labels->texts = vj_report_room(labels->texts, labels->count, sizeof *labels->texts);
+    for (int i = 0; i < (length > longest ? longest - 1 : length); i++) vj_text_next(&end);
+    VJ_ASSERT(asprintf(&labels->texts[labels->count], "%.*s%s", (int)(end - text), text, *end ? "…" : "") >= 0);
+    return labels->count++;
+}
+
+/* 'placeholder' */
+static void put_label(FILE *out, vj_labels *labels, const char *text, int longest)
+{
+    const int number = add_label(labels, text, longest);
+    const int written = fprintf(out, "'~%d~", number) - 1;
+    for (int i = written; i < vj_text_length(labels->texts[number]); i++) putc('_', out);
+    putc('\'', out);
+}
+
+/* What is drawn next is named by this text. */
+static void name_element(vj_labels *labels, const char *text)
+{
+    labels->elements = vj_report_room(labels->elements, labels->element_count, sizeof *labels->elements);
+    labels->elements[labels->element_count++] = add_label(labels, text, 200);
+}
+
+/* ------------------------------------------------------------------------------------------------ ranges */
+
+typedef struct {
+    double low, high;
+} range;
+
+static void include(range *r, double value, vj_axis_scale scale)
+{
+    if (!isfinite(value) || (scale == VJ_LOG && value <= 0.0)) return;
+    if (!(value >= r->low)) r->low = value; /* also when it is NaN */
+    if (!(value <= r->high)) r->high = value;
+}
+
+/* Room on both sides, as seen on this scale, and some width for a single value. */
+static range padded(range r, vj_axis_scale scale, double share)
+{
+    if (scale == VJ_LOG) {
+        const double factor = r.high > r.low ? pow(r.high / r.low, share) : 2.0;
+        return (range){r.low / factor, r.high * factor};
+    }
+    const double pad = r.high > r.low ? share * (r.high - r.low) : r.low != 0.0 ? 0.1 * fabs(r.low) : 1.0;
+    return (range){r.low - pad, r.high + pad};
+}
+
+/* The limits that were asked for come before those that the numbers need. */
+static range limited(range r, const vj_axis *axis)
+{
+    if (!isnan(axis->low)) r.low = axis->low;
+    if (!isnan(axis->high)) r.high = axis->high;
+    return r;
+}
+
+static range x_range(const vj_plot *plot)
+{
+    range r = {NAN, NAN};
+    for (int s = 0; s < plot->series_count; s++)
+        for (int64_t i = 0; i < plot->series[s]->count; i++) include(&r, plot->series[s]->x[i], plot->x.scale);
+    return r;
+}
+
+static range y_range(const vj_plot *plot)
+{
+    range r = {NAN, NAN};
+    for (int s = 0; s < plot->series_count; s++) {
+        const vj_series *series = plot->series[s];
+        for (int64_t i = 0; i < series->count; i++) {
+            include(&r, series->y[i], plot->y.scale);
+            if (series->interval != VJ_NO_INTERVAL) include(&r, series->low[i], plot->y.scale);
+            if (series->interval != VJ_NO_INTERVAL) include(&r, series->high[i], plot->y.scale);
+        }
+        if (series->style == VJ_BARS) include(&r, 0.0, plot->y.scale);
+    }
+    for (int i = 0; i < plot->level_count; i++) include(&r, plot->levels[i].at, plot->y.scale);
+    return r;
+}
+
+void vj_heat_range(const vj_plot *plot, double *low, double *high)
+{
+    range r = {NAN, NAN};
+    for (int64_t i = 0; i < (int64_t)plot->rows * plot->columns; i++) include(&r, plot->heat[i], VJ_LINEAR);
+    *low = isnan(plot->heat_low) ? r.low : plot->heat_low;
+    *high = isnan(plot->heat_high) ? r.high : plot->heat_high;
+}
+
+bool vj_plot_has_numbers(const vj_plot *plot)
+{
+    if (plot->heat) {
+        double low, high;
+        vj_heat_range(plot, &low, &high);
+        return isfinite(low) && isfinite(high);
+    }
+    return !isnan(x_range(plot).low) && !isnan(y_range(plot).low);
+}
+
+/* ------------------------------------------------------------------------------------------------ frame */
+
+/* A short logarithmic axis would have hardly a number at its powers of ten: 1, 2 and 5 of each. */
+static void put_log_tics(FILE *out, const char *which, range r)
+{
+    const char *comma = "";
+    fprintf(out, "set %stics (", which);
+    for (int power = (int)floor(log10(r.low)); power <= (int)ceil(log10(r.high)); power++)
+        for (int digit = 1; digit <= 5; digit += digit == 1 ? 1 : 3) {
+            fprintf(out, "%s%de%d", comma, digit, power);
+            comma = ", ";
+        }
+    fputs(")\n", out);
+}
+
+static void put_axis(FILE *out, const char *which, const vj_axis *axis, range r, vj_labels *labels)
+{
+    char *label;
+    VJ_ASSERT(asprintf(&label, *axis->unit ? "%s (%s)" : "%s%s", axis->name, axis->unit) >= 0);
+    fprintf(out, "set %slabel ", which);
+    put_label(out, labels, label, 60);
+    fprintf(out, " offset 0,%s\n", *which == 'x' ? "0.4" : "0");
+    free(label);
+    if (axis->scale == VJ_LOG) fprintf(out, "set logscale %s\nset format %s '%%g'\n", which, which);
+    fprintf(out, "set %srange [%.12g:%.12g]\n", which, r.low, r.high);
+    if (axis->scale == VJ_LOG && r.high / r.low < 1000.0) put_log_tics(out, which, r);
+}
+
+static void put_names(FILE *out, const char *which, char *const *names, int count, vj_labels *labels)
+{
+    char number[16];
+    const int every = count > 40 ? (count + 39) / 40 : 1;
+    fprintf(out, "set %stics (", which);
+    for (int i = 0; i < count; i += every) {
+        snprintf(number, sizeof number, "%d", i);
+        fputs(i ? ", " : "", out);
+        put_label(out, labels, names ? names[i] : number, NAME_CHARACTERS);
+        fprintf(out, " %d", i);
+    }
+    fprintf(out, ")%s\n", *which == 'x' && count > 4 ? " rotate by 35 right" : "");
+}
+
+/* Marks of one plot: a dashed line and, where the one before is far enough, its text; without a text a short line. */
+static void put_marks(FILE *out, const vj_plot *plot, range x, vj_labels *labels)
+{
+    double labelled = -INFINITY;
+    for (int i = 0; i < plot->mark_count; i++) {
+        const vj_mark *mark = &plot->marks[i];
+        const double at = (mark->at - x.low) / (x.high - x.low) * WIDTH;
+        const int colour =
+            mark->number < 0 ? VJ_COLOUR_MARK << 16 : VJ_COLOUR_CURVE << 16 | mark->number % VJ_CURVE_CLASSES;
+        if (!isfinite(at) || at < 0.0 || at > WIDTH) continue;
+        fprintf(out, "set arrow from %.12g, graph 0 to %.12g, graph %s nohead dt (8,8) lw 0.8 lc rgb 0x%06x\n",
+                mark->at, mark->at, mark->short_line ? "0.04" : "1", colour);
+        if (!*mark->text || fabs(at - labelled) < MARK_APART) continue;
+        labelled = at;
+        fputs("set label ", out);
+        put_label(out, labels, mark->text, 40);
+        fprintf(out, " at %.12g, graph 0.98 right rotate by 90 offset -0.7,0 font ',10' tc rgb 0x%06x\n", mark->at,
+                colour);
+    }
+    for (int i = 0; i < plot->level_count; i++) {
+        const vj_mark *level = &plot->levels[i];
+        fprintf(out,
+                "set arrow from graph 0, first %.12g to graph 1, first %.12g nohead dt (14,7) lw 0.8 lc rgb 0x%06x\n",
+                level->at, level->at, VJ_COLOUR_MARK << 16);
+        fputs("set label ", out);
+        put_label(out, labels, level->text, 40);
+        fprintf(out, " at graph 0.99, first %.12g right offset 0,0.4 font ',10' tc rgb 0x%06x\n", level->at,
+                VJ_COLOUR_MARK << 16);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ curves */
+
+static double shown(double value, vj_axis_scale scale)
+{
+    return scale == VJ_LOG && !(value > 0.0) ? NAN : value;
+}
+
+/* Which points are drawn; NULL: all of them. To be freed. */
+static bool *choose(const vj_plot *plot, const vj_series *s, range x, int bins)
+{
+    const bool curve = s->style == VJ_LINES || s->style == VJ_FAINT || s->style == VJ_POINTS;
+    if (!curve || s->count <= 2 * (int64_t)bins + 2) return NULL;
+    bool *keep = vj_report_memory(s->count, sizeof *keep);
+    const double *const lines[] = {s->y, s->low, s->high};
+    for (int i = 0; i < (s->interval == VJ_NO_INTERVAL ? 1 : 3); i++)
+        vj_decimate(keep, s->x, lines[i], s->count, x.low, x.high, plot->x.scale, bins);
+    return keep;
+}
+
+/* The numbers of a curve as the data block $s<number>, and what a line cannot show, single points, as $p<number>. */
+static void put_points(FILE *out, vj_plot *plot, int number, range x, int bins, bool *has_singles)
+{
+    const vj_series *s = plot->series[number];
+    char *singles = NULL;
+    size_t bytes;
+    FILE *single = open_memstream(&singles, &bytes);
+    VJ_ASSERT(single);
+    bool *keep = choose(plot, s, x, bins);
+    double before = NAN, now = NAN, now_x = NAN; /* the point that is looked at, and the one before it */
+    int64_t drawn = 0;
+    fprintf(out, "$s%d << E\n", number);
+    for (int64_t i = 0; i < s->count; i++) {
+        const double at = shown(s->x[i], plot->x.scale), y = shown(s->y[i], plot->y.scale);
+        if ((keep && !keep[i]) || !isfinite(at)) continue;
+        fprintf(out, "%.9g %.9g", at, isfinite(y) ? y : NAN);
+        if (s->interval != VJ_NO_INTERVAL)
+            fprintf(out, " %.9g %.9g", shown(s->low[i], plot->y.scale), shown(s->high[i], plot->y.scale));
+        putc('\n', out);
+        drawn++;
+        if (isfinite(now) && !isfinite(before) && !isfinite(y)) fprintf(single, "%.9g %.9g\n", now_x, now);
+        before = now;
+        now = y;
+        now_x = at;
+    }
+    if (isfinite(now) && !isfinite(before)) fprintf(single, "%.9g %.9g\n", now_x, now);
+    VJ_ASSERT(fclose(single) == 0);
+    *has_singles = *singles && (s->style == VJ_LINES || s->style == VJ_FAINT);
+    fputs(drawn ? "E\n" : "NaN NaN NaN NaN\nE\n", out);
+    if (*has_singles) fprintf(out, "$p%d << E\n%sE\n", number, singles);
+    if (s->count > plot->rows_given) {
+        plot->rows_given = s->count;
+        plot->points_drawn = drawn;
+    }
+    free(singles);
+    free(keep);
+}
+
+/* Told apart without colour too: by dash patterns and by marks, as long as there are not more curves than classes. */
+static const char *dashes(int number)
+{
+    static const char *const patterns[VJ_CURVE_CLASSES] = {"1",      "(12,6)",    "(3,4)",          "(14,5,3,5)",
+                                                           "(24,6)", "(7,4,3,4)", "(16,4,5,4,5,4)", "(8,8)"};
+    return patterns[number % VJ_CURVE_CLASSES];
+}
+
+static int mark_of(int number)
+{
+    static const int marks[VJ_CURVE_CLASSES] = {7, 5, 9, 11, 13, 6, 4, 8};
+    return marks[number % VJ_CURVE_CLASSES];
+}
+
+/* Curves that stand for themselves, before curve `end`: each has its place in the legend, if there is room. */
+static int curves_before(const vj_plot *plot, int end)
+{
+    int curves = 0;
+    for (int s = 0; s < end; s++) curves += plot->series[s]->style != VJ_FAINT;
+    return curves;
+}
+
+static void put_series(FILE *out, const vj_plot *plot, int number, vj_labels *labels)
+{
+    const vj_series *s = plot->series[number];
+    const int curves = curves_before(plot, plot->series_count);
+    const bool few = curves <= VJ_CURVE_CLASSES;
+    const int colour = VJ_COLOUR_CURVE << 16 | s->number % VJ_CURVE_CLASSES, mark = mark_of(s->number);
+    const int64_t points = s->count < 400 ? s->count : 400;
+    name_element(labels, s->name);
+    switch (s->style) {
+    case VJ_LINES:
+        fprintf(out, "$s%d using 1:2 with %s dt %s lw %s lc rgb 0x%06x", number,
+                few && curves > 1 ? "linespoints" : "lines", few ? dashes(s->number) : "1", few ? "1.5" : "0.8",
+                colour);
+        if (few && curves > 1) fprintf(out, " pt %d ps 0.5 pi %d", mark, (int)(points / 6 > 1 ? points / 6 : 1));
+        break;
+    case VJ_FAINT:
+        fprintf(out, "$s%d using 1:2 with lines lw 0.7 lc rgb 0x%06x", number,
+                VJ_COLOUR_FAINT << 16 | s->number % VJ_CURVE_CLASSES);
+        break;
+    case VJ_LINES_POINTS:
+        fprintf(out, "$s%d using 1:2 with linespoints dt %s lw 1.5 lc rgb 0x%06x pt %d ps 0.6", number,
+                dashes(s->number), colour, mark);
+        break;
+    case VJ_POINTS:
+        fprintf(out, "$s%d using 1:2 with points lc rgb 0x%06x pt %d ps 0.5", number, colour, mark);
+        break;
+    case VJ_BARS: {
+        const double width = 0.8 / plot->series_count;
+        fprintf(out, "$s%d using ($1%+.4f):2:(%.4f) with boxes fs solid 0.7 lc rgb 0x%06x", number,
+                (number - 0.5 * (plot->series_count - 1)) * width, 0.9 * width, colour);
+        break;
+    }
+    }
+    if (curves > 1 && s->style != VJ_FAINT && curves_before(plot, number) < LEGEND_MAX) {
+        fputs(" title ", out);
+        put_label(out, labels, s->name, NAME_CHARACTERS);
+    } else {
+        fputs(" notitle", out);
+    }
+}
+
+static void put_interval(FILE *out, const vj_plot *plot, int number, vj_labels *labels)
+{
+    const vj_series *s = plot->series[number];
+    const int colour = VJ_COLOUR_CURVE << 16 | s->number % VJ_CURVE_CLASSES;
+    const double shift =
+        s->style == VJ_BARS ? (number - 0.5 * (plot->series_count - 1)) * 0.8 / plot->series_count : 0.0;
+    name_element(labels, s->name);
+    if (s->interval == VJ_BAND)
+        fprintf(out, "$s%d using 1:3:4 with filledcurves fs transparent solid 0.18 noborder fc rgb 0x%06x notitle",
+                number, colour);
+    else
+        fprintf(out, "$s%d using ($1%+.4f):2:3:4 with yerrorbars lw 1.2 pt 0 lc rgb 0x%06x notitle", number, shift,
+                s->style == VJ_BARS ? VJ_COLOUR_MARK << 16 : colour);
+}
+
+/* Intervals lie behind curves and their marks, and over bars. */
+static bool interval_first(const vj_series *s)
+{
+    return s->interval != VJ_NO_INTERVAL && s->style != VJ_BARS;
+}
+
+/* A curve with what belongs to it: single points, error bars. */
+static void put_curve(FILE *out, const vj_plot *plot, int number, bool has_singles, vj_labels *labels)
+{
+    const vj_series *s = plot->series[number];
+    put_series(out, plot, number, labels);
+    if (has_singles) {
+        name_element(labels, s->name);
+        fprintf(out, ", $p%d using 1:2 with points pt 7 ps 0.3 lc rgb 0x%06x notitle", number,
+                VJ_COLOUR_CURVE << 16 | s->number % VJ_CURVE_CLASSES);
+    }
+    if (s->interval == VJ_NO_INTERVAL || interval_first(s)) return;
+    fputs(", ", out);
+    put_interval(out, plot, number, labels);
+}
+
+static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
+{
+    range x = x_range(plot), y = y_range(plot);
+    const int curves = curves_before(plot, plot->series_count);
+    const int listed = curves > LEGEND_MAX ? LEGEND_MAX + 1 : curves;
+    if (plot->series_count > 0 && plot->series[0]->style == VJ_BARS) x = (range){x.low - 0.6, x.high + 0.6};
+    if (x.high <= x.low) x = padded(x, plot->x.scale, 0.0);
+    const bool from_zero = y.low == 0.0 && plot->y.scale == VJ_LINEAR;
+    y = padded(y, plot->y.scale, 0.06);
+    if (from_zero) y.low = 0.0;
+    x = limited(x, &plot->x);
+    y = limited(y, &plot->y);
+    const int legend = curves > 1 ? LEGEND_ROW * ((listed + 1) / 2) + 6 : 0;
+    fprintf(out, "set terminal svg size %d,%d noenhanced dynamic font 'sans-serif,12'\n", WIDTH, HEIGHT + legend);
+    put_axis(out, "x", &plot->x, x, labels);
+    put_axis(out, "y", &plot->y, y, labels);
+    if (plot->x.names) put_names(out, "x", plot->x.names, plot->x.name_count, labels);
+    put_marks(out, plot, x, labels);
+    bool *singles = vj_report_memory(plot->series_count, sizeof *singles);
+    for (int s = 0; s < plot->series_count; s++) put_points(out, plot, s, x, bins, &singles[s]);
+    fputs("plot ", out);
+    const char *comma = "";
+    for (int s = 0; s < plot->series_count; s++) {
+        if (!interval_first(plot->series[s])) continue;
+        fputs(comma, out);
+        put_interval(out, plot, s, labels);
+        comma = ", \\\n ";
+    }
+    for (int pass = 0; pass < 2; pass++) /* what is faint lies behind */
+        for (int s = 0; s < plot->series_count; s++) {
+            if ((plot->series[s]->style == VJ_FAINT) != (pass == 0)) continue;
+            fputs(comma, out);
+            comma = ", \\\n ";
+            put_curve(out, plot, s, singles[s], labels);
+        }
+    if (listed > LEGEND_MAX) {
+        char more[40];
+        snprintf(more, sizeof more, "and %d more", curves - LEGEND_MAX);
+        fprintf(out, ", keyentry with lines lt nodraw title ");
+        put_label(out, labels, more, NAME_CHARACTERS);
+    }
+    putc('\n', out);
+    free(singles);
+}
+
+/* ------------------------------------------------------------------------------------------------ heat map */
+
+static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
+{
+    double low, high;
+    vj_heat_range(plot, &low, &high);
+    const bool texts = plot->rows * plot->columns <= CELLS_WITH_TEXT && plot->columns <= 12;
+    const int row = plot->rows <= 12 ? 26 : plot->rows <= 40 ? 16 : 8, height = 90 + row * plot->rows;
+    fprintf(out, "set terminal svg size %d,%d noenhanced dynamic font 'sans-serif,12'\n", WIDTH,
+            height < 160    ? 160
+            : height > 1200 ? 1200
+                            : height);
+    put_axis(out, "x", &plot->x, (range){-0.5, plot->columns - 0.5}, labels);
+    put_axis(out, "y", &plot->y, (range){plot->rows - 0.5, -0.5}, labels); /* from top to bottom */
+    put_names(out, "x", plot->column_names, plot->columns, labels);
+    put_names(out, "y", plot->row_names, plot->rows, labels);
+    fputs("unset grid\n$h << E\n", out);
+    for (int r = 0; r < plot->rows; r++)
+        for (int c = 0; c < plot->columns; c++) {
+            const double value = plot->heat[(int64_t)r * plot->columns + c];
+            const double share = high > low ? (value - low) / (high - low) : 0.5;
+            if (!isfinite(value)) continue;
+            const int shade = share <= 0.0 ? 0 : share >= 1.0 ? VJ_HEAT_CLASSES - 1 : (int)(share * VJ_HEAT_CLASSES);
+            fprintf(out, "%d %d %.1f %.1f %.1f %.1f %d %.2f %d\n", c, r, c - 0.5, c + 0.5, r - 0.5, r + 0.5,
+                    VJ_COLOUR_HEAT << 16 | shade, value, VJ_COLOUR_CELL_TEXT << 16 | (shade >= VJ_HEAT_CLASSES / 2));
+        }
+    fputs("E\nplot $h using 1:2:3:4:5:6:7 with boxxyerror fs solid 1 noborder lc rgb variable notitle", out);
+    name_element(labels, plot->title);
+    if (texts) {
+        fputs(", $h using 1:2:8:9 with labels font ',10' tc rgb variable notitle", out);
+        name_element(labels, plot->title);
+    }
+    putc('\n', out);
+}
+
+void vj_script_plot(FILE *out, vj_plot *plot, const char *svg, int bins, vj_labels *labels)
+{
+    plot->rows_given = plot->points_drawn = 0;
+    fprintf(out,
+            "reset\nundefine $*\nset border 3 lw 0.8\nset tics nomirror scale 0.5 font ',11'\nset encoding utf8\n"
+            "set grid lt 1 lw 0.6 lc rgb 0x%06x\nset key above left horizontal Left reverse samplen 2.6 width 1 font "
+            "',11'\n"
+            "set pointintervalbox 0\nset errorbars small\n",
+            VJ_COLOUR_GRID << 16);
+    fprintf(out, "set output '%s'\n", svg);
+    if (plot->heat)
+        put_heat_map(out, plot, labels);
+    else
+        put_curves(out, plot, bins, labels);
+}

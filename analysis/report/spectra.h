@@ -1,0 +1,20 @@
+/* The representations in files of `vjepa-spectrum spectrum`, and the pictures of their tokens. */
+#ifndef VJ_REPORT_SPECTRA_H
+#define VJ_REPORT_SPECTRA_H
+
+#include "report/pages.h"
+
+/* One group of /representations. Texts are owned; numbers that are missing are NaN. */
+typedef struct {
+    char *path, *group; /* file; path of the group in it */
+    char *name, *origin;
+    double width, tokens, rows;
+    double effective_rank, rankme, participation_ratio, stable_rank, exponent;
+    double *eigenvalues; /* [count], descending; NULL: not there */
+    int64_t count;
+} vj_spectrum_of;
+
+/** Show the first clips' tokens as colours: their first three principal components as red, green and blue. */
+void vj_page_tokens(vj_document *document, const vj_spectrum_of *spectrum, const vj_inputs *all);
+
+#endif

@@ -1,0 +1,239 @@
+/* CSV and HDF5 as tables: what pages read. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "h5/h5.h"
+#include "report/inside.h"
+#include "report/pages.h"
+
+enum { CSV_BYTES = 64 << 20, CSV_COLUMNS = 1024 };
+
+/* ------------------------------------------------------------------------------------------------ CSV */
+
+/* Take the cell that begins at *at, undone of its quotes; *at is behind its comma or line feed. True: it ends the row.
+ */
+static bool take_cell(char **at, char **cell)
+{
+    char *in = *at, *out = *at;
+    bool quoted = false;
+    *cell = out;
+    for (; *in && (quoted || (*in != ',' && *in != '\n')); in++) {
+        if (*in == '"' && quoted && in[1] == '"')
+            *out++ = *in++;
+        else if (*in == '"')
+            quoted = !quoted;
+        else
+            *out++ = *in;
+    }
+    const bool end = *in != ',';
+    *at = *in ? in + 1 : in;
+    if (end && out > *cell && out[-1] == '\r') out--;
+    *out = '\0';
+    return end;
+}
+
+static vj_status load_text(vj_csv *csv, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return vj_raise(VJ_ERR_IO, "read %s", path);
+    if (!S_ISREG(info.st_mode) || info.st_size > CSV_BYTES)
+        return vj_raise(VJ_ERR_FORMAT, "%s is no file, or larger than %d MB", path, CSV_BYTES >> 20);
+    FILE *f = fopen(path, "r");
+    if (!f) return vj_raise(VJ_ERR_IO, "read %s", path);
+    csv->text = vj_report_memory(info.st_size + 1, 1);
+    const size_t bytes = fread(csv->text, 1, (size_t)info.st_size, f);
+    const bool failed = ferror(f) != 0;
+    fclose(f); /* only read */
+    if (failed) return vj_raise(VJ_ERR_IO, "read %s", path);
+    if (memchr(csv->text, '\0', bytes)) return vj_raise(VJ_ERR_FORMAT, "%s is no text", path);
+    return VJ_OK;
+}
+
+vj_status vj_csv_read(vj_csv *csv, const char *path)
+{
+    char *row[CSV_COLUMNS];
+    int64_t room = 0;
+    memset(csv, 0, sizeof *csv);
+    VJ_TRY(load_text(csv, path));
+    for (char *at = csv->text; *at;) {
+        int cells = 0;
+        char *cell;
+        for (bool end = false; !end;) {
+            end = take_cell(&at, &cell);
+            if (cells < CSV_COLUMNS) row[cells++] = cell;
+        }
+        if (cells == 1 && row[0][0] == '\0') continue;
+        if (!csv->cells) csv->columns = cells;
+        const int64_t used = csv->cells ? (csv->rows + 1) * csv->columns : 0;
+        if (cells != csv->columns) {
+            csv->odd++;
+            continue;
+        }
+        if (used + cells > room) {
+            room = 2 * (used + cells);
+            const char **more = vj_report_memory(room, sizeof *more);
+            if (used) memcpy(more, csv->cells, (size_t)used * sizeof *more);
+            free(csv->cells);
+            csv->cells = more;
+        }
+        memcpy(csv->cells + used, row, (size_t)cells * sizeof *row);
+        if (used) csv->rows++;
+    }
+    return csv->cells ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s is empty", path);
+}
+
+void vj_csv_release(vj_csv *csv)
+{
+    free(csv->text);
+    free(csv->cells);
+    memset(csv, 0, sizeof *csv);
+}
+
+int vj_csv_column(const vj_csv *csv, const char *name)
+{
+    for (int c = 0; c < csv->columns; c++)
+        if (strcmp(csv->cells[c], name) == 0) return c;
+    return -1;
+}
+
+const char *vj_csv_text(const vj_csv *csv, int64_t row, int column)
+{
+    return column < 0 ? "" : csv->cells[(row + 1) * csv->columns + column];
+}
+
+double vj_csv_number(const vj_csv *csv, int64_t row, int column)
+{
+    const char *text = vj_csv_text(csv, row, column);
+    char *end;
+    const double value = strtod(text, &end);
+    return end > text && *end == '\0' ? value : NAN;
+}
+
+/* ------------------------------------------------------------------------------------------------ HDF5 */
+
+static vj_status read_dataset(vj_h5_numbers *n, hid_t dataset, const char *path, const char *name, int ndim)
+{
+    hsize_t dim[4];
+    int64_t count = 1;
+    hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
+    n->ndim = H5Sget_simple_extent_ndims(space);
+    if (n->ndim == ndim) H5Sget_simple_extent_dims(space, dim, NULL);
+    const H5T_class_t class = H5Tget_class(type);
+    H5Sclose(space); /* only read, as all that follows */
+    H5Tclose(type);
+    if (n->ndim != ndim || (class != H5T_FLOAT && class != H5T_INTEGER))
+        return vj_raise(VJ_ERR_FORMAT, "%s: %s does not hold numbers of %d dimensions", path, name, ndim);
+    for (int d = 0; d < ndim; d++) {
+        n->dim[d] = (int64_t)dim[d];
+        if (n->dim[d] > VJ_H5_MOST) count = VJ_H5_MOST + 1;
+        if (count <= VJ_H5_MOST) count *= n->dim[d];
+    }
+    if (count > VJ_H5_MOST)
+        return vj_raise(VJ_ERR_FORMAT, "%s: %s has more than %d numbers, too many for a page", path, name, VJ_H5_MOST);
+    VJ_TRY(vj_h5_check_stored(dataset, path, name));
+    n->value = vj_report_memory(count + 1, sizeof *n->value);
+    if (count > 0 && H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, n->value) < 0)
+        return vj_raise_h5("%s: %s cannot be read", path, name);
+    return VJ_OK;
+}
+
+vj_status vj_h5_numbers_read(vj_h5_numbers *n, hid_t group, const char *path, const char *name, int ndim)
+{
+    vj_status status;
+    memset(n, 0, sizeof *n);
+    H5E_BEGIN_TRY
+    {
+        const hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
+        status = dataset < 0 ? vj_raise(VJ_ERR_FORMAT, "%s: there is no dataset %s", path, name)
+                             : read_dataset(n, dataset, path, name, ndim);
+        if (dataset >= 0) H5Dclose(dataset);
+    }
+    H5E_END_TRY
+    return status;
+}
+
+float *vj_h5_corner_read(hid_t group, const char *path, const char *name, const int64_t dim[3])
+{
+    const hsize_t start[3] = {0}, count[3] = {(hsize_t)dim[0], (hsize_t)dim[1], (hsize_t)dim[2]};
+    float *values = vj_report_memory(dim[0] * dim[1] * dim[2] + 1, sizeof *values);
+    herr_t failed = -1;
+    H5E_BEGIN_TRY
+    {
+        const hid_t dataset = H5Dopen2(group, name, H5P_DEFAULT);
+        const hid_t space = dataset < 0 ? dataset : H5Dget_space(dataset);
+        if (space >= 0 && H5Sget_simple_extent_ndims(space) == 3 &&
+            H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0) {
+            const hid_t memory = H5Screate_simple(3, count, NULL);
+            failed = H5Dread(dataset, H5T_NATIVE_FLOAT, memory, space, H5P_DEFAULT, values);
+            H5Sclose(memory);
+        }
+        if (space >= 0) H5Sclose(space);
+        if (dataset >= 0) H5Dclose(dataset);
+    }
+    H5E_END_TRY
+    if (failed >= 0) return values;
+    vj_raise(VJ_ERR_FORMAT, "%s: %s cannot be read", path, name);
+    free(values);
+    return NULL;
+}
+
+/* Texts of `bytes` each, one behind the other, as an array of texts that may be shown. */
+static vj_status split_texts(const char *all, size_t bytes, int count, const char *path, const char *name,
+                             char ***texts)
+{
+    *texts = vj_report_memory(count + 1, sizeof **texts);
+    for (int i = 0; i < count; i++) {
+        (*texts)[i] = vj_report_memory((int64_t)bytes + 1, 1);
+        memcpy((*texts)[i], all + (size_t)i * bytes, bytes);
+        if (!vj_printable((*texts)[i])) return vj_raise(VJ_ERR_FORMAT, "%s: %s holds control characters", path, name);
+    }
+    return VJ_OK;
+}
+
+/* `from`: an open attribute, or a dataset. */
+static vj_status read_texts(hid_t from, bool attribute, const char *path, const char *name, char ***texts, int *count)
+{
+    hid_t space = attribute ? H5Aget_space(from) : H5Dget_space(from);
+    hid_t type = attribute ? H5Aget_type(from) : H5Dget_type(from);
+    const hssize_t n = H5Sget_simple_extent_npoints(space);
+    const size_t bytes = H5Tget_size(type);
+    vj_status status = VJ_OK;
+    if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0 || n < 0 || bytes == 0 ||
+        (uint64_t)n * bytes > CSV_BYTES)
+        status = vj_raise(VJ_ERR_FORMAT, "%s: %s does not hold texts of fixed length", path, name);
+    if (status == VJ_OK && !attribute) status = vj_h5_check_stored(from, path, name);
+    if (status == VJ_OK) {
+        char *all = vj_report_memory((int64_t)n + 1, bytes);
+        const herr_t failed =
+            attribute ? H5Aread(from, type, all) : H5Dread(from, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, all);
+        *count = (int)n;
+        status = failed < 0 ? vj_raise_h5("%s: %s cannot be read", path, name)
+                            : split_texts(all, bytes, *count, path, name, texts);
+        free(all);
+    }
+    H5Sclose(space);
+    H5Tclose(type);
+    return status;
+}
+
+vj_status vj_h5_texts_read(hid_t object, const char *path, const char *name, char ***texts, int *count)
+{
+    vj_status status;
+    *texts = NULL;
+    *count = 0;
+    H5E_BEGIN_TRY
+    {
+        const bool attribute = H5Aexists(object, name) > 0;
+        const hid_t from = attribute ? H5Aopen(object, name, H5P_DEFAULT) : H5Dopen2(object, name, H5P_DEFAULT);
+        status = from < 0 ? vj_raise(VJ_ERR_FORMAT, "%s: there is no %s", path, name)
+                          : read_texts(from, attribute, path, name, texts, count);
+        if (from >= 0 && attribute) H5Aclose(from);
+        if (from >= 0 && !attribute) H5Dclose(from);
+    }
+    H5E_END_TRY
+    if (status != VJ_OK) vj_report_free_names(*texts, *count);
+    if (status != VJ_OK) *texts = NULL;
+    return status;
+}

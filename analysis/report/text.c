@@ -1,0 +1,102 @@
+/* Escaping. */
+#include "report/text.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REPLACEMENT = 0xFFFD };
+
+uint32_t vj_text_next(const char **text)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *at = (const unsigned char *)*text;
+    const int length = at[0] < 0x80 ? 1 : at[0] >> 5 == 6 ? 2 : at[0] >> 4 == 14 ? 3 : at[0] >> 3 == 30 ? 4 : 0;
+    if (at[0] == 0) return 0;
+    *text += 1;
+    if (length == 0) return REPLACEMENT;
+    uint32_t code = length == 1 ? at[0] : at[0] & (0x7Fu >> length);
+    for (int i = 1; i < length; i++) {
+        if (at[i] >> 6 != 2) return REPLACEMENT; /* also at the end of the text */
+        code = code << 6 | (at[i] & 0x3Fu);
+    }
+    if (code < least[length] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return REPLACEMENT;
+    *text += length - 1;
+    const bool control = (code < 0x20 && code != '\n' && code != '\t') || (code >= 0x7F && code < 0xA0);
+    const bool turns_text =
+        (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069); /* right to left */
+    return control || turns_text || code == 0xFFFE || code == 0xFFFF ? REPLACEMENT : code;
+}
+
+int vj_text_length(const char *text)
+{
+    int length = 0;
+    while (vj_text_next(&text)) length++;
+    return length;
+}
+
+static void put_utf8(FILE *out, uint32_t code)
+{
+    if (code < 0x80) {
+        putc((int)code, out);
+    } else if (code < 0x800) {
+        fprintf(out, "%c%c", (int)(0xC0 | code >> 6), (int)(0x80 | (code & 0x3F)));
+    } else if (code < 0x10000) {
+        fprintf(out, "%c%c%c", (int)(0xE0 | code >> 12), (int)(0x80 | (code >> 6 & 0x3F)), (int)(0x80 | (code & 0x3F)));
+    } else {
+        fprintf(out, "%c%c%c%c", (int)(0xF0 | code >> 18), (int)(0x80 | (code >> 12 & 0x3F)),
+                (int)(0x80 | (code >> 6 & 0x3F)), (int)(0x80 | (code & 0x3F)));
+    }
+}
+
+static void put_entity(FILE *out, uint32_t code)
+{
+    if (code == '&' || code == '<' || code == '>' || code == '"' || code == '\'')
+        fprintf(out, "&#%d;", (int)code);
+    else
+        put_utf8(out, code);
+}
+
+void vj_put_html(FILE *out, const char *text)
+{
+    for (uint32_t code; (code = vj_text_next(&text));) put_entity(out, code);
+}
+
+void vj_put_markdown(FILE *out, const char *text)
+{
+    for (uint32_t code; (code = vj_text_next(&text));) {
+        if (code == '\n' || code == '\t') code = ' ';
+        if (code < 0x80 && strchr("\\`*_{}[]()#+-!|~$", (int)code)) putc('\\', out);
+        put_entity(out, code);
+    }
+}
+
+static bool looks_like_formula(const char *text)
+{
+    if (text[0] == '-' || text[0] == '+') return !isdigit((unsigned char)text[1]) && text[1] != '.';
+    return text[0] == '=' || text[0] == '@';
+}
+
+void vj_put_csv(FILE *out, const char *text)
+{
+    const bool formula = looks_like_formula(text), quoted = strpbrk(text, ",\"\n\r\t;") != NULL;
+    if (quoted) putc('"', out);
+    if (formula) putc('\'', out);
+    for (uint32_t code; (code = vj_text_next(&text));) {
+        if (code == '"') putc('"', out);
+        put_utf8(out, code);
+    }
+    if (quoted) putc('"', out);
+}
+
+void vj_put_csv_number(FILE *out, double value)
+{
+    char text[40];
+    if (isnan(value)) return;
+    for (int digits = 9; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    fputs(text, out);
+}

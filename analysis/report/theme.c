@@ -1,0 +1,55 @@
+/* Colours of the light and the dark theme, and the style of pages and plots. */
+#include "report/inside.h"
+
+/*
+ * c0...c7: curves, each at least 3 : 1 against its background; h0...h15: a heat map, light to dark in both themes, with
+ * text t0 on the light ones and t1 on the dark ones; mk: marks; gd: grid; bg: what lies behind.
+ */
+const char vj_theme_colours[] =
+    ":root{color-scheme:light dark;--bg:#fff;--fg:#1c2126;--dim:#59636e;--line:#d5dae0;--soft:#f4f6f8;--link:#0b5cad;"
+    "--warn:#8a4b00;--warnbg:#fff4e0;--good:#e3f1fc;--mk:#6b7580;"
+    "--c0:#0068a8;--c1:#c84e00;--c2:#00805c;--c3:#a8407c;--c4:#846800;--c5:#6a51c0;--c6:#1e88b4;--c7:#5c5c5c}\n"
+    "@media screen and (prefers-color-scheme:dark){:root{--bg:#14181c;--fg:#e4e8ec;--dim:#9aa5b1;--line:#353d46;"
+    "--soft:#1d2329;--link:#7cbcff;--warn:#ffc46b;--warnbg:#33270f;--good:#16344d;--mk:#95a0ab;"
+    "--c0:#58b4f4;--c1:#ff9050;--c2:#40cfa0;--c3:#f290c4;--c4:#dcc050;--c5:#b8a4f8;--c6:#80dcf4;--c7:#bcbcbc}}\n";
+
+const char vj_theme_plots[] =
+    ".plot{color:var(--fg);stroke-linecap:butt;stroke-linejoin:round;font:12px system-ui,sans-serif}\n"
+    ".c0{color:var(--c0)}.c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}"
+    ".c5{color:var(--c5)}.c6{color:var(--c6)}.c7{color:var(--c7)}.mk{color:var(--mk)}.gd{color:var(--line)}"
+    ".bg{color:var(--bg)}.f{opacity:.35}.t0{color:#10202e}.t1{color:#fff}\n"
+    ".h0{color:#f3f7fb}.h1{color:#e3edf6}.h2{color:#d3e3f1}.h3{color:#c0d8eb}.h4{color:#a9cbe4}.h5{color:#8fbcdc}"
+    ".h6{color:#74acd3}.h7{color:#5a9bc9}.h8{color:#448abe}.h9{color:#3279b2}.h10{color:#2468a5}.h11{color:#1a5896}"
+    ".h12{color:#134986}.h13{color:#0e3b74}.h14{color:#0a2e61}.h15{color:#07224c}\n";
+
+const char vj_theme_page[] =
+    "*{box-sizing:border-box}\n"
+    "body{margin:0 auto;padding:1.2rem 1rem 3rem;max-width:94rem;background:var(--bg);color:var(--fg);"
+    "font:16px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;overflow-wrap:anywhere}\n"
+    "h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem}h2{font-size:1.3rem;margin:2.4rem 0 .6rem;padding-top:.7rem;"
+    "border-top:1px solid var(--line)}h3{font-size:1.05rem;margin:1.6rem 0 .5rem}\n"
+    "p{margin:.5rem 0;max-width:46rem}a{color:var(--link)}.dim,figcaption{color:var(--dim);font-size:.875rem}\n"
+    "nav{margin:.8rem 0}nav{font-size:.9375rem}nav a{display:inline-block;margin:.15rem .9rem .15rem 0}nav "
+    ".top{font-weight:600}\n"
+    ".note{max-width:60rem;margin:.6rem 0;padding:.5rem .8rem;border-left:4px solid "
+    "var(--warn);background:var(--warnbg);"
+    "color:var(--fg)}.note b{color:var(--warn)}\n"
+    ".wide{overflow-x:auto;margin:.8rem 0;max-height:40rem;overflow-y:auto}"
+    "table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}"
+    "th,td{padding:.28rem .7rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);"
+    "overflow-wrap:normal;min-width:4rem}"
+    "thead th{border-bottom:2px solid var(--line);position:sticky;top:0;background:var(--bg);vertical-align:bottom}"
+    "th small{font-weight:400;color:var(--dim);display:block}.r{text-align:right}tbody "
+    "th{min-width:6rem;overflow-wrap:break-word}td.hi{background:var(--good);"
+    "font-weight:600}\n"
+    "dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.2rem 1rem;font-size:.9375rem;margin:.8rem "
+    "0;"
+    "max-width:70rem}dt{color:var(--dim)}dd{margin:0}\n"
+    ".plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1rem 1.4rem;"
+    "margin:.8rem 0}figure{margin:0;min-width:0;break-inside:avoid}figure h4{font-size:.9375rem;margin:0 0 .2rem}"
+    ".plot{display:block;width:100%;height:auto}img{max-width:100%;height:auto;image-rendering:auto}"
+    ".scale{white-space:nowrap}.scale i{display:inline-block;width:.6em;height:.8em;background:currentColor}\n"
+    "@media "
+    "print{@page{margin:14mm}body{padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible;max-height:none}"
+    "h2,h3{break-after:avoid}.plots{grid-template-columns:1fr 1fr}tr,.note{break-inside:avoid}"
+    ".note,td.hi,.scale i{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";

@@ -1,0 +1,126 @@
+"""For tests/e2e/report.sh: report.py runs FOLDER makes run folders; check-html FILE, check-numbers RUNS CSV look at a report."""
+import csv, math, os, random, re, statistics, sys
+from html.parser import HTMLParser
+
+STEPS = 5000
+
+
+def make_runs(folder):
+    """Two runs with peaks, gaps and a column of their own."""
+    for number in range(2):
+        draw = random.Random(number)
+        run = f'{folder}/seed-{number}'
+        os.makedirs(run)
+        with open(run + '/metrics.csv', 'w') as out:
+            out.write('step,samples,loss,loss_mask0,loss_mask1,lr,effective_rank,skipped_steps,failed_checkpoints,clips_per_s,step_s,my_own\n')
+            for step in range(1, STEPS + 1):
+                loss = 0.3 + math.exp(-step / 800) + draw.gauss(0, 0.02)
+                if step == 1234 + number:
+                    loss = 7.25
+                text = '' if step in (77, 78) else f'{loss:.9g}'
+                rank = f'{30 + step / 500:.9g}' if step % 50 == 0 else ''
+                out.write(f'{step},{step * 8},{text},{1.1 * loss:.9g},{0.9 * loss:.9g},{1e-3 * step / STEPS:.9g},{rank},{int(step > 900) + int(step > 950)},0,'
+                          f'{8 / (0.5 + 0.01 * number):.9g},{0.5 + 0.01 * number:.9g},{step % 7}\n')
+        with open(run + '/config.yaml', 'w') as out:
+            out.write('# The settings of this run, written by vjepa-pretrain.\n'
+                      f'run:\n  seed: {number}\ntrain:\n  epochs: 2\n  steps_per_epoch: 3000\n  batch: 8\noptimizer:\n  lr: 0.001\n')
+
+
+def rows_of(path):
+    return list(csv.DictReader(open(path)))
+
+
+def check_numbers(runs, folder):
+    for number in range(2):
+        name = f'seed-{number}'
+        rows = rows_of(f'{runs}/{name}/metrics.csv')
+        loss = {int(r['step']): float(r['loss']) if r['loss'] else None for r in rows}
+        shown = [r for r in rows_of(f'{folder}/loss.csv') if r['series'] == f'{name}, each step']
+        assert len(shown) < len(rows), 'a long curve is not thinned'
+        for r in shown:
+            want = loss[int(r['step'])]
+            assert (want is None and r['loss'] == '') or float(r['loss']) == want, r
+        numbers = [v for v in loss.values() if v is not None]
+        got = [float(r['loss']) for r in shown if r['loss']]
+        assert max(got) == max(numbers) == 7.25 and min(got) == min(numbers), 'an extreme is lost'
+        medians = [r for r in rows_of(f'{folder}/loss.csv') if r['series'] == name]
+        size = math.ceil(STEPS / 120)
+        for k, r in enumerate(medians):
+            group = [v for v in list(loss.values())[k * size:(k + 1) * size] if v is not None]
+            assert abs(float(r['loss']) - statistics.median(group)) < 1e-9, (k, r)
+        row = rows_of(f'{folder}/runs.csv')[number]
+        assert row['run'] == name and row['steps done'] == str(STEPS) and row['planned'] == '6000', row
+        assert abs(float(row['loss']) - statistics.median(numbers[-100:])) < 1e-12, row
+        assert abs(float(row['trained (hours)']) - sum(float(r['step_s']) for r in rows) / 3600) < 1e-9, row
+        assert float(row['effective rank']) == 40 and row['bad steps'] == '2' and row['restarts'] == '', row
+    own = [r for r in rows_of(f'{folder}/my_own.csv') if r['series'] == 'seed-0, each step']
+    assert all(float(r['my_own']) == int(r['step']) % 7 for r in own) and len(own) > 3000, 'a column that is not known'
+    settings = rows_of(f'{folder}/settings.csv')
+    assert settings == [{'setting': 'run.seed', 'seed-0': '0', 'seed-1': '1'}], settings
+
+
+class Page(HTMLParser):
+    """Tags are balanced, ids unique, nothing is loaded from elsewhere, nothing is run."""
+    EMPTY = {'meta', 'br', 'img', 'link', 'hr', 'input'}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.svgs, self.text = [], set(), [], 0, []
+
+    def attributes(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        assert len(names) == len(set(names)), (tag, attributes)
+        assert tag not in ('script', 'iframe', 'object', 'embed', 'link', 'base', 'form'), tag
+        for name, value in attributes:
+            assert not name.startswith('on'), (tag, name)
+            if name == 'id':
+                assert value not in self.ids, f'id {value} twice'
+                self.ids.add(value)
+            if name == 'href':
+                assert value.startswith('#'), value
+                self.links.append(value[1:])
+            if name == 'src':
+                assert value.startswith('data:image/png;base64,'), value[:80]
+            if name == 'style':
+                assert 'url' not in value, value
+        if tag == 'svg':
+            self.svgs += 1
+            assert dict(attributes).get('role') == 'img' and dict(attributes).get('aria-label'), attributes
+        if tag == 'img':
+            assert dict(attributes).get('alt'), attributes
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes(tag, attributes)
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.attributes(tag, attributes)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f'</{tag}> at {self.getpos()}'
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def check_html(path):
+    text = open(path, encoding='utf-8').read()
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert not page.open, page.open
+    assert set(page.links) <= page.ids, set(page.links) - page.ids
+    style = re.search(r'<style>(.*?)</style>', text, re.S).group(1)
+    assert 'url(' not in style and '@import' not in style and 'prefers-color-scheme:dark' in style and '@media print' in style
+    assert not re.search(r'rgb\(', text.split('</style>')[1]), 'a colour that no theme changes'
+    assert not re.search(r'~[0-9]+~', text), 'a placeholder is left'
+    print(len(text), 'bytes,', page.svgs, 'plots')
+
+
+if sys.argv[1] == 'runs':
+    make_runs(sys.argv[2])
+elif sys.argv[1] == 'check-html':
+    check_html(sys.argv[2])
+else:
+    check_numbers(sys.argv[2], sys.argv[3])

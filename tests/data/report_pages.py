@@ -1,0 +1,240 @@
+"""For tests/e2e/report_pages.sh: `make STORE` writes inputs of all pages, whole and broken; `check CSV MARKDOWN` looks at what
+vjepa-report made of them. Both take the numbers from the functions here."""
+import csv, glob, json, math, os, sys
+import h5py, numpy as np
+
+STUDENT = {1: 12.706204736174694, 2: 4.302652729749462, 4: 2.7764451051977934}  # 97.5 % quantiles
+WILSON = 1.959963984540054
+GRID = (2, 4, 4)
+SHARES = (100, 50, 10, 5)
+
+
+# ---------------------------------------------------------------------------------------------------- inputs
+
+def results():
+    rows = []
+    for task, factor in (('K400', 1.0), ('colour <b>', 0.5)):
+        for encoder, best in (('V-JEPA', 80.0), ('random', 31.5)):
+            for share in SHARES:
+                seeds = 3 if encoder == 'V-JEPA' else 1
+                rows.append(dict(task=task, encoder=encoder, pooling='attentive', labels=share, seeds=seeds,
+                                 top1_mean=factor * best * (0.5 + share / 200), top1_std=1.25 if seeds > 1 else 0.0,
+                                 top1_error=1.0, effective_rank=40.5 if encoder == 'V-JEPA' else None,
+                                 training_clips=10 * share, validation_clips=400,
+                                 notes=['3 validation clips are training clips']))
+    rows[0]['confusion'], rows[0]['classes'] = [[8, 2], [1, 3]], ['run', 'sit']
+    return rows
+
+
+def eigenvalues(name):
+    values = 48.0 * np.arange(1, 49.0) ** (-1.0 if name == 'pretrained' else -2.0)
+    values[-1] = -1e-13
+    return values
+
+
+def projections(clips):
+    draw = np.random.default_rng(7)
+    return draw.normal(size=(clips, int(np.prod(GRID)), 4)).astype('f4')
+
+
+def alike():
+    return np.exp(-np.abs(np.subtract.outer(np.arange(3.0), np.arange(3.0))))
+
+
+def paths():
+    draw = np.random.default_rng(8)
+    return 100 * draw.uniform(size=(2, 3, 5))
+
+
+def begin(path, command):
+    f = h5py.File(path, 'w')
+    for key, value in dict(format='vjepa-analysis', command=command, code='test', date='2026-01-01', hosts='here').items():
+        f.attrs[key] = np.bytes_(value)
+    f.attrs['version'], f.attrs['ranks'] = np.int64(1), np.int64(1)
+    return f
+
+
+def end(f):
+    f.attrs['complete'] = np.int64(1)
+    f.close()
+
+
+def make_spectra(store):
+    clips = h5py.File(store + '/index.h5')['clips']
+    f = begin('spectra.h5', 'spectrum')
+    f['clip'] = np.arange(6, dtype='i8')
+    f['clip_xxh3'] = clips['xxh3'][:6]
+    for name in ('pretrained', 'random'):
+        g = f.create_group('representations/' + name)
+        g['eigenvalues'] = eigenvalues(name)
+        g.attrs['name'], g.attrs['origin'] = np.bytes_(name), np.bytes_('gone.h5')
+        tokens = int(np.prod(GRID)) if name == 'pretrained' else 1
+        if tokens > 1:
+            g['projections'] = projections(6)
+        for key, value in dict(width=48, tokens=tokens, rows=6 * tokens).items():
+            g.attrs[key] = np.int64(value)
+        for key, value in dict(effective_rank=20.5, rankme=21.5, participation_ratio=9.25, stable_rank=3.5).items():
+            g.attrs[key] = value
+        g.attrs['power_law_exponent'] = 1.0 if name == 'pretrained' else math.nan
+    end(f)
+
+
+def make_analyses(store):
+    make_spectra(store)
+    f = begin('compare.h5', 'compare')
+    f['compare/names'] = np.array(['layer 1', 'layer 6', 'layer 12'], dtype='S24')
+    f['compare/cka'], f['compare/cka_unbiased'], f['compare/procrustes'] = alike(), alike() - 0.01, 1 - alike()
+    end(f)
+    f = begin('ridge.h5', 'ridge')
+    f['ratio'], f['labels'] = 10.0 ** np.arange(-4, 1), np.array([100.0, 10.0])
+    f['ridge/enc/colour/top1'], f['ridge/enc/colour/loo_error'] = paths(), 100 - paths()
+    end(f)
+    end(begin('knn.h5', 'knn'))
+    json.dump({'command': 'knn', 'probes': [{'encoder': 'enc', 'k': 20, 'top1': 71.25}]}, open('knn.json', 'w'))
+    end(begin('classes.h5', 'classes'))  # and no classes.json
+
+
+def make_broken():
+    os.mkdir('broken')
+    begin('broken/half.h5', 'spectrum').close()
+    f = begin('broken/shape.h5', 'compare')
+    f['compare/names'], f['compare/cka'] = np.array(['a', 'b'], dtype='S4'), np.zeros((3, 3))
+    end(f)
+    f = begin('broken/nothing.h5', 'spectrum')
+    f.create_group('representations/a')
+    end(f)
+    f = begin('broken/ridge.h5', 'ridge')
+    f['ratio'], f['labels'], f['ridge/e/t/top1'] = np.ones(5), np.ones(2), np.zeros((1, 1, 1))
+    end(f)
+    data = open('spectra.h5', 'rb').read()
+    open('broken/cut.h5', 'wb').write(data[:len(data) // 2])
+    open('broken/bench.json', 'w').write('{\n "bench": "step",\n "profile": [')
+    open('broken/empty.json', 'w').write('{"bench": "odd", "profile": [1, null, {}], "phases": 7}')
+    open('broken/scaling.csv', 'w').write('ranks,clips_per_s\n1,10\n2,nan\n4,1,2\nx,3\n')
+    open('broken/rates.csv', 'w').write('ranks,step_s\n1,10\n')
+    os.mkdir('broken/results')
+    open('broken/results/results.json', 'w').write('[{"task": "a", "encoder": "b", "top1_mean": 50}, {"task": 7}, [], 3]')
+    open('broken/results.csv', 'w').write('task,encoder,pooling,labels_percent,top1_mean_percent\n"a,b",e,knn,100,50\na,e\nb,e,knn,1,x\n')
+    os.mkdir('broken/store.clips')
+    open('broken/store.clips/index.h5', 'wb').write(data[:1000])
+
+
+def make(store):
+    os.makedirs('campaign')
+    json.dump(results(), open('campaign/results.json', 'w'), indent=2)
+    with open('paper.csv', 'w') as out:
+        out.write('table,row,column,value,sd,model,protocol,views\n6,V-JEPA,K400,82.0,,ViT-H/16,"probe, 20 epochs",16x8x3\n'
+                  '7,V-JEPA,K400 5%,67.0,0.2,ViT-H/16,probe,16x2x3\n6,DINOv2,K400,83.4,,ViT-g/14,probe,16x8x3\n')
+    make_analyses(store)
+    with open('scaling.csv', 'w') as out:
+        out.write('ranks,nodes,clips_per_s,step_s,step_s_min,step_s_max,study\n')
+        for study, loss in (('strong', 0.9), ('weak', 0.97)):
+            for k, ranks in enumerate((1, 2, 4, 8)):
+                out.write(f'{ranks},{(ranks + 3) // 4},{10 * ranks * loss ** k},1.2,1.1,1.4,{study}\n')
+    make_broken()
+
+
+# ---------------------------------------------------------------------------------------------------- checks
+
+def rows_of(folder, name):
+    return list(csv.DictReader(open(f'{folder}/{name}.csv')))
+
+
+def same(what, got, want, tolerance=1e-9):
+    ok = abs(float(got) - want) <= tolerance * max(1.0, abs(want))
+    assert ok, f'{what}: {got}, expected {want}'
+
+
+def check_campaign(folder):
+    shown = rows_of(folder, 'results')
+    assert len(shown) == len(results())
+    for got, row in zip(shown, results()):
+        assert (got['task'], got['encoder'], got['probe']) == (row['task'], row['encoder'], 'attentive'), got
+        same('top-1', got['top-1 (%)'], row['top1_mean'])
+        p, n, q = row['top1_mean'] / 100, 400, WILSON
+        centre, half = (p + q * q / 2 / n) / (1 + q * q / n), q / (1 + q * q / n) * math.sqrt(p * (1 - p) / n + q * q / 4 / n / n)
+        same('Wilson', got['Wilson low (%)'], 100 * (centre - half))
+        same('Wilson', got['Wilson high (%)'], 100 * (centre + half))
+        if row['seeds'] == 3:
+            same('t', got['t high (%)'], row['top1_mean'] + STUDENT[2] * 1.25 / math.sqrt(3), 1e-7)
+        else:
+            assert got['t low (%)'] == got['t high (%)'] == '', got
+    published = [(r['published in'], float(r['paper (%)']), float(r['ours (%)']), float(r['difference (points)']))
+                 for r in rows_of(folder, 'published')]
+    ours = 80 * (0.5 + 5 / 200)
+    assert published == [('table 6, V-JEPA, ViT-H/16', 82.0, 80.0, -2.0), ('table 7, V-JEPA, ViT-H/16', 67.0, ours, ours - 67.0)], published
+    confusion = [float(r['value']) for r in rows_of(folder, 'confusion-K400-V-JEPA')]
+    assert confusion == [80.0, 20.0, 25.0, 75.0], confusion
+
+
+def check_spectra(folder):
+    for name in ('pretrained', 'random'):
+        want = eigenvalues(name)
+        want = want / want[want > 0].sum()
+        got = [r for r in rows_of(folder, 'eigenvalues') if r['series'] == name]
+        assert len(got) == 48
+        for k, row in enumerate(got[:-1]):
+            same('eigenvalue', row['share of the variance'], want[k])
+    measures = rows_of(folder, 'spectra')
+    assert [m['representation'] for m in measures] == ['pretrained', 'random'], measures
+    assert float(measures[0]['RankMe']) == 21.5 and measures[1]['power law exponent'] == '', measures
+
+
+def check_analyses(folder):
+    for name, want in (('cka', alike()), ('cka_unbiased', alike() - 0.01), ('procrustes', 1 - alike())):
+        got = rows_of(folder, name)
+        assert got[1]['row'] == 'layer 1' and got[1]['column'] == 'layer 6', got
+        for row, value in zip(got, want.ravel()):
+            same(name, row['value'], value)
+    mean = paths().mean(axis=1).ravel()
+    got = rows_of(folder, 'top1')
+    assert len(got) == len(mean)
+    for row, value in zip(got, mean):
+        same('ridge', row['top-1 (%)'], value)
+    assert float(rows_of(folder, 'knn-probes')[0]['top1']) == 71.25
+
+
+def check_benches(folder):
+    bench = json.load(open('bench.json'))
+    points = {r['series']: r for r in rows_of(folder, 'roofline')}
+    first = next(r for r in bench['profile'] if r['gflops'] and r['gb_s'])
+    got = points[f"{first['operation']} {first['phase']}"]
+    same('intensity', got['intensity (FLOP / byte)'], first['gflops'] / first['gb_s'])
+    same('rate', got['rate (GFLOP/s)'], first['gflops'])
+    roof = [r for r in rows_of(folder, 'roofline') if r['series'] == 'the machine']
+    same('ridge', roof[1]['intensity (FLOP / byte)'], bench['peak_gflops'] / bench['copy_gb_s'])
+    assert len(rows_of(folder, 'step-profile')) == len(bench['profile'])
+    for row, (study, loss, k) in zip(rows_of(folder, 'scaling'), [(s, l, k) for s, l in (('strong', 0.9), ('weak', 0.97)) for k in range(4)]):
+        assert row['study'] == study and row['ranks'] == str(2 ** k), row
+        same('efficiency', row['efficiency (%)'], 100 * loss ** k)
+
+
+def check_tokens(folder):
+    """The colour in the middle of each token: 2 % to 98 % of each component over the clips shown."""
+    from PIL import Image
+    picture = np.asarray(Image.open(folder + '/tokens-pretrained.png').convert('RGB'))
+    values = projections(6)[:4, :, :3]
+    flat = np.sort(values.reshape(-1, 3), axis=0)
+    low, high = flat[(len(flat) - 1) * 2 // 100], flat[(len(flat) - 1) * 98 // 100]
+    for clip in range(4):
+        for t in range(GRID[0]):
+            for y in range(GRID[1]):
+                for x in range(GRID[2]):
+                    value = values[clip, (t * GRID[1] + y) * GRID[2] + x]
+                    want = np.clip((value - low) / (high - low), 0, 1) * 255
+                    at = (116 + y * 28 + 14, clip * 240 + t * 116 + x * 28 + 14)
+                    assert np.abs(picture[at] - want).max() <= 1.01, (clip, t, y, x, picture[at], want)
+    frame = picture[:112, :112].reshape(-1, 3).astype(int)
+    assert ((frame[:, 0] > 200) & (frame[:, 1] < 60)).any(), 'the red square of clip 0 is not in its frame'
+
+
+if __name__ == '__main__':
+    if sys.argv[1] == 'make':
+        make(sys.argv[2])
+    else:
+        check_campaign(sys.argv[2])
+        check_spectra(sys.argv[2])
+        check_analyses(sys.argv[2])
+        check_benches(sys.argv[2])
+        check_tokens(sys.argv[3])
+        assert glob.glob(sys.argv[3] + '/report.md')

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# vjepa-report: a page of runs that is whole and valid, numbers that are those of the runs, starts and stops as they were, and a
+# note for whatever is damaged.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+python=/usr/bin/python3
+maker=$source_dir/tests/data/report.py
+for tool in gnuplot tidy; do
+    command -v $tool >/dev/null || { echo "$tool is missing (Debian: gnuplot-nox, tidy)"; exit 77; }
+done
+
+report() { # CODE ARGS...: its output in report.log
+    local want=$1 code=0
+    shift
+    timeout 300 "$bin/vjepa-report" "$@" >report.log 2>&1 || code=$?
+    [ "$code" -eq "$want" ] || fail "vjepa-report $* ended with $code, not $want: $(tail -n 3 report.log)"
+}
+valid() { # FILE.html
+    "$python" "$maker" check-html "$1" >check.log 2>&1 || fail "$1: $(tail -n 3 check.log)"
+    tidy -q -e "$1" >tidy.log 2>&1 || fail "tidy of $1: $(head -n 5 tidy.log)"
+}
+says() { # FILE TEXT
+    grep -aqF -- "$2" "$1" || fail "$1 does not say \"$2\""
+}
+
+# Numbers, of two runs over one another.
+"$python" "$maker" runs runs
+report 0 runs/seed-0 runs/seed-1/ --out two.html --csv two --markdown two-md --title 'A <b> & "c"'
+valid two.html
+"$python" "$maker" check-numbers runs two >check.log 2>&1 || fail "numbers: $(tail -n 3 check.log)"
+says two.html '2 of 5000 rows have no number for loss, first that of step 77'
+says two.html 'A &#60;b&#62; &#38; &#34;c&#34;'
+says two-md/report.md '![Loss](loss.svg)'
+"$python" - <<'PY' || fail "an SVG file is not well-formed"
+import glob, xml.dom.minidom
+files = glob.glob('two-md/*.svg')
+assert len(files) > 6
+for file in files: xml.dom.minidom.parse(file)
+PY
+report 0 runs/seed-0 --out one.html
+valid one.html
+says one.html 'Settings that are not the defaults'
+report 0 runs/seed-{0,1,0,1,0,1,0,1,0,1} --out many.html --csv many
+valid many.html
+says many/loss.csv 'all runs, each step'
+"$python" - <<'PY' || fail "the band of many runs has lost a peak"
+import csv
+assert max(float(r['high'] or 0) for r in csv.DictReader(open('many/loss.csv'))) == 7.25
+PY
+report 0 runs/seed-0 --out one.html # a report may be replaced
+echo 'my notes' >notes.html
+report 2 runs/seed-0 --out notes.html
+[ "$(cat notes.html)" = 'my notes' ] || fail "a file of the user was replaced"
+report 2 runs/seed-0
+
+# A run that is stopped, killed, and comes to its end.
+make_store train.clips 40
+mkdir run && touch run/stop
+pretrain 1 "$PWD/run" >first.log 2>&1 && fail "a run with a file stop is not stopped"
+pretrain_killed 2 "$PWD/run"
+report 0 run --out killed.html --csv killed
+says killed/runs.csv 'run,killed,'
+pretrain 1 "$PWD/run" >last.log 2>&1 || fail "the run does not go on: $(tail -n 2 last.log)"
+pretrain 1 "$PWD/run" >again.log 2>&1 || fail "a finished run is started again: $(tail -n 2 again.log)"
+events=$(cut -d, -f2 run/history.csv | tr '\n' ' ')
+[ "$events" = 'event start stop start start done ' ] || fail "history.csv has $events"
+report 0 run --out whole.html --csv whole
+valid whole.html
+says whole.html 'the start before was killed'
+says whole.html 'stop in the run folder'
+says whole.html 'restart, was killed'
+says whole/runs.csv 'run,complete,24,24,'
+fingerprint=$("$bin/vjepa-inspect" run | sed -n 's/^ *clips *fingerprint \([0-9a-f]*\)$/\1/p')
+[ -n "$fingerprint" ] || fail "vjepa-inspect names no fingerprint"
+says whole.html "$fingerprint"
+
+# Damage becomes notes; what is whole is shown.
+cp -r run damaged
+truncate -s -20 damaged/metrics.csv
+printf 'broken line\n' | sed -i '5r /dev/stdin' damaged/metrics.csv
+truncate -s 1000 damaged/step_00000024.h5
+printf 'run: [1, 2\n  x' >damaged/config.yaml
+printf 'nonsense\n' >>damaged/history.csv
+report 0 damaged run --out damaged.html
+valid damaged.html
+says damaged.html 'damaged/metrics.csv:6: column step holds &#34;broken line&#34;, which is no number'
+says damaged.html 'the last line has no end'
+says damaged.html 'step_00000024.h5 cannot be read as a checkpoint'
+says damaged.html 'damaged/config.yaml:'
+says damaged.html 'history.csv:7: 1 cells instead of 7'
+cp -r run lost && rm lost/metrics.csv
+report 0 lost --out lost.html
+says lost.html 'lost holds no metrics.csv; metrics.jsonl is shown'
+rm lost/metrics.jsonl lost/config.yaml
+report 0 lost --out lost.html
+says lost.html 'The settings shown are those that'
+
+# A hang, an earlier start, a name that is markup, bytes of any kind.
+evil='<img src=x onerror=alert(1)> '"'"'`touch owned`$(touch owned)"&'
+cp -r run "$evil"
+printf 'rank 3 on node17: reading clips after step 7, for 600 s\n' >"$evil/watchdog.txt"
+rm "$evil/complete"
+head -n 6 run/metrics.csv >"$evil/metrics.csv.1"
+report 0 "$evil" run --out evil.html --markdown evil-md --csv evil
+valid evil.html
+[ ! -e owned ] || fail "a name was executed"
+says evil.html 'rank 3 on node17: reading clips after step 7, for 600 s'
+says evil.html '5 rows of a start that left no checkpoint'
+mkdir bytes && head -c 300000 /dev/urandom >bytes/metrics.csv
+for name in config.yaml history.csv complete step_00000007.h5 watchdog.txt metrics.csv.1; do head -c 5000 /dev/urandom >bytes/$name; done
+mkfifo bytes/lease
+report 0 bytes --out bytes.html
+valid bytes.html
+
+# Nothing that is known.
+mkdir empty
+report 1 empty not-there "$maker" --out nothing.html
+valid nothing.html
+says nothing.html 'not-there is not there'
+says nothing.html 'empty is nothing that this report knows'
+report 0 empty run --out some.html
+says some.html 'empty is nothing that this report knows'
+
+# Without gnuplot: said, and the numbers are still to be had.
+mkdir path && for tool in bash timeout; do ln -s "$(command -v $tool)" path/$tool; done
+code=0
+PATH=$PWD/path "$bin/vjepa-report" run --out without.html >report.log 2>&1 || code=$?
+[ "$code" -eq 1 ] && grep -q 'gnuplot-nox' report.log && [ ! -e without.html ] || fail "without gnuplot: $code, $(cat report.log)"
+PATH=$PWD/path "$bin/vjepa-report" run --csv without >report.log 2>&1 || fail "numbers without gnuplot: $(cat report.log)"
+says without/runs.csv complete
+finish

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The pages of vjepa-report beside runs: clip stores, probe campaigns, files of vjepa-spectrum, benches, scaling studies. Their
+# numbers are those that Python gets, their pictures show what is in the files, and broken files become notes.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+python=/usr/bin/python3
+maker=$source_dir/tests/data/report_pages.py
+for tool in gnuplot tidy; do
+    command -v $tool >/dev/null || { echo "$tool is missing (Debian: gnuplot-nox, tidy)"; exit 77; }
+done
+
+report() { # ARGS...: its output in report.log
+    timeout 300 "$bin/vjepa-report" "$@" >report.log 2>&1 || fail "vjepa-report $*: $(tail -n 3 report.log)"
+    if grep -q 'vjepa: ' report.log; then fail "messages beside the page: $(grep 'vjepa: ' report.log)"; fi
+}
+valid() { # FILE.html
+    "$python" "$source_dir/tests/data/report.py" check-html "$1" >check.log 2>&1 || fail "$1: $(tail -n 3 check.log)"
+    tidy -q -e --drop-empty-elements no "$1" >tidy.log 2>&1 || fail "tidy of $1: $(head -n 5 tidy.log)"
+}
+says() { # FILE TEXT
+    grep -aqF -- "$2" "$1" || fail "$1 does not say \"$2\""
+}
+
+make_store train.clips 40
+pretrain 1 run --set train.stop_after=4 >/dev/null
+OMP_NUM_THREADS=1 "$bin/vjepa-bench" step "$tiny" --profile --repeats 3 --json >bench.json
+"$python" "$maker" make train.clips
+
+# All at once. train.clips stands for itself and gives the frames beside the tokens, run its masks.
+report run train.clips campaign spectra.h5 compare.h5 ridge.h5 knn.h5 bench.json scaling.csv --paper paper.csv \
+    --out all.html --markdown all-md --csv all
+valid all.html
+says report.log '9 of 9 inputs'
+[[ $(stat -c %s all.html) -lt 5000000 ]] || fail "a page of $(stat -c %s all.html) bytes"
+"$python" "$maker" check all all-md >check.log 2>&1 || fail "numbers: $(tail -n 3 check.log)"
+says all.html 'colour &#60;b&#62;'
+says all.html '3 validation clips are training clips'
+says all.html '2 x 4 x 4 tokens a clip (guessed from their number)'
+clips=$(awk -F, 'NR > 1 { sum += $3 } END { print sum }' all/sizes.csv)
+[[ $clips == 40 ]] || fail "the sizes are of $clips clips, not 40"
+for shown in 8 4 2 1; do # as many as the page takes
+    rm -f sheet.png
+    "$bin/vjepa-inspect" --contact-sheet sheet.png --clips $shown --masks run/config.yaml train.clips >/dev/null
+    ! cmp -s sheet.png all-md/contact-sheet.png || break
+done
+cmp sheet.png all-md/contact-sheet.png || fail "the contact sheet is not that of vjepa-inspect"
+
+# A store packed from videos: what became of each file.
+"$tools/make_videos" videos 12
+{ cat videos/list.csv; echo 'gone.mp4,0'; sed -n 3p videos/list.csv; } >videos/all.csv
+printf 'pack: {lists: [videos/all.csv], short_side: 32, frames: 8, step: 2, windows: 2, store: packed.clips}\n' >pack.yaml
+run 1 "$bin/vjepa-pack" pack.yaml >/dev/null
+report packed.clips --csv packed --out packed.html
+valid packed.html
+"$python" - <<'PYTHON' || fail "verdicts: $(cat packed/verdicts.csv)"
+import collections, csv
+want = collections.Counter(row['verdict'] for row in csv.DictReader(open('packed.clips/ledger.csv')))
+got = {row['verdict']: int(float(row['files'])) for row in csv.DictReader(open('packed/verdicts.csv'))}
+assert got == dict(want) and got['missing'] == 1, (got, want)
+PYTHON
+mkdir unfinished.clips && touch unfinished.clips/pack.yaml unfinished.clips/lease
+
+# Broken files: a note for each, and the whole ones are shown beside.
+report broken/*.h5 broken/*.json broken/*.csv broken/results broken/store.clips classes.h5 unfinished.clips nowhere compare.h5 \
+    --paper spectra.h5 --out broken.html --csv broken-csv
+valid broken.html
+says broken.html 'half.h5 is incomplete'
+says broken.html '/compare/cka is 3 x 3, with 2 names'
+says broken.html 'a has no eigenvalues'
+says broken.html 'does not fit /labels and /ratio'
+says broken.html 'cut.h5'
+says broken.html 'broken/bench.json, line'
+says broken.html 'broken/scaling.csv: 1 lines have another number of cells'
+says broken.html 'rates.csv has no column clips_per_s'
+says broken.html 'broken/results: 3 entries have no task'
+says broken.html 'broken/results.csv: 2 entries have no task'
+says broken.html 'The passport cannot be read'
+says broken.html 'classes.json'
+says broken.html 'unfinished.clips is not finished'
+says broken.html 'nowhere is not there'
+says broken.html 'Published numbers are not shown'
+[[ $(wc -l <broken-csv/cka.csv) == 10 ]] || fail "the whole file is not shown beside broken ones"
+finish

@@ -1,0 +1,156 @@
+/* What the pages of a report stand on: intervals of results, CSV in all its forms, results of campaigns. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "report/campaign.h"
+#include "report/intervals.h"
+#include "report/pages.h"
+
+static char path[] = "/tmp/vjepa_pages_XXXXXX";
+
+static int make_file(void **state)
+{
+    (void)state;
+    const int fd = mkstemp(path);
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_file(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+static void put(const char *text, size_t bytes)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, bytes, f), bytes);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Tables of Student's t: 12.7062, 4.3027, 2.5706, 2.0452, and the normal distribution's 1.9600. */
+static void student(void **state)
+{
+    static const double want[][2] = {
+        {1, 12.706204736}, {2, 4.302652730}, {5, 2.570581836}, {29, 2.045229642}, {1e5, 1.959987709}};
+    (void)state;
+    for (int i = 0; i < 5; i++) assert_true(fabs(vj_student_975(want[i][0]) - want[i][1]) < 1e-6);
+    assert_true(isnan(vj_mean_half_width(1.0, 1.0)));
+    assert_true(isnan(vj_mean_half_width(1.0, NAN)));
+    assert_true(fabs(vj_mean_half_width(2.0, 4.0) - 3.182446305) < 1e-6);
+}
+
+/* Wilson 1927: the interval stays inside [0, 1], is that of 1 - p mirrored, and solves (p - q)^2 = z^2 q (1 - q) / n.
+ */
+static void wilson(void **state)
+{
+    static const double shares[] = {0.0, 0.03, 0.5, 0.8, 1.0};
+    const double z = 1.959963984540054;
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        double low, high, mirrored_low, mirrored_high;
+        vj_wilson_interval(shares[i], 50.0, &low, &high);
+        vj_wilson_interval(1.0 - shares[i], 50.0, &mirrored_low, &mirrored_high);
+        assert_true(low >= -1e-15 && high <= 1.0 + 1e-15 && low < high);
+        assert_true(fabs(low + mirrored_high - 1.0) < 1e-14);
+        for (const double *q = (const double[]){low, high}, *end = q + 2; q < end; q++)
+            assert_true(fabs(pow(shares[i] - *q, 2) - z * z * *q * (1.0 - *q) / 50.0) < 1e-14);
+    }
+    double low, high;
+    vj_wilson_interval(0.5, NAN, &low, &high);
+    assert_true(isnan(low) && isnan(high));
+}
+
+static void csv_forms(void **state)
+{
+    static const char text[] = "a,b c,\"d,\"\"e\"\"\"\r\n1,,\"two\nlines\"\r\n\n2,x\n3,4.5e1,nan\n5,6,7";
+    vj_csv csv;
+    (void)state;
+    put(text, sizeof text - 1);
+    assert_int_equal(vj_csv_read(&csv, path), VJ_OK);
+    assert_int_equal(csv.columns, 3);
+    assert_int_equal(csv.rows, 3);
+    assert_int_equal(csv.odd, 1);
+    assert_int_equal(vj_csv_column(&csv, "d,\"e\""), 2);
+    assert_int_equal(vj_csv_column(&csv, "nothing"), -1);
+    assert_string_equal(vj_csv_text(&csv, 0, 2), "two\nlines");
+    assert_string_equal(vj_csv_text(&csv, 0, -1), "");
+    assert_true(isnan(vj_csv_number(&csv, 0, 1)) && isnan(vj_csv_number(&csv, 0, 2)));
+    assert_true(vj_csv_number(&csv, 1, 1) == 45.0 && vj_csv_number(&csv, 2, 2) == 7.0);
+    vj_csv_release(&csv);
+}
+
+/* What is no text, not there or empty is refused with a message; an open quote ends with the file. */
+static void csv_broken(void **state)
+{
+    char why[512];
+    vj_csv csv;
+    (void)state;
+    vj_status_divert(why, sizeof why);
+    put("a,b\n\0,c\n", 9);
+    assert_int_equal(vj_csv_read(&csv, path), VJ_ERR_FORMAT);
+    vj_csv_release(&csv);
+    put("\n\n", 2);
+    assert_int_equal(vj_csv_read(&csv, path), VJ_ERR_FORMAT);
+    vj_csv_release(&csv);
+    assert_int_equal(vj_csv_read(&csv, "/nowhere/at/all"), VJ_ERR_IO);
+    vj_csv_release(&csv);
+    vj_status_divert(NULL, 0);
+    assert_non_null(strstr(why, "is no text")); /* the first message */
+    put("a,b\n1,\"open\n2,3\n", 16);
+    assert_int_equal(vj_csv_read(&csv, path), VJ_OK);
+    assert_string_equal(vj_csv_text(&csv, 0, 1), "open\n2,3\n");
+    vj_csv_release(&csv);
+}
+
+static void results(void **state)
+{
+    static const char text[] =
+        "task,encoder,pooling,labels_percent,training_clips,validation_clips,seeds,top1_mean_percent,top1_std_percent,"
+        "top1_error_percent,effective_rank\nt,e,knn,100,10,400,1,50.000,0.000,2.5,\nt,e,knn,50,10,400,3,140,0,2.5,\n";
+    vj_campaign c;
+    (void)state;
+    put(text, sizeof text - 1);
+    assert_int_equal(vj_campaign_read(&c, path), VJ_OK);
+    assert_int_equal(c.count, 1);
+    assert_int_equal(c.odd, 1); /* 140 % */
+    assert_string_equal(c.rows[0].probe, "knn");
+    assert_true(isnan(c.rows[0].low) && isnan(c.rows[0].effective_rank));
+    assert_true(fabs(c.rows[0].wilson_low - 45.1235) < 1e-3 && fabs(c.rows[0].wilson_high - 54.8765) < 1e-3);
+    vj_campaign_release(&c);
+}
+
+/* Messages are kept as text, the first of them, and printed again afterwards. */
+static void diverted(void **state)
+{
+    char why[32];
+    (void)state;
+    vj_status_divert(why, sizeof why);
+    assert_string_equal(why, "");
+    vj_warn("the first of %d", 2);
+    vj_warn("the second");
+    assert_string_equal(why, "the first of 2");
+    vj_status_divert(why, sizeof why);
+    assert_int_equal(vj_raise(VJ_ERR_FORMAT, "a message that is longer than the room for it"), VJ_ERR_FORMAT);
+    vj_status_divert(NULL, 0);
+    assert_string_equal(why, "a message that is longer than t");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(student),    cmocka_unit_test(wilson),  cmocka_unit_test(csv_forms),
+        cmocka_unit_test(csv_broken), cmocka_unit_test(results), cmocka_unit_test(diverted),
+    };
+    return cmocka_run_group_tests(tests, make_file, remove_file);
+}
