@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The memory a rank that the log predicts is what it takes, within 5 %: the highest peak_memory_mib of the metrics.
+# The memory a rank that the log predicts, and that vjepa-plan forecasts, is what it takes, within 5 %: the highest peak_memory_mib of
+# the metrics.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 run 1 "$tools/make_store" train.clips 8 4 100 100 0
@@ -19,18 +20,22 @@ check() { # RANKS NAME ARGS...
         fail "$name: $(tail -n 5 "$name.log")"
         return
     fi
-    awk -F, -v name="$name" -v predicted="$(sed -n 's/.*memory a rank: \([0-9]*\) MiB.*/\1/p' "$name.log")" '
+    "$bin/vjepa-plan" small.yaml --layout "1x$ranks" --set cluster.cores_per_node="$ranks" --set cluster.memory_gb=1000 \
+        --set plan.mean_height=100 "$@" --json >"$name.json" || fail "$name: vjepa-plan"
+    awk -F, -v name="$name" -v predicted="$(sed -n 's/.*memory a rank: \([0-9]*\) MiB.*/\1/p' "$name.log")" \
+        -v planned="$(/usr/bin/python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["layouts"][0]["gb_a_rank"] * 1e9 / 2**20)' "$name.json")" '
         FNR == 1 { for (i = 1; i <= NF; i++) if ($i == "peak_memory_mib") column = i; next }
         $column > peak { peak = $column }
         END {
-            printf "%s: predicted %d MiB, peak %d MiB\n", name, predicted, peak
-            exit !(predicted > 0.95 * peak && predicted < 1.05 * peak) }' run/metrics.csv ||
+            printf "%s: predicted %d MiB, planned %d MiB, peak %d MiB\n", name, predicted, planned, peak
+            exit !(predicted > 0.95 * peak && predicted < 1.05 * peak && planned > 0.95 * peak && planned < 1.05 * peak) }' run/metrics.csv ||
         fail "$name: $(grep "memory a rank" "$name.log")"
     rm -r run
 }
 check 1 fp32
 check 1 bf16 --set train.precision=bf16
 check 2 zero --set parallel.zero=1
+check 4 zero_tensor --set parallel.zero=1 --set parallel.tensor=2 --set train.recompute=block
 check 2 tensor --set parallel.tensor=2 --set checkpoint.every=1
 check 2 reproducible --set parallel.reduction=reproducible
 check 2 async --set checkpoint.async=true --set checkpoint.every=1

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # vjepa-plan on every shipped configuration: numbers that fit one another, the same each time and as JSON; the memory that
-# training itself predicts; nonsense is refused. And vjepa-inspect --contact-sheet.
+# training itself predicts; energy, jobs, failures; layouts that were asked for, or do not fit, are explained; nonsense is refused.
+# And vjepa-inspect --contact-sheet. (tests/plan: messages as counted in a run; e2e_memory: memory.)
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 plan=$bin/vjepa-plan
@@ -29,6 +30,7 @@ assert settings['cluster.nodes']['from'].endswith('cluster_example.yaml:8'), set
 assert settings['cluster.memory_gb']['value'] == '640' and settings['cluster.memory_gb']['from'] == '--set'
 PY
 
+printf 'path,label\nholiday.mp4,0\nbirthday.mov,1\n' >my.csv # the list of own_videos.yaml, as in the README
 count=0
 for config in "$configs"/*.yaml; do
     [[ $config != */cluster_* ]] || continue
@@ -80,6 +82,40 @@ assert layout['microbatch'] == 2 and layout['data'] == 1, layout
 assert abs(layout['gb_a_rank'] * 1e9 / said - 1) < 0.03, (layout, said)
 PY
 
+# Nodes that fail, their power, a queue with a limit.
+"$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_h100.yaml" --set train.precision=bf16 --set cluster.nodes=16 \
+    --set cluster.job_hours=6 --set cluster.checkpoint_s=40 --json >failures.json || fail "failures"
+/usr/bin/python3 - failures.json <<'PY' || fail "failures: $(cat failures.json)"
+import json, math, sys
+r = json.load(open(sys.argv[1]))
+t, best = r['training'], r['layouts'][0]
+nodes = best['nodes']
+assert abs(t['energy_mwh'] - nodes * 10200 * t['walltime_h'] * 1e-6) < 1e-6 * t['energy_mwh'], t
+mtbf_s = 6300 * 3600 / nodes
+interval_s = t['checkpoint_every'] * t['step_s']
+assert abs(interval_s / (math.sqrt(2 * 40 * mtbf_s) - 40) - 1) < 0.05, interval_s
+assert t['walltime_h'] < t['expected_h'] < 1.2 * t['walltime_h'] and t['failures'] > 0, t
+assert t['jobs'] >= math.ceil(t['walltime_h'] / 6) and t['jobs'] < t['walltime_h'] / 6 * 1.1 + 1, t
+assert sum(row['bytes'] for row in r['messages'] if row['communicator'] == 'vjepa between nodes') > t['gradient_gb'] * 1e9
+PY
+"$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_h100.yaml" >failures.txt 2>&1 || fail "failures as text"
+grep -q '^  checkpoint every .* Young 1974' failures.txt && grep -q '^  vjepa between nodes ' failures.txt || fail "$(cat failures.txt)"
+
+# A layout that was asked for; one that does not fit gets a reason, how much is lacking, and what would fit. That does.
+ask=("$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_a100.yaml" --layout 32x4)
+"${ask[@]}" --set train.precision=bf16 --set train.microbatch=2 >asked.txt 2>&1 || fail "a layout that fits: $(tail -n 5 asked.txt)"
+grep -q 'as configured: it fits' asked.txt || fail "$(cat asked.txt)"
+got=0
+"${ask[@]}" --set train.microbatch=15 --set train.recompute=none >asked.txt 2>&1 || got=$?
+[ $got -eq 1 ] || fail "a layout that does not fit ended with $got"
+grep -qE 'DOES NOT FIT: [0-9.]+ GB a GPU, [0-9.]+ more than a job may use; most of it activations' asked.txt || fail "$(cat asked.txt)"
+read -ra would < <(sed -n 's/^would fit: \(.*\) on 32 nodes of 4 ranks.*/\1/p' asked.txt)
+[ ${#would[@]} -eq 4 ] || fail "no advice: $(cat asked.txt)"
+changes=()
+for change in "${would[@]}"; do changes+=(--set "$change"); done
+"${ask[@]}" "${changes[@]}" >asked.txt 2>&1 ||
+    fail "what would fit, ${would[*]}, does not: $(cat asked.txt)"
+
 refuse() { # EXIT_CODE PATTERN ARGUMENTS...
     local want=$1 got=0
     "$plan" "${@:3}" >out.log 2>&1 || got=$?
@@ -92,6 +128,11 @@ refuse 2 'CONFIG' --cluster "$cluster"
 refuse 2 'nowhere\.yaml' small.yaml --cluster nowhere.yaml
 refuse 2 'only settings of cluster' small.yaml --cluster small.yaml
 refuse 2 'no layout.*2 cores' small.yaml --set cluster.cores_per_node=2 --set cluster.numa_per_node=3
+refuse 2 '4by8.*such as 4x8' small.yaml --layout 4by8
+refuse 2 '0x4' small.yaml --layout 0x4
+refuse 2 'tensor groups of 3' small.yaml --layout 1x4 --set parallel.tensor=3 --set cluster.cores_per_node=4
+refuse 2 'cluster.node_mtbf_hours' small.yaml --set cluster.node_mtbf_hours=-1
+refuse 1 'nothing fits here, not even' small.yaml --set cluster.memory_gb=0.1
 refuse 1 'NOTHING FITS' small.yaml --set cluster.memory_gb=0.1
 refuse 1 'plan\.files=N' small.yaml --set 'pack.lists=[missing.csv]'
 

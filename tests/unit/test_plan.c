@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 
 #include <mpi.h>
 
+#include "parallel/parallel.h"
 #include "plan/footage.h"
 #include "plan/forecast.h"
 
@@ -306,7 +308,7 @@ static void forecast(vj_forecast *f)
 {
     vj_footage footage;
     assert_int_equal(vj_footage_describe(&footage, &config), VJ_OK);
-    assert_int_equal(vj_forecast_make(f, &config, &footage), VJ_OK);
+    assert_int_equal(vj_forecast_make(f, &config, &footage, 0, 0), VJ_OK);
 }
 
 static void the_best_layout_fits_and_is_fastest(void **state)
@@ -326,7 +328,7 @@ static void the_best_layout_fits_and_is_fastest(void **state)
     assert_true(f.layout[0].node_bytes <= 0.9 * 256e9);
     for (int i = 1; i < f.layouts; i++)
         if (f.layout[i].node_bytes <= 0.9 * 256e9) assert_true(f.layout[i].step_s > 0.98 * f.layout[0].step_s);
-    same(f.training_s, 90000 * f.layout[0].step_s + 90 * f.work.checkpoint_bytes / 1e9);
+    same(f.campaign.training_s, 90000 * f.layout[0].step_s + 90 * f.work.checkpoint_bytes / 1e9);
 
     set("cluster.memory_gb=16"); /* another layout then, and slower; or none */
     forecast(&little);
@@ -337,7 +339,125 @@ static void the_best_layout_fits_and_is_fastest(void **state)
     forecast(&little);
     assert_false(little.fits);
     assert_non_null(strstr(little.verdict[0], "NOTHING FITS"));
+    assert_non_null(strstr(little.verdict[0], "more than a job may use"));
+    assert_non_null(strstr(little.advice, "nothing fits here, not even with train.recompute=block"));
     assert_true(little.layout[0].memory.all > 1000000000);
+}
+
+/* A layout that was asked for, and what would fit on its ranks. */
+static void a_given_layout_is_explained(void **state)
+{
+    (void)state;
+    static vj_forecast f;
+    vj_footage footage;
+    set("train.batch=64");
+    set("mask.group=8");
+    set("cluster.nodes=1");
+    set("cluster.cores_per_node=8");
+    set("cluster.memory_gb=1000");
+    set("train.microbatch=8");
+    assert_int_equal(vj_footage_describe(&footage, &config), VJ_OK);
+    assert_int_equal(vj_forecast_make(&f, &config, &footage, 2, 4), VJ_OK);
+    assert_true(f.fits);
+    assert_string_equal(f.verdict[0], "as configured: it fits");
+    assert_string_equal(f.advice, "");
+    assert_int_equal(f.layout[0].nodes, 2); /* more than cluster.nodes: it was asked for */
+    assert_int_equal(f.layout[0].node_ranks, 4);
+    assert_int_equal(f.layout[0].microbatch, 8);
+
+    char memory[64];
+    snprintf(memory, sizeof memory, "cluster.memory_gb=%.3f", f.layout[0].node_bytes * 1e-9); /* a tenth too little */
+    set(memory);
+    assert_int_equal(vj_forecast_make(&f, &config, &footage, 2, 4), VJ_OK);
+    assert_false(f.fits);
+    assert_non_null(strstr(f.verdict[0], "DOES NOT FIT"));
+    assert_non_null(strstr(f.advice, "would fit: parallel.tensor="));
+    assert_non_null(strstr(f.advice, "on 2 nodes of 4 ranks"));
+    int tensor, zero;
+    long long microbatch;
+    assert_int_equal(sscanf(f.advice, "would fit: parallel.tensor=%d parallel.zero=%d train.microbatch=%lld", &tensor,
+                            &zero, &microbatch),
+                     3);
+    config.parallel.tensor = tensor;
+    config.parallel.zero = zero;
+    config.train.microbatch = microbatch;
+    if (strstr(f.advice, "recompute=attention")) config.train.recompute = VJ_RECOMPUTE_ATTENTION;
+    if (strstr(f.advice, "recompute=block")) config.train.recompute = VJ_RECOMPUTE_BLOCK;
+    assert_int_equal(vj_forecast_make(&f, &config, &footage, 2, 4), VJ_OK);
+    assert_true(f.fits);
+
+    config.parallel.tensor = 3; /* of four ranks */
+    assert_int_equal(vj_forecast_make(&f, &config, &footage, 2, 4), VJ_ERR_USAGE);
+}
+
+/* ------------------------------------------------------------------------------------------------ campaign */
+
+/* No interval loses less time than Daly's; jobs and energy by hand. */
+static void failures_and_jobs_cost_time(void **state)
+{
+    (void)state;
+    vj_machine m = {.node_watts = 500,
+                    .node_mtbf_s = 1000 * 3600,
+                    .checkpoint_s = 60,
+                    .restart_s = 600,
+                    .job_s = 12 * 3600,
+                    .filesystem_bytes_s = 1e9};
+    const vj_train_work work = {.steps = 100000, .checkpoints = 100, .checkpoint_bytes = 5e9};
+    const vj_train_layout l = {.nodes = 100, .step_s = 2};
+    set("checkpoint.every=1000");
+    vj_campaign p = vj_campaign_make(&config, &m, &work, &l);
+    same(p.training_s, 200000 + 100 * 60);
+    same(p.checkpoints_s, 6000);
+    same(p.energy_wh, 500.0 * 100 * 206000 / 3600);
+    same(p.job_s, 12 * 3600 * 0.99 - 600 - 2 * 62);
+    same(p.jobs, 5); /* 206000 / 42044 */
+    same(p.mtbf_s, 36000);
+    same(p.young_s, sqrt(2.0 * 60 * 36000));
+    assert_true(fabs(p.daly_s / (p.young_s - 60 * 2.0 / 3) - 1) < 0.001); /* its first two terms */
+    same(p.interval_s, 2000);
+    assert_true(p.expected_s > p.training_s && p.expected_s < 1.1 * p.training_s);
+    for (int every = 100; every < 10000; every += 20) {
+        config.checkpoint.every = every;
+        const vj_campaign other = vj_campaign_make(&config, &m, &work, &l);
+        assert_true(p.daly_expected_s < other.expected_s * (1 + 1e-5));
+    }
+    m.checkpoint_s = 0;
+    m.node_mtbf_s = 0;
+    m.job_s = 0;
+    p = vj_campaign_make(&config, &m, &work, &l);
+    same(p.checkpoint_s, 5);
+    same(p.jobs, 1);
+    assert_true(p.expected_s == 0 && p.mtbf_s == 0);
+    m.job_s = 300; /* shorter than a start */
+    assert_true(isinf(vj_campaign_make(&config, &m, &work, &l).jobs));
+}
+
+/* ------------------------------------------------------------------------------------------------ messages */
+
+/* Sums of gradients between nodes: every node sends all it has but its own part, twice. tests/plan counts in a run. */
+static void messages_are_counted(void **state)
+{
+    (void)state;
+    static vj_forecast_traffic t;
+    int64_t across = 0, messages = 0;
+    const vj_train_layout l = {.nodes = 4, .node_ranks = 8, .tensor = 2, .microbatch = 1, .data_ranks = 16};
+    vj_train_work w;
+    const vj_pack_forecast pack = {.raw_clip_bytes = 1, .clip_bytes = 1};
+    assert_int_equal(vj_train_work_count(&w, &config, &pack), VJ_OK);
+    assert_int_equal(vj_train_traffic_count(&t, &config, &l, false), VJ_OK);
+    for (int i = 0; i < t.rows; i++) {
+        assert_true(t.row[i].every >= 1 && t.row[i].traffic.messages > 0);
+        if (strcmp(t.row[i].communicator, VJ_COMM_ACROSS) != 0) continue;
+        across += t.row[i].traffic.bytes;
+        messages += t.row[i].traffic.messages;
+    }
+    assert_int_equal(across,
+                     2 * 2 * 3 * w.weight_floats[2] * 4); /* both tensor ranks' vectors, to three nodes, and back */
+    const int64_t buckets = (w.weight_floats[2] - 1) / (config.parallel.bucket_mb << 18) + 1;
+    assert_int_equal(messages, 2 * buckets * 4 * 4 * 3 * 2); /* speakers, nodes, to others, two ways */
+    const vj_train_layout alone = {.nodes = 1, .node_ranks = 1, .tensor = 1, .microbatch = 1, .data_ranks = 1};
+    assert_int_equal(vj_train_traffic_count(&t, &config, &alone, false), VJ_OK);
+    assert_int_equal(t.rows, 0);
 }
 
 /* A rank a GPU: their rate and memory decide, and the host has what is left. */
@@ -410,6 +530,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(work_is_counted, defaults),
         cmocka_unit_test_setup(memory_is_what_training_predicts, defaults),
         cmocka_unit_test_setup(the_best_layout_fits_and_is_fastest, defaults),
+        cmocka_unit_test_setup(a_given_layout_is_explained, defaults),
+        cmocka_unit_test_setup(failures_and_jobs_cost_time, defaults),
+        cmocka_unit_test_setup(messages_are_counted, defaults),
         cmocka_unit_test_setup(gpus_train, defaults),
         cmocka_unit_test_setup(a_section_is_read_from_its_file, defaults),
     };

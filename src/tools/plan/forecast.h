@@ -10,6 +10,7 @@
 
 #include "base/config.h"
 #include "model/network.h"
+#include "parallel/traffic.h"
 #include "train/memory.h"
 
 /* ------------------------------------------------------------------------------------------------ machine */
@@ -25,7 +26,10 @@ typedef struct {
     int gpus;
     double gpu_flops, gpu_memory_bytes, gpu_bytes_s, gpu_link_bytes_s;
     double network_bytes_s, message_s, filesystem_bytes_s;
-    double job_s; /* 0: no limit */
+    double job_s;                   /* 0: no limit */
+    double node_watts, node_mtbf_s; /* 0: not known */
+    double checkpoint_s;            /* 0: from its size */
+    double restart_s;
 } vj_machine;
 
 vj_machine vj_machine_from(const vj_config *config);
@@ -112,9 +116,49 @@ bool vj_train_layout_time(vj_train_layout *layout, vj_config *config, const vj_t
 vj_status vj_train_layout_weigh(vj_train_layout *layout, vj_config *config, const vj_train_work *work,
                                 const vj_machine *machine);
 
+/* ------------------------------------------------------------------------------------------------ messages */
+
+enum { VJ_TRAFFIC_ROWS = 8 };
+
+/* What the ranks together give to MPI to send in every `every`-th step, on the communicators of that name
+ * (parallel/parallel.h, as parallel/traffic.h counts); their sum over `copies` communicators. */
+typedef struct {
+    const char *communicator, *what;
+    int64_t every, copies;
+    vj_traffic traffic;
+} vj_traffic_row;
+
+typedef struct {
+    int rows;
+    vj_traffic_row row[VJ_TRAFFIC_ROWS];
+} vj_forecast_traffic;
+
+/** The messages of a training step on this layout. `devices`: its ranks have GPUs. Checkpoints are not in it. Not
+ * collective. */
+vj_status vj_train_traffic_count(vj_forecast_traffic *traffic, const vj_config *config, const vj_train_layout *layout,
+                                 bool devices);
+
+/* ------------------------------------------------------------------------------------------------ campaign */
+
+/* The training run as jobs, on nodes that fail (docs/planning.md). */
+typedef struct {
+    double training_s, checkpoints_s; /* all steps and checkpoints, as if nothing failed; of it checkpoints */
+    double checkpoint_s;              /* to write one */
+    double job_s, jobs;               /* of a job's hours those that train; 0: no limit */
+    double energy_wh;                 /* of the nodes for training_s; 0: their power is not known */
+    /* With cluster.node_mtbf_hours, else 0. */
+    double mtbf_s;                      /* of all nodes of the job together */
+    double young_s, daly_s;             /* interval between checkpoints that loses least time */
+    double expected_s, daly_expected_s; /* training_s with failures, by checkpoint.every, and by daly_s */
+    double interval_s;                  /* what checkpoint.every is; 0: none but the last */
+} vj_campaign;
+
+vj_campaign vj_campaign_make(const vj_config *config, const vj_machine *machine, const vj_train_work *work,
+                             const vj_train_layout *layout);
+
 /* ------------------------------------------------------------------------------------------------ the whole */
 
-enum { VJ_FORECAST_LAYOUTS = 16, VJ_FORECAST_REASON = 160 };
+enum { VJ_FORECAST_LAYOUTS = 16, VJ_FORECAST_REASON = 256 };
 
 typedef struct {
     vj_machine machine;
@@ -125,11 +169,18 @@ typedef struct {
     vj_train_layout layout[VJ_FORECAST_LAYOUTS];
     char verdict[VJ_FORECAST_LAYOUTS][VJ_FORECAST_REASON]; /* what speaks for or against each */
     bool fits;                                             /* else the first is the one that comes nearest */
+    char advice[VJ_FORECAST_REASON];                       /* if not: what would; else "" */
     int64_t considered;                                    /* layouts that can work */
-    double training_s, checkpoints_s;                      /* all steps; of it checkpoints */
+    vj_forecast_traffic traffic;                           /* of the first layout */
+    vj_campaign campaign;
 } vj_forecast;
 
-/** The campaign of `config` (checked) for `footage`. Not collective. */
-vj_status vj_forecast_make(vj_forecast *forecast, const vj_config *config, const vj_footage *footage);
+/**
+ * The campaign of `config` (checked) for `footage`. node_ranks 0: the best layout is searched for; else the first is
+ * that of so many nodes and ranks on each, with the configuration's parallel.tensor, parallel.zero and
+ * train.microbatch; VJ_ERR_USAGE if it cannot work. Not collective.
+ */
+vj_status vj_forecast_make(vj_forecast *forecast, const vj_config *config, const vj_footage *footage, int nodes,
+                           int node_ranks);
 
 #endif

@@ -5,6 +5,8 @@
 #include "plan/forecast.h"
 #include "train/layout.h"
 
+enum { MPI_BYTES = 6 << 20 }; /* that MPI and HDF5 take in a rank before training asks for memory; measured */
+
 /*
  * Bytes that a parameter moves through memory: AdamW with EMA reads weight, gradient, moments and target and writes all
  * but the gradient; a microbatch reads the weights in three passes and writes their gradient.
@@ -100,6 +102,8 @@ vj_status vj_train_layout_weigh(vj_train_layout *l, vj_config *c, const vj_train
     const vj_loader_bytes loader = {.sample = 3 * c->data.frames * c->data.crop * c->data.crop * (int64_t)sizeof(float),
                                     .thread = (int64_t)thread};
     VJ_TRY(vj_memory_predict(&l->memory, c, l->nodes * l->node_ranks, l->node_ranks, loader));
+    l->memory.program += MPI_BYTES; /* this process has not started MPI */
+    l->memory.all += MPI_BYTES;
     const vj_memory *m = &l->memory;
     const int64_t device = m->weights + m->gradient + m->moments + m->target + m->activations + m->tables + m->buffers;
     l->gpu_bytes = machine->gpus ? (double)device : 0;

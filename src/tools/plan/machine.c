@@ -30,5 +30,9 @@ vj_machine vj_machine_from(const vj_config *c)
                         .network_bytes_s = 1e9 * c->cluster.network_gb_s,
                         .message_s = 1e-6 * c->cluster.message_us,
                         .filesystem_bytes_s = 1e9 * c->cluster.filesystem_gb_s,
-                        .job_s = 3600 * c->cluster.job_hours};
+                        .job_s = 3600 * c->cluster.job_hours,
+                        .node_watts = c->cluster.watts_per_node,
+                        .node_mtbf_s = 3600 * c->cluster.node_mtbf_hours,
+                        .checkpoint_s = c->cluster.checkpoint_s,
+                        .restart_s = 60 * c->cluster.restart_minutes};
 }

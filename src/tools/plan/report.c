@@ -121,11 +121,39 @@ static void put_layout(const filling *s, const vj_forecast *f, const vj_config *
     put(s, "sum_s", l->sum_s, "of a step, counted as if the backward pass hid none of it");
 }
 
+static void put_jobs(const filling *s, const vj_forecast *f)
+{
+    const vj_campaign *p = &f->campaign;
+    if (f->machine.job_s == 0)
+        put(s, "jobs", 1, "cluster.job_hours: no limit");
+    else if (p->job_s <= 0)
+        put(s, "jobs", 0, "NONE GETS ANYWHERE: start, a step and a checkpoint take longer than %.3g h",
+            f->machine.job_s / 3600);
+    else
+        put(s, "jobs", p->jobs, "of at most %.3g h, of which %.4g train; each goes on from the last checkpoint",
+            f->machine.job_s / 3600, p->job_s / 3600);
+}
+
+/* What nodes that fail cost, and how often to write checkpoints. */
+static void put_failures(const filling *s, const vj_forecast *f)
+{
+    const vj_campaign *p = &f->campaign;
+    const double step_s = f->layout[0].step_s;
+    put(s, "failures", p->expected_s / p->mtbf_s, "expected, one in %.4g h on %d nodes", p->mtbf_s / 3600,
+        f->layout[0].nodes);
+    put(s, "checkpoint_every", fmax(1, round(p->daly_s / step_s)),
+        "steps lose least, %.3g min (Daly 2006); %.3g min by Young 1974", p->daly_s / 60, p->young_s / 60);
+    put(s, "expected_h", p->expected_s / 3600,
+        "with failures and checkpoints every %.3g min as configured; %.4g h at best", p->interval_s / 60,
+        p->daly_expected_s / 3600);
+}
+
 static void put_training(json_t *report, const vj_forecast *f, const vj_config *c)
 {
     const vj_train_work *w = &f->work;
     const vj_machine *machine = &f->machine;
-    const double batch = (double)c->train.batch, hours = f->training_s / 3600;
+    const vj_campaign *p = &f->campaign;
+    const double batch = (double)c->train.batch, hours = p->training_s / 3600;
     const double cores = (double)f->layout[0].nodes * machine->cores;
     const filling s = begin(report, "training");
     put(&s, "parameters", (double)w->parameters, "encoder and predictor%s",
@@ -139,16 +167,33 @@ static void put_training(json_t *report, const vj_forecast *f, const vj_config *
         1e-9 * machine->filesystem_bytes_s);
     put(&s, "checkpoint_gb", 1e-9 * w->checkpoint_bytes, "%lld of them, %lld and those of checkpoint.keep_every stay",
         (long long)w->checkpoints, (long long)c->checkpoint.keep);
-    put(&s, "checkpoint_s", w->checkpoint_bytes / machine->filesystem_bytes_s, "%s",
-        c->checkpoint.async ? "in the background" : "training waits");
-    put(&s, "walltime_h", hours, "%.4g days; checkpoints %.3g h of it", hours / 24, f->checkpoints_s / 3600);
+    put(&s, "checkpoint_s", p->checkpoint_s, "%s; %s", c->checkpoint.async ? "in the background" : "training waits",
+        machine->checkpoint_s > 0 ? "cluster.checkpoint_s" : "its size over cluster.filesystem_gb_s");
+    put(&s, "walltime_h", hours, "%.4g days; checkpoints %.3g h of it", hours / 24, p->checkpoints_s / 3600);
     put(&s, "core_hours", hours * cores, "of %.0f cores", cores);
     if (machine->gpus) {
         const double gpus = (double)f->layout[0].nodes * machine->gpus;
         put(&s, "gpu_hours", hours * gpus, "of %.0f GPUs", gpus);
     }
-    put(&s, "jobs", machine->job_s > 0 ? ceil(f->training_s / machine->job_s) : 1,
-        "of at most %.3g h, each goes on from the last checkpoint", machine->job_s / 3600);
+    if (machine->node_watts > 0)
+        put(&s, "energy_mwh", 1e-6 * p->energy_wh, "%d nodes of %.4g W (cluster.watts_per_node)", f->layout[0].nodes,
+            machine->node_watts);
+    put_jobs(&s, f);
+    if (machine->node_mtbf_s > 0) put_failures(&s, f);
+}
+
+static void put_traffic(json_t *report, const vj_forecast *f)
+{
+    for (int i = 0; i < f->traffic.rows; i++) {
+        const vj_traffic_row *r = &f->traffic.row[i];
+        json_t *row = vj_put_row(report, "messages");
+        vj_put_text(row, "communicator", r->communicator);
+        vj_put_count(row, "communicators", r->copies);
+        vj_put_count(row, "every_steps", r->every);
+        vj_put_count(row, "messages", r->traffic.messages);
+        vj_put_count(row, "bytes", r->traffic.bytes);
+        vj_put_text(row, "what", r->what);
+    }
 }
 
 static void put_layouts(json_t *report, const vj_forecast *f)
@@ -203,6 +248,8 @@ void vj_forecast_report(json_t *report, const vj_forecast *f, const vj_config *c
     if (f->pack.footage.files > 0) put_packing(report, f, c);
     put_training(report, f, c);
     put_layouts(report, f);
+    if (f->advice[0]) vj_put_text(report, "advice", f->advice);
+    put_traffic(report, f);
     vj_config_each(c, "cluster", put_assumption,
                    &(assumptions){report, c, cluster_path ? cluster_path : c->origin.file});
     vj_config_each(c, "plan", put_assumption, &(assumptions){report, c, c->origin.file});
@@ -295,6 +342,8 @@ vj_status vj_forecast_print(const json_t *report, FILE *out)
     fprintf(out, "campaign on %s\n", json_string_value(json_object_get(report, "cluster")));
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) print_section(report, sections[i], out);
     print_rows(report, "layouts", out);
+    if (json_object_get(report, "advice")) fprintf(out, "\n%s\n", json_string_value(json_object_get(report, "advice")));
+    if (json_object_get(report, "messages")) print_rows(report, "messages", out);
     print_rows(report, "assumptions", out);
     return fflush(out) == 0 && !ferror(out) ? VJ_OK : vj_raise(VJ_ERR_IO, "print the forecast");
 }

@@ -24,7 +24,9 @@ typedef struct {
     const vj_train_work *work;
     const vj_machine *machine;
     int64_t given_microbatch;
-    candidate *found; /* [count] that can work */
+    int nodes, node_ranks; /* these alone; 0: any */
+    bool as_given;         /* and the configuration's tensor, zero and microbatch */
+    candidate *found;      /* [count] that can work */
     int64_t count, room;
     vj_train_layout *failed; /* [failures] of them that do not fit, but for those that fail with them */
     int64_t failures;
@@ -90,8 +92,26 @@ static int units(const vj_machine *machine)
     return machine->gpus ? machine->gpus : machine->cores;
 }
 
+/* The configuration's own division of the ranks. */
+static vj_status add_given(search *s)
+{
+    char reason[VJ_FORECAST_REASON];
+    const vj_config *c = s->config;
+    vj_train_layout l = {.nodes = s->nodes,
+                         .node_ranks = s->node_ranks,
+                         .tensor = (int)c->parallel.tensor,
+                         .zero = (int)c->parallel.zero,
+                         .microbatch = c->train.microbatch};
+    if (!vj_train_layout_time(&l, s->config, s->work, s->machine, reason, sizeof reason))
+        return vj_raise(VJ_ERR_USAGE, "%d nodes of %d ranks: %s", l.nodes, l.node_ranks, reason);
+    if (l.data_ranks == 1) l.zero = 0;
+    return add(s, &l);
+}
+
 static vj_status add_all(search *s)
 {
+    if (s->as_given) return add_given(s);
+    if (s->nodes > 0) return add_layouts(s, s->nodes, s->node_ranks);
     const int least = s->machine->gpus ? 1 : s->machine->numa, most = units(s->machine);
     for (int nodes = 1; nodes <= s->machine->nodes && nodes <= s->config->train.batch; nodes++)
         for (int ranks = least; ranks <= most && worth_trying(s, nodes); ranks++)
@@ -171,16 +191,25 @@ static int64_t next_divisor(int64_t n, int64_t value, int step, int64_t most)
     return 0;
 }
 
+/* "12.3 GB a node, 3.4 more than a job may use". */
+static void say_excess(const search *s, const vj_train_layout *l, char *text, size_t bytes)
+{
+    const vj_machine *m = s->machine;
+    const bool of_gpu = m->gpus > 0 && l->gpu_bytes > m->gpu_memory_bytes;
+    const double needed = of_gpu ? l->gpu_bytes : l->node_bytes, there = of_gpu ? m->gpu_memory_bytes : m->memory_bytes;
+    snprintf(text, bytes, "%.4g GB a %s, %.3g more than a job may use", 1e-9 * needed, of_gpu ? "GPU" : "node",
+             1e-9 * (needed - there));
+}
+
 static void compare(const search *s, const vj_train_layout *best, const vj_train_layout *l,
                     char verdict[VJ_FORECAST_REASON])
 {
     const double time = l->step_s / best->step_s, node_time = time * l->nodes / best->nodes;
     int used = 0;
-    const bool gpus = s->machine->gpus > 0, of_gpu = gpus && l->gpu_bytes > s->machine->gpu_memory_bytes;
-    if (!fits(s, l))
-        used = snprintf(verdict, VJ_FORECAST_REASON, "does not fit into %.0f GB%s; ",
-                        1e-9 * (of_gpu ? s->machine->gpu_memory_bytes : s->machine->memory_bytes),
-                        of_gpu ? " of a GPU" : "");
+    char excess[96];
+    const bool gpus = s->machine->gpus > 0;
+    say_excess(s, l, excess, sizeof excess);
+    if (!fits(s, l)) used = snprintf(verdict, VJ_FORECAST_REASON, "does not fit, %s; ", excess);
     used += snprintf(
         verdict + used, VJ_FORECAST_REASON - (size_t)used, "%+.1f %% time, %+.1f GB a %s", 100 * (time - 1),
         1e-9 * (gpus ? l->gpu_bytes - best->gpu_bytes : l->node_bytes - best->node_bytes), gpus ? "GPU" : "node");
@@ -243,47 +272,106 @@ static const char *largest_part(const vj_memory *m)
 
 static void judge_best(const search *s, vj_forecast *f)
 {
-    if (f->fits)
+    char excess[96];
+    say_excess(s, &f->layout[0], excess, sizeof excess);
+    if (s->as_given && f->fits)
+        snprintf(f->verdict[0], VJ_FORECAST_REASON, "as configured: it fits");
+    else if (s->as_given)
+        snprintf(f->verdict[0], VJ_FORECAST_REASON, "DOES NOT FIT: %s; %s", excess, largest_part(&f->layout[0].memory));
+    else if (f->fits)
         snprintf(f->verdict[0], VJ_FORECAST_REASON, "best: the fastest that fits, of %lld that can work",
                  (long long)s->count);
     else
-        snprintf(f->verdict[0], VJ_FORECAST_REASON, "NOTHING FITS, of %lld that can work this needs least; %s",
-                 (long long)s->count, largest_part(&f->layout[0].memory));
+        snprintf(f->verdict[0], VJ_FORECAST_REASON, "NOTHING FITS, of %lld that can work this needs least: %s; %s",
+                 (long long)s->count, excess, largest_part(&f->layout[0].memory));
+}
+
+static void release(search *s)
+{
+    free(s->found);
+    free(s->failed);
+    s->found = NULL;
+    s->failed = NULL;
+    s->count = s->room = s->failures = 0;
+}
+
+/* All that can work, the fastest first; of them the best that fits. */
+static vj_status find_best(search *s, vj_train_layout *best, bool *one_fits)
+{
+    VJ_TRY(add_all(s));
+    qsort(s->found, (size_t)s->count, sizeof *s->found, best_first);
+    return choose(s, best, one_fits);
+}
+
+/*
+ * Where the layout does not fit: the fastest that does, on the same nodes and ranks if they were given, with as much
+ * computed again as it takes.
+ */
+static vj_status advise(const search *given, vj_forecast *f)
+{
+    static const char *const recompute[] = {"none", "attention", "block"};
+    vj_train_layout l = {0};
+    bool fits = false;
+    int r = (int)given->config->train.recompute;
+    for (r += !given->as_given; r <= VJ_RECOMPUTE_BLOCK && !fits; r++) {
+        vj_train_work work;
+        search s = *given;
+        s.as_given = false;
+        s.found = NULL;
+        s.failed = NULL;
+        s.count = s.room = s.failures = 0;
+        s.work = &work;
+        s.config->train.recompute = r;
+        vj_status status = vj_train_work_count(&work, s.config, &f->pack);
+        if (status == VJ_OK) status = find_best(&s, &l, &fits);
+        release(&s);
+        VJ_TRY(status);
+    }
+    if (fits)
+        snprintf(
+            f->advice, sizeof f->advice,
+            "would fit: parallel.tensor=%d parallel.zero=%d train.microbatch=%lld train.recompute=%s on %d nodes of "
+            "%d ranks, %.3g s a step",
+            l.tensor, l.zero, (long long)l.microbatch, recompute[r - 1], l.nodes, l.node_ranks, l.step_s);
+    else
+        snprintf(
+            f->advice, sizeof f->advice,
+            "nothing fits here, not even with train.recompute=block: the least is %.4g GB a %s; more nodes, or nodes "
+            "with more memory",
+            1e-9 *
+                (given->machine->gpus && l.gpu_bytes > given->machine->gpu_memory_bytes ? l.gpu_bytes : l.node_bytes),
+            given->machine->gpus && l.gpu_bytes > given->machine->gpu_memory_bytes ? "GPU" : "node");
+    return VJ_OK;
 }
 
 static vj_status find_layouts(search *s, vj_forecast *f)
 {
-    VJ_TRY(add_all(s));
-    qsort(s->found, (size_t)s->count, sizeof *s->found, best_first);
-    VJ_TRY(choose(s, &f->layout[0], &f->fits));
+    VJ_TRY(find_best(s, &f->layout[0], &f->fits));
     f->considered = s->count;
     f->layouts = 1;
     judge_best(s, f);
-    return add_neighbours(s, f);
+    VJ_TRY(add_neighbours(s, f));
+    return f->fits ? VJ_OK : advise(s, f);
 }
 
-/* Checkpoints are written by all nodes together; in the background they cost the steps nothing that counts here. */
-static void time_the_run(vj_forecast *f, const vj_config *c)
-{
-    const vj_train_work *w = &f->work;
-    if (!c->checkpoint.async)
-        f->checkpoints_s = (double)w->checkpoints * w->checkpoint_bytes / f->machine.filesystem_bytes_s;
-    f->training_s = (double)w->steps * f->layout[0].step_s + f->checkpoints_s;
-}
-
-vj_status vj_forecast_make(vj_forecast *f, const vj_config *c, const vj_footage *footage)
+vj_status vj_forecast_make(vj_forecast *f, const vj_config *c, const vj_footage *footage, int nodes, int node_ranks)
 {
     *f = (vj_forecast){.machine = vj_machine_from(c)};
     vj_pack_forecast_make(&f->pack, c, &f->machine, footage);
     VJ_TRY(vj_train_work_count(&f->work, c, &f->pack));
-    search s = {.work = &f->work, .machine = &f->machine, .given_microbatch = c->train.microbatch};
+    search s = {.work = &f->work,
+                .machine = &f->machine,
+                .given_microbatch = c->train.microbatch,
+                .nodes = nodes,
+                .node_ranks = node_ranks,
+                .as_given = node_ranks > 0};
     s.config = malloc(sizeof *s.config);
     if (!s.config) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
     *s.config = *c;
     vj_status status = find_layouts(&s, f);
-    if (status == VJ_OK) time_the_run(f, c);
+    if (status == VJ_OK) status = vj_train_traffic_count(&f->traffic, c, &f->layout[0], f->machine.gpus > 0);
+    if (status == VJ_OK) f->campaign = vj_campaign_make(c, &f->machine, &f->work, &f->layout[0]);
     free(s.config);
-    free(s.found);
-    free(s.failed);
+    release(&s);
     return status;
 }
