@@ -1,0 +1,21 @@
+# shellcheck shell=bash
+# A job that makes features: [options] SITE CONFIG.yaml [options of vjepa-embed]. See jobs/slurm/embed.sh.
+# shellcheck source=jobs/steps/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+begin_job embed "$@"
+
+# --encoder RUN, a folder, is the last checkpoint of a finished run.
+for ((i = 0; i + 1 < ${#arguments[@]}; i++)); do
+    run=${arguments[i + 1]}
+    if [ "${arguments[i]}" != --encoder ] || [ ! -d "$run" ]; then continue; fi
+    [ -e "$run/complete" ] || die 2 "$run is not complete: see jobs/status '$run'. A checkpoint on the way is named as a file"
+    arguments[i + 1]=$(find "$run" -maxdepth 1 -name 'step_*.h5' | sort | tail -n 1)
+done
+
+# The file appears when it is whole; one that was there before was made by an earlier job, and the program judges it.
+began
+is_done() { [ "$out" -nt "$record/began-$job-$index" ]; }
+progress() { echo 0; }
+stopped_by_user() { false; }
+
+chain vjepa-embed "${arguments[@]}"

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# docs/cluster.md as it stands there: its commands, one block after the other in one shell, on a cluster of four virtual nodes with an
+# installation and without the source; only the build is left out. Then what the page promises: a table, from parts on
+# three tasks, with the digits of one vjepa-probe; and that the jobs of an installation write nothing into it.
+# shellcheck source=tests/slurm/cluster.sh
+. "$(dirname "$0")/cluster.sh"
+start_cluster 4
+unset VJEPA_BIN
+export HOME="$scratch/my home"
+mkdir -p "$HOME" vjepa
+cd vjepa
+ln -s "$bin/.." build
+"$tools/make_videos" videos 24 >/dev/null
+awk -F, 'NR == 1 || $2 < 16 { print $1 "," (NR == 1 ? "scene" : $2 % 2) }' videos/list.csv >videos/train.csv
+awk -F, 'NR == 1 || $2 >= 16 { print $1 "," (NR == 1 ? "scene" : $2 % 2) }' videos/list.csv >videos/val.csv
+
+sed -n '/^```sh$/,/^```$/{/^```/!p}' "$source_dir/docs/cluster.md" >commands.sh
+[ "$(grep -c '^submit\|^    submit' commands.sh)" -eq 6 ] || fail "the page has other commands than this test knows: $(cat commands.sh)"
+touch before
+timeout 900 bash -eu commands.sh >page.log 2>&1 || fail "the page's commands: $(tail -n 30 page.log; tail -n 30 campaign/*/*.log campaign/*.jobs/*.log)"
+cd campaign
+grep -q '^| scene | average | 100 % ' ../page.log || fail "no table: $(cat ../page.log)"
+grep -q '^run: complete, 40 steps' ../page.log || fail "the pretraining is not complete: $(cat ../page.log)"
+grep -q '^results: complete' ../page.log || fail "the probes are not complete: $(cat ../page.log)"
+[ "$(find results -name 'part_*_of_3.json' | wc -l)" -eq 3 ] || fail "not three parts: $(ls results)"
+run 2 "$bin/vjepa-probe" my.yaml pretrained=pretrained-train.h5,pretrained-val.h5 random=random-train.h5,random-val.h5 --out one >one.log
+for file in results.md results.csv results.json; do cmp -s one/$file results/$file || fail "$file: $(diff one/$file results/$file)"; done
+[ -z "$(find "$HOME/software" -newer run/complete)" ] || fail "jobs wrote into the installation: $(find "$HOME/software" -newer run/complete)"
+
+# A part that was lost is named by the job that merges, and status tells.
+rm results/part_2_of_3.json
+export PATH="$HOME/software/vjepa/bin:$HOME/software/vjepa/share/vjepa/jobs:$PATH"
+sbatch --parsable -W -o merge.log -n 1 "$HOME/software/vjepa/share/vjepa/jobs/slurm/merge.sh" --parts 3 ./site.sh my.yaml --out results >/dev/null 2>&1 &&
+    fail "a table was made of two parts"
+VJEPA_JOBS="$HOME/software/vjepa/share/vjepa/jobs" sbatch --parsable -W -o merge.log -n 1 "$HOME/software/vjepa/share/vjepa/jobs/slurm/merge.sh" \
+    --parts 3 ./site.sh my.yaml --out results >/dev/null 2>&1 && fail "a table was made of two parts"
+grep -q '1 of the 3 parts in results are missing: 2' merge.log || fail "a missing part: $(cat merge.log)"
+status results >status.log
+grep -q '^results: not complete' status.log || fail "status of a table with a missing part: $(cat status.log)"
+
+# The other steps.
+submit ./site.sh plan my.yaml --out plan >/dev/null
+submit ./site.sh scale my.yaml --repeats 3 --out scaling >/dev/null
+timeout 300 status --wait plan scaling >status.log || fail "plan and scaling: $(cat status.log plan/jobs/*.log scaling/jobs/*.log)"
+grep -qx 'training' plan/plan.txt || fail "no plan: $(cat plan/plan.txt)"
+[ "$(cut -d, -f1 scaling/scaling.csv | tr '\n' ' ')" = 'ranks 1 2 ' ] || fail "scaling: $(cat scaling/scaling.csv)"
+awk -F, 'NR > 1 && !($2 > 0 && $3 <= $2 && $2 <= $4 && $6 > 0) { exit 1 }' scaling/scaling.csv || fail "scaling: $(cat scaling/scaling.csv)"
+finish
