@@ -1,0 +1,137 @@
+"""Runs the Spack recipe without Spack: spack_stub.py CHECKOUT
+
+Stand-ins for the names that Spack gives to recipes record what the recipe declares, and answer what its methods ask. Checked are:
+every CMake option it sets exists; every option of CMakeLists.txt is set by it or named below as left alone; every library that
+cmake/VjepaDependencies.cmake looks for is a dependency, with at least the version asked for; arguments follow the variants. Not
+checked: that Spack's packages have these names, versions and variants, and that the concretizer finds a solution.
+"""
+
+import pathlib
+import re
+import sys
+import types
+
+checkout = pathlib.Path(sys.argv[1])
+# Options that only developers set, or that have a better place in Spack (module files are Spack's own).
+LEFT_ALONE = {'VJEPA_WERROR', 'VJEPA_PORTABLE', 'VJEPA_CUDA_EMULATED', 'VJEPA_SANITIZE', 'VJEPA_MODULES', 'VJEPA_FIXTURES'}
+# What CMake calls them, and Spack.
+NAMES = {'MPI': 'mpi', 'HDF5': 'hdf5', 'LAPACK': 'lapack', 'FFMPEG': 'ffmpeg', 'YAML': 'libyaml', 'JANSSON': 'jansson', 'XXHASH': 'xxhash',
+         'ZLIB': 'zlib-api', 'TURBOJPEG': 'libjpeg-turbo', 'SECCOMP': 'libseccomp', 'CMOCKA': 'cmocka', 'RANDOM123': 'random123',
+         'PkgConfig': 'pkgconfig'}
+OF_THE_COMPILER = {'OpenMP', 'Threads'}
+
+declared = {'variant': [], 'depends_on': [], 'conflicts': [], 'version': [], 'generator': [], 'run_after': []}
+
+
+def directive(kind):
+    def record(*arguments, **options):
+        declared[kind].append((arguments, options))
+        return lambda function: function
+    return record
+
+
+class Prefix(str):
+    def __getattr__(self, name):
+        return Prefix(f'{self}/{name}')
+
+
+class Spec:
+    def __init__(self, variants, name='vjepa'):
+        self.values, self.prefix = variants, Prefix(f'/spack/{name}')
+        self.mpicc = '/spack/mpi/bin/mpicc'
+        self.variants = {name: types.SimpleNamespace(value=value) for name, value in variants.items()}
+
+    def satisfies(self, question):
+        assert question[0] in '+~' and question[1:] in self.values, f'the recipe asks for {question}'
+        return bool(self.values[question[1:]]) == (question[0] == '+')
+
+    def __getitem__(self, name):
+        assert name in dependencies, f'the recipe asks for {name}, on which it does not depend'
+        return Spec({}, name)
+
+
+class Package:
+    prefix = Prefix('/spack/vjepa')
+
+    @staticmethod
+    def define(name, value):
+        if isinstance(value, bool):
+            value = 'ON' if value else 'OFF'
+        return f'-D{name}={";".join(value) if isinstance(value, list) else value}'
+
+    def define_from_variant(self, name, variant):
+        return self.define(name, bool(self.spec.values[variant]))
+
+
+class CudaPackage:
+    pass
+
+
+def module(name, **names):
+    sys.modules[name] = types.ModuleType(name)
+    vars(sys.modules[name]).update(names)
+
+
+module('spack')
+module('spack.package', __all__=None, join_path=lambda *parts: '/'.join(parts), **{kind: directive(kind) for kind in declared})
+del sys.modules['spack.package'].__all__
+for name in ('spack_repo', 'spack_repo.builtin', 'spack_repo.builtin.build_systems'):
+    module(name)
+module('spack_repo.builtin.build_systems.cmake', CMakePackage=Package)
+module('spack_repo.builtin.build_systems.cuda', CudaPackage=CudaPackage)
+
+path = checkout / 'modules/spack/spack_repo/vjepa/packages/vjepa/package.py'
+recipe = {'__file__': str(path), '__name__': 'package'}
+exec(compile(path.read_text(), path, 'exec'), recipe)
+assert recipe['CHECKOUT'] == checkout.resolve(), f'the recipe takes {recipe["CHECKOUT"]} for the checkout'
+variants = {arguments[0]: options['default'] for arguments, options in declared['variant']}
+dependencies = {}
+for (what, *_), options in declared['depends_on']:
+    name, _, version = re.match(r'([a-z0-9-]+)(@([0-9.]+):)?', what).groups()
+    dependencies[name] = version or dependencies.get(name)
+
+
+def arguments(**chosen):
+    package = recipe['Vjepa']()
+    package.spec = Spec({**variants, 'cuda': False, 'cuda_arch': (), **chosen})
+    return dict(argument[2:].split('=', 1) for argument in package.cmake_args())
+
+
+cmake = {file.name: file.read_text() for file in [checkout / 'CMakeLists.txt', *(checkout / 'cmake').glob('*.cmake')]}
+text = '\n'.join(cmake.values())
+options = set(re.findall(r'(?:option\(|set\()(VJEPA_[A-Z0-9_]+) [^\n]*', '\n'.join(
+    line for line in text.splitlines() if 'option(' in line or ' CACHE ' in line)))
+known = options | {'BUILD_SHARED_LIBS', 'HDF5_ROOT', 'MPI_C_COMPILER', 'VJEPA_NVCC'}
+default, full = arguments(), arguments(**{name: True for name in variants}, cuda=True, cuda_arch=('80', '90a'))
+for name in {**default, **full}:
+    assert name in known, f'the recipe sets {name}, which CMake does not know'
+for name in options - set(full) - LEFT_ALONE:
+    raise AssertionError(f'CMake has the option {name}; the recipe neither sets it nor is it left alone on purpose')
+switches = {'seccomp': 'VJEPA_SECCOMP', 'onednn': 'VJEPA_ONEDNN', 'cblas': 'VJEPA_CBLAS', 'tests': 'VJEPA_TESTS',
+            'scalapack': 'VJEPA_SCALAPACK', 'shared': 'BUILD_SHARED_LIBS'}
+assert set(switches) == set(variants), f'variants are {sorted(variants)}'
+for variant, option in switches.items():
+    for value in (True, False):
+        got = arguments(**{variant: value})[option]
+        assert got == ('ON' if value else 'OFF'), f'{variant}={value} gives {option}={got}'
+assert default['VJEPA_CUDA'] == 'OFF' and full['VJEPA_CUDA'] == 'ON'
+assert full['VJEPA_CUDA_ARCHITECTURES'] == '80-real;90a-real;80-virtual', full
+
+needed = {}
+for name, version in re.findall(r'find_package\((\w+)(?: ([0-9.]+))?', cmake['VjepaDependencies.cmake']):
+    needed[name] = version
+for name, rest in re.findall(r'pkg_check_modules\((\w+)([^)]*)\)', cmake['VjepaDependencies.cmake']):
+    version = re.search(r'>=([0-9.]+)', rest)
+    needed[name] = version[1] if version else ''
+for name in re.findall(r'find_path\((\w+)_INCLUDE', cmake['VjepaDependencies.cmake']):
+    needed[name] = ''
+assert len(needed) > 10, needed
+for name, version in needed.items():
+    if name in OF_THE_COMPILER:
+        continue
+    assert name in NAMES, f'CMake looks for {name}; nobody has told this test what Spack calls it'
+    assert NAMES[name] in dependencies, f'CMake looks for {name}; the recipe does not depend on {NAMES[name]}'
+    assert not version or dependencies[NAMES[name]] == version, f'{name}: CMake wants {version}, the recipe {dependencies[NAMES[name]]}'
+cmake_version = re.search(r'cmake_minimum_required\(VERSION ([0-9.]+)', text)[1]
+assert dependencies['cmake'] == cmake_version, f'CMake {cmake_version} is needed, the recipe says {dependencies["cmake"]}'
+print(f'{len(dependencies)} dependencies, {len(full)} CMake arguments, {len(variants)} variants')
