@@ -2,8 +2,9 @@
 # From video files to a probe table in one command, on two cores in about twenty minutes.
 #   bash jobs/quickstart.sh [--dir DIR] [--ranks N] [--seed S] [--small]
 # Makes FM-Motion-48 (photographs of clothes moving in eight ways over real video) as 14,848 video files, packs them into clip stores,
-# pretrains a small V-JEPA on N MPI ranks (default 2), trains probes on the frozen encoder and on two random ones, and prints
-# the table. Everything lands in DIR (default ./quickstart). Safe to run again: it goes on where it was, or says it is done.
+# pretrains a small V-JEPA on N MPI ranks (default 2), trains probes on the frozen encoder and on two random ones, prints the
+# table, and shows all of it on a page, DIR/report.html. Everything lands in DIR (default ./quickstart). Safe to run again: it
+# goes on where it was, or says it is done.
 # --small does the same with a tenth of the videos and a fifth of the steps, in a few minutes: it shows the way, not the effect.
 # Downloads 160 MB of Debian packages (photographs and film); takes 5 GB of disk.
 # Expected: average-pool accuracy far above both random encoders, motion with few labels likewise; see README.md.
@@ -16,7 +17,7 @@ while (($#)); do
     --ranks) ranks=${2:?--ranks needs a number}; shift 2 ;;
     --seed) seed=${2:?--seed needs a number}; shift 2 ;;
     --small) small=1; shift ;;
-    --help | -h) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --help | -h) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "quickstart.sh: unknown option $1; see --help" >&2; exit 2 ;;
     esac
 done
@@ -88,6 +89,7 @@ for name in pretrained random_published random_fan_in; do
     encoders+=("$name=$dir/features/$name-train.h5,$dir/features/$name-val.h5")
 done
 run "$bin/vjepa-probe" "$config" "${encoders[@]}" --out "$dir" "${probe[@]}"
+"$bin/vjepa-report" "$dir" "$dir/run" "$dir/train.clips" "$dir/val.clips" --out "$dir/report.html" --title "vjepa quickstart"
 
 touch "$dir/done"
 
@@ -98,4 +100,5 @@ clip stores  $dir/train.clips, val.clips
 run          $dir/run               (checkpoints, metrics.csv)
 features     $dir/features          (h5py)
 results      $dir/results.md, results.csv, results.json
+report       $dir/report.html       (any browser: the run, the table, the clips)
 TEXT

@@ -12,11 +12,21 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev liblapack-dev
     libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
     libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev libturbojpeg0-dev libseccomp-dev
-    libcmocka-dev procps hdf5-tools python3-h5py python3-pil)
+    libcmocka-dev procps hdf5-tools python3-h5py python3-pil gnuplot-nox
+    libscalapack-openmpi-dev libopenblas0-openmp) # vjepa-spectrum, and a BLAS that is fast
 [ "$preset" != cuda ] || packages+=(python3-pip)
 case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev ffmpeg) ;; esac # for tests: train.products, packing
 
-[ "$preset" != dev ] || packages+=(valgrind iproute2 python3-torch python3-xxhash python3-yaml) # the last three: tests/convert
+# Three for tests/convert, tidy for pages, the others for tests/slurm.
+[ "$preset" != dev ] || packages+=(valgrind iproute2 tidy python3-torch python3-xxhash python3-yaml
+    slurm-wlm slurm-wlm-basic-plugins slurm-wlm-torque munge shellcheck)
+
+# For tests/packaging: pip. For tests/modules: one of the two module systems, which exclude each other as packages, and what the
+# other one needs.
+if [ "$preset" = dev ]; then
+    packages+=(python3-pip tcl lua5.3 lua-posix lua-filesystem lua-term lua-json)
+    dpkg-query -W -f='${Status}\n' lmod 2>/dev/null | grep -q 'ok installed' || packages+=(environment-modules)
+fi
 
 missing=() options=()
 for package in "${packages[@]}"; do

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "parallel/parallel.h"
+#include "parallel/traffic.h"
 #include "parallel/tree.h"
 #include "parallel/window.h"
 
@@ -310,4 +311,39 @@ void vj_gradient_sum_end(vj_gradient_sum *r)
     r->before += r->count;
     r->made = r->summed = r->sent = r->crossed = r->delivered = 0;
     vj_window_wait(&r->window, DELIVERED, r->before); /* neighbours write into this rank's vector */
+}
+
+/* ------------------------------------------------------------------------------------------------ counting */
+
+/* What this rank sends for bucket k: scatter() and sum_across(). */
+static void count_bucket(const vj_gradient_sum *r, int k, vj_traffic *traffic)
+{
+    const vj_window *w = &r->window;
+    const int owner = r->bucket[k].owner, to = owner < 0 ? -1 : w->rank[owner].node;
+    const int64_t mine = part_of(r, k, w->node_index).n;
+    int own = 0;
+    for (int i = 0; i < w->partials.count; i++) own += w->partials.item[i].node == w->node_index;
+    for (int node = 0; node < w->nodes; node++) {
+        if (node == w->node_index) continue;
+        const int sums = to < 0 || to == node;
+        traffic->messages += own + sums;
+        traffic->bytes += (own * part_of(r, k, node).n + sums * mine) * (int64_t)sizeof(float);
+    }
+}
+
+vj_status vj_gradient_sum_count(vj_traffic *traffic, const vj_gradient_sum_plan *plan, const int *first_rank, int ranks)
+{
+    vj_gradient_sum r = {.window = {.node = MPI_COMM_NULL, .across = MPI_COMM_NULL}};
+    vj_window *w = &r.window;
+    vj_window_number(w, first_rank, ranks);
+    cut(&r, plan, ranks);
+    r.bucket = vj_calloc(r.count, sizeof *r.bucket);
+    if (r.bucket) cut(&r, plan, ranks);
+    for (w->node_index = 0; w->node_index < w->nodes && w->nodes > 1 && r.bucket; w->node_index++)
+        for (w->node_rank = 0; w->node_rank < w->speakers; w->node_rank++)
+            for (int k = 0; k < r.count; k++) count_bucket(&r, k, traffic);
+    const bool failed = !r.bucket;
+    free(r.bucket);
+    vj_window_close(w);
+    return failed ? vj_raise(VJ_ERR_MEMORY, "no memory to count sums over %d ranks", ranks) : VJ_OK;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "parallel/parallel.h"
+#include "parallel/traffic.h"
 #include "parallel/tree.h"
 #include "parallel/window.h"
 
@@ -292,4 +293,64 @@ void vj_group_allgather(vj_group *g, float *x, const int64_t *first)
         cut_evenly(g, first[p->first], first[p->first + p->count], w->speakers);
         pass(g, x, g->cut, w->speakers, here ? ACROSS : ACROSS | GATHER, p->node);
     }
+}
+
+/* ------------------------------------------------------------------------------------------------ counting */
+
+/* sum_across() by all speakers `me`, each of whose slices has n floats. */
+static void count_sum_across(const vj_group *g, int64_t n, int owner, vj_traffic *traffic)
+{
+    const vj_window *w = &g->window;
+    const int64_t word = (int64_t)sizeof(float);
+    traffic->messages += (int64_t)w->nodes * (w->partials.most + 1);
+    for (int node = 0; node < w->nodes; node++) {
+        int64_t first, last, own = 0;
+        vj_split(n, w->nodes, node, &first, &last);
+        for (int i = 0; i < w->partials.count; i++) own += w->partials.item[i].node == node;
+        traffic->bytes += own * (n - (last - first)) * word;
+        if (owner != node) traffic->bytes += (last - first) * word;
+    }
+}
+
+/* What pass() sends between nodes. */
+static void count_pass(const vj_group *g, const int64_t *first, int what, int owner, vj_traffic *traffic)
+{
+    const vj_window *w = &g->window;
+    const int64_t step = slice_floats(w->speakers);
+    int64_t longest = 0;
+    for (int r = 0; r < w->speakers; r++)
+        if (first[r + 1] - first[r] > longest) longest = first[r + 1] - first[r];
+    for (int64_t done = 0; done < longest; done += step)
+        for (int me = 0; me < w->speakers; me++) {
+            const int64_t n = slice_of(first, me, done, step).n;
+            if (what & SUM) {
+                count_sum_across(g, n, owner, traffic);
+                continue;
+            }
+            traffic->messages += w->nodes;
+            traffic->bytes += n * (int64_t)sizeof(float);
+        }
+}
+
+vj_status vj_group_count(vj_traffic *traffic, vj_group_call call, const int64_t *first, const int *first_rank,
+                         int ranks)
+{
+    vj_group g = {.window = {.node = MPI_COMM_NULL, .across = MPI_COMM_NULL}};
+    const int what = call == VJ_COUNT_REDUCE_SCATTER ? SUM | ACROSS : ACROSS;
+    vj_window *w = &g.window;
+    vj_window_number(w, first_rank, ranks);
+    g.cut = vj_calloc(w->largest + 1, sizeof *g.cut);
+    for (int i = 0; i < w->partials.count && w->nodes > 1 && g.cut; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        if (is_whole_node(&g, p)) {
+            count_pass(&g, first + p->first, what, p->node, traffic);
+            continue;
+        }
+        cut_evenly(&g, first[p->first], first[p->first + p->count], w->speakers);
+        count_pass(&g, g.cut, what, p->node, traffic);
+    }
+    const bool failed = !g.cut;
+    free(g.cut);
+    vj_window_close(w);
+    return failed ? vj_raise(VJ_ERR_MEMORY, "no memory to count sums over %d ranks", ranks) : VJ_OK;
 }

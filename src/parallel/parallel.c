@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "parallel/traffic.h"
+
 int vj_comm_rank(MPI_Comm comm)
 {
     int rank = 0;
@@ -160,6 +162,10 @@ vj_status vj_layout_open(vj_layout *l, MPI_Comm world, int tensor)
     l->place = vj_place_of(world);
     MPI_Comm_split(world, l->tensor_rank, l->rank, &l->data);
     MPI_Comm_split(world, l->data_rank, l->rank, &l->tensor);
+    MPI_Comm_set_name(world, VJ_COMM_WORLD);
+    MPI_Comm_set_name(l->world, VJ_COMM_WORLD);
+    MPI_Comm_set_name(l->data, VJ_COMM_DATA);
+    MPI_Comm_set_name(l->tensor, VJ_COMM_TENSOR);
     return vj_agree(world, check_node(l));
 }
 
@@ -186,9 +192,10 @@ vj_status vj_agree(MPI_Comm comm, vj_status status)
     return (vj_status)worst;
 }
 
+enum { PIECE = 512 }; /* doubles of a message of vj_sum_doubles() */
+
 void vj_sum_doubles(MPI_Comm comm, double *values, int count)
 {
-    enum { PIECE = 512 };
     double theirs[PIECE];
     int rank, size;
     MPI_Comm_rank(comm, &rank);
@@ -204,4 +211,14 @@ void vj_sum_doubles(MPI_Comm comm, double *values, int count)
                          MPI_STATUS_IGNORE);
             for (int i = 0; i < n; i++) values[at + i] += theirs[i];
         }
+}
+
+void vj_sum_doubles_count(vj_traffic *traffic, int ranks, int64_t count)
+{
+    int rounds = 0;
+    while (1 << rounds < ranks) rounds++;
+    const bool tree = 1 << rounds == ranks;
+    if (ranks == 1) return;
+    traffic->messages += ranks * (tree ? rounds * ((count + PIECE - 1) / PIECE) : 1);
+    traffic->bytes += ranks * (tree ? rounds : 1) * count * (int64_t)sizeof(double);
 }

@@ -22,6 +22,13 @@ int vj_comm_size(MPI_Comm comm);
 /** Broadcast `bytes` bytes, fewer than 2^31, from rank 0; does nothing with VJ_ALONE. Collective. */
 void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm);
 
+/* Names of communicators (MPI_Comm_set_name), for profilers and for what vjepa-plan says of messages. */
+#define VJ_COMM_WORLD  "vjepa world"         /* all ranks, in the order of nodes */
+#define VJ_COMM_DATA   "vjepa data"          /* ranks with the same part of the model */
+#define VJ_COMM_TENSOR "vjepa tensor"        /* ranks that share a model */
+#define VJ_COMM_NODE   "vjepa node"          /* ranks that share memory; no messages */
+#define VJ_COMM_ACROSS "vjepa between nodes" /* speakers of nodes (window.h) */
+
 /* Placement of a rank. Ranks are on the same node if they can share memory. */
 typedef struct {
     int node, nodes;            /* index of the rank's node, counted in the order of the nodes' lowest ranks; nodes */

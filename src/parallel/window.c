@@ -25,8 +25,7 @@ struct vj_flags {
 
 enum { SPINS = 200 }; /* looks before the processor is given away: some microseconds */
 
-/* Number the nodes, and say where each rank is: first[r] is the first rank on the node of rank r. */
-static void number_nodes(vj_window *w, const int *first, int size)
+void vj_window_number(vj_window *w, const int *first, int size)
 {
     int *ranks = vj_calloc(size, sizeof *ranks), *node = vj_calloc(size, sizeof *node);
     w->rank = vj_calloc(size, sizeof *w->rank);
@@ -60,12 +59,14 @@ static void split(vj_window *w, MPI_Comm comm, int node)
     here = rank;
     MPI_Bcast(&here, 1, MPI_INT, 0, w->node);
     MPI_Allgather(&here, 1, MPI_INT, first, 1, MPI_INT, comm);
-    number_nodes(w, first, size);
+    vj_window_number(w, first, size);
     free(first);
     w->node_index = w->rank[rank].node;
     w->own = 0;
     for (int i = 0; i < w->partials.count; i++) w->own += w->partials.item[i].node == w->node_index;
     MPI_Comm_split(comm, w->node_rank < w->speakers ? w->node_rank : MPI_UNDEFINED, w->node_index, &w->across);
+    MPI_Comm_set_name(w->node, VJ_COMM_NODE);
+    if (w->across != MPI_COMM_NULL) MPI_Comm_set_name(w->across, VJ_COMM_ACROSS);
 }
 
 /* What each neighbour's segment holds: its counters, then its floats. */

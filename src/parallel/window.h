@@ -44,6 +44,13 @@ typedef struct {
 vj_status vj_window_open(vj_window *window, MPI_Comm comm, int64_t floats, int node);
 void vj_window_close(vj_window *window);
 
+/**
+ * Fill in what follows from the ranks' nodes alone: nodes, rank, speakers, largest and partials. first[r]: the first
+ * rank on the node of rank r. Aborts the job if a few words of memory per rank cannot be allocated. For counting what a
+ * window would exchange (traffic.h); vj_window_open() does it itself. Not collective.
+ */
+void vj_window_number(vj_window *window, const int *first, int ranks);
+
 /** Return by what means sums are made, for messages: "shared memory on a node, MPI between nodes". The same on all
  * ranks. */
 const char *vj_window_way(const vj_window *window);

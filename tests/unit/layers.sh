@@ -8,7 +8,7 @@ may() { # FOLDER ALLOWED... : which folders' headers it may include
     local folder=$1 allowed=" $* " path include
     shift
     table+="- \`$folder\`:${*:+ $*}"$'\n'
-    for path in "src/$folder" "src/tools/$folder" "io/store/$folder" "io/make/$folder"; do
+    for path in "src/$folder" "src/tools/$folder" "io/store/$folder" "io/make/$folder" "analysis/$folder"; do
         [ -d "$path" ] || continue
         while IFS=: read -r file _ include; do
             include=${include#*\"}
@@ -48,6 +48,13 @@ may sheet base parallel feed $compute clips codec $make
 may bench base parallel feed $compute train $store $make
 # shellcheck disable=SC2086
 may plan base parallel feed $compute train $store $make bench
+may linear base parallel
+# shellcheck disable=SC2086
+may source base parallel feed $compute train probe $store
+# shellcheck disable=SC2086
+may spectrum base parallel train probe $store bench linear source
+# shellcheck disable=SC2086
+may report base parallel feed $compute train probe $store video bench sheet
 # shellcheck disable=SC2016
 if ! diff <(printf %s "$table") <(grep -E '^- `[a-z0-9]+`:' docs/design.md) >&2; then
     echo "docs/design.md lists other folders or dependencies (>) than this script (<)" >&2

@@ -1,0 +1,37 @@
+/*
+ * What ranks give to MPI to send, counted without sending: for forecasts (vjepa-plan), beside the code that sends. What
+ * ranks of a node exchange through memory that they share is not in it.
+ *
+ * Counted are all ranks together: a point-to-point send is a message, and so is each rank's call of a collective
+ * function; bytes are those that the rank has others receive, so a root's own part of a gather is left out, and a
+ * broadcast counts once, at its root. tests/plan/count_mpi.c counts alike in a running program.
+ */
+#ifndef VJ_PARALLEL_TRAFFIC_H
+#define VJ_PARALLEL_TRAFFIC_H
+
+#include "parallel/gradient_sum.h"
+
+typedef struct {
+    int64_t messages, bytes;
+} vj_traffic;
+
+/* Which function of group.h. */
+typedef enum { VJ_COUNT_REDUCE_SCATTER, VJ_COUNT_ALLGATHER } vj_group_call;
+
+/* Below, first_rank [ranks]: for each rank of the communicator, the first rank on its node. Each function adds to
+ * *traffic. None is collective. */
+
+/** A whole sum of gradients as `plan` describes it (gradient_sum.h), on communicators VJ_COMM_ACROSS. Fails only for
+ * want of memory. */
+vj_status vj_gradient_sum_count(vj_traffic *traffic, const vj_gradient_sum_plan *plan, const int *first_rank,
+                                int ranks);
+
+/** A call of vj_group_reduce_scatter() or vj_group_allgather() with these shares, first [ranks + 1], on communicators
+ * VJ_COMM_ACROSS. Fails only for want of memory. */
+vj_status vj_group_count(vj_traffic *traffic, vj_group_call call, const int64_t *first, const int *first_rank,
+                         int ranks);
+
+/** A call of vj_sum_doubles() on a communicator of `ranks` ranks. */
+void vj_sum_doubles_count(vj_traffic *traffic, int ranks, int64_t count);
+
+#endif
