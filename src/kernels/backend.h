@@ -165,7 +165,9 @@ typedef struct {
     void (*leave)(vj_backend *be);
     void (*upload)(vj_backend *be, void *device, const void *host, int64_t bytes);
     void (*download)(vj_backend *be, void *host, const void *device, int64_t bytes); /* returns when it is done */
-    void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes);         /* both on the device */
+    /* Begins a download to memory of host_alloc; done after `sync`. NULL: the device is the host. */
+    void (*download_start)(vj_backend *be, void *host, const void *device, int64_t bytes);
+    void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes); /* both on the device */
     vj_event *(*record)(vj_backend *be); /* as in kernels.h; NULL: everything is done when a call returns */
     void (*wait)(vj_backend *be, vj_event *event);
     void (*follow)(vj_backend *be, vj_event *event);
@@ -192,6 +194,14 @@ typedef struct {
     vj_status (*time_products)(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 } vj_device_ops;
 
+/* A download whose numbers vj_sync() hands out. */
+typedef struct {
+    void *host;         /* where to */
+    const void *copied; /* in later_room */
+    int64_t bytes;
+} vj_later;
+enum { VJ_LATER = 16, VJ_LATER_BYTES = 1 << 20 }; /* at a time, and their bytes */
+
 extern const vj_device_ops vj_cpu_device, vj_strict_device, vj_cuda_device;
 
 struct vj_backend {
@@ -211,6 +221,10 @@ struct vj_backend {
     void *view_device; /* what it shows, NULL: no view */
     int64_t view_bytes;
     int view_mode;
+    char *later_room; /* owned, [VJ_LATER_BYTES] of host_alloc; NULL: the device is the host */
+    vj_later later[VJ_LATER];
+    int later_count;
+    int64_t later_bytes;
     char description[96];
 };
 

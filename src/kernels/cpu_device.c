@@ -163,11 +163,39 @@ bool vj_products_present(const char *name)
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
+/* What the system says of the second-level cache, in KiB; 0 if nothing. glibc asks x86 processors, others' caches are
+   in a file. */
+static long second_level_kib(void)
+{
+    long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE), kib = 0;
+    if (bytes > 0) return bytes >> 10;
+    FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index2/size", "r"); /* "1024K" */
+    if (!file) return 0;
+    if (fscanf(file, "%ldK", &kib) != 1) kib = 0;
+    fclose(file);
+    return kib;
+}
+
+static vj_status measure_cache(vj_cpu *cpu)
+{
+    enum { USUAL_KIB = 1024, MOST_KIB = 1 << 20 };
+    const char *told = getenv("VJ_CACHE_KIB");
+    char *end = NULL;
+    long kib = told ? strtol(told, &end, 10) : second_level_kib();
+    if (told && (end == told || *end || kib < 1 || kib > MOST_KIB))
+        return vj_raise(VJ_ERR_USAGE,
+                        "VJ_CACHE_KIB=%s: expected the size of a core's second-level cache in KiB, 1 to %d", told,
+                        MOST_KIB);
+    cpu->cache_floats = (kib > 0 && kib <= MOST_KIB ? kib : USUAL_KIB) * (1024 / (int64_t)sizeof(float));
+    return VJ_OK;
+}
+
 vj_status vj_cpu_open(vj_backend *be)
 {
     vj_cpu *cpu = be->impl = vj_calloc(1, sizeof *cpu);
     if (!cpu) return vj_raise(VJ_ERR_MEMORY, "backend %s: out of memory", be->device->name);
     VJ_TRY(choose_variant(cpu));
+    VJ_TRY(measure_cache(cpu));
     const char *products = getenv("VJ_PRODUCTS");
     cpu->products_forced = products != NULL;
     return vj_cpu_use_products(be, products ? products : "own");

@@ -44,6 +44,7 @@ typedef struct {
     bool products_forced;      /* by VJ_PRODUCTS */
     const char *products;      /* borrowed; "own", or what vj_backend_set_products() was given */
     const vj_library *library; /* borrowed; for fp32 products, NULL: own kernels */
+    int64_t cache_floats;      /* of the second-level cache of a core: products cut their blocks by it */
     vj_memory_block scratch;   /* owned; see vj_scratch() */
 } vj_cpu;
 

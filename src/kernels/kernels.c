@@ -65,9 +65,11 @@ static vj_status set_up(vj_backend *be, const char *name, vj_precision precision
     be->precision = precision;
     VJ_TRY(be->device->open(be));
     describe(be);
-    if (!be->device->host && !(be->view = be->device->host_alloc(be, VJ_MAP_BYTES)))
-        return vj_raise(VJ_ERR_MEMORY, "backend %s: no %d bytes for host views", name, VJ_MAP_BYTES);
-    return VJ_OK;
+    if (be->device->host) return VJ_OK;
+    be->view = be->device->host_alloc(be, VJ_MAP_BYTES);
+    be->later_room = be->device->host_alloc(be, VJ_LATER_BYTES);
+    if (be->view && be->later_room) return VJ_OK;
+    return vj_raise(VJ_ERR_MEMORY, "backend %s: no %d bytes for host views", name, VJ_MAP_BYTES + VJ_LATER_BYTES);
 }
 
 vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads)
@@ -95,6 +97,7 @@ void vj_backend_close(vj_backend *be)
     if (!be) return;
     while (be->blocks) vj_device_free(be, be->blocks->memory);
     if (be->view) be->device->host_free(be, be->view);
+    if (be->later_room) be->device->host_free(be, be->later_room);
     if (be->device) be->device->close(be);
     free(be);
 }
@@ -157,9 +160,19 @@ vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int c
     return status;
 }
 
+/* The device was waited for: hand out what it has copied meanwhile. */
+static void hand_out(vj_backend *be)
+{
+    for (int i = 0; i < be->later_count; i++)
+        memcpy(be->later[i].host, be->later[i].copied, (size_t)be->later[i].bytes);
+    be->later_count = 0;
+    be->later_bytes = 0;
+}
+
 vj_status vj_sync(vj_backend *be)
 {
     if (be->device->sync) be->device->sync(be);
+    hand_out(be);
     vj_status first = be->failure;
     be->failure = VJ_OK;
     return first;
@@ -336,6 +349,19 @@ void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
 {
     transfer(be, be->device->download, host, device, bytes);
+}
+
+void vj_download_later(vj_backend *be, void *host, const void *device, int64_t bytes)
+{
+    const bool room = be->later_count < VJ_LATER && be->later_bytes + bytes <= VJ_LATER_BYTES;
+    if (be->device->host || !room) {
+        vj_download(be, host, device, bytes);
+        return;
+    }
+    char *copied = be->later_room + be->later_bytes;
+    transfer(be, be->device->download_start, copied, device, bytes);
+    be->later[be->later_count++] = (vj_later){host, copied, bytes};
+    be->later_bytes += bytes;
 }
 
 void *vj_map(vj_backend *be, void *device, int64_t bytes, int mode)

@@ -155,6 +155,11 @@ bool vj_backend_is_host(const char *name);
 /** Copies between host and device. A download of a MiB or more goes past the caches: results that are kept. */
 void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
+/**
+ * Download a few numbers without waiting for the device: they are in `host` after the next vj_sync(). So the
+ * host waits once for several. On the device the copy has its place among the kernels.
+ */
+void vj_download_later(vj_backend *be, void *host, const void *device, int64_t bytes);
 
 /**
  * A host view of device memory, for MPI and files: the memory itself where the host can touch it, otherwise a copy of

@@ -15,14 +15,15 @@ static void take_memory(vj_encoder *e, vj_arena *arena)
     vj_stack_work_take(&e->stack, &e->net.encoder, arena, rows);
 }
 
-static vj_status allocate(vj_encoder *e)
+static vj_status allocate(vj_encoder *e, float *weights)
 {
     const vj_type type = vj_backend_precision(e->be) == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
     VJ_TRY(vj_stack_memory_create(&e->stack, &e->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
     vj_arena arena = {0};
     take_memory(e, &arena);
     e->memory = vj_device_alloc(e->be, arena.peak);
-    e->weights = vj_device_alloc(e->be, e->net.params.total * (int64_t)sizeof(float));
+    e->borrowed = weights != NULL;
+    e->weights = weights ? weights : vj_device_alloc(e->be, e->net.params.total * (int64_t)sizeof(float));
     e->table = vj_network_table(&e->net, e->be, e->net.shape.width);
     if (!e->memory || !e->weights || !e->table) return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_weights_rounded_alloc(e->be, e->net.params.total, &e->rounded));
@@ -37,14 +38,38 @@ static vj_status allocate(vj_encoder *e)
     return vj_sync(e->be);
 }
 
-vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be)
+static vj_status open_encoder(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
+                              float *weights)
 {
     vj_encoder *e = *encoder = vj_calloc(1, sizeof *e);
     if (!e) return vj_raise(VJ_ERR_MEMORY, "no memory for the encoder");
     e->be = be;
     e->clips = clips;
     vj_network_describe(&e->net, shape, 1, NULL);
-    return allocate(e);
+    return allocate(e, weights);
+}
+
+vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be)
+{
+    return open_encoder(encoder, shape, clips, be, NULL);
+}
+
+vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
+                               float *weights)
+{
+    return open_encoder(encoder, shape, clips, be, weights);
+}
+
+int64_t vj_encoder_bytes(const vj_shape *shape, int64_t clips, vj_precision precision)
+{
+    vj_encoder e = {.clips = clips};
+    vj_arena arena = {0};
+    vj_network_describe(&e.net, shape, 1, NULL);
+    const vj_type type = precision == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
+    if (vj_stack_memory_create(&e.stack, &e.net.encoder, type, 0, VJ_RECOMPUTE_NONE) == VJ_OK) take_memory(&e, &arena);
+    vj_stack_memory_release(&e.stack);
+    vj_network_release(&e.net);
+    return arena.peak;
 }
 
 void vj_encoder_close(vj_encoder *e)
@@ -53,7 +78,7 @@ void vj_encoder_close(vj_encoder *e)
     vj_frame_room_close(&e->room);
     for (int l = 1; e->stack.copy && l <= e->net.encoder.depth; l++) vj_device_free(e->be, e->stack.copy[l]);
     vj_device_free(e->be, e->memory);
-    vj_device_free(e->be, e->weights);
+    if (!e->borrowed) vj_device_free(e->be, e->weights);
     vj_device_free(e->be, e->rounded);
     vj_device_free(e->be, e->table);
     vj_stack_memory_release(&e->stack);

@@ -8,13 +8,18 @@ static double stack_flops(const vj_stack *s, double n)
     return s->depth * n * (8.0 * D * D + 4.0 * D * H + 4.0 * n * D);
 }
 
+double vj_encoder_flops(const vj_network *net)
+{
+    return 2.0 * net->tokens * (double)net->patch_values * net->shape.width + stack_flops(&net->encoder, net->tokens);
+}
+
 double vj_step_flops(const vj_network *net, const vj_mask_lists *lists)
 {
     const vj_shape *s = &net->shape;
     const double D = s->width, Dp = s->predictor_width, clips = (double)lists->clips;
     const double embedding = 2.0 * net->tokens * (double)net->patch_values * D;
     double target = 0, trained = clips * embedding;
-    if (s->objective == VJ_OBJECTIVE_FEATURE) target = clips * (embedding + stack_flops(&net->encoder, net->tokens));
+    if (s->objective == VJ_OBJECTIVE_FEATURE) target = clips * vj_encoder_flops(net);
     for (int64_t i = 0; i < lists->masks * lists->clips; i++) {
         const double contexts = lists->contexts[i], targets = lists->targets[i];
         trained += stack_flops(&net->encoder, contexts) + stack_flops(&net->predictor, contexts + targets) +

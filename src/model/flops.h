@@ -5,6 +5,9 @@
 #include "model/masks.h"
 #include "model/network.h"
 
+/** The encoder forward on one whole clip, counted as below. Not collective. */
+double vj_encoder_flops(const vj_network *net);
+
 /**
  * Floating-point operations (2 a multiply-add) of one forward and backward pass over the clips of `lists`, a
  * microbatch: matrix products only, backward counted as twice forward. A block of width D and hidden width H on a

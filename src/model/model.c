@@ -343,12 +343,17 @@ void vj_model_complete_gradient(vj_model *m)
     pack_by_rows(m, true);
 }
 
-void vj_model_losses(vj_model *m, double *by_mask, double *penalty)
+void vj_model_ask_losses(vj_model *m)
 {
-    double all[VJ_MAX_MASKS + 1];
     const int masks = m->bounds.masks;
-    vj_download(m->be, all, m->losses, (masks + 1) * (int64_t)sizeof *all);
+    vj_download_later(m->be, m->host_losses, m->losses, (masks + 1) * (int64_t)sizeof *m->losses);
     vj_fill(m->be, (float *)m->losses, 0.0f, 2 * (masks + 1));
+}
+
+void vj_model_losses(const vj_model *m, double *by_mask, double *penalty)
+{
+    const double *all = m->host_losses;
+    const int masks = m->bounds.masks;
     for (int i = 0; i < masks; i++) by_mask[i] = all[i];
     *penalty = m->settings.reg_coeff != 0.0 ? all[masks] / m->settings.reg_coeff : all[masks];
 }

@@ -26,7 +26,8 @@ typedef struct {
     vj_ragged_bounds bounds;
     uint16_t *rounded_weights, *rounded_target; /* device; copies of them for products, made for each step; or NULL */
     vj_trainable trained;                       /* weights, gradient, target encoder (none for the pixel objective) */
-    double *losses; /* [masks] loss by mask, then the spread penalty: sums since vj_model_losses() */
+    double *losses; /* device [masks] loss by mask, then the spread penalty: sums since vj_model_ask_losses() */
+    double host_losses[VJ_MAX_MASKS + 1]; /* what was asked for */
 
     /* of the last microbatch */
     vj_ragged packing;
@@ -109,9 +110,13 @@ void vj_model_microbatch(vj_model *model, const vj_input *clips, const vj_mask_l
  */
 void vj_model_complete_gradient(vj_model *model);
 
-/** Read the loss by mask [masks], each already divided by the number of masks, and the spread penalty, both summed
- * since the last call. */
-void vj_model_losses(vj_model *model, double *by_mask, double *penalty);
+/**
+ * Losses, in two calls so that the host waits once for all it asks for: ask, then vj_sync(), then read the loss by mask
+ * [masks], each already divided by the number of masks, and the spread penalty, both summed since they were asked for
+ * before.
+ */
+void vj_model_ask_losses(vj_model *model);
+void vj_model_losses(const vj_model *model, double *by_mask, double *penalty);
 
 /* ------------------------------------------------------------------------------------------------ frozen encoder */
 
@@ -120,6 +125,7 @@ typedef struct {
     vj_backend *be; /* borrowed */
     vj_network net;
     float *weights;    /* [net.params.total] */
+    bool borrowed;     /* weights are somebody else's */
     uint16_t *rounded; /* a copy for products, made in each run, or NULL */
     int64_t clips;
     float *memory, *pixels, *patches, *features, *table;
@@ -131,6 +137,11 @@ typedef struct {
 /** Allocate. Fill the weights with vj_encoder_init_weights() or from a checkpoint's model/target. Release with
  * vj_encoder_close(). */
 vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be);
+/** The same with weights on the device that the caller keeps and may change between runs. */
+vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
+                               float *weights);
+/** Device memory of an encoder for so many clips a run, without its weights, in bytes. Not collective. */
+int64_t vj_encoder_bytes(const vj_shape *shape, int64_t clips, vj_precision precision);
 void vj_encoder_close(vj_encoder *encoder);
 void vj_encoder_init_weights(vj_encoder *encoder, vj_init init, int64_t seed);
 

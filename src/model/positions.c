@@ -43,6 +43,12 @@ void vj_positions_video(double *table, int D, vj_grid grid, int uniform_power)
             }
 }
 
+void vj_positions_line(double *row, int D, int place)
+{
+    VJ_ASSERT(D > 0 && D % 2 == 0);
+    write_axis(row, D, D, place);
+}
+
 void vj_positions_image(double *table, int D, int rows, int columns)
 {
     VJ_ASSERT(D > 0 && D % 4 == 0);

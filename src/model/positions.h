@@ -16,6 +16,9 @@
  */
 void vj_positions_video(double *table, int D, vj_grid grid, int uniform_power);
 
+/** Row [D] of the table of one axis: axis(place) of width D; D even. */
+void vj_positions_line(double *row, int D, int place);
+
 /** Table [rows*columns, D] of an image: axis(y), axis(x) of width D/2 each; D a multiple of 4. */
 void vj_positions_image(double *table, int D, int rows, int columns);
 

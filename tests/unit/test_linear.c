@@ -227,8 +227,8 @@ static void error_of_floats(void **state)
     on_each_backend(VJ_FP32, check_error);
 }
 
-/* The same bits whatever the number of threads: forward, both gradients, the column sums of the bias; with bf16 arrays
- * too. */
+/* The same bits whatever the number of threads and the size of the caches: forward, both gradients, the column sums of
+ * the bias; with bf16 arrays too. */
 enum { TR = 407, TN = 150, TK = 100, RESULTS = 4 };
 static float *kept[RESULTS];
 
@@ -278,10 +278,26 @@ static void threads_do_not_show(void **state)
     (void)state;
     for (int precision = VJ_FP32; precision <= VJ_BF16; precision++)
         for (int type = 0; type < 2; type++) {
-            for (int threads = 1; threads <= 4; threads++)
+            for (int threads = 1; threads <= 4; threads++) {
+                static const char *const cache_kib[] = {NULL, "1", "16", "8192"};
+                if (cache_kib[threads - 1]) setenv("VJ_CACHE_KIB", cache_kib[threads - 1], 1);
                 on_backend(NULL, "cpu", (vj_precision)precision, threads, type ? run_threads_bf16 : run_threads);
+                unsetenv("VJ_CACHE_KIB");
+            }
             for (int i = 0; i < RESULTS; i++) free(kept[i]), kept[i] = NULL;
         }
+}
+
+static void impossible_caches_are_refused(void **state)
+{
+    (void)state;
+    static const char *const sizes[] = {"0", "-4", "512K", "", "1e3", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        vj_backend *be;
+        setenv("VJ_CACHE_KIB", sizes[i], 1);
+        assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_ERR_USAGE);
+        unsetenv("VJ_CACHE_KIB");
+    }
 }
 
 static const char *test_backend(void)
@@ -340,9 +356,16 @@ static void flops_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_in_fp32),    cmocka_unit_test(products_in_bf16), cmocka_unit_test(no_rows),
-        cmocka_unit_test(nan_spreads),         cmocka_unit_test(every_bit_counts), cmocka_unit_test(error_of_floats),
-        cmocka_unit_test(threads_do_not_show), cmocka_unit_test(libraries),        cmocka_unit_test(flops_are_counted),
+        cmocka_unit_test(products_in_fp32),
+        cmocka_unit_test(products_in_bf16),
+        cmocka_unit_test(no_rows),
+        cmocka_unit_test(nan_spreads),
+        cmocka_unit_test(every_bit_counts),
+        cmocka_unit_test(error_of_floats),
+        cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(impossible_caches_are_refused),
+        cmocka_unit_test(libraries),
+        cmocka_unit_test(flops_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

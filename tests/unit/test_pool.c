@@ -77,6 +77,30 @@ static void check_shapes(vj_backend *be, bool rounded)
     check_shape(be, 1, 1, 1, 1);
     check_shape(be, 3, 7, 33, 2);
     check_shape(be, 2, 129, 96, 3);
+    check_shape(be, 1, 50, 40, 21); /* threads share the heads */
+}
+
+/* One clip's heads among more or fewer threads. */
+static void any_number_of_threads(void **state)
+{
+    (void)state;
+    enum { N = 30, D = 20, HEADS = 7, OUT = HEADS * D };
+    float result[3][2 * OUT];
+    for (int threads = 1; threads <= 9; threads += 4) {
+        vj_backend *be;
+        assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, threads), VJ_OK);
+        array x = array_random(be, N * D, 1, 1), query = array_random(be, OUT, 0.3, 2);
+        array dpooled = array_random(be, OUT, 1, 3), prob = array_empty(be, HEADS * N), out = array_empty(be, 2 * OUT);
+        vj_pool_forward(be, out.device, prob.device, x.device, query.device, 1, N, D, HEADS);
+        vj_pool_backward(be, out.device + OUT, dpooled.device, out.device, prob.device, x.device, 1, N, D, HEADS);
+        pull(be, &out);
+        memcpy(result[threads / 4], out.host, sizeof result[0]);
+        array *all[] = {&x, &query, &dpooled, &prob, &out};
+        for (int i = 0; i < 5; i++) drop(be, all[i]);
+        vj_backend_close(be);
+    }
+    assert_memory_equal(result[1], result[0], sizeof result[0]);
+    assert_memory_equal(result[2], result[0], sizeof result[0]);
 }
 
 static void against_double(void **state)
@@ -104,6 +128,7 @@ static void reference_backward(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_backward), cmocka_unit_test(against_double)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reference_backward), cmocka_unit_test(against_double),
+                                       cmocka_unit_test(any_number_of_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

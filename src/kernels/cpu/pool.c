@@ -1,6 +1,7 @@
 /*
  * Attention pooling with one learned query a head: the probe's only large work. Always fp32. A token's row stays in the
- * first-level cache while all heads use it; clips are shared out among the threads.
+ * first-level cache while all heads use it. Clips are shared out among the threads, and where there are too few, the
+ * heads of each: many probes pool the tokens of one clip.
  */
 #include <math.h>
 
@@ -49,42 +50,67 @@ static void softmax(float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] = (float)(x[i] / sum);
 }
 
+/* Heads [first, last) of clip b: share i of `shares` in all, an equal number of each clip. */
+typedef struct {
+    int64_t b;
+    int first, last;
+} work;
+
+static int64_t shares_of(const vj_backend *be, int64_t B, int heads)
+{
+    return B == 0 || B >= be->threads ? B : B * least(heads, (be->threads + B - 1) / B);
+}
+
+static work share(int64_t i, int64_t shares, int64_t B, int heads)
+{
+    const int64_t each = shares / B, part = i % each;
+    return (work){i / each, (int)(heads * part / each), (int)(heads * (part + 1) / each)};
+}
+
 void VJ_CPU(pool_forward)(vj_backend *be, float *pooled, float *prob, const float *x, const float *query, int64_t B,
                           int64_t N, int D, int heads)
 {
+    const int64_t shares = shares_of(be, B, heads);
 #pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
-    for (int64_t b = 0; b < B; b++) {
-        const float *tokens = x + b * N * D;
-        float *p = prob + b * heads * N, *to = pooled + b * heads * D;
+    for (int64_t i = 0; i < shares; i++) {
+        const work w = share(i, shares, B, heads);
+        const float *tokens = x + w.b * N * D, *q = query + (int64_t)w.first * D;
+        const int64_t head = w.b * heads + w.first;
+        const int count = w.last - w.first;
+        float *p = prob + head * N, *to = pooled + head * D;
         for (int64_t n = 0; n < N; n++)
-            for (int h = 0; h < heads; h++) p[h * N + n] = dot(tokens + n * D, query + (int64_t)h * D, D);
-        for (int h = 0; h < heads; h++) softmax(p + h * N, N);
-        memset(to, 0, (size_t)heads * (size_t)D * sizeof *to);
-        weighted_rows(to, p, tokens, N, D, heads);
+            for (int h = 0; h < count; h++) p[h * N + n] = dot(tokens + n * D, q + (int64_t)h * D, D);
+        for (int h = 0; h < count; h++) softmax(p + h * N, N);
+        memset(to, 0, (size_t)count * (size_t)D * sizeof *to);
+        weighted_rows(to, p, tokens, N, D, count);
     }
 }
 
 void VJ_CPU(pool_backward)(vj_backend *be, float *dquery, const float *dpooled, const float *pooled, const float *prob,
                            const float *x, int64_t B, int64_t N, int D, int heads)
 {
-    int64_t share = (int64_t)heads * D, scores = heads * N;
-    float *room = vj_scratch(be, B * (share + scores));
+    const int64_t shares = shares_of(be, B, heads), width = (int64_t)heads * D;
+    float *room = vj_scratch(be, B * heads * (D + N));
     if (!room) return;
+    float *dscores = room + B * width;
 #pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
-    for (int64_t b = 0; b < B; b++) {
-        const float *tokens = x + b * N * D;
-        float *mine = room + b * (share + scores), *dscore = mine + share;
-        for (int h = 0; h < heads; h++) {
-            const float *dp = dpooled + b * share + (int64_t)h * D, *p = prob + b * scores + h * N;
-            float mean = dot(dp, pooled + b * share + (int64_t)h * D, D);
+    for (int64_t i = 0; i < shares; i++) {
+        const work w = share(i, shares, B, heads);
+        const float *tokens = x + w.b * N * D;
+        const int64_t head = w.b * heads + w.first;
+        const int count = w.last - w.first;
+        float *mine = room + head * D, *dscore = dscores + head * N;
+        for (int h = 0; h < count; h++) {
+            const float *dp = dpooled + (head + h) * D, *p = prob + (head + h) * N;
+            const float mean = dot(dp, pooled + (head + h) * D, D);
             for (int64_t n = 0; n < N; n++) dscore[h * N + n] = p[n] * (dot(dp, tokens + n * D, D) - mean);
         }
-        memset(mine, 0, (size_t)share * sizeof *mine);
-        weighted_rows(mine, dscore, tokens, N, D, heads);
+        memset(mine, 0, (size_t)count * (size_t)D * sizeof *mine);
+        weighted_rows(mine, dscore, tokens, N, D, count);
     }
-    for (int64_t i = 0; i < share; i++) {
+    for (int64_t i = 0; i < width; i++) {
         double sum = 0;
-        for (int64_t b = 0; b < B; b++) sum += room[b * (share + scores) + i];
+        for (int64_t b = 0; b < B; b++) sum += room[b * width + i];
         dquery[i] = (float)sum;
     }
 }

@@ -18,9 +18,11 @@
 
 enum {
     STEP = PAIR_DEPTH > 1 ? 128 : 256, /* lanes of depth in a block: its panel stays in the first-level cache */
-    PRIVATE = 192 << 10,               /* lanes of a thread's own block: 768 KiB of its second-level cache */
+    PRIVATE = 192 << 10,               /* lanes of a thread's own block at most; more gain nothing, */
+    PRIVATE_QUARTERS = 3,              /* nor does more than this of its second-level cache */
     PARTS_STEP = 1280,                 /* values of depth in a block of floats in parts: tiles like them long, */
-    PARTS_PRIVATE = 320 << 10,         /* and the more they meet, the less comes from beyond that cache */
+    PARTS_PRIVATE = 320 << 10,         /* and the more they meet, the less comes from beyond that cache, */
+    PARTS_EIGHTHS = 5,                 /* of which they take this */
     SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
     RUN = 192,                         /* columns of the result written together */
     GROUP = 8,                         /* units of the shared operand packed together */
@@ -114,7 +116,15 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
     VJ_CPU(finish_sums)(g, strip, stride, row, rows, column, columns);
 }
 
-static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode, int threads)
+/* Lanes of a thread's own block. It decides on no bits. */
+static int64_t private_lanes(const vj_backend *be, pack_mode mode)
+{
+    const int64_t cache = vj_cpu_of(be)->cache_floats;
+    if (mode == PACK_PARTS) return least(PARTS_PRIVATE, cache * PARTS_EIGHTHS / 8);
+    return least(PRIVATE, cache * PRIVATE_QUARTERS / 4);
+}
+
+static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t depth, pack_mode mode)
 {
     plan pl = {.product = g, .mode = mode, .from = from, .depth = depth};
     const int64_t step = mode == PACK_PARTS ? PARTS_STEP : STEP * (mode == PACK_PAIRS ? PAIR : 1);
@@ -127,9 +137,9 @@ static plan cut(const vj_product *g, int64_t from, int64_t depth, pack_mode mode
     pl.b_units = parts(g->N, pl.b_unit);
     pl.share_a = g->M <= g->N;
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
-    const int64_t units = pl.share_a ? pl.b_units : pl.a_units, room = mode == PACK_PARTS ? PARTS_PRIVATE : PRIVATE;
-    const int64_t fit = room / (pl.panel_lanes * width);
-    pl.private_units = least(fit > 1 ? fit : 1, parts(units, SHARE * threads));
+    const int64_t units = pl.share_a ? pl.b_units : pl.a_units;
+    const int64_t fit = private_lanes(be, mode) / (pl.panel_lanes * width);
+    pl.private_units = least(fit > 1 ? fit : 1, parts(units, SHARE * be->threads));
     return pl;
 }
 
@@ -149,7 +159,7 @@ static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int thr
 static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t depth)
 {
     const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
-    plan pl = cut(g, from, depth, mode, be->threads);
+    plan pl = cut(be, g, from, depth, mode);
     const int64_t shared_units = pl.share_a ? pl.a_units : pl.b_units, units = pl.share_a ? pl.b_units : pl.a_units;
     const int64_t shared_unit = (pl.share_a ? pl.a_unit : pl.b_unit) * pl.panel_lanes;
     const int64_t own_unit = (pl.share_a ? pl.b_unit : pl.a_unit) * pl.panel_lanes;

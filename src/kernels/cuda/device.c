@@ -290,6 +290,12 @@ static void download(vj_backend *be, void *host, const void *device, int64_t byt
         (void)vj_cuda_check(be, cudaStreamSynchronize(stream), "download");
 }
 
+static void download_start(vj_backend *be, void *host, const void *device, int64_t bytes)
+{
+    (void)vj_cuda_check(be, cudaMemcpyAsync(host, device, (size_t)bytes, cudaMemcpyDeviceToHost, vj_cuda_stream(be)),
+                        "download");
+}
+
 static void copy(vj_backend *be, void *to, const void *from, int64_t bytes)
 {
     (void)vj_cuda_check(be, cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToDevice, vj_cuda_stream(be)),
@@ -471,6 +477,7 @@ const vj_device_ops vj_cuda_device = {.name = "cuda",
                                       .host_free = host_free,
                                       .upload = upload,
                                       .download = download,
+                                      .download_start = download_start,
                                       .copy = copy,
                                       .record = record,
                                       .wait = wait,
