@@ -12,6 +12,7 @@
 #include "kernels/kernels.h"
 #include "parallel/parallel.h"
 #include "train/metrics.h"
+#include "train/precision.h"
 
 enum { NAME_BYTES = 32 };
 
@@ -241,22 +242,16 @@ vj_status vj_run_folder_check(const vj_config *c, const vj_ckpt_state *s, const 
     return check_settings(c, s->config, path);
 }
 
-/* ------------------------------------------------------------------------------------------------ products */
+/* ------------------------------------------------------------------------------------------------ what auto took */
 
-static vj_status keep_products(vj_config *c, MPI_Comm comm)
+static vj_status keep(vj_config *c, const vj_config *old, const char *path, bool own_products)
 {
-    vj_config *old = NULL;
-    vj_ckpt_state state;
-    char path[VJ_PATH];
-    VJ_TRY(vj_ckpt_latest(c->run.dir, path, comm));
-    if (path[0] == '\0') return VJ_OK;
-    VJ_TRY(vj_ckpt_read_state(path, &state));
-    vj_status status = parse_settings(state.config, path, &old);
-    vj_ckpt_state_release(&state);
-    const bool keep = status == VJ_OK && strcmp(old->train.precision, c->train.precision) == 0;
-    if (keep) snprintf(c->train.products, sizeof c->train.products, "%s", old->train.products);
-    free(old);
-    if (!keep) return status;
+    if (strcmp(c->train.precision, "auto") == 0 && strcmp(old->train.precision, "auto") != 0) {
+        vj_precision_set(c, vj_precision_of(old));
+        vj_log("precision: auto keeps to %s, with which %s was trained", c->train.precision, path);
+    }
+    if (own_products || strcmp(old->train.precision, c->train.precision) != 0) return VJ_OK;
+    snprintf(c->train.products, sizeof c->train.products, "%s", old->train.products);
     if (!vj_products_present(c->train.products))
         return vj_raise(VJ_ERR_USAGE,
                         "%s was trained with products by %s, which this build or processor lacks. --set "
@@ -266,9 +261,25 @@ static vj_status keep_products(vj_config *c, MPI_Comm comm)
     return VJ_OK;
 }
 
-vj_status vj_run_folder_keep_products(vj_config *c, MPI_Comm comm)
+static vj_status read_and_keep(vj_config *c, bool own_products, MPI_Comm comm)
+{
+    vj_config *old = NULL;
+    vj_ckpt_state state;
+    char path[VJ_PATH];
+    VJ_TRY(vj_ckpt_latest(c->run.dir, path, comm));
+    if (path[0] == '\0') return VJ_OK;
+    VJ_TRY(vj_ckpt_read_state(path, &state, comm));
+    vj_status status = parse_settings(state.config, path, &old);
+    vj_ckpt_state_release(&state);
+    if (status == VJ_OK) status = keep(c, old, path, own_products);
+    free(old);
+    return status;
+}
+
+vj_status vj_run_folder_keep(vj_config *c, MPI_Comm comm)
 {
     int told = strcmp(c->train.products, "auto") != 0 || getenv("VJ_PRODUCTS");
     MPI_Allreduce(MPI_IN_PLACE, &told, 1, MPI_INT, MPI_MAX, comm); /* the environment may be one rank's own */
-    return told ? VJ_OK : vj_agree(comm, keep_products(c, comm));
+    if (told && strcmp(c->train.precision, "auto") != 0) return VJ_OK;
+    return vj_agree(comm, read_and_keep(c, told, comm));
 }

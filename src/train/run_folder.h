@@ -49,11 +49,11 @@ vj_status vj_run_folder_check(const vj_config *config, const vj_ckpt_state *old,
                               int64_t steps, const char *path);
 
 /**
- * With train.products auto, make a resumed run use the library that it began with. Timed again on another day or node,
- * another might be fastest, and the results would differ in bits from those of an uninterrupted run. Does nothing if
- * VJ_PRODUCTS is set in the environment or train.precision has changed. VJ_ERR_USAGE if the library is not available.
- * Collective.
+ * With train.precision or train.products auto, make a resumed run use the precision and the library that it began with.
+ * Timed again on another day or node, another might be fastest, and the results would differ from those of an
+ * uninterrupted run. The library is not kept if VJ_PRODUCTS is set in the environment or train.precision has changed.
+ * VJ_ERR_USAGE if the library is not available. Collective.
  */
-vj_status vj_run_folder_keep_products(vj_config *config, MPI_Comm comm);
+vj_status vj_run_folder_keep(vj_config *config, MPI_Comm comm);
 
 #endif

@@ -39,6 +39,20 @@ pretrain auto --set train.products=auto >auto.log
 grep -q '^products: ' auto.log || fail "auto: $(cat auto.log)"
 if grep -q 'products: auto' auto/config.yaml; then fail "auto/config.yaml has products: auto"; fi
 
+# So does the precision that "auto" takes, and a run that goes on keeps it, whatever this machine would take.
+pretrain precision --set train.precision=auto --set train.stop_after=5 >precision.log
+grep -Eq '^precision: auto takes (fp32|bf16); products of fp32 run at' precision.log || fail "auto: $(cat precision.log)"
+grep -Eq '^ *precision: "?(fp32|bf16)' precision/config.yaml || fail "precision/config.yaml: $(grep precision precision/config.yaml)"
+pretrain precision-bf16 --set train.precision=bf16 --set train.stop_after=5 >/dev/null
+pretrain precision-bf16 --set train.precision=auto --set train.stop_after=10 >resumed.log
+grep -q 'precision: auto keeps to bf16, with which precision-bf16/step_00000005.h5' resumed.log ||
+    fail "auto did not keep to bf16: $(grep precision resumed.log)"
+pretrain precision-library --set train.precision=auto --set train.products=cblas --dry-run >library.log 2>&1 ||
+    grep -q 'not in this build' library.log || fail "auto with a library: $(cat library.log)"
+if [ -e cblas/config.yaml ]; then
+    grep -q 'precision: auto takes fp32, in which train.products cblas' library.log || fail "auto with a library: $(cat library.log)"
+fi
+
 # A library at a fraction of its speed does not pass unnoticed: the reference BLAS in front of the one that is linked.
 for reference in /usr/lib/*/blas/libblas.so.3; do
     if [ ! -e "$reference" ] || [ ! -e cblas/config.yaml ]; then continue; fi

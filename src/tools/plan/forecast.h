@@ -21,10 +21,10 @@ typedef struct {
     double memory_bytes;                                /* of a node, what a job may use of it: nine tenths */
     double flops_core;                                  /* a second, in the precision of the configuration */
     double memory_bytes_s, sum_bytes_s, tensor_bytes_s; /* a node's */
-    /* GPUs of a node, 0: its cores train; and of each: its rate, memory (what a job may use), memory's and link's rate
-     */
+    /* GPUs of a node, 0: its cores train; and of each: its rate, memory (what a job may use), and the rates of its
+     * memory, of its link to the node's others and to the host's memory */
     int gpus;
-    double gpu_flops, gpu_memory_bytes, gpu_bytes_s, gpu_link_bytes_s;
+    double gpu_flops, gpu_memory_bytes, gpu_bytes_s, gpu_link_bytes_s, gpu_host_bytes_s;
     double network_bytes_s, message_s, filesystem_bytes_s;
     double job_s;                   /* 0: no limit */
     double node_watts, node_mtbf_s; /* 0: not known */
@@ -33,6 +33,9 @@ typedef struct {
 } vj_machine;
 
 vj_machine vj_machine_from(const vj_config *config);
+
+/** Replace train.precision "auto" by what it would take on the machine of section cluster (train/precision.h). */
+void vj_machine_settle_precision(vj_config *config);
 
 /* ------------------------------------------------------------------------------------------------ packing */
 
@@ -70,6 +73,7 @@ typedef struct {
     int64_t parameters, tokens, steps, checkpoints;
     double context_tokens, target_tokens; /* of a clip, all masks together */
     double clip_flops;                    /* products of the published method, forward and backward */
+    double watch_steps;                   /* what the in-run watch (watch.every) computes, in steps of training */
     double clip_work_flops;               /* with what is computed again (train.recompute) */
     double tensor_sum_bytes;              /* a clip's activations that a tensor group sums */
     double raw_clip_bytes, clip_bytes;    /* read from the store for a clip, in memory and on disk */
@@ -143,6 +147,7 @@ vj_status vj_train_traffic_count(vj_forecast_traffic *traffic, const vj_config *
 /* The training run as jobs, on nodes that fail (docs/planning.md). */
 typedef struct {
     double training_s, checkpoints_s; /* all steps and checkpoints, as if nothing failed; of it checkpoints */
+    double watch_s;                   /* of training_s: the in-run watch, its encoder alone */
     double checkpoint_s;              /* to write one */
     double job_s, jobs;               /* of a job's hours those that train; 0: no limit */
     double energy_wh;                 /* of the nodes for training_s; 0: their power is not known */

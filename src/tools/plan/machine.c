@@ -3,16 +3,25 @@
 #include <unistd.h>
 
 #include "plan/forecast.h"
+#include "train/precision.h"
 
 /* The rest is the system's, its file cache's and the launcher's. */
 static const double usable = 0.9;
 /* Of a GPU's memory: the driver and the library of products take a GB, fragments some more. */
 static const double gpu_usable = 0.95;
 
+void vj_machine_settle_precision(vj_config *c)
+{
+    const bool gpus = c->cluster.gpus_per_node > 0;
+    if (strcmp(c->train.precision, "auto") != 0) return;
+    vj_precision_set(c, vj_precision_pick(gpus ? c->cluster.gpu_tflops_fp32 : c->cluster.gflops_fp32,
+                                          gpus ? c->cluster.gpu_tflops_bf16 : c->cluster.gflops_bf16));
+}
+
 vj_machine vj_machine_from(const vj_config *c)
 {
     const double here = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-    const bool bf16 = strcmp(c->train.precision, "bf16") == 0;
+    const bool bf16 = vj_precision_of(c) == VJ_BF16;
     const int64_t cores = c->cluster.cores_per_node;
     return (vj_machine){.nodes = (int)c->cluster.nodes,
                         .cores = (int)(cores > 0 ? cores : sysconf(_SC_NPROCESSORS_ONLN)),
@@ -27,6 +36,7 @@ vj_machine vj_machine_from(const vj_config *c)
                         .gpu_memory_bytes = gpu_usable * 1e9 * c->cluster.gpu_memory_gb,
                         .gpu_bytes_s = 1e9 * c->cluster.gpu_gb_s,
                         .gpu_link_bytes_s = 1e9 * c->cluster.gpu_link_gb_s,
+                        .gpu_host_bytes_s = 1e9 * c->cluster.gpu_host_gb_s,
                         .network_bytes_s = 1e9 * c->cluster.network_gb_s,
                         .message_s = 1e-6 * c->cluster.message_us,
                         .filesystem_bytes_s = 1e9 * c->cluster.filesystem_gb_s,
