@@ -1,6 +1,8 @@
 /*
  * Sums and gathers in rounds: in each round one slice of every owner's share passes through the shared-memory window,
- * which is small enough to stay in the caches. Read pass() first.
+ * which is small enough to stay in the caches. Between nodes many rounds' slices go at once, as a block: a block of
+ * which each node sums its part makes messages of block / nodes floats, which must not become too small. Read pass()
+ * first.
  */
 #include "parallel/group.h"
 
@@ -15,11 +17,11 @@
 enum {
     /*
      * Floats through the window in a round: 1 MiB, which the second-level cache holds. From 256 KiB to 4 MiB all sum as
-     * fast on a node within the noise of a tenth, less is up to a fifth slower (RESULTS.md); between nodes a larger
-     * round makes larger messages.
+     * fast on a node within the noise of a tenth, less is up to a fifth slower (RESULTS.md).
      */
     ROUND = 1 << 18,
-    LINE = 16 /* floats of a cache line, which two ranks should not share */
+    BLOCK = 1 << 20, /* floats of a speaker's share between nodes at a time: 4 MiB, on 128 nodes messages of 32 KiB */
+    LINE = 16        /* floats of a cache line, which two ranks should not share */
 };
 enum { SUM = 1, ACROSS = 2, GATHER = 4 };
 
@@ -30,9 +32,9 @@ struct vj_group {
     int64_t waits; /* times that ranks met so far */
     int64_t *cut;  /* [node_size + 1] a vector, or a stretch of it, in shares */
     const float **in;
-    float **sum; /* [own] this node's partial sums of a slice: one in the caller's vector, the others in memory */
+    float **sum; /* [own] this node's partial sums of a block: one in the caller's vector, the others in memory */
     float *memory;
-    float **partial;                                /* [partial sums] of this node's part of a slice, from all nodes */
+    float **partial;                                /* [partial sums] of this node's part of a block, from all nodes */
     int *sends, *sends_at, *receives, *receives_at; /* between nodes, [nodes] each */
     float *received;
 };
@@ -51,11 +53,11 @@ vj_status vj_group_open(vj_group **group, MPI_Comm comm, int node)
     MPI_Comm_size(comm, &g->size);
     vj_window *w = &g->window;
     VJ_TRY(vj_window_open(w, comm, g->size > 1 ? 2 * ROUND : 0, node));
-    const int64_t slice = slice_floats(w->speakers), part = slice / w->nodes + 1;
+    const int64_t part = BLOCK / w->nodes + 1;
     g->cut = vj_calloc(w->node_size + 1, sizeof *g->cut);
     g->in = vj_calloc(w->node_size, sizeof *g->in);
     g->sum = vj_calloc(w->own, sizeof *g->sum);
-    g->memory = vj_calloc((w->own - 1) * slice, sizeof *g->memory);
+    g->memory = vj_calloc((w->own - 1) * (int64_t)BLOCK, sizeof *g->memory);
     g->partial = vj_calloc(w->partials.count, sizeof *g->partial);
     g->sends = vj_calloc(4 * w->nodes, sizeof *g->sends);
     g->received = vj_calloc(w->nodes > 1 ? w->partials.count * part : 0, sizeof *g->received);
@@ -154,7 +156,7 @@ static void sum_across(vj_group *g, float *x, int64_t n, int owner)
         MPI_Gatherv(part, mine, MPI_FLOAT, NULL, NULL, NULL, MPI_FLOAT, owner, w->across);
 }
 
-/* A round's slice of a share. */
+/* A round's or a block's slice of a share. */
 typedef struct {
     int64_t at, n;
 } slice;
@@ -165,24 +167,86 @@ static slice slice_of(const int64_t *first, int r, int64_t done, int64_t step)
     return (slice){first[r] + done, left < 0 ? 0 : left < step ? left : step};
 }
 
+static int64_t longest_share(const int64_t *first, int owners)
+{
+    int64_t longest = 0;
+    for (int r = 0; r < owners; r++)
+        if (first[r + 1] - first[r] > longest) longest = first[r + 1] - first[r];
+    return longest;
+}
+
+/* Floats of a share that pass() sums or gathers before it goes on: where other nodes take part, many rounds' slices. */
+static int64_t block_floats(const vj_group *g, int owners, int what)
+{
+    const int64_t step = slice_floats(owners);
+    return g->window.nodes > 1 && (what & ACROSS) ? BLOCK / step * step : step;
+}
+
 static void copy(float *to, const float *from, int64_t n)
 {
     memcpy(to, from, (size_t)n * sizeof *to);
 }
 
-/* Of this rank's slice, the node's partial sums: the ranks' values lie in the window, this rank's own in x. */
-static void sum_node(vj_group *g, float *x, const slice *mine, const float *const *values)
+/* Of partial sum p this rank has a term itself, and its vector has room for the sum. */
+static bool has_term(const vj_window *w, const vj_partial *p)
+{
+    return w->node_rank >= p->local && w->node_rank < p->local + p->count;
+}
+
+/* Where the node's partial sums of a block go that this rank owns at x. */
+static void place_sums(vj_group *g, float *x)
 {
     const vj_window *w = &g->window;
     float *room = g->memory;
     for (int i = 0; i < w->partials.count; i++) {
         const vj_partial *p = &w->partials.item[i];
         if (p->node != w->node_index) continue;
-        const bool here = w->node_rank >= p->local && w->node_rank < p->local + p->count;
-        float *out = here ? x + mine->at : room;
-        if (!here) room += mine->n;
-        vj_tree_sum(out, values + p->local, p->count, mine->n, g->threads);
-        g->sum[p->turn] = out;
+        g->sum[p->turn] = has_term(w, p) ? x : room;
+        if (!has_term(w, p)) room += BLOCK;
+    }
+}
+
+/* The window's memory of a round. It is written again two rounds later, which nobody begins before all have met in
+ * between, and so have read it. */
+static int64_t begin_round(vj_group *g)
+{
+    return g->round++ % 2 * ROUND;
+}
+
+/* The slices at `done` of the owners' shares: each owner gets the node's partial sums, `at` floats behind g->sum. */
+static void sum_round(vj_group *g, float *x, const int64_t *first, int owners, int64_t done, int64_t at)
+{
+    const vj_window *w = &g->window;
+    const int me = w->node_rank;
+    const int64_t step = slice_floats(owners), here = begin_round(g);
+    for (int r = 0; r < owners; r++) {
+        const slice s = slice_of(first, r, done, step);
+        if (r != me) copy(w->memory[me] + here + r * step, x + s.at, s.n);
+    }
+    meet(g);
+    if (me >= owners) return;
+    const slice mine = slice_of(first, me, done, step);
+    for (int r = 0; r < w->node_size; r++) g->in[r] = r == me ? x + mine.at : w->memory[r] + here + me * step;
+    for (int i = 0; i < w->partials.count; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        if (p->node == w->node_index) vj_tree_sum(g->sum[p->turn] + at, g->in + p->local, p->count, mine.n, g->threads);
+    }
+}
+
+/* The slices at `done` of the owners' shares, to all ranks of the node. */
+static void gather_round(vj_group *g, float *x, const int64_t *first, int owners, int64_t done)
+{
+    const vj_window *w = &g->window;
+    const int me = w->node_rank;
+    const int64_t here = begin_round(g);
+    if (me < owners) {
+        const slice mine = slice_of(first, me, done, slice_floats(owners));
+        copy(w->memory[me] + here, x + mine.at, mine.n);
+    }
+    meet(g);
+    for (int r = 0; r < owners; r++) {
+        const slice s = slice_of(first, r, done, slice_floats(owners));
+        if (r != me) copy(x + s.at, w->memory[r] + here, s.n);
     }
 }
 
@@ -190,45 +254,27 @@ static void sum_node(vj_group *g, float *x, const slice *mine, const float *cons
  * The first `owners` ranks of a node own the shares [first[r], first[r + 1]) of x. SUM: into each share the node's
  * sums, with ACROSS those of all nodes. ACROSS alone: each share from the node that has it. GATHER: every share to all
  * ranks of the node. owner: the node that gets sums or has the shares, -1: all.
- *
- * Memory of one round is written again two rounds later, which nobody begins before all have met in between, and so
- * have read it.
  */
 static void pass(vj_group *g, float *x, const int64_t *first, int owners, int what, int owner)
 {
     const vj_window *w = &g->window;
-    const int ranks = w->node_size, me = w->node_rank;
-    const int64_t step = slice_floats(owners);
-    int64_t longest = 0;
-    for (int r = 0; r < owners; r++)
-        if (first[r + 1] - first[r] > longest) longest = first[r + 1] - first[r];
-
-    for (int64_t done = 0; done < longest; done += step) {
-        const int64_t here = g->round % 2 * ROUND;
-        const slice mine = me < owners ? slice_of(first, me, done, step) : (slice){0, 0};
+    const int me = w->node_rank;
+    const int64_t step = slice_floats(owners), block = block_floats(g, owners, what);
+    const int64_t longest = longest_share(first, owners);
+    for (int64_t done = 0; done < longest; done += block) {
+        const int64_t end = longest - done < block ? longest : done + block;
+        const slice mine = me < owners ? slice_of(first, me, done, block) : (slice){0, 0};
         const bool across = (what & ACROSS) && w->nodes > 1 && me < owners;
         if (what & SUM) {
-            for (int r = 0; r < owners; r++) {
-                const slice s = slice_of(first, r, done, step);
-                if (r != me) copy(w->memory[me] + here + r * step, x + s.at, s.n);
-            }
-            for (int r = 0; r < ranks && me < owners; r++)
-                g->in[r] = r == me ? x + mine.at : w->memory[r] + here + me * step;
-            meet(g);
-            if (me < owners) sum_node(g, x, &mine, g->in);
-            if (across) sum_across(g, x + mine.at, mine.n, owner);
-        } else if (across) {
+            place_sums(g, x + mine.at);
+            for (int64_t at = done; at < end; at += step) sum_round(g, x, first, owners, at, at - done);
+        }
+        if (across && (what & SUM))
+            sum_across(g, x + mine.at, mine.n, owner);
+        else if (across)
             MPI_Bcast(x + mine.at, (int)mine.n, MPI_FLOAT, owner, w->across);
-        }
-        if ((what & GATHER) && ranks > 1) {
-            copy(w->memory[me] + here + (me < owners ? me * step : 0), x + mine.at, mine.n);
-            meet(g);
-            for (int r = 0; r < owners; r++) {
-                const slice s = slice_of(first, r, done, step);
-                if (r != me) copy(x + s.at, w->memory[r] + here + r * step, s.n);
-            }
-        }
-        if (what & (SUM | GATHER)) g->round++;
+        for (int64_t at = done; at < end && (what & GATHER) && w->node_size > 1; at += step)
+            gather_round(g, x, first, owners, at);
     }
 }
 
@@ -313,16 +359,13 @@ static void count_sum_across(const vj_group *g, int64_t n, int owner, vj_traffic
 }
 
 /* What pass() sends between nodes. */
-static void count_pass(const vj_group *g, const int64_t *first, int what, int owner, vj_traffic *traffic)
+static void count_pass(const vj_group *g, const int64_t *first, int owners, int what, int owner, vj_traffic *traffic)
 {
     const vj_window *w = &g->window;
-    const int64_t step = slice_floats(w->speakers);
-    int64_t longest = 0;
-    for (int r = 0; r < w->speakers; r++)
-        if (first[r + 1] - first[r] > longest) longest = first[r + 1] - first[r];
-    for (int64_t done = 0; done < longest; done += step)
-        for (int me = 0; me < w->speakers; me++) {
-            const int64_t n = slice_of(first, me, done, step).n;
+    const int64_t block = block_floats(g, owners, what), longest = longest_share(first, owners);
+    for (int64_t done = 0; done < longest; done += block)
+        for (int me = 0; me < owners; me++) {
+            const int64_t n = slice_of(first, me, done, block).n;
             if (what & SUM) {
                 count_sum_across(g, n, owner, traffic);
                 continue;
@@ -336,18 +379,22 @@ vj_status vj_group_count(vj_traffic *traffic, vj_group_call call, const int64_t 
                          int ranks)
 {
     vj_group g = {.window = {.node = MPI_COMM_NULL, .across = MPI_COMM_NULL}};
-    const int what = call == VJ_COUNT_REDUCE_SCATTER ? SUM | ACROSS : ACROSS;
+    const int what = call == VJ_COUNT_ALLGATHER ? ACROSS : SUM | ACROSS;
     vj_window *w = &g.window;
     vj_window_number(w, first_rank, ranks);
     g.cut = vj_calloc(w->largest + 1, sizeof *g.cut);
-    for (int i = 0; i < w->partials.count && w->nodes > 1 && g.cut; i++) {
+    if (call == VJ_COUNT_ALLREDUCE && w->nodes > 1 && g.cut) {
+        cut_evenly(&g, first[0], first[ranks], w->speakers);
+        count_pass(&g, g.cut, w->speakers, what, -1, traffic);
+    }
+    for (int i = 0; i < w->partials.count && call != VJ_COUNT_ALLREDUCE && w->nodes > 1 && g.cut; i++) {
         const vj_partial *p = &w->partials.item[i];
         if (is_whole_node(&g, p)) {
-            count_pass(&g, first + p->first, what, p->node, traffic);
+            count_pass(&g, first + p->first, w->speakers, what, p->node, traffic);
             continue;
         }
         cut_evenly(&g, first[p->first], first[p->first + p->count], w->speakers);
-        count_pass(&g, g.cut, what, p->node, traffic);
+        count_pass(&g, g.cut, w->speakers, what, p->node, traffic);
     }
     const bool failed = !g.cut;
     free(g.cut);

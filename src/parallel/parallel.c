@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/fold.h"
 #include "parallel/traffic.h"
 
 int vj_comm_rank(MPI_Comm comm)
@@ -25,8 +26,9 @@ int vj_comm_size(MPI_Comm comm)
 
 void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm)
 {
-    VJ_ASSERT(bytes <= INT_MAX);
-    if (comm != VJ_ALONE) MPI_Bcast(data, (int)bytes, MPI_BYTE, 0, comm);
+    const int64_t most = INT64_C(1) << 30; /* MPI counts in int */
+    for (int64_t at = 0; at < bytes && comm != VJ_ALONE; at += most)
+        MPI_Bcast((char *)data + at, (int)(bytes - at < most ? bytes - at : most), MPI_BYTE, 0, comm);
 }
 
 /* ------------------------------------------------------------------------------------------------ nodes */
@@ -186,9 +188,12 @@ void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last)
 
 vj_status vj_agree(MPI_Comm comm, vj_status status)
 {
-    int mine = (int)status, worst = 0;
+    enum { KEPT = 1 << 16 };
+    int bits = 1 << (int)status | (vj_status_kept() > 0 ? KEPT : 0), worst = VJ_ERR_LIBRARY;
     if (comm == VJ_ALONE) return status;
-    MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, comm);
+    MPI_Allreduce(MPI_IN_PLACE, &bits, 1, MPI_INT, MPI_BOR, comm);
+    if (bits & KEPT) vj_fold(comm);
+    while (!(bits & 1 << worst)) worst--;
     return (vj_status)worst;
 }
 

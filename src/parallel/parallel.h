@@ -19,7 +19,7 @@
 int vj_comm_rank(MPI_Comm comm);
 int vj_comm_size(MPI_Comm comm);
 
-/** Broadcast `bytes` bytes, fewer than 2^31, from rank 0; does nothing with VJ_ALONE. Collective. */
+/** Broadcast `bytes` bytes, any number, from rank 0; does nothing with VJ_ALONE. Collective. */
 void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm);
 
 /* Names of communicators (MPI_Comm_set_name), for profilers and for what vjepa-plan says of messages. */
@@ -73,8 +73,8 @@ void vj_layout_close(vj_layout *layout);
  * mod size ranks get one item more. */
 void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last);
 
-/** Return the same status on all ranks: VJ_OK if all passed VJ_OK, else a failure (the largest code). Accepts VJ_ALONE.
- * Collective. */
+/** Return the same status on all ranks: VJ_OK if all passed VJ_OK, else a failure (the largest code). What ranks
+ * have kept to say is said (base/fold.h). Accepts VJ_ALONE. Collective. */
 vj_status vj_agree(MPI_Comm comm, vj_status status);
 
 /**

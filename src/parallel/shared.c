@@ -87,11 +87,20 @@ static void say(MPI_Comm comm, int error, int64_t bytes, const char *what)
             (double)bytes / 1048576.0, strerror(error));
 }
 
+static vj_status raise_memory(int64_t bytes, const char *what)
+{
+    return vj_raise(VJ_ERR_MEMORY, "no memory for the %s, %.1f MiB", what, (double)bytes / 1048576.0);
+}
+
 vj_status vj_shared_open(vj_shared *s, MPI_Comm comm, int64_t bytes, const char *what)
 {
     int rank, node_rank, node_size, error = 0;
-    MPI_Comm_rank(comm, &rank);
     *s = (vj_shared){.node = MPI_COMM_NULL, .writers = MPI_COMM_NULL};
+    if (comm == VJ_ALONE) {
+        s->memory = vj_calloc(bytes > 0 ? bytes : 1, 1);
+        return s->memory ? VJ_OK : raise_memory(bytes, what);
+    }
+    MPI_Comm_rank(comm, &rank);
     MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &s->node);
     MPI_Comm_rank(s->node, &node_rank);
     MPI_Comm_size(s->node, &node_size);
@@ -99,13 +108,12 @@ vj_status vj_shared_open(vj_shared *s, MPI_Comm comm, int64_t bytes, const char 
     say(comm, error, bytes, what);
     if (!shared) s->memory = vj_calloc(bytes > 0 ? bytes : 1, 1);
     MPI_Comm_split(comm, shared && node_rank > 0 ? MPI_UNDEFINED : 0, rank, &s->writers);
-    return vj_agree(
-        comm,
-        s->memory ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the %s, %.1f MiB", what, (double)bytes / 1048576.0));
+    return vj_agree(comm, s->memory ? VJ_OK : raise_memory(bytes, what));
 }
 
 void vj_shared_publish(vj_shared *s)
 {
+    if (s->node == MPI_COMM_NULL) return; /* VJ_ALONE */
     MPI_Barrier(s->node);
     MPI_Comm_free(&s->node);
     if (s->writers != MPI_COMM_NULL) MPI_Comm_free(&s->writers);

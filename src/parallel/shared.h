@@ -20,8 +20,8 @@ typedef struct {
 /**
  * Allocate `bytes` bytes once per node. If /dev/shm of a node has not enough room, each rank of that node allocates its
  * own copy, and one warning names `what` the memory is for ("tables of the clip stores"). Afterwards the ranks of
- * `writers` fill the memory, and all ranks call vj_shared_publish(). Collective. Close with vj_shared_close(), even
- * after a failure.
+ * `writers` fill the memory, and all ranks call vj_shared_publish(). With VJ_ALONE the caller fills it. Collective.
+ * Close with vj_shared_close(), even after a failure.
  */
 vj_status vj_shared_open(vj_shared *shared, MPI_Comm comm, int64_t bytes, const char *what);
 

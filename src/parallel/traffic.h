@@ -16,7 +16,7 @@ typedef struct {
 } vj_traffic;
 
 /* Which function of group.h. */
-typedef enum { VJ_COUNT_REDUCE_SCATTER, VJ_COUNT_ALLGATHER } vj_group_call;
+typedef enum { VJ_COUNT_ALLREDUCE, VJ_COUNT_REDUCE_SCATTER, VJ_COUNT_ALLGATHER } vj_group_call;
 
 /* Below, first_rank [ranks]: for each rank of the communicator, the first rank on its node. Each function adds to
  * *traffic. None is collective. */
@@ -26,8 +26,8 @@ typedef enum { VJ_COUNT_REDUCE_SCATTER, VJ_COUNT_ALLGATHER } vj_group_call;
 vj_status vj_gradient_sum_count(vj_traffic *traffic, const vj_gradient_sum_plan *plan, const int *first_rank,
                                 int ranks);
 
-/** A call of vj_group_reduce_scatter() or vj_group_allgather() with these shares, first [ranks + 1], on communicators
- * VJ_COMM_ACROSS. Fails only for want of memory. */
+/** A call of vj_group_reduce_scatter() or vj_group_allgather() with these shares, first [ranks + 1], or of
+ * vj_group_allreduce() with all of them together, on communicators VJ_COMM_ACROSS. Fails only for want of memory. */
 vj_status vj_group_count(vj_traffic *traffic, vj_group_call call, const int64_t *first, const int *first_rank,
                          int ranks);
 

@@ -229,7 +229,8 @@ void vj_optimizer_close(vj_optimizer *o)
     free(o);
 }
 
-/* Let the group sum or gather the slices of x [n], in views as long as the device has. */
+/* Let the group sum or gather the slices of x [n], in views as long as the device has. what NULL: all ranks get the
+ * whole sum. */
 static void exchange(vj_optimizer *o, void (*what)(vj_group *group, float *x, const int64_t *first), float *x,
                      int64_t n)
 {
@@ -239,7 +240,10 @@ static void exchange(vj_optimizer *o, void (*what)(vj_group *group, float *x, co
         const int64_t here = n - at < most ? n - at : most;
         for (int r = 0; r <= o->size; r++) o->part[r] = clamp(o->slice[r] - at, 0, here);
         float *view = vj_map(be, x + at, here * (int64_t)sizeof *x, VJ_MAP_READ | VJ_MAP_WRITE);
-        what(o->group, view, o->part);
+        if (what)
+            what(o->group, view, o->part);
+        else
+            vj_group_allreduce(o->group, view, here);
         vj_unmap(be, view);
     }
 }
@@ -253,18 +257,22 @@ void vj_optimizer_reduce(vj_optimizer *o)
     if (o->sum_over_ranks) {
         o->sum_ops->end(o->sum_over_ranks);
     } else {
-        exchange(o, vj_group_reduce_scatter, t->gradient, t->params->total);
-        if (!o->zero) exchange(o, vj_group_allgather, t->gradient, t->params->total);
+        exchange(o, o->zero ? vj_group_reduce_scatter : NULL, t->gradient, t->params->total);
     }
     o->comm_s += vj_now() - begin;
+}
+
+void vj_optimizer_ask_norms(vj_optimizer *o)
+{
+    vj_backend *be = o->trained->be;
+    vj_sum_squares_many(be, o->sum, o->trained->gradient, o->counted, o->blocks);
+    vj_download_later(be, o->squares, o->sum, o->blocks * (int64_t)sizeof *o->squares);
 }
 
 void vj_optimizer_norms(vj_optimizer *o, double norm[2])
 {
     const vj_trainable *t = o->trained;
     const vj_params *ps = t->params;
-    vj_sum_squares_many(t->be, o->sum, t->gradient, o->counted, o->blocks);
-    vj_download(t->be, o->squares, o->sum, o->blocks * (int64_t)sizeof *o->squares);
     if (o->zero) vj_sum_doubles(o->comm, o->squares, (int)o->blocks); /* all but one rank's are zero: exact */
     norm[VJ_ENCODER] = norm[VJ_PREDICTOR] = 0.0;
     for (int64_t i = 0; i < o->blocks; i++)

@@ -71,8 +71,11 @@ void vj_optimizer_after(vj_optimizer *optimizer);
  * Collective. */
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 
-/** 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks, and for any number of
- * data ranks. Collective, also over the tensor group. */
+/**
+ * 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks, and for any number of
+ * data ranks. In two calls: ask, then vj_sync(), then read, which is collective, also over the tensor group.
+ */
+void vj_optimizer_ask_norms(vj_optimizer *optimizer);
 void vj_optimizer_norms(vj_optimizer *optimizer, double norm[2]);
 
 /** AdamW on encoder and predictor, EMA of the encoder into the target, in one pass; then slices are exchanged.

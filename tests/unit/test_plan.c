@@ -14,6 +14,7 @@
 #include "parallel/parallel.h"
 #include "plan/footage.h"
 #include "plan/forecast.h"
+#include "train/layout.h"
 
 static vj_config config;
 
@@ -211,6 +212,22 @@ static void steps_by_hand(void **state)
     assert_true(vj_train_layout_time(&l, &config, &w, &slow, reason, sizeof reason));
     same(l.sum_s, 0);
     same(l.step_s, 64e6 / 1e3);
+
+    /* GPUs: over their links on one node; on several through the host's memory, in views of 16 MiB. */
+    vj_machine gpus = machine;
+    gpus.gpus = 2;
+    gpus.gpu_flops = gpus.gpu_bytes_s = gpus.gpu_link_bytes_s = 1e9;
+    gpus.gpu_host_bytes_s = 2e9;
+    l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
+    assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
+    same(l.sum_s, 2 * 4e-3 / 2);
+    l.nodes = 4;
+    assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
+    same(l.messages, 2 * 3);
+    same(l.sum_s, 2 * 4e-3 / 2 + 4e-3 + 6e-3 + 6e-6); /* there and back, inside the nodes, between them */
+    l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 2, .zero = 0, .microbatch = 4};
+    assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
+    same(l.tensor_s, 64 * 1e6 * (1 / 1e9 + 2 / 2e9));
 }
 
 static void what_cannot_work_says_why(void **state)
@@ -300,6 +317,33 @@ static void memory_is_what_training_predicts(void **state)
     assert_int_equal(l.memory.all - l.memory.program, want.all - want.program); /* which grows between the calls */
     assert_int_equal(l.memory.weights, w.weight_floats[2] * 4);
     same(l.node_bytes, 4 * (double)(l.memory.all - l.memory.neighbours));
+}
+
+/* The in-run watch costs time, 2000 clips forward every 10 steps, and memory; tensor groups cannot have it. */
+static void the_watch_costs_time_and_memory(void **state)
+{
+    (void)state;
+    static const vj_pack_forecast pack;
+    char reason[256];
+    vj_train_work without, with;
+    vj_memory bare, watched;
+    const vj_loader_bytes loader = {.sample = 1000, .thread = 1000};
+    set("train.batch=32");
+    set("mask.group=4");
+    assert_int_equal(vj_train_work_count(&without, &config, &pack), VJ_OK);
+    assert_int_equal(vj_memory_predict(&bare, &config, 2, 2, loader), VJ_OK);
+    set("watch.every=10");
+    assert_int_equal(vj_train_work_count(&with, &config, &pack), VJ_OK);
+    assert_int_equal(vj_memory_predict(&watched, &config, 2, 2, loader), VJ_OK);
+    assert_true(without.watch_steps == 0 && bare.watch == 0);
+    /* A clip forward through the encoder is a part of its training, which has a target of it. */
+    const double passes = (double)with.steps / 10 * 2000 / 32;
+    assert_true(with.watch_steps > 0.1 * passes && with.watch_steps < 0.6 * passes);
+    assert_true(watched.watch > (int64_t)2000 * with.tokens * config.model.width * 4);
+    assert_true(watched.all - watched.program - watched.watch == bare.all - bare.program);
+    assert_false(vj_layout_cannot(&config, 2, 1, reason, sizeof reason));
+    assert_true(vj_layout_cannot(&config, 2, 2, reason, sizeof reason));
+    assert_non_null(strstr(reason, "watch.every"));
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */
@@ -476,6 +520,8 @@ static void gpus_train(void **state)
     set("cluster.gpu_memory_gb=80");
     set("cluster.filesystem_gb_s=1000"); /* so that only GPUs count */
     set("cluster.network_gb_s=1000");
+    set("cluster.gpu_host_gb_s=1000");
+    set("cluster.sum_gb_s=1000");
     forecast(&f);
     const vj_train_layout *best = &f.layout[0];
     assert_true(f.fits);
@@ -533,6 +579,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_given_layout_is_explained, defaults),
         cmocka_unit_test_setup(failures_and_jobs_cost_time, defaults),
         cmocka_unit_test_setup(messages_are_counted, defaults),
+        cmocka_unit_test_setup(the_watch_costs_time_and_memory, defaults),
         cmocka_unit_test_setup(gpus_train, defaults),
         cmocka_unit_test_setup(a_section_is_read_from_its_file, defaults),
     };

@@ -50,7 +50,8 @@ vj_campaign vj_campaign_make(const vj_config *c, const vj_machine *machine, cons
     vj_campaign p = {.checkpoint_s = machine->checkpoint_s > 0 ? machine->checkpoint_s
                                                                : w->checkpoint_bytes / machine->filesystem_bytes_s};
     if (!c->checkpoint.async) p.checkpoints_s = (double)w->checkpoints * p.checkpoint_s;
-    p.training_s = (double)w->steps * l->step_s + p.checkpoints_s;
+    p.watch_s = w->watch_steps * l->compute_s;
+    p.training_s = (double)w->steps * l->step_s + p.checkpoints_s + p.watch_s;
     p.interval_s = (double)c->checkpoint.every * l->step_s;
     if (c->checkpoint.every_minutes > 0 && (p.interval_s == 0 || 60 * c->checkpoint.every_minutes < p.interval_s))
         p.interval_s = 60 * c->checkpoint.every_minutes;

@@ -26,14 +26,17 @@ static void time_sums(vj_train_layout *l, const vj_config *c, const vj_train_wor
     const double vector = l->tensor * floats * word, back = l->zero ? l->tensor * (floats + target) * word : 0;
     if (l->data_ranks == 1) return;
     const int beside = l->node_ranks / l->tensor;
-    if (beside > 1 && machine->gpus) /* each reads the others' parts of its share, and writes the sum to all */
+    const bool peers = machine->gpus && l->nodes == 1; /* train/peers.h; else the host's memory holds what is summed */
+    if (machine->gpus && !peers) l->sum_s += 2 * (vector + back) / l->tensor / machine->gpu_host_bytes_s;
+    if (beside > 1 && peers) /* each reads the others' parts of its share, and writes the sum to all */
         l->sum_s +=
             (l->zero ? vector + back : 2 * vector) / l->tensor * (beside - 1) / beside / machine->gpu_link_bytes_s;
     else if (beside > 1)
         l->sum_s += (vector + back) / machine->sum_bytes_s;
     if (l->nodes == 1) return;
     /* Each node sums its part for all, and each gives the others what it summed, or updated. */
-    const double others = (double)(l->nodes - 1) / l->nodes, bucket = 1048576.0 * (double)c->parallel.bucket_mb;
+    const double others = (double)(l->nodes - 1) / l->nodes,
+                 bucket = machine->gpus ? VJ_MAP_BYTES : 1048576.0 * (double)c->parallel.bucket_mb;
     l->network_bytes = others * (vector + (l->zero ? back : vector));
     l->messages = 2.0 * (l->nodes - 1) * ceil(floats * word / bucket);
     l->sum_s += l->network_bytes / machine->network_bytes_s + l->messages * machine->message_s;
@@ -82,9 +85,9 @@ bool vj_train_layout_time(vj_train_layout *l, vj_config *c, const vj_train_work 
     l->memory_s = (updated * (w->feature ? update_bytes : update_bytes_without_target) +
                    floats * microbatch_bytes * (double)l->microbatches) /
                   bytes_s;
-    /* GPUs read all parts and write all sums through their links, half of it each way at a time. */
-    const double tensor_bytes_s = machine->gpus ? machine->gpu_link_bytes_s / 2 : machine->tensor_bytes_s;
-    if (l->tensor > 1) l->tensor_s = clips * w->tensor_sum_bytes / tensor_bytes_s;
+    /* Through the host's memory, there and back, where GPUs compute (model/tensor.c). */
+    const double there_s = machine->gpus ? 2 / machine->gpu_host_bytes_s : 0;
+    if (l->tensor > 1) l->tensor_s = clips * w->tensor_sum_bytes * (1 / machine->tensor_bytes_s + there_s);
     time_sums(l, c, w, machine);
     l->read_s = (double)c->train.batch * w->clip_bytes / machine->filesystem_bytes_s;
     l->step_s = fmax(l->read_s, l->compute_s + l->memory_s + l->tensor_s + l->sum_s);

@@ -61,7 +61,8 @@ static void cost_of_a_file(vj_pack_forecast *f, const vj_config *c)
 void vj_pack_forecast_make(vj_pack_forecast *f, const vj_config *c, const vj_machine *machine,
                            const vj_footage *footage)
 {
-    const double files = (double)footage->files, side = (double)c->pack.short_side;
+    const double files = (double)footage->files,
+                 side = c->pack.short_side > 0 ? (double)c->pack.short_side : (double)c->plan.mean_height;
     const int64_t workers = c->pack.workers > 0 ? c->pack.workers : machine->cores;
     *f = (vj_pack_forecast){.footage = *footage};
     f->raw_clip_bytes = 3 * (double)c->pack.frames * side * ceil(side * aspect);

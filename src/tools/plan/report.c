@@ -170,6 +170,9 @@ static void put_training(json_t *report, const vj_forecast *f, const vj_config *
     put(&s, "checkpoint_s", p->checkpoint_s, "%s; %s", c->checkpoint.async ? "in the background" : "training waits",
         machine->checkpoint_s > 0 ? "cluster.checkpoint_s" : "its size over cluster.filesystem_gb_s");
     put(&s, "walltime_h", hours, "%.4g days; checkpoints %.3g h of it", hours / 24, p->checkpoints_s / 3600);
+    if (p->watch_s > 0)
+        put(&s, "watch_h", p->watch_s / 3600, "of it: every %lld steps an encoder on %lld clips (watch.every)",
+            (long long)c->watch.every, (long long)(2 * c->watch.clips));
     put(&s, "core_hours", hours * cores, "of %.0f cores", cores);
     if (machine->gpus) {
         const double gpus = (double)f->layout[0].nodes * machine->gpus;

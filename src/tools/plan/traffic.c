@@ -7,7 +7,7 @@
 #include "train/checkpoint.h"
 
 /* Bytes of what the ranks tell one another, whatever the model (train/step.c, pretrain.c, digest.c, spectrum.c). */
-enum { REPORT = 7 * 8, JUDGEMENT = 16, DIGEST = 8 * 8, PIECE = 1 << 20 /* doubles of the covariance */ };
+enum { REPORT = 8 * 8, JUDGEMENT = 16, DIGEST = 8 * 8, PIECE = 1 << 20 /* doubles of the covariance */ };
 
 /* What the rows are made from. */
 typedef struct {
@@ -125,8 +125,7 @@ static void count_between_nodes(counting *n)
     if (l->nodes == 1 || l->data_ranks == 1) return;
     vj_traffic *t = row(n, VJ_COMM_ACROSS, "gradients, in pieces of parallel.bucket_mb", 1, l->tensor);
     if (n->devices) {
-        count_views(n, VJ_COUNT_REDUCE_SCATTER, floats, t);
-        if (!l->zero) count_views(n, VJ_COUNT_ALLGATHER, floats, t);
+        count_views(n, l->zero ? VJ_COUNT_REDUCE_SCATTER : VJ_COUNT_ALLREDUCE, floats, t);
     } else {
         const vj_gradient_sum_plan plan = {
             .n = floats, .bucket = n->c->parallel.bucket_mb << 18, .first = l->zero ? n->slice : NULL};

@@ -1,4 +1,6 @@
 /* What training has to compute, read and write, counted from the model and the masks of the first steps. */
+#include <math.h>
+
 #include "model/flops.h"
 #include "plan/forecast.h"
 #include "train/pretrain.h"
@@ -96,6 +98,9 @@ vj_status vj_train_work_count(vj_train_work *w, const vj_config *c, const vj_pac
     if (c->checkpoint.at_end && (every == 0 || w->steps % every != 0)) w->checkpoints++;
     measure_shares(w, &shape);
     vj_status status = count_masks(w, c, &net);
+    if (c->watch.every > 0 && status == VJ_OK)
+        w->watch_steps = ceil((double)w->steps / (double)c->watch.every) * 2.0 * (double)c->watch.clips *
+                         vj_encoder_flops(&net) / ((double)c->train.batch * w->clip_work_flops);
     vj_network_release(&net);
     return status;
 }
