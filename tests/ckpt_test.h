@@ -15,6 +15,7 @@
 #include <hdf5.h>
 
 #include "ckpt_sample.h"
+#include "parallel/parallel.h"
 
 typedef struct {
     int rank, size;
@@ -95,7 +96,7 @@ static inline vj_status read_back(context *c)
 {
     for (int i = 0; i < SAMPLE_TENSORS; i++)
         memset(c->back.tensors[i].data, 0, (size_t)sample_elements(&c->back.tensors[i]) * 4);
-    return vj_ckpt_read(c->path, c->back.tensors, SAMPLE_TENSORS, sample_put, NULL);
+    return vj_ckpt_read(c->path, c->back.tensors, SAMPLE_TENSORS, sample_put, NULL, VJ_ALONE);
 }
 
 static inline void flip(const char *path, int64_t at)

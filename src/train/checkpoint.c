@@ -341,13 +341,13 @@ static vj_status put(void *backend, const vj_ckpt_tensor *tensor, int64_t first,
     return vj_sync(backend);
 }
 
-vj_status vj_checkpoint_load(const char *path, vj_optimizer *o)
+vj_status vj_checkpoint_load(const char *path, vj_optimizer *o, MPI_Comm world)
 {
-    tensor_list list;
+    tensor_list list = {0};
     int moments;
-    VJ_TRY(list_run(&list, o, &moments));
-    for (int i = 0; i < list.count; i++) narrow_to_share(&list.tensor[i]);
-    vj_status status = vj_ckpt_read(path, list.tensor, list.count, put, o->trained->be);
+    vj_status status = vj_agree(world, list_run(&list, o, &moments));
+    for (int i = 0; i < list.count && status == VJ_OK; i++) narrow_to_share(&list.tensor[i]);
+    if (status == VJ_OK) status = vj_ckpt_read(path, list.tensor, list.count, put, o->trained->be, world);
     release(&list);
     return status;
 }
@@ -400,18 +400,22 @@ vj_status vj_checkpoint_check_encoder(const char *path, const vj_ckpt_state *sta
     return vj_ckpt_check_architecture(path, &has, &want);
 }
 
-vj_status vj_checkpoint_load_encoder(const char *path, vj_encoder *e)
+vj_status vj_checkpoint_load_encoder(const char *path, vj_encoder *e, MPI_Comm comm)
 {
-    tensor_list list;
+    const bool first = vj_comm_rank(comm) == 0;
+    tensor_list list = {0};
     vj_ckpt_state state;
-    VJ_TRY(vj_ckpt_read_state(path, &state));
-    vj_status status = vj_checkpoint_check_encoder(path, &state, &e->net.shape);
+    VJ_TRY(vj_ckpt_read_state(path, &state, comm));
+    vj_status status = first ? vj_checkpoint_check_encoder(path, &state, &e->net.shape) : VJ_OK;
     vj_ckpt_state_release(&state);
-    VJ_TRY(status);
-    VJ_TRY(create(&list, e->net.params.count));
-    const char *prefix = vj_ckpt_has(path, "model/target/norm.weight") ? "model/target" : "model/encoder";
-    add(&list, &e->net.params, VJ_ENCODER, prefix, e->weights, 0);
-    status = vj_ckpt_read(path, list.tensor, list.count, put, e->be);
+    VJ_TRY(vj_agree(comm, status));
+    int has_target = first && vj_ckpt_has(path, "model/target/norm.weight");
+    vj_broadcast(&has_target, sizeof has_target, comm);
+    status = vj_agree(comm, create(&list, e->net.params.count));
+    if (status == VJ_OK) {
+        add(&list, &e->net.params, VJ_ENCODER, has_target ? "model/target" : "model/encoder", e->weights, 0);
+        status = vj_ckpt_read(path, list.tensor, list.count, put, e->be, comm);
+    }
     release(&list);
     return status;
 }

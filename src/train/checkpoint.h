@@ -48,10 +48,12 @@ vj_ckpt_architecture vj_checkpoint_architecture(const vj_shape *shape);
  */
 vj_status vj_checkpoint_check_encoder(const char *path, const vj_ckpt_state *state, const vj_shape *want);
 
-/** Fill weights, target and moments from a checkpoint of any layout. Each rank reads what it holds; not collective. */
-vj_status vj_checkpoint_load(const char *path, vj_optimizer *optimizer);
+/** Fill weights, target and moments from a checkpoint of any layout; `world`: all ranks of the optimiser's layout, for
+ * vj_ckpt_read(). Collective, agreed. */
+vj_status vj_checkpoint_load(const char *path, vj_optimizer *optimizer, MPI_Comm world);
 
-/** Fill a frozen encoder from model/target of a checkpoint, or from model/encoder where there is no target (pixel). */
-vj_status vj_checkpoint_load_encoder(const char *path, vj_encoder *encoder);
+/** Fill a frozen encoder, the same on all ranks, from model/target of a checkpoint, or from model/encoder where there
+ * is no target (pixel). Collective, agreed. */
+vj_status vj_checkpoint_load_encoder(const char *path, vj_encoder *encoder, MPI_Comm comm);
 
 #endif

@@ -14,11 +14,13 @@
 #include "train/history.h"
 #include "train/layout.h"
 #include "train/memory.h"
+#include "train/precision.h"
 #include "train/run_folder.h"
 #include "train/run_log.h"
 #include "train/saver.h"
 #include "train/stop.h"
 #include "train/watchdog.h"
+#include "train/watcher.h"
 
 typedef struct {
     int64_t substituted;     /* clips that this rank's loader replaced so far */
@@ -36,9 +38,11 @@ typedef struct {
     vj_stop stop;
     vj_health health;
     vj_watchdog *watchdog;
-    vj_lease *lease;     /* of the run folder, on rank 0 */
-    vj_ckpt_state state; /* of the last checkpoint begun, or the start */
-    double saved_s;      /* when that was */
+    const vj_pretrain_watch *watcher; /* borrowed; NULL: none */
+    void *watch;                      /* its state, owned */
+    vj_lease *lease;                  /* of the run folder, on rank 0 */
+    vj_ckpt_state state;              /* of the last checkpoint begun, or the start */
+    double saved_s;                   /* when that was */
     int save_is_due;
     bool training; /* history.csv says that the run has started */
 } pretrainer;
@@ -93,6 +97,22 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
     vj_watchdog_took_step(t->watchdog, r->step_s);
     vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, step + 1);
     return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ the watch */
+
+/* A failure, such as a clip that cannot be read, costs the run one measurement. */
+static void look_at_features(pretrainer *t, int64_t steps_done, vj_step_report *r)
+{
+    const int64_t every = t->config->watch.every;
+    if (!t->watch || (steps_done % every != 0 && steps_done != t->steps)) return;
+    const double begin = vj_now();
+    vj_watchdog_enter(t->watchdog, VJ_AT_WATCH, steps_done);
+    if (t->watcher->look(t->watch, steps_done, r) != VJ_OK && t->rank == 0)
+        vj_warn("the features of step %lld could not be measured (watch.every); training goes on",
+                (long long)steps_done);
+    vj_stop_took_step(&t->stop, r->step_s + vj_now() - begin);
+    vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, steps_done);
 }
 
 /* ------------------------------------------------------------------------------------------------ checkpoints */
@@ -166,15 +186,22 @@ static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *
     return t->save_is_due && j->verdict == VJ_HEALTH_GOOD;
 }
 
-/* From a checkpoint of this run: weights, moments, and where it was. */
+/* Is it of this run? The answer is the same on all ranks, so rank 0 alone looks, and says what differs. */
+static vj_status check_checkpoint(const pretrainer *t, const vj_ckpt_state *old, const char *path)
+{
+    if (t->rank != 0) return VJ_OK;
+    VJ_TRY(vj_run_folder_check(t->config, old, &t->state, t->steps, path));
+    return vj_checkpoint_check_encoder(path, old, &t->step->model->net.shape);
+}
+
+/* From a checkpoint of this run: weights, moments, and where it was. Collective, agreed. */
 static vj_status load(pretrainer *t, const char *path)
 {
     vj_ckpt_state old;
     vj_watchdog_enter(t->watchdog, VJ_AT_LOAD, t->state.step);
-    VJ_TRY(vj_ckpt_read_state(path, &old));
-    vj_status status = vj_run_folder_check(t->config, &old, &t->state, t->steps, path);
-    if (status == VJ_OK) status = vj_checkpoint_check_encoder(path, &old, &t->step->model->net.shape);
-    if (status == VJ_OK) status = vj_checkpoint_load(path, t->step->optimizer);
+    VJ_TRY(vj_ckpt_read_state(path, &old, t->comm));
+    vj_status status = vj_agree(t->comm, check_checkpoint(t, &old, path));
+    if (status == VJ_OK) status = vj_checkpoint_load(path, t->step->optimizer, t->comm);
     t->state.step = old.step;
     t->state.samples = old.samples;
     t->state.bad_steps = old.bad_steps;
@@ -196,7 +223,7 @@ static vj_status resume(pretrainer *t)
         vj_model_init_weights(t->step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
         vj_log("starting from scratch: %s has no checkpoint", c->run.dir);
     } else {
-        VJ_TRY(vj_agree(t->comm, load(t, path)));
+        VJ_TRY(load(t, path));
         vj_log("resuming from %s: %lld of %lld steps are done", path, (long long)t->state.step, (long long)t->steps);
     }
     return vj_sync(t->step->be);
@@ -234,7 +261,7 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
     t->loader = NULL;
     t->save_is_due = 0;
     VJ_TRY(vj_run_log_close(&t->record));
-    VJ_TRY(vj_agree(t->comm, load(t, path)));
+    VJ_TRY(load(t, path));
     t->state.rollbacks = rollbacks + 1;
     t->state.skipped_samples = samples - t->state.step * t->config->train.batch;
     vj_log(
@@ -264,11 +291,13 @@ static vj_status open_everything(pretrainer *t)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);
     VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_loader_check(t->clips, c) : VJ_OK));
+    VJ_TRY(vj_run_folder_keep(c, t->comm));
+    VJ_TRY(vj_precision_settle(c, t->comm));
     VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c)));
     vj_memory_say(&memory);
-    VJ_TRY(vj_run_folder_keep_products(c, t->comm));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
     VJ_TRY(vj_model_accept_frames(t->step->model, vj_clips_largest_bytes(t->clips)));
+    if (t->watcher && c->watch.every > 0) VJ_TRY(t->watcher->open(&t->watch, c, t->step, t->comm));
     VJ_TRY(vj_digest_open(&t->digest, c, t->step->optimizer, &t->step->layout));
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->asked = vj_stop_asked();
@@ -337,6 +366,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     while (step < t->steps) {
         VJ_TRY(pretrain_step(t, step++, &report));
         const judgement judged = judge(t, step - 1, &report);
+        if (judged.verdict != VJ_HEALTH_LOST) look_at_features(t, step, &report);
         VJ_TRY(vj_run_log_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
@@ -386,9 +416,10 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
 }
 
 vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm comm, int dry_run,
-                      vj_pretrain_outcome *outcome)
+                      const vj_pretrain_watch *watch, vj_pretrain_outcome *outcome)
 {
-    pretrainer t = {.config = vj_calloc(1, sizeof *config), .comm = comm, .steps = vj_pretrain_steps(config)};
+    pretrainer t = {
+        .config = vj_calloc(1, sizeof *config), .comm = comm, .steps = vj_pretrain_steps(config), .watcher = watch};
     if (!t.config) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
     *t.config = *config;
     t.config_path = config_path;
@@ -402,6 +433,7 @@ vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm
     vj_status closed = vj_run_log_close(&t.record);
     vj_watchdog_follow(t.watchdog, NULL);
     /* Closing a step is collective, and after a failure of this rank the others are elsewhere; the program ends. */
+    if (status == VJ_OK && t.watch) watch->close(t.watch);
     if (status == VJ_OK) vj_step_close(t.step);
     vj_clips_close(t.clips);
     vj_watchdog_stop(t.watchdog);

@@ -107,10 +107,10 @@ pretrain later "${low[@]}" --set train.stop_after=13 >/dev/null
 pretrain later "${low[@]}" >later.log
 grep -q 'resuming from later/step_00000013' later.log || fail "later did not resume"
 same_as_back later
-# Rank 1 opens step 10 under its final name for nothing else.
-run 2 -x LD_PRELOAD="$tools/libfault_shim.so" -x VJ_FAULT='1 open step_00000010.h5$ 1 kill' \
+# Rank 0, which reads for all, opens step 10 under its final name three times to publish it, and then to return to it.
+run 2 -x LD_PRELOAD="$tools/libfault_shim.so" -x VJ_FAULT='0 open step_00000010.h5$ 4 kill' \
     "$bin/vjepa-pretrain" "$tiny" --set run.dir=midst "${low[@]}" >midst.log 2>&1 && fail "midst was not killed"
-grep -q '^fault: ' midst.log || fail "no fault came: $(cat midst.log)"
+grep -q '^fault: ' midst.log && grep -q '^step 12 is bad' midst.log || fail "no fault came, or before the roll-back: $(cat midst.log)"
 pretrain midst "${low[@]}" >midst.log
 grep -q 'ROLL-BACK 1 of 1' midst.log || fail "midst did not do the roll-back again: $(cat midst.log)"
 same_as_back midst

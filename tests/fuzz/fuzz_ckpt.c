@@ -11,6 +11,7 @@
 #include "ckpt/ckpt.h"
 #include "edits.h"
 #include "h5/h5.h"
+#include "parallel/parallel.h"
 
 enum { BASES = 3, TENSORS = 3, QUESTIONS = 4 };
 
@@ -89,14 +90,14 @@ static void read_state(bool sound)
     char format[64];
     vj_ckpt_state state;
     vj_h5_format(path, format, sizeof format);
-    vj_status status = vj_fuzz_told(vj_ckpt_read_state(path, &state));
+    vj_status status = vj_fuzz_told(vj_ckpt_read_state(path, &state, VJ_ALONE));
     vj_ckpt_state_release(&state);
     VJ_FUZZ_CHECK(!sound || (status == VJ_OK && strcmp(format, VJ_CKPT_FORMAT) == 0));
 }
 
 static void read_tensors(int b, bool sound)
 {
-    vj_status status = vj_fuzz_told(vj_ckpt_read(path, tensors[b], count_of(b), put, NULL));
+    vj_status status = vj_fuzz_told(vj_ckpt_read(path, tensors[b], count_of(b), put, NULL, VJ_ALONE));
     VJ_FUZZ_CHECK(status != VJ_OK || vj_ckpt_has(path, tensors[b][0].name));
     VJ_FUZZ_CHECK(!sound || status == VJ_OK);
 }

@@ -81,5 +81,9 @@ void vj_fuzz_seeds(void (*seed)(const uint8_t *data, size_t size))
     seed_list(seed, VJ_LIST_SSV2,
               "[{\"id\":\"78687\",\"label\":\"holding potato\",\"template\":\"Holding [something]\","
               "\"placeholders\":[\"potato\"]}]\n%%\n{\"Holding something\": \"27\"}");
+    seed_list(seed, VJ_LIST_COCO,
+              "{\"info\":{},\"images\":[{\"id\":7,\"file_name\":\"a.jpg\"}],\"annotations\":[{\"image_id\":7,"
+              "\"category_id\":4}],"
+              "\"categories\":[{\"id\":4,\"name\":\"Aves\"}]}\n%%\nAves 1\nFelis 0\n");
     seed_list(seed, VJ_LIST_HOWTO100M, "video_id,category_1,rank\nnVbIUDjzWY4,Cars & Other Vehicles,27\n");
 }

@@ -115,7 +115,7 @@ static void every_layout_reads_every_other(void **state)
             } else {
                 writes_the_same(c, s, layouts[i], STARTED);
             }
-            assert_int_equal(vj_checkpoint_load(path, s->optimizer), VJ_OK);
+            assert_int_equal(vj_checkpoint_load(path, s->optimizer, s->layout.world), VJ_OK);
             writes_the_same(c, s, layouts[i], TRAINED);
         }
         close_layout(s, &comm);
@@ -140,7 +140,7 @@ static void training_goes_on_in_another_layout(void **state)
                 assert_int_equal(layout_step(s, 0, &report), VJ_OK);
                 save(c, s, TRAINED, false);
             } else {
-                assert_int_equal(vj_checkpoint_load(path, s->optimizer), VJ_OK);
+                assert_int_equal(vj_checkpoint_load(path, s->optimizer, s->layout.world), VJ_OK);
             }
             for (int k = 1; k < 3; k++) assert_int_equal(layout_step(s, k, &report), VJ_OK);
             loss[i] = report.loss;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "parallel/parallel.h"
 #include "probe/belong.h"
 
 enum { CLIPS = 6, WIDTH = 3 };
@@ -57,7 +58,7 @@ static void open_side(vj_samples *samples, vj_feature_side *as, const char *name
     assert_int_equal(vj_features_create(&writer, path, &layout, MPI_COMM_SELF), VJ_OK);
     vj_status status = vj_features_write(writer, 0, CLIPS, features, s->labels, clips, sums);
     assert_int_equal(vj_features_commit(writer, status, 1.0), VJ_OK);
-    assert_int_equal(vj_samples_open(samples, path), VJ_OK);
+    assert_int_equal(vj_samples_open(samples, path, VJ_ALONE), VJ_OK);
     *as = (vj_feature_side){samples, path};
 }
 

@@ -77,7 +77,7 @@ static void an_architecture(void **state)
     assert_int_equal(vj_ckpt_begin(writer, c->dir, &want, sample_get, &c->s), VJ_OK);
     assert_int_equal(vj_ckpt_commit(writer), VJ_OK);
     vj_ckpt_close(writer);
-    assert_int_equal(vj_ckpt_read_state(c->path, &found), VJ_OK);
+    assert_int_equal(vj_ckpt_read_state(c->path, &found, VJ_ALONE), VJ_OK);
     assert_memory_equal(&found.architecture, &vit, sizeof vit);
     vj_ckpt_state_release(&found);
 }
@@ -90,7 +90,7 @@ static void round_trip(void **state)
     assert_true(sample_equal(&c->s, &c->back));
 
     vj_ckpt_state found, want = sample_state(12);
-    assert_int_equal(vj_ckpt_read_state(c->path, &found), VJ_OK);
+    assert_int_equal(vj_ckpt_read_state(c->path, &found, VJ_ALONE), VJ_OK);
     assert_int_equal(found.step, want.step);
     assert_int_equal(found.samples, want.samples);
     assert_int_equal(found.seed, want.seed);
@@ -125,7 +125,7 @@ static void older_state_reads_as_zeros(void **state)
     H5Gclose(group);
     H5Fclose(file);
     vj_ckpt_state found;
-    assert_int_equal(vj_ckpt_read_state(c->path, &found), VJ_OK);
+    assert_int_equal(vj_ckpt_read_state(c->path, &found, VJ_ALONE), VJ_OK);
     assert_int_equal(found.bad_steps, sample_state(12).bad_steps);
     assert_int_equal(found.rollbacks, 0);
     assert_int_equal(found.skipped_samples, 0);
@@ -175,11 +175,11 @@ static void export_to(context *c, const char *to, vj_ckpt_type type)
     assert_int_equal(blocks, 3 + 1);
     assert_int_equal(damaged, 0);
     vj_ckpt_state found;
-    assert_int_equal(vj_ckpt_read_state(to, &found), VJ_OK);
+    assert_int_equal(vj_ckpt_read_state(to, &found, VJ_ALONE), VJ_OK);
     assert_int_equal(found.step, 12);
     vj_ckpt_state_release(&found);
     for (int i = 0; i < 2; i++) memset(c->back.tensors[i].data, 0, (size_t)sample_elements(&c->back.tensors[i]) * 4);
-    assert_int_equal(vj_ckpt_read(to, c->back.tensors, 2, sample_put, NULL), VJ_OK);
+    assert_int_equal(vj_ckpt_read(to, c->back.tensors, 2, sample_put, NULL, VJ_ALONE), VJ_OK);
 }
 
 static void encoders_are_exported(void **state)

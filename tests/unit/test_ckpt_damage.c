@@ -68,7 +68,7 @@ static void damaged_structure_is_found(void **state)
         flip(c->path, at);
         tried++;
         vj_ckpt_state found, want = sample_state(12);
-        vj_status status = vj_ckpt_read_state(c->path, &found);
+        vj_status status = vj_ckpt_read_state(c->path, &found, VJ_ALONE);
         if (status == VJ_OK) {
             wrong += found.step != want.step || found.samples != want.samples || found.seed != want.seed ||
                      strcmp(found.config, want.config) != 0;
@@ -95,7 +95,7 @@ static void truncated(void **state)
         refuse(c, "truncated");
         vj_ckpt_state found;
         int held = hold_messages(c);
-        vj_status status = vj_ckpt_read_state(c->path, &found);
+        vj_status status = vj_ckpt_read_state(c->path, &found, VJ_ALONE);
         assert_true(release_messages(c, held, "truncated"));
         assert_int_equal(status, VJ_ERR_FORMAT);
         assert_null(found.config);
@@ -107,7 +107,7 @@ static void foreign_files_are_refused(void **state)
     context *c = *state;
     vj_ckpt_state found;
     int held = hold_messages(c);
-    vj_status status = vj_ckpt_read_state(c->path, &found);
+    vj_status status = vj_ckpt_read_state(c->path, &found, VJ_ALONE);
     assert_true(release_messages(c, held, "No such file"));
     assert_int_equal(status, VJ_ERR_IO);
 

@@ -14,6 +14,7 @@
 
 #include "features/features.h"
 #include "features/half.h"
+#include "parallel/parallel.h"
 
 enum { CLIPS = 7, TOKENS = 5, WIDTH = 33, ROW = TOKENS * WIDTH };
 
@@ -34,6 +35,7 @@ static int setup(void **state)
     c->layout = (vj_features_header){.clips = CLIPS,
                                      .tokens = TOKENS,
                                      .width = WIDTH,
+                                     .grid = {1, 2, 2},
                                      .label_count = 2,
                                      .label_names = {"appearance", "motion"},
                                      .store_fingerprint = 0xfedcba9876543210u,
@@ -92,10 +94,11 @@ static void round_trip(void **state)
         c->layout.type = (vj_features_type)type;
         assert_int_equal(write_rows(c, CLIPS), VJ_OK);
         assert_false(part_exists(c));
-        assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
+        assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_OK);
         const vj_features_header *got = vj_features_describe(f);
         assert_true(got->clips == CLIPS && got->tokens == TOKENS && got->width == WIDTH && got->label_count == 2);
         assert_int_equal(got->type, type);
+        assert_memory_equal(got->grid, c->layout.grid, sizeof got->grid);
         assert_string_equal(got->label_names[0], "appearance");
         assert_string_equal(got->label_names[1], "motion");
         assert_string_equal(got->encoder, c->layout.encoder);
@@ -113,23 +116,35 @@ static void round_trip(void **state)
         for (int64_t first = 0; first < CLIPS; first++) /* every slab */
             for (int64_t count = 1; first + count <= CLIPS; count++) {
                 float rows[CLIPS * ROW];
-                int32_t labels[2 * CLIPS];
-                int64_t clips[CLIPS];
-                uint64_t sums[CLIPS];
                 assert_int_equal(vj_features_read_rows(f, first, count, rows), VJ_OK);
                 for (int64_t i = 0; i < count; i++) {
                     assert_int_equal(vj_features_read_rows(f, first + i, 1, row), VJ_OK);
                     assert_memory_equal(rows + i * ROW, row, sizeof row);
                 }
-                assert_int_equal(vj_features_read_labels(f, first, count, labels), VJ_OK);
-                assert_memory_equal(labels, c->labels + 2 * first, (size_t)count * 8);
-                assert_int_equal(vj_features_read_clips(f, first, count, clips), VJ_OK);
-                assert_memory_equal(clips, c->clips + first, (size_t)count * 8);
-                assert_true(vj_features_has_clip_sums(f));
-                assert_int_equal(vj_features_read_clip_sums(f, first, count, sums), VJ_OK);
-                assert_memory_equal(sums, c->clips + first, (size_t)count * 8);
             }
+        assert_memory_equal(vj_features_labels(f), c->labels, 2 * CLIPS * sizeof(int32_t));
+        assert_memory_equal(vj_features_clips(f), c->clips, CLIPS * sizeof(int64_t));
+        assert_memory_equal(vj_features_clip_sums(f), c->clips, CLIPS * sizeof(int64_t));
         vj_features_close(f);
+    }
+}
+
+/* Not known; then a grid of more cells than there are tokens. */
+static void grids(void **state)
+{
+    context *c = *state;
+    vj_features *f;
+    memset(c->layout.grid, 0, sizeof c->layout.grid);
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+    assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_OK);
+    assert_memory_equal(vj_features_describe(f)->grid, c->layout.grid, sizeof c->layout.grid);
+    vj_features_close(f);
+    static const uint64_t bad[][3] = {{2, 3, 1}, {1, UINT64_MAX, 2}, {5, 0, 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        unlink(c->path);
+        memcpy(c->layout.grid, bad[i], sizeof bad[i]);
+        assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+        assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_ERR_FORMAT);
     }
 }
 
@@ -140,7 +155,7 @@ static void without_labels(void **state)
     float row[ROW];
     c->layout.label_count = 0;
     assert_int_equal(write_rows(c, CLIPS), VJ_OK);
-    assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
+    assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_OK);
     assert_int_equal(vj_features_describe(f)->label_count, 0);
     assert_int_equal(vj_features_read_rows(f, 6, 1, row), VJ_OK);
     assert_memory_equal(row, c->values + 6 * ROW, sizeof row);
@@ -233,7 +248,7 @@ static void damage_is_found(void **state)
         H5Dclose(set);
         H5Fclose(file);
         flip(c->path, at);
-        assert_int_equal(vj_features_open(&f, c->path), VJ_OK);
+        assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_OK);
         assert_int_equal(vj_features_read_rows(f, 2, 1, rows), VJ_OK);
         assert_int_equal(vj_features_read_rows(f, 3, 1, rows), VJ_ERR_FORMAT);
         assert_int_equal(vj_features_read_rows(f, 0, 3, rows), VJ_OK);
@@ -254,13 +269,13 @@ static void unfinished_files_are_refused(void **state)
     hid_t file = H5Fopen(c->path, H5F_ACC_RDWR, H5P_DEFAULT);
     H5Adelete(file, "complete");
     H5Fclose(file);
-    assert_int_equal(vj_features_open(&f, c->path), VJ_ERR_FORMAT);
+    assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_ERR_FORMAT);
     assert_null(f);
     assert_int_equal(write_rows(c, CLIPS), VJ_OK);
     assert_int_equal(truncate(c->path, 3000), 0);
-    assert_int_equal(vj_features_open(&f, c->path), VJ_ERR_FORMAT);
+    assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_ERR_FORMAT);
     unlink(c->path);
-    assert_int_equal(vj_features_open(&f, c->path), VJ_ERR_IO);
+    assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_ERR_IO);
 }
 
 /* Row 0 is written again instead of the last. */
@@ -302,7 +317,7 @@ static void impossible_features_are_refused(void **state)
         FILE *log = tmpfile();
         int held = dup(2);
         dup2(fileno(log), 2);
-        vj_status status = vj_features_open(&f, c->path);
+        vj_status status = vj_features_open(&f, c->path, VJ_ALONE);
         dup2(held, 2);
         close(held);
         rewind(log);
@@ -331,6 +346,7 @@ int main(int argc, char **argv)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(round_trip),
+        CASE(grids),
         CASE(without_labels),
         CASE(hdf5_reads_the_halves),
         cmocka_unit_test(halves),

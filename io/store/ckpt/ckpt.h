@@ -1,7 +1,7 @@
 /*
  * Checkpoints (docs/design.md, section 6): one HDF5 file per step, DIR/step_00001200.h5, with whole logical tensors
- * under their published names. Each rank writes its part of the tensors, at once or in the background, and reads what
- * it needs.
+ * under their published names. Each rank writes its part of the tensors, at once or in the background; all read
+ * together.
  *
  * The unit of ownership, checksum and I/O is the block: consecutive rows (along the first axis) of one tensor, as many
  * as fit in 1 MiB of fp32, at least one. Each dataset's attribute "xxh3" u64 [blocks] has the checksum of every block
@@ -144,15 +144,23 @@ vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_C
  */
 vj_status vj_ckpt_latest(const char *dir, char path[VJ_PATH], MPI_Comm comm);
 
-/** Read only the state, after checking format, version and `complete`. Not collective. */
-vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state);
+/**
+ * Read only the state, after checking format, version and `complete`. Rank 0 reads, all get it. Collective, agreed;
+ * comm may be VJ_ALONE.
+ */
+vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state, MPI_Comm comm);
 
 /**
  * Read elements first..last (whole blocks) of every tensor given, verify their checksums, and pass them to put(). A
- * missing tensor, different dimensions, a damaged block or an incomplete file is refused with the reason. Not
- * collective: each rank opens the file by itself, read-only, and reads what it wants.
+ * missing tensor, different dimensions, a damaged block or an incomplete file is refused with the reason, which the
+ * rank that saw it says. Names, dimensions and order of the tensors are the same on all ranks, first and last may
+ * differ.
+ *
+ * Each byte of the file is read once, however many ranks want it: rank 0 reads where the tensors are, the first ranks
+ * of the nodes read the blocks in turn and broadcast them. Collective, agreed; comm may be VJ_ALONE.
  */
-vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user);
+vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user,
+                       MPI_Comm comm);
 
 /** Return whether the file holds a tensor of that name; reports the reason if the file is not a checkpoint. */
 int vj_ckpt_has(const char *path, const char *tensor);

@@ -81,7 +81,7 @@ static vj_status export_encoder(exporter *e, const char *to, vj_ckpt_type type)
 
 static vj_status export(const char *from, const char *to, vj_ckpt_type type)
 {
-    exporter e = {.from.file = H5I_INVALID_HID};
+    exporter e = {.from = {.file = H5I_INVALID_HID, .fd = -1}};
     if (access(to, F_OK) == 0) return vj_raise(VJ_ERR_USAGE, "%s exists: it is not replaced by an export", to);
     VJ_TRY(vj_ckpt_view_open(&e.from, from));
     vj_status status = export_encoder(&e, to, type);

@@ -118,7 +118,7 @@ static vj_status remove_old(const char *dir, int64_t keep, int64_t keep_every)
         if (good >= keep) {
             const bool stays = keep_every > 0 && entries[i].step % keep_every == 0;
             if (!stays) status = remove_file(dir, entries[i].name);
-        } else if (vj_ckpt_read_state(path, &state) == VJ_OK) {
+        } else if (vj_ckpt_read_state(path, &state, VJ_ALONE) == VJ_OK) {
             vj_ckpt_state_release(&state);
             good++;
         } else

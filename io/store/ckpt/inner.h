@@ -46,14 +46,18 @@ vj_status vj_ckpt_remove(const char *dir, int64_t keep, int64_t keep_every);
 /* A tensor of an open file. */
 typedef struct {
     const char *path;      /* borrowed, for messages */
+    int fd;                /* borrowed: the file, to read from */
     vj_ckpt_tensor tensor; /* name, dimensions and type as found */
-    hid_t dataset, space, type;
-    uint64_t *sums; /* [blocks] */
+    int64_t place;         /* offset of its first byte in the file */
+    uint64_t *sums;        /* [blocks] */
     int64_t blocks;
 } vj_ckpt_source;
 
-/** Open tensor `name`: fp32 or bf16, 1 to 5 dimensions, with checksums. A missing or malformed one is reported. */
-vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, const char *path, const char *name);
+/**
+ * Find tensor `name` in an HDF5 file that is also open as `fd`: fp32 or bf16, 1 to 5 dimensions, in one piece, with
+ * checksums. A missing or malformed one is reported.
+ */
+vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, int fd, const char *path, const char *name);
 void vj_ckpt_source_close(vj_ckpt_source *source);
 /** Read whole blocks [first, last) as fp32. Checksum mismatches are reported and added to *damaged. */
 vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64_t last, float *host, int64_t *damaged);
@@ -62,6 +66,7 @@ vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64
 typedef struct {
     const char *path; /* borrowed */
     hid_t file;
+    int fd; /* the same file */
     char **names;
     int count;
     float *staging; /* buffer for vj_ckpt_next() pieces of the tensors opened with vj_ckpt_view_tensor() */

@@ -1,8 +1,10 @@
 /* Verifies, prints and compares whole checkpoints, reading all tensors of a file block by block. */
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ckpt/inner.h"
 
@@ -39,12 +41,19 @@ void vj_ckpt_view_close(vj_ckpt_view *v)
     free(v->names);
     free(v->staging);
     if (v->file >= 0) H5Fclose(v->file); /* only read */
+    if (v->fd >= 0) (void)close(v->fd);  /* likewise */
 }
 
 vj_status vj_ckpt_view_open(vj_ckpt_view *v, const char *path)
 {
-    *v = (vj_ckpt_view){.path = path, .file = H5I_INVALID_HID};
+    *v = (vj_ckpt_view){.path = path, .file = H5I_INVALID_HID, .fd = -1};
     VJ_TRY(vj_h5_open(&v->file, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION));
+    v->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (v->fd < 0) {
+        vj_status status = vj_raise(VJ_ERR_IO, "open %s", path);
+        vj_ckpt_view_close(v);
+        return status;
+    }
     if (H5Lvisit(v->file, H5_INDEX_NAME, H5_ITER_INC, collect, v) < 0) {
         vj_status status = vj_raise_h5("list the tensors of %s", path);
         vj_ckpt_view_close(v);
@@ -56,7 +65,7 @@ vj_status vj_ckpt_view_open(vj_ckpt_view *v, const char *path)
 
 vj_status vj_ckpt_view_tensor(vj_ckpt_view *v, const char *name, vj_ckpt_source *source)
 {
-    VJ_TRY(vj_ckpt_source_open(source, v->file, v->path, name));
+    VJ_TRY(vj_ckpt_source_open(source, v->file, v->fd, v->path, name));
     int64_t bytes = vj_ckpt_staging_bytes(&source->tensor, 1);
     if (bytes > v->staging_bytes) {
         free(v->staging);
@@ -116,7 +125,7 @@ static vj_status print_tensors(vj_ckpt_view *v, FILE *out)
     for (int i = 0; i < v->count; i++) {
         vj_ckpt_source source;
         char dims[128];
-        VJ_TRY(vj_ckpt_source_open(&source, v->file, v->path, v->names[i]));
+        VJ_TRY(vj_ckpt_source_open(&source, v->file, v->fd, v->path, v->names[i]));
         vj_ckpt_dims_text(&source.tensor, dims, sizeof dims);
         fprintf(out, "    %-64s %s%s\n", v->names[i], dims, source.tensor.type == VJ_CKPT_BF16 ? " bf16" : "");
         bytes += source.tensor.last * vj_ckpt_element_bytes(source.tensor.type);

@@ -1,33 +1,56 @@
-/* Reads tensors and state: each rank by itself, with serial HDF5; every block is verified against its checksum. */
+/*
+ * Finds tensors in a file with serial HDF5, reads their blocks with pread() and verifies each against its checksum;
+ * reads the state. load.c reads for many ranks.
+ */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "ckpt/inner.h"
+#include "parallel/parallel.h"
 
 #define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
 
-static vj_status find_type(vj_ckpt_source *source)
+static vj_status find_type(vj_ckpt_source *source, hid_t dataset)
 {
-    source->type = H5Dget_type(source->dataset);
-    for (vj_ckpt_type type = VJ_CKPT_F32; type <= VJ_CKPT_BF16; type++) {
+    hid_t found = H5Dget_type(dataset);
+    bool same = false;
+    for (vj_ckpt_type type = VJ_CKPT_F32; type <= VJ_CKPT_BF16 && !same; type++) {
         hid_t known = vj_ckpt_file_type(type);
-        int same = H5Tequal(source->type, known) > 0;
+        same = H5Tequal(found, known) > 0;
         H5Tclose(known); /* only compared */
         source->tensor.type = type;
-        if (same) return VJ_OK;
     }
-    return vj_raise(VJ_ERR_FORMAT, "%s: %s is neither of 32-bit floats nor of bf16", source->path, source->tensor.name);
+    H5Tclose(found); /* only read */
+    return same ? VJ_OK
+                : vj_raise(VJ_ERR_FORMAT, "%s: %s is neither of 32-bit floats nor of bf16", source->path,
+                           source->tensor.name);
 }
 
-static vj_status describe(vj_ckpt_source *source)
+/* Where the tensor's bytes begin in the file. */
+static vj_status find_place(vj_ckpt_source *source, hid_t dataset)
+{
+    const haddr_t offset = H5Dget_offset(dataset); /* undefined is the largest number there is */
+    VJ_TRY(vj_h5_check_stored(dataset, source->path, source->tensor.name));
+    if (offset > INT64_MAX / 2)
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s: %s is not in the file in one piece, as vjepa writes it: h5repack -l CONTI makes it so",
+                        source->path, source->tensor.name);
+    source->place = (int64_t)offset;
+    return VJ_OK;
+}
+
+static vj_status describe(vj_ckpt_source *source, hid_t dataset)
 {
     vj_ckpt_tensor *t = &source->tensor;
     hsize_t dim[H5S_MAX_RANK];
-    source->space = H5Dget_space(source->dataset);
-    t->ndim = H5Sget_simple_extent_ndims(source->space);
+    hid_t space = H5Dget_space(dataset);
+    t->ndim = H5Sget_simple_extent_ndims(space);
+    if (t->ndim >= 1 && t->ndim <= 5) H5Sget_simple_extent_dims(space, dim, NULL);
+    H5Sclose(space); /* only read */
     if (t->ndim < 1 || t->ndim > 5)
         return vj_raise(VJ_ERR_FORMAT, "%s: %s has %d dimensions, expected 1 to 5", source->path, t->name, t->ndim);
-    H5Sget_simple_extent_dims(source->space, dim, NULL);
     hsize_t room = INT64_MAX / 8; /* for what is left of the elements: their bytes must not overflow anywhere */
     for (int i = 0; i < t->ndim; i++) {
         if (dim[i] < 1) return vj_raise(VJ_ERR_FORMAT, "%s: %s is empty", source->path, t->name);
@@ -36,59 +59,52 @@ static vj_status describe(vj_ckpt_source *source)
         t->dim[i] = (int64_t)dim[i];
     }
 
-    VJ_TRY(find_type(source));
-    VJ_TRY(vj_h5_check_stored(source->dataset, source->path, t->name));
+    VJ_TRY(find_type(source, dataset));
+    VJ_TRY(find_place(source, dataset));
     t->last = vj_ckpt_elements(t);
     source->blocks = vj_ckpt_block_count(t);
     source->sums = vj_calloc(source->blocks, sizeof *source->sums);
     if (!source->sums) return vj_raise(VJ_ERR_MEMORY, "no memory for the checksums of %s", t->name);
-    return vj_h5_get_u64s(source->dataset, source->path, "xxh3", source->sums, source->blocks);
+    return vj_h5_get_u64s(dataset, source->path, "xxh3", source->sums, source->blocks);
 }
 
-vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, const char *path, const char *name)
+vj_status vj_ckpt_source_open(vj_ckpt_source *source, hid_t file, int fd, const char *path, const char *name)
 {
-    *source = (vj_ckpt_source){.path = path, .space = H5I_INVALID_HID, .type = H5I_INVALID_HID};
+    *source = (vj_ckpt_source){.path = path, .fd = fd};
     if (strlen(name) >= sizeof source->tensor.name)
         return vj_raise(VJ_ERR_FORMAT, "%s: name of a tensor is too long: %s", path, name);
     strcpy(source->tensor.name, name);
-    source->dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    if (source->dataset < 0) return foreign("%s: no tensor %s", path, name);
-    vj_status status = describe(source);
+    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
+    if (dataset < 0) return foreign("%s: no tensor %s", path, name);
+    vj_status status = describe(source, dataset);
+    H5Dclose(dataset); /* only read */
     if (status != VJ_OK) vj_ckpt_source_close(source);
     return status;
 }
 
 void vj_ckpt_source_close(vj_ckpt_source *source)
 {
-    if (source->type >= 0) H5Tclose(source->type);
-    if (source->space >= 0) H5Sclose(source->space); /* only read: nothing is lost when closing fails */
-    if (source->dataset >= 0) H5Dclose(source->dataset);
     free(source->sums);
-    source->type = source->space = source->dataset = H5I_INVALID_HID;
     source->sums = NULL;
 }
 
-/* Whole rows [first, last) of the dataset, as the file has them: no conversion is asked of HDF5. */
-static vj_status read_rows(const vj_ckpt_source *source, int64_t first, int64_t last, void *host)
+/* Bytes of whole blocks [first, last) as the file has them, without HDF5. */
+static vj_status read_bytes(const vj_ckpt_source *source, int64_t first, int64_t last, void *host)
 {
     const vj_ckpt_tensor *t = &source->tensor;
-    const int64_t row = vj_ckpt_elements(t) / t->dim[0];
-    hsize_t start[5] = {(hsize_t)(first / row)}, length[5], elements = (hsize_t)(last - first);
-    for (int i = 0; i < t->ndim; i++) length[i] = (hsize_t)t->dim[i];
-    length[0] = elements / (hsize_t)row;
-    hid_t memory = H5Screate_simple(1, &elements, NULL);
-    int failed = memory < 0 || H5Sselect_hyperslab(source->space, H5S_SELECT_SET, start, NULL, length, NULL) < 0 ||
-                 H5Dread(source->dataset, source->type, memory, source->space, H5P_DEFAULT, host) < 0;
-    vj_status status = failed ? vj_raise_h5("read %s of %s", t->name, source->path) : VJ_OK;
-    if (memory >= 0) H5Sclose(memory);
-    return status;
+    const int64_t each = vj_ckpt_element_bytes(t->type), bytes = (last - first) * each;
+    errno = 0;
+    const int64_t got = vj_read_at(source->fd, host, bytes, source->place + first * each);
+    if (got == bytes) return VJ_OK;
+    if (got < 0) return vj_raise(VJ_ERR_IO, "read %s of %s", t->name, source->path);
+    return vj_raise(VJ_ERR_FORMAT, "%s is truncated: it ends in %s", source->path, t->name);
 }
 
 vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64_t last, float *host, int64_t *damaged)
 {
     const vj_ckpt_tensor *t = &source->tensor;
     const int64_t block = vj_ckpt_block_elements(t), each = vj_ckpt_element_bytes(t->type);
-    VJ_TRY(read_rows(source, first, last, host));
+    VJ_TRY(read_bytes(source, first, last, host));
     for (int64_t at = first; at < last; at += block) {
         const int64_t end = at + block < last ? at + block : last, number = at / block;
         if (vj_ckpt_checksum((char *)host + (at - first) * each, (end - at) * each) == source->sums[number]) continue;
@@ -98,63 +114,6 @@ vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64
     }
     if (t->type == VJ_CKPT_BF16) vj_ckpt_widen(host, last - first);
     return VJ_OK;
-}
-
-static vj_status check_wanted(const vj_ckpt_source *source, const vj_ckpt_tensor *want)
-{
-    const vj_ckpt_tensor *found = &source->tensor;
-    char found_text[128], want_text[128];
-    if (found->ndim != want->ndim || memcmp(found->dim, want->dim, (size_t)want->ndim * sizeof want->dim[0]) != 0) {
-        vj_ckpt_dims_text(found, found_text, sizeof found_text);
-        vj_ckpt_dims_text(want, want_text, sizeof want_text);
-        return vj_raise(VJ_ERR_FORMAT, "%s: %s is %s, expected %s", source->path, want->name, found_text, want_text);
-    }
-    int64_t elements = vj_ckpt_elements(want), block = vj_ckpt_block_elements(want);
-    VJ_ASSERT(want->first >= 0 && want->first <= want->last && want->last <= elements);
-    VJ_ASSERT(want->first == want->last ||
-              (want->first % block == 0 && (want->last % block == 0 || want->last == elements)));
-    return VJ_OK;
-}
-
-static vj_status read_tensor(hid_t file, const char *path, const vj_ckpt_tensor *want, vj_ckpt_copy put, void *user,
-                             float *staging)
-{
-    vj_ckpt_source source;
-    VJ_TRY(vj_ckpt_source_open(&source, file, path, want->name));
-    vj_status status = check_wanted(&source, want);
-    int64_t damaged = 0;
-    for (int64_t at = want->first, next; status == VJ_OK && at < want->last; at = next) {
-        next = vj_ckpt_next(want, at, want->last);
-        status = vj_ckpt_source_read(&source, at, next, staging, &damaged);
-        if (status == VJ_OK && damaged > 0) status = VJ_ERR_FORMAT;
-        if (status == VJ_OK) status = vj_ckpt_copy_pieces(put, user, want, at, next, staging);
-    }
-    vj_ckpt_source_close(&source);
-    return status;
-}
-
-static vj_status read_tensors(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user)
-{
-    hid_t file;
-    VJ_TRY(vj_h5_open(&file, path, VJ_CKPT_FORMAT, VJ_CKPT_VERSION));
-    float *staging = vj_calloc(vj_ckpt_staging_bytes(tensors, count), 1);
-    vj_status status = staging ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
-    for (int i = 0; i < count && status == VJ_OK; i++)
-        status = read_tensor(file, path, &tensors[i], put, user, staging);
-    free(staging);
-    H5Fclose(file); /* only read */
-    return status;
-}
-
-vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user)
-{
-    vj_status status;
-    H5E_BEGIN_TRY
-    {
-        status = read_tensors(path, tensors, count, put, user);
-    }
-    H5E_END_TRY
-    return status;
 }
 
 /* What files do not have that were written before there were roll-backs; zero is right for them. */
@@ -192,16 +151,34 @@ static vj_status read_state(const char *path, vj_ckpt_state *state)
     return status;
 }
 
-vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state)
+/* The text of rank 0's state, to all. */
+static vj_status broadcast_config(vj_ckpt_state *state, MPI_Comm comm)
 {
-    vj_status status;
+    const bool first = vj_comm_rank(comm) == 0;
+    int64_t bytes = first ? (int64_t)strlen(state->config) + 1 : 0;
+    vj_broadcast(&bytes, sizeof bytes, comm);
+    if (!first) state->config = vj_calloc(bytes, 1);
+    VJ_TRY(vj_agree(comm, state->config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a configuration's text")));
+    vj_broadcast(state->config, bytes, comm);
+    return VJ_OK;
+}
+
+vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state, MPI_Comm comm)
+{
+    const bool first = vj_comm_rank(comm) == 0;
+    vj_status status = VJ_OK;
     *state = (vj_ckpt_state){0};
-    H5E_BEGIN_TRY
-    {
-        status = read_state(path, state);
+    if (first) {
+        H5E_BEGIN_TRY
+        {
+            status = read_state(path, state);
+        }
+        H5E_END_TRY
     }
-    H5E_END_TRY
-    return status;
+    VJ_TRY(vj_agree(comm, status));
+    vj_broadcast(state, sizeof *state, comm);
+    if (!first) state->config = NULL; /* rank 0's pointer */
+    return broadcast_config(state, comm);
 }
 
 void vj_ckpt_state_release(vj_ckpt_state *state)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "clips/store.h"
+#include "parallel/parallel.h"
 
 static void object_name(char name[VJ_CLIPS_OBJECT + VJ_LABEL_NAME], const char *label)
 {
@@ -24,6 +25,20 @@ void vj_clips_classes_release(vj_clips_classes *classes)
 const char *vj_clips_classes_name(const vj_clips_classes *classes, int64_t number)
 {
     return number >= 0 && number < classes->count ? classes->names + number * classes->bytes : "";
+}
+
+vj_status vj_clips_broadcast_classes(vj_clips_classes *classes, MPI_Comm comm)
+{
+    const bool first = vj_comm_rank(comm) == 0;
+    int64_t dims[2] = {classes->count, classes->bytes};
+    vj_broadcast(dims, sizeof dims, comm);
+    if (!first && dims[0] > 0) classes->names = vj_calloc(dims[0], dims[1]);
+    const bool good = first || dims[0] == 0 || classes->names;
+    VJ_TRY(vj_agree(comm, good ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the names of classes")));
+    classes->count = dims[0];
+    classes->bytes = dims[1];
+    vj_broadcast(classes->names, dims[0] * dims[1], comm);
+    return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ one file */
@@ -84,6 +99,31 @@ vj_status vj_clips_get_classes(hid_t file, const char *path, const char *label, 
     H5Tclose(type);
     H5Dclose(dataset);
     return status;
+}
+
+vj_status vj_clips_lay_out_classes(vj_h5_writer *writer, const char *label, const vj_clips_classes *classes,
+                                   int64_t *place)
+{
+    char name[VJ_CLIPS_OBJECT + VJ_LABEL_NAME];
+    const hsize_t count = (hsize_t)classes->count;
+    if (classes->count == 0) return VJ_OK;
+    object_name(name, label);
+    hid_t type = H5Tcopy(H5T_C_S1);
+    vj_status status = H5Tset_size(type, (size_t)classes->bytes) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0
+                           ? vj_h5_dataset(writer, name + 1, type, 1, &count, place)
+                           : vj_raise_h5("make the type of %s", name);
+    H5Tclose(type); /* the file has its copy */
+    VJ_TRY(status);
+    hid_t dataset = H5Dopen2(writer->file, name, H5P_DEFAULT);
+    if (dataset < 0) return vj_raise_h5("open %s", name);
+    status = vj_h5_put_u64(dataset, "xxh3", XXH3_64bits(classes->names, (size_t)(classes->count * classes->bytes)));
+    if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", name);
+    return status;
+}
+
+vj_status vj_clips_write_classes(vj_h5_writer *writer, const vj_clips_classes *classes, int64_t place)
+{
+    return classes->count == 0 ? VJ_OK : vj_h5_write(writer, place, classes->names, classes->count * classes->bytes);
 }
 
 /* ------------------------------------------------------------------------------------------------ joining */
@@ -160,6 +200,50 @@ vj_status vj_clips_join_classes(vj_clips_classes *all, const vj_clips_classes *m
         else
             *value = number[*value];
     }
+    free(number);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ comparing */
+
+uint64_t vj_clips_classes_digest(const vj_clips_classes *classes)
+{
+    int64_t count = classes->count;
+    while (count > 0 && *vj_clips_classes_name(classes, count - 1) == '\0') count--;
+    uint64_t digest = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = vj_clips_classes_name(classes, i);
+        digest = XXH3_64bits_withSeed(name, strlen(name) + 1, digest);
+    }
+    return digest;
+}
+
+/* What to do about two orders of the classes. */
+#define ADVICE                                                                                                         \
+    "the numbers of this label mean different classes in the two files, so answers in the one order would be counted " \
+    "against labels in the other. Pack both with one file of labels (pack.datasets, labels) that fixes the numbers"
+
+vj_status vj_clips_check_classes(const char *label, const vj_clips_classes *a, const char *a_path,
+                                 const vj_clips_classes *b, const char *b_path, bool *compared)
+{
+    if (compared) *compared = a->count > 0 && b->count > 0;
+    if (a->count == 0 || b->count == 0) return VJ_OK;
+    for (int64_t i = 0; i < a->count && i < b->count; i++) {
+        const char *x = vj_clips_classes_name(a, i), *y = vj_clips_classes_name(b, i);
+        if (*x && *y && strcmp(x, y) != 0)
+            return vj_raise(VJ_ERR_USAGE, "label %s: class %lld is '%s' in %s and '%s' in %s: " ADVICE, label,
+                            (long long)i, x, a_path, y, b_path);
+    }
+    int32_t *number = vj_calloc(b->count, sizeof *number);
+    vj_clips_classes all = {0};
+    vj_status status = number ? vj_clips_copy_classes(&all, a)
+                              : vj_raise(VJ_ERR_MEMORY, "no memory for %lld classes", (long long)b->count);
+    if (status == VJ_OK) status = find_numbers(&all, b, number);
+    for (int64_t i = 0; i < b->count && status == VJ_OK; i++)
+        if (number[i] >= 0 && number[i] < a->count && number[i] != i)
+            status = vj_raise(VJ_ERR_USAGE, "label %s: '%s' is class %d in %s and class %lld in %s: " ADVICE, label,
+                              vj_clips_classes_name(b, i), number[i], a_path, (long long)i, b_path);
+    vj_clips_classes_release(&all);
     free(number);
     return status;
 }

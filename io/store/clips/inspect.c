@@ -47,6 +47,8 @@ static void print_classes(const vj_clips *clips, int label, FILE *out)
         if (*vj_clips_classes_name(classes, i))
             fprintf(out, "%s %" PRId64 " %s", shown++ ? "," : "", i, vj_clips_classes_name(classes, i));
     fprintf(out, "%s\n", classes->count > SHOWN ? ", ... (all: /classes in index.h5)" : "");
+    fprintf(out, "label %s, digest of these names and numbers: %016" PRIx64 "\n", clips->layout.label_names[label],
+            vj_clips_classes_digest(classes));
 }
 
 static void print_labels(const vj_clips *clips, int64_t *values, FILE *out)

@@ -372,26 +372,6 @@ static vj_status read_indices(vj_clips *clips, const vj_strings *paths)
 
 /* ------------------------------------------------------------------------------------------------ all ranks */
 
-static void broadcast_rows(void *rows, int64_t count, size_t bytes, MPI_Comm comm)
-{
-    MPI_Datatype row;
-    MPI_Type_contiguous((int)bytes, MPI_BYTE, &row);
-    MPI_Type_commit(&row);
-    MPI_Bcast(rows, (int)count, row, 0, comm);
-    MPI_Type_free(&row);
-}
-
-static vj_status broadcast_classes(vj_clips_classes *classes, int rank, MPI_Comm comm)
-{
-    MPI_Bcast(&classes->count, 1, MPI_INT64_T, 0, comm);
-    MPI_Bcast(&classes->bytes, 1, MPI_INT64_T, 0, comm);
-    if (rank != 0 && classes->count > 0) classes->names = vj_calloc(classes->count, classes->bytes);
-    const int good = rank == 0 || classes->count == 0 || classes->names != NULL;
-    VJ_TRY(vj_agree(comm, good ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the names of classes")));
-    broadcast_rows(classes->names, classes->count, (size_t)classes->bytes, comm);
-    return VJ_OK;
-}
-
 /* Rank 0's tables into memory that the ranks of each node share. */
 static vj_status share_tables(vj_clips *clips, int rank, MPI_Comm comm)
 {
@@ -408,7 +388,7 @@ static vj_status share_tables(vj_clips *clips, int rank, MPI_Comm comm)
         char *shared = (char *)clips->tables.memory + at[i];
         if (rank == 0 && tables[i].rows > 0) memcpy(shared, get_table(clips, &tables[i]), table_bytes(&tables[i]));
         if (clips->tables.writers != MPI_COMM_NULL)
-            broadcast_rows(shared, tables[i].rows, tables[i].row_bytes, clips->tables.writers);
+            vj_broadcast(shared, (int64_t)table_bytes(&tables[i]), clips->tables.writers);
     }
     if (rank == 0) free_tables(clips);
     for (int i = 0; i < TABLES; i++) set_table(clips, &tables[i], (char *)clips->tables.memory + at[i]);
@@ -429,7 +409,7 @@ static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
     clips->count = sizes.count;
     clips->shards = sizes.shards;
     clips->fingerprint = sizes.fingerprint;
-    for (int l = 0; l < clips->layout.label_count; l++) VJ_TRY(broadcast_classes(&clips->classes[l], rank, comm));
+    for (int l = 0; l < clips->layout.label_count; l++) VJ_TRY(vj_clips_broadcast_classes(&clips->classes[l], comm));
     return share_tables(clips, rank, comm);
 }
 

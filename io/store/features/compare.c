@@ -4,18 +4,11 @@
 #include <string.h>
 
 #include "features/inner.h"
-
-/* Rows of a slab of each store. */
-typedef struct {
-    float *values;   /* [slab, N, D] */
-    int32_t *labels; /* [slab, L] */
-    int64_t *clips;  /* [slab] */
-    uint64_t *sums;  /* [slab] */
-} slab;
+#include "parallel/parallel.h"
 
 typedef struct {
     const vj_features *f[2];
-    slab s[2];
+    float *x[2];               /* [rows, N, D] features of the rows that are compared now */
     bool values, labels, sums; /* can be compared */
     int64_t rows;              /* of a slab */
     int64_t differ_values, differ_labels, differ_clips, differ_sums;
@@ -26,22 +19,8 @@ static vj_status allocate(comparison *c)
 {
     for (int i = 0; i < 2; i++) {
         const vj_features_header *h = &c->f[i]->layout;
-        c->s[i] = (slab){vj_calloc(c->rows * h->tokens * h->width, sizeof(float)),
-                         vj_calloc(c->rows * h->label_count + 1, sizeof(int32_t)), vj_calloc(c->rows, sizeof(int64_t)),
-                         vj_calloc(c->rows, sizeof(uint64_t))};
-        if (!c->s[i].values || !c->s[i].labels || !c->s[i].clips || !c->s[i].sums)
-            return vj_raise(VJ_ERR_MEMORY, "no memory to compare rows of %s", c->f[i]->path);
-    }
-    return VJ_OK;
-}
-
-static vj_status read_slab(comparison *c, int64_t first, int64_t count)
-{
-    for (int i = 0; i < 2; i++) {
-        VJ_TRY(vj_features_read_rows(c->f[i], first, count, c->s[i].values));
-        VJ_TRY(vj_features_read_labels(c->f[i], first, count, c->s[i].labels));
-        VJ_TRY(vj_features_read_clips(c->f[i], first, count, c->s[i].clips));
-        if (c->sums) VJ_TRY(vj_features_read_clip_sums(c->f[i], first, count, c->s[i].sums));
+        c->x[i] = vj_calloc(c->rows * h->tokens * h->width, sizeof *c->x[i]);
+        if (!c->x[i]) return vj_raise(VJ_ERR_MEMORY, "no memory to compare rows of %s", c->f[i]->path);
     }
     return VJ_OK;
 }
@@ -49,7 +28,7 @@ static vj_status read_slab(comparison *c, int64_t first, int64_t count)
 static bool values_differ(comparison *c, int64_t row)
 {
     const int64_t n = c->f[0]->layout.tokens * c->f[0]->layout.width;
-    const float *x = c->s[0].values + row * n, *y = c->s[1].values + row * n;
+    const float *x = c->x[0] + row * n, *y = c->x[1] + row * n;
     if (memcmp(x, y, (size_t)n * sizeof *x) == 0) return false;
     for (int64_t i = 0; i < n; i++) {
         if (memcmp(&x[i], &y[i], sizeof *x) == 0) continue;
@@ -59,13 +38,16 @@ static bool values_differ(comparison *c, int64_t row)
     return true;
 }
 
-static bool row_differs(comparison *c, int64_t row)
+/* Row `i` of a slab that begins with row `first`. */
+static bool row_differs(comparison *c, int64_t first, int64_t i)
 {
-    const int labels = c->f[0]->layout.label_count;
-    const bool values = c->values && values_differ(c, row), clip = c->s[0].clips[row] != c->s[1].clips[row];
-    const bool sum = c->sums && c->s[0].sums[row] != c->s[1].sums[row];
-    const bool label = c->labels && memcmp(c->s[0].labels + row * labels, c->s[1].labels + row * labels,
-                                           sizeof(int32_t) * (size_t)labels) != 0;
+    const vj_features *a = c->f[0], *b = c->f[1];
+    const int labels = a->layout.label_count;
+    const int64_t row = first + i;
+    const bool values = c->values && values_differ(c, i), clip = a->clip[row] != b->clip[row];
+    const bool sum = c->sums && a->clip_sums[row] != b->clip_sums[row];
+    const bool label =
+        c->labels && memcmp(a->label + row * labels, b->label + row * labels, sizeof(int32_t) * (size_t)labels) != 0;
     c->differ_values += values;
     c->differ_clips += clip;
     c->differ_sums += sum;
@@ -78,8 +60,8 @@ static vj_status compare_rows(comparison *c, int64_t rows, FILE *out, int64_t *d
     int64_t differ = 0;
     for (int64_t first = 0; first < rows; first += c->rows) {
         const int64_t n = rows - first < c->rows ? rows - first : c->rows;
-        VJ_TRY(read_slab(c, first, n));
-        for (int64_t i = 0; i < n; i++) differ += row_differs(c, i);
+        for (int i = 0; i < 2; i++) VJ_TRY(vj_features_read_rows(c->f[i], first, n, c->x[i]));
+        for (int64_t i = 0; i < n; i++) differ += row_differs(c, first, i);
     }
     if (c->differ_clips > 0) fprintf(out, "numbers of clips: of %lld rows\n", (long long)c->differ_clips);
     if (c->differ_sums > 0) fprintf(out, "content of clips, by checksum: of %lld rows\n", (long long)c->differ_sums);
@@ -127,7 +109,7 @@ static void compare_headers(comparison *c, FILE *out, int64_t *different)
     const vj_features_header *a = &c->f[0]->layout, *b = &c->f[1]->layout;
     c->values = a->tokens == b->tokens && a->width == b->width;
     c->labels = labels_alike(a, b);
-    c->sums = vj_features_has_clip_sums(c->f[0]) && vj_features_has_clip_sums(c->f[1]);
+    c->sums = c->f[0]->clip_sums && c->f[1]->clip_sums;
     if (a->clips != b->clips)
         fprintf(out, "number of clips: %lld, %lld; the first ones are compared\n", (long long)a->clips,
                 (long long)b->clips);
@@ -157,19 +139,14 @@ vj_status vj_features_compare(const char *a, const char *b, FILE *out, int64_t *
     vj_features *x = NULL, *y = NULL;
     comparison c = {0};
     *different = 0;
-    vj_status status = vj_features_open(&x, a);
-    if (status == VJ_OK) status = vj_features_open(&y, b);
+    vj_status status = vj_features_open(&x, a, VJ_ALONE);
+    if (status == VJ_OK) status = vj_features_open(&y, b, VJ_ALONE);
     if (status == VJ_OK) {
         c.f[0] = x;
         c.f[1] = y;
         status = compare(&c, out, different);
     }
-    for (int i = 0; i < 2; i++) {
-        free(c.s[i].values);
-        free(c.s[i].labels);
-        free(c.s[i].clips);
-        free(c.s[i].sums);
-    }
+    for (int i = 0; i < 2; i++) free(c.x[i]);
     vj_features_close(x);
     vj_features_close(y);
     return status;

@@ -10,7 +10,8 @@
  *   /classes/LABEL  S [classes]     names of the classes of a label, where the clip store has them: row k is class k
  *
  * Attributes of /: format, version, config, encoder, encoder_digest, preprocessing, store_fingerprint, effective_rank,
- * code, date, hosts, ranks, complete. Older files have no encoder_digest, preprocessing and /clip_xxh3.
+ * code, date, hosts, ranks, complete; grid (u8 [3]) where rows have tokens. Older files have no encoder_digest,
+ * preprocessing, grid and /clip_xxh3.
  */
 #ifndef VJ_FEATURES_H
 #define VJ_FEATURES_H
@@ -28,6 +29,8 @@ typedef enum { VJ_FEATURES_F32, VJ_FEATURES_F16 } vj_features_type;
 
 typedef struct {
     int64_t clips, tokens, width; /* n, N, D, each at least 1 */
+    uint64_t grid[3];             /* tokens of a clip in time, its rows and columns, token (t * rows + y) * columns + x;
+                                     what is left of N comes before them. Zeros: not known, or means of tokens */
     vj_features_type type;
     int label_count; /* 0 to VJ_MAX_LABELS */
     char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];
@@ -76,10 +79,12 @@ vj_status vj_features_commit(vj_features_writer *writer, vj_status status, doubl
 typedef struct vj_features vj_features;
 
 /**
- * Open a feature store; refuses a file that is not one, is cut short or incomplete. Rows and columns are read from the
- * file only when they are asked for. Not collective. Free with vj_features_close().
+ * Open a feature store; refuses a file that is not one, is cut short or incomplete. Rank 0 reads header and columns for
+ * all: columns lie in memory that the ranks of a node share (24 bytes a clip, and 4 for each label). Rows are read by
+ * each rank when they are asked for. Collective, agreed; comm may be VJ_ALONE. Free with vj_features_close(), which is
+ * not collective.
  */
-vj_status vj_features_open(vj_features **features, const char *path);
+vj_status vj_features_open(vj_features **features, const char *path, MPI_Comm comm);
 void vj_features_close(vj_features *features);
 
 /** Return the header of the store; owned by `features`, as are encoder, preprocessing and config. */
@@ -95,14 +100,12 @@ vj_status vj_features_read_rows(const vj_features *features, int64_t first, int6
 int64_t vj_features_slab(const vj_features *features);
 
 /**
- * Read columns of rows [first, first + count): labels [count, L], the clips' numbers in their store [count], and their
- * checksums there [count], which older files do not have. Labels and numbers are verified by vj_features_read_rows()
- * only.
+ * Return columns, owned by `features`: labels [n, L], the clips' numbers in their store [n], and their checksums there
+ * [n], NULL in older files. Labels and numbers are verified by vj_features_read_rows() only.
  */
-vj_status vj_features_read_labels(const vj_features *features, int64_t first, int64_t count, int32_t *labels);
-vj_status vj_features_read_clips(const vj_features *features, int64_t first, int64_t count, int64_t *clips);
-bool vj_features_has_clip_sums(const vj_features *features);
-vj_status vj_features_read_clip_sums(const vj_features *features, int64_t first, int64_t count, uint64_t *sums);
+const int32_t *vj_features_labels(const vj_features *features);
+const int64_t *vj_features_clips(const vj_features *features);
+const uint64_t *vj_features_clip_sums(const vj_features *features);
 
 /** Verify the checksum of every row; *damaged counts mismatches, each reported. */
 vj_status vj_features_verify(const char *path, int64_t *rows, int64_t *damaged);

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "features/features.h"
+#include "parallel/shared.h"
 
 enum { VJ_FEATURES_VERSION = 1 };
 
@@ -19,7 +20,16 @@ struct vj_features {
     struct {
         int64_t features, label, clip, clip_sums, sums;
     } place; /* file offsets of the datasets; clip_sums: 0 in files that lack them */
+    /* Columns of all rows, in memory that the ranks of a node share. */
+    vj_shared memory;
+    int64_t *clip;       /* [clips] */
+    uint64_t *sums;      /* [clips] of the rows */
+    uint64_t *clip_sums; /* [clips]; NULL in files that lack them */
+    int32_t *label;      /* [clips, label_count] */
 };
+
+/** Read bytes at a place of the file, all of them. */
+vj_status vj_features_read_bytes(const vj_features *features, void *to, int64_t bytes, int64_t at);
 
 /** Like vj_features_read_rows(), but checksum mismatches are reported and added to *damaged. */
 vj_status vj_features_check_rows(const vj_features *features, int64_t first, int64_t count, float *out,

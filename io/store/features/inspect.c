@@ -3,6 +3,7 @@
 
 #include "features/inner.h"
 #include "h5/h5.h"
+#include "parallel/parallel.h"
 
 static vj_status verify(const vj_features *f, int64_t *damaged)
 {
@@ -20,7 +21,7 @@ vj_status vj_features_verify(const char *path, int64_t *rows, int64_t *damaged)
 {
     vj_features *f;
     *rows = *damaged = 0;
-    VJ_TRY(vj_features_open(&f, path));
+    VJ_TRY(vj_features_open(&f, path, VJ_ALONE));
     *rows = f->layout.clips;
     const vj_status status = verify(f, damaged);
     vj_features_close(f);
@@ -39,18 +40,23 @@ static vj_status print_provenance(const char *path, FILE *out)
 vj_status vj_features_print(const char *path, FILE *out)
 {
     vj_features *f;
-    VJ_TRY(vj_features_open(&f, path));
+    VJ_TRY(vj_features_open(&f, path, VJ_ALONE));
     const vj_features_header *layout = &f->layout;
     fprintf(out, "%s: features\n  clips      %lld, of a store with fingerprint %016llx\n", path,
             (long long)layout->clips, (unsigned long long)layout->store_fingerprint);
     fprintf(out, "  a clip     %lld tokens of width %lld, %s\n", (long long)layout->tokens, (long long)layout->width,
             layout->type == VJ_FEATURES_F16 ? "f16" : "f32");
+    if (layout->grid[0] > 0)
+        fprintf(out, "  grid       %llu in time, %llu rows, %llu columns\n", (unsigned long long)layout->grid[0],
+                (unsigned long long)layout->grid[1], (unsigned long long)layout->grid[2]);
     fprintf(out, "  encoder    %s, digest %016llx\n", layout->encoder, (unsigned long long)layout->encoder_digest);
     fprintf(out, "  input      %s\n", layout->preprocessing[0] ? layout->preprocessing : "not known");
     fprintf(out, "  effective rank %.2f\n  labels    ", f->effective_rank);
     for (int i = 0; i < layout->label_count; i++) {
         fprintf(out, " %s", layout->label_names[i]);
-        if (layout->classes[i].count > 0) fprintf(out, " (%lld named classes)", (long long)layout->classes[i].count);
+        if (layout->classes[i].count > 0)
+            fprintf(out, " (%lld named classes, digest %016llx)", (long long)layout->classes[i].count,
+                    (unsigned long long)vj_clips_classes_digest(&layout->classes[i]));
     }
     fprintf(out, "\n");
     vj_status status;

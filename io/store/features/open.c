@@ -1,6 +1,6 @@
 /*
- * Opens a feature store: reads with HDF5 what it holds and at which file offsets; rows are then read without HDF5
- * (read.c).
+ * Opens a feature store: rank 0 reads with HDF5 what it holds and at which file offsets, reads the columns, and
+ * distributes both; rows are then read without HDF5 (read.c).
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,6 +10,9 @@
 
 #include "features/inner.h"
 #include "h5/h5.h"
+#include "parallel/parallel.h"
+
+enum { PLACES = sizeof((vj_features *)0)->place / sizeof(int64_t) };
 
 #define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
 
@@ -141,15 +144,35 @@ static vj_status find_labels(vj_features *f, hid_t file, int64_t file_bytes)
 static vj_status read_origin(vj_features *f, hid_t file, int64_t file_bytes)
 {
     hsize_t dim[1];
-    f->layout.preprocessing = "";
     if (H5Aexists(file, "encoder_digest") <= 0) return VJ_OK;
     VJ_TRY(vj_h5_get_u64(file, f->path, "encoder_digest", &f->layout.encoder_digest));
     VJ_TRY(vj_h5_get_text(file, f->path, "preprocessing", &f->preprocessing));
-    f->layout.preprocessing = f->preprocessing;
     vj_status status = find_column(f, file, file_bytes, "clip_xxh3", H5T_NATIVE_UINT64, 1, dim, &f->place.clip_sums);
     for (int l = 0; l < f->layout.label_count && status == VJ_OK; l++)
         status = vj_clips_get_classes(file, f->path, f->layout.label_names[l], &f->layout.classes[l]);
     return status;
+}
+
+/* Whether the cells are at least one, and at most N. */
+static bool is_grid(const uint64_t *grid, int64_t tokens)
+{
+    uint64_t left = (uint64_t)tokens;
+    for (int i = 0; i < 3; i++) {
+        if (grid[i] < 1 || grid[i] > left) return false;
+        left /= grid[i];
+    }
+    return true;
+}
+
+static vj_status read_grid(vj_features *f, hid_t file)
+{
+    uint64_t *grid = f->layout.grid;
+    if (H5Aexists(file, "grid") <= 0) return VJ_OK;
+    VJ_TRY(vj_h5_get_u64s(file, f->path, "grid", grid, 3));
+    if (is_grid(grid, f->layout.tokens)) return VJ_OK;
+    return vj_raise(VJ_ERR_FORMAT, "%s: a grid of %llu x %llu x %llu cells does not fit %lld tokens", f->path,
+                    (unsigned long long)grid[0], (unsigned long long)grid[1], (unsigned long long)grid[2],
+                    (long long)f->layout.tokens);
 }
 
 static vj_status read_header(vj_features *f, hid_t file)
@@ -166,12 +189,11 @@ static vj_status read_header(vj_features *f, hid_t file)
     VJ_TRY(vj_h5_get_text(file, f->path, "encoder", &f->encoder));
     VJ_TRY(vj_h5_get_text(file, f->path, "config", &f->config));
     VJ_TRY(read_origin(f, file, file_bytes));
-    f->layout.encoder = f->encoder;
-    f->layout.config = f->config;
+    VJ_TRY(read_grid(f, file));
     return VJ_OK;
 }
 
-static vj_status open_store(vj_features *f)
+static vj_status open_with_hdf5(vj_features *f)
 {
     hid_t file;
     VJ_TRY(vj_h5_open(&file, f->path, VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION));
@@ -180,22 +202,97 @@ static vj_status open_store(vj_features *f)
     return status;
 }
 
-vj_status vj_features_open(vj_features **features, const char *path)
+/* Rank 0: what is in the file, and where. */
+static vj_status open_store(vj_features *f)
 {
-    *features = NULL;
-    vj_features *f = calloc(1, sizeof *f);
-    if (!f) return vj_raise(VJ_ERR_MEMORY, "no memory to open %s", path);
-    f->fd = -1;
-    if (snprintf(f->path, sizeof f->path, "%s", path) >= (int)sizeof f->path) {
-        free(f);
-        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    }
     vj_status status;
     H5E_BEGIN_TRY
     {
-        status = open_store(f);
+        status = open_with_hdf5(f);
     }
     H5E_END_TRY
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ all ranks */
+
+static vj_status broadcast_text(char **text, MPI_Comm comm)
+{
+    const bool first = vj_comm_rank(comm) == 0;
+    int64_t bytes = first && *text ? (int64_t)strlen(*text) + 1 : 0;
+    vj_broadcast(&bytes, sizeof bytes, comm);
+    if (!first) *text = bytes > 0 ? vj_calloc(bytes, 1) : NULL;
+    VJ_TRY(vj_agree(comm, bytes == 0 || *text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a text")));
+    vj_broadcast(*text, bytes, comm);
+    return VJ_OK;
+}
+
+/* Rank 0's header to all. The others open the file for reading rows. */
+static vj_status broadcast_header(vj_features *f, MPI_Comm comm)
+{
+    struct {
+        vj_features_header layout;
+        double effective_rank;
+        int64_t place[PLACES];
+    } all = {f->layout, f->effective_rank, {0}};
+    const bool first = vj_comm_rank(comm) == 0;
+    memcpy(all.place, &f->place, sizeof all.place);
+    vj_broadcast(&all, sizeof all, comm);
+    if (!first) {
+        memset(all.layout.classes, 0, sizeof all.layout.classes); /* rank 0's pointers */
+        f->layout = all.layout;
+        f->effective_rank = all.effective_rank;
+        memcpy(&f->place, all.place, sizeof all.place);
+    }
+    VJ_TRY(broadcast_text(&f->encoder, comm));
+    VJ_TRY(broadcast_text(&f->preprocessing, comm));
+    VJ_TRY(broadcast_text(&f->config, comm));
+    f->layout.encoder = f->encoder;
+    f->layout.config = f->config;
+    f->layout.preprocessing = f->preprocessing ? f->preprocessing : "";
+    for (int l = 0; l < f->layout.label_count; l++) VJ_TRY(vj_clips_broadcast_classes(&f->layout.classes[l], comm));
+    if (!first) f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    return vj_agree(comm, f->fd >= 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "open %s", f->path));
+}
+
+static vj_status read_columns(const vj_features *f)
+{
+    const int64_t n = f->layout.clips;
+    VJ_TRY(vj_features_read_bytes(f, f->clip, n * (int64_t)sizeof *f->clip, f->place.clip));
+    VJ_TRY(vj_features_read_bytes(f, f->sums, n * (int64_t)sizeof *f->sums, f->place.sums));
+    if (f->clip_sums)
+        VJ_TRY(vj_features_read_bytes(f, f->clip_sums, n * (int64_t)sizeof *f->clip_sums, f->place.clip_sums));
+    return vj_features_read_bytes(f, f->label, n * f->layout.label_count * (int64_t)sizeof *f->label, f->place.label);
+}
+
+/* Rank 0 reads the columns; each node has them once. */
+static vj_status share_columns(vj_features *f, MPI_Comm comm)
+{
+    const int64_t n = f->layout.clips, wide = f->place.clip_sums > 0 ? 3 : 2; /* columns of 8 bytes */
+    const int64_t bytes = n * (8 * wide + 4 * f->layout.label_count);
+    VJ_TRY(vj_shared_open(&f->memory, comm, bytes, "columns of a feature file"));
+    f->clip = f->memory.memory;
+    f->sums = (uint64_t *)(f->clip + n);
+    f->clip_sums = wide == 3 ? f->sums + n : NULL;
+    f->label = (int32_t *)(f->clip + wide * n);
+    vj_status status = vj_comm_rank(comm) == 0 ? read_columns(f) : VJ_OK;
+    if (f->memory.writers != MPI_COMM_NULL) vj_broadcast(f->memory.memory, bytes, f->memory.writers);
+    vj_shared_publish(&f->memory);
+    return vj_agree(comm, status);
+}
+
+vj_status vj_features_open(vj_features **features, const char *path, MPI_Comm comm)
+{
+    *features = NULL;
+    vj_features *f = calloc(1, sizeof *f);
+    vj_status status = f ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to open %s", path);
+    if (f) f->fd = -1;
+    if (f && snprintf(f->path, sizeof f->path, "%s", path) >= (int)sizeof f->path)
+        status = vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
+    if (status == VJ_OK && vj_comm_rank(comm) == 0) status = open_store(f);
+    status = vj_agree(comm, status);
+    if (status == VJ_OK) status = broadcast_header(f, comm);
+    if (status == VJ_OK) status = share_columns(f, comm);
     if (status == VJ_OK)
         *features = f;
     else
@@ -207,6 +304,7 @@ void vj_features_close(vj_features *f)
 {
     if (!f) return;
     if (f->fd >= 0) (void)close(f->fd); /* only read */
+    vj_shared_close(&f->memory);
     for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&f->layout.classes[l]);
     free(f->encoder);
     free(f->preprocessing);

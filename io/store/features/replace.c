@@ -5,12 +5,13 @@
 #include "base/output.h"
 #include "features/features.h"
 #include "h5/h5.h"
+#include "parallel/parallel.h"
 
 /* Are the features in the file what the same command wrote before? */
 static vj_status check_earlier(const char *path, const vj_features_header *layout)
 {
     vj_features *f;
-    VJ_TRY(vj_features_open(&f, path));
+    VJ_TRY(vj_features_open(&f, path, VJ_ALONE));
     const vj_features_header *old = vj_features_describe(f);
     vj_status status = VJ_OK;
     if (old->store_fingerprint != layout->store_fingerprint)

@@ -45,34 +45,10 @@ static vj_status create_labels(vj_features_writer *w)
     return status;
 }
 
-/* On rank 0: a dataset for the names of a label's classes, where it has any. */
-static vj_status create_classes(vj_features_writer *w, const vj_features_header *layout, int label)
-{
-    const vj_clips_classes *classes = &layout->classes[label];
-    char name[VJ_LABEL_NAME + 16];
-    if (classes->count == 0) return VJ_OK;
-    snprintf(name, sizeof name, "classes/%s", layout->label_names[label]);
-    const hsize_t count = (hsize_t)classes->count;
-    hid_t type = H5Tcopy(H5T_C_S1);
-    vj_status status = H5Tset_size(type, (size_t)classes->bytes) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0
-                           ? vj_h5_dataset(&w->out, name, type, 1, &count, &w->classes[label])
-                           : vj_raise_h5("make the type of %s", name);
-    H5Tclose(type); /* the file has its copy */
-    VJ_TRY(status);
-    hid_t dataset = H5Dopen2(w->out.file, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise_h5("open %s", name);
-    status = vj_h5_put_u64(dataset, "xxh3", XXH3_64bits(classes->names, (size_t)(classes->count * classes->bytes)));
-    if (H5Dclose(dataset) < 0 && status == VJ_OK) status = vj_raise_h5("close %s", name);
-    return status;
-}
-
 static vj_status write_classes(vj_features_writer *w, const vj_features_header *layout)
 {
-    for (int l = 0; l < layout->label_count; l++) {
-        const vj_clips_classes *classes = &layout->classes[l];
-        if (classes->count > 0)
-            VJ_TRY(vj_h5_write(&w->out, w->classes[l], classes->names, classes->count * classes->bytes));
-    }
+    for (int l = 0; l < layout->label_count; l++)
+        VJ_TRY(vj_clips_write_classes(&w->out, &layout->classes[l], w->classes[l]));
     return VJ_OK;
 }
 
@@ -89,9 +65,11 @@ static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout
     VJ_TRY(vj_h5_dataset(&w->out, "clip", H5T_STD_I64LE, 1, &n, &w->place.clip));
     VJ_TRY(vj_h5_dataset(&w->out, "clip_xxh3", H5T_STD_U64LE, 1, &n, &w->place.clip_sums));
     VJ_TRY(vj_h5_dataset(&w->out, "xxh3", H5T_STD_U64LE, 1, &n, &w->place.sums));
-    for (int l = 0; l < layout->label_count; l++) VJ_TRY(create_classes(w, layout, l));
+    for (int l = 0; l < layout->label_count; l++)
+        VJ_TRY(vj_clips_lay_out_classes(&w->out, layout->label_names[l], &layout->classes[l], &w->classes[l]));
     VJ_TRY(vj_h5_put_u64(w->out.file, "store_fingerprint", layout->store_fingerprint));
     VJ_TRY(vj_h5_put_u64(w->out.file, "encoder_digest", layout->encoder_digest));
+    if (layout->grid[0] > 0) VJ_TRY(vj_h5_put_u64s(w->out.file, "grid", layout->grid, 3));
     VJ_TRY(vj_h5_put_text(w->out.file, "preprocessing", layout->preprocessing));
     VJ_TRY(vj_h5_put_text(w->out.file, "encoder", layout->encoder));
     return vj_h5_put_text(w->out.file, "config", layout->config);

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# What programs read when they start on 4 ranks of 2 nodes: each byte of settings, index, checkpoint, and of what features say
+# beside their rows, is read once in all, by the first rank of a node, and no other rank reads anything of these files.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# count PROGRAM ARGS...: into counts.RANK. The nodes are those of libcount_mpi: every 2 ranks take themselves for one.
+count() {
+    rm -f counts.* messages.*
+    VJEPA_COUNT_FOLDER=$scratch/in VJEPA_IO_COUNTS=$scratch/counts VJEPA_COUNTS=$scratch/messages VJEPA_NODE_RANKS=2 \
+        run 4 env LD_PRELOAD="$tools/libcount_io.so $tools/libcount_mpi.so" "$@" >count.log 2>&1 ||
+        fail "$1 on 4 ranks: $(tail -n 5 count.log)"
+}
+
+cat >look.py <<'PY'
+# look.py WHAT PATTERN...: each pattern names files of which every byte may be read once, by first ranks of nodes only; with
+# =PATTERN by any rank.
+import fnmatch, glob, os, sys
+read = {}
+for rank in range(4):
+    for line in open(f'counts.{rank}'):
+        path, opens, size = line.strip().rsplit(',', 2)
+        read.setdefault(path, {})[rank] = (int(opens), int(size))
+bad = 0
+for pattern in sys.argv[2:]:
+    readers = {0, 1, 2, 3} if pattern[0] == '=' else {0, 2}
+    found = [path for path in read if fnmatch.fnmatch(path, '*/' + pattern.lstrip('='))]
+    bad += not found
+    if not found: print(f'{sys.argv[1]}: nobody has read {pattern}')
+    for path in found:
+        size, total = os.path.getsize(path), sum(n for opens, n in read[path].values())
+        print(f'{sys.argv[1]}: {os.path.basename(path)}, {size} bytes: rank {read[path]} opened, read')
+        # HDF5 reads its own structures twice, a few KiB
+        bad += not {rank for rank in read[path] if read[path][rank][1] > 0} <= readers or total > 1.1 * size + 8192
+sys.exit(bad > 0)
+PY
+look() { /usr/bin/python3 look.py "$@" || fail "$1 reads what it should not"; }
+
+mkdir in
+make_store in/train.clips 40
+make_store in/val.clips 20 40
+cp "$tiny" in/tiny.yaml
+tiny=$scratch/in/tiny.yaml
+large=(--set model.width=192 --set model.heads=4 --set predictor.heads=2 --set data.train='[in/train.clips]') # a checkpoint larger than what HDF5 reads beside it
+pretrain 1 in/run "${large[@]}" --set train.epochs=1 >run.log 2>&1 || fail "training: $(tail -n 5 run.log)"
+# The run is complete: starting it again reads all of this and does no step.
+for layout in "" "--set parallel.zero=1" "--set parallel.tensor=2 --set parallel.zero=1"; do
+    # shellcheck disable=SC2086 # settings
+    count "$bin/vjepa-pretrain" in/tiny.yaml --set run.dir=in/run "${large[@]}" --set train.epochs=1 $layout
+    look "vjepa-pretrain $layout" tiny.yaml index.h5 step_00000008.h5
+done
+encoder=(--encoder in/run/step_00000008.h5)
+run 1 "$bin/vjepa-embed" in/tiny.yaml "${large[@]}" "${encoder[@]}" --store in/train.clips --out in/train.h5 >embed.log 2>&1 ||
+    fail "features: $(tail -n 5 embed.log)"
+count "$bin/vjepa-embed" in/tiny.yaml "${large[@]}" "${encoder[@]}" --store in/val.clips --out in/val.h5
+look vjepa-embed tiny.yaml index.h5 step_00000008.h5 =shard-*.h5
+count "$bin/vjepa-probe" in/tiny.yaml "${large[@]}" --dry-run --out table a=in/train.h5,in/val.h5
+look vjepa-probe tiny.yaml train.h5 val.h5
+if [ -e "$bin/vjepa-spectrum" ]; then
+    count "$bin/vjepa-spectrum" spectrum --dry-run in/train.h5
+    look vjepa-spectrum train.h5
+fi
+
+# Twelve ranks warn of the same thing: two lines, the first rank's and one for the others.
+run 12 "$bin/vjepa-pretrain" in/tiny.yaml --set run.dir=many --set data.train='[in/train.clips]' --set train.microbatch=1 \
+    --set train.stop_after=1 --set data.cache=/dev/null/cache >many.log 2>&1 || fail "12 ranks: $(tail -n 5 many.log)"
+[ "$(grep -c 'warning: rank .*data.cache' many.log)" -eq 2 ] && grep -q 'warning: rank 1 and 10 others: data.cache' many.log ||
+    fail "12 ranks say: $(grep data.cache many.log)"
+finish
