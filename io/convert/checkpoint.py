@@ -24,7 +24,7 @@ def _sums(values):
                     dtype=np.uint64)
 
 
-def _put_text(item, name, text):
+def put_text(item, name, text):
     """Of fixed length, as the programs write and read it."""
     data = text.encode()
     item.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) + 1))
@@ -44,11 +44,11 @@ def write(path, state, config, shape, tensors, code):
     def fill(part):
         # Format 1.8, as all files of vjepa: checksums in HDF5's own structures, and the length in the superblock.
         with h5py.File(part, "w", libver=("v108", "v108")) as file:
-            _put_text(file, "format", FORMAT)
+            put_text(file, "format", FORMAT)
             file.attrs["version"] = np.int64(VERSION)
-            _put_text(file, "code", code)
-            _put_text(file, "date", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-            _put_text(file, "hosts", socket.gethostname() or "unknown")
+            put_text(file, "code", code)
+            put_text(file, "date", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+            put_text(file, "hosts", socket.gethostname() or "unknown")
             file.attrs["ranks"] = np.int64(1)
             for name, values in tensors.items():
                 dataset = file.create_dataset(name, data=values, dtype="<f4")
@@ -59,10 +59,10 @@ def write(path, state, config, shape, tensors, code):
             group = file.create_group("architecture")
             for name, value in architecture(shape).items():
                 if isinstance(value, str):
-                    _put_text(group, name, value)
+                    put_text(group, name, value)
                 else:
                     group.attrs[name] = np.float64(value) if isinstance(value, float) else np.int64(value)
-            _put_text(file, "config", config)
+            put_text(file, "config", config)
             file.attrs["complete"] = np.int64(1)
 
     program.publish(path, fill)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import checkpoint
+import probes
 import published
 import settings
 
@@ -23,7 +24,9 @@ Every key of the file is accounted for: what is missing, unexpected or of anothe
 are taken from the tensors; size of clips and kind of position table from the stored tables, which must be the
 sine-cosine tables that vjepa computes itself; it does not keep them. The number of heads does not show in any tensor:
 it is the published one of a published size, else it must come with --config. With --config everything is compared with
-the configuration, whose text goes into the checkpoint. The file is read into memory as a whole."""
+the configuration, whose text goes into the checkpoint. The file is read into memory as a whole.
+
+A file with `classifier` (V-JEPA) or `classifiers` (V-JEPA 2) is an attentive probe, and becomes a probe's file of vjepa."""
 
 EXAMPLE = """\
 example, for the published ViT-L/16:
@@ -34,6 +37,10 @@ example, for the published ViT-L/16:
 to go on with the training of it on other clips (longer than its 300 epochs: train.epochs):
   python3 from_pytorch.py vitl16.pth.tar my-run/ --clips my.clips
   mpirun -n 2 vjepa-pretrain jobs/configs/vitl16_224.yaml --set run.dir=my-run --set data.train='[my.clips]' ...
+
+a published attentive probe, with the names of its classes, one a line in the order of its outputs:
+  python3 from_pytorch.py k400-probe.pth.tar k400-probe.h5 --task k400 --class-names k400_names.txt
+  vjepa-inspect k400-probe.h5
 
 exit codes: 0 done, 1 the file is not converted, 2 wrong option or configuration"""
 
@@ -202,6 +209,12 @@ def make_state(content, config, updates, clips):
 
 def convert(arguments):
     content = published.load(arguments.checkpoint, arguments.trust)
+    if probes.is_published(content):
+        probes.from_published(content, arguments)
+        return
+    for option in ("heads", "head", "blocks_on", "task", "class_names"):
+        if getattr(arguments, option) is not None:
+            raise Misused(f"--{option.replace('_', '-')} belongs to probes; {arguments.checkpoint} has no classifier")
     unknown = [key for key in content if key not in published.KEYS]
     if unknown:
         raise Refused(f"{arguments.checkpoint} has unexpected keys: {', '.join(map(str, unknown))}; a checkpoint of "
@@ -264,6 +277,12 @@ def main():
     p.add_argument("--clips", metavar="NAME.clips[,...]",
                    help="clip stores that vjepa-pretrain will go on with (data.train)")
     p.add_argument("--no-optimizer", action="store_true", help="leave the optimiser's moments out")
+    p.add_argument("--heads", type=int, metavar="N", help="of a probe, where the width is no published one")
+    p.add_argument("--head", type=int, metavar="K", help="which classifier of a sweep, from 0")
+    p.add_argument("--blocks-on", choices=("query", "tokens"),
+                   help="what the blocks of a deep probe work on; default: query of a classifier, tokens of classifiers")
+    p.add_argument("--task", metavar="LABEL", help="the label whose classes a probe tells apart")
+    p.add_argument("--class-names", metavar="NAMES.txt", help="their names, one a line, in the order of its outputs")
     p.add_argument("--trust", action="store_true",
                    help="unpickle any Python object in the file, which can run code of its author's")
     program.run(convert, p.parse_args())

@@ -17,7 +17,8 @@ PREFIX = "module.backbone."  # distributed wrapper and multi-mask wrapper
 TABLE = {"encoder": "pos_embed", "predictor": "predictor_pos_embed"}
 
 
-def _block(name, width, hidden):
+def block(name, width, hidden):
+    """Name to dimensions of one transformer block."""
     return {
         f"{name}.norm1.weight": (width,),
         f"{name}.norm1.bias": (width,),
@@ -39,7 +40,7 @@ def encoder_tensors(s: Shape):
     tensors = {"patch_embed.proj.weight": (s.width, 3, s.tubelet, s.patch, s.patch),
                "patch_embed.proj.bias": (s.width,)}
     for i in range(s.depth):
-        tensors.update(_block(f"blocks.{i}", s.width, s.hidden))
+        tensors.update(block(f"blocks.{i}", s.width, s.hidden))
     return {**tensors, "norm.weight": (s.width,), "norm.bias": (s.width,)}
 
 
@@ -48,7 +49,7 @@ def predictor_tensors(s: Shape):
     tensors = {"predictor_embed.weight": (width, s.width), "predictor_embed.bias": (width,)}
     tensors.update({f"mask_tokens.{i}": (1, 1, width) for i in range(s.mask_tokens)})
     for i in range(s.predictor_depth):
-        tensors.update(_block(f"predictor_blocks.{i}", width, s.predictor_hidden))
+        tensors.update(block(f"predictor_blocks.{i}", width, s.predictor_hidden))
     return {**tensors, "predictor_norm.weight": (width,), "predictor_norm.bias": (width,),
             "predictor_proj.weight": (s.width, width), "predictor_proj.bias": (s.width,)}
 

@@ -3,12 +3,13 @@
 import math
 
 import program
-from program import Refused
+from program import Misused, Refused
 
 program.need("torch", "h5py", "numpy", "xxhash", "yaml")
 
 import torch
 
+import probes
 import published
 from checkpoint import Reader
 from settings import Settings
@@ -17,11 +18,15 @@ DESCRIPTION = """\
 Converts a checkpoint of vjepa into one of the published V-JEPA code (PyTorch), with the names, prefixes and numbering
 that its pretraining and evaluation load. Every checksum is verified and every tensor accounted for. Position tables are
 computed. With the optimiser's moments the published pretraining can go on; it does so at whole epochs. The loss is not
-in a vjepa checkpoint (NaN), and the loss scaler starts anew. All of it is in memory before it is written."""
+in a vjepa checkpoint (NaN), and the loss scaler starts anew. All of it is in memory before it is written.
+
+A probe's file becomes the `classifier` of V-JEPA, or, with blocks on the tokens or --classifiers, the one of the
+`classifiers` of V-JEPA 2; weights only."""
 
 EXAMPLE = """\
 examples:
   python3 to_pytorch.py my-run/step_00090000.h5 my-latest.pth.tar
+  python3 to_pytorch.py probe.h5 probe.pth.tar
   python3 to_pytorch.py --encoder-only my-run/step_00090000.h5 encoder.pth.tar     # for the published evaluation
 
 exit codes: 0 done, 1 the file is not converted, 2 wrong option"""
@@ -67,6 +72,11 @@ def optimiser(reader, config, ordered, updates):
 
 
 def convert(arguments):
+    if probes.is_ours(arguments.checkpoint):
+        probes.to_published(arguments)
+        return
+    if arguments.classifiers:
+        raise Misused(f"--classifiers belongs to probes; {arguments.checkpoint} is none")
     reader = Reader(arguments.checkpoint)
     config = Settings(reader.config, f"the configuration in {arguments.checkpoint}")
     shape, state = config.shape(), reader.state
@@ -116,6 +126,7 @@ def main():
     p.add_argument("out", metavar="OUT.pth.tar")
     p.add_argument("--encoder-only", action="store_true",
                    help="only the encoder that features come from: target_encoder; encoder after objective.kind pixel")
+    p.add_argument("--classifiers", action="store_true", help="a probe of one block in V-JEPA 2's form")
     program.run(convert, p.parse_args())
 
 

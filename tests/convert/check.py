@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import torch
 
-from model import Training, grid_of, pick, table
+from model import Classifier, Training, grid_of, pick, table
 
 
 def shape_of(path):
@@ -195,6 +195,116 @@ def spoil(path, out, what):
     torch.save(content, out)
 
 
+PROBE = {"width": 24, "heads": 3, "classes": 5}
+
+
+def make_probe(out, depth, second):
+    """A published probe; V-JEPA 2's is the second of two classifiers."""
+    torch.manual_seed(5)
+    states = [{f"module.{name}": t for name, t in Classifier(**PROBE, depth=int(depth), second=second == "second").state_dict().items()}
+              for _ in range(2)]
+    more = {"opt": None, "scaler": None, "epoch": 20, "batch_size": 4, "world_size": 64}
+    torch.save({"classifiers": states, **more} if second == "second" else {"classifier": states[1], **more, "lr": 1e-3}, out)
+
+
+def probe_fixture(published, converted, depth, second, out):
+    """A file for vjepa-parity: weights of the converted probe, what PyTorch computes with the published one."""
+    content = torch.load(published)
+    state = content["classifiers"][1] if second == "second" else content["classifier"]
+    model = Classifier(**PROBE, depth=int(depth), second=second == "second")
+    model.load_state_dict({name[len("module."):]: t for name, t in state.items()})
+    model.double()
+    torch.manual_seed(6)
+    x, labels = torch.randn(3, 7, PROBE["width"], requires_grad=True), torch.tensor([4, 0, 2])
+    pooled, logits = model(x.double())
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    loss.backward()
+    variant = ("tokens" if second == "second" else "query") + depth
+    with h5py.File(out, "w") as file, h5py.File(converted) as source:
+        file.attrs.update({"batch": 3, "tokens": 7, "dim": PROBE["width"], "heads": PROBE["heads"],
+                           "classes": PROBE["classes"]})
+        source.copy("weights", file.require_group("weights"), name=variant)
+        file[f"weights/{variant}"].attrs["depth"] = int(depth)
+        file["inputs/features"], file["inputs/labels"] = x.detach().numpy(), labels.int().numpy()
+        results = {"pooled": pooled.detach(), "logits": logits.detach(), "loss": loss.detach().reshape(1),
+                   "gradient_features": x.grad.double()}
+        for name, p in model.named_parameters():
+            if "xattn.proj" not in name:
+                results[f"gradients/{name}"] = p.grad
+        for name, t in results.items():
+            file[f"f64/{variant}/{name}"] = t.numpy()
+
+
+def same_probe(a, b):
+    """The same tensors under the same names; the projection that is never applied is zero in what we write."""
+    x, y = (torch.load(path) for path in (a, b))
+    key = "classifiers" if "classifiers" in x else "classifier"
+    x, y = (content[key][-1] if key == "classifiers" else content[key] for content in (x, y))
+    expect(set(x) == set(y), f"{a} and {b} hold different names")
+    for name, t in x.items():
+        expect(torch.equal(t, y[name]) or ("xattn.proj" in name and not y[name].any()), f"{a} and {b} differ in {name}")
+
+
+def probe_refusals(second, converted, published, checkpoint):
+    """What is wrong with a probe, or with the command line, is said. (In one process: loading torch takes seconds.)"""
+    import re
+    import shutil
+    import from_pytorch
+    import program
+    import to_pytorch
+
+    def refused(code, pattern, convert, path, out="refused.h5", **options):
+        arguments = dict.fromkeys(("config", "clips", "heads", "head", "blocks_on", "task", "class_names"))
+        arguments.update(no_optimizer=False, trust=False, encoder_only=False, classifiers=False, checkpoint=path, out=out)
+        arguments.update(options)
+        try:
+            convert(type("Arguments", (), arguments))
+        except program.Refused as e:
+            expect(e.code == code and re.search(pattern, str(e)), f"{pattern}: refused with {e.code}, {e}")
+        else:
+            sys.exit(f"{pattern}: not refused")
+
+    ours = from_pytorch.convert
+    refused(2, "there are 2 classifiers: give --head 0 to 1", ours, second, heads=3)
+    refused(2, "--head 2: there are classifiers 0 to 1", ours, second, heads=3, head=2)
+    make_probe("first.pth.tar", "1", "first")
+    with open("few.txt", "w", encoding="utf-8") as file:
+        file.write("apple\npear\nplum\nfig\n")
+    refused(2, "--head chooses one of", ours, "first.pth.tar", heads=3, head=0)
+    refused(2, "width 24 is no published one. Give --heads", ours, "first.pth.tar")
+    refused(2, "5 heads do not divide", ours, "first.pth.tar", heads=5)
+    refused(2, "has 4 lines; expected 5", ours, "first.pth.tar", heads=3, task="fruit", class_names="few.txt")
+    refused(2, "needs --task", ours, "first.pth.tar", heads=3, class_names="names.txt")
+    refused(2, "belong to encoders", ours, "first.pth.tar", heads=3, config="config.yaml")
+    refused(2, "--task belongs to probes", ours, published, task="fruit")
+    refused(2, "it has no encoder", to_pytorch.convert, converted, encoder_only=True)
+    refused(2, "belongs to probes", to_pytorch.convert, checkpoint, classifiers=True)
+    for what, pattern in (("missing", "pooler.query_tokens is missing"), ("key", "unexpected keys: ema"),
+                          ("dims", r"linear.bias is \[4\], expected \[5\]"), ("type", "of torch.float16")):
+        content = torch.load("first.pth.tar")
+        state = content["classifier"]
+        if what == "missing":
+            del state["module.pooler.query_tokens"]
+        elif what == "dims":
+            state["module.linear.bias"] = torch.zeros(4)
+        elif what == "type":
+            state["module.linear.bias"] = state["module.linear.bias"].half()
+        else:
+            content["ema"] = 1
+        torch.save(content, "spoiled.pth.tar")
+        refused(1, pattern, ours, "spoiled.pth.tar", heads=3)
+    shutil.copy(converted, "damaged.h5")
+    with h5py.File("damaged.h5", "r+") as file:
+        file["weights/linear.bias"][3] = 7
+    refused(1, "damaged: linear.bias", to_pytorch.convert, "damaged.h5")
+    # V-JEPA's own form of one block in V-JEPA 2's, and back.
+    plain = dict.fromkeys(("config", "clips", "head", "blocks_on", "task", "class_names"))
+    ours(type("A", (), {**plain, "checkpoint": "first.pth.tar", "out": "one.h5", "heads": 3, "trust": False}))
+    to_pytorch.convert(type("A", (), {"checkpoint": "one.h5", "out": "one.pth.tar", "encoder_only": False, "classifiers": True}))
+    state = torch.load("one.pth.tar")["classifiers"][0]
+    Classifier(**PROBE, depth=1, second=True).load_state_dict({name[len("module."):]: t for name, t in state.items()})
+
+
 def settings(plain, *sized):
     """The converters' defaults and sizes are those of the programs, as --print-config prints them."""
     from settings import DEFAULTS, SIZES, Settings
@@ -216,5 +326,6 @@ def settings(plain, *sized):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    commands = (make, moments, features, fixture, same, go_on, spoil, settings)
+    commands = (make, moments, features, fixture, same, go_on, spoil, settings, make_probe, probe_fixture, same_probe,
+                probe_refusals)
     {f.__name__: f for f in commands}[sys.argv[1]](*sys.argv[2:])

@@ -185,6 +185,28 @@ cp "$first" unchecked.h5
 refuse 1 'model/target/norm\.bias has 0 checksums, expected 1' to_pytorch unchecked.h5 refused.h5
 refuse 1 'model/predictor/mask_tokens\.1 is missing' to_pytorch lacking.h5 refused.h5
 
+# Attentive probes: the same classifier in both, there and back without a bit changed.
+printf '%s\n' apple pear plum fig quince >names.txt
+named=(--task fruit --class-names names.txt)
+for kind in 1.first 3.second; do
+    depth=${kind%.*} version=${kind#*.} chosen=()
+    [ "$version" = second ] && chosen=(--head 1)
+    check make_probe probe.pth.tar "$depth" "$version"
+    from_pytorch probe.pth.tar probe.h5 --heads 3 "${chosen[@]}" "${named[@]}" >from.log || fail "$kind: $(cat from.log)"
+    verify probe.h5
+    check probe_fixture probe.pth.tar probe.h5 "$depth" "$version" probe-parity.h5
+    "$bin/vjepa-parity" probe-parity.h5 >parity.log || fail "$kind: $(grep -v ' ok$' parity.log)"
+    to_pytorch probe.h5 probe-back.pth.tar >to.log || fail "$kind: $(cat to.log)"
+    check same_probe probe.pth.tar probe-back.pth.tar
+done
+"$bin/vjepa-inspect" probe.h5 >inspect.log || fail "a probe cannot be printed: $(cat inspect.log)"
+for line in 'kind +attentive, depth 3 \(blocks on the tokens\), 3 heads' 'classes +5 of fruit, names with digest .*' '1  pear' \
+    'pooler\.blocks\.1\.attn\.qkv\.weight +\[72, 24\]' '39 tensors, .* elements'; do
+    grep -Eq "^ *$line$" inspect.log || fail "a probe: no $line in $(cat inspect.log)"
+done
+check probe_refusals probe.pth.tar probe.h5 published.pth.tar "$first"
+if compgen -G 'refused*' >/dev/null; then fail "a refused probe left a file"; fi
+
 # The pixel baseline has an encoder for PyTorch, no more.
 run 1 "$bin/vjepa-pretrain" config.yaml --set objective.kind=pixel --set run.dir=pixel --set train.stop_after=1 >/dev/null
 refuse 1 'objective\.kind pixel.*--encoder-only' to_pytorch pixel/step_00000001.h5 refused.h5

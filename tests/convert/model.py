@@ -113,6 +113,51 @@ def wrap(network):
     return outer
 
 
+class Classifier(nn.Module):
+    """An attentive classifier of the published layout; `second`: V-JEPA 2's, with its blocks on the tokens first."""
+
+    def __init__(self, width, heads, classes, depth, second):
+        super().__init__()
+        self.heads, self.second = heads, second
+        pooler = self.pooler = nn.Module()
+        pooler.query_tokens = nn.Parameter(torch.zeros(1, 1, width))
+        cross = pooler.cross_attention_block = nn.Module()
+        cross.norm1 = nn.LayerNorm(width)
+        cross.xattn = nn.Module()
+        cross.xattn.q = nn.Linear(width, width)
+        cross.xattn.kv = nn.Linear(width, 2 * width)
+        if not second:
+            cross.xattn.proj = nn.Linear(width, width)  # never applied
+        cross.norm2 = nn.LayerNorm(width)
+        cross.mlp = nn.Module()
+        cross.mlp.fc1 = nn.Linear(width, 4 * width)
+        cross.mlp.fc2 = nn.Linear(4 * width, width)
+        if depth > 1:
+            pooler.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth - 1))
+            for block in pooler.blocks:
+                block.norm1.eps = block.norm2.eps = 1e-5
+        self.linear = nn.Linear(width, classes)
+        for name, p in self.named_parameters():
+            p.data.normal_(1.0 if "norm" in name and "weight" in name else 0.0, 0.5 / math.sqrt(p.shape[-1]))
+
+    def apart(self, x):
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, x):
+        blocks, cross = getattr(self.pooler, "blocks", []), self.pooler.cross_attention_block
+        for block in blocks if self.second else []:
+            x = block(x)
+        query = self.pooler.query_tokens.expand(len(x), -1, -1)
+        k, v = (self.apart(each) for each in cross.xattn.kv(cross.norm1(x)).chunk(2, dim=2))
+        q = self.apart(cross.xattn.q(query))
+        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(dim=3)
+        y = query + (weights @ v).transpose(1, 2).flatten(2)
+        y = y + cross.mlp.fc2(F.gelu(cross.mlp.fc1(cross.norm2(y))))
+        for block in [] if self.second else blocks:
+            y = block(y)
+        return y[:, 0], self.linear(y[:, 0])
+
+
 class Training:
     """Encoder, predictor, target and AdamW, as the published code groups its parameters."""
 

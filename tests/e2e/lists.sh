@@ -57,4 +57,20 @@ printf 'cow\n' >names.txt
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.datasets=[{name: d, list: words.csv, labels: names.txt}]' \
     --set pack.store=no.clips >6.log 2>&1 && fail "a class that is not among the names was accepted"
 grep -q 'words.csv:3: class "bee" is not in the labels names.txt' 6.log || fail "names: $(cat 6.log)"
+# Kinetics as it is published: a byte order mark, carriage returns, quoted commas, ids without files, a blank in the folder. The
+# classes have the order of their names, or that of a file of labels with underscores; the two orders are told apart.
+mkdir 'k 400' && cp tree/ant/a.mp4 'k 400/aaaaaaaaaaa_000001_000011.mp4' && cp tree/bee/b.mp4 'k 400/-bbbbbbbbbb_000002_000012.mp4'
+printf '\xef\xbb\xbflabel,youtube_id,time_start,time_end,split\r\nzumba,aaaaaaaaaaa,1,11,train\r\n"tossing, salad",-bbbbbbbbbb,2,12,train\r\n' >k400.csv
+printf 'abseiling,ccccccccccc,5,15,train\r\n' >>k400.csv
+kinetics=(--set pack.max_refused=0.5 --set 'pack.datasets=[{name: k400, list: k400.csv, root: k 400}]')
+run 2 "$bin/vjepa-pack" "${common[@]}" "${kinetics[@]}" --set pack.store=k400.clips >k400.log 2>&1 || fail "k400: $(cat k400.log)"
+grep -q 'label k400: 3 classes: 0 abseiling, 1 tossing, salad, 2 zumba' k400.log || fail "k400: $(cat k400.log)"
+grep -q 'k400: 2 clips from 3 files, 2 of them found' k400.log || fail "k400: $(cat k400.log)"
+grep -q 'missing  *1 files, the first k 400/ccccccccccc_000005_000015.mp4' k400.log || fail "k400: $(cat k400.log)"
+printf '{"0": "zumba", "1": "tossing,_salad", "2": "abseiling"}' >order.json
+run 1 "$bin/vjepa-pack" "${common[@]}" --set pack.max_refused=0.5 --set pack.store=other.clips \
+    --set 'pack.datasets=[{name: k400, list: k400.csv, root: k 400, labels: order.json}]' >other.log 2>&1 || fail "labels: $(cat other.log)"
+grep -q 'label k400: 3 classes: 0 zumba, 1 tossing,_salad, 2 abseiling' other.log || fail "labels: $(cat other.log)"
+for store in k400 other; do "$bin/vjepa-inspect" $store.clips | grep '^label k400, digest of these names' >$store.digest; done
+[ -s k400.digest ] && ! cmp -s k400.digest other.digest || fail "digests: $(cat k400.digest other.digest)"
 finish

@@ -11,6 +11,55 @@ YAML
 run 2 "$bin/vjepa-pack" pack.yaml >pack.log 2>&1 || fail "packing pictures: $(cat pack.log)"
 /usr/bin/python3 "$pictures" check pictures.clips pictures >check.log 2>&1 || fail "pictures: $(cat check.log)"
 
+# With their own sizes, as evaluation wants them: the bytes that PIL shows, to be resized once.
+/usr/bin/python3 - <<'PY'
+import numpy as np
+from PIL import Image
+import os
+os.makedirs('full')
+y, x = np.mgrid[0:75, 0:131]
+picture = Image.fromarray(np.stack([(x * 7 + y * 3) % 256, (x * y) % 256, 255 - x], 2).astype(np.uint8))
+turned = Image.Exif()
+turned[0x0112] = 6
+picture.save('full/444.jpg', quality=95, subsampling=0)
+picture.save('full/420.jpg', quality=80, subsampling=2)
+picture.save('full/progressive.jpg', quality=75, progressive=True)
+picture.save('full/turned.jpg', exif=turned.tobytes())
+picture.convert('L').save('full/grey.jpg')
+picture.save('full/plain.png')
+picture.quantize(37).save('full/palette.png')
+picture.convert('L').save('full/grey.png')
+picture.resize((5, 300)).save('full/narrow.png')
+PY
+run 2 "$bin/vjepa-pack" pack.yaml --set pack.short_side=0 --set 'pack.datasets=[{name: full, format: folder, root: full}]' \
+    --set 'pack.lists=[]' --set pack.store=full.clips >full.log 2>&1 || fail "packing pictures of their own size: $(cat full.log)"
+/usr/bin/python3 - >check.log 2>&1 <<'PY' || fail "pictures of their own size: $(cat check.log)"
+import csv, sys, h5py, numpy as np
+from PIL import Image, ImageOps
+rows = {int(r['source']): r['path'] for r in csv.DictReader(open('full.clips/ledger.csv'))}
+index = h5py.File('full.clips/index.h5')['clips']
+bad = 0
+for i in range(len(index['row'])):
+    h, w = int(index['height'][i]), int(index['width'][i])
+    got = h5py.File('full.clips/shard-%05d.h5' % index['shard'][i])[f'clips/{h}x{w}/frames'][index['row'][i]][0]
+    path = rows[int(index['source'][i])]
+    want = np.asarray(ImageOps.exif_transpose(Image.open('full/' + path.split('/')[-1])).convert('RGB'))
+    wrong = -1 if want.shape != got.shape else int(abs(want.astype(int) - got).max())
+    print(path, got.shape, 'largest difference', wrong)
+    bad += wrong != 0
+sys.exit(bad or len(index['row']) != 9)
+PY
+
+# The views of an evaluation: an image is repeated, and has one test view.
+cat >views.yaml <<'YAML'
+data: {train: [pictures.clips], crop: 64, threads: 2}
+train: {batch: 4, microbatch: 4}
+evaluate: {views: 3}
+YAML
+"$bin/vjepa-inspect" --contact-sheet views.png --clips 2 --views views.yaml pictures.clips >out.log 2>&1 || fail "views: $(cat out.log)"
+run 1 "$bin/vjepa-bench" load views.yaml --views --repeats 3 >out.log 2>&1 || fail "views are not loaded: $(cat out.log)"
+grep -Eq '^training_views +16 equal frames of 64 x 64, autoaugment, random crop, flip 0.5, erasing 0.25$' out.log &&
+    grep -Eq '^test_views +16 equal frames of 64 x 64, centre$' out.log || fail "views are others: $(cat out.log)"
 if command -v ffmpeg >/dev/null; then
     ffmpeg -nostdin -y -v error -f lavfi -i testsrc2=s=144x96:r=10:d=1 -vf gblur=sigma=5 -c:v mpeg4 -q:v 2 plain.mp4
     /usr/bin/python3 - <<'PY'

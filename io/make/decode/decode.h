@@ -19,7 +19,7 @@ typedef struct {
     int64_t frames, step, windows; /* F frames a clip, sampling step, clips a file (docs/method.md, section 10.2) */
     int random_windows;            /* random start inside a segment, a function of seed and source; else at its start */
     uint64_t seed;
-    int short_side;          /* pixels of the short side of a clip */
+    int short_side;          /* pixels of the short side of a clip; 0: as the first frame is shown */
     vj_codec_settings codec; /* how clips are returned */
     int looks;               /* whether to compute each file's perceptual hash too */
     vj_video_limits limits;  /* of the files */

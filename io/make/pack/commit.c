@@ -216,6 +216,8 @@ static vj_status check_refused(commit *c)
         if (!vj_refused_counts(f->verdict)) continue;
         VJ_TRY(read_row(c, f));
         vj_ledger_path(c->row, path, sizeof path);
+        if (f->verdict == VJ_VIDEO_MISSING && f->dataset >= 0 && c->report->missing[f->dataset][0] == '\0')
+            snprintf(c->report->missing[f->dataset], sizeof c->report->missing[0], "%s", path);
         vj_refused_add(&refused, f->dataset, f->verdict, path, "");
     }
     return vj_refused_check(&refused, c->plan);

@@ -26,7 +26,7 @@ static vj_status find_object(vj_json *json, vj_text *text)
     if (byte == '{') return VJ_OK;
     if (array && byte == ']' && !comma) {
         vj_text_next(text);
-        byte = skip_space(text);
+        byte = json->member ? -1 : skip_space(text);
     } else if (array && byte < 0 && text->status == VJ_OK) {
         return vj_text_refuse(text, text->line, "the list ends without its ]");
     }
@@ -72,4 +72,63 @@ vj_status vj_json_read(vj_json *json, vj_text *text, json_t **object)
     *object = json_loadb(json->bytes, length, JSON_REJECT_DUPLICATES, &error);
     if (*object) return VJ_OK;
     return vj_text_refuse(text, json->line + error.line - 1, "this is not JSON: %s", error.text);
+}
+
+/* ------------------------------------------------------------------------------------------------ a member */
+
+/* Skip a text, whose first quote is next; its bytes go to `copy`, as they stand, cut to what fits. */
+static vj_status skip_string(vj_text *text, char *copy, size_t room)
+{
+    const int64_t line = text->line;
+    size_t length = 0;
+    int byte = vj_text_next(text), escaped = 0;
+    while ((byte = vj_text_next(text)) >= 0 && (escaped || byte != '"')) {
+        if (length + 1 < room) copy[length++] = (char)byte;
+        escaped = !escaped && byte == '\\';
+    }
+    if (room > 0) copy[length] = '\0';
+    if (byte >= 0) return VJ_OK;
+    VJ_TRY(text->status);
+    return vj_text_refuse(text, line, "a text has no closing quote");
+}
+
+/* Skip a value of any kind, as far as the comma or bracket behind it. */
+static vj_status skip_value(vj_text *text)
+{
+    const int64_t line = text->line;
+    int depth = 0, byte;
+    while ((byte = vj_text_peek(text)) >= 0) {
+        if (depth == 0 && (byte == ',' || byte == '}' || byte == ']')) return VJ_OK;
+        depth += (byte == '{' || byte == '[') - (byte == '}' || byte == ']');
+        if (byte == '"')
+            VJ_TRY(skip_string(text, NULL, 0));
+        else
+            vj_text_next(text);
+    }
+    VJ_TRY(text->status);
+    return vj_text_refuse(text, line, "the value that begins here does not end");
+}
+
+vj_status vj_json_find_member(vj_json *json, vj_text *text, const char *key, bool *found)
+{
+    enum { KEY = 64 };
+    char name[KEY];
+    json->state = VJ_JSON_BEGIN;
+    json->member = true;
+    *found = false;
+    if (skip_space(text) != '{') return vj_text_refuse(text, text->line, "expected one object, {...}");
+    do {
+        vj_text_next(text); /* the brace or a comma */
+        if (skip_space(text) == '}') return VJ_OK;
+        if (vj_text_peek(text) != '"') break;
+        VJ_TRY(skip_string(text, name, sizeof name));
+        if (skip_space(text) != ':') break;
+        vj_text_next(text);
+        *found = skip_space(text) == '[' && strcmp(name, key) == 0;
+        if (*found) return VJ_OK;
+        VJ_TRY(skip_value(text));
+    } while (skip_space(text) == ',');
+    if (vj_text_peek(text) == '}') return VJ_OK;
+    VJ_TRY(text->status);
+    return vj_text_refuse(text, text->line, "this is not JSON: expected \"key\": value, or the end of the object");
 }

@@ -1,17 +1,19 @@
 /*
- * Reads JSON lists of any length object by object: objects one after another (JSON Lines), or the items of one array.
- * Only one object at a time is in memory.
+ * Reads JSON lists of any length object by object: objects one after another (JSON Lines), the items of one array, or
+ * of an array that is a member of the file's one object. Only one object at a time is in memory.
  */
 #ifndef VJ_PACK_JSON_H
 #define VJ_PACK_JSON_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "pack/text.h"
 
 typedef struct {
     enum { VJ_JSON_BEGIN, VJ_JSON_LINES, VJ_JSON_ARRAY, VJ_JSON_END } state;
     int64_t line; /* first line of the object */
+    bool member;  /* reading an array of the file's object: what follows it is not looked at */
     char bytes[VJ_RECORD_BYTES];
 } vj_json;
 
@@ -20,5 +22,11 @@ typedef struct {
  * call.
  */
 vj_status vj_json_read(vj_json *json, vj_text *text, json_t **object);
+
+/**
+ * Instead, before the first call: look in the file's one object for a member `key` that is an array; vj_json_read()
+ * then reads its items. *found: there is one.
+ */
+vj_status vj_json_find_member(vj_json *json, vj_text *text, const char *key, bool *found);
 
 #endif

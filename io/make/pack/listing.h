@@ -49,12 +49,20 @@ vj_status vj_listing_add_id(vj_listing *l, const vj_text *text, int64_t line, co
                             const char *label, double start_s, double end_s);
 
 /**
- * Read the names and numbers of this label's classes from settings->labels, if that is given. Call once for each list.
+ * Read the names and numbers of this label's classes from settings->labels, if that is given (label_file.c). Does
+ * nothing when called again for the same label of a list.
  */
 vj_status vj_listing_fix_classes(vj_listing *l, int label);
 
 /** Return whether a label of this name may hold class names: if its name contains "label", "class" or "category". */
 int vj_listing_takes_words(const char *name);
+
+/**
+ * Add a class to a label, with this number or, -1, with one that is left open; *met: its place (class_names.h). Refused
+ * if other lists gave the label's classes as numbers, or this class or number otherwise.
+ */
+vj_status vj_listing_enter_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name,
+                                 int64_t number, int32_t *met);
 
 /**
  * Set the entry's label: vj_listing_set_class() to the class called `name`, vj_listing_set_label() to the value in a
@@ -79,6 +87,7 @@ vj_status vj_listing_kinetics(vj_listing *l, vj_text *text);
 vj_status vj_listing_howto100m(vj_listing *l, vj_text *text);
 vj_status vj_listing_json(vj_listing *l, vj_text *text);
 vj_status vj_listing_ssv2(vj_listing *l, vj_text *text);
+vj_status vj_listing_coco(vj_listing *l, vj_text *text);
 vj_status vj_listing_walk(vj_listing *l);
 
 #endif

@@ -99,18 +99,37 @@ int vj_listing_takes_words(const char *name)
     return strcasestr(name, "label") || strcasestr(name, "class") || strcasestr(name, "category");
 }
 
-vj_status vj_listing_set_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name)
+/* The place of a class among those that a file of labels fixes; -1: it is not there. Published files of labels write
+ * "weaving_basket" for what the lists call "weaving basket". */
+static int32_t find_fixed(const vj_class_names *classes, int label, const char *name)
+{
+    char other[VJ_CLASS_NAME];
+    int32_t met = vj_class_names_find(classes, label, name);
+    for (int way = 0; way < 2 && met < 0 && strlen(name) < sizeof other; way++) {
+        strcpy(other, name);
+        for (char *at = other; *at; at++)
+            if (*at == " _"[way]) *at = "_ "[way];
+        met = vj_class_names_find(classes, label, other);
+    }
+    return met;
+}
+
+vj_status vj_listing_enter_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name,
+                                 int64_t number, int32_t *met)
 {
     char wrong[512];
-    int32_t *met = &l->media.labels[label];
-    if (l->fixed & 1U << label) {
-        *met = vj_class_names_find(l->classes, label, name);
-        if (*met >= 0 && l->classes->of[label].number[*met] >= 0) return VJ_OK;
-        return refuse_at(text, line, "class \"%.200s\" is not in the labels %s", name, l->settings->labels);
-    }
     VJ_TRY(agree_on_kind(l, text, line, label, l->names->label_names[label], name, VJ_LABEL_NAMES));
-    VJ_TRY(vj_class_names_enter(l->classes, label, name, -1, met, wrong));
+    VJ_TRY(vj_class_names_enter(l->classes, label, name, number, met, wrong));
     return *wrong ? refuse_at(text, line, "label %s: %s", l->names->label_names[label], wrong) : VJ_OK;
+}
+
+vj_status vj_listing_set_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name)
+{
+    int32_t *met = &l->media.labels[label];
+    if (!(l->fixed & 1U << label)) return vj_listing_enter_class(l, text, line, label, name, -1, met);
+    *met = find_fixed(l->classes, label, name);
+    if (*met >= 0 && l->classes->of[label].number[*met] >= 0) return VJ_OK;
+    return refuse_at(text, line, "class \"%.200s\" is not in the labels %s", name, l->settings->labels);
 }
 
 static vj_status set_number(vj_listing *l, const vj_text *text, int64_t line, int label, const char *column,
@@ -288,95 +307,6 @@ vj_status vj_listing_add_id(vj_listing *l, const vj_text *text, int64_t line, co
     return add(l, text, line, l->expanded, id, key);
 }
 
-/* ------------------------------------------------------------------------------------------------ classes */
-
-static vj_status enter_class(vj_listing *l, int label, const vj_text *text, int64_t line, const char *name,
-                             int64_t number)
-{
-    int32_t met;
-    char wrong[512];
-    VJ_TRY(vj_class_names_enter(l->classes, label, name, number, &met, wrong));
-    return *wrong ? vj_text_refuse(text, line, "%s", wrong) : VJ_OK;
-}
-
-/* A whole number from 0 on, as number or as text; -1: it is none. */
-static int64_t number_of(const json_t *value)
-{
-    char *end;
-    const char *text = json_string_value(value);
-    if (!text) return json_is_integer(value) ? (int64_t)json_integer_value(value) : -1;
-    const long number = strtol(text, &end, 10);
-    return end > text && *end == '\0' ? number : -1;
-}
-
-/* {name: number}; the published ones have numbers as texts. */
-static vj_status read_class_object(vj_listing *l, int label, vj_text *text)
-{
-    const char *name;
-    json_t *value;
-    json_error_t error;
-    json_t *object = json_load_file(text->name, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(object)) {
-        vj_status status = object ? vj_text_refuse(text, 1, "expected an object {class: number}")
-                                  : vj_text_refuse(text, error.line, "this is not JSON: %s", error.text);
-        json_decref(object);
-        return status;
-    }
-    vj_status status = VJ_OK;
-    json_object_foreach(object, name, value)
-    {
-        const int64_t number = number_of(value);
-        status = number < 0 ? vj_text_refuse(text, 1, "class \"%.200s\" has no number from 0 on", name)
-                            : enter_class(l, label, text, 1, name, number);
-        if (status != VJ_OK) break;
-    }
-    json_decref(object);
-    return status;
-}
-
-static vj_status read_class_lines(vj_listing *l, int label, vj_text *text)
-{
-    char *line = malloc(VJ_RECORD_BYTES);
-    const int64_t before = l->classes->of[label].count;
-    int64_t length = 0;
-    vj_status status = line ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
-    while (status == VJ_OK) {
-        int64_t number = text->line;
-        status = vj_text_line(text, line, &length);
-        if (status != VJ_OK || length < 0) break;
-        while (length > 0 && line[length - 1] == ' ') line[--length] = '\0';
-        if (length > 0 && vj_class_names_of_number(l->classes, label, number - 1) < 0 &&
-            vj_class_names_find(l->classes, label, line) >= before)
-            status = vj_text_refuse(text, number, "class \"%.200s\" is named twice", line);
-        else if (length > 0)
-            status = enter_class(l, label, text, number, line, number - 1);
-    }
-    free(line);
-    return status;
-}
-
-vj_status vj_listing_fix_classes(vj_listing *l, int label)
-{
-    vj_text text;
-    size_t bytes;
-    const char *path = l->settings->labels;
-    vj_label_classes *c = &l->classes->of[label];
-    if (*path == '\0' || l->fixed & 1U << label) return VJ_OK;
-    if (c->kind == VJ_LABEL_NUMBERS)
-        return vj_raise(VJ_ERR_FORMAT, "label %s is given as numbers in %s, and by the names of %s here",
-                        l->names->label_names[label], c->place, path);
-    vj_status status = vj_text_open(&text, path, "labels");
-    if (status == VJ_OK) {
-        const char *begin = vj_text_begin(&text, &bytes);
-        status = bytes > 0 && *begin == '{' ? read_class_object(l, label, &text) : read_class_lines(l, label, &text);
-    }
-    vj_text_close(&text);
-    c->kind = VJ_LABEL_NAMES;
-    snprintf(c->place, sizeof c->place, "%s", path);
-    l->fixed |= 1U << label;
-    return status;
-}
-
 /* ------------------------------------------------------------------------------------------------ formats */
 
 /* What separates the fields of a first line of which one is `word`; 0: none is. */
@@ -387,6 +317,19 @@ static char separator_of(const vj_text *text, const char *word)
     return '\0';
 }
 
+/* Whether a list that begins with { is one object in the style of COCO: its first key tells. */
+static int begins_like_coco(const char *begin, size_t bytes)
+{
+    static const char *const keys[] = {"images", "annotations", "categories", "licenses", "info"};
+    size_t at = 1;
+    while (at < bytes && strchr(" \t\r\n", begin[at])) at++;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0] && at < bytes && begin[at] == '"'; i++) {
+        const size_t length = strlen(keys[i]), end = at + 1 + length;
+        if (end < bytes && begin[end] == '"' && memcmp(begin + at + 1, keys[i], length) == 0) return 1;
+    }
+    return 0;
+}
+
 /* What the first bytes look like. A plain list of files called "path" something must be declared as such. */
 static vj_list_format recognise(const vj_text *text)
 {
@@ -394,7 +337,8 @@ static vj_list_format recognise(const vj_text *text)
     const char *begin = vj_text_begin(text, &bytes);
     size_t blank = 0;
     while (blank < bytes && strchr(" \t\r\n", begin[blank])) blank++;
-    if (blank < bytes && begin[blank] == '{') return VJ_LIST_JSON;
+    if (blank < bytes && begin[blank] == '{')
+        return begins_like_coco(begin + blank, bytes - blank) ? VJ_LIST_COCO : VJ_LIST_JSON;
     if (blank < bytes && begin[blank] == '[')
         return memmem(begin, bytes, "\"path", 5) || !memmem(begin, bytes, "\"id\"", 4) ? VJ_LIST_JSON : VJ_LIST_SSV2;
     if (separator_of(text, "youtube_id")) return VJ_LIST_KINETICS;
@@ -409,6 +353,7 @@ static vj_status read_list(vj_listing *l, vj_text *text)
         [VJ_LIST_CSV] = vj_listing_csv,     [VJ_LIST_JSON] = vj_listing_json,
         [VJ_LIST_PLAIN] = vj_listing_plain, [VJ_LIST_KINETICS] = vj_listing_kinetics,
         [VJ_LIST_SSV2] = vj_listing_ssv2,   [VJ_LIST_HOWTO100M] = vj_listing_howto100m,
+        [VJ_LIST_COCO] = vj_listing_coco,
     };
     vj_list_format format = (vj_list_format)l->settings->format;
     if (format == VJ_LIST_AUTO) format = recognise(text);

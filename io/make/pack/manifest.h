@@ -1,7 +1,8 @@
 /* clang-format off: the table is to be read */
 /*
  * Manifests: what names the files to pack, streamed file by file to whoever asks, in an order that depends on nothing
- * but the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders.
+ * but the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders; label_file.c
+ * reads files of class names.
  *
  *   plain      lines "path label": the last tab, blank, comma or semicolon divides
  *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), if wanted dataset, start, end, id.
@@ -13,6 +14,8 @@
  *              with a pattern that has neither {start} nor {end} the files are whole, and the times are the part to
  *              take
  *   ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
+ *   coco       one object: images {id, file_name}, annotations {image_id, category_id}, categories {id, name}; the
+ *              classes have the numbers of the categories. An image has one class or none
  *   howto100m  CSV with a header: video_id and others that are not used
  *   folder     all regular files below a folder, also when one stands in the place of a list
  *   imagenet   the same, each folder right below it that has a file in it a class

@@ -1,9 +1,10 @@
-/* Reads lists in JSON: json and ssv2. */
+/* Reads lists in JSON: json, ssv2 and coco. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "pack/escape.h"
+#include "pack/hashmap.h"
 #include "pack/json.h"
 #include "pack/listing.h"
 
@@ -133,7 +134,7 @@ static vj_status ssv2_entry(vj_listing *l, const vj_text *text, int64_t line, js
     else
         VJ_TRY(text_of(text, line, object, "id", &id));
     VJ_TRY(text_of(text, line, object, "template", &template));
-    if (*l->settings->labels && template) {
+    if (template) {
         int label;
         without_brackets(class, sizeof class, template);
         VJ_TRY(vj_listing_label(l, text, line, l->label_name, &label));
@@ -168,4 +169,154 @@ vj_status vj_listing_json(vj_listing *l, vj_text *text)
 vj_status vj_listing_ssv2(vj_listing *l, vj_text *text)
 {
     return each_object(l, text, ssv2_entry);
+}
+
+/* ------------------------------------------------------------------------------------------------ coco */
+
+/* What is known of the categories and annotations when the images are read. Scratch files hold the maps. */
+typedef struct {
+    vj_listing *l;
+    int label;              /* -1: the list has no annotations */
+    vj_hashmap category;    /* id of a category -> the class's place */
+    vj_hashmap image_class; /* id of an annotated image -> the class's place */
+    int64_t images, annotated;
+} coco;
+
+typedef vj_status coco_entry(coco *c, const vj_text *text, int64_t line, json_t *object);
+
+/* An id as text, whether it is given as a number or as a text. */
+static vj_status id_of(const vj_text *text, int64_t line, json_t *object, const char *key, char id[SHOWN])
+{
+    char found[SHOWN];
+    const json_t *value = json_object_get(object, key);
+    if (!value) return refuse_keys(text, line, object, key);
+    if (json_is_integer(value))
+        snprintf(id, SHOWN, "%lld", (long long)json_integer_value(value));
+    else if (json_is_string(value) && strlen(json_string_value(value)) < SHOWN)
+        strcpy(id, json_string_value(value));
+    else
+        return vj_text_refuse(text, line, "%s is %s, not a number or a short text", key,
+                              shown(value, found, sizeof found));
+    return VJ_OK;
+}
+
+/* iNaturalist's folders have names that sort like the categories; a walk through the folders finds the same classes. */
+static vj_status coco_category(coco *c, const vj_text *text, int64_t line, json_t *object)
+{
+    char id[SHOWN], *end;
+    const char *name, *folder;
+    int32_t met;
+    int64_t first;
+    VJ_TRY(id_of(text, line, object, "id", id));
+    VJ_TRY(text_of(text, line, object, "name", &name));
+    VJ_TRY(text_of(text, line, object, "image_dir_name", &folder));
+    if (folder) name = folder;
+    if (!name) return refuse_keys(text, line, object, "name");
+    if (*c->l->settings->labels) {
+        VJ_TRY(vj_listing_set_class(c->l, text, line, c->label, name));
+        met = c->l->media.labels[c->label];
+    } else {
+        const long long number = strtoll(id, &end, 10);
+        if (*end || number < 0)
+            return vj_text_refuse(text, line, "category \"%.60s\" has the id %s, not a number from 0 on", name, id);
+        VJ_TRY(vj_listing_enter_class(c->l, text, line, c->label, name, number, &met));
+    }
+    VJ_TRY(vj_hashmap_put(&c->category, id, met, &first));
+    return first == met ? VJ_OK : vj_text_refuse(text, line, "two categories have the id %s", id);
+}
+
+static vj_status coco_annotation(coco *c, const vj_text *text, int64_t line, json_t *object)
+{
+    char image[SHOWN], category[SHOWN];
+    int64_t first;
+    VJ_TRY(id_of(text, line, object, "image_id", image));
+    VJ_TRY(id_of(text, line, object, "category_id", category));
+    const int64_t met = vj_hashmap_find(&c->category, category);
+    if (met < 0) return vj_text_refuse(text, line, "category_id is %s, which is none of the categories", category);
+    VJ_TRY(vj_hashmap_put(&c->image_class, image, met, &first));
+    if (first == met) return VJ_OK;
+    return vj_text_refuse(text, line, "image %s has annotations of two classes, so it has no label to be classified by",
+                          image);
+}
+
+static vj_status coco_image(coco *c, const vj_text *text, int64_t line, json_t *object)
+{
+    char id[SHOWN];
+    const char *name;
+    VJ_TRY(id_of(text, line, object, "id", id));
+    VJ_TRY(text_of(text, line, object, "file_name", &name));
+    if (!name) return refuse_keys(text, line, object, "file_name");
+    c->images++;
+    if (c->label >= 0) {
+        c->l->media.labels[c->label] = (int32_t)vj_hashmap_find(&c->image_class, id);
+        c->annotated += c->l->media.labels[c->label] >= 0;
+    }
+    return vj_listing_add(c->l, text, line, name, NULL);
+}
+
+/* Read one array of the list; a file is read once for each, so that only one object is in memory. *found: it is there.
+ */
+static vj_status coco_array(coco *c, const char *path, const char *key, coco_entry *entry, bool *found)
+{
+    vj_text text;
+    json_t *object = NULL;
+    vj_json *json = vj_calloc(1, sizeof *json);
+    if (!json) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
+    vj_status status = vj_text_open(&text, path, "media list");
+    if (status == VJ_OK) status = vj_json_find_member(json, &text, key, found);
+    while (status == VJ_OK && *found) {
+        status = vj_json_read(json, &text, &object);
+        if (status != VJ_OK || !object) break;
+        vj_listing_begin(c->l);
+        status = entry(c, &text, json->line, object);
+        json_decref(object);
+    }
+    vj_text_close(&text);
+    free(json);
+    return status;
+}
+
+static vj_status coco_labels(coco *c, const vj_text *text)
+{
+    bool annotations, categories = false;
+    vj_json *json = vj_calloc(1, sizeof *json);
+    vj_text again;
+    if (!json) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
+    vj_status status = vj_text_open(&again, text->name, "media list");
+    if (status == VJ_OK) status = vj_json_find_member(json, &again, "annotations", &annotations);
+    vj_text_close(&again);
+    free(json);
+    VJ_TRY(status);
+    if (!annotations) return VJ_OK;
+    VJ_TRY(vj_listing_label(c->l, text, 1, c->l->label_name, &c->label));
+    VJ_TRY(vj_listing_fix_classes(c->l, c->label));
+    VJ_TRY(coco_array(c, text->name, "categories", coco_category, &categories));
+    if (!categories) return vj_text_refuse(text, 1, "the list has annotations, but no array \"categories\"");
+    return coco_array(c, text->name, "annotations", coco_annotation, &annotations);
+}
+
+static vj_status coco_list(coco *c, const vj_text *text)
+{
+    bool found = false;
+    VJ_TRY(coco_labels(c, text));
+    VJ_TRY(coco_array(c, text->name, "images", coco_image, &found));
+    if (!found) return vj_text_refuse(text, 1, "the list has no array \"images\"");
+    if (c->label >= 0 && c->annotated < c->images)
+        vj_warn("%s: %lld of %lld images have no annotation, so no label", text->name,
+                (long long)(c->images - c->annotated), (long long)c->images);
+    if (c->image_class.count > c->annotated)
+        vj_warn("%s: %lld annotated images are not among its images", text->name,
+                (long long)(c->image_class.count - c->annotated));
+    return VJ_OK;
+}
+
+vj_status vj_listing_coco(vj_listing *l, vj_text *text)
+{
+    coco c = {.l = l, .label = -1};
+    vj_status status = vj_hashmap_init(&c.category, l->scratch);
+    if (status == VJ_OK) status = vj_hashmap_init(&c.image_class, l->scratch);
+    if (status == VJ_OK) status = coco_list(&c, text);
+    vj_hashmap_release(&c.category);
+    vj_hashmap_release(&c.image_class);
+    return status;
 }

@@ -18,10 +18,13 @@ static void put_dataset(FILE *out, const vj_pack_report *r, int dataset, const c
         files += r->files[dataset][v];
         clips += r->clips_of[dataset][v];
     }
-    fprintf(out, "  %s: %lld clips from %lld files\n", name, (long long)clips, (long long)files);
+    const int64_t missing = r->files[dataset][VJ_VIDEO_MISSING];
+    fprintf(out, "  %s: %lld clips from %lld files, %lld of them found\n", name, (long long)clips, (long long)files,
+            (long long)(files - missing));
     for (int v = 0; v < VJ_LEDGER_VERDICTS; v++)
         if (r->files[dataset][v] > 0)
-            fprintf(out, "    %-16s %lld files\n", vj_ledger_verdict_name(v), (long long)r->files[dataset][v]);
+            fprintf(out, "    %-16s %lld files%s%s\n", vj_ledger_verdict_name(v), (long long)r->files[dataset][v],
+                    v == VJ_VIDEO_MISSING ? ", the first " : "", v == VJ_VIDEO_MISSING ? r->missing[dataset] : "");
 }
 
 char *vj_pack_report_text(const vj_pack_report *r, const vj_media_names *names)

@@ -17,8 +17,8 @@ static int64_t divide_up(int64_t a, int64_t b)
 
 vj_sharding vj_sharding_of(const vj_config *config, int64_t sources, int64_t clips)
 {
-    enum { ENOUGH_SHARDS = 64, FEW_SOURCES = 16, MOST_CLIPS = 65536, JPEG_SAVES = 10 };
-    const double side = (double)config->pack.short_side;
+    enum { ENOUGH_SHARDS = 64, FEW_SOURCES = 16, MOST_CLIPS = 65536, JPEG_SAVES = 10, USUAL_SIDE = 400 };
+    const double side = (double)(config->pack.short_side > 0 ? config->pack.short_side : USUAL_SIDE);
     vj_sharding l = {.sources = sources, .clips = clips, .seed = (uint64_t)config->pack.seed};
     l.clip_bytes = 3 * (double)config->pack.frames * side * ceil(side * 16 / 9);
     if (config->pack.codec != 0) l.clip_bytes /= JPEG_SAVES;

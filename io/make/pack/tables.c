@@ -218,7 +218,7 @@ static vj_status kinetics_row(vj_listing *l, const vj_text *text, const vj_csv *
     if (start_s < 0 || end_s < 0) return vj_text_refuse(text, row->line, "time_start or time_end is empty");
     if (end_s <= start_s)
         return vj_text_refuse(text, row->line, "time_end, %.9g s, is not after time_start, %.9g s", end_s, start_s);
-    if (*l->settings->labels && *class) {
+    if (*class) {
         int label;
         VJ_TRY(vj_listing_label(l, text, row->line, l->label_name, &label));
         VJ_TRY(vj_listing_fix_classes(l, label));

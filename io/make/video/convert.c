@@ -74,19 +74,12 @@ static int prepare(vj_converter *c, const AVFrame *frame, int width, int height)
     return 0;
 }
 
-int vj_convert(vj_converter *c, const AVFrame *frame, vj_orientation o, int width, int height, uint8_t *out)
+void vj_orient_rgb(const uint8_t *from, size_t stride, vj_orientation o, int width, int height, uint8_t *out)
 {
-    int columns = o.transpose ? height : width, rows = o.transpose ? width : height; /* stored orientation */
-    int error = prepare(c, frame, columns, rows);
-    if (error < 0) return error;
-    uint8_t *const planes[4] = {c->scaled};
-    const int strides[4] = {c->stride};
-    error = sws_scale(c->sws, (const uint8_t *const *)frame->data, frame->linesize, 0, frame->height, planes, strides);
-    if (error < 0) return error;
-
-    int upright = !o.transpose && !o.mirror_x && !o.mirror_y;
+    const int columns = o.transpose ? height : width, rows = o.transpose ? width : height; /* stored orientation */
+    const int upright = !o.transpose && !o.mirror_x && !o.mirror_y;
     for (int q = 0; q < rows; q++) {
-        const uint8_t *row = c->scaled + (size_t)q * (size_t)c->stride;
+        const uint8_t *row = from + (size_t)q * stride;
         if (upright) {
             memcpy(out + (size_t)q * (size_t)width * 3, row, (size_t)width * 3);
             continue;
@@ -98,6 +91,18 @@ int vj_convert(vj_converter *c, const AVFrame *frame, vj_orientation o, int widt
             memcpy(out + ((size_t)y * (size_t)width + (size_t)x) * 3, row + 3 * p, 3);
         }
     }
+}
+
+int vj_convert(vj_converter *c, const AVFrame *frame, vj_orientation o, int width, int height, uint8_t *out)
+{
+    int columns = o.transpose ? height : width, rows = o.transpose ? width : height; /* stored orientation */
+    int error = prepare(c, frame, columns, rows);
+    if (error < 0) return error;
+    uint8_t *const planes[4] = {c->scaled};
+    const int strides[4] = {c->stride};
+    error = sws_scale(c->sws, (const uint8_t *const *)frame->data, frame->linesize, 0, frame->height, planes, strides);
+    if (error < 0) return error;
+    vj_orient_rgb(c->scaled, (size_t)c->stride, o, width, height, out);
     return 0;
 }
 

@@ -48,6 +48,8 @@ typedef struct {
  */
 int vj_convert(vj_converter *converter, const AVFrame *frame, vj_orientation orientation, int width, int height,
                uint8_t *out);
+/** Copy a picture in stored orientation, u8 RGB with rows of `stride` bytes, to [height, width, 3] as shown. */
+void vj_orient_rgb(const uint8_t *from, size_t stride, vj_orientation orientation, int width, int height, uint8_t *out);
 /** Rotate u8 RGB [height, width, 3] by `turn` radians clockwise about its centre. */
 void vj_turn_rgb(const uint8_t *from, uint8_t *to, int width, int height, double turn);
 

@@ -129,6 +129,13 @@ vj_video_verdict vj_photo_inspect(vj_video *video);
  */
 int vj_photo_is_damaged(const AVPacket *packet);
 
+/**
+ * Convert an open still picture that is a JPEG in colour or grey, without scaling, to u8 RGB as shown, with the bytes
+ * that libjpeg-turbo gives, and so Pillow and most image libraries; swscale's differ by a few levels. Returns false if
+ * it cannot: another format, CMYK, a damaged file.
+ */
+bool vj_photo_rgb(vj_video *video, uint8_t *out);
+
 /** Get packet i, borrowed until the next call; fast if i ascends from call to call. Returns 0 or an AVERROR. */
 int vj_packets_get(vj_video *video, int64_t i, AVPacket **packet);
 void vj_packets_clear(vj_video *video);

@@ -217,6 +217,29 @@ int vj_photo_is_damaged(const AVPacket *packet)
     return damaged;
 }
 
+bool vj_photo_rgb(vj_video *v, uint8_t *out)
+{
+    AVPacket *packet;
+    int width, height, sampling, colours, shown_width, shown_height;
+    if (v->file.format->streams[v->stream]->codecpar->codec_id != AV_CODEC_ID_MJPEG) return false;
+    if (vj_packets_get(v, v->shown[0].packet, &packet) < 0) return false;
+    const size_t bytes = (size_t)packet->size;
+    tjhandle decoder = tjInitDecompress();
+    uint8_t *stored = NULL;
+    bool good = decoder &&
+                tjDecompressHeader3(decoder, packet->data, bytes, &width, &height, &sampling, &colours) == 0 &&
+                colours != TJCS_CMYK && colours != TJCS_YCCK && width == v->held->width && height == v->held->height;
+    if (good) stored = malloc((size_t)width * (size_t)height * 3);
+    good = stored && tjDecompress2(decoder, packet->data, bytes, stored, width, 0, height, TJPF_RGB, 0) == 0;
+    if (good) {
+        vj_shown_size(width, height, v->aspect, v->orientation, &shown_width, &shown_height);
+        vj_orient_rgb(stored, (size_t)width * 3, v->orientation, shown_width, shown_height, out);
+    }
+    free(stored);
+    if (decoder) (void)tjDestroy(decoder); /* fails on NULL only */
+    return good;
+}
+
 vj_video_verdict vj_photo_inspect(vj_video *v)
 {
     AVPacket *packet;

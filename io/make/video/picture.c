@@ -19,6 +19,9 @@ vj_video_verdict vj_picture_size(const vj_picture *picture, int short_side, int 
 vj_video_verdict vj_picture_rgb(const vj_picture *picture, int height, int width, uint8_t *out)
 {
     vj_video *v = picture->video;
+    int own_height, own_width;
+    vj_shown_size(v->held->width, v->held->height, v->aspect, v->orientation, &own_width, &own_height);
+    if (v->info.is_image && height == own_height && width == own_width && vj_photo_rgb(v, out)) return VJ_VIDEO_OK;
     int error = vj_convert(&v->converter, v->held, v->orientation, width, height, out);
     if (error == AVERROR(ENOSYS))
         return vj_video_refuse(v, VJ_VIDEO_NO_DECODER, "this pixel format cannot be converted");
