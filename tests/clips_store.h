@@ -52,6 +52,9 @@ static inline vj_strings one_path(const char *path)
     return paths;
 }
 
+/* Set while a store is made: are labels those of the source file, or does the second belong to the window? */
+static bool store_labels_of_files;
+
 /*
  * Clip `i` of a store in canonical order. Every third source lies, the others stand: two geometries. Two data sets take
  * turns. The record is raw.
@@ -71,7 +74,7 @@ static inline void store_clip(int64_t i, vj_clip *clip, int32_t labels[STORE_LAB
                       .bytes = vj_frames_bytes(STORE_FRAMES, 24, 32),
                       .psnr = INFINITY};
     labels[0] = (int32_t)(source % 5);
-    labels[1] = source % 7 == 0 ? -1 : (int32_t)(i % 2);
+    labels[1] = source % 7 == 0 ? -1 : (int32_t)(store_labels_of_files ? source % 2 : i % 2);
     vj_rng rng;
     vj_rng_init(&rng, 11, VJ_RNG_TEST, (uint64_t)i);
     for (int64_t b = 0; b < (int64_t)STORE_FRAMES * clip->height * clip->width * 3; b++)

@@ -22,24 +22,29 @@ static vj_crop fallback(const double aspect[2], int height, int width)
     return crop;
 }
 
-vj_crop vj_crop_draw(const vj_config *config, uint64_t seed, int64_t sample, int height, int width)
+vj_crop vj_crop_draw_from(vj_rng *rng, const double scale[2], const double aspect[2], double flip, int height,
+                          int width)
 {
-    const double *scale = config->data.crop_scale, *aspect = config->data.crop_aspect;
     vj_crop crop = fallback(aspect, height, width);
-    vj_rng rng;
-    vj_rng_init(&rng, seed, VJ_RNG_CROP, (uint64_t)sample);
-    int flip = vj_rng_uniform(&rng) < config->data.flip;
+    const int mirrored = vj_rng_uniform(rng) < flip;
     for (int attempt = 0; attempt < 10; attempt++) {
-        double area = (scale[0] + (scale[1] - scale[0]) * vj_rng_uniform(&rng)) * height * width;
-        double ratio = exp(log(aspect[0]) + (log(aspect[1]) - log(aspect[0])) * vj_rng_uniform(&rng));
+        double area = (scale[0] + (scale[1] - scale[0]) * vj_rng_uniform(rng)) * height * width;
+        double ratio = exp(log(aspect[0]) + (log(aspect[1]) - log(aspect[0])) * vj_rng_uniform(rng));
         int w = (int)nearbyint(sqrt(area * ratio)),
             h = (int)nearbyint(sqrt(area / ratio)); /* half to even, as published */
         if (w < 1 || w > width || h < 1 || h > height) continue;
-        crop = (vj_crop){(int)vj_rng_below(&rng, height - h + 1), (int)vj_rng_below(&rng, width - w + 1), h, w, 0};
+        crop = (vj_crop){(int)vj_rng_below(rng, height - h + 1), (int)vj_rng_below(rng, width - w + 1), h, w, 0};
         break;
     }
-    crop.flip = flip;
+    crop.flip = mirrored;
     return crop;
+}
+
+vj_crop vj_crop_draw(const vj_config *config, uint64_t seed, int64_t sample, int height, int width)
+{
+    vj_rng rng;
+    vj_rng_init(&rng, seed, VJ_RNG_CROP, (uint64_t)sample);
+    return vj_crop_draw_from(&rng, config->data.crop_scale, config->data.crop_aspect, config->data.flip, height, width);
 }
 
 vj_crop vj_view_random(const vj_config *config, int64_t sample, int height, int width)

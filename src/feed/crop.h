@@ -3,7 +3,13 @@
 #define VJ_FEED_CROP_H
 
 #include "base/config.h"
+#include "base/rng.h"
 #include "kernels/kernels.h"
+
+/** Draw a random resized crop (docs/method.md, section 10.3) from a stream: its share of the area in `scale`, its width
+ * over height in `aspect`, mirrored with probability `flip`. Frames of height x width pixels. */
+vj_crop vj_crop_draw_from(vj_rng *rng, const double scale[2], const double aspect[2], double flip, int height,
+                          int width);
 
 /** Draw the random resized crop of docs/method.md, section 10.3, for global sample number `sample`. Depends only on
  * (seed, sample), the settings and the size of the frames, height x width pixels. */

@@ -53,7 +53,7 @@ struct vj_loader {
 static int64_t samples_in(const vj_loader *loader, int64_t step)
 {
     const vj_loader_plan *plan = &loader->plan;
-    if (plan->samples == 0) return loader->count;
+    if (plan->samples == 0) return plan->items ? 0 : loader->count;
     const int64_t left = plan->samples - step * plan->batch - plan->first;
     return left < 0 ? 0 : left < loader->count ? left : loader->count;
 }
@@ -64,14 +64,25 @@ static bool has_tickets(const vj_loader *loader)
     return !loader->quit && loader->next_step < loader->plan.stop && samples_in(loader, loader->next_step) > 0;
 }
 
-/* Waits for room in the ring. 0: there are no more. Called with the lock held. */
-static int take_ticket(vj_loader *loader, int64_t *step, int64_t *j)
+/* Where the samples end that one thread makes together, from sample j of the batch on: one, or items of one clip. */
+static int64_t end_of_ticket(const vj_loader *loader, int64_t step, int64_t j)
+{
+    const int64_t count = samples_in(loader, step), base = step * loader->plan.batch + loader->plan.first;
+    const vj_eval_item *items = loader->plan.items;
+    int64_t end = j + 1;
+    while (items && end < count && items[base + end].clip == items[base + j].clip) end++;
+    return end;
+}
+
+/* Waits for room in the ring. 0: there are no more. Else samples [*j, *end) of a batch. Called with the lock held. */
+static int take_ticket(vj_loader *loader, int64_t *step, int64_t *j, int64_t *end)
 {
     while (has_tickets(loader) && loader->next_step >= loader->released + loader->slots)
         pthread_cond_wait(&loader->room, &loader->lock);
     if (!has_tickets(loader)) return 0;
     *step = loader->next_step;
-    *j = loader->next_sample++;
+    *j = loader->next_sample;
+    *end = loader->next_sample = end_of_ticket(loader, *step, *j);
     if (loader->next_sample == samples_in(loader, *step)) {
         loader->next_sample = 0;
         loader->next_step++;
@@ -79,25 +90,36 @@ static int take_ticket(vj_loader *loader, int64_t *step, int64_t *j)
     return 1;
 }
 
+static vj_status load(vj_loader *loader, vj_sample_room *own, int64_t step, int64_t j, int64_t *substituted)
+{
+    const slot *s = &loader->slot[step % loader->slots];
+    uint8_t *to = s->memory + j * loader->sample_bytes;
+    vj_sample sample = {.pixels = loader->makes_pixels ? (float *)(void *)to : NULL,
+                        .frames = to,
+                        .view = &s->views[j],
+                        .clip = &s->clips[j]};
+    const vj_status status =
+        vj_sample_load(&loader->sampler, own, step * loader->plan.batch + loader->plan.first + j, &sample);
+    *substituted += sample.substituted;
+    return status;
+}
+
 static void *work(void *argument)
 {
     vj_loader *loader = argument;
-    int64_t step, j;
+    int64_t step, j, end;
     pthread_mutex_lock(&loader->lock);
     vj_sample_room *own = &loader->own[loader->claimed++];
-    while (take_ticket(loader, &step, &j)) {
+    while (take_ticket(loader, &step, &j, &end)) {
         pthread_mutex_unlock(&loader->lock);
-        slot *s = &loader->slot[step % loader->slots];
-        uint8_t *to = s->memory + j * loader->sample_bytes;
-        vj_sample sample = {.pixels = loader->makes_pixels ? (float *)(void *)to : NULL,
-                            .frames = to,
-                            .view = &s->views[j],
-                            .clip = &s->clips[j]};
-        const vj_status status =
-            vj_sample_load(&loader->sampler, own, step * loader->plan.batch + loader->plan.first + j, &sample);
+        const int64_t taken = end - j;
+        int64_t substituted = 0;
+        vj_status status = VJ_OK;
+        for (; j < end && status == VJ_OK; j++) status = load(loader, own, step, j, &substituted);
         pthread_mutex_lock(&loader->lock);
-        s->substituted += sample.substituted;
-        s->unfinished--;
+        slot *s = &loader->slot[step % loader->slots];
+        s->substituted += substituted;
+        s->unfinished -= taken;
         if (status != VJ_OK) { /* earlier samples are in work already and will end; later ones are not begun */
             s->status = status;
             loader->quit = 1;
@@ -132,6 +154,7 @@ static int64_t sample_bytes(const vj_loader *loader)
 {
     const vj_clips *clips = loader->sampler.clips;
     const int64_t side = loader->sampler.config.data.crop;
+    if (loader->plan.items) return vj_loader_bytes_of_items(clips, &loader->sampler.shown).sample;
     return loader->makes_pixels ? 3 * vj_clips_frames(clips) * side * side * (int64_t)sizeof(float)
                                 : (vj_clips_largest_bytes(clips) + 63) / 64 * 64;
 }
@@ -165,7 +188,7 @@ static vj_status allocate(vj_loader *loader, int threads)
         for (int64_t j = 0; j < count; j++) loader->slot[i].views[j].at = j * loader->sample_bytes;
     }
     while (loader->prepared < threads)
-        VJ_TRY(vj_sample_room_init(&loader->own[loader->prepared++], clips, loader->makes_pixels));
+        VJ_TRY(vj_sample_room_init(&loader->own[loader->prepared++], &loader->sampler, loader->makes_pixels));
     return VJ_OK;
 }
 
@@ -173,6 +196,7 @@ vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_co
                           const vj_loader_plan *plan)
 {
     VJ_ASSERT(plan->start >= 0 && plan->first >= 0 && plan->first <= plan->last && plan->last <= plan->batch);
+    VJ_ASSERT(plan->items ? plan->shown && !plan->order : plan->order && plan->view);
     VJ_ASSERT(config->data.threads >= 1 && config->data.read_ahead >= 1 && config->data.crop >= 1);
     vj_loader *l = *loader = vj_calloc(1, sizeof *l);
     if (!l) {
@@ -180,14 +204,14 @@ vj_status vj_loader_start(vj_loader **loader, const vj_clips *clips, const vj_co
         return vj_raise(VJ_ERR_MEMORY, "no memory for a loader");
     }
     l->plan = *plan;
-    l->makes_pixels = !plan->be || vj_device_is_host(plan->be);
+    l->makes_pixels = plan->items || !plan->be || vj_device_is_host(plan->be);
     l->next_step = l->step = l->released = plan->start;
     l->count = plan->last - plan->first;
     l->slots = config->data.read_ahead + 1; /* one more: the batch the caller holds */
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->room, NULL);
     pthread_cond_init(&l->ready, NULL);
-    vj_sampler_init(&l->sampler, clips, config, plan->order, plan->view);
+    vj_sampler_init(&l->sampler, clips, config, plan);
     int threads = l->count > 0 ? (int)config->data.threads : 0; /* a rank without samples needs none */
     vj_status status =
         vj_clips_count(clips) > 0 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "the clip store is empty: nothing to read ahead");

@@ -4,6 +4,7 @@
 
 #include "clips/clips.h"
 #include "feed/crop.h"
+#include "feed/eval_views.h"
 #include "feed/order.h"
 
 typedef struct vj_loader vj_loader;
@@ -12,14 +13,20 @@ typedef struct vj_loader vj_loader;
  * What to load. The order says which clip a sample is, the view which crop of it is taken. Samples are numbered
  * globally over all ranks; batch b consists of samples [b * batch, (b + 1) * batch), of which this rank loads those at
  * positions [first, last), which may be none.
+ *
+ * For evaluation `items` and `shown` stand instead of order and view: sample i is items[i], shown as `shown` says. Then
+ * a batch always has pixels, whatever the device. Items that follow one another in a batch with the same clip are made
+ * by one thread, which reads and decodes that clip once. A damaged clip is not replaced.
  */
-typedef struct {
-    vj_order *order; /* ownership passes to the loader, also if vj_loader_start() fails */
-    vj_view view;
-    vj_backend *be; /* borrowed: batches are in host memory from vj_host_alloc(be); NULL: in plain memory */
+typedef struct vj_loader_plan {
+    vj_order *order;            /* ownership passes to the loader, also if vj_loader_start() fails; NULL with items */
+    vj_view view;               /* NULL with items */
+    const vj_eval_item *items;  /* [samples] borrowed while the loader runs; NULL: order and view are set */
+    const vj_eval_views *shown; /* copied */
+    vj_backend *be;             /* borrowed: batches are in host memory from vj_host_alloc(be); NULL: in plain memory */
     int64_t batch, first, last;
     int64_t start, stop; /* batches [start, stop) */
-    int64_t samples;     /* number of samples in all, so the last batch may be shorter; 0: unlimited */
+    int64_t samples; /* number of samples in all, so the last batch may be shorter; 0: unlimited, but of items none */
 } vj_loader_plan;
 
 /** This rank's part of one batch, in host memory owned by the loader. Valid until the next vj_loader_next(). */
@@ -50,6 +57,8 @@ typedef struct {
 } vj_loader_bytes;
 /** Return the memory use of a loader of these clips for the backend train.backend. Not collective. */
 vj_loader_bytes vj_loader_bytes_of(const vj_clips *clips, const vj_config *config);
+/** The same for a loader of items that are shown as `shown` says: it makes pixels for every backend. */
+vj_loader_bytes vj_loader_bytes_of_items(const vj_clips *clips, const vj_eval_views *shown);
 
 /**
  * Start a loader: data.threads threads that read at most data.read_ahead batches ahead. The content of a sample depends

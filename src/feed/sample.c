@@ -30,9 +30,11 @@ vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_co
     return status;
 }
 
-void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order, vj_view view)
+void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, const vj_loader_plan *plan)
 {
-    *sampler = (vj_sampler){.clips = clips, .config = *config, .order = order, .view = view};
+    *sampler =
+        (vj_sampler){.clips = clips, .config = *config, .order = plan->order, .view = plan->view, .items = plan->items};
+    if (plan->items) sampler->shown = *plan->shown;
     sampler->patience = (vj_patience){
         .limit_s = vj_config_io_patience_s(config), .setting = "data.io_patience_s", .stop = &sampler->stop};
     if (config->data.cache[0])
@@ -55,20 +57,29 @@ vj_loader_bytes vj_loader_bytes_of(const vj_clips *clips, const vj_config *confi
     return (vj_loader_bytes){.sample = frames, .thread = record, .frames = frames};
 }
 
-vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips, bool makes_pixels)
+vj_loader_bytes vj_loader_bytes_of_items(const vj_clips *clips, const vj_eval_views *shown)
 {
+    return (vj_loader_bytes){.sample = INT64_C(3) * shown->frames * shown->side * shown->side * (int64_t)sizeof(float),
+                             .thread = vj_clips_largest_bytes(clips) + vj_clips_largest_coded(clips) +
+                                       vj_eval_room_bytes(shown, clips)};
+}
+
+vj_status vj_sample_room_init(vj_sample_room *room, const vj_sampler *sampler, bool makes_pixels)
+{
+    const vj_clips *clips = sampler->clips;
     const int64_t record = vj_clips_largest_coded(clips), frames = makes_pixels ? vj_clips_largest_bytes(clips) : 0;
-    *room = (vj_sample_room){0};
+    *room = (vj_sample_room){.held = -1};
     VJ_TRY(vj_coder_create(&room->coder));
     if (makes_pixels) room->frames = vj_calloc(frames, 1);
-    return (room->frames || !makes_pixels) && (record == 0 || vj_coder_scratch(room->coder, record))
-               ? VJ_OK
-               : vj_raise(VJ_ERR_MEMORY, "no memory for a clip of %lld bytes", (long long)(record + frames));
+    if ((makes_pixels && !room->frames) || (record > 0 && !vj_coder_scratch(room->coder, record)))
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a clip of %lld bytes", (long long)(record + frames));
+    return sampler->items ? vj_eval_room_init(&room->eval, &sampler->shown, clips) : VJ_OK;
 }
 
 void vj_sample_room_release(vj_sample_room *room)
 {
     vj_coder_destroy(room->coder);
+    vj_eval_room_release(&room->eval);
     free(room->frames);
 }
 
@@ -140,8 +151,31 @@ static vj_status read_sample(const vj_sampler *sampler, vj_coder *coder, int64_t
     return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row are damaged", (long long)sample, (long long)spare);
 }
 
+/* A view of an item's clip; the clip is read unless the item before had the same. */
+static vj_status load_item(const vj_sampler *sampler, vj_sample_room *room, int64_t number, vj_sample *sample)
+{
+    const vj_eval_item *item = &sampler->items[number];
+    vj_clip_view *view = sample->view;
+    if (room->held != item->clip) {
+        room->held = -1;
+        const vj_status status = read_clip(sampler, room->coder, number, item->clip, room->frames);
+        if (status == VJ_ERR_FORMAT)
+            return vj_raise(status,
+                            "clip %lld is damaged, and an evaluation replaces none: vjepa-inspect --verify lists what "
+                            "is; pack the store again",
+                            (long long)item->clip);
+        VJ_TRY(status);
+        room->held = item->clip;
+    }
+    *sample->clip = item->clip;
+    vj_clips_geometry(sampler->clips, item->clip, &view->height, &view->width);
+    vj_eval_show(&sampler->shown, &room->eval, item, room->frames, view->height, view->width, sample->pixels);
+    return VJ_OK;
+}
+
 vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t number, vj_sample *sample)
 {
+    if (sampler->items) return load_item(sampler, room, number, sample);
     const vj_config *config = &sampler->config;
     uint8_t *frames = sample->pixels ? room->frames : sample->frames;
     vj_clip_view view = {.at = 0};

@@ -7,6 +7,7 @@
 #include "clips/clips.h"
 #include "feed/cache.h"
 #include "feed/crop.h"
+#include "feed/eval_views.h"
 #include "feed/order.h"
 
 /* State shared by the loader's threads. */
@@ -14,16 +15,20 @@ typedef struct {
     const vj_clips *clips; /* borrowed */
     vj_config config;
     vj_patience patience;
-    vj_order *order; /* owned */
+    vj_order *order; /* owned; NULL with items */
     vj_view view;
-    vj_cache *cache;  /* NULL: none */
-    atomic_bool stop; /* set when the loader is stopped: threads that wait for a file system give up */
+    const vj_eval_item *items; /* borrowed: sample i is items[i]; NULL: the order and the view say what it is */
+    vj_eval_views shown;       /* how items are shown */
+    vj_cache *cache;           /* NULL: none */
+    atomic_bool stop;          /* set when the loader is stopped: threads that wait for a file system give up */
 } vj_sampler;
 
 /* Buffers of one thread. */
 typedef struct {
     vj_coder *coder;
-    uint8_t *frames; /* decoded frames, sized for the largest clip; NULL if frames go directly into the samples */
+    uint8_t *frames;   /* decoded frames, sized for the largest clip; NULL if frames go directly into the samples */
+    int64_t held;      /* with items: the clip whose frames these are; -1: none */
+    vj_eval_room eval; /* with items: for making views */
 } vj_sample_room;
 
 /* Output buffers and result of loading one sample; all pointers borrowed. */
@@ -35,15 +40,16 @@ typedef struct {
     int64_t substituted; /* written: increased by 1 if another clip replaces a damaged one */
 } vj_sample;
 
-/** Initialise, and open the cache if data.cache is set. Takes ownership of `order`. Release with vj_sampler_release().
- */
-void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, vj_order *order,
-                     vj_view view);
+struct vj_loader_plan;
+
+/** Initialise for what `plan` says, and open the cache if data.cache is set. Takes ownership of the plan's order.
+ * Release with vj_sampler_release(). */
+void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config,
+                     const struct vj_loader_plan *plan);
 void vj_sampler_release(vj_sampler *sampler);
 
-/** Allocate all buffers for loading any sample of `clips`. Release with vj_sample_room_release(), even after a failure.
- */
-vj_status vj_sample_room_init(vj_sample_room *room, const vj_clips *clips, bool makes_pixels);
+/** Allocate all buffers for loading any sample. Release with vj_sample_room_release(), even after a failure. */
+vj_status vj_sample_room_init(vj_sample_room *room, const vj_sampler *sampler, bool makes_pixels);
 void vj_sample_room_release(vj_sample_room *room);
 
 /**

@@ -11,6 +11,7 @@
 #include "parallel/parallel.h"
 #include "sheet/canvas.h"
 #include "sheet/seen.h"
+#include "sheet/shown.h"
 #include "video/still.h"
 
 enum { LETTERS = VJ_SHEET_TEXT / VJ_LETTER };
@@ -30,6 +31,8 @@ typedef struct {
     bool masked;
     vj_seen seen;
     int64_t *samples; /* [count] */
+    int view_row;     /* the first of the views' rows */
+    vj_shown shown;   /* all zeros: no views */
 } sheet;
 
 /* Width of a frame at the height of the sheet's; of one that is extremely narrow at least a pixel. */
@@ -109,6 +112,21 @@ static void write_mask(sheet *s, int top, int mask)
                crop->flip ? " <->" : "");
 }
 
+/* The words of a text, as many lines of them as are beside a row. */
+static void write_words(sheet *s, int top, const char *text)
+{
+    char line[LETTERS - 2];
+    for (int at = 0; *text && at < VJ_SHEET_FRAME / VJ_LINE; at++) {
+        size_t length = strlen(text);
+        if (length >= sizeof line)
+            for (length = sizeof line - 1; length > 1 && text[length] != ' ';) length--;
+        snprintf(line, sizeof line, "%.*s", (int)length, text);
+        write_line(s, top, at, at == 0 ? ink : pale, "  %s", line);
+        text += length;
+        text += strspn(text, " ");
+    }
+}
+
 static void write_head(sheet *s)
 {
     char text[2 * VJ_PATH];
@@ -119,6 +137,9 @@ static void write_head(sheet *s)
         vj_canvas_text(&s->canvas, VJ_SHEET_MARGIN + VJ_LINE, VJ_SHEET_MARGIN,
                        "masks: the crop that training sees; bright: context, hatched: to predict, black: left out",
                        pale);
+    else if (s->shown.rows > 0)
+        vj_canvas_text(&s->canvas, VJ_SHEET_MARGIN + VJ_LINE, VJ_SHEET_MARGIN,
+                       "views: what probes see in training, in three epochs, then in testing", pale);
 }
 
 /* ------------------------------------------------------------------------------------------------ frames */
@@ -136,6 +157,33 @@ static vj_status draw_frames(sheet *s, int top, const uint8_t *frames, int heigh
     return VJ_OK;
 }
 
+static vj_status draw_masks(sheet *s, int64_t k, int height, int width)
+{
+    if (s->samples[k] < 0) {
+        write_line(s, vj_sheet_top(k, 1, s->rows), 0, pale, "  training does not");
+        write_line(s, vj_sheet_top(k, 1, s->rows), 1, pale, "  see it soon");
+        return VJ_OK;
+    }
+    VJ_TRY(vj_seen_look(&s->seen, s->samples[k], s->clip, height, width));
+    for (int mask = 0; mask < s->view_row - 1; mask++) {
+        const int below = vj_sheet_top(k, mask + 1, s->rows);
+        write_mask(s, below, mask);
+        VJ_TRY(draw_frames(s, below, s->seen.rgb, s->seen.side, s->seen.side, mask));
+    }
+    return VJ_OK;
+}
+
+static vj_status draw_views(sheet *s, int64_t k, int height, int width)
+{
+    for (int row = 0; row < s->shown.rows; row++) {
+        const int below = vj_sheet_top(k, s->view_row + row, s->rows);
+        vj_shown_make(&s->shown, row, s->first + k, s->clip, height, width);
+        write_words(s, below, s->shown.text);
+        VJ_TRY(draw_frames(s, below, s->shown.rgb, s->shown.test.side, s->shown.test.side, -1));
+    }
+    return VJ_OK;
+}
+
 static vj_status draw_clip(sheet *s, int64_t k)
 {
     const int64_t clip = s->first + k;
@@ -145,19 +193,8 @@ static vj_status draw_clip(sheet *s, int64_t k)
     VJ_TRY(vj_clips_read(s->clips, clip, s->coder, s->clip));
     write_clip(s, top, k, height, width);
     VJ_TRY(draw_frames(s, top, s->clip, height, width, -1));
-    if (!s->masked) return VJ_OK;
-    if (s->samples[k] < 0) {
-        write_line(s, vj_sheet_top(k, 1, s->rows), 0, pale, "  training does not");
-        write_line(s, vj_sheet_top(k, 1, s->rows), 1, pale, "  see it soon");
-        return VJ_OK;
-    }
-    VJ_TRY(vj_seen_look(&s->seen, s->samples[k], s->clip, height, width));
-    for (int mask = 0; mask < s->rows - 1; mask++) {
-        const int below = vj_sheet_top(k, mask + 1, s->rows);
-        write_mask(s, below, mask);
-        VJ_TRY(draw_frames(s, below, s->seen.rgb, s->seen.side, s->seen.side, mask));
-    }
-    return VJ_OK;
+    if (s->masked) VJ_TRY(draw_masks(s, k, height, width));
+    return draw_views(s, k, height, width);
 }
 
 /* ------------------------------------------------------------------------------------------------ the sheet */
@@ -184,18 +221,26 @@ static vj_status open_store(sheet *s, int64_t first, int64_t count)
 static vj_status open_masks(sheet *s, const vj_config *masks)
 {
     s->masked = masks != NULL;
-    s->rows = 1;
+    s->rows = s->view_row = 1;
     if (!masks) return VJ_OK;
     VJ_TRY(vj_seen_create(&s->seen, masks, s->clips));
-    s->rows += masks->mask.count;
+    s->rows = s->view_row += masks->mask.count;
     s->samples = vj_calloc(s->count, sizeof *s->samples);
     if (!s->samples) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld sample numbers", (long long)s->count);
     return vj_seen_samples(&s->seen, s->clips, s->first, s->count, s->samples);
 }
 
+static vj_status open_views(sheet *s, const vj_config *views)
+{
+    if (!views) return VJ_OK;
+    VJ_TRY(vj_shown_create(&s->shown, views, s->clips));
+    s->rows += s->shown.rows;
+    return VJ_OK;
+}
+
 static vj_status lay_out(sheet *s)
 {
-    s->cell = s->masked ? VJ_SHEET_FRAME : 1;
+    s->cell = s->rows > 1 ? VJ_SHEET_FRAME : 1;
     for (int64_t k = 0; k < s->count; k++) {
         int height, width;
         vj_clips_geometry(s->clips, s->first + k, &height, &width);
@@ -222,11 +267,13 @@ static vj_status draw(sheet *s, const char *out)
     return vj_still_write(out, s->canvas.pixels, s->canvas.height, s->canvas.width);
 }
 
-vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks)
+vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks,
+                         const vj_config *views)
 {
     sheet s = {.store = store};
     vj_status status = open_store(&s, first, *count);
     if (status == VJ_OK) status = open_masks(&s, masks);
+    if (status == VJ_OK) status = open_views(&s, views);
     if (status == VJ_OK) status = lay_out(&s);
     if (status == VJ_OK) status = draw(&s, out);
     *count = s.count;
@@ -236,6 +283,7 @@ vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int6
     if (s.origin) vj_clips_origins_release(s.origin, s.count);
     free(s.origin);
     vj_seen_release(&s.seen);
+    vj_shown_release(&s.shown);
     free(s.samples);
     free(s.clip);
     free(s.picture);

@@ -27,10 +27,12 @@ static inline int vj_sheet_left(int t, int cell)
 
 /**
  * Draw clips [first, first + *count) of the store, as many of them as there are (*count afterwards), into the PNG file
- * `out`. With `masks`,
- * a checked configuration, each clip is shown again for each of mask.generators, as training on this store alone sees
- * it first: cropped, what is masked dark. A clip that cannot be read is an error. Not collective.
+ * `out`. With `masks`, a checked configuration, each clip is shown again for each of mask.generators, as training on
+ * this store alone sees it first: cropped, what is masked dark. With `views`, likewise, it is shown as probes see it
+ * (section evaluate): training views of three epochs, then all test views. NULL: without. A clip that cannot be read is
+ * an error. Not collective.
  */
-vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks);
+vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks,
+                         const vj_config *views);
 
 #endif
