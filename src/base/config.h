@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 
-enum { VJ_MAX_MASKS = 8, VJ_MAX_LIST = 16, VJ_PATH = 512, VJ_MAX_SETTINGS = 192, VJ_CONFIG_BYTES = 64000 };
+enum { VJ_MAX_MASKS = 8, VJ_MAX_LIST = 16, VJ_PATH = 512, VJ_MAX_SETTINGS = 256, VJ_CONFIG_BYTES = 64000 };
 
 typedef struct {
     int count;
@@ -26,6 +26,7 @@ typedef enum {
     VJ_LIST_KINETICS,
     VJ_LIST_SSV2,
     VJ_LIST_HOWTO100M,
+    VJ_LIST_COCO,
     VJ_LIST_FOLDER,
     VJ_LIST_IMAGENET
 } vj_list_format;
@@ -56,6 +57,9 @@ typedef enum { VJ_CUT_GROUP, VJ_CUT_NONE } vj_mask_cut;
 typedef enum { VJ_OBJECTIVE_FEATURE, VJ_OBJECTIVE_PIXEL } vj_objective;
 typedef enum { VJ_REDUCTION_FAST, VJ_REDUCTION_REPRODUCIBLE } vj_reduction_kind;
 typedef enum { VJ_INIT_PUBLISHED, VJ_INIT_FAN_IN } vj_init;
+typedef enum { VJ_PRESET_CODE, VJ_PRESET_PAPER } vj_preset;
+typedef enum { VJ_AUGMENT_AUTO, VJ_AUGMENT_NONE, VJ_AUGMENT_RANDAUGMENT, VJ_AUGMENT_AUTOAUGMENT } vj_auto_augment;
+typedef enum { VJ_RANDOM_NEVER, VJ_RANDOM_TRAINING, VJ_RANDOM_ALWAYS } vj_random_windows;
 typedef enum { VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_ATTENTION, VJ_RECOMPUTE_BLOCK } vj_recompute;
 
 #define VJ_AUTO (-1.0) /* a number that was given as "auto" */
@@ -75,7 +79,7 @@ typedef struct {
         vj_strings held_out_videos; /* media lists; videos that look like one of theirs are left out */
         int duplicates;             /* vj_duplicates */
         char store[VJ_PATH];        /* NAME.clips */
-        int64_t short_side;         /* pixels */
+        int64_t short_side;         /* pixels; 0: frames keep their size */
         int64_t frames, step;       /* F frames, sampling step (docs/method.md, section 10.2) */
         int64_t windows;            /* clips per video, one per equal segment */
         int random_windows;         /* bool: random start inside a segment, else its first frame (section 10.2) */
@@ -135,7 +139,7 @@ typedef struct {
         int64_t steps_per_epoch, epochs;
         double schedule_scale; /* ipe_scale */
         int64_t stop_after;    /* total steps; 0: epochs * steps_per_epoch */
-        char precision[8];     /* fp32 bf16 */
+        char precision[8];     /* fp32 bf16 auto; settled by vj_precision_settle() */
         char backend[16];      /* cpu strict */
         char products[16];     /* matrix products: own, a library, an instruction set, auto */
         int recompute;         /* vj_recompute */
@@ -173,6 +177,13 @@ typedef struct {
         int64_t print_every, rank_every; /* steps */
         double rank_alarm;               /* log a warning if the effective rank falls below this */
     } log;
+    struct {                          /* vjepa-pretrain: a small probe of the target encoder during training */
+        int64_t every;                /* steps; 0: never */
+        vj_strings train, validation; /* labelled clip stores */
+        char task[64];                /* label name; empty: the first label */
+        int64_t clips;                /* of each side, at most; 0: all */
+        int64_t epochs;               /* of the attentive probe; 0: nearest neighbours alone */
+    } watch;
     struct {
         char store[VJ_PATH];  /* feature store written */
         char dtype[8];        /* f32 f16 */
@@ -183,12 +194,32 @@ typedef struct {
         vj_strings pooling;          /* attentive average */
         double labels[VJ_MAX_MASKS]; /* shares of the labels, in percent */
         int labels_count;
-        int64_t clips; /* number of labelled clips that counts as 100 %; 0: all */
+        int64_t clips;             /* number of labelled clips that counts as 100 %; 0: all */
+        int split;                 /* rule that draws a share, vj_split_rule (probe/splits.h) */
+        char split_files[VJ_PATH]; /* folder of split files to use instead; "": none */
+        char paper[VJ_PATH];       /* CSV file of published results to stand beside ours; "": none */
+        char paper_table[32];      /* only cells of this table of it; "": of any */
         int64_t seeds, epochs, batch;
         double lr, final_lr, weight_decay, final_weight_decay, clip_grad, init_std, warmup_epochs;
         int equal_updates; /* bool: train more epochs on smaller shares, so that all get equally many updates */
         int folded;        /* bool: use the folded form of the attentive probe (probe/probe.h) */
     } probe;
+    struct {                   /* vjepa-evaluate: what a sample looks like (feed/eval_views.h, feed/eval_set.h) */
+        int64_t segments;      /* clips of a video that make a sample */
+        int64_t views;         /* crops of a test sample; 1: the centre */
+        int preset;            /* vj_preset: what `auto` means below */
+        int augment;           /* vj_auto_augment of training views */
+        double flip, erasing;  /* probabilities in training views; VJ_AUTO: the preset's */
+        int random_windows;    /* vj_random_windows */
+        int64_t image_frames;  /* an image is shown as this many equal frames */
+        int64_t batch;         /* samples that a rank encodes at a time */
+        int64_t depth;         /* attentive probes: 1 + blocks on the query */
+        int64_t measure_every; /* epochs; 0: after the last only */
+        double sweep_lr[VJ_MAX_MASKS]; /* learning rates to choose from; none: probe.lr */
+        int sweep_lr_count;
+        double sweep_wd[VJ_MAX_MASKS]; /* weight decays to choose from; none: probe.weight_decay */
+        int sweep_wd_count;
+    } evaluate;
     struct { /* vjepa-plan: the machine */
         char name[VJ_PATH];
         int64_t nodes, cores_per_node;   /* cores_per_node 0: as on this machine */
@@ -198,9 +229,9 @@ typedef struct {
         double memory_gb_s, sum_gb_s,
             tensor_gb_s;       /* inside a node: memory updated in place; sums of gradients; sums of activations */
         int64_t gpus_per_node; /* 0: the processors' cores compute */
-        double gpu_tflops_fp32, gpu_tflops_bf16; /* per GPU, reached in training */
-        double gpu_memory_gb, gpu_gb_s,
-            gpu_link_gb_s;                       /* per GPU: its memory; bandwidth of it; to the others of a node */
+        double gpu_tflops_fp32, gpu_tflops_bf16;                      /* per GPU, reached in training */
+        double gpu_memory_gb, gpu_gb_s, gpu_link_gb_s, gpu_host_gb_s; /* per GPU: its memory; bandwidth of it; to the
+                                                                         others of a node; to the host's memory */
         double network_gb_s, message_us;         /* between nodes: bandwidth per node, cost of a message */
         double filesystem_gb_s;                  /* all nodes together */
         double decode_fps_720p, decode_fps_240p; /* per core */

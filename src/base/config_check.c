@@ -202,6 +202,10 @@ static vj_status check_dataset(const vj_config *config, int i)
 
 static vj_status check_pack(const vj_config *config)
 {
+    if (config->pack.short_side > 0 && config->pack.short_side < 8)
+        return refuse(config, "pack.short_side", "pack.short_side",
+                      "%lld is too small for a clip; give 8 or more, or 0 for frames that keep their size",
+                      (long long)config->pack.short_side);
     for (int i = 0; i < config->pack.dataset_count; i++) VJ_TRY(check_dataset(config, i));
     if (config->pack.dataset_count > 0 && config->pack.lists.count > 0)
         return refuse(config, "pack.lists", "pack.datasets", "stands beside pack.datasets; make it one of them");
@@ -236,6 +240,15 @@ static vj_status check_probe(const vj_config *config)
 }
 
 /* Every file that a program writes holds the settings, as one attribute: HDF5 takes less than 64 KiB. */
+static vj_status check_watch(const vj_config *config)
+{
+    if (config->watch.every == 0) return VJ_OK;
+    if (config->watch.train.count == 0 || config->watch.validation.count == 0)
+        return refuse(config, "watch.every", config->watch.train.count == 0 ? "watch.train" : "watch.validation",
+                      "needs labelled clip stores of both sides");
+    return VJ_OK;
+}
+
 static vj_status check_length(const vj_config *config)
 {
     char *text = vj_config_text(config);
@@ -259,5 +272,6 @@ vj_status vj_config_check(vj_config *config)
     VJ_TRY(check_training(config));
     VJ_TRY(check_patience(config));
     VJ_TRY(check_probe(config));
+    VJ_TRY(check_watch(config));
     return check_length(config);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#include "base/fold.h"
 #include "base/settings.h"
 #include "build_info.h"
 
@@ -224,6 +225,7 @@ static void report_mpi_error(MPI_Comm *comm, int *code, ...)
     (void)comm; /* whichever communicator it was, the job ends */
     MPI_Error_string(*code, text, &length);
     vj_raise(VJ_ERR_LIBRARY, "MPI: %s", text);
+    vj_status_tell();
     MPI_Abort(MPI_COMM_WORLD, VJ_EXIT_FAILED);
 }
 
@@ -260,6 +262,7 @@ static void start_mpi(vj_run *run, int *argc, char ***argv)
     MPI_Comm_rank(run->comm, &run->rank);
     MPI_Comm_size(run->comm, &run->size);
     vj_status_identity(run->rank, run->size);
+    vj_status_keep(run->size > VJ_SPEAK_AT_ONCE && run->rank > 0);
     if (provided < MPI_THREAD_FUNNELED) {
         vj_raise(VJ_ERR_LIBRARY, "this MPI library does not allow threads beside the one that calls it");
         MPI_Abort(MPI_COMM_WORLD, VJ_EXIT_FAILED);
@@ -399,6 +402,7 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
     int result = parse(&line, rank, argc, argv);
     if (result == GO_ON && (line.help || line.version || line.print_config))
         result = rank == 0 ? answer_or_load(run, &line) : STOP_DONE;
+    if (result == STOP_USAGE && rank != 0) sleep(1); /* rank 0 must have spoken before a launcher ends it */
     if (result != GO_ON) exit(exit_code_of(result));
 
     if (program->without_mpi)
@@ -416,31 +420,38 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
 }
 
 /*
- * Have all ranks come here because of the same wrong setting? Then the job ends as quietly as it can. Ranks that are
- * elsewhere, waiting for this one, are given a moment.
+ * Have all ranks come here with a failure? Then what they report alike is said once, and if it is the same wrong
+ * setting the job ends as quietly as it can: *same_setting. Ranks that are elsewhere, waiting for this one, are given a
+ * moment.
  */
-static bool all_refuse(const vj_run *run, vj_status status)
+static bool all_fail(const vj_run *run, vj_status status, bool *same_setting)
 {
     enum { PATIENCE_MS = 2000 };
-    int other = status != VJ_ERR_USAGE, any, done = 0;
+    int other = status != VJ_ERR_USAGE, any = 1, done = 0;
     MPI_Request request;
     MPI_Iallreduce(&other, &any, 1, MPI_INT, MPI_MAX, run->end, &request);
     for (int ms = 0; ms < PATIENCE_MS && !done; ms++) {
         MPI_Test(&request, &done, MPI_STATUS_IGNORE);
         if (!done) usleep(1000);
     }
-    return done && !any;
+    *same_setting = done && !any;
+    if (done && run->size > VJ_SPEAK_AT_ONCE) vj_fold(run->end);
+    return done;
 }
 
 int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
 {
     const int failed = status == VJ_ERR_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED;
     if (run->comm == MPI_COMM_NULL) return status == VJ_OK ? exit_code_when_ok : failed;
-    if (status == VJ_ERR_USAGE && all_refuse(run, status)) {
+    const bool many = run->size > VJ_SPEAK_AT_ONCE;
+    bool same_setting = false;
+    if (status == VJ_OK && many) vj_fold(run->comm);
+    if ((status == VJ_ERR_USAGE || (status != VJ_OK && many)) && all_fail(run, status, &same_setting) && same_setting) {
         status = VJ_OK;
         exit_code_when_ok = VJ_EXIT_USAGE;
     }
     if (status != VJ_OK) {
+        vj_status_tell();
         fflush(NULL);
         /* Where all ranks refuse the same thing, rank 0 says why: it must have spoken before another rank ends it. */
         if (run->rank != 0) sleep(1);

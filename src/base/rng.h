@@ -19,8 +19,12 @@ typedef enum {
     VJ_RNG_PROBE = 6,   /* index: tensor number of a probe */
     VJ_RNG_DEMO = 7,    /* index: demonstration video */
     VJ_RNG_TEST = 8,
-    VJ_RNG_MIXTURE = 9, /* index: first global sample of an interval * 64 + its level of bisection (feed/order.h) */
-    VJ_RNG_VERIFY = 10  /* index: global sample */
+    VJ_RNG_MIXTURE = 9,  /* index: first global sample of an interval * 64 + its level of bisection (feed/order.h) */
+    VJ_RNG_VERIFY = 10,  /* index: global sample */
+    VJ_RNG_AUGMENT = 11, /* index: key of an item (feed/eval_set.h) */
+    VJ_RNG_ERASE = 12,   /* index: the same; the noise of an erased box */
+    VJ_RNG_SEGMENT = 13, /* index: epoch * 2^32 + sample */
+    VJ_RNG_RESAMPLE = 16 /* index: number of the resample of a bootstrap */
 } vj_rng_purpose;
 
 typedef struct {

@@ -40,8 +40,10 @@ const vj_setting vj_settings[] = {
     {"pack.duplicates", VJ_SET_CHOICE, AT(pack.duplicates), "keep | drop", "keep",
      "drop: files listed before, and videos that look like an earlier one, are left out; looks take time to decode", 0},
     {"pack.store", VJ_SET_TEXT, AT(pack.store), "", "", "clip store to write, NAME.clips", 0},
-    {"pack.short_side", VJ_SET_INTEGER, AT(pack.short_side), "[8, 8192]", "256",
-     "pixels of the shorter side of a stored frame; the aspect ratio is kept", 0},
+    {"pack.short_side", VJ_SET_INTEGER, AT(pack.short_side), "[0, 8192]", "256",
+     "short side of the frames in pixels, at least 8; 0: frames keep their size, as evaluation wants pictures "
+     "(pack.frames 1)",
+     0},
     {"pack.frames", VJ_SET_INTEGER, AT(pack.frames), "[1, 1024]", "16", "frames a clip", 0},
     {"pack.step", VJ_SET_INTEGER, AT(pack.step), "[1, 1024]", "4", "sampling step in frames of the video", 0},
     {"pack.windows", VJ_SET_INTEGER, AT(pack.windows), "[1, 4096]", "1", "clips a video, one per equal segment", 0},
@@ -157,7 +159,8 @@ const vj_setting vj_settings[] = {
      "the schedules are made for this many times the steps, and cut", 0},
     {"train.stop_after", VJ_SET_INTEGER, AT(train.stop_after), "[0, 1000000000000]", "0",
      "stop after this many steps, schedules unchanged; 0: epochs * steps_per_epoch", 0},
-    {"train.precision", VJ_SET_TEXT, AT(train.precision), "fp32 | bf16", "fp32", "operands of matrix products", 0},
+    {"train.precision", VJ_SET_TEXT, AT(train.precision), "fp32 | bf16 | auto", "fp32",
+     "operands of matrix products; auto: bf16 where that is faster", 0},
     {"train.backend", VJ_SET_TEXT, AT(train.backend), "auto | cpu | cuda | strict", "auto",
      "auto: cuda if this build and this machine have it, else cpu; strict: the cpu kernels on memory the host may not "
      "touch, for tests",
@@ -237,6 +240,21 @@ const vj_setting vj_settings[] = {
     {"log.rank_alarm", VJ_SET_NUMBER, AT(log.rank_alarm), "[0, 65536]", "8",
      "say so when the effective rank falls below; 0: never", 0},
 
+    {"watch.every", VJ_SET_INTEGER, AT(watch.every), "[0, 1000000000]", "0",
+     "measure what the target features are worth every so many steps, by a small probe: columns watch_knn and "
+     "watch_probe of the metrics; 0: never",
+     0},
+    {"watch.train", VJ_SET_TEXTS, AT(watch.train), "", "[]", "labelled clip stores that it learns from", 0},
+    {"watch.validation", VJ_SET_TEXTS, AT(watch.validation), "", "[]", "labelled clip stores that it is measured on",
+     0},
+    {"watch.task", VJ_SET_TEXT, AT(watch.task), "", "", "name of the label; \"\": the first", 0},
+    {"watch.clips", VJ_SET_INTEGER, AT(watch.clips), "[0, 1000000]", "1000",
+     "labelled clips of each side at most, drawn from all classes alike; 0: all", 0},
+    {"watch.epochs", VJ_SET_INTEGER, AT(watch.epochs), "[0, 1000]", "10",
+     "epochs of the attentive probe, which keeps all tokens of these clips in the memory of rank 0; 0: nearest "
+     "neighbours alone",
+     0},
+
     {"embed.store", VJ_SET_TEXT, AT(embed.store), "", "", "feature store to write", 0},
     {"embed.dtype", VJ_SET_TEXT, AT(embed.dtype), "f32 | f16", "f32", "type of the stored features", 0},
     {"embed.batch", VJ_SET_INTEGER, AT(embed.batch), "[1, 65536]", "32", "clips a pass", 0},
@@ -249,6 +267,16 @@ const vj_setting vj_settings[] = {
     {"probe.labels", VJ_SET_SHARES, AT(probe.labels), "(0, 100]", "[100]", "shares of the labels, in percent", 0},
     {"probe.clips", VJ_SET_INTEGER, AT(probe.clips), "[0, 1000000000000]", "0",
      "labelled clips that are 100 %, drawn from the training stores; 0: all", 0},
+    {"probe.split", VJ_SET_CHOICE, AT(probe.split), "class | uniform", "class",
+     "how a share of the labels is drawn: the same share of each class, or of all labelled clips together", 0},
+    {"probe.split_files", VJ_SET_TEXT, AT(probe.split_files), "", "",
+     "folder of split files to train on, such as splits/ of another campaign's results; none: splits are drawn", 0},
+    {"probe.paper", VJ_SET_TEXT, AT(probe.paper), "", "",
+     "CSV file of published results, whose cells stand beside ours where names of encoder and task are its row and "
+     "column",
+     0},
+    {"probe.paper_table", VJ_SET_TEXT, AT(probe.paper_table), "", "",
+     "only cells of this table of probe.paper; none: any", 0},
     {"probe.seeds", VJ_SET_INTEGER, AT(probe.seeds), "[1, 1000]", "3", "repetitions: splits and first weights", 0},
     {"probe.epochs", VJ_SET_INTEGER, AT(probe.epochs), "[1, 1000000]", "20", "passes over the clips of a share", 0},
     {"probe.batch", VJ_SET_INTEGER, AT(probe.batch), "[1, 16777216]", "256", "clips a step", 0},
@@ -267,6 +295,37 @@ const vj_setting vj_settings[] = {
      "fewer labels make more epochs, so that every share gets as many updates", 0},
     {"probe.folded", VJ_SET_CHOICE, AT(probe.folded), BOOLEAN, "true",
      "the attentive probe in its folded form: the same numbers with about 30 times fewer operations", 0},
+
+    {"evaluate.segments", VJ_SET_INTEGER, AT(evaluate.segments), "[1, 64]", "1",
+     "clips of a video that make one sample, spread over its stored windows; an image is always one", 0},
+    {"evaluate.views", VJ_SET_INTEGER, AT(evaluate.views), "[1, 16]", "1",
+     "crops of a test sample, along the longer side; 1: the centre", 0},
+    {"evaluate.preset", VJ_SET_CHOICE, AT(evaluate.preset), "code | paper", "code",
+     "what auto means in this section: training views as in the released code, or as the paper describes them "
+     "(docs/method.md, section 12.4)",
+     0},
+    {"evaluate.augment", VJ_SET_CHOICE, AT(evaluate.augment), "auto | none | randaugment | autoaugment", "auto",
+     "operations on training views; auto: of videos randaugment (preset paper: none), of images autoaugment", 0},
+    {"evaluate.flip", VJ_SET_NUMBER, AT(evaluate.flip), "[0, 1] | auto", "auto",
+     "probability that a training view is mirrored; auto: of videos 0 (preset paper: 0.5), of images 0.5", 0},
+    {"evaluate.erasing", VJ_SET_NUMBER, AT(evaluate.erasing), "[0, 1] | auto", "auto",
+     "probability that a box of a training view is replaced by noise; auto: 0.25 (preset paper, videos: 0)", 0},
+    {"evaluate.random_windows", VJ_SET_CHOICE, AT(evaluate.random_windows), "never | training | always", "never",
+     "draw the windows of a sample anew in every epoch, where a video has more than evaluate.segments; never: evenly "
+     "spaced windows, the same in all epochs",
+     0},
+    {"evaluate.image_frames", VJ_SET_INTEGER, AT(evaluate.image_frames), "[1, 4096]", "16",
+     "equal frames that an image (a store with one frame a clip) is shown as; 2 cost an eighth of 16", 0},
+    {"evaluate.batch", VJ_SET_INTEGER, AT(evaluate.batch), "[1, 65536]", "8",
+     "samples that a rank encodes at a time; changes memory and speed, never the results", 0},
+    {"evaluate.depth", VJ_SET_INTEGER, AT(evaluate.depth), "[1, 64]", "1",
+     "attentive probes: 1, or more: with depth - 1 blocks on the query (V-JEPA 1's deep probes)", 0},
+    {"evaluate.measure_every", VJ_SET_INTEGER, AT(evaluate.measure_every), "[0, 1000000]", "0",
+     "epochs between measurements, which are only printed; 0: the last alone, which counts", 0},
+    {"evaluate.sweep_lr", VJ_SET_SHARES, AT(evaluate.sweep_lr), "(0, 1000]", "[]",
+     "learning rates to try; the choice is made on a tenth of the training samples, held out; none: probe.lr", 0},
+    {"evaluate.sweep_wd", VJ_SET_SHARES, AT(evaluate.sweep_wd), "[0, 1000]", "[]",
+     "weight decays to try, likewise; with a sweep each is kept to the end, all tensors decay, nothing is clipped", 0},
 
     {"cluster.name", VJ_SET_TEXT, AT(cluster.name), "", "this machine", "the machine that is planned for", 0},
     {"cluster.nodes", VJ_SET_INTEGER, AT(cluster.nodes), "[1, 1000000]", "1", "nodes of a job", 0},
@@ -296,6 +355,8 @@ const vj_setting vj_settings[] = {
     {"cluster.gpu_gb_s", VJ_SET_NUMBER, AT(cluster.gpu_gb_s), "(0, 1000000]", "3000", "GB/s of a GPU's memory", 0},
     {"cluster.gpu_link_gb_s", VJ_SET_NUMBER, AT(cluster.gpu_link_gb_s), "(0, 1000000]", "350",
      "GB/s between a GPU and the others of its node, each way", 0},
+    {"cluster.gpu_host_gb_s", VJ_SET_NUMBER, AT(cluster.gpu_host_gb_s), "(0, 1000000]", "25",
+     "GB/s between a GPU and its host's memory, all GPUs of a node at work", 0},
     {"cluster.network_gb_s", VJ_SET_NUMBER, AT(cluster.network_gb_s), "(0, 1000000]", "10",
      "GB/s into a node, and out of it at the same time", 0},
     {"cluster.message_us", VJ_SET_NUMBER, AT(cluster.message_us), "[0, 1000000]", "1",
@@ -336,6 +397,11 @@ const int vj_settings_count = sizeof vj_settings / sizeof vj_settings[0];
 _Static_assert(sizeof vj_settings / sizeof vj_settings[0] <= VJ_MAX_SETTINGS, "origin.line has a place for each row");
 _Static_assert(offsetof(vj_config, probe.labels_count) == offsetof(vj_config, probe.labels) + VJ_MAX_MASKS * 8,
                "VJ_SET_SHARES finds the count behind the numbers");
+_Static_assert(offsetof(vj_config, evaluate.sweep_lr_count) ==
+                       offsetof(vj_config, evaluate.sweep_lr) + VJ_MAX_MASKS * 8 &&
+                   offsetof(vj_config, evaluate.sweep_wd_count) ==
+                       offsetof(vj_config, evaluate.sweep_wd) + VJ_MAX_MASKS * 8,
+               "VJ_SET_SHARES finds the count behind the numbers");
 
 enum {
     MULTIBLOCK = 1 << VJ_MASK_MULTIBLOCK,
@@ -361,7 +427,7 @@ static const vj_setting generator_settings[] = {
 };
 
 enum {
-    LISTS = 1 << VJ_LIST_AUTO | 1 << VJ_LIST_CSV | 1 << VJ_LIST_JSON | 1 << VJ_LIST_PLAIN,
+    LISTS = 1 << VJ_LIST_AUTO | 1 << VJ_LIST_CSV | 1 << VJ_LIST_JSON | 1 << VJ_LIST_PLAIN | 1 << VJ_LIST_COCO,
     IDS = 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2 | 1 << VJ_LIST_HOWTO100M,
     WALKED = 1 << VJ_LIST_FOLDER | 1 << VJ_LIST_IMAGENET
 };
@@ -370,15 +436,18 @@ static const vj_setting dataset_settings[] = {
     {"name", VJ_SET_TEXT, IN_DATASET(name), "", "", "letters, digits, . _ -; entries of one name are one dataset",
      LISTS | IDS | WALKED},
     {"format", VJ_SET_CHOICE, IN_DATASET(format),
-     "auto | csv | json | plain | kinetics | ssv2 | howto100m | folder | imagenet", "auto",
-     "auto: by the list's first line; folder: all files below root; imagenet: a class is a folder in root with files",
+     "auto | csv | json | plain | kinetics | ssv2 | howto100m | coco | folder | imagenet", "auto",
+     "auto: by the list's first line (Places205: plain, iNat21: coco); folder: all files below root; imagenet: a class "
+     "is "
+     "a folder in root with files",
      LISTS | IDS | WALKED},
     {"list", VJ_SET_TEXT, IN_DATASET(list), "", "", "the list", LISTS | IDS},
     {"root", VJ_SET_TEXT, IN_DATASET(root), "", "", "folder of the files; \"\": the list's", LISTS | IDS | WALKED},
     {"labels", VJ_SET_TEXT, IN_DATASET(labels), "", "",
-     "class names, one a line from 0, or JSON {name: number}; no other is taken. \"\": classes are numbered in the "
-     "order "
-     "of their names (kinetics, ssv2: no labels)",
+     "file of class names, which fixes their numbers; no other class is taken. Lines NAME, from 0, NAME NUMBER or "
+     "NUMBER "
+     "NAME; JSON [name, ...], {name: number} or {number: name}. \"\": classes are numbered in the order of their names "
+     "(coco: by the list)",
      LISTS | 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2 | 1 << VJ_LIST_IMAGENET},
     {"pattern", VJ_SET_TEXT, IN_DATASET(pattern), "", "",
      "a file's place in root, of {id} {label} {start} {end}; kinetics without {start} and {end}: whole videos, of "

@@ -1,7 +1,9 @@
-/* Reporting of errors and log lines. The only file-scope state is who speaks (rank, size and host), and where to. */
+/* Reporting of errors and log lines. The only file-scope state is who speaks (rank, size and host), where to, and what
+ * is kept until ranks meet. */
 #include "base/status.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,12 @@ static char speaker_host[64];
 static bool speaker_muted;
 static char *diverted; /* where errors and warnings go instead of standard error; NULL: nowhere else */
 static size_t diverted_bytes;
+static struct {
+    pthread_mutex_t lock;
+    bool on;
+    int count;           /* may be more than fit */
+    vj_message *message; /* [VJ_KEPT] */
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void vj_status_divert(char *text, size_t bytes)
 {
@@ -45,25 +53,106 @@ static void make_printable(char *line, int bytes)
 }
 
 /* One write(2) for the whole line, so that the lines of several ranks do not mix. */
-static void speak(FILE *stream, const char *head, const char *format, va_list args, const char *tail)
+static void write_line(FILE *stream, char *line, int used)
 {
-    char line[4096];
-    const bool divert = stream == stderr && diverted;
-    int used = snprintf(line, sizeof line, "%s", divert ? "" : head);
-    used += vsnprintf(line + used, sizeof line - (size_t)used, format, args);
-    if (used > (int)sizeof line - 2) used = (int)sizeof line - 2;
-    if (tail) used += snprintf(line + used, sizeof line - (size_t)used, "%s", tail);
-    if (used > (int)sizeof line - 2) used = (int)sizeof line - 2;
     if (stream == stderr) make_printable(line, used);
-    if (divert) {
-        line[used] = '\0';
-        if (diverted[0] == '\0') snprintf(diverted, diverted_bytes, "%s", line);
-        return;
-    }
     line[used] = '\n';
     line[used + 1] = '\0';
     fputs(line, stream);
     fflush(stream);
+}
+
+void vj_status_print(const vj_message *m, int ranks, const char *more)
+{
+    char line[4400], others[48] = "";
+    int used;
+    if (m->said == VJ_SAID_WARNING) {
+        if (ranks > 1) snprintf(others, sizeof others, " and %d others", ranks - 1);
+        used = snprintf(line, sizeof line, "vjepa: warning: rank %d%s: %s%s", m->rank, others, m->text, more);
+    } else if (m->said == VJ_SAID_USAGE) {
+        used = snprintf(line, sizeof line, "vjepa: %s%s", m->text, more);
+    } else {
+        if (ranks > 1) snprintf(others, sizeof others, " and %d other ranks", ranks - 1);
+        used = snprintf(line, sizeof line, "vjepa: rank %d of %d on %s%s: %s: %s%s", m->rank, speaker_size, m->host,
+                        others, m->place, m->text, more);
+    }
+    write_line(stderr, line, used > (int)sizeof line - 2 ? (int)sizeof line - 2 : used);
+}
+
+/* Of the text, not of its address, which differs from process to process (FNV-1a, 64 bits). */
+static uint64_t kind_of(const char *text, uint64_t number)
+{
+    uint64_t hash = 14695981039346656037u ^ number;
+    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return hash;
+}
+
+/* Keep a message if that is what is done with messages now. */
+static bool keep(const vj_message *message)
+{
+    pthread_mutex_lock(&kept.lock);
+    const bool keeps = kept.on;
+    if (keeps && kept.count < VJ_KEPT) kept.message[kept.count] = *message;
+    kept.count += keeps;
+    pthread_mutex_unlock(&kept.lock);
+    return keeps;
+}
+
+/* An error or a warning: into the text of a caller who wants it there, kept, or printed. */
+static void report(vj_message *message, uint64_t kind, const char *format, va_list args, const char *tail)
+{
+    const int used = vsnprintf(message->text, sizeof message->text, format, args);
+    if (used < (int)sizeof message->text)
+        snprintf(message->text + used, sizeof message->text - (size_t)used, "%s", tail);
+    if (diverted) {
+        make_printable(message->text, (int)strlen(message->text));
+        if (diverted[0] == '\0') snprintf(diverted, diverted_bytes, "%s", message->text);
+        return;
+    }
+    message->kind = kind;
+    message->rank = speaker_rank;
+    snprintf(message->host, sizeof message->host, "%s", speaker_host[0] ? speaker_host : "this host");
+    if (!keep(message)) vj_status_print(message, 1, "");
+}
+
+void vj_status_keep(bool on)
+{
+    if (on && !kept.message) kept.message = calloc(VJ_KEPT, sizeof *kept.message);
+    if (!on) vj_status_tell();
+    pthread_mutex_lock(&kept.lock);
+    kept.on = on && kept.message;
+    pthread_mutex_unlock(&kept.lock);
+}
+
+int vj_status_kept(void)
+{
+    pthread_mutex_lock(&kept.lock);
+    const int count = kept.count;
+    pthread_mutex_unlock(&kept.lock);
+    return count;
+}
+
+int vj_status_take(vj_message *messages)
+{
+    pthread_mutex_lock(&kept.lock);
+    const int count = kept.count < VJ_KEPT ? kept.count : VJ_KEPT;
+    if (count > 0) memcpy(messages, kept.message, (size_t)count * sizeof *messages);
+    kept.count = 0;
+    pthread_mutex_unlock(&kept.lock);
+    return count;
+}
+
+void vj_status_tell(void)
+{
+    const int all = vj_status_kept();
+    vj_message *messages = all > 0 ? malloc(VJ_KEPT * sizeof *messages) : NULL;
+    const int count = messages ? vj_status_take(messages) : 0;
+    char more[64] = "";
+    for (int i = 0; i < count; i++) {
+        if (i == count - 1 && all > count) snprintf(more, sizeof more, " (and %d messages more)", all - count);
+        vj_status_print(&messages[i], 1, more);
+    }
+    free(messages);
 }
 
 /* Paths as seen from the project's root, wherever it was built. */
@@ -78,24 +167,17 @@ static const char *short_path(const char *file)
     return file;
 }
 
-static void error_head(char *head, size_t bytes, const char *file, int line)
-{
-    snprintf(head, bytes, "vjepa: rank %d of %d on %s: %s:%d: ", speaker_rank, speaker_size,
-             speaker_host[0] ? speaker_host : "this host", short_path(file), line);
-}
-
 vj_status vj_raise_at(const char *file, int line, vj_status code, const char *format, ...)
 {
-    char head[256], tail[160] = "";
+    char tail[160] = "";
     int error = errno;
-    if (code == VJ_ERR_USAGE) /* the user's mistake, not a place in our code */
-        strcpy(head, "vjepa: ");
-    else
-        error_head(head, sizeof head, file, line);
+    vj_message message = {.said = code == VJ_ERR_USAGE ? VJ_SAID_USAGE /* the user's mistake, not a place in our code */
+                                                       : VJ_SAID_ERROR};
+    snprintf(message.place, sizeof message.place, "%s:%d", short_path(file), line);
     if (code == VJ_ERR_IO && error != 0) snprintf(tail, sizeof tail, ": %s", strerror(error));
     va_list args;
     va_start(args, format);
-    speak(stderr, head, format, args, tail);
+    report(&message, kind_of(message.place, 1), format, args, tail);
     va_end(args);
     errno = 0;
     return code;
@@ -104,17 +186,20 @@ vj_status vj_raise_at(const char *file, int line, vj_status code, const char *fo
 _Noreturn void vj_assert_failed(const char *file, int line, const char *condition)
 {
     diverted = NULL;
+    vj_status_keep(false);
     vj_raise_at(file, line, VJ_ERR_STATE, "this should not happen: %s is false; please report it", condition);
     abort();
 }
 
 void vj_log(const char *format, ...)
 {
+    char line[4096];
     if (speaker_rank != 0 || speaker_muted) return;
     va_list args;
     va_start(args, format);
-    speak(stdout, "", format, args, NULL);
+    const int used = vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    write_line(stdout, line, used > (int)sizeof line - 2 ? (int)sizeof line - 2 : used);
 }
 
 void vj_log_mute(bool mute)
@@ -124,11 +209,10 @@ void vj_log_mute(bool mute)
 
 void vj_warn(const char *format, ...)
 {
-    char head[64];
-    snprintf(head, sizeof head, "vjepa: warning: rank %d: ", speaker_rank);
+    vj_message message = {.said = VJ_SAID_WARNING};
     va_list args;
     va_start(args, format);
-    speak(stderr, head, format, args, NULL);
+    report(&message, kind_of(format, 2), format, args, "");
     va_end(args);
 }
 

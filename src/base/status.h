@@ -49,6 +49,32 @@ vj_status vj_raise_h5_at(const char *file, int line, const char *format, ...) __
     } while (0)
 void vj_assert_failed(const char *file, int line, const char *condition) __attribute__((noreturn));
 
+/*
+ * In jobs of more than VJ_SPEAK_AT_ONCE ranks, errors and warnings of other ranks than the first are kept, so that what
+ * many ranks see alike becomes one line: vj_fold() (base/fold.h) prints them, at the next vj_agree() or training step
+ * and at the end of the program.
+ */
+enum { VJ_SPEAK_AT_ONCE = 8, VJ_KEPT = 32 /* messages of a rank; of more only the number is known */ };
+typedef enum { VJ_SAID_ERROR, VJ_SAID_USAGE, VJ_SAID_WARNING } vj_said;
+typedef struct {
+    vj_said said;
+    int rank;
+    uint64_t kind; /* equal: of the same place in the code */
+    char host[64], place[96];
+    char text[3920];
+} vj_message;
+
+/** Begin to keep messages, or end it, which prints those that were kept. */
+void vj_status_keep(bool keep);
+/** Return the number of messages kept; more than VJ_KEPT if some were dropped. Thread-safe. */
+int vj_status_kept(void);
+/** Move the messages that were kept to `messages` [VJ_KEPT]; returns their number. Thread-safe. */
+int vj_status_take(vj_message *messages);
+/** Print those that were kept, each for itself: before this process ends alone. */
+void vj_status_tell(void);
+/** Print a message of `ranks` ranks, of which message->rank is one, on standard error. `more` is added, or "". */
+void vj_status_print(const vj_message *message, int ranks, const char *more);
+
 /** Who speaks: set once by vj_program_begin(); libraries embedded elsewhere may leave it (rank 0 of 1). */
 void vj_status_identity(int rank, int size);
 

@@ -39,32 +39,26 @@ static int compare_sums(const void *a, const void *b)
 }
 
 /* Validation clips whose content a training clip has. sums [n]: for those of the training clips. */
-static vj_status count_overlap(int64_t *both, uint64_t *sums, const vj_samples *train, const vj_samples *validation)
+static int64_t count_overlap(uint64_t *sums, const vj_samples *train, const vj_samples *validation)
 {
-    enum { ROWS = 4096 };
-    uint64_t asked[ROWS];
-    VJ_TRY(vj_features_read_clip_sums(train->store, 0, train->count, sums));
+    const uint64_t *asked = vj_features_clip_sums(validation->store);
+    memcpy(sums, vj_features_clip_sums(train->store), (size_t)train->count * sizeof *sums);
     qsort(sums, (size_t)train->count, sizeof *sums, compare_sums);
-    for (int64_t at = 0; at < validation->count; at += ROWS) {
-        const int64_t n = validation->count - at < ROWS ? validation->count - at : ROWS;
-        VJ_TRY(vj_features_read_clip_sums(validation->store, at, n, asked));
-        for (int64_t i = 0; i < n; i++)
-            *both += bsearch(&asked[i], sums, (size_t)train->count, sizeof *sums, compare_sums) != NULL;
-    }
-    return VJ_OK;
+    int64_t both = 0;
+    for (int64_t i = 0; i < validation->count; i++)
+        both += bsearch(&asked[i], sums, (size_t)train->count, sizeof *sums, compare_sums) != NULL;
+    return both;
 }
 
 static vj_status note_overlap(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation)
 {
     const int64_t n = train->samples->count, m = validation->samples->count;
-    int64_t both = 0;
-    if (!vj_features_has_clip_sums(train->samples->store) || !vj_features_has_clip_sums(validation->samples->store))
+    if (!vj_features_clip_sums(train->samples->store) || !vj_features_clip_sums(validation->samples->store))
         return VJ_OK;
     uint64_t *sums = vj_calloc(n, sizeof *sums);
     if (!sums) return vj_raise(VJ_ERR_MEMORY, "no memory to compare %lld clips", (long long)n);
-    const vj_status status = count_overlap(&both, sums, train->samples, validation->samples);
+    const int64_t both = count_overlap(sums, train->samples, validation->samples);
     free(sums);
-    VJ_TRY(status);
     if (both == 0) return VJ_OK;
     return vj_notes_add(notes,
                         "%lld of the %lld validation clips of %s are training clips of %s too: accuracy on them says "

@@ -8,6 +8,7 @@
 
 #include <mpi.h>
 
+#include "base/file.h"
 #include "probe/belong.h"
 #include "probe/report.h"
 
@@ -37,10 +38,16 @@ vj_status vj_probe_encoder_parse(vj_probe_encoder *encoder, const char *text);
  * Train and evaluate all probes. *rows (to be freed with free()) and *row_count are set on all ranks; rows are ordered
  * by task, pooling, share, then encoder in the order given. `notes` gets remarks on the features (belong.h); free it
  * with vj_notes_release(). Seeds are run.seed, run.seed + 1, ... Rank 0 logs progress and the time left. `part`: only
- * its rows, which may be none; NULL: all. Collective.
+ * its rows, which may be none; NULL: all. `dir`: the folder, which is created, that gets the training samples of all
+ * probes as DIR/splits/ (splits.h) and what they say of each validation clip as DIR/predictions.h5 (predictions.h), of
+ * a part as DIR/predictions_K_of_N.h5; NULL: neither. Collective.
  */
 vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const vj_config *config,
-                          const vj_probe_encoder *encoders, int encoder_count, vj_campaign_part *part, MPI_Comm comm);
+                          const vj_probe_encoder *encoders, int encoder_count, vj_campaign_part *part, const char *dir,
+                          MPI_Comm comm);
+
+/** Make the path of the file of predictions of a campaign, or of a part of it (NULL: all). */
+void vj_campaign_predictions_path(char path[VJ_FILE_PATH], const char *dir, const vj_campaign_part *part);
 
 /**
  * Open and check all stores and print what vj_campaign_run() would do, without doing it. Collective.

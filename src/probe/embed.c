@@ -105,6 +105,7 @@ static vj_status create_store(vj_embedding *e)
                                  .encoder = encoder,
                                  .preprocessing = preprocessing,
                                  .config = config};
+    if (layout.tokens > 1) vj_frozen_grid(e->encoder, layout.grid);
     layout.type = strcmp(f->config->embed.dtype, "f16") == 0 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
     for (int l = 0; l < layout.label_count; l++) {
         snprintf(layout.label_names[l], VJ_LABEL_NAME, "%s", vj_clips_label_name(f->clips, l));

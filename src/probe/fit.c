@@ -1,6 +1,6 @@
 /*
- * Trains and evaluates a probe: chooses the labelled clips of a share, trains on batches in a keyed order, and
- * evaluates the weights of the last epoch on the validation set. The validation set is not used before that.
+ * Trains and evaluates a probe: trains on batches of the chosen clips in a keyed order, and evaluates the weights of
+ * the last epoch on the validation set. The validation set is not used before that.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -8,47 +8,18 @@
 
 #include "base/rng.h"
 #include "features/features.h"
+#include "probe/metrics.h"
 #include "probe/probe.h"
 #include "train/schedules.h"
-
-/* A class's permutation is keyed apart from those of the epochs. */
-#define SUBSET_KEY UINT64_C(0x100000000)
-
-static int compare_numbers(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t *labels, int64_t count, int classes,
-                          int64_t clips, double share, uint64_t seed)
-{
-    int64_t *members = vj_calloc(count + 1, sizeof *members), used = 0, labelled = 0;
-    if (!members) return vj_raise(VJ_ERR_MEMORY, "no memory to choose among %lld clips", (long long)count);
-    for (int64_t i = 0; i < count; i++) labelled += labels[i] >= 0;
-    double part = share / 100.0 * (clips > 0 && clips < labelled ? (double)clips / (double)labelled : 1.0);
-    for (int c = 0; c < classes; c++) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < count; i++)
-            if (labels[i] == c) members[n++] = i;
-        int64_t keep = n ? (int64_t)fmax(1.0, rint(part * (double)n)) : 0;
-        for (int64_t i = 0; i < keep; i++) chosen[used++] = members[vj_permute(seed, SUBSET_KEY + (uint64_t)c, n, i)];
-    }
-    qsort(chosen, (size_t)used, sizeof *chosen, compare_numbers);
-    *chosen_count = used;
-    free(members);
-    return VJ_OK;
-}
 
 /* What a fit holds: the probe and one batch. */
 typedef struct {
     vj_probe *probe;
-    int64_t *chosen; /* [train count] the share */
-    int64_t chosen_count;
     vj_backend *be;  /* borrowed */
     float *features; /* [batch, N, D], device */
     int32_t *labels; /* [batch] */
     float *logits;   /* [batch, classes] */
+    double *memory;  /* [3, classes] */
 } vj_fit;
 
 static vj_status gather(vj_fit *fit, const vj_probe_data *data, int64_t b, int64_t clip)
@@ -76,14 +47,14 @@ int64_t vj_probe_epochs(const vj_config *config, double share)
 
 static vj_status learn(vj_fit *fit, const vj_config *config, const vj_probe_choice *choice, const vj_probe_data *train)
 {
-    int64_t n = fit->chosen_count, batch = choice->shape.batch, steps = (n + batch - 1) / batch, update = 0;
+    int64_t n = choice->chosen_count, batch = choice->shape.batch, steps = (n + batch - 1) / batch, update = 0;
     const int64_t epochs = vj_probe_epochs(config, choice->share);
     vj_schedule schedule = vj_schedules_probe(config, epochs, steps);
     for (int64_t epoch = 0; epoch < epochs; epoch++)
         for (int64_t first = 0; first < n; first += batch) {
             int64_t B = n - first < batch ? n - first : batch;
             for (int64_t b = 0; b < B; b++)
-                VJ_TRY(gather(fit, train, b, fit->chosen[vj_permute(choice->seed, (uint64_t)epoch, n, first + b)]));
+                VJ_TRY(gather(fit, train, b, choice->chosen[vj_permute(choice->seed, (uint64_t)epoch, n, first + b)]));
             vj_probe_forward(fit->probe, fit->features, B);
             double loss = vj_probe_loss(fit->probe, fit->labels);
             if (!isfinite(loss))
@@ -97,65 +68,123 @@ static vj_status learn(vj_fit *fit, const vj_config *config, const vj_probe_choi
     return VJ_OK;
 }
 
-/* The class of the highest score; the lowest of equals. */
-static int32_t guess(const float *logits, int classes)
+/* What the probe says of the last batch: clips numbered `clip`, of `data`. */
+static vj_status predict(vj_prediction *rows, vj_fit *fit, const int64_t *clip, int64_t B, const vj_probe_data *data,
+                         int classes)
 {
-    int best = 0;
-    for (int c = 1; c < classes; c++)
-        if (logits[c] > logits[best]) best = c;
-    return best;
-}
-
-static vj_status measure(double *top1, vj_fit *fit, const vj_probe_choice *choice, const vj_probe_data *data)
-{
-    int64_t right = 0, seen = 0, B = 0;
-    int classes = choice->shape.classes;
-    for (int64_t clip = 0; clip < data->count; clip++) {
-        if (data->labels[clip] >= 0) VJ_TRY(gather(fit, data, B++, clip));
-        if (B == 0 || (B < choice->shape.batch && clip + 1 < data->count)) continue;
-        vj_probe_forward(fit->probe, fit->features, B);
-        vj_download(fit->be, fit->logits, vj_probe_logits(fit->probe), B * classes * (int64_t)sizeof *fit->logits);
-        for (int64_t b = 0; b < B; b++) right += guess(fit->logits + b * classes, classes) == fit->labels[b];
-        seen += B;
-        B = 0;
+    double *scores = fit->memory + 2 * classes;
+    vj_download(fit->be, fit->logits, vj_probe_logits(fit->probe), B * classes * (int64_t)sizeof *fit->logits);
+    for (int64_t b = 0; b < B; b++) {
+        rows[b] = (vj_prediction){.clip = data->clips ? data->clips[clip[b]] : clip[b],
+                                  .content = data->contents ? data->contents[clip[b]] : 0,
+                                  .label = fit->labels[b]};
+        for (int c = 0; c < classes; c++) scores[c] = fit->logits[b * classes + c];
+        VJ_TRY(vj_predict(&rows[b], fit->memory, scores, 1, classes));
     }
-    if (seen == 0) return vj_raise(VJ_ERR_STATE, "no clip of the validation set has a label of this task");
-    *top1 = 100.0 * (double)right / (double)seen;
     return VJ_OK;
 }
 
-static vj_status run(double *top1, vj_fit *fit, vj_backend *be, const vj_config *config, const vj_probe_choice *choice,
-                     const vj_probe_data *train, const vj_probe_data *validation)
+/* rows [validation count] get a prediction of each labelled clip, *seen of them. */
+static vj_status measure(vj_prediction *rows, int64_t *clip, int64_t *seen, vj_fit *fit, const vj_probe_choice *choice,
+                         const vj_probe_data *data)
+{
+    int64_t B = 0;
+    for (int64_t i = 0; i < data->count; i++) {
+        if (data->labels[i] >= 0) {
+            clip[B] = i;
+            VJ_TRY(gather(fit, data, B++, i));
+        }
+        if (B == 0 || (B < choice->shape.batch && i + 1 < data->count)) continue;
+        vj_probe_forward(fit->probe, fit->features, B);
+        VJ_TRY(predict(rows + *seen, fit, clip, B, data, choice->shape.classes));
+        *seen += B;
+        B = 0;
+    }
+    if (*seen == 0) return vj_raise(VJ_ERR_STATE, "no clip of the validation set has a label of this task");
+    return VJ_OK;
+}
+
+static vj_status digest_probe(uint64_t *digest, vj_fit *fit)
+{
+    *digest = 0;
+    for (int i = 0; i < vj_probe_tensor_count(fit->probe); i++) {
+        const vj_probe_tensor *t = vj_probe_tensor_at(fit->probe, i);
+        const int64_t count = t->rows * t->cols;
+        float *weight = vj_calloc(count, sizeof *weight);
+        if (!weight) return vj_raise(VJ_ERR_MEMORY, "no memory for the digest of %s", t->name);
+        vj_download(fit->be, weight, t->weight, count * (int64_t)sizeof *weight);
+        *digest = vj_probe_digest_add(*digest, t->name, weight, count);
+        free(weight);
+    }
+    return VJ_OK;
+}
+
+static vj_status summarise(vj_probe_result *result, const vj_prediction *rows, int64_t n, int classes)
+{
+    int32_t *ranks = vj_calloc(2 * n, sizeof *ranks), *labels = ranks + n;
+    if (!ranks) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld ranks", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        ranks[i] = rows[i].rank;
+        labels[i] = rows[i].label;
+    }
+    result->top1 = vj_metrics_top(ranks, n, 1);
+    result->top5 = vj_metrics_top(ranks, n, 5);
+    result->mean_class = vj_metrics_mean_class(ranks, labels, n, classes);
+    result->counted = n;
+    free(ranks);
+    return VJ_OK;
+}
+
+static vj_status evaluate(vj_probe_result *result, vj_prediction **rows, vj_fit *fit, const vj_probe_choice *choice,
+                          const vj_probe_data *data)
+{
+    vj_prediction *all = vj_calloc(data->count + 1, sizeof *all);
+    int64_t *clip = vj_calloc(choice->shape.batch, sizeof *clip), seen = 0;
+    vj_status status = all && clip ? measure(all, clip, &seen, fit, choice, data)
+                                   : vj_raise(VJ_ERR_MEMORY, "no memory for %lld predictions", (long long)data->count);
+    if (status == VJ_OK) status = summarise(result, all, seen, choice->shape.classes);
+    if (status == VJ_OK) status = digest_probe(&result->digest, fit);
+    free(clip);
+    if (status == VJ_OK && rows)
+        *rows = all;
+    else
+        free(all);
+    return status;
+}
+
+static vj_status run(vj_probe_result *result, vj_prediction **rows, vj_fit *fit, vj_backend *be,
+                     const vj_config *config, const vj_probe_choice *choice, const vj_probe_data *train,
+                     const vj_probe_data *validation)
 {
     int64_t values = choice->shape.batch * train->tokens * train->D;
-    fit->chosen = vj_calloc(train->count + 1, sizeof *fit->chosen);
     fit->be = be;
     fit->logits = vj_calloc(choice->shape.batch * choice->shape.classes, sizeof *fit->logits);
     fit->labels = vj_calloc(choice->shape.batch, sizeof *fit->labels);
-    if (!fit->chosen || !fit->logits || !fit->labels) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's batch");
+    fit->memory = vj_calloc(3 * choice->shape.classes, sizeof *fit->memory);
+    if (!fit->logits || !fit->labels || !fit->memory) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's batch");
     fit->features = vj_device_alloc(be, values * (int64_t)sizeof *fit->features);
     if (!fit->features) return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_probe_create(&fit->probe, be, &choice->shape));
-    VJ_TRY(vj_probe_subset(fit->chosen, &fit->chosen_count, train->labels, train->count, choice->shape.classes,
-                           config->probe.clips, choice->share, choice->seed));
-    if (fit->chosen_count == 0) return vj_raise(VJ_ERR_STATE, "no clip of the training set has a label of this task");
+    if (choice->chosen_count == 0)
+        return vj_raise(VJ_ERR_STATE, "no clip of the training set has a label of this task");
     VJ_TRY(vj_probe_init(fit->probe, choice->seed, config->probe.init_std));
     VJ_TRY(learn(fit, config, choice, train));
-    VJ_TRY(measure(top1, fit, choice, validation));
+    VJ_TRY(evaluate(result, rows, fit, choice, validation));
     return vj_sync(be);
 }
 
-vj_status vj_probe_fit(double *top1, vj_backend *be, const vj_config *config, const vj_probe_choice *choice,
-                       const vj_probe_data *train, const vj_probe_data *validation)
+vj_status vj_probe_fit(vj_probe_result *result, vj_prediction **rows, vj_backend *be, const vj_config *config,
+                       const vj_probe_choice *choice, const vj_probe_data *train, const vj_probe_data *validation)
 {
     VJ_ASSERT(train->tokens == choice->shape.tokens && validation->tokens == train->tokens);
     VJ_ASSERT(train->D == choice->shape.D && validation->D == train->D);
     vj_fit fit = {0};
-    vj_status status = run(top1, &fit, be, config, choice, train, validation);
+    if (rows) *rows = NULL;
+    vj_status status = run(result, rows, &fit, be, config, choice, train, validation);
     vj_probe_destroy(fit.probe);
-    free(fit.chosen);
     vj_device_free(be, fit.features);
     free(fit.logits);
     free(fit.labels);
+    free(fit.memory);
     return status;
 }

@@ -10,6 +10,7 @@
 #include "parallel/parallel.h"
 #include "train/alike.h"
 #include "train/checkpoint.h"
+#include "train/precision.h"
 
 /* ------------------------------------------------------------------------------------------------ the clips */
 
@@ -47,11 +48,11 @@ static vj_status choose(vj_frozen *f)
 vj_status vj_frozen_open_clips(vj_frozen *f, const vj_config *config, const char *stores, MPI_Comm comm)
 {
     vj_strings paths;
-    *f = (vj_frozen){.config = config,
-                     .comm = comm,
-                     .rank = vj_comm_rank(comm),
-                     .size = vj_comm_size(comm),
-                     .batch = config->embed.batch};
+    *f =
+        (vj_frozen){.comm = comm, .rank = vj_comm_rank(comm), .size = vj_comm_size(comm), .batch = config->embed.batch};
+    f->config = f->own = vj_calloc(1, sizeof *f->own);
+    if (!f->own) return vj_raise(VJ_ERR_MEMORY, "no memory for a configuration");
+    *f->own = *config;
     VJ_TRY(vj_frozen_split_paths(&paths, stores));
     VJ_TRY(vj_clips_open(&f->clips, &paths, comm));
     if (vj_clips_frames(f->clips) != config->data.frames)
@@ -128,10 +129,11 @@ static vj_status open_encoder(vj_frozen *f, const char *text)
     const vj_shape shape = vj_shape_from(f->config);
     vj_encoder **encoder = &f->encoder[f->count];
     VJ_TRY(parse_random(text, f->config->run.seed, &random, &init, &seed));
-    VJ_TRY(vj_encoder_open(encoder, &shape, f->batch, f->be));
-    f->count++;
-    VJ_TRY(vj_encoder_accept_frames(*encoder, vj_clips_largest_bytes(f->clips)));
-    if (!random) return vj_checkpoint_load_encoder(text, *encoder);
+    vj_status status = vj_encoder_open(encoder, &shape, f->batch, f->be);
+    if (status == VJ_OK) f->count++;
+    if (status == VJ_OK) status = vj_encoder_accept_frames(*encoder, vj_clips_largest_bytes(f->clips));
+    VJ_TRY(vj_agree(f->comm, status));
+    if (!random) return vj_checkpoint_load_encoder(text, *encoder, f->comm);
     vj_encoder_init_weights(*encoder, init, seed);
     return VJ_OK;
 }
@@ -141,12 +143,12 @@ vj_status vj_frozen_open_encoders(vj_frozen *f, const vj_strings *encoders)
     int random;
     int64_t seed;
     vj_init init;
-    vj_precision precision = strcmp(f->config->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
     const vj_place place = vj_place_of(f->comm);
     vj_place_say(&place, f->comm, "");
     for (int i = 0; i < encoders->count; i++)
         VJ_TRY(parse_random(encoders->item[i], f->config->run.seed, &random, &init, &seed));
-    VJ_TRY(vj_backend_open_alike(&f->be, f->config->train.backend, precision, &place, f->comm));
+    if (f->own) VJ_TRY(vj_precision_settle(f->own, f->comm));
+    VJ_TRY(vj_backend_open_alike(&f->be, f->config->train.backend, vj_precision_of(f->config), &place, f->comm));
     VJ_TRY(vj_products_settle(&f->products, f->be, f->config->train.products, f->comm));
     for (int i = 0; i < encoders->count; i++) VJ_TRY(open_encoder(f, encoders->item[i]));
     return VJ_OK;
@@ -159,6 +161,7 @@ void vj_frozen_release(vj_frozen *f)
     vj_backend_close(f->be);
     vj_clips_close(f->clips);
     free(f->chosen);
+    free(f->own);
     *f = (vj_frozen){0};
 }
 
@@ -188,6 +191,14 @@ void vj_frozen_describe_preprocessing(const vj_config *c, char *text, size_t byt
     snprintf(text, bytes, "%lld frames, centre crop %lld, mean [%g, %g, %g], std [%g, %g, %g], %s",
              (long long)c->data.frames, (long long)c->data.crop, c->data.mean[0], c->data.mean[1], c->data.mean[2],
              c->data.std[0], c->data.std[1], c->data.std[2], c->train.precision);
+}
+
+void vj_frozen_grid(const vj_encoder *encoder, uint64_t grid[3])
+{
+    const vj_grid *g = &encoder->net.grid;
+    grid[0] = (uint64_t)g->t;
+    grid[1] = (uint64_t)g->y;
+    grid[2] = (uint64_t)g->x;
 }
 
 const float *vj_frozen_encode(vj_frozen *f, int i, const vj_batch *batch)

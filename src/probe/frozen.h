@@ -15,7 +15,8 @@
 
 /* All owned but `config`. */
 typedef struct {
-    const vj_config *config;
+    const vj_config *config; /* `own`, or a caller's whose train.precision is not auto */
+    vj_config *own;          /* vj_frozen_open_clips()'s copy, whose precision is settled when encoders are opened */
     MPI_Comm comm;
     int rank, size;
     vj_clips *clips;
@@ -48,6 +49,8 @@ void vj_frozen_release(vj_frozen *frozen);
 void vj_frozen_describe_encoder(const vj_config *config, const char *encoder, char *text, size_t bytes);
 /** Describe all between a stored clip and the encoder's first product that changes what it sees, in one line. */
 void vj_frozen_describe_preprocessing(const vj_config *config, char *text, size_t bytes);
+/** The grid of an encoder's tokens: in time, rows, columns. Tokens that belong to no cell come before them. */
+void vj_frozen_grid(const vj_encoder *encoder, uint64_t grid[3]);
 /** Digest weights, tensor by tensor, and shape: tells one encoder from another, wherever its file lies. */
 vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest);
 

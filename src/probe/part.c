@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "probe/columns.h"
 
 #define FORMAT "vjepa-probe-part"
 enum { MOST_PARTS = 100000, PATH_BYTES = VJ_PATH + 64 };
@@ -35,11 +35,10 @@ vj_status vj_part_parse(vj_campaign_part *part, const char *text)
 
 static json_t *row_object(const vj_probe_row *r, int64_t number)
 {
-    return json_pack("{s:I, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:f, s:f, s:o, s:i}", "number", (json_int_t)number,
-                     "task", r->task, "encoder", r->encoder, "pooling", r->kind, "labels", r->labels, "training_clips",
-                     (json_int_t)r->training_clips, "validation_clips", (json_int_t)r->validation_clips, "seeds",
-                     (json_int_t)r->seeds, "top1_mean", r->top1_mean, "top1_std", r->top1_std, "effective_rank",
-                     isnan(r->effective_rank) ? json_null() : json_real(r->effective_rank), "width", r->width);
+    json_t *object = vj_columns_to_json(r, false);
+    if (object && json_object_set_new(object, "number", json_integer(number)) == 0) return object;
+    json_decref(object);
+    return NULL;
 }
 
 static json_t *part_object(const vj_campaign_part *part, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
@@ -92,25 +91,12 @@ static vj_status wrong(const char *path, const char *what)
 /* A row of a part, into its place of the table. */
 static vj_status read_row(vj_probe_row *rows, bool *there, int64_t total, const json_t *object, const char *path)
 {
-    const char *task, *encoder, *kind;
-    const json_t *rank;
-    json_int_t number, training, validation, seeds;
-    vj_probe_row r = {.effective_rank = NAN};
-    if (json_unpack((json_t *)object, "{s:I, s:s, s:s, s:s, s:F, s:I, s:I, s:I, s:F, s:F, s:o, s:i}", "number", &number,
-                    "task", &task, "encoder", &encoder, "pooling", &kind, "labels", &r.labels, "training_clips",
-                    &training, "validation_clips", &validation, "seeds", &seeds, "top1_mean", &r.top1_mean, "top1_std",
-                    &r.top1_std, "effective_rank", &rank, "width", &r.width) != 0 ||
-        strlen(task) >= sizeof r.task || strlen(encoder) >= sizeof r.encoder || strlen(kind) >= sizeof r.kind ||
-        number < 0 || number >= total)
+    const json_int_t number = json_integer_value(json_object_get(object, "number"));
+    vj_probe_row r;
+    if (!json_is_integer(json_object_get(object, "number")) || !vj_columns_from_json(&r, object) || number < 0 ||
+        number >= total)
         return wrong(path, "a row is not as vjepa-probe writes it");
     if (there[number]) return wrong(path, "it has a row that another part has too");
-    strcpy(r.kind, kind);
-    strcpy(r.task, task);
-    strcpy(r.encoder, encoder);
-    r.training_clips = training;
-    r.validation_clips = validation;
-    r.seeds = seeds;
-    if (json_is_number(rank)) r.effective_rank = json_number_value(rank);
     rows[number] = r;
     there[number] = true;
     return VJ_OK;

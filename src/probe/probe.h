@@ -12,6 +12,8 @@
 
 #include "base/config.h"
 #include "kernels/kernels.h"
+#include "probe/predictions.h"
+#include "probe/splits.h"
 
 typedef enum { VJ_POOL_ATTENTIVE, VJ_POOL_AVERAGE } vj_pooling;
 
@@ -38,13 +40,20 @@ typedef struct {
      * the weights as the plain form, with about 30 times fewer operations.
      */
     int folded;
+    int blocks; /* attentive: transformer blocks on the query behind the cross-attention block (V-JEPA 1's depth - 1) */
+    int norm_last; /* bool, attentive, no blocks: pooled = LN2(MLP(y)) instead of y + MLP(LN2(y)) (section 12.1) */
 } vj_probe_shape;
+
+/* What a tensor starts from: 0, 1, uniform in +-1/sqrt(D), or normal. */
+typedef enum { VJ_DRAW_ZERO, VJ_DRAW_ONE, VJ_DRAW_UNIFORM, VJ_DRAW_NORMAL } vj_probe_draw;
 
 /* One parameter tensor, [rows, cols]; cols is 1 for a vector. Its memory is owned by the probe. */
 typedef struct {
     const char *name; /* name in the published code: "pooler.query_tokens", "linear.weight" ... */
     int64_t rows, cols;
-    int decay;                /* bool: weight decay applies */
+    int decay; /* bool: weight decay applies */
+    vj_probe_draw start;
+    double divisor;           /* VJ_DRAW_NORMAL: of the standard deviation */
     float *weight, *gradient; /* device */
 } vj_probe_tensor;
 
@@ -59,8 +68,8 @@ void vj_probe_destroy(vj_probe *probe);
 
 /**
  * Draw the initial weights (docs/method.md, section 12.1): query and matrices of the pooler from N(0, std^2), mlp.fc2
- * divided by sqrt 2, biases 0, norm gains 1, weights and bias of the class layer uniform in +-1/sqrt(D). Depends only
- * on (seed, shape, std).
+ * divided by sqrt 2, attn.proj and mlp.fc2 of block i = 1, 2, ... by sqrt(2(i+1)), biases 0, norm gains 1, weights and
+ * bias of the class layer uniform in +-1/sqrt(D). Depends only on (seed, shape, std).
  */
 vj_status vj_probe_init(vj_probe *probe, uint64_t seed, double std);
 
@@ -113,23 +122,25 @@ typedef struct {
     const struct vj_features *store; /* features/features.h */
     const float *mean, *rstd;        /* [count, N], or NULL */
     const int32_t *labels;           /* [count] of one task; -1: no label, left out */
+    const int64_t *clips;            /* [count] their numbers in the clip store; NULL: 0, 1, ... */
+    const uint64_t *contents;        /* [count] their checksums there; NULL: not known */
 } vj_probe_data;
 
 /* Chooses one probe. How it is trained is in config.probe (docs/method.md, section 12.2). */
 typedef struct {
-    vj_probe_shape shape; /* shape.batch: clips per update */
-    double share;         /* share of the labelled clips, in percent of probe.clips */
-    uint64_t seed;        /* for choosing the labelled clips, the initial weights and the order */
+    vj_probe_shape shape;  /* shape.batch: clips per update */
+    double share;          /* share of the labelled clips, in percent of probe.clips */
+    uint64_t seed;         /* for the initial weights and the order */
+    const int64_t *chosen; /* [chosen_count] training samples, each labelled, ascending (splits.h). Borrowed */
+    int64_t chosen_count;
 } vj_probe_choice;
 
-/**
- * Choose the training clips for a share of the labels: `share` percent of `clips` labelled clips (of all labelled clips
- * if `clips` is 0 or more than there are). Every class is reduced by the same factor, but keeps at least one clip. From
- * each class the first clips of a keyed permutation are taken, so a smaller share is a subset of a larger one. chosen
- * [count] gets *chosen_count clip numbers in ascending order. Depends only on its arguments.
- */
-vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t *labels, int64_t count, int classes,
-                          int64_t clips, double share, uint64_t seed);
+/* What a trained probe is worth on the validation samples (metrics.h). Percent. */
+typedef struct {
+    double top1, top5, mean_class;
+    int64_t counted; /* samples */
+    uint64_t digest; /* of the probe's weights */
+} vj_probe_result;
 
 /**
  * Return the epochs of a probe on `share` percent of the labels: probe.epochs, or probe.epochs * 100 / share with
@@ -138,12 +149,12 @@ vj_status vj_probe_subset(int64_t *chosen, int64_t *chosen_count, const int32_t 
 int64_t vj_probe_epochs(const vj_config *config, double share);
 
 /**
- * Train a probe on its share of `train` and, after the last epoch, evaluate it on all labelled clips of `validation`:
- * *top1 gets the accuracy in percent. Depends only on (settings, choice, data): threads, ranks and other probes do not
- * change the bits. VJ_ERR_STATE if the loss is not finite or a set has no labelled clip; errors of the feature store
- * are passed on. Not collective.
+ * Train a probe on the chosen samples of `train` and, after the last epoch, evaluate it on all labelled clips of
+ * `validation`. *rows (NULL: not wanted) gets what it says of each of them, [counted], to be freed with free(). Depends
+ * only on (settings, choice, data): threads, ranks and other probes do not change the bits. VJ_ERR_STATE if the loss or
+ * a score is not finite or a set has no labelled clip; errors of the feature store are passed on. Not collective.
  */
-vj_status vj_probe_fit(double *top1, vj_backend *be, const vj_config *config, const vj_probe_choice *choice,
-                       const vj_probe_data *train, const vj_probe_data *validation);
+vj_status vj_probe_fit(vj_probe_result *result, vj_prediction **rows, vj_backend *be, const vj_config *config,
+                       const vj_probe_choice *choice, const vj_probe_data *train, const vj_probe_data *validation);
 
 #endif

@@ -10,12 +10,22 @@
 
 #include "base/file.h"
 #include "base/output.h"
+#include "probe/columns.h"
+#include "probe/metrics.h"
 
 double vj_probe_row_error(const vj_probe_row *row)
 {
     double p = row->top1_mean / 100.0, clips = (double)row->validation_clips;
     double seeds = row->top1_std * row->top1_std / (double)row->seeds;
     return sqrt(seeds + 1e4 * p * (1.0 - p) / clips);
+}
+
+void vj_probe_row_interval(const vj_probe_row *row, double *low, double *high)
+{
+    const double half = vj_mean_half_width(row->top1_std, (double)row->seeds);
+    vj_wilson_interval(row->top1_mean / 100.0, (double)row->validation_clips, low, high);
+    *low = isnan(half) ? 100.0 * *low : row->top1_mean - half;
+    *high = isnan(half) ? 100.0 * *high : row->top1_mean + half;
 }
 
 /* ------------------------------------------------------------------------------------------------ JSON and CSV */
@@ -33,12 +43,10 @@ static json_t *notes_array(const vj_notes *notes)
 
 static json_t *row_object(const vj_probe_row *r, const vj_notes *notes)
 {
-    return json_pack("{s:s, s:s, s:s, s:f, s:I, s:f, s:f, s:f, s:o, s:I, s:I, s:o}", "task", r->task, "encoder",
-                     r->encoder, "pooling", r->kind, "labels", r->labels, "seeds", (json_int_t)r->seeds, "top1_mean",
-                     r->top1_mean, "top1_std", r->top1_std, "top1_error", vj_probe_row_error(r), "effective_rank",
-                     isnan(r->effective_rank) ? json_null() : json_real(r->effective_rank), "training_clips",
-                     (json_int_t)r->training_clips, "validation_clips", (json_int_t)r->validation_clips, "notes",
-                     notes_array(notes));
+    json_t *object = vj_columns_to_json(r, true);
+    if (object && json_object_set_new(object, "notes", notes_array(notes)) == 0) return object;
+    json_decref(object);
+    return NULL;
 }
 
 static vj_status write_json(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
@@ -56,20 +64,14 @@ static vj_status write_json(FILE *out, const vj_probe_row *rows, int64_t count, 
 static vj_status write_csv(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
     (void)notes; /* a table of numbers alone */
-    fprintf(out, CSV_BEGIN "training_clips,validation_clips,seeds,top1_mean_percent,top1_std_percent,"
-                           "top1_error_percent,effective_rank\n");
-    for (int64_t i = 0; i < count; i++) {
-        const vj_probe_row *r = &rows[i];
-        fprintf(out, "%s,%s,%s,%g,%lld,%lld,%lld,%.3f,%.3f,%.3f,", r->task, r->encoder, r->kind, r->labels,
-                (long long)r->training_clips, (long long)r->validation_clips, (long long)r->seeds, r->top1_mean,
-                r->top1_std, vj_probe_row_error(r));
-        if (!isnan(r->effective_rank)) fprintf(out, "%.2f", r->effective_rank);
-        fputc('\n', out);
-    }
+    vj_columns_csv_head(out);
+    for (int64_t i = 0; i < count; i++) vj_columns_csv_row(out, &rows[i]);
     return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ Markdown */
+
+#define MARKDOWN_BEGIN "Top-1 accuracy in percent on the validation clips"
 
 /* Names of the encoders, in the order in which they occur. */
 static int encoders_of(const vj_probe_row *rows, int64_t count, const vj_probe_row *first[VJ_MAX_ENCODERS])
@@ -119,6 +121,73 @@ static void print_gain(FILE *out, const vj_probe_row *row, const vj_probe_row *b
                                   : "no gain");
 }
 
+/* "80.4 (0.4) [79.4, 81.4] 99.1": mean, deviation over seeds, interval, top-5 where there are more than five classes.
+ */
+static void print_cell(FILE *out, const vj_probe_row *row)
+{
+    double low, high;
+    vj_probe_row_interval(row, &low, &high);
+    fprintf(out, " %.1f", row->top1_mean);
+    if (row->seeds > 1) fprintf(out, " (%.1f)", row->top1_std);
+    /* An interval of few seeds may reach beyond what an accuracy can be. */
+    fprintf(out, " [%.1f, %.1f]", fmax(0.0, low), fmin(100.0, high));
+    if (row->classes > VJ_TOP && !isnan(row->top5)) fprintf(out, " %.1f", row->top5);
+    fprintf(out, " |");
+}
+
+/* What the cells hold. */
+static void print_legend(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    bool top5 = false;
+    for (int64_t i = 0; i < count; i++) top5 |= rows[i].classes > VJ_TOP && !isnan(rows[i].top5);
+    fprintf(out, MARKDOWN_BEGIN ": ");
+    if (rows[0].seeds > 1)
+        fprintf(out, "mean (standard deviation) [95 %% interval of the mean] over %lld probe seeds",
+                (long long)rows[0].seeds);
+    else
+        fprintf(out, "[95 %% interval by the number of clips] of one probe seed");
+    fprintf(out, "%s.\n", top5 ? ", then top-5" : "");
+}
+
+/* How the probes were trained, if that is known and the same in all rows. */
+static void print_protocol(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    const vj_probe_row *first = &rows[0];
+    int64_t failed = 0, least = first->epochs, most = first->epochs;
+    if (!*first->features) return;
+    for (int64_t i = 0; i < count; i++) {
+        if (strcmp(rows[i].features, first->features) != 0 || strcmp(rows[i].preset, first->preset) != 0 ||
+            strcmp(rows[i].split, first->split) != 0)
+            return;
+        failed += rows[i].failed;
+        if (rows[i].epochs < least) least = rows[i].epochs;
+        if (rows[i].epochs > most) most = rows[i].epochs;
+    }
+    fprintf(out, "\nFeatures: %s. Preset: %s. Labels drawn by: %s. ", first->features, first->preset, first->split);
+    if (least == most)
+        fprintf(out, "Epochs: %lld for every share.", (long long)least);
+    else
+        fprintf(out, "Epochs: %lld to %lld, so that every share has as many updates.", (long long)least,
+                (long long)most);
+    if (failed > 0) fprintf(out, " Validation clips that could not be used: %lld.", (long long)failed);
+    fputc('\n', out);
+}
+
+static void print_paper(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    bool head = false;
+    for (int64_t i = 0; i < count; i++) {
+        const vj_probe_row *r = &rows[i];
+        if (isnan(r->paper)) continue;
+        if (!head)
+            fprintf(out, "\n| task | pooling | labels | encoder | published in | paper | ours | difference |\n"
+                         "|---|---|---|---|---|---|---|---|\n");
+        head = true;
+        fprintf(out, "| %s | %s | %g %% | %s | %s | %g | %.1f | %+.1f |\n", r->task, r->kind, r->labels, r->encoder,
+                r->paper_cell, r->paper, r->top1_mean, r->top1_mean - r->paper);
+    }
+}
+
 static void print_head(FILE *out, const vj_probe_row **encoder, int n, int baselines)
 {
     fprintf(out, "| task | pooling | labels | clips, training / validation |");
@@ -132,15 +201,13 @@ static void print_head(FILE *out, const vj_probe_row **encoder, int n, int basel
     fputc('\n', out);
 }
 
-#define MARKDOWN_BEGIN "Top-1 accuracy in percent on the validation clips"
-
 void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
 {
     const vj_probe_row *encoder[VJ_MAX_ENCODERS];
     int n = encoders_of(rows, count, encoder), baselines = 0;
     for (int e = 0; e < n; e++) baselines += is_baseline(encoder[e]->encoder);
     if (n == 0) return;
-    fprintf(out, MARKDOWN_BEGIN ": mean (standard deviation) over %lld probe seeds.\n", (long long)rows[0].seeds);
+    print_legend(out, rows, count);
     if (baselines)
         fprintf(out, "Gain: over the better random encoder, with its standard error; \"helps\" above two of them.\n");
     fputc('\n', out);
@@ -153,7 +220,7 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const v
         for (int e = 0; e < n; e++) {
             const vj_probe_row *row = find(rows, count, line, encoder[e]->encoder);
             if (row)
-                fprintf(out, " %.1f (%.1f) |", row->top1_mean, row->top1_std);
+                print_cell(out, row);
             else
                 fprintf(out, " |");
         }
@@ -164,6 +231,8 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const v
         }
         fputc('\n', out);
     }
+    print_paper(out, rows, count);
+    print_protocol(out, rows, count);
     fprintf(out, "\nEffective rank of the token features (of width):");
     for (int e = 0; e < n; e++) {
         fprintf(out, "%s %s ", e ? "," : "", encoder[e]->encoder);

@@ -2,11 +2,14 @@
 #ifndef VJ_PROBE_REPORT_H
 #define VJ_PROBE_REPORT_H
 
+#include <math.h>
+
 #include "clips/clips.h"
 #include "probe/belong.h"
+#include "probe/predictions.h"
 #include "probe/probe.h"
 
-enum { VJ_MAX_ENCODERS = 64, VJ_ENCODER_NAME = 96, VJ_PROBE_KIND = 16 };
+enum { VJ_MAX_ENCODERS = 64, VJ_ENCODER_NAME = 96, VJ_PROBE_KIND = 16, VJ_PAPER_CELL = 128 };
 
 /* A row of the table: the results of one encoder, task, kind of probe and share of the labels, over all seeds. */
 typedef struct {
@@ -19,7 +22,26 @@ typedef struct {
     double top1_mean, top1_std; /* percent; sample standard deviation over seeds, 0 for one seed */
     double effective_rank;      /* of the encoder's token features; NaN: not known */
     int width;                  /* of the features */
+    /* What a result of VJ_PROBE_ROW_UNKNOWN leaves open. Percent; NaN, 0 or "": not known. */
+    double top5, mean_class; /* means over seeds */
+    int classes;
+    int64_t epochs; /* of training; 0: not trained in epochs */
+    int64_t failed; /* validation samples that could not be used */
+    char features[VJ_HEAD_WORD], preset[VJ_HEAD_WORD], split[VJ_HEAD_WORD]; /* as in vj_head_facts */
+    uint64_t encoder_digest, train_digest, validation_digest, class_digest;
+    uint64_t split_digest, probe_digest; /* of the first seed; with several seeds chained */
+    double paper;                        /* published top-1 (paper.h) */
+    char paper_cell[VJ_PAPER_CELL];      /* where it stands */
 } vj_probe_row;
+
+/** Initial values of a row: what is NaN while it is not known. */
+#define VJ_PROBE_ROW_UNKNOWN .effective_rank = NAN, .top5 = NAN, .mean_class = NAN, .paper = NAN
+
+/**
+ * The 95 % interval of a row's top1_mean, in percent: Student's over the seeds, or with one seed Wilson's, of the
+ * validation clips (metrics.h).
+ */
+void vj_probe_row_interval(const vj_probe_row *row, double *low, double *high);
 
 /**
  * Return the standard error of a row's top1_mean, in percent: from the variance over the seeds plus the binomial

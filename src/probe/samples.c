@@ -1,35 +1,39 @@
-/* Reads labels by task; computes statistics of tokens and means of clips. */
+/* Copies labels by task; computes statistics of tokens and means of clips. */
 #include "probe/samples.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "parallel/parallel.h"
+
 /* From a row for each clip to one for each task. */
-static vj_status read_labels(vj_samples *s)
+static void copy_labels(vj_samples *s)
 {
-    enum { ROWS = 1024 };
-    int32_t rows[ROWS * VJ_MAX_LABELS];
-    for (int64_t first = 0; first < s->count; first += ROWS) {
-        const int64_t n = s->count - first < ROWS ? s->count - first : ROWS;
-        VJ_TRY(vj_features_read_labels(s->store, first, n, rows));
-        for (int64_t i = 0; i < n; i++)
-            for (int l = 0; l < s->label_count; l++) s->labels[l * s->count + first + i] = rows[i * s->label_count + l];
-    }
-    return VJ_OK;
+    const int32_t *rows = vj_features_labels(s->store);
+    for (int64_t i = 0; i < s->count; i++)
+        for (int l = 0; l < s->label_count; l++) s->labels[l * s->count + i] = rows[i * s->label_count + l];
 }
 
-vj_status vj_samples_open(vj_samples *s, const char *path)
+vj_status vj_samples_open(vj_samples *s, const char *path, MPI_Comm comm)
 {
     *s = (vj_samples){0};
-    VJ_TRY(vj_features_open(&s->store, path));
+    VJ_TRY(vj_features_open(&s->store, path, comm));
     const vj_features_header *layout = vj_features_describe(s->store);
     s->count = layout->clips;
     s->tokens = layout->tokens;
     s->D = (int)layout->width;
     s->label_count = layout->label_count;
     s->labels = vj_calloc(s->label_count * s->count + 1, sizeof *s->labels);
-    if (!s->labels) return vj_raise(VJ_ERR_MEMORY, "no memory for the labels of %lld clips", (long long)s->count);
-    return read_labels(s);
+    s->clips = vj_calloc(s->count, sizeof *s->clips);
+    const uint64_t *sums = vj_features_clip_sums(s->store);
+    if (sums) s->contents = vj_calloc(s->count, sizeof *s->contents);
+    const bool room = s->labels && s->clips && (s->contents || !sums);
+    VJ_TRY(vj_agree(
+        comm, room ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the labels of %lld clips", (long long)s->count)));
+    memcpy(s->clips, vj_features_clips(s->store), (size_t)s->count * sizeof *s->clips);
+    if (sums) memcpy(s->contents, sums, (size_t)s->count * sizeof *s->contents);
+    copy_labels(s);
+    return VJ_OK;
 }
 
 void vj_samples_release(vj_samples *s)
@@ -37,6 +41,8 @@ void vj_samples_release(vj_samples *s)
     vj_samples_forget(s);
     vj_features_close(s->store);
     free(s->labels);
+    free(s->clips);
+    free(s->contents);
     *s = (vj_samples){0};
 }
 
@@ -114,7 +120,12 @@ void vj_samples_forget(vj_samples *s)
 
 vj_probe_data vj_samples_data(const vj_samples *s, int label, vj_pooling pooling)
 {
-    vj_probe_data data = {.count = s->count, .tokens = s->tokens, .D = s->D, .labels = s->labels + label * s->count};
+    vj_probe_data data = {.count = s->count,
+                          .tokens = s->tokens,
+                          .D = s->D,
+                          .labels = s->labels + label * s->count,
+                          .clips = s->clips,
+                          .contents = s->contents};
     if (pooling == VJ_POOL_AVERAGE) {
         data.tokens = 1;
         data.features = s->pooled;
@@ -124,4 +135,13 @@ vj_probe_data vj_samples_data(const vj_samples *s, int label, vj_pooling pooling
         data.rstd = s->rstd;
     }
     return data;
+}
+
+vj_split_samples vj_samples_for_split(const vj_samples *s, int label, const char *name)
+{
+    return (vj_split_samples){.id = s->clips,
+                              .labels = s->labels + label * s->count,
+                              .count = s->count,
+                              .fingerprint = vj_features_describe(s->store)->store_fingerprint,
+                              .name = name};
 }

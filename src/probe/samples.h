@@ -13,12 +13,15 @@ typedef struct {
     int64_t count, tokens;
     int D, label_count;
     int32_t *labels;    /* [label_count, count], owned, like all below */
+    int64_t *clips;     /* [count] numbers in the clip store */
+    uint64_t *contents; /* [count] checksums there, or NULL */
     float *mean, *rstd; /* [count, tokens], or NULL */
     float *pooled;      /* [count, D] mean token of each clip, or NULL */
 } vj_samples;
 
-/** Open a store and copy its labels. Release with vj_samples_release(), also after a failure. Not collective. */
-vj_status vj_samples_open(vj_samples *samples, const char *path);
+/** Open a store and copy its labels. Release with vj_samples_release(), also after a failure. Collective, agreed;
+ * comm may be VJ_ALONE. */
+vj_status vj_samples_open(vj_samples *samples, const char *path, MPI_Comm comm);
 void vj_samples_release(vj_samples *samples);
 
 /** Return the index of the task (label) called `name`, or -1. */
@@ -37,5 +40,8 @@ void vj_samples_forget(vj_samples *samples);
 /** Return the data of one task for a probe. Call vj_samples_prepare() before. All pointers are borrowed from `samples`.
  */
 vj_probe_data vj_samples_data(const vj_samples *samples, int label, vj_pooling pooling);
+
+/** Return the samples of a task, of which splits are parts (splits.h); `name` for messages. All is borrowed. */
+vj_split_samples vj_samples_for_split(const vj_samples *samples, int label, const char *name);
 
 #endif

@@ -16,15 +16,19 @@
 #include "features/features.h"
 #include "h5/h5.h"
 #include "parallel/parallel.h"
+#include "probe/predictions.h"
+#include "probe/probe_file.h"
 #include "sheet/sheet.h"
 
-static const char *verify, *compare, *export_to, *dtype, *sheet_to, *sheet_clips, *sheet_from, *sheet_masks;
+static const char *verify, *compare, *export_to, *dtype, *sheet_to, *sheet_clips, *sheet_from, *sheet_masks,
+    *sheet_views;
 
 static const vj_option options[] = {
     {"--verify", NULL,
      "check every checksum, and the addresses in clip stores, instead of printing; exit 1 if one does not fit",
      &verify},
-    {"--compare", NULL, "compare two checkpoints, clip stores or feature files; exit 1 if they differ", &compare},
+    {"--compare", NULL, "compare two checkpoints, clip stores, feature files or probes; exit 1 if they differ",
+     &compare},
     {"--export", "OUT.h5", "write the target encoder of a checkpoint alone, for vjepa-embed", &export_to},
     {"--dtype", "fp32|bf16", "of the exported encoder, default fp32; bf16 halves the file", &dtype},
     {"--contact-sheet", "OUT.png", "draw clips of a store as rows of frames in a picture", &sheet_to},
@@ -32,19 +36,21 @@ static const vj_option options[] = {
     {"--from", "K", "the first of them, default 0", &sheet_from},
     {"--masks", "CONFIG.yaml", "draw each clip also as training sees it: cropped, with each of its masks",
      &sheet_masks},
+    {"--views", "CONFIG.yaml", "draw each clip also as probes see it: three training views, the test views",
+     &sheet_views},
     {NULL, NULL, NULL, NULL},
 };
 
 static const vj_program program = {
     .name = "vjepa-inspect",
-    .purpose = "Print, verify or compare clip stores, checkpoints and feature files; export encoders.",
+    .purpose = "Print, verify or compare clip stores, checkpoints, features, probes and predictions; export encoders.",
     .usage = "[--verify | --compare | --export OUT.h5 | --contact-sheet OUT.png] FILE...",
     .description =
-        "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, or the folder of a run, "
-        "which stands\n"
-        "for its newest checkpoint. --compare looks at tensors bit by bit, at clips by their pixels, at features by\n"
-        "value, and at labels and names of classes. Differences of date, host and code are not looked at, those of\n"
-        "step, encoder and configuration are printed and do not count.\n"
+        "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, a probe, a file of predictions, or\n"
+        "the folder of a run, which stands for its newest checkpoint. --compare looks at tensors bit by bit, at clips\n"
+        "by their pixels, at features by value, and at labels and names of classes. Differences of date, host and "
+        "code\n"
+        "are not looked at, those of step, encoder and configuration are printed and do not count.\n"
         "\n"
         "--export writes model/target of a checkpoint (model/encoder of one with the pixel objective), its\n"
         "state and configuration, and where it is from. bf16 is an HDF5 float type of two bytes, which h5py\n"
@@ -53,6 +59,9 @@ static const vj_program program = {
         "--contact-sheet shows clips with their number, source, labels and time. With --masks each is followed by a\n"
         "row for each of mask.generators: the crop of the first sample that shows the clip when CONFIG is trained on\n"
         "this store alone, with what the mask hides dark, and hatched where the predictor must say what is there.\n"
+        "With --views it is followed by what probes see of it as the section evaluate of CONFIG says: the training "
+        "views of\n"
+        "three epochs, with what was done to them, then the test views.\n"
         "\n"
         "Exit codes: 0 all is well, 1 a file is damaged, differs or cannot be read, 2 wrong command line.\n"
         "\n"
@@ -73,7 +82,7 @@ static const vj_program program = {
     .max_files = 1 << 20,
 };
 
-typedef enum { CLIPS, CHECKPOINT, FEATURES } kind;
+typedef enum { CLIPS, CHECKPOINT, FEATURES, PROBE, PREDICTIONS } kind;
 
 /* What FILE is, and the path to open: a run's folder gives its newest checkpoint. */
 static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
@@ -93,7 +102,10 @@ static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
     }
     vj_h5_format(file, format, sizeof format);
     /* Anything else is opened as a checkpoint, whose reader says what is wrong with it. */
-    *what = strcmp(format, VJ_FEATURES_FORMAT) == 0 ? FEATURES : CHECKPOINT;
+    *what = strcmp(format, VJ_FEATURES_FORMAT) == 0      ? FEATURES
+            : strcmp(format, VJ_PROBE_FORMAT) == 0       ? PROBE
+            : strcmp(format, VJ_PREDICTIONS_FORMAT) == 0 ? PREDICTIONS
+                                                         : CHECKPOINT;
     return VJ_OK;
 }
 
@@ -121,6 +133,12 @@ static vj_status verify_file(kind what, const char *path, int *bad)
     case FEATURES:
         VJ_TRY(vj_features_verify(path, &blocks, &damaged));
         break;
+    case PROBE:
+        VJ_TRY(vj_probe_file_verify(path, &blocks, &damaged));
+        break;
+    case PREDICTIONS:
+        VJ_TRY(vj_predictions_verify(path, &blocks, &damaged));
+        break;
     }
     printf("%s: verified: %lld blocks, %lld damaged\n", path, (long long)blocks, (long long)damaged);
     if (damaged > 0) *bad = 1;
@@ -136,16 +154,26 @@ static vj_status print_file(kind what, const char *path)
         return vj_ckpt_print(path, stdout);
     case FEATURES:
         return vj_features_print(path, stdout);
+    case PROBE:
+        return vj_probe_file_print(path, stdout);
+    case PREDICTIONS:
+        return vj_predictions_print(path, stdout);
     }
     return VJ_OK;
 }
 
 static vj_status compare_files(const vj_run *run, int *bad)
 {
-    static const char *const names[] = {
-        [CLIPS] = "clip store", [CHECKPOINT] = "checkpoint", [FEATURES] = "feature file"};
-    static vj_status (*const compare_kind[])(const char *a, const char *b, FILE *out, int64_t *different) = {
-        [CLIPS] = vj_clips_compare, [CHECKPOINT] = vj_ckpt_compare, [FEATURES] = vj_features_compare};
+    static const char *const names[] = {[CLIPS] = "clip store",
+                                        [CHECKPOINT] = "checkpoint",
+                                        [FEATURES] = "feature file",
+                                        [PROBE] = "probe",
+                                        [PREDICTIONS] = "file of predictions"};
+    static vj_status (*const compare_kind[])(const char *a, const char *b, FILE *out,
+                                             int64_t *different) = {[CLIPS] = vj_clips_compare,
+                                                                    [CHECKPOINT] = vj_ckpt_compare,
+                                                                    [FEATURES] = vj_features_compare,
+                                                                    [PROBE] = vj_probe_file_compare};
     char path[2][VJ_PATH];
     kind what[2];
     int64_t different;
@@ -155,6 +183,8 @@ static vj_status compare_files(const vj_run *run, int *bad)
     if (what[0] != what[1])
         return vj_raise(VJ_ERR_USAGE, "%s is a %s, %s a %s: --compare takes two of one kind", path[0], names[what[0]],
                         path[1], names[what[1]]);
+    if (what[0] == PREDICTIONS)
+        return vj_raise(VJ_ERR_USAGE, "predictions are compared by vjepa-compare %s %s", path[0], path[1]);
     VJ_TRY(compare_kind[what[0]](path[0], path[1], stdout, &different));
     *bad = different > 0;
     return VJ_OK;
@@ -191,9 +221,16 @@ static vj_status number_from(const char *text, const char *option, int64_t least
     return VJ_OK;
 }
 
+static vj_status read_config(vj_config *config, const char *path)
+{
+    vj_config_defaults(config);
+    VJ_TRY(vj_config_read(config, path));
+    return vj_config_check(config);
+}
+
 static vj_status draw_sheet(const vj_run *run)
 {
-    static vj_config masks;
+    static vj_config masks, views;
     char path[VJ_PATH];
     int64_t first, count;
     kind what;
@@ -203,15 +240,12 @@ static vj_status draw_sheet(const vj_run *run)
     VJ_TRY(number_from(sheet_from, "--from", 0, 0, &first));
     VJ_TRY(recognise(run->files[0], &what, path));
     if (what != CLIPS) return vj_raise(VJ_ERR_USAGE, "%s is not a clip store", path);
-    if (sheet_masks) {
-        vj_config_defaults(&masks);
-        VJ_TRY(vj_config_read(&masks, sheet_masks));
-        VJ_TRY(vj_config_check(&masks));
-    }
+    if (sheet_masks) VJ_TRY(read_config(&masks, sheet_masks));
+    if (sheet_views) VJ_TRY(read_config(&views, sheet_views));
     VJ_TRY(vj_output_check_file("--contact-sheet", sheet_to));
     if (access(sheet_to, F_OK) == 0)
         return vj_raise(VJ_ERR_USAGE, "%s exists: it is not replaced by a contact sheet", sheet_to);
-    VJ_TRY(vj_sheet_write(sheet_to, path, first, &count, sheet_masks ? &masks : NULL));
+    VJ_TRY(vj_sheet_write(sheet_to, path, first, &count, sheet_masks ? &masks : NULL, sheet_views ? &views : NULL));
     printf("%s: %lld clips of %s from clip %lld\n", sheet_to, (long long)count, path, (long long)first);
     return VJ_OK;
 }
@@ -220,8 +254,8 @@ static vj_status draw_sheet(const vj_run *run)
 static vj_status inspect(const vj_run *run, int *bad)
 {
     if (dtype && !export_to) return vj_raise(VJ_ERR_USAGE, "--dtype belongs to --export");
-    if ((sheet_clips || sheet_from || sheet_masks) && !sheet_to)
-        return vj_raise(VJ_ERR_USAGE, "--clips, --from and --masks belong to --contact-sheet");
+    if ((sheet_clips || sheet_from || sheet_masks || sheet_views) && !sheet_to)
+        return vj_raise(VJ_ERR_USAGE, "--clips, --from, --masks and --views belong to --contact-sheet");
     if (sheet_to) return draw_sheet(run);
     if (export_to) return export_file(run);
     if (compare) return compare_files(run, bad);

@@ -1,9 +1,11 @@
 /* Frozen features to a table: who learned what. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/program.h"
 #include "parallel/parallel.h"
 #include "probe/campaign.h"
+#include "probe/paper.h"
 #include "probe/part.h"
 
 static const char *const sections[] = {"run", "model", "probe", NULL};
@@ -11,7 +13,8 @@ static const char *const sections[] = {"run", "model", "probe", NULL};
 static const char *out, *part_text, *merge;
 
 static const vj_option options[] = {
-    {"--out", "DIR", "folder for results.json, results.csv and results.md (default: run.dir)", &out},
+    {"--out", "DIR", "folder for results.json, results.csv, results.md, predictions.h5, splits (default: run.dir)",
+     &out},
     {"--part", "K/N", "train part K of N of the probes only, into DIR/part_K_of_N.json", &part_text},
     {"--merge", "N", "make the table of the N parts in DIR; encoders are not needed", &merge},
     {NULL, NULL, NULL, NULL},
@@ -30,16 +33,22 @@ static const vj_program program = {
         "Encoders whose name starts with \"random\" are the baseline: every other one is compared with the better of\n"
         "them, and \"helps\" is only said of a gain of more than two standard errors.\n"
         "\n"
+        "Top-1 stands with its standard deviation over seeds, its 95 % interval (of the mean over seeds; with one "
+        "seed,\n"
+        "of the clips) and, with more than five classes, top-5. What each probe says of each clip is kept in\n"
+        "predictions.h5, by which vjepa-compare tells whether two encoders differ; the labelled clips that each probe\n"
+        "learned from in splits/, which another campaign may use (probe.split_files). With probe.paper published\n"
+        "numbers stand beside ours.\n"
+        "\n"
         "A campaign can be divided over jobs: --part 1/8 to 8/8 train whole rows of the table, divided by cost, and\n"
         "--merge 8 makes the table when all parts are there. It has the digits of one job (jobs/slurm/probe.sh).\n"
         "\n"
         "Example:\n"
         "  mpirun -n 2 vjepa-probe quickstart.yaml pretrained=train.h5,val.h5 \\\n"
         "      random_fan_in=rf_train.h5,rf_val.h5 random_published=rp_train.h5,rp_val.h5 --out results\n"
-        "  | task   | pooling   | labels | clips, training / validation | pretrained | ... | gain of pretrained | "
-        "verdict |\n"
-        "  | motion | attentive | 100 %  | 3200 / 2048                  | 80.4 (0.4) | ... | +5.1 +- 1.2        | "
-        "helps   |",
+        "  | task   | pooling   | labels | clips, training / validation | pretrained                    | ... | gain\n"
+        "  | motion | attentive | 100 %  | 3200 / 2048                  | 80.4 (0.4) [79.4, 81.4] 99.8  | ... | +5.1 "
+        "...",
     .sections = sections,
     .options = options,
     .min_files = 1,
@@ -56,15 +65,50 @@ static vj_status report(const char *dir, const vj_probe_row *rows, int64_t count
     return status;
 }
 
+/* One file of the parts' predictions. A part for which no rows were left has none. */
+static vj_status merge_predictions(const char *dir, int parts)
+{
+    char to[VJ_FILE_PATH], (*path)[VJ_FILE_PATH] = vj_calloc(parts, sizeof *path);
+    const char **paths = vj_calloc(parts, sizeof *paths);
+    int there = 0;
+    vj_status status = path && paths ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %d parts", parts);
+    for (int i = 0; status == VJ_OK && i < parts; i++) {
+        vj_campaign_predictions_path(path[there], dir, &(vj_campaign_part){.index = i + 1, .count = parts});
+        if (access(path[there], F_OK) == 0) paths[there] = path[there], there++;
+    }
+    vj_campaign_predictions_path(to, dir, NULL);
+    if (status == VJ_OK) status = vj_predictions_may_replace(to);
+    if (status == VJ_OK && there > 0) status = vj_predictions_join(to, paths, there);
+    free(paths);
+    free(path);
+    return status;
+}
+
 static vj_status merge_parts(const char *dir)
 {
     vj_probe_row *rows;
     vj_notes notes = {0};
     int64_t count;
     vj_status status = vj_part_merge(&rows, &count, &notes, dir, atoi(merge));
+    if (status == VJ_OK) status = merge_predictions(dir, atoi(merge));
     if (status == VJ_OK) status = report(dir, rows, count, &notes);
     free(rows);
     vj_notes_release(&notes);
+    return status;
+}
+
+/* Published numbers into the rows, if probe.paper names a file; without rows, only read it. On one rank. */
+static vj_status add_paper(const vj_config *config, vj_probe_row *rows, int64_t count, vj_notes *notes)
+{
+    vj_paper paper;
+    int64_t filled;
+    if (!config->probe.paper[0]) return VJ_OK;
+    vj_status status = vj_paper_read(&paper, config->probe.paper, config->probe.paper_table);
+    if (status == VJ_OK && count > 0) status = vj_paper_fill(&filled, &paper, rows, count, notes);
+    if (status == VJ_OK && count > 0 && filled == 0 && !part_text)
+        status = vj_notes_add(notes, "%s has no cell whose row is an encoder's name and whose column is a task's",
+                              config->probe.paper);
+    vj_paper_release(&paper);
     return status;
 }
 
@@ -79,9 +123,14 @@ static vj_status train_probes(const vj_run *run, const char *dir)
     if (run->file_count == 0)
         return vj_raise(VJ_ERR_USAGE, "which encoders? NAME=TRAIN.h5,VALIDATION.h5, or --merge N");
     for (int e = 0; e < run->file_count; e++) VJ_TRY(vj_probe_encoder_parse(&encoders[e], run->files[e]));
+    char predictions[VJ_FILE_PATH];
+    vj_campaign_predictions_path(predictions, dir, which);
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_predictions_may_replace(predictions) : VJ_OK));
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? add_paper(&run->config, NULL, 0, NULL) : VJ_OK)); /* is it readable? */
     if (run->dry_run) return vj_campaign_plan(&run->config, encoders, run->file_count, run->comm);
     vj_status status =
-        vj_campaign_run(&rows, &count, &notes, &run->config, encoders, run->file_count, which, run->comm);
+        vj_campaign_run(&rows, &count, &notes, &run->config, encoders, run->file_count, which, dir, run->comm);
+    if (run->rank == 0 && status == VJ_OK) status = add_paper(&run->config, rows, count, &notes);
     if (run->rank == 0 && status == VJ_OK)
         status = which ? vj_part_write(dir, which, rows, count, &notes) : report(dir, rows, count, &notes);
     if (status == VJ_OK && which)

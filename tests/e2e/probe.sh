@@ -40,12 +40,58 @@ grep -q '^| motion | average | 50 %' r1.log || fail "no table: $(cat r1.log)"
 [[ $(grep -c '"top1_mean"' r1/results.json) == 24 ]] || fail "results.json has not 2 tasks x 2 poolings x 2 shares x 3 encoders"
 [[ $(wc -l <r1/results.csv) == 25 ]] || fail "results.csv has not 24 rows"
 
+# What the probes said of each clip is the same too, and two encoders are compared by it, without MPI.
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
+LD_PRELOAD=$tools/libno_mpi_shim.so "$bin/vjepa-compare" r1/predictions.h5:pretrained r3/predictions.h5:pretrained >same.log
+[[ $(grep -c 'no difference.$' same.log) == 16 ]] || fail "predictions of 3 ranks differ: $(cat same.log)"
+"$bin/vjepa-compare" r1/predictions.h5:pretrained r1/predictions.h5:random_fan_in --json --resamples 100 >compared.json
+/usr/bin/python3 - <<'PYTHON' || fail "predictions and table do not agree"
+import csv, h5py, json
+rows = {(r['task'], r['pooling'], r['labels_percent'], r['encoder']): r for r in csv.DictReader(open('r1/results.csv'))}
+heads = h5py.File('r1/predictions.h5')['heads']
+assert len(heads) == 48, len(heads)
+for (task, pooling, labels, encoder), row in rows.items():
+    tables = [h[:] for h in heads.values() if (h.attrs['task'].decode(), h.attrs['kind'].decode(), h.attrs['encoder'].decode()) == (task, pooling, encoder)
+              and h.attrs['labels'] == float(labels)]
+    assert len(tables) == 2
+    for name, best in (('top1_mean_percent', 1), ('top5_mean_percent', 5)):
+        assert abs(sum(100 * (t['rank'] < best).mean() for t in tables) / 2 - float(row[name])) < 1e-3
+    assert all(((t['class'][:, 0] == t['label']) == (t['rank'] == 0)).all() for t in tables)
+compared = json.load(open('compared.json'))
+assert len(compared['comparisons']) == 16 and len(compared['groups']) == 8
+for group in compared['groups']:
+    a, b = (float(rows[group['task'], group['kind'], '%g' % group['labels'], e]['top1_mean_percent']) for e in ('pretrained', 'random_fan_in'))
+    assert abs(a - b - group['difference_mean']) < 2e-3
+PYTHON
+refused 2 'several encoders (pretrained, random_published, random_fan_in)' "$bin/vjepa-compare" r1/predictions.h5 r1/predictions.h5:pretrained
+refused 2 "no head and no encoder 'x'" "$bin/vjepa-compare" r1/predictions.h5:x r1/predictions.h5:pretrained
+refused 1 'vjepa-features' "$bin/vjepa-compare" pretrained_val.h5 r1/predictions.h5:pretrained
+
+# The splits of a campaign, given to another, make the same table; one of another store or task does not fit.
+run 2 "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out split --set probe.split_files=r1/splits >/dev/null
+cmp -s <(cut -d, -f1-21 r1/results.csv) <(cut -d, -f1-21 split/results.csv) || fail "split files make another table"
+printf 'table,row,column,value,model\n6,pretrained,motion,82.0,ViT-T\n7,pretrained,motion 50%%,70,x\n' >paper.csv
+run 1 "$bin/vjepa-probe" "$tiny" "${encoders[0]}" --out uniform --set probe.split=uniform --set probe.seeds=1 \
+    --set probe.paper=paper.csv >uniform.log
+grep -q '^| motion | attentive | 50 % | pretrained | table 7, pretrained, x | 70 | ' uniform/results.md || fail "paper: $(cat uniform/results.md)"
+[[ $(grep -c 'table [67]' uniform/results.csv) == 2 ]] || fail "paper: $(cat uniform/results.csv)"
+refused 1 'none.csv' "$bin/vjepa-probe" "$tiny" "${encoders[0]}" --out x --dry-run --set probe.paper=none.csv
+grep -q 'Labels drawn by: uniform' uniform.log || fail "uniform: $(cat uniform.log)"
+[[ $(grep -vc '#' uniform/splits/motion_uniform_50_7.split) == 30 ]] || fail "half of 60 clips: $(cat uniform/splits/motion_uniform_50_7.split)"
+cp -r r1/splits bad && sed -i '2s/.*/-1/' bad/motion_class_50_8.split
+refused 1 'motion_class_50_8.split, line 2: sample -1 is not in' "$bin/vjepa-probe" "$tiny" "${encoders[0]}" --out x --set probe.split_files=bad
+
 # Divided over jobs, on any ranks: the table has the same digits. Parts that are missing, of another campaign or spoiled are named.
 for part in 1 2 3; do run "$((part % 2 + 1))" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out parts --part $part/3 >part.log; done
 grep -q 'part 3 of 3 trains [0-9]* of them' part.log || fail "a part does not say what it trains: $(cat part.log)"
 run 2 "$bin/vjepa-probe" "$tiny" --out parts --merge 3 >merge.log
 for file in results.json results.csv results.md; do cmp -s "r1/$file" "parts/$file" || fail "$file of 3 parts differs"; done
 cmp -s <(grep '^|' r1.log) <(grep '^|' merge.log) || fail "merged: $(cat merge.log)"
+"$bin/vjepa-compare" r1/predictions.h5:random_fan_in parts/predictions.h5:random_fan_in >same.log
+[[ $(grep -c 'no difference.$' same.log) == 16 ]] || fail "predictions of 3 parts differ: $(cat same.log)"
+"$bin/vjepa-inspect" parts/predictions.h5 >inspect.log
+[[ $(grep -c ' 24 clips (0 failed), top-1 ' inspect.log) == 48 ]] || fail "inspect: $(cat inspect.log)"
+"$bin/vjepa-inspect" --verify parts/predictions.h5 | grep -q '48 blocks, 0 damaged' || fail "verify"
 rm -r parts/results.*
 run 1 "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out few --part 40/40 >/dev/null
 grep -q '"rows": \[\]' few/part_40_of_40.json || fail "more parts than rows: $(cat few/*)"
@@ -66,7 +112,8 @@ refused 2 'number of parts' "$bin/vjepa-probe" "$tiny" --out parts --merge all
 # Features do not depend on the ranks that made them; a limit draws clips, of which the mean may be kept.
 embed 3 again.h5 val.clips $checkpoint >/dev/null
 run 1 "$bin/vjepa-probe" "$tiny" pretrained=pretrained_train.h5,again.h5 --out again >/dev/null
-cmp -s <(grep top1 again/results.json) <(grep -A6 '"pretrained"' r1/results.json | grep top1) || fail "3 ranks embed other features"
+numbers_of() { sed -n '/"pretrained"/,/"class_count"/p' "$1/results.json" | grep -E 'top|mean_class'; }
+cmp -s <(numbers_of again) <(numbers_of r1) || fail "3 ranks embed other features"
 embed 2 few.h5 train.clips random:fan_in --pool average --set embed.limit=20 --set embed.dtype=f16 >few.log
 grep -q '20 clips' few.log || fail "embed.limit: $(cat few.log)"
 
@@ -96,6 +143,8 @@ cmp -s pretrained_val.h5 kept.h5 || fail "features took the place of others"
 refused 2 'is not a folder' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out kept.h5 --dry-run
 mkdir notes && echo mine >notes/results.md
 refused 2 'results.md was not written by' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out notes --dry-run
+mkdir mine && echo mine >mine/predictions.h5
+refused 2 'predictions.h5 is no file of predictions' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out mine --dry-run
 run 1 "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,pretrained_train.h5 --out twice --set probe.seeds=1 >twice.log 2>&1
 grep -q '60 of the 60 validation clips .* are training clips' twice/results.md || fail "clips on both sides: $(cat twice/results.md)"
 head -c 20000 pretrained_val.h5 >cut.h5

@@ -198,7 +198,7 @@ static void folded_equals_plain(void **state)
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         int D = cases[c].D;
         int64_t N = cases[c].tokens, B = cases[c].B, values = B * N * D;
-        vj_probe_shape shape = {VJ_POOL_ATTENTIVE, D, cases[c].heads, cases[c].classes, N, B + 1, 0};
+        vj_probe_shape shape = {VJ_POOL_ATTENTIVE, D, cases[c].heads, cases[c].classes, N, B + 1, 0, 0, 0};
         vj_probe *plain, *folded;
         assert_int_equal(vj_probe_create(&plain, be, &shape), VJ_OK);
         shape.folded = 1;
@@ -241,7 +241,7 @@ static void finite_differences(void **state)
 {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
-        vj_probe_shape shape = {kind ? VJ_POOL_AVERAGE : VJ_POOL_ATTENTIVE, 12, 2, 3, 6, 4, 0};
+        vj_probe_shape shape = {kind ? VJ_POOL_AVERAGE : VJ_POOL_ATTENTIVE, 12, 2, 3, 6, 4, 0, 0, 0};
         vj_probe *p;
         float x[4 * 6 * 12], dx[4 * 6 * 12];
         const int32_t labels[4] = {0, 2, 1, 2};
@@ -312,7 +312,7 @@ static void refuses_what_it_cannot_be(void **state)
 {
     (void)state;
     vj_probe *p;
-    vj_probe_shape shape = {VJ_POOL_ATTENTIVE, 10, 3, 2, 4, 1, 1};
+    vj_probe_shape shape = {VJ_POOL_ATTENTIVE, 10, 3, 2, 4, 1, 1, 0, 0};
     assert_int_equal(vj_probe_create(&p, be, &shape), VJ_ERR_USAGE); /* 3 heads, width 10 */
     assert_null(p);
 }
@@ -320,7 +320,7 @@ static void refuses_what_it_cannot_be(void **state)
 static void initial_weights(void **state)
 {
     (void)state;
-    vj_probe_shape shape = {VJ_POOL_ATTENTIVE, 64, 4, 10, 3, 1, 1};
+    vj_probe_shape shape = {VJ_POOL_ATTENTIVE, 64, 4, 10, 3, 1, 1, 0, 0};
     vj_probe *p;
     assert_int_equal(vj_probe_create(&p, be, &shape), VJ_OK);
     assert_int_equal(vj_probe_init(p, 3, 0.1), VJ_OK);
@@ -378,7 +378,7 @@ static void learns_a_separable_problem(void **state)
     for (int kind = 0; kind < 3; kind++) { /* attentive folded, plain; average of pooled features */
         vj_probe_choice choice = {.share = 100.0, .seed = 4};
         choice.shape = (vj_probe_shape){
-            kind < 2 ? VJ_POOL_ATTENTIVE : VJ_POOL_AVERAGE, D, 2, CLASSES, kind < 2 ? N : 1, 16, kind == 0};
+            kind < 2 ? VJ_POOL_ATTENTIVE : VJ_POOL_AVERAGE, D, 2, CLASSES, kind < 2 ? N : 1, 16, kind == 0, 0, 0};
         vj_probe_data data[2];
         static float scratch[COUNT * N * D], means[2][COUNT * N], rstds[2][COUNT * N];
         for (int set = 0; set < 2; set++) {
@@ -393,12 +393,26 @@ static void learns_a_separable_problem(void **state)
             data[set].mean = means[set];
             data[set].rstd = rstds[set];
         }
-        double top1, again;
-        assert_int_equal(vj_probe_fit(&top1, be, &config, &choice, &data[0], &data[1]), VJ_OK);
-        assert_int_equal(vj_probe_fit(&again, be, &config, &choice, &data[0], &data[1]), VJ_OK);
-        if (!(top1 > 95.0)) print_error("kind %d: %.1f %%\n", kind, top1);
-        assert_true(top1 > 95.0);
-        assert_true(top1 == again);
+        int64_t chosen[COUNT];
+        vj_probe_result result, again;
+        vj_prediction *rows;
+        assert_int_equal(vj_probe_subset(chosen, &choice.chosen_count, labels[0], COUNT, CLASSES, 0, 100.0, 4), VJ_OK);
+        choice.chosen = chosen;
+        assert_int_equal(vj_probe_fit(&result, &rows, be, &config, &choice, &data[0], &data[1]), VJ_OK);
+        assert_int_equal(vj_probe_fit(&again, NULL, be, &config, &choice, &data[0], &data[1]), VJ_OK);
+        if (!(result.top1 > 95.0)) print_error("kind %d: %.1f %%\n", kind, result.top1);
+        assert_true(result.top1 > 95.0 && result.top5 >= result.top1 && fabs(result.mean_class - result.top1) < 5.0);
+        assert_memory_equal(&result, &again, sizeof result);
+        int64_t right = 0, n = 0;
+        for (int c = 0; c < COUNT; c++) {
+            if (labels[1][c] < 0) continue;
+            assert_true(rows[n].clip == c && rows[n].label == labels[1][c] && rows[n].views == 1);
+            assert_int_equal(rows[n].rank == 0, rows[n].top[0] == labels[1][c]);
+            right += rows[n++].rank == 0;
+        }
+        assert_int_equal(n, result.counted);
+        assert_true(result.top1 == 100.0 * (double)right / (double)n);
+        free(rows);
     }
 }
 

@@ -14,6 +14,11 @@ vj_status vj_parity_forward(vj_fixture *f);
 vj_status vj_parity_step(vj_fixture *f);
 vj_status vj_parity_pixel(vj_fixture *f);
 vj_status vj_parity_probe(vj_fixture *f);
+vj_status vj_parity_deep_probe(vj_fixture *f);
+vj_status vj_parity_segments(vj_fixture *f);
+vj_status vj_parity_metrics(vj_fixture *f);
+vj_status vj_parity_pictures(vj_fixture *f);
+vj_status vj_parity_layer_decay(vj_fixture *f);
 
 /* Part of ops: one attention group. */
 void vj_parity_attention(vj_fixture *f, const char *group);

@@ -1,15 +1,16 @@
 /* probe.h5: the attentive classifier, in its plain and its folded form, and the average-pooling one. */
+#include "parity/probe.h"
+
 #include <stdio.h>
 
 #include "parity/kinds.h"
-#include "probe/probe.h"
 
-static bool read_weights(vj_fixture *f, vj_probe *probe, const char *pooling)
+bool vj_parity_probe_weights(vj_fixture *f, vj_probe *probe, const char *group)
 {
     bool complete = true;
     for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
         const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
-        const vj_values *array = vj_fixture_array(f, "weights/%s/%s", pooling, tensor->name);
+        const vj_values *array = vj_fixture_array(f, "%s/%s", group, tensor->name);
         if (array && array->count != tensor->rows * tensor->cols) vj_fixture_fail(f, array->name, "has another size");
         if (!array || array->count != tensor->rows * tensor->cols) {
             complete = false;
@@ -20,38 +21,50 @@ static bool read_weights(vj_fixture *f, vj_probe *probe, const char *pooling)
     return complete;
 }
 
-static void compare(vj_fixture *f, const char *pooling, const char *form, const char *dataset, const float *got,
-                    int64_t count, vj_quantity quantity)
+void vj_parity_probe_compare(vj_fixture *f, const char *group, const char *dataset, const char *form, const float *got,
+                             int64_t count, vj_quantity quantity)
 {
-    const vj_values *want = vj_fixture_array(f, "f64/%s/%s", pooling, dataset);
+    const vj_values *want = vj_fixture_array(f, "%s/%s", group, dataset);
     char name[VJ_FIXTURE_NAME + 16];
     if (!want) return;
     snprintf(name, sizeof name, "%s%s", want->name, form);
     vj_fixture_compare(f, name, vj_fixture_widen(f, got, count), count, want, vj_fixture_tolerance(f, quantity));
 }
 
+void vj_parity_probe_gradients(vj_fixture *f, vj_probe *probe, const char *group, const char *form)
+{
+    for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
+        const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
+        char name[VJ_FIXTURE_NAME];
+        snprintf(name, sizeof name, "gradients/%s", tensor->name);
+        vj_parity_probe_compare(f, group, name, form, tensor->gradient, tensor->rows * tensor->cols,
+                                VJ_TOL_PROBE_GRADIENT);
+    }
+}
+
 static vj_status check_probe(vj_fixture *f, vj_backend *be, const vj_probe_shape *shape, const float *features,
                              const int32_t *labels)
 {
-    const char *pooling = vj_pooling_name(shape->pooling), *form = shape->folded ? " (folded)" : "";
+    const char *form = shape->folded ? " (folded)" : "";
     const int64_t count = shape->batch * shape->tokens * shape->D;
+    char weights[VJ_FIXTURE_NAME], group[VJ_FIXTURE_NAME];
     vj_probe *probe;
+    snprintf(weights, sizeof weights, "weights/%s", vj_pooling_name(shape->pooling));
+    snprintf(group, sizeof group, "f64/%s", vj_pooling_name(shape->pooling));
     VJ_TRY(vj_probe_create(&probe, be, shape));
-    if (read_weights(f, probe, pooling)) {
+    if (vj_parity_probe_weights(f, probe, weights)) {
         float *dfeatures = shape->folded ? NULL : vj_fixture_take(f, count * (int64_t)sizeof *dfeatures);
         vj_probe_forward(probe, features, shape->batch);
         const float loss = (float)vj_probe_loss(probe, labels);
         vj_probe_backward(probe, dfeatures);
-        compare(f, pooling, form, "pooled", vj_probe_pooled(probe), shape->batch * shape->D, VJ_TOL_PROBE);
-        compare(f, pooling, form, "logits", vj_probe_logits(probe), shape->batch * shape->classes, VJ_TOL_PROBE);
-        compare(f, pooling, form, "loss", &loss, 1, VJ_TOL_PROBE);
-        if (dfeatures) compare(f, pooling, form, "gradient_features", dfeatures, count, VJ_TOL_PROBE_GRADIENT);
-        for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
-            const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
-            char name[VJ_FIXTURE_NAME];
-            snprintf(name, sizeof name, "gradients/%s", tensor->name);
-            compare(f, pooling, form, name, tensor->gradient, tensor->rows * tensor->cols, VJ_TOL_PROBE_GRADIENT);
-        }
+        vj_parity_probe_compare(f, group, "pooled", form, vj_probe_pooled(probe), shape->batch * shape->D,
+                                VJ_TOL_PROBE);
+        vj_parity_probe_compare(f, group, "logits", form, vj_probe_logits(probe), shape->batch * shape->classes,
+                                VJ_TOL_PROBE);
+        vj_parity_probe_compare(f, group, "loss", form, &loss, 1, VJ_TOL_PROBE);
+        if (dfeatures)
+            vj_parity_probe_compare(f, group, "gradient_features", form, dfeatures, count, VJ_TOL_PROBE_GRADIENT);
+        vj_parity_probe_gradients(f, probe, group, form);
     }
     vj_probe_destroy(probe);
     return vj_sync(be);

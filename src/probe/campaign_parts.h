@@ -1,0 +1,63 @@
+/* A campaign while it is planned, run and written; private to campaign*.c. */
+#ifndef VJ_PROBE_CAMPAIGN_PARTS_H
+#define VJ_PROBE_CAMPAIGN_PARTS_H
+
+#include "probe/campaign.h"
+#include "probe/predictions.h"
+#include "probe/samples.h"
+
+/* One probe. */
+typedef struct {
+    int task, share, encoder;
+    vj_pooling pooling;
+    uint64_t seed;
+    int64_t number; /* in the order of the table */
+    double cost;    /* operations, roughly */
+    int part;       /* of the campaign, from 1 */
+    int rank;       /* who trains it; -1: no rank of this job, which has another part */
+    int64_t head;   /* its number among the heads of the file of predictions */
+} vj_job;
+
+/* The training samples of a task, share and seed, the same for all encoders and poolings. */
+typedef struct {
+    int64_t *chosen, count; /* [count] rows of the training features; owned */
+    uint64_t digest;
+} vj_split_drawn;
+
+typedef struct {
+    const vj_config *config;
+    const vj_probe_encoder *encoders;
+    int encoder_count;
+    vj_campaign_part *part; /* borrowed; NULL: all */
+    vj_samples train[VJ_MAX_ENCODERS], validation[VJ_MAX_ENCODERS];
+    vj_notes *notes; /* borrowed */
+    vj_strings tasks;
+    vj_job *jobs;
+    int64_t job_count;
+    vj_split_drawn *splits;   /* [tasks, shares, seeds] */
+    vj_probe_result *results; /* [job_count] without rows; from divide() on */
+    vj_head_facts *heads;     /* [head_count] heads of this part, in the order of jobs; NULL: no file of predictions */
+    int64_t head_count;
+    vj_predictions_writer *predictions; /* NULL: none */
+    const char *dir;                    /* where predictions and splits go; borrowed; NULL: nowhere */
+    int rank, size;
+    MPI_Comm comm;
+} vj_campaign;
+
+/** Open and check the stores, list the probes, choose their training samples, divide them. Collective.
+ * (campaign_plan.c) */
+vj_status vj_campaign_prepare(vj_campaign *c);
+
+/** Return the number of classes of a task, in training and validation of encoder `e`. */
+int vj_campaign_classes(const vj_campaign *c, int e, int task);
+/** Return the training samples of a job. */
+const vj_split_drawn *vj_campaign_split(const vj_campaign *c, const vj_job *job);
+
+/** Write the training samples of all probes as files below c->dir (splits.h). Not collective. (campaign_results.c) */
+vj_status vj_campaign_write_splits(const vj_campaign *c);
+/** Create the file of predictions below c->dir, for the heads of this part, if there are any. Collective. */
+vj_status vj_campaign_begin_predictions(vj_campaign *c);
+/** Make the rows of this part, or all, from the results of all ranks. */
+vj_status vj_campaign_make_rows(const vj_campaign *c, vj_probe_row **rows, int64_t *row_count);
+
+#endif

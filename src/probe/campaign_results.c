@@ -1,0 +1,238 @@
+/* What a campaign leaves: the rows of its table, its splits, what its heads are. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "parallel/parallel.h"
+#include "probe/campaign_parts.h"
+
+static void describe_setting(void *out, const char *key, const char *value, const char *help)
+{
+    (void)help;
+    fprintf(out, "%s: %s\n", key, value);
+}
+
+static void describe_features(FILE *out, const vj_samples *samples)
+{
+    const vj_features_header *h = vj_features_describe(samples->store);
+    fprintf(out, " %lld clips of %016llx by %016llx, %s;", (long long)samples->count,
+            (unsigned long long)h->store_fingerprint, (unsigned long long)h->encoder_digest, h->preprocessing);
+}
+
+/* All that the results depend on, to be freed with free(); NULL: no memory. */
+static char *describe(const vj_campaign *c)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return NULL;
+    fprintf(out, "seed: %lld\n", (long long)c->config->run.seed);
+    vj_config_each(c->config, "model", describe_setting, out);
+    vj_config_each(c->config, "probe", describe_setting, out);
+    for (int e = 0; e < c->encoder_count; e++) {
+        fprintf(out, "encoder %s:", c->encoders[e].name);
+        describe_features(out, &c->train[e]);
+        describe_features(out, &c->validation[e]);
+        fputc('\n', out);
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+/* ------------------------------------------------------------------------------------------------ the heads */
+
+/* Names of a task's classes, as the training features have them; their numbers are those of the probe. */
+static const vj_clips_classes *classes_of(const vj_campaign *c, int e, const char *task)
+{
+    return &vj_features_describe(c->train[e].store)->classes[vj_samples_label(&c->train[e], task)];
+}
+
+static void describe_head(vj_head_facts *h, const vj_campaign *c, const vj_job *job)
+{
+    const vj_samples *train = &c->train[job->encoder], *validation = &c->validation[job->encoder];
+    const char *task = c->tasks.item[job->task];
+    const vj_features_header *features = vj_features_describe(train->store);
+    const vj_split_drawn *split = vj_campaign_split(c, job);
+    *h = (vj_head_facts){.features = "stored",
+                         .preset = "code",
+                         .labels = c->config->probe.labels[job->share],
+                         .seed = job->seed,
+                         .encoder_digest = features->encoder_digest,
+                         .train_digest = features->store_fingerprint,
+                         .store_digest = vj_features_describe(validation->store)->store_fingerprint,
+                         .split_digest = split->digest,
+                         .class_digest = vj_clips_classes_digest(classes_of(c, job->encoder, task)),
+                         .training_samples = split->count,
+                         .counted = vj_samples_labelled(validation, vj_samples_label(validation, task)),
+                         .classes = vj_campaign_classes(c, job->encoder, job->task)};
+    snprintf(h->task, sizeof h->task, "%s", task);
+    snprintf(h->encoder, sizeof h->encoder, "%s", c->encoders[job->encoder].name);
+    snprintf(h->kind, sizeof h->kind, "%s", vj_pooling_name(job->pooling));
+    snprintf(h->split, sizeof h->split, "%s",
+             c->config->probe.split_files[0]              ? "files"
+             : c->config->probe.split == VJ_SPLIT_UNIFORM ? "uniform"
+                                                          : "class");
+    snprintf(h->description, sizeof h->description,
+             "%lld epochs of batches of %lld, lr %g to %g, weight decay %g to %g, one view (%.80s)",
+             (long long)vj_probe_epochs(c->config, h->labels), (long long)c->config->probe.batch, c->config->probe.lr,
+             c->config->probe.final_lr, c->config->probe.weight_decay, c->config->probe.final_weight_decay,
+             features->preprocessing);
+    vj_head_name(h);
+}
+
+void vj_campaign_predictions_path(char path[VJ_FILE_PATH], const char *dir, const vj_campaign_part *part)
+{
+    if (part)
+        snprintf(path, VJ_FILE_PATH, "%.*s/predictions_%d_of_%d.h5", VJ_PATH - 1, dir, part->index, part->count);
+    else
+        snprintf(path, VJ_FILE_PATH, "%.*s/predictions.h5", VJ_PATH - 1, dir);
+}
+
+/* To be freed with free(); NULL: no memory. */
+static char *settings_text(const vj_config *config)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return NULL;
+    fprintf(out, "run.seed: %lld\n", (long long)config->run.seed);
+    vj_config_each(config, "probe", describe_setting, out);
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
+}
+
+vj_status vj_campaign_begin_predictions(vj_campaign *c)
+{
+    char path[VJ_FILE_PATH];
+    vj_task_classes *tasks = vj_calloc(c->tasks.count, sizeof *tasks);
+    c->heads = vj_calloc(c->job_count + 1, sizeof *c->heads);
+    char *config = settings_text(c->config);
+    vj_status status = tasks && c->heads && config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for predictions");
+    for (int64_t i = 0; status == VJ_OK && i < c->job_count; i++) {
+        if (c->jobs[i].rank < 0) continue;
+        c->jobs[i].head = c->head_count;
+        describe_head(&c->heads[c->head_count++], c, &c->jobs[i]);
+    }
+    for (int t = 0; status == VJ_OK && t < c->tasks.count; t++)
+        tasks[t] = (vj_task_classes){c->tasks.item[t], classes_of(c, 0, c->tasks.item[t])};
+    status = vj_agree(c->comm, status);
+    vj_campaign_predictions_path(path, c->dir, c->part);
+    if (status == VJ_OK && c->head_count > 0)
+        status = vj_predictions_create(&c->predictions, path, c->heads, c->head_count, tasks, c->tasks.count, config,
+                                       c->comm);
+    free(tasks);
+    free(config);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ the splits */
+
+static vj_status make_folder(const char *path)
+{
+    return mkdir(path, 0777) == 0 || errno == EEXIST ? VJ_OK : vj_raise(VJ_ERR_IO, "make the folder %s", path);
+}
+
+vj_status vj_campaign_write_splits(const vj_campaign *c)
+{
+    char dir[VJ_PATH], path[VJ_SPLIT_PATH];
+    if (snprintf(dir, sizeof dir, "%s/splits", c->dir) >= (int)sizeof dir)
+        return vj_raise(VJ_ERR_USAGE, "path too long: %s", c->dir);
+    VJ_TRY(make_folder(c->dir));
+    VJ_TRY(make_folder(dir));
+    for (int64_t i = 0; i < c->job_count; i++) {
+        const vj_job *job = &c->jobs[i];
+        const vj_split_drawn *split = vj_campaign_split(c, job);
+        if (job->encoder != 0 || job->pooling != c->jobs[0].pooling) continue; /* they share their splits */
+        const vj_split_samples samples = vj_samples_for_split(
+            &c->train[0], vj_samples_label(&c->train[0], c->tasks.item[job->task]), c->encoders[0].train);
+        const double share = c->config->probe.labels[job->share];
+        vj_split_path(path, dir, c->tasks.item[job->task], c->config->probe.split, share, job->seed);
+        VJ_TRY(vj_split_write(path, &samples, split->chosen, split->count, share, job->seed));
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ the rows */
+
+/* One number for those of all seeds; for one seed the number itself. */
+static uint64_t chain(uint64_t so_far, uint64_t digest, int64_t number)
+{
+    return number == 0 ? digest : XXH3_64bits_withSeed(&digest, sizeof digest, so_far);
+}
+
+/* Mean and sample standard deviation of the seeds, which lie side by side from job `first` on. */
+static void summarise(vj_probe_row *row, const vj_campaign *c, int64_t first)
+{
+    const vj_probe_result *result = &c->results[first];
+    const int64_t seeds = row->seeds;
+    double squares = 0.0;
+    row->top5 = row->mean_class = 0.0;
+    for (int64_t s = 0; s < seeds; s++) {
+        row->top1_mean += result[s].top1 / (double)seeds;
+        row->top5 += result[s].top5 / (double)seeds;
+        row->mean_class += result[s].mean_class / (double)seeds;
+        row->probe_digest = chain(row->probe_digest, result[s].digest, s);
+        row->split_digest = chain(row->split_digest, vj_campaign_split(c, &c->jobs[first + s])->digest, s);
+    }
+    for (int64_t s = 0; s < seeds; s++) squares += pow(result[s].top1 - row->top1_mean, 2.0);
+    row->top1_std = seeds > 1 ? sqrt(squares / (double)(seeds - 1)) : 0.0;
+}
+
+static void make_row(vj_probe_row *row, const vj_campaign *c, int64_t first)
+{
+    const vj_job *job = &c->jobs[first];
+    const vj_samples *train = &c->train[job->encoder], *validation = &c->validation[job->encoder];
+    vj_head_facts facts;
+    describe_head(&facts, c, job);
+    *row = (vj_probe_row){VJ_PROBE_ROW_UNKNOWN};
+    snprintf(row->task, sizeof row->task, "%s", facts.task);
+    snprintf(row->encoder, sizeof row->encoder, "%s", c->encoders[job->encoder].name);
+    snprintf(row->kind, sizeof row->kind, "%s", vj_pooling_name(job->pooling));
+    snprintf(row->features, sizeof row->features, "%s", facts.features);
+    snprintf(row->preset, sizeof row->preset, "%s", facts.preset);
+    snprintf(row->split, sizeof row->split, "%s", facts.split);
+    row->labels = facts.labels;
+    row->seeds = c->config->probe.seeds;
+    row->width = train->D;
+    row->effective_rank = vj_features_effective_rank(train->store);
+    row->training_clips = facts.training_samples;
+    row->validation_clips = vj_samples_labelled(validation, vj_samples_label(validation, c->tasks.item[job->task]));
+    row->classes = facts.classes;
+    row->epochs = vj_probe_epochs(c->config, row->labels);
+    row->encoder_digest = facts.encoder_digest;
+    row->train_digest = facts.train_digest;
+    row->validation_digest = facts.store_digest;
+    row->class_digest = facts.class_digest;
+    summarise(row, c, first);
+}
+
+/* The rows of this part, or all. */
+vj_status vj_campaign_make_rows(const vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
+{
+    const int64_t seeds = c->config->probe.seeds, total = c->job_count / seeds;
+    int64_t *number = vj_calloc(total, sizeof *number), n = 0;
+    *rows = vj_calloc(total, sizeof **rows);
+    vj_status status =
+        *rows && number ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)total);
+    for (int64_t r = 0; status == VJ_OK && r < total; r++) {
+        if (c->part && c->jobs[r * seeds].part != c->part->index) continue;
+        number[n] = r;
+        make_row(&(*rows)[n++], c, r * seeds);
+    }
+    *row_count = status == VJ_OK ? n : 0;
+    if (!c->part) {
+        free(number);
+        return status;
+    }
+    c->part->total = total;
+    c->part->number = number;
+    c->part->campaign = describe(c);
+    return status != VJ_OK || c->part->campaign ? status : vj_raise(VJ_ERR_MEMORY, "no memory for a text");
+}

@@ -1,0 +1,118 @@
+/*
+ * A head: one probe of a campaign (docs/method.md, section 12), cut in two parts so that many heads train at once on
+ * the tokens of one encoder, on any number of ranks, each to the same bits as alone.
+ *
+ * - The token part runs where a sample's tokens are. It needs only the head's `key` and makes a `row`, a few numbers:
+ *   attentive (the folded form of probe.h): key [heads, D] = gain * Wk^T q, row [heads, D] = the tokens averaged with
+ *   the softmax of their products with the key; average: no key, row [D] = the mean token.
+ * - The row part runs on one rank, the head's owner, which alone holds weights and moments: values, MLP, further blocks
+ *   on the query, class layer, loss, gradients and AdamW.
+ *
+ * A batch: the owner sends the key to all; rows come as samples are encoded, in any order and any number at a time; the
+ * owner answers each with the gradient of its row, from which the token part makes the sample's gradient of the key.
+ * When all have come, vj_head_update() computes the gradients of the weights over the whole batch at once, in the
+ * batch's own order. So nothing depends on which samples came together or on which rank encoded them.
+ *
+ * All arrays are device memory of the backend and borrowed. Nothing here is collective.
+ */
+#ifndef VJ_PROBE_HEAD_H
+#define VJ_PROBE_HEAD_H
+
+#include "probe/probe.h"
+
+typedef struct {
+    vj_pooling pooling;
+    int D, heads, classes; /* heads must divide D; average pooling does not use them */
+    int depth;             /* attentive: 1 + number of blocks on the query (V-JEPA 1); else 1 */
+    int64_t tokens;        /* N, tokens of a sample: of all its segments */
+    int64_t batch;         /* samples of an update */
+    int norm_last;         /* bool, attentive, depth 1: norm behind the MLP, as the paper's text has it (probe.h) */
+} vj_head_shape;
+
+/* ------------------------------------------------------------------------------------------------ token part */
+
+/** Return the number of floats of a key (0: none), and of a row. */
+int64_t vj_head_key_floats(const vj_head_shape *shape);
+int64_t vj_head_row_floats(const vj_head_shape *shape);
+/** Return the number of floats of `prob` for one sample: heads * N, or 0. */
+int64_t vj_head_prob_floats(const vj_head_shape *shape);
+
+/**
+ * Make the row of one sample from its tokens [N, D], which vj_probe_normalise() has normalised for attentive pooling
+ * and which are as they come from the encoder for average pooling. prob is kept by the caller for the backward pass.
+ */
+void vj_head_pool(vj_backend *be, const vj_head_shape *shape, float *row, float *prob, const float *key,
+                  const float *tokens);
+/** Write the sample's gradient of the key, from the gradient of its row. Must not be called if there is no key. */
+void vj_head_pool_backward(vj_backend *be, const vj_head_shape *shape, float *dkey, const float *drow, const float *row,
+                           const float *prob, const float *tokens);
+
+/**
+ * The same for `count` heads of one shape over the tokens of one sample, which are read once for all: rows [count, row
+ * floats], prob [count, prob floats], keys and dkeys [count, key floats]. Same bits as one by one. Average pooling has
+ * the same row for all heads: count must be 1.
+ */
+void vj_head_pool_many(vj_backend *be, const vj_head_shape *shape, int count, float *rows, float *prob,
+                       const float *keys, const float *tokens);
+void vj_head_pool_backward_many(vj_backend *be, const vj_head_shape *shape, int count, float *dkeys, const float *drows,
+                                const float *rows, const float *prob, const float *tokens);
+
+/* ------------------------------------------------------------------------------------------------ row part */
+
+/* Rows are computed in groups of so many neighbours, whole even if some have not come, so that a row's bits do not
+ * depend on the others. Rows that come with their neighbours cost less. */
+enum { VJ_HEAD_GROUP = 16 };
+
+typedef struct vj_head vj_head;
+
+/** Create a head with all weights zero. `be` is borrowed. Free with vj_head_destroy(). VJ_ERR_USAGE, reported, for an
+ * impossible shape. */
+vj_status vj_head_create(vj_head **head, vj_backend *be, const vj_head_shape *shape);
+void vj_head_destroy(vj_head *head);
+/** Return the bytes of memory that vj_head_create() takes. */
+int64_t vj_head_bytes(const vj_head_shape *shape);
+/** Draw the initial weights as vj_probe_init() does: a head of depth 1 gets the same bits. */
+vj_status vj_head_init(vj_head *head, uint64_t seed, double std);
+
+/** Return the number of tensors, and tensor i: names as published, weights, gradients and the two moments. */
+int vj_head_tensor_count(const vj_head *head);
+vj_probe_tensor *vj_head_tensor_at(vj_head *head, int i);
+/** Return weights, first and second moments as flat arrays of *count floats (device), for checkpoints. Whoever writes
+ * weights, here or through a tensor, must call vj_head_weights_changed() before vj_head_key(). */
+float *vj_head_state(vj_head *head, int64_t *count); /* [3, count] */
+void vj_head_weights_changed(vj_head *head);
+
+/** Compute the key of the present weights. Valid until the next vj_head_update(). NULL if there is none. */
+const float *vj_head_key(vj_head *head);
+
+/**
+ * Compute the class scores [count, classes] of rows [count, row floats], to measure: nothing is kept, and a batch that
+ * is not complete yet stays as it is. vj_head_score_from(): row i has the number `first` + i among all that are
+ * measured, which chooses its place in a group of VJ_HEAD_GROUP rows, so that its bits do not depend on how rows are
+ * shared out among calls and ranks, whatever library multiplies. vj_head_score() counts from 0.
+ */
+void vj_head_score(vj_head *head, float *logits, const float *rows, int64_t count);
+void vj_head_score_from(vj_head *head, float *logits, const float *rows, int64_t first, int64_t count);
+
+/**
+ * Train: rows [count, row floats] are samples places[0..count) (each in [0, batch_count)) of a batch of batch_count
+ * samples, with labels [count] (host). Each place must come once before vj_head_update(), with the same batch_count.
+ * Keeps what vj_head_update() needs, writes drows [count, row floats] (NULL: not wanted), the gradient of the batch's
+ * mean cross-entropy, and loss [count] (host), the cross-entropy of each. Waits for the device and returns its status.
+ */
+vj_status vj_head_rows(vj_head *head, float *drows, double *loss, const float *rows, const int64_t *places,
+                       const int32_t *labels, int64_t count, int64_t batch_count);
+
+/* How to update: AdamW with betas 0.9, 0.999. */
+typedef struct {
+    int64_t update; /* 1, 2, ... */
+    double lr, weight_decay;
+    double clip;   /* largest norm of the gradient; 0: not clipped */
+    int decay_all; /* bool: weight decay applies to biases and norms too (V-JEPA 2's sweep) */
+} vj_head_step;
+
+/** Update the weights after all samples of a batch have passed vj_head_rows(); waits for the device. dkeys
+ * [batch_count, key floats]: the gradient of the key of each sample in the batch's order; NULL if there is no key. */
+vj_status vj_head_update(vj_head *head, const float *dkeys, int64_t batch_count, const vj_head_step *step);
+
+#endif

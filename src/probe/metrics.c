@@ -1,0 +1,215 @@
+/* Ranks and accuracies; Student's t by its density, integrated; Wilson's interval in closed form; tests of pairs. */
+#include "probe/metrics.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+int32_t vj_metrics_rank(const double *scores, int classes, int32_t label)
+{
+    int32_t rank = 0;
+    for (int c = 0; c < classes; c++) rank += scores[c] > scores[label] || (scores[c] == scores[label] && c < label);
+    return rank;
+}
+
+vj_status vj_metrics_ranks(int32_t *ranks, const double *scores, const int32_t *labels, int64_t n, int classes)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const double *row = scores + i * classes;
+        if (labels[i] < 0 || labels[i] >= classes)
+            return vj_raise(VJ_ERR_FORMAT, "sample %lld has label %d; there are classes 0 to %d", (long long)i,
+                            labels[i], classes - 1);
+        for (int c = 0; c < classes; c++)
+            if (isnan(row[c]))
+                return vj_raise(VJ_ERR_STATE, "the score of class %d of sample %lld is not a number", c, (long long)i);
+        ranks[i] = vj_metrics_rank(row, classes, labels[i]);
+    }
+    return VJ_OK;
+}
+
+int32_t vj_metrics_first(const double *scores, int classes)
+{
+    int32_t best = 0;
+    for (int c = 1; c < classes; c++)
+        if (scores[c] > scores[best]) best = c;
+    return best;
+}
+
+void vj_metrics_softmax(double *probability, const double *scores, int classes)
+{
+    double most = scores[vj_metrics_first(scores, classes)], sum = 0.0;
+    for (int c = 0; c < classes; c++) sum += exp(scores[c] - most);
+    for (int c = 0; c < classes; c++) probability[c] = exp(scores[c] - most) / sum;
+}
+
+void vj_metrics_average_views(double *probability, double *memory, const double *scores, int views, int classes)
+{
+    memset(probability, 0, sizeof *probability * (size_t)classes);
+    for (int v = 0; v < views; v++) {
+        vj_metrics_softmax(memory, scores + (int64_t)v * classes, classes);
+        for (int c = 0; c < classes; c++) probability[c] += memory[c] / views;
+    }
+}
+
+double vj_metrics_top(const int32_t *ranks, int64_t n, int k)
+{
+    int64_t right = 0;
+    for (int64_t i = 0; i < n; i++) right += ranks[i] < k;
+    return n > 0 ? 100.0 * (double)right / (double)n : NAN;
+}
+
+double vj_metrics_mean_class(const int32_t *ranks, const int32_t *labels, int64_t n, int classes)
+{
+    double sum = 0.0;
+    int seen = 0;
+    for (int c = 0; c < classes; c++) {
+        int64_t right = 0, all = 0;
+        for (int64_t i = 0; i < n; i++) {
+            all += labels[i] == c;
+            right += labels[i] == c && ranks[i] == 0;
+        }
+        if (all == 0) continue;
+        sum += (double)right / (double)all;
+        seen++;
+    }
+    return seen > 0 ? 100.0 * sum / seen : NAN;
+}
+
+void vj_metrics_confusion(int64_t *confusion, const int32_t *labels, const int32_t *predicted, int64_t n, int classes)
+{
+    memset(confusion, 0, sizeof *confusion * (size_t)classes * (size_t)classes);
+    for (int64_t i = 0; i < n; i++) confusion[(int64_t)labels[i] * classes + predicted[i]]++;
+}
+
+/* ------------------------------------------------------------------------------------------------ intervals */
+
+void vj_wilson_interval(double share, double n, double *low, double *high)
+{
+    const double q = 1.959963984540054, centre = (share + q * q / (2.0 * n)) / (1.0 + q * q / n);
+    const double half = q / (1.0 + q * q / n) * sqrt(share * (1.0 - share) / n + q * q / (4.0 * n * n));
+    const bool known = n >= 1.0 && share >= 0.0 && share <= 1.0;
+    *low = known ? centre - half : NAN;
+    *high = known ? centre + half : NAN;
+}
+
+/* Probability of [0, t]: Simpson's rule over u = atan(t / sqrt(freedom)), where the density is a power of the cosine.
+ */
+static double student_part(double t, double freedom)
+{
+    enum { PIECES = 2000 };
+    const double end = atan(t / sqrt(freedom)), h = end / PIECES;
+    const double norm = exp(lgamma((freedom + 1.0) / 2.0) - lgamma(freedom / 2.0)) / sqrt(M_PI);
+    double sum = 0.0;
+    for (int i = 0; i <= PIECES; i++)
+        sum += (i == 0 || i == PIECES ? 1.0 : i % 2 ? 4.0 : 2.0) * pow(cos(i * h), freedom - 1.0);
+    return norm * sum * h / 3.0;
+}
+
+double vj_student_975(double freedom)
+{
+    double low = 1.9, high = 13.0;
+    for (int i = 0; i < 60; i++) {
+        const double middle = 0.5 * (low + high);
+        if (student_part(middle, freedom) < 0.475)
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+double vj_mean_half_width(double sd, double count)
+{
+    return count >= 2.0 ? vj_student_975(count - 1.0) * sd / sqrt(count) : NAN;
+}
+
+vj_runs_summary vj_metrics_runs(const double *values, int64_t n)
+{
+    vj_runs_summary s = {0};
+    double squares = 0.0;
+    for (int64_t i = 0; i < n; i++) s.mean += values[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) squares += pow(values[i] - s.mean, 2.0);
+    s.sd = n > 1 ? sqrt(squares / (double)(n - 1)) : 0.0;
+    s.half = vj_mean_half_width(s.sd, (double)n);
+    return s;
+}
+
+/* ------------------------------------------------------------------------------------------------ pairs */
+
+/* The largest term first, by logarithms; each smaller one by its ratio to the one before. */
+double vj_mcnemar(int64_t b, int64_t c)
+{
+    const double n = (double)b + (double)c, least = (double)(b < c ? b : c);
+    double term = exp(lgamma(n + 1.0) - lgamma(least + 1.0) - lgamma(n - least + 1.0) - n * M_LN2), sum = 0.0;
+    for (double i = least; i >= 0.0 && sum + term > sum; i--) {
+        sum += term;
+        term *= i / (n - i + 1.0);
+    }
+    return fmin(1.0, 2.0 * sum);
+}
+
+vj_pair_counts vj_metrics_pair(const uint8_t *right_a, const uint8_t *right_b, int64_t n)
+{
+    vj_pair_counts counts = {0};
+    for (int64_t i = 0; i < n; i++) {
+        counts.both += right_a[i] && right_b[i];
+        counts.only_a += right_a[i] && !right_b[i];
+        counts.only_b += right_b[i] && !right_a[i];
+    }
+    return counts;
+}
+
+double vj_metrics_resampled(const uint8_t *right_a, const uint8_t *right_b, const int32_t *pick, int64_t n)
+{
+    int64_t a = 0, b = 0;
+    for (int64_t i = 0; i < n; i++) {
+        a += right_a[pick[i]];
+        b += right_b[pick[i]];
+    }
+    return 100.0 * (double)(a - b) / (double)n;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, int64_t n, double q)
+{
+    const double place = q * (double)(n - 1);
+    const int64_t below = (int64_t)place, above = below + 1 < n ? below + 1 : below;
+    return sorted[below] + (place - (double)below) * (sorted[above] - sorted[below]);
+}
+
+void vj_metrics_interval(double *low, double *high, double *values, int64_t n)
+{
+    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    *low = quantile(values, n, 0.025);
+    *high = quantile(values, n, 0.975);
+}
+
+vj_status vj_metrics_bootstrap(double *low, double *high, const uint8_t *right_a, const uint8_t *right_b, int64_t n,
+                               int64_t resamples, uint64_t seed)
+{
+    double *difference = vj_calloc(resamples, sizeof *difference);
+    int32_t *pick = vj_calloc(n, sizeof *pick);
+    if (!difference || !pick) {
+        free(difference);
+        free(pick);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for %lld resamples of %lld clips", (long long)resamples,
+                        (long long)n);
+    }
+    for (int64_t r = 0; r < resamples; r++) {
+        vj_rng rng;
+        vj_rng_init(&rng, seed, VJ_RNG_RESAMPLE, (uint64_t)r);
+        for (int64_t i = 0; i < n; i++) pick[i] = (int32_t)vj_rng_below(&rng, n);
+        difference[r] = vj_metrics_resampled(right_a, right_b, pick, n);
+    }
+    vj_metrics_interval(low, high, difference, resamples);
+    free(difference);
+    free(pick);
+    return VJ_OK;
+}

@@ -1,0 +1,302 @@
+/*
+ * V-JEPA 2's deep probe (token_probe.h): the blocks on the tokens are a stack (model/stack.h), what follows is a plain
+ * probe of one clip (parts.h). All weights are one flat vector: the probe's, then the stack's.
+ */
+#include "probe/token_probe.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/stack.h"
+#include "probe/parts.h"
+
+/* Gradients are summed in units of 2^-44, 6e-14, which is below the rounding of those that AdamW's eps lets count. The
+ * sum of a batch may reach 2^62 units, 262144; one sample's share of it is checked. */
+#define UNITS       0x1p44
+#define LARGEST_SUM 0x1p18
+
+struct vj_token_probe {
+    vj_backend *be; /* borrowed */
+    vj_token_probe_shape shape;
+    vj_probe *cross; /* cross-attention, MLP and class layer; its weights are in `state` */
+    vj_stack stack;
+    vj_params params; /* of the stack; with a final norm that is not used */
+    vj_stack_memory memory;
+    vj_stack_scratch scratch;
+    vj_probe_tensor *tensor; /* [tensors] the cross-attention's, then the blocks' */
+    int tensors;
+    vj_segment *segment; /* [tensors] */
+    int64_t first, size; /* the stack's place in the flat vectors, and their length */
+    void *room;          /* the one allocation: everything below points into it */
+    float *state;        /* [3, size] */
+    float *gradient;     /* [size] of the last sample, or of a batch */
+    int32_t *offset;     /* [2] rows of the one sample */
+};
+
+/* ------------------------------------------------------------------------------------------------ memory */
+
+static vj_probe_shape cross_shape(const vj_token_probe_shape *s)
+{
+    return (vj_probe_shape){.pooling = VJ_POOL_ATTENTIVE,
+                            .D = s->D,
+                            .heads = s->heads,
+                            .classes = s->classes,
+                            .tokens = s->tokens,
+                            .batch = 1};
+}
+
+/* Of all tensors of the cross-attention block and the class layer. */
+static int64_t cross_size(const vj_token_probe_shape *s)
+{
+    const int64_t D = s->D;
+    return s->classes * (D + 1) + 11 * D * D + 13 * D;
+}
+
+static void take_memory(vj_token_probe *p, vj_arena *arena)
+{
+    p->state = vj_arena_floats(arena, 3 * p->size);
+    p->gradient = vj_arena_floats(arena, p->size);
+    p->offset = vj_arena_ints(arena, 2);
+    vj_stack_kept_take(&p->memory, &p->stack, arena, p->shape.tokens);
+    vj_stack_work_take(&p->memory, &p->stack, arena, p->shape.tokens);
+    vj_stack_scratch_take(&p->scratch, &p->stack, arena, p->shape.tokens, p->memory.type);
+}
+
+/* Everything but device memory. */
+static vj_status plan(vj_token_probe *p, const vj_token_probe_shape *s, vj_type type, int64_t *bytes)
+{
+    const vj_probe_shape of_cross = cross_shape(s);
+    p->shape = *s;
+    if (s->depth < 1) return vj_raise(VJ_ERR_USAGE, "a probe has a depth of 1 or more, not %d", s->depth);
+    *bytes = vj_probe_parts_bytes(&of_cross, VJ_PARTS_PASSES);
+    if (*bytes == 0) return VJ_ERR_USAGE; /* reported */
+    vj_stack_add(&p->stack, &p->params, VJ_ENCODER, "pooler.blocks", "unused", s->depth - 1, s->D, s->heads, 4 * s->D,
+                 VJ_PROBE_EPS, VJ_POSITIONS_SINCOS, NULL);
+    p->first = (cross_size(s) + 15) / 16 * 16;
+    p->size = p->first + p->params.total;
+    return vj_stack_memory_create(&p->memory, &p->stack, type, 1, VJ_RECOMPUTE_NONE);
+}
+
+/* The tensors of both parts in one table, and how AdamW walks them. */
+static vj_status list_tensors(vj_token_probe *p)
+{
+    const int blocks = p->shape.depth - 1, of_stack = p->params.count - 2; /* without the unused norm */
+    p->tensors = p->cross->tensors + of_stack;
+    p->tensor = vj_calloc(p->tensors, sizeof *p->tensor);
+    p->segment = vj_calloc(p->tensors, sizeof *p->segment);
+    if (!p->tensor || !p->segment) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's table of tensors");
+    for (int i = 0; i < p->cross->tensors; i++) p->tensor[i] = p->cross->tensor[i];
+    if (blocks > 0) p->tensor[FC2_WEIGHT].divisor = sqrt(2.0 * blocks);
+    for (int i = 0; i < of_stack; i++) {
+        const vj_param *item = &p->params.item[i];
+        vj_probe_tensor *t = &p->tensor[p->cross->tensors + i];
+        *t = (vj_probe_tensor){.name = item->name,
+                               .rows = item->dim[0],
+                               .cols = item->ndim > 1 ? item->dim[1] : 1,
+                               .decay = item->ndim > 1,
+                               .start = item->start == VJ_START_ONE    ? VJ_DRAW_ONE
+                                        : item->start == VJ_START_ZERO ? VJ_DRAW_ZERO
+                                                                       : VJ_DRAW_NORMAL,
+                               .divisor = item->start == VJ_START_RESIDUAL ? sqrt(2.0 * item->layer) : 1.0,
+                               .weight = p->state + p->first + item->offset,
+                               .gradient = p->gradient + p->first + item->offset};
+    }
+    return VJ_OK;
+}
+
+static vj_status build(vj_token_probe *p, vj_backend *be, const vj_token_probe_shape *shape)
+{
+    const vj_probe_shape of_cross = cross_shape(shape);
+    const int32_t offset[2] = {0, (int32_t)shape->tokens};
+    int64_t bytes;
+    p->be = be;
+    VJ_TRY(plan(p, shape, vj_backend_precision(be) == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32, &bytes));
+    VJ_TRY(vj_probe_create_parts(&p->cross, be, &of_cross, VJ_PARTS_PASSES));
+    VJ_ASSERT(p->cross->size == cross_size(shape));
+    vj_arena arena = {0};
+    take_memory(p, &arena);
+    p->room = vj_device_alloc(be, arena.peak);
+    if (!p->room) return VJ_ERR_MEMORY; /* reported by the device */
+    vj_fill(be, p->room, 0.0f, arena.peak / (int64_t)sizeof(float));
+    arena = (vj_arena){.base = p->room};
+    take_memory(p, &arena);
+    vj_upload(be, p->offset, offset, (int64_t)sizeof offset);
+    vj_probe_place_tensors(p->cross, p->state, p->gradient);
+    VJ_TRY(list_tensors(p));
+    return vj_sync(be);
+}
+
+vj_status vj_token_probe_create(vj_token_probe **probe, vj_backend *be, const vj_token_probe_shape *shape)
+{
+    *probe = NULL;
+    vj_token_probe *p = vj_calloc(1, sizeof *p);
+    if (!p) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe");
+    const vj_status status = build(p, be, shape);
+    if (status == VJ_OK)
+        *probe = p;
+    else
+        vj_token_probe_destroy(p);
+    return status;
+}
+
+void vj_token_probe_destroy(vj_token_probe *p)
+{
+    if (!p) return;
+    vj_probe_destroy(p->cross);
+    if (p->room) vj_device_free(p->be, p->room);
+    vj_stack_memory_release(&p->memory);
+    vj_stack_release(&p->stack);
+    vj_params_release(&p->params);
+    free(p->tensor);
+    free(p->segment);
+    free(p);
+}
+
+int64_t vj_token_probe_bytes(const vj_token_probe_shape *shape)
+{
+    vj_token_probe *p = vj_calloc(1, sizeof *p);
+    int64_t bytes = 0;
+    if (p && plan(p, shape, VJ_TYPE_F32, &bytes) == VJ_OK) {
+        vj_arena arena = {0};
+        take_memory(p, &arena);
+        bytes += arena.peak;
+    }
+    vj_token_probe_destroy(p);
+    return bytes;
+}
+
+double vj_token_probe_flops(const vj_token_probe_shape *s)
+{
+    const double N = (double)s->tokens, D = s->D;
+    const double block = N * (24.0 * D * D + 4.0 * N * D), cross = N * (4.0 * D * D + 4.0 * D) + 18.0 * D * D;
+    return (s->depth - 1) * block + cross + 2.0 * D * s->classes;
+}
+
+/* ------------------------------------------------------------------------------------------------ weights */
+
+vj_status vj_token_probe_init(vj_token_probe *p, uint64_t seed, double std)
+{
+    float *host = vj_calloc(p->size, sizeof *host);
+    if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory to draw a probe's weights");
+    for (int id = 0; id < p->tensors; id++)
+        vj_probe_draw_tensor(host + (p->tensor[id].weight - p->state), &p->tensor[id], id, seed, std, p->shape.D);
+    vj_upload(p->be, p->state, host, p->size * (int64_t)sizeof *host);
+    const vj_status status = vj_sync(p->be);
+    free(host);
+    return status;
+}
+
+int vj_token_probe_tensor_count(const vj_token_probe *p)
+{
+    return p->tensors;
+}
+
+const vj_probe_tensor *vj_token_probe_tensor_at(const vj_token_probe *p, int i)
+{
+    VJ_ASSERT(i >= 0 && i < p->tensors);
+    return &p->tensor[i];
+}
+
+float *vj_token_probe_state(vj_token_probe *p)
+{
+    return p->state;
+}
+
+int64_t vj_token_probe_size(const vj_token_probe *p)
+{
+    return p->size;
+}
+
+/* ------------------------------------------------------------------------------------------------ passes */
+
+static vj_rows rows_of(const vj_token_probe *p)
+{
+    const int64_t N = p->shape.tokens;
+    return (vj_rows){.rows = N, .longest = N, .segments = 1, .offset = p->offset, .squares = (double)N * (double)N};
+}
+
+static vj_weights stack_weights(const vj_token_probe *p)
+{
+    return (vj_weights){.exact = p->state + p->first};
+}
+
+const float *vj_token_probe_forward(vj_token_probe *p, const float *tokens)
+{
+    const vj_rows rows = rows_of(p);
+    vj_copy(p->be, p->memory.x[0], tokens, p->shape.tokens * p->shape.D);
+    vj_stack_forward(&p->stack, p->be, stack_weights(p), &p->memory, &rows);
+    vj_probe_forward(p->cross, p->memory.x[p->stack.depth], 1);
+    return vj_probe_logits(p->cross);
+}
+
+const float *vj_token_probe_pooled(const vj_token_probe *p)
+{
+    return vj_probe_pooled(p->cross);
+}
+
+const float *vj_token_probe_token_gradient(const vj_token_probe *p)
+{
+    return p->scratch.dx;
+}
+
+/* Add a sample's gradient to sum; `batch` such must fit. */
+static vj_status add(vj_token_probe *p, int64_t *sum, int64_t batch)
+{
+    const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
+    const float largest = (float)(LARGEST_SUM / (double)batch);
+    float wrong = 0.0f;
+    for (int64_t first = 0; first < p->size; first += piece) {
+        const int64_t n = p->size - first < piece ? p->size - first : piece;
+        const float *from = vj_map(p->be, p->gradient + first, n * (int64_t)sizeof *from, VJ_MAP_READ);
+        for (int64_t i = 0; i < n; i++) {
+            if (fabsf(from[i]) <= largest)
+                sum[first + i] += llrint(from[i] * UNITS);
+            else
+                wrong = from[i];
+        }
+        vj_unmap(p->be, (void *)(uintptr_t)from);
+    }
+    if (wrong != 0.0f)
+        return vj_raise(VJ_ERR_STATE,
+                        "a deep probe's gradient has an element %g; at most %g can be summed over a batch of %lld: a "
+                        "lower learning rate?",
+                        wrong, largest, (long long)batch);
+    return VJ_OK;
+}
+
+vj_status vj_token_probe_backward(vj_token_probe *p, int32_t label, double *loss, int64_t *sum, int64_t batch)
+{
+    const vj_rows rows = rows_of(p);
+    const vj_gradient_hook none = {0};
+    *loss = vj_probe_loss(p->cross, &label);
+    vj_probe_backward(p->cross, p->scratch.dx);
+    vj_stack_backward(&p->stack, p->be, stack_weights(p), p->gradient + p->first, &p->memory, &rows, &p->scratch, 0,
+                      &none);
+    VJ_TRY(vj_sync(p->be));
+    return add(p, sum, batch);
+}
+
+vj_status vj_token_probe_update(vj_token_probe *p, const int64_t *sum, int64_t batch, const vj_head_step *how)
+{
+    const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
+    for (int64_t first = 0; first < p->size; first += piece) {
+        const int64_t n = p->size - first < piece ? p->size - first : piece;
+        float *to = vj_map(p->be, p->gradient + first, n * (int64_t)sizeof *to, VJ_MAP_WRITE);
+        for (int64_t i = 0; i < n; i++) to[i] = (float)((double)sum[first + i] / UNITS / (double)batch);
+        vj_unmap(p->be, to);
+    }
+    const vj_adamw_step step = vj_probe_adamw(p->be, how->update, p->gradient, p->size, p->cross->sum, how->clip);
+    const vj_adamw_vectors v = {.w = p->state,
+                                .first_moment = p->state + p->size,
+                                .second_moment = p->state + 2 * p->size,
+                                .gradient = p->gradient};
+    for (int i = 0; i < p->tensors; i++) {
+        const vj_probe_tensor *t = &p->tensor[i];
+        p->segment[i] = (vj_segment){.offset = t->weight - p->state,
+                                     .count = t->rows * t->cols,
+                                     .lr = how->lr,
+                                     .weight_decay = t->decay || how->decay_all ? how->weight_decay : 0.0};
+    }
+    vj_adamw(p->be, &v, p->segment, p->tensors, &step);
+    return vj_sync(p->be);
+}

@@ -1,0 +1,31 @@
+/*
+ * The in-run watch of vjepa-pretrain: every watch.every steps the target encoder (with the pixel objective, the
+ * encoder) runs over the centre crops of some labelled clips, and two small probes say what its features are worth, for
+ * the loss does not (docs/method.md, section 11): the 20 nearest neighbours of the mean tokens, and an attentive
+ * probe on all tokens.
+ *
+ * The encoder's part, nearly all of the work, is divided over the ranks; rank 0 has the probes. The clips are encoded
+ * in groups of train.microbatch that are the same on any number of ranks, so the numbers are, too. Nothing that
+ * training uses is written: the encoder reads the target's weights where they are and has memory of its own.
+ */
+#ifndef VJ_PROBE_WATCH_H
+#define VJ_PROBE_WATCH_H
+
+#include "train/watcher.h"
+
+/** To be handed to vj_pretrain(). */
+extern const vj_pretrain_watch vj_watch;
+
+/** Neighbours that vote. */
+enum { VJ_WATCH_NEIGHBOURS = 20 };
+
+/**
+ * Top-1 accuracy, in percent, of the majority among the nearest neighbours: for each of m queries [m, D] the
+ * VJ_WATCH_NEIGHBOURS of n samples [n, D] (all, if there are fewer) with the largest cosine similarity, of equals the
+ * first; of classes with equally many votes the one whose nearest neighbour is nearer. Host
+ * memory; depends on the data alone. VJ_ERR_MEMORY. Not collective.
+ */
+vj_status vj_watch_knn(double *top1, const float *samples, const int32_t *sample_labels, int64_t n,
+                       const float *queries, const int32_t *query_labels, int64_t m, int D);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * Metrics: ranks with ties, accuracies, intervals and tests, against values worked out by hand, closed forms, and one
+ * another. (Fixtures: vjepa-parity metrics.h5.)
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "probe/metrics.h"
+
+static void ranks_with_ties(void **state)
+{
+    (void)state;
+    const double scores[] = {1, 3, 3, 2, 3, -INFINITY};
+    static const int32_t want[] = {4, 0, 1, 3, 2, 5};
+    for (int32_t c = 0; c < 6; c++) assert_int_equal(vj_metrics_rank(scores, 6, c), want[c]);
+    assert_int_equal(vj_metrics_first(scores, 6), 1);
+    assert_int_equal(vj_metrics_first((const double[]){0, 0, 0}, 3), 0);
+}
+
+static void bad_rows_are_named(void **state)
+{
+    (void)state;
+    const double scores[] = {1, 2, 3, 4, NAN, 6, 7, 8, 9};
+    int32_t ranks[3];
+    char why[512];
+    static const struct {
+        int32_t labels[3];
+        vj_status status;
+        const char *says;
+    } cases[] = {{{0, 0, 0}, VJ_ERR_STATE, "the score of class 1 of sample 1 is not a number"},
+                 {{0, 3, 0}, VJ_ERR_FORMAT, "sample 1 has label 3; there are classes 0 to 2"},
+                 {{-1, 0, 0}, VJ_ERR_FORMAT, "sample 0 has label -1"}};
+    for (int i = 0; i < 3; i++) {
+        vj_status_divert(why, sizeof why);
+        assert_int_equal(vj_metrics_ranks(ranks, scores, cases[i].labels, 3, 3), cases[i].status);
+        vj_status_divert(NULL, 0);
+        assert_non_null(strstr(why, cases[i].says));
+    }
+    assert_int_equal(vj_metrics_ranks(ranks, scores, (const int32_t[]){1, 0, 0}, 1, 3), VJ_OK);
+    assert_int_equal(ranks[0], 1);
+}
+
+static void accuracies(void **state)
+{
+    (void)state;
+    const int32_t ranks[] = {0, 1, 0, 4, 5, 0}, labels[] = {0, 0, 0, 2, 2, 2}, predicted[] = {0, 1, 0, 1, 0, 2};
+    int64_t confusion[16];
+    assert_true(fabs(vj_metrics_top(ranks, 6, 1) - 50.0) < 1e-12);
+    assert_true(fabs(vj_metrics_top(ranks, 6, 5) - 500.0 / 6.0) < 1e-12);
+    assert_true(isnan(vj_metrics_top(ranks, 0, 1)));
+    /* Classes 1 and 3 have no samples: the mean of 2/3 and 1/3. */
+    assert_true(fabs(vj_metrics_mean_class(ranks, labels, 6, 4) - 50.0) < 1e-12);
+    assert_true(fabs(vj_metrics_mean_class(ranks, labels, 4, 4) - 100.0 / 3.0) < 1e-12);
+    assert_true(isnan(vj_metrics_mean_class(ranks, labels, 0, 4)));
+    vj_metrics_confusion(confusion, labels, predicted, 6, 4);
+    static const int64_t want[] = {2, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0};
+    assert_memory_equal(confusion, want, sizeof want);
+}
+
+static void views_average_probabilities(void **state)
+{
+    (void)state;
+    /* Scores of another offset are the same view; one view says 3 : 1, the other 1 : 1. */
+    const double scores[] = {log(3.0) + 1000.0, 1000.0, -2000.0, -2000.0};
+    double probability[2], memory[2];
+    vj_metrics_average_views(probability, memory, scores, 2, 2);
+    assert_true(fabs(probability[0] - 0.625) < 1e-12 && fabs(probability[1] - 0.375) < 1e-12);
+}
+
+/* Tables of Student's t: 12.7062, 4.3027, 2.5706, 2.0452, and the normal distribution's 1.9600. */
+static void student(void **state)
+{
+    static const double want[][2] = {
+        {1, 12.706204736}, {2, 4.302652730}, {5, 2.570581836}, {29, 2.045229642}, {1e5, 1.959987709}};
+    (void)state;
+    for (int i = 0; i < 5; i++) assert_true(fabs(vj_student_975(want[i][0]) - want[i][1]) < 1e-6);
+    assert_true(isnan(vj_mean_half_width(1.0, 1.0)));
+    assert_true(isnan(vj_mean_half_width(1.0, NAN)));
+    assert_true(fabs(vj_mean_half_width(2.0, 4.0) - 3.182446305) < 1e-6);
+}
+
+/* Wilson 1927: the interval stays inside [0, 1], is that of 1 - p mirrored, and solves (p - q)^2 = z^2 q (1 - q) / n.
+ */
+static void wilson(void **state)
+{
+    static const double shares[] = {0.0, 0.03, 0.5, 0.8, 1.0};
+    const double z = 1.959963984540054;
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        double low, high, mirrored_low, mirrored_high;
+        vj_wilson_interval(shares[i], 50.0, &low, &high);
+        vj_wilson_interval(1.0 - shares[i], 50.0, &mirrored_low, &mirrored_high);
+        assert_true(low >= -1e-15 && high <= 1.0 + 1e-15 && low < high);
+        assert_true(fabs(low + mirrored_high - 1.0) < 1e-14);
+        for (const double *q = (const double[]){low, high}, *end = q + 2; q < end; q++)
+            assert_true(fabs(pow(shares[i] - *q, 2) - z * z * *q * (1.0 - *q) / 50.0) < 1e-14);
+    }
+    double low, high;
+    vj_wilson_interval(0.5, NAN, &low, &high);
+    assert_true(isnan(low) && isnan(high));
+}
+
+/* For 1 and 2 degrees of freedom the quantile has a closed form. */
+static void runs(void **state)
+{
+    (void)state;
+    assert_true(fabs(vj_student_975(1.0) - tan(M_PI * 0.475)) < 1e-9);
+    assert_true(fabs(vj_student_975(2.0) - 0.95 / sqrt(2.0 * 0.975 * 0.025)) < 1e-9);
+    vj_runs_summary s = vj_metrics_runs((const double[]){1, 2, 6}, 3);
+    assert_true(fabs(s.mean - 3.0) < 1e-12 && fabs(s.sd - sqrt(7.0)) < 1e-12);
+    assert_true(fabs(s.half - 4.302652729911 * sqrt(7.0 / 3.0)) < 1e-9);
+    s = vj_metrics_runs((const double[]){5}, 1);
+    assert_true(s.mean == 5.0 && s.sd == 0.0 && isnan(s.half));
+}
+
+static void mcnemar(void **state)
+{
+    (void)state;
+    assert_true(vj_mcnemar(0, 0) == 1.0);
+    assert_true(vj_mcnemar(5, 5) == 1.0);
+    assert_true(fabs(vj_mcnemar(0, 10) - 2.0 / 1024.0) < 1e-15);
+    assert_true(fabs(vj_mcnemar(8, 1) - 20.0 / 512.0) < 1e-14);
+    assert_true(vj_mcnemar(1, 8) == vj_mcnemar(8, 1));
+    assert_true(vj_mcnemar(0, 100000) == 0.0); /* below the smallest double */
+    /* Large counts approach the normal distribution: with continuity correction z = 199 / sqrt(20000). */
+    assert_true(fabs(vj_mcnemar(9900, 10100) - erfc(199.0 / sqrt(20000.0) / sqrt(2.0))) < 1e-4);
+}
+
+static void bootstrap(void **state)
+{
+    (void)state;
+    enum { N = 400 };
+    uint8_t a[N], b[N];
+    double low, high, again_low, again_high;
+    for (int i = 0; i < N; i++) {
+        a[i] = i % 4 != 0; /* 75 % */
+        b[i] = i % 2 != 0; /* 50 %, and never right where a is wrong */
+    }
+    const vj_pair_counts counts = vj_metrics_pair(a, b, N);
+    assert_true(counts.both == 200 && counts.only_a == 100 && counts.only_b == 0);
+    assert_int_equal(vj_metrics_bootstrap(&low, &high, a, b, N, 2000, 7), VJ_OK);
+    /* 25 points with a standard error of sqrt(0.25 0.75 / 400) = 2.165; quantiles of 2000 are within 0.4 of theirs. */
+    assert_true(fabs(low - (25.0 - 1.96 * 2.165)) < 0.6 && fabs(high - (25.0 + 1.96 * 2.165)) < 0.6);
+    assert_int_equal(vj_metrics_bootstrap(&again_low, &again_high, a, b, N, 2000, 7), VJ_OK);
+    assert_true(low == again_low && high == again_high);
+    assert_int_equal(vj_metrics_bootstrap(&low, &high, a, a, N, 50, 7), VJ_OK);
+    assert_true(low == 0.0 && high == 0.0);
+    double values[] = {4, 1, 3, 2, 0};
+    vj_metrics_interval(&low, &high, values, 5);
+    assert_true(fabs(low - 0.1) < 1e-12 && fabs(high - 3.9) < 1e-12);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_with_ties),
+        cmocka_unit_test(bad_rows_are_named),
+        cmocka_unit_test(accuracies),
+        cmocka_unit_test(views_average_probabilities),
+        cmocka_unit_test(student),
+        cmocka_unit_test(wilson),
+        cmocka_unit_test(runs),
+        cmocka_unit_test(mcnemar),
+        cmocka_unit_test(bootstrap),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,61 @@
+/* How heads are built and trained: the released code, the paper's text, V-JEPA 2's sweep. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+
+#include "probe/recipe.h"
+
+static void heads_and_norm(void **state)
+{
+    (void)state;
+    const vj_recipe code = {0}, paper = {.paper = 1};
+    static const struct {
+        int D, encoder, paper;
+    } cases[] = {{1024, 16, 8}, {1280, 16, 10}, {768, 12, 12}, {384, 6, 12}, {7, 1, 7}, {13, 13, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(vj_recipe_heads(&code, cases[i].D, cases[i].encoder), cases[i].encoder);
+        assert_int_equal(vj_recipe_heads(&paper, cases[i].D, cases[i].encoder), cases[i].paper);
+    }
+    assert_false(vj_recipe_norm_last(&code, VJ_POOL_ATTENTIVE, 1));
+    assert_true(vj_recipe_norm_last(&paper, VJ_POOL_ATTENTIVE, 1));
+    assert_false(vj_recipe_norm_last(&paper, VJ_POOL_ATTENTIVE, 2));
+    assert_false(vj_recipe_norm_last(&paper, VJ_POOL_AVERAGE, 1));
+}
+
+static void rates(void **state)
+{
+    (void)state;
+    vj_config config;
+    vj_config_defaults(&config);
+    enum { EPOCHS = 4, STEPS = 5, ALL = EPOCHS * STEPS };
+    const vj_recipe code = {0}, paper = {.paper = 1}, sweep = {.sweep = 1, .lr = 5e-3, .weight_decay = 0.4};
+    const vj_recipe *recipes[] = {&code, &paper, &sweep};
+    vj_head_step first[3], last[3];
+    for (int i = 0; i < 3; i++) {
+        const vj_schedule schedule = vj_recipe_schedule(recipes[i], &config, EPOCHS, STEPS);
+        first[i] = vj_recipe_step(recipes[i], &config, &schedule, 1);
+        last[i] = vj_recipe_step(recipes[i], &config, &schedule, ALL);
+        assert_int_equal(last[i].update, ALL);
+        assert_true(fabs(last[i].lr) < 1e-12); /* half a cosine to 0 */
+    }
+    const double one_step = 0.5 * (1 + cos(M_PI / ALL)); /* of half a cosine, after one update */
+    for (int i = 0; i < 2; i++) {
+        assert_true(fabs(first[i].lr - 1e-3 * one_step) < 1e-12);
+        assert_true(first[i].clip == 1.0 && !first[i].decay_all);
+    }
+    assert_true(first[0].weight_decay < 0.01 && fabs(last[0].weight_decay - 1e-6) < 1e-12);
+    assert_true(first[1].weight_decay == 0.01 && last[1].weight_decay == 0.01);
+    assert_true(fabs(first[2].lr - 5e-3 * one_step) < 1e-12);
+    assert_true(first[2].weight_decay == 0.4 && last[2].weight_decay == 0.4);
+    assert_true(first[2].clip == 0.0 && first[2].decay_all);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(heads_and_norm), cmocka_unit_test(rates)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
