@@ -8,8 +8,7 @@ begin_job embed "$@"
 for ((i = 0; i + 1 < ${#arguments[@]}; i++)); do
     run=${arguments[i + 1]}
     if [ "${arguments[i]}" != --encoder ] || [ ! -d "$run" ]; then continue; fi
-    [ -e "$run/complete" ] || die 2 "$run is not complete: see jobs/status '$run'. A checkpoint on the way is named as a file"
-    arguments[i + 1]=$(find "$run" -maxdepth 1 -name 'step_*.h5' | sort | tail -n 1)
+    arguments[i + 1]=$(last_checkpoint "$run")
 done
 
 # The file appears when it is whole; one that was there before was made by an earlier job, and the program judges it.

@@ -50,7 +50,7 @@ load_site() {
     done
     [[ $walltime =~ ^[0-9]+:[0-5][0-9]:[0-5][0-9]$ ]] || die 2 "$site: walltime is '$walltime'; it takes HH:MM:SS"
     ((${#launcher[@]})) || die 2 "$site: launcher is empty; it takes (mpirun) or (srun --mpi=pmix), say"
-    [ "$step" = pretrain ] || nodes=1 # what the other steps take unless --nodes says more
+    case $step in pretrain | evaluate) ;; *) nodes=1 ;; esac # what the other steps take unless --nodes says more
     nodes=${option_nodes:-$nodes}
     walltime=${option_time:-$walltime}
 }
@@ -110,11 +110,11 @@ find_output() {
         [ -n "$out" ] || out=$(setting vjepa-embed embed store)
         record=$out.jobs
         ;;
-    probe | merge | scale | plan)
+    evaluate | probe | merge | scale | plan)
         out=$(argument --out)
         record=$out/jobs
         ;;
-    *) die 2 "unknown step '$step'; it is one of pack, pretrain, embed, probe, plan, scale" ;;
+    *) die 2 "unknown step '$step'; it is one of pack, pretrain, evaluate, embed, probe, plan, scale" ;;
     esac
     [ -n "$out" ] ||
         die 2 "where does $step write? --out NAME, for pack --set pack.store=NAME.clips, for pretrain --set run.dir=RUN"
@@ -133,6 +133,12 @@ take_out() {
         esac
     done
     arguments=("${kept[@]}")
+}
+
+# The last checkpoint of a finished run.
+last_checkpoint() { # RUN
+    [ -e "$1/complete" ] || die 2 "$1 is not complete: see jobs/status '$1'. A checkpoint on the way is named as a file"
+    find "$1" -maxdepth 1 -name 'step_*.h5' | sort | tail -n 1
 }
 
 # ------------------------------------------------------------------------------------------------ the record of attempts
@@ -343,9 +349,9 @@ chain() { # PROGRAM ARGUMENTS...
     exit 0
 }
 
-last_happening() { sed -n '$p' "$out/history.csv" 2>/dev/null || true; } # of a pretraining
+last_happening() { sed -n '$p' "$out/history.csv" 2>/dev/null || true; } # of a pretraining or an evaluation
 
-# "step N: REASON" if this job's pretraining ended with a stop.
+# "step N: REASON" if this job's pretraining ended with a stop (of an evaluation, N is the epoch).
 last_stop() {
     local line
     line=$(last_happening)
@@ -356,7 +362,7 @@ last_stop() {
 why_ended() {
     local text
     text=$(last_stop)
-    [ "$step" = pretrain ] || text=''
+    case $step in pretrain | evaluate) ;; *) text='' ;; esac
     case $code in
     2) text='wrong settings' ;;
     137) text=${text:-killed} ;;

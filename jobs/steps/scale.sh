@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Weak scaling: [options] SITE CONFIG.yaml [options of vjepa-bench step] --out DIR. See jobs/slurm/scale.sh.
+# Weak and strong scaling: [options] SITE CONFIG.yaml [options of vjepa-bench step] --out DIR. See jobs/slurm/scale.sh.
 # shellcheck source=jobs/steps/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin_job scale "$@"
@@ -8,21 +8,26 @@ take_out
 began
 code=0
 
+tensor=$(setting vjepa-pretrain parallel tensor)
 counts=()
-for ((n = 1; n < ranks; n *= 2)); do counts+=("$n"); done
+for ((n = tensor; n < ranks; n *= 2)); do counts+=("$n"); done
 counts+=("$ranks")
-number() { sed -n "/^ \"$2\"/,/}/s/.*\"$3\": \([0-9.e+-]*\).*/\1/p" "$1" | head -n 1; } # FILE OBJECT KEY
-echo 'ranks,step_s_median,step_s_min,step_s_max,clips_per_s,efficiency' >"$out/scaling.csv.new"
-for n in "${counts[@]}"; do
-    file=$out/ranks_$n.json
-    say "$n of $ranks ranks"
-    (launch "$n" vjepa-bench step --json "${arguments[@]}") >"$file.new"
-    mv "$file.new" "$file"
-    [ "$n" != 1 ] || one=$(number "$file" step_s median)
-    awk -v n="$n" -v one="$one" -v t="$(number "$file" step_s median)" -v min="$(number "$file" step_s min)" \
-        -v max="$(number "$file" step_s max)" -v clips="$(sed -n 's/^ "clips": \([0-9]*\),/\1/p' "$file")" \
-        'BEGIN { printf "%d,%.6g,%.6g,%.6g,%.6g,%.3f\n", n, t, min, max, clips / t, one / t }' >>"$out/scaling.csv.new"
+# One after the other and all of it again, so that what disturbs the machine for a while disturbs no study alone.
+for ((pass = 1; pass <= ${VJEPA_SCALE_PASSES:-2}; pass++)); do
+    for n in "${counts[@]}"; do
+        for study in weak strong; do
+            if [ "$study" = weak ]; then clips=$((n / tensor)); else clips=$((ranks / tensor)); fi
+            file=$out/$study.$n.$pass.json
+            if [ "$study" = strong ] && ((n == ranks)); then # the same measurement
+                cp "$out/weak.$n.$pass.json" "$file.new"
+            else
+                say "$study scaling, $n of $ranks ranks, pass $pass"
+                (launch "$n" vjepa-bench step --json --set train.microbatch=1 --set train.batch=$clips "${arguments[@]}") >"$file.new"
+            fi
+            mv "$file.new" "$file"
+        done
+    done
 done
-mv "$out/scaling.csv.new" "$out/scaling.csv"
+run_program 1 vjepa-scale points "$out"/weak.*.json "$out"/strong.*.json --out "$out"
 cat "$out/scaling.csv"
 end_once "$out/scaling.csv"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Pretrainings on a Slurm cluster of twelve virtual nodes, each disturbed in another way, all at the same time: stopped by its time
 # limit, a node killed in the midst of a step and of a checkpoint, cancelled and submitted again, asked to stop by a signal and by
-# a file, preempted, two copies of one run, wrong settings, no progress. Those that end have the tensors of an undisturbed run, bit for bit.
+# a file, preempted, two copies of one run, wrong settings, no progress; and an evaluation. Those that end have the tensors of an
+# undisturbed run, bit for bit.
 # Nothing depends on the machine's speed: a rank is paused (SIGSTOP) where something is to happen to its run.
 # shellcheck source=tests/slurm/cluster.sh
 . "$(dirname "$0")/cluster.sh"
@@ -189,9 +190,24 @@ hopeless() {
     grep -q 'last stopped: .*given up' hopeless.status || fail "status of a run that was given up: $(cat hopeless.status)"
 }
 
+# An evaluation from clips: stopped by the stop file, submitted again, complete; the table of an undisturbed one.
+evaluation() {
+    local ask job
+    ask=("$tiny" random=random:fan_in:3 --train train.clips --validation train.clips --set probe.epochs=2 --set probe.seeds=1)
+    run 1 "$bin/vjepa-evaluate" "${ask[@]}" --out table >table.log 2>&1 || fail "the undisturbed evaluation: $(tail -n 5 table.log)"
+    mkdir evaluation
+    touch evaluation/stop
+    job=$("$jobs/submit" ./one_node.sh evaluate "${ask[@]}" --out evaluation)
+    until_true 240 ended "$job" || fail "the evaluation does not stop: $(cat evaluation/jobs/*)"
+    grep -q 'stopped by the user: nothing is submitted' "evaluation/jobs/evaluate-$job.log" || fail "stop file: $(cat evaluation/jobs/*)"
+    "$jobs/submit" ./one_node.sh evaluate "${ask[@]}" --out evaluation >/dev/null
+    until_true 240 [ -e evaluation/complete ] || fail "the evaluation is not complete: $(cat evaluation/jobs/*)"
+    cmp -s table/results.csv evaluation/results.csv || fail "the evaluation has another table: $(diff table/results.csv evaluation/results.csv)"
+}
+
 # Each in a process of its own, which tells what failed by its exit code.
 pids=()
-names=(limit node_in_step node_in_checkpoint cancel asked preempt copies liar hopeless)
+names=(limit node_in_step node_in_checkpoint cancel asked preempt copies liar hopeless evaluation)
 for name in "${names[@]}"; do
     (
         trap - EXIT

@@ -40,9 +40,11 @@ grep -q '^results: not complete' status.log || fail "status of a table with a mi
 
 # The other steps.
 submit ./site.sh plan my.yaml --out plan >/dev/null
-submit ./site.sh scale my.yaml --repeats 3 --out scaling >/dev/null
+VJEPA_SCALE_PASSES=1 submit ./site.sh scale my.yaml --repeats 3 --out scaling >/dev/null
 timeout 300 status --wait plan scaling >status.log || fail "plan and scaling: $(cat status.log plan/jobs/*.log scaling/jobs/*.log)"
 grep -qx 'training' plan/plan.txt || fail "no plan: $(cat plan/plan.txt)"
-[ "$(cut -d, -f1 scaling/scaling.csv | tr '\n' ' ')" = 'ranks 1 2 ' ] || fail "scaling: $(cat scaling/scaling.csv)"
-awk -F, 'NR > 1 && !($2 > 0 && $3 <= $2 && $2 <= $4 && $6 > 0) { exit 1 }' scaling/scaling.csv || fail "scaling: $(cat scaling/scaling.csv)"
+[ "$(cut -d, -f1,3,4 scaling/scaling.csv | tr '\n' ' ')" = 'ranks,study,source 1,strong,measured 2,strong,measured 1,weak,measured 2,weak,measured ' ] ||
+    fail "scaling: $(cat scaling/scaling.csv)"
+awk -F, 'NR > 1 && !($9 > 0 && $9 <= $10 && $10 <= $11 && $13 > 0 && $14 > 0) { exit 1 }' scaling/scaling.csv || fail "scaling: $(cat scaling/scaling.csv)"
+grep -q '^reduce,weak,1,2,[0-9.e-]*,[0-9.e-]*,[0-9.e-]*,[01],n[0-9]$' scaling/phases.csv || fail "phases: $(cat scaling/phases.csv)"
 finish

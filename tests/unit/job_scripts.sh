@@ -16,7 +16,7 @@ fail() {
     exit 1
 }
 
-for step in pack pretrain embed probe merge plan scale; do
+for step in pack pretrain evaluate embed probe merge plan scale; do
     for form in slurm/$step.sh pbs/$step.sh steps/$step.sh; do [ -r "jobs/$form" ] || fail "no jobs/$form"; done
     for word in Cost Expected; do grep -q "^# $word: " "jobs/slurm/$step.sh" || fail "jobs/slurm/$step.sh does not say: $word"; done
 done

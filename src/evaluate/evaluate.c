@@ -1,0 +1,297 @@
+/* An evaluation from clips: read train() first. A round is in round.c, measuring in measure.c. */
+#include "evaluate/evaluate.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/program.h"
+#include "evaluate/parts.h"
+#include "parallel/parallel.h"
+#include "train/history.h"
+#include "train/precision.h"
+#include "train/run_folder.h"
+
+/* ------------------------------------------------------------------------------------------------ opening */
+
+static vj_status name_encoders(vj_evaluation *e)
+{
+    const vj_evaluate_request *r = e->request;
+    if (r->encoder_count < 1 || r->encoder_count > VJ_MAX_LIST)
+        return vj_raise(VJ_ERR_USAGE, "%d encoders given; 1 to %d can be evaluated at once", r->encoder_count,
+                        VJ_MAX_LIST);
+    for (int i = 0; i < r->encoder_count; i++) {
+        const char *equals = strchr(r->encoders[i], '=');
+        if (!equals || equals == r->encoders[i] || !equals[1])
+            return vj_raise(VJ_ERR_USAGE, "'%s' is not NAME=CHECKPOINT or NAME=random:published", r->encoders[i]);
+        const int length = (int)(equals - r->encoders[i]);
+        if (length >= VJ_ENCODER_NAME || strlen(equals + 1) >= VJ_PATH)
+            return vj_raise(VJ_ERR_USAGE, "'%s': a name has at most %d letters, a path %d", r->encoders[i],
+                            VJ_ENCODER_NAME - 1, VJ_PATH - 1);
+        snprintf(e->encoder_name[i], VJ_ENCODER_NAME, "%.*s", length, r->encoders[i]);
+        for (int other = 0; other < i; other++)
+            if (strcmp(e->encoder_name[i], e->encoder_name[other]) == 0)
+                return vj_raise(VJ_ERR_USAGE, "two encoders are called '%s'", e->encoder_name[i]);
+    }
+    return VJ_OK;
+}
+
+static vj_status open_side(vj_evaluation *e, vj_eval_side *side, const char *paths, bool training)
+{
+    vj_strings list;
+    side->paths = paths;
+    VJ_TRY(vj_frozen_split_paths(&list, paths));
+    VJ_TRY(vj_clips_open(&side->clips, &list, e->comm));
+    vj_status status = vj_eval_views_init(&side->views, e->config, side->clips, training);
+    if (status == VJ_OK) status = vj_eval_set_open(&side->set, side->clips, e->config, training);
+    return vj_agree(e->comm, status);
+}
+
+static vj_status open_stores(vj_evaluation *e)
+{
+    VJ_TRY(open_side(e, &e->train, e->request->train, true));
+    VJ_TRY(open_side(e, &e->validation, e->request->validation, false));
+    if (e->train.set.segments != e->validation.set.segments)
+        return vj_raise(VJ_ERR_USAGE, "%s holds samples of %d segments, %s of %d: both must be videos, or images",
+                        e->train.paths, e->train.set.segments, e->validation.paths, e->validation.set.segments);
+    if (!e->request->probes && vj_clips_fingerprint(e->train.clips) == vj_clips_fingerprint(e->validation.clips))
+        VJ_TRY(vj_notes_add(&e->notes, "the validation clips are the training clips: these numbers say how well the "
+                                       "probes remember"));
+    return VJ_OK;
+}
+
+static vj_status open_all(vj_evaluation *e)
+{
+    VJ_TRY(vj_agree(e->comm, name_encoders(e)));
+    VJ_TRY(vj_precision_settle(e->config, e->comm));
+    VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_report_check(e) : VJ_OK));
+    if (e->request->probes) VJ_TRY(vj_agree(e->comm, vj_eval_find_probes(e)));
+    VJ_TRY(open_stores(e));
+    VJ_TRY(vj_agree(e->comm, vj_eval_plan(e)));
+    if (e->rank == 0) {
+        vj_eval_set_say(&e->train.set, "training");
+        vj_eval_set_say(&e->validation.set, "validation");
+        for (int i = 0; i < e->notes.count; i++) vj_warn("%s", e->notes.text[i]);
+    }
+    VJ_TRY(vj_eval_keep_products(e));
+    return vj_eval_open(e);
+}
+
+/* ------------------------------------------------------------------------------------------------ training */
+
+/* The samples of this rank in the rounds from e->place on. */
+static vj_status load_epoch(vj_evaluation *e)
+{
+    const int64_t batch = e->config->evaluate.batch, left = e->stream_count - e->place;
+    int64_t *mine = vj_calloc(left + 1, sizeof *mine), n = 0;
+    if (!mine) return vj_raise(VJ_ERR_MEMORY, "no memory for the order of %lld samples", (long long)left);
+    for (int64_t i = 0; i < left; i++)
+        if (i / batch % e->size == e->rank) mine[n++] = e->stream[e->place + i];
+    vj_status status = vj_eval_load(e, &e->train, mine, n, batch, 1);
+    free(mine);
+    return status;
+}
+
+static void say_progress(vj_evaluation *e, double *said_s)
+{
+    const double now = vj_now(), spent_s = now - e->began_s, rate = (double)e->encoded / spent_s;
+    if (e->rank != 0 || now - *said_s < 5.0) return;
+    *said_s = now;
+    const double epochs = (double)(e->epochs - e->epoch) - (double)e->place / (double)e->stream_count;
+    vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.1f samples/s, %.1f %% of the time waiting for clips, at "
+           "most %.0f s left to train",
+           (long long)e->epoch + 1, (long long)e->epochs, 100.0 * (double)e->place / (double)e->stream_count, rate,
+           100.0 * e->waited_s / spent_s, epochs * (double)e->stream_count / rate);
+}
+
+/* After each round: is it time to write or to stop? The same on all ranks. */
+static vj_status check_requests(vj_evaluation *e, int64_t rounds, int *stop)
+{
+    const vj_config *c = e->config;
+    const double minutes = c->checkpoint.every_minutes > 0.0 ? c->checkpoint.every_minutes : 10.0;
+    volatile sig_atomic_t *asked = vj_stop_asked();
+    if (e->rank == 0) vj_stop_look(&e->stop);
+    int flags[] = {asked[VJ_ASK_STOP], asked[VJ_ASK_WRITE] || (e->rank == 0 && vj_now() - e->saved_s > 60.0 * minutes)};
+    MPI_Allreduce(MPI_IN_PLACE, flags, 2, MPI_INT, MPI_MAX, e->comm);
+    *stop = flags[0];
+    if (!flags[0] && !flags[1] && (c->checkpoint.every == 0 || rounds % c->checkpoint.every != 0)) return VJ_OK;
+    asked[VJ_ASK_WRITE] = VJ_WHY_NOT;
+    return vj_eval_save(e);
+}
+
+static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *said_s, int *stop)
+{
+    VJ_TRY(vj_agree(e->comm, vj_eval_stream_begin(e)));
+    VJ_TRY(vj_agree(e->comm, load_epoch(e)));
+    while (e->place < e->stream_count && !*stop) {
+        const double begin = vj_now();
+        VJ_TRY(vj_eval_round(e));
+        vj_stop_took_step(&e->stop, vj_now() - begin);
+        say_progress(e, said_s);
+        VJ_TRY(check_requests(e, ++*rounds, stop));
+    }
+    return VJ_OK;
+}
+
+static vj_status start_keys(vj_evaluation *e)
+{
+    int64_t *heads = vj_calloc(e->head_count, sizeof *heads);
+    vj_status status = vj_agree(e->comm, heads ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a list of probes"));
+    for (int i = 0; status == VJ_OK && i < e->frozen.count; i++) {
+        int64_t n = 0;
+        for (int64_t h = 0; h < e->head_count; h++)
+            if (e->head[h].encoder == i && e->head[h].key_at >= 0) heads[n++] = h;
+        status = vj_exchange_keys(e, i, heads, n);
+    }
+    free(heads);
+    return status;
+}
+
+/* What is only printed: the table is made of the last epoch. */
+static vj_status measure_between(vj_evaluation *e)
+{
+    const int64_t every = e->config->evaluate.measure_every;
+    char name[VJ_HEAD_NAME];
+    if (every == 0 || e->epoch % every != 0 || e->epoch == e->epochs) return VJ_OK;
+    vj_eval_score *scores = vj_calloc(e->head_count, sizeof *scores);
+    VJ_TRY(vj_agree(e->comm, scores ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for scores")));
+    vj_status status = vj_eval_measure(e, scores, false);
+    for (int64_t h = 0; status == VJ_OK && h < e->head_count; h++) {
+        vj_eval_head_name(e, &e->head[h], name);
+        vj_log("evaluate: after epoch %lld %s: top-1 %.2f, top-5 %.2f", (long long)e->epoch, name, scores[h].top1,
+               scores[h].top5);
+    }
+    free(scores);
+    return status;
+}
+
+static vj_status train(vj_evaluation *e, int *stop)
+{
+    int64_t rounds = 0;
+    double said_s = vj_now();
+    e->began_s = e->saved_s = said_s;
+    while (e->epoch < e->epochs) {
+        VJ_TRY(train_epoch(e, &rounds, &said_s, stop));
+        if (*stop) return VJ_OK;
+        vj_eval_stream_end(e);
+        e->epoch++;
+        VJ_TRY(measure_between(e));
+    }
+    if (e->encoded > 0) {
+        const double spent_s = vj_now() - e->began_s;
+        vj_log("evaluate: %lld samples encoded in %.1f s, %.1f samples/s, %.1f %% of the time waiting for clips",
+               (long long)e->encoded, spent_s, (double)e->encoded / spent_s, 100.0 * e->waited_s / spent_s);
+        VJ_TRY(vj_eval_save(e));
+    }
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ the whole */
+
+static void remember(const vj_evaluation *e, const char *event, const char *why)
+{
+    if (e->rank == 0) vj_history_add(e->config, event, e->epoch, e->size, why);
+}
+
+static vj_status measure(vj_evaluation *e)
+{
+    vj_eval_score *scores = vj_calloc(e->head_count, sizeof *scores);
+    VJ_TRY(vj_agree(e->comm, scores ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for scores")));
+    vj_status status = vj_eval_measure(e, scores, true);
+    if (status == VJ_OK && e->request->keep_probes) status = vj_agree(e->comm, vj_eval_keep_probes(e, scores));
+    if (status == VJ_OK) status = vj_agree(e->comm, e->rank == 0 ? vj_eval_report(e, scores) : VJ_OK);
+    free(scores);
+    VJ_TRY(status);
+    VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK));
+    VJ_TRY(vj_run_folder_complete(e->config, e->epochs, e->comm));
+    remember(e, "done", "");
+    vj_log("\nresults: %s/results.json, results.csv, results.md, heads.csv, predictions.h5, splits/", e->request->dir);
+    return VJ_OK;
+}
+
+/* Is the marker there? On rank 0, told to all. */
+static bool is_complete(const vj_evaluation *e)
+{
+    char path[VJ_PATH + 32];
+    int there = 0;
+    snprintf(path, sizeof path, "%s/complete", e->request->dir);
+    if (e->rank == 0) there = access(path, F_OK) == 0;
+    vj_broadcast(&there, (int64_t)sizeof there, e->comm);
+    return there;
+}
+
+static vj_status work(vj_evaluation *e, vj_evaluate_outcome *outcome)
+{
+    bool found;
+    int stop = 0;
+    if (e->request->probes) {
+        VJ_TRY(vj_agree(e->comm, vj_eval_read_probes(e)));
+        VJ_TRY(start_keys(e));
+        return measure(e);
+    }
+    VJ_TRY(vj_eval_restore(e, &found));
+    if (found && is_complete(e)) {
+        vj_log("evaluate: %s is complete; to measure again, remove the file complete", e->request->dir);
+        return VJ_OK;
+    }
+    if (found)
+        vj_log("evaluate: going on from %s in epoch %lld of %lld", e->request->dir, (long long)e->epoch + 1,
+               (long long)e->epochs);
+    VJ_TRY(start_keys(e));
+    remember(e, "start", "");
+    VJ_TRY(train(e, &stop));
+    if (!stop) return measure(e);
+    remember(e, "stop", vj_stop_reason(stop));
+    *outcome = VJ_EVALUATE_STOPPED;
+    vj_log("stopped in epoch %lld of %lld by %s; the same command goes on", (long long)e->epoch + 1,
+           (long long)e->epochs, vj_stop_reason(stop));
+    return vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK);
+}
+
+static vj_status run(vj_evaluation *e, vj_evaluate_outcome *outcome)
+{
+    vj_stop_listen(&e->stop, e->config);
+    VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_limit(&e->stop, e->config) : VJ_OK));
+    if (!e->request->dry_run) VJ_TRY(vj_run_folder_take(&e->lease, e->config, false, e->comm));
+    VJ_TRY(open_all(e));
+    if (e->request->dry_run) return VJ_OK;
+    VJ_TRY(vj_run_folder_take(&e->lease, e->config, true, e->comm));
+    return work(e, outcome);
+}
+
+static void release(vj_evaluation *e)
+{
+    vj_eval_close(e);
+    vj_eval_plan_release(e);
+    vj_eval_set_release(&e->train.set);
+    vj_eval_set_release(&e->validation.set);
+    vj_clips_close(e->train.clips);
+    vj_clips_close(e->validation.clips);
+    vj_lease_release(e->lease);
+    vj_notes_release(&e->notes);
+    free(e->config);
+    free(e);
+}
+
+vj_status vj_evaluate(const vj_config *config, const vj_evaluate_request *request, MPI_Comm comm,
+                      vj_evaluate_outcome *outcome)
+{
+    vj_evaluation *e = vj_calloc(1, sizeof *e);
+    vj_config *copy = vj_calloc(1, sizeof *copy);
+    *outcome = VJ_EVALUATE_DONE;
+    if (!e || !copy) {
+        free(e);
+        free(copy);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for an evaluation");
+    }
+    *copy = *config;
+    snprintf(copy->run.dir, sizeof copy->run.dir, "%s", request->dir);
+    copy->data.read_ahead = 1;
+    copy->data.verify = 1.0;
+    copy->data.cache[0] = '\0';
+    *e = (vj_evaluation){
+        .config = copy, .request = request, .comm = comm, .rank = vj_comm_rank(comm), .size = vj_comm_size(comm)};
+    vj_status status = run(e, outcome);
+    release(e);
+    return status;
+}

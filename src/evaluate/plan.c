@@ -1,0 +1,264 @@
+/* Lists the tasks, splits and heads of a campaign, and divides the heads over the ranks. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "evaluate/parts.h"
+#include "probe/splits.h"
+
+/* The permutation of held-out samples is keyed apart from those of epochs and classes. */
+#define HELD_KEY UINT64_C(0x300000000)
+
+static int max_of(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* ------------------------------------------------------------------------------------------------ tasks */
+
+static int find_label(const vj_clips *clips, const char *name)
+{
+    for (int l = 0; l < vj_clips_label_count(clips); l++)
+        if (strcmp(vj_clips_label_name(clips, l), name) == 0) return l;
+    return -1;
+}
+
+static vj_status find_task(vj_eval_side *side, int task, const char *name)
+{
+    side->label[task] = find_label(side->clips, name);
+    if (side->label[task] >= 0) return VJ_OK;
+    char names[VJ_MAX_LABELS * (VJ_LABEL_NAME + 2)] = "none";
+    size_t used = 0;
+    for (int l = 0; l < vj_clips_label_count(side->clips); l++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", l ? ", " : "",
+                                 vj_clips_label_name(side->clips, l));
+    return vj_raise(VJ_ERR_USAGE, "%s has no label '%s' (probe.tasks); it has: %s", side->paths, name, names);
+}
+
+static int largest_label(const vj_eval_side *side, int task)
+{
+    int largest = -1;
+    for (int64_t i = 0; i < side->set.count; i++)
+        largest = max_of(largest, vj_eval_set_label(&side->set, i, side->label[task]));
+    return largest;
+}
+
+/* The same numbers must stand for the same classes in both stores. */
+static vj_status check_task(vj_evaluation *e, int task)
+{
+    const char *name = e->tasks.item[task];
+    bool compared;
+    VJ_TRY(find_task(&e->train, task, name));
+    VJ_TRY(find_task(&e->validation, task, name));
+    const vj_clips_classes *a = vj_clips_classes_of(e->train.clips, e->train.label[task]);
+    const vj_clips_classes *b = vj_clips_classes_of(e->validation.clips, e->validation.label[task]);
+    VJ_TRY(vj_clips_check_classes(name, a, e->train.paths, b, e->validation.paths, &compared));
+    if (!compared) VJ_TRY(vj_notes_add(&e->notes, "the classes of %s have no names that could be compared", name));
+    const int trained = largest_label(&e->train, task), tested = largest_label(&e->validation, task);
+    if (trained < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->train.paths, name);
+    if (tested < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->validation.paths, name);
+    e->classes[task] = max_of(max_of(trained, tested) + 1, max_of((int)a->count, (int)b->count));
+    return VJ_OK;
+}
+
+static vj_status list_tasks(vj_evaluation *e)
+{
+    if (!e->request->probes) e->tasks = e->config->probe.tasks;
+    for (int l = 0;
+         !e->request->probes && e->config->probe.tasks.count == 0 && l < vj_clips_label_count(e->train.clips); l++)
+        snprintf(e->tasks.item[e->tasks.count++], VJ_PATH, "%s", vj_clips_label_name(e->train.clips, l));
+    if (e->tasks.count == 0) return vj_raise(VJ_ERR_USAGE, "%s holds no labels", e->train.paths);
+    if (e->tasks.count > VJ_MAX_LABELS)
+        return vj_raise(VJ_ERR_USAGE, "%d tasks (probe.tasks); a store has at most %d labels", e->tasks.count,
+                        VJ_MAX_LABELS);
+    for (int t = 0; t < e->tasks.count; t++) VJ_TRY(check_task(e, t));
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ splits */
+
+static int compare_numbers(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* A tenth of the split, at least one sample: needed only where there is something to choose. */
+static void hold_out(vj_eval_split *s)
+{
+    s->held_count = s->count < 2 ? 0 : (int64_t)fmax(1.0, rint(0.1 * (double)s->count));
+    for (int64_t i = 0; i < s->held_count; i++) s->held[i] = s->sample[vj_permute(s->seed, HELD_KEY, s->count, i)];
+    qsort(s->held, (size_t)s->held_count, sizeof *s->held, compare_numbers);
+    for (int64_t i = 0; i < s->held_count; i++) s->member[s->held[i]] = 0;
+}
+
+static vj_status make_split(vj_evaluation *e, vj_eval_split *s, const int32_t *labels)
+{
+    const vj_config *c = e->config;
+    const int64_t n = e->train.set.count;
+    const double share = s->labels;
+    const vj_split_rule rule = (vj_split_rule)c->probe.split;
+    char path[VJ_SPLIT_PATH];
+    const vj_split_samples samples = {
+        .labels = labels, .count = n, .fingerprint = vj_clips_fingerprint(e->train.clips), .name = e->train.paths};
+    s->sample = vj_calloc(n + 1, sizeof *s->sample);
+    s->held = vj_calloc(n + 1, sizeof *s->held);
+    s->member = vj_calloc(n + 1, sizeof *s->member);
+    if (!s->sample || !s->held || !s->member)
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a split of %lld samples", (long long)n);
+    if (c->probe.split_files[0]) {
+        vj_split_path(path, c->probe.split_files, e->tasks.item[s->task], rule, share, s->seed);
+        VJ_TRY(vj_split_read(s->sample, &s->count, path, &samples, share, s->seed));
+    } else
+        VJ_TRY(vj_split_choose(s->sample, &s->count, rule, labels, n, e->classes[s->task], c->probe.clips, share,
+                               s->seed));
+    s->digest = vj_split_digest(&samples, s->sample, s->count);
+    for (int64_t i = 0; i < s->count; i++) s->member[s->sample[i]] = 1;
+    if (e->sweep > 1) hold_out(s);
+    s->learned = s->count - s->held_count;
+    s->epochs = vj_probe_epochs(e->config, s->labels);
+    if (s->epochs > e->epochs) e->epochs = s->epochs;
+    return VJ_OK;
+}
+
+static vj_status make_splits(vj_evaluation *e)
+{
+    const vj_config *c = e->config;
+    int32_t *labels = vj_calloc(e->train.set.count + 1, sizeof *labels);
+    e->split = vj_calloc(e->tasks.count * c->probe.labels_count * c->probe.seeds, sizeof *e->split);
+    vj_status status = labels && e->split ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for splits");
+    for (int t = 0; status == VJ_OK && t < e->tasks.count; t++) {
+        for (int64_t i = 0; i < e->train.set.count; i++)
+            labels[i] = vj_eval_set_label(&e->train.set, i, e->train.label[t]);
+        for (int share = 0; status == VJ_OK && share < c->probe.labels_count; share++)
+            for (int64_t seed = 0; status == VJ_OK && seed < c->probe.seeds; seed++) {
+                vj_eval_split *s = &e->split[e->split_count++];
+                *s = (vj_eval_split){
+                    .task = t, .labels = c->probe.labels[share], .seed = (uint64_t)(c->run.seed + seed)};
+                status = make_split(e, s, labels);
+            }
+    }
+    free(labels);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ heads */
+
+static vj_recipe recipe_of(const vj_config *c, int lr, int wd)
+{
+    const bool rates = c->evaluate.sweep_lr_count > 0, decays = c->evaluate.sweep_wd_count > 0;
+    return (vj_recipe){.paper = c->evaluate.preset == VJ_PRESET_PAPER,
+                       .sweep = rates || decays,
+                       .lr = rates ? c->evaluate.sweep_lr[lr] : c->probe.lr,
+                       .weight_decay = decays ? c->evaluate.sweep_wd[wd] : c->probe.weight_decay};
+}
+
+static vj_status make_head(vj_evaluation *e, int encoder, int pooling, int split, int sweep)
+{
+    const vj_config *c = e->config;
+    const int decays = c->evaluate.sweep_wd_count > 0 ? c->evaluate.sweep_wd_count : 1;
+    const vj_eval_split *s = &e->split[split];
+    vj_eval_head *h = &e->head[e->head_count++];
+    *h = (vj_eval_head){.encoder = encoder,
+                        .task = s->task,
+                        .split = split,
+                        .lr = sweep / decays,
+                        .wd = sweep % decays,
+                        .seed = s->seed,
+                        .key_at = -1};
+    h->recipe = recipe_of(c, h->lr, h->wd);
+    h->shape = (vj_head_shape){.D = (int)c->model.width,
+                               .heads = (int)e->key_heads,
+                               .classes = e->classes[s->task],
+                               .depth = 1,
+                               .tokens = e->tokens,
+                               .batch = c->probe.batch};
+    VJ_TRY(vj_pooling_parse(&h->shape.pooling, c->probe.pooling.item[pooling]));
+    if (h->shape.pooling == VJ_POOL_ATTENTIVE) {
+        h->shape.depth = (int)c->evaluate.depth;
+        h->shape.norm_last = vj_recipe_norm_last(&h->recipe, h->shape.pooling, h->shape.depth);
+        h->key_at = e->keyed[encoder]++;
+    }
+    return VJ_OK;
+}
+
+/* Multiply-adds of the row part of a head for one sample, roughly: for the division over ranks. */
+static double row_cost(const vj_eval_head *h)
+{
+    const double D = h->shape.D, depth = h->shape.depth;
+    return h->shape.pooling == VJ_POOL_ATTENTIVE ? (12.0 * depth - 2.0) * D * D + D * h->shape.classes
+                                                 : D * h->shape.classes;
+}
+
+/* Each head, in order, goes to the rank that has least to do so far. */
+static vj_status divide(vj_evaluation *e)
+{
+    double *load = vj_calloc(e->size, sizeof *load);
+    if (!load) return vj_raise(VJ_ERR_MEMORY, "no memory to divide the probes");
+    for (int64_t i = 0; i < e->head_count; i++) {
+        vj_eval_head *h = &e->head[i];
+        for (int r = 1; r < e->size; r++)
+            if (load[r] < load[h->owner]) h->owner = r;
+        load[h->owner] += row_cost(h) * (double)(e->split[h->split].learned * e->split[h->split].epochs);
+    }
+    free(load);
+    return VJ_OK;
+}
+
+/* In the order of the table: task, pooling, share, encoder, seed; what is swept lies side by side. */
+static vj_status make_heads(vj_evaluation *e)
+{
+    const vj_config *c = e->config;
+    const int encoders = e->request->encoder_count, shares = c->probe.labels_count, seeds = (int)c->probe.seeds;
+    const int64_t n = (int64_t)e->split_count * encoders * c->probe.pooling.count * e->sweep;
+    e->head = vj_calloc(n, sizeof *e->head);
+    if (!e->head) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld probes", (long long)n);
+    for (int t = 0; t < e->tasks.count; t++)
+        for (int p = 0; p < c->probe.pooling.count; p++)
+            for (int share = 0; share < shares; share++)
+                for (int i = 0; i < encoders; i++)
+                    for (int seed = 0; seed < seeds; seed++)
+                        for (int k = 0; k < e->sweep; k++)
+                            VJ_TRY(make_head(e, i, p, (t * shares + share) * seeds + seed, k));
+    return divide(e);
+}
+
+vj_status vj_eval_plan(vj_evaluation *e)
+{
+    const vj_config *c = e->config;
+    const int rates = c->evaluate.sweep_lr_count, decays = c->evaluate.sweep_wd_count;
+    e->seeds = (int)c->probe.seeds;
+    e->sweep = (rates > 0 ? rates : 1) * (decays > 0 ? decays : 1);
+    e->tokens = e->train.set.segments * (c->data.frames / c->model.tubelet) * (c->data.crop / c->model.patch) *
+                (c->data.crop / c->model.patch);
+    e->sample_floats = e->tokens * c->model.width;
+    const vj_recipe recipe = recipe_of(c, 0, 0);
+    e->key_heads = vj_recipe_heads(&recipe, (int)c->model.width, (int)c->model.heads);
+    e->key_floats = e->key_heads * c->model.width;
+    VJ_TRY(list_tasks(e));
+    if (e->request->probes) return vj_eval_plan_probes(e);
+    VJ_TRY(make_splits(e));
+    for (int i = 0; i < e->split_count; i++)
+        if (e->split[i].learned == 0)
+            return vj_raise(VJ_ERR_STATE, "%s: %g %% of the labels leave no sample of '%s' to learn from",
+                            e->train.paths, e->split[i].labels, e->tasks.item[e->split[i].task]);
+    return make_heads(e);
+}
+
+void vj_eval_plan_release(vj_evaluation *e)
+{
+    for (int i = 0; i < e->split_count; i++) {
+        free(e->split[i].sample);
+        free(e->split[i].held);
+        free(e->split[i].member);
+    }
+    for (int64_t i = 0; i < e->measured_count; i++) vj_probe_file_release(&e->measured[i]);
+    free(e->measured);
+    free(e->split);
+    free(e->head);
+    e->split = NULL;
+    e->head = NULL;
+    e->split_count = 0;
+    e->head_count = 0;
+}

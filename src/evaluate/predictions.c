@@ -1,0 +1,118 @@
+/* What chosen heads say of each validation sample, into predictions.h5. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "evaluate/parts.h"
+#include "parallel/parallel.h"
+#include "probe/splits.h"
+
+void vj_eval_head_name(const vj_evaluation *e, const vj_eval_head *h, char name[VJ_HEAD_NAME])
+{
+    vj_head_facts facts = {.labels = e->split[h->split].labels, .seed = h->seed};
+    snprintf(facts.task, sizeof facts.task, "%.60s", e->tasks.item[h->task]);
+    snprintf(facts.encoder, sizeof facts.encoder, "%s", e->encoder_name[h->encoder]);
+    snprintf(facts.kind, sizeof facts.kind, "%s", vj_pooling_name(h->shape.pooling));
+    vj_head_name(&facts);
+    if (e->sweep > 1)
+        snprintf(name, VJ_HEAD_NAME, "%.200s.lr%d.wd%d", facts.name, h->lr, h->wd);
+    else
+        snprintf(name, VJ_HEAD_NAME, "%s", facts.name);
+}
+
+vj_head_facts vj_eval_head_facts(const vj_evaluation *e, const vj_eval_head *h)
+{
+    const vj_config *c = e->config;
+    if (h->measured) {
+        vj_head_facts known = h->measured->facts;
+        known.store_digest = vj_clips_fingerprint(e->validation.clips);
+        return known;
+    }
+    const vj_eval_split *split = &e->split[h->split];
+    vj_head_facts f = {.labels = split->labels,
+                       .seed = h->seed,
+                       .encoder_digest = e->encoder_digest[h->encoder],
+                       .train_digest = vj_clips_fingerprint(e->train.clips),
+                       .store_digest = vj_clips_fingerprint(e->validation.clips),
+                       .split_digest = split->digest,
+                       .training_samples = split->learned,
+                       .classes = h->shape.classes};
+    f.class_digest = vj_clips_classes_digest(vj_clips_classes_of(e->train.clips, e->train.label[h->task]));
+    snprintf(f.task, sizeof f.task, "%.60s", e->tasks.item[h->task]);
+    snprintf(f.encoder, sizeof f.encoder, "%s", e->encoder_name[h->encoder]);
+    snprintf(f.kind, sizeof f.kind, "%s", vj_pooling_name(h->shape.pooling));
+    snprintf(f.features, sizeof f.features, "online");
+    snprintf(f.preset, sizeof f.preset, "%s", c->evaluate.preset == VJ_PRESET_PAPER ? "paper" : "code");
+    snprintf(f.precision, sizeof f.precision, "%s", c->train.precision);
+    snprintf(f.split, sizeof f.split, "%s",
+             c->probe.split_files[0]              ? "files"
+             : c->probe.split == VJ_SPLIT_UNIFORM ? "uniform"
+                                                  : "class");
+    snprintf(f.description, sizeof f.description, "depth %d, %lld epochs of %lld samples, lr %g, weight decay %g",
+             h->shape.depth, (long long)split->epochs, (long long)split->learned, h->recipe.lr, h->recipe.weight_decay);
+    vj_head_name(&f);
+    return f;
+}
+
+/* Chosen heads [n] and their numbers. */
+static int64_t list_chosen(const vj_evaluation *e, const vj_eval_score *scores, const int64_t *labelled,
+                           vj_head_facts *facts, uint64_t *digest, int64_t *number)
+{
+    int64_t n = 0;
+    for (int64_t h = 0; h < e->head_count; h++) {
+        if (!scores[h].chosen) continue;
+        facts[n] = vj_eval_head_facts(e, &e->head[h]);
+        facts[n].counted = labelled[h];
+        digest[n] = scores[h].digest;
+        number[n++] = h;
+    }
+    return n;
+}
+
+static vj_status write_rows(vj_evaluation *e, vj_predictions_writer *writer, vj_prediction *const *rows,
+                            const int64_t *labelled, const int64_t *number, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t h = number[i];
+        if (e->head[h].owner != e->rank) continue;
+        VJ_TRY(vj_predictions_write(writer, i, 0, labelled[h], rows[h]));
+    }
+    return VJ_OK;
+}
+
+static vj_status write_file(vj_evaluation *e, const vj_head_facts *facts, const int64_t *number, int64_t n,
+                            vj_prediction *const *rows, const int64_t *labelled, const uint64_t *digest)
+{
+    vj_predictions_writer *writer;
+    vj_task_classes tasks[VJ_MAX_LABELS];
+    char path[VJ_PATH + 32];
+    snprintf(path, sizeof path, "%s/predictions.h5", e->request->dir);
+    for (int t = 0; t < e->tasks.count; t++)
+        tasks[t] = (vj_task_classes){e->tasks.item[t], vj_clips_classes_of(e->train.clips, e->train.label[t])};
+    char *config = vj_config_text(e->config);
+    vj_status status = vj_agree(e->comm, config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a text"));
+    if (status == VJ_OK)
+        status = vj_predictions_create(&writer, path, facts, n, tasks, e->tasks.count, config, e->comm);
+    free(config);
+    VJ_TRY(status);
+    status = write_rows(e, writer, rows, labelled, number, n);
+    return vj_predictions_commit(writer, status, digest);
+}
+
+vj_status vj_eval_write_predictions(vj_evaluation *e, const vj_eval_score *scores, vj_prediction *const *rows,
+                                    const int64_t *labelled)
+{
+    vj_head_facts *facts = vj_calloc(e->head_count, sizeof *facts);
+    int64_t *number = vj_calloc(e->head_count, sizeof *number);
+    uint64_t *digest = vj_calloc(e->head_count, sizeof *digest);
+    const bool there = facts && number && digest;
+    vj_status status =
+        vj_agree(e->comm, there ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to describe the predictions"));
+    if (status == VJ_OK) {
+        const int64_t n = list_chosen(e, scores, labelled, facts, digest, number);
+        status = write_file(e, facts, number, n, rows, labelled, digest);
+    }
+    free(facts);
+    free(number);
+    free(digest);
+    return status;
+}

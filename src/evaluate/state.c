@@ -1,0 +1,371 @@
+/*
+ * evaluation.h5: weights and moments of all heads as of their last updates (docs/formats.md). What a batch has gathered
+ * since then is not kept: after a restart its samples are encoded again, with the same weights, so with the same bits.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "evaluate/parts.h"
+#include "h5/h5.h"
+#include "parallel/parallel.h"
+
+#define FORMAT "vjepa-evaluation"
+enum { VERSION = 1 };
+
+static void path_of(const vj_evaluation *e, char path[VJ_PATH + 32], const char *name)
+{
+    snprintf(path, VJ_PATH + 32, "%s/%s", e->request->dir, name);
+}
+
+/* ------------------------------------------------------------------------------------------------ what it is of */
+
+static const char *const sections[] = {"data", "model", "probe", "evaluate"};
+/* Settings of these sections that change no result, or of which the samples are described otherwise. */
+static const char *const other[] = {"data.train",
+                                    "data.validation",
+                                    "data.threads",
+                                    "data.read_ahead",
+                                    "data.weights",
+                                    "data.shuffle",
+                                    "data.block_shards",
+                                    "data.verify",
+                                    "data.io_patience_s",
+                                    "data.cache",
+                                    "data.cache_gb",
+                                    "evaluate.batch",
+                                    "evaluate.measure_every",
+                                    "probe.paper",
+                                    "probe.paper_table",
+                                    "probe.split_files"};
+
+static void describe_setting(void *out, const char *key, const char *value, const char *help)
+{
+    (void)help;
+    for (size_t i = 0; i < sizeof other / sizeof other[0]; i++)
+        if (strcmp(key, other[i]) == 0) return;
+    fprintf(out, "%s: %s\n", key, value);
+}
+
+/* All that the results depend on, a line each, to be freed with free(); NULL: no memory. */
+static char *describe(const vj_evaluation *e)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    vj_kernels kernels;
+    if (!out) return NULL;
+    vj_backend_kernels(e->frozen.be, &kernels);
+    fprintf(out, "run.seed: %lld\n", (long long)e->config->run.seed);
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        vj_config_each(e->config, sections[i], describe_setting, out);
+    for (int i = 0; i < e->request->encoder_count; i++)
+        fprintf(out, "encoder %s: %016llx\n", e->encoder_name[i], (unsigned long long)e->encoder_digest[i]);
+    for (int i = 0; i < e->split_count; i++)
+        fprintf(out, "split %d: %016llx\n", i + 1, (unsigned long long)e->split[i].digest);
+    fprintf(out, "training clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->train.clips));
+    fprintf(out, "validation clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->validation.clips));
+    fprintf(out, "kernels: %s %s %s\n", kernels.isa, kernels.library, e->config->train.precision);
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
+}
+
+/* The first line in which two descriptions differ. */
+static vj_status compare(const char *path, const char *old, const char *now)
+{
+    while (*old && *now) {
+        const size_t a = strcspn(old, "\n"), b = strcspn(now, "\n");
+        if (a != b || strncmp(old, now, a) != 0)
+            return vj_raise(VJ_ERR_USAGE,
+                            "%s is of another evaluation: it has \"%.*s\", this one \"%.*s\"; give another --out, or "
+                            "the same settings, encoders and clips",
+                            path, (int)a, old, (int)b, now);
+        old += a + (old[a] != '\0');
+        now += b + (now[b] != '\0');
+    }
+    if (!*old && !*now) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s is of another evaluation, with more or fewer settings; give another --out", path);
+}
+
+/* ------------------------------------------------------------------------------------------------ writing */
+
+/* Where the data of a file lie. */
+typedef struct {
+    vj_h5_writer out;
+    int64_t *state; /* [heads] */
+    int64_t update, sum;
+} file;
+
+static vj_status lay_out(const vj_evaluation *e, file *f, const char *text, const int64_t *floats)
+{
+    const hsize_t splits = (hsize_t)e->split_count, heads = (hsize_t)e->head_count;
+    char name[VJ_HEAD_NAME], path[VJ_HEAD_NAME + 8];
+    VJ_TRY(vj_h5_dataset(&f->out, "update", H5T_STD_I64LE, 1, &splits, &f->update));
+    VJ_TRY(vj_h5_dataset(&f->out, "xxh3", H5T_STD_U64LE, 1, &heads, &f->sum));
+    for (int64_t h = 0; h < e->head_count; h++) {
+        const hsize_t dim[] = {3, (hsize_t)floats[h]};
+        vj_eval_head_name(e, &e->head[h], name);
+        snprintf(path, sizeof path, "heads/%s", name);
+        VJ_TRY(vj_h5_dataset(&f->out, path, H5T_IEEE_F32LE, 2, dim, &f->state[h]));
+    }
+    VJ_TRY(vj_h5_put_i64(f->out.file, "epoch", e->epoch));
+    VJ_TRY(vj_h5_put_text(f->out.file, "products", vj_backend_products(e->frozen.be)));
+    return vj_h5_put_text(f->out.file, "evaluation", text);
+}
+
+static vj_status write_head(const vj_evaluation *e, file *f, int64_t h)
+{
+    int64_t count;
+    float *state = vj_head_state(e->head[h].head, &count), *host = vj_calloc(3 * count, sizeof *host);
+    const int64_t bytes = 3 * count * (int64_t)sizeof *host;
+    if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory to write %lld weights", (long long)count);
+    vj_download(e->frozen.be, host, state, bytes);
+    const uint64_t sum = XXH3_64bits(host, (size_t)bytes);
+    vj_status status = vj_sync(e->frozen.be);
+    if (status == VJ_OK) status = vj_h5_write(&f->out, f->state[h], host, bytes);
+    if (status == VJ_OK) status = vj_h5_write(&f->out, f->sum + h * (int64_t)sizeof sum, &sum, (int64_t)sizeof sum);
+    free(host);
+    return status;
+}
+
+static vj_status write_data(const vj_evaluation *e, file *f)
+{
+    for (int s = 0; e->rank == 0 && s < e->split_count; s++)
+        VJ_TRY(vj_h5_write(&f->out, f->update + 8 * s, &e->split[s].update, 8));
+    for (int64_t h = 0; h < e->head_count; h++)
+        if (e->head[h].owner == e->rank) VJ_TRY(write_head(e, f, h));
+    return vj_h5_flush(&f->out);
+}
+
+/* Keep the file before under another name; at no time is there none. */
+static void keep_previous(const char *path, const vj_evaluation *e)
+{
+    char before[VJ_PATH + 32];
+    path_of(e, before, VJ_EVALUATION_BEFORE);
+    if (access(path, F_OK) != 0) return;
+    (void)unlink(before); /* may not be there */
+    if (link(path, before) != 0) vj_warn("the checkpoint before cannot be kept as %s", before);
+}
+
+static vj_status publish(vj_evaluation *e, file *f, vj_status status)
+{
+    const vj_lease_seal lease = vj_lease_seal_of(e->lease);
+    VJ_TRY(vj_h5_gather(&f->out, status));
+    VJ_TRY(vj_h5_gather(&f->out, vj_h5_verify(&f->out)));
+    if (e->rank == 0) {
+        status = vj_lease_check(&lease);
+        if (status == VJ_OK) keep_previous(f->out.path, e);
+        if (status == VJ_OK) status = vj_h5_publish(&f->out);
+    }
+    return vj_h5_commit(&f->out, status);
+}
+
+static vj_status save(vj_evaluation *e, file *f, const char *path, const char *text, int64_t *floats)
+{
+    for (int64_t h = 0; h < e->head_count; h++)
+        if (e->head[h].owner == e->rank) (void)vj_head_state(e->head[h].head, &floats[h]);
+    MPI_Allreduce(MPI_IN_PLACE, floats, (int)e->head_count, MPI_INT64_T, MPI_SUM, e->comm);
+    VJ_TRY(vj_h5_create(&f->out, path, FORMAT, VERSION,
+                        (e->head_count + 4) * (2 * VJ_H5_OBJECT_BYTES + VJ_HEAD_NAME) + (int64_t)strlen(text),
+                        e->comm));
+    VJ_TRY(vj_h5_share(&f->out, e->rank == 0 ? lay_out(e, f, text, floats) : VJ_OK));
+    int64_t places[2] = {f->update, f->sum};
+    vj_broadcast(places, (int64_t)sizeof places, e->comm);
+    vj_broadcast(f->state, e->head_count * (int64_t)sizeof *f->state, e->comm);
+    f->update = places[0];
+    f->sum = places[1];
+    return publish(e, f, write_data(e, f));
+}
+
+vj_status vj_eval_save(vj_evaluation *e)
+{
+    char path[VJ_PATH + 32], *text = describe(e);
+    const double begin = vj_now();
+    file f = {.state = vj_calloc(e->head_count, sizeof *f.state)};
+    int64_t *floats = vj_calloc(e->head_count, sizeof *floats);
+    const bool there = f.state && floats && text;
+    vj_status status = vj_agree(e->comm, there ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a checkpoint"));
+    path_of(e, path, VJ_EVALUATION_FILE);
+    H5E_BEGIN_TRY
+    {
+        if (status == VJ_OK) status = save(e, &f, path, text, floats);
+    }
+    H5E_END_TRY
+    free(f.state);
+    free(floats);
+    free(text);
+    e->saved_s = vj_now();
+    vj_stop_took_checkpoint(&e->stop, e->saved_s - begin);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ reading */
+
+static vj_status read_numbers(hid_t in, const char *path, const char *name, hid_t type, int64_t want, void *values)
+{
+    const hid_t dataset = H5Dopen2(in, name, H5P_DEFAULT);
+    if (dataset < 0) return vj_raise(VJ_ERR_FORMAT, "%s is damaged: it has no %s", path, name);
+    const hid_t space = H5Dget_space(dataset);
+    const int64_t found = H5Sget_simple_extent_npoints(space);
+    vj_status status = vj_h5_check_stored(dataset, path, name);
+    if (status == VJ_OK && found != want)
+        status = vj_raise(VJ_ERR_FORMAT, "%s of %s has %lld numbers, not %lld", name, path, (long long)found,
+                          (long long)want);
+    if (status == VJ_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        status = vj_raise_h5("read %s of %s", name, path);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    return status;
+}
+
+static vj_status read_head(vj_evaluation *e, hid_t in, const char *path, int64_t number, uint64_t sum)
+{
+    char name[VJ_HEAD_NAME], dataset[VJ_HEAD_NAME + 8];
+    vj_eval_head *h = &e->head[number];
+    int64_t count;
+    float *state = vj_head_state(h->head, &count), *host = vj_calloc(3 * count, sizeof *host);
+    const int64_t bytes = 3 * count * (int64_t)sizeof *host;
+    if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory to read %lld weights", (long long)count);
+    vj_eval_head_name(e, h, name);
+    snprintf(dataset, sizeof dataset, "heads/%s", name);
+    vj_status status = read_numbers(in, path, dataset, H5T_NATIVE_FLOAT, 3 * count, host);
+    if (status == VJ_OK && XXH3_64bits(host, (size_t)bytes) != sum)
+        status = vj_raise(VJ_ERR_FORMAT, "%s of %s is damaged: its checksum differs", dataset, path);
+    if (status == VJ_OK) {
+        vj_upload(e->frozen.be, state, host, bytes);
+        status = vj_sync(e->frozen.be);
+        vj_head_weights_changed(h->head);
+    }
+    free(host);
+    return status;
+}
+
+/* Each split's place follows from its updates and the epoch. */
+static vj_status take_places(vj_evaluation *e, const char *path, const int64_t *update)
+{
+    for (int i = 0; i < e->split_count; i++) {
+        vj_eval_split *s = &e->split[i];
+        const int64_t batch = e->config->probe.batch, each = (s->learned + batch - 1) / batch;
+        const int64_t epochs = e->epoch < s->epochs ? e->epoch : s->epochs, more = update[i] - epochs * each;
+        if (more < 0 || more > (e->epoch < s->epochs ? each : 0))
+            return vj_raise(VJ_ERR_FORMAT, "%s has %lld updates in epoch %lld, which cannot be", path,
+                            (long long)update[i], (long long)e->epoch);
+        s->update = update[i];
+        s->done = more * batch < s->learned ? more * batch : s->learned;
+    }
+    return VJ_OK;
+}
+
+static vj_status check(const vj_evaluation *e, hid_t in, const char *path)
+{
+    char *old, *now = describe(e);
+    vj_status status = now ? vj_h5_get_text(in, path, "evaluation", &old) : vj_raise(VJ_ERR_MEMORY, "no memory");
+    if (status == VJ_OK) {
+        status = compare(path, old, now);
+        free(old);
+    }
+    free(now);
+    return status;
+}
+
+static vj_status read_all(vj_evaluation *e, hid_t in, const char *path, int64_t *update, uint64_t *sum)
+{
+    VJ_TRY(vj_h5_get_i64(in, path, "epoch", &e->epoch));
+    VJ_TRY(read_numbers(in, path, "update", H5T_NATIVE_INT64, e->split_count, update));
+    VJ_TRY(read_numbers(in, path, "xxh3", H5T_NATIVE_UINT64, e->head_count, sum));
+    VJ_TRY(take_places(e, path, update));
+    for (int64_t h = 0; h < e->head_count; h++)
+        if (e->head[h].owner == e->rank) VJ_TRY(read_head(e, in, path, h, sum[h]));
+    return VJ_OK;
+}
+
+static vj_status restore(vj_evaluation *e, const char *path)
+{
+    hid_t in;
+    int64_t *update = vj_calloc(e->split_count, sizeof *update);
+    uint64_t *sum = vj_calloc(e->head_count, sizeof *sum);
+    vj_status status = update && sum ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
+    if (status == VJ_OK) status = vj_h5_open(&in, path, FORMAT, VERSION);
+    const bool open = status == VJ_OK;
+    if (open && e->rank == 0) status = check(e, in, path); /* which says what differs, once */
+    status = vj_agree(e->comm, status);
+    if (status == VJ_OK) status = read_all(e, in, path, update, sum);
+    if (open) H5Fclose(in); /* only read */
+    free(update);
+    free(sum);
+    return status;
+}
+
+/* Is a checkpoint NAME in the folder? On rank 0, told to all. */
+static bool is_there(const vj_evaluation *e, const char *name, char path[VJ_PATH + 32])
+{
+    int there = 0;
+    path_of(e, path, name);
+    if (e->rank == 0) there = access(path, F_OK) == 0;
+    vj_broadcast(&there, (int64_t)sizeof there, e->comm);
+    return there;
+}
+
+/* Put a damaged checkpoint aside, so that the next one written does not take the place of the good one. On rank 0. */
+static vj_status put_aside(const vj_evaluation *e)
+{
+    char path[VJ_PATH + 32], aside[VJ_PATH + 32];
+    path_of(e, path, VJ_EVALUATION_FILE);
+    path_of(e, aside, VJ_EVALUATION_DAMAGED);
+    if (rename(path, aside) != 0) return vj_raise(VJ_ERR_IO, "rename %s to %s", path, aside);
+    vj_warn("%s is damaged and now called %s; going on from the checkpoint before it, " VJ_EVALUATION_BEFORE, path,
+            aside);
+    return VJ_OK;
+}
+
+vj_status vj_eval_restore(vj_evaluation *e, bool *found)
+{
+    char newest[VJ_PATH + 32], before[VJ_PATH + 32];
+    const bool has_newest = is_there(e, VJ_EVALUATION_FILE, newest);
+    const bool has_before = is_there(e, VJ_EVALUATION_BEFORE, before);
+    vj_status status = VJ_OK;
+    *found = has_newest || has_before;
+    H5E_BEGIN_TRY
+    {
+        if (has_newest) status = vj_agree(e->comm, restore(e, newest));
+        const bool damaged = status == VJ_ERR_FORMAT;
+        if (has_before && (damaged || !has_newest)) status = vj_agree(e->comm, restore(e, before));
+        if (status == VJ_OK && damaged) status = vj_agree(e->comm, e->rank == 0 ? put_aside(e) : VJ_OK);
+    }
+    H5E_END_TRY
+    return status;
+}
+
+static vj_status read_products(char **products, const char *path)
+{
+    hid_t in;
+    VJ_TRY(vj_h5_open(&in, path, FORMAT, VERSION));
+    vj_status status = vj_h5_get_text(in, path, "products", products);
+    H5Fclose(in); /* only read */
+    return status;
+}
+
+vj_status vj_eval_keep_products(vj_evaluation *e)
+{
+    char newest[VJ_PATH + 32], before[VJ_PATH + 32], *products = NULL;
+    const bool has_newest = is_there(e, VJ_EVALUATION_FILE, newest);
+    const bool has_before = is_there(e, VJ_EVALUATION_BEFORE, before);
+    vj_status status = VJ_OK;
+    if (strcmp(e->config->train.products, "auto") != 0) return VJ_OK;
+    H5E_BEGIN_TRY
+    {
+        if (has_newest) status = vj_agree(e->comm, read_products(&products, newest));
+        if (has_before && (status == VJ_ERR_FORMAT || !has_newest)) {
+            free(products);
+            products = NULL;
+            status = vj_agree(e->comm, read_products(&products, before));
+        }
+    }
+    H5E_END_TRY
+    if (status == VJ_OK && products)
+        snprintf(e->config->train.products, sizeof e->config->train.products, "%s", products);
+    free(products);
+    return status;
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# A campaign from clips: the same weights on any number of ranks, in any company, with any batch, and after being killed; a
+# sweep; probes kept and measured again; what does not fit is refused.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 60
+make_store val.clips 24 1000
+encoders=(fan_in=random:fan_in:3 published=random:published)
+
+evaluate() { # RANKS OUT [ARGS...]
+    local ranks=$1 out=$2
+    shift 2
+    run "$ranks" "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --train train.clips --validation val.clips \
+        --out "$scratch/$out" --set checkpoint.every=1 --set probe.epochs=3 "$@"
+}
+same() { # A B: B's heads have the bits of A's, which may have more; so have their predictions
+    /usr/bin/python3 - "$1" "$2" <<'PYTHON' || fail "$2 has other bits than $1"
+import sys, h5py
+for name in "evaluation.h5", "predictions.h5":
+    a, b = (h5py.File(f"{folder}/{name}")["heads"] for folder in sys.argv[1:3])
+    other = [head for head in b if a[head][()].tobytes() != b[head][()].tobytes()]
+    if other or not len(b):
+        sys.exit(f"{name}: {len(other)} of {len(b)} heads differ: {other[:3]}")
+PYTHON
+}
+refused() { # STATUS WORDS COMMAND...
+    local want=$1 words=$2 status=0
+    shift 2
+    "$@" >refused.log 2>&1 || status=$?
+    [[ $status == "$want" ]] || fail "exit $status, not $want: $*"
+    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+}
+
+evaluate 1 one --keep-probes >one.log
+grep -q '^| motion | average | 50 %' one.log || fail "no table: $(cat one.log)"
+[[ -e one/complete && $(wc -l <one/heads.csv) == 33 && $(ls one/splits | wc -l) == 8 ]] || fail "not all is there: $(ls one one/splits)"
+evaluate 3 three --set evaluate.batch=5 >/dev/null
+same one three
+cmp -s one/heads.csv three/heads.csv && cmp -s one/results.json three/results.json || fail "3 ranks make another table"
+evaluate 2 one >again.log
+grep -q 'one is complete' again.log || fail "a complete evaluation was done again: $(cat again.log)"
+
+# Killed twice, at any place; then on other ranks.
+for ranks in 2 1; do
+    rm -f killed/evaluation-before.h5
+    evaluate "$ranks" killed --set evaluate.batch=2 >killed.log 2>&1 &
+    job=$!
+    for _ in $(seq 500); do
+        [ -e killed/evaluation-before.h5 ] && break
+        sleep 0.01
+    done
+    pkill -9 -f "vjepa-evaluate .*--out $scratch/killed " || true
+    wait "$job" || true
+    [ ! -e killed/complete ] || fail "the evaluation was not killed in the middle"
+done
+evaluate 4 killed >killed.log
+grep -q 'going on from' killed.log || fail "it began anew: $(cat killed.log)"
+same one killed
+cmp -s one/results.json killed/results.json || fail "a killed evaluation has another table"
+
+# Stopped by a file, with the exit code that says so.
+mkdir stopped && touch stopped/stop
+refused 75 'by the file stop' evaluate 2 stopped
+evaluate 1 stopped >/dev/null
+same one stopped
+
+# The newest checkpoint is damaged: the one before it serves, and the damaged one is put aside.
+cp -r one damaged && rm damaged/complete
+head -c 4096 /dev/zero | tr '\0' y | dd of=damaged/evaluation.h5 bs=1 seek=$(($(stat -c %s one/evaluation.h5) / 2)) conv=notrunc status=none
+evaluate 2 damaged >damaged.log 2>&1
+grep -q 'is damaged and now called damaged/evaluation-damaged.h5' <(sed "s|$scratch/||g" damaged.log) ||
+    fail "no word of a damaged checkpoint: $(cat damaged.log)"
+cmp -s one/results.json damaged/results.json || fail "after a damaged checkpoint another table"
+
+# In other company; with another library the bits do not depend on batches either.
+encoders=(published=random:published)
+alone=(--set 'probe.tasks=[motion]' --set 'probe.labels=[50]' --set probe.seeds=1)
+evaluate 2 alone "${alone[@]}" --set evaluate.batch=7 >/dev/null
+same one alone
+
+# A sweep: the choice is made on held-out samples.
+evaluate 2 sweep "${alone[@]}" --set 'evaluate.sweep_lr=[0.0001, 0.01]' --set 'evaluate.sweep_wd=[0.01, 0.1]' >sweep.log
+[[ $(grep -c ',1$' sweep/heads.csv) == 2 && $(wc -l <sweep/heads.csv) == 9 ]] || fail "sweep: $(cat sweep/heads.csv)"
+grep -q 'in brackets below' sweep.log || fail "no honest number beside the best: $(cat sweep.log)"
+refused 2 'it has "evaluate.sweep_lr: \[0.0001, 0.01\]"' evaluate 1 sweep "${alone[@]}"
+
+# Kept probes, measured without training.
+encoders=(fan_in=random:fan_in:3 published=random:published)
+run 2 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips --probe one/probes --out measured >/dev/null
+cmp -s <(cut -d, -f1,12-14 one/heads.csv | sort) <(cut -d, -f1,12-14 measured/heads.csv | sort) ||
+    fail "kept probes give other numbers: $(cat measured/heads.csv)"
+"$bin/vjepa-inspect" one/probes/motion.attentive.50.published.7.h5 >inspect.log
+encoders=(published=random:published:9)
+refused 2 'was trained on features of encoder' run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips \
+    --probe one/probes/motion.attentive.50.published.7.h5 --out other
+refused 2 "no label 'taste'" evaluate 1 x --set 'probe.tasks=[taste]'
+refused 2 'is not NAME=CHECKPOINT' run 1 "$bin/vjepa-evaluate" "$tiny" random:fan_in --train train.clips --validation val.clips --out x
+refused 2 'train.clips is a clip store' run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --train train.clips \
+    --validation val.clips --out train.clips
+mkdir run && touch run/metrics.csv
+refused 2 'run is of a pretraining' run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --train train.clips --validation val.clips
+refused 2 'set parallel.tensor=1' evaluate 2 x --set parallel.tensor=2
+evaluate 2 x --dry-run >dry.log
+grep -q 'MiB' dry.log || fail "no plan: $(cat dry.log)"
+[ ! -e x ] || fail "a dry run left files"
+finish
