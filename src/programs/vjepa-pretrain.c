@@ -1,9 +1,11 @@
 /* vjepa-pretrain: the main job. The work is vj_pretrain() in train/pretrain.c. */
 #include "base/program.h"
+#include "probe/watch.h"
 #include "train/pretrain.h"
 
-static const char *const sections[] = {"run",   "data",      "model",    "predictor",  "mask", "objective",
-                                       "train", "optimizer", "parallel", "checkpoint", "log",  NULL};
+static const char *const sections[] = {"run",       "data",  "model",     "predictor", "mask",
+                                       "objective", "train", "optimizer", "parallel",  "checkpoint",
+                                       "log",       "watch", NULL};
 
 static const vj_option options[] = {
     {"--max-hours", "H", "stop in time before H hours, or with auto those of the batch job, are over: run.max_hours=H",
@@ -38,6 +40,10 @@ static const vj_program program = {
         "samples\n"
         "that followed; the second time it stops with exit code 1 (train.rollback_limit).\n"
         "\n"
+        "In-run watch: with watch.every=N the target encoder is measured every N steps on labelled clips\n"
+        "(watch.train, watch.validation) by nearest neighbours and a small attentive probe: columns watch_knn and\n"
+        "watch_probe, top-1 in percent. The run's own bits stay the same.\n"
+        "\n"
         "Example:\n"
         "  mpirun -n 2 vjepa-pretrain jobs/configs/quickstart.yaml --set run.dir=my-run --set train.batch=32\n"
         "One published step of ViT-H/16 at 384 px on two ranks with 24 GiB between them:\n"
@@ -55,6 +61,6 @@ int main(int argc, char **argv)
     vj_run run;
     vj_program_begin(&run, &program, argc, argv);
     vj_pretrain_outcome outcome;
-    vj_status status = vj_pretrain(&run.config, run.config_path, run.comm, run.dry_run, &outcome);
+    vj_status status = vj_pretrain(&run.config, run.config_path, run.comm, run.dry_run, &vj_watch, &outcome);
     return vj_program_end(&run, status, outcome == VJ_PRETRAIN_STOPPED ? VJ_EXIT_RESUMABLE : VJ_EXIT_DONE);
 }

@@ -1,6 +1,6 @@
 /*
- * history.csv of a run folder: a line for each start, stop, roll-back and end of the run. A start that follows another
- * without a stop between them says that the run was killed in the meantime.
+ * history.csv of a run folder, or of an evaluation's: a line for each start, stop, roll-back and end of the run. A
+ * start that follows another without a stop between them says that the run was killed in the meantime.
  */
 #ifndef VJ_TRAIN_HISTORY_H
 #define VJ_TRAIN_HISTORY_H
@@ -14,7 +14,7 @@
  * Append a line to config->run.dir's history. A failure is only a warning. Not collective: rank 0's.
  *
  * @param event  "start", "stop", "roll_back", "failed" or "done"
- * @param step   updates done
+ * @param step   updates done; of an evaluation, epochs
  * @param ranks  of the job
  * @param why    what made it stop, or ""; one line
  */

@@ -19,6 +19,12 @@ bool vj_layout_cannot(const vj_config *c, int ranks, int tensor, char *reason, s
     reason[0] = '\0';
     if (tensor > VJ_TENSOR_MOST)
         snprintf(reason, bytes, "parallel.tensor %d is more than %d", tensor, VJ_TENSOR_MOST);
+    else if (tensor > 1 && c->watch.every > 0)
+        snprintf(
+            reason, bytes,
+            "with watch.every the encoder must be whole on every rank, not in groups of parallel.tensor %d; measure "
+            "checkpoints with vjepa-embed and vjepa-probe instead",
+            tensor);
     else if (ranks % tensor != 0)
         snprintf(reason, bytes, "%d rank%s cannot form groups of parallel.tensor %d", ranks, ranks == 1 ? "" : "s",
                  tensor);

@@ -8,6 +8,7 @@
 #include "parallel/parallel.h"
 #include "parallel/tree.h"
 #include "train/checkpoint.h"
+#include "train/precision.h"
 
 enum {
     LOOK_STEPS = 4,          /* whose masks are drawn, */
@@ -85,6 +86,22 @@ static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool ta
     return elements / data_ranks * (int64_t)sizeof(float);
 }
 
+/* The in-run watch (probe/watch.h): features of all its clips on rank 0, a pass of the encoder, batches read ahead. */
+static int64_t watch_bytes(const vj_model *m, const vj_config *c, vj_loader_bytes loader)
+{
+    const int64_t word = (int64_t)sizeof(float), clips = 2 * c->watch.clips, width = m->net.shape.width;
+    if (c->watch.every == 0) return 0;
+    const bool rounds = strcmp(c->train.precision, "bf16") == 0;
+    int64_t values = clips * width;
+    if (c->watch.epochs > 0) values += (clips + c->probe.batch) * m->net.tokens * width;
+    const int64_t unit = clips * width * (int64_t)sizeof(double); /* mean tokens of length 1, for the neighbours */
+    return values * word + unit + vj_encoder_bytes(&m->net.shape, c->train.microbatch, rounds ? VJ_BF16 : VJ_FP32) +
+           (rounds && !vj_backend_is_host(c->train.backend) ? m->net.params.encoder_total * (int64_t)sizeof(uint16_t)
+                                                            : 0) +
+           2 * c->train.microbatch * loader.sample + c->data.threads * loader.thread +
+           c->train.microbatch * loader.frames;
+}
+
 static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int node_ranks,
                         vj_loader_bytes loader)
 {
@@ -105,7 +122,7 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->reserved = m->arena_bytes;
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
     /* Copies of weights and target for products (model/params.h). */
-    const int64_t rounded = vj_backend_is_host(c->train.backend) || strcmp(c->train.precision, "bf16") != 0
+    const int64_t rounded = vj_backend_is_host(c->train.backend) || vj_precision_of(c) == VJ_FP32
                                 ? 0
                                 : (ps->total + (feature ? ps->encoder_total : 0)) * (int64_t)sizeof(uint16_t);
     n->buffers = rounded + m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + groups * (int64_t)WINDOW +
@@ -114,10 +131,11 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor);
     n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
+    n->watch = watch_bytes(m, c, loader);
     n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * loader.sample +
                  c->data.threads * loader.thread + c->train.microbatch * loader.frames;
     n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
-             n->neighbours + n->checkpoint + n->program;
+             n->neighbours + n->checkpoint + n->watch + n->program;
     return VJ_OK;
 }
 
@@ -130,8 +148,8 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int nod
     vj_tensor tensor = {.size = tensor_ranks, .sequence = c->parallel.tensor_sequence};
     vj_model *m;
     *n = (vj_memory){.program = vj_resident_bytes() + PROGRAM_LATER};
-    const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
-    vj_status status = vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, precision);
+    vj_status status =
+        vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, vj_precision_of(c));
     if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, node_ranks, loader);
     vj_model_destroy(m);
     return status;
@@ -142,9 +160,9 @@ void vj_memory_say(const vj_memory *n)
     const double mib = 1048576.0;
     vj_log("memory a rank: %.0f MiB = weights %.0f + gradient %.0f + moments %.0f + target %.0f + activations %.0f (of "
            "%.0f reserved) + tables %.0f + buffers %.0f + %.0f for batches read ahead + checkpoint %.0f + neighbours' "
-           "gradients %.0f + program %.0f",
+           "gradients %.0f + watch %.0f + program %.0f",
            (double)n->all / mib, (double)n->weights / mib, (double)n->gradient / mib, (double)n->moments / mib,
            (double)n->target / mib, (double)n->activations / mib, (double)n->reserved / mib, (double)n->tables / mib,
            (double)n->buffers / mib, (double)n->batches / mib, (double)n->checkpoint / mib, (double)n->neighbours / mib,
-           (double)n->program / mib);
+           (double)n->watch / mib, (double)n->program / mib);
 }

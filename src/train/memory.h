@@ -18,6 +18,7 @@ typedef struct {
                             system  counts them in every process */
     int64_t batches;     /* clips read ahead and being read */
     int64_t checkpoint;  /* buffers that checkpoints are written from, if a copy is needed */
+    int64_t watch;       /* the in-run watch (watch.every): its clips' features, on rank 0, and an encoder's memory */
     int64_t program;     /* resident at the time of the call, and an allowance: code, libraries, MPI */
     int64_t all;         /* the sum */
 } vj_memory;

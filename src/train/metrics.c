@@ -26,7 +26,9 @@ typedef struct {
 
 struct vj_metrics {
     record_file csv, jsonl;
-    int has_header;
+    char *header; /* of metrics.csv, owned; NULL: not written yet */
+    bool agrees;  /* the rows' columns are those of the header, except that it has */
+    int more;     /* so many more behind them, of an earlier start */
 };
 
 void vj_metrics_put(vj_metrics_row *row, const char *name, double value)
@@ -46,7 +48,7 @@ static long long line_step(const char *line)
 }
 
 /* Copy the header and the rows up to `step`; a row of each step from 1 on should be there, and if not that is said. */
-static bool copy_rows(FILE *old, FILE *kept, const char *path, int64_t step, int *has_header)
+static bool copy_rows(FILE *old, FILE *kept, const char *path, int64_t step, char **kept_header)
 {
     char *line = NULL;
     size_t room = 0;
@@ -55,7 +57,7 @@ static bool copy_rows(FILE *old, FILE *kept, const char *path, int64_t step, int
     while (old && step > 0 && getline(&line, &room, old) > 0) {
         const int header = strncmp(line, "step,", 5) == 0;
         const long long at = line_step(line);
-        if (header) *has_header = 1;
+        if (header && !*kept_header) good &= (*kept_header = strndup(line, strcspn(line, "\n"))) != NULL;
         if (!header && (at < 0 || at > step)) continue;
         good &= fputs(line, kept) >= 0;
         if (header) continue;
@@ -106,7 +108,7 @@ static vj_status keep_aside(const char *path)
 }
 
 /* Keep the rows up to `step`; open for appending. */
-static vj_status reopen(record_file *file, int64_t step, int *has_header)
+static vj_status reopen(record_file *file, int64_t step, char **header)
 {
     const char *path = file->path;
     vj_file kept;
@@ -114,7 +116,7 @@ static vj_status reopen(record_file *file, int64_t step, int *has_header)
     FILE *old = fopen(path, "r");
     if (!old && errno != ENOENT) return vj_raise(VJ_ERR_IO, "read %s", path);
     vj_status status = vj_file_begin_text(&kept, path);
-    if (status == VJ_OK && !copy_rows(old, kept.stream, path, step, has_header)) {
+    if (status == VJ_OK && !copy_rows(old, kept.stream, path, step, header)) {
         status = vj_raise(VJ_ERR_IO, "copy the rows of %s", path);
         vj_file_rollback(&kept);
     }
@@ -162,24 +164,127 @@ static bool close_file(record_file *file)
 
 vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step)
 {
-    int ignored = 0;
+    char *none = NULL; /* JSON lines have no header */
     vj_metrics *m = *metrics = vj_calloc(1, sizeof *m);
     if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for metrics");
     m->csv.fd = m->jsonl.fd = -1;
     snprintf(m->csv.path, sizeof m->csv.path, "%s/metrics.csv", dir);
     snprintf(m->jsonl.path, sizeof m->jsonl.path, "%s/metrics.jsonl", dir);
-    VJ_TRY(reopen(&m->csv, step, &m->has_header));
-    return reopen(&m->jsonl, step, &ignored);
+    VJ_TRY(reopen(&m->csv, step, &m->header));
+    return reopen(&m->jsonl, step, &none);
+}
+
+/* ------------------------------------------------------------------------------------------------ other columns */
+
+enum { MAX_CELLS = 4 * VJ_MAX_COLUMNS };
+
+/* Cut a line at its commas, in place; returns the number of cells, MAX_CELLS at most. */
+static int cut(char *line, char *cell[MAX_CELLS])
+{
+    int count = 0;
+    line[strcspn(line, "\n")] = '\0';
+    for (char *at = line; at && count < MAX_CELLS; count++) {
+        cell[count] = at;
+        at = strchr(at, ',');
+        if (at) *at++ = '\0';
+    }
+    return count;
+}
+
+static int find(char *const *cell, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(cell[i], name) == 0) return i;
+    return -1;
+}
+
+/* The columns of `row`, then those of the old header that it lacks; from[i]: old column that is column i, -1: none. */
+static int merge_columns(const vj_metrics_row *row, char *const *old, int old_count, const char *name[2 * MAX_CELLS],
+                         int from[2 * MAX_CELLS])
+{
+    int count = 0;
+    for (int i = 0; i < row->count; i++) {
+        name[count] = row->name[i];
+        from[count++] = find(old, old_count, row->name[i]);
+    }
+    for (int i = 0; i < old_count; i++) {
+        bool known = false;
+        for (int k = 0; k < row->count; k++) known |= strcmp(old[i], row->name[k]) == 0;
+        if (known) continue;
+        name[count] = old[i];
+        from[count++] = i;
+    }
+    return count;
+}
+
+static bool copy_cells(FILE *old, FILE *kept, const char *const *name, const int *from, int count)
+{
+    char *line = NULL, *cell[MAX_CELLS];
+    size_t room = 0;
+    for (int i = 0; i < count; i++) fprintf(kept, "%s%s", i ? "," : "", name[i]);
+    fputc('\n', kept);
+    while (getline(&line, &room, old) > 0) {
+        if (strncmp(line, "step,", 5) == 0) continue;
+        const int cells = cut(line, cell);
+        for (int i = 0; i < count; i++)
+            fprintf(kept, "%s%s", i ? "," : "", from[i] >= 0 && from[i] < cells ? cell[from[i]] : "");
+        fputc('\n', kept);
+    }
+    free(line);
+    return !ferror(old) && !ferror(kept);
+}
+
+/*
+ * The run goes on with other columns than it began with (another release, or watch.every): the file is written anew
+ * with the columns of both, empty where they were not measured.
+ */
+static vj_status change_columns(vj_metrics *m, const vj_metrics_row *row)
+{
+    const char *path = m->csv.path, *name[2 * MAX_CELLS];
+    char *cell[MAX_CELLS];
+    int from[2 * MAX_CELLS];
+    vj_file kept;
+    const int count = merge_columns(row, cell, cut(m->header, cell), name, from);
+    FILE *old = fopen(path, "r");
+    if (!old) return vj_raise(VJ_ERR_IO, "read %s", path);
+    vj_status status = vj_file_begin_text(&kept, path);
+    if (status == VJ_OK && !copy_cells(old, kept.stream, name, from, count)) {
+        status = vj_raise(VJ_ERR_IO, "copy the rows of %s", path);
+        vj_file_rollback(&kept);
+    }
+    fclose(old); /* only read */
+    if (status == VJ_OK) status = vj_file_commit(&kept);
+    VJ_TRY(status);
+    (void)close(m->csv.fd); /* of the file that was replaced */
+    m->csv.fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (m->csv.fd < 0) return vj_raise(VJ_ERR_IO, "open %s for appending", path);
+    m->more = count - row->count;
+    return VJ_OK;
+}
+
+/* Before the first row: write the header, or make the file's header fit. */
+static vj_status agree_on_columns(vj_metrics *m, const vj_metrics_row *row)
+{
+    char *names = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&names, &bytes);
+    for (int i = 0; out && i < row->count; i++) fprintf(out, "%s%s", i ? "," : "", row->name[i]);
+    if (!out || fclose(out) != 0 || !names) return vj_raise(VJ_ERR_MEMORY, "no memory for the columns of metrics");
+    vj_status status = VJ_OK;
+    if (!m->header)
+        fprintf(m->csv.lines, "%s\n", names);
+    else if (strcmp(m->header, names) != 0)
+        status = change_columns(m, row);
+    free(m->header);
+    m->header = names;
+    m->agrees = true;
+    return status;
 }
 
 vj_status vj_metrics_write(vj_metrics *m, const vj_metrics_row *row)
 {
     FILE *csv = m->csv.lines, *jsonl = m->jsonl.lines;
-    if (!m->has_header) {
-        for (int i = 0; i < row->count; i++) fprintf(csv, "%s%s", i ? "," : "", row->name[i]);
-        fputc('\n', csv);
-        m->has_header = 1;
-    }
+    if (!m->agrees) VJ_TRY(agree_on_columns(m, row));
     for (int i = 0; i < row->count; i++) {
         const double value = row->value[i];
         fprintf(jsonl, "%s\"%s\": ", i ? ", " : "{", row->name[i]);
@@ -191,6 +296,7 @@ vj_status vj_metrics_write(vj_metrics *m, const vj_metrics_row *row)
             fputs("null", jsonl);
         }
     }
+    for (int i = 0; i < m->more; i++) fputc(',', csv);
     fputc('\n', csv);
     fputs("}\n", jsonl);
     if (ferror(csv) || ferror(jsonl)) return vj_raise(VJ_ERR_MEMORY, "no memory for rows of %s", m->csv.path);
@@ -213,6 +319,7 @@ vj_status vj_metrics_close(vj_metrics *m)
     const bool csv = close_file(&m->csv), jsonl = close_file(&m->jsonl);
     vj_status status =
         csv && jsonl ? VJ_OK : vj_raise(VJ_ERR_IO, "rows of %s are lost", csv ? m->jsonl.path : m->csv.path);
+    free(m->header);
     free(m);
     return status;
 }

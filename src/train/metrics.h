@@ -34,8 +34,10 @@ typedef struct vj_metrics vj_metrics;
  */
 vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step);
 /**
- * Write a row to both files. The first column must be "step". If a write fails (a full disk), the row stays in memory
- * and is written with a later row, so that training goes on; one warning is printed.
+ * Write a row to both files. The first column must be "step"; all rows of a start have the same columns. If the file
+ * has others, of an earlier start, it gets the columns of both, empty where they were not measured. If a write fails (a
+ * full disk), the row stays in memory and is written with a later row, so that training goes on; one warning is
+ * printed.
  */
 vj_status vj_metrics_write(vj_metrics *metrics, const vj_metrics_row *row);
 /** Flush the rows to disk; call before the checkpoint of the same step is written. A failure is only a warning. */

@@ -19,6 +19,7 @@ struct vj_moments {
     vj_tree firsts, products;   /* of first and of second; no terms: these are the sums */
     double *sums;               /* [2 D] a copy of first */
     double *host;               /* [D, D] */
+    bool asked;                 /* sums were asked for */
 };
 
 vj_status vj_moments_open(vj_moments **moments, vj_backend *be, int D, int64_t terms)
@@ -89,13 +90,22 @@ void vj_moments_add(vj_moments *m, const float *x, int64_t R, int covariance)
     vj_tree_add(&m->products);
 }
 
+void vj_moments_ask(vj_moments *m)
+{
+    if (m->firsts.terms) return; /* they are on the host already */
+    vj_download_later(m->be, m->sums, m->first, 2 * m->D * (int64_t)sizeof *m->sums);
+    vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D);
+    m->asked = true;
+}
+
 vj_moments_sums vj_moments_merge(vj_moments *m, MPI_Comm comm)
 {
     double rows[2] = {(double)m->rows, (double)m->rows_squared};
     if (m->firsts.terms)
         memcpy(m->sums, vj_tree_total(&m->firsts), 2 * (size_t)m->D * sizeof *m->sums);
-    else
+    else if (!m->asked)
         download_moments(m, m->sums);
+    m->asked = false;
     vj_sum_doubles(comm, m->sums, 2 * m->D);
     vj_sum_doubles(comm, rows, 2);
     return (vj_moments_sums){.rows = rows[0], .rows_squared = rows[1], .sum = m->sums, .squares = m->sums + m->D};

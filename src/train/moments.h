@@ -27,6 +27,10 @@ typedef struct {
     const double *sum, *squares; /* [D] sums of a column's numbers and of their squares */
 } vj_moments_sums;
 
+/** Begin to download the sums of this rank, as vj_download_later(): a merge after the next vj_sync() then does not
+ * wait. Needed for nothing else. */
+void vj_moments_ask(vj_moments *moments);
+
 /** Sum over the ranks; the result is the same on all. Call once between resets. Collective. */
 vj_moments_sums vj_moments_merge(vj_moments *moments, MPI_Comm comm);
 

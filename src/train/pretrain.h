@@ -13,6 +13,8 @@ typedef enum {
     VJ_PRETRAIN_STOPPED /* stopped on request after writing a checkpoint; start the program again to continue */
 } vj_pretrain_outcome;
 
+struct vj_pretrain_watch; /* train/watcher.h */
+
 /**
  * Pretrain as the configuration says, from the newest checkpoint in run.dir if there is one. A checkpoint that cannot
  * be read, or belongs to another run, is an error: nothing ever starts from scratch by itself over an old run.
@@ -20,11 +22,12 @@ typedef enum {
  * SIGUSR1, SIGTERM, run.max_hours and a file RUN/stop write a checkpoint and stop, SIGUSR2 writes one and goes on, at
  * the end of the step on all ranks (stop.h). A rank without progress ends the process (watchdog.h). A lost run returns
  * to its last checkpoint (health.h); after a failure the program is to end, for some memory is not given back.
+ * `watch` (NULL: none) looks at the target encoder every watch.every steps and after the last.
  * With `dry_run` store and network are opened and allocated, memory and layout are printed, nothing is written.
  * Collective over comm.
  */
 vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm comm, int dry_run,
-                      vj_pretrain_outcome *outcome);
+                      const struct vj_pretrain_watch *watch, vj_pretrain_outcome *outcome);
 
 /** Updates of a whole run: train.stop_after, or epochs * steps_per_epoch. */
 int64_t vj_pretrain_steps(const vj_config *config);

@@ -102,6 +102,10 @@ static vj_status write_row(vj_run_log *record, int64_t step, int64_t samples, in
     vj_metrics_put(&row, "grad_norm_predictor", r->norm[VJ_PREDICTOR]);
     vj_metrics_put(&row, "target_std", r->spread.std);
     vj_metrics_put(&row, "effective_rank", r->spread.effective_rank);
+    if (c->watch.every > 0) {
+        vj_metrics_put(&row, "watch_knn", r->watch_knn);
+        vj_metrics_put(&row, "watch_probe", r->watch_probe);
+    }
     vj_metrics_put(&row, "skipped_steps", (double)skipped);
     vj_metrics_put(&row, "failed_checkpoints", (double)vj_saver_failures(record->saver));
     vj_metrics_put(&row, "clips_per_s", (double)c->train.batch / r->step_s);

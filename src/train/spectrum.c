@@ -36,6 +36,11 @@ void vj_spectrum_add(vj_spectrum *s, const float *x, int64_t R, int covariance)
     vj_moments_add(s->moments, x, R, covariance);
 }
 
+void vj_spectrum_ask(vj_spectrum *s)
+{
+    vj_moments_ask(s->moments);
+}
+
 /* Rank 0 alone finds the eigenvalues of the covariance, D^3 operations; all get its answer and its status. */
 static vj_status measure_rank(vj_spectrum *s, MPI_Comm comm, const vj_moments_sums *sums, double *effective_rank)
 {

@@ -27,6 +27,9 @@ void vj_spectrum_close(vj_spectrum *spectrum);
 /** Add rows x [R, D], device; with `covariance` the second moments too (R D^2 multiply-adds). */
 void vj_spectrum_add(vj_spectrum *spectrum, const float *x, int64_t R, int covariance);
 
+/** vj_moments_ask() for vj_spectrum_finish(). */
+void vj_spectrum_ask(vj_spectrum *spectrum);
+
 /** What all ranks added since the last call, and start anew; the same answer on all ranks. Collective over comm. */
 vj_status vj_spectrum_finish(vj_spectrum *spectrum, MPI_Comm comm, vj_spread *spread);
 

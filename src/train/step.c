@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fold.h"
 #include "feed/loader.h"
 #include "model/flops.h"
 #include "train/alike.h"
 #include "train/layout.h"
+#include "train/precision.h"
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
@@ -26,8 +28,7 @@ static vj_status open_step(vj_step *s)
     const vj_config *c = s->config;
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
-    const vj_precision precision = strcmp(c->train.precision, "bf16") == 0 ? VJ_BF16 : VJ_FP32;
-    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, precision, &s->layout.place, s->layout.world));
+    VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, vj_precision_of(c), &s->layout.place, s->layout.world));
     VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
 
     const vj_shape shape = vj_shape_from(c);
@@ -95,15 +96,16 @@ static void share_report(vj_step *s, vj_step_report *r)
 {
     const int masks = s->model->bounds.masks;
     const int stop = s->asked ? s->asked[VJ_ASK_STOP] : 0, write = s->asked ? s->asked[VJ_ASK_WRITE] : 0;
-    double sums[VJ_MAX_MASKS + 1],
-        most[7] = {r->wait_s, r->comm_s, r->backward_comm_s, (double)vj_peak_bytes(), stop, write, 0};
+    double sums[VJ_MAX_MASKS + 1], most[8] = {r->wait_s, r->comm_s, r->backward_comm_s,  (double)vj_peak_bytes(), stop,
+                                              write,     0,         vj_status_kept() > 0};
     memcpy(sums, r->by_mask, sizeof r->by_mask);
     sums[masks] = r->penalty;
     bool finite = isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
     for (int i = 0; i <= masks; i++) finite = finite && isfinite(sums[i]);
     most[6] = !finite;
     vj_sum_doubles(s->layout.data, sums, masks + 1);
-    MPI_Allreduce(MPI_IN_PLACE, most, 7, MPI_DOUBLE, MPI_MAX, s->layout.world);
+    MPI_Allreduce(MPI_IN_PLACE, most, 8, MPI_DOUBLE, MPI_MAX, s->layout.world);
+    if (most[7] > 0.0) vj_fold(s->layout.world);
     r->loss = 0.0;
     for (int i = 0; i < masks; i++) {
         r->loss += sums[i];
@@ -120,11 +122,14 @@ static void share_report(vj_step *s, vj_step_report *r)
 }
 
 /* Take the losses of a microbatch into their sum, which follows the order of the gradients'. */
-static void add_losses(vj_step *s)
+static vj_status add_losses(vj_step *s)
 {
     double *term = vj_tree_next(&s->losses);
+    vj_model_ask_losses(s->model);
+    VJ_TRY(vj_sync(s->be));
     vj_model_losses(s->model, term, &term[s->model->bounds.masks]);
     vj_tree_add(&s->losses);
+    return VJ_OK;
 }
 
 vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *batch, vj_step_report *r)
@@ -135,6 +140,8 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
                           .weight_decay = vj_schedule_weight_decay(&s->schedule, step + 1),
                           .ema = vj_schedule_ema(&s->schedule, step + 1),
                           .spread = {.std = NAN, .effective_rank = NAN},
+                          .watch_knn = NAN,
+                          .watch_probe = NAN,
                           .wait_s = r->wait_s};
 
     const vj_input all = {batch->pixels, batch->frames, batch->views, c->data.mean, c->data.std};
@@ -144,7 +151,7 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
         const vj_input clips = vj_input_from(&all, at, &s->model->net.shape);
         vj_model_microbatch(s->model, &clips, &s->lists, c->train.batch, vj_optimizer_before(s->optimizer));
         vj_optimizer_after(s->optimizer);
-        if (s->optimizer->reproducible) add_losses(s);
+        if (s->optimizer->reproducible) VJ_TRY(add_losses(s));
         r->flops += vj_step_flops(&s->model->net, &s->lists);
         r->context_rows += s->model->packing.context.rows;
         r->predictor_rows += s->model->packing.predictor.rows;
@@ -157,6 +164,10 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     vj_optimizer_reduce(s->optimizer);
     vj_model_complete_gradient(s->model);
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
+    vj_optimizer_ask_norms(s->optimizer);
+    if (!s->optimizer->reproducible) vj_model_ask_losses(s->model);
+    if (s->spectrum) vj_spectrum_ask(s->spectrum);
+    VJ_TRY(vj_sync(s->be));
     vj_optimizer_norms(s->optimizer, r->norm);
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
     if (s->optimizer->reproducible) {

@@ -51,7 +51,8 @@ typedef struct {
     double flops;                         /* this rank's share, by the published formula (model/flops.h) */
     int64_t context_rows, predictor_rows; /* tokens through the two networks, this rank's or its tensor group's */
     int healthy;
-    int stop, write; /* any rank's wish, and why: VJ_WHY_... of stop.h */
+    double watch_knn, watch_probe; /* the caller's to fill: top-1 of the in-run watch in percent; NaN: not measured */
+    int stop, write;               /* any rank's wish, and why: VJ_WHY_... of stop.h */
 } vj_step_report;
 
 /**

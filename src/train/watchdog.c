@@ -84,6 +84,7 @@ static const char *place_name(const sight *s)
                                                  [VJ_AT_CLIPS] = "waiting for clips",
                                                  [VJ_AT_RECORD] = "writing metrics",
                                                  [VJ_AT_DIGEST] = "comparing replicas",
+                                                 [VJ_AT_WATCH] = "measuring features (watch.every)",
                                                  [VJ_AT_WRITE] = "writing a checkpoint"};
     return s->place == VJ_AT_STEP ? vj_phase_name(s->phase) : names[s->place];
 }
@@ -180,12 +181,14 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
     sigaction(SIGALRM, &action, NULL);
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
     alarm((unsigned)(2.0 * grace_s) + 10);
-    vj_raise(VJ_ERR_STATE,
-             "no progress for %.0f s (limit %.0f, run.watchdog_s) in: %s, after step %lld. This rank ends the job",
-             s->idle_s, s->limit_s, place_name(s), (long long)s->step);
+    vj_status_keep(false); /* ranks do not meet any more */
     int fd = open(w->answers, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     const int first = fd >= 0;
     if (!first) fd = open(w->answers, O_WRONLY | O_CLOEXEC);
+    if (first || fd < 0)
+        vj_raise(VJ_ERR_STATE,
+                 "no progress for %.0f s (limit %.0f, run.watchdog_s) in: %s, after step %lld. This rank ends the job",
+                 s->idle_s, s->limit_s, place_name(s), (long long)s->step);
     /* Its size first: what lies behind a file's end is not safe from others' writes on network file systems. */
     if (first && ftruncate(fd, (off_t)w->size * SLOT_BYTES) != 0) vj_warn("%s cannot be given its size", w->answers);
     if (fd >= 0) answer(w, s, fd);

@@ -21,6 +21,7 @@ typedef enum {
     VJ_AT_STEP,
     VJ_AT_RECORD,
     VJ_AT_DIGEST,
+    VJ_AT_WATCH,
     VJ_AT_WRITE,
     VJ_PLACES
 } vj_activity;
