@@ -1,7 +1,9 @@
 /*
- * Sums over all rows: x^T x and x^T y. A rank's part of C is some rows I and columns J of it, and needs the columns I
- * and J of everybody's x; so these are sent to it, piece by piece, and then multiplied at once by the rank's own BLAS,
- * with a product as deep as the piece has rows. That is faster than pdsyrk, which multiplies panels as deep as a block.
+ * Sums over all rows: x^T x and x^T y, in one of two ways. Where there is memory for it, each rank multiplies its own
+ * rows and adds to a whole matrix of its own; these are added up once, at the end. Otherwise a rank's part of C is some
+ * rows I and columns J of it, and needs the columns I and J of everybody's x; so these are sent to it, piece by piece,
+ * and then multiplied at once by the rank's own BLAS, with a product as deep as the piece has rows. That is faster than
+ * pdsyrk, which multiplies panels as deep as a block.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +53,7 @@ static void deal(const vj_ranks *ranks, dealt *d, int64_t first, const int *rows
     int *send_count = ranks->numbers, *send_at = send_count + ranks->size, *count = send_at + ranks->size,
         *at = count + ranks->size, place = 0;
     d->own = vj_share(d->width, part_of(ranks, d, ranks->rank), parts);
-    d->given = ranks->size == 1 ? x : receive;
-    if (ranks->size == 1) return;
+    d->given = receive;
     if (parts > 1) {
         double *to = send;
         for (int part = 0; part < parts; part++) to = take_part(x, mine, d->width, part, parts, to);
@@ -114,7 +115,6 @@ static vj_status make_room(vj_ranks *ranks, const dealt *a, const dealt *b, int 
     const int64_t sent = (int64_t)rows * (a->width > b->width ? a->width : b->width);
     const int64_t of_a = all * vj_share(a->width, ranks->row, ranks->rows);
     const int64_t of_b = all * vj_share(b->width, ranks->column, ranks->columns);
-    if (ranks->size == 1) return VJ_OK;
     if (sent + of_a + of_b > ranks->room_count) {
         free(ranks->room);
         ranks->room_count = sent + of_a + of_b;
@@ -128,14 +128,29 @@ static vj_status make_room(vj_ranks *ranks, const dealt *a, const dealt *b, int 
                                 : vj_raise(VJ_ERR_MEMORY, "no memory for %lld numbers", (long long)ranks->room_count));
 }
 
-/* C += A^T B, or of a symmetric product the lower triangle. */
-static vj_status add(vj_matrix *c, const double *x, const double *y, int64_t count, bool lower)
+/* to [columns, rows] += x^T y of this rank's rows alone, or of x^T x the lower triangle (y is NULL). */
+static void add_own(const vj_matrix *c, double *to, const double *x, const double *y, int64_t count)
+{
+    enum { PIECE = 1 << 14 }; /* BLAS counts in 32 bits */
+    const double whole = 1.0;
+    for (int64_t at = 0; at < count; at += PIECE) {
+        const int rows = (int)(count - at < PIECE ? count - at : PIECE);
+        if (y)
+            dgemm_("N", "T", &c->rows, &c->columns, &rows, &whole, x + at * c->rows, &c->rows, y + at * c->columns,
+                   &c->columns, &whole, to, &c->rows);
+        else
+            dsyrk_("L", "N", &c->rows, &rows, &whole, x + at * c->rows, &c->rows, &whole, to, &c->rows);
+    }
+}
+
+/* C += A^T B of all ranks' rows, or of a symmetric product the lower triangle. */
+static vj_status add_all(vj_matrix *c, const double *x, const double *y, int64_t count, bool lower)
 {
     vj_ranks *ranks = c->ranks;
     dealt a = {.x = x, .width = c->rows, .by_row = true}, b = {.x = y, .width = c->columns};
     const int piece = ranks->size < PIECE_ROWS / VJ_BLOCK ? PIECE_ROWS / ranks->size : VJ_BLOCK;
     int *rows = ranks->numbers + 4 * ranks->size;
-    double *room[3] = {NULL};
+    double *room[3];
     int64_t most = count;
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, ranks->comm);
     VJ_TRY(make_room(ranks, &a, &b, piece, room));
@@ -146,7 +161,7 @@ static vj_status add(vj_matrix *c, const double *x, const double *y, int64_t cou
         MPI_Allgather(&mine, 1, MPI_INT, rows, 1, MPI_INT, ranks->comm);
         for (int r = 0; r < ranks->size; r++) depth += rows[r];
         deal(ranks, &a, first, rows, room[0], room[1]);
-        if (lower && ranks->rows == 1 && ranks->size > 1) { /* this rank has everybody's whole rows */
+        if (lower && ranks->rows == 1) { /* this rank has everybody's whole rows */
             take_part(a.given, depth, a.width, ranks->column, ranks->columns, room[2]);
             b.own = c->local_columns;
             b.given = room[2];
@@ -164,10 +179,41 @@ static vj_status add(vj_matrix *c, const double *x, const double *y, int64_t cou
 vj_status vj_matrix_add_gram(vj_matrix *c, const double *x, int64_t count)
 {
     VJ_ASSERT(c->rows == c->columns);
-    return add(c, x, x, count, true);
+    if (!c->own && c->ranks->size > 1) return add_all(c, x, x, count, true);
+    add_own(c, c->own ? c->own : c->local, x, NULL, count);
+    return VJ_OK;
 }
 
 vj_status vj_matrix_add_cross(vj_matrix *c, const double *x, const double *y, int64_t count)
 {
-    return add(c, x, y, count, false);
+    if (!c->own && c->ranks->size > 1) return add_all(c, x, y, count, false);
+    add_own(c, c->own ? c->own : c->local, x, y, count);
+    return VJ_OK;
+}
+
+int64_t vj_matrix_sums_bytes(const vj_matrix *c)
+{
+    return c->ranks->size == 1 ? 0 : (int64_t)c->rows * c->columns * (int64_t)sizeof *c->own;
+}
+
+vj_status vj_matrix_begin_sums(vj_matrix *c)
+{
+    if (c->ranks->size == 1) return VJ_OK; /* its part is the whole matrix */
+    VJ_ASSERT(!c->own);
+    c->own = vj_calloc((int64_t)c->rows * c->columns, sizeof *c->own);
+    return vj_agree(c->ranks->comm, c->own ? VJ_OK
+                                           : vj_raise(VJ_ERR_MEMORY, "no memory for sums, %d x %d numbers on each rank",
+                                                      c->rows, c->columns));
+}
+
+void vj_matrix_end_sums(vj_matrix *c)
+{
+    if (!c->own) return;
+    vj_ranks_sum(c->ranks, c->own, (int64_t)c->rows * c->columns);
+    for (int j = 0; j < c->local_columns; j++)
+        for (int i = 0; i < c->local_rows; i++)
+            c->local[(int64_t)j * c->local_rows + i] +=
+                c->own[(int64_t)vj_matrix_column(c, j) * c->rows + vj_matrix_row(c, i)];
+    free(c->own);
+    c->own = NULL;
 }

@@ -22,12 +22,18 @@ struct vj_ranks {
     int64_t room_count;
 };
 
+/** Sum numbers over all ranks, in place, which then all have the same. Collective. */
+void vj_ranks_sum(const vj_ranks *ranks, double *x, int64_t count);
+
 /** How many of n rows or columns dealt out over `parts` fall to `part`, and which one its `local`-th is. */
 int vj_share(int n, int part, int parts);
 int vj_share_item(int local, int part, int parts);
 
 void dgemm_(const char *, const char *, const int *, const int *, const int *, const double *, const double *,
             const int *, const double *, const int *, const double *, double *, const int *);
+
+void dsyrk_(const char *, const char *, const int *, const int *, const double *, const double *, const int *,
+            const double *, double *, const int *);
 
 int Csys2blacs_handle(MPI_Comm);
 void Cfree_blacs_system_handle(int);

@@ -85,6 +85,7 @@ vj_status vj_matrix_create(vj_matrix *matrix, vj_ranks *ranks, int rows, int col
 void vj_matrix_release(vj_matrix *matrix)
 {
     free(matrix->local);
+    free(matrix->own);
     *matrix = (vj_matrix){0};
 }
 
@@ -100,10 +101,18 @@ int vj_matrix_column(const vj_matrix *matrix, int local_column)
 
 /* ------------------------------------------------------------------------------------------------ whole matrices */
 
-/* Every rank adds what it has to zeros. In pieces: a sum of many MB at once is slow in some MPI libraries. */
-void vj_matrix_gather_block(const vj_matrix *matrix, int row, int rows, int column, int columns, double *block)
+/* In pieces: a sum of many MB at once is slow in some MPI libraries. */
+void vj_ranks_sum(const vj_ranks *ranks, double *x, int64_t count)
 {
     enum { PIECE = 1 << 18 };
+    for (int64_t at = 0; at < count; at += PIECE)
+        MPI_Allreduce(MPI_IN_PLACE, x + at, (int)(count - at < PIECE ? count - at : PIECE), MPI_DOUBLE, MPI_SUM,
+                      ranks->comm);
+}
+
+/* Every rank adds what it has to zeros. */
+void vj_matrix_gather_block(const vj_matrix *matrix, int row, int rows, int column, int columns, double *block)
+{
     const int64_t all = (int64_t)rows * columns;
     memset(block, 0, (size_t)all * sizeof *block);
     for (int j = 0; j < matrix->local_columns; j++) {
@@ -115,9 +124,7 @@ void vj_matrix_gather_block(const vj_matrix *matrix, int row, int rows, int colu
                 block[(int64_t)to_row * columns + to_column] = matrix->local[(int64_t)j * matrix->local_rows + i];
         }
     }
-    for (int64_t at = 0; at < all; at += PIECE)
-        MPI_Allreduce(MPI_IN_PLACE, block + at, (int)(all - at < PIECE ? all - at : PIECE), MPI_DOUBLE, MPI_SUM,
-                      matrix->ranks->comm);
+    vj_ranks_sum(matrix->ranks, block, all);
 }
 
 void vj_matrix_gather(const vj_matrix *matrix, double *whole)

@@ -21,6 +21,7 @@ typedef struct {
     int rows, columns;
     int local_rows, local_columns; /* this rank's part */
     double *local;                 /* [local_columns, local_rows]: column-major, owned */
+    double *own;                   /* [columns, rows], owned: see vj_matrix_begin_sums(); otherwise NULL */
     int descriptor[9];             /* ScaLAPACK's */
 } vj_matrix;
 
@@ -50,6 +51,16 @@ vj_status vj_matrix_add_gram(vj_matrix *c, const double *x, int64_t count);
 vj_status vj_matrix_mirror(vj_matrix *c);
 /** C += sum over all ranks of x^T y, x [count, D], y [count, E]: C is [D, E]. */
 vj_status vj_matrix_add_cross(vj_matrix *c, const double *x, const double *y, int64_t count);
+/**
+ * Until vj_matrix_end_sums() each rank adds products of its own rows to a whole matrix of its own, [rows, columns]
+ * doubles (vj_matrix_sums_bytes()), so that no rows are sent: the two functions above are then local, and several times
+ * less is sent if there are more rows than columns. end_sums adds these matrices of all ranks to C, and frees them; it
+ * does nothing if begin_sums was not called. begin_sums is agreed. Both are collective.
+ */
+vj_status vj_matrix_begin_sums(vj_matrix *c);
+void vj_matrix_end_sums(vj_matrix *c);
+/** Bytes that vj_matrix_begin_sums() takes on each rank: none if there is only one. Local. */
+int64_t vj_matrix_sums_bytes(const vj_matrix *c);
 /** C = alpha op(A) op(B) + beta C. */
 void vj_matrix_multiply(double alpha, const vj_matrix *a, bool transpose_a, const vj_matrix *b, bool transpose_b,
                         double beta, vj_matrix *c);

@@ -43,7 +43,10 @@ static const vj_option options[] = {
      &given.neighbours},
     {"--distance", "cosine|euclidean", "knn: which clips are near; default cosine", &given.distance},
     {"--temperature", "T", "knn: a neighbour's weight is exp(cosine / T); default 0.07", &given.temperature},
-    {"--memory", "MIB", "knn, ridge: memory of a rank for queries or regressions; default half of what is free",
+    {"--memory", "MIB",
+     "memory of a rank for queries (knn), regressions (ridge) or sums of its own rows (spectrum, compare; rows are "
+     "sent "
+     "to other ranks where they do not fit); default half of what is free",
      &given.memory},
     {"--balanced", NULL, "ridge: every class counts alike; default: every clip", &given.balanced},
     {"--path", "LOW,HIGH,COUNT", "ridge: penalties, over the mean eigenvalue; default 1e-4,1e4,17", &given.path},
@@ -76,10 +79,13 @@ static vj_program program = {
         "ridge\n"
         "draws the clips that vjepa-probe draws for probe.labels, probe.clips, probe.seeds and run.seed.\n"
         "\n"
-        "Time goes into products, rows times width squared: 10^7 rows of width 1408 take six minutes on two cores "
-        "that\n"
-        "reach 58 GFLOP/s (EPYC of 2021, OpenBLAS, 0.58 of the peak; extrapolated from that rate), 24 layers of them\n"
-        "two and a half hours, besides reading or encoding; eigenvectors take half a second. speed measures yours.\n"
+        "Time goes into products, rows times width squared. On two cores (EPYC of 2021, OpenBLAS, 80 GFLOP/s, two "
+        "ranks)\n"
+        "24 layers of 50,176 tokens of width 1408, from stores that were in memory, took 40 s, and 1.1 s a layer for "
+        "its\n"
+        "eigenvalues. At that rate 10^7 rows take five and a half minutes a layer, two hours and a quarter for 24, "
+        "besides\n"
+        "encoding or reading from disk. speed measures your machine.\n"
         "\n"
         "Examples:\n"
         "  mpirun -n 4 vjepa-spectrum spectrum --tokens early.h5 late.h5 --components 3 --out spectrum.h5\n"
@@ -144,7 +150,8 @@ static vj_status open_validation(vj_source **source, const vj_run *run, const vj
         for (int i = 0; i < paths.count; i++) path[i] = paths.item[i];
         VJ_TRY(vj_source_open_features(source, path, paths.count, !tokens, run->comm));
     }
-    return vj_agree(run->comm, vj_source_match(training, *source));
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_source_match(training, *source) : VJ_OK)); /* said once */
+    return vj_agree(run->comm, run->rank != 0 ? vj_source_match(training, *source) : VJ_OK);
 }
 
 /* OUT.json beside OUT.h5. */

@@ -127,6 +127,7 @@ static vj_status describe_layer(encoders *e, vj_representation *r, const char *e
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", what);
     r->width = net->shape.width;
     r->tokens = e->average ? 1 : net->tokens;
+    if (!e->average) vj_frozen_grid(e->frozen.encoder[i], r->grid);
     r->digest = last ? digest : XXH3_64bits_withSeed(&e->layer[j], sizeof e->layer[j], digest);
     return VJ_OK;
 }
@@ -199,7 +200,7 @@ static vj_status open_all(vj_source *source, encoders *e, const vj_config *confi
     vj_log("encoding %lld clips of %s in each pass: %d encoder%s, %d layer%s each, %s", (long long)source->clips,
            request->stores, list.count, list.count == 1 ? "" : "s", e->layers, e->layers == 1 ? "" : "s",
            vj_backend_describe(e->frozen.be));
-    return vj_source_take_slabs(source, e->frozen.batch);
+    return vj_source_take_slabs(source, e->frozen.batch); /* encoding takes longest: progress is seen batch by batch */
 }
 
 vj_status vj_source_open_encoder(vj_source **source, const vj_config *config, const vj_source_request *request,

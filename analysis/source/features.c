@@ -58,22 +58,6 @@ static const vj_source_kind kind = {begin, read, close_stores, true};
 
 /* ------------------------------------------------------------------------------------------------ the same clips */
 
-enum { ROWS = 4096 };
-
-/* A few rows of the columns of one store. */
-typedef struct {
-    int64_t numbers[ROWS];
-    uint64_t sums[ROWS];
-    int32_t labels[ROWS * VJ_MAX_LABELS];
-} columns;
-
-static vj_status read_columns(const vj_features *store, int64_t first, int64_t count, columns *c)
-{
-    VJ_TRY(vj_features_read_clips(store, first, count, c->numbers));
-    VJ_TRY(vj_features_read_labels(store, first, count, c->labels));
-    return vj_features_has_clip_sums(store) ? vj_features_read_clip_sums(store, first, count, c->sums) : VJ_OK;
-}
-
 /* Number of clips, labels and classes. */
 static vj_status compare_layouts(const char *path, const vj_features_header *a, const char *other,
                                  const vj_features_header *b)
@@ -97,71 +81,68 @@ static vj_status compare_layouts(const char *path, const vj_features_header *a, 
     return VJ_OK;
 }
 
-/* Rows of two stores, from row `first` on; `known`: both have checksums of the clips' content. */
-static vj_status compare_rows(const char *path, const columns *a, const char *other, const columns *b, int64_t first,
-                              int64_t count, int labels, bool known)
+/* Rows of two stores; `known`: both have checksums of the clips' content. */
+static vj_status compare_rows(const char *path, const vj_features *a, const char *other, const vj_features *b,
+                              bool known)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const long long row = (long long)(first + i);
-        if (a->numbers[i] != b->numbers[i])
+    const vj_features_header *h = vj_features_describe(a);
+    const int64_t *x = vj_features_clips(a), *y = vj_features_clips(b);
+    const uint64_t *x_sums = vj_features_clip_sums(a), *y_sums = vj_features_clip_sums(b);
+    const int32_t *x_labels = vj_features_labels(a), *y_labels = vj_features_labels(b);
+    const int labels = h->label_count;
+    for (int64_t i = 0; i < h->clips; i++) {
+        const long long row = (long long)i;
+        if (x[i] != y[i])
             return vj_raise(VJ_ERR_FORMAT,
                             "row %lld of %s is clip %lld, of %s clip %lld: both must be features of the same clips in "
                             "the same order, as vjepa-embed writes them of one store with one embed.limit and run.seed",
-                            row, path, (long long)a->numbers[i], other, (long long)b->numbers[i]);
-        if (known && a->sums[i] != b->sums[i])
+                            row, path, (long long)x[i], other, (long long)y[i]);
+        if (known && x_sums[i] != y_sums[i])
             return vj_raise(VJ_ERR_FORMAT,
                             "row %lld, clip %lld, has other content in %s than in %s, by the clips' checksums: they "
                             "were made of different clip stores",
-                            row, (long long)a->numbers[i], path, other);
+                            row, (long long)x[i], path, other);
         for (int l = 0; l < labels; l++)
-            if (a->labels[i * labels + l] != b->labels[i * labels + l])
+            if (x_labels[i * labels + l] != y_labels[i * labels + l])
                 return vj_raise(VJ_ERR_FORMAT, "row %lld, clip %lld, has label %d in %s, %d in %s (label number %d)",
-                                row, (long long)a->numbers[i], a->labels[i * labels + l], path,
-                                b->labels[i * labels + l], other, l);
+                                row, (long long)x[i], x_labels[i * labels + l], path, y_labels[i * labels + l], other,
+                                l);
     }
     return VJ_OK;
 }
 
-/* Is store i about the same clips as store 0? pair: memory for rows of both. */
-static vj_status compare_stores(const stores *s, int i, columns pair[2])
+/* Is store i about the same clips as store 0? */
+static vj_status compare_stores(const stores *s, int i)
 {
     const vj_features_header *first = vj_features_describe(s->store[0]), *h = vj_features_describe(s->store[i]);
-    const bool known = vj_features_has_clip_sums(s->store[0]) && vj_features_has_clip_sums(s->store[i]);
+    const bool known = vj_features_clip_sums(s->store[0]) && vj_features_clip_sums(s->store[i]);
     VJ_TRY(compare_layouts(s->path[i], h, s->path[0], first));
     if (!known && h->store_fingerprint != first->store_fingerprint)
         return vj_raise(VJ_ERR_FORMAT,
                         "%s and %s are features of different clip stores, by the stores' fingerprints, and not both "
                         "have checksums of the clips to say that their content is the same",
                         s->path[i], s->path[0]);
-    for (int64_t at = 0; at < h->clips; at += ROWS) {
-        const int64_t n = h->clips - at < ROWS ? h->clips - at : ROWS;
-        VJ_TRY(read_columns(s->store[i], at, n, &pair[0]));
-        VJ_TRY(read_columns(s->store[0], at, n, &pair[1]));
-        VJ_TRY(compare_rows(s->path[i], &pair[0], s->path[0], &pair[1], at, n, h->label_count, known));
+    return compare_rows(s->path[i], s->store[i], s->path[0], s->store[0], known);
+}
+
+static vj_status check_all(const stores *s)
+{
+    for (int i = 0; i < s->count; i++) {
+        const int64_t width = vj_features_describe(s->store[i])->width;
+        if (width > INT32_MAX)
+            return vj_raise(VJ_ERR_FORMAT, "%s: no encoder has width %lld", s->path[i], (long long)width);
+        if (i > 0) VJ_TRY(compare_stores(s, i));
     }
     return VJ_OK;
 }
 
-static vj_status compare_all(const stores *s)
-{
-    if (s->count == 1) return VJ_OK;
-    columns *pair = vj_calloc(2, sizeof *pair);
-    vj_status status = pair ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to compare feature stores");
-    for (int i = 1; i < s->count && status == VJ_OK; i++) status = compare_stores(s, i, pair);
-    free(pair);
-    return status;
-}
-
 /* ------------------------------------------------------------------------------------------------ opening */
 
-static vj_status open_stores(stores *s)
+static vj_status allocate(stores *s)
 {
     int64_t most = 0; /* floats of the clips whose means are made at a time */
     for (int i = 0; i < s->count; i++) {
-        VJ_TRY(vj_features_open(&s->store[i], s->path[i]));
         const vj_features_header *h = vj_features_describe(s->store[i]);
-        if (h->width > INT32_MAX)
-            return vj_raise(VJ_ERR_FORMAT, "%s: no encoder has width %lld", s->path[i], (long long)h->width);
         const int64_t values = vj_features_slab(s->store[i]) * h->tokens * h->width;
         if (h->tokens > 1 && values > most) most = values;
     }
@@ -207,6 +188,7 @@ static void describe(vj_source *source, const stores *s)
         set_name(r, s->path[i]);
         r->width = (int)h->width;
         r->tokens = s->average ? 1 : h->tokens;
+        if (r->tokens > 1) memcpy(r->grid, h->grid, sizeof r->grid);
         r->digest = h->encoder_digest;
         encoders[i] = h->encoder;
     }
@@ -218,13 +200,14 @@ static vj_status fill(vj_source *source, const stores *s)
     bool sums = false;
     int with = 0; /* a store that has checksums of the clips, which are the same in all */
     for (int i = s->count - 1; i >= 0; i--)
-        if (vj_features_has_clip_sums(s->store[i])) sums = true, with = i;
+        if (vj_features_clip_sums(s->store[i])) sums = true, with = i;
     describe(source, s);
     VJ_TRY(vj_source_take_columns(source, sums));
-    VJ_TRY(vj_features_read_clips(s->store[0], 0, source->clips, source->numbers));
-    VJ_TRY(vj_features_read_labels(s->store[0], 0, source->clips, source->labels));
-    if (sums) VJ_TRY(vj_features_read_clip_sums(s->store[with], 0, source->clips, source->sums));
-    return vj_source_take_slabs(source, 1);
+    const size_t n = (size_t)source->clips;
+    memcpy(source->numbers, vj_features_clips(s->store[0]), n * sizeof *source->numbers);
+    memcpy(source->labels, vj_features_labels(s->store[0]), n * (size_t)source->label_count * sizeof *source->labels);
+    if (sums) memcpy(source->sums, vj_features_clip_sums(s->store[with]), n * sizeof *source->sums);
+    return vj_source_take_slabs(source, 0);
 }
 
 vj_status vj_source_open_features(vj_source **source, const char *const *paths, int count, bool average, MPI_Comm comm)
@@ -237,13 +220,9 @@ vj_status vj_source_open_features(vj_source **source, const char *const *paths, 
     VJ_TRY(vj_source_create(source, &kind, s, comm));
     *s = (stores){.count = count, .average = average};
     for (int i = 0; i < count; i++) s->path[i] = paths[i];
-    /* Rank 0 first, so that what is wrong with the files is said once. */
-    vj_status status = VJ_OK;
-    const int rank = (*source)->rank;
-    if (rank == 0) status = open_stores(s);
-    if (rank == 0 && status == VJ_OK) status = compare_all(s);
-    VJ_TRY(vj_agree(comm, status));
-    if (rank != 0) status = open_stores(s);
+    for (int i = 0; i < count; i++) VJ_TRY(vj_features_open(&s->store[i], paths[i], comm));
+    VJ_TRY(vj_agree(comm, (*source)->rank == 0 ? check_all(s) : VJ_OK)); /* what is wrong is said once */
+    vj_status status = allocate(s);
     if (status == VJ_OK) status = fill(*source, s);
     return vj_agree(comm, status);
 }

@@ -47,10 +47,10 @@ vj_status vj_source_create(vj_source **source, const vj_source_kind *kind, void 
 /** Allocate the columns for so many clips and labels. */
 vj_status vj_source_take_columns(vj_source *source, bool sums);
 /**
- * Once clips and representations are known: this rank's part, the slabs and their memory. Slabs but the last have a
- * multiple of `batch` clips. Not collective.
+ * Once clips and representations are known: this rank's part, the slabs and their memory. Slabs but the last have
+ * `clips` clips; 0: as many as fit into 16 MiB, one at least. Not collective.
  */
-vj_status vj_source_take_slabs(vj_source *source, int64_t batch);
+vj_status vj_source_take_slabs(vj_source *source, int64_t clips);
 /**
  * Make the representations' names differ: names that are alike are replaced by `other` (one for each representation),
  * and those that are still alike get a number. "/" becomes ":".

@@ -104,15 +104,15 @@ vj_status vj_source_take_columns(vj_source *s, bool sums)
     return VJ_OK;
 }
 
-vj_status vj_source_take_slabs(vj_source *s, int64_t batch)
+vj_status vj_source_take_slabs(vj_source *s, int64_t clips)
 {
     int64_t clip_bytes = 0, most_first, most_last;
     for (int i = 0; i < s->count; i++)
         clip_bytes += s->representation[i].tokens * s->representation[i].width * (int64_t)sizeof(float);
     vj_split(s->clips, s->size, s->rank, &s->first, &s->last);
     vj_split(s->clips, s->size, 0, &most_first, &most_last);
-    const int64_t most = most_last - most_first, fit = SLAB_BYTES / clip_bytes / batch * batch;
-    s->slab = fit < batch ? batch : fit;
+    const int64_t most = most_last - most_first, fit = SLAB_BYTES / clip_bytes;
+    s->slab = clips > 0 ? clips : fit < 1 ? 1 : fit;
     if (s->slab > most) s->slab = most;
     s->slabs = (most + s->slab - 1) / s->slab;
     s->next = s->last; /* no pass has begun */

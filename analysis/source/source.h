@@ -19,8 +19,9 @@ typedef struct {
     char name[VJ_REPRESENTATION_NAME]; /* unlike all others of its source; without "/", so a name of an HDF5 group */
     char origin[VJ_PATH];              /* where it is from, for people: "val.h5", or "run/step_00001200.h5" */
     int width;
-    int64_t tokens;  /* 1: the mean over the clip's tokens, or an encoder that has one token */
-    uint64_t digest; /* of the encoder's weights and of the layer; 0: not known */
+    int64_t tokens;   /* 1: the mean over the clip's tokens, or an encoder that has one token */
+    uint64_t grid[3]; /* of the tokens: in time, rows, columns; tokens of no cell come before. 0: not known, or means */
+    uint64_t digest;  /* of the encoder's weights and of the layer; 0: not known */
 } vj_representation;
 
 /* Clips [first, first + count) of the source, this rank's next; all memory is the source's, until the next call. */
@@ -85,8 +86,8 @@ vj_status vj_source_match(const vj_source *training, vj_source *validation);
 
 /** This rank's clips in every pass: [*first, *last), whole clips, a contiguous part in the order of the ranks. */
 void vj_source_part(const vj_source *source, int64_t *first, int64_t *last);
-/** The most clips that a slab of any rank has. The rows of all representations of a slab take at most 16 MiB, unless
- * that is less than one clip of a feature store or one batch of an encoder. */
+/** The most clips that a slab of any rank has: one batch of an encoder; of feature stores so many that the rows of all
+ * representations take at most 16 MiB, one clip at least. */
 int64_t vj_source_slab_clips(const vj_source *source);
 
 /** Begin a pass over all clips; each pass gives the same rows. Collective. */

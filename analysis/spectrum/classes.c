@@ -143,12 +143,12 @@ static vj_status read_all(study *s, vj_progress *progress,
 static vj_status compute(study *s)
 {
     const int all = s->representations * s->task_count;
-    int64_t first, last;
-    vj_source_part(s->source, &first, &last);
-    vj_progress progress = vj_progress_begin("classes", 2 * (last - first));
+    vj_progress progress = vj_progress_begin("classes");
+    vj_progress_expect(&progress, s->source, 2);
     VJ_TRY(read_all(s, &progress, vj_class_pass_add));
     for (int i = 0; i < all; i++) VJ_TRY(vj_class_pass_means(s->pass[i], s->analysis->comm, s->analysis->ranks));
     VJ_TRY(read_all(s, &progress, vj_class_pass_scatter));
+    vj_progress_end(&progress);
     for (int i = 0; i < all; i++) VJ_TRY(vj_class_pass_finish(s->pass[i], s->analysis->comm, &s->measure[i]));
     return VJ_OK;
 }

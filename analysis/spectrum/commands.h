@@ -24,7 +24,7 @@ typedef struct {
     const char *neighbours;   /* knn: values of k, "1,5,20" */
     const char *distance;     /* knn: cosine, euclidean */
     const char *temperature;  /* knn: of weighted votes */
-    const char *memory;       /* knn, ridge: MiB of a rank for queries or regressions */
+    const char *memory;       /* MiB of a rank for queries, regressions or sums of its own rows */
     const char *balanced;     /* ridge: flag, every class counts alike */
     const char *path;         /* ridge: penalties, "LOW,HIGH,COUNT" */
     const char *table;        /* ridge: folder for the table of results */

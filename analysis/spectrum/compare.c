@@ -24,6 +24,7 @@ typedef struct {
     double *norm;       /* [m, m] |X^T Y|^2, sum of squares */
     vj_matrix *cross;   /* [m, m] X^T Y, where i <= j */
     int64_t slab_rows;
+    int64_t sum_bytes; /* of this rank, for vj_begin_sums() */
 } comparison;
 
 static const vj_representation *representation(const comparison *c, int i)
@@ -88,9 +89,11 @@ static vj_status allocate(comparison *c)
     }
     VJ_TRY(vj_agree(c->analysis->comm, good ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to compare features")));
     for (int i = 0; i < m; i++)
-        for (int j = i; j < m; j++)
+        for (int j = i; j < m; j++) {
             VJ_TRY(vj_matrix_create(&c->cross[i * m + j], c->analysis->ranks, representation(c, i)->width,
                                     representation(c, j)->width));
+            VJ_TRY(vj_begin_sums(&c->cross[i * m + j], &c->sum_bytes));
+        }
     return VJ_OK;
 }
 
@@ -147,17 +150,19 @@ static vj_status read_twice(comparison *c)
 {
     vj_slab slab;
     bool more;
-    VJ_TRY(vj_source_means(c->source, c->analysis->comm, c->mean));
+    vj_progress progress = vj_progress_begin("compare");
+    vj_progress_expect(&progress, c->source, 2);
+    VJ_TRY(vj_source_means(c->source, c->analysis->comm, c->mean, &progress));
     VJ_TRY(vj_source_begin(c->source));
-    int64_t first, last;
-    vj_source_part(c->source, &first, &last);
-    vj_progress progress = vj_progress_begin("compare", last - first);
     for (;;) {
         VJ_TRY(vj_source_next(c->source, &slab, &more));
         if (!more) break;
         VJ_TRY(add_slab(c, &slab));
         vj_progress_add(&progress, slab.count);
     }
+    vj_progress_end(&progress);
+    for (int i = 0; i < c->m; i++)
+        for (int j = i; j < c->m; j++) vj_matrix_end_sums(&c->cross[i * c->m + j]);
     vj_sum_many(c->analysis->comm, c->sum, c->m);
     vj_sum_many(c->analysis->comm, c->product, (int64_t)c->m * c->m);
     return VJ_OK;
@@ -300,6 +305,7 @@ static vj_status run(comparison *c)
            (long long)(bytes >> 20));
     VJ_TRY(vj_check_memory(c->analysis->comm, bytes, "the products of all pairs",
                            "compare fewer representations at a time, or take more nodes"));
+    VJ_TRY(vj_memory_for_sums(&c->sum_bytes, c->analysis->comm, c->analysis->options->memory, bytes));
     if (c->analysis->dry_run) return VJ_OK;
     VJ_TRY(vj_analysis_file_open(&output, c->analysis, "compare"));
     const datasets to = declare(c, output);

@@ -281,19 +281,20 @@ static vj_status find_neighbours(work *w)
         VJ_TRY(search_training(w));
         VJ_TRY(vj_agree(w->analysis->comm, take_results(w, first, count)));
     }
+    vj_progress_end(&w->progress);
     return VJ_OK;
 }
 
 static vj_status run(work *w)
 {
-    int64_t first, last;
     VJ_TRY(vj_agree(w->analysis->comm, vj_knn_plan_make(&w->plan, w->analysis)));
     w->count = vj_source_representations(w->plan.training);
     choose_blocks(w);
     VJ_TRY(vj_agree(w->analysis->comm, prepare(w)));
     if (w->analysis->dry_run) return VJ_OK;
-    vj_source_part(w->plan.training, &first, &last);
-    w->progress = vj_progress_begin("knn", w->blocks * (w->last - w->first + last - first));
+    w->progress = vj_progress_begin("knn");
+    vj_progress_expect(&w->progress, w->plan.queries, w->blocks);
+    vj_progress_expect(&w->progress, w->plan.training, w->blocks);
     VJ_TRY(vj_analysis_file_open(&w->output, w->analysis, "knn"));
     vj_status status = declare(w);
     if (status == VJ_OK) status = vj_agree(w->analysis->comm, write_columns(w));

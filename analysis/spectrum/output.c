@@ -10,7 +10,7 @@
 #include "h5/h5.h"
 #include "parallel/parallel.h"
 
-enum { NAME = 256, DIMENSIONS = 4, MOST_DATASETS = 4096, MOST_ATTRIBUTES = 2048 };
+enum { NAME = 256, DIMENSIONS = 4, MOST_DATASETS = 4096, MOST_ATTRIBUTES = 2048, MOST_U64S = 4 };
 
 typedef struct {
     char name[NAME];
@@ -22,10 +22,11 @@ typedef struct {
 
 typedef struct {
     char object[NAME], name[64];
-    enum { NUMBER, COUNT, DIGEST, TEXT } kind;
+    enum { NUMBER, COUNT, DIGEST, U64S, TEXT } kind;
     double number;
     int64_t count;
-    uint64_t digest;
+    uint64_t u64[MOST_U64S];
+    int u64_count;
     char *text; /* owned */
 } attribute;
 
@@ -127,11 +128,20 @@ void vj_analysis_file_count(vj_analysis_file *o, const char *object, const char 
     a->count = value;
 }
 
+void vj_analysis_file_u64s(vj_analysis_file *o, const char *object, const char *name, const uint64_t *values, int count)
+{
+    attribute *a = add_attribute(o, object, name);
+    VJ_ASSERT(count <= MOST_U64S);
+    a->kind = U64S;
+    a->u64_count = count;
+    memcpy(a->u64, values, (size_t)count * sizeof *values);
+}
+
 void vj_analysis_file_digest(vj_analysis_file *o, const char *object, const char *name, uint64_t value)
 {
     attribute *a = add_attribute(o, object, name);
     a->kind = DIGEST;
-    a->digest = value;
+    a->u64[0] = value;
 }
 
 void vj_analysis_file_text(vj_analysis_file *o, const char *object, const char *name, const char *value)
@@ -247,7 +257,9 @@ static vj_status put_attribute(const vj_analysis_file *o, const attribute *a)
     else if (a->kind == COUNT)
         status = vj_h5_put_i64(object, a->name, a->count);
     else if (a->kind == DIGEST)
-        status = vj_h5_put_u64(object, a->name, a->digest);
+        status = vj_h5_put_u64(object, a->name, a->u64[0]);
+    else if (a->kind == U64S)
+        status = vj_h5_put_u64s(object, a->name, a->u64, a->u64_count);
     else
         status = vj_h5_put_text(object, a->name, a->text ? a->text : "");
     if (H5Oclose(object) < 0 && status == VJ_OK) status = vj_raise_h5("%s: close %s", o->file.path, a->object);

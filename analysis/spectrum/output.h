@@ -46,6 +46,9 @@ vj_status vj_analysis_file_write(vj_analysis_file *output, int dataset, int64_t 
 void vj_analysis_file_number(vj_analysis_file *output, const char *object, const char *name, double value);
 void vj_analysis_file_count(vj_analysis_file *output, const char *object, const char *name, int64_t value);
 void vj_analysis_file_digest(vj_analysis_file *output, const char *object, const char *name, uint64_t value);
+/** An array of `count` numbers, at most 4. */
+void vj_analysis_file_u64s(vj_analysis_file *output, const char *object, const char *name, const uint64_t *values,
+                           int count);
 void vj_analysis_file_text(vj_analysis_file *output, const char *object, const char *name, const char *value);
 
 /** Finish the file, or leave none if any rank's status is a failure; frees the output. Collective, agreed. */

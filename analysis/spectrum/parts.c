@@ -119,6 +119,37 @@ vj_status vj_count_copies(int64_t *copies, const vj_source *training, const vj_s
     return VJ_OK;
 }
 
+/* ------------------------------------------------------------------------------------------------ sums */
+
+vj_status vj_memory_for_sums(int64_t *bytes, MPI_Comm comm, const char *option, int64_t needed)
+{
+    double mib;
+    const int64_t most = vj_rank_memory(comm), left = most > needed ? most - needed : 0;
+    *bytes = left / 2;
+    if (!option) return VJ_OK;
+    const int rank = vj_comm_rank(comm); /* what is wrong is said once */
+    VJ_TRY(vj_agree(comm, rank == 0 ? vj_parse_number("--memory", option, &mib) : VJ_OK));
+    if (rank != 0) VJ_TRY(vj_parse_number("--memory", option, &mib));
+    *bytes = mib < 1e9 ? (int64_t)(mib * 1048576.0) : INT64_MAX;
+    return VJ_OK;
+}
+
+vj_status vj_begin_sums(vj_matrix *matrix, int64_t *bytes)
+{
+    const int64_t wanted = vj_matrix_sums_bytes(matrix);
+    if (wanted > *bytes) return VJ_OK;
+    *bytes -= wanted;
+    return vj_matrix_begin_sums(matrix);
+}
+
+void vj_rows_widen(double *rows, const float *x, int64_t count, int width, const double *minus, double *sum)
+{
+    for (int64_t i = 0; i < count; i++, x += width, rows += width) {
+        for (int k = 0; k < width; k++) rows[k] = (double)x[k] - minus[k];
+        for (int k = 0; k < width && sum; k++) sum[k] += rows[k];
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ means */
 
 static void add_rows(double *sum, const float *x, int64_t rows, int width)
@@ -127,7 +158,7 @@ static void add_rows(double *sum, const float *x, int64_t rows, int width)
         for (int k = 0; k < width; k++) sum[k] += (double)x[k];
 }
 
-vj_status vj_source_means(vj_source *source, MPI_Comm comm, double *const *mean)
+vj_status vj_source_means(vj_source *source, MPI_Comm comm, double *const *mean, vj_progress *progress)
 {
     const int count = vj_source_representations(source);
     vj_slab slab;
@@ -142,6 +173,7 @@ vj_status vj_source_means(vj_source *source, MPI_Comm comm, double *const *mean)
             const vj_representation *r = vj_source_representation(source, i);
             add_rows(mean[i], slab.x[i], slab.count * r->tokens, r->width);
         }
+        vj_progress_add(progress, slab.count);
     }
     for (int i = 0; i < count; i++) {
         const vj_representation *r = vj_source_representation(source, i);
@@ -153,10 +185,18 @@ vj_status vj_source_means(vj_source *source, MPI_Comm comm, double *const *mean)
 
 /* ------------------------------------------------------------------------------------------------ progress */
 
-vj_progress vj_progress_begin(const char *name, int64_t all)
+vj_progress vj_progress_begin(const char *name)
 {
     const double now = vj_now();
-    return (vj_progress){.name = name, .start = now, .last = now, .all = all};
+    return (vj_progress){.name = name, .start = now, .last = now};
+}
+
+void vj_progress_expect(vj_progress *p, const vj_source *source, int64_t passes)
+{
+    int64_t first, last;
+    vj_source_part(source, &first, &last);
+    p->mine += passes * (last - first);
+    p->all += passes * vj_source_clips(source);
 }
 
 void vj_progress_add(vj_progress *p, int64_t clips)
@@ -165,6 +205,14 @@ void vj_progress_add(vj_progress *p, int64_t clips)
     p->done += clips;
     if (now - p->last < 5.0 || p->done == 0) return;
     p->last = now;
-    const double spent = now - p->start, left = spent * (double)(p->all - p->done) / (double)p->done;
-    vj_log("%s: %3.0f %% in %.0f s, %.0f s left", p->name, 100.0 * (double)p->done / (double)p->all, spent, left);
+    const double share = (double)p->done / (double)p->mine, spent = now - p->start, done = share * (double)p->all;
+    vj_log("%s: %3.0f %%, %.0f of %lld clips read, in all passes, %.3g clips/s, %.0f s left", p->name, 100.0 * share,
+           done, (long long)p->all, done / spent, spent / share - spent);
+}
+
+void vj_progress_end(const vj_progress *p)
+{
+    const double spent = vj_now() - p->start;
+    vj_log("%s: %lld clips read, in all passes, in %.1f s, %.3g clips/s", p->name, (long long)p->all, spent,
+           (double)p->all / spent);
 }

@@ -257,12 +257,12 @@ static vj_probe_row make_row(const campaign *c, int r, int t, int share)
     const vj_config *config = c->analysis->config;
     const int64_t seeds = config->probe.seeds, first = t * c->per_task + share * seeds;
     const double *top1 = &c->top1[r * c->subset_count + first];
-    vj_probe_row row = {.kind = "ridge",
+    vj_probe_row row = {VJ_PROBE_ROW_UNKNOWN, /* the rank of tokens too: these are means */
+                        .kind = "ridge",
                         .labels = config->probe.labels[share],
                         .training_clips = c->subsets[first].clips,
                         .validation_clips = c->tasks[t].validation_clips,
                         .seeds = seeds,
-                        .effective_rank = NAN, /* of tokens; these are means */
                         .width = representation(c, r)->width};
     double squares = 0.0;
     snprintf(row.task, sizeof row.task, "%s", task_name(c, t));

@@ -29,6 +29,7 @@ struct vj_ridge {
     double *p, *q, *f; /* a batch: [BATCH, D] rows in the eigenvectors' directions, divided; [BATCH, C] answers */
 };
 
+/* A whole [D, D]: while rows are added the sums of this rank's own, then the eigenvectors. */
 int64_t vj_ridge_bytes(const vj_ridge_shape *shape, int ranks)
 {
     const double D = shape->D, C = shape->C, L = shape->lambdas;
@@ -45,7 +46,6 @@ static bool allocate(vj_ridge *r)
     r->target = vj_calloc(C, sizeof(double));
     r->sum = vj_calloc(C * D, sizeof(double));
     r->value = vj_calloc(D, sizeof(double));
-    r->vectors = vj_calloc(D * D, sizeof(double));
     r->cross = vj_calloc(D * C, sizeof(double));
     r->path.lambda = vj_calloc(6 * L, sizeof(double));
     r->right = vj_calloc(L * C, sizeof(double));
@@ -59,8 +59,8 @@ static bool allocate(vj_ridge *r)
     r->path.top1 = r->path.squared + L;
     r->path.top5 = r->path.top1 + L;
     r->path.class_mean = r->path.top5 + L;
-    return r->clips && r->weight && r->mean && r->target && r->sum && r->value && r->vectors && r->cross && r->right &&
-           r->asked && r->p && r->q && r->f;
+    return r->clips && r->weight && r->mean && r->target && r->sum && r->value && r->cross && r->right && r->asked &&
+           r->p && r->q && r->f;
 }
 
 vj_status vj_ridge_create(vj_ridge **ridge, MPI_Comm comm, vj_ranks *ranks, const vj_ridge_shape *shape,
@@ -81,7 +81,8 @@ vj_status vj_ridge_create(vj_ridge **ridge, MPI_Comm comm, vj_ranks *ranks, cons
         r->target[c] = r->weight[c] * r->clips[c] / (double)r->all;
     }
     r->path.clips = r->all;
-    return vj_matrix_create(&r->gram, ranks, shape->D, shape->D);
+    VJ_TRY(vj_matrix_create(&r->gram, ranks, shape->D, shape->D));
+    return vj_matrix_begin_sums(&r->gram);
 }
 
 void vj_ridge_destroy(vj_ridge *r)
@@ -138,11 +139,14 @@ static void centre(vj_ridge *r, double *cross)
 }
 
 /* The eigenvectors, and `cross` in their directions. */
-static vj_status decompose(vj_ridge *r)
+static vj_status decompose(vj_ridge *r, MPI_Comm comm)
 {
     const int D = r->shape.D, C = r->shape.C;
     vj_matrix vectors = {0}, cross = {0}, turned = {0};
-    vj_status status = vj_matrix_create(&vectors, r->ranks, D, D);
+    r->vectors = vj_calloc((int64_t)D * D, sizeof(double));
+    vj_status status =
+        vj_agree(comm, r->vectors ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the eigenvectors of a ridge probe"));
+    if (status == VJ_OK) status = vj_matrix_create(&vectors, r->ranks, D, D);
     if (status == VJ_OK) status = vj_matrix_create(&cross, r->ranks, D, C);
     if (status == VJ_OK) status = vj_matrix_create(&turned, r->ranks, D, C);
     if (status == VJ_OK) status = vj_matrix_eigen(&r->gram, r->value, &vectors);
@@ -161,9 +165,10 @@ static vj_status decompose(vj_ridge *r)
 vj_status vj_ridge_solve(vj_ridge *r, MPI_Comm comm)
 {
     double trace = 0.0;
+    vj_matrix_end_sums(&r->gram);
     vj_sum_many(comm, r->sum, (int64_t)r->shape.C * r->shape.D);
     centre(r, r->cross);
-    VJ_TRY(decompose(r));
+    VJ_TRY(decompose(r, comm));
     vj_matrix_release(&r->gram);
     for (int k = 0; k < r->shape.D; k++) {
         r->value[k] = fmax(r->value[k], 0.0); /* rounding alone can make it negative */

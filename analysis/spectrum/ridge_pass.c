@@ -174,24 +174,26 @@ static vj_status fit_all(passes *p, vj_ridge_fitted *fitted, void *user)
     const vj_ridge_work *work = p->work;
     const vj_analysis *analysis = work->analysis;
     const int representations = vj_source_representations(analysis->source);
-    int64_t distinct = 0, first, last, validation_first, validation_last;
+    int64_t distinct = 0;
     for (int64_t i = 0; i < work->subset_count; i++) distinct += work->subsets[i].same < 0;
     const int64_t all = distinct * representations;
     VJ_TRY(plan_room(p, all));
     VJ_TRY(allocate(p));
-    vj_source_part(analysis->source, &first, &last);
-    vj_source_part(analysis->validation, &validation_first, &validation_last);
     vj_log("ridge: %lld regressions, %lld at a time", (long long)all, (long long)p->room);
-    VJ_TRY(vj_source_means(analysis->source, analysis->comm, p->shift));
-    p->progress = vj_progress_begin("ridge", (all + p->room - 1) / p->room *
-                                                 (2 * (last - first) + validation_last - validation_first));
+    const int64_t rounds = (all + p->room - 1) / p->room;
+    p->progress = vj_progress_begin("ridge");
+    vj_progress_expect(&p->progress, analysis->source, 1 + 2 * rounds);
+    vj_progress_expect(&p->progress, analysis->validation, rounds);
+    VJ_TRY(vj_source_means(analysis->source, analysis->comm, p->shift, &p->progress));
     for (int r = 0; r < representations; r++)
         for (int64_t i = 0; i < work->subset_count; i++) {
             if (work->subsets[i].same >= 0) continue;
             p->fits[p->count++] = (fit){.representation = r, .subset = i};
             if (p->count == p->room) VJ_TRY(fit_waiting(p, fitted, user));
         }
-    return p->count > 0 ? fit_waiting(p, fitted, user) : VJ_OK;
+    if (p->count > 0) VJ_TRY(fit_waiting(p, fitted, user));
+    vj_progress_end(&p->progress);
+    return VJ_OK;
 }
 
 vj_status vj_ridge_work_do(const vj_ridge_work *work, vj_ridge_fitted *fitted, void *user)

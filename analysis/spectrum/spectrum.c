@@ -40,12 +40,12 @@ typedef struct {
     vj_analysis *analysis;
     vj_analysis_file *output;
     int count, components;
+    int64_t sum_bytes; /* of this rank, for vj_begin_sums() */
     bool whitening;
     subject *subjects; /* [count] */
     double *rows;      /* [rows of a slab, D] as doubles */
     double *projected; /* [rows of a slab, components] */
     float *narrow;     /* the same */
-    vj_progress progress;
 } work;
 
 /* ------------------------------------------------------------------------------------------------ memory */
@@ -89,8 +89,11 @@ static vj_status prepare(work *w)
     return vj_raise(VJ_ERR_MEMORY, "no memory for slabs of %lld rows", (long long)rows);
 }
 
-/* A rank's part of all matrices at once, and, while one is diagonalised, of its copy, vectors and work space. */
-static vj_status check_memory(const work *w)
+/*
+ * A rank's part of all matrices at once, and, while one is diagonalised, of its copy, vectors and work space. Of the
+ * rest, sums of each rank's own rows may take a part.
+ */
+static vj_status check_memory(work *w)
 {
     enum { TEMPORARY = 6 };
     const vj_source *source = w->analysis->source;
@@ -101,8 +104,9 @@ static vj_status check_memory(const work *w)
         if (D * D > largest) largest = D * D;
     }
     const int64_t bytes = (int64_t)((numbers + TEMPORARY * largest) / w->analysis->size * sizeof(double));
-    return vj_check_memory(w->analysis->comm, bytes, "covariances",
-                           "take more nodes, or fewer representations at a time");
+    VJ_TRY(vj_check_memory(w->analysis->comm, bytes, "covariances",
+                           "take more nodes, or fewer representations at a time"));
+    return vj_memory_for_sums(&w->sum_bytes, w->analysis->comm, w->analysis->options->memory, bytes);
 }
 
 static void release(work *w)
@@ -124,13 +128,6 @@ static void release(work *w)
 
 /* ------------------------------------------------------------------------------------------------ first pass */
 
-/* w->rows [rows, D] = x - minus. */
-static void widen(work *w, const subject *s, const float *x, int64_t rows, const double *minus)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int j = 0; j < s->D; j++) w->rows[i * s->D + j] = (double)x[i * s->D + j] - minus[j];
-}
-
 /* The mean of the rows of all ranks' first slabs. */
 static void choose_shift(work *w, subject *s, const float *x, int64_t rows)
 {
@@ -144,9 +141,7 @@ static void choose_shift(work *w, subject *s, const float *x, int64_t rows)
 
 static vj_status add_slab(work *w, subject *s, const float *x, int64_t rows)
 {
-    widen(w, s, x, rows, s->shift);
-    for (int64_t i = 0; i < rows; i++)
-        for (int j = 0; j < s->D; j++) s->mean[j] += w->rows[i * s->D + j];
+    vj_rows_widen(w->rows, x, rows, s->D, s->shift, s->mean);
     return vj_matrix_add_gram(&s->gram, w->rows, rows);
 }
 
@@ -154,6 +149,8 @@ static vj_status sum_products(work *w)
 {
     vj_slab slab;
     bool more, first = true;
+    vj_progress progress = vj_progress_begin("spectrum");
+    vj_progress_expect(&progress, w->analysis->source, 1);
     VJ_TRY(vj_source_begin(w->analysis->source));
     for (;;) {
         VJ_TRY(vj_source_next(w->analysis->source, &slab, &more));
@@ -165,9 +162,13 @@ static vj_status sum_products(work *w)
             VJ_TRY(add_slab(w, s, slab.x[i], rows));
         }
         first = false;
-        vj_progress_add(&w->progress, slab.count);
+        vj_progress_add(&progress, slab.count);
     }
-    for (int i = 0; i < w->count; i++) vj_sum_many(w->analysis->comm, w->subjects[i].mean, w->subjects[i].D);
+    vj_progress_end(&progress);
+    for (int i = 0; i < w->count; i++) {
+        vj_matrix_end_sums(&w->subjects[i].gram);
+        vj_sum_many(w->analysis->comm, w->subjects[i].mean, w->subjects[i].D);
+    }
     return VJ_OK;
 }
 
@@ -272,7 +273,7 @@ static vj_status diagonalise(work *w, subject *s)
 static vj_status project_slab(work *w, const subject *s, const float *x, int64_t first, int64_t count)
 {
     const int64_t rows = count * s->what->tokens;
-    widen(w, s, x, rows, s->mean);
+    vj_rows_widen(w->rows, x, rows, s->D, s->mean, NULL);
     vj_rows_multiply(w->projected, w->rows, rows, s->D, s->basis, s->kept);
     for (int64_t i = 0; i < rows * s->kept; i++) w->narrow[i] = (float)w->projected[i];
     return vj_analysis_file_write(w->output, s->place.projections, first * s->what->tokens * s->kept, rows * s->kept,
@@ -283,16 +284,20 @@ static vj_status project(work *w)
 {
     vj_slab slab;
     bool more;
+    vj_progress progress = vj_progress_begin("projections");
+    vj_progress_expect(&progress, w->analysis->source, 1);
     VJ_TRY(vj_source_begin(w->analysis->source));
     for (;;) {
         vj_status status = VJ_OK;
         VJ_TRY(vj_source_next(w->analysis->source, &slab, &more));
-        if (!more) return VJ_OK;
+        if (!more) break;
         for (int i = 0; i < w->count && status == VJ_OK; i++)
             status = project_slab(w, &w->subjects[i], slab.x[i], slab.first, slab.count);
         VJ_TRY(vj_agree(w->analysis->comm, status));
-        vj_progress_add(&w->progress, slab.count);
+        vj_progress_add(&progress, slab.count);
     }
+    vj_progress_end(&progress);
+    return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ results */
@@ -363,6 +368,7 @@ static void put_measures(const work *w, const subject *s)
     vj_analysis_file_digest(w->output, s->group, "encoder_digest", s->what->digest);
     vj_analysis_file_count(w->output, s->group, "width", s->D);
     vj_analysis_file_count(w->output, s->group, "tokens", s->what->tokens);
+    if (s->what->grid[0] > 0) vj_analysis_file_u64s(w->output, s->group, "grid", s->what->grid, 3);
     vj_analysis_file_count(w->output, s->group, "rows", s->rows);
 }
 
@@ -372,11 +378,13 @@ static vj_status compute(work *w)
 {
     const vj_analysis *analysis = w->analysis;
     vj_status status = VJ_OK;
-    for (int i = 0; i < w->count; i++)
+    for (int i = 0; i < w->count; i++) {
         VJ_TRY(vj_matrix_create(&w->subjects[i].gram, analysis->ranks, w->subjects[i].D, w->subjects[i].D));
+        VJ_TRY(vj_begin_sums(&w->subjects[i].gram, &w->sum_bytes));
+    }
     VJ_TRY(sum_products(w));
     for (int i = 0; i < w->count; i++) VJ_TRY(diagonalise(w, &w->subjects[i]));
-    if (w->components > 0 && analysis->out) VJ_TRY(project(w));
+    if (w->components > 0) VJ_TRY(project(w));
     for (int i = 0; i < w->count; i++) {
         put_measures(w, &w->subjects[i]);
         if (status == VJ_OK && analysis->rank == 0) status = write_arrays(w, &w->subjects[i]);
@@ -402,11 +410,8 @@ static vj_status read_options(work *w)
 
 vj_status vj_spectrum_run(vj_analysis *analysis)
 {
-    int64_t first, last;
     work w = {.analysis = analysis};
     VJ_TRY(read_options(&w));
-    vj_source_part(analysis->source, &first, &last);
-    w.progress = vj_progress_begin("spectrum", (last - first) * (w.components > 0 ? 2 : 1));
     vj_status status = check_memory(&w);
     if (status == VJ_OK) status = vj_agree(analysis->comm, prepare(&w));
     if (status == VJ_OK && !analysis->dry_run) status = vj_analysis_file_open(&w.output, analysis, "spectrum");

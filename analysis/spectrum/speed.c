@@ -13,6 +13,7 @@
 #include "bench/spread.h"
 #include "parallel/parallel.h"
 #include "spectrum/commands.h"
+#include "spectrum/parts.h"
 
 enum { REPEATS = 5, COMPONENTS = 64 };
 
@@ -20,7 +21,9 @@ typedef struct {
     const vj_analysis *analysis;
     int width, rows, threads;
     double peak_gflops; /* of all ranks: the best of several measurements */
-    double *x, *basis, *projected, *values;
+    int64_t sum_bytes;  /* of this rank, for vj_begin_sums() */
+    float *features;    /* [rows, width], random; x: as doubles, less a mean */
+    double *x, *mean, *sum, *basis, *projected, *values;
     vj_matrix gram, vectors;
     json_t *report;
 } speed;
@@ -36,13 +39,32 @@ static void measure_peak(speed *s)
     if (peak > s->peak_gflops) s->peak_gflops = peak;
 }
 
+static vj_status widen(speed *s)
+{
+    vj_rows_widen(s->x, s->features, s->rows, s->width, s->mean, s->sum);
+    return VJ_OK;
+}
+
+static vj_status begin_sums(speed *s)
+{
+    int64_t bytes = s->sum_bytes;
+    return vj_begin_sums(&s->gram, &bytes);
+}
+
 static vj_status add_products(speed *s)
 {
     return vj_matrix_add_gram(&s->gram, s->x, s->rows);
 }
 
+static vj_status end_sums(speed *s)
+{
+    vj_matrix_end_sums(&s->gram);
+    return begin_sums(s);
+}
+
 static vj_status find_eigenvalues(speed *s)
 {
+    vj_matrix_end_sums(&s->gram);
     VJ_TRY(vj_matrix_mirror(&s->gram));
     return vj_matrix_eigen(&s->gram, s->values, &s->vectors);
 }
@@ -109,14 +131,17 @@ static vj_status prepare(speed *s)
 {
     const int64_t numbers = (int64_t)s->rows * s->width;
     vj_rng rng;
+    s->features = vj_calloc(numbers, sizeof *s->features);
     s->x = vj_calloc(numbers, sizeof *s->x);
+    s->mean = vj_calloc(s->width, sizeof *s->mean);
+    s->sum = vj_calloc(s->width, sizeof *s->sum);
     s->basis = vj_calloc((int64_t)s->width * COMPONENTS, sizeof *s->basis);
     s->projected = vj_calloc((int64_t)s->rows * COMPONENTS, sizeof *s->projected);
     s->values = vj_calloc(s->width, sizeof *s->values);
-    if (!s->x || !s->basis || !s->projected || !s->values)
+    if (!s->features || !s->x || !s->mean || !s->sum || !s->basis || !s->projected || !s->values)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %d rows of width %d", s->rows, s->width);
     vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)s->analysis->rank);
-    for (int64_t i = 0; i < numbers; i++) s->x[i] = vj_rng_uniform(&rng) - 0.5;
+    for (int64_t i = 0; i < numbers; i++) s->features[i] = (float)vj_rng_uniform(&rng) - 0.5F;
     for (int64_t i = 0; i < (int64_t)s->width * COMPONENTS; i++) s->basis[i] = vj_rng_uniform(&rng);
     return VJ_OK;
 }
@@ -125,12 +150,15 @@ static vj_status measure(speed *s)
 {
     const vj_analysis *analysis = s->analysis;
     const double D = s->width, rows = (double)s->rows * analysis->size;
-    double products_s, eigen_s, project_s;
+    double widen_s, products_s, sums_s, eigen_s, project_s;
     char blas[256];
     VJ_TRY(vj_matrix_create(&s->gram, analysis->ranks, s->width, s->width));
     VJ_TRY(vj_matrix_create(&s->vectors, analysis->ranks, s->width, s->width));
+    VJ_TRY(begin_sums(s));
     measure_peak(s);
+    VJ_TRY(time_it(s, "to doubles", widen, 0.0, REPEATS, &widen_s));
     VJ_TRY(time_it(s, "sum of products", add_products, rows * D * (D + 1.0), REPEATS, &products_s));
+    VJ_TRY(time_it(s, "sum of all ranks", end_sums, 0.0, VJ_FEWEST_REPEATS, &sums_s));
     VJ_TRY(time_it(s, "projections", project, 2.0 * rows * D * COMPONENTS, REPEATS, &project_s));
     VJ_TRY(time_it(s, "eigenvectors", find_eigenvalues, 0.0, VJ_FEWEST_REPEATS, &eigen_s));
     put_fractions(s);
@@ -141,7 +169,8 @@ static vj_status measure(speed *s)
     vj_put_count(s->report, "rows", s->rows);
     vj_put_number(s->report, "fp64_peak_gflops", s->peak_gflops);
     /* Two diagonalisations: of the covariance, and for RankMe. */
-    vj_put_number(s->report, "extrapolated_s_of_1e7_rows", 1e7 / rows * products_s + 2.0 * eigen_s);
+    vj_put_number(s->report, "extrapolated_s_of_1e7_rows",
+                  1e7 / rows * (widen_s + products_s) + sums_s + 2.0 * eigen_s);
     vj_put_number(s->report, "extrapolated_s_of_projecting_them", 1e7 / rows * project_s);
     return VJ_OK;
 }
@@ -152,12 +181,16 @@ vj_status vj_speed_run(vj_analysis *analysis)
     speed s = {.analysis = analysis, .report = analysis->report, .threads = vj_place_of(analysis->comm).threads};
     VJ_TRY(read_number(&s.width, "--width", analysis->options->width, 1408, MOST_WIDTH));
     VJ_TRY(read_number(&s.rows, "--rows", analysis->options->rows, 4096, MOST_ROWS));
+    VJ_TRY(vj_memory_for_sums(&s.sum_bytes, analysis->comm, analysis->options->memory, 0));
     if (analysis->dry_run) return VJ_OK;
     vj_status status = vj_agree(analysis->comm, prepare(&s));
     if (status == VJ_OK) status = measure(&s);
     vj_matrix_release(&s.gram);
     vj_matrix_release(&s.vectors);
+    free(s.features);
     free(s.x);
+    free(s.mean);
+    free(s.sum);
     free(s.basis);
     free(s.projected);
     free(s.values);

@@ -3,10 +3,7 @@
 # matrices, on one to four ranks; spectra that are known beforehand; what cannot be computed is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-here=$source_dir/tests/e2e
-[[ -x $bin/vjepa-spectrum ]] || { echo "skipped: built without ScaLAPACK"; exit 77; }
-/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null || { echo "skipped: no h5py"; exit 77; }
-python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here /usr/bin/python3 "$@"; }
+needs_spectrum
 
 python "$here/check_spectrum.py" make
 stores=(few.h5 far.h5 flat.h5 law.h5 gauss.h5)
@@ -15,6 +12,9 @@ for ranks in 1 2 3 4; do
     python "$here/check_spectrum.py" tokens$ranks.h5 1 11 || fail "tokens, $ranks ranks"
 done
 run 3 "$bin/vjepa-spectrum" spectrum "${stores[@]}" --out means.h5 >>log
+# Without memory for sums of its own rows a rank gets other ranks' rows, for all representations or for some.
+run 3 "$bin/vjepa-spectrum" spectrum --tokens "${stores[@]}" --components 11 --whitening --memory 0.3 --out little.h5 >log
+python "$here/check_spectrum.py" little.h5 1 11 || fail "with little memory"
 python "$here/check_spectrum.py" means.h5 0 0 || fail "means"
 grep -q '^gauss  *200  *600 ' log || fail "no table: $(cat log)"
 
@@ -28,6 +28,7 @@ refused() { # COMMAND EXIT WORDS ARGUMENT...
 refused spectrum 2 'which features' --out x.h5
 refused spectrum 2 'end in .h5' far.h5 --out x.txt
 refused spectrum 2 'expected a number' far.h5 --components many --out x.h5
+refused spectrum 2 '--memory none: expected a number above 0' far.h5 --memory none
 refused spectrum 2 'where to' far.h5 --components 3
 refused spectrum 1 'No such file' far.h5 missing.h5
 python - <<'EOF'

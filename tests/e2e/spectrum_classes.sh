@@ -3,10 +3,7 @@
 # one to four ranks; classes that have collapsed are seen; classes of one clip are named and left out.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-here=$source_dir/tests/e2e
-[[ -x $bin/vjepa-spectrum ]] || { echo "skipped: built without ScaLAPACK"; exit 77; }
-/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null || { echo "skipped: no h5py"; exit 77; }
-python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here /usr/bin/python3 "$@"; }
+needs_spectrum
 
 python "$here/check_classes.py" make
 for ranks in 1 2 3 4; do

@@ -3,10 +3,7 @@
 # them; subsets and table as vjepa-probe's; the same on one to four ranks; what cannot be learned is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-here=$source_dir/tests/e2e
-[[ -x $bin/vjepa-spectrum ]] || { echo "skipped: built without ScaLAPACK"; exit 77; }
-/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null || { echo "skipped: no h5py"; exit 77; }
-python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here /usr/bin/python3 "$@"; }
+needs_spectrum
 
 python "$here/check_ridge.py" make
 settings=(--set 'probe.labels=[100, 50]' --set probe.seeds=2 --set run.seed=7)
@@ -52,6 +49,8 @@ refused() { # WORDS ARGUMENT...
 refused 'which validation clips' first_train.h5
 refused 'width 14 a clip, narrow_val.h5 1 of width 9' first_train.h5 --validation narrow_val.h5
 refused 'class 5 (new) has 1 validation clips in more_val.h5 and no training clip' first_train.h5 --validation more_val.h5
+run 2 "$bin/vjepa-spectrum" ridge bare_train.h5 --validation first_val.h5 >twice.log 2>&1 && fail "no labels in training: not refused"
+[[ $(grep -c 'bare_train.h5 has 0 labels a clip' twice.log) == 1 ]] || fail "not said once: $(cat twice.log)"
 refused 'are of one class' single_train.h5 --validation first_val.h5 --set 'probe.tasks=[a]'
 refused 'bare_train.h5 has no labels' bare_train.h5 --validation bare_val.h5
 refused "'taste' is not among the labels" first_train.h5 --validation first_val.h5 --set 'probe.tasks=[taste]'

@@ -121,16 +121,24 @@ static void whole_matrices(void **state)
     }
 }
 
-static void check_gram(int width, int64_t n, int way)
+/* In two calls, which each rank adds up by itself first, or not; a second sum goes on from the first. */
+static void check_gram(int width, int64_t n, int way, bool apart)
 {
     double *x = normal(n, width, 2), *want = product(x, true, x, false, width, (int)n, width);
     int64_t first, last;
     vj_matrix gram;
     rows_of(n, way, &first, &last);
     assert_int_equal(vj_matrix_create(&gram, ranks, width, width), VJ_OK);
-    const int64_t half = (last - first) / 2; /* in two calls */
+    const int64_t half = (last - first) / 2;
+    if (apart) assert_int_equal(vj_matrix_begin_sums(&gram), VJ_OK);
     assert_int_equal(vj_matrix_add_gram(&gram, x + first * width, half), VJ_OK);
+    if (apart && n % 2 == 0) {
+        vj_matrix_end_sums(&gram);
+        assert_int_equal(vj_matrix_begin_sums(&gram), VJ_OK);
+    }
     assert_int_equal(vj_matrix_add_gram(&gram, x + (first + half) * width, last - first - half), VJ_OK);
+    vj_matrix_end_sums(&gram);
+    assert_null(gram.own);
     assert_int_equal(vj_matrix_mirror(&gram), VJ_OK);
     assert_matrix(&gram, want);
     vj_matrix_release(&gram);
@@ -143,9 +151,13 @@ static void grams(void **state)
     (void)state;
     for (int i = 0; i < SIZES; i++)
         for (int way = 0; way < WAYS; way++)
-            for (int n = 0; n < 100; n += 33) check_gram(sizes[i], n, way);
-    check_gram(65, 4800, LAST); /* several pieces, of unequal numbers */
-    check_gram(321, 2100, EVEN);
+            for (int n = 0; n < 100; n += 33) check_gram(sizes[i], n, way, n > 0);
+    for (int apart = 0; apart < 2; apart++) {
+        check_gram(65, 4800, LAST, apart); /* several pieces, of unequal numbers */
+        check_gram(321, 2100, EVEN, apart);
+        check_gram(130, 99, GROWING, apart);
+    }
+    check_gram(3, 40000, EVEN, true);
 }
 
 static void crosses(void **state)
@@ -160,7 +172,9 @@ static void crosses(void **state)
             vj_matrix cross;
             rows_of(n, way, &first, &last);
             assert_int_equal(vj_matrix_create(&cross, ranks, width, other), VJ_OK);
+            if (i % 2) assert_int_equal(vj_matrix_begin_sums(&cross), VJ_OK);
             assert_int_equal(vj_matrix_add_cross(&cross, x + first * width, y + first * other, last - first), VJ_OK);
+            vj_matrix_end_sums(&cross);
             assert_matrix(&cross, want);
             vj_matrix_release(&cross);
             free(x);

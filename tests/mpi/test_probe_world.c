@@ -124,9 +124,10 @@ static void any_number_of_ranks_makes_the_same_table(void **state)
         vj_probe_row *alone, *together;
         int64_t alone_count, count;
         config.probe.folded = folded;
-        assert_int_equal(vj_campaign_run(&alone, &alone_count, &notes, &config, encoders, 2, NULL, MPI_COMM_SELF),
+        assert_int_equal(vj_campaign_run(&alone, &alone_count, &notes, &config, encoders, 2, NULL, NULL, MPI_COMM_SELF),
                          VJ_OK);
-        assert_int_equal(vj_campaign_run(&together, &count, &notes, &config, encoders, 2, NULL, MPI_COMM_WORLD), VJ_OK);
+        assert_int_equal(vj_campaign_run(&together, &count, &notes, &config, encoders, 2, NULL, NULL, MPI_COMM_WORLD),
+                         VJ_OK);
         assert_int_equal(count, 2 * 2 * 2 * 2);
         assert_int_equal(count, alone_count);
         assert_memory_equal(alone, together, sizeof *alone * (size_t)count);
@@ -141,7 +142,7 @@ static void the_table_says_what_is_there(void **state)
     vj_probe_row *rows;
     int64_t count;
     int rank;
-    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, encoders, 2, NULL, MPI_COMM_WORLD), VJ_OK);
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, encoders, 2, NULL, NULL, MPI_COMM_WORLD), VJ_OK);
     for (int64_t i = 0; i < count; i++) {
         const vj_probe_row *r = &rows[i];
         int shape = strcmp(r->task, "shape") == 0;
@@ -216,17 +217,19 @@ static void refuses_what_does_not_fit(void **state)
     int64_t count;
     vj_probe_encoder bad[2] = {encoders[0], encoders[0]};
     vj_config other = config;
-    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, NULL, MPI_COMM_WORLD),
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, NULL, NULL, MPI_COMM_WORLD),
                      VJ_ERR_USAGE); /* one name twice */
     snprintf(bad[1].name, sizeof bad[1].name, "missing");
     strcat(bad[1].validation, "x");
-    assert_int_not_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, NULL, MPI_COMM_WORLD), VJ_OK);
+    assert_int_not_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, NULL, NULL, MPI_COMM_WORLD), VJ_OK);
     other.probe.tasks.count = 1;
     snprintf(other.probe.tasks.item[0], VJ_PATH, "colour");
-    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &other, encoders, 2, NULL, MPI_COMM_WORLD), VJ_ERR_USAGE);
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &other, encoders, 2, NULL, NULL, MPI_COMM_WORLD),
+                     VJ_ERR_USAGE);
     other = config;
     other.model.width = D + 1;
-    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &other, encoders, 2, NULL, MPI_COMM_WORLD), VJ_ERR_USAGE);
+    assert_int_equal(vj_campaign_run(&rows, &count, &notes, &other, encoders, 2, NULL, NULL, MPI_COMM_WORLD),
+                     VJ_ERR_USAGE);
     static const char *const texts[] = {"", "a", "a=b", "a=b,", "a=,c", "=b,c"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         assert_int_equal(vj_probe_encoder_parse(&bad[0], texts[i]), VJ_ERR_USAGE);

@@ -179,7 +179,8 @@ static void training_has_the_bits_of_sums_after_backward(void **state)
     if (size == 1) skip(); /* nothing is summed */
     for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
         const run *k = &runs[i];
-        if (k->layout.ranks > size) continue;
+        /* Each layout once: on all ranks of the test that has so many; the first two on a part of them as well. */
+        if (k->layout.ranks != size && (i > 1 || size != 4)) continue;
         MPI_Comm comm = layout_comm(k->layout);
         if (comm != MPI_COMM_NULL) {
             outcome got, want;

@@ -116,6 +116,9 @@ static void last_layer_is_what_embed_writes(void **state)
         assert_int_equal(vj_source_match(written, live), VJ_OK); /* encoder, preprocessing, labels */
         assert_string_equal(vj_source_representation(live, 0)->name, "random fan_in seed 5");
         assert_int_equal(vj_source_representation(live, 0)->tokens, average ? 1 : TOKENS);
+        const vj_representation *is[2] = {vj_source_representation(live, 0), vj_source_representation(written, 0)};
+        assert_memory_equal(is[0]->grid, is[1]->grid, sizeof is[0]->grid);
+        assert_int_equal(is[0]->grid[0] * is[0]->grid[1] * is[0]->grid[2], average ? 0 : TOKENS);
         assert_true(vj_source_representation(live, 0)->digest == vj_source_representation(written, 0)->digest);
         assert_memory_equal(vj_source_clip_numbers(live), vj_source_clip_numbers(written), LIMIT * sizeof(int64_t));
         assert_memory_equal(vj_source_clip_sums(live), vj_source_clip_sums(written), LIMIT * sizeof(uint64_t));
