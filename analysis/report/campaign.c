@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "probe/metrics.h"
 #include "report/inside.h"
-#include "report/intervals.h"
 #include "report/pages.h"
 
 /* Add a row, whose texts are copied, if it has what makes a result; NULL if it has not. */
@@ -84,6 +84,8 @@ static void add_object(vj_campaign *c, const json_t *o)
                                     .top1 = number_of(o, "top1_mean"),
                                     .sd = number_of(o, "top1_std"),
                                     .effective_rank = number_of(o, "effective_rank"),
+                                    .top5 = number_of(o, "top5_mean"),
+                                    .mean_class = number_of(o, "mean_class"),
                                 });
     if (row) add_confusion(row, o);
     json_array_foreach(json_object_get(o, "notes"), i, note)
@@ -110,12 +112,12 @@ static vj_status read_json(vj_campaign *c, const char *path)
 
 static vj_status read_csv(vj_campaign *c, const char *path)
 {
-    vj_csv csv;
-    vj_status status = vj_csv_read(&csv, path);
+    vj_csv_table csv;
+    vj_status status = vj_csv_table_read(&csv, path);
     c->odd += csv.odd;
     for (int64_t r = 0; r < csv.rows && status == VJ_OK; r++) {
-#define TEXT(name)   (char *)vj_csv_text(&csv, r, vj_csv_column(&csv, name))
-#define NUMBER(name) vj_csv_number(&csv, r, vj_csv_column(&csv, name))
+#define TEXT(name)   (char *)vj_csv_table_text(&csv, r, vj_csv_table_column(&csv, name))
+#define NUMBER(name) vj_csv_table_number(&csv, r, vj_csv_table_column(&csv, name))
         add_row(c, &(vj_result){
                        .task = TEXT("task"),
                        .encoder = TEXT("encoder"),
@@ -127,12 +129,14 @@ static vj_status read_csv(vj_campaign *c, const char *path)
                        .top1 = NUMBER("top1_mean_percent"),
                        .sd = NUMBER("top1_std_percent"),
                        .effective_rank = NUMBER("effective_rank"),
+                       .top5 = NUMBER("top5_mean_percent"),
+                       .mean_class = NUMBER("mean_class_percent"),
                    });
 #undef TEXT
 #undef NUMBER
     }
     if (status == VJ_OK && c->count == 0) status = vj_raise(VJ_ERR_FORMAT, "%s holds no results", path);
-    vj_csv_release(&csv);
+    vj_csv_table_release(&csv);
     return status;
 }
 

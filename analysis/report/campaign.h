@@ -11,6 +11,7 @@ typedef struct {
     char *task, *encoder, *probe;
     double labels, training_clips, validation_clips, seeds;
     double top1, sd, effective_rank;
+    double top5, mean_class;        /* means over seeds */
     double low, high;               /* 95 % t-interval over the seeds */
     double wilson_low, wilson_high; /* 95 % interval of the mean, by the number of validation clips */
     double *confusion;              /* [classes, classes] clips of a true class (row) by predicted class; NULL: none */

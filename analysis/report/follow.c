@@ -27,6 +27,8 @@ static const char *const names[VJ_METRICS] = {
     [VJ_METRIC_WAIT_S] = "data_wait_s",
     [VJ_METRIC_COMM_S] = "comm_s",
     [VJ_METRIC_MEMORY] = "peak_memory_mib",
+    [VJ_METRIC_WATCH_KNN] = "watch_knn",
+    [VJ_METRIC_WATCH_PROBE] = "watch_probe",
 };
 
 /* ------------------------------------------------------------------------------------------------ courses */

@@ -42,6 +42,8 @@ typedef enum {
     VJ_METRIC_WAIT_S,
     VJ_METRIC_COMM_S,
     VJ_METRIC_MEMORY,
+    VJ_METRIC_WATCH_KNN,
+    VJ_METRIC_WATCH_PROBE,
     VJ_METRICS
 } vj_metric;
 

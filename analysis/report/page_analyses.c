@@ -66,6 +66,8 @@ static vj_spectrum_of read_spectrum(hid_t group, const char *path, const char *n
         .stable_rank = number_in(group, path, "stable_rank"),
         .exponent = number_in(group, path, "power_law_exponent"),
     };
+    if (H5Aexists(group, "grid") > 0 && vj_h5_get_u64s(group, path, "grid", s.grid, 3) != VJ_OK)
+        memset(s.grid, 0, sizeof s.grid);
     if (vj_h5_numbers_read(&values, group, path, "eigenvalues", 1) == VJ_OK) {
         s.eigenvalues = values.value;
         s.count = values.dim[0];

@@ -1,14 +1,15 @@
 /* Probe campaigns: table with intervals, accuracy against labels, and beside published numbers. */
-#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "probe/paper.h"
 #include "report/campaign.h"
+#include "report/confusion.h"
 #include "report/inside.h"
 #include "report/pages.h"
 
-enum { KEY = 256, WHY = 1024, CONFUSIONS = 6 };
+enum { KEY = 256, WHY = 1024 };
 
 static bool is_campaign(const char *path)
 {
@@ -37,16 +38,15 @@ static bool is_best(const vj_campaign *c, const vj_result *row)
 static void add_table(vj_document *document, const vj_campaign *c)
 {
     static const char *const numbers[][2] = {
-        {"labels", "%"},      {"training clips", ""}, {"validation clips", ""},
-        {"seeds", ""},        {"top-1", "%"},         {"sd", "%"},
-        {"t low", "%"},       {"t high", "%"},        {"Wilson low", "%"},
-        {"Wilson high", "%"}, {"effective rank", ""},
+        {"labels", "%"}, {"training clips", ""}, {"validation clips", ""}, {"seeds", ""},       {"top-1", "%"},
+        {"sd", "%"},     {"t low", "%"},         {"t high", "%"},          {"Wilson low", "%"}, {"Wilson high", "%"},
+        {"top-5", "%"},  {"class mean", "%"},    {"effective rank", ""},
     };
     vj_table *t = vj_document_table(
         document, "results",
         "Top-1: mean over seeds, with their standard deviation. t: the 95 % interval of the mean over seeds. Wilson: "
-        "the 95 % interval that the number of validation clips allows. Bold: the best encoder of a task, probe and "
-        "share of labels.");
+        "the 95 % interval that the number of validation clips allows. Class mean: the mean of the classes' top-1. "
+        "Bold: the best encoder of a task, probe and share of labels.");
     vj_table_column(t, VJ_LEFT, "task", "");
     vj_table_column(t, VJ_LEFT, "probe", "");
     vj_table_column(t, VJ_LEFT, "encoder", "");
@@ -68,6 +68,8 @@ static void add_table(vj_document *document, const vj_campaign *c)
         vj_table_number(t, r->high, 2);
         vj_table_number(t, r->wilson_low, 2);
         vj_table_number(t, r->wilson_high, 2);
+        vj_table_number(t, r->top5, 2);
+        vj_table_number(t, r->mean_class, 2);
         vj_table_number(t, r->effective_rank, 1);
     }
 }
@@ -166,109 +168,51 @@ static void add_plots(vj_document *document, const vj_campaign *c)
     }
 }
 
-/* Shares of each true class, so that rare classes are seen. */
-static void add_confusion(vj_document *document, const vj_result *r)
-{
-    char name[KEY], title[KEY];
-    const int n = r->classes;
-    double *percent = vj_report_memory((int64_t)n * n, sizeof *percent);
-    for (int row = 0; row < n; row++) {
-        double sum = 0.0;
-        for (int k = 0; k < n; k++) sum += r->confusion[row * n + k];
-        for (int k = 0; k < n; k++) percent[row * n + k] = sum > 0.0 ? 100.0 * r->confusion[row * n + k] / sum : NAN;
-    }
-    snprintf(name, sizeof name, "confusion-%.100s-%.100s", r->task, r->encoder);
-    snprintf(title, sizeof title, "Confusion: %.80s, %.40s, %.80s", r->task, r->probe, r->encoder);
-    vj_plot *plot = vj_document_plot(document, name, title);
-    vj_plot_heat_map(plot, n, n, percent, (const char *const *)r->class_names, (const char *const *)r->class_names, 0.0,
-                     100.0);
-    vj_plot_caption(plot, "Rows: true classes; columns: predicted ones; in %% of the row.");
-    free(percent);
-}
-
-static void add_confusions(vj_document *document, const vj_campaign *c)
-{
-    int shown = 0, all = 0;
-    for (int64_t r = 0; r < c->count; r++) {
-        if (!c->rows[r].confusion || all++ >= CONFUSIONS) continue;
-        add_confusion(document, &c->rows[r]);
-        shown++;
-    }
-    if (shown < all)
-        vj_document_paragraph(document, "Confusion is shown of the first %d results, of %d that have it.", shown, all);
-}
-
 /* ------------------------------------------------------------------------------------------------ published numbers */
 
-/* Letters and digits alone, in lower case: names are written in many ways. */
-static void make_key(char key[KEY], const char *a, const char *b)
+static void add_published_row(vj_table *t, const vj_result *r, const vj_paper *paper, int64_t at)
 {
-    size_t used = 0;
-    for (const char *part[] = {a, b}, **p = part; p < part + 2; p++)
-        for (const char *c = *p; *c && used < KEY - 1; c++)
-            if (isalnum((unsigned char)*c)) key[used++] = (char)tolower((unsigned char)*c);
-    key[used] = '\0';
-}
-
-static bool same_key(const char *a, const char *b, const char *c, const char *d)
-{
-    char left[KEY], right[KEY];
-    make_key(left, a, b);
-    make_key(right, c, d);
-    return strcmp(left, right) == 0;
-}
-
-/* Is a published cell the number of this result? Its column is the task, with the share or kind of probe behind it. */
-static bool is_published(const vj_result *r, const char *row, const char *model, const char *column)
-{
-    char behind[KEY] = "";
-    if (!same_key(r->encoder, "", row, "") && !same_key(r->encoder, "", row, model)) return false;
-    if (r->labels < 100.0) snprintf(behind, sizeof behind, "%g", r->labels);
-    if (same_key(r->task, behind, column, "")) return !isnan(r->labels) && strcmp(r->probe, "average") != 0;
-    if (r->labels < 100.0) return false;
-    return same_key(r->task, strcmp(r->probe, "attentive") == 0 ? "Att" : "Lin", column, "");
-}
-
-static void add_published_row(vj_table *t, const vj_result *r, const vj_csv *paper, int64_t row, double value)
-{
+    char place[VJ_PAPER_CELL];
+    const double value = vj_paper_value(paper, at);
+    vj_paper_place(paper, at, place, sizeof place);
     vj_table_text(t, "%s", r->task);
     vj_table_text(t, "%s", r->probe);
     vj_table_text(t, "%s", r->encoder);
     vj_table_number(t, r->labels, 1);
-    vj_table_text(t, "table %s, %s, %s", vj_csv_text(paper, row, vj_csv_column(paper, "table")),
-                  vj_csv_text(paper, row, vj_csv_column(paper, "row")),
-                  vj_csv_text(paper, row, vj_csv_column(paper, "model")));
-    vj_table_text(t, "%s; %s", vj_csv_text(paper, row, vj_csv_column(paper, "protocol")),
-                  vj_csv_text(paper, row, vj_csv_column(paper, "views")));
+    vj_table_text(t, "%s", place);
+    vj_table_text(t, "%s; %s", vj_csv_table_text(&paper->cells, at, paper->protocol),
+                  vj_csv_table_text(&paper->cells, at, paper->views));
     vj_table_number(t, value, 2);
     vj_table_number(t, r->top1, 2);
     vj_table_number(t, r->top1 - value, 2);
 }
 
+static vj_table *begin_published(vj_document *document)
+{
+    static const char *const texts[] = {"task", "probe", "encoder"};
+    vj_table *t = vj_document_table(document, "published", "Published numbers beside ours.");
+    for (int k = 0; k < 3; k++) vj_table_column(t, VJ_LEFT, texts[k], "");
+    vj_table_column(t, VJ_RIGHT, "labels", "%");
+    vj_table_column(t, VJ_LEFT, "published in", "");
+    vj_table_column(t, VJ_LEFT, "its protocol; views", "");
+    vj_table_column(t, VJ_RIGHT, "paper", "%");
+    vj_table_column(t, VJ_RIGHT, "ours", "%");
+    vj_table_column(t, VJ_RIGHT, "difference", "points");
+    return t;
+}
+
 /* Cells of the published tables that are those of our results. */
-static void add_published(vj_document *document, const vj_campaign *c, const vj_csv *paper)
+static void add_published(vj_document *document, const vj_campaign *c, const vj_paper *paper)
 {
     vj_table *t = NULL;
-    const int row_at = vj_csv_column(paper, "row"), column_at = vj_csv_column(paper, "column"),
-              model_at = vj_csv_column(paper, "model"), value_at = vj_csv_column(paper, "value");
     for (int64_t i = 0; i < c->count; i++)
-        for (int64_t p = 0; p < paper->rows; p++) {
-            const double value = vj_csv_number(paper, p, value_at);
-            if (isnan(value) || !is_published(&c->rows[i], vj_csv_text(paper, p, row_at),
-                                              vj_csv_text(paper, p, model_at), vj_csv_text(paper, p, column_at)))
+        for (int64_t at = 0; at < paper->cells.rows; at++) {
+            const vj_result *r = &c->rows[i];
+            if (isnan(vj_paper_value(paper, at)) ||
+                !vj_paper_matches(paper, at, r->encoder, r->task, r->probe, r->labels))
                 continue;
-            if (!t) {
-                static const char *const texts[] = {"task", "probe", "encoder"};
-                t = vj_document_table(document, "published", "Published numbers beside ours.");
-                for (int k = 0; k < 3; k++) vj_table_column(t, VJ_LEFT, texts[k], "");
-                vj_table_column(t, VJ_RIGHT, "labels", "%");
-                vj_table_column(t, VJ_LEFT, "published in", "");
-                vj_table_column(t, VJ_LEFT, "its protocol; views", "");
-                vj_table_column(t, VJ_RIGHT, "paper", "%");
-                vj_table_column(t, VJ_RIGHT, "ours", "%");
-                vj_table_column(t, VJ_RIGHT, "difference", "points");
-            }
-            add_published_row(t, &c->rows[i], paper, p, value);
+            if (!t) t = begin_published(document);
+            add_published_row(t, r, paper, at);
         }
     if (!t)
         vj_document_paragraph(document, "No published number has the name of an encoder (its row) and of a task "
@@ -277,7 +221,20 @@ static void add_published(vj_document *document, const vj_campaign *c, const vj_
 
 /* ------------------------------------------------------------------------------------------------ the page */
 
-static bool add_campaign(vj_document *document, const char *path, const vj_csv *paper)
+static void add_confusions(vj_document *document, vj_campaign *c, const char *path)
+{
+    char file[VJ_PATH + 32], why[WHY];
+    if (vj_page_has(path, "predictions.h5") &&
+        snprintf(file, sizeof file, "%s/predictions.h5", path) < (int)sizeof file) {
+        vj_status_divert(why, sizeof why);
+        const vj_status status = vj_confusion_read(c, file);
+        vj_status_divert(NULL, 0);
+        if (status != VJ_OK) vj_document_note(document, "The predictions cannot be shown: %s.", why);
+    }
+    vj_confusion_show(document, c);
+}
+
+static bool add_campaign(vj_document *document, const char *path, const vj_paper *paper)
 {
     vj_campaign campaign;
     char why[WHY], *name = vj_page_name(path);
@@ -296,7 +253,7 @@ static bool add_campaign(vj_document *document, const char *path, const vj_csv *
         add_table(document, &campaign);
         for (int i = 0; i < campaign.note_count; i++) vj_document_note(document, "%s", campaign.notes[i]);
         add_plots(document, &campaign);
-        add_confusions(document, &campaign);
+        add_confusions(document, &campaign, path);
         if (paper) add_published(document, &campaign, paper);
     }
     vj_campaign_release(&campaign);
@@ -305,19 +262,16 @@ static bool add_campaign(vj_document *document, const char *path, const vj_csv *
 
 static int add_campaigns(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
 {
-    vj_csv paper = {.rows = 0};
+    vj_paper paper = {.row = -1};
     char why[WHY];
     int shown = 0;
     vj_status_divert(why, sizeof why);
-    const vj_status status = all->paper ? vj_csv_read(&paper, all->paper) : VJ_OK;
+    const vj_status status = all->paper ? vj_paper_read(&paper, all->paper, "") : VJ_OK;
     vj_status_divert(NULL, 0);
-    const bool good = status == VJ_OK && vj_csv_column(&paper, "row") >= 0 && vj_csv_column(&paper, "column") >= 0 &&
-                      vj_csv_column(&paper, "value") >= 0;
-    for (int i = 0; i < count; i++) shown += add_campaign(document, paths[i], all->paper && good ? &paper : NULL);
-    if (all->paper && !good)
-        vj_document_note(document, "Published numbers are not shown: %s.",
-                         status != VJ_OK ? why : "the file of --paper has no columns row, column and value");
-    vj_csv_release(&paper);
+    for (int i = 0; i < count; i++)
+        shown += add_campaign(document, paths[i], all->paper && status == VJ_OK ? &paper : NULL);
+    if (status != VJ_OK) vj_document_note(document, "Published numbers are not shown: %s.", why);
+    vj_paper_release(&paper);
     return shown;
 }
 

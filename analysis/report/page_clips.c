@@ -231,7 +231,7 @@ typedef struct {
 static vj_status draw_sheet(void *user, const char *path)
 {
     sheet *s = user;
-    return vj_sheet_write(path, s->store, 0, &s->clips, s->masks);
+    return vj_sheet_write(path, s->store, 0, &s->clips, s->masks, NULL);
 }
 
 /* The configuration of the first run among the inputs whose masks fit this store; NULL: there is none. */

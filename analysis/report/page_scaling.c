@@ -10,12 +10,12 @@ enum { WHY = 1024, SERIES = 16 };
 
 static bool is_scaling(const char *path)
 {
-    return vj_page_begins(path, "ranks,");
+    return vj_page_begins(path, "ranks,") || vj_page_begins(path, "phase,");
 }
 
 /* Columns of the file; -1: not there. */
 typedef struct {
-    int ranks, nodes, rate, step_s, low_s, high_s, efficiency, study;
+    int ranks, nodes, rate, step_s, low_s, high_s, efficiency, study, source, cost;
 } columns;
 
 /* Rows of one study, by ranks. */
@@ -25,19 +25,21 @@ typedef struct {
     double *ranks, *rate, *efficiency, *low, *high; /* [count] in one allocation, owned by `ranks` */
 } study;
 
-static columns find_columns(const vj_csv *csv)
+static columns find_columns(const vj_csv_table *csv)
 {
     columns c = {
-        .ranks = vj_csv_column(csv, "ranks"),
-        .nodes = vj_csv_column(csv, "nodes"),
-        .rate = vj_csv_column(csv, "clips_per_s"),
-        .step_s = vj_csv_column(csv, "step_s"),
-        .low_s = vj_csv_column(csv, "step_s_min"),
-        .high_s = vj_csv_column(csv, "step_s_max"),
-        .efficiency = vj_csv_column(csv, "efficiency"),
-        .study = vj_csv_column(csv, "study"),
+        .ranks = vj_csv_table_column(csv, "ranks"),
+        .nodes = vj_csv_table_column(csv, "nodes"),
+        .rate = vj_csv_table_column(csv, "clips_per_s"),
+        .step_s = vj_csv_table_column(csv, "step_s"),
+        .low_s = vj_csv_table_column(csv, "step_s_min"),
+        .high_s = vj_csv_table_column(csv, "step_s_max"),
+        .efficiency = vj_csv_table_column(csv, "efficiency"),
+        .study = vj_csv_table_column(csv, "study"),
+        .source = vj_csv_table_column(csv, "source"),
+        .cost = vj_csv_table_column(csv, "node_hours_per_1000_steps"),
     };
-    if (c.step_s < 0) c.step_s = vj_csv_column(csv, "step_s_median");
+    if (c.step_s < 0) c.step_s = vj_csv_table_column(csv, "step_s_median");
     return c;
 }
 
@@ -51,25 +53,26 @@ static void fill_efficiency(study *s)
         if (isnan(s->efficiency[i])) s->efficiency[i] = s->rate[i] / s->ranks[i] / (s->rate[least] / s->ranks[least]);
 }
 
-static study read_study(const vj_csv *csv, const columns *c, const char *name)
+static study read_study(const vj_csv_table *csv, const columns *c, const char *name)
 {
     double *all = vj_report_memory(5 * (csv->rows + 1), sizeof *all);
     const int64_t room = csv->rows + 1;
     study s = {name, 0, all, all + room, all + 2 * room, all + 3 * room, all + 4 * room};
     for (int64_t r = 0; r < csv->rows; r++) {
-        if (strcmp(vj_csv_text(csv, r, c->study), name) != 0 || !(vj_csv_number(csv, r, c->ranks) >= 1.0)) continue;
-        const double step_s = vj_csv_number(csv, r, c->step_s), rate = vj_csv_number(csv, r, c->rate);
-        s.ranks[s.count] = vj_csv_number(csv, r, c->ranks);
+        if (strcmp(vj_csv_table_text(csv, r, c->study), name) != 0 || !(vj_csv_table_number(csv, r, c->ranks) >= 1.0))
+            continue;
+        const double step_s = vj_csv_table_number(csv, r, c->step_s), rate = vj_csv_table_number(csv, r, c->rate);
+        s.ranks[s.count] = vj_csv_table_number(csv, r, c->ranks);
         s.rate[s.count] = rate;
-        s.efficiency[s.count] = vj_csv_number(csv, r, c->efficiency);
-        s.low[s.count] = rate * step_s / vj_csv_number(csv, r, c->high_s);
-        s.high[s.count++] = rate * step_s / vj_csv_number(csv, r, c->low_s);
+        s.efficiency[s.count] = vj_csv_table_number(csv, r, c->efficiency);
+        s.low[s.count] = rate * step_s / vj_csv_table_number(csv, r, c->high_s);
+        s.high[s.count++] = rate * step_s / vj_csv_table_number(csv, r, c->low_s);
     }
     fill_efficiency(&s);
     return s;
 }
 
-static void add_table(vj_document *document, const vj_csv *csv, const columns *c, const study *s, int studies)
+static void add_table(vj_document *document, const vj_csv_table *csv, const columns *c, const study *s, int studies)
 {
     vj_table *t = vj_document_table(document, "scaling", "");
     if (c->study >= 0) vj_table_column(t, VJ_LEFT, "study", "");
@@ -78,24 +81,27 @@ static void add_table(vj_document *document, const vj_csv *csv, const columns *c
     vj_table_column(t, VJ_RIGHT, "clips/s", "");
     vj_table_column(t, VJ_RIGHT, "step", "s");
     vj_table_column(t, VJ_RIGHT, "efficiency", "%");
+    if (c->cost >= 0) vj_table_column(t, VJ_RIGHT, "cost of 1000 steps", "node hours");
     for (int k = 0; k < studies; k++)
         for (int64_t r = 0, at = 0; r < csv->rows; r++) {
-            if (strcmp(vj_csv_text(csv, r, c->study), s[k].name) != 0 || !(vj_csv_number(csv, r, c->ranks) >= 1.0))
+            if (strcmp(vj_csv_table_text(csv, r, c->study), s[k].name) != 0 ||
+                !(vj_csv_table_number(csv, r, c->ranks) >= 1.0))
                 continue;
             if (c->study >= 0) vj_table_text(t, "%s", s[k].name);
             vj_table_number(t, s[k].ranks[at], 0);
-            if (c->nodes >= 0) vj_table_number(t, vj_csv_number(csv, r, c->nodes), 0);
+            if (c->nodes >= 0) vj_table_number(t, vj_csv_table_number(csv, r, c->nodes), 0);
             vj_table_number(t, s[k].rate[at], 1);
-            vj_table_number(t, vj_csv_number(csv, r, c->step_s), 4);
+            vj_table_number(t, vj_csv_table_number(csv, r, c->step_s), 4);
             vj_table_number(t, 100.0 * s[k].efficiency[at++], 1);
+            if (c->cost >= 0) vj_table_number(t, vj_csv_table_number(csv, r, c->cost), 3);
         }
 }
 
-static void add_plots(vj_document *document, const study *s, int studies)
+static void add_plots(vj_document *document, const study *s, int studies, bool model)
 {
     vj_plot *rate = vj_document_plot(document, "scaling-rate", "Clips a second");
     vj_plot_x(rate, "ranks", "", VJ_LOG);
-    vj_plot_y(rate, "clips/s", "", VJ_LOG);
+    vj_plot_y(rate, model ? "clips/s of the model" : "clips/s", "", VJ_LOG);
     vj_plot_caption(rate, "The line without points is ideal: the rate of the fewest ranks, times the ranks.");
     for (int k = 0; k < studies; k++) {
         if (s[k].count == 0) continue;
@@ -110,7 +116,7 @@ static void add_plots(vj_document *document, const study *s, int studies)
     }
     vj_plot *share = vj_document_plot(document, "scaling-efficiency", "Efficiency");
     vj_plot_x(share, "ranks", "", VJ_LOG);
-    vj_plot_y(share, "efficiency", "%", VJ_LINEAR);
+    vj_plot_y(share, model ? "efficiency of the model" : "efficiency", "%", VJ_LINEAR);
     vj_plot_y_limits(share, 0.0, NAN);
     vj_plot_level(share, 100.0, "ideal");
     for (int k = 0; k < studies; k++) {
@@ -121,39 +127,82 @@ static void add_plots(vj_document *document, const study *s, int studies)
     }
 }
 
-static void add_studies(vj_document *document, const vj_csv *csv, const columns *c)
+/* Rows whose source is "model" were not measured, and every reader must see it. */
+static bool has_model(const vj_csv_table *csv, const columns *c)
+{
+    for (int64_t r = 0; r < csv->rows; r++)
+        if (strcmp(vj_csv_table_text(csv, r, c->source), "model") == 0) return true;
+    return false;
+}
+
+static void add_studies(vj_document *document, const vj_csv_table *csv, const columns *c)
 {
     study s[SERIES];
     int studies = 0;
+    const bool model = has_model(csv, c);
+    if (model)
+        vj_document_paragraph(document,
+                              "MODEL, not a measurement: exchanges of the training's own code on a machine that "
+                              "SimGrid simulates, computing as vjepa-plan forecasts it (docs/scaling.md).");
     for (int64_t r = 0; r < csv->rows; r++) {
-        const char *name = vj_csv_text(csv, r, c->study);
+        const char *name = vj_csv_table_text(csv, r, c->study);
         int k = 0;
         while (k < studies && strcmp(s[k].name, name) != 0) k++;
         if (k == studies && k < SERIES) s[studies++] = read_study(csv, c, name);
     }
     add_table(document, csv, c, s, studies);
-    add_plots(document, s, studies);
+    add_plots(document, s, studies, model);
     for (int k = 0; k < studies; k++) free(s[k].ranks);
+}
+
+/* Phases of a step over the ranks, as vjepa-scale points writes them. */
+static void add_phases(vj_document *document, const vj_csv_table *csv)
+{
+    static const struct {
+        const char *column, *heading, *unit;
+        int decimals; /* -1: text */
+    } shown[] = {{"study", "study", "", -1},          {"ranks", "ranks", "", 0},
+                 {"tensor", "tensor group", "", 0},   {"phase", "phase", "", -1},
+                 {"min_s", "least", "s", 4},          {"mean_s", "mean", "s", 4},
+                 {"max_s", "most", "s", 4},           {"slowest_rank", "slowest rank", "", 0},
+                 {"slowest_node", "its node", "", -1}};
+    enum { SHOWN = sizeof shown / sizeof shown[0] };
+    vj_table *t =
+        vj_document_table(document, "scaling-phases", "Seconds of a phase over the ranks: each rank's median.");
+    for (int k = 0; k < SHOWN; k++)
+        vj_table_column(t, shown[k].decimals < 0 ? VJ_LEFT : VJ_RIGHT, shown[k].heading, shown[k].unit);
+    for (int64_t r = 0; r < csv->rows; r++)
+        for (int k = 0; k < SHOWN; k++) {
+            const int column = vj_csv_table_column(csv, shown[k].column);
+            if (shown[k].decimals < 0)
+                vj_table_text(t, "%s", vj_csv_table_text(csv, r, column));
+            else
+                vj_table_number(t, vj_csv_table_number(csv, r, column), shown[k].decimals);
+        }
 }
 
 static bool add_file(vj_document *document, const char *path)
 {
-    vj_csv csv;
+    vj_csv_table csv;
     char why[WHY], *name = vj_page_name(path);
     vj_document_section(document, "Scaling: %s", name);
     free(name);
     vj_status_divert(why, sizeof why);
-    vj_status status = vj_csv_read(&csv, path);
+    vj_status status = vj_csv_table_read(&csv, path);
     const columns c = find_columns(&csv);
-    if (status == VJ_OK && (c.rate < 0 || csv.rows == 0))
+    const bool phases = status == VJ_OK && vj_csv_table_column(&csv, "slowest_rank") >= 0 && csv.rows > 0;
+    if (status == VJ_OK && !phases && (c.rate < 0 || csv.rows == 0))
         status = vj_raise(VJ_ERR_FORMAT, "%s has no column clips_per_s, or no rows", path);
     vj_status_divert(NULL, 0);
     if (status != VJ_OK) vj_document_note(document, "The study is not shown: %s.", why);
     if (csv.odd > 0)
         vj_document_note(document, "%s: %lld lines have another number of cells than the first, and are left out.",
                          path, (long long)csv.odd);
-    if (status == VJ_OK) add_studies(document, &csv, &c);
-    vj_csv_release(&csv);
+    if (phases)
+        add_phases(document, &csv);
+    else if (status == VJ_OK)
+        add_studies(document, &csv, &c);
+    vj_csv_table_release(&csv);
     return status == VJ_OK;
 }
 

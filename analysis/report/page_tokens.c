@@ -18,7 +18,7 @@
 
 enum { CLIPS = 4, COLOURS = 3, CELL = 112, GAP = 4, WIDE = 960, MOST_TOKENS = 1 << 16, WHY = 1024 };
 
-/* Tokens of a clip in time and space. */
+/* Cells of a clip in time and space; tokens that belong to none come before those of the cells. */
 typedef struct {
     int t, y, x;
     bool guessed;
@@ -38,7 +38,7 @@ typedef struct {
 
 static bool fits(const grid *g, int64_t n)
 {
-    return g->t > 0 && g->y > 0 && g->x > 0 && (int64_t)g->t * g->y * g->x == n;
+    return g->t > 0 && g->y > 0 && g->x > 0 && (int64_t)g->t * g->y * g->x <= n;
 }
 
 static void grid_of_config(grid *g, const char *text, const char *path)
@@ -80,7 +80,11 @@ static grid guess_grid(int64_t n)
 
 static bool find_grid(tokens *k)
 {
-    grid_of_origin(&k->grid, k->spectrum->origin);
+    const uint64_t *given = k->spectrum->grid, most = MOST_TOKENS;
+    if (given[0] <= most && given[1] <= most && given[2] <= most)
+        k->grid = (grid){(int)given[0], (int)given[1], (int)given[2], false};
+    if (fits(&k->grid, k->tokens)) return true;
+    grid_of_origin(&k->grid, k->spectrum->origin); /* files of before the grid was an attribute */
     if (fits(&k->grid, k->tokens)) return true;
     k->grid = guess_grid(k->tokens);
     return fits(&k->grid, k->tokens);
@@ -148,15 +152,22 @@ static int ascending(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* How many tokens come before those of the grid. */
+static int64_t before_grid(const tokens *k)
+{
+    return k->tokens - (int64_t)k->grid.t * k->grid.y * k->grid.x;
+}
+
 /* Values at 2 % and 98 % of a component over all clips shown: they become dark and bright. */
 static void find_range(const tokens *k, int component, float *low, float *high)
 {
-    const int64_t n = k->clips * k->tokens;
-    float *sorted = vj_report_memory(n, sizeof *sorted);
-    for (int64_t i = 0; i < n; i++) {
-        const float value = k->values[i * COLOURS + component];
-        sorted[i] = isfinite(value) ? value : 0.0f;
-    }
+    int64_t n = 0;
+    float *sorted = vj_report_memory(k->clips * k->tokens, sizeof *sorted);
+    for (int64_t clip = 0; clip < k->clips; clip++)
+        for (int64_t i = before_grid(k); i < k->tokens; i++) {
+            const float value = k->values[(clip * k->tokens + i) * COLOURS + component];
+            sorted[n++] = isfinite(value) ? value : 0.0f;
+        }
     qsort(sorted, (size_t)n, sizeof *sorted, ascending);
     *low = sorted[(n - 1) * 2 / 100];
     *high = sorted[(n - 1) * 98 / 100];
@@ -171,7 +182,7 @@ static void draw_tokens(const tokens *k, vj_canvas *canvas, int64_t clip, int to
     for (int t = 0; t < g->t; t++)
         for (int y = 0; y < g->y; y++)
             for (int x = 0; x < g->x; x++) {
-                const int64_t n = ((int64_t)t * g->y + y) * g->x + x;
+                const int64_t n = before_grid(k) + ((int64_t)t * g->y + y) * g->x + x;
                 vj_colour colour;
                 for (int c = 0; c < COLOURS; c++) {
                     const float value = k->values[(clip * k->tokens + n) * COLOURS + c];

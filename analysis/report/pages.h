@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "base/config.h"
+#include "base/csv_table.h"
 #include "report/inputs.h"
 #include "report/plot.h"
 
@@ -49,26 +50,6 @@ json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t byt
  * CSV files are called NAME-KEY.
  */
 void vj_page_report(vj_document *document, const json_t *report, const char *name);
-
-/* ------------------------------------------------------------------------------------------------ CSV */
-
-/* A CSV file with a header; cells may be quoted. */
-typedef struct {
-    char *text;         /* owned */
-    const char **cells; /* [rows + 1, columns], the first row is the header. Owned, pointing into text */
-    int columns;
-    int64_t rows; /* without the header */
-    int64_t odd;  /* lines with another number of cells, left out */
-} vj_csv;
-
-/** Read a whole file, up to 64 MB. Release with vj_csv_release(), also after a failure. */
-vj_status vj_csv_read(vj_csv *csv, const char *path);
-void vj_csv_release(vj_csv *csv);
-/** Number of a column; -1: there is none. */
-int vj_csv_column(const vj_csv *csv, const char *name);
-/** A cell of row `row` (from 0), "" where `column` is -1; as a number: NaN where it is none. */
-const char *vj_csv_text(const vj_csv *csv, int64_t row, int column);
-double vj_csv_number(const vj_csv *csv, int64_t row, int column);
 
 /* ------------------------------------------------------------------------------------------------ HDF5 */
 

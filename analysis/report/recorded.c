@@ -11,6 +11,7 @@
 #include "base/lease.h"
 #include "ckpt/ckpt.h"
 #include "h5/h5.h"
+#include "parallel/parallel.h"
 #include "report/inside.h"
 #include "train/history.h"
 
@@ -204,30 +205,18 @@ static void find_state(vj_recorded *run)
     int64_t bytes;
     const vj_lease_view lease = vj_lease_look(run->path);
     const vj_happening *last = run->history_count > 0 ? &run->history[run->history_count - 1] : NULL;
-    if (is_there(run, "complete")) {
-        run->state = VJ_STATE_COMPLETE;
-        strcpy(run->state_text, "complete");
-    } else if (is_there(run, "watchdog.txt")) {
-        run->state = VJ_STATE_HUNG;
-        strcpy(run->state_text, "hung");
-        path_in(run, "watchdog.txt", path);
-        run->watchdog = vj_report_load(path, SMALL_FILE, &bytes, &run->problems);
-    } else if (lease.state == VJ_LEASE_HELD) {
-        run->state = VJ_STATE_RUNNING;
+    const char *event = last ? last->event : "";
+    run->state = vj_run_state_find(run->path, &lease, event);
+    snprintf(run->state_text, sizeof run->state_text, "%s", vj_run_state_name(run->state));
+    if (run->state == VJ_RUN_RUNNING)
         snprintf(run->state_text, sizeof run->state_text, "running: %.180s", lease.holder);
-    } else if (last && strcmp(last->event, "stop") == 0) {
-        run->state = VJ_STATE_STOPPED;
-        snprintf(run->state_text, sizeof run->state_text, "stopped by %s", last->why);
-    } else if (last && strcmp(last->event, "failed") == 0) {
-        run->state = VJ_STATE_STOPPED;
-        snprintf(run->state_text, sizeof run->state_text, "failed: %s", last->why);
-    } else if (last && strcmp(last->event, "done") != 0) {
-        run->state = VJ_STATE_STOPPED;
-        strcpy(run->state_text, "killed");
-    } else {
-        run->state = VJ_STATE_STOPPED;
-        strcpy(run->state_text, "not running");
-    }
+    else if (run->state == VJ_RUN_FAILED)
+        snprintf(run->state_text, sizeof run->state_text, "FAILED: %.180s", last->why);
+    else if (run->state == VJ_RUN_STOPPED && strcmp(event, "stop") == 0)
+        snprintf(run->state_text, sizeof run->state_text, "stopped by %.180s", last->why);
+    path_in(run, "watchdog.txt", path);
+    if (run->state != VJ_RUN_COMPLETE && run->state != VJ_RUN_RUNNING && is_there(run, "watchdog.txt"))
+        run->watchdog = vj_report_load(path, SMALL_FILE, &bytes, &run->problems);
 }
 
 static void find_planned(vj_recorded *run)
@@ -239,7 +228,7 @@ static void find_planned(vj_recorded *run)
     const double stop = vj_flat_settings_number(&run->settings, "train.stop_after", 0.0);
     const double planned = stop > 0.0 && stop < all ? stop : all;
     run->planned = planned > 0.0 && planned < 1e15 ? (int64_t)planned : 0;
-    if (run->state != VJ_STATE_COMPLETE) return;
+    if (run->state != VJ_RUN_COMPLETE) return;
     path_in(run, "complete", path);
     char *text = vj_report_load(path, SMALL_FILE, &bytes, &run->problems);
     const long long steps = text ? atoll(text) : 0;
@@ -274,7 +263,7 @@ void vj_recorded_read_checkpoint(vj_recorded *run)
     vj_ckpt_state state;
     if (run->checkpoint_count == 0) return;
     snprintf(path, sizeof path, "%s/step_%08lld.h5", run->path, (long long)run->checkpoints[run->checkpoint_count - 1]);
-    if (vj_ckpt_read_state(path, &state) != VJ_OK) {
+    if (vj_ckpt_read_state(path, &state, VJ_ALONE) != VJ_OK) {
         vj_problems_add(&run->problems, "%s cannot be read as a checkpoint; standard error says why.", path);
         return;
     }

@@ -6,6 +6,7 @@
 #define VJ_RECORDED_H
 
 #include "report/numbers.h"
+#include "report/run_state.h"
 #include "report/settings.h"
 
 /* One column of the metrics against the step. Of a long run the extremes of many columns of pixels (decimate.h). */
@@ -29,8 +30,6 @@ typedef struct {
     int64_t step;
     int ranks;
 } vj_happening;
-
-typedef enum { VJ_STATE_COMPLETE, VJ_STATE_RUNNING, VJ_STATE_STOPPED, VJ_STATE_HUNG } vj_run_state;
 
 /* Steps at which a counter went up; the first VJ_TICKS_MAX of them, and how often in all. */
 enum { VJ_TICKS_MAX = 200 };
@@ -63,7 +62,7 @@ typedef struct {
     int64_t planned; /* steps; 0: not known */
     vj_run_state state;
     char state_text[200];      /* "running on node17, job 4711", "killed", ... */
-    char *watchdog;            /* text of watchdog.txt, when it hung; else NULL */
+    char *watchdog;            /* text of watchdog.txt, unless it is complete or was continued; else NULL */
     char *code, *date, *hosts; /* of the newest checkpoint; NULL: not known */
     int64_t ranks, rollbacks;
     uint64_t fingerprint; /* of the clips it trains on; 0: not known */

@@ -17,16 +17,6 @@
 
 enum { HUNG_S = 120, HUNG_STEPS = 20 };
 
-const char *vj_view_state_name(vj_view_state state)
-{
-    static const char *const names[] = {
-        [VJ_VIEW_MISSING] = "not begun", [VJ_VIEW_STARTING] = "starting", [VJ_VIEW_RUNNING] = "running",
-        [VJ_VIEW_HUNG] = "HUNG",         [VJ_VIEW_STOPPED] = "stopped",   [VJ_VIEW_KILLED] = "KILLED",
-        [VJ_VIEW_COMPLETE] = "complete",
-    };
-    return names[state];
-}
-
 static void name_in(const vj_run_view *v, const char *name, char path[VJ_PATH + 32])
 {
     snprintf(path, VJ_PATH + 32, "%s/%s", v->folder, name);
@@ -77,7 +67,7 @@ static void read_rollbacks(vj_run_view *v)
     vj_ckpt_state state;
     v->rollbacks = 0;
     vj_status_divert(v->checkpoint_trouble, sizeof v->checkpoint_trouble);
-    if (vj_ckpt_read_state(v->checkpoint, &state) == VJ_OK) {
+    if (vj_ckpt_read_state(v->checkpoint, &state, VJ_ALONE) == VJ_OK) {
         v->rollbacks = state.rollbacks;
         vj_ckpt_state_release(&state);
     }
@@ -114,18 +104,20 @@ static char *last_text(char *line)
     return text;
 }
 
-/* "step 12: the file stop in the run folder", of the stop with which the run's history ends. */
+/* "step 12: the file stop in the run folder", of the stop or failure with which the run's history ends. */
 static void read_stop(vj_run_view *v)
 {
     char path[VJ_PATH + 32], line[1024], event[16];
     long long step;
     name_in(v, VJ_HISTORY_FILE, path);
-    v->stopped[0] = '\0';
+    v->event[0] = v->stopped[0] = '\0';
     FILE *f = vj_page_begins(path, "time,event,") ? fopen(path, "r") : NULL;
     if (!f) return;
     while (fgets(line, sizeof line, f)) {
         if (sscanf(line, "%*[^,],%15[^,],%lld", event, &step) != 2) continue; /* the header */
-        const char *why = strcmp(event, "stop") == 0 ? last_text(line) : NULL;
+        const bool early = strcmp(event, "stop") == 0 || strcmp(event, "failed") == 0;
+        const char *why = early ? last_text(line) : NULL;
+        memcpy(v->event, event, sizeof event);
         v->stopped[0] = '\0';
         if (why) snprintf(v->stopped, sizeof v->stopped, "step %lld: %.*s", step, VJ_ALARM_TEXT - 40, why);
     }
@@ -162,15 +154,14 @@ static bool has(const vj_run_view *v, const char *name)
     return access(path, F_OK) == 0;
 }
 
-static vj_view_state judge(const vj_run_view *v)
+static vj_run_state judge(const vj_run_view *v)
 {
-    if (v->lease.state == VJ_LEASE_HELD) {
-        if (!has_row_of_job(v)) return VJ_VIEW_STARTING;
-        return v->row_age_s > patience_s(v) ? VJ_VIEW_HUNG : VJ_VIEW_RUNNING;
-    }
-    if (has(v, "complete")) return VJ_VIEW_COMPLETE;
-    if (v->lease.state == VJ_LEASE_LEFT) return VJ_VIEW_KILLED;
-    return v->metrics.found || v->checkpoint_step > 0 || has(v, "config.yaml") ? VJ_VIEW_STOPPED : VJ_VIEW_MISSING;
+    const vj_run_state state = vj_run_state_find(v->folder, &v->lease, v->event);
+    if (state == VJ_RUN_RUNNING && !has_row_of_job(v)) return VJ_RUN_STARTING;
+    if (state == VJ_RUN_RUNNING && v->row_age_s > patience_s(v)) return VJ_RUN_HUNG;
+    if (state == VJ_RUN_STOPPED && !v->metrics.found && v->checkpoint_step == 0 && !has(v, "config.yaml"))
+        return VJ_RUN_MISSING;
+    return state;
 }
 
 /* ------------------------------------------------------------------------------------------------ alarms */
@@ -204,7 +195,7 @@ static void find_alarms_of_checkpoints(vj_run_view *v)
     if (f->known[VJ_METRIC_FAILED] > 0.0 && v->checkpoint_every > 0 && behind > v->checkpoint_every)
         alarm_of(v, "checkpoints fail (%.0f so far): %lld steps would be lost now", f->known[VJ_METRIC_FAILED],
                  (long long)behind);
-    if (v->checkpoint_step > 0 && v->state != VJ_VIEW_COMPLETE && v->free_bytes < 1.1 * (double)v->checkpoint_bytes)
+    if (v->checkpoint_step > 0 && v->state != VJ_RUN_COMPLETE && v->free_bytes < 1.1 * (double)v->checkpoint_bytes)
         alarm_of(v, "the disk is nearly full: %.1f GB are free, the next checkpoint needs %.1f GB",
                  1e-9 * v->free_bytes, 1e-9 * (double)v->checkpoint_bytes);
 }
@@ -213,13 +204,15 @@ static void find_alarms(vj_run_view *v)
 {
     const double waiting = vj_follow_mean(&v->metrics, VJ_METRIC_WAIT_S, VJ_RECENT) / vj_run_view_step_s(v);
     v->alarms = 0;
-    if (v->state == VJ_VIEW_HUNG)
+    if (v->state == VJ_RUN_HUNG && v->lease.state == VJ_LEASE_HELD)
         alarm_of(v, "no progress for %.0f s; where the ranks are: watchdog.txt, once the watchdog has ended the job",
                  v->row_age_s);
-    if (v->state == VJ_VIEW_KILLED) alarm_of(v, "the job was killed: it was %s", v->lease.holder);
-    if (v->state == VJ_VIEW_STARTING && v->now_s - v->lease.since_s > 600.0 && v->lease.since_s > 0.0)
+    if (v->state == VJ_RUN_KILLED)
+        alarm_of(v, v->lease.holder[0] ? "the job was killed: it was %s" : "the job was killed%s", v->lease.holder);
+    if (v->state == VJ_RUN_FAILED) alarm_of(v, "the job failed at %s", v->stopped);
+    if (v->state == VJ_RUN_STARTING && v->now_s - v->lease.since_s > 600.0 && v->lease.since_s > 0.0)
         alarm_of(v, "no step yet, %.0f min after the job began", (v->now_s - v->lease.since_s) / 60.0);
-    if (has(v, "watchdog.txt") && v->state != VJ_VIEW_COMPLETE)
+    if (has(v, "watchdog.txt") && v->state != VJ_RUN_COMPLETE)
         alarm_of(v, "a job of this run has hung: see watchdog.txt in its folder");
     find_alarms_of_numbers(v);
     find_alarms_of_checkpoints(v);

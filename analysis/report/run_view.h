@@ -7,31 +7,20 @@
 
 #include <time.h>
 
-#include "base/lease.h"
 #include "report/follow.h"
-
-typedef enum {
-    VJ_VIEW_MISSING,  /* no folder, or nothing of a run in it: it has not begun */
-    VJ_VIEW_STARTING, /* a job is at work, and has written no row since it began */
-    VJ_VIEW_RUNNING,
-    VJ_VIEW_HUNG, /* a job is at work, and has written no row for long: 120 s, and 20 of the longest recent steps */
-    VJ_VIEW_STOPPED,
-    VJ_VIEW_KILLED, /* stopped, and its lease is still there */
-    VJ_VIEW_COMPLETE
-} vj_view_state;
-
-/** "running", ... */
-const char *vj_view_state_name(vj_view_state state);
+#include "report/run_state.h"
 
 enum { VJ_ALARMS = 12, VJ_ALARM_TEXT = 400 };
 
 typedef struct {
     const char *folder; /* borrowed */
-    vj_view_state state;
+    vj_run_state
+        state; /* HUNG also: a job is at work, and has written no row for 120 s and 20 of the longest recent steps */
     vj_lease_view lease; /* who is at work, or was when it was killed */
     vj_follow metrics;
     double now_s;                /* seconds since 1970 */
-    char stopped[VJ_ALARM_TEXT]; /* after which step and why it stopped early; "" */
+    char event[16];              /* of the last line of its history; "" */
+    char stopped[VJ_ALARM_TEXT]; /* after which step and why it stopped early or failed; "" */
     double row_age_s;            /* since the newest row; NaN: no row */
 
     /* From config.yaml; steps 0: it is not there or cannot be read. */

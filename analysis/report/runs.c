@@ -65,7 +65,7 @@ static double recent_of(const vj_recorded *run, const char *column)
 /* Hours to go at the rate of the last steps. */
 static double hours_left(const vj_recorded *run)
 {
-    if (run->state == VJ_STATE_COMPLETE || run->planned <= run->last_step || run->rows == 0) return NAN;
+    if (run->state == VJ_RUN_COMPLETE || run->planned <= run->last_step || run->rows == 0) return NAN;
     return (double)(run->planned - run->last_step) * recent_of(run, "step_s") / 3600.0;
 }
 
@@ -81,7 +81,7 @@ static void put_where(vj_table *table, const vj_recorded *run)
     const vj_curve *rank = vj_recorded_curve(run, "effective_rank");
     vj_table_text(table, "%s", run->name);
     vj_table_text(table, "%s", run->state_text);
-    if (run->state == VJ_STATE_COMPLETE) vj_table_highlight(table);
+    if (run->state == VJ_RUN_COMPLETE) vj_table_highlight(table);
     vj_table_number(table, run->rows > 0 ? (double)run->last_step : NAN, 0);
     vj_table_number(table, run->planned > 0 ? (double)run->planned : NAN, 0);
     vj_table_number(table, recent_of(run, "loss"), 4);
@@ -117,12 +117,40 @@ static void put_overview(vj_document *document, const vj_recorded *runs, int cou
     for (int i = 0; i < count; i++) put_where(table, &runs[i]);
 }
 
+/* Percent of the time of all steps that a column of seconds has; NaN: not recorded. */
+static double share_of(const vj_recorded *run, const char *column)
+{
+    const vj_curve *phase = vj_recorded_curve(run, column), *whole = vj_recorded_curve(run, "step_s");
+    return phase && whole && phase->numbers > 0 && whole->sum > 0.0 ? 100.0 * phase->sum / whole->sum : NAN;
+}
+
+static void put_times(vj_document *document, const vj_recorded *runs, int count)
+{
+    bool any = false;
+    for (int i = 0; i < count; i++) any |= !isnan(share_of(&runs[i], "data_wait_s"));
+    if (!any) return;
+    vj_table *table = vj_document_table(document, "times",
+                                        "Time by phase, of all steps; waiting and communication are "
+                                        "the slowest rank's of each step, computing is the rest.");
+    vj_table_column(table, VJ_LEFT, "run", "");
+    vj_table_column(table, VJ_RIGHT, "computing", "%");
+    vj_table_column(table, VJ_RIGHT, "waiting for clips", "%");
+    vj_table_column(table, VJ_RIGHT, "communication", "%");
+    for (int i = 0; i < count; i++) {
+        const double waiting = share_of(&runs[i], "data_wait_s"), communication = share_of(&runs[i], "comm_s");
+        vj_table_text(table, "%s", runs[i].name);
+        vj_table_number(table, 100.0 - waiting - (isnan(communication) ? 0.0 : communication), 1);
+        vj_table_number(table, waiting, 1);
+        vj_table_number(table, communication, 1);
+    }
+}
+
 /* Lines of the watchdog, of which a job of many ranks has many. */
 static void note_hang(vj_document *document, const vj_recorded *run)
 {
     enum { SHOWN = 1500 };
     if (!run->watchdog) return;
-    vj_document_note(document, "%s hung. watchdog.txt says: %.*s%s", run->name, SHOWN, run->watchdog,
+    vj_document_note(document, "A job of %s hung. watchdog.txt says: %.*s%s", run->name, SHOWN, run->watchdog,
                      strlen(run->watchdog) > SHOWN ? " ..." : "");
 }
 
@@ -150,6 +178,7 @@ static int add_runs(vj_document *document, const char *const *paths, int count, 
     name_runs(runs, count);
     vj_document_section(document, count == 1 ? "Run" : "Runs");
     put_overview(document, runs, count);
+    put_times(document, runs, count);
     for (int i = 0; i < count; i++) {
         shown += runs[i].rows > 0 || runs[i].checkpoint_count > 0;
         for (int k = 0; k < runs[i].problems.count; k++) vj_document_note(document, "%s", runs[i].problems.text[k]);

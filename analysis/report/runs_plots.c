@@ -26,6 +26,8 @@ static const known_column model_columns[] = {
     {"grad_norm_predictor", "Gradient norm of the predictor", "norm before clipping", "", true},
     {"target_std", "Spread of the target features", "standard deviation", "", false},
     {"effective_rank", "Effective rank of the target features", "effective rank", "", false},
+    {"watch_knn", "In-run watch: nearest neighbours on the target features", "top-1", "%", false},
+    {"watch_probe", "In-run watch: attentive probe on the target features", "top-1", "%", false},
     {NULL, NULL, NULL, NULL, false},
 };
 static const known_column schedule_columns[] = {
@@ -37,8 +39,8 @@ static const known_column schedule_columns[] = {
 static const known_column speed_columns[] = {
     {"clips_per_s", "Speed", "clips per second", "1/s", false},
     {"step_s", "Time of a step", "time", "s", true},
-    {"data_wait_s", "Waiting for clips, slowest rank", "time", "s", true},
-    {"comm_s", "Communication, slowest rank", "time", "s", true},
+    {"data_wait_s", "Waiting for clips, slowest rank", "time", "s", false},
+    {"comm_s", "Communication, slowest rank", "time", "s", false},
     {"peak_memory_mib", "Memory of the largest rank", "memory", "MiB", false},
     {NULL, NULL, NULL, NULL, false},
 };
@@ -154,12 +156,48 @@ static vj_plot *plot_column(vj_document *document, const vj_recorded *runs, int 
     return plot;
 }
 
+/* Has any run a number above zero in this column? */
+static bool is_counted(const vj_recorded *runs, int count, const char *column)
+{
+    for (int i = 0; i < count; i++) {
+        const vj_curve *curve = vj_recorded_curve(&runs[i], column);
+        if (curve && curve->most > 0.0) return true;
+    }
+    return false;
+}
+
+/* What a step's time goes into, as far as it is recorded. */
+static const struct {
+    const char *column, *name;
+} phases[] = {{"data_wait_s", "waiting for clips"}, {"comm_s", "communication"}};
+enum { PHASES = sizeof phases / sizeof phases[0] };
+
+static bool is_phase(const char *column)
+{
+    for (int p = 0; p < PHASES; p++)
+        if (strcmp(phases[p].column, column) == 0) return true;
+    return false;
+}
+
+/* Of one run the phases of a step are in the plot of its time. */
+static void add_phases(vj_plot *plot, const vj_recorded *run)
+{
+    for (int p = 0; p < PHASES; p++) {
+        const vj_curve *curve = vj_recorded_curve(run, phases[p].column);
+        if (is_counted(run, 1, phases[p].column)) add_curve(plot, p + 1, phases[p].name, curve, false);
+    }
+    vj_plot_y(plot, "time", "s", VJ_LINEAR);
+    vj_plot_caption(plot, "The slowest rank's. What is neither waiting nor communication is computing.");
+}
+
 static void plot_columns(vj_document *document, const vj_recorded *runs, int count, const known_column *columns)
 {
     for (const known_column *what = columns; what->column; what++) {
+        if (is_phase(what->column) && (count == 1 || !is_counted(runs, count, what->column))) continue;
         vj_plot *plot = plot_column(document, runs, count, what);
         if (!plot) continue;
         put_marks(plot, runs, count, false);
+        if (strcmp(what->column, "step_s") == 0 && count == 1) add_phases(plot, &runs[0]);
         const double alarm = count == 1 ? vj_flat_settings_number(&runs[0].settings, "log.rank_alarm", 0.0) : 0.0;
         if (strcmp(what->column, "effective_rank") == 0 && alarm > 0.0) {
             vj_plot_level(plot, alarm, "log.rank_alarm");
@@ -267,12 +305,7 @@ static void plot_counters(vj_document *document, const vj_recorded *runs, int co
 {
     bool heading = false;
     for (const known_column *what = counter_columns; what->column; what++) {
-        bool counted = false;
-        for (int i = 0; i < count; i++) {
-            const vj_curve *curve = vj_recorded_curve(&runs[i], what->column);
-            counted |= curve && curve->most > 0.0;
-        }
-        if (!counted) continue;
+        if (!is_counted(runs, count, what->column)) continue;
         if (!heading) vj_document_heading(document, "Bad steps and failed checkpoints");
         heading = true;
         plot_column(document, runs, count, what);

@@ -17,14 +17,17 @@ void vj_labels_release(vj_labels *labels)
     *labels = (vj_labels){0};
 }
 
-/* Add a text, cut to `longest` characters; returns its number. */
+/* Add a text of at most `longest` characters, otherwise cut in the middle: names often differ at the end. */
 static int add_label(vj_labels *labels, const char *text, int longest)
 {
-    const int length = vj_text_length(text);
-    const char *end = text;
+    const int length = vj_text_length(text), first = length > longest ? longest / 2 : length;
+    const char *end = text, *rest;
     labels->texts = vj_report_room(labels->texts, labels->count, sizeof *labels->texts);
-    for (int i = 0; i < (length > longest ? longest - 1 : length); i++) vj_text_next(&end);
-    VJ_ASSERT(asprintf(&labels->texts[labels->count], "%.*s%s", (int)(end - text), text, *end ? "…" : "") >= 0);
+    for (int i = 0; i < first; i++) vj_text_next(&end);
+    rest = end;
+    for (int i = first; i < length - (longest - first - 1); i++) vj_text_next(&rest);
+    VJ_ASSERT(asprintf(&labels->texts[labels->count], "%.*s%s%s", (int)(end - text), text, *rest || *end ? "…" : "",
+                       rest) >= 0);
     return labels->count++;
 }
 
@@ -82,6 +85,14 @@ static range x_range(const vj_plot *plot)
     for (int s = 0; s < plot->series_count; s++)
         for (int64_t i = 0; i < plot->series[s]->count; i++) include(&r, plot->series[s]->x[i], plot->x.scale);
     return r;
+}
+
+/* Error bars at the ends would lie on the frame. */
+static bool has_error_bars(const vj_plot *plot)
+{
+    for (int s = 0; s < plot->series_count; s++)
+        if (plot->series[s]->interval == VJ_ERRORS && plot->series[s]->style != VJ_BARS) return true;
+    return false;
 }
 
 static range y_range(const vj_plot *plot)
@@ -146,6 +157,22 @@ static void put_axis(FILE *out, const char *which, const vj_axis *axis, range r,
     if (axis->scale == VJ_LOG && r.high / r.low < 1000.0) put_log_tics(out, which, r);
 }
 
+/* Characters of the longest name, as it is drawn. */
+static int longest_name(char *const *names, int count)
+{
+    int longest = 0;
+    for (int i = 0; i < count && names; i++)
+        if (vj_text_length(names[i]) > longest) longest = vj_text_length(names[i]);
+    return longest < NAME_CHARACTERS ? longest : NAME_CHARACTERS;
+}
+
+/* Do names below an axis overlap, unless they are turned? */
+static bool are_turned(char *const *names, int count)
+{
+    enum { CHARACTER = 7, ROOM = WIDTH - 120 };
+    return count > 4 || longest_name(names, count) * CHARACTER * count > ROOM;
+}
+
 static void put_names(FILE *out, const char *which, char *const *names, int count, vj_labels *labels)
 {
     char number[16];
@@ -157,7 +184,7 @@ static void put_names(FILE *out, const char *which, char *const *names, int coun
         put_label(out, labels, names ? names[i] : number, NAME_CHARACTERS);
         fprintf(out, " %d", i);
     }
-    fprintf(out, ")%s\n", *which == 'x' && count > 4 ? " rotate by 35 right" : "");
+    fprintf(out, ")%s\n", *which == 'x' && are_turned(names, count) ? " rotate by 35 right" : "");
 }
 
 /* Marks of one plot: a dashed line and, where the one before is far enough, its text; without a text a short line. */
@@ -353,7 +380,7 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
     const int curves = curves_before(plot, plot->series_count);
     const int listed = curves > LEGEND_MAX ? LEGEND_MAX + 1 : curves;
     if (plot->series_count > 0 && plot->series[0]->style == VJ_BARS) x = (range){x.low - 0.6, x.high + 0.6};
-    if (x.high <= x.low) x = padded(x, plot->x.scale, 0.0);
+    if (x.high <= x.low || has_error_bars(plot)) x = padded(x, plot->x.scale, x.high > x.low ? 0.03 : 0.0);
     const bool from_zero = y.low == 0.0 && plot->y.scale == VJ_LINEAR;
     y = padded(y, plot->y.scale, 0.06);
     if (from_zero) y.low = 0.0;
@@ -399,7 +426,12 @@ static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
     double low, high;
     vj_heat_range(plot, &low, &high);
     const bool texts = plot->rows * plot->columns <= CELLS_WITH_TEXT && plot->columns <= 12;
-    const int row = plot->rows <= 12 ? 26 : plot->rows <= 40 ? 16 : 8, height = 90 + row * plot->rows;
+    const int decimals = plot->columns > 6 && fmax(fabs(low), fabs(high)) >= 10.0 ? 0 : 2; /* so that they fit */
+    const int row = plot->rows <= 12   ? 26
+                    : plot->rows <= 40 ? 16
+                                       : 8,
+              turned = are_turned(plot->column_names, plot->columns),
+              height = 90 + row * plot->rows + (turned ? 4 * longest_name(plot->column_names, plot->columns) : 0);
     fprintf(out, "set terminal svg size %d,%d noenhanced dynamic font 'sans-serif,12'\n", WIDTH,
             height < 160    ? 160
             : height > 1200 ? 1200
@@ -414,9 +446,11 @@ static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
             const double value = plot->heat[(int64_t)r * plot->columns + c];
             const double share = high > low ? (value - low) / (high - low) : 0.5;
             if (!isfinite(value)) continue;
+            const double text = fabs(value) < 0.005 ? 0.0 : value; /* no "-0.00" */
             const int shade = share <= 0.0 ? 0 : share >= 1.0 ? VJ_HEAT_CLASSES - 1 : (int)(share * VJ_HEAT_CLASSES);
-            fprintf(out, "%d %d %.1f %.1f %.1f %.1f %d %.2f %d\n", c, r, c - 0.5, c + 0.5, r - 0.5, r + 0.5,
-                    VJ_COLOUR_HEAT << 16 | shade, value, VJ_COLOUR_CELL_TEXT << 16 | (shade >= VJ_HEAT_CLASSES / 2));
+            fprintf(out, "%d %d %.1f %.1f %.1f %.1f %d %.*f %d\n", c, r, c - 0.5, c + 0.5, r - 0.5, r + 0.5,
+                    VJ_COLOUR_HEAT << 16 | shade, decimals, text,
+                    VJ_COLOUR_CELL_TEXT << 16 | (shade >= VJ_HEAT_CLASSES / 2));
         }
     fputs("E\nplot $h using 1:2:3:4:5:6:7 with boxxyerror fs solid 1 noborder lc rgb variable notitle", out);
     name_element(labels, plot->title);

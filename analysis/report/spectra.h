@@ -9,6 +9,7 @@ typedef struct {
     char *path, *group; /* file; path of the group in it */
     char *name, *origin;
     double width, tokens, rows;
+    uint64_t grid[3]; /* of the tokens: in time, rows, columns; zeros: not known */
     double effective_rank, rankme, participation_ratio, stable_rank, exponent;
     double *eigenvalues; /* [count], descending; NULL: not there */
     int64_t count;

@@ -1,115 +1,12 @@
-/* CSV and HDF5 as tables: what pages read. */
-#include <math.h>
+/* HDF5 as tables: what pages read. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "h5/h5.h"
 #include "report/inside.h"
 #include "report/pages.h"
 
-enum { CSV_BYTES = 64 << 20, CSV_COLUMNS = 1024 };
-
-/* ------------------------------------------------------------------------------------------------ CSV */
-
-/* Take the cell that begins at *at, undone of its quotes; *at is behind its comma or line feed. True: it ends the row.
- */
-static bool take_cell(char **at, char **cell)
-{
-    char *in = *at, *out = *at;
-    bool quoted = false;
-    *cell = out;
-    for (; *in && (quoted || (*in != ',' && *in != '\n')); in++) {
-        if (*in == '"' && quoted && in[1] == '"')
-            *out++ = *in++;
-        else if (*in == '"')
-            quoted = !quoted;
-        else
-            *out++ = *in;
-    }
-    const bool end = *in != ',';
-    *at = *in ? in + 1 : in;
-    if (end && out > *cell && out[-1] == '\r') out--;
-    *out = '\0';
-    return end;
-}
-
-static vj_status load_text(vj_csv *csv, const char *path)
-{
-    struct stat info;
-    if (stat(path, &info) != 0) return vj_raise(VJ_ERR_IO, "read %s", path);
-    if (!S_ISREG(info.st_mode) || info.st_size > CSV_BYTES)
-        return vj_raise(VJ_ERR_FORMAT, "%s is no file, or larger than %d MB", path, CSV_BYTES >> 20);
-    FILE *f = fopen(path, "r");
-    if (!f) return vj_raise(VJ_ERR_IO, "read %s", path);
-    csv->text = vj_report_memory(info.st_size + 1, 1);
-    const size_t bytes = fread(csv->text, 1, (size_t)info.st_size, f);
-    const bool failed = ferror(f) != 0;
-    fclose(f); /* only read */
-    if (failed) return vj_raise(VJ_ERR_IO, "read %s", path);
-    if (memchr(csv->text, '\0', bytes)) return vj_raise(VJ_ERR_FORMAT, "%s is no text", path);
-    return VJ_OK;
-}
-
-vj_status vj_csv_read(vj_csv *csv, const char *path)
-{
-    char *row[CSV_COLUMNS];
-    int64_t room = 0;
-    memset(csv, 0, sizeof *csv);
-    VJ_TRY(load_text(csv, path));
-    for (char *at = csv->text; *at;) {
-        int cells = 0;
-        char *cell;
-        for (bool end = false; !end;) {
-            end = take_cell(&at, &cell);
-            if (cells < CSV_COLUMNS) row[cells++] = cell;
-        }
-        if (cells == 1 && row[0][0] == '\0') continue;
-        if (!csv->cells) csv->columns = cells;
-        const int64_t used = csv->cells ? (csv->rows + 1) * csv->columns : 0;
-        if (cells != csv->columns) {
-            csv->odd++;
-            continue;
-        }
-        if (used + cells > room) {
-            room = 2 * (used + cells);
-            const char **more = vj_report_memory(room, sizeof *more);
-            if (used) memcpy(more, csv->cells, (size_t)used * sizeof *more);
-            free(csv->cells);
-            csv->cells = more;
-        }
-        memcpy(csv->cells + used, row, (size_t)cells * sizeof *row);
-        if (used) csv->rows++;
-    }
-    return csv->cells ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s is empty", path);
-}
-
-void vj_csv_release(vj_csv *csv)
-{
-    free(csv->text);
-    free(csv->cells);
-    memset(csv, 0, sizeof *csv);
-}
-
-int vj_csv_column(const vj_csv *csv, const char *name)
-{
-    for (int c = 0; c < csv->columns; c++)
-        if (strcmp(csv->cells[c], name) == 0) return c;
-    return -1;
-}
-
-const char *vj_csv_text(const vj_csv *csv, int64_t row, int column)
-{
-    return column < 0 ? "" : csv->cells[(row + 1) * csv->columns + column];
-}
-
-double vj_csv_number(const vj_csv *csv, int64_t row, int column)
-{
-    const char *text = vj_csv_text(csv, row, column);
-    char *end;
-    const double value = strtod(text, &end);
-    return end > text && *end == '\0' ? value : NAN;
-}
+enum { TEXT_BYTES = 64 << 20 };
 
 /* ------------------------------------------------------------------------------------------------ HDF5 */
 
@@ -201,7 +98,7 @@ static vj_status read_texts(hid_t from, bool attribute, const char *path, const 
     const size_t bytes = H5Tget_size(type);
     vj_status status = VJ_OK;
     if (H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) > 0 || n < 0 || bytes == 0 ||
-        (uint64_t)n * bytes > CSV_BYTES)
+        (uint64_t)n * bytes > TEXT_BYTES)
         status = vj_raise(VJ_ERR_FORMAT, "%s: %s does not hold texts of fixed length", path, name);
     if (status == VJ_OK && !attribute) status = vj_h5_check_stored(from, path, name);
     if (status == VJ_OK) {

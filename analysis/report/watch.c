@@ -66,14 +66,15 @@ static const char *number(double value, char text[TEXT])
     return text;
 }
 
-static const char *colour_of(vj_view_state state)
+static const char *colour_of(vj_run_state state)
 {
     switch (state) {
-    case VJ_VIEW_RUNNING:
-    case VJ_VIEW_COMPLETE:
+    case VJ_RUN_RUNNING:
+    case VJ_RUN_COMPLETE:
         return VJ_GREEN;
-    case VJ_VIEW_HUNG:
-    case VJ_VIEW_KILLED:
+    case VJ_RUN_HUNG:
+    case VJ_RUN_FAILED:
+    case VJ_RUN_KILLED:
         return VJ_RED;
     default:
         return VJ_YELLOW;
@@ -87,14 +88,14 @@ static void put_state(const vj_run_view *v, FILE *out)
     char text[TEXT];
     fputs(VJ_BOLD, out);
     put_name(out, v->folder);
-    fprintf(out, VJ_PLAIN "  %s%s" VJ_PLAIN, colour_of(v->state), vj_view_state_name(v->state));
+    fprintf(out, VJ_PLAIN "  %s%s" VJ_PLAIN, colour_of(v->state), vj_run_state_name(v->state));
     if (v->lease.state == VJ_LEASE_HELD) {
         fputs(": ", out);
         put_name(out, v->lease.holder);
     } else if (v->metrics.rows > 0) {
         fprintf(out, ", last step %s ago", duration(v->row_age_s, text));
     }
-    if (v->state == VJ_VIEW_STOPPED && v->stopped[0]) {
+    if (v->state == VJ_RUN_STOPPED && v->stopped[0]) {
         fputs("; ", out);
         put_name(out, v->stopped);
     }
@@ -121,7 +122,7 @@ static void put_rate(const vj_run_view *v, FILE *out)
     const double step_s = vj_run_view_step_s(v), left_s = vj_run_view_left_s(v);
     fprintf(out, "%s s a step, %s clips/s", number(step_s, step),
             number(vj_follow_mean(&v->metrics, VJ_METRIC_CLIPS_PER_S, VJ_RECENT), clips));
-    if (v->state == VJ_VIEW_RUNNING && !isnan(left_s))
+    if (v->state == VJ_RUN_RUNNING && !isnan(left_s))
         fprintf(out, "; done in %s, on %s", duration(left_s, left), date_of(v->now_s + left_s, date));
     fputc('\n', out);
     fprintf(out, "waiting for clips %s %%, communication %s %%, memory of a rank %s MiB\n",
@@ -140,6 +141,18 @@ static void put_counts(const vj_run_view *v, FILE *out)
         fputs("no checkpoint yet", out);
     fprintf(out, "; failed %.0f; bad steps %.0f; roll-backs %lld\n", fmax(0.0, v->metrics.known[VJ_METRIC_FAILED]),
             fmax(0.0, v->metrics.known[VJ_METRIC_SKIPPED]), (long long)v->rollbacks);
+}
+
+/* What the in-run watch measured last; returns the lines written. */
+static int put_features(const vj_run_view *v, FILE *out)
+{
+    char probe[TEXT];
+    const double knn = v->metrics.known[VJ_METRIC_WATCH_KNN], fitted = v->metrics.known[VJ_METRIC_WATCH_PROBE];
+    if (isnan(knn)) return 0;
+    fprintf(out, "features: nearest neighbours %.1f %%", knn);
+    if (!isnan(fitted)) fprintf(out, ", attentive probe %s %%", number(fitted, probe));
+    fputs(" of the watch's clips right\n", out);
+    return 1;
 }
 
 /* ------------------------------------------------------------------------------------------------ curves */
@@ -197,7 +210,7 @@ static void put_run(const vj_terminal *t, const vj_run_view *v, FILE *out)
     }
     if (v->metrics.rows > 0 || v->checkpoint_step > 0) {
         put_counts(v, out);
-        lines++;
+        lines += 1 + put_features(v, out);
     }
     for (int a = 0; a < v->alarms; a++, lines++) {
         fputs(VJ_RED "ALARM: ", out);
@@ -222,10 +235,10 @@ static void put_line(const vj_terminal *t, const vj_run_view *v, int name_column
     fprintf(out, "%s", length > name_columns ? ".." : "");
     put_name(out, length > name_columns ? v->folder + length - name_columns + 2 : v->folder);
     fprintf(out, "%*s  %s%-9s" VJ_PLAIN " %s %9s  %8s s  %8s  %8s  %s",
-            length < name_columns ? name_columns - length : 0, "", colour_of(v->state), vj_view_state_name(v->state),
+            length < name_columns ? name_columns - length : 0, "", colour_of(v->state), vj_run_state_name(v->state),
             bar, grouped(v->metrics.step, step), number(vj_run_view_step_s(v), each),
             number(v->metrics.known[VJ_METRIC_LOSS], loss), number(v->metrics.known[VJ_METRIC_RANK], rank),
-            v->state == VJ_VIEW_RUNNING ? duration(vj_run_view_left_s(v), left) : "");
+            v->state == VJ_RUN_RUNNING ? duration(vj_run_view_left_s(v), left) : "");
     fputc('\n', out);
     if (v->alarms == 0) return;
     fputs(VJ_RED "  ALARM: ", out);

@@ -6,7 +6,7 @@
 static const char *const sections[] = {"run",   "pack",      "data",     "model",      "predictor", "mask", "objective",
                                        "train", "optimizer", "parallel", "checkpoint", "log",       NULL};
 
-static const char *json, *repeats, *seconds, *clips, *dir, *cold, *profile, *as_configured;
+static const char *json, *repeats, *seconds, *clips, *dir, *cold, *views, *profile, *as_configured;
 
 static const vj_option options[] = {
     {"--json", NULL, "one JSON object on standard output instead of text", &json},
@@ -16,6 +16,7 @@ static const vj_option options[] = {
     {"--clips", "WHAT", "step: synthetic (random pixels, the default), or a store NAME.clips through the loader",
      &clips},
     {"--cold", NULL, "load: have the system forget the stores' files before each pass", &cold},
+    {"--views", NULL, "load: also views of an evaluation as the section evaluate says, of the same clips", &views},
     {"--profile", NULL, "step: also every operation by phase: seconds, rates, and its floor by the roofline", &profile},
     {"--as-configured", NULL,
      "step: CONFIG's train.batch and train.microbatch, instead of one clip a rank or tensor group", &as_configured},
@@ -33,7 +34,8 @@ static const vj_program program = {
         "  elementwise  GELU, layer norm, AdamW and others: ns an element, GB/s\n"
         "  step         the training step of CONFIG, the code of vjepa-pretrain\n"
         "  load         reading clips of the stores in data.train of CONFIG, and the whole loader, in turns with bare\n"
-        "               loops over the same clips: pread(), and for jpeg libjpeg-turbo's decoder\n"
+        "               loops over the same clips: pread(), and for jpeg libjpeg-turbo's decoder; with --views also\n"
+        "               training and test views, as probes get them\n"
         "  pack         vjepa-pack over the files that CONFIG names, in turns with a bare libav loop over them\n"
         "  checkpoint   writing and reading a checkpoint of CONFIG, in turns with plain files of as many bytes; with\n"
         "               checkpoint.async=true also how long training waits, against a copy in memory\n"
@@ -92,6 +94,7 @@ int main(int argc, char **argv)
                             .clips = clips,
                             .dir = dir ? dir : ".",
                             .cold = cold != NULL,
+                            .views = views != NULL,
                             .profile = profile != NULL,
                             .as_configured = as_configured != NULL};
     json_t *report = json_object();

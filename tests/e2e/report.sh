@@ -59,7 +59,7 @@ mkdir run && touch run/stop
 pretrain 1 "$PWD/run" >first.log 2>&1 && fail "a run with a file stop is not stopped"
 pretrain_killed 2 "$PWD/run"
 report 0 run --out killed.html --csv killed
-says killed/runs.csv 'run,killed,'
+says killed/runs.csv 'run,KILLED,'
 pretrain 1 "$PWD/run" >last.log 2>&1 || fail "the run does not go on: $(tail -n 2 last.log)"
 pretrain 1 "$PWD/run" >again.log 2>&1 || fail "a finished run is started again: $(tail -n 2 again.log)"
 events=$(cut -d, -f2 run/history.csv | tr '\n' ' ')
@@ -70,9 +70,25 @@ says whole.html 'the start before was killed'
 says whole.html 'stop in the run folder'
 says whole.html 'restart, was killed'
 says whole/runs.csv 'run,complete,24,24,'
+[[ $(tail -n 1 whole/times.csv) =~ ^run,[0-9.]+,[0-9.]+, ]] || fail "time by phase: $(cat whole/times.csv)"
 fingerprint=$("$bin/vjepa-inspect" run | sed -n 's/^ *clips *fingerprint \([0-9a-f]*\)$/\1/p')
 [ -n "$fingerprint" ] || fail "vjepa-inspect names no fingerprint"
 says whole.html "$fingerprint"
+
+# A run that went back to an older checkpoint, failed, went on, and failed for good.
+cp -r run failed && rm failed/complete
+{
+    head -n 2 run/history.csv
+    printf '2026-01-02T03:04:05Z,%s\n' 'roll_back,8,1,node1,"v 1","the rank fell"' 'failed,12,1,node1,"v 1","no space left"' \
+        'start,10,1,node1,"v 1",""' 'failed,20,1,node1,"v 1","a ""quoted"" reason"'
+} >failed/history.csv
+report 0 failed --out failed.html --csv failed-csv
+valid failed.html
+says failed-csv/runs.csv 'FAILED: a ""quoted"" reason'
+says failed.html '>roll-back<'
+says failed.html 'restart after an error'
+says failed.html 'no space left'
+says failed-csv/history.csv 'roll-back,8,1,node1,the rank fell'
 
 # Damage becomes notes; what is whole is shown.
 cp -r run damaged

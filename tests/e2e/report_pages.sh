@@ -27,15 +27,18 @@ OMP_NUM_THREADS=1 "$bin/vjepa-bench" step "$tiny" --profile --repeats 3 --json >
 "$python" "$maker" make train.clips
 
 # All at once. train.clips stands for itself and gives the frames beside the tokens, run its masks.
-report run train.clips campaign spectra.h5 compare.h5 ridge.h5 knn.h5 bench.json scaling.csv --paper paper.csv \
+report run train.clips campaign spectra.h5 compare.h5 ridge.h5 knn.h5 bench.json scaling.csv model.csv phases.csv --paper paper.csv \
     --out all.html --markdown all-md --csv all
 valid all.html
-says report.log '9 of 9 inputs'
+says report.log '11 of 11 inputs'
+says all.html 'MODEL, not a measurement'
 [[ $(stat -c %s all.html) -lt 5000000 ]] || fail "a page of $(stat -c %s all.html) bytes"
 "$python" "$maker" check all all-md >check.log 2>&1 || fail "numbers: $(tail -n 3 check.log)"
 says all.html 'colour &#60;b&#62;'
 says all.html '3 validation clips are training clips'
-says all.html '2 x 4 x 4 tokens a clip (guessed from their number)'
+grep -aqF -- '>-0.00<' all.html && fail "a heat map says -0.00"
+says all.html 'pretrained: the first three principal components of the tokens as red, green and blue, 2 x 4 x 4 tokens a clip (guessed from their number)'
+says all.html 'random: the first three principal components of the tokens as red, green and blue, 2 x 4 x 4 tokens a clip.'
 clips=$(awk -F, 'NR > 1 { sum += $3 } END { print sum }' all/sizes.csv)
 [[ $clips == 40 ]] || fail "the sizes are of $clips clips, not 40"
 for shown in 8 4 2 1; do # as many as the page takes

@@ -44,7 +44,8 @@ static int remove_folder(void **state)
 /* Nothing of an earlier test. */
 static int prepare(void **state)
 {
-    static const char *const names[] = {"metrics.csv", "lease", "complete", "config.yaml", "watchdog.txt"};
+    static const char *const names[] = {"metrics.csv", "lease",       "complete",
+                                        "config.yaml", "history.csv", "watchdog.txt"};
     char name[96];
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -265,7 +266,7 @@ static void metrics_from_the_end(void **state)
 
 static vj_run_view view;
 
-static vj_view_state state_of(void)
+static vj_run_state state_of(void)
 {
     vj_run_view_begin(&view, folder, true);
     vj_run_view_refresh(&view);
@@ -290,26 +291,56 @@ static const char lease[] = "host elsewhere\npid 7\nstarted 8\nboot another\nnam
 static void states(void **state)
 {
     (void)state;
-    assert_int_equal(state_of(), VJ_VIEW_MISSING);
+    assert_int_equal(state_of(), VJ_RUN_MISSING);
     put("lease", lease);
-    assert_int_equal(state_of(), VJ_VIEW_STARTING);
+    assert_int_equal(state_of(), VJ_RUN_STARTING);
     append(HEADER);
     append_rows(1, 50);
-    assert_int_equal(state_of(), VJ_VIEW_RUNNING);
+    assert_int_equal(state_of(), VJ_RUN_RUNNING);
     make_old("metrics.csv", 100);
-    assert_int_equal(state_of(), VJ_VIEW_RUNNING);
+    assert_int_equal(state_of(), VJ_RUN_RUNNING);
     make_old("metrics.csv", 1000);
-    assert_int_equal(state_of(), VJ_VIEW_HUNG);
+    assert_int_equal(state_of(), VJ_RUN_HUNG);
     assert_true(view.alarms > 0 && strstr(view.alarm[0], "no progress"));
     append("51,102,0.5,0.001,7,,0,0,100,100\n"); /* steps of 100 s */
     make_old("metrics.csv", 1000);
-    assert_int_equal(state_of(), VJ_VIEW_RUNNING);
+    assert_int_equal(state_of(), VJ_RUN_RUNNING);
     make_old("lease", 1000);
-    assert_int_equal(state_of(), VJ_VIEW_KILLED);
+    assert_int_equal(state_of(), VJ_RUN_KILLED);
     assert_non_null(strstr(view.alarm[0], "process 7 on elsewhere"));
     unlink("lease");
     put("complete", "51 steps\n");
-    assert_int_equal(state_of(), VJ_VIEW_COMPLETE);
+    assert_int_equal(state_of(), VJ_RUN_COMPLETE);
+}
+
+/* Of a run that no job works on, the end of its history says what became of the last one. */
+static void ends(void **state)
+{
+    (void)state;
+#define LINE(event, step, why) "2026-01-02T03:04:05Z," event "," step ",2,node1,\"vjepa 1\",\"" why "\"\n"
+#define START                  "time,event,step,ranks,host,code,why\n" LINE("start", "0", "")
+    append(HEADER);
+    append_rows(1, 50);
+    put("history.csv", START);
+    assert_int_equal(state_of(), VJ_RUN_KILLED);
+    assert_string_equal(view.alarm[0], "the job was killed");
+    put("history.csv", START LINE("roll_back", "40", "the loss was not finite"));
+    assert_int_equal(state_of(), VJ_RUN_KILLED);
+    put("watchdog.txt", "rank 1 reads clips\n");
+    assert_int_equal(state_of(), VJ_RUN_HUNG);
+    assert_non_null(strstr(view.alarm[0], "see watchdog.txt"));
+    put("history.csv", START LINE("failed", "50", "no space left"));
+    assert_int_equal(state_of(), VJ_RUN_FAILED);
+    assert_string_equal(view.alarm[0], "the job failed at step 50: no space left");
+    put("history.csv", START LINE("stop", "50", "signal 10"));
+    assert_int_equal(state_of(), VJ_RUN_STOPPED);
+    assert_string_equal(view.stopped, "step 50: signal 10");
+    put("history.csv", START LINE("done", "50", ""));
+    assert_int_equal(state_of(), VJ_RUN_STOPPED);
+    put("lease", lease);
+    assert_int_equal(state_of(), VJ_RUN_RUNNING);
+#undef LINE
+#undef START
 }
 
 /* The settings give the number of steps; settings of another release do not stop the rest. */
@@ -319,13 +350,13 @@ static void settings(void **state)
     append(HEADER);
     append_rows(1, 50);
     put("config.yaml", "train: {steps_per_epoch: 10, epochs: 20}\nlog: {rank_alarm: 6}\n");
-    assert_int_equal(state_of(), VJ_VIEW_STOPPED);
+    assert_int_equal(state_of(), VJ_RUN_STOPPED);
     assert_int_equal(view.steps, 200);
     assert_true(fabs(vj_run_view_left_s(&view) - 75.0) < 1e-9);
     assert_int_equal(view.alarms, 1);
     assert_string_equal(view.alarm[0], "collapse: the effective rank is 5.0, below log.rank_alarm 6.0");
     put("config.yaml", "train: {steps_of_another_release: 10}\n");
-    assert_int_equal(state_of(), VJ_VIEW_STOPPED);
+    assert_int_equal(state_of(), VJ_RUN_STOPPED);
     assert_int_equal(view.steps, 0);
     assert_true(isnan(vj_run_view_left_s(&view)));
     assert_non_null(strstr(view.alarm[0], "steps_of_another_release"));
@@ -337,7 +368,7 @@ static void screen_fits(void **state)
     (void)state;
     append(HEADER);
     append_rows(1, 50);
-    assert_int_equal(state_of(), VJ_VIEW_STOPPED);
+    assert_int_equal(state_of(), VJ_RUN_STOPPED);
     snprintf(view.alarm[0], VJ_ALARM_TEXT, "evil \033[2J text");
     view.alarms = 1;
     for (int columns = 20; columns <= 200; columns += 20)
@@ -370,6 +401,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(metrics_are_replaced, prepare, prepare),
         cmocka_unit_test_setup_teardown(metrics_from_the_end, prepare, prepare),
         cmocka_unit_test_setup_teardown(states, prepare, prepare),
+        cmocka_unit_test_setup_teardown(ends, prepare, prepare),
         cmocka_unit_test_setup_teardown(settings, prepare, prepare),
         cmocka_unit_test_setup_teardown(screen_fits, prepare, prepare),
     };

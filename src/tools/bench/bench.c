@@ -69,6 +69,7 @@ vj_status vj_bench_run(const vj_bench *bench, const char *command, json_t *repor
     vj_put_text(report, "host", uname(&machine) == 0 ? machine.nodename : "unknown");
     vj_put_text(report, "config", bench->config_path ? bench->config_path : "defaults");
     vj_put_count(report, "ranks", work.size);
+    vj_put_count(report, "nodes", work.place.nodes);
     vj_put_count(report, "threads", work.threads);
     return commands[which].run(&work);
 }

@@ -19,6 +19,7 @@ typedef struct {
     const char *clips;             /* step: "synthetic", or a store */
     const char *dir;               /* checkpoint: where to write */
     bool cold;                     /* load: from disk */
+    bool views;                    /* load: views of an evaluation, too */
     bool profile;                  /* step: operations by phase, too */
     bool as_configured;            /* step: the file's batch and microbatch */
 } vj_bench;

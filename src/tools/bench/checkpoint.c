@@ -41,7 +41,7 @@ static vj_status write_checkpoint(void *user)
 static vj_status read_checkpoint(void *user)
 {
     files *f = user;
-    return vj_checkpoint_load(f->checkpoint, f->step->optimizer);
+    return vj_checkpoint_load(f->checkpoint, f->step->optimizer, f->step->layout.world);
 }
 
 static vj_status transfer(const files *f, int fd, bool writing)

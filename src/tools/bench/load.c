@@ -1,7 +1,8 @@
 /*
  * Loading clips against what nothing can beat: pread() of the same bytes (raw), and libjpeg-turbo called for one frame
  * after the other of the same records (jpeg), by as many threads. In turns with them: reading as the loader does it,
- * with and without the checksum, and the whole loader, which also crops, resizes and normalises.
+ * with and without the checksum, and the whole loader, which also crops, resizes and normalises. With --views the
+ * loader once more, with training and test views of an evaluation.
  */
 #include <endian.h>
 #include <errno.h>
@@ -25,7 +26,7 @@ typedef struct {
 } own;
 
 typedef struct {
-    const vj_bench_work *work;
+    vj_bench_work *work;
     vj_clips *clips;
     vj_loader *loader;
     int *shard; /* [shards] descriptors of our own */
@@ -33,9 +34,11 @@ typedef struct {
     int64_t batches; /* timed */
     int64_t *number; /* [samples] clips of the timed batches, of this rank */
     int64_t samples, first, last;
-    double bytes;    /* of their records, over all ranks */
-    double loader_s; /* what the last call of the loader took */
-    own *own;        /* [threads] */
+    vj_eval_views shown[2]; /* of training and testing; --views */
+    vj_eval_item *items;    /* [samples * most crops of a clip] */
+    double bytes;           /* of their records, over all ranks */
+    double loader_s;        /* what the last call of the loader took */
+    own *own;               /* [threads] */
     int threads;
 } loading;
 
@@ -130,6 +133,31 @@ static vj_status load(loading *l)
     return VJ_OK;
 }
 
+/* The same clips as views of an evaluation, all crops of each; without a batch that passes untimed. */
+static vj_status show(loading *l, const vj_eval_views *shown)
+{
+    const int64_t count = l->samples * shown->views, batch_size = (l->last - l->first) * shown->views;
+    const vj_loader_plan plan = {.items = l->items,
+                                 .shown = shown,
+                                 .batch = batch_size,
+                                 .last = batch_size,
+                                 .stop = batch_size > 0 ? l->batches : 0,
+                                 .samples = count};
+    vj_batch batch;
+    double wait_s;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t clip = l->number[i / shown->views];
+        l->items[i] = (vj_eval_item){clip, vj_eval_key(0, 0, clip), (int32_t)(i % shown->views)};
+    }
+    const double begin = vj_now();
+    VJ_TRY(vj_loader_start(&l->loader, l->clips, l->work->config, &plan));
+    for (int64_t i = 0; i < plan.stop; i++) VJ_TRY(vj_loader_next(l->loader, &batch, &wait_s));
+    l->loader_s = vj_now() - begin;
+    vj_loader_stop(l->loader);
+    l->loader = NULL;
+    return VJ_OK;
+}
+
 /* --cold: what the system has kept of the shards is dropped. */
 static void forget(const loading *l)
 {
@@ -138,7 +166,7 @@ static void forget(const loading *l)
     MPI_Barrier(l->work->comm);
 }
 
-enum { LOADER, BARE, UNVERIFIED, VERIFIED, KINDS };
+enum { LOADER, BARE, UNVERIFIED, VERIFIED, TRAINING_VIEWS, TEST_VIEWS, KINDS };
 
 static vj_status once(loading *l, double seconds[KINDS])
 {
@@ -147,11 +175,16 @@ static vj_status once(loading *l, double seconds[KINDS])
     forget(l);
     vj_status status = load(l);
     seconds[LOADER] = l->loader_s;
-    for (int k = BARE; k < KINDS && status == VJ_OK; k++) {
+    for (int k = BARE; k < TRAINING_VIEWS && status == VJ_OK; k++) {
         forget(l);
         const double begin = vj_now();
         status = each(l, take[k]);
         seconds[k] = vj_now() - begin;
+    }
+    for (int k = TRAINING_VIEWS; l->items && k < KINDS && status == VJ_OK; k++) {
+        forget(l);
+        status = show(l, &l->shown[k - TRAINING_VIEWS]);
+        seconds[k] = l->loader_s;
     }
     return vj_agree(l->work->comm, status);
 }
@@ -161,13 +194,15 @@ static void put(loading *l, const vj_samples samples[KINDS])
     static const char *const what[KINDS] = {[LOADER] = "whole loader",
                                             [BARE] = "bare loop",
                                             [UNVERIFIED] = "read and decode",
-                                            [VERIFIED] = "the same with checksum"};
+                                            [VERIFIED] = "the same with checksum",
+                                            [TRAINING_VIEWS] = "loader, training views",
+                                            [TEST_VIEWS] = "loader, test views"};
     const double clips = (double)l->batches * (double)l->work->config->train.batch;
     const double bare_s = vj_samples_timing(&samples[BARE]).median;
     l->bytes = 0;
     for (int64_t i = 0; i < l->samples; i++) l->bytes += (double)vj_clips_record_bytes(l->clips, l->number[i]);
     vj_sum_doubles(l->work->comm, &l->bytes, 1);
-    for (int k = 0; k < KINDS; k++) {
+    for (int k = 0; k < (l->items ? KINDS : TRAINING_VIEWS); k++) {
         const vj_timing time = vj_samples_timing(&samples[k]);
         json_t *row = vj_put_row(l->work->report, "load");
         vj_put_text(row, "what", what[k]);
@@ -218,6 +253,20 @@ static vj_status make_own(loading *l)
     return fine ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the clips of a batch");
 }
 
+static vj_status prepare_views(loading *l)
+{
+    vj_bench_work *work = l->work;
+    static const char *const names[2] = {"training_views", "test_views"};
+    char text[256];
+    for (int i = 0; i < 2; i++) {
+        VJ_TRY(vj_eval_views_init(&l->shown[i], work->config, l->clips, i == 0));
+        vj_eval_views_describe(&l->shown[i], text, sizeof text);
+        vj_put_text(work->report, names[i], text);
+    }
+    l->items = vj_calloc(l->samples * l->shown[1].views + 1, sizeof *l->items);
+    return l->items ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a list of views");
+}
+
 static vj_status measure(vj_bench_work *work, loading *l)
 {
     static vj_samples samples[KINDS];
@@ -226,6 +275,7 @@ static vj_status measure(vj_bench_work *work, loading *l)
     VJ_TRY(vj_clips_open(&l->clips, &work->config->data.train, work->comm));
     vj_status status = make_own(l);
     if (status == VJ_OK) status = open_shards(l);
+    if (status == VJ_OK && work->bench->views) status = prepare_views(l);
     VJ_TRY(vj_agree(work->comm, status));
     vj_put_count(work->report, "loader_threads", l->threads);
     vj_put_count(work->report, "batch", work->config->train.batch);
@@ -235,7 +285,7 @@ static vj_status measure(vj_bench_work *work, loading *l)
     VJ_TRY(once(l, seconds));
     while (vj_plan_goes_on(&work->plan, &samples[LOADER])) {
         VJ_TRY(once(l, seconds));
-        for (int k = 0; k < KINDS; k++) vj_bench_sample(work, &samples[k], seconds[k]);
+        for (int k = 0; k < (l->items ? KINDS : TRAINING_VIEWS); k++) vj_bench_sample(work, &samples[k], seconds[k]);
     }
     put(l, samples);
     return VJ_OK;
@@ -257,6 +307,7 @@ vj_status vj_bench_load(vj_bench_work *work)
         if (l.shard[s] >= 0) (void)close(l.shard[s]); /* read only */
     vj_clips_close(l.clips);
     free(l.own);
+    free(l.items);
     free(l.number);
     free(l.shard);
     return status;

@@ -4,6 +4,7 @@
  * tokens - so that the spread is the machine's and not the masks'.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include "bench/inner.h"
 #include "feed/loader.h"
 #include "parallel/parallel.h"
+#include "train/precision.h"
 #include "train/step.h"
 
 enum { MOST_OPERATIONS = 256 };
@@ -24,7 +26,8 @@ typedef struct {
 
 typedef struct {
     vj_samples step, comm, backward_comm, phase[VJ_PHASES];
-    vj_step_report last; /* of the last step */
+    vj_samples own[VJ_PHASES]; /* this rank's; the others are the slowest rank's */
+    vj_step_report last;       /* of the last step */
 } measured;
 
 /* ------------------------------------------------------------------------------------------------ clips */
@@ -115,7 +118,10 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
         vj_bench_sample(work, &m->step, m->last.step_s);
         vj_bench_sample(work, &m->comm, m->last.comm_s);
         vj_bench_sample(work, &m->backward_comm, m->last.backward_comm_s);
-        for (int p = 0; p < VJ_PHASES; p++) vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
+        for (int p = 0; p < VJ_PHASES; p++) {
+            vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
+            vj_samples_add(&m->own[p], after[p] - before[p]);
+        }
     }
     return VJ_OK;
 }
@@ -154,6 +160,44 @@ static void put_profile(json_t *report, const vj_step *step, const measured *m, 
         vj_put_number(row, "floor_s", floor_s / steps);
         vj_put_number(row, "of_floor", floor_s / p->seconds);
     }
+}
+
+/* A phase of one rank, its median over the steps. */
+typedef struct {
+    double median;
+    int rank;
+    char node[64];
+} rank_phase;
+
+/* Each phase's least, mean and most over the ranks, and whose the most is. Collective. */
+static void put_ranks(const vj_bench_work *work, const measured *m)
+{
+    char host[MPI_MAX_PROCESSOR_NAME];
+    int length;
+    rank_phase *all = vj_calloc(work->rank == 0 ? work->size : 0, sizeof *all);
+    VJ_ASSERT(all);
+    MPI_Get_processor_name(host, &length);
+    for (int p = 0; p < VJ_PHASES; p++) {
+        rank_phase mine = {.median = vj_samples_timing(&m->own[p]).median, .rank = work->rank};
+        snprintf(mine.node, sizeof mine.node, "%.63s", host);
+        MPI_Gather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, 0, work->comm);
+        if (work->rank != 0) continue;
+        double min = INFINITY, sum = 0;
+        const rank_phase *slowest = all;
+        for (int r = 0; r < work->size; r++) {
+            min = fmin(min, all[r].median);
+            sum += all[r].median;
+            if (all[r].median > slowest->median) slowest = &all[r];
+        }
+        json_t *row = vj_put_row(work->report, "phases_over_ranks");
+        vj_put_text(row, "phase", vj_phase_name((vj_phase)p));
+        vj_put_number(row, "min", min);
+        vj_put_number(row, "mean", sum / work->size);
+        vj_put_number(row, "max", slowest->median);
+        vj_put_count(row, "slowest_rank", slowest->rank);
+        vj_put_text(row, "slowest_node", slowest->node);
+    }
+    free(all);
 }
 
 static void put_result(const vj_bench_work *work, const vj_step *step, const measured *m, const vj_peak *peak)
@@ -206,6 +250,7 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
         vj_put_number(phases, vj_phase_name((vj_phase)p), phase.median);
         vj_put_timing(spread, vj_phase_name((vj_phase)p), phase);
     }
+    put_ranks(work, m);
     if (work->bench->profile) {
         const double bandwidth = vj_measure_bandwidth(work->threads);
         vj_put_number(report, "copy_gb_s", bandwidth);
@@ -238,6 +283,7 @@ vj_status vj_bench_step(vj_bench_work *work)
     vj_status status = c && m ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a measurement");
     if (status == VJ_OK) *c = *work->config;
     if (status == VJ_OK) status = choose_batch(c, work);
+    if (status == VJ_OK) status = vj_precision_settle(c, work->comm);
     if (status == VJ_OK) status = vj_step_open(&step, c, work->comm);
     if (status == VJ_OK) status = run(work, step, &from, m);
     close_source(&from);

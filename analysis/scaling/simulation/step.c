@@ -1,0 +1,256 @@
+/*
+ * A training step on a simulated machine: computing is time that passes, exchanges are made by the code of src/parallel
+ * as training calls it. Built and run under SimGrid SMPI by vjepa-scale --model, which writes the file of its argument:
+ * lines "key value". Prints "key value" lines: simulated seconds.
+ *
+ * Simulated are two parts of the step: some buckets (on devices: views) of the gradient, and twice as many, with as
+ * much of computing. What the second half takes longer is what each further bucket takes, so the whole follows. All
+ * messages have their full size.
+ */
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine.h"
+#include "parallel/gradient_sum.h"
+#include "parallel/group.h"
+#include "parallel/parallel.h"
+
+/* How gradients are summed between nodes. */
+enum { OVERLAPPED, AFTER_BACKWARD };
+
+typedef struct {
+    double node_ranks, tensor, zero, path;
+    double floats, encoder_floats, bucket_floats, part_floats; /* of a rank's vector; simulated part */
+    double compute_s, backward_s, update_s;                    /* all microbatches; of it the last backward pass */
+    double sums_rate, tensor_rate;                             /* bytes a second that a rank touches */
+    double sum_device_bytes_s, tensor_device_bytes_s;          /* to and from a device; 0: there is none */
+    double tensor_sums, tensor_floats;                         /* of a step: how often, and of how many floats */
+    double small_doubles;                                      /* losses, features, norms */
+} workload;
+
+static const struct {
+    const char *key;
+    size_t at;
+} keys[] = {
+#define KEY(name)                                                                                                      \
+    {                                                                                                                  \
+#name, offsetof(workload, name)                                                                                \
+    }
+    KEY(node_ranks),
+    KEY(tensor),
+    KEY(zero),
+    KEY(path),
+    KEY(floats),
+    KEY(encoder_floats),
+    KEY(bucket_floats),
+    KEY(part_floats),
+    KEY(compute_s),
+    KEY(backward_s),
+    KEY(update_s),
+    KEY(sums_rate),
+    KEY(tensor_rate),
+    KEY(sum_device_bytes_s),
+    KEY(tensor_device_bytes_s),
+    KEY(tensor_sums),
+    KEY(tensor_floats),
+    KEY(small_doubles),
+#undef KEY
+};
+enum { KEYS = sizeof keys / sizeof keys[0] };
+
+static vj_status read_workload(workload *w, const char *path)
+{
+    char key[64];
+    double value;
+    int found = 0;
+    FILE *file = fopen(path, "r");
+    if (!file) return vj_raise(VJ_ERR_IO, "open %s", path);
+    while (fscanf(file, "%63s %lf", key, &value) == 2)
+        for (int i = 0; i < KEYS; i++)
+            if (strcmp(key, keys[i].key) == 0) {
+                memcpy((char *)w + keys[i].at, &value, sizeof value);
+                found++;
+            }
+    fclose(file);
+    return found == KEYS ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s has %d of %d keys", path, found, KEYS);
+}
+
+/* A simulated rank. */
+typedef struct {
+    workload w;
+    MPI_Comm data, tensor;
+    int rank, size, data_rank, data_size;
+    int64_t n;    /* floats of the simulated part of the vector */
+    double share; /* of the whole */
+    int64_t *slice;
+    vj_group *group, *tensor_group;
+    vj_gradient_sum *sum;
+} simulated_rank;
+
+/* Seconds of a part of the step: all of it; sums of gradients after the last backward pass; gathering of weights. */
+enum { STEP, EXPOSED, GATHER, TIMES };
+
+/* Slices as large as the whole vector's; those before the simulated part are empty. */
+static void cut_slices(simulated_rank *s)
+{
+    s->slice = calloc((size_t)s->data_size + 1, sizeof *s->slice);
+    VJ_ASSERT(s->slice);
+    for (int r = 0; r <= s->data_size; r++) {
+        const int64_t at = (int64_t)(s->w.floats * r / s->data_size) - ((int64_t)s->w.floats - s->n);
+        s->slice[r] = at < 0 ? 0 : at;
+    }
+}
+
+static vj_status open_rank(simulated_rank *s)
+{
+    const int tensor = (int)s->w.tensor, node = s->rank / (int)s->w.node_ranks;
+    MPI_Comm_split(MPI_COMM_WORLD, s->rank % tensor, s->rank, &s->data);
+    MPI_Comm_split(MPI_COMM_WORLD, s->rank / tensor, s->rank, &s->tensor);
+    MPI_Comm_rank(s->data, &s->data_rank);
+    MPI_Comm_size(s->data, &s->data_size);
+    if (tensor > 1) VJ_TRY(vj_group_open(&s->tensor_group, s->tensor, node));
+    return s->data_size > 1 ? vj_group_open(&s->group, s->data, node) : VJ_OK;
+}
+
+static vj_status begin_part(simulated_rank *s, int64_t floats)
+{
+    const int node = s->rank / (int)s->w.node_ranks;
+    s->n = floats;
+    s->share = (double)floats / s->w.floats;
+    free(s->slice);
+    cut_slices(s);
+    if (s->data_size == 1 || s->w.path != OVERLAPPED) return VJ_OK;
+    const vj_gradient_sum_plan plan = {.alone = simulated_memory(),
+                                       .n = s->n,
+                                       .bucket = (int64_t)s->w.bucket_floats,
+                                       .first = s->w.zero > 0 ? s->slice : NULL,
+                                       .threads = 1,
+                                       .node = node};
+    vj_gradient_sum_close(s->sum);
+    return vj_gradient_sum_open(&s->sum, s->data, &plan);
+}
+
+/* All sums of activations in a tensor group: one is made, and takes as long as each of them. Through the host's memory
+ * where a device computes (model/tensor.c). */
+static double sum_activations(simulated_rank *s)
+{
+    const double bytes = s->w.tensor_floats * sizeof(float);
+    if (!s->tensor_group) return 0;
+    MPI_Barrier(MPI_COMM_WORLD);
+    const double begin = MPI_Wtime();
+    simulated_memory_rate(s->w.tensor_rate);
+    if (s->w.tensor_device_bytes_s > 0) simulated_work(2 * bytes / s->w.tensor_device_bytes_s);
+    vj_group_allreduce(s->tensor_group, simulated_memory(), (int64_t)s->w.tensor_floats);
+    simulated_memory_rate(s->w.sums_rate);
+    return (MPI_Wtime() - begin) * s->w.tensor_sums;
+}
+
+typedef void group_call(vj_group *group, float *x, const int64_t *first);
+
+/* train/optimizer.c, exchange(): in views, through the host's memory where a device holds the vector. */
+static void exchange(simulated_rank *s, group_call *what, int64_t n)
+{
+    enum { VIEW = 4 << 20 };
+    int64_t *part = calloc((size_t)s->data_size + 1, sizeof *part);
+    VJ_ASSERT(part);
+    const int64_t most = s->w.sum_device_bytes_s > 0 ? VIEW : n;
+    for (int64_t at = 0; at < n; at += most) {
+        const int64_t here = n - at < most ? n - at : most;
+        for (int r = 0; r <= s->data_size; r++) {
+            const int64_t end = s->slice[r] - at;
+            part[r] = end < 0 ? 0 : end > here ? here : end;
+        }
+        if (s->w.sum_device_bytes_s > 0) simulated_work(2 * (double)here * sizeof(float) / s->w.sum_device_bytes_s);
+        if (what)
+            what(s->group, simulated_memory() + at, part);
+        else
+            vj_group_allreduce(s->group, simulated_memory() + at, here);
+    }
+    free(part);
+}
+
+/* The last backward pass, a bucket after the other, then what is left of the sum. Tensor groups' sums of activations
+ * are counted apart: they use no network. */
+static void reduce(simulated_rank *s, double *times)
+{
+    const double backward_s = s->w.backward_s * s->share;
+    const int64_t bucket = (int64_t)s->w.bucket_floats, pieces = (s->n + bucket - 1) / bucket;
+    for (int64_t i = pieces - 1; i >= 0; i--) {
+        simulated_work(backward_s / (double)pieces);
+        if (s->sum) vj_gradient_sum_made(s->sum, i * bucket);
+    }
+    const double begin = MPI_Wtime();
+    if (s->sum)
+        vj_gradient_sum_end(s->sum);
+    else if (s->group)
+        exchange(s, s->w.zero > 0 ? vj_group_reduce_scatter : NULL, s->n);
+    times[EXPOSED] = MPI_Wtime() - begin;
+}
+
+/* Losses, features and norms, and the judgement of the first rank: once a step, whatever part is simulated. */
+static double small_exchanges(const simulated_rank *s)
+{
+    double report[7] = {0}, *all = calloc((size_t)s->size, sizeof report);
+    double *values = calloc((size_t)s->w.small_doubles, sizeof *values);
+    VJ_ASSERT(all && values);
+    MPI_Barrier(MPI_COMM_WORLD);
+    const double begin = MPI_Wtime();
+    vj_sum_doubles(s->data, values, (int)s->w.small_doubles);
+    MPI_Allgather(report, 7, MPI_DOUBLE, all, 7, MPI_DOUBLE, MPI_COMM_WORLD);
+    free(values);
+    free(all);
+    return MPI_Wtime() - begin;
+}
+
+/* A part of the step of so many floats; the slowest rank's times. */
+static vj_status run_part(simulated_rank *s, int64_t floats, double times[TIMES])
+{
+    const workload *w = &s->w;
+    VJ_TRY(begin_part(s, floats));
+    memset(times, 0, TIMES * sizeof *times);
+    simulated_memory_rate(w->sums_rate);
+    MPI_Barrier(MPI_COMM_WORLD);
+    const double begin = MPI_Wtime();
+    simulated_work((w->compute_s - w->backward_s) * s->share);
+    reduce(s, times);
+    simulated_work(w->update_s * s->share);
+    const double gathers = MPI_Wtime();
+    if (s->group && w->zero > 0) exchange(s, vj_group_allgather, s->n);
+    /* The target encoder's weights are gathered likewise. */
+    times[GATHER] = (MPI_Wtime() - gathers) * (1 + w->encoder_floats / w->floats);
+    times[STEP] = gathers - begin + times[GATHER];
+    MPI_Allreduce(MPI_IN_PLACE, times, TIMES, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    return VJ_OK;
+}
+
+static vj_status simulate(simulated_rank *s)
+{
+    static const char *const names[TIMES] = {"step_s", "exposed_s", "gather_s"};
+    const int64_t part = (int64_t)s->w.part_floats;
+    double one[TIMES], two[TIMES];
+    simulated_memory();
+    VJ_TRY(open_rank(s));
+    double tensor_s = sum_activations(s);
+    const double small_s = small_exchanges(s), more = (s->w.floats - 2.0 * (double)part) / (double)part;
+    MPI_Allreduce(MPI_IN_PLACE, &tensor_s, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    VJ_TRY(run_part(s, part, one));
+    VJ_TRY(run_part(s, 2 * part, two));
+    for (int i = 0; i < TIMES && s->rank == 0; i++)
+        printf("%s %.9g\n", names[i], two[i] + more * (two[i] - one[i]) + (i == STEP ? small_s + tensor_s : 0));
+    if (s->rank == 0) printf("tensor_s %.9g\nsmall_s %.9g\n", tensor_s, small_s);
+    return VJ_OK;
+}
+
+int main(int argc, char **argv)
+{
+    simulated_rank s = {0};
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &s.rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &s.size);
+    vj_status status = argc == 2 ? read_workload(&s.w, argv[1]) : vj_raise(VJ_ERR_USAGE, "a file is expected");
+    if (status == VJ_OK) status = simulate(&s);
+    MPI_Finalize();
+    return status == VJ_OK ? VJ_EXIT_DONE : VJ_EXIT_FAILED;
+}
