@@ -99,6 +99,6 @@ videos       $dir/videos            (any player opens them; labels in train.csv,
 clip stores  $dir/train.clips, val.clips
 run          $dir/run               (checkpoints, metrics.csv)
 features     $dir/features          (h5py)
-results      $dir/results.md, results.csv, results.json
+results      $dir/results.md, results.csv, results.json, predictions.h5 (vjepa-compare)
 report       $dir/report.html       (any browser: the run, the table, the clips)
 TEXT

@@ -20,6 +20,7 @@ case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev ffmpeg
 # Three for tests/convert, tidy for pages, the others for tests/slurm.
 [ "$preset" != dev ] || packages+=(valgrind iproute2 tidy python3-torch python3-xxhash python3-yaml
     slurm-wlm slurm-wlm-basic-plugins slurm-wlm-torque munge shellcheck)
+[ "$preset" != dev ] || packages+=(libsimgrid-dev) # the simulated scaling study
 
 # For tests/packaging: pip. For tests/modules: one of the two module systems, which exclude each other as packages, and what the
 # other one needs.

@@ -32,7 +32,7 @@ static const vj_program program = {
         "  mpirun -n 2 vjepa-pack jobs/configs/quickstart.yaml --set pack.lists='[my.csv]' --set pack.store=my.clips\n"
         "ends with\n"
         "  my.clips: 2 clips from 2 files, 12.7 MB in 1 shards, in 1.4 s (1.4 files/s)\n"
-        "    lists: 2 clips from 2 files\n"
+        "    lists: 2 clips from 2 files, 2 of them found\n"
         "      ok               2 files",
     .sections = sections,
     .min_files = 1,

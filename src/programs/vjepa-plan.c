@@ -2,6 +2,7 @@
 #include "base/program.h"
 #include "bench/report.h"
 #include "plan/footage.h"
+#include "plan/forecast.h"
 #include "plan/report.h"
 
 static const char *const sections[] = {"cluster", "plan",      "pack",  "data",     "model",      "predictor",
@@ -71,6 +72,7 @@ static vj_status plan(vj_run *run, bool *fits)
         (sscanf(layout, "%dx%d%n", &nodes, &node_ranks, &end) != 2 || layout[end] || nodes < 1 || node_ranks < 1))
         return vj_raise(VJ_ERR_USAGE, "--layout %s: nodes and ranks on each are expected, such as 4x8", layout);
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
+    vj_machine_settle_precision(&run->config);
     VJ_TRY(vj_footage_describe(&footage, &run->config));
     VJ_TRY(vj_forecast_make(&forecast, &run->config, &footage, nodes, node_ranks));
     *fits = forecast.fits;

@@ -1,7 +1,10 @@
 """For tests/e2e/report_pages.sh: `make STORE` writes inputs of all pages, whole and broken; `check CSV MARKDOWN` looks at what
 vjepa-report made of them. Both take the numbers from the functions here."""
-import csv, glob, json, math, os, sys
+import csv, ctypes, glob, json, math, os, sys
 import h5py, numpy as np
+
+xxh = ctypes.CDLL('libxxhash.so.0')
+xxh.XXH3_64bits.restype = ctypes.c_uint64
 
 STUDENT = {1: 12.706204736174694, 2: 4.302652729749462, 4: 2.7764451051977934}  # 97.5 % quantiles
 WILSON = 1.959963984540054
@@ -24,6 +27,52 @@ def results():
                                  notes=['3 validation clips are training clips']))
     rows[0]['confusion'], rows[0]['classes'] = [[8, 2], [1, 3]], ['run', 'sit']
     return rows
+
+
+CLASSES = ['wave', 'clap', 'jump', 'run', 'walk', 'sit down', 'stand <up>', 'open', 'close', 'push', 'pull', 'throw']
+
+
+def predicted(encoder, seed):
+    """Labels and predicted classes of 240 clips; neighbours are confused."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(240) % len(CLASSES)
+    wrong = draw.uniform(size=240) < (0.25 if encoder == 'V-JEPA' else 0.7)
+    return labels, np.where(wrong, (labels + draw.integers(1, 4, size=240)) % len(CLASSES), labels)
+
+
+def make_predictions(path):
+    """As docs/formats.md describes the file."""
+    row = np.dtype(dict(names=['clip', 'content', 'label', 'rank', 'views', 'class', 'probability'],
+                        formats=['<i8', '<u8', '<i4', '<i4', '<i4', ('<i4', (5,)), ('<f4', (5,))],
+                        offsets=[0, 8, 16, 20, 24, 28, 48], itemsize=72))
+    with h5py.File(path, 'w') as f:
+        for key, value in dict(format='vjepa-predictions', code='test', date='2026-01-01', hosts='here', config='').items():
+            f.attrs[key] = np.bytes_(value) if value else np.bytes_(' ')
+        f.attrs['version'], f.attrs['ranks'], f.attrs['complete'] = np.int64(1), np.int64(1), np.int64(1)
+        for number, (encoder, seed) in enumerate((e, s) for e in ('V-JEPA', 'random') for s in ((1, 2, 3) if e == 'V-JEPA' else (1,))):
+            labels, classes = predicted(encoder, seed)
+            rows = np.zeros(240, row)
+            rows['clip'], rows['label'], rows['views'] = np.arange(240), labels, 1
+            rows['rank'] = np.where(classes == labels, 0, 1)
+            rows['class'] = (classes[:, None] + np.arange(5)) % len(CLASSES)
+            rows['class'][:, 1] = np.where(classes == labels, rows['class'][:, 1], labels)
+            rows['probability'] = [0.5, 0.2, 0.1, 0.05, 0.05]
+            table = f.create_dataset(f'heads/colour <b>.attentive.100.{encoder}.{seed}', data=rows)
+            for key, value in dict(task='colour <b>', encoder=encoder, kind='attentive', features='stored', preset='code',
+                                   precision='fp32', split='class', description='made up').items():
+                table.attrs[key] = np.bytes_(value)
+            table.attrs['labels'] = 100.0
+            for key in ('seed', 'encoder_digest', 'train_digest', 'store_digest', 'split_digest', 'class_digest', 'probe_digest'):
+                table.attrs[key] = np.uint64(seed)
+            for key, value in dict(number=number, training_samples=10, counted=240, failed=0, classes=len(CLASSES)).items():
+                table.attrs[key] = np.int64(value)
+        kind = h5py.h5t.C_S1.copy()
+        kind.set_size(16)
+        kind.set_cset(h5py.h5t.CSET_UTF8)
+        names = h5py.Dataset(h5py.h5d.create(f.create_group('classes').id, 'colour <b>'.encode(), kind,
+                                             h5py.h5s.create_simple((len(CLASSES),))))
+        names.id.write(h5py.h5s.ALL, h5py.h5s.ALL, np.array(CLASSES, 'S16'), kind)
+        names.attrs['xxh3'] = np.uint64(xxh.XXH3_64bits(np.array(CLASSES, 'S16').tobytes(), ctypes.c_size_t(16 * len(CLASSES))))
 
 
 def eigenvalues(name):
@@ -68,9 +117,13 @@ def make_spectra(store):
         g = f.create_group('representations/' + name)
         g['eigenvalues'] = eigenvalues(name)
         g.attrs['name'], g.attrs['origin'] = np.bytes_(name), np.bytes_('gone.h5')
-        tokens = int(np.prod(GRID)) if name == 'pretrained' else 1
-        if tokens > 1:
-            g['projections'] = projections(6)
+        tokens = int(np.prod(GRID))
+        g['projections'] = projections(6)
+        if name == 'random':  # the same grid, after a token that belongs to no place
+            tokens += 1
+            del g['projections']
+            g['projections'] = np.concatenate([np.full((6, 1, 3), 1e6, 'f4'), projections(6)[:, :, :3]], axis=1)
+            g.attrs['grid'] = np.array(GRID, 'u8')
         for key, value in dict(width=48, tokens=tokens, rows=6 * tokens).items():
             g.attrs[key] = np.int64(value)
         for key, value in dict(effective_rank=20.5, rankme=21.5, participation_ratio=9.25, stable_rank=3.5).items():
@@ -83,7 +136,7 @@ def make_analyses(store):
     make_spectra(store)
     f = begin('compare.h5', 'compare')
     f['compare/names'] = np.array(['layer 1', 'layer 6', 'layer 12'], dtype='S24')
-    f['compare/cka'], f['compare/cka_unbiased'], f['compare/procrustes'] = alike(), alike() - 0.01, 1 - alike()
+    f['compare/cka'], f['compare/cka_unbiased'], f['compare/procrustes'] = alike(), alike() - 0.01, 1 - alike() - 1e-9
     end(f)
     f = begin('ridge.h5', 'ridge')
     f['ratio'], f['labels'] = 10.0 ** np.arange(-4, 1), np.array([100.0, 10.0])
@@ -122,6 +175,7 @@ def make_broken():
 def make(store):
     os.makedirs('campaign')
     json.dump(results(), open('campaign/results.json', 'w'), indent=2)
+    make_predictions('campaign/predictions.h5')
     with open('paper.csv', 'w') as out:
         out.write('table,row,column,value,sd,model,protocol,views\n6,V-JEPA,K400,82.0,,ViT-H/16,"probe, 20 epochs",16x8x3\n'
                   '7,V-JEPA,K400 5%,67.0,0.2,ViT-H/16,probe,16x2x3\n6,DINOv2,K400,83.4,,ViT-g/14,probe,16x8x3\n')
@@ -131,6 +185,12 @@ def make(store):
         for study, loss in (('strong', 0.9), ('weak', 0.97)):
             for k, ranks in enumerate((1, 2, 4, 8)):
                 out.write(f'{ranks},{(ranks + 3) // 4},{10 * ranks * loss ** k},1.2,1.1,1.4,{study}\n')
+    with open('model.csv', 'w') as out:
+        out.write('ranks,nodes,study,source,clips_per_s,step_s,efficiency,node_hours_per_1000_steps\n'
+                  '8,1,simulated,model,100,1,1,0.2778\n16,2,simulated,model,180,1.1,0.9,0.6111\n')
+    with open('phases.csv', 'w') as out:
+        out.write('phase,study,tensor,ranks,min_s,mean_s,max_s,slowest_rank,slowest_node\n'
+                  'forward,weak,1,2,0.5,0.625,0.75,1,node17\n')
     make_broken()
 
 
@@ -165,6 +225,16 @@ def check_campaign(folder):
     assert published == [('table 6, V-JEPA, ViT-H/16', 82.0, 80.0, -2.0), ('table 7, V-JEPA, ViT-H/16', 67.0, ours, ours - 67.0)], published
     confusion = [float(r['value']) for r in rows_of(folder, 'confusion-K400-V-JEPA')]
     assert confusion == [80.0, 20.0, 25.0, 75.0], confusion
+    counts = np.zeros((len(CLASSES), len(CLASSES)))
+    for seed in (1, 2, 3):
+        np.add.at(counts, predicted('V-JEPA', seed), 1)
+    shown = rows_of(folder, 'confusion-colour--b--V-JEPA')
+    assert [r['row'] for r in shown[::len(CLASSES)]] == CLASSES, shown[:2]
+    assert np.allclose([float(r['value']) for r in shown], (100 * counts / counts.sum(1, keepdims=True)).ravel()), shown
+    worst = [r for r in rows_of(folder, 'confused') if (r['task'], r['encoder']) == ('colour <b>', 'V-JEPA')]
+    np.fill_diagonal(counts, 0)
+    assert len(worst) == 5 and [float(r['clips']) for r in worst] == sorted(counts.ravel())[:-6:-1], worst
+    assert counts[CLASSES.index(worst[0]['class']), CLASSES.index(worst[0]['taken for'])] == counts.max(), worst
 
 
 def check_spectra(folder):
@@ -204,15 +274,20 @@ def check_benches(folder):
     roof = [r for r in rows_of(folder, 'roofline') if r['series'] == 'the machine']
     same('ridge', roof[1]['intensity (FLOP / byte)'], bench['peak_gflops'] / bench['copy_gb_s'])
     assert len(rows_of(folder, 'step-profile')) == len(bench['profile'])
+    model = rows_of(folder, 'scaling-2')
+    assert [(r['ranks'], r['efficiency (%)'], r['cost of 1000 steps (node hours)']) for r in model] == [('8', '100', '0.2778'), ('16', '90', '0.6111')], model
+    phase = rows_of(folder, 'scaling-phases')[0]
+    assert (phase['phase'], phase['most (s)'], phase['slowest rank'], phase['its node']) == ('forward', '0.75', '1', 'node17'), phase
     for row, (study, loss, k) in zip(rows_of(folder, 'scaling'), [(s, l, k) for s, l in (('strong', 0.9), ('weak', 0.97)) for k in range(4)]):
         assert row['study'] == study and row['ranks'] == str(2 ** k), row
         same('efficiency', row['efficiency (%)'], 100 * loss ** k)
 
 
 def check_tokens(folder):
-    """The colour in the middle of each token: 2 % to 98 % of each component over the clips shown."""
+    """The same picture with a token before the grid; the colour in the middle of each token: 2 % to 98 % of each component over the clips shown."""
     from PIL import Image
     picture = np.asarray(Image.open(folder + '/tokens-pretrained.png').convert('RGB'))
+    assert open(folder + '/tokens-random.png', 'rb').read() == open(folder + '/tokens-pretrained.png', 'rb').read()
     values = projections(6)[:4, :, :3]
     flat = np.sort(values.reshape(-1, 3), axis=0)
     low, high = flat[(len(flat) - 1) * 2 // 100], flat[(len(flat) - 1) * 98 // 100]

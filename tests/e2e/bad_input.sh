@@ -101,8 +101,8 @@ refuse 1 'no-media' 2 "$bin/vjepa-demo" --media no-media --out videos
 refuse 2 '--media' 1 "$bin/vjepa-demo" --out videos
 
 for program in pack pretrain embed probe inspect parity demo bench plan; do
-    run 1 "$bin/vjepa-$program" --help >help.log || fail "vjepa-$program --help fails"
+    "$bin/vjepa-$program" --help >help.log || fail "vjepa-$program --help fails"
     grep -q 'xample' help.log || fail "vjepa-$program --help has no example"
-    run 1 "$bin/vjepa-$program" --version >version.txt && grep -q "vjepa 0" version.txt || fail "vjepa-$program --version"
+    "$bin/vjepa-$program" --version >version.txt && grep -q "vjepa 0" version.txt || fail "vjepa-$program --version"
 done
 finish

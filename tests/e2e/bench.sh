@@ -55,6 +55,9 @@ for ranks in 1 2; do
     mkdir "out$ranks" && good "$ranks" checkpoint "$tiny" --dir "out$ranks"
     [ -z "$(ls "out$ranks")" ] || fail "checkpoint left something in its folder"
 done
+good 2 load "$tiny" --views --set evaluate.views=3
+/usr/bin/python3 -c "import json; assert sum('views' in row['what'] for row in json.load(open('out.json'))['load']) == 2" ||
+    fail "load --views: $(cat out.json)"
 if type -P ffmpeg >/dev/null; then
     for i in 1 2 3; do ffmpeg -v error -f lavfi -i "testsrc2=s=96x72:d=2,hue=h=$((90 * i))" -c:v mpeg4 "$i.avi"; done
     printf 'path\n1.avi\n2.avi\n3.avi\n' >videos.csv

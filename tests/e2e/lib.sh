@@ -28,7 +28,7 @@ pretrain_killed() { # RANKS DIR [ARGS]
     local dir=$2 job
     pretrain "$@" --set train.backend=strict >killed.log 2>&1 &
     job=$!
-    for _ in $(seq 500); do
+    for _ in $(seq 3000); do
         [ -e "$dir/step_00000005.h5" ] && break
         sleep 0.01
     done
@@ -49,6 +49,14 @@ finish() {
     fi
     echo "all checks passed"
 }
+
+# For tests of vjepa-spectrum: skip where it was not built or Python lacks what checks it; python finds this folder's modules.
+here=$source_dir/tests/e2e
+needs_spectrum() {
+    [[ -x $bin/vjepa-spectrum ]] || { echo "skipped: built without ScaLAPACK"; exit 77; }
+    /usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null || { echo "skipped: no h5py or numpy"; exit 77; }
+}
+python() { PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here /usr/bin/python3 "$@"; }
 
 make_store() { # OUT COUNT [FIRST]
     run 1 "$tools/make_store" "$1" "$2" 4 36 40 "${3:-0}"

@@ -23,7 +23,7 @@ says() { grep -q "$1" here.log || fail "'$1' is not said: $(tail -n 5 here.log)"
 here 99 vjepa-pretrain "$tiny"
 says 'MPI is not allowed here'
 
-for program in bench demo embed inspect pack parity plan pretrain probe report; do
+for program in bench compare demo embed inspect pack parity plan pretrain probe report; do
     here 0 "vjepa-$program" --help
     here 0 "vjepa-$program" --version
     says "vjepa-$program, part of vjepa"

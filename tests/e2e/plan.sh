@@ -141,6 +141,8 @@ inspect=$bin/vjepa-inspect
 "$inspect" --contact-sheet sheet.png --clips 3 --from 4 --masks small.yaml train.clips >out.log || fail "contact sheet"
 grep -q '^sheet.png: 3 clips of train.clips from clip 4$' out.log || fail "contact sheet says $(cat out.log)"
 [ "$(head -c 4 sheet.png | tail -c 3)" = PNG ] || fail "sheet.png is no PNG"
+"$inspect" --contact-sheet views.png --clips 3 --masks small.yaml --views small.yaml train.clips >out.log || fail "views: $(cat out.log)"
+[ "$(stat -c %s views.png)" -gt "$(stat -c %s sheet.png)" ] || fail "views are not drawn"
 refuse_sheet() { # PATTERN ARGUMENTS...
     local got=0
     "$inspect" "${@:2}" >out.log 2>&1 || got=$?

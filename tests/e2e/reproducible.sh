@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
 # The hidden layer is so wide that slices of sharded state are cut inside of its matrices.
-set_up=(--set parallel.reduction=reproducible --set model.width=96 --set model.mlp_ratio=40 --set train.batch=16 --set train.stop_after=6 --set log.rank_every=2)
+set_up=(--set parallel.reduction=reproducible --set model.width=96 --set model.mlp_ratio=30 --set train.batch=16 --set train.stop_after=6 --set log.rank_every=2)
 pretrain() { # RANKS DIR [ARGS]
     local ranks=$1 dir=$2
     shift 2

@@ -206,8 +206,7 @@ error_loading() { # of the checkpoint that a run goes on from
         ended
         rm -f "$dir/complete"
     }
-    any_rank
-    inject "$victim" read step_ 100 EIO
+    inject 0 read step_ 20 EIO # rank 0 reads for all
     prepare() { rm -rf "$dir"; }
 }
 error_elsewhere() { # of the small files

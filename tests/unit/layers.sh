@@ -41,6 +41,8 @@ may model base parallel kernels
 may train base parallel feed $compute $store
 # shellcheck disable=SC2086
 may probe base parallel feed $compute train $store
+# shellcheck disable=SC2086
+may evaluate base parallel feed $compute train probe $store
 may demo base video
 # shellcheck disable=SC2086
 may sheet base parallel feed $compute clips codec $make
@@ -55,6 +57,7 @@ may source base parallel feed $compute train probe $store
 may spectrum base parallel train probe $store bench linear source
 # shellcheck disable=SC2086
 may report base parallel feed $compute train probe $store video bench sheet
+may scaling base parallel model plan
 # shellcheck disable=SC2016
 if ! diff <(printf %s "$table") <(grep -E '^- `[a-z0-9]+`:' docs/design.md) >&2; then
     echo "docs/design.md lists other folders or dependencies (>) than this script (<)" >&2

@@ -1,5 +1,6 @@
 /* The store: what was written is what is read, whatever becomes of the writer. */
 #include "../clips_fixture.h"
+#include "clips/classes.h"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -144,6 +145,56 @@ static void test_class_names(void **state)
     assert_int_equal(fclose(out), 0);
     assert_non_null(strstr(text, "label motion, names of its 3 classes: 0 cow, 1 ant, 2 never used\n"));
     free(text);
+}
+
+/* Whether two lists of names are refused, and what the message says. */
+static void expect_classes(vj_clips_classes a, vj_clips_classes b, vj_status wanted, bool wanted_compared,
+                           const char *said)
+{
+    char text[4096] = "";
+    bool compared;
+    FILE *caught = tmpfile();
+    fflush(stderr);
+    const int kept = dup(STDERR_FILENO);
+    dup2(fileno(caught), STDERR_FILENO);
+    const vj_status status = vj_clips_check_classes("action", &a, "a.h5", &b, "b.h5", &compared);
+    fflush(stderr);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    rewind(caught);
+    text[fread(text, 1, sizeof text - 1, caught)] = '\0';
+    fclose(caught);
+    assert_int_equal(status, wanted);
+    assert_int_equal(compared, wanted_compared);
+    assert_int_equal(*text != '\0', wanted != VJ_OK);
+    if (said && !strstr(text, said)) fail_msg("the message has no \"%s\": %s", said, text);
+}
+
+/* Two orders of the same names are refused; a class that one side lacks is none of the other's business. */
+static void test_class_order(void **state)
+{
+    (void)state;
+    vj_clips_classes none = {0}, abc = {3, 4, (char *)"ant\0bee\0cow"},
+                     wide = {3, 8, (char *)"ant\0\0\0\0\0bee\0\0\0\0\0cow\0\0\0\0"},
+                     more = {4, 4, (char *)"ant\0bee\0cow\0dog"}, gap = {3, 4, (char *)"ant\0\0\0\0\0cow"},
+                     tail = {4, 4, (char *)"ant\0bee\0cow\0\0\0\0"}, acb = {3, 4, (char *)"ant\0cow\0bee"},
+                     moved = {4, 4, (char *)"ant\0\0\0\0\0\0\0\0\0bee"};
+    expect_classes(abc, abc, VJ_OK, true, NULL);
+    expect_classes(abc, wide, VJ_OK, true, NULL);
+    expect_classes(more, abc, VJ_OK, true, NULL);
+    expect_classes(gap, more, VJ_OK, true, NULL);
+    expect_classes(none, abc, VJ_OK, false, NULL);
+    expect_classes(abc, none, VJ_OK, false, NULL);
+    expect_classes(abc, acb, VJ_ERR_USAGE, true, "label action: class 1 is 'bee' in a.h5 and 'cow' in b.h5");
+    expect_classes(gap, moved, VJ_OK, true, NULL);
+    expect_classes(abc, moved, VJ_ERR_USAGE, true, "label action: 'bee' is class 1 in a.h5 and class 3 in b.h5");
+    assert_true(vj_clips_classes_digest(&abc) != 0);
+    assert_int_equal(vj_clips_classes_digest(&none), 0);
+    assert_true(vj_clips_classes_digest(&abc) == vj_clips_classes_digest(&wide));
+    assert_true(vj_clips_classes_digest(&abc) == vj_clips_classes_digest(&tail));
+    assert_true(vj_clips_classes_digest(&abc) != vj_clips_classes_digest(&acb));
+    assert_true(vj_clips_classes_digest(&abc) != vj_clips_classes_digest(&gap));
+    assert_true(vj_clips_classes_digest(&abc) != vj_clips_classes_digest(&more));
 }
 
 /* A store named twice, also by another path, would be drawn from twice as often. */
@@ -451,11 +502,22 @@ int main(int argc, char **argv)
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_store, remove_store)
     const struct CMUnitTest tests[] = {
-        TEST(test_round_trip),      TEST(test_several_stores),    TEST(test_stores_must_be_alike),
-        TEST(test_class_names),     TEST(test_store_named_twice), TEST(test_failed_open_closes_nothing),
-        TEST(test_many_geometries), TEST(test_too_large),         TEST(test_existing_store_is_refused),
-        TEST(test_resumed),         TEST(test_other_layout),      TEST(test_dropped_clips),
-        TEST(test_full_disk),       TEST(test_a_million_clips),   TEST(test_print),
+        TEST(test_round_trip),
+        TEST(test_several_stores),
+        TEST(test_stores_must_be_alike),
+        TEST(test_class_names),
+        TEST(test_class_order),
+        TEST(test_store_named_twice),
+        TEST(test_failed_open_closes_nothing),
+        TEST(test_many_geometries),
+        TEST(test_too_large),
+        TEST(test_existing_store_is_refused),
+        TEST(test_resumed),
+        TEST(test_other_layout),
+        TEST(test_dropped_clips),
+        TEST(test_full_disk),
+        TEST(test_a_million_clips),
+        TEST(test_print),
     };
     int failed = cmocka_run_group_tests_name("clips", tests, NULL, NULL);
     MPI_Finalize();

@@ -91,14 +91,17 @@ static void test_report(void **state)
     r.clips_of[0][VJ_VIDEO_OK] = 6;
     r.files[0][VJ_LEDGER_DUPLICATE] = 1;
     r.files[1][VJ_LEDGER_DUPLICATE] = 4;
+    r.files[1][VJ_VIDEO_MISSING] = 2;
+    strcpy(r.missing[1], "a/b.mp4");
     r.held_out_videos = 9;
     r.held_out_unread = 2;
     assert_int_equal(vj_pack_report_files(&r, VJ_LEDGER_DUPLICATE), 5);
     char *text = vj_pack_report_text(&r, &names);
-    assert_string_equal(text, "  one: 6 clips from 4 files\n"
+    assert_string_equal(text, "  one: 6 clips from 4 files, 4 of them found\n"
                               "    ok               3 files\n"
                               "    duplicate        1 files\n"
-                              "  two: 0 clips from 4 files\n"
+                              "  two: 0 clips from 6 files, 4 of them found\n"
+                              "    missing          2 files, the first a/b.mp4\n"
                               "    duplicate        4 files\n"
                               "  compared with 7 held-out videos\n"
                               "  NOT compared with 2 held-out videos, which could not be decoded\n");

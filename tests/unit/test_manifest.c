@@ -84,6 +84,14 @@ static vj_status parse(vj_list_format format, const char *text)
     return more((vj_dataset_settings){.format = (int)format}, text, strlen(text));
 }
 
+/* Entry n has this number in label 0, once the classes are settled, and this name. */
+static void expect_class(int n, int number, const char *name)
+{
+    assert_true(got.labels[n][0] >= 0);
+    assert_int_equal(classes.of[0].number[got.labels[n][0]], number);
+    assert_string_equal(vj_class_names_name(&classes, 0, number), name);
+}
+
 static void expect_path(int n, const char *relative)
 {
     char path[VJ_PATH];
@@ -289,8 +297,11 @@ static void test_kinetics(void **state)
     assert_string_equal(got.path[0], "/data/k/0347ZoDXyP0_000095_000105.mp4");
     assert_string_equal(got.path[1], "/data/k/--x_000000_000010.mp4");
     assert_string_equal(got.id[0], "0347ZoDXyP0");
-    assert_int_equal(names.label_count, 0);
-    assert_true(got.start_s[0] < 0); /* the file holds just that part */
+    assert_true(got.start_s[0] < 0);        /* the file holds just that part */
+    assert_int_equal(names.label_count, 1); /* classes in the order of their names, as most programs number them */
+    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    expect_class(0, 0, "abseiling");
+    expect_class(1, 1, "zumba");
     write_bytes("classes", "zumba\nabseiling\n", 16);
     in_folder(d.labels, "classes");
     strcpy(d.pattern, "{label}/{id}_{start}.mkv");
@@ -342,7 +353,156 @@ static void test_ssv2(void **state)
     d.labels[0] = '\0';
     begin();
     assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
+    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    expect_class(0, 0, "Holding something next to something");
+    assert_int_equal(parse(VJ_LIST_AUTO, "[{\"id\": 42}, {\"id\": \"7\"}]"), VJ_OK); /* a test list */
     assert_int_equal(names.label_count, 0);
+}
+
+/* Files of labels in every form: always cat 1, big dog 0, ape 2. */
+static void test_label_files(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {
+        "big dog\ncat\nape\n",
+        "\xef\xbb\xbf"
+        "big dog\r\ncat \r\nape\r\n",
+        "cat 1\nape 2\nbig dog 0\n",
+        "cat,1\nbig dog,0\nape,2\n",
+        "name\tid\ncat\t1\nbig dog\t0\nape\t2\n",
+        "id,name\r\n1,cat\r\n0,\"big dog\"\r\n2,ape\r\n",
+        "0 big dog\n1 cat\n2 ape",
+        "[\"big dog\", \"cat\",\n\"ape\"]",
+        "\xef\xbb\xbf{\"cat\": 1, \"big dog\": \"0\", \"ape\": 2}",
+        "\n {\"\\\"big dog\\\"\": 0, \"cat\": 1, \"ape\": 2}",
+        "{\"0\": \"big dog\", \"2\": \"ape\", \"1\": \"cat\"}",
+        "cat 1\nbig_dog 0\nape 2\n",
+    };
+    static const char list[] = "path,label\nx,cat\ny,big dog\nz,2\n", *const order[] = {"big dog", "cat", "ape"};
+    vj_dataset_settings d = {.name = "d"};
+    in_folder(d.labels, "classes");
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        write_bytes("classes", forms[i], strlen(forms[i]));
+        begin();
+        if (more(d, list, sizeof list - 1) != VJ_OK) fail_msg("refused: %s", forms[i]);
+        assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+        for (int n = 0; n < 3; n++)
+            expect_class(n,
+                         n == 0   ? 1
+                         : n == 1 ? 0
+                                  : 2,
+                         strchr(forms[i], '_') && n == 1 ? "big_dog"
+                                                         : order[n == 0   ? 1
+                                                                 : n == 1 ? 0
+                                                                          : 2]);
+    }
+    /* Numbers inside names are names unless they count all classes; a bracket may begin a name. */
+    static const char *const names_alone[] = {"digit 0\ndigit 1\n", "run 5\ndigit 1\n", "[thing] 3\ndigit 1\n"};
+    for (size_t i = 0; i < 3; i++) {
+        write_bytes("classes", names_alone[i], strlen(names_alone[i]));
+        begin();
+        if (more(d, "path,label\nx,digit 1\n", 21) != VJ_OK) fail_msg("refused: %s", names_alone[i]);
+        assert_int_equal(got.labels[0][0], 1);
+    }
+    static const char *const wrong[] = {
+        "{\"cat\": -1}", "{\"cat\": 1, \"ape\": 1}", "[\"cat\", 3]", "[\"cat\", \"cat\"]",
+        "cat\ncat\n",    "{\"cat\": \"x\"}",         "{\"cat\": 1",  ""};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        write_bytes("classes", wrong[i], strlen(wrong[i]));
+        begin();
+        if (more(d, "path,label\nx,cat\n", 17) != VJ_ERR_FORMAT) fail_msg("accepted: %s", wrong[i]);
+    }
+}
+
+/* Lists in the style of COCO, as iNaturalist's: arrays in any order, more keys than are read, ids of both kinds. */
+static void test_coco(void **state)
+{
+    (void)state;
+#define INFO "\"info\": {\"year\": 2021, \"x\": [\"]\", {\"images\": []}]}"
+#define IMAGES                                                                                                         \
+    "\"images\": [{\"id\": 7, \"width\": 3, \"file_name\": \"train/b c/7.jpg\"}, {\"file_name\": \"train/a/8.jpg\", "  \
+    "\"id\": 8}, {\"id\": 9, \"file_name\": \"9.jpg\"}]"
+#define NOTES                                                                                                          \
+    "\"annotations\": [{\"id\": 0, \"image_id\": 8, \"category_id\": 4},\n{\"id\": 1, \"image_id\": 7, "               \
+    "\"category_id\": 2}, {\"image_id\": 8, \"category_id\": 4}]"
+#define KINDS                                                                                                          \
+    "\"categories\": [{\"id\": 4, \"name\": \"Aves\", \"image_dir_name\": \"00004_Aves\"}, {\"id\": 2, \"name\": "     \
+    "\"Felis\"}]"
+    static const char *const lists[] = {
+        "{" INFO "," IMAGES "," NOTES "," KINDS "}",
+        "\xef\xbb\xbf\r\n{ " KINDS ",\r\n" INFO ", \"licenses\": [], " NOTES ", \"a\\\"b\": -1.5e3 , " IMAGES "}\n",
+    };
+    for (size_t i = 0; i < 2; i++) {
+        if (parse(VJ_LIST_AUTO, lists[i]) != VJ_OK) fail_msg("refused: %s", lists[i]);
+        assert_int_equal(got.count, 3);
+        expect_path(0, "train/b c/7.jpg");
+        expect_path(2, "9.jpg");
+        assert_string_equal(names.label_names[0], "label");
+        assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+        expect_class(0, 2, "Felis");
+        expect_class(1, 4, "00004_Aves");
+        assert_int_equal(got.labels[2][0], -1);
+    }
+    assert_int_equal(parse(VJ_LIST_AUTO, "{" INFO ", " IMAGES "}"), VJ_OK); /* a test list has no annotations */
+    assert_int_equal(got.count, 3);
+    assert_int_equal(names.label_count, 0);
+    /* A file of labels gives the numbers another order. */
+    vj_dataset_settings d = {.name = "d"};
+    in_folder(d.labels, "classes");
+    write_bytes("classes", "00004_Aves\nFelis\n", 17);
+    begin();
+    assert_int_equal(more(d, lists[0], strlen(lists[0])), VJ_OK);
+    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    expect_class(0, 1, "Felis");
+    write_bytes("classes", "Felis\n", 6);
+    begin();
+    assert_int_equal(more(d, lists[0], strlen(lists[0])), VJ_ERR_FORMAT);
+    static const char *const wrong[] = {
+        "{" NOTES "," KINDS "}",                                                            /* no images */
+        "{" IMAGES "," NOTES "}",                                                           /* no categories */
+        "{" IMAGES "," KINDS ", \"annotations\": [{\"image_id\": 7, \"category_id\": 3}]}", /* unknown */
+        "{" IMAGES "," KINDS ", \"annotations\": [{\"image_id\": 7}]}",                     /* */
+        "{" IMAGES "," KINDS ", \"annotations\": [{\"image_id\": 7, \"category_id\": 4}, {\"image_id\": 7, "
+        "\"category_id\": 2}]}", /* two classes */
+        "{" IMAGES "," NOTES
+        ", \"categories\": [{\"id\": 4, \"name\": \"a\"}, {\"id\": 2, \"name\": \"a\"}]}", /* one name */
+        "{" IMAGES "," NOTES
+        ", \"categories\": [{\"id\": 4, \"name\": \"a\"}, {\"id\": 4, \"name\": \"b\"}]}", /* one id */
+        "{" IMAGES "," NOTES ", \"categories\": [{\"id\": \"x\", \"name\": \"a\"}]}",      /* no number */
+        "{" IMAGES "," NOTES ",",                                                          /* cut */
+        "{\"images\": [{\"id\": 7, \"file_name\": \"x\"}",                                 /* */
+        "{\"images\": [{\"id\": 7}]}",                                                     /* no file */
+        "{\"images\": []}",                                                                /* nothing */
+        "{\"info\" 3, " IMAGES "}",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        if (parse(VJ_LIST_COCO, wrong[i]) != VJ_ERR_FORMAT) fail_msg("accepted: %s", wrong[i]);
+    /* Numbers in one list and categories in the other, of one label. */
+    assert_int_equal(parse(VJ_LIST_AUTO, "path,label\nx,3\n"), VJ_OK);
+    assert_int_equal(more((vj_dataset_settings){.format = 0}, lists[0], strlen(lists[0])), VJ_ERR_FORMAT);
+}
+
+/* Places205: a name like CSV, but lines "path number" without a header. */
+static void test_places205(void **state)
+{
+    (void)state;
+    static const char list[] = "a/abbey/gsun_0001.jpg 0\r\na/airport_terminal/gsun (2).jpg 1\r\ny/yard/x.jpg 204\r\n";
+    vj_dataset_settings d = {.name = "places205", .root = "/data/vision/torralba/deeplearning/images256"};
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
+    assert_int_equal(got.count, 3);
+    assert_string_equal(got.path[1], "/data/vision/torralba/deeplearning/images256/a/airport_terminal/gsun (2).jpg");
+    assert_int_equal(got.labels[2][0], 204);
+    assert_int_equal(classes.of[0].count, 0); /* numbers alone */
+    static const char index[] = "/a/abbey 0\n/y/yard 2\n/a/airport_terminal 1\n";
+    write_bytes("classes", index, sizeof index - 1);
+    in_folder(d.labels, "classes");
+    begin();
+    assert_int_equal(more(d, list, (size_t)(strstr(list, "y/yard") - list)), VJ_OK); /* number 204 has no name */
+    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    expect_class(1, 1, "/a/airport_terminal");
+    begin();
+    assert_int_equal(more(d, list, sizeof list - 1), VJ_ERR_FORMAT);
 }
 
 static void test_howto100m(void **state)
@@ -665,11 +825,12 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_csv),       cmocka_unit_test(test_csv_columns), cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_json),      cmocka_unit_test(test_kinetics),    cmocka_unit_test(test_ssv2),
-        cmocka_unit_test(test_howto100m), cmocka_unit_test(test_folder),      cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_message),   cmocka_unit_test(test_long),        cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_escape),    cmocka_unit_test(test_separators),  cmocka_unit_test(test_words),
+        cmocka_unit_test(test_csv),         cmocka_unit_test(test_csv_columns), cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_json),        cmocka_unit_test(test_kinetics),    cmocka_unit_test(test_ssv2),
+        cmocka_unit_test(test_label_files), cmocka_unit_test(test_coco),        cmocka_unit_test(test_places205),
+        cmocka_unit_test(test_howto100m),   cmocka_unit_test(test_folder),      cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_message),     cmocka_unit_test(test_long),        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_escape),      cmocka_unit_test(test_separators),  cmocka_unit_test(test_words),
         cmocka_unit_test(test_strays),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -15,6 +15,7 @@
 #include "pack/ledger.h"
 #include "sheet/canvas.h"
 #include "sheet/sheet.h"
+#include "sheet/shown.h"
 #include "video/still.h"
 #include "video/video.h"
 
@@ -99,7 +100,7 @@ static picture draw(int64_t first, int64_t count, int64_t want, const vj_config 
 {
     char path[VJ_PATH];
     join(path, folder, "sheet.png");
-    assert_int_equal(vj_sheet_write(path, store, first, &count, masks), VJ_OK);
+    assert_int_equal(vj_sheet_write(path, store, first, &count, masks, NULL), VJ_OK);
     assert_int_equal(count, want);
     return read_picture(path);
 }
@@ -229,6 +230,47 @@ static void frames_are_where_they_should_be(void **state)
     free(p.rgb);
 }
 
+/* Views stand below the clip: three epochs of training, then the crops, each with a description. */
+static void views_are_those_of_the_loader(void **state)
+{
+    (void)state;
+    enum { ROWS = 1 + VJ_SHOWN_EPOCHS + 3 };
+    static uint8_t frames[STORE_LARGEST];
+    const int cell = 32 * VJ_SHEET_FRAME / 24;
+    char path[VJ_PATH];
+    vj_config c = loader_config(4, 1);
+    int64_t count = SHOWN;
+    vj_strings paths = one_path(store);
+    vj_clips *clips;
+    vj_shown shown;
+    c.evaluate.views = 3;
+    join(path, folder, "views.png");
+    assert_int_equal(vj_sheet_write(path, store, FIRST, &count, NULL, &c), VJ_OK);
+    picture p = read_picture(path);
+    assert_int_equal(p.height, vj_sheet_top(count, 0, ROWS));
+    assert_int_equal(vj_clips_open(&clips, &paths, VJ_ALONE), VJ_OK);
+    assert_int_equal(vj_shown_create(&shown, &c, clips), VJ_OK);
+    for (int k = 0; k < count; k++)
+        for (int row = 0; row < ROWS - 1; row++) {
+            int32_t labels[STORE_LABELS];
+            vj_clip clip;
+            const int top = vj_sheet_top(k, 1 + row, ROWS), side = (int)c.data.crop;
+            store_clip(FIRST + k, &clip, labels, frames);
+            vj_shown_make(&shown, row, FIRST + k, frames, clip.height, clip.width);
+            for (int t = 0; t < STORE_FRAMES; t++) {
+                uint8_t *want = scaled(shown.rgb + 3 * t * side * side, side, side, VJ_SHEET_FRAME);
+                assert_picture_at(&p, top, vj_sheet_left(t, cell), want, VJ_SHEET_FRAME);
+                free(want);
+            }
+            assert_true(drawn(&p, top, 0, VJ_SHEET_FRAME, vj_sheet_left(0, cell)) > 300); /* text */
+        }
+    vj_shown_release(&shown);
+    vj_clips_close(clips);
+    free(p.rgb);
+    c.data.frames = 16;
+    assert_int_equal(vj_sheet_write(path, store, FIRST, &count, NULL, &c), VJ_ERR_USAGE);
+}
+
 static void a_sheet_ends_with_the_store(void **state)
 {
     (void)state;
@@ -238,7 +280,7 @@ static void a_sheet_ends_with_the_store(void **state)
     assert_int_equal(p.height, vj_sheet_top(1, 0, 1));
     free(p.rgb);
     join(path, folder, "none.png");
-    assert_int_equal(vj_sheet_write(path, store, CLIPS, &count, NULL), VJ_ERR_USAGE);
+    assert_int_equal(vj_sheet_write(path, store, CLIPS, &count, NULL, NULL), VJ_ERR_USAGE);
     assert_int_equal(access(path, F_OK), -1);
 }
 
@@ -351,16 +393,16 @@ static void masks_hide_what_the_sampler_says(void **state)
     char path[VJ_PATH];
     int64_t count = 1;
     join(path, folder, "other.png");
-    assert_int_equal(vj_sheet_write(path, store, 0, &count, &c), VJ_ERR_USAGE);
+    assert_int_equal(vj_sheet_write(path, store, 0, &count, &c, NULL), VJ_ERR_USAGE);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures_are_written_and_scaled),  cmocka_unit_test(letters_are_drawn_and_cut_off),
-        cmocka_unit_test(paths_are_taken_from_the_ledger),  cmocka_unit_test(origins_are_those_of_the_clips),
-        cmocka_unit_test(frames_are_where_they_should_be),  cmocka_unit_test(a_sheet_ends_with_the_store),
-        cmocka_unit_test(masks_hide_what_the_sampler_says),
+        cmocka_unit_test(pictures_are_written_and_scaled), cmocka_unit_test(letters_are_drawn_and_cut_off),
+        cmocka_unit_test(paths_are_taken_from_the_ledger), cmocka_unit_test(origins_are_those_of_the_clips),
+        cmocka_unit_test(frames_are_where_they_should_be), cmocka_unit_test(views_are_those_of_the_loader),
+        cmocka_unit_test(a_sheet_ends_with_the_store),     cmocka_unit_test(masks_hide_what_the_sampler_says),
     };
     MPI_Init(&argc, &argv);
     const int failed = cmocka_run_group_tests(tests, make, clear);

@@ -70,6 +70,7 @@ class Vjepa(CMakePackage, CudaPackage):
         args = [
             self.define("VJEPA_CUDA", "ON" if self.spec.satisfies("+cuda") else "OFF"),
             self.define("VJEPA_SCALAPACK", "ON" if self.spec.satisfies("+scalapack") else "OFF"),
+            self.define("VJEPA_SIMGRID", "OFF"),  # a model of networks, not needed to train
             self.define("HDF5_ROOT", self.spec["hdf5"].prefix),
             self.define("MPI_C_COMPILER", self.spec["mpi"].mpicc),
             self.define_from_variant("BUILD_SHARED_LIBS", "shared"),
