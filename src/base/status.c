@@ -15,7 +15,8 @@ static int speaker_rank = 0;
 static int speaker_size = 1;
 static char speaker_host[64];
 static bool speaker_muted;
-static char *diverted; /* where errors and warnings go instead of standard error; NULL: nowhere else */
+static bool speaker_aside; /* vj_log() writes to standard error */
+static char *diverted;     /* where errors and warnings go instead of standard error; NULL: nowhere else */
 static size_t diverted_bytes;
 static struct {
     pthread_mutex_t lock;
@@ -199,7 +200,12 @@ void vj_log(const char *format, ...)
     va_start(args, format);
     const int used = vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    write_line(stdout, line, used > (int)sizeof line - 2 ? (int)sizeof line - 2 : used);
+    write_line(speaker_aside ? stderr : stdout, line, used > (int)sizeof line - 2 ? (int)sizeof line - 2 : used);
+}
+
+void vj_log_aside(void)
+{
+    speaker_aside = true;
 }
 
 void vj_log_mute(bool mute)

@@ -83,6 +83,8 @@ void vj_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /** Leave out what vj_log() says, for a caller whose own output must stand alone. */
 void vj_log_mute(bool mute);
+/** From now on vj_log() writes to standard error: another program reads what this one writes to standard output. */
+void vj_log_aside(void);
 
 /** One line "vjepa: warning: ..." on standard error, from any rank, which is named. */
 void vj_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -86,6 +86,7 @@ int main(int argc, char **argv)
 {
     static vj_run run;
     vj_program_begin(&run, &program, argc, argv);
+    if (json) vj_log_aside();
     const vj_bench bench = {.config = &run.config,
                             .config_path = run.config_path,
                             .comm = run.comm,

@@ -11,17 +11,11 @@
 vj_precision vj_precision_of(const vj_config *config);
 
 /**
- * Which precision "auto" takes where products of bf16 and of fp32 run at these rates, in any unit: bf16 if it is faster
- * by a quarter, as it is wherever a processor or GPU multiplies bf16 itself. Else fp32, which is more exact: a choice
- * by a hair would differ from one start to the next.
- */
-vj_precision vj_precision_pick(double fp32_rate, double bf16_rate);
-
-/**
- * Replace train.precision "auto" in `config`: times the products of both precisions on all ranks at once, takes what
- * vj_precision_pick() takes of their means, the same on all, and logs it. With products by a library of fp32 it is
- * fp32. Does nothing if the precision is given. A run that goes on takes the precision of its checkpoint instead
- * (vj_run_folder_keep()). Collective.
+ * Replace train.precision "auto" in `config`: bf16 where the processor or GPU multiplies bf16 itself, else fp32, which
+ * is more exact and then about as fast; the same on all ranks, logged. Nothing is timed: on equal machines all programs
+ * take the same, however busy they are, so files that two of them make fit one another. With products by a library of
+ * fp32 it is fp32. Does nothing if the precision is given. A run that goes on takes the precision of its checkpoint
+ * instead (vj_run_folder_keep()). Collective.
  */
 vj_status vj_precision_settle(vj_config *config, MPI_Comm comm);
 

@@ -5,18 +5,20 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "parallel/parallel.h"
 
 /*
  * The automatic limit is longer than a file system takes to come back after a failover, in all places: where one rank
  * waits for it, the others wait for that rank in the middle of a step. SLOT_BYTES: no two ranks write to one page.
  */
-enum { HOST_BYTES = 64, LINE_BYTES = 128, SLOT_BYTES = 64 << 10, AUTOMATIC_S = 3600, AUTOMATIC_STEPS = 20 };
+enum { HOST_BYTES = 64, LINE_BYTES = 192, SLOT_BYTES = 64 << 10, AUTOMATIC_S = 3600, AUTOMATIC_STEPS = 20 };
 
 struct vj_watchdog {
     double limit_s;     /* negative: automatic, */
@@ -43,6 +45,7 @@ typedef struct {
     vj_phase phase;
     int64_t step, moves;
     double phase_began_s, limit_s, idle_s;
+    bool waits; /* for other ranks */
 } sight;
 
 /* ------------------------------------------------------------------------------------------------ looking */
@@ -71,6 +74,7 @@ static void look(const vj_watchdog *w, sight *s, double waited_s)
     s->place = w->place;
     s->step = w->step;
     s->moves = w->moves;
+    s->waits = vj_waits_for_ranks() || (s->place == VJ_AT_STEP && s->phase == VJ_PHASE_REDUCE);
     s->limit_s = limit_of(w);
     const double most_s = 2.0 * tick_of(s->limit_s);
     const int moved = s->moves != before.moves || s->phase_began_s != before.phase_began_s;
@@ -91,12 +95,14 @@ static const char *place_name(const sight *s)
 
 /* ------------------------------------------------------------------------------------------------ ending the job */
 
+static const char *const waiting = " (waits for other ranks)";
+
 /* This rank's line of the file. */
 static void answer(const vj_watchdog *w, const sight *s, int fd)
 {
     char line[LINE_BYTES + 1];
-    int used = snprintf(line, sizeof line, "rank %d on %.48s: %s after step %lld, for %.0f s", w->rank,
-                        w->host[w->rank], place_name(s), (long long)s->step, s->idle_s);
+    int used = snprintf(line, sizeof line, "rank %d on %.48s: %s%s after step %lld, for %.0f s", w->rank,
+                        w->host[w->rank], place_name(s), s->waits ? waiting : "", (long long)s->step, s->idle_s);
     if (used > LINE_BYTES - 1) used = LINE_BYTES - 1;
     memset(line + used, ' ', (size_t)(LINE_BYTES - 1 - used));
     line[LINE_BYTES - 1] = '\n';
@@ -119,12 +125,22 @@ static int same_place(const char *a, const char *b)
     return x == y && memcmp(in_a, in_b, (size_t)x) == 0;
 }
 
-/* The answer that shares its place with the most others, by Boyer and Moore's vote; NULL: nobody answered. */
-static const char *most_common(const char (*line)[LINE_BYTES], int size)
+static bool waits(const char *line)
+{
+    return strstr(line, waiting) != NULL;
+}
+
+/*
+ * The answer that shares its place with the most others, by Boyer and Moore's vote; NULL: nobody answered. Ranks that
+ * wait for others are not who holds the job up: if there are any, only they vote.
+ */
+static const char *most_common(const char (*line)[LINE_BYTES + 1], int size)
 {
     const char *best = NULL;
+    bool any = false;
+    for (int i = 0; i < size; i++) any |= waits(line[i]);
     for (int i = 0, votes = 0; i < size; i++) {
-        if (line[i][0] == '\0') continue;
+        if (line[i][0] == '\0' || (any && !waits(line[i]))) continue;
         if (votes == 0) best = line[i];
         votes += same_place(best, line[i]) ? 1 : -1;
     }
@@ -132,7 +148,7 @@ static const char *most_common(const char (*line)[LINE_BYTES], int size)
 }
 
 /* Who is where, the many in one line, everybody else by name, a rank without an answer first. */
-static void report(const vj_watchdog *w, const char (*line)[LINE_BYTES])
+static void report(const vj_watchdog *w, const char (*line)[LINE_BYTES + 1])
 {
     enum { NAMED = 8 };
     const char *common = most_common(line, w->size);
@@ -147,16 +163,17 @@ static void report(const vj_watchdog *w, const char (*line)[LINE_BYTES])
             vj_raise(VJ_ERR_STATE, "%.*s", (int)strcspn(line[i], "\n"), line[i]);
     }
     const char *place = common ? place_in(common, &length) : "";
-    vj_raise(
-        VJ_ERR_STATE,
-        "the other %d of %d ranks are in: %.*s (all answers: %s). Look at the ranks named above; if there are none "
-        "it is the file system, the network or the MPI library. Submit again: the run goes on from its last checkpoint",
-        there, w->size, common ? length : 0, place, w->path);
+    char who[48];
+    snprintf(who, sizeof who, there == w->size ? "all %d ranks" : "the other %d of %d ranks", there, w->size);
+    vj_raise(VJ_ERR_STATE,
+             "%s are in: %.*s (all answers: %s). Look at the ranks named above; if there are none it is the file "
+             "system, the network or the MPI library. Submit again: the run goes on from its last checkpoint",
+             who, common ? length : 0, place, w->path);
 }
 
 static void read_and_report(const vj_watchdog *w, int fd)
 {
-    char(*line)[LINE_BYTES] = vj_calloc(w->size, sizeof *line);
+    char(*line)[LINE_BYTES + 1] = vj_calloc(w->size, sizeof *line);
     FILE *text = fopen(w->path, "w");
     for (int i = 0; line && i < w->size; i++) {
         if (vj_read_at(fd, line[i], LINE_BYTES, (int64_t)i * SLOT_BYTES) != LINE_BYTES) line[i][0] = '\0';

@@ -55,6 +55,10 @@ for ranks in 1 2; do
     mkdir "out$ranks" && good "$ranks" checkpoint "$tiny" --dir "out$ranks"
     [ -z "$(ls "out$ranks")" ] || fail "checkpoint left something in its folder"
 done
+# What is logged on the way is no part of the object.
+run 1 "$bench" step "$tiny" --set precision=auto --json --repeats 3 >out.json 2>err.log || fail "step with auto: $(tail -n 3 err.log)"
+/usr/bin/python3 -c "import json; assert json.load(open('out.json'))['precision'] in ('fp32', 'bf16')" || fail "step with auto: $(cat out.json)"
+grep -q '^precision: auto takes' err.log || fail "step with auto: $(cat err.log)"
 good 2 load "$tiny" --views --set evaluate.views=3
 /usr/bin/python3 -c "import json; assert sum('views' in row['what'] for row in json.load(open('out.json'))['load']) == 2" ||
     fail "load --views: $(cat out.json)"

@@ -231,12 +231,12 @@ named() { # PATTERN: by the watchdog
 hang_reading() { # one rank never gets its clips
     any_rank
     inject "$victim" read shard- $((steps * 12 / ranks)) hang --set run.watchdog_s=15 --set data.threads=1
-    named "rank $victim (of .* no progress .* in: |on .*: )waiting for clips"
+    named "rank $victim on .*: waiting for clips after"
 }
 hang_writing() { # one rank never ends its part of a checkpoint, the others wait for it
     any_rank
     inject "$victim" write .h5. 30 hang --set run.watchdog_s=15
-    named "rank $victim (of .* no progress .* in: |on .*: )writing a checkpoint"
+    named "rank $victim on .*: writing a checkpoint after"
 }
 hang() { # one rank is stopped
     any_rank

@@ -10,12 +10,16 @@ static const double usable = 0.9;
 /* Of a GPU's memory: the driver and the library of products take a GB, fragments some more. */
 static const double gpu_usable = 0.95;
 
+/* Where products of bf16 are this much faster the hardware has them. */
+static const double has_bf16 = 1.25;
+
 void vj_machine_settle_precision(vj_config *c)
 {
     const bool gpus = c->cluster.gpus_per_node > 0;
     if (strcmp(c->train.precision, "auto") != 0) return;
-    vj_precision_set(c, vj_precision_pick(gpus ? c->cluster.gpu_tflops_fp32 : c->cluster.gflops_fp32,
-                                          gpus ? c->cluster.gpu_tflops_bf16 : c->cluster.gflops_bf16));
+    const double fp32 = gpus ? c->cluster.gpu_tflops_fp32 : c->cluster.gflops_fp32;
+    const double bf16 = gpus ? c->cluster.gpu_tflops_bf16 : c->cluster.gflops_bf16;
+    vj_precision_set(c, bf16 >= has_bf16 * fp32 ? VJ_BF16 : VJ_FP32);
 }
 
 vj_machine vj_machine_from(const vj_config *c)
