@@ -48,6 +48,15 @@ function(vj_kernel_variants dir)
     set(flags_avx512bf16 ${flags_avx512} -mavx512bf16)
     set(flags_amx ${flags_avx512bf16} -mamx-tile -mamx-bf16)
     target_compile_definitions(vj_options INTERFACE VJ_X86=1)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND NOT VJEPA_PORTABLE)
+    list(APPEND variants neon neonbf16 sve512)
+    # In the order of the source a tile's sums fit the registers; as gcc reorders loads, some are spilled.
+    set(flags_neon $<$<C_COMPILER_ID:GNU>:-fno-schedule-insns>)
+    set(flags_neonbf16 ${flags_neon} -march=armv8.2-a+bf16)
+    # gcc 12 adds up doubles wrongly where it masks the vectors that it makes of a loop by itself.
+    set(flags_sve512 ${flags_neon} -march=armv8.2-a+sve -msve-vector-bits=512
+        $<$<C_COMPILER_ID:GNU>:--param=vect-partial-vector-usage=0>)
+    target_compile_definitions(vj_options INTERFACE VJ_AARCH64=1)
   endif()
   set(targets "")
   foreach(isa ${variants})
@@ -57,6 +66,7 @@ function(vj_kernel_variants dir)
     target_compile_options(vj_cpu_${isa} PRIVATE -O3 -fno-signed-zeros -ffp-contract=fast ${flags_${isa}})
     list(APPEND targets vj_cpu_${isa})
   endforeach()
+  set(VJ_KERNEL_VARIANTS ${variants} PARENT_SCOPE)
   set(VJ_FOLDERS ${VJ_FOLDERS} ${targets} PARENT_SCOPE)
 endfunction()
 
@@ -179,7 +189,8 @@ function(vj_install_modulefiles)
 endfunction()
 
 # vj_test(NAME n [SOURCE file.c [LIBRARY target]] [COMMAND ...] LABELS l... [RANKS 1 2 3 4] [TIMEOUT s])
-# With SOURCE the test is a cmocka program; with COMMAND a script. Each number of RANKS makes a test n_r<ranks>.
+# With SOURCE the test is a cmocka program, run by the emulator where this is a cross build; with COMMAND a script. Each number
+# of RANKS makes a test n_r<ranks>.
 function(vj_test)
   cmake_parse_arguments(T "" "NAME;SOURCE;LIBRARY;TIMEOUT" "COMMAND;LABELS;RANKS" ${ARGN})
   if(NOT T_TIMEOUT)
@@ -192,7 +203,7 @@ function(vj_test)
     endif()
     target_link_libraries(test_${T_NAME} PRIVATE ${T_LIBRARY} PkgConfig::CMOCKA)
     set_target_properties(test_${T_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-    set(T_COMMAND $<TARGET_FILE:test_${T_NAME}>)
+    set(T_COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:test_${T_NAME}>)
   endif()
   if(NOT T_RANKS)
     add_test(NAME ${T_NAME} COMMAND ${T_COMMAND})
@@ -214,3 +225,6 @@ set(VJ_TEST_ENVIRONMENT
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl=self,vader
   OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 HDF5_USE_FILE_LOCKING=FALSE)
+if(CMAKE_CROSSCOMPILING) # an emulator is some fifty times as slow: small shapes only
+  list(APPEND VJ_TEST_ENVIRONMENT VJ_TEST_SLOW=1)
+endif()

@@ -2,6 +2,7 @@
 # Install the Debian packages vjepa needs and build it: what jobs/quickstart.sh and tests/run.sh do first.
 #   bash jobs/setup.sh [PRESET]      # release, dev, asan or cuda-emulated; binaries land in build/bin (build-asan/bin ...)
 #   bash jobs/setup.sh cuda          # also get NVIDIA's compiler from the Python package index, and build with it
+#   bash jobs/setup.sh aarch64       # for ARM processors, on any Debian: a cross compiler, qemu, arm64 packages in build-aarch64-root
 # Without PRESET what is configured in build/ is kept, else release.
 # As root missing packages are installed; as anybody else the command to ask for is printed. Safe to run again.
 set -euo pipefail
@@ -28,6 +29,8 @@ if [ "$preset" = dev ]; then
     packages+=(python3-pip tcl lua5.3 lua-posix lua-filesystem lua-term lua-json)
     dpkg-query -W -f='${Status}\n' lmod 2>/dev/null | grep -q 'ok installed' || packages+=(environment-modules)
 fi
+
+[ "$preset" != aarch64 ] || packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static python3)
 
 missing=() options=()
 for package in "${packages[@]}"; do
@@ -65,10 +68,15 @@ if [ "$preset" = cuda ]; then
     if [ -x build-cuda-compiler/nvidia/cu13/bin/nvcc ]; then options+=(-D "VJEPA_NVCC=$PWD/build-cuda-compiler/nvidia/cu13/bin/nvcc"); fi
 fi
 
+if [ "$preset" = aarch64 ]; then
+    echo "== unpacking arm64 packages in build-aarch64-root: 100 MB to get, the first time"
+    bash tests/aarch64/root.sh build-aarch64-root
+fi
+
 if [ -z "$preset" ] && [ ! -f build/CMakeCache.txt ]; then preset=release; fi
 echo "== building${preset:+ (preset $preset)}: one to three minutes the first time, three more where nvcc is"
 dir=build
-case $preset in asan | cuda-emulated) dir=build-$preset ;; esac
+case $preset in asan | cuda-emulated | aarch64) dir=build-$preset ;; esac
 mkdir -p "$dir"
 if ! { { [ -z "$preset" ] || cmake --preset "$preset" "${options[@]}"; } && cmake --build "$dir"; } >"$dir/build.log" 2>&1; then
     grep -A 15 -E 'FAILED|CMake Error|error:' "$dir/build.log" >&2 || tail -n 30 "$dir/build.log" >&2

@@ -1,7 +1,7 @@
 /*
  * What stands behind the front door: a backend is a device (memory, copies, waiting), a table of kernels, and a few
- * numbers. Internal to src/kernels. kernels.c checks arguments and counts, then calls through the tables; read it
- * first.
+ * numbers. Internal to src/kernels. device.c and kernels.c, the front door, check arguments and count, then call
+ * through the tables; read them first.
  */
 #ifndef VJ_KERNELS_BACKEND_H
 #define VJ_KERNELS_BACKEND_H
@@ -147,7 +147,7 @@ typedef struct vj_memory_block {
 } vj_memory_block;
 
 /*
- * All that a device does beside running kernels. The front door (kernels.c) keeps the list of blocks, books times and
+ * All that a device does beside running kernels. The front door (device.c) keeps the list of blocks, books times and
  * makes views; between enter and leave it calls upload, download, copy and kernels. Kernels and copies may return
  * before they are done, as long as they are done in the order of the calls and `sync` and events tell.
  */
@@ -165,11 +165,12 @@ typedef struct {
     void (*leave)(vj_backend *be);
     void (*upload)(vj_backend *be, void *device, const void *host, int64_t bytes);
     void (*download)(vj_backend *be, void *host, const void *device, int64_t bytes); /* returns when it is done */
-    /* Begins a download to memory of host_alloc; done after `sync`. NULL: the device is the host. */
+    /* Begins a download to memory of host_alloc; done after `sync` or an event. NULL: the device is the host. */
     void (*download_start)(vj_backend *be, void *host, const void *device, int64_t bytes);
     void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes); /* both on the device */
     vj_event *(*record)(vj_backend *be); /* as in kernels.h; NULL: everything is done when a call returns */
     void (*wait)(vj_backend *be, vj_event *event);
+    bool (*done)(vj_backend *be, vj_event *event);
     void (*follow)(vj_backend *be, vj_event *event);
     /* Sharing with other processes, as in kernels.h; all NULL: the device cannot. open_shared fills in the block. */
     vj_status (*share)(vj_backend *be, void *memory, vj_device_handle *handle);
@@ -191,6 +192,7 @@ typedef struct {
     vj_status (*set_products)(vj_backend *be, const char *name);
     const char *(*products)(const vj_backend *be);
     int (*parts_products)(const vj_backend *be);
+    bool (*multiplies_bf16)(const vj_backend *be);
     vj_status (*time_products)(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 } vj_device_ops;
 
@@ -227,6 +229,16 @@ struct vj_backend {
     int64_t later_bytes;
     char description[96];
 };
+
+/* Around kernels and copies. */
+static inline void vj_device_enter(vj_backend *be)
+{
+    if (be->device->enter) be->device->enter(be);
+}
+static inline void vj_device_leave(vj_backend *be)
+{
+    if (be->device->leave) be->device->leave(be);
+}
 
 /** Keep a failure for vj_sync(), if it is the first. */
 static inline void vj_keep_failure(vj_backend *be, vj_status status)

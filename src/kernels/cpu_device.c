@@ -1,6 +1,7 @@
 /* The processor as a device: memory from the system, kernels of one of its instruction sets. */
 #include "kernels/cpu_device.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,10 @@
 #include <unistd.h>
 #ifdef VJ_X86
 #include <cpuid.h>
+#endif
+#ifdef VJ_AARCH64
+#include <sys/auxv.h>
+#include <sys/prctl.h>
 #endif
 
 #ifdef VJ_CUDA
@@ -45,6 +50,22 @@ static int has_amx(void)
     return (d & AMX_BF16) && (d & AMX_TILE) && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 #endif
+#ifdef VJ_AARCH64
+/* Bits of Linux's asm/hwcap.h and linux/prctl.h, some of which older headers lack. */
+enum { CPU_SVE = 1 << 22, CPU2_BF16 = 1 << 14, GET_VECTOR_LENGTH = 51, LENGTH_BYTES = 0xffff };
+
+static int has_neonbf16(void)
+{
+    return (getauxval(AT_HWCAP2) & CPU2_BF16) != 0;
+}
+/* Vectors of 512 bits exactly: those kernels are compiled for that length. */
+static int has_sve512(void)
+{
+    if (!(getauxval(AT_HWCAP) & CPU_SVE)) return 0;
+    const int length = prctl(GET_VECTOR_LENGTH);
+    return length >= 0 && (length & LENGTH_BYTES) == 512 / 8;
+}
+#endif
 
 #define VARIANT(isa, pairs, parts, present)                                                                            \
     {                                                                                                                  \
@@ -54,6 +75,10 @@ static const vj_variant variants[] = {
 #ifdef VJ_X86
     VARIANT(amx, true, true, has_amx),         VARIANT(avx512bf16, true, false, has_avx512bf16),
     VARIANT(avx512, false, false, has_avx512), VARIANT(avx2, false, false, has_avx2),
+#endif
+#ifdef VJ_AARCH64
+    VARIANT(sve512, false, false, has_sve512), VARIANT(neonbf16, true, false, has_neonbf16),
+    VARIANT(neon, false, false, always),
 #endif
     VARIANT(portable, false, false, always),
 };
@@ -77,16 +102,27 @@ bool vj_backend_isa_present(const char *isa)
     return variant && variant->present();
 }
 
+/* The names of all variants of this build, "amx, avx512bf16, ...". */
+static const char *variants_here(char *text, size_t bytes)
+{
+    const vj_variant *variant;
+    int used = 0;
+    for (int i = 0; (variant = vj_variant_at(i)) != NULL; i++)
+        used += snprintf(text + used, bytes - (size_t)used, "%s%s", i > 0 ? ", " : "", variant->name);
+    VJ_ASSERT((size_t)used < bytes);
+    return text;
+}
+
 static vj_status choose_variant(vj_cpu *cpu)
 {
+    char here[160];
     const char *wanted = getenv("VJ_ISA");
     cpu->isa_forced = wanted != NULL;
     for (int i = 0; !wanted && !cpu->best; i++) /* the last is always there */
         if (variants[i].present()) cpu->best = &variants[i];
     if (wanted && !(cpu->best = find_variant(wanted)))
-        return vj_raise(VJ_ERR_USAGE,
-                        "VJ_ISA=%s: expected amx, avx512bf16, avx512, avx2 or portable, as far as this build has them",
-                        wanted);
+        return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s: expected one of those that this build has: %s", wanted,
+                        variants_here(here, sizeof here));
     if (wanted && !cpu->best->present())
         return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s, but this processor does not have it", wanted);
     return VJ_OK;
@@ -150,6 +186,11 @@ int vj_cpu_parts_products(const vj_backend *be)
     return cpu->variant->parts && be->precision == VJ_FP32 && !cpu->library ? 6 : 0;
 }
 
+bool vj_cpu_multiplies_bf16(const vj_backend *be)
+{
+    return vj_cpu_of(be)->variant->pairs;
+}
+
 bool vj_products_present(const char *name)
 {
     const vj_library *library;
@@ -163,8 +204,22 @@ bool vj_products_present(const char *name)
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* What the system says of the second-level cache, in KiB; 0 if nothing. glibc asks x86 processors, others' caches are
-   in a file. */
+/* Processors that share the second-level cache: bits of a map such as "00000000,00000fff". 1 if nothing is known. */
+static long second_level_sharers(void)
+{
+    char map[1024] = "";
+    FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index2/shared_cpu_map", "r");
+    if (!file) return 1;
+    const bool read = fgets(map, sizeof map, file) != NULL;
+    fclose(file);
+    long bits = 0;
+    for (const char *at = map; read && *at; at++)
+        if (isxdigit((unsigned char)*at)) bits += __builtin_popcountl(strtoul((char[]){*at, 0}, NULL, 16));
+    return bits > 0 ? bits : 1;
+}
+
+/* What the system says of a core's second-level cache, in KiB; 0 if nothing. glibc asks x86 processors, others' caches
+   are in files, and may be shared: A64FX has 8 MiB for twelve cores. */
 static long second_level_kib(void)
 {
     long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE), kib = 0;
@@ -173,7 +228,7 @@ static long second_level_kib(void)
     if (!file) return 0;
     if (fscanf(file, "%ldK", &kib) != 1) kib = 0;
     fclose(file);
-    return kib;
+    return kib / second_level_sharers();
 }
 
 static vj_status measure_cache(vj_cpu *cpu)
@@ -346,4 +401,5 @@ const vj_device_ops vj_cpu_device = {.name = "cpu",
                                      .set_products = vj_cpu_set_products,
                                      .products = vj_cpu_products,
                                      .parts_products = vj_cpu_parts_products,
+                                     .multiplies_bf16 = vj_cpu_multiplies_bf16,
                                      .time_products = vj_cpu_time_products};

@@ -27,6 +27,9 @@ VJ_VARIANT_SYMBOLS(avx2)
 VJ_VARIANT_SYMBOLS(avx512)
 VJ_VARIANT_SYMBOLS(avx512bf16)
 VJ_VARIANT_SYMBOLS(amx)
+VJ_VARIANT_SYMBOLS(neon)
+VJ_VARIANT_SYMBOLS(neonbf16)
+VJ_VARIANT_SYMBOLS(sve512)
 
 /* Kernels that all of them share: vj_cpu_NAME. */
 #define VJ_ROW(name, ...) void vj_cpu_##name(vj_backend *be, __VA_ARGS__);
@@ -78,6 +81,7 @@ void vj_cpu_describe(const vj_backend *be, char *text, size_t bytes);
 vj_status vj_cpu_set_products(vj_backend *be, const char *name);
 const char *vj_cpu_products(const vj_backend *be);
 int vj_cpu_parts_products(const vj_backend *be);
+bool vj_cpu_multiplies_bf16(const vj_backend *be);
 vj_status vj_cpu_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 
 #endif

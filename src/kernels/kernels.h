@@ -58,11 +58,14 @@ typedef struct vj_backend vj_backend;
 
 /* ------------------------------------------------------------------------------------------------ the device */
 
+/* The instruction sets that the cpu's kernels are compiled for: those of x86 processors, those of ARM's, plain C. */
+#define VJ_ISAS "amx", "avx512bf16", "avx512", "avx2", "sve512", "neonbf16", "neon", "portable"
+
 /**
  * Open backend `name`: "cpu", "strict", "cuda" (if this build has it), or "auto": cuda where there is a GPU, else cpu.
- * `threads` of the host; 0 takes OpenMP's default. VJ_ISA=amx|avx512bf16|avx512|avx2|portable in the environment forces
- * one variant of the cpu's kernels; asking for one the processor lacks is an error, as is an unknown name. Of several
- * GPUs it takes the first; vj_backend_open_at() takes number local_rank, modulo how many this process sees.
+ * `threads` of the host; 0 takes OpenMP's default. VJ_ISA=NAME in the environment, one of VJ_ISAS, forces one variant
+ * of the cpu's kernels; asking for one the processor lacks is an error, as is a name this build does not know. Of
+ * several GPUs it takes the first; vj_backend_open_at() takes number local_rank, modulo how many this process sees.
  * Free with vj_backend_close(), which also frees all device memory.
  */
 vj_status vj_backend_open(vj_backend **be, const char *name, vj_precision precision, int threads);
@@ -101,6 +104,10 @@ vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int c
 /** bf16 products behind one product of floats, now: 6 where they are multiplied in parts (see above), else 0.
  */
 int vj_backend_parts_products(const vj_backend *be);
+
+/** Does this processor or GPU, with the kernels now in use, multiply bf16 itself, at a multiple of the speed of fp32?
+ * Else products of bf16 are computed in fp32. */
+bool vj_backend_multiplies_bf16(const vj_backend *be);
 
 /**
  * Which of them "auto" takes: the fastest, if it beats the first by a tenth; else the first, since a choice by a hair
@@ -162,6 +169,12 @@ void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
 void vj_download_later(vj_backend *be, void *host, const void *device, int64_t bytes);
 
 /**
+ * Begin a download to memory of vj_host_alloc(): it is there when an event recorded behind this call is done. In the
+ * copy lane it runs beside the kernels.
+ */
+void vj_download_begin(vj_backend *be, void *host, const void *device, int64_t bytes);
+
+/**
  * A host view of device memory, for MPI and files: the memory itself where the host can touch it, otherwise a copy of
  * at most VJ_MAP_BYTES (then written back by unmap when `mode` has VJ_MAP_WRITE). One view at a time. How long a view
  * can be: VJ_MAP_BYTES, or as long as it pleases where vj_device_is_host().
@@ -179,7 +192,7 @@ vj_status vj_sync(vj_backend *be);
  */
 typedef enum {
     VJ_LANE_COMPUTE,  /* everything, unless said otherwise */
-    VJ_LANE_COPY,     /* uploads from vj_host_alloc(), which is read until an event behind the upload is done */
+    VJ_LANE_COPY,     /* copies from and to vj_host_alloc(), in use until an event behind the copy is done */
     VJ_LANE_EXCHANGE, /* sums over ranks */
     VJ_LANES
 } vj_lane;
@@ -195,6 +208,8 @@ typedef struct vj_event vj_event;
 vj_event *vj_event_record(vj_backend *be);
 /** Wait until everything before the event is done; returns at once for NULL. */
 void vj_event_wait(vj_backend *be, vj_event *event);
+/** Is everything before the event done? Always for NULL. Does not wait. */
+bool vj_event_done(vj_backend *be, vj_event *event);
 /** What is called from now on in this lane runs after the event; the host does not wait. NULL: nothing to follow. */
 void vj_event_follow(vj_backend *be, vj_event *event);
 

@@ -67,8 +67,8 @@ KT_INLINE void on_each_backend(vj_precision precision, backend_test *test)
         on_backend(NULL, getenv("VJ_TEST_BACKEND"), precision, 1, test);
         return;
     }
-    const char *isas[] = {"amx", "avx512bf16", "avx512", "avx2", "portable"};
-    for (int i = 0; i < 5; i++)
+    const char *isas[] = {VJ_ISAS};
+    for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
         if (only_isa() ? strcmp(isas[i], only_isa()) == 0 : vj_backend_isa_present(isas[i]))
             on_backend(isas[i], "cpu", precision, 1, test);
     on_backend(NULL, "strict", precision, 2, test);

@@ -129,7 +129,7 @@ static float *carve(float **room, int64_t floats)
 
 VJ_INLINE vf vexp2_for(pack_mode mode, vf x)
 {
-#if defined(VJ_HAS_BF16)
+#if defined(VJ_HAS_AVX512BF16)
     if (mode == PACK_PAIRS) return vexp2_rough(x);
 #endif
     (void)mode;
@@ -441,6 +441,8 @@ VJ_INLINE void score_gradients(pack_mode mode, int nv, const backward_room *m, i
         score_gradients_of(mode, 1, m, lane, kn, factor, lse2, mean);
     else if (nv == 2)
         score_gradients_of(mode, 2, m, lane, kn, factor, lse2, mean);
+    else if (NV > 3 && nv < NV)
+        score_gradients_of(mode, nv, m, lane, kn, factor, lse2, mean);
     else
         score_gradients_of(mode, NV, m, lane, kn, factor, lse2, mean);
 }

@@ -1,6 +1,6 @@
 /*
  * One source, several instruction sets: everything in this folder is compiled once per variant with VJ_ISA naming it,
- * on vectors of the width given here. Intrinsics appear in this file only. Read vector.h next.
+ * on vectors of the width given here. Intrinsics appear here, in neon.h and in sve.h only. Read vector.h next.
  */
 #ifndef VJ_CPU_ISA_H
 #define VJ_CPU_ISA_H
@@ -15,10 +15,19 @@
 #define VJ_HAS_AMX 1
 #endif
 #if defined(VJ_ISA_avx512bf16) || defined(VJ_ISA_amx)
-#define VJ_HAS_BF16 1
+#define VJ_HAS_AVX512BF16 1
 #endif
-#if defined(VJ_ISA_avx512) || defined(VJ_HAS_BF16)
+#if defined(VJ_ISA_avx512) || defined(VJ_HAS_AVX512BF16)
 #define VJ_HAS_AVX512 1
+#endif
+#if defined(VJ_ISA_neon) || defined(VJ_ISA_neonbf16)
+#define VJ_HAS_NEON 1
+#endif
+#if defined(VJ_ISA_sve512)
+#define VJ_HAS_SVE 1
+#endif
+#if defined(VJ_HAS_AVX512BF16) || defined(VJ_ISA_neonbf16)
+#define VJ_HAS_BF16 1 /* products of bf16 in pairs */
 #endif
 #if defined(VJ_HAS_AVX512) || defined(VJ_ISA_avx2)
 #include <immintrin.h>
@@ -37,10 +46,12 @@
  * values share a lane where the processor multiplies them in pairs; products of pairs have a tile of their own, PAIR_MR
  * by PAIR_NV, and a depth in multiples of PAIR_DEPTH lanes.
  */
-#if defined(VJ_HAS_AVX512)
+#if defined(VJ_HAS_AVX512) || defined(VJ_HAS_SVE)
 enum { LANES = 16, MR = 12, NV = 2 };
 #elif defined(VJ_ISA_avx2)
 enum { LANES = 8, MR = 4, NV = 3 };
+#elif defined(VJ_HAS_NEON)
+enum { LANES = 4, MR = 4, NV = 6 };
 #else
 enum { LANES = 4, MR = 4, NV = 2 };
 #endif
@@ -103,6 +114,12 @@ VJ_INLINE vf vabs(vf x)
     return (vf)((vi)x & INT32_MAX);
 }
 
+#if defined(VJ_HAS_NEON)
+#include "neon.h"
+#elif defined(VJ_HAS_SVE)
+#include "sve.h"
+#endif
+
 /* ------------------------------------------------------------------------------------------------ parts of vectors */
 
 #if defined(VJ_HAS_AVX512)
@@ -128,7 +145,7 @@ VJ_INLINE void vstore_half_part(uint16_t *p, vh v, int64_t n)
 {
     _mm256_mask_storeu_epi16(p, vfirst(n), (__m256i)v);
 }
-/* The larger; b where either is NaN. */
+/* The larger; NaN where b is NaN. */
 VJ_INLINE vf vmax(vf a, vf b)
 {
     return (vf)_mm512_max_ps((__m512)a, (__m512)b);
@@ -173,7 +190,7 @@ VJ_INLINE vf vmax(vf a, vf b)
     return (vf)_mm256_max_ps((__m256)a, (__m256)b);
 }
 
-#else
+#elif !defined(VJ_HAS_SVE)
 
 VJ_INLINE vf vload_part(const float *p, int64_t n)
 {
@@ -185,10 +202,12 @@ VJ_INLINE void vstore_part(float *p, vf v, int64_t n)
 {
     memcpy(p, &v, (size_t)(n > LANES ? LANES : n) * sizeof(float));
 }
+#if !defined(VJ_HAS_NEON)
 VJ_INLINE vf vmax(vf a, vf b)
 {
     return vselect(a > b, a, b);
 }
+#endif
 
 #endif
 #if !defined(VJ_HAS_AVX512)
@@ -207,10 +226,12 @@ VJ_INLINE void vstore_half_part(uint16_t *p, vh v, int64_t n)
     else
         memcpy(p, &v, (size_t)n * sizeof *p);
 }
+#if !defined(VJ_HAS_NEON) && !defined(VJ_HAS_SVE)
 VJ_INLINE vf vreciprocal(vf d)
 {
     return 1.0f / d;
 }
+#endif
 /* n + 1.5 * 2^23 has n in its low bits; |n| < 127. Multiplied rather than added to the bits, so that NaN stays NaN. */
 VJ_INLINE vf vscale2(vf p, vf n)
 {
@@ -226,7 +247,7 @@ VJ_INLINE vf vwiden(vh x)
     return (vf)(__builtin_convertvector(x, vu) << 16);
 }
 
-#if defined(VJ_HAS_BF16)
+#if defined(VJ_HAS_AVX512BF16)
 
 /* To bf16, nearest even. */
 VJ_INLINE vh vnarrow(vf x)
@@ -277,10 +298,11 @@ VJ_INLINE void vsplit(vf even, vf odd, vf part[3])
         odd -= (vf)o;
     }
 }
-/* sum + the two products of each lane's pairs. */
-VJ_INLINE vf vdot_pairs(vf sum, vf a, vf b)
+/* sum + the two products of each of the column's pairs and those of the row (vrow()). */
+VJ_INLINE vf vdot_pairs(vf sum, vf row, int lane, vf column)
 {
-    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(__m512i)a, (__m512bh)(__m512i)b);
+    (void)lane;
+    return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(__m512i)row, (__m512bh)(__m512i)column);
 }
 /* 2^x, relative error 3e-6, for results that are rounded to bf16 next (4e-3). Below 2^-126 it goes to 0; NaN stays. */
 VJ_INLINE vf vexp2_rough(vf x)
@@ -294,7 +316,7 @@ VJ_INLINE vf vexp2_rough(vf x)
     return vscale2(p, x); /* scalef takes the floor itself */
 }
 
-#else
+#elif !defined(VJ_HAS_BF16)
 
 /* To bf16, nearest even; a NaN stays one (adding could carry its mantissa into the sign). */
 VJ_INLINE vh vnarrow(vf x)
@@ -317,10 +339,6 @@ VJ_INLINE vf vpairs_across(vf even, vf odd)
 VJ_INLINE vf vpairs_along(vf first, vf second)
 {
     return (void)second, vwiden(vnarrow(first));
-}
-VJ_INLINE vf vdot_pairs(vf sum, vf a, vf b)
-{
-    return sum + a * b;
 }
 
 #endif
@@ -351,7 +369,7 @@ VJ_INLINE void vstore_to(void *base, vj_type type, int64_t at, vf v, int64_t n)
  */
 VJ_INLINE void vstream_to(void *base, vj_type type, int64_t at, vf v)
 {
-#if defined(VJ_HAS_BF16)
+#if defined(VJ_HAS_AVX512BF16)
     if (type == VJ_TYPE_BF16) {
         _mm256_stream_si256((__m256i *)((uint16_t *)base + at), (__m256i)vnarrow(v));
         return;
@@ -376,6 +394,31 @@ VJ_INLINE void vstreamed(void)
     _mm_sfence();
 #endif
 }
+
+/* ------------------------------------------------------------------------------------------------ register tiles */
+
+#if !defined(VJ_HAS_NEON)
+
+/* The value of row i of an operand A at this step of the depth, in lane i % LANES; here in all lanes. */
+VJ_INLINE vf vrow(const float *a, int i, int64_t a_row, int a_step)
+{
+    return (void)a_step, vset(a[i * a_row]);
+}
+/* That lane, in all lanes. */
+VJ_INLINE vf vlane(vf row, int lane)
+{
+    return (void)lane, row;
+}
+
+#endif
+#if !defined(VJ_HAS_BF16)
+
+VJ_INLINE vf vdot_pairs(vf sum, vf row, int lane, vf column)
+{
+    return sum + vlane(row, lane) * column;
+}
+
+#endif
 
 /* ------------------------------------------------------------------------------------------------ matrix tiles */
 

@@ -9,19 +9,19 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
     float *row_of_t = t;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < nv; j++) sum[i * nv + j] = accumulate ? vload(row_of_t + j * LANES) : vset(0.0f);
     for (int64_t p = 0; p < depth; p++) {
         vf column[NV];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < nv; j++) column[j] = vload(b + j * LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < mr; i++) {
-            vf row = vset(a[i * a_row]);
-#pragma GCC unroll 4
+            vf row = vrow(a, i, a_row, a_step);
+#pragma GCC unroll 8
             for (int j = 0; j < nv; j++)
-                sum[i * nv + j] =
-                    pairs ? vdot_pairs(sum[i * nv + j], row, column[j]) : sum[i * nv + j] + row * column[j];
+                sum[i * nv + j] = pairs ? vdot_pairs(sum[i * nv + j], row, i % LANES, column[j])
+                                        : sum[i * nv + j] + vlane(row, i % LANES) * column[j];
         }
         a += a_step;
         b += b_row;
@@ -29,7 +29,7 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
     row_of_t = vagain(t);
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 0; j < nv; j++) vstore(row_of_t + j * LANES, sum[i * nv + j]);
 }
 
@@ -40,6 +40,12 @@ VJ_INLINE void by_width(int mr, int nv, bool pairs, int64_t a_row, int a_step, i
         tile_body(mr, 1, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
     else if (nv == 2 || NV == 2)
         tile_body(mr, 2, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+    else if (NV > 3 && nv == 3)
+        tile_body(mr, 3, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+    else if (NV > 4 && nv == 4)
+        tile_body(mr, 4, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+    else if (NV > 5 && nv == 5)
+        tile_body(mr, 5, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
     else
         tile_body(mr, NV, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
 }

@@ -21,10 +21,13 @@
 void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
                   int64_t ldt, bool accumulate, const float *next, int64_t ahead);
 
-/** Rows of a tile of nv vectors in tile_rows(): a narrow one is taller, so that as many sums are on their way. */
+/**
+ * Rows of a tile of nv vectors in tile_rows(): with few registers a narrow one is taller, so that as many sums are on
+ * their way.
+ */
 VJ_INLINE int tile_rows_of(pack_mode mode, int nv)
 {
-    return LANES < 16 ? MR * NV / nv : pack_rows(mode);
+    return MR * NV <= 12 ? MR * NV / nv : pack_rows(mode);
 }
 
 /**

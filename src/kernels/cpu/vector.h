@@ -63,7 +63,7 @@ VJ_INLINE vf vgelu_gradient(vf x)
 }
 
 /* Alternate the lanes of the lower (upper) halves of a and b: a perfect shuffle. */
-#if defined(VJ_HAS_AVX512)
+#if defined(VJ_HAS_AVX512) || defined(VJ_HAS_SVE)
 #define VJ_ZIP_LOW  0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define VJ_ZIP_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined(VJ_ISA_avx2)

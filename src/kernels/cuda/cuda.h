@@ -96,6 +96,7 @@ void vj_cuda_products_close(vj_backend *be);
 vj_status vj_cuda_set_products(vj_backend *be, const char *name);
 const char *vj_cuda_products_name(const vj_backend *be);
 int vj_cuda_parts_products(const vj_backend *be);
+bool vj_cuda_multiplies_bf16(const vj_backend *be);
 vj_status vj_cuda_time_products(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 /** "cuBLASLt 13.1.0" or "" if own kernels multiply. */
 void vj_cuda_products_library(const vj_backend *be, char *text, size_t bytes);

@@ -30,6 +30,14 @@ bool vj_cuda_check(vj_backend *be, cudaError_t error, const char *what)
     return false;
 }
 
+/* Wait for a stream, unless it is idle, as most are, or done when the first of them is. */
+static void finish_stream(vj_backend *be, cudaStream_t stream, const char *what)
+{
+    if (cudaStreamQuery(stream) == cudaSuccess) return;
+    (void)cudaGetLastError(); /* not ready, or an error that waiting returns again */
+    (void)vj_cuda_check(be, cudaStreamSynchronize(stream), what);
+}
+
 /* ------------------------------------------------------------------------------------------------ opening */
 
 #define CUDA_TRY(call)                                                                                                 \
@@ -234,6 +242,13 @@ static bool open_staging(vj_backend *be, vj_cuda_lane *lane)
     return true;
 }
 
+static bool wait_unless_done(vj_backend *be, cudaEvent_t event)
+{
+    if (cudaEventQuery(event) == cudaSuccess) return true;
+    (void)cudaGetLastError(); /* not ready, or an error that waiting returns again */
+    return vj_cuda_check(be, cudaEventSynchronize(event), "cudaEventSynchronize");
+}
+
 /*
  * Room for `bytes` in pinned memory, which stays untouched until what is copied out of it now is done. Waits for the
  * device only when it is VJ_CUDA_SLOTS slots behind.
@@ -247,7 +262,7 @@ static char *stage(vj_backend *be, int64_t bytes)
         (void)vj_cuda_check(be, cudaEventRecord(l->copied[l->slot], l->stream), "cudaEventRecord");
         l->slot = (l->slot + 1) % VJ_CUDA_SLOTS;
         l->used = 0;
-        if (!vj_cuda_check(be, cudaEventSynchronize(l->copied[l->slot]), "cudaEventSynchronize")) return NULL;
+        if (!wait_unless_done(be, l->copied[l->slot])) return NULL;
     }
     char *room = l->staging + (int64_t)l->slot * VJ_CUDA_SLOT_BYTES + l->used;
     l->used += (bytes + 255) / 256 * 256;
@@ -287,7 +302,7 @@ static void download(vj_backend *be, void *host, const void *device, int64_t byt
 {
     const cudaStream_t stream = vj_cuda_stream(be);
     if (vj_cuda_check(be, cudaMemcpyAsync(host, device, (size_t)bytes, cudaMemcpyDeviceToHost, stream), "download"))
-        (void)vj_cuda_check(be, cudaStreamSynchronize(stream), "download");
+        finish_stream(be, stream, "download");
 }
 
 static void download_start(vj_backend *be, void *host, const void *device, int64_t bytes)
@@ -339,6 +354,18 @@ static void wait(vj_backend *be, vj_event *event)
     (void)vj_cuda_check(be, cudaEventSynchronize(event->event), "cudaEventSynchronize");
 }
 
+/* After a failure it counts as done: what follows has its own report, and nobody waits for ever. */
+static bool done(vj_backend *be, vj_event *event)
+{
+    const cudaError_t state = cudaEventQuery(event->event);
+    if (state == cudaErrorNotReady) {
+        (void)cudaGetLastError(); /* else the next launch would report it */
+        return false;
+    }
+    (void)vj_cuda_check(be, state, "cudaEventQuery");
+    return true;
+}
+
 static void follow(vj_backend *be, vj_event *event)
 {
     (void)vj_cuda_check(be, cudaStreamWaitEvent(vj_cuda_stream(be), event->event, 0), "cudaStreamWaitEvent");
@@ -382,7 +409,7 @@ static void settle(vj_backend *be)
 static void sync_device(vj_backend *be)
 {
     vj_cuda *cuda = vj_cuda_of(be);
-    for (int i = 0; i < VJ_LANES; i++) (void)vj_cuda_check(be, cudaStreamSynchronize(cuda->lane[i].stream), "kernels");
+    for (int i = 0; i < VJ_LANES; i++) finish_stream(be, cuda->lane[i].stream, "kernels");
     cuda->event_count = 0;
     book_stamps(be);
 }
@@ -481,6 +508,7 @@ const vj_device_ops vj_cuda_device = {.name = "cuda",
                                       .copy = copy,
                                       .record = record,
                                       .wait = wait,
+                                      .done = done,
                                       .follow = follow,
                                       .share = share,
                                       .open_shared = open_shared,
@@ -495,4 +523,5 @@ const vj_device_ops vj_cuda_device = {.name = "cuda",
                                       .set_products = vj_cuda_set_products,
                                       .products = vj_cuda_products_name,
                                       .parts_products = vj_cuda_parts_products,
+                                      .multiplies_bf16 = vj_cuda_multiplies_bf16,
                                       .time_products = vj_cuda_time_products};

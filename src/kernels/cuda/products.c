@@ -187,6 +187,12 @@ int vj_cuda_parts_products(const vj_backend *be)
     return 0;
 }
 
+bool vj_cuda_multiplies_bf16(const vj_backend *be)
+{
+    (void)be;
+    return true; /* from sm_80 on, the first that is supported */
+}
+
 bool vj_cuda_library_version(const vj_backend *be, char *text, size_t bytes)
 {
     const vj_cuda_products *p = products_of(be);

@@ -50,4 +50,5 @@ const vj_device_ops vj_strict_device = {.name = "strict",
                                         .set_products = vj_cpu_set_products,
                                         .products = vj_cpu_products,
                                         .parts_products = vj_cpu_parts_products,
+                                        .multiplies_bf16 = vj_cpu_multiplies_bf16,
                                         .time_products = vj_cpu_time_products};

@@ -151,7 +151,11 @@ static vj_status show(loading *l, const vj_eval_views *shown)
     }
     const double begin = vj_now();
     VJ_TRY(vj_loader_start(&l->loader, l->clips, l->work->config, &plan));
-    for (int64_t i = 0; i < plan.stop; i++) VJ_TRY(vj_loader_next(l->loader, &batch, &wait_s));
+    for (int64_t i = 0; i < plan.stop; i++) {
+        VJ_TRY(vj_loader_next(l->loader, &batch, &wait_s));
+        for (int64_t j = 0; j < batch.count; j++)
+            if (batch.damaged[j]) return vj_raise(VJ_ERR_FORMAT, "a damaged clip is not timed");
+    }
     l->loader_s = vj_now() - begin;
     vj_loader_stop(l->loader);
     l->loader = NULL;

@@ -43,13 +43,76 @@ static volatile float factor = 0.5F, term = 1.0F, sink;
 #define MULTIPLY_ADD(n) s##n = s##n * f + t;
 #define GATHER(n)       all += s##n;
 
+#ifndef __aarch64__
 BURST(fp32_portable, float, 4, )
 BURST(fp64_portable, double, 2, )
+#endif
 #ifdef __x86_64__
 BURST(fp32_avx2, float, 8, __attribute__((target("avx2,fma"))))
 BURST(fp64_avx2, double, 4, __attribute__((target("avx2,fma"))))
 BURST(fp32_avx512, float, 16, __attribute__((target("avx512f"))))
 BURST(fp64_avx512, double, 8, __attribute__((target("avx512f"))))
+#endif
+
+/* ------------------------------------------------------------------------------------------------ ARM */
+
+#ifdef __aarch64__
+#include <arm_neon.h>
+#include <arm_sve.h>
+#include <sys/auxv.h>
+
+#define BF16 __attribute__((target("arch=armv8.2-a+bf16")))
+#define SVE  __attribute__((target("arch=armv8.2-a+sve")))
+
+enum { ARM_SUMS = 24, CPU_SVE = 1 << 22, CPU2_BF16 = 1 << 14 };
+
+/* Twice as many sums, for four units that multiply; ARM's instructions add to one of them, here zero. */
+#define EACH_ARM_SUM(DO)                                                                                               \
+    EACH_SUM(DO) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) DO(19) DO(20) DO(21) DO(22) DO(23)
+#define ARM_BURST(name, operand, fill, zero, add, first, attributes)                                                   \
+    attributes static float name(int64_t rounds)                                                                       \
+    {                                                                                                                  \
+        const operand a = zero;                                                                                        \
+        EACH_ARM_SUM(fill)                                                                                             \
+        for (int64_t i = 0; i < rounds; i++) {                                                                         \
+            EACH_ARM_SUM(add)                                                                                          \
+        }                                                                                                              \
+        float all = 0;                                                                                                 \
+        EACH_ARM_SUM(first)                                                                                            \
+        return all;                                                                                                    \
+    }
+#define FILL_F32(n)  float32x4_t s##n = vdupq_n_f32(n);
+#define FILL_F64(n)  float64x2_t s##n = vdupq_n_f64(n);
+#define FILL_S32(n)  svfloat32_t s##n = svdup_f32(n);
+#define FILL_S64(n)  svfloat64_t s##n = svdup_f64(n);
+#define ADD_F32(n)   s##n = vfmaq_f32(s##n, a, a);
+#define ADD_F64(n)   s##n = vfmaq_f64(s##n, a, a);
+#define ADD_BF16(n)  s##n = vbfdotq_f32(s##n, a, a);
+#define ADD_S32(n)   s##n = svmla_f32_x(svptrue_b32(), s##n, a, a);
+#define ADD_S64(n)   s##n = svmla_f64_x(svptrue_b64(), s##n, a, a);
+#define FIRST_F32(n) all += vgetq_lane_f32(s##n, 0);
+#define FIRST_F64(n) all += (float)vgetq_lane_f64(s##n, 0);
+#define FIRST_S32(n) all += svlastb_f32(svptrue_b32(), s##n);
+#define FIRST_S64(n) all += (float)svlastb_f64(svptrue_b64(), s##n);
+static volatile uint16_t zero_bits = 0;
+ARM_BURST(fp32_neon, float32x4_t, FILL_F32, vdupq_n_f32(zero_bits), ADD_F32, FIRST_F32, )
+ARM_BURST(fp64_neon, float64x2_t, FILL_F64, vdupq_n_f64(zero_bits), ADD_F64, FIRST_F64, )
+ARM_BURST(bf16_neon, bfloat16x8_t, FILL_F32, vreinterpretq_bf16_u16(vdupq_n_u16(zero_bits)), ADD_BF16, FIRST_F32, BF16)
+ARM_BURST(fp32_sve, svfloat32_t, FILL_S32, svdup_f32(zero_bits), ADD_S32, FIRST_S32, SVE)
+ARM_BURST(fp64_sve, svfloat64_t, FILL_S64, svdup_f64(zero_bits), ADD_S64, FIRST_S64, SVE)
+
+SVE static int sve_lanes(void)
+{
+    return (int)svcntw();
+}
+static bool has_sve(void)
+{
+    return (getauxval(AT_HWCAP) & CPU_SVE) != 0;
+}
+static bool has_bfdot(void)
+{
+    return (getauxval(AT_HWCAP2) & CPU2_BF16) != 0;
+}
 #endif
 
 /* ------------------------------------------------------------------------------------------------ bf16 */
@@ -165,7 +228,7 @@ static double best_gflops(burst run, double flops_a_round, int threads)
     return best;
 }
 
-#ifdef __x86_64__
+#if defined(__x86_64__) || defined(__aarch64__)
 static void consider(vj_peak *peak, const char *name, burst run, double flops_a_round, int threads)
 {
     const double rate = best_gflops(run, flops_a_round, threads);
@@ -175,29 +238,37 @@ static void consider(vj_peak *peak, const char *name, burst run, double flops_a_
 }
 #endif
 
-/* The widest vectors that the processor has, by their numbers of floats. */
-static int float_lanes(void)
+/* Bursts on the widest vectors of this processor. */
+typedef struct {
+    burst fp32, fp64;
+    int lanes, sums; /* floats in a vector, vectors that are summed */
+} bursts;
+
+static bursts widest(void)
 {
+#if defined(__aarch64__)
+    if (has_sve()) return (bursts){fp32_sve, fp64_sve, sve_lanes(), ARM_SUMS};
+    return (bursts){fp32_neon, fp64_neon, 4, ARM_SUMS};
+#else
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f")) return 16;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
+    if (__builtin_cpu_supports("avx512f")) return (bursts){fp32_avx512, fp64_avx512, 16, SUMS};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return (bursts){fp32_avx2, fp64_avx2, 8, SUMS};
 #endif
-    return 4;
+    return (bursts){fp32_portable, fp64_portable, 4, SUMS};
+#endif
 }
 
 vj_peak vj_measure_peak(int threads)
 {
-    const int lanes = float_lanes();
-    burst fp32 = fp32_portable;
-#ifdef __x86_64__
-    if (lanes == 16) fp32 = fp32_avx512;
-    if (lanes == 8) fp32 = fp32_avx2;
-#endif
-    vj_peak peak = {.fp32_gflops = best_gflops(fp32, 2.0 * SUMS * lanes, threads), .bf16_name = "none, fp32"};
-#ifdef __x86_64__
+    const bursts b = widest();
+    vj_peak peak = {.fp32_gflops = best_gflops(b.fp32, 2.0 * b.sums * b.lanes, threads), .bf16_name = "none, fp32"};
+#if defined(__x86_64__)
     if (has_avx512_bf16()) consider(&peak, "vdpbf16ps", bf16_avx512, 64.0 * SUMS, threads);
     peak.bf16_vector_gflops = peak.bf16_gflops;
     if (has_amx_bf16()) consider(&peak, "tdpbf16ps", bf16_amx, 2.0 * 16 * 16 * 32 * TILE_SUMS, threads);
+#elif defined(__aarch64__)
+    if (has_bfdot()) consider(&peak, "bfdot", bf16_neon, 16.0 * ARM_SUMS, threads);
+    peak.bf16_vector_gflops = peak.bf16_gflops;
 #endif
     if (peak.bf16_gflops == 0) peak.bf16_gflops = peak.fp32_gflops;
     if (peak.bf16_vector_gflops < peak.fp32_gflops) peak.bf16_vector_gflops = peak.fp32_gflops;
@@ -206,13 +277,8 @@ vj_peak vj_measure_peak(int threads)
 
 double vj_measure_double_peak(int threads)
 {
-    const int lanes = float_lanes();
-    burst fp64 = fp64_portable;
-#ifdef __x86_64__
-    if (lanes == 16) fp64 = fp64_avx512;
-    if (lanes == 8) fp64 = fp64_avx2;
-#endif
-    return best_gflops(fp64, 2.0 * SUMS * (lanes / 2), threads);
+    const bursts b = widest();
+    return best_gflops(b.fp64, 2.0 * b.sums * (b.lanes / 2), threads);
 }
 
 double vj_measure_bandwidth(int threads)
