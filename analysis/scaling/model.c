@@ -117,11 +117,11 @@ static double tensor_sums(const study *s, const vj_train_layout *l)
     return l->tensor > 1 ? 2 * passes * blocks * (double)s->config->mask.count * (double)l->microbatches : 0;
 }
 
-/* Of the vector what is simulated, in whole buckets or views: enough for a steady flow, and where ranks own slices all
- * slices of a node, as those of its ranks are exchanged at the same time. */
-static double part_floats(const study *s, const vj_train_layout *l, double piece, bool host)
+/* Of the vector what is simulated, in whole buckets: enough for a steady flow, and where ranks own slices all slices of
+ * a node, as those of its ranks are exchanged at the same time. */
+static double part_floats(const study *s, const vj_train_layout *l, double piece)
 {
-    const double least = host ? piece : PART_BUCKETS * piece;
+    const double least = PART_BUCKETS * piece;
     const double of_node = (double)s->work.weight_floats[l->tensor] / l->nodes;
     return l->zero && l->nodes > 1 ? fmax(least, floor(of_node / piece) * piece) : least;
 }
@@ -131,23 +131,26 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
 {
     const vj_machine *m = &s->machine;
     const vj_config *c = s->config;
-    const bool host = m->gpus && l->nodes > 1 && !s->model->gpu_to_gpu; /* sums go through the host, after backward */
-    const double bucket = (double)(c->parallel.bucket_mb << 18), view = VJ_MAP_BYTES / sizeof(float);
+    const double bucket = (double)l->bucket_floats;
     const double clips = (double)(l->microbatches * l->microbatch), sums = tensor_sums(s, l);
     double rate = touched_in_buckets * m->sum_bytes_s / l->tensor;
-    if (m->gpus && !host) rate = touched_in_buckets * m->gpu_link_bytes_s / 2;
+    if (m->gpus) { /* over the links; between nodes a rank's share to the host and back, unless MPI takes it where it is
+                    */
+        const bool staged = l->nodes > 1 && !s->model->gpu_to_gpu;
+        const double share = (double)l->tensor / l->node_ranks;
+        rate = touched_in_buckets / (2 / m->gpu_link_bytes_s + (staged ? 2 * share / m->gpu_host_bytes_s : 0));
+    }
     vj_file file;
     VJ_TRY(begin(s, "workload", &file));
-    fprintf(file.stream, "node_ranks %d\ntensor %d\nzero %d\npath %d\n", l->node_ranks, l->tensor, l->zero, host);
+    fprintf(file.stream, "node_ranks %d\ntensor %d\nzero %d\n", l->node_ranks, l->tensor, l->zero);
     fprintf(file.stream, "floats %lld\nencoder_floats %lld\n", (long long)s->work.weight_floats[l->tensor],
             (long long)(s->work.feature ? s->work.encoder_floats[l->tensor] : 0));
-    fprintf(file.stream, "bucket_floats %.0f\npart_floats %.0f\n", bucket,
-            part_floats(s, l, host ? view : bucket, host));
+    fprintf(file.stream, "bucket_floats %.0f\npart_floats %.0f\n", bucket, part_floats(s, l, bucket));
     fprintf(file.stream, "compute_s %.9g\nbackward_s %.9g\nupdate_s %.9g\n", l->compute_s,
             l->compute_s / (double)l->microbatches * 2 / 3, l->memory_s);
     fprintf(file.stream, "sums_rate %.9g\ntensor_rate %.9g\n", rate, touched_in_window * m->tensor_bytes_s);
-    fprintf(file.stream, "sum_device_bytes_s %.9g\ntensor_device_bytes_s %.9g\n", host ? m->gpu_host_bytes_s : 0,
-            m->gpus ? m->gpu_host_bytes_s : 0);
+    fprintf(file.stream, "gather_device_bytes_s %.9g\ntensor_device_bytes_s %.9g\n",
+            m->gpus && l->nodes > 1 ? m->gpu_host_bytes_s : 0, m->gpus ? m->gpu_host_bytes_s : 0);
     fprintf(file.stream, "tensor_sums %.0f\ntensor_floats %.0f\n", sums,
             sums > 0 ? clips * s->work.tensor_sum_bytes / sizeof(float) / sums : 0);
     fprintf(file.stream, "small_doubles %.0f\n", 2.0 * (double)vj_shape_from(c).width + (double)c->mask.count + 3);

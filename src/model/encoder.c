@@ -39,25 +39,26 @@ static vj_status allocate(vj_encoder *e, float *weights)
 }
 
 static vj_status open_encoder(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
-                              float *weights)
+                              float *weights, vj_tensor *tensor)
 {
     vj_encoder *e = *encoder = vj_calloc(1, sizeof *e);
     if (!e) return vj_raise(VJ_ERR_MEMORY, "no memory for the encoder");
     e->be = be;
     e->clips = clips;
-    vj_network_describe(&e->net, shape, 1, NULL);
+    e->tensor = tensor;
+    vj_network_describe(&e->net, shape, 1, tensor);
     return allocate(e, weights);
 }
 
-vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be)
+vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be, vj_tensor *tensor)
 {
-    return open_encoder(encoder, shape, clips, be, NULL);
+    return open_encoder(encoder, shape, clips, be, NULL, tensor);
 }
 
 vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
                                float *weights)
 {
-    return open_encoder(encoder, shape, clips, be, weights);
+    return open_encoder(encoder, shape, clips, be, weights, NULL);
 }
 
 int64_t vj_encoder_bytes(const vj_shape *shape, int64_t clips, vj_precision precision)

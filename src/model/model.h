@@ -122,7 +122,8 @@ void vj_model_losses(const vj_model *model, double *by_mask, double *penalty);
 
 /* An encoder for evaluation: weights, and memory to encode `clips` clips at a time, nothing else. */
 typedef struct {
-    vj_backend *be; /* borrowed */
+    vj_backend *be;    /* borrowed */
+    vj_tensor *tensor; /* borrowed; the ranks that share it; NULL: this one alone */
     vj_network net;
     float *weights;    /* [net.params.total] */
     bool borrowed;     /* weights are somebody else's */
@@ -134,9 +135,13 @@ typedef struct {
     vj_frame_room room;
 } vj_encoder;
 
-/** Allocate. Fill the weights with vj_encoder_init_weights() or from a checkpoint's model/target. Release with
- * vj_encoder_close(). */
-vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be);
+/**
+ * Allocate. Fill the weights with vj_encoder_init_weights() or from a checkpoint's model/target. Release with
+ * vj_encoder_close(). `tensor`, borrowed, not NULL: this rank holds its share (vj_stack_divides() must hold), and
+ * vj_encoder_run() is collective over the group, whose ranks give it the same clips.
+ */
+vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
+                          vj_tensor *tensor);
 /** The same with weights on the device that the caller keeps and may change between runs. */
 vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
                                float *weights);

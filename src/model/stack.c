@@ -163,8 +163,7 @@ void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena
         vj_block_memory *m = &memory->block[l];
         if (!memory->gradient) {
             /* The stream is updated in place; statistics, log-sum-exp and pre are not kept. */
-            *m = (vj_block_memory){
-                .qkv = shared.qkv, .attended = shared.attended, .middle = stream(stack, memory, l, rows)};
+            *m = (vj_block_memory){.qkv = shared.qkv, .attended = shared.attended};
         } else if (memory->recompute == VJ_RECOMPUTE_BLOCK) {
             *m = shared;
         } else if (memory->recompute == VJ_RECOMPUTE_ATTENTION) {
@@ -272,8 +271,9 @@ void vj_stack_forward(const vj_stack *s, vj_backend *be, vj_weights weights, vj_
     const int64_t R = rows->rows;
     for (int l = 0; l < s->depth; l++) {
         const vj_block *b = &s->block[l];
-        const vj_block_memory *m = &memory->block[l];
-        const float *x = stream(s, memory, l, R);
+        vj_block_memory *m = &memory->block[l];
+        float *x = stream(s, memory, l, R);
+        if (!memory->gradient) m->middle = x; /* own rows of these R, which may be fewer than there is memory for */
         attend(s, b, be, weights, memory, m, x, rows);
         widen(s, b, be, weights, memory, m, x, rows);
         add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden,

@@ -74,6 +74,17 @@ void vj_tensor_gather_rows(vj_tensor *t, vj_backend *be, vj_array x, int64_t R, 
     perform(GATHER_ROWS, t, be, x.data, R, bytes / (int64_t)sizeof(float)); /* copied, whatever it holds */
 }
 
+void vj_tensor_broadcast(vj_tensor *t, vj_backend *be, float *x, int64_t n)
+{
+    const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof *x;
+    for (int64_t at = 0; t && at < n; at += piece) {
+        const int64_t count = n - at < piece ? n - at : piece;
+        float *view = vj_map(be, x + at, count * (int64_t)sizeof *x, t->rank == 0 ? VJ_MAP_READ : VJ_MAP_WRITE);
+        vj_broadcast(view, count * (int64_t)sizeof *x, t->comm);
+        vj_unmap(be, view);
+    }
+}
+
 void vj_tensor_assemble(vj_tensor *t, vj_backend *be, const vj_param *p, const float *held, int64_t first, int64_t last,
                         int owner, float *whole, float *work)
 {

@@ -33,6 +33,9 @@ void vj_tensor_sum_rows(vj_tensor *t, vj_backend *be, float *x, int64_t R, int D
 /** Send each rank's own rows of x [R, D] to all ranks (all-gather). D must be even if x is bf16. */
 void vj_tensor_gather_rows(vj_tensor *t, vj_backend *be, vj_array x, int64_t R, int D);
 
+/** Replace x [n] on all ranks by that of rank 0. */
+void vj_tensor_broadcast(vj_tensor *t, vj_backend *be, float *x, int64_t n);
+
 enum { VJ_ASSEMBLE_MOST = 1 << 20, VJ_ASSEMBLE_WORK = 2 * VJ_ASSEMBLE_MOST };
 
 /**

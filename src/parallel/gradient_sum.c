@@ -2,6 +2,9 @@
  * Buckets are processed in order, from the end of the vector. Each bucket is finished by all ranks of the node, then
  * summed over the node, where each rank sums its share; then summed over the nodes by the speakers (window.h), where
  * each node sums its part of a speaker's share; then copied into the vectors of the node's ranks. Read push() first.
+ *
+ * The vectors may be memory of devices (vj_sum_device). Then sums and copies are only asked for here, and a step that
+ * needs their results, a message, is taken when the device says that they are there. Nothing here waits for a device.
  */
 #include "parallel/gradient_sum.h"
 
@@ -14,11 +17,9 @@
 #include "parallel/window.h"
 
 enum {
-    SLOTS = 4,       /* buckets between nodes at a time */
     LINE = 16,       /* floats of a cache line, which two ranks should not share */
     CHUNK = 1 << 14, /* floats that are summed and, still in the caches, delivered */
 };
-enum { MADE, SUMMED, DELIVERED };     /* the window's counters: buckets so far, in all sums */
 enum { TO_PARTS = 0, TO_OWNERS = 1 }; /* tags */
 
 typedef struct {
@@ -26,11 +27,13 @@ typedef struct {
     int owner; /* the rank that gets its sum, -1: all */
 } bucket;
 
-/* A bucket between the nodes. */
+/* A bucket between the nodes. With a device that MPI cannot read or write, messages go through memory of the host. */
 typedef struct {
     int requests;
     MPI_Request *request; /* as many as there can be */
-    float *received;      /* all partial sums of this node's part */
+    float *received;      /* all partial sums of this node's part; owned if there is no device */
+    float *arrivals;      /* of the host, before they are copied to `received`; or `received` itself */
+    float *mirror;        /* of the host, [own][share]: this speaker's share of this node's partial sums; or NULL */
 } slot;
 
 typedef struct {
@@ -40,14 +43,17 @@ typedef struct {
 struct vj_gradient_sum {
     vj_window window;
     float *x;                  /* this rank's vector */
-    vj_gradient_sum_plan plan; /* its threads and sum */
+    float *const *vectors;     /* [node_size] of the node's ranks */
+    vj_gradient_sum_plan plan; /* its threads, sum and device */
     int count;
-    bucket *bucket;   /* [count] */
-    const float **in; /* [node_size] */
-    float **partial;  /* [partial sums] */
-    slot slot[SLOTS]; /* bucket k has slot k % SLOTS */
-    int64_t before;   /* buckets of earlier sums */
-    int made, summed, sent, crossed, delivered;
+    bucket *bucket;          /* [count] */
+    const float **in;        /* [node_size] */
+    float **partial;         /* [partial sums] */
+    slot slot[VJ_SUM_SLOTS]; /* bucket k has slot k % VJ_SUM_SLOTS */
+    int64_t share;           /* floats of the largest share of a speaker */
+    int64_t before;          /* buckets of earlier sums */
+    int made, summed, delivered;
+    int begun, sent, crossed, handed; /* between nodes, in this order */
 };
 
 /* Cut [0, n) from its end, at multiples of plan->bucket and where owners change. */
@@ -70,6 +76,25 @@ static bool is_speaker(const vj_gradient_sum *r)
     return r->window.node_rank < r->window.speakers;
 }
 
+static vj_status allocate_slot(vj_gradient_sum *r, slot *s, int64_t part)
+{
+    const vj_window *w = &r->window;
+    const vj_sum_device *device = r->plan.device;
+    const int64_t requests = w->partials.count + (int64_t)w->own * w->nodes + 2 * (int64_t)w->nodes;
+    const int64_t arriving = w->partials.count * part;
+    s->request = vj_calloc(requests, sizeof *s->request);
+    s->received = s->arrivals =
+        device ? device->alloc(r->plan.user, arriving, false) : vj_calloc(arriving, sizeof(float));
+    if (device && device->to_host) {
+        s->arrivals = device->alloc(r->plan.user, arriving, true);
+        s->mirror = device->alloc(r->plan.user, w->own * r->share, true);
+        if (!s->mirror) return VJ_ERR_MEMORY; /* reported by the device */
+    }
+    return s->request && s->received && s->arrivals
+               ? VJ_OK
+               : vj_raise(VJ_ERR_MEMORY, "no memory for messages between %d nodes", w->nodes);
+}
+
 static vj_status allocate(vj_gradient_sum *r, const vj_gradient_sum_plan *plan, int ranks)
 {
     const vj_window *w = &r->window;
@@ -77,15 +102,10 @@ static vj_status allocate(vj_gradient_sum *r, const vj_gradient_sum_plan *plan, 
     r->bucket = vj_calloc(r->count, sizeof *r->bucket);
     r->in = vj_calloc(w->node_size, sizeof *r->in);
     r->partial = vj_calloc(w->partials.count, sizeof *r->partial);
-    bool failed = !r->bucket || !r->in || !r->partial;
-    const int64_t part = (plan->bucket / w->speakers + LINE) / w->nodes + 1;
-    const int64_t requests = w->partials.count + (int64_t)w->own * w->nodes + 2 * (int64_t)w->nodes;
-    for (int i = 0; i < SLOTS && is_speaker(r) && w->nodes > 1; i++) {
-        r->slot[i].request = vj_calloc(requests, sizeof *r->slot[i].request);
-        r->slot[i].received = vj_calloc(w->partials.count * part, sizeof(float));
-        failed = failed || !r->slot[i].request || !r->slot[i].received;
-    }
-    if (failed) return vj_raise(VJ_ERR_MEMORY, "no memory for sums over %d ranks", ranks);
+    if (!r->bucket || !r->in || !r->partial) return vj_raise(VJ_ERR_MEMORY, "no memory for sums over %d ranks", ranks);
+    r->share = plan->bucket / w->speakers + LINE;
+    for (int i = 0; i < VJ_SUM_SLOTS && is_speaker(r) && w->nodes > 1; i++)
+        VJ_TRY(allocate_slot(r, &r->slot[i], r->share / w->nodes + 1));
     cut(r, plan, ranks);
     return VJ_OK;
 }
@@ -97,10 +117,10 @@ vj_status vj_gradient_sum_open(vj_gradient_sum **reduction, MPI_Comm comm, const
     if (!r) return vj_raise(VJ_ERR_MEMORY, "no memory for a reduction");
     MPI_Comm_size(comm, &ranks);
     r->plan = *plan;
-    VJ_TRY(vj_window_open(&r->window, comm, plan->n, plan->node));
-    float **memory = &r->window.memory[r->window.node_rank];
-    if (r->window.node_size == 1) *memory = plan->alone;
-    r->x = *memory;
+    VJ_TRY(vj_window_open(&r->window, comm, plan->device ? 1 : plan->n, plan->node));
+    if (r->window.node_size == 1) r->window.memory[0] = plan->alone;
+    r->vectors = plan->device ? plan->device->vectors : r->window.memory;
+    r->x = r->vectors[r->window.node_rank];
     return allocate(r, plan, ranks);
 }
 
@@ -108,9 +128,9 @@ void vj_gradient_sum_close(vj_gradient_sum *r)
 {
     if (!r) return;
     vj_window_close(&r->window);
-    for (int i = 0; i < SLOTS; i++) {
+    for (int i = 0; i < VJ_SUM_SLOTS; i++) {
         free(r->slot[i].request);
-        free(r->slot[i].received);
+        if (!r->plan.device) free(r->slot[i].received);
     }
     free(r->bucket);
     free(r->in);
@@ -158,13 +178,18 @@ static span part_of(const vj_gradient_sum *r, int k, int node)
     return (span){share.at + first, last - first};
 }
 
-/* From this rank's vector into those of the node that get it. */
+/* From this rank's vector into those of the node that get it; not from all ranks to the same one at once. */
 static void deliver(const vj_gradient_sum *r, int owner, span s)
 {
     const vj_window *w = &r->window;
-    for (int to = 0; to < w->node_size; to++)
-        if (to != w->node_rank && (owner < 0 || (w->rank[owner].node == w->node_index && w->rank[owner].local == to)))
-            memcpy(w->memory[to] + s.at, r->x + s.at, (size_t)s.n * sizeof(float));
+    for (int i = 1; i < w->node_size; i++) {
+        const int to = (w->node_rank + i) % w->node_size;
+        if (owner >= 0 && (w->rank[owner].node != w->node_index || w->rank[owner].local != to)) continue;
+        if (r->plan.device)
+            r->plan.device->copy(r->plan.user, r->vectors[to] + s.at, r->x + s.at, s.n);
+        else
+            memcpy(r->vectors[to] + s.at, r->x + s.at, (size_t)s.n * sizeof(float));
+    }
 }
 
 static void sum_arrays(void *reduction, float *out, const float *const *in, int count, int64_t n)
@@ -184,7 +209,7 @@ static float *home(const vj_gradient_sum *r, const vj_partial *p)
 {
     const vj_window *w = &r->window;
     const bool own = w->speakers == w->node_size && w->node_rank >= p->local && w->node_rank < p->local + p->count;
-    return w->memory[own ? w->node_rank : p->local];
+    return r->vectors[own ? w->node_rank : p->local];
 }
 
 /* Sum this rank's share over the node; where that is all there is, deliver it. */
@@ -192,9 +217,10 @@ static void sum_node(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
     const span share = node_share(r, k);
-    for (int64_t done = 0; done < share.n; done += CHUNK) {
-        const span s = {share.at + done, share.n - done < CHUNK ? share.n - done : CHUNK};
-        for (int rank = 0; rank < w->node_size; rank++) r->in[rank] = w->memory[rank] + s.at;
+    const int64_t chunk = r->plan.device ? share.n : CHUNK;
+    for (int64_t done = 0; done < share.n; done += chunk) {
+        const span s = {share.at + done, share.n - done < chunk ? share.n - done : chunk};
+        for (int rank = 0; rank < w->node_size; rank++) r->in[rank] = r->vectors[rank] + s.at;
         for (int i = 0; i < w->partials.count; i++) {
             const vj_partial *p = &w->partials.item[i];
             if (p->node == w->node_index) sum_arrays(r, home(r, p) + s.at, r->in + p->local, p->count, s.n);
@@ -205,13 +231,13 @@ static void sum_node(vj_gradient_sum *r, int k)
 
 static void send(vj_gradient_sum *r, int k, const float *from, int64_t n, int node, int tag)
 {
-    slot *at = &r->slot[k % SLOTS];
+    slot *at = &r->slot[k % VJ_SUM_SLOTS];
     MPI_Isend(from, (int)n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
 }
 
 static void receive(vj_gradient_sum *r, int k, float *to, int64_t n, int node, int tag)
 {
-    slot *at = &r->slot[k % SLOTS];
+    slot *at = &r->slot[k % VJ_SUM_SLOTS];
     MPI_Irecv(to, (int)n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
 }
 
@@ -220,43 +246,127 @@ static float *place_of(const vj_gradient_sum *r, int k, int i)
 {
     const vj_partial *p = &r->window.partials.item[i];
     const span mine = part_of(r, k, r->window.node_index);
-    return p->node == r->window.node_index ? home(r, p) + mine.at : r->slot[k % SLOTS].received + i * mine.n;
+    return p->node == r->window.node_index ? home(r, p) + mine.at : r->slot[k % VJ_SUM_SLOTS].received + i * mine.n;
 }
 
-/* Begin: each node gets its part of this speaker's share from all. */
+/* What MPI reads or writes in place of `vector` at `at`, in this speaker's share, for the partial sum of this turn. */
+static float *message(const vj_gradient_sum *r, int k, float *vector, int64_t at, int turn)
+{
+    const slot *s = &r->slot[k % VJ_SUM_SLOTS];
+    return s->mirror ? s->mirror + turn * r->share + (at - speaker_share(r, k).at) : vector + at;
+}
+
+/* Is all that has been asked of the device for bucket k done? */
+static bool is_done(const vj_gradient_sum *r, int k)
+{
+    return !r->plan.device || r->plan.device->done(r->plan.user, k % VJ_SUM_SLOTS);
+}
+
+static void keep_place(const vj_gradient_sum *r, int k)
+{
+    if (r->plan.device) r->plan.device->keep(r->plan.user, k % VJ_SUM_SLOTS);
+}
+
+static void to_host(const vj_gradient_sum *r, int k, float *vector, span s, int turn)
+{
+    if (r->slot[k % VJ_SUM_SLOTS].mirror && s.n > 0)
+        r->plan.device->to_host(r->plan.user, message(r, k, vector, s.at, turn), vector + s.at, s.n);
+}
+
+static void to_device(const vj_gradient_sum *r, float *device, const float *host, int64_t n)
+{
+    if (device != host && n > 0) r->plan.device->to_device(r->plan.user, device, host, n);
+}
+
+/* This node's partial sums of this speaker's share, on their way to where MPI reads them. */
+static void begin(vj_gradient_sum *r, int k)
+{
+    const vj_window *w = &r->window;
+    for (int i = 0; i < w->partials.count; i++) {
+        const vj_partial *p = &w->partials.item[i];
+        if (p->node == w->node_index) to_host(r, k, home(r, p), speaker_share(r, k), p->turn);
+    }
+    keep_place(r, k);
+}
+
+/* Each node gets its part of this speaker's share from all. */
 static void scatter(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
     const int64_t mine = part_of(r, k, w->node_index).n;
     for (int i = 0; i < w->partials.count; i++) {
         const vj_partial *p = &w->partials.item[i];
-        if (p->node != w->node_index) receive(r, k, place_of(r, k, i), mine, p->node, TO_PARTS);
+        if (p->node != w->node_index)
+            receive(r, k, r->slot[k % VJ_SUM_SLOTS].arrivals + i * mine, mine, p->node, TO_PARTS);
         for (int node = 0; node < w->nodes && p->node == w->node_index; node++) {
             const span part = part_of(r, k, node);
-            if (node != w->node_index) send(r, k, home(r, p) + part.at, part.n, node, TO_PARTS);
+            if (node != w->node_index) send(r, k, message(r, k, home(r, p), part.at, p->turn), part.n, node, TO_PARTS);
         }
     }
 }
 
-/* Sum this node's part, and begin to hand it to the nodes that get it. */
+/* The node that gets bucket k, -1: all. */
+static int receiver(const vj_gradient_sum *r, int k)
+{
+    const int owner = r->bucket[k].owner;
+    return owner < 0 ? -1 : r->window.rank[owner].node;
+}
+
+/* What has come for this node's part, in as few copies as there can be. */
+static void take_arrivals(const vj_gradient_sum *r, int k)
+{
+    const vj_partials *p = &r->window.partials;
+    const slot *s = &r->slot[k % VJ_SUM_SLOTS];
+    const int me = r->window.node_index;
+    const int64_t n = part_of(r, k, me).n;
+    for (int i = 0, end; i < p->count; i = end) {
+        for (end = i + 1; end < p->count && (p->item[end].node == me) == (p->item[i].node == me);) end++;
+        if (p->item[i].node != me) to_device(r, s->received + i * n, s->arrivals + i * n, (end - i) * n);
+    }
+}
+
+/* Sum this node's part. */
 static void sum_across(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
     const span mine = part_of(r, k, w->node_index);
-    const int owner = r->bucket[k].owner, to = owner < 0 ? -1 : w->rank[owner].node;
     for (int i = 0; i < w->partials.count; i++) r->partial[i] = place_of(r, k, i);
+    take_arrivals(r, k);
     vj_partials_sum(&w->partials, r->x + mine.at, r->partial, mine.n, sum_arrays, r);
+    if (receiver(r, k) != w->node_index) to_host(r, k, r->x, mine, 0);
+    keep_place(r, k);
+}
+
+/* Hand this node's part to the nodes that get it, and get theirs. */
+static void hand_out(vj_gradient_sum *r, int k)
+{
+    const vj_window *w = &r->window;
+    const span mine = part_of(r, k, w->node_index);
+    const int to = receiver(r, k);
     for (int node = 0; node < w->nodes; node++) {
         const span other = part_of(r, k, node);
         if (node == w->node_index) continue;
-        if (to < 0 || to == w->node_index) receive(r, k, r->x + other.at, other.n, node, TO_OWNERS);
-        if (to < 0 || to == node) send(r, k, r->x + mine.at, mine.n, node, TO_OWNERS);
+        if (to < 0 || to == w->node_index) receive(r, k, message(r, k, r->x, other.at, 0), other.n, node, TO_OWNERS);
+        if (to < 0 || to == node) send(r, k, message(r, k, r->x, mine.at, 0), mine.n, node, TO_OWNERS);
     }
+}
+
+/* What other nodes have handed out, and this speaker's part, to the node's ranks. */
+static void take(vj_gradient_sum *r, int k)
+{
+    const int me = r->window.node_index, to = receiver(r, k);
+    const span share = speaker_share(r, k), mine = part_of(r, k, me);
+    if (to < 0 || to == me) {
+        const int64_t behind = mine.at + mine.n;
+        to_device(r, r->x + share.at, message(r, k, r->x, share.at, 0), mine.at - share.at);
+        to_device(r, r->x + behind, message(r, k, r->x, behind, 0), share.at + share.n - behind);
+    }
+    deliver(r, r->bucket[k].owner, share);
 }
 
 static bool arrived(vj_gradient_sum *r, int k)
 {
-    slot *at = &r->slot[k % SLOTS];
+    slot *at = &r->slot[k % VJ_SUM_SLOTS];
     int all;
     MPI_Testall(at->requests, at->request, &all, MPI_STATUSES_IGNORE);
     if (all) at->requests = 0;
@@ -267,37 +377,54 @@ static bool arrived(vj_gradient_sum *r, int k)
 static int ready_to_send(const vj_gradient_sum *r)
 {
     const vj_window *w = &r->window;
-    return w->speakers == w->node_size ? r->summed : (int)(vj_window_least(w, SUMMED) - r->before);
+    return w->speakers == w->node_size ? r->summed : (int)(vj_window_least(w, VJ_SUM_NODE) - r->before);
+}
+
+static void follow(const vj_gradient_sum *r, vj_sum_mark mark)
+{
+    if (r->plan.device) r->plan.device->follow(r->plan.user, mark);
+}
+
+/* `buckets` of this sum are behind this rank: tell the others of the node. */
+static void tell(const vj_gradient_sum *r, vj_sum_mark mark, int buckets)
+{
+    if (r->plan.device) r->plan.device->mark(r->plan.user, mark);
+    vj_window_tell(&r->window, (int)mark, r->before + buckets);
 }
 
 /* Between nodes, as a speaker. */
 static void push_across(vj_gradient_sum *r)
 {
-    const int ready = ready_to_send(r);
-    for (; r->sent < ready && r->sent < r->delivered + SLOTS; r->sent++) scatter(r, r->sent);
+    const int ready = ready_to_send(r), most = r->delivered + VJ_SUM_SLOTS;
+    if (r->begun < ready && r->begun < most && r->window.speakers != r->window.node_size) follow(r, VJ_SUM_NODE);
+    for (; r->begun < ready && r->begun < most; r->begun++) begin(r, r->begun);
+    for (; r->sent < r->begun && is_done(r, r->sent); r->sent++) scatter(r, r->sent);
     for (; r->crossed < r->sent && arrived(r, r->crossed); r->crossed++) sum_across(r, r->crossed);
-    for (; r->delivered < r->crossed && arrived(r, r->delivered); r->delivered++)
-        deliver(r, r->bucket[r->delivered].owner, speaker_share(r, r->delivered));
+    for (; r->handed < r->crossed && is_done(r, r->handed); r->handed++) hand_out(r, r->handed);
+    for (; r->delivered < r->handed && arrived(r, r->delivered); r->delivered++) take(r, r->delivered);
 }
 
 /* Do what can be done without waiting. */
 static void push(vj_gradient_sum *r)
 {
     const vj_window *w = &r->window;
-    const int64_t made = vj_window_least(w, MADE) - r->before;
+    const int64_t made = vj_window_least(w, VJ_SUM_MADE) - r->before;
+    const int summed = r->summed, delivered = r->delivered;
+    if (r->summed < made) follow(r, VJ_SUM_MADE);
     for (; r->summed < made; r->summed++) sum_node(r, r->summed);
-    vj_window_tell(w, SUMMED, r->before + r->summed);
+    if (r->summed > summed) tell(r, VJ_SUM_NODE, r->summed);
     if (w->nodes > 1 && is_speaker(r))
         push_across(r);
     else
         r->delivered = r->summed;
-    vj_window_tell(w, DELIVERED, r->before + r->delivered);
+    if (r->delivered > delivered) tell(r, VJ_SUM_DELIVERED, r->delivered);
 }
 
 void vj_gradient_sum_made(vj_gradient_sum *r, int64_t offset)
 {
+    const int made = r->made;
     while (r->made < r->count && r->bucket[r->made].first >= offset) r->made++;
-    vj_window_tell(&r->window, MADE, r->before + r->made);
+    if (r->made > made) tell(r, VJ_SUM_MADE, r->made);
     push(r);
 }
 
@@ -309,17 +436,18 @@ void vj_gradient_sum_end(vj_gradient_sum *r)
         push(r);
     }
     r->before += r->count;
-    r->made = r->summed = r->sent = r->crossed = r->delivered = 0;
-    vj_window_wait(&r->window, DELIVERED, r->before); /* neighbours write into this rank's vector */
+    r->made = r->summed = r->delivered = r->begun = r->sent = r->crossed = r->handed = 0;
+    vj_window_wait(&r->window, VJ_SUM_DELIVERED, r->before); /* neighbours write into this rank's vector */
+    follow(r, VJ_SUM_DELIVERED);
 }
 
 /* ------------------------------------------------------------------------------------------------ counting */
 
-/* What this rank sends for bucket k: scatter() and sum_across(). */
+/* What this rank sends for bucket k: scatter() and hand_out(). */
 static void count_bucket(const vj_gradient_sum *r, int k, vj_traffic *traffic)
 {
     const vj_window *w = &r->window;
-    const int owner = r->bucket[k].owner, to = owner < 0 ? -1 : w->rank[owner].node;
+    const int to = receiver(r, k);
     const int64_t mine = part_of(r, k, w->node_index).n;
     int own = 0;
     for (int i = 0; i < w->partials.count; i++) own += w->partials.item[i].node == w->node_index;

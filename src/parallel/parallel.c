@@ -4,8 +4,10 @@
 #include <limits.h>
 #include <omp.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fold.h"
 #include "parallel/traffic.h"
@@ -186,15 +188,52 @@ void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last)
     *last = *first + each + (rank < more ? 1 : 0);
 }
 
+static atomic_bool waiting;
+
+void vj_wait_for_ranks(bool begins)
+{
+    atomic_store(&waiting, begins);
+}
+
+bool vj_waits_for_ranks(void)
+{
+    return atomic_load(&waiting);
+}
+
 vj_status vj_agree(MPI_Comm comm, vj_status status)
 {
     enum { KEPT = 1 << 16 };
     int bits = 1 << (int)status | (vj_status_kept() > 0 ? KEPT : 0), worst = VJ_ERR_LIBRARY;
     if (comm == VJ_ALONE) return status;
+    vj_wait_for_ranks(true);
     MPI_Allreduce(MPI_IN_PLACE, &bits, 1, MPI_INT, MPI_BOR, comm);
+    vj_wait_for_ranks(false);
     if (bits & KEPT) vj_fold(comm);
     while (!(bits & 1 << worst)) worst--;
     return (vj_status)worst;
+}
+
+vj_status vj_gather_numbers(int64_t **all, int64_t *total, const int64_t *mine, int64_t n, MPI_Comm comm)
+{
+    const int size = vj_comm_size(comm), count = (int)n;
+    int *counts = vj_calloc(2 * (int64_t)size, sizeof *counts), *at = counts + size;
+    *all = NULL;
+    *total = 0;
+    VJ_TRY(vj_agree(comm, counts ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %d counts", size)));
+    counts[0] = count;
+    if (comm != VJ_ALONE) MPI_Allgather(&count, 1, MPI_INT, counts, 1, MPI_INT, comm);
+    for (int r = 0; r < size; r++) {
+        at[r] = (int)*total;
+        *total += counts[r];
+    }
+    if (*total > 0) *all = vj_calloc(*total, sizeof **all);
+    vj_status status = *all || *total == 0 ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for numbers of all ranks");
+    status = vj_agree(comm, status);
+    if (status == VJ_OK && *total > 0 && comm == VJ_ALONE) memcpy(*all, mine, sizeof *mine * (size_t)n);
+    if (status == VJ_OK && *total > 0 && comm != VJ_ALONE)
+        MPI_Allgatherv(mine, count, MPI_INT64_T, *all, counts, at, MPI_INT64_T, comm);
+    free(counts);
+    return status;
 }
 
 enum { PIECE = 512 }; /* doubles of a message of vj_sum_doubles() */

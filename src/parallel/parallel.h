@@ -5,6 +5,7 @@
 #define VJ_PARALLEL_H
 
 #include <mpi.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -73,9 +74,22 @@ void vj_layout_close(vj_layout *layout);
  * mod size ranks get one item more. */
 void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last);
 
+/**
+ * Gather the numbers mine [n], any count, of all ranks in the order of ranks: *all [*total], to be freed with free();
+ * NULL if there are none. VJ_ERR_MEMORY. Accepts VJ_ALONE. Collective, agreed.
+ */
+vj_status vj_gather_numbers(int64_t **all, int64_t *total, const int64_t *mine, int64_t n, MPI_Comm comm);
+
 /** Return the same status on all ranks: VJ_OK if all passed VJ_OK, else a failure (the largest code). What ranks
  * have kept to say is said (base/fold.h). Accepts VJ_ALONE. Collective. */
 vj_status vj_agree(MPI_Comm comm, vj_status status);
+
+/**
+ * For the watchdog, which names the ranks that others wait for: this process begins to wait for other ranks, or has
+ * what it waited for. vj_agree() says so itself. Is it waiting? From any thread.
+ */
+void vj_wait_for_ranks(bool begins);
+bool vj_waits_for_ranks(void);
 
 /**
  * Sum doubles over all ranks, in place. All ranks get the same bits; on 2^k ranks these are the bits that a single rank

@@ -227,8 +227,10 @@ static bool assemble_next(vj_checkpoint *c, float *whole)
     while (next_turn(&c->list, t->size, &c->turn)) {
         const tensor_home *home = &c->list.home[c->turn.tensor];
         float *to = whole ? whole : c->work + VJ_ASSEMBLE_WORK;
+        vj_wait_for_ranks(true);
         vj_tensor_assemble(t, be, home->param, home->device - home->origin, c->turn.first, c->turn.last, c->turn.owner,
                            to, c->work);
+        vj_wait_for_ranks(false);
         if (whole && c->turn.owner == t->rank) return true;
     }
     return false;

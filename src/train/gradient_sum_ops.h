@@ -8,7 +8,9 @@ typedef struct {
     /* Of this rank, what is at flat offsets >= `offset` will not be touched after `event`. Never waits for other ranks.
      */
     void (*made)(void *sum, vj_backend *be, int64_t offset, vj_event *event);
-    void (*end)(void *sum); /* all is made: what is called after it finds all summed. Collective */
+    /* All is made: what is called after it finds all summed. Returns the seconds that this took beyond the making of
+     * the gradient. Collective. */
+    double (*end)(void *sum);
     void (*close)(void *sum);
 } vj_gradient_sum_ops;
 

@@ -5,14 +5,17 @@
 #include <string.h>
 
 #include "model/model.h"
+#include "parallel/gradient_sum.h"
 #include "parallel/parallel.h"
 #include "parallel/tree.h"
 #include "train/checkpoint.h"
+#include "train/peers.h"
 #include "train/precision.h"
 
 enum {
     LOOK_STEPS = 4,          /* whose masks are drawn, */
     LOOK_MICROBATCHES = 128, /* of so many microbatches: the most of them is near that of thousands */
+    BLOCK = 4 << 20,         /* of a rank's share that group.c exchanges between nodes at a time */
     WINDOW = 6 << 20,        /* of a group's windows what a rank touches, its own and of its neighbours' */
     PROGRAM_LATER = 7 << 20  /* what libraries take in the course of a run; measured 5 to 10 MiB */
 };
@@ -102,6 +105,20 @@ static int64_t watch_bytes(const vj_model *m, const vj_config *c, vj_loader_byte
            c->train.microbatch * loader.frames;
 }
 
+/*
+ * Between nodes: buckets of the gradient that are on their way (parallel/gradient_sum.c), and the block of
+ * parallel/group.c. A device has as much, and twice that is of the host, through which messages may go.
+ */
+static void add_messages(vj_memory *n, const vj_config *c, int64_t nodes, int64_t beside)
+{
+    const bool host = vj_backend_is_host(c->train.backend);
+    const int64_t mb = c->parallel.bucket_mb, bucket = host ? mb << 18 : vj_peers_bucket(mb, (int)nodes);
+    const int64_t on_the_way = VJ_SUM_SLOTS * (bucket / beside) * (int64_t)sizeof(float);
+    if (nodes == 1) return;
+    n->messages = BLOCK + (host ? 1 : 2) * on_the_way;
+    if (!host) n->buffers += on_the_way;
+}
+
 static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int node_ranks,
                         vj_loader_bytes loader)
 {
@@ -129,13 +146,14 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
                  spectrum_bytes(m, kept);
     /* Each sums its part of the gradient over the window of them all (parallel/gradient_sum.h). */
     const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor);
+    add_messages(n, c, (data_ranks + beside - 1) / beside, beside);
     n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
     n->watch = watch_bytes(m, c, loader);
     n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * loader.sample +
                  c->data.threads * loader.thread + c->train.microbatch * loader.frames;
     n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
-             n->neighbours + n->checkpoint + n->watch + n->program;
+             n->messages + n->neighbours + n->checkpoint + n->watch + n->program;
     return VJ_OK;
 }
 
@@ -160,9 +178,9 @@ void vj_memory_say(const vj_memory *n)
     const double mib = 1048576.0;
     vj_log("memory a rank: %.0f MiB = weights %.0f + gradient %.0f + moments %.0f + target %.0f + activations %.0f (of "
            "%.0f reserved) + tables %.0f + buffers %.0f + %.0f for batches read ahead + checkpoint %.0f + neighbours' "
-           "gradients %.0f + watch %.0f + program %.0f",
+           "gradients %.0f + messages %.0f + watch %.0f + program %.0f",
            (double)n->all / mib, (double)n->weights / mib, (double)n->gradient / mib, (double)n->moments / mib,
            (double)n->target / mib, (double)n->activations / mib, (double)n->reserved / mib, (double)n->tables / mib,
            (double)n->buffers / mib, (double)n->batches / mib, (double)n->checkpoint / mib, (double)n->neighbours / mib,
-           (double)n->watch / mib, (double)n->program / mib);
+           (double)n->messages / mib, (double)n->watch / mib, (double)n->program / mib);
 }

@@ -14,6 +14,7 @@ typedef struct {
     int64_t reserved;    /* address space for the most there can be; not part of the sum */
     int64_t tables;      /* positions */
     int64_t buffers;     /* packed operands, sums over ranks; an estimate, small beside the rest */
+    int64_t messages;    /* of the host, between nodes: what is on its way of the gradient, and a block of weights */
     int64_t neighbours;  /* gradients of the node's other ranks, where this one sums them: they exist once, but the
                             system  counts them in every process */
     int64_t batches;     /* clips read ahead and being read */

@@ -82,7 +82,8 @@ void vj_moments_add(vj_moments *m, const float *x, int64_t R, int covariance)
     const bool accumulate = m->rows_squared > 0 && m->products.terms == 0;
     const vj_precision precision = vj_backend_precision(m->be);
     vj_backend_set_precision(m->be, VJ_FP32);
-    vj_linear_backward_weight(m->be, m->second, NULL, vj_f32(x), vj_f32(x), accumulate, R, m->D, m->D);
+    if (R == 0 && !accumulate) vj_fill(m->be, m->second, 0.0f, (int64_t)m->D * m->D);
+    if (R > 0) vj_linear_backward_weight(m->be, m->second, NULL, vj_f32(x), vj_f32(x), accumulate, R, m->D, m->D);
     vj_backend_set_precision(m->be, precision);
     m->rows_squared += R;
     if (m->products.terms == 0) return;

@@ -58,9 +58,11 @@ static void window_made(void *reduction, vj_backend *be, int64_t offset, vj_even
     vj_event_wait(be, event);
     vj_gradient_sum_made(reduction, offset);
 }
-static void window_end(void *reduction)
+static double window_end(void *reduction)
 {
+    const double began_s = vj_now();
     vj_gradient_sum_end(reduction);
+    return vj_now() - began_s;
 }
 static void window_close(void *reduction)
 {
@@ -74,7 +76,7 @@ static vj_status open_peers(vj_optimizer *o, const vj_config *config, const vj_p
     const vj_trainable *t = o->trained;
     const vj_peers_plan plan = {.gradient = t->gradient,
                                 .n = t->params->total,
-                                .bucket = config->parallel.bucket_mb << 18,
+                                .bucket = vj_peers_bucket(config->parallel.bucket_mb, place->nodes),
                                 .first = o->zero ? o->slice : NULL,
                                 .weights = t->weights,
                                 .target = t->target,
@@ -84,7 +86,7 @@ static vj_status open_peers(vj_optimizer *o, const vj_config *config, const vj_p
     if (!o->peers) return VJ_OK;
     o->sum_over_ranks = o->peers;
     o->sum_ops = &vj_peers_sum;
-    o->sums_way = "from GPU to GPU";
+    o->sums_way = vj_peers_way(o->peers);
     return VJ_OK;
 }
 
@@ -253,12 +255,12 @@ void vj_optimizer_reduce(vj_optimizer *o)
     o->done = 0;
     if (o->size == 1) return;
     vj_trainable *t = o->trained;
-    const double begin = vj_now();
     if (o->sum_over_ranks) {
-        o->sum_ops->end(o->sum_over_ranks);
-    } else {
-        exchange(o, o->zero ? vj_group_reduce_scatter : NULL, t->gradient, t->params->total);
+        o->comm_s += o->sum_ops->end(o->sum_over_ranks);
+        return;
     }
+    const double begin = vj_now();
+    exchange(o, o->zero ? vj_group_reduce_scatter : NULL, t->gradient, t->params->total);
     o->comm_s += vj_now() - begin;
 }
 
@@ -286,7 +288,7 @@ static void exchange_weights(vj_optimizer *o)
 {
     vj_trainable *t = o->trained;
     const double begin = vj_now();
-    if (o->peers) {
+    if (o->peers && vj_peers_gathers(o->peers)) {
         vj_peers_gather(o->peers);
     } else {
         exchange(o, vj_group_allgather, t->weights, t->params->total);

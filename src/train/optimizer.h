@@ -3,9 +3,9 @@
  * parallel.zero = 1 each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
  *
  * The sum overlaps the backward pass of a rank's last microbatch: it starts for the layers whose gradient is complete
- * (parallel/gradient_sum.h; GPUs of one node: train/peers.h). It starts only after backward on a device whose memory
- * ranks cannot share (strict; GPUs of several nodes), and with parallel.reduction reproducible if a rank has several
- * microbatches, since their sum is complete only after the last.
+ * (parallel/gradient_sum.h; GPUs: train/peers.h). It starts only after backward on a device whose memory
+ * the ranks of a node cannot share (strict; some systems' GPUs), and with parallel.reduction reproducible if a rank has
+ * several microbatches, since their sum is complete only after the last.
  */
 #ifndef VJ_TRAIN_OPTIMIZER_H
 #define VJ_TRAIN_OPTIMIZER_H
@@ -33,7 +33,7 @@ typedef struct {
     vj_group *group;                     /* owned */
     const vj_gradient_sum_ops *sum_ops;  /* borrowed */
     void *sum_over_ranks;                /* owned; NULL: the group sums, after backward */
-    vj_peers *peers;                     /* sum_over_ranks, if devices do it; also gathers weights. Else NULL */
+    vj_peers *peers;                     /* sum_over_ranks, if devices do it; may gather weights, too. Else NULL */
     bool adopted;                        /* the gradient is memory of sum_over_ranks */
     int64_t *part;                       /* [size + 1] slices inside of a view. Owned */
     const char *sums_way;                /* borrowed; how gradients are summed over the ranks, for people */

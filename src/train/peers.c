@@ -1,34 +1,45 @@
-/* See peers.h. A bucket goes through two steps: all ranks have made it; each has summed its share and delivered it. */
+/* See peers.h. What parallel/gradient_sum.c asks of a device is in the part "sums". */
 #include "train/peers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "parallel/gradient_sum.h"
 #include "parallel/parallel.h"
 #include "parallel/window.h"
+#include "train/device_messages.h"
 
 enum { GRADIENT, WEIGHTS, TARGET, VECTORS }; /* what is shared */
-enum { MADE, DELIVERED };                    /* counters of the window, and events */
+enum { MARKS = VJ_SUM_DELIVERED + 1, LARGEST_BUCKET = 64 << 18 };
+enum { BEGUN, GATHERED }; /* counters of the window, for gathers */
+
+/* Memory for messages. */
+typedef struct message_block {
+    struct message_block *next;
+    bool host; /* from vj_host_alloc(), else from vj_device_alloc() */
+    float *memory;
+} message_block;
 
 struct vj_peers {
     vj_backend *be;
     MPI_Comm comm;
-    vj_window window;   /* for its counters */
-    vj_peers_plan plan; /* its vectors and `first` are borrowed */
-    int rank, size;
-    float **vector[VECTORS]; /* [size] of each rank, as memory of this device; own ones are borrowed. Owned */
-    vj_event **event[2];     /* [size] MADE, DELIVERED of each rank; of the backend. Owned */
-    const float **in;        /* [size] of a sum. Owned */
-    int64_t buckets;
-    int64_t made, summed; /* of this step's buckets, by this rank */
-    int64_t told[2];      /* what the counters stood at when this step began */
+    vj_window window;             /* who is on this node; its counters are for gathers */
+    vj_peers_plan plan;           /* its vectors and `first` are borrowed */
+    vj_sum_device device;         /* as the sum asks it */
+    vj_gradient_sum *sum;         /* owned */
+    int rank, size;               /* on this node */
+    float **vector[VECTORS];      /* [size] of each rank, as memory of this device; own ones are borrowed. Owned */
+    vj_event **event[MARKS];      /* [size] vj_sum_mark of each rank; of the backend. Owned */
+    vj_event *slot[VJ_SUM_SLOTS]; /* of the backend */
+    message_block *blocks;        /* owned */
+    int64_t gathers;              /* so far */
 };
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
 /* What a rank tells the others. */
 typedef struct {
-    vj_device_handle vector[VECTORS], event[2];
+    vj_device_handle vector[VECTORS], event[MARKS];
     int failed;
 } offer;
 
@@ -41,7 +52,7 @@ static vj_status make_offer(vj_peers *p, offer *mine)
 {
     for (int v = 0; v < VECTORS; v++)
         if (own_vector(p, v)) VJ_TRY(vj_device_share(p->be, own_vector(p, v), &mine->vector[v]));
-    for (int e = 0; e < 2; e++) VJ_TRY(vj_event_share(p->be, &p->event[e][p->rank], &mine->event[e]));
+    for (int e = 0; e < MARKS; e++) VJ_TRY(vj_event_share(p->be, &p->event[e][p->rank], &mine->event[e]));
     return VJ_OK;
 }
 
@@ -51,7 +62,7 @@ static vj_status take_offers(vj_peers *p, const offer *of)
         if (r == p->rank) continue;
         for (int v = 0; v < VECTORS; v++)
             if (own_vector(p, v)) VJ_TRY(vj_device_open(p->be, &of[r].vector[v], (void **)&p->vector[v][r]));
-        for (int e = 0; e < 2; e++) VJ_TRY(vj_event_open(p->be, &of[r].event[e], &p->event[e][r]));
+        for (int e = 0; e < MARKS; e++) VJ_TRY(vj_event_open(p->be, &of[r].event[e], &p->event[e][r]));
     }
     return VJ_OK;
 }
@@ -62,7 +73,7 @@ static vj_status connect(vj_peers *p)
     offer mine = {0}, *of = vj_calloc(p->size, sizeof *of);
     vj_status status = vj_agree(p->comm, of ? VJ_OK : VJ_ERR_MEMORY);
     if (status == VJ_OK) status = vj_agree(p->comm, make_offer(p, &mine));
-    if (status == VJ_OK) MPI_Allgather(&mine, sizeof mine, MPI_BYTE, of, sizeof mine, MPI_BYTE, p->comm);
+    if (status == VJ_OK) MPI_Allgather(&mine, sizeof mine, MPI_BYTE, of, sizeof mine, MPI_BYTE, p->window.node);
     if (status == VJ_OK) status = vj_agree(p->comm, take_offers(p, of));
     free(of);
     return status;
@@ -70,39 +81,73 @@ static vj_status connect(vj_peers *p)
 
 static vj_status allocate(vj_peers *p)
 {
-    bool all = (p->in = vj_calloc(p->size, sizeof *p->in)) != NULL;
+    bool all = true;
     for (int v = 0; v < VECTORS; v++) all &= (p->vector[v] = vj_calloc(p->size, sizeof **p->vector)) != NULL;
-    for (int e = 0; e < 2; e++) all &= (p->event[e] = vj_calloc(p->size, sizeof **p->event)) != NULL;
+    for (int e = 0; e < MARKS; e++) all &= (p->event[e] = vj_calloc(p->size, sizeof **p->event)) != NULL;
     if (!all) return vj_raise(VJ_ERR_MEMORY, "no memory for the addresses of %d ranks' vectors", p->size);
     for (int v = 0; v < VECTORS; v++) p->vector[v][p->rank] = own_vector(p, v);
     return VJ_OK;
 }
 
+int64_t vj_peers_bucket(int64_t bucket_mb, int nodes)
+{
+    const int64_t floats = bucket_mb << 18, most = floats > LARGEST_BUCKET ? floats : LARGEST_BUCKET;
+    return floats < most / nodes ? floats * nodes : most;
+}
+
+static const vj_sum_device sum_device;
+static void sum_arrays(void *peers, float *out, const float *const *in, int count, int64_t n);
+
+/* Does every rank send only memory of its own? Memory that another process shared is not for MPI. */
+static bool sends_its_own(const vj_window *w)
+{
+    return w->speakers == w->largest && w->partials.most == 1;
+}
+
+static vj_status open_sum(vj_peers *p)
+{
+    const vj_window *w = &p->window;
+    p->device = sum_device;
+    p->device.vectors = p->vector[GRADIENT];
+    if (w->nodes > 1 && sends_its_own(w) && vj_device_messages(p->be, w->across, p->comm))
+        p->device.to_host = p->device.to_device = NULL;
+    const vj_gradient_sum_plan plan = {.n = p->plan.n,
+                                       .bucket = p->plan.bucket,
+                                       .first = p->plan.first,
+                                       .sum = sum_arrays,
+                                       .device = &p->device,
+                                       .user = p,
+                                       .node = p->plan.node};
+    return vj_gradient_sum_open(&p->sum, p->comm, &plan);
+}
+
+static void warn_of_refusal(void)
+{
+    vj_warn("the GPUs of a node cannot share memory, so gradients are summed through host memory, which is slow. Under "
+            "Slurm let every task see all GPUs of the node (--gpus-per-node with --gpu-bind=none); in containers share "
+            "the IPC and PID namespaces");
+}
+
 vj_status vj_peers_open(vj_peers **peers, vj_backend *be, MPI_Comm comm, const vj_peers_plan *plan)
 {
     *peers = NULL;
+    if (vj_comm_size(comm) == 1 || !vj_device_shares(be)) return VJ_OK;
     vj_peers *p = vj_calloc(1, sizeof *p);
     VJ_TRY(vj_agree(comm, p ? VJ_OK : VJ_ERR_MEMORY));
     *p = (vj_peers){.be = be, .comm = comm, .plan = *plan};
-    p->rank = vj_comm_rank(comm);
-    p->size = vj_comm_size(comm);
-    p->buckets = (plan->n + plan->bucket - 1) / plan->bucket;
-    vj_status status = p->size > 1 ? vj_window_open(&p->window, comm, 1, plan->node) : VJ_ERR_STATE;
-    const bool near = status == VJ_OK && p->window.nodes == 1 && vj_device_shares(be);
-    if (near) status = vj_agree(comm, allocate(p));
-    if (near && status == VJ_OK) status = connect(p);
-    if (near && status == VJ_OK) {
+    vj_status status = vj_window_open(&p->window, comm, 1, plan->node);
+    p->rank = p->window.node_rank;
+    p->size = p->window.node_size;
+    if (status == VJ_OK) status = vj_agree(comm, allocate(p));
+    if (status == VJ_OK) status = connect(p);
+    if (status == VJ_ERR_LIBRARY && vj_comm_rank(comm) == 0) warn_of_refusal();
+    if (status == VJ_OK) status = vj_agree(comm, open_sum(p));
+    if (status == VJ_OK) {
         *peers = p;
         return VJ_OK;
     }
-    if (near && status == VJ_ERR_LIBRARY && p->rank == 0)
-        vj_warn(
-            "the GPUs of this node cannot share memory, so gradients are summed through host memory, which is slow. "
-            "Under Slurm let every task see all GPUs of the node (--gpus-per-node with --gpu-bind=none); in containers "
-            "share "
-            "the IPC and PID namespaces");
     vj_peers_close(p);
-    return status == VJ_ERR_MEMORY ? status : VJ_OK;
+    return status == VJ_ERR_LIBRARY ? VJ_OK : status;
 }
 
 void vj_peers_close(vj_peers *p)
@@ -113,117 +158,152 @@ void vj_peers_close(vj_peers *p)
         for (int r = 0; r < p->size; r++)
             if (p->vector[v] && r != p->rank) vj_device_free(p->be, p->vector[v][r]);
     MPI_Barrier(p->comm); /* nobody frees what another still has open */
-    if (p->size > 1) vj_window_close(&p->window);
+    vj_gradient_sum_close(p->sum);
+    vj_window_close(&p->window);
     for (int v = 0; v < VECTORS; v++) free(p->vector[v]);
-    for (int e = 0; e < 2; e++) free(p->event[e]);
-    free(p->in);
+    for (int e = 0; e < MARKS; e++) free(p->event[e]);
+    while (p->blocks) {
+        message_block *block = p->blocks;
+        p->blocks = block->next;
+        block->host ? vj_host_free(p->be, block->memory) : vj_device_free(p->be, block->memory);
+        free(block);
+    }
     free(p);
+}
+
+const char *vj_peers_way(const vj_peers *p)
+{
+    if (p->window.nodes == 1) return "from GPU to GPU";
+    return p->device.to_host ? "from GPU to GPU on a node, MPI from pinned host memory between nodes"
+                             : "from GPU to GPU on a node, MPI from GPU to GPU between nodes";
 }
 
 /* ------------------------------------------------------------------------------------------------ sums */
 
-/* Counter `which` of this rank stands at `value` of this step, and the event of that name is here. */
-static void tell(vj_peers *p, int which, int64_t value)
+/* This rank's event of that name is here. */
+static void record(vj_peers *p, vj_sum_mark mark)
 {
-    vj_event_record_again(p->be, p->event[which][p->rank]);
-    vj_window_tell(&p->window, which, p->told[which] + value);
+    vj_event_record_again(p->be, p->event[mark][p->rank]);
 }
 
 /* What is called from now on in this lane comes after all ranks' events of that name. */
-static void follow_all(vj_peers *p, int which)
+static void follow_all(vj_peers *p, vj_sum_mark mark)
 {
-    for (int r = 0; r < p->size; r++)
-        if (r != p->rank) vj_event_follow(p->be, p->event[which][r]);
+    for (int r = 0; r < p->size; r++) vj_event_follow(p->be, p->event[mark][r]);
 }
 
-/* This rank's share [*first, *last) of bucket k; buckets begin at the vector's end, which backward makes first. */
-static void share_of(const vj_peers *p, int64_t k, int64_t *first, int64_t *last)
+/* The gradient is made and read in the lane compute, summed and delivered in the lane exchange. */
+static vj_lane lane_of(vj_sum_mark mark, vj_sum_mark in_compute)
 {
-    const int64_t end = p->plan.n - k * p->plan.bucket, begin = end > p->plan.bucket ? end - p->plan.bucket : 0;
-    if (p->plan.first) {
-        *first = p->plan.first[p->rank] > begin ? p->plan.first[p->rank] : begin;
-        *last = p->plan.first[p->rank + 1] < end ? p->plan.first[p->rank + 1] : end;
-        return;
-    }
-    vj_split(end - begin, p->size, p->rank, first, last);
-    *first += begin;
-    *last += begin;
+    return mark == in_compute ? VJ_LANE_COMPUTE : VJ_LANE_EXCHANGE;
 }
 
-/* Every element is read and written by its owner alone, in all ranks' vectors. */
-static void sum_bucket(vj_peers *p, int64_t k)
+static void mark_sum(void *peers, vj_sum_mark mark)
 {
-    int64_t first, last;
-    share_of(p, k, &first, &last);
-    if (first >= last) return;
-    float **gradient = p->vector[GRADIENT];
-    for (int r = 0; r < p->size; r++) p->in[r] = gradient[r] + first;
-    vj_sum_arrays(p->be, gradient[p->rank] + first, p->in, p->size, last - first);
-    for (int i = 1; !p->plan.first && i < p->size; i++) { /* not all to the same rank at once */
-        const int r = (p->rank + i) % p->size;
-        vj_copy(p->be, gradient[r] + first, gradient[p->rank] + first, last - first);
-    }
-}
-
-/* Sum the buckets that all ranks have made. */
-static void push(vj_peers *p)
-{
-    const int64_t ready = vj_window_least(&p->window, MADE) - p->told[MADE];
-    if (p->summed >= ready) return;
-    const vj_lane lane = vj_lane_enter(p->be, VJ_LANE_EXCHANGE);
-    follow_all(p, MADE);
-    vj_event_follow(p->be, p->event[MADE][p->rank]);
-    for (; p->summed < ready; p->summed++) sum_bucket(p, p->summed);
+    vj_peers *p = peers;
+    const vj_lane lane = vj_lane_enter(p->be, lane_of(mark, VJ_SUM_MADE));
+    record(p, mark);
     vj_lane_enter(p->be, lane);
 }
+
+static void follow_sum(void *peers, vj_sum_mark mark)
+{
+    vj_peers *p = peers;
+    const vj_lane lane = vj_lane_enter(p->be, lane_of(mark, VJ_SUM_DELIVERED));
+    follow_all(p, mark);
+    vj_lane_enter(p->be, lane);
+}
+
+static void sum_arrays(void *peers, float *out, const float *const *in, int count, int64_t n)
+{
+    vj_sum_arrays(((vj_peers *)peers)->be, out, in, count, n);
+}
+
+static void copy(void *peers, float *to, const float *from, int64_t n)
+{
+    vj_copy(((vj_peers *)peers)->be, to, from, n);
+}
+
+static float *alloc(void *peers, int64_t n, bool host)
+{
+    vj_peers *p = peers;
+    const int64_t bytes = n * (int64_t)sizeof(float);
+    message_block *block = vj_calloc(1, sizeof *block);
+    if (!block) return NULL;
+    *block = (message_block){p->blocks, host, host ? vj_host_alloc(p->be, bytes) : vj_device_alloc(p->be, bytes)};
+    p->blocks = block;
+    return block->memory;
+}
+
+/* Copies in a lane of their own, beside the sums: they come after what was called before, as what follows them does. */
+static void to_host(void *peers, float *host, const float *device, int64_t n)
+{
+    vj_backend *be = ((vj_peers *)peers)->be;
+    vj_event *before = vj_event_record(be);
+    const vj_lane lane = vj_lane_enter(be, VJ_LANE_COPY);
+    vj_event_follow(be, before);
+    vj_download_begin(be, host, device, n * (int64_t)sizeof *host);
+    vj_lane_enter(be, lane);
+}
+
+static void to_device(void *peers, float *device, const float *host, int64_t n)
+{
+    vj_backend *be = ((vj_peers *)peers)->be;
+    const vj_lane lane = vj_lane_enter(be, VJ_LANE_COPY);
+    vj_upload(be, device, host, n * (int64_t)sizeof *host);
+    vj_event *after = vj_event_record(be);
+    vj_lane_enter(be, lane);
+    vj_event_follow(be, after);
+}
+
+/* Where messages go through the host's memory, what they wait for is a copy. */
+static void keep(void *peers, int slot)
+{
+    vj_peers *p = peers;
+    const vj_lane lane = vj_lane_enter(p->be, p->device.to_host ? VJ_LANE_COPY : VJ_LANE_EXCHANGE);
+    p->slot[slot] = vj_event_record(p->be);
+    vj_lane_enter(p->be, lane);
+}
+
+static bool done(void *peers, int slot)
+{
+    vj_peers *p = peers;
+    return vj_event_done(p->be, p->slot[slot]);
+}
+
+static const vj_sum_device sum_device = {.copy = copy,
+                                         .mark = mark_sum,
+                                         .follow = follow_sum,
+                                         .keep = keep,
+                                         .done = done,
+                                         .alloc = alloc,
+                                         .to_host = to_host,
+                                         .to_device = to_device};
 
 static void made(void *peers, vj_backend *be, int64_t offset, vj_event *event)
 {
-    (void)be, (void)event; /* the shared event is recorded at the same place */
-    vj_peers *p = peers;
-    const int64_t whole = offset == 0 ? p->buckets : (p->plan.n - offset) / p->plan.bucket;
-    if (whole > p->made) tell(p, MADE, p->made = whole);
-    push(p);
+    (void)event; /* one that the node's ranks share is recorded at the same place */
+    const vj_lane lane = vj_lane_enter(be, VJ_LANE_EXCHANGE);
+    vj_gradient_sum_made(((vj_peers *)peers)->sum, offset);
+    vj_lane_enter(be, lane);
 }
 
-/* All ranks have delivered: what this rank calls now finds it all. */
-static void meet(vj_peers *p)
-{
-    const vj_lane lane = vj_lane_enter(p->be, VJ_LANE_EXCHANGE);
-    tell(p, DELIVERED, 1);
-    vj_lane_enter(p->be, lane);
-    vj_window_wait(&p->window, DELIVERED, ++p->told[DELIVERED]);
-    follow_all(p, DELIVERED);
-    vj_event_follow(p->be, p->event[DELIVERED][p->rank]);
-}
-
-static void end(void *peers)
+/* Messages wait for the device, which is far behind the host: what it still takes to make the gradient does not count.
+ */
+static double end(void *peers)
 {
     vj_peers *p = peers;
+    double began_s = vj_now();
     made(p, p->be, 0, NULL);
-    for (; p->summed < p->buckets; push(p)) vj_window_idle(&p->window);
-    meet(p);
-    p->told[MADE] += p->buckets;
-    p->made = p->summed = 0;
-}
-
-void vj_peers_gather(vj_peers *p)
-{
-    tell(p, MADE, 1);
-    vj_window_wait(&p->window, MADE, ++p->told[MADE]);
-    const vj_lane lane = vj_lane_enter(p->be, VJ_LANE_EXCHANGE);
-    follow_all(p, MADE);
-    vj_event_follow(p->be, p->event[MADE][p->rank]);
-    const int64_t length[VECTORS] = {0, p->plan.n, p->plan.encoder_n}, *slice = p->plan.first;
-    for (int v = WEIGHTS; v < VECTORS; v++) {
-        const int64_t first = slice[p->rank], last = slice[p->rank + 1] < length[v] ? slice[p->rank + 1] : length[v];
-        for (int i = 1; own_vector(p, v) && first < last && i < p->size; i++) {
-            const int r = (p->rank + i) % p->size;
-            vj_copy(p->be, p->vector[v][r] + first, p->vector[v][p->rank] + first, last - first);
-        }
+    while (p->window.nodes > 1 && !vj_event_done(p->be, p->event[VJ_SUM_MADE][p->rank])) {
+        vj_window_idle(&p->window);
+        made(p, p->be, 0, NULL);
+        began_s = vj_now();
     }
+    const vj_lane lane = vj_lane_enter(p->be, VJ_LANE_EXCHANGE);
+    vj_gradient_sum_end(p->sum);
     vj_lane_enter(p->be, lane);
-    meet(p);
+    return vj_now() - began_s;
 }
 
 static void close_sum(void *peers)
@@ -232,3 +312,38 @@ static void close_sum(void *peers)
 }
 
 const vj_gradient_sum_ops vj_peers_sum = {made, end, close_sum};
+
+/* ------------------------------------------------------------------------------------------------ gathers */
+
+bool vj_peers_gathers(const vj_peers *p)
+{
+    return p->window.nodes == 1;
+}
+
+/* All ranks are here with what they called so far in this lane. */
+static void meet(vj_peers *p, int counter, vj_sum_mark mark)
+{
+    record(p, mark);
+    vj_window_tell(&p->window, counter, p->gathers);
+    vj_window_wait(&p->window, counter, p->gathers);
+}
+
+/* The events are those of sums, none of which is under way. */
+void vj_peers_gather(vj_peers *p)
+{
+    const int64_t length[VECTORS] = {0, p->plan.n, p->plan.encoder_n}, *slice = p->plan.first;
+    p->gathers++;
+    meet(p, BEGUN, VJ_SUM_MADE);
+    const vj_lane lane = vj_lane_enter(p->be, VJ_LANE_EXCHANGE);
+    follow_all(p, VJ_SUM_MADE);
+    for (int v = WEIGHTS; v < VECTORS; v++) {
+        const int64_t first = slice[p->rank], last = slice[p->rank + 1] < length[v] ? slice[p->rank + 1] : length[v];
+        for (int i = 1; own_vector(p, v) && first < last && i < p->size; i++) {
+            const int r = (p->rank + i) % p->size;
+            vj_copy(p->be, p->vector[v][r] + first, p->vector[v][p->rank] + first, last - first);
+        }
+    }
+    meet(p, GATHERED, VJ_SUM_DELIVERED);
+    vj_lane_enter(p->be, lane);
+    follow_all(p, VJ_SUM_DELIVERED);
+}

@@ -1,8 +1,9 @@
 /*
- * Sums and gathers over the ranks of a node whose devices can read and write one another's memory (GPUs). Data moves
- * from device to device; the host only says when, through counters in shared memory and events on the devices, so no
- * kernel ever waits for another device's kernel. parallel/gradient_sum.h is the version for host memory, and sums in
- * the same order: the results have the same bits.
+ * Sums and gathers over ranks whose vectors are memory of devices (GPUs) that work beside the host. On a node data
+ * moves from device to device; the host only says when, through counters in shared memory and events on the devices, so
+ * no kernel ever waits for another device's kernel. Between nodes MPI is given memory of the devices if it can take it
+ * (device_messages.h), else data is copied through memory of the hosts, beside the kernels. The algorithm is
+ * parallel/gradient_sum.h's, as for memory of the host, and so are the bits.
  */
 #ifndef VJ_TRAIN_PEERS_H
 #define VJ_TRAIN_PEERS_H
@@ -16,7 +17,7 @@ typedef struct vj_peers vj_peers;
 typedef struct {
     float *gradient; /* [n] */
     int64_t n;
-    int64_t bucket;       /* floats that are summed together while backward goes on */
+    int64_t bucket;       /* floats that are summed together while backward goes on: vj_peers_bucket() */
     const int64_t *first; /* [ranks + 1] rank r gets only the sum of [first[r], first[r+1]); NULL: each gets all.
                              Borrowed */
     float *weights;       /* [n], and */
@@ -26,17 +27,28 @@ typedef struct {
 } vj_peers_plan;
 
 /**
- * Open the other ranks' vectors, which are memory of vj_device_alloc() of their backends. Sets *peers to NULL where
- * that is not possible: one rank, several nodes, a device that does not share, or a system that forbids it, of which a
+ * Open the vectors of the node's other ranks, which are memory of vj_device_alloc() of their backends. Sets *peers to
+ * NULL where that is not possible: one rank, a device that does not share, or a system that forbids it, of which a
  * warning tells. Fails only without memory. Collective. Close with vj_peers_close(), collective, before any rank frees
  * its vectors.
  */
 vj_status vj_peers_open(vj_peers **peers, vj_backend *be, MPI_Comm comm, const vj_peers_plan *plan);
 void vj_peers_close(vj_peers *peers);
 
+/** By what means sums are made, for messages. Static storage, the same on all ranks. */
+const char *vj_peers_way(const vj_peers *peers);
+
+/**
+ * Floats that GPUs of so many nodes sum together, from parallel.bucket_mb: as many times that as there are nodes, up to
+ * 64 MiB, so that messages do not become small and many with the number of nodes.
+ */
+int64_t vj_peers_bucket(int64_t bucket_mb, int nodes);
+
 /** Sums the gradients while backward makes them. */
 extern const vj_gradient_sum_ops vj_peers_sum;
 
+/** Can vj_peers_gather() be called? Only where all ranks are on one node. */
+bool vj_peers_gathers(const vj_peers *peers);
 /** Give every rank the slices [first[r], first[r+1]) of all ranks' weights and targets. Collective. */
 void vj_peers_gather(vj_peers *peers);
 

@@ -27,6 +27,10 @@ void emu_used(emu_usage *usage);
 /** Put work(data) into a stream's queue as a kernel called `name` (kept, not copied); `data` is the work's to free. */
 cudaError_t emu_enqueue(cudaStream_t stream, const char *name, void (*work)(void *data), void *data);
 
+/** Open MPI's and MPICH's question whether MPI takes memory of a device: EMU_MPI_CUDA. It does, where the host may
+ * touch it. */
+int MPIX_Query_cuda_support(void);
+
 /** Is all of bytes at `memory` in one block of device memory of this process? */
 bool emu_on_device(const void *memory, size_t bytes);
 

@@ -80,7 +80,7 @@ size_t rounded(size_t bytes, size_t to)
 
 bool protects()
 {
-    static const bool yes = !RUNNING_ON_VALGRIND && setting("EMU_PROTECT", 1);
+    static const bool yes = !RUNNING_ON_VALGRIND && setting("EMU_PROTECT", 1) && !setting("EMU_MPI_CUDA", 0);
     return yes;
 }
 
@@ -325,6 +325,11 @@ bool emu_on_device(const void *memory, size_t bytes)
 {
     lock held(gate);
     return place_of(memory, bytes) == DEVICE;
+}
+
+int MPIX_Query_cuda_support(void)
+{
+    return (int)setting("EMU_MPI_CUDA", 0);
 }
 
 cudaError_t cudaMemGetInfo(size_t *unused, size_t *total)

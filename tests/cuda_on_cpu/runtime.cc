@@ -179,11 +179,12 @@ void serve()
                 all.owed.erase(all.owed.begin() + (long)i);
                 continue;
             }
+            i++;
+            if (r->shared->wanted < r->ticket) continue; /* giving the right to touch memory takes long */
             open_memory();
-            while (!r->reached && r->shared->wanted >= r->ticket && advance(r->stream)) {
+            while (!r->reached && advance(r->stream)) {
             }
             close_memory();
-            i++;
         }
     }
 }
@@ -578,14 +579,20 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     return cudaSuccess;
 }
 
-/* Those who ask again and again see it done some time. */
-static cudaError_t ask(emu_stream *s, const record *r)
+/* Those who ask again and again see it done some time. Where only another process can bring it forward they leave the
+ * lock to the thread that does what others wait for. */
+static cudaError_t ask(lock &held, emu_stream *s, const record *r)
 {
     const auto done = [=] { return r ? r->done() : s->queue.empty(); };
     if (!done()) {
         open_memory();
-        if (!(order_of_streams() && advance_any()) && s) advance(s);
+        const bool moved = (order_of_streams() && advance_any()) || (s && advance(s));
         close_memory();
+        if (!moved) {
+            held.unlock();
+            usleep(100);
+            held.lock();
+        }
     }
     return done() ? cudaSuccess : keep(cudaErrorNotReady);
 }
@@ -594,7 +601,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     if (missing()) return keep(missing());
     lock held(gate);
-    return ask(stream_of(stream), nullptr);
+    return ask(held, stream_of(stream), nullptr);
 }
 
 /* What is waited for is the newest record of the event, also if another process made it. */
@@ -683,7 +690,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     const std::shared_ptr<record> asked = newest(event);
     if (!asked) return cudaSuccess;
     if (!asked->stream && asked->shared->wanted < asked->ticket) asked->shared->wanted = asked->ticket;
-    return ask(asked->stream, asked.get());
+    return ask(held, asked->stream, asked.get());
 }
 
 /* The host's time. */

@@ -45,6 +45,15 @@ same one two
 grep -q 'sums: from GPU to GPU' two.log || fail "two ranks do not sum from GPU to GPU: $(grep -i sums two.log)"
 EMU_DEVICES=2 train 4 zero cuda "${bits[@]}" --set parallel.zero=1
 same one zero
+# Two nodes, which the wrapper makes of one: messages between them from pinned memory, or from device memory if MPI takes it.
+on_nodes() { # DIR WAY
+    EMU_DEVICES=2 VJEPA_NODE_RANKS=$((ranks / 2)) VJEPA_COUNTS=$scratch/counts VJEPA_COUNT_FROM=2 VJEPA_COUNT_TO=3 \
+        LD_PRELOAD=$tools/libcount_mpi.so train "$ranks" "$1" cuda "${bits[@]}"
+    same one "$1"
+    grep -q "sums: from GPU to GPU on a node, MPI from $2 between nodes" "$1.log" || fail "$1 does not sum from $2: $(grep -i sums "$1.log")"
+}
+ranks=2 on_nodes pinned 'pinned host memory'
+ranks=4 EMU_MPI_CUDA=1 on_nodes direct 'GPU to GPU'
 train 3 tensor cuda --set parallel.tensor=3 --set train.precision=fp32
 follows tensor cpu-fp32 1e-6 1e-4
 

@@ -185,6 +185,27 @@ static void doubles_in_one_tree(void **state)
     vj_tree_release(&mine);
 }
 
+/* Rank r has so many numbers; none at all; alone. */
+static void numbers_of_all(void **state)
+{
+    (void)state;
+    int64_t mine[] = {10 * rank, 10 * rank + 1, 10 * rank + 2}, *got, n, at = 0;
+    assert_int_equal(vj_gather_numbers(&got, &n, mine, (rank + 2) % 4, MPI_COMM_WORLD), VJ_OK);
+    for (int r = 0; r < size; r++)
+        for (int64_t i = 0; i < (r + 2) % 4; i++) {
+            assert_true(at < n);
+            assert_int_equal(got[at++], 10 * r + i);
+        }
+    assert_int_equal(at, n);
+    free(got);
+    assert_int_equal(vj_gather_numbers(&got, &n, mine, 0, MPI_COMM_WORLD), VJ_OK);
+    assert_true(!got && n == 0);
+    assert_int_equal(vj_gather_numbers(&got, &n, mine, 2, VJ_ALONE), VJ_OK);
+    assert_int_equal(n, 2);
+    assert_memory_equal(got, mine, 2 * sizeof *mine);
+    free(got);
+}
+
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
@@ -194,10 +215,9 @@ int main(int argc, char **argv)
     all = malloc((size_t)size * MOST * sizeof *all);
     draw();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sums),
-        cmocka_unit_test(parts_and_gathers),
-        cmocka_unit_test(ranks_that_lag),
-        cmocka_unit_test(doubles_in_one_tree),
+        cmocka_unit_test(sums),           cmocka_unit_test(parts_and_gathers),
+        cmocka_unit_test(ranks_that_lag), cmocka_unit_test(doubles_in_one_tree),
+        cmocka_unit_test(numbers_of_all),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(x);

@@ -196,13 +196,6 @@ static void products(void **state)
         vj_matrix_multiply(2.0, &A, ta, &B, tb, -1.0, &C);
         for (int i = 0; i < rows * columns; i++) want[i] = 2.0 * want[i] - old[i];
         assert_matrix(&C, want);
-        if (!ta && !tb) {
-            double *own = numbers((int64_t)rows * columns);
-            vj_rows_multiply(own, a, rows, inner, b, columns);
-            for (int i = 0; i < rows * columns; i++) own[i] = 2.0 * own[i] - old[i];
-            assert_near(own, want, (int64_t)rows * columns);
-            free(own);
-        }
         vj_matrix_release(&A);
         vj_matrix_release(&B);
         vj_matrix_release(&C);
@@ -211,6 +204,53 @@ static void products(void **state)
         free(old);
         free(want);
     }
+}
+
+/* Rows of floats less a row: the same bits as of doubles, whose products are made in the same way. */
+static void check_project(const double *x, int rows, int width, const double *b, int columns)
+{
+    const int64_t all = (int64_t)rows * columns;
+    double *minus = normal(1, width, 3), *less = numbers((int64_t)rows * width), *got = numbers(all),
+           *want = numbers(all);
+    float *narrow = vj_calloc((int64_t)rows * width + 1, sizeof *narrow);
+    assert_non_null(narrow);
+    for (int64_t i = 0; i < (int64_t)rows * width; i++) {
+        narrow[i] = (float)x[i];
+        less[i] = (double)narrow[i] - minus[i % width];
+    }
+    assert_int_equal(vj_rows_project(got, narrow, minus, rows, width, b, columns), VJ_OK);
+    vj_rows_multiply(want, less, rows, width, b, columns);
+    if (columns <= 256)
+        assert_memory_equal(got, want, (size_t)all * sizeof *got);
+    else
+        assert_near(got, want, all);
+    free(minus), free(less), free(got), free(want), free(narrow);
+}
+
+/* Below, at and above the sizes of tiles and of blocks of rows, columns and depth; few columns, and many. */
+static void rows_times_matrix(void **state)
+{
+    (void)state;
+    static const int counts[] = {0, 1, 5, 7, 96, 103}, widths[] = {1, 40, 513, 1100}, columns[] = {1, 8, 17, 256, 257};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        for (size_t j = 0; j < sizeof widths / sizeof widths[0]; j++)
+            for (size_t k = 0; k < sizeof columns / sizeof columns[0]; k++) {
+                const int rows = counts[i], width = widths[j], E = columns[k];
+                const int64_t all = (int64_t)rows * E;
+                if ((int)(i + j + k) % size != rank) continue; /* it is local: each rank tests others */
+                double *x = normal(rows, width, 1), *b = normal(width, E, 0), *got = numbers(all),
+                       *want = product(x, false, b, false, rows, width, E);
+                got[all] = 42.0;
+                vj_rows_multiply(got, x, rows, width, b, E);
+                assert_near(got, want, all);
+                assert_true(got[all] == 42.0);
+                for (int row = 0; row < rows && E <= 256; row += 17) { /* the same bits, wherever a row is */
+                    vj_rows_multiply(want, x + (int64_t)row * width, 1, width, b, E);
+                    assert_memory_equal(want, got + (int64_t)row * E, (size_t)E * sizeof *got);
+                }
+                check_project(x, rows, width, b, E);
+                free(x), free(b), free(got), free(want);
+            }
 }
 
 /* The eigenvalues are LAPACK's; A V = V diag(values), V^T V = 1, and the largest element of each vector is positive. */
@@ -250,17 +290,34 @@ static void check_eigen(double *a, int n)
     free(values), free(want), free(work), free(v), free(scaled), free(unit), free(av), free(vv);
 }
 
+/* [n, n], symmetric: two eigenvalues, each of half the directions. pdsyevr finds no vectors of it on one rank. */
+static double *clustered(int n)
+{
+    double *u = normal(n, 1, 2), *a = numbers((int64_t)n * n), square = 0.0, inner = 0.0;
+    for (int i = 0; i < n; i++) square += u[i] * u[i];
+    for (int i = 0; i < n; i++) inner += u[i] * u[i] / square * (i < n / 2 ? 1.0 : 1e-3);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            const double both = (i < n / 2 ? 1.0 : 1e-3) + (j < n / 2 ? 1.0 : 1e-3), uu = u[i] * u[j] / square;
+            a[(int64_t)i * n + j] = (i == j ? both / 2.0 : 0.0) + uu * (4.0 * inner - 2.0 * both);
+        }
+    free(u);
+    return a;
+}
+
 static void eigenvalues(void **state)
 {
     (void)state;
     for (int i = 0; i < SIZES; i++) {
         const int n = sizes[i];
         double *x = normal(200, n, 0), *few = normal(3, n, 1), *a = product(x, true, x, false, n, 200, n),
-               *deficient = product(few, true, few, false, n, 3, n), *zero = numbers((int64_t)n * n);
+               *deficient = product(few, true, few, false, n, 3, n), *zero = numbers((int64_t)n * n),
+               *two = clustered(n);
         check_eigen(a, n);
         check_eigen(deficient, n);
         check_eigen(zero, n);
-        free(x), free(few), free(a), free(deficient), free(zero);
+        check_eigen(two, n);
+        free(x), free(few), free(a), free(deficient), free(zero), free(two);
     }
 }
 
@@ -330,9 +387,11 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (vj_ranks_open(&ranks, MPI_COMM_WORLD) != VJ_OK) MPI_Abort(MPI_COMM_WORLD, 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_matrices), cmocka_unit_test(grams),          cmocka_unit_test(crosses),
-        cmocka_unit_test(products),       cmocka_unit_test(eigenvalues),    cmocka_unit_test(singular_values),
-        cmocka_unit_test(systems),        cmocka_unit_test(nan_is_refused),
+        cmocka_unit_test(whole_matrices),    cmocka_unit_test(grams),
+        cmocka_unit_test(crosses),           cmocka_unit_test(products),
+        cmocka_unit_test(rows_times_matrix), cmocka_unit_test(eigenvalues),
+        cmocka_unit_test(singular_values),   cmocka_unit_test(systems),
+        cmocka_unit_test(nan_is_refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);

@@ -16,7 +16,7 @@
 #include "base/rng.h"
 #include "spectrum/neighbours.h"
 
-enum { ROWS = 700, QUERIES = 270, D = 50, K = 7, SELF = 100 }; /* more than a tile of each */
+enum { ROWS = 1100, QUERIES = 530, D = 50, K = 7, SELF = 100 }; /* more than a tile of each */
 
 static float rows[ROWS * D];
 static bool third[ROWS];

@@ -140,6 +140,7 @@ static void the_table_says_what_is_there(void **state)
 {
     (void)state;
     vj_probe_row *rows;
+    const vj_differences none = {0};
     int64_t count;
     int rank;
     assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, encoders, 2, NULL, NULL, MPI_COMM_WORLD), VJ_OK);
@@ -158,7 +159,7 @@ static void the_table_says_what_is_there(void **state)
     }
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (rank == 0) {
-        assert_int_equal(vj_report_write(folder, rows, count, &notes), VJ_OK);
+        assert_int_equal(vj_report_write(folder, &(vj_report){rows, count, &none, &notes}), VJ_OK);
         char path[VJ_PATH + 32], text[8192] = "";
         snprintf(path, sizeof path, "%s/results.md", folder);
         FILE *in = fopen(path, "r");
@@ -204,7 +205,7 @@ static void only_a_clear_gain_helps(void **state)
         rows[0].top1_mean = cases[i].mean;
         FILE *out = fmemopen(text, sizeof text - 1, "w");
         assert_non_null(out);
-        vj_report_print(out, rows, 2, &notes);
+        vj_report_print(out, &(vj_report){rows, 2, &(vj_differences){0}, &notes});
         fclose(out);
         assert_non_null(strstr(text, cases[i].verdict));
     }

@@ -213,18 +213,32 @@ static void steps_by_hand(void **state)
     same(l.sum_s, 0);
     same(l.step_s, 64e6 / 1e3);
 
-    /* GPUs: over their links on one node; on several through the host's memory, in views of 16 MiB. */
+    /* GPUs: over their links on one node, each rank's share through the host's memory between several; beside the last
+     * backward pass. */
     vj_machine gpus = machine;
     gpus.gpus = 2;
     gpus.gpu_flops = gpus.gpu_bytes_s = gpus.gpu_link_bytes_s = 1e9;
     gpus.gpu_host_bytes_s = 2e9;
     l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.sum_s, 2 * 4e-3 / 2);
+    same(l.sum_s, 0); /* 4 ms, hidden by 2 * 2 / 3 s */
+    vj_machine fast = gpus;
+    fast.gpu_flops = 1e15;
+    assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
+    same(l.sum_s, 2 * 4e-3 / 2 - 4e9 / 1e15 * 2 / 3);
     l.nodes = 4;
+    assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
+    same(l.sum_s, 4e-3 + 4e-3 / 2 + 6e-3 + 6e-6 - 4e9 / 1e15 * 2 / 3); /* links, to the host and back, between nodes */
+    set("parallel.reduction=reproducible");                            /* the sum begins after two microbatches */
+    assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
+    same(l.sum_s, 4e-3 + 4e-3 / 2 + 6e-3 + 6e-6);
+    set("parallel.reduction=fast");
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.messages, 2 * 3);
-    same(l.sum_s, 2 * 4e-3 / 2 + 4e-3 + 6e-3 + 6e-6); /* there and back, inside the nodes, between them */
+    same(l.messages, 2 * 3); /* a bucket of four MiB, one for each node */
+    same(l.sum_s, 0);
+    l.zero = 1; /* weights and target come back through the host's memory, and nothing hides it */
+    assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
+    same(l.sum_s, 2 * 6.4e-3 / 2 + 6.4e-3 + 6.4e-3 * 3 / 4);
     l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 2, .zero = 0, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.tensor_s, 64 * 1e6 * (1 / 1e9 + 2 / 2e9));

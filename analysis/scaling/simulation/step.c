@@ -3,9 +3,9 @@
  * as training calls it. Built and run under SimGrid SMPI by vjepa-scale --model, which writes the file of its argument:
  * lines "key value". Prints "key value" lines: simulated seconds.
  *
- * Simulated are two parts of the step: some buckets (on devices: views) of the gradient, and twice as many, with as
- * much of computing. What the second half takes longer is what each further bucket takes, so the whole follows. All
- * messages have their full size.
+ * Simulated are two parts of the step: some buckets of the gradient, and twice as many, with as much of computing. What
+ * the second half takes longer is what each further bucket takes, so the whole follows. All messages have their full
+ * size.
  */
 #include <mpi.h>
 #include <stdio.h>
@@ -17,15 +17,12 @@
 #include "parallel/group.h"
 #include "parallel/parallel.h"
 
-/* How gradients are summed between nodes. */
-enum { OVERLAPPED, AFTER_BACKWARD };
-
 typedef struct {
-    double node_ranks, tensor, zero, path;
+    double node_ranks, tensor, zero;
     double floats, encoder_floats, bucket_floats, part_floats; /* of a rank's vector; simulated part */
     double compute_s, backward_s, update_s;                    /* all microbatches; of it the last backward pass */
     double sums_rate, tensor_rate;                             /* bytes a second that a rank touches */
-    double sum_device_bytes_s, tensor_device_bytes_s;          /* to and from a device; 0: there is none */
+    double gather_device_bytes_s, tensor_device_bytes_s;       /* to and from a device; 0: there is none */
     double tensor_sums, tensor_floats;                         /* of a step: how often, and of how many floats */
     double small_doubles;                                      /* losses, features, norms */
 } workload;
@@ -41,7 +38,6 @@ static const struct {
     KEY(node_ranks),
     KEY(tensor),
     KEY(zero),
-    KEY(path),
     KEY(floats),
     KEY(encoder_floats),
     KEY(bucket_floats),
@@ -51,7 +47,7 @@ static const struct {
     KEY(update_s),
     KEY(sums_rate),
     KEY(tensor_rate),
-    KEY(sum_device_bytes_s),
+    KEY(gather_device_bytes_s),
     KEY(tensor_device_bytes_s),
     KEY(tensor_sums),
     KEY(tensor_floats),
@@ -121,7 +117,7 @@ static vj_status begin_part(simulated_rank *s, int64_t floats)
     s->share = (double)floats / s->w.floats;
     free(s->slice);
     cut_slices(s);
-    if (s->data_size == 1 || s->w.path != OVERLAPPED) return VJ_OK;
+    if (s->data_size == 1) return VJ_OK;
     const vj_gradient_sum_plan plan = {.alone = simulated_memory(),
                                        .n = s->n,
                                        .bucket = (int64_t)s->w.bucket_floats,
@@ -147,26 +143,22 @@ static double sum_activations(simulated_rank *s)
     return (MPI_Wtime() - begin) * s->w.tensor_sums;
 }
 
-typedef void group_call(vj_group *group, float *x, const int64_t *first);
-
 /* train/optimizer.c, exchange(): in views, through the host's memory where a device holds the vector. */
-static void exchange(simulated_rank *s, group_call *what, int64_t n)
+static void gather(simulated_rank *s, int64_t n)
 {
     enum { VIEW = 4 << 20 };
     int64_t *part = calloc((size_t)s->data_size + 1, sizeof *part);
     VJ_ASSERT(part);
-    const int64_t most = s->w.sum_device_bytes_s > 0 ? VIEW : n;
+    const int64_t most = s->w.gather_device_bytes_s > 0 ? VIEW : n;
     for (int64_t at = 0; at < n; at += most) {
         const int64_t here = n - at < most ? n - at : most;
         for (int r = 0; r <= s->data_size; r++) {
             const int64_t end = s->slice[r] - at;
             part[r] = end < 0 ? 0 : end > here ? here : end;
         }
-        if (s->w.sum_device_bytes_s > 0) simulated_work(2 * (double)here * sizeof(float) / s->w.sum_device_bytes_s);
-        if (what)
-            what(s->group, simulated_memory() + at, part);
-        else
-            vj_group_allreduce(s->group, simulated_memory() + at, here);
+        if (s->w.gather_device_bytes_s > 0)
+            simulated_work(2 * (double)here * sizeof(float) / s->w.gather_device_bytes_s);
+        vj_group_allgather(s->group, simulated_memory() + at, part);
     }
     free(part);
 }
@@ -182,10 +174,7 @@ static void reduce(simulated_rank *s, double *times)
         if (s->sum) vj_gradient_sum_made(s->sum, i * bucket);
     }
     const double begin = MPI_Wtime();
-    if (s->sum)
-        vj_gradient_sum_end(s->sum);
-    else if (s->group)
-        exchange(s, s->w.zero > 0 ? vj_group_reduce_scatter : NULL, s->n);
+    if (s->sum) vj_gradient_sum_end(s->sum);
     times[EXPOSED] = MPI_Wtime() - begin;
 }
 
@@ -217,7 +206,7 @@ static vj_status run_part(simulated_rank *s, int64_t floats, double times[TIMES]
     reduce(s, times);
     simulated_work(w->update_s * s->share);
     const double gathers = MPI_Wtime();
-    if (s->group && w->zero > 0) exchange(s, vj_group_allgather, s->n);
+    if (s->group && w->zero > 0) gather(s, s->n);
     /* The target encoder's weights are gathered likewise. */
     times[GATHER] = (MPI_Wtime() - gathers) * (1 + w->encoder_floats / w->floats);
     times[STEP] = gathers - begin + times[GATHER];

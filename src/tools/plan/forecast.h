@@ -92,13 +92,14 @@ typedef struct {
     int64_t microbatch;
     /* computed from the members above */
     int threads, data_ranks;
-    int64_t microbatches; /* of the rank that has most */
-    double weight_bytes;  /* of a rank: a whole model, or its share */
-    double compute_s;     /* products */
-    double memory_s;      /* weights read for each microbatch, gradients written, the update */
-    double tensor_s;      /* sums of activations in tensor groups */
-    double sum_s;         /* sums of gradients, exchange of weights; as if nothing hid them */
-    double messages;      /* between nodes, a rank and step */
+    int64_t microbatches;  /* of the rank that has most */
+    double weight_bytes;   /* of a rank: a whole model, or its share */
+    double compute_s;      /* products */
+    double memory_s;       /* weights read for each microbatch, gradients written, the update */
+    double tensor_s;       /* sums of activations in tensor groups */
+    int64_t bucket_floats; /* of a gradient that are summed together */
+    double sum_s;    /* sums of gradients, exchange of weights; as if nothing hid them, but on GPUs beside backward */
+    double messages; /* between nodes, a rank and step */
     double network_bytes; /* out of a node, a step */
     double read_s;        /* a batch from the file system, beside the rest */
     double step_s;        /* the longer of reading and all other */

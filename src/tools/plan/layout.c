@@ -4,6 +4,7 @@
 
 #include "plan/forecast.h"
 #include "train/layout.h"
+#include "train/peers.h"
 
 enum { MPI_BYTES = 6 << 20 }; /* that MPI and HDF5 take in a rank before training asks for memory; measured */
 
@@ -18,27 +19,52 @@ static int64_t ceiling(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
+/*
+ * GPUs (train/peers.h): gradients from GPU to GPU on a node, each rank's share of them through the host's memory to the
+ * other nodes, all beside the last backward pass. Weights that come back from other nodes go through the host's memory
+ * in views.
+ */
+static double gpu_sums_s(const vj_train_layout *l, const vj_config *c, const vj_machine *machine, double vector,
+                         double back)
+{
+    const int beside = l->node_ranks / l->tensor;
+    const double mine = vector / l->tensor, link = machine->gpu_link_bytes_s, host = machine->gpu_host_bytes_s;
+    const bool waits = c->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE && l->microbatches > 1;
+    const double others = (double)(l->nodes - 1) / l->nodes;
+    const double ways = l->zero ? 1 : 2; /* what a rank owns comes to it alone */
+    double sums = ways * mine * (beside - 1) / beside / link, backs = 0;
+    if (l->nodes > 1) {
+        sums += 2 * mine / beside / host + ways * others * vector / machine->network_bytes_s;
+        sums += 2.0 * (l->nodes - 1) * machine->message_s * ceil(mine / sizeof(float) / (double)l->bucket_floats);
+        backs = 2 * back / l->tensor / host + (beside > 1 ? back / machine->sum_bytes_s : 0) +
+                others * back / machine->network_bytes_s;
+    } else {
+        backs = back / l->tensor * (beside - 1) / beside / link;
+    }
+    const double backward = l->compute_s / (double)l->microbatches * 2 / 3;
+    return (waits ? sums : fmax(0, sums - backward)) + backs;
+}
+
 /* Gradients summed over the data ranks, and with zero = 1 the weights that come back. */
 static void time_sums(vj_train_layout *l, const vj_config *c, const vj_train_work *w, const vj_machine *machine)
 {
     const double word = sizeof(float), floats = (double)w->weight_floats[l->tensor];
     const double target = w->feature ? (double)w->encoder_floats[l->tensor] : 0;
     const double vector = l->tensor * floats * word, back = l->zero ? l->tensor * (floats + target) * word : 0;
+    const int64_t mb = c->parallel.bucket_mb;
+    l->bucket_floats = machine->gpus ? vj_peers_bucket(mb, l->nodes) : mb << 18;
     if (l->data_ranks == 1) return;
     const int beside = l->node_ranks / l->tensor;
-    const bool peers = machine->gpus && l->nodes == 1; /* train/peers.h; else the host's memory holds what is summed */
-    if (machine->gpus && !peers) l->sum_s += 2 * (vector + back) / l->tensor / machine->gpu_host_bytes_s;
-    if (beside > 1 && peers) /* each reads the others' parts of its share, and writes the sum to all */
-        l->sum_s +=
-            (l->zero ? vector + back : 2 * vector) / l->tensor * (beside - 1) / beside / machine->gpu_link_bytes_s;
-    else if (beside > 1)
-        l->sum_s += (vector + back) / machine->sum_bytes_s;
-    if (l->nodes == 1) return;
-    /* Each node sums its part for all, and each gives the others what it summed, or updated. */
-    const double others = (double)(l->nodes - 1) / l->nodes,
-                 bucket = machine->gpus ? VJ_MAP_BYTES : 1048576.0 * (double)c->parallel.bucket_mb;
-    l->network_bytes = others * (vector + (l->zero ? back : vector));
-    l->messages = 2.0 * (l->nodes - 1) * ceil(floats * word / bucket);
+    if (l->nodes > 1) {
+        /* Each node sums its part for all, and each gives the others what it summed, or updated. */
+        l->network_bytes = (l->nodes - 1.0) / l->nodes * (vector + (l->zero ? back : vector));
+        l->messages = 2.0 * (l->nodes - 1) * ceil(floats / (double)l->bucket_floats);
+    }
+    if (machine->gpus) {
+        l->sum_s = gpu_sums_s(l, c, machine, vector, back);
+        return;
+    }
+    if (beside > 1) l->sum_s = (vector + back) / machine->sum_bytes_s;
     l->sum_s += l->network_bytes / machine->network_bytes_s + l->messages * machine->message_s;
 }
 

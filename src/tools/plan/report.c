@@ -118,7 +118,8 @@ static void put_layout(const filling *s, const vj_forecast *f, const vj_config *
     put(s, "gradient_gb", gb * l->weight_bytes, "a rank, summed over %d data ranks", l->data_ranks);
     put(s, "network_gb_a_step", gb * l->network_bytes, "out of each node, and into it, in %.0f messages a rank",
         l->messages);
-    put(s, "sum_s", l->sum_s, "of a step, counted as if the backward pass hid none of it");
+    put(s, "sum_s", l->sum_s,
+        "of a step; counted as if the backward pass hid none of it, but on GPUs what it cannot hide");
 }
 
 static void put_jobs(const filling *s, const vj_forecast *f)

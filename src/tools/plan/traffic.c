@@ -5,6 +5,7 @@
 #include "parallel/traffic.h"
 #include "plan/forecast.h"
 #include "train/checkpoint.h"
+#include "train/peers.h"
 
 /* Bytes of what the ranks tell one another, whatever the model (train/step.c, pretrain.c, digest.c, spectrum.c). */
 enum { REPORT = 8 * 8, JUDGEMENT = 16, DIGEST = 8 * 8, PIECE = 1 << 20 /* doubles of the covariance */ };
@@ -124,13 +125,11 @@ static void count_between_nodes(counting *n)
     const bool feature = n->net->shape.objective == VJ_OBJECTIVE_FEATURE;
     if (l->nodes == 1 || l->data_ranks == 1) return;
     vj_traffic *t = row(n, VJ_COMM_ACROSS, "gradients, in pieces of parallel.bucket_mb", 1, l->tensor);
-    if (n->devices) {
-        count_views(n, l->zero ? VJ_COUNT_REDUCE_SCATTER : VJ_COUNT_ALLREDUCE, floats, t);
-    } else {
-        const vj_gradient_sum_plan plan = {
-            .n = floats, .bucket = n->c->parallel.bucket_mb << 18, .first = l->zero ? n->slice : NULL};
-        n->status = vj_gradient_sum_count(t, &plan, n->first_rank, l->data_ranks);
-    }
+    const int64_t mb = n->c->parallel.bucket_mb;
+    const vj_gradient_sum_plan plan = {.n = floats,
+                                       .bucket = n->devices ? vj_peers_bucket(mb, l->nodes) : mb << 18,
+                                       .first = l->zero ? n->slice : NULL};
+    n->status = vj_gradient_sum_count(t, &plan, n->first_rank, l->data_ranks);
     if (!l->zero) return;
     t = row(n, VJ_COMM_ACROSS, feature ? "weights and the target's (parallel.zero)" : "weights (parallel.zero)", 1,
             l->tensor);

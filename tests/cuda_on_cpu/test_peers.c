@@ -1,0 +1,195 @@
+/*
+ * Sums of vectors on devices that are made from their ends while others sum them: the bits of vj_group_allreduce(), at
+ * any pace, on whatever nodes the ranks are said to be (placements.h). With EMU_MPI_CUDA=1 MPI says that it takes
+ * device memory, and is given it between nodes; else it never is. An MPI that says so and moves something else is found
+ * out. And training on two nodes: the bits of one node.
+ *
+ * MPI's functions are replaced here through its profiling interface: to count messages by what memory they are in, to
+ * spoil them, and to say who is on which node.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "emulated.h"
+#include "parallel/group.h"
+#include "placements.h"
+#include "train/device_messages.h"
+#include "train/peers.h"
+
+enum { MOST = 9001 };
+
+static int rank, size;
+static bool spoil;              /* messages from device memory */
+static long on_device, on_host; /* floats sent from where */
+
+int MPI_Isend(const void *from, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request *request)
+{
+    const bool device = type == MPI_FLOAT && emu_on_device(from, (size_t)count * sizeof(float));
+    if (type == MPI_FLOAT && count > 0) *(device ? &on_device : &on_host) += count;
+    if (device && spoil) ((float *)(uintptr_t)from)[count / 2] = 1234.5f;
+    return PMPI_Isend(from, count, type, to, tag, comm, request);
+}
+
+static bool mpi_is_aware(void)
+{
+    return MPIX_Query_cuda_support() == 1;
+}
+
+static vj_backend *open_device(void)
+{
+    vj_backend *be;
+    assert_int_equal(vj_backend_open_at(&be, "cuda", VJ_FP32, 1, rank), VJ_OK);
+    return be;
+}
+
+static void draw(float *x, int64_t n, int number)
+{
+    vj_rng rng;
+    vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)(1000 * number + rank));
+    for (int64_t i = 0; i < n; i++) x[i] = (float)vj_rng_normal(&rng);
+}
+
+/* Borders of parts: none, even, none for the first. */
+static const int64_t *cut(int64_t *first, int64_t n, int kind)
+{
+    for (int r = 0; r <= size; r++) first[r] = kind == 1 ? n * r / size : n * (r > 1 ? r : 0) / size;
+    first[size] = n;
+    return kind == 0 ? NULL : first;
+}
+
+/* Is this placement one in which every rank sends only what is in its own vector? */
+static bool sends_its_own(const int *node)
+{
+    int count[8] = {0}, runs = 1, nodes = 0;
+    for (int r = 0; r < size; r++) count[node[r]]++;
+    for (int r = 1; r < size; r++) runs += node[r] != node[r - 1];
+    for (int i = 0; i < 8; i++) {
+        nodes += count[i] > 0;
+        if (count[i] > 0 && count[i] != count[node[0]]) return false;
+    }
+    return runs == nodes;
+}
+
+/* Upload a part after the other, from the end, with steps of another length on each rank; some never say how far they
+ * are. The device is asked to work only by the sum. */
+static void make(vj_backend *be, vj_peers *p, float *device, const float *made, int64_t n, int again)
+{
+    const int64_t step = 1 + (n / 7) * (1 + (rank + again) % 3);
+    for (int64_t last = n; last > 0; last -= step) {
+        const int64_t from = last < step ? 0 : last - step;
+        vj_upload(be, device + from, made + from, (last - from) * (int64_t)sizeof *made);
+        if (again != 1 || rank % 2) vj_peers_sum.made(p, be, from, NULL);
+    }
+}
+
+static void check(vj_backend *be, int64_t n, int64_t bucket, int kind, int placement)
+{
+    static float made[MOST], want[MOST], got[MOST];
+    int64_t first[9];
+    vj_peers *p;
+    vj_group *group;
+    const int node = placements[placement][rank];
+    float *device = vj_device_alloc(be, n * (int64_t)sizeof *device);
+    const vj_peers_plan plan = {
+        .gradient = device, .n = n, .bucket = bucket, .first = cut(first, n, kind), .node = node};
+    assert_int_equal(vj_peers_open(&p, be, MPI_COMM_WORLD, &plan), VJ_OK);
+    assert_int_equal(vj_group_open(&group, MPI_COMM_WORLD, node), VJ_OK);
+    assert_true((p != NULL) == (size > 1));
+    for (int again = 0; again < 2 && p; again++) {
+        draw(made, n, again);
+        memcpy(want, made, (size_t)n * sizeof *want);
+        vj_group_allreduce(group, want, n);
+        on_device = on_host = 0;
+        make(be, p, device, made, n, again);
+        assert_true(vj_peers_sum.end(p) >= 0.0);
+        const bool direct = mpi_is_aware() && sends_its_own(placements[placement]);
+        assert_true(direct ? on_host == 0 : on_device == 0);
+        assert_true((strstr(vj_peers_way(p), "MPI from GPU") != NULL) <= direct);
+        vj_download(be, got, device, n * (int64_t)sizeof *got);
+        assert_int_equal(vj_sync(be), VJ_OK);
+        const int64_t begin = plan.first ? first[rank] : 0, end = plan.first ? first[rank + 1] : n;
+        assert_memory_equal(got + begin, want + begin, (size_t)(end - begin) * sizeof *got);
+    }
+    vj_peers_close(p);
+    vj_group_close(group);
+    MPI_Barrier(MPI_COMM_WORLD);
+    vj_device_free(be, device);
+}
+
+/* Do fewer ranks lie as in an earlier placement? */
+static bool is_seen_before(int placement)
+{
+    for (int p = 0; p < placement; p++) {
+        bool same = true;
+        for (int a = 0; a < size; a++)
+            for (int b = 0; b < a; b++)
+                same &=
+                    (placements[p][a] == placements[p][b]) == (placements[placement][a] == placements[placement][b]);
+        if (same) return true;
+    }
+    return false;
+}
+
+static void any_pace_gives_the_bits_of_the_group(void **state)
+{
+    (void)state;
+    vj_backend *be = open_device();
+    for (int placement = 0; placement < PLACEMENTS; placement++) {
+        if (is_seen_before(placement)) continue;
+        for (int kind = 0; kind < 3; kind++) check(be, MOST, kind == 0 ? 1500 : 4000, kind, placement);
+        check(be, 17, 16, placement % 3, placement);
+    }
+    vj_backend_close(be);
+}
+
+static void messages_from_device_memory_are_tried(void **state)
+{
+    (void)state;
+    vj_backend *be = open_device();
+    const bool takes = vj_device_messages(be, MPI_COMM_WORLD, MPI_COMM_WORLD);
+    assert_int_equal(takes, mpi_is_aware());
+    spoil = true;
+    const bool believed = vj_device_messages(be, MPI_COMM_WORLD, MPI_COMM_WORLD);
+    spoil = rank == 0; /* one other rank sees it */
+    const bool believed_one = vj_device_messages(be, MPI_COMM_WORLD, MPI_COMM_WORLD);
+    spoil = false;
+    assert_false(believed);
+    assert_false(believed_one);
+    vj_backend_close(be);
+}
+
+static void buckets_grow_with_the_nodes(void **state)
+{
+    (void)state;
+    assert_int_equal(vj_peers_bucket(4, 1), 4 << 18);
+    assert_int_equal(vj_peers_bucket(4, 2), 8 << 18);
+    assert_int_equal(vj_peers_bucket(4, 16), 64 << 18);
+    assert_int_equal(vj_peers_bucket(4, 1000), 64 << 18);
+    assert_int_equal(vj_peers_bucket(5, 13), 64 << 18);
+    assert_int_equal(vj_peers_bucket(256, 1), 256 << 18);
+    assert_int_equal(vj_peers_bucket(256, 8), 256 << 18);
+}
+
+int main(int argc, char **argv)
+{
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_pace_gives_the_bits_of_the_group),
+        cmocka_unit_test(messages_from_device_memory_are_tried),
+        cmocka_unit_test(buckets_grow_with_the_nodes),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    MPI_Finalize();
+    return failed != 0;
+}
