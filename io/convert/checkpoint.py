@@ -30,6 +30,16 @@ def put_text(item, name, text):
     item.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) + 1))
 
 
+def put_head(file, name, version, code):
+    """The attributes that every file of vjepa begins with (docs/formats.md)."""
+    put_text(file, "format", name)
+    file.attrs["version"] = np.int64(version)
+    put_text(file, "code", code)
+    put_text(file, "date", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    put_text(file, "hosts", socket.gethostname() or "unknown")
+    file.attrs["ranks"] = np.int64(1)
+
+
 def architecture(shape):
     """What a checkpoint says of the encoder of a settings.Shape (vj_ckpt_architecture in io/store/ckpt/ckpt.h)."""
     return {"kind": "vit", "positions": "sincos", "width": shape.width, "depth": shape.depth, "heads": shape.heads,
@@ -44,12 +54,7 @@ def write(path, state, config, shape, tensors, code):
     def fill(part):
         # Format 1.8, as all files of vjepa: checksums in HDF5's own structures, and the length in the superblock.
         with h5py.File(part, "w", libver=("v108", "v108")) as file:
-            put_text(file, "format", FORMAT)
-            file.attrs["version"] = np.int64(VERSION)
-            put_text(file, "code", code)
-            put_text(file, "date", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-            put_text(file, "hosts", socket.gethostname() or "unknown")
-            file.attrs["ranks"] = np.int64(1)
+            put_head(file, FORMAT, VERSION, code)
             for name, values in tensors.items():
                 dataset = file.create_dataset(name, data=values, dtype="<f4")
                 dataset.attrs["xxh3"] = _sums(values)

@@ -4,8 +4,6 @@ Attentive probes: those of the published code (`classifier` of V-JEPA, `classifi
 """
 import os
 import re
-import socket
-import time
 
 import h5py
 import numpy as np
@@ -14,7 +12,7 @@ import xxhash
 
 import program
 import published
-from checkpoint import put_text
+from checkpoint import put_head, put_text
 from program import Misused, Refused
 
 FORMAT, VERSION = "vjepa-probe", 1
@@ -162,12 +160,7 @@ def from_published(content, arguments):
 def _write(path, facts, tensors, names, code):
     def fill(part):
         with h5py.File(part, "w", libver=("v108", "v108")) as file:
-            put_text(file, "format", FORMAT)
-            file.attrs["version"] = np.int64(VERSION)
-            put_text(file, "code", code)
-            put_text(file, "date", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-            put_text(file, "hosts", socket.gethostname() or "unknown")
-            file.attrs["ranks"] = np.int64(1)
+            put_head(file, FORMAT, VERSION, code)
             for name in sorted(tensors):
                 dataset = file.create_dataset(f"weights/{name}", data=tensors[name], dtype="<f4")
                 dataset.attrs["xxh3"] = np.array([xxhash.xxh3_64_intdigest(dataset[...].tobytes())], np.uint64)

@@ -5,6 +5,7 @@
 #ifndef VJ_BASE_CONFIG_H
 #define VJ_BASE_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -191,7 +192,7 @@ typedef struct {
     } embed;
     struct {
         vj_strings tasks;            /* label names; empty: all */
-        vj_strings pooling;          /* attentive average */
+        vj_strings pooling;          /* attentive average, in vjepa-evaluate tokens<depth> */
         double labels[VJ_MAX_MASKS]; /* shares of the labels, in percent */
         int labels_count;
         int64_t clips;             /* number of labelled clips that counts as 100 %; 0: all */
@@ -199,6 +200,7 @@ typedef struct {
         char split_files[VJ_PATH]; /* folder of split files to use instead; "": none */
         char paper[VJ_PATH];       /* CSV file of published results to stand beside ours; "": none */
         char paper_table[32];      /* only cells of this table of it; "": of any */
+        char features[24];         /* online, stored, stored:K; vj_config_copies() */
         int64_t seeds, epochs, batch;
         double lr, final_lr, weight_decay, final_weight_decay, clip_grad, init_std, warmup_epochs;
         int equal_updates; /* bool: train more epochs on smaller shares, so that all get equally many updates */
@@ -207,18 +209,21 @@ typedef struct {
     struct {                   /* vjepa-evaluate: what a sample looks like (feed/eval_views.h, feed/eval_set.h) */
         int64_t segments;      /* clips of a video that make a sample */
         int64_t views;         /* crops of a test sample; 1: the centre */
+        int64_t short_side;    /* pixels, of one test crop's clip before the crop; 0: data.crop * 256 / 224 */
         int preset;            /* vj_preset: what `auto` means below */
         int augment;           /* vj_auto_augment of training views */
         double flip, erasing;  /* probabilities in training views; VJ_AUTO: the preset's */
         int random_windows;    /* vj_random_windows */
         int64_t image_frames;  /* an image is shown as this many equal frames */
         int64_t batch;         /* samples that a rank encodes at a time */
+        int64_t limit;         /* training samples that splits are drawn from, by a permutation; 0: all */
         int64_t depth;         /* attentive probes: 1 + blocks on the query */
         int64_t measure_every; /* epochs; 0: after the last only */
         double sweep_lr[VJ_MAX_MASKS]; /* learning rates to choose from; none: probe.lr */
         int sweep_lr_count;
         double sweep_wd[VJ_MAX_MASKS]; /* weight decays to choose from; none: probe.weight_decay */
         int sweep_wd_count;
+        double sweep_flops; /* most operations of a campaign, in those of one probe; 0: any number */
     } evaluate;
     struct { /* vjepa-plan: the machine */
         char name[VJ_PATH];
@@ -290,6 +295,13 @@ int vj_config_origin(const vj_config *config, const char *key);
  * with a message that names both keys (VJ_ERR_USAGE). Idempotent.
  */
 vj_status vj_config_check(vj_config *config);
+
+/**
+ * Return what probe.features says: how many copies of each training sample's features are kept; 0: none, online.
+ * *centre: of the one test crop, not of training views. -1: the text is none of "online", "stored", "stored:K", K from
+ * 1 to 1000000.
+ */
+int64_t vj_config_copies(const vj_config *config, bool *centre);
 
 /** Return data.io_patience_s; if it is negative, 300 s or half of run.watchdog_s, whichever is less. */
 double vj_config_io_patience_s(const vj_config *config);

@@ -230,8 +230,29 @@ static vj_status check_patience(const vj_config *config)
                   config->data.io_patience_s, config->run.watchdog_s);
 }
 
+int64_t vj_config_copies(const vj_config *config, bool *centre)
+{
+    static const char prefix[] = "stored:";
+    const char *text = config->probe.features, *number = text + strlen(prefix);
+    *centre = strcmp(text, "stored") == 0;
+    if (*centre) return 1;
+    if (strcmp(text, "online") == 0) return 0;
+    if (strncmp(text, prefix, strlen(prefix)) != 0 || strlen(number) > 7 || number[strspn(number, "0123456789")])
+        return -1;
+    const long long copies = atoll(number); /* at most seven digits */
+    return copies >= 1 && copies <= 1000000 ? copies : -1;
+}
+
 static vj_status check_probe(const vj_config *config)
 {
+    bool centre;
+    if (vj_config_copies(config, &centre) < 0)
+        return refuse(config, "probe.features", "probe.features",
+                      "'%s' is none of online, stored and stored:K with a number K from 1 to 1000000",
+                      config->probe.features);
+    if (config->evaluate.short_side > 0 && config->evaluate.short_side < config->data.crop)
+        return refuse(config, "evaluate.short_side", "data.crop", "%lld is less than data.crop, %lld",
+                      (long long)config->evaluate.short_side, (long long)config->data.crop);
     if (config->probe.pooling.count == 0)
         return refuse(config, "probe.pooling", "probe.pooling", "is empty; name attentive, average or both");
     if (config->probe.labels_count == 0)

@@ -4,6 +4,7 @@
  */
 #include "base/program.h"
 
+#include <errno.h>
 #include <hdf5.h>
 #include <libavutil/avutil.h>
 #include <omp.h>
@@ -459,4 +460,16 @@ int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
     }
     end_mpi(run);
     return exit_code_when_ok;
+}
+
+vj_status vj_option_number(const char *option, const char *text, int64_t least, int64_t most, int64_t *value)
+{
+    char *end;
+    if (!text) return VJ_OK;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    if (end == text || *end || errno || *value < least || *value > most)
+        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a whole number from %lld to %lld", option, text,
+                        (long long)least, (long long)most);
+    return VJ_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "base/program.h"
 #include "evaluate/parts.h"
+#include "model/stack.h"
 #include "parallel/parallel.h"
 #include "train/history.h"
 #include "train/precision.h"
@@ -44,6 +45,7 @@ static vj_status open_side(vj_evaluation *e, vj_eval_side *side, const char *pat
     VJ_TRY(vj_clips_open(&side->clips, &list, e->comm));
     vj_status status = vj_eval_views_init(&side->views, e->config, side->clips, training);
     if (status == VJ_OK) status = vj_eval_set_open(&side->set, side->clips, e->config, training);
+    if (status == VJ_OK) status = vj_eval_damage_open(side);
     return vj_agree(e->comm, status);
 }
 
@@ -73,8 +75,35 @@ static vj_status open_all(vj_evaluation *e)
         vj_eval_set_say(&e->validation.set, "validation");
         for (int i = 0; i < e->notes.count; i++) vj_warn("%s", e->notes.text[i]);
     }
-    VJ_TRY(vj_eval_keep_products(e));
-    return vj_eval_open(e);
+    e->most_clips = vj_eval_most_clips(e);
+    return vj_eval_keep_products(e);
+}
+
+/* ------------------------------------------------------------------------------------------------ groups */
+
+static vj_status open_groups(vj_evaluation *e, MPI_Comm comm)
+{
+    const vj_config *c = e->config;
+    const vj_shape shape = vj_shape_from(c);
+    const int tensor = (int)c->parallel.tensor;
+    if (!vj_stack_divides(shape.heads, shape.hidden, tensor))
+        return vj_raise(
+            VJ_ERR_USAGE,
+            "model.heads %d and the hidden width %d do not both divide by parallel.tensor %d; groups of one "
+            "rank always do: --set parallel.tensor=1",
+            shape.heads, shape.hidden, tensor);
+    VJ_TRY(vj_layout_open(&e->layout, comm, tensor));
+    e->comm = e->layout.data;
+    e->rank = e->layout.data_rank;
+    e->size = e->layout.data_size;
+    return vj_tensor_open(&e->tensor, &e->layout, c->parallel.tensor_sequence);
+}
+
+/* What the others of a group must know of what its leader has settled. */
+static void tell_group(vj_evaluation *e)
+{
+    vj_broadcast(e->config, (int64_t)sizeof *e->config, e->layout.tensor);
+    vj_broadcast(&e->most_clips, (int64_t)sizeof e->most_clips, e->layout.tensor);
 }
 
 /* ------------------------------------------------------------------------------------------------ training */
@@ -84,12 +113,18 @@ static vj_status load_epoch(vj_evaluation *e)
 {
     const int64_t batch = e->config->evaluate.batch, left = e->stream_count - e->place;
     int64_t *mine = vj_calloc(left + 1, sizeof *mine), n = 0;
-    if (!mine) return vj_raise(VJ_ERR_MEMORY, "no memory for the order of %lld samples", (long long)left);
+    VJ_TRY(vj_agree(e->comm, mine ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld samples", (long long)left)));
     for (int64_t i = 0; i < left; i++)
         if (i / batch % e->size == e->rank) mine[n++] = e->stream[e->place + i];
-    vj_status status = vj_eval_load(e, &e->train, mine, n, batch, 1);
+    vj_status status = vj_eval_start(e, mine, n);
     free(mine);
     return status;
+}
+
+/* What a sample comes from. */
+static const char *what(const vj_evaluation *e)
+{
+    return e->copies > 0 ? "features" : "clips";
 }
 
 static void say_progress(vj_evaluation *e, double *said_s)
@@ -98,14 +133,13 @@ static void say_progress(vj_evaluation *e, double *said_s)
     if (e->rank != 0 || now - *said_s < 5.0) return;
     *said_s = now;
     const double epochs = (double)(e->epochs - e->epoch) - (double)e->place / (double)e->stream_count;
-    vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.1f samples/s, %.1f %% of the time waiting for clips, at "
+    vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.1f samples/s, %.1f %% of the time waiting for %s, at "
            "most %.0f s left to train",
            (long long)e->epoch + 1, (long long)e->epochs, 100.0 * (double)e->place / (double)e->stream_count, rate,
-           100.0 * e->waited_s / spent_s, epochs * (double)e->stream_count / rate);
+           100.0 * e->waited_s / spent_s, what(e), epochs * (double)e->stream_count / rate);
 }
 
-/* After each round: is it time to write or to stop? The same on all ranks. */
-static vj_status check_requests(vj_evaluation *e, int64_t rounds, int *stop)
+void vj_eval_look(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
 {
     const vj_config *c = e->config;
     const double minutes = c->checkpoint.every_minutes > 0.0 ? c->checkpoint.every_minutes : 10.0;
@@ -114,21 +148,22 @@ static vj_status check_requests(vj_evaluation *e, int64_t rounds, int *stop)
     int flags[] = {asked[VJ_ASK_STOP], asked[VJ_ASK_WRITE] || (e->rank == 0 && vj_now() - e->saved_s > 60.0 * minutes)};
     MPI_Allreduce(MPI_IN_PLACE, flags, 2, MPI_INT, MPI_MAX, e->comm);
     *stop = flags[0];
-    if (!flags[0] && !flags[1] && (c->checkpoint.every == 0 || rounds % c->checkpoint.every != 0)) return VJ_OK;
-    asked[VJ_ASK_WRITE] = VJ_WHY_NOT;
-    return vj_eval_save(e);
+    *write = flags[0] || flags[1] || (c->checkpoint.every > 0 && rounds % c->checkpoint.every == 0);
+    if (*write) asked[VJ_ASK_WRITE] = VJ_WHY_NOT;
 }
 
 static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *said_s, int *stop)
 {
     VJ_TRY(vj_agree(e->comm, vj_eval_stream_begin(e)));
-    VJ_TRY(vj_agree(e->comm, load_epoch(e)));
+    VJ_TRY(load_epoch(e));
     while (e->place < e->stream_count && !*stop) {
         const double begin = vj_now();
+        bool write;
         VJ_TRY(vj_eval_round(e));
         vj_stop_took_step(&e->stop, vj_now() - begin);
         say_progress(e, said_s);
-        VJ_TRY(check_requests(e, ++*rounds, stop));
+        vj_eval_look(e, ++*rounds, stop, &write);
+        if (write) VJ_TRY(vj_eval_save(e));
     }
     return VJ_OK;
 }
@@ -148,15 +183,16 @@ static vj_status start_keys(vj_evaluation *e)
 }
 
 /* What is only printed: the table is made of the last epoch. */
-static vj_status measure_between(vj_evaluation *e)
+static vj_status measure_between(vj_evaluation *e, int *stop)
 {
     const int64_t every = e->config->evaluate.measure_every;
     char name[VJ_HEAD_NAME];
     if (every == 0 || e->epoch % every != 0 || e->epoch == e->epochs) return VJ_OK;
     vj_eval_score *scores = vj_calloc(e->head_count, sizeof *scores);
     VJ_TRY(vj_agree(e->comm, scores ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for scores")));
-    vj_status status = vj_eval_measure(e, scores, false);
-    for (int64_t h = 0; status == VJ_OK && h < e->head_count; h++) {
+    vj_status status = vj_eval_measure(e, scores, false, stop);
+    if (status == VJ_OK && *stop) status = vj_eval_save(e);
+    for (int64_t h = 0; status == VJ_OK && !*stop && h < e->head_count; h++) {
         vj_eval_head_name(e, &e->head[h], name);
         vj_log("evaluate: after epoch %lld %s: top-1 %.2f, top-5 %.2f", (long long)e->epoch, name, scores[h].top1,
                scores[h].top5);
@@ -169,18 +205,20 @@ static vj_status train(vj_evaluation *e, int *stop)
 {
     int64_t rounds = 0;
     double said_s = vj_now();
-    e->began_s = e->saved_s = said_s;
+    e->began_s = said_s;
     while (e->epoch < e->epochs) {
         VJ_TRY(train_epoch(e, &rounds, &said_s, stop));
         if (*stop) return VJ_OK;
         vj_eval_stream_end(e);
         e->epoch++;
-        VJ_TRY(measure_between(e));
+        VJ_TRY(measure_between(e, stop));
+        if (*stop) return VJ_OK;
     }
     if (e->encoded > 0) {
         const double spent_s = vj_now() - e->began_s;
-        vj_log("evaluate: %lld samples encoded in %.1f s, %.1f samples/s, %.1f %% of the time waiting for clips",
-               (long long)e->encoded, spent_s, (double)e->encoded / spent_s, 100.0 * e->waited_s / spent_s);
+        vj_log("evaluate: %lld samples %s in %.1f s, %.1f samples/s, %.1f %% of the time waiting for %s",
+               (long long)e->encoded, e->copies > 0 ? "read" : "encoded", spent_s, (double)e->encoded / spent_s,
+               100.0 * e->waited_s / spent_s, what(e));
         VJ_TRY(vj_eval_save(e));
     }
     return VJ_OK;
@@ -193,18 +231,36 @@ static void remember(const vj_evaluation *e, const char *event, const char *why)
     if (e->rank == 0) vj_history_add(e->config, event, e->epoch, e->size, why);
 }
 
-static vj_status measure(vj_evaluation *e)
+/* What the rank that has grown most has taken since the start. Collective. */
+static void say_memory(const vj_evaluation *e)
+{
+    const double mib = 1048576.0;
+    int64_t grown = vj_peak_bytes() - e->began_bytes;
+    MPI_Allreduce(MPI_IN_PLACE, &grown, 1, MPI_INT64_T, MPI_MAX, e->comm);
+    vj_log("evaluate: the memory of a rank has grown by %.0f MiB; at most %.0f were forecast", (double)grown / mib,
+           (double)e->forecast_bytes / mib);
+}
+
+static vj_status measure(vj_evaluation *e, int *stop)
 {
     vj_eval_score *scores = vj_calloc(e->head_count, sizeof *scores);
     VJ_TRY(vj_agree(e->comm, scores ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for scores")));
-    vj_status status = vj_eval_measure(e, scores, true);
-    if (status == VJ_OK && e->request->keep_probes) status = vj_agree(e->comm, vj_eval_keep_probes(e, scores));
+    vj_status status = vj_eval_measure(e, scores, true, stop);
+    if (status != VJ_OK || *stop) {
+        free(scores);
+        return status;
+    }
+    if (e->request->keep_probes) status = vj_agree(e->comm, vj_eval_keep_probes(e, scores));
+    if (status == VJ_OK) status = vj_agree(e->comm, e->rank == 0 ? vj_eval_write_attention(e, scores) : VJ_OK);
     if (status == VJ_OK) status = vj_agree(e->comm, e->rank == 0 ? vj_eval_report(e, scores) : VJ_OK);
     free(scores);
     VJ_TRY(status);
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK));
     VJ_TRY(vj_run_folder_complete(e->config, e->epochs, e->comm));
+    if (e->rank == 0) vj_eval_forget_measured(e);
+    VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK));
     remember(e, "done", "");
+    say_memory(e);
     vj_log("\nresults: %s/results.json, results.csv, results.md, heads.csv, predictions.h5, splits/", e->request->dir);
     return VJ_OK;
 }
@@ -220,43 +276,80 @@ static bool is_complete(const vj_evaluation *e)
     return there;
 }
 
-static vj_status work(vj_evaluation *e, vj_evaluate_outcome *outcome)
+/* Only measure, the probes of files. */
+static vj_status work_on_files(vj_evaluation *e, int *stop)
+{
+    VJ_TRY(vj_agree(e->comm, vj_eval_read_probes(e)));
+    VJ_TRY(start_keys(e));
+    remember(e, "start", "");
+    return measure(e, stop);
+}
+
+static vj_status work_on_heads(vj_evaluation *e, int *stop)
 {
     bool found;
-    int stop = 0;
-    if (e->request->probes) {
-        VJ_TRY(vj_agree(e->comm, vj_eval_read_probes(e)));
-        VJ_TRY(start_keys(e));
-        return measure(e);
-    }
     VJ_TRY(vj_eval_restore(e, &found));
     if (found && is_complete(e)) {
         vj_log("evaluate: %s is complete; to measure again, remove the file complete", e->request->dir);
-        return VJ_OK;
+        return vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK);
     }
-    if (found)
+    if (found && e->epoch < e->epochs)
         vj_log("evaluate: going on from %s in epoch %lld of %lld", e->request->dir, (long long)e->epoch + 1,
                (long long)e->epochs);
+    else if (found)
+        vj_log("evaluate: going on from %s, whose probes are trained", e->request->dir);
     VJ_TRY(start_keys(e));
     remember(e, "start", "");
-    VJ_TRY(train(e, &stop));
-    if (!stop) return measure(e);
+    VJ_TRY(vj_eval_store(e, stop));
+    if (!*stop) VJ_TRY(train(e, stop));
+    return *stop ? VJ_OK : measure(e, stop);
+}
+
+static vj_status work(vj_evaluation *e, vj_evaluate_outcome *outcome)
+{
+    int stop = 0;
+    e->saved_s = vj_now();
+    VJ_TRY(e->request->probes ? work_on_files(e, &stop) : work_on_heads(e, &stop));
+    if (!stop) return VJ_OK;
     remember(e, "stop", vj_stop_reason(stop));
     *outcome = VJ_EVALUATE_STOPPED;
-    vj_log("stopped in epoch %lld of %lld by %s; the same command goes on", (long long)e->epoch + 1,
-           (long long)e->epochs, vj_stop_reason(stop));
+    if (e->epoch < e->epochs)
+        vj_log("stopped in epoch %lld of %lld by %s; the same command goes on", (long long)e->epoch + 1,
+               (long long)e->epochs, vj_stop_reason(stop));
+    else
+        vj_log("stopped while measuring by %s; the same command goes on", vj_stop_reason(stop));
     return vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK);
 }
 
-static vj_status run(vj_evaluation *e, vj_evaluate_outcome *outcome)
+/* What leaders do before all ranks open the encoders. */
+static vj_status prepare(vj_evaluation *e)
 {
-    vj_stop_listen(&e->stop, e->config);
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_limit(&e->stop, e->config) : VJ_OK));
     if (!e->request->dry_run) VJ_TRY(vj_run_folder_take(&e->lease, e->config, false, e->comm));
-    VJ_TRY(open_all(e));
+    return open_all(e);
+}
+
+/* With all open. */
+static vj_status lead(vj_evaluation *e, vj_evaluate_outcome *outcome)
+{
+    vj_status status = vj_run_folder_take(&e->lease, e->config, true, e->comm);
+    if (status == VJ_OK) status = work(e, outcome);
+    vj_frozen_dismiss(&e->frozen);
+    return status;
+}
+
+static vj_status run(vj_evaluation *e, MPI_Comm comm, vj_evaluate_outcome *outcome)
+{
+    vj_stop_listen(&e->stop, e->config);
+    VJ_TRY(vj_agree(comm, open_groups(e, comm)));
+    const bool leads = e->layout.tensor_rank == 0;
+    VJ_TRY(vj_agree(comm, leads ? prepare(e) : VJ_OK));
+    tell_group(e);
+    VJ_TRY(vj_eval_open(e));
     if (e->request->dry_run) return VJ_OK;
-    VJ_TRY(vj_run_folder_take(&e->lease, e->config, true, e->comm));
-    return work(e, outcome);
+    VJ_TRY(vj_agree(comm, leads ? lead(e, outcome) : vj_frozen_follow(&e->frozen)));
+    vj_broadcast(outcome, (int64_t)sizeof *outcome, e->layout.tensor);
+    return VJ_OK;
 }
 
 static void release(vj_evaluation *e)
@@ -267,8 +360,12 @@ static void release(vj_evaluation *e)
     vj_eval_set_release(&e->validation.set);
     vj_clips_close(e->train.clips);
     vj_clips_close(e->validation.clips);
+    free(e->train.damaged);
+    free(e->validation.damaged);
     vj_lease_release(e->lease);
     vj_notes_release(&e->notes);
+    vj_tensor_close(e->tensor);
+    vj_layout_close(&e->layout);
     free(e->config);
     free(e);
 }
@@ -289,9 +386,8 @@ vj_status vj_evaluate(const vj_config *config, const vj_evaluate_request *reques
     copy->data.read_ahead = 1;
     copy->data.verify = 1.0;
     copy->data.cache[0] = '\0';
-    *e = (vj_evaluation){
-        .config = copy, .request = request, .comm = comm, .rank = vj_comm_rank(comm), .size = vj_comm_size(comm)};
-    vj_status status = run(e, outcome);
+    *e = (vj_evaluation){.config = copy, .request = request, .began_bytes = vj_resident_bytes()};
+    vj_status status = run(e, comm, outcome);
     release(e);
     return status;
 }

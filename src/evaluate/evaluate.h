@@ -18,6 +18,8 @@ typedef struct {
     int encoder_count;
     const char *probes; /* files of probes to measure without training, "A.h5,B.h5", or folders of them; NULL: train */
     int keep_probes;    /* bool: write every probe as a file, DIR/probes/NAME.h5 */
+    int keep_features;  /* bool: leave stored features in DIR/features (probe.features) */
+    int64_t attention;  /* validation samples whose attention is written to DIR/attention.h5; 0: none */
     const char *dir;    /* folder for checkpoints and results */
     int dry_run;        /* bool: check everything and print the plan */
 } vj_evaluate_request;

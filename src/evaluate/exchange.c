@@ -24,8 +24,10 @@ struct vj_exchange {
     int64_t place_room;
     room rows, prob, drows, dkeys;              /* device: of this rank's entries that have a key, in order */
     room means;                                 /* device: [slots, D] */
+    room scores;                                /* device: of entries with blocks on the tokens, in order */
     room staged, out, in, back, gradient;       /* host */
     int *out_count, *out_at, *in_count, *in_at; /* [size] floats */
+    int *packed_at;                             /* [size] floats: how far the message is packed */
 };
 
 /* ------------------------------------------------------------------------------------------------ memory */
@@ -58,16 +60,17 @@ static vj_status grow_host(room *r, int64_t floats)
 vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e)
 {
     const double most = (double)e->config->evaluate.batch * e->validation.views.views * e->size *
-                        (double)e->head_count * (double)e->key_floats;
+                        (double)e->head_count * (double)vj_eval_most_floats(e);
     vj_exchange *x = vj_calloc(1, sizeof *x);
     *exchange = x;
     if (!x) return vj_raise(VJ_ERR_MEMORY, "no memory for messages");
     x->e = e;
-    x->out_count = vj_calloc(4 * (int64_t)e->size, sizeof *x->out_count);
+    x->out_count = vj_calloc(5 * (int64_t)e->size, sizeof *x->out_count);
     if (!x->out_count) return vj_raise(VJ_ERR_MEMORY, "no memory for messages");
     x->out_at = x->out_count + e->size;
     x->in_count = x->out_at + e->size;
     x->in_at = x->in_count + e->size;
+    x->packed_at = x->in_at + e->size;
     if (most >= (double)INT_MAX)
         return vj_raise(VJ_ERR_USAGE,
                         "%lld probes and evaluate.batch %lld on %d ranks make messages that MPI cannot count: a "
@@ -79,7 +82,7 @@ vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e)
 void vj_exchange_close(vj_exchange *x)
 {
     if (!x) return;
-    room *const device[] = {&x->rows, &x->prob, &x->drows, &x->dkeys, &x->means};
+    room *const device[] = {&x->rows, &x->prob, &x->drows, &x->dkeys, &x->means, &x->scores};
     room *const host[] = {&x->staged, &x->out, &x->in, &x->back, &x->gradient};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++) vj_device_free(x->e->frozen.be, device[i]->at);
     for (size_t i = 0; i < sizeof host / sizeof host[0]; i++) free(host[i]->at);
@@ -98,7 +101,7 @@ static const vj_eval_head *head_of(const vj_exchange *x, int64_t k)
 
 static int64_t floats_of(const vj_exchange *x, int64_t k)
 {
-    return vj_head_row_floats(&head_of(x, k)->shape);
+    return vj_eval_row_floats(head_of(x, k));
 }
 
 static int total(const int *count, const int *at, int size)
@@ -169,9 +172,10 @@ static vj_status make_room(vj_exchange *x)
 {
     const vj_evaluation *e = x->e;
     const int64_t D = e->config->model.width, row = e->key_floats;
-    int64_t keyed = 0, slots = 0, floats = 0;
+    int64_t keyed = 0, slots = 0, scores = 0, floats = 0;
     for (int64_t k = x->mine; k < x->mine + x->my_count; k++) {
         keyed += head_of(x, k)->key_at >= 0;
+        if (head_of(x, k)->on_tokens) scores += floats_of(x, k);
         if (x->entries[k].slot >= slots) slots = x->entries[k].slot + 1;
         floats += floats_of(x, k);
     }
@@ -182,25 +186,34 @@ static vj_status make_room(vj_exchange *x)
     VJ_TRY(grow_device(x, &x->dkeys, keyed * row));
     VJ_TRY(grow_device(x, &x->prob, keyed * e->key_heads * e->tokens));
     VJ_TRY(grow_device(x, &x->means, slots * D));
-    VJ_TRY(grow_host(&x->staged, keyed * row + slots * D));
+    VJ_TRY(grow_device(x, &x->scores, scores));
+    VJ_TRY(grow_host(&x->staged, keyed * row + slots * D + scores));
     VJ_TRY(grow_host(&x->out, floats));
     VJ_TRY(grow_host(&x->back, in));
     VJ_TRY(grow_host(&x->gradient, in));
     return grow_host(&x->in, in);
 }
 
-/* The token part of this rank's entries. *keyed: those with a key. */
-static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed)
+/* The token part of this rank's entries: *keyed rows of those with a key, means, *scores floats of those with blocks on
+ * the tokens. */
+static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed, int64_t *scores)
 {
     const vj_evaluation *e = x->e;
     vj_backend *be = e->frozen.be;
     const int64_t D = e->config->model.width, row = e->key_floats;
     const int64_t prob = e->key_heads * e->tokens;
     int averaged = -1; /* the last slot whose mean is there */
-    *keyed = 0;
+    *keyed = *scores = 0;
     for (int64_t k = x->mine; k < x->mine + x->my_count;) {
         const vj_eval_head *h = head_of(x, k);
         const int slot = x->entries[k].slot;
+        if (h->on_tokens) {
+            const float *of = vj_token_probe_forward(h->token_probe, e->raw + slot * e->sample_floats);
+            vj_copy(be, x->scores.at + *scores, of, h->shape.classes);
+            *scores += h->shape.classes;
+            k++;
+            continue;
+        }
         if (h->key_at < 0) {
             if (averaged != slot)
                 vj_head_pool(be, &h->shape, x->means.at + slot * D, NULL, NULL, e->raw + slot * e->sample_floats);
@@ -217,36 +230,38 @@ static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed)
 }
 
 /* Rows into the message, owner by owner. */
-static void pack_rows(vj_exchange *x, int64_t keyed)
+static void pack_rows(vj_exchange *x, const float *means, const float *scores)
 {
     const vj_evaluation *e = x->e;
     const int64_t D = e->config->model.width, row = e->key_floats;
-    const float *means = x->staged.at + keyed * row;
-    int64_t *at = vj_calloc(e->size, sizeof *at);
-    VJ_ASSERT(at);
-    for (int r = 0; r < e->size; r++) at[r] = x->out_at[r];
-    keyed = 0;
+    int *at = x->packed_at;
+    memcpy(at, x->out_at, sizeof *at * (size_t)e->size);
+    int64_t keyed = 0;
     for (int64_t k = x->mine; k < x->mine + x->my_count; k++) {
         const vj_eval_head *h = head_of(x, k);
-        const float *from = h->key_at >= 0 ? x->staged.at + keyed++ * row : means + x->entries[k].slot * D;
+        const float *from = h->on_tokens     ? scores
+                            : h->key_at >= 0 ? x->staged.at + keyed++ * row
+                                             : means + x->entries[k].slot * D;
+        if (h->on_tokens) scores += h->shape.classes;
         memcpy(x->out.at + at[h->owner], from, sizeof(float) * (size_t)floats_of(x, k));
-        at[h->owner] += floats_of(x, k);
+        at[h->owner] += (int)floats_of(x, k); /* vj_exchange_open(): MPI can count them all */
     }
-    free(at);
 }
 
 static vj_status send_rows(vj_exchange *x, int encoder)
 {
     const vj_evaluation *e = x->e;
     const int64_t D = e->config->model.width, row = e->key_floats;
-    int64_t keyed, slots = 0;
+    int64_t keyed, scores, slots = 0;
     for (int64_t k = x->mine; k < x->mine + x->my_count; k++)
-        if (head_of(x, k)->key_at < 0) slots = x->entries[k].slot + 1;
-    compute_rows(x, encoder, &keyed);
+        if (head_of(x, k)->key_at < 0 && !head_of(x, k)->on_tokens) slots = x->entries[k].slot + 1;
+    compute_rows(x, encoder, &keyed, &scores);
+    float *const means = x->staged.at + keyed * row, *const of_tokens = means + slots * D;
     vj_download(e->frozen.be, x->staged.at, x->rows.at, keyed * row * (int64_t)sizeof(float));
-    vj_download(e->frozen.be, x->staged.at + keyed * row, x->means.at, slots * D * (int64_t)sizeof(float));
+    vj_download(e->frozen.be, means, x->means.at, slots * D * (int64_t)sizeof(float));
+    vj_download(e->frozen.be, of_tokens, x->scores.at, scores * (int64_t)sizeof(float));
     VJ_TRY(vj_sync(e->frozen.be));
-    pack_rows(x, keyed);
+    pack_rows(x, means, of_tokens);
     return VJ_OK;
 }
 

@@ -1,5 +1,6 @@
 /* What an evaluation will cost: memory and operations, before it begins. */
 #include <math.h>
+#include <string.h>
 
 #include "evaluate/parts.h"
 
@@ -15,33 +16,42 @@ static double encoder_flops(const vj_evaluation *e)
     return clip * e->train.set.segments;
 }
 
-/* Of a head, forward and backward, for one sample: pooling (scores and weighted sum, and twice that backward), values,
- * MLP, blocks on the query, class layer. */
-static double head_flops(const vj_evaluation *e, const vj_eval_head *h)
+/* Folded heads cost next to nothing; a sweep of heads with blocks on the tokens can cost many times the encoder. */
+static vj_status check_operations(const vj_evaluation *e, int64_t needed)
 {
-    const double D = h->shape.D, N = (double)e->tokens, classes = h->shape.classes;
-    if (h->shape.pooling == VJ_POOL_AVERAGE) return N * D + 6.0 * D * classes;
-    return 12.0 * N * D * h->shape.heads + 6.0 * ((10.0 + 12.0 * (h->shape.depth - 1)) * D * D + D * classes);
-}
-
-static void say_operations(const vj_evaluation *e, int64_t needed)
-{
+    const double bound = e->config->evaluate.sweep_flops;
     double heads = 0.0, most = 0.0;
     const double encoders = (double)needed * encoder_flops(e) * e->frozen.count;
     for (int64_t i = 0; i < e->head_count; i++) {
-        const double one = (double)e->split[e->head[i].split].learned * head_flops(e, &e->head[i]);
+        const double one = (double)e->split[e->head[i].split].learned * vj_eval_head_flops(e, &e->head[i]);
         heads += one;
         most = fmax(most, one);
     }
-    vj_log("evaluate: an epoch takes %.3g TFLOP in the encoders and %.3g in the probes: %.2f times that of one probe",
-           1e-12 * encoders, 1e-12 * heads, (encoders + heads) / (encoders + most));
+    /* Stored features, too, are compared with one probe online: once tokens come from disk, probes are most of the
+     * work, which is little. */
+    const double times = (encoders + heads) / (encoders + most);
+    if (e->copies > 0)
+        vj_log("evaluate: features of %lld cop%s take %.1f MiB on disk, in %s/features%s; to encode a copy takes %.3g "
+               "TFLOP, an epoch then %.3g in the probes",
+               (long long)e->copies, e->copies == 1 ? "y" : "ies", vj_eval_store_bytes(e) / 1048576.0, e->request->dir,
+               e->request->keep_features ? "" : " until the end", 1e-12 * encoders, 1e-12 * heads);
+    else
+        vj_log(
+            "evaluate: an epoch takes %.3g TFLOP in the encoders and %.3g in the probes: %.2f times that of one probe",
+            1e-12 * encoders, 1e-12 * heads, times);
+    if (bound == 0.0 || times <= bound) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE,
+                    "the %lld probes together cost %.1f times as much as one alone, more than evaluate.sweep_flops %g: "
+                    "fewer of them (probe.pooling, evaluate.sweep_lr, evaluate.sweep_wd), or if that is wanted --set "
+                    "evaluate.sweep_flops=%.0f",
+                    (long long)e->head_count, times, bound, ceil(times));
 }
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
 /* Bytes on this rank. */
 typedef struct {
-    int64_t encoders, heads, tokens, messages, clips, predictions;
+    int64_t encoders, heads, tokens, messages, clips, features, predictions, checkpoint;
 } memory;
 
 static int64_t larger(int64_t a, int64_t b)
@@ -62,53 +72,70 @@ static memory predict(const vj_evaluation *e)
         const vj_eval_head *h = &e->head[i];
         if (h->owner != e->rank) continue;
         mine++;
-        m.heads += vj_head_bytes(&h->shape) + h->shape.batch * vj_head_key_floats(&h->shape) * (int64_t)sizeof(float);
+        /* Weights and moments on their way to disk, of one head at a time: of four arrays of that size and more. */
+        m.checkpoint = larger(m.checkpoint, vj_head_bytes(&h->shape) / 4 * 3);
     }
+    m.heads = vj_eval_heads_bytes(e);
     /* Rows, their gradients and those of keys, on the device and in messages; probabilities. */
     m.messages = slots * keyed * (5 * e->key_floats + e->key_heads * e->tokens) * (int64_t)sizeof(float) +
-                 3 * slots * e->size * mine / e->frozen.count * e->key_floats * (int64_t)sizeof(float);
+                 3 * slots * e->size * mine / e->frozen.count * vj_eval_most_floats(e) * (int64_t)sizeof(float);
     m.predictions = mine * labelled * (int64_t)sizeof(vj_prediction);
     m.clips =
         (c->data.read_ahead + 1) * slots * e->train.set.segments * loader.sample + c->data.threads * loader.thread;
+    /* While they are stored: tokens, normalised and on the host, and sums of products; then two buffers read ahead. */
+    const int64_t D = c->model.width, batch = c->evaluate.batch * e->sample_floats * (int64_t)sizeof(float);
+    if (e->copies > 0)
+        m.features = 2 * batch + e->frozen.count * D * D * (8 * vj_eval_store_sums(e) + 4 + 8) +
+                     (strcmp(c->embed.dtype, "f16") == 0 ? batch / 2 : 0);
     return m;
 }
 
-static void say_memory(const vj_evaluation *e)
+static int64_t say_memory(const vj_evaluation *e)
 {
     const double mib = 1048576.0;
     memory m = predict(e);
     MPI_Allreduce(MPI_IN_PLACE, &m, (int)(sizeof m / sizeof(int64_t)), MPI_INT64_T, MPI_MAX, e->comm);
+    const int64_t all =
+        m.encoders + m.heads + m.tokens + m.messages + m.clips + m.features + m.predictions + m.checkpoint;
     vj_log(
-        "memory of a rank, at most: encoders %.0f MiB + probes %.0f + tokens %.0f + messages %.0f + clips read ahead "
-        "%.0f + predictions %.0f",
-        (double)m.encoders / mib, (double)m.heads / mib, (double)m.tokens / mib, (double)m.messages / mib,
-        (double)m.clips / mib, (double)m.predictions / mib);
+        "memory of a rank, at most: %.0f MiB: encoders %.0f + probes %.0f + tokens %.0f + messages %.0f + clips read "
+        "ahead %.0f + stored features %.0f + predictions %.0f + checkpoint %.0f; beside that MPI and the program "
+        "itself",
+        (double)all / mib, (double)m.encoders / mib, (double)m.heads / mib, (double)m.tokens / mib,
+        (double)m.messages / mib, (double)m.clips / mib, (double)m.features / mib, (double)m.predictions / mib,
+        (double)m.checkpoint / mib);
+    return all;
 }
 
 /* ------------------------------------------------------------------------------------------------ all */
 
-void vj_eval_forecast(const vj_evaluation *e)
+vj_status vj_eval_forecast(vj_evaluation *e)
 {
     const vj_config *c = e->config;
     int64_t needed = 0;
+    vj_status status = VJ_OK;
+    char ranks[64];
+    snprintf(ranks, sizeof ranks, e->tensor ? "%d groups of %d ranks" : "%d ranks", e->size, e->layout.tensor_size);
     for (int64_t i = 0; !e->request->probes && i < e->train.set.count; i++) {
         int s = 0;
         while (s < e->split_count && !e->split[s].member[i]) s++;
         needed += s < e->split_count;
     }
     if (e->request->probes)
-        vj_log("evaluate: %lld probes from files are measured on %lld samples of %d views, on %d ranks",
-               (long long)e->head_count, (long long)e->validation.set.count, e->validation.views.views, e->size);
+        vj_log("evaluate: %lld probes from files are measured on %lld samples of %d views, on %s",
+               (long long)e->head_count, (long long)e->validation.set.count, e->validation.views.views, ranks);
     else {
-        vj_log("evaluate: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds, %d of a sweep) on %d "
-               "ranks, %lld epochs",
-               (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count,
-               e->request->encoder_count, (long long)c->probe.seeds, e->sweep, e->size, (long long)e->epochs);
+        vj_log(
+            "evaluate: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds, %d of a sweep) on %s, "
+            "%lld epochs",
+            (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count,
+            e->request->encoder_count, (long long)c->probe.seeds, e->sweep, ranks, (long long)e->epochs);
         vj_log("evaluate: %lld of %lld training samples are encoded in an epoch, and %lld samples of %d views to "
                "measure; a sample is %d segments, %lld tokens",
                (long long)needed, (long long)e->train.set.count, (long long)e->validation.set.count,
                e->validation.views.views, e->train.set.segments, (long long)e->tokens);
-        say_operations(e, needed);
+        status = check_operations(e, needed);
     }
-    say_memory(e);
+    e->forecast_bytes = say_memory(e);
+    return status;
 }

@@ -1,6 +1,6 @@
 /*
- * Measures heads: each rank encodes its share of the samples, rows go to the heads' owners, which keep a prediction for
- * each of their heads and each sample that has a label.
+ * Measures heads, in rounds: each rank encodes some of the next samples, rows go to the heads' owners, which keep a
+ * prediction for each of their heads and each sample that has a label.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -8,17 +8,14 @@
 
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
-#include "probe/metrics.h"
 #include "probe/probe_file.h"
 
 /* A pass over samples of one side. */
 typedef struct {
     vj_evaluation *e;
-    const vj_eval_side *side;
-    const int64_t *sample; /* [count] borrowed */
-    int64_t count;
+    vj_eval_measured list;
+    bool kept; /* measured samples are kept on disk */
     int views;
-    vj_prediction **prediction; /* [heads][count] on the heads' owners, in the order of samples; clip -1: no label */
     vj_entry *entry;
     float *host;             /* [slots of all ranks, the longest of row and scores] */
     float *rows, *logits;    /* device */
@@ -43,14 +40,14 @@ static vj_status open_pass(pass *p)
     p->host = vj_calloc(slots * larger(row, classes), sizeof *p->host);
     p->scores = vj_calloc(p->views * classes, sizeof *p->scores);
     p->memory = vj_calloc(2 * classes, sizeof *p->memory);
-    p->prediction = vj_calloc(e->head_count, sizeof(vj_prediction *));
-    bool there = p->entry && p->host && p->scores && p->memory && p->prediction;
+    p->list.prediction = vj_calloc(e->head_count, sizeof(vj_prediction *));
+    bool there = p->entry && p->host && p->scores && p->memory && p->list.prediction;
     for (int64_t h = 0; there && h < e->head_count; h++) {
         if (e->head[h].owner != e->rank) continue;
-        p->prediction[h] = vj_calloc(p->count, sizeof(vj_prediction));
-        there = p->prediction[h] != NULL;
+        p->list.prediction[h] = vj_calloc(p->list.count, sizeof(vj_prediction));
+        there = p->list.prediction[h] != NULL;
     }
-    if (!there) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld predictions a probe", (long long)p->count);
+    if (!there) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld predictions a probe", (long long)p->list.count);
     p->rows = vj_device_alloc(e->frozen.be, slots * row * (int64_t)sizeof(float));
     p->logits = vj_device_alloc(e->frozen.be, slots * classes * (int64_t)sizeof(float));
     return p->rows && p->logits ? VJ_OK : VJ_ERR_MEMORY;
@@ -58,8 +55,8 @@ static vj_status open_pass(pass *p)
 
 static void close_pass(pass *p)
 {
-    for (int64_t h = 0; p->prediction && h < p->e->head_count; h++) free(p->prediction[h]);
-    free(p->prediction);
+    for (int64_t h = 0; p->list.prediction && h < p->e->head_count; h++) free(p->list.prediction[h]);
+    free(p->list.prediction);
     free(p->entry);
     free(p->host);
     free(p->scores);
@@ -70,22 +67,20 @@ static void close_pass(pass *p)
 
 /* ------------------------------------------------------------------------------------------------ scores */
 
-/* This rank's n-th batch, or another rank's: samples [first, last) of the pass. */
-static void batch_of(const pass *p, int rank, int64_t n, int64_t *first, int64_t *last)
+/* What a rank encodes in the present round: samples [first, last) of the pass. */
+static void batch_of(const pass *p, int rank, int64_t *first, int64_t *last)
 {
-    const int64_t at_once = vj_eval_test_batch(p->e);
-    int64_t begin, end;
-    vj_split(p->count, p->e->size, rank, &begin, &end);
-    *first = begin + n * at_once < end ? begin + n * at_once : end;
+    const int64_t at_once = vj_eval_test_batch(p->e), begin = p->list.place + rank * at_once, end = p->list.count;
+    *first = begin < end ? begin : end;
     *last = *first + at_once < end ? *first + at_once : end;
 }
 
-static int64_t list_entries(pass *p, int encoder, int64_t n)
+static int64_t list_entries(pass *p, int encoder)
 {
     const vj_evaluation *e = p->e;
     int64_t count = 0, first, last;
     for (int r = 0; r < e->size; r++) {
-        batch_of(p, r, n, &first, &last);
+        batch_of(p, r, &first, &last);
         for (int64_t slot = 0; slot < (last - first) * p->views; slot++)
             for (int64_t h = 0; h < e->head_count; h++)
                 if (e->head[h].encoder == encoder)
@@ -103,11 +98,11 @@ static vj_status predict(pass *p, int64_t head, int64_t sample, const float *log
 {
     const vj_evaluation *e = p->e;
     const vj_eval_head *h = &e->head[head];
-    const int64_t number = p->sample[sample], clip = vj_eval_set_clip(&p->side->set, number, 0, 0);
-    vj_prediction *one = &p->prediction[head][sample];
-    *one = (vj_prediction){.clip = clip, .content = vj_clips_checksum(p->side->clips, clip)};
-    one->label = vj_eval_set_label(&p->side->set, number, p->side->label[h->task]);
-    if (one->label < 0) {
+    const int64_t number = p->list.sample[sample], clip = vj_eval_set_clip(&p->list.side->set, number, 0, 0);
+    vj_prediction *one = &p->list.prediction[head][sample];
+    *one = (vj_prediction){.clip = clip, .content = vj_clips_checksum(p->list.side->clips, clip)};
+    one->label = vj_eval_set_label(&p->list.side->set, number, p->list.side->label[h->task]);
+    if (one->label < 0 || vj_eval_is_lost(p->list.side, number, 0)) {
         one->clip = -1;
         return VJ_OK;
     }
@@ -120,14 +115,16 @@ static vj_status score_rows(pass *p, int64_t head, const int64_t *entry, int64_t
 {
     vj_evaluation *e = p->e;
     vj_eval_head *h = &e->head[head];
-    const int64_t row = vj_head_row_floats(&h->shape), classes = h->shape.classes;
+    const int64_t row = vj_eval_row_floats(h), classes = h->shape.classes;
     const vj_entry *first = &p->entry[entry[0]];
     for (int64_t i = 0; i < n; i++)
         memcpy(p->host + i * row, vj_exchange_row(e->exchange, entry[i]), sizeof(float) * (size_t)row);
-    vj_upload(e->frozen.be, p->rows, p->host, n * row * (int64_t)sizeof(float));
-    vj_head_score_from(h->head, p->logits, p->rows, first->row, n);
-    vj_download(e->frozen.be, p->host, p->logits, n * classes * (int64_t)sizeof(float));
-    VJ_TRY(vj_sync(e->frozen.be));
+    if (!h->on_tokens) { /* else the rows are the scores */
+        vj_upload(e->frozen.be, p->rows, p->host, n * row * (int64_t)sizeof(float));
+        vj_head_score_from(h->head, p->logits, p->rows, first->row, n);
+        vj_download(e->frozen.be, p->host, p->logits, n * classes * (int64_t)sizeof(float));
+        VJ_TRY(vj_sync(e->frozen.be));
+    }
     for (int64_t i = 0; i < n; i += p->views)
         VJ_TRY(predict(p, head, first->sample + i / p->views, p->host + i * classes));
     return VJ_OK;
@@ -152,32 +149,80 @@ static vj_status score(pass *p, int64_t entries)
     return status;
 }
 
-static vj_status run_pass(pass *p)
+/* Start to load what this rank encodes in the rounds to come. */
+static vj_status load(pass *p)
 {
     vj_evaluation *e = p->e;
-    const int64_t at_once = vj_eval_test_batch(e);
-    int64_t begin, end, first, last;
-    vj_split(p->count, e->size, e->rank, &begin, &end);
-    const int64_t batches = ((p->count + e->size - 1) / e->size + at_once - 1) / at_once;
-    VJ_TRY(vj_agree(e->comm, vj_eval_load(e, p->side, p->sample + begin, end - begin, at_once, p->views)));
-    for (int64_t n = 0; n < batches; n++) {
-        vj_batch clips;
-        double wait_s;
-        batch_of(p, e->rank, n, &first, &last);
-        VJ_TRY(vj_agree(e->comm, last > first ? vj_loader_next(e->loader, &clips, &wait_s) : VJ_OK));
-        for (int i = 0; i < e->frozen.count; i++) {
-            if (last > first) vj_eval_encode(e, i, &clips, last - first, p->views);
-            const int64_t entries = list_entries(p, i, n);
-            VJ_TRY(vj_exchange_rows(e, i, p->entry, entries));
-            VJ_TRY(vj_agree(e->comm, score(p, entries)));
-        }
+    const int64_t at_once = vj_eval_test_batch(e), left = p->list.count - p->list.place;
+    int64_t *mine = vj_calloc(left + 1, sizeof *mine), n = 0;
+    if (!mine) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of %lld samples", (long long)left);
+    for (int64_t i = 0; i < left; i++)
+        if (i / at_once % e->size == e->rank) mine[n++] = p->list.sample[p->list.place + i];
+    vj_status status = vj_eval_load(e, p->list.side, mine, n, at_once, p->views, 0);
+    free(mine);
+    return status;
+}
+
+static vj_status run_round(pass *p)
+{
+    vj_evaluation *e = p->e;
+    vj_batch clips;
+    double wait_s;
+    int64_t first, last;
+    batch_of(p, e->rank, &first, &last);
+    VJ_TRY(vj_agree(e->comm, last > first ? vj_loader_next(e->loader, &clips, &wait_s) : VJ_OK));
+    VJ_TRY(vj_eval_note_damage(e, p->list.side, last > first ? &clips : NULL));
+    for (int i = 0; i < e->frozen.count; i++) {
+        VJ_TRY(vj_agree(e->comm, last > first ? vj_eval_encode(e, i, &clips, last - first, p->views) : VJ_OK));
+        const int64_t entries = list_entries(p, i);
+        VJ_TRY(vj_exchange_rows(e, i, p->entry, entries));
+        VJ_TRY(vj_agree(e->comm, score(p, entries)));
+    }
+    batch_of(p, e->size - 1, &first, &p->list.place);
+    return VJ_OK;
+}
+
+/* `from`: where it began, `begin`: when. */
+static void say_progress(const pass *p, int64_t from, double begin, double *said_s)
+{
+    const double now = vj_now(), rate = (double)(p->list.place - from) / (now - begin);
+    if (now - *said_s < 5.0) return;
+    *said_s = now;
+    vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.1f samples/s, %.0f s left",
+           100.0 * (double)p->list.place / (double)p->list.count, (long long)p->list.count, p->list.name, rate,
+           (double)(p->list.count - p->list.place) / rate);
+}
+
+/* A pass that is over need not be stopped. */
+static vj_status run_pass(pass *p, int *stop)
+{
+    vj_evaluation *e = p->e;
+    const double begin = vj_now();
+    double said_s = begin;
+    if (p->kept) VJ_TRY(vj_eval_find_measured(e, &p->list));
+    if (p->list.place > 0)
+        vj_log("evaluate: %lld of %lld %s samples were measured before", (long long)p->list.place,
+               (long long)p->list.count, p->list.name);
+    const int64_t from = p->list.place;
+    VJ_TRY(vj_agree(e->comm, load(p)));
+    for (int64_t rounds = 1; p->list.place < p->list.count && !*stop; rounds++) {
+        const double round_begin = vj_now();
+        bool write;
+        VJ_TRY(run_round(p));
+        vj_stop_took_step(&e->stop, vj_now() - round_begin);
+        say_progress(p, from, begin, &said_s);
+        vj_eval_look(e, rounds, stop, &write);
+        if (p->list.place == p->list.count)
+            *stop = 0;
+        else if (write)
+            VJ_TRY(p->kept ? vj_eval_save_measured(e, &p->list) : vj_eval_save(e));
     }
     return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ results */
 
-/* The labelled ones first, in order; how many. */
+/* Those that count first, in order; how many. */
 static int64_t compact(vj_prediction *rows, int64_t count)
 {
     int64_t n = 0;
@@ -188,20 +233,12 @@ static int64_t compact(vj_prediction *rows, int64_t count)
 
 static vj_status summarise(vj_eval_score *score, const vj_prediction *rows, int64_t n, int classes)
 {
-    int32_t *rank = vj_calloc(n + 1, sizeof *rank), *label = vj_calloc(n + 1, sizeof *label);
-    vj_status status = rank && label ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld ranks", (long long)n);
-    if (status == VJ_OK) {
-        for (int64_t i = 0; i < n; i++) {
-            rank[i] = rows[i].rank;
-            label[i] = rows[i].label;
-        }
-        score->top1 = vj_metrics_top(rank, n, 1);
-        score->top5 = vj_metrics_top(rank, n, 5);
-        score->mean_class = vj_metrics_mean_class(rank, label, n, classes);
-    }
-    free(rank);
-    free(label);
-    return status;
+    vj_accuracies all;
+    VJ_TRY(vj_predictions_accuracies(&all, rows, n, classes));
+    score->top1 = all.top1;
+    score->top5 = all.top5;
+    score->mean_class = all.mean_class;
+    return VJ_OK;
 }
 
 static int compare_numbers(const void *a, const void *b)
@@ -214,8 +251,9 @@ static int compare_numbers(const void *a, const void *b)
 static double held_accuracy(const pass *p, const vj_eval_split *split, const vj_prediction *rows)
 {
     int64_t right = 0, n = 0;
-    for (int64_t i = 0; i < p->count; i++) {
-        if (!bsearch(&p->sample[i], split->held, (size_t)split->held_count, sizeof *split->held, compare_numbers))
+    for (int64_t i = 0; i < p->list.count; i++) {
+        if (rows[i].clip < 0 ||
+            !bsearch(&p->list.sample[i], split->held, (size_t)split->held_count, sizeof *split->held, compare_numbers))
             continue;
         n++;
         right += rows[i].rank == 0;
@@ -230,7 +268,7 @@ static void share_scores(const vj_evaluation *e, vj_eval_score *scores)
         MPI_Bcast(&scores[h], (int)sizeof scores[h], MPI_BYTE, e->head[h].owner, e->comm);
 }
 
-static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores)
+static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores, bool kept, int *stop)
 {
     vj_eval_side held = e->train;
     int64_t *list = vj_calloc(e->train.set.count + 1, sizeof *list), n = 0;
@@ -242,13 +280,17 @@ static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores)
             wanted = bsearch(&i, e->split[s].held, (size_t)e->split[s].held_count, sizeof i, compare_numbers) != NULL;
         if (wanted) list[n++] = i;
     }
-    pass p = {.e = e, .side = &held, .sample = list, .count = n, .views = held.views.views};
+    pass p = {.e = e,
+              .list = {.name = VJ_PASS_HELD_OUT, .side = &held, .sample = list, .count = n},
+              .kept = kept,
+              .views = held.views.views};
     if (status == VJ_OK) status = open_pass(&p);
     status = vj_agree(e->comm, status);
-    if (status == VJ_OK) status = run_pass(&p);
-    for (int64_t h = 0; status == VJ_OK && h < e->head_count; h++)
+    if (status == VJ_OK) status = run_pass(&p, stop);
+    if (status == VJ_OK && kept && !*stop) status = vj_eval_save_measured(e, &p.list);
+    for (int64_t h = 0; status == VJ_OK && !*stop && h < e->head_count; h++)
         if (e->head[h].owner == e->rank)
-            scores[h].held_top1 = held_accuracy(&p, &e->split[e->head[h].split], p.prediction[h]);
+            scores[h].held_top1 = held_accuracy(&p, &e->split[e->head[h].split], p.list.prediction[h]);
     close_pass(&p);
     free(list);
     return status;
@@ -266,17 +308,25 @@ static void choose(const vj_evaluation *e, vj_eval_score *scores)
     }
 }
 
-static vj_status measure_validation(vj_evaluation *e, pass *p, vj_eval_score *scores, bool write)
+static vj_status measure_validation(vj_evaluation *e, pass *p, vj_eval_score *scores, int *stop)
 {
     int64_t *labelled = vj_calloc(e->head_count, sizeof *labelled);
     vj_status status = labelled ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for scores");
-    VJ_TRY(vj_agree(e->comm, status));
-    status = run_pass(p);
+    status = vj_agree(e->comm, status);
+    if (status == VJ_OK) status = run_pass(p, stop);
+    if (status != VJ_OK || *stop) {
+        free(labelled);
+        return status;
+    }
     for (int64_t h = 0; status == VJ_OK && h < e->head_count; h++) {
         if (e->head[h].owner != e->rank) continue;
-        labelled[h] = compact(p->prediction[h], p->count);
-        status = summarise(&scores[h], p->prediction[h], labelled[h], e->head[h].shape.classes);
-        if (status == VJ_OK) status = vj_head_digest(&scores[h].digest, e->frozen.be, e->head[h].head);
+        labelled[h] = compact(p->list.prediction[h], p->list.count);
+        if (labelled[h] == 0)
+            status = vj_raise(VJ_ERR_FORMAT, "%s: no sample with a label '%s' can be used: their clips are damaged",
+                              p->list.side->paths, e->tasks.item[e->head[h].task]);
+        else
+            status = summarise(&scores[h], p->list.prediction[h], labelled[h], e->head[h].shape.classes);
+        if (status == VJ_OK) status = vj_eval_head_digest(&scores[h].digest, e, &e->head[h]);
     }
     status = vj_agree(e->comm, status);
     if (status == VJ_OK) {
@@ -284,23 +334,27 @@ static vj_status measure_validation(vj_evaluation *e, pass *p, vj_eval_score *sc
         choose(e, scores);
         MPI_Allreduce(MPI_IN_PLACE, labelled, (int)e->head_count, MPI_INT64_T, MPI_SUM, e->comm);
     }
-    if (status == VJ_OK && write) status = vj_eval_write_predictions(e, scores, p->prediction, labelled);
+    if (status == VJ_OK && p->kept) status = vj_eval_write_predictions(e, scores, p->list.prediction, labelled);
     free(labelled);
     return status;
 }
 
-vj_status vj_eval_measure(vj_evaluation *e, vj_eval_score *scores, bool write)
+vj_status vj_eval_measure(vj_evaluation *e, vj_eval_score *scores, bool final, int *stop)
 {
-    int64_t *all = vj_calloc(e->validation.set.count + 1, sizeof *all);
-    pass p = {.e = e, .side = &e->validation, .count = e->validation.set.count, .views = e->validation.views.views};
+    const int64_t n = e->validation.set.count;
     memset(scores, 0, sizeof *scores * (size_t)e->head_count);
-    if (e->sweep > 1) VJ_TRY(measure_held(e, scores));
+    if (e->sweep > 1) VJ_TRY(measure_held(e, scores, final, stop));
+    if (*stop) return VJ_OK;
+    int64_t *all = vj_calloc(n + 1, sizeof *all);
+    pass p = {.e = e,
+              .list = {.name = VJ_PASS_VALIDATION, .side = &e->validation, .sample = all, .count = n},
+              .kept = final,
+              .views = e->validation.views.views};
     vj_status status = all ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a list of samples");
-    for (int64_t i = 0; all && i < p.count; i++) all[i] = i;
-    p.sample = all;
+    for (int64_t i = 0; all && i < n; i++) all[i] = i;
     if (status == VJ_OK) status = open_pass(&p);
     status = vj_agree(e->comm, status);
-    if (status == VJ_OK) status = measure_validation(e, &p, scores, write);
+    if (status == VJ_OK) status = measure_validation(e, &p, scores, stop);
     close_pass(&p);
     free(all);
     return status;

@@ -11,8 +11,7 @@ int64_t vj_eval_test_batch(const vj_evaluation *e)
     return samples > 0 ? samples : 1;
 }
 
-/* Clips that an encoder takes at once: those of a batch of training samples, or of test samples in all views. */
-static int64_t most_clips(const vj_evaluation *e)
+int64_t vj_eval_most_clips(const vj_evaluation *e)
 {
     const int64_t training = e->config->evaluate.batch, testing = vj_eval_test_batch(e) * e->validation.views.views;
     return e->train.set.segments * (training > testing ? training : testing);
@@ -26,28 +25,17 @@ static vj_status open_encoders(vj_evaluation *e)
     vj_frozen *f = &e->frozen;
     for (int i = 0; i < encoders.count; i++)
         snprintf(encoders.item[i], VJ_PATH, "%s", strchr(e->request->encoders[i], '=') + 1);
-    *f = (vj_frozen){.config = e->config, .comm = e->comm, .rank = e->rank, .size = e->size, .batch = most_clips(e)};
+    *f = (vj_frozen){.config = e->config,
+                     .comm = e->layout.world,
+                     .rank = e->layout.rank,
+                     .size = e->layout.size,
+                     .batch = e->most_clips,
+                     .tensor = e->tensor};
     f->clips = e->train.clips;
     VJ_TRY(vj_frozen_open_encoders(f, &encoders));
     for (int i = 0; i < f->count; i++) {
-        VJ_ASSERT(e->train.set.segments * f->encoder[i]->net.tokens == e->tokens);
+        VJ_ASSERT(e->layout.tensor_rank > 0 || e->train.set.segments * f->encoder[i]->net.tokens == e->tokens);
         VJ_TRY(vj_frozen_digest(f->encoder[i], &e->encoder_digest[i]));
-    }
-    return VJ_OK;
-}
-
-static vj_status open_heads(vj_evaluation *e)
-{
-    vj_backend *be = e->frozen.be;
-    for (int64_t i = 0; i < e->head_count; i++) {
-        vj_eval_head *h = &e->head[i];
-        const int64_t key_bytes = vj_head_key_floats(&h->shape) * (int64_t)sizeof(float);
-        if (h->owner != e->rank) continue;
-        VJ_TRY(vj_head_create(&h->head, be, &h->shape));
-        VJ_TRY(vj_head_init(h->head, h->seed, e->config->probe.init_std));
-        if (key_bytes == 0) continue;
-        h->dkeys = vj_device_alloc(be, h->shape.batch * key_bytes);
-        if (!h->dkeys) return VJ_ERR_MEMORY; /* reported by the device */
     }
     return VJ_OK;
 }
@@ -55,7 +43,7 @@ static vj_status open_heads(vj_evaluation *e)
 static vj_status open_tokens(vj_evaluation *e)
 {
     vj_backend *be = e->frozen.be;
-    const int64_t bytes = most_clips(e) / e->train.set.segments * e->sample_floats * (int64_t)sizeof(float);
+    const int64_t bytes = e->most_clips / e->train.set.segments * e->sample_floats * (int64_t)sizeof(float);
     const int64_t key = e->key_floats * (int64_t)sizeof(float);
     bool keys = false;
     for (int i = 0; i < e->frozen.count; i++) {
@@ -69,26 +57,29 @@ static vj_status open_tokens(vj_evaluation *e)
     return e->raw && (e->normed || !keys) ? VJ_OK : VJ_ERR_MEMORY;
 }
 
+/* What leaders have besides. */
+static vj_status open_campaign(vj_evaluation *e)
+{
+    if (e->rank == 0) vj_products_say(&e->frozen.products);
+    VJ_TRY(vj_eval_forecast(e));
+    VJ_TRY(vj_eval_open_heads(e));
+    VJ_TRY(open_tokens(e));
+    return vj_exchange_open(&e->exchange, e);
+}
+
 vj_status vj_eval_open(vj_evaluation *e)
 {
-    VJ_TRY(vj_agree(e->comm, open_encoders(e)));
-    if (e->rank == 0) vj_products_say(&e->frozen.products);
-    vj_eval_forecast(e);
-    vj_status status = open_heads(e);
-    if (status == VJ_OK) status = open_tokens(e);
-    if (status == VJ_OK) status = vj_exchange_open(&e->exchange, e);
-    return vj_agree(e->comm, status);
+    VJ_TRY(vj_agree(e->layout.world, open_encoders(e)));
+    return vj_agree(e->layout.world, e->layout.tensor_rank == 0 ? open_campaign(e) : VJ_OK);
 }
 
 void vj_eval_close(vj_evaluation *e)
 {
     vj_backend *be = e->frozen.be;
     vj_loader_stop(e->loader);
+    vj_eval_reader_close(e->reader);
     vj_exchange_close(e->exchange);
-    for (int64_t i = 0; be && i < e->head_count; i++) {
-        vj_head_destroy(e->head[i].head);
-        vj_device_free(be, e->head[i].dkeys);
-    }
+    vj_eval_close_heads(e);
     for (int i = 0; be && i < VJ_MAX_LIST; i++) vj_device_free(be, e->keys[i]);
     if (be) vj_device_free(be, e->raw);
     if (be) vj_device_free(be, e->normed);
@@ -101,7 +92,7 @@ void vj_eval_close(vj_evaluation *e)
 /* ------------------------------------------------------------------------------------------------ passes */
 
 vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t *samples, int64_t n, int64_t at_once,
-                       int views)
+                       int views, int64_t epoch)
 {
     const int64_t each = side->set.segments * views, count = n * each;
     vj_loader_plan plan = {.shown = &side->views,
@@ -115,10 +106,10 @@ vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t
     free(e->items);
     e->items = vj_calloc(count + 1, sizeof *e->items);
     if (!e->items) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of %lld clips", (long long)count);
-    for (int64_t i = 0; i < n; i++)
-        vj_eval_set_items(&side->set, samples[i], side->views.training ? e->epoch : 0, views, e->items + i * each);
+    for (int64_t i = 0; i < n; i++) vj_eval_set_items(&side->set, samples[i], epoch, views, e->items + i * each);
     if (n == 0) return VJ_OK;
     plan.items = e->items;
+    plan.damaged = side->damaged;
     return vj_loader_start(&e->loader, side->clips, e->config, &plan);
 }
 
@@ -145,7 +136,13 @@ static bool whole_batches(vj_backend *be)
     return vj_device_is_host(be) && kernels.library[0] == '\0';
 }
 
-void vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t samples, int views)
+static void normalise(vj_evaluation *e, int i, int64_t samples)
+{
+    if (e->keyed[i] == 0) return;
+    vj_probe_normalise(e->frozen.be, e->normed, e->raw, samples * e->tokens, (int)e->config->model.width);
+}
+
+vj_status vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t samples, int views)
 {
     const vj_config *c = e->config;
     const int64_t each = whole_batches(e->frozen.be) ? batch->count : 1;
@@ -157,6 +154,34 @@ void vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t samp
         if (batch->pixels) some.pixels = batch->pixels + first * 3 * c->data.frames * c->data.crop * c->data.crop;
         place_tokens(e, vj_frozen_encode(&e->frozen, i, &some), first, each, views);
     }
-    if (e->keyed[i] > 0)
-        vj_probe_normalise(e->frozen.be, e->normed, e->raw, samples * views * e->tokens, (int)c->model.width);
+    normalise(e, i, samples * views);
+    if (e->frozen.lost == VJ_OK) return VJ_OK;
+    return vj_raise(e->frozen.lost, "another rank of this tensor group cannot encode any more");
+}
+
+/* ------------------------------------------------------------------------------------------------ training */
+
+vj_status vj_eval_start(vj_evaluation *e, const int64_t *samples, int64_t n)
+{
+    const int64_t batch = e->config->evaluate.batch;
+    if (e->copies > 0) return vj_eval_reader_start(e, samples, n);
+    return vj_agree(e->comm, vj_eval_load(e, &e->train, samples, n, batch, 1, e->epoch));
+}
+
+vj_status vj_eval_next(vj_evaluation *e, vj_batch *clips)
+{
+    double wait_s = 0.0;
+    vj_status status = e->copies > 0 ? VJ_OK : vj_loader_next(e->loader, clips, &wait_s);
+    e->waited_s += wait_s;
+    return status;
+}
+
+vj_status vj_eval_tokens(vj_evaluation *e, int i, const vj_batch *clips, int64_t samples)
+{
+    double wait_s = 0.0;
+    if (e->copies == 0) return vj_eval_encode(e, i, clips, samples, 1);
+    VJ_TRY(vj_eval_reader_next(e, samples, &wait_s));
+    e->waited_s += wait_s;
+    normalise(e, i, samples);
+    return VJ_OK;
 }

@@ -8,7 +8,8 @@
 #include "probe/splits.h"
 
 /* The permutation of held-out samples is keyed apart from those of epochs and classes. */
-#define HELD_KEY UINT64_C(0x300000000)
+#define HELD_KEY  UINT64_C(0x300000000)
+#define LIMIT_KEY UINT64_C(0x400000000) /* so is that of the samples that splits are drawn from */
 
 static int max_of(int a, int b)
 {
@@ -44,6 +45,18 @@ static int largest_label(const vj_eval_side *side, int task)
     return largest;
 }
 
+vj_status vj_eval_note_unnamed(vj_evaluation *e, const char *task, const vj_clips_classes *a, const char *a_path,
+                               const vj_clips_classes *b, const char *b_path)
+{
+    const bool both = a->count == 0 && b->count == 0 && strcmp(a_path, b_path) != 0;
+    return vj_notes_add(&e->notes,
+                        "task %s: the classes have no names in %s%s%s, so that their numbers mean the same in %s and "
+                        "%s was not checked; to give them names, pack with words instead of numbers in the lists, or "
+                        "with a file of class names (pack.datasets, labels: FILE)%s",
+                        task, a->count == 0 ? a_path : b_path, both ? " and " : "", both ? b_path : "", a_path, b_path,
+                        e->request->probes ? "; a converted probe gets them by --class-names" : "");
+}
+
 /* The same numbers must stand for the same classes in both stores. */
 static vj_status check_task(vj_evaluation *e, int task)
 {
@@ -54,7 +67,8 @@ static vj_status check_task(vj_evaluation *e, int task)
     const vj_clips_classes *a = vj_clips_classes_of(e->train.clips, e->train.label[task]);
     const vj_clips_classes *b = vj_clips_classes_of(e->validation.clips, e->validation.label[task]);
     VJ_TRY(vj_clips_check_classes(name, a, e->train.paths, b, e->validation.paths, &compared));
-    if (!compared) VJ_TRY(vj_notes_add(&e->notes, "the classes of %s have no names that could be compared", name));
+    if (!compared && !e->request->probes)
+        VJ_TRY(vj_eval_note_unnamed(e, name, a, e->train.paths, b, e->validation.paths));
     const int trained = largest_label(&e->train, task), tested = largest_label(&e->validation, task);
     if (trained < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->train.paths, name);
     if (tested < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->validation.paths, name);
@@ -122,6 +136,14 @@ static vj_status make_split(vj_evaluation *e, vj_eval_split *s, const int32_t *l
     return VJ_OK;
 }
 
+/* Splits are drawn from evaluate.limit samples: the others lose their labels. */
+static void limit_samples(const vj_evaluation *e, int32_t *labels)
+{
+    const int64_t n = e->train.set.count, limit = e->config->evaluate.limit;
+    for (int64_t i = limit; limit > 0 && i < n; i++)
+        labels[vj_permute((uint64_t)e->config->run.seed, LIMIT_KEY, n, i)] = -1;
+}
+
 static vj_status make_splits(vj_evaluation *e)
 {
     const vj_config *c = e->config;
@@ -131,6 +153,7 @@ static vj_status make_splits(vj_evaluation *e)
     for (int t = 0; status == VJ_OK && t < e->tasks.count; t++) {
         for (int64_t i = 0; i < e->train.set.count; i++)
             labels[i] = vj_eval_set_label(&e->train.set, i, e->train.label[t]);
+        limit_samples(e, labels);
         for (int share = 0; status == VJ_OK && share < c->probe.labels_count; share++)
             for (int64_t seed = 0; status == VJ_OK && seed < c->probe.seeds; seed++) {
                 vj_eval_split *s = &e->split[e->split_count++];
@@ -143,6 +166,18 @@ static vj_status make_splits(vj_evaluation *e)
     return status;
 }
 
+/* Of the training samples, those in any split. */
+static vj_status count_wanted(vj_evaluation *e)
+{
+    uint8_t *in = vj_calloc(e->train.set.count + 1, sizeof *in);
+    if (!in) return vj_raise(VJ_ERR_MEMORY, "no memory to count samples");
+    for (int s = 0; s < e->split_count; s++)
+        for (int64_t i = 0; i < e->split[s].count; i++) in[e->split[s].sample[i]] = 1;
+    for (int64_t i = 0; i < e->train.set.count; i++) e->train.wanted += in[i];
+    free(in);
+    return VJ_OK;
+}
+
 /* ------------------------------------------------------------------------------------------------ heads */
 
 static vj_recipe recipe_of(const vj_config *c, int lr, int wd)
@@ -152,6 +187,25 @@ static vj_recipe recipe_of(const vj_config *c, int lr, int wd)
                        .sweep = rates || decays,
                        .lr = rates ? c->evaluate.sweep_lr[lr] : c->probe.lr,
                        .weight_decay = decays ? c->evaluate.sweep_wd[wd] : c->probe.weight_decay};
+}
+
+/* One word of probe.pooling. */
+static vj_status parse_kind(const vj_evaluation *e, vj_eval_head *h, const char *word)
+{
+    const vj_config *c = e->config;
+    const int depth = vj_token_probe_depth(word);
+    if (depth > 0) {
+        h->on_tokens = 1;
+        h->shape.pooling = VJ_POOL_ATTENTIVE;
+        h->shape.depth = depth;
+        h->shape.heads = vj_recipe_token_heads((int)c->model.width);
+        return VJ_OK;
+    }
+    VJ_TRY(vj_pooling_parse(&h->shape.pooling, word));
+    if (h->shape.pooling == VJ_POOL_AVERAGE) return VJ_OK;
+    h->shape.depth = (int)c->evaluate.depth;
+    h->shape.norm_last = vj_recipe_norm_last(&h->recipe, h->shape.pooling, h->shape.depth);
+    return VJ_OK;
 }
 
 static vj_status make_head(vj_evaluation *e, int encoder, int pooling, int split, int sweep)
@@ -174,21 +228,18 @@ static vj_status make_head(vj_evaluation *e, int encoder, int pooling, int split
                                .depth = 1,
                                .tokens = e->tokens,
                                .batch = c->probe.batch};
-    VJ_TRY(vj_pooling_parse(&h->shape.pooling, c->probe.pooling.item[pooling]));
-    if (h->shape.pooling == VJ_POOL_ATTENTIVE) {
-        h->shape.depth = (int)c->evaluate.depth;
-        h->shape.norm_last = vj_recipe_norm_last(&h->recipe, h->shape.pooling, h->shape.depth);
-        h->key_at = e->keyed[encoder]++;
-    }
+    VJ_TRY(parse_kind(e, h, c->probe.pooling.item[pooling]));
+    if (h->shape.pooling == VJ_POOL_ATTENTIVE && !h->on_tokens) h->key_at = e->keyed[encoder]++;
     return VJ_OK;
 }
 
-/* Multiply-adds of the row part of a head for one sample, roughly: for the division over ranks. */
+/* Multiply-adds of the row part of a head for one sample, roughly: for the division over ranks. With blocks on the
+ * tokens all ranks do the same. */
 static double row_cost(const vj_eval_head *h)
 {
     const double D = h->shape.D, depth = h->shape.depth;
-    return h->shape.pooling == VJ_POOL_ATTENTIVE ? (12.0 * depth - 2.0) * D * D + D * h->shape.classes
-                                                 : D * h->shape.classes;
+    return h->shape.pooling == VJ_POOL_ATTENTIVE && !h->on_tokens ? (12.0 * depth - 2.0) * D * D + D * h->shape.classes
+                                                                  : D * h->shape.classes;
 }
 
 /* Each head, in order, goes to the rank that has least to do so far. */
@@ -237,8 +288,12 @@ vj_status vj_eval_plan(vj_evaluation *e)
     e->key_heads = vj_recipe_heads(&recipe, (int)c->model.width, (int)c->model.heads);
     e->key_floats = e->key_heads * c->model.width;
     VJ_TRY(list_tasks(e));
+    e->validation.wanted = e->validation.set.count;
     if (e->request->probes) return vj_eval_plan_probes(e);
     VJ_TRY(make_splits(e));
+    VJ_TRY(count_wanted(e));
+    e->copies = vj_config_copies(c, &e->centre);
+    if (e->copies > e->epochs) e->copies = e->epochs;
     for (int i = 0; i < e->split_count; i++)
         if (e->split[i].learned == 0)
             return vj_raise(VJ_ERR_STATE, "%s: %g %% of the labels leave no sample of '%s' to learn from",

@@ -8,10 +8,14 @@
 
 void vj_eval_head_name(const vj_evaluation *e, const vj_eval_head *h, char name[VJ_HEAD_NAME])
 {
+    if (h->measured) {
+        snprintf(name, VJ_HEAD_NAME, "%s", h->measured->facts.name);
+        return;
+    }
     vj_head_facts facts = {.labels = e->split[h->split].labels, .seed = h->seed};
     snprintf(facts.task, sizeof facts.task, "%.60s", e->tasks.item[h->task]);
     snprintf(facts.encoder, sizeof facts.encoder, "%s", e->encoder_name[h->encoder]);
-    snprintf(facts.kind, sizeof facts.kind, "%s", vj_pooling_name(h->shape.pooling));
+    vj_eval_kind(h, facts.kind);
     vj_head_name(&facts);
     if (e->sweep > 1)
         snprintf(name, VJ_HEAD_NAME, "%.200s.lr%d.wd%d", facts.name, h->lr, h->wd);
@@ -25,6 +29,7 @@ vj_head_facts vj_eval_head_facts(const vj_evaluation *e, const vj_eval_head *h)
     if (h->measured) {
         vj_head_facts known = h->measured->facts;
         known.store_digest = vj_clips_fingerprint(e->validation.clips);
+        vj_eval_kind(h, known.kind);
         return known;
     }
     const vj_eval_split *split = &e->split[h->split];
@@ -39,8 +44,8 @@ vj_head_facts vj_eval_head_facts(const vj_evaluation *e, const vj_eval_head *h)
     f.class_digest = vj_clips_classes_digest(vj_clips_classes_of(e->train.clips, e->train.label[h->task]));
     snprintf(f.task, sizeof f.task, "%.60s", e->tasks.item[h->task]);
     snprintf(f.encoder, sizeof f.encoder, "%s", e->encoder_name[h->encoder]);
-    snprintf(f.kind, sizeof f.kind, "%s", vj_pooling_name(h->shape.pooling));
-    snprintf(f.features, sizeof f.features, "online");
+    vj_eval_kind(h, f.kind);
+    snprintf(f.features, sizeof f.features, "%s", c->probe.features);
     snprintf(f.preset, sizeof f.preset, "%s", c->evaluate.preset == VJ_PRESET_PAPER ? "paper" : "code");
     snprintf(f.precision, sizeof f.precision, "%s", c->train.precision);
     snprintf(f.split, sizeof f.split, "%s",
@@ -60,7 +65,9 @@ static int64_t list_chosen(const vj_evaluation *e, const vj_eval_score *scores, 
     int64_t n = 0;
     for (int64_t h = 0; h < e->head_count; h++) {
         if (!scores[h].chosen) continue;
+        int64_t used;
         facts[n] = vj_eval_head_facts(e, &e->head[h]);
+        vj_eval_count_tested(e, e->head[h].task, &used, &facts[n].failed);
         facts[n].counted = labelled[h];
         digest[n] = scores[h].digest;
         number[n++] = h;

@@ -18,13 +18,18 @@ vj_status vj_eval_keep_probes(vj_evaluation *e, const vj_eval_score *scores)
         const vj_eval_head *h = &e->head[i];
         if (h->owner != e->rank) continue;
         vj_probe_file file = {.facts = vj_eval_head_facts(e, h)};
-        vj_probe_file_of_head(&file, &h->shape);
+        if (h->on_tokens)
+            vj_probe_file_of_token_probe(&file, &(vj_token_probe_shape){h->shape.D, h->shape.heads, h->shape.classes,
+                                                                        h->shape.depth, h->shape.tokens});
+        else
+            vj_probe_file_of_head(&file, &h->shape);
         file.facts.probe_digest = scores[i].digest;
         if (!h->measured) file.classes = *vj_clips_classes_of(e->train.clips, e->train.label[h->task]);
         vj_eval_head_name(e, h, name);
         if (snprintf(file.path, sizeof file.path, "%s/%s.h5", dir, name) >= (int)sizeof file.path)
             return vj_raise(VJ_ERR_USAGE, "path too long: %s/%s.h5", dir, name);
-        VJ_TRY(vj_probe_file_write_head(&file, e->frozen.be, h->head));
+        VJ_TRY(h->on_tokens ? vj_probe_file_write_token_probe(&file, e->frozen.be, h->token_probe)
+                            : vj_probe_file_write_head(&file, e->frozen.be, h->head));
     }
     return VJ_OK;
 }
@@ -37,6 +42,20 @@ static int is_probe(const struct dirent *entry)
     return length > 3 && strcmp(entry->d_name + length - 3, ".h5") == 0;
 }
 
+/* The last probe is called like its file, as one that was kept is; heads need names of their own. */
+static vj_status name_by_file(vj_evaluation *e)
+{
+    vj_probe_file *last = &e->measured[e->measured_count - 1];
+    const char *slash = strrchr(last->path, '/'), *base = slash ? slash + 1 : last->path;
+    const size_t length = strlen(base), ending = length > 3 && strcmp(base + length - 3, ".h5") == 0 ? 3 : 0;
+    snprintf(last->facts.name, sizeof last->facts.name, "%.*s", (int)(length - ending), base);
+    for (int64_t i = 0; i < e->measured_count - 1; i++)
+        if (strcmp(e->measured[i].facts.name, last->facts.name) == 0)
+            return vj_raise(VJ_ERR_USAGE, "%s and %s are both called '%s': give one of the files another name",
+                            e->measured[i].path, last->path, last->facts.name);
+    return VJ_OK;
+}
+
 static vj_status add_file(vj_evaluation *e, const char *folder, const char *name)
 {
     char path[VJ_PATH];
@@ -46,7 +65,8 @@ static vj_status add_file(vj_evaluation *e, const char *folder, const char *name
     if (!more) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of probes");
     e->measured = more;
     memset(&more[e->measured_count], 0, sizeof *more);
-    return vj_probe_file_open(&more[e->measured_count++], path);
+    VJ_TRY(vj_probe_file_open(&more[e->measured_count++], path));
+    return name_by_file(e);
 }
 
 /* A file, or all of a folder in the order of their names. */
@@ -87,9 +107,6 @@ static vj_status check_probe(vj_evaluation *e, const vj_probe_file *file, int ta
 {
     const vj_eval_side *side = &e->validation;
     bool compared;
-    if (file->on_tokens)
-        return vj_raise(VJ_ERR_USAGE, "%s has blocks on the tokens (V-JEPA 2), which are not measured here",
-                        file->path);
     if (file->width != e->config->model.width)
         return vj_raise(VJ_ERR_USAGE, "%s is for features of width %d, model.width is %lld", file->path, file->width,
                         (long long)e->config->model.width);
@@ -100,9 +117,9 @@ static vj_status check_probe(vj_evaluation *e, const vj_probe_file *file, int ta
             return vj_raise(VJ_ERR_USAGE, "%s knows %d classes of '%s', a sample of %s is of class %d", file->path,
                             file->facts.classes, file->facts.task, side->paths,
                             vj_eval_set_label(&side->set, i, side->label[task]));
-    return compared
-               ? VJ_OK
-               : vj_notes_add(&e->notes, "the classes of %s have no names that could be compared", file->facts.task);
+    if (compared) return VJ_OK;
+    return vj_eval_note_unnamed(e, file->facts.task, &file->classes, e->request->probes,
+                                vj_clips_classes_of(side->clips, side->label[task]), side->paths);
 }
 
 static int find_encoder(const vj_evaluation *e, const char *name)
@@ -132,11 +149,12 @@ static vj_status make_head(vj_evaluation *e, int64_t i)
                         .key_at = -1,
                         .owner = (int)(i % e->size),
                         .measured = file,
+                        .on_tokens = file->on_tokens,
                         .shape = vj_probe_file_head_shape(file, e->tokens, 1)};
     if (h->encoder < 0)
         return vj_raise(VJ_ERR_USAGE, "%s is of encoder '%s', which is not among those given", file->path,
                         file->facts.encoder);
-    if (h->shape.pooling != VJ_POOL_ATTENTIVE) return VJ_OK;
+    if (h->shape.pooling != VJ_POOL_ATTENTIVE || h->on_tokens) return VJ_OK;
     h->key_at = e->keyed[h->encoder]++;
     if (e->key_heads != 0 && e->key_heads != h->shape.heads)
         return vj_raise(VJ_ERR_USAGE, "%s has %d heads of attention, others have %lld: measure them apart", file->path,
@@ -145,10 +163,17 @@ static vj_status make_head(vj_evaluation *e, int64_t i)
     return VJ_OK;
 }
 
-static bool differ_in_seed(const vj_eval_head *a, const vj_eval_head *b, const vj_evaluation *e)
+/* Of the same row of the table, as far as it shows. */
+static bool look_alike(const vj_eval_head *a, const vj_eval_head *b, const vj_evaluation *e)
 {
     return a->encoder == b->encoder && a->task == b->task && a->shape.pooling == b->shape.pooling &&
-           a->shape.depth == b->shape.depth && e->split[a->split].labels == e->split[b->split].labels;
+           a->shape.depth == b->shape.depth && a->on_tokens == b->on_tokens &&
+           e->split[a->split].labels == e->split[b->split].labels;
+}
+
+static bool differ_in_seed(const vj_eval_head *a, const vj_eval_head *b, const vj_evaluation *e)
+{
+    return look_alike(a, b, e) && strcmp(a->measured->facts.description, b->measured->facts.description) == 0;
 }
 
 /* Files that differ in the seed alone make one row of the table, if there are as many of each kind, side by side. */
@@ -157,7 +182,8 @@ static vj_status group_seeds(vj_evaluation *e)
     int seeds = 1;
     while (seeds < e->head_count && differ_in_seed(&e->head[0], &e->head[seeds], e)) seeds++;
     for (int64_t i = 1; i < e->head_count; i++)
-        if (differ_in_seed(&e->head[i - 1], &e->head[i], e) != (i % seeds != 0))
+        if (look_alike(&e->head[i - 1], &e->head[i], e) != (i % seeds != 0) ||
+            differ_in_seed(&e->head[i - 1], &e->head[i], e) != (i % seeds != 0))
             return vj_notes_add(&e->notes, "some probes differ in nothing that the table shows: heads.csv has each");
     e->seeds = seeds;
     return VJ_OK;
@@ -173,7 +199,7 @@ vj_status vj_eval_plan_probes(vj_evaluation *e)
     e->head_count = e->measured_count;
     e->split_count = (int)e->measured_count;
     for (int64_t i = 0; i < e->measured_count; i++) VJ_TRY(make_head(e, i));
-    if (e->key_heads == 0) e->key_heads = 1; /* average pooling alone: rows are a mean token */
+    if (e->key_heads == 0) e->key_heads = 1; /* no head has a key: rows are a mean token */
     e->key_floats = e->key_heads * e->config->model.width;
     return group_seeds(e);
 }
@@ -187,7 +213,9 @@ vj_status vj_eval_read_probes(vj_evaluation *e)
             return vj_raise(VJ_ERR_USAGE, "%s was trained on features of encoder %016llx, '%s' is %016llx",
                             h->measured->path, (unsigned long long)want, e->encoder_name[h->encoder],
                             (unsigned long long)found);
-        if (h->owner == e->rank) VJ_TRY(vj_probe_file_read_head(h->measured, e->frozen.be, h->head));
+        if (!vj_eval_has_weights(e, h)) continue;
+        VJ_TRY(h->on_tokens ? vj_probe_file_read_token_probe(h->measured, e->frozen.be, h->token_probe)
+                            : vj_probe_file_read_head(h->measured, e->frozen.be, h->head));
     }
     return VJ_OK;
 }

@@ -5,46 +5,34 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/file.h"
 #include "base/output.h"
 #include "evaluate/parts.h"
+#include "probe/attention_file.h"
 #include "probe/paper.h"
 #include "probe/splits.h"
 
 /* ------------------------------------------------------------------------------------------------ table */
 
-/* One number for those of all seeds; for one seed the number itself. */
-static uint64_t chain(uint64_t so_far, uint64_t digest, int64_t number)
-{
-    return number == 0 ? digest : XXH3_64bits_withSeed(&digest, sizeof digest, so_far);
-}
-
 /* The chosen heads of all seeds, which lie side by side from `first` on. Returns the mean over seeds of the best of
  * each sweep by the validation samples. */
 static double summarise(vj_probe_row *row, const vj_evaluation *e, const vj_eval_score *scores, int64_t first)
 {
-    const int64_t seeds = row->seeds;
-    double squares = 0.0, best = 0.0, top1[1000]; /* the most that probe.seeds can be */
-    row->top5 = row->mean_class = 0.0;
-    for (int64_t s = 0; s < seeds; s++) {
+    vj_probe_seed seed[VJ_MAX_SEEDS];
+    double best = 0.0;
+    for (int64_t s = 0; s < e->seeds; s++) {
         const vj_eval_score *of = scores + first + s * e->sweep, *chosen = of;
         double highest = 0.0;
         for (int k = 0; k < e->sweep; k++) {
             if (of[k].chosen) chosen = &of[k];
             highest = fmax(highest, of[k].top1);
         }
-        best += highest / (double)seeds;
-        top1[s] = chosen->top1;
-        row->top1_mean += chosen->top1 / (double)seeds;
-        row->top5 += chosen->top5 / (double)seeds;
-        row->mean_class += chosen->mean_class / (double)seeds;
-        row->probe_digest = chain(row->probe_digest, chosen->digest, s);
-        row->split_digest = chain(row->split_digest, e->split[e->head[first + s * e->sweep].split].digest, s);
+        best += highest / (double)e->seeds;
+        seed[s] = (vj_probe_seed){chosen->top1, chosen->top5, chosen->mean_class, chosen->digest,
+                                  e->split[e->head[first + s * e->sweep].split].digest};
     }
-    for (int64_t s = 0; s < seeds; s++) squares += pow(top1[s] - row->top1_mean, 2.0);
-    row->top1_std = seeds > 1 ? sqrt(squares / (double)(seeds - 1)) : 0.0;
+    vj_probe_row_summarise(row, seed, e->seeds);
     return best;
 }
 
@@ -52,25 +40,12 @@ static double make_row(vj_probe_row *row, const vj_evaluation *e, const vj_eval_
 {
     const vj_eval_head *head = &e->head[first];
     const vj_head_facts facts = vj_eval_head_facts(e, head);
-    *row = (vj_probe_row){VJ_PROBE_ROW_UNKNOWN};
-    snprintf(row->task, sizeof row->task, "%s", facts.task);
+    *row = vj_probe_row_of(&facts);
     snprintf(row->encoder, sizeof row->encoder, "%s", e->encoder_name[head->encoder]);
-    snprintf(row->kind, sizeof row->kind, "%s", vj_pooling_name(head->shape.pooling));
-    snprintf(row->features, sizeof row->features, "%s", facts.features);
-    snprintf(row->preset, sizeof row->preset, "%s", facts.preset);
-    snprintf(row->split, sizeof row->split, "%s", facts.split);
-    row->labels = facts.labels;
-    row->seeds = e->seeds;
     row->width = head->shape.D;
-    row->training_clips = facts.training_samples;
-    row->classes = facts.classes;
+    row->effective_rank = vj_eval_store_rank(e, head->encoder);
     row->epochs = e->split[head->split].epochs;
-    row->encoder_digest = facts.encoder_digest;
-    row->train_digest = facts.train_digest;
-    row->validation_digest = facts.store_digest;
-    row->class_digest = facts.class_digest;
-    for (int64_t i = 0; i < e->validation.set.count; i++)
-        row->validation_clips += vj_eval_set_label(&e->validation.set, i, e->validation.label[head->task]) >= 0;
+    vj_eval_count_tested(e, head->task, &row->validation_clips, &row->failed);
     return summarise(row, e, scores, first);
 }
 
@@ -94,6 +69,11 @@ static vj_status make_table(vj_evaluation *e, const vj_eval_score *scores, vj_pr
         const double best = make_row(&rows[r], e, scores, r * each);
         if (e->sweep > 1) VJ_TRY(note_sweep(e, &rows[r], best));
     }
+    const int64_t lost = vj_eval_damaged_samples(&e->train);
+    if (lost > 0)
+        VJ_TRY(vj_notes_add(&e->notes,
+                            "%lld of %lld training samples have damaged clips: nothing was learned from them",
+                            (long long)lost, (long long)e->train.wanted));
     if (!e->config->probe.paper[0]) return VJ_OK;
     vj_status status = vj_paper_read(&paper, e->config->probe.paper, e->config->probe.paper_table);
     if (status == VJ_OK) status = vj_paper_fill(&filled, &paper, rows, *count, &e->notes);
@@ -107,7 +87,7 @@ static vj_status make_table(vj_evaluation *e, const vj_eval_score *scores, vj_pr
 
 static vj_status write_heads(const vj_evaluation *e, const vj_eval_score *scores)
 {
-    char path[VJ_PATH + 32], name[VJ_HEAD_NAME];
+    char path[VJ_PATH + 32], name[VJ_HEAD_NAME], kind[VJ_HEAD_WORD];
     vj_file file;
     snprintf(path, sizeof path, "%s/heads.csv", e->request->dir);
     VJ_TRY(vj_file_begin_text(&file, path));
@@ -118,7 +98,7 @@ static vj_status write_heads(const vj_evaluation *e, const vj_eval_score *scores
         const vj_eval_split *split = &e->split[h->split];
         vj_eval_head_name(e, h, name);
         fprintf(file.stream, "%s,%s,%s,%s,%d,%g,%llu,%g,%g,%lld,%lld,%.17g,%.17g,%.17g,", name, e->tasks.item[h->task],
-                e->encoder_name[h->encoder], vj_pooling_name(h->shape.pooling), h->shape.depth, split->labels,
+                e->encoder_name[h->encoder], vj_eval_kind(h, kind), h->shape.depth, split->labels,
                 (unsigned long long)h->seed, h->recipe.lr, h->recipe.weight_decay, (long long)split->learned,
                 (long long)split->update, scores[i].top1, scores[i].top5, scores[i].mean_class);
         if (split->held_count > 0) fprintf(file.stream, "%.17g", scores[i].held_top1);
@@ -155,19 +135,30 @@ static vj_status write_splits(const vj_evaluation *e)
 
 /* ------------------------------------------------------------------------------------------------ all */
 
+static vj_status read_differences(vj_evaluation *e, vj_differences *differences)
+{
+    char path[VJ_PATH + 32];
+    snprintf(path, sizeof path, "%s/predictions.h5", e->request->dir);
+    return vj_differences_read(differences, path, &e->notes);
+}
+
 vj_status vj_eval_report(vj_evaluation *e, const vj_eval_score *scores)
 {
     vj_probe_row *rows = vj_calloc(e->head_count, sizeof *rows);
+    vj_differences differences = {0};
     int64_t count;
     if (!rows) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)e->head_count);
     vj_status status = make_table(e, scores, rows, &count);
-    if (status == VJ_OK) status = vj_report_write(e->request->dir, rows, count, &e->notes);
+    if (status == VJ_OK) status = read_differences(e, &differences);
+    const vj_report report = {rows, count, &differences, &e->notes};
+    if (status == VJ_OK) status = vj_report_write(e->request->dir, &report);
     if (status == VJ_OK) status = write_heads(e, scores);
     if (status == VJ_OK && !e->request->probes) status = write_splits(e);
     if (status == VJ_OK) {
         fputc('\n', stdout);
-        vj_report_print(stdout, rows, count, &e->notes);
+        vj_report_print(stdout, &report);
     }
+    vj_differences_release(&differences);
     free(rows);
     return status;
 }
@@ -197,6 +188,8 @@ vj_status vj_eval_report_check(const vj_evaluation *e)
                         e->request->dir);
     snprintf(path, sizeof path, "%s/heads.csv", e->request->dir);
     VJ_TRY(vj_output_check_text(path, HEADS_BEGIN));
+    snprintf(path, sizeof path, "%s/" VJ_ATTENTION_FILE, e->request->dir);
+    VJ_TRY(vj_attention_may_replace(path));
     snprintf(path, sizeof path, "%s/predictions.h5", e->request->dir);
     return access(path, F_OK) == 0 ? vj_predictions_may_replace(path) : VJ_OK;
 }

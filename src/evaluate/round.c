@@ -138,7 +138,7 @@ static void list_entries(work *w, int encoder)
         find_rows(w, i);
         for (int64_t h = 0; h < e->head_count; h++) {
             const int64_t row = w->part[e->head[h].split].row;
-            if (e->head[h].encoder != encoder || row < 0) continue;
+            if (e->head[h].encoder != encoder || e->head[h].on_tokens || row < 0) continue;
             w->entry[w->entries++] = (vj_entry){
                 .head = h, .sample = w->sample[i], .row = row, .rank = (int)(i / batch), .slot = (int)(i % batch)};
         }
@@ -150,13 +150,14 @@ static void list_entries(work *w, int encoder)
 static vj_status check_loss(const work *w, const vj_eval_head *h, int64_t n)
 {
     const vj_evaluation *e = w->e;
+    char kind[VJ_HEAD_WORD];
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(w->loss[i]))
             return vj_raise(VJ_ERR_STATE,
                             "the loss of an %s probe of '%s' on %s is %g after %lld updates with learning rate %g: a "
                             "lower probe.lr?",
-                            vj_pooling_name(h->shape.pooling), e->tasks.item[h->task], e->encoder_name[h->encoder],
-                            w->loss[i], (long long)w->part[h->split].update, h->recipe.lr);
+                            vj_eval_kind(h, kind), e->tasks.item[h->task], e->encoder_name[h->encoder], w->loss[i],
+                            (long long)w->part[h->split].update, h->recipe.lr);
     return VJ_OK;
 }
 
@@ -171,7 +172,9 @@ static vj_status learn_rows(work *w, int64_t number)
         if (w->entry[k].head != number) continue;
         memcpy(w->host + n * row, vj_exchange_row(e->exchange, k), (size_t)bytes);
         w->place[n] = w->entry[k].row;
-        w->label[n++] = vj_eval_set_label(&e->train.set, w->entry[k].sample, e->train.label[h->task]);
+        w->label[n++] = vj_eval_lost_in_training(e, w->entry[k].sample)
+                            ? -1 /* its place in the batch stays empty */
+                            : vj_eval_set_label(&e->train.set, w->entry[k].sample, e->train.label[h->task]);
     }
     if (n == 0) return VJ_OK;
     vj_upload(e->frozen.be, w->rows, w->host, n * bytes);
@@ -187,10 +190,34 @@ static vj_status learn_rows(work *w, int64_t number)
     return VJ_OK;
 }
 
-static vj_status learn(work *w)
+/* The samples of this rank that a head with blocks on the tokens takes in this wave, one by one. */
+static vj_status learn_tokens(work *w, vj_eval_head *h)
 {
-    for (int64_t h = 0; h < w->e->head_count; h++)
-        if (w->e->head[h].owner == w->e->rank) VJ_TRY(learn_rows(w, h));
+    vj_evaluation *e = w->e;
+    const part *p = &w->part[h->split];
+    const int64_t batch = e->config->evaluate.batch;
+    for (int64_t k = p->next; k < p->next + p->wave; k++) {
+        const int64_t i = p->at[k], sample = w->sample[i];
+        if (i / batch != e->rank || vj_eval_lost_in_training(e, sample)) continue;
+        const int32_t label = vj_eval_set_label(&e->train.set, sample, e->train.label[h->task]);
+        const vj_status status = vj_eval_token_learn(e, h, i % batch, label, p->batch, w->loss);
+        VJ_TRY(check_loss(w, h, 1));
+        VJ_TRY(status);
+    }
+    return VJ_OK;
+}
+
+static vj_status learn(work *w, int encoder)
+{
+    const vj_evaluation *e = w->e;
+    for (int64_t i = 0; i < e->head_count; i++) {
+        vj_eval_head *h = &e->head[i];
+        if (h->encoder != encoder) continue;
+        if (h->on_tokens)
+            VJ_TRY(learn_tokens(w, h));
+        else if (h->owner == e->rank)
+            VJ_TRY(learn_rows(w, i));
+    }
     return VJ_OK;
 }
 
@@ -207,6 +234,7 @@ static void keep_dkeys(work *w)
     }
 }
 
+/* On the owner; with blocks on the tokens on all ranks. */
 static vj_status update_head(const work *w, vj_eval_head *h)
 {
     const vj_config *c = w->e->config;
@@ -215,7 +243,8 @@ static vj_status update_head(const work *w, vj_eval_head *h)
     const int64_t updates = (split->learned + h->shape.batch - 1) / h->shape.batch;
     const vj_schedule schedule = vj_recipe_schedule(&h->recipe, c, split->epochs, updates);
     const vj_head_step step = vj_recipe_step(&h->recipe, c, &schedule, p->update + 1);
-    return vj_head_update(h->head, h->dkeys, p->batch, &step);
+    return h->on_tokens ? vj_eval_token_update(w->e, h, p->batch, &step)
+                        : vj_head_update(h->head, h->dkeys, p->batch, &step);
 }
 
 /* Update the heads whose batch is whole; tell all ranks their new keys. */
@@ -228,7 +257,11 @@ static vj_status update(work *w, int encoder)
         vj_eval_head *h = &e->head[i];
         const part *p = &w->part[h->split];
         if (h->encoder != encoder || p->wave == 0 || p->filled + p->wave < p->batch) continue;
-        if (h->owner == e->rank && status == VJ_OK) status = update_head(w, h);
+        /* What is collective, all ranks do, whatever has failed on one. */
+        if (vj_eval_has_weights(e, h) && (status == VJ_OK || h->on_tokens)) {
+            const vj_status of_head = update_head(w, h);
+            if (status == VJ_OK) status = of_head;
+        }
         if (h->key_at >= 0) w->head[changed++] = i;
     }
     VJ_TRY(vj_agree(e->comm, status));
@@ -252,7 +285,7 @@ static vj_status run_waves(work *w, int encoder)
     while (next_wave(w)) {
         list_entries(w, encoder);
         VJ_TRY(vj_exchange_rows(e, encoder, w->entry, w->entries));
-        VJ_TRY(vj_agree(e->comm, learn(w)));
+        VJ_TRY(vj_agree(e->comm, learn(w, encoder)));
         VJ_TRY(vj_exchange_back(e));
         keep_dkeys(w);
         VJ_TRY(update(w, encoder));
@@ -268,12 +301,11 @@ static vj_status run(work *w)
     const int64_t batch = e->config->evaluate.batch, first = e->rank * batch;
     const int64_t mine = first >= w->count ? 0 : w->count - first < batch ? w->count - first : batch;
     vj_batch clips;
-    double wait_s = 0.0;
-    VJ_TRY(vj_agree(e->comm, mine > 0 ? vj_loader_next(e->loader, &clips, &wait_s) : VJ_OK));
-    e->waited_s += wait_s;
+    VJ_TRY(vj_agree(e->comm, mine > 0 ? vj_eval_next(e, &clips) : VJ_OK));
+    if (e->copies == 0) VJ_TRY(vj_eval_note_damage(e, &e->train, mine > 0 ? &clips : NULL));
     list_samples(w);
     for (int i = 0; i < e->frozen.count; i++) {
-        if (mine > 0) vj_eval_encode(e, i, &clips, mine, 1);
+        VJ_TRY(vj_agree(e->comm, mine > 0 ? vj_eval_tokens(e, i, &clips, mine) : VJ_OK));
         VJ_TRY(run_waves(w, i));
     }
     for (int s = 0; s < e->split_count; s++) {

@@ -36,6 +36,7 @@ static const char *const other[] = {"data.train",
                                     "data.cache_gb",
                                     "evaluate.batch",
                                     "evaluate.measure_every",
+                                    "evaluate.sweep_flops",
                                     "probe.paper",
                                     "probe.paper_table",
                                     "probe.split_files"};
@@ -48,8 +49,7 @@ static void describe_setting(void *out, const char *key, const char *value, cons
     fprintf(out, "%s: %s\n", key, value);
 }
 
-/* All that the results depend on, a line each, to be freed with free(); NULL: no memory. */
-static char *describe(const vj_evaluation *e)
+char *vj_eval_describe(const vj_evaluation *e)
 {
     char *text = NULL;
     size_t bytes = 0;
@@ -58,6 +58,9 @@ static char *describe(const vj_evaluation *e)
     if (!out) return NULL;
     vj_backend_kernels(e->frozen.be, &kernels);
     fprintf(out, "run.seed: %lld\n", (long long)e->config->run.seed);
+    /* In groups the encoder's sums are made in another order. */
+    fprintf(out, "parallel.tensor: %d%s\n", e->layout.tensor_size,
+            e->tensor && e->tensor->sequence ? " by tokens" : "");
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
         vj_config_each(e->config, sections[i], describe_setting, out);
     for (int i = 0; i < e->request->encoder_count; i++)
@@ -66,10 +69,20 @@ static char *describe(const vj_evaluation *e)
         fprintf(out, "split %d: %016llx\n", i + 1, (unsigned long long)e->split[i].digest);
     fprintf(out, "training clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->train.clips));
     fprintf(out, "validation clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->validation.clips));
+    if (e->copies > 0) fprintf(out, "embed.dtype: %s\n", e->config->embed.dtype);
     fprintf(out, "kernels: %s %s %s\n", kernels.isa, kernels.library, e->config->train.precision);
     if (fclose(out) == 0) return text;
     free(text);
     return NULL;
+}
+
+vj_status vj_eval_digest(const vj_evaluation *e, uint64_t *digest)
+{
+    char *text = vj_eval_describe(e);
+    if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory for a description");
+    *digest = XXH3_64bits(text, strlen(text));
+    free(text);
+    return VJ_OK;
 }
 
 /* The first line in which two descriptions differ. */
@@ -95,15 +108,17 @@ static vj_status compare(const char *path, const char *old, const char *now)
 typedef struct {
     vj_h5_writer out;
     int64_t *state; /* [heads] */
-    int64_t update, sum;
+    int64_t update, sum, damaged;
 } file;
 
 static vj_status lay_out(const vj_evaluation *e, file *f, const char *text, const int64_t *floats)
 {
     const hsize_t splits = (hsize_t)e->split_count, heads = (hsize_t)e->head_count;
+    const hsize_t clips = (hsize_t)vj_clips_count(e->train.clips);
     char name[VJ_HEAD_NAME], path[VJ_HEAD_NAME + 8];
     VJ_TRY(vj_h5_dataset(&f->out, "update", H5T_STD_I64LE, 1, &splits, &f->update));
     VJ_TRY(vj_h5_dataset(&f->out, "xxh3", H5T_STD_U64LE, 1, &heads, &f->sum));
+    VJ_TRY(vj_h5_dataset(&f->out, "damaged", H5T_STD_U8LE, 1, &clips, &f->damaged));
     for (int64_t h = 0; h < e->head_count; h++) {
         const hsize_t dim[] = {3, (hsize_t)floats[h]};
         vj_eval_head_name(e, &e->head[h], name);
@@ -118,7 +133,7 @@ static vj_status lay_out(const vj_evaluation *e, file *f, const char *text, cons
 static vj_status write_head(const vj_evaluation *e, file *f, int64_t h)
 {
     int64_t count;
-    float *state = vj_head_state(e->head[h].head, &count), *host = vj_calloc(3 * count, sizeof *host);
+    float *state = vj_eval_head_state(&e->head[h], &count), *host = vj_calloc(3 * count, sizeof *host);
     const int64_t bytes = 3 * count * (int64_t)sizeof *host;
     if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory to write %lld weights", (long long)count);
     vj_download(e->frozen.be, host, state, bytes);
@@ -134,6 +149,7 @@ static vj_status write_data(const vj_evaluation *e, file *f)
 {
     for (int s = 0; e->rank == 0 && s < e->split_count; s++)
         VJ_TRY(vj_h5_write(&f->out, f->update + 8 * s, &e->split[s].update, 8));
+    if (e->rank == 0) VJ_TRY(vj_h5_write(&f->out, f->damaged, e->train.damaged, vj_clips_count(e->train.clips)));
     for (int64_t h = 0; h < e->head_count; h++)
         if (e->head[h].owner == e->rank) VJ_TRY(write_head(e, f, h));
     return vj_h5_flush(&f->out);
@@ -165,23 +181,24 @@ static vj_status publish(vj_evaluation *e, file *f, vj_status status)
 static vj_status save(vj_evaluation *e, file *f, const char *path, const char *text, int64_t *floats)
 {
     for (int64_t h = 0; h < e->head_count; h++)
-        if (e->head[h].owner == e->rank) (void)vj_head_state(e->head[h].head, &floats[h]);
+        if (e->head[h].owner == e->rank) (void)vj_eval_head_state(&e->head[h], &floats[h]);
     MPI_Allreduce(MPI_IN_PLACE, floats, (int)e->head_count, MPI_INT64_T, MPI_SUM, e->comm);
     VJ_TRY(vj_h5_create(&f->out, path, FORMAT, VERSION,
-                        (e->head_count + 4) * (2 * VJ_H5_OBJECT_BYTES + VJ_HEAD_NAME) + (int64_t)strlen(text),
+                        (e->head_count + 5) * (2 * VJ_H5_OBJECT_BYTES + VJ_HEAD_NAME) + (int64_t)strlen(text),
                         e->comm));
     VJ_TRY(vj_h5_share(&f->out, e->rank == 0 ? lay_out(e, f, text, floats) : VJ_OK));
-    int64_t places[2] = {f->update, f->sum};
+    int64_t places[] = {f->update, f->sum, f->damaged};
     vj_broadcast(places, (int64_t)sizeof places, e->comm);
     vj_broadcast(f->state, e->head_count * (int64_t)sizeof *f->state, e->comm);
     f->update = places[0];
     f->sum = places[1];
+    f->damaged = places[2];
     return publish(e, f, write_data(e, f));
 }
 
 vj_status vj_eval_save(vj_evaluation *e)
 {
-    char path[VJ_PATH + 32], *text = describe(e);
+    char path[VJ_PATH + 32], *text = vj_eval_describe(e);
     const double begin = vj_now();
     file f = {.state = vj_calloc(e->head_count, sizeof *f.state)};
     int64_t *floats = vj_calloc(e->head_count, sizeof *floats);
@@ -225,7 +242,7 @@ static vj_status read_head(vj_evaluation *e, hid_t in, const char *path, int64_t
     char name[VJ_HEAD_NAME], dataset[VJ_HEAD_NAME + 8];
     vj_eval_head *h = &e->head[number];
     int64_t count;
-    float *state = vj_head_state(h->head, &count), *host = vj_calloc(3 * count, sizeof *host);
+    float *state = vj_eval_head_state(h, &count), *host = vj_calloc(3 * count, sizeof *host);
     const int64_t bytes = 3 * count * (int64_t)sizeof *host;
     if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory to read %lld weights", (long long)count);
     vj_eval_head_name(e, h, name);
@@ -236,7 +253,7 @@ static vj_status read_head(vj_evaluation *e, hid_t in, const char *path, int64_t
     if (status == VJ_OK) {
         vj_upload(e->frozen.be, state, host, bytes);
         status = vj_sync(e->frozen.be);
-        vj_head_weights_changed(h->head);
+        vj_eval_changed(h);
     }
     free(host);
     return status;
@@ -260,7 +277,7 @@ static vj_status take_places(vj_evaluation *e, const char *path, const int64_t *
 
 static vj_status check(const vj_evaluation *e, hid_t in, const char *path)
 {
-    char *old, *now = describe(e);
+    char *old, *now = vj_eval_describe(e);
     vj_status status = now ? vj_h5_get_text(in, path, "evaluation", &old) : vj_raise(VJ_ERR_MEMORY, "no memory");
     if (status == VJ_OK) {
         status = compare(path, old, now);
@@ -275,9 +292,10 @@ static vj_status read_all(vj_evaluation *e, hid_t in, const char *path, int64_t 
     VJ_TRY(vj_h5_get_i64(in, path, "epoch", &e->epoch));
     VJ_TRY(read_numbers(in, path, "update", H5T_NATIVE_INT64, e->split_count, update));
     VJ_TRY(read_numbers(in, path, "xxh3", H5T_NATIVE_UINT64, e->head_count, sum));
+    VJ_TRY(read_numbers(in, path, "damaged", H5T_NATIVE_UINT8, vj_clips_count(e->train.clips), e->train.damaged));
     VJ_TRY(take_places(e, path, update));
     for (int64_t h = 0; h < e->head_count; h++)
-        if (e->head[h].owner == e->rank) VJ_TRY(read_head(e, in, path, h, sum[h]));
+        if (vj_eval_has_weights(e, &e->head[h])) VJ_TRY(read_head(e, in, path, h, sum[h]));
     return VJ_OK;
 }
 

@@ -28,6 +28,8 @@ vj_status vj_eval_views_init(vj_eval_views *views, const vj_config *config, cons
                              .stored = stored,
                              .frames = image ? (int)config->evaluate.image_frames : stored,
                              .side = (int)config->data.crop,
+                             .short_side = config->evaluate.short_side > 0 ? (int)config->evaluate.short_side
+                                                                           : (int)(config->data.crop * 256 / 224),
                              .seed = (uint64_t)config->run.seed};
     memcpy(views->mean, config->data.mean, sizeof views->mean);
     memcpy(views->std, config->data.std, sizeof views->std);
@@ -45,6 +47,11 @@ vj_status vj_eval_views_init(vj_eval_views *views, const vj_config *config, cons
     return VJ_OK;
 }
 
+uint8_t vj_eval_views_byte(const vj_eval_views *v, int c, double value)
+{
+    return (uint8_t)lrint(fmin(255.0, fmax(0.0, 255.0 * (value * v->std[c] + v->mean[c]))));
+}
+
 void vj_eval_views_describe(const vj_eval_views *v, char *text, size_t bytes)
 {
     static const char *const names[] = {
@@ -54,7 +61,7 @@ void vj_eval_views_describe(const vj_eval_views *v, char *text, size_t bytes)
     text += used;
     bytes -= (size_t)used;
     if (!v->training && v->views == 1)
-        snprintf(text, bytes, ", centre");
+        snprintf(text, bytes, ", centre of short side %d", v->short_side);
     else if (!v->training)
         snprintf(text, bytes, ", %d crops", v->views);
     else
@@ -74,7 +81,7 @@ uint64_t vj_eval_key(int64_t epoch, int segment, int64_t clip)
 /* A test view is the window, side x side, of the frames resized to this size. */
 static vj_resize place_test_view(const vj_eval_views *v, int view, int height, int width)
 {
-    const int side = v->side, small = v->views == 1 ? (int)((int64_t)side * 256 / 224) : side;
+    const int side = v->side, small = v->views == 1 ? v->short_side : side;
     const int shorter = height < width ? height : width, longer = height < width ? width : height;
     const int large = (int)((int64_t)small * longer / shorter);
     vj_resize r = {.filter = VJ_FILTER_BILINEAR,

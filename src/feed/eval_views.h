@@ -28,6 +28,7 @@ typedef struct {
     int views;            /* of an item's clip: 1 in training, evaluate.views in testing */
     int stored, frames;   /* frames of a stored clip, and of a view */
     int side;             /* of a view, pixels: data.crop */
+    int short_side;       /* of a test clip before its one crop, pixels */
     double mean[3], std[3];
     uint64_t seed; /* run.seed */
 } vj_eval_views;
@@ -54,6 +55,9 @@ int64_t vj_eval_room_bytes(const vj_eval_views *views, const struct vj_clips *cl
  * The item's clip is not looked at. Thread-safe if each thread has its own room. */
 void vj_eval_show(const vj_eval_views *views, vj_eval_room *room, const vj_eval_item *item, const uint8_t *frames,
                   int height, int width, float *pixels);
+
+/** Return the byte that a normalised value of channel c was made of; what lies outside, such as noise, is cut. */
+uint8_t vj_eval_views_byte(const vj_eval_views *views, int c, double value);
 
 /** Describe the views in one line: "16 frames of 224 x 224, randaugment, crop, erasing 0.25". */
 void vj_eval_views_describe(const vj_eval_views *views, char *text, size_t bytes);

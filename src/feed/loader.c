@@ -16,6 +16,7 @@ typedef struct {
     uint8_t *memory;     /* [count] samples inside the loader's memory */
     vj_clip_view *views; /* [count] likewise */
     int64_t *clips;      /* [count] likewise */
+    uint8_t *damaged;    /* [count] likewise */
     int64_t unfinished;  /* samples still to come */
     int64_t substituted; /* clips replaced in this batch */
     vj_status status;    /* a failure in it, for whoever asks for it */
@@ -32,6 +33,7 @@ struct vj_loader {
     uint8_t *memory; /* of all slots */
     vj_clip_view *views;
     int64_t *numbers;
+    uint8_t *damaged;
     int32_t *labels, *source, *window; /* of the batch that the caller holds */
     vj_sample_room *own;               /* [prepared] one for each thread */
     pthread_t *thread;
@@ -97,7 +99,8 @@ static vj_status load(vj_loader *loader, vj_sample_room *own, int64_t step, int6
     vj_sample sample = {.pixels = loader->makes_pixels ? (float *)(void *)to : NULL,
                         .frames = to,
                         .view = &s->views[j],
-                        .clip = &s->clips[j]};
+                        .clip = &s->clips[j],
+                        .damaged = &s->damaged[j]};
     const vj_status status =
         vj_sample_load(&loader->sampler, own, step * loader->plan.batch + loader->plan.first + j, &sample);
     *substituted += sample.substituted;
@@ -170,13 +173,14 @@ static vj_status allocate(vj_loader *loader, int threads)
     loader->memory = be ? vj_host_alloc(be, samples * loader->sample_bytes) : vj_calloc(samples, loader->sample_bytes);
     loader->views = vj_calloc(samples, sizeof *loader->views);
     loader->numbers = vj_calloc(samples, sizeof *loader->numbers);
+    loader->damaged = vj_calloc(samples, sizeof *loader->damaged);
     loader->labels = vj_calloc(count, (1 + vj_clips_label_count(clips)) * (int64_t)sizeof *loader->labels);
     loader->source = vj_calloc(count, sizeof *loader->source);
     loader->window = vj_calloc(count, sizeof *loader->window);
     loader->own = vj_calloc(threads, sizeof *loader->own);
     loader->thread = vj_calloc(threads, sizeof *loader->thread);
-    if (!loader->slot || !loader->memory || !loader->views || !loader->numbers || !loader->own || !loader->thread ||
-        !loader->labels || !loader->source || !loader->window)
+    if (!loader->slot || !loader->memory || !loader->views || !loader->numbers || !loader->damaged || !loader->own ||
+        !loader->thread || !loader->labels || !loader->source || !loader->window)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %lld batches of %lld clips of %.1f MiB: lower data.read_ahead",
                         (long long)loader->slots, (long long)count, (double)loader->sample_bytes / 1048576.0);
     for (int64_t step = loader->step; step < loader->step + loader->slots; step++) {
@@ -184,6 +188,7 @@ static vj_status allocate(vj_loader *loader, int threads)
         loader->slot[i] = (slot){.memory = loader->memory + i * count * loader->sample_bytes,
                                  .views = loader->views + i * count,
                                  .clips = loader->numbers + i * count,
+                                 .damaged = loader->damaged + i * count,
                                  .unfinished = samples_in(loader, step)};
         for (int64_t j = 0; j < count; j++) loader->slot[i].views[j].at = j * loader->sample_bytes;
     }
@@ -291,12 +296,13 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
                         .frames = loader->makes_pixels ? NULL : s->memory,
                         .views = s->views,
                         .clips = s->clips,
+                        .damaged = loader->plan.items || loader->plan.marks ? s->damaged : NULL,
                         .substituted = loader->substituted};
     if (loader->sampler.cache) batch->cached = vj_cache_count(loader->sampler.cache).hits;
     loader->step++;
     pthread_mutex_unlock(&loader->lock);
     look_up(loader, batch);
-    if (batch->substituted > 10 && 100 * batch->substituted > loader->delivered)
+    if (vj_too_damaged(batch->substituted, loader->delivered))
         return vj_raise(VJ_ERR_FORMAT,
                         "step %lld: %lld of %lld samples were replaced since their clips are damaged; "
                         "more than 1 %% is too many",
@@ -333,6 +339,7 @@ void vj_loader_stop(vj_loader *loader)
     free(loader->source);
     free(loader->labels);
     free(loader->numbers);
+    free(loader->damaged);
     free(loader->views);
     if (loader->plan.be)
         vj_host_free(loader->plan.be, loader->memory);

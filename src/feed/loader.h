@@ -9,6 +9,12 @@
 
 typedef struct vj_loader vj_loader;
 
+/** Are so many damaged clips or samples of `all` too many to go on without them: more than 10, and more than 1 %? */
+static inline bool vj_too_damaged(int64_t damaged, int64_t all)
+{
+    return damaged > 10 && 100 * damaged > all;
+}
+
 /*
  * What to load. The order says which clip a sample is, the view which crop of it is taken. Samples are numbered
  * globally over all ranks; batch b consists of samples [b * batch, (b + 1) * batch), of which this rank loads those at
@@ -16,14 +22,19 @@ typedef struct vj_loader vj_loader;
  *
  * For evaluation `items` and `shown` stand instead of order and view: sample i is items[i], shown as `shown` says. Then
  * a batch always has pixels, whatever the device. Items that follow one another in a batch with the same clip are made
- * by one thread, which reads and decodes that clip once. A damaged clip is not replaced.
+ * by one thread, which reads and decodes that clip once. A damaged clip is not replaced: its items are marked in the
+ * batch, their pixels are zero, and what to do about it is the caller's to say.
  */
 typedef struct vj_loader_plan {
     vj_order *order;            /* ownership passes to the loader, also if vj_loader_start() fails; NULL with items */
     vj_view view;               /* NULL with items */
     const vj_eval_item *items;  /* [samples] borrowed while the loader runs; NULL: order and view are set */
     const vj_eval_views *shown; /* copied */
-    vj_backend *be;             /* borrowed: batches are in host memory from vj_host_alloc(be); NULL: in plain memory */
+    bool marks; /* with an order: a damaged clip is marked as with items, its frames are zero, and none replaces it */
+    /* [clips] bool, with items: clips known to be damaged, which are not read again; NULL: none. Borrowed; between
+     * items of a clip the caller may mark it. */
+    const uint8_t *damaged;
+    vj_backend *be; /* borrowed: batches are in host memory from vj_host_alloc(be); NULL: in plain memory */
     int64_t batch, first, last;
     int64_t start, stop; /* batches [start, stop) */
     int64_t samples; /* number of samples in all, so the last batch may be shorter; 0: unlimited, but of items none */
@@ -39,7 +50,8 @@ typedef struct {
     const int64_t *clips;      /* [count] clip numbers */
     const int32_t *labels;     /* [count, label_count] labels of these clips */
     const int32_t *source, *window; /* [count] vj_clips_source() and vj_clips_window() of these clips */
-    int64_t substituted;            /* damaged clips replaced on this rank since the loader started */
+    const uint8_t *damaged; /* [count] bool: the clip is damaged, its pixels are zero; NULL without items or `marks` */
+    int64_t substituted;    /* damaged clips replaced on this rank since the loader started */
     int64_t cached; /* clips that this rank has read from data.cache so far, including those of batches read ahead */
 } vj_batch;
 

@@ -3,6 +3,7 @@
 #include "feed/sample.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
 #include "feed/crop.h"
@@ -32,8 +33,13 @@ vj_status vj_order_of_clips(vj_order **order, const vj_clips *clips, const vj_co
 
 void vj_sampler_init(vj_sampler *sampler, const vj_clips *clips, const vj_config *config, const vj_loader_plan *plan)
 {
-    *sampler =
-        (vj_sampler){.clips = clips, .config = *config, .order = plan->order, .view = plan->view, .items = plan->items};
+    *sampler = (vj_sampler){.clips = clips,
+                            .config = *config,
+                            .order = plan->order,
+                            .view = plan->view,
+                            .marks = plan->marks,
+                            .items = plan->items,
+                            .damaged = plan->damaged};
     if (plan->items) sampler->shown = *plan->shown;
     sampler->patience = (vj_patience){
         .limit_s = vj_config_io_patience_s(config), .setting = "data.io_patience_s", .stop = &sampler->stop};
@@ -151,24 +157,47 @@ static vj_status read_sample(const vj_sampler *sampler, vj_coder *coder, int64_t
     return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row are damaged", (long long)sample, (long long)spare);
 }
 
-/* A view of an item's clip; the clip is read unless the item before had the same. */
+/* The clip of a sample, or frames that are zero. */
+static vj_status read_or_mark(const vj_sampler *sampler, vj_coder *coder, int64_t number, uint8_t *frames,
+                              vj_sample *sample)
+{
+    const int64_t clip = *sample->clip = vj_order_clip(sampler->order, number, 0);
+    int height, width;
+    const vj_status status = read_clip(sampler, coder, number, clip, frames);
+    if (status != VJ_ERR_FORMAT) VJ_TRY(status);
+    *sample->damaged = status != VJ_OK;
+    if (status == VJ_OK) return VJ_OK;
+    vj_clips_geometry(sampler->clips, clip, &height, &width);
+    memset(frames, 0, (size_t)vj_frames_bytes(vj_clips_frames(sampler->clips), height, width));
+    return VJ_OK;
+}
+
+/* Hold an item's clip: it is read, and reported if it is damaged, unless that is known or the item before had it. */
+static vj_status hold_clip(const vj_sampler *sampler, vj_sample_room *room, int64_t number)
+{
+    const int64_t clip = sampler->items[number].clip;
+    if (room->held == clip) return VJ_OK;
+    const bool known = sampler->damaged && sampler->damaged[clip];
+    room->held = -1;
+    const vj_status status = known ? VJ_ERR_FORMAT : read_clip(sampler, room->coder, number, clip, room->frames);
+    if (status != VJ_ERR_FORMAT) VJ_TRY(status);
+    room->whole = status == VJ_OK;
+    room->held = clip;
+    return VJ_OK;
+}
+
 static vj_status load_item(const vj_sampler *sampler, vj_sample_room *room, int64_t number, vj_sample *sample)
 {
     const vj_eval_item *item = &sampler->items[number];
     vj_clip_view *view = sample->view;
-    if (room->held != item->clip) {
-        room->held = -1;
-        const vj_status status = read_clip(sampler, room->coder, number, item->clip, room->frames);
-        if (status == VJ_ERR_FORMAT)
-            return vj_raise(status,
-                            "clip %lld is damaged, and an evaluation replaces none: vjepa-inspect --verify lists what "
-                            "is; pack the store again",
-                            (long long)item->clip);
-        VJ_TRY(status);
-        room->held = item->clip;
-    }
+    VJ_TRY(hold_clip(sampler, room, number));
     *sample->clip = item->clip;
+    *sample->damaged = !room->whole;
     vj_clips_geometry(sampler->clips, item->clip, &view->height, &view->width);
+    if (!room->whole) {
+        memset(sample->pixels, 0, (size_t)vj_loader_bytes_of_items(sampler->clips, &sampler->shown).sample);
+        return VJ_OK;
+    }
     vj_eval_show(&sampler->shown, &room->eval, item, room->frames, view->height, view->width, sample->pixels);
     return VJ_OK;
 }
@@ -179,7 +208,8 @@ vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_
     const vj_config *config = &sampler->config;
     uint8_t *frames = sample->pixels ? room->frames : sample->frames;
     vj_clip_view view = {.at = 0};
-    VJ_TRY(read_sample(sampler, room->coder, number, frames, sample->clip, &sample->substituted));
+    VJ_TRY(sampler->marks ? read_or_mark(sampler, room->coder, number, frames, sample)
+                          : read_sample(sampler, room->coder, number, frames, sample->clip, &sample->substituted));
     vj_clips_geometry(sampler->clips, *sample->clip, &view.height, &view.width);
     view.crop = sampler->view(config, number, view.height, view.width);
     if (sample->pixels)

@@ -17,7 +17,9 @@ typedef struct {
     vj_patience patience;
     vj_order *order; /* owned; NULL with items */
     vj_view view;
+    bool marks;                /* with the order: damaged clips are marked */
     const vj_eval_item *items; /* borrowed: sample i is items[i]; NULL: the order and the view say what it is */
+    const uint8_t *damaged;    /* borrowed: [clips] bool, with items: known to be damaged; NULL: none */
     vj_eval_views shown;       /* how items are shown */
     vj_cache *cache;           /* NULL: none */
     atomic_bool stop;          /* set when the loader is stopped: threads that wait for a file system give up */
@@ -28,6 +30,7 @@ typedef struct {
     vj_coder *coder;
     uint8_t *frames;   /* decoded frames, sized for the largest clip; NULL if frames go directly into the samples */
     int64_t held;      /* with items: the clip whose frames these are; -1: none */
+    bool whole;        /* with items: that clip is not damaged */
     vj_eval_room eval; /* with items: for making views */
 } vj_sample_room;
 
@@ -37,6 +40,7 @@ typedef struct {
     uint8_t *frames;     /* written if pixels is NULL: [T, H, W, 3], sized for the largest clip */
     vj_clip_view *view;  /* written: size of the frames and crop box; its member `at` is kept */
     int64_t *clip;       /* written: number of the clip */
+    uint8_t *damaged;    /* written, with items or marks: bool, the clip is damaged and the pixels are zero */
     int64_t substituted; /* written: increased by 1 if another clip replaces a damaged one */
 } vj_sample;
 
@@ -53,9 +57,9 @@ vj_status vj_sample_room_init(vj_sample_room *room, const vj_sampler *sampler, b
 void vj_sample_room_release(vj_sample_room *room);
 
 /**
- * Load sample number `number`. Damaged clips are reported and replaced (loader.h); VJ_ERR_FORMAT if that is not
- * possible. If the file system fails to read a clip, reading is retried, and fails after data.io_patience_s.
- * Thread-safe if each thread has its own `room`.
+ * Load sample number `number`. Damaged clips are reported and replaced, or marked (loader.h); VJ_ERR_FORMAT
+ * if no other can take its place. If the file system fails to read a clip, reading is retried, and fails after
+ * data.io_patience_s. Thread-safe if each thread has its own `room`.
  */
 vj_status vj_sample_load(const vj_sampler *sampler, vj_sample_room *room, int64_t number, vj_sample *sample);
 

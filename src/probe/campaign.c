@@ -187,7 +187,7 @@ vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *not
                           const vj_probe_encoder *encoders, int encoder_count, vj_campaign_part *part, const char *dir,
                           MPI_Comm comm)
 {
-    vj_campaign *c;
+    vj_campaign *c = NULL;
     *rows = NULL;
     *row_count = 0;
     VJ_TRY(create(&c, notes, config, encoders, encoder_count, comm));
@@ -202,7 +202,7 @@ vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *not
 vj_status vj_campaign_plan(const vj_config *config, const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm)
 {
     vj_notes notes = {0};
-    vj_campaign *c;
+    vj_campaign *c = NULL;
     VJ_TRY(create(&c, &notes, config, encoders, encoder_count, comm));
     vj_status status = vj_campaign_prepare(c);
     vj_notes_release(&notes);

@@ -6,6 +6,17 @@
 
 #include "parallel/parallel.h"
 #include "probe/campaign_parts.h"
+#include "probe/token_probe.h"
+
+static vj_status check_poolings(const vj_config *config)
+{
+    for (int i = 0; i < config->probe.pooling.count; i++)
+        if (vj_token_probe_depth(config->probe.pooling.item[i]) > 0)
+            return vj_raise(VJ_ERR_USAGE,
+                            "probe.pooling %s has blocks on the tokens: only vjepa-evaluate trains such probes",
+                            config->probe.pooling.item[i]);
+    return VJ_OK;
+}
 
 static int wants(const vj_config *config, vj_pooling pooling)
 {
@@ -57,6 +68,7 @@ static vj_status check_stores(vj_campaign *c, int e)
 
 static vj_status open_stores(vj_campaign *c)
 {
+    VJ_TRY(check_poolings(c->config));
     for (int e = 0; e < c->encoder_count; e++) {
         for (int other = 0; other < e; other++)
             if (strcmp(c->encoders[e].name, c->encoders[other].name) == 0)

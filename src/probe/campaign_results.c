@@ -1,10 +1,8 @@
 /* What a campaign leaves: the rows of its table, its splits, what its heads are. */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <xxhash.h>
 
 #include "parallel/parallel.h"
 #include "probe/campaign_parts.h"
@@ -71,6 +69,7 @@ static void describe_head(vj_head_facts *h, const vj_campaign *c, const vj_job *
                          .training_samples = split->count,
                          .counted = vj_samples_labelled(validation, vj_samples_label(validation, task)),
                          .classes = vj_campaign_classes(c, job->encoder, job->task)};
+    h->failed = (int64_t)vj_features_describe(validation->store)->failed[vj_samples_label(validation, task)];
     snprintf(h->task, sizeof h->task, "%s", task);
     snprintf(h->encoder, sizeof h->encoder, "%s", c->encoders[job->encoder].name);
     snprintf(h->kind, sizeof h->kind, "%s", vj_pooling_name(job->pooling));
@@ -161,55 +160,29 @@ vj_status vj_campaign_write_splits(const vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ the rows */
 
-/* One number for those of all seeds; for one seed the number itself. */
-static uint64_t chain(uint64_t so_far, uint64_t digest, int64_t number)
-{
-    return number == 0 ? digest : XXH3_64bits_withSeed(&digest, sizeof digest, so_far);
-}
-
-/* Mean and sample standard deviation of the seeds, which lie side by side from job `first` on. */
+/* The results of all seeds, which lie side by side from job `first` on. */
 static void summarise(vj_probe_row *row, const vj_campaign *c, int64_t first)
 {
     const vj_probe_result *result = &c->results[first];
-    const int64_t seeds = row->seeds;
-    double squares = 0.0;
-    row->top5 = row->mean_class = 0.0;
-    for (int64_t s = 0; s < seeds; s++) {
-        row->top1_mean += result[s].top1 / (double)seeds;
-        row->top5 += result[s].top5 / (double)seeds;
-        row->mean_class += result[s].mean_class / (double)seeds;
-        row->probe_digest = chain(row->probe_digest, result[s].digest, s);
-        row->split_digest = chain(row->split_digest, vj_campaign_split(c, &c->jobs[first + s])->digest, s);
-    }
-    for (int64_t s = 0; s < seeds; s++) squares += pow(result[s].top1 - row->top1_mean, 2.0);
-    row->top1_std = seeds > 1 ? sqrt(squares / (double)(seeds - 1)) : 0.0;
+    vj_probe_seed seed[VJ_MAX_SEEDS];
+    for (int64_t s = 0; s < c->config->probe.seeds; s++)
+        seed[s] = (vj_probe_seed){result[s].top1, result[s].top5, result[s].mean_class, result[s].digest,
+                                  vj_campaign_split(c, &c->jobs[first + s])->digest};
+    vj_probe_row_summarise(row, seed, c->config->probe.seeds);
 }
 
 static void make_row(vj_probe_row *row, const vj_campaign *c, int64_t first)
 {
     const vj_job *job = &c->jobs[first];
-    const vj_samples *train = &c->train[job->encoder], *validation = &c->validation[job->encoder];
     vj_head_facts facts;
     describe_head(&facts, c, job);
-    *row = (vj_probe_row){VJ_PROBE_ROW_UNKNOWN};
-    snprintf(row->task, sizeof row->task, "%s", facts.task);
+    *row = vj_probe_row_of(&facts);
     snprintf(row->encoder, sizeof row->encoder, "%s", c->encoders[job->encoder].name);
-    snprintf(row->kind, sizeof row->kind, "%s", vj_pooling_name(job->pooling));
-    snprintf(row->features, sizeof row->features, "%s", facts.features);
-    snprintf(row->preset, sizeof row->preset, "%s", facts.preset);
-    snprintf(row->split, sizeof row->split, "%s", facts.split);
-    row->labels = facts.labels;
-    row->seeds = c->config->probe.seeds;
-    row->width = train->D;
-    row->effective_rank = vj_features_effective_rank(train->store);
-    row->training_clips = facts.training_samples;
-    row->validation_clips = vj_samples_labelled(validation, vj_samples_label(validation, c->tasks.item[job->task]));
-    row->classes = facts.classes;
+    row->width = c->train[job->encoder].D;
+    row->effective_rank = vj_features_effective_rank(c->train[job->encoder].store);
+    row->validation_clips = facts.counted;
+    row->failed = facts.failed;
     row->epochs = vj_probe_epochs(c->config, row->labels);
-    row->encoder_digest = facts.encoder_digest;
-    row->train_digest = facts.train_digest;
-    row->validation_digest = facts.store_digest;
-    row->class_digest = facts.class_digest;
     summarise(row, c, first);
 }
 

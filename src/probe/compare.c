@@ -8,8 +8,8 @@
 
 /* ------------------------------------------------------------------------------------------------ selection */
 
-/* "FILE:SELECT"; a file of that whole name comes first, since names of files may have colons. */
-static vj_status split_text(const char *text, char path[VJ_PATH], char select[VJ_HEAD_NAME])
+/* A file of that whole name comes first, since names of files may have colons. */
+vj_status vj_selection_split(const char *text, char path[VJ_PATH], char select[VJ_HEAD_NAME])
 {
     const char *colon = strrchr(text, ':');
     const size_t length = colon && access(text, F_OK) != 0 ? (size_t)(colon - text) : strlen(text);
@@ -57,7 +57,7 @@ vj_status vj_selection_open(vj_selection *s, const char *text)
 {
     char path[VJ_PATH];
     *s = (vj_selection){0};
-    VJ_TRY(split_text(text, path, s->select));
+    VJ_TRY(vj_selection_split(text, path, s->select));
     VJ_TRY(vj_predictions_open(&s->file, path));
     return select_heads(s, text);
 }
@@ -175,32 +175,35 @@ static void rate(const vj_prediction *rows, int64_t n, uint8_t *right, double *t
     *high *= 100.0;
 }
 
-static vj_status count_pair(vj_comparison *c, const side *a, const side *b, int64_t resamples, uint64_t seed)
+static vj_status count_pair(vj_comparison *c, const side *a, const side *b)
 {
     const int64_t n = a->head->counted;
     VJ_TRY(check_classes(a, b));
     VJ_TRY(check_samples(a, b));
     if (n == 0) return vj_raise(VJ_ERR_USAGE, "%s has no samples", a->head->name);
     uint8_t *right = vj_calloc(2 * n, 1);
-    if (!right) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld samples", (long long)n);
-    *c = (vj_comparison){.a = a->head, .b = b->head, .samples = n};
+    *c = (vj_comparison){.a = a->head, .b = b->head, .samples = n, .surplus = vj_calloc(n, sizeof *c->surplus)};
+    if (!right || !c->surplus) {
+        free(right);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for %lld samples", (long long)n);
+    }
     rate(a->rows, n, right, &c->top1_a, &c->top5_a, &c->low_a, &c->high_a);
     rate(b->rows, n, right + n, &c->top1_b, &c->top5_b, &c->low_b, &c->high_b);
     c->counts = vj_metrics_pair(right, right + n, n);
     c->difference = 100.0 * (double)(c->counts.only_a - c->counts.only_b) / (double)n;
     c->p = vj_mcnemar(c->counts.only_a, c->counts.only_b);
-    const vj_status status = vj_metrics_bootstrap(&c->low, &c->high, right, right + n, n, resamples, seed);
+    for (int64_t i = 0; i < n; i++) c->surplus[i] = right[i] - right[n + i];
     free(right);
-    return status;
+    return VJ_OK;
 }
 
 static vj_status compare_pair(vj_comparison *c, const vj_selection *from_a, int64_t at_a, const vj_selection *from_b,
-                              int64_t at_b, int64_t resamples, uint64_t seed)
+                              int64_t at_b)
 {
     side a = {0}, b = {0};
     vj_status status = read_side(&a, from_a, at_a);
     if (status == VJ_OK) status = read_side(&b, from_b, at_b);
-    if (status == VJ_OK) status = count_pair(c, &a, &b, resamples, seed);
+    if (status == VJ_OK) status = count_pair(c, &a, &b);
     release_side(&a);
     release_side(&b);
     return status;
@@ -208,16 +211,16 @@ static vj_status compare_pair(vj_comparison *c, const vj_selection *from_a, int6
 
 /* ------------------------------------------------------------------------------------------------ all pairs */
 
-static bool alike(const vj_head_facts *a, const vj_head_facts *b)
+bool vj_heads_alike(const vj_head_facts *a, const vj_head_facts *b)
 {
     return strcmp(a->task, b->task) == 0 && strcmp(a->kind, b->kind) == 0 && a->labels == b->labels;
 }
 
-static int64_t find_partner(const vj_selection *in, const vj_head_facts *of)
+int64_t vj_selection_partner(const vj_selection *in, const vj_head_facts *of)
 {
     for (int64_t i = 0; i < in->count; i++) {
         const vj_head_facts *h = &in->file.head[in->head[i]];
-        if (alike(h, of) && h->seed == of->seed) return i;
+        if (vj_heads_alike(h, of) && h->seed == of->seed) return i;
     }
     return -1;
 }
@@ -231,8 +234,54 @@ static int by_group(const void *x, const void *y)
     return (a->seed > b->seed) - (a->seed < b->seed);
 }
 
+/* The clips of a group of several seeds: its sums of what each seed says, and McNemar's p of each. NULL in *surplus if
+ * the seeds do not have the same clips. */
+static vj_status sum_group(vj_comparison_group *g, const vj_comparison *pair, int32_t **surplus)
+{
+    const int64_t n = pair->samples;
+    bool same = true;
+    *surplus = NULL;
+    g->low = g->high = NAN;
+    g->p_least = g->p_most = pair->p;
+    for (int64_t k = 1; k < g->count; k++) {
+        g->p_least = fmin(g->p_least, pair[k].p);
+        g->p_most = fmax(g->p_most, pair[k].p);
+        same &= pair[k].samples == n && pair[k].a->store_digest == pair->a->store_digest;
+    }
+    if (!same) return VJ_OK;
+    *surplus = vj_calloc(n, sizeof **surplus);
+    if (!*surplus) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld samples", (long long)n);
+    for (int64_t k = 0; k < g->count; k++)
+        for (int64_t i = 0; i < n; i++) (*surplus)[i] += pair[k].surplus[i];
+    return VJ_OK;
+}
+
+/* The interval of a group and of its pairs, by the same draws. */
+static vj_status resample_group(vj_comparison_group *g, vj_comparison *pair, int64_t resamples, uint64_t seed)
+{
+    int32_t *surplus;
+    vj_resampled *all = vj_calloc(g->count + 1, sizeof *all);
+    if (!all) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld comparisons", (long long)g->count);
+    vj_status status = sum_group(g, pair, &surplus);
+    for (int64_t k = 0; k < g->count; k++) all[k] = (vj_resampled){.surplus = pair[k].surplus, .runs = 1};
+    if (surplus) {
+        all[g->count] = (vj_resampled){.surplus = surplus, .runs = g->count};
+        if (status == VJ_OK) status = vj_metrics_bootstrap(all, g->count + 1, pair->samples, resamples, seed);
+        g->low = all[g->count].low;
+        g->high = all[g->count].high;
+    }
+    for (int64_t k = 0; status == VJ_OK && k < g->count; k++) {
+        if (!surplus) status = vj_metrics_bootstrap(&all[k], 1, pair[k].samples, resamples, seed);
+        pair[k].low = all[k].low;
+        pair[k].high = all[k].high;
+    }
+    free(surplus);
+    free(all);
+    return status;
+}
+
 /* Sorted, so that those which are alike but for the seed lie side by side, whatever the order in their files. */
-static vj_status group_pairs(vj_comparisons *c)
+static vj_status group_pairs(vj_comparisons *c, int64_t resamples, uint64_t seed)
 {
     double *difference = vj_calloc(c->count, sizeof *difference);
     c->group = vj_calloc(c->count, sizeof *c->group);
@@ -240,11 +289,13 @@ static vj_status group_pairs(vj_comparisons *c)
     vj_status status = difference && c->group ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for groups");
     for (int64_t i = 0; status == VJ_OK && i < c->count; i++) {
         difference[i] = c->pair[i].difference;
-        if (i == 0 || !alike(c->pair[i - 1].a, c->pair[i].a)) c->group[c->group_count++].first = i;
+        if (i == 0 || !vj_heads_alike(c->pair[i - 1].a, c->pair[i].a)) c->group[c->group_count++].first = i;
         vj_comparison_group *g = &c->group[c->group_count - 1];
         g->count = i + 1 - g->first;
         g->over = vj_metrics_runs(difference + g->first, g->count);
     }
+    for (int64_t i = 0; status == VJ_OK && i < c->group_count; i++)
+        status = resample_group(&c->group[i], &c->pair[c->group[i].first], resamples, seed);
     free(difference);
     return status;
 }
@@ -255,10 +306,10 @@ static vj_status compare_all(vj_comparisons *c, const vj_selection *a, const vj_
     c->pair = vj_calloc(a->count, sizeof *c->pair);
     if (!c->pair) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld comparisons", (long long)a->count);
     for (int64_t i = 0; i < a->count; i++) {
-        const int64_t partner = a->count == 1 && b->count == 1 ? 0 : find_partner(b, &a->file.head[a->head[i]]);
+        const int64_t partner = a->count == 1 && b->count == 1 ? 0 : vj_selection_partner(b, &a->file.head[a->head[i]]);
         if (partner < 0) continue;
-        VJ_TRY(compare_pair(&c->pair[c->count], a, i, b, partner, resamples, seed));
-        c->count++;
+        c->count++; /* counted before, so that what it owns is released after a failure */
+        VJ_TRY(compare_pair(&c->pair[c->count - 1], a, i, b, partner));
     }
     c->alone_a = a->count - c->count;
     c->alone_b = b->count - c->count;
@@ -267,7 +318,7 @@ static vj_status compare_all(vj_comparisons *c, const vj_selection *a, const vj_
                         "no probe of %s has the task, kind, share of labels and seed of one of %s, such as %s and %s: "
                         "name a head of each, FILE:HEAD",
                         a->file.path, b->file.path, a->file.head[a->head[0]].name, b->file.head[b->head[0]].name);
-    return group_pairs(c);
+    return group_pairs(c, resamples, seed);
 }
 
 vj_status vj_compare(vj_comparisons *c, const vj_selection *a, const vj_selection *b, int64_t resamples, uint64_t seed)
@@ -278,6 +329,7 @@ vj_status vj_compare(vj_comparisons *c, const vj_selection *a, const vj_selectio
 
 void vj_comparisons_release(vj_comparisons *c)
 {
+    for (int64_t i = 0; i < c->count; i++) free(c->pair[i].surplus);
     free(c->pair);
     free(c->group);
     *c = (vj_comparisons){0};

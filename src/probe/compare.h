@@ -16,12 +16,20 @@ typedef struct {
     char select[VJ_HEAD_NAME]; /* as given: the name of a head, or of an encoder, or "" */
 } vj_selection;
 
+/** Split "FILE" or "FILE:SELECT", where `select` becomes "" without. VJ_ERR_USAGE: too long. */
+vj_status vj_selection_split(const char *text, char path[VJ_PATH], char select[VJ_HEAD_NAME]);
+
 /**
  * Open "FILE", "FILE:HEAD" (one head) or "FILE:ENCODER" (all heads of an encoder). VJ_ERR_USAGE, listing what there is,
  * if nothing is called so, or if FILE alone has several encoders. Release also after a failure.
  */
 vj_status vj_selection_open(vj_selection *selection, const char *text);
 void vj_selection_release(vj_selection *selection);
+
+/** Are two heads of the same task, kind and share of labels? */
+bool vj_heads_alike(const vj_head_facts *a, const vj_head_facts *b);
+/** Return which of the selected heads is alike and has the seed of `head`, or -1. */
+int64_t vj_selection_partner(const vj_selection *selection, const vj_head_facts *head);
 
 /* Two heads on the same samples. Percent; intervals of 95 %. */
 typedef struct {
@@ -32,12 +40,15 @@ typedef struct {
     double top5_a, top5_b;
     double difference, low, high; /* a minus b, points; of the paired bootstrap */
     double p;                     /* McNemar */
+    int32_t *surplus;             /* [samples] 1: a alone is right, -1: b alone; in the order of the samples; owned */
 } vj_comparison;
 
 /* Pairs of heads that are alike but for the seed. */
 typedef struct {
-    int64_t first, count; /* of the comparisons */
-    vj_runs_summary over; /* of their differences */
+    int64_t first, count;   /* of the comparisons */
+    vj_runs_summary over;   /* of their differences */
+    double low, high;       /* of the paired bootstrap of the clips, for the mean over seeds; NaN: not the same clips */
+    double p_least, p_most; /* the smallest and the largest of McNemar's p */
 } vj_comparison_group;
 
 typedef struct {

@@ -19,10 +19,12 @@ typedef struct {
     vj_features_writer *writer;
     int64_t tokens;
     int D;
-    float *features; /* host: [batch, tokens, D] */
-    float *pooled;   /* host: [batch, D] */
-    uint64_t *sums;  /* [batch] checksums of the clips */
-    float *normed;   /* device: [batch * tokens, D] */
+    float *features;                 /* host: [batch, tokens, D] */
+    float *pooled;                   /* host: [batch, D] */
+    uint64_t *sums;                  /* [batch] checksums of the clips */
+    float *normed;                   /* device: [batch * tokens, D] */
+    int64_t *damaged, damaged_count; /* clips that this rank has found damaged */
+    uint64_t failed[VJ_MAX_LABELS];  /* of those left out: how many have a label */
 } vj_embedding;
 
 static vj_status open_encoder(vj_embedding *e)
@@ -66,25 +68,55 @@ static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
                              e->sums);
 }
 
-static vj_status encode_mine(vj_embedding *e)
+static vj_status list_damaged(vj_embedding *e, const vj_batch *batch)
+{
+    for (int64_t i = 0; i < batch->count; i++) {
+        if (!batch->damaged[i]) continue;
+        int64_t *more = realloc(e->damaged, sizeof *more * (size_t)(e->damaged_count + 1));
+        if (!more) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of damaged clips");
+        e->damaged = more;
+        e->damaged[e->damaged_count++] = batch->clips[i];
+    }
+    return VJ_OK;
+}
+
+static void say_progress(const vj_embedding *e, int64_t done, int64_t mine, double start, double waited_s)
+{
+    const double spent_s = vj_now() - start, rate = (double)done / spent_s;
+    vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f %% of the time waiting for clips, %.0f s left",
+           100.0 * (double)done / (double)mine, (long long)e->frozen.n, rate * e->frozen.size,
+           100.0 * waited_s / spent_s, (double)(mine - done) / rate);
+}
+
+/* Once in so many batches the ranks tell each other of damage, so that none encodes for long what will not be used. */
+enum { BATCHES_BETWEEN = 16 };
+
+/* Go through this rank's clips and encode them; from the first damaged one of any rank on only search for others. */
+static vj_status encode_mine(vj_embedding *e, int *searching)
 {
     vj_frozen *f = &e->frozen;
-    int64_t begin, end;
+    int64_t begin, end, most;
+    vj_split(f->n, f->size, 0, &begin, &most);
+    const int64_t batches = (most + f->batch - 1) / f->batch; /* of rank 0, which has most */
     vj_split(f->n, f->size, f->rank, &begin, &end);
     VJ_TRY(vj_frozen_start(f, begin, end));
     double start = vj_now(), said = start, wait_s, waited_s = 0.0;
-    for (int64_t first = begin; first < end;) {
-        vj_batch batch;
-        VJ_TRY(vj_loader_next(f->loader, &batch, &wait_s));
-        VJ_TRY(encode(e, &batch, first));
-        first += batch.count;
-        waited_s += wait_s;
-        double now = vj_now(), rate = (double)(first - begin) / (now - start);
-        if (now - said < 5.0 && first < end) continue;
-        said = now;
-        vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f %% of the time waiting for clips, %.0f s left",
-               100.0 * (double)(first - begin) / (double)(end - begin), (long long)f->n, rate * f->size,
-               100.0 * waited_s / (now - start), (double)(end - first) / rate);
+    *searching = 0;
+    for (int64_t b = 0, first = begin; b < batches; b++) {
+        vj_batch batch = {0};
+        if (first < end) {
+            VJ_TRY(vj_loader_next(f->loader, &batch, &wait_s));
+            VJ_TRY(list_damaged(e, &batch));
+            if (e->damaged_count > 0) *searching = 1;
+            if (!*searching) VJ_TRY(encode(e, &batch, first));
+            first += batch.count;
+            waited_s += wait_s;
+        }
+        if (b % BATCHES_BETWEEN == BATCHES_BETWEEN - 1 || b == batches - 1)
+            MPI_Allreduce(MPI_IN_PLACE, searching, 1, MPI_INT, MPI_MAX, f->comm);
+        if (vj_now() - said < 5.0 && b < batches - 1) continue;
+        said = vj_now();
+        say_progress(e, first - begin, end - begin, start, waited_s);
     }
     return vj_sync(f->be);
 }
@@ -105,6 +137,7 @@ static vj_status create_store(vj_embedding *e)
                                  .encoder = encoder,
                                  .preprocessing = preprocessing,
                                  .config = config};
+    memcpy(layout.failed, e->failed, sizeof layout.failed);
     if (layout.tokens > 1) vj_frozen_grid(e->encoder, layout.grid);
     layout.type = strcmp(f->config->embed.dtype, "f16") == 0 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
     for (int l = 0; l < layout.label_count; l++) {
@@ -124,10 +157,30 @@ static vj_status create_store(vj_embedding *e)
     return status;
 }
 
+/* Without the damaged clips the file is another. */
+static vj_status begin_anew(vj_embedding *e)
+{
+    vj_frozen *f = &e->frozen;
+    vj_features_abandon(e->writer);
+    e->writer = NULL;
+    VJ_TRY(vj_frozen_leave_out(f, e->damaged, e->damaged_count, e->failed));
+    e->damaged_count = 0;
+    vj_log("embed: damaged clips are left out; encoding the other %lld from the beginning", (long long)f->n);
+    vj_spectrum_close(e->spectrum);
+    e->spectrum = NULL;
+    VJ_TRY(vj_spectrum_open(&e->spectrum, f->be, e->D, 0));
+    return create_store(e);
+}
+
 static vj_status write_store(vj_embedding *e)
 {
     vj_spread spread;
-    VJ_TRY(encode_mine(e));
+    int searching;
+    VJ_TRY(encode_mine(e, &searching));
+    while (searching) {
+        VJ_TRY(begin_anew(e));
+        VJ_TRY(encode_mine(e, &searching));
+    }
     VJ_TRY(vj_spectrum_finish(e->spectrum, e->frozen.comm, &spread));
     VJ_TRY(vj_features_commit(e->writer, VJ_OK, spread.effective_rank));
     vj_log("embed: %s: effective rank %.2f of %d, deviation of the features %.3f", e->request->out,
@@ -138,6 +191,7 @@ static vj_status write_store(vj_embedding *e)
 static vj_status run(vj_embedding *e, const vj_config *config, MPI_Comm comm)
 {
     VJ_TRY(vj_frozen_open_clips(&e->frozen, config, e->request->stores, comm));
+    e->frozen.marks = true;
     VJ_TRY(open_encoder(e));
     VJ_TRY(allocate(e));
     VJ_TRY(create_store(e));
@@ -154,5 +208,6 @@ vj_status vj_embed(const vj_config *config, const vj_embed_request *request, MPI
     free(e.features);
     free(e.pooled);
     free(e.sums);
+    free(e.damaged);
     return status;
 }

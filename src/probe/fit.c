@@ -8,7 +8,6 @@
 
 #include "base/rng.h"
 #include "features/features.h"
-#include "probe/metrics.h"
 #include "probe/probe.h"
 #include "train/schedules.h"
 
@@ -121,17 +120,12 @@ static vj_status digest_probe(uint64_t *digest, vj_fit *fit)
 
 static vj_status summarise(vj_probe_result *result, const vj_prediction *rows, int64_t n, int classes)
 {
-    int32_t *ranks = vj_calloc(2 * n, sizeof *ranks), *labels = ranks + n;
-    if (!ranks) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld ranks", (long long)n);
-    for (int64_t i = 0; i < n; i++) {
-        ranks[i] = rows[i].rank;
-        labels[i] = rows[i].label;
-    }
-    result->top1 = vj_metrics_top(ranks, n, 1);
-    result->top5 = vj_metrics_top(ranks, n, 5);
-    result->mean_class = vj_metrics_mean_class(ranks, labels, n, classes);
+    vj_accuracies all;
+    VJ_TRY(vj_predictions_accuracies(&all, rows, n, classes));
+    result->top1 = all.top1;
+    result->top5 = all.top5;
+    result->mean_class = all.mean_class;
     result->counted = n;
-    free(ranks);
     return VJ_OK;
 }
 

@@ -11,6 +11,7 @@
 #include "train/alike.h"
 #include "train/checkpoint.h"
 #include "train/precision.h"
+#include "train/stop.h"
 
 /* ------------------------------------------------------------------------------------------------ the clips */
 
@@ -65,6 +66,7 @@ vj_status vj_frozen_start(vj_frozen *f, int64_t begin, int64_t end)
 {
     vj_loader_plan plan = {.view = vj_view_centre,
                            .be = f->be,
+                           .marks = f->marks,
                            .batch = f->batch,
                            .last = f->batch,
                            .stop = (end - begin + f->batch - 1) / f->batch,
@@ -81,6 +83,35 @@ vj_status vj_frozen_start(vj_frozen *f, int64_t begin, int64_t end)
     if (status == VJ_OK) status = vj_loader_start(&f->loader, f->clips, c, &plan);
     free(c);
     return status;
+}
+
+static bool is_listed(const int64_t *list, int64_t n, int64_t clip)
+{
+    return n > 0 && bsearch(&clip, list, (size_t)n, sizeof clip, compare_numbers) != NULL;
+}
+
+vj_status vj_frozen_leave_out(vj_frozen *f, const int64_t *damaged, int64_t n, uint64_t *failed)
+{
+    int64_t *all, total, kept = 0;
+    VJ_TRY(vj_gather_numbers(&all, &total, damaged, n, f->comm));
+    if (total > 0) qsort(all, (size_t)total, sizeof *all, compare_numbers);
+    for (int64_t i = 0; i < f->n; i++) {
+        const int64_t clip = f->chosen[i];
+        const bool out = is_listed(all, total, clip);
+        for (int l = 0; out && l < vj_clips_label_count(f->clips); l++)
+            failed[l] += vj_clips_labels(f->clips, clip)[l] >= 0;
+        if (!out) f->chosen[kept++] = clip;
+    }
+    free(all);
+    const int64_t before = f->n;
+    f->n = kept;
+    if ((kept == 0 || vj_too_damaged(total, before)) && f->rank == 0)
+        return vj_agree(f->comm,
+                        vj_raise(VJ_ERR_FORMAT,
+                                 "%lld of %lld clips are damaged; more than 10 and more than 1 %%, or all, are "
+                                 "too many: vjepa-inspect --verify lists what is damaged; pack them again",
+                                 (long long)total, (long long)before));
+    return vj_agree(f->comm, VJ_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------ encoders */
@@ -129,9 +160,9 @@ static vj_status open_encoder(vj_frozen *f, const char *text)
     const vj_shape shape = vj_shape_from(f->config);
     vj_encoder **encoder = &f->encoder[f->count];
     VJ_TRY(parse_random(text, f->config->run.seed, &random, &init, &seed));
-    vj_status status = vj_encoder_open(encoder, &shape, f->batch, f->be);
+    vj_status status = vj_encoder_open(encoder, &shape, f->batch, f->be, f->tensor);
     if (status == VJ_OK) f->count++;
-    if (status == VJ_OK) status = vj_encoder_accept_frames(*encoder, vj_clips_largest_bytes(f->clips));
+    if (status == VJ_OK && f->clips) status = vj_encoder_accept_frames(*encoder, vj_clips_largest_bytes(f->clips));
     VJ_TRY(vj_agree(f->comm, status));
     if (!random) return vj_checkpoint_load_encoder(text, *encoder, f->comm);
     vj_encoder_init_weights(*encoder, init, seed);
@@ -165,6 +196,20 @@ void vj_frozen_release(vj_frozen *f)
     *f = (vj_frozen){0};
 }
 
+/* A whole tensor to the host; of a group's shares, on its rank 0. work: [VJ_ASSEMBLE_WORK] in a group. */
+static void download_tensor(const vj_encoder *e, const vj_param *p, float *host, float *work)
+{
+    const float *held = e->weights + p->offset;
+    if (p->shares <= 1) {
+        vj_download(e->be, host, held, p->count * (int64_t)sizeof *host);
+        return;
+    }
+    for (int64_t first = 0; first < p->whole; first += VJ_ASSEMBLE_MOST) {
+        const int64_t last = p->whole - first < VJ_ASSEMBLE_MOST ? p->whole : first + VJ_ASSEMBLE_MOST;
+        vj_tensor_assemble(e->tensor, e->be, p, held, first, last, 0, host + first, work);
+    }
+}
+
 vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest)
 {
     const vj_params *params = &encoder->net.params;
@@ -172,17 +217,21 @@ vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest)
     const int64_t shape[] = {s->frames, s->height, s->width_px, s->patch, s->tubelet, s->width, s->depth, s->heads};
     int64_t most = 1;
     for (int i = 0; i < params->count; i++)
-        if (params->item[i].count > most) most = params->item[i].count;
-    float *host = vj_calloc(most, sizeof *host);
-    if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor of %lld numbers", (long long)most);
+        if (params->item[i].whole > most) most = params->item[i].whole;
+    float *host = vj_calloc(most, sizeof *host), *work = vj_calloc(VJ_ASSEMBLE_WORK, sizeof *work);
+    if (!host || !work) {
+        free(host);
+        free(work);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor of %lld numbers", (long long)most);
+    }
     *digest = XXH3_64bits(shape, sizeof shape);
     for (int i = 0; i < params->count; i++) {
         const vj_param *p = &params->item[i];
-        const int64_t bytes = p->count * (int64_t)sizeof *host;
-        vj_download(encoder->be, host, encoder->weights + p->offset, bytes);
-        *digest = XXH3_64bits_withSeed(host, (size_t)bytes, *digest);
+        download_tensor(encoder, p, host, work);
+        *digest = XXH3_64bits_withSeed(host, (size_t)p->whole * sizeof *host, *digest);
     }
     free(host);
+    free(work);
     return vj_sync(encoder->be);
 }
 
@@ -201,8 +250,66 @@ void vj_frozen_grid(const vj_encoder *encoder, uint64_t grid[3])
     grid[2] = (uint64_t)g->x;
 }
 
+/* ------------------------------------------------------------------------------------------------ passes */
+
+/*
+ * What rank 0 of a group tells the others before each pass; count 0: there is none, they are dismissed. The others
+ * answer what they were asked for meanwhile, which is rank 0's from then on, and whether their device has failed.
+ */
+typedef struct {
+    int64_t encoder, count;
+} order;
+
+static void give_order(vj_frozen *f, order *o, vj_status status)
+{
+    int answer[VJ_ASKS + 1] = {0}, all[VJ_ASKS + 1];
+    volatile sig_atomic_t *asked = vj_stop_asked();
+    vj_broadcast(o, (int64_t)sizeof *o, f->tensor->comm);
+    for (int i = 0; f->tensor->rank > 0 && i < VJ_ASKS; i++) {
+        answer[i] = asked[i];
+        if (answer[i] != VJ_WHY_NOT) asked[i] = VJ_WHY_NOT; /* one that comes meanwhile stays */
+    }
+    answer[VJ_ASKS] = (int)status;
+    MPI_Reduce(answer, all, VJ_ASKS + 1, MPI_INT, MPI_MAX, 0, f->tensor->comm);
+    if (f->tensor->rank > 0) return;
+    for (int i = 0; i < VJ_ASKS; i++)
+        if (all[i] != VJ_WHY_NOT) asked[i] = all[i];
+    if (all[VJ_ASKS] != VJ_OK) f->lost = (vj_status)all[VJ_ASKS];
+}
+
+static const float *run_shared(vj_frozen *f, const order *o)
+{
+    vj_encoder *e = f->encoder[o->encoder];
+    const vj_shape *s = &e->net.shape;
+    const int64_t clip = (int64_t)s->channels * s->frames * s->height * s->width_px;
+    vj_tensor_broadcast(f->tensor, f->be, e->pixels, o->count * clip);
+    return vj_encoder_run(e, e->pixels, o->count);
+}
+
 const float *vj_frozen_encode(vj_frozen *f, int i, const vj_batch *batch)
 {
     const vj_input clips = {batch->pixels, batch->frames, batch->views, f->config->data.mean, f->config->data.std};
-    return vj_encoder_run(f->encoder[i], vj_encoder_upload(f->encoder[i], &clips, batch->count), batch->count);
+    order o = {i, batch->count};
+    const float *pixels = vj_encoder_upload(f->encoder[i], &clips, batch->count);
+    if (!f->tensor) return vj_encoder_run(f->encoder[i], pixels, batch->count);
+    give_order(f, &o, VJ_OK);
+    return run_shared(f, &o);
+}
+
+vj_status vj_frozen_follow(vj_frozen *f)
+{
+    vj_status status = VJ_OK;
+    for (order o = {0, 0};;) {
+        give_order(f, &o, status);
+        if (o.count == 0) return status;
+        (void)run_shared(f, &o);
+        const vj_status now = vj_sync(f->be);
+        if (status == VJ_OK) status = now;
+    }
+}
+
+void vj_frozen_dismiss(vj_frozen *f)
+{
+    order o = {0, 0};
+    if (f->tensor) give_order(f, &o, VJ_OK);
 }

@@ -11,6 +11,7 @@
 #include "clips/clips.h"
 #include "feed/loader.h"
 #include "model/model.h"
+#include "model/tensor.h"
 #include "train/products.h"
 
 /* All owned but `config`. */
@@ -22,6 +23,9 @@ typedef struct {
     vj_clips *clips;
     int64_t *chosen, n; /* [n] clip numbers, ascending */
     int64_t batch;      /* embed.batch: the most clips of a batch */
+    vj_tensor *tensor;  /* borrowed: the group whose ranks share the encoders; NULL: each rank has whole ones */
+    vj_status lost;     /* on rank 0: what failed on another rank of the group */
+    bool marks;         /* a damaged clip is marked in its batch (loader.h) instead of being an error; false at first */
     vj_backend *be;
     vj_products products; /* how fast it multiplies */
     int count;            /* of encoders, all of the configuration's shape */
@@ -51,17 +55,33 @@ void vj_frozen_describe_encoder(const vj_config *config, const char *encoder, ch
 void vj_frozen_describe_preprocessing(const vj_config *config, char *text, size_t bytes);
 /** The grid of an encoder's tokens: in time, rows, columns. Tokens that belong to no cell come before them. */
 void vj_frozen_grid(const vj_encoder *encoder, uint64_t grid[3]);
-/** Digest weights, tensor by tensor, and shape: tells one encoder from another, wherever its file lies. */
+/** Digest weights, tensor by tensor, and shape: tells one encoder from another, wherever its file lies. In a group only
+ * rank 0 gets it; collective over the group. */
 vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest);
 
 /**
  * Start to read clips chosen[begin .. end), each once, in order, in batches of embed.batch, the last with what is left;
  * the next batch is read while one is encoded. Stops what was started before. Every checksum is compared, whatever
- * training may leave out. Then take batches by vj_loader_next(frozen->loader, ...): a clip that cannot be read is an
- * error there. Not collective.
+ * training may leave out. Then take batches by vj_loader_next(frozen->loader, ...): a damaged clip is an error there,
+ * or marked. Not collective.
  */
 vj_status vj_frozen_start(vj_frozen *frozen, int64_t begin, int64_t end);
-/** Run encoder i over a batch. Returns features on the device as vj_encoder_run(). Not collective. */
+/** Take the clips damaged [n] that this rank has found, and those of others, out of the chosen ones. VJ_ERR_FORMAT if
+ * they are too many (vj_too_damaged()), or nothing is left. failed [labels] counts those that have a label. Collective.
+ */
+vj_status vj_frozen_leave_out(vj_frozen *frozen, const int64_t *damaged, int64_t n, uint64_t *failed);
+/**
+ * Run encoder i over a batch. Returns features on the device as vj_encoder_run(). Not collective. In a group rank 0
+ * calls it; the others are in vj_frozen_follow(), get its clips, and compute their shares; frozen->lost says whether
+ * one of them has failed before.
+ */
 const float *vj_frozen_encode(vj_frozen *frozen, int i, const vj_batch *batch);
+/**
+ * In a group, on all ranks but 0: take part in all that rank 0 encodes, until it calls vj_frozen_dismiss(). What this
+ * rank is asked for (train/stop.h) rank 0 is asked for then. Returns the device's status.
+ */
+vj_status vj_frozen_follow(vj_frozen *frozen);
+/** In a group, on rank 0: let the others go; nothing can be encoded from then on. Does nothing without a group. */
+void vj_frozen_dismiss(vj_frozen *frozen);
 
 #endif

@@ -21,6 +21,7 @@ struct vj_head {
     int32_t *labels;  /* [groups, VJ_HEAD_GROUP] */
     double *loss;     /* [groups, VJ_HEAD_GROUP] */
     char *there;      /* [groups, VJ_HEAD_GROUP] bool: has come since the last update */
+    char *empty;      /* [groups, VJ_HEAD_GROUP] bool: without a label, for nothing to be learned */
     char *touched;    /* [groups] bool: to be computed */
     int folded;       /* bool: the key is that of the present weights */
 };
@@ -119,9 +120,10 @@ vj_status vj_head_create(vj_head **head, vj_backend *be, const vj_head_shape *sh
         h->labels = vj_calloc(rows, sizeof *h->labels);
         h->loss = vj_calloc(rows, sizeof *h->loss);
         h->there = vj_calloc(rows, sizeof *h->there);
+        h->empty = vj_calloc(rows, sizeof *h->empty);
         h->touched = vj_calloc(groups, sizeof *h->touched);
         h->row_loss = vj_device_alloc(be, VJ_HEAD_GROUP * (int64_t)sizeof *h->row_loss);
-        if (!h->labels || !h->loss || !h->there || !h->touched)
+        if (!h->labels || !h->loss || !h->there || !h->empty || !h->touched)
             status = vj_raise(VJ_ERR_MEMORY, "no memory for a head's batch of %lld", (long long)shape->batch);
         else if (!h->row_loss)
             status = VJ_ERR_MEMORY; /* reported by the device */
@@ -142,6 +144,7 @@ void vj_head_destroy(vj_head *h)
     free(h->labels);
     free(h->loss);
     free(h->there);
+    free(h->empty);
     free(h->touched);
     free(h);
 }
@@ -212,6 +215,8 @@ static void group_train(vj_head *h, int64_t group, int64_t batch_count)
         const int64_t at = (first + i) * classes;
         vj_softmax_loss(h->be, h->row_loss + i, p->dlogits + at, p->logits + at, p->labels + first + i, 1,
                         p->shape.classes);
+        if (!h->empty[first + i]) continue;
+        vj_fill(h->be, p->dlogits + at, 0.0f, classes);
     }
     vj_scale(h->be, p->dlogits + first * classes, 1.0f / (float)batch_count, VJ_HEAD_GROUP * classes);
     vj_download(h->be, h->loss + first, h->row_loss, VJ_HEAD_GROUP * (int64_t)sizeof *h->loss);
@@ -229,9 +234,10 @@ vj_status vj_head_rows(vj_head *h, float *drows, double *loss, const float *rows
     for (int64_t i = 0; i < count; i++) {
         const int64_t place = places[i];
         VJ_ASSERT(place >= 0 && place < batch_count && !h->there[place]);
-        VJ_ASSERT(labels[i] >= 0 && labels[i] < h->shape.classes);
+        VJ_ASSERT(labels[i] >= -1 && labels[i] < h->shape.classes);
         put_row(h, place, rows + i * floats);
-        h->labels[place] = labels[i];
+        h->empty[place] = labels[i] < 0;
+        h->labels[place] = labels[i] < 0 ? 0 : labels[i];
         h->there[place] = 1;
         h->touched[place / VJ_HEAD_GROUP] = 1;
     }
@@ -240,7 +246,7 @@ vj_status vj_head_rows(vj_head *h, float *drows, double *loss, const float *rows
         h->touched[group] = 0;
     }
     for (int64_t i = 0; i < count; i++) {
-        loss[i] = h->loss[places[i]];
+        loss[i] = labels[i] < 0 ? 0.0 : h->loss[places[i]];
         if (drows) vj_copy(h->be, drows + i * floats, h->drows + places[i] * floats, floats);
     }
     return vj_sync(h->be);

@@ -96,7 +96,9 @@ void vj_head_score_from(vj_head *head, float *logits, const float *rows, int64_t
 
 /**
  * Train: rows [count, row floats] are samples places[0..count) (each in [0, batch_count)) of a batch of batch_count
- * samples, with labels [count] (host). Each place must come once before vj_head_update(), with the same batch_count.
+ * samples, with labels [count] (host). Each place must come once before vj_head_update(), with the same batch_count. A
+ * sample with label -1 cannot be used: its place stays empty, its loss is 0, and it adds nothing to any gradient, while
+ * the mean is still over batch_count samples; its row must be finite.
  * Keeps what vj_head_update() needs, writes drows [count, row floats] (NULL: not wanted), the gradient of the batch's
  * mean cross-entropy, and loss [count] (host), the cross-entropy of each. Waits for the device and returns its status.
  */

@@ -161,14 +161,11 @@ vj_pair_counts vj_metrics_pair(const uint8_t *right_a, const uint8_t *right_b, i
     return counts;
 }
 
-double vj_metrics_resampled(const uint8_t *right_a, const uint8_t *right_b, const int32_t *pick, int64_t n)
+double vj_metrics_resampled(const vj_resampled *difference, const int32_t *drawn, int64_t n)
 {
-    int64_t a = 0, b = 0;
-    for (int64_t i = 0; i < n; i++) {
-        a += right_a[pick[i]];
-        b += right_b[pick[i]];
-    }
-    return 100.0 * (double)(a - b) / (double)n;
+    int64_t sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (int64_t)difference->surplus[i] * drawn[i];
+    return 100.0 * (double)sum / (double)(n * difference->runs);
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -191,25 +188,26 @@ void vj_metrics_interval(double *low, double *high, double *values, int64_t n)
     *high = quantile(values, n, 0.975);
 }
 
-vj_status vj_metrics_bootstrap(double *low, double *high, const uint8_t *right_a, const uint8_t *right_b, int64_t n,
-                               int64_t resamples, uint64_t seed)
+vj_status vj_metrics_bootstrap(vj_resampled *differences, int64_t count, int64_t n, int64_t resamples, uint64_t seed)
 {
-    double *difference = vj_calloc(resamples, sizeof *difference);
-    int32_t *pick = vj_calloc(n, sizeof *pick);
-    if (!difference || !pick) {
-        free(difference);
-        free(pick);
+    double *values = vj_calloc(count * resamples, sizeof *values); /* [count, resamples] */
+    int32_t *drawn = vj_calloc(n, sizeof *drawn);
+    if (!values || !drawn) {
+        free(values);
+        free(drawn);
         return vj_raise(VJ_ERR_MEMORY, "no memory for %lld resamples of %lld clips", (long long)resamples,
                         (long long)n);
     }
     for (int64_t r = 0; r < resamples; r++) {
         vj_rng rng;
         vj_rng_init(&rng, seed, VJ_RNG_RESAMPLE, (uint64_t)r);
-        for (int64_t i = 0; i < n; i++) pick[i] = (int32_t)vj_rng_below(&rng, n);
-        difference[r] = vj_metrics_resampled(right_a, right_b, pick, n);
+        memset(drawn, 0, (size_t)n * sizeof *drawn);
+        for (int64_t i = 0; i < n; i++) drawn[vj_rng_below(&rng, n)]++;
+        for (int64_t k = 0; k < count; k++) values[k * resamples + r] = vj_metrics_resampled(&differences[k], drawn, n);
     }
-    vj_metrics_interval(low, high, difference, resamples);
-    free(difference);
-    free(pick);
+    for (int64_t k = 0; k < count; k++)
+        vj_metrics_interval(&differences[k].low, &differences[k].high, values + k * resamples, resamples);
+    free(values);
+    free(drawn);
     return VJ_OK;
 }

@@ -1,5 +1,5 @@
 /*
- * What the scores of a classifier say, and how sure that is (docs/method.md, section 12.4): ranks, accuracies, and
+ * What the scores of a classifier say, and how sure that is (docs/method.md, section 12.3): ranks, accuracies, and
  * their intervals and tests. Percentages are 0 to 100. Nothing here is collective.
  */
 #ifndef VJ_PROBE_METRICS_H
@@ -80,18 +80,22 @@ typedef struct {
 } vj_pair_counts;
 vj_pair_counts vj_metrics_pair(const uint8_t *right_a, const uint8_t *right_b, int64_t n);
 
-/**
- * The difference of the accuracies of a and b on the same n clips, in percentage points (a minus b), in one resample of
- * the clips: right_a, right_b [n] are bools, pick [n] the numbers of the clips drawn.
- */
-double vj_metrics_resampled(const uint8_t *right_a, const uint8_t *right_b, const int32_t *pick, int64_t n);
+/* The difference of the accuracies of a and b on the same clips, in percentage points (a minus b), to be resampled. */
+typedef struct {
+    const int32_t *surplus; /* [clips] in how many of `runs` runs (such as seeds) a is right, minus in how many b is */
+    int64_t runs;
+    double low, high; /* of the 95 % interval, written */
+} vj_resampled;
+
+/** That difference in one resample of n clips, of which drawn[i] are clip i. */
+double vj_metrics_resampled(const vj_resampled *difference, const int32_t *drawn, int64_t n);
 
 /**
- * The 95 % interval of that difference by the bootstrap (Efron 1979) of clips: `resamples` of n clips each, drawn with
- * replacement by the generator keyed with (seed, resample); quantiles 0.025 and 0.975. VJ_ERR_MEMORY.
+ * The 95 % intervals of `count` differences on the same n clips by the bootstrap (Efron 1979) of clips: `resamples` of
+ * n clips each, drawn with replacement by the generator keyed with (seed, resample); quantiles 0.025 and 0.975. The
+ * draws are made once for all. VJ_ERR_MEMORY.
  */
-vj_status vj_metrics_bootstrap(double *low, double *high, const uint8_t *right_a, const uint8_t *right_b, int64_t n,
-                               int64_t resamples, uint64_t seed);
+vj_status vj_metrics_bootstrap(vj_resampled *differences, int64_t count, int64_t n, int64_t resamples, uint64_t seed);
 
 /** The quantiles 0.025 and 0.975 of n values, which are sorted in place; linear between neighbours, place q (n - 1). */
 void vj_metrics_interval(double *low, double *high, double *values, int64_t n);

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "probe/token_probe.h"
+
 enum { KEY = 256 };
 
 vj_status vj_paper_read(vj_paper *p, const char *path, const char *only_table)
@@ -63,7 +65,8 @@ bool vj_paper_matches(const vj_paper *p, int64_t at, const char *encoder, const 
     if (labels < 100.0) snprintf(behind, sizeof behind, "%g", labels);
     if (same_key(task, behind, column, "")) return !isnan(labels) && strcmp(kind, "average") != 0;
     if (labels < 100.0) return false;
-    return same_key(task, strcmp(kind, "attentive") == 0 ? "Att" : "Lin", column, "");
+    const bool attentive = strcmp(kind, "attentive") == 0 || vj_token_probe_depth(kind) > 0;
+    return same_key(task, attentive ? "Att" : "Lin", column, "");
 }
 
 double vj_paper_value(const vj_paper *p, int64_t at)

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include "h5/h5.h"
@@ -63,6 +62,20 @@ uint64_t vj_probe_digest_add(uint64_t digest, const char *name, const float *wei
     return digest + XXH3_64bits_withSeed(weight, (size_t)count * sizeof *weight, XXH3_64bits(name, strlen(name)));
 }
 
+vj_status vj_predictions_accuracies(vj_accuracies *to, const vj_prediction *rows, int64_t n, int classes)
+{
+    int32_t *ranks = vj_calloc(2 * n + 1, sizeof *ranks), *labels = ranks + n;
+    if (!ranks) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld ranks", (long long)n);
+    for (int64_t i = 0; i < n; i++) {
+        ranks[i] = rows[i].rank;
+        labels[i] = rows[i].label;
+    }
+    *to = (vj_accuracies){vj_metrics_top(ranks, n, 1), vj_metrics_top(ranks, n, VJ_TOP),
+                          vj_metrics_mean_class(ranks, labels, n, classes)};
+    free(ranks);
+    return VJ_OK;
+}
+
 /* ------------------------------------------------------------------------------------------------ writing */
 
 struct vj_predictions_writer {
@@ -75,11 +88,7 @@ struct vj_predictions_writer {
 
 vj_status vj_predictions_may_replace(const char *path)
 {
-    char format[64];
-    if (access(path, F_OK) != 0) return VJ_OK;
-    vj_h5_format(path, format, sizeof format);
-    if (strcmp(format, VJ_PREDICTIONS_FORMAT) == 0) return VJ_OK;
-    return vj_raise(VJ_ERR_USAGE, "%s is no file of predictions, it is not replaced by one", path);
+    return vj_h5_may_replace(path, VJ_PREDICTIONS_FORMAT, "file of predictions");
 }
 
 vj_status vj_fact_put(hid_t object, const vj_fact *fact, const vj_head_facts *head)

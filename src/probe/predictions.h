@@ -40,6 +40,14 @@ typedef struct {
  */
 vj_status vj_predict(vj_prediction *p, double *memory, const double *scores, int views, int classes);
 
+/* What predictions say together, in percent; NaN: there are none. */
+typedef struct {
+    double top1, top5, mean_class;
+} vj_accuracies;
+
+/** Work it out of rows [n], as vj_metrics_top() and vj_metrics_mean_class() (metrics.h). VJ_ERR_MEMORY. */
+vj_status vj_predictions_accuracies(vj_accuracies *accuracies, const vj_prediction *rows, int64_t n, int classes);
+
 /* What a head is and what it was measured on. Texts without control characters. */
 typedef struct {
     char name[VJ_HEAD_NAME]; /* unique in its file, without "/" (vj_head_name()) */
@@ -127,6 +135,13 @@ vj_status vj_predictions_classes(const vj_predictions *predictions, const char *
 
 /** Print the heads of a file, a line each with accuracies and Wilson's interval, and where the file is from. */
 vj_status vj_predictions_print(const char *path, FILE *out);
+
+/**
+ * Print the classes of a file's probes, those that differ in the seed alone together: the `most` classes of lowest
+ * accuracy, with Wilson's interval and what they are taken for, and as many pairs that are confused most. `which`: the
+ * name of a head or of an encoder, or "" for all. VJ_ERR_USAGE if nothing is called so.
+ */
+vj_status vj_predictions_print_classes(const char *path, const char *which, int64_t most, FILE *out);
 
 /** Check every head of a file; *damaged counts those that cannot be read, each reported. */
 vj_status vj_predictions_verify(const char *path, int64_t *heads, int64_t *damaged);

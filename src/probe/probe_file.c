@@ -37,7 +37,6 @@ void vj_probe_file_of_token_probe(vj_probe_file *f, const vj_token_probe_shape *
 
 vj_head_shape vj_probe_file_head_shape(const vj_probe_file *f, int64_t tokens, int64_t batch)
 {
-    VJ_ASSERT(!f->on_tokens);
     return (vj_head_shape){.pooling = f->heads > 0 ? VJ_POOL_ATTENTIVE : VJ_POOL_AVERAGE,
                            .D = f->width,
                            .heads = f->heads,

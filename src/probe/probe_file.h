@@ -46,8 +46,8 @@ vj_status vj_probe_file_write_token_probe(vj_probe_file *file, vj_backend *be, c
 vj_status vj_probe_file_open(vj_probe_file *file, const char *path);
 void vj_probe_file_release(vj_probe_file *file);
 
-/** The shape of a head for samples of so many tokens and updates on so many samples; must not be on_tokens. Of a probe
- * that is on_tokens likewise. */
+/** The shape of a head for samples of so many tokens and updates on so many samples; with on_tokens its depth counts
+ * the blocks on the tokens. Of a probe that is on_tokens likewise. */
 vj_head_shape vj_probe_file_head_shape(const vj_probe_file *file, int64_t tokens, int64_t batch);
 vj_token_probe_shape vj_probe_file_token_shape(const vj_probe_file *file, int64_t tokens);
 

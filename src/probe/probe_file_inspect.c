@@ -12,11 +12,11 @@ typedef struct {
 
 static vj_status list(hid_t file, const char *path, names *n)
 {
+    *n = (names){0};
     H5G_info_t info;
     const hid_t group = H5Gopen2(file, "weights", H5P_DEFAULT);
     if (group < 0) return vj_raise_h5("%s: no group weights", path), VJ_ERR_FORMAT;
     vj_status status = H5Gget_info(group, &info) < 0 ? (vj_raise_h5("%s: list weights", path), VJ_ERR_FORMAT) : VJ_OK;
-    *n = (names){0};
     if (status == VJ_OK) {
         n->name = vj_calloc((int64_t)info.nlinks, sizeof *n->name);
         n->count = n->name ? (int64_t)info.nlinks : 0;

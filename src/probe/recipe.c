@@ -1,14 +1,23 @@
 /* Where the released code, the paper's text and V-JEPA 2's sweep differ in how a head is trained. */
 #include "probe/recipe.h"
 
-enum { PAPER_HEADS = 12 };
+enum { PAPER_HEADS = 12, TOKEN_HEADS = 16 };
+
+/* The largest number up to `most` that divides D. */
+static int divisor(int D, int most)
+{
+    while (D % most != 0) most--;
+    return most;
+}
 
 int vj_recipe_heads(const vj_recipe *recipe, int D, int encoder_heads)
 {
-    if (!recipe->paper) return encoder_heads;
-    int heads = PAPER_HEADS;
-    while (D % heads != 0) heads--;
-    return heads;
+    return recipe->paper ? divisor(D, PAPER_HEADS) : encoder_heads;
+}
+
+int vj_recipe_token_heads(int D)
+{
+    return divisor(D, TOKEN_HEADS);
 }
 
 int vj_recipe_norm_last(const vj_recipe *recipe, vj_pooling pooling, int depth)

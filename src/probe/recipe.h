@@ -20,6 +20,10 @@ typedef struct {
  */
 int vj_recipe_heads(const vj_recipe *recipe, int D, int encoder_heads);
 
+/** Return the number of heads of a probe of width D with blocks on the tokens: 16 whatever the encoder (V-JEPA 2), or
+ * where 16 does not divide D the largest number below that does. */
+int vj_recipe_token_heads(int D);
+
 /** Return true if the norm stands behind the MLP (vj_head_shape.norm_last): in the paper's text, with one block. */
 int vj_recipe_norm_last(const vj_recipe *recipe, vj_pooling pooling, int depth);
 

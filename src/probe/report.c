@@ -7,11 +7,53 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 #include "base/file.h"
 #include "base/output.h"
 #include "probe/columns.h"
 #include "probe/metrics.h"
+
+vj_probe_row vj_probe_row_of(const vj_head_facts *first)
+{
+    vj_probe_row row = {VJ_PROBE_ROW_UNKNOWN,
+                        .labels = first->labels,
+                        .training_clips = first->training_samples,
+                        .classes = first->classes,
+                        .encoder_digest = first->encoder_digest,
+                        .train_digest = first->train_digest,
+                        .validation_digest = first->store_digest,
+                        .class_digest = first->class_digest};
+    snprintf(row.task, sizeof row.task, "%s", first->task);
+    snprintf(row.kind, sizeof row.kind, "%s", first->kind);
+    snprintf(row.features, sizeof row.features, "%s", first->features);
+    snprintf(row.preset, sizeof row.preset, "%s", first->preset);
+    snprintf(row.split, sizeof row.split, "%s", first->split);
+    return row;
+}
+
+/* One number for those of all seeds; for one seed the number itself. */
+static uint64_t chain(uint64_t so_far, uint64_t digest, int64_t number)
+{
+    return number == 0 ? digest : XXH3_64bits_withSeed(&digest, sizeof digest, so_far);
+}
+
+void vj_probe_row_summarise(vj_probe_row *row, const vj_probe_seed *seed, int64_t count)
+{
+    double squares = 0.0;
+    row->seeds = count;
+    row->top1_mean = row->top5 = row->mean_class = 0.0;
+    for (int64_t s = 0; s < count; s++) {
+        row->top1_mean += seed[s].top1 / (double)count;
+        row->top5 += seed[s].top5 / (double)count;
+        row->mean_class += seed[s].mean_class / (double)count;
+        row->probe_digest = chain(row->probe_digest, seed[s].probe_digest, s);
+        row->split_digest = chain(row->split_digest, seed[s].split_digest, s);
+    }
+    for (int64_t s = 0; s < count; s++) squares += pow(seed[s].top1 - row->top1_mean, 2.0);
+    row->top1_std = count > 1 ? sqrt(squares / (double)(count - 1)) : 0.0;
+}
 
 double vj_probe_row_error(const vj_probe_row *row)
 {
@@ -41,19 +83,22 @@ static json_t *notes_array(const vj_notes *notes)
     return list;
 }
 
-static json_t *row_object(const vj_probe_row *r, const vj_notes *notes)
+static json_t *row_object(const vj_probe_row *r, const vj_report *report)
 {
     json_t *object = vj_columns_to_json(r, true);
-    if (object && json_object_set_new(object, "notes", notes_array(notes)) == 0) return object;
+    json_t *differences = vj_differences_json(report->differences, r->task, r->kind, r->labels, r->encoder);
+    if (object && json_object_set_new(object, "differences", differences) == 0 &&
+        json_object_set_new(object, "notes", notes_array(report->notes)) == 0)
+        return object;
     json_decref(object);
     return NULL;
 }
 
-static vj_status write_json(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+static vj_status write_json(FILE *out, const vj_report *r)
 {
     json_t *list = json_array();
     int bad = list == NULL;
-    for (int64_t i = 0; i < count && !bad; i++) bad = json_array_append_new(list, row_object(&rows[i], notes)) != 0;
+    for (int64_t i = 0; i < r->count && !bad; i++) bad = json_array_append_new(list, row_object(&r->rows[i], r)) != 0;
     if (!bad) bad = json_dumpf(list, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0 || fputc('\n', out) == EOF;
     json_decref(list);
     return bad ? vj_raise(VJ_ERR_LIBRARY, "the results could not be written as JSON") : VJ_OK;
@@ -61,11 +106,16 @@ static vj_status write_json(FILE *out, const vj_probe_row *rows, int64_t count, 
 
 #define CSV_BEGIN "task,encoder,pooling,labels_percent,"
 
-static vj_status write_csv(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+static vj_status write_csv(FILE *out, const vj_report *r)
 {
-    (void)notes; /* a table of numbers alone */
     vj_columns_csv_head(out);
-    for (int64_t i = 0; i < count; i++) vj_columns_csv_row(out, &rows[i]);
+    for (int64_t i = 0; i < r->count; i++) vj_columns_csv_row(out, &r->rows[i]);
+    return VJ_OK;
+}
+
+static vj_status write_differences(FILE *out, const vj_report *r)
+{
+    vj_differences_csv(out, r->differences);
     return VJ_OK;
 }
 
@@ -95,10 +145,11 @@ static int same_line(const vj_probe_row *a, const vj_probe_row *b)
     return strcmp(a->task, b->task) == 0 && strcmp(a->kind, b->kind) == 0 && a->labels == b->labels;
 }
 
+/* Of these rows the one of a line and an encoder, or with NULL of any encoder. */
 static const vj_probe_row *find(const vj_probe_row *rows, int64_t count, const vj_probe_row *line, const char *encoder)
 {
     for (int64_t i = 0; i < count; i++)
-        if (same_line(&rows[i], line) && strcmp(rows[i].encoder, encoder) == 0) return &rows[i];
+        if (same_line(&rows[i], line) && (!encoder || strcmp(rows[i].encoder, encoder) == 0)) return &rows[i];
     return NULL;
 }
 
@@ -149,13 +200,14 @@ static void print_legend(FILE *out, const vj_probe_row *rows, int64_t count)
     fprintf(out, "%s.\n", top5 ? ", then top-5" : "");
 }
 
-/* How the probes were trained, if that is known and the same in all rows. */
+/* How the probes were trained, if that is known and the same in all rows; ridge probes are not trained in epochs. */
 static void print_protocol(FILE *out, const vj_probe_row *rows, int64_t count)
 {
     const vj_probe_row *first = &rows[0];
     int64_t failed = 0, least = first->epochs, most = first->epochs;
     if (!*first->features) return;
     for (int64_t i = 0; i < count; i++) {
+        if (!*rows[i].features && rows[i].epochs == 0) continue;
         if (strcmp(rows[i].features, first->features) != 0 || strcmp(rows[i].preset, first->preset) != 0 ||
             strcmp(rows[i].split, first->split) != 0)
             return;
@@ -201,38 +253,9 @@ static void print_head(FILE *out, const vj_probe_row **encoder, int n, int basel
     fputc('\n', out);
 }
 
-void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+/* What is known of the encoders' features, over all tasks. */
+static void print_ranks(FILE *out, const vj_probe_row **encoder, int n)
 {
-    const vj_probe_row *encoder[VJ_MAX_ENCODERS];
-    int n = encoders_of(rows, count, encoder), baselines = 0;
-    for (int e = 0; e < n; e++) baselines += is_baseline(encoder[e]->encoder);
-    if (n == 0) return;
-    print_legend(out, rows, count);
-    if (baselines)
-        fprintf(out, "Gain: over the better random encoder, with its standard error; \"helps\" above two of them.\n");
-    fputc('\n', out);
-    print_head(out, encoder, n, baselines);
-    for (int64_t i = 0; i < count; i++) {
-        const vj_probe_row *line = &rows[i];
-        if (strcmp(line->encoder, encoder[0]->encoder) != 0) continue;
-        fprintf(out, "| %s | %s | %g %% | %lld / %lld |", line->task, line->kind, line->labels,
-                (long long)line->training_clips, (long long)line->validation_clips);
-        for (int e = 0; e < n; e++) {
-            const vj_probe_row *row = find(rows, count, line, encoder[e]->encoder);
-            if (row)
-                print_cell(out, row);
-            else
-                fprintf(out, " |");
-        }
-        const vj_probe_row *baseline = best_baseline(rows, count, line);
-        for (int e = 0; e < n; e++) {
-            const vj_probe_row *row = find(rows, count, line, encoder[e]->encoder);
-            if (baselines && row && baseline && !is_baseline(row->encoder)) print_gain(out, row, baseline);
-        }
-        fputc('\n', out);
-    }
-    print_paper(out, rows, count);
-    print_protocol(out, rows, count);
     fprintf(out, "\nEffective rank of the token features (of width):");
     for (int e = 0; e < n; e++) {
         fprintf(out, "%s %s ", e ? "," : "", encoder[e]->encoder);
@@ -242,40 +265,78 @@ void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const v
             fprintf(out, "%.1f (%d)", encoder[e]->effective_rank, encoder[e]->width);
     }
     fprintf(out, ".\n");
-    if (notes->count > 0) fprintf(out, "\nTo know about these numbers:\n");
-    for (int i = 0; i < notes->count; i++) fprintf(out, "- %s\n", notes->text[i]);
 }
 
-static vj_status write_markdown(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+/* One task, kind of probe and share: a cell for each encoder, then gains over the best baseline. */
+static void print_row(FILE *out, const vj_report *r, const vj_probe_row *line, const vj_probe_row **encoder, int n)
 {
-    vj_report_print(out, rows, count, notes);
+    const vj_probe_row *baseline = best_baseline(r->rows, r->count, line);
+    fprintf(out, "| %s | %s | %g %% | %lld / %lld |", line->task, line->kind, line->labels,
+            (long long)line->training_clips, (long long)line->validation_clips);
+    for (int e = 0; e < n; e++) {
+        const vj_probe_row *row = find(r->rows, r->count, line, encoder[e]->encoder);
+        if (row)
+            print_cell(out, row);
+        else
+            fprintf(out, " |");
+    }
+    for (int e = 0; e < n; e++) {
+        const vj_probe_row *row = find(r->rows, r->count, line, encoder[e]->encoder);
+        if (row && baseline && !is_baseline(row->encoder)) print_gain(out, row, baseline);
+    }
+    fputc('\n', out);
+}
+
+void vj_report_print(FILE *out, const vj_report *r)
+{
+    const vj_probe_row *encoder[VJ_MAX_ENCODERS];
+    const int n = encoders_of(r->rows, r->count, encoder);
+    int baselines = 0;
+    for (int e = 0; e < n; e++) baselines += is_baseline(encoder[e]->encoder);
+    if (n == 0) return;
+    print_legend(out, r->rows, r->count);
+    if (baselines)
+        fprintf(out, "Gain: over the better random encoder, with its standard error; \"helps\" above two of them.\n");
+    fputc('\n', out);
+    print_head(out, encoder, n, baselines);
+    for (int64_t i = 0; i < r->count; i++)
+        if (!find(r->rows, i, &r->rows[i], NULL)) print_row(out, r, &r->rows[i], encoder, n); /* first of its line */
+    vj_differences_print(out, r->differences);
+    print_paper(out, r->rows, r->count);
+    print_protocol(out, r->rows, r->count);
+    print_ranks(out, encoder, n);
+    if (r->notes->count > 0) fprintf(out, "\nTo know about these numbers:\n");
+    for (int i = 0; i < r->notes->count; i++) fprintf(out, "- %s\n", r->notes->text[i]);
+}
+
+static vj_status write_markdown(FILE *out, const vj_report *r)
+{
+    vj_report_print(out, r);
     return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ files */
 
+/* In this order; the last only if there is something to write. */
+static const struct {
+    const char *name, *begin; /* what every such file begins with */
+    vj_status (*write)(FILE *, const vj_report *);
+} files[] = {{"results.json", "[\n  {\n    \"task\"", write_json},
+             {"results.csv", CSV_BEGIN, write_csv},
+             {"results.md", MARKDOWN_BEGIN, write_markdown},
+             {"differences.csv", VJ_DIFFERENCES_CSV_BEGIN, write_differences}};
+enum { FILES = sizeof files / sizeof files[0], DIFFERENCES = FILES - 1 };
+
 /* A file appears under its name only when it is whole. */
-static vj_status write_file(const char *dir, const char *name,
-                            vj_status (*write)(FILE *, const vj_probe_row *, int64_t, const vj_notes *),
-                            const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+static vj_status write_file(const char *path, int which, const vj_report *r)
 {
-    char path[VJ_PATH + 32];
     vj_file file;
-    snprintf(path, sizeof path, "%s/%s", dir, name);
     VJ_TRY(vj_file_begin_text(&file, path));
-    vj_status status = write(file.stream, rows, count, notes);
+    vj_status status = files[which].write(file.stream, r);
     if (status == VJ_OK) return vj_file_commit(&file);
     vj_file_rollback(&file);
     return status;
 }
-
-static const struct {
-    const char *name, *begin; /* what every such file begins with */
-    vj_status (*write)(FILE *, const vj_probe_row *, int64_t, const vj_notes *);
-} files[] = {{"results.json", "[\n  {\n    \"task\"", write_json},
-             {"results.csv", CSV_BEGIN, write_csv},
-             {"results.md", MARKDOWN_BEGIN, write_markdown}};
-enum { FILES = sizeof files / sizeof files[0] };
 
 vj_status vj_report_check(const char *option, const char *dir)
 {
@@ -288,9 +349,16 @@ vj_status vj_report_check(const char *option, const char *dir)
     return VJ_OK;
 }
 
-vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+vj_status vj_report_write(const char *dir, const vj_report *r)
 {
+    char path[VJ_PATH + 32];
     if (mkdir(dir, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "make the folder %s", dir);
-    for (int i = 0; i < FILES; i++) VJ_TRY(write_file(dir, files[i].name, files[i].write, rows, count, notes));
+    for (int i = 0; i < FILES; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i].name);
+        if (i != DIFFERENCES || r->differences->count > 0)
+            VJ_TRY(write_file(path, i, r));
+        else if (unlink(path) != 0 && errno != ENOENT)
+            return vj_raise(VJ_ERR_IO, "remove %s of earlier results", path);
+    }
     return VJ_OK;
 }

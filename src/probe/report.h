@@ -6,10 +6,17 @@
 
 #include "clips/clips.h"
 #include "probe/belong.h"
+#include "probe/differences.h"
 #include "probe/predictions.h"
 #include "probe/probe.h"
 
-enum { VJ_MAX_ENCODERS = 64, VJ_ENCODER_NAME = 96, VJ_PROBE_KIND = 16, VJ_PAPER_CELL = 128 };
+enum {
+    VJ_MAX_ENCODERS = 64,
+    VJ_ENCODER_NAME = 96,
+    VJ_PROBE_KIND = VJ_HEAD_WORD,
+    VJ_PAPER_CELL = 128,
+    VJ_MAX_SEEDS = 1000 /* probe.seeds */
+};
 
 /* A row of the table: the results of one encoder, task, kind of probe and share of the labels, over all seeds. */
 typedef struct {
@@ -37,6 +44,17 @@ typedef struct {
 /** Initial values of a row: what is NaN while it is not known. */
 #define VJ_PROBE_ROW_UNKNOWN .effective_rank = NAN, .top5 = NAN, .mean_class = NAN, .paper = NAN
 
+/* What a row gets from one seed: percentages, and digests of the probe's weights and of its training samples. */
+typedef struct {
+    double top1, top5, mean_class;
+    uint64_t probe_digest, split_digest;
+} vj_probe_seed;
+
+/** Begin a row with what the head of its first seed says; the encoder's name and counts of clips are the caller's. */
+vj_probe_row vj_probe_row_of(const vj_head_facts *first);
+/** Set a row's means, standard deviation and digests from the results of all seeds, 1 or more. */
+void vj_probe_row_summarise(vj_probe_row *row, const vj_probe_seed *seed, int64_t count);
+
 /**
  * The 95 % interval of a row's top1_mean, in percent: Student's over the seeds, or with one seed Wilson's, of the
  * validation clips (metrics.h).
@@ -55,17 +73,25 @@ double vj_probe_row_error(const vj_probe_row *row);
  */
 vj_status vj_report_check(const char *option, const char *dir);
 
+/* What a result table is made of, all borrowed. Rows must be in the order of vj_campaign_run(). */
+typedef struct {
+    const vj_probe_row *rows;
+    int64_t count;
+    const vj_differences *differences; /* of the encoders; count 0: there is one, or their predictions are not known */
+    const vj_notes *notes;
+} vj_report;
+
 /**
- * Write DIR/results.json, results.csv and results.md, each atomically. The notes are in the JSON and Markdown files.
- * Not collective: one rank must call it.
+ * Write DIR/results.json, results.csv and results.md, each atomically, and DIR/differences.csv if there are
+ * differences. The notes are in the JSON and Markdown files. Not collective: one rank must call it.
  */
-vj_status vj_report_write(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes);
+vj_status vj_report_write(const char *dir, const vj_report *report);
 
 /**
  * Print the Markdown table, one line per task, kind of probe and share, one column per encoder, followed by the notes.
  * Encoders whose name starts with "random" are baselines: every other encoder is compared with the best of them, and
- * "helps" is printed only if the gain is more than two standard errors. Rows must be in the order of vj_campaign_run().
+ * "helps" is printed only if the gain is more than two standard errors.
  */
-void vj_report_print(FILE *out, const vj_probe_row *rows, int64_t count, const vj_notes *notes);
+void vj_report_print(FILE *out, const vj_report *report);
 
 #endif

@@ -1,11 +1,13 @@
 /*
  * V-JEPA 2's deep probe (token_probe.h): the blocks on the tokens are a stack (model/stack.h), what follows is a plain
- * probe of one clip (parts.h). All weights are one flat vector: the probe's, then the stack's.
+ * probe of one clip (parts.h). All weights are one flat vector: the probe's, then the stack's. Probes
+ * of one shape may share all memory but that of weights and moments.
  */
 #include "probe/token_probe.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/stack.h"
 #include "probe/parts.h"
@@ -15,23 +17,50 @@
 #define UNITS       0x1p44
 #define LARGEST_SUM 0x1p18
 
-struct vj_token_probe {
+/* What probes of one shape can share: the memory of a forward and a backward pass, and a sample's gradient. */
+typedef struct {
     vj_backend *be; /* borrowed */
     vj_token_probe_shape shape;
-    vj_probe *cross; /* cross-attention, MLP and class layer; its weights are in `state` */
+    int users;       /* probes */
+    vj_probe *cross; /* cross-attention, MLP and class layer; its weights are those of the probe at work */
     vj_stack stack;
     vj_params params; /* of the stack; with a final norm that is not used */
     vj_stack_memory memory;
     vj_stack_scratch scratch;
+    int64_t first, size; /* the stack's place in the flat vectors, and their length */
+    void *room;          /* everything below points into it */
+    float *gradient;     /* [size] of the last sample, or of a batch */
+    int32_t *offset;     /* [2] rows of the one sample */
+} passes;
+
+struct vj_token_probe {
+    vj_backend *be; /* borrowed */
+    vj_token_probe_shape shape;
+    passes *passes;
     vj_probe_tensor *tensor; /* [tensors] the cross-attention's, then the blocks' */
     int tensors;
     vj_segment *segment; /* [tensors] */
-    int64_t first, size; /* the stack's place in the flat vectors, and their length */
-    void *room;          /* the one allocation: everything below points into it */
-    float *state;        /* [3, size] */
-    float *gradient;     /* [size] of the last sample, or of a batch */
-    int32_t *offset;     /* [2] rows of the one sample */
+    int64_t first, size; /* as in passes */
+    float *state;        /* device, [3, size] */
 };
+
+/* ------------------------------------------------------------------------------------------------ names */
+
+enum { MOST_DEPTH = 64 };
+
+const char *vj_token_probe_name(char name[32], int depth)
+{
+    snprintf(name, 32, "tokens%d", depth);
+    return name;
+}
+
+int vj_token_probe_depth(const char *name)
+{
+    char whole[32];
+    for (int depth = 1; depth <= MOST_DEPTH; depth++)
+        if (strcmp(name, vj_token_probe_name(whole, depth)) == 0) return depth;
+    return 0;
+}
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
@@ -52,9 +81,8 @@ static int64_t cross_size(const vj_token_probe_shape *s)
     return s->classes * (D + 1) + 11 * D * D + 13 * D;
 }
 
-static void take_memory(vj_token_probe *p, vj_arena *arena)
+static void take_memory(passes *p, vj_arena *arena)
 {
-    p->state = vj_arena_floats(arena, 3 * p->size);
     p->gradient = vj_arena_floats(arena, p->size);
     p->offset = vj_arena_ints(arena, 2);
     vj_stack_kept_take(&p->memory, &p->stack, arena, p->shape.tokens);
@@ -62,8 +90,8 @@ static void take_memory(vj_token_probe *p, vj_arena *arena)
     vj_stack_scratch_take(&p->scratch, &p->stack, arena, p->shape.tokens, p->memory.type);
 }
 
-/* Everything but device memory. */
-static vj_status plan(vj_token_probe *p, const vj_token_probe_shape *s, vj_type type, int64_t *bytes)
+/* Everything but device memory. *bytes: of the cross-attention. */
+static vj_status plan(passes *p, const vj_token_probe_shape *s, vj_type type, int64_t *bytes)
 {
     const vj_probe_shape of_cross = cross_shape(s);
     p->shape = *s;
@@ -77,34 +105,18 @@ static vj_status plan(vj_token_probe *p, const vj_token_probe_shape *s, vj_type 
     return vj_stack_memory_create(&p->memory, &p->stack, type, 1, VJ_RECOMPUTE_NONE);
 }
 
-/* The tensors of both parts in one table, and how AdamW walks them. */
-static vj_status list_tensors(vj_token_probe *p)
+static void release_passes(passes *p)
 {
-    const int blocks = p->shape.depth - 1, of_stack = p->params.count - 2; /* without the unused norm */
-    p->tensors = p->cross->tensors + of_stack;
-    p->tensor = vj_calloc(p->tensors, sizeof *p->tensor);
-    p->segment = vj_calloc(p->tensors, sizeof *p->segment);
-    if (!p->tensor || !p->segment) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's table of tensors");
-    for (int i = 0; i < p->cross->tensors; i++) p->tensor[i] = p->cross->tensor[i];
-    if (blocks > 0) p->tensor[FC2_WEIGHT].divisor = sqrt(2.0 * blocks);
-    for (int i = 0; i < of_stack; i++) {
-        const vj_param *item = &p->params.item[i];
-        vj_probe_tensor *t = &p->tensor[p->cross->tensors + i];
-        *t = (vj_probe_tensor){.name = item->name,
-                               .rows = item->dim[0],
-                               .cols = item->ndim > 1 ? item->dim[1] : 1,
-                               .decay = item->ndim > 1,
-                               .start = item->start == VJ_START_ONE    ? VJ_DRAW_ONE
-                                        : item->start == VJ_START_ZERO ? VJ_DRAW_ZERO
-                                                                       : VJ_DRAW_NORMAL,
-                               .divisor = item->start == VJ_START_RESIDUAL ? sqrt(2.0 * item->layer) : 1.0,
-                               .weight = p->state + p->first + item->offset,
-                               .gradient = p->gradient + p->first + item->offset};
-    }
-    return VJ_OK;
+    if (!p || --p->users > 0) return;
+    vj_probe_destroy(p->cross);
+    if (p->room) vj_device_free(p->be, p->room);
+    vj_stack_memory_release(&p->memory);
+    vj_stack_release(&p->stack);
+    vj_params_release(&p->params);
+    free(p);
 }
 
-static vj_status build(vj_token_probe *p, vj_backend *be, const vj_token_probe_shape *shape)
+static vj_status build_passes(passes *p, vj_backend *be, const vj_token_probe_shape *shape)
 {
     const vj_probe_shape of_cross = cross_shape(shape);
     const int32_t offset[2] = {0, (int32_t)shape->tokens};
@@ -121,17 +133,64 @@ static vj_status build(vj_token_probe *p, vj_backend *be, const vj_token_probe_s
     arena = (vj_arena){.base = p->room};
     take_memory(p, &arena);
     vj_upload(be, p->offset, offset, (int64_t)sizeof offset);
-    vj_probe_place_tensors(p->cross, p->state, p->gradient);
-    VJ_TRY(list_tensors(p));
-    return vj_sync(be);
+    return VJ_OK;
 }
 
-vj_status vj_token_probe_create(vj_token_probe **probe, vj_backend *be, const vj_token_probe_shape *shape)
+/* The tensors of both parts in one table, and how AdamW walks them. */
+static vj_status list_tensors(vj_token_probe *p)
 {
-    *probe = NULL;
+    const passes *shared = p->passes;
+    const int blocks = p->shape.depth - 1, of_stack = shared->params.count - 2; /* without the unused norm */
+    const int of_cross = shared->cross->tensors;
+    p->tensors = of_cross + of_stack;
+    p->tensor = vj_calloc(p->tensors, sizeof *p->tensor);
+    p->segment = vj_calloc(p->tensors, sizeof *p->segment);
+    if (!p->tensor || !p->segment) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's table of tensors");
+    for (int i = 0; i < of_cross; i++) p->tensor[i] = shared->cross->tensor[i];
+    if (blocks > 0) p->tensor[FC2_WEIGHT].divisor = sqrt(2.0 * blocks);
+    for (int i = 0; i < of_stack; i++) {
+        const vj_param *item = &shared->params.item[i];
+        vj_probe_tensor *t = &p->tensor[of_cross + i];
+        *t = (vj_probe_tensor){.name = item->name,
+                               .rows = item->dim[0],
+                               .cols = item->ndim > 1 ? item->dim[1] : 1,
+                               .decay = item->ndim > 1,
+                               .start = item->start == VJ_START_ONE    ? VJ_DRAW_ONE
+                                        : item->start == VJ_START_ZERO ? VJ_DRAW_ZERO
+                                                                       : VJ_DRAW_NORMAL,
+                               .divisor = item->start == VJ_START_RESIDUAL ? sqrt(2.0 * item->layer) : 1.0,
+                               .weight = p->state + p->first + item->offset,
+                               .gradient = shared->gradient + p->first + item->offset};
+    }
+    return VJ_OK;
+}
+
+/* With its passes there. */
+static vj_status build(vj_token_probe *p)
+{
+    p->be = p->passes->be;
+    p->shape = p->passes->shape;
+    p->first = p->passes->first;
+    p->size = p->passes->size;
+    p->state = vj_device_alloc(p->be, 3 * p->size * (int64_t)sizeof(float));
+    if (!p->state) return VJ_ERR_MEMORY; /* reported by the device */
+    vj_fill(p->be, p->state, 0.0f, 3 * p->size);
+    vj_probe_place_tensors(p->passes->cross, p->state, p->passes->gradient);
+    VJ_TRY(list_tensors(p));
+    return vj_sync(p->be);
+}
+
+static vj_status create(vj_token_probe **probe, passes *shared)
+{
     vj_token_probe *p = vj_calloc(1, sizeof *p);
-    if (!p) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe");
-    const vj_status status = build(p, be, shape);
+    *probe = NULL;
+    shared->users++;
+    if (!p) {
+        release_passes(shared);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a probe");
+    }
+    p->passes = shared;
+    const vj_status status = build(p);
     if (status == VJ_OK)
         *probe = p;
     else
@@ -139,29 +198,42 @@ vj_status vj_token_probe_create(vj_token_probe **probe, vj_backend *be, const vj
     return status;
 }
 
+vj_status vj_token_probe_create(vj_token_probe **probe, vj_backend *be, const vj_token_probe_shape *shape)
+{
+    passes *shared = vj_calloc(1, sizeof *shared);
+    *probe = NULL;
+    if (!shared) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe");
+    const vj_status status = build_passes(shared, be, shape);
+    if (status == VJ_OK) return create(probe, shared);
+    release_passes(shared);
+    return status;
+}
+
+vj_status vj_token_probe_create_beside(vj_token_probe **probe, vj_token_probe *other)
+{
+    return create(probe, other->passes);
+}
+
 void vj_token_probe_destroy(vj_token_probe *p)
 {
     if (!p) return;
-    vj_probe_destroy(p->cross);
-    if (p->room) vj_device_free(p->be, p->room);
-    vj_stack_memory_release(&p->memory);
-    vj_stack_release(&p->stack);
-    vj_params_release(&p->params);
+    if (p->state) vj_device_free(p->be, p->state);
     free(p->tensor);
     free(p->segment);
+    release_passes(p->passes);
     free(p);
 }
 
-int64_t vj_token_probe_bytes(const vj_token_probe_shape *shape)
+int64_t vj_token_probe_bytes(const vj_token_probe_shape *shape, int64_t count)
 {
-    vj_token_probe *p = vj_calloc(1, sizeof *p);
+    passes *p = vj_calloc(1, sizeof *p);
     int64_t bytes = 0;
     if (p && plan(p, shape, VJ_TYPE_F32, &bytes) == VJ_OK) {
         vj_arena arena = {0};
         take_memory(p, &arena);
-        bytes += arena.peak;
+        bytes += arena.peak + count * 3 * p->size * (int64_t)sizeof(float);
     }
-    vj_token_probe_destroy(p);
+    release_passes(p);
     return bytes;
 }
 
@@ -212,7 +284,8 @@ int64_t vj_token_probe_size(const vj_token_probe *p)
 static vj_rows rows_of(const vj_token_probe *p)
 {
     const int64_t N = p->shape.tokens;
-    return (vj_rows){.rows = N, .longest = N, .segments = 1, .offset = p->offset, .squares = (double)N * (double)N};
+    return (vj_rows){
+        .rows = N, .longest = N, .segments = 1, .offset = p->passes->offset, .squares = (double)N * (double)N};
 }
 
 static vj_weights stack_weights(const vj_token_probe *p)
@@ -223,20 +296,27 @@ static vj_weights stack_weights(const vj_token_probe *p)
 const float *vj_token_probe_forward(vj_token_probe *p, const float *tokens)
 {
     const vj_rows rows = rows_of(p);
-    vj_copy(p->be, p->memory.x[0], tokens, p->shape.tokens * p->shape.D);
-    vj_stack_forward(&p->stack, p->be, stack_weights(p), &p->memory, &rows);
-    vj_probe_forward(p->cross, p->memory.x[p->stack.depth], 1);
-    return vj_probe_logits(p->cross);
+    passes *by = p->passes;
+    vj_copy(p->be, by->memory.x[0], tokens, p->shape.tokens * p->shape.D);
+    vj_stack_forward(&by->stack, p->be, stack_weights(p), &by->memory, &rows);
+    vj_probe_place_tensors(by->cross, p->state, by->gradient);
+    vj_probe_forward(by->cross, by->memory.x[by->stack.depth], 1);
+    return vj_probe_logits(by->cross);
 }
 
 const float *vj_token_probe_pooled(const vj_token_probe *p)
 {
-    return vj_probe_pooled(p->cross);
+    return vj_probe_pooled(p->passes->cross);
+}
+
+const float *vj_token_probe_attention(const vj_token_probe *p)
+{
+    return p->passes->cross->prob;
 }
 
 const float *vj_token_probe_token_gradient(const vj_token_probe *p)
 {
-    return p->scratch.dx;
+    return p->passes->scratch.dx;
 }
 
 /* Add a sample's gradient to sum; `batch` such must fit. */
@@ -247,7 +327,7 @@ static vj_status add(vj_token_probe *p, int64_t *sum, int64_t batch)
     float wrong = 0.0f;
     for (int64_t first = 0; first < p->size; first += piece) {
         const int64_t n = p->size - first < piece ? p->size - first : piece;
-        const float *from = vj_map(p->be, p->gradient + first, n * (int64_t)sizeof *from, VJ_MAP_READ);
+        const float *from = vj_map(p->be, p->passes->gradient + first, n * (int64_t)sizeof *from, VJ_MAP_READ);
         for (int64_t i = 0; i < n; i++) {
             if (fabsf(from[i]) <= largest)
                 sum[first + i] += llrint(from[i] * UNITS);
@@ -268,9 +348,10 @@ vj_status vj_token_probe_backward(vj_token_probe *p, int32_t label, double *loss
 {
     const vj_rows rows = rows_of(p);
     const vj_gradient_hook none = {0};
-    *loss = vj_probe_loss(p->cross, &label);
-    vj_probe_backward(p->cross, p->scratch.dx);
-    vj_stack_backward(&p->stack, p->be, stack_weights(p), p->gradient + p->first, &p->memory, &rows, &p->scratch, 0,
+    passes *by = p->passes;
+    *loss = vj_probe_loss(by->cross, &label);
+    vj_probe_backward(by->cross, by->scratch.dx);
+    vj_stack_backward(&by->stack, p->be, stack_weights(p), by->gradient + p->first, &by->memory, &rows, &by->scratch, 0,
                       &none);
     VJ_TRY(vj_sync(p->be));
     return add(p, sum, batch);
@@ -281,15 +362,16 @@ vj_status vj_token_probe_update(vj_token_probe *p, const int64_t *sum, int64_t b
     const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
     for (int64_t first = 0; first < p->size; first += piece) {
         const int64_t n = p->size - first < piece ? p->size - first : piece;
-        float *to = vj_map(p->be, p->gradient + first, n * (int64_t)sizeof *to, VJ_MAP_WRITE);
+        float *to = vj_map(p->be, p->passes->gradient + first, n * (int64_t)sizeof *to, VJ_MAP_WRITE);
         for (int64_t i = 0; i < n; i++) to[i] = (float)((double)sum[first + i] / UNITS / (double)batch);
         vj_unmap(p->be, to);
     }
-    const vj_adamw_step step = vj_probe_adamw(p->be, how->update, p->gradient, p->size, p->cross->sum, how->clip);
+    const vj_adamw_step step =
+        vj_probe_adamw(p->be, how->update, p->passes->gradient, p->size, p->passes->cross->sum, how->clip);
     const vj_adamw_vectors v = {.w = p->state,
                                 .first_moment = p->state + p->size,
                                 .second_moment = p->state + 2 * p->size,
-                                .gradient = p->gradient};
+                                .gradient = p->passes->gradient};
     for (int i = 0; i < p->tensors; i++) {
         const vj_probe_tensor *t = &p->tensor[i];
         p->segment[i] = (vj_segment){.offset = t->weight - p->state,

@@ -25,11 +25,23 @@ typedef struct {
 
 typedef struct vj_token_probe vj_token_probe;
 
+/** The name of such a probe in settings and tables: "tokens4" has depth 4. Returns `name`. */
+const char *vj_token_probe_name(char name[32], int depth);
+/** Return the depth, 1 to 64, that such a name says; 0: it is another word. */
+int vj_token_probe_depth(const char *name);
+
 /** Create a probe with all weights zero. `be` is borrowed. VJ_ERR_USAGE, reported, for an impossible shape. */
 vj_status vj_token_probe_create(vj_token_probe **probe, vj_backend *be, const vj_token_probe_shape *shape);
+/**
+ * Create a probe of the same shape as `other`, with weights and moments of its own, which uses the memory of the
+ * other's passes: what forward and backward passes leave is valid until the next pass of either. They may be destroyed
+ * in any order.
+ */
+vj_status vj_token_probe_create_beside(vj_token_probe **probe, vj_token_probe *other);
 void vj_token_probe_destroy(vj_token_probe *probe);
-/** Return the bytes of device memory that vj_token_probe_create() takes. 0, reported, for an impossible shape. */
-int64_t vj_token_probe_bytes(const vj_token_probe_shape *shape);
+/** Return the bytes of device memory that `count` probes take of which all but one are created beside it. 0, reported,
+ * for an impossible shape. */
+int64_t vj_token_probe_bytes(const vj_token_probe_shape *shape, int64_t count);
 /** Return the floating-point operations (2 a multiply-add) of one sample's forward pass; backward takes twice as many.
  */
 double vj_token_probe_flops(const vj_token_probe_shape *shape);
@@ -52,6 +64,8 @@ int64_t vj_token_probe_size(const vj_token_probe *probe);
 /** Compute the class scores of one sample from its tokens [N, D] as they come from the encoder. Both on the device;
  * the scores [classes] stay until the next call. */
 const float *vj_token_probe_forward(vj_token_probe *probe, const float *tokens);
+/** Return the cross-attention's weights [heads, N] (device) of the last forward pass. */
+const float *vj_token_probe_attention(const vj_token_probe *probe);
 /** Return the class layer's input [D] (device) of the last forward pass. */
 const float *vj_token_probe_pooled(const vj_token_probe *probe);
 

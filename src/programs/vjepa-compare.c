@@ -1,5 +1,4 @@
 /* vjepa-compare: do two evaluations of the same clips differ? */
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +29,9 @@ static const vj_program program = {
         "For each pair: top-1 of both with Wilson's 95 % interval, their difference in points with the 95 % interval\n"
         "of a paired bootstrap of the clips, the clips that only one has right, and McNemar's exact p: how often "
         "equal\n"
-        "probes would differ as much. For several seeds: mean and t-interval of the differences.\n"
+        "probes would differ as much. For several seeds: mean and t-interval of the differences, and the bootstrap of "
+        "the\n"
+        "clips for the mean.\n"
         "Other clips, labels or classes are refused, with what differs.\n"
         "\n"
         "Exit codes: 0 compared, 1 a file cannot be read, 2 wrong command line, or not the same clips.\n"
@@ -47,18 +48,6 @@ static const vj_program program = {
     .min_files = 2,
     .max_files = 2,
 };
-
-static vj_status read_number(const char *option, const char *text, int64_t least, int64_t most, int64_t *value)
-{
-    char *end;
-    if (!text) return VJ_OK;
-    errno = 0;
-    *value = strtoll(text, &end, 10);
-    if (end == text || *end || errno || *value < least || *value > most)
-        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a whole number from %lld to %lld", option, text,
-                        (long long)least, (long long)most);
-    return VJ_OK;
-}
 
 /* ------------------------------------------------------------------------------------------------ text */
 
@@ -79,9 +68,11 @@ static void print_group(const vj_comparisons *all, const vj_comparison_group *g)
     const vj_head_facts *head = all->pair[g->first].a;
     if (g->count < 2) return;
     vj_comparison_group_verdict(verdict, sizeof verdict, g);
-    printf("%s %s %g %%, %lld seeds: A - B = %+.2f [%+.2f, %+.2f], standard deviation %.2f\n  %s\n", head->task,
-           head->kind, head->labels, (long long)g->count, g->over.mean, g->over.mean - g->over.half,
-           g->over.mean + g->over.half, g->over.sd, verdict);
+    printf("%s %s %g %%, %lld seeds: A - B = %+.2f [%+.2f, %+.2f], standard deviation %.2f", head->task, head->kind,
+           head->labels, (long long)g->count, g->over.mean, g->over.mean - g->over.half, g->over.mean + g->over.half,
+           g->over.sd);
+    if (!isnan(g->low)) printf("; by the clips [%+.2f, %+.2f]", g->low, g->high);
+    printf("\n  %s\n", verdict);
 }
 
 static void print_text(const vj_comparisons *all, const vj_selection *a, const vj_selection *b)
@@ -123,9 +114,10 @@ static json_t *group_object(const vj_comparisons *all, const vj_comparison_group
     const vj_head_facts *head = all->pair[g->first].a;
     if (g->count > 1) vj_comparison_group_verdict(verdict, sizeof verdict, g);
     json_t *half = isnan(g->over.half) ? json_null() : json_real(g->over.half);
-    return json_pack("{s:s, s:s, s:f, s:I, s:f, s:f, s:o, s:s}", "task", head->task, "kind", head->kind, "labels",
+    json_t *clips = isnan(g->low) ? json_null() : json_pack("[f,f]", g->low, g->high);
+    return json_pack("{s:s, s:s, s:f, s:I, s:f, s:f, s:o, s:o, s:s}", "task", head->task, "kind", head->kind, "labels",
                      head->labels, "seeds", (json_int_t)g->count, "difference_mean", g->over.mean, "difference_std",
-                     g->over.sd, "difference_half_width", half, "verdict", verdict);
+                     g->over.sd, "difference_half_width", half, "bootstrap_interval", clips, "verdict", verdict);
 }
 
 static vj_status print_json(const vj_comparisons *all)
@@ -149,8 +141,8 @@ static vj_status print_json(const vj_comparisons *all)
 static vj_status compare(const vj_run *run, vj_selection *a, vj_selection *b, vj_comparisons *all)
 {
     int64_t resamples = 2000, seed = 0;
-    VJ_TRY(read_number("--resamples", resamples_text, 1, 10000000, &resamples));
-    VJ_TRY(read_number("--seed", seed_text, 0, INT64_MAX, &seed));
+    VJ_TRY(vj_option_number("--resamples", resamples_text, 1, 10000000, &resamples));
+    VJ_TRY(vj_option_number("--seed", seed_text, 0, INT64_MAX, &seed));
     VJ_TRY(vj_selection_open(a, run->files[0]));
     VJ_TRY(vj_selection_open(b, run->files[1]));
     VJ_TRY(vj_compare(all, a, b, resamples, (uint64_t)seed));

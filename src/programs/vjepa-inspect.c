@@ -2,7 +2,6 @@
  * vjepa-inspect: print, verify and compare the files that the other programs write, and export encoders; what a file
  * is, its content says.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +15,13 @@
 #include "features/features.h"
 #include "h5/h5.h"
 #include "parallel/parallel.h"
+#include "probe/compare.h"
 #include "probe/predictions.h"
 #include "probe/probe_file.h"
 #include "sheet/sheet.h"
 
 static const char *verify, *compare, *export_to, *dtype, *sheet_to, *sheet_clips, *sheet_from, *sheet_masks,
-    *sheet_views;
+    *sheet_views, *classes;
 
 static const vj_option options[] = {
     {"--verify", NULL,
@@ -31,6 +31,7 @@ static const vj_option options[] = {
      &compare},
     {"--export", "OUT.h5", "write the target encoder of a checkpoint alone, for vjepa-embed", &export_to},
     {"--dtype", "fp32|bf16", "of the exported encoder, default fp32; bf16 halves the file", &dtype},
+    {"--classes", "N", "of predictions, FILE[:HEAD or ENCODER]: the N worst classes and most confused pairs", &classes},
     {"--contact-sheet", "OUT.png", "draw clips of a store as rows of frames in a picture", &sheet_to},
     {"--clips", "N", "how many of them, default 8", &sheet_clips},
     {"--from", "K", "the first of them, default 0", &sheet_from},
@@ -56,6 +57,12 @@ static const vj_program program = {
         "state and configuration, and where it is from. bf16 is an HDF5 float type of two bytes, which h5py\n"
         "reads as numbers; vjepa programs compute with it in fp32.\n"
         "\n"
+        "--classes prints the N classes of lowest accuracy in predictions, with their clips, Wilson's 95 % interval "
+        "and\n"
+        "what they are most often taken for, then the N pairs of classes that are confused most; probes that differ "
+        "in\n"
+        "the seed alone are counted together.\n"
+        "\n"
         "--contact-sheet shows clips with their number, source, labels and time. With --masks each is followed by a\n"
         "row for each of mask.generators: the crop of the first sample that shows the clip when CONFIG is trained on\n"
         "this store alone, with what the mask hides dark, and hatched where the predictor must say what is there.\n"
@@ -74,6 +81,11 @@ static const vj_program program = {
         "    148 tensors equal, 0 different\n"
         "  vjepa-inspect --export encoder.h5 --dtype bf16 my-run\n"
         "    encoder.h5: the encoder of my-run/step_00001200.h5 in bf16\n"
+        "  vjepa-inspect --classes 2 results/predictions.h5:pretrained\n"
+        "    motion, average, 100 %, pretrained: 16 of 16 classes have clips; accuracies are means over 3 seeds, ...\n"
+        "     clips  top-1              95 %  class, and what it is taken for\n"
+        "       128   38.3 [  30.3,   46.9]  3 left; 21 % for 5 left and down\n"
+        "       ...\n"
         "  vjepa-inspect --contact-sheet look.png --clips 12 --masks jobs/configs/vitl16_224.yaml train.clips\n"
         "    look.png: 12 clips of train.clips from clip 0",
     .options = options,
@@ -207,20 +219,6 @@ static vj_status export_file(const vj_run *run)
     return VJ_OK;
 }
 
-/* The number that an option gives, or `fallback` where it is not there. */
-static vj_status number_from(const char *text, const char *option, int64_t least, int64_t fallback, int64_t *value)
-{
-    char *end;
-    *value = fallback;
-    if (!text) return VJ_OK;
-    errno = 0;
-    *value = strtoll(text, &end, 10);
-    if (end == text || *end || errno || *value < least || *value > INT32_MAX)
-        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a whole number from %lld to %d", option, text, (long long)least,
-                        INT32_MAX);
-    return VJ_OK;
-}
-
 static vj_status read_config(vj_config *config, const char *path)
 {
     vj_config_defaults(config);
@@ -232,12 +230,12 @@ static vj_status draw_sheet(const vj_run *run)
 {
     static vj_config masks, views;
     char path[VJ_PATH];
-    int64_t first, count;
+    int64_t first = 0, count = 8;
     kind what;
     if (run->file_count != 1 || verify || compare || export_to)
         return vj_raise(VJ_ERR_USAGE, "--contact-sheet takes one clip store and nothing else");
-    VJ_TRY(number_from(sheet_clips, "--clips", 1, 8, &count));
-    VJ_TRY(number_from(sheet_from, "--from", 0, 0, &first));
+    VJ_TRY(vj_option_number("--clips", sheet_clips, 1, INT32_MAX, &count));
+    VJ_TRY(vj_option_number("--from", sheet_from, 0, INT32_MAX, &first));
     VJ_TRY(recognise(run->files[0], &what, path));
     if (what != CLIPS) return vj_raise(VJ_ERR_USAGE, "%s is not a clip store", path);
     if (sheet_masks) VJ_TRY(read_config(&masks, sheet_masks));
@@ -250,12 +248,27 @@ static vj_status draw_sheet(const vj_run *run)
     return VJ_OK;
 }
 
+static vj_status print_classes(const vj_run *run)
+{
+    char path[VJ_PATH], which[VJ_HEAD_NAME];
+    int64_t most = 0;
+    if (verify || compare || export_to || sheet_to)
+        return vj_raise(VJ_ERR_USAGE, "--classes takes files of predictions and nothing else");
+    VJ_TRY(vj_option_number("--classes", classes, 1, INT32_MAX, &most));
+    for (int i = 0; i < run->file_count; i++) {
+        VJ_TRY(vj_selection_split(run->files[i], path, which));
+        VJ_TRY(vj_predictions_print_classes(path, which, most, stdout));
+    }
+    return VJ_OK;
+}
+
 /* All files, even when one cannot be read: the first failure is what counts in the end. */
 static vj_status inspect(const vj_run *run, int *bad)
 {
     if (dtype && !export_to) return vj_raise(VJ_ERR_USAGE, "--dtype belongs to --export");
     if ((sheet_clips || sheet_from || sheet_masks || sheet_views) && !sheet_to)
         return vj_raise(VJ_ERR_USAGE, "--clips, --from, --masks and --views belong to --contact-sheet");
+    if (classes) return print_classes(run);
     if (sheet_to) return draw_sheet(run);
     if (export_to) return export_file(run);
     if (compare) return compare_files(run, bad);

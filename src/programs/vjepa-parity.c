@@ -25,7 +25,7 @@ static const vj_program program = {
         "*_step<k>.h5 files start from the forward fixture beside them that has the same sizes and first loss.\n"
         "With --precision bf16 operands of products are rounded to bf16, and arrays that are only operands are kept\n"
         "so, as in training; what has no product in it is held to the same tolerances in both.\n"
-        "VJ_ISA=amx|avx512bf16|avx512|avx2|portable in the environment checks that variant of the kernels.\n"
+        "VJ_ISA=avx2, say, in the environment checks that variant of the kernels; INSTALL names all of them.\n"
         "\n"
         "Exit codes: 0 all passed, 1 something failed or cannot be read, 2 wrong command line, 77 nothing was\n"
         "checked: the processor, or this build, lacks the variant that VJ_ISA names.\n"
@@ -48,7 +48,7 @@ static vj_status read_precision(vj_precision *to)
 /* Does VJ_ISA name a variant of the kernels that cannot run here? Any other name is for the backend to refuse. */
 static bool variant_is_missing(void)
 {
-    static const char *const variants[] = {"amx", "avx512bf16", "avx512", "avx2"};
+    static const char *const variants[] = {VJ_ISAS};
     const char *wanted = getenv("VJ_ISA");
     for (size_t i = 0; wanted && i < sizeof variants / sizeof *variants; i++)
         if (strcmp(wanted, variants[i]) == 0) return !vj_backend_isa_present(wanted);

@@ -55,13 +55,21 @@ static const vj_program program = {
     .max_files = 1 + VJ_MAX_ENCODERS,
 };
 
-/* On one rank. */
-static vj_status report(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+/* On one rank, after the predictions have been written, if there are any. */
+static vj_status report(const char *dir, const vj_probe_row *rows, int64_t count, vj_notes *notes)
 {
-    vj_status status = vj_report_write(dir, rows, count, notes);
+    char predictions[VJ_FILE_PATH];
+    vj_differences differences = {0};
+    vj_campaign_predictions_path(predictions, dir, NULL);
+    vj_status status = access(predictions, F_OK) == 0 ? vj_differences_read(&differences, predictions, notes) : VJ_OK;
+    const vj_report all = {rows, count, &differences, notes};
+    if (status == VJ_OK) status = vj_report_write(dir, &all);
     fputc('\n', stdout);
-    vj_report_print(stdout, rows, count, notes);
-    if (status == VJ_OK) vj_log("\nresults: %s/results.json, results.csv, results.md", dir);
+    vj_report_print(stdout, &all);
+    if (status == VJ_OK)
+        vj_log("\nresults: %s/results.json, results.csv, results.md%s", dir,
+               differences.count > 0 ? ", differences.csv" : "");
+    vj_differences_release(&differences);
     return status;
 }
 

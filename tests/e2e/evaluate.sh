@@ -23,17 +23,13 @@ for name in "evaluation.h5", "predictions.h5":
         sys.exit(f"{name}: {len(other)} of {len(b)} heads differ: {other[:3]}")
 PYTHON
 }
-refused() { # STATUS WORDS COMMAND...
-    local want=$1 words=$2 status=0
-    shift 2
-    "$@" >refused.log 2>&1 || status=$?
-    [[ $status == "$want" ]] || fail "exit $status, not $want: $*"
-    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
-}
 
 evaluate 1 one --keep-probes >one.log
 grep -q '^| motion | average | 50 %' one.log || fail "no table: $(cat one.log)"
 [[ -e one/complete && $(wc -l <one/heads.csv) == 33 && $(ls one/splits | wc -l) == 8 ]] || fail "not all is there: $(ls one one/splits)"
+python "$here/check_differences.py" one || fail "the differences of the encoders are not those of the predictions"
+"$bin/vjepa-inspect" --classes 1 one/predictions.h5:published >classes.log || fail "no classes: $(cat classes.log)"
+[[ $(grep -c 'classes have clips' classes.log) == 8 && $(wc -l <classes.log) == 40 ]] || fail "classes: $(cat classes.log)"
 evaluate 3 three --set evaluate.batch=5 >/dev/null
 same one three
 cmp -s one/heads.csv three/heads.csv && cmp -s one/results.json three/results.json || fail "3 ranks make another table"

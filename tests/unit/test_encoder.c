@@ -44,7 +44,7 @@ static vj_encoder *open_shallow(const vj_encoder *whole, int depth, vj_backend *
     vj_shape shallow = shape;
     vj_encoder *e;
     shallow.depth = depth;
-    assert_int_equal(vj_encoder_open(&e, &shallow, CLIPS, be), VJ_OK);
+    assert_int_equal(vj_encoder_open(&e, &shallow, CLIPS, be, NULL), VJ_OK);
     for (int i = 0; i < e->net.params.count; i++) {
         const vj_param *to = &e->net.params.item[i];
         int j = 0;
@@ -75,7 +75,7 @@ static void check_layers(const char *name, vj_precision precision)
     vj_backend *be;
     vj_encoder *whole, *plain;
     assert_int_equal(vj_backend_open(&be, name, precision, 1), VJ_OK);
-    assert_int_equal(vj_encoder_open(&whole, &shape, CLIPS, be), VJ_OK);
+    assert_int_equal(vj_encoder_open(&whole, &shape, CLIPS, be, NULL), VJ_OK);
     vj_encoder_init_weights(whole, VJ_INIT_FAN_IN, 5);
     plain = open_shallow(whole, DEPTH, be);
     const int64_t rows = 2 * whole->net.tokens, n = rows * WIDTH; /* of two clips: fewer than there is room for */

@@ -22,6 +22,7 @@ static vj_eval_views views_of(int augment, double flip, double erasing)
                            .stored = STORE_FRAMES,
                            .frames = STORE_FRAMES,
                            .side = SIDE,
+                           .short_side = SIDE * 256 / 224,
                            .mean = {0.485, 0.456, 0.406},
                            .std = {0.229, 0.224, 0.225},
                            .seed = 234};
@@ -257,13 +258,14 @@ static void test_training_views(void **state)
  * frame it is from, up to the rounding of bytes in fixed point, at most 1.
  */
 static void check_place(vj_eval_room *room, int views, int view, int height, int width, double top, double left,
-                        double scale_y, double scale_x)
+                        double scale_y, double scale_x, int short_side)
 {
     static uint8_t frames[STORE_LARGEST];
     static float pixels[VALUES];
     vj_eval_views v = views_of(VJ_AUGMENT_NONE, 0, 0);
     v.training = false;
     v.views = views;
+    v.short_side = short_side;
     for (int c = 0; c < 3; c++) v.mean[c] = 0, v.std[c] = 1.0 / 255; /* values are bytes */
     for (int t = 0; t < STORE_FRAMES; t++)
         for (int y = 0; y < height; y++)
@@ -293,14 +295,17 @@ static void test_places(void **state)
     assert_int_equal(vj_eval_room_init(&room, &views, clips), VJ_OK);
     /* 24 x 32: the short side to 12, the long one to 16; d = 2. Standing frames alike. */
     for (int v = 0; v < 3; v++) {
-        check_place(&room, 3, v, 24, 32, 0, 2 * v, 24.0 / 12, 32.0 / 16);
-        check_place(&room, 3, v, 32, 24, 2 * v, 0, 32.0 / 16, 24.0 / 12);
+        check_place(&room, 3, v, 24, 32, 0, 2 * v, 24.0 / 12, 32.0 / 16, 13);
+        check_place(&room, 3, v, 32, 24, 2 * v, 0, 32.0 / 16, 24.0 / 12, 13);
     }
     /* 25 x 31: long side int(12 * 31 / 25) = 14; d = 1. */
-    for (int v = 0; v < 3; v++) check_place(&room, 3, v, 24, 29, 0, v, 24.0 / 12, 29.0 / 14);
+    for (int v = 0; v < 3; v++) check_place(&room, 3, v, 24, 29, 0, v, 24.0 / 12, 29.0 / 14, 13);
     /* The centre: the short side to int(12 * 256 / 224) = 13, the long one to 17; offsets 0.5 and 2.5 to even. */
-    check_place(&room, 1, 0, 24, 32, 0, 2, 24.0 / 13, 32.0 / 17);
-    check_place(&room, 1, 0, 32, 24, 2, 0, 32.0 / 17, 24.0 / 13);
+    check_place(&room, 1, 0, 24, 32, 0, 2, 24.0 / 13, 32.0 / 17, 13);
+    check_place(&room, 1, 0, 32, 24, 2, 0, 32.0 / 17, 24.0 / 13, 13);
+    /* The same with all of the short side (evaluate.short_side 12): the long one to 16, offset 2. */
+    check_place(&room, 1, 0, 24, 32, 0, 2, 24.0 / 12, 32.0 / 16, 12);
+    check_place(&room, 1, 0, 32, 24, 2, 0, 32.0 / 16, 24.0 / 12, 12);
     vj_eval_room_release(&room);
     vj_clips_close(clips);
 }
@@ -471,20 +476,31 @@ static void test_loader_items(void **state)
     vj_clips_close(clips);
 }
 
-/* A damaged clip ends the evaluation: another in its place would be another number. */
+static void expect_marked(vj_loader *loader, bool damaged, const char *what)
+{
+    static const float nothing[VALUES];
+    vj_batch batch;
+    double wait_s;
+    print_message("%s\n", what);
+    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
+    assert_int_equal(batch.damaged[0], damaged);
+    assert_int_equal(memcmp(batch.pixels, nothing, sizeof nothing) == 0, damaged);
+}
+
+/* A damaged clip is marked in every view, and another is not taken in its place; one that is known is not read. */
 static void test_damaged(void **state)
 {
     const fixture *f = *state;
-    static const vj_eval_item items[] = {{.clip = 1}, {.clip = 2}};
+    static const vj_eval_item items[] = {{.clip = 1}, {.clip = 2}, {.clip = 2}, {.clip = 1}, {.clip = 3}};
+    static const uint8_t known[CLIPS] = {[3] = 1};
     const vj_eval_views views = views_of(VJ_AUGMENT_NONE, 0, 0);
     const vj_config config = loader_config(2, 2);
-    const vj_loader_plan plan = {.items = items, .shown = &views, .batch = 1, .last = 1, .stop = 2, .samples = 2};
+    const vj_loader_plan plan = {
+        .items = items, .shown = &views, .damaged = known, .batch = 1, .last = 1, .stop = 5, .samples = 5};
     vj_clips *clips = open_files(f, raw);
     const vj_clips_place place = vj_clips_find(clips, 2);
     FILE *shard = fopen(place.path, "r+b");
     vj_loader *loader;
-    vj_batch batch;
-    double wait_s;
     assert_non_null(shard);
     assert_int_equal(fseek(shard, (long)place.offset + 7, SEEK_SET), 0);
     const int byte = fgetc(shard);
@@ -492,8 +508,11 @@ static void test_damaged(void **state)
     assert_int_equal(fputc(byte ^ 1, shard), byte ^ 1);
     assert_int_equal(fclose(shard), 0);
     assert_int_equal(vj_loader_start(&loader, clips, &config, &plan), VJ_OK);
-    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
-    assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_ERR_FORMAT);
+    expect_marked(loader, false, "whole");
+    expect_marked(loader, true, "damaged");
+    expect_marked(loader, true, "damaged, another view");
+    expect_marked(loader, false, "whole again");
+    expect_marked(loader, true, "known to be damaged");
     vj_loader_stop(loader);
     vj_clips_close(clips);
 }

@@ -87,9 +87,11 @@ static float *make_tokens(const vj_head_shape *s, int64_t count)
     return x;
 }
 
+static int empty_from = BATCH; /* samples from here on have no label */
+
 static void make_labels(int32_t labels[BATCH])
 {
-    for (int i = 0; i < BATCH; i++) labels[i] = (i * i + 2) % CLASSES;
+    for (int i = 0; i < BATCH; i++) labels[i] = i < empty_from ? (i * i + 2) % CLASSES : -1;
 }
 
 /* Random numbers in all tensors: nothing may hide behind a zero. */
@@ -272,6 +274,58 @@ static void any_order_the_same_bits(void **state)
     }
 }
 
+static float *copy_gradient(vj_head *head, int i, int64_t *n)
+{
+    const vj_probe_tensor *t = vj_head_tensor_at(head, i);
+    *n = t->rows * t->cols;
+    float *to = malloc((size_t)*n * sizeof *to);
+    vj_download(be, to, t->gradient, *n * (int64_t)sizeof *to);
+    assert_int_equal(vj_sync(be), VJ_OK);
+    return to;
+}
+
+/* Samples without a label add nothing, whatever they show: the gradient is that of the others, over the whole batch. A
+   batch of whole samples afterwards finds no trace of them. */
+static void empty_places(void **state)
+{
+    (void)state;
+    enum { WHOLE = 29 };
+    const vj_head_step step = {.update = 1, .lr = 1e-6};
+    for (int k = 0; k < KINDS; k++) {
+        const vj_head_shape *s = &kinds[k].shape;
+        float *tokens = make_tokens(s, BATCH);
+        vj_head *one = make_head(s), *with_empty = make_head(s);
+        int64_t order[BATCH], n;
+        double loss[BATCH];
+        for (int64_t b = 0; b < BATCH; b++) order[b] = BATCH - 1 - b;
+        empty_from = WHOLE;
+        train(with_empty, s, tokens, BATCH, order, 5, &step, loss);
+        for (int b = 0; b < BATCH; b++) assert_true(b < WHOLE ? loss[b] > 0.0 : loss[b] == 0.0);
+        train(one, s, tokens, WHOLE, order + BATCH - WHOLE, WHOLE, &step, loss);
+        for (int i = 0; i < vj_head_tensor_count(one); i++) {
+            float *got = copy_gradient(with_empty, i, &n), *want = copy_gradient(one, i, &n);
+            for (int64_t j = 0; j < n; j++) want[j] *= (float)WHOLE / BATCH;
+            assert_true(worst(got, want, n) <= 4e-6);
+            free(got);
+            free(want);
+        }
+        vj_head_destroy(one);
+        empty_from = BATCH;
+        one = make_head(s);
+        const float *from = vj_head_state(with_empty, &n);
+        vj_copy(be, vj_head_state(one, &n), from, 3 * n);
+        vj_head_weights_changed(one);
+        for (int i = 0; i < 2; i++) train(i ? one : with_empty, s, tokens, BATCH, order, 7, &step, loss);
+        float *got = copy_state(with_empty, &n), *want = copy_state(one, &n);
+        assert_memory_equal(got, want, (size_t)(3 * n) * sizeof *got);
+        free(got);
+        free(want);
+        vj_head_destroy(one);
+        vj_head_destroy(with_empty);
+        vj_device_free(be, tokens);
+    }
+}
+
 /* Weight decay on all tensors, and on matrices alone: with no learning from gradients to speak of, by how much weights
    shrink. */
 static void decay_of_all_or_of_matrices(void **state)
@@ -387,9 +441,13 @@ int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equal_to_a_probe),          cmocka_unit_test(any_order_the_same_bits),
-        cmocka_unit_test(scores_alone_or_together),  cmocka_unit_test(many_heads_at_once),
-        cmocka_unit_test(refuses_impossible_shapes), cmocka_unit_test(decay_of_all_or_of_matrices),
+        cmocka_unit_test(equal_to_a_probe),
+        cmocka_unit_test(any_order_the_same_bits),
+        cmocka_unit_test(empty_places),
+        cmocka_unit_test(scores_alone_or_together),
+        cmocka_unit_test(many_heads_at_once),
+        cmocka_unit_test(refuses_impossible_shapes),
+        cmocka_unit_test(decay_of_all_or_of_matrices),
     };
     int failed = cmocka_run_group_tests_name("cpu", tests, open_cpu, close_backend);
     failed += cmocka_run_group_tests_name("strict", tests, open_strict, close_backend);

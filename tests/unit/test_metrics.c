@@ -137,20 +137,28 @@ static void bootstrap(void **state)
     (void)state;
     enum { N = 400 };
     uint8_t a[N], b[N];
-    double low, high, again_low, again_high;
+    int32_t surplus[N], thrice[N];
+    const int32_t none[N] = {0};
+    double low, high;
     for (int i = 0; i < N; i++) {
         a[i] = i % 4 != 0; /* 75 % */
         b[i] = i % 2 != 0; /* 50 %, and never right where a is wrong */
+        surplus[i] = a[i] - b[i];
+        thrice[i] = 3 * surplus[i];
     }
     const vj_pair_counts counts = vj_metrics_pair(a, b, N);
     assert_true(counts.both == 200 && counts.only_a == 100 && counts.only_b == 0);
-    assert_int_equal(vj_metrics_bootstrap(&low, &high, a, b, N, 2000, 7), VJ_OK);
+    vj_resampled all[] = {
+        {.surplus = surplus, .runs = 1}, {.surplus = thrice, .runs = 3}, {.surplus = none, .runs = 1}};
+    vj_resampled alone = all[0];
+    assert_int_equal(vj_metrics_bootstrap(all, 3, N, 2000, 7), VJ_OK);
     /* 25 points with a standard error of sqrt(0.25 0.75 / 400) = 2.165; quantiles of 2000 are within 0.4 of theirs. */
-    assert_true(fabs(low - (25.0 - 1.96 * 2.165)) < 0.6 && fabs(high - (25.0 + 1.96 * 2.165)) < 0.6);
-    assert_int_equal(vj_metrics_bootstrap(&again_low, &again_high, a, b, N, 2000, 7), VJ_OK);
-    assert_true(low == again_low && high == again_high);
-    assert_int_equal(vj_metrics_bootstrap(&low, &high, a, a, N, 50, 7), VJ_OK);
-    assert_true(low == 0.0 && high == 0.0);
+    assert_true(fabs(all[0].low - (25.0 - 1.96 * 2.165)) < 0.6 && fabs(all[0].high - (25.0 + 1.96 * 2.165)) < 0.6);
+    /* Three runs that say the same say no more of the clips than one. */
+    assert_true(all[1].low == all[0].low && all[1].high == all[0].high);
+    assert_true(all[2].low == 0.0 && all[2].high == 0.0);
+    assert_int_equal(vj_metrics_bootstrap(&alone, 1, N, 2000, 7), VJ_OK);
+    assert_true(alone.low == all[0].low && alone.high == all[0].high);
     double values[] = {4, 1, 3, 2, 0};
     vj_metrics_interval(&low, &high, values, 5);
     assert_true(fabs(low - 0.1) < 1e-12 && fabs(high - 3.9) < 1e-12);

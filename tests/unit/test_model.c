@@ -518,7 +518,7 @@ static void the_encoder_runs_on_the_device(void **state)
         vj_backend *be;
         vj_encoder *e;
         assert_int_equal(vj_backend_open(&be, names[b], VJ_FP32, 1), VJ_OK);
-        assert_int_equal(vj_encoder_open(&e, &feature_shape, CLIPS, be), VJ_OK);
+        assert_int_equal(vj_encoder_open(&e, &feature_shape, CLIPS, be, NULL), VJ_OK);
         vj_encoder_init_weights(e, VJ_INIT_FAN_IN, 5);
         const int64_t n = (int64_t)CLIPS * e->net.tokens * e->net.shape.width, out = n * (int64_t)sizeof(float);
         float *device = vj_device_alloc(be, bytes), *from_host = vj_calloc(n, sizeof *from_host),

@@ -20,6 +20,9 @@ static void heads_and_norm(void **state)
         assert_int_equal(vj_recipe_heads(&code, cases[i].D, cases[i].encoder), cases[i].encoder);
         assert_int_equal(vj_recipe_heads(&paper, cases[i].D, cases[i].encoder), cases[i].paper);
     }
+    static const int on_tokens[][2] = {{1024, 16}, {1408, 16}, {384, 16}, {36, 12}, {7, 7}, {13, 13}, {17, 1}};
+    for (size_t i = 0; i < sizeof on_tokens / sizeof on_tokens[0]; i++)
+        assert_int_equal(vj_recipe_token_heads(on_tokens[i][0]), on_tokens[i][1]);
     assert_false(vj_recipe_norm_last(&code, VJ_POOL_ATTENTIVE, 1));
     assert_true(vj_recipe_norm_last(&paper, VJ_POOL_ATTENTIVE, 1));
     assert_false(vj_recipe_norm_last(&paper, VJ_POOL_ATTENTIVE, 2));

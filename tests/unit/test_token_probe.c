@@ -183,13 +183,13 @@ static void refuses(void **state)
     vj_token_probe_shape bad = shape;
     bad.heads = 3;
     assert_int_equal(vj_token_probe_create(&p, be, &bad), VJ_ERR_USAGE);
-    assert_int_equal(vj_token_probe_bytes(&bad), 0);
+    assert_int_equal(vj_token_probe_bytes(&bad, 1), 0);
     bad = shape;
     bad.depth = 0;
     assert_int_equal(vj_token_probe_create(&p, be, &bad), VJ_ERR_USAGE);
 
     assert_int_equal(vj_token_probe_create(&p, be, &shape), VJ_OK);
-    assert_true(vj_token_probe_bytes(&shape) > 4 * vj_token_probe_size(p) * (int64_t)sizeof(float));
+    assert_true(vj_token_probe_bytes(&shape, 1) > 4 * vj_token_probe_size(p) * (int64_t)sizeof(float));
     assert_int_equal(vj_token_probe_init(p, 3, 0.1), VJ_OK);
     float *x = samples_on_device(be);
     int64_t *sum = calloc((size_t)vj_token_probe_size(p), sizeof *sum);
@@ -210,14 +210,63 @@ static void refuses(void **state)
     assert_true(flops > 8e12 && flops < 10e12);
 }
 
+/* Two probes that share the memory of passes, turn by turn: each has the bits it has alone. */
+static void side_by_side(void **state)
+{
+    (void)state;
+    vj_backend *be;
+    vj_token_probe *alone[2], *p[2];
+    int64_t *sum[4];
+    double loss;
+    assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_OK);
+    float *x = samples_on_device(be);
+    assert_int_equal(vj_token_probe_create(&p[0], be, &shape), VJ_OK);
+    assert_int_equal(vj_token_probe_create_beside(&p[1], p[0]), VJ_OK);
+    const size_t size = (size_t)vj_token_probe_size(p[0]);
+    for (int i = 0; i < 2; i++) assert_int_equal(vj_token_probe_create(&alone[i], be, &shape), VJ_OK);
+    for (int i = 0; i < 4; i++) {
+        sum[i] = calloc(size, sizeof **sum);
+        assert_int_equal(vj_token_probe_init(i < 2 ? p[i] : alone[i - 2], (uint64_t)i % 2, 0.1), VJ_OK);
+    }
+    for (int s = 0; s < SAMPLES; s++)
+        for (int i = 0; i < 4; i++) {
+            vj_token_probe *one = i < 2 ? p[i] : alone[i - 2];
+            vj_token_probe_forward(one, x + s * VALUES);
+            assert_int_equal(vj_token_probe_backward(one, s % CLASSES, &loss, sum[i], SAMPLES), VJ_OK);
+        }
+    const vj_head_step step = {.update = 1, .lr = 3e-3, .weight_decay = 0.01};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(vj_token_probe_update(i < 2 ? p[i] : alone[i - 2], sum[i], SAMPLES, &step), VJ_OK);
+        free(sum[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_memory_equal(vj_token_probe_state(p[i]), vj_token_probe_state(alone[i]), 3 * size * sizeof(float));
+        vj_token_probe_destroy(alone[i]);
+        vj_token_probe_destroy(p[i]); /* the one that brought the memory goes first */
+    }
+    const int64_t one = vj_token_probe_bytes(&shape, 1), two = vj_token_probe_bytes(&shape, 2);
+    assert_int_equal(two - one, 3 * size * sizeof(float));
+    vj_backend_close(be);
+}
+
+static void names(void **state)
+{
+    (void)state;
+    char name[32];
+    assert_string_equal(vj_token_probe_name(name, 4), "tokens4");
+    assert_int_equal(vj_token_probe_depth("tokens4"), 4);
+    assert_int_equal(vj_token_probe_depth("tokens64"), 64);
+    static const char *const others[] = {"tokens", "tokens0", "tokens04", "tokens4 ", "tokens65", "average", ""};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) assert_int_equal(vj_token_probe_depth(others[i]), 0);
+}
+
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_order_any_share),
-        cmocka_unit_test(depth_one_is_the_plain_probe),
-        cmocka_unit_test(initial_weights),
-        cmocka_unit_test(refuses),
+        cmocka_unit_test(any_order_any_share), cmocka_unit_test(depth_one_is_the_plain_probe),
+        cmocka_unit_test(initial_weights),     cmocka_unit_test(refuses),
+        cmocka_unit_test(side_by_side),        cmocka_unit_test(names),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();

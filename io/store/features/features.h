@@ -10,7 +10,8 @@
  *   /classes/LABEL  S [classes]     names of the classes of a label, where the clip store has them: row k is class k
  *
  * Attributes of /: format, version, config, encoder, encoder_digest, preprocessing, store_fingerprint, effective_rank,
- * code, date, hosts, ranks, complete; grid (u8 [3]) where rows have tokens. Older files have no encoder_digest,
+ * code, date, hosts, ranks, complete; grid (u8 [3]) where rows have tokens; failed (u8 [L]) where clips were damaged,
+ * which have no row: how many with each label. Older files have no encoder_digest,
  * preprocessing, grid and /clip_xxh3.
  */
 #ifndef VJ_FEATURES_H
@@ -37,10 +38,11 @@ typedef struct {
     uint64_t store_fingerprint;
     vj_clips_classes classes[VJ_MAX_LABELS]; /* names of each label's classes; borrowed */
     const char *encoder;                     /* "run/step_00001200.h5", or "random published seed 3" */
-    uint64_t encoder_digest;   /* digest of the encoder's weights and shape; 0: not known, in files written before this
-                                  attribute existed */
-    const char *preprocessing; /* what was done to a clip before the encoder saw it, one line; "": not known */
-    const char *config;        /* YAML */
+    uint64_t encoder_digest; /* digest of the encoder's weights and shape; 0: not known, in files written before this
+                                attribute existed */
+    uint64_t failed[VJ_MAX_LABELS]; /* damaged clips with this label, which have no row */
+    const char *preprocessing;      /* what was done to a clip before the encoder saw it, one line; "": not known */
+    const char *config;             /* YAML */
 } vj_features_header;
 
 /* ------------------------------------------------------------------------------------------------ writing */
@@ -73,6 +75,9 @@ vj_status vj_features_write(vj_features_writer *writer, int64_t first, int64_t c
  * agreed.
  */
 vj_status vj_features_commit(vj_features_writer *writer, vj_status status, double effective_rank);
+
+/** Give up: rank 0 removes the .part. Harmless with NULL. Not collective. */
+void vj_features_abandon(vj_features_writer *writer);
 
 /* ------------------------------------------------------------------------------------------------ reading */
 

@@ -57,6 +57,8 @@ vj_status vj_features_print(const char *path, FILE *out)
         if (layout->classes[i].count > 0)
             fprintf(out, " (%lld named classes, digest %016llx)", (long long)layout->classes[i].count,
                     (unsigned long long)vj_clips_classes_digest(&layout->classes[i]));
+        if (layout->failed[i] > 0)
+            fprintf(out, " (%llu damaged clips left out)", (unsigned long long)layout->failed[i]);
     }
     fprintf(out, "\n");
     vj_status status;

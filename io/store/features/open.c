@@ -175,6 +175,18 @@ static vj_status read_grid(vj_features *f, hid_t file)
                     (long long)f->layout.tokens);
 }
 
+static vj_status read_failed(vj_features *f, hid_t file)
+{
+    uint64_t *failed = f->layout.failed;
+    if (H5Aexists(file, "failed") <= 0) return VJ_OK;
+    VJ_TRY(vj_h5_get_u64s(file, f->path, "failed", failed, f->layout.label_count));
+    for (int l = 0; l < f->layout.label_count; l++)
+        if (failed[l] > INT32_MAX)
+            return vj_raise(VJ_ERR_FORMAT, "%s: %llu damaged clips with label %s cannot be", f->path,
+                            (unsigned long long)failed[l], f->layout.label_names[l]);
+    return VJ_OK;
+}
+
 static vj_status read_header(vj_features *f, hid_t file)
 {
     hsize_t dim[1];
@@ -190,7 +202,7 @@ static vj_status read_header(vj_features *f, hid_t file)
     VJ_TRY(vj_h5_get_text(file, f->path, "config", &f->config));
     VJ_TRY(read_origin(f, file, file_bytes));
     VJ_TRY(read_grid(f, file));
-    return VJ_OK;
+    return read_failed(f, file);
 }
 
 static vj_status open_with_hdf5(vj_features *f)

@@ -56,6 +56,7 @@ static vj_status write_classes(vj_features_writer *w, const vj_features_header *
 static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout)
 {
     hsize_t n = (hsize_t)layout->clips, dim[] = {n, (hsize_t)layout->tokens, (hsize_t)layout->width};
+    uint64_t any = 0;
     hid_t type = layout->type == VJ_FEATURES_F16 ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
     if (type < 0) return vj_raise_h5("make the type of features");
     vj_status status = vj_h5_dataset(&w->out, "features", type, 3, dim, &w->place.features);
@@ -69,6 +70,8 @@ static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout
         VJ_TRY(vj_clips_lay_out_classes(&w->out, layout->label_names[l], &layout->classes[l], &w->classes[l]));
     VJ_TRY(vj_h5_put_u64(w->out.file, "store_fingerprint", layout->store_fingerprint));
     VJ_TRY(vj_h5_put_u64(w->out.file, "encoder_digest", layout->encoder_digest));
+    for (int l = 0; l < layout->label_count; l++) any |= layout->failed[l];
+    if (any) VJ_TRY(vj_h5_put_u64s(w->out.file, "failed", layout->failed, layout->label_count));
     if (layout->grid[0] > 0) VJ_TRY(vj_h5_put_u64s(w->out.file, "grid", layout->grid, 3));
     VJ_TRY(vj_h5_put_text(w->out.file, "preprocessing", layout->preprocessing));
     VJ_TRY(vj_h5_put_text(w->out.file, "encoder", layout->encoder));
@@ -201,6 +204,17 @@ static vj_status commit(vj_features_writer *w, vj_status status, double effectiv
         if (status == VJ_OK) status = vj_h5_publish(&w->out);
     }
     return vj_h5_commit(&w->out, status);
+}
+
+void vj_features_abandon(vj_features_writer *w)
+{
+    if (!w) return;
+    H5E_BEGIN_TRY
+    {
+        vj_h5_abandon(&w->out);
+    }
+    H5E_END_TRY
+    free(w);
 }
 
 vj_status vj_features_commit(vj_features_writer *w, vj_status status, double effective_rank)

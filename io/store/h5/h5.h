@@ -166,6 +166,9 @@ int vj_h5_is_file(const char *path);
 /** Read the "format" attribute of a file; "" if it is not an HDF5 file or has none. Reports no errors. */
 void vj_h5_format(const char *path, char *format, int64_t bytes);
 
+/** VJ_OK if nothing is at PATH, or a file of this format; else VJ_ERR_USAGE, "PATH is no WHAT, ...". */
+vj_status vj_h5_may_replace(const char *path, const char *format, const char *what);
+
 /** Read an attribute; `path` is for the message. VJ_ERR_FORMAT if it is missing. */
 vj_status vj_h5_get_i64(hid_t object, const char *path, const char *name, int64_t *value);
 vj_status vj_h5_get_u64(hid_t object, const char *path, const char *name, uint64_t *value);

@@ -243,6 +243,15 @@ void vj_h5_format(const char *path, char *format, int64_t bytes)
     format[bytes - 1] = '\0';
 }
 
+vj_status vj_h5_may_replace(const char *path, const char *format, const char *what)
+{
+    char found[64];
+    if (access(path, F_OK) != 0) return VJ_OK;
+    vj_h5_format(path, found, sizeof found);
+    if (strcmp(found, format) == 0) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s is no %s, it is not replaced by one", path, what);
+}
+
 vj_status vj_h5_print_provenance(hid_t file, const char *path, FILE *out)
 {
     char *date = NULL, *code = NULL, *hosts = NULL;

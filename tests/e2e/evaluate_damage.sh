@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Damaged clips in an evaluation: their samples are left out, counted and reported once, the same on any number of ranks, in any
+# company, and however often the evaluation is stopped; too many of them end it, and a file system in trouble is no damage.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 60
+make_store val.clips 24 1000
+damage() { # STORE CLIP...: one bit of each clip's bytes is turned over
+    /usr/bin/python3 - "$@" <<'PYTHON'
+import glob, sys, h5py
+where = {}
+index = h5py.File(f"{sys.argv[1]}/index.h5")["clips"]
+for clip in map(int, sys.argv[2:]):
+    shard, offset = f"{sys.argv[1]}/shard-{index['shard'][clip]:05d}.h5", int(index["offset"][clip]) + 100
+    with open(shard, "r+b") as f:
+        f.seek(offset)
+        byte = f.read(1)[0]
+        f.seek(offset)
+        f.write(bytes([byte ^ 1]))
+PYTHON
+}
+damage train.clips 7 40
+damage val.clips 13
+encoders=(fan_in=random:fan_in:3 published=random:published)
+evaluate() { # RANKS OUT [ARGS...]
+    local ranks=$1 out=$2
+    shift 2
+    run "$ranks" "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --train train.clips --validation val.clips \
+        --out "$scratch/$out" --set checkpoint.every=1 --set probe.epochs=2 --set probe.seeds=1 \
+        --set 'probe.pooling=[attentive, tokens2]' "$@"
+}
+same() { # A B [FILE...]: B's heads have the bits of A's, which may have more; FILEs are equal
+    /usr/bin/python3 - "$1" "$2" <<'PYTHON' || fail "$2 has other bits than $1"
+import sys, h5py
+for name in "evaluation.h5", "predictions.h5":
+    a, b = (h5py.File(f"{folder}/{name}")["heads"] for folder in sys.argv[1:3])
+    other = [head for head in b if a[head][()].tobytes() != b[head][()].tobytes()]
+    if other or not len(b):
+        sys.exit(f"{name}: {len(other)} of {len(b)} heads differ: {other[:3]}")
+PYTHON
+    local one=$1 other=$2
+    shift 2
+    for file in "$@"; do cmp -s "$one/$file" "$other/$file" || fail "$other/$file is not that of $one"; done
+}
+
+evaluate 1 one >one.log 2>&1 || fail "damaged clips end the evaluation: $(cat one.log)"
+[[ $(grep -c 'clip 7 is damaged: checksum' one.log) == 1 && $(grep -c 'clip 7 is damaged: the sample' one.log) == 1 &&
+    $(grep -c 'shard-00000.h5: clip 13 is damaged' one.log) == 1 ]] || fail "not reported once: $(cat one.log)"
+/usr/bin/python3 - <<'PYTHON' || fail "the results do not count what was lost"
+import csv, json, h5py
+rows = json.load(open("one/results.json"))
+assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 for r in rows), rows
+assert any("2 of 60 training samples have damaged clips" in note for note in rows[0]["notes"]), rows[0]["notes"]
+assert {(r["validation_failed"], r["validation_clips"]) for r in csv.DictReader(open("one/results.csv"))} == {("1", "23")}
+for name, table in h5py.File("one/predictions.h5")["heads"].items():
+    assert table.attrs["failed"] == 1 and table.attrs["counted"] == 23 and 13 not in table["clip"], name
+assert list(h5py.File("one/evaluation.h5")["damaged"][()].nonzero()[0]) == [7, 40]
+PYTHON
+grep -q 'could not be used: ' one/results.md || fail "results.md is silent: $(cat one/results.md)"
+
+evaluate 2 two >/dev/null 2>&1
+same one two heads.csv results.json
+evaluate 3 three --set evaluate.batch=5 >/dev/null 2>&1
+same one three heads.csv results.json
+
+# In other company, and stopped after every round, on other ranks each time.
+encoders=(published=random:published)
+evaluate 2 alone --set 'probe.tasks=[motion]' --set 'probe.labels=[50]' --set evaluate.batch=7 >/dev/null 2>&1
+same one alone
+encoders=(fan_in=random:fan_in:3 published=random:published)
+mkdir stopped
+for starts in $(seq 12); do
+    [ ! -e stopped/complete ] || break
+    touch stopped/stop
+    evaluate $((starts % 3 + 1)) stopped --set evaluate.batch=20 >stopped.log 2>&1 || [ $? = 75 ] || fail "$(cat stopped.log)"
+done
+((starts > 3)) || fail "it was stopped only $starts times"
+same one stopped heads.csv results.json
+
+
+# Features that are stored for training: as online, also when the files are all that is left of an earlier start.
+evaluate 2 stored --set probe.features=stored:2 --keep-features >/dev/null 2>&1
+same one stored
+rm stored/evaluation*.h5 stored/predictions.h5 stored/complete
+evaluate 1 stored --set probe.features=stored:2 --keep-features >stored.log 2>&1
+same one stored
+grep -q '2 of 60 training samples have damaged clips' stored/results.md || fail "no word of what was lost: $(cat stored/results.md)"
+rm -r stored
+
+# Stored features: damaged clips have no row, whoever found them; the others are as they were; the probe's table counts them.
+embed() { # RANKS STORE OUT
+    run "$1" "$bin/vjepa-embed" "$tiny" --encoder random:published --store "$2" --out "$3" --set embed.batch=4
+}
+make_store whole.clips 60
+embed 1 whole.clips whole.h5 >/dev/null
+embed 1 train.clips train.h5 >embed.log 2>&1 || fail "damaged clips end vjepa-embed: $(cat embed.log)"
+grep -q 'damaged clips are left out; encoding the other 58' embed.log || fail "nothing is said of damaged clips: $(cat embed.log)"
+embed 3 train.clips train3.h5 >/dev/null 2>&1
+embed 2 val.clips val.h5 >/dev/null 2>&1
+compgen -G '*.part' >/dev/null && fail "parts of files are left: $(ls)"
+/usr/bin/python3 - <<'PYTHON' || fail "features of a store with damaged clips"
+import h5py
+whole, one, three = (h5py.File(f"{name}.h5") for name in ("whole", "train", "train3"))
+kept = [i for i in range(60) if i not in (7, 40)]
+for name in "features", "label", "clip", "xxh3":
+    assert (one[name][()] == whole[name][()][kept]).all() and (one[name][()] == three[name][()]).all(), name
+assert list(one.attrs["failed"]) == [2, 2] and "failed" not in whole.attrs
+PYTHON
+run 1 "$bin/vjepa-probe" "$tiny" pretrained=train.h5,val.h5 --out stored --set probe.epochs=1 >probe.log 2>&1 || fail "probe: $(cat probe.log)"
+/usr/bin/python3 - <<'PYTHON' || fail "the probe's table does not count what was lost"
+import json, h5py
+rows = json.load(open("stored/results.json"))
+assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 for r in rows), rows
+assert all(t.attrs["failed"] == 1 for t in h5py.File("stored/predictions.h5")["heads"].values())
+PYTHON
+
+# More than a hundredth, and more than ten.
+damage val.clips 0 1 2 3 4 5 6 7 8 9
+code=0
+evaluate 2 many >many.log 2>&1 || code=$?
+[[ $code == 1 ]] && grep -q 'val.clips: 11 of 24 samples cannot be used.*vjepa-inspect --verify' many.log ||
+    fail "exit $code with too many damaged clips: $(cat many.log)"
+code=0
+embed 2 val.clips many.h5 >many.log 2>&1 || code=$?
+[[ $code == 1 && ! -e many.h5 ]] && grep -q '11 of 24 clips are damaged.*vjepa-inspect --verify' many.log ||
+    fail "exit $code of vjepa-embed with too many damaged clips: $(cat many.log)"
+finish

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Heads with blocks on all tokens in one campaign with others: the same bits on any number of ranks, alone, and after being
+# killed; of depth 1 the function of the folded head; kept, measured again; too many of them are refused.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+make_store train.clips 40
+make_store val.clips 16 1000
+encoder=random:fan_in:3
+kinds='probe.pooling=[tokens2, attentive, average, tokens1]'
+
+evaluate() { # RANKS OUT [ARGS...]
+    local ranks=$1 out=$2
+    shift 2
+    run "$ranks" "$bin/vjepa-evaluate" "$tiny" a="$encoder" --train train.clips --validation val.clips --out "$scratch/$out" \
+        --set 'probe.tasks=[motion]' --set probe.seeds=1 --set probe.epochs=2 --set model.heads=16 --set checkpoint.every=1 "$@"
+}
+same() { # A B: B's heads have the bits of A's, which may have more; so have their predictions
+    /usr/bin/python3 - "$1" "$2" <<'PYTHON' || fail "$2 has other bits than $1"
+import sys, h5py
+for name in "evaluation.h5", "predictions.h5":
+    a, b = (h5py.File(f"{folder}/{name}")["heads"] for folder in sys.argv[1:3])
+    other = [head for head in b if a[head][()].tobytes() != b[head][()].tobytes()]
+    if other or not len(b):
+        sys.exit(f"{name}: {len(other)} of {len(b)} heads differ: {other[:3]}")
+PYTHON
+}
+
+evaluate 1 one --set "$kinds" --set evaluate.batch=16 --keep-probes >one.log
+grep -q '^| motion | tokens2 | 50 %' one.log || fail "no row of tokens2: $(cat one.log)"
+for ranks in 2 4; do
+    evaluate "$ranks" "ranks$ranks" --set "$kinds" --set evaluate.batch=3 >/dev/null
+    same one "ranks$ranks"
+    cmp -s one/heads.csv "ranks$ranks/heads.csv" && cmp -s one/results.json "ranks$ranks/results.json" ||
+        fail "$ranks ranks make another table"
+done
+evaluate 2 alone --set 'probe.pooling=[tokens2]' --set 'probe.labels=[50]' >alone.log
+same one alone
+
+# Killed in the middle of an epoch, then on more ranks.
+evaluate 2 killed --set "$kinds" --set evaluate.batch=1 >killed.log 2>&1 &
+job=$!
+for _ in $(seq 1000); do
+    [ -e killed/evaluation-before.h5 ] && break
+    sleep 0.01
+done
+pkill -9 -f "vjepa-evaluate .*--out $scratch/killed " || true
+wait "$job" || true
+[[ -e killed/evaluation.h5 && ! -e killed/complete ]] || fail "the evaluation was not killed in the middle: $(cat killed.log)"
+evaluate 3 killed --set "$kinds" >killed.log
+grep -q 'going on from' killed.log || fail "it began anew: $(cat killed.log)"
+same one killed
+
+# A head of depth 1 is the attentive one without folding: the same samples in the same order, the same updates.
+/usr/bin/python3 - one/probes/motion.{tokens1,attentive}.50.a.7.h5 <<'PYTHON' || fail "tokens1 is not the attentive head"
+import sys, h5py, numpy
+a, b = (h5py.File(name)["weights"] for name in sys.argv[1:3])
+far = {name: float(numpy.abs(a[name][()] - b[name][()]).max()) for name in b if numpy.abs(a[name][()] - b[name][()]).max() > 2e-4}
+sys.exit(f"{sorted(a)} {far}" if far or sorted(a) != sorted(b) else 0)
+PYTHON
+
+# A sweep: of each kind one is chosen.
+evaluate 2 sweep --set 'probe.pooling=[tokens2, average]' --set 'probe.labels=[50]' --set 'evaluate.sweep_lr=[0.001, 0.01]' \
+    --set evaluate.sweep_flops=0 >sweep.log
+[[ $(grep -c ',1$' sweep/heads.csv) == 2 && $(wc -l <sweep/heads.csv) == 5 ]] || fail "sweep: $(cat sweep/heads.csv)"
+refused 2 'more than evaluate.sweep_flops 1.1: fewer of them' evaluate 1 x --set "$kinds" --set evaluate.sweep_flops=1.1
+refused 2 'only vjepa-evaluate trains such probes' "$bin/vjepa-probe" "$tiny" a=none.h5,none.h5 --out x --set 'probe.pooling=[tokens2]'
+
+# Kept probes, measured without training.
+run 2 "$bin/vjepa-evaluate" "$tiny" a="$encoder" --set model.heads=16 --validation val.clips --probe one/probes --out measured >/dev/null
+cmp -s <(cut -d, -f1,12-14 one/heads.csv | sort) <(cut -d, -f1,12-14 measured/heads.csv | sort) ||
+    fail "kept probes give other numbers: $(cat measured/heads.csv)"
+"$bin/vjepa-inspect" one/probes/motion.tokens2.50.a.7.h5 >inspect.log
+grep -q 'attentive, depth 2 (blocks on the tokens), 16 heads' inspect.log || fail "inspected: $(cat inspect.log)"
+finish
