@@ -1,4 +1,4 @@
-/* Which BLAS multiplies. Only a library's own functions know its version. */
+/* Which BLAS multiplies, and how fast. Only a library's own functions know its version. */
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
@@ -38,4 +38,21 @@ void vj_blas_describe(char *text, size_t bytes)
     } else {
         snprintf(text, bytes, "of an unknown file");
     }
+}
+
+double vj_blas_gflops(void)
+{
+    enum { N = 192, TIMES = 7 };
+    const int n = N;
+    const double whole = 1.0, nothing = 0.0;
+    double *a = vj_calloc(N * N, sizeof *a), *b = vj_calloc(N * N, sizeof *b), best = 0.0;
+    for (int i = 0; i < TIMES && a && b; i++) {
+        const double begin = vj_now();
+        dgemm_("N", "N", &n, &n, &n, &whole, a, &n, a, &n, &nothing, b, &n);
+        const double rate = 2.0 * N * N * N / (vj_now() - begin) / 1e9;
+        if (rate > best) best = rate;
+    }
+    free(a);
+    free(b);
+    return best;
 }

@@ -47,6 +47,8 @@ void pdtran_(const int *, const int *, const double *, const double *, const int
              const double *, double *, const int *, const int *, const int *);
 void pdsyevd_(const char *, const char *, const int *, double *, const int *, const int *, const int *, double *,
               double *, const int *, const int *, const int *, double *, const int *, int *, const int *, int *);
+void pdsyev_(const char *, const char *, const int *, double *, const int *, const int *, const int *, double *,
+             double *, const int *, const int *, const int *, double *, const int *, int *);
 void pdgesvd_(const char *, const char *, const int *, const int *, double *, const int *, const int *, const int *,
               double *, double *, const int *, const int *, const int *, double *, const int *, const int *,
               const int *, double *, const int *, int *);

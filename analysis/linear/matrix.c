@@ -171,14 +171,3 @@ vj_status vj_matrix_mirror(vj_matrix *c)
     vj_matrix_release(&turned);
     return status;
 }
-
-void vj_rows_multiply(double *out, const double *x, int64_t count, int width, const double *matrix, int columns)
-{
-    enum { PIECE = 1 << 14 }; /* BLAS counts in 32 bits */
-    const double whole = 1.0, nothing = 0.0;
-    for (int64_t at = 0; at < count; at += PIECE) {
-        const int rows = (int)(count - at < PIECE ? count - at : PIECE);
-        dgemm_("N", "N", &columns, &rows, &width, &whole, matrix, &columns, x + at * width, &width, &nothing,
-               out + at * columns, &columns);
-    }
-}

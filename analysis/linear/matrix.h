@@ -67,9 +67,19 @@ void vj_matrix_multiply(double alpha, const vj_matrix *a, bool transpose_a, cons
 
 /** Describe the BLAS in use, for people: "OpenBLAS 0.3.21 for Zen", or the path of its file. Local. */
 void vj_blas_describe(char *text, size_t bytes);
+/** Its best rate of a product that stays in the cache, with the rank's threads, GFLOP/s; 0 without memory. Local. */
+double vj_blas_gflops(void);
 
-/** out [count, columns] = x [count, width] times `matrix` [width, columns], all row-major. Local: each rank's own. */
+/**
+ * out [count, columns] = x [count, width] times `matrix` [width, columns], all row-major. With few columns a row's
+ * result has the same bits wherever it is among the rows. Local: each rank's own.
+ */
 void vj_rows_multiply(double *out, const double *x, int64_t count, int width, const double *matrix, int columns);
+/** out [count, columns] = (x [count, width] - minus [width]) times `matrix`, as above. VJ_ERR_MEMORY. Local. */
+vj_status vj_rows_project(double *out, const float *x, const double *minus, int64_t count, int width,
+                          const double *matrix, int columns);
+/** out [count, others]: the products x_i . y_j of all rows of x [count, width] and y [others, width]. Local. */
+void vj_rows_by_rows(double *out, const double *x, int count, int width, const double *y, int others);
 
 /**
  * Eigenvalues, ascending [D] on all ranks, of a symmetric matrix, of which the lower triangle is read, and which is

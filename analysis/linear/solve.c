@@ -49,42 +49,68 @@ static vj_status no_memory(int64_t numbers)
     return vj_raise(VJ_ERR_MEMORY, "no memory for %lld numbers of ScaLAPACK's work space", (long long)numbers);
 }
 
-static vj_status eigen(vj_matrix *a, double *values, vj_matrix *vectors)
+/*
+ * ScaLAPACK 2.2 asks for less work space than pdormtr wants, which then says so and leaves wrong vectors: add all of
+ * that.
+ */
+static int work_count(double wanted, int n)
+{
+    return (int)wanted + (2 * n + 4 * VJ_BLOCK) * VJ_BLOCK;
+}
+
+/* All eigenvectors, by divide and conquer. Why not pdsyevr: docs/method.md, section 15.1. */
+static vj_status find_vectors(vj_matrix *a, double *values, vj_matrix *vectors, int *info)
 {
     const int n = a->rows, ask = -1;
     double wanted = 0.0;
-    int wanted_int = 0, info = 0;
+    int wanted_int = 0;
     pdsyevd_("V", "L", &n, a->local, &one, &one, a->descriptor, values, vectors->local, &one, &one, vectors->descriptor,
-             &wanted, &ask, &wanted_int, &ask, &info);
-    VJ_ASSERT(info == 0);
-    /* ScaLAPACK 2.2 asks for less than pdormtr wants, which then says so and leaves wrong vectors: add all of that. */
-    const int count = (int)wanted + (2 * n + 4 * VJ_BLOCK) * VJ_BLOCK;
+             &wanted, &ask, &wanted_int, &ask, info);
+    VJ_ASSERT(*info == 0);
+    const int count = work_count(wanted, n);
     double *work = vj_calloc(count, sizeof *work);
     int *work_int = vj_calloc(wanted_int + 1, sizeof *work_int);
-    vj_status status = vj_agree(a->ranks->comm, work && work_int ? VJ_OK : no_memory(count));
+    const vj_status status = vj_agree(a->ranks->comm, work && work_int ? VJ_OK : no_memory(count));
     if (status == VJ_OK)
         pdsyevd_("V", "L", &n, a->local, &one, &one, a->descriptor, values, vectors->local, &one, &one,
-                 vectors->descriptor, work, &count, work_int, &wanted_int, &info);
-    VJ_ASSERT(info >= 0);
+                 vectors->descriptor, work, &count, work_int, &wanted_int, info);
     free(work);
     free(work_int);
-    if (status != VJ_OK || info == 0) return status;
-    return vj_raise(VJ_ERR_STATE, "ScaLAPACK's pdsyevd found no eigenvalues of a %d x %d matrix (info %d)", n, n, info);
+    return status;
+}
+
+/* Eigenvalues alone: about half the time of pdsyevd, which finds the vectors in any case, and no memory for these. */
+static vj_status find_values(vj_matrix *a, double *values, int *info)
+{
+    const int n = a->rows, ask = -1;
+    double wanted = 0.0, none[1];
+    pdsyev_("N", "L", &n, a->local, &one, &one, a->descriptor, values, none, &one, &one, a->descriptor, &wanted, &ask,
+            info);
+    VJ_ASSERT(*info == 0);
+    const int count = work_count(wanted, n);
+    double *work = vj_calloc(count, sizeof *work);
+    const vj_status status = vj_agree(a->ranks->comm, work ? VJ_OK : no_memory(count));
+    if (status == VJ_OK)
+        pdsyev_("N", "L", &n, a->local, &one, &one, a->descriptor, values, none, &one, &one, a->descriptor, work,
+                &count, info);
+    free(work);
+    if (*info == n + 1) *info = 0; /* the ranks' values differ in bits: the caller gives all of them those of rank 0 */
+    return status;
 }
 
 vj_status vj_matrix_eigen(vj_matrix *a, double *values, vj_matrix *vectors)
 {
-    vj_matrix own = {0};
+    int info = 0;
     VJ_ASSERT(a->rows == a->columns);
     VJ_TRY(check_finite(a));
-    /* pdsyevd finds the vectors in any case. */
-    if (!vectors) VJ_TRY(vj_matrix_create(&own, a->ranks, a->rows, a->rows));
-    vj_status status = eigen(a, values, vectors ? vectors : &own);
+    vj_status status = vectors ? find_vectors(a, values, vectors, &info) : find_values(a, values, &info);
+    VJ_ASSERT(info >= 0);
+    if (status == VJ_OK && info > 0)
+        status = vj_raise(VJ_ERR_STATE, "ScaLAPACK's %s found no eigenvalues of a %d x %d matrix (info %d)",
+                          vectors ? "pdsyevd" : "pdsyev", a->rows, a->rows, info);
     status = vj_agree(a->ranks->comm, status);
     MPI_Bcast(values, a->rows, MPI_DOUBLE, 0, a->ranks->comm); /* the same bits for all */
-    if (status == VJ_OK && vectors) status = fix_signs(vectors);
-    vj_matrix_release(&own);
-    return status;
+    return status == VJ_OK && vectors ? fix_signs(vectors) : status;
 }
 
 vj_status vj_matrix_singular_values(vj_matrix *a, double *values)

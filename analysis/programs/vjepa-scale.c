@@ -27,7 +27,7 @@ static const vj_option options[] = {
     {"--study", "NAME", "model: name of the study in the table; by default the configuration's, weak or strong",
      &study},
     {"--gpu-to-gpu", NULL,
-     "model: GPUs of several nodes sum while backward runs and without the host's memory, which they do not",
+     "model: MPI takes memory of GPUs, so that messages between nodes need no copies to the hosts' memory and back",
      &gpu_to_gpu},
     {NULL, NULL, NULL, NULL},
 };

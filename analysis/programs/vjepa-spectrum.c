@@ -50,7 +50,10 @@ static const vj_option options[] = {
      &given.memory},
     {"--balanced", NULL, "ridge: every class counts alike; default: every clip", &given.balanced},
     {"--path", "LOW,HIGH,COUNT", "ridge: penalties, over the mean eigenvalue; default 1e-4,1e4,17", &given.path},
-    {"--table", "DIR", "ridge: write results.json, results.csv and results.md as vjepa-probe does", &given.table},
+    {"--table", "DIR",
+     "ridge: add to the results (results.json, .csv, .md) of vjepa-probe or vjepa-evaluate in this folder, or begin "
+     "some",
+     &given.table},
     {"--width", "D", "speed: width of the features; default 1408, ViT-g's", &given.width},
     {"--rows", "N", "speed: rows of a rank in one sum; default 4096", &given.rows},
     {NULL, NULL, NULL, NULL},
@@ -77,15 +80,13 @@ static vj_program program = {
         "They are read in slabs as often as needed; no rank holds more than a slab and its part of the matrices. The\n"
         "results are the same on any number of ranks, to about 10 digits. Labels are those of probe.tasks, or all; "
         "ridge\n"
-        "draws the clips that vjepa-probe draws for probe.labels, probe.clips, probe.seeds and run.seed.\n"
+        "draws the clips that vjepa-probe draws for probe.labels, probe.clips, probe.split, probe.seeds and run.seed.\n"
         "\n"
         "Time goes into products, rows times width squared. On two cores (EPYC of 2021, OpenBLAS, 80 GFLOP/s, two "
         "ranks)\n"
-        "24 layers of 50,176 tokens of width 1408, from stores that were in memory, took 40 s, and 1.1 s a layer for "
-        "its\n"
-        "eigenvalues. At that rate 10^7 rows take five and a half minutes a layer, two hours and a quarter for 24, "
-        "besides\n"
-        "encoding or reading from disk. speed measures your machine.\n"
+        "a layer of 10^7 tokens of width 1408, 28 GB in a store, takes five and a half minutes and 86 MB a rank, 24 "
+        "layers\n"
+        "two hours and ten minutes, besides encoding. speed measures your machine.\n"
         "\n"
         "Examples:\n"
         "  mpirun -n 4 vjepa-spectrum spectrum --tokens early.h5 late.h5 --components 3 --out spectrum.h5\n"

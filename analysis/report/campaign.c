@@ -49,24 +49,60 @@ static void add_note(vj_campaign *c, const char *text)
     c->notes[c->note_count++] = vj_report_copy(text);
 }
 
-/* A square array of counts under "confusion", and names of its classes under "classes"; anything else is left out. */
+/* A square array of counts under "confusion", and names of its classes under "classes"; anything else is left out. The
+ * counts may be those of several seeds together. */
 static void add_confusion(vj_result *r, const json_t *o)
 {
     enum { MOST = 1024 };
     const json_t *matrix = json_object_get(o, "confusion"), *names = json_object_get(o, "classes");
     const size_t n = json_array_size(matrix);
+    double all = 0.0;
     if (n == 0 || n > MOST) return;
     for (size_t i = 0; i < n; i++)
         if (json_array_size(json_array_get(matrix, i)) != n) return;
-    r->classes = (int)n;
-    r->confusion = vj_report_memory((int64_t)(n * n), sizeof *r->confusion);
-    for (size_t i = 0; i < n * n; i++) {
-        const json_t *cell = json_array_get(json_array_get(matrix, i / n), i % n);
-        r->confusion[i] = json_is_number(cell) ? json_number_value(cell) : NAN;
+    vj_status status = vj_per_class_begin(&r->by_class, (int)n);
+    for (size_t i = 0; i < n * n && status == VJ_OK; i++) {
+        const double clips = json_number_value(json_array_get(json_array_get(matrix, i / n), i % n));
+        if (clips > 0.0) all += clips;
+        status = vj_per_class_add(&r->by_class, (int)(i / n), (int)(i % n), clips);
     }
-    if (json_array_size(names) != n) return;
+    const bool several = r->validation_clips >= 1.0 && all > r->validation_clips;
+    if (status == VJ_OK) status = vj_per_class_finish(&r->by_class, several ? llround(all / r->validation_clips) : 1);
+    if (status != VJ_OK) vj_per_class_release(&r->by_class);
+    if (status != VJ_OK || json_array_size(names) != n) return;
     r->class_names = vj_report_memory((int64_t)n, sizeof *r->class_names);
     for (size_t i = 0; i < n; i++) r->class_names[i] = vj_report_copy(json_string_value(json_array_get(names, i)));
+}
+
+static double number_at(const json_t *object, const char *key, size_t i)
+{
+    const json_t *value = json_array_get(json_object_get(object, key), i);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+/* Entries without another encoder's name or a number are left out. */
+static void add_differences(vj_result *r, const json_t *list)
+{
+    size_t i;
+    const json_t *o;
+    json_array_foreach(list, i, o)
+    {
+        const char *minus = json_string_value(json_object_get(o, "minus"));
+        const char *verdict = json_string_value(json_object_get(o, "verdict"));
+        if (!minus || isnan(number_of(o, "difference"))) continue;
+        r->differences = vj_report_room(r->differences, r->difference_count, sizeof *r->differences);
+        r->differences[r->difference_count++] =
+            (vj_result_difference){.minus = vj_report_copy(minus),
+                                   .verdict = vj_report_copy(verdict),
+                                   .difference = number_of(o, "difference"),
+                                   .seeds = number_of(o, "seeds"),
+                                   .low = number_at(o, "t_interval", 0),
+                                   .high = number_at(o, "t_interval", 1),
+                                   .clips_low = number_at(o, "bootstrap_interval", 0),
+                                   .clips_high = number_at(o, "bootstrap_interval", 1),
+                                   .p_least = number_at(o, "mcnemar_p", 0),
+                                   .p_most = number_at(o, "mcnemar_p", 1)};
+    }
 }
 
 static void add_object(vj_campaign *c, const json_t *o)
@@ -88,6 +124,7 @@ static void add_object(vj_campaign *c, const json_t *o)
                                     .mean_class = number_of(o, "mean_class"),
                                 });
     if (row) add_confusion(row, o);
+    if (row) add_differences(row, json_object_get(o, "differences"));
     json_array_foreach(json_object_get(o, "notes"), i, note)
     {
         if (json_is_string(note)) add_note(c, json_string_value(note));
@@ -159,10 +196,33 @@ void vj_campaign_release(vj_campaign *c)
         free(c->rows[r].task);
         free(c->rows[r].encoder);
         free(c->rows[r].probe);
-        free(c->rows[r].confusion);
-        vj_report_free_names(c->rows[r].class_names, c->rows[r].classes);
+        for (int64_t i = 0; i < c->rows[r].difference_count; i++) {
+            free(c->rows[r].differences[i].minus);
+            free(c->rows[r].differences[i].verdict);
+        }
+        free(c->rows[r].differences);
+        vj_report_free_names(c->rows[r].class_names, c->rows[r].by_class.classes);
+        vj_per_class_release(&c->rows[r].by_class);
     }
     free(c->rows);
     vj_report_free_names(c->notes, c->note_count);
     memset(c, 0, sizeof *c);
+}
+
+/* ------------------------------------------------------------------------------------------------ tables */
+
+vj_table *vj_campaign_table(vj_document *document, const char *name, const char *caption)
+{
+    vj_table *t = vj_document_table(document, name, caption);
+    vj_table_column(t, VJ_LEFT, "task", "");
+    vj_table_column(t, VJ_LEFT, "probe", "");
+    vj_table_column(t, VJ_LEFT, "encoder", "");
+    return t;
+}
+
+void vj_campaign_put(vj_table *t, const vj_result *r)
+{
+    vj_table_text(t, "%s", r->task);
+    vj_table_text(t, "%s", r->probe);
+    vj_table_text(t, "%s", r->encoder);
 }

@@ -4,19 +4,31 @@
 
 #include <stdint.h>
 
-#include "base/status.h"
+#include "probe/per_class.h"
+#include "report/document.h"
+
+/* One encoder minus another, as results.json has it, in points of top-1. Texts are owned; NaN: not known. */
+typedef struct {
+    char *minus;
+    double difference, seeds;
+    double low, high;             /* 95 % t-interval over the seeds */
+    double clips_low, clips_high; /* 95 % interval by a paired bootstrap of the clips */
+    double p_least, p_most;       /* of McNemar's test, over seeds */
+    char *verdict;
+} vj_result_difference;
 
 /* One row: a task, an encoder, a kind of probe, a share of the labels. Texts are owned; percent; NaN: not known. */
 typedef struct {
     char *task, *encoder, *probe;
     double labels, training_clips, validation_clips, seeds;
     double top1, sd, effective_rank;
-    double top5, mean_class;        /* means over seeds */
-    double low, high;               /* 95 % t-interval over the seeds */
-    double wilson_low, wilson_high; /* 95 % interval of the mean, by the number of validation clips */
-    double *confusion;              /* [classes, classes] clips of a true class (row) by predicted class; NULL: none */
-    char **class_names;             /* [classes]; NULL: none */
-    int classes;
+    double top5, mean_class;           /* means over seeds */
+    double low, high;                  /* 95 % t-interval over the seeds */
+    double wilson_low, wilson_high;    /* 95 % interval of the mean, by the number of validation clips */
+    vj_per_class by_class;             /* what is taken for what; classes 0: not known. Owned */
+    char **class_names;                /* [by_class.classes]; NULL: none */
+    vj_result_difference *differences; /* [difference_count] this encoder minus others; owned */
+    int64_t difference_count;
 } vj_result;
 
 typedef struct {
@@ -29,5 +41,9 @@ typedef struct {
 /** Read a file, or FOLDER/results.json, or else FOLDER/results.csv. Release also after a failure. Not collective. */
 vj_status vj_campaign_read(vj_campaign *campaign, const char *path);
 void vj_campaign_release(vj_campaign *campaign);
+
+/** Begin a table whose first columns are task, probe and encoder; put those of a result into them. */
+vj_table *vj_campaign_table(vj_document *document, const char *name, const char *caption);
+void vj_campaign_put(vj_table *table, const vj_result *result);
 
 #endif

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "probe/metrics.h"
 #include "probe/predictions.h"
 #include "report/inside.h"
 #include "report/plot.h"
 
-enum { KEY = 256, SHOWN = 6, MOST_CELLS = 64, MOST_CLASSES = 1024, PAIRS = 5 };
+/* Results and pairs shown; the most classes that make a heat map; of more classes than both, the worst and the best. */
+enum { KEY = 256, SHOWN = 6, PAIRS = 5, MOST_CELLS = 64, WORST = 30, BEST = 10 };
 
 /* ------------------------------------------------------------------------------------------------ counting */
 
@@ -32,38 +32,22 @@ static bool is_head_of(const vj_head_facts *h, const vj_result *row)
            strcmp(h->encoder, row->encoder) == 0 && fabs(h->labels - row->labels) < 1e-6;
 }
 
-static vj_status count_head(vj_result *row, const vj_predictions *p, int64_t head)
-{
-    const int classes = p->head[head].classes;
-    const int64_t n = p->head[head].counted;
-    vj_prediction *rows;
-    if (classes > MOST_CLASSES) return VJ_OK;
-    if (row->confusion && row->classes != classes)
-        return vj_raise(VJ_ERR_FORMAT, "%s: the probes of %s have different numbers of classes", p->path, row->encoder);
-    VJ_TRY(vj_predictions_read(p, head, &rows));
-    int32_t *labels = vj_report_memory(2 * n + 1, sizeof *labels), *predicted = labels + n;
-    int64_t *counts = vj_report_memory((int64_t)classes * classes, sizeof *counts);
-    for (int64_t i = 0; i < n; i++) {
-        labels[i] = rows[i].label;
-        predicted[i] = rows[i].top[0];
-    }
-    vj_metrics_confusion(counts, labels, predicted, n, classes);
-    if (!row->confusion) row->confusion = vj_report_memory((int64_t)classes * classes, sizeof *row->confusion);
-    row->classes = classes;
-    for (int64_t i = 0; i < (int64_t)classes * classes; i++) row->confusion[i] += (double)counts[i];
-    free(counts);
-    free(labels);
-    free(rows);
-    return VJ_OK;
-}
-
-static vj_status name_classes(vj_result *row, const vj_predictions *p)
+/* Counts of the heads of all seeds, and the names of the classes. */
+static vj_status count_row(vj_result *row, const vj_predictions *p)
 {
     vj_clips_classes names;
+    int64_t *heads = vj_report_memory(p->count + 1, sizeof *heads), n = 0;
+    for (int64_t h = 0; h < p->count; h++)
+        if (is_head_of(&p->head[h], row)) heads[n++] = h;
+    vj_status status = n > 0 ? vj_per_class_read(&row->by_class, p, heads, n) : VJ_OK;
+    free(heads);
+    if (status != VJ_OK) vj_per_class_release(&row->by_class);
+    if (status != VJ_OK || n == 0) return status;
     VJ_TRY(vj_predictions_classes(p, row->task, &names));
     if (names.count > 0) {
-        row->class_names = vj_report_memory(row->classes, sizeof *row->class_names);
-        for (int k = 0; k < row->classes; k++) row->class_names[k] = vj_report_copy(vj_clips_classes_name(&names, k));
+        row->class_names = vj_report_memory(row->by_class.classes, sizeof *row->class_names);
+        for (int k = 0; k < row->by_class.classes; k++)
+            row->class_names[k] = vj_report_copy(vj_clips_classes_name(&names, k));
     }
     vj_clips_classes_release(&names);
     return VJ_OK;
@@ -74,12 +58,9 @@ static vj_status count_all(vj_campaign *c, const vj_predictions *p)
     int counted = 0;
     for (int64_t r = 0; r < c->count && counted < SHOWN; r++) {
         vj_result *row = &c->rows[r];
-        if (row->confusion || !has_most_labels(c, row)) continue;
-        for (int64_t h = 0; h < p->count; h++)
-            if (is_head_of(&p->head[h], row)) VJ_TRY(count_head(row, p, h));
-        if (!row->confusion) continue;
-        VJ_TRY(name_classes(row, p));
-        counted++;
+        if (row->by_class.classes > 0 || !has_most_labels(c, row)) continue;
+        VJ_TRY(count_row(row, p));
+        counted += row->by_class.classes > 0;
     }
     return VJ_OK;
 }
@@ -95,17 +76,20 @@ vj_status vj_confusion_read(vj_campaign *c, const char *predictions)
 
 /* ------------------------------------------------------------------------------------------------ showing */
 
-/* Shares of each true class, so that rare classes are seen. */
+/* Shares of each true class, so that rare classes are seen; an empty row: it has no clips. */
 static void add_map(vj_document *document, const vj_result *r)
 {
     char name[KEY], title[KEY];
-    const int n = r->classes;
+    const vj_per_class *by = &r->by_class;
+    const int n = by->classes;
     double *percent = vj_report_memory((int64_t)n * n, sizeof *percent);
-    for (int row = 0; row < n; row++) {
-        double sum = 0.0;
-        for (int k = 0; k < n; k++) sum += r->confusion[row * n + k];
-        for (int k = 0; k < n; k++) percent[row * n + k] = sum > 0.0 ? 100.0 * r->confusion[row * n + k] / sum : NAN;
+    for (int i = 0; i < n * n; i++) percent[i] = NAN;
+    for (int i = 0; i < by->count; i++) {
+        double *row = percent + (int64_t)by->item[i].class * n;
+        for (int k = 0; k < n; k++) row[k] = k == by->item[i].class ? by->item[i].top1 : 0.0;
     }
+    for (int64_t i = 0; i < by->pairs; i++)
+        percent[(int64_t)by->pair[i].from * n + by->pair[i].to] = by->pair[i].percent;
     snprintf(name, sizeof name, "confusion-%.100s-%.100s", r->task, r->encoder);
     snprintf(title, sizeof title, "Confusion: %.80s, %.40s, %.80s", r->task, r->probe, r->encoder);
     vj_plot *plot = vj_document_plot(document, name, title);
@@ -115,80 +99,90 @@ static void add_map(vj_document *document, const vj_result *r)
     free(percent);
 }
 
-/* Two classes, and how many clips of the first are taken for the second. */
-typedef struct {
-    int from, to;
-    double count, percent;
-} pair;
-
-static int by_count(const void *a, const void *b)
-{
-    const pair *x = a, *y = b;
-    if (x->count != y->count) return x->count > y->count ? -1 : 1;
-    if (x->from != y->from) return x->from - y->from;
-    return x->to - y->to;
-}
-
 static void put_class(vj_table *t, const vj_result *r, int class)
 {
-    if (r->class_names && *r->class_names[class])
+    if (class < 0)
+        vj_table_text(t, "%s", "");
+    else if (r->class_names && *r->class_names[class])
         vj_table_text(t, "%s", r->class_names[class]);
     else
         vj_table_text(t, "%d", class);
 }
 
-static void add_pairs(vj_table *t, const vj_result *r)
+static void add_class(vj_table *t, const vj_result *r, const vj_class_result *of)
 {
-    const int n = r->classes;
-    pair *pairs = vj_report_memory((int64_t)n * n, sizeof *pairs);
-    int64_t found = 0;
-    for (int i = 0; i < n; i++) {
-        double sum = 0.0;
-        for (int k = 0; k < n; k++) sum += r->confusion[(int64_t)i * n + k];
-        for (int k = 0; k < n; k++) {
-            const double count = r->confusion[(int64_t)i * n + k];
-            if (k != i && count > 0.0) pairs[found++] = (pair){i, k, count, 100.0 * count / sum};
-        }
-    }
-    qsort(pairs, (size_t)found, sizeof *pairs, by_count);
-    for (int64_t i = 0; i < found && i < PAIRS; i++) {
-        vj_table_text(t, "%s", r->task);
-        vj_table_text(t, "%s", r->probe);
-        vj_table_text(t, "%s", r->encoder);
-        put_class(t, r, pairs[i].from);
-        put_class(t, r, pairs[i].to);
-        vj_table_number(t, pairs[i].count, 0);
-        vj_table_number(t, pairs[i].percent, 1);
-    }
-    free(pairs);
+    vj_campaign_put(t, r);
+    put_class(t, r, of->class);
+    vj_table_number(t, of->clips / (double)r->by_class.runs, 0);
+    vj_table_number(t, of->top1, 1);
+    vj_table_number(t, of->low, 1);
+    vj_table_number(t, of->high, 1);
+    put_class(t, r, of->taken_for);
+    vj_table_number(t, of->taken_for < 0 ? NAN : 100.0 * of->taken / of->clips, 1);
 }
 
-static vj_table *begin_pairs(vj_document *document)
+/* All classes, or of many the worst and the best. */
+static void add_classes(vj_document *document, const vj_result *const *rows, int count)
 {
-    static const char *const texts[] = {"task", "probe", "encoder", "class", "taken for"};
-    vj_table *t = vj_document_table(document, "confused",
+    bool left_out = false;
+    vj_table *t =
+        vj_campaign_table(document, "classes",
+                          "Accuracy class by class, the lowest first, at the largest share of the labels: mean over "
+                          "seeds, with Wilson's 95 % interval for the clips of the class; and what its clips are most "
+                          "often taken for.");
+    vj_table_column(t, VJ_LEFT, "class", "");
+    vj_table_column(t, VJ_RIGHT, "clips", "");
+    vj_table_column(t, VJ_RIGHT, "top-1", "%");
+    vj_table_column(t, VJ_RIGHT, "low", "%");
+    vj_table_column(t, VJ_RIGHT, "high", "%");
+    vj_table_column(t, VJ_LEFT, "taken for", "");
+    vj_table_column(t, VJ_RIGHT, "of the class", "%");
+    for (int i = 0; i < count; i++) {
+        const vj_per_class *by = &rows[i]->by_class;
+        const bool many = by->count > WORST + BEST;
+        for (int k = 0; k < by->count; k++)
+            if (!many || k < WORST || k >= by->count - BEST) add_class(t, rows[i], &by->item[k]);
+        left_out |= many;
+    }
+    if (left_out)
+        vj_document_paragraph(document,
+                              "Of more than %d classes the %d worst and the %d best are listed; vjepa-inspect "
+                              "--classes prints any number of them.",
+                              WORST + BEST, WORST, BEST);
+}
+
+static void add_pairs(vj_document *document, const vj_result *const *rows, int count)
+{
+    vj_table *t = vj_campaign_table(document, "confused",
                                     "What is confused most, at the largest share of the labels; clips of all seeds.");
-    for (int k = 0; k < 5; k++) vj_table_column(t, VJ_LEFT, texts[k], "");
+    vj_table_column(t, VJ_LEFT, "class", "");
+    vj_table_column(t, VJ_LEFT, "taken for", "");
     vj_table_column(t, VJ_RIGHT, "clips", "");
     vj_table_column(t, VJ_RIGHT, "of the class", "%");
-    return t;
+    for (int i = 0; i < count; i++)
+        for (int64_t k = 0; k < rows[i]->by_class.pairs && k < PAIRS; k++) {
+            const vj_class_pair *pair = &rows[i]->by_class.pair[k];
+            vj_campaign_put(t, rows[i]);
+            put_class(t, rows[i], pair->from);
+            put_class(t, rows[i], pair->to);
+            vj_table_number(t, pair->clips, 0);
+            vj_table_number(t, pair->percent, 1);
+        }
 }
 
 void vj_confusion_show(vj_document *document, const vj_campaign *c)
 {
+    const vj_result *rows[SHOWN];
     int shown = 0, all = 0;
-    vj_table *t = NULL;
     for (int64_t r = 0; r < c->count; r++) {
-        const vj_result *row = &c->rows[r];
-        if (!row->confusion || all++ >= SHOWN) continue;
-        if (row->classes <= MOST_CELLS) add_map(document, row);
-        shown++;
+        if (c->rows[r].by_class.count == 0) continue;
+        if (all++ < SHOWN) rows[shown++] = &c->rows[r];
     }
-    for (int64_t r = 0, n = 0; r < c->count; r++) {
-        if (!c->rows[r].confusion || n++ >= SHOWN) continue;
-        if (!t) t = begin_pairs(document);
-        add_pairs(t, &c->rows[r]);
-    }
+    if (shown == 0) return;
+    for (int i = 0; i < shown; i++)
+        if (rows[i]->by_class.classes <= MOST_CELLS) add_map(document, rows[i]);
+    add_classes(document, rows, shown);
+    add_pairs(document, rows, shown);
     if (shown < all)
-        vj_document_paragraph(document, "Confusion is shown of the first %d results, of %d that have it.", shown, all);
+        vj_document_paragraph(document, "Classes are shown of the first %d results, of %d that have them.", shown, all);
 }

@@ -11,8 +11,8 @@
  */
 vj_status vj_confusion_read(vj_campaign *campaign, const char *predictions);
 
-/** Add a heat map for each of the first results that have counts, if it has few classes, and a table of what is
- * confused most. */
+/** Add a heat map for each of the first results that have counts, if it has few classes, a table of the accuracy of
+ * each class (of many the worst and the best), and one of what is confused most. */
 void vj_confusion_show(vj_document *document, const vj_campaign *campaign);
 
 #endif

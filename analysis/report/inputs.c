@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <hdf5.h>
+
 #include "report/inside.h"
 #include "report/pages.h"
 #include "report/runs.h"
@@ -18,6 +20,20 @@ static int kind_of(const char *path)
     return kind;
 }
 
+/* A file that begins as HDF5 does, and cannot be opened. */
+static bool is_damaged(const char *path)
+{
+    hid_t file = -1;
+    if (!vj_page_begins(path, "\x89HDF\r\n")) return false;
+    H5E_BEGIN_TRY
+    {
+        file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    }
+    H5E_END_TRY
+    if (file >= 0) H5Fclose(file); /* only read */
+    return file < 0;
+}
+
 /* What nobody knows, in one section, so that a mistyped path is seen. */
 static void note_unknown(vj_document *document, const char *const *paths, const int *kinds, int count)
 {
@@ -28,6 +44,9 @@ static void note_unknown(vj_document *document, const char *const *paths, const 
         section = true;
         if (access(paths[i], F_OK) != 0)
             vj_document_note(document, "%s is not there.", paths[i]);
+        else if (is_damaged(paths[i]))
+            vj_document_note(document, "%s cannot be read: it is an HDF5 file, but damaged, or a part is missing.",
+                             paths[i]);
         else
             vj_document_note(document, "%s is nothing that this report knows; --help lists what it knows.", paths[i]);
     }

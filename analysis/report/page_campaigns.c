@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "probe/paper.h"
+#include "report/attention.h"
 #include "report/campaign.h"
 #include "report/confusion.h"
 #include "report/inside.h"
@@ -13,8 +14,9 @@ enum { KEY = 256, WHY = 1024 };
 
 static bool is_campaign(const char *path)
 {
-    return vj_page_has(path, "results.json") || vj_page_has(path, "results.csv") ||
-           vj_page_begins(path, "task,encoder,pooling,labels_percent,") || vj_page_begins(path, "[\n  {\n    \"task\"");
+    return vj_page_has(path, "results.json") || vj_page_has(path, "evaluation.h5") ||
+           vj_page_has(path, "results.csv") || vj_page_begins(path, "task,encoder,pooling,labels_percent,") ||
+           vj_page_begins(path, "[\n  {\n    \"task\"");
 }
 
 /* ------------------------------------------------------------------------------------------------ the table */
@@ -42,21 +44,16 @@ static void add_table(vj_document *document, const vj_campaign *c)
         {"sd", "%"},     {"t low", "%"},         {"t high", "%"},          {"Wilson low", "%"}, {"Wilson high", "%"},
         {"top-5", "%"},  {"class mean", "%"},    {"effective rank", ""},
     };
-    vj_table *t = vj_document_table(
+    vj_table *t = vj_campaign_table(
         document, "results",
         "Top-1: mean over seeds, with their standard deviation. t: the 95 % interval of the mean over seeds. Wilson: "
         "the 95 % interval that the number of validation clips allows. Class mean: the mean of the classes' top-1. "
         "Bold: the best encoder of a task, probe and share of labels.");
-    vj_table_column(t, VJ_LEFT, "task", "");
-    vj_table_column(t, VJ_LEFT, "probe", "");
-    vj_table_column(t, VJ_LEFT, "encoder", "");
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         vj_table_column(t, VJ_RIGHT, numbers[i][0], numbers[i][1]);
     for (int64_t i = 0; i < c->count; i++) {
         const vj_result *r = &c->rows[i];
-        vj_table_text(t, "%s", r->task);
-        vj_table_text(t, "%s", r->probe);
-        vj_table_text(t, "%s", r->encoder);
+        vj_campaign_put(t, r);
         vj_table_number(t, r->labels, 1);
         vj_table_number(t, r->training_clips, 0);
         vj_table_number(t, r->validation_clips, 0);
@@ -72,6 +69,64 @@ static void add_table(vj_document *document, const vj_campaign *c)
         vj_table_number(t, r->mean_class, 2);
         vj_table_number(t, r->effective_rank, 1);
     }
+}
+
+/* ------------------------------------------------------------------------------------------------ differences */
+
+static vj_table *begin_differences(vj_document *document)
+{
+    static const char *const numbers[] = {"labels",    "difference", "seeds low", "seeds high",
+                                          "clips low", "clips high", "p least",   "p most"};
+    static const char *const units[] = {"%", "points", "points", "points", "points", "points", "", ""};
+    vj_table *t = vj_campaign_table(
+        document, "differences",
+        "Differences of encoders in top-1, with 95 % intervals: seeds: of the mean over the seeds of the probe, which "
+        "also draw the split (Student); clips: by a paired bootstrap of the validation clips. p: McNemar's exact test, "
+        "of the seed with the least and the one with the most: how often equal probes would differ as much on these "
+        "clips.");
+    vj_table_column(t, VJ_LEFT, "minus", "");
+    for (int k = 0; k < 8; k++) vj_table_column(t, VJ_RIGHT, numbers[k], units[k]);
+    vj_table_column(t, VJ_LEFT, "verdict", "");
+    return t;
+}
+
+/* Two digits, however small. */
+static void put_probability(vj_table *t, double p)
+{
+    if (isnan(p))
+        vj_table_text(t, "%s", "");
+    else
+        vj_table_text(t, "%.2g", p);
+}
+
+static void add_difference(vj_table *t, const vj_result *r, const vj_result_difference *d)
+{
+    vj_campaign_put(t, r);
+    vj_table_text(t, "%s", d->minus);
+    vj_table_number(t, r->labels, 1);
+    vj_table_number(t, d->difference, 2);
+    vj_table_number(t, d->low, 2);
+    vj_table_number(t, d->high, 2);
+    vj_table_number(t, d->clips_low, 2);
+    vj_table_number(t, d->clips_high, 2);
+    put_probability(t, d->p_least);
+    put_probability(t, d->p_most);
+    vj_table_text(t, "%s", d->verdict);
+}
+
+static void add_differences(vj_document *document, const vj_campaign *c)
+{
+    enum { SHOWN = 200 };
+    vj_table *t = NULL;
+    int64_t all = 0;
+    for (int64_t r = 0; r < c->count; r++)
+        for (int64_t i = 0; i < c->rows[r].difference_count; i++) {
+            if (!t) t = begin_differences(document);
+            if (all++ < SHOWN) add_difference(t, &c->rows[r], &c->rows[r].differences[i]);
+        }
+    if (all > SHOWN)
+        vj_document_paragraph(document, "The first %d of %lld differences; differences.csv of the campaign has all.",
+                              SHOWN, (long long)all);
 }
 
 /* ------------------------------------------------------------------------------------------------ curves */
@@ -136,7 +191,8 @@ static void add_plot(vj_document *document, const vj_campaign *c, const vj_resul
     snprintf(title, sizeof title, "%s, %s", like->task, like->probe);
     vj_plot *plot = vj_document_plot(document, name, title);
     vj_plot_y(plot, "top-1", "%", VJ_LINEAR);
-    vj_plot_caption(plot, "Error bars: the 95 %% interval over seeds, or with one seed Wilson's.");
+    vj_plot_caption(
+        plot, "Error bars: the 95 %% interval over seeds, or with one seed Wilson's; encoders stand side by side.");
     if (shares) {
         vj_plot_x(plot, "labels", "%", VJ_LOG);
         for (int64_t r = 0; r < c->count; r++) {
@@ -175,9 +231,7 @@ static void add_published_row(vj_table *t, const vj_result *r, const vj_paper *p
     char place[VJ_PAPER_CELL];
     const double value = vj_paper_value(paper, at);
     vj_paper_place(paper, at, place, sizeof place);
-    vj_table_text(t, "%s", r->task);
-    vj_table_text(t, "%s", r->probe);
-    vj_table_text(t, "%s", r->encoder);
+    vj_campaign_put(t, r);
     vj_table_number(t, r->labels, 1);
     vj_table_text(t, "%s", place);
     vj_table_text(t, "%s; %s", vj_csv_table_text(&paper->cells, at, paper->protocol),
@@ -189,9 +243,7 @@ static void add_published_row(vj_table *t, const vj_result *r, const vj_paper *p
 
 static vj_table *begin_published(vj_document *document)
 {
-    static const char *const texts[] = {"task", "probe", "encoder"};
-    vj_table *t = vj_document_table(document, "published", "Published numbers beside ours.");
-    for (int k = 0; k < 3; k++) vj_table_column(t, VJ_LEFT, texts[k], "");
+    vj_table *t = vj_campaign_table(document, "published", "Published numbers beside ours.");
     vj_table_column(t, VJ_RIGHT, "labels", "%");
     vj_table_column(t, VJ_LEFT, "published in", "");
     vj_table_column(t, VJ_LEFT, "its protocol; views", "");
@@ -252,8 +304,10 @@ static bool add_campaign(vj_document *document, const char *path, const vj_paper
     if (status == VJ_OK) {
         add_table(document, &campaign);
         for (int i = 0; i < campaign.note_count; i++) vj_document_note(document, "%s", campaign.notes[i]);
+        add_differences(document, &campaign);
         add_plots(document, &campaign);
         add_confusions(document, &campaign, path);
+        vj_attention_show(document, path);
         if (paper) add_published(document, &campaign, paper);
     }
     vj_campaign_release(&campaign);

@@ -16,11 +16,13 @@ static bool holds(const char *folder, const char *name)
 }
 
 /* One file that only runs have, whatever else is missing. A store and a results folder have none of them. */
+/* An evaluation has a history, too. */
 static bool is_run(const char *path)
 {
     struct stat info;
     if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return false;
-    return holds(path, "metrics.csv") || holds(path, "metrics.jsonl") || holds(path, "history.csv") ||
+    const bool evaluation = holds(path, "evaluation.h5") || holds(path, "results.json");
+    return holds(path, "metrics.csv") || holds(path, "metrics.jsonl") || (holds(path, "history.csv") && !evaluation) ||
            (holds(path, "latest") && holds(path, "config.yaml"));
 }
 

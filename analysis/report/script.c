@@ -87,12 +87,31 @@ static range x_range(const vj_plot *plot)
     return r;
 }
 
-/* Error bars at the ends would lie on the frame. */
-static bool has_error_bars(const vj_plot *plot)
+/* How many of the first `count` series are curves with error bars. */
+static int error_bars(const vj_plot *plot, int count)
 {
-    for (int s = 0; s < plot->series_count; s++)
-        if (plot->series[s]->interval == VJ_ERRORS && plot->series[s]->style != VJ_BARS) return true;
-    return false;
+    int found = 0;
+    for (int s = 0; s < count; s++)
+        found += plot->series[s]->interval == VJ_ERRORS && plot->series[s]->style != VJ_BARS;
+    return found;
+}
+
+/* Numbers of series `number` along x: curves with error bars stand a little beside one another, bars in groups. */
+static void put_x(FILE *out, const vj_plot *plot, int number, range x)
+{
+    enum { MOST = 8 }; /* curves at full distance, 1.4 % of the axis */
+    const vj_series *s = plot->series[number];
+    const int all = error_bars(plot, plot->series_count);
+    const double place = error_bars(plot, number) - 0.5 * (all - 1),
+                 share = place * 0.014 * fmin(1.0, (double)MOST / all);
+    if (s->style == VJ_BARS)
+        fprintf(out, "($1%+.4f)", (number - 0.5 * (plot->series_count - 1)) * 0.8 / plot->series_count);
+    else if (s->interval != VJ_ERRORS || all < 2)
+        fputs("1", out);
+    else if (plot->x.scale == VJ_LOG)
+        fprintf(out, "($1*%.6g)", pow(x.high / x.low, share));
+    else
+        fprintf(out, "($1%+.6g)", share * (x.high - x.low));
 }
 
 static range y_range(const vj_plot *plot)
@@ -297,7 +316,7 @@ static int curves_before(const vj_plot *plot, int end)
     return curves;
 }
 
-static void put_series(FILE *out, const vj_plot *plot, int number, vj_labels *labels)
+static void put_series(FILE *out, const vj_plot *plot, int number, range x, vj_labels *labels)
 {
     const vj_series *s = plot->series[number];
     const int curves = curves_before(plot, plot->series_count);
@@ -305,30 +324,26 @@ static void put_series(FILE *out, const vj_plot *plot, int number, vj_labels *la
     const int colour = VJ_COLOUR_CURVE << 16 | s->number % VJ_CURVE_CLASSES, mark = mark_of(s->number);
     const int64_t points = s->count < 400 ? s->count : 400;
     name_element(labels, s->name);
+    fprintf(out, "$s%d using ", number);
+    put_x(out, plot, number, x);
     switch (s->style) {
     case VJ_LINES:
-        fprintf(out, "$s%d using 1:2 with %s dt %s lw %s lc rgb 0x%06x", number,
-                few && curves > 1 ? "linespoints" : "lines", few ? dashes(s->number) : "1", few ? "1.5" : "0.8",
-                colour);
+        fprintf(out, ":2 with %s dt %s lw %s lc rgb 0x%06x", few && curves > 1 ? "linespoints" : "lines",
+                few ? dashes(s->number) : "1", few ? "1.5" : "0.8", colour);
         if (few && curves > 1) fprintf(out, " pt %d ps 0.5 pi %d", mark, (int)(points / 6 > 1 ? points / 6 : 1));
         break;
     case VJ_FAINT:
-        fprintf(out, "$s%d using 1:2 with lines lw 0.7 lc rgb 0x%06x", number,
-                VJ_COLOUR_FAINT << 16 | s->number % VJ_CURVE_CLASSES);
+        fprintf(out, ":2 with lines lw 0.7 lc rgb 0x%06x", VJ_COLOUR_FAINT << 16 | s->number % VJ_CURVE_CLASSES);
         break;
     case VJ_LINES_POINTS:
-        fprintf(out, "$s%d using 1:2 with linespoints dt %s lw 1.5 lc rgb 0x%06x pt %d ps 0.6", number,
-                dashes(s->number), colour, mark);
+        fprintf(out, ":2 with linespoints dt %s lw 1.5 lc rgb 0x%06x pt %d ps 0.6", dashes(s->number), colour, mark);
         break;
     case VJ_POINTS:
-        fprintf(out, "$s%d using 1:2 with points lc rgb 0x%06x pt %d ps 0.5", number, colour, mark);
+        fprintf(out, ":2 with points lc rgb 0x%06x pt %d ps 0.5", colour, mark);
         break;
-    case VJ_BARS: {
-        const double width = 0.8 / plot->series_count;
-        fprintf(out, "$s%d using ($1%+.4f):2:(%.4f) with boxes fs solid 0.7 lc rgb 0x%06x", number,
-                (number - 0.5 * (plot->series_count - 1)) * width, 0.9 * width, colour);
+    case VJ_BARS:
+        fprintf(out, ":2:(%.4f) with boxes fs solid 0.7 lc rgb 0x%06x", 0.9 * 0.8 / plot->series_count, colour);
         break;
-    }
     }
     if (curves > 1 && s->style != VJ_FAINT && curves_before(plot, number) < LEGEND_MAX) {
         fputs(" title ", out);
@@ -338,18 +353,18 @@ static void put_series(FILE *out, const vj_plot *plot, int number, vj_labels *la
     }
 }
 
-static void put_interval(FILE *out, const vj_plot *plot, int number, vj_labels *labels)
+static void put_interval(FILE *out, const vj_plot *plot, int number, range x, vj_labels *labels)
 {
     const vj_series *s = plot->series[number];
     const int colour = VJ_COLOUR_CURVE << 16 | s->number % VJ_CURVE_CLASSES;
-    const double shift =
-        s->style == VJ_BARS ? (number - 0.5 * (plot->series_count - 1)) * 0.8 / plot->series_count : 0.0;
     name_element(labels, s->name);
+    fprintf(out, "$s%d using ", number);
+    put_x(out, plot, number, x);
     if (s->interval == VJ_BAND)
-        fprintf(out, "$s%d using 1:3:4 with filledcurves fs transparent solid 0.18 noborder fc rgb 0x%06x notitle",
-                number, colour);
+        fprintf(out, ":3:4 with filledcurves fs transparent solid 0.18 noborder fc rgb 0x%06x notitle", colour);
     else
-        fprintf(out, "$s%d using ($1%+.4f):2:3:4 with yerrorbars lw 1.2 pt 0 lc rgb 0x%06x notitle", number, shift,
+        /* Not as yerrorbars, which blank out a circle in their middle. */
+        fprintf(out, ":3:(0):($4-$3) with vectors heads size screen 0.007,90 lw 1.2 lc rgb 0x%06x notitle",
                 s->style == VJ_BARS ? VJ_COLOUR_MARK << 16 : colour);
 }
 
@@ -360,10 +375,10 @@ static bool interval_first(const vj_series *s)
 }
 
 /* A curve with what belongs to it: single points, error bars. */
-static void put_curve(FILE *out, const vj_plot *plot, int number, bool has_singles, vj_labels *labels)
+static void put_curve(FILE *out, const vj_plot *plot, int number, range x, bool has_singles, vj_labels *labels)
 {
     const vj_series *s = plot->series[number];
-    put_series(out, plot, number, labels);
+    put_series(out, plot, number, x, labels);
     if (has_singles) {
         name_element(labels, s->name);
         fprintf(out, ", $p%d using 1:2 with points pt 7 ps 0.3 lc rgb 0x%06x notitle", number,
@@ -371,7 +386,7 @@ static void put_curve(FILE *out, const vj_plot *plot, int number, bool has_singl
     }
     if (s->interval == VJ_NO_INTERVAL || interval_first(s)) return;
     fputs(", ", out);
-    put_interval(out, plot, number, labels);
+    put_interval(out, plot, number, x, labels);
 }
 
 static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
@@ -380,7 +395,9 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
     const int curves = curves_before(plot, plot->series_count);
     const int listed = curves > LEGEND_MAX ? LEGEND_MAX + 1 : curves;
     if (plot->series_count > 0 && plot->series[0]->style == VJ_BARS) x = (range){x.low - 0.6, x.high + 0.6};
-    if (x.high <= x.low || has_error_bars(plot)) x = padded(x, plot->x.scale, x.high > x.low ? 0.03 : 0.0);
+    const int bars = error_bars(plot, plot->series_count);
+    const double room = bars > 0 ? 0.02 + 0.007 * fmin(bars, 8.0) : 0.0; /* beside the outermost (put_x) */
+    if (x.high <= x.low || bars > 0) x = padded(x, plot->x.scale, x.high > x.low ? room : 0.0);
     const bool from_zero = y.low == 0.0 && plot->y.scale == VJ_LINEAR;
     y = padded(y, plot->y.scale, 0.06);
     if (from_zero) y.low = 0.0;
@@ -399,7 +416,7 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
     for (int s = 0; s < plot->series_count; s++) {
         if (!interval_first(plot->series[s])) continue;
         fputs(comma, out);
-        put_interval(out, plot, s, labels);
+        put_interval(out, plot, s, x, labels);
         comma = ", \\\n ";
     }
     for (int pass = 0; pass < 2; pass++) /* what is faint lies behind */
@@ -407,7 +424,7 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
             if ((plot->series[s]->style == VJ_FAINT) != (pass == 0)) continue;
             fputs(comma, out);
             comma = ", \\\n ";
-            put_curve(out, plot, s, singles[s], labels);
+            put_curve(out, plot, s, x, singles[s], labels);
         }
     if (listed > LEGEND_MAX) {
         char more[40];
@@ -468,7 +485,7 @@ void vj_script_plot(FILE *out, vj_plot *plot, const char *svg, int bins, vj_labe
             "reset\nundefine $*\nset border 3 lw 0.8\nset tics nomirror scale 0.5 font ',11'\nset encoding utf8\n"
             "set grid lt 1 lw 0.6 lc rgb 0x%06x\nset key above left horizontal Left reverse samplen 2.6 width 1 font "
             "',11'\n"
-            "set pointintervalbox 0\nset errorbars small\n",
+            "set pointintervalbox 0\n",
             VJ_COLOUR_GRID << 16);
     fprintf(out, "set output '%s'\n", svg);
     if (plot->heat)

@@ -153,6 +153,7 @@ static vj_status take_clips(vj_source *source, const encoders *e)
 {
     const vj_clips *clips = e->frozen.clips;
     source->clips = e->frozen.n;
+    source->fingerprint = vj_clips_fingerprint(clips);
     source->label_count = vj_clips_label_count(clips);
     for (int l = 0; l < source->label_count; l++) {
         snprintf(source->label_names[l], VJ_LABEL_NAME, "%s", vj_clips_label_name(clips, l));

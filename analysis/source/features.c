@@ -176,6 +176,7 @@ static void describe(vj_source *source, const stores *s)
     const char *encoders[VJ_MAX_REPRESENTATIONS];
     source->count = s->count;
     source->clips = first->clips;
+    source->fingerprint = first->store_fingerprint;
     source->label_count = first->label_count;
     for (int l = 0; l < first->label_count; l++) {
         memcpy(source->label_names[l], first->label_names[l], VJ_LABEL_NAME);

@@ -31,6 +31,7 @@ struct vj_source {
     const vj_clips_classes *classes[VJ_MAX_LABELS]; /* the kind's, or &joined[label] */
     vj_clips_classes joined[VJ_MAX_LABELS];         /* of training and this source (vj_source_match()) */
     char preprocessing[256];
+    uint64_t fingerprint; /* of the clip stores that the numbers refer to */
 
     int64_t slab;              /* clips of a slab */
     int64_t first, last, next; /* this rank's clips, and the pass's next */

@@ -45,6 +45,11 @@ const int32_t *vj_source_labels(const vj_source *s)
     return s->labels;
 }
 
+uint64_t vj_source_fingerprint(const vj_source *source)
+{
+    return source->fingerprint;
+}
+
 const uint64_t *vj_source_clip_sums(const vj_source *s)
 {
     return s->sums;

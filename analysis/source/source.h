@@ -67,6 +67,8 @@ int64_t vj_source_clips(const vj_source *source);
 /** Numbers of the clips in their store [clips], and their labels [clips, label count]; -1: none. On every rank. */
 const int64_t *vj_source_clip_numbers(const vj_source *source);
 const int32_t *vj_source_labels(const vj_source *source);
+/** The fingerprint of the clip store, or of the stores together, in which clips have these numbers. */
+uint64_t vj_source_fingerprint(const vj_source *source);
 /** Checksums of the clips' content [clips], on every rank; NULL: not known of all clips. */
 const uint64_t *vj_source_clip_sums(const vj_source *source);
 int vj_source_label_count(const vj_source *source);

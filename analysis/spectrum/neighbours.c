@@ -8,7 +8,7 @@
 
 #include "linear/matrix.h"
 
-enum { QUERY_TILE = 256, ROW_TILE = 512 };
+enum { QUERY_TILE = 512, ROW_TILE = 1024 };
 
 int64_t vj_search_query_bytes(int D, int k, int lists)
 {
@@ -81,20 +81,15 @@ static double similarity(const vj_search *s, const float *x, double x_norm, cons
 }
 
 /*
- * How far a similarity made from a BLAS product can be from the exact one's fixed order. In any order a sum of D
- * products is off by at most D u |x| |y|, u = DBL_EPSILON / 2 (Higham 2002, section 3.1, to first order); norms and
- * distances likewise. Twice what two such values can differ by, to be on the safe side.
+ * Is the similarity below `least` for certain, by a product x.y of BLAS? In any order a sum of D products is off by at
+ * most D u |x| |y|, u = DBL_EPSILON / 2 (Higham 2002, section 3.1, to first order); norms and distances likewise. Twice
+ * what two such values can differ by is allowed for, to be on the safe side. Of a row of zeros nothing is certain.
  */
-static double largest_error(const vj_search *s, double x_norm, double y_norm)
+static bool is_below(const vj_search *s, double product, double x_norm, double y_norm, double least)
 {
-    const double relative = 4.0 * (s->D + 16.0) * DBL_EPSILON;
-    return s->distance == VJ_COSINE ? relative : relative * (x_norm + y_norm) * (x_norm + y_norm);
-}
-
-static double approximate(const vj_search *s, double product, double x_norm, double y_norm)
-{
-    if (s->distance == VJ_EUCLIDEAN) return 2.0 * product - x_norm * x_norm - y_norm * y_norm;
-    return x_norm > 0 && y_norm > 0 ? product / (x_norm * y_norm) : 0.0;
+    const double relative = 4.0 * (s->D + 16.0) * DBL_EPSILON, sum = x_norm + y_norm;
+    if (s->distance == VJ_COSINE) return product < (least - relative) * (x_norm * y_norm);
+    return 2.0 * product - x_norm * x_norm - y_norm * y_norm + relative * sum * sum < least;
 }
 
 /* ------------------------------------------------------------------------------------------------ lists */
@@ -134,7 +129,7 @@ static void take_rows(vj_search *s, int64_t query, const double *products, const
     double least = least_similarity(s, query);
     for (int i = 0; i < count; i++) {
         const double x_norm = s->row_norms[i];
-        if (approximate(s, products[i], norm, x_norm) + largest_error(s, norm, x_norm) < least) continue;
+        if (is_below(s, products[i], norm, x_norm, least)) continue;
         if (s->self >= 0 && first + i == s->self + query) continue;
         const vj_neighbour new = {similarity(s, q, norm, x + (int64_t)i * s->D, x_norm), first + i};
         for (int list = 0; list < s->lists; list++)
@@ -154,12 +149,18 @@ void vj_search_begin(vj_search *s, int64_t count, int64_t self)
     for (int64_t i = 0; i < count; i++) s->norms[i] = sqrt(dot(s->queries + i * s->D, s->queries + i * s->D, s->D));
 }
 
-/* Rows as columns: row_tile [D, count]. */
-static void turn(vj_search *s, const float *x, int count)
+static void widen(double *to, const float *x, int64_t count)
 {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i++) to[i] = (double)x[i];
+}
+
+static void take_tile(vj_search *s, const float *x, int count)
+{
+    widen(s->row_tile, x, (int64_t)count * s->D);
+#pragma omp parallel for schedule(static)
     for (int i = 0; i < count; i++) {
         const float *row = x + (int64_t)i * s->D;
-        for (int d = 0; d < s->D; d++) s->row_tile[(int64_t)d * count + i] = (double)row[d];
         s->row_norms[i] = sqrt(dot(row, row, s->D));
     }
 }
@@ -168,14 +169,14 @@ void vj_search_offer(vj_search *s, const float *x, int64_t first, int64_t count)
 {
     for (int64_t at = 0; at < count; at += ROW_TILE) {
         const int rows = count - at < ROW_TILE ? (int)(count - at) : ROW_TILE;
-        turn(s, x + at * s->D, rows);
+        take_tile(s, x + at * s->D, rows);
         for (int64_t query = 0; query < s->count; query += QUERY_TILE) {
-            const int64_t queries = s->count - query < QUERY_TILE ? s->count - query : QUERY_TILE;
-            for (int64_t i = 0; i < queries * s->D; i++) s->query_tile[i] = (double)s->queries[query * s->D + i];
-            vj_rows_multiply(s->products, s->query_tile, queries, s->D, s->row_tile, rows);
+            const int queries = s->count - query < QUERY_TILE ? (int)(s->count - query) : QUERY_TILE;
+            widen(s->query_tile, s->queries + query * s->D, (int64_t)queries * s->D);
+            vj_rows_by_rows(s->products, s->query_tile, queries, s->D, s->row_tile, rows);
 #pragma omp parallel for schedule(static)
-            for (int64_t i = 0; i < queries; i++)
-                take_rows(s, query + i, s->products + i * rows, x + at * s->D, first + at, rows);
+            for (int i = 0; i < queries; i++)
+                take_rows(s, query + i, s->products + (int64_t)i * rows, x + at * s->D, first + at, rows);
         }
     }
 }

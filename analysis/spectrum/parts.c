@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,9 +145,16 @@ vj_status vj_begin_sums(vj_matrix *matrix, int64_t *bytes)
 
 void vj_rows_widen(double *rows, const float *x, int64_t count, int width, const double *minus, double *sum)
 {
-    for (int64_t i = 0; i < count; i++, x += width, rows += width) {
-        for (int k = 0; k < width; k++) rows[k] = (double)x[k] - minus[k];
-        for (int k = 0; k < width && sum; k++) sum[k] += rows[k];
+#pragma omp parallel
+    {
+        int64_t first, last; /* some columns of all rows: sums do not depend on the number of threads */
+        vj_split(width, omp_get_num_threads(), omp_get_thread_num(), &first, &last);
+        for (int64_t i = 0; i < count; i++) {
+            const float *from = x + i * width;
+            double *row = rows + i * width;
+            for (int64_t k = first; k < last; k++) row[k] = (double)from[k] - minus[k];
+            for (int64_t k = first; k < last; k++) sum[k] += row[k];
+        }
     }
 }
 

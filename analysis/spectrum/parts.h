@@ -34,8 +34,7 @@ vj_status vj_memory_for_sums(int64_t *bytes, MPI_Comm comm, const char *option, 
 vj_status vj_begin_sums(vj_matrix *matrix, int64_t *bytes);
 
 /**
- * rows [count, width] = x - minus, as doubles, ready for products; with `sum` [width] (may be NULL) their sum is added
- * to it. Not collective.
+ * rows [count, width] = x - minus, as doubles, ready for products; their sum is added to sum [width]. Not collective.
  */
 void vj_rows_widen(double *rows, const float *x, int64_t count, int width, const double *minus, double *sum);
 

@@ -7,10 +7,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "bench/report.h"
 #include "parallel/parallel.h"
 #include "probe/report.h"
+#include "probe/splits.h"
 #include "spectrum/output.h"
 
 enum { MOST_LAMBDAS = 200 };
@@ -27,10 +29,10 @@ typedef struct {
     int lambdas, representations, task_count;
     double memory_mib; /* 0: not given */
     vj_ridge_task tasks[VJ_MAX_LABELS];
-    int64_t per_task, subset_count; /* shares x seeds; with tasks */
-    vj_ridge_subset *subsets;       /* [tasks, shares, seeds] */
-    double *top1;                   /* [representations, tasks, shares, seeds] percent */
-    datasets *to;                   /* [representations, tasks] */
+    int64_t per_task, subset_count;   /* shares x seeds; with tasks */
+    vj_ridge_subset *subsets;         /* [tasks, shares, seeds] */
+    double *top1, *top5, *class_mean; /* [representations, tasks, shares, seeds] percent; class_mean: of top-1 */
+    datasets *to;                     /* [representations, tasks] */
     vj_analysis_file *output;
 } campaign;
 
@@ -81,6 +83,22 @@ static vj_status note_single_clips(campaign *c)
     return VJ_OK;
 }
 
+/* Shares that are drawn without regard to classes, or read from files, may lack some. */
+static vj_status note_missing_classes(campaign *c)
+{
+    for (int64_t i = 0; i < c->subset_count; i++) {
+        const vj_ridge_subset *subset = &c->subsets[i];
+        const vj_ridge_task *task = &c->tasks[subset->task];
+        int missing = 0;
+        for (int k = 0; k < task->classes; k++) missing += subset->class_clips[k] == 0;
+        if (missing == 0) continue;
+        VJ_TRY(vj_notes_add(&c->notes, "task %s, %g %% of the labels: %d of %d classes have no training clip",
+                            task_name(c, subset->task), c->analysis->config->probe.labels[subset->share], missing,
+                            task->classes));
+    }
+    return VJ_OK;
+}
+
 static vj_status plan(campaign *c)
 {
     const vj_analysis *analysis = c->analysis;
@@ -97,12 +115,15 @@ static vj_status plan(campaign *c)
     c->per_task = config->probe.labels_count * config->probe.seeds;
     c->subset_count = c->task_count * c->per_task;
     c->subsets = vj_calloc(c->subset_count, sizeof *c->subsets);
-    c->top1 = vj_calloc(c->representations * c->subset_count, sizeof *c->top1);
+    c->top1 = vj_calloc(3 * c->representations * c->subset_count, sizeof *c->top1);
     c->to = vj_calloc((int64_t)c->representations * c->task_count, sizeof *c->to);
     if (!c->subsets || !c->top1 || !c->to)
         return vj_raise(VJ_ERR_MEMORY, "no memory for the plan of %lld subsets", (long long)c->subset_count);
+    c->top5 = c->top1 + c->representations * c->subset_count;
+    c->class_mean = c->top5 + c->representations * c->subset_count;
     VJ_TRY(vj_ridge_subsets_draw(c->subsets, c->tasks, c->task_count, analysis->source, config));
     VJ_TRY(note_copies(c));
+    VJ_TRY(note_missing_classes(c));
     return note_single_clips(c);
 }
 
@@ -239,8 +260,10 @@ static vj_status keep(void *user, int r, int64_t number, const vj_ridge *ridge, 
     vj_status status = writes ? make_weights(&weights, ridge, shift, D, C) : VJ_OK;
     for (int64_t i = number; i < c->subset_count && status == VJ_OK; i++) {
         if (i != number && c->subsets[i].same != number) continue;
-        const int64_t at = i - task * c->per_task;
-        c->top1[r * c->subset_count + i] = 100.0 * path->top1[path->chosen];
+        const int64_t at = i - task * c->per_task, result = r * c->subset_count + i;
+        c->top1[result] = 100.0 * path->top1[path->chosen];
+        c->top5[result] = 100.0 * path->top5[path->chosen];
+        c->class_mean[result] = 100.0 * path->class_mean[path->chosen];
         report_subset(c, r, &c->subsets[i], path);
         status = note_end_of_path(c, r, &c->subsets[i], path);
         if (!writes) continue;
@@ -252,23 +275,49 @@ static vj_status keep(void *user, int r, int64_t number, const vj_ridge *ridge, 
     return status;
 }
 
+static const char *split_name(const vj_config *config)
+{
+    if (config->probe.split_files[0]) return "files";
+    return config->probe.split == VJ_SPLIT_UNIFORM ? "uniform" : "class";
+}
+
+/* One number for the clips of all seeds, of one seed its own, as rows of vjepa-probe have it (docs/formats.md). */
+static uint64_t split_digest(const vj_ridge_subset *subsets, int64_t seeds)
+{
+    uint64_t digest = subsets[0].digest;
+    for (int64_t i = 1; i < seeds; i++)
+        digest = XXH3_64bits_withSeed(&subsets[i].digest, sizeof subsets[i].digest, digest);
+    return digest;
+}
+
 static vj_probe_row make_row(const campaign *c, int r, int t, int share)
 {
     const vj_config *config = c->analysis->config;
-    const int64_t seeds = config->probe.seeds, first = t * c->per_task + share * seeds;
-    const double *top1 = &c->top1[r * c->subset_count + first];
+    const int64_t seeds = config->probe.seeds, first = t * c->per_task + share * seeds,
+                  at = r * c->subset_count + first;
     vj_probe_row row = {VJ_PROBE_ROW_UNKNOWN, /* the rank of tokens too: these are means */
                         .kind = "ridge",
                         .labels = config->probe.labels[share],
                         .training_clips = c->subsets[first].clips,
                         .validation_clips = c->tasks[t].validation_clips,
                         .seeds = seeds,
+                        .classes = c->tasks[t].classes,
+                        .encoder_digest = representation(c, r)->digest,
+                        .train_digest = vj_source_fingerprint(c->analysis->source),
+                        .validation_digest = vj_source_fingerprint(c->analysis->validation),
+                        .split_digest = split_digest(&c->subsets[first], seeds),
                         .width = representation(c, r)->width};
     double squares = 0.0;
     snprintf(row.task, sizeof row.task, "%s", task_name(c, t));
+    snprintf(row.split, sizeof row.split, "%s", split_name(config));
     snprintf(row.encoder, sizeof row.encoder, "%s", representation(c, r)->name);
-    for (int64_t i = 0; i < seeds; i++) row.top1_mean += top1[i] / (double)seeds;
-    for (int64_t i = 0; i < seeds; i++) squares += pow(top1[i] - row.top1_mean, 2.0);
+    row.top5 = row.mean_class = 0.0;
+    for (int64_t i = at; i < at + seeds; i++) {
+        row.top1_mean += c->top1[i] / (double)seeds;
+        row.top5 += c->top5[i] / (double)seeds;
+        row.mean_class += c->class_mean[i] / (double)seeds;
+    }
+    for (int64_t i = at; i < at + seeds; i++) squares += pow(c->top1[i] - row.top1_mean, 2.0);
     row.top1_std = seeds > 1 ? sqrt(squares / (double)(seeds - 1)) : 0.0;
     return row;
 }
@@ -283,9 +332,10 @@ static vj_status tabulate(const campaign *c)
     for (int t = 0; t < c->task_count; t++)
         for (int s = 0; s < S; s++)
             for (int r = 0; r < R; r++) *row++ = make_row(c, r, t, s);
-    vj_report_print(stdout, rows, row - rows, &c->notes);
+    const vj_report report = {rows, row - rows, &(vj_differences){0}, &c->notes};
+    vj_report_print(stdout, &report);
     fputc('\n', stdout);
-    const vj_status status = table ? vj_report_write(table, rows, row - rows, &c->notes) : VJ_OK;
+    const vj_status status = table ? vj_ridge_table_write(table, rows, row - rows, &c->notes) : VJ_OK;
     free(rows);
     return status;
 }

@@ -1,7 +1,9 @@
-/* The command "ridge": its passes over the features (ridge_pass.c), what it keeps and says of them (ridge.c). */
+/* The command "ridge": passes over the features (ridge_pass.c), what it keeps and says (ridge.c), tables
+ * (ridge_table.c). */
 #ifndef VJ_SPECTRUM_RIDGE_H
 #define VJ_SPECTRUM_RIDGE_H
 
+#include "probe/report.h"
 #include "spectrum/commands.h"
 #include "spectrum/parts.h"
 #include "spectrum/ridge_fit.h"
@@ -32,5 +34,12 @@ typedef vj_status vj_ridge_fitted(void *user, int representation, int64_t subset
  * and one over the validation clips. Collective, agreed.
  */
 vj_status vj_ridge_work_do(const vj_ridge_work *work, vj_ridge_fitted *fitted, void *user);
+
+/**
+ * Write DIR/results.json, results.csv and results.md, each atomically: these rows, behind rows of other probes of the
+ * same task that are there already, which are kept; earlier rows of ridge probes are replaced. An encoder whose digest
+ * other rows have gets the name that it has in these. VJ_ERR_FORMAT: results of another version. Not collective.
+ */
+vj_status vj_ridge_table_write(const char *dir, const vj_probe_row *rows, int64_t count, const vj_notes *notes);
 
 #endif

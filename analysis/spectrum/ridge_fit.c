@@ -73,11 +73,15 @@ vj_status vj_ridge_create(vj_ridge **ridge, MPI_Comm comm, vj_ranks *ranks, cons
                   ? VJ_OK
                   : vj_raise(VJ_ERR_MEMORY, "no memory for a ridge probe, width %d, %d classes", shape->D, shape->C)));
     r->ranks = ranks;
-    for (int c = 0; c < shape->C; c++) r->all += clips[c];
+    int present = 0;
     for (int c = 0; c < shape->C; c++) {
-        VJ_ASSERT(clips[c] > 0);
+        r->all += clips[c];
+        present += clips[c] > 0;
+    }
+    VJ_ASSERT(present > 0);
+    for (int c = 0; c < shape->C; c++) {
         r->clips[c] = (double)clips[c];
-        r->weight[c] = shape->balanced ? (double)r->all / (shape->C * r->clips[c]) : 1.0;
+        r->weight[c] = !shape->balanced ? 1.0 : clips[c] > 0 ? (double)r->all / (present * r->clips[c]) : 0.0;
         r->target[c] = r->weight[c] * r->clips[c] / (double)r->all;
     }
     r->path.clips = r->all;

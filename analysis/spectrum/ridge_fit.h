@@ -26,7 +26,10 @@ typedef struct {
 
 typedef struct vj_ridge vj_ridge;
 
-/** clips [C]: the training rows of each class, at least one each. Collective, agreed. */
+/**
+ * clips [C]: the training rows of each class, of one class at least. Of a class of none
+ * all answers are 0. Collective, agreed.
+ */
 vj_status vj_ridge_create(vj_ridge **ridge, MPI_Comm comm, vj_ranks *ranks, const vj_ridge_shape *shape,
                           const int64_t *clips);
 void vj_ridge_destroy(vj_ridge *ridge);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "probe/probe.h"
+#include "probe/splits.h"
 
 static int32_t label_of(const vj_source *source, int64_t clip, int label)
 {
@@ -111,17 +111,43 @@ typedef struct {
     int64_t *chosen;
 } columns;
 
-/* As campaign.c draws them: seeds run.seed, run.seed + 1, ... */
-static vj_status draw(vj_ridge_subset *subset, const vj_ridge_task *task, int64_t clips, const vj_config *config,
-                      const columns *c)
+/* The clips of a share and a seed, as vjepa-probe has them: seeds run.seed, run.seed + 1, ... */
+static vj_status choose(vj_ridge_subset *subset, const vj_ridge_task *task, const vj_source *train,
+                        const vj_config *config, const columns *c)
 {
+    const double share = config->probe.labels[subset->share];
+    const uint64_t seed = (uint64_t)(config->run.seed + subset->seed);
+    const vj_split_rule rule = (vj_split_rule)config->probe.split;
+    const char *name = vj_source_label_name(train, task->label);
+    const vj_split_samples samples = {.id = vj_source_clip_numbers(train),
+                                      .labels = c->labels,
+                                      .count = vj_source_clips(train),
+                                      .fingerprint = vj_source_fingerprint(train),
+                                      .name = vj_source_representation(train, 0)->origin};
+    char path[VJ_SPLIT_PATH];
+    vj_split_path(path, config->probe.split_files, name, rule, share, seed);
+    if (config->probe.split_files[0])
+        VJ_TRY(vj_split_read(c->chosen, &subset->clips, path, &samples, share, seed));
+    else
+        VJ_TRY(vj_split_choose(c->chosen, &subset->clips, rule, c->labels, samples.count,
+                               task->number[task->classes - 1] + 1, config->probe.clips, share, seed));
+    subset->digest = vj_split_digest(&samples, c->chosen, subset->clips);
+    if (subset->clips >= task->classes) return VJ_OK;
+    return vj_raise(VJ_ERR_FORMAT,
+                    "task '%s', %g %% of the labels, seed %llu: %lld training clips for %d classes are too few for a "
+                    "ridge probe: take a larger share, or probe.split class, which keeps a clip of each class",
+                    name, share, (unsigned long long)seed, (long long)subset->clips, task->classes);
+}
+
+static vj_status draw(vj_ridge_subset *subset, const vj_ridge_task *task, const vj_source *train,
+                      const vj_config *config, const columns *c)
+{
+    const int64_t clips = vj_source_clips(train);
     subset->member = vj_calloc(clips, sizeof *subset->member);
     subset->class_clips = vj_calloc(task->classes, sizeof *subset->class_clips);
     if (!subset->member || !subset->class_clips)
         return vj_raise(VJ_ERR_MEMORY, "no memory for a subset of %lld clips", (long long)clips);
-    VJ_TRY(vj_probe_subset(c->chosen, &subset->clips, c->labels, clips, task->number[task->classes - 1] + 1,
-                           config->probe.clips, config->probe.labels[subset->share],
-                           (uint64_t)(config->run.seed + subset->seed)));
+    VJ_TRY(choose(subset, task, train, config, c));
     for (int64_t i = 0; i < subset->clips; i++) {
         subset->member[c->chosen[i]] = 1;
         subset->class_clips[task->train[c->chosen[i]]]++;
@@ -149,7 +175,7 @@ static vj_status draw_all(vj_ridge_subset *subsets, const vj_ridge_task *tasks, 
         for (int s = 0; s < config->probe.labels_count; s++)
             for (int64_t seed = 0; seed < config->probe.seeds; seed++, number++) {
                 subsets[number] = (vj_ridge_subset){.task = t, .share = s, .seed = seed};
-                VJ_TRY(draw(&subsets[number], &tasks[t], clips, config, c));
+                VJ_TRY(draw(&subsets[number], &tasks[t], train, config, c));
                 subsets[number].same = find_same(subsets, number, clips);
             }
     }

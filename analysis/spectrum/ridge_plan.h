@@ -25,12 +25,16 @@ typedef struct {
     int task, share; /* which of the tasks, of probe.labels */
     int64_t seed;    /* 0, 1, ... */
     int64_t clips;
+    uint64_t digest;       /* of the clips, vj_split_digest() */
     int64_t *class_clips;  /* [C] clips of each class. Owned */
     unsigned char *member; /* [training clips] bool. Owned */
     int same;              /* an earlier subset of the same clips, which stands for this one too; otherwise -1 */
 } vj_ridge_subset;
 
-/** [task_count, shares, seeds] subsets. Release each in any case. Not collective. */
+/**
+ * [task_count, shares, seeds] subsets, drawn by probe.split or read from probe.split_files. VJ_ERR_FORMAT if one has
+ * fewer clips than there are classes. Release each in any case. Not collective.
+ */
 vj_status vj_ridge_subsets_draw(vj_ridge_subset *subsets, const vj_ridge_task *tasks, int task_count,
                                 const vj_source *train, const vj_config *config);
 void vj_ridge_subset_release(vj_ridge_subset *subset);

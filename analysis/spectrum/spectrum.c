@@ -273,8 +273,7 @@ static vj_status diagonalise(work *w, subject *s)
 static vj_status project_slab(work *w, const subject *s, const float *x, int64_t first, int64_t count)
 {
     const int64_t rows = count * s->what->tokens;
-    vj_rows_widen(w->rows, x, rows, s->D, s->mean, NULL);
-    vj_rows_multiply(w->projected, w->rows, rows, s->D, s->basis, s->kept);
+    VJ_TRY(vj_rows_project(w->projected, x, s->mean, rows, s->D, s->basis, s->kept));
     for (int64_t i = 0; i < rows * s->kept; i++) w->narrow[i] = (float)w->projected[i];
     return vj_analysis_file_write(w->output, s->place.projections, first * s->what->tokens * s->kept, rows * s->kept,
                                   w->narrow);

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
 #include "bench/peak.h"
@@ -13,9 +14,10 @@
 #include "bench/spread.h"
 #include "parallel/parallel.h"
 #include "spectrum/commands.h"
+#include "spectrum/neighbours.h"
 #include "spectrum/parts.h"
 
-enum { REPEATS = 5, COMPONENTS = 64 };
+enum { REPEATS = 5, COMPONENTS = 64, BATCH = 256, NEIGHBOURS = 20, MOST_QUERIES = 1024 };
 
 typedef struct {
     const vj_analysis *analysis;
@@ -24,7 +26,10 @@ typedef struct {
     int64_t sum_bytes;  /* of this rank, for vj_begin_sums() */
     float *features;    /* [rows, width], random; x: as doubles, less a mean */
     double *x, *mean, *sum, *basis, *projected, *values;
+    double *square; /* [width, width], random */
+    double *turned; /* [BATCH, width] */
     vj_matrix gram, vectors;
+    vj_search search; /* with features as queries */
     json_t *report;
 } speed;
 
@@ -65,13 +70,40 @@ static vj_status end_sums(speed *s)
 static vj_status find_eigenvalues(speed *s)
 {
     vj_matrix_end_sums(&s->gram);
+    return vj_matrix_eigen(&s->gram, s->values, NULL);
+}
+
+static vj_status find_eigenvectors(speed *s)
+{
     VJ_TRY(vj_matrix_mirror(&s->gram));
     return vj_matrix_eigen(&s->gram, s->values, &s->vectors);
 }
 
 static vj_status project(speed *s)
 {
-    vj_rows_multiply(s->projected, s->x, s->rows, s->width, s->basis, COMPONENTS);
+    return vj_rows_project(s->projected, s->features, s->mean, s->rows, s->width, s->basis, COMPONENTS);
+}
+
+/* compare: of two representations, here of one with itself. */
+static vj_status add_cross_products(speed *s)
+{
+    return vj_matrix_add_cross(&s->gram, s->x, s->x, s->rows);
+}
+
+/* ridge: rows in the directions of eigenvectors, here any matrix, batch by batch. */
+static vj_status turn_rows(speed *s)
+{
+    for (int at = 0; at < s->rows; at += BATCH)
+        vj_rows_multiply(s->turned, s->x + (int64_t)at * s->width, s->rows - at < BATCH ? s->rows - at : BATCH,
+                         s->width, s->square, s->width);
+    return VJ_OK;
+}
+
+/* knn: all rows are offered to some of them. */
+static vj_status find_neighbours(speed *s)
+{
+    vj_search_begin(&s->search, s->search.room, 0);
+    vj_search_offer(&s->search, s->features, 0, s->rows);
     return VJ_OK;
 }
 
@@ -138,11 +170,18 @@ static vj_status prepare(speed *s)
     s->basis = vj_calloc((int64_t)s->width * COMPONENTS, sizeof *s->basis);
     s->projected = vj_calloc((int64_t)s->rows * COMPONENTS, sizeof *s->projected);
     s->values = vj_calloc(s->width, sizeof *s->values);
-    if (!s->features || !s->x || !s->mean || !s->sum || !s->basis || !s->projected || !s->values)
+    s->square = vj_calloc((int64_t)s->width * s->width, sizeof *s->square);
+    s->turned = vj_calloc((int64_t)BATCH * s->width, sizeof *s->turned);
+    if (!s->features || !s->x || !s->mean || !s->sum || !s->basis || !s->projected || !s->values || !s->square ||
+        !s->turned)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %d rows of width %d", s->rows, s->width);
     vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)s->analysis->rank);
     for (int64_t i = 0; i < numbers; i++) s->features[i] = (float)vj_rng_uniform(&rng) - 0.5F;
     for (int64_t i = 0; i < (int64_t)s->width * COMPONENTS; i++) s->basis[i] = vj_rng_uniform(&rng);
+    for (int64_t i = 0; i < (int64_t)s->width * s->width; i++) s->square[i] = vj_rng_uniform(&rng);
+    const int queries = s->rows < MOST_QUERIES ? s->rows : MOST_QUERIES;
+    VJ_TRY(vj_search_create(&s->search, VJ_COSINE, s->width, NEIGHBOURS, 1, queries));
+    memcpy(s->search.queries, s->features, (size_t)queries * (size_t)s->width * sizeof *s->features);
     return VJ_OK;
 }
 
@@ -150,7 +189,8 @@ static vj_status measure(speed *s)
 {
     const vj_analysis *analysis = s->analysis;
     const double D = s->width, rows = (double)s->rows * analysis->size;
-    double widen_s, products_s, sums_s, eigen_s, project_s;
+    const double batch = 2.0 * rows * D, queries = (double)s->search.room;
+    double widen_s, products_s, sums_s, values_s, vectors_s, project_s, other_s;
     char blas[256];
     VJ_TRY(vj_matrix_create(&s->gram, analysis->ranks, s->width, s->width));
     VJ_TRY(vj_matrix_create(&s->vectors, analysis->ranks, s->width, s->width));
@@ -158,9 +198,13 @@ static vj_status measure(speed *s)
     measure_peak(s);
     VJ_TRY(time_it(s, "to doubles", widen, 0.0, REPEATS, &widen_s));
     VJ_TRY(time_it(s, "sum of products", add_products, rows * D * (D + 1.0), REPEATS, &products_s));
+    VJ_TRY(time_it(s, "sum of cross products", add_cross_products, batch * D, REPEATS, &other_s));
     VJ_TRY(time_it(s, "sum of all ranks", end_sums, 0.0, VJ_FEWEST_REPEATS, &sums_s));
-    VJ_TRY(time_it(s, "projections", project, 2.0 * rows * D * COMPONENTS, REPEATS, &project_s));
-    VJ_TRY(time_it(s, "eigenvectors", find_eigenvalues, 0.0, VJ_FEWEST_REPEATS, &eigen_s));
+    VJ_TRY(time_it(s, "projections", project, batch * COMPONENTS, REPEATS, &project_s));
+    VJ_TRY(time_it(s, "rotations", turn_rows, batch * D, REPEATS, &other_s));
+    VJ_TRY(time_it(s, "nearest neighbours", find_neighbours, batch * queries, REPEATS, &other_s));
+    VJ_TRY(time_it(s, "eigenvalues", find_eigenvalues, 0.0, VJ_FEWEST_REPEATS, &values_s));
+    VJ_TRY(time_it(s, "eigenvectors", find_eigenvectors, 0.0, VJ_FEWEST_REPEATS, &vectors_s));
     put_fractions(s);
     vj_blas_describe(blas, sizeof blas);
     vj_put_text(s->report, "blas", blas);
@@ -168,9 +212,9 @@ static vj_status measure(speed *s)
     vj_put_count(s->report, "width", s->width);
     vj_put_count(s->report, "rows", s->rows);
     vj_put_number(s->report, "fp64_peak_gflops", s->peak_gflops);
-    /* Two diagonalisations: of the covariance, and for RankMe. */
+    /* Eigenvalues for RankMe, eigenvectors of the covariance. */
     vj_put_number(s->report, "extrapolated_s_of_1e7_rows",
-                  1e7 / rows * (widen_s + products_s) + sums_s + 2.0 * eigen_s);
+                  1e7 / rows * (widen_s + products_s) + sums_s + values_s + vectors_s);
     vj_put_number(s->report, "extrapolated_s_of_projecting_them", 1e7 / rows * project_s);
     return VJ_OK;
 }
@@ -194,6 +238,9 @@ vj_status vj_speed_run(vj_analysis *analysis)
     free(s.basis);
     free(s.projected);
     free(s.values);
+    free(s.square);
+    free(s.turned);
+    vj_search_release(&s.search);
     return status;
 }
 
@@ -210,22 +257,6 @@ static double flops_of(const vj_source *source)
     return flops;
 }
 
-/* Best rate of a product with one thread, GFLOP/s; 0 without memory. */
-static double product_gflops(void)
-{
-    enum { N = 192, TIMES = 7 };
-    double *a = vj_calloc(N * N, sizeof *a), *b = vj_calloc(N * N, sizeof *b), best = 0.0;
-    for (int i = 0; i < TIMES && a && b; i++) {
-        const double begin = vj_now();
-        vj_rows_multiply(b, a, N, N, a, N);
-        const double rate = 2.0 * N * N * N / (vj_now() - begin) / 1e9;
-        if (rate > best) best = rate;
-    }
-    free(a);
-    free(b);
-    return best;
-}
-
 void vj_speed_check(const vj_analysis *analysis)
 {
     const double much = 2e11, slow = 0.2;
@@ -233,7 +264,7 @@ void vj_speed_check(const vj_analysis *analysis)
     if (flops_of(analysis->source) < much) return;
     MPI_Barrier(analysis->comm);
     if (analysis->rank == 0) {
-        const double rate = product_gflops(), peak = vj_measure_double_peak(1);
+        const double rate = vj_blas_gflops(), peak = vj_measure_double_peak(1);
         vj_blas_describe(blas, sizeof blas);
         vj_log("products: %s, %.1f GFLOP/s of %.1f", blas, rate, peak);
         if (rate > 0.0 && rate < slow * peak)

@@ -25,6 +25,12 @@ def results():
                                  top1_error=1.0, effective_rank=40.5 if encoder == 'V-JEPA' else None,
                                  training_clips=10 * share, validation_clips=400,
                                  notes=['3 validation clips are training clips']))
+    rows[0]['differences'] = [dict(minus='random', validation_clips=400, seeds=3, difference=48.5, std=1.5,
+                                   t_interval=[44.75, 52.25], bootstrap_interval=[43.0, 54.0], mcnemar_p=[1e-9, 0.002],
+                                   verdict='V-JEPA is better'),
+                              dict(minus='other <i>', seeds=1, difference=-1.0, std=None, t_interval=None,
+                                   bootstrap_interval=[-3, 1], mcnemar_p=[0.5, 0.5], verdict='not told apart'),
+                              dict(minus='broken', difference=None)]
     rows[0]['confusion'], rows[0]['classes'] = [[8, 2], [1, 3]], ['run', 'sit']
     return rows
 
@@ -231,6 +237,14 @@ def check_campaign(folder):
     shown = rows_of(folder, 'confusion-colour--b--V-JEPA')
     assert [r['row'] for r in shown[::len(CLASSES)]] == CLASSES, shown[:2]
     assert np.allclose([float(r['value']) for r in shown], (100 * counts / counts.sum(1, keepdims=True)).ravel()), shown
+    classes = [r for r in rows_of(folder, 'classes') if (r['task'], r['encoder']) == ('colour <b>', 'V-JEPA')]
+    assert {r['class']: float(r['top-1 (%)']) for r in classes} == {
+        name: 100 * counts[k, k] / counts[k].sum() for k, name in enumerate(CLASSES)}, classes
+    assert [float(r['top-1 (%)']) for r in classes] == sorted(float(r['top-1 (%)']) for r in classes), classes
+    assert all(float(r['clips']) == 20 and float(r['low (%)']) < float(r['top-1 (%)']) < float(r['high (%)']) for r in classes), classes
+    apart = [(r['minus'], r['difference (points)'], r['seeds low (points)'], r['clips high (points)'], r['p most'], r['verdict'])
+             for r in rows_of(folder, 'differences')]
+    assert apart == [('random', '48.5', '44.75', '54', '0.002', 'V-JEPA is better'), ('other <i>', '-1', '', '1', '0.5', 'not told apart')], apart
     worst = [r for r in rows_of(folder, 'confused') if (r['task'], r['encoder']) == ('colour <b>', 'V-JEPA')]
     np.fill_diagonal(counts, 0)
     assert len(worst) == 5 and [float(r['clips']) for r in worst] == sorted(counts.ravel())[:-6:-1], worst

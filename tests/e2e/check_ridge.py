@@ -1,4 +1,6 @@
 """Make feature stores for ridge probes ("make"), or check what vjepa-spectrum ridge wrote of them."""
+import csv
+import json
 import sys
 import h5py
 import numpy as np
@@ -29,8 +31,7 @@ def ridge(x, y, weight, penalty):
     return np.linalg.solve(A, X.T @ (weight[:, None] * y))
 
 
-def check_subset(x, y, balanced, ratio, held, held_y, got):
-    C = y.max() + 1
+def check_subset(x, y, C, balanced, ratio, held, held_y, got):
     targets, n = np.eye(C)[y], len(y)
     weight = n / C / np.bincount(y)[y] if balanced else np.ones(n)
     centred = x - weight @ x / n
@@ -77,7 +78,7 @@ def check(path, balanced):
                     if share == 0 and e == 0:     # all clips: which they are is known
                         keep = y >= 0
                         assert got['clips'] == keep.sum()
-                        check_subset(x[keep], np.searchsorted(classes, y[keep]), balanced, f['ratio'][()], held[held_y >= 0],
+                        check_subset(x[keep], np.searchsorted(classes, y[keep]), len(classes), balanced, f['ratio'][()], held[held_y >= 0],
                                      np.searchsorted(classes, held_y[held_y >= 0]), got)
                     assert np.isfinite(got['loo_squared']).all() and got['top1'].max() <= 100
     a, b = f['ridge/first_train/a'], f['ridge/first_train/b']
@@ -85,6 +86,22 @@ def check(path, balanced):
     half = np.maximum(1, np.rint(np.unique(train[2]['a'][train[2]['a'] >= 0], return_counts=True)[1] / 2)).sum()
     assert a['clips'][1, 0] == half and not np.array_equal(a['weights'][1, 0], a['weights'][1, 1]), a['clips'][()]
     assert np.array_equal(a['weights'][0, 0], a['weights'][0, 1])
+
+
+def check_files(path, splits):
+    """Shares that are given as files, of any clips, which may lack a class."""
+    f = h5py.File(path)
+    train, validation = stores()
+    x, held, y, held_y = pooled(train[0]), pooled(validation[0]), train[2]['a'], validation[2]['a']
+    classes, few = np.unique(y[y >= 0]), 0
+    for share, percent in enumerate((100, 20)):
+        for seed in range(2):
+            chosen = np.loadtxt(f'{splits}/a_uniform_{percent}_{7 + seed}.split', 'i8')
+            got = {key: d[share, seed] for key, d in f['ridge/first_train/a'].items() if key != 'class'}
+            few += len(np.unique(y[chosen])) < len(classes)
+            check_subset(x[chosen], np.searchsorted(classes, y[chosen]), len(classes), False, f['ratio'][()], held[held_y >= 0],
+                         np.searchsorted(classes, held_y[held_y >= 0]), got)
+    assert few > 0, 'each share has all classes: nothing is tested'
 
 
 def compare(path, other):
@@ -96,6 +113,23 @@ def compare(path, other):
                 return
             np.testing.assert_allclose(a[()], g[name][()], rtol=1e-10 if tight else 1e-7, atol=1e-10, err_msg=name)
     f.visititems(same)
+
+
+def check_table(joined, theirs, ours):
+    """Rows of another probe and of ridge in one table: all that they were, but for the encoders' names."""
+    table, theirs, ours = (json.load(open(f'{d}/results.json')) for d in (joined, theirs, ours))
+    lines = list(csv.DictReader(open(f'{joined}/results.csv')))
+    assert [(r['task'], r['pooling']) for r in table] == [(t, p) for t in 'ab' for p in ('average', 'ridge') for _ in range(4)]
+    assert [r for r in table if r['pooling'] == 'average'] == theirs
+    notes = {n for r in table for n in r['notes']}
+    for got, want, line in zip([r for r in table if r['pooling'] == 'ridge'], ours, [r for r in lines if r['pooling'] == 'ridge']):
+        assert got['encoder'] == {'first_train': 'one', 'wide_train': 'two'}[want['encoder']] == line['encoder'], (got, line)
+        for key in want:
+            assert key in ('encoder', 'notes') or got[key] == want[key], (key, got[key], want[key])
+        assert 0 <= got['mean_class'] <= 100 and got['top1_mean'] <= got['top5_mean'] <= 100 and got['class_count'] in (2, 4), got
+    text = open(f'{joined}/results.md').read()  # of the other probes also the differences of the encoders, a line each
+    assert text.count('| ridge |') == 4 and text.count('| average |') == 8 and text.count('random') == 0, text
+    assert all(n in text for n in notes) and 'Epochs: ' in text, text
 
 
 if sys.argv[1] == 'make':
@@ -115,6 +149,10 @@ if sys.argv[1] == 'make':
             make_features('more_val.h5', x, {'a': a, 'b': labels['b']}, {'a': names[:2] + ['new'] + names[3:]}, first_clip=first)
         else:
             make_features('single_train.h5', x, {'a': labels['a'] * 0, 'b': labels['b']}, first_clip=first)
+elif sys.argv[1] == 'files':
+    check_files(*sys.argv[2:])
+elif sys.argv[1] == 'table':
+    check_table(*sys.argv[2:])
 elif sys.argv[1] == 'same':
     compare(*sys.argv[2:])
 else:

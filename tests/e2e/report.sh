@@ -134,7 +134,9 @@ report 1 empty not-there "$maker" --out nothing.html
 valid nothing.html
 says nothing.html 'not-there is not there'
 says nothing.html 'empty is nothing that this report knows'
-report 0 empty run --out some.html
+head -c 3000 run/step_00000024.h5 >cut.h5
+report 0 empty cut.h5 run --out some.html
+says some.html 'cut.h5 cannot be read: it is an HDF5 file'
 says some.html 'empty is nothing that this report knows'
 
 # Without gnuplot: said, and the numbers are still to be had.

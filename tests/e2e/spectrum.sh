@@ -18,19 +18,12 @@ python "$here/check_spectrum.py" little.h5 1 11 || fail "with little memory"
 python "$here/check_spectrum.py" means.h5 0 0 || fail "means"
 grep -q '^gauss  *200  *600 ' log || fail "no table: $(cat log)"
 
-refused() { # COMMAND EXIT WORDS ARGUMENT...
-    local command=$1 code=$2 words=$3 status=0
-    shift 3
-    timeout 300 "$bin/vjepa-spectrum" "$command" "$@" >refused.log 2>&1 || status=$?
-    [[ $status == "$code" ]] || fail "exit $status, not $code: $*: $(cat refused.log)"
-    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
-}
-refused spectrum 2 'which features' --out x.h5
-refused spectrum 2 'end in .h5' far.h5 --out x.txt
-refused spectrum 2 'expected a number' far.h5 --components many --out x.h5
-refused spectrum 2 '--memory none: expected a number above 0' far.h5 --memory none
-refused spectrum 2 'where to' far.h5 --components 3
-refused spectrum 1 'No such file' far.h5 missing.h5
+refused 2 'which features' "$bin/vjepa-spectrum" spectrum --out x.h5
+refused 2 'end in .h5' "$bin/vjepa-spectrum" spectrum far.h5 --out x.txt
+refused 2 'expected a number' "$bin/vjepa-spectrum" spectrum far.h5 --components many --out x.h5
+refused 2 '--memory none: expected a number above 0' "$bin/vjepa-spectrum" spectrum far.h5 --memory none
+refused 2 'where to' "$bin/vjepa-spectrum" spectrum far.h5 --components 3
+refused 1 'No such file' "$bin/vjepa-spectrum" spectrum far.h5 missing.h5
 python - <<'EOF'
 import numpy as np
 from make_features import make_features
@@ -39,9 +32,9 @@ make_features('nan.h5', np.array([[1.0, 2], [3, np.nan], [5, 6]]), {})
 make_features('huge.h5', np.ones((2, 1, 300000)), {})
 make_features('same.h5', np.full((9, 2, 4), 0.1), {})
 EOF
-refused spectrum 1 '1 rows' one.h5
-refused spectrum 1 'not finite' nan.h5
-refused spectrum 2 'MiB a rank are needed' huge.h5
+refused 1 '1 rows' "$bin/vjepa-spectrum" spectrum one.h5
+refused 1 'not finite' "$bin/vjepa-spectrum" spectrum nan.h5
+refused 2 'MiB a rank are needed' "$bin/vjepa-spectrum" spectrum huge.h5
 [[ ! -e x.h5 && ! -e x.json ]] || fail "a refused command left a file"
 run 1 "$bin/vjepa-spectrum" spectrum far.h5 --dry-run --out dry.h5 >/dev/null
 [[ ! -e dry.h5 ]] || fail "a dry run wrote a file"
@@ -59,6 +52,6 @@ rows = {row['operation']: row for row in report['operations']}
 assert rows['sum of products']['gflops'] > 0 and rows['projections']['fraction_of_peak'] > 0, rows
 assert rows['eigenvectors']['time_s']['min'] > 0 and rows['eigenvectors']['gflops'] is None, rows
 EOF
-refused speed 2 'reads no features' far.h5
-refused speed 2 'expected a number from 1' --width 0
+refused 2 'reads no features' "$bin/vjepa-spectrum" speed far.h5
+refused 2 'expected a number from 1' "$bin/vjepa-spectrum" speed --width 0
 finish
