@@ -54,41 +54,24 @@ if [ -n "$small" ]; then
 fi
 run() { mpirun -n "$ranks" "$@"; }
 
-step "1/6 photographs and background videos"
+step "1/5 photographs and background videos"
 bash "$root/jobs/fetch_demo_media.sh" "$dir"
 
-step "2/6 demonstration videos"
+step "2/5 demonstration videos"
 run "$bin/vjepa-demo" --media "$dir/media" --out "$dir/videos" "${videos[@]}"
 
-step "3/6 packing into clip stores"
+step "3/5 packing into clip stores"
 for split in train val; do
     run "$bin/vjepa-pack" "$config" --set pack.lists="[\"$dir/videos/$split.csv\"]" --set pack.store="$dir/$split.clips"
 done
 
-step "4/6 pretraining on $ranks ranks"
+step "4/5 pretraining on $ranks ranks"
 run "$bin/vjepa-pretrain" "$config" --set data.train="[\"$dir/train.clips\"]" --set run.dir="$dir/run" --set run.seed="$seed" "${pretrain[@]}"
 
-step "5/6 features of the frozen encoders"
-mkdir -p "$dir/features"
-embed() { # NAME ENCODER
-    for split in train val; do
-        out=$dir/features/$1-$split.h5
-        if [ -f "$out" ] && { [ ! -f "$2" ] || [ "$out" -nt "$2" ]; }; then continue; fi
-        limit=0
-        [ "$split" = train ] && limit=3200 # probe.clips
-        run "$bin/vjepa-embed" "$config" --encoder "$2" --store "$dir/$split.clips" --out "$out" --set embed.limit="$limit"
-    done
-}
-embed pretrained "$(find "$dir/run" -name "step_*.h5" | sort | tail -n 1)"
-embed random_published random:published
-embed random_fan_in random:fan_in
-
-step "6/6 probes"
-encoders=()
-for name in pretrained random_published random_fan_in; do
-    encoders+=("$name=$dir/features/$name-train.h5,$dir/features/$name-val.h5")
-done
-run "$bin/vjepa-probe" "$config" "${encoders[@]}" --out "$dir" "${probe[@]}"
+step "5/5 probes of the frozen encoders"
+run "$bin/vjepa-evaluate" "$config" pretrained="$(find "$dir/run" -name "step_*.h5" | sort | tail -n 1)" \
+    random_published=random:published random_fan_in=random:fan_in --train "$dir/train.clips" --validation "$dir/val.clips" \
+    --out "$dir" "${probe[@]}"
 "$bin/vjepa-report" "$dir" "$dir/run" "$dir/train.clips" "$dir/val.clips" --out "$dir/report.html" --title "vjepa quickstart"
 
 touch "$dir/done"
@@ -98,7 +81,6 @@ cat <<TEXT
 videos       $dir/videos            (any player opens them; labels in train.csv, val.csv)
 clip stores  $dir/train.clips, val.clips
 run          $dir/run               (checkpoints, metrics.csv)
-features     $dir/features          (h5py)
 results      $dir/results.md, results.csv, results.json, predictions.h5 (vjepa-compare)
 report       $dir/report.html       (any browser: the run, the table, the clips)
 TEXT

@@ -20,6 +20,7 @@ print('effective rank', rank, 'gain', gain, top1)
 assert rank['pretrained'] >= 8, rank
 assert gain['appearance'] >= 2, gain
 PY
+grep -q 'random_fan_in' q/report.html || fail "the page does not show the table: $(tail -n 3 quickstart.log)"
 VJEPA_BIN=$bin bash "$source_dir/jobs/quickstart.sh" --dir q --small >again.log 2>&1 && grep -q 'Already done' again.log ||
     fail "the second start does not say that it is done: $(tail -n 2 again.log)"
 finish

@@ -37,6 +37,17 @@ pretrain_killed() { # RANKS DIR [ARGS]
     compgen -G "$dir/step_*.h5" >/dev/null && [ ! -e "$dir/complete" ] || fail "the run was not killed in the middle: $(cat killed.log)"
 }
 
+# A command ends with this exit code and says these words, which stay in refused.log. Wrong settings end without the
+# launcher's words about an abort.
+refused() { # STATUS WORDS COMMAND...
+    local want=$1 words=$2 status=0
+    shift 2
+    "$@" >refused.log 2>&1 || status=$?
+    [[ $status == "$want" ]] || fail "exit $status, not $want: $*: $(cat refused.log)"
+    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
+    if [ "$want" = 2 ] && grep -q MPI_ABORT refused.log; then fail "a wrong setting ends with the launcher's words: $(cat refused.log)"; fi
+}
+
 fail() {
     echo "FAIL: $*" >&2
     failures=$((failures + 1))

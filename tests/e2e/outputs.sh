@@ -5,14 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 24
 
-refused() { # STATUS WORDS COMMAND...
-    local want=$1 words=$2 status=0
-    shift 2
-    timeout 300 "$@" >refused.log 2>&1 || status=$?
-    [[ $status == "$want" ]] || fail "exit $status, not $want: $*: $(cat refused.log)"
-    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
-    if [ "$want" = 2 ] && grep -q MPI_ABORT refused.log; then fail "a wrong setting ends with the launcher's words: $(cat refused.log)"; fi
-}
 train=("$bin/vjepa-pretrain" "$tiny" --set train.stop_after=6)
 
 # ------------------------------------------------------------------------------------------------ whose folder?

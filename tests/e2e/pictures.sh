@@ -59,7 +59,7 @@ YAML
 "$bin/vjepa-inspect" --contact-sheet views.png --clips 2 --views views.yaml pictures.clips >out.log 2>&1 || fail "views: $(cat out.log)"
 run 1 "$bin/vjepa-bench" load views.yaml --views --repeats 3 >out.log 2>&1 || fail "views are not loaded: $(cat out.log)"
 grep -Eq '^training_views +16 equal frames of 64 x 64, autoaugment, random crop, flip 0.5, erasing 0.25$' out.log &&
-    grep -Eq '^test_views +16 equal frames of 64 x 64, centre$' out.log || fail "views are others: $(cat out.log)"
+    grep -Eq '^test_views +16 equal frames of 64 x 64, centre of short side 73$' out.log || fail "views are others: $(cat out.log)"
 if command -v ffmpeg >/dev/null; then
     ffmpeg -nostdin -y -v error -f lavfi -i testsrc2=s=144x96:r=10:d=1 -vf gblur=sigma=5 -c:v mpeg4 -q:v 2 plain.mp4
     /usr/bin/python3 - <<'PY'

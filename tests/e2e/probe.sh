@@ -13,13 +13,6 @@ embed() { # RANKS OUT STORE ENCODER [OPTION...]
     run "$ranks" "$bin/vjepa-embed" "$tiny" --encoder "$encoder" --store "$store" --out "$out" "$@"
 }
 
-refused() { # STATUS WORDS COMMAND...
-    local want=$1 words=$2 status=0
-    shift 2
-    timeout 300 "$@" >refused.log 2>&1 || status=$?
-    [[ $status == "$want" ]] || fail "exit $status, not $want: $*"
-    grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
-}
 
 checkpoint=run/step_00000024.h5
 for set in train val; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The chain of pretraining jobs through PBS's commands: qsub, qstat, qdel and the PBS_* variables as Slurm's PBS front end gives
-# them on the virtual cluster. Stopped by its time limit and submitting itself until done, on two nodes through PBS_NODEFILE; a
-# job array of probes would go the same way and is shown as a dry run. A path has blanks. Not a test on PBS itself.
+# them on the virtual cluster. Stopped by its time limit and submitting itself until done, on two nodes through PBS_NODEFILE; and a
+# job array of probes with its merge. Paths have blanks. Not a test on PBS itself.
 # shellcheck source=tests/slurm/cluster.sh
 . "$(dirname "$0")/cluster.sh"
 scheduler=pbs
@@ -42,4 +42,14 @@ timeout 100 "$jobs/status" --wait cancel >status.log && fail "cancelled, and com
 grep -qx 'qsub -j oe -J 1-3 probe.pbs' dry.log && grep -q '^qsub -j oe -W depend=afterany:JOB merge.pbs' dry.log &&
     grep -q -- '--out the\\ table$' dry.log || fail "dry run: $(cat dry.log)"
 [ ! -e 'the table' ] || fail "a dry run made a folder"
+
+# A job array of probes and its merge: the digits of one vjepa-probe.
+make_store val.clips 24
+for set in train val; do run 1 "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store $set.clips --out $set.h5 >embed.log || fail "$(cat embed.log)"; done
+campaign=("$tiny" "random=train.h5,val.h5" --set probe.epochs=2 --set probe.seeds=2)
+run 1 "$bin/vjepa-probe" "${campaign[@]}" --out one >one.log || fail "vjepa-probe: $(tail -n 5 one.log)"
+"$jobs/submit" --parts 3 ./pbs.sh probe "${campaign[@]}" --out 'the table' >submit.log || fail "submit: $(cat submit.log)"
+timeout 300 "$jobs/status" --wait 'the table' >status.log || fail "the array: $(cat status.log 'the table'/jobs/*.log)"
+[ "$(find 'the table' -name 'part_*_of_3.json' | wc -l)" -eq 3 ] || fail "not three parts: $(ls 'the table')"
+for file in results.md results.csv results.json; do cmp one/$file "the table/$file" || fail "$file differs"; done
 finish

@@ -1,5 +1,8 @@
 /* metrics.h5: ranks, accuracies and their uncertainty, of scores in double. */
 #include "probe/metrics.h"
+
+#include <string.h>
+
 #include "parity/kinds.h"
 
 static const double tolerance = 1e-10; /* percentages, of a hundred or fewer operations in double */
@@ -49,9 +52,12 @@ static vj_status check_pair(vj_fixture *f, const int32_t *rank_a, const int32_t 
 {
     const vj_values *resample = vj_fixture_array(f, "inputs/resample");
     uint8_t *a = vj_fixture_take(f, n), *b = vj_fixture_take(f, n);
+    int32_t *surplus = vj_fixture_take(f, n * (int64_t)sizeof *surplus);
+    int32_t *drawn = vj_fixture_take(f, n * (int64_t)sizeof *drawn);
     for (int64_t i = 0; i < n; i++) {
         a[i] = rank_a[i] == 0;
         b[i] = rank_b[i] == 0;
+        surplus[i] = a[i] - b[i];
     }
     const vj_pair_counts counts = vj_metrics_pair(a, b, n);
     const double only[] = {(double)counts.only_a, (double)counts.only_b}, p = vj_mcnemar(counts.only_a, counts.only_b);
@@ -66,7 +72,11 @@ static vj_status check_pair(vj_fixture *f, const int32_t *rank_a, const int32_t 
     for (int64_t i = 0; i < resample->count; i++)
         if (pick[i] < 0 || pick[i] >= n)
             return vj_raise(VJ_ERR_FORMAT, "%s: inputs/resample: clip %d", f->path, pick[i]);
-    for (int64_t r = 0; r < R; r++) difference[r] = vj_metrics_resampled(a, b, pick + r * n, n);
+    for (int64_t r = 0; r < R; r++) {
+        memset(drawn, 0, (size_t)n * sizeof *drawn);
+        for (int64_t i = 0; i < n; i++) drawn[pick[r * n + i]]++;
+        difference[r] = vj_metrics_resampled(&(vj_resampled){.surplus = surplus, .runs = 1}, drawn, n);
+    }
     compare(f, "bootstrap_difference", difference, R);
     vj_metrics_interval(&interval[0], &interval[1], difference, R);
     compare(f, "bootstrap_interval", interval, 2);

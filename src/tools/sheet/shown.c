@@ -1,7 +1,6 @@
 /* Views of an evaluation for the eye. */
 #include "sheet/shown.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -30,15 +29,12 @@ void vj_shown_release(vj_shown *s)
     *s = (vj_shown){0};
 }
 
-/* Normalised values, channel by channel, to bytes, pixel by pixel; noise may lie outside. */
+/* Normalised values, channel by channel, to bytes, pixel by pixel. */
 static void to_bytes(vj_shown *s, const vj_eval_views *v)
 {
     const int64_t plane = (int64_t)v->frames * v->side * v->side;
     for (int64_t i = 0; i < plane; i++)
-        for (int c = 0; c < 3; c++) {
-            const double value = 255.0 * (s->pixels[c * plane + i] * v->std[c] + v->mean[c]);
-            s->rgb[3 * i + c] = (uint8_t)lrint(fmin(255.0, fmax(0.0, value)));
-        }
+        for (int c = 0; c < 3; c++) s->rgb[3 * i + c] = vj_eval_views_byte(v, c, s->pixels[c * plane + i]);
 }
 
 void vj_shown_make(vj_shown *s, int row, int64_t clip, const uint8_t *frames, int height, int width)
