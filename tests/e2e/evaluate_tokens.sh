@@ -14,27 +14,17 @@ evaluate() { # RANKS OUT [ARGS...]
     run "$ranks" "$bin/vjepa-evaluate" "$tiny" a="$encoder" --train train.clips --validation val.clips --out "$scratch/$out" \
         --set 'probe.tasks=[motion]' --set probe.seeds=1 --set probe.epochs=2 --set model.heads=16 --set checkpoint.every=1 "$@"
 }
-same() { # A B: B's heads have the bits of A's, which may have more; so have their predictions
-    /usr/bin/python3 - "$1" "$2" <<'PYTHON' || fail "$2 has other bits than $1"
-import sys, h5py
-for name in "evaluation.h5", "predictions.h5":
-    a, b = (h5py.File(f"{folder}/{name}")["heads"] for folder in sys.argv[1:3])
-    other = [head for head in b if a[head][()].tobytes() != b[head][()].tobytes()]
-    if other or not len(b):
-        sys.exit(f"{name}: {len(other)} of {len(b)} heads differ: {other[:3]}")
-PYTHON
-}
 
 evaluate 1 one --set "$kinds" --set evaluate.batch=16 --keep-probes >one.log
 grep -q '^| motion | tokens2 | 50 %' one.log || fail "no row of tokens2: $(cat one.log)"
 for ranks in 2 4; do
     evaluate "$ranks" "ranks$ranks" --set "$kinds" --set evaluate.batch=3 >/dev/null
-    same one "ranks$ranks"
+    same_heads one "ranks$ranks"
     cmp -s one/heads.csv "ranks$ranks/heads.csv" && cmp -s one/results.json "ranks$ranks/results.json" ||
         fail "$ranks ranks make another table"
 done
 evaluate 2 alone --set 'probe.pooling=[tokens2]' --set 'probe.labels=[50]' >alone.log
-same one alone
+same_heads one alone
 
 # Killed in the middle of an epoch, then on more ranks.
 evaluate 2 killed --set "$kinds" --set evaluate.batch=1 >killed.log 2>&1 &
@@ -48,7 +38,7 @@ wait "$job" || true
 [[ -e killed/evaluation.h5 && ! -e killed/complete ]] || fail "the evaluation was not killed in the middle: $(cat killed.log)"
 evaluate 3 killed --set "$kinds" >killed.log
 grep -q 'going on from' killed.log || fail "it began anew: $(cat killed.log)"
-same one killed
+same_heads one killed
 
 # A head of depth 1 is the attentive one without folding: the same samples in the same order, the same updates.
 /usr/bin/python3 - one/probes/motion.{tokens1,attentive}.50.a.7.h5 <<'PYTHON' || fail "tokens1 is not the attentive head"

@@ -53,6 +53,17 @@ fail() {
     failures=$((failures + 1))
 }
 
+same_heads() { # A B, folders of vjepa-evaluate: B's heads have the bits of A's, which may have more; so have their predictions
+    /usr/bin/python3 - "$1" "$2" <<'PYTHON' || fail "$2 has other bits than $1"
+import sys, h5py
+for name in "evaluation.h5", "predictions.h5":
+    a, b = (h5py.File(f"{folder}/{name}")["heads"] for folder in sys.argv[1:3])
+    other = [head for head in b if a[head][()].tobytes() != b[head][()].tobytes()]
+    if other or not len(b):
+        sys.exit(f"{name}: {len(other)} of {len(b)} heads differ: {other[:3]}")
+PYTHON
+}
+
 finish() {
     if ((failures)); then
         echo "$failures checks failed" >&2
