@@ -135,23 +135,6 @@ vj_status vj_eval_save_measured(vj_evaluation *e, const vj_eval_measured *m)
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
-static vj_status read_array(hid_t in, const char *path, const char *name, hid_t type, int64_t want, void *values)
-{
-    const hid_t dataset = H5Dopen2(in, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise(VJ_ERR_FORMAT, "%s is damaged: it has no %s", path, name);
-    const hid_t space = H5Dget_space(dataset), found = H5Dget_type(dataset);
-    vj_status status = vj_h5_check_stored(dataset, path, name);
-    if (status == VJ_OK && (H5Sget_simple_extent_npoints(space) != want || H5Tequal(found, type) <= 0))
-        status =
-            vj_raise(VJ_ERR_FORMAT, "%s of %s has not the %lld values that it must have", name, path, (long long)want);
-    if (status == VJ_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        status = vj_raise_h5("read %s of %s", name, path);
-    H5Tclose(found);
-    H5Sclose(space);
-    H5Dclose(dataset);
-    return status;
-}
-
 static vj_status read_head(const vj_evaluation *e, vj_eval_measured *m, hid_t in, const char *path, int64_t h,
                            uint64_t sum)
 {
@@ -160,7 +143,7 @@ static vj_status read_head(const vj_evaluation *e, vj_eval_measured *m, hid_t in
     const hid_t type = vj_prediction_type();
     vj_eval_head_name(e, &e->head[h], name);
     snprintf(dataset, sizeof dataset, "heads/%s", name);
-    vj_status status = read_array(in, path, dataset, type, m->place, rows);
+    vj_status status = vj_h5_read_array(in, path, dataset, type, m->place, rows);
     H5Tclose(type);
     if (status == VJ_OK && XXH3_64bits(rows, (size_t)m->place * sizeof *rows) != sum)
         status = vj_raise(VJ_ERR_FORMAT, "%s of %s is damaged: its checksum differs", dataset, path);
@@ -188,7 +171,7 @@ static vj_status read_all(const vj_evaluation *e, vj_eval_measured *m, hid_t in,
     uint64_t *sum = vj_calloc(e->head_count, sizeof *sum);
     vj_status status = sum ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
     if (status == VJ_OK) status = read_place(e, m, in, path);
-    if (status == VJ_OK) status = read_array(in, path, "xxh3", H5T_STD_U64LE, e->head_count, sum);
+    if (status == VJ_OK) status = vj_h5_read_array(in, path, "xxh3", H5T_STD_U64LE, e->head_count, sum);
     for (int64_t h = 0; status == VJ_OK && h < e->head_count; h++)
         if (e->head[h].owner == e->rank) status = read_head(e, m, in, path, h, sum[h]);
     free(sum);
@@ -200,7 +183,7 @@ static vj_status read_damaged(vj_eval_measured *m, hid_t in, const char *path)
     const int64_t n = vj_clips_count(m->side->clips);
     uint8_t *damaged = vj_calloc(n + 1, sizeof *damaged);
     if (!damaged) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
-    vj_status status = read_array(in, path, "damaged", H5T_STD_U8LE, n, damaged);
+    vj_status status = vj_h5_read_array(in, path, "damaged", H5T_STD_U8LE, n, damaged);
     for (int64_t i = 0; status == VJ_OK && i < n; i++) m->side->damaged[i] |= damaged[i] != 0;
     free(damaged);
     return status;

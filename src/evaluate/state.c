@@ -220,23 +220,6 @@ vj_status vj_eval_save(vj_evaluation *e)
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
-static vj_status read_numbers(hid_t in, const char *path, const char *name, hid_t type, int64_t want, void *values)
-{
-    const hid_t dataset = H5Dopen2(in, name, H5P_DEFAULT);
-    if (dataset < 0) return vj_raise(VJ_ERR_FORMAT, "%s is damaged: it has no %s", path, name);
-    const hid_t space = H5Dget_space(dataset);
-    const int64_t found = H5Sget_simple_extent_npoints(space);
-    vj_status status = vj_h5_check_stored(dataset, path, name);
-    if (status == VJ_OK && found != want)
-        status = vj_raise(VJ_ERR_FORMAT, "%s of %s has %lld numbers, not %lld", name, path, (long long)found,
-                          (long long)want);
-    if (status == VJ_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        status = vj_raise_h5("read %s of %s", name, path);
-    H5Sclose(space);
-    H5Dclose(dataset);
-    return status;
-}
-
 static vj_status read_head(vj_evaluation *e, hid_t in, const char *path, int64_t number, uint64_t sum)
 {
     char name[VJ_HEAD_NAME], dataset[VJ_HEAD_NAME + 8];
@@ -247,7 +230,7 @@ static vj_status read_head(vj_evaluation *e, hid_t in, const char *path, int64_t
     if (!host) return vj_raise(VJ_ERR_MEMORY, "no memory to read %lld weights", (long long)count);
     vj_eval_head_name(e, h, name);
     snprintf(dataset, sizeof dataset, "heads/%s", name);
-    vj_status status = read_numbers(in, path, dataset, H5T_NATIVE_FLOAT, 3 * count, host);
+    vj_status status = vj_h5_read_array(in, path, dataset, H5T_NATIVE_FLOAT, 3 * count, host);
     if (status == VJ_OK && XXH3_64bits(host, (size_t)bytes) != sum)
         status = vj_raise(VJ_ERR_FORMAT, "%s of %s is damaged: its checksum differs", dataset, path);
     if (status == VJ_OK) {
@@ -290,9 +273,9 @@ static vj_status check(const vj_evaluation *e, hid_t in, const char *path)
 static vj_status read_all(vj_evaluation *e, hid_t in, const char *path, int64_t *update, uint64_t *sum)
 {
     VJ_TRY(vj_h5_get_i64(in, path, "epoch", &e->epoch));
-    VJ_TRY(read_numbers(in, path, "update", H5T_NATIVE_INT64, e->split_count, update));
-    VJ_TRY(read_numbers(in, path, "xxh3", H5T_NATIVE_UINT64, e->head_count, sum));
-    VJ_TRY(read_numbers(in, path, "damaged", H5T_NATIVE_UINT8, vj_clips_count(e->train.clips), e->train.damaged));
+    VJ_TRY(vj_h5_read_array(in, path, "update", H5T_NATIVE_INT64, e->split_count, update));
+    VJ_TRY(vj_h5_read_array(in, path, "xxh3", H5T_NATIVE_UINT64, e->head_count, sum));
+    VJ_TRY(vj_h5_read_array(in, path, "damaged", H5T_NATIVE_UINT8, vj_clips_count(e->train.clips), e->train.damaged));
     VJ_TRY(take_places(e, path, update));
     for (int64_t h = 0; h < e->head_count; h++)
         if (vj_eval_has_weights(e, &e->head[h])) VJ_TRY(read_head(e, in, path, h, sum[h]));

@@ -160,6 +160,9 @@ vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t 
  */
 vj_status vj_h5_check_stored(hid_t dataset, const char *path, const char *name);
 
+/** Read all of dataset `name`, which must have `want` values of this type, to `values`. VJ_ERR_FORMAT if it has not. */
+vj_status vj_h5_read_array(hid_t file, const char *path, const char *name, hid_t type, int64_t want, void *values);
+
 /** Return whether `path` is a regular file. Anything else must not be opened: a FIFO without a writer would block. */
 int vj_h5_is_file(const char *path);
 

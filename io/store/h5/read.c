@@ -151,6 +151,23 @@ vj_status vj_h5_check_stored(hid_t dataset, const char *path, const char *name)
     return vj_raise(VJ_ERR_FORMAT, "%s is damaged: not all of %s is in the file", path, name);
 }
 
+vj_status vj_h5_read_array(hid_t in, const char *path, const char *name, hid_t type, int64_t want, void *values)
+{
+    const hid_t dataset = H5Dopen2(in, name, H5P_DEFAULT);
+    if (dataset < 0) return vj_raise(VJ_ERR_FORMAT, "%s is damaged: it has no %s", path, name);
+    const hid_t space = H5Dget_space(dataset), found = H5Dget_type(dataset);
+    vj_status status = vj_h5_check_stored(dataset, path, name);
+    if (status == VJ_OK && (H5Sget_simple_extent_npoints(space) != want || H5Tequal(found, type) <= 0))
+        status =
+            vj_raise(VJ_ERR_FORMAT, "%s of %s has not the %lld values that it must have", name, path, (long long)want);
+    if (status == VJ_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        status = vj_raise_h5("read %s of %s", name, path);
+    H5Tclose(found);
+    H5Sclose(space);
+    H5Dclose(dataset);
+    return status;
+}
+
 static vj_status get(hid_t object, const char *path, const char *name, hid_t type, void *values, int64_t count)
 {
     hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
