@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Our training step beside PyTorch's on the same shapes and precision, in turn (ours, PyTorch, ours, PyTorch ...), so that
 # foreign load meets both; prints a Markdown table. "best" is the fastest step of all rounds, "median" the median of the
-# rounds' medians. PyTorch runs "tuned" (OpenBLAS with OpenMP and its AVX-512 kernels, jemalloc keeping huge pages) and,
-# once, "as installed". Best on a quiet machine; tiny takes a minute, large about ten.
-#   compare_pytorch.sh [--sizes tiny,large] [--dtypes fp32,bf16] [--rounds N] [--threads N] [--skip-as-installed]
-# Needs vjepa-bench (VJEPA_BIN, or build/bin of this checkout); Debian: python3-torch libopenblas0-openmp libjemalloc2
+# rounds' medians. PyTorch runs "tuned" (jemalloc keeping huge pages; one that multiplies with OpenBLAS: that with OpenMP, and
+# its AVX-512 kernels where the processor has them), with --compile in each round also through torch.compile, and once "as
+# installed". Best on a quiet machine; tiny takes a minute, large about ten.
+#   compare_pytorch.sh [--sizes tiny,large] [--dtypes fp32,bf16] [--rounds N] [--threads N] [--compile] [--skip-as-installed]
+# Needs vjepa-bench (VJEPA_BIN, or build/bin of this checkout) and PyTorch for PYTHON (/usr/bin/python3). What users have is that
+# of the Python package index: python3 -m venv DIR && DIR/bin/pip install torch numpy, then PYTHON=DIR/bin/python and
+# apt-get install libjemalloc2 (for --compile: g++). Debian's: python3-torch libopenblas0-openmp libjemalloc2
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${VJEPA_BIN:-$here/../../build/bin}
 python=${PYTHON:-/usr/bin/python3}
-sizes=tiny,large dtypes=fp32,bf16 rounds=5 threads=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) as_installed=1 command="$(basename "$0") $*"
+sizes=tiny,large dtypes=fp32,bf16 rounds=5 threads=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) as_installed=1 compile=0 command="$(basename "$0") $*"
 usage() {
     echo "compare_pytorch.sh: $1" >&2
     exit 2
@@ -17,7 +20,8 @@ usage() {
 while (($#)); do
     case $1 in
     --skip-as-installed) as_installed=0 && shift && continue ;;
-    --help) sed -n '2,8s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --compile) compile=1 && shift && continue ;;
+    --help) sed -n '2,11s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --sizes | --dtypes | --rounds | --threads) (($# > 1)) || usage "$1 takes a value" ;;
     *) usage "unknown option $1; see --help" ;;
     esac
@@ -31,7 +35,14 @@ done
     exit 77
 }
 lib=/usr/lib/$(uname -m)-linux-gnu
-for file in "$lib/openblas-openmp" "$lib/libjemalloc.so.2"; do
+tuning=(LD_PRELOAD="$lib/libjemalloc.so.2" MALLOC_CONF=thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1)
+needed=("$lib/libjemalloc.so.2")
+if ! "$python" -c 'import sys, torch; sys.exit(not torch.backends.mkl.is_available())'; then # OpenBLAS
+    tuning+=(LD_LIBRARY_PATH="$lib/openblas-openmp")
+    needed+=("$lib/openblas-openmp")
+    if grep -qw avx512f /proc/cpuinfo; then tuning+=(ATEN_CPU_CAPABILITY=avx512 OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SKYLAKEX}"); fi
+fi
+for file in "${needed[@]}"; do
     [ -e "$file" ] || {
         echo "skipped: $file is missing, PyTorch would be slower than it can be: apt-get install libopenblas0-openmp libjemalloc2" >&2
         exit 77
@@ -64,11 +75,9 @@ ours() { # SIZE DTYPE STEPS
         OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_hwloc_base_binding_policy=none \
         "$bin/vjepa-bench" step "$scratch/$1.yaml" --as-configured --set precision="$2" --repeats "$3" --json
 }
-tuned() { # SIZE DTYPE STEPS BATCH
-    env -u OMP_WAIT_POLICY LD_LIBRARY_PATH="$lib/openblas-openmp" OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SKYLAKEX}" \
-        MALLOC_CONF=thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1 OMP_NUM_THREADS="$threads" OMP_PROC_BIND=true \
-        ATEN_CPU_CAPABILITY=avx512 LD_PRELOAD="$lib/libjemalloc.so.2" \
-        "$python" "$here/peer_pytorch.py" --size "$1" --dtype "$2" --steps "$3" --batch "$4" --threads "$threads"
+tuned() { # SIZE DTYPE STEPS BATCH [--compile]
+    env -u OMP_WAIT_POLICY "${tuning[@]}" OMP_NUM_THREADS="$threads" OMP_PROC_BIND=true \
+        "$python" "$here/peer_pytorch.py" --size "$1" --dtype "$2" --steps "$3" --batch "$4" --threads "$threads" "${@:5}"
 }
 installed() { # SIZE DTYPE STEPS BATCH
     env -u OMP_WAIT_POLICY -u OMP_NUM_THREADS -u OPENBLAS_NUM_THREADS -u OPENBLAS_CORETYPE \
@@ -87,6 +96,8 @@ for size in ${sizes//,/ }; do
             echo "$size $dtype, round $round of $rounds" >&2
             ours "$size" "$dtype" "$steps" >"$scratch/$size.$dtype.ours.$round"
             tuned "$size" "$dtype" "$steps" "$batch" >"$scratch/$size.$dtype.tuned.$round"
+            ((compile)) || continue
+            tuned "$size" "$dtype" "$steps" "$batch" --compile >"$scratch/$size.$dtype.compiled.$round"
         done
         ((as_installed)) || continue
         echo "$size $dtype, PyTorch as installed" >&2
@@ -113,23 +124,26 @@ def load(size, dtype, who):
 def seconds(r):
     return f"{r['best']:.4g} ({r['median']:.4g})" if r else '-'
 
-print('| size | dtype | ours, s: best (median) | PyTorch tuned | as installed | tuned / ours | installed / ours | '
-      'ours, GFLOP/s | tuned, GFLOP/s | ours, % of peak | ours, MiB | tuned, MiB | tuned / ours |')
-print('|' + ' --- |' * 13)
+print('| size | dtype | ours, s: best (median) | PyTorch tuned | compiled | as installed | tuned / ours | compiled / ours | '
+      'installed / ours | ours, GFLOP/s | tuned, GFLOP/s | ours, % of peak | memory: ours, MiB | tuned | ours / tuned | '
+      'less the state: ours, MiB | tuned | ours / tuned |')
+print('|' + ' --- |' * 18)
 for size in sizes.split(','):
     for dtype in dtypes.split(','):
-        ours, tuned, installed = (load(size, dtype, who) for who in ('ours', 'tuned', 'installed'))
+        ours, tuned, compiled, installed = (load(size, dtype, who) for who in ('ours', 'tuned', 'compiled', 'installed'))
         assert ours['context_rows'] == tuned['context_rows'], 'the two do not do the same work'
-        mib = lambda r: f"{r['memory'] / 2**20:.0f}"
-        print(f"| {size} | {dtype} | {seconds(ours)} | {seconds(tuned)} | {seconds(installed)} | "
-              f"{tuned['best'] / ours['best']:.2f} | "
-              + (f"{installed['best'] / ours['best']:.2f}" if installed else '-') +
-              f" | {ours['gflop'] / ours['best']:.0f} | {ours['gflop'] / tuned['best']:.0f} | "
-              f"{100 * ours['gflop'] / ours['best'] / ours['peak']:.0f} | {mib(ours)} | {mib(tuned)} | "
-              f"{tuned['memory'] / ours['memory']:.2f} |")
+        ratio = lambda r: f"{r['best'] / ours['best']:.2f}" if r else '-'
+        mib = lambda r, less=0: f"{(r['memory'] - less) / 2**20:.0f}"
+        state = tuned['state_bytes']
+        print(f"| {size} | {dtype} | {seconds(ours)} | {seconds(tuned)} | {seconds(compiled)} | {seconds(installed)} | "
+              f"{ratio(tuned)} | {ratio(compiled)} | {ratio(installed)} | {ours['gflop'] / ours['best']:.0f} | "
+              f"{ours['gflop'] / tuned['best']:.0f} | {100 * ours['gflop'] / ours['best'] / ours['peak']:.0f} | "
+              f"{mib(ours)} | {mib(tuned)} | {ours['memory'] / tuned['memory']:.2f} | {mib(ours, state)} | "
+              f"{mib(tuned, state)} | {(ours['memory'] - state) / (tuned['memory'] - state):.2f} |")
 model = re.search(r'model name\s*: (.*)', open('/proc/cpuinfo').read())
 print(f"\nMachine: {model.group(1) if model else 'unknown CPU'}, {os.cpu_count()} cores, {ours['threads']} threads. "
       f"Ours: {ours['version']}, {ours['kernels']}, fp32 peak {ours['fp32_peak_gflops']:.0f} GFLOP/s, bf16 peak "
       f"{ours['bf16_peak_gflops']:.0f} ({ours['bf16_instruction']}). PyTorch {tuned['pytorch']}, attention "
-      f"{tuned['attention']}, AdamW {tuned['adamw']}. GFLOP/s of best steps, both by vjepa-bench's count. Command: {command}")
+      f"{tuned['attention']}, AdamW {tuned['adamw']}. GFLOP/s of best steps, both by vjepa-bench's count. "
+      f"The state: weights, gradient, AdamW's moments and the target encoder, fp32. Command: {command}")
 PY

@@ -126,6 +126,7 @@ def main():
     p.add_argument('--steps', type=int, default=10, help='timed steps, after one that does not count')
     p.add_argument('--threads', type=int, default=2)
     p.add_argument('--dtype', choices=('fp32', 'bf16'), default='fp32', help='bf16: autocast, fp32 weights')
+    p.add_argument('--compile', action='store_true', help='the three networks through torch.compile')
     p.add_argument('--attention', choices=('naive', 'sdpa'), default='sdpa' if HAS_SDPA else 'naive')
     args = p.parse_args()
     if args.attention == 'sdpa' and not HAS_SDPA:
@@ -142,6 +143,9 @@ def main():
     target.requires_grad_(False)
     params = [w for m in (encoder, predictor) for w in m.parameters() if w.requires_grad]
     opt, adamw = make_adamw(params)
+    state_bytes = 16 * sum(w.numel() for w in params) + 4 * sum(w.numel() for w in target.parameters())
+    if args.compile:
+        target, encoder, predictor = (torch.compile(m) for m in (target, encoder, predictor))
     clip = torch.randn(args.batch, 3, frames, side, side)
     masks = []
     for share in MASKED:
@@ -156,10 +160,11 @@ def main():
             phases = {k: min(v, phases.get(k, v)) for k, v in seconds.items()}
     print(json.dumps({
         'step_s': {'min': min(steps), 'median': statistics.median(steps), 'max': max(steps)}, 'phases': phases,
-        'peak_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 'loss': loss,
+        'peak_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 'state_bytes': state_bytes,
+        'loss': loss,
         'tokens': tokens, 'context_rows': args.batch * sum(len(c) for c, _ in masks),
         'parameters': sum(w.numel() for w in params), 'precision': args.dtype, 'threads': args.threads,
-        'pytorch': torch.__version__, 'attention': args.attention, 'adamw': adamw}))
+        'pytorch': torch.__version__, 'attention': args.attention, 'adamw': adamw, 'compiled': args.compile}))
 
 
 if __name__ == '__main__':

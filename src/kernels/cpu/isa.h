@@ -105,9 +105,14 @@ VJ_INLINE float *vagain(float *p)
     __asm__("" : "+r"(p));
     return p;
 }
+/* Of each lane, by a comparison's result. */
 VJ_INLINE vf vselect(vi mask, vf yes, vf no)
 {
+#if defined(VJ_ISA_avx2)
+    return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
+#else
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+#endif
 }
 VJ_INLINE vf vabs(vf x)
 {
@@ -244,7 +249,11 @@ VJ_INLINE vf vscale2(vf p, vf n)
 
 VJ_INLINE vf vwiden(vh x)
 {
+#if defined(VJ_ISA_avx2) /* gcc needs four instructions for what is one */
+    return (vf)((vu)_mm256_cvtepu16_epi32((__m128i)x) << 16);
+#else
     return (vf)(__builtin_convertvector(x, vu) << 16);
+#endif
 }
 
 #if defined(VJ_HAS_AVX512BF16)
@@ -318,13 +327,27 @@ VJ_INLINE vf vexp2_rough(vf x)
 
 #elif !defined(VJ_HAS_BF16)
 
-/* To bf16, nearest even; a NaN stays one (adding could carry its mantissa into the sign). */
+/* Nearest even in the upper half; a NaN stays one: adding could carry its mantissa into the sign. */
+VJ_INLINE vu vrounded(vf x)
+{
+    const vu bits = (vu)x;
+    return (bits + 0x7fff + ((bits >> 16) & 1)) | (vu)(x != x);
+}
+/* To bf16. */
 VJ_INLINE vh vnarrow(vf x)
 {
-    vu bits = (vu)x;
-    vu rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    vi number = (vi)(x == x);
-    return __builtin_convertvector(((vu)number & rounded) | (~(vu)number & ((bits >> 16) | 0x40)), vh);
+    const vu upper = vrounded(x) >> 16;
+#if defined(VJ_ISA_avx2)
+    const __m256i packed = _mm256_packus_epi32((__m256i)upper, (__m256i)upper); /* in each half of the vector */
+    return (vh)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#else
+    return __builtin_convertvector(upper, vh);
+#endif
+}
+/* Round to bf16, kept as floats. */
+VJ_INLINE vf vround_bf16(vf x)
+{
+    return (vf)(vrounded(x) & 0xffff0000);
 }
 
 /* No products of pairs: bf16 operands are rounded floats. */
@@ -334,20 +357,22 @@ VJ_INLINE vf vzip(vh even, vh odd)
 }
 VJ_INLINE vf vpairs_across(vf even, vf odd)
 {
-    return (void)odd, vwiden(vnarrow(even));
+    return (void)odd, vround_bf16(even);
 }
 VJ_INLINE vf vpairs_along(vf first, vf second)
 {
-    return (void)second, vwiden(vnarrow(first));
+    return (void)second, vround_bf16(first);
 }
 
 #endif
+#if defined(VJ_HAS_BF16)
 
-/* Round to bf16, kept as floats. */
 VJ_INLINE vf vround_bf16(vf x)
 {
     return vwiden(vnarrow(x));
 }
+
+#endif
 
 /* Element `at` and the next of a device array, n of them, as floats. */
 VJ_INLINE vf vload_of(const void *base, vj_type type, int64_t at, int64_t n)

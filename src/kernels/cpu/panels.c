@@ -4,6 +4,12 @@
 #include "cpu.h"
 #include "vector.h"
 
+/* Are values rounded here? bf16 that stand alone in a lane were when they were stored. */
+VJ_INLINE bool rounds(matrix m, pack_mode mode)
+{
+    return mode == PACK_PAIRS && (PAIR > 1 || m.type != VJ_TYPE_BF16);
+}
+
 /* A vector across the panel at one step of the depth, of which `rest` values are left. */
 VJ_INLINE vf load_across(matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
 {
@@ -13,7 +19,7 @@ VJ_INLINE vf load_across(matrix m, int64_t at, int64_t n, int64_t rest, pack_mod
         return vzip(vload_half_part(half, n), rest > 1 ? vload_half_part(half + m.stride, n) : (vh){0});
     }
     vf v = vload_of(m.at, m.type, at, n);
-    if (mode == PACK_PAIRS)
+    if (rounds(m, mode))
         return vpairs_across(v, PAIR > 1 && rest > 1 ? vload_of(m.at, m.type, at + m.stride, n) : vset(0.0f));
     return v;
 }
@@ -29,7 +35,7 @@ VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
         return pairs;
     }
     vf v = vload_of(m.at, m.type, at, rest);
-    if (mode == PACK_PAIRS)
+    if (rounds(m, mode))
         return vpairs_along(v,
                             PAIR > 1 && rest > LANES ? vload_of(m.at, m.type, at + LANES, rest - LANES) : vset(0.0f));
     return v;

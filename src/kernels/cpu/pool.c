@@ -1,53 +1,136 @@
 /*
- * Attention pooling with one learned query a head: the probe's only large work. Always fp32. A token's row stays in the
- * first-level cache while all heads use it. Clips are shared out among the threads, and where there are too few, the
- * heads of each: many probes pool the tokens of one clip.
+ * Attention pooling with one learned query a head: the probe's only large work. Always fp32. Clips are shared out among
+ * the threads, and where there are too few, the heads of each: many probes pool the tokens of one clip.
  */
 #include <math.h>
 
 #include "cpu.h"
 #include "vector.h"
 
-static float dot(const float *a, const float *b, int D)
+/* So many tokens, whole vectors of them, that their rows stay near while all heads use them: 64 KiB. */
+static int64_t tokens_at_once(int D)
 {
-    vf sum[2] = {{0}, {0}};
-    int d = 0;
-    for (; d + 2 * LANES <= D; d += 2 * LANES) {
-        sum[0] += vload(a + d) * vload(b + d);
-        sum[1] += vload(a + d + LANES) * vload(b + d + LANES);
-    }
-    for (; d < D; d += LANES) sum[0] += vload_part(a + d, D - d) * vload_part(b + d, D - d);
-    sum[0] += sum[1];
-    float all = 0;
-    for (int i = 0; i < LANES; i++) all += sum[0][i];
-    return all;
+    return (1 + 16384 / D / LANES) * LANES;
 }
 
-/* y[h] += sum over n of weight[h, n] x[n]; four tokens at a time, so that y is read and written once for four. */
+/* scores[n] = <x[n], key>, for LANES tokens at a time: their rows are summed side by side, and a transposition brings
+ * the sums of a token into one lane. */
+static void scores_of(float *scores, const float *x, const float *key, int64_t N, int D)
+{
+    for (int64_t n = 0; n < N; n += LANES) {
+        const float *row[LANES];
+        vf sum[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) {
+            row[i] = x + least(n + i, N - 1) * D;
+            sum[i] = vset(0);
+        }
+        int d = 0;
+        for (; d + LANES <= D; d += LANES) {
+            const vf k = vload(key + d);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++) sum[i] += k * vload(row[i] + d);
+        }
+        if (d < D) {
+            const vf k = vload_part(key + d, D - d);
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++) sum[i] += k * vload_part(row[i] + d, D - d);
+        }
+        vtranspose(sum);
+#pragma GCC unroll 4
+        for (int step = 1; step < LANES; step *= 2)
+#pragma GCC unroll 8
+            for (int i = 0; i < LANES; i += 2 * step) sum[i] += sum[i + step];
+        vstore_part(scores + n, sum[0], N - n);
+    }
+}
+
+/* scores[h, n] = <x[n], keys[h]>. */
+static void scores_of_heads(float *scores, const float *x, const float *keys, int64_t N, int D, int heads)
+{
+    const int64_t some = tokens_at_once(D);
+    for (int64_t first = 0; first < N; first += some)
+        for (int h = 0; h < heads; h++)
+            scores_of(scores + h * N + first, x + first * D, keys + (int64_t)h * D, least(some, N - first), D);
+}
+
+/* y[h] += sum over tokens [first, last) of weight[h] x, in columns [d, d + vectors LANES), of a few heads: a row of x
+ * is loaded once for all of them, and all sums stay in registers. */
+VJ_INLINE void weighted_columns(float *y, const float *weight, const float *x, int64_t N, int64_t first, int64_t last,
+                                int D, int d, int heads, int vectors)
+{
+    const int wide = vectors > 1; /* whole vectors; one alone may be part of a vector */
+    vf sum[2][6];
+    for (int h = 0; h < heads; h++)
+        for (int v = 0; v < vectors; v++) sum[h][v] = vload_part(y + h * D + d + v * LANES, D - d - v * LANES);
+    for (int64_t n = first; n < last; n++) {
+        vf w[2];
+        for (int h = 0; h < heads; h++) w[h] = vset(weight[h * N + n]);
+#pragma GCC unroll 6
+        for (int v = 0; v < vectors; v++) {
+            const float *at = x + n * D + d + v * LANES;
+            const vf column = wide ? vload(at) : vload_part(at, D - d);
+            for (int h = 0; h < heads; h++) sum[h][v] += w[h] * column;
+        }
+    }
+    for (int h = 0; h < heads; h++)
+        for (int v = 0; v < vectors; v++) vstore_part(y + h * D + d + v * LANES, sum[h][v], D - d - v * LANES);
+}
+
+/* y[h] += sum over n of weight[h, n] x[n], in ascending n. Some tokens at a time, which stay in the first-level cache.
+ */
 static void weighted_rows(float *y, const float *weight, const float *x, int64_t N, int D, int heads)
 {
-    for (int64_t n = 0; n < N; n += 4) {
-        const float *row[4];
-        for (int i = 0; i < 4; i++) row[i] = x + least(n + i, N - 1) * D;
-        for (int h = 0; h < heads; h++) {
-            vf w[4];
-            for (int i = 0; i < 4; i++) w[i] = vset(n + i < N ? weight[h * N + n + i] : 0);
-            for (int d = 0; d < D; d += LANES) {
-                vf sum = vload_part(y + (int64_t)h * D + d, D - d);
-                for (int i = 0; i < 4; i++) sum += w[i] * vload_part(row[i] + d, D - d);
-                vstore_part(y + (int64_t)h * D + d, sum, D - d);
-            }
+    const int64_t some = tokens_at_once(D);
+    for (int64_t first = 0; first < N; first += some) {
+        const int64_t last = least(first + some, N);
+        for (int h = 0; h < heads; h += 2) {
+            float *to = y + (int64_t)h * D;
+            const float *w = weight + h * N;
+            const int count = h + 1 < heads ? 2 : 1;
+            int d = 0;
+            if (count == 2)
+                for (; d + 6 * LANES <= D; d += 6 * LANES) weighted_columns(to, w, x, N, first, last, D, d, 2, 6);
+            for (; d + 6 * LANES <= D; d += 6 * LANES) weighted_columns(to, w, x, N, first, last, D, d, 1, 6);
+            for (; d < D; d += LANES) weighted_columns(to, w, x, N, first, last, D, d, count, 1);
         }
     }
 }
 
+static float top_of(const float *x, int64_t n)
+{
+    int64_t i = 0;
+    vf most = vset(x[0]);
+    for (; i + LANES <= n; i += LANES) most = vmax(most, vload(x + i));
+    for (; i < n; i++) most = vmax(most, vset(x[i]));
+    float top = most[0];
+    for (int lane = 1; lane < LANES; lane++) top = most[lane] > top ? most[lane] : top;
+    return top;
+}
+
+/* In double, but for 64 vectors at a time: of a thousand tokens or ten thousand the error is the same. */
+static double sum_of(const float *x, int64_t n)
+{
+    double all = 0;
+    int64_t i = 0;
+    while (i + LANES <= n) {
+        const int64_t end = least(i + (int64_t)64 * LANES, n);
+        vf sum = {0};
+        for (; i + LANES <= end; i += LANES) sum += vload(x + i);
+        for (int lane = 0; lane < LANES; lane++) all += sum[lane];
+    }
+    for (; i < n; i++) all += x[i];
+    return all;
+}
+
+/* Probabilities are 2^-100 at least: smaller ones would be denormals soon, which are slow. */
 static void softmax(float *x, int64_t n)
 {
-    float most = x[0];
-    for (int64_t i = 1; i < n; i++) most = x[i] > most ? x[i] : most;
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - most);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)(x[i] / sum);
+    const float top = top_of(x, n);
+    for (int64_t i = 0; i < n; i += LANES)
+        vstore_part(x + i, vexp2(vmax(vset(-100), (vload_part(x + i, n - i) - top) * VJ_LOG2E)), n - i);
+    const float scale = (float)(1 / sum_of(x, n));
+    for (int64_t i = 0; i < n; i++) x[i] *= scale;
 }
 
 /* Heads [first, last) of clip b: share i of `shares` in all, an equal number of each clip. */
@@ -78,8 +161,7 @@ void VJ_CPU(pool_forward)(vj_backend *be, float *pooled, float *prob, const floa
         const int64_t head = w.b * heads + w.first;
         const int count = w.last - w.first;
         float *p = prob + head * N, *to = pooled + head * D;
-        for (int64_t n = 0; n < N; n++)
-            for (int h = 0; h < count; h++) p[h * N + n] = dot(tokens + n * D, q + (int64_t)h * D, D);
+        scores_of_heads(p, tokens, q, N, D, count);
         for (int h = 0; h < count; h++) softmax(p + h * N, N);
         memset(to, 0, (size_t)count * (size_t)D * sizeof *to);
         weighted_rows(to, p, tokens, N, D, count);
@@ -100,10 +182,12 @@ void VJ_CPU(pool_backward)(vj_backend *be, float *dquery, const float *dpooled, 
         const int64_t head = w.b * heads + w.first;
         const int count = w.last - w.first;
         float *mine = room + head * D, *dscore = dscores + head * N;
+        scores_of_heads(dscore, tokens, dpooled + head * D, N, D, count);
         for (int h = 0; h < count; h++) {
-            const float *dp = dpooled + (head + h) * D, *p = prob + (head + h) * N;
-            const float mean = dot(dp, pooled + (head + h) * D, D);
-            for (int64_t n = 0; n < N; n++) dscore[h * N + n] = p[n] * (dot(dp, tokens + n * D, D) - mean);
+            const float *p = prob + (head + h) * N;
+            float mean;
+            scores_of(&mean, pooled + (head + h) * D, dpooled + (head + h) * D, 1, D);
+            for (int64_t n = 0; n < N; n++) dscore[h * N + n] = p[n] * (dscore[h * N + n] - mean);
         }
         memset(mine, 0, (size_t)count * (size_t)D * sizeof *mine);
         weighted_rows(mine, dscore, tokens, N, D, count);

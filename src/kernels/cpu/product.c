@@ -25,6 +25,7 @@ enum {
     PARTS_EIGHTHS = 5,                 /* of which they take this */
     SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
     RUN = 192,                         /* columns of the result written together */
+    HEIGHT = 32,                       /* rows of it that a panel of B, once in the first-level cache, meets */
     GROUP = 8,                         /* units of the shared operand packed together */
     SHARE = 2                          /* blocks a thread takes at least of what is left */
 };
@@ -92,24 +93,24 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
     const int64_t row = ua * pl->a_unit, rows = least(na * pl->a_unit, g->M - row);
     const int64_t column = ub * pl->b_unit, columns = least(nb * pl->b_unit, g->N - column);
     const int64_t stride = nb * pl->b_unit;
-    int64_t done = 0; /* lanes of depth */
+    /* Prefetch the next block of depth of the shared operand's units, or the units that follow: they come from memory.
+     */
+    const float *const shared = pl->share_a ? a : b;
+    const int64_t width = pl->share_a ? pl->a_unit : pl->b_unit, units = pl->share_a ? na : nb;
+    const int64_t passes = pl->share_a ? nb : na; /* of a tile of each shared unit */
+    int64_t done = 0;                             /* lanes of depth */
     for (int64_t q = 0; q < pl->blocks; q++) {
-        const int64_t depth = pack_depth(pl->mode, values_in(pl, q));
-        /* Prefetch the next block (or unit) of the shared operand: it comes from memory, not from a cache. */
-        const int64_t block = (pl->share_a ? pl->a_unit : pl->b_unit) * depth, pieces = pl->share_a ? nb : na;
-        const int64_t piece = parts(block, pieces);
+        const int64_t depth = pack_depth(pl->mode, values_in(pl, q)), piece = parts(width * depth, passes);
         for (int64_t j = 0; j < nb; j++)
             for (int64_t i = 0; i < na; i++) {
-                /* Blocks of a shared unit follow one another, and units too. */
-                const float *next = a + (done * pl->a_unit + block + j * piece);
-                if (!pl->share_a && q + 1 < pl->blocks)
-                    next = b + (j * pl->panel_lanes + done) * pl->b_unit + block + i * piece;
-                else if (!pl->share_a)
-                    next = b + (j + nb) * pl->panel_lanes * pl->b_unit + i * piece;
+                const int64_t unit = pl->share_a ? i : j, pass = pl->share_a ? j : i;
+                const int64_t ahead =
+                    q + 1 < pl->blocks ? unit * pl->panel_lanes + done + depth : (unit + units) * pl->panel_lanes;
                 multiply_units(
                     pl, least(pl->a_unit, rows - i * pl->a_unit), least(pl->b_unit, columns - j * pl->b_unit), depth,
                     a + (i * pl->panel_lanes + done) * pl->a_unit, b + (j * pl->panel_lanes + done) * pl->b_unit,
-                    strip + i * pl->a_unit * stride + j * pl->b_unit, stride, q > 0, next, piece);
+                    strip + i * pl->a_unit * stride + j * pl->b_unit, stride, q > 0,
+                    shared + ahead * width + pass * piece, piece);
             }
         done += depth;
     }
@@ -156,6 +157,17 @@ static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int thr
     return count;
 }
 
+/*
+ * Units of the shared operand that go past a private block together: so many that results are written in long runs, and
+ * that a panel of B is used more than once while it is in the first-level cache. Tiles (AMX) load theirs from the
+ * second.
+ */
+static int64_t together_of(const plan *pl)
+{
+    if (!pl->share_a) return parts(RUN, pl->b_unit);
+    return PAIR_DEPTH > 1 && pl->mode != PACK_FP32 ? 1 : parts(HEIGHT, pl->a_unit);
+}
+
 static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t depth)
 {
     const pack_mode mode = be->precision == VJ_BF16 ? PACK_PAIRS : PACK_FLOATS;
@@ -164,8 +176,7 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
     const int64_t shared_unit = (pl.share_a ? pl.a_unit : pl.b_unit) * pl.panel_lanes;
     const int64_t own_unit = (pl.share_a ? pl.b_unit : pl.a_unit) * pl.panel_lanes;
     const int64_t own_floats = parts(pl.private_units * own_unit, LANES) * LANES;
-    /* Results are written in runs of this many columns at least, for the memory's sake. */
-    const int64_t together = pl.share_a ? 1 : parts(RUN, pl.b_unit);
+    const int64_t together = together_of(&pl);
     const int64_t strip_floats = pl.private_units * together * pl.a_unit * pl.b_unit;
     pl.shared = vj_scratch(be, shared_units * shared_unit + LANES + be->threads * (own_floats + strip_floats));
     if (!pl.shared) return;
@@ -183,10 +194,11 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
             pack_units(&pl, !pl.share_a, own, first, count);
             for (int64_t s = 0; s < shared_units; s += together) {
                 const float *shared = pl.shared + s * shared_unit;
+                const int64_t run = least(together, shared_units - s);
                 if (pl.share_a)
-                    multiply_rectangle(&pl, s, 1, shared, first, count, own, strip);
+                    multiply_rectangle(&pl, s, run, shared, first, count, own, strip);
                 else
-                    multiply_rectangle(&pl, first, count, own, s, least(together, shared_units - s), shared, strip);
+                    multiply_rectangle(&pl, first, count, own, s, run, shared, strip);
             }
         }
         vstreamed();

@@ -1,6 +1,13 @@
 /* Register tiles; see tile.h. One body, specialised by the compiler for each size and form of operands. */
 #include "tile.h"
 
+/* Steps of the depth between branches back: a processor that foresees the last of 64 loses nothing there. */
+#if defined(VJ_ISA_avx2)
+enum { STEPS = 4 };
+#else
+enum { STEPS = 1 };
+#endif
+
 /* Element (i, p) of A is at a[i * a_row + p * a_step]; rows of B are b_row apart. */
 VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
                          const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
@@ -11,6 +18,7 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
     for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
 #pragma GCC unroll 8
         for (int j = 0; j < nv; j++) sum[i * nv + j] = accumulate ? vload(row_of_t + j * LANES) : vset(0.0f);
+#pragma GCC unroll STEPS
     for (int64_t p = 0; p < depth; p++) {
         vf column[NV];
 #pragma GCC unroll 8

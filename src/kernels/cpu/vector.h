@@ -10,11 +10,10 @@
 #define VJ_LOG2E 1.44269504088896341f
 #define VJ_LN2   0.693147180559945309f
 
-/* 2^x for x <= 0 (up to 126 in fact), 2^-126 below -126; relative error 2e-7. Minimax polynomial, fitted, degree 5. */
-VJ_INLINE vf vexp2(vf x)
+/* 2^x for -126 <= x <= 126, relative error 2e-7. Minimax polynomial, fitted, degree 5. */
+VJ_INLINE vf vexp2_in_range(vf x)
 {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
-    x = vmax(vset(-126.0f), x);      /* in this order NaN passes */
     vf n = (x + magic) - magic;
     vf r = x - n;
     vf p = vset(0.001326472619f);
@@ -24,6 +23,11 @@ VJ_INLINE vf vexp2(vf x)
     p = p * r + 0.6931469776f;
     p = p * r + 1.0f;
     return vscale2(p, n);
+}
+/* The same, 2^-126 below -126. */
+VJ_INLINE vf vexp2(vf x)
+{
+    return vexp2_in_range(vmax(vset(-126.0f), x)); /* in this order NaN passes */
 }
 
 /*
@@ -42,8 +46,8 @@ VJ_INLINE vf vnormal(vf x, vf *below)
     p = p * t + 0.04829782207f;
     p = p * t + 0.1043420601f;
     p = p * t + 0.09990393566f;
-    vf bell =
-        vexp2(vmax(vset(-110.0f), x * x * (-0.5f * VJ_LOG2E))); /* products with it are no denormals: those are slow */
+    /* Above 2^-110 products with it are no denormals, which are slow. */
+    vf bell = vexp2_in_range(vmax(vset(-110.0f), x * x * (-0.5f * VJ_LOG2E)));
     vf tail = bell * (p * t);
     *below = vselect(x > 0.0f, 1.0f - tail, tail);
     return bell * 0.398942280401432678f;
