@@ -58,7 +58,7 @@ function(vj_cuda_kernels dir)
     set_source_files_properties(${cu} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
     target_include_directories(vj_cuda PRIVATE ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/include)
     # The host multiplies and adds as it is told, so that results are the same in every build.
-    target_compile_options(vj_cuda PRIVATE ${warnings} -O2 -ffp-contract=off)
+    target_compile_options(vj_cuda PRIVATE ${warnings} $<$<COMPILE_LANGUAGE:CXX>:-Wno-psabi> -O2 -ffp-contract=off)
     add_library(vj_cuda_emulation OBJECT ${emulation})
     target_include_directories(vj_cuda_emulation PRIVATE ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu
                                ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/include)

@@ -41,6 +41,8 @@ typedef struct {
         const double *mean, const double *std)                                                                         \
     ROW(round_bf16, uint16_t *y, const float *x, int64_t n)                                                            \
     ROW(scale, float *x, float factor, int64_t n)                                                                      \
+    ROW(add_units, int64_t *sums, const float *x, double units, int64_t n)                                             \
+    ROW(mean_of_units, float *x, const int64_t *sums, double units, int64_t count, int64_t n)                          \
     ROW(softmax_loss, double *loss, float *dlogits, const float *logits, const int32_t *labels, int64_t B,             \
         int classes)                                                                                                   \
     ROW(mean_tokens, float *mean, const float *x, int64_t B, int64_t N, int D)                                         \
@@ -172,12 +174,13 @@ typedef struct {
     void (*wait)(vj_backend *be, vj_event *event);
     bool (*done)(vj_backend *be, vj_event *event);
     void (*follow)(vj_backend *be, vj_event *event);
+    vj_event *(*create_event)(vj_backend *be); /* NULL where `record` is */
+    void (*record_again)(vj_backend *be, vj_event *event);
     /* Sharing with other processes, as in kernels.h; all NULL: the device cannot. open_shared fills in the block. */
     vj_status (*share)(vj_backend *be, void *memory, vj_device_handle *handle);
     vj_status (*open_shared)(vj_backend *be, const vj_device_handle *handle, vj_memory_block *block);
     vj_status (*share_event)(vj_backend *be, vj_event **event, vj_device_handle *handle);
     vj_status (*open_event)(vj_backend *be, const vj_device_handle *handle, vj_event **event);
-    void (*record_again)(vj_backend *be, vj_event *event);
     void (*sync)(vj_backend *be); /* NULL: likewise. Failures go to be->failure */
     /*
      * Time on a device that works beside the host, both NULL where the host's clock does. stamp: the phase that ends
@@ -202,7 +205,7 @@ typedef struct {
     const void *copied; /* in later_room */
     int64_t bytes;
 } vj_later;
-enum { VJ_LATER = 16, VJ_LATER_BYTES = 1 << 20 }; /* at a time, and their bytes */
+enum { VJ_LATER = 256, VJ_LATER_BYTES = 1 << 20 }; /* at a time, and their bytes */
 
 extern const vj_device_ops vj_cpu_device, vj_strict_device, vj_cuda_device;
 

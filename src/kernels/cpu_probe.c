@@ -23,6 +23,18 @@ KERNEL(scale, float *x, float factor, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= factor;
 }
 
+KERNEL(add_units, int64_t *sums, const float *x, double units, int64_t n)
+{
+#pragma omp parallel for num_threads(be->threads)
+    for (int64_t i = 0; i < n; i++) sums[i] += llrint((double)x[i] * units);
+}
+
+KERNEL(mean_of_units, float *x, const int64_t *sums, double units, int64_t count, int64_t n)
+{
+#pragma omp parallel for num_threads(be->threads)
+    for (int64_t i = 0; i < n; i++) x[i] = (float)((double)sums[i] / units / (double)count);
+}
+
 KERNEL(softmax_loss, double *loss, float *dlogits, const float *logits, const int32_t *labels, int64_t B, int classes)
 {
     double all = 0.0;

@@ -232,9 +232,14 @@ vj_status vj_event_open(vj_backend *be, const vj_device_handle *handle, vj_event
     return be->device->open_event(be, handle, event);
 }
 
+vj_event *vj_event_create(vj_backend *be)
+{
+    return be->device->create_event ? be->device->create_event(be) : NULL;
+}
+
 void vj_event_record_again(vj_backend *be, vj_event *event)
 {
-    be->device->record_again(be, event);
+    if (event) be->device->record_again(be, event);
 }
 
 /* ------------------------------------------------------------------------------------------------ memory */

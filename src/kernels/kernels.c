@@ -303,6 +303,20 @@ void vj_scale(vj_backend *be, float *x, float factor, int64_t n)
     LAUNCH(be, scale, x, factor, n);
 }
 
+void vj_add_units(vj_backend *be, int64_t *sums, const float *x, double units, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && (n == 0 || (sums && x)));
+    moves(be, 5.0 * (double)n);
+    LAUNCH(be, add_units, sums, x, units, n);
+}
+
+void vj_mean_of_units(vj_backend *be, float *x, const int64_t *sums, double units, int64_t count, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && count > 0 && (n == 0 || (sums && x)));
+    moves(be, 3.0 * (double)n);
+    LAUNCH(be, mean_of_units, x, sums, units, count, n);
+}
+
 void vj_softmax_loss(vj_backend *be, double *loss, float *dlogits, const float *logits, const int32_t *labels,
                      int64_t B, int classes)
 {

@@ -194,6 +194,7 @@ typedef enum {
     VJ_LANE_COMPUTE,  /* everything, unless said otherwise */
     VJ_LANE_COPY,     /* copies from and to vj_host_alloc(), in use until an event behind the copy is done */
     VJ_LANE_EXCHANGE, /* sums over ranks */
+    VJ_LANE_SNAPSHOT, /* copies to vj_host_alloc() that checkpoints are written from: they take long */
     VJ_LANES
 } vj_lane;
 /** Enter a lane; returns the one before, to which the caller goes back. */
@@ -230,7 +231,13 @@ vj_status vj_device_open(vj_backend *be, const vj_device_handle *handle, void **
 vj_status vj_event_share(vj_backend *be, vj_event **event, vj_device_handle *handle);
 /** What another process shared; recorded by that one alone. */
 vj_status vj_event_open(vj_backend *be, const vj_device_handle *handle, vj_event **event);
-/** Record an event of vj_event_share() here, in place of where it was. */
+
+/**
+ * An event that is valid until the backend is closed, also behind vj_sync(), not recorded yet: whoever follows it
+ * follows nothing. NULL where work is done when a call returns, and, which vj_sync() tells, where there is none left.
+ */
+vj_event *vj_event_create(vj_backend *be);
+/** Record an event of vj_event_create() or vj_event_share() here, in place of where it was. NULL: nothing to record. */
 void vj_event_record_again(vj_backend *be, vj_event *event);
 
 /** Floating-point operations of matrix products (2 per multiply-add) asked for so far. */
@@ -458,6 +465,13 @@ void vj_pool_backward(vj_backend *be, float *dquery, const float *dpooled, const
 
 /** x *= factor. */
 void vj_scale(vj_backend *be, float *x, float factor, int64_t n);
+
+/**
+ * Sums that do not depend on their order: sums[i] += x[i] units, to the nearest integer (a tie to the even one), and
+ * back: x[i] = sums[i] / units / count, in double, rounded. Values whose integers leave the range are undefined.
+ */
+void vj_add_units(vj_backend *be, int64_t *sums, const float *x, double units, int64_t n);
+void vj_mean_of_units(vj_backend *be, float *x, const int64_t *sums, double units, int64_t count, int64_t n);
 
 /**
  * Mean over B clips of the cross-entropy of logits [B, classes] for labels (device, [B], each in [0, classes)): *loss

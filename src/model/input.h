@@ -12,23 +12,33 @@ typedef struct {
     const double *mean, *std;  /* [3] of red, green, blue */
 } vj_input;
 
-/* Device buffer for u8 frames. All zeros: there is none, and inputs must be pixels. */
+/*
+ * Two device buffers for u8 frames, used in turn: frames are copied into one while kernels still read the other. All
+ * zeros: there are none, and inputs must be pixels.
+ */
+enum { VJ_FRAME_BUFFERS = 2 };
 typedef struct {
     vj_backend *be;      /* borrowed */
-    uint8_t *frames;     /* device, [clips, clip_bytes] */
+    uint8_t *frames;     /* device, [VJ_FRAME_BUFFERS, clips, clip_bytes] */
     vj_clip_view *views; /* host, [clips] */
     int64_t clips, clip_bytes;
+    int buffer;                       /* used last */
+    vj_event *read[VJ_FRAME_BUFFERS]; /* the buffer's frames have become pixels; of the backend */
 } vj_frame_room;
 
 /**
- * Allocate device memory for the frames of `clips` clips of at most `clip_bytes` bytes each; nothing where the device
- * is the host, because the loader then makes the pixels. Close with vj_frame_room_close(), also after a failure;
- * closing twice is harmless.
+ * Allocate device memory for the frames of `clips` clips of at most `clip_bytes` bytes each, VJ_FRAME_BUFFERS times;
+ * nothing where the device is the host, because the loader then makes the pixels. Close with vj_frame_room_close(),
+ * also after a failure; closing twice is harmless.
  */
 vj_status vj_frame_room_open(vj_frame_room *room, vj_backend *be, int64_t clips, int64_t clip_bytes);
 void vj_frame_room_close(vj_frame_room *room);
 
-/** Write the pixels (device, shaped as in vj_input) of the first `count` clips of the input. Does not synchronise. */
+/**
+ * Write the pixels (device, shaped as in vj_input) of the first `count` clips of the input. Does not synchronise:
+ * frames in memory of vj_host_alloc() are copied from there beside the kernels, so they must stay until the next
+ * vj_sync().
+ */
 void vj_input_upload(const vj_input *input, vj_frame_room *room, vj_backend *be, float *pixels, int64_t count,
                      const vj_shape *shape);
 

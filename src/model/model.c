@@ -88,9 +88,10 @@ vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_obje
     VJ_TRY(vj_stack_memory_create(&m->target_memory, &m->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
     VJ_TRY(vj_stack_memory_create(&m->context_memory, &m->net.encoder, type, 1, m->settings.recompute));
     VJ_TRY(vj_stack_memory_create(&m->predictor_memory, &m->net.predictor, type, 1, m->settings.recompute));
-    VJ_TRY(take_fixed(m, &m->arena));
-    vj_arena all = m->arena;
+    vj_arena fixed = {0}, all = {0};
+    VJ_TRY(take_fixed(m, &fixed));
     place(m, &all, &m->bounds);
+    m->fixed_bytes = fixed.peak;
     m->arena_bytes = all.peak;
     return VJ_OK;
 }
@@ -101,7 +102,8 @@ static vj_status allocate(vj_model *m)
     const int64_t word = (int64_t)sizeof(float);
     m->trained.params = &m->net.params;
     m->trained.tensor = m->net.tensor;
-    m->memory = vj_device_alloc(m->be, m->arena_bytes);
+    m->fixed = vj_device_alloc(m->be, m->fixed_bytes);
+    if (vj_device_is_host(m->be)) VJ_TRY(vj_model_reserve(m, m->arena_bytes));
     m->trained.weights = vj_device_alloc(m->be, ps->total * word);
     m->trained.gradient = vj_device_alloc(m->be, ps->total * word);
     if (m->by_rows_count > 0) m->by_rows = vj_device_alloc(m->be, m->by_rows_count * word);
@@ -109,14 +111,13 @@ static vj_status allocate(vj_model *m)
     m->predictor_table = vj_network_table(&m->net, m->be, m->net.shape.predictor_width);
     if (m->net.shape.objective == VJ_OBJECTIVE_FEATURE)
         m->trained.target = vj_device_alloc(m->be, ps->encoder_total * word);
-    if (!m->memory || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor_table ||
+    if (!m->fixed || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor_table ||
         (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->trained.target) || (m->by_rows_count > 0 && !m->by_rows))
         return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_weights_rounded_alloc(m->be, ps->total, &m->rounded_weights));
     if (m->trained.target) VJ_TRY(vj_weights_rounded_alloc(m->be, ps->encoder_total, &m->rounded_target));
 
-    m->arena = (vj_arena){.base = (char *)m->memory};
-    VJ_TRY(take_fixed(m, &m->arena));
+    VJ_TRY(take_fixed(m, &(vj_arena){.base = m->fixed}));
     vj_fill(m->be, m->trained.weights, 0.0f, ps->total);
     vj_fill(m->be, m->trained.gradient, 0.0f, ps->total);
     if (m->trained.target) vj_fill(m->be, m->trained.target, 0.0f, ps->encoder_total);
@@ -135,8 +136,8 @@ vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_obje
 void vj_model_destroy(vj_model *m)
 {
     if (!m) return;
-    float *const device[] = {m->memory,  m->trained.weights, m->trained.gradient, m->trained.target,
-                             m->by_rows, m->table,           m->predictor_table};
+    void *const device[] = {m->fixed,          m->memory,  m->trained.weights, m->trained.gradient,
+                            m->trained.target, m->by_rows, m->table,           m->predictor_table};
     for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
     if (m->be) vj_device_free(m->be, m->rounded_weights);
     if (m->be) vj_device_free(m->be, m->rounded_target);
@@ -276,7 +277,7 @@ int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
         rows.target += lists->targets[i];
     }
     rows.predictor = rows.context + rows.target;
-    vj_arena arena = m->arena; /* behind what is fixed */
+    vj_arena arena = m->arena;
     place(m, &arena, &rows);
     if (arena.peak > m->used_bytes) m->used_bytes = arena.peak;
     return arena.peak;
@@ -288,25 +289,52 @@ vj_status vj_model_accept_frames(vj_model *m, int64_t clip_bytes)
     return vj_frame_room_open(&m->room, m->be, m->bounds.clips, clip_bytes);
 }
 
-void vj_model_touch(vj_model *m, int64_t bytes)
+int64_t vj_model_reserved(const vj_model *m, int64_t bytes)
 {
-    const int64_t begin = m->arena.used / (int64_t)sizeof(float);
-    vj_fill(m->be, m->memory + begin, 0.0f, bytes / (int64_t)sizeof(float) - begin);
+    const int64_t more = bytes + bytes / VJ_RESERVE_SHARE;
+    return more < m->arena_bytes ? more : m->arena_bytes;
 }
 
-void vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_lists *lists, int64_t batch, int accumulate)
+vj_status vj_model_reserve(vj_model *m, int64_t bytes)
+{
+    if (bytes <= m->memory_bytes) return VJ_OK;
+    vj_device_free(m->be, m->memory); /* a microbatch leaves nothing in it that the next one reads */
+    m->memory_bytes = vj_model_reserved(m, bytes);
+    m->memory = vj_device_alloc(m->be, m->memory_bytes);
+    if (!m->memory) m->memory_bytes = 0;
+    m->arena = (vj_arena){.base = (char *)m->memory};
+    return m->memory ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+}
+
+vj_status vj_model_touch(vj_model *m, int64_t bytes)
+{
+    VJ_TRY(vj_model_reserve(m, bytes));
+    vj_fill(m->be, m->memory, 0.0f, bytes / (int64_t)sizeof(float));
+    return VJ_OK;
+}
+
+/* Place the activations of a microbatch in memory that is large enough. */
+static vj_status place_activations(vj_model *m, const vj_mask_lists *lists)
+{
+    if (vj_model_activations(m, lists) <= m->memory_bytes) return VJ_OK;
+    VJ_TRY(vj_model_reserve(m, m->used_bytes));
+    vj_model_activations(m, lists);
+    return VJ_OK;
+}
+
+vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_lists *lists, int64_t batch,
+                              int accumulate)
 {
     const vj_shape *s = &m->net.shape;
     const int64_t n = lists->clips;
     /* |d|^e / e is the feature loss; the pixel baseline is the plain mean of squares. */
     const double share = (s->objective == VJ_OBJECTIVE_PIXEL ? m->settings.loss_exp : 1.0) / m->net.out;
     vj_phase_enter(m->be, VJ_PHASE_DATA);
+    VJ_TRY(place_activations(m, lists));
     vj_ragged_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
-    vj_model_activations(m, lists);
+    if (!accumulate) round_weights(m); /* else they are those of the microbatch before; frames travel meanwhile */
     vj_input_upload(clips, &m->room, m->be, m->clips, n, s);
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
-
-    if (!accumulate) round_weights(m); /* else they are those of the microbatch before */
 
     vj_phase_enter(m->be, VJ_PHASE_TARGET);
     make_target(m, n);
@@ -319,6 +347,7 @@ void vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_lists
     vj_phase_enter(m->be, VJ_PHASE_BACKWARD);
     backward(m, n, accumulate);
     vj_phase_enter(m->be, VJ_PHASE_OTHER);
+    return VJ_OK;
 }
 
 /* Gradients of own rows between the flat vector and m->by_rows, where they are one piece. */
@@ -343,17 +372,16 @@ void vj_model_complete_gradient(vj_model *m)
     pack_by_rows(m, true);
 }
 
-void vj_model_ask_losses(vj_model *m)
+void vj_model_ask_losses(vj_model *m, double *asked)
 {
     const int masks = m->bounds.masks;
-    vj_download_later(m->be, m->host_losses, m->losses, (masks + 1) * (int64_t)sizeof *m->losses);
+    vj_download_later(m->be, asked, m->losses, (masks + 1) * (int64_t)sizeof *m->losses);
     vj_fill(m->be, (float *)m->losses, 0.0f, 2 * (masks + 1));
 }
 
-void vj_model_losses(const vj_model *m, double *by_mask, double *penalty)
+void vj_model_losses(const vj_model *m, const double *asked, double *by_mask, double *penalty)
 {
-    const double *all = m->host_losses;
     const int masks = m->bounds.masks;
-    for (int i = 0; i < masks; i++) by_mask[i] = all[i];
-    *penalty = m->settings.reg_coeff != 0.0 ? all[masks] / m->settings.reg_coeff : all[masks];
+    for (int i = 0; i < masks; i++) by_mask[i] = asked[i];
+    *penalty = m->settings.reg_coeff != 0.0 ? asked[masks] / m->settings.reg_coeff : asked[masks];
 }

@@ -27,7 +27,6 @@ typedef struct {
     uint16_t *rounded_weights, *rounded_target; /* device; copies of them for products, made for each step; or NULL */
     vj_trainable trained;                       /* weights, gradient, target encoder (none for the pixel objective) */
     double *losses; /* device [masks] loss by mask, then the spread penalty: sums since vj_model_ask_losses() */
-    double host_losses[VJ_MAX_MASKS + 1]; /* what was asked for */
 
     /* of the last microbatch */
     vj_ragged packing;
@@ -39,7 +38,9 @@ typedef struct {
     vj_stack_memory context_memory, predictor_memory, target_memory;
 
     /* own */
-    float *memory, *clips, *table, *predictor_table;
+    void *fixed;   /* losses and packing */
+    float *memory; /* [memory_bytes] activations */
+    float *clips, *table, *predictor_table;
     float *by_rows; /* [by_rows_count] staging buffer for partial gradients (vj_param.by_rows) to be summed over the
                        group */
     int64_t by_rows_count;
@@ -47,9 +48,11 @@ typedef struct {
     float *dpicked, *dpicked_norm, *dpredicted, *dencoded;
     vj_stack_scratch encoder_scratch, predictor_scratch;
     vj_frame_room room;
-    vj_arena arena;      /* activations, placed anew for each microbatch; begins behind the part that is placed once */
-    int64_t arena_bytes; /* reserved, for the largest possible number of rows */
-    int64_t used_bytes;  /* the most of arena_bytes that a microbatch has needed so far */
+    vj_arena arena; /* activations, placed anew for each microbatch: at the begin of `memory` */
+    int64_t fixed_bytes;
+    int64_t arena_bytes;  /* for the largest possible number of rows */
+    int64_t used_bytes;   /* the most of arena_bytes that a microbatch has needed so far */
+    int64_t memory_bytes; /* what there is: on the host arena_bytes, of which only what is touched is taken */
 } vj_model;
 
 /** Read the objective's settings from a configuration. */
@@ -63,7 +66,8 @@ vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_obje
                           const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_precision precision);
 
 /**
- * Allocate everything a run needs, once. Weights are zero: draw them with vj_model_init_weights() or read a checkpoint.
+ * Allocate everything a run needs, but on a device that is not the host the activations, for which see
+ * vj_model_reserve(). Weights are zero: draw them with vj_model_init_weights() or read a checkpoint.
  * bounds->clips is the microbatch size. The ranks of `tensor` (borrowed; NULL: no group) divide the network between
  * them (stack.h) and work on the same clips. Not collective. Release with vj_model_destroy(), also after a failure.
  */
@@ -80,15 +84,22 @@ void vj_model_init_weights(vj_model *model, vj_init init, int zero_mask_tokens, 
  */
 vj_status vj_model_accept_frames(vj_model *model, int64_t clip_bytes);
 
-/**
- * Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most arena_bytes.
- * vj_model_microbatch() calls this itself.
- */
+/** Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most arena_bytes. */
 int64_t vj_model_activations(vj_model *model, const vj_mask_lists *lists);
 
-/** Write to the first `bytes` bytes of the arena with all threads, so that page faults do not slow down the first step.
+/**
+ * See to it that there is memory for `bytes` of activations. The most that masks could ask for is several times what
+ * they do ask for, and a device that is not the host really takes what is allocated. So there it is VJ_RESERVE_SHARE
+ * more than asked for, and a later microbatch that needs more gets more, for which the host waits. VJ_ERR_MEMORY.
  */
-void vj_model_touch(vj_model *model, int64_t bytes);
+vj_status vj_model_reserve(vj_model *model, int64_t bytes);
+enum { VJ_RESERVE_SHARE = 32 /* a 32nd */ };
+/** What such a device then has for activations. */
+int64_t vj_model_reserved(const vj_model *model, int64_t bytes);
+
+/** Reserve, and write to the first `bytes` bytes of activations with all threads, so that page faults do not slow down
+ * the first step. */
+vj_status vj_model_touch(vj_model *model, int64_t bytes);
 
 /**
  * Run forward, loss and backward of one microbatch. Writes this microbatch's part of the gradient of the global batch's
@@ -98,10 +109,10 @@ void vj_model_touch(vj_model *model, int64_t bytes);
  * @param lists  the masks of these clips
  * @param batch  clips of the global batch
  *
- * Collective over the tensor group.
+ * Fails only without memory for the activations. Collective over the tensor group.
  */
-void vj_model_microbatch(vj_model *model, const vj_input *clips, const vj_mask_lists *lists, int64_t batch,
-                         int accumulate);
+vj_status vj_model_microbatch(vj_model *model, const vj_input *clips, const vj_mask_lists *lists, int64_t batch,
+                              int accumulate);
 
 /**
  * Sum the gradients that each rank of a tensor group computed from its own rows only (vj_param.by_rows), once per step
@@ -111,12 +122,12 @@ void vj_model_microbatch(vj_model *model, const vj_input *clips, const vj_mask_l
 void vj_model_complete_gradient(vj_model *model);
 
 /**
- * Losses, in two calls so that the host waits once for all it asks for: ask, then vj_sync(), then read the loss by mask
- * [masks], each already divided by the number of masks, and the spread penalty, both summed since they were asked for
- * before.
+ * Losses, in two calls so that the host waits once for all it asks for: ask, then vj_sync(), then read from `asked`
+ * (host, [masks + 1]) the loss by mask [masks], each already divided by the number of masks, and the spread penalty,
+ * both summed since they were asked for before.
  */
-void vj_model_ask_losses(vj_model *model);
-void vj_model_losses(const vj_model *model, double *by_mask, double *penalty);
+void vj_model_ask_losses(vj_model *model, double *asked);
+void vj_model_losses(const vj_model *model, const double *asked, double *by_mask, double *penalty);
 
 /* ------------------------------------------------------------------------------------------------ frozen encoder */
 

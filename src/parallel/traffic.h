@@ -9,7 +9,7 @@
 #ifndef VJ_PARALLEL_TRAFFIC_H
 #define VJ_PARALLEL_TRAFFIC_H
 
-#include "parallel/gradient_sum.h"
+#include "parallel/device_gather.h"
 
 typedef struct {
     int64_t messages, bytes;
@@ -30,6 +30,9 @@ vj_status vj_gradient_sum_count(vj_traffic *traffic, const vj_gradient_sum_plan 
  * vj_group_allreduce() with all of them together, on communicators VJ_COMM_ACROSS. Fails only for want of memory. */
 vj_status vj_group_count(vj_traffic *traffic, vj_group_call call, const int64_t *first, const int *first_rank,
                          int ranks);
+
+/** A call of vj_device_gather_run() (device_gather.h): of the plan n of the vectors, ranks, first and bucket count. */
+void vj_device_gather_count(vj_traffic *traffic, const vj_device_gather_plan *plan, const int *first_rank);
 
 /** A call of vj_sum_doubles() on a communicator of `ranks` ranks. */
 void vj_sum_doubles_count(vj_traffic *traffic, int ranks, int64_t count);

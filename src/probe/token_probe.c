@@ -319,29 +319,23 @@ const float *vj_token_probe_token_gradient(const vj_token_probe *p)
     return p->passes->scratch.dx;
 }
 
-/* Add a sample's gradient to sum; `batch` such must fit. */
-static vj_status add(vj_token_probe *p, int64_t *sum, int64_t batch)
+/* Is each element of the gradient small enough? The host looks at all of them. */
+static vj_status check_elements(vj_token_probe *p, float largest, int64_t batch)
 {
     const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
-    const float largest = (float)(LARGEST_SUM / (double)batch);
     float wrong = 0.0f;
     for (int64_t first = 0; first < p->size; first += piece) {
         const int64_t n = p->size - first < piece ? p->size - first : piece;
-        const float *from = vj_map(p->be, p->passes->gradient + first, n * (int64_t)sizeof *from, VJ_MAP_READ);
-        for (int64_t i = 0; i < n; i++) {
-            if (fabsf(from[i]) <= largest)
-                sum[first + i] += llrint(from[i] * UNITS);
-            else
-                wrong = from[i];
-        }
-        vj_unmap(p->be, (void *)(uintptr_t)from);
+        float *gradient = vj_map(p->be, p->passes->gradient + first, n * (int64_t)sizeof *gradient, VJ_MAP_READ);
+        for (int64_t i = 0; i < n; i++)
+            if (!(fabsf(gradient[i]) <= largest)) wrong = gradient[i];
+        vj_unmap(p->be, gradient);
     }
-    if (wrong != 0.0f)
-        return vj_raise(VJ_ERR_STATE,
-                        "a deep probe's gradient has an element %g; at most %g can be summed over a batch of %lld: a "
-                        "lower learning rate?",
-                        wrong, largest, (long long)batch);
-    return VJ_OK;
+    if (wrong == 0.0f) return VJ_OK;
+    return vj_raise(VJ_ERR_STATE,
+                    "a deep probe's gradient has an element %g; at most %g can be summed over a batch of %lld: a "
+                    "lower learning rate?",
+                    (double)wrong, (double)largest, (long long)batch);
 }
 
 vj_status vj_token_probe_backward(vj_token_probe *p, int32_t label, double *loss, int64_t *sum, int64_t batch)
@@ -353,19 +347,19 @@ vj_status vj_token_probe_backward(vj_token_probe *p, int32_t label, double *loss
     vj_probe_backward(by->cross, by->scratch.dx);
     vj_stack_backward(&by->stack, p->be, stack_weights(p), by->gradient + p->first, &by->memory, &rows, &by->scratch, 0,
                       &none);
-    VJ_TRY(vj_sync(p->be));
-    return add(p, sum, batch);
+    /* Where the squares' sum is small each element is: mostly no other look is needed. */
+    const float largest = (float)(LARGEST_SUM / (double)batch);
+    double squares;
+    vj_sum_squares(p->be, by->cross->sum, by->gradient, p->size);
+    vj_download(p->be, &squares, by->cross->sum, (int64_t)sizeof squares);
+    if (!(squares <= (double)largest * largest)) VJ_TRY(check_elements(p, largest, batch));
+    vj_add_units(p->be, sum, by->gradient, UNITS, p->size);
+    return vj_sync(p->be);
 }
 
 vj_status vj_token_probe_update(vj_token_probe *p, const int64_t *sum, int64_t batch, const vj_head_step *how)
 {
-    const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
-    for (int64_t first = 0; first < p->size; first += piece) {
-        const int64_t n = p->size - first < piece ? p->size - first : piece;
-        float *to = vj_map(p->be, p->passes->gradient + first, n * (int64_t)sizeof *to, VJ_MAP_WRITE);
-        for (int64_t i = 0; i < n; i++) to[i] = (float)((double)sum[first + i] / UNITS / (double)batch);
-        vj_unmap(p->be, to);
-    }
+    vj_mean_of_units(p->be, p->passes->gradient, sum, UNITS, batch, p->size);
     const vj_adamw_step step =
         vj_probe_adamw(p->be, how->update, p->passes->gradient, p->size, p->passes->cross->sum, how->clip);
     const vj_adamw_vectors v = {.w = p->state,

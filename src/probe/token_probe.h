@@ -71,14 +71,15 @@ const float *vj_token_probe_pooled(const vj_token_probe *probe);
 
 /**
  * Compute the cross-entropy of the last forward pass's sample, *loss, and its gradients, and add them to sum [size]
- * (host). VJ_ERR_STATE, reported, if one is not a number or so large that the sum of `batch` such samples might leave
+ * (device). VJ_ERR_STATE, reported, if one is not a number or so large that the sum of `batch` such samples might leave
  * the range of its integers.
  */
 vj_status vj_token_probe_backward(vj_token_probe *probe, int32_t label, double *loss, int64_t *sum, int64_t batch);
 /** Return the gradient of the last sample's tokens [N, D] (device). */
 const float *vj_token_probe_token_gradient(const vj_token_probe *probe);
 
-/** Update the weights with the mean gradient of `batch` samples, whose gradients have been added to sum [size] (host).
+/** Update the weights with the mean gradient of `batch` samples, whose gradients have been added to sum [size]
+ * (device).
  */
 vj_status vj_token_probe_update(vj_token_probe *probe, const int64_t *sum, int64_t batch, const vj_head_step *step);
 

@@ -206,7 +206,7 @@ static vj_status encode_batch(watch *w, int64_t row, float *tokens)
     vj_batch batch;
     double wait_s;
     const int64_t clip = w->tokens * w->D;
-    VJ_TRY(vj_loader_next(f->loader, &batch, &wait_s));
+    VJ_TRY(vj_frozen_next(f, &batch, &wait_s));
     vj_phase_enter(f->be, VJ_PHASE_TARGET); /* for the watchdog, each batch is progress */
     (void)vj_frozen_encode(f, 0, &batch);
     vj_phase_enter(f->be, VJ_PHASE_OTHER);

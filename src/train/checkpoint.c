@@ -158,6 +158,10 @@ struct vj_checkpoint {
     vj_ckpt_writer *writer;
     turn turn;   /* of the checkpoint under way */
     float *work; /* [VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MOST] with a tensor group, else NULL */
+    /* In the background, on a device that is not the host: memory of vj_host_alloc() that all is copied to, and the end
+     * of these copies. Else NULL. */
+    void *snapshot;
+    vj_event *copied; /* of the backend */
 };
 
 /*
@@ -236,6 +240,24 @@ static bool assemble_next(vj_checkpoint *c, float *whole)
     return false;
 }
 
+static bool is_copied(void *checkpoint, bool wait)
+{
+    const vj_checkpoint *c = checkpoint;
+    if (wait) vj_event_wait(c->optimizer->trained->be, c->copied);
+    return vj_event_done(c->optimizer->trained->be, c->copied);
+}
+
+/* A device copies the run beside the next step. */
+static vj_status lend_snapshot(vj_checkpoint *c)
+{
+    vj_optimizer *o = c->optimizer;
+    c->snapshot = vj_host_alloc(o->trained->be, vj_ckpt_memory_bytes(c->writer));
+    if (!c->snapshot) return VJ_ERR_MEMORY; /* reported by the device */
+    c->copied = o->snapshot = vj_event_create(o->trained->be);
+    vj_ckpt_lend(c->writer, c->snapshot, is_copied, c);
+    return vj_sync(o->trained->be);
+}
+
 vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool background, MPI_Comm world)
 {
     int moments = 0;
@@ -253,13 +275,19 @@ vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool b
         if (!c->work) status = vj_raise(VJ_ERR_MEMORY, "no memory to assemble the tensors of a checkpoint");
     }
     VJ_TRY(vj_agree(world, status));
-    return vj_ckpt_open(&c->writer, c->list.tensor, c->list.count, background, world);
+    VJ_TRY(vj_ckpt_open(&c->writer, c->list.tensor, c->list.count, background, world));
+    return vj_agree(world, background && !vj_device_is_host(o->trained->be) ? lend_snapshot(c) : VJ_OK);
 }
 
 void vj_checkpoint_close(vj_checkpoint *c)
 {
     if (!c) return;
     vj_ckpt_close(c->writer);
+    if (c->snapshot) {
+        vj_event_wait(c->optimizer->trained->be, c->copied);
+        vj_host_free(c->optimizer->trained->be, c->snapshot);
+        c->optimizer->snapshot = NULL;
+    }
     release(&c->list);
     free(c->work);
     free(c);
@@ -280,12 +308,18 @@ int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)
     return vj_ckpt_memory_bytes(c->writer);
 }
 
-/* Whole blocks of a tensor that this rank writes, to the host; in the order of the list. */
+/* Whole blocks of a tensor that this rank writes, to the host; in the order of the list. To a snapshot in the lane that
+ * was entered, without waiting for it; blocks that a tensor group assembles come through other memory, which is waited
+ * for. */
 static vj_status get(void *checkpoint, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     vj_checkpoint *c = checkpoint;
     vj_backend *be = c->optimizer->trained->be;
     const tensor_home *home = tensor->data;
+    if (home->param->shares == 1 && c->snapshot) {
+        vj_download_begin(be, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
+        return VJ_OK;
+    }
     if (home->param->shares == 1) {
         vj_download(be, host, home->device + (first - home->origin), (last - first) * (int64_t)sizeof *host);
     } else {
@@ -299,10 +333,16 @@ static vj_status get(void *checkpoint, const vj_ckpt_tensor *tensor, int64_t fir
 
 vj_status vj_checkpoint_begin(vj_checkpoint *c, const char *dir, const vj_ckpt_state *state)
 {
+    vj_backend *be = c->optimizer->trained->be;
+    vj_event *now = vj_event_record(be);
+    const vj_lane lane = vj_lane_enter(be, c->snapshot ? VJ_LANE_SNAPSHOT : VJ_LANE_COMPUTE);
+    if (c->snapshot) vj_event_follow(be, now);
     c->turn = (turn){.last = -1};
-    VJ_TRY(vj_ckpt_begin(c->writer, dir, state, get, c));
-    if (c->work) assemble_next(c, NULL); /* the others may still be waiting for their blocks */
-    return VJ_OK;
+    const vj_status status = vj_ckpt_begin(c->writer, dir, state, get, c);
+    if (status == VJ_OK && c->work) assemble_next(c, NULL); /* the others may still be waiting for their blocks */
+    vj_event_record_again(be, c->copied);
+    vj_lane_enter(be, lane);
+    return status;
 }
 
 bool vj_checkpoint_poll(vj_checkpoint *c)

@@ -17,7 +17,13 @@ enum {
     LOOK_MICROBATCHES = 128, /* of so many microbatches: the most of them is near that of thousands */
     BLOCK = 4 << 20,         /* of a rank's share that group.c exchanges between nodes at a time */
     WINDOW = 6 << 20,        /* of a group's windows what a rank touches, its own and of its neighbours' */
-    PROGRAM_LATER = 7 << 20  /* what libraries take in the course of a run; measured 5 to 10 MiB */
+    PROGRAM_LATER = 7 << 20, /* what libraries take in the course of a run; measured 5 to 10 MiB */
+    /* Of a device: a lane's tables (src/kernels/cuda/cuda.h), and what cuBLASLt works in (products.c). Of the host: a
+       lane's staging, as much as its tables; a view. */
+    TABLES = 16 << 20,
+    WORKSPACE = 32 << 20,
+    TIMED_VALUES = 2 * 16384 * 1024 + 1024 * 1024, /* of the products that are timed at the start (candidates.c), */
+    TIMED_GRADIENT = 1024 * 1024                   /* and the floats of their gradient */
 };
 
 static int64_t lesser(int64_t a, int64_t b)
@@ -69,6 +75,13 @@ static int64_t packed_bytes(const vj_model *m, const vj_ragged_bounds *b, int th
            (int64_t)threads * THREAD;
 }
 
+/* Copies of so many weights for products (model/params.h). */
+static int64_t rounded_bytes(const vj_config *c, int64_t weights)
+{
+    const bool none = vj_backend_is_host(c->train.backend) || vj_precision_of(c) == VJ_FP32;
+    return none ? 0 : weights * (int64_t)sizeof(uint16_t);
+}
+
 /* Its sums, on the way to the eigenvalues those of all ranks, and those that a tree keeps. */
 static int64_t spectrum_bytes(const vj_model *m, int kept)
 {
@@ -89,34 +102,74 @@ static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool ta
     return elements / data_ranks * (int64_t)sizeof(float);
 }
 
-/* The in-run watch (probe/watch.h): features of all its clips on rank 0, a pass of the encoder, batches read ahead. */
+/* The in-run watch (probe/watch.h): features of all its clips on rank 0, batches read ahead; and what it has where the
+ * encoder computes. */
 static int64_t watch_bytes(const vj_model *m, const vj_config *c, vj_loader_bytes loader)
 {
     const int64_t word = (int64_t)sizeof(float), clips = 2 * c->watch.clips, width = m->net.shape.width;
     if (c->watch.every == 0) return 0;
-    const bool rounds = strcmp(c->train.precision, "bf16") == 0;
-    int64_t values = clips * width;
-    if (c->watch.epochs > 0) values += (clips + c->probe.batch) * m->net.tokens * width;
+    const int64_t values = clips * width * (c->watch.epochs > 0 ? 1 + m->net.tokens : 1);
     const int64_t unit = clips * width * (int64_t)sizeof(double); /* mean tokens of length 1, for the neighbours */
-    return values * word + unit + vj_encoder_bytes(&m->net.shape, c->train.microbatch, rounds ? VJ_BF16 : VJ_FP32) +
-           (rounds && !vj_backend_is_host(c->train.backend) ? m->net.params.encoder_total * (int64_t)sizeof(uint16_t)
-                                                            : 0) +
-           2 * c->train.microbatch * loader.sample + c->data.threads * loader.thread +
-           c->train.microbatch * loader.frames;
+    return values * word + unit + 2 * c->train.microbatch * loader.sample + c->data.threads * loader.thread;
+}
+static int64_t watch_pass_bytes(const vj_model *m, const vj_config *c, vj_loader_bytes loader)
+{
+    const bool host = vj_backend_is_host(c->train.backend);
+    const int64_t clip = m->net.tokens * m->net.shape.width * (int64_t)sizeof(float);
+    if (c->watch.every == 0) return 0;
+    return vj_encoder_bytes(&m->net.shape, c->train.microbatch, vj_precision_of(c)) +
+           (c->watch.epochs > 0 ? c->probe.batch * clip : 0) + (host ? 0 : clip /* positions */) +
+           rounded_bytes(c, m->net.params.encoder_total) + VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames;
 }
 
 /*
  * Between nodes: buckets of the gradient that are on their way (parallel/gradient_sum.c), and the block of
  * parallel/group.c. A device has as much, and twice that is of the host, through which messages may go.
  */
-static void add_messages(vj_memory *n, const vj_config *c, int64_t nodes, int64_t beside)
+static int64_t on_the_way_bytes(const vj_config *c, int64_t nodes, int64_t beside)
 {
-    const bool host = vj_backend_is_host(c->train.backend);
-    const int64_t mb = c->parallel.bucket_mb, bucket = host ? mb << 18 : vj_peers_bucket(mb, (int)nodes);
-    const int64_t on_the_way = VJ_SUM_SLOTS * (bucket / beside) * (int64_t)sizeof(float);
-    if (nodes == 1) return;
-    n->messages = BLOCK + (host ? 1 : 2) * on_the_way;
-    if (!host) n->buffers += on_the_way;
+    const int64_t mb = c->parallel.bucket_mb;
+    const int64_t bucket = vj_backend_is_host(c->train.backend) ? mb << 18 : vj_peers_bucket(mb, (int)nodes);
+    return nodes > 1 ? VJ_SUM_SLOTS * (bucket / beside) * (int64_t)sizeof(float) : 0;
+}
+
+/*
+ * What the kernels of a device work in: most is asked for by the gradient of the patches' weight, for bf16 copies of
+ * the patches and of what comes back to them, which are floats; in fp32 by sums over rows, of which there are at most
+ * 1024 parts.
+ */
+static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
+{
+    const int64_t rows = m->bounds.clips * m->net.grid_tokens, width = m->net.shape.width;
+    const int64_t copies = rows * (width + m->net.patch_values) * (int64_t)sizeof(uint16_t);
+    const int64_t parts = 2 * lesser((rows + 31) / 32, 1024) * width * (int64_t)sizeof(float);
+    return vj_precision_of(c) == VJ_BF16 && copies > parts ? copies : parts;
+}
+
+/* Of a device that is not the host: what the host has no part of. The other lane sums over ranks. */
+static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ranks, vj_loader_bytes loader)
+{
+    const vj_params *ps = &m->net.params;
+    const bool feature = m->net.shape.objective == VJ_OBJECTIVE_FEATURE;
+    const int64_t cells = feature ? (int64_t)m->net.shape.width * m->net.shape.width : 0;
+    return rounded_bytes(c, ps->total + (feature ? ps->encoder_total : 0)) +
+           (m->by_rows_count + cells) * (int64_t)sizeof(float) +
+           VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames + scratch_bytes(m, c) +
+           (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES + WORKSPACE;
+}
+
+/* What is there while products are timed, before the model is: of a small model less. */
+static int64_t timing_bytes(const vj_config *c)
+{
+    const int64_t word = vj_precision_of(c) == VJ_BF16 ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(float);
+    return TIMED_VALUES * word + TIMED_GRADIENT * (int64_t)sizeof(float) + WORKSPACE;
+}
+
+/* Of the host where a device computes: lanes' staging, views, the covariance twice. */
+static int64_t beside_device_bytes(const vj_model *m, int data_ranks, int kept)
+{
+    const int64_t lanes = (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES;
+    return lanes + VJ_MAP_BYTES + spectrum_bytes(m, kept);
 }
 
 static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_ranks, int node_ranks,
@@ -129,29 +182,36 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     VJ_TRY(largest_slice(c, ps, data_ranks, &slice));
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
     const int groups = (data_ranks > 1) + (c->parallel.tensor > 1);
-    const bool feature = m->net.shape.objective == VJ_OBJECTIVE_FEATURE;
+    const bool feature = m->net.shape.objective == VJ_OBJECTIVE_FEATURE, host = vj_backend_is_host(c->train.backend);
     const int kept = c->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE ? vj_tree_levels(last - first) + 1 : 0;
     n->weights = ps->total * word;
     n->gradient = (kept > 0 ? kept : 1) * n->weights;
     n->moments = 2 * slice * word;
     n->target = feature ? ps->encoder_total * word : 0;
-    n->activations = m->used_bytes;
-    n->reserved = m->arena_bytes;
+    n->activations = m->fixed_bytes + (host ? m->used_bytes : vj_model_reserved(m, m->used_bytes));
+    n->reserve = m->used_bytes;
+    n->reserved = m->fixed_bytes + m->arena_bytes;
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
-    /* Copies of weights and target for products (model/params.h). */
-    const int64_t rounded = vj_backend_is_host(c->train.backend) || vj_precision_of(c) == VJ_FP32
-                                ? 0
-                                : (ps->total + (feature ? ps->encoder_total : 0)) * (int64_t)sizeof(uint16_t);
-    n->buffers = rounded + m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + groups * (int64_t)WINDOW +
-                 spectrum_bytes(m, kept);
     /* Each sums its part of the gradient over the window of them all (parallel/gradient_sum.h). */
-    const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor);
-    add_messages(n, c, (data_ranks + beside - 1) / beside, beside);
-    n->neighbours = beside > 1 ? n->weights / beside * (beside - 1) : 0;
+    const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor),
+                  nodes = (data_ranks + beside - 1) / beside;
+    const int64_t on_the_way = on_the_way_bytes(c, nodes, beside);
+    const int64_t of_device = host ? 0 : device_buffers(m, c, data_ranks, loader) + on_the_way;
+    const int64_t pass = watch_pass_bytes(m, c, loader);
+    n->buffers = groups * (int64_t)WINDOW +
+                 (host ? m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + spectrum_bytes(m, kept)
+                       : of_device + beside_device_bytes(m, data_ranks, kept));
+    n->messages = nodes > 1 ? BLOCK + (host ? 1 : 2) * on_the_way : 0;
+    if (!host && c->parallel.zero) n->messages += on_the_way + on_the_way / nodes; /* parallel/device_gather.c */
+    n->neighbours = host && beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
-    n->watch = watch_bytes(m, c, loader);
+    n->watch = watch_bytes(m, c, loader) + pass;
     n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * loader.sample +
-                 c->data.threads * loader.thread + c->train.microbatch * loader.frames;
+                 c->data.threads * loader.thread;
+    const int64_t of_run =
+        n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + of_device + pass;
+    if (!host) n->device = of_run > timing_bytes(c) ? of_run : timing_bytes(c);
+    if (!host) n->buffers += n->device - of_run;
     n->all = n->weights + n->gradient + n->moments + n->target + n->activations + n->tables + n->buffers + n->batches +
              n->messages + n->neighbours + n->checkpoint + n->watch + n->program;
     return VJ_OK;
@@ -183,4 +243,5 @@ void vj_memory_say(const vj_memory *n)
            (double)n->target / mib, (double)n->activations / mib, (double)n->reserved / mib, (double)n->tables / mib,
            (double)n->buffers / mib, (double)n->batches / mib, (double)n->checkpoint / mib, (double)n->neighbours / mib,
            (double)n->messages / mib, (double)n->watch / mib, (double)n->program / mib);
+    if (n->device > 0) vj_log("memory of a rank's GPU: %.1f MiB of these", (double)n->device / mib);
 }

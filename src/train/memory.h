@@ -10,8 +10,10 @@ typedef struct {
     /* Floats; in a tensor group, one rank's share. Moments: with zero = 1, one data rank's slice. Gradient: with
        parallel.reduction reproducible, several gradients. */
     int64_t weights, gradient, moments, target;
-    int64_t activations; /* for the masks of the first steps, not for the most there can be */
-    int64_t reserved;    /* address space for the most there can be; not part of the sum */
+    int64_t activations; /* for the masks of the first steps, not for the most there can be; with VJ_RESERVE_SHARE more
+                            on a device that is not the host */
+    int64_t reserve;     /* to ask vj_model_reserve() for */
+    int64_t reserved;    /* for the most there can be, on the host as address space; not part of the sum */
     int64_t tables;      /* positions */
     int64_t buffers;     /* packed operands, sums over ranks; an estimate, small beside the rest */
     int64_t messages;    /* of the host, between nodes: what is on its way of the gradient, and a block of weights */
@@ -22,6 +24,7 @@ typedef struct {
     int64_t watch;       /* the in-run watch (watch.every): its clips' features, on rank 0, and an encoder's memory */
     int64_t program;     /* resident at the time of the call, and an allowance: code, libraries, MPI */
     int64_t all;         /* the sum */
+    int64_t device;      /* of it what is memory of a device that is not the host, as its allocator counts it; else 0 */
 } vj_memory;
 
 /**

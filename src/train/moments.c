@@ -8,6 +8,7 @@
 #include "parallel/tree.h"
 
 enum { PIECE = 1 << 20 }; /* elements of a reduction, and of a host view */
+enum { PENDING = 32 };    /* terms that may be on their way from the device */
 _Static_assert(PIECE * sizeof(float) <= VJ_MAP_BYTES, "a piece fits a host view");
 
 struct vj_moments {
@@ -17,9 +18,12 @@ struct vj_moments {
     double *first;              /* device [2 D]: sums and sums of squares */
     float *second;              /* device [D, D]: sums of products */
     vj_tree firsts, products;   /* of first and of second; no terms: these are the sums */
-    double *sums;               /* [2 D] a copy of first */
-    double *host;               /* [D, D] */
-    bool asked;                 /* sums were asked for */
+    double *pending;            /* [PENDING, 2 D] of vj_host_alloc(): terms of firsts that are on their way; or NULL */
+    int pending_count;
+    double *sums;  /* [2 D] a copy of first */
+    double *host;  /* [D, D] */
+    float *copied; /* [D, D] of vj_host_alloc(), a copy of second; NULL: the device is the host */
+    bool asked;    /* sums, and products if there are any, were asked for */
 };
 
 vj_status vj_moments_open(vj_moments **moments, vj_backend *be, int D, int64_t terms)
@@ -32,10 +36,13 @@ vj_status vj_moments_open(vj_moments **moments, vj_backend *be, int D, int64_t t
     m->second = vj_device_alloc(be, (int64_t)D * D * (int64_t)sizeof *m->second);
     m->sums = vj_calloc(2 * (int64_t)D, sizeof *m->sums);
     m->host = vj_calloc((int64_t)D * D, sizeof *m->host);
-    if (!m->first || !m->second || !m->sums || !m->host)
+    if (!vj_device_is_host(be)) m->copied = vj_host_alloc(be, (int64_t)D * D * (int64_t)sizeof *m->copied);
+    if (!m->first || !m->second || !m->sums || !m->host || (!m->copied && !vj_device_is_host(be)))
         return vj_raise(VJ_ERR_MEMORY, "no memory for the moments of features of width %d", D);
     vj_fill(be, (float *)m->first, 0.0f, 4 * D);
     if (terms == 0) return VJ_OK;
+    m->pending = vj_host_alloc(be, PENDING * 2 * (int64_t)D * (int64_t)sizeof *m->pending);
+    if (!m->pending) return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_tree_init(&m->firsts, 2 * D, terms));
     return vj_tree_init(&m->products, (int64_t)D * D, terms);
 }
@@ -45,6 +52,8 @@ void vj_moments_close(vj_moments *m)
     if (!m) return;
     vj_device_free(m->be, m->first);
     vj_device_free(m->be, m->second);
+    vj_host_free(m->be, m->copied);
+    vj_host_free(m->be, m->pending);
     vj_tree_release(&m->firsts);
     vj_tree_release(&m->products);
     free(m->sums);
@@ -52,10 +61,14 @@ void vj_moments_close(vj_moments *m)
     free(m);
 }
 
-/* Second moments, in pieces that fit a host view. */
+/* Second moments: those that were asked for, else in pieces that fit a host view. */
 static void download_products(const vj_moments *m, double *out)
 {
     const int64_t cells = (int64_t)m->D * m->D;
+    if (m->copied && m->asked && !m->products.terms) {
+        for (int64_t i = 0; i < cells; i++) out[i] = m->copied[i];
+        return;
+    }
     for (int64_t at = 0; at < cells; at += PIECE) {
         const int64_t n = cells - at < PIECE ? cells - at : PIECE;
         float *view = vj_map(m->be, m->second + at, n * (int64_t)sizeof(float), VJ_MAP_READ);
@@ -70,14 +83,36 @@ static void download_moments(const vj_moments *m, double *out)
     vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D); /* a double is two floats */
 }
 
+/* The terms on their way are here: add them up. */
+static void add_pending(vj_moments *m)
+{
+    for (int i = 0; i < m->pending_count; i++) {
+        memcpy(vj_tree_next(&m->firsts), m->pending + (int64_t)i * 2 * m->D, 2 * (size_t)m->D * sizeof *m->pending);
+        vj_tree_add(&m->firsts);
+    }
+    m->pending_count = 0;
+}
+
+static void wait_for_pending(vj_moments *m)
+{
+    if (m->pending_count > 0) vj_event_wait(m->be, vj_event_record(m->be));
+    add_pending(m);
+}
+
+/* What `first` has is a term of its own. */
+static void take_term(vj_moments *m)
+{
+    if (m->pending_count == PENDING) wait_for_pending(m);
+    double *term = m->pending + (int64_t)m->pending_count++ * 2 * m->D;
+    vj_download_begin(m->be, term, m->first, 2 * m->D * (int64_t)sizeof *term);
+    vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D); /* a double is two floats */
+}
+
 void vj_moments_add(vj_moments *m, const float *x, int64_t R, int covariance)
 {
     vj_column_moments(m->be, m->first, x, R, m->D);
     m->rows += R;
-    if (m->firsts.terms) {
-        download_moments(m, vj_tree_next(&m->firsts));
-        vj_tree_add(&m->firsts);
-    }
+    if (m->firsts.terms) take_term(m);
     if (!covariance) return;
     const bool accumulate = m->rows_squared > 0 && m->products.terms == 0;
     const vj_precision precision = vj_backend_precision(m->be);
@@ -93,20 +128,23 @@ void vj_moments_add(vj_moments *m, const float *x, int64_t R, int covariance)
 
 void vj_moments_ask(vj_moments *m)
 {
-    if (m->firsts.terms) return; /* they are on the host already */
+    m->asked = true;
+    if (m->firsts.terms) return; /* they are on their way already */
     vj_download_later(m->be, m->sums, m->first, 2 * m->D * (int64_t)sizeof *m->sums);
     vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D);
-    m->asked = true;
+    if (m->copied && m->rows_squared > 0)
+        vj_download_begin(m->be, m->copied, m->second, (int64_t)m->D * m->D * (int64_t)sizeof *m->copied);
 }
 
 vj_moments_sums vj_moments_merge(vj_moments *m, MPI_Comm comm)
 {
     double rows[2] = {(double)m->rows, (double)m->rows_squared};
+    if (!m->asked) wait_for_pending(m);
+    add_pending(m);
     if (m->firsts.terms)
         memcpy(m->sums, vj_tree_total(&m->firsts), 2 * (size_t)m->D * sizeof *m->sums);
     else if (!m->asked)
         download_moments(m, m->sums);
-    m->asked = false;
     vj_sum_doubles(comm, m->sums, 2 * m->D);
     vj_sum_doubles(comm, rows, 2);
     return (vj_moments_sums){.rows = rows[0], .rows_squared = rows[1], .sum = m->sums, .squares = m->sums + m->D};
@@ -153,4 +191,5 @@ double *vj_moments_covariance(vj_moments *m, const vj_moments_sums *sums, MPI_Co
 void vj_moments_reset(vj_moments *m)
 {
     m->rows = m->rows_squared = m->products.done = 0;
+    m->asked = false;
 }

@@ -27,8 +27,8 @@ typedef struct {
     const double *sum, *squares; /* [D] sums of a column's numbers and of their squares */
 } vj_moments_sums;
 
-/** Begin to download the sums of this rank, as vj_download_later(): a merge after the next vj_sync() then does not
- * wait. Needed for nothing else. */
+/** Begin to download the sums of this rank, as vj_download_later(), and of the second moments: a merge after the next
+ * vj_sync(), and the covariance, then do not wait for the device. Needed for nothing else. */
 void vj_moments_ask(vj_moments *moments);
 
 /** Sum over the ranks; the result is the same on all. Call once between resets. Collective. */

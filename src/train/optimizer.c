@@ -288,7 +288,7 @@ static void exchange_weights(vj_optimizer *o)
 {
     vj_trainable *t = o->trained;
     const double begin = vj_now();
-    if (o->peers && vj_peers_gathers(o->peers)) {
+    if (o->peers) {
         vj_peers_gather(o->peers);
     } else {
         exchange(o, vj_group_allgather, t->weights, t->params->total);
@@ -331,6 +331,7 @@ static void update_part(vj_optimizer *o, const vj_update *u, vj_network_part par
 
 void vj_optimizer_update(vj_optimizer *o, const vj_update *u)
 {
+    vj_event_follow(o->trained->be, o->snapshot);
     update_part(o, u, VJ_ENCODER);
     update_part(o, u, VJ_PREDICTOR);
     if (o->zero) exchange_weights(o);

@@ -41,6 +41,7 @@ typedef struct {
     int64_t terms, done; /* this rank's microbatches of a step, and how many of them there are so far */
     float **kept;        /* [levels + 1] reproducible: sums that wait; kept[0] is the gradient. Owned */
     int level;           /* of them the one that is written next */
+    vj_event *snapshot;  /* borrowed; the next update comes after it: copies of what it changes. NULL: there are none */
     double comm_s;       /* time spent in communication so far; where ranks are neighbours sums are made in it */
     double backward_s;   /* of it during backward */
 } vj_optimizer;

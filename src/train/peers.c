@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "parallel/device_gather.h"
 #include "parallel/gradient_sum.h"
 #include "parallel/parallel.h"
 #include "parallel/window.h"
@@ -11,7 +12,6 @@
 
 enum { GRADIENT, WEIGHTS, TARGET, VECTORS }; /* what is shared */
 enum { MARKS = VJ_SUM_DELIVERED + 1, LARGEST_BUCKET = 64 << 18 };
-enum { BEGUN, GATHERED }; /* counters of the window, for gathers */
 
 /* Memory for messages. */
 typedef struct message_block {
@@ -23,16 +23,16 @@ typedef struct message_block {
 struct vj_peers {
     vj_backend *be;
     MPI_Comm comm;
-    vj_window window;             /* who is on this node; its counters are for gathers */
+    vj_window window;             /* who is on this node; its counters are the gather's */
     vj_peers_plan plan;           /* its vectors and `first` are borrowed */
     vj_sum_device device;         /* as the sum asks it */
     vj_gradient_sum *sum;         /* owned */
+    vj_device_gather *gather;     /* owned; NULL: each rank updates all of its weights */
     int rank, size;               /* on this node */
     float **vector[VECTORS];      /* [size] of each rank, as memory of this device; own ones are borrowed. Owned */
     vj_event **event[MARKS];      /* [size] vj_sum_mark of each rank; of the backend. Owned */
     vj_event *slot[VJ_SUM_SLOTS]; /* of the backend */
     message_block *blocks;        /* owned */
-    int64_t gathers;              /* so far */
 };
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -121,6 +121,23 @@ static vj_status open_sum(vj_peers *p)
     return vj_gradient_sum_open(&p->sum, p->comm, &plan);
 }
 
+static vj_status open_gather(vj_peers *p)
+{
+    if (!p->plan.first) return VJ_OK;
+    const vj_device_gather_plan plan = {
+        .vector = {{p->vector[WEIGHTS], p->plan.n}, {p->vector[TARGET], p->plan.encoder_n}},
+        .vectors = p->plan.target    ? 2
+                   : p->plan.weights ? 1
+                                     : 0,
+        .rank = vj_comm_rank(p->comm),
+        .ranks = vj_comm_size(p->comm),
+        .first = p->plan.first,
+        .bucket = p->plan.bucket,
+        .device = &p->device,
+        .user = p};
+    return vj_device_gather_open(&p->gather, &p->window, &plan);
+}
+
 static void warn_of_refusal(void)
 {
     vj_warn("the GPUs of a node cannot share memory, so gradients are summed through host memory, which is slow. Under "
@@ -142,6 +159,7 @@ vj_status vj_peers_open(vj_peers **peers, vj_backend *be, MPI_Comm comm, const v
     if (status == VJ_OK) status = connect(p);
     if (status == VJ_ERR_LIBRARY && vj_comm_rank(comm) == 0) warn_of_refusal();
     if (status == VJ_OK) status = vj_agree(comm, open_sum(p));
+    if (status == VJ_OK) status = vj_agree(comm, open_gather(p));
     if (status == VJ_OK) {
         *peers = p;
         return VJ_OK;
@@ -159,6 +177,7 @@ void vj_peers_close(vj_peers *p)
             if (p->vector[v] && r != p->rank) vj_device_free(p->be, p->vector[v][r]);
     MPI_Barrier(p->comm); /* nobody frees what another still has open */
     vj_gradient_sum_close(p->sum);
+    vj_device_gather_close(p->gather);
     vj_window_close(&p->window);
     for (int v = 0; v < VECTORS; v++) free(p->vector[v]);
     for (int e = 0; e < MARKS; e++) free(p->event[e]);
@@ -256,11 +275,14 @@ static void to_device(void *peers, float *device, const float *host, int64_t n)
     vj_event_follow(be, after);
 }
 
-/* Where messages go through the host's memory, what they wait for is a copy. */
+/* Where messages go through the host's memory, what they wait for is a copy; and, also if there is nothing to copy, all
+ * that was called before: what arrives may be written over it. */
 static void keep(void *peers, int slot)
 {
     vj_peers *p = peers;
+    vj_event *before = vj_event_record(p->be);
     const vj_lane lane = vj_lane_enter(p->be, p->device.to_host ? VJ_LANE_COPY : VJ_LANE_EXCHANGE);
+    vj_event_follow(p->be, before);
     p->slot[slot] = vj_event_record(p->be);
     vj_lane_enter(p->be, lane);
 }
@@ -315,35 +337,10 @@ const vj_gradient_sum_ops vj_peers_sum = {made, end, close_sum};
 
 /* ------------------------------------------------------------------------------------------------ gathers */
 
-bool vj_peers_gathers(const vj_peers *p)
-{
-    return p->window.nodes == 1;
-}
-
-/* All ranks are here with what they called so far in this lane. */
-static void meet(vj_peers *p, int counter, vj_sum_mark mark)
-{
-    record(p, mark);
-    vj_window_tell(&p->window, counter, p->gathers);
-    vj_window_wait(&p->window, counter, p->gathers);
-}
-
 /* The events are those of sums, none of which is under way. */
 void vj_peers_gather(vj_peers *p)
 {
-    const int64_t length[VECTORS] = {0, p->plan.n, p->plan.encoder_n}, *slice = p->plan.first;
-    p->gathers++;
-    meet(p, BEGUN, VJ_SUM_MADE);
     const vj_lane lane = vj_lane_enter(p->be, VJ_LANE_EXCHANGE);
-    follow_all(p, VJ_SUM_MADE);
-    for (int v = WEIGHTS; v < VECTORS; v++) {
-        const int64_t first = slice[p->rank], last = slice[p->rank + 1] < length[v] ? slice[p->rank + 1] : length[v];
-        for (int i = 1; own_vector(p, v) && first < last && i < p->size; i++) {
-            const int r = (p->rank + i) % p->size;
-            vj_copy(p->be, p->vector[v][r] + first, p->vector[v][p->rank] + first, last - first);
-        }
-    }
-    meet(p, GATHERED, VJ_SUM_DELIVERED);
+    vj_device_gather_run(p->gather);
     vj_lane_enter(p->be, lane);
-    follow_all(p, VJ_SUM_DELIVERED);
 }

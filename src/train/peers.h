@@ -47,9 +47,8 @@ int64_t vj_peers_bucket(int64_t bucket_mb, int nodes);
 /** Sums the gradients while backward makes them. */
 extern const vj_gradient_sum_ops vj_peers_sum;
 
-/** Can vj_peers_gather() be called? Only where all ranks are on one node. */
-bool vj_peers_gathers(const vj_peers *peers);
-/** Give every rank the slices [first[r], first[r+1]) of all ranks' weights and targets. Collective. */
+/** Give every rank the slices [first[r], first[r+1]) of all ranks' weights and targets, which the plan has; by the way
+ * that sums go. Collective. */
 void vj_peers_gather(vj_peers *peers);
 
 #endif

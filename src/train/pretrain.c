@@ -296,6 +296,7 @@ static vj_status open_everything(pretrainer *t)
     VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c)));
     vj_memory_say(&memory);
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
+    VJ_TRY(vj_agree(t->comm, vj_model_reserve(t->step->model, memory.reserve)));
     VJ_TRY(vj_model_accept_frames(t->step->model, vj_clips_largest_bytes(t->clips)));
     if (t->watcher && c->watch.every > 0) VJ_TRY(t->watcher->open(&t->watch, c, t->step, t->comm));
     VJ_TRY(vj_digest_open(&t->digest, c, t->step->optimizer, &t->step->layout));

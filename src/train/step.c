@@ -42,6 +42,8 @@ static vj_status open_step(vj_step *s)
             vj_spectrum_open(&s->spectrum, s->be, shape.width, s->optimizer->reproducible ? s->optimizer->terms : 0));
     VJ_TRY(vj_mask_lists_create(&s->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
     VJ_TRY(vj_tree_init(&s->losses, c->mask.count + 1, s->optimizer->terms));
+    s->asked_losses = vj_calloc((s->optimizer->terms + 1) * (c->mask.count + 1), sizeof *s->asked_losses);
+    if (!s->asked_losses) return vj_raise(VJ_ERR_MEMORY, "no memory for the losses of a step");
     s->schedule = vj_schedules_from(c);
     return VJ_OK;
 }
@@ -64,6 +66,7 @@ void vj_step_close(vj_step *s)
     if (!s) return;
     vj_mask_lists_release(&s->lists);
     vj_tree_release(&s->losses);
+    free(s->asked_losses);
     vj_spectrum_close(s->spectrum);
     vj_optimizer_close(s->optimizer);
     vj_model_destroy(s->model);
@@ -84,7 +87,7 @@ vj_status vj_step_touch(vj_step *s, int64_t number, vj_step_needs *needs)
         if (bytes > needs->activation_bytes) needs->activation_bytes = bytes;
         needs->flops += vj_step_flops(&s->model->net, &s->lists);
     }
-    vj_model_touch(s->model, needs->activation_bytes);
+    VJ_TRY(vj_model_touch(s->model, needs->activation_bytes));
     return vj_sync(s->be);
 }
 
@@ -121,15 +124,23 @@ static void share_report(vj_step *s, vj_step_report *r)
     r->healthy = most[6] == 0.0;
 }
 
-/* Take the losses of a microbatch into their sum, which follows the order of the gradients'. */
-static vj_status add_losses(vj_step *s)
+/* This rank's losses, which have come to s->asked: the last of all microbatches, or those of each, summed in the order
+ * of the gradients. */
+static void take_losses(vj_step *s, vj_step_report *r)
 {
-    double *term = vj_tree_next(&s->losses);
-    vj_model_ask_losses(s->model);
-    VJ_TRY(vj_sync(s->be));
-    vj_model_losses(s->model, term, &term[s->model->bounds.masks]);
-    vj_tree_add(&s->losses);
-    return VJ_OK;
+    const int masks = s->model->bounds.masks;
+    if (!s->optimizer->reproducible) {
+        vj_model_losses(s->model, s->asked_losses, r->by_mask, &r->penalty);
+        return;
+    }
+    for (int64_t i = 0; i < s->losses.terms; i++) {
+        double *term = vj_tree_next(&s->losses);
+        vj_model_losses(s->model, s->asked_losses + i * (masks + 1), term, &term[masks]);
+        vj_tree_add(&s->losses);
+    }
+    const double *sums = vj_tree_total(&s->losses);
+    memcpy(r->by_mask, sums, (size_t)masks * sizeof *r->by_mask);
+    r->penalty = sums[masks];
 }
 
 vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *batch, vj_step_report *r)
@@ -149,9 +160,11 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
         vj_phase_enter(s->be, VJ_PHASE_DATA);
         VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, c->train.microbatch));
         const vj_input clips = vj_input_from(&all, at, &s->model->net.shape);
-        vj_model_microbatch(s->model, &clips, &s->lists, c->train.batch, vj_optimizer_before(s->optimizer));
+        const bool adds = vj_optimizer_before(s->optimizer);
+        VJ_TRY(vj_model_microbatch(s->model, &clips, &s->lists, c->train.batch, adds));
         vj_optimizer_after(s->optimizer);
-        if (s->optimizer->reproducible) VJ_TRY(add_losses(s));
+        if (s->optimizer->reproducible)
+            vj_model_ask_losses(s->model, s->asked_losses + at / c->train.microbatch * (s->model->bounds.masks + 1));
         r->flops += vj_step_flops(&s->model->net, &s->lists);
         r->context_rows += s->model->packing.context.rows;
         r->predictor_rows += s->model->packing.predictor.rows;
@@ -165,17 +178,12 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     vj_model_complete_gradient(s->model);
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
     vj_optimizer_ask_norms(s->optimizer);
-    if (!s->optimizer->reproducible) vj_model_ask_losses(s->model);
+    if (!s->optimizer->reproducible) vj_model_ask_losses(s->model, s->asked_losses);
     if (s->spectrum) vj_spectrum_ask(s->spectrum);
     VJ_TRY(vj_sync(s->be));
     vj_optimizer_norms(s->optimizer, r->norm);
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
-    if (s->optimizer->reproducible) {
-        memcpy(r->by_mask, vj_tree_total(&s->losses), (size_t)s->model->bounds.masks * sizeof *r->by_mask);
-        r->penalty = s->losses.values[s->model->bounds.masks];
-    } else {
-        vj_model_losses(s->model, r->by_mask, &r->penalty);
-    }
+    take_losses(s, r);
     const double comm_s = s->optimizer->comm_s + (s->tensor ? s->tensor->comm_s : 0.0);
     r->comm_s = comm_s - s->reported_comm_s; /* with the exchange after the step before */
     r->backward_comm_s = s->optimizer->backward_s - s->reported_backward_s;

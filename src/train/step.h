@@ -30,7 +30,8 @@ typedef struct {
     vj_optimizer *optimizer;
     vj_spectrum *spectrum; /* feature objective only */
     vj_mask_lists lists;
-    vj_tree losses; /* reproducible: by mask, then the penalty */
+    vj_tree losses;       /* reproducible: by mask, then the penalty */
+    double *asked_losses; /* [microbatches, masks + 1] what the device was asked for; of all together in the first */
     vj_schedule schedule;
     double reported_comm_s, reported_backward_s; /* of what optimizer and tensor group spent */
     /* Called after each microbatch of step `number` (from 0): `done` of `all`, this rank's. NULL: nobody listens. */

@@ -13,11 +13,13 @@ import sys
 REGISTERS, MOST_THREADS = 65536, 2048
 SHARED = {"sm_80": 164, "sm_90a": 228}
 
-# Kernels that multiply by tensor cores (HMMA), on operands that come by cp.async (LDGSTS) and ldmatrix (LDSM); without HMMA
-# they would multiply one number at a time (FFMA).
+# Kernels, architectures, and what their machine code must have: products by tensor cores (HMMA), on operands that come by cp.async
+# (LDGSTS) and ldmatrix (LDSM), or by a warp group (HGMMA), which gets registers of another (USETMAXREG), on operands that come by
+# tensor maps (UTMALDG). Without them a kernel would multiply one number at a time (FFMA), or do nothing.
 MEANT = [
-    (r"tile_kernel<", ["HMMA", "LDSM", "LDGSTS"]),
-    (r"tiles_(forward|backward)<", ["HMMA", "LDSM", "LDGSTS"]),
+    (r"tile_kernel<", "sm_", ["HMMA", "LDSM", "LDGSTS"]),
+    (r"tiles_(forward|backward)<", "sm_", ["HMMA", "LDSM", "LDGSTS"]),
+    (r"wgmma_kernel<", "sm_90a", ["HGMMA", "UTMALDG", "USETMAXREG", "WARPGROUP"]),
 ]
 NEVER = ["LDL", "STL"]
 
@@ -43,8 +45,12 @@ class Kernel:
     def __init__(self):
         self.registers = {}  # by architecture
         self.static_shared = 0
-        self.threads = self.shared = 0
+        self.threads = 0
+        self.dynamic_shared = collections.Counter()  # by architecture
         self.count = {}
+
+    def shared(self, arch):
+        return self.static_shared + self.dynamic_shared[arch]
 
 
 def read_logs(folder, kernels):
@@ -62,6 +68,7 @@ def read_logs(folder, kernels):
 def read_ptx(folder, kernels):
     """Threads of a block by __launch_bounds__, and the size of shared memory that device.h's shared() leaves in the PTX."""
     for ptx in glob.glob(f"{folder}/*.d/*.ptx"):
+        arch = "sm_" + re.search(r"compute_(\w+)\.ptx$", ptx)[1]
         kernel = Kernel()
         for line in open(ptx):
             if m := re.search(r"\.entry (\w+)", line):
@@ -69,7 +76,7 @@ def read_ptx(folder, kernels):
             elif m := re.search(r"\.maxntid (\d+)", line):
                 kernel.threads = int(m[1])
             elif m := re.search(r"// vj_shared (\d+)", line):
-                kernel.shared = max(kernel.shared, int(m[1]))
+                kernel.dynamic_shared[arch] = max(kernel.dynamic_shared[arch], int(m[1]))
 
 
 def read_code(cuobjdump, folder, kernels):
@@ -132,7 +139,7 @@ def update(path, kernels):
         f.write("# Kernel, GPU, and the most registers a thread may use: with more, fewer blocks fit on a multiprocessor.\n"
                 "# Written by run.sh --update; look at what changed before it is committed.\n")
         for (name, arch), k, registers in checked(kernels):
-            f.write(f"{name} {arch} {most_registers(k.threads, registers, k.shared + k.static_shared, arch)}\n")
+            f.write(f"{name} {arch} {most_registers(k.threads, registers, k.shared(arch), arch)}\n")
 
 
 def check_code(kernels, problems):
@@ -141,10 +148,10 @@ def check_code(kernels, problems):
             for never in NEVER:
                 if count[never]:
                     problems.append(f"{name} on {arch} touches local memory: {count[never]} {never}")
-            for pattern, meant in MEANT:
-                if re.match(pattern, name):
+            for pattern, of, meant in MEANT:
+                if re.match(pattern, name) and arch.startswith(of):
                     problems += [f"{name} on {arch} has no {i}" for i in meant if not count[i]]
-    for pattern, _ in MEANT:
+    for pattern, _, _ in MEANT:
         if not any(re.match(pattern, name) for name in kernels):
             problems.append(f"no kernel is named {pattern}: report.py looks for one that is gone")
 
@@ -166,13 +173,14 @@ def main():
             problems.append(f"two kernels are named {short[s]}")
         kernels[short[s]] = symbols[s]
 
-    print(f"{'kernel':62s} {'arch':7s} registers  shared  HMMA  blocks/SM")
+    print(f"{'kernel':62s} {'arch':7s} registers  shared HGMMA/HMMA  blocks/SM")
     for name, kernel in sorted(kernels.items()):
         for arch, registers in sorted(kernel.registers.items()):
-            shared = kernel.shared + kernel.static_shared
+            shared = kernel.shared(arch)
             fit = blocks(kernel.threads, registers, shared, arch) if arch in SHARED else 0
-            hmma = kernel.count[arch]["HMMA"] if arch in kernel.count else "?"
-            print(f"{name:62s} {arch:7s} {registers:9d} {shared:7d} {hmma:>5} {fit or '-':>10}")
+            count = kernel.count.get(arch)
+            products = "?" if count is None else count["HGMMA"] or count["HMMA"]
+            print(f"{name:62s} {arch:7s} {registers:9d} {shared:7d} {products:>10} {fit or '-':>10}")
     if "--update" in sys.argv:
         update(path, kernels)
     compare(path, kernels, problems)

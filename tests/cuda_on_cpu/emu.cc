@@ -1,9 +1,8 @@
 /* The emulated GPU. Read run(), then wait_until(). Never instrumented (see README): what the threads touch is. */
-#include "emu.h"
+#include "threads.h"
 
 #include <cstdio>
 #include <sys/mman.h>
-#include <vector>
 #ifdef EMU_UCONTEXT
 #include <ucontext.h>
 #endif
@@ -19,17 +18,8 @@ extern "C" {
 void *__tsan_get_current_fiber(void);
 void *__tsan_create_fiber(unsigned flags);
 void __tsan_switch_to_fiber(void *fiber, unsigned flags);
-void __tsan_acquire(void *at);
-void __tsan_release(void *at);
-void __tsan_read16(void *at);
-void __tsan_write16(void *at);
 }
 enum { NO_SYNC = 1 };
-#else
-#define __tsan_acquire(at) ((void)(at))
-#define __tsan_release(at) ((void)(at))
-#define __tsan_read16(at)  ((void)(at))
-#define __tsan_write16(at) ((void)(at))
 #endif
 
 emu_index threadIdx, blockIdx;
@@ -141,17 +131,10 @@ const char *barrier_file;
 int barrier_line;
 long idle; /* looks since a thread last went on */
 const std::function<void()> *body;
-alignas(128) char shared_bytes[MOST_SHARED];
+alignas(1024) char shared_bytes[MOST_SHARED];
 size_t shared_size;
 char block_token, begin_token, end_token; /* what the race detector sees of barriers */
 uint64_t random_state;
-
-/* memcpy() that the race detector does not see: what a warp's lanes give one another is the emulation's own affair. */
-typedef volatile uint32_t __attribute__((may_alias)) word;
-void give(void *to, const void *from, size_t bytes)
-{
-    for (size_t i = 0; i < bytes / 4; i++) ((word *)to)[i] = ((const word *)from)[i];
-}
 
 uint64_t draw()
 {
@@ -172,6 +155,8 @@ void go_to(int t)
     change(&fibres[from].self, &fibres[t].self);
 }
 
+} /* namespace */
+
 void give_up(const char *what)
 {
     fprintf(stderr, "emu: %s, block %u,%u,%u: %s\n", running, blockIdx.x, blockIdx.y, blockIdx.z, what);
@@ -180,8 +165,12 @@ void give_up(const char *what)
             fibres[t].waits_line != fibres[t - 1].waits_line || fibres[t].live != fibres[t - 1].live)
             fprintf(stderr, "  from thread %d on: %s %s:%d\n", t, fibres[t].live ? "waits" : "ended,",
                     fibres[t].waits ? fibres[t].waits : "", fibres[t].waits_line);
+    describe_phases();
     abort();
 }
+
+namespace
+{
 
 /* Let others run until `true_now`; those of the warp, or all. */
 template <class F> void wait_until(bool in_warp, const char *what, int line, F true_now)
@@ -225,6 +214,7 @@ void entry()
     (*body)();
     const int t = self;
     if (fibres[t].copies > 0) give_up("a thread ends with copies on their way");
+    end_thread();
     const int then = fibres[t].next;
     leave_rings(t);
     idle = 0;
@@ -296,6 +286,7 @@ void run_block()
 #endif
     }
     make_rings();
+    begin_block();
     count.blocks++;
     count.threads += threads;
     threadIdx = fibres[self].index;
@@ -304,6 +295,7 @@ void run_block()
     __tsan_switch_to_fiber(fibres[self].tsan, NO_SYNC);
 #endif
     change(&host, &fibres[self].self);
+    end_block();
     __tsan_acquire(&end_token); /* blocks use the same memory one after another */
 }
 
@@ -355,6 +347,31 @@ void *shared_memory(size_t bytes)
 int lane()
 {
     return self % 32;
+}
+
+int thread_of_block()
+{
+    return self;
+}
+
+int threads_of_block()
+{
+    return threads;
+}
+
+char *shared_begin()
+{
+    return shared_bytes;
+}
+
+size_t shared_used()
+{
+    return shared_size;
+}
+
+void wait_for(const char *what, int line, const std::function<bool()> &true_now)
+{
+    wait_until(false, what, line, true_now);
 }
 
 void barrier(const char *file, int line)

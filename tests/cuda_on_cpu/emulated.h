@@ -20,7 +20,7 @@ void emu_memory(int device, size_t *now, size_t *peak);
 /** What this process has asked of its GPUs since it began. */
 typedef struct {
     long launches, copies;
-    long waits; /* calls in which the host waited for a stream, an event or a device */
+    long waits; /* calls in which the host waited for work of a stream or a device, or for an event, not done yet */
 } emu_usage;
 void emu_used(emu_usage *usage);
 

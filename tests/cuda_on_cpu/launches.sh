@@ -1,20 +1,41 @@
 #!/usr/bin/env bash
-# What a step asks of a GPU, with as many blocks as ViT-H/16 has: at most 2500 launches. The waits of the host are printed only, since
-# the emulated GPU works only while it is waited for, and some are for its queue.
+# What a step asks of a GPU. With as many blocks as ViT-H/16 has: at most 2500 launches, of the optimizer two for the update. The host
+# waits for the GPU at most twice, with several microbatches and all that is measured in a step, also on two ranks of a node.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
-make_store train.clips 8
-counts() { # DIR STEPS [ARGS]: launches and waits of a run
-    local dir=$1 steps=$2
+make_store train.clips 16
+usage() { # RANKS STEPS [ARGS]: launches, waits and launches of adamw, of a rank
+    local ranks=$1 steps=$2
     shift 2
-    EMU_REPORT=1 run 1 "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" --set train.backend=cuda --set train.batch=2 --set train.microbatch=2 \
-        --set train.stop_after="$steps" --set model.depth=32 --set predictor.depth=12 --set train.precision=bf16 --set log.rank_every=0 "$@" >"$dir.log" 2>&1 ||
-        fail "$dir ended with $?: $(tail -n 5 "$dir.log")"
-    sed -n 's/^emu: \([0-9]*\) launches, .* \([0-9]*\) waits of the host$/\1 \2/p' "$dir.log"
+    rm -rf run
+    EMU_REPORT=2 EMU_DEVICES=$ranks run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir=run --set train.backend=cuda \
+        --set train.stop_after="$steps" --set checkpoint.at_end=false --set checkpoint.every=0 --set parallel.check_every=0 "$@" >run.log 2>&1 ||
+        { fail "a run of $steps steps ended with $?: $(tail -n 5 run.log)"; return; }
+    # How often products are timed at the start depends on how fast they are.
+    awk -v ranks="$ranks" '/vj_step_open/ { next } /^emu: [0-9]+ launches by/ { l += $2 } /^emu: [0-9]+ waits of/ { w += $2 }
+         /^emu: [0-9]+ launches by vj_cuda_adamw/ { a += $2 } END { print l / ranks, w / ranks, a / ranks }' run.log
 }
-few=$(counts one 1)
-many=$(counts two 2)
-read -r launches waits <<<"$(awk -v few="$few" -v many="$many" 'BEGIN { split(few, a); split(many, b); print b[1] - a[1], b[2] - a[2] }')"
-echo "$launches launches and $waits waits of the host a step"
-[ "$launches" -gt 100 ] && [ "$launches" -le 2500 ] || fail "a step has $launches launches, expected at most 2500"
+each() { # NAME RANKS FEW MANY [ARGS]: launches, waits and adamw of a step, from runs of few and of many steps
+    local name=$1 few=$3 many=$4 a b
+    a=$(usage "$2" "$few" "${@:5}")
+    b=$(usage "$2" "$many" "${@:5}")
+    read -r launches waits adamw <<<"$(awk -v a="$a" -v b="$b" -v steps=$((many - few)) 'BEGIN {
+        split(a, x); split(b, y); for (i = 1; i < 4; i++) printf "%g ", (y[i] - x[i]) / steps }')"
+    echo "$name: $launches launches, $waits waits of the host and $adamw launches of adamw a step"
+}
+at_most() { # NAME WHAT NUMBER MOST
+    awk -v n="$3" -v most="$4" 'BEGIN { exit !(n > 0 && n <= most) }' || fail "$1: $3 $2 a step, expected at most $4: $(grep '^emu: .* waits of' run.log)"
+}
+
+each deep 1 1 2 --set train.batch=2 --set train.microbatch=2 --set model.depth=32 --set predictor.depth=12 --set train.precision=bf16 --set log.rank_every=0
+at_most deep launches "$launches" 2500
+at_most deep 'launches of adamw' "$adamw" 2
+[ "${launches%.*}" -gt 100 ] || fail "a step has $launches launches: they are not counted"
+small=(--set train.batch=8 --set train.microbatch=2)
+each bf16 1 2 5 "${small[@]}" --set log.rank_every=1 --set train.precision=bf16
+at_most bf16 waits "$waits" 2
+each 'two ranks, zero' 2 2 5 "${small[@]}" --set log.rank_every=1 --set parallel.zero=1
+at_most 'two ranks, zero' waits "$waits" 2
+each 'two ranks, reproducible' 2 2 5 "${small[@]}" --set log.rank_every=0 --set parallel.reduction=reproducible
+at_most 'two ranks, reproducible' waits "$waits" 2
 finish

@@ -6,7 +6,7 @@
  */
 #include <cstdio>
 
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/hopper.h"
 
 enum { N = 256 };
 
@@ -142,6 +142,106 @@ static void copy_wait_missing(const char *name, bool wrong)
     download(name, out, index_of);
 }
 
+/* ---------------------------------------------------------------------------------------------- of a warp group */
+
+/*
+ * Sums of 64 rows, A[r][k] = r where k is a multiple of 64, by a matrix of ones there: a thread loads 64 of depth at a
+ * time into a ring of two places, and a warp group multiplies. Each row's sums are STEPS times its number.
+ */
+enum mistake { NONE, WAITS_LATE, NO_WGMMA_WAIT, GIVES_BACK_EARLY, OTHER_BYTES, OTHER_STRIDE, NO_FENCE };
+enum { ROWS = 64, STEP = 64, STEPS = 5, WIDE = 192, PLACES = 2, DEPTH = STEP * STEPS };
+
+struct ring {
+    bf16 a[PLACES][ROWS * STEP], b[PLACES][WIDE * STEP];
+    phase_barrier full[PLACES], empty[PLACES];
+};
+
+template <mistake m> static void load_steps(ring &s, const vj_tensor_map *a, const vj_tensor_map *b)
+{
+    for (int step = 0; step < STEPS; step++) {
+        const int at = step % PLACES;
+        phase_wait(&s.empty[at], (step / PLACES + 1) % 2, nullptr);
+        phase_expect(&s.full[at], sizeof s.a[at] + sizeof s.b[at] + (m == OTHER_BYTES ? 16 : 0));
+        load_tile(s.a[at], a, step * STEP, 0, &s.full[at]);
+        load_tile(s.b[at], b, step * STEP, 0, &s.full[at]);
+    }
+}
+
+template <mistake m> static void multiply_steps(float c[WIDE / 2], ring &s)
+{
+    const bool first_lane = threadIdx.x % 32 == 0;
+    for (int step = 0; step < STEPS; step++) {
+        const int at = step % PLACES, parity = step / PLACES % 2;
+        if (m != WAITS_LATE) phase_wait(&s.full[at], parity, nullptr);
+        if (m != NO_FENCE) wgmma_fence();
+        for (int k = 0; k < STEP / 16; k++)
+            wgmma<WIDE, false, false>(c, operand_at(wgmma_operand(s.a[at], 16, m == OTHER_STRIDE ? 512 : 1024), 32 * k),
+                                      operand_at(wgmma_operand(s.b[at], 16, 1024), 32 * k), step + k > 0);
+        wgmma_commit();
+        if (m == GIVES_BACK_EARLY && first_lane) phase_arrive(&s.empty[at]);
+        if (m != NO_WGMMA_WAIT || step + 1 < STEPS) wgmma_wait<0>();
+        if (m == WAITS_LATE) phase_wait(&s.full[at], parity, nullptr);
+        if (m != GIVES_BACK_EARLY && first_lane) phase_arrive(&s.empty[at]);
+    }
+}
+
+template <mistake m> static void rows_times_ones(float *out, vj_tensor_map a, vj_tensor_map b)
+{
+    ring &s = shared<ring>();
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < PLACES; i++) {
+            phase_init(&s.full[i], 1);
+            phase_init(&s.empty[i], 4);
+        }
+        phase_init_done();
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) load_steps<m>(s, &a, &b);
+    if (threadIdx.x < N / 2) return;
+    float c[WIDE / 2] = {};
+    multiply_steps<m>(c, s);
+    out[threadIdx.x - N / 2] = c[0];
+    out[threadIdx.x] = c[2];
+    wgmma_wait<0>();
+}
+
+/* Row r of `to` has r, or else 1, where the depth is a multiple of 64. */
+static void fill_operand(bf16 *to, bool numbers)
+{
+    const float value = numbers ? (float)blockIdx.x : 1.0f;
+    to[blockIdx.x * DEPTH + threadIdx.x] = threadIdx.x % 64 == 0 ? (bf16)pack(value, 0.0f) : 0;
+}
+
+static float sum_of_row(int i)
+{
+    const int thread = i % (N / 2);
+    return (float)(STEPS * (thread / 32 * 16 + thread % 32 / 4 + i / (N / 2) * 8));
+}
+
+static vj_tensor_map map_of(void *data, int rows)
+{
+    vj_tensor_map map;
+    void *encode;
+    cudaDriverEntryPointQueryResult found;
+    TRY(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found));
+    const uint64_t sizes[] = {DEPTH, (uint64_t)rows}, strides[] = {DEPTH * sizeof(bf16)};
+    const uint32_t box[] = {STEP, (uint32_t)rows}, steps[] = {1, 1};
+    if (((vj_tensor_map_encode *)encode)(&map, VJ_MAP_BF16, 2, data, sizes, strides, box, steps, VJ_MAP_NOT_INTERLEAVED,
+                                         VJ_MAP_SWIZZLE_128, VJ_MAP_FROM_MEMORY_128, VJ_MAP_ZEROS_OUTSIDE) != 0)
+        exit(3);
+    return map;
+}
+
+static void warp_group(const char *name, void (*kernel)(float *, vj_tensor_map, vj_tensor_map))
+{
+    float *out = device_floats(N);
+    bf16 *a = (bf16 *)device_floats(ROWS * DEPTH / 2), *b = (bf16 *)device_floats(WIDE * DEPTH / 2);
+    TRY(launch(fill_operand, ROWS, DEPTH, 0, first, a, true));
+    TRY(launch(fill_operand, WIDE, DEPTH, 0, first, b, false));
+    TRY(launch(kernel, 1, N, sizeof(ring), first, out, map_of(a, ROWS), map_of(b, WIDE)));
+    download(name, out, sum_of_row);
+}
+
 /* ---------------------------------------------------------------------------------------------- between host and
  * device */
 
@@ -220,6 +320,20 @@ int main(int argc, char **argv)
     for (const auto &k : kernels)
         if (strcmp(name, k.name) == 0) {
             one_kernel(name, wrong ? k.wrong : k.right, k.want);
+            return 0;
+        }
+    const struct {
+        const char *name;
+        void (*wrong)(float *, vj_tensor_map, vj_tensor_map);
+    } groups[] = {{"tile_waited_for_late", rows_times_ones<WAITS_LATE>},
+                  {"missing_wgmma_wait", rows_times_ones<NO_WGMMA_WAIT>},
+                  {"place_given_back_early", rows_times_ones<GIVES_BACK_EARLY>},
+                  {"other_bytes_announced", rows_times_ones<OTHER_BYTES>},
+                  {"other_stride", rows_times_ones<OTHER_STRIDE>},
+                  {"missing_wgmma_fence", rows_times_ones<NO_FENCE>}};
+    for (const auto &g : groups)
+        if (strcmp(name, g.name) == 0) {
+            warp_group(name, wrong ? g.wrong : rows_times_ones<NONE>);
             return 0;
         }
     const struct {

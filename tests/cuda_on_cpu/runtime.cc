@@ -16,6 +16,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <deque>
+#include <execinfo.h>
 #include <list>
 #include <map>
 #include <memory>
@@ -76,6 +77,7 @@ struct all_work {
     std::vector<std::shared_ptr<record>> owed; /* records that other processes may wait for */
     bool serving = false;
     emu_usage used = {};
+    std::map<std::string, long> waits_of, launches_of; /* by the functions that were called, with EMU_REPORT=2 */
     uint64_t random = 0;
 };
 all_work &all = *new all_work;
@@ -139,6 +141,29 @@ bool advance_any()
     if (can.empty()) return false;
     do_first(can[draw(can.size())]);
     return true;
+}
+
+/* The exported functions that led to a call, from the inside out: "vj_sync < vj_step_run". */
+std::string callers()
+{
+    void *frame[24];
+    const int count = backtrace(frame, 24);
+    char **name = backtrace_symbols(frame, count);
+    std::string text;
+    for (int i = 0; i < count && name; i++) { /* "PROGRAM(FUNCTION+0x12) [0x55..]" */
+        const char *begin = strchr(name[i], '('), *end = begin ? strpbrk(begin, "+)") : nullptr;
+        if (!end || end <= begin + 1 || strncmp(begin + 1, "vj_", 3) != 0) continue;
+        text += (text.empty() ? "" : " < ") + std::string(begin + 1, end);
+    }
+    free(name);
+    return text;
+}
+
+/* The host waits for something that is not done. */
+void count_wait()
+{
+    all.used.waits++;
+    if (setting("EMU_REPORT", 0) > 1) all.waits_of[callers()]++;
 }
 
 /* Do work until it is done. Other threads may call in between. */
@@ -294,7 +319,7 @@ cudaError_t copy(lock &held, void *to, const void *from, size_t bytes, enum cuda
         for (const auto &r : ranges) all.on_the_way.erase(r);
     });
     if (target == PAGEABLE) {
-        all.used.waits++;
+        count_wait();
         run_stream(held, s);
     }
     return cudaSuccess;
@@ -352,11 +377,12 @@ int current_device()
 
 void finish_all(lock &held)
 {
-    for (;;) {
+    for (bool waits = false;; waits = true) {
         emu_stream *busy = nullptr;
         for (emu_stream *s : all.streams)
             if (!s->queue.empty()) busy = s;
         if (!busy) return;
+        if (!waits) count_wait();
         run_stream(held, busy);
     }
 }
@@ -369,8 +395,9 @@ cudaError_t enqueue(cudaStream_t stream, dim3 grid, dim3 block, size_t bytes, co
     emu_stream *s = stream_of(stream);
     if (s->device != device_now) return keep(cudaErrorInvalidResourceHandle);
     if (!valid(grid, block, bytes)) return keep(cudaErrorInvalidConfiguration);
-    all.used.launches++;
     const char *name = name_of(call);
+    all.used.launches++;
+    if (setting("EMU_REPORT", 0) > 1) all.launches_of[callers()]++;
     put(s, [=] {
         running = name;
         run(grid, block, bytes, thread);
@@ -510,7 +537,6 @@ cudaError_t cudaDeviceSynchronize(void)
 {
     if (missing()) return keep(missing());
     lock held(gate);
-    all.used.waits++;
     finish_all(held);
     return cudaSuccess;
 }
@@ -532,7 +558,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     emu_stream *s = stream_of(nullptr);
     const cudaError_t error = copy(held, to, from, bytes, kind, s);
     if (error == cudaSuccess) {
-        all.used.waits++;
+        count_wait();
         run_stream(held, s);
     }
     return error;
@@ -574,7 +600,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     if (missing()) return keep(missing());
     lock held(gate);
-    all.used.waits++;
+    if (!stream_of(stream)->queue.empty()) count_wait();
     run_stream(held, stream_of(stream));
     return cudaSuccess;
 }
@@ -667,9 +693,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     if (missing()) return keep(missing());
     lock held(gate);
-    all.used.waits++;
     const std::shared_ptr<record> needed = newest(event);
     if (!needed || needed->done()) return cudaSuccess;
+    count_wait();
     if (needed->stream) {
         run_until(held, needed->stream, [needed] { return needed->done(); });
         return cudaSuccess;
@@ -725,12 +751,14 @@ cudaError_t cudaIpcOpenEventHandle(cudaEvent_t *event, cudaIpcEventHandle_t hand
 }
 }
 
-/* EMU_REPORT=1: what the program asked of its GPUs, at its end. */
+/* EMU_REPORT=1: what the program asked of its GPUs, at its end; 2: also who launched and who waited. */
 __attribute__((destructor)) static void at_end()
 {
     if (!setting("EMU_REPORT", 0) || all.used.launches + all.used.copies == 0) return;
     fprintf(stderr, "emu: %ld launches, %ld copies, %ld waits of the host\n", all.used.launches, all.used.copies,
             all.used.waits);
+    for (const auto &one : all.launches_of) fprintf(stderr, "emu: %ld launches by %s\n", one.second, one.first.c_str());
+    for (const auto &one : all.waits_of) fprintf(stderr, "emu: %ld waits of %s\n", one.second, one.first.c_str());
     for (int d = 0; d < devices(); d++) {
         size_t now, peak;
         emu_memory(d, &now, &peak);

@@ -124,6 +124,50 @@ static void check(vj_backend *be, int64_t n, int64_t bucket, int kind, int place
     vj_device_free(be, device);
 }
 
+/* Every rank has updated its slices of two vectors, the shorter one the begin of the longer; then all have all of both.
+ */
+static void check_gather(vj_backend *be, int64_t n, int64_t bucket, int kind, int placement)
+{
+    static float want[2][MOST], got[MOST];
+    const int64_t length[2] = {n, n * 2 / 3};
+    int64_t first[9];
+    vj_peers *p;
+    float *device[2], *gradient = vj_device_alloc(be, n * (int64_t)sizeof *gradient);
+    for (int v = 0; v < 2; v++) device[v] = vj_device_alloc(be, length[v] * (int64_t)sizeof *device[v]);
+    const vj_peers_plan plan = {.gradient = gradient,
+                                .n = n,
+                                .bucket = bucket,
+                                .first = cut(first, n, kind),
+                                .weights = device[0],
+                                .target = device[1],
+                                .encoder_n = length[1],
+                                .node = placements[placement][rank]};
+    assert_int_equal(vj_peers_open(&p, be, MPI_COMM_WORLD, &plan), VJ_OK);
+    for (int again = 0; again < 2 && p; again++) {
+        for (int v = 0; v < 2; v++) {
+            for (int64_t i = 0; i < n; i++) want[v][i] = (float)(i + 100000 * (2 * v + again));
+            const int64_t end = first[rank + 1] < length[v] ? first[rank + 1] : length[v];
+            vj_fill(be, device[v], -1.0f, length[v]); /* stale */
+            if (first[rank] < end)
+                vj_upload(be, device[v] + first[rank], want[v] + first[rank],
+                          (end - first[rank]) * (int64_t)sizeof(float));
+        }
+        on_device = on_host = 0;
+        vj_peers_gather(p);
+        const bool direct = strstr(vj_peers_way(p), "MPI from GPU") != NULL;
+        assert_true(direct ? on_host == 0 : on_device == 0);
+        for (int v = 0; v < 2; v++) {
+            vj_download(be, got, device[v], length[v] * (int64_t)sizeof *got);
+            assert_int_equal(vj_sync(be), VJ_OK);
+            assert_memory_equal(got, want[v], (size_t)length[v] * sizeof *got);
+        }
+    }
+    vj_peers_close(p);
+    MPI_Barrier(MPI_COMM_WORLD);
+    vj_device_free(be, gradient);
+    for (int v = 0; v < 2; v++) vj_device_free(be, device[v]);
+}
+
 /* Do fewer ranks lie as in an earlier placement? */
 static bool is_seen_before(int placement)
 {
@@ -146,6 +190,18 @@ static void any_pace_gives_the_bits_of_the_group(void **state)
         if (is_seen_before(placement)) continue;
         for (int kind = 0; kind < 3; kind++) check(be, MOST, kind == 0 ? 1500 : 4000, kind, placement);
         check(be, 17, 16, placement % 3, placement);
+    }
+    vj_backend_close(be);
+}
+
+static void every_rank_gets_all_slices(void **state)
+{
+    (void)state;
+    vj_backend *be = open_device();
+    for (int placement = 0; placement < PLACEMENTS; placement++) {
+        if (is_seen_before(placement)) continue;
+        check_gather(be, MOST, 1500, 1 + placement % 2, placement);
+        check_gather(be, 17, 16, 1, placement);
     }
     vj_backend_close(be);
 }
@@ -185,6 +241,7 @@ int main(int argc, char **argv)
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_pace_gives_the_bits_of_the_group),
+        cmocka_unit_test(every_rank_gets_all_slices),
         cmocka_unit_test(messages_from_device_memory_are_tried),
         cmocka_unit_test(buckets_grow_with_the_nodes),
     };

@@ -38,6 +38,10 @@ grep -q 'cuda (Emulated' gpu-fp32.log || fail "the log does not say what compute
 EMU_ORDER=3 EMU_STREAMS=3 train 1 shuffled cuda --set train.precision=bf16
 same gpu-bf16 shuffled
 
+# Checkpoints are copied beside the next step: the same bits.
+train 1 background cuda --set train.precision=bf16 --set checkpoint.async=true
+same gpu-bf16 background
+
 bits=(--set train.precision=bf16 --set parallel.reduction=reproducible --set train.microbatch=1 --set train.stop_after=4)
 EMU_DEVICES=4 train 1 one cuda "${bits[@]}"
 EMU_DEVICES=4 train 2 two cuda "${bits[@]}"
@@ -53,7 +57,10 @@ on_nodes() { # DIR WAY
     grep -q "sums: from GPU to GPU on a node, MPI from $2 between nodes" "$1.log" || fail "$1 does not sum from $2: $(grep -i sums "$1.log")"
 }
 ranks=2 on_nodes pinned 'pinned host memory'
+bits+=(--set parallel.zero=1)
+ranks=2 on_nodes pinned_zero 'pinned host memory'
 ranks=4 EMU_MPI_CUDA=1 on_nodes direct 'GPU to GPU'
+unset 'bits[-1]' 'bits[-1]'
 train 3 tensor cuda --set parallel.tensor=3 --set train.precision=fp32
 follows tensor cpu-fp32 1e-6 1e-4
 

@@ -76,8 +76,8 @@ static bool measure(work *w, int repeats)
     bool good = say("copy", seconds_of(copy, w, repeats), 8e-9 * n, "GB/s read and written");
     good &= say("gelu_forward", seconds_of(gelu, w, repeats), 1e-9 * n, "G elements/s");
     if (!fill_random(w, true)) return false;
-    const char *const products[] = {"own", "mma", "cublaslt"};
-    for (int i = 0; i < 3; i++) {
+    const char *const products[] = {"own", "mma", "wgmma", "cublaslt"};
+    for (int i = 0; i < 4; i++) {
         char what[64];
         snprintf(what, sizeof what, "product %d^3 bf16, %s", w->side, products[i]);
         if (!vj_products_present(products[i]))

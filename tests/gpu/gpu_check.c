@@ -14,8 +14,8 @@
 static int usage(void)
 {
     fprintf(stderr,
-            "usage: gpu-check [--small] ceilings | [--small] kernels | model | (step | profile) (L224 | H224 | H384 | "
-            "tiny) [none | attention | block]\n");
+            "usage: gpu-check [--small] (ceilings | products | kernels) | model | (step | profile) (L224 | H224 | H384 "
+            "| tiny) [none | attention | block]\n");
     return VJ_EXIT_USAGE;
 }
 
@@ -27,7 +27,8 @@ int main(int argc, char **argv)
     const bool profile = strcmp(command, "profile") == 0, step = profile || strcmp(command, "step") == 0;
     const bool model = strcmp(command, "model") == 0;
     const bool ceilings = strcmp(command, "ceilings") == 0, kernels = strcmp(command, "kernels") == 0;
-    if (step ? argc < 3 || argc > 4 : argc != 2 || !(ceilings || kernels || model)) return usage();
+    const bool products = strcmp(command, "products") == 0;
+    if (step ? argc < 3 || argc > 4 : argc != 2 || !(ceilings || products || kernels || model)) return usage();
     if (small && (step || model)) return usage();
 
     setvbuf(stdout, NULL, _IOLBF, 0);          /* each result on disk as it comes */
@@ -39,5 +40,6 @@ int main(int argc, char **argv)
     }
     if (step) return gpu_step(argv[2], argc > 3 ? argv[3] : NULL, profile);
     if (model) return gpu_model();
+    if (products) return gpu_products(small);
     return ceilings ? gpu_ceilings(small) : gpu_kernels(small);
 }

@@ -7,6 +7,9 @@
 /** Rates of a plain copy, of matrix products and of GELU. `small`: for the emulated GPU. */
 int gpu_ceilings(bool small);
 
+/** Rates of a training step's products by each who can multiply. `small`: for the emulated GPU. */
+int gpu_products(bool small);
+
 /** All kernels of "cuda" against those of "cpu", and twice with equal bits. `small`: only small shapes. */
 int gpu_kernels(bool small);
 

@@ -310,6 +310,7 @@ static const struct {
 } checks[] = {
     {"linear", check_linear, {33, 24, 40}, false, true},
     {"linear", check_linear, {65, 37, 51}, false, true},
+    {"linear", check_linear, {137, 200, 144}, false, true},
     {"linear", check_linear, {1573, 1536, 384}, true, true},
     {"linear", check_linear, {1000, 1280, 1280}, true, true},
     {"gelu", check_gelu, {4099, 0, 0}, false, false},
@@ -417,11 +418,12 @@ static bool run_check(int number, vj_precision precision, const char *products)
 
 int gpu_kernels(bool small)
 {
-    const char *const products[] = {"own", "mma", "cublaslt"};
+    const char *const products[] = {"own", "mma", "wgmma", "cublaslt"};
+    enum { PRODUCTS = sizeof products / sizeof products[0] };
     int failed = 0, ran = 0;
     for (int i = 0; i < (int)(sizeof checks / sizeof checks[0]); i++)
         for (int precision = VJ_FP32; precision <= VJ_BF16; precision++)
-            for (int p = 0; p < (checks[i].products ? 3 : 1) && !(small && checks[i].large); p++) {
+            for (int p = 0; p < (checks[i].products ? PRODUCTS : 1) && !(small && checks[i].large); p++) {
                 if (!vj_products_present(products[p])) continue;
                 failed += !run_check(i, (vj_precision)precision, products[p]);
                 ran++;

@@ -5,6 +5,7 @@
 # it comes, in this order:
 #   machine.txt, build.txt        the GPU and the compiler; what building says
 #   ceilings.txt                  GB/s of a copy, TFLOP/s of an 8192^3 product in bf16 by each who can multiply, rate of GELU
+#   products.txt                  TFLOP/s of a step's products by mma.sync, wgmma, cuBLASLt, and as chosen between them
 #   kernels.txt                   all kernels against the CPU's, and twice for equal bits
 #   model.txt                     three training steps of a tiny network against the CPU's: loss, gradient
 #   memcheck.txt, racecheck.txt, initcheck.txt       small kernels under compute-sanitizer, if it is there
@@ -82,6 +83,7 @@ fi
 gpu_check=$build/gpu-check
 
 check ceilings 40 "$gpu_check" ceilings
+check products 30 "$gpu_check" products
 check kernels 120 "$gpu_check" kernels
 check model 20 "$gpu_check" model
 for tool in memcheck racecheck initcheck; do
@@ -112,7 +114,7 @@ fi
 
 if command -v ncu >/dev/null; then
   part ncu-attention 60 ncu --clock-control none --set basic -k 'regex:tiles_|simple_' -c 6 --kill yes "$gpu_check" step H384
-  part ncu-product 60 ncu --clock-control none --set basic -k 'regex:tile_kernel|gemm|nvjet|cutlass' -c 12 --kill yes "$gpu_check" step H384
+  part ncu-product 60 ncu --clock-control none --set basic -k 'regex:tile_kernel|wgmma|gemm|nvjet|cutlass' -c 12 --kill yes "$gpu_check" step H384
 else
   echo "ncu: not here" | tee -a "$summary"
 fi

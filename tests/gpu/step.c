@@ -210,16 +210,16 @@ static vj_status one_step(trainer *t)
     const vj_input clips = {.frames = t->frames, .views = t->views, .mean = mean, .std = std};
     vj_phase_enter(t->be, VJ_PHASE_DATA);
     VJ_TRY(vj_masks_sample(&t->lists, c, t->model->net.grid, 0, 0, c->train.microbatch));
-    vj_model_microbatch(t->model, &clips, &t->lists, c->train.batch, 0);
+    VJ_TRY(vj_model_microbatch(t->model, &clips, &t->lists, c->train.batch, 0));
 
     vj_phase_enter(t->be, VJ_PHASE_OPTIMIZER);
-    double by_mask[VJ_MAX_MASKS], penalty, squares = 0;
+    double asked[VJ_MAX_MASKS + 1], by_mask[VJ_MAX_MASKS], penalty, squares = 0;
     vj_sum_squares_many(t->be, t->sums, t->model->trained.gradient, t->spans, ps->count);
     vj_download_later(t->be, t->squares, t->sums, ps->count * (int64_t)sizeof *t->squares);
-    vj_model_ask_losses(t->model);
+    vj_model_ask_losses(t->model, asked);
     VJ_TRY(vj_sync(t->be));
     for (int i = 0; i < ps->count; i++) squares += t->squares[i];
-    vj_model_losses(t->model, by_mask, &penalty);
+    vj_model_losses(t->model, asked, by_mask, &penalty);
     t->loss = penalty;
     for (int i = 0; i < c->mask.count; i++) t->loss += by_mask[i];
     t->gradient = sqrt(squares);

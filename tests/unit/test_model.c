@@ -97,16 +97,16 @@ static void close_fixture(fixture *f)
 
 static double total_loss(vj_model *m)
 {
-    double by_mask[VJ_MAX_MASKS], penalty;
-    vj_model_ask_losses(m);
+    double asked[VJ_MAX_MASKS + 1], by_mask[VJ_MAX_MASKS], penalty;
+    vj_model_ask_losses(m, asked);
     assert_int_equal(vj_sync(m->be), VJ_OK);
-    vj_model_losses(m, by_mask, &penalty);
+    vj_model_losses(m, asked, by_mask, &penalty);
     return by_mask[0] + by_mask[1] + m->settings.reg_coeff * penalty;
 }
 
 static double whole(fixture *f)
 {
-    vj_model_microbatch(f->model, &(vj_input){.pixels = f->clips}, &f->lists, CLIPS, 0);
+    assert_int_equal(vj_model_microbatch(f->model, &(vj_input){.pixels = f->clips}, &f->lists, CLIPS, 0), VJ_OK);
     return total_loss(f->model);
 }
 
@@ -133,7 +133,9 @@ static double one_by_one(fixture *f)
             memcpy(one.context + i * one.tokens, f->lists.context + from * f->lists.tokens, bytes);
             memcpy(one.target + i * one.tokens, f->lists.target + from * f->lists.tokens, bytes);
         }
-        vj_model_microbatch(f->model, &(vj_input){.pixels = f->clips + b * clip_values()}, &one, CLIPS, b > 0);
+        assert_int_equal(
+            vj_model_microbatch(f->model, &(vj_input){.pixels = f->clips + b * clip_values()}, &one, CLIPS, b > 0),
+            VJ_OK);
     }
     vj_mask_lists_release(&one);
     return total_loss(f->model);
@@ -256,7 +258,8 @@ static void the_hook_tells_what_is_final(void **state)
         made m = {.f = &f};
         float *before = copy_gradient(&f);
         f.model->trained.hook = (vj_gradient_hook){record, &m};
-        vj_model_microbatch(f.model, &(vj_input){.pixels = f.clips}, &f.lists, CLIPS, accumulate);
+        assert_int_equal(vj_model_microbatch(f.model, &(vj_input){.pixels = f.clips}, &f.lists, CLIPS, accumulate),
+                         VJ_OK);
         f.model->trained.hook = (vj_gradient_hook){0};
         float *final = copy_gradient(&f);
         assert_true(m.calls > layers);

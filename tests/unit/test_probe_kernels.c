@@ -107,13 +107,33 @@ static void run_query_backward(vj_backend *be, results *r, const shape *s)
     drop(be, &q), drop(be, &kv), drop(be, &row), drop(be, &y), drop(be, &dy);
 }
 
+/* Two values added as integers of a size at which their order would matter, and their mean. */
+static void run_units(vj_backend *be, results *r, const shape *s)
+{
+    const int64_t n = s->B * s->N * s->D;
+    array a = array_random(be, n, 1000, 1), b = array_random(be, n, 1e-3, 2);
+    array *mean = next(be, r, n, NAN);
+    int64_t *sums = vj_device_alloc(be, n * (int64_t)sizeof *sums);
+    vj_fill(be, (float *)sums, 0.0f, 2 * n);
+    vj_add_units(be, sums, a.device, 0x1p44, n);
+    vj_add_units(be, sums, b.device, 0x1p44, n);
+    vj_mean_of_units(be, mean->device, sums, 0x1p44, 3, n);
+    vj_device_free(be, sums);
+    drop(be, &a), drop(be, &b);
+}
+
 static const struct {
     const char *name;
     kernel_run *run;
-} kernels[] = {{"softmax_loss", run_loss},          {"mean_tokens", run_means},
-               {"split and join heads", run_heads}, {"fold_gain", run_fold},
-               {"affine_heads", run_affine},        {"affine_heads_backward", run_affine_backward},
-               {"query_attention", run_query},      {"query_attention_backward", run_query_backward}};
+} kernels[] = {{"units", run_units},
+               {"softmax_loss", run_loss},
+               {"mean_tokens", run_means},
+               {"split and join heads", run_heads},
+               {"fold_gain", run_fold},
+               {"affine_heads", run_affine},
+               {"affine_heads_backward", run_affine_backward},
+               {"query_attention", run_query},
+               {"query_attention_backward", run_query_backward}};
 enum { KERNELS = sizeof kernels / sizeof kernels[0] };
 
 static void check(vj_backend *be, bool rounded)

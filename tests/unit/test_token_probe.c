@@ -34,6 +34,20 @@ static float *samples_on_device(vj_backend *be)
     return x;
 }
 
+/* As MPI adds the sums of ranks. */
+static void add_on_host(vj_backend *be, int64_t *sum, const int64_t *other, int64_t n)
+{
+    const int64_t bytes = n * (int64_t)sizeof *sum;
+    int64_t *a = malloc((size_t)bytes), *b = malloc((size_t)bytes);
+    vj_download(be, a, sum, bytes);
+    vj_download(be, b, other, bytes);
+    for (int64_t i = 0; i < n; i++) a[i] += b[i];
+    vj_upload(be, sum, a, bytes);
+    assert_int_equal(vj_sync(be), VJ_OK);
+    free(a);
+    free(b);
+}
+
 /* Updates on all samples, first those of one half of the order, then of the other, each into a sum of its own. Returns
  * the state [3, size]; loss: the mean before the last update. */
 static float *train(const char *backend, const int *order, int half, int updates, double *loss, int64_t *size)
@@ -47,7 +61,10 @@ static float *train(const char *backend, const int *order, int half, int updates
     *size = vj_token_probe_size(p);
     for (int u = 1; u <= updates; u++) {
         int64_t *sum[2];
-        for (int i = 0; i < 2; i++) sum[i] = calloc((size_t)*size, sizeof **sum);
+        for (int i = 0; i < 2; i++) {
+            sum[i] = vj_device_alloc(be, *size * (int64_t)sizeof **sum);
+            vj_fill(be, (float *)sum[i], 0.0f, 2 * *size);
+        }
         *loss = 0.0;
         for (int i = 0; i < SAMPLES; i++) {
             double one;
@@ -55,10 +72,10 @@ static float *train(const char *backend, const int *order, int half, int updates
             assert_int_equal(vj_token_probe_backward(p, order[i] % CLASSES, &one, sum[i >= half], SAMPLES), VJ_OK);
             *loss += one / SAMPLES;
         }
-        for (int64_t i = 0; i < *size; i++) sum[0][i] += sum[1][i];
+        add_on_host(be, sum[0], sum[1], *size);
         const vj_head_step step = {.update = u, .lr = 3e-3, .weight_decay = 0.01, .clip = 1.0, .decay_all = u % 2};
         assert_int_equal(vj_token_probe_update(p, sum[0], SAMPLES, &step), VJ_OK);
-        for (int i = 0; i < 2; i++) free(sum[i]);
+        for (int i = 0; i < 2; i++) vj_device_free(be, sum[i]);
     }
     float *state = malloc((size_t)(3 * *size) * sizeof *state);
     vj_download(be, state, vj_token_probe_state(p), 3 * *size * (int64_t)sizeof *state);

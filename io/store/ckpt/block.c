@@ -4,6 +4,8 @@
 #include <xxhash.h>
 
 #include "ckpt/inner.h"
+#include "h5/h5.h"
+#include "h5/half.h"
 
 enum { BLOCK_BYTES = 1 << 20 };
 
@@ -106,25 +108,19 @@ int64_t vj_ckpt_element_bytes(vj_ckpt_type type)
     return type == VJ_CKPT_BF16 ? 2 : 4;
 }
 
-/* bf16 is the upper half of fp32: 1 sign, 8 exponent and 7 fraction bits. Fields are set before the size shrinks. */
 hid_t vj_ckpt_file_type(vj_ckpt_type type)
 {
-    hid_t h5 = H5Tcopy(H5T_IEEE_F32LE);
-    if (type == VJ_CKPT_F32) return h5;
-    if (H5Tset_fields(h5, 15, 7, 8, 0, 7) >= 0 && H5Tset_size(h5, 2) >= 0 && H5Tset_ebias(h5, 127) >= 0) return h5;
-    H5Tclose(h5); /* never committed to a file */
-    return H5I_INVALID_HID;
+    return type == VJ_CKPT_BF16 ? vj_h5_short_float(8) : H5Tcopy(H5T_IEEE_F32LE);
 }
 
-/* To nearest, ties to even; a NaN stays one. Each write is at or before the number that was read. */
+/* Each write is at or before the number that was read. */
 void vj_ckpt_narrow(float *values, int64_t count)
 {
     char *bytes = (char *)values;
     for (int64_t i = 0; i < count; i++) {
-        uint32_t x;
+        float x;
         memcpy(&x, bytes + 4 * i, 4);
-        const bool nan = (x & 0x7fffffffu) > 0x7f800000u;
-        const uint16_t half = (uint16_t)(nan ? x >> 16 | 0x40u : (x + 0x7fffu + (x >> 16 & 1u)) >> 16);
+        const uint16_t half = vj_bf16_from_float(x);
         memcpy(bytes + 2 * i, &half, 2);
     }
 }
@@ -135,7 +131,7 @@ void vj_ckpt_widen(float *values, int64_t count)
     for (int64_t i = count - 1; i >= 0; i--) {
         uint16_t half;
         memcpy(&half, bytes + 2 * i, 2);
-        const uint32_t x = (uint32_t)half << 16;
+        const float x = vj_bf16_to_float(half);
         memcpy(bytes + 4 * i, &x, 4);
     }
 }

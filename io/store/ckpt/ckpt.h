@@ -101,6 +101,14 @@ void vj_ckpt_close(vj_ckpt_writer *writer);
 /** Return the size of the writer's buffer. */
 int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer);
 /**
+ * Write from `memory` [vj_ckpt_memory_bytes()], borrowed, in place of the writer's own. Then get() may return before
+ * its copy is made: copied() says whether all copies that were begun are made, or, with `wait`, waits until they are.
+ * It is called by poll and commit; nothing reads the memory before. Only with `background`, before the first begin, for
+ * tensors that are stored as VJ_CKPT_F32. Not collective.
+ */
+typedef bool (*vj_ckpt_copied)(void *user, bool wait);
+void vj_ckpt_lend(vj_ckpt_writer *writer, void *memory, vj_ckpt_copied copied, void *user);
+/**
  * From now on, prune the folder as vj_ckpt_prune() does after each checkpoint; files that cannot be removed cause a
  * warning.
  */
@@ -111,8 +119,9 @@ void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease);
 /**
  * Begin DIR/step_<state->step>.h5; `dir` exists, the state is the same on all ranks. get() is called on the calling
  * thread, for this rank's elements in the order of the tensors, and never after the return: in the background mode all
- * elements are copied first. An error (agreed: too little space, among others) leaves no file, and the writer can begin
- * again; failures after that point, also of get(), are returned by vj_ckpt_commit(). Collective.
+ * elements are copied first, or, into memory that was lent, begun to be copied. An error (agreed: too little space,
+ * among others) leaves no file, and the writer can begin again; failures after that point, also of get(), are returned
+ * by vj_ckpt_commit(). Collective.
  */
 vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_state *state, vj_ckpt_copy get,
                         void *user);

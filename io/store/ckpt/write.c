@@ -3,8 +3,9 @@
  * file, each rank writes its blocks there with pwrite(2), then rank 0 adds the checksums (finish). load() copies blocks
  * into the writer's memory; store() computes their checksums and writes them. In the foreground the memory is a staging
  * buffer and the two alternate; in the background the memory holds all that this rank writes, and store() and finish()
- * run in a thread, one after the other. The thread calls no MPI; it calls HDF5 on rank 0 only, in finish(), while no
- * other thread does (ckpt.h).
+ * run in a thread, one after the other; where the memory is lent, the copies into it may still go on when load()
+ * returns, and the thread begins when they are made. The thread calls no MPI; it calls HDF5 on rank 0 only, in
+ * finish(), while no other thread does (ckpt.h).
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -23,8 +24,11 @@ struct vj_ckpt_writer {
     int64_t *number; /* [count + 1] of each tensor's first block among all blocks */
     int64_t *place;  /* [count] of each tensor in the file */
     uint64_t *sums;  /* [all blocks] */
-    char *memory;
+    char *memory;    /* owned, unless it is lent */
     int64_t memory_bytes;
+    vj_ckpt_copied copied; /* NULL: no memory was lent */
+    void *copied_user;
+    bool copying;             /* a checkpoint was begun, and copies into memory may not be made yet */
     vj_lease_seal lease;      /* looked at before a checkpoint is published */
     int64_t keep, keep_every; /* what stays when a checkpoint is done; keep 0: all */
     /* The checkpoint under way. */
@@ -120,6 +124,16 @@ int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer)
     return writer->memory_bytes;
 }
 
+void vj_ckpt_lend(vj_ckpt_writer *w, void *memory, vj_ckpt_copied copied, void *user)
+{
+    VJ_ASSERT(w->background && w->phase == IDLE && !w->copied);
+    for (int i = 0; i < w->count; i++) VJ_ASSERT(w->tensors[i].type == VJ_CKPT_F32);
+    free(w->memory);
+    w->memory = memory;
+    w->copied = copied;
+    w->copied_user = user;
+}
+
 void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every)
 {
     writer->keep = keep;
@@ -156,7 +170,7 @@ void vj_ckpt_close(vj_ckpt_writer *w)
     free(w->number);
     free(w->place);
     free(w->sums);
-    free(w->memory);
+    if (!w->copied) free(w->memory);
     free(w);
 }
 
@@ -352,12 +366,21 @@ static void *write_copy(void *user)
     return NULL;
 }
 
-/* Copy all, then write it beside the caller's work. */
+/* Copy all, or begin to, then write it beside the caller's work. */
 static void copy_and_start(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
 {
     block at = before_all;
     w->status = load(w, &at, get, user);
-    if (w->status == VJ_OK) start(w, write_copy);
+    w->copying = w->status == VJ_OK && w->copied;
+    if (w->status == VJ_OK && !w->copying) start(w, write_copy);
+}
+
+/* Write what is copied by now, or, with `wait`, when it is. */
+static void go_on(vj_ckpt_writer *w, bool wait)
+{
+    if (!w->copying || !w->copied(w->copied_user, wait)) return;
+    w->copying = false;
+    start(w, write_copy);
 }
 
 /* ------------------------------------------------------------------------------------------------ the whole */
@@ -441,7 +464,8 @@ static void begin_finish(vj_ckpt_writer *w)
 
 bool vj_ckpt_poll(vj_ckpt_writer *w)
 {
-    int done = atomic_load(&w->done);
+    go_on(w, false);
+    int done = !w->copying && atomic_load(&w->done);
     VJ_ASSERT(w->phase != IDLE);
     if (w->comm != VJ_ALONE) MPI_Allreduce(MPI_IN_PLACE, &done, 1, MPI_INT, MPI_MIN, w->comm);
     if (done && (w->phase == WRITING || w->phase == VERIFYING)) {
@@ -457,6 +481,7 @@ bool vj_ckpt_poll(vj_ckpt_writer *w)
 vj_status vj_ckpt_commit(vj_ckpt_writer *w)
 {
     VJ_ASSERT(w->phase != IDLE);
+    go_on(w, true);
     if (w->phase == WRITING) begin_verify(w);
     if (w->phase == VERIFYING) begin_finish(w);
     wait_for_thread(w);

@@ -24,14 +24,17 @@ typedef struct {
     float *dw;
 } bench;
 
-static void list(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
+static void list(vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
-    char version[24], both[48];
+    char version[24], all[64];
     const bool library = vj_cuda_library_version(be, version, sizeof version);
+    const bool wgmma = be->precision == VJ_BF16 && vj_cuda_has_wgmma(be);
     const bool alone = strcmp(vj_cuda_products_name(be), "mma") == 0;
-    snprintf(both, sizeof both, "mma%s%s", library ? " + cublaslt " : ", no cublaslt", version);
-    vj_product_rates_add(rates, capacity, count, "own", both);
-    if (library || alone) vj_product_rates_add(rates, capacity, count, "mma", "mma");
+    snprintf(all, sizeof all, "mma%s%s%s", wgmma ? " + wgmma" : "", library ? " + cublaslt " : ", no cublaslt",
+             version);
+    vj_product_rates_add(rates, capacity, count, "own", all);
+    if (library || wgmma || alone) vj_product_rates_add(rates, capacity, count, "mma", "mma");
+    if (wgmma) vj_product_rates_add(rates, capacity, count, "wgmma", "wgmma");
     if (library) vj_product_rates_add(rates, capacity, count, "cublaslt", version);
 }
 

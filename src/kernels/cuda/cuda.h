@@ -61,7 +61,7 @@ typedef struct {
     vj_cuda_stamp stamp[VJ_CUDA_STAMPS];                 /* owned; the first is the last that was booked */
     int stamps;
     bool profile;                    /* wait for every launch: VJ_PROFILE */
-    struct vj_event *shared_events;  /* owned, a list */
+    struct vj_event *kept_events;    /* owned, a list: those that are not given out in turn */
     int event_count, event_capacity; /* given out since vj_sync(), and there */
 } vj_cuda;
 

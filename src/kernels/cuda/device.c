@@ -11,7 +11,7 @@
 
 struct vj_event {
     cudaEvent_t event;
-    vj_event *next; /* of those that processes share */
+    vj_event *next; /* of those that are kept until the end */
 };
 
 /* Memory of vj_host_alloc(). Loaders ask for it on threads of their own, before the backend's thread uploads from it.
@@ -130,11 +130,11 @@ static void close_device(vj_backend *be)
             if (cuda->event_chunks[chunk][i].event) (void)cudaEventDestroy(cuda->event_chunks[chunk][i].event);
         free(cuda->event_chunks[chunk]);
     }
-    while (cuda->shared_events) {
-        vj_event *next = cuda->shared_events->next;
-        (void)cudaEventDestroy(cuda->shared_events->event);
-        free(cuda->shared_events);
-        cuda->shared_events = next;
+    while (cuda->kept_events) {
+        vj_event *next = cuda->kept_events->next;
+        (void)cudaEventDestroy(cuda->kept_events->event);
+        free(cuda->kept_events);
+        cuda->kept_events = next;
     }
     while (cuda->pinned) host_free(be, cuda->pinned->memory);
     for (int i = 0; i < VJ_CUDA_STAMPS; i++)
@@ -209,11 +209,13 @@ void *vj_cuda_scratch(vj_backend *be, int64_t bytes)
 {
     vj_cuda_lane *lane = &vj_cuda_of(be)->lane[be->lane];
     if (bytes <= lane->scratch_bytes && lane->scratch) return lane->scratch;
+    /* Rows change with each step: what grows gets more than is asked for, so that it rarely does, for the host waits.
+     */
+    const int64_t more = lane->scratch ? bytes / 16 : 0, size = bytes > 0 ? bytes + more : 1;
     if (lane->scratch) (void)vj_cuda_check(be, cudaFree(lane->scratch), "cudaFree");
     be->bytes -= lane->scratch_bytes;
     lane->scratch = NULL;
     lane->scratch_bytes = 0;
-    const int64_t size = bytes > 0 ? bytes : 1;
     if (cudaMalloc(&lane->scratch, (size_t)size) != cudaSuccess) {
         (void)cudaGetLastError();
         lane->scratch = NULL;
@@ -371,6 +373,32 @@ static void follow(vj_backend *be, vj_event *event)
     (void)vj_cuda_check(be, cudaStreamWaitEvent(vj_cuda_stream(be), event->event, 0), "cudaStreamWaitEvent");
 }
 
+/* Put an event into the list of those that are kept. NULL, reported: no memory. */
+static vj_event *keep_event(vj_backend *be, cudaEvent_t made)
+{
+    vj_cuda *cuda = vj_cuda_of(be);
+    vj_event *event = vj_calloc(1, sizeof *event);
+    if (!event) {
+        (void)cudaEventDestroy(made);
+        vj_keep_failure(be, vj_raise(VJ_ERR_MEMORY, "cuda: no memory for an event"));
+        return NULL;
+    }
+    *event = (vj_event){made, cuda->kept_events};
+    return cuda->kept_events = event;
+}
+
+static vj_event *create_event(vj_backend *be)
+{
+    cudaEvent_t made;
+    const bool there = vj_cuda_check(be, cudaEventCreateWithFlags(&made, cudaEventDisableTiming), "cudaEventCreate");
+    return there ? keep_event(be, made) : NULL;
+}
+
+static void record_again(vj_backend *be, vj_event *event)
+{
+    (void)vj_cuda_check(be, cudaEventRecord(event->event, vj_cuda_stream(be)), "cudaEventRecord");
+}
+
 /* Book the time between stamps that the device has passed; the last stays, where the next begins. */
 static void book_stamps(vj_backend *be)
 {
@@ -437,23 +465,12 @@ static vj_status open_shared(vj_backend *be, const vj_device_handle *handle, vj_
     return VJ_OK;
 }
 
-/* An event in the list of those that processes share. */
-static vj_event *keep_event(vj_backend *be)
-{
-    vj_event *event = vj_calloc(1, sizeof *event);
-    if (!event) return NULL;
-    event->next = vj_cuda_of(be)->shared_events;
-    return event;
-}
-
 static vj_status share_event(vj_backend *be, vj_event **event, vj_device_handle *handle)
 {
     cudaIpcEventHandle_t ipc;
     cudaEvent_t made;
     CUDA_TRY(cudaEventCreateWithFlags(&made, cudaEventDisableTiming | cudaEventInterprocess));
-    if (!(*event = keep_event(be))) return vj_raise(VJ_ERR_MEMORY, "cuda: no memory for an event");
-    (*event)->event = made;
-    vj_cuda_of(be)->shared_events = *event;
+    if (!(*event = keep_event(be, made))) return VJ_ERR_MEMORY;
     CUDA_TRY(cudaIpcGetEventHandle(&ipc, made));
     memcpy(handle, &ipc, sizeof ipc);
     return VJ_OK;
@@ -465,15 +482,8 @@ static vj_status open_event(vj_backend *be, const vj_device_handle *handle, vj_e
     cudaEvent_t made;
     memcpy(&ipc, handle, sizeof ipc);
     CUDA_TRY(cudaIpcOpenEventHandle(&made, ipc));
-    if (!(*event = keep_event(be))) return vj_raise(VJ_ERR_MEMORY, "cuda: no memory for an event");
-    (*event)->event = made;
-    vj_cuda_of(be)->shared_events = *event;
-    return VJ_OK;
-}
-
-static void record_again(vj_backend *be, vj_event *event)
-{
-    (void)vj_cuda_check(be, cudaEventRecord(event->event, vj_cuda_stream(be)), "cudaEventRecord");
+    *event = keep_event(be, made);
+    return *event ? VJ_OK : VJ_ERR_MEMORY;
 }
 
 /* ------------------------------------------------------------------------------------------------ who it is */
@@ -510,11 +520,12 @@ const vj_device_ops vj_cuda_device = {.name = "cuda",
                                       .wait = wait,
                                       .done = done,
                                       .follow = follow,
+                                      .create_event = create_event,
+                                      .record_again = record_again,
                                       .share = share,
                                       .open_shared = open_shared,
                                       .share_event = share_event,
                                       .open_event = open_event,
-                                      .record_again = record_again,
                                       .sync = sync_device,
                                       .stamp = stamp,
                                       .settle = settle,

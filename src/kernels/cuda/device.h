@@ -16,6 +16,7 @@
 #define VJ_UNROLL   _Pragma("unroll")          /* the loop that follows: what it indexes then stays in registers */
 #define VJ_UNROLL_2 _Pragma("unroll 2")
 #define VJ_UNROLL_4 _Pragma("unroll 4") /* so that several loads are on their way */
+#define VJ_ROLLED   _Pragma("unroll 1")
 #else
 #include "emu.h"
 #define VJ_DEVICE static inline
@@ -23,11 +24,13 @@
 #define VJ_UNROLL
 #define VJ_UNROLL_2
 #define VJ_UNROLL_4
+#define VJ_ROLLED
 #endif
 
 /* ------------------------------------------------------------------------------------------------ launch, shared */
 
-/* What a block may have on every GPU that the backend runs on: 163 KB of sm_80 (sm_90 has 227). */
+/* What a block may have on every GPU that the backend runs on: 163 KB of sm_80. A kernel for others says what it may.
+ */
 #define VJ_MOST_SHARED (163 * 1024)
 
 /*
@@ -35,11 +38,11 @@
  * and tests/cuda_compile shows it.
  */
 #ifdef __CUDACC__
-template <class T> VJ_DEVICE T &shared()
+template <class T, int most = VJ_MOST_SHARED> VJ_DEVICE T &shared()
 {
-    static_assert(sizeof(T) <= VJ_MOST_SHARED, "more shared memory than a block can have");
+    static_assert(sizeof(T) <= most, "more shared memory than a block can have");
     asm("// vj_shared %0" ::"n"((int)sizeof(T)));
-    extern __shared__ __align__(128) unsigned char vj_shared[];
+    extern __shared__ __align__(1024) unsigned char vj_shared[]; /* a multiple of what wgmma's operands have to be */
     return *reinterpret_cast<T *>(vj_shared);
 }
 template <class... P, class... A>
@@ -50,9 +53,9 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t bytes, cu
     return cudaGetLastError();
 }
 #else
-template <class T> T &shared()
+template <class T, int most = VJ_MOST_SHARED> T &shared()
 {
-    static_assert(sizeof(T) <= VJ_MOST_SHARED, "more shared memory than a block can have");
+    static_assert(sizeof(T) <= most, "more shared memory than a block can have");
     return *reinterpret_cast<T *>(emu::shared_memory(sizeof(T)));
 }
 /* `call` is the text of the call, from which reports take the kernel's name. */
@@ -185,6 +188,20 @@ template <int pending> VJ_DEVICE void copy_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 #else
     emu::copy_wait(pending);
+#endif
+}
+
+/* ------------------------------------------------------------------------------------------------ stores */
+
+/* Four floats to global memory, a multiple of 16: one instruction, also where the compiler would rather make four. */
+VJ_DEVICE void store_four(float *to, const float v[4])
+{
+#ifdef __CUDACC__
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "f"(v[0]), "f"(v[1]),
+                 "f"(v[2]), "f"(v[3])
+                 : "memory");
+#else
+    *reinterpret_cast<float4 *>(to) = float4{v[0], v[1], v[2], v[3]};
 #endif
 }
 

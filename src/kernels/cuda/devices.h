@@ -7,7 +7,8 @@
 /** How many CUDA devices this process sees; 0 where there is no driver. */
 int vj_cuda_devices(void);
 
-/** Could this process multiply on a GPU with `name`: mma, or cublaslt (where it is installed)? */
+/** Could this process multiply on a GPU with `name`: mma, wgmma (on one that has it), cublaslt (where it is installed)?
+ */
 bool vj_cuda_products_present(const char *name);
 
 #endif

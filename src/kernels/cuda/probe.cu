@@ -9,6 +9,31 @@ struct probe_shared {
     float largest[WARPS];
 };
 
+/* ------------------------------------------------------------------------------------------------ units */
+
+__global__ void __launch_bounds__(THREADS) add_units_kernel(int64_t *sums, const float *x, double units, int64_t n)
+{
+    const int64_t i = global_thread();
+    if (i < n) sums[i] += llrint((double)x[i] * units);
+}
+
+__global__ void __launch_bounds__(THREADS)
+    mean_of_units_kernel(float *x, const int64_t *sums, double units, double count, int64_t n)
+{
+    const int64_t i = global_thread();
+    if (i < n) x[i] = (float)((double)sums[i] / units / count);
+}
+
+void vj_cuda_add_units(vj_backend *be, int64_t *sums, const float *x, double units, int64_t n)
+{
+    launch_threads(be, "add_units", add_units_kernel, n, sums, x, units, n);
+}
+
+void vj_cuda_mean_of_units(vj_backend *be, float *x, const int64_t *sums, double units, int64_t count, int64_t n)
+{
+    launch_threads(be, "mean_of_units", mean_of_units_kernel, n, x, sums, units, (double)count, n);
+}
+
 /* ------------------------------------------------------------------------------------------------ loss */
 
 /* A block a clip. A label that is no class gives NaN. */

@@ -1,98 +1,11 @@
 /*
- * The own matrix products: of bf16 by tensor cores, of floats by multiply-adds, and what follows their sums. An element
- * is summed over the depth in ascending order, whatever the tile it is in: its bits depend neither on how many rows
- * there are nor on how the result is kept. products.c decides when they are used.
+ * The own matrix products for all GPUs: of bf16 by tensor cores, of floats by multiply-adds, and what follows their
+ * sums. An element is summed over the depth in ascending order, whatever the tile it is in: its bits depend neither on
+ * how many rows there are nor on how the result is kept. products.c decides when they are used.
  */
-#include "kernels/cuda/lanes.cuh"
-#include "kernels/cuda/products.h"
-
-/* ------------------------------------------------------------------------------------------------ arrays */
-
-/* The first n of four neighbours; all of them at once if `fours`. */
-VJ_DEVICE void load_some(float v[4], vj_array a, int64_t at, int n, bool fours)
-{
-    if (fours)
-        load_of<4>(v, a, at);
-    else
-        for (int j = 0; j < 4; j++) {
-            v[j] = 0.0f;
-            if (j < n) load_of<1>(v + j, a, at + j);
-        }
-}
-
-VJ_DEVICE void store_some(vj_array a, int64_t at, const float v[4], int n, bool fours)
-{
-    if (fours)
-        store_of<4>(a, at, v);
-    else
-        for (int j = 0; j < 4; j++)
-            if (j < n) store_of<1>(a, at + j, v + j);
-}
-
-VJ_DEVICE vj_array floats(const float *data)
-{
-    return vj_array{const_cast<float *>(data), VJ_TYPE_F32};
-}
+#include "kernels/cuda/product.cuh"
 
 /* ------------------------------------------------------------------------------------------------ finish */
-
-/* n / by, and what is left: of numbers of 32 bits where they are, which takes a quarter of the instructions. */
-VJ_DEVICE int64_t quotient(int64_t n, int64_t by, int64_t *left)
-{
-    const bool small = (uint64_t)(n | by) >> 32 == 0;
-    const int64_t q = small ? (int64_t)((uint32_t)n / (uint32_t)by) : n / by;
-    *left = n - q * by;
-    return q;
-}
-
-VJ_DEVICE float rounded(float x)
-{
-    return widen((bf16)pack(x, 0.0f));
-}
-
-/*
- * From sums to results: what the product adds, its nonlinearity, the result's type; n <= 4 columns of one row. `fours`:
- * all arrays may be read and written four values at a time. Each element is read before it is written and by the same
- * thread, since the result may be the residual, or pre.
- */
-VJ_DEVICE void finish(const vj_product &g, bool fours, int64_t row, int64_t column, float v[4])
-{
-    const int64_t at = row * g.N + column;
-    const int n = g.N - column < 4 ? (int)(g.N - column) : 4;
-    float t[4];
-    if (g.bias) {
-        load_some(t, floats(g.bias), column, n, fours);
-        for (int j = 0; j < 4; j++) v[j] += t[j];
-    }
-    if (g.residual) {
-        int64_t residual_row;
-        (void)quotient(row, g.residual_rows, &residual_row);
-        load_some(t, floats(g.residual), residual_row * g.N + column, n, fours);
-        for (int j = 0; j < 4; j++) v[j] += t[j];
-    }
-    if (g.accumulate) {
-        load_some(t, g.c, at, n, fours);
-        for (int j = 0; j < 4; j++) v[j] += t[j];
-    }
-    if (g.finish == VJ_FINISH_GELU) {
-        if (g.pre.data) {
-            store_some(g.pre, at, v, n, fours);
-            for (int j = 0; j < 4 && g.pre.type == VJ_TYPE_BF16; j++) v[j] = rounded(v[j]);
-        }
-        for (int j = 0; j < 4; j++) v[j] = gelu(v[j]);
-    } else if (g.finish == VJ_FINISH_GELU_GRADIENT) {
-        load_some(t, g.pre, at, n, fours);
-        for (int j = 0; j < 4; j++) v[j] *= gelu_slope(t[j], &t[j]);
-        if (g.hidden.data) store_some(g.hidden, at, t, n, fours);
-    }
-    store_some(g.c, at, v, n, fours);
-}
-
-static bool all_in_fours(const vj_product *g)
-{
-    return g->N % 4 == 0 && aligned_to(16, g->bias, g->residual) && in_fours(g->c) && in_fours(g->pre) &&
-           in_fours(g->hidden);
-}
 
 __global__ void __launch_bounds__(THREADS)
     finish_kernel(const vj_product g, bool fours, const float *sums, int parts, int64_t first, int64_t rows)
@@ -160,7 +73,7 @@ cudaError_t vj_cuda_round_rows(cudaStream_t stream, void *to, vj_array from, int
  * are on their way STAGES - 1 steps before they are multiplied. Rows in shared memory are 8 elements longer than what
  * they hold: so the eight rows that ldmatrix reads at a time lie in different banks.
  */
-enum { STEP = 32, STAGES = 3, PAD = 8, STRIP_PITCH = 40, GROUP = 8 };
+enum { STEP = 32, STAGES = 3, PAD = 8, GROUP = 8 /* rows of tiles */ };
 
 /* An operand of bf16: rows as they are stored, `width` elements apart. */
 struct operand {
@@ -246,17 +159,8 @@ template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST> struct tile_operands
 };
 template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST> union tile_shared {
     tile_operands<TILE, A_DEPTH_FIRST, B_DEPTH_FIRST> in;
-    float strip[TILE / 16][16][STRIP_PITCH]; /* of each warp; the pitch keeps its rows in different banks */
+    float strip[TILE / 16][STRIP_ROWS][STRIP_PITCH]; /* of each warp */
 };
-
-/* Which tile of the result a block makes. Blocks that run at the same time share operands: GROUP rows of tiles. */
-VJ_DEVICE void place_of_block(int64_t tiles_m, int64_t tiles_n, int64_t *m, int64_t *n)
-{
-    int64_t within;
-    const int64_t first = quotient(blockIdx.x, GROUP * tiles_n, &within) * GROUP, left = tiles_m - first;
-    *n = quotient(within, left < GROUP ? left : (int64_t)GROUP, m);
-    *m += first;
-}
 
 template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
 __global__ void __launch_bounds__(2 * TILE, TILE == 128 ? 2 : 4)
@@ -265,10 +169,10 @@ __global__ void __launch_bounds__(2 * TILE, TILE == 128 ? 2 : 4)
     typedef tile_shared<TILE, A_DEPTH_FIRST, B_DEPTH_FIRST> memory;
     memory &s = shared<memory>();
     int64_t m0, n0;
-    place_of_block((g.M + TILE - 1) / TILE, (g.N + TILE - 1) / TILE, &m0, &n0);
+    place_of_tile(blockIdx.x, (g.M + TILE - 1) / TILE, (g.N + TILE - 1) / TILE, GROUP, &m0, &n0);
     m0 *= TILE;
     n0 *= TILE;
-    const int lane = lane_of_warp(), warp = warp_of_block();
+    const int warp = warp_of_block();
     const int wm = warp % 2 * (TILE / 2), wn = warp / 2 * 32;
     const int64_t begin = blockIdx.y * span, end = begin + span < g.K ? begin + span : g.K;
     const int steps = (int)((end - begin + STEP - 1) / STEP);
@@ -310,28 +214,13 @@ __global__ void __launch_bounds__(2 * TILE, TILE == 128 ? 2 : 4)
     copy_wait<0>();
     __syncthreads(); /* the operands' memory becomes the strips' */
 
-    /* 16 rows of a warp at a time, through shared memory: then a warp writes whole 128 bytes of each row. */
     vj_product out = g;
     if (gridDim.y > 1) out.c.data = static_cast<float *>(g.c.data) + blockIdx.y * g.M * g.N;
     float(*strip)[STRIP_PITCH] = s.strip[warp];
     VJ_UNROLL
     for (int i = 0; i < TILE / 32; i++) {
-        VJ_UNROLL
-        for (int j = 0; j < 4; j++) {
-            VJ_UNROLL
-            for (int half = 0; half < 2; half++)
-                *reinterpret_cast<float2 *>(&strip[lane / 4 + 8 * half][8 * j + lane % 4 * 2]) =
-                    make_float2(c[i][j][2 * half], c[i][j][2 * half + 1]);
-        }
-        __syncwarp();
-        for (int pass = 0; pass < 4; pass++) {
-            const int r = lane / 8 + 4 * pass, column = lane % 8 * 4;
-            const int64_t row = m0 + wm + 16 * i + r;
-            const float4 sums = *reinterpret_cast<const float4 *>(&strip[r][column]);
-            float v[4] = {sums.x, sums.y, sums.z, sums.w};
-            if (row < g.M && n0 + wn + column < g.N) finish(out, fours, row, n0 + wn + column, v);
-        }
-        __syncwarp();
+        keep_strip(strip, c[i][0]);
+        finish_strip(out, fours, strip, m0 + wm + 16 * i, n0 + wn);
     }
 }
 
@@ -382,12 +271,7 @@ cudaError_t vj_cuda_tile_product(cudaStream_t stream, const vj_product *product,
     const operand b = {static_cast<const bf16 *>(product->b.data), product->N, b_width};
     const int parts = vj_cuda_tile_parts(product);
     vj_product g = *product;
-    if (parts > 1) {
-        g = vj_product{};
-        g.M = product->M, g.N = product->N, g.K = product->K;
-        g.a_transposed = product->a_transposed, g.b_transposed = product->b_transposed;
-        g.c = vj_array{sums, VJ_TYPE_F32};
-    }
+    if (parts > 1) g = vj_cuda_bare_product(product, sums);
     const cudaError_t error =
         tile_of(&g) == 128 ? launch_form<128>(stream, &g, a, b, parts) : launch_form<64>(stream, &g, a, b, parts);
     if (error != cudaSuccess || parts == 1) return error;

@@ -1,14 +1,17 @@
 /*
- * Who multiplies on a GPU: the own kernels (product.cu) or NVIDIA's cuBLASLt, which is loaded where it is installed.
+ * Who multiplies on a GPU: the own kernels, by instructions of all GPUs (product.cu) or of compute capability 9.0
+ * (product_wgmma.cu), or NVIDIA's cuBLASLt, which is loaded where it is installed.
  *
- *   own       own kernels, and the library for large products that it can do faster
- *   mma       own kernels alone
+ *   own       large products by wgmma where the device has it, or by the library where that can do all of them; the
+ *             others by mma
+ *   mma       own kernels alone, as all GPUs have them
+ *   wgmma     own kernels alone, by wgmma wherever tiles are filled
  *   cublaslt  the library for all products that it can do
  *
  * Own kernels give a row the same bits whatever the other rows are. The library chooses an algorithm by the number of
- * rows, so there a row's bits depend on it: where a result must not depend on how rows are divided (over ranks, say),
- * it has to be mma. The same shapes always give the same bits: the library may not split the depth, and its workspace
- * has a fixed size. GELU is never left to it: its GELU is the approximation by tanh.
+ * rows, and `own` a kernel, so there a row's bits depend on it: where a result must not depend on how rows are divided
+ * (over ranks, say), it has to be mma or wgmma. The same shapes always give the same bits: the library may not split
+ * the depth, and its workspace has a fixed size. GELU is never left to it: its GELU is the approximation by tanh.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -27,6 +30,8 @@ enum { SUMS_BYTES = 64 << 20 };
  * over the sums is needed, only if the depth is long enough to pay for it.
  */
 enum { LARGE_FLOPS = 1 << 30, LONG_DEPTH = 1024 };
+/* What wgmma's tiles are for: of fewer columns, or less depth, they would be mostly empty. */
+enum { WGMMA_COLUMNS = 128, WGMMA_DEPTH = 64 };
 
 /* What an algorithm was asked for. */
 typedef struct {
@@ -42,8 +47,11 @@ typedef struct {
 enum { ANSWERS = 1024 };
 
 struct vj_cuda_products {
-    enum { OWN, MMA, CUBLASLT } who;
-    bool forced; /* by VJ_PRODUCTS */
+    enum { OWN, MMA, WGMMA, CUBLASLT } who;
+    bool forced;                                       /* by VJ_PRODUCTS */
+    enum { NOT_TRIED, NO_WGMMA, HAS_WGMMA } has_wgmma; /* tried when it is first asked for */
+    vj_cuda_wgmma wgmma;
+    char no_wgmma[200]; /* why not */
     void *library;
     char failure[160]; /* why there is no library */
     vj_lt_functions lt;
@@ -52,7 +60,7 @@ struct vj_cuda_products {
     int answered;
 };
 
-static const char *const names[] = {"own", "mma", "cublaslt"};
+static const char *const names[] = {"own", "mma", "wgmma", "cublaslt"};
 
 static vj_cuda_products *products_of(const vj_backend *be)
 {
@@ -124,6 +132,9 @@ static void close_library(vj_cuda_products *p)
 bool vj_cuda_products_present(const char *name)
 {
     const char *file;
+    struct cudaDeviceProp properties;
+    if (strcmp(name, "wgmma") == 0)
+        return vj_cuda_devices() > 0 && cudaGetDeviceProperties(&properties, 0) == cudaSuccess && properties.major == 9;
     if (strcmp(name, "cublaslt") != 0) return strcmp(name, "mma") == 0 && vj_cuda_devices() > 0;
     void *library = vj_cuda_devices() > 0 ? load_library(&file) : NULL;
     if (library) (void)dlclose(library);
@@ -131,6 +142,14 @@ bool vj_cuda_products_present(const char *name)
 }
 
 /* ------------------------------------------------------------------------------------------------ choosing */
+
+bool vj_cuda_has_wgmma(vj_backend *be)
+{
+    vj_cuda_products *p = products_of(be);
+    if (p->has_wgmma == NOT_TRIED)
+        p->has_wgmma = vj_cuda_wgmma_open(be, &p->wgmma, p->no_wgmma, sizeof p->no_wgmma) ? HAS_WGMMA : NO_WGMMA;
+    return p->has_wgmma == HAS_WGMMA;
+}
 
 vj_status vj_cuda_use_products(vj_backend *be, const char *name)
 {
@@ -142,10 +161,13 @@ vj_status vj_cuda_use_products(vj_backend *be, const char *name)
                             "products by cublaslt: %s. Load the module of CUDA 13, name the file in VJEPA_CUBLASLT, or "
                             "let own kernels multiply (train.products=own)",
                             p->failure);
+        if ((who == OWN || who == WGMMA) && !vj_cuda_has_wgmma(be) && who == WGMMA)
+            return vj_raise(VJ_ERR_USAGE, "products by wgmma: %s. Let others multiply (train.products=own, or mma)",
+                            p->no_wgmma);
         p->who = (int)who;
         return VJ_OK;
     }
-    return vj_raise(VJ_ERR_USAGE, "products by %s: on a GPU there are own, mma, cublaslt", name);
+    return vj_raise(VJ_ERR_USAGE, "products by %s: on a GPU there are own, mma, wgmma, cublaslt", name);
 }
 
 vj_status vj_cuda_products_open(vj_backend *be)
@@ -207,8 +229,8 @@ void vj_cuda_products_library(const vj_backend *be, char *text, size_t bytes)
 {
     char version[24];
     const bool present = vj_cuda_library_version(be, version, sizeof version);
-    snprintf(text, bytes, "%s%s", present && products_of(be)->who != MMA ? "cuBLASLt " : "",
-             products_of(be)->who != MMA ? version : "");
+    const bool used = products_of(be)->who == OWN || products_of(be)->who == CUBLASLT;
+    snprintf(text, bytes, "%s%s", present && used ? "cuBLASLt " : "", used ? version : "");
 }
 
 /* ------------------------------------------------------------------------------------------------ operands */
@@ -274,7 +296,7 @@ static division divide(const vj_product *g)
 static bool library_takes(const vj_backend *be, const vj_product *g)
 {
     const vj_cuda_products *p = products_of(be);
-    if (p->failure[0] || p->who == MMA) return false;
+    if (p->failure[0] || p->who == MMA || p->who == WGMMA) return false;
     const int64_t a_width = g->a_transposed ? g->M : g->K, b_width = g->b_transposed ? g->K : g->N;
     if (a_width % WHOLE != 0 || b_width % WHOLE != 0 || g->N % WHOLE != 0) return false;
     if (be->precision == VJ_FP32 &&
@@ -284,6 +306,20 @@ static bool library_takes(const vj_backend *be, const vj_product *g)
     if (be->precision == VJ_BF16 && vj_cuda_tile_parts(g) > 1) return false; /* the library may not cut the depth */
     const double flops = 2.0 * (double)g->M * (double)g->N * (double)g->K;
     return flops >= LARGE_FLOPS && (be->precision == VJ_FP32 || !divide(g).finishes || g->K >= LONG_DEPTH);
+}
+
+/*
+ * Should wgmma do a product of bf16? If told to, whatever the number of rows: a row's bits do not depend on it. Else
+ * where the product fills the GPU, unless the library can do all of it, and so without a second pass over the sums.
+ */
+static bool wgmma_takes(const vj_backend *be, const vj_product *g)
+{
+    const vj_cuda_products *p = products_of(be);
+    const int64_t rows = g->a_transposed ? g->M : WGMMA_COLUMNS;
+    if (p->has_wgmma != HAS_WGMMA || g->N < WGMMA_COLUMNS || rows < WGMMA_COLUMNS || g->K < WGMMA_DEPTH) return false;
+    if (p->who != OWN) return p->who == WGMMA;
+    const bool large = 2.0 * (double)g->M * (double)g->N * (double)g->K >= LARGE_FLOPS;
+    return large && (p->failure[0] || divide(g).finishes || vj_cuda_wgmma_parts(g) > 1);
 }
 
 /*
@@ -480,8 +516,8 @@ static void product_of_bf16(vj_backend *be, const vj_product *product)
 {
     vj_product g = *product;
     operand a = operand_of(g.a, g.a_transposed, g.M, g.K), b = operand_of(g.b, !g.b_transposed, g.N, g.K);
-    const bool library = library_takes(be, &g);
-    const int parts = vj_cuda_tile_parts(&g);
+    const bool wgmma = wgmma_takes(be, &g), library = !wgmma && library_takes(be, &g);
+    const int parts = wgmma ? vj_cuda_wgmma_parts(&g) : vj_cuda_tile_parts(&g);
     int64_t sums = library && divide(&g).finishes ? rows_in_piece(&g) : 0; /* rows of sums */
     if (parts > 1 && parts * g.M > sums) sums = parts * g.M;
     char *scratch = NULL;
@@ -494,7 +530,11 @@ static void product_of_bf16(vj_backend *be, const vj_product *product)
     g.a = a.array;
     g.b = b.array;
     if (library && library_product(be, &g, sums_at)) return;
-    (void)vj_cuda_check(be, vj_cuda_tile_product(vj_cuda_stream(be), &g, a.width, b.width, sums_at), "product");
+    const cudaStream_t stream = vj_cuda_stream(be);
+    const cudaError_t error =
+        wgmma ? vj_cuda_wgmma_product(stream, &g, a.width, b.width, sums_at, &products_of(be)->wgmma)
+              : vj_cuda_tile_product(stream, &g, a.width, b.width, sums_at);
+    (void)vj_cuda_check(be, error, "product");
 }
 
 void vj_cuda_product(vj_backend *be, const vj_product *product)

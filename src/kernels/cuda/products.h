@@ -6,6 +6,7 @@
 #define VJ_KERNELS_CUDA_PRODUCTS_H
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/tensor_map.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,6 +14,8 @@ extern "C" {
 
 /** As vj_cuda_set_products(), even if VJ_PRODUCTS forces one. */
 vj_status vj_cuda_use_products(vj_backend *be, const char *name);
+/** Can the device multiply by wgmma? */
+bool vj_cuda_has_wgmma(vj_backend *be);
 /** "13.1.0" and true, if cuBLASLt could be loaded, be it in use or not. */
 bool vj_cuda_library_version(const vj_backend *be, char *text, size_t bytes);
 
@@ -33,6 +36,36 @@ int vj_cuda_tile_parts(const vj_product *product);
  */
 cudaError_t vj_cuda_tile_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
                                  float *sums);
+
+/** A product's sums alone, of a and b as they are in `product` (with operands of bf16): floats, to `sums`. */
+static inline vj_product vj_cuda_bare_product(const vj_product *product, float *sums)
+{
+    vj_product bare = *product;
+    bare.accumulate = false;
+    bare.bias = bare.residual = NULL;
+    bare.finish = VJ_FINISH_PLAIN;
+    bare.pre = bare.hidden = vj_f32(NULL);
+    bare.c = vj_f32(sums);
+    return bare;
+}
+
+/** What the product by wgmma needs of a device. */
+typedef struct {
+    vj_tensor_map_encode *encode; /* the driver's */
+    int processors;               /* how many blocks run at a time; no result depends on it */
+    uint32_t *late; /* device memory, or NULL: a load that never comes sets it to 1 instead of failing the kernel */
+} vj_cuda_wgmma;
+
+/**
+ * Fill *how if this device multiplies by wgmma, and does so right: in bf16 the kernel is tried. If it fails that, a
+ * warning says so. Else false, and `why` not.
+ */
+bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
+
+/** As vj_cuda_tile_parts() and vj_cuda_tile_product(), on devices of compute capability 9.0 (product_wgmma.cu). */
+int vj_cuda_wgmma_parts(const vj_product *product);
+cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
+                                  float *sums, const vj_cuda_wgmma *how);
 
 /** The product of floats (or bf16, widened), of any shape. */
 cudaError_t vj_cuda_float_product(cudaStream_t stream, const vj_product *product);

@@ -25,6 +25,7 @@ typedef struct {
 } source;
 
 typedef struct {
+    vj_samples compute; /* what a rank neither sums nor updates */
     vj_samples step, comm, backward_comm, phase[VJ_PHASES];
     vj_samples own[VJ_PHASES]; /* this rank's; the others are the slowest rank's */
     vj_step_report last;       /* of the last step */
@@ -118,6 +119,9 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
         vj_bench_sample(work, &m->step, m->last.step_s);
         vj_bench_sample(work, &m->comm, m->last.comm_s);
         vj_bench_sample(work, &m->backward_comm, m->last.backward_comm_s);
+        double compute_s = m->last.step_s;
+        for (int p = VJ_PHASE_REDUCE; p <= VJ_PHASE_OPTIMIZER; p++) compute_s -= after[p] - before[p];
+        vj_bench_sample(work, &m->compute, compute_s);
         for (int p = 0; p < VJ_PHASES; p++) {
             vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
             vj_samples_add(&m->own[p], after[p] - before[p]);
@@ -236,6 +240,8 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     }
     vj_put_number(report, "gflop", 1e-9 * sums[0]);
     vj_put_number(report, "gflops", 1e-9 * sums[0] / time.median);
+    vj_put_number(report, "compute_gflops",
+                  1e-9 * sums[0] / vj_samples_timing(&m->compute).median); /* cluster.gflops_* */
     vj_put_number(report, "peak_gflops", top);
     vj_put_number(report, "fraction_of_peak", 1e-9 * sums[0] / time.median / top);
     if (vj_backend_precision(step->be) == VJ_BF16) /* where tiles multiply, this says what they bring */

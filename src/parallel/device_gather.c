@@ -1,0 +1,269 @@
+/* Slices in rounds: in each, every speaker has a piece for the other nodes and gets one from each. Read push() first.
+ */
+#include "parallel/device_gather.h"
+
+#include <stdlib.h>
+
+#include "parallel/parallel.h"
+#include "parallel/traffic.h"
+
+enum { LEAST_PIECE = 16, TAG = 2 };
+
+typedef struct {
+    int vector;
+    int64_t at, n; /* n 0: there is none */
+} piece;
+
+/* A round under way. */
+typedef struct {
+    int requests;
+    MPI_Request *request;     /* [2 nodes] */
+    float *mirror, *arrivals; /* of the host, [piece] and [nodes, piece], where messages go through it; the device's */
+} slot;
+
+struct vj_device_gather {
+    const vj_window *window;
+    vj_device_gather_plan plan;
+    int64_t length;      /* of a piece */
+    int *owner, *owners; /* [ranks] those whose slices this rank hands on or gets, node by node; [nodes + 1] where a
+                            node's begin */
+    slot slot[VJ_SUM_SLOTS];
+    int64_t runs; /* so far */
+    int64_t rounds, begun, sent, taken;
+};
+
+static bool is_speaker(const vj_device_gather *g)
+{
+    return g->window->node_rank < g->window->speakers;
+}
+
+/* As long as the messages of a sum of gradients. */
+static int64_t piece_floats(const vj_window *w, int64_t bucket)
+{
+    const int64_t length = bucket / w->speakers / w->nodes;
+    return length > LEAST_PIECE ? length : LEAST_PIECE;
+}
+
+static vj_status allocate_slot(vj_device_gather *g, slot *s)
+{
+    const vj_sum_device *device = g->plan.device;
+    const int64_t nodes = g->window->nodes;
+    s->request = vj_calloc(2 * nodes, sizeof *s->request);
+    if (!s->request) return vj_raise(VJ_ERR_MEMORY, "no memory for messages between %lld nodes", (long long)nodes);
+    if (!device->to_host) return VJ_OK;
+    s->mirror = device->alloc(g->plan.user, g->length, true);
+    s->arrivals = device->alloc(g->plan.user, nodes * g->length, true);
+    return s->mirror && s->arrivals ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+}
+
+/* The slices of a node's ranks are the business of its speakers in turn, so each speaker has to do with its own
+ * place's. */
+static void list_owners(vj_device_gather *g)
+{
+    const vj_window *w = g->window;
+    int count = 0;
+    for (int node = 0; node < w->nodes; node++) {
+        g->owners[node] = count;
+        for (int r = 0; r < g->plan.ranks; r++)
+            if (w->rank[r].node == node && w->rank[r].local % w->speakers == w->node_rank) g->owner[count++] = r;
+    }
+    g->owners[w->nodes] = count;
+}
+
+vj_status vj_device_gather_open(vj_device_gather **gather, const vj_window *window, const vj_device_gather_plan *plan)
+{
+    vj_device_gather *g = *gather = vj_calloc(1, sizeof *g);
+    if (!g) return vj_raise(VJ_ERR_MEMORY, "no memory to gather slices");
+    g->window = window;
+    g->plan = *plan;
+    g->length = piece_floats(window, plan->bucket);
+    g->owner = vj_calloc(plan->ranks, sizeof *g->owner);
+    g->owners = vj_calloc(window->nodes + 1, sizeof *g->owners);
+    if (!g->owner || !g->owners) return vj_raise(VJ_ERR_MEMORY, "no memory to gather slices of %d ranks", plan->ranks);
+    list_owners(g);
+    for (int i = 0; i < VJ_SUM_SLOTS && window->nodes > 1 && is_speaker(g); i++) VJ_TRY(allocate_slot(g, &g->slot[i]));
+    return VJ_OK;
+}
+
+void vj_device_gather_close(vj_device_gather *g)
+{
+    if (!g) return;
+    for (int i = 0; i < VJ_SUM_SLOTS; i++) free(g->slot[i].request);
+    free(g->owner);
+    free(g->owners);
+    free(g);
+}
+
+/* ------------------------------------------------------------------------------------------------ pieces */
+
+/* What rank r has updated of a vector. */
+static piece slice_of(const vj_device_gather_plan *plan, int r, int vector)
+{
+    const int64_t n = plan->vector[vector].n, first = plan->first[r], last = plan->first[r + 1];
+    const int64_t begin = first < n ? first : n, end = last < n ? last : n;
+    return (piece){vector, begin, end - begin};
+}
+
+static int64_t pieces_of(int64_t n, int64_t length)
+{
+    return (n + length - 1) / length;
+}
+
+/* What this rank's place on `node` sends to the other nodes in a round. */
+static piece piece_of(const vj_device_gather *g, int node, int64_t round)
+{
+    for (int v = 0; v < g->plan.vectors; v++)
+        for (int i = g->owners[node]; i < g->owners[node + 1]; i++) {
+            const piece slice = slice_of(&g->plan, g->owner[i], v);
+            const int64_t pieces = pieces_of(slice.n, g->length), at = round * g->length;
+            if (round < pieces) return (piece){v, slice.at + at, slice.n - at < g->length ? slice.n - at : g->length};
+            round -= pieces;
+        }
+    return (piece){0};
+}
+
+/* Until no node has a piece any more. */
+static int64_t count_rounds(const vj_device_gather *g)
+{
+    int64_t most = 0;
+    for (int node = 0; node < g->window->nodes; node++) {
+        int64_t rounds = 0;
+        for (int v = 0; v < g->plan.vectors; v++)
+            for (int i = g->owners[node]; i < g->owners[node + 1]; i++)
+                rounds += pieces_of(slice_of(&g->plan, g->owner[i], v).n, g->length);
+        if (rounds > most) most = rounds;
+    }
+    return most;
+}
+
+/* Where a piece is on this rank, or on one of its node. */
+static float *place_of(const vj_device_gather *g, piece p, int local)
+{
+    return g->plan.vector[p.vector].of[local] + p.at;
+}
+
+static float *own_place(const vj_device_gather *g, piece p)
+{
+    return place_of(g, p, g->window->node_rank);
+}
+
+/* From this rank to the others of the node; not from all ranks to the same one at once. */
+static void copy_to_neighbours(const vj_device_gather *g, piece p)
+{
+    const vj_window *w = g->window;
+    for (int i = 1; i < w->node_size && p.n > 0; i++)
+        g->plan.device->copy(g->plan.user, place_of(g, p, (w->node_rank + i) % w->node_size), own_place(g, p), p.n);
+}
+
+/* ------------------------------------------------------------------------------------------------ between nodes */
+
+static slot *slot_of(vj_device_gather *g, int64_t round)
+{
+    return &g->slot[round % VJ_SUM_SLOTS];
+}
+
+/* This speaker's piece, on its way to where MPI reads it. */
+static void begin(vj_device_gather *g, int64_t round)
+{
+    const piece mine = piece_of(g, g->window->node_index, round);
+    if (slot_of(g, round)->mirror && mine.n > 0)
+        g->plan.device->to_host(g->plan.user, slot_of(g, round)->mirror, own_place(g, mine), mine.n);
+    g->plan.device->keep(g->plan.user, (int)(round % VJ_SUM_SLOTS));
+}
+
+static bool is_done(const vj_device_gather *g, int64_t round)
+{
+    return g->plan.device->done(g->plan.user, (int)(round % VJ_SUM_SLOTS));
+}
+
+/* Where MPI writes what comes from a node. */
+static float *arrival(vj_device_gather *g, int64_t round, int node, piece p)
+{
+    slot *s = slot_of(g, round);
+    return s->arrivals ? s->arrivals + node * g->length : own_place(g, p);
+}
+
+static void exchange(vj_device_gather *g, int64_t round)
+{
+    const vj_window *w = g->window;
+    slot *s = slot_of(g, round);
+    const piece mine = piece_of(g, w->node_index, round);
+    for (int i = 1; i < w->nodes; i++) {
+        const int to = (w->node_index + i) % w->nodes, from = (w->node_index + w->nodes - i) % w->nodes;
+        const piece p = piece_of(g, from, round);
+        if (p.n > 0)
+            MPI_Irecv(arrival(g, round, from, p), (int)p.n, MPI_FLOAT, from, TAG, w->across,
+                      &s->request[s->requests++]);
+        if (mine.n > 0)
+            MPI_Isend(s->mirror ? s->mirror : own_place(g, mine), (int)mine.n, MPI_FLOAT, to, TAG, w->across,
+                      &s->request[s->requests++]);
+    }
+}
+
+static bool arrived(vj_device_gather *g, int64_t round)
+{
+    slot *s = slot_of(g, round);
+    int all;
+    MPI_Testall(s->requests, s->request, &all, MPI_STATUSES_IGNORE);
+    if (all) s->requests = 0;
+    return all;
+}
+
+/* What has come from the other nodes, to this rank and its neighbours. */
+static void take(vj_device_gather *g, int64_t round)
+{
+    for (int node = 0; node < g->window->nodes; node++) {
+        const piece p = piece_of(g, node, round);
+        if (node == g->window->node_index || p.n == 0) continue;
+        if (slot_of(g, round)->arrivals)
+            g->plan.device->to_device(g->plan.user, own_place(g, p), arrival(g, round, node, p), p.n);
+        copy_to_neighbours(g, p);
+    }
+}
+
+/* Do what can be done without waiting. */
+static void push(vj_device_gather *g)
+{
+    for (; g->begun < g->rounds && g->begun < g->taken + VJ_SUM_SLOTS; g->begun++) begin(g, g->begun);
+    for (; g->sent < g->begun && is_done(g, g->sent); g->sent++) exchange(g, g->sent);
+    for (; g->taken < g->sent && arrived(g, g->taken); g->taken++) take(g, g->taken);
+}
+
+/* ------------------------------------------------------------------------------------------------ the whole */
+
+/* All ranks of the node are here; what is called from now on comes after what they have called. */
+static void meet(const vj_device_gather *g, vj_sum_mark mark)
+{
+    g->plan.device->mark(g->plan.user, mark);
+    vj_window_tell(g->window, (int)mark, g->runs);
+    vj_window_wait(g->window, (int)mark, g->runs);
+    g->plan.device->follow(g->plan.user, mark);
+}
+
+void vj_device_gather_run(vj_device_gather *g)
+{
+    const vj_window *w = g->window;
+    g->runs++;
+    meet(g, VJ_SUM_MADE);
+    for (int v = 0; v < g->plan.vectors; v++) copy_to_neighbours(g, slice_of(&g->plan, g->plan.rank, v));
+    if (w->node_size > w->speakers) meet(g, VJ_SUM_NODE); /* speakers hand on what others own */
+    g->rounds = w->nodes > 1 && is_speaker(g) ? count_rounds(g) : 0;
+    for (g->begun = g->sent = g->taken = 0; g->taken < g->rounds; vj_window_idle(w)) push(g);
+    meet(g, VJ_SUM_DELIVERED);
+}
+
+/* ------------------------------------------------------------------------------------------------ counting */
+
+void vj_device_gather_count(vj_traffic *traffic, const vj_device_gather_plan *plan, const int *first_rank)
+{
+    vj_window w = {.node = MPI_COMM_NULL, .across = MPI_COMM_NULL};
+    vj_window_number(&w, first_rank, plan->ranks);
+    const int64_t length = piece_floats(&w, plan->bucket), others = w.nodes - 1;
+    for (int v = 0; v < plan->vectors; v++)
+        for (int r = 0; r < plan->ranks; r++) {
+            const int64_t n = slice_of(plan, r, v).n;
+            traffic->messages += others * pieces_of(n, length);
+            traffic->bytes += others * n * (int64_t)sizeof(float);
+        }
+    vj_window_close(&w);
+}

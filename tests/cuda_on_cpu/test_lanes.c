@@ -1,0 +1,131 @@
+/*
+ * Work of several lanes on the emulated GPU: a snapshot for a checkpoint has what was there although the next update is
+ * called before it is copied, if the update follows the snapshot's event; without that it has what the update wrote, so
+ * such an error would be seen. Frames of one microbatch travel while the kernels of the one before still wait.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "emulated.h"
+#include "kernels/kernels.h"
+#include "model/input.h"
+
+enum { N = 1000 };
+
+static vj_backend *open_device(void)
+{
+    vj_backend *be;
+    assert_int_equal(vj_backend_open(&be, "cuda", VJ_FP32, 1), VJ_OK);
+    return be;
+}
+
+/* What a snapshot of ones has after an update to twos, which follows the snapshot or does not. */
+static float snapshot(bool follows)
+{
+    vj_backend *be = open_device();
+    float *weights = vj_device_alloc(be, N * (int64_t)sizeof *weights);
+    float *host = vj_host_alloc(be, N * (int64_t)sizeof *host), first;
+    vj_event *copied = vj_event_create(be);
+    vj_fill(be, weights, 1.0f, N);
+    vj_event *now = vj_event_record(be);
+    vj_lane_enter(be, VJ_LANE_SNAPSHOT);
+    vj_event_follow(be, now);
+    vj_download_begin(be, host, weights, N * (int64_t)sizeof *host);
+    vj_event_record_again(be, copied);
+    vj_lane_enter(be, VJ_LANE_COMPUTE);
+    if (follows) vj_event_follow(be, copied);
+    vj_fill(be, weights, 2.0f, N);
+    vj_event_wait(be, vj_event_record(be)); /* the update is done, and the snapshot only if it must be */
+    vj_event_wait(be, copied);
+    assert_true(vj_event_done(be, copied));
+    for (int i = 1; i < N; i++) assert_true(host[i] == host[0]);
+    first = host[0];
+    assert_int_equal(vj_sync(be), VJ_OK);
+    vj_host_free(be, host);
+    vj_backend_close(be);
+    return first;
+}
+
+static void an_update_waits_for_the_snapshot(void **state)
+{
+    (void)state;
+    assert_true(snapshot(true) == 1.0f);
+    assert_true(snapshot(false) == 2.0f); /* the planted error is seen */
+}
+
+static void an_own_event_outlives_a_wait(void **state)
+{
+    (void)state;
+    vj_backend *be = open_device();
+    float *x = vj_device_alloc(be, (int64_t)sizeof *x);
+    vj_event *own = vj_event_create(be);
+    assert_true(vj_event_done(be, own)); /* never recorded */
+    vj_event_record_again(be, own);
+    assert_int_equal(vj_sync(be), VJ_OK);
+    for (int i = 0; i < 10; i++) {
+        vj_fill(be, x, (float)i, 1);
+        assert_true(vj_event_record(be) != own);
+    }
+    assert_true(vj_event_done(be, own)); /* not a later one of those given out in turn */
+    assert_int_equal(vj_sync(be), VJ_OK);
+    vj_backend_close(be);
+}
+
+/* Four microbatches from the same pinned memory, which is filled anew only behind vj_sync(): no wait in between. */
+static void frames_travel_beside_kernels(void **state)
+{
+    (void)state;
+    enum { CLIPS = 2, T = 2, SIDE = 8, BYTES = T * SIDE * SIDE * 3, MICROBATCHES = 4 };
+    static const double mean[3] = {0.5, 0.5, 0.5}, std[3] = {1, 1, 1};
+    const vj_shape shape = {.channels = 3, .frames = T, .height = SIDE, .width_px = SIDE};
+    const int64_t values = (int64_t)CLIPS * BYTES;
+    vj_backend *be = open_device();
+    vj_frame_room room;
+    vj_clip_view views[CLIPS] = {0};
+    static float got[CLIPS * BYTES];
+    assert_int_equal(vj_frame_room_open(&room, be, CLIPS, BYTES), VJ_OK);
+    uint8_t *frames = vj_host_alloc(be, MICROBATCHES * values);
+    float *pixels = vj_device_alloc(be, MICROBATCHES * values * (int64_t)sizeof *pixels);
+    for (int step = 0; step < 2; step++) {
+        emu_usage before, after;
+        for (int m = 0; m < MICROBATCHES; m++) memset(frames + m * values, 10 * m + step, (size_t)values);
+        emu_used(&before);
+        for (int m = 0; m < MICROBATCHES; m++) {
+            for (int64_t i = 0; i < CLIPS; i++)
+                views[i] = (vj_clip_view){.at = (m * CLIPS + i) * BYTES,
+                                          .height = SIDE,
+                                          .width = SIDE,
+                                          .crop = {.height = SIDE, .width = SIDE}};
+            const vj_input input = {.frames = frames, .views = views, .mean = mean, .std = std};
+            vj_input_upload(&input, &room, be, pixels + m * values, CLIPS, &shape);
+        }
+        emu_used(&after);
+        assert_int_equal(after.waits, before.waits);
+        assert_int_equal(vj_sync(be), VJ_OK);
+        for (int m = 0; m < MICROBATCHES; m++) {
+            vj_download(be, got, pixels + m * values, values * (int64_t)sizeof *got);
+            for (int64_t i = 0; i < values; i++)
+                assert_true(got[i] > (float)((10 * m + step) / 255.0 - 0.5) - 1e-5f &&
+                            got[i] < (float)((10 * m + step) / 255.0 - 0.5) + 1e-5f);
+        }
+    }
+    vj_frame_room_close(&room);
+    vj_host_free(be, frames);
+    vj_backend_close(be);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_update_waits_for_the_snapshot),
+        cmocka_unit_test(an_own_event_outlives_a_wait),
+        cmocka_unit_test(frames_travel_beside_kernels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
