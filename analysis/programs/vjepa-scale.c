@@ -14,7 +14,7 @@ static const char *const sections[] = {"cluster", "plan",      "pack",  "data", 
                                        "mask",    "objective", "train", "parallel", "checkpoint", NULL};
 static const char *const commands[] = {"points", "model", NULL};
 
-static const char *out, *cluster, *nodes, *ranks, *weak, *study, *gpu_to_gpu;
+static const char *out, *cluster, *nodes, *ranks, *weak, *study;
 
 static const vj_option options[] = {
     {"--out", "FOLDER", "where the tables and plots go; it is made", &out},
@@ -26,9 +26,6 @@ static const vj_option options[] = {
      &weak},
     {"--study", "NAME", "model: name of the study in the table; by default the configuration's, weak or strong",
      &study},
-    {"--gpu-to-gpu", NULL,
-     "model: MPI takes memory of GPUs, so that messages between nodes need no copies to the hosts' memory and back",
-     &gpu_to_gpu},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -86,7 +83,7 @@ static vj_status draw(const char *const *tables, int count, const char *folder)
 
 static vj_status measured(const vj_run *run, char table[VJ_PATH], char phases[VJ_PATH])
 {
-    if (run->config_path || cluster || nodes || ranks || weak || study || gpu_to_gpu)
+    if (run->config_path || cluster || nodes || ranks || weak || study)
         return vj_raise(VJ_ERR_USAGE, "points takes JSON files of vjepa-bench step and --out alone");
     VJ_TRY(vj_scaling_points(run->files, run->file_count, out));
     vj_log("%s: %d files", table, run->file_count);
@@ -101,11 +98,8 @@ static vj_status modelled(vj_run *run, char table[VJ_PATH])
     if (ranks && atoi(ranks) < 1) return vj_raise(VJ_ERR_USAGE, "--ranks %s: a number of ranks from 1", ranks);
     if (study && strpbrk(study, ",\"")) return vj_raise(VJ_ERR_USAGE, "--study: no comma and no quote, please");
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
-    const vj_scaling_model model = {.study = study,
-                                    .nodes = nodes ? nodes : "1,2,4,8,16,32,64,128",
-                                    .ranks = ranks,
-                                    .weak = weak,
-                                    .gpu_to_gpu = gpu_to_gpu != NULL};
+    const vj_scaling_model model = {
+        .study = study, .nodes = nodes ? nodes : "1,2,4,8,16,32,64,128", .ranks = ranks, .weak = weak};
     VJ_TRY(vj_scaling_simulate(&model, &run->config, run->config_path, table));
     const char *const tables[] = {table};
     return draw(tables, 1, out);

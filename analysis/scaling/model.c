@@ -133,13 +133,6 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
     const vj_config *c = s->config;
     const double bucket = (double)l->bucket_floats;
     const double clips = (double)(l->microbatches * l->microbatch), sums = tensor_sums(s, l);
-    double rate = touched_in_buckets * m->sum_bytes_s / l->tensor;
-    if (m->gpus) { /* over the links; between nodes a rank's share to the host and back, unless MPI takes it where it is
-                    */
-        const bool staged = l->nodes > 1 && !s->model->gpu_to_gpu;
-        const double share = (double)l->tensor / l->node_ranks;
-        rate = touched_in_buckets / (2 / m->gpu_link_bytes_s + (staged ? 2 * share / m->gpu_host_bytes_s : 0));
-    }
     vj_file file;
     VJ_TRY(begin(s, "workload", &file));
     fprintf(file.stream, "node_ranks %d\ntensor %d\nzero %d\n", l->node_ranks, l->tensor, l->zero);
@@ -148,9 +141,10 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
     fprintf(file.stream, "bucket_floats %.0f\npart_floats %.0f\n", bucket, part_floats(s, l, bucket));
     fprintf(file.stream, "compute_s %.9g\nbackward_s %.9g\nupdate_s %.9g\n", l->compute_s,
             l->compute_s / (double)l->microbatches * 2 / 3, l->memory_s);
-    fprintf(file.stream, "sums_rate %.9g\ntensor_rate %.9g\n", rate, touched_in_window * m->tensor_bytes_s);
-    fprintf(file.stream, "gather_device_bytes_s %.9g\ntensor_device_bytes_s %.9g\n",
-            m->gpus && l->nodes > 1 ? m->gpu_host_bytes_s : 0, m->gpus ? m->gpu_host_bytes_s : 0);
+    fprintf(file.stream, "sums_rate %.9g\ntensor_rate %.9g\n", touched_in_buckets * m->sum_bytes_s / l->tensor,
+            touched_in_window * m->tensor_bytes_s);
+    fprintf(file.stream, "gpu_link_bytes_s %.9g\ngpu_host_bytes_s %.9g\ngpu_to_gpu %d\n",
+            m->gpus ? m->gpu_link_bytes_s : 0, m->gpus ? m->gpu_host_bytes_s : 0, m->gpu_to_gpu);
     fprintf(file.stream, "tensor_sums %.0f\ntensor_floats %.0f\n", sums,
             sums > 0 ? clips * s->work.tensor_sum_bytes / sizeof(float) / sums : 0);
     fprintf(file.stream, "small_doubles %.0f\n", 2.0 * (double)vj_shape_from(c).width + (double)c->mask.count + 3);

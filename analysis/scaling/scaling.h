@@ -24,7 +24,6 @@ typedef struct {
     const char *nodes; /* "1,2,4": numbers of nodes */
     const char *ranks; /* on each node; NULL: one for each GPU or memory domain */
     const char *weak;  /* clips of a rank or tensor group; NULL: the configuration's batch for all */
-    bool gpu_to_gpu;   /* MPI takes memory of GPUs, so sums between nodes need no copies to the host */
 } vj_scaling_model;
 
 /**

@@ -187,7 +187,7 @@ typedef struct {
     } watch;
     struct {
         char store[VJ_PATH];  /* feature store written */
-        char dtype[8];        /* f32 f16 */
+        char dtype[8];        /* f32 f16 bf16 */
         int64_t batch, limit; /* clips per pass; number of clips, drawn by a permutation, 0: all */
     } embed;
     struct {
@@ -208,6 +208,7 @@ typedef struct {
     } probe;
     struct {                   /* vjepa-evaluate: what a sample looks like (feed/eval_views.h, feed/eval_set.h) */
         int64_t segments;      /* clips of a video that make a sample */
+        int across_segments;   /* bool: a probe sees their tokens together; else each clip apart, one in training */
         int64_t views;         /* crops of a test sample; 1: the centre */
         int64_t short_side;    /* pixels, of one test crop's clip before the crop; 0: data.crop * 256 / 224 */
         int preset;            /* vj_preset: what `auto` means below */
@@ -237,6 +238,7 @@ typedef struct {
         double gpu_tflops_fp32, gpu_tflops_bf16;                      /* per GPU, reached in training */
         double gpu_memory_gb, gpu_gb_s, gpu_link_gb_s, gpu_host_gb_s; /* per GPU: its memory; bandwidth of it; to the
                                                                          others of a node; to the host's memory */
+        int gpu_to_gpu;                                               /* bool: MPI takes memory of GPUs */
         double network_gb_s, message_us;         /* between nodes: bandwidth per node, cost of a message */
         double filesystem_gb_s;                  /* all nodes together */
         double decode_fps_720p, decode_fps_240p; /* per core */

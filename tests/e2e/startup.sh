@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What programs read when they start on 4 ranks of 2 nodes: each byte of settings, index, checkpoint, and of what features say
-# beside their rows, is read once in all, by the first rank of a node, and no other rank reads anything of these files.
+# What programs read when they start on 4 ranks of 2 nodes: each byte of settings, lists, index, checkpoint, and of what features say
+# beside their rows, is read once in all, by the first rank of a node, and no other rank reads anything of these files. Packing ranks
+# find their media in the catalogue, each entry once.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -20,7 +21,8 @@ read = {}
 for rank in range(4):
     for line in open(f'counts.{rank}'):
         path, opens, size = line.strip().rsplit(',', 2)
-        read.setdefault(path, {})[rank] = (int(opens), int(size))
+        before = read.setdefault(path, {}).get(rank, (0, 0)) # by the rank itself, or by a process it started
+        read[path][rank] = (before[0] + int(opens), before[1] + int(size))
 bad = 0
 for pattern in sys.argv[2:]:
     readers = {0, 1, 2, 3} if pattern[0] == '=' else {0, 2}
@@ -28,7 +30,8 @@ for pattern in sys.argv[2:]:
     bad += not found
     if not found: print(f'{sys.argv[1]}: nobody has read {pattern}')
     for path in found:
-        size, total = os.path.getsize(path), sum(n for opens, n in read[path].values())
+        total = sum(n for opens, n in read[path].values())
+        size = os.path.getsize(path) if os.path.exists(path) else total # removed by now
         print(f'{sys.argv[1]}: {os.path.basename(path)}, {size} bytes: rank {read[path]} opened, read')
         # HDF5 reads its own structures twice, a few KiB
         bad += not {rank for rank in read[path] if read[path][rank][1] > 0} <= readers or total > 1.1 * size + 8192
@@ -60,6 +63,18 @@ if [ -e "$bin/vjepa-spectrum" ]; then
     count "$bin/vjepa-spectrum" spectrum --dry-run in/train.h5
     look vjepa-spectrum train.h5
 fi
+
+# Packing: settings, lists, labels and held-out ids by the first rank alone; and when shards of a killed job are there already.
+"$tools/make_videos" in/videos 6
+sed 's/^\([^,]*\),.*/\1/' in/videos/list.csv | sed -n 2,3p >in/held.txt
+cat >in/pack.yaml <<'END'
+pack: {lists: [in/videos/list.csv], held_out_ids: [in/held.txt], short_side: 32, frames: 4, step: 1, workers: 1, shard_mb: 1}
+END
+for start in new again; do
+    count "$bin/vjepa-pack" in/pack.yaml --set pack.store=in/packed.clips
+    look "vjepa-pack, $start" pack.yaml list.csv
+    [ "$start" = again ] || look "vjepa-pack, $start" held.txt '=catalogue.*' '=v0*.*'
+done
 
 # Twelve ranks warn of the same thing: two lines, the first rank's and one for the others.
 run 12 "$bin/vjepa-pretrain" in/tiny.yaml --set run.dir=many --set data.train='[in/train.clips]' --set train.microbatch=1 \

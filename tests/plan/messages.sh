@@ -53,8 +53,11 @@ check() { # NAME NODESxRANKS [ARGS]
     count $((nodes * ranks)) "$@" || { fail "$name: $(tail -n 5 run.log)"; return; }
     /usr/bin/python3 compare.py "$name" $((nodes * ranks)) || fail "$name"
 }
-if [ "${VJ_TEST_BACKEND:-cpu}" = cuda ]; then # the emulated GPUs; what is between the nodes
-    check gpus 2x2 --set train.backend=cuda
+if [ "${VJ_TEST_BACKEND:-cpu}" = cuda ]; then # the emulated GPUs, which are slow; what is between the nodes
+    gpus=(--set train.backend=cuda --set train.batch=4 --set model.depth=2 --set predictor.depth=1)
+    check gpus 2x2 "${gpus[@]}"
+    check gpus_zero 2x1 "${gpus[@]}" --set parallel.zero=1
+    check gpus_zero_beside 2x2 "${gpus[@]}" --set parallel.zero=1
     finish
     exit
 fi

@@ -2,7 +2,8 @@
  * Counts how often files are opened for reading and how many bytes of them are read, for each file whose path begins
  * with $VJEPA_COUNT_FOLDER. Preloaded into the ranks of a job. When it ends, a rank writes lines "PATH,OPENS,BYTES" to
  * $VJEPA_IO_COUNTS.RANK. Of a stream (fopen()) counts what its owner has come to when it is closed; what is mapped into
- * memory counts as opened only. Threads may call.
+ * memory counts as opened only. Threads may call; of a process that a rank starts the lines are added to the rank's
+ * file.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -60,7 +61,7 @@ __attribute__((destructor)) static void report(void)
     const char *counts = getenv("VJEPA_IO_COUNTS"), *rank = getenv("OMPI_COMM_WORLD_RANK");
     if (!counts || !rank || !getenv("VJEPA_COUNT_FOLDER")) return;
     snprintf(path, sizeof path, "%s.%s", counts, rank);
-    FILE *out = fopen(path, "w");
+    FILE *out = fopen(path, "a");
     for (int i = 0; out && i < files; i++)
         fprintf(out, "%s,%lld,%lld\n", counted[i].path, counted[i].opens, counted[i].bytes);
     if (!out || fclose(out) != 0) perror(path);

@@ -181,24 +181,26 @@ static void steps_by_hand(void **state)
     assert_int_equal(l.threads, 4);
     assert_int_equal(l.microbatches, 2); /* of 16 */
     same(l.compute_s, 8 * 1e9 / (4 * 1e9));
-    same(l.memory_s, 2 * (36 * 1e6 + 2 * 16 * 1e6) / 1e9);
+    same(l.memory_s, 2 * 40 * 1e6 / 1e9); /* two ranks of a node share its memory's rate */
     same(l.network_bytes, 2 * 4e6 * 3 / 4);
-    same(l.messages, 2 * 3 * 4);        /* two ways, three nodes, four buckets of 1 MiB */
-    same(l.sum_s, 4e-3 + 6e-3 + 24e-6); /* inside the nodes, between them */
+    same(l.messages, 2 * 3 * 4); /* two ways, three nodes, four buckets of 1 MiB */
+    /* A bucket of 1 MB: in the ranks' own memory 2.5 times, in the nodes' parts 5 / 8 times; then out and back. */
+    const double sums = 4 * ((2.5 + 0.625) / 3 * 1e-3 + 6e-6), last = 1.5e-3 + 2e-6;
+    same(l.sum_s, sums + last);
     same(l.tensor_s, 0);
     same(l.read_s, 0.064);
-    same(l.step_s, 2 + 0.136 + 0.010024);
+    same(l.step_s, 2 + 0.080 + sums + last);
 
     l = (vj_train_layout){.nodes = 4, .node_ranks = 2, .tensor = 2, .zero = 1, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
     assert_int_equal(l.data_ranks, 4);
     assert_int_equal(l.microbatches, 4);
     same(l.compute_s, 16 * 1e9 / (2 * 4 * 1e9));
-    same(l.memory_s, 2 * (36 * 125000.0 + 4 * 16 * 500000.0) / 1e9);
+    same(l.memory_s, 2 * 40 * 125000.0 / 1e9);
     same(l.tensor_s, 16 * 1e6 / 1e9);
     same(l.network_bytes, 2 * (2e6 + 2e6 + 1.2e6) * 3 / 4); /* gradient out; weights and target back */
-    same(l.messages, 2 * 3 * 2);
-    same(l.sum_s, 7.8e-3 + 12e-6);
+    same(l.messages, 5 * 4); /* buckets end where one of the four owners begins; a bucket goes to its owner */
+    same(l.sum_s, 5 * (3.25 / 3 * 0.8e-3 + 4e-6) + 1.2e-3 + 2e-6 + 6.4e-3 + 3.2e6 / 8192 * 1e-6);
 
     /* An uneven division waits for the rank that has most. */
     l = (vj_train_layout){.nodes = 3, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
@@ -213,32 +215,38 @@ static void steps_by_hand(void **state)
     same(l.sum_s, 0);
     same(l.step_s, 64e6 / 1e3);
 
-    /* GPUs: over their links on one node, each rank's share through the host's memory between several; beside the last
-     * backward pass. */
+    /* GPUs sum over their links, which takes them from computing, and hand the sum on beside it. */
     vj_machine gpus = machine;
     gpus.gpus = 2;
     gpus.gpu_flops = gpus.gpu_bytes_s = gpus.gpu_link_bytes_s = 1e9;
     gpus.gpu_host_bytes_s = 2e9;
     l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.sum_s, 0); /* 4 ms, hidden by 2 * 2 / 3 s */
+    same(l.sum_s, 4 * 0.5e-3 + 0.5e-3); /* four buckets, half of each for a GPU; the last has nothing beside it */
     vj_machine fast = gpus;
-    fast.gpu_flops = 1e15;
+    fast.gpu_flops = 1e15; /* nothing to compute: a bucket waits until the one before it is handed on */
     assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
-    same(l.sum_s, 2 * 4e-3 / 2 - 4e9 / 1e15 * 2 / 3);
-    l.nodes = 4;
+    same(l.sum_s, 4 * 0.5e-3 + 0.5e-3 + 3 * 0.5e-3 - 4e9 / 1e15 * 2 / 3 * 3 / 4);
+    set("parallel.reduction=reproducible"); /* the sum begins after two microbatches */
     assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
-    same(l.sum_s, 4e-3 + 4e-3 / 2 + 6e-3 + 6e-6 - 4e9 / 1e15 * 2 / 3); /* links, to the host and back, between nodes */
-    set("parallel.reduction=reproducible");                            /* the sum begins after two microbatches */
-    assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
-    same(l.sum_s, 4e-3 + 4e-3 / 2 + 6e-3 + 6e-6);
+    same(l.sum_s, 4 * 0.5e-3 + 0.5e-3 + 3 * 0.5e-3);
     set("parallel.reduction=fast");
+    /* Four nodes: one bucket; a share of it to the host, what arrives and is sent back, between the nodes. */
+    l.nodes = 4;
+    const double linked = 2 * 2e-3, copied = (3 - 0.25) * 2e6 / 2e9, between = 6e-3 + 6e-6 + 2e-6;
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.messages, 2 * 3); /* a bucket of four MiB, one for each node */
-    same(l.sum_s, 0);
-    l.zero = 1; /* weights and target come back through the host's memory, and nothing hides it */
+    same(l.sum_s, linked + copied + between);
+    gpus.gpu_to_gpu = true;
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.sum_s, 2 * 6.4e-3 / 2 + 6.4e-3 + 6.4e-3 * 3 / 4);
+    same(l.sum_s, linked + between);
+    gpus.gpu_to_gpu = false;
+    /* A bucket for each of eight owners, to whom it goes; weights and target come back through the hosts' memory. */
+    l.zero = 1;
+    const double first = 8 * 0.25e-3 + 0.25e-3 + (3 - 0.25) * 0.25e6 / 2e9 + 0.75e-3 + 4e-6 + 2e-6;
+    assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
+    same(l.messages, 8 * 4);
+    same(l.sum_s, first + 6.4e6 * (2.0 / 3 / 1e9 + 2 / 2e9 + 1 / 1e9 + 1e-6 / 8192));
     l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 2, .zero = 0, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.tensor_s, 64 * 1e6 * (1 / 1e9 + 2 / 2e9));
@@ -544,9 +552,10 @@ static void gpus_train(void **state)
     assert_int_equal(best->threads, 16);
     same(best->compute_s, 64.0 / 8 * f.work.clip_work_flops / 390e12);
     assert_true(best->gpu_bytes > best->weight_bytes * 4 && best->gpu_bytes <= 0.95 * 80e9);
-    same(best->gpu_bytes,
-         (double)(best->memory.weights + best->memory.gradient + best->memory.moments + best->memory.target +
-                  best->memory.activations + best->memory.tables + best->memory.buffers));
+    const vj_memory *m = &best->memory;
+    const int64_t main_parts = m->weights + m->gradient + m->moments + m->target + m->activations + m->tables;
+    same(best->gpu_bytes, (double)m->device);
+    assert_true(m->device > main_parts + m->weights / 2 && m->device < m->all - m->batches);
     for (int i = 0; i < f.layouts; i++) assert_true(f.layout[i].node_ranks <= 4);
     set("cluster.gpu_memory_gb=0.5");
     forecast(&f);

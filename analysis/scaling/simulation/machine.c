@@ -11,7 +11,7 @@
 #include "parallel/window_memory.h"
 
 /* Address space of every rank; only what MPI copies for itself inside of collectives is ever touched. */
-static const size_t memory_bytes = (size_t)4 << 30;
+static const size_t memory_bytes = (size_t)8 << 30;
 static const int64_t small_bytes = 1 << 16; /* tables of the code, which it does read, are smaller */
 
 static float *memory;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "machine.h"
 #include "parallel/gradient_sum.h"
 #include "parallel/group.h"
@@ -22,9 +23,10 @@ typedef struct {
     double floats, encoder_floats, bucket_floats, part_floats; /* of a rank's vector; simulated part */
     double compute_s, backward_s, update_s;                    /* all microbatches; of it the last backward pass */
     double sums_rate, tensor_rate;                             /* bytes a second that a rank touches */
-    double gather_device_bytes_s, tensor_device_bytes_s;       /* to and from a device; 0: there is none */
-    double tensor_sums, tensor_floats;                         /* of a step: how often, and of how many floats */
-    double small_doubles;                                      /* losses, features, norms */
+    double gpu_link_bytes_s, gpu_host_bytes_s; /* of a GPU, to the node's others and to the host; 0: there is none */
+    double gpu_to_gpu;                         /* MPI takes memory of GPUs */
+    double tensor_sums, tensor_floats;         /* of a step: how often, and of how many floats */
+    double small_doubles;                      /* losses, features, norms */
 } workload;
 
 static const struct {
@@ -35,23 +37,11 @@ static const struct {
     {                                                                                                                  \
 #name, offsetof(workload, name)                                                                                \
     }
-    KEY(node_ranks),
-    KEY(tensor),
-    KEY(zero),
-    KEY(floats),
-    KEY(encoder_floats),
-    KEY(bucket_floats),
-    KEY(part_floats),
-    KEY(compute_s),
-    KEY(backward_s),
-    KEY(update_s),
-    KEY(sums_rate),
-    KEY(tensor_rate),
-    KEY(gather_device_bytes_s),
-    KEY(tensor_device_bytes_s),
-    KEY(tensor_sums),
-    KEY(tensor_floats),
-    KEY(small_doubles),
+    KEY(node_ranks),       KEY(tensor),           KEY(zero),        KEY(floats),
+    KEY(encoder_floats),   KEY(bucket_floats),    KEY(part_floats), KEY(compute_s),
+    KEY(backward_s),       KEY(update_s),         KEY(sums_rate),   KEY(tensor_rate),
+    KEY(gpu_link_bytes_s), KEY(gpu_host_bytes_s), KEY(gpu_to_gpu),  KEY(tensor_sums),
+    KEY(tensor_floats),    KEY(small_doubles),
 #undef KEY
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
@@ -77,12 +67,13 @@ static vj_status read_workload(workload *w, const char *path)
 typedef struct {
     workload w;
     MPI_Comm data, tensor;
-    int rank, size, data_rank, data_size;
+    int nodes, node, rank, size, data_rank, data_size;
     int64_t n;    /* floats of the simulated part of the vector */
     double share; /* of the whole */
     int64_t *slice;
     vj_group *group, *tensor_group;
     vj_gradient_sum *sum;
+    simulated_device *device; /* a GPU; NULL: the rank computes */
 } simulated_rank;
 
 /* Seconds of a part of the step: all of it; sums of gradients after the last backward pass; gathering of weights. */
@@ -101,18 +92,38 @@ static void cut_slices(simulated_rank *s)
 
 static vj_status open_rank(simulated_rank *s)
 {
-    const int tensor = (int)s->w.tensor, node = s->rank / (int)s->w.node_ranks;
+    const int tensor = (int)s->w.tensor, node = s->node = s->rank / (int)s->w.node_ranks;
+    s->nodes = s->size / (int)s->w.node_ranks;
     MPI_Comm_split(MPI_COMM_WORLD, s->rank % tensor, s->rank, &s->data);
     MPI_Comm_split(MPI_COMM_WORLD, s->rank / tensor, s->rank, &s->tensor);
     MPI_Comm_rank(s->data, &s->data_rank);
     MPI_Comm_size(s->data, &s->data_size);
     if (tensor > 1) VJ_TRY(vj_group_open(&s->tensor_group, s->tensor, node));
-    return s->data_size > 1 ? vj_group_open(&s->group, s->data, node) : VJ_OK;
+    if (s->data_size > 1) VJ_TRY(vj_group_open(&s->group, s->data, node));
+    if (s->w.gpu_link_bytes_s == 0) return VJ_OK;
+    MPI_Comm beside;
+    MPI_Comm_split(s->data, node, s->rank, &beside);
+    return simulated_device_open(&s->device, beside, s->w.gpu_link_bytes_s,
+                                 s->w.gpu_to_gpu > 0 ? 0 : s->w.gpu_host_bytes_s);
+}
+
+/* Computing, until it is done. The host of a GPU has asked for it long before, and meanwhile sees to the sums. */
+static void compute(simulated_rank *s, double seconds)
+{
+    enum { LOOKS = 16 };
+    if (!s->device) {
+        simulated_work(seconds);
+        return;
+    }
+    simulated_device_compute(s->device, seconds);
+    for (double busy_s; (busy_s = simulated_device_busy(s->device)) > 0;) {
+        simulated_work(seconds > 0 && busy_s > seconds / LOOKS ? seconds / LOOKS : busy_s);
+        if (s->sum) vj_gradient_sum_made(s->sum, s->n);
+    }
 }
 
 static vj_status begin_part(simulated_rank *s, int64_t floats)
 {
-    const int node = s->rank / (int)s->w.node_ranks;
     s->n = floats;
     s->share = (double)floats / s->w.floats;
     free(s->slice);
@@ -123,7 +134,10 @@ static vj_status begin_part(simulated_rank *s, int64_t floats)
                                        .bucket = (int64_t)s->w.bucket_floats,
                                        .first = s->w.zero > 0 ? s->slice : NULL,
                                        .threads = 1,
-                                       .node = node};
+                                       .sum = s->device ? simulated_device_sum : NULL,
+                                       .device = s->device ? simulated_device_ops(s->device) : NULL,
+                                       .user = s->device,
+                                       .node = s->node};
     vj_gradient_sum_close(s->sum);
     return vj_gradient_sum_open(&s->sum, s->data, &plan);
 }
@@ -137,27 +151,32 @@ static double sum_activations(simulated_rank *s)
     MPI_Barrier(MPI_COMM_WORLD);
     const double begin = MPI_Wtime();
     simulated_memory_rate(s->w.tensor_rate);
-    if (s->w.tensor_device_bytes_s > 0) simulated_work(2 * bytes / s->w.tensor_device_bytes_s);
+    if (s->device) simulated_work(2 * bytes / s->w.gpu_host_bytes_s);
     vj_group_allreduce(s->tensor_group, simulated_memory(), (int64_t)s->w.tensor_floats);
     simulated_memory_rate(s->w.sums_rate);
     return (MPI_Wtime() - begin) * s->w.tensor_sums;
 }
 
-/* train/optimizer.c, exchange(): in views, through the host's memory where a device holds the vector. */
+/* train/optimizer.c, exchange_weights(): from GPU to GPU on one node; else in views, through the host's memory where a
+ * GPU holds the vector. */
 static void gather(simulated_rank *s, int64_t n)
 {
     enum { VIEW = 4 << 20 };
+    if (s->device && s->nodes == 1) {
+        const double bytes = (double)n * sizeof(float);
+        simulated_work(bytes * (s->data_size - 1) / s->data_size / s->w.gpu_link_bytes_s);
+        return;
+    }
     int64_t *part = calloc((size_t)s->data_size + 1, sizeof *part);
     VJ_ASSERT(part);
-    const int64_t most = s->w.gather_device_bytes_s > 0 ? VIEW : n;
+    const int64_t most = s->device ? VIEW : n;
     for (int64_t at = 0; at < n; at += most) {
         const int64_t here = n - at < most ? n - at : most;
         for (int r = 0; r <= s->data_size; r++) {
             const int64_t end = s->slice[r] - at;
             part[r] = end < 0 ? 0 : end > here ? here : end;
         }
-        if (s->w.gather_device_bytes_s > 0)
-            simulated_work(2 * (double)here * sizeof(float) / s->w.gather_device_bytes_s);
+        if (s->device) simulated_work(2 * (double)here * sizeof(float) / s->w.gpu_host_bytes_s);
         vj_group_allgather(s->group, simulated_memory() + at, part);
     }
     free(part);
@@ -170,7 +189,7 @@ static void reduce(simulated_rank *s, double *times)
     const double backward_s = s->w.backward_s * s->share;
     const int64_t bucket = (int64_t)s->w.bucket_floats, pieces = (s->n + bucket - 1) / bucket;
     for (int64_t i = pieces - 1; i >= 0; i--) {
-        simulated_work(backward_s / (double)pieces);
+        compute(s, backward_s / (double)pieces);
         if (s->sum) vj_gradient_sum_made(s->sum, i * bucket);
     }
     const double begin = MPI_Wtime();
@@ -202,9 +221,10 @@ static vj_status run_part(simulated_rank *s, int64_t floats, double times[TIMES]
     simulated_memory_rate(w->sums_rate);
     MPI_Barrier(MPI_COMM_WORLD);
     const double begin = MPI_Wtime();
-    simulated_work((w->compute_s - w->backward_s) * s->share);
+    if (s->device) simulated_device_start(s->device);
+    compute(s, (w->compute_s - w->backward_s) * s->share);
     reduce(s, times);
-    simulated_work(w->update_s * s->share);
+    compute(s, w->update_s * s->share);
     const double gathers = MPI_Wtime();
     if (s->group && w->zero > 0) gather(s, s->n);
     /* The target encoder's weights are gathered likewise. */

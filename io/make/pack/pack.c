@@ -255,7 +255,10 @@ static vj_status run(packer *p, int dry_run)
     if (p->rank == 0) p->seal = vj_lease_seal_of(p->lease);
     MPI_Bcast(&p->seal, (int)sizeof p->seal, MPI_BYTE, 0, p->comm);
     set_layouts(p);
-    if (!done && !dry_run) VJ_TRY(vj_agree(p->comm, vj_refused_check_roots(p->config)));
+    /* A folder may be mounted on some nodes only. */
+    const vj_place place = vj_place_of(p->comm);
+    const bool asks = !done && !dry_run && place.local_rank == 0;
+    VJ_TRY(vj_agree(p->comm, asks ? vj_refused_check_roots(p->config) : VJ_OK));
     if (done)
         vj_log("%s is packed already, from the same lists with the same settings: nothing to do",
                p->config->pack.store);

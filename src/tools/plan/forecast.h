@@ -25,6 +25,7 @@ typedef struct {
      * memory, of its link to the node's others and to the host's memory */
     int gpus;
     double gpu_flops, gpu_memory_bytes, gpu_bytes_s, gpu_link_bytes_s, gpu_host_bytes_s;
+    bool gpu_to_gpu; /* MPI takes memory of GPUs */
     double network_bytes_s, message_s, filesystem_bytes_s;
     double job_s;                   /* 0: no limit */
     double node_watts, node_mtbf_s; /* 0: not known */
@@ -94,15 +95,15 @@ typedef struct {
     int threads, data_ranks;
     int64_t microbatches;  /* of the rank that has most */
     double weight_bytes;   /* of a rank: a whole model, or its share */
-    double compute_s;      /* products */
-    double memory_s;       /* weights read for each microbatch, gradients written, the update */
+    double compute_s;      /* products and all that goes with them */
+    double memory_s;       /* the update: norms, AdamW, the average */
     double tensor_s;       /* sums of activations in tensor groups */
     int64_t bucket_floats; /* of a gradient that are summed together */
-    double sum_s;    /* sums of gradients, exchange of weights; as if nothing hid them, but on GPUs beside backward */
-    double messages; /* between nodes, a rank and step */
-    double network_bytes; /* out of a node, a step */
-    double read_s;        /* a batch from the file system, beside the rest */
-    double step_s;        /* the longer of reading and all other */
+    double sum_s;          /* what sums of gradients and the exchange of weights make a step longer (sums.c) */
+    double messages;       /* between nodes, a rank and step */
+    double network_bytes;  /* out of a node, a step */
+    double read_s;         /* a batch from the file system, beside the rest */
+    double step_s;         /* the longer of reading and all other */
     /* known where it was asked for: vj_train_layout_weigh() */
     vj_memory memory;  /* of a rank */
     double node_bytes; /* on the host */
@@ -116,6 +117,10 @@ typedef struct {
  */
 bool vj_train_layout_time(vj_train_layout *layout, vj_config *config, const vj_train_work *work,
                           const vj_machine *machine, char *reason, size_t bytes);
+
+/** Fill in sum_s, bucket_floats, messages and network_bytes, from the layout's other members. */
+void vj_train_layout_time_sums(vj_train_layout *layout, const vj_config *config, const vj_train_work *work,
+                               const vj_machine *machine);
 
 /** Fill in memory, node_bytes and gpu_bytes, by vj_memory_predict(). Changes the configuration likewise. */
 vj_status vj_train_layout_weigh(vj_train_layout *layout, vj_config *config, const vj_train_work *work,

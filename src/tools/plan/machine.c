@@ -41,6 +41,7 @@ vj_machine vj_machine_from(const vj_config *c)
                         .gpu_bytes_s = 1e9 * c->cluster.gpu_gb_s,
                         .gpu_link_bytes_s = 1e9 * c->cluster.gpu_link_gb_s,
                         .gpu_host_bytes_s = 1e9 * c->cluster.gpu_host_gb_s,
+                        .gpu_to_gpu = c->cluster.gpu_to_gpu,
                         .network_bytes_s = 1e9 * c->cluster.network_gb_s,
                         .message_s = 1e-6 * c->cluster.message_us,
                         .filesystem_bytes_s = 1e9 * c->cluster.filesystem_gb_s,

@@ -108,7 +108,7 @@ static void put_layout(const filling *s, const vj_forecast *f, const vj_config *
             l->gpu_bytes <= f->machine.gpu_memory_bytes ? "" : ": DOES NOT FIT");
     put(s, "memory_gb_a_node", gb * l->node_bytes, "of %.4g that a job may use%s", gb * f->machine.memory_bytes,
         l->node_bytes <= f->machine.memory_bytes ? "" : ": DOES NOT FIT");
-    put(s, "step_s", l->step_s, "products %.3g, memory %.3g, sums over ranks %.3g; reading beside it %.3g",
+    put(s, "step_s", l->step_s, "products %.3g, update %.3g, sums over ranks %.3g; reading beside it %.3g",
         l->compute_s, l->memory_s, l->tensor_s + l->sum_s, l->read_s);
     const double per_node = 1e-9 * batch_flops / l->step_s / l->nodes;
     if (f->machine.gpus)
@@ -119,7 +119,7 @@ static void put_layout(const filling *s, const vj_forecast *f, const vj_config *
     put(s, "network_gb_a_step", gb * l->network_bytes, "out of each node, and into it, in %.0f messages a rank",
         l->messages);
     put(s, "sum_s", l->sum_s,
-        "of a step; counted as if the backward pass hid none of it, but on GPUs what it cannot hide");
+        "of a step: what sums over ranks take from computing, and what the backward pass cannot hide");
 }
 
 static void put_jobs(const filling *s, const vj_forecast *f)

@@ -144,7 +144,7 @@ static bool fits(const search *s, const vj_train_layout *l)
            (!s->machine->gpus || l->gpu_bytes <= s->machine->gpu_memory_bytes);
 }
 
-/* Weights, their gradient and their moments alone, and the clips read ahead. */
+/* Weights, their gradient and their moments alone, and pixels read ahead, which GPUs make themselves. */
 static void set_least_bytes(const search *s, vj_train_layout *l)
 {
     const vj_config *c = s->config;
@@ -152,7 +152,7 @@ static void set_least_bytes(const search *s, vj_train_layout *l)
     const double clips = (double)((c->data.read_ahead + 1) * l->microbatches * l->microbatch);
     const double state = l->weight_bytes * (2 + (l->zero ? 2.0 / l->data_ranks : 2));
     l->gpu_bytes = s->machine->gpus ? state : 0;
-    l->node_bytes = l->node_ranks * ((s->machine->gpus ? 0 : state) + clips * clip);
+    l->node_bytes = s->machine->gpus ? 0 : l->node_ranks * (state + clips * clip);
 }
 
 /* What is not in least_bytes() grows with the microbatch. */

@@ -100,21 +100,14 @@ static void count_tensor(counting *n)
     vj_sum_doubles_count(row(n, VJ_COMM_TENSOR, "norms of the gradient", 1, n->l->data_ranks), n->l->tensor, 2);
 }
 
-/* A vector of n floats in the views that a device has, as vj_optimizer's exchange() cuts it. */
-static void count_views(counting *n, vj_group_call call, int64_t floats, vj_traffic *t)
+/* A vector of so many floats that each rank has a slice of, as vj_optimizer's exchange() gathers it on hosts. */
+static void count_host_gather(counting *n, int64_t floats, vj_traffic *t)
 {
     const int ranks = n->l->data_ranks;
-    const int64_t most = n->devices ? VJ_MAP_BYTES / (int64_t)sizeof(float) : floats;
     int64_t *part = vj_calloc(ranks + 1, sizeof *part);
     VJ_ASSERT(part);
-    for (int64_t at = 0; at < floats && n->status == VJ_OK; at += most) {
-        const int64_t here = floats - at < most ? floats - at : most;
-        for (int r = 0; r <= ranks; r++) {
-            const int64_t end = n->slice[r] - at;
-            part[r] = end < 0 ? 0 : end > here ? here : end;
-        }
-        n->status = vj_group_count(t, call, part, n->first_rank, ranks);
-    }
+    for (int r = 0; r <= ranks; r++) part[r] = n->slice[r] < floats ? n->slice[r] : floats;
+    if (n->status == VJ_OK) n->status = vj_group_count(t, VJ_COUNT_ALLGATHER, part, n->first_rank, ranks);
     free(part);
 }
 
@@ -133,8 +126,13 @@ static void count_between_nodes(counting *n)
     if (!l->zero) return;
     t = row(n, VJ_COMM_ACROSS, feature ? "weights and the target's (parallel.zero)" : "weights (parallel.zero)", 1,
             l->tensor);
-    count_views(n, VJ_COUNT_ALLGATHER, floats, t);
-    if (feature) count_views(n, VJ_COUNT_ALLGATHER, n->net->params.encoder_total, t);
+    const vj_device_gather_plan back = {.vector = {{NULL, floats}, {NULL, n->net->params.encoder_total}},
+                                        .vectors = feature ? 2 : 1,
+                                        .ranks = l->data_ranks,
+                                        .first = n->slice,
+                                        .bucket = plan.bucket};
+    if (n->devices) vj_device_gather_count(t, &back, n->first_rank);
+    for (int v = 0; v < back.vectors && !n->devices; v++) count_host_gather(n, back.vector[v].n, t);
 }
 
 /* Ranks are numbered node by node, and nodes have equally many (base/program.h). */

@@ -1,0 +1,113 @@
+/*
+ * What sums over the data ranks and the exchange of weights make a step longer. Gradients are summed bucket by bucket
+ * while the last backward pass makes them (parallel/gradient_sum.c). Of a bucket's way some work takes computing away;
+ * the rest goes on beside it, by machines of which the busiest sets the pace; and the last bucket's way nothing hides.
+ * tests/scaling/model.sh holds this against the simulation of the same code. Read time_buckets() first.
+ */
+#include <math.h>
+
+#include "plan/forecast.h"
+#include "train/peers.h"
+
+/* Open MPI 4 broadcasts what is long in pieces of so many bytes, of which each costs a message. */
+static const double broadcast_piece = 8192;
+
+/* Bytes that are touched in memory for a byte that is summed, as cluster.sum_gb_s counts it; of weights that come back.
+ */
+static const double touched_in_sum = 3, touched_in_gather = 2;
+
+/* A mean bucket of gradients. */
+typedef struct {
+    double count;     /* of a step */
+    double taken_s;   /* from computing: sums and messages of processors; on GPUs the kernels that sum over the links */
+    double pace_s;    /* of the busiest machine that works beside computing, or is taken from it */
+    double through_s; /* from the last rank that has made it until all have its sum, without taken_s */
+} buckets;
+
+/* What the formulas are made of. */
+typedef struct {
+    const vj_machine *m;
+    double nodes, beside;    /* data ranks of a tensor group's place on one node */
+    double bytes;            /* of a rank's part of a bucket */
+    double network_s;        /* all tensor groups' buckets at a time */
+    double messages, post_s; /* that a rank sends, and their cost */
+} bucket;
+
+static bucket mean_bucket(const vj_train_layout *l, const vj_machine *m, double vector, double count)
+{
+    const double nodes = l->nodes, bytes = vector / count / l->tensor;
+    bucket b = {.m = m, .nodes = nodes, .beside = (double)l->node_ranks / l->tensor, .bytes = bytes};
+    if (nodes == 1) return b;
+    /* The parts of its sum go to all nodes, or the whole to its owner's, which has as much to receive. */
+    b.network_s = 2 * (nodes - 1) / nodes * bytes * l->tensor / m->network_bytes_s;
+    b.messages = l->zero ? nodes : 2 * (nodes - 1);
+    b.post_s = b.messages * m->message_s;
+    return b;
+}
+
+/* Processors sum and send between their products; the network works beside them. */
+static void on_processors(buckets *all, const bucket *b, int tensor)
+{
+    const double s = b->beside, touched = (3 * s - 1) / s + (b->nodes > 1 ? (b->nodes + 1) / b->nodes / s : 0);
+    all->taken_s = touched / touched_in_sum * b->bytes * tensor / b->m->sum_bytes_s + b->post_s;
+    all->pace_s = fmax(all->taken_s, b->network_s);
+    all->through_s = b->network_s + (b->nodes > 1 ? 2 * b->m->message_s : 0);
+}
+
+/* The lanes of train/peers.h; the host posts messages. Where MPI cannot take the GPU's memory, a rank's share of the
+ * node's sum is copied to the host, arrivals and its part of the sum of all nodes back, there, and what others made. */
+static void on_gpus(buckets *all, const bucket *b, bool zero)
+{
+    const double s = b->beside, link = b->bytes / s / b->m->gpu_link_bytes_s;
+    const double deliver_s = zero ? link : (s - 1) * link;
+    const bool staged = b->nodes > 1 && !b->m->gpu_to_gpu;
+    const double copy_s = staged ? (3 - 1 / b->nodes) * b->bytes / s / b->m->gpu_host_bytes_s : 0;
+    all->taken_s = (s - 1) * link;
+    all->through_s = deliver_s + copy_s + b->network_s + b->post_s + (b->nodes > 1 ? 2 * b->m->message_s : 0);
+    all->pace_s = fmax(fmax(all->taken_s + deliver_s, copy_s), fmax(b->network_s, b->post_s));
+    if (b->nodes > 1) all->pace_s = fmax(all->pace_s, (all->taken_s + all->through_s) / VJ_SUM_SLOTS);
+}
+
+/* What the sums of a step cost beyond computing that takes backward_s; 0: they begin when all is computed. */
+static double time_buckets(const buckets *all, double backward_s)
+{
+    const double hidden_s = backward_s / all->count + all->taken_s; /* for each bucket */
+    return all->count * all->taken_s + all->through_s + fmax(0, (all->count - 1) * (all->pace_s - hidden_s));
+}
+
+/* Weights, and the target's, that come back from the ranks which updated them: on a node from GPU to GPU, else by
+ * group.c, node after node, through the host's memory. Nothing hides it. */
+static double time_gather(const vj_train_layout *l, const vj_machine *m, double back)
+{
+    const double beside = (double)l->node_ranks / l->tensor, mine = back / l->tensor;
+    if (m->gpus && l->nodes == 1) return mine * (beside - 1) / beside / m->gpu_link_bytes_s;
+    double s = beside > 1 ? touched_in_gather / touched_in_sum * back / m->sum_bytes_s : 0;
+    if (m->gpus) s += 2 * mine / m->gpu_host_bytes_s;
+    if (l->nodes == 1) return s;
+    const double senders = m->gpus ? 1 : beside; /* at a time: a view is of one rank's slice */
+    return s + back / m->network_bytes_s + m->message_s * mine / senders / broadcast_piece;
+}
+
+void vj_train_layout_time_sums(vj_train_layout *l, const vj_config *c, const vj_train_work *w, const vj_machine *m)
+{
+    const double word = sizeof(float), floats = (double)w->weight_floats[l->tensor];
+    const double target = w->feature ? (double)w->encoder_floats[l->tensor] : 0;
+    const double vector = l->tensor * floats * word, back = l->zero ? l->tensor * (floats + target) * word : 0;
+    const int64_t mb = c->parallel.bucket_mb;
+    l->bucket_floats = m->gpus ? vj_peers_bucket(mb, l->nodes) : mb << 18;
+    if (l->data_ranks == 1) return;
+    /* Buckets end where owners change. */
+    buckets all = {.count = ceil(floats / (double)l->bucket_floats) + (l->zero ? l->data_ranks - 1 : 0)};
+    const bucket b = mean_bucket(l, m, vector, all.count);
+    if (m->gpus)
+        on_gpus(&all, &b, l->zero);
+    else
+        on_processors(&all, &b, l->tensor);
+    /* Each node sums its part for all, and each gives the others what it summed, or updated. */
+    l->network_bytes = (l->nodes - 1.0) / l->nodes * (vector + (l->zero ? back : vector));
+    l->messages = b.messages * all.count;
+    /* Reproducible sums of several microbatches are summed over the ranks when all are there. */
+    const bool waits = c->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE && l->microbatches > 1;
+    const double backward_s = l->compute_s / (double)l->microbatches * 2 / 3;
+    l->sum_s = time_buckets(&all, waits ? 0 : backward_s) + (l->zero ? time_gather(l, m, back) : 0);
+}
