@@ -2,7 +2,6 @@
 #include "base/csv_table.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -111,4 +110,18 @@ double vj_csv_table_number(const vj_csv_table *csv, int64_t row, int column)
     char *end;
     const double value = strtod(text, &end);
     return end > text && *end == '\0' ? value : NAN;
+}
+
+void vj_csv_put_text(FILE *out, const char *text)
+{
+    if (!text[strcspn(text, ",\"\n")]) {
+        fputs(text, out);
+        return;
+    }
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"') fputc('"', out);
+        fputc(*text, out);
+    }
+    fputc('"', out);
 }

@@ -2,6 +2,8 @@
 #ifndef VJ_BASE_CSV_TABLE_H
 #define VJ_BASE_CSV_TABLE_H
 
+#include <stdio.h>
+
 #include "base/status.h"
 
 typedef struct {
@@ -20,5 +22,8 @@ int vj_csv_table_column(const vj_csv_table *csv, const char *name);
 /** A cell of row `row` (from 0), "" where `column` is -1; as a number: NaN where it is none. */
 const char *vj_csv_table_text(const vj_csv_table *csv, int64_t row, int column);
 double vj_csv_table_number(const vj_csv_table *csv, int64_t row, int column);
+
+/** Write a cell: in quotes where it has commas, quotes or line feeds. */
+void vj_csv_put_text(FILE *out, const char *text);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct {
     int64_t *head;   /* [file.count] */
     vj_attention file;
     float *prob, *host; /* device, host: [heads, tokens] */
-    int view;           /* of the test views: the middle one */
+    int crop;           /* of the test crops: the middle one */
 } picture;
 
 /* ------------------------------------------------------------------------------------------------ which */
@@ -66,34 +66,42 @@ static void keep_frames(const picture *p, const float *pixels, uint8_t *to)
             }
 }
 
-/* The weights of one sample by one head, without tokens that belong to no cell, which come first in each segment. */
-static void keep_weights(const picture *p, vj_attention_map *map, int64_t sample)
+/*
+ * The weights of one sample by one head, of the segments that a probe sees at once from `first` on, without tokens that
+ * belong to no cell, which come first in each segment. Seen apart, each segment has its share of the whole.
+ */
+static void keep_weights(const picture *p, vj_attention_map *map, int64_t sample, int64_t first)
 {
     const int64_t cells = vj_attention_cells(&p->file), each = cells / p->file.segments;
-    const int64_t tokens = p->e->tokens / p->file.segments;
+    const int64_t seen = p->e->train.set.segments, tokens = p->e->tokens / seen;
+    const float share = (float)seen / (float)p->file.segments;
     for (int64_t h = 0; h < map->heads; h++)
-        for (int64_t s = 0; s < p->file.segments; s++)
-            memcpy(map->weight + (sample * map->heads + h) * cells + s * each,
-                   p->host + h * p->e->tokens + s * tokens + tokens - each, (size_t)each * sizeof(float));
+        for (int64_t s = 0; s < seen; s++) {
+            const float *from = p->host + h * p->e->tokens + s * tokens + tokens - each;
+            float *to = map->weight + (sample * map->heads + h) * cells + (first + s) * each;
+            for (int64_t i = 0; i < each; i++) to[i] = share * from[i];
+        }
 }
 
-static vj_status attend(picture *p, int64_t map, int64_t sample)
+/* `first`: of the segments that it sees at once. */
+static vj_status attend(picture *p, int64_t map, int64_t sample, int64_t first)
 {
     const vj_evaluation *e = p->e;
     const vj_eval_head *h = &e->head[p->head[map]];
     vj_backend *be = e->frozen.be;
     const int64_t floats = h->shape.heads * e->tokens;
+    const int64_t at = (first * e->validation.views.views + p->crop) * e->sample_floats;
     const float *prob = p->prob;
     if (h->on_tokens) {
-        vj_token_probe_forward(h->token_probe, e->raw + p->view * e->sample_floats);
+        vj_token_probe_forward(h->token_probe, e->raw + at);
         prob = vj_token_probe_attention(h->token_probe);
     } else {
         vj_head_pool(be, &h->shape, p->prob + floats, p->prob, e->keys[h->encoder] + h->key_at * e->key_floats,
-                     e->normed + p->view * e->sample_floats);
+                     e->normed + at);
     }
     vj_download(be, p->host, prob, floats * (int64_t)sizeof(float));
     VJ_TRY(vj_sync(be));
-    keep_weights(p, &p->file.map[map], sample);
+    keep_weights(p, &p->file.map[map], sample, first);
     return VJ_OK;
 }
 
@@ -101,7 +109,7 @@ static vj_status look(picture *p, int64_t sample)
 {
     vj_evaluation *e = p->e;
     const vj_attention *f = &p->file;
-    const int views = e->validation.views.views;
+    const int crops = e->validation.views.views;
     const int64_t pixels = (int64_t)3 * e->validation.views.frames * f->side * f->side;
     const int64_t frames = f->t * f->side * f->side * 3;
     vj_batch clips;
@@ -109,11 +117,12 @@ static vj_status look(picture *p, int64_t sample)
     VJ_TRY(vj_loader_next(e->loader, &clips, &wait_s));
     p->file.clip[sample] = vj_eval_set_clip(&e->validation.set, p->sample[sample], 0, 0);
     for (int64_t s = 0; s < f->segments; s++)
-        keep_frames(p, clips.pixels + (s * views + p->view) * pixels, f->frames + (sample * f->segments + s) * frames);
+        keep_frames(p, clips.pixels + (s * crops + p->crop) * pixels, f->frames + (sample * f->segments + s) * frames);
     for (int i = 0; i < e->frozen.count; i++) {
-        VJ_TRY(vj_eval_encode(e, i, &clips, 1, views));
+        VJ_TRY(vj_eval_encode(e, i, &clips, 1, vj_eval_test_views(e)));
         for (int64_t m = 0; m < f->count; m++)
-            if (e->head[p->head[m]].encoder == i) VJ_TRY(attend(p, m, sample));
+            for (int64_t s = 0; s < f->segments && e->head[p->head[m]].encoder == i; s += e->train.set.segments)
+                VJ_TRY(attend(p, m, sample, s));
     }
     return VJ_OK;
 }
@@ -156,7 +165,7 @@ static vj_status open_picture(picture *p, int64_t samples)
                              .t = (int64_t)grid[0],
                              .y = (int64_t)grid[1],
                              .x = (int64_t)grid[2]};
-    p->view = e->validation.views.views / 2;
+    p->crop = e->validation.views.views / 2;
     p->sample = vj_calloc(samples, sizeof *p->sample);
     p->head = vj_calloc(2 * (int64_t)e->tasks.count * e->frozen.count, sizeof *p->head);
     p->host = vj_calloc(floats, sizeof *p->host);

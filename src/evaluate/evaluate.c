@@ -53,9 +53,10 @@ static vj_status open_stores(vj_evaluation *e)
 {
     VJ_TRY(open_side(e, &e->train, e->request->train, true));
     VJ_TRY(open_side(e, &e->validation, e->request->validation, false));
-    if (e->train.set.segments != e->validation.set.segments)
-        return vj_raise(VJ_ERR_USAGE, "%s holds samples of %d segments, %s of %d: both must be videos, or images",
-                        e->train.paths, e->train.set.segments, e->validation.paths, e->validation.set.segments);
+    if (e->train.views.image != e->validation.views.image)
+        return vj_raise(VJ_ERR_USAGE, "%s holds %s, %s %s: both must be videos, or images", e->train.paths,
+                        e->train.views.image ? "images" : "videos", e->validation.paths,
+                        e->validation.views.image ? "images" : "videos");
     if (!e->request->probes && vj_clips_fingerprint(e->train.clips) == vj_clips_fingerprint(e->validation.clips))
         VJ_TRY(vj_notes_add(&e->notes, "the validation clips are the training clips: these numbers say how well the "
                                        "probes remember"));
@@ -152,6 +153,13 @@ void vj_eval_look(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
     if (*write) asked[VJ_ASK_WRITE] = VJ_WHY_NOT;
 }
 
+void vj_eval_say_wait(double waited_s, double spent_s)
+{
+    if (waited_s > 5.0 && waited_s > 0.02 * spent_s)
+        vj_log("evaluate: clips are not read, decoded and augmented as fast as they are encoded: more data.threads if "
+               "there are processors left, or probe.features stored:K, which makes K views of each clip once");
+}
+
 static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *said_s, int *stop)
 {
     VJ_TRY(vj_agree(e->comm, vj_eval_stream_begin(e)));
@@ -219,6 +227,7 @@ static vj_status train(vj_evaluation *e, int *stop)
         vj_log("evaluate: %lld samples %s in %.1f s, %.1f samples/s, %.1f %% of the time waiting for %s",
                (long long)e->encoded, e->copies > 0 ? "read" : "encoded", spent_s, (double)e->encoded / spent_s,
                100.0 * e->waited_s / spent_s, what(e));
+        if (e->copies == 0) vj_eval_say_wait(e->waited_s, spent_s);
         VJ_TRY(vj_eval_save(e));
     }
     return VJ_OK;

@@ -23,7 +23,7 @@ struct vj_exchange {
     int64_t *keyed;            /* [n] the same in `drows` and `dkeys`, which only entries with a key have; -1: none */
     int64_t place_room;
     room rows, prob, drows, dkeys;              /* device: of this rank's entries that have a key, in order */
-    room means;                                 /* device: [slots, D] */
+    room means, clip_means;                     /* device: [slots, D], [segments, D] */
     room scores;                                /* device: of entries with blocks on the tokens, in order */
     room staged, out, in, back, gradient;       /* host */
     int *out_count, *out_at, *in_count, *in_at; /* [size] floats */
@@ -59,8 +59,8 @@ static vj_status grow_host(room *r, int64_t floats)
 
 vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e)
 {
-    const double most = (double)e->config->evaluate.batch * e->validation.views.views * e->size *
-                        (double)e->head_count * (double)vj_eval_most_floats(e);
+    const double most = (double)e->config->evaluate.batch * vj_eval_test_views(e) * e->size * (double)e->head_count *
+                        (double)vj_eval_most_floats(e);
     vj_exchange *x = vj_calloc(1, sizeof *x);
     *exchange = x;
     if (!x) return vj_raise(VJ_ERR_MEMORY, "no memory for messages");
@@ -82,7 +82,7 @@ vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e)
 void vj_exchange_close(vj_exchange *x)
 {
     if (!x) return;
-    room *const device[] = {&x->rows, &x->prob, &x->drows, &x->dkeys, &x->means, &x->scores};
+    room *const device[] = {&x->rows, &x->prob, &x->drows, &x->dkeys, &x->means, &x->clip_means, &x->scores};
     room *const host[] = {&x->staged, &x->out, &x->in, &x->back, &x->gradient};
     for (size_t i = 0; i < sizeof device / sizeof device[0]; i++) vj_device_free(x->e->frozen.be, device[i]->at);
     for (size_t i = 0; i < sizeof host / sizeof host[0]; i++) free(host[i]->at);
@@ -186,6 +186,7 @@ static vj_status make_room(vj_exchange *x)
     VJ_TRY(grow_device(x, &x->dkeys, keyed * row));
     VJ_TRY(grow_device(x, &x->prob, keyed * e->key_heads * e->tokens));
     VJ_TRY(grow_device(x, &x->means, slots * D));
+    VJ_TRY(grow_device(x, &x->clip_means, e->train.set.segments * D));
     VJ_TRY(grow_device(x, &x->scores, scores));
     VJ_TRY(grow_host(&x->staged, keyed * row + slots * D + scores));
     VJ_TRY(grow_host(&x->out, floats));
@@ -194,14 +195,26 @@ static vj_status make_room(vj_exchange *x)
     return grow_host(&x->in, in);
 }
 
+/* The mean token of a sample is that of its clips' mean tokens, which may be all that is stored of them. */
+static void compute_mean(vj_exchange *x, int slot)
+{
+    const vj_evaluation *e = x->e;
+    vj_backend *be = e->frozen.be;
+    const int64_t segments = e->train.set.segments;
+    const int D = (int)e->config->model.width;
+    const float *of_clips = e->raw_means ? e->raw + slot * segments * D : x->clip_means.at;
+    if (!e->raw_means)
+        vj_mean_tokens(be, x->clip_means.at, e->raw + slot * e->sample_floats, segments, e->tokens / segments, D);
+    vj_mean_tokens(be, x->means.at + slot * D, of_clips, 1, segments, D);
+}
+
 /* The token part of this rank's entries: *keyed rows of those with a key, means, *scores floats of those with blocks on
  * the tokens. */
 static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed, int64_t *scores)
 {
     const vj_evaluation *e = x->e;
     vj_backend *be = e->frozen.be;
-    const int64_t D = e->config->model.width, row = e->key_floats;
-    const int64_t prob = e->key_heads * e->tokens;
+    const int64_t row = e->key_floats, prob = e->key_heads * e->tokens;
     int averaged = -1; /* the last slot whose mean is there */
     *keyed = *scores = 0;
     for (int64_t k = x->mine; k < x->mine + x->my_count;) {
@@ -215,8 +228,7 @@ static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed, int64_t *s
             continue;
         }
         if (h->key_at < 0) {
-            if (averaged != slot)
-                vj_head_pool(be, &h->shape, x->means.at + slot * D, NULL, NULL, e->raw + slot * e->sample_floats);
+            if (averaged != slot) compute_mean(x, slot);
             averaged = slot;
             k++;
             continue;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "evaluate/parts.h"
+#include "features/features.h"
 
 /* ------------------------------------------------------------------------------------------------ operations */
 
@@ -62,7 +63,7 @@ static int64_t larger(int64_t a, int64_t b)
 static memory predict(const vj_evaluation *e)
 {
     const vj_config *c = e->config;
-    const int64_t slots = larger(c->evaluate.batch, vj_eval_test_batch(e) * e->validation.views.views);
+    const int64_t slots = larger(c->evaluate.batch, vj_eval_test_batch(e) * vj_eval_test_views(e));
     const vj_loader_bytes loader = vj_loader_bytes_of_items(e->train.clips, &e->train.views);
     memory m = {.encoders = vj_device_bytes(e->frozen.be),
                 .tokens = 2 * slots * e->sample_floats * (int64_t)sizeof(float)};
@@ -84,9 +85,11 @@ static memory predict(const vj_evaluation *e)
         (c->data.read_ahead + 1) * slots * e->train.set.segments * loader.sample + c->data.threads * loader.thread;
     /* While they are stored: tokens, normalised and on the host, and sums of products; then two buffers read ahead. */
     const int64_t D = c->model.width, batch = c->evaluate.batch * e->sample_floats * (int64_t)sizeof(float);
+    const int64_t stored = batch / (e->tokens / e->train.set.segments) * vj_eval_store_tokens(e);
     if (e->copies > 0)
-        m.features = 2 * batch + e->frozen.count * D * D * (8 * vj_eval_store_sums(e) + 4 + 8) +
-                     (strcmp(c->embed.dtype, "f16") == 0 ? batch / 2 : 0);
+        m.features = larger(batch + stored, 2 * stored) +
+                     e->frozen.count * D * D * (8 * vj_eval_store_sums(e) + 4 + 8) +
+                     (vj_features_type_of(c->embed.dtype) == VJ_FEATURES_F32 ? 0 : stored / 2);
     return m;
 }
 
@@ -123,7 +126,7 @@ vj_status vj_eval_forecast(vj_evaluation *e)
     }
     if (e->request->probes)
         vj_log("evaluate: %lld probes from files are measured on %lld samples of %d views, on %s",
-               (long long)e->head_count, (long long)e->validation.set.count, e->validation.views.views, ranks);
+               (long long)e->head_count, (long long)e->validation.set.count, vj_eval_test_views(e), ranks);
     else {
         vj_log(
             "evaluate: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds, %d of a sweep) on %s, "
@@ -133,7 +136,7 @@ vj_status vj_eval_forecast(vj_evaluation *e)
         vj_log("evaluate: %lld of %lld training samples are encoded in an epoch, and %lld samples of %d views to "
                "measure; a sample is %d segments, %lld tokens",
                (long long)needed, (long long)e->train.set.count, (long long)e->validation.set.count,
-               e->validation.views.views, e->train.set.segments, (long long)e->tokens);
+               vj_eval_test_views(e), e->train.set.segments, (long long)e->tokens);
         status = check_operations(e, needed);
     }
     e->forecast_bytes = say_memory(e);

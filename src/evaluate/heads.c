@@ -4,7 +4,6 @@
  * When the samples of a batch have passed, the sums of all ranks are added: the order does not matter, so all ranks get
  * the bits that one would get alone.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "evaluate/parts.h"
@@ -50,6 +49,12 @@ static vj_status open_rows(vj_evaluation *e, vj_eval_head *h)
     return h->dkeys ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
+/* A word of a sum is two floats. */
+static void forget_sum(vj_evaluation *e, vj_eval_head *h)
+{
+    vj_fill(e->frozen.be, (float *)h->sum, 0.0f, 2 * vj_token_probe_size(h->token_probe));
+}
+
 static vj_status open_on_tokens(vj_evaluation *e, int64_t i)
 {
     vj_eval_head *h = &e->head[i];
@@ -61,8 +66,10 @@ static vj_status open_on_tokens(vj_evaluation *e, int64_t i)
         VJ_TRY(vj_token_probe_create(&h->token_probe, e->frozen.be, &shape));
     VJ_TRY(vj_token_probe_init(h->token_probe, h->seed, e->config->probe.init_std));
     if (h->measured) return VJ_OK;
-    h->sum = vj_calloc(vj_token_probe_size(h->token_probe), sizeof *h->sum);
-    return h->sum ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to sum the gradients of a probe");
+    h->sum = vj_device_alloc(e->frozen.be, vj_token_probe_size(h->token_probe) * (int64_t)sizeof *h->sum);
+    if (!h->sum) return VJ_ERR_MEMORY; /* reported by the device */
+    forget_sum(e, h);
+    return VJ_OK;
 }
 
 vj_status vj_eval_open_heads(vj_evaluation *e)
@@ -83,7 +90,7 @@ void vj_eval_close_heads(vj_evaluation *e)
         vj_head_destroy(h->head);
         vj_device_free(e->frozen.be, h->dkeys);
         vj_token_probe_destroy(h->token_probe);
-        free(h->sum);
+        vj_device_free(e->frozen.be, h->sum);
     }
 }
 
@@ -164,12 +171,17 @@ vj_status vj_eval_token_learn(vj_evaluation *e, vj_eval_head *h, int64_t slot, i
 
 vj_status vj_eval_token_update(vj_evaluation *e, vj_eval_head *h, int64_t batch, const vj_head_step *step)
 {
-    const int64_t size = vj_token_probe_size(h->token_probe), piece = INT64_C(1) << 27; /* MPI counts in int */
-    for (int64_t first = 0; first < size; first += piece) {
+    vj_backend *be = e->frozen.be;
+    const int64_t size = vj_token_probe_size(h->token_probe), word = (int64_t)sizeof *h->sum;
+    /* MPI counts in int. */
+    const int64_t piece = vj_device_is_host(be) ? INT64_C(1) << 27 : VJ_MAP_BYTES / word;
+    for (int64_t first = 0; first < size && vj_comm_size(e->comm) > 1; first += piece) {
         const int n = (int)(size - first < piece ? size - first : piece);
-        MPI_Allreduce(MPI_IN_PLACE, h->sum + first, n, MPI_INT64_T, MPI_SUM, e->comm);
+        int64_t *view = vj_map(be, h->sum + first, n * word, VJ_MAP_READ | VJ_MAP_WRITE);
+        MPI_Allreduce(MPI_IN_PLACE, view, n, MPI_INT64_T, MPI_SUM, e->comm);
+        vj_unmap(be, view);
     }
     const vj_status status = vj_token_probe_update(h->token_probe, h->sum, batch, step);
-    memset(h->sum, 0, (size_t)size * sizeof *h->sum);
+    forget_sum(e, h);
     return status;
 }

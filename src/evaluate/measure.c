@@ -16,6 +16,7 @@ typedef struct {
     vj_eval_measured list;
     bool kept; /* measured samples are kept on disk */
     int views;
+    double waited_s; /* for clips */
     vj_entry *entry;
     float *host;             /* [slots of all ranks, the longest of row and scores] */
     float *rows, *logits;    /* device */
@@ -158,7 +159,7 @@ static vj_status load(pass *p)
     if (!mine) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of %lld samples", (long long)left);
     for (int64_t i = 0; i < left; i++)
         if (i / at_once % e->size == e->rank) mine[n++] = p->list.sample[p->list.place + i];
-    vj_status status = vj_eval_load(e, p->list.side, mine, n, at_once, p->views, 0);
+    vj_status status = vj_eval_load(e, p->list.side, mine, n, at_once, p->list.side->views.views, 0);
     free(mine);
     return status;
 }
@@ -167,10 +168,11 @@ static vj_status run_round(pass *p)
 {
     vj_evaluation *e = p->e;
     vj_batch clips;
-    double wait_s;
+    double wait_s = 0.0;
     int64_t first, last;
     batch_of(p, e->rank, &first, &last);
     VJ_TRY(vj_agree(e->comm, last > first ? vj_loader_next(e->loader, &clips, &wait_s) : VJ_OK));
+    p->waited_s += wait_s;
     VJ_TRY(vj_eval_note_damage(e, p->list.side, last > first ? &clips : NULL));
     for (int i = 0; i < e->frozen.count; i++) {
         VJ_TRY(vj_agree(e->comm, last > first ? vj_eval_encode(e, i, &clips, last - first, p->views) : VJ_OK));
@@ -191,6 +193,16 @@ static void say_progress(const pass *p, int64_t from, double begin, double *said
     vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.1f samples/s, %.0f s left",
            100.0 * (double)p->list.place / (double)p->list.count, (long long)p->list.count, p->list.name, rate,
            (double)(p->list.count - p->list.place) / rate);
+}
+
+static void say_done(const pass *p, int64_t from, double begin)
+{
+    const double spent_s = vj_now() - begin;
+    const int64_t measured = p->list.place - from;
+    if (measured == 0) return;
+    vj_log("evaluate: %lld %s samples measured in %.1f s, %.1f samples/s, %.1f %% of the time waiting for clips",
+           (long long)measured, p->list.name, spent_s, (double)measured / spent_s, 100.0 * p->waited_s / spent_s);
+    vj_eval_say_wait(p->waited_s, spent_s);
 }
 
 /* A pass that is over need not be stopped. */
@@ -217,6 +229,7 @@ static vj_status run_pass(pass *p, int *stop)
         else if (write)
             VJ_TRY(p->kept ? vj_eval_save_measured(e, &p->list) : vj_eval_save(e));
     }
+    if (!*stop) say_done(p, from, begin);
     return VJ_OK;
 }
 
@@ -274,6 +287,7 @@ static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores, bool kept
     int64_t *list = vj_calloc(e->train.set.count + 1, sizeof *list), n = 0;
     vj_status status = list ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a list of samples");
     if (status == VJ_OK) status = vj_eval_views_init(&held.views, e->config, e->train.clips, false);
+    held.set.segments = e->validation.set.segments; /* as they are tested */
     for (int64_t i = 0; status == VJ_OK && i < e->train.set.count; i++) {
         bool wanted = false;
         for (int s = 0; s < e->split_count && !wanted; s++)
@@ -283,7 +297,7 @@ static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores, bool kept
     pass p = {.e = e,
               .list = {.name = VJ_PASS_HELD_OUT, .side = &held, .sample = list, .count = n},
               .kept = kept,
-              .views = held.views.views};
+              .views = vj_eval_test_views(e)};
     if (status == VJ_OK) status = open_pass(&p);
     status = vj_agree(e->comm, status);
     if (status == VJ_OK) status = run_pass(&p, stop);
@@ -349,7 +363,7 @@ vj_status vj_eval_measure(vj_evaluation *e, vj_eval_score *scores, bool final, i
     pass p = {.e = e,
               .list = {.name = VJ_PASS_VALIDATION, .side = &e->validation, .sample = all, .count = n},
               .kept = final,
-              .views = e->validation.views.views};
+              .views = vj_eval_test_views(e)};
     vj_status status = all ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a list of samples");
     for (int64_t i = 0; all && i < n; i++) all[i] = i;
     if (status == VJ_OK) status = open_pass(&p);

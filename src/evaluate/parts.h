@@ -67,7 +67,8 @@ typedef struct {
     float *dkeys; /* device, [batch, key floats] */
     /* On all ranks; on_tokens. */
     vj_token_probe *token_probe;
-    int64_t *sum; /* [vj_token_probe_size()] gradients of this rank's samples of the present batch; NULL: not trained */
+    int64_t *sum; /* device, [vj_token_probe_size()] gradients of this rank's samples of the present batch; NULL: not
+                     trained */
 } vj_eval_head;
 
 /* What a head is worth. */
@@ -107,15 +108,17 @@ typedef struct {
     int64_t epochs;        /* of the head that has most */
     int64_t copies;        /* of the features of training samples that are stored (store.c); 0: online */
     bool centre;           /* they are of the test crop, not of training views */
+    bool means;            /* they are the mean tokens of clips, since no head needs more */
     int sweep;             /* heads that differ in learning rate or weight decay alone */
     int seeds;             /* heads that differ in the seed alone, beside the sweep */
     int64_t most_clips;    /* that an encoder takes at once */
     vj_frozen frozen;      /* the encoders; its clips are those of `train` */
-    int64_t tokens;        /* of a sample: all its segments */
+    int64_t tokens;        /* that a probe sees at once: of all segments of a sample, or of one (across_segments) */
     int64_t sample_floats; /* tokens * width */
     int64_t key_floats;    /* of attentive heads: heads * width, also the length of their rows */
     int64_t key_heads;
     float *raw;                 /* device, [samples at a time, views, tokens, width] */
+    bool raw_means;             /* at present the mean tokens of clips instead, [samples, segments, width] */
     float *normed;              /* the same, normalised; NULL: no head needs it */
     float *keys[VJ_MAX_LIST];   /* device, by encoder: [attentive heads, key floats] */
     int64_t keyed[VJ_MAX_LIST]; /* attentive heads of each encoder */
@@ -139,6 +142,9 @@ typedef struct {
 /** After each round, `rounds` so far: *stop, *write: is it time to stop, or to write a checkpoint, which the caller
  * then does? Stopping wants both. Collective. */
 void vj_eval_look(vj_evaluation *e, int64_t rounds, int *stop, bool *write);
+
+/** Say what can be done if clips were waited for during more than 2 % of the time, unless that is a few seconds. */
+void vj_eval_say_wait(double waited_s, double spent_s);
 
 /* ------------------------------------------------------------------------------------------------ plan.c */
 
@@ -217,12 +223,15 @@ int64_t vj_eval_most_clips(const vj_evaluation *e);
 /** Open the device, the encoders, and on leaders all memory for heads. Collective over all ranks, agreed. */
 vj_status vj_eval_open(vj_evaluation *e);
 void vj_eval_close(vj_evaluation *e);
-/** Return the most samples that a rank encodes at a time, in training and in testing. */
+/** Return the most samples that a rank encodes at a time in testing. */
 int64_t vj_eval_test_batch(const vj_evaluation *e);
-/** Start to load samples [n] of a side, in order, `at_once` samples a batch, each `views` times; training views are
- * those of `epoch`. Not collective. */
+/** Return the views of a test sample, over which probabilities are averaged: crops, of each segment where probes see
+ * them apart. View s * crops + c is crop c of segment s then. */
+int vj_eval_test_views(const vj_evaluation *e);
+/** Start to load samples [n] of a side, in order, `at_once` samples a batch, each of their segments in `crops` crops;
+ * training views are those of `epoch`. Not collective. */
 vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t *samples, int64_t n, int64_t at_once,
-                       int views, int64_t epoch);
+                       int crops, int64_t epoch);
 /** Encode a batch by encoder i to e->raw and e->normed: [samples, views, tokens, width]. Fails if another rank of the
  * group has. */
 vj_status vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t samples, int views);
@@ -250,6 +259,8 @@ typedef struct {
 vj_status vj_eval_copy_of(vj_eval_copy *list, const vj_evaluation *e, int64_t copy);
 /** The path of a file: DIR/features/ENCODER-COPY-FILE.h5. */
 void vj_eval_copy_path(char path[VJ_EVAL_STORE_PATH], const vj_evaluation *e, int i, int64_t copy, int file);
+/** The tokens that are stored of a clip: all, or 1, their mean. */
+int64_t vj_eval_store_tokens(const vj_evaluation *e);
 /** The bytes of all files on disk, but for their headers. */
 double vj_eval_store_bytes(const vj_evaluation *e);
 /** Running sums of products that are kept at a time while features of an encoder are stored: see train/spectrum.h. */
@@ -270,7 +281,7 @@ double vj_eval_store_rank(const vj_evaluation *e, int i);
 /** Start to read features of samples [n] of the copy for e->epoch, evaluate.batch samples a batch, all encoders' of one
  * batch before the next batch, two ahead. Collective, agreed. */
 vj_status vj_eval_reader_start(vj_evaluation *e, const int64_t *samples, int64_t n);
-/** The next features to e->raw: [samples, tokens, width]. Not collective. */
+/** The next features to e->raw: [samples, tokens, width], or means (e->raw_means). Not collective. */
 vj_status vj_eval_reader_next(vj_evaluation *e, int64_t samples, double *wait_s);
 void vj_eval_reader_close(vj_eval_reader *reader);
 

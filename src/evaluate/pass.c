@@ -7,13 +7,18 @@
 
 int64_t vj_eval_test_batch(const vj_evaluation *e)
 {
-    const int64_t samples = e->config->evaluate.batch / e->validation.views.views;
+    const int64_t samples = e->config->evaluate.batch / vj_eval_test_views(e);
     return samples > 0 ? samples : 1;
+}
+
+int vj_eval_test_views(const vj_evaluation *e)
+{
+    return e->validation.views.views * (e->validation.set.segments / e->train.set.segments);
 }
 
 int64_t vj_eval_most_clips(const vj_evaluation *e)
 {
-    const int64_t training = e->config->evaluate.batch, testing = vj_eval_test_batch(e) * e->validation.views.views;
+    const int64_t training = e->config->evaluate.batch, testing = vj_eval_test_batch(e) * vj_eval_test_views(e);
     return e->train.set.segments * (training > testing ? training : testing);
 }
 
@@ -92,9 +97,9 @@ void vj_eval_close(vj_evaluation *e)
 /* ------------------------------------------------------------------------------------------------ passes */
 
 vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t *samples, int64_t n, int64_t at_once,
-                       int views, int64_t epoch)
+                       int crops, int64_t epoch)
 {
-    const int64_t each = side->set.segments * views, count = n * each;
+    const int64_t each = side->set.segments * crops, count = n * each;
     vj_loader_plan plan = {.shown = &side->views,
                            .be = e->frozen.be,
                            .batch = at_once * each,
@@ -106,7 +111,7 @@ vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t
     free(e->items);
     e->items = vj_calloc(count + 1, sizeof *e->items);
     if (!e->items) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of %lld clips", (long long)count);
-    for (int64_t i = 0; i < n; i++) vj_eval_set_items(&side->set, samples[i], epoch, views, e->items + i * each);
+    for (int64_t i = 0; i < n; i++) vj_eval_set_items(&side->set, samples[i], epoch, crops, e->items + i * each);
     if (n == 0) return VJ_OK;
     plan.items = e->items;
     plan.damaged = side->damaged;
@@ -147,6 +152,7 @@ vj_status vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t
     const vj_config *c = e->config;
     const int64_t each = whole_batches(e->frozen.be) ? batch->count : 1;
     VJ_ASSERT(batch->count == samples * views * e->train.set.segments);
+    e->raw_means = false;
     for (int64_t first = 0; first < batch->count; first += each) {
         vj_batch some = *batch;
         some.count = each;

@@ -298,7 +298,10 @@ vj_status vj_eval_plan(vj_evaluation *e)
         if (e->split[i].learned == 0)
             return vj_raise(VJ_ERR_STATE, "%s: %g %% of the labels leave no sample of '%s' to learn from",
                             e->train.paths, e->split[i].labels, e->tasks.item[e->split[i].task]);
-    return make_heads(e);
+    VJ_TRY(make_heads(e));
+    e->means = e->copies > 0;
+    for (int64_t i = 0; i < e->head_count; i++) e->means &= e->head[i].shape.pooling == VJ_POOL_AVERAGE;
+    return VJ_OK;
 }
 
 void vj_eval_plan_release(vj_evaluation *e)

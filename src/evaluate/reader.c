@@ -17,7 +17,7 @@ struct vj_eval_reader {
     int64_t copy;
     vj_eval_copy list;
     int encoders, segments;
-    int64_t sample_floats;
+    int64_t sample_floats;                         /* as stored */
     vj_features *file[VJ_MAX_LIST][VJ_EVAL_FILES]; /* [encoders, list.files] */
     /* Of the epoch: places in list.sample of the samples to read. */
     int64_t *place, n, at_once;
@@ -134,7 +134,7 @@ static vj_status create(vj_evaluation *e)
     r->copy = -1;
     r->encoders = e->frozen.count;
     r->segments = e->train.set.segments;
-    r->sample_floats = e->sample_floats;
+    r->sample_floats = r->segments * vj_eval_store_tokens(e) * e->config->model.width;
     r->at_once = e->config->evaluate.batch;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->room, NULL);
@@ -204,6 +204,7 @@ vj_status vj_eval_reader_next(vj_evaluation *e, int64_t samples, double *wait_s)
     VJ_TRY(status);
     vj_upload(e->frozen.be, e->raw, r->buffer[r->taken % 2], samples * r->sample_floats * (int64_t)sizeof(float));
     VJ_TRY(vj_sync(e->frozen.be));
+    e->raw_means = e->means;
     pthread_mutex_lock(&r->lock);
     r->taken++;
     pthread_cond_signal(&r->room);

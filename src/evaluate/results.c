@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/csv_table.h"
 #include "base/file.h"
 #include "base/output.h"
 #include "evaluate/parts.h"
@@ -68,6 +69,12 @@ static vj_status make_table(vj_evaluation *e, const vj_eval_score *scores, vj_pr
     for (int64_t r = 0; r < *count; r++) {
         const double best = make_row(&rows[r], e, scores, r * each);
         if (e->sweep > 1) VJ_TRY(note_sweep(e, &rows[r], best));
+        if (e->sweep > 1 && e->split[e->head[r * each].split].held_count == 0)
+            VJ_TRY(
+                vj_notes_add(&e->notes,
+                             "%s, %g %%: a split of one sample has none to hold out; the first combination is in the "
+                             "table, not the best",
+                             rows[r].task, rows[r].labels));
     }
     const int64_t lost = vj_eval_damaged_samples(&e->train);
     if (lost > 0)
@@ -85,25 +92,36 @@ static vj_status make_table(vj_evaluation *e, const vj_eval_score *scores, vj_pr
 
 #define HEADS_BEGIN "head,task,encoder,pooling,depth,labels_percent,seed,lr,weight_decay,"
 
+static void write_head(FILE *out, const vj_evaluation *e, const vj_eval_head *h, const vj_eval_score *score)
+{
+    const vj_eval_split *split = &e->split[h->split];
+    char name[VJ_HEAD_NAME], kind[VJ_HEAD_WORD];
+    int64_t counted, failed;
+    vj_eval_count_tested(e, h->task, &counted, &failed);
+    vj_eval_head_name(e, h, name);
+    vj_csv_put_text(out, name);
+    fputc(',', out);
+    vj_csv_put_text(out, e->tasks.item[h->task]);
+    fputc(',', out);
+    vj_csv_put_text(out, e->encoder_name[h->encoder]);
+    fprintf(out, ",%s,%d,%g,%llu,%g,%g,%lld,%lld,", vj_eval_kind(h, kind), h->shape.depth, split->labels,
+            (unsigned long long)h->seed, h->recipe.lr, h->recipe.weight_decay, (long long)split->learned,
+            (long long)split->update);
+    fprintf(out, "%.17g,%.17g,%.17g,%lld,%lld,", score->top1, score->top5, score->mean_class, (long long)counted,
+            (long long)failed);
+    if (split->held_count > 0) fprintf(out, "%.17g", score->held_top1);
+    fprintf(out, ",%d\n", score->chosen);
+}
+
 static vj_status write_heads(const vj_evaluation *e, const vj_eval_score *scores)
 {
-    char path[VJ_PATH + 32], name[VJ_HEAD_NAME], kind[VJ_HEAD_WORD];
+    char path[VJ_PATH + 32];
     vj_file file;
     snprintf(path, sizeof path, "%s/heads.csv", e->request->dir);
     VJ_TRY(vj_file_begin_text(&file, path));
     fprintf(file.stream, HEADS_BEGIN "training_samples,updates,top1_percent,top5_percent,mean_class_percent,"
-                                     "held_out_top1_percent,chosen\n");
-    for (int64_t i = 0; i < e->head_count; i++) {
-        const vj_eval_head *h = &e->head[i];
-        const vj_eval_split *split = &e->split[h->split];
-        vj_eval_head_name(e, h, name);
-        fprintf(file.stream, "%s,%s,%s,%s,%d,%g,%llu,%g,%g,%lld,%lld,%.17g,%.17g,%.17g,", name, e->tasks.item[h->task],
-                e->encoder_name[h->encoder], vj_eval_kind(h, kind), h->shape.depth, split->labels,
-                (unsigned long long)h->seed, h->recipe.lr, h->recipe.weight_decay, (long long)split->learned,
-                (long long)split->update, scores[i].top1, scores[i].top5, scores[i].mean_class);
-        if (split->held_count > 0) fprintf(file.stream, "%.17g", scores[i].held_top1);
-        fprintf(file.stream, ",%d\n", scores[i].chosen);
-    }
+                                     "validation_samples,validation_failed,held_out_top1_percent,chosen\n");
+    for (int64_t i = 0; i < e->head_count; i++) write_head(file.stream, e, &e->head[i], &scores[i]);
     vj_status status = vj_file_commit(&file);
     vj_file_rollback(&file);
     return status;

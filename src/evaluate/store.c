@@ -65,11 +65,22 @@ void vj_eval_copy_path(char path[VJ_EVAL_STORE_PATH], const vj_evaluation *e, in
     snprintf(path, VJ_EVAL_STORE_PATH, "%s/features/%s-%lld-%d.h5", e->request->dir, name, (long long)copy, file);
 }
 
+int64_t vj_eval_store_tokens(const vj_evaluation *e)
+{
+    return e->means ? 1 : e->tokens / e->train.set.segments;
+}
+
+/* Of one sample. */
+static int64_t stored_floats(const vj_evaluation *e)
+{
+    return e->train.set.segments * vj_eval_store_tokens(e) * e->config->model.width;
+}
+
 /* Of one sample: its features, labels and numbers. */
 static double sample_bytes(const vj_evaluation *e)
 {
-    const double type = strcmp(e->config->embed.dtype, "f16") == 0 ? 2.0 : 4.0;
-    return (double)e->sample_floats * type +
+    const int64_t type = vj_features_type_bytes(vj_features_type_of(e->config->embed.dtype));
+    return (double)(stored_floats(e) * type) +
            e->train.set.segments * (24.0 + 4.0 * vj_clips_label_count(e->train.clips));
 }
 
@@ -98,7 +109,8 @@ typedef struct {
     vj_features_writer *writer[VJ_MAX_LIST]; /* NULL: the encoder's is there */
     vj_spectrum *spectrum[VJ_MAX_LIST];
     float *normed;   /* device, [batch, sample floats] */
-    float *host;     /* the same */
+    float *mean;     /* device, [batch * segments, D] */
+    float *host;     /* [batch, stored floats] */
     uint64_t *sums;  /* [batch * segments] checksums of clips; 0: damaged, then without labels */
     int32_t *labels; /* [batch * segments, labels] */
 } unit;
@@ -119,14 +131,14 @@ static vj_status describe(vj_features_header *layout, char preprocessing[256], c
     snprintf(preprocessing, 256, "%s, %s, copy %lld of evaluation %016llx", views, e->config->train.precision,
              (long long)copy, (unsigned long long)digest);
     *layout = (vj_features_header){.clips = samples * e->train.set.segments,
-                                   .tokens = e->tokens / e->train.set.segments,
+                                   .tokens = vj_eval_store_tokens(e),
                                    .width = e->config->model.width,
                                    .label_count = vj_clips_label_count(e->train.clips),
                                    .store_fingerprint = vj_clips_fingerprint(e->train.clips),
                                    .encoder_digest = e->encoder_digest[i],
                                    .preprocessing = preprocessing};
     if (layout->tokens > 1) vj_frozen_grid(e->frozen.encoder[i], layout->grid);
-    layout->type = strcmp(e->config->embed.dtype, "f16") == 0 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
+    layout->type = vj_features_type_of(e->config->embed.dtype);
     for (int l = 0; l < layout->label_count; l++) {
         snprintf(layout->label_names[l], VJ_LABEL_NAME, "%s", vj_clips_label_name(e->train.clips, l));
         layout->classes[l] = *vj_clips_classes_of(e->train.clips, l);
@@ -173,11 +185,12 @@ static vj_status open_unit(unit *u, const bool *there, const vj_eval_side *side,
     const int D = (int)e->config->model.width;
     vj_status status = VJ_OK;
     u->normed = vj_device_alloc(e->frozen.be, batch * e->sample_floats * (int64_t)sizeof *u->normed);
-    u->host = vj_calloc(batch * e->sample_floats, sizeof *u->host);
+    u->mean = vj_device_alloc(e->frozen.be, batch * e->train.set.segments * D * (int64_t)sizeof *u->mean);
+    u->host = vj_calloc(batch * stored_floats(e), sizeof *u->host);
     u->sums = vj_calloc(batch * e->train.set.segments, sizeof *u->sums);
     u->labels =
         vj_calloc(batch * e->train.set.segments * (1 + vj_clips_label_count(e->train.clips)), sizeof *u->labels);
-    if (!u->normed || !u->host || !u->sums || !u->labels)
+    if (!u->normed || !u->mean || !u->host || !u->sums || !u->labels)
         status = vj_raise(VJ_ERR_MEMORY, "no memory to store features");
     for (int i = 0; status == VJ_OK && i < e->frozen.count; i++)
         if (!there[i]) status = vj_spectrum_open(&u->spectrum[i], e->frozen.be, D, mine > 0 ? mine : 1);
@@ -204,6 +217,7 @@ static vj_status close_unit(unit *u, vj_status status, int64_t mine)
         vj_spectrum_close(u->spectrum[i]);
     }
     vj_device_free(e->frozen.be, u->normed);
+    vj_device_free(e->frozen.be, u->mean);
     free(u->host);
     free(u->sums);
     free(u->labels);
@@ -218,7 +232,9 @@ static vj_status encode(unit *u, int i, const vj_batch *clips, int64_t first, in
     const int segments = e->train.set.segments, D = (int)e->config->model.width;
     const int labels = vj_clips_label_count(e->train.clips);
     VJ_TRY(vj_eval_encode(e, i, clips, count, 1));
-    vj_download(e->frozen.be, u->host, e->raw, count * e->sample_floats * (int64_t)sizeof *u->host);
+    if (e->means) vj_mean_tokens(e->frozen.be, u->mean, e->raw, count * segments, e->tokens / segments, D);
+    vj_download(e->frozen.be, u->host, e->means ? u->mean : e->raw,
+                count * stored_floats(e) * (int64_t)sizeof *u->host);
     vj_probe_normalise(e->frozen.be, u->normed, e->raw, count * e->tokens, D);
     for (int64_t k = 0; k < count; k++) vj_spectrum_add(u->spectrum[i], u->normed + k * e->sample_floats, e->tokens, 1);
     VJ_TRY(vj_sync(e->frozen.be));
@@ -366,7 +382,7 @@ static vj_status check_room(const survey *s, double bytes)
     if (disk.f_bavail == 0 || bytes <= room) return VJ_OK;
     return vj_raise(
         VJ_ERR_USAGE,
-        "%s needs %.1f MiB, %.1f MiB are free: fewer copies (probe.features), embed.dtype f16 (half of f32), "
+        "%s needs %.1f MiB, %.1f MiB are free: fewer copies (probe.features), embed.dtype bf16 (half of f32), "
         "another --out, or probe.features online, which stores nothing",
         dir, bytes * mib, room * mib);
 }

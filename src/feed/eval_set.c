@@ -52,8 +52,9 @@ vj_status vj_eval_set_open(vj_eval_set *set, const vj_clips *clips, const vj_con
 {
     const int64_t n = vj_clips_count(clips);
     const int random = config->evaluate.random_windows;
+    const bool one = vj_clips_frames(clips) == 1 || (training && !config->evaluate.across_segments);
     *set = (vj_eval_set){.clips = clips,
-                         .segments = vj_clips_frames(clips) == 1 ? 1 : (int)config->evaluate.segments,
+                         .segments = one ? 1 : (int)config->evaluate.segments,
                          .random = random == VJ_RANDOM_ALWAYS || (random == VJ_RANDOM_TRAINING && training),
                          .seed = (uint64_t)config->run.seed};
     place *order = vj_calloc(n + 1, sizeof *order);

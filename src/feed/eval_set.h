@@ -22,7 +22,8 @@ typedef struct {
 /**
  * Group the clips of a store: one sample for each source file (vj_clips_source()), in the order of their numbers,
  * whatever the order of the clips in the store. `training` says which stores these are (evaluate.random_windows).
- * Clips with one frame are images: each sample has one segment. VJ_ERR_FORMAT if two clips of a file differ in a label.
+ * Clips with one frame are images: each sample has one segment; so has one to train on if probes see each clip apart
+ * (evaluate.across_segments). VJ_ERR_FORMAT if two clips of a file differ in a label.
  * Takes 4 bytes a clip and 8 a sample. Not collective; release with vj_eval_set_release(), also after a failure.
  */
 vj_status vj_eval_set_open(vj_eval_set *set, const vj_clips *clips, const vj_config *config, bool training);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/csv_table.h"
+
 typedef enum { TEXT, COUNT, INT, NUMBER, DIGEST, DERIVED } kind;
 
 typedef struct {
@@ -82,20 +84,6 @@ void vj_columns_csv_head(FILE *out)
     fputc('\n', out);
 }
 
-static void put_text(FILE *out, const char *text)
-{
-    if (!text[strcspn(text, ",\"\n")]) {
-        fputs(text, out);
-        return;
-    }
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
 static void put_number(FILE *out, const char *format, double value)
 {
     char text[64];
@@ -117,7 +105,7 @@ void vj_columns_csv_row(FILE *out, const vj_probe_row *row)
         if (i) fputc(',', out);
         switch (c->kind) {
         case TEXT:
-            put_text(out, at);
+            vj_csv_put_text(out, at);
             break;
         case COUNT:
             fprintf(out, "%" PRId64, *(const int64_t *)at);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/csv_table.h"
 #include "probe/differences.h"
 
 enum { MOST_LINES = 100 };
@@ -65,8 +66,12 @@ void vj_differences_csv(FILE *out, const vj_differences *differences)
                                           "bootstrap_low,bootstrap_high,mcnemar_p_least,mcnemar_p_most\n");
     for (int64_t i = 0; i < differences->count; i++) {
         const vj_difference *d = &differences->item[i];
-        fprintf(out, "%s,%s,%g,%s,%s,%lld,%lld", d->task, d->kind, d->labels, d->a, d->b, (long long)d->clips,
-                (long long)d->seeds);
+        vj_csv_put_text(out, d->task);
+        fprintf(out, ",%s,%g,", d->kind, d->labels);
+        vj_csv_put_text(out, d->a);
+        fputc(',', out);
+        vj_csv_put_text(out, d->b);
+        fprintf(out, ",%lld,%lld", (long long)d->clips, (long long)d->seeds);
         put_number(out, d->over.mean);
         put_number(out, d->seeds > 1 ? d->over.sd : NAN);
         put_number(out, d->over.mean - d->over.half);

@@ -19,12 +19,11 @@ typedef struct {
     vj_features_writer *writer;
     int64_t tokens;
     int D;
-    float *features;                 /* host: [batch, tokens, D] */
-    float *pooled;                   /* host: [batch, D] */
-    uint64_t *sums;                  /* [batch] checksums of the clips */
-    float *normed;                   /* device: [batch * tokens, D] */
-    int64_t *damaged, damaged_count; /* clips that this rank has found damaged */
-    uint64_t failed[VJ_MAX_LABELS];  /* of those left out: how many have a label */
+    float *features;                /* host: [batch, tokens, D] */
+    float *pooled;                  /* host: [batch, D] */
+    uint64_t *sums;                 /* [batch] checksums of the clips */
+    float *normed;                  /* device: [batch * tokens, D] */
+    uint64_t failed[VJ_MAX_LABELS]; /* of those left out: how many have a label */
 } vj_embedding;
 
 static vj_status open_encoder(vj_embedding *e)
@@ -68,18 +67,6 @@ static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
                              e->sums);
 }
 
-static vj_status list_damaged(vj_embedding *e, const vj_batch *batch)
-{
-    for (int64_t i = 0; i < batch->count; i++) {
-        if (!batch->damaged[i]) continue;
-        int64_t *more = realloc(e->damaged, sizeof *more * (size_t)(e->damaged_count + 1));
-        if (!more) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of damaged clips");
-        e->damaged = more;
-        e->damaged[e->damaged_count++] = batch->clips[i];
-    }
-    return VJ_OK;
-}
-
 static void say_progress(const vj_embedding *e, int64_t done, int64_t mine, double start, double waited_s)
 {
     const double spent_s = vj_now() - start, rate = (double)done / spent_s;
@@ -105,9 +92,8 @@ static vj_status encode_mine(vj_embedding *e, int *searching)
     for (int64_t b = 0, first = begin; b < batches; b++) {
         vj_batch batch = {0};
         if (first < end) {
-            VJ_TRY(vj_loader_next(f->loader, &batch, &wait_s));
-            VJ_TRY(list_damaged(e, &batch));
-            if (e->damaged_count > 0) *searching = 1;
+            VJ_TRY(vj_frozen_next(f, &batch, &wait_s));
+            if (f->damaged_count > 0) *searching = 1;
             if (!*searching) VJ_TRY(encode(e, &batch, first));
             first += batch.count;
             waited_s += wait_s;
@@ -128,7 +114,7 @@ static vj_status create_store(vj_embedding *e)
     char *config = vj_products_config_text(f->config, f->be), encoder[VJ_PATH + 64], preprocessing[256];
     if (!config) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     vj_frozen_describe_encoder(f->config, e->request->encoder, encoder, sizeof encoder);
-    vj_frozen_describe_preprocessing(f->config, preprocessing, sizeof preprocessing);
+    vj_frozen_describe_preprocessing(f, preprocessing, sizeof preprocessing);
     vj_features_header layout = {.clips = f->n,
                                  .tokens = e->request->keep == VJ_POOL_AVERAGE ? 1 : e->tokens,
                                  .width = e->D,
@@ -139,7 +125,7 @@ static vj_status create_store(vj_embedding *e)
                                  .config = config};
     memcpy(layout.failed, e->failed, sizeof layout.failed);
     if (layout.tokens > 1) vj_frozen_grid(e->encoder, layout.grid);
-    layout.type = strcmp(f->config->embed.dtype, "f16") == 0 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
+    layout.type = vj_features_type_of(f->config->embed.dtype);
     for (int l = 0; l < layout.label_count; l++) {
         snprintf(layout.label_names[l], VJ_LABEL_NAME, "%s", vj_clips_label_name(f->clips, l));
         layout.classes[l] = *vj_clips_classes_of(f->clips, l);
@@ -163,8 +149,8 @@ static vj_status begin_anew(vj_embedding *e)
     vj_frozen *f = &e->frozen;
     vj_features_abandon(e->writer);
     e->writer = NULL;
-    VJ_TRY(vj_frozen_leave_out(f, e->damaged, e->damaged_count, e->failed));
-    e->damaged_count = 0;
+    int64_t count;
+    VJ_TRY(vj_frozen_leave_out(f, &count, e->failed));
     vj_log("embed: damaged clips are left out; encoding the other %lld from the beginning", (long long)f->n);
     vj_spectrum_close(e->spectrum);
     e->spectrum = NULL;
@@ -208,6 +194,5 @@ vj_status vj_embed(const vj_config *config, const vj_embed_request *request, MPI
     free(e.features);
     free(e.pooled);
     free(e.sums);
-    free(e.damaged);
     return status;
 }

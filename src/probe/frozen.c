@@ -56,17 +56,36 @@ vj_status vj_frozen_open_clips(vj_frozen *f, const vj_config *config, const char
     *f->own = *config;
     VJ_TRY(vj_frozen_split_paths(&paths, stores));
     VJ_TRY(vj_clips_open(&f->clips, &paths, comm));
-    if (vj_clips_frames(f->clips) != config->data.frames)
+    f->images = vj_clips_frames(f->clips) == 1 && config->data.frames > 1;
+    if (f->images) VJ_TRY(vj_eval_views_init(&f->shown, config, f->clips, false));
+    if (!f->images && vj_clips_frames(f->clips) != config->data.frames)
         return vj_raise(VJ_ERR_FORMAT, "%s holds %d frames a clip, the configuration has data.frames %lld", stores,
                         vj_clips_frames(f->clips), (long long)config->data.frames);
     return choose(f);
 }
 
+/* Show images: `plan` gets items instead of an order. */
+static vj_status show_images(vj_frozen *f, vj_loader_plan *plan, int64_t begin)
+{
+    free(f->items);
+    f->items = vj_calloc(plan->samples + 1, sizeof *f->items);
+    if (!f->items) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of %lld images", (long long)plan->samples);
+    for (int64_t i = 0; i < plan->samples; i++) f->items[i].clip = f->chosen[begin + i];
+    plan->items = f->items;
+    plan->shown = &f->shown;
+    return VJ_OK;
+}
+
+static vj_status show_clips(const vj_frozen *f, vj_loader_plan *plan, int64_t begin)
+{
+    plan->view = vj_view_centre;
+    plan->marks = f->marks;
+    return vj_order_create_once(&plan->order, f->chosen + begin, plan->samples);
+}
+
 vj_status vj_frozen_start(vj_frozen *f, int64_t begin, int64_t end)
 {
-    vj_loader_plan plan = {.view = vj_view_centre,
-                           .be = f->be,
-                           .marks = f->marks,
+    vj_loader_plan plan = {.be = f->be,
                            .batch = f->batch,
                            .last = f->batch,
                            .stop = (end - begin + f->batch - 1) / f->batch,
@@ -79,7 +98,7 @@ vj_status vj_frozen_start(vj_frozen *f, int64_t begin, int64_t end)
     c->data.read_ahead = 1;
     c->data.verify = 1.0;
     c->data.cache[0] = '\0';
-    vj_status status = vj_order_create_once(&plan.order, f->chosen + begin, end - begin);
+    vj_status status = f->images ? show_images(f, &plan, begin) : show_clips(f, &plan, begin);
     if (status == VJ_OK) status = vj_loader_start(&f->loader, f->clips, c, &plan);
     free(c);
     return status;
@@ -90,10 +109,28 @@ static bool is_listed(const int64_t *list, int64_t n, int64_t clip)
     return n > 0 && bsearch(&clip, list, (size_t)n, sizeof clip, compare_numbers) != NULL;
 }
 
-vj_status vj_frozen_leave_out(vj_frozen *f, const int64_t *damaged, int64_t n, uint64_t *failed)
+vj_status vj_frozen_next(vj_frozen *f, vj_batch *batch, double *wait_s)
+{
+    VJ_TRY(vj_loader_next(f->loader, batch, wait_s));
+    for (int64_t i = 0; batch->damaged && i < batch->count; i++) { /* images are always marked */
+        if (!batch->damaged[i]) continue;
+        if (!f->marks)
+            return vj_raise(VJ_ERR_FORMAT, "clip %lld is damaged: vjepa-inspect --verify lists what is; pack it again",
+                            (long long)batch->clips[i]);
+        int64_t *more = realloc(f->damaged, sizeof *more * (size_t)(f->damaged_count + 1));
+        if (!more) return vj_raise(VJ_ERR_MEMORY, "no memory for a list of damaged clips");
+        f->damaged = more;
+        f->damaged[f->damaged_count++] = batch->clips[i];
+    }
+    return VJ_OK;
+}
+
+vj_status vj_frozen_leave_out(vj_frozen *f, int64_t *count, uint64_t *failed)
 {
     int64_t *all, total, kept = 0;
-    VJ_TRY(vj_gather_numbers(&all, &total, damaged, n, f->comm));
+    VJ_TRY(vj_gather_numbers(&all, &total, f->damaged, f->damaged_count, f->comm));
+    f->damaged_count = 0;
+    *count = total;
     if (total > 0) qsort(all, (size_t)total, sizeof *all, compare_numbers);
     for (int64_t i = 0; i < f->n; i++) {
         const int64_t clip = f->chosen[i];
@@ -192,6 +229,8 @@ void vj_frozen_release(vj_frozen *f)
     vj_backend_close(f->be);
     vj_clips_close(f->clips);
     free(f->chosen);
+    free(f->damaged);
+    free(f->items);
     free(f->own);
     *f = (vj_frozen){0};
 }
@@ -235,11 +274,17 @@ vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest)
     return vj_sync(encoder->be);
 }
 
-void vj_frozen_describe_preprocessing(const vj_config *c, char *text, size_t bytes)
+void vj_frozen_describe_preprocessing(const vj_frozen *f, char *text, size_t bytes)
 {
-    snprintf(text, bytes, "%lld frames, centre crop %lld, mean [%g, %g, %g], std [%g, %g, %g], %s",
-             (long long)c->data.frames, (long long)c->data.crop, c->data.mean[0], c->data.mean[1], c->data.mean[2],
-             c->data.std[0], c->data.std[1], c->data.std[2], c->train.precision);
+    const vj_config *c = f->config;
+    char view[128];
+    if (f->images)
+        vj_eval_views_describe(&f->shown, view, sizeof view);
+    else
+        snprintf(view, sizeof view, "%lld frames, centre crop %lld", (long long)c->data.frames,
+                 (long long)c->data.crop);
+    snprintf(text, bytes, "%s, mean [%g, %g, %g], std [%g, %g, %g], %s", view, c->data.mean[0], c->data.mean[1],
+             c->data.mean[2], c->data.std[0], c->data.std[1], c->data.std[2], c->train.precision);
 }
 
 void vj_frozen_grid(const vj_encoder *encoder, uint64_t grid[3])

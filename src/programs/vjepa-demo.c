@@ -110,9 +110,8 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
 
 /* ------------------------------------------------------------------------------------------------ lists */
 
-#define LIST_BEGIN   "path,appearance,motion\n"
-#define INFO_BEGIN   "path,codec,fps,object,background,background_moves\n"
-#define LABELS_BEGIN "label,number,name\n"
+#define LIST_BEGIN "path,label_appearance,label_motion\n"
+#define INFO_BEGIN "path,codec,fps,object,background,background_moves\n"
 
 /* Lists that are there already must be of an earlier run: those of the user's own videos are not written over. */
 static vj_status check_lists(const task *t)
@@ -125,8 +124,7 @@ static vj_status check_lists(const task *t)
         snprintf(path, sizeof path, "%s/%s_info.csv", t->out, split_names[split]);
         VJ_TRY(vj_output_check_text(path, INFO_BEGIN));
     }
-    snprintf(path, sizeof path, "%s/labels.csv", t->out);
-    return vj_output_check_text(path, LABELS_BEGIN);
+    return VJ_OK;
 }
 
 static vj_status open_list(const task *t, const char *name, vj_file *file)
@@ -158,24 +156,13 @@ static vj_status write_lists(const task *t, const vj_material *material, vj_spli
         char name[64];
         vj_scene_draw(&scene, material, t->seed, split, number);
         name_of(&scene, split, name, sizeof name);
-        fprintf(list, "%s,%d,%d\n", name, scene.appearance, scene.motion);
+        fprintf(list, "%s,%s,%s\n", name, vj_scene_appearances[scene.appearance], vj_scene_motions[scene.motion]);
         fprintf(info, "%s,%s,%d,%d,%s,%d\n", name, vj_encoding_codec(scene.encoding), scene.fps, scene.photo,
                 material->films[scene.film].name, scene.film_moves);
     }
     status = vj_file_commit(&info_file);
     const vj_status list_status = vj_file_commit(&list_file);
     return status != VJ_OK ? status : list_status;
-}
-
-static vj_status write_label_names(const task *t)
-{
-    vj_file file;
-    VJ_TRY(open_list(t, "labels.csv", &file));
-    FILE *f = file.stream;
-    fputs(LABELS_BEGIN, f);
-    for (int i = 0; i < VJ_SCENE_APPEARANCES; i++) fprintf(f, "appearance,%d,%s\n", i, vj_scene_appearances[i]);
-    for (int i = 0; i < VJ_SCENE_MOTIONS; i++) fprintf(f, "motion,%d,%s\n", i, vj_scene_motions[i]);
-    return vj_file_commit(&file);
 }
 
 static void say_missing_encoders(void)
@@ -211,7 +198,7 @@ static vj_status demo(const vj_run *run, const options *o)
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? check_lists(&t) : VJ_OK));
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? make_folders(&t) : VJ_OK));
     for (int split = 0; split < VJ_SPLITS; split++) VJ_TRY(make_split(&t, (vj_split_kind)split, run));
-    return run->rank == 0 ? write_label_names(&t) : VJ_OK;
+    return VJ_OK;
 }
 
 int main(int argc, char **argv)
@@ -239,8 +226,8 @@ int main(int argc, char **argv)
             "Example:\n"
             "  bash jobs/fetch_demo_media.sh demo\n"
             "  mpirun -n 2 vjepa-demo --media demo/media --out demo/videos\n"
-            "leaves demo/videos/train.csv and val.csv (path,appearance,motion), labels.csv with the names, and the "
-            "videos.\n",
+            "leaves demo/videos/train.csv and val.csv (path,label_appearance,label_motion), train_info.csv and\n"
+            "val_info.csv (what went into each video), and the videos.\n",
         .options = table,
     };
     vj_run run;

@@ -2,7 +2,7 @@
 #include "base/program.h"
 #include "probe/embed.h"
 
-static const char *const sections[] = {"run", "data", "model", "train", "embed", NULL};
+static const char *const sections[] = {"run", "data", "model", "train", "embed", "evaluate", NULL};
 
 static const char *encoder, *store, *out, *pool;
 
@@ -22,7 +22,9 @@ static const vj_program program = {
         "Encodes the centre crop of every clip with the target encoder of a checkpoint, or with a random one, and\n"
         "writes all tokens after the final norm, with the labels, as one HDF5 file. embed.limit takes only so many\n"
         "clips, drawn by a permutation. Clips are divided over the ranks. The effective rank of the normalised tokens\n"
-        "is printed and stored: near 1 the encoder has collapsed.\n"
+        "is printed and stored: near 1 the encoder has collapsed. Images (stores with one frame a clip) are resized "
+        "as\n"
+        "evaluate.short_side says and shown as evaluate.image_frames equal frames.\n"
         "\n"
         "Example:\n"
         "  mpirun -n 2 vjepa-embed quickstart.yaml --encoder run/step_00007000.h5 --store val.clips --out val.h5\n"

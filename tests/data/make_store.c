@@ -1,7 +1,8 @@
 /*
- * make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST [QUALITY]]: a small clip store without video files, for tests
- * of what comes after packing; with QUALITY its codec is jpeg. A square of the clip's own colour moves over noise;
- * label "colour" says which of 4, "motion" which of 2.
+ * make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST [QUALITY [WINDOWS]]]: a small clip store without video files,
+ * for tests of what comes after packing; with a QUALITY other than 0 its codec is jpeg. Each WINDOWS clips (1, 2, 4 ...
+ * 32; default 1) are of one file. A square of the file's own colour moves over noise; label "colour" says which of 4,
+ * "motion" which of 2.
  */
 #include <mpi.h>
 #include <stdio.h>
@@ -11,13 +12,13 @@
 #include "clips/write.h"
 #include "parallel/parallel.h"
 
-static void draw(uint8_t *frames, int T, int H, int W, int64_t clip)
+static void draw(uint8_t *frames, int T, int H, int W, int64_t file, int64_t window)
 {
     vj_rng rng;
-    vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)clip);
+    vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)(window << 32 | file));
     for (int i = 0; i < T * H * W * 3; i++) frames[i] = (uint8_t)(96 + vj_rng_u32(&rng) % 32);
-    const int side = H / 3, top = (int)vj_rng_below(&rng, H - side + 1), colour = (int)(clip % 4);
-    const int right = (int)(clip / 4 % 2);
+    const int side = H / 3, top = (int)vj_rng_below(&rng, H - side + 1), colour = (int)(file % 4);
+    const int right = (int)(file / 4 % 2);
     for (int t = 0; t < T; t++) {
         const int shift = (W - side) * t / (T > 1 ? T - 1 : 1), left = right ? shift : W - side - shift;
         for (int y = top; y < top + side; y++)
@@ -31,21 +32,23 @@ enum { SHARD_CLIPS = 32 };
 
 typedef struct {
     const char *path;
-    int64_t count, first;
+    int64_t count, first, windows;
     int T, H, W;
     vj_clips_header layout;
 } plan;
 
 static vj_status add(const plan *p, vj_shard *shard, vj_coder *coder, uint8_t *frames, int64_t i)
 {
-    const int32_t labels[2] = {(int32_t)((p->first + i) % 4), (int32_t)((p->first + i) / 4 % 2)};
-    vj_clip clip = {.source = i, .height = p->H, .width = p->W, .labels = labels};
+    const int64_t source = i / p->windows, window = i % p->windows;
+    const int32_t labels[2] = {(int32_t)((p->first + source) % 4), (int32_t)((p->first + source) / 4 % 2)};
+    vj_clip clip = {.source = source, .window = (int)window, .height = p->H, .width = p->W, .labels = labels};
     double psnr;
-    draw(frames, p->T, p->H, p->W, p->first + i);
+    draw(frames, p->T, p->H, p->W, p->first + source, window);
     VJ_TRY(vj_record_encode(coder, &p->layout.codec, frames, p->T, p->H, p->W, &clip.record, &clip.bytes, &psnr));
     clip.psnr = (float)psnr;
     VJ_TRY(vj_shard_add_clip(shard, &clip));
-    const vj_clips_file file = {.source = i, .clips = 1, .row = "made"};
+    if (window + 1 < p->windows && i + 1 < p->count) return VJ_OK;
+    const vj_clips_file file = {.source = source, .clips = window + 1, .row = "made"};
     return vj_shard_add_file(shard, &file);
 }
 
@@ -94,20 +97,21 @@ int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     if (argc < 6) {
-        fprintf(stderr, "make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST [QUALITY]]\n");
+        fprintf(stderr, "make_store OUT.clips COUNT FRAMES HEIGHT WIDTH [FIRST [QUALITY [WINDOWS]]]\n");
         MPI_Abort(MPI_COMM_WORLD, 2);
     }
     plan p = {
         .path = argv[1],
         .count = atoll(argv[2]),
         .first = argc > 6 ? atoll(argv[6]) : 0,
+        .windows = argc > 8 ? atoll(argv[8]) : 1,
         .T = atoi(argv[3]),
         .H = atoi(argv[4]),
         .W = atoi(argv[5]),
         .layout = {
             .label_count = 2, .label_names = {"colour", "motion"}, .dataset_count = 1, .dataset_names = {"made"}}};
     p.layout.frames = p.T;
-    if (argc > 7) p.layout.codec = (vj_codec_settings){VJ_CODEC_JPEG, atoi(argv[7]), 420};
+    if (argc > 7 && atoi(argv[7]) > 0) p.layout.codec = (vj_codec_settings){VJ_CODEC_JPEG, atoi(argv[7]), 420};
     if (make(&p) != VJ_OK) MPI_Abort(MPI_COMM_WORLD, 1);
     MPI_Finalize();
     return 0;

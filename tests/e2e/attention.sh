@@ -14,7 +14,7 @@ evaluate() { # RANKS OUT [ARGS...]
         --validation val.clips --out "$out" --set probe.seeds=1 --set 'probe.labels=[100]' --set probe.epochs=12 "$@" >evaluate.log 2>&1
 }
 evaluate 2 two --keep-probes || fail "evaluate: $(cat evaluate.log)"
-python "$here/check_attention.py" two run/step_00000024.h5 pretrained || fail "attention is not what numpy says"
+python "$here/check_attention.py" two run/step_00000024.h5 pretrained 1 17 10 3 20 || fail "attention is not what numpy says"
 # The kept probes are measured alone.
 run 3 "$bin/vjepa-evaluate" "$tiny" pretrained=run/step_00000024.h5 random=random:published --probe two/probes --validation val.clips \
     --out three --attention 5 >evaluate.log 2>&1 || fail "evaluate: $(cat evaluate.log)"

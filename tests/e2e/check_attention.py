@@ -1,5 +1,6 @@
 """Check the attention.h5 of an evaluation of a checkpoint on val.clips: frames, encoder and attention once more in numpy.
-Arguments: the evaluation's folder, the checkpoint, the name of the encoder."""
+Arguments: the evaluation's folder, the checkpoint, the name of the encoder, the clips of a sample (segments), and the samples
+that are expected."""
 import math
 import sys
 import h5py
@@ -64,7 +65,8 @@ def read(group):
     return found
 
 
-folder, checkpoint, encoder = sys.argv[1:]
+folder, checkpoint, encoder = sys.argv[1:4]
+segments, expected = int(sys.argv[4]), [int(n) for n in sys.argv[5:]]
 with h5py.File('val.clips/index.h5') as index, h5py.File('val.clips/shard-00000.h5') as shard:
     # 36 x 40 pixels, whose middle is shown without scaling, since 256/224 of 32 is 36.
     stored = [shard['clips/36x40/frames'][row][:, 2:34, 4:36] for row in index['clips/row']]
@@ -73,13 +75,15 @@ with h5py.File(checkpoint) as f:
 with h5py.File(f'{folder}/attention.h5') as f:
     assert f.attrs['format'] == b'vjepa-attention' and list(f.attrs['grid']) == [2, 4, 4], dict(f.attrs)
     clips, frames = f['clip'][()], f['frames'][()]
-    assert list(clips) == [17, 10, 3, 20] and frames.shape == (4, 1, 2, 32, 32, 3), (clips, frames.shape)
-    assert all(np.abs(frames[i, 0].astype(int) - stored[clip][::TUBELET]).max() <= 1 for i, clip in enumerate(clips))
+    assert list(clips) == expected and frames.shape == (len(clips), segments, 2, 32, 32, 3), (clips, frames.shape)
+    assert all(np.abs(frames[i, s].astype(int) - stored[clip + s][::TUBELET]).max() <= 1
+               for i, clip in enumerate(clips) for s in range(segments))
     names = [n for n, _ in sorted(f['heads'].items(), key=lambda item: item[1].attrs['number'])]
-    assert names == [f'{task}.attentive.100.{name}.7' for task in ('colour', 'motion') for name in (encoder, 'random')], names
-    tokens = [encode(weights, stored[clip]) for clip in clips]
+    ours = [f'{task}.attentive.100.{encoder}.7' for task in ('colour', 'motion')]
+    assert [n for n in names if n in ours] == ours, names
+    tokens = [np.concatenate([encode(weights, stored[clip + s]) for s in range(segments)]) for clip in clips]
     uneven = 0
-    for name in names[::2]:
+    for name in ours:
         with h5py.File(f'{folder}/probes/{name}.h5') as probe:
             probe, heads = read(probe['weights']), int(probe.attrs['heads'])
         for got, x in zip(f['heads'][name][()], tokens):

@@ -52,6 +52,7 @@ rows = json.load(open("one/results.json"))
 assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 for r in rows), rows
 assert any("2 of 60 training samples have damaged clips" in note for note in rows[0]["notes"]), rows[0]["notes"]
 assert {(r["validation_failed"], r["validation_clips"]) for r in csv.DictReader(open("one/results.csv"))} == {("1", "23")}
+assert {(r["validation_failed"], r["validation_samples"]) for r in csv.DictReader(open("one/heads.csv"))} == {("1", "23")}
 for name, table in h5py.File("one/predictions.h5")["heads"].items():
     assert table.attrs["failed"] == 1 and table.attrs["counted"] == 23 and 13 not in table["clip"], name
 assert list(h5py.File("one/evaluation.h5")["damaged"][()].nonzero()[0]) == [7, 40]
@@ -113,6 +114,44 @@ rows = json.load(open("stored/results.json"))
 assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 for r in rows), rows
 assert all(t.attrs["failed"] == 1 for t in h5py.File("stored/predictions.h5")["heads"].values())
 PYTHON
+
+# Analysis of clips and encoders that run leaves them out too: the numbers of the stored features, on any number of ranks; a
+# ridge probe joins the rows of vjepa-evaluate, for the same weights under their name, and is counted on the same clips.
+if [[ -x $bin/vjepa-spectrum ]]; then
+    live=("$tiny" --encoder random:published --store train.clips)
+    spectrum() { # RANKS ARGUMENT...
+        run "$1" "$bin/vjepa-spectrum" "${@:2}" >spectrum.log 2>&1 || fail "vjepa-spectrum ${*:2}: $(cat spectrum.log)"
+    }
+    spectrum 1 spectrum train.h5 --out stored.h5
+    for ranks in 1 3; do
+        spectrum $ranks spectrum "${live[@]}" --out live$ranks.h5 --set embed.batch=4
+        [[ $(grep -c '2 damaged clips are left out; beginning anew with the other 58' spectrum.log) == 1 &&
+            $(grep -c 'clip 7 is damaged' spectrum.log) == 1 ]] || fail "not said once: $(cat spectrum.log)"
+    done
+    cp -r one joined
+    spectrum 2 ridge "${live[@]}" --validation val.clips --set probe.seeds=1 --table joined
+    run 1 "$bin/vjepa-report" joined --out joined.html >/dev/null || fail "no page of joined results"
+    /usr/bin/python3 - <<'PYTHON' || fail "an analysis of damaged clips: $(cat spectrum.log joined/results.md)"
+import csv, json, h5py, numpy as np
+stored = h5py.File("stored.h5")
+for ranks in 1, 3:
+    live = h5py.File(f"live{ranks}.h5")
+    assert (live["clip"][()] == stored["clip"][()]).all() and (live["label"][()] == stored["label"][()]).all()
+    x, y = (next(iter(f["representations"].values()))["eigenvalues"][()] for f in (live, stored))
+    assert np.allclose(x, y, 1e-6, 1e-9 * y[0]), (x, y)
+    assert json.load(open(f"live{ranks}.json"))["damaged_clips_left_out"] == 2
+rows = json.load(open("joined/results.json"))
+ridge = [r for r in rows if r["pooling"] == "ridge"]
+others = {(r["task"], r["labels"]): r for r in rows if r["pooling"] == "attentive" and r["encoder"] == "published"}
+assert [r for r in rows if r["pooling"] != "ridge"] == json.load(open("one/results.json"))
+assert len(ridge) == len(others) > 0, rows
+for r in ridge:
+    assert r["encoder"] == "published" and r["validation_failed"] == 1 and r["validation_clips"] == 23, r
+    assert (r["task"], r["labels"]) in others and r["training_clips"] == (58 if r["labels"] == 100 else 30), r
+page = open("joined.html").read()
+assert "published" in page and ">ridge<" in page and ">attentive<" in page
+PYTHON
+fi
 
 # More than a hundredth, and more than ten.
 damage val.clips 0 1 2 3 4 5 6 7 8 9

@@ -63,8 +63,16 @@ evaluate 1 late --set probe.features=stored:9 >late.log
 grep -q 'going on from' late.log && ! grep -q 'are stored in' late.log || fail "encoded again: $(cat late.log)"
 same kept late
 
+# Where all probes average, the mean token of each clip is stored, and the bits are the same.
+averages=(--set 'probe.pooling=[average]' --set 'probe.tasks=[motion]')
+evaluate 2 means --set probe.features=stored:9 "${averages[@]}" --keep-features >means.log
+same_heads online means
+"$bin/vjepa-inspect" --verify 'means/features/a|b-2-0.h5' >/dev/null && "$bin/vjepa-inspect" 'means/features/a|b-2-0.h5' >inspect.log
+grep -q '1 tokens of width 48, f32' inspect.log || fail "more than means are stored: $(cat inspect.log)"
+
 # Fewer copies than epochs, in half the bytes; the size is that which was said.
-evaluate 2 two --set probe.features=stored:2 --set embed.dtype=f16 --keep-features >two.log
+evaluate 2 two --set probe.features=stored:2 --set embed.dtype=bf16 --keep-features >two.log
+grep -q 'tokens of width 48, bf16' <("$bin/vjepa-inspect" two/features/fan_in-1-0.h5) || fail "features are no bf16"
 [[ $(files two | wc -w) == 4 ]] || fail "files: $(files two)"
 said=$(sed -n 's/.*files in .*features: \([0-9.]*\) MiB.*/\1/p' two.log)
 /usr/bin/python3 - "$said" two/features/* <<'PYTHON' || fail "$said MiB said of $(du -b two/features/*)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Encoders over tensor groups: the table of one rank, its predictions within rounding; the same bits with any number of groups;
-# asked to stop through any rank of a group, and gone on with; what does not fit is refused.
+# Encoders over tensor groups: the table of one rank, its predictions and attention within rounding; the same bits with any number
+# of groups, online and of stored features; asked to stop through any rank of a group, and gone on with; what does not fit is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 30
@@ -15,12 +15,17 @@ evaluate() { # RANKS OUT [ARGS...]
         --validation val.clips --out "$scratch/$out" --set 'probe.tasks=[motion]' --set probe.seeds=1 --set probe.epochs=2 \
         --set 'probe.labels=[100]' --set 'probe.pooling=[attentive, average, tokens2]' --set checkpoint.every=1 "$@"
 }
-compare() { # A B TOLERANCE: of weights and probabilities; 0: all bits
+compare() { # A B TOLERANCE: of weights, probabilities and attention; 0: all bits
     /usr/bin/python3 - "$@" <<'PYTHON' || fail "$2 is not like $1"
 import sys, h5py, numpy
 tolerance = float(sys.argv[3])
-for name in "evaluation.h5", "predictions.h5":
-    a, b = (h5py.File(f"{folder}/{name}")["heads"] for folder in sys.argv[1:3])
+for name in "evaluation.h5", "predictions.h5", "attention.h5":
+    a, b = (h5py.File(f"{folder}/{name}") for folder in sys.argv[1:3])
+    if name == "attention.h5" and (a["clip"][()].tolist() != b["clip"][()].tolist() or (a["frames"][()] != b["frames"][()]).any()):
+        sys.exit(f"{name}: other samples")
+    a, b = a["heads"], b["heads"]
+    if not len(a) or list(a) != list(b):
+        sys.exit(f"{name}: {list(b)}, not {list(a)}")
     for head in a:
         x, y = a[head][()], b[head][()]
         if name == "predictions.h5":
@@ -28,7 +33,7 @@ for name in "evaluation.h5", "predictions.h5":
                 sys.exit(f"{head}: the encoder has another digest")
             if tolerance:
                 x, y = x["probability"], y["probability"]
-        elif tolerance:
+        elif tolerance and name == "evaluation.h5":
             x, y = x[0], y[0]  # weights
         if x.tobytes() != y.tobytes() and not (tolerance and numpy.abs(x - y).max() <= tolerance):
             sys.exit(f"{name}: {head} differs")
@@ -42,6 +47,9 @@ compare one pair 1e-3
 cmp -s <(cut -d, -f1-13 one/heads.csv) <(cut -d, -f1-13 pair/heads.csv) || fail "a group makes another table: $(cat pair/heads.csv)"
 evaluate 4 four --set parallel.tensor=2 --set train.backend=strict --set evaluate.batch=3 >/dev/null
 compare pair four 0
+evaluate 4 stored --set parallel.tensor=2 --set probe.features=stored:2 --keep-features >stored.log
+grep -q 'features of 60 samples are stored in 4 files' stored.log || fail "the features of two groups: $(cat stored.log)"
+compare pair stored 0
 evaluate 2 sequence --set parallel.tensor=2 --set parallel.tensor_sequence=true >/dev/null
 compare one sequence 1e-3
 

@@ -71,6 +71,19 @@ printf '{"0": "zumba", "1": "tossing,_salad", "2": "abseiling"}' >order.json
 run 1 "$bin/vjepa-pack" "${common[@]}" --set pack.max_refused=0.5 --set pack.store=other.clips \
     --set 'pack.datasets=[{name: k400, list: k400.csv, root: k 400, labels: order.json}]' >other.log 2>&1 || fail "labels: $(cat other.log)"
 grep -q 'label k400: 3 classes: 0 zumba, 1 tossing,_salad, 2 abseiling' other.log || fail "labels: $(cat other.log)"
+# Something-Something as it is published: templates with brackets in the list, without in the file of labels, whose numbers are text.
+mkdir ssv2 && cp tree/ant/a.mp4 ssv2/78687.webm && cp tree/bee/b.mp4 ssv2/42326.webm
+cat >something-something-v2-train.json <<'JSON'
+[{"id": "78687", "label": "holding potato next to vicks", "template": "Holding [something] next to [something]", "placeholders": ["potato", "vicks"]},
+ {"id":"42326","label":"putting pen on desk","template":"Putting [something] on a surface","placeholders":["pen"]}]
+JSON
+printf '{"Approaching something with your camera": "0", "Holding something next to something":"1","Putting something on a surface":"2"}' >ssv2.json
+run 2 "$bin/vjepa-pack" "${common[@]}" --set pack.store=ssv2.clips \
+    --set 'pack.datasets=[{name: ssv2, list: something-something-v2-train.json, root: ssv2, labels: ssv2.json}]' >ssv2.log 2>&1 ||
+    fail "ssv2: $(cat ssv2.log)"
+"$bin/vjepa-inspect" ssv2.clips >ssv2.txt
+grep -q '^label ssv2, names of its 3 classes: 0 Approaching something with your camera, 1 Holding something' ssv2.txt &&
+    grep -q '^label ssv2 (value:clips): 1:1 2:1' ssv2.txt || fail "ssv2: $(cat ssv2.txt)"
 for store in k400 other; do "$bin/vjepa-inspect" $store.clips | grep '^label k400, digest of these names' >$store.digest; done
 [ -s k400.digest ] && ! cmp -s k400.digest other.digest || fail "digests: $(cat k400.digest other.digest)"
 finish

@@ -7,7 +7,7 @@ command -v shellcheck >/dev/null || { echo "skipped: no shellcheck (jobs/setup.s
 cd "$jobs/.."
 # One by one, for together each is read again for every other that sources it; what lib.sh sets is checked in two of them.
 for script in jobs/submit jobs/steps/pretrain.sh; do shellcheck -x "$script"; done
-for script in jobs/status jobs/*.sh jobs/*/*.sh; do shellcheck -e SC1091,SC2154,SC2034 "$script"; done
+for script in jobs/status jobs/calibrate jobs/*.sh jobs/*/*.sh; do shellcheck -e SC1091,SC2154,SC2034 "$script"; done
 shellcheck -x -S warning tests/slurm/*.sh
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

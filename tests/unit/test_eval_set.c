@@ -7,6 +7,7 @@ static vj_config config_of(int segments, int random)
 {
     vj_config config = loader_config(4, 1);
     config.evaluate.segments = segments;
+    config.evaluate.across_segments = 1;
     config.evaluate.random_windows = random;
     return config;
 }
@@ -124,6 +125,14 @@ static void test_grouping(void **state)
     assert_int_equal(set.count, 13);
     assert_int_equal(set.repeating, 0);
     vj_eval_set_release(&set);
+    /* Each segment apart: one of them in training. */
+    config.evaluate.segments = 2;
+    config.evaluate.across_segments = 0;
+    for (int training = 0; training < 2; training++) {
+        assert_int_equal(vj_eval_set_open(&set, clips, &config, training != 0), VJ_OK);
+        assert_int_equal(set.segments, training ? 1 : 2);
+        vj_eval_set_release(&set);
+    }
     vj_clips_close(clips);
 }
 

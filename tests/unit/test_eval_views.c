@@ -456,6 +456,7 @@ static void test_loader_items(void **state)
     vj_config config = loader_config(4, 1);
     vj_eval_set set;
     config.evaluate.segments = SEGMENTS;
+    config.evaluate.across_segments = 1;
     vj_clips *clips = open_files(f, jpeg);
     assert_int_equal(vj_eval_set_open(&set, clips, &config, true), VJ_OK);
     vj_eval_views views = views_of(VJ_AUGMENT_RANDAUGMENT, 0.5, 0.5);

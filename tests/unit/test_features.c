@@ -1,4 +1,4 @@
-/* The feature store: round trips in f32 and f16, half-precision conversion, what readers and writers refuse. */
+/* The feature store: round trips in f32, f16 and bf16, half-precision conversion, what readers and writers refuse. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "features/features.h"
-#include "features/half.h"
+#include "h5/half.h"
 #include "parallel/parallel.h"
 
 enum { CLIPS = 7, TOKENS = 5, WIDTH = 33, ROW = TOKENS * WIDTH };
@@ -88,7 +88,7 @@ static int part_exists(const context *c)
 static void round_trip(void **state)
 {
     context *c = *state;
-    for (int type = VJ_FEATURES_F32; type <= VJ_FEATURES_F16; type++) {
+    for (int type = VJ_FEATURES_F32; type <= VJ_FEATURES_BF16; type++) {
         vj_features *f;
         float row[ROW];
         c->layout.type = (vj_features_type)type;
@@ -110,6 +110,7 @@ static void round_trip(void **state)
             for (int j = 0; j < ROW; j++) {
                 float want = c->values[i * ROW + j];
                 if (type == VJ_FEATURES_F16) want = vj_half_to_float(vj_half_from_float(want));
+                if (type == VJ_FEATURES_BF16) want = vj_bf16_to_float(vj_bf16_from_float(want));
                 if (row[j] != want) fail_msg("row %d, %d: %g, expected %g", (int)i, j, (double)row[j], (double)want);
             }
         }
@@ -162,18 +163,47 @@ static void without_labels(void **state)
     vj_features_close(f);
 }
 
-/* HDF5's own conversion of the f2 it finds in the file is an independent reading of the format. */
+/* HDF5's own conversion of the f2 or bf16 it finds in the file is an independent reading of the format. */
 static void hdf5_reads_the_halves(void **state)
 {
     context *c = *state;
     static float all[CLIPS * ROW];
-    c->layout.type = VJ_FEATURES_F16;
-    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
-    hid_t file = H5Fopen(c->path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, "features", H5P_DEFAULT);
-    assert_true(H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0);
-    H5Dclose(set);
-    H5Fclose(file);
-    for (int i = 0; i < CLIPS * ROW; i++) assert_true(all[i] == vj_half_to_float(vj_half_from_float(c->values[i])));
+    for (vj_features_type type = VJ_FEATURES_F16; type <= VJ_FEATURES_BF16; type++) {
+        c->layout.type = type;
+        assert_int_equal(write_rows(c, CLIPS), VJ_OK);
+        hid_t file = H5Fopen(c->path, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, "features", H5P_DEFAULT);
+        assert_true(H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0);
+        H5Dclose(set);
+        H5Fclose(file);
+        for (int i = 0; i < CLIPS * ROW; i++)
+            assert_true(all[i] == (type == VJ_FEATURES_F16 ? vj_half_to_float(vj_half_from_float(c->values[i]))
+                                                           : vj_bf16_to_float(vj_bf16_from_float(c->values[i]))));
+    }
+}
+
+/* All of them against the definition, and between neighbours the nearer, half way the even one. */
+static void bf16(void **state)
+{
+    (void)state;
+    for (uint32_t h = 0; h < 0x10000u; h++) {
+        const int exponent = (int)(h >> 7 & 255), fraction = (int)(h & 127);
+        const float f = vj_bf16_to_float((uint16_t)h), sign = h & 0x8000u ? -1.0f : 1.0f;
+        if (exponent == 255 && fraction != 0) {
+            assert_true(isnan(f) && isnan(vj_bf16_to_float(vj_bf16_from_float(f))));
+            continue;
+        }
+        const float want = exponent == 255 ? INFINITY
+                           : exponent == 0 ? ldexpf((float)fraction, -133)
+                                           : ldexpf((float)(128 + fraction), exponent - 134);
+        assert_true(f == sign * want && signbit(f) == signbit(sign));
+        assert_int_equal(vj_bf16_from_float(f), h);
+    }
+    for (uint16_t h = 0x80; h < 0x7f7fu; h++) {
+        const float a = vj_bf16_to_float(h), b = vj_bf16_to_float(h + 1), middle = a + 0.5f * (b - a);
+        assert_int_equal(vj_bf16_from_float(middle), h % 2 == 0 ? h : h + 1);
+        assert_int_equal(vj_bf16_from_float(nextafterf(middle, a)), h);
+        assert_int_equal(vj_bf16_from_float(nextafterf(middle, b)), h + 1);
+    }
 }
 
 static void halves(void **state)
@@ -214,6 +244,8 @@ static void overflow_is_an_error(void **state)
     assert_int_equal(write_rows(c, CLIPS), VJ_ERR_STATE);
     assert_false(part_exists(c));
     assert_int_not_equal(access(c->path, F_OK), 0);
+    c->layout.type = VJ_FEATURES_BF16;
+    assert_int_equal(write_rows(c, CLIPS), VJ_OK);
 }
 
 static void missing_rows_are_an_error(void **state)
@@ -350,6 +382,7 @@ int main(int argc, char **argv)
         CASE(without_labels),
         CASE(hdf5_reads_the_halves),
         cmocka_unit_test(halves),
+        cmocka_unit_test(bf16),
         CASE(overflow_is_an_error),
         CASE(missing_rows_are_an_error),
         CASE(damage_is_found),

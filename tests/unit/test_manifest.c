@@ -227,6 +227,14 @@ static void test_words(void **state)
         assert_string_equal(vj_class_names_name(&classes, 0, 2), "dog");
         assert_string_equal(vj_class_names_name(&classes, 0, 3), "");
     }
+    /* Several labels in words: label_NAME is the label NAME. */
+    assert_int_equal(parse(VJ_LIST_AUTO, "path,label_kind,label_motion,label_2\nx,cat,up,7\ny,dog,down,8\n"), VJ_OK);
+    assert_int_equal(names.label_count, 3);
+    assert_string_equal(names.label_names[0], "kind");
+    assert_string_equal(names.label_names[1], "motion");
+    assert_string_equal(names.label_names[2], "label_2");
+    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    assert_string_equal(vj_class_names_name(&classes, 1, classes.of[1].number[got.labels[1][1]]), "down");
     /* Names that are given fix the numbers, also of lists with numbers; others are refused. */
     vj_dataset_settings d = {.name = "d"};
     write_bytes("classes", "dog\ncat\n", 8);
@@ -716,6 +724,7 @@ static void test_message(void **state)
         {"path,label\nx.mp4,-2\n", "list:2: column label: \"-2\" is negative"},
         {"path,label\nx.mp4,\n", "list:2: column label is empty"},
         {",path,label\n0,x.mp4,1\n", "list:1: a column has no name"},
+        {"path,kind,label_kind\nx.mp4,1,cat\n", "list:1: two columns are the label \"kind\""},
         {"path,a/b\nx.mp4,1\n", "slash"},
         {"Video,Class\nx.mp4,1\n", "list:1: the line looks like a header, but no column is called path"},
         {"image\tlabel_1\nx.jpg\t1\n", "looks like a header"},

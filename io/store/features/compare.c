@@ -90,8 +90,7 @@ static void compare_origins(const vj_features_header *a, const vj_features_heade
         fprintf(out, "fingerprint of the clips: %016llx, %016llx\n", (unsigned long long)a->store_fingerprint,
                 (unsigned long long)b->store_fingerprint);
     if (a->type != b->type)
-        fprintf(out, "stored as: %s, %s\n", a->type == VJ_FEATURES_F16 ? "f16" : "f32",
-                b->type == VJ_FEATURES_F16 ? "f16" : "f32");
+        fprintf(out, "stored as: %s, %s\n", vj_features_type_name(a->type), vj_features_type_name(b->type));
     if (strcmp(a->config, b->config) != 0) fprintf(out, "configurations differ\n");
 }
 

@@ -2,7 +2,8 @@
  * The feature store NAME.h5: the output of a frozen encoder for the clips of a store, written by vjepa-embed and read
  * by the probes and analyses. One HDF5 file, named .part until it is on disk:
  *
- *   /features  f4 or f2 [n, N, D]   tokens; N = 1 when pooled. Contiguous, uncompressed
+ *   /features  f4, f2 or bf16 [n, N, D]  tokens; N = 1 when pooled. Contiguous, uncompressed; bf16 is a float type of
+ *                                   two bytes: 1 sign, 8 exponent and 7 fraction bits
  *   /label     i4 [n, L]            -1: none; attribute "names": the label names, one a line
  *   /clip      i8 [n]               number of the clip in its store
  *   /clip_xxh3 u8 [n]               checksum of the clip in its store: equal on clips of equal content
@@ -26,7 +27,12 @@
 /** The value of the attribute "format". */
 #define VJ_FEATURES_FORMAT "vjepa-features"
 
-typedef enum { VJ_FEATURES_F32, VJ_FEATURES_F16 } vj_features_type;
+typedef enum { VJ_FEATURES_F32, VJ_FEATURES_F16, VJ_FEATURES_BF16 } vj_features_type;
+
+/** Return "f32", "f16" or "bf16", the words of embed.dtype; the type that such a word means; the bytes of a value. */
+const char *vj_features_type_name(vj_features_type type);
+vj_features_type vj_features_type_of(const char *name);
+int64_t vj_features_type_bytes(vj_features_type type);
 
 typedef struct {
     int64_t clips, tokens, width; /* n, N, D, each at least 1 */

@@ -2,6 +2,7 @@
 #ifndef VJ_FEATURES_INNER_H
 #define VJ_FEATURES_INNER_H
 
+#include <hdf5.h>
 #include <xxhash.h>
 
 #include "base/file.h"
@@ -28,6 +29,9 @@ struct vj_features {
     int32_t *label;      /* [clips, label_count] */
 };
 
+/** Make the type in files of a value. To be closed with H5Tclose(); negative: HDF5 failed. */
+hid_t vj_features_file_type(vj_features_type type);
+
 /** Read bytes at a place of the file, all of them. */
 vj_status vj_features_read_bytes(const vj_features *features, void *to, int64_t bytes, int64_t at);
 
@@ -37,7 +41,7 @@ vj_status vj_features_check_rows(const vj_features *features, int64_t first, int
 
 static inline int64_t vj_features_row_bytes(const vj_features_header *layout)
 {
-    return layout->tokens * layout->width * (layout->type == VJ_FEATURES_F16 ? 2 : 4);
+    return layout->tokens * layout->width * vj_features_type_bytes(layout->type);
 }
 
 /* XXH3 takes a seed, so the three parts of a row are chained without copying them together. */

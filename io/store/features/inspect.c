@@ -45,7 +45,7 @@ vj_status vj_features_print(const char *path, FILE *out)
     fprintf(out, "%s: features\n  clips      %lld, of a store with fingerprint %016llx\n", path,
             (long long)layout->clips, (unsigned long long)layout->store_fingerprint);
     fprintf(out, "  a clip     %lld tokens of width %lld, %s\n", (long long)layout->tokens, (long long)layout->width,
-            layout->type == VJ_FEATURES_F16 ? "f16" : "f32");
+            vj_features_type_name(layout->type));
     if (layout->grid[0] > 0)
         fprintf(out, "  grid       %llu in time, %llu rows, %llu columns\n", (unsigned long long)layout->grid[0],
                 (unsigned long long)layout->grid[1], (unsigned long long)layout->grid[2]);

@@ -31,6 +31,20 @@ static vj_status get_dims(hid_t dataset, const char *path, const char *name, int
     return status;
 }
 
+static vj_status find_type(vj_features *f, hid_t dataset)
+{
+    hid_t found = H5Dget_type(dataset);
+    bool same = false;
+    for (vj_features_type type = VJ_FEATURES_F32; type <= VJ_FEATURES_BF16 && !same; type++) {
+        hid_t known = vj_features_file_type(type);
+        same = H5Tequal(found, known) > 0;
+        H5Tclose(known); /* only compared */
+        f->layout.type = type;
+    }
+    H5Tclose(found); /* only read */
+    return same ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: features are none of f4, f2 and bf16", f->path);
+}
+
 static vj_status describe_features(vj_features *f, hid_t dataset)
 {
     hsize_t dim[3];
@@ -38,14 +52,9 @@ static vj_status describe_features(vj_features *f, hid_t dataset)
     f->layout.clips = (int64_t)dim[0];
     f->layout.tokens = (int64_t)dim[1];
     f->layout.width = (int64_t)dim[2];
-    hid_t type = H5Dget_type(dataset);
-    size_t bytes = H5Tget_size(type);
-    int is_float = H5Tget_class(type) == H5T_FLOAT && (bytes == 2 || bytes == 4);
-    H5Tclose(type); /* only read */
-    if (!is_float) return vj_raise(VJ_ERR_FORMAT, "%s: features are neither f2 nor f4", f->path);
-    f->layout.type = bytes == 2 ? VJ_FEATURES_F16 : VJ_FEATURES_F32;
+    VJ_TRY(find_type(f, dataset));
     const int64_t dims[] = {f->layout.clips, f->layout.tokens, f->layout.width};
-    int64_t room = INT64_MAX / 2 / (int64_t)bytes; /* for what is left of the elements */
+    int64_t room = INT64_MAX / 2 / vj_features_type_bytes(f->layout.type); /* for what is left of the elements */
     for (int i = 0; i < 3; i++) {
         if (dims[i] < 1 || dims[i] > room)
             return vj_raise(VJ_ERR_FORMAT, "%s: impossible features: %lld clips, %lld tokens, width %lld", f->path,

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "features/half.h"
 #include "features/inner.h"
+#include "h5/half.h"
 
 vj_status vj_features_read_bytes(const vj_features *f, void *to, int64_t bytes, int64_t at)
 {
@@ -44,13 +44,13 @@ static void check(const vj_features *f, int64_t first, int64_t count, const char
     }
 }
 
-/* Halves at the end of `out` to floats from its beginning on: none is overwritten before it is read. */
-static void widen(float *out, const char *stored, int64_t count)
+/* Floats of two bytes at the end of `out` to fp32 from its beginning on: none is overwritten before it is read. */
+static void widen(float *out, const char *stored, int64_t count, vj_features_type type)
 {
     for (int64_t i = 0; i < count; i++) {
         uint16_t half; /* HDF5 does not promise that rows are aligned */
         memcpy(&half, stored + 2 * i, sizeof half);
-        out[i] = vj_half_to_float(half);
+        out[i] = type == VJ_FEATURES_F16 ? vj_half_to_float(half) : vj_bf16_to_float(half);
     }
 }
 
@@ -62,7 +62,7 @@ vj_status vj_features_check_rows(const vj_features *f, int64_t first, int64_t co
     VJ_ASSERT(first >= 0 && count >= 0 && first + count <= layout->clips);
     VJ_TRY(vj_features_read_bytes(f, stored, count * row, f->place.features + first * row));
     check(f, first, count, stored, damaged);
-    if (layout->type == VJ_FEATURES_F16) widen(out, stored, values);
+    if (layout->type != VJ_FEATURES_F32) widen(out, stored, values, layout->type);
     return VJ_OK;
 }
 

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "features/half.h"
 #include "features/inner.h"
 #include "h5/h5.h"
+#include "h5/half.h"
 #include "parallel/parallel.h"
 
 struct vj_features_writer {
@@ -17,16 +17,6 @@ struct vj_features_writer {
     int64_t classes[VJ_MAX_LABELS]; /* on rank 0: places of the names of classes */
     uint64_t written, rows_sum;     /* by this rank: how many rows, and which: see row_sum() */
 };
-
-/* IEEE half: 1 sign, 5 exponent and 10 fraction bits, bias 15. Fields are set before the size shrinks around them. */
-static hid_t half_type(void)
-{
-    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
-    if (H5Tset_fields(type, 15, 10, 5, 0, 10) >= 0 && H5Tset_size(type, 2) >= 0 && H5Tset_ebias(type, 15) >= 0)
-        return type;
-    H5Tclose(type); /* never committed to a file */
-    return H5I_INVALID_HID;
-}
 
 static vj_status create_labels(vj_features_writer *w)
 {
@@ -57,7 +47,7 @@ static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout
 {
     hsize_t n = (hsize_t)layout->clips, dim[] = {n, (hsize_t)layout->tokens, (hsize_t)layout->width};
     uint64_t any = 0;
-    hid_t type = layout->type == VJ_FEATURES_F16 ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
+    hid_t type = vj_features_file_type(layout->type);
     if (type < 0) return vj_raise_h5("make the type of features");
     vj_status status = vj_h5_dataset(&w->out, "features", type, 3, dim, &w->place.features);
     H5Tclose(type); /* the file has its copy */
@@ -133,13 +123,17 @@ vj_status vj_features_create(vj_features_writer **writer, const char *path, cons
     return status;
 }
 
-static vj_status to_half(uint16_t *out, const float *features, int64_t count)
+static vj_status round_values(uint16_t *out, const float *features, int64_t count, vj_features_type type)
 {
-    for (int64_t i = 0; i < count; i++) {
-        out[i] = vj_half_from_float(features[i]);
-        if ((out[i] & 0x7fffu) == 0x7c00u && isfinite(features[i]))
-            return vj_raise(VJ_ERR_STATE, "the feature %g does not fit f16: write f32", (double)features[i]);
-    }
+    if (type == VJ_FEATURES_BF16)
+        for (int64_t i = 0; i < count; i++) out[i] = vj_bf16_from_float(features[i]);
+    else
+        for (int64_t i = 0; i < count; i++) {
+            out[i] = vj_half_from_float(features[i]);
+            if ((out[i] & 0x7fffu) == 0x7c00u && isfinite(features[i]))
+                return vj_raise(VJ_ERR_STATE, "the feature %g does not fit f16: write bf16 or f32 (embed.dtype)",
+                                (double)features[i]);
+        }
     return VJ_OK;
 }
 
@@ -177,14 +171,15 @@ vj_status vj_features_write(vj_features_writer *w, int64_t first, int64_t count,
         return vj_raise(VJ_ERR_STATE, "rows %lld to %lld of %lld", (long long)first, (long long)(first + count - 1),
                         (long long)w->layout.clips);
     if (count == 0) return VJ_OK;
-    int half = w->layout.type == VJ_FEATURES_F16;
-    uint16_t *rounded = half ? vj_calloc(count, vj_features_row_bytes(&w->layout)) : NULL;
+    const bool rounds = w->layout.type != VJ_FEATURES_F32;
+    uint16_t *rounded = rounds ? vj_calloc(count, vj_features_row_bytes(&w->layout)) : NULL;
     uint64_t *sums = vj_calloc(count, sizeof *sums);
     vj_status status = VJ_OK;
-    if (!sums || (half && !rounded)) status = vj_raise(VJ_ERR_MEMORY, "no memory for %lld rows", (long long)count);
-    if (status == VJ_OK && half) status = to_half(rounded, features, count * w->layout.tokens * w->layout.width);
+    if (!sums || (rounds && !rounded)) status = vj_raise(VJ_ERR_MEMORY, "no memory for %lld rows", (long long)count);
+    if (status == VJ_OK && rounds)
+        status = round_values(rounded, features, count * w->layout.tokens * w->layout.width, w->layout.type);
     if (status == VJ_OK)
-        status = write_all(w, first, count, half ? (const void *)rounded : features, labels, clips, clip_sums, sums);
+        status = write_all(w, first, count, rounds ? (const void *)rounded : features, labels, clips, clip_sums, sums);
     if (status == VJ_OK) {
         w->written += (uint64_t)count;
         w->rows_sum += row_sum(first, count);

@@ -128,6 +128,12 @@ void vj_h5_abandon(vj_h5_writer *writer);
 vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int ndim, const hsize_t *dim,
                         int64_t *offset);
 
+/**
+ * Make the type in files of a little-endian float of two bytes with so many bits of exponent: 5 is IEEE half precision,
+ * 8 bf16. To be closed with H5Tclose(); negative: HDF5 failed.
+ */
+hid_t vj_h5_short_float(int exponent_bits);
+
 /** Write an attribute, on rank 0. Phases 1 and 3. */
 vj_status vj_h5_put_text(hid_t object, const char *name, const char *text);
 vj_status vj_h5_put_i64(hid_t object, const char *name, int64_t value);

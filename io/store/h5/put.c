@@ -67,6 +67,18 @@ static vj_status check_place(vj_h5_writer *writer, const char *name, int64_t off
     return VJ_OK;
 }
 
+/* Fields are set before the size shrinks around them. */
+hid_t vj_h5_short_float(int exponent_bits)
+{
+    const size_t exponent = (size_t)exponent_bits, fraction = 15 - exponent;
+    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+    if (H5Tset_fields(type, 15, fraction, exponent, 0, fraction) >= 0 && H5Tset_size(type, 2) >= 0 &&
+        H5Tset_ebias(type, ((size_t)1 << (exponent - 1)) - 1) >= 0)
+        return type;
+    H5Tclose(type); /* never committed to a file */
+    return H5I_INVALID_HID;
+}
+
 vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int ndim, const hsize_t *dim,
                         int64_t *offset)
 {

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Pictures from lists and folders as users have them (iNat21, ImageNet, Places205) to a table: classes and their names, one
+# frame repeated as often as the encoder wants, the bytes that Pillow resizes to, the same result on any number of ranks.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+/usr/bin/python3 - <<'PYTHON'
+import json, os
+import numpy as np
+from PIL import Image
+rng = np.random.default_rng(1)
+names = ['00000_Animalia_Lumbricus', '00001_Animalia_Sabella', '00002_Plantae_Abies']
+lists = {'train': (8, 3), 'val': (4, 20)}
+def picture(kind, size):
+    a = rng.integers(90, 130, size + (3,)).astype(np.uint8)
+    a[size[0] // 4:3 * size[0] // 4, size[1] // 4:3 * size[1] // 4, kind] = 240
+    return Image.fromarray(a)
+for side, (each, first) in lists.items():
+    images, notes, places = [], [], []
+    for kind in (2, 0, 1):
+        for k in range(each):
+            size = (36 + (5 * k + kind) % 23, 60 - (7 * k) % 25)
+            number = first + 100 * kind + k
+            inat, wnid, scene = (f'{d}/{side}/{n}' for d, n in (('inat', names[kind]), ('imagenet', f'n0{kind}44'), ('', '')))
+            scene = f'places/{"abc"[kind]}/scene {side}'
+            for folder, name in ((inat, f'{number}.jpg'), (wnid, f'n0{kind}44_{number}.JPEG'), (scene, f'gsun_{number}.jpg')):
+                os.makedirs(folder, exist_ok=True)
+                picture(kind, size).save(f'{folder}/{name}', format='JPEG', quality=95)
+            images.append({'id': number, 'width': size[1], 'file_name': f'{side}/{names[kind]}/{number}.jpg', 'license': 0})
+            notes.append({'id': number, 'image_id': number, 'category_id': kind})
+            places.append(f'{scene[7:]}/gsun_{number}.jpg {kind}\n')
+    kinds = [{'id': i, 'name': n.split('_', 1)[1], 'image_dir_name': n, 'kingdom': n.split('_')[1]} for i, n in enumerate(names)]
+    json.dump({'info': {'year': 2021}, 'images': images, 'annotations': notes, 'categories': kinds}, open(f'inat/{side}.json', 'w'))
+    open(f'{side}_places205.csv', 'w').writelines(places)
+PYTHON
+pack() { # STORE SETTINGS-OF-THE-DATASET
+    run 2 "$bin/vjepa-pack" "$tiny" --set pack.frames=1 --set pack.short_side=0 --set pack.store="$1" --set "pack.datasets=[{$2}]" \
+        >pack.log 2>&1 || fail "pack $1: $(cat pack.log)"
+    [ $# -lt 3 ] || grep -q "$3" pack.log || fail "pack $1: no '$3' in $(cat pack.log)"
+}
+evaluate() { # RANKS OUT DATASET [ARGS...]
+    local ranks=$1 out=$2 set=$3
+    shift 3
+    run "$ranks" "$bin/vjepa-evaluate" "$tiny" a=random:fan_in:3 --train "$set.train.clips" --validation "$set.val.clips" --out "$out" \
+        --set 'probe.tasks=[]' --set 'probe.labels=[100]' --set evaluate.image_frames=4 --set probe.epochs=2 "$@" >evaluate.log 2>&1 ||
+        fail "evaluate $out: $(cat evaluate.log)"
+}
+for side in train val; do
+    pack "inat.$side.clips" "name: inat21, list: inat/$side.json, root: inat" \
+        '3 classes: 0 00000_Animalia_Lumbricus, 1 00001_Animalia_Sabella, 2 00002_Plantae_Abies'
+    pack "imagenet.$side.clips" "name: in1k, format: imagenet, root: imagenet/$side" '3 classes: 0 n0044, 1 n0144, 2 n0244'
+    pack "places.$side.clips" "name: places205, list: ${side}_places205.csv, root: places"
+done
+
+evaluate 1 one inat
+grep -q '24 training samples .* 12 samples of 1 views to measure\|24 of 24 training samples' evaluate.log || fail "samples: $(cat evaluate.log)"
+evaluate 3 three inat --set evaluate.batch=5
+same_heads one three
+cmp -s one/results.json three/results.json || fail "3 ranks make another table"
+for set in imagenet places; do
+    evaluate 2 "$set.out" "$set" --set 'probe.pooling=[average]' --set probe.seeds=1
+    [[ $(cut -d, -f10,15 "$set.out/heads.csv" | tail -n 1) == 24,12 ]] || fail "$set: $(cat "$set.out/heads.csv")"
+done
+grep -q 'the classes have no names in places' places.out/results.md || fail "no word of numbers without names: $(cat places.out/results.md)"
+
+/usr/bin/python3 - <<'PYTHON' || fail "the encoder sees other pictures than Pillow's"
+import csv, h5py
+import numpy as np
+from PIL import Image
+paths = {int(r['source']): r['path'] for r in csv.DictReader(open('inat.val.clips/ledger.csv'))}
+source, attention = h5py.File('inat.val.clips/index.h5')['clips/source'][()], h5py.File('one/attention.h5')
+assert attention['frames'].shape == (4, 1, 2, 32, 32, 3), attention['frames'].shape
+for clip, frames in zip(attention['clip'][()], attention['frames'][()]):
+    path = paths[int(source[clip])]
+    image = Image.open(path if path.startswith('inat/') else f'inat/{path}').convert('RGB')
+    w, h = image.size
+    size = (36, 36 * h // w) if w <= h else (36 * w // h, 36)
+    left, top = round((size[0] - 32) / 2), round((size[1] - 32) / 2)
+    want = np.asarray(image.resize(size, Image.BILINEAR).crop((left, top, left + 32, top + 32)))
+    assert (frames[0] == want).all(), (path, np.abs(frames[0].astype(int) - want).max())
+PYTHON
+
+# vjepa-embed sees what the centre view of an evaluation is.
+evaluate 1 centre inat --set probe.features=stored --keep-features
+run 2 "$bin/vjepa-embed" "$tiny" --encoder random:fan_in:3 --store inat.train.clips --out inat.h5 --set evaluate.image_frames=4 >embed.log 2>&1 ||
+    fail "vjepa-embed of images: $(cat embed.log)"
+/usr/bin/python3 - <<'PYTHON' || fail "vjepa-embed makes other features of images"
+import h5py
+ours, embed = h5py.File('centre/features/a-0-0.h5'), h5py.File('inat.h5')
+row = {clip: i for i, clip in enumerate(embed['clip'][:])}
+assert len(row) == len(ours['clip']) == 24 and b'4 equal frames of 32 x 32, centre of short side 36' in embed.attrs['preprocessing']
+for i, clip in enumerate(ours['clip'][:]):
+    for name in 'features', 'label', 'clip_xxh3':
+        assert ours[name][i].tobytes() == embed[name][row[clip]].tobytes(), (name, clip)
+PYTHON
+refused 2 'images are shown as evaluate.image_frames, 16 frames, but the encoder is to see data.frames, 4' run 1 "$bin/vjepa-embed" "$tiny" \
+    --encoder random:fan_in:3 --store inat.train.clips --out x.h5
+finish
