@@ -142,7 +142,7 @@ function(vj_install)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/jobs/slurm ${CMAKE_SOURCE_DIR}/jobs/pbs ${CMAKE_SOURCE_DIR}/jobs/steps
           ${CMAKE_SOURCE_DIR}/jobs/sites DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa/jobs USE_SOURCE_PERMISSIONS)
-  install(PROGRAMS ${CMAKE_SOURCE_DIR}/jobs/submit ${CMAKE_SOURCE_DIR}/jobs/status
+  install(PROGRAMS ${CMAKE_SOURCE_DIR}/jobs/submit ${CMAKE_SOURCE_DIR}/jobs/status ${CMAKE_SOURCE_DIR}/jobs/calibrate
           DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa/jobs)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/io/convert DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa USE_SOURCE_PERMISSIONS
           FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)

@@ -78,8 +78,9 @@ void vj_rows_multiply(double *out, const double *x, int64_t count, int width, co
 /** out [count, columns] = (x [count, width] - minus [width]) times `matrix`, as above. VJ_ERR_MEMORY. Local. */
 vj_status vj_rows_project(double *out, const float *x, const double *minus, int64_t count, int width,
                           const double *matrix, int columns);
-/** out [count, others]: the products x_i . y_j of all rows of x [count, width] and y [others, width]. Local. */
-void vj_rows_by_rows(double *out, const double *x, int count, int width, const double *y, int others);
+/** out [count, others]: the products x_i . y_j of all rows of x [count, width] and y [others, width], in floats. Local.
+ */
+void vj_rows_by_rows(float *out, const float *x, int count, int width, const float *y, int others);
 
 /**
  * Eigenvalues, ascending [D] on all ranks, of a symmetric matrix, of which the lower triangle is read, and which is

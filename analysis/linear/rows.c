@@ -228,8 +228,8 @@ vj_status vj_rows_project(double *out, const float *x, const double *minus, int6
     return vj_raise(VJ_ERR_MEMORY, "no memory for a copy of a matrix [%d, %d]", width, columns);
 }
 
-void vj_rows_by_rows(double *out, const double *x, int count, int width, const double *y, int others)
+void vj_rows_by_rows(float *out, const float *x, int count, int width, const float *y, int others)
 {
-    const double whole = 1.0, nothing = 0.0;
-    dgemm_("T", "N", &others, &count, &width, &whole, y, &width, x, &width, &nothing, out, &others);
+    const float whole = 1.0f, nothing = 0.0f;
+    sgemm_("T", "N", &others, &count, &width, &whole, y, &width, x, &width, &nothing, out, &others);
 }

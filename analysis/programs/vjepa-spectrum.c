@@ -177,6 +177,26 @@ static vj_status check_out(void)
     return vj_analysis_file_may_replace(out);
 }
 
+/* What begins a report, and the command; anew if clips were found damaged and left out. */
+static vj_status run_command(vj_analysis *analysis, int which)
+{
+    vj_status status;
+    bool anew;
+    do {
+        json_object_clear(analysis->report);
+        vj_put_text(analysis->report, "command", commands[which].name);
+        vj_put_text(analysis->report, "version", vj_version());
+        vj_put_count(analysis->report, "ranks", analysis->size);
+        status = commands[which].run(analysis);
+        anew = vj_source_has_shrunk(analysis->source);
+        anew = vj_source_has_shrunk(analysis->validation) || anew;
+    } while (status != VJ_OK && anew);
+    const int64_t damaged = (analysis->source ? vj_source_damaged(analysis->source) : 0) +
+                            (analysis->validation ? vj_source_damaged(analysis->validation) : 0);
+    if (damaged > 0) vj_put_count(analysis->report, "damaged_clips_left_out", damaged);
+    return status;
+}
+
 static vj_status work(const vj_run *run, json_t *report)
 {
     vj_analysis analysis = {.comm = run->comm,
@@ -191,9 +211,6 @@ static vj_status work(const vj_run *run, json_t *report)
     while (which < COMMANDS && strcmp(commands[which].name, run->command) != 0) which++;
     VJ_ASSERT(which < COMMANDS);
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? check_out() : VJ_OK));
-    vj_put_text(report, "command", run->command);
-    vj_put_text(report, "version", vj_version());
-    vj_put_count(report, "ranks", run->size);
     vj_status status = vj_ranks_open(&analysis.ranks, run->comm);
     if (status == VJ_OK && !commands[which].needs_source && (run->file_count > 0 || encoder))
         status = vj_raise(VJ_ERR_USAGE, "vjepa-spectrum %s reads no features", run->command);
@@ -202,7 +219,7 @@ static vj_status work(const vj_run *run, json_t *report)
         status = vj_raise(VJ_ERR_USAGE, "vjepa-spectrum %s has no use for --validation", run->command);
     if (status == VJ_OK && validation) status = open_validation(&analysis.validation, run, analysis.source);
     if (status == VJ_OK && analysis.source && !run->dry_run) vj_speed_check(&analysis);
-    if (status == VJ_OK) status = commands[which].run(&analysis);
+    if (status == VJ_OK) status = run_command(&analysis, which);
     if (status == VJ_OK && run->rank == 0 && !run->dry_run) {
         status = vj_report_text(report, stdout);
         if (status == VJ_OK && out) status = write_json(report);

@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +11,34 @@
 #include "probe/metrics.h"
 #include "report/inside.h"
 #include "report/pages.h"
+
+/* What results.json and results.csv call what a row is made of. */
+typedef struct {
+    const char *json, *csv;
+    bool is_text;
+    size_t at; /* in vj_result */
+} field;
+#define AT(member) offsetof(vj_result, member)
+static const field fields[] = {
+    {"task", "task", true, AT(task)},
+    {"encoder", "encoder", true, AT(encoder)},
+    {"pooling", "pooling", true, AT(probe)},
+    {"labels", "labels_percent", false, AT(labels)},
+    {"training_clips", "training_clips", false, AT(training_clips)},
+    {"validation_clips", "validation_clips", false, AT(validation_clips)},
+    {"seeds", "seeds", false, AT(seeds)},
+    {"top1_mean", "top1_mean_percent", false, AT(top1)},
+    {"top1_std", "top1_std_percent", false, AT(sd)},
+    {"effective_rank", "effective_rank", false, AT(effective_rank)},
+    {"top5_mean", "top5_mean_percent", false, AT(top5)},
+    {"mean_class", "mean_class_percent", false, AT(mean_class)},
+};
+enum { FIELDS = sizeof fields / sizeof fields[0] };
+
+static void set_field(vj_result *r, const field *f, const char *text, double number)
+{
+    memcpy((char *)r + f->at, f->is_text ? (const void *)&text : &number, f->is_text ? sizeof text : sizeof number);
+}
 
 /* Add a row, whose texts are copied, if it has what makes a result; NULL if it has not. */
 static vj_result *add_row(vj_campaign *c, const vj_result *from)
@@ -109,20 +138,12 @@ static void add_object(vj_campaign *c, const json_t *o)
 {
     size_t i;
     const json_t *note;
-    vj_result *row = add_row(c, &(vj_result){
-                                    .task = (char *)json_string_value(json_object_get(o, "task")),
-                                    .encoder = (char *)json_string_value(json_object_get(o, "encoder")),
-                                    .probe = (char *)json_string_value(json_object_get(o, "pooling")),
-                                    .labels = number_of(o, "labels"),
-                                    .training_clips = number_of(o, "training_clips"),
-                                    .validation_clips = number_of(o, "validation_clips"),
-                                    .seeds = number_of(o, "seeds"),
-                                    .top1 = number_of(o, "top1_mean"),
-                                    .sd = number_of(o, "top1_std"),
-                                    .effective_rank = number_of(o, "effective_rank"),
-                                    .top5 = number_of(o, "top5_mean"),
-                                    .mean_class = number_of(o, "mean_class"),
-                                });
+    vj_result from = {0};
+    for (size_t f = 0; f < FIELDS; f++) {
+        const json_t *value = json_object_get(o, fields[f].json);
+        set_field(&from, &fields[f], json_string_value(value), json_is_number(value) ? json_number_value(value) : NAN);
+    }
+    vj_result *row = add_row(c, &from);
     if (row) add_confusion(row, o);
     if (row) add_differences(row, json_object_get(o, "differences"));
     json_array_foreach(json_object_get(o, "notes"), i, note)
@@ -153,24 +174,12 @@ static vj_status read_csv(vj_campaign *c, const char *path)
     vj_status status = vj_csv_table_read(&csv, path);
     c->odd += csv.odd;
     for (int64_t r = 0; r < csv.rows && status == VJ_OK; r++) {
-#define TEXT(name)   (char *)vj_csv_table_text(&csv, r, vj_csv_table_column(&csv, name))
-#define NUMBER(name) vj_csv_table_number(&csv, r, vj_csv_table_column(&csv, name))
-        add_row(c, &(vj_result){
-                       .task = TEXT("task"),
-                       .encoder = TEXT("encoder"),
-                       .probe = TEXT("pooling"),
-                       .labels = NUMBER("labels_percent"),
-                       .training_clips = NUMBER("training_clips"),
-                       .validation_clips = NUMBER("validation_clips"),
-                       .seeds = NUMBER("seeds"),
-                       .top1 = NUMBER("top1_mean_percent"),
-                       .sd = NUMBER("top1_std_percent"),
-                       .effective_rank = NUMBER("effective_rank"),
-                       .top5 = NUMBER("top5_mean_percent"),
-                       .mean_class = NUMBER("mean_class_percent"),
-                   });
-#undef TEXT
-#undef NUMBER
+        vj_result from = {0};
+        for (size_t f = 0; f < FIELDS; f++) {
+            const int column = vj_csv_table_column(&csv, fields[f].csv);
+            set_field(&from, &fields[f], vj_csv_table_text(&csv, r, column), vj_csv_table_number(&csv, r, column));
+        }
+        add_row(c, &from);
     }
     if (status == VJ_OK && c->count == 0) status = vj_raise(VJ_ERR_FORMAT, "%s holds no results", path);
     vj_csv_table_release(&csv);
@@ -211,18 +220,9 @@ void vj_campaign_release(vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ tables */
 
-vj_table *vj_campaign_table(vj_document *document, const char *name, const char *caption)
-{
-    vj_table *t = vj_document_table(document, name, caption);
-    vj_table_column(t, VJ_LEFT, "task", "");
-    vj_table_column(t, VJ_LEFT, "probe", "");
-    vj_table_column(t, VJ_LEFT, "encoder", "");
-    return t;
-}
-
 void vj_campaign_put(vj_table *t, const vj_result *r)
 {
-    vj_table_text(t, "%s", r->task);
-    vj_table_text(t, "%s", r->probe);
-    vj_table_text(t, "%s", r->encoder);
+    vj_row_text(t, "task", "%s", r->task);
+    vj_row_text(t, "probe", "%s", r->probe);
+    vj_row_text(t, "encoder", "%s", r->encoder);
 }

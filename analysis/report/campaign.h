@@ -42,8 +42,7 @@ typedef struct {
 vj_status vj_campaign_read(vj_campaign *campaign, const char *path);
 void vj_campaign_release(vj_campaign *campaign);
 
-/** Begin a table whose first columns are task, probe and encoder; put those of a result into them. */
-vj_table *vj_campaign_table(vj_document *document, const char *name, const char *caption);
+/** Begin a row of a table with a result's task, probe and encoder. */
 void vj_campaign_put(vj_table *table, const vj_result *result);
 
 #endif

@@ -99,26 +99,26 @@ static void add_map(vj_document *document, const vj_result *r)
     free(percent);
 }
 
-static void put_class(vj_table *t, const vj_result *r, int class)
+static void put_class(vj_table *t, const char *heading, const vj_result *r, int class)
 {
     if (class < 0)
-        vj_table_text(t, "%s", "");
+        vj_row_text(t, heading, "%s", "");
     else if (r->class_names && *r->class_names[class])
-        vj_table_text(t, "%s", r->class_names[class]);
+        vj_row_text(t, heading, "%s", r->class_names[class]);
     else
-        vj_table_text(t, "%d", class);
+        vj_row_text(t, heading, "%d", class);
 }
 
 static void add_class(vj_table *t, const vj_result *r, const vj_class_result *of)
 {
     vj_campaign_put(t, r);
-    put_class(t, r, of->class);
-    vj_table_number(t, of->clips / (double)r->by_class.runs, 0);
-    vj_table_number(t, of->top1, 1);
-    vj_table_number(t, of->low, 1);
-    vj_table_number(t, of->high, 1);
-    put_class(t, r, of->taken_for);
-    vj_table_number(t, of->taken_for < 0 ? NAN : 100.0 * of->taken / of->clips, 1);
+    put_class(t, "class", r, of->class);
+    vj_row_number(t, "clips", "", of->clips / (double)r->by_class.runs, 0);
+    vj_row_number(t, "top-1", "%", of->top1, 1);
+    vj_row_number(t, "low", "%", of->low, 1);
+    vj_row_number(t, "high", "%", of->high, 1);
+    put_class(t, "taken for", r, of->taken_for);
+    vj_row_number(t, "of the class", "%", of->taken_for < 0 ? NAN : 100.0 * of->taken / of->clips, 1);
 }
 
 /* All classes, or of many the worst and the best. */
@@ -126,17 +126,10 @@ static void add_classes(vj_document *document, const vj_result *const *rows, int
 {
     bool left_out = false;
     vj_table *t =
-        vj_campaign_table(document, "classes",
+        vj_document_table(document, "classes",
                           "Accuracy class by class, the lowest first, at the largest share of the labels: mean over "
                           "seeds, with Wilson's 95 % interval for the clips of the class; and what its clips are most "
                           "often taken for.");
-    vj_table_column(t, VJ_LEFT, "class", "");
-    vj_table_column(t, VJ_RIGHT, "clips", "");
-    vj_table_column(t, VJ_RIGHT, "top-1", "%");
-    vj_table_column(t, VJ_RIGHT, "low", "%");
-    vj_table_column(t, VJ_RIGHT, "high", "%");
-    vj_table_column(t, VJ_LEFT, "taken for", "");
-    vj_table_column(t, VJ_RIGHT, "of the class", "%");
     for (int i = 0; i < count; i++) {
         const vj_per_class *by = &rows[i]->by_class;
         const bool many = by->count > WORST + BEST;
@@ -153,20 +146,16 @@ static void add_classes(vj_document *document, const vj_result *const *rows, int
 
 static void add_pairs(vj_document *document, const vj_result *const *rows, int count)
 {
-    vj_table *t = vj_campaign_table(document, "confused",
+    vj_table *t = vj_document_table(document, "confused",
                                     "What is confused most, at the largest share of the labels; clips of all seeds.");
-    vj_table_column(t, VJ_LEFT, "class", "");
-    vj_table_column(t, VJ_LEFT, "taken for", "");
-    vj_table_column(t, VJ_RIGHT, "clips", "");
-    vj_table_column(t, VJ_RIGHT, "of the class", "%");
     for (int i = 0; i < count; i++)
         for (int64_t k = 0; k < rows[i]->by_class.pairs && k < PAIRS; k++) {
             const vj_class_pair *pair = &rows[i]->by_class.pair[k];
             vj_campaign_put(t, rows[i]);
-            put_class(t, rows[i], pair->from);
-            put_class(t, rows[i], pair->to);
-            vj_table_number(t, pair->clips, 0);
-            vj_table_number(t, pair->percent, 1);
+            put_class(t, "class", rows[i], pair->from);
+            put_class(t, "taken for", rows[i], pair->to);
+            vj_row_number(t, "clips", "", pair->clips, 0);
+            vj_row_number(t, "of the class", "%", pair->percent, 1);
         }
 }
 

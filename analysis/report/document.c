@@ -163,12 +163,26 @@ vj_table *vj_document_table(vj_document *document, const char *name, const char 
     return table;
 }
 
-void vj_table_column(vj_table *table, vj_align align, const char *heading, const char *unit)
+static void add_column(vj_table *table, vj_align align, const char *heading, const char *unit)
 {
-    VJ_ASSERT(table->cell_count == 0);
     table->columns = vj_report_room(table->columns, table->column_count, sizeof *table->columns);
     table->columns[table->column_count++] =
         (vj_column){.align = align, .heading = vj_report_copy(heading), .unit = vj_report_copy(unit)};
+}
+
+void vj_table_column(vj_table *table, vj_align align, const char *heading, const char *unit)
+{
+    VJ_ASSERT(table->cell_count == 0);
+    add_column(table, align, heading, unit);
+}
+
+/* The column of the next cell: a new one in the first row, until the first heading comes again. */
+static void find_column(vj_table *table, vj_align align, const char *heading, const char *unit)
+{
+    const bool first_row = table->cell_count == table->column_count;
+    if (first_row && (table->column_count == 0 || strcmp(heading, table->columns[0].heading) != 0))
+        add_column(table, align, heading, unit);
+    VJ_ASSERT(strcmp(table->columns[table->cell_count % table->column_count].heading, heading) == 0);
 }
 
 static vj_cell *add_cell(vj_table *table)
@@ -197,6 +211,21 @@ void vj_table_number(vj_table *table, double value, int decimals)
     cell->text = vj_report_copy(text);
     cell->number = value;
     cell->is_number = true;
+}
+
+void vj_row_text(vj_table *table, const char *heading, const char *format, ...)
+{
+    va_list arguments;
+    find_column(table, VJ_LEFT, heading, "");
+    va_start(arguments, format);
+    add_cell(table)->text = print(format, arguments);
+    va_end(arguments);
+}
+
+void vj_row_number(vj_table *table, const char *heading, const char *unit, double value, int decimals)
+{
+    find_column(table, VJ_RIGHT, heading, unit);
+    vj_table_number(table, value, decimals);
 }
 
 void vj_table_highlight(vj_table *table)

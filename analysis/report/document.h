@@ -57,6 +57,12 @@ void vj_table_column(vj_table *table, vj_align align, const char *heading, const
 void vj_table_text(vj_table *table, const char *format, ...) VJ_PRINTF(2, 3);
 /** A number, shown with `decimals` digits behind the point and in CSV with all its digits. NaN: an empty cell. */
 void vj_table_number(vj_table *table, double value, int decimals);
+/**
+ * The next cell under its heading, where all rows have the same cells: those of the first row make the columns, texts
+ * on the left, numbers on the right. So headings and cells are said in one place; no vj_table_column() then.
+ */
+void vj_row_text(vj_table *table, const char *heading, const char *format, ...) VJ_PRINTF(3, 4);
+void vj_row_number(vj_table *table, const char *heading, const char *unit, double value, int decimals);
 /** Emphasise the last cell, for example the best of its column. */
 void vj_table_highlight(vj_table *table);
 

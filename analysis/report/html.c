@@ -32,6 +32,7 @@ static void put_cell(FILE *out, const vj_column *column, const vj_cell *cell, bo
 /* A table scrolls by itself where it is wider than the page; tabindex lets the keyboard do so. */
 static void put_table(FILE *out, const vj_table *table)
 {
+    if (table->column_count == 0) return;
     if (*table->caption) put_element(out, "p class=\"dim\"", table->caption);
     fputs("<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"", out);
     vj_put_html(out, *table->caption ? table->caption : table->name);

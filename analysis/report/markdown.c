@@ -16,6 +16,7 @@ static void put_line(FILE *out, const char *before, const char *text, const char
 
 static void put_table(FILE *out, const vj_table *table)
 {
+    if (table->column_count == 0) return;
     if (*table->caption) put_line(out, "", table->caption, "\n\n");
     for (int c = 0; c < table->column_count; c++) {
         put_line(out, c ? " | " : "| ", table->columns[c].heading, "");

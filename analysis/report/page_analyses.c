@@ -125,22 +125,18 @@ static vj_status read_spectra(hid_t file, const char *path, vj_spectrum_of **spe
 
 static void add_measures(vj_document *document, const vj_spectrum_of *s, int count)
 {
-    static const char *const columns[] = {
-        "width", "rows", "effective rank", "RankMe", "participation ratio", "stable rank", "power law exponent"};
     vj_table *t = vj_document_table(document, "spectra",
                                     "Measures of the spectra of the features' covariance; all but the exponent are "
                                     "numbers of directions that are in use, at most the width.");
-    vj_table_column(t, VJ_LEFT, "representation", "");
-    for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++) vj_table_column(t, VJ_RIGHT, columns[i], "");
     for (int i = 0; i < count; i++) {
-        vj_table_text(t, "%s", s[i].name);
-        vj_table_number(t, s[i].width, 0);
-        vj_table_number(t, s[i].rows, 0);
-        vj_table_number(t, s[i].effective_rank, 2);
-        vj_table_number(t, s[i].rankme, 2);
-        vj_table_number(t, s[i].participation_ratio, 2);
-        vj_table_number(t, s[i].stable_rank, 2);
-        vj_table_number(t, s[i].exponent, 3);
+        vj_row_text(t, "representation", "%s", s[i].name);
+        vj_row_number(t, "width", "", s[i].width, 0);
+        vj_row_number(t, "rows", "", s[i].rows, 0);
+        vj_row_number(t, "effective rank", "", s[i].effective_rank, 2);
+        vj_row_number(t, "RankMe", "", s[i].rankme, 2);
+        vj_row_number(t, "participation ratio", "", s[i].participation_ratio, 2);
+        vj_row_number(t, "stable rank", "", s[i].stable_rank, 2);
+        vj_row_number(t, "power law exponent", "", s[i].exponent, 3);
     }
 }
 

@@ -39,35 +39,28 @@ static bool is_best(const vj_campaign *c, const vj_result *row)
 
 static void add_table(vj_document *document, const vj_campaign *c)
 {
-    static const char *const numbers[][2] = {
-        {"labels", "%"}, {"training clips", ""}, {"validation clips", ""}, {"seeds", ""},       {"top-1", "%"},
-        {"sd", "%"},     {"t low", "%"},         {"t high", "%"},          {"Wilson low", "%"}, {"Wilson high", "%"},
-        {"top-5", "%"},  {"class mean", "%"},    {"effective rank", ""},
-    };
-    vj_table *t = vj_campaign_table(
+    vj_table *t = vj_document_table(
         document, "results",
         "Top-1: mean over seeds, with their standard deviation. t: the 95 % interval of the mean over seeds. Wilson: "
         "the 95 % interval that the number of validation clips allows. Class mean: the mean of the classes' top-1. "
         "Bold: the best encoder of a task, probe and share of labels.");
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        vj_table_column(t, VJ_RIGHT, numbers[i][0], numbers[i][1]);
     for (int64_t i = 0; i < c->count; i++) {
         const vj_result *r = &c->rows[i];
         vj_campaign_put(t, r);
-        vj_table_number(t, r->labels, 1);
-        vj_table_number(t, r->training_clips, 0);
-        vj_table_number(t, r->validation_clips, 0);
-        vj_table_number(t, r->seeds, 0);
-        vj_table_number(t, r->top1, 2);
+        vj_row_number(t, "labels", "%", r->labels, 1);
+        vj_row_number(t, "training clips", "", r->training_clips, 0);
+        vj_row_number(t, "validation clips", "", r->validation_clips, 0);
+        vj_row_number(t, "seeds", "", r->seeds, 0);
+        vj_row_number(t, "top-1", "%", r->top1, 2);
         if (is_best(c, r)) vj_table_highlight(t);
-        vj_table_number(t, r->sd, 2);
-        vj_table_number(t, r->low, 2);
-        vj_table_number(t, r->high, 2);
-        vj_table_number(t, r->wilson_low, 2);
-        vj_table_number(t, r->wilson_high, 2);
-        vj_table_number(t, r->top5, 2);
-        vj_table_number(t, r->mean_class, 2);
-        vj_table_number(t, r->effective_rank, 1);
+        vj_row_number(t, "sd", "%", r->sd, 2);
+        vj_row_number(t, "t low", "%", r->low, 2);
+        vj_row_number(t, "t high", "%", r->high, 2);
+        vj_row_number(t, "Wilson low", "%", r->wilson_low, 2);
+        vj_row_number(t, "Wilson high", "%", r->wilson_high, 2);
+        vj_row_number(t, "top-5", "%", r->top5, 2);
+        vj_row_number(t, "class mean", "%", r->mean_class, 2);
+        vj_row_number(t, "effective rank", "", r->effective_rank, 1);
     }
 }
 
@@ -75,43 +68,36 @@ static void add_table(vj_document *document, const vj_campaign *c)
 
 static vj_table *begin_differences(vj_document *document)
 {
-    static const char *const numbers[] = {"labels",    "difference", "seeds low", "seeds high",
-                                          "clips low", "clips high", "p least",   "p most"};
-    static const char *const units[] = {"%", "points", "points", "points", "points", "points", "", ""};
-    vj_table *t = vj_campaign_table(
+    return vj_document_table(
         document, "differences",
         "Differences of encoders in top-1, with 95 % intervals: seeds: of the mean over the seeds of the probe, which "
         "also draw the split (Student); clips: by a paired bootstrap of the validation clips. p: McNemar's exact test, "
         "of the seed with the least and the one with the most: how often equal probes would differ as much on these "
         "clips.");
-    vj_table_column(t, VJ_LEFT, "minus", "");
-    for (int k = 0; k < 8; k++) vj_table_column(t, VJ_RIGHT, numbers[k], units[k]);
-    vj_table_column(t, VJ_LEFT, "verdict", "");
-    return t;
 }
 
 /* Two digits, however small. */
-static void put_probability(vj_table *t, double p)
+static void put_probability(vj_table *t, const char *heading, double p)
 {
     if (isnan(p))
-        vj_table_text(t, "%s", "");
+        vj_row_text(t, heading, "%s", "");
     else
-        vj_table_text(t, "%.2g", p);
+        vj_row_text(t, heading, "%.2g", p);
 }
 
 static void add_difference(vj_table *t, const vj_result *r, const vj_result_difference *d)
 {
     vj_campaign_put(t, r);
-    vj_table_text(t, "%s", d->minus);
-    vj_table_number(t, r->labels, 1);
-    vj_table_number(t, d->difference, 2);
-    vj_table_number(t, d->low, 2);
-    vj_table_number(t, d->high, 2);
-    vj_table_number(t, d->clips_low, 2);
-    vj_table_number(t, d->clips_high, 2);
-    put_probability(t, d->p_least);
-    put_probability(t, d->p_most);
-    vj_table_text(t, "%s", d->verdict);
+    vj_row_text(t, "minus", "%s", d->minus);
+    vj_row_number(t, "labels", "%", r->labels, 1);
+    vj_row_number(t, "difference", "points", d->difference, 2);
+    vj_row_number(t, "seeds low", "points", d->low, 2);
+    vj_row_number(t, "seeds high", "points", d->high, 2);
+    vj_row_number(t, "clips low", "points", d->clips_low, 2);
+    vj_row_number(t, "clips high", "points", d->clips_high, 2);
+    put_probability(t, "p least", d->p_least);
+    put_probability(t, "p most", d->p_most);
+    vj_row_text(t, "verdict", "%s", d->verdict);
 }
 
 static void add_differences(vj_document *document, const vj_campaign *c)
@@ -232,25 +218,13 @@ static void add_published_row(vj_table *t, const vj_result *r, const vj_paper *p
     const double value = vj_paper_value(paper, at);
     vj_paper_place(paper, at, place, sizeof place);
     vj_campaign_put(t, r);
-    vj_table_number(t, r->labels, 1);
-    vj_table_text(t, "%s", place);
-    vj_table_text(t, "%s; %s", vj_csv_table_text(&paper->cells, at, paper->protocol),
-                  vj_csv_table_text(&paper->cells, at, paper->views));
-    vj_table_number(t, value, 2);
-    vj_table_number(t, r->top1, 2);
-    vj_table_number(t, r->top1 - value, 2);
-}
-
-static vj_table *begin_published(vj_document *document)
-{
-    vj_table *t = vj_campaign_table(document, "published", "Published numbers beside ours.");
-    vj_table_column(t, VJ_RIGHT, "labels", "%");
-    vj_table_column(t, VJ_LEFT, "published in", "");
-    vj_table_column(t, VJ_LEFT, "its protocol; views", "");
-    vj_table_column(t, VJ_RIGHT, "paper", "%");
-    vj_table_column(t, VJ_RIGHT, "ours", "%");
-    vj_table_column(t, VJ_RIGHT, "difference", "points");
-    return t;
+    vj_row_number(t, "labels", "%", r->labels, 1);
+    vj_row_text(t, "published in", "%s", place);
+    vj_row_text(t, "its protocol; views", "%s; %s", vj_csv_table_text(&paper->cells, at, paper->protocol),
+                vj_csv_table_text(&paper->cells, at, paper->views));
+    vj_row_number(t, "paper", "%", value, 2);
+    vj_row_number(t, "ours", "%", r->top1, 2);
+    vj_row_number(t, "difference", "points", r->top1 - value, 2);
 }
 
 /* Cells of the published tables that are those of our results. */
@@ -263,7 +237,7 @@ static void add_published(vj_document *document, const vj_campaign *c, const vj_
             if (isnan(vj_paper_value(paper, at)) ||
                 !vj_paper_matches(paper, at, r->encoder, r->task, r->probe, r->labels))
                 continue;
-            if (!t) t = begin_published(document);
+            if (!t) t = vj_document_table(document, "published", "Published numbers beside ours.");
             add_published_row(t, r, paper, at);
         }
     if (!t)

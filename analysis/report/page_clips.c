@@ -30,22 +30,17 @@ static int64_t files_of(const vj_clips_passport *p, int verdict)
 static void add_verdict_table(vj_document *document, const vj_clips_passport *p)
 {
     vj_table *t = vj_document_table(document, "verdicts", "What became of the files that were listed.");
-    vj_table_column(t, VJ_LEFT, "data set", "");
-    vj_table_column(t, VJ_LEFT, "verdict", "");
-    vj_table_column(t, VJ_RIGHT, "files", "");
-    vj_table_column(t, VJ_RIGHT, "share", "%");
-    vj_table_column(t, VJ_RIGHT, "clips", "");
     for (int d = 0; d < p->datasets; d++) {
         int64_t all = 0;
         for (int v = 0; v < p->verdicts; v++) all += p->files[d * p->verdicts + v];
         for (int v = 0; v < p->verdicts; v++) {
             const int64_t files = p->files[d * p->verdicts + v];
             if (files == 0) continue;
-            vj_table_text(t, "%s", p->dataset[d]);
-            vj_table_text(t, "%s", p->verdict[v]);
-            vj_table_number(t, (double)files, 0);
-            vj_table_number(t, 100.0 * (double)files / (double)all, 2);
-            vj_table_number(t, (double)p->clips[d * p->verdicts + v], 0);
+            vj_row_text(t, "data set", "%s", p->dataset[d]);
+            vj_row_text(t, "verdict", "%s", p->verdict[v]);
+            vj_row_number(t, "files", "", (double)files, 0);
+            vj_row_number(t, "share", "%", 100.0 * (double)files / (double)all, 2);
+            vj_row_number(t, "clips", "", (double)p->clips[d * p->verdicts + v], 0);
         }
     }
 }
@@ -148,13 +143,10 @@ static void add_sizes(vj_document *document, const vj_clips *clips)
     int64_t sizes;
     size_count *counts = count_sizes(clips, &sizes);
     vj_table *t = vj_document_table(document, "sizes", sizes > SIZES ? "The most frequent sizes of frames." : "");
-    vj_table_column(t, VJ_RIGHT, "height", "pixels");
-    vj_table_column(t, VJ_RIGHT, "width", "pixels");
-    vj_table_column(t, VJ_RIGHT, "clips", "");
     for (int64_t i = 0; i < sizes && i < SIZES; i++) {
-        vj_table_number(t, (double)(counts[i].size >> 32), 0);
-        vj_table_number(t, (double)(counts[i].size & 0xffffffff), 0);
-        vj_table_number(t, (double)counts[i].clips, 0);
+        vj_row_number(t, "height", "pixels", (double)(counts[i].size >> 32), 0);
+        vj_row_number(t, "width", "pixels", (double)(counts[i].size & 0xffffffff), 0);
+        vj_row_number(t, "clips", "", (double)counts[i].clips, 0);
     }
     free(counts);
 }

@@ -75,25 +75,19 @@ static study read_study(const vj_csv_table *csv, const columns *c, const char *n
 static void add_table(vj_document *document, const vj_csv_table *csv, const columns *c, const study *s, int studies)
 {
     vj_table *t = vj_document_table(document, "scaling", "");
-    if (c->study >= 0) vj_table_column(t, VJ_LEFT, "study", "");
-    vj_table_column(t, VJ_RIGHT, "ranks", "");
-    if (c->nodes >= 0) vj_table_column(t, VJ_RIGHT, "nodes", "");
-    vj_table_column(t, VJ_RIGHT, "clips/s", "");
-    vj_table_column(t, VJ_RIGHT, "step", "s");
-    vj_table_column(t, VJ_RIGHT, "efficiency", "%");
-    if (c->cost >= 0) vj_table_column(t, VJ_RIGHT, "cost of 1000 steps", "node hours");
     for (int k = 0; k < studies; k++)
         for (int64_t r = 0, at = 0; r < csv->rows; r++) {
             if (strcmp(vj_csv_table_text(csv, r, c->study), s[k].name) != 0 ||
                 !(vj_csv_table_number(csv, r, c->ranks) >= 1.0))
                 continue;
-            if (c->study >= 0) vj_table_text(t, "%s", s[k].name);
-            vj_table_number(t, s[k].ranks[at], 0);
-            if (c->nodes >= 0) vj_table_number(t, vj_csv_table_number(csv, r, c->nodes), 0);
-            vj_table_number(t, s[k].rate[at], 1);
-            vj_table_number(t, vj_csv_table_number(csv, r, c->step_s), 4);
-            vj_table_number(t, 100.0 * s[k].efficiency[at++], 1);
-            if (c->cost >= 0) vj_table_number(t, vj_csv_table_number(csv, r, c->cost), 3);
+            if (c->study >= 0) vj_row_text(t, "study", "%s", s[k].name);
+            vj_row_number(t, "ranks", "", s[k].ranks[at], 0);
+            if (c->nodes >= 0) vj_row_number(t, "nodes", "", vj_csv_table_number(csv, r, c->nodes), 0);
+            vj_row_number(t, "clips/s", "", s[k].rate[at], 1);
+            vj_row_number(t, "step", "s", vj_csv_table_number(csv, r, c->step_s), 4);
+            vj_row_number(t, "efficiency", "%", 100.0 * s[k].efficiency[at++], 1);
+            if (c->cost >= 0)
+                vj_row_number(t, "cost of 1000 steps", "node hours", vj_csv_table_number(csv, r, c->cost), 3);
         }
 }
 
@@ -169,15 +163,14 @@ static void add_phases(vj_document *document, const vj_csv_table *csv)
     enum { SHOWN = sizeof shown / sizeof shown[0] };
     vj_table *t =
         vj_document_table(document, "scaling-phases", "Seconds of a phase over the ranks: each rank's median.");
-    for (int k = 0; k < SHOWN; k++)
-        vj_table_column(t, shown[k].decimals < 0 ? VJ_LEFT : VJ_RIGHT, shown[k].heading, shown[k].unit);
     for (int64_t r = 0; r < csv->rows; r++)
         for (int k = 0; k < SHOWN; k++) {
             const int column = vj_csv_table_column(csv, shown[k].column);
             if (shown[k].decimals < 0)
-                vj_table_text(t, "%s", vj_csv_table_text(csv, r, column));
+                vj_row_text(t, shown[k].heading, "%s", vj_csv_table_text(csv, r, column));
             else
-                vj_table_number(t, vj_csv_table_number(csv, r, column), shown[k].decimals);
+                vj_row_number(t, shown[k].heading, shown[k].unit, vj_csv_table_number(csv, r, column),
+                              shown[k].decimals);
         }
 }
 

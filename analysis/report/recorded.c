@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/lease.h"
 #include "ckpt/ckpt.h"
 #include "h5/h5.h"
 #include "parallel/parallel.h"
@@ -203,19 +202,23 @@ static void find_state(vj_recorded *run)
 {
     char path[PATH_BYTES];
     int64_t bytes;
-    const vj_lease_view lease = vj_lease_look(run->path);
+    vj_run_view *view = vj_report_memory(1, sizeof *view);
     const vj_happening *last = run->history_count > 0 ? &run->history[run->history_count - 1] : NULL;
-    const char *event = last ? last->event : "";
-    run->state = vj_run_state_find(run->path, &lease, event);
+    vj_run_view_begin(view, run->path, false);
+    vj_run_view_refresh(view);
+    run->state = view->state;
+    const bool at_work = view->lease.state == VJ_LEASE_HELD;
     snprintf(run->state_text, sizeof run->state_text, "%s", vj_run_state_name(run->state));
-    if (run->state == VJ_RUN_RUNNING)
-        snprintf(run->state_text, sizeof run->state_text, "running: %.180s", lease.holder);
-    else if (run->state == VJ_RUN_FAILED)
+    if (at_work)
+        snprintf(run->state_text, sizeof run->state_text, "%s: %.180s", vj_run_state_name(run->state),
+                 view->lease.holder);
+    else if (run->state == VJ_RUN_FAILED && last)
         snprintf(run->state_text, sizeof run->state_text, "FAILED: %.180s", last->why);
-    else if (run->state == VJ_RUN_STOPPED && strcmp(event, "stop") == 0)
+    else if (run->state == VJ_RUN_STOPPED && last && strcmp(last->event, "stop") == 0)
         snprintf(run->state_text, sizeof run->state_text, "stopped by %.180s", last->why);
+    free(view);
     path_in(run, "watchdog.txt", path);
-    if (run->state != VJ_RUN_COMPLETE && run->state != VJ_RUN_RUNNING && is_there(run, "watchdog.txt"))
+    if (run->state != VJ_RUN_COMPLETE && !at_work && is_there(run, "watchdog.txt"))
         run->watchdog = vj_report_load(path, SMALL_FILE, &bytes, &run->problems);
 }
 
@@ -253,11 +256,9 @@ void vj_recorded_read(vj_recorded *run, const char *path)
     list_checkpoints(run);
     path_in(run, "config.yaml", file);
     vj_flat_settings_read(&run->settings, file, &run->problems);
-    find_state(run);
-    find_planned(run);
 }
 
-void vj_recorded_read_checkpoint(vj_recorded *run)
+static void read_checkpoint(vj_recorded *run)
 {
     char path[PATH_BYTES];
     vj_ckpt_state state;
@@ -279,10 +280,16 @@ void vj_recorded_read_checkpoint(vj_recorded *run)
         vj_problems_add(&run->problems, "The settings shown are those that %s holds.", path);
         vj_flat_settings_release(&run->settings);
         vj_flat_settings_parse(&run->settings, state.config, path, &run->problems);
-        find_planned(run);
     }
     if (file >= 0) H5Fclose(file); /* only read */
     vj_ckpt_state_release(&state);
+}
+
+void vj_recorded_read_state(vj_recorded *run)
+{
+    find_state(run);
+    read_checkpoint(run);
+    find_planned(run);
 }
 
 void vj_recorded_release(vj_recorded *run)

@@ -6,7 +6,7 @@
 #define VJ_RECORDED_H
 
 #include "report/numbers.h"
-#include "report/run_state.h"
+#include "report/run_view.h"
 #include "report/settings.h"
 
 /* One column of the metrics against the step. Of a long run the extremes of many columns of pixels (decimate.h). */
@@ -73,10 +73,10 @@ typedef struct {
 vj_curve vj_curve_from(const char *name, const double *step, const double *value, int64_t rows);
 void vj_curve_release(vj_curve *curve);
 
-/** Read everything but checkpoints; any number of threads may do so for different runs. */
+/** Read what is recorded of all steps; any number of threads may do so for different runs. */
 void vj_recorded_read(vj_recorded *run, const char *path);
-/** Read what the newest checkpoint says. One thread at a time: HDF5. */
-void vj_recorded_read_checkpoint(vj_recorded *run);
+/** Read the state of the run, and what its newest checkpoint says. One thread at a time: HDF5. */
+void vj_recorded_read_state(vj_recorded *run);
 void vj_recorded_release(vj_recorded *run);
 
 /** A curve by its column's name; NULL: there is none. */

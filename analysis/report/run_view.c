@@ -36,6 +36,16 @@ __attribute__((format(printf, 2, 3))) static void alarm_of(vj_run_view *v, const
     va_end(args);
 }
 
+const char *vj_run_state_name(vj_run_state state)
+{
+    static const char *const names[] = {
+        [VJ_RUN_MISSING] = "not begun", [VJ_RUN_STARTING] = "starting", [VJ_RUN_RUNNING] = "running",
+        [VJ_RUN_HUNG] = "HUNG",         [VJ_RUN_STOPPED] = "stopped",   [VJ_RUN_FAILED] = "FAILED",
+        [VJ_RUN_KILLED] = "KILLED",     [VJ_RUN_COMPLETE] = "complete",
+    };
+    return names[state];
+}
+
 /* ------------------------------------------------------------------------------------------------ files */
 
 static void read_config(vj_run_view *v)
@@ -154,14 +164,22 @@ static bool has(const vj_run_view *v, const char *name)
     return access(path, F_OK) == 0;
 }
 
+/* The order in which signs count. */
 static vj_run_state judge(const vj_run_view *v)
 {
-    const vj_run_state state = vj_run_state_find(v->folder, &v->lease, v->event);
-    if (state == VJ_RUN_RUNNING && !has_row_of_job(v)) return VJ_RUN_STARTING;
-    if (state == VJ_RUN_RUNNING && v->row_age_s > patience_s(v)) return VJ_RUN_HUNG;
-    if (state == VJ_RUN_STOPPED && !v->metrics.found && v->checkpoint_step == 0 && !has(v, "config.yaml"))
-        return VJ_RUN_MISSING;
-    return state;
+    if (v->lease.state == VJ_LEASE_HELD) { /* also of a run that was complete and goes on */
+        if (!has_row_of_job(v)) return VJ_RUN_STARTING;
+        return v->row_age_s > patience_s(v) ? VJ_RUN_HUNG : VJ_RUN_RUNNING;
+    }
+    if (has(v, "complete")) return VJ_RUN_COMPLETE;
+    if (v->lease.state == VJ_LEASE_FREE) {
+        /* A job writes the last line of its history before it gives its lease back. */
+        if (strcmp(v->event, "failed") == 0) return VJ_RUN_FAILED;
+        if (strcmp(v->event, "start") != 0 && strcmp(v->event, "roll_back") != 0)
+            return v->metrics.found || v->checkpoint_step > 0 || has(v, "config.yaml") ? VJ_RUN_STOPPED
+                                                                                       : VJ_RUN_MISSING;
+    }
+    return has(v, "watchdog.txt") ? VJ_RUN_HUNG : VJ_RUN_KILLED;
 }
 
 /* ------------------------------------------------------------------------------------------------ alarms */

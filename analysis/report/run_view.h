@@ -1,21 +1,36 @@
 /*
  * What a run does right now, as its folder tells: whether a job is at work, how far it is, how fast, its newest
- * checkpoint, and what is wrong. Only reads, and works beside the job that writes.
+ * checkpoint, and what is wrong. Only reads, and works beside the job that writes. The one place that decides the state
+ * of a run, for the terminal and for pages.
  */
 #ifndef VJ_REPORT_RUN_VIEW_H
 #define VJ_REPORT_RUN_VIEW_H
 
 #include <time.h>
 
+#include "base/lease.h"
 #include "report/follow.h"
-#include "report/run_state.h"
 
 enum { VJ_ALARMS = 12, VJ_ALARM_TEXT = 400 };
 
+typedef enum {
+    VJ_RUN_MISSING,  /* no folder, or nothing of a run in it: it has not begun */
+    VJ_RUN_STARTING, /* a job is at work, and has written no row since it began */
+    VJ_RUN_RUNNING,
+    VJ_RUN_HUNG, /* the watchdog ended the job, or one is at work: no row for 120 s and 20 of the longest recent steps
+                  */
+    VJ_RUN_STOPPED,
+    VJ_RUN_FAILED, /* it ended with an error */
+    VJ_RUN_KILLED, /* its lease is still there, or its history ends with a start */
+    VJ_RUN_COMPLETE
+} vj_run_state;
+
+/** "running", ... */
+const char *vj_run_state_name(vj_run_state state);
+
 typedef struct {
     const char *folder; /* borrowed */
-    vj_run_state
-        state; /* HUNG also: a job is at work, and has written no row for 120 s and 20 of the longest recent steps */
+    vj_run_state state;
     vj_lease_view lease; /* who is at work, or was when it was killed */
     vj_follow metrics;
     double now_s;                /* seconds since 1970 */

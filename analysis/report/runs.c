@@ -81,22 +81,20 @@ static int restarts_of(const vj_recorded *run)
 static void put_where(vj_table *table, const vj_recorded *run)
 {
     const vj_curve *rank = vj_recorded_curve(run, "effective_rank");
-    vj_table_text(table, "%s", run->name);
-    vj_table_text(table, "%s", run->state_text);
+    const bool rows = run->rows > 0;
+    vj_row_text(table, "run", "%s", run->name);
+    vj_row_text(table, "state", "%s", run->state_text);
     if (run->state == VJ_RUN_COMPLETE) vj_table_highlight(table);
-    vj_table_number(table, run->rows > 0 ? (double)run->last_step : NAN, 0);
-    vj_table_number(table, run->planned > 0 ? (double)run->planned : NAN, 0);
-    vj_table_number(table, recent_of(run, "loss"), 4);
-    vj_table_number(table, rank ? rank->last : NAN, 1);
-    vj_table_number(table, recent_of(run, "clips_per_s"), 1);
-    vj_table_number(table, hours_of(run), 2);
-    vj_table_number(table, hours_left(run), 2);
-    if (run->history_count > 0)
-        vj_table_number(table, restarts_of(run), 0);
-    else
-        vj_table_text(table, "%s", "");
-    vj_table_number(table, run->rows > 0 ? (double)run->bad_steps.total : NAN, 0);
-    vj_table_number(table, run->rows > 0 ? (double)run->failed_checkpoints.total : NAN, 0);
+    vj_row_number(table, "steps done", "", rows ? (double)run->last_step : NAN, 0);
+    vj_row_number(table, "planned", "", run->planned > 0 ? (double)run->planned : NAN, 0);
+    vj_row_number(table, "loss", "", recent_of(run, "loss"), 4);
+    vj_row_number(table, "effective rank", "", rank ? rank->last : NAN, 1);
+    vj_row_number(table, "clips/s", "", recent_of(run, "clips_per_s"), 1);
+    vj_row_number(table, "trained", "hours", hours_of(run), 2);
+    vj_row_number(table, "to go", "hours", hours_left(run), 2);
+    vj_row_number(table, "restarts", "", run->history_count > 0 ? restarts_of(run) : NAN, 0);
+    vj_row_number(table, "bad steps", "", rows ? (double)run->bad_steps.total : NAN, 0);
+    vj_row_number(table, "failed checkpoints", "", rows ? (double)run->failed_checkpoints.total : NAN, 0);
 }
 
 static void put_overview(vj_document *document, const vj_recorded *runs, int count)
@@ -104,18 +102,6 @@ static void put_overview(vj_document *document, const vj_recorded *runs, int cou
     vj_table *table = vj_document_table(
         document, "runs",
         "Where the runs are. Loss and clips/s: median of the last 100 steps; effective rank: the last.");
-    vj_table_column(table, VJ_LEFT, "run", "");
-    vj_table_column(table, VJ_LEFT, "state", "");
-    vj_table_column(table, VJ_RIGHT, "steps done", "");
-    vj_table_column(table, VJ_RIGHT, "planned", "");
-    vj_table_column(table, VJ_RIGHT, "loss", "");
-    vj_table_column(table, VJ_RIGHT, "effective rank", "");
-    vj_table_column(table, VJ_RIGHT, "clips/s", "");
-    vj_table_column(table, VJ_RIGHT, "trained", "hours");
-    vj_table_column(table, VJ_RIGHT, "to go", "hours");
-    vj_table_column(table, VJ_RIGHT, "restarts", "");
-    vj_table_column(table, VJ_RIGHT, "bad steps", "");
-    vj_table_column(table, VJ_RIGHT, "failed checkpoints", "");
     for (int i = 0; i < count; i++) put_where(table, &runs[i]);
 }
 
@@ -134,16 +120,12 @@ static void put_times(vj_document *document, const vj_recorded *runs, int count)
     vj_table *table = vj_document_table(document, "times",
                                         "Time by phase, of all steps; waiting and communication are "
                                         "the slowest rank's of each step, computing is the rest.");
-    vj_table_column(table, VJ_LEFT, "run", "");
-    vj_table_column(table, VJ_RIGHT, "computing", "%");
-    vj_table_column(table, VJ_RIGHT, "waiting for clips", "%");
-    vj_table_column(table, VJ_RIGHT, "communication", "%");
     for (int i = 0; i < count; i++) {
         const double waiting = share_of(&runs[i], "data_wait_s"), communication = share_of(&runs[i], "comm_s");
-        vj_table_text(table, "%s", runs[i].name);
-        vj_table_number(table, 100.0 - waiting - (isnan(communication) ? 0.0 : communication), 1);
-        vj_table_number(table, waiting, 1);
-        vj_table_number(table, communication, 1);
+        vj_row_text(table, "run", "%s", runs[i].name);
+        vj_row_number(table, "computing", "%", 100.0 - waiting - (isnan(communication) ? 0.0 : communication), 1);
+        vj_row_number(table, "waiting for clips", "%", waiting, 1);
+        vj_row_number(table, "communication", "%", communication, 1);
     }
 }
 
@@ -176,7 +158,7 @@ static int add_runs(vj_document *document, const char *const *paths, int count, 
     vj_recorded *runs = vj_report_memory(count, sizeof *runs);
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < count; i++) vj_recorded_read(&runs[i], paths[i]);
-    for (int i = 0; i < count; i++) vj_recorded_read_checkpoint(&runs[i]);
+    for (int i = 0; i < count; i++) vj_recorded_read_state(&runs[i]);
     name_runs(runs, count);
     vj_document_section(document, count == 1 ? "Run" : "Runs");
     put_overview(document, runs, count);

@@ -38,25 +38,18 @@ void vj_runs_history(vj_document *document, const vj_recorded *runs, int count)
                               count == 1 ? "run was made" : "runs were made");
     } else {
         vj_table *table = vj_document_table(document, "history", "");
-        vj_table_column(table, VJ_LEFT, "run", "");
-        vj_table_column(table, VJ_LEFT, "time", "UTC");
-        vj_table_column(table, VJ_LEFT, "event", "");
-        vj_table_column(table, VJ_RIGHT, "from step", "");
-        vj_table_column(table, VJ_RIGHT, "ranks", "");
-        vj_table_column(table, VJ_LEFT, "host of rank 0", "");
-        vj_table_column(table, VJ_LEFT, "why", "");
         for (int i = 0, put = 0; i < count; i++)
             for (int k = 0; k < runs[i].history_count && put < LINES_MAX; k++, put++) {
                 const vj_happening *h = &runs[i].history[k];
                 const bool killed = strcmp(h->event, "start") == 0 && k > 0 &&
                                     (strcmp(h[-1].event, "start") == 0 || strcmp(h[-1].event, "roll_back") == 0);
-                vj_table_text(table, "%s", runs[i].name);
-                vj_table_text(table, "%s", h->time);
-                vj_table_text(table, "%s", event_name(h->event));
-                vj_table_number(table, (double)h->step, 0);
-                vj_table_number(table, h->ranks, 0);
-                vj_table_text(table, "%s", h->host);
-                vj_table_text(table, "%s", killed ? "the start before was killed" : h->why);
+                vj_row_text(table, "run", "%s", runs[i].name);
+                vj_row_text(table, "time (UTC)", "%s", h->time);
+                vj_row_text(table, "event", "%s", event_name(h->event));
+                vj_row_number(table, "from step", "", (double)h->step, 0);
+                vj_row_number(table, "ranks", "", h->ranks, 0);
+                vj_row_text(table, "host of rank 0", "%s", h->host);
+                vj_row_text(table, "why", "%s", killed ? "the start before was killed" : h->why);
             }
     }
     if (lines > LINES_MAX) vj_document_paragraph(document, "The first %d of %d lines.", LINES_MAX, lines);
@@ -190,28 +183,20 @@ void vj_runs_provenance(vj_document *document, const vj_recorded *runs, int coun
     vj_table *table = vj_document_table(document, "provenance",
                                         "Of the newest checkpoint; code: of the last start. Two runs of the same "
                                         "fingerprint were trained on the same clips with the same labels.");
-    vj_table_column(table, VJ_LEFT, "run", "");
-    vj_table_column(table, VJ_LEFT, "folder", "");
-    vj_table_column(table, VJ_LEFT, "newest checkpoint", "");
-    vj_table_column(table, VJ_RIGHT, "ranks", "");
-    vj_table_column(table, VJ_LEFT, "hosts", "");
-    vj_table_column(table, VJ_RIGHT, "roll-backs", "");
-    vj_table_column(table, VJ_LEFT, "clips", "");
-    vj_table_column(table, VJ_LEFT, "fingerprint of the clips", "");
-    vj_table_column(table, VJ_LEFT, "code", "");
     for (int i = 0; i < count; i++) {
         const vj_recorded *run = &runs[i];
         const bool known = run->checkpoint_count > 0 && run->date;
         const char *stores = vj_flat_settings_find(&run->settings, "data.train");
-        vj_table_text(table, "%s", run->name);
-        vj_table_text(table, "%s", run->path);
-        vj_table_text(table, known ? "step %lld, %s" : "",
-                      known ? (long long)run->checkpoints[run->checkpoint_count - 1] : 0, known ? run->date : "");
-        vj_table_number(table, count_or_nothing(run->ranks), 0);
-        vj_table_text(table, "%.200s", run->hosts ? run->hosts : "");
-        vj_table_number(table, known ? (double)run->rollbacks : NAN, 0);
-        vj_table_text(table, "%s", stores ? stores : "");
-        vj_table_text(table, run->fingerprint ? "%016llx" : "", (unsigned long long)run->fingerprint);
-        vj_table_text(table, "%s", code_of(run));
+        vj_row_text(table, "run", "%s", run->name);
+        vj_row_text(table, "folder", "%s", run->path);
+        vj_row_text(table, "newest checkpoint", known ? "step %lld, %s" : "",
+                    known ? (long long)run->checkpoints[run->checkpoint_count - 1] : 0, known ? run->date : "");
+        vj_row_number(table, "ranks", "", count_or_nothing(run->ranks), 0);
+        vj_row_text(table, "hosts", "%.200s", run->hosts ? run->hosts : "");
+        vj_row_number(table, "roll-backs", "", known ? (double)run->rollbacks : NAN, 0);
+        vj_row_text(table, "clips", "%s", stores ? stores : "");
+        vj_row_text(table, "fingerprint of the clips", run->fingerprint ? "%016llx" : "",
+                    (unsigned long long)run->fingerprint);
+        vj_row_text(table, "code", "%s", code_of(run));
     }
 }

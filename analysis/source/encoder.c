@@ -50,21 +50,37 @@ static vj_status take_layers(encoders *e, int i, int64_t count, float *const *x,
     return VJ_OK;
 }
 
+static int64_t count_damaged(const void *from)
+{
+    const encoders *e = from;
+    return e->frozen.damaged_count;
+}
+
 static vj_status read(void *from, int64_t first, int64_t count, float *const *x)
 {
     encoders *e = from;
     for (int64_t done = 0; done < count;) {
         vj_batch batch;
         double wait_s;
-        VJ_TRY(vj_loader_next(e->frozen.loader, &batch, &wait_s));
+        VJ_TRY(vj_frozen_next(&e->frozen, &batch, &wait_s));
         VJ_ASSERT(batch.clips[0] == e->frozen.chosen[first + done] && batch.count <= count - done);
-        for (int i = 0; i < e->frozen.count; i++) {
+        for (int i = 0; x && count_damaged(e) == 0 && i < e->frozen.count; i++) {
             (void)vj_frozen_encode(&e->frozen, i, &batch); /* the features are fetched like the other layers */
             VJ_TRY(take_layers(e, i, batch.count, x + i * e->layers, done));
         }
         done += batch.count;
     }
     return VJ_OK;
+}
+
+static vj_status leave_out(void *from, const int64_t **left, int64_t *count, uint64_t *failed)
+{
+    encoders *e = from;
+    int64_t damaged;
+    const vj_status status = vj_frozen_leave_out(&e->frozen, &damaged, failed);
+    *left = e->frozen.chosen;
+    *count = e->frozen.n;
+    return status;
 }
 
 static void close_encoders(void *from)
@@ -75,7 +91,8 @@ static void close_encoders(void *from)
     free(e);
 }
 
-static const vj_source_kind kind = {begin, read, close_encoders, false};
+static const vj_source_kind kind = {
+    .begin = begin, .read = read, .damaged = count_damaged, .leave_out = leave_out, .close = close_encoders};
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
@@ -145,7 +162,7 @@ static vj_status describe(vj_source *source, encoders *e, const vj_strings *list
         }
     }
     vj_source_settle_names(source, other);
-    vj_frozen_describe_preprocessing(e->frozen.config, source->preprocessing, sizeof source->preprocessing);
+    vj_frozen_describe_preprocessing(&e->frozen, source->preprocessing, sizeof source->preprocessing);
     return VJ_OK;
 }
 
@@ -188,6 +205,7 @@ static vj_status open_all(vj_source *source, encoders *e, const vj_config *confi
     vj_strings list;
     VJ_TRY(vj_frozen_split_paths(&list, request->encoders));
     VJ_TRY(vj_frozen_open_clips(&e->frozen, config, request->stores, source->comm));
+    e->frozen.marks = true;
     VJ_TRY(parse_layers(e, request->layers));
     if (list.count * e->layers > VJ_MAX_REPRESENTATIONS)
         return vj_raise(VJ_ERR_USAGE,

@@ -54,7 +54,7 @@ static void close_stores(void *from)
     free(s);
 }
 
-static const vj_source_kind kind = {begin, read, close_stores, true};
+static const vj_source_kind kind = {.begin = begin, .read = read, .close = close_stores, .cheap = true};
 
 /* ------------------------------------------------------------------------------------------------ the same clips */
 
@@ -182,6 +182,7 @@ static void describe(vj_source *source, const stores *s)
         memcpy(source->label_names[l], first->label_names[l], VJ_LABEL_NAME);
         source->classes[l] = classes_of(s, l);
     }
+    memcpy(source->failed, first->failed, sizeof source->failed);
     snprintf(source->preprocessing, sizeof source->preprocessing, "%s", first->preprocessing);
     for (int i = 0; i < s->count; i++) {
         const vj_features_header *h = vj_features_describe(s->store[i]);

@@ -8,8 +8,18 @@
 typedef struct {
     /** Begin a pass over clips [first, last), which this rank reads in ascending order. Not collective. */
     vj_status (*begin)(void *from, int64_t first, int64_t last);
-    /** Read the pass's next clips [first, first + count) to x[i], f32 [count, tokens, width]. Not collective. */
+    /**
+     * Read the pass's next clips [first, first + count) to x[i], f32 [count, tokens, width]; x NULL: only look for
+     * damaged clips. Not collective.
+     */
     vj_status (*read)(void *from, int64_t first, int64_t count, float *const *x);
+    /** How many damaged clips this rank has found; x is undefined then. NULL: damage is an error. Not collective. */
+    int64_t (*damaged)(const void *from);
+    /**
+     * Leave the damaged clips of all ranks out; *left [*count], borrowed: the numbers of the others. failed [labels]
+     * is increased by how many of those left out have a label. Collective, agreed.
+     */
+    vj_status (*leave_out)(void *from, const int64_t **left, int64_t *count, uint64_t *failed);
     void (*close)(void *from);
     bool cheap; /* reading on after a row that is not finite, to count all of them, costs little */
 } vj_source_kind;
@@ -33,10 +43,13 @@ struct vj_source {
     char preprocessing[256];
     uint64_t fingerprint; /* of the clip stores that the numbers refer to */
 
-    int64_t slab;              /* clips of a slab */
-    int64_t first, last, next; /* this rank's clips, and the pass's next */
-    int64_t slabs;             /* of a pass, of the rank that has most clips */
-    int64_t done;              /* slabs of this pass so far */
+    int64_t slab;                   /* clips of a slab */
+    int64_t first, last, next;      /* this rank's clips, and the pass's next */
+    int64_t slabs;                  /* of a pass, of the rank that has most clips */
+    int64_t done;                   /* slabs of this pass so far */
+    int64_t damaged;                /* clips left out so far, in passes */
+    uint64_t failed[VJ_MAX_LABELS]; /* left out in passes or when the features were made: how many have a label */
+    bool shrunk;                    /* until vj_source_has_shrunk() */
     float *x[VJ_MAX_REPRESENTATIONS];
 };
 

@@ -109,19 +109,26 @@ vj_status vj_source_take_columns(vj_source *s, bool sums)
     return VJ_OK;
 }
 
-vj_status vj_source_take_slabs(vj_source *s, int64_t clips)
+/* This rank's part of the clips, in slabs of at most so many. No pass has begun. */
+static void share_clips(vj_source *s, int64_t slab)
 {
-    int64_t clip_bytes = 0, most_first, most_last;
-    for (int i = 0; i < s->count; i++)
-        clip_bytes += s->representation[i].tokens * s->representation[i].width * (int64_t)sizeof(float);
+    int64_t most_first, most_last;
     vj_split(s->clips, s->size, s->rank, &s->first, &s->last);
     vj_split(s->clips, s->size, 0, &most_first, &most_last);
-    const int64_t most = most_last - most_first, fit = SLAB_BYTES / clip_bytes;
-    s->slab = clips > 0 ? clips : fit < 1 ? 1 : fit;
-    if (s->slab > most) s->slab = most;
+    const int64_t most = most_last - most_first;
+    s->slab = slab < most ? slab : most;
     s->slabs = (most + s->slab - 1) / s->slab;
-    s->next = s->last; /* no pass has begun */
+    s->next = s->last;
     s->done = s->slabs;
+}
+
+vj_status vj_source_take_slabs(vj_source *s, int64_t clips)
+{
+    int64_t clip_bytes = 0;
+    for (int i = 0; i < s->count; i++)
+        clip_bytes += s->representation[i].tokens * s->representation[i].width * (int64_t)sizeof(float);
+    const int64_t fit = SLAB_BYTES / clip_bytes;
+    share_clips(s, clips > 0 ? clips : fit < 1 ? 1 : fit);
     for (int i = 0; i < s->count; i++) {
         const vj_representation *r = &s->representation[i];
         s->x[i] = vj_calloc(s->slab * r->tokens * r->width, sizeof *s->x[i]);
@@ -163,6 +170,65 @@ void vj_source_settle_names(vj_source *s, const char *const *other)
         for (int number = 2; is_repeated(s, i); number++)
             snprintf(name, VJ_REPRESENTATION_NAME, "%s (%d)", plain, number);
     }
+}
+
+/* ------------------------------------------------------------------------------------------------ damaged clips */
+
+/* Keep the columns' rows of the clips `left` [count], which are some of numbers, in the same order. */
+static void keep_clips(vj_source *s, const int64_t *left, int64_t count)
+{
+    const int64_t before = s->clips;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < before && kept < count; i++) {
+        if (s->numbers[i] != left[kept]) continue;
+        s->numbers[kept] = s->numbers[i];
+        if (s->sums) s->sums[kept] = s->sums[i];
+        for (int l = 0; l < s->label_count; l++)
+            s->labels[kept * s->label_count + l] = s->labels[i * s->label_count + l];
+        kept++;
+    }
+    VJ_ASSERT(kept == count);
+    s->clips = count;
+    s->damaged += before - count;
+}
+
+/* Some rank has found damaged clips: look at this rank's others too, then leave out those of all. Collective. */
+static vj_status leave_damaged_out(vj_source *s)
+{
+    vj_status status = VJ_OK;
+    const int64_t *left, before = s->clips;
+    int64_t count;
+    while (status == VJ_OK && s->next < s->last) {
+        const int64_t n = s->last - s->next < s->slab ? s->last - s->next : s->slab;
+        status = s->kind->read(s->from, s->next, n, NULL);
+        s->next += n;
+    }
+    VJ_TRY(vj_agree(s->comm, status));
+    VJ_TRY(s->kind->leave_out(s->from, &left, &count, s->failed));
+    keep_clips(s, left, count);
+    share_clips(s, s->slab);
+    s->shrunk = true;
+    if (s->rank == 0)
+        vj_warn("%lld damaged clips are left out; beginning anew with the other %lld", (long long)(before - count),
+                (long long)count);
+    return VJ_ERR_STATE;
+}
+
+bool vj_source_has_shrunk(vj_source *s)
+{
+    const bool shrunk = s && s->shrunk;
+    if (s) s->shrunk = false;
+    return shrunk;
+}
+
+int64_t vj_source_damaged(const vj_source *s)
+{
+    return s->damaged;
+}
+
+int64_t vj_source_failed(const vj_source *s, int label)
+{
+    return (int64_t)s->failed[label];
 }
 
 /* ------------------------------------------------------------------------------------------------ passes */
@@ -261,11 +327,12 @@ vj_status vj_source_next(vj_source *s, vj_slab *slab, bool *more)
     if (!*more) return VJ_OK;
     slab->count = s->last - s->next < s->slab ? s->last - s->next : s->slab;
     VJ_TRY(vj_agree(s->comm, slab->count > 0 ? s->kind->read(s->from, s->next, slab->count, s->x) : VJ_OK));
-    find_bad_rows(s, s->next, slab->count, bad);
+    int any[2] = {s->kind->damaged && s->kind->damaged(s->from) > 0, 0};
+    if (!any[0]) find_bad_rows(s, s->next, slab->count, bad);
     s->next += slab->count;
     s->done++;
-    int any = 0;
-    for (int i = 0; i < s->count; i++) any |= bad[i].rows > 0;
-    MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, s->comm);
-    return any ? refuse_bad_rows(s, bad) : VJ_OK;
+    for (int i = 0; i < s->count; i++) any[1] |= bad[i].rows > 0;
+    MPI_Allreduce(MPI_IN_PLACE, any, 2, MPI_INT, MPI_MAX, s->comm);
+    if (any[0]) return leave_damaged_out(s);
+    return any[1] ? refuse_bad_rows(s, bad) : VJ_OK;
 }

@@ -95,9 +95,20 @@ int64_t vj_source_slab_clips(const vj_source *source);
 /** Begin a pass over all clips; each pass gives the same rows. Collective. */
 vj_status vj_source_begin(vj_source *source);
 /**
+ * Did the last pass end because clips were found damaged? They are left out from now on, as vjepa-embed and
+ * vjepa-evaluate do it, so that the source has fewer clips: what was learned of it must be begun anew. True once for
+ * each time. NULL is allowed. The same on all ranks.
+ */
+bool vj_source_has_shrunk(vj_source *source);
+/** How many clips were left out as damaged so far, in passes. */
+int64_t vj_source_damaged(const vj_source *source);
+/** How many clips that have this label were left out as damaged, in passes or when the features were made. */
+int64_t vj_source_failed(const vj_source *source, int label);
+/**
  * Get this rank's next slab. *more is false when all ranks have had all their clips; until then all ranks get a slab,
  * which may be empty, so that what is collective can be done once a slab. Rows that are not finite are counted, named
- * and refused (VJ_ERR_FORMAT). Collective, agreed.
+ * and refused (VJ_ERR_FORMAT). VJ_ERR_STATE, not reported: clips are damaged (vj_source_has_shrunk()), and not too many
+ * to go on without them. Collective, agreed.
  */
 vj_status vj_source_next(vj_source *source, vj_slab *slab, bool *more);
 

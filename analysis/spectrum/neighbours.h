@@ -1,8 +1,8 @@
 /*
  * The k rows that are nearest to each of some queries, of rows that come piece by piece, in any order. Local to a rank:
  * no MPI. The result is exact and depends neither on the order nor on the pieces: a similarity that is kept is a sum in
- * double in a fixed order, and among equal ones the row with the smaller number is nearer. A product by BLAS, whose
- * order of sums is unknown, only excludes rows that its largest possible error leaves no chance.
+ * double in a fixed order, and among equal ones the row with the smaller number is nearer. Products in floats by BLAS,
+ * whose order of sums is unknown, only exclude rows that their largest possible error leaves no chance.
  */
 #ifndef VJ_SPECTRUM_NEIGHBOURS_H
 #define VJ_SPECTRUM_NEIGHBOURS_H
@@ -19,6 +19,13 @@ typedef struct {
     int64_t row;
 } vj_neighbour;
 
+/* Of a query or row x: what bounds its products. */
+typedef struct {
+    double norm;   /* |x| */
+    double spread; /* |x - centre|, INFINITY: too large for products of floats */
+    double offset; /* centre . x */
+} vj_measured;
+
 typedef struct {
     vj_distance distance;
     int D, k;
@@ -28,10 +35,13 @@ typedef struct {
     int64_t count;              /* queries */
     int64_t self;               /* query i is row self + i, which is not its own neighbour; negative: it is none */
     float *queries;             /* [room, D] to be filled by the caller */
-    double *norms;              /* [room] of the queries */
+    vj_measured *measured;      /* [room] of the queries */
     vj_neighbour *list;         /* [lists, room, k] nearest first */
     int *found;                 /* [lists, room] how many rows a list has, at most k */
-    double *query_tile, *row_tile, *products, *row_norms; /* of a product */
+    double *centre;             /* [D] the queries' mean */
+    double centre_norm;
+    float *query_tile, *row_tile, *products;      /* of a product: rows less the centre */
+    double *row_norms, *row_spreads, *row_limits; /* of the rows of a tile; row_limits: see limits in neighbours.c */
 } vj_search;
 
 /** Bytes that a query takes, and those of the tiles of a search. */

@@ -300,6 +300,7 @@ static vj_probe_row make_row(const campaign *c, int r, int t, int share)
                         .labels = config->probe.labels[share],
                         .training_clips = c->subsets[first].clips,
                         .validation_clips = c->tasks[t].validation_clips,
+                        .failed = vj_source_failed(c->analysis->validation, c->tasks[t].label),
                         .seeds = seeds,
                         .classes = c->tasks[t].classes,
                         .encoder_digest = representation(c, r)->digest,

@@ -8,7 +8,7 @@
 #include "parallel/parallel.h"
 #include "spectrum/parts.h"
 
-enum { BATCH = 256, TOP = 5 }; /* rows that are multiplied at a time */
+enum { TOP = 5 };
 
 struct vj_ridge {
     vj_ridge_shape shape;
@@ -26,14 +26,16 @@ struct vj_ridge {
     vj_ridge_path path;
     double *right;     /* [L, C] validation clips of each class that are right */
     double *asked;     /* [C] validation clips of each class */
-    double *p, *q, *f; /* a batch: [BATCH, D] rows in the eigenvectors' directions, divided; [BATCH, C] answers */
+    double *p, *q, *f; /* a batch: [VJ_RIDGE_BATCH, D] rows in the eigenvectors' directions, divided; [VJ_RIDGE_BATCH,
+                          C] answers */
 };
 
 /* A whole [D, D]: while rows are added the sums of this rank's own, then the eigenvectors. */
 int64_t vj_ridge_bytes(const vj_ridge_shape *shape, int ranks)
 {
     const double D = shape->D, C = shape->C, L = shape->lambdas;
-    const double numbers = D * D * (1.0 + 1.0 / ranks) + 3.0 * C * D + BATCH * (2.0 * D + C) + (L + 4.0) * C + 6.0 * L;
+    const double numbers =
+        D * D * (1.0 + 1.0 / ranks) + 3.0 * C * D + VJ_RIDGE_BATCH * (2.0 * D + C) + (L + 4.0) * C + 6.0 * L;
     return (int64_t)(numbers * (double)sizeof(double));
 }
 
@@ -50,9 +52,9 @@ static bool allocate(vj_ridge *r)
     r->path.lambda = vj_calloc(6 * L, sizeof(double));
     r->right = vj_calloc(L * C, sizeof(double));
     r->asked = vj_calloc(C, sizeof(double));
-    r->p = vj_calloc(BATCH * D, sizeof(double));
-    r->q = vj_calloc(BATCH * D, sizeof(double));
-    r->f = vj_calloc(BATCH * C, sizeof(double));
+    r->p = vj_calloc(VJ_RIDGE_BATCH * D, sizeof(double));
+    r->q = vj_calloc(VJ_RIDGE_BATCH * D, sizeof(double));
+    r->f = vj_calloc(VJ_RIDGE_BATCH * C, sizeof(double));
     if (!r->path.lambda) return false;
     r->path.error = r->path.lambda + L;
     r->path.squared = r->path.error + L;
@@ -237,8 +239,8 @@ static double leave_out(const vj_ridge *r, int i, int own)
 
 void vj_ridge_leave_out(vj_ridge *r, double *x, const int *classes, int64_t count)
 {
-    for (int64_t at = 0; at < count; at += BATCH) {
-        const int rows = (int)(count - at < BATCH ? count - at : BATCH);
+    for (int64_t at = 0; at < count; at += VJ_RIDGE_BATCH) {
+        const int rows = (int)(count - at < VJ_RIDGE_BATCH ? count - at : VJ_RIDGE_BATCH);
         turn(r, x + at * r->shape.D, rows);
         for (int l = 0; l < r->shape.lambdas; l++) {
             answer(r, rows, l);
@@ -256,8 +258,8 @@ void vj_ridge_validate(vj_ridge *r, double *x, const int *classes, int64_t count
 {
     const int C = r->shape.C;
     for (int64_t i = 0; i < count; i++) r->asked[classes[i]] += 1.0;
-    for (int64_t at = 0; at < count; at += BATCH) {
-        const int rows = (int)(count - at < BATCH ? count - at : BATCH);
+    for (int64_t at = 0; at < count; at += VJ_RIDGE_BATCH) {
+        const int rows = (int)(count - at < VJ_RIDGE_BATCH ? count - at : VJ_RIDGE_BATCH);
         turn(r, x + at * r->shape.D, rows);
         for (int l = 0; l < r->shape.lambdas; l++) {
             answer(r, rows, l);

@@ -8,6 +8,9 @@
 
 #include "linear/matrix.h"
 
+/* Rows that are multiplied at a time: a BLAS copies the whole matrix for each time; with 256 it took 7 % longer. */
+enum { VJ_RIDGE_BATCH = 512 };
+
 typedef struct {
     int D, C;            /* width of the features; classes */
     int lambdas;         /* L */

@@ -16,8 +16,9 @@
 #include "spectrum/commands.h"
 #include "spectrum/neighbours.h"
 #include "spectrum/parts.h"
+#include "spectrum/ridge_fit.h"
 
-enum { REPEATS = 5, COMPONENTS = 64, BATCH = 256, NEIGHBOURS = 20, MOST_QUERIES = 1024 };
+enum { REPEATS = 5, COMPONENTS = 64, NEIGHBOURS = 20, MOST_QUERIES = 1024 };
 
 typedef struct {
     const vj_analysis *analysis;
@@ -27,7 +28,7 @@ typedef struct {
     float *features;    /* [rows, width], random; x: as doubles, less a mean */
     double *x, *mean, *sum, *basis, *projected, *values;
     double *square; /* [width, width], random */
-    double *turned; /* [BATCH, width] */
+    double *turned; /* [VJ_RIDGE_BATCH, width] */
     vj_matrix gram, vectors;
     vj_search search; /* with features as queries */
     json_t *report;
@@ -93,9 +94,9 @@ static vj_status add_cross_products(speed *s)
 /* ridge: rows in the directions of eigenvectors, here any matrix, batch by batch. */
 static vj_status turn_rows(speed *s)
 {
-    for (int at = 0; at < s->rows; at += BATCH)
-        vj_rows_multiply(s->turned, s->x + (int64_t)at * s->width, s->rows - at < BATCH ? s->rows - at : BATCH,
-                         s->width, s->square, s->width);
+    for (int at = 0; at < s->rows; at += VJ_RIDGE_BATCH)
+        vj_rows_multiply(s->turned, s->x + (int64_t)at * s->width,
+                         s->rows - at < VJ_RIDGE_BATCH ? s->rows - at : VJ_RIDGE_BATCH, s->width, s->square, s->width);
     return VJ_OK;
 }
 
@@ -171,7 +172,7 @@ static vj_status prepare(speed *s)
     s->projected = vj_calloc((int64_t)s->rows * COMPONENTS, sizeof *s->projected);
     s->values = vj_calloc(s->width, sizeof *s->values);
     s->square = vj_calloc((int64_t)s->width * s->width, sizeof *s->square);
-    s->turned = vj_calloc((int64_t)BATCH * s->width, sizeof *s->turned);
+    s->turned = vj_calloc((int64_t)VJ_RIDGE_BATCH * s->width, sizeof *s->turned);
     if (!s->features || !s->x || !s->mean || !s->sum || !s->basis || !s->projected || !s->values || !s->square ||
         !s->turned)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %d rows of width %d", s->rows, s->width);

@@ -19,7 +19,7 @@ for ranks in 2 3 4; do
     ridge "$ranks" "r$ranks.h5" "${encoders[@]}" >/dev/null
     python "$here/check_ridge.py" same r1.h5 "r$ranks.h5" || fail "$ranks ranks"
 done
-ridge 2 little.h5 "${encoders[@]}" --memory 1.5 >little.log # a few regressions at a time, in more passes
+ridge 2 little.h5 "${encoders[@]}" --memory 3 >little.log # a few regressions at a time, in more passes
 grep -q 'ridge: 12 regressions, [2-9] at a time' little.log || fail "not in several passes: $(cat little.log)"
 python "$here/check_ridge.py" same r1.h5 little.h5 || fail "in several passes"
 ridge 2 balanced.h5 "${encoders[@]}" --balanced >/dev/null

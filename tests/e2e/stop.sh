@@ -98,6 +98,16 @@ grep -q 'ROLL-BACK 1 of 1: .*step 12 .*back/step_00000010.h5.* 24 samples' back.
 [ "$(sed -n 12p back/metrics.csv | cut -d, -f1,2)" = 11,156 ] || fail "step 11 did not go on behind sample 144"
 "$bin/vjepa-inspect" back/step_00000024.h5 >inspect.log # printed to its end: no pipe that closes early
 grep -q 'rollbacks *1, 24 samples' inspect.log || fail "the checkpoint does not know of the roll-back"
+# A page of the run marks the roll-back, and says why; the terminal does not take the line for an end.
+report() { # RUN: its page and numbers
+    "$bin/vjepa-report" "$1" --csv "$1-csv" ${plots:+--out "$1.html"} >report.log 2>&1 || fail "vjepa-report $1: $(cat report.log)"
+}
+plots=$(command -v gnuplot || true) # without it there are numbers
+[ "$(cut -d, -f2,3 back/history.csv | tail -n 2 | tr '\n' ' ')" = 'roll_back,10 done,24 ' ] || fail "$(cat back/history.csv)"
+report back
+grep -q ',roll-back,10,2,.*,"*bad steps' back-csv/history.csv && grep -q '^back,complete,24,24,' back-csv/runs.csv ||
+    fail "no roll-back on the page: $(cat back-csv/history.csv back-csv/runs.csv)"
+[ -z "$plots" ] || grep -q '>roll-back<' back.html || fail "the roll-back is not marked in the curves"
 # So do restarts: after the roll-back, and killed in the midst of it.
 same_as_back() {
     "$bin/vjepa-inspect" --compare back/step_00000024.h5 "$1/step_00000024.h5" >compare.log ||
@@ -122,4 +132,11 @@ pretrain twice --set train.rollback_rank=100 --set train.max_bad_steps=2 --set c
 grep -q 'train\.max_bad_steps.*rollback_limit 1' twice.log || fail "it does not say why: $(cat twice.log)"
 [ "$(echo twice/step_*)" = twice/step_00000003.h5 ] || fail "bad steps are in a checkpoint: $(ls twice)"
 [ ! -e twice/complete ] || fail "a lost run is complete"
+# Its history ends with that, and so do the page and the terminal.
+[ "$(tail -n 1 twice/history.csv | cut -d, -f2)" = failed ] || fail "the end is not recorded: $(cat twice/history.csv)"
+report twice
+grep -q '^twice,FAILED: an error: the log says which,' twice-csv/runs.csv && grep -q ',failed,.*the log says which' twice-csv/history.csv ||
+    fail "no failure on the page: $(cat twice-csv/runs.csv twice-csv/history.csv)"
+"$bin/vjepa-report" --watch twice --once >watch.log || fail "watch: $(cat watch.log)"
+grep -q 'the job failed at step ' watch.log || fail "no failure in the terminal: $(cat watch.log)"
 finish
