@@ -52,7 +52,7 @@ for machine in h100 grace_hopper a100; do
 import json, sys
 r = json.load(open(sys.argv[1]))
 t, best = r['training'], r['layouts'][0]
-value = {a['setting']: float(a['value']) for a in r['assumptions'] if a['setting'].startswith('cluster.gpu')}
+value = {a['setting']: float(a['value']) for a in r['assumptions'] if a['setting'].startswith('cluster.gpu') and a['value'] not in ('true', 'false')}
 assert 'best' in best['verdict'] and best['ranks_a_node'] <= value['cluster.gpus_per_node'], best
 assert 10 < t['memory_gb_a_gpu'] <= 0.95 * value['cluster.gpu_memory_gb'], t
 assert abs(t['memory_gb_a_gpu'] - best['gb_a_gpu']) < 1e-9 and t['gpu_hours'] > 0

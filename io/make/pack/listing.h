@@ -14,6 +14,7 @@ typedef struct {
     vj_media_sink *sink;
     void *user;
     vj_class_names *classes;
+    unsigned words;       /* bits 1 << label: labels of this table that may be names of classes */
     unsigned fixed;       /* bits 1 << label: labels whose class names and numbers are fixed by settings->labels */
     vj_media media;       /* the current entry; the reader sets start_s, end_s, labels */
     char separator;       /* between CSV fields */
@@ -24,7 +25,8 @@ typedef struct {
 } vj_listing;
 
 /**
- * Return the number of a dataset, or of a label, by name; a new name is added. `text` and `line` are used in messages.
+ * Return the number of a dataset, or of a label, by name; a new name is added. A column label_NAME is the label NAME.
+ * `text` and `line` are used in messages.
  */
 vj_status vj_listing_dataset(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *dataset);
 vj_status vj_listing_label(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *label);

@@ -50,6 +50,7 @@ vj_status vj_listing_dataset(vj_listing *l, const vj_text *text, int64_t line, c
 vj_status vj_listing_label(vj_listing *l, const vj_text *text, int64_t line, const char *name, int *label)
 {
     vj_media_names *names = l->names;
+    if (strncmp(name, "label_", 6) == 0 && isalpha((unsigned char)name[6])) name += 6;
     for (*label = 0; *label < names->label_count; ++*label)
         if (strcmp(names->label_names[*label], name) == 0) return VJ_OK;
     if (*name == '\0' || strlen(name) >= VJ_LABEL_NAME)

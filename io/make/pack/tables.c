@@ -156,7 +156,7 @@ static const char *const csv_names[] = {"path", "dataset", "start", "end", "id"}
 static vj_status set_field(vj_listing *l, const vj_text *text, const vj_csv *row, int field, int label)
 {
     const char *name = l->names->label_names[label];
-    return vj_listing_set_label(l, text, row->line, label, name, row->field[field], vj_listing_takes_words(name));
+    return vj_listing_set_label(l, text, row->line, label, name, row->field[field], (l->words >> label & 1U) != 0);
 }
 
 static vj_status csv_row(vj_listing *l, const vj_text *text, const vj_csv *row, const int *column)
@@ -174,6 +174,7 @@ static vj_status csv_row(vj_listing *l, const vj_text *text, const vj_csv *row, 
 static vj_status csv_header(vj_listing *l, const vj_text *text, const vj_csv *header, int *column)
 {
     unsigned labels = 0;
+    l->words = 0;
     VJ_TRY(find_columns(text, header, csv_names, LABELS, 1, column));
     for (int i = 0; i < header->fields; i++) {
         const char *name = header->field[i];
@@ -184,8 +185,13 @@ static vj_status csv_header(vj_listing *l, const vj_text *text, const vj_csv *he
         *label = -1;
         if (reserved) continue;
         VJ_TRY(vj_listing_label(l, text, header->line, name, label));
+        if (labels & 1U << *label)
+            return vj_text_refuse(text, header->line, "two columns are the label \"%.60s\"",
+                                  l->names->label_names[*label]);
         labels |= 1U << *label;
-        if (vj_listing_takes_words(name)) VJ_TRY(vj_listing_fix_classes(l, *label));
+        if (!vj_listing_takes_words(name)) continue;
+        l->words |= 1U << *label;
+        VJ_TRY(vj_listing_fix_classes(l, *label));
     }
     if (*l->settings->labels && !l->fixed)
         return vj_raise(
