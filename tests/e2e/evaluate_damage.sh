@@ -30,14 +30,7 @@ evaluate() { # RANKS OUT [ARGS...]
         --set 'probe.pooling=[attentive, tokens2]' "$@"
 }
 same() { # A B [FILE...]: B's heads have the bits of A's, which may have more; FILEs are equal
-    /usr/bin/python3 - "$1" "$2" <<'PYTHON' || fail "$2 has other bits than $1"
-import sys, h5py
-for name in "evaluation.h5", "predictions.h5":
-    a, b = (h5py.File(f"{folder}/{name}")["heads"] for folder in sys.argv[1:3])
-    other = [head for head in b if a[head][()].tobytes() != b[head][()].tobytes()]
-    if other or not len(b):
-        sys.exit(f"{name}: {len(other)} of {len(b)} heads differ: {other[:3]}")
-PYTHON
+    same_heads "$1" "$2"
     local one=$1 other=$2
     shift 2
     for file in "$@"; do cmp -s "$one/$file" "$other/$file" || fail "$other/$file is not that of $one"; done
