@@ -20,6 +20,7 @@ MEANT = [
     (r"tile_kernel<", "sm_", ["HMMA", "LDSM", "LDGSTS"]),
     (r"tiles_(forward|backward)<", "sm_", ["HMMA", "LDSM", "LDGSTS"]),
     (r"wgmma_kernel<", "sm_90a", ["HGMMA", "UTMALDG", "USETMAXREG", "WARPGROUP"]),
+    (r"wgmma_(forward|backward)<", "sm_90a", ["HGMMA", "LDGSTS", "USETMAXREG", "WARPGROUP"]),
 ]
 NEVER = ["LDL", "STL"]
 
@@ -53,12 +54,15 @@ class Kernel:
         return self.static_shared + self.dynamic_shared[arch]
 
 
-def read_logs(folder, kernels):
+def read_logs(folder, kernels, problems):
+    """Registers; and products of a warp group that the compiler makes wait for one another, since it cannot see who uses their sums."""
     for log in sorted(glob.glob(f"{folder}/*.log")):
         symbol = arch = None
         for line in open(log):
             if m := re.search(r"Compiling entry function '(\S+)' for '(\S+)'", line):
                 symbol, arch = m.groups()
+            elif re.search(r"wgmma.* serialized|warpgroup.wait is injected", line):
+                problems.append(f"{os.path.basename(log)}: {line.strip()}")
             elif m := re.search(r"Used (\d+) registers", line):
                 kernels[symbol].registers[arch] = int(m[1])
                 if s := re.search(r"(\d+) bytes smem", line):
@@ -160,14 +164,15 @@ def main():
     args = [a for a in sys.argv[1:] if a != "--update"]
     path, folder = args
     symbols = collections.defaultdict(Kernel)
-    read_logs(folder, symbols)
+    problems = []
+    read_logs(folder, symbols, problems)
     read_ptx(folder, symbols)
     cuobjdump = shutil.which("cuobjdump")
     if cuobjdump:
         read_code(cuobjdump, folder, symbols)
     found = [s for s in symbols if symbols[s].registers]
     short = names_of(found)
-    kernels, problems = {}, []
+    kernels = {}
     for s in found:
         if short[s] in kernels:
             problems.append(f"two kernels are named {short[s]}")

@@ -42,6 +42,9 @@ void load_tile(void *to, const void *map, int x, int y, void *barrier);
  * late as they may be.
  */
 void wgmma(float *d, int columns, uint64_t a, uint64_t b, bool a_transposed, bool b_transposed, bool add);
+/* The same, with the part of A that a thread has in registers. */
+void wgmma(float *d, int columns, const uint32_t *a, uint64_t b, bool b_transposed, bool add);
+void operands_written(); /* what the thread's asynchronous copies wrote may be read by wgmma from now on */
 void wgmma_fence();
 void wgmma_commit();
 void wgmma_wait(int pending);

@@ -18,7 +18,15 @@ namespace emu
 namespace
 {
 
-enum { SYSTEM_BYTES = 1024, MAP_MAGIC = 0x7e45041a, GROUP = 128, ROWS = 64, DEPTH = 16, MOST_COLUMNS = 256 };
+enum {
+    SYSTEM_BYTES = 1024,
+    MAP_MAGIC = 0x7e45041a,
+    GROUP = 128,
+    ROWS = 64,
+    DEPTH = 16,
+    MOST_COLUMNS = 256,
+    MOST_SHARED = 227 << 10
+};
 
 /* ---------------------------------------------------------------------------------------------- phases and loads */
 
@@ -188,6 +196,7 @@ namespace
 struct product {
     float *d;
     int columns;
+    const uint32_t *registers; /* the thread's part of A, or NULL: A is in shared memory */
     uint64_t a, b;
     bool a_transposed, b_transposed, add;
     int group;
@@ -231,12 +240,21 @@ bool is_nan(const float *d, int n)
     return all;
 }
 
+/*
+ * Pieces of 16 bytes of shared memory that were written the ordinary way, and are not there for wgmma before the thread
+ * that wrote them says so: its number and 1, or 0.
+ */
+int written_by[MOST_SHARED / 16];
+std::vector<std::vector<uint32_t>> written; /* by thread */
+
 /* Eight elements that lie together. */
 void read_piece(float v[8], uint32_t address)
 {
     address ^= address >> 3 & 0x70;
     if (address < SYSTEM_BYTES || address + 16 > SYSTEM_BYTES + shared_used())
         give_up("wgmma reads beyond the block's shared memory");
+    if (written_by[(address - SYSTEM_BYTES) / 16])
+        give_up("wgmma reads what cp.async wrote, without fence.proxy.async after it");
     uint16_t bits[8];
     char *from = shared_begin() + address - SYSTEM_BYTES;
     __tsan_read16(from);
@@ -277,11 +295,15 @@ void read_operand(float *to, int width, uint64_t descriptor, bool transposed)
         }
 }
 
-/* EMU_BROKEN=wgmma: products leave out the last of their depth, for tests of what notices that. */
-int depth_used()
+/*
+ * EMU_BROKEN=wgmma: products leave out the last of their depth, for tests of what notices that; wgmma_registers: those
+ * with an operand in registers.
+ */
+int depth_used(bool registers)
 {
     const char *broken = getenv("EMU_BROKEN");
-    return broken && strcmp(broken, "wgmma") == 0 ? DEPTH - 1 : DEPTH;
+    const bool here = broken && (strcmp(broken, "wgmma") == 0 || (registers && strcmp(broken, "wgmma_registers") == 0));
+    return here ? DEPTH - 1 : DEPTH;
 }
 
 /* Of a row of d; the sum over the depth is made first, as mma's. A row of zeros adds nothing. */
@@ -311,6 +333,20 @@ template <class F> void for_each_element(int t, int columns, F f)
 
 alignas(16) float all[ROWS * MOST_COLUMNS], operand_a[DEPTH * ROWS], operand_b[DEPTH * MOST_COLUMNS];
 
+/* A of a product whose threads have it in registers, to[depth][row]: as mma() has it, 16 rows a warp. */
+void read_registers(float *to, const worker *of_thread, size_t product_number)
+{
+    for (int t = 0; t < GROUP; t++)
+        for (int i = 0; i < 4; i++) {
+            uint32_t pair;
+            give(&pair, of_thread[t].queue[product_number].registers + i, 4);
+            const int row = t / 32 * 16 + t % 32 / 4 + i % 2 * 8, k = t % 4 * 2 + i / 2 * 8;
+            const uint32_t low = pair << 16, high = pair & 0xffff0000u;
+            memcpy(to + k * ROWS + row, &low, 4);
+            memcpy(to + (k + 1) * ROWS + row, &high, 4);
+        }
+}
+
 /* Make the products of a warp group on its accumulator number `which` that belong to groups below `end`. */
 void make_products(worker *of_thread, size_t which, int end)
 {
@@ -320,12 +356,16 @@ void make_products(worker *of_thread, size_t which, int end)
         for_each_element(t, columns, [&](int i, int row, int column) {
             all[row * columns + column] = of_thread[t].busy[which].value[i];
         });
-    for (const product &p : of_thread[0].queue) {
+    for (size_t i = 0; i < of_thread[0].queue.size(); i++) {
+        const product &p = of_thread[0].queue[i];
         if (p.d != d || p.group >= end) continue;
-        read_operand(operand_a, ROWS, p.a, p.a_transposed);
+        if (p.registers)
+            read_registers(operand_a, of_thread, i);
+        else
+            read_operand(operand_a, ROWS, p.a, p.a_transposed);
         read_operand(operand_b, columns, p.b, p.b_transposed);
         for (int row = 0; row < ROWS; row++)
-            multiply_row(all + row * columns, operand_a + row, operand_b, columns, depth_used(), p.add);
+            multiply_row(all + row * columns, operand_a + row, operand_b, columns, depth_used(p.registers), p.add);
         count.mmas++;
     }
     for (int t = 0; t < GROUP; t++)
@@ -343,7 +383,8 @@ void compare_queues(const worker *of_thread)
         for (size_t i = 0; same && i < of_thread[0].queue.size(); i++) {
             const product &x = of_thread[t].queue[i], &y = of_thread[0].queue[i];
             same = x.a == y.a && x.b == y.b && x.columns == y.columns && x.a_transposed == y.a_transposed &&
-                   x.b_transposed == y.b_transposed && x.add == y.add && x.group == y.group;
+                   x.b_transposed == y.b_transposed && x.add == y.add && x.group == y.group &&
+                   !x.registers == !y.registers;
         }
         if (!same) give_up("threads of a warp group give different products (wgmma)");
     }
@@ -370,27 +411,69 @@ void hand_over(worker *w, int end)
 
 } /* namespace */
 
+namespace
+{
+
+void forget_written(int thread)
+{
+    for (const uint32_t piece : written[(size_t)thread])
+        if (written_by[piece] == thread + 1) written_by[piece] = 0;
+    written[(size_t)thread].clear();
+}
+
+} /* namespace */
+
+void ordinary_write(const void *to)
+{
+    if (barriers.empty()) return; /* a kernel that knows no wgmma */
+    const uint32_t piece = (shared_address(to) - SYSTEM_BYTES) / 16;
+    if (written.size() < (size_t)threads_of_block()) written.resize((size_t)threads_of_block());
+    written_by[piece] = thread_of_block() + 1;
+    written[(size_t)thread_of_block()].push_back(piece);
+}
+
+void operands_written()
+{
+    if (written.size() > (size_t)thread_of_block()) forget_written(thread_of_block());
+}
+
 void wgmma_fence()
 {
     this_worker()->fenced = true;
 }
 
-void wgmma(float *d, int columns, uint64_t a, uint64_t b, bool a_transposed, bool b_transposed, bool add)
+namespace
+{
+
+void add_product(product p)
 {
     worker *w = this_worker();
     if (!w->fenced) give_up("wgmma without wgmma.fence since the accumulators were the thread's own");
     accumulator *busy = nullptr;
     for (accumulator &x : w->busy)
-        if (x.d == d) busy = &x;
+        if (x.d == p.d) busy = &x;
     if (!busy) {
-        w->busy.push_back(accumulator{d, columns / 2, {}});
+        w->busy.push_back(accumulator{p.d, p.columns / 2, {}});
         busy = &w->busy.back();
-        give(busy->value, d, (size_t)columns * 2);
-        for (int i = 0; i < columns / 2; i++) ((word *)d)[i] = ~0u;
+        give(busy->value, p.d, (size_t)p.columns * 2);
+        for (int i = 0; i < p.columns / 2; i++) ((word *)p.d)[i] = ~0u;
     }
-    if (busy->n != columns / 2) give_up("wgmma of another shape on the same accumulators");
-    if (!is_nan(d, busy->n)) give_up("accumulators are written while wgmma works on them");
-    w->queue.push_back(product{d, columns, a, b, a_transposed, b_transposed, add, w->groups});
+    if (busy->n != p.columns / 2) give_up("wgmma of another shape on the same accumulators");
+    if (!is_nan(p.d, busy->n)) give_up("accumulators are written while wgmma works on them");
+    p.group = w->groups;
+    w->queue.push_back(p);
+}
+
+} /* namespace */
+
+void wgmma(float *d, int columns, uint64_t a, uint64_t b, bool a_transposed, bool b_transposed, bool add)
+{
+    add_product(product{d, columns, nullptr, a, b, a_transposed, b_transposed, add, 0});
+}
+
+void wgmma(float *d, int columns, const uint32_t *a, uint64_t b, bool b_transposed, bool add)
+{
+    add_product(product{d, columns, a, 0, b, false, b_transposed, add, 0});
 }
 
 void wgmma_commit()
@@ -425,6 +508,7 @@ void begin_block()
 {
     barriers.clear();
     workers.clear();
+    for (size_t t = 0; t < written.size(); t++) forget_written((int)t);
 }
 
 void end_thread()

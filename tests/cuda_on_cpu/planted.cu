@@ -148,7 +148,17 @@ static void copy_wait_missing(const char *name, bool wrong)
  * Sums of 64 rows, A[r][k] = r where k is a multiple of 64, by a matrix of ones there: a thread loads 64 of depth at a
  * time into a ring of two places, and a warp group multiplies. Each row's sums are STEPS times its number.
  */
-enum mistake { NONE, WAITS_LATE, NO_WGMMA_WAIT, GIVES_BACK_EARLY, OTHER_BYTES, OTHER_STRIDE, NO_FENCE };
+enum mistake {
+    NONE,
+    WAITS_LATE,
+    NO_WGMMA_WAIT,
+    GIVES_BACK_EARLY,
+    OTHER_BYTES,
+    OTHER_STRIDE,
+    NO_FENCE,
+    NO_PROXY_FENCE,
+    OVERWRITES_REGISTERS
+};
 enum { ROWS = 64, STEP = 64, STEPS = 5, WIDE = 192, PLACES = 2, DEPTH = STEP * STEPS };
 
 struct ring {
@@ -205,6 +215,48 @@ template <mistake m> static void rows_times_ones(float *out, vj_tensor_map a, vj
     wgmma_wait<0>();
 }
 
+/* The same sums with the rows' numbers in registers and the ones by cp.async, depth first. */
+struct ones_of_depth {
+    bf16 x[STEPS * 16 * STEP];
+    phase_barrier full;
+};
+
+template <mistake m> static void registers_times_ones(float *out, const bf16 *ones)
+{
+    ones_of_depth &s = shared<ones_of_depth>();
+    const int thread = (int)threadIdx.x, row = thread / 32 * 16 + thread % 32 / 4;
+    if (thread == 0) {
+        phase_init(&s.full, N / 2);
+        phase_init_done();
+    }
+    __syncthreads();
+    for (int at = thread * 8; at < STEPS * 16 * STEP; at += N / 2 * 8) copy_async(s.x + at, ones + at, true);
+    copy_commit();
+    copy_wait<0>();
+    if (m != NO_PROXY_FENCE) operands_written();
+    phase_arrive(&s.full);
+    phase_wait(&s.full, 0, nullptr);
+    uint32_t a[4] = {}; /* of 16 of depth, the first */
+    if (thread % 4 == 0) {
+        a[0] = pack((float)row, 0);
+        a[1] = pack((float)(row + 8), 0);
+    }
+    float c[STEP / 2] = {};
+    wgmma_fence();
+    for (int k = 0; k < STEPS; k++)
+        wgmma<STEP, true>(c, a, operand_at(wgmma_operand(s.x, 16, EIGHT_ROWS_BYTES), k * 2 * EIGHT_ROWS_BYTES), k > 0);
+    wgmma_commit();
+    if (m == OVERWRITES_REGISTERS) a[0] = a[1] = 0;
+    wgmma_results<STEP>(c);
+    out[thread] = c[0];
+    out[N / 2 + thread] = c[2];
+}
+
+static void fill_ones(bf16 *to)
+{
+    to[blockIdx.x * STEP + threadIdx.x] = (bf16)pack(1, 0);
+}
+
 /* Row r of `to` has r, or else 1, where the depth is a multiple of 64. */
 static void fill_operand(bf16 *to, bool numbers)
 {
@@ -239,6 +291,15 @@ static void warp_group(const char *name, void (*kernel)(float *, vj_tensor_map, 
     TRY(launch(fill_operand, ROWS, DEPTH, 0, first, a, true));
     TRY(launch(fill_operand, WIDE, DEPTH, 0, first, b, false));
     TRY(launch(kernel, 1, N, sizeof(ring), first, out, map_of(a, ROWS), map_of(b, WIDE)));
+    download(name, out, sum_of_row);
+}
+
+static void registers(const char *name, void (*kernel)(float *, const bf16 *))
+{
+    float *out = device_floats(N);
+    bf16 *ones = (bf16 *)device_floats(STEPS * 16 * STEP / 2);
+    TRY(launch(fill_ones, STEPS * 16, STEP, 0, first, ones));
+    TRY(launch(kernel, 1, N / 2, sizeof(ones_of_depth), first, out, (const bf16 *)ones));
     download(name, out, sum_of_row);
 }
 
@@ -334,6 +395,16 @@ int main(int argc, char **argv)
     for (const auto &g : groups)
         if (strcmp(name, g.name) == 0) {
             warp_group(name, wrong ? g.wrong : rows_times_ones<NONE>);
+            return 0;
+        }
+    const struct {
+        const char *name;
+        void (*wrong)(float *, const bf16 *);
+    } by_registers[] = {{"missing_proxy_fence", registers_times_ones<NO_PROXY_FENCE>},
+                        {"registers_overwritten", registers_times_ones<OVERWRITES_REGISTERS>}};
+    for (const auto &r : by_registers)
+        if (strcmp(name, r.name) == 0) {
+            registers(name, wrong ? r.wrong : registers_times_ones<NONE>);
             return 0;
         }
     const struct {

@@ -1,7 +1,8 @@
 /*
  * The product of compute capability 9.0 (product_wgmma.cu) on the emulated GPU, where wgmma adds in the order of mma:
- * so all results have the bits of the kernel that all GPUs have. And the trial at the start, by which a device that
- * multiplies wrong is found. With EMU_CAPABILITY=80 the tests are about a GPU without wgmma.
+ * so all results have the bits of the kernel that all GPUs have. What attention by wgmma promises besides being right,
+ * which tests/unit/test_attention.c looks at. And the trial at the start, by which a device that computes wrong is
+ * found. With EMU_CAPABILITY=80 the tests are about a GPU without wgmma.
  */
 #include "base/status.h"
 #include "unit/kernel_test.h"
@@ -213,6 +214,144 @@ static void own_uses_it(void **state)
     close_cuda(be);
 }
 
+/* ---------------------------------------------------------------------------------------------- attention */
+
+/* Tiles are of 128 rows, or 128 and 64 of the other side; warp groups have 64 rows. */
+enum { HEADS = 2, LONG = 150, TOKENS = LONG + 70 };
+static const int32_t segment_offsets[] = {0, LONG, TOKENS};
+static const int head_widths[] = {64, 80, 128};
+enum { HEAD_WIDTHS = sizeof head_widths / sizeof *head_widths };
+
+/* Of each row: out, dqkv, lse. */
+enum { PARTS = 3 };
+typedef struct {
+    float *at[PARTS];
+    int64_t width[PARTS]; /* of a row */
+} attended;
+
+/* Attention of the first segments. Rows from `nan_from` on are NaN. */
+static attended attend(vj_backend *be, int head_width, int segments, int nan_from)
+{
+    const int D = HEADS * head_width, R = segment_offsets[segments];
+    stored qkv = stored_random(be, VJ_TYPE_BF16, (int64_t)R * 3 * D, 1, 1);
+    stored dout = stored_random(be, VJ_TYPE_BF16, (int64_t)R * D, 1, 2);
+    for (int64_t i = (int64_t)nan_from * 3 * D; i < qkv.n; i++) qkv.host[i] = NAN;
+    for (int64_t i = (int64_t)nan_from * D; i < dout.n; i++) dout.host[i] = NAN;
+    push_stored(be, &qkv);
+    push_stored(be, &dout);
+    array out = array_empty(be, (int64_t)R * D), dqkv = array_empty(be, (int64_t)R * 3 * D);
+    array lse = array_empty(be, R * HEADS);
+    int32_t *offset = ints_on_device(be, segment_offsets, segments + 1);
+    const vj_rows rows = vj_rows_from(segment_offsets, offset, segments);
+    vj_attention_forward(be, vj_f32(out.device), lse.device, qkv.device, &rows, D, HEADS);
+    vj_attention_backward(be, vj_f32(dqkv.device), dout.device, qkv.device, vj_f32(out.device), lse.device, &rows, D,
+                          HEADS);
+    array *all[PARTS] = {&out, &dqkv, &lse};
+    attended x;
+    for (int i = 0; i < PARTS; i++) {
+        pull(be, all[i]);
+        x.at[i] = all[i]->host;
+        x.width[i] = all[i]->n / R;
+        vj_device_free(be, all[i]->device);
+    }
+    drop_stored(be, &qkv), drop_stored(be, &dout);
+    vj_device_free(be, offset);
+    return x;
+}
+
+static void forget(attended *x)
+{
+    for (int i = 0; i < PARTS; i++) free(x->at[i]);
+}
+
+static bool same_rows(const attended *a, const attended *b, int rows)
+{
+    for (int i = 0; i < PARTS; i++)
+        if (memcmp(a->at[i], b->at[i], (size_t)(rows * a->width[i]) * 4) != 0) return false;
+    return true;
+}
+
+/* However many tiles a block takes: bits of a call are the same. */
+static void tiles_of_a_block_do_not_show(void **state)
+{
+    (void)state;
+    if (!device_has_wgmma()) skip();
+    const char *processors[] = {"132", "3", "1"};
+    attended all[3][HEAD_WIDTHS];
+    for (int i = 0; i < 3; i++) {
+        setenv("EMU_PROCESSORS", processors[i], 1);
+        vj_backend *be = open_with("wgmma");
+        for (int w = 0; w < HEAD_WIDTHS; w++) {
+            all[i][w] = attend(be, head_widths[w], 2, TOKENS);
+            assert_true(same_rows(&all[i][w], &all[0][w], TOKENS));
+        }
+        close_cuda(be);
+    }
+    unsetenv("EMU_PROCESSORS");
+    for (int i = 0; i < 3; i++)
+        for (int w = 0; w < HEAD_WIDTHS; w++) forget(&all[i][w]);
+}
+
+/* A segment's bits do not depend on the next one, of which tiles would bring rows; not even if that one is NaN. */
+static void segments_do_not_depend_on_others(void **state)
+{
+    (void)state;
+    if (!device_has_wgmma()) skip();
+    vj_backend *be = open_with("wgmma");
+    for (int w = 0; w < HEAD_WIDTHS; w++) {
+        attended both = attend(be, head_widths[w], 2, TOKENS), spoiled = attend(be, head_widths[w], 2, LONG);
+        attended alone = attend(be, head_widths[w], 1, LONG);
+        assert_true(isnan(spoiled.at[0][LONG * spoiled.width[0]]));
+        assert_true(same_rows(&both, &alone, LONG) && same_rows(&spoiled, &alone, LONG));
+        forget(&both), forget(&spoiled), forget(&alone);
+    }
+    close_cuda(be);
+}
+
+/* own and wgmma use it, mma does not: bits say so, since tiles are others. Ranks can tell it apart. */
+static void who_multiplies_attends(void **state)
+{
+    (void)state;
+    if (!device_has_wgmma()) skip();
+    const char *products[] = {"mma", "wgmma", "own", "cublaslt"};
+    attended all[4];
+    for (int i = 0; i < 4; i++) {
+        vj_kernels kernels;
+        vj_backend *be = open_with(products[i]);
+        all[i] = attend(be, 64, 2, TOKENS);
+        vj_backend_kernels(be, &kernels);
+        assert_true((i == 1 || i == 2) == !!strstr(kernels.library, "wgmma attention"));
+        close_cuda(be);
+    }
+    assert_false(same_rows(&all[1], &all[0], TOKENS));
+    assert_true(same_rows(&all[2], &all[1], TOKENS) && same_rows(&all[3], &all[0], TOKENS));
+    for (int i = 0; i < 4; i++) forget(&all[i]);
+}
+
+/* A device on which products are right and attention is not: a warning, and mma computes it. */
+static void wrong_attention_is_found(void **state)
+{
+    (void)state;
+    if (!device_has_wgmma()) skip();
+    char warning[512];
+    vj_backend *be = open_with("mma");
+    attended mma = attend(be, 80, 2, TOKENS);
+    close_cuda(be);
+    setenv("EMU_BROKEN", "wgmma_registers", 1);
+    vj_status_divert(warning, sizeof warning);
+    be = open_with("wgmma");
+    vj_status_divert(NULL, 0);
+    print_message("%s\n", warning);
+    assert_non_null(strstr(warning, "attention by wgmma is wrong on"));
+    attended found = attend(be, 80, 2, TOKENS);
+    unsetenv("EMU_BROKEN");
+    close_cuda(be);
+    assert_true(same_rows(&found, &mma, TOKENS));
+    forget(&mma), forget(&found);
+}
+
+/* ---------------------------------------------------------------------------------------------- choosing */
+
 /* A device whose wgmma is wrong: a warning says what differs, and mma multiplies. */
 static void wrong_device_is_found(void **state)
 {
@@ -267,6 +406,10 @@ int main(void)
                                        cmocka_unit_test(depth_in_parts),
                                        cmocka_unit_test(own_uses_it),
                                        cmocka_unit_test(rows_do_not_depend_on_others),
+                                       cmocka_unit_test(tiles_of_a_block_do_not_show),
+                                       cmocka_unit_test(segments_do_not_depend_on_others),
+                                       cmocka_unit_test(who_multiplies_attends),
+                                       cmocka_unit_test(wrong_attention_is_found),
                                        cmocka_unit_test(wrong_device_is_found)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,8 @@ void wait_for(const char *what, int line, const std::function<bool()> &true_now)
 /* ------------------------------------------------------------------------------------------------ of hopper.cc */
 
 void begin_block();
-void end_thread(); /* the thread that runs is about to end */
+void ordinary_write(const void *to); /* 16 bytes of shared memory, by the thread that runs; not by TMA */
+void end_thread();                   /* the thread that runs is about to end */
 void end_block();
 void describe_phases(); /* to stderr: what barriers in shared memory wait for */
 

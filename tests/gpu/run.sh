@@ -113,8 +113,8 @@ else
 fi
 
 if command -v ncu >/dev/null; then
-  part ncu-attention 60 ncu --clock-control none --set basic -k 'regex:tiles_|simple_' -c 6 --kill yes "$gpu_check" step H384
-  part ncu-product 60 ncu --clock-control none --set basic -k 'regex:tile_kernel|wgmma|gemm|nvjet|cutlass' -c 12 --kill yes "$gpu_check" step H384
+  part ncu-attention 60 ncu --clock-control none --set basic -k 'regex:tiles_|simple_|wgmma_(for|back)ward' -c 6 --kill yes "$gpu_check" step H384
+  part ncu-product 60 ncu --clock-control none --set basic -k 'regex:tile_kernel|wgmma_kernel|gemm|nvjet|cutlass' -c 12 --kill yes "$gpu_check" step H384
 else
   echo "ncu: not here" | tee -a "$summary"
 fi

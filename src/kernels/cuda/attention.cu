@@ -94,7 +94,7 @@ vj_array operand_of(vj_backend *be, vj_array array, int64_t n, char **scratch, c
     return copy;
 }
 
-attention describe(const vj_backend *be, const vj_rows *rows, int D, int heads)
+attention describe(bool rounded, const vj_rows *rows, int D, int heads)
 {
     attention a = {};
     a.offset = rows->offset;
@@ -106,8 +106,28 @@ attention describe(const vj_backend *be, const vj_rows *rows, int D, int heads)
     a.d = D / heads;
     a.scale = 1 / sqrtf((float)a.d);
     a.factor = a.scale * 1.44269504088896340736f;
-    a.rounded = be->precision == VJ_BF16;
+    a.rounded = rounded;
     return a;
+}
+
+/* By wgmma if `how` is not NULL and there is a kernel for heads of this width, else by mma. */
+cudaError_t forward_on_tensor_cores(const attention &a, cudaStream_t stream, const vj_cuda_wgmma *how)
+{
+    return how && attention_wgmma_present(a.d) ? attention_wgmma_forward(a, stream, how)
+                                               : attention_tiles_forward(a, stream);
+}
+cudaError_t backward_on_tensor_cores(const attention &a, cudaStream_t stream, const vj_cuda_wgmma *how)
+{
+    return how && attention_wgmma_present(a.d) ? attention_wgmma_backward(a, stream, how)
+                                               : attention_tiles_backward(a, stream);
+}
+
+/* a.terms, made of a.dout, a.out and lse. */
+cudaError_t make_terms(const attention &a, row_term *terms, const float *lse, cudaStream_t stream)
+{
+    const bool chunks = a.d % CHUNK == 0;
+    return launch(row_terms, blocks_for(a.rows * a.heads, THREADS / TERM_LANES), THREADS, 0, stream, terms, a, lse,
+                  chunks && is_operand(a.dout), chunks && is_operand(a.out));
 }
 
 } /* namespace */
@@ -116,7 +136,7 @@ void vj_cuda_attention_forward(vj_backend *be, vj_array out, float *lse, vj_arra
                                int heads)
 {
     if (rows->rows == 0) return;
-    attention a = describe(be, rows, D, heads);
+    attention a = describe(be->precision == VJ_BF16, rows, D, heads);
     a.qkv = qkv;
     a.out = out;
     a.lse = lse;
@@ -127,16 +147,18 @@ void vj_cuda_attention_forward(vj_backend *be, vj_array out, float *lse, vj_arra
         if (!scratch) return;
         a.qkv = operand_of(be, qkv, n, &scratch, "attention_forward");
     }
-    vj_cuda_check(
-        be, tiles ? attention_tiles_forward(a, vj_cuda_stream(be)) : attention_simple_forward(a, vj_cuda_stream(be)),
-        "attention_forward");
+    const cudaStream_t stream = vj_cuda_stream(be);
+    vj_cuda_check(be,
+                  tiles ? forward_on_tensor_cores(a, stream, vj_cuda_attention_wgmma(be))
+                        : attention_simple_forward(a, stream),
+                  "attention_forward");
 }
 
 void vj_cuda_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
                                 const float *lse, const vj_rows *rows, int D, int heads)
 {
     if (rows->rows == 0) return;
-    attention a = describe(be, rows, D, heads);
+    attention a = describe(be->precision == VJ_BF16, rows, D, heads);
     a.qkv = qkv;
     a.out = out;
     a.dqkv = dqkv;
@@ -149,16 +171,31 @@ void vj_cuda_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj
     row_term *terms = (row_term *)scratch;
     scratch += terms_bytes;
     a.terms = terms;
-    const bool chunks = a.d % CHUNK == 0;
-    vj_cuda_check(be,
-                  launch(row_terms, blocks_for(a.rows * heads, THREADS / TERM_LANES), THREADS, 0, vj_cuda_stream(be),
-                         terms, a, lse, chunks && is_operand(dout), chunks && is_operand(out)),
-                  "attention_backward");
+    const cudaStream_t stream = vj_cuda_stream(be);
+    vj_cuda_check(be, make_terms(a, terms, lse, stream), "attention_backward");
     if (tiles) {
         a.qkv = operand_of(be, qkv, 3 * n, &scratch, "attention_backward");
         a.dout = operand_of(be, dout, n, &scratch, "attention_backward");
     }
-    vj_cuda_check(
-        be, tiles ? attention_tiles_backward(a, vj_cuda_stream(be)) : attention_simple_backward(a, vj_cuda_stream(be)),
-        "attention_backward");
+    vj_cuda_check(be,
+                  tiles ? backward_on_tensor_cores(a, stream, vj_cuda_attention_wgmma(be))
+                        : attention_simple_backward(a, stream),
+                  "attention_backward");
+}
+
+cudaError_t vj_cuda_try_attention(cudaStream_t stream, const vj_cuda_wgmma *how, const vj_rows *rows, int D, int heads,
+                                  const vj_cuda_attention *x)
+{
+    attention a = describe(true, rows, D, heads);
+    a.qkv = x->qkv;
+    a.out = vj_f32(x->out);
+    a.lse = x->lse;
+    cudaError_t error = forward_on_tensor_cores(a, stream, how);
+    if (error != cudaSuccess) return error;
+    a.dout = x->dout;
+    a.dqkv = vj_f32(x->dqkv);
+    row_term *terms = (row_term *)x->terms;
+    a.terms = terms;
+    error = make_terms(a, terms, x->lse, stream);
+    return error == cudaSuccess ? backward_on_tensor_cores(a, stream, how) : error;
 }

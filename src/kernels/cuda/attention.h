@@ -1,12 +1,14 @@
 /*
- * What the two ways to compute attention share: tiles of bf16 on tensor cores (attention_tiles.cu), and one number at a
- * time for any width and precision (attention_simple.cu). attention.cu chooses. For .cu files.
+ * What the ways to compute attention share: tiles of bf16 on tensor cores, by instructions of all GPUs
+ * (attention_tiles.cu) or of compute capability 9.0 (attention_wgmma.cu), and one number at a time for any width and
+ * precision (attention_simple.cu). attention.cu chooses. For .cu files.
  */
 #ifndef VJ_CUDA_ATTENTION_H
 #define VJ_CUDA_ATTENTION_H
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/products.h"
 
 /* What backward needs to know of a query besides its row: log-sum-exp of its scores in base 2, and dout . out. */
 struct alignas(8) row_term {
@@ -24,23 +26,28 @@ struct attention {
     float *lse;            /* forward; or NULL */
     vj_array dqkv, dout;   /* backward */
     const row_term *terms; /* backward: [heads, rows] */
-    int tiles;             /* blocks for one head of the longest segment */
+    int tiles;             /* of one head of the longest segment */
     int rounded;           /* are operands rounded to bf16? */
 };
 
-/* What a block works at: rows row, row + 1, ... of a segment that begins at `first` and has `length` rows. */
+/* What a block works at, a tile: rows row, row + 1, ... of a segment that begins at `first` and has `length` rows. */
 struct block_place {
     int64_t first;
     int length, row, head;
 };
 
-/* Blocks of one head of one segment are neighbours, so that its keys and values stay in the L2 cache. */
-VJ_DEVICE block_place place_of_block(const attention &a, int rows_of_block)
+/* Tiles of one head of one segment are neighbours, so that its keys and values stay in the L2 cache. */
+VJ_DEVICE block_place place_at(const attention &a, unsigned number, int rows_of_tile)
 {
-    const unsigned tile = blockIdx.x % (unsigned)a.tiles, rest = blockIdx.x / (unsigned)a.tiles;
+    const unsigned tile = number % (unsigned)a.tiles, rest = number / (unsigned)a.tiles;
     const unsigned head = rest % (unsigned)a.heads, segment = rest / (unsigned)a.heads;
     const int first = a.offset[segment];
-    return block_place{first, a.offset[segment + 1] - first, (int)tile * rows_of_block, (int)head};
+    return block_place{first, a.offset[segment + 1] - first, (int)tile * rows_of_tile, (int)head};
+}
+/* Where a block has one tile. */
+VJ_DEVICE block_place place_of_block(const attention &a, int rows)
+{
+    return place_at(a, blockIdx.x, rows);
 }
 
 VJ_DEVICE float read_element(const vj_array &a, int64_t i)
@@ -48,18 +55,23 @@ VJ_DEVICE float read_element(const vj_array &a, int64_t i)
     return a.type == VJ_TYPE_BF16 ? widen(((const bf16 *)a.data)[i]) : ((const float *)a.data)[i];
 }
 
-/* The call's `tiles` for blocks of so many rows, and the number of blocks; 0, which no launch takes, if too many. */
-static inline unsigned attention_blocks(attention *a, int rows_of_block)
+/* The call's `tiles` of so many rows, and how many there are in all; 0, which no launch takes, if too many. */
+static inline unsigned attention_tiles(attention *a, int rows_of_tile)
 {
-    a->tiles = (a->longest + rows_of_block - 1) / rows_of_block;
-    const int64_t blocks = (int64_t)a->tiles * a->heads * a->segments;
-    return blocks <= INT32_MAX ? (unsigned)blocks : 0;
+    a->tiles = (a->longest + rows_of_tile - 1) / rows_of_tile;
+    const int64_t all = (int64_t)a->tiles * a->heads * a->segments;
+    return all <= INT32_MAX ? (unsigned)all : 0;
 }
 
 /* attention_tiles.cu: is there a kernel for heads of this width? Operands are bf16, 16-byte aligned. */
 bool attention_tiles_present(int d);
 cudaError_t attention_tiles_forward(attention a, cudaStream_t stream);
 cudaError_t attention_tiles_backward(attention a, cudaStream_t stream);
+
+/* attention_wgmma.cu: the same, on a device of which `how` tells. */
+bool attention_wgmma_present(int d);
+cudaError_t attention_wgmma_forward(attention a, cudaStream_t stream, const vj_cuda_wgmma *how);
+cudaError_t attention_wgmma_backward(attention a, cudaStream_t stream, const vj_cuda_wgmma *how);
 
 /* attention_simple.cu */
 cudaError_t attention_simple_forward(attention a, cudaStream_t stream);

@@ -182,7 +182,7 @@ cudaError_t launch_simple(void (*kernel)(attention), attention a, cudaStream_t s
     const size_t rows = 4 * (size_t)a.d * sizeof(float), most = 96 * 1024;
     int warps = MOST_WARPS;
     while (warps > 1 && (size_t)warps * rows > most) warps /= 2;
-    const unsigned blocks = attention_blocks(&a, warps);
+    const unsigned blocks = attention_tiles(&a, warps);
     return launch(kernel, blocks, (unsigned)warps * LANES, sizeof(room) + (size_t)warps * rows, stream, a);
 }
 

@@ -17,7 +17,7 @@
  */
 #include <type_traits>
 
-#include "attention.h"
+#include "attention_rows.cuh"
 
 namespace
 {
@@ -44,21 +44,6 @@ template <int d> constexpr int stride_of = (d / 8 | 1) * 8;
 template <int d> constexpr int steps_of = (d + 15) / 16;
 
 /* ------------------------------------------------------------------------------------------------ tiles of rows */
-
-/* Where rows are in global memory: bf16, 16-byte aligned. */
-struct rows_at {
-    const bf16 *at;
-    int stride;
-};
-
-VJ_DEVICE rows_at rows_of_qkv(const attention &a, const block_place &p, int part)
-{
-    return rows_at{(const bf16 *)a.qkv.data + (p.first * 3 + part) * a.D + (int64_t)p.head * a.d, 3 * a.D};
-}
-VJ_DEVICE rows_at rows_of_dout(const attention &a, const block_place &p)
-{
-    return rows_at{(const bf16 *)a.dout.data + p.first * a.D + (int64_t)p.head * a.d, a.D};
-}
 
 /*
  * Start to copy rows row .. row + n - 1; those from `length` on become zeros. A thread takes the same 16 bytes of every
@@ -160,60 +145,6 @@ VJ_DEVICE void times_columns(float c[M][d / 8][4], const uint32_t a[M][K / 16][4
     }
 }
 
-/* Results of a product, rounded, as the left operand of the next: lanes hold the same elements of both. */
-template <int M, int N> VJ_DEVICE void as_operand(uint32_t a[M][N / 16][4], const float c[M][N / 8][4])
-{
-    VJ_UNROLL
-    for (int m = 0; m < M; m++) {
-        VJ_UNROLL
-        for (int n = 0; n < N / 8; n++) {
-            a[m][n / 2][n % 2 * 2] = pack(c[m][n][0], c[m][n][1]);
-            a[m][n / 2][n % 2 * 2 + 1] = pack(c[m][n][2], c[m][n][3]);
-        }
-    }
-}
-
-/* Of a product's result c[m][n][i], a lane holds row row_of(m, i) and column column_of(n, i) of the warp's tile. */
-VJ_DEVICE int row_of(int m, int i)
-{
-    return m * 16 + (int)threadIdx.x % 32 / 4 + i / 2 * 8;
-}
-VJ_DEVICE int column_of(int n, int i)
-{
-    return n * 8 + (int)threadIdx.x % 4 * 2 + i % 2;
-}
-
-/* Elements i and i + 1; i is even. */
-VJ_DEVICE void write_pair(const vj_array &a, int64_t i, float x, float y)
-{
-    if (a.type == VJ_TYPE_BF16) {
-        *(uint32_t *)((bf16 *)a.data + i) = pack(x, y);
-    } else {
-        ((float *)a.data)[i] = x;
-        ((float *)a.data)[i + 1] = y;
-    }
-}
-
-/* The warp's rows of a result, those below `rows`: row 0 is at element `at`; times factor[m][half of 16 rows]. */
-template <int M, int d>
-VJ_DEVICE void write_rows(const vj_array &a, int64_t at, int64_t stride, int rows, const float c[M][d / 8][4],
-                          const float factor[M][2])
-{
-    VJ_UNROLL
-    for (int m = 0; m < M; m++) {
-        VJ_UNROLL
-        for (int half = 0; half < 2; half++) {
-            const int row = row_of(m, half * 2);
-            if (row < rows) {
-                VJ_UNROLL
-                for (int n = 0; n < d / 8; n++)
-                    write_pair(a, at + row * stride + column_of(n, 0), c[m][n][half * 2] * factor[m][half],
-                               c[m][n][half * 2 + 1] * factor[m][half]);
-            }
-        }
-    }
-}
-
 /* ------------------------------------------------------------------------------------------------ forward */
 
 // clang-format off
@@ -230,71 +161,14 @@ template <int d> struct forward_room {
     bf16 keys[2][forward_plan<d>.tile * stride_of<d>], values[2][forward_plan<d>.tile * stride_of<d>];
 };
 
-/* Over the four lanes that hold a row. */
-VJ_DEVICE float row_max(float x)
-{
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-VJ_DEVICE float row_sum(float x)
-{
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-
-/* What a warp knows of its rows so far, relative to the largest score: a lane sums its own columns. */
-template <int M> struct softmax_state {
-    float most[M][2], sum[M][2];
-};
-
-/*
- * One tile of keys, of which `keys` exist: scores, softmax, sum of values. Keys that do not exist get minus infinity
- * before the maximum, which is finite from the start: no tile makes a NaN.
- */
+/* One tile of keys, of which `keys` exist: scores, softmax, sum of values. */
 template <int M, int TILE, int d>
 VJ_DEVICE void forward_tile(float o[M][d / 8][4], softmax_state<M> &state, const uint32_t q[M][steps_of<d>][4],
                             const bf16 *key_rows, const bf16 *value_rows, int keys, float factor)
 {
     float s[M][TILE / 8][4] = {};
     times_rows<M, TILE, d>(s, q, key_rows);
-    if (keys < TILE) {
-        VJ_UNROLL
-        for (int n = 0; n < TILE / 8; n++) {
-            VJ_UNROLL
-            for (int i = 0; i < 4; i++) {
-                VJ_UNROLL
-                for (int m = 0; m < M; m++)
-                    if (column_of(n, i) >= keys) s[m][n][i] = -INFINITY;
-            }
-        }
-    }
-    VJ_UNROLL
-    for (int m = 0; m < M; m++) {
-        VJ_UNROLL
-        for (int half = 0; half < 2; half++) {
-            float top = state.most[m][half];
-            VJ_UNROLL
-            for (int n = 0; n < TILE / 8; n++) top = fmaxf(top, fmaxf(s[m][n][half * 2], s[m][n][half * 2 + 1]));
-            top = row_max(top);
-            const float shift = top * factor, fade = power_of_two(state.most[m][half] * factor - shift);
-            state.most[m][half] = top;
-            float sum = state.sum[m][half] * fade;
-            VJ_UNROLL
-            for (int n = 0; n < TILE / 8; n++) {
-                VJ_UNROLL
-                for (int i = half * 2; i < half * 2 + 2; i++) {
-                    s[m][n][i] = power_of_two(s[m][n][i] * factor - shift);
-                    sum += s[m][n][i];
-                }
-            }
-            state.sum[m][half] = sum;
-            VJ_UNROLL
-            for (int n = 0; n < d / 8; n++) {
-                o[m][n][half * 2] *= fade;
-                o[m][n][half * 2 + 1] *= fade;
-            }
-        }
-    }
+    scale_rows<M, d>(o, soften<M, TILE>(s, state, keys, factor));
     uint32_t p[M][TILE / 16][4];
     as_operand<M, TILE>(p, s);
     times_columns<M, TILE, d>(o, p, value_rows);
@@ -321,11 +195,7 @@ template <int d> __global__ void __launch_bounds__(THREADS, forward_plan<d>.bloc
 
     float o[M][d / 8][4] = {};
     softmax_state<M> state;
-    VJ_UNROLL
-    for (int m = 0; m < M; m++) {
-        VJ_UNROLL
-        for (int half = 0; half < 2; half++) state.most[m][half] = -1e30f, state.sum[m][half] = 0;
-    }
+    begin_softmax(state);
     for (int key = 0, stage = 0; key < place.length; key += TILE, stage ^= 1) {
         if (key + TILE < place.length) {
             fetch<d, TILE>(room.keys[stage ^ 1], keys, key + TILE, place.length);
@@ -341,18 +211,7 @@ template <int d> __global__ void __launch_bounds__(THREADS, forward_plan<d>.bloc
 
     const block_place end = place_of_block(a, rows); /* looked up again: it need not stay in registers until here */
     const int64_t first = end.first + end.row + own;
-    float inverse[M][2];
-    VJ_UNROLL
-    for (int m = 0; m < M; m++) {
-        VJ_UNROLL
-        for (int half = 0; half < 2; half++) {
-            const float sum = row_sum(state.sum[m][half]);
-            const int row = row_of(m, half * 2);
-            inverse[m][half] = 1 / sum;
-            if (a.lse && row < left && threadIdx.x % 4 == 0)
-                a.lse[(first + row) * a.heads + end.head] = state.most[m][half] * a.scale + logf(sum);
-        }
-    }
+    const row_numbers<M> inverse = finish_softmax(state, a, first, left, end.head);
     write_rows<M, d>(a.out, first * a.D + (int64_t)end.head * d, a.D, left, o, inverse);
 }
 
@@ -397,7 +256,7 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
     /* Scores are products of sides 0, gradients of probabilities of sides 1. */
     const rows_at other0 = rows_of_qkv(a, place, of_keys ? 0 : 1);
     const rows_at other1 = of_keys ? rows_of_dout(a, place) : rows_of_qkv(a, place, 2);
-    const row_term *const terms = a.terms + place.head * a.rows + place.first;
+    const row_term *const terms = terms_of(a, place);
     const int own = (int)threadIdx.x / 32 * 16 * M, left = place.length - place.row - own;
 
     fetch<d, rows>(room.own[0], rows_of_qkv(a, place, of_keys ? 1 : 0), place.row, place.length);
@@ -413,16 +272,7 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
     load_operand<M, d>(own0, room.own[0] + own * stride_of<d>);
     if (!again) load_operand<M, d>(own1, room.own[1] + own * stride_of<d>);
     row_term own_terms[M][2];
-    if (!of_keys) {
-        VJ_UNROLL
-        for (int m = 0; m < M; m++) {
-            VJ_UNROLL
-            for (int half = 0; half < 2; half++) {
-                const int row = row_of(m, half * 2);
-                own_terms[m][half] = row < left ? terms[place.row + own + row] : row_term{0, 0};
-            }
-        }
-    }
+    if (!of_keys) load_terms<M>(own_terms, terms + place.row + own, left);
 
     float sum0[M][d / 8][4] = {}, sum1[of_keys ? M : 1][of_keys ? d / 8 : 1][4] = {};
     for (int row = 0, stage = 0; row < place.length; row += TILE, stage ^= 1) {
@@ -442,22 +292,12 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
                 times_rows<M, PART, d>(p, own0, rows0);
                 if (again) load_operand<M, d>(own1, room.own[1] + own * stride_of<d>);
                 times_rows<M, PART, d>(ds, own1, rows1);
-                VJ_UNROLL
-                for (int n = 0; n < PART / 8; n++) {
-                    VJ_UNROLL
-                    for (int i = 0; i < 4; i++) {
-                        row_term term = {0, 0};
-                        if (of_keys) term = room.terms[stage][part + column_of(n, i)];
-                        VJ_UNROLL
-                        for (int m = 0; m < M; m++) {
-                            if (!of_keys) term = own_terms[m][i / 2];
-                            p[m][n][i] = power_of_two(p[m][n][i] * a.factor - term.lse2);
-                            /* A key that does not exist; a query's zeros in q and dout add nothing. */
-                            if (!of_keys && part + column_of(n, i) >= others) p[m][n][i] = 0;
-                            ds[m][n][i] = p[m][n][i] * (ds[m][n][i] - term.mean);
-                        }
-                    }
-                }
+                const auto term = [&](int m, int n, int i) {
+                    return of_keys ? room.terms[stage][part + column_of(n, i)] : own_terms[m][i / 2];
+                };
+                /* Of keys all columns are queries: zeros in q and dout where these do not exist add nothing. */
+                probabilities<M, PART>(p, a.factor, of_keys ? PART : others - part, term);
+                score_gradients<M, PART>(ds, p, term);
                 uint32_t operand[M][PART / 16][4];
                 as_operand<M, PART>(operand, ds);
                 times_columns<M, PART, d>(sum0, operand, rows0);
@@ -474,15 +314,8 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
 
     const block_place end = place_of_block(a, rows); /* as in forward */
     const int64_t to = (end.first + end.row + own) * 3 * a.D + (int64_t)end.head * d;
-    float factor[M][2];
-    VJ_UNROLL
-    for (int m = 0; m < M; m++) factor[m][0] = factor[m][1] = a.scale;
-    write_rows<M, d>(a.dqkv, to + (of_keys ? a.D : 0), 3 * (int64_t)a.D, left, sum0, factor);
-    if constexpr (of_keys) {
-        VJ_UNROLL
-        for (int m = 0; m < M; m++) factor[m][0] = factor[m][1] = 1;
-        write_rows<M, d>(a.dqkv, to + 2 * a.D, 3 * (int64_t)a.D, left, sum1, factor);
-    }
+    write_rows<M, d>(a.dqkv, to + (of_keys ? a.D : 0), 3 * (int64_t)a.D, left, sum0, all_rows<M>(a.scale));
+    if constexpr (of_keys) write_rows<M, d>(a.dqkv, to + 2 * a.D, 3 * (int64_t)a.D, left, sum1, all_rows<M>(1));
 }
 
 /* ------------------------------------------------------------------------------------------------ launches */
@@ -492,14 +325,14 @@ enum { LEAST_SHARED = 99 * 1024 }; /* what a block may have on any GPU since sm_
 template <int d> cudaError_t forward_of(attention a, cudaStream_t stream)
 {
     static_assert(sizeof(forward_room<d>) <= LEAST_SHARED, "shared memory");
-    const unsigned blocks = attention_blocks(&a, WARPS * 16 * forward_plan<d>.sixteens);
+    const unsigned blocks = attention_tiles(&a, WARPS * 16 * forward_plan<d>.sixteens);
     return launch(tiles_forward<d>, blocks, THREADS, sizeof(forward_room<d>), stream, a);
 }
 
 template <int d, bool of_keys> cudaError_t backward_of(attention a, cudaStream_t stream)
 {
     static_assert(sizeof(backward_room<d, of_keys>) <= LEAST_SHARED, "shared memory");
-    const unsigned blocks = attention_blocks(&a, WARPS * 16 * backward_plan<d, of_keys>.sixteens);
+    const unsigned blocks = attention_tiles(&a, WARPS * 16 * backward_plan<d, of_keys>.sixteens);
     return launch(tiles_backward<d, of_keys>, blocks, THREADS, sizeof(backward_room<d, of_keys>), stream, a);
 }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/products.h"
 
 struct vj_event {
     cudaEvent_t event;
@@ -494,8 +494,9 @@ static void kernels_of(const vj_backend *be, vj_kernels *kernels)
     char library[32];
     vj_cuda_products_library(be, library, sizeof library);
     snprintf(kernels->isa, sizeof kernels->isa, "cuda");
-    snprintf(kernels->library, sizeof kernels->library, "%s%s%.40s with %d SMs", library, library[0] ? " on " : "",
-             cuda->name, cuda->processors);
+    const bool attends = be->precision == VJ_BF16 && vj_cuda_attention_wgmma(be);
+    snprintf(kernels->library, sizeof kernels->library, "%s%s%.32s with %d SMs%s", library, library[0] ? " on " : "",
+             cuda->name, cuda->processors, attends ? ", wgmma attention" : "");
 }
 
 static void describe(const vj_backend *be, char *text, size_t bytes)

@@ -38,7 +38,17 @@ VJ_DEVICE uint32_t shared_address(const void *in_shared)
 #endif
 }
 
+enum { WARP_GROUP = 128 };              /* threads */
+enum { MOST_SHARED_90 = 227 * 1024 };   /* what a block may have, one to a multiprocessor */
+enum { EIGHT_ROWS_BYTES = 8 * 64 * 2 }; /* of 64 elements of an operand of wgmma */
+
 /* ------------------------------------------------------------------------------------------------ registers */
+
+/*
+ * Of a thread, in a block of three warp groups: it starts with 168, all that 384 threads can have. One group fills the
+ * ring and two multiply: 40 + 2 * 232 are 3 * 168.
+ */
+enum { PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232 };
 
 /*
  * A warp group gives registers back, or takes some that others gave: as many a thread, a multiple of 8 from 24 to 256.
@@ -142,6 +152,22 @@ VJ_DEVICE void phase_wait(phase_barrier *b, uint32_t parity, uint32_t *late)
 #endif
 }
 
+/*
+ * A place in a ring of stages, and the parity of the phase to wait for there. Who reads begins with parity 0, who fills
+ * with 1, since all places are free at first.
+ */
+struct ring_place {
+    int stage;
+    uint32_t parity;
+};
+
+template <int STAGES> VJ_DEVICE void go_on(ring_place *at)
+{
+    if (++at->stage < STAGES) return;
+    at->stage = 0;
+    at->parity ^= 1;
+}
+
 /* ------------------------------------------------------------------------------------------------ loads */
 
 /*
@@ -164,6 +190,19 @@ VJ_DEVICE void load_tile(void *to, const vj_tensor_map *map, int x, int y, phase
 /* ------------------------------------------------------------------------------------------------ products */
 
 /*
+ * What this thread wrote to shared memory, or copy_async() for it, is there for wgmma: before others are told that it
+ * is. TMA needs no such thing.
+ */
+VJ_DEVICE void operands_written()
+{
+#ifdef VJ_SM90A
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#elif !defined __CUDACC__
+    emu::operands_written();
+#endif
+}
+
+/*
  * Where an operand of wgmma begins in shared memory, and how it lies there, with 16-byte pieces in the order of the
  * 128-byte swizzle. As stored with its depth last, `stride` bytes are between eight rows and the next eight; with the
  * depth first, between eight of depth and the next eight, and `leading` between 64 of its width and the next 64.
@@ -179,49 +218,88 @@ VJ_DEVICE uint64_t operand_at(uint64_t operand, int bytes)
     return operand + (uint64_t)(bytes >> 4);
 }
 
+/* Accumulators as operands of asm: "+f"(d[i]) for so many of them, and their list in the PTX, %0 up to that number. */
 #define VJ_4(i)  "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
 #define VJ_16(i) VJ_4(i), VJ_4((i) + 4), VJ_4((i) + 8), VJ_4((i) + 12)
 #define VJ_32(i) VJ_16(i), VJ_16((i) + 16)
+#define VJ_TO_31                                                                                                       \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13"                                                       \
+    ", %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27"                                           \
+    ", %28, %29, %30, %31"
+#define VJ_TO_39                                                                                                       \
+    VJ_TO_31                                                                                                           \
+    ", %32, %33, %34, %35, %36, %37, %38, %39"
+#define VJ_TO_63                                                                                                       \
+    VJ_TO_39                                                                                                           \
+    ", %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53"                                           \
+    ", %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define VJ_TO_95                                                                                                       \
+    VJ_TO_63                                                                                                           \
+    ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77"                                           \
+    ", %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91"                                           \
+    ", %92, %93, %94, %95"
+#define VJ_TO_127                                                                                                      \
+    VJ_TO_95                                                                                                           \
+    ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109"                                 \
+    ", %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123"                             \
+    ", %124, %125, %126, %127"
+
+/* The instruction: its width, its accumulators, the numbers of what follows them in the asm, and these operands. */
+#define VJ_WGMMA_SHARED(width, list, a_, b_, add_, a_transposed_, b_transposed_, ...)                                  \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, " add_ ", 0; "                                                        \
+                 "wgmma.mma_async.sync.aligned.m64n" width "k16.f32.bf16.bf16 {" list "}, " a_ ", " b_                 \
+                 ", p, 1, 1, " a_transposed_ ", " b_transposed_ "; }"                                                  \
+                 : __VA_ARGS__                                                                                         \
+                 : "l"(a), "l"(b), "r"((int)add), "n"((int)a_transposed), "n"((int)b_transposed))
+#define VJ_WGMMA_REGISTERS(width, list, a0, a1, a2, a3, b_, add_, b_transposed_, ...)                                  \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, " add_ ", 0; "                                                        \
+                 "wgmma.mma_async.sync.aligned.m64n" width "k16.f32.bf16.bf16 {" list "}, {" a0 ", " a1 ", " a2        \
+                 ", " a3 "}, " b_ ", p, 1, 1, " b_transposed_ "; }"                                                    \
+                 : __VA_ARGS__                                                                                         \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)b_transposed))
 
 /*
- * d[64, WIDE] (+)= A[64, 16] B[16, WIDE] by the four warps of a group, all of which call it alike; WIDE is 192 or 256.
- * Of d a lane has for each eight columns what mma() leaves it: warp w the rows from 16 w on. The elements may not be
- * touched before wgmma_wait(), nor what the operands name be written.
+ * d[64, WIDE] (+)= A[64, 16] B[16, WIDE] by the four warps of a group, all of which call it alike. Of d a lane has for
+ * each eight columns what mma() leaves it: warp w the rows from 16 w on. The elements may not be touched before
+ * wgmma_wait(), nor what the operands name be written.
  */
 template <int WIDE, bool a_transposed, bool b_transposed>
 VJ_DEVICE void wgmma(float d[WIDE / 2], uint64_t a, uint64_t b, bool add)
 {
-    static_assert(WIDE == 192 || WIDE == 256, "widths that are written down below");
+    static_assert(WIDE == 64 || WIDE == 128 || WIDE == 192 || WIDE == 256, "widths that are written down below");
 #ifdef VJ_SM90A
-    if constexpr (WIDE == 256) {
-        asm volatile("{ .reg .pred p; setp.ne.b32 p, %130, 0; "
-                     "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 "
-                     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-                     "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-                     "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-                     "%56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, "
-                     "%74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, "
-                     "%92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, "
-                     "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, "
-                     "%123, %124, %125, %126, %127}, "
-                     "%128, %129, p, 1, 1, %131, %132; }"
-                     : VJ_32(0), VJ_32(32), VJ_32(64), VJ_32(96)
-                     : "l"(a), "l"(b), "r"((int)add), "n"((int)a_transposed), "n"((int)b_transposed));
-    } else {
-        asm volatile("{ .reg .pred p; setp.ne.b32 p, %98, 0; "
-                     "wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 "
-                     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-                     "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-                     "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-                     "%56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, "
-                     "%74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, "
-                     "%92, %93, %94, %95}, "
-                     "%96, %97, p, 1, 1, %99, %100; }"
-                     : VJ_32(0), VJ_32(32), VJ_32(64)
-                     : "l"(a), "l"(b), "r"((int)add), "n"((int)a_transposed), "n"((int)b_transposed));
-    }
+    if constexpr (WIDE == 64)
+        VJ_WGMMA_SHARED("64", VJ_TO_31, "%32", "%33", "%34", "%35", "%36", VJ_32(0));
+    else if constexpr (WIDE == 128)
+        VJ_WGMMA_SHARED("128", VJ_TO_63, "%64", "%65", "%66", "%67", "%68", VJ_32(0), VJ_32(32));
+    else if constexpr (WIDE == 192)
+        VJ_WGMMA_SHARED("192", VJ_TO_95, "%96", "%97", "%98", "%99", "%100", VJ_32(0), VJ_32(32), VJ_32(64));
+    else
+        VJ_WGMMA_SHARED("256", VJ_TO_127, "%128", "%129", "%130", "%131", "%132", VJ_32(0), VJ_32(32), VJ_32(64),
+                        VJ_32(96));
 #elif !defined __CUDACC__
     emu::wgmma(d, WIDE, a, b, a_transposed, b_transposed, add);
+#endif
+}
+
+/*
+ * The same with A in registers: of its 16 rows a warp's lanes have what they have of mma()'s. They may not be written
+ * before wgmma_wait().
+ */
+template <int WIDE, bool b_transposed>
+VJ_DEVICE void wgmma(float d[WIDE / 2], const uint32_t a[4], uint64_t b, bool add)
+{
+    static_assert(WIDE == 64 || WIDE == 80 || WIDE == 128, "widths that are written down below");
+#ifdef VJ_SM90A
+    if constexpr (WIDE == 64)
+        VJ_WGMMA_REGISTERS("64", VJ_TO_31, "%32", "%33", "%34", "%35", "%36", "%37", "%38", VJ_32(0));
+    else if constexpr (WIDE == 80)
+        VJ_WGMMA_REGISTERS("80", VJ_TO_39, "%40", "%41", "%42", "%43", "%44", "%45", "%46", VJ_32(0), VJ_4(32),
+                           VJ_4(36));
+    else
+        VJ_WGMMA_REGISTERS("128", VJ_TO_63, "%64", "%65", "%66", "%67", "%68", "%69", "%70", VJ_32(0), VJ_32(32));
+#elif !defined __CUDACC__
+    emu::wgmma(d, WIDE, a, b, b_transposed, add);
 #endif
 }
 
@@ -251,20 +329,35 @@ template <int pending> VJ_DEVICE void wgmma_wait()
     emu::wgmma_wait(pending);
 #endif
 }
-/* Wait for all products; then d is the thread's own again: the compiler may not read it earlier. */
-template <int WIDE> VJ_DEVICE void wgmma_results(float d[WIDE / 2])
+/*
+ * What makes these n values comes before, and what reads them after all waits that are written before or after this:
+ * without it the compiler moves them to where it likes. n is a multiple of 4.
+ */
+template <int n> VJ_DEVICE void here(float d[n])
 {
-    wgmma_wait<0>();
 #ifdef VJ_SM90A
     VJ_UNROLL
-    for (int i = 0; i < WIDE / 2; i += 4) asm volatile("" : VJ_4(i)::"memory");
+    for (int i = 0; i < n; i += 4) asm volatile("" : VJ_4(i)::"memory");
 #else
     (void)d;
 #endif
+}
+/* Wait until at most `pending` groups are on their way, of which none works on d: it is the thread's own again. */
+template <int WIDE, int pending = 0> VJ_DEVICE void wgmma_results(float d[WIDE / 2])
+{
+    wgmma_wait<pending>();
+    here<WIDE / 2>(d);
 }
 
 #undef VJ_4
 #undef VJ_16
 #undef VJ_32
+#undef VJ_TO_31
+#undef VJ_TO_39
+#undef VJ_TO_63
+#undef VJ_TO_95
+#undef VJ_TO_127
+#undef VJ_WGMMA_SHARED
+#undef VJ_WGMMA_REGISTERS
 
 #endif

@@ -12,19 +12,15 @@
 #include "kernels/cuda/product.cuh"
 
 enum { ROWS = 128, STEP = 64, STAGES = 4, GROUP = 16 /* rows of tiles */ };
-enum { WARP_GROUP = 128, CONSUMERS = 2, CONSUMER_WARPS = CONSUMERS * WARP_GROUP / WARP };
+enum { CONSUMERS = 2, CONSUMER_WARPS = CONSUMERS * WARP_GROUP / WARP };
 enum { BLOCK_THREADS = WARP_GROUP * (1 + CONSUMERS) };
-/* Of a thread. Blocks start with 168, all that 384 threads can have; 40 + 2 * 232 are 3 * 168. */
-enum { PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232 };
-/* What a block may have on sm_90, one to a multiprocessor. */
-enum { MOST_SHARED_90 = 227 * 1024 };
 
 /*
  * Operands in shared memory lie as TMA with its 128-byte swizzle leaves them, and as wgmma reads them: rows of 64
  * elements. With the depth last, a row has the step's depth. With the depth first, a row has 64 of the width, and after
  * the 64 rows of a step follow those of the next 64 of the width. Eight rows are 1024 bytes.
  */
-enum { SQUARE = 64 * STEP, EIGHT_ROWS_BYTES = 1024, SQUARE_BYTES = SQUARE * 2 };
+enum { SQUARE = 64 * STEP, SQUARE_BYTES = SQUARE * 2 };
 
 template <int WIDE> struct stage_operands {
     bf16 a[ROWS * STEP], b[WIDE * STEP];
@@ -60,19 +56,6 @@ template <int WIDE> VJ_DEVICE assignment assignment_of(const vj_product &g, cons
     return x;
 }
 
-/* A place in the ring, and the parity of the phase to wait for there. */
-struct ring_place {
-    int stage;
-    uint32_t parity;
-};
-
-VJ_DEVICE void go_on(ring_place *at)
-{
-    if (++at->stage < STAGES) return;
-    at->stage = 0;
-    at->parity ^= 1;
-}
-
 /* ------------------------------------------------------------------------------------------------ loads */
 
 template <int WIDTH, bool DEPTH_FIRST>
@@ -100,7 +83,7 @@ VJ_DEVICE void load_all(wgmma_shared<WIDE> &s, const vj_product &g, const tiling
             phase_expect(full, sizeof *to);
             load_operand<ROWS, A_DEPTH_FIRST>(to->a, a, (int)x.m0, x.depth + step * STEP, full);
             load_operand<WIDE, B_DEPTH_FIRST>(to->b, b, (int)x.n0, x.depth + step * STEP, full);
-            go_on(&at);
+            go_on<STAGES>(&at);
         }
     }
 }
@@ -134,7 +117,7 @@ VJ_DEVICE void multiply_tile(float c[WIDE / 2], wgmma_shared<WIDE> &s, int group
         wgmma_wait<1>(); /* the products of the step before are made, these go on */
         if (step > 0 && first_lane) phase_arrive(&s.empty[before]);
         before = at->stage;
-        go_on(at);
+        go_on<STAGES>(at);
     }
     wgmma_results<WIDE>(c);
     if (first_lane) phase_arrive(&s.empty[before]);

@@ -8,6 +8,8 @@
  *   wgmma     own kernels alone, by wgmma wherever tiles are filled
  *   cublaslt  the library for all products that it can do
  *
+ * Where it is own or wgmma and the device has wgmma, attention is computed by it as well (attention.cu asks).
+ *
  * Own kernels give a row the same bits whatever the other rows are. The library chooses an algorithm by the number of
  * rows, and `own` a kernel, so there a row's bits depend on it: where a result must not depend on how rows are divided
  * (over ranks, say), it has to be mma or wgmma. The same shapes always give the same bits: the library may not split
@@ -149,6 +151,13 @@ bool vj_cuda_has_wgmma(vj_backend *be)
     if (p->has_wgmma == NOT_TRIED)
         p->has_wgmma = vj_cuda_wgmma_open(be, &p->wgmma, p->no_wgmma, sizeof p->no_wgmma) ? HAS_WGMMA : NO_WGMMA;
     return p->has_wgmma == HAS_WGMMA;
+}
+
+const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be)
+{
+    const vj_cuda_products *p = products_of(be);
+    const bool wanted = p->who == OWN || p->who == WGMMA;
+    return wanted && p->has_wgmma == HAS_WGMMA && p->wgmma.attends ? &p->wgmma : NULL;
 }
 
 vj_status vj_cuda_use_products(vj_backend *be, const char *name)

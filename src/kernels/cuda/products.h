@@ -49,16 +49,17 @@ static inline vj_product vj_cuda_bare_product(const vj_product *product, float *
     return bare;
 }
 
-/** What the product by wgmma needs of a device. */
+/** What kernels by wgmma need of a device. */
 typedef struct {
     vj_tensor_map_encode *encode; /* the driver's */
     int processors;               /* how many blocks run at a time; no result depends on it */
+    bool attends;                 /* is attention right as well? */
     uint32_t *late; /* device memory, or NULL: a load that never comes sets it to 1 instead of failing the kernel */
 } vj_cuda_wgmma;
 
 /**
- * Fill *how if this device multiplies by wgmma, and does so right: in bf16 the kernel is tried. If it fails that, a
- * warning says so. Else false, and `why` not.
+ * Fill *how if this device multiplies by wgmma, and does so right: in bf16 the kernel is tried, and then those of
+ * attention. If one fails that, a warning says so. Else false, and `why` not.
  */
 bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
@@ -66,6 +67,19 @@ bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t by
 int vj_cuda_wgmma_parts(const vj_product *product);
 cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
                                   float *sums, const vj_cuda_wgmma *how);
+
+/** What attention by wgmma needs; NULL if mma is to compute it: the choice of who multiplies is that of attention. */
+const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be);
+
+/** Device memory of an attention: operands are bf16, 16-byte aligned; terms is room for two floats a row and head. */
+typedef struct {
+    vj_array qkv, dout;
+    float *out, *lse, *dqkv, *terms;
+} vj_cuda_attention;
+
+/** Attention forward and backward by wgmma (attention_wgmma.cu), or by mma if `how` is NULL; for the trial. */
+cudaError_t vj_cuda_try_attention(cudaStream_t stream, const vj_cuda_wgmma *how, const vj_rows *rows, int D, int heads,
+                                  const vj_cuda_attention *x);
 
 /** The product of floats (or bf16, widened), of any shape. */
 cudaError_t vj_cuda_float_product(cudaStream_t stream, const vj_product *product);

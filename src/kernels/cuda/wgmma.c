@@ -1,14 +1,25 @@
 /*
- * Whether a device can multiply by wgmma (product_wgmma.cu). The kernel is tried before it is used: on small integers,
- * whose products and sums are exact in any order, so that its results must have the bits of the kernel that all GPUs
- * have. What it gets wrong then costs speed, and not a run.
+ * Whether a device can multiply by wgmma (product_wgmma.cu) and compute attention by it (attention_wgmma.cu). The
+ * kernels are tried before they are used. Products, on small integers, whose products and sums are exact in any order:
+ * results must have the bits of the kernel that all GPUs have. Attention, within the rounding of probabilities. What is
+ * wrong then costs speed, and not a run.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
 #include "kernels/cuda/products.h"
+
+static bool failed(cudaError_t error, const char *what, char *why, size_t bytes)
+{
+    if (error == cudaSuccess) return false;
+    snprintf(why, bytes, "%s: %s", what, cudaGetErrorString(error));
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------ products */
 
 /*
  * Two tiles that one block makes, in six steps: the ring of four is used again, and the second tile, the last step and
@@ -25,19 +36,12 @@ typedef struct {
     uint32_t late;
 } trial;
 
-static bool failed(cudaError_t error, const char *what, char *why, size_t bytes)
-{
-    if (error == cudaSuccess) return false;
-    snprintf(why, bytes, "%s: %s", what, cudaGetErrorString(error));
-    return true;
-}
-
-static void draw_integers(uint16_t *to, int64_t n, uint32_t which)
+static void draw_integers(uint16_t *to, int64_t n, int largest, uint32_t which)
 {
     vj_rng rng;
     vj_rng_init(&rng, 1, VJ_RNG_TEST, which);
     for (int64_t i = 0; i < n; i++) {
-        const float x = (float)(vj_rng_below(&rng, 2 * LARGEST + 1) - LARGEST);
+        const float x = (float)(vj_rng_below(&rng, 2 * largest + 1) - largest);
         uint32_t bits;
         memcpy(&bits, &x, 4);
         to[i] = (uint16_t)(bits >> 16); /* exact */
@@ -85,8 +89,8 @@ static bool same_results(const vj_product *form, const trial *host, char *why, s
 /* All forms with all widths of tiles. */
 static bool try_forms(vj_backend *be, const vj_cuda_wgmma *how, trial *device, trial *host, char *why, size_t bytes)
 {
-    draw_integers(host->a, OPERAND, 0);
-    draw_integers(host->b, OPERAND, 1);
+    draw_integers(host->a, OPERAND, LARGEST, 0);
+    draw_integers(host->b, OPERAND, LARGEST, 1);
     const cudaError_t error = cudaMemcpyAsync(device->a, host->a, sizeof host->a + sizeof host->b,
                                               cudaMemcpyHostToDevice, vj_cuda_stream(be));
     if (failed(error, "upload", why, bytes)) return false;
@@ -108,7 +112,7 @@ static bool try_forms(vj_backend *be, const vj_cuda_wgmma *how, trial *device, t
     return true;
 }
 
-static bool works(vj_backend *be, const vj_cuda_wgmma *how, char *why, size_t bytes)
+static bool multiplies(vj_backend *be, const vj_cuda_wgmma *how, char *why, size_t bytes)
 {
     trial *host = vj_calloc(1, sizeof *host);
     void *device = NULL;
@@ -121,6 +125,121 @@ static bool works(vj_backend *be, const vj_cuda_wgmma *how, char *why, size_t by
     free(host);
     return good;
 }
+
+/* ------------------------------------------------------------------------------------------------ attention */
+
+/*
+ * One block has three tiles: of a segment that leaves a warp group without rows, and two of one that ends in the middle
+ * of a tile of either side. It takes eight or seven steps, so that rings of three and four places are used again.
+ */
+enum { SEGMENTS = 2, LENGTH = 133, TOKENS = 3 + LENGTH, MOST_WIDTH = 128, LARGEST_ENTRY = 2 };
+static const int32_t offsets[] = {0, 3, TOKENS};
+static const int widths[] = {64, 80, 128};
+
+/*
+ * Probabilities and gradients of scores are rounded to bf16 relative to another largest score, by 2^-9 at most: of the
+ * largest result, 0.0013 was seen. lse has only the roundings of floats.
+ */
+#define FURTHEST     0.008f
+#define FURTHEST_LSE 1e-5f
+
+enum { OUT = TOKENS * MOST_WIDTH, RESULTS = 4 * OUT + TOKENS };
+typedef struct {
+    uint16_t qkv[3 * OUT], dout[OUT];
+    int32_t offset[SEGMENTS + 1];
+    float terms[2 * TOKENS];
+    float got[RESULTS], want[RESULTS]; /* out, dqkv, lse, one after the other */
+    uint32_t late;
+} attention_trial;
+
+static cudaError_t attend(vj_backend *be, const vj_cuda_wgmma *how, int width, attention_trial *device, float *to)
+{
+    const int64_t n = (int64_t)TOKENS * width;
+    const vj_rows rows = vj_rows_from(offsets, device->offset, SEGMENTS);
+    const vj_cuda_attention arrays = {.qkv = {device->qkv, VJ_TYPE_BF16},
+                                      .dout = {device->dout, VJ_TYPE_BF16},
+                                      .out = to,
+                                      .dqkv = to + n,
+                                      .lse = to + 4 * n,
+                                      .terms = device->terms};
+    return vj_cuda_try_attention(vj_cuda_stream(be), how, &rows, width, 1, &arrays);
+}
+
+/* Results of both for heads of this width, to the host. */
+static cudaError_t run_width(vj_backend *be, const vj_cuda_wgmma *how, int width, attention_trial *device,
+                             attention_trial *host)
+{
+    const cudaStream_t stream = vj_cuda_stream(be);
+    cudaError_t error = cudaMemsetAsync(device->got, 0xff, sizeof device->got + sizeof device->want, stream);
+    if (error == cudaSuccess) error = cudaMemsetAsync(&device->late, 0, sizeof device->late, stream);
+    if (error == cudaSuccess) error = attend(be, how, width, device, device->got);
+    if (error == cudaSuccess) error = attend(be, NULL, width, device, device->want);
+    if (error == cudaSuccess)
+        error = cudaMemcpyAsync(host->got, device->got, sizeof *host - offsetof(attention_trial, got),
+                                cudaMemcpyDeviceToHost, stream);
+    return error == cudaSuccess ? cudaStreamSynchronize(stream) : error;
+}
+
+static bool near(const char *name, int width, const float *got, const float *want, int64_t n, float furthest, char *why,
+                 size_t bytes)
+{
+    float largest = 0;
+    for (int64_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(want[i]));
+    for (int64_t i = 0; i < n; i++) {
+        if (fabsf(got[i] - want[i]) <= furthest * largest) continue;
+        snprintf(why, bytes, "heads of width %d, %s, element %lld: %g instead of %g", width, name, (long long)i,
+                 (double)got[i], (double)want[i]);
+        return false;
+    }
+    return true;
+}
+
+static bool same_attention(int width, const attention_trial *host, char *why, size_t bytes)
+{
+    const int64_t n = (int64_t)TOKENS * width;
+    if (host->late) {
+        snprintf(why, bytes, "heads of width %d: a copy of operands did not end", width);
+        return false;
+    }
+    return near("out", width, host->got, host->want, n, FURTHEST, why, bytes) &&
+           near("gradient", width, host->got + n, host->want + n, 3 * n, FURTHEST, why, bytes) &&
+           near("lse", width, host->got + 4 * n, host->want + 4 * n, TOKENS, FURTHEST_LSE, why, bytes);
+}
+
+static bool try_widths(vj_backend *be, const vj_cuda_wgmma *how, attention_trial *device, attention_trial *host,
+                       char *why, size_t bytes)
+{
+    draw_integers(host->qkv, 3 * OUT, LARGEST_ENTRY, 2);
+    draw_integers(host->dout, OUT, LARGEST_ENTRY, 3);
+    memcpy(host->offset, offsets, sizeof offsets);
+    const cudaError_t error =
+        cudaMemcpyAsync(device, host, offsetof(attention_trial, terms), cudaMemcpyHostToDevice, vj_cuda_stream(be));
+    if (failed(error, "upload", why, bytes)) return false;
+    vj_cuda_wgmma alone = *how;
+    alone.processors = 1;
+    alone.late = &device->late;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (failed(run_width(be, &alone, widths[i], device, host), "the kernel", why, bytes) ||
+            !same_attention(widths[i], host, why, bytes))
+            return false;
+    return true;
+}
+
+static bool attends(vj_backend *be, const vj_cuda_wgmma *how, char *why, size_t bytes)
+{
+    attention_trial *host = vj_calloc(1, sizeof *host);
+    void *device = NULL;
+    bool good = false;
+    if (!host)
+        snprintf(why, bytes, "out of memory");
+    else if (!failed(cudaMalloc(&device, sizeof(attention_trial)), "cudaMalloc", why, bytes))
+        good = try_widths(be, how, device, host, why, bytes);
+    if (device) (void)cudaFree(device);
+    free(host);
+    return good;
+}
+
+/* ------------------------------------------------------------------------------------------------ open */
 
 bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes)
 {
@@ -140,9 +259,17 @@ bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t by
         snprintf(why, bytes, "the driver has no cuTensorMapEncodeTiled");
         return false;
     }
-    *how = (vj_cuda_wgmma){.processors = cuda->processors};
+    *how = (vj_cuda_wgmma){.processors = cuda->processors, .attends = true};
     memcpy(&how->encode, &encode, sizeof encode);
-    if (be->precision != VJ_BF16 || works(be, how, why, bytes)) return true;
-    vj_warn("products by wgmma are wrong on %s (%s): mma.sync multiplies instead, which is slower", cuda->name, why);
-    return false;
+    if (be->precision != VJ_BF16) return true;
+    if (!multiplies(be, how, why, bytes)) {
+        vj_warn("products by wgmma are wrong on %s (%s): mma.sync multiplies instead, which is slower", cuda->name,
+                why);
+        return false;
+    }
+    how->attends = attends(be, how, why, bytes);
+    if (!how->attends)
+        vj_warn("attention by wgmma is wrong on %s (%s): it is computed by mma.sync instead, which is slower",
+                cuda->name, why);
+    return true;
 }
