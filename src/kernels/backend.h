@@ -40,6 +40,7 @@ typedef struct {
     ROW(crop_clips, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B, int T, int size,       \
         const double *mean, const double *std)                                                                         \
     ROW(round_bf16, uint16_t *y, const float *x, int64_t n)                                                            \
+    ROW(copy_spans, float *to, const float *from, const vj_span *spans, int64_t count, int unpack)                     \
     ROW(scale, float *x, float factor, int64_t n)                                                                      \
     ROW(add_units, int64_t *sums, const float *x, double units, int64_t n)                                             \
     ROW(mean_of_units, float *x, const int64_t *sums, double units, int64_t count, int64_t n)                          \

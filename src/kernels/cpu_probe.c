@@ -18,6 +18,14 @@ KERNEL(round_bf16, uint16_t *y, const float *x, int64_t n)
     }
 }
 
+KERNEL(copy_spans, float *to, const float *from, const vj_span *spans, int64_t count, int unpack)
+{
+    for (int64_t i = 0, at = 0; i < count; at += spans[i++].count)
+        if (spans[i].count > 0)
+            memcpy(to + (unpack ? spans[i].offset : at), from + (unpack ? at : spans[i].offset),
+                   (size_t)spans[i].count * sizeof *to);
+}
+
 KERNEL(scale, float *x, float factor, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) x[i] *= factor;

@@ -356,7 +356,12 @@ void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes)
 
 void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n)
 {
-    transfer(be, be->device->copy, dst, src, n * (int64_t)sizeof(float));
+    vj_copy_bytes(be, dst, src, n * (int64_t)sizeof *dst);
+}
+
+void vj_copy_bytes(vj_backend *be, void *dst, const void *src, int64_t bytes)
+{
+    transfer(be, be->device->copy, dst, src, bytes);
 }
 
 void vj_download_later(vj_backend *be, void *host, const void *device, int64_t bytes)

@@ -434,6 +434,28 @@ void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n)
     vj_sum_squares_many(be, sum, x, &(vj_span){0, n}, 1);
 }
 
+static void copy_spans(vj_backend *be, float *to, const float *from, const vj_span *spans, int64_t count, int unpack)
+{
+    double n = 0;
+    VJ_ASSERT(count >= 0);
+    for (int64_t i = 0; i < count; i++) {
+        VJ_ASSERT(spans[i].offset >= 0 && spans[i].count >= 0 && (spans[i].count == 0 || (to && from)));
+        n += (double)spans[i].count;
+    }
+    moves(be, 2 * n);
+    LAUNCH(be, copy_spans, to, from, spans, count, unpack);
+}
+
+void vj_pack_spans(vj_backend *be, float *packed, const float *x, const vj_span *spans, int64_t count)
+{
+    copy_spans(be, packed, x, spans, count, 0);
+}
+
+void vj_unpack_spans(vj_backend *be, float *x, const float *packed, const vj_span *spans, int64_t count)
+{
+    copy_spans(be, x, packed, spans, count, 1);
+}
+
 void vj_sum_arrays(vj_backend *be, float *out, const float *const *in, int count, int64_t n)
 {
     VJ_ASSERT(count > 0 && n >= 0 && (n == 0 || out));

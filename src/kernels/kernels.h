@@ -295,6 +295,8 @@ int vj_backend_profile(const vj_backend *be, vj_op_profile *profile, int capacit
 
 void vj_fill(vj_backend *be, float *x, float value, int64_t n);
 void vj_copy(vj_backend *be, float *dst, const float *src, int64_t n);
+/** The same for anything else. */
+void vj_copy_bytes(vj_backend *be, void *dst, const void *src, int64_t bytes);
 /** y = x as bf16, rounded to nearest even. */
 void vj_round_bf16(vj_backend *be, uint16_t *y, const float *x, int64_t n);
 /** y += x. */
@@ -544,6 +546,10 @@ typedef struct {
 void vj_sum_squares_many(vj_backend *be, double *sums, const float *x, const vj_span *spans, int64_t count);
 /** *sum (double, device) = sum of squares of x, in double. */
 void vj_sum_squares(vj_backend *be, double *sum, const float *x, int64_t n);
+
+/** packed = spans of x, one behind the other, and back. The spans are read before it returns. */
+void vj_pack_spans(vj_backend *be, float *packed, const float *x, const vj_span *spans, int64_t count);
+void vj_unpack_spans(vj_backend *be, float *x, const float *packed, const vj_span *spans, int64_t count);
 
 /**
  * out = the sum of `count` arrays of n elements, in the order of base/tree_sum.h; `in` is read before it returns, its

@@ -15,7 +15,7 @@ static void take_memory(vj_encoder *e, vj_arena *arena)
     vj_stack_work_take(&e->stack, &e->net.encoder, arena, rows);
 }
 
-static vj_status allocate(vj_encoder *e, float *weights)
+static vj_status allocate(vj_encoder *e, float *weights, uint16_t *rounded)
 {
     const vj_type type = vj_backend_precision(e->be) == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
     VJ_TRY(vj_stack_memory_create(&e->stack, &e->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
@@ -26,7 +26,8 @@ static vj_status allocate(vj_encoder *e, float *weights)
     e->weights = weights ? weights : vj_device_alloc(e->be, e->net.params.total * (int64_t)sizeof(float));
     e->table = vj_network_table(&e->net, e->be, e->net.shape.width);
     if (!e->memory || !e->weights || !e->table) return VJ_ERR_MEMORY; /* reported by the device */
-    VJ_TRY(vj_weights_rounded_alloc(e->be, e->net.params.total, &e->rounded));
+    e->rounded = rounded;
+    if (!e->borrowed) VJ_TRY(vj_weights_rounded_alloc(e->be, e->net.params.total, &e->rounded));
     arena = (vj_arena){.base = (char *)e->memory};
     take_memory(e, &arena);
 
@@ -39,7 +40,7 @@ static vj_status allocate(vj_encoder *e, float *weights)
 }
 
 static vj_status open_encoder(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
-                              float *weights, vj_tensor *tensor)
+                              float *weights, uint16_t *rounded, vj_tensor *tensor)
 {
     vj_encoder *e = *encoder = vj_calloc(1, sizeof *e);
     if (!e) return vj_raise(VJ_ERR_MEMORY, "no memory for the encoder");
@@ -47,18 +48,18 @@ static vj_status open_encoder(vj_encoder **encoder, const vj_shape *shape, int64
     e->clips = clips;
     e->tensor = tensor;
     vj_network_describe(&e->net, shape, 1, tensor);
-    return allocate(e, weights);
+    return allocate(e, weights, rounded);
 }
 
 vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be, vj_tensor *tensor)
 {
-    return open_encoder(encoder, shape, clips, be, NULL, tensor);
+    return open_encoder(encoder, shape, clips, be, NULL, NULL, tensor);
 }
 
 vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
-                               float *weights)
+                               float *weights, uint16_t *rounded)
 {
-    return open_encoder(encoder, shape, clips, be, weights, NULL);
+    return open_encoder(encoder, shape, clips, be, weights, rounded, NULL);
 }
 
 int64_t vj_encoder_bytes(const vj_shape *shape, int64_t clips, vj_precision precision)
@@ -80,7 +81,7 @@ void vj_encoder_close(vj_encoder *e)
     for (int l = 1; e->stack.copy && l <= e->net.encoder.depth; l++) vj_device_free(e->be, e->stack.copy[l]);
     vj_device_free(e->be, e->memory);
     if (!e->borrowed) vj_device_free(e->be, e->weights);
-    vj_device_free(e->be, e->rounded);
+    if (!e->borrowed) vj_device_free(e->be, e->rounded);
     vj_device_free(e->be, e->table);
     vj_stack_memory_release(&e->stack);
     vj_network_release(&e->net);
@@ -117,7 +118,7 @@ const float *vj_encoder_run(vj_encoder *e, const float *pixels, int64_t count)
                           .offset = e->offset,
                           .squares = (double)count * (double)(N * N)};
     const vj_encoding all = {.clips = count, .patches = e->patches, .rows = &rows, .features = e->features};
-    if (e->rounded) vj_round_bf16(e->be, e->rounded, e->weights, e->net.params.total);
+    if (e->rounded && !e->borrowed) vj_round_bf16(e->be, e->rounded, e->weights, e->net.params.total);
     vj_network_encode(&e->net, e->be, (vj_weights){e->weights, e->rounded}, e->table, &e->stack, &all);
     return e->features;
 }

@@ -114,8 +114,8 @@ static vj_status allocate(vj_model *m)
     if (!m->fixed || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor_table ||
         (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->trained.target) || (m->by_rows_count > 0 && !m->by_rows))
         return VJ_ERR_MEMORY; /* reported by the device */
-    VJ_TRY(vj_weights_rounded_alloc(m->be, ps->total, &m->rounded_weights));
-    if (m->trained.target) VJ_TRY(vj_weights_rounded_alloc(m->be, ps->encoder_total, &m->rounded_target));
+    VJ_TRY(vj_weights_rounded_alloc(m->be, ps->total, &m->trained.rounded_weights));
+    if (m->trained.target) VJ_TRY(vj_weights_rounded_alloc(m->be, ps->encoder_total, &m->trained.rounded_target));
 
     VJ_TRY(take_fixed(m, &(vj_arena){.base = m->fixed}));
     vj_fill(m->be, m->trained.weights, 0.0f, ps->total);
@@ -136,11 +136,17 @@ vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_obje
 void vj_model_destroy(vj_model *m)
 {
     if (!m) return;
-    void *const device[] = {m->fixed,          m->memory,  m->trained.weights, m->trained.gradient,
-                            m->trained.target, m->by_rows, m->table,           m->predictor_table};
+    void *const device[] = {m->fixed,
+                            m->memory,
+                            m->trained.weights,
+                            m->trained.gradient,
+                            m->trained.target,
+                            m->trained.rounded_weights,
+                            m->trained.rounded_target,
+                            m->by_rows,
+                            m->table,
+                            m->predictor_table};
     for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
-    if (m->be) vj_device_free(m->be, m->rounded_weights);
-    if (m->be) vj_device_free(m->be, m->rounded_target);
     vj_frame_room_close(&m->room);
     vj_ragged_release(&m->packing);
     vj_stack_memory_release(&m->context_memory);
@@ -154,19 +160,12 @@ void vj_model_init_weights(vj_model *m, vj_init init, int zero_mask_tokens, int6
 {
     vj_params_init_weights(&m->net.params, m->be, m->trained.weights, init, zero_mask_tokens, seed);
     if (m->trained.target) vj_copy(m->be, m->trained.target, m->trained.weights, m->net.params.encoder_total);
+    m->trained.copies_updated = false;
 }
 
 static vj_weights weights_of(const vj_model *m)
 {
-    return (vj_weights){m->trained.weights, m->rounded_weights};
-}
-
-/* Weights as products read them, where a copy of them is kept. */
-static void round_weights(vj_model *m)
-{
-    const vj_params *ps = &m->net.params;
-    if (m->rounded_weights) vj_round_bf16(m->be, m->rounded_weights, m->trained.weights, ps->total);
-    if (m->rounded_target) vj_round_bf16(m->be, m->rounded_target, m->trained.target, ps->encoder_total);
+    return (vj_weights){m->trained.weights, m->trained.rounded_weights};
 }
 
 /* What is to be predicted: the target encoder's normalised features of all tokens, or the clip's own tubelets. */
@@ -177,8 +176,8 @@ static void make_target(vj_model *m, int64_t clips)
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
         const vj_encoding all = {
             .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = m->features};
-        vj_network_encode(net, m->be, (vj_weights){m->trained.target, m->rounded_target}, m->table, &m->target_memory,
-                          &all);
+        vj_network_encode(net, m->be, (vj_weights){m->trained.target, m->trained.rounded_target}, m->table,
+                          &m->target_memory, &all);
         vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
                              VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
@@ -332,7 +331,7 @@ vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_
     vj_phase_enter(m->be, VJ_PHASE_DATA);
     VJ_TRY(place_activations(m, lists));
     vj_ragged_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
-    if (!accumulate) round_weights(m); /* else they are those of the microbatch before; frames travel meanwhile */
+    if (!accumulate) vj_trainable_round(&m->trained); /* else as for the microbatch before; frames travel meanwhile */
     vj_input_upload(clips, &m->room, m->be, m->clips, n, s);
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 

@@ -24,9 +24,8 @@ typedef struct {
     vj_network net;
     vj_objective_settings settings;
     vj_ragged_bounds bounds;
-    uint16_t *rounded_weights, *rounded_target; /* device; copies of them for products, made for each step; or NULL */
-    vj_trainable trained;                       /* weights, gradient, target encoder (none for the pixel objective) */
-    double *losses; /* device [masks] loss by mask, then the spread penalty: sums since vj_model_ask_losses() */
+    vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective), copies for products */
+    double *losses;       /* device [masks] loss by mask, then the spread penalty: sums since vj_model_ask_losses() */
 
     /* of the last microbatch */
     vj_ragged packing;
@@ -137,8 +136,8 @@ typedef struct {
     vj_tensor *tensor; /* borrowed; the ranks that share it; NULL: this one alone */
     vj_network net;
     float *weights;    /* [net.params.total] */
-    bool borrowed;     /* weights are somebody else's */
     uint16_t *rounded; /* a copy for products, made in each run, or NULL */
+    bool borrowed;     /* both are somebody else's, who makes the copy */
     int64_t clips;
     float *memory, *pixels, *patches, *features, *table;
     int32_t *offset;
@@ -153,9 +152,10 @@ typedef struct {
  */
 vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
                           vj_tensor *tensor);
-/** The same with weights on the device that the caller keeps and may change between runs. */
+/** The same with weights on the device, and their copy for products if there is one, that the caller keeps and may
+ * change between runs. */
 vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
-                               float *weights);
+                               float *weights, uint16_t *rounded);
 /** Device memory of an encoder for so many clips a run, without its weights, in bytes. Not collective. */
 int64_t vj_encoder_bytes(const vj_shape *shape, int64_t clips, vj_precision precision);
 void vj_encoder_close(vj_encoder *encoder);

@@ -128,10 +128,20 @@ static void draw(vj_rng *rng, double std, float *host, int64_t n)
     }
 }
 
+bool vj_param_is_operand(const vj_param *p)
+{
+    return p->start == VJ_START_WEIGHT || p->start == VJ_START_RESIDUAL;
+}
+
+bool vj_weights_are_rounded(bool host, vj_precision precision)
+{
+    return !host && precision == VJ_BF16;
+}
+
 vj_status vj_weights_rounded_alloc(vj_backend *be, int64_t n, uint16_t **rounded)
 {
     *rounded = NULL;
-    if (vj_device_is_host(be) || vj_backend_precision(be) != VJ_BF16) return VJ_OK;
+    if (!vj_weights_are_rounded(vj_device_is_host(be), vj_backend_precision(be))) return VJ_OK;
     *rounded = vj_device_alloc(be, n * (int64_t)sizeof **rounded);
     return *rounded ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }

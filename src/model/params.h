@@ -77,6 +77,10 @@ typedef struct {
     const uint16_t *rounded;
 } vj_weights;
 
+/** Is this a matrix that kernels read as an operand of products, by vj_weight_matrix()? All others they read as floats.
+ */
+bool vj_param_is_operand(const vj_param *p);
+
 /** The matrix at flat offset `offset`, as an operand of products. */
 static inline vj_array vj_weight_matrix(vj_weights weights, int64_t offset)
 {
@@ -84,10 +88,10 @@ static inline vj_array vj_weight_matrix(vj_weights weights, int64_t offset)
     return (vj_array){(void *)(uintptr_t)(weights.rounded + offset), VJ_TYPE_BF16};
 }
 
-/**
- * Allocate a copy for `n` weights where it pays: on a device of its own, in VJ_BF16; else *rounded is NULL. Freed with
- * vj_device_free().
- */
+/** Does a copy pay? On a device of its own, in VJ_BF16. */
+bool vj_weights_are_rounded(bool host, vj_precision precision);
+
+/** Allocate a copy for `n` weights where it pays; else *rounded is NULL. Freed with vj_device_free(). */
 vj_status vj_weights_rounded_alloc(vj_backend *be, int64_t n, uint16_t **rounded);
 
 /**

@@ -22,14 +22,28 @@ static inline void vj_gradient_made(const vj_gradient_hook *hook, vj_backend *be
     if (hook->call) hook->call(hook->user, offset, vj_event_record(be));
 }
 
-/* The vectors are device memory. The optimizer may move `gradient` to other memory between backward passes. */
+/*
+ * The vectors are device memory. The optimizer may move `gradient` to other memory between backward passes. Where
+ * parallel.zero gathers copies (train/weight_gather.h), the matrices of weights and target are up to date only in the
+ * slice that this rank updates; the copies, and what is no matrix, everywhere.
+ */
 typedef struct {
     vj_backend *be;            /* borrowed */
     vj_params *params;         /* borrowed */
     vj_tensor *tensor;         /* borrowed; whose ranks share the network; NULL: this rank has all of it */
     float *weights, *gradient; /* [params->total] */
     float *target;             /* [params->encoder_total] the encoder's moving average; NULL: there is none */
-    vj_gradient_hook hook;     /* called in each backward pass, after each layer */
+    uint16_t *rounded_weights, *rounded_target; /* copies of them for products (params.h); NULL: there are none */
+    bool copies_updated;   /* the optimizer keeps the copies up to date; else they are made before they are read */
+    vj_gradient_hook hook; /* called in each backward pass, after each layer */
 } vj_trainable;
+
+/** Make the copies of the weights for products, unless the optimizer does. */
+static inline void vj_trainable_round(const vj_trainable *t)
+{
+    if (t->copies_updated) return;
+    if (t->rounded_weights) vj_round_bf16(t->be, t->rounded_weights, t->weights, t->params->total);
+    if (t->rounded_target) vj_round_bf16(t->be, t->rounded_target, t->target, t->params->encoder_total);
+}
 
 #endif

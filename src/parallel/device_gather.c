@@ -11,20 +11,20 @@ enum { LEAST_PIECE = 16, TAG = 2 };
 
 typedef struct {
     int vector;
-    int64_t at, n; /* n 0: there is none */
+    int64_t at, n; /* elements; n 0: there is none */
 } piece;
 
 /* A round under way. */
 typedef struct {
     int requests;
-    MPI_Request *request;     /* [2 nodes] */
-    float *mirror, *arrivals; /* of the host, [piece] and [nodes, piece], where messages go through it; the device's */
+    MPI_Request *request;    /* [2 nodes] */
+    char *mirror, *arrivals; /* of the host, [piece] and [nodes, piece], where messages go through it; the device's */
 } slot;
 
 struct vj_device_gather {
     const vj_window *window;
     vj_device_gather_plan plan;
-    int64_t length;      /* of a piece */
+    int64_t bytes;       /* of a piece, at most */
     int *owner, *owners; /* [ranks] those whose slices this rank hands on or gets, node by node; [nodes + 1] where a
                             node's begin */
     slot slot[VJ_SUM_SLOTS];
@@ -38,10 +38,10 @@ static bool is_speaker(const vj_device_gather *g)
 }
 
 /* As long as the messages of a sum of gradients. */
-static int64_t piece_floats(const vj_window *w, int64_t bucket)
+static int64_t piece_bytes(const vj_window *w, int64_t bucket)
 {
-    const int64_t length = bucket / w->speakers / w->nodes;
-    return length > LEAST_PIECE ? length : LEAST_PIECE;
+    const int64_t floats = bucket / w->speakers / w->nodes;
+    return (floats > LEAST_PIECE ? floats : LEAST_PIECE) * (int64_t)sizeof(float);
 }
 
 static vj_status allocate_slot(vj_device_gather *g, slot *s)
@@ -51,8 +51,9 @@ static vj_status allocate_slot(vj_device_gather *g, slot *s)
     s->request = vj_calloc(2 * nodes, sizeof *s->request);
     if (!s->request) return vj_raise(VJ_ERR_MEMORY, "no memory for messages between %lld nodes", (long long)nodes);
     if (!device->to_host) return VJ_OK;
-    s->mirror = device->alloc(g->plan.user, g->length, true);
-    s->arrivals = device->alloc(g->plan.user, nodes * g->length, true);
+    const int64_t floats = g->bytes / (int64_t)sizeof(float);
+    s->mirror = (char *)device->alloc(g->plan.user, floats, true);
+    s->arrivals = (char *)device->alloc(g->plan.user, nodes * floats, true);
     return s->mirror && s->arrivals ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
@@ -76,7 +77,7 @@ vj_status vj_device_gather_open(vj_device_gather **gather, const vj_window *wind
     if (!g) return vj_raise(VJ_ERR_MEMORY, "no memory to gather slices");
     g->window = window;
     g->plan = *plan;
-    g->length = piece_floats(window, plan->bucket);
+    g->bytes = piece_bytes(window, plan->bucket);
     g->owner = vj_calloc(plan->ranks, sizeof *g->owner);
     g->owners = vj_calloc(window->nodes + 1, sizeof *g->owners);
     if (!g->owner || !g->owners) return vj_raise(VJ_ERR_MEMORY, "no memory to gather slices of %d ranks", plan->ranks);
@@ -99,11 +100,17 @@ void vj_device_gather_close(vj_device_gather *g)
 /* What rank r has updated of a vector. */
 static piece slice_of(const vj_device_gather_plan *plan, int r, int vector)
 {
-    const int64_t n = plan->vector[vector].n, first = plan->first[r], last = plan->first[r + 1];
+    const vj_gathered *v = &plan->vector[vector];
+    const int64_t n = v->n, first = v->first[r], last = v->first[r + 1];
     const int64_t begin = first < n ? first : n, end = last < n ? last : n;
     return (piece){vector, begin, end - begin};
 }
 
+/* Elements of a vector in a piece, and pieces of n elements. */
+static int64_t piece_length(const vj_device_gather_plan *plan, int vector, int64_t bytes)
+{
+    return bytes / plan->vector[vector].element;
+}
 static int64_t pieces_of(int64_t n, int64_t length)
 {
     return (n + length - 1) / length;
@@ -115,8 +122,9 @@ static piece piece_of(const vj_device_gather *g, int node, int64_t round)
     for (int v = 0; v < g->plan.vectors; v++)
         for (int i = g->owners[node]; i < g->owners[node + 1]; i++) {
             const piece slice = slice_of(&g->plan, g->owner[i], v);
-            const int64_t pieces = pieces_of(slice.n, g->length), at = round * g->length;
-            if (round < pieces) return (piece){v, slice.at + at, slice.n - at < g->length ? slice.n - at : g->length};
+            const int64_t length = piece_length(&g->plan, v, g->bytes);
+            const int64_t pieces = pieces_of(slice.n, length), at = round * length;
+            if (round < pieces) return (piece){v, slice.at + at, slice.n - at < length ? slice.n - at : length};
             round -= pieces;
         }
     return (piece){0};
@@ -130,21 +138,27 @@ static int64_t count_rounds(const vj_device_gather *g)
         int64_t rounds = 0;
         for (int v = 0; v < g->plan.vectors; v++)
             for (int i = g->owners[node]; i < g->owners[node + 1]; i++)
-                rounds += pieces_of(slice_of(&g->plan, g->owner[i], v).n, g->length);
+                rounds += pieces_of(slice_of(&g->plan, g->owner[i], v).n, piece_length(&g->plan, v, g->bytes));
         if (rounds > most) most = rounds;
     }
     return most;
 }
 
 /* Where a piece is on this rank, or on one of its node. */
-static float *place_of(const vj_device_gather *g, piece p, int local)
+static void *place_of(const vj_device_gather *g, piece p, int local)
 {
-    return g->plan.vector[p.vector].of[local] + p.at;
+    const vj_gathered *v = &g->plan.vector[p.vector];
+    return (char *)v->of[local] + p.at * v->element;
 }
 
-static float *own_place(const vj_device_gather *g, piece p)
+static void *own_place(const vj_device_gather *g, piece p)
 {
     return place_of(g, p, g->window->node_rank);
+}
+
+static int64_t bytes_of(const vj_device_gather *g, piece p)
+{
+    return p.n * g->plan.vector[p.vector].element;
 }
 
 /* From this rank to the others of the node; not from all ranks to the same one at once. */
@@ -152,7 +166,8 @@ static void copy_to_neighbours(const vj_device_gather *g, piece p)
 {
     const vj_window *w = g->window;
     for (int i = 1; i < w->node_size && p.n > 0; i++)
-        g->plan.device->copy(g->plan.user, place_of(g, p, (w->node_rank + i) % w->node_size), own_place(g, p), p.n);
+        g->plan.device->copy(g->plan.user, place_of(g, p, (w->node_rank + i) % w->node_size), own_place(g, p),
+                             bytes_of(g, p));
 }
 
 /* ------------------------------------------------------------------------------------------------ between nodes */
@@ -167,7 +182,7 @@ static void begin(vj_device_gather *g, int64_t round)
 {
     const piece mine = piece_of(g, g->window->node_index, round);
     if (slot_of(g, round)->mirror && mine.n > 0)
-        g->plan.device->to_host(g->plan.user, slot_of(g, round)->mirror, own_place(g, mine), mine.n);
+        g->plan.device->to_host(g->plan.user, slot_of(g, round)->mirror, own_place(g, mine), bytes_of(g, mine));
     g->plan.device->keep(g->plan.user, (int)(round % VJ_SUM_SLOTS));
 }
 
@@ -177,10 +192,15 @@ static bool is_done(const vj_device_gather *g, int64_t round)
 }
 
 /* Where MPI writes what comes from a node. */
-static float *arrival(vj_device_gather *g, int64_t round, int node, piece p)
+static void *arrival(vj_device_gather *g, int64_t round, int node, piece p)
 {
     slot *s = slot_of(g, round);
-    return s->arrivals ? s->arrivals + node * g->length : own_place(g, p);
+    return s->arrivals ? s->arrivals + node * g->bytes : own_place(g, p);
+}
+
+static MPI_Datatype type_of(const vj_device_gather *g, piece p)
+{
+    return g->plan.vector[p.vector].element == sizeof(float) ? MPI_FLOAT : MPI_UINT16_T;
 }
 
 static void exchange(vj_device_gather *g, int64_t round)
@@ -192,10 +212,10 @@ static void exchange(vj_device_gather *g, int64_t round)
         const int to = (w->node_index + i) % w->nodes, from = (w->node_index + w->nodes - i) % w->nodes;
         const piece p = piece_of(g, from, round);
         if (p.n > 0)
-            MPI_Irecv(arrival(g, round, from, p), (int)p.n, MPI_FLOAT, from, TAG, w->across,
+            MPI_Irecv(arrival(g, round, from, p), (int)p.n, type_of(g, p), from, TAG, w->across,
                       &s->request[s->requests++]);
         if (mine.n > 0)
-            MPI_Isend(s->mirror ? s->mirror : own_place(g, mine), (int)mine.n, MPI_FLOAT, to, TAG, w->across,
+            MPI_Isend(s->mirror ? s->mirror : own_place(g, mine), (int)mine.n, type_of(g, mine), to, TAG, w->across,
                       &s->request[s->requests++]);
     }
 }
@@ -216,7 +236,7 @@ static void take(vj_device_gather *g, int64_t round)
         const piece p = piece_of(g, node, round);
         if (node == g->window->node_index || p.n == 0) continue;
         if (slot_of(g, round)->arrivals)
-            g->plan.device->to_device(g->plan.user, own_place(g, p), arrival(g, round, node, p), p.n);
+            g->plan.device->to_device(g->plan.user, own_place(g, p), arrival(g, round, node, p), bytes_of(g, p));
         copy_to_neighbours(g, p);
     }
 }
@@ -258,12 +278,12 @@ void vj_device_gather_count(vj_traffic *traffic, const vj_device_gather_plan *pl
 {
     vj_window w = {.node = MPI_COMM_NULL, .across = MPI_COMM_NULL};
     vj_window_number(&w, first_rank, plan->ranks);
-    const int64_t length = piece_floats(&w, plan->bucket), others = w.nodes - 1;
+    const int64_t bytes = piece_bytes(&w, plan->bucket), others = w.nodes - 1;
     for (int v = 0; v < plan->vectors; v++)
         for (int r = 0; r < plan->ranks; r++) {
             const int64_t n = slice_of(plan, r, v).n;
-            traffic->messages += others * pieces_of(n, length);
-            traffic->bytes += others * n * (int64_t)sizeof(float);
+            traffic->messages += others * pieces_of(n, piece_length(plan, v, bytes));
+            traffic->bytes += others * n * plan->vector[v].element;
         }
     vj_window_close(&w);
 }

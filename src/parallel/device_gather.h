@@ -13,19 +13,20 @@
 
 typedef struct vj_device_gather vj_device_gather;
 
-/* A vector [n]; of [ranks of this node] each one's, as memory of this device. Borrowed, also the addresses. */
+/* A vector [n]. All pointers are borrowed, also the addresses. */
 typedef struct {
-    float *const *of;
-    int64_t n;
+    void *const *of;      /* [ranks of this node] each one's, as memory of this device */
+    int64_t n;            /* elements */
+    int element;          /* bytes: 4, or 2 */
+    const int64_t *first; /* [ranks + 1] rank r has updated [first[r], first[r + 1]), as far as the vector goes */
 } vj_gathered;
 
-enum { VJ_GATHERED_MOST = 2 };
+enum { VJ_GATHERED_MOST = 4 };
 typedef struct {
     vj_gathered vector[VJ_GATHERED_MOST];
     int vectors;
-    int rank, ranks;      /* of the communicator */
-    const int64_t *first; /* [ranks + 1] rank r has updated [first[r], first[r + 1]) of each vector. Borrowed */
-    int64_t bucket;       /* floats of a sum of gradients at a time; pieces are as long as its messages */
+    int rank, ranks; /* of the communicator */
+    int64_t bucket;  /* floats of a sum of gradients at a time; pieces are as long as its messages */
     const vj_sum_device
         *device; /* borrowed; `vectors` are not used, nor is a sum under way while slices are gathered */
     void *user;  /* first argument of its functions, borrowed */

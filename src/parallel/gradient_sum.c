@@ -182,13 +182,14 @@ static span part_of(const vj_gradient_sum *r, int k, int node)
 static void deliver(const vj_gradient_sum *r, int owner, span s)
 {
     const vj_window *w = &r->window;
+    const int64_t bytes = s.n * (int64_t)sizeof(float);
     for (int i = 1; i < w->node_size; i++) {
         const int to = (w->node_rank + i) % w->node_size;
         if (owner >= 0 && (w->rank[owner].node != w->node_index || w->rank[owner].local != to)) continue;
         if (r->plan.device)
-            r->plan.device->copy(r->plan.user, r->vectors[to] + s.at, r->x + s.at, s.n);
+            r->plan.device->copy(r->plan.user, r->vectors[to] + s.at, r->x + s.at, bytes);
         else
-            memcpy(r->vectors[to] + s.at, r->x + s.at, (size_t)s.n * sizeof(float));
+            memcpy(r->vectors[to] + s.at, r->x + s.at, (size_t)bytes);
     }
 }
 
@@ -270,12 +271,13 @@ static void keep_place(const vj_gradient_sum *r, int k)
 static void to_host(const vj_gradient_sum *r, int k, float *vector, span s, int turn)
 {
     if (r->slot[k % VJ_SUM_SLOTS].mirror && s.n > 0)
-        r->plan.device->to_host(r->plan.user, message(r, k, vector, s.at, turn), vector + s.at, s.n);
+        r->plan.device->to_host(r->plan.user, message(r, k, vector, s.at, turn), vector + s.at,
+                                s.n * (int64_t)sizeof *vector);
 }
 
 static void to_device(const vj_gradient_sum *r, float *device, const float *host, int64_t n)
 {
-    if (device != host && n > 0) r->plan.device->to_device(r->plan.user, device, host, n);
+    if (device != host && n > 0) r->plan.device->to_device(r->plan.user, device, host, n * (int64_t)sizeof *device);
 }
 
 /* This node's partial sums of this speaker's share, on their way to where MPI reads them. */

@@ -30,7 +30,7 @@ enum { VJ_SUM_SLOTS = 4 }; /* buckets between nodes at a time */
  */
 typedef struct {
     float *const *vectors; /* [ranks of this node] as memory of this device; borrowed, also the addresses */
-    void (*copy)(void *user, float *to, const float *from, int64_t n);
+    void (*copy)(void *user, void *to, const void *from, int64_t bytes);
     /* mark: this rank's work so far is what `mark` stands for; its counter is told to the node's ranks afterwards.
      * follow: what is called from now on comes after that mark of all ranks of the node. */
     void (*mark)(void *user, vj_sum_mark mark);
@@ -43,8 +43,8 @@ typedef struct {
     float *(*alloc)(void *user, int64_t n, bool host);
     /* Copies to and from the host's memory of alloc(), through which messages go. NULL: MPI reads and writes the
      * memory of the device itself. */
-    void (*to_host)(void *user, float *host, const float *device, int64_t n);
-    void (*to_device)(void *user, float *device, const float *host, int64_t n);
+    void (*to_host)(void *user, void *host, const void *device, int64_t bytes);
+    void (*to_device)(void *user, void *device, const void *host, int64_t bytes);
 } vj_sum_device;
 
 /* n, bucket and first must be equal on all ranks. */

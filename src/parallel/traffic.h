@@ -31,7 +31,8 @@ vj_status vj_gradient_sum_count(vj_traffic *traffic, const vj_gradient_sum_plan 
 vj_status vj_group_count(vj_traffic *traffic, vj_group_call call, const int64_t *first, const int *first_rank,
                          int ranks);
 
-/** A call of vj_device_gather_run() (device_gather.h): of the plan n of the vectors, ranks, first and bucket count. */
+/** A call of vj_device_gather_run() (device_gather.h): of the plan ranks, bucket, and of the vectors n, element and
+ * first count. */
 void vj_device_gather_count(vj_traffic *traffic, const vj_device_gather_plan *plan, const int *first_rank);
 
 /** A call of vj_sum_doubles() on a communicator of `ranks` ranks. */

@@ -102,8 +102,9 @@ static vj_status open_encoder(watch *w)
 {
     vj_frozen *f = &w->frozen;
     const vj_model *model = w->step->model;
-    float *weights = model->trained.target ? model->trained.target : model->trained.weights;
-    VJ_TRY(vj_encoder_open_over(&f->encoder[0], &model->net.shape, f->batch, f->be, weights));
+    const vj_trainable *t = &model->trained;
+    VJ_TRY(vj_encoder_open_over(&f->encoder[0], &model->net.shape, f->batch, f->be, t->target ? t->target : t->weights,
+                                t->target ? t->rounded_target : t->rounded_weights));
     f->count = 1;
     const vj_params *own = &f->encoder[0]->net.params;
     for (int i = 0; i < own->count; i++)
@@ -372,8 +373,7 @@ static vj_status look(void *opened, int64_t steps_done, vj_step_report *r)
     watch *w = opened;
     const double begin = vj_now();
     char probe[64] = "";
-    const vj_trainable *trained = &w->step->model->trained;
-    w->frozen.encoder[0]->weights = trained->target ? trained->target : trained->weights;
+    vj_trainable_round(&w->step->model->trained);
     VJ_TRY(vj_agree(w->comm, encode(w)));
     VJ_TRY(gather(w, w->pooled, w->D));
     if (w->config->watch.epochs > 0) VJ_TRY(gather(w, w->features, w->tokens * w->D));

@@ -121,8 +121,8 @@ static void narrow(vj_ckpt_tensor *tensor, int count, const vj_params *ps, int64
     }
 }
 
-/* All tensors of a run. *moments: number of the first moment tensor; the 2 * ps->count from there on are moments. */
-static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
+/* All tensors of a run; moments as far as this rank has them. */
+static vj_status list_run(tensor_list *list, vj_optimizer *o)
 {
     const vj_trainable *t = o->trained;
     const vj_params *ps = t->params;
@@ -130,7 +130,6 @@ static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
     add(list, ps, VJ_ENCODER, "model/encoder", t->weights, 0);
     add(list, ps, VJ_PREDICTOR, "model/predictor", t->weights, 0);
     if (t->target) add(list, ps, VJ_ENCODER, "model/target", t->target, 0);
-    *moments = list->count;
     const struct {
         const char *encoder, *predictor;
         float *device;
@@ -142,6 +141,21 @@ static vj_status list_run(tensor_list *list, vj_optimizer *o, int *moments)
         narrow(list->tensor + list->count - ps->count, ps->count, ps, o->first, o->last);
     }
     return VJ_OK;
+}
+
+/*
+ * Which of its tensors a rank writes: of those that all data ranks have alike an even part. With parallel.zero what it
+ * updates, since moments, and where copies are gathered the weights, are nowhere else (weight_gather.h).
+ */
+static void share_over_ranks(tensor_list *list, const vj_optimizer *o)
+{
+    const vj_params *ps = o->trained->params;
+    if (!o->zero) {
+        vj_ckpt_share(list->tensor, list->count, o->size, o->rank);
+        return;
+    }
+    narrow(list->tensor, ps->count, ps, o->first, o->last);
+    if (o->trained->target) narrow(list->tensor + ps->count, list->count - 3 * ps->count, ps, o->first, o->last);
 }
 
 /* ------------------------------------------------------------------------------------------------ writing */
@@ -260,14 +274,12 @@ static vj_status lend_snapshot(vj_checkpoint *c)
 
 vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool background, MPI_Comm world)
 {
-    int moments = 0;
     vj_checkpoint *c = *checkpoint = vj_calloc(1, sizeof *c);
     vj_status status = c ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to write checkpoints");
-    if (status == VJ_OK) status = list_run(&c->list, o, &moments);
+    if (status == VJ_OK) status = list_run(&c->list, o);
     if (status == VJ_OK) {
         c->optimizer = o;
-        /* What data ranks hold alike is divided evenly over them; sharded moments are written by their owners. */
-        vj_ckpt_share(c->list.tensor, o->zero ? moments : c->list.count, o->size, o->rank);
+        share_over_ranks(&c->list, o);
     }
     if (status == VJ_OK && o->trained->tensor) {
         share_in_group(&c->list, o->trained->tensor);
@@ -386,11 +398,11 @@ static vj_status put(void *backend, const vj_ckpt_tensor *tensor, int64_t first,
 vj_status vj_checkpoint_load(const char *path, vj_optimizer *o, MPI_Comm world)
 {
     tensor_list list = {0};
-    int moments;
-    vj_status status = vj_agree(world, list_run(&list, o, &moments));
+    vj_status status = vj_agree(world, list_run(&list, o));
     for (int i = 0; i < list.count && status == VJ_OK; i++) narrow_to_share(&list.tensor[i]);
     if (status == VJ_OK) status = vj_ckpt_read(path, list.tensor, list.count, put, o->trained->be, world);
     release(&list);
+    o->trained->copies_updated = false;
     return status;
 }
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
-enum { CHUNK = 1 << 16 }; /* floats a thread hashes at once: digests do not depend on the number of threads */
-enum { PIECE = VJ_MAP_BYTES / sizeof(float) };
+enum { CHUNK = 1 << 18 }; /* bytes a thread hashes at once: digests do not depend on the number of threads */
+enum { PIECE = VJ_MAP_BYTES };
 _Static_assert(PIECE % CHUNK == 0, "chunks are not cut");
 
 enum { WEIGHTS, TARGET, FIRST_MOMENT, SECOND_MOMENT, VECTORS };
@@ -35,7 +35,7 @@ static vj_status allocate(vj_digest *d)
     for (int i = 0; i < ps->count; i++)
         if (ps->item[i].count > most) most = ps->item[i].count;
     d->tensor = vj_calloc(VECTORS * (int64_t)ps->count, sizeof *d->tensor);
-    d->chunk = vj_calloc(most / CHUNK + 1, sizeof *d->chunk);
+    d->chunk = vj_calloc(most * (int64_t)sizeof(float) / CHUNK + 1, sizeof *d->chunk);
     d->word = vj_calloc((int64_t)d->layout->size * WORDS, sizeof *d->word);
     return d->tensor && d->chunk && d->word ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for digests of replicas");
 }
@@ -66,20 +66,19 @@ void vj_digest_close(vj_digest *d)
 
 /* ------------------------------------------------------------------------------------------------ hashing */
 
-/* Digest of device [n]. */
-static uint64_t hash_values(vj_digest *d, float *device, int64_t n)
+/* Digest of memory of the device. */
+static uint64_t hash_values(vj_digest *d, void *device, int64_t bytes)
 {
     vj_backend *be = d->optimizer->trained->be;
-    for (int64_t at = 0; at < n; at += PIECE) {
-        const int64_t length = n - at < PIECE ? n - at : PIECE;
-        float *view = vj_map(be, device + at, length * (int64_t)sizeof *view, VJ_MAP_READ);
+    for (int64_t at = 0; at < bytes; at += PIECE) {
+        const int64_t length = bytes - at < PIECE ? bytes - at : PIECE;
+        char *view = vj_map(be, (char *)device + at, length, VJ_MAP_READ);
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->threads > 1 && length > CHUNK)
         for (int64_t i = 0; i < length; i += CHUNK)
-            d->chunk[(at + i) / CHUNK] =
-                XXH3_64bits(view + i, (size_t)(length - i < CHUNK ? length - i : CHUNK) * sizeof *view);
+            d->chunk[(at + i) / CHUNK] = XXH3_64bits(view + i, (size_t)(length - i < CHUNK ? length - i : CHUNK));
         vj_unmap(be, view);
     }
-    return XXH3_64bits(d->chunk, (size_t)((n + CHUNK - 1) / CHUNK) * sizeof *d->chunk);
+    return XXH3_64bits(d->chunk, (size_t)((bytes + CHUNK - 1) / CHUNK) * sizeof *d->chunk);
 }
 
 /* Digests of all tensors, as far as this rank holds them, into d->tensor, and of these into word [WORDS]. */
@@ -89,18 +88,25 @@ static void hash_run(vj_digest *d, uint64_t *word)
     const vj_params *ps = params(d);
     const struct {
         float *device;
+        uint16_t *copies; /* of its matrices; NULL: ranks that have the vector have it exactly */
         int64_t first, last;
-    } vector[VECTORS] = {[WEIGHTS] = {o->trained->weights, 0, ps->total},
-                         [TARGET] = {o->trained->target, 0, o->trained->target ? ps->encoder_total : 0},
-                         [FIRST_MOMENT] = {o->first_moment, o->first, o->last},
-                         [SECOND_MOMENT] = {o->second_moment, o->first, o->last}};
+    } vector[VECTORS] = {
+        [WEIGHTS] = {o->trained->weights, o->gather.rounded ? o->trained->rounded_weights : NULL, 0, ps->total},
+        [TARGET] = {o->trained->target, o->gather.rounded ? o->trained->rounded_target : NULL, 0,
+                    o->trained->target ? ps->encoder_total : 0},
+        [FIRST_MOMENT] = {o->first_moment, NULL, o->first, o->last},
+        [SECOND_MOMENT] = {o->second_moment, NULL, o->first, o->last}};
     for (int v = 0; v < VECTORS; v++)
         for (int i = 0; i < ps->count; i++) {
             const vj_param *p = &ps->item[i];
             const int64_t first = p->offset > vector[v].first ? p->offset : vector[v].first;
             const int64_t end = p->offset + p->count, last = end < vector[v].last ? end : vector[v].last;
             uint64_t *digest = &d->tensor[v * ps->count + i], *sum = &word[2 * v + (p->shares > 1)];
-            *digest = first < last ? hash_values(d, vector[v].device + (first - vector[v].first), last - first) : 0;
+            const int64_t n = last - first, at = first - vector[v].first;
+            *digest = n <= 0 ? 0
+                      : vector[v].copies && vj_param_is_operand(p)
+                          ? hash_values(d, vector[v].copies + at, n * (int64_t)sizeof *vector[v].copies)
+                          : hash_values(d, vector[v].device + at, n * (int64_t)sizeof *vector[v].device);
             *sum = XXH3_64bits_withSeed(digest, sizeof *digest, *sum);
         }
 }

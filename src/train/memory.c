@@ -11,13 +11,14 @@
 #include "train/checkpoint.h"
 #include "train/peers.h"
 #include "train/precision.h"
+#include "train/weight_gather.h"
 
 enum {
-    LOOK_STEPS = 4,          /* whose masks are drawn, */
-    LOOK_MICROBATCHES = 128, /* of so many microbatches: the most of them is near that of thousands */
-    BLOCK = 4 << 20,         /* of a rank's share that group.c exchanges between nodes at a time */
-    WINDOW = 6 << 20,        /* of a group's windows what a rank touches, its own and of its neighbours' */
-    PROGRAM_LATER = 7 << 20, /* what libraries take in the course of a run; measured 5 to 10 MiB */
+    LOOK_STEPS = 4,           /* whose masks are drawn, */
+    LOOK_MICROBATCHES = 128,  /* of so many microbatches: the most of them is near that of thousands */
+    BLOCK = 4 << 20,          /* of a rank's share that group.c exchanges between nodes at a time */
+    WINDOW = 6 << 20,         /* of a group's windows what a rank touches, its own and of its neighbours' */
+    PROGRAM_LATER = 10 << 20, /* what libraries take in the course of a run; measured 5 to 17 MiB */
     /* Of a device: a lane's tables (src/kernels/cuda/cuda.h), and what cuBLASLt works in (products.c). Of the host: a
        lane's staging, as much as its tables; a view. */
     TABLES = 16 << 20,
@@ -78,8 +79,9 @@ static int64_t packed_bytes(const vj_model *m, const vj_ragged_bounds *b, int th
 /* Copies of so many weights for products (model/params.h). */
 static int64_t rounded_bytes(const vj_config *c, int64_t weights)
 {
-    const bool none = vj_backend_is_host(c->train.backend) || vj_precision_of(c) == VJ_FP32;
-    return none ? 0 : weights * (int64_t)sizeof(uint16_t);
+    return vj_weights_are_rounded(vj_backend_is_host(c->train.backend), vj_precision_of(c))
+               ? weights * (int64_t)sizeof(uint16_t)
+               : 0;
 }
 
 /* Its sums, on the way to the eigenvalues those of all ranks, and those that a tree keeps. */
@@ -90,16 +92,20 @@ static int64_t spectrum_bytes(const vj_model *m, int kept)
     return cells * ((int64_t)sizeof(float) + width + kept * width);
 }
 
-/* Data ranks divide a checkpoint evenly, tensor ranks each tensor by blocks. In the background it is copied first. */
-static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool target, int data_ranks)
+/* Of a background checkpoint the copy that it is written from. Data ranks divide it evenly, tensor ranks each tensor by
+ * blocks. With parallel.zero the first rank writes what it updates, `slice` of the flat vector. */
+static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool target, int data_ranks, int64_t slice)
 {
-    int64_t elements = 0;
+    double elements = 0;
     if (!c->checkpoint.async) return 0;
     for (int i = 0; i < ps->count; i++) {
         const vj_param *p = &ps->item[i];
-        elements += vj_checkpoint_first_share(p, (int)c->parallel.tensor) * (target && p->part == VJ_ENCODER ? 4 : 3);
+        const double vectors = target && p->part == VJ_ENCODER ? 4 : 3;
+        const int64_t left = slice - p->offset, of_slice = left < 0 ? 0 : lesser(left, p->count);
+        const double part = c->parallel.zero ? (double)of_slice / (double)p->count : 1.0 / data_ranks;
+        elements += vectors * part * (double)vj_checkpoint_first_share(p, (int)c->parallel.tensor);
     }
-    return elements / data_ranks * (int64_t)sizeof(float);
+    return (int64_t)elements * (int64_t)sizeof(float);
 }
 
 /* The in-run watch (probe/watch.h): features of all its clips on rank 0, batches read ahead; and what it has where the
@@ -119,7 +125,7 @@ static int64_t watch_pass_bytes(const vj_model *m, const vj_config *c, vj_loader
     if (c->watch.every == 0) return 0;
     return vj_encoder_bytes(&m->net.shape, c->train.microbatch, vj_precision_of(c)) +
            (c->watch.epochs > 0 ? c->probe.batch * clip : 0) + (host ? 0 : clip /* positions */) +
-           rounded_bytes(c, m->net.params.encoder_total) + VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames;
+           VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames;
 }
 
 /*
@@ -152,7 +158,10 @@ static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ra
     const vj_params *ps = &m->net.params;
     const bool feature = m->net.shape.objective == VJ_OBJECTIVE_FEATURE;
     const int64_t cells = feature ? (int64_t)m->net.shape.width * m->net.shape.width : 0;
+    const bool gathers = c->parallel.zero && data_ranks > 1, host = vj_backend_is_host(c->train.backend);
+    const bool rounded = gathers && vj_weights_are_rounded(host, vj_precision_of(c));
     return rounded_bytes(c, ps->total + (feature ? ps->encoder_total : 0)) +
+           vj_weight_gather_packed(ps, feature, rounded) * (int64_t)sizeof(float) +
            (m->by_rows_count + cells) * (int64_t)sizeof(float) +
            VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames + scratch_bytes(m, c) +
            (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES + WORKSPACE;
@@ -204,7 +213,7 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->messages = nodes > 1 ? BLOCK + (host ? 1 : 2) * on_the_way : 0;
     if (!host && c->parallel.zero) n->messages += on_the_way + on_the_way / nodes; /* parallel/device_gather.c */
     n->neighbours = host && beside > 1 ? n->weights / beside * (beside - 1) : 0;
-    n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks);
+    n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks, slice);
     n->watch = watch_bytes(m, c, loader) + pass;
     n->batches = (c->data.read_ahead + 1) * (last - first) * c->train.microbatch * loader.sample +
                  c->data.threads * loader.thread;

@@ -70,20 +70,43 @@ static void window_close(void *reduction)
 }
 static const vj_gradient_sum_ops window_sum = {window_made, window_end, window_close};
 
+/* What is gathered after an update, and of this rank its memory, in the order of weight_gather.h. */
+static vj_status describe_gather(vj_optimizer *o, void *memory[VJ_GATHERED_MOST])
+{
+    const vj_trainable *t = o->trained;
+    const bool rounded = t->rounded_weights != NULL;
+    const int flat = t->target ? 2 : 1;
+    if (!o->zero) return VJ_OK;
+    VJ_TRY(vj_weight_gather_describe(&o->gather, t->params, t->target != NULL, rounded, o->slice, o->size));
+    memory[0] = rounded ? (void *)t->rounded_weights : t->weights;
+    memory[1] = rounded ? (void *)t->rounded_target : t->target;
+    for (int v = flat; v < o->gather.vectors; v++) {
+        const int64_t bytes = o->gather.vector[v].n * (int64_t)sizeof(float);
+        memory[v] = o->packed[v - flat] = vj_device_alloc(t->be, bytes);
+        if (!memory[v]) return VJ_ERR_MEMORY; /* reported by the device */
+    }
+    return VJ_OK;
+}
+
 /* Devices that read one another's memory; without them sums go through views on the host. */
 static vj_status open_peers(vj_optimizer *o, const vj_config *config, const vj_place *place)
 {
     const vj_trainable *t = o->trained;
+    void *memory[VJ_GATHERED_MOST] = {NULL};
+    VJ_TRY(vj_agree(o->comm, describe_gather(o, memory)));
     const vj_peers_plan plan = {.gradient = t->gradient,
                                 .n = t->params->total,
                                 .bucket = vj_peers_bucket(config->parallel.bucket_mb, place->nodes),
                                 .first = o->zero ? o->slice : NULL,
-                                .weights = t->weights,
-                                .target = t->target,
-                                .encoder_n = t->params->encoder_total,
+                                .gathered = o->gather.vector,
+                                .memory = memory,
+                                .vectors = o->gather.vectors,
                                 .node = place->node};
     VJ_TRY(vj_peers_open(&o->peers, t->be, o->comm, &plan));
-    if (!o->peers) return VJ_OK;
+    if (!o->peers) {
+        o->gather.rounded = false; /* floats go through the host */
+        return VJ_OK;
+    }
     o->sum_over_ranks = o->peers;
     o->sum_ops = &vj_peers_sum;
     o->sums_way = vj_peers_way(o->peers);
@@ -220,6 +243,8 @@ void vj_optimizer_close(vj_optimizer *o)
         o->trained->gradient = NULL;
     }
     if (o->sum_over_ranks) o->sum_ops->close(o->sum_over_ranks);
+    for (int v = 0; v < 2; v++) vj_device_free(o->trained->be, o->packed[v]);
+    vj_weight_gather_release(&o->gather);
     vj_group_close(o->group);
     free(o->block);
     free(o->squares);
@@ -283,13 +308,36 @@ void vj_optimizer_norms(vj_optimizer *o, double norm[2])
     for (int part = 0; part < 2; part++) norm[part] = sqrt(norm[part]);
 }
 
+/* What kernels read as floats of this rank's slice, to where it is gathered; and what all ranks have gathered, back. */
+static void pack_slice(const vj_optimizer *o)
+{
+    const vj_weight_gather *g = &o->gather;
+    float *const flat[2] = {o->trained->weights, o->trained->target};
+    for (int v = 0; v < 2 && g->rounded; v++) {
+        const int64_t all = v == 0 ? g->spans : g->encoder_spans, first = clamp(g->first_span[o->rank], 0, all);
+        if (o->packed[v])
+            vj_pack_spans(o->trained->be, o->packed[v] + g->packed[o->rank], flat[v], g->span + first,
+                          clamp(g->first_span[o->rank + 1], 0, all) - first);
+    }
+}
+static void unpack_all(const vj_optimizer *o)
+{
+    const vj_weight_gather *g = &o->gather;
+    float *const flat[2] = {o->trained->weights, o->trained->target};
+    for (int v = 0; v < 2 && g->rounded; v++)
+        if (o->packed[v])
+            vj_unpack_spans(o->trained->be, flat[v], o->packed[v], g->span, v == 0 ? g->spans : g->encoder_spans);
+}
+
 /* Every rank gets the slices that others updated. */
 static void exchange_weights(vj_optimizer *o)
 {
     vj_trainable *t = o->trained;
     const double begin = vj_now();
     if (o->peers) {
+        pack_slice(o);
         vj_peers_gather(o->peers);
+        unpack_all(o);
     } else {
         exchange(o, vj_group_allgather, t->weights, t->params->total);
         if (t->target) exchange(o, vj_group_allgather, t->target, t->params->encoder_total);
@@ -321,11 +369,15 @@ static void update_part(vj_optimizer *o, const vj_update *u, vj_network_part par
                                 .correction2 = 1.0 - pow(o->beta2, (double)u->update),
                                 .gradient_scale = u->clip[part],
                                 .ema = u->ema};
+    const bool target = t->target && part == VJ_ENCODER;
     const vj_adamw_vectors vectors = {.w = t->weights + o->first,
                                       .first_moment = o->first_moment,
                                       .second_moment = o->second_moment,
                                       .gradient = t->gradient + o->first,
-                                      .target = t->target && part == VJ_ENCODER ? t->target + o->first : NULL};
+                                      .target = target ? t->target + o->first : NULL,
+                                      .rounded_w = t->rounded_weights ? t->rounded_weights + o->first : NULL,
+                                      .rounded_target =
+                                          target && t->rounded_target ? t->rounded_target + o->first : NULL};
     vj_adamw(t->be, &vectors, o->segment, count, &step);
 }
 
@@ -335,4 +387,6 @@ void vj_optimizer_update(vj_optimizer *o, const vj_update *u)
     update_part(o, u, VJ_ENCODER);
     update_part(o, u, VJ_PREDICTOR);
     if (o->zero) exchange_weights(o);
+    /* Floats that came through the host are rounded for the next step. */
+    o->trained->copies_updated = o->trained->rounded_weights && (!o->zero || o->peers);
 }

@@ -17,6 +17,7 @@
 #include "parallel/group.h"
 #include "parallel/parallel.h"
 #include "train/peers.h"
+#include "train/weight_gather.h"
 
 typedef struct {
     vj_trainable *trained; /* borrowed */
@@ -33,7 +34,9 @@ typedef struct {
     vj_group *group;                     /* owned */
     const vj_gradient_sum_ops *sum_ops;  /* borrowed */
     void *sum_over_ranks;                /* owned; NULL: the group sums, after backward */
-    vj_peers *peers;                     /* sum_over_ranks, if devices do it; may gather weights, too. Else NULL */
+    vj_peers *peers;                     /* sum_over_ranks, if devices do it; with zero it gathers, too. Else NULL */
+    vj_weight_gather gather;             /* what it gathers; owned */
+    float *packed[2];                    /* device; of weights and target what is packed for that, or NULL. Owned */
     bool adopted;                        /* the gradient is memory of sum_over_ranks */
     int64_t *part;                       /* [size + 1] slices inside of a view. Owned */
     const char *sums_way;                /* borrowed; how gradients are summed over the ranks, for people */

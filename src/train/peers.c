@@ -10,7 +10,7 @@
 #include "parallel/window.h"
 #include "train/device_messages.h"
 
-enum { GRADIENT, WEIGHTS, TARGET, VECTORS }; /* what is shared */
+enum { GRADIENT, GATHERED, VECTORS = GATHERED + VJ_GATHERED_MOST }; /* what is shared */
 enum { MARKS = VJ_SUM_DELIVERED + 1, LARGEST_BUCKET = 64 << 18 };
 
 /* Memory for messages. */
@@ -24,12 +24,12 @@ struct vj_peers {
     vj_backend *be;
     MPI_Comm comm;
     vj_window window;             /* who is on this node; its counters are the gather's */
-    vj_peers_plan plan;           /* its vectors and `first` are borrowed */
+    vj_peers_plan plan;           /* its pointers are borrowed */
     vj_sum_device device;         /* as the sum asks it */
     vj_gradient_sum *sum;         /* owned */
-    vj_device_gather *gather;     /* owned; NULL: each rank updates all of its weights */
+    vj_device_gather *gather;     /* owned; NULL: nothing is gathered */
     int rank, size;               /* on this node */
-    float **vector[VECTORS];      /* [size] of each rank, as memory of this device; own ones are borrowed. Owned */
+    void **vector[VECTORS];       /* [size] of each rank, as memory of this device; own ones are borrowed. Owned */
     vj_event **event[MARKS];      /* [size] vj_sum_mark of each rank; of the backend. Owned */
     vj_event *slot[VJ_SUM_SLOTS]; /* of the backend */
     message_block *blocks;        /* owned */
@@ -43,9 +43,11 @@ typedef struct {
     int failed;
 } offer;
 
-static float *own_vector(const vj_peers *p, int which)
+/* NULL: there is none. */
+static void *own_vector(const vj_peers *p, int which)
 {
-    return which == GRADIENT ? p->plan.gradient : which == WEIGHTS ? p->plan.weights : p->plan.target;
+    if (which == GRADIENT) return p->plan.gradient;
+    return which - GATHERED < p->plan.vectors ? p->plan.memory[which - GATHERED] : NULL;
 }
 
 static vj_status make_offer(vj_peers *p, offer *mine)
@@ -61,7 +63,7 @@ static vj_status take_offers(vj_peers *p, const offer *of)
     for (int r = 0; r < p->size; r++) {
         if (r == p->rank) continue;
         for (int v = 0; v < VECTORS; v++)
-            if (own_vector(p, v)) VJ_TRY(vj_device_open(p->be, &of[r].vector[v], (void **)&p->vector[v][r]));
+            if (own_vector(p, v)) VJ_TRY(vj_device_open(p->be, &of[r].vector[v], &p->vector[v][r]));
         for (int e = 0; e < MARKS; e++) VJ_TRY(vj_event_open(p->be, &of[r].event[e], &p->event[e][r]));
     }
     return VJ_OK;
@@ -108,7 +110,7 @@ static vj_status open_sum(vj_peers *p)
 {
     const vj_window *w = &p->window;
     p->device = sum_device;
-    p->device.vectors = p->vector[GRADIENT];
+    p->device.vectors = (float *const *)p->vector[GRADIENT];
     if (w->nodes > 1 && sends_its_own(w) && vj_device_messages(p->be, w->across, p->comm))
         p->device.to_host = p->device.to_device = NULL;
     const vj_gradient_sum_plan plan = {.n = p->plan.n,
@@ -123,18 +125,17 @@ static vj_status open_sum(vj_peers *p)
 
 static vj_status open_gather(vj_peers *p)
 {
-    if (!p->plan.first) return VJ_OK;
-    const vj_device_gather_plan plan = {
-        .vector = {{p->vector[WEIGHTS], p->plan.n}, {p->vector[TARGET], p->plan.encoder_n}},
-        .vectors = p->plan.target    ? 2
-                   : p->plan.weights ? 1
-                                     : 0,
-        .rank = vj_comm_rank(p->comm),
-        .ranks = vj_comm_size(p->comm),
-        .first = p->plan.first,
-        .bucket = p->plan.bucket,
-        .device = &p->device,
-        .user = p};
+    if (p->plan.vectors == 0) return VJ_OK;
+    vj_device_gather_plan plan = {.vectors = p->plan.vectors,
+                                  .rank = vj_comm_rank(p->comm),
+                                  .ranks = vj_comm_size(p->comm),
+                                  .bucket = p->plan.bucket,
+                                  .device = &p->device,
+                                  .user = p};
+    for (int v = 0; v < plan.vectors; v++) {
+        plan.vector[v] = p->plan.gathered[v];
+        plan.vector[v].of = p->vector[GATHERED + v];
+    }
     return vj_device_gather_open(&p->gather, &p->window, &plan);
 }
 
@@ -238,9 +239,9 @@ static void sum_arrays(void *peers, float *out, const float *const *in, int coun
     vj_sum_arrays(((vj_peers *)peers)->be, out, in, count, n);
 }
 
-static void copy(void *peers, float *to, const float *from, int64_t n)
+static void copy(void *peers, void *to, const void *from, int64_t bytes)
 {
-    vj_copy(((vj_peers *)peers)->be, to, from, n);
+    vj_copy_bytes(((vj_peers *)peers)->be, to, from, bytes);
 }
 
 static float *alloc(void *peers, int64_t n, bool host)
@@ -255,21 +256,21 @@ static float *alloc(void *peers, int64_t n, bool host)
 }
 
 /* Copies in a lane of their own, beside the sums: they come after what was called before, as what follows them does. */
-static void to_host(void *peers, float *host, const float *device, int64_t n)
+static void to_host(void *peers, void *host, const void *device, int64_t bytes)
 {
     vj_backend *be = ((vj_peers *)peers)->be;
     vj_event *before = vj_event_record(be);
     const vj_lane lane = vj_lane_enter(be, VJ_LANE_COPY);
     vj_event_follow(be, before);
-    vj_download_begin(be, host, device, n * (int64_t)sizeof *host);
+    vj_download_begin(be, host, device, bytes);
     vj_lane_enter(be, lane);
 }
 
-static void to_device(void *peers, float *device, const float *host, int64_t n)
+static void to_device(void *peers, void *device, const void *host, int64_t bytes)
 {
     vj_backend *be = ((vj_peers *)peers)->be;
     const vj_lane lane = vj_lane_enter(be, VJ_LANE_COPY);
-    vj_upload(be, device, host, n * (int64_t)sizeof *host);
+    vj_upload(be, device, host, bytes);
     vj_event *after = vj_event_record(be);
     vj_lane_enter(be, lane);
     vj_event_follow(be, after);

@@ -9,6 +9,7 @@
 #define VJ_TRAIN_PEERS_H
 
 #include "model/trainable.h"
+#include "parallel/device_gather.h"
 #include "train/gradient_sum_ops.h"
 
 typedef struct vj_peers vj_peers;
@@ -17,13 +18,13 @@ typedef struct vj_peers vj_peers;
 typedef struct {
     float *gradient; /* [n] */
     int64_t n;
-    int64_t bucket;       /* floats that are summed together while backward goes on: vj_peers_bucket() */
-    const int64_t *first; /* [ranks + 1] rank r gets only the sum of [first[r], first[r+1]); NULL: each gets all.
-                             Borrowed */
-    float *weights;       /* [n], and */
-    float *target;        /* [encoder_n]: for vj_peers_gather(); target may be NULL */
-    int64_t encoder_n;
-    int node; /* of this rank, as vj_window_open() takes it */
+    int64_t bucket;              /* floats that are summed together while backward goes on: vj_peers_bucket() */
+    const int64_t *first;        /* [ranks + 1] rank r gets only the sum of [first[r], first[r+1]); NULL: each gets all.
+                                    Borrowed */
+    const vj_gathered *gathered; /* [vectors] for vj_peers_gather(), but for `of`; borrowed */
+    void *const *memory;         /* [vectors] of this rank; borrowed */
+    int vectors;                 /* 0: nothing is gathered */
+    int node;                    /* of this rank, as vj_window_open() takes it */
 } vj_peers_plan;
 
 /**
@@ -47,8 +48,7 @@ int64_t vj_peers_bucket(int64_t bucket_mb, int nodes);
 /** Sums the gradients while backward makes them. */
 extern const vj_gradient_sum_ops vj_peers_sum;
 
-/** Give every rank the slices [first[r], first[r+1]) of all ranks' weights and targets, which the plan has; by the way
- * that sums go. Collective. */
+/** Give every rank the slices of all ranks of what the plan says is gathered; by the way that sums go. Collective. */
 void vj_peers_gather(vj_peers *peers);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * Device memory: pieces of one file in memory (memfd) that has no name, so that other processes can map a piece through
- * /proc/PID/fd and nothing is left behind by a process that is killed.
+ * Device memory: pages that are all NaN until they are written, private copies of a few pages of that kind, so that
+ * what nobody touches costs nothing. A block that other processes shall map moves to a file in memory (memfd) that has
+ * no name; they find it through /proc/PID/fd, and nothing is left behind by a process that is killed.
  *
  *     64 KiB not mapped | slack, a block of exactly as many bytes as asked for, slack up to 255 bytes | 64 KiB not
  * mapped
@@ -41,6 +42,7 @@ namespace
 {
 
 enum { PAGE = 4096, GUARD = 64 << 10, ALIGN = 256, EVENTS = 4096 };
+const size_t TEMPLATE = 8 << 20;
 const uint16_t UNTOUCHED = 0xffa5; /* NaN as float and as bf16 */
 
 struct block {
@@ -49,6 +51,7 @@ struct block {
     char *start;
     size_t bytes;
     int device;
+    bool in_file;    /* for other processes, at */
     uint64_t offset; /* in the file */
     int opened;      /* another process's: how often it was opened; 0: our own */
     int owner;
@@ -61,6 +64,7 @@ struct all_memory {
     std::map<const char *, block> blocks; /* by first page */
     std::map<const char *, size_t> pinned;
     std::map<const char *, size_t> freed; /* pages that were blocks */
+    int untouched = -1;                   /* TEMPLATE bytes, all 0xff: NaN */
     int file = -1, event_file = -1;
     uint64_t file_bytes = 0;
     size_t now[64] = {}, peak[64] = {};
@@ -145,9 +149,13 @@ void fill(char *from, const char *to)
 /* Not memcmp(), in which AddressSanitizer would see the forbidden. The first byte that was written, or null. */
 const char *written(const char *from, const char *to)
 {
+    typedef const volatile uint64_t __attribute__((may_alias, aligned(1))) word;
     const char *pattern = (const char *)&UNTOUCHED;
+    const uint64_t four = UNTOUCHED * 0x0001000100010001ull;
     if (RUNNING_ON_VALGRIND) return nullptr; /* it watches by itself, us too */
-    for (const volatile char *p = from; p < to; p++)
+    const volatile char *p = from;
+    while (p + 8 <= to && *(word *)p == four) p += 8;
+    for (; p < to; p++)
         if (*p != pattern[(p - from) % 2]) return (const char *)p;
     return nullptr;
 }
@@ -160,17 +168,58 @@ void forbid(const char *from, const char *to)
     }
 }
 
-/* Map pages of a file between two that are not there. */
+/* Map pages of a file at an address. */
+bool map_at(char *pages, size_t bytes, int kind, int file, uint64_t offset)
+{
+    return mmap(pages, bytes, PROT_READ | PROT_WRITE, kind | MAP_FIXED, file, (off_t)offset) != MAP_FAILED;
+}
+
+/* A file of NaN. */
+int untouched_file()
+{
+    if (all.untouched >= 0) return all.untouched;
+    const int file = memfd_create("NaN", MFD_CLOEXEC);
+    if (file < 0 || ftruncate(file, TEMPLATE) != 0) return -1;
+    char *pages = (char *)mmap(nullptr, TEMPLATE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (pages == MAP_FAILED) return -1;
+    memset(pages, 0xff, TEMPLATE);
+    munmap(pages, TEMPLATE);
+    return all.untouched = file;
+}
+
+/* Map pages between two that are not there: of a file of device memory, or, with file < 0, new ones. */
 char *map_pages(int file, uint64_t offset, size_t bytes)
 {
     char *all_of_it = (char *)mmap(nullptr, bytes + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (all_of_it == MAP_FAILED) return nullptr;
-    if (mmap(all_of_it + GUARD, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, (off_t)offset) ==
-        MAP_FAILED) {
-        munmap(all_of_it, bytes + 2 * GUARD);
-        return nullptr;
+    char *pages = all_of_it + GUARD;
+    bool there = file < 0 || map_at(pages, bytes, MAP_SHARED, file, offset);
+    for (size_t at = 0; file < 0 && there && at < bytes; at += TEMPLATE)
+        there = map_at(pages + at, bytes - at < TEMPLATE ? bytes - at : TEMPLATE, MAP_PRIVATE, untouched_file(), 0);
+    if (there) return pages;
+    munmap(all_of_it, bytes + 2 * GUARD);
+    return nullptr;
+}
+
+/* To where other processes can map it; its address stays. */
+bool move_to_file(block &b)
+{
+    if (b.in_file) return true;
+    if (all.file < 0) all.file = memfd_create("emulated device memory", MFD_CLOEXEC);
+    if (all.file < 0 || ftruncate(all.file, (off_t)(all.file_bytes + b.mapped)) != 0) return false;
+    open_memory();
+    size_t moved = 0;
+    while (moved < b.mapped) {
+        const ssize_t n = pwrite(all.file, b.pages + moved, b.mapped - moved, (off_t)(all.file_bytes + moved));
+        if (n <= 0) break;
+        moved += (size_t)n;
     }
-    return all_of_it + GUARD;
+    b.in_file = moved == b.mapped && map_at(b.pages, b.mapped, MAP_SHARED, all.file, all.file_bytes);
+    close_memory();
+    if (!b.in_file) return false;
+    b.offset = all.file_bytes;
+    all.file_bytes += b.mapped;
+    return true;
 }
 
 void add_block(const block &b)
@@ -349,20 +398,14 @@ cudaError_t cudaMalloc(void **memory, size_t bytes)
     lock held(gate);
     const int device = current_device();
     if (bytes > limit() - all.now[device]) return keep(cudaErrorMemoryAllocation);
-    if (all.file < 0) all.file = memfd_create("emulated device memory", MFD_CLOEXEC);
     block b = {};
     b.mapped = rounded(bytes, PAGE);
-    b.offset = all.file_bytes;
     b.bytes = bytes;
     b.device = device;
-    if (all.file < 0 || ftruncate(all.file, (off_t)(b.offset + b.mapped)) != 0 ||
-        !(b.pages = map_pages(all.file, b.offset, b.mapped)))
-        return keep(cudaErrorMemoryAllocation);
-    all.file_bytes += b.mapped;
+    if (!(b.pages = map_pages(-1, 0, b.mapped))) return keep(cudaErrorMemoryAllocation);
     b.start = b.pages + b.mapped - rounded(bytes, ALIGN);
     fill(b.pages, b.start);
     fill(b.end(), b.mapped_end());
-    memset(b.start, 0xff, bytes);
     (void)VALGRIND_MAKE_MEM_UNDEFINED(b.start, bytes);
     add_block(b);
     all.now[device] += bytes;
@@ -381,14 +424,14 @@ cudaError_t cudaFree(void *memory)
     const block *found = holding(memory);
     if (!found || found->start != memory || found->opened) return keep(cudaErrorInvalidValue);
     const block b = *found;
-    open_memory();
+    if (protects()) mprotect(b.pages, b.mapped, PROT_READ | PROT_WRITE);
     running = "something";
     check_end(b);
     if (const char *at = written(b.pages, b.start)) report("has written outside its memory: %s", describe(at));
     running = "";
-    close_memory();
     remove_block(b);
-    if (fallocate(all.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)b.offset, (off_t)b.mapped) != 0)
+    if (b.in_file &&
+        fallocate(all.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)b.offset, (off_t)b.mapped) != 0)
         report("no hole in the file of device memory: %s", strerror(errno));
     all.now[b.device] -= b.bytes;
     return cudaSuccess;
@@ -436,8 +479,10 @@ cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t *handle, void *memory)
 {
     lock held(gate);
     if (!shares()) return keep(cudaErrorNotSupported);
-    const block *b = holding(memory);
-    if (!b || b->opened) return keep(cudaErrorInvalidValue);
+    const block *found = holding(memory);
+    if (!found || found->opened) return keep(cudaErrorInvalidValue);
+    block *b = &all.blocks[found->pages];
+    if (!move_to_file(*b)) return keep(cudaErrorMemoryAllocation);
     const memory_handle made = {
         MEMORY, (int)getpid(), all.file, b->device, b->offset, b->mapped, (uint64_t)(b->start - b->pages), b->bytes};
     memset(handle, 0, sizeof *handle);

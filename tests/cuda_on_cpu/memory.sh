@@ -32,8 +32,8 @@ check() { # NAME NODESxRANKS [ARGS]
         fail "$name: the forecast is not within 5 % of what was taken"
 }
 check one 1x1 --set train.precision=bf16
-check recompute 1x1 --set train.precision=bf16 --set train.recompute=block
-check two 1x2 --set train.precision=bf16
+check recompute 1x1 --set train.precision=fp32 --set train.recompute=block
+check two 1x2 --set train.precision=fp32
 check zero 1x2 --set train.precision=bf16 --set parallel.zero=1
 check tensor 1x2 --set train.precision=bf16 --set parallel.tensor=2
 check nodes 2x1 --set train.precision=bf16 --set parallel.zero=1

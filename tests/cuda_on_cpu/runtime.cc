@@ -49,6 +49,7 @@ struct emu_event {
 struct operation {
     std::function<void()> work;
     std::shared_ptr<record> needs; /* first */
+    bool touches;                  /* device memory */
 };
 
 struct emu_stream {
@@ -109,7 +110,9 @@ void do_first(emu_stream *s)
 {
     operation now = std::move(s->queue.front());
     s->queue.pop_front();
+    if (now.touches) open_memory();
     if (now.work) now.work();
+    if (now.touches) close_memory();
 }
 
 bool ready(const emu_stream *s)
@@ -174,10 +177,7 @@ template <class F> void run_until(lock &held, emu_stream *s, F done)
         const bool moved = (order_of_streams() && advance_any()) || advance(s);
         if (moved && done()) break;
         held.unlock();
-        if (moved)
-            std::this_thread::yield();
-        else
-            usleep(100);
+        if (!moved) usleep(100);
         held.lock();
     }
     close_memory();
@@ -188,7 +188,7 @@ void run_stream(lock &held, emu_stream *s)
     /* What is added meanwhile by others is not waited for. */
     if (s->queue.empty()) return;
     auto end = std::make_shared<bool>(false);
-    s->queue.push_back({[end] { *end = true; }, nullptr});
+    s->queue.push_back({[end] { *end = true; }, nullptr, false});
     run_until(held, s, [end] { return *end; });
 }
 
@@ -205,11 +205,9 @@ void serve()
                 continue;
             }
             i++;
-            if (r->shared->wanted < r->ticket) continue; /* giving the right to touch memory takes long */
-            open_memory();
+            if (r->shared->wanted < r->ticket) continue;
             while (!r->reached && advance(r->stream)) {
             }
-            close_memory();
         }
     }
 }
@@ -232,15 +230,12 @@ emu_stream *stream_of(cudaStream_t s)
     return null_stream;
 }
 
-void put(emu_stream *s, std::function<void()> work, std::shared_ptr<record> needs = nullptr)
+void put(emu_stream *s, bool touches, std::function<void()> work, std::shared_ptr<record> needs = nullptr)
 {
-    s->queue.push_back({std::move(work), std::move(needs)});
-    if (order_of_streams() && draw(4) == 0) {
-        open_memory();
+    s->queue.push_back({std::move(work), std::move(needs), touches});
+    if (order_of_streams() && draw(4) == 0)
         for (uint64_t n = draw(8); n > 0 && advance_any(); n--) {
         }
-        close_memory();
-    }
 }
 
 /* A kernel's name, from the text of its launch: what stands before the first comma that no bracket holds. */
@@ -311,7 +306,7 @@ cudaError_t copy(lock &held, void *to, const void *from, size_t bytes, enum cuda
     if (target == PINNED)
         ranges.push_back(
             all.on_the_way.insert(all.on_the_way.end(), {(const char *)to, (const char *)to + bytes, true}));
-    put(s, [=] {
+    put(s, true, [=] {
         if (keeps && checksum(from, bytes) != sum)
             report("pinned memory was overwritten before the copy that reads it was made: %zu bytes at %p", bytes,
                    from);
@@ -398,7 +393,7 @@ cudaError_t enqueue(cudaStream_t stream, dim3 grid, dim3 block, size_t bytes, co
     const char *name = name_of(call);
     all.used.launches++;
     if (setting("EMU_REPORT", 0) > 1) all.launches_of[callers()]++;
-    put(s, [=] {
+    put(s, true, [=] {
         running = name;
         run(grid, block, bytes, thread);
         check_ends();
@@ -425,7 +420,7 @@ cudaError_t emu_enqueue(cudaStream_t stream, const char *name, void (*work)(void
     emu_stream *s = stream_of(stream);
     if (s->device != device_now) return keep(cudaErrorInvalidResourceHandle);
     all.used.launches++;
-    put(s, [=] {
+    put(s, true, [=] {
         running = name;
         work(data);
         check_ends();
@@ -571,7 +566,7 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t 
     lock held(gate);
     const place where = place_of(memory, bytes);
     if (where != DEVICE) return wrong_copy("fills what is no block of device memory", memory, bytes);
-    put(stream_of(stream), [=] { memset(memory, value, bytes); });
+    put(stream_of(stream), true, [=] { memset(memory, value, bytes); });
     return cudaSuccess;
 }
 
@@ -611,9 +606,7 @@ static cudaError_t ask(lock &held, emu_stream *s, const record *r)
 {
     const auto done = [=] { return r ? r->done() : s->queue.empty(); };
     if (!done()) {
-        open_memory();
         const bool moved = (order_of_streams() && advance_any()) || (s && advance(s));
-        close_memory();
         if (!moved) {
             held.unlock();
             usleep(100);
@@ -644,7 +637,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (missing()) return keep(missing());
     lock held(gate);
     const std::shared_ptr<record> needed = newest(event);
-    if (needed && !needed->done()) put(stream_of(stream), nullptr, needed);
+    if (needed && !needed->done()) put(stream_of(stream), false, nullptr, needed);
     return cudaSuccess;
 }
 
@@ -681,7 +674,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
     const auto made = std::make_shared<record>(record{s, false, 0, event->shared, ticket});
     event->last = made;
     if (event->shared) all.owed.push_back(made);
-    put(s, [made] {
+    put(s, false, [made] {
         made->reached = true;
         made->time = seconds();
         if (made->shared && made->shared->done < made->ticket) made->shared->done = made->ticket;

@@ -28,12 +28,13 @@ enum { MOST = 9001 };
 
 static int rank, size;
 static bool spoil;              /* messages from device memory */
-static long on_device, on_host; /* floats sent from where */
+static long on_device, on_host; /* floats, and elements of copies, sent from where */
 
 int MPI_Isend(const void *from, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request *request)
 {
-    const bool device = type == MPI_FLOAT && emu_on_device(from, (size_t)count * sizeof(float));
-    if (type == MPI_FLOAT && count > 0) *(device ? &on_device : &on_host) += count;
+    const bool ours = type == MPI_FLOAT || type == MPI_UINT16_T;
+    const bool device = ours && emu_on_device(from, (size_t)count * (type == MPI_FLOAT ? 4 : 2));
+    if (ours && count > 0) *(device ? &on_device : &on_host) += count;
     if (device && spoil) ((float *)(uintptr_t)from)[count / 2] = 1234.5f;
     return PMPI_Isend(from, count, type, to, tag, comm, request);
 }
@@ -124,48 +125,63 @@ static void check(vj_backend *be, int64_t n, int64_t bucket, int kind, int place
     vj_device_free(be, device);
 }
 
-/* Every rank has updated its slices of two vectors, the shorter one the begin of the longer; then all have all of both.
- */
-static void check_gather(vj_backend *be, int64_t n, int64_t bucket, int kind, int placement)
+/* What a gather brings: element i of vector v, as bytes. */
+static void expect(char *to, int element, int v, int again, int64_t n)
 {
-    static float want[2][MOST], got[MOST];
-    const int64_t length[2] = {n, n * 2 / 3};
-    int64_t first[9];
+    for (int64_t i = 0; i < n; i++) {
+        const uint16_t half = (uint16_t)(i * 7 + 1000 * (2 * v + again));
+        const float whole = (float)(i + 100000 * (2 * v + again));
+        memcpy(to + i * element, element == 2 ? (const void *)&half : &whole, (size_t)element);
+    }
+}
+
+/* Every rank has updated its slices of some vectors, one the begin of another one, one with other borders; then all
+ * have all of them. Of floats, or the long ones of 16 bits. */
+static void check_gather(vj_backend *be, int64_t n, int64_t bucket, int kind, int placement, bool halves)
+{
+    enum { GATHERED = 3 };
+    static char want[GATHERED][4 * MOST], got[4 * MOST];
+    int64_t first[2][9];
     vj_peers *p;
-    float *device[2], *gradient = vj_device_alloc(be, n * (int64_t)sizeof *gradient);
-    for (int v = 0; v < 2; v++) device[v] = vj_device_alloc(be, length[v] * (int64_t)sizeof *device[v]);
+    float *gradient = vj_device_alloc(be, n * (int64_t)sizeof *gradient);
+    const vj_gathered vector[GATHERED] = {{.n = n, .element = halves ? 2 : 4, .first = cut(first[0], n, kind)},
+                                          {.n = n * 2 / 3, .element = halves ? 2 : 4, .first = first[0]},
+                                          {.n = n / 5, .element = 4, .first = cut(first[1], n / 5, kind)}};
+    char *device[GATHERED];
+    for (int v = 0; v < GATHERED; v++) device[v] = vj_device_alloc(be, vector[v].n * vector[v].element);
     const vj_peers_plan plan = {.gradient = gradient,
                                 .n = n,
                                 .bucket = bucket,
-                                .first = cut(first, n, kind),
-                                .weights = device[0],
-                                .target = device[1],
-                                .encoder_n = length[1],
+                                .first = first[0],
+                                .gathered = vector,
+                                .memory = (void *const *)device,
+                                .vectors = GATHERED,
                                 .node = placements[placement][rank]};
     assert_int_equal(vj_peers_open(&p, be, MPI_COMM_WORLD, &plan), VJ_OK);
     for (int again = 0; again < 2 && p; again++) {
-        for (int v = 0; v < 2; v++) {
-            for (int64_t i = 0; i < n; i++) want[v][i] = (float)(i + 100000 * (2 * v + again));
-            const int64_t end = first[rank + 1] < length[v] ? first[rank + 1] : length[v];
-            vj_fill(be, device[v], -1.0f, length[v]); /* stale */
-            if (first[rank] < end)
-                vj_upload(be, device[v] + first[rank], want[v] + first[rank],
-                          (end - first[rank]) * (int64_t)sizeof(float));
+        for (int v = 0; v < GATHERED; v++) {
+            const vj_gathered *g = &vector[v];
+            const int64_t end = g->first[rank + 1] < g->n ? g->first[rank + 1] : g->n, begin = g->first[rank];
+            expect(want[v], g->element, v, again, g->n);
+            memset(got, 0xee, sizeof got); /* stale */
+            vj_upload(be, device[v], got, g->n * g->element);
+            if (begin < end)
+                vj_upload(be, device[v] + begin * g->element, want[v] + begin * g->element, (end - begin) * g->element);
         }
         on_device = on_host = 0;
         vj_peers_gather(p);
         const bool direct = strstr(vj_peers_way(p), "MPI from GPU") != NULL;
         assert_true(direct ? on_host == 0 : on_device == 0);
-        for (int v = 0; v < 2; v++) {
-            vj_download(be, got, device[v], length[v] * (int64_t)sizeof *got);
+        for (int v = 0; v < GATHERED; v++) {
+            vj_download(be, got, device[v], vector[v].n * vector[v].element);
             assert_int_equal(vj_sync(be), VJ_OK);
-            assert_memory_equal(got, want[v], (size_t)length[v] * sizeof *got);
+            assert_memory_equal(got, want[v], (size_t)(vector[v].n * vector[v].element));
         }
     }
     vj_peers_close(p);
     MPI_Barrier(MPI_COMM_WORLD);
     vj_device_free(be, gradient);
-    for (int v = 0; v < 2; v++) vj_device_free(be, device[v]);
+    for (int v = 0; v < GATHERED; v++) vj_device_free(be, device[v]);
 }
 
 /* Do fewer ranks lie as in an earlier placement? */
@@ -200,8 +216,8 @@ static void every_rank_gets_all_slices(void **state)
     vj_backend *be = open_device();
     for (int placement = 0; placement < PLACEMENTS; placement++) {
         if (is_seen_before(placement)) continue;
-        check_gather(be, MOST, 1500, 1 + placement % 2, placement);
-        check_gather(be, 17, 16, 1, placement);
+        check_gather(be, MOST, 1500, 1 + placement % 2, placement, placement % 2 == 0);
+        check_gather(be, 17, 16, 1, placement, true);
     }
     vj_backend_close(be);
 }

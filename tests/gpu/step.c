@@ -192,13 +192,16 @@ static void close_trainer(trainer *t)
 
 /* ------------------------------------------------------------------------------------------------ steps */
 
-static void update_part(trainer *t, int first, int count, const vj_adamw_step *step, float *target)
+static void update_part(trainer *t, int first, int count, const vj_adamw_step *step, bool target)
 {
-    const vj_adamw_vectors vectors = {.w = t->model->trained.weights,
+    const vj_trainable *trained = &t->model->trained;
+    const vj_adamw_vectors vectors = {.w = trained->weights,
                                       .first_moment = t->first_moment,
                                       .second_moment = t->second_moment,
-                                      .gradient = t->model->trained.gradient,
-                                      .target = target};
+                                      .gradient = trained->gradient,
+                                      .target = target ? trained->target : NULL,
+                                      .rounded_w = trained->rounded_weights,
+                                      .rounded_target = target ? trained->rounded_target : NULL};
     vj_adamw(t->be, &vectors, t->segments + first, count, step);
 }
 
@@ -233,8 +236,9 @@ static vj_status one_step(trainer *t)
                                 .ema = 0.998};
     int encoder = 0;
     while (encoder < ps->count && ps->item[encoder].part == VJ_ENCODER) encoder++;
-    update_part(t, 0, encoder, &step, t->model->trained.target);
-    update_part(t, encoder, ps->count - encoder, &step, NULL);
+    update_part(t, 0, encoder, &step, true);
+    update_part(t, encoder, ps->count - encoder, &step, false);
+    t->model->trained.copies_updated = true;
     vj_phase_enter(t->be, VJ_PHASE_OTHER);
     return vj_sync(t->be);
 }

@@ -57,7 +57,7 @@ if [ "${VJ_TEST_BACKEND:-cpu}" = cuda ]; then # the emulated GPUs, which are slo
     gpus=(--set train.backend=cuda --set train.batch=4 --set model.depth=2 --set predictor.depth=1)
     check gpus 2x2 "${gpus[@]}"
     check gpus_zero 2x1 "${gpus[@]}" --set parallel.zero=1
-    check gpus_zero_beside 2x2 "${gpus[@]}" --set parallel.zero=1
+    check gpus_zero_beside 2x2 "${gpus[@]}" --set parallel.zero=1 --set train.precision=bf16
     finish
     exit
 fi

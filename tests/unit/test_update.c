@@ -211,7 +211,17 @@ static void check_spans(vj_backend *be, bool rounded)
         vj_download(be, &want, device, sizeof want);
         assert_memory_equal(&got[i], &want, sizeof want);
     }
+    float *packed = vj_device_alloc(be, (N + 7) * (int64_t)sizeof *packed); /* spans overlap by 7 */
+    array y = array_of(be, N, 0);
+    vj_pack_spans(be, packed, x.device, span, SPANS);
+    vj_unpack_spans(be, y.device, packed, span, SPANS);
+    pull(be, &y);
+    for (int64_t i = 0; i < N; i++) assert_true(y.host[i] == (i > 0 && i < 7 ? 0 : x.host[i]));
+    vj_download(be, y.host, packed, 2 * (int64_t)sizeof *packed);
+    assert_true(y.host[0] == x.host[0] && y.host[1] == x.host[7]);
+    vj_device_free(be, packed);
     drop(be, &x);
+    drop(be, &y);
     vj_device_free(be, device);
 }
 

@@ -182,6 +182,42 @@ void vj_cuda_sum_squares_many(vj_backend *be, double *sums, const float *x, cons
     }
 }
 
+/* ------------------------------------------------------------------------------------------------ spans */
+
+struct copied_piece {
+    int64_t to, from, count;
+};
+enum { COPY_PIECES = 1 << 15 };
+
+/* A block a span: they are short. */
+__global__ void __launch_bounds__(THREADS) copy_spans_kernel(float *to, const float *from, const copied_piece *pieces)
+{
+    const copied_piece piece = pieces[blockIdx.x];
+    for (int64_t i = threadIdx.x; i < piece.count; i += THREADS) to[piece.to + i] = from[piece.from + i];
+}
+
+void vj_cuda_copy_spans(vj_backend *be, float *to, const float *from, const vj_span *spans, int64_t count, int unpack)
+{
+    int64_t at = 0; /* in what is packed */
+    for (int64_t first = 0; first < count; first += COPY_PIECES) {
+        const int pieces = count - first < COPY_PIECES ? (int)(count - first) : (int)COPY_PIECES;
+        copied_piece *host = (copied_piece *)vj_calloc((size_t)pieces, sizeof *host);
+        if (!host) {
+            vj_keep_failure(be, vj_raise(VJ_ERR_MEMORY, "cuda: no memory for a table of %d spans", pieces));
+            return;
+        }
+        for (int i = 0; i < pieces; i++) {
+            const vj_span *s = &spans[first + i];
+            host[i] = copied_piece{unpack ? s->offset : at, unpack ? at : s->offset, s->count};
+            at += s->count;
+        }
+        const copied_piece *table = (const copied_piece *)vj_cuda_table(be, host, pieces * (int64_t)sizeof *host);
+        free(host);
+        if (!table) return;
+        launch_blocks(be, "copy_spans", copy_spans_kernel, dim3((unsigned)pieces), THREADS, 0, to, from, table);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ sums of arrays */
 
 /*

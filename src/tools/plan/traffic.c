@@ -6,6 +6,8 @@
 #include "plan/forecast.h"
 #include "train/checkpoint.h"
 #include "train/peers.h"
+#include "train/precision.h"
+#include "train/weight_gather.h"
 
 /* Bytes of what the ranks tell one another, whatever the model (train/step.c, pretrain.c, digest.c, spectrum.c). */
 enum { REPORT = 8 * 8, JUDGEMENT = 16, DIGEST = 8 * 8, PIECE = 1 << 20 /* doubles of the covariance */ };
@@ -111,6 +113,21 @@ static void count_host_gather(counting *n, int64_t floats, vj_traffic *t)
     free(part);
 }
 
+/* As train/peers.c gathers it. */
+static void count_device_gather(counting *n, int64_t bucket, vj_traffic *t)
+{
+    const bool feature = n->net->shape.objective == VJ_OBJECTIVE_FEATURE;
+    const bool rounded = vj_weights_are_rounded(false, vj_precision_of(n->c));
+    vj_device_gather_plan plan = {.ranks = n->l->data_ranks, .bucket = bucket};
+    vj_weight_gather what;
+    if (n->status != VJ_OK) return;
+    n->status = vj_weight_gather_describe(&what, &n->net->params, feature, rounded, n->slice, n->l->data_ranks);
+    plan.vectors = what.vectors;
+    for (int v = 0; v < what.vectors; v++) plan.vector[v] = what.vector[v];
+    vj_device_gather_count(t, &plan, n->first_rank);
+    vj_weight_gather_release(&what);
+}
+
 static void count_between_nodes(counting *n)
 {
     const vj_train_layout *l = n->l;
@@ -126,13 +143,12 @@ static void count_between_nodes(counting *n)
     if (!l->zero) return;
     t = row(n, VJ_COMM_ACROSS, feature ? "weights and the target's (parallel.zero)" : "weights (parallel.zero)", 1,
             l->tensor);
-    const vj_device_gather_plan back = {.vector = {{NULL, floats}, {NULL, n->net->params.encoder_total}},
-                                        .vectors = feature ? 2 : 1,
-                                        .ranks = l->data_ranks,
-                                        .first = n->slice,
-                                        .bucket = plan.bucket};
-    if (n->devices) vj_device_gather_count(t, &back, n->first_rank);
-    for (int v = 0; v < back.vectors && !n->devices; v++) count_host_gather(n, back.vector[v].n, t);
+    if (n->devices) {
+        count_device_gather(n, plan.bucket, t);
+        return;
+    }
+    count_host_gather(n, floats, t);
+    if (feature) count_host_gather(n, n->net->params.encoder_total, t);
 }
 
 /* Ranks are numbered node by node, and nodes have equally many (base/program.h). */
