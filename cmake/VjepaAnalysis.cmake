@@ -44,9 +44,12 @@ function(vj_simulated_step dir)
   message(STATUS "SimGrid: ${VJ_SMPICC}")
   set(folder ${CMAKE_SOURCE_DIR}/${dir})
   set(flags -O2 -std=gnu11 -D_GNU_SOURCE -I${CMAKE_SOURCE_DIR}/src -I${folder})
+  if(VJEPA_WERROR)
+    list(APPEND flags -Wall -Wextra -Werror)
+  endif()
   file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/parallel/*.h ${CMAKE_SOURCE_DIR}/src/base/*.h ${folder}/*.h)
   set(objects "")
-  foreach(source src/parallel/gradient_sum src/parallel/group src/parallel/partials src/parallel/parallel
+  foreach(source src/parallel/gradient_sum src/parallel/device_gather src/parallel/group src/parallel/partials src/parallel/parallel
           src/parallel/window src/base/status src/base/fold ${dir}/device ${dir}/machine ${dir}/step)
     get_filename_component(name ${source} NAME)
     set(object ${CMAKE_BINARY_DIR}/simulation/${name}.o)

@@ -96,7 +96,7 @@ static vj_program program = {
         "    a       b          cka  cka_unbiased  procrustes\n"
         "    early   middle  0.8504        0.8493      0.1435\n"
         "    ...\n"
-        "  mpirun -n 4 vjepa-spectrum compare run.yaml --encoder run/step_00007000.h5 --layers all --store val.clips\n"
+        "  mpirun -n 4 vjepa-spectrum compare run.yaml --encoder run/step_00005600.h5 --layers all --store val.clips\n"
         "  mpirun -n 2 vjepa-spectrum knn train.h5 --validation val.h5 --neighbours 10 --out knn.h5\n"
         "    representation  task    votes      k  queries   top1   top5  class_mean\n"
         "    train           motion  majority  10       60  98.33    100       98.21\n"

@@ -117,13 +117,14 @@ static double tensor_sums(const study *s, const vj_train_layout *l)
     return l->tensor > 1 ? 2 * passes * blocks * (double)s->config->mask.count * (double)l->microbatches : 0;
 }
 
-/* Of the vector what is simulated, in whole buckets: enough for a steady flow, and where ranks own slices all slices of
- * a node, as those of its ranks are exchanged at the same time. */
+/* Of the vector what is simulated: enough buckets for a steady flow. Where ranks own slices buckets end with them, too,
+ * and those of a node are exchanged at the same time: all of a node. */
 static double part_floats(const study *s, const vj_train_layout *l, double piece)
 {
-    const double least = PART_BUCKETS * piece;
-    const double of_node = (double)s->work.weight_floats[l->tensor] / l->nodes;
-    return l->zero && l->nodes > 1 ? fmax(least, floor(of_node / piece) * piece) : least;
+    if (!l->zero || l->nodes == 1) return PART_BUCKETS * piece;
+    const int beside = l->node_ranks / l->tensor, owners = beside > PART_BUCKETS ? beside : PART_BUCKETS;
+    const double part = (double)s->work.weight_floats[l->tensor] / l->data_ranks * owners;
+    return part > piece ? floor(part / piece) * piece : floor(part);
 }
 
 /* What simulation/step.c reads. */
@@ -136,8 +137,8 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
     vj_file file;
     VJ_TRY(begin(s, "workload", &file));
     fprintf(file.stream, "node_ranks %d\ntensor %d\nzero %d\n", l->node_ranks, l->tensor, l->zero);
-    fprintf(file.stream, "floats %lld\nencoder_floats %lld\n", (long long)s->work.weight_floats[l->tensor],
-            (long long)(s->work.feature ? s->work.encoder_floats[l->tensor] : 0));
+    fprintf(file.stream, "floats %lld\ngathered_bytes %.0f\n", (long long)s->work.weight_floats[l->tensor],
+            (double)s->work.gathered_bytes[l->tensor][s->machine.gpus > 0]);
     fprintf(file.stream, "bucket_floats %.0f\npart_floats %.0f\n", bucket, part_floats(s, l, bucket));
     fprintf(file.stream, "compute_s %.9g\nbackward_s %.9g\nupdate_s %.9g\n", l->compute_s,
             l->compute_s / (double)l->microbatches * 2 / 3, l->memory_s);
@@ -145,6 +146,7 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
             touched_in_window * m->tensor_bytes_s);
     fprintf(file.stream, "gpu_link_bytes_s %.9g\ngpu_host_bytes_s %.9g\ngpu_to_gpu %d\n",
             m->gpus ? m->gpu_link_bytes_s : 0, m->gpus ? m->gpu_host_bytes_s : 0, m->gpu_to_gpu);
+    fprintf(file.stream, "network_bytes_s %.9g\nmessage_s %.9g\n", m->network_bytes_s, m->message_s);
     fprintf(file.stream, "tensor_sums %.0f\ntensor_floats %.0f\n", sums,
             sums > 0 ? clips * s->work.tensor_sum_bytes / sizeof(float) / sums : 0);
     fprintf(file.stream, "small_doubles %.0f\n", 2.0 * (double)vj_shape_from(c).width + (double)c->mask.count + 3);
@@ -167,6 +169,8 @@ static vj_status run_simulator(const study *s, const vj_train_layout *l)
     snprintf(hosts, sizeof hosts, "%s/hosts", s->folder);
     snprintf(workload, sizeof workload, "%s/workload", s->folder);
     snprintf(errors, sizeof errors, "%s/errors", s->folder);
+    /* Only there weights are broadcast, as Open MPI does; of a few numbers each would cost a table of all ranks. */
+    const char *broadcast = l->zero && !s->machine.gpus ? "--cfg=smpi/bcast:ompi" : "--cfg=smpi/bcast:binomial_tree";
     /* Latency and bandwidth are those of the platform, without the simulator's factors for Ethernet; all messages are
      * sent without a copy; nothing but simulated_work() takes time. */
     const char *const argv[] = {"smpirun",
@@ -187,6 +191,7 @@ static vj_status run_simulator(const study *s, const vj_train_layout *l)
                                 isend,
                                 "--cfg=smpi/send-is-detached-thresh:0",
                                 "--cfg=smpi/coll-selector:ompi",
+                                broadcast,
                                 "--log=root.thres:warning",
                                 program,
                                 workload,

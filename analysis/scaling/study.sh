@@ -2,7 +2,7 @@
 # The simulated scaling study of docs/scaling.md: its tables and its figure come from here. Not a measurement.
 #   bash analysis/scaling/study.sh FOLDER [largest number of nodes, 128]
 #
-# Cost: hours of a core, most of it for 64 and 128 nodes; some points take 2 GB. Safe to run again: what is there is kept.
+# Cost: half an hour of a core, most of it for 64 and 128 nodes, and 400 MB. Safe to run again: what is there is kept.
 # Expected: FOLDER/NAME/scaling.csv of each question, FOLDER/study.csv of all together (docs/scaling.csv), FOLDER/weak.csv of weak
 # scaling alone and FOLDER/weak/report.md with its plots (docs/scaling_efficiency.svg).
 set -euo pipefail
@@ -37,9 +37,9 @@ for ((n = 1; n <= most; n *= 2)); do
 done
 weak=("${names[@]}")
 # The published batch on more and more nodes.
-model strong_l224 vitl16_224 h100 'ViT-L 224 of 3072 clips' --nodes 6,12,24
-model strong_h224 vith16_224 h100 'ViT-H 224 of 3072 clips' --nodes 6,12,24
-model strong_h384 vith16_384 h100 'ViT-H 384 of 2400 clips' --nodes 6,15,30
+model strong_l224 vitl16_224 h100 'ViT-L 224 of 3072 clips' --nodes 6,12,24,48,96
+model strong_h224 vith16_224 h100 'ViT-H 224 of 3072 clips' --nodes 6,12,24,48,96
+model strong_h384 vith16_384 h100 'ViT-H 384 of 2400 clips' --nodes 6,15,30,60,100
 # Tensor groups.
 for t in 1 2 4; do model "tensor_$t" vith16_384 h100 "ViT-H 384 tensor $t" --weak $((10 * t)) --nodes 8 --set "parallel.tensor=$t"; done
 for t in 1 2; do model "cpu_tensor_$t" vith16_384 example "CPU nodes ViT-H 384 tensor $t" --weak $((5 * t)) --nodes 8 --set "parallel.tensor=$t"; done
@@ -48,15 +48,16 @@ for b in 1 4 16 64; do
     model "bucket_$b" vitl16_224 h100 "ViT-L 224 bucket_mb $b" --weak 16 --nodes 8 --set "parallel.bucket_mb=$b"
     model "cpu_bucket_$b" vitl16_224 example "CPU nodes ViT-L 224 bucket_mb $b" --weak 6 --nodes 8 --set "parallel.bucket_mb=$b"
 done
-model zero vitl16_224 h100 'ViT-L 224 zero' --weak 16 --nodes 1,2,4,8 --set parallel.zero=1
+for n in 1 2 4 8 32 128; do model "zero_$n" vitl16_224 h100 'ViT-L 224 zero' --weak 16 --nodes $n --set parallel.zero=1; done
 model cpu_zero vitl16_224 example 'CPU nodes ViT-L 224 zero' --weak 6 --nodes 1,2,4,8 --set parallel.zero=1
 model flat vitl16_224 example 'CPU nodes ViT-L 224 no hierarchy' --weak 6 --nodes 8,16,32,64 --ranks 1 --set cluster.cores_per_node=16 \
     --set cluster.numa_per_node=1 --set cluster.network_gb_s=2.75 --set cluster.memory_gb_s=43.75 --set cluster.sum_gb_s=5
 # Networks.
-for g in 6.25 12.5 25 50 100 200; do
+for g in 12.5 25 50 100 200; do
     model "network_l224_$g" vitl16_224 h100 "ViT-L 224 $g GB/s" --weak 16 --nodes 8 --set "cluster.network_gb_s=$g"
     model "network_h224_$g" vith16_224 h100 "ViT-H 224 $g GB/s" --weak 16 --nodes 8 --set "cluster.network_gb_s=$g"
     model "network_h384_$g" vith16_384 h100 "ViT-H 384 $g GB/s" --weak 10 --nodes 8 --set "cluster.network_gb_s=$g"
+    model "network_most_$g" vitl16_224 h100 "ViT-L 224 $g GB/s" --weak 16 --nodes "$most" --set "cluster.network_gb_s=$g"
 done
 
 join() { # FILE.csv NAME...: rows of a study together

@@ -5,6 +5,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KINDS = 256 };
+
+/* What was said so far, for jobs that say the same thing in thousands of steps. */
+static struct {
+    uint64_t kind;
+    int64_t messages, lines, next; /* so far; the next line is due when there are so many messages */
+} said[KINDS];
+static int kinds;
+
+/*
+ * Are `count` more messages of this kind to be said: the first VJ_FOLD_OFTEN times, then each time that their number
+ * has doubled, when *so_far is that number, else 0. What comes after KINDS kinds is always said.
+ */
+static bool is_due(uint64_t kind, int64_t count, int64_t *so_far)
+{
+    int i = 0;
+    *so_far = 0;
+    while (i < kinds && said[i].kind != kind) i++;
+    if (i == KINDS) return true;
+    if (i == kinds) said[kinds++].kind = kind;
+    said[i].messages += count;
+    if (said[i].lines >= VJ_FOLD_OFTEN) *so_far = said[i].messages;
+    if (*so_far < said[i].next && said[i].lines >= VJ_FOLD_OFTEN) return false;
+    said[i].next = 2 * said[i].messages;
+    said[i].lines++;
+    return true;
+}
+
 /* By kind, then by rank. */
 static int compare(const void *a, const void *b)
 {
@@ -17,16 +45,21 @@ static int compare(const void *a, const void *b)
 static void print_kind(const vj_message *message, int count)
 {
     int ranks = 1;
+    int64_t so_far;
     bool alike = true;
     char more[128] = "";
+    if (!is_due(message->kind, count, &so_far)) return;
     for (int i = 1; i < count; i++) {
         ranks += message[i].rank != message[i - 1].rank;
         alike &= strcmp(message[i].text, message[0].text) == 0;
     }
-    for (int i = 0; count <= VJ_FOLD_FROM && i < count; i++)
+    for (int i = 0; count <= VJ_FOLD_FROM && so_far == 0 && i < count; i++)
         if (i == 0 || !alike || ranks > 1) vj_status_print(&message[i], 1, "");
-    if (count <= VJ_FOLD_FROM) return;
-    if (!alike)
+    if (count <= VJ_FOLD_FROM && so_far == 0) return;
+    if (so_far > 0)
+        snprintf(more, sizeof more, " (%lld such messages so far; the next line when there are twice as many)",
+                 (long long)so_far);
+    else if (!alike)
         snprintf(more, sizeof more, " (one of %d such messages, which differ in what they name)", count);
     else if (count > ranks)
         snprintf(more, sizeof more, " (%d times)", count);
@@ -35,12 +68,13 @@ static void print_kind(const vj_message *message, int count)
 
 void vj_fold_print(vj_message *messages, int count, int64_t dropped)
 {
+    int64_t so_far;
     if (count > 0) qsort(messages, (size_t)count, sizeof *messages, compare);
     for (int i = 0, n; i < count; i += n) {
         for (n = 1; i + n < count && messages[i + n].kind == messages[i].kind;) n++;
         print_kind(&messages[i], n);
     }
-    if (dropped > 0)
+    if (dropped > 0 && is_due(0, dropped, &so_far))
         fprintf(stderr, "vjepa: warning: %lld more messages of ranks that had more than %d each are left out\n",
                 (long long)dropped, VJ_KEPT);
 }

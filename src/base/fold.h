@@ -12,9 +12,10 @@
 /**
  * Print on standard error, from rank 0, what the ranks of `comm` have kept. Messages of the same place in the code
  * become one, the first rank's, with the number of ranks; up to VJ_FOLD_FROM of a kind are printed one by one.
+ * After VJ_FOLD_OFTEN times a kind is printed each time that the number of its messages has doubled, with that number.
  * Collective.
  */
-enum { VJ_FOLD_FROM = 3 };
+enum { VJ_FOLD_FROM = 3, VJ_FOLD_OFTEN = 8 };
 void vj_fold(MPI_Comm comm);
 
 /**

@@ -73,6 +73,30 @@ static void a_thousand_ranks_take_a_line(void **state)
     expect(said, "vjepa: warning: rank 7: clip 12 is damaged\n");
 }
 
+/* Every step some of 1000 ranks replace damaged clips: some lines for a night, and the number is known. */
+static void what_is_said_every_step_is_said_less_often(void **state)
+{
+    (void)state;
+    enum { STEPS = 10000, EACH = 7 };
+    vj_message messages[EACH];
+    char words[80];
+    listen();
+    for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < EACH; i++) {
+            messages[i] = (vj_message){.said = VJ_SAID_WARNING, .rank = (step + 131 * i) % 1000, .kind = 3};
+            snprintf(messages[i].text, sizeof messages[i].text, "clip %d replaces one", step + i);
+        }
+        vj_fold_print(messages, EACH, 0);
+    }
+    const char *said = what_was_said();
+    int doublings = 0;
+    for (int64_t due = 2 * VJ_FOLD_OFTEN * EACH; due <= (int64_t)STEPS * EACH; due *= 2) doublings++;
+    assert_int_equal(lines(said), VJ_FOLD_OFTEN + doublings);
+    snprintf(words, sizeof words, "(%d such messages so far;", 2 * VJ_FOLD_OFTEN * EACH);
+    expect(said, words);
+    expect(said, "(57344 such messages so far;");
+}
+
 static void errors_are_folded_when_ranks_agree(void **state)
 {
     (void)state;
@@ -121,19 +145,26 @@ static void what_was_kept_is_told_by_a_rank_alone(void **state)
     vj_raise(VJ_ERR_STATE, "alone");
     const bool quiet = ftell(stderr) <= 0;
     vj_status_tell();
+    for (int i = 0; i < 40; i++) vj_warn("clip %d is damaged", i);
+    vj_status_tell();
     const char *said = what_was_said();
     vj_status_keep(false);
     assert_true(quiet);
-    assert_int_equal(lines(said), 1);
+    assert_int_equal(lines(said), 1 + VJ_TOLD_ALONE);
     expect(said, ": alone\n");
+    expect(said, "clip 2 is damaged (and 37 messages more)\n");
     assert_int_equal(vj_status_kept(), 0);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_thousand_ranks_take_a_line), cmocka_unit_test(errors_are_folded_when_ranks_agree),
-        cmocka_unit_test(one_rank_warns_a_hundred_times), cmocka_unit_test(what_was_kept_is_told_by_a_rank_alone)};
+        cmocka_unit_test(a_thousand_ranks_take_a_line),
+        cmocka_unit_test(what_is_said_every_step_is_said_less_often),
+        cmocka_unit_test(errors_are_folded_when_ranks_agree),
+        cmocka_unit_test(one_rank_warns_a_hundred_times),
+        cmocka_unit_test(what_was_kept_is_told_by_a_rank_alone),
+    };
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);

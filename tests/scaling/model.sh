@@ -16,9 +16,10 @@ def simulate(nodes, ranks, bandwidth, message_s, zero=0, rate=1e18, compute=0, l
 <platform version="4.1"><cluster id="c" prefix="n" suffix="" radical="0-{nodes - 1}" speed="1Tf" bw="{bandwidth}Bps" lat="1ns"
 sharing_policy="SPLITDUPLEX" loopback_bw="50GBps" loopback_lat="1ns"/></platform>""")
     open('hosts', 'w').write(''.join(f'n{r // ranks}\n' for r in range(nodes * ranks)))
-    keys = dict(node_ranks=ranks, tensor=1, zero=zero, floats=V // 4, encoder_floats=0, bucket_floats=1 << 20,
-                part_floats=4 << 20, compute_s=compute, backward_s=compute, update_s=0, sums_rate=rate, tensor_rate=rate,
-                gpu_link_bytes_s=link, gpu_host_bytes_s=host, gpu_to_gpu=int(direct), tensor_sums=0, tensor_floats=0, small_doubles=8)
+    keys = dict(node_ranks=ranks, tensor=1, zero=zero, floats=V // 4, bucket_floats=1 << 20,
+                part_floats=4 << 20, gathered_bytes=V, compute_s=compute, backward_s=compute, update_s=0, sums_rate=rate, tensor_rate=rate,
+                gpu_link_bytes_s=link, gpu_host_bytes_s=host, gpu_to_gpu=int(direct), network_bytes_s=bandwidth, message_s=message_s,
+                tensor_sums=0, tensor_floats=0, small_doubles=8)
     open('work', 'w').write(''.join(f'{k} {v}\n' for k, v in keys.items()))
     out = subprocess.run(['smpirun', '-np', str(nodes * ranks), '-platform', 'p.xml', '-hostfile', 'hosts', '--cfg=smpi/simulate-computation:no',
                           '--cfg=smpi/shared-malloc:local', '--cfg=smpi/bw-factor:0:1', '--cfg=smpi/lat-factor:0:1', '--cfg=network/weight-S:0',
@@ -41,8 +42,11 @@ for nodes, ranks in ((2, 4), (4, 4)):
     # Messages, of a bucket of 4 MiB: one to each other node, of its sums and of those of its part.
     took = simulate(nodes, ranks, 1e18, 1e-3)
     near(f'{name}, buckets, messages', took['step_s'] - took['small_s'], 2 * (nodes - 1) * (V >> 22) * 1e-3, 0.35)
-# Slices of parallel.zero: sums to their owners, as much as to all; and weights from each node to the others, one node at a time.
-near('zero, network', simulate(4, 4, 1e9, 0, zero=1)['step_s'], 2 * 3 / 4 * V / 1e9 + V / 1e9, 0.1)
+# Slices of parallel.zero: parts of sums to all nodes, and sums to one owner's node after the other, which is slowest if the next one
+# does not begin meanwhile; and weights from each node to the others, one node at a time.
+zero = simulate(4, 4, 1e9, 0, zero=1)
+assert 3 / 4 * V / 1e9 < zero['exposed_s'] < 1.02 * 2 * 3 / 4 * V / 1e9, zero
+near('zero, weights, network', zero['gather_s'], V / 1e9, 0.1)
 # Hidden behind computing, but for the last buckets.
 step = simulate(4, 4, 10e9, 0, compute=1.0)
 near('hidden', step['step_s'], 1.0, 0.01)
@@ -54,6 +58,14 @@ for nodes in (1, 2, 4):
     near(f'{nodes} x 4, links', simulate(nodes, 4, 1e18, 0, link=1e9)['step_s'], 2 * 3 / 4 * V / 1e9, 0.1)
     if nodes > 1: near(f'{nodes} x 4, copies', simulate(nodes, 4, 1e18, 0, link=1e18, host=1e9)['step_s'], others / 4 * V / 1e9, 0.1)
     near(f'{nodes} x 4, no copies', 1 + simulate(nodes, 4, 1e18, 0, link=1e18, host=1e9, direct=True)['step_s'], 1, 0.001)
+# Weights that come back to GPUs: over the links to the neighbours, over the network from each node to the others at the same time,
+# to the host a rank's share of its slice and back all others', and a message to each other node for each round of pieces.
+gather = lambda nodes, bandwidth, message_s, **machine: simulate(nodes, 4, bandwidth, message_s, zero=1, **machine)['gather_s']
+near('1 x 4, gather, links', gather(1, 1e18, 0, link=1e9), 3 / 4 * V / 1e9, 0.01)
+near('4 x 4, gather, links', gather(4, 1e18, 0, link=1e9), 3 / 4 * V / 1e9, 0.1)
+near('4 x 4, gather, network', gather(4, 1e9, 0, link=1e18), 3 / 4 * V / 1e9, 0.15)
+near('4 x 4, gather, copies', gather(4, 1e18, 0, link=1e18, host=1e9), V / 4 / 1e9, 0.1)
+near('4 x 4, gather, messages', gather(4, 1e18, 1e-3, link=1e18), (4 - 1) * (V >> 22) * 1e-3, 0.35)
 # Beside computing, but for the kernels that sum.
 near('GPUs, hidden', simulate(4, 4, 10e9, 1e-6, compute=1.0, link=1e9, host=10e9)['step_s'] - 1, 3 / 4 * V / 1e9, 0.2)
 PY
@@ -73,6 +85,6 @@ near_forecast() { # CLUSTER options...
 }
 near_forecast h100 --nodes 1,2
 near_forecast h100 --nodes 2 --set cluster.network_gb_s=6 --set cluster.gpu_to_gpu=true
-near_forecast h100 --nodes 1 --set parallel.zero=1
+near_forecast h100 --nodes 1,2 --set parallel.zero=1
 near_forecast example --nodes 1,2
 finish

@@ -35,8 +35,9 @@ for block in re.findall(r'(?:^\|.*\n)+', page, re.M):
             continue
         for head, cell in zip(heads, cells):
             if not cell: continue
-            if kind == 's a step on 8 nodes':
-                key = (name, '8') if head == '360' else (f'{name} {head} GB/s', '8')
+            if kind.startswith('s a step on '):
+                nodes = kind.split()[4]
+                key = (name, nodes) if head == '360' else (f'{name} {head} GB/s', nodes)
                 same(cell, of_study('s a step', rows[key]), key)
             else:
                 same(cell, of_study(kind, rows[name, head]), (name, head))

@@ -183,7 +183,7 @@ SITE
 # What a run is doing; RUN is its folder's name.
 rank_of() { # RUN RANK: its process
     local pid
-    for pid in $(pgrep -f "^[^ ]*/vjepa-pretrain .*run.dir=([^ ]*/)?$1( |\$)"); do
+    for pid in $(pgrep -f "^[^ ]*/vjepa-pretrain .*run.dir=(.*/)?$1( |\$)"); do
         [[ $(readlink "/proc/$pid/cwd") == "$scratch"* ]] || continue
         if grep -qzx "PMIX_RANK=$2" "/proc/$pid/environ" 2>/dev/null; then echo "$pid"; fi
     done | grep .

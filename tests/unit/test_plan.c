@@ -162,8 +162,8 @@ static const vj_machine machine = {.nodes = 4,
 static vj_train_work work_by_hand(void)
 {
     vj_train_work w = {.feature = true, .clip_work_flops = 1e9, .tensor_sum_bytes = 1e6, .clip_bytes = 1e6};
-    w.weight_floats[1] = 1000000, w.encoder_floats[1] = 600000;
-    w.weight_floats[2] = 500000, w.encoder_floats[2] = 300000;
+    w.weight_floats[1] = 1000000, w.gathered_bytes[1][0] = w.gathered_bytes[1][1] = 6400000;
+    w.weight_floats[2] = 500000, w.gathered_bytes[2][0] = w.gathered_bytes[2][1] = 3200000;
     return w;
 }
 
@@ -241,12 +241,15 @@ static void steps_by_hand(void **state)
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.sum_s, linked + between);
     gpus.gpu_to_gpu = false;
-    /* A bucket for each of eight owners, to whom it goes; weights and target come back through the hosts' memory. */
+    /* A bucket for each of eight owners, to whom it goes. Weights and target come back in rounds of eight pieces of
+     * half a MiB: to the host, between the nodes, from each of three nodes to the GPU and over its link. */
     l.zero = 1;
     const double first = 8 * 0.25e-3 + 0.25e-3 + (3 - 0.25) * 0.25e6 / 2e9 + 0.75e-3 + 4e-6 + 2e-6;
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.messages, 8 * 4);
-    same(l.sum_s, first + 6.4e6 * (2.0 / 3 / 1e9 + 2 / 2e9 + 1 / 1e9 + 1e-6 / 8192));
+    const double piece = 1 << 19, rounds = 6.4e6 / (8 * piece), hosted = piece / 2e9, handed = piece / 1e9;
+    const double away = 3 * 2 * piece / 1e9, way = 2 * hosted + 3 * handed + away + 3e-6 + 2e-6;
+    same(l.sum_s, first + rounds * handed + way + (rounds - 1) * away);
     l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 2, .zero = 0, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.tensor_s, 64 * 1e6 * (1 / 1e9 + 2 / 2e9));

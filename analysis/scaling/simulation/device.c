@@ -31,11 +31,6 @@ static void add(double *lane, double after, double seconds)
     *lane = fmax(fmax(*lane, after), now()) + seconds;
 }
 
-static double bytes(int64_t floats)
-{
-    return (double)floats * (double)sizeof(float);
-}
-
 void simulated_device_sum(void *device, float *out, const float *const *in, int count, int64_t n)
 {
     simulated_device *d = device;
@@ -43,16 +38,16 @@ void simulated_device_sum(void *device, float *out, const float *const *in, int 
     (void)out;
     for (int i = 0; i < count; i++) of_ranks += in[i] < simulated_memory() + RECEIVED;
     if (of_ranks < 2) return;
-    const double seconds = (of_ranks - 1) * bytes(n) / d->link_bytes_s; /* one of them is its own */
+    const double seconds = (of_ranks - 1) * (double)n * sizeof(float) / d->link_bytes_s; /* one of them is its own */
     add(&d->exchange_s, 0, seconds);
     d->taken_s += seconds;
 }
 
-static void copy(void *device, float *to, const float *from, int64_t n)
+static void copy(void *device, void *to, const void *from, int64_t bytes)
 {
     simulated_device *d = device;
     (void)to, (void)from;
-    add(&d->exchange_s, 0, bytes(n) / d->link_bytes_s);
+    add(&d->exchange_s, 0, (double)bytes / d->link_bytes_s);
 }
 
 static void mark(void *device, vj_sum_mark what)
@@ -72,7 +67,8 @@ static void follow(void *device, vj_sum_mark what)
 static void keep(void *device, int slot)
 {
     simulated_device *d = device;
-    d->slot_s[slot] = d->ops.to_host ? d->copy_s : d->exchange_s;
+    double *lane = d->ops.to_host ? &d->copy_s : &d->exchange_s;
+    d->slot_s[slot] = *lane = fmax(*lane, d->exchange_s); /* behind all calls so far */
 }
 
 static bool done(void *device, int slot)
@@ -86,18 +82,18 @@ static float *alloc(void *device, int64_t n, bool host)
     return simulated_memory() + (host ? 0 : RECEIVED);
 }
 
-static void to_host(void *device, float *host, const float *from, int64_t n)
+static void to_host(void *device, void *host, const void *from, int64_t bytes)
 {
     simulated_device *d = device;
     (void)host, (void)from;
-    add(&d->copy_s, d->exchange_s, bytes(n) / d->host_bytes_s);
+    add(&d->copy_s, d->exchange_s, (double)bytes / d->host_bytes_s);
 }
 
-static void to_device(void *device, float *to, const float *host, int64_t n)
+static void to_device(void *device, void *to, const void *host, int64_t bytes)
 {
     simulated_device *d = device;
     (void)to, (void)host;
-    add(&d->copy_s, 0, bytes(n) / d->host_bytes_s);
+    add(&d->copy_s, 0, (double)bytes / d->host_bytes_s);
     d->exchange_s = fmax(d->exchange_s, d->copy_s);
 }
 

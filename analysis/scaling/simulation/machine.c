@@ -1,6 +1,8 @@
-/* Memory, the time of touching it, and the window of a node (parallel/window_memory.h) between simulated ranks. */
+/* Memory, the time of touching it, the network, and the window of a node (parallel/window_memory.h) between simulated
+ * ranks. */
 #include "machine.h"
 
+#include <math.h>
 #include <simgrid/actor.h>
 #include <simgrid/cond.h>
 #include <simgrid/engine.h>
@@ -62,6 +64,200 @@ void vj_tree_sum(float *out, const float *const *in, int count, int64_t n, int t
 {
     (void)out, (void)in, (void)threads;
     simulated_touch((count + 1.0) * (double)n * sizeof(float));
+}
+
+/* ------------------------------------------------------------------------------------------------ the network */
+
+enum { TAGS = 3, ON_THE_WAY = 16 /* messages from one rank to another with the same tag */ };
+
+/* Of these, one after the other: sent, expected by the receiver, arrived or about to, and taken. */
+typedef struct {
+    int64_t sent, expected, settled, taken;
+    double arrival_s[ON_THE_WAY]; /* of those that are settled */
+} line;
+
+/* A message to be received, or one that was sent and leaves the node at left_s. */
+typedef struct {
+    line *line; /* NULL: sent */
+    int64_t number;
+    double left_s;
+} simulated_request;
+
+typedef struct {
+    double at_s, takes_s; /* when it comes to a link, and how long that takes */
+    int64_t number;       /* of all messages */
+    int from, to;         /* nodes */
+    line *line;
+    simulated_request *sent;
+} message;
+
+/* Messages on their way to a link, a heap: the first one is there first. */
+typedef struct {
+    message *item; /* owned */
+    int count, room;
+} queue;
+
+typedef struct {
+    double out_s, in_s; /* the links are busy until then */
+    queue coming;
+} node_links;
+
+/* One for all ranks. */
+typedef struct {
+    int nodes;
+    double bytes_s, message_s;
+    int64_t messages;
+    queue posted;
+    node_links *node; /* [nodes]. Owned */
+    line *line;       /* [place on the node, to, from, tag]. Owned */
+} network;
+
+static network *net;
+static int place, node_of_rank;
+static int64_t messages_sent, bytes_sent;
+
+void simulated_network_open(int node_ranks, double bytes_s, double message_s)
+{
+    int rank, size;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    const int nodes = size / node_ranks;
+    place = rank % node_ranks;
+    node_of_rank = rank / node_ranks;
+    if (rank == 0) {
+        net = vj_calloc(1, sizeof *net);
+        VJ_ASSERT(net);
+        *net = (network){.nodes = nodes, .bytes_s = bytes_s, .message_s = message_s};
+        net->node = vj_calloc(nodes, sizeof *net->node);
+        net->line = vj_calloc((int64_t)size * nodes * TAGS, sizeof *net->line);
+        VJ_ASSERT(net->node && net->line);
+    }
+    MPI_Bcast(&net, sizeof net, MPI_BYTE, 0, MPI_COMM_WORLD);
+}
+
+static line *line_of(int to, int from, int tag)
+{
+    return &net->line[(((int64_t)place * net->nodes + to) * net->nodes + from) * TAGS + tag];
+}
+
+static bool is_before(const message *a, const message *b)
+{
+    return a->at_s < b->at_s || (a->at_s == b->at_s && a->number < b->number);
+}
+
+static void put_message(queue *q, message m)
+{
+    if (q->count == q->room) {
+        q->room = 2 * q->room + 64;
+        q->item = realloc(q->item, (size_t)q->room * sizeof *q->item);
+        VJ_ASSERT(q->item);
+    }
+    int at = q->count++;
+    for (; at > 0 && is_before(&m, &q->item[(at - 1) / 2]); at = (at - 1) / 2) q->item[at] = q->item[(at - 1) / 2];
+    q->item[at] = m;
+}
+
+static message take_message(queue *q)
+{
+    const message first = q->item[0], last = q->item[--q->count];
+    int at = 0;
+    for (int next; (next = 2 * at + 1) < q->count; at = next) {
+        if (next + 1 < q->count && is_before(&q->item[next + 1], &q->item[next])) next++;
+        if (!is_before(&q->item[next], &last)) break;
+        q->item[at] = q->item[next];
+    }
+    q->item[at] = last;
+    return first;
+}
+
+/* All messages that were posted up to now leave their nodes, one after the other, and those that reach this one come
+ * in: what is posted later leaves and comes later. */
+static void settle(double now)
+{
+    node_links *here = &net->node[node_of_rank];
+    while (net->posted.count > 0 && net->posted.item[0].at_s <= now) {
+        message m = take_message(&net->posted);
+        const double leaves_s = fmax(m.at_s, net->node[m.from].out_s);
+        m.sent->left_s = net->node[m.from].out_s = leaves_s + m.takes_s;
+        m.at_s = leaves_s + net->message_s;
+        put_message(&net->node[m.to].coming, m);
+    }
+    while (here->coming.count > 0 && here->coming.item[0].at_s <= now) {
+        const message m = take_message(&here->coming);
+        here->in_s = fmax(m.at_s, here->in_s) + m.takes_s;
+        m.line->arrival_s[m.line->settled++ % ON_THE_WAY] = here->in_s;
+    }
+}
+
+static simulated_request *make_request(MPI_Request *request, line *of, int64_t number)
+{
+    simulated_request *r = malloc(sizeof *r);
+    VJ_ASSERT(r);
+    *r = (simulated_request){of, number, INFINITY};
+    *request = (MPI_Request)(void *)r;
+    return r;
+}
+
+int simulated_isend(const void *data, int n, MPI_Datatype type, int node, int tag, MPI_Comm comm, MPI_Request *request)
+{
+    int size;
+    line *l = line_of(node, node_of_rank, tag);
+    (void)data, (void)comm;
+    MPI_Type_size(type, &size);
+    owed_s += net->message_s;
+    VJ_ASSERT(l->sent - l->taken < ON_THE_WAY);
+    l->sent++;
+    put_message(&net->posted, (message){.at_s = simgrid_get_clock() + owed_s,
+                                        .takes_s = (double)n * size / net->bytes_s,
+                                        .number = net->messages++,
+                                        .from = node_of_rank,
+                                        .to = node,
+                                        .line = l,
+                                        .sent = make_request(request, NULL, 0)});
+    messages_sent++;
+    bytes_sent += (int64_t)n * size;
+    return MPI_SUCCESS;
+}
+
+int simulated_irecv(void *data, int n, MPI_Datatype type, int node, int tag, MPI_Comm comm, MPI_Request *request)
+{
+    line *l = line_of(node_of_rank, node, tag);
+    (void)data, (void)n, (void)type, (void)comm;
+    make_request(request, l, l->expected++);
+    return MPI_SUCCESS;
+}
+
+static bool is_done(const simulated_request *r, double now)
+{
+    if (!r->line) return r->left_s <= now;
+    return r->line->settled > r->number && r->line->arrival_s[r->number % ON_THE_WAY] <= now;
+}
+
+/* Messages of a line are looked for in its order, so the first one that is not there ends the search. */
+int simulated_test_all(int count, MPI_Request *request, int *all)
+{
+    const double rounded_s = 1e-12;
+    simulated_work(0);
+    const double now = simgrid_get_clock() + rounded_s;
+    settle(now);
+    *all = 1;
+    for (int i = 0; i < count && *all; i++) {
+        simulated_request *r = (void *)request[i];
+        if (!r) continue;
+        *all = is_done(r, now);
+        if (!*all) break;
+        if (r->line) r->line->taken++;
+        free(r);
+        request[i] = NULL;
+    }
+    return MPI_SUCCESS;
+}
+
+void simulated_sent(int64_t sent[2])
+{
+    sent[0] = messages_sent;
+    sent[1] = bytes_sent;
+    messages_sent = bytes_sent = 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ the window */

@@ -14,17 +14,21 @@
 
 #include "device.h"
 #include "machine.h"
+#include "parallel/device_gather.h"
 #include "parallel/gradient_sum.h"
 #include "parallel/group.h"
 #include "parallel/parallel.h"
+#include "parallel/traffic.h"
 
 typedef struct {
     double node_ranks, tensor, zero;
-    double floats, encoder_floats, bucket_floats, part_floats; /* of a rank's vector; simulated part */
-    double compute_s, backward_s, update_s;                    /* all microbatches; of it the last backward pass */
-    double sums_rate, tensor_rate;                             /* bytes a second that a rank touches */
+    double floats, bucket_floats, part_floats; /* of a rank's vector; simulated part */
+    double gathered_bytes;                     /* of weights that come back, all ranks' slices */
+    double compute_s, backward_s, update_s;    /* all microbatches; of it the last backward pass */
+    double sums_rate, tensor_rate;             /* bytes a second that a rank touches */
     double gpu_link_bytes_s, gpu_host_bytes_s; /* of a GPU, to the node's others and to the host; 0: there is none */
     double gpu_to_gpu;                         /* MPI takes memory of GPUs */
+    double network_bytes_s, message_s;         /* of a node, each way; cost of a message */
     double tensor_sums, tensor_floats;         /* of a step: how often, and of how many floats */
     double small_doubles;                      /* losses, features, norms */
 } workload;
@@ -37,11 +41,13 @@ static const struct {
     {                                                                                                                  \
 #name, offsetof(workload, name)                                                                                \
     }
-    KEY(node_ranks),       KEY(tensor),           KEY(zero),        KEY(floats),
-    KEY(encoder_floats),   KEY(bucket_floats),    KEY(part_floats), KEY(compute_s),
-    KEY(backward_s),       KEY(update_s),         KEY(sums_rate),   KEY(tensor_rate),
-    KEY(gpu_link_bytes_s), KEY(gpu_host_bytes_s), KEY(gpu_to_gpu),  KEY(tensor_sums),
-    KEY(tensor_floats),    KEY(small_doubles),
+    KEY(node_ranks),       KEY(tensor),           KEY(zero),
+    KEY(floats),           KEY(bucket_floats),    KEY(part_floats),
+    KEY(gathered_bytes),   KEY(compute_s),        KEY(backward_s),
+    KEY(update_s),         KEY(sums_rate),        KEY(tensor_rate),
+    KEY(gpu_link_bytes_s), KEY(gpu_host_bytes_s), KEY(gpu_to_gpu),
+    KEY(tensor_sums),      KEY(tensor_floats),    KEY(small_doubles),
+    KEY(network_bytes_s),  KEY(message_s),
 #undef KEY
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
@@ -73,7 +79,10 @@ typedef struct {
     int64_t *slice;
     vj_group *group, *tensor_group;
     vj_gradient_sum *sum;
+    vj_traffic counted;       /* of the sum */
     simulated_device *device; /* a GPU; NULL: the rank computes */
+    vj_window window;         /* of the GPUs' gathers */
+    int *first_rank;          /* [data_size] on the same node */
 } simulated_rank;
 
 /* Seconds of a part of the step: all of it; sums of gradients after the last backward pass; gathering of weights. */
@@ -92,18 +101,22 @@ static void cut_slices(simulated_rank *s)
 
 static vj_status open_rank(simulated_rank *s)
 {
+    simulated_network_open((int)s->w.node_ranks, s->w.network_bytes_s, s->w.message_s);
     const int tensor = (int)s->w.tensor, node = s->node = s->rank / (int)s->w.node_ranks;
     s->nodes = s->size / (int)s->w.node_ranks;
     MPI_Comm_split(MPI_COMM_WORLD, s->rank % tensor, s->rank, &s->data);
     MPI_Comm_split(MPI_COMM_WORLD, s->rank / tensor, s->rank, &s->tensor);
     MPI_Comm_rank(s->data, &s->data_rank);
     MPI_Comm_size(s->data, &s->data_size);
+    const int beside = (int)s->w.node_ranks / tensor;
+    s->first_rank = calloc((size_t)s->data_size, sizeof *s->first_rank);
+    VJ_ASSERT(s->first_rank);
+    for (int r = 0; r < s->data_size; r++) s->first_rank[r] = r / beside * beside;
     if (tensor > 1) VJ_TRY(vj_group_open(&s->tensor_group, s->tensor, node));
     if (s->data_size > 1) VJ_TRY(vj_group_open(&s->group, s->data, node));
     if (s->w.gpu_link_bytes_s == 0) return VJ_OK;
-    MPI_Comm beside;
-    MPI_Comm_split(s->data, node, s->rank, &beside);
-    return simulated_device_open(&s->device, beside, s->w.gpu_link_bytes_s,
+    VJ_TRY(vj_window_open(&s->window, s->data, 1, node));
+    return simulated_device_open(&s->device, s->window.node, s->w.gpu_link_bytes_s,
                                  s->w.gpu_to_gpu > 0 ? 0 : s->w.gpu_host_bytes_s);
 }
 
@@ -138,6 +151,8 @@ static vj_status begin_part(simulated_rank *s, int64_t floats)
                                        .device = s->device ? simulated_device_ops(s->device) : NULL,
                                        .user = s->device,
                                        .node = s->node};
+    s->counted = (vj_traffic){0};
+    if (s->rank == 0) VJ_TRY(vj_gradient_sum_count(&s->counted, &plan, s->first_rank, s->data_size));
     vj_gradient_sum_close(s->sum);
     return vj_gradient_sum_open(&s->sum, s->data, &plan);
 }
@@ -157,29 +172,58 @@ static double sum_activations(simulated_rank *s)
     return (MPI_Wtime() - begin) * s->w.tensor_sums;
 }
 
-/* train/optimizer.c, exchange_weights(): from GPU to GPU on one node; else in views, through the host's memory where a
- * GPU holds the vector. */
-static void gather(simulated_rank *s, int64_t n)
+/* All ranks together have sent what parallel/traffic.h counts; the first rank knows that. */
+static vj_status check_traffic(simulated_rank *s, const char *what, const vj_traffic *counted)
 {
-    enum { VIEW = 4 << 20 };
-    if (s->device && s->nodes == 1) {
-        const double bytes = (double)n * sizeof(float);
-        simulated_work(bytes * (s->data_size - 1) / s->data_size / s->w.gpu_link_bytes_s);
-        return;
-    }
-    int64_t *part = calloc((size_t)s->data_size + 1, sizeof *part);
-    VJ_ASSERT(part);
-    const int64_t most = s->device ? VIEW : n;
-    for (int64_t at = 0; at < n; at += most) {
-        const int64_t here = n - at < most ? n - at : most;
-        for (int r = 0; r <= s->data_size; r++) {
-            const int64_t end = s->slice[r] - at;
-            part[r] = end < 0 ? 0 : end > here ? here : end;
-        }
-        if (s->device) simulated_work(2 * (double)here * sizeof(float) / s->w.gpu_host_bytes_s);
-        vj_group_allgather(s->group, simulated_memory() + at, part);
-    }
-    free(part);
+    int64_t sent[2];
+    simulated_sent(sent);
+    MPI_Allreduce(MPI_IN_PLACE, sent, 2, MPI_INT64_T, MPI_SUM, s->data);
+    if (s->rank > 0 || (sent[0] == counted->messages && sent[1] == counted->bytes)) return VJ_OK;
+    return vj_raise(VJ_ERR_STATE, "%s sent %lld messages of %lld bytes; counted were %lld of %lld", what,
+                    (long long)sent[0], (long long)sent[1], (long long)counted->messages, (long long)counted->bytes);
+}
+
+/* Seconds of a gather by GPUs (train/peers.c) in which each has a slice of so many floats for all others. */
+static vj_status gather_slices(simulated_rank *s, int64_t floats, double *seconds)
+{
+    const vj_sum_device *device = simulated_device_ops(s->device);
+    vj_device_gather *gather;
+    vj_traffic counted = {0};
+    int64_t *first = calloc((size_t)s->data_size + 1, sizeof *first);
+    VJ_ASSERT(first);
+    for (int r = 0; r <= s->data_size; r++) first[r] = r * floats;
+    const vj_device_gather_plan plan = {
+        .vector = {{(void *const *)device->vectors, s->data_size * floats, sizeof(float), first}},
+        .vectors = 1,
+        .rank = s->data_rank,
+        .ranks = s->data_size,
+        .bucket = (int64_t)s->w.bucket_floats,
+        .device = device,
+        .user = s->device};
+    VJ_TRY(vj_device_gather_open(&gather, &s->window, &plan));
+    if (s->rank == 0) vj_device_gather_count(&counted, &plan, s->first_rank);
+    MPI_Barrier(s->data);
+    const double begin = MPI_Wtime();
+    simulated_device_start(s->device);
+    vj_device_gather_run(gather);
+    compute(s, 0);
+    *seconds = MPI_Wtime() - begin;
+    vj_device_gather_close(gather);
+    free(first);
+    return check_traffic(s, "the gather", &counted);
+}
+
+/* All slices: some rounds of pieces are made, and twice as many. */
+static vj_status gather_on_devices(simulated_rank *s, double *seconds)
+{
+    enum { ROUNDS = 4 };
+    const int64_t part = ROUNDS * (int64_t)(s->w.bucket_floats / s->data_size);
+    const double slice = s->w.gathered_bytes / sizeof(float) / s->data_size;
+    double one, two;
+    VJ_TRY(gather_slices(s, part, &one));
+    VJ_TRY(gather_slices(s, 2 * part, &two));
+    *seconds = two + (slice / (double)part - 2) * (two - one);
+    return VJ_OK;
 }
 
 /* The last backward pass, a bucket after the other, then what is left of the sum. Tensor groups' sums of activations
@@ -187,10 +231,11 @@ static void gather(simulated_rank *s, int64_t n)
 static void reduce(simulated_rank *s, double *times)
 {
     const double backward_s = s->w.backward_s * s->share;
-    const int64_t bucket = (int64_t)s->w.bucket_floats, pieces = (s->n + bucket - 1) / bucket;
+    const int64_t bucket = (int64_t)s->w.bucket_floats, slice = (int64_t)s->w.floats / s->data_size;
+    const int64_t piece = s->w.zero > 0 && slice < bucket ? slice : bucket, pieces = (s->n + piece - 1) / piece;
     for (int64_t i = pieces - 1; i >= 0; i--) {
         compute(s, backward_s / (double)pieces);
-        if (s->sum) vj_gradient_sum_made(s->sum, i * bucket);
+        if (s->sum) vj_gradient_sum_made(s->sum, i * piece);
     }
     const double begin = MPI_Wtime();
     if (s->sum) vj_gradient_sum_end(s->sum);
@@ -224,11 +269,12 @@ static vj_status run_part(simulated_rank *s, int64_t floats, double times[TIMES]
     if (s->device) simulated_device_start(s->device);
     compute(s, (w->compute_s - w->backward_s) * s->share);
     reduce(s, times);
+    if (s->sum) VJ_TRY(check_traffic(s, "the sum", &s->counted));
     compute(s, w->update_s * s->share);
     const double gathers = MPI_Wtime();
-    if (s->group && w->zero > 0) gather(s, s->n);
+    if (s->group && w->zero > 0 && !s->device) vj_group_allgather(s->group, simulated_memory(), s->slice);
     /* The target encoder's weights are gathered likewise. */
-    times[GATHER] = (MPI_Wtime() - gathers) * (1 + w->encoder_floats / w->floats);
+    times[GATHER] = (MPI_Wtime() - gathers) * w->gathered_bytes / w->floats / sizeof(float);
     times[STEP] = gathers - begin + times[GATHER];
     MPI_Allreduce(MPI_IN_PLACE, times, TIMES, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     return VJ_OK;
@@ -238,16 +284,19 @@ static vj_status simulate(simulated_rank *s)
 {
     static const char *const names[TIMES] = {"step_s", "exposed_s", "gather_s"};
     const int64_t part = (int64_t)s->w.part_floats;
-    double one[TIMES], two[TIMES];
+    double one[TIMES], two[TIMES], gather_s = 0;
     simulated_memory();
     VJ_TRY(open_rank(s));
     double tensor_s = sum_activations(s);
     const double small_s = small_exchanges(s), more = (s->w.floats - 2.0 * (double)part) / (double)part;
-    MPI_Allreduce(MPI_IN_PLACE, &tensor_s, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     VJ_TRY(run_part(s, part, one));
     VJ_TRY(run_part(s, 2 * part, two));
+    if (s->group && s->device && s->w.zero > 0) VJ_TRY(gather_on_devices(s, &gather_s));
+    double once[] = {small_s + tensor_s + gather_s, 0, gather_s}; /* whatever part is simulated */
+    MPI_Allreduce(MPI_IN_PLACE, once, TIMES, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
+    MPI_Allreduce(MPI_IN_PLACE, &tensor_s, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     for (int i = 0; i < TIMES && s->rank == 0; i++)
-        printf("%s %.9g\n", names[i], two[i] + more * (two[i] - one[i]) + (i == STEP ? small_s + tensor_s : 0));
+        printf("%s %.9g\n", names[i], two[i] + more * (two[i] - one[i]) + once[i]);
     if (s->rank == 0) printf("tensor_s %.9g\nsmall_s %.9g\n", tensor_s, small_s);
     return VJ_OK;
 }

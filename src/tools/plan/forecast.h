@@ -80,8 +80,11 @@ typedef struct {
     double raw_clip_bytes, clip_bytes;    /* read from the store for a clip, in memory and on disk */
     double checkpoint_bytes;
     bool feature; /* there is a target encoder */
-    /* Of a rank in a tensor group of [size]: its flat vector, and the encoder's part; 0: does not divide. */
-    int64_t weight_floats[VJ_TENSOR_MOST + 1], encoder_floats[VJ_TENSOR_MOST + 1];
+    /* Of a rank in a tensor group of [size]: its flat vector; 0: does not divide. */
+    int64_t weight_floats[VJ_TENSOR_MOST + 1];
+    /* What it has of weights, and of the target's, after they came back from the ranks that updated them
+     * (parallel.zero): on processors, on GPUs. */
+    int64_t gathered_bytes[VJ_TENSOR_MOST + 1][2];
 } vj_train_work;
 
 /** Masks of the first steps are drawn and counted. Fails with the masks. Not collective. */

@@ -75,24 +75,40 @@ static double time_buckets(const buckets *all, double backward_s)
     return all->count * all->taken_s + all->through_s + fmax(0, (all->count - 1) * (all->pace_s - hidden_s));
 }
 
-/* Weights, and the target's, that come back from the ranks which updated them: on a node from GPU to GPU, else by
- * group.c, node after node, through the host's memory. Nothing hides it. */
-static double time_gather(const vj_train_layout *l, const vj_machine *m, double back)
+/* Weights that come back node after node, through memory that the ranks of a node share (parallel/group.c). */
+static double time_gather_on_processors(const vj_train_layout *l, const vj_machine *m, double back)
 {
-    const double beside = (double)l->node_ranks / l->tensor, mine = back / l->tensor;
-    if (m->gpus && l->nodes == 1) return mine * (beside - 1) / beside / m->gpu_link_bytes_s;
-    double s = beside > 1 ? touched_in_gather / touched_in_sum * back / m->sum_bytes_s : 0;
-    if (m->gpus) s += 2 * mine / m->gpu_host_bytes_s;
-    if (l->nodes == 1) return s;
-    const double senders = m->gpus ? 1 : beside; /* at a time: a view is of one rank's slice */
-    return s + back / m->network_bytes_s + m->message_s * mine / senders / broadcast_piece;
+    const double beside = (double)l->node_ranks / l->tensor;
+    const double shared_s = beside > 1 ? touched_in_gather / touched_in_sum * back / m->sum_bytes_s : 0;
+    if (l->nodes == 1) return shared_s;
+    return shared_s + back / m->network_bytes_s + m->message_s * back / l->tensor / beside / broadcast_piece;
+}
+
+/*
+ * From GPU to GPU on a node, and in rounds between nodes, in each of which every GPU has a piece for the other nodes
+ * (parallel/device_gather.c). A round's arrivals go to the GPU and on to its neighbours one after the other, and the
+ * next piece is copied to the host behind them.
+ */
+static double time_gather_on_gpus(const vj_train_layout *l, const vj_machine *m, double back)
+{
+    const double n = l->nodes, s = (double)l->node_ranks / l->tensor, mine = back / l->tensor;
+    const double piece = (double)l->bucket_floats * sizeof(float) / s / n, rounds = mine / n / s / piece;
+    const double link_s = (s - 1) * piece / m->gpu_link_bytes_s;
+    if (l->nodes == 1) return rounds * link_s;
+    const double host_s = m->gpu_to_gpu ? 0 : piece / m->gpu_host_bytes_s;
+    const double network_s = (n - 1) * piece * l->node_ranks / m->network_bytes_s, post_s = (n - 1) * m->message_s;
+    const double device_s = host_s + (n - 1) * fmax(host_s, link_s) + fmin(host_s, link_s);
+    const double way_s = device_s + network_s + post_s + 2 * m->message_s;
+    const double pace_s = fmax(fmax(device_s, way_s / VJ_SUM_SLOTS), fmax(network_s, post_s));
+    return rounds * link_s + way_s + (rounds - 1) * pace_s; /* its own slice goes to the neighbours first */
 }
 
 void vj_train_layout_time_sums(vj_train_layout *l, const vj_config *c, const vj_train_work *w, const vj_machine *m)
 {
     const double word = sizeof(float), floats = (double)w->weight_floats[l->tensor];
-    const double target = w->feature ? (double)w->encoder_floats[l->tensor] : 0;
-    const double vector = l->tensor * floats * word, back = l->zero ? l->tensor * (floats + target) * word : 0;
+    const double vector = l->tensor * floats * word;
+    const double gathered = (double)w->gathered_bytes[l->tensor][m->gpus > 0];
+    const double back = l->zero ? l->tensor * gathered : 0;
     const int64_t mb = c->parallel.bucket_mb;
     l->bucket_floats = m->gpus ? vj_peers_bucket(mb, l->nodes) : mb << 18;
     if (l->data_ranks == 1) return;
@@ -109,5 +125,6 @@ void vj_train_layout_time_sums(vj_train_layout *l, const vj_config *c, const vj_
     /* Reproducible sums of several microbatches are summed over the ranks when all are there. */
     const bool waits = c->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE && l->microbatches > 1;
     const double backward_s = l->compute_s / (double)l->microbatches * 2 / 3;
-    l->sum_s = time_buckets(&all, waits ? 0 : backward_s) + (l->zero ? time_gather(l, m, back) : 0);
+    l->sum_s = time_buckets(&all, waits ? 0 : backward_s);
+    if (l->zero) l->sum_s += m->gpus ? time_gather_on_gpus(l, m, back) : time_gather_on_processors(l, m, back);
 }

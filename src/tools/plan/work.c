@@ -3,7 +3,9 @@
 
 #include "model/flops.h"
 #include "plan/forecast.h"
+#include "train/precision.h"
 #include "train/pretrain.h"
+#include "train/weight_gather.h"
 
 enum { LOOK_STEPS = 32 }; /* a group of clips of each: blocks have one size in a step */
 
@@ -68,7 +70,7 @@ static double checkpoint_bytes(const vj_network *net)
 }
 
 /* Flat vectors of a rank in a tensor group of every size that divides the network. */
-static void measure_shares(vj_train_work *w, const vj_shape *shape)
+static void measure_shares(vj_train_work *w, const vj_shape *shape, vj_precision precision)
 {
     for (int size = 1; size <= VJ_TENSOR_MOST; size++) {
         vj_tensor tensor = {.size = size};
@@ -76,7 +78,9 @@ static void measure_shares(vj_train_work *w, const vj_shape *shape)
         if (!vj_stack_divides(shape->heads, shape->hidden, size)) continue;
         vj_network_describe(&net, shape, 0, size > 1 ? &tensor : NULL);
         w->weight_floats[size] = net.params.total;
-        w->encoder_floats[size] = net.params.encoder_total;
+        for (int gpus = 0; gpus < 2; gpus++)
+            w->gathered_bytes[size][gpus] =
+                vj_weight_gather_bytes(&net.params, w->feature, vj_weights_are_rounded(!gpus, precision));
         vj_network_release(&net);
     }
 }
@@ -96,7 +100,7 @@ vj_status vj_train_work_count(vj_train_work *w, const vj_config *c, const vj_pac
                          .checkpoint_bytes = checkpoint_bytes(&net)};
     if (every > 0) w->checkpoints = w->steps / every;
     if (c->checkpoint.at_end && (every == 0 || w->steps % every != 0)) w->checkpoints++;
-    measure_shares(w, &shape);
+    measure_shares(w, &shape, vj_precision_of(c));
     vj_status status = count_masks(w, c, &net);
     if (c->watch.every > 0 && status == VJ_OK)
         w->watch_steps = ceil((double)w->steps / (double)c->watch.every) * 2.0 * (double)c->watch.clips *
