@@ -217,7 +217,7 @@ function(vj_test)
   endif()
   set_tests_properties(${names} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
     WORKING_DIRECTORY ${CMAKE_BINARY_DIR}
-    ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_DECODE=${CMAKE_BINARY_DIR}/bin/vjepa-decode;VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${VJEPA_FIXTURES};${VJ_TEST_ENVIRONMENT}")
+    ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_DECODE=${VJ_DECODE_FOR_TESTS};VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${VJEPA_FIXTURES};${VJ_TEST_ENVIRONMENT}")
 endfunction()
 
 # What a small or busy machine needs to start ranks (root in a container, more ranks than cores, no spinning).
@@ -225,6 +225,12 @@ set(VJ_TEST_ENVIRONMENT
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl=self,vader
   OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 HDF5_USE_FILE_LOCKING=FALSE)
+set(VJ_DECODE_FOR_TESTS ${CMAKE_BINARY_DIR}/bin/vjepa-decode)
 if(CMAKE_CROSSCOMPILING) # an emulator is some fifty times as slow: small shapes only
   list(APPEND VJ_TEST_ENVIRONMENT VJ_TEST_SLOW=1)
+  # A program on the emulator starts others on the system itself, which need the emulator, too.
+  list(JOIN CMAKE_CROSSCOMPILING_EMULATOR " " emulator)
+  set(VJ_DECODE_FOR_TESTS ${CMAKE_BINARY_DIR}/vjepa-decode-emulated)
+  file(WRITE ${VJ_DECODE_FOR_TESTS} "#!/bin/sh\nexec ${emulator} '${CMAKE_BINARY_DIR}/bin/vjepa-decode' \"$@\"\n")
+  file(CHMOD ${VJ_DECODE_FOR_TESTS} PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE)
 endif()

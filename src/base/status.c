@@ -148,9 +148,10 @@ void vj_status_tell(void)
     const int all = vj_status_kept();
     vj_message *messages = all > 0 ? malloc(VJ_KEPT * sizeof *messages) : NULL;
     const int count = messages ? vj_status_take(messages) : 0;
+    const int said = count < VJ_TOLD_ALONE ? count : VJ_TOLD_ALONE;
     char more[64] = "";
-    for (int i = 0; i < count; i++) {
-        if (i == count - 1 && all > count) snprintf(more, sizeof more, " (and %d messages more)", all - count);
+    for (int i = 0; i < said; i++) {
+        if (i == said - 1 && all > said) snprintf(more, sizeof more, " (and %d messages more)", all - said);
         vj_status_print(&messages[i], 1, more);
     }
     free(messages);
@@ -227,6 +228,18 @@ double vj_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+const char *vj_duration(double seconds, char text[32])
+{
+    static const struct {
+        double seconds;
+        const char *name;
+    } units[] = {{86400, "days"}, {3600, "hours"}, {60, "minutes"}, {1, "s"}};
+    int u = 0;
+    while (u < 3 && seconds < 2 * units[u].seconds) u++;
+    snprintf(text, 32, "%.3g %s", seconds / units[u].seconds, units[u].name);
+    return text;
 }
 
 void *vj_calloc(int64_t count, int64_t bytes)

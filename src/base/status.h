@@ -54,7 +54,11 @@ void vj_assert_failed(const char *file, int line, const char *condition) __attri
  * many ranks see alike becomes one line: vj_fold() (base/fold.h) prints them, at the next vj_agree() or training step
  * and at the end of the program.
  */
-enum { VJ_SPEAK_AT_ONCE = 8, VJ_KEPT = 32 /* messages of a rank; of more only the number is known */ };
+enum {
+    VJ_SPEAK_AT_ONCE = 8,
+    VJ_KEPT = 32,     /* messages of a rank; of more only the number is known */
+    VJ_TOLD_ALONE = 3 /* of them, by a rank that ends without the others: so may a thousand more at that moment */
+};
 typedef enum { VJ_SAID_ERROR, VJ_SAID_USAGE, VJ_SAID_WARNING } vj_said;
 typedef struct {
     vj_said said;
@@ -70,7 +74,8 @@ void vj_status_keep(bool keep);
 int vj_status_kept(void);
 /** Move the messages that were kept to `messages` [VJ_KEPT]; returns their number. Thread-safe. */
 int vj_status_take(vj_message *messages);
-/** Print those that were kept, each for itself: before this process ends alone. */
+/** Print the first VJ_TOLD_ALONE that were kept, each for itself, and how many more there are: before this process ends
+ * alone. */
 void vj_status_tell(void);
 /** Print a message of `ranks` ranks, of which message->rank is one, on standard error. `more` is added, or "". */
 void vj_status_print(const vj_message *message, int ranks, const char *more);
@@ -100,6 +105,9 @@ bool vj_printable(const char *text);
 
 /** Seconds since an arbitrary fixed point, monotonic. */
 double vj_now(void);
+
+/** Write a time in words into `text`, which is returned: "24 s", "3.5 minutes", "7.2 hours", "12 days". */
+const char *vj_duration(double seconds, char text[32]);
 
 /** Allocate `bytes` zeroed, 64-byte aligned; NULL (never reported) when there is none. Free with free(). */
 void *vj_calloc(int64_t count, int64_t bytes);

@@ -4,25 +4,23 @@
 
 #include "evaluate/parts.h"
 #include "features/features.h"
+#include "model/flops.h"
 
 /* ------------------------------------------------------------------------------------------------ operations */
 
-/* Of an encoder's forward pass over one sample, 2 a multiply-add, products only, as model/flops.h counts them. */
-static double encoder_flops(const vj_evaluation *e)
+/* Of all encoders' forward passes over so many samples of one view, as model/flops.h counts them. */
+static double encoders_flops(const vj_evaluation *e, int64_t samples)
 {
-    const vj_network *net = &e->frozen.encoder[0]->net;
-    const double D = net->encoder.width, H = net->encoder.hidden, n = (double)net->tokens;
-    const double clip =
-        2.0 * n * (double)net->patch_values * D + net->encoder.depth * n * (8.0 * D * D + 4.0 * D * H + 4.0 * n * D);
-    return clip * e->train.set.segments;
+    return (double)(samples * e->train.set.segments * e->frozen.count) * vj_encoder_flops(&e->frozen.encoder[0]->net);
 }
 
-/* Folded heads cost next to nothing; a sweep of heads with blocks on the tokens can cost many times the encoder. */
-static vj_status check_operations(const vj_evaluation *e, int64_t needed)
+/* Folded heads cost next to nothing; a sweep of heads with blocks on the tokens can cost many times the encoder.
+ * *training: operations of all epochs. */
+static vj_status check_operations(const vj_evaluation *e, int64_t needed, double *training)
 {
     const double bound = e->config->evaluate.sweep_flops;
     double heads = 0.0, most = 0.0;
-    const double encoders = (double)needed * encoder_flops(e) * e->frozen.count;
+    const double encoders = encoders_flops(e, needed);
     for (int64_t i = 0; i < e->head_count; i++) {
         const double one = (double)e->split[e->head[i].split].learned * vj_eval_head_flops(e, &e->head[i]);
         heads += one;
@@ -31,6 +29,7 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed)
     /* Stored features, too, are compared with one probe online: once tokens come from disk, probes are most of the
      * work, which is little. */
     const double times = (encoders + heads) / (encoders + most);
+    *training = (double)(e->copies > 0 ? e->copies : e->epochs) * encoders + (double)e->epochs * heads;
     if (e->copies > 0)
         vj_log("evaluate: features of %lld cop%s take %.1f MiB on disk, in %s/features%s; to encode a copy takes %.3g "
                "TFLOP, an epoch then %.3g in the probes",
@@ -48,12 +47,26 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed)
                     (long long)e->head_count, times, bound, ceil(times));
 }
 
+/* How long all that takes if nothing but products takes time. */
+static void say_time(const vj_evaluation *e, double training)
+{
+    const vj_frozen *f = &e->frozen;
+    char train[32], measure[32];
+    const double measuring = encoders_flops(e, e->validation.set.count * vj_eval_test_views(e));
+    const double flops_s = 1e9 * f->products.gflops * f->size;
+    if (f->products.gflops <= 0.0) return; /* not timed */
+    vj_log("evaluate: to train takes at least %s, to measure at least %s", vj_duration(training / flops_s, train),
+           vj_duration(measuring / flops_s, measure));
+}
+
 /* ------------------------------------------------------------------------------------------------ memory */
 
 /* Bytes on this rank. */
 typedef struct {
-    int64_t encoders, heads, tokens, messages, clips, features, predictions, checkpoint;
+    int64_t encoders, heads, tokens, messages, clips, features, predictions, checkpoint, libraries;
 } memory;
+
+enum { LIBRARIES = 12 << 20 }; /* what HDF5, MPI and OpenMP take in the course of a run; measured 9 to 12 MiB */
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -66,7 +79,8 @@ static memory predict(const vj_evaluation *e)
     const int64_t slots = larger(c->evaluate.batch, vj_eval_test_batch(e) * vj_eval_test_views(e));
     const vj_loader_bytes loader = vj_loader_bytes_of_items(e->train.clips, &e->train.views);
     memory m = {.encoders = vj_device_bytes(e->frozen.be),
-                .tokens = 2 * slots * e->sample_floats * (int64_t)sizeof(float)};
+                .tokens = 2 * slots * e->sample_floats * (int64_t)sizeof(float),
+                .libraries = LIBRARIES};
     int64_t keyed = 0, mine = 0, labelled = e->validation.set.count;
     for (int i = 0; i < e->frozen.count; i++) keyed = larger(keyed, e->keyed[i]);
     for (int64_t i = 0; i < e->head_count; i++) {
@@ -98,15 +112,15 @@ static int64_t say_memory(const vj_evaluation *e)
     const double mib = 1048576.0;
     memory m = predict(e);
     MPI_Allreduce(MPI_IN_PLACE, &m, (int)(sizeof m / sizeof(int64_t)), MPI_INT64_T, MPI_MAX, e->comm);
-    const int64_t all =
-        m.encoders + m.heads + m.tokens + m.messages + m.clips + m.features + m.predictions + m.checkpoint;
+    const int64_t all = m.encoders + m.heads + m.tokens + m.messages + m.clips + m.features + m.predictions +
+                        m.checkpoint + m.libraries;
     vj_log(
         "memory of a rank, at most: %.0f MiB: encoders %.0f + probes %.0f + tokens %.0f + messages %.0f + clips read "
-        "ahead %.0f + stored features %.0f + predictions %.0f + checkpoint %.0f; beside that MPI and the program "
-        "itself",
+        "ahead %.0f + stored features %.0f + predictions %.0f + checkpoint %.0f + libraries %.0f; beside that "
+        "MPI and the program as they started",
         (double)all / mib, (double)m.encoders / mib, (double)m.heads / mib, (double)m.tokens / mib,
         (double)m.messages / mib, (double)m.clips / mib, (double)m.features / mib, (double)m.predictions / mib,
-        (double)m.checkpoint / mib);
+        (double)m.checkpoint / mib, (double)m.libraries / mib);
     return all;
 }
 
@@ -116,6 +130,7 @@ vj_status vj_eval_forecast(vj_evaluation *e)
 {
     const vj_config *c = e->config;
     int64_t needed = 0;
+    double training = 0.0;
     vj_status status = VJ_OK;
     char ranks[64];
     snprintf(ranks, sizeof ranks, e->tensor ? "%d groups of %d ranks" : "%d ranks", e->size, e->layout.tensor_size);
@@ -137,8 +152,9 @@ vj_status vj_eval_forecast(vj_evaluation *e)
                "measure; a sample is %d segments, %lld tokens",
                (long long)needed, (long long)e->train.set.count, (long long)e->validation.set.count,
                vj_eval_test_views(e), e->train.set.segments, (long long)e->tokens);
-        status = check_operations(e, needed);
+        status = check_operations(e, needed, &training);
     }
+    if (status == VJ_OK) say_time(e, training);
     e->forecast_bytes = say_memory(e);
     return status;
 }

@@ -48,7 +48,24 @@ static void release(vj_campaign *c)
     free(c);
 }
 
-static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job)
+/* Rank 0 says how far its own part is, which stands for all: the division is even. In costs of jobs. */
+typedef struct {
+    double done, all, job; /* done: before the present job, which costs `job` */
+    double began_s, said_s;
+} progress;
+
+/* For vj_probe_choice.progress. */
+static void say_progress(void *listener, double share)
+{
+    progress *p = listener;
+    const double now = vj_now(), done = p->done + share * p->job;
+    if (now - p->said_s < 5.0) return;
+    p->said_s = now;
+    vj_log("probe: %3.0f %% in %.0f s, %.0f s left", 100.0 * done / p->all, now - p->began_s,
+           (now - p->began_s) * (p->all - done) / done);
+}
+
+static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job, progress *p)
 {
     vj_samples *train = &c->train[job->encoder], *validation = &c->validation[job->encoder];
     const char *task = c->tasks.item[job->task];
@@ -61,7 +78,9 @@ static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job)
     vj_probe_choice choice = {.share = c->config->probe.labels[job->share],
                               .seed = job->seed,
                               .chosen = split->chosen,
-                              .chosen_count = split->count};
+                              .chosen_count = split->count,
+                              .progress = say_progress,
+                              .listener = p};
     choice.shape = (vj_probe_shape){.pooling = job->pooling,
                                     .D = data.D,
                                     .heads = (int)c->config->model.heads,
@@ -78,32 +97,25 @@ static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job)
     return status;
 }
 
-/* Rank 0's own part stands for all: the division is even. */
-static void report_progress(const vj_campaign *c, double done, double all, double start, double *last)
-{
-    double now = vj_now();
-    if (c->rank != 0 || (now - *last < 2.0 && done < all)) return;
-    *last = now;
-    vj_log("probe: %3.0f %% in %.0f s, %.0f s left", 100.0 * done / all, now - start,
-           (now - start) * (all - done) / done);
-}
-
 /* Encoder by encoder, so that only one encoder's statistics are in memory. */
 static vj_status train_mine(vj_campaign *c, vj_backend *be)
 {
-    double done = 0.0, all = 0.0, start = vj_now(), last = start;
+    const double now = vj_now();
+    progress p = {.began_s = now, .said_s = now};
     for (int64_t i = 0; i < c->job_count; i++)
-        if (c->jobs[i].rank == c->rank) all += c->jobs[i].cost;
+        if (c->jobs[i].rank == c->rank) p.all += c->jobs[i].cost;
     for (int e = 0; e < c->encoder_count; e++) {
         for (int64_t i = 0; i < c->job_count; i++) {
             const vj_job *job = &c->jobs[i];
             if (job->rank != c->rank || job->encoder != e) continue;
-            VJ_TRY(train_one(c, be, job));
-            report_progress(c, done += job->cost, all, start, &last);
+            p.job = job->cost;
+            VJ_TRY(train_one(c, be, job, &p));
+            p.done += job->cost;
         }
         vj_samples_forget(&c->train[e]);
         vj_samples_forget(&c->validation[e]);
     }
+    vj_log("probe: trained in %.0f s", vj_now() - now);
     return VJ_OK;
 }
 

@@ -63,6 +63,7 @@ static vj_status learn(vj_fit *fit, const vj_config *config, const vj_probe_choi
             update++;
             vj_probe_update(fit->probe, update, vj_schedule_lr(&schedule, update),
                             vj_schedule_weight_decay(&schedule, update), config->probe.clip_grad);
+            if (choice->progress) choice->progress(choice->listener, (double)update / (double)(epochs * steps));
         }
     return VJ_OK;
 }

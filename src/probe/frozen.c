@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "base/rng.h"
+#include "model/flops.h"
 #include "parallel/parallel.h"
 #include "train/alike.h"
 #include "train/checkpoint.h"
@@ -339,6 +340,14 @@ const float *vj_frozen_encode(vj_frozen *f, int i, const vj_batch *batch)
     if (!f->tensor) return vj_encoder_run(f->encoder[i], pixels, batch->count);
     give_order(f, &o, VJ_OK);
     return run_shared(f, &o);
+}
+
+void vj_frozen_say_least(const vj_frozen *f, const char *what, int64_t clips)
+{
+    char least[32];
+    const double flops = (double)(clips * f->count) * vj_encoder_flops(&f->encoder[0]->net);
+    if (f->products.gflops > 0.0)
+        vj_log("%s at least %s", what, vj_duration(1e-9 * flops / (f->products.gflops * f->size), least));
 }
 
 vj_status vj_frozen_follow(vj_frozen *f)

@@ -88,6 +88,11 @@ vj_status vj_frozen_leave_out(vj_frozen *frozen, int64_t *count, uint64_t *faile
  */
 const float *vj_frozen_encode(vj_frozen *frozen, int i, const vj_batch *batch);
 /**
+ * Log "WHAT at least 3.5 minutes": what the ranks need together for so many clips, each by all encoders, if nothing but
+ * products takes time; nothing where these were not timed. Not collective.
+ */
+void vj_frozen_say_least(const vj_frozen *frozen, const char *what, int64_t clips);
+/**
  * In a group, on all ranks but 0: take part in all that rank 0 encodes, until it calls vj_frozen_dismiss(). What this
  * rank is asked for (train/stop.h) rank 0 is asked for then. Returns the device's status.
  */

@@ -133,6 +133,9 @@ typedef struct {
     uint64_t seed;         /* for the initial weights and the order */
     const int64_t *chosen; /* [chosen_count] training samples, each labelled, ascending (splits.h). Borrowed */
     int64_t chosen_count;
+    void (*progress)(void *listener,
+                     double share); /* after each update: what share of them is done. NULL: nobody asks */
+    void *listener;
 } vj_probe_choice;
 
 /* What a trained probe is worth on the validation samples (metrics.h). Percent. */

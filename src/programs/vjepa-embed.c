@@ -27,7 +27,7 @@ static const vj_program program = {
         "evaluate.short_side says and shown as evaluate.image_frames equal frames.\n"
         "\n"
         "Example:\n"
-        "  mpirun -n 2 vjepa-embed quickstart.yaml --encoder run/step_00007000.h5 --store val.clips --out val.h5\n"
+        "  mpirun -n 2 vjepa-embed quickstart.yaml --encoder run/step_00005600.h5 --store val.clips --out val.h5\n"
         "  embed: val.h5: effective rank 17.52 of 96, deviation of the features 0.712",
     .sections = sections,
     .options = options,

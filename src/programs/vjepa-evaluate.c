@@ -66,7 +66,7 @@ static const vj_program program = {
         "Probes on features that vjepa-embed keeps: vjepa-probe.\n"
         "\n"
         "Example: the low-shot table, 3 shares of the labels, 3 splits of each\n"
-        "  mpirun -n 2 vjepa-evaluate quickstart.yaml pretrained=run/step_00007000.h5 random=random:fan_in \\\n"
+        "  mpirun -n 2 vjepa-evaluate quickstart.yaml pretrained=run/step_00005600.h5 random=random:fan_in \\\n"
         "      --train train.clips --validation val.clips --out lowshot \\\n"
         "      --set 'probe.labels=[5, 10, 50]' --set probe.seeds=3\n"
         "  | task   | pooling   | labels | clips, training / validation | pretrained | random | ...",

@@ -43,19 +43,6 @@ void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
     if (layout->rank == 0) warn_of_warmup(c);
 }
 
-/* "24 s", "3.5 minutes", "7.2 hours", "12 days". */
-static const char *duration(double seconds, char text[32])
-{
-    static const struct {
-        double seconds;
-        const char *name;
-    } units[] = {{86400, "days"}, {3600, "hours"}, {60, "minutes"}, {1, "s"}};
-    int u = 0;
-    while (u < 3 && seconds < 2 * units[u].seconds) u++;
-    snprintf(text, 32, "%.3g %s", seconds / units[u].seconds, units[u].name);
-    return text;
-}
-
 void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, int64_t step)
 {
     const double each = needs->flops * 1e-9 / record->step->products.gflops;
@@ -65,8 +52,8 @@ void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, i
     if (step < record->steps && each < 1e15) /* nothing was measured: no forecast */
         vj_log("a step is %lld microbatch%s and %.3g TFLOP on rank 0, at least %s; the %lld steps to go, at least %s",
                (long long)needs->microbatches, needs->microbatches == 1 ? "" : "es", needs->flops * 1e-12,
-               duration(each, step_text), (long long)(record->steps - step),
-               duration(each * (double)(record->steps - step), run_text));
+               vj_duration(each, step_text), (long long)(record->steps - step),
+               vj_duration(each * (double)(record->steps - step), run_text));
 }
 
 /* ------------------------------------------------------------------------------------------------ each step */
@@ -81,7 +68,7 @@ void vj_run_log_microbatch(void *listener, int64_t number, int64_t done, int64_t
         return;
     record->said_s = now;
     vj_log("step %lld/%lld: microbatch %lld of %lld, about %s a step", (long long)number + 1, (long long)record->steps,
-           (long long)done, (long long)all, duration((now - record->begin_s) / (double)done * (double)all, each));
+           (long long)done, (long long)all, vj_duration((now - record->begin_s) / (double)done * (double)all, each));
 }
 
 static vj_status write_row(vj_run_log *record, int64_t step, int64_t samples, int64_t skipped, const vj_step_report *r)

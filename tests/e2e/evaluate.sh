@@ -87,6 +87,6 @@ mkdir run && touch run/metrics.csv
 refused 2 'run is of a pretraining' run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --train train.clips --validation val.clips
 refused 2 'set parallel.tensor=1' evaluate 2 x --set parallel.tensor=2
 evaluate 2 x --dry-run >dry.log
-grep -q 'MiB' dry.log || fail "no plan: $(cat dry.log)"
+grep -Eq 'to train takes at least [0-9.]+ (s|minutes|hours|days), to measure at least [0-9.]+ ' dry.log && grep -q 'MiB' dry.log || fail "no plan: $(cat dry.log)"
 [ ! -e x ] || fail "a dry run left files"
 finish

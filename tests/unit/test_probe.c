@@ -346,6 +346,15 @@ static void initial_weights(void **state)
     vj_probe_destroy(p);
 }
 
+/* For vj_probe_choice.progress: how often it was told, and the last share. */
+static void keep_share(void *listener, double share)
+{
+    double *told = listener;
+    assert_true(share > 0.0 && share <= 1.0);
+    told[0] += 1.0;
+    told[1] = share;
+}
+
 /*
  * Of 20 noise tokens one carries the class as a direction: the attentive probe finds it, its mean is visible to the
  * average probe too. Twice the same settings give the same bits.
@@ -398,8 +407,13 @@ static void learns_a_separable_problem(void **state)
         vj_prediction *rows;
         assert_int_equal(vj_probe_subset(chosen, &choice.chosen_count, labels[0], COUNT, CLASSES, 0, 100.0, 4), VJ_OK);
         choice.chosen = chosen;
+        double told[2] = {0, 0}; /* times, the last share */
+        choice.progress = keep_share;
+        choice.listener = told;
         assert_int_equal(vj_probe_fit(&result, &rows, be, &config, &choice, &data[0], &data[1]), VJ_OK);
         assert_int_equal(vj_probe_fit(&again, NULL, be, &config, &choice, &data[0], &data[1]), VJ_OK);
+        assert_true(told[1] == 1.0 &&
+                    told[0] == 2.0 * (double)(config.probe.epochs * ((choice.chosen_count + 15) / 16)));
         if (!(result.top1 > 95.0)) print_error("kind %d: %.1f %%\n", kind, result.top1);
         assert_true(result.top1 > 95.0 && result.top5 >= result.top1 && fabs(result.mean_class - result.top1) < 5.0);
         assert_memory_equal(&result, &again, sizeof result);

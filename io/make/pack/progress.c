@@ -54,7 +54,10 @@ static void speak(vj_progress *p)
     if (now < p->next_s) return;
     p->next_s = now + SPEAK_EVERY_S;
     vj_progress_counts all = sum(p);
-    if (all.files == 0) return;
+    if (all.files == 0) { /* long films: nothing is known yet */
+        vj_log("packed none of %lld files in %.0f s", (long long)p->total, spent);
+        return;
+    }
     vj_log("packed %.0f of %lld files, %.0f clips: %.1f files/s, %.1f MB/s, about %.0f s left", all.files,
            (long long)p->total, all.clips, all.files / spent, all.bytes / 1e6 / spent,
            spent * ((double)p->total - all.files) / all.files);

@@ -86,10 +86,14 @@ VJ_INLINE vf vload(const float *p)
 {
     return *(const vf_memory *)p;
 }
-/* 2 * LANES neighbours of a bf16 array as lanes of pairs. */
+/* 2 * LANES neighbours of a bf16 array, at any element, as lanes of pairs; and back. */
 VJ_INLINE vf vload_pairs(const uint16_t *p)
 {
     return *(const vpairs_memory *)p;
+}
+VJ_INLINE void vstore_pairs(uint16_t *p, vf v)
+{
+    *(vpairs_memory *)p = v;
 }
 VJ_INLINE void vstore(float *p, vf v)
 {
@@ -112,6 +116,15 @@ VJ_INLINE vf vselect(vi mask, vf yes, vf no)
     return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
 #else
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+#endif
+}
+/* `yes` where the sign of x is plus, else `no`. */
+VJ_INLINE vf vselect_plus(vf x, vf yes, vf no)
+{
+#if defined(VJ_ISA_avx2)
+    return (vf)_mm256_blendv_ps((__m256)yes, (__m256)no, (__m256)x); /* which looks at the sign alone */
+#else
+    return vselect((vi)x >= 0, yes, no);
 #endif
 }
 VJ_INLINE vf vabs(vf x)
@@ -155,10 +168,12 @@ VJ_INLINE vf vmax(vf a, vf b)
 {
     return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 }
-/* p * 2^n, n a whole number. */
-VJ_INLINE vf vscale2(vf p, vf n)
+/* Adding it rounds to the next whole number: 1.5 * 2^23. */
+#define VJ_WHOLE 12582912.0f
+/* p * 2^n, n a whole number, of which `sum` is n + VJ_WHOLE. */
+VJ_INLINE vf vscale2(vf p, vf n, vf sum)
 {
-    return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+    return (void)sum, (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
 }
 /* 1 / d for 1 <= d, at least to the rounding of a float; beyond 1e30 some tiny number. A fifth of a division's time. */
 VJ_INLINE vf vreciprocal(vf d)
@@ -237,10 +252,12 @@ VJ_INLINE vf vreciprocal(vf d)
     return 1.0f / d;
 }
 #endif
-/* n + 1.5 * 2^23 has n in its low bits; |n| < 127. Multiplied rather than added to the bits, so that NaN stays NaN. */
-VJ_INLINE vf vscale2(vf p, vf n)
+/* 1.5 * 2^23 + 127: a sum with it has a whole number's exponent as a float in its low bits, |n| < 127. Multiplied
+ * rather than added to the bits, so that NaN stays NaN. */
+#define VJ_WHOLE 12583039.0f
+VJ_INLINE vf vscale2(vf p, vf n, vf sum)
 {
-    return p * (vf)((((vi)(n + 12582912.0f)) << 23) + 0x3f800000);
+    return (void)n, p * (vf)((vu)sum << 23);
 }
 
 #endif
@@ -322,16 +339,23 @@ VJ_INLINE vf vexp2_rough(vf x)
     p = p * r + 0.2414427490f;
     p = p * r + 0.6930038381f;
     p = p * r + 1.0000025930f;
-    return vscale2(p, x); /* scalef takes the floor itself */
+    return vscale2(p, x, x); /* scalef takes the floor itself */
 }
 
 #elif !defined(VJ_HAS_BF16)
 
-/* Nearest even in the upper half; a NaN stays one: adding could carry its mantissa into the sign. */
+/*
+ * Nearest even in the upper half. A NaN must stay one: adding could carry its mantissa into the sign, but not where its
+ * lower half is zero, as that of bf16 (`of_bf16`), of what is computed of them and of what the processor makes itself.
+ */
+VJ_INLINE vu vrounded_number(vf x, bool of_bf16)
+{
+    const vu bits = (vu)x, rounded = bits + 0x7fff + ((bits >> 16) & 1);
+    return of_bf16 ? rounded : rounded | (vu)(x != x);
+}
 VJ_INLINE vu vrounded(vf x)
 {
-    const vu bits = (vu)x;
-    return (bits + 0x7fff + ((bits >> 16) & 1)) | (vu)(x != x);
+    return vrounded_number(x, false);
 }
 /* To bf16. */
 VJ_INLINE vh vnarrow(vf x)
@@ -389,6 +413,30 @@ VJ_INLINE void vstore_to(void *base, vj_type type, int64_t at, vf v, int64_t n)
 }
 
 /*
+ * PAIRED vectors, one after the other, which are rounded and stored together. of_bf16: computed of bf16 values alone,
+ * which saves looking for NaN.
+ */
+enum { PAIRED = 2 };
+VJ_INLINE void vstore_pair_to(void *base, vj_type type, int64_t at, const vf v[PAIRED], bool of_bf16)
+{
+    (void)of_bf16;
+#if defined(VJ_ISA_avx2)
+    if (type == VJ_TYPE_BF16) {
+        const vu low = vrounded_number(v[0], of_bf16) >> 16, high = vrounded_number(v[1], of_bf16) >> 16;
+        const __m256i packed = _mm256_packus_epi32((__m256i)low, (__m256i)high); /* in each half of the vector */
+        _mm256_storeu_si256((__m256i *)((uint16_t *)base + at), _mm256_permute4x64_epi64(packed, 0xd8));
+        return;
+    }
+#elif defined(VJ_HAS_AVX512BF16)
+    if (type == VJ_TYPE_BF16) {
+        vstore_pairs((uint16_t *)base + at, vpairs_along(v[0], v[1]));
+        return;
+    }
+#endif
+    for (int i = 0; i < PAIRED; i++) vstore_to(base, type, at + i * LANES, v[i], LANES);
+}
+
+/*
  * Store a whole vector past the caches, for results that are too large to be found there again: p must be aligned to
  * it. Others see it after vstreamed().
  */
@@ -412,6 +460,17 @@ VJ_INLINE void vstream_to(void *base, vj_type type, int64_t at, vf v)
     }
 #endif
     vstore_to(base, type, at, v, LANES);
+}
+/* Does it, or is that a plain store here? */
+VJ_INLINE bool vstreams(vj_type type)
+{
+#if defined(VJ_HAS_AVX512BF16)
+    return (void)type, true;
+#elif defined(VJ_HAS_AVX512) || defined(VJ_ISA_avx2)
+    return type == VJ_TYPE_F32;
+#else
+    return (void)type, false;
+#endif
 }
 VJ_INLINE void vstreamed(void)
 {

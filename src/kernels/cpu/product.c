@@ -42,6 +42,7 @@ typedef struct {
     int64_t a_units, b_units;
     bool share_a;
     int64_t private_units; /* in the largest private block */
+    int64_t whole;         /* private blocks are multiples of so many units */
     float *shared;
 } plan;
 
@@ -125,6 +126,15 @@ static int64_t private_lanes(const vj_backend *be, pack_mode mode)
     return least(PRIVATE, cache * PRIVATE_QUARTERS / 4);
 }
 
+/* Units of B whose columns of a float result are whole cache lines: a line that two blocks share is written twice,
+ * which costs most where results are written past the caches. */
+static int64_t units_of_lines(int b_unit)
+{
+    int64_t units = 1;
+    while (units * b_unit % LINE != 0) units++;
+    return units;
+}
+
 static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t depth, pack_mode mode)
 {
     plan pl = {.product = g, .mode = mode, .from = from, .depth = depth};
@@ -140,7 +150,9 @@ static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
     const int64_t units = pl.share_a ? pl.b_units : pl.a_units;
     const int64_t fit = private_lanes(be, mode) / (pl.panel_lanes * width);
-    pl.private_units = least(fit > 1 ? fit : 1, parts(units, SHARE * be->threads));
+    pl.whole = pl.share_a ? units_of_lines(pl.b_unit) : 1;
+    const int64_t most = least(fit > 1 ? fit : 1, parts(units, SHARE * be->threads));
+    pl.private_units = most > pl.whole ? most / pl.whole * pl.whole : most;
     return pl;
 }
 
@@ -150,7 +162,8 @@ static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int thr
     int64_t count;
 #pragma omp critical(vj_product_units)
     {
-        count = least(pl->private_units, parts(units - *taken, SHARE * threads));
+        count = least(pl->private_units, parts(parts(units - *taken, SHARE * threads), pl->whole) * pl->whole);
+        count = least(count, units - *taken);
         *first = *taken;
         *taken += count;
     }

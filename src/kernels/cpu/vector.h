@@ -13,8 +13,7 @@
 /* 2^x for -126 <= x <= 126, relative error 2e-7. Minimax polynomial, fitted, degree 5. */
 VJ_INLINE vf vexp2_in_range(vf x)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to whole numbers */
-    vf n = (x + magic) - magic;
+    vf sum = x + VJ_WHOLE, n = sum - VJ_WHOLE;
     vf r = x - n;
     vf p = vset(0.001326472619f);
     p = p * r + 0.00967151271f;
@@ -22,7 +21,7 @@ VJ_INLINE vf vexp2_in_range(vf x)
     p = p * r + 0.2402224208f;
     p = p * r + 0.6931469776f;
     p = p * r + 1.0f;
-    return vscale2(p, n);
+    return vscale2(p, n, sum);
 }
 /* The same, 2^-126 below -126. */
 VJ_INLINE vf vexp2(vf x)
@@ -49,7 +48,7 @@ VJ_INLINE vf vnormal(vf x, vf *below)
     /* Above 2^-110 products with it are no denormals, which are slow. */
     vf bell = vexp2_in_range(vmax(vset(-110.0f), x * x * (-0.5f * VJ_LOG2E)));
     vf tail = bell * (p * t);
-    *below = vselect(x > 0.0f, 1.0f - tail, tail);
+    *below = vselect_plus(x, 1.0f - tail, tail);
     return bell * 0.398942280401432678f;
 }
 
