@@ -220,6 +220,11 @@ void vj_campaign_release(vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ tables */
 
+bool vj_result_same_probe(const vj_result *a, const vj_result *b)
+{
+    return strcmp(a->task, b->task) == 0 && strcmp(a->probe, b->probe) == 0;
+}
+
 void vj_campaign_put(vj_table *t, const vj_result *r)
 {
     vj_row_text(t, "task", "%s", r->task);

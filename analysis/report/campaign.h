@@ -2,6 +2,7 @@
 #ifndef VJ_REPORT_CAMPAIGN_H
 #define VJ_REPORT_CAMPAIGN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "probe/per_class.h"
@@ -41,6 +42,9 @@ typedef struct {
 /** Read a file, or FOLDER/results.json, or else FOLDER/results.csv. Release also after a failure. Not collective. */
 vj_status vj_campaign_read(vj_campaign *campaign, const char *path);
 void vj_campaign_release(vj_campaign *campaign);
+
+/** Are two results of the same task and kind of probe? */
+bool vj_result_same_probe(const vj_result *a, const vj_result *b);
 
 /** Begin a row of a table with a result's task, probe and encoder. */
 void vj_campaign_put(vj_table *table, const vj_result *result);

@@ -14,15 +14,12 @@ enum { KEY = 256, SHOWN = 6, PAIRS = 5, MOST_CELLS = 64, WORST = 30, BEST = 10 }
 
 /* ------------------------------------------------------------------------------------------------ counting */
 
-static bool same_result(const vj_result *a, const vj_result *b)
-{
-    return strcmp(a->task, b->task) == 0 && strcmp(a->probe, b->probe) == 0 && strcmp(a->encoder, b->encoder) == 0;
-}
-
 static bool has_most_labels(const vj_campaign *c, const vj_result *row)
 {
     for (int64_t r = 0; r < c->count; r++)
-        if (same_result(&c->rows[r], row) && c->rows[r].labels > row->labels) return false;
+        if (vj_result_same_probe(&c->rows[r], row) && strcmp(c->rows[r].encoder, row->encoder) == 0 &&
+            c->rows[r].labels > row->labels)
+            return false;
     return true;
 }
 

@@ -1,9 +1,9 @@
 /* The numbers of a document: a CSV file for each table and plot. */
 #include <stdlib.h>
 
+#include "base/markup.h"
 #include "report/files.h"
 #include "report/inside.h"
-#include "report/text.h"
 
 static void put_heading(FILE *out, const char *heading, const char *unit)
 {

@@ -9,27 +9,47 @@
 /* More columns than a plot has pixels, so that what is kept here can be thinned again for each plot. */
 enum { KEPT_COLUMNS = 2000, RECENT = 100, SHORT = 300, MEDIANS = 120 };
 
-/* The k-th smallest of values without NaN, which are put in another order: those before it are not larger (Hoare 1961).
+/* Order two values, without a branch that a processor would guess. */
+static void order(double *a, double *b)
+{
+    const double least = *a < *b ? *a : *b, most = *a < *b ? *b : *a;
+    *a = least;
+    *b = most;
+}
+
+/*
+ * The k-th smallest of values without NaN, which are put in another order: those before it are not larger (Hoare 1961;
+ * partitioned by Lomuto's way, whose loop has no branch). Values equal to the pivot are taken aside where there are
+ * many, so that constant columns are as fast.
  */
 static double select_smallest(double *value, int64_t count, int64_t k)
 {
-    for (int64_t low = 0, high = count - 1; low < high;) {
+    int64_t low = 0, high = count; /* it is in [low, high) */
+    while (high - low > 1) {
+        int64_t below = low, equal;
+        order(&value[low], &value[high - 1]);
+        order(&value[low], &value[(low + high) / 2]);
+        order(&value[(low + high) / 2], &value[high - 1]);
         const double pivot = value[(low + high) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (value[i] < pivot) i++;
-            while (value[j] > pivot) j--;
-            if (i > j) break;
+        for (int64_t i = low; i < high; i++) {
             const double other = value[i];
-            value[i++] = value[j];
-            value[j--] = other;
+            value[i] = value[below];
+            value[below] = other;
+            below += other < pivot;
         }
-        if (k <= j)
-            high = j;
-        else if (k >= i)
-            low = i;
-        else
-            break;
+        if (k < below) {
+            high = below;
+            continue;
+        }
+        equal = below;
+        for (int64_t i = below; i < high; i++) {
+            const double other = value[i];
+            value[i] = value[equal];
+            value[equal] = other;
+            equal += other == pivot;
+        }
+        if (k < equal) break;
+        low = equal;
     }
     return value[k];
 }
@@ -74,21 +94,63 @@ static void take_medians(vj_curve *curve, const double *x, const double *y, int6
     free(group);
 }
 
+static bool all_finite(const double *value, int64_t count)
+{
+    bool all = true;
+    for (int64_t i = 0; i < count; i++) all &= isfinite(value[i]) != 0;
+    return all;
+}
+
+/* The sum is made in the order of the rows, of numbers alone. */
 static void count_numbers(vj_curve *curve, const double *step, const double *value, int64_t rows)
 {
-    curve->last = curve->least = curve->most = NAN;
+    double sum = 0.0, least = INFINITY, most = -INFINITY;
     for (int64_t i = 0; i < rows; i++) {
-        if (!isfinite(value[i])) {
+        const double number = value[i];
+        if (!isfinite(number)) {
             if (curve->first_empty == 0 && isfinite(step[i])) curve->first_empty = (int64_t)step[i];
             continue;
         }
         curve->numbers++;
-        curve->sum += value[i];
-        curve->last = value[i];
-        if (!(value[i] >= curve->least)) curve->least = value[i];
-        if (!(value[i] <= curve->most)) curve->most = value[i];
+        sum += number;
+        least = number < least ? number : least;
+        most = number > most ? number : most;
+        curve->last = number;
     }
+    curve->sum = sum;
+    if (curve->numbers == 0) curve->last = least = most = NAN;
+    curve->least = least;
+    curve->most = most;
     curve->recent = recent_of(value, rows);
+}
+
+/* The rows that are points of the curve, without those that are none; returns how many. */
+static int64_t take_points(const vj_curve *curve, const double *step, const double *value, int64_t rows, double *x,
+                           double *y)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        if (!isfinite(step[i]) || (curve->sparse && !isfinite(value[i]))) continue;
+        x[count] = step[i];
+        y[count++] = isfinite(value[i]) ? value[i] : NAN;
+    }
+    return count;
+}
+
+/* Keep the extremes of a long curve [count]. */
+static void keep_extremes(vj_curve *curve, const double *x, const double *y, int64_t count)
+{
+    bool *keep = vj_report_memory(count, sizeof *keep);
+    vj_decimate(keep, x, y, count, x[0], x[count - 1], VJ_LINEAR, KEPT_COLUMNS);
+    for (int64_t i = 0; i < count; i++) curve->count += keep[i];
+    curve->step = vj_report_memory(curve->count, sizeof *x);
+    curve->value = vj_report_memory(curve->count, sizeof *y);
+    for (int64_t i = 0, n = 0; i < count; i++) {
+        if (!keep[i]) continue;
+        curve->step[n] = x[i];
+        curve->value[n++] = y[i];
+    }
+    free(keep);
 }
 
 vj_curve vj_curve_from(const char *name, const double *step, const double *value, int64_t rows)
@@ -96,29 +158,23 @@ vj_curve vj_curve_from(const char *name, const double *step, const double *value
     vj_curve curve = {.name = vj_report_copy(name)};
     count_numbers(&curve, step, value, rows);
     curve.sparse = strcmp(name, "effective_rank") == 0 || 2 * curve.numbers < rows;
-    double *x = vj_report_memory(rows, sizeof *x), *y = vj_report_memory(rows, sizeof *y);
-    bool *keep = vj_report_memory(rows, sizeof *keep);
-    int64_t count = 0;
-    for (int64_t i = 0; i < rows; i++) {
-        if (!isfinite(step[i]) || (curve.sparse && !isfinite(value[i]))) continue;
-        x[count] = step[i];
-        y[count++] = isfinite(value[i]) ? value[i] : NAN;
+    double *copy = NULL;
+    const double *x = step, *y = value;
+    int64_t count = rows;
+    if (curve.numbers < rows || !all_finite(step, rows)) { /* not the rows as they are */
+        x = copy = vj_report_memory(2 * rows, sizeof *copy);
+        y = copy + rows;
+        count = take_points(&curve, step, value, rows, copy, copy + rows);
     }
     take_medians(&curve, x, y, count);
-    if (count > 2 * KEPT_COLUMNS)
-        vj_decimate(keep, x, y, count, x[0], x[count - 1], VJ_LINEAR, KEPT_COLUMNS);
-    else
-        memset(keep, true, (size_t)count * sizeof *keep);
-    for (int64_t i = 0; i < count; i++) {
-        if (!keep[i]) continue;
-        x[curve.count] = x[i];
-        y[curve.count++] = y[i];
+    if (count > 2 * KEPT_COLUMNS) {
+        keep_extremes(&curve, x, y, count);
+    } else {
+        curve.count = count;
+        curve.step = vj_report_copy_bytes(x, (size_t)count * sizeof *x);
+        curve.value = vj_report_copy_bytes(y, (size_t)count * sizeof *y);
     }
-    curve.step = vj_report_copy_bytes(x, (size_t)curve.count * sizeof *x); /* realloc() would leave holes */
-    curve.value = vj_report_copy_bytes(y, (size_t)curve.count * sizeof *y);
-    free(keep);
-    free(x);
-    free(y);
+    free(copy);
     return curve;
 }
 

@@ -1,7 +1,8 @@
-/* All plots of a document by one gnuplot process, in a temporary folder. */
+/* The plots of a document by gnuplot, in a temporary folder: one process for each thread, which draws its share. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,13 +13,14 @@
 #include "report/svg.h"
 
 /* Points of all curves together: a page below 5 MB at about 8 bytes each. A curve has two for each column of pixels. */
-enum { POINTS_OF_ALL = 440000, COLUMNS_MAX = 420, COLUMNS_MIN = 40, NAME = 32 };
+enum { POINTS_OF_ALL = 440000, COLUMNS_MAX = 420, COLUMNS_MIN = 40, NAME = 32, PROCESSES_MAX = 8, PLOTS_EACH = 4 };
 
 typedef struct {
     char folder[VJ_PATH];
     vj_plot **plots; /* those that have numbers; borrowed */
     vj_labels *labels;
     int count;
+    int processes;
 } drawing;
 
 static void path_in(const drawing *d, const char *name, char path[VJ_PATH + NAME])
@@ -35,16 +37,18 @@ static int choose_columns(const drawing *d)
     return columns > COLUMNS_MAX ? COLUMNS_MAX : columns < COLUMNS_MIN ? COLUMNS_MIN : (int)columns;
 }
 
-static vj_status write_script(const drawing *d)
+/* The plots that process `process` draws: every so many, since those that follow one another are alike. */
+static vj_status write_script(const drawing *d, int process)
 {
-    char path[VJ_PATH + NAME], svg[NAME];
-    path_in(d, "plots.gp", path);
+    char path[VJ_PATH + NAME], name[NAME];
+    snprintf(name, sizeof name, "%d.gp", process);
+    path_in(d, name, path);
     FILE *out = fopen(path, "w");
     if (!out) return vj_raise(VJ_ERR_IO, "write %s", path);
     const int columns = choose_columns(d);
-    for (int i = 0; i < d->count; i++) {
-        snprintf(svg, sizeof svg, "%d.svg", i);
-        vj_script_plot(out, d->plots[i], svg, columns, &d->labels[i]);
+    for (int i = process; i < d->count; i += d->processes) {
+        snprintf(name, sizeof name, "%d.svg", i);
+        vj_script_plot(out, d->plots[i], name, columns, &d->labels[i]);
     }
     const bool failed = ferror(out);
     if (fclose(out) != 0 || failed) return vj_raise(VJ_ERR_IO, "write %s (is TMPDIR full?)", path);
@@ -66,38 +70,65 @@ static char *read_file(const char *path)
     return text;
 }
 
-/* In the child: its output goes to the file "messages". Without the user's own settings (-d). */
-static void become_gnuplot(const drawing *d)
+/* In the child: its output goes to the file "<process>.txt". Without the user's own settings (-d). */
+static void become_gnuplot(const drawing *d, const char *script, const char *messages)
 {
     const int in = open("/dev/null", O_RDONLY);
     if (chdir(d->folder) != 0) _exit(126);
-    const int out = open("messages", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int out = open(messages, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);
-    execlp("gnuplot", "gnuplot", "-d", "plots.gp", (char *)NULL);
+    execlp("gnuplot", "gnuplot", "-d", script, (char *)NULL);
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-static vj_status run_gnuplot(const drawing *d)
+static pid_t start_gnuplot(const drawing *d, int process)
 {
-    char path[VJ_PATH + NAME];
-    int code;
+    char script[NAME], messages[NAME];
+    snprintf(script, sizeof script, "%d.gp", process);
+    snprintf(messages, sizeof messages, "%d.txt", process);
     const pid_t child = fork();
-    if (child < 0) return vj_raise(VJ_ERR_IO, "start gnuplot");
-    if (child == 0) become_gnuplot(d);
-    while (waitpid(child, &code, 0) < 0)
-        if (errno != EINTR) return vj_raise(VJ_ERR_IO, "wait for gnuplot");
+    if (child == 0) become_gnuplot(d, script, messages);
+    return child;
+}
+
+/* What became of process `process`, whose end has this code of waitpid(). */
+static vj_status judge(const drawing *d, int process, int code)
+{
+    char path[VJ_PATH + NAME], messages[NAME];
     if (WIFEXITED(code) && WEXITSTATUS(code) == 0) return VJ_OK;
     if (WIFEXITED(code) && WEXITSTATUS(code) == 127)
         return vj_raise(
             VJ_ERR_LIBRARY,
             "gnuplot draws the plots and is not in PATH: install it (Debian: apt-get install gnuplot-nox; on a "
             "cluster: module load gnuplot), or write only the numbers with --csv");
-    path_in(d, "messages", path);
+    snprintf(messages, sizeof messages, "%d.txt", process);
+    path_in(d, messages, path);
     char *said = read_file(path);
     vj_status status =
         vj_raise(VJ_ERR_LIBRARY, "gnuplot failed (%s %d): %.600s", WIFEXITED(code) ? "exit code" : "signal",
                  WIFEXITED(code) ? WEXITSTATUS(code) : WTERMSIG(code), said ? said : "");
     free(said);
+    return status;
+}
+
+/* Each process draws while the script of the next one is written. All that were started are waited for. */
+static vj_status run_gnuplot(drawing *d)
+{
+    pid_t child[PROCESSES_MAX];
+    int started = 0;
+    vj_status status = VJ_OK;
+    while (status == VJ_OK && started < d->processes) {
+        status = write_script(d, started);
+        if (status != VJ_OK) break;
+        child[started] = start_gnuplot(d, started);
+        if (child[started] < 0) status = vj_raise(VJ_ERR_IO, "start gnuplot");
+        started += status == VJ_OK;
+    }
+    for (int p = 0; p < started; p++) {
+        int code = 0;
+        while (waitpid(child[p], &code, 0) < 0 && errno == EINTR) continue;
+        if (status == VJ_OK) status = judge(d, p, code); /* the first failure is reported */
+    }
     return status;
 }
 
@@ -141,12 +172,14 @@ vj_status vj_document_draw(vj_document *document)
     }
     d.labels = vj_report_memory(d.count, sizeof *d.labels);
     vj_status status = VJ_OK;
+    d.processes = (d.count + PLOTS_EACH - 1) / PLOTS_EACH;
+    if (d.processes > omp_get_max_threads()) d.processes = omp_get_max_threads();
+    if (d.processes > PROCESSES_MAX) d.processes = PROCESSES_MAX;
     if (d.count > 0) {
         snprintf(d.folder, sizeof d.folder, "%s/vjepa-report.XXXXXX", base && *base ? base : "/tmp");
         status = mkdtemp(d.folder) ? VJ_OK : vj_raise(VJ_ERR_IO, "make a temporary folder like %s", d.folder);
         if (status == VJ_OK) {
-            status = write_script(&d);
-            if (status == VJ_OK) status = run_gnuplot(&d);
+            status = run_gnuplot(&d);
             if (status == VJ_OK) status = read_plots(&d);
             remove_folder(d.folder);
         }

@@ -26,38 +26,41 @@ void vj_problems_release(vj_problems *problems)
     *problems = (vj_problems){0};
 }
 
-static char *read_all(int fd, const char *path, int64_t limit, int64_t *bytes, vj_problems *problems)
+int vj_report_open(const char *path, int64_t limit, int64_t *bytes, vj_problems *problems)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        vj_problems_add(problems, "%s is not a file.", path);
-        return NULL;
-    }
-    if (info.st_size > limit) {
-        vj_problems_add(problems, "%s has %lld bytes, more than such a file has.", path, (long long)info.st_size);
-        return NULL;
-    }
-    char *text = malloc((size_t)info.st_size + 1);
-    VJ_ASSERT(text);
-    *bytes = vj_read_at(fd, text, info.st_size, 0);
-    if (*bytes >= 0) {
-        text[*bytes] = '\0';
-        return text;
-    }
-    vj_problems_add(problems, "%s cannot be read: %s.", path, strerror(errno));
-    free(text);
-    return NULL;
-}
-
-char *vj_report_load(const char *path, int64_t limit, int64_t *bytes, vj_problems *problems)
-{
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us up */
     *bytes = 0;
     if (fd < 0) {
         vj_problems_add(problems, "%s cannot be read: %s.", path, strerror(errno));
-        return NULL;
+        return -1;
     }
-    char *text = read_all(fd, path, limit, bytes, problems);
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        vj_problems_add(problems, "%s is not a file.", path);
+    } else if (info.st_size > limit) {
+        vj_problems_add(problems, "%s has %lld bytes, more than such a file has.", path, (long long)info.st_size);
+    } else {
+        *bytes = info.st_size;
+        return fd;
+    }
+    close(fd); /* only looked at */
+    return -1;
+}
+
+char *vj_report_load(const char *path, int64_t limit, int64_t *bytes, vj_problems *problems)
+{
+    const int fd = vj_report_open(path, limit, bytes, problems);
+    if (fd < 0) return NULL;
+    char *text = malloc((size_t)*bytes + 1);
+    VJ_ASSERT(text);
+    *bytes = vj_read_at(fd, text, *bytes, 0);
+    if (*bytes >= 0) {
+        text[*bytes] = '\0';
+    } else {
+        vj_problems_add(problems, "%s cannot be read: %s.", path, strerror(errno));
+        free(text);
+        text = NULL;
+    }
     close(fd); /* only read */
     return text;
 }

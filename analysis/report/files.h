@@ -16,8 +16,14 @@ void vj_problems_add(vj_problems *problems, const char *format, ...) __attribute
 void vj_problems_release(vj_problems *problems);
 
 /**
- * Return all bytes of a regular file, followed by a 0, to be freed; NULL with a problem if it is missing, cannot be
- * read, is no regular file, or is larger than `limit` bytes.
+ * Open a regular file to read it; *bytes: its size. -1 with a problem if it is missing, cannot be read, is no regular
+ * file, or is larger than `limit` bytes.
+ */
+int vj_report_open(const char *path, int64_t limit, int64_t *bytes, vj_problems *problems);
+
+/**
+ * Return all bytes of a regular file, followed by a 0, to be freed; NULL with a problem if it cannot be opened like
+ * that, or read.
  */
 char *vj_report_load(const char *path, int64_t limit, int64_t *bytes, vj_problems *problems);
 

@@ -4,9 +4,9 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "base/markup.h"
 #include "base/program.h"
 #include "report/script.h"
-#include "report/text.h"
 
 static void put_element(FILE *out, const char *tag, const char *text)
 {
@@ -158,6 +158,15 @@ static void put_block(FILE *out, const vj_document *document, int number)
 
 /* ------------------------------------------------------------------------------------------------ the page */
 
+static bool has_headings(const vj_document *document, int section)
+{
+    for (int i = section + 1; i < document->block_count; i++) {
+        if (document->blocks[i].kind == VJ_BLOCK_HEADING) return true;
+        if (document->blocks[i].kind == VJ_BLOCK_SECTION) return false;
+    }
+    return false;
+}
+
 static void put_header(FILE *out, const vj_document *document)
 {
     char date[64] = "";
@@ -178,11 +187,14 @@ static void put_header(FILE *out, const vj_document *document)
         fputs("</div>\n", out);
     }
     fputs("<nav aria-label=\"Contents\">", out);
-    bool line = false;
+    bool line = false, headed = false; /* something before; the section before has headings */
     for (int i = 0; i < document->block_count; i++) {
         const vj_block *block = &document->blocks[i];
         if (block->kind != VJ_BLOCK_SECTION && block->kind != VJ_BLOCK_HEADING) continue;
-        if (line && block->kind == VJ_BLOCK_SECTION) fputs("<br>", out);
+        if (block->kind == VJ_BLOCK_SECTION) {
+            if (line && (headed || has_headings(document, i))) fputs("<br>", out);
+            headed = has_headings(document, i);
+        }
         line = true;
         fprintf(out, "<a%s href=\"#s-%d\">", block->kind == VJ_BLOCK_SECTION ? " class=\"top\"" : "", i);
         vj_put_html(out, block->text);

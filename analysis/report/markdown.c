@@ -2,10 +2,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/markup.h"
 #include "base/program.h"
 #include "report/files.h"
 #include "report/inside.h"
-#include "report/text.h"
 
 static void put_line(FILE *out, const char *before, const char *text, const char *after)
 {
@@ -20,7 +20,7 @@ static void put_table(FILE *out, const vj_table *table)
     if (*table->caption) put_line(out, "", table->caption, "\n\n");
     for (int c = 0; c < table->column_count; c++) {
         put_line(out, c ? " | " : "| ", table->columns[c].heading, "");
-        if (*table->columns[c].unit) put_line(out, " \\(", table->columns[c].unit, "\\)");
+        if (*table->columns[c].unit) put_line(out, " (", table->columns[c].unit, ")");
     }
     fputs(" |\n", out);
     for (int c = 0; c < table->column_count; c++) fputs(table->columns[c].align == VJ_RIGHT ? "|--:" : "|---", out);

@@ -1,17 +1,23 @@
-/* CSV and JSON lines of numbers. The file is in memory as a whole; each line is parsed in place. */
+/*
+ * CSV and JSON lines of numbers. Files of a hundred long runs are gigabytes: a piece at a time is read that stays in
+ * the processor's cache, and each number goes from there to its place in the table.
+ */
 #include "report/numbers.h"
 
+#include <endian.h>
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "report/inside.h"
 
 #define FILE_BYTES ((int64_t)8 << 30) /* a hundred million rows */
-enum { COLUMNS_MAX = 256, NAME_MAX_BYTES = 200, PROBLEMS_MAX = 5 };
+enum { COLUMNS_MAX = 256, NAME_MAX_BYTES = 200, PROBLEMS_MAX = 5, PIECE_BYTES = 1 << 18 };
 
 /* ------------------------------------------------------------------------------------------------ one number */
 
@@ -49,6 +55,42 @@ static const char *slow_number(const char *text, const char *end, double *value)
 }
 
 /*
+ * How many of the eight characters at `text` are digits before the first that is none, and the number they make, by
+ * arithmetic on all eight bytes at once (Langdale and Lemire 2019, section 3.2).
+ */
+static inline int eight_digits(const char *text, uint64_t *number)
+{
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+    word = le64toh(word) ^ UINT64_C(0x3030303030303030); /* digits are 0 to 9 now; the first is the lowest byte */
+    const uint64_t none = ((word + UINT64_C(0x0606060606060606)) | word) & UINT64_C(0xf0f0f0f0f0f0f0f0);
+    const int digits = none ? __builtin_ctzll(none) / 8 : 8;
+    if (digits == 0) return 0;
+    word <<= 64 - 8 * digits; /* zeros before them, and nothing behind */
+    word = word * 10 + (word >> 8);
+    *number = ((word & UINT64_C(0x000000ff000000ff)) * UINT64_C(0x000f424000000064) +
+               (word >> 16 & UINT64_C(0x000000ff000000ff)) * UINT64_C(0x0000271000000001)) >>
+              32;
+    return digits;
+}
+
+/* Append the digits at `text` to a number, and count them; returns what follows them. */
+static inline const char *take_digits(const char *text, const char *end, uint64_t *number, int *count)
+{
+    static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    while (end - text >= 8) {
+        uint64_t more = 0;
+        const int digits = eight_digits(text, &more);
+        *number = *number * tens[digits] + more;
+        *count += digits;
+        text += digits;
+        if (digits < 8) return text;
+    }
+    for (; text < end && is_digit(*text); text++, ++*count) *number = *number * 10 + (uint64_t)(*text - '0');
+    return text;
+}
+
+/*
  * Up to 19 digits make an integer. If it is below 2^53 and the power of ten at most 10^22, both are exact as doubles,
  * so that one product or quotient of them is rounded once, as strtod() would (Clinger 1990).
  */
@@ -62,9 +104,12 @@ const char *vj_parse_number(const char *text, const char *end, double *value)
     *value = NAN;
     const bool minus = at < end && *at == '-';
     if (at < end && (*at == '-' || *at == '+')) at++;
-    for (; at < end && is_digit(*at); at++, count++) digits = digits * 10 + (uint64_t)(*at - '0');
-    if (at < end && *at == '.')
-        for (at++; at < end && is_digit(*at); at++, count++, exponent--) digits = digits * 10 + (uint64_t)(*at - '0');
+    at = take_digits(at, end, &digits, &count);
+    if (at < end && *at == '.') {
+        exponent = count;
+        at = take_digits(at + 1, end, &digits, &count);
+        exponent -= count;
+    }
     if (count == 0) return no_number(text, end, value);
     if (at < end && (*at == 'e' || *at == 'E')) {
         const char *sign = at + 1, *power;
@@ -87,10 +132,11 @@ typedef struct {
     vj_numbers *table;
     vj_problems *problems;
     const char *path;
-    int64_t line;            /* from 1 */
-    int64_t room;            /* rows that the columns have memory for */
-    int64_t broken;          /* lines left out */
-    double row[COLUMNS_MAX]; /* the line that is parsed */
+    const char *first; /* name of the first column */
+    bool json;
+    int64_t line;   /* from 1 */
+    int64_t room;   /* rows that the columns have memory for: one more than there are, for the line that is parsed */
+    int64_t broken; /* lines left out */
 } reader;
 
 static int find(const vj_numbers *table, const char *name, size_t length)
@@ -119,18 +165,22 @@ static int add_column(reader *r, const char *name, size_t length)
     return t->count++;
 }
 
-static void add_row(reader *r)
+/* Room for the numbers of the next line. They are a row once table->rows counts it. */
+static void make_room(reader *r)
 {
     vj_numbers *t = r->table;
-    if (t->rows == r->room) {
-        r->room = r->room > 0 ? 2 * r->room : 1024;
-        for (int c = 0; c < t->count; c++) {
-            t->columns[c].value = realloc(t->columns[c].value, (size_t)r->room * sizeof(double));
-            VJ_ASSERT(t->columns[c].value);
-        }
+    if (t->rows < r->room) return;
+    r->room = r->room > 0 ? 2 * r->room : 1024;
+    for (int c = 0; c < t->count; c++) {
+        t->columns[c].value = realloc(t->columns[c].value, (size_t)r->room * sizeof(double));
+        VJ_ASSERT(t->columns[c].value);
     }
-    for (int c = 0; c < t->count; c++) t->columns[c].value[t->rows] = r->row[c];
-    t->rows++;
+}
+
+/* Where the number of the line that is parsed goes. */
+static double *cell_of(const reader *r, int column)
+{
+    return &r->table->columns[column].value[r->table->rows];
 }
 
 __attribute__((format(printf, 2, 3))) static void broken(reader *r, const char *format, ...)
@@ -147,7 +197,7 @@ __attribute__((format(printf, 2, 3))) static void broken(reader *r, const char *
 
 /* ------------------------------------------------------------------------------------------------ CSV */
 
-static bool read_header(reader *r, const char *line, const char *end, const char *first)
+static bool read_header(reader *r, const char *line, const char *end)
 {
     while (line <= end) {
         const char *comma = memchr(line, ',', (size_t)(end - line));
@@ -159,9 +209,9 @@ static bool read_header(reader *r, const char *line, const char *end, const char
         }
         line = stop + 1;
     }
-    if (r->table->count > 0 && strcmp(r->table->columns[0].name, first) == 0) return true;
+    if (r->table->count > 0 && strcmp(r->table->columns[0].name, r->first) == 0) return true;
     vj_problems_add(r->problems, "%s:1: the first column is \"%.40s\", not \"%s\": not a table of metrics.", r->path,
-                    r->table->count > 0 ? r->table->columns[0].name : "", first);
+                    r->table->count > 0 ? r->table->columns[0].name : "", r->first);
     return false;
 }
 
@@ -171,7 +221,7 @@ static void read_csv_line(reader *r, const char *line, const char *end)
     const char *at = line;
     int cells = 0;
     for (; cells < columns && at <= end; cells++) {
-        double *value = &r->row[cells];
+        double *value = cell_of(r, cells);
         const char *stop = at;
         *value = NAN;
         if (at < end && *at != ',') stop = vj_parse_number(at, end, value);
@@ -189,7 +239,7 @@ static void read_csv_line(reader *r, const char *line, const char *end)
         broken(r, "%lld cells, the header has %d", (long long)found, columns);
         return;
     }
-    add_row(r);
+    r->table->rows++;
 }
 
 /* ------------------------------------------------------------------------------------------------ JSON lines */
@@ -213,12 +263,12 @@ static const char *read_pair(reader *r, const char *at, const char *end, int exp
     int c = usual ? expected : find(r->table, name, length);
     if (c < 0) c = add_column(r, name, length);
     if (c < 0 || colon >= end || *colon != ':') return NULL;
-    return vj_parse_number(skip_blanks(colon + 1, end), end, &r->row[c]);
+    return vj_parse_number(skip_blanks(colon + 1, end), end, cell_of(r, c));
 }
 
 static void read_json_line(reader *r, const char *line, const char *end)
 {
-    for (int c = 0; c < COLUMNS_MAX; c++) r->row[c] = NAN;
+    for (int c = 0; c < r->table->count; c++) *cell_of(r, c) = NAN;
     const char *at = skip_blanks(line, end);
     bool good = at < end && *at == '{';
     for (int pair = 0; good; pair++) {
@@ -228,57 +278,80 @@ static void read_json_line(reader *r, const char *line, const char *end)
         if (!good) break;
     }
     if (at && at < end && *at == '}' && skip_blanks(at + 1, end) == end)
-        add_row(r);
+        r->table->rows++;
     else
         broken(r, "not one JSON object of numbers");
 }
 
 /* ------------------------------------------------------------------------------------------------ files */
 
-static bool read_lines(reader *r, const char *text, const char *end, const char *first)
+/* One line without its line feed. False: this is no table. */
+static bool read_line(reader *r, const char *line, const char *end)
 {
-    const bool json = strstr(r->path, ".jsonl") != NULL;
-    for (const char *line = text, *next; line < end; line = next) {
-        const char *stop = memchr(line, '\n', (size_t)(end - line));
-        r->line++;
-        next = stop ? stop + 1 : end;
-        if (!stop) {
-            broken(r, "the last line has no end (%lld bytes): the run is writing it, was killed, or the disk was full",
-                   (long long)(end - line));
-            break;
-        }
-        if (stop > line && stop[-1] == '\r') stop--;
-        if (json) {
-            read_json_line(r, line, stop);
-        } else if (r->line == 1) {
-            if (!read_header(r, line, stop, first)) return false;
-        } else {
-            read_csv_line(r, line, stop);
-        }
-    }
+    if (end > line && end[-1] == '\r') end--;
+    if (++r->line == 1 && !r->json) return read_header(r, line, end);
+    make_room(r);
+    if (r->json)
+        read_json_line(r, line, end);
+    else
+        read_csv_line(r, line, end);
     return true;
+}
+
+/* The whole lines of a piece of the file; *used: their bytes. */
+static bool read_piece(reader *r, const char *text, int64_t bytes, int64_t *used)
+{
+    const char *line = text, *const end = text + bytes, *stop;
+    bool good = true;
+    for (; good && (stop = memchr(line, '\n', (size_t)(end - line))); line = stop + 1) good = read_line(r, line, stop);
+    *used = line - text;
+    return good;
+}
+
+/* Piece by piece; what is left of a line is put before the next piece. */
+static bool read_lines(reader *r, int fd, int64_t bytes)
+{
+    int64_t room = PIECE_BYTES, held = 0, used, got = 1;
+    char *text = vj_report_memory(room, 1);
+    bool good = true;
+    for (int64_t at = 0; good && got > 0 && at < bytes; at += got) {
+        if (held == room) { /* a very long line */
+            text = realloc(text, (size_t)(room *= 2));
+            VJ_ASSERT(text);
+        }
+        got = vj_read_at(fd, text + held, room - held < bytes - at ? room - held : bytes - at, at);
+        if (got < 0) vj_problems_add(r->problems, "%s cannot be read: %s.", r->path, strerror(errno));
+        good = got >= 0 && read_piece(r, text, held + got, &used);
+        if (!good) break;
+        held += got - used;
+        memmove(text, text + used, (size_t)held);
+    }
+    r->line++;
+    if (good && held > 0)
+        broken(r, "the last line has no end (%lld bytes): the run is writing it, was killed, or the disk was full",
+               (long long)held);
+    free(text);
+    return good;
 }
 
 bool vj_numbers_read(vj_numbers *numbers, const char *path, const char *first, vj_problems *problems)
 {
     int64_t bytes = 0;
     *numbers = (vj_numbers){0};
-    reader *r = vj_report_memory(1, sizeof *r);
-    *r = (reader){.table = numbers, .problems = problems, .path = path};
-    char *text = vj_report_load(path, FILE_BYTES, &bytes, problems);
-    bool good = text && read_lines(r, text, text + bytes, first);
-    if (r->broken > PROBLEMS_MAX)
+    reader r = {
+        .table = numbers, .problems = problems, .path = path, .first = first, .json = strstr(path, ".jsonl") != NULL};
+    const int fd = vj_report_open(path, FILE_BYTES, &bytes, problems);
+    bool good = fd >= 0 && read_lines(&r, fd, bytes);
+    if (fd >= 0) close(fd); /* only read */
+    if (r.broken > PROBLEMS_MAX)
         vj_problems_add(problems, "%s: %lld more lines are broken and left out.", path,
-                        (long long)(r->broken - PROBLEMS_MAX));
+                        (long long)(r.broken - PROBLEMS_MAX));
     if (good && numbers->count == 0) vj_problems_add(problems, "%s is empty.", path);
     if (good && numbers->count > 0 && !vj_numbers_find(numbers, first)) {
         vj_problems_add(problems, "%s: no line has \"%s\": not a table of metrics.", path, first);
         good = false;
     }
-    good = good && numbers->count > 0;
-    free(text);
-    free(r);
-    return good;
+    return good && numbers->count > 0;
 }
 
 void vj_numbers_release(vj_numbers *numbers)

@@ -1,5 +1,6 @@
 /* Probe campaigns: table with intervals, accuracy against labels, and beside published numbers. */
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,12 +20,68 @@ static bool is_campaign(const char *path)
            vj_page_begins(path, "[\n  {\n    \"task\"");
 }
 
-/* ------------------------------------------------------------------------------------------------ the table */
+/* ------------------------------------------------------------------------------------------------ rows */
+
+/* Do two results belong together? */
+typedef bool same(const vj_result *a, const vj_result *b);
 
 static bool same_line(const vj_result *a, const vj_result *b)
 {
-    return strcmp(a->task, b->task) == 0 && strcmp(a->probe, b->probe) == 0 && a->labels == b->labels;
+    return vj_result_same_probe(a, b) && a->labels == b->labels;
 }
+
+static bool same_encoder(const vj_result *a, const vj_result *b)
+{
+    return strcmp(a->encoder, b->encoder) == 0;
+}
+
+/* Is row r the first of those that belong to it? */
+static bool is_first(const vj_campaign *c, int64_t r, same *belongs)
+{
+    for (int64_t before = 0; before < r; before++)
+        if (belongs(&c->rows[before], &c->rows[r])) return false;
+    return true;
+}
+
+/* ------------------------------------------------------------------------------------------------ the tables */
+
+/* A column of numbers, each a double in what the row is made of. */
+typedef struct {
+    const char *heading, *unit;
+    size_t at;
+    int decimals;
+} column;
+
+static void put_numbers(vj_table *t, const void *of, const column *columns)
+{
+    for (; columns->heading; columns++) {
+        double value;
+        memcpy(&value, (const char *)of + columns->at, sizeof value);
+        vj_row_number(t, columns->heading, columns->unit, value, columns->decimals);
+    }
+}
+
+#define OF_RESULT(member)     offsetof(vj_result, member)
+#define OF_DIFFERENCE(member) offsetof(vj_result_difference, member)
+static const column share[] = {{"labels", "%", OF_RESULT(labels), 1}, {NULL, NULL, 0, 0}};
+static const column measured[] = {{"training clips", "", OF_RESULT(training_clips), 0},
+                                  {"validation clips", "", OF_RESULT(validation_clips), 0},
+                                  {"seeds", "", OF_RESULT(seeds), 0},
+                                  {"top-1", "%", OF_RESULT(top1), 2},
+                                  {NULL, NULL, 0, 0}};
+static const column around[] = {{"sd", "%", OF_RESULT(sd), 2},
+                                {"t low", "%", OF_RESULT(low), 2},
+                                {"t high", "%", OF_RESULT(high), 2},
+                                {"Wilson low", "%", OF_RESULT(wilson_low), 2},
+                                {"Wilson high", "%", OF_RESULT(wilson_high), 2},
+                                {"top-5", "%", OF_RESULT(top5), 2},
+                                {"class mean", "%", OF_RESULT(mean_class), 2},
+                                {"effective rank", "", OF_RESULT(effective_rank), 1},
+                                {NULL, NULL, 0, 0}};
+static const column differing[] = {
+    {"difference", "points", OF_DIFFERENCE(difference), 2}, {"seeds low", "points", OF_DIFFERENCE(low), 2},
+    {"seeds high", "points", OF_DIFFERENCE(high), 2},       {"clips low", "points", OF_DIFFERENCE(clips_low), 2},
+    {"clips high", "points", OF_DIFFERENCE(clips_high), 2}, {NULL, NULL, 0, 0}};
 
 static bool is_best(const vj_campaign *c, const vj_result *row)
 {
@@ -47,24 +104,12 @@ static void add_table(vj_document *document, const vj_campaign *c)
     for (int64_t i = 0; i < c->count; i++) {
         const vj_result *r = &c->rows[i];
         vj_campaign_put(t, r);
-        vj_row_number(t, "labels", "%", r->labels, 1);
-        vj_row_number(t, "training clips", "", r->training_clips, 0);
-        vj_row_number(t, "validation clips", "", r->validation_clips, 0);
-        vj_row_number(t, "seeds", "", r->seeds, 0);
-        vj_row_number(t, "top-1", "%", r->top1, 2);
+        put_numbers(t, r, share);
+        put_numbers(t, r, measured);
         if (is_best(c, r)) vj_table_highlight(t);
-        vj_row_number(t, "sd", "%", r->sd, 2);
-        vj_row_number(t, "t low", "%", r->low, 2);
-        vj_row_number(t, "t high", "%", r->high, 2);
-        vj_row_number(t, "Wilson low", "%", r->wilson_low, 2);
-        vj_row_number(t, "Wilson high", "%", r->wilson_high, 2);
-        vj_row_number(t, "top-5", "%", r->top5, 2);
-        vj_row_number(t, "class mean", "%", r->mean_class, 2);
-        vj_row_number(t, "effective rank", "", r->effective_rank, 1);
+        put_numbers(t, r, around);
     }
 }
-
-/* ------------------------------------------------------------------------------------------------ differences */
 
 static vj_table *begin_differences(vj_document *document)
 {
@@ -89,12 +134,8 @@ static void add_difference(vj_table *t, const vj_result *r, const vj_result_diff
 {
     vj_campaign_put(t, r);
     vj_row_text(t, "minus", "%s", d->minus);
-    vj_row_number(t, "labels", "%", r->labels, 1);
-    vj_row_number(t, "difference", "points", d->difference, 2);
-    vj_row_number(t, "seeds low", "points", d->low, 2);
-    vj_row_number(t, "seeds high", "points", d->high, 2);
-    vj_row_number(t, "clips low", "points", d->clips_low, 2);
-    vj_row_number(t, "clips high", "points", d->clips_high, 2);
+    put_numbers(t, r, share);
+    put_numbers(t, d, differing);
     put_probability(t, "p least", d->p_least);
     put_probability(t, "p most", d->p_most);
     vj_row_text(t, "verdict", "%s", d->verdict);
@@ -117,16 +158,11 @@ static void add_differences(vj_document *document, const vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ curves */
 
-/* The first row with this row's encoder: its number is that of the encoder's colour. */
-static int encoder_number(const vj_campaign *c, const char *encoder)
+/* Encoders are numbered, and coloured, in the order in which they first occur. */
+static int encoder_number(const vj_campaign *c, const vj_result *like)
 {
     int number = 0;
-    for (int64_t r = 0; r < c->count; r++) {
-        if (strcmp(c->rows[r].encoder, encoder) == 0) return number;
-        bool seen = false;
-        for (int64_t before = 0; before < r; before++) seen |= strcmp(c->rows[before].encoder, c->rows[r].encoder) == 0;
-        number += !seen;
-    }
+    for (int64_t r = 0; !same_encoder(&c->rows[r], like); r++) number += is_first(c, r, same_encoder);
     return number;
 }
 
@@ -136,15 +172,14 @@ static int by_labels(const void *a, const void *b)
     return ((*x)->labels > (*y)->labels) - ((*x)->labels < (*y)->labels);
 }
 
-/* Rows of one task and probe, and of one encoder or, with NULL, of all; how many. */
-static int64_t select_rows(const vj_campaign *c, const vj_result *like, const char *encoder, const vj_result **rows)
+/* Rows of one task and probe, and of the encoder of one result or, with NULL, of all; how many. */
+static int64_t select_rows(const vj_campaign *c, const vj_result *like, const vj_result *encoder,
+                           const vj_result **rows)
 {
     int64_t n = 0;
     for (int64_t r = 0; r < c->count; r++) {
         const vj_result *row = &c->rows[r];
-        if (strcmp(row->task, like->task) != 0 || strcmp(row->probe, like->probe) != 0) continue;
-        if (encoder && strcmp(row->encoder, encoder) != 0) continue;
-        rows[n++] = row;
+        if (vj_result_same_probe(row, like) && (!encoder || same_encoder(row, encoder))) rows[n++] = row;
     }
     qsort(rows, (size_t)n, sizeof *rows, by_labels);
     return n;
@@ -183,10 +218,8 @@ static void add_plot(vj_document *document, const vj_campaign *c, const vj_resul
         vj_plot_x(plot, "labels", "%", VJ_LOG);
         for (int64_t r = 0; r < c->count; r++) {
             const vj_result *row = &c->rows[r];
-            const int64_t own = select_rows(c, like, row->encoder, rows);
-            bool first = own > 0;
-            for (int64_t before = 0; before < r; before++) first &= strcmp(c->rows[before].encoder, row->encoder) != 0;
-            if (first) add_series(plot, VJ_LINES_POINTS, encoder_number(c, row->encoder), row->encoder, rows, own);
+            const int64_t own = is_first(c, r, same_encoder) ? select_rows(c, like, row, rows) : 0;
+            if (own > 0) add_series(plot, VJ_LINES_POINTS, encoder_number(c, row), row->encoder, rows, own);
         }
     } else {
         const char **names = vj_report_memory(n, sizeof *names);
@@ -201,13 +234,8 @@ static void add_plot(vj_document *document, const vj_campaign *c, const vj_resul
 
 static void add_plots(vj_document *document, const vj_campaign *c)
 {
-    for (int64_t r = 0; r < c->count; r++) {
-        bool first = true;
-        for (int64_t before = 0; before < r; before++)
-            first &= strcmp(c->rows[before].task, c->rows[r].task) != 0 ||
-                     strcmp(c->rows[before].probe, c->rows[r].probe) != 0;
-        if (first) add_plot(document, c, &c->rows[r]);
-    }
+    for (int64_t r = 0; r < c->count; r++)
+        if (is_first(c, r, vj_result_same_probe)) add_plot(document, c, &c->rows[r]);
 }
 
 /* ------------------------------------------------------------------------------------------------ published numbers */
@@ -218,7 +246,7 @@ static void add_published_row(vj_table *t, const vj_result *r, const vj_paper *p
     const double value = vj_paper_value(paper, at);
     vj_paper_place(paper, at, place, sizeof place);
     vj_campaign_put(t, r);
-    vj_row_number(t, "labels", "%", r->labels, 1);
+    put_numbers(t, r, share);
     vj_row_text(t, "published in", "%s", place);
     vj_row_text(t, "its protocol; views", "%s; %s", vj_csv_table_text(&paper->cells, at, paper->protocol),
                 vj_csv_table_text(&paper->cells, at, paper->views));

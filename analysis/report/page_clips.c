@@ -235,30 +235,38 @@ static vj_config *masks_of(const vj_inputs *all, const vj_clips *clips)
         if (!vj_page_has(all->paths[i], "config.yaml")) continue;
         snprintf(path, sizeof path, "%s/config.yaml", all->paths[i]);
         vj_config_defaults(c);
-        if (vj_config_read(c, path) == VJ_OK && vj_config_check(c) == VJ_OK && c->data.frames == vj_clips_frames(clips))
-            return c;
+        const bool read = vj_config_read(c, path) == VJ_OK && vj_config_check(c) == VJ_OK;
+        if (read && (vj_clips_frames(clips) == 1 || vj_clips_frames(clips) == c->data.frames)) return c;
     }
     free(c);
     return NULL;
 }
 
 /* As many of the first clips as make a picture that a page can bear. */
-static void add_sheet(vj_document *document, const char *path, const vj_clips *clips, const vj_inputs *all)
+static vj_status add_first_clips(vj_document *document, const char *path, const vj_config *masks)
 {
-    char why[WHY], caption[256];
+    char caption[256];
     bool too_large = true;
-    vj_status status = VJ_OK;
-    vj_status_divert(why, sizeof why);
-    vj_config *masks = masks_of(all, clips);
-    why[0] = '\0';
-    for (int64_t count = SHEET_CLIPS; count > 0 && too_large && status == VJ_OK; count /= 2) {
+    for (int64_t count = SHEET_CLIPS; count > 0 && too_large; count /= 2) {
         sheet s = {path, count, masks};
         snprintf(caption, sizeof caption, "The first clips%s.",
                  masks ? ", each followed by what its masks leave to the encoder: bright is seen, hatched is predicted"
                        : "; give the folder of a run beside to see its masks");
-        status = vj_page_drawn(document, "contact-sheet", draw_sheet, &s, count > 1 ? SHEET_BYTES : 0, &too_large,
-                               "Frames of clips from left to right, a clip in each row.", caption);
+        VJ_TRY(vj_page_drawn(document, "contact-sheet", draw_sheet, &s, count > 1 ? SHEET_BYTES : 0, &too_large,
+                             "Frames of clips from left to right, a clip in each row.", caption));
     }
+    return VJ_OK;
+}
+
+/* A run may weigh data sets that this store does not have: then without its masks. */
+static void add_sheet(vj_document *document, const char *path, const vj_clips *clips, const vj_inputs *all)
+{
+    char why[WHY];
+    vj_status_divert(why, sizeof why);
+    vj_config *masks = masks_of(all, clips);
+    vj_status status = masks ? add_first_clips(document, path, masks) : VJ_ERR_STATE;
+    vj_status_divert(why, sizeof why);
+    if (status != VJ_OK) status = add_first_clips(document, path, NULL);
     vj_status_divert(NULL, 0);
     free(masks);
     if (status != VJ_OK) vj_document_note(document, "The contact sheet could not be drawn: %s.", why);

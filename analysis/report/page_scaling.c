@@ -96,7 +96,7 @@ static void add_plots(vj_document *document, const study *s, int studies, bool m
     vj_plot *rate = vj_document_plot(document, "scaling-rate", "Clips a second");
     vj_plot_x(rate, "ranks", "", VJ_LOG);
     vj_plot_y(rate, model ? "clips/s of the model" : "clips/s", "", VJ_LOG);
-    vj_plot_caption(rate, "The line without points is ideal: the rate of the fewest ranks, times the ranks.");
+    vj_plot_caption(rate, "Ideal: the rate of the fewest ranks, times the ranks.");
     for (int k = 0; k < studies; k++) {
         if (s[k].count == 0) continue;
         const char *name = *s[k].name ? s[k].name : "measured";

@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/markup.h"
 #include "report/decimate.h"
-#include "report/text.h"
 
 enum { WIDTH = 480, HEIGHT = 280, LEGEND_ROW = 16, LEGEND_MAX = 8, NAME_CHARACTERS = 26, MARK_APART = 14 };
+enum { CHARACTER = 7, KEY_SAMPLE = 50 }; /* pixels of a letter, and of what is drawn beside a name in the legend */
 enum { CELLS_WITH_TEXT = 150 };
 
 void vj_labels_release(vj_labels *labels)
@@ -20,12 +21,12 @@ void vj_labels_release(vj_labels *labels)
 /* Add a text of at most `longest` characters, otherwise cut in the middle: names often differ at the end. */
 static int add_label(vj_labels *labels, const char *text, int longest)
 {
-    const int length = vj_text_length(text), first = length > longest ? longest / 2 : length;
+    const int length = vj_utf8_length(text), first = length > longest ? longest / 2 : length;
     const char *end = text, *rest;
     labels->texts = vj_report_room(labels->texts, labels->count, sizeof *labels->texts);
-    for (int i = 0; i < first; i++) vj_text_next(&end);
+    for (int i = 0; i < first; i++) vj_utf8_next(&end);
     rest = end;
-    for (int i = first; i < length - (longest - first - 1); i++) vj_text_next(&rest);
+    for (int i = first; i < length - (longest - first - 1); i++) vj_utf8_next(&rest);
     VJ_ASSERT(asprintf(&labels->texts[labels->count], "%.*s%s%s", (int)(end - text), text, *rest || *end ? "…" : "",
                        rest) >= 0);
     return labels->count++;
@@ -36,7 +37,7 @@ static void put_label(FILE *out, vj_labels *labels, const char *text, int longes
 {
     const int number = add_label(labels, text, longest);
     const int written = fprintf(out, "'~%d~", number) - 1;
-    for (int i = written; i < vj_text_length(labels->texts[number]); i++) putc('_', out);
+    for (int i = written; i < vj_utf8_length(labels->texts[number]); i++) putc('_', out);
     putc('\'', out);
 }
 
@@ -181,14 +182,14 @@ static int longest_name(char *const *names, int count)
 {
     int longest = 0;
     for (int i = 0; i < count && names; i++)
-        if (vj_text_length(names[i]) > longest) longest = vj_text_length(names[i]);
+        if (vj_utf8_length(names[i]) > longest) longest = vj_utf8_length(names[i]);
     return longest < NAME_CHARACTERS ? longest : NAME_CHARACTERS;
 }
 
 /* Do names below an axis overlap, unless they are turned? */
 static bool are_turned(char *const *names, int count)
 {
-    enum { CHARACTER = 7, ROOM = WIDTH - 120 };
+    enum { ROOM = WIDTH - 120 };
     return count > 4 || longest_name(names, count) * CHARACTER * count > ROOM;
 }
 
@@ -389,6 +390,26 @@ static void put_curve(FILE *out, const vj_plot *plot, int number, range x, bool 
     put_interval(out, plot, number, x, labels);
 }
 
+/* Characters of the longest name in the legend, as it is drawn. */
+static int longest_curve(const vj_plot *plot)
+{
+    int longest = 0;
+    for (int s = 0; s < plot->series_count && curves_before(plot, s) < LEGEND_MAX; s++) {
+        const int length = plot->series[s]->style == VJ_FAINT ? 0 : vj_utf8_length(plot->series[s]->name);
+        if (length > longest) longest = length;
+    }
+    return longest < NAME_CHARACTERS ? longest : NAME_CHARACTERS;
+}
+
+/* Shares from 0 to 100 % have hardly any room beyond. */
+static range within_percent(range numbers, range padded)
+{
+    const double room = 0.02 * (padded.high - padded.low);
+    if (numbers.low >= 0.0 && padded.low < 0.0) padded.low = 0.0;
+    if (numbers.high <= 100.0 && padded.high > 100.0 + room) padded.high = 100.0 + room;
+    return padded;
+}
+
 static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
 {
     range x = x_range(plot), y = y_range(plot);
@@ -401,9 +422,11 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
     const bool from_zero = y.low == 0.0 && plot->y.scale == VJ_LINEAR;
     y = padded(y, plot->y.scale, 0.06);
     if (from_zero) y.low = 0.0;
+    if (strcmp(plot->y.unit, "%") == 0) y = within_percent(y_range(plot), y);
     x = limited(x, &plot->x);
     y = limited(y, &plot->y);
-    const int legend = curves > 1 ? LEGEND_ROW * ((listed + 1) / 2) + 6 : 0;
+    const int per_row = longest_curve(plot) * CHARACTER + KEY_SAMPLE > (WIDTH - 60) / 2 ? 1 : 2;
+    const int legend = curves > 1 ? LEGEND_ROW * ((listed + per_row - 1) / per_row) + 6 : 0;
     fprintf(out, "set terminal svg size %d,%d noenhanced dynamic font 'sans-serif,12'\n", WIDTH, HEIGHT + legend);
     put_axis(out, "x", &plot->x, x, labels);
     put_axis(out, "y", &plot->y, y, labels);
@@ -443,7 +466,8 @@ static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
     double low, high;
     vj_heat_range(plot, &low, &high);
     const bool texts = plot->rows * plot->columns <= CELLS_WITH_TEXT && plot->columns <= 12;
-    const int decimals = plot->columns > 6 && fmax(fabs(low), fabs(high)) >= 10.0 ? 0 : 2; /* so that they fit */
+    const bool large = fmax(fabs(low), fabs(high)) >= 10.0;
+    const int decimals = !large ? 2 : plot->columns > 6 ? 0 : 1; /* so that they fit */
     const int row = plot->rows <= 12   ? 26
                     : plot->rows <= 40 ? 16
                                        : 8,

@@ -78,7 +78,8 @@ const vj_setting vj_settings[] = {
     {"pack.buffer_mb", VJ_SET_INTEGER, AT(pack.buffer_mb), "[1, 1048576]", "1024",
      "decoded clips that a rank holds until their turn to be written comes", 0},
 
-    {"data.train", VJ_SET_TEXTS, AT(data.train), "", "[]", "clip stores to train on, concatenated", 0},
+    {"data.train", VJ_SET_TEXTS, AT(data.train), "", "[]",
+     "clip stores to train on, concatenated; images (one frame a clip) are shown as data.frames equal frames", 0},
     {"data.validation", VJ_SET_TEXTS, AT(data.validation), "", "[]", "clip stores to evaluate on", 0},
     {"data.frames", VJ_SET_INTEGER, AT(data.frames), "[1, 1024]", "16", "frames a clip", 0},
     {"data.crop", VJ_SET_INTEGER, AT(data.crop), "[1, 8192]", "224", "side of the square the model sees, in pixels", 0},

@@ -131,7 +131,7 @@ static vj_status read_clip(const vj_sampler *sampler, vj_coder *coder, int64_t s
     uint8_t *record = raw ? frames : vj_coder_scratch(coder, vj_clips_record_bytes(clips, clip));
     VJ_ASSERT(record != NULL); /* the room has it already */
     VJ_TRY(read_record(sampler, sample, clip, record));
-    return raw ? VJ_OK : vj_clips_decode(clips, clip, coder, record, frames);
+    return vj_clips_decode(clips, clip, coder, record, frames);
 }
 
 /*

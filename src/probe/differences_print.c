@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/csv_table.h"
+#include "base/markup.h"
 #include "probe/differences.h"
 
 enum { MOST_LINES = 100 };
@@ -22,13 +23,18 @@ static void print_line(FILE *out, const vj_difference *d)
 {
     char verdict[VJ_HEAD_NAME + 32];
     vj_difference_verdict(verdict, sizeof verdict, d);
-    fprintf(out, "| %s | %s | %g %% | %s | %s | %+.1f |", d->task, d->kind, d->labels, d->a, d->b, d->over.mean);
+    fputc('|', out);
+    vj_put_markdown_cell(out, d->task);
+    vj_put_markdown_cell(out, d->kind);
+    fprintf(out, " %g %% |", d->labels);
+    vj_put_markdown_cell(out, d->a);
+    vj_put_markdown_cell(out, d->b);
+    fprintf(out, " %+.1f |", d->over.mean);
     print_interval(out, d->over.mean - d->over.half, d->over.mean + d->over.half);
     print_interval(out, d->low, d->high);
-    if (d->seeds > 1)
-        fprintf(out, " %.2g to %.2g | %s |\n", d->p_least, d->p_most, verdict);
-    else
-        fprintf(out, " %.2g | %s |\n", d->p_least, verdict);
+    fprintf(out, d->seeds > 1 ? " %.2g to %.2g |" : " %.2g |", d->p_least, d->p_most);
+    vj_put_markdown_cell(out, verdict);
+    fputc('\n', out);
 }
 
 void vj_differences_print(FILE *out, const vj_differences *d)

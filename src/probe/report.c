@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "base/file.h"
+#include "base/markup.h"
 #include "base/output.h"
 #include "probe/columns.h"
 #include "probe/metrics.h"
@@ -122,6 +123,15 @@ static vj_status write_differences(FILE *out, const vj_report *r)
 /* ------------------------------------------------------------------------------------------------ Markdown */
 
 #define MARKDOWN_BEGIN "Top-1 accuracy in percent on the validation clips"
+
+/* The first cells of a line. */
+static void begin_line(FILE *out, const vj_probe_row *row)
+{
+    fputc('|', out);
+    vj_put_markdown_cell(out, row->task);
+    vj_put_markdown_cell(out, row->kind);
+    fprintf(out, " %g %% |", row->labels);
+}
 
 /* Names of the encoders, in the order in which they occur. */
 static int encoders_of(const vj_probe_row *rows, int64_t count, const vj_probe_row *first[VJ_MAX_ENCODERS])
@@ -235,18 +245,23 @@ static void print_paper(FILE *out, const vj_probe_row *rows, int64_t count)
             fprintf(out, "\n| task | pooling | labels | encoder | published in | paper | ours | difference |\n"
                          "|---|---|---|---|---|---|---|---|\n");
         head = true;
-        fprintf(out, "| %s | %s | %g %% | %s | %s | %g | %.1f | %+.1f |\n", r->task, r->kind, r->labels, r->encoder,
-                r->paper_cell, r->paper, r->top1_mean, r->top1_mean - r->paper);
+        begin_line(out, r);
+        vj_put_markdown_cell(out, r->encoder);
+        vj_put_markdown_cell(out, r->paper_cell);
+        fprintf(out, " %g | %.1f | %+.1f |\n", r->paper, r->top1_mean, r->top1_mean - r->paper);
     }
 }
 
 static void print_head(FILE *out, const vj_probe_row **encoder, int n, int baselines)
 {
     fprintf(out, "| task | pooling | labels | clips, training / validation |");
-    for (int e = 0; e < n; e++) fprintf(out, " %s |", encoder[e]->encoder);
-    for (int e = 0; e < n; e++)
-        if (baselines && !is_baseline(encoder[e]->encoder))
-            fprintf(out, " gain of %s | verdict |", encoder[e]->encoder);
+    for (int e = 0; e < n; e++) vj_put_markdown_cell(out, encoder[e]->encoder);
+    for (int e = 0; e < n; e++) {
+        if (!baselines || is_baseline(encoder[e]->encoder)) continue;
+        fputs(" gain of", out);
+        vj_put_markdown_cell(out, encoder[e]->encoder);
+        fputs(" verdict |", out);
+    }
     fprintf(out, "\n|---|---|---|---|");
     for (int e = 0; e < n; e++)
         fprintf(out, "---|%s", baselines && !is_baseline(encoder[e]->encoder) ? "---|---|" : "");
@@ -258,7 +273,9 @@ static void print_ranks(FILE *out, const vj_probe_row **encoder, int n)
 {
     fprintf(out, "\nEffective rank of the token features (of width):");
     for (int e = 0; e < n; e++) {
-        fprintf(out, "%s %s ", e ? "," : "", encoder[e]->encoder);
+        fputs(e ? ", " : " ", out);
+        vj_put_markdown(out, encoder[e]->encoder);
+        fputc(' ', out);
         if (isnan(encoder[e]->effective_rank))
             fprintf(out, "unknown");
         else
@@ -268,11 +285,12 @@ static void print_ranks(FILE *out, const vj_probe_row **encoder, int n)
 }
 
 /* One task, kind of probe and share: a cell for each encoder, then gains over the best baseline. */
-static void print_row(FILE *out, const vj_report *r, const vj_probe_row *line, const vj_probe_row **encoder, int n)
+static void print_row(FILE *out, const vj_report *r, const vj_probe_row *line, const vj_probe_row **encoder, int n,
+                      int baselines)
 {
     const vj_probe_row *baseline = best_baseline(r->rows, r->count, line);
-    fprintf(out, "| %s | %s | %g %% | %lld / %lld |", line->task, line->kind, line->labels,
-            (long long)line->training_clips, (long long)line->validation_clips);
+    begin_line(out, line);
+    fprintf(out, " %lld / %lld |", (long long)line->training_clips, (long long)line->validation_clips);
     for (int e = 0; e < n; e++) {
         const vj_probe_row *row = find(r->rows, r->count, line, encoder[e]->encoder);
         if (row)
@@ -282,7 +300,11 @@ static void print_row(FILE *out, const vj_report *r, const vj_probe_row *line, c
     }
     for (int e = 0; e < n; e++) {
         const vj_probe_row *row = find(r->rows, r->count, line, encoder[e]->encoder);
-        if (row && baseline && !is_baseline(row->encoder)) print_gain(out, row, baseline);
+        if (!baselines || is_baseline(encoder[e]->encoder)) continue;
+        if (row && baseline)
+            print_gain(out, row, baseline);
+        else
+            fprintf(out, " | |");
     }
     fputc('\n', out);
 }
@@ -300,13 +322,18 @@ void vj_report_print(FILE *out, const vj_report *r)
     fputc('\n', out);
     print_head(out, encoder, n, baselines);
     for (int64_t i = 0; i < r->count; i++)
-        if (!find(r->rows, i, &r->rows[i], NULL)) print_row(out, r, &r->rows[i], encoder, n); /* first of its line */
+        if (!find(r->rows, i, &r->rows[i], NULL))
+            print_row(out, r, &r->rows[i], encoder, n, baselines); /* first of its line */
     vj_differences_print(out, r->differences);
     print_paper(out, r->rows, r->count);
     print_protocol(out, r->rows, r->count);
     print_ranks(out, encoder, n);
     if (r->notes->count > 0) fprintf(out, "\nTo know about these numbers:\n");
-    for (int i = 0; i < r->notes->count; i++) fprintf(out, "- %s\n", r->notes->text[i]);
+    for (int i = 0; i < r->notes->count; i++) {
+        fputs("- ", out);
+        vj_put_markdown(out, r->notes->text[i]);
+        fputc('\n', out);
+    }
 }
 
 static vj_status write_markdown(FILE *out, const vj_report *r)

@@ -286,7 +286,7 @@ static vj_status open_everything(pretrainer *t)
     if (c->data.train.count == 0)
         return vj_raise(VJ_ERR_USAGE,
                         "data.train names no clip store: --set data.train='[NAME.clips]', or in the file");
-    VJ_TRY(vj_clips_open(&t->clips, &c->data.train, t->comm));
+    VJ_TRY(vj_clips_open_training(&t->clips, &c->data.train, (int)c->data.frames, t->comm));
     if (vj_clips_frames(t->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", c->data.train.item[0],
                         vj_clips_frames(t->clips), (long long)c->data.frames);

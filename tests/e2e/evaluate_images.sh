@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Pictures from lists and folders as users have them (iNat21, ImageNet, Places205) to a table: classes and their names, one
-# frame repeated as often as the encoder wants, the bytes that Pillow resizes to, the same result on any number of ranks.
+# frame repeated as often as the encoder wants, the bytes that Pillow resizes to, the same result on any number of ranks. In
+# pretraining a picture that was stored once is what a clip of its repeated frame is, also beside videos.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 /usr/bin/python3 - <<'PYTHON'
@@ -32,10 +33,10 @@ for side, (each, first) in lists.items():
     json.dump({'info': {'year': 2021}, 'images': images, 'annotations': notes, 'categories': kinds}, open(f'inat/{side}.json', 'w'))
     open(f'{side}_places205.csv', 'w').writelines(places)
 PYTHON
-pack() { # STORE SETTINGS-OF-THE-DATASET
-    run 2 "$bin/vjepa-pack" "$tiny" --set pack.frames=1 --set pack.short_side=0 --set pack.store="$1" --set "pack.datasets=[{$2}]" \
+pack() { # STORE SETTINGS-OF-THE-DATASET [WORDS [FRAMES]]
+    run 2 "$bin/vjepa-pack" "$tiny" --set pack.frames="${4:-1}" --set pack.short_side=0 --set pack.store="$1" --set "pack.datasets=[{$2}]" \
         >pack.log 2>&1 || fail "pack $1: $(cat pack.log)"
-    [ $# -lt 3 ] || grep -q "$3" pack.log || fail "pack $1: no '$3' in $(cat pack.log)"
+    [ -z "${3:-}" ] || grep -q "$3" pack.log || fail "pack $1: no '$3' in $(cat pack.log)"
 }
 evaluate() { # RANKS OUT DATASET [ARGS...]
     local ranks=$1 out=$2 set=$3
@@ -94,4 +95,18 @@ for i, clip in enumerate(ours['clip'][:]):
 PYTHON
 refused 2 'images are shown as evaluate.image_frames, 16 frames, but the encoder is to see data.frames, 4' run 1 "$bin/vjepa-embed" "$tiny" \
     --encoder random:fan_in:3 --store inat.train.clips --out x.h5
+
+# Pretraining: of pictures stored once the run has the bits of one on clips that hold the frame four times.
+pack repeated.clips "name: inat21, list: inat/train.json, root: inat" '' 4
+for store in inat.train repeated; do
+    pretrain 2 "$store.run" --set "data.train=[$store.clips]" --set train.stop_after=5 >"$store.log" 2>&1 || fail "$store: $(cat "$store.log")"
+done
+"$bin/vjepa-inspect" --compare {inat.train,repeated}.run/step_00000005.h5 >compare.log 2>&1 || fail "repeated frames train otherwise: $(cat compare.log)"
+cut -d, -f3 repeated.run/metrics.csv | cmp - <(cut -d, -f3 inat.train.run/metrics.csv) || fail "the losses differ"
+make_store videos.clips 40
+run 1 "$tools/make_store" other.clips 12 6 36 40
+pretrain 2 mixed --set 'data.train=[videos.clips, inat.train.clips]' --set 'data.weights=[made=1, inat21=1]' --set train.stop_after=5 \
+    >mixed.log 2>&1 || fail "videos and pictures: $(cat mixed.log)"
+grep -q 'inat21' mixed.log || fail "no word of the pictures: $(cat mixed.log)"
+refused 2 'other.clips holds 6 frames a clip' pretrain 1 refused --set 'data.train=[other.clips]' # not pictures
 finish

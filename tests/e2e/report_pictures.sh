@@ -1,47 +1,91 @@
 #!/usr/bin/env bash
-# A report as a browser shows it, at two widths in the light and the dark theme, as pictures to be looked at: they are left in
-# VJEPA_PICTURES, if that is set. What a program can see of them is checked: the theme's background, room at both sides, and that
-# there is something.
+# Pages of vjepa-report as a browser shows them, at two widths in the light and the dark theme, and as they are printed: pictures
+# to be looked at, which are left in VJEPA_PICTURES, if that is set. One of them has all parts that a page can have. What a
+# program can see is checked: the theme's background, room at both sides, that there is something; on paper, that no part is lost.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 python=/usr/bin/python3
-for tool in gnuplot chromium; do
-    command -v $tool >/dev/null || { echo "SKIPPED: $tool is missing (Debian: gnuplot-nox, chromium); nobody has looked at a report"; exit 77; }
+for tool in gnuplot chromium pdftotext; do
+    command -v $tool >/dev/null || { echo "SKIPPED: $tool is missing (Debian: gnuplot-nox, chromium, poppler-utils); nobody has looked at a report"; exit 77; }
 done
-"$python" -c 'import PIL' 2>/dev/null || { echo "SKIPPED: PIL is missing for $python (Debian: python3-pil)"; exit 77; }
+"$python" -c 'import PIL, h5py' 2>/dev/null || { echo "SKIPPED: PIL or h5py is missing for $python (Debian: python3-pil, python3-h5py)"; exit 77; }
 out=${VJEPA_PICTURES:-$scratch/pictures}
 mkdir -p "$out"
+high=12000 # of a picture; what is below it is in the next one
 
-# WIDTH THEME NAME: a browser's window is never narrow, so the page is in a frame of that width.
-picture() {
-    local width=$1 theme=$2 name=$3 scheme=1
-    [ "$theme" = light ] || scheme=0
-    printf '<!DOCTYPE html><body style="margin:0"><iframe src="%s.html" style="border:0;width:%dpx;height:2400px"></iframe>' "$name" "$width" >frame.html
-    timeout 120 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$scratch/chromium" \
-        --blink-settings=preferredColorScheme=$scheme --window-size=$((width > 600 ? width : 600)),2400 \
-        --screenshot="$out/$name-$width-$theme.png" "file://$PWD/frame.html" >chromium.log 2>&1 || fail "chromium: $(tail -n 3 chromium.log)"
+browse() { # ARGS...
+    timeout 120 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$scratch/chromium" "$@" >chromium.log 2>&1 ||
+        fail "chromium: $(tail -n 3 chromium.log)"
 }
 
-"$python" "$source_dir/tests/data/report.py" runs runs
-"$bin/vjepa-report" runs/seed-0 --out one.html
-"$bin/vjepa-report" runs/seed-0 runs/seed-1 --out two.html
-for name in one two; do
-    for theme in light dark; do
-        picture 1400 $theme $name
-        picture 400 $theme $name
-    done
-done
-"$python" - "$out" <<'PY' || fail "the pictures are not as they should be"
+# NAME WIDTH THEME PART: a browser's window is never narrow, so the page is in a frame of that width.
+picture() {
+    local name=$1 width=$2 theme=$3 part=$4 scheme=1
+    [ "$theme" = light ] || scheme=0
+    printf '<!DOCTYPE html><body style="margin:0;overflow:hidden"><iframe src="%s.html" style="border:0;width:%dpx;height:48000px;margin-top:-%dpx"></iframe>' \
+        "$name" "$width" $((high * part)) >frame.html
+    browse --blink-settings=preferredColorScheme=$scheme --window-size=$((width > 600 ? width : 600)),$high \
+        --screenshot="$out/$name-$width-$theme-$part.png" "file://$PWD/frame.html"
+}
+
+# FILE WIDTH THEME: exit code 3 if the page has ended above it.
+look() {
+    "$python" - "$@" <<'PY'
 import sys
 from PIL import Image
-for name in ('one', 'two'):
-    for theme, background in (('light', (255, 255, 255)), ('dark', (0x14, 0x18, 0x1c))):
-        for width in (1400, 400):
-            picture = Image.open(f'{sys.argv[1]}/{name}-{width}-{theme}.png').convert('RGB').crop((0, 0, width, 2400))
-            assert picture.getpixel((2, 2)) == background, (name, theme, width, picture.getpixel((2, 2)))
-            for x in (4, width - 5):
-                column = picture.crop((x, 0, x + 1, 2400)).getcolors()
-                assert len(column) == 1, f'{name} {theme}: something runs over the side of a page of {width} pixels'
-            assert len(picture.getcolors(1 << 24)) > 50, 'an empty page'
+path, width, theme = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+picture = Image.open(path).convert('RGB')
+picture = picture.crop((0, 0, width, picture.height))
+background = {'light': (255, 255, 255), 'dark': (0x14, 0x18, 0x1c)}[theme]
+assert picture.getpixel((2, 2)) == background, picture.getpixel((2, 2))
+for x in (4, width - 5):
+    assert picture.crop((x, 0, x + 1, picture.height)).getcolors() == [(picture.height, background)], 'something runs over the side'
+picture.save(path)
+colours = len(picture.getcolors(1 << 24))
+sys.exit(3 if colours == 1 else 0 if colours > 50 else 'an empty page')
 PY
+}
+
+pictures() { # NAME
+    local theme width part code
+    for theme in light dark; do
+        for width in 1400 400; do
+            for part in 0 1 2 3; do
+                picture "$1" $width $theme $part
+                code=0
+                look "$out/$1-$width-$theme-$part.png" $width $theme || code=$?
+                [ $code = 0 ] && continue
+                [ $code = 3 ] && ((part > 0)) || fail "$1-$width-$theme-$part.png is not as it should be"
+                rm -f "$out/$1-$width-$theme-$part.png"
+                break
+            done
+        done
+    done
+}
+
+printed() { # NAME TEXT...: words that must be on paper
+    local name=$1
+    shift
+    browse --no-pdf-header-footer --print-to-pdf="$out/$name.pdf" "file://$PWD/$name.html"
+    pdftotext -layout "$out/$name.pdf" printed.txt || fail "$name.pdf is none"
+    for text in "$@"; do grep -qE -- "$text" printed.txt || fail "$name.pdf does not say \"$text\""; done
+}
+
+# Two runs over one another; and all parts, of a run, clips, a campaign, analyses, benches and scaling studies.
+"$python" "$source_dir/tests/data/report.py" runs runs
+"$bin/vjepa-report" runs/seed-0 runs/seed-1 --out two.html
+make_store train.clips 40
+make_store val.clips 24 1000
+pretrain 1 run --set watch.every=6 --set 'watch.train=[train.clips]' --set 'watch.validation=[val.clips]' --set watch.epochs=2 >run.log 2>&1 ||
+    fail "pretrain: $(tail -n 3 run.log)"
+run 1 "$bin/vjepa-evaluate" "$tiny" pretrained=run/step_00000024.h5 random=random:published --train train.clips --validation val.clips \
+    --out results >results.log 2>&1 || fail "evaluate: $(tail -n 3 results.log)"
+OMP_NUM_THREADS=1 "$bin/vjepa-bench" step "$tiny" --profile --repeats 3 --json >bench.json
+"$python" "$source_dir/tests/data/report_pages.py" make train.clips
+"$bin/vjepa-report" run train.clips results campaign spectra.h5 compare.h5 ridge.h5 knn.h5 bench.json scaling.csv model.csv phases.csv \
+    --paper paper.csv --out all.html
+pictures two
+pictures all
+printed all 'Loss and representation' 'In-run watch' 'Data: train.clips' 'Probes: results' 'Probes: campaign' 'Published numbers' \
+    'Spectra' 'Analysis: compare' 'Analysis: ridge' 'Bench: step' 'Roofline' 'Scaling: scaling.csv' 'its node' ' 40\.5 *$' # last column
 finish

@@ -40,6 +40,13 @@ python "$here/check_ridge.py" table probes alone table || fail "rows beside othe
 differences() { grep -E '(told apart|is better) \|$' "$1/results.md" | cut -d'|' -f1-9; } # without p, whose digits results.json cuts
 cmp <(differences alone) <(differences probes) && [[ $(differences alone | wc -l) == 4 ]] ||
     fail "the differences of the encoders are lost: $(cat probes/results.md)"
+# Beside an attentive probe: a line each for every task and share, of the same clips, under the same name.
+printf 'run: {seed: 7}\nmodel: {size: custom, width: 14, depth: 1, heads: 2}\nprobe: {pooling: [attentive], labels: [100, 50], seeds: 2, epochs: 1}\n' >attentive.yaml
+run 1 "$bin/vjepa-probe" attentive.yaml one=first_train.h5,first_val.h5 --out attentive >/dev/null 2>probe.log || fail "vjepa-probe: $(cat probe.log)"
+run 1 "$bin/vjepa-spectrum" ridge attentive.yaml first_train.h5 --validation first_val.h5 --table attentive >/dev/null
+lines() { sed -n "s/^| \([ab]\) | $1 |\( [0-9]* % | [0-9]* \/ [0-9]* |\) [0-9].*/\1 \2/p" attentive/results.md; }
+cmp <(lines attentive) <(lines ridge) && [[ $(lines ridge | wc -l) == 4 ]] && grep -q '| one |$' attentive/results.md ||
+    fail "ridge is not beside the attentive probe: $(cat attentive/results.md)"
 cp -r probes broken && sed -i 's/"seeds": 2/"seeds": "two"/' broken/results.json
 run 1 "$bin/vjepa-spectrum" ridge probe.yaml "${encoders[@]}" --table broken >/dev/null 2>broken.log && fail "results that cannot be read were replaced"
 grep -q 'entry 0 is no row of results' broken.log || fail "not said why: $(cat broken.log)"

@@ -11,12 +11,12 @@
 
 #include <cmocka.h>
 
+#include "base/markup.h"
 #include "report/decimate.h"
 #include "report/inside.h"
 #include "report/recorded.h"
 #include "report/script.h"
 #include "report/svg.h"
-#include "report/text.h"
 
 /* ------------------------------------------------------------------------------------------------ numbers */
 
@@ -204,54 +204,7 @@ static void test_a_curve_keeps_its_extremes(void **state)
     vj_curve_release(&curve);
 }
 
-/* ------------------------------------------------------------------------------------------------ escaping */
-
-typedef void put_text(FILE *out, const char *text);
-
-static void becomes(put_text *write, const char *text, const char *want)
-{
-    char *got = NULL;
-    size_t bytes;
-    FILE *out = open_memstream(&got, &bytes);
-    assert_non_null(out);
-    write(out, text);
-    assert_int_equal(fclose(out), 0);
-    assert_string_equal(got, want);
-    free(got);
-}
-
-static void test_escaping(void **state)
-{
-    (void)state;
-    becomes(vj_put_html, "<script a=\"b\">&'x'</script>",
-            "&#60;script a=&#34;b&#34;&#62;&#38;&#39;x&#39;&#60;/script&#62;");
-    becomes(vj_put_html, "größe 世界 \xf0\x9f\x8e\xa5", "größe 世界 \xf0\x9f\x8e\xa5");
-    becomes(vj_put_html, "\xff\xc0\xaf\x01\xed\xa0\x80z\xe4\xb8", "�������z��");
-    becomes(vj_put_html,
-            "a\xe2\x80\xae"
-            "b",
-            "a�b"); /* right-to-left override */
-    becomes(vj_put_markdown, "a|b\n# *c* [d](e) <f>", "a\\|b \\# \\*c\\* \\[d\\]\\(e\\) &#60;f&#62;");
-    becomes(vj_put_csv, "a,\"b\"", "\"a,\"\"b\"\"\"");
-    becomes(vj_put_csv, "=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\"");
-    becomes(vj_put_csv, "-1.5", "-1.5");
-    becomes(vj_put_csv, "-x", "'-x");
-}
-
-static void test_csv_numbers_come_back(void **state)
-{
-    (void)state;
-    static const double values[] = {0.1, 1.0 / 3.0, 123456789.0, -2.5e-300, 90000.0};
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        char *text = NULL;
-        size_t bytes;
-        FILE *out = open_memstream(&text, &bytes);
-        vj_put_csv_number(out, values[i]);
-        assert_int_equal(fclose(out), 0);
-        assert_true(strtod(text, NULL) == values[i]);
-        free(text);
-    }
-}
+/* ------------------------------------------------------------------------------------------------ drawing */
 
 /* Nothing that a name holds reaches gnuplot. */
 static void test_gnuplot_sees_no_text(void **state)
@@ -407,8 +360,6 @@ int main(void)
         cmocka_unit_test(test_no_table),
         cmocka_unit_test(test_peaks_stay),
         cmocka_unit_test(test_a_curve_keeps_its_extremes),
-        cmocka_unit_test(test_escaping),
-        cmocka_unit_test(test_csv_numbers_come_back),
         cmocka_unit_test(test_gnuplot_sees_no_text),
         cmocka_unit_test(test_svg),
         cmocka_unit_test(test_settings),

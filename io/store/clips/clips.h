@@ -73,13 +73,20 @@ typedef struct vj_clips vj_clips;
  *
  * Memory: every node holds 37 + 4 L bytes a clip (L labels) in shared memory, 82 MB for 2 million clips with one label;
  * if /dev/shm has no room for that, each rank holds its own copy, which is logged. Every rank holds the class names.
- * While rank 0 reads, it needs the same amount again and 8 bytes a clip more. comm may be VJ_ALONE. Collective: rank 0
- * reads the indices, all ranks get them. Free with vj_clips_close(), which is not collective.
+ * While rank 0 reads, it needs the same amount again and 8 + 4 L bytes a clip more. comm may be VJ_ALONE. Collective:
+ * rank 0 reads the indices, all ranks get them. Free with vj_clips_close(), which is not collective.
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
+/**
+ * The same for training, which needs no labels: a store with one frame a clip holds images, and its clips are read as
+ * `frames` equal frames, so that it can be opened beside stores of videos; and labels are dropped, all of them, if not
+ * all stores have the same names of labels.
+ */
+vj_status vj_clips_open_training(vj_clips **clips, const vj_strings *paths, int frames, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);
 
 int64_t vj_clips_count(const vj_clips *clips);
+/** Frames of every clip, as it is read. */
 int vj_clips_frames(const vj_clips *clips);
 /** Height and width of clip `clip` in pixels. */
 void vj_clips_geometry(const vj_clips *clips, int64_t clip, int *height, int *width);
@@ -160,7 +167,8 @@ typedef struct {
 vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, const vj_patience *patience, uint8_t *record);
 /** Verify the checksum of a clip's record. */
 vj_status vj_clips_check(const vj_clips *clips, int64_t clip, const uint8_t *record);
-/** Decode a record, which is untrusted, to frames; if raw, both may be the same memory. */
+/** Decode a record, which is untrusted, to frames; if raw, both may be the same memory. An image's frame is repeated.
+ */
 vj_status vj_clips_decode(const vj_clips *clips, int64_t clip, vj_coder *coder, const uint8_t *record, uint8_t *frames);
 
 /**

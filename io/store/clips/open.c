@@ -99,6 +99,7 @@ typedef struct {
     int64_t first, first_shard;       /* where its rows go */
     uint8_t dataset[VJ_MAX_DATASETS]; /* this store's number of a data set -> that of all stores */
     int64_t *wide;                    /* [clips] a column before it is narrowed */
+    int32_t *label;                   /* [clips, layout.label_count] */
 } index_reader;
 
 static vj_status get_column(const index_reader *r, const char *name, hid_t type, void *to)
@@ -132,6 +133,7 @@ static vj_status get_shards(const index_reader *r, vj_clips *clips)
             status = vj_raise(VJ_ERR_FORMAT, "%s is damaged: shard %lld has %lld bytes", r->path, (long long)s,
                               (long long)bytes[s]);
         shard->codec = r->layout.codec.codec;
+        shard->frames = r->layout.frames;
     }
     free(bytes);
     return status;
@@ -199,11 +201,14 @@ static vj_status get_datasets(const index_reader *r, vj_clips *clips)
     return VJ_OK;
 }
 
+/* Also of labels that are dropped: the fingerprint is of them, too. */
 static vj_status get_labels(const index_reader *r, vj_clips *clips)
 {
+    const int64_t labels = clips->layout.label_count;
     const hsize_t dims[2] = {(hsize_t)r->clips, (hsize_t)r->layout.label_count};
-    return vj_clips_get(r->file, r->path, "/clips/label", H5T_NATIVE_INT32, 2, dims,
-                        clips->label + r->first * r->layout.label_count);
+    VJ_TRY(vj_clips_get(r->file, r->path, "/clips/label", H5T_NATIVE_INT32, 2, dims, r->label));
+    if (labels > 0) memcpy(clips->label + r->first * labels, r->label, sizeof *r->label * (size_t)(r->clips * labels));
+    return VJ_OK;
 }
 
 /* With this store's own numbers of data sets, as when it was written. */
@@ -213,10 +218,11 @@ static vj_status check_fingerprint(const index_reader *r, const vj_clips *clips,
     if (!state) return vj_raise(VJ_ERR_MEMORY, "no memory for a checksum");
     VJ_ASSERT(XXH3_64bits_reset(state) == XXH_OK);
     const int labels = r->layout.label_count;
-    for (int64_t i = r->first; i < r->first + r->clips; i++)
+    for (int64_t k = 0; k < r->clips; k++) {
+        const int64_t i = r->first + k;
         vj_clips_fingerprint_add(state, clips->xxh3[i], clips->shape[i].height_less_1 + 1,
-                                 clips->shape[i].width_less_1 + 1, clips->dataset[i], clips->label + i * labels,
-                                 labels);
+                                 clips->shape[i].width_less_1 + 1, clips->dataset[i], r->label + k * labels, labels);
+    }
     const uint64_t found = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     VJ_TRY(vj_h5_get_u64(r->file, r->path, "fingerprint", fingerprint));
@@ -238,7 +244,7 @@ static void warn_of_bare_numbers(const index_reader *r, const vj_clips *clips, i
 
 static vj_status get_classes(const index_reader *r, vj_clips *clips)
 {
-    const int labels = r->layout.label_count;
+    const int labels = clips->layout.label_count;
     for (int l = 0; l < labels; l++) {
         vj_clips_classes own;
         const char *label = r->layout.label_names[l];
@@ -268,12 +274,32 @@ static vj_status get_columns(index_reader *r, vj_clips *clips, uint64_t *fingerp
 
 /* ------------------------------------------------------------------------------------------------ all indices */
 
-/* Codecs may differ from store to store, and data sets are known by name. */
-static vj_status join(index_reader *r, vj_clips *clips)
+static bool same_labels(const vj_clips_header *a, const vj_clips_header *b)
+{
+    bool same = a->label_count == b->label_count;
+    for (int l = 0; same && l < a->label_count; l++) same = strcmp(a->label_names[l], b->label_names[l]) == 0;
+    return same;
+}
+
+/* For training: images get as many frames as clips of videos; labels that not all stores have are dropped. */
+static void adapt(vj_clips_header *own, vj_clips *clips, int frames)
+{
+    if (own->frames == 1) own->frames = frames;
+    if (same_labels(own, &clips->layout)) return;
+    for (int l = 0; l < VJ_MAX_LABELS; l++) vj_clips_classes_release(&clips->classes[l]);
+    own->label_count = clips->layout.label_count = 0;
+}
+
+/* Codecs may differ from store to store, and data sets are known by name. frames: as of vj_clips_open_training(), or 0.
+ */
+static vj_status join(index_reader *r, vj_clips *clips, int frames)
 {
     vj_clips_header *all = &clips->layout;
-    if (r->first_shard == 0 && r->first == 0) *all = r->layout;
     vj_clips_header comparable = r->layout;
+    const bool first = r->first_shard == 0 && r->first == 0;
+    if (first) *all = r->layout;
+    if (frames > 0) adapt(&comparable, clips, frames);
+    if (first) all->frames = comparable.frames;
     comparable.codec = all->codec;
     comparable.dataset_count = all->dataset_count;
     memcpy(comparable.dataset_names, all->dataset_names, sizeof all->dataset_names);
@@ -292,9 +318,9 @@ static vj_status join(index_reader *r, vj_clips *clips)
     return VJ_OK;
 }
 
-static vj_status read_open_index(index_reader *r, vj_clips *clips, uint64_t *fingerprint)
+static vj_status read_open_index(index_reader *r, vj_clips *clips, int frames, uint64_t *fingerprint)
 {
-    VJ_TRY(join(r, clips));
+    VJ_TRY(join(r, clips, frames));
     VJ_TRY(vj_clips_extent(r->file, r->path, "/shards/bytes", &r->shards));
     VJ_TRY(vj_clips_extent(r->file, r->path, "/clips/xxh3", &r->clips));
     if (r->clips > INT32_MAX - r->first || r->shards > INT32_MAX - r->first_shard)
@@ -302,8 +328,11 @@ static vj_status read_open_index(index_reader *r, vj_clips *clips, uint64_t *fin
                         (long long)r->shards);
     VJ_TRY(resize_tables(clips, r->first + r->clips, r->first_shard + r->shards));
     r->wide = vj_calloc(r->clips, sizeof *r->wide);
-    vj_status status = r->wide ? get_columns(r, clips, fingerprint)
-                               : vj_raise(VJ_ERR_MEMORY, "no memory for a column of %lld clips", (long long)r->clips);
+    r->label = vj_calloc(r->clips * r->layout.label_count + 1, sizeof *r->label);
+    vj_status status = r->wide && r->label
+                           ? get_columns(r, clips, fingerprint)
+                           : vj_raise(VJ_ERR_MEMORY, "no memory for a column of %lld clips", (long long)r->clips);
+    free(r->label);
     free(r->wide);
     return status;
 }
@@ -323,7 +352,7 @@ static const char *what_it_is(const char *path)
     return access(name, F_OK) == 0 ? "it is a run folder" : "no readable index.h5 in it";
 }
 
-static vj_status read_index(vj_clips *clips, const char *dir, uint64_t *fingerprint)
+static vj_status read_index(vj_clips *clips, const char *dir, int frames, uint64_t *fingerprint)
 {
     index_reader r = {.dir = dir, .first = clips->count, .first_shard = clips->shards};
     vj_clips_index_path(r.path, dir);
@@ -334,7 +363,7 @@ static vj_status read_index(vj_clips *clips, const char *dir, uint64_t *fingerpr
     vj_status status;
     H5E_BEGIN_TRY
     {
-        status = read_open_index(&r, clips, fingerprint);
+        status = read_open_index(&r, clips, frames, fingerprint);
     }
     H5E_END_TRY
     H5Fclose(r.file); /* only read */
@@ -356,13 +385,13 @@ static vj_status refuse_twice(const vj_strings *paths)
     return VJ_OK;
 }
 
-static vj_status read_indices(vj_clips *clips, const vj_strings *paths)
+static vj_status read_indices(vj_clips *clips, const vj_strings *paths, int frames)
 {
     if (paths->count < 1) return vj_raise(VJ_ERR_USAGE, "no clip store was named");
     VJ_TRY(refuse_twice(paths));
     for (int p = 0; p < paths->count; p++) {
         uint64_t fingerprint = 0;
-        VJ_TRY(read_index(clips, paths->item[p], &fingerprint));
+        VJ_TRY(read_index(clips, paths->item[p], frames, &fingerprint));
         /* One store's fingerprint is its own; more are folded in, in order. */
         clips->fingerprint =
             p == 0 ? fingerprint : XXH3_64bits_withSeed(&fingerprint, sizeof fingerprint, clips->fingerprint);
@@ -452,13 +481,13 @@ static vj_status prepare_reading(vj_clips *clips)
     return vj_open_files_create(&clips->files, vj_open_files_limit());
 }
 
-vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm)
+static vj_status open_stores(vj_clips **clips, const vj_strings *paths, int frames, MPI_Comm comm)
 {
     const int rank = vj_comm_rank(comm);
     *clips = NULL;
     vj_clips *c = vj_calloc(1, sizeof *c);
     vj_status status = c ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to open a clip store");
-    if (rank == 0 && status == VJ_OK) status = read_indices(c, paths);
+    if (rank == 0 && status == VJ_OK) status = read_indices(c, paths, frames);
     status = vj_agree(comm, status);
     if (status == VJ_OK && comm != VJ_ALONE) status = broadcast(c, rank, comm);
     if (status == VJ_OK) find_largest(c);
@@ -469,6 +498,17 @@ vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm
     else
         vj_clips_close(c);
     return status;
+}
+
+vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm)
+{
+    return open_stores(clips, paths, 0, comm);
+}
+
+vj_status vj_clips_open_training(vj_clips **clips, const vj_strings *paths, int frames, MPI_Comm comm)
+{
+    VJ_ASSERT(frames > 0);
+    return open_stores(clips, paths, frames, comm);
 }
 
 void vj_clips_close(vj_clips *clips)

@@ -218,9 +218,12 @@ vj_status vj_clips_decode(const vj_clips *clips, int64_t clip, vj_coder *coder, 
     int height, width;
     const vj_clips_shard_file *s = &clips->shard[vj_clips_shard(clips, clip)];
     vj_clips_geometry(clips, clip, &height, &width);
-    vj_status status =
-        vj_record_decode(coder, s->codec, record, clips->bytes[clip], clips->layout.frames, height, width, frames);
-    return status == VJ_OK ? VJ_OK : vj_raise(status, "%s: clip %lld cannot be decoded", s->path, (long long)clip);
+    const vj_status status =
+        vj_record_decode(coder, s->codec, record, clips->bytes[clip], s->frames, height, width, frames);
+    if (status != VJ_OK) return vj_raise(status, "%s: clip %lld cannot be decoded", s->path, (long long)clip);
+    const int64_t bytes = vj_frames_bytes(1, height, width);
+    for (int t = s->frames; t < clips->layout.frames; t++) memcpy(frames + t * bytes, frames, (size_t)bytes);
+    return VJ_OK;
 }
 
 vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, uint8_t *frames)
@@ -231,5 +234,5 @@ vj_status vj_clips_read(const vj_clips *clips, int64_t clip, vj_coder *coder, ui
     if (!record) return vj_raise(VJ_ERR_MEMORY, "no memory for clip %lld", (long long)clip);
     VJ_TRY(vj_clips_fetch(clips, clip, &brief, record));
     VJ_TRY(vj_clips_check(clips, clip, record));
-    return raw ? VJ_OK : vj_clips_decode(clips, clip, coder, record, frames);
+    return vj_clips_decode(clips, clip, coder, record, frames);
 }

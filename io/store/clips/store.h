@@ -11,6 +11,7 @@ typedef struct {
     char path[VJ_CLIPS_FILE_PATH];
     int64_t bytes; /* of the file */
     vj_codec codec;
+    int32_t frames; /* of a record; 1 where layout.frames is more: an image, whose frame is repeated */
 } vj_clips_shard_file;
 
 /* Height and width in pixels, 1 to 65536: less 1, so that they fit in 16 bits. */

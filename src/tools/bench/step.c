@@ -67,7 +67,7 @@ static vj_status open_store(source *from, const vj_step *step, const char *path)
     vj_strings paths = {.count = 1};
     if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
-    VJ_TRY(vj_clips_open(&from->clips, &paths, step->layout.world));
+    VJ_TRY(vj_clips_open_training(&from->clips, &paths, (int)c->data.frames, step->layout.world));
     if (vj_clips_frames(from->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", path,
                         vj_clips_frames(from->clips), (long long)c->data.frames);

@@ -135,11 +135,10 @@ static void write_head(sheet *s)
     vj_canvas_text(&s->canvas, VJ_SHEET_MARGIN, VJ_SHEET_MARGIN, text, ink);
     if (s->masked)
         vj_canvas_text(&s->canvas, VJ_SHEET_MARGIN + VJ_LINE, VJ_SHEET_MARGIN,
-                       "masks: the crop that training sees; bright: context, hatched: to predict, black: left out",
-                       pale);
+                       "bright: context, hatched: to predict, black: left out", pale);
     else if (s->shown.rows > 0)
         vj_canvas_text(&s->canvas, VJ_SHEET_MARGIN + VJ_LINE, VJ_SHEET_MARGIN,
-                       "views: what probes see in training, in three epochs, then in testing", pale);
+                       "views: of three epochs of training, then of testing", pale);
 }
 
 /* ------------------------------------------------------------------------------------------------ frames */
@@ -199,12 +198,13 @@ static vj_status draw_clip(sheet *s, int64_t k)
 
 /* ------------------------------------------------------------------------------------------------ the sheet */
 
-static vj_status open_store(sheet *s, int64_t first, int64_t count)
+static vj_status open_store(sheet *s, const vj_config *masks, int64_t first, int64_t count)
 {
     vj_strings paths = {.count = 1};
     if (snprintf(paths.item[0], VJ_PATH, "%s", s->store) >= VJ_PATH)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", s->store);
-    VJ_TRY(vj_clips_open(&s->clips, &paths, VJ_ALONE));
+    VJ_TRY(masks ? vj_clips_open_training(&s->clips, &paths, (int)masks->data.frames, VJ_ALONE)
+                 : vj_clips_open(&s->clips, &paths, VJ_ALONE));
     const int64_t n = vj_clips_count(s->clips);
     if (first < 0 || first >= n || count < 1)
         return vj_raise(VJ_ERR_USAGE, "%s has clips 0 to %lld; %lld from clip %lld are asked for", s->store,
@@ -271,7 +271,7 @@ vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int6
                          const vj_config *views)
 {
     sheet s = {.store = store};
-    vj_status status = open_store(&s, first, *count);
+    vj_status status = open_store(&s, masks, first, *count);
     if (status == VJ_OK) status = open_masks(&s, masks);
     if (status == VJ_OK) status = open_views(&s, views);
     if (status == VJ_OK) status = lay_out(&s);

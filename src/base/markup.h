@@ -2,22 +2,27 @@
  * Text from anywhere, put into files of several formats so that it is shown and never interpreted: a run's name with
  * "<script>" in it is shown as these letters. Bytes that are not UTF-8 and control characters are shown as U+FFFD.
  */
-#ifndef VJ_REPORT_TEXT_H
-#define VJ_REPORT_TEXT_H
+#ifndef VJ_BASE_MARKUP_H
+#define VJ_BASE_MARKUP_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
 /** The next character of UTF-8 text; *text moves behind it. 0xFFFD for what is none, 0 at the end. */
-uint32_t vj_text_next(const char **text);
+uint32_t vj_utf8_next(const char **text);
 /** Number of characters. */
-int vj_text_length(const char *text);
+int vj_utf8_length(const char *text);
 
 /** Escaped for HTML and SVG, in text and in quoted attributes. */
 void vj_put_html(FILE *out, const char *text);
-/** Escaped for Markdown, on one line. */
+/**
+ * Escaped for Markdown, on one line: in a heading, a paragraph, an item of a list or a cell of a table. Only what would
+ * mean something is escaped, so that "random_fan_in" can also be read as it stands.
+ */
 void vj_put_markdown(FILE *out, const char *text);
+/** The same as the next cell of a table's line, which begins with "|": " text |". */
+void vj_put_markdown_cell(FILE *out, const char *text);
 /**
  * A cell of CSV, in quotes where needed. Text that a spreadsheet would take for a formula (it begins with = + @ or a
  * minus that no number follows) gets a ' before it.

@@ -1,5 +1,5 @@
-/* Escaping. */
-#include "report/text.h"
+/* Escapes text for HTML, Markdown and CSV. */
+#include "base/markup.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -8,7 +8,7 @@
 
 enum { REPLACEMENT = 0xFFFD };
 
-uint32_t vj_text_next(const char **text)
+uint32_t vj_utf8_next(const char **text)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char *at = (const unsigned char *)*text;
@@ -29,10 +29,10 @@ uint32_t vj_text_next(const char **text)
     return control || turns_text || code == 0xFFFE || code == 0xFFFF ? REPLACEMENT : code;
 }
 
-int vj_text_length(const char *text)
+int vj_utf8_length(const char *text)
 {
     int length = 0;
-    while (vj_text_next(&text)) length++;
+    while (vj_utf8_next(&text)) length++;
     return length;
 }
 
@@ -60,16 +60,44 @@ static void put_entity(FILE *out, uint32_t code)
 
 void vj_put_html(FILE *out, const char *text)
 {
-    for (uint32_t code; (code = vj_text_next(&text));) put_entity(out, code);
+    for (uint32_t code; (code = vj_utf8_next(&text));) put_entity(out, code);
+}
+
+/* Where the mark ends that would make a heading, a list or a line of what it begins: "# ", "- ", "---", "12. ". */
+static size_t end_of_mark(const char *text)
+{
+    const size_t digits = strspn(text, "0123456789");
+    const size_t end = digits > 0 ? digits + strspn(text + digits, ".)") : strspn(text, "#-+");
+    return end > digits && (text[end] == '\0' || isspace((unsigned char)text[end])) ? digits + 1 : 0;
+}
+
+/* Does this character of a text mean something to Markdown? An underscore inside a word does not. */
+static bool is_mark(const char *begin, const char *at)
+{
+    if (*at != '_') return *at && strchr("\\`*[]|~$", *at);
+    return at == begin || !isalnum((unsigned char)at[-1]) || !isalnum((unsigned char)at[1]);
 }
 
 void vj_put_markdown(FILE *out, const char *text)
 {
-    for (uint32_t code; (code = vj_text_next(&text));) {
-        if (code == '\n' || code == '\t') code = ' ';
-        if (code < 0x80 && strchr("\\`*_{}[]()#+-!|~$", (int)code)) putc('\\', out);
-        put_entity(out, code);
+    while (*text && isspace((unsigned char)*text)) text++;
+    const char *const begin = text, *const mark = text + end_of_mark(text);
+    while (*text) {
+        const bool escaped = is_mark(begin, text) || text + 1 == mark;
+        const uint32_t code = vj_utf8_next(&text);
+        if (escaped) putc('\\', out);
+        if (code == '&' || code == '<' || code == '>')
+            put_entity(out, code);
+        else
+            put_utf8(out, code == '\n' || code == '\t' ? ' ' : code);
     }
+}
+
+void vj_put_markdown_cell(FILE *out, const char *text)
+{
+    putc(' ', out);
+    vj_put_markdown(out, text);
+    fputs(" |", out);
 }
 
 static bool looks_like_formula(const char *text)
@@ -83,7 +111,7 @@ void vj_put_csv(FILE *out, const char *text)
     const bool formula = looks_like_formula(text), quoted = strpbrk(text, ",\"\n\r\t;") != NULL;
     if (quoted) putc('"', out);
     if (formula) putc('\'', out);
-    for (uint32_t code; (code = vj_text_next(&text));) {
+    for (uint32_t code; (code = vj_utf8_next(&text));) {
         if (code == '"') putc('"', out);
         put_utf8(out, code);
     }
