@@ -86,21 +86,27 @@ limit() {
     grep -q '^  last stopped: .*the end of run.max_hours' limit.status || fail "status does not say why it stopped: $(cat limit.status)"
 }
 
-# A node that is not the first dies in the midst of a step.
+# A node of a job that is not its first dies; the run goes on from a checkpoint and completes.
+lose_node() { # RUN JOB CHECKPOINT; a pattern of its path
+    local nodes
+    mapfile -t nodes < <(scontrol show hostnames "$(squeue -h -j "$2" -o %N)")
+    kill_node "${nodes[1]}"
+    completes "$1" "node killed in a $1"
+    [ "$(attempts "$1")" -ge 2 ] || fail "node killed in a $1: $(cat "$1/jobs/attempts.csv")"
+    says "$1" "resuming from .*/$1/$3" "node killed in a $1"
+}
+
+# In the midst of a step.
 node_in_step() {
-    local job nodes
+    local job
     job=$(submit step two_nodes --)
     pause_rank_1 step 12 || return
-    mapfile -t nodes < <(scontrol show hostnames "$(squeue -h -j "$job" -o %N)")
-    kill_node "${nodes[1]}"
-    completes step "node killed in a step"
-    [ "$(attempts step)" -ge 2 ] || fail "node killed in a step: $(cat step/jobs/attempts.csv)"
-    says step 'resuming from .*/step/step_000000[1-7]0.h5' "node killed in a step"
+    lose_node step "$job" 'step_000000[1-7]0.h5'
 }
 
 # The same while it writes a checkpoint; mpirun, which may return 0 then. The first start hangs in a write of the second one.
 node_in_checkpoint() {
-    local job nodes
+    local job
     chain_site checkpoint 2 1 "$by_mpirun"
     cat >>checkpoint.sh <<SITE
 if [ -n "\${SLURM_JOB_ID:-}" ] && [ ! -e "$scratch/hung_once" ]; then
@@ -111,11 +117,7 @@ SITE
     end_site checkpoint
     job=$(submit checkpoint checkpoint --)
     until_true 300 says_of_fault checkpoint || { fail "no checkpoint hangs: $(cat checkpoint/jobs/*)"; return; }
-    mapfile -t nodes < <(scontrol show hostnames "$(squeue -h -j "$job" -o %N)")
-    kill_node "${nodes[1]}"
-    completes checkpoint "node killed in a checkpoint"
-    [ "$(attempts checkpoint)" -ge 2 ] || fail "node killed in a checkpoint: $(cat checkpoint/jobs/attempts.csv)"
-    says checkpoint 'resuming from .*/step_00000010.h5' "node killed in a checkpoint"
+    lose_node checkpoint "$job" 'step_00000010.h5'
 }
 
 # Cancelled: nothing is submitted, until somebody does.
