@@ -48,22 +48,29 @@ if ((${#missing[@]})); then
     apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# NVIDIA's compiler for a machine without: 109 MB, in a folder of the checkout; and its disassembler, for tests/cuda_compile (6 MB).
-# Running needs the driver, and cuBLASLt for speed.
+# NVIDIA's compiler for a machine without: 109 MB, in a folder of the checkout; and its disassembler, for tests/cuda_compile (6 MB), which
+# tests also get where the compiler is. Running needs the driver, and cuBLASLt for speed.
+there() { command -v "$1" >/dev/null || [ -x "/usr/local/cuda/bin/$1" ]; }
+wheels=()
+[ "$preset" != cuda ] || there nvcc || wheels+=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88
+    nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85)
+if [ "$preset" = cuda ] || { [ "$preset" = dev ] && there nvcc; }; then
+    there cuobjdump || wheels+=(nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.86)
+fi
+folder=build-cuda-compiler
+if ((${#wheels[@]})) && [ "$(cat $folder/wheels 2>/dev/null)" != "${wheels[*]}" ]; then
+    echo "== getting from the Python package index: ${wheels[*]}"
+    rm -rf $folder # pip adds nothing to what is there
+    if python3 -m pip install --quiet --no-deps --target $folder "${wheels[@]}"; then
+        echo "${wheels[*]}" >$folder/wheels
+    elif [ "$preset" = cuda ]; then
+        exit 1
+    else
+        echo "the disassembler could not be got: tests/cuda_compile will say what it cannot look at" >&2
+    fi
+fi
 if [ "$preset" = cuda ]; then
     preset=release
-    there() { command -v "$1" >/dev/null || [ -x "/usr/local/cuda/bin/$1" ]; }
-    wheels=()
-    there nvcc || wheels+=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88
-        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85)
-    there cuobjdump || wheels+=(nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.86)
-    folder=build-cuda-compiler
-    if ((${#wheels[@]})) && [ "$(cat $folder/wheels 2>/dev/null)" != "${wheels[*]}" ]; then
-        echo "== getting from the Python package index: ${wheels[*]}"
-        rm -rf $folder # pip adds nothing to what is there
-        python3 -m pip install --quiet --no-deps --target $folder "${wheels[@]}"
-        echo "${wheels[*]}" >$folder/wheels
-    fi
     options=(-D VJEPA_CUDA=ON)
     if [ -x build-cuda-compiler/nvidia/cu13/bin/nvcc ]; then options+=(-D "VJEPA_NVCC=$PWD/build-cuda-compiler/nvidia/cu13/bin/nvcc"); fi
 fi

@@ -38,6 +38,7 @@ static vj_status open_encoders(vj_evaluation *e)
                      .tensor = e->tensor};
     f->clips = e->train.clips;
     VJ_TRY(vj_frozen_open_encoders(f, &encoders));
+    VJ_TRY(vj_tensor_use_device(e->tensor, f->be, &e->layout));
     for (int i = 0; i < f->count; i++) {
         VJ_ASSERT(e->layout.tensor_rank > 0 || e->train.set.segments * f->encoder[i]->net.tokens == e->tokens);
         VJ_TRY(vj_frozen_digest(f->encoder[i], &e->encoder_digest[i]));

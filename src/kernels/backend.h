@@ -192,6 +192,7 @@ typedef struct {
     void (*settle)(vj_backend *be);
     void (*kernels)(const vj_backend *be, vj_kernels *kernels); /* fills in what decides on bits, but the precision */
     void (*describe)(const vj_backend *be, char *text, size_t bytes); /* "avx2 + onednn, 2 threads": how it computes */
+    void (*set_precision)(vj_backend *be); /* be->precision was changed; NULL: nothing to do */
     /* Who multiplies: vj_backend_set_products() and its kin. */
     vj_status (*set_products)(vj_backend *be, const char *name);
     const char *(*products)(const vj_backend *be);

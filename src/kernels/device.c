@@ -133,6 +133,7 @@ void vj_backend_set_precision(vj_backend *be, vj_precision precision)
 {
     VJ_ASSERT(precision == VJ_FP32 || precision == VJ_BF16);
     be->precision = precision;
+    if (be->device->set_precision) be->device->set_precision(be);
     describe(be);
 }
 

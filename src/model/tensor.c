@@ -1,4 +1,4 @@
-/* Sums and gathers over a tensor group, through host views of device memory. */
+/* Sums and gathers over a tensor group: between devices that share memory, else through host views of device memory. */
 #include "model/tensor.h"
 
 #include <stdlib.h>
@@ -17,24 +17,59 @@ vj_status vj_tensor_open(vj_tensor **tensor, const vj_layout *layout, bool seque
     return VJ_OK;
 }
 
+vj_status vj_tensor_use_device(vj_tensor *t, vj_backend *be, const vj_layout *layout)
+{
+    return t ? vj_tensor_device_open(&t->device, be, t->comm, layout->place.node, layout->data_rank == 0) : VJ_OK;
+}
+
 void vj_tensor_close(vj_tensor *t)
 {
     if (!t) return;
+    vj_tensor_device_close(t->device);
     vj_group_close(t->group);
     free(t);
 }
 
 typedef enum { SUM, SUM_ROWS, GATHER_ROWS } exchange;
 
+static void exchange_on_host(exchange what, vj_tensor *t, vj_backend *be, float *x, int64_t n, const int64_t *first)
+{
+    float *view = vj_map(be, x, n * (int64_t)sizeof *x, VJ_MAP_READ | VJ_MAP_WRITE);
+    if (what == SUM)
+        vj_group_allreduce(t->group, view, n);
+    else if (what == SUM_ROWS)
+        vj_group_reduce_scatter(t->group, view, first);
+    else
+        vj_group_allgather(t->group, view, first);
+    vj_unmap(be, view);
+}
+
+static void exchange_on_devices(exchange what, vj_tensor *t, float *x, int64_t n, const int64_t *first)
+{
+    if (what == SUM)
+        vj_tensor_device_allreduce(t->device, x, n);
+    else if (what == SUM_ROWS)
+        vj_tensor_device_reduce_scatter(t->device, x, first);
+    else
+        vj_tensor_device_allgather(t->device, x, first);
+}
+
+/* Floats that are exchanged at a time. */
+static int64_t piece_of(const vj_tensor *t, const vj_backend *be, int64_t all)
+{
+    if (t->device) return VJ_TENSOR_PIECE;
+    return vj_device_is_host(be) ? all : VJ_MAP_BYTES / (int64_t)sizeof(float);
+}
+
 /*
- * What the ranks exchange of x [R, width]: in views as large as the backend has, each with all ranks' rows that lie in
- * it. Its time is communication, whatever the phase.
+ * What the ranks exchange of x [R, width]: in pieces as long as there can be, each with all ranks' rows that lie in it.
+ * Its time is communication, whatever the phase.
  */
 static void perform(exchange what, vj_tensor *t, vj_backend *be, float *x, int64_t R, int64_t width)
 {
     const double began_s = vj_now();
     const vj_phase phase = vj_phase_enter(be, VJ_PHASE_REDUCE);
-    const int64_t all = R * width, piece = vj_device_is_host(be) ? all : VJ_MAP_BYTES / (int64_t)sizeof *x;
+    const int64_t all = R * width, piece = piece_of(t, be, all);
     for (int64_t at = 0, n; at < all; at += n) {
         n = all - at < piece ? all - at : piece;
         int64_t first[VJ_TENSOR_MOST + 1] = {0}, unused;
@@ -43,14 +78,10 @@ static void perform(exchange what, vj_tensor *t, vj_backend *be, float *x, int64
             const int64_t end = first[r + 1] * width - at;
             first[r + 1] = end < 0 ? 0 : end > n ? n : end;
         }
-        float *view = vj_map(be, x + at, n * (int64_t)sizeof *x, VJ_MAP_READ | VJ_MAP_WRITE);
-        if (what == SUM)
-            vj_group_allreduce(t->group, view, n);
-        else if (what == SUM_ROWS)
-            vj_group_reduce_scatter(t->group, view, first);
+        if (t->device)
+            exchange_on_devices(what, t, x + at, n, first);
         else
-            vj_group_allgather(t->group, view, first);
-        vj_unmap(be, view);
+            exchange_on_host(what, t, be, x + at, n, first);
     }
     vj_phase_enter(be, phase);
     t->comm_s += vj_now() - began_s;

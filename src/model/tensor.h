@@ -7,14 +7,16 @@
 #define VJ_MODEL_TENSOR_H
 
 #include "model/params.h"
+#include "model/tensor_device.h"
 #include "parallel/group.h"
 #include "parallel/parallel.h"
 
 enum { VJ_TENSOR_MOST = 64 }; /* ranks */
 
 typedef struct {
-    MPI_Comm comm;   /* borrowed from the layout */
-    vj_group *group; /* owned */
+    MPI_Comm comm;            /* borrowed from the layout */
+    vj_group *group;          /* owned */
+    vj_tensor_device *device; /* owned; NULL: sums and gathers go through the host */
     int rank, size;
     bool sequence; /* the stream between products is divided by rows */
     double comm_s; /* seconds spent in these functions so far */
@@ -22,6 +24,11 @@ typedef struct {
 
 /** Open the layout's tensor group; *tensor stays NULL if it has one rank. Collective. Free with vj_tensor_close(). */
 vj_status vj_tensor_open(vj_tensor **tensor, const vj_layout *layout, bool sequence);
+
+/** Let the ranks' devices exchange without the host, if they can. Fails without memory. The backend must stay open
+ * until the group is closed. Collective. */
+vj_status vj_tensor_use_device(vj_tensor *tensor, vj_backend *be, const vj_layout *layout);
+
 void vj_tensor_close(vj_tensor *tensor);
 
 /** Replace x [n] by its sum over the ranks, on all of them (all-reduce). */

@@ -152,7 +152,7 @@ static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
     return vj_precision_of(c) == VJ_BF16 && copies > parts ? copies : parts;
 }
 
-/* Of a device that is not the host: what the host has no part of. The other lane sums over ranks. */
+/* Of a device that is not the host: what the host has no part of. The other lane sums over data ranks. */
 static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ranks, vj_loader_bytes loader)
 {
     const vj_params *ps = &m->net.params;
@@ -164,7 +164,7 @@ static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ra
            vj_weight_gather_packed(ps, feature, rounded) * (int64_t)sizeof(float) +
            (m->by_rows_count + cells) * (int64_t)sizeof(float) +
            VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames + scratch_bytes(m, c) +
-           (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES + WORKSPACE;
+           (c->parallel.tensor > 1 ? VJ_TENSOR_ROOM_BYTES : 0) + (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES + WORKSPACE;
 }
 
 /* What is there while products are timed, before the model is: of a small model less. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/neighbours.h"
 #include "parallel/device_gather.h"
 #include "parallel/gradient_sum.h"
 #include "parallel/parallel.h"
@@ -28,67 +29,19 @@ struct vj_peers {
     vj_sum_device device;         /* as the sum asks it */
     vj_gradient_sum *sum;         /* owned */
     vj_device_gather *gather;     /* owned; NULL: nothing is gathered */
-    int rank, size;               /* on this node */
-    void **vector[VECTORS];       /* [size] of each rank, as memory of this device; own ones are borrowed. Owned */
-    vj_event **event[MARKS];      /* [size] vj_sum_mark of each rank; of the backend. Owned */
+    vj_neighbours of_node;        /* its ranks' vectors, and for each vj_sum_mark their events */
     vj_event *slot[VJ_SUM_SLOTS]; /* of the backend */
     message_block *blocks;        /* owned */
 };
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* What a rank tells the others. */
-typedef struct {
-    vj_device_handle vector[VECTORS], event[MARKS];
-    int failed;
-} offer;
-
-/* NULL: there is none. */
-static void *own_vector(const vj_peers *p, int which)
-{
-    if (which == GRADIENT) return p->plan.gradient;
-    return which - GATHERED < p->plan.vectors ? p->plan.memory[which - GATHERED] : NULL;
-}
-
-static vj_status make_offer(vj_peers *p, offer *mine)
-{
-    for (int v = 0; v < VECTORS; v++)
-        if (own_vector(p, v)) VJ_TRY(vj_device_share(p->be, own_vector(p, v), &mine->vector[v]));
-    for (int e = 0; e < MARKS; e++) VJ_TRY(vj_event_share(p->be, &p->event[e][p->rank], &mine->event[e]));
-    return VJ_OK;
-}
-
-static vj_status take_offers(vj_peers *p, const offer *of)
-{
-    for (int r = 0; r < p->size; r++) {
-        if (r == p->rank) continue;
-        for (int v = 0; v < VECTORS; v++)
-            if (own_vector(p, v)) VJ_TRY(vj_device_open(p->be, &of[r].vector[v], &p->vector[v][r]));
-        for (int e = 0; e < MARKS; e++) VJ_TRY(vj_event_open(p->be, &of[r].event[e], &p->event[e][r]));
-    }
-    return VJ_OK;
-}
-
-/* VJ_ERR_LIBRARY: a device or the system refused. */
+/* Open what the ranks of this node share. VJ_ERR_LIBRARY: a device or the system refused. */
 static vj_status connect(vj_peers *p)
 {
-    offer mine = {0}, *of = vj_calloc(p->size, sizeof *of);
-    vj_status status = vj_agree(p->comm, of ? VJ_OK : VJ_ERR_MEMORY);
-    if (status == VJ_OK) status = vj_agree(p->comm, make_offer(p, &mine));
-    if (status == VJ_OK) MPI_Allgather(&mine, sizeof mine, MPI_BYTE, of, sizeof mine, MPI_BYTE, p->window.node);
-    if (status == VJ_OK) status = vj_agree(p->comm, take_offers(p, of));
-    free(of);
-    return status;
-}
-
-static vj_status allocate(vj_peers *p)
-{
-    bool all = true;
-    for (int v = 0; v < VECTORS; v++) all &= (p->vector[v] = vj_calloc(p->size, sizeof **p->vector)) != NULL;
-    for (int e = 0; e < MARKS; e++) all &= (p->event[e] = vj_calloc(p->size, sizeof **p->event)) != NULL;
-    if (!all) return vj_raise(VJ_ERR_MEMORY, "no memory for the addresses of %d ranks' vectors", p->size);
-    for (int v = 0; v < VECTORS; v++) p->vector[v][p->rank] = own_vector(p, v);
-    return VJ_OK;
+    void *own[VECTORS] = {p->plan.gradient};
+    for (int v = 0; v < p->plan.vectors; v++) own[GATHERED + v] = p->plan.memory[v];
+    return vj_neighbours_open(&p->of_node, p->be, p->comm, p->window.node, own, VECTORS, MARKS);
 }
 
 int64_t vj_peers_bucket(int64_t bucket_mb, int nodes)
@@ -110,7 +63,7 @@ static vj_status open_sum(vj_peers *p)
 {
     const vj_window *w = &p->window;
     p->device = sum_device;
-    p->device.vectors = (float *const *)p->vector[GRADIENT];
+    p->device.vectors = (float *const *)p->of_node.vector[GRADIENT];
     if (w->nodes > 1 && sends_its_own(w) && vj_device_messages(p->be, w->across, p->comm))
         p->device.to_host = p->device.to_device = NULL;
     const vj_gradient_sum_plan plan = {.n = p->plan.n,
@@ -134,16 +87,9 @@ static vj_status open_gather(vj_peers *p)
                                   .user = p};
     for (int v = 0; v < plan.vectors; v++) {
         plan.vector[v] = p->plan.gathered[v];
-        plan.vector[v].of = p->vector[GATHERED + v];
+        plan.vector[v].of = p->of_node.vector[GATHERED + v];
     }
     return vj_device_gather_open(&p->gather, &p->window, &plan);
-}
-
-static void warn_of_refusal(void)
-{
-    vj_warn("the GPUs of a node cannot share memory, so gradients are summed through host memory, which is slow. Under "
-            "Slurm let every task see all GPUs of the node (--gpus-per-node with --gpu-bind=none); in containers share "
-            "the IPC and PID namespaces");
 }
 
 vj_status vj_peers_open(vj_peers **peers, vj_backend *be, MPI_Comm comm, const vj_peers_plan *plan)
@@ -154,11 +100,8 @@ vj_status vj_peers_open(vj_peers **peers, vj_backend *be, MPI_Comm comm, const v
     VJ_TRY(vj_agree(comm, p ? VJ_OK : VJ_ERR_MEMORY));
     *p = (vj_peers){.be = be, .comm = comm, .plan = *plan};
     vj_status status = vj_window_open(&p->window, comm, 1, plan->node);
-    p->rank = p->window.node_rank;
-    p->size = p->window.node_size;
-    if (status == VJ_OK) status = vj_agree(comm, allocate(p));
     if (status == VJ_OK) status = connect(p);
-    if (status == VJ_ERR_LIBRARY && vj_comm_rank(comm) == 0) warn_of_refusal();
+    if (status == VJ_ERR_LIBRARY && vj_comm_rank(comm) == 0) vj_neighbours_warn();
     if (status == VJ_OK) status = vj_agree(comm, open_sum(p));
     if (status == VJ_OK) status = vj_agree(comm, open_gather(p));
     if (status == VJ_OK) {
@@ -172,16 +115,11 @@ vj_status vj_peers_open(vj_peers **peers, vj_backend *be, MPI_Comm comm, const v
 void vj_peers_close(vj_peers *p)
 {
     if (!p) return;
-    (void)vj_sync(p->be);
-    for (int v = 0; v < VECTORS; v++)
-        for (int r = 0; r < p->size; r++)
-            if (p->vector[v] && r != p->rank) vj_device_free(p->be, p->vector[v][r]);
+    vj_neighbours_close(&p->of_node);
     MPI_Barrier(p->comm); /* nobody frees what another still has open */
     vj_gradient_sum_close(p->sum);
     vj_device_gather_close(p->gather);
     vj_window_close(&p->window);
-    for (int v = 0; v < VECTORS; v++) free(p->vector[v]);
-    for (int e = 0; e < MARKS; e++) free(p->event[e]);
     while (p->blocks) {
         message_block *block = p->blocks;
         p->blocks = block->next;
@@ -200,18 +138,6 @@ const char *vj_peers_way(const vj_peers *p)
 
 /* ------------------------------------------------------------------------------------------------ sums */
 
-/* This rank's event of that name is here. */
-static void record(vj_peers *p, vj_sum_mark mark)
-{
-    vj_event_record_again(p->be, p->event[mark][p->rank]);
-}
-
-/* What is called from now on in this lane comes after all ranks' events of that name. */
-static void follow_all(vj_peers *p, vj_sum_mark mark)
-{
-    for (int r = 0; r < p->size; r++) vj_event_follow(p->be, p->event[mark][r]);
-}
-
 /* The gradient is made and read in the lane compute, summed and delivered in the lane exchange. */
 static vj_lane lane_of(vj_sum_mark mark, vj_sum_mark in_compute)
 {
@@ -222,7 +148,7 @@ static void mark_sum(void *peers, vj_sum_mark mark)
 {
     vj_peers *p = peers;
     const vj_lane lane = vj_lane_enter(p->be, lane_of(mark, VJ_SUM_MADE));
-    record(p, mark);
+    vj_neighbours_record(&p->of_node, (int)mark);
     vj_lane_enter(p->be, lane);
 }
 
@@ -230,7 +156,7 @@ static void follow_sum(void *peers, vj_sum_mark mark)
 {
     vj_peers *p = peers;
     const vj_lane lane = vj_lane_enter(p->be, lane_of(mark, VJ_SUM_DELIVERED));
-    follow_all(p, mark);
+    vj_neighbours_follow(&p->of_node, (int)mark);
     vj_lane_enter(p->be, lane);
 }
 
@@ -318,7 +244,7 @@ static double end(void *peers)
     vj_peers *p = peers;
     double began_s = vj_now();
     made(p, p->be, 0, NULL);
-    while (p->window.nodes > 1 && !vj_event_done(p->be, p->event[VJ_SUM_MADE][p->rank])) {
+    while (p->window.nodes > 1 && !vj_event_done(p->be, p->of_node.event[VJ_SUM_MADE][p->of_node.rank])) {
         vj_window_idle(&p->window);
         made(p, p->be, 0, NULL);
         began_s = vj_now();

@@ -30,6 +30,7 @@ static vj_status open_step(vj_step *s)
     divide_batch(s);
     VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, vj_precision_of(c), &s->layout.place, s->layout.world));
     VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
+    VJ_TRY(vj_tensor_use_device(s->tensor, s->be, &s->layout));
 
     const vj_shape shape = vj_shape_from(c);
     const vj_objective_settings settings = vj_objective_from(c);
@@ -70,8 +71,8 @@ void vj_step_close(vj_step *s)
     vj_spectrum_close(s->spectrum);
     vj_optimizer_close(s->optimizer);
     vj_model_destroy(s->model);
-    vj_backend_close(s->be);
     vj_tensor_close(s->tensor);
+    vj_backend_close(s->be);
     vj_layout_close(&s->layout);
     free(s);
 }

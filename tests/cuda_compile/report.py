@@ -6,8 +6,9 @@ import glob
 import os
 import re
 import shutil
-import subprocess
 import sys
+
+import machine_code
 
 # Of a multiprocessor: registers, threads, and KB of shared memory with 1 KB for each block.
 REGISTERS, MOST_THREADS = 65536, 2048
@@ -23,23 +24,6 @@ MEANT = [
     (r"wgmma_(forward|backward)<", "sm_90a", ["HGMMA", "LDGSTS", "USETMAXREG", "WARPGROUP"]),
 ]
 NEVER = ["LDL", "STL"]
-
-
-def names_of(mangled):
-    """Names as they are in the sources: without arguments, namespaces that have no name, and casts."""
-    out = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True).stdout
-    short = {}
-    for symbol, name in zip(mangled, out.splitlines()):
-        name = re.sub(r"\(anonymous namespace\)::", "", name)
-        name = re.sub(r"\((?:int|unsigned int|long|bool)\)", "", name)
-        name = name[len("void "):] if name.startswith("void ") else name
-        depth = end = 0
-        for end, c in enumerate(name + "("):
-            depth += (c == "<") - (c == ">")
-            if c == "(" and depth == 0:
-                break
-        short[symbol] = re.sub(r"\bunsigned short\b", "bf16", name[:end]).replace(" ", "")
-    return short
 
 
 class Kernel:
@@ -86,15 +70,12 @@ def read_ptx(folder, kernels):
 def read_code(cuobjdump, folder, kernels):
     for cubin in sorted(glob.glob(f"{folder}/*.d/*.cubin")):
         arch = re.search(r"(sm_\w+|compute_\w+)\.cubin$", cubin)[1].replace("compute_", "sm_")
-        text = subprocess.run([cuobjdump, "--dump-sass", cubin], capture_output=True, text=True)
-        if text.returncode:
-            sys.exit(f"FAIL: {cuobjdump} --dump-sass {cubin}: {text.stderr.strip()}")
-        count = collections.Counter()
-        for line in text.stdout.splitlines():
-            if m := re.search(r"Function : (\S+)", line):
-                count = kernels[m[1]].count[arch] = collections.Counter()
-            elif m := re.search(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[T\d]+ )?\s*([A-Z][A-Z0-9_]*)", line):
-                count[m[1]] += 1
+        try:
+            functions = machine_code.read(cuobjdump, cubin)
+        except RuntimeError as trouble:
+            sys.exit(f"FAIL: {trouble}")
+        for symbol, code in functions.items():
+            kernels[symbol].count[arch] = collections.Counter(machine_code.opcode(x) for x in code)
 
 
 def blocks(threads, registers, shared, arch):
@@ -171,7 +152,7 @@ def main():
     if cuobjdump:
         read_code(cuobjdump, folder, symbols)
     found = [s for s in symbols if symbols[s].registers]
-    short = names_of(found)
+    short = machine_code.names_of(found)
     kernels = {}
     for s in found:
         if short[s] in kernels:
@@ -191,8 +172,6 @@ def main():
     compare(path, kernels, problems)
     if cuobjdump:
         check_code(kernels, problems)
-    else:
-        print("SKIPPED: machine code was not looked at, for there is no cuobjdump; 'bash jobs/setup.sh cuda' gets it")
     for problem in problems:
         print("FAIL:", problem, file=sys.stderr)
     print(f"{len(kernels)} kernels, {len(problems)} problems")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What NVIDIA's compiler makes of src/kernels/cuda, without a GPU: spills and local memory are errors, registers are held
 # against registers.txt, and the machine code has the instructions that it is meant to have (report.py).
-#   run.sh [--update] [--newer]      # --update writes registers.txt anew; --newer also compiles the PTX for sm_100 and sm_120
+#   run.sh [--update] [--newer]      # --update writes registers.txt and the tables of docs/roofline.md anew; --newer also compiles the PTX for sm_100 and sm_120
 # VJEPA_NVCC names the compiler (default: nvcc). What it made is kept in ./cuda_compile and used again while it is
 # newer than the sources.
 set -euo pipefail
@@ -81,6 +81,14 @@ ls -S "$source_dir"/src/kernels/cuda/*.cu | xargs -n 1 -P "${VJ_COMPILE_JOBS:-2}
 for folder in "$(dirname "$nvcc")" "$source_dir/build-cuda-compiler/nvidia/cu13/bin"; do PATH=$PATH:$folder; done
 export PATH
 rc=0
+"$nvcc" --version | sed -n 's/.*release .*, V\([0-9.]*\).*/nvcc \1/p' >"$out/compiler.txt"
 python3 "$here/report.py" $update "$here/registers.txt" "$out" || rc=$?
+if command -v cuobjdump >/dev/null; then
+    python3 "$here/roofline.py" "$([ "$update" ] && echo --write || echo --check)" "$out" || rc=1
+elif [ $rc = 0 ]; then
+    echo "SKIPPED: the compiler found nothing wrong, but there is no cuobjdump: nobody looked for local memory (LDL, STL) and tensor cores (HMMA," >&2
+    echo "HGMMA) in the machine code, nor whether docs/roofline.md is of it. 'bash jobs/setup.sh cuda' gets it" >&2
+    rc=77
+fi
 echo "took $((SECONDS - begin)) s"
 exit "$rc"

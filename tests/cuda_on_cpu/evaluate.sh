@@ -70,7 +70,7 @@ import csv
 seen = [[row[name] for row in csv.DictReader(open(f'{run}/metrics.csv')) for name in ('watch_knn', 'watch_probe') if row[name]]
         for run in ('seen_cpu', 'seen', 'seen_zero')]
 print(*seen)
-assert len(seen[1]) == 4 and seen[1] == seen[2], seen
-assert len(seen[0]) == 4 and all(abs(float(x) - float(y)) < 2.5 * 100 / 12 for x, y in zip(*seen[:2])), seen  # two clips of twelve
+assert len(seen[1]) == 6 and seen[1] == seen[2], seen
+assert len(seen[0]) == 6 and all(abs(float(x) - float(y)) < 2.5 * 100 / 12 for x, y in zip(*seen[:2])), seen  # two clips of twelve
 PYTHON
 finish

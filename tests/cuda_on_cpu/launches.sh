@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # What a step asks of a GPU. With as many blocks as ViT-H/16 has: at most 2500 launches, of the optimizer two for the update. The host
-# waits for the GPU at most twice, with several microbatches and all that is measured in a step, also on two ranks of a node.
+# waits for the GPU at most twice, with several microbatches and all that is measured in a step, also on two ranks of a node, in a
+# tensor group and between nodes.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 make_store train.clips 16
+nodes=()
 usage() { # RANKS STEPS [ARGS]: launches, waits and launches of adamw, of a rank
     local ranks=$1 steps=$2
     shift 2
     rm -rf run
-    EMU_REPORT=2 EMU_DEVICES=$ranks run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir=run --set train.backend=cuda \
+    EMU_REPORT=2 EMU_DEVICES=$ranks run "$ranks" "${nodes[@]}" "$bin/vjepa-pretrain" "$tiny" --set run.dir=run --set train.backend=cuda \
         --set train.stop_after="$steps" --set checkpoint.at_end=false --set checkpoint.every=0 --set parallel.check_every=0 "$@" >run.log 2>&1 ||
         { fail "a run of $steps steps ended with $?: $(tail -n 5 run.log)"; return; }
     # How often products are timed at the start depends on how fast they are.
@@ -38,4 +40,14 @@ each 'two ranks, zero' 2 2 5 "${small[@]}" --set log.rank_every=1 --set parallel
 at_most 'two ranks, zero' waits "$waits" 2
 each 'two ranks, reproducible' 2 2 5 "${small[@]}" --set log.rank_every=0 --set parallel.reduction=reproducible
 at_most 'two ranks, reproducible' waits "$waits" 2
+each 'tensor group' 3 2 5 "${small[@]}" --set log.rank_every=1 --set parallel.tensor=3 --set train.precision=bf16
+at_most 'tensor group' waits "$waits" 2
+# Two nodes, which the wrapper makes of one. The host asks the GPU and MPI in turn what is done: it waits for neither.
+nodes=(env LD_PRELOAD="$tools/libcount_mpi.so" VJEPA_NODE_RANKS=1)
+each 'two nodes' 2 2 5 "${small[@]}" --set log.rank_every=1
+at_most 'two nodes' waits "$waits" 2
+each 'two nodes, zero' 2 2 5 "${small[@]}" --set log.rank_every=1 --set parallel.zero=1 --set train.precision=bf16
+at_most 'two nodes, zero' waits "$waits" 2
+each 'two nodes, reproducible' 2 2 5 "${small[@]}" --set log.rank_every=0 --set parallel.reduction=reproducible
+at_most 'two nodes, reproducible' waits "$waits" 2
 finish

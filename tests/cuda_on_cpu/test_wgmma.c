@@ -328,21 +328,27 @@ static void who_multiplies_attends(void **state)
     for (int i = 0; i < 4; i++) forget(&all[i]);
 }
 
-/* A device on which products are right and attention is not: a warning, and mma computes it. */
+/* A device on which products are right and attention is not: a warning, and mma computes it. If the backend is opened
+ * in fp32, when bf16 is asked for. */
 static void wrong_attention_is_found(void **state)
 {
     (void)state;
     if (!device_has_wgmma()) skip();
-    char warning[512];
+    char warning[512] = "";
     vj_backend *be = open_with("mma");
     attended mma = attend(be, 80, 2, TOKENS);
     close_cuda(be);
     setenv("EMU_BROKEN", "wgmma_registers", 1);
+    setenv("VJ_PRODUCTS", "wgmma", 1);
     vj_status_divert(warning, sizeof warning);
-    be = open_with("wgmma");
+    assert_int_equal(vj_backend_open(&be, "cuda", VJ_FP32, 1), VJ_OK);
+    assert_string_equal(warning, "");
+    vj_backend_set_precision(be, VJ_BF16);
     vj_status_divert(NULL, 0);
+    unsetenv("VJ_PRODUCTS");
     print_message("%s\n", warning);
     assert_non_null(strstr(warning, "attention by wgmma is wrong on"));
+    assert_string_equal(vj_backend_products(be), "wgmma");
     attended found = attend(be, 80, 2, TOKENS);
     unsetenv("EMU_BROKEN");
     close_cuda(be);
@@ -374,9 +380,19 @@ static void wrong_device_is_found(void **state)
     vj_status_divert(warning, sizeof warning);
     assert_int_equal(vj_backend_open(&be, "cuda", VJ_BF16, 1), VJ_OK);
     vj_status_divert(NULL, 0);
-    unsetenv("EMU_BROKEN");
     assert_int_equal(vj_backend_set_products(be, "wgmma"), VJ_ERR_USAGE); /* it is not tried twice */
     assert_string_equal(vj_backend_products(be), "own");
+    close_cuda(be);
+
+    /* Opened in fp32: it is found when bf16 is asked for, and what was chosen is given up. */
+    assert_int_equal(vj_backend_open(&be, "cuda", VJ_FP32, 1), VJ_OK);
+    assert_int_equal(vj_backend_set_products(be, "wgmma"), VJ_OK);
+    vj_status_divert(warning, sizeof warning);
+    vj_backend_set_precision(be, VJ_BF16);
+    vj_status_divert(NULL, 0);
+    unsetenv("EMU_BROKEN");
+    assert_non_null(strstr(warning, "products by wgmma are wrong on"));
+    assert_string_equal(vj_backend_products(be), "mma");
     close_cuda(be);
     release(&mma), release(&own);
 }

@@ -33,7 +33,7 @@ PY
 printf 'path,label\nholiday.mp4,0\nbirthday.mov,1\n' >my.csv # the list of own_videos.yaml, as in the README
 count=0
 for config in "$configs"/*.yaml; do
-    [[ $config != */cluster_* ]] || continue
+    [[ $config != */cluster_* && $config != */evaluate_* ]] || continue # what trains
     name=$(basename "$config" .yaml)
     count=$((count + 1))
     args=("$config" --cluster "$cluster" --set cluster.memory_gb=640)
@@ -100,6 +100,18 @@ assert sum(row['bytes'] for row in r['messages'] if row['communicator'] == 'vjep
 PY
 "$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_h100.yaml" >failures.txt 2>&1 || fail "failures as text"
 grep -q '^  checkpoint every .* Young 1974' failures.txt && grep -q '^  vjepa between nodes ' failures.txt || fail "$(cat failures.txt)"
+
+# Slices of parallel.zero make no further messages of gradients, however many ranks there are.
+for zero in 0 1; do
+    "$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_h100.yaml" --layout 30x8 --set train.precision=bf16 --set parallel.zero=$zero --json >"zero$zero.json" ||
+        fail "zero $zero"
+done
+/usr/bin/python3 - <<'PY' || fail "messages of gradients with parallel.zero"
+import json
+rows = [next(r for r in json.load(open(f'zero{z}.json'))['messages'] if r['what'].startswith('gradients')) for z in (0, 1)]
+print(rows)
+assert 0 < rows[1]['messages'] < 0.6 * rows[0]['messages'] and 0 < rows[1]['bytes'] < 0.6 * rows[0]['bytes'], rows
+PY
 
 # A layout that was asked for; one that does not fit gets a reason, how much is lacking, and what would fit. That does.
 ask=("$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_a100.yaml" --layout 32x4)

@@ -14,8 +14,8 @@
 static int usage(void)
 {
     fprintf(stderr,
-            "usage: gpu-check [--small] (ceilings | products | kernels) | model | (step | profile) (L224 | H224 | H384 "
-            "| tiny) [none | attention | block]\n");
+            "usage: gpu-check [--small] (ceilings | products | kernels) | model | (step | profile | work) (L224 | "
+            "H224 | H384 | tiny) [none | attention | block]\n");
     return VJ_EXIT_USAGE;
 }
 
@@ -24,7 +24,8 @@ int main(int argc, char **argv)
     const bool small = argc > 1 && strcmp(argv[1], "--small") == 0;
     if (small) argc--, argv++;
     const char *command = argc > 1 ? argv[1] : "";
-    const bool profile = strcmp(command, "profile") == 0, step = profile || strcmp(command, "step") == 0;
+    const bool profile = strcmp(command, "profile") == 0, work = strcmp(command, "work") == 0;
+    const bool step = profile || work || strcmp(command, "step") == 0;
     const bool model = strcmp(command, "model") == 0;
     const bool ceilings = strcmp(command, "ceilings") == 0, kernels = strcmp(command, "kernels") == 0;
     const bool products = strcmp(command, "products") == 0;
@@ -38,6 +39,7 @@ int main(int argc, char **argv)
                 "gpu-check: found no NVIDIA GPU, or no driver for one; it needs one (nvidia-smi -L lists them)\n");
         return VJ_EXIT_USAGE;
     }
+    if (work) return gpu_work(argv[2], argc > 3 ? argv[3] : NULL);
     if (step) return gpu_step(argv[2], argc > 3 ? argv[3] : NULL, profile);
     if (model) return gpu_model();
     if (products) return gpu_products(small);

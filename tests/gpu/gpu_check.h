@@ -22,4 +22,12 @@ int gpu_model(void);
  */
 int gpu_step(const char *name, const char *recompute, bool profile);
 
+/** What one such step asks of the backend, as tests/cuda_compile/roofline.py reads it: nothing is computed. */
+int gpu_work(const char *name, const char *recompute);
+
+/** From here on kernels of the backend only count (work.c). */
+void gpu_count_work(vj_backend *be);
+/** Lines "op NAME PHASE ..." of all kernels, "product ..." and "attention_..." with their shapes. */
+void gpu_print_work(const vj_backend *be);
+
 #endif

@@ -8,10 +8,11 @@
 #   products.txt                  TFLOP/s of a step's products by mma.sync, wgmma, cuBLASLt, and as chosen between them
 #   kernels.txt                   all kernels against the CPU's, and twice for equal bits
 #   model.txt                     three training steps of a tiny network against the CPU's: loss, gradient
-#   memcheck.txt, racecheck.txt, initcheck.txt       small kernels under compute-sanitizer, if it is there
+#   memcheck.txt                  small kernels under compute-sanitizer, if it is there
 #   step-NAME.txt                 ViT-L/16 224, ViT-H/16 224, ViT-H/16 384: ms a step and by phase, share of 989 TFLOP/s, memory
 #   profile-NAME.txt              the same by operation, with each launch waited for
 #   peer-NAME.txt                 PyTorch's step of the same shapes, if PyTorch is there
+#   racecheck.txt, initcheck.txt  as memcheck.txt
 #   ncu-attention.txt, ncu-product.txt               if ncu is there
 #   summary.txt                   the exit code and seconds of each part
 # Exit code: 0; 1 if a part that checks vjepa failed; 2 without a GPU or compiler; 3 if none failed, but some did not fit into the time
@@ -47,8 +48,9 @@ part() {
     echo "$name: left out, no time" | tee -a "$summary"
     return 124
   fi
-  timeout $((seconds < left ? seconds : left)) "$@" >"$out/$name.txt" 2>&1
+  timeout -k 10 $((seconds < left ? seconds : left)) "$@" >"$out/$name.txt" 2>&1
   code=$?
+  [ $code != 137 ] || code=124 # it did not end when it was told to
   echo "$name: exit code $code, $((SECONDS - began)) s$([ $code = 124 ] && echo ' (time over)')" | tee -a "$summary"
   return $code
 }
@@ -63,6 +65,15 @@ check() {
   esac
 }
 
+# Small kernels under a tool of compute-sanitizer.
+sanitize() {
+  if command -v compute-sanitizer >/dev/null; then
+    check "$1" 45 compute-sanitizer --tool "$1" --error-exitcode 1 "$gpu_check" --small kernels
+  else
+    echo "$1: compute-sanitizer is not here" | tee -a "$summary"
+  fi
+}
+
 # Where cuBLASLt lies that the loader does not know of: beside nvcc, or with PyTorch.
 for dir in "$(dirname "$(readlink -f "$(command -v nvcc)")")"/../lib64 \
   "$(python3 -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null || true)"/*/lib; do
@@ -74,10 +85,12 @@ build=${TMPDIR:-/tmp}/vjepa-gpu-check.$$
 trap 'rm -rf "$build"' EXIT
 capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
 [ "$capability" != 90 ] || capability=90a
+command -v make >/dev/null || export CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja}
 # shellcheck disable=SC2016
 if ! part build 300 bash -c 'cmake -S tests/gpu -B "$1" -D GPU_ARCHITECTURES="$2" && cmake --build "$1" -j "$(nproc)"' - "$build" \
   "$capability-real"; then
-  tail -n 20 "$out/build.txt" >&2
+  grep -A 15 -E 'CMake Error|error:|fatal' "$out/build.txt" >&2 || tail -n 20 "$out/build.txt" >&2
+  echo "tests/gpu/run.sh: the build failed; all of it is in $out/build.txt" >&2
   exit 1
 fi
 gpu_check=$build/gpu-check
@@ -86,13 +99,7 @@ check ceilings 40 "$gpu_check" ceilings
 check products 30 "$gpu_check" products
 check kernels 120 "$gpu_check" kernels
 check model 20 "$gpu_check" model
-for tool in memcheck racecheck initcheck; do
-  if command -v compute-sanitizer >/dev/null; then
-    check $tool 45 compute-sanitizer --tool $tool --error-exitcode 1 "$gpu_check" --small kernels
-  else
-    echo "$tool: compute-sanitizer is not here" | tee -a "$summary"
-  fi
-done
+sanitize memcheck
 for network in "L224 none" "H224 block" "H384 block"; do
   # shellcheck disable=SC2086
   set -- $network
@@ -111,6 +118,9 @@ if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
 else
   echo "peer: PyTorch with CUDA is not here" | tee -a "$summary"
 fi
+
+sanitize racecheck
+sanitize initcheck
 
 if command -v ncu >/dev/null; then
   part ncu-attention 60 ncu --clock-control none --set basic -k 'regex:tiles_|simple_|wgmma_(for|back)ward' -c 6 --kill yes "$gpu_check" step H384

@@ -45,6 +45,7 @@ typedef struct {
     vj_segment *segments;  /* owned, [params.count] */
     int64_t update;        /* number of the last */
     double loss, gradient; /* of the last step: loss, norm of the gradient */
+    bool counting;         /* nothing is computed: work.c */
 } trainer;
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -130,7 +131,7 @@ static vj_status make_weights(trainer *t)
         t->spans[i] = (vj_span){p->offset, p->count};
         t->segments[i] = (vj_segment){p->offset, p->count, 1e-4, 0.04 * p->decay};
         if (p->start == VJ_START_ONE) vj_fill(t->be, weights + p->offset, 1.0f, p->count);
-        if (p->start == VJ_START_ONE || p->start == VJ_START_ZERO) continue;
+        if (p->start == VJ_START_ONE || p->start == VJ_START_ZERO || t->counting) continue;
         for (int64_t at = 0; at < p->count; at += PERIOD)
             vj_upload(t->be, weights + p->offset + at, host, (p->count - at < PERIOD ? p->count - at : PERIOD) * 4);
     }
@@ -321,6 +322,32 @@ int gpu_step(const char *name, const char *recompute, bool profile)
     const bool known = configure(t, name, recompute);
     const bool good = known && open_gpu(t) == VJ_OK && open_network(t) == VJ_OK && measure(t, profile) == VJ_OK;
     if (known && !good) printf("step %s: FAILED\n", name);
+    close_trainer(t);
+    if (!known) return VJ_EXIT_USAGE;
+    return good ? VJ_EXIT_DONE : VJ_EXIT_FAILED;
+}
+
+/* ------------------------------------------------------------------------------------------------ work */
+
+static vj_status count_step(trainer *t)
+{
+    VJ_TRY(vj_backend_open(&t->be, "cuda", VJ_BF16, 0));
+    t->counting = true;
+    gpu_count_work(t->be);
+    VJ_TRY(open_network(t));
+    gpu_count_work(t->be); /* of the step alone */
+    VJ_TRY(one_step(t));
+    printf("step_flops %.0f\n", vj_step_flops(&t->model->net, &t->lists));
+    gpu_print_work(t->be);
+    return VJ_OK;
+}
+
+int gpu_work(const char *name, const char *recompute)
+{
+    trainer *t = vj_calloc(1, sizeof *t);
+    if (!t) return VJ_EXIT_FAILED;
+    const bool known = configure(t, name, recompute), good = known && count_step(t) == VJ_OK;
+    if (known && !good) printf("work %s: FAILED\n", name);
     close_trainer(t);
     if (!known) return VJ_EXIT_USAGE;
     return good ? VJ_EXIT_DONE : VJ_EXIT_FAILED;

@@ -239,43 +239,68 @@ static void bf16_is_close(void **state)
     release(&alone);
 }
 
-/* Through views of the backend that has small ones: rows of several ranks in one view, one rank's in several. */
-static void exchanges_of_more_than_a_view(void **state)
+/* Through views of the backend that has small ones, or from device to device, in pieces: rows of several ranks in one,
+ * one rank's in several. Sums of small integers are exact in any order. */
+static void exchange_by(const char *backend, int64_t rows, int64_t columns)
 {
-    (void)state;
-    enum { ROWS = 4099, COLUMNS = 2050 };
-    const int64_t all = (int64_t)ROWS * COLUMNS, bytes = all * (int64_t)sizeof(float);
+    const int64_t all = rows * columns, bytes = all * (int64_t)sizeof(float);
     vj_layout l;
     vj_tensor *t;
     vj_backend *be;
     int size;
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (size == 1) skip();
-    assert_true(bytes > VJ_MAP_BYTES);
     assert_int_equal(vj_layout_open(&l, MPI_COMM_WORLD, size), VJ_OK);
     assert_int_equal(vj_tensor_open(&t, &l, true), VJ_OK);
-    assert_int_equal(vj_backend_open(&be, "strict", VJ_FP32, 1), VJ_OK);
+    assert_int_equal(vj_backend_open_at(&be, backend, VJ_FP32, 1, l.rank), VJ_OK);
+    assert_int_equal(vj_tensor_use_device(t, be, &l), VJ_OK);
+    assert_true(!t->device == !vj_device_shares(be));
     float *x = vj_device_alloc(be, bytes), *host = malloc((size_t)bytes);
     assert_true(x && host);
     const float scale = (float)(size * (size + 1) / 2);
     for (int what = 0; what < 3; what++) {
-        int64_t first = 0, last = ROWS;
+        int64_t first = 0, last = rows;
         for (int64_t i = 0; i < all; i++) host[i] = (float)((i % 1009) * (l.rank + 1));
         vj_upload(be, x, host, bytes);
         if (what == 0) vj_tensor_sum(t, be, x, all);
-        if (what > 0) vj_tensor_sum_rows(t, be, x, ROWS, COLUMNS);
-        if (what == 2) vj_tensor_gather_rows(t, be, vj_f32(x), ROWS, COLUMNS);
-        if (what == 1) vj_split(ROWS, size, l.rank, &first, &last);
+        if (what > 0) vj_tensor_sum_rows(t, be, x, rows, (int)columns);
+        if (what == 2) vj_tensor_gather_rows(t, be, vj_f32(x), rows, (int)columns);
+        if (what == 1) vj_split(rows, size, l.rank, &first, &last);
         vj_download(be, host, x, bytes);
-        for (int64_t i = first * COLUMNS; i < last * COLUMNS; i++)
+        for (int64_t i = first * columns; i < last * columns; i++)
             if (host[i] != (float)(i % 1009) * scale)
-                fail_msg("exchange %d, element %lld: %g", what, (long long)i, (double)host[i]);
+                fail_msg("%s, exchange %d, element %lld: %g", backend, what, (long long)i, (double)host[i]);
     }
     assert_int_equal(vj_sync(be), VJ_OK);
     free(host);
-    vj_backend_close(be);
+    vj_device_free(be, x);
     vj_tensor_close(t);
+    vj_backend_close(be);
     vj_layout_close(&l);
+}
+
+static void exchanges_of_more_than_a_view(void **state)
+{
+    (void)state;
+    enum { ROWS = 4099, COLUMNS = 2050 };
+    int size;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (size == 1) skip();
+    assert_true((int64_t)ROWS * COLUMNS * 4 > VJ_MAP_BYTES);
+    exchange_by("strict", ROWS, COLUMNS);
+}
+
+/* Also of less than a piece: a rank may have nothing. */
+static void exchanges_from_device_to_device(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 2048 };
+    const char *backend = getenv("VJ_TEST_BACKEND");
+    int size;
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (!backend || size == 1) skip();
+    exchange_by(backend, VJ_TENSOR_PIECE / COLUMNS + 3, COLUMNS);
+    exchange_by(backend, 5, 3);
+    exchange_by(backend, 1, 2);
 }
 
 /* A rank's weights shrink with the group, and with the sequence divided so do its activations. */
@@ -308,8 +333,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_same_layout_gives_the_same_bits),
         cmocka_unit_test(bf16_is_close),
         cmocka_unit_test(exchanges_of_more_than_a_view),
+        cmocka_unit_test(exchanges_from_device_to_device),
         cmocka_unit_test(memory_shrinks),
     };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
     MPI_Finalize();

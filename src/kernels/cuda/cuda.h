@@ -93,6 +93,7 @@ const void *vj_cuda_table(vj_backend *be, const void *host, int64_t bytes);
 /* Products (products.c): opened with the device; what backend.h's device table asks of products. */
 vj_status vj_cuda_products_open(vj_backend *be);
 void vj_cuda_products_close(vj_backend *be);
+void vj_cuda_set_precision(vj_backend *be);
 vj_status vj_cuda_set_products(vj_backend *be, const char *name);
 const char *vj_cuda_products_name(const vj_backend *be);
 int vj_cuda_parts_products(const vj_backend *be);

@@ -205,6 +205,17 @@ VJ_DEVICE void store_four(float *to, const float v[4])
 #endif
 }
 
+/* Four values that were rounded to bf16, two a word; a multiple of 8. */
+VJ_DEVICE void store_four(bf16 *to, uint32_t first, uint32_t second)
+{
+#ifdef __CUDACC__
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)), "r"(first), "r"(second)
+                 : "memory");
+#else
+    *reinterpret_cast<uint2 *>(to) = uint2{first, second};
+#endif
+}
+
 /* ------------------------------------------------------------------------------------------------ numbers */
 
 /* 1 / x, with an error of one unit in the last place. */

@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(THREADS)
         load_some(t, floats(sums), (part * rows + row) * g.N + column, n, g.N % 4 == 0);
         for (int j = 0; j < 4; j++) v[j] += t[j];
     }
-    finish(g, fours, first + row, column, v);
+    finish_at(g, fours, first + row, column, v);
 }
 
 cudaError_t vj_cuda_finish(cudaStream_t stream, const vj_product *g, const float *sums, int parts, int64_t first,
@@ -219,8 +219,8 @@ __global__ void __launch_bounds__(2 * TILE, TILE == 128 ? 2 : 4)
     float(*strip)[STRIP_PITCH] = s.strip[warp];
     VJ_UNROLL
     for (int i = 0; i < TILE / 32; i++) {
-        keep_strip(strip, c[i][0]);
-        finish_strip(out, fours, strip, m0 + wm + 16 * i, n0 + wn);
+        /* There are no registers for more passes. */
+        finish_strip<1>(out, fours, strip, m0 + wm + 16 * i, n0 + wn, [&] { keep_strip(strip, c[i][0]); });
     }
 }
 
@@ -356,7 +356,7 @@ __global__ void __launch_bounds__(FLOAT_THREADS, 2) float_kernel(const vj_produc
     }
     VJ_UNROLL
     for (int i = 0; i < 4; i++)
-        if (m0 + tm + i < g.M && n0 + tn < g.N) finish(g, fours, m0 + tm + i, n0 + tn, c[i]);
+        if (m0 + tm + i < g.M && n0 + tn < g.N) finish_at(g, fours, m0 + tm + i, n0 + tn, c[i]);
 }
 
 template <bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>

@@ -26,7 +26,7 @@ VJ_DEVICE void store_some(vj_array a, int64_t at, const float v[4], int n, bool 
     if (fours && a.type == VJ_TYPE_F32)
         store_four(static_cast<float *>(a.data) + at, v);
     else if (fours)
-        store_of<4>(a, at, v);
+        store_four(static_cast<bf16 *>(a.data) + at, pack(v[0], v[1]), pack(v[2], v[3]));
     else
         for (int j = 0; j < 4; j++)
             if (j < n) store_of<1>(a, at + j, v + j);
@@ -53,30 +53,40 @@ VJ_DEVICE float rounded(float x)
     return widen((bf16)pack(x, 0.0f));
 }
 
-/*
- * From sums to results: what the product adds, its nonlinearity, the result's type; n <= 4 columns of one row. `fours`:
- * all arrays may be read and written four values at a time. Each element is read before it is written and by the same
- * thread, since the result may be the residual, or pre.
- */
-VJ_DEVICE void finish(const vj_product &g, bool fours, int64_t row, int64_t column, float v[4])
+/* Of four neighbours, what a product reads of arrays as large as its result: the residual; the result as it was, to
+ * which it adds, or GELU's argument. */
+struct beside {
+    float residual[4], other[4];
+};
+
+/* n <= 4 columns of one row from element `at` on; `fours`: all arrays may be read and written four values at a time. */
+VJ_DEVICE void read_beside(beside &x, const vj_product &g, bool fours, int64_t row, int64_t at, int n)
 {
-    const int64_t at = row * g.N + column;
-    const int n = g.N - column < 4 ? (int)(g.N - column) : 4;
-    float t[4];
-    if (g.bias) {
-        load_some(t, floats(g.bias), column, n, fours);
-        for (int j = 0; j < 4; j++) v[j] += t[j];
-    }
     if (g.residual) {
-        int64_t residual_row;
-        (void)quotient(row, g.residual_rows, &residual_row);
-        load_some(t, floats(g.residual), residual_row * g.N + column, n, fours);
-        for (int j = 0; j < 4; j++) v[j] += t[j];
+        int64_t residual_row = row;
+        if (g.residual_rows < g.M) (void)quotient(row, g.residual_rows, &residual_row);
+        load_some(x.residual, floats(g.residual), at + (residual_row - row) * g.N, n, fours);
     }
-    if (g.accumulate) {
-        load_some(t, g.c, at, n, fours);
-        for (int j = 0; j < 4; j++) v[j] += t[j];
-    }
+    if (g.accumulate)
+        load_some(x.other, g.c, at, n, fours);
+    else if (g.finish == VJ_FINISH_GELU_GRADIENT)
+        load_some(x.other, g.pre, at, n, fours);
+}
+
+/*
+ * From sums to results: what the product adds, its nonlinearity, the result's type; columns as above. Each element is
+ * read before it is written and by the same thread, since the result may be the residual, or pre.
+ */
+VJ_DEVICE void finish(const vj_product &g, bool fours, int64_t at, int n, const float bias[4], const beside &x,
+                      float v[4])
+{
+    float t[4];
+    if (g.bias)
+        for (int j = 0; j < 4; j++) v[j] += bias[j];
+    if (g.residual)
+        for (int j = 0; j < 4; j++) v[j] += x.residual[j];
+    if (g.accumulate)
+        for (int j = 0; j < 4; j++) v[j] += x.other[j];
     if (g.finish == VJ_FINISH_GELU) {
         if (g.pre.data) {
             store_some(g.pre, at, v, n, fours);
@@ -84,11 +94,22 @@ VJ_DEVICE void finish(const vj_product &g, bool fours, int64_t row, int64_t colu
         }
         for (int j = 0; j < 4; j++) v[j] = gelu(v[j]);
     } else if (g.finish == VJ_FINISH_GELU_GRADIENT) {
-        load_some(t, g.pre, at, n, fours);
-        for (int j = 0; j < 4; j++) v[j] *= gelu_slope(t[j], &t[j]);
+        for (int j = 0; j < 4; j++) v[j] *= gelu_slope(x.other[j], &t[j]);
         if (g.hidden.data) store_some(g.hidden, at, t, n, fours);
     }
     store_some(g.c, at, v, n, fours);
+}
+
+/* The same with all that it needs read here. */
+VJ_DEVICE void finish_at(const vj_product &g, bool fours, int64_t row, int64_t column, float v[4])
+{
+    const int n = g.N - column < 4 ? (int)(g.N - column) : 4;
+    const int64_t at = row * g.N + column;
+    float bias[4] = {};
+    beside x = {};
+    if (g.bias) load_some(bias, floats(g.bias), column, n, fours);
+    read_beside(x, g, fours, row, at, n);
+    finish(g, fours, at, n, bias, x, v);
 }
 
 static bool all_in_fours(const vj_product *g)
@@ -127,16 +148,55 @@ VJ_DEVICE void keep_strip(float (*strip)[STRIP_PITCH], const float *c)
     }
 }
 
-/* What was kept becomes results from row0 and column0 on. */
-VJ_DEVICE void finish_strip(const vj_product &g, bool fours, float (*strip)[STRIP_PITCH], int64_t row0, int64_t column0)
+VJ_DEVICE void take_four(float v[4], const float *strip)
 {
-    const int lane = lane_of_warp();
-    __syncwarp();
-    for (int pass = 0; pass < 4; pass++) {
-        const int r = lane / 8 + 4 * pass, column = lane % 8 * 4;
-        const float4 sums = *reinterpret_cast<const float4 *>(&strip[r][column]);
-        float v[4] = {sums.x, sums.y, sums.z, sums.w};
-        if (row0 + r < g.M && column0 + column < g.N) finish(g, fours, row0 + r, column0 + column, v);
+    const float4 sums = *reinterpret_cast<const float4 *>(strip);
+    v[0] = sums.x, v[1] = sums.y, v[2] = sums.z, v[3] = sums.w;
+}
+
+/*
+ * keep() writes sums into the strip, which become results from row0 and column0 on, in passes of four rows. Where all
+ * rows and columns exist, what AHEAD passes need of other arrays is asked for before that: so the warp waits for memory
+ * once for all of them, and meanwhile keeps its sums.
+ */
+template <int AHEAD, class F>
+VJ_DEVICE void finish_strip(const vj_product &g, bool fours, float (*strip)[STRIP_PITCH], int64_t row0, int64_t column0,
+                            const F &keep)
+{
+    enum { PASS_ROWS = 4, PASSES = STRIP_ROWS / PASS_ROWS };
+    const int r = lane_of_warp() / 8, c = lane_of_warp() % 8 * 4;
+    const int64_t row = row0 + r, column = column0 + c;
+    if (fours && row0 + STRIP_ROWS <= g.M && column0 + STRIP_COLUMNS <= g.N) {
+        const int64_t at = row * g.N + column, step = PASS_ROWS * g.N;
+        float bias[4] = {};
+        beside x[AHEAD] = {};
+        if (g.bias) load_some(bias, floats(g.bias), column, 4, true);
+        VJ_UNROLL
+        for (int i = 0; i < AHEAD && AHEAD == PASSES; i++)
+            read_beside(x[i], g, true, row + i * PASS_ROWS, at + i * step, 4);
+        keep();
+        __syncwarp();
+        VJ_ROLLED
+        for (int first = 0; first < PASSES; first += AHEAD) {
+            VJ_UNROLL
+            for (int i = 0; i < AHEAD && AHEAD < PASSES; i++)
+                read_beside(x[i], g, true, row + (first + i) * PASS_ROWS, at + (first + i) * step, 4);
+            VJ_UNROLL
+            for (int i = 0; i < AHEAD; i++) {
+                float v[4];
+                take_four(v, &strip[r + (first + i) * PASS_ROWS][c]);
+                finish(g, true, at + (first + i) * step, 4, bias, x[i], v);
+            }
+        }
+    } else {
+        keep();
+        __syncwarp();
+        VJ_ROLLED
+        for (int pass = 0; pass < STRIP_ROWS; pass += PASS_ROWS) {
+            float v[4];
+            take_four(v, &strip[r + pass][c]);
+            if (row + pass < g.M && column < g.N) finish_at(g, fours, row + pass, column, v);
+        }
     }
     __syncwarp();
 }

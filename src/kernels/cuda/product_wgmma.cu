@@ -137,10 +137,12 @@ VJ_DEVICE void multiply_all(wgmma_shared<WIDE> &s, const vj_product &g, const ti
         VJ_ROLLED /* or what follows the sums would be there eight times */
             for (int column = 0; column < WIDE && x.n0 + column < g.N; column += STRIP_COLUMNS)
         {
-            VJ_UNROLL
-            for (int from = 0; from < WIDE; from += STRIP_COLUMNS)
-                if (from == column) keep_strip(s.strip[warp], c + from / 2);
-            finish_strip(out, fours, s.strip[warp], x.m0 + warp * STRIP_ROWS, x.n0 + column);
+            const auto keep = [&] {
+                VJ_UNROLL
+                for (int from = 0; from < WIDE; from += STRIP_COLUMNS)
+                    if (from == column) keep_strip(s.strip[warp], c + from / 2);
+            };
+            finish_strip<4>(out, fours, s.strip[warp], x.m0 + warp * STRIP_ROWS, x.n0 + column, keep);
         }
     }
 }

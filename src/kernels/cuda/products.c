@@ -50,8 +50,9 @@ enum { ANSWERS = 1024 };
 
 struct vj_cuda_products {
     enum { OWN, MMA, WGMMA, CUBLASLT } who;
-    bool forced;                                       /* by VJ_PRODUCTS */
-    enum { NOT_TRIED, NO_WGMMA, HAS_WGMMA } has_wgmma; /* tried when it is first asked for */
+    bool forced; /* by VJ_PRODUCTS */
+    /* Tried when it is first asked for in bf16, since that is what it multiplies. */
+    enum { NOT_ASKED, NO_WGMMA, NOT_TRIED, HAS_WGMMA } has_wgmma;
     vj_cuda_wgmma wgmma;
     char no_wgmma[200]; /* why not */
     void *library;
@@ -148,9 +149,19 @@ bool vj_cuda_products_present(const char *name)
 bool vj_cuda_has_wgmma(vj_backend *be)
 {
     vj_cuda_products *p = products_of(be);
-    if (p->has_wgmma == NOT_TRIED)
-        p->has_wgmma = vj_cuda_wgmma_open(be, &p->wgmma, p->no_wgmma, sizeof p->no_wgmma) ? HAS_WGMMA : NO_WGMMA;
-    return p->has_wgmma == HAS_WGMMA;
+    const size_t bytes = sizeof p->no_wgmma;
+    if (p->has_wgmma == NOT_ASKED)
+        p->has_wgmma = vj_cuda_wgmma_open(be, &p->wgmma, p->no_wgmma, bytes) ? NOT_TRIED : NO_WGMMA;
+    if (p->has_wgmma == NOT_TRIED && be->precision == VJ_BF16)
+        p->has_wgmma = vj_cuda_wgmma_try(be, &p->wgmma, p->no_wgmma, bytes) ? HAS_WGMMA : NO_WGMMA;
+    return p->has_wgmma != NO_WGMMA;
+}
+
+void vj_cuda_set_precision(vj_backend *be)
+{
+    vj_cuda_products *p = products_of(be);
+    const bool wanted = p->who == OWN || p->who == WGMMA;
+    if (wanted && !vj_cuda_has_wgmma(be) && p->who == WGMMA) p->who = MMA; /* a warning said why */
 }
 
 const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be)

@@ -14,7 +14,7 @@ extern "C" {
 
 /** As vj_cuda_set_products(), even if VJ_PRODUCTS forces one. */
 vj_status vj_cuda_use_products(vj_backend *be, const char *name);
-/** Can the device multiply by wgmma? */
+/** Can the device multiply by wgmma? In bf16 also: does it multiply right? That is tried once, the first time. */
 bool vj_cuda_has_wgmma(vj_backend *be);
 /** "13.1.0" and true, if cuBLASLt could be loaded, be it in use or not. */
 bool vj_cuda_library_version(const vj_backend *be, char *text, size_t bytes);
@@ -53,15 +53,18 @@ static inline vj_product vj_cuda_bare_product(const vj_product *product, float *
 typedef struct {
     vj_tensor_map_encode *encode; /* the driver's */
     int processors;               /* how many blocks run at a time; no result depends on it */
-    bool attends;                 /* is attention right as well? */
+    bool attends;                 /* attention was tried, and is right as well */
     uint32_t *late; /* device memory, or NULL: a load that never comes sets it to 1 instead of failing the kernel */
 } vj_cuda_wgmma;
 
-/**
- * Fill *how if this device multiplies by wgmma, and does so right: in bf16 the kernel is tried, and then those of
- * attention. If one fails that, a warning says so. Else false, and `why` not.
- */
+/** Fill *how if this device has wgmma. Else false, and `why` not. */
 bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
+
+/**
+ * Are products by wgmma right on this device? The kernel is tried, and then those of attention (how->attends). If one
+ * fails that, a warning says so. Waits for the device.
+ */
+bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
 /** As vj_cuda_tile_parts() and vj_cuda_tile_product(), on devices of compute capability 9.0 (product_wgmma.cu). */
 int vj_cuda_wgmma_parts(const vj_product *product);

@@ -259,17 +259,21 @@ bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t by
         snprintf(why, bytes, "the driver has no cuTensorMapEncodeTiled");
         return false;
     }
-    *how = (vj_cuda_wgmma){.processors = cuda->processors, .attends = true};
+    *how = (vj_cuda_wgmma){.processors = cuda->processors};
     memcpy(&how->encode, &encode, sizeof encode);
-    if (be->precision != VJ_BF16) return true;
+    return true;
+}
+
+bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes)
+{
+    const char *name = vj_cuda_of(be)->name;
     if (!multiplies(be, how, why, bytes)) {
-        vj_warn("products by wgmma are wrong on %s (%s): mma.sync multiplies instead, which is slower", cuda->name,
-                why);
+        vj_warn("products by wgmma are wrong on %s (%s): mma.sync multiplies instead, which is slower", name, why);
         return false;
     }
     how->attends = attends(be, how, why, bytes);
     if (!how->attends)
-        vj_warn("attention by wgmma is wrong on %s (%s): it is computed by mma.sync instead, which is slower",
-                cuda->name, why);
+        vj_warn("attention by wgmma is wrong on %s (%s): it is computed by mma.sync instead, which is slower", name,
+                why);
     return true;
 }

@@ -121,6 +121,10 @@ typedef struct {
 bool vj_train_layout_time(vj_train_layout *layout, vj_config *config, const vj_train_work *work,
                           const vj_machine *machine, char *reason, size_t bytes);
 
+/** Seconds that a tensor group of so many ranks takes for each byte of activations that it sums: on GPUs over their
+ * links, on processors through shared memory. */
+double vj_tensor_byte_s(const vj_machine *machine, int tensor);
+
 /** Fill in sum_s, bucket_floats, messages and network_bytes, from the layout's other members. */
 void vj_train_layout_time_sums(vj_train_layout *layout, const vj_config *config, const vj_train_work *work,
                                const vj_machine *machine);

@@ -13,6 +13,10 @@ enum { MPI_BYTES = 6 << 20 }; /* that MPI and HDF5 take in a rank before trainin
  */
 static const double update_bytes = 40, update_bytes_without_target = 32;
 
+/* Of a GPU's own memory, for a byte that a tensor group sums: read and written into a room, read there, and written as
+ * a sum (model/tensor_device.c). */
+static const double tensor_room_bytes = 4;
+
 static int64_t ceiling(int64_t a, int64_t b)
 {
     return (a + b - 1) / b;
@@ -30,6 +34,12 @@ static bool has_place(const vj_train_layout *l, const vj_machine *machine, char 
     snprintf(reason, bytes, "%d ranks a node do not divide %d cores in %d memory domains", l->node_ranks,
              machine->cores, machine->numa);
     return false;
+}
+
+double vj_tensor_byte_s(const vj_machine *machine, int tensor)
+{
+    if (!machine->gpus) return 1 / machine->tensor_bytes_s;
+    return 2 * (tensor - 1.0) / tensor / machine->gpu_link_bytes_s + tensor_room_bytes / machine->gpu_bytes_s;
 }
 
 bool vj_train_layout_time(vj_train_layout *l, vj_config *c, const vj_train_work *w, const vj_machine *machine,
@@ -59,9 +69,7 @@ bool vj_train_layout_time(vj_train_layout *l, vj_config *c, const vj_train_work 
     const double bytes_s = machine->gpus ? machine->gpu_bytes_s : machine->memory_bytes_s / l->node_ranks;
     l->compute_s = clips * w->clip_work_flops / (l->tensor * flops);
     l->memory_s = updated * (w->feature ? update_bytes : update_bytes_without_target) / bytes_s;
-    /* Through the host's memory, there and back, where GPUs compute (model/tensor.c). */
-    const double there_s = machine->gpus ? 2 / machine->gpu_host_bytes_s : 0;
-    if (l->tensor > 1) l->tensor_s = clips * w->tensor_sum_bytes * (1 / machine->tensor_bytes_s + there_s);
+    if (l->tensor > 1) l->tensor_s = clips * w->tensor_sum_bytes * vj_tensor_byte_s(machine, l->tensor);
     vj_train_layout_time_sums(l, c, w, machine);
     l->read_s = (double)c->train.batch * w->clip_bytes / machine->filesystem_bytes_s;
     l->step_s = fmax(l->read_s, l->compute_s + l->memory_s + l->tensor_s + l->sum_s);

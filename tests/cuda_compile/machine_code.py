@@ -1,0 +1,131 @@
+"""The machine code of kernels, as cuobjdump writes it: instructions, and what loops are made of."""
+import collections
+import re
+import subprocess
+
+# "        /*0f30*/               @P0 BRA 0x3bb0 ;      /* 0x... */"
+LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[T\d]+)\s+)?([A-Z][A-Za-z0-9_.]*)\s*([^;]*);")
+
+Instruction = collections.namedtuple("Instruction", "address guard name rest")
+
+
+def opcode(instruction):
+    """HGMMA of HGMMA.64x256x16.F32.BF16."""
+    return instruction.name.split(".")[0]
+
+
+def names_of(mangled):
+    """Names as they are in the sources: without arguments, namespaces that have no name, and casts."""
+    out = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True).stdout
+    short = {}
+    for symbol, name in zip(mangled, out.splitlines()):
+        name = re.sub(r"\(anonymous namespace\)::", "", name)
+        name = re.sub(r"\((?:int|unsigned int|long|bool)\)", "", name)
+        name = name[len("void "):] if name.startswith("void ") else name
+        depth = end = 0
+        for end, c in enumerate(name + "("):
+            depth += (c == "<") - (c == ">")
+            if c == "(" and depth == 0:
+                break
+        short[symbol] = re.sub(r"\bunsigned short\b", "bf16", name[:end]).replace(" ", "")
+    return short
+
+
+def read(cuobjdump, cubin):
+    """The instructions of each function of a cubin, by its symbol. RuntimeError: what cuobjdump said."""
+    text = subprocess.run([cuobjdump, "--dump-sass", cubin], capture_output=True, text=True)
+    if text.returncode:
+        raise RuntimeError(f"{cuobjdump} --dump-sass {cubin}: {text.stderr.strip()}")
+    functions, code = {}, []
+    for line in text.stdout.splitlines():
+        if m := re.search(r"Function : (\S+)", line):
+            code = functions[m[1]] = []
+        elif m := LINE.match(line):
+            code.append(Instruction(int(m[1], 16), m[2], m[3], m[4].strip()))
+    return functions
+
+
+def target(instruction):
+    """Where a branch goes, or None."""
+    if opcode(instruction) != "BRA":
+        return None
+    m = re.search(r"0x([0-9a-f]+)", instruction.rest)
+    return int(m[1], 16) if m else None
+
+
+def following(code, index, i):
+    """Where instruction i of a function can go on."""
+    x, to = code[i], target(code[i])
+    ways = [] if opcode(x) in ("BRA", "EXIT", "BREAK", "RET") and not x.guard else [i + 1]
+    if to is not None and to in index:
+        ways.append(index[to])
+    return [way for way in ways if way < len(code)]
+
+
+class Loop:
+    """The instructions from where a branch goes back to, up to that branch, and others that lie elsewhere."""
+
+    def __init__(self, code, index, first, last):
+        self.code, self.index, self.first, self.last = code, index, first, last
+        self.body = code[first:last + 1]
+
+    def count(self, name):
+        return sum(opcode(x) == name for x in self.body)
+
+    def path(self, wanted):
+        """
+        The shortest way through the loop that has so many instructions of each kind as `wanted` says: {name: number},
+        where a name is what the instruction's begins with. So code that is left out of it is that of ends of tiles, of
+        waits that find nothing to wait for, of arrays that a call does not have. None: there is no such way.
+        """
+        kinds = sorted(wanted)
+        limit = tuple(wanted[k] for k in kinds)
+        nothing = tuple(0 for _ in kinds)
+        does, after = {}, {}  # by instruction, when it is first met: what it may count as, and where it goes on
+        start = self.first, nothing
+        before = {start: None}
+        states = collections.deque([start])
+        while states:
+            state = states.popleft()
+            i, met = state
+            if i not in does:
+                x = self.code[i]
+                did = tuple(int(x.name.startswith(k)) for k in kinds)
+                does[i] = [nothing] if not any(did) else [did, nothing] if x.guard else [did]  # with a condition: or not
+                after[i] = [] if i == self.last else [to for to in following(self.code, self.index, i) if to != self.first]
+            for done in does[i]:
+                now = met if done is nothing else tuple(m + d for m, d in zip(met, done))
+                if done is not nothing and any(n > most for n, most in zip(now, limit)):
+                    continue
+                if i == self.last and now == limit:
+                    return self.way_to(state, now, before)
+                for to in after[i]:
+                    if (to, now) not in before:
+                        before[to, now] = state
+                        states.append((to, now))
+        return None
+
+    def way_to(self, state, met, before):
+        """The instructions up to a state; those whose condition does not hold do nothing, but take their place."""
+        way = []
+        while state:
+            x = self.code[state[0]]
+            way.append(x._replace(name="NOP") if x.guard and opcode(x) != "BRA" and met == state[1] and self.counts(x) else x)
+            met, state = state[1], before[state]
+        return way[::-1]
+
+    @staticmethod
+    def counts(x):
+        """Does it keep a unit busy, if its condition holds?"""
+        return opcode(x) in ("STS", "LDS", "LDG", "STG", "MUFU")
+
+
+def loops(code):
+    """All loops of a function, the smallest first."""
+    index = {x.address: i for i, x in enumerate(code)}
+    found = []
+    for i, x in enumerate(code):
+        to = target(x)
+        if to is not None and to in index and index[to] <= i:
+            found.append(Loop(code, index, index[to], i))
+    return sorted(found, key=lambda loop: len(loop.body))

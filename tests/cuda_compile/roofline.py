@@ -1,0 +1,492 @@
+#!/usr/bin/env python3
+"""A training step's time on one H100, kernel by kernel, from instructions that its loops have and from what it computes and moves:
+    roofline.py [--check | --write | --detail] FOLDER
+FOLDER: what run.sh compiled. What a step computes is in work/NETWORK.txt, which gpu-check work NETWORK prints (tests/gpu/work.c).
+Prints the tables of docs/roofline.md, writes them there, or checks that they are there; with --detail each product and attention
+by its shape. Computed, not measured: docs/roofline.md says what is assumed."""
+import collections
+import math
+import os
+import re
+import shutil
+import sys
+
+import machine_code
+
+# ---------------------------------------------------------------------------------------------- the GPU, and what is assumed
+
+PEAK, PROCESSORS = 989e12, 132
+CLOCK = PEAK / PROCESSORS / 4096  # 1.83 GHz: a multiprocessor's tensor cores make 4096 FLOP of bf16 a cycle
+BYTES_S = 3.35e12
+MEMORY = 0.9  # of it that kernels reach
+PRACTICE = 0.75  # of what instructions allow that kernels reach
+MMA = 0.62  # of PEAK that mma.sync reaches at most
+LIBRARY = 0.70  # of PEAK that cuBLASLt reaches
+GAP = 1.5e-6  # seconds from a kernel to the next
+FAR, NEAR = 800, 300  # cycles to wait for memory, and for what other blocks have read before
+SCHEDULERS, LANES = 4, 32
+MUFU, ALU, SHARED = 16, 64, 128  # a cycle: exponentials and reciprocals, integers and comparisons, bytes of shared memory
+ALU_NAMES = set("IADD3 LOP3 SHF PRMT ISETP FSETP FMNMX SEL FSEL LEA VIADD F2FP I2FP PLOP3 VIMNMX IMNMX".split())
+OWN_ROWS = 128  # of a tile of attention (attention_wgmma.cu, attention_tiles.cu)
+NETWORKS = {"L224": "ViT-L/16 224, 24 clips", "H224": "ViT-H/16 224, 24 clips", "H384": "ViT-H/16 384, 10 clips"}
+HERE = os.path.dirname(os.path.abspath(__file__))
+PAGE, CLUSTER = HERE + "/../../docs/roofline.md", HERE + "/../../jobs/configs/cluster_h100.yaml"
+BEGIN, END = "<!-- tests/cuda_compile/roofline.py --write: from here -->\n", "<!-- to here -->\n"
+
+
+def shared_bytes(x):
+    """Of a warp's access; of wgmma, of its group's."""
+    name = machine_code.opcode(x)
+    if name == "HGMMA":
+        wide = int(re.search(r"64x(\d+)x16", x.name)[1])
+        registers = re.search(r"^R\d+, R\d+,", x.rest)
+        return wide * 32 + (0 if registers else 64 * 32)
+    if name == "LDSM":
+        return LANES * 16 if x.name.endswith(".4") else LANES * 8
+    if name in ("LDS", "STS", "LDGSTS"):
+        return LANES * (16 if ".128" in x.name else 8 if ".64" in x.name else 4)
+    return 0
+
+
+def units(path, warps):
+    """Cycles that each unit of a multiprocessor needs for the instructions of so many warps; wgmma apart."""
+    cycles = collections.Counter()
+    for x in path:
+        name = machine_code.opcode(x)
+        cycles["instructions"] += warps / SCHEDULERS
+        if name == "MUFU":
+            cycles["exponentials"] += warps * LANES / MUFU
+        if name in ALU_NAMES:
+            cycles["comparisons"] += warps * LANES / ALU
+        if name == "HMMA":
+            cycles["tensor cores"] += warps * (4096 if "16816" in x.name else 2048) / (4096 * MMA)
+        if name != "HGMMA":
+            cycles["shared memory"] += warps * shared_bytes(x) / SHARED
+    return cycles
+
+
+def wgmma_cycles(x):
+    """Of the tensor cores, or of shared memory that it reads, if that is more."""
+    return max(int(re.search(r"64x(\d+)x16", x.name)[1]) / 2, shared_bytes(x) / SHARED)
+
+
+def timeline(path, groups, beside):
+    """
+    Cycles of a loop for `groups` warp groups that do the same at the same time: each product begins when it is issued and the tensor
+    cores are free, and a wait lasts until those are made that it names. `beside`: instructions of other warps, to each of these.
+    """
+    now = free = 0.0
+    made, part, ends = [], [], []
+
+    def work():
+        nonlocal now
+        cycles = units(part, 4 * groups)
+        cycles["instructions"] *= 1 + beside
+        now += max(cycles.values(), default=0)
+        part.clear()
+
+    for _ in range(3):  # the last is as all that follow
+        for x in path:
+            part.append(x)
+            if machine_code.opcode(x) == "HGMMA":
+                work()
+                free = max(free, now) + groups * wgmma_cycles(x)
+                if "gsb0" in x.rest:
+                    made.append(free)
+            elif x.name.startswith("WARPGROUP.DEPBAR"):
+                work()
+                pending = int(x.rest.split(",")[1], 16)
+                if len(made) > pending:
+                    now = max(now, made[-1 - pending])
+        work()
+        ends.append(now)
+    return ends[2] - ends[1]
+
+
+class Kernels:
+    """The loops of the kernels that were compiled for sm_90a."""
+
+    def __init__(self, folder):
+        cuobjdump = shutil.which("cuobjdump")
+        if not cuobjdump:
+            sys.exit("roofline.py: there is no cuobjdump; 'bash jobs/setup.sh cuda' gets it")
+        self.code, self.known = {}, {}
+        for name in ("attention_wgmma", "product_wgmma", "attention_tiles", "product"):
+            functions = machine_code.read(cuobjdump, f"{folder}/{name}.d/{name}.compute_90a.cubin")
+            short = machine_code.names_of(list(functions))
+            self.code.update({short[s]: code for s, code in functions.items()})
+
+    def loop(self, kernel, instruction):
+        """The smallest loop with such an instruction."""
+        for loop in machine_code.loops(self.code[kernel]):
+            if loop.count(instruction):
+                return loop
+        sys.exit(f"roofline.py: {kernel} has no loop with {instruction}")
+
+    def products_path(self, kernel, instruction):
+        loop = self.loop(kernel, instruction)
+        path = loop.path({instruction: loop.count(instruction)})
+        if not path:
+            sys.exit(f"roofline.py: {kernel}: no way through its loop has all {instruction}")
+        return path
+
+    def wgmma_loop(self, kernel, fetch, written):
+        """
+        (expected cycles, those of each unit) of a step of both warp groups. `fetch`: the instruction with which the first group fills
+        the ring, `written`: bytes of shared memory that it fills in a step.
+        """
+        key = kernel, fetch
+        if key not in self.known:
+            path = self.products_path(kernel, "HGMMA")
+            filling = self.products_path(kernel, fetch)
+            cycles = units(path, 8)
+            beside = len(filling) * (4 if fetch == "LDGSTS" else 1) / 8 / len(path)
+            cycles["instructions"] *= 1 + beside
+            products = [x for x in path if machine_code.opcode(x) == "HGMMA"]
+            cycles["tensor cores"] = sum(2 * int(re.search(r"64x(\d+)x16", x.name)[1]) / 2 for x in products)
+            cycles["shared memory"] += (sum(2 * shared_bytes(x) for x in products) + written) / SHARED
+            expected = max(timeline(path, 2, beside), max(cycles.values()))
+            self.known[key] = expected, cycles, len(path)
+        return self.known[key]
+
+    def strip(self, kernel, wanted):
+        """Cycles of both warp groups for 32 columns of a tile's end."""
+        key = kernel, tuple(sorted(wanted.items()))
+        if key not in self.known:
+            for loop in machine_code.loops(self.code[kernel]):
+                if loop.count("STG") and loop.count("STS") and not loop.count("HGMMA"):
+                    if path := loop.path(wanted):
+                        self.known[key] = max(units(path, 8).values()), len(path)
+                        break
+            else:
+                sys.exit(f"roofline.py: {kernel}: no way through a tile's end has {wanted}")
+        return self.known[key]
+
+
+# ---------------------------------------------------------------------------------------------- kernels
+
+# What a kernel takes: its limit (the unit that is busiest, and seconds if that were all), seconds as expected, and of these in the
+# ends of tiles, which nothing hides.
+Time = collections.namedtuple("Time", "kernel limit least expected ends", defaults=[0])
+
+
+def memory_time(kernel, size):
+    return Time(kernel, "memory", size / BYTES_S, size / BYTES_S / MEMORY)
+
+
+def type_bytes(name):
+    return 2 if name == "bf16" else 4
+
+
+class Product:
+    """A line "product PHASE M N K ..." of work.c."""
+
+    def __init__(self, words):
+        self.phase = words[1]
+        self.M, self.N, self.K = map(int, words[2:5])
+        said = dict(w.split("=") for w in words[5:] if "=" in w)
+        self.flags = {w for w in words[5:] if "=" not in w}
+        self.a, self.b, self.c = said["a"], said["b"], said["c"]
+        self.finish, self.calls = said["finish"], int(said["calls"])
+        self.parts, self.tile_parts = int(said["parts"]), int(said["tile_parts"])
+        self.flops = 2.0 * self.M * self.N * self.K
+
+    def operand_bytes(self):
+        return 2.0 * (self.M * self.K + self.N * self.K)
+
+    def result_bytes(self):
+        """Of the result, and of what is read or kept beside it."""
+        one = type_bytes(self.c) + 4 * ("residual" in self.flags) + type_bytes(self.c) * ("accumulate" in self.flags)
+        return (one + 2.0 * ("pre" in self.flags) + 2.0 * ("hidden" in self.flags)) * self.M * self.N
+
+    def rounding_bytes(self):
+        """Of operands that are floats and are rounded to a copy first."""
+        return sum(6.0 * n for kind, n in ((self.a, self.M * self.K), (self.b, self.N * self.K)) if kind.startswith("f32"))
+
+    def library_does_all(self):
+        both = {"residual", "accumulate"} <= self.flags
+        extras = self.flags & {"bias", "residual", "accumulate"}
+        return self.finish == "plain" and (not extras or (self.c == "f32" and not both and "table" not in self.flags))
+
+    def chosen(self, library):
+        """As products.c chooses with train.products=own."""
+        rows = self.M if "transposed" in self.a else 128
+        large = self.flops >= 1 << 30
+        if large and self.N >= 128 and rows >= 128 and self.K >= 64 and not (library and self.library_does_all() and self.parts == 1):
+            return "wgmma"
+        return "cublaslt" if library and large and self.tile_parts == 1 else "mma"
+
+    def name(self):
+        extras = [w for w in ("bias", "residual", "accumulate") if w in self.flags]
+        what = {"plain": self.c, "gelu": "GELU, argument kept" if "pre" in self.flags else "GELU", "gelu_gradient": "GELU's gradient"}[self.finish]
+        return f"{self.M} x {self.N} over {self.K}: " + ", ".join([what] + extras)
+
+
+def end_of_tile(p, parts):
+    """Instructions that 32 columns of a tile's end have, by what a product adds; and cycles that a warp waits for memory."""
+    bf16 = p.c == "bf16" and parts == 1
+    adds = parts == 1 and bool(p.flags & {"residual", "accumulate"})
+    gradient = p.finish == "gelu_gradient"
+    stores16 = 4 * (bf16 + (p.finish == "gelu" and "pre" in p.flags) + (gradient and "hidden" in p.flags))
+    wanted = {"STS": 8, "LDS.128": 4, "MUFU": 0 if p.finish == "plain" else 32, "STG.E.64": stores16, "STG.E.128": 0 if bf16 else 4,
+              "LDG.E.64": 4 * gradient, "LDG.E.128": 4 * adds + ("bias" in p.flags and parts == 1)}
+    return wanted, FAR if adds or gradient else NEAR if "bias" in p.flags else 0
+
+
+def wgmma_product(kernels, p):
+    wide = 192 if -(-p.N // 192) * 192 < -(-p.N // 256) * 256 else 256
+    kernel = f"wgmma_kernel<{wide},{str('transposed' in p.a).lower()},{str('transposed' not in p.b).lower()}>"
+    step, cycles, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2)
+    wanted, wait = end_of_tile(p, p.parts)
+    strip, _ = kernels.strip(kernel, wanted)
+    steps = -(-(-(-p.K // p.parts)) // 64)
+    tiles = -(-p.M // 128) * -(-p.N // wide) * p.parts
+    end = wide / 32 * (strip / PRACTICE + wait)
+    waves = -(-tiles // PROCESSORS)
+    seconds = waves * (steps * step / PRACTICE + end) / CLOCK
+    moved = p.operand_bytes() + (p.result_bytes() if p.parts == 1 else 4.0 * p.parts * p.M * p.N)
+    least = {"tensor cores": p.flops / PEAK, "memory": moved / BYTES_S}
+    limit = max(least, key=least.get)
+    times = [Time(kernel, limit, least[limit], max(seconds, moved / BYTES_S / MEMORY), waves * end / CLOCK)]
+    if p.parts > 1:
+        times.append(memory_time("finish_kernel", 4.0 * p.parts * p.M * p.N + p.result_bytes()))
+    return times
+
+
+def library_product(p):
+    moved = p.operand_bytes() + p.result_bytes()
+    done = p.library_does_all()
+    times = [Time("cuBLASLt", "tensor cores", max(p.flops / PEAK, moved / BYTES_S), max(p.flops / PEAK / LIBRARY, moved / BYTES_S / MEMORY))]
+    if not done:
+        times.append(memory_time("finish_kernel", 4.0 * p.M * p.N + p.result_bytes()))
+    return times
+
+
+def mma_product(kernels, p):
+    tile = 64 if -(-p.M // 128) * -(-p.N // 128) < 96 else 128
+    kernel = f"tile_kernel<{tile},{str('transposed' in p.a).lower()},{str('transposed' not in p.b).lower()}>"
+    path = kernels.products_path(kernel, "HMMA")
+    warps = 2 * tile // 32  # of a block; 128: two blocks, 64: four
+    blocks = 2 if tile == 128 else 4
+    cycles = units(path, warps * blocks)
+    limit = max(cycles, key=cycles.get)
+    tiles = -(-p.M // tile) * -(-p.N // tile) * p.tile_parts
+    steps = -(-(-(-p.K // p.tile_parts)) // 32)
+    waves = -(-tiles // (PROCESSORS * blocks))
+    moved = p.operand_bytes() + p.result_bytes()
+    seconds = max(waves * steps * cycles[limit] / CLOCK / PRACTICE, moved / BYTES_S / MEMORY)
+    return [Time(kernel, limit, max(p.flops / PEAK, moved / BYTES_S), seconds)]
+
+
+def product_times(kernels, p, library):
+    by = p.chosen(library)
+    times = {"wgmma": lambda: wgmma_product(kernels, p), "cublaslt": lambda: library_product(p), "mma": lambda: mma_product(kernels, p)}[by]()
+    if p.rounding_bytes():
+        times.append(memory_time("round_rows_kernel", p.rounding_bytes()))
+    return times
+
+
+class Attention:
+    """A line "attention_forward PHASE rows=..." or of backward. Segments have one of two lengths, as many the one as the other."""
+
+    def __init__(self, words):
+        self.backward, self.phase = words[0] == "attention_backward", words[1]
+        said = {k: float(v) for k, v in (w.split("=") for w in words[2:])}
+        self.segments, self.heads, self.width, self.calls = (int(said[k]) for k in ("segments", "heads", "width", "calls"))
+        self.rows, self.squares = said["rows"], said["squares"]
+        mean = self.rows / self.segments
+        spread = math.sqrt(max(0, self.squares / self.segments - mean * mean))
+        self.lengths = [round(mean + spread), round(mean - spread)]
+        self.flops = (10.0 if self.backward else 4.0) * self.squares * self.width * self.heads
+
+    def name(self):
+        lengths = " and ".join(str(n) for n in sorted(set(self.lengths), reverse=True))
+        return f"{self.segments} segments of {lengths}, {self.heads} heads of {self.width}"
+
+    def steps(self, own, other, extra):
+        """(tiles of own rows, their steps over the other side) of all heads; `extra`: a tile's begin and end, in steps."""
+        each = self.heads * self.segments / len(self.lengths)
+        tiles = sum(each * -(-n // own) for n in self.lengths)
+        return tiles, sum(each * -(-n // own) * (-(-n // other) + extra) for n in self.lengths)
+
+
+def attention_wgmma(kernels, a):
+    """Forward by tiles of 128 keys; backward in two kernels by tiles of 64. A tile's begin and end take about half a step more."""
+    d = a.width
+    columns = -(-d // 64) * 64 * 2  # bytes of a row in shared memory
+    names = [(f"wgmma_backward<{d},true>", 64), (f"wgmma_backward<{d},false>", 64)] if a.backward else [(f"wgmma_forward<{d}>", 128)]
+    times = []
+    for name, other in names:
+        step, cycles, _ = kernels.wgmma_loop(name, "LDGSTS", 2 * other * columns)
+        tiles, steps = a.steps(OWN_ROWS, other, 0.5)
+        limit = max(cycles, key=cycles.get)
+        waves = -(-tiles // PROCESSORS) * PROCESSORS / tiles
+        times.append(Time(name, limit, steps * cycles[limit] / PROCESSORS / CLOCK, waves * steps * step / PROCESSORS / CLOCK / PRACTICE))
+    return times
+
+
+def attention_mma(kernels, a):
+    """Of width 24: three blocks of four warps with 32 own rows each; 64 of the other side at a time, in backward 32."""
+    if a.width > 24:
+        sys.exit(f"roofline.py: heads {a.width} wide by mma.sync are not known here")
+    names = [f"tiles_backward<{a.width},true>", f"tiles_backward<{a.width},false>"] if a.backward else [f"tiles_forward<{a.width}>"]
+    times = []
+    for name in names:
+        cycles = units(kernels.products_path(name, "HMMA"), 12)
+        _, steps = a.steps(OWN_ROWS, 32 if a.backward else 64, 0.5)
+        limit = max(cycles, key=cycles.get)
+        seconds = steps / 3 * cycles[limit] / PROCESSORS / CLOCK
+        times.append(Time(name, limit, seconds, seconds / PRACTICE))
+    return times
+
+
+def attention_times(kernels, a):
+    times = attention_wgmma(kernels, a) if a.width in (64, 80, 128) else attention_mma(kernels, a)
+    if a.backward:
+        times.append(memory_time("row_terms", 4.0 * a.rows * a.width * a.heads))
+    return times
+
+
+# ---------------------------------------------------------------------------------------------- a step
+
+Row = collections.namedtuple("Row", "kernel what phase calls flops limit least expected ends")
+
+
+def read_work(path):
+    """(FLOP of the method's step, products and attention, calls and bytes of all other kernels by (name, phase))."""
+    flops, shapes, others = 0.0, [], {}
+    for line in open(path):
+        words = line.split()
+        if words[:1] == ["step_flops"]:
+            flops = float(words[1])
+        elif words[:1] == ["product"]:
+            shapes.append(Product(words))
+        elif words and words[0].startswith("attention_"):
+            shapes.append(Attention(words))
+        elif words[:1] == ["op"] and not re.match(r"linear|attention|product|transfer", words[1]):
+            said = dict(w.split("=") for w in words[3:])
+            others[words[1], words[2]] = int(said["calls"]), float(said["bytes"])
+    if not flops or not shapes:
+        sys.exit(f"roofline.py: {path} is not what gpu-check work prints")
+    return flops, shapes, others
+
+
+def step_rows(kernels, shapes, others, library):
+    rows = []
+    for s in shapes:
+        times = attention_times(kernels, s) if isinstance(s, Attention) else product_times(kernels, s, library)
+        for i, t in enumerate(times):
+            flops = s.flops * s.calls if i == 0 else 0
+            rows.append(Row(t.kernel, s.name(), s.phase, s.calls, flops, t.limit, s.calls * t.least, s.calls * t.expected, s.calls * t.ends))
+    for (name, phase), (calls, size) in others.items():
+        t = memory_time(name, size)
+        rows.append(Row(name, "", phase, calls, 0, t.limit, t.least, t.expected, 0))
+    return rows
+
+
+def kind(row):
+    """What a row of the step's table adds up."""
+    if row.kernel.startswith(("wgmma_forward", "wgmma_backward")):
+        return f"attention by wgmma, {row.kernel.split('_')[1].split('<')[0]}"
+    if row.kernel.startswith("tiles_"):
+        return f"attention of the predictor by mma.sync, {row.kernel.split('_')[1].split('<')[0]}"
+    if row.kernel == "cuBLASLt":
+        return "products by cuBLASLt"
+    if row.kernel.startswith("wgmma_kernel"):
+        end = "GELU" if "GELU" in row.what else "residual or sum added" if re.search("residual|accumulate", row.what) else "other ends"
+        return f"products by wgmma, {end}"
+    if row.kernel.startswith("tile_kernel"):
+        return "products by mma.sync"
+    return {"layernorm_forward": "norms", "layernorm_backward": "norms", "round_rows_kernel": "operands of floats to bf16",
+            "finish_kernel": "sums of parts of weights' gradients", "adamw": "update: AdamW, average of weights",
+            "column_sums": "gradients of biases"}.get(row.kernel, "all other kernels")
+
+
+def total(rows):
+    return sum(r.expected for r in rows) + sum(r.calls for r in rows) * GAP
+
+
+def step_table(name, flops, rows):
+    calls, whole = sum(r.calls for r in rows), total(rows)
+    kinds = collections.defaultdict(list)
+    for r in rows:
+        kinds[kind(r)].append(r)
+    lines = ["| kernels | calls | TFLOP | limit | ms at the limit | ms expected | of it ends of tiles | share |", "|---|---|---|---|---|---|---|---|"]
+    for what, some in sorted(kinds.items(), key=lambda item: -sum(r.expected for r in item[1])):
+        limits = collections.Counter()
+        for r in some:
+            limits[r.limit] += r.expected
+        flop, ends, expected = (sum(getattr(r, f) for r in some) for f in ("flops", "ends", "expected"))
+        lines.append(f"| {what} | {sum(r.calls for r in some)} | {f'{flop / 1e12:.1f}' if flop else ''} | {limits.most_common(1)[0][0]} | "
+                     f"{1e3 * sum(r.least for r in some):.1f} | {1e3 * expected:.1f} | {f'{1e3 * ends:.1f}' if ends else ''} | "
+                     f"{100 * expected / whole:.0f} % |")
+    lines.append(f"| from a kernel to the next | {calls} | | | | {1e3 * calls * GAP:.1f} | | {100 * calls * GAP / whole:.0f} % |")
+    lines.append(f"| **{NETWORKS[name]}** | | {sum(r.flops for r in rows) / 1e12:.1f} | | {1e3 * sum(r.least for r in rows):.1f} | "
+                 f"**{1e3 * whole:.1f}** | {1e3 * sum(r.ends for r in rows):.1f} | **{100 * flops / whole / PEAK:.1f} % of the peak** |")
+    return lines + [""]
+
+
+def loops_table(kernels):
+    lines = ["| loop | instructions of a warp | tensor cores | exponentials | comparisons | instructions | shared memory | expected, in a row |",
+             "|---|---|---|---|---|---|---|---|"]
+    for (kernel, *_), known in sorted(kernels.known.items(), key=str):
+        if len(known) == 3:
+            expected, c, length = known
+            lines.append(f"| `{kernel}` | {length} | " + " | ".join(
+                f"{c[unit]:.0f}" for unit in ("tensor cores", "exponentials", "comparisons", "instructions", "shared memory")) + f" | {expected:.0f} |")
+    return lines + [""]
+
+
+def planned_rate():
+    """What vjepa-plan takes an H100 for, TFLOP/s."""
+    return float(re.search(r"gpu_tflops_bf16: (\S+)", open(CLUSTER).read())[1])
+
+
+def tables(kernels, detail):
+    """The page's tables; and what is wrong with the rate that vjepa-plan has."""
+    steps, summary, problems = [], [], []
+    for name in NETWORKS:
+        flops, shapes, others = read_work(f"{HERE}/work/{name}.txt")
+        cells = []
+        for library in (True, False):
+            rows = step_rows(kernels, shapes, others, library)
+            whole = total(rows)
+            rate = flops / (whole - sum(r.expected for r in rows if r.kernel in ("adamw", "sum_squares_many"))) / 1e12
+            cells += [f"{1e3 * whole:.0f}", f"{100 * flops / whole / PEAK:.1f} %", f"{rate:.0f}"]
+            if library:
+                steps += step_table(name, flops, rows)
+                if not 0.9 * rate < planned_rate() < 1.1 * rate:
+                    problems.append(f"cluster_h100.yaml has gpu_tflops_bf16 {planned_rate():.0f}; {name} makes {rate:.0f} by the roofline: not within 10 %")
+            if detail:
+                for r in sorted(rows, key=lambda r: -r.expected):
+                    print(f"{name} {'cublaslt' if library else 'own':8s} {1e3 * r.expected:8.2f} ms, limit {1e3 * r.least:8.2f} {r.limit:14s} {r.calls:5d} x "
+                          f"{r.kernel:32s} {r.phase:10s} {r.what} {100 * r.flops / PEAK / r.expected:.0f} %")
+        summary.append(f"| {NETWORKS[name]} | {flops / 1e12:.1f} | " + " | ".join(cells) + " |")
+    heads = ["| step | TFLOP | with cuBLASLt: ms | of the peak | TFLOP/s without update | own kernels alone: ms | of the peak | TFLOP/s |", "|---|---|---|---|---|---|---|---|"]
+    return "\n".join(heads + summary + [""] + steps + loops_table(kernels)), problems
+
+
+def main():
+    args = [a for a in sys.argv[1:] if not a.startswith("--")]
+    compiler = open(f"{args[0]}/compiler.txt").read().strip()
+    text, problems = tables(Kernels(args[0]), "--detail" in sys.argv)
+    text = f"By {compiler}.\n\n{text}"
+    page = open(PAGE).read()
+    before, _, rest = page.partition(BEGIN)
+    now, _, after = rest.partition(END)
+    if "--write" in sys.argv:
+        with open(PAGE, "w") as f:
+            f.write(before + BEGIN + text + END + after)
+    elif "--check" in sys.argv and now.split("\n")[0] != f"By {compiler}.":
+        print(f"SKIPPED: docs/roofline.md was not compared, for it is {now.split(chr(10))[0]} and this is {compiler}")
+    elif "--check" in sys.argv and now != text:
+        problems.append("docs/roofline.md is not of these kernels; write it anew: bash tests/cuda_compile/run.sh --update")
+    elif "--check" not in sys.argv:
+        print(text)
+    for problem in problems:
+        print("FAIL: roofline:", problem, file=sys.stderr)
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()
