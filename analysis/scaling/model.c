@@ -117,14 +117,13 @@ static double tensor_sums(const study *s, const vj_train_layout *l)
     return l->tensor > 1 ? 2 * passes * blocks * (double)s->config->mask.count * (double)l->microbatches : 0;
 }
 
-/* Of the vector what is simulated: enough buckets for a steady flow. Where ranks own slices buckets end with them, too,
- * and those of a node are exchanged at the same time: all of a node. */
-static double part_floats(const study *s, const vj_train_layout *l, double piece)
+/* Of the vector what is simulated: enough buckets for a steady flow. On processors slices of weights come back node
+ * after node, those of a node at the same time: all of a node, or half of a single one. */
+static double part_floats(const study *s, const vj_train_layout *l)
 {
-    if (!l->zero || l->nodes == 1) return PART_BUCKETS * piece;
-    const int beside = l->node_ranks / l->tensor, owners = beside > PART_BUCKETS ? beside : PART_BUCKETS;
-    const double part = (double)s->work.weight_floats[l->tensor] / l->data_ranks * owners;
-    return part > piece ? floor(part / piece) * piece : floor(part);
+    const double floats = (double)s->work.weight_floats[l->tensor], bucket = (double)l->bucket_floats;
+    const double of_node = l->zero && !s->machine.gpus ? floats / fmax(l->nodes, 2) : 0;
+    return fmax(PART_BUCKETS, floor(of_node / bucket)) * bucket;
 }
 
 /* What simulation/step.c reads. */
@@ -132,14 +131,13 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
 {
     const vj_machine *m = &s->machine;
     const vj_config *c = s->config;
-    const double bucket = (double)l->bucket_floats;
     const double clips = (double)(l->microbatches * l->microbatch), sums = tensor_sums(s, l);
     vj_file file;
     VJ_TRY(begin(s, "workload", &file));
     fprintf(file.stream, "node_ranks %d\ntensor %d\nzero %d\n", l->node_ranks, l->tensor, l->zero);
     fprintf(file.stream, "floats %lld\ngathered_bytes %.0f\n", (long long)s->work.weight_floats[l->tensor],
             (double)s->work.gathered_bytes[l->tensor][s->machine.gpus > 0]);
-    fprintf(file.stream, "bucket_floats %.0f\npart_floats %.0f\n", bucket, part_floats(s, l, bucket));
+    fprintf(file.stream, "bucket_floats %lld\npart_floats %.0f\n", (long long)l->bucket_floats, part_floats(s, l));
     fprintf(file.stream, "compute_s %.9g\nbackward_s %.9g\nupdate_s %.9g\n", l->compute_s,
             l->compute_s / (double)l->microbatches * 2 / 3, l->memory_s);
     fprintf(file.stream, "sums_rate %.9g\ntensor_rate %.9g\n", touched_in_buckets * m->sum_bytes_s / l->tensor,
@@ -149,6 +147,7 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
     fprintf(file.stream, "network_bytes_s %.9g\nmessage_s %.9g\n", m->network_bytes_s, m->message_s);
     fprintf(file.stream, "tensor_sums %.0f\ntensor_floats %.0f\n", sums,
             sums > 0 ? clips * s->work.tensor_sum_bytes / sizeof(float) / sums : 0);
+    fprintf(file.stream, "tensor_byte_s %.9g\n", l->tensor > 1 ? vj_tensor_byte_s(m, l->tensor) : 0);
     fprintf(file.stream, "small_doubles %.0f\n", 2.0 * (double)vj_shape_from(c).width + (double)c->mask.count + 3);
     return vj_file_commit(&file);
 }

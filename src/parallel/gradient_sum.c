@@ -3,6 +3,9 @@
  * summed over the node, where each rank sums its share; then summed over the nodes by the speakers (window.h), where
  * each node sums its part of a speaker's share; then copied into the vectors of the node's ranks. Read push() first.
  *
+ * Where every rank gets only its slice of the sum, a part goes to the nodes whose ranks' slices it meets, mostly one,
+ * and there to these ranks. So slices, of which there may be thousands, make no further buckets and hardly a message.
+ *
  * The vectors may be memory of devices (vj_sum_device). Then sums and copies are only asked for here, and a step that
  * needs their results, a message, is taken when the device says that they are there. Nothing here waits for a device.
  */
@@ -23,9 +26,14 @@ enum {
 enum { TO_PARTS = 0, TO_OWNERS = 1 }; /* tags */
 
 typedef struct {
-    int64_t first, last;
-    int owner; /* the rank that gets its sum, -1: all */
-} bucket;
+    int64_t at, n;
+} span;
+
+/* Neighbouring slices whose ranks are on one node, which gets the sum of them; -1: all nodes get it. */
+typedef struct {
+    span of;
+    int node;
+} stretch;
 
 /* A bucket between the nodes. With a device that MPI cannot read or write, messages go through memory of the host. */
 typedef struct {
@@ -36,17 +44,15 @@ typedef struct {
     float *mirror;        /* of the host, [own][share]: this speaker's share of this node's partial sums; or NULL */
 } slot;
 
-typedef struct {
-    int64_t at, n;
-} span;
-
 struct vj_gradient_sum {
     vj_window window;
     float *x;                  /* this rank's vector */
     float *const *vectors;     /* [node_size] of the node's ranks */
     vj_gradient_sum_plan plan; /* its threads, sum and device */
-    int count;
-    bucket *bucket;          /* [count] */
+    int count;                 /* buckets */
+    stretch *stretch;          /* [stretches] in the order of the vector */
+    int stretches;
+    span *slice;             /* [node_size] of which each rank of the node gets the sum */
     const float **in;        /* [node_size] */
     float **partial;         /* [partial sums] */
     slot slot[VJ_SUM_SLOTS]; /* bucket k has slot k % VJ_SUM_SLOTS */
@@ -56,18 +62,44 @@ struct vj_gradient_sum {
     int begun, sent, crossed, handed; /* between nodes, in this order */
 };
 
-/* Cut [0, n) from its end, at multiples of plan->bucket and where owners change. */
-static void cut(vj_gradient_sum *r, const vj_gradient_sum_plan *plan, int ranks)
+/* Bucket k, counted from the end of the vector; all but the first one have the plan's size. */
+static span bucket_at(const vj_gradient_sum *r, int k)
 {
-    int owner = plan->first ? ranks - 1 : -1;
-    r->count = 0;
-    for (int64_t last = plan->n; last > 0; r->count++) {
-        int64_t first = (last - 1) / plan->bucket * plan->bucket;
-        while (owner >= 0 && plan->first[owner] >= last) owner--;
-        if (owner >= 0 && plan->first[owner] > first) first = plan->first[owner];
-        if (r->bucket) r->bucket[r->count] = (bucket){first, last, owner};
-        last = first;
+    const int64_t at = (r->count - 1 - k) * r->plan.bucket, left = r->plan.n - at;
+    return (span){at, left < r->plan.bucket ? left : r->plan.bucket};
+}
+
+/* What is in both. */
+static span common(span a, span b)
+{
+    const int64_t first = a.at > b.at ? a.at : b.at, end_a = a.at + a.n, end_b = b.at + b.n;
+    const int64_t last = end_a < end_b ? end_a : end_b;
+    return (span){first, last > first ? last - first : 0};
+}
+
+/* What a rank of the communicator gets. */
+static span slice_of(const vj_gradient_sum_plan *plan, int rank)
+{
+    return plan->first ? (span){plan->first[rank], plan->first[rank + 1] - plan->first[rank]} : (span){0, plan->n};
+}
+
+/* Into buckets, and stretches. */
+static vj_status divide(vj_gradient_sum *r, int ranks)
+{
+    const vj_gradient_sum_plan *plan = &r->plan;
+    r->count = (int)((plan->n + plan->bucket - 1) / plan->bucket);
+    r->stretch = vj_calloc(plan->first ? ranks : 1, sizeof *r->stretch);
+    if (!r->stretch) return vj_raise(VJ_ERR_MEMORY, "no memory for the slices of %d ranks", ranks);
+    if (!plan->first) r->stretch[r->stretches++] = (stretch){slice_of(plan, 0), -1};
+    for (int rank = 0; rank < ranks && plan->first; rank++) {
+        const stretch next = {slice_of(plan, rank), r->window.rank[rank].node};
+        stretch *before = r->stretches > 0 ? &r->stretch[r->stretches - 1] : NULL;
+        if (before && (before->node == next.node || next.of.n == 0))
+            before->of.n += next.of.n;
+        else
+            r->stretch[r->stretches++] = next;
     }
+    return VJ_OK;
 }
 
 /* Does this rank exchange sums with other nodes? */
@@ -80,7 +112,7 @@ static vj_status allocate_slot(vj_gradient_sum *r, slot *s, int64_t part)
 {
     const vj_window *w = &r->window;
     const vj_sum_device *device = r->plan.device;
-    const int64_t requests = w->partials.count + (int64_t)w->own * w->nodes + 2 * (int64_t)w->nodes;
+    const int64_t requests = w->partials.count + (int64_t)(w->own + 2) * w->nodes + 2 * (int64_t)r->stretches;
     const int64_t arriving = w->partials.count * part;
     s->request = vj_calloc(requests, sizeof *s->request);
     s->received = s->arrivals =
@@ -95,18 +127,19 @@ static vj_status allocate_slot(vj_gradient_sum *r, slot *s, int64_t part)
                : vj_raise(VJ_ERR_MEMORY, "no memory for messages between %d nodes", w->nodes);
 }
 
-static vj_status allocate(vj_gradient_sum *r, const vj_gradient_sum_plan *plan, int ranks)
+static vj_status allocate(vj_gradient_sum *r, int ranks)
 {
     const vj_window *w = &r->window;
-    cut(r, plan, ranks);
-    r->bucket = vj_calloc(r->count, sizeof *r->bucket);
+    VJ_TRY(divide(r, ranks));
+    r->slice = vj_calloc(w->node_size, sizeof *r->slice);
     r->in = vj_calloc(w->node_size, sizeof *r->in);
     r->partial = vj_calloc(w->partials.count, sizeof *r->partial);
-    if (!r->bucket || !r->in || !r->partial) return vj_raise(VJ_ERR_MEMORY, "no memory for sums over %d ranks", ranks);
-    r->share = plan->bucket / w->speakers + LINE;
+    if (!r->slice || !r->in || !r->partial) return vj_raise(VJ_ERR_MEMORY, "no memory for sums over %d ranks", ranks);
+    for (int rank = 0; rank < ranks; rank++)
+        if (w->rank[rank].node == w->node_index) r->slice[w->rank[rank].local] = slice_of(&r->plan, rank);
+    r->share = r->plan.bucket / w->speakers + LINE;
     for (int i = 0; i < VJ_SUM_SLOTS && is_speaker(r) && w->nodes > 1; i++)
         VJ_TRY(allocate_slot(r, &r->slot[i], r->share / w->nodes + 1));
-    cut(r, plan, ranks);
     return VJ_OK;
 }
 
@@ -121,7 +154,7 @@ vj_status vj_gradient_sum_open(vj_gradient_sum **reduction, MPI_Comm comm, const
     if (r->window.node_size == 1) r->window.memory[0] = plan->alone;
     r->vectors = plan->device ? plan->device->vectors : r->window.memory;
     r->x = r->vectors[r->window.node_rank];
-    return allocate(r, plan, ranks);
+    return allocate(r, ranks);
 }
 
 void vj_gradient_sum_close(vj_gradient_sum *r)
@@ -132,7 +165,8 @@ void vj_gradient_sum_close(vj_gradient_sum *r)
         free(r->slot[i].request);
         if (!r->plan.device) free(r->slot[i].received);
     }
-    free(r->bucket);
+    free(r->stretch);
+    free(r->slice);
     free(r->in);
     free(r->partial);
     free(r);
@@ -151,10 +185,9 @@ const char *vj_gradient_sum_way(const vj_gradient_sum *r)
 /* This rank's share of bucket k among `sharers`, the first ranks of its node. */
 static span share_of(const vj_gradient_sum *r, int k, int sharers)
 {
-    const bucket *b = &r->bucket[k];
-    const int64_t n = b->last - b->first, each = (n + sharers - 1) / sharers;
-    const int64_t step = (each + LINE - 1) / LINE * LINE, at = step * r->window.node_rank;
-    return at >= n ? (span){b->last, 0} : (span){b->first + at, n - at < step ? n - at : step};
+    const span b = bucket_at(r, k);
+    const int64_t each = (b.n + sharers - 1) / sharers, step = (each + LINE - 1) / LINE * LINE;
+    return common(b, (span){b.at + step * r->window.node_rank, step});
 }
 
 /* What it sums over its node. */
@@ -179,17 +212,18 @@ static span part_of(const vj_gradient_sum *r, int k, int node)
 }
 
 /* From this rank's vector into those of the node that get it; not from all ranks to the same one at once. */
-static void deliver(const vj_gradient_sum *r, int owner, span s)
+static void deliver(const vj_gradient_sum *r, span s)
 {
     const vj_window *w = &r->window;
-    const int64_t bytes = s.n * (int64_t)sizeof(float);
     for (int i = 1; i < w->node_size; i++) {
         const int to = (w->node_rank + i) % w->node_size;
-        if (owner >= 0 && (w->rank[owner].node != w->node_index || w->rank[owner].local != to)) continue;
+        const span its = common(s, r->slice[to]);
+        const int64_t bytes = its.n * (int64_t)sizeof(float);
+        if (its.n == 0) continue;
         if (r->plan.device)
-            r->plan.device->copy(r->plan.user, r->vectors[to] + s.at, r->x + s.at, bytes);
+            r->plan.device->copy(r->plan.user, r->vectors[to] + its.at, r->x + its.at, bytes);
         else
-            memcpy(r->vectors[to] + s.at, r->x + s.at, (size_t)bytes);
+            memcpy(r->vectors[to] + its.at, r->x + its.at, (size_t)bytes);
     }
 }
 
@@ -226,19 +260,21 @@ static void sum_node(vj_gradient_sum *r, int k)
             const vj_partial *p = &w->partials.item[i];
             if (p->node == w->node_index) sum_arrays(r, home(r, p) + s.at, r->in + p->local, p->count, s.n);
         }
-        if (w->nodes == 1) deliver(r, r->bucket[k].owner, s);
+        if (w->nodes == 1) deliver(r, s);
     }
 }
 
 static void send(vj_gradient_sum *r, int k, const float *from, int64_t n, int node, int tag)
 {
     slot *at = &r->slot[k % VJ_SUM_SLOTS];
+    if (n == 0) return;
     MPI_Isend(from, (int)n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
 }
 
 static void receive(vj_gradient_sum *r, int k, float *to, int64_t n, int node, int tag)
 {
     slot *at = &r->slot[k % VJ_SUM_SLOTS];
+    if (n == 0) return;
     MPI_Irecv(to, (int)n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
 }
 
@@ -307,11 +343,18 @@ static void scatter(vj_gradient_sum *r, int k)
     }
 }
 
-/* The node that gets bucket k, -1: all. */
-static int receiver(const vj_gradient_sum *r, int k)
+/* Does this node get the sum of a stretch? */
+static bool gets(const stretch *s, int node)
 {
-    const int owner = r->bucket[k].owner;
-    return owner < 0 ? -1 : r->window.rank[owner].node;
+    return s->node < 0 || s->node == node;
+}
+
+/* The next stretch behind `s`, NULL: the first one, that meets `of`; NULL: there is none. */
+static const stretch *next_stretch(const vj_gradient_sum *r, const stretch *s, span of)
+{
+    for (s = s ? s + 1 : r->stretch; s < r->stretch + r->stretches; s++)
+        if (common(s->of, of).n > 0) return s;
+    return NULL;
 }
 
 /* What has come for this node's part, in as few copies as there can be. */
@@ -335,7 +378,8 @@ static void sum_across(vj_gradient_sum *r, int k)
     for (int i = 0; i < w->partials.count; i++) r->partial[i] = place_of(r, k, i);
     take_arrivals(r, k);
     vj_partials_sum(&w->partials, r->x + mine.at, r->partial, mine.n, sum_arrays, r);
-    if (receiver(r, k) != w->node_index) to_host(r, k, r->x, mine, 0);
+    for (const stretch *s = next_stretch(r, NULL, mine); s; s = next_stretch(r, s, mine))
+        if (s->node != w->node_index) to_host(r, k, r->x, common(s->of, mine), 0);
     keep_place(r, k);
 }
 
@@ -343,27 +387,29 @@ static void sum_across(vj_gradient_sum *r, int k)
 static void hand_out(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
-    const span mine = part_of(r, k, w->node_index);
-    const int to = receiver(r, k);
-    for (int node = 0; node < w->nodes; node++) {
-        const span other = part_of(r, k, node);
-        if (node == w->node_index) continue;
-        if (to < 0 || to == w->node_index) receive(r, k, message(r, k, r->x, other.at, 0), other.n, node, TO_OWNERS);
-        if (to < 0 || to == node) send(r, k, message(r, k, r->x, mine.at, 0), mine.n, node, TO_OWNERS);
-    }
+    const span share = speaker_share(r, k), mine = part_of(r, k, w->node_index);
+    for (const stretch *s = next_stretch(r, NULL, share); s; s = next_stretch(r, s, share))
+        for (int node = 0; node < w->nodes; node++) {
+            const span ours = common(s->of, mine), theirs = common(s->of, part_of(r, k, node));
+            if (node == w->node_index) continue;
+            if (gets(s, w->node_index)) receive(r, k, message(r, k, r->x, theirs.at, 0), theirs.n, node, TO_OWNERS);
+            if (gets(s, node)) send(r, k, message(r, k, r->x, ours.at, 0), ours.n, node, TO_OWNERS);
+        }
 }
 
 /* What other nodes have handed out, and this speaker's part, to the node's ranks. */
 static void take(vj_gradient_sum *r, int k)
 {
-    const int me = r->window.node_index, to = receiver(r, k);
+    const int me = r->window.node_index;
     const span share = speaker_share(r, k), mine = part_of(r, k, me);
-    if (to < 0 || to == me) {
-        const int64_t behind = mine.at + mine.n;
-        to_device(r, r->x + share.at, message(r, k, r->x, share.at, 0), mine.at - share.at);
-        to_device(r, r->x + behind, message(r, k, r->x, behind, 0), share.at + share.n - behind);
-    }
-    deliver(r, r->bucket[k].owner, share);
+    const int64_t behind = mine.at + mine.n;
+    const span others[] = {{share.at, mine.at - share.at}, {behind, share.at + share.n - behind}};
+    for (const stretch *s = next_stretch(r, NULL, share); s; s = next_stretch(r, s, share))
+        for (int i = 0; i < 2 && gets(s, me); i++) {
+            const span came = common(s->of, others[i]);
+            to_device(r, r->x + came.at, message(r, k, r->x, came.at, 0), came.n);
+        }
+    deliver(r, share);
 }
 
 static bool arrived(vj_gradient_sum *r, int k)
@@ -425,7 +471,7 @@ static void push(vj_gradient_sum *r)
 void vj_gradient_sum_made(vj_gradient_sum *r, int64_t offset)
 {
     const int made = r->made;
-    while (r->made < r->count && r->bucket[r->made].first >= offset) r->made++;
+    while (r->made < r->count && bucket_at(r, r->made).at >= offset) r->made++;
     if (r->made > made) tell(r, VJ_SUM_MADE, r->made);
     push(r);
 }
@@ -449,31 +495,37 @@ void vj_gradient_sum_end(vj_gradient_sum *r)
 static void count_bucket(const vj_gradient_sum *r, int k, vj_traffic *traffic)
 {
     const vj_window *w = &r->window;
-    const int to = receiver(r, k);
-    const int64_t mine = part_of(r, k, w->node_index).n;
-    int own = 0;
-    for (int i = 0; i < w->partials.count; i++) own += w->partials.item[i].node == w->node_index;
-    for (int node = 0; node < w->nodes; node++) {
-        if (node == w->node_index) continue;
-        const int sums = to < 0 || to == node;
-        traffic->messages += own + sums;
-        traffic->bytes += (own * part_of(r, k, node).n + sums * mine) * (int64_t)sizeof(float);
+    const span share = speaker_share(r, k), mine = part_of(r, k, w->node_index);
+    const int64_t parts = share.n < w->nodes ? share.n : w->nodes, others = parts - (mine.n > 0);
+    int64_t floats = w->own * (share.n - mine.n);
+    traffic->messages += w->own * others;
+    for (const stretch *s = next_stretch(r, NULL, mine); s; s = next_stretch(r, s, mine)) {
+        const int receivers = s->node < 0 ? w->nodes - 1 : s->node != w->node_index;
+        traffic->messages += receivers;
+        floats += receivers * common(s->of, mine).n;
     }
+    traffic->bytes += floats * (int64_t)sizeof(float);
+}
+
+/* By all speakers of a node. */
+static void count_node(vj_gradient_sum *r, int node, vj_traffic *traffic)
+{
+    vj_window *w = &r->window;
+    w->node_index = node;
+    w->own = 0;
+    for (int i = 0; i < w->partials.count; i++) w->own += w->partials.item[i].node == node;
+    for (w->node_rank = 0; w->node_rank < w->speakers; w->node_rank++)
+        for (int k = 0; k < r->count; k++) count_bucket(r, k, traffic);
 }
 
 vj_status vj_gradient_sum_count(vj_traffic *traffic, const vj_gradient_sum_plan *plan, const int *first_rank, int ranks)
 {
-    vj_gradient_sum r = {.window = {.node = MPI_COMM_NULL, .across = MPI_COMM_NULL}};
-    vj_window *w = &r.window;
-    vj_window_number(w, first_rank, ranks);
-    cut(&r, plan, ranks);
-    r.bucket = vj_calloc(r.count, sizeof *r.bucket);
-    if (r.bucket) cut(&r, plan, ranks);
-    for (w->node_index = 0; w->node_index < w->nodes && w->nodes > 1 && r.bucket; w->node_index++)
-        for (w->node_rank = 0; w->node_rank < w->speakers; w->node_rank++)
-            for (int k = 0; k < r.count; k++) count_bucket(&r, k, traffic);
-    const bool failed = !r.bucket;
-    free(r.bucket);
-    vj_window_close(w);
-    return failed ? vj_raise(VJ_ERR_MEMORY, "no memory to count sums over %d ranks", ranks) : VJ_OK;
+    vj_gradient_sum r = {.window = {.node = MPI_COMM_NULL, .across = MPI_COMM_NULL}, .plan = *plan};
+    vj_window_number(&r.window, first_rank, ranks);
+    const vj_status status = divide(&r, ranks);
+    for (int node = 0; node < r.window.nodes && r.window.nodes > 1 && status == VJ_OK; node++)
+        count_node(&r, node, traffic);
+    free(r.stretch);
+    vj_window_close(&r.window);
+    return status;
 }

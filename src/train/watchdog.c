@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -184,12 +186,17 @@ static void read_and_report(const vj_watchdog *w, int fd)
     free(line);
 }
 
-/* Of a thousand ranks that cannot reach the file of answers, one a node says so. */
-static int is_first_on_host(const vj_watchdog *w)
+/*
+ * Of a thousand ranks that cannot reach the file of answers, one a node says so: the first to come here, which takes a
+ * name (a socket's, without a file) that ranks of one launcher have in common. The system frees it when this process
+ * ends.
+ */
+static bool is_first_on_node(void)
 {
-    int rank = 0;
-    while (strcmp(w->host[rank], w->host[w->rank]) != 0) rank++;
-    return rank == w->rank;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "vjepa-watchdog-%ld", (long)getppid());
+    const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd < 0 || bind(fd, (const struct sockaddr *)&name, sizeof name) == 0;
 }
 
 /*
@@ -210,7 +217,7 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
     int fd = open(w->answers, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     const int first = fd >= 0;
     if (!first) fd = open(w->answers, O_WRONLY | O_CLOEXEC);
-    if (first || (fd < 0 && is_first_on_host(w)))
+    if (first || (fd < 0 && is_first_on_node()))
         vj_raise(VJ_ERR_STATE,
                  "no progress for %.0f s (limit %.0f, run.watchdog_s) in: %s, after step %lld. This rank ends the job",
                  s->idle_s, s->limit_s, place_name(s), (long long)s->step);

@@ -19,7 +19,7 @@ sharing_policy="SPLITDUPLEX" loopback_bw="50GBps" loopback_lat="1ns"/></platform
     keys = dict(node_ranks=ranks, tensor=1, zero=zero, floats=V // 4, bucket_floats=1 << 20,
                 part_floats=4 << 20, gathered_bytes=V, compute_s=compute, backward_s=compute, update_s=0, sums_rate=rate, tensor_rate=rate,
                 gpu_link_bytes_s=link, gpu_host_bytes_s=host, gpu_to_gpu=int(direct), network_bytes_s=bandwidth, message_s=message_s,
-                tensor_sums=0, tensor_floats=0, small_doubles=8)
+                tensor_sums=0, tensor_floats=0, tensor_byte_s=0, small_doubles=8)
     open('work', 'w').write(''.join(f'{k} {v}\n' for k, v in keys.items()))
     out = subprocess.run(['smpirun', '-np', str(nodes * ranks), '-platform', 'p.xml', '-hostfile', 'hosts', '--cfg=smpi/simulate-computation:no',
                           '--cfg=smpi/shared-malloc:local', '--cfg=smpi/bw-factor:0:1', '--cfg=smpi/lat-factor:0:1', '--cfg=network/weight-S:0',
@@ -86,5 +86,6 @@ near_forecast() { # CLUSTER options...
 near_forecast h100 --nodes 1,2
 near_forecast h100 --nodes 2 --set cluster.network_gb_s=6 --set cluster.gpu_to_gpu=true
 near_forecast h100 --nodes 1,2 --set parallel.zero=1
+near_forecast h100 --nodes 2 --set parallel.tensor=2
 near_forecast example --nodes 1,2
 finish

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every number in the tables of docs/scaling.md is one of docs/scaling.csv, which analysis/scaling/study.sh wrote, or of vjepa-plan
-# on the example sites; so is its figure; and the forecast of vjepa-plan in the table is the one of today's code.
+# on the example sites; so are its figures; and the forecast of vjepa-plan in the table is the one of today's code.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 configs=$source_dir/jobs/configs
@@ -46,14 +46,18 @@ assert checked > 100, 'the tables were not found'
 PY
 /usr/bin/python3 check.py "$source_dir/docs/scaling.md" "$source_dir/docs/scaling.csv" || fail "docs/scaling.md is not of docs/scaling.csv"
 
-# The figure, by the gnuplot at hand: its words, and as many points.
-head -n 1 "$source_dir/docs/scaling.csv" >weak.csv
-grep -E ',(CPU nodes )?ViT-[LH] [0-9]+( GPU to GPU)?,model,' "$source_dir/docs/scaling.csv" | grep -v 'CPU nodes ViT-H 224' >>weak.csv # eight lines at most
-"$bin/vjepa-report" weak.csv --markdown weak >log 2>&1 || fail "no figure: $(cat log)"
+# The figures, by the gnuplot at hand: their words, and as many points.
 words() { grep -oE '<use|>[A-Za-z][^<]*<' "$1" | sort | uniq -c; }
-words weak/scaling-efficiency.svg >new.txt
-words "$source_dir/docs/scaling_efficiency.svg" >old.txt
-cmp -s new.txt old.txt || fail "docs/scaling_efficiency.svg is not of docs/scaling.csv: $(diff old.txt new.txt)"
+figure() { # FILE.svg: its rows come in
+    { head -n 1 "$source_dir/docs/scaling.csv" && cat; } >figure.csv
+    "$bin/vjepa-report" figure.csv --markdown figure >log 2>&1 || fail "no figure: $(cat log)"
+    words figure/scaling-efficiency.svg >new.txt
+    words "$source_dir/docs/$1" >old.txt
+    cmp -s new.txt old.txt || fail "docs/$1 is not of docs/scaling.csv: $(diff old.txt new.txt)"
+}
+# Eight lines at most.
+grep -E ',(CPU nodes )?ViT-[LH] [0-9]+( GPU to GPU)?,model,' "$source_dir/docs/scaling.csv" | grep -v 'CPU nodes ViT-H 224' | figure scaling_efficiency.svg
+grep -E ' clips( 50 GB/s)?,model,' "$source_dir/docs/scaling.csv" | grep -vE ' of 64 clips' | figure scaling_batch.svg
 
 # Forecasts of today.
 "$bin/vjepa-plan" "$configs/vitl16_224.yaml" --cluster "$configs/cluster_h100.yaml" --layout 8x8 --set train.microbatch=16 --set train.batch=1024 --json >forecast.json ||

@@ -199,8 +199,9 @@ static void steps_by_hand(void **state)
     same(l.memory_s, 2 * 40 * 125000.0 / 1e9);
     same(l.tensor_s, 16 * 1e6 / 1e9);
     same(l.network_bytes, 2 * (2e6 + 2e6 + 1.2e6) * 3 / 4); /* gradient out; weights and target back */
-    same(l.messages, 5 * 4); /* buckets end where one of the four owners begins; a bucket goes to its owner */
-    same(l.sum_s, 5 * (3.25 / 3 * 0.8e-3 + 4e-6) + 1.2e-3 + 2e-6 + 6.4e-3 + 3.2e6 / 8192 * 1e-6);
+    same(l.messages, 2 * 4); /* two buckets, parts of which three nodes get, and the sum of its part the owner */
+    /* A bucket of 1 MB, half of it of one owner, of two groups at a time. */
+    same(l.sum_s, 2 * (3.25 / 3 * 2e-3 + 4e-6) + 1.5 * 1.5e-3 + 2e-6 + 6.4e-3 + 3.2e6 / 8192 * 1e-6);
 
     /* An uneven division waits for the rank that has most. */
     l = (vj_train_layout){.nodes = 3, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
@@ -241,18 +242,20 @@ static void steps_by_hand(void **state)
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.sum_s, linked + between);
     gpus.gpu_to_gpu = false;
-    /* A bucket for each of eight owners, to whom it goes. Weights and target come back in rounds of eight pieces of
-     * half a MiB: to the host, between the nodes, from each of three nodes to the GPU and over its link. */
+    /* The bucket's quarters go to a node each, and there to their owners. Weights and target come back in rounds of
+     * eight pieces of half a MiB: to the host, between the nodes, from each of three nodes to the GPU and over its
+     * link. */
     l.zero = 1;
-    const double first = 8 * 0.25e-3 + 0.25e-3 + (3 - 0.25) * 0.25e6 / 2e9 + 0.75e-3 + 4e-6 + 2e-6;
+    const double quarter = 0.25 * 2e-3, out_and_back = (2 + 0.25 * 0.75) * 2e6 / 2e9;
+    const double first = 2e-3 + quarter + out_and_back + 1.25 * 3e-3 + 4e-6 + 2e-6;
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.messages, 8 * 4);
+    same(l.messages, 4);
     const double piece = 1 << 19, rounds = 6.4e6 / (8 * piece), hosted = piece / 2e9, handed = piece / 1e9;
     const double away = 3 * 2 * piece / 1e9, way = 2 * hosted + 3 * handed + away + 3e-6 + 2e-6;
     same(l.sum_s, first + rounds * handed + way + (rounds - 1) * away);
     l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 2, .zero = 0, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.tensor_s, 64 * 1e6 * (1 / 1e9 + 2 / 2e9));
+    same(l.tensor_s, 64 * 1e6 * (2 * 0.5 / gpus.gpu_link_bytes_s + 4 / gpus.gpu_bytes_s));
 }
 
 static void what_cannot_work_says_why(void **state)

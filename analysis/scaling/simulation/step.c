@@ -30,6 +30,7 @@ typedef struct {
     double gpu_to_gpu;                         /* MPI takes memory of GPUs */
     double network_bytes_s, message_s;         /* of a node, each way; cost of a message */
     double tensor_sums, tensor_floats;         /* of a step: how often, and of how many floats */
+    double tensor_byte_s;                      /* where a device computes, seconds for a byte of them */
     double small_doubles;                      /* losses, features, norms */
 } workload;
 
@@ -47,7 +48,7 @@ static const struct {
     KEY(update_s),         KEY(sums_rate),        KEY(tensor_rate),
     KEY(gpu_link_bytes_s), KEY(gpu_host_bytes_s), KEY(gpu_to_gpu),
     KEY(tensor_sums),      KEY(tensor_floats),    KEY(small_doubles),
-    KEY(network_bytes_s),  KEY(message_s),
+    KEY(network_bytes_s),  KEY(message_s),        KEY(tensor_byte_s),
 #undef KEY
 };
 enum { KEYS = sizeof keys / sizeof keys[0] };
@@ -157,8 +158,8 @@ static vj_status begin_part(simulated_rank *s, int64_t floats)
     return vj_gradient_sum_open(&s->sum, s->data, &plan);
 }
 
-/* All sums of activations in a tensor group: one is made, and takes as long as each of them. Through the host's memory
- * where a device computes (model/tensor.c). */
+/* All sums of activations in a tensor group: one is made, and takes as long as each of them. Devices make them without
+ * the hosts (model/tensor_device.c), so for these the forecast's time is taken. */
 static double sum_activations(simulated_rank *s)
 {
     const double bytes = s->w.tensor_floats * sizeof(float);
@@ -166,8 +167,10 @@ static double sum_activations(simulated_rank *s)
     MPI_Barrier(MPI_COMM_WORLD);
     const double begin = MPI_Wtime();
     simulated_memory_rate(s->w.tensor_rate);
-    if (s->device) simulated_work(2 * bytes / s->w.gpu_host_bytes_s);
-    vj_group_allreduce(s->tensor_group, simulated_memory(), (int64_t)s->w.tensor_floats);
+    if (s->device)
+        simulated_work(bytes * s->w.tensor_byte_s);
+    else
+        vj_group_allreduce(s->tensor_group, simulated_memory(), (int64_t)s->w.tensor_floats);
     simulated_memory_rate(s->w.sums_rate);
     return (MPI_Wtime() - begin) * s->w.tensor_sums;
 }
@@ -231,11 +234,10 @@ static vj_status gather_on_devices(simulated_rank *s, double *seconds)
 static void reduce(simulated_rank *s, double *times)
 {
     const double backward_s = s->w.backward_s * s->share;
-    const int64_t bucket = (int64_t)s->w.bucket_floats, slice = (int64_t)s->w.floats / s->data_size;
-    const int64_t piece = s->w.zero > 0 && slice < bucket ? slice : bucket, pieces = (s->n + piece - 1) / piece;
-    for (int64_t i = pieces - 1; i >= 0; i--) {
-        compute(s, backward_s / (double)pieces);
-        if (s->sum) vj_gradient_sum_made(s->sum, i * piece);
+    const int64_t bucket = (int64_t)s->w.bucket_floats, buckets = (s->n + bucket - 1) / bucket;
+    for (int64_t i = buckets - 1; i >= 0; i--) {
+        compute(s, backward_s / (double)buckets);
+        if (s->sum) vj_gradient_sum_made(s->sum, i * bucket);
     }
     const double begin = MPI_Wtime();
     if (s->sum) vj_gradient_sum_end(s->sum);

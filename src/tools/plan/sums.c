@@ -29,6 +29,7 @@ typedef struct {
     const vj_machine *m;
     double nodes, beside;    /* data ranks of a tensor group's place on one node */
     double bytes;            /* of a rank's part of a bucket */
+    double own;              /* of it, what ranks of one node get the sum of: all, or their slices */
     double network_s;        /* all tensor groups' buckets at a time */
     double messages, post_s; /* that a rank sends, and their cost */
 } bucket;
@@ -36,19 +37,22 @@ typedef struct {
 static bucket mean_bucket(const vj_train_layout *l, const vj_machine *m, double vector, double count)
 {
     const double nodes = l->nodes, bytes = vector / count / l->tensor;
-    bucket b = {.m = m, .nodes = nodes, .beside = (double)l->node_ranks / l->tensor, .bytes = bytes};
+    bucket b = {.m = m, .nodes = nodes, .beside = (double)l->node_ranks / l->tensor, .bytes = bytes, .own = 1};
+    if (l->zero) b.own = fmin(1, count / nodes);
     if (nodes == 1) return b;
-    /* The parts of its sum go to all nodes, or the whole to its owner's, which has as much to receive. */
-    b.network_s = 2 * (nodes - 1) / nodes * bytes * l->tensor / m->network_bytes_s;
+    /* The parts of its sum go to all nodes, or to the node whose ranks' slices they are. */
+    b.network_s = (1 + b.own) * (nodes - 1) / nodes * bytes * l->tensor / m->network_bytes_s;
     b.messages = l->zero ? nodes : 2 * (nodes - 1);
     b.post_s = b.messages * m->message_s;
     return b;
 }
 
-/* Processors sum and send between their products; the network works beside them. */
-static void on_processors(buckets *all, const bucket *b, int tensor)
+/* Processors sum and send between their products; the network works beside them. A sum is copied to the node's others,
+ * or to the one whose slice it is, which is seldom one of this node. */
+static void on_processors(buckets *all, const bucket *b, int tensor, bool zero)
 {
-    const double s = b->beside, touched = (3 * s - 1) / s + (b->nodes > 1 ? (b->nodes + 1) / b->nodes / s : 0);
+    const double s = b->beside, copies = (s - 1) / s * (zero ? 1 / (b->nodes * s) : 1);
+    const double touched = (s + 1) / s + 2 * copies + (b->nodes > 1 ? (b->nodes + 1) / b->nodes / s : 0);
     all->taken_s = touched / touched_in_sum * b->bytes * tensor / b->m->sum_bytes_s + b->post_s;
     all->pace_s = fmax(all->taken_s, b->network_s);
     all->through_s = b->network_s + (b->nodes > 1 ? 2 * b->m->message_s : 0);
@@ -59,9 +63,10 @@ static void on_processors(buckets *all, const bucket *b, int tensor)
 static void on_gpus(buckets *all, const bucket *b, bool zero)
 {
     const double s = b->beside, link = b->bytes / s / b->m->gpu_link_bytes_s;
-    const double deliver_s = zero ? link : (s - 1) * link;
+    const double deliver_s = zero ? b->own * link : (s - 1) * link;
     const bool staged = b->nodes > 1 && !b->m->gpu_to_gpu;
-    const double copy_s = staged ? (3 - 1 / b->nodes) * b->bytes / s / b->m->gpu_host_bytes_s : 0;
+    const double copied = 2 + b->own * (b->nodes - 1) / b->nodes;
+    const double copy_s = staged ? copied * b->bytes / s / b->m->gpu_host_bytes_s : 0;
     all->taken_s = (s - 1) * link;
     all->through_s = deliver_s + copy_s + b->network_s + b->post_s + (b->nodes > 1 ? 2 * b->m->message_s : 0);
     all->pace_s = fmax(fmax(all->taken_s + deliver_s, copy_s), fmax(b->network_s, b->post_s));
@@ -112,13 +117,12 @@ void vj_train_layout_time_sums(vj_train_layout *l, const vj_config *c, const vj_
     const int64_t mb = c->parallel.bucket_mb;
     l->bucket_floats = m->gpus ? vj_peers_bucket(mb, l->nodes) : mb << 18;
     if (l->data_ranks == 1) return;
-    /* Buckets end where owners change. */
-    buckets all = {.count = ceil(floats / (double)l->bucket_floats) + (l->zero ? l->data_ranks - 1 : 0)};
+    buckets all = {.count = ceil(floats / (double)l->bucket_floats)};
     const bucket b = mean_bucket(l, m, vector, all.count);
     if (m->gpus)
         on_gpus(&all, &b, l->zero);
     else
-        on_processors(&all, &b, l->tensor);
+        on_processors(&all, &b, l->tensor, l->zero);
     /* Each node sums its part for all, and each gives the others what it summed, or updated. */
     l->network_bytes = (l->nodes - 1.0) / l->nodes * (vector + (l->zero ? back : vector));
     l->messages = b.messages * all.count;
