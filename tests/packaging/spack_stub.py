@@ -2,10 +2,13 @@
 
 Stand-ins for the names that Spack gives to recipes record what the recipe declares, and answer what its methods ask. Checked are:
 every CMake option it sets exists; every option of CMakeLists.txt is set by it or named below as left alone; every library that
-cmake/VjepaDependencies.cmake looks for is a dependency, with at least the version asked for; arguments follow the variants. Not
-checked: that Spack's packages have these names, versions and variants, and that the concretizer finds a solution.
+cmake/VjepaDependencies.cmake looks for is a dependency, with at least the version asked for; arguments follow the variants; every
+name that it uses comes from where Spack has it, and its dependencies and their variants are known to Spack, as far as somebody
+has looked: the lists below are of Spack 1.0's sources (package API v2.0; CMake packages; the packages' recipes). Not checked: that the
+concretizer finds a solution, and that Spack builds it.
 """
 
+import dis
 import pathlib
 import re
 import sys
@@ -19,6 +22,14 @@ NAMES = {'MPI': 'mpi', 'HDF5': 'hdf5', 'LAPACK': 'lapack', 'FFMPEG': 'ffmpeg', '
          'ZLIB': 'zlib-api', 'TURBOJPEG': 'libjpeg-turbo', 'SECCOMP': 'libseccomp', 'CMOCKA': 'cmocka', 'RANDOM123': 'random123',
          'PkgConfig': 'pkgconfig'}
 OF_THE_COMPILER = {'OpenMP', 'Threads'}
+# What Spack has: in spack.package; beside CMakePackage; in a recipe's module when it is built with CMake; packages and virtual
+# packages, with the variants that recipes may ask for.
+API = {'variant', 'version', 'depends_on', 'conflicts', 'run_after', 'join_path', 'working_dir', 'find', 'Executable'}
+OF_CMAKE = {'CMakePackage', 'generator'}
+IN_A_BUILD = {'ctest', 'cmake', 'ninja'}
+PACKAGES = {'c': (), 'cxx': (), 'mpi': (), 'lapack': (), 'blas': (), 'scalapack': (), 'zlib-api': (), 'pkgconfig': (), 'cmake': (), 'ninja': (),
+            'python': (), 'py-h5py': (), 'py-pillow': (), 'hdf5': ('mpi',), 'ffmpeg': (), 'libyaml': (), 'jansson': (), 'xxhash': (),
+            'random123': (), 'libjpeg-turbo': (), 'libseccomp': (), 'onednn': ('cpu_runtime',), 'cmocka': (), 'cuda': ()}
 
 declared = {'variant': [], 'depends_on': [], 'conflicts': [], 'version': [], 'generator': [], 'run_after': []}
 
@@ -57,7 +68,8 @@ class Package:
     def define(name, value):
         if isinstance(value, bool):
             value = 'ON' if value else 'OFF'
-        return f'-D{name}={";".join(value) if isinstance(value, list) else value}'
+            return f'-D{name}:BOOL={value}'
+        return f'-D{name}:STRING={";".join(value) if isinstance(value, list) else value}'
 
     def define_from_variant(self, name, variant):
         return self.define(name, bool(self.spec.values[variant]))
@@ -72,29 +84,49 @@ def module(name, **names):
     vars(sys.modules[name]).update(names)
 
 
+def not_called(*arguments, **options):
+    raise AssertionError('called while the recipe is read, or its arguments asked for')
+
+
+directives = {kind: directive(kind) for kind in declared}
+offered = {name: directives.get(name, not_called) for name in API}
 module('spack')
-module('spack.package', __all__=None, join_path=lambda *parts: '/'.join(parts), **{kind: directive(kind) for kind in declared})
-del sys.modules['spack.package'].__all__
+module('spack.package', **{**offered, 'join_path': lambda *parts: '/'.join(parts)})
 for name in ('spack_repo', 'spack_repo.builtin', 'spack_repo.builtin.build_systems'):
     module(name)
-module('spack_repo.builtin.build_systems.cmake', CMakePackage=Package)
+module('spack_repo.builtin.build_systems.cmake', CMakePackage=Package, generator=directives['generator'])
 module('spack_repo.builtin.build_systems.cuda', CudaPackage=CudaPackage)
 
 path = checkout / 'modules/spack/spack_repo/vjepa/packages/vjepa/package.py'
 recipe = {'__file__': str(path), '__name__': 'package'}
-exec(compile(path.read_text(), path, 'exec'), recipe)
+code = compile(path.read_text(), path, 'exec')
+exec(code, recipe)
 assert recipe['CHECKOUT'] == checkout.resolve(), f'the recipe takes {recipe["CHECKOUT"]} for the checkout'
+
+
+def globals_of(code):
+    """Names that functions of the recipe look for outside of it when they run."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname == 'LOAD_GLOBAL'}
+    return names.union(*(globals_of(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+unknown = globals_of(code) - set(recipe) - set(dir(__builtins__)) - IN_A_BUILD
+assert not unknown, f'nobody has looked whether recipes have {unknown}'
+assert re.search(r'^  api: v2\.0$', (path.parents[2] / 'repo.yaml').read_text(), re.M), 'API is of another version'
 variants = {arguments[0]: options['default'] for arguments, options in declared['variant']}
 dependencies = {}
 for (what, *_), options in declared['depends_on']:
-    name, _, version = re.match(r'([a-z0-9-]+)(@([0-9.]+):)?', what).groups()
+    name, _, version, rest = re.match(r'([a-z0-9-]+)(@([0-9.]+):)?(.*)', what).groups()
     dependencies[name] = version or dependencies.get(name)
+    assert name in PACKAGES, f'nobody has looked whether Spack has a package {name}'
+    for variant in re.findall(r'[+~]?([a-z_]+)(?:=\w+)?', rest):
+        assert variant in PACKAGES[name], f'nobody has looked whether {name} has a variant {variant}'
 
 
 def arguments(**chosen):
     package = recipe['Vjepa']()
     package.spec = Spec({**variants, 'cuda': False, 'cuda_arch': (), **chosen})
-    return dict(argument[2:].split('=', 1) for argument in package.cmake_args())
+    return {name: value for name, value in (re.match(r'-D(\w+):(?:BOOL|STRING)=(.*)', a).groups() for a in package.cmake_args())}
 
 
 cmake = {file.name: file.read_text() for file in [checkout / 'CMakeLists.txt', *(checkout / 'cmake').glob('*.cmake')]}

@@ -3,8 +3,10 @@
 #   tools.sh reframe      # the ReFrame suite runs on this machine against a fresh installation
 #   tools.sh easybuild    # style of the easyconfigs, and all dependencies found in EasyBuild's collection; with VJEPA_EASYBUILD_BUILD=1
 #                         # also a build by EasyBuild with this machine's compiler and libraries in place of the toolchain's, 5 to 15 minutes
+#   tools.sh apptainer    # the definition's last stage in a root of Debian 12, without Apptainer; 200 MB to get, 1 GB of disk. With
+#                         # VJEPA_IMAGE_BUILD=1 also its first one, which builds; otherwise what this build installs takes its place
 set -euo pipefail
-what=${1:?usage: tools.sh reframe|easybuild}
+what=${1:?usage: tools.sh reframe|easybuild|apptainer}
 source_dir=${VJEPA_SOURCE:?run through ctest, or set VJEPA_SOURCE to the checkout}
 build=${VJEPA_BIN:?run through ctest, or set VJEPA_BIN to build/bin}/..
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/vjepa-packaging.XXXXXX")
@@ -82,6 +84,57 @@ check_easybuild() {
     module load vjepa
     vjepa-pretrain --version | grep -q 'vjepa 0' || fail "the module that EasyBuild wrote"
     [ -e "$HDF5_PLUGIN_PATH/libvjepa_jpeg.so" ] || fail "HDF5_PLUGIN_PATH of EasyBuild's module is $HDF5_PLUGIN_PATH"
+}
+
+# Apptainer itself is in neither registry. What it would do with the definition's sections is done here by hand: %files are copied, %post
+# is run in the root as root, %test and %runscript with %environment, as somebody else and with nothing writable but /tmp.
+check_apptainer() {
+    local definition=$source_dir/modules/apptainer/vjepa.def stage from file to root more
+    [ "$(id -u)" -eq 0 ] && unshare --mount --pid --fork true 2>/dev/null || skip "only root may work in a root folder of its own"
+    apt-get download debootstrap >debootstrap.log 2>&1 && dpkg -x debootstrap_*.deb tools || skip "debootstrap cannot be had: $(tail -n 1 debootstrap.log)"
+    # As Apptainer reads it (pkg/build/types/parser): Bootstrap begins a stage, a line whose first word begins with % a section.
+    awk '$1 == "Bootstrap:" { stage++; section = "header" }
+        stage && $1 ~ /^%/ { section = substr($1, 2); if ($2 == "from") print $3 > (stage "-from"); next }
+        stage { print > (stage "-" section) }' "$definition"
+    [ "$(echo [0-9]-header)" = '1-header 2-header' ] || fail "not two stages: $(ls)"
+    for file in [0-9]-*; do
+        case ${file#?-} in header | from | files | post | environment | runscript | test | help) ;; *) fail "$definition has a section %${file#?-}" ;; esac
+    done
+    ! grep -vE '^(Bootstrap: docker|From: debian:12|Stage: (build|final)|)$' ./?-header || fail "another header than this test knows"
+
+    DEBOOTSTRAP_DIR=$scratch/tools/usr/share/debootstrap timeout 1800 tools/usr/sbin/debootstrap --variant=minbase bookworm base >debootstrap.log 2>&1 ||
+        skip "Debian 12 cannot be had: $(tail -n 1 debootstrap.log)"
+    rm -rf base/etc/apt && cp -rL /etc/apt base/etc/apt # where this machine gets packages from
+    mkdir checkout && (cd "$source_dir" && git ls-files -z -co --exclude-standard | tar --null -T - --ignore-failed-read -cf - 2>/dev/null) | tar -C checkout -xf -
+    inside() { # ROOT COMMAND...: with what a container has of the system
+        # shellcheck disable=SC2016
+        timeout 1800 unshare --mount --pid --fork bash -euc 'cd "$1"; mount -t proc proc proc; mount --rbind /dev dev; cp -L /etc/resolv.conf etc
+            exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp "${@:2}"' root "$@"
+    }
+    for stage in 1 2; do
+        root=root-$(sed -n 's/^Stage: //p' $stage-header) from=checkout
+        if [ $stage = 1 ] && [ -z "${VJEPA_IMAGE_BUILD:-}" ]; then
+            cmake --install "$build" --prefix "$scratch/$root/opt/vjepa" >/dev/null
+            # What a build for developers has beside the image's.
+            mapfile -t more < <(ldd "$build"/bin/vjepa-* | grep -oE '/[^ ]*/lib(dnnl|simgrid)[^ ]*' | sort -u | xargs -r realpath | xargs -r dpkg -S | cut -d: -f1 | sort -u)
+            inside base /bin/sh -ec 'apt-get update -qq; [ $# -eq 0 ] || apt-get install -y -qq --no-install-recommends "$@"' more "${more[@]}" >more.log 2>&1 ||
+                fail "packages ${more[*]}: $(tail -n 5 more.log)"
+            continue
+        fi
+        cp -a base "$root"
+        [ ! -e $stage-from ] || from=root-$(cat $stage-from)
+        while read -r file to; do
+            [ -n "$file" ] || continue
+            mkdir -p "$(dirname "$root$to")" && cp -a "$from/$file" "$root$to" || fail "%files of stage $stage: $file"
+        done <$stage-files
+        inside "$root" /bin/sh -ec "$(cat $stage-post)" >post.log 2>&1 || fail "%post of stage $stage: $(tail -n 20 post.log)"
+    done
+    as_user() { # SECTION ARGUMENTS...: of the last stage
+        inside root-final setpriv --reuid 65534 --regid 65534 --clear-groups /bin/sh -ec "$(cat 2-environment 2-"$1")" "$@"
+    }
+    as_user test >test.log 2>&1 || fail "%test: $(tail -n 20 test.log)"
+    grep -qE '[1-9][0-9]* passed, 0 failed' test.log || fail "no parity in %test: $(tail -n 5 test.log)"
+    as_user runscript pretrain --version | grep -q '^vjepa-pretrain' || fail "%runscript"
 }
 
 "check_$what"

@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
+# walkthrough.sh [--build]
 # docs/cluster.md as it stands there: its commands, one block after the other in one shell, on a cluster of four virtual nodes with an
-# installation and without the source; only the build is left out. Then what the page promises: a table, from parts on
-# three tasks, with the digits of one vjepa-probe; and that the jobs of an installation write nothing into it.
+# installation and without the source. With --build from git clone on; otherwise the build is left out, and the programs are this
+# one's. Then what the page promises: a table, from parts on three tasks, with the digits of one vjepa-probe; and that the
+# jobs of an installation write nothing into it.
 # shellcheck source=tests/slurm/cluster.sh
 . "$(dirname "$0")/cluster.sh"
-start_cluster 4
 unset VJEPA_BIN
 export HOME="$scratch/my home"
-mkdir -p "$HOME" vjepa
-cd vjepa
-ln -s "$bin/.." build
+mkdir -p "$HOME"
+if [ "${1:-}" = --build ]; then
+    git -C "$source_dir" rev-parse HEAD >/dev/null 2>&1 || skip "the source is no git repository that can be cloned"
+    git config --global url."file://$source_dir".insteadOf https://example.org/vjepa.git
+    git config --global --add safe.directory '*'
+    module() { echo "module $*" >>"$scratch/modules.log"; } # this machine has none; what they would bring is there
+    sed -n '/^```sh-build$/,/^```$/{/^```/!p}' "$source_dir/docs/cluster.md" >build.sh
+    # shellcheck disable=SC1091
+    . ./build.sh >build.log 2>&1 || fail "the page's build: $(tail -n 30 "$scratch/build.log")"
+    grep -q '^module load ' "$scratch/modules.log" && [ "$PWD" = "$scratch/vjepa" ] || fail "the page builds otherwise: $(cat "$scratch/build.sh")"
+    bin=$PWD/build/bin
+else
+    mkdir vjepa
+    cd vjepa
+    ln -s "$bin/.." build
+fi
+start_cluster 4
 "$tools/make_videos" videos 24 >/dev/null
 awk -F, 'NR == 1 || $2 < 16 { print $1 "," (NR == 1 ? "scene" : $2 % 2) }' videos/list.csv >videos/train.csv
 awk -F, 'NR == 1 || $2 >= 16 { print $1 "," (NR == 1 ? "scene" : $2 % 2) }' videos/list.csv >videos/val.csv
