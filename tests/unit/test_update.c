@@ -62,7 +62,7 @@ static void check_add(vj_backend *be, bool rounded)
     (void)rounded;
     for (int64_t n = 1; n < 50000; n = 7 * n + 2) {
         array y = array_random(be, n, 1, 1), x = array_random(be, n, 1, 2);
-        float *want = calloc((size_t)n, sizeof *want);
+        float *want = vj_calloc(n, sizeof *want);
         for (int64_t i = 0; i < n; i++) want[i] = y.host[i] + x.host[i];
         vj_add(be, y.device, x.device, n);
         pull(be, &y);

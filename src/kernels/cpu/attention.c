@@ -74,7 +74,7 @@ VJ_INLINE void panels_times(pack_mode mode, float *t, int64_t ldt, const float *
 {
     const int step = pack_rows(mode);
     for (int64_t i = 0; i < rows; i += step)
-        VJ_CPU(tile)(mode, rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, 0);
+        VJ_CPU(tile)(mode, rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, NULL, 0);
 }
 
 /* The same for `a` in rows, a_row lanes apart. */

@@ -564,19 +564,18 @@ VJ_INLINE void vtiles_give(int halves, int nv, float *t, int64_t ldt)
 }
 
 /*
- * t[i * ldt + j] (+)= products of pairs, `halves` x 16 rows by nv x 16 columns: a[i * a_row + p] and b[p * PAIR_NR + j]
- * are lanes of pairs, depth a multiple of PAIR_DEPTH.
+ * t[i * ldt + j] (+)= products of pairs, `halves` x 16 rows by nv x 16 columns: a[p / PAIR_DEPTH * a_step + i * a_row +
+ * p % PAIR_DEPTH] and b[p * PAIR_NR + j] are lanes of pairs, depth a multiple of PAIR_DEPTH.
  */
-VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t a_row, const float *b, float *t,
-                      int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b,
+                      float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
     const int a_bytes = (int)a_row * 4, b_bytes = PAIR_NR * 4;
     vtiles_take(halves, nv, t, ldt, accumulate);
-    const float *a2 = a + 16 * a_row;
     const int64_t step = vahead(ahead, depth / PAIR_DEPTH);
-    for (int64_t p = 0; p < depth; p += PAIR_DEPTH) {
+    for (int64_t p = 0; p < depth; p += PAIR_DEPTH, a += a_step) {
         next = vprefetch(next, step);
-        _tile_loadd(4, a + p, a_bytes);
+        _tile_loadd(4, a, a_bytes);
         _tile_loadd(6, b + p * PAIR_NR, b_bytes);
         _tile_dpbf16ps(0, 4, 6);
         if (nv > 1) {
@@ -584,7 +583,7 @@ VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t
             _tile_dpbf16ps(1, 4, 7);
         }
         if (halves > 1) {
-            _tile_loadd(5, a2 + p, a_bytes);
+            _tile_loadd(5, a + 16 * a_row, a_bytes);
             _tile_dpbf16ps(2, 5, 6);
             if (nv > 1) _tile_dpbf16ps(3, 5, 7);
         }

@@ -42,6 +42,18 @@ VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
 }
 
 /*
+ * The processor foresees how one row goes on, but not the next rows, which lie far apart: ask for what of them is taken
+ * next, `rows` rows of the source that begin at element `at`, if there are so many. Rows of bf16 gain nothing by it.
+ */
+VJ_INLINE void ask_rows(matrix m, int64_t at, int rows, bool there)
+{
+    if (!there || m.type != VJ_TYPE_F32) return;
+#pragma GCC unroll 32
+    for (int i = 0; i < rows; i++)
+        __builtin_prefetch((const char *)m.at + (at + i * m.stride) * vj_type_bytes(m.type), 0, 2);
+}
+
+/*
  * LANES panel indices (n of them real) by LANES lanes of depth, turned so that each vector runs across the panel.
  * Inside the matrix all counts are constants, which leaves no branch.
  */
@@ -70,6 +82,8 @@ VJ_INLINE void load_turned_across(vf turned[LANES], matrix m, int64_t at, int64_
     vtranspose(turned);
 }
 
+enum { AHEAD = 16 }; /* steps of the depth after which what is asked for has come */
+
 /*
  * A vector across A panels fills MR rows of one, or TURN panels where it is as long as those together. Panels lie far
  * apart, often at multiples of a cache's size, so TOGETHER steps of the depth are written to one before the next.
@@ -83,8 +97,8 @@ VJ_INLINE void store_across(float *panels, int64_t stride, int64_t p, vf v, int6
     if (TURN > 1 && n > MR) vstore_part(panels + stride + p * MR, vhigh(v), MR);
 }
 
-/* Panels for whole-tile products are row-major. */
-VJ_INLINE bool row_major(pack_mode mode)
+/* Panels of A for products of whole tiles hold one tile after the other, each row by row. */
+VJ_INLINE bool in_tiles(pack_mode mode)
 {
     return PAIR_DEPTH > 1 && mode == PACK_PAIRS;
 }
@@ -92,16 +106,17 @@ VJ_INLINE bool row_major(pack_mode mode)
 VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
-    const int rows = row_major(mode) ? pack_rows(mode) : TURN * MR;
-    for (int64_t c = 0; c < count; c += rows, panels += (row_major(mode) ? 1 : TURN) * stride)
+    const int rows = in_tiles(mode) ? pack_rows(mode) : TURN * MR;
+    for (int64_t c = 0; c < count; c += rows, panels += (in_tiles(mode) ? 1 : TURN) * stride)
         for (int64_t p = 0; p < lanes; p += LANES) {
             const int64_t rest = depth - p * unit;
-            if (row_major(mode)) {
+            ask_rows(m, (c + rows) * m.stride + p * unit, rows, c + 2 * rows <= count);
+            if (in_tiles(mode)) {
                 for (int64_t r = 0; r < rows; r++) {
                     vf v = vset(0.0f);
                     if (c + r < count)
                         v = load_along(m, (c + r) * m.stride + p * unit, least(rest, PAIR * LANES), mode);
-                    vstore(panels + r * lanes + p, v);
+                    vstore(panels + p * PAIR_MR + r * PAIR_DEPTH, v);
                 }
             } else {
                 vf turned[LANES];
@@ -116,14 +131,14 @@ VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, in
 VJ_INLINE void a_columns(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
-    if (row_major(mode)) {
+    if (in_tiles(mode)) {
         for (int64_t p = 0; p < lanes; p += LANES)
             for (int64_t c = 0; c < pack_round(mode, count); c += LANES) {
                 vf turned[LANES];
-                float *to = panels + c / PAIR_MR * stride + c % PAIR_MR * lanes + p;
+                float *to = panels + c / PAIR_MR * stride + p * PAIR_MR + c % PAIR_MR * PAIR_DEPTH;
                 load_turned_across(turned, m, p * unit * m.stride + c, count - c, depth - p * unit, mode);
 #pragma GCC unroll 16
-                for (int i = 0; i < LANES; i++) vstore(to + i * lanes, turned[i]);
+                for (int i = 0; i < LANES; i++) vstore(to + i * PAIR_DEPTH, turned[i]);
             }
         return;
     }
@@ -132,6 +147,7 @@ VJ_INLINE void a_columns(float *panels, int64_t stride, matrix m, int64_t count,
         for (int64_t c = 0; c < count; c += TURN * MR, to += TURN * stride)
             for (int64_t p = first; p < least(first + TOGETHER, lanes); p++) {
                 const int64_t n = least(TURN * MR, count - c);
+                ask_rows(m, (p + AHEAD) * unit * m.stride + c, (int)unit, (p + AHEAD + 1) * unit <= depth);
                 store_across(to, stride, p, load_across(m, p * unit * m.stride + c, n, depth - p * unit, mode), n);
             }
     }
@@ -146,6 +162,7 @@ VJ_INLINE void b_rows(float *panels, int64_t stride, matrix m, int64_t count, in
             vf turned[LANES];
             float *to = panels + c / columns * stride + c % columns;
             load_turned(turned, m, c * m.stride + p * unit, count - c, depth - p * unit, mode);
+            ask_rows(m, (c + LANES) * m.stride + p * unit, LANES, c + 2 * LANES <= count);
             for (int64_t i = 0; i < least(LANES, lanes - p); i++) vstore(to + (p + i) * columns, turned[i]);
         }
 }
@@ -157,8 +174,10 @@ VJ_INLINE void b_columns(float *panels, int64_t stride, matrix m, int64_t count,
     for (int64_t first = 0; first < lanes; first += TOGETHER)
         for (int64_t c = 0; c < count; c += LANES) {
             float *to = panels + c / columns * stride + c % columns;
-            for (int64_t p = first; p < least(first + TOGETHER, lanes); p++)
+            for (int64_t p = first; p < least(first + TOGETHER, lanes); p++) {
+                ask_rows(m, (p + AHEAD) * unit * m.stride + c, (int)unit, (p + AHEAD + 1) * unit <= depth);
                 vstore(to + p * columns, load_across(m, p * unit * m.stride + c, count - c, depth - p * unit, mode));
+            }
         }
 }
 

@@ -78,12 +78,14 @@ static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64
     }
 }
 
-/* One unit of A with one unit of B over one block of depth. Meanwhile `ahead` floats at `next` come nearer. */
+/* One unit of A with one unit of B over one block of depth. Meanwhile the next unit of A, at a_next, and `ahead` floats
+ * at `next` come nearer. */
 static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b,
-                           float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+                           float *t, int64_t ldt, bool accumulate, const float *a_next, const float *next,
+                           int64_t ahead)
 {
     const int nv = (int)parts(columns, LANES);
-    VJ_CPU(tile)(pl->mode, rows, nv, depth, a, b, t, ldt, accumulate, next, ahead);
+    VJ_CPU(tile)(pl->mode, rows, nv, depth, a, b, t, ldt, accumulate, a_next, next, ahead);
 }
 
 /* A rectangle of the result: na units of A from unit ua on, packed at `a`, with nb units of B. */
@@ -111,6 +113,7 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
                     pl, least(pl->a_unit, rows - i * pl->a_unit), least(pl->b_unit, columns - j * pl->b_unit), depth,
                     a + (i * pl->panel_lanes + done) * pl->a_unit, b + (j * pl->panel_lanes + done) * pl->b_unit,
                     strip + i * pl->a_unit * stride + j * pl->b_unit, stride, q > 0,
+                    a + ((i + 1 < na ? i + 1 : 0) * pl->panel_lanes + done) * pl->a_unit,
                     shared + ahead * width + pass * piece, piece);
             }
         done += depth;

@@ -2,15 +2,62 @@
 #include "tile.h"
 
 /* Steps of the depth between branches back: a processor that foresees the last of 64 loses nothing there. */
-#if defined(VJ_ISA_avx2)
+#if defined(VJ_ISA_avx2) || defined(VJ_HAS_AVX512)
 enum { STEPS = 4 };
 #else
 enum { STEPS = 1 };
 #endif
 
-/* Element (i, p) of A is at a[i * a_row + p * a_step]; rows of B are b_row apart. */
+/* What comes nearer meanwhile: a panel of A to the first-level cache, floats at `next` to the second, so many in STEPS.
+ */
+typedef struct {
+    const float *a, *next;
+    int64_t floats;
+} coming;
+
+/*
+ * Vectors of 512 bits use up panels faster than the second-level cache gives them unasked; asking all at once would
+ * leave no room for what is missed meanwhile.
+ */
+#if defined(VJ_HAS_AVX512)
+enum { ASKS = true, REST = 1 };
+#else
+enum { ASKS = false, REST = STEPS };
+#endif
+VJ_INLINE void ask(int mr, coming *c)
+{
+    if (!ASKS) return;
+#pragma GCC unroll 4
+    for (int i = 0; i < mr * STEPS; i += LINE) __builtin_prefetch(c->a + i, 0, 3);
+    __builtin_prefetch(c->next, 0, 2);
+    c->a += mr * STEPS;
+    c->next += c->floats;
+}
+
+VJ_INLINE coming coming_of(const float *a, int64_t depth, const float *a_next, const float *next, int64_t ahead)
+{
+    return (coming){a_next ? a_next : a, next ? next : a, next ? ahead * STEPS / depth : 0};
+}
+
+/* One step of the depth. Element (i, p) of A is at a[i * a_row + p * a_step]. */
+VJ_INLINE void tile_step(int mr, int nv, bool pairs, int64_t a_row, int a_step, const float *a, const float *b, vf *sum)
+{
+    vf column[NV];
+#pragma GCC unroll 8
+    for (int j = 0; j < nv; j++) column[j] = vload(b + j * LANES);
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        vf row = vrow(a, i, a_row, a_step);
+#pragma GCC unroll 8
+        for (int j = 0; j < nv; j++)
+            sum[i * nv + j] = pairs ? vdot_pairs(sum[i * nv + j], row, i % LANES, column[j])
+                                    : sum[i * nv + j] + vlane(row, i % LANES) * column[j];
+    }
+}
+
+/* Rows of B are b_row apart. */
 VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
-                         const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+                         const float *a, const float *b, float *t, int64_t ldt, bool accumulate, coming c)
 {
     vf sum[MR * NV]; /* row by row */
     float *row_of_t = t;
@@ -18,22 +65,14 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
     for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
 #pragma GCC unroll 8
         for (int j = 0; j < nv; j++) sum[i * nv + j] = accumulate ? vload(row_of_t + j * LANES) : vset(0.0f);
+    int64_t p = 0;
+    for (; ASKS && p + STEPS <= depth; p += STEPS) {
+        ask(mr, &c);
 #pragma GCC unroll STEPS
-    for (int64_t p = 0; p < depth; p++) {
-        vf column[NV];
-#pragma GCC unroll 8
-        for (int j = 0; j < nv; j++) column[j] = vload(b + j * LANES);
-#pragma GCC unroll 16
-        for (int i = 0; i < mr; i++) {
-            vf row = vrow(a, i, a_row, a_step);
-#pragma GCC unroll 8
-            for (int j = 0; j < nv; j++)
-                sum[i * nv + j] = pairs ? vdot_pairs(sum[i * nv + j], row, i % LANES, column[j])
-                                        : sum[i * nv + j] + vlane(row, i % LANES) * column[j];
-        }
-        a += a_step;
-        b += b_row;
+        for (int s = 0; s < STEPS; s++, a += a_step, b += b_row) tile_step(mr, nv, pairs, a_row, a_step, a, b, sum);
     }
+#pragma GCC unroll REST
+    for (; p < depth; p++, a += a_step, b += b_row) tile_step(mr, nv, pairs, a_row, a_step, a, b, sum);
     row_of_t = vagain(t);
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++, row_of_t = vagain(row_of_t + ldt))
@@ -42,58 +81,58 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
 }
 
 VJ_INLINE void by_width(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
-                        const float *b, float *t, int64_t ldt, bool accumulate)
+                        const float *b, float *t, int64_t ldt, bool accumulate, coming c)
 {
     if (nv == 1)
-        tile_body(mr, 1, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, 1, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
     else if (nv == 2 || NV == 2)
-        tile_body(mr, 2, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, 2, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
     else if (NV > 3 && nv == 3)
-        tile_body(mr, 3, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, 3, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
     else if (NV > 4 && nv == 4)
-        tile_body(mr, 4, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, 4, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
     else if (NV > 5 && nv == 5)
-        tile_body(mr, 5, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, 5, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
     else
-        tile_body(mr, NV, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        tile_body(mr, NV, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
 }
 
 VJ_INLINE void by_size(int64_t rows, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
-                       const float *a, const float *b, float *t, int64_t ldt, bool accumulate)
+                       const float *a, const float *b, float *t, int64_t ldt, bool accumulate, coming c)
 {
     if (MR > 8 && rows > 8)
-        by_width(MR, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        by_width(MR, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
     else if (MR > 4 && rows > 4)
-        by_width(8, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        by_width(8, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
     else
-        by_width(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate);
+        by_width(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
 }
 
 /* More than MR rows, up to tile_rows_of(), by few vectors. */
 VJ_INLINE void tall(int64_t rows, int nv, bool pairs, int64_t a_row, int64_t depth, const float *a, const float *b,
-                    float *t, int64_t ldt, bool accumulate)
+                    float *t, int64_t ldt, bool accumulate, coming c)
 {
     if (nv == 1 && rows > 2 * MR)
-        tile_body(MR * NV, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
+        tile_body(MR * NV, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, c);
     else if (nv == 1)
-        tile_body(2 * MR, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
+        tile_body(2 * MR, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, c);
     else
-        tile_body(MR * NV / 2, 2, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
+        tile_body(MR * NV / 2, 2, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, c);
 }
 
 #if defined(VJ_HAS_AMX)
 
-VJ_INLINE void tiles_by_size(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, const float *b,
-                             float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+VJ_INLINE void tiles_by_size(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, int64_t a_step,
+                             const float *b, float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
 {
     if (rows > 16 && nv > 1)
-        vtiles(2, 2, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+        vtiles(2, 2, depth, a, a_row, a_step, b, t, ldt, accumulate, next, ahead);
     else if (rows > 16)
-        vtiles(2, 1, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+        vtiles(2, 1, depth, a, a_row, a_step, b, t, ldt, accumulate, next, ahead);
     else if (nv > 1)
-        vtiles(1, 2, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+        vtiles(1, 2, depth, a, a_row, a_step, b, t, ldt, accumulate, next, ahead);
     else
-        vtiles(1, 1, depth, a, a_row, b, t, ldt, accumulate, next, ahead);
+        vtiles(1, 1, depth, a, a_row, a_step, b, t, ldt, accumulate, next, ahead);
 }
 
 VJ_INLINE void parts_by_size(int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row, int64_t a_step,
@@ -110,11 +149,12 @@ VJ_INLINE void parts_by_size(int64_t rows, int nv, int64_t depth, const float *a
 }
 
 void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
-                  int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+                  int64_t ldt, bool accumulate, const float *a_next, const float *next, int64_t ahead)
 {
+    (void)a_next; /* comes by itself, and better: asking takes the places of the tiles' own loads */
     if (mode == PACK_PAIRS)
-        tiles_by_size(rows, nv, depth, a, depth, b, t, ldt, accumulate, next, ahead);
-    else /* what is ahead comes by itself here, and better: asking takes the places of loads */
+        tiles_by_size(rows, nv, depth, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, b, t, ldt, accumulate, next, ahead);
+    else
         parts_by_size(rows, nv, depth / PARTS, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, depth / PARTS * PAIR_MR, b, t, ldt,
                       accumulate);
 }
@@ -123,7 +163,7 @@ void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, cons
                        const float *b, float *t, int64_t ldt, bool accumulate)
 {
     if (mode == PACK_PAIRS)
-        tiles_by_size(rows, nv, depth, a, a_row, b, t, ldt, accumulate, NULL, 0);
+        tiles_by_size(rows, nv, depth, a, a_row, PAIR_DEPTH, b, t, ldt, accumulate, NULL, 0);
     else
         parts_by_size(rows, nv, depth / PARTS, a, a_row, PAIR_DEPTH, a_row / PARTS, b, t, ldt, accumulate);
 }
@@ -131,24 +171,26 @@ void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, cons
 #else
 
 void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
-                  int64_t ldt, bool accumulate, const float *next, int64_t ahead)
+                  int64_t ldt, bool accumulate, const float *a_next, const float *next, int64_t ahead)
 {
-    vprefetch(next, ahead);
+    if (!ASKS) vprefetch(next, ahead);
+    const coming c = coming_of(a, depth, a_next, next, ahead);
     if (mode == PACK_PAIRS)
-        by_size(rows, nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate);
+        by_size(rows, nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate, c);
     else
-        by_size(rows, nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate);
+        by_size(rows, nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate, c);
 }
 
 void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row,
                        const float *b, float *t, int64_t ldt, bool accumulate)
 {
+    const coming none = {.a = a, .next = a};
     if (nv < NV && rows > MR && tile_rows_of(mode, nv) > MR)
-        tall(rows, nv, mode == PACK_PAIRS, a_row, depth, a, b, t, ldt, accumulate);
+        tall(rows, nv, mode == PACK_PAIRS, a_row, depth, a, b, t, ldt, accumulate, none);
     else if (mode == PACK_PAIRS)
-        by_size(rows, nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate);
+        by_size(rows, nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate, none);
     else
-        by_size(rows, nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate);
+        by_size(rows, nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate, none);
 }
 
 #endif

@@ -5,13 +5,13 @@
  *
  *   PACK_FP32, PACK_PAIRS   A: element (row i, lane p) at a[p * MR + i], B: (p, column j) at b[p * pack_columns() + j]
  *   where the processor multiplies whole tiles (AMX):
- *   PACK_PAIRS              A is row-major: (i, p) at a[i * depth + p]
- *   PACK_PARTS              the parts one after the other, depth / PARTS lanes each: B as above;
- *                           A in steps of PAIR_DEPTH lanes, each of them PAIR_MR rows
+ *   PACK_PAIRS              B as above; A in steps of PAIR_DEPTH lanes, each of them PAIR_MR rows
+ *   PACK_PARTS              the same of each part, depth / PARTS lanes, one part after the other
  *
  * t[i * ldt + j] = (accumulate ? t : 0) + sum over p in ascending order, for the first `rows` > 0 rows of the tile
- * (some rows more may be written, up to a whole tile) and nv whole vectors. Meanwhile `ahead` floats at `next` come
- * into the second-level cache.
+ * (some rows more may be written, up to a whole tile) and nv whole vectors. Meanwhile a panel of A like
+ * this one, at a_next, comes into the first-level cache where that pays, and `ahead` floats at `next` into the second;
+ * NULL: none.
  */
 #ifndef VJ_CPU_TILE_H
 #define VJ_CPU_TILE_H
@@ -19,7 +19,7 @@
 #include "panels.h"
 
 void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
-                  int64_t ldt, bool accumulate, const float *next, int64_t ahead);
+                  int64_t ldt, bool accumulate, const float *a_next, const float *next, int64_t ahead);
 
 /**
  * Rows of a tile of nv vectors in tile_rows(): with few registers a narrow one is taller, so that as many sums are on

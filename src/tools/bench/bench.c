@@ -132,12 +132,20 @@ void vj_bench_put_fractions(const vj_bench_work *work, const char *key, const vj
     }
 }
 
-void vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seconds)
+double vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seconds)
 {
     MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, work->comm);
     vj_samples_add(samples, seconds);
-    work->peaks->since_s += seconds;
-    if (work->peaks->watched && work->peaks->since_s > BETWEEN_PEAKS) measure_peak(work);
+    return seconds;
+}
+
+bool vj_bench_pause(const vj_bench_work *work, double seconds)
+{
+    vj_bench_peaks *p = work->peaks;
+    p->since_s += seconds;
+    if (!p->watched || p->since_s <= BETWEEN_PEAKS) return false;
+    measure_peak(work);
+    return seconds < BETWEEN_PEAKS;
 }
 
 vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user), void *user, vj_samples *samples)
@@ -150,7 +158,7 @@ vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user)
         const vj_status status = body(user);
         const double seconds = vj_now() - begin;
         VJ_TRY(vj_agree(work->comm, status));
-        vj_bench_sample(work, samples, seconds);
+        if (vj_bench_pause(work, vj_bench_sample(work, samples, seconds))) VJ_TRY(vj_agree(work->comm, body(user)));
     }
     return VJ_OK;
 }

@@ -1,56 +1,86 @@
-/* The matrix products of a transformer block, as the model asks for them, against the peak of the same run. */
+/*
+ * The matrix products of a transformer block, of the types that the model asks for, against the peak of the same run.
+ * Left out is what costs no product: the residual, and the hidden layer that GELU's gradient makes again.
+ */
 #include <string.h>
 
 #include "bench/inner.h"
 #include "parallel/parallel.h"
 
-/* One linear layer on R rows: y [R, N] = x [R, K] w^T [N, K]. */
+/*
+ * One linear layer on R rows: y [R, N] = x [R, K] w^T [N, K]. With bf16 the model rounds what only products and
+ * attention read; the residual stream and its norm's gradient stay floats (src/model/stack.c).
+ */
 typedef struct {
     const char *network, *layer;
     int64_t R;
     int N, K;
+    bool to_stream, from_norm; /* y goes into the residual stream; x is its norm */
 } layer;
+
+/* The same numbers as floats and, in a backend of VJ_BF16, rounded. */
+typedef struct {
+    float *exact;
+    uint16_t *rounded;
+} numbers;
 
 typedef struct {
     vj_backend *be;
     layer l;
-    float *x, *dx, *y, *w, *dw, *bias; /* as large as the largest layer needs */
+    numbers x, dx, y; /* as large as the largest layer needs */
+    float *w, *dw, *bias;
 } operands;
+
+static vj_array of_precision(const operands *o, numbers n)
+{
+    return vj_backend_precision(o->be) == VJ_BF16 ? (vj_array){n.rounded, VJ_TYPE_BF16} : vj_f32(n.exact);
+}
+
+/* y and its gradient. */
+static vj_array result(const operands *o)
+{
+    return o->l.to_stream ? vj_f32(o->y.exact) : of_precision(o, o->y);
+}
+
+static vj_array input_gradient(const operands *o)
+{
+    return o->l.from_norm ? vj_f32(o->dx.exact) : of_precision(o, o->dx);
+}
 
 static vj_status forward(void *user)
 {
     operands *o = user;
-    vj_linear_forward(o->be, vj_f32(o->y), vj_f32(o->x), vj_f32(o->w), o->bias, NULL, 0, o->l.R, o->l.N, o->l.K);
+    vj_linear_forward(o->be, result(o), of_precision(o, o->x), vj_f32(o->w), o->bias, NULL, 0, o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
 static vj_status forward_gelu(void *user)
 {
     operands *o = user;
-    vj_linear_gelu_forward(o->be, vj_f32(o->y), vj_f32(o->dx), vj_f32(o->x), vj_f32(o->w), o->bias, o->l.R, o->l.N,
-                           o->l.K);
+    vj_linear_gelu_forward(o->be, result(o), of_precision(o, o->dx), of_precision(o, o->x), vj_f32(o->w), o->bias,
+                           o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
 static vj_status backward_input(void *user)
 {
     operands *o = user;
-    vj_linear_backward_input(o->be, vj_f32(o->dx), vj_f32(o->y), vj_f32(o->w), o->l.R, o->l.N, o->l.K);
+    vj_linear_backward_input(o->be, input_gradient(o), result(o), vj_f32(o->w), o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
 static vj_status backward_input_gelu(void *user)
 {
     operands *o = user;
-    vj_linear_gelu_backward_input(o->be, vj_f32(o->dx), (vj_array){0}, vj_f32(o->y), vj_f32(o->w), vj_f32(o->x), o->l.R,
-                                  o->l.N, o->l.K);
+    vj_linear_gelu_backward_input(o->be, input_gradient(o), (vj_array){0}, result(o), vj_f32(o->w),
+                                  of_precision(o, o->x), o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
 static vj_status backward_weight(void *user)
 {
     operands *o = user;
-    vj_linear_backward_weight(o->be, o->dw, NULL, vj_f32(o->y), vj_f32(o->x), 0, o->l.R, o->l.N, o->l.K);
+    vj_linear_backward_weight(o->be, o->dw, NULL, result(o), of_precision(o, o->x), 0, o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
@@ -77,12 +107,21 @@ static int list_layers(layer *list, const vj_config *config)
     int count = 0;
     for (int n = 0; n < 2; n++) {
         const int D = networks[n].width, H = networks[n].hidden;
-        list[count++] = (layer){networks[n].name, "qkv", R, 3 * D, D};
-        list[count++] = (layer){networks[n].name, "proj", R, D, D};
-        list[count++] = (layer){networks[n].name, "fc1", R, H, D};
-        list[count++] = (layer){networks[n].name, "fc2", R, D, H};
+        list[count++] = (layer){networks[n].name, "qkv", R, 3 * D, D, false, true};
+        list[count++] = (layer){networks[n].name, "proj", R, D, D, true, false};
+        list[count++] = (layer){networks[n].name, "fc1", R, H, D, false, true};
+        list[count++] = (layer){networks[n].name, "fc2", R, D, H, true, false};
     }
     return count;
+}
+
+static vj_status take_numbers(vj_backend *be, numbers *of, int64_t n)
+{
+    of->exact = vj_bench_floats(be, n);
+    of->rounded = vj_device_alloc(be, n * (int64_t)sizeof *of->rounded);
+    if (!of->exact || !of->rounded) return VJ_ERR_MEMORY; /* reported by the device */
+    vj_round_bf16(be, of->rounded, of->exact, n);
+    return vj_sync(be);
 }
 
 static vj_status take_operands(operands *o, const layer *list, int count)
@@ -93,13 +132,13 @@ static vj_status take_operands(operands *o, const layer *list, int count)
         if (list[i].R * wide > rows) rows = list[i].R * wide;
         if ((int64_t)list[i].N * list[i].K > weights) weights = (int64_t)list[i].N * list[i].K;
     }
-    o->x = vj_bench_floats(o->be, rows);
-    o->dx = vj_bench_floats(o->be, rows);
-    o->y = vj_bench_floats(o->be, rows);
+    VJ_TRY(take_numbers(o->be, &o->x, rows));
+    VJ_TRY(take_numbers(o->be, &o->dx, rows));
+    VJ_TRY(take_numbers(o->be, &o->y, rows));
     o->w = vj_bench_floats(o->be, weights);
     o->dw = vj_bench_floats(o->be, weights);
     o->bias = vj_bench_floats(o->be, weights);
-    return o->x && o->dx && o->y && o->w && o->dw && o->bias ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+    return o->w && o->dw && o->bias ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
 static vj_status measure(vj_bench_work *work, operands *o, int form)

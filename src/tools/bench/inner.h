@@ -38,8 +38,14 @@ vj_status vj_bench_pack(vj_bench_work *work);
 vj_status vj_bench_checkpoint(vj_bench_work *work);
 vj_status vj_bench_allreduce(vj_bench_work *work);
 
-/** Add a sample, the largest of all ranks' `seconds`, so that all have the same samples. Collective. */
-void vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seconds);
+/** Add a sample, the largest of all ranks' `seconds`, so that all have the same samples; return it. Collective. */
+double vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seconds);
+
+/**
+ * Behind a sample of `seconds`, the same on all ranks: measure the peak if it is time to (vj_bench_watch_peak()). True
+ * if that emptied the caches for work so short that it shows: do it once without a sample. Collective.
+ */
+bool vj_bench_pause(const vj_bench_work *work, double seconds);
 
 /**
  * Time body(user) by the plan, after a first call that is not timed; ranks begin together. Collective; a failure of one

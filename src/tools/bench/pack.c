@@ -211,7 +211,8 @@ vj_status vj_bench_pack(vj_bench_work *work)
         *p.config = *work->config;
         p.workers = p.config->pack.workers > 0 ? (int)p.config->pack.workers : work->threads;
         p.config->pack.workers = p.workers;
-        p.config->pack.random_windows = 0; /* the loop keeps the same frames */
+        p.config->pack.overlap = 0;
+        p.config->pack.random_windows = VJ_WINDOW_FIRST; /* the loop keeps the same frames */
         status = measure(&p);
         if (*p.folder) vj_bench_remove(work, p.folder);
     }

@@ -29,6 +29,7 @@ typedef struct {
     vj_samples step, comm, backward_comm, phase[VJ_PHASES];
     vj_samples own[VJ_PHASES]; /* this rank's; the others are the slowest rank's */
     vj_step_report last;       /* of the last step */
+    int64_t steps;             /* behind the first, those without a sample too */
 } measured;
 
 /* ------------------------------------------------------------------------------------------------ clips */
@@ -116,7 +117,7 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
         vj_phase_seconds(step->be, before);
         VJ_TRY(vj_agree(work->comm, one_step(step, from, ++update, &m->last)));
         vj_phase_seconds(step->be, after);
-        vj_bench_sample(work, &m->step, m->last.step_s);
+        const double slowest_s = vj_bench_sample(work, &m->step, m->last.step_s);
         vj_bench_sample(work, &m->comm, m->last.comm_s);
         vj_bench_sample(work, &m->backward_comm, m->last.backward_comm_s);
         double compute_s = m->last.step_s;
@@ -126,7 +127,9 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
             vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
             vj_samples_add(&m->own[p], after[p] - before[p]);
         }
+        if (vj_bench_pause(work, slowest_s)) VJ_TRY(vj_agree(work->comm, one_step(step, from, ++update, &m->last)));
     }
+    m->steps = update - 1;
     return VJ_OK;
 }
 
@@ -145,11 +148,12 @@ static int longest_first(const void *a, const void *b)
 static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double bandwidth)
 {
     static vj_op_profile profile[MOST_OPERATIONS];
-    const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS), steps = m->step.count;
-    double all = 0;
+    const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS);
+    const double steps = (double)m->steps;
+    double all = 0; /* seconds of as many steps, by the mean of those with a sample */
     VJ_ASSERT(count <= MOST_OPERATIONS);
     qsort(profile, (size_t)count, sizeof *profile, longest_first);
-    for (int i = 0; i < steps; i++) all += m->step.value[i];
+    for (int i = 0; i < m->step.count; i++) all += m->step.value[i] * steps / m->step.count;
     for (int i = 0; i < count; i++) {
         const vj_op_profile *p = &profile[i];
         const double floor_s = 1e-9 * fmax(p->flops / top, p->bytes / bandwidth);
