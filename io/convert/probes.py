@@ -111,7 +111,7 @@ def _tensors(state):
 def _class_names(path, classes):
     if path is None:
         return []
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:
         names = [line.rstrip("\n") for line in file]
     if len(names) != classes or not all(names) or len(set(names)) != len(names):
         raise Misused(f"{path} has {len(names)} lines; expected {classes}, each the name of another class, in the order "

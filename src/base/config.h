@@ -60,6 +60,8 @@ typedef enum { VJ_REDUCTION_FAST, VJ_REDUCTION_REPRODUCIBLE } vj_reduction_kind;
 typedef enum { VJ_INIT_PUBLISHED, VJ_INIT_FAN_IN } vj_init;
 typedef enum { VJ_PRESET_CODE, VJ_PRESET_PAPER } vj_preset;
 typedef enum { VJ_AUGMENT_AUTO, VJ_AUGMENT_NONE, VJ_AUGMENT_RANDAUGMENT, VJ_AUGMENT_AUTOAUGMENT } vj_auto_augment;
+typedef enum { VJ_AVERAGE_SOFTMAX, VJ_AVERAGE_LOGITS } vj_average;
+typedef enum { VJ_WINDOW_FIRST, VJ_WINDOW_RANDOM, VJ_WINDOW_CENTRE } vj_window_place;
 typedef enum { VJ_RANDOM_NEVER, VJ_RANDOM_TRAINING, VJ_RANDOM_ALWAYS } vj_random_windows;
 typedef enum { VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_ATTENTION, VJ_RECOMPUTE_BLOCK } vj_recompute;
 
@@ -83,7 +85,8 @@ typedef struct {
         int64_t short_side;         /* pixels; 0: frames keep their size */
         int64_t frames, step;       /* F frames, sampling step (docs/method.md, section 10.2) */
         int64_t windows;            /* clips per video, one per equal segment */
-        int random_windows;         /* bool: random start inside a segment, else its first frame (section 10.2) */
+        int random_windows;         /* vj_window_place, inside its segment (section 10.2) */
+        int overlap;                /* bool: windows of short segments overlap, as in the published evaluation */
         int codec;                  /* vj_codec: raw, jpeg */
         int64_t jpeg_quality;
         int jpeg_chroma; /* 0: 420, 1: 444 */
@@ -202,7 +205,9 @@ typedef struct {
         char paper_table[32];      /* only cells of this table of it; "": of any */
         char features[24];         /* online, stored, stored:K; vj_config_copies() */
         int64_t seeds, epochs, batch;
-        double lr, final_lr, weight_decay, final_weight_decay, clip_grad, init_std, warmup_epochs;
+        double lr, final_lr;
+        double weight_decay; /* VJ_AUTO: vj_config_probe_decay() */
+        double final_weight_decay, clip_grad, init_std, warmup_epochs;
         int equal_updates; /* bool: train more epochs on smaller shares, so that all get equally many updates */
         int folded;        /* bool: use the folded form of the attentive probe (probe/probe.h) */
     } probe;
@@ -210,6 +215,7 @@ typedef struct {
         int64_t segments;      /* clips of a video that make a sample */
         int across_segments;   /* bool: a probe sees their tokens together; else each clip apart, one in training */
         int64_t views;         /* crops of a test sample; 1: the centre */
+        int average;           /* vj_average: of the views of a test sample */
         int64_t short_side;    /* pixels, of one test crop's clip before the crop; 0: data.crop * 256 / 224 */
         int preset;            /* vj_preset: what `auto` means below */
         int augment;           /* vj_auto_augment of training views */
@@ -304,6 +310,10 @@ vj_status vj_config_check(vj_config *config);
  * 1 to 1000000.
  */
 int64_t vj_config_copies(const vj_config *config, bool *centre);
+
+/** Return probe.weight_decay; if it is auto, that of the released code or, with evaluate.preset, of the paper: 0.01,
+ * but 0.001 where the code trains probes on images. */
+double vj_config_probe_decay(const vj_config *config, bool images);
 
 /** Return data.io_patience_s; if it is negative, 300 s or half of run.watchdog_s, whichever is less. */
 double vj_config_io_patience_s(const vj_config *config);

@@ -230,6 +230,12 @@ static vj_status check_patience(const vj_config *config)
                   config->data.io_patience_s, config->run.watchdog_s);
 }
 
+double vj_config_probe_decay(const vj_config *config, bool images)
+{
+    if (config->probe.weight_decay != VJ_AUTO) return config->probe.weight_decay;
+    return images && config->evaluate.preset == VJ_PRESET_CODE ? 0.001 : 0.01;
+}
+
 int64_t vj_config_copies(const vj_config *config, bool *centre)
 {
     static const char prefix[] = "stored:";

@@ -57,7 +57,8 @@ vj_status vj_csv_table_read(vj_csv_table *csv, const char *path)
     int64_t room = 0;
     memset(csv, 0, sizeof *csv);
     VJ_TRY(load_text(csv, path));
-    for (char *at = csv->text; *at;) {
+    static const char mark[] = "\xef\xbb\xbf"; /* of the byte order, which spreadsheets write */
+    for (char *at = csv->text + (strncmp(csv->text, mark, 3) == 0 ? 3 : 0); *at;) {
         int cells = 0;
         char *cell;
         for (bool end = false; !end;) {

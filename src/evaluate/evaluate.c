@@ -49,6 +49,21 @@ static vj_status open_side(vj_evaluation *e, vj_eval_side *side, const char *pat
     return vj_agree(e->comm, status);
 }
 
+/* Clips that are on both sides, by their content. On rank 0. */
+static vj_status note_overlap(vj_evaluation *e)
+{
+    const vj_clips *train = e->train.clips, *validation = e->validation.clips;
+    const int64_t n = vj_clips_count(train), m = vj_clips_count(validation);
+    uint64_t *sums = vj_calloc(n + m + 1, sizeof *sums);
+    if (!sums) return vj_raise(VJ_ERR_MEMORY, "no memory to compare %lld clips", (long long)(n + m));
+    for (int64_t i = 0; i < n; i++) sums[i] = vj_clips_checksum(train, i);
+    for (int64_t i = 0; i < m; i++) sums[n + i] = vj_clips_checksum(validation, i);
+    const vj_status status =
+        vj_belong_note_overlap(&e->notes, sums, n, e->train.paths, sums + n, m, e->validation.paths);
+    free(sums);
+    return status;
+}
+
 static vj_status open_stores(vj_evaluation *e)
 {
     VJ_TRY(open_side(e, &e->train, e->request->train, true));
@@ -57,10 +72,9 @@ static vj_status open_stores(vj_evaluation *e)
         return vj_raise(VJ_ERR_USAGE, "%s holds %s, %s %s: both must be videos, or images", e->train.paths,
                         e->train.views.image ? "images" : "videos", e->validation.paths,
                         e->validation.views.image ? "images" : "videos");
-    if (!e->request->probes && vj_clips_fingerprint(e->train.clips) == vj_clips_fingerprint(e->validation.clips))
-        VJ_TRY(vj_notes_add(&e->notes, "the validation clips are the training clips: these numbers say how well the "
-                                       "probes remember"));
-    return VJ_OK;
+    e->config->probe.weight_decay = vj_config_probe_decay(e->config, e->train.views.image);
+    if (e->request->probes) return VJ_OK;
+    return vj_agree(e->comm, e->rank == 0 ? note_overlap(e) : VJ_OK);
 }
 
 static vj_status open_all(vj_evaluation *e)
@@ -363,6 +377,7 @@ static vj_status run(vj_evaluation *e, MPI_Comm comm, vj_evaluate_outcome *outco
 
 static void release(vj_evaluation *e)
 {
+    vj_tensor_close(e->tensor); /* before the backend */
     vj_eval_close(e);
     vj_eval_plan_release(e);
     vj_eval_set_release(&e->train.set);
@@ -373,7 +388,6 @@ static void release(vj_evaluation *e)
     free(e->validation.damaged);
     vj_lease_release(e->lease);
     vj_notes_release(&e->notes);
-    vj_tensor_close(e->tensor);
     vj_layout_close(&e->layout);
     free(e->config);
     free(e);

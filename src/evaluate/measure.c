@@ -8,6 +8,7 @@
 
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
+#include "probe/metrics.h"
 #include "probe/probe_file.h"
 
 /* A pass over samples of one side. */
@@ -108,7 +109,12 @@ static vj_status predict(pass *p, int64_t head, int64_t sample, const float *log
         return VJ_OK;
     }
     for (int i = 0; i < p->views * h->shape.classes; i++) p->scores[i] = logits[i];
-    return vj_predict(one, p->memory, p->scores, p->views, h->shape.classes);
+    if (e->config->evaluate.average == VJ_AVERAGE_SOFTMAX)
+        return vj_predict(one, p->memory, p->scores, p->views, h->shape.classes);
+    vj_metrics_mean_scores(p->scores, p->scores, p->views, h->shape.classes);
+    VJ_TRY(vj_predict(one, p->memory, p->scores, 1, h->shape.classes));
+    one->views = p->views;
+    return VJ_OK;
 }
 
 /* Entries of one head, from one rank, whose rows have numbers that follow one another. */

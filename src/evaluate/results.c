@@ -46,6 +46,8 @@ static double make_row(vj_probe_row *row, const vj_evaluation *e, const vj_eval_
     row->width = head->shape.D;
     row->effective_rank = vj_eval_store_rank(e, head->encoder);
     row->epochs = e->split[head->split].epochs;
+    vj_probe_row_views(row, e->config->data.frames, e->validation.set.segments, e->validation.views.views);
+    if (e->config->evaluate.average == VJ_AVERAGE_LOGITS) strcat(row->views, " logits");
     vj_eval_count_tested(e, head->task, &row->validation_clips, &row->failed);
     return summarise(row, e, scores, first);
 }

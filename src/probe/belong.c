@@ -38,32 +38,33 @@ static int compare_sums(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Validation clips whose content a training clip has. sums [n]: for those of the training clips. */
-static int64_t count_overlap(uint64_t *sums, const vj_samples *train, const vj_samples *validation)
+vj_status vj_belong_note_overlap(vj_notes *notes, uint64_t *train, int64_t n, const char *train_path,
+                                 const uint64_t *validation, int64_t m, const char *validation_path)
 {
-    const uint64_t *asked = vj_features_clip_sums(validation->store);
-    memcpy(sums, vj_features_clip_sums(train->store), (size_t)train->count * sizeof *sums);
-    qsort(sums, (size_t)train->count, sizeof *sums, compare_sums);
     int64_t both = 0;
-    for (int64_t i = 0; i < validation->count; i++)
-        both += bsearch(&asked[i], sums, (size_t)train->count, sizeof *sums, compare_sums) != NULL;
-    return both;
-}
-
-static vj_status note_overlap(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation)
-{
-    const int64_t n = train->samples->count, m = validation->samples->count;
-    if (!vj_features_clip_sums(train->samples->store) || !vj_features_clip_sums(validation->samples->store))
-        return VJ_OK;
-    uint64_t *sums = vj_calloc(n, sizeof *sums);
-    if (!sums) return vj_raise(VJ_ERR_MEMORY, "no memory to compare %lld clips", (long long)n);
-    const int64_t both = count_overlap(sums, train->samples, validation->samples);
-    free(sums);
+    qsort(train, (size_t)n, sizeof *train, compare_sums);
+    for (int64_t i = 0; i < m; i++)
+        both += bsearch(&validation[i], train, (size_t)n, sizeof *train, compare_sums) != NULL;
     if (both == 0) return VJ_OK;
     return vj_notes_add(notes,
                         "%lld of the %lld validation clips of %s are training clips of %s too: accuracy on them says "
                         "what was learned by heart",
-                        (long long)both, (long long)m, validation->path, train->path);
+                        (long long)both, (long long)m, validation_path, train_path);
+}
+
+static vj_status note_overlap(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation)
+{
+    const int64_t n = train->samples->count;
+    const uint64_t *learned = vj_features_clip_sums(train->samples->store),
+                   *asked = vj_features_clip_sums(validation->samples->store);
+    if (!learned || !asked) return VJ_OK;
+    uint64_t *sums = vj_calloc(n, sizeof *sums);
+    if (!sums) return vj_raise(VJ_ERR_MEMORY, "no memory to compare %lld clips", (long long)n);
+    memcpy(sums, learned, (size_t)n * sizeof *sums);
+    const vj_status status =
+        vj_belong_note_overlap(notes, sums, n, train->path, asked, validation->samples->count, validation->path);
+    free(sums);
+    return status;
 }
 
 vj_status vj_belong_check_pair(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation)

@@ -31,6 +31,11 @@ typedef struct {
  */
 vj_status vj_belong_check_pair(vj_notes *notes, const vj_feature_side *train, const vj_feature_side *validation);
 
+/** Add a note if clips of validation [m] are among those of training [n], by the checksums of their content; `train` is
+ * sorted in place. Not collective. */
+vj_status vj_belong_note_overlap(vj_notes *notes, uint64_t *train, int64_t n, const char *train_path,
+                                 const uint64_t *validation, int64_t m, const char *validation_path);
+
 /**
  * Check that the labels of a task mean the same in both files. If both have class names, validation labels are
  * renumbered in memory to the numbers that the names have in the training file. VJ_ERR_USAGE if a file has no labels of

@@ -51,6 +51,13 @@ static const vj_clips_classes *classes_of(const vj_campaign *c, int e, const cha
     return &vj_features_describe(c->train[e].store)->classes[vj_samples_label(&c->train[e], task)];
 }
 
+/* The last word of the preparation (vj_frozen_describe_preprocessing()); "": not known. */
+static const char *precision_of(const vj_features_header *features)
+{
+    const char *last = strrchr(features->preprocessing, ' ');
+    return last && (strcmp(last + 1, "fp32") == 0 || strcmp(last + 1, "bf16") == 0) ? last + 1 : "";
+}
+
 static void describe_head(vj_head_facts *h, const vj_campaign *c, const vj_job *job)
 {
     const vj_samples *train = &c->train[job->encoder], *validation = &c->validation[job->encoder];
@@ -69,6 +76,7 @@ static void describe_head(vj_head_facts *h, const vj_campaign *c, const vj_job *
                          .training_samples = split->count,
                          .counted = vj_samples_labelled(validation, vj_samples_label(validation, task)),
                          .classes = vj_campaign_classes(c, job->encoder, job->task)};
+    snprintf(h->precision, sizeof h->precision, "%s", precision_of(features));
     h->failed = (int64_t)vj_features_describe(validation->store)->failed[vj_samples_label(validation, task)];
     snprintf(h->task, sizeof h->task, "%s", task);
     snprintf(h->encoder, sizeof h->encoder, "%s", c->encoders[job->encoder].name);
@@ -80,7 +88,7 @@ static void describe_head(vj_head_facts *h, const vj_campaign *c, const vj_job *
     snprintf(h->description, sizeof h->description,
              "%lld epochs of batches of %lld, lr %g to %g, weight decay %g to %g, one view (%.80s)",
              (long long)vj_probe_epochs(c->config, h->labels), (long long)c->config->probe.batch, c->config->probe.lr,
-             c->config->probe.final_lr, c->config->probe.weight_decay, c->config->probe.final_weight_decay,
+             c->config->probe.final_lr, vj_config_probe_decay(c->config, false), c->config->probe.final_weight_decay,
              features->preprocessing);
     vj_head_name(h);
 }
@@ -175,6 +183,7 @@ static void make_row(vj_probe_row *row, const vj_campaign *c, int64_t first)
 {
     const vj_job *job = &c->jobs[first];
     vj_head_facts facts;
+    int frames;
     describe_head(&facts, c, job);
     *row = vj_probe_row_of(&facts);
     snprintf(row->encoder, sizeof row->encoder, "%s", c->encoders[job->encoder].name);
@@ -183,6 +192,9 @@ static void make_row(vj_probe_row *row, const vj_campaign *c, int64_t first)
     row->validation_clips = facts.counted;
     row->failed = facts.failed;
     row->epochs = vj_probe_epochs(c->config, row->labels);
+    /* The preparation begins with the frames; vjepa-embed shows one clip's centre. */
+    if (sscanf(vj_features_describe(c->train[job->encoder].store)->preprocessing, "%d", &frames) == 1)
+        vj_probe_row_views(row, frames, 1, 1);
     summarise(row, c, first);
 }
 

@@ -73,8 +73,10 @@ static const column columns[] = {
     {"paper_percent", "paper", NUMBER, "%g", AT(paper)},
     {"difference_percent", "difference", DERIVED, "%.3f", 0, 0, difference_of},
     {"paper_cell", "paper_cell", TEXT, NULL, AT(paper_cell)},
+    {"views", "views", TEXT, NULL, AT(views)},
+    {"precision", "precision", TEXT, NULL, AT(precision)},
 };
-enum { COLUMNS = sizeof columns / sizeof columns[0] };
+enum { COLUMNS = sizeof columns / sizeof columns[0], LATER = 2 /* of them; rows of before have none */ };
 
 /* ------------------------------------------------------------------------------------------------ CSV */
 
@@ -216,6 +218,7 @@ bool vj_columns_from_json(vj_probe_row *row, const json_t *object)
     for (int i = 0; i < COLUMNS; i++) {
         if (columns[i].kind == DERIVED) continue;
         const json_t *value = json_object_get(object, columns[i].json);
+        if (!value && i >= COLUMNS - LATER) continue;
         if (!value || !read_value(&columns[i], row, value)) return false;
     }
     return true;

@@ -47,6 +47,17 @@ static vj_status choose(vj_frozen *f)
     return VJ_OK;
 }
 
+vj_status vj_frozen_show(vj_frozen *f, const char *setting, const char *stores)
+{
+    const vj_config *c = f->config;
+    const int frames = vj_clips_frames(f->clips);
+    f->images = frames == 1 && c->data.frames > 1;
+    if (f->images) return vj_eval_views_init(&f->shown, c, f->clips, false);
+    if (frames == c->data.frames) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s%s%s holds %d frames a clip, data.frames is %lld", setting, *setting ? ": " : "",
+                    stores, frames, (long long)c->data.frames);
+}
+
 vj_status vj_frozen_open_clips(vj_frozen *f, const vj_config *config, const char *stores, MPI_Comm comm)
 {
     vj_strings paths;
@@ -57,11 +68,7 @@ vj_status vj_frozen_open_clips(vj_frozen *f, const vj_config *config, const char
     *f->own = *config;
     VJ_TRY(vj_frozen_split_paths(&paths, stores));
     VJ_TRY(vj_clips_open(&f->clips, &paths, comm));
-    f->images = vj_clips_frames(f->clips) == 1 && config->data.frames > 1;
-    if (f->images) VJ_TRY(vj_eval_views_init(&f->shown, config, f->clips, false));
-    if (!f->images && vj_clips_frames(f->clips) != config->data.frames)
-        return vj_raise(VJ_ERR_FORMAT, "%s holds %d frames a clip, the configuration has data.frames %lld", stores,
-                        vj_clips_frames(f->clips), (long long)config->data.frames);
+    VJ_TRY(vj_frozen_show(f, "", stores));
     return choose(f);
 }
 

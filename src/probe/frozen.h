@@ -47,6 +47,11 @@ vj_status vj_frozen_split_paths(vj_strings *paths, const char *text);
  */
 vj_status vj_frozen_open_clips(vj_frozen *frozen, const vj_config *config, const char *stores, MPI_Comm comm);
 /**
+ * Settle how the clips of frozen->clips are shown; open_clips does. VJ_ERR_USAGE, naming the stores and the setting
+ * they are from ("": none), if they have neither data.frames frames nor one. Not collective.
+ */
+vj_status vj_frozen_show(vj_frozen *frozen, const char *setting, const char *stores);
+/**
  * Open the device and encoders: each a checkpoint, or random:published[:SEED], random:fan_in[:SEED] (SEED: run.seed).
  * Call after vj_frozen_open_clips(). Collective.
  */

@@ -53,6 +53,15 @@ void vj_metrics_average_views(double *probability, double *memory, const double 
     }
 }
 
+void vj_metrics_mean_scores(double *mean, const double *scores, int views, int classes)
+{
+    for (int c = 0; c < classes; c++) {
+        double sum = 0.0;
+        for (int v = 0; v < views; v++) sum += scores[(int64_t)v * classes + c] / views;
+        mean[c] = sum;
+    }
+}
+
 double vj_metrics_top(const int32_t *ranks, int64_t n, int k)
 {
     int64_t right = 0;

@@ -32,6 +32,10 @@ void vj_metrics_softmax(double *probability, const double *scores, int classes);
  */
 void vj_metrics_average_views(double *probability, double *memory, const double *scores, int views, int classes);
 
+/** Write the mean over views of the scores [views, classes] themselves to mean [classes], which may be their first row.
+ */
+void vj_metrics_mean_scores(double *mean, const double *scores, int views, int classes);
+
 /** Return the percentage of ranks below k; NaN for n = 0. */
 double vj_metrics_top(const int32_t *ranks, int64_t n, int k);
 

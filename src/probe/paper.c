@@ -80,25 +80,55 @@ void vj_paper_place(const vj_paper *p, int64_t at, char *text, size_t bytes)
              text_of(p, at, p->model));
 }
 
+/* Was the cell measured on the views of our row? */
+static bool has_views(const vj_paper *p, int64_t at, const vj_probe_row *r)
+{
+    return *r->views && strcmp(text_of(p, at, p->views), r->views) == 0;
+}
+
+static bool fits(const vj_paper *p, int64_t at, const vj_probe_row *r)
+{
+    return !isnan(vj_paper_value(p, at)) && vj_paper_matches(p, at, r->encoder, r->task, r->kind, r->labels);
+}
+
+/* Cells that say their views in words are not compared. */
+static vj_status note_views(const vj_paper *p, int64_t at, const vj_probe_row *r, vj_notes *notes)
+{
+    int frames, clips, crops;
+    const char *views = text_of(p, at, p->views);
+    if (sscanf(views, "%dx%dx%d", &frames, &clips, &crops) != 3 || !*r->views || has_views(p, at, r)) return VJ_OK;
+    return vj_notes_add(notes, "%s of %s: published with %s views (%s), measured here with %s", r->task, r->encoder,
+                        views, r->paper_cell, r->views);
+}
+
+/* Where one cell was measured on the row's views, those of other views do not count. */
+static vj_status fill_row(const vj_paper *p, vj_probe_row *r, vj_notes *notes)
+{
+    bool exact = false;
+    for (int64_t at = 0; at < p->cells.rows; at++) exact |= fits(p, at, r) && has_views(p, at, r);
+    for (int64_t at = 0; at < p->cells.rows; at++) {
+        const double value = vj_paper_value(p, at);
+        char place[VJ_PAPER_CELL];
+        if (!fits(p, at, r) || (exact && !has_views(p, at, r))) continue;
+        vj_paper_place(p, at, place, sizeof place);
+        if (isnan(r->paper)) {
+            r->paper = value;
+            memcpy(r->paper_cell, place, sizeof place);
+            VJ_TRY(note_views(p, at, r, notes));
+        } else if (value != r->paper) {
+            VJ_TRY(vj_notes_add(notes, "%s of %s is published as %g in %s, and as %g in %s (probe.paper_table)",
+                                r->task, r->encoder, r->paper, r->paper_cell, value, place));
+        }
+    }
+    return VJ_OK;
+}
+
 vj_status vj_paper_fill(int64_t *filled, const vj_paper *p, vj_probe_row *rows, int64_t count, vj_notes *notes)
 {
     *filled = 0;
     for (int64_t i = 0; i < count; i++) {
-        vj_probe_row *r = &rows[i];
-        for (int64_t at = 0; at < p->cells.rows; at++) {
-            const double value = vj_paper_value(p, at);
-            char place[VJ_PAPER_CELL];
-            if (isnan(value) || !vj_paper_matches(p, at, r->encoder, r->task, r->kind, r->labels)) continue;
-            vj_paper_place(p, at, place, sizeof place);
-            if (isnan(r->paper)) {
-                r->paper = value;
-                ++*filled;
-                memcpy(r->paper_cell, place, sizeof place);
-            } else if (value != r->paper) {
-                VJ_TRY(vj_notes_add(notes, "%s of %s is published as %g in %s, and as %g in %s (probe.paper_table)",
-                                    r->task, r->encoder, r->paper, r->paper_cell, value, place));
-            }
-        }
+        VJ_TRY(fill_row(p, &rows[i], notes));
+        *filled += !isnan(rows[i].paper);
     }
     return VJ_OK;
 }

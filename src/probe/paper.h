@@ -30,8 +30,8 @@ double vj_paper_value(const vj_paper *paper, int64_t at);
 void vj_paper_place(const vj_paper *paper, int64_t at, char *text, size_t bytes);
 
 /**
- * Set `paper` and `paper_cell` of each row to the first cell that matches; *filled counts such rows. Adds a note where
- * a later cell has another number.
+ * Set `paper` and `paper_cell` of each row to the first cell that matches, of the row's own views ("16x8x3") if one is;
+ * *filled counts such rows. Adds a note where a later cell has another number, and where the cell's views are others.
  */
 vj_status vj_paper_fill(int64_t *filled, const vj_paper *paper, vj_probe_row *rows, int64_t count, vj_notes *notes);
 

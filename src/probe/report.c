@@ -31,7 +31,13 @@ vj_probe_row vj_probe_row_of(const vj_head_facts *first)
     snprintf(row.features, sizeof row.features, "%s", first->features);
     snprintf(row.preset, sizeof row.preset, "%s", first->preset);
     snprintf(row.split, sizeof row.split, "%s", first->split);
+    snprintf(row.precision, sizeof row.precision, "%s", first->precision);
     return row;
+}
+
+void vj_probe_row_views(vj_probe_row *row, int64_t frames, int64_t clips, int64_t crops)
+{
+    snprintf(row->views, sizeof row->views, "%lldx%lldx%lld", (long long)frames, (long long)clips, (long long)crops);
 }
 
 /* One number for those of all seeds; for one seed the number itself. */
@@ -219,13 +225,16 @@ static void print_protocol(FILE *out, const vj_probe_row *rows, int64_t count)
     for (int64_t i = 0; i < count; i++) {
         if (!*rows[i].features && rows[i].epochs == 0) continue;
         if (strcmp(rows[i].features, first->features) != 0 || strcmp(rows[i].preset, first->preset) != 0 ||
-            strcmp(rows[i].split, first->split) != 0)
+            strcmp(rows[i].split, first->split) != 0 || strcmp(rows[i].views, first->views) != 0 ||
+            strcmp(rows[i].precision, first->precision) != 0)
             return;
         failed += rows[i].failed;
         if (rows[i].epochs < least) least = rows[i].epochs;
         if (rows[i].epochs > most) most = rows[i].epochs;
     }
     fprintf(out, "\nFeatures: %s. Preset: %s. Labels drawn by: %s. ", first->features, first->preset, first->split);
+    if (*first->views) fprintf(out, "Views: %s (frames x clips x crops). ", first->views);
+    if (*first->precision) fprintf(out, "Precision: %s. ", first->precision);
     if (least == most)
         fprintf(out, "Epochs: %lld for every share.", (long long)least);
     else

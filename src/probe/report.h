@@ -35,6 +35,8 @@ typedef struct {
     int64_t epochs; /* of training; 0: not trained in epochs */
     int64_t failed; /* validation samples that could not be used */
     char features[VJ_HEAD_WORD], preset[VJ_HEAD_WORD], split[VJ_HEAD_WORD]; /* as in vj_head_facts */
+    char precision[VJ_HEAD_WORD];                                           /* likewise */
+    char views[VJ_HEAD_WORD]; /* of a test sample: frames x clips x crops, as papers write it: "16x8x3" */
     uint64_t encoder_digest, train_digest, validation_digest, class_digest;
     uint64_t split_digest, probe_digest; /* of the first seed; with several seeds chained */
     double paper;                        /* published top-1 (paper.h) */
@@ -52,6 +54,8 @@ typedef struct {
 
 /** Begin a row with what the head of its first seed says; the encoder's name and counts of clips are the caller's. */
 vj_probe_row vj_probe_row_of(const vj_head_facts *first);
+/** Say what a test sample is shown as: frames of a clip, clips of a sample, crops of a clip. */
+void vj_probe_row_views(vj_probe_row *row, int64_t frames, int64_t clips, int64_t crops);
 /** Set a row's means, standard deviation and digests from the results of all seeds, 1 or more. */
 void vj_probe_row_summarise(vj_probe_row *row, const vj_probe_seed *seed, int64_t count);
 

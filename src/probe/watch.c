@@ -40,9 +40,7 @@ static vj_status open_stores(watch *w, int64_t *train_clips)
     *train_clips = vj_clips_count(clips);
     vj_clips_close(clips);
     VJ_TRY(vj_clips_open(&w->frozen.clips, &all, w->comm));
-    if (vj_clips_frames(w->frozen.clips) == c->data.frames) return VJ_OK;
-    return vj_raise(VJ_ERR_USAGE, "watch.train: %s holds %d frames a clip, data.frames is %lld", all.item[0],
-                    vj_clips_frames(w->frozen.clips), (long long)c->data.frames);
+    return vj_frozen_show(&w->frozen, "watch.train", all.item[0]);
 }
 
 static vj_status find_task(const watch *w, int *label)
@@ -157,6 +155,7 @@ static vj_status open_watch(void **opened, const vj_config *config, const vj_ste
     w->config->probe.epochs = config->watch.epochs;
     w->config->probe.clips = 0;
     w->config->probe.equal_updates = 0;
+    w->config->evaluate.image_frames = config->data.frames; /* as many as in training */
     w->step = step;
     MPI_Comm_dup(comm, &w->comm);
     w->frozen = (vj_frozen){.config = w->config,

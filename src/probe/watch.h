@@ -1,8 +1,8 @@
 /*
- * The in-run watch of vjepa-pretrain: every watch.every steps the target encoder (with the pixel objective, the
- * encoder) runs over the centre crops of some labelled clips, and two small probes say what its features are worth, for
- * the loss does not (docs/method.md, section 11): the 20 nearest neighbours of the mean tokens, and an attentive
- * probe on all tokens.
+ * The in-run watch of vjepa-pretrain: after the first step, every watch.every steps and after the last the target
+ * encoder (with the pixel objective, the encoder) runs over the centre crops of some labelled clips or images, and two
+ * small probes say what its features are worth, for the loss does not (docs/method.md, section 11): the 20 nearest
+ * neighbours of the mean tokens, and an attentive probe on all tokens.
  *
  * The encoder's part, nearly all of the work, is divided over the ranks; rank 0 has the probes. The clips are encoded
  * in groups of train.microbatch that are the same on any number of ranks, so the numbers are, too. Nothing that

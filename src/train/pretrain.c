@@ -101,11 +101,12 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 
 /* ------------------------------------------------------------------------------------------------ the watch */
 
-/* A failure, such as a clip that cannot be read, costs the run one measurement. */
+/* The first step hardly changes the weights: what they are worth then is what training has to beat. A failure, such as
+ * a clip that cannot be read, costs the run one measurement. */
 static void look_at_features(pretrainer *t, int64_t steps_done, vj_step_report *r)
 {
     const int64_t every = t->config->watch.every;
-    if (!t->watch || (steps_done % every != 0 && steps_done != t->steps)) return;
+    if (!t->watch || (steps_done % every != 0 && steps_done != 1 && steps_done != t->steps)) return;
     const double begin = vj_now();
     vj_watchdog_enter(t->watchdog, VJ_AT_WATCH, steps_done);
     if (t->watcher->look(t->watch, steps_done, r) != VJ_OK && t->rank == 0)

@@ -22,7 +22,7 @@ struct vj_pretrain_watch; /* train/watcher.h */
  * SIGUSR1, SIGTERM, run.max_hours and a file RUN/stop write a checkpoint and stop, SIGUSR2 writes one and goes on, at
  * the end of the step on all ranks (stop.h). A rank without progress ends the process (watchdog.h). A lost run returns
  * to its last checkpoint (health.h); after a failure the program is to end, for some memory is not given back.
- * `watch` (NULL: none) looks at the target encoder every watch.every steps and after the last.
+ * `watch` (NULL: none) looks at the target encoder after the first step, every watch.every steps, and after the last.
  * With `dry_run` store and network are opened and allocated, memory and layout are printed, nothing is written.
  * Collective over comm.
  */

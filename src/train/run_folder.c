@@ -126,6 +126,7 @@ static vj_status put_file(const vj_config *c, const char *name, const char *text
 {
     char path[VJ_PATH + NAME_BYTES];
     name_in(c, name, path);
+    vj_file_remove_parts(c->run.dir, name); /* of killed writers; the folder's lease keeps living ones away */
     return vj_file_put_text(path, text);
 }
 

@@ -29,7 +29,7 @@ vj_schedule vj_schedules_probe(const vj_config *config, int64_t epochs, int64_t 
         .start_lr = 0,
         .lr = config->probe.lr,
         .final_lr = config->probe.final_lr,
-        .weight_decay = config->probe.weight_decay,
+        .weight_decay = vj_config_probe_decay(config, false),
         .final_weight_decay = config->probe.final_weight_decay,
         .ema = {1, 1},
         .ema_span = (double)steps,

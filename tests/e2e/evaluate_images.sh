@@ -57,8 +57,11 @@ grep -q '24 training samples .* 12 samples of 1 views to measure\|24 of 24 train
 evaluate 3 three inat --set evaluate.batch=5
 same_heads one three
 cmp -s one/results.json three/results.json || fail "3 ranks make another table"
+decays() { cut -d, -f9 "$1/heads.csv" | sort -u | tr '\n' ' '; } # by the released code images have their own, by the paper not
+[ "$(decays one)" = '0.001 weight_decay ' ] || fail "weight decay: $(decays one)"
 for set in imagenet places; do
-    evaluate 2 "$set.out" "$set" --set 'probe.pooling=[average]' --set probe.seeds=1
+    evaluate 2 "$set.out" "$set" --set 'probe.pooling=[average]' --set probe.seeds=1 --set evaluate.preset=paper
+    [ "$(decays "$set.out")" = '0.01 weight_decay ' ] || fail "weight decay: $(decays "$set.out")"
     [[ $(cut -d, -f10,15 "$set.out/heads.csv" | tail -n 1) == 24,12 ]] || fail "$set: $(cat "$set.out/heads.csv")"
 done
 grep -q 'the classes have no names in places' places.out/results.md || fail "no word of numbers without names: $(cat places.out/results.md)"
@@ -98,11 +101,31 @@ refused 2 'images are shown as evaluate.image_frames, 16 frames, but the encoder
 
 # Pretraining: of pictures stored once the run has the bits of one on clips that hold the frame four times.
 pack repeated.clips "name: inat21, list: inat/train.json, root: inat" '' 4
+watch=(--set watch.every=3 --set 'watch.train=[inat.train.clips]' --set 'watch.validation=[inat.val.clips]' --set watch.epochs=1)
 for store in inat.train repeated; do
-    pretrain 2 "$store.run" --set "data.train=[$store.clips]" --set train.stop_after=5 >"$store.log" 2>&1 || fail "$store: $(cat "$store.log")"
+    pretrain 2 "$store.run" --set "data.train=[$store.clips]" --set train.stop_after=5 "${watch[@]}" >"$store.log" 2>&1 || fail "$store: $(cat "$store.log")"
 done
 "$bin/vjepa-inspect" --compare {inat.train,repeated}.run/step_00000005.h5 >compare.log 2>&1 || fail "repeated frames train otherwise: $(cat compare.log)"
 cut -d, -f3 repeated.run/metrics.csv | cmp - <(cut -d, -f3 inat.train.run/metrics.csv) || fail "the losses differ"
+# The in-run watch shows pictures to the encoder as vjepa-embed does.
+for side in train val; do
+    run 2 "$bin/vjepa-embed" "$tiny" --encoder inat.train.run/step_00000005.h5 --store "inat.$side.clips" --out "watched-$side.h5" \
+        --set evaluate.image_frames=4 >embed.log 2>&1 || fail "vjepa-embed: $(cat embed.log)"
+done
+/usr/bin/python3 - <<'PYTHON' || fail "the watch of pictures: $(cut -d, -f1,14- inat.train.run/metrics.csv)"
+import csv, collections, h5py
+import numpy as np
+rows = {int(r['step']): r for r in csv.DictReader(open('inat.train.run/metrics.csv'))}
+assert [s for s in rows if rows[s]['watch_knn']] == [1, 3, 5] == [s for s in rows if rows[s]['watch_probe']], rows
+train, val = (h5py.File(f'watched-{side}.h5') for side in ('train', 'val'))
+x, q = (f['features'][()].astype(float).mean(1) for f in (train, val))
+x, q = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, q))
+right = 0
+for row, label in zip(q @ x.T, val['label'][:, 0]):
+    nearest = [train['label'][i, 0] for i in np.argsort(-row, kind='stable')[:20]]
+    right += max(collections.Counter(nearest).items(), key=lambda c: (c[1], -nearest.index(c[0])))[0] == label
+assert abs(float(rows[5]['watch_knn']) - 100 * right / len(q)) < 0.01, (rows[5]['watch_knn'], right, len(q))
+PYTHON
 make_store videos.clips 40
 run 1 "$tools/make_store" other.clips 12 6 36 40
 pretrain 2 mixed --set 'data.train=[videos.clips, inat.train.clips]' --set 'data.weights=[made=1, inat21=1]' --set train.stop_after=5 \

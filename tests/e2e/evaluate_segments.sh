@@ -40,6 +40,17 @@ cmp -s views/results.json views4/results.json || fail "4 ranks make another tabl
 run 2 "$bin/vjepa-evaluate" "$tiny" a=run/step_00000008.h5 --validation val.clips --probe views/probes --out measured \
     --set evaluate.segments=2 --set evaluate.views=3 >measured.log 2>&1 || fail "measured: $(cat measured.log)"
 cmp -s <(cut -d, -f1,12-16 views/heads.csv) <(cut -d, -f1,12-16 measured/heads.csv) || fail "kept probes: $(cat measured/heads.csv)"
+run 2 "$bin/vjepa-evaluate" "$tiny" a=run/step_00000008.h5 --validation val.clips --probe views/probes --out logits \
+    --set evaluate.segments=2 --set evaluate.views=3 --set evaluate.average=logits >logits.log 2>&1 || fail "logits: $(cat logits.log)"
+python - <<'PYTHON' || fail "means of scores: $(cat logits/results.json)"
+import json, h5py
+a, b = (next(iter(h5py.File(f'{d}/predictions.h5')['heads'].values()))[()] for d in ('measured', 'logits'))
+assert (a['views'] == 3).all() and (b['views'] == 3).all() and (a['clip'] == b['clip']).all()
+apart = abs(a['probability'] - b['probability'])
+assert 0 < apart.max() < 0.1, apart.max() # crops of one clip agree nearly
+rows = [json.load(open(f'{d}/results.json'))[0] for d in ('measured', 'logits')]
+assert [r['views'] for r in rows] == ['4x2x3', '4x2x3 logits'] and rows[0]['precision'] == 'fp32', rows
+PYTHON
 
 # Each clip apart: trained on one of a sample, measured on all in all crops; on any number of ranks.
 apart=("${wide[@]}" --set evaluate.across_segments=false --set 'evaluate.sweep_lr=[0.001, 0.01]' --set evaluate.depth=2

@@ -71,6 +71,13 @@ printf '{"0": "zumba", "1": "tossing,_salad", "2": "abseiling"}' >order.json
 run 1 "$bin/vjepa-pack" "${common[@]}" --set pack.max_refused=0.5 --set pack.store=other.clips \
     --set 'pack.datasets=[{name: k400, list: k400.csv, root: k 400, labels: order.json}]' >other.log 2>&1 || fail "labels: $(cat other.log)"
 grep -q 'label k400: 3 classes: 0 zumba, 1 tossing,_salad, 2 abseiling' other.log || fail "labels: $(cat other.log)"
+# The paper's evaluation of it: eight overlapping windows of a short video, in three crops (docs/evaluation.md).
+video=$source_dir/jobs/configs/evaluate_video.yaml
+run 2 "$bin/vjepa-pack" "$video" "${kinetics[@]}" --set pack.short_side=32 --set pack.store=views.clips >views.log 2>&1 || fail "views: $(cat views.log)"
+grep -q 'k400: 16 clips from 3 files' views.log || fail "views: $(cat views.log)"
+run 1 "$bin/vjepa-evaluate" "$video" a=random:fan_in --train views.clips --validation views.clips --out x --dry-run --set model.size=custom \
+    --set model.width=48 --set model.depth=1 --set model.heads=3 --set data.crop=32 >views.log 2>&1 || fail "views: $(cat views.log)"
+grep -q ' 2 samples of 3 views to measure; a sample is 8 segments, 256 tokens' views.log || fail "views: $(cat views.log)"
 # Something-Something as it is published: templates with brackets in the list, without in the file of labels, whose numbers are text.
 mkdir ssv2 && cp tree/ant/a.mp4 ssv2/78687.webm && cp tree/bee/b.mp4 ssv2/42326.webm
 cat >something-something-v2-train.json <<'JSON'

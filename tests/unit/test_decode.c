@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <xxhash.h>
 
+#include "base/config.h"
 #include "clips/clips.h"
 #include "video/frames.h"
 
@@ -152,6 +153,60 @@ static void test_look(void **state)
     vj_decoders_stop(d);
 }
 
+/* Frames of a clip, whatever its codec; decoded ones may be off by one. */
+static void assert_shows(const vj_decode_settings *s, const vj_decoded *file, int clip, int first, const int *expected)
+{
+    static uint8_t frames[F * 24 * 32 * 3];
+    const vj_decoded_clip *c = &file->clip[clip];
+    vj_coder *coder;
+    assert_int_equal(c->window, clip);
+    assert_int_equal(vj_coder_create(&coder), VJ_OK);
+    if (s->codec.codec == VJ_CODEC_RAW)
+        memcpy(frames, file->data + c->at, sizeof frames);
+    else
+        assert_int_equal(vj_record_decode(coder, s->codec.codec, file->data + c->at, c->bytes, F, 24, 32, frames),
+                         VJ_OK);
+    vj_coder_destroy(coder);
+    for (int t = 0; t < F; t++)
+        for (int i = 0; i < 24 * 32 * 3; i++)
+            assert_true(abs(frames[t * 24 * 32 * 3 + i] - 5 * (first + expected[t])) <= 1);
+}
+
+/* Windows that overlap are made in one pass, several clips at a time. */
+static void test_overlap(void **state)
+{
+    (void)state;
+    make("b.mkv", 50);
+    make("short.mkv", 10);
+    for (int codec = 0; codec < 2; codec++) {
+        vj_decode_settings settings = usual();
+        settings.windows = 4;
+        settings.overlap = 1;
+        settings.looks = 1;
+        if (codec) settings.codec = (vj_codec_settings){.codec = VJ_CODEC_JPEG, .quality = 95, .chroma = 420};
+        vj_decoders *d = start(&settings, 1);
+        vj_decoded *file = decode(d, 1, in_folder("b.mkv"));
+        assert_verdict(file, VJ_VIDEO_OK);
+        assert_int_equal(file->clips, 4); /* of 16 frames in 50: every (50 - 16) div 3 frames one begins */
+        for (int i = 0; i < 4; i++) assert_shows(&settings, file, i, 11 * i, (int[]){0, 2, 5, 7, 10, 12, 14, 14});
+        vj_decoded_free(file);
+        file = decode(d, 2, in_folder("short.mkv"));
+        assert_verdict(file, VJ_VIDEO_OK);
+        assert_int_equal(file->clips, 4);
+        for (int i = 0; i < 4; i++) assert_shows(&settings, file, i, 0, (int[]){0, 3, 6, 8, 8, 8, 8, 8});
+        vj_decoded_free(file);
+        vj_decoders_stop(d);
+    }
+    vj_decode_settings settings = usual();
+    settings.place = VJ_WINDOW_CENTRE;
+    vj_decoders *d = start(&settings, 1);
+    vj_decoded *file = decode(d, 1, in_folder("b.mkv"));
+    assert_verdict(file, VJ_VIDEO_OK);
+    assert_levels(file, 0, (int[]){17, 19, 21, 23, 26, 28, 30, 32});
+    vj_decoded_free(file);
+    vj_decoders_stop(d);
+}
+
 /* Several windows of many files over several workers: what a file gives does not depend on who decoded it when. */
 static void test_many(void **state)
 {
@@ -159,7 +214,7 @@ static void test_many(void **state)
     enum { FILES = 12 };
     vj_decode_settings settings = usual();
     settings.windows = 2;
-    settings.random_windows = 1;
+    settings.place = VJ_WINDOW_RANDOM;
     char name[FILES][16];
     uint8_t *first[FILES] = {0};
     int64_t bytes[FILES];
@@ -364,10 +419,10 @@ static void test_no_program(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clip),       cmocka_unit_test(test_stretch), cmocka_unit_test(test_jpeg),
-        cmocka_unit_test(test_look),       cmocka_unit_test(test_many),    cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_play_lists), cmocka_unit_test(test_cores),   cmocka_unit_test(test_no_leak),
-        cmocka_unit_test(test_no_program),
+        cmocka_unit_test(test_clip),    cmocka_unit_test(test_stretch),    cmocka_unit_test(test_jpeg),
+        cmocka_unit_test(test_look),    cmocka_unit_test(test_many),       cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_paths),   cmocka_unit_test(test_play_lists), cmocka_unit_test(test_cores),
+        cmocka_unit_test(test_no_leak), cmocka_unit_test(test_no_program),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -17,7 +17,8 @@
 /* Settings that are the same for all files. */
 typedef struct {
     int64_t frames, step, windows; /* F frames a clip, sampling step, clips a file (docs/method.md, section 10.2) */
-    int random_windows;            /* random start inside a segment, a function of seed and source; else at its start */
+    int place;   /* vj_window_place: where a window lies in its segment; random: a function of seed and source */
+    int overlap; /* bool: windows of segments that are too short for them overlap */
     uint64_t seed;
     int short_side;          /* pixels of the short side of a clip; 0: as the first frame is shown */
     vj_codec_settings codec; /* how clips are returned */

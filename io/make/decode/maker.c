@@ -1,6 +1,7 @@
 /*
  * Makes clips in shared memory from an open file: computes the digest, chooses the frames, decodes once for all windows
  * and the perceptual hash. Raw frames are scaled directly into the shared memory; other records are copied there.
+ * Windows may overlap, so several clips can be under way; they begin and end in the order of their windows.
  */
 #include "decode/maker.h"
 
@@ -11,6 +12,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/config.h"
 #include "base/rng.h"
 #include "clips/clips.h"
 #include "video/frames.h"
@@ -20,6 +22,15 @@ typedef struct {
     int window; /* LOOK: the look's */
     int number; /* frame of the window, or instant of the look */
 } purpose;
+
+/* A clip that has begun. */
+typedef struct {
+    uint8_t *frames; /* in shared memory or a buffer; NULL: it has not begun, or is done */
+    int64_t at;      /* raw: their place in the shared memory */
+    int64_t number;  /* of the picture of its last frame */
+    int damaged;     /* frames of it */
+    double pts_s;
+} clip_at_hand;
 
 static const double PART_SLACK_S = 0.5; /* lists give times in whole seconds */
 enum { LOOK = -1, ALIGNMENT = 4096, READ_BYTES = 256 * 1024 };
@@ -31,10 +42,13 @@ struct vj_maker {
     uint8_t *buffer; /* [READ_BYTES] */
     XXH3_state_t *hash;
     int64_t *index, *start; /* [windows, F], [windows] */
+    int *next;              /* [windows] while times are listed: the next frame of each */
     double *times;          /* [windows F + VJ_PHASH_INSTANTS], ascending */
     purpose *purposes;      /* of each of the times */
-    uint8_t *scratch;       /* frames of a clip that is going to be encoded */
-    int64_t scratch_bytes;
+    clip_at_hand *at_hand;  /* [windows] */
+    uint8_t **spare;        /* [spares] of at most `windows` buffers for frames that are going to be encoded */
+    int spares;
+    int64_t spare_bytes; /* of each buffer, also of those in use */
     /* of the file at hand */
     int memory;
     int64_t memory_bytes;   /* used so far */
@@ -42,11 +56,7 @@ struct vj_maker {
     int clips;
     vj_phash look;
     vj_phash_cells cells;
-    /* of the clip at hand */
-    int height, width;
-    uint8_t *frames; /* in shared memory or scratch */
-    int64_t number;  /* of the picture of its last frame */
-    int damaged;     /* frames of it */
+    int height, width; /* of its clips */
     /* windows of the file, those that are left out since too many of their frames are damaged */
     int windows, left_out;
 };
@@ -67,13 +77,25 @@ vj_status vj_maker_create(vj_maker **maker, const vj_decode_settings *settings)
     m->times = vj_calloc(frames + VJ_PHASH_INSTANTS, sizeof *m->times);
     m->purposes = vj_calloc(frames + VJ_PHASH_INSTANTS, sizeof *m->purposes);
     m->table = vj_calloc(settings->windows, sizeof *m->table);
-    if (m->buffer && m->hash && m->index && m->start && m->times && m->purposes && m->table) return VJ_OK;
+    m->next = vj_calloc(settings->windows, sizeof *m->next);
+    m->at_hand = vj_calloc(settings->windows, sizeof *m->at_hand);
+    m->spare = vj_calloc(settings->windows, sizeof *m->spare);
+    if (m->buffer && m->hash && m->index && m->start && m->times && m->purposes && m->table && m->next && m->at_hand &&
+        m->spare)
+        return VJ_OK;
     return vj_raise(VJ_ERR_MEMORY, "no memory for the times of %lld frames", (long long)frames);
+}
+
+static void free_spares(vj_maker *m)
+{
+    while (m->spares > 0) free(m->spare[--m->spares]);
+    m->spare_bytes = 0;
 }
 
 void vj_maker_destroy(vj_maker *m)
 {
     if (!m) return;
+    free_spares(m);
     vj_video_destroy(m->video);
     vj_coder_destroy(m->coder);
     XXH3_freeState(m->hash);
@@ -83,7 +105,9 @@ void vj_maker_destroy(vj_maker *m)
     free(m->times);
     free(m->purposes);
     free(m->table);
-    free(m->scratch);
+    free(m->next);
+    free(m->at_hand);
+    free(m->spare);
     free(m);
 }
 
@@ -126,10 +150,25 @@ static int choose_windows(vj_maker *m, int64_t source, int64_t windows, int64_t 
     vj_rng_init(&rng, s->seed, VJ_RNG_WINDOW, (uint64_t)source);
     for (int i = 0; i < segments; i++) {
         int64_t room = available / segments - span; /* the last start is never drawn, as published */
-        m->start[i] = s->random_windows && room > 0 ? vj_rng_below(&rng, room) : 0;
+        m->start[i] = 0;
+        if (room > 0 && s->place == VJ_WINDOW_RANDOM) m->start[i] = vj_rng_below(&rng, room);
+        if (room > 0 && s->place == VJ_WINDOW_CENTRE) m->start[i] = room / 2;
     }
-    vj_clip_frames(m->index, available, (int)s->frames, (int)s->step, segments, 0, m->start);
+    vj_clip_frames(m->index, available, (int)s->frames, (int)s->step, segments, s->overlap, m->start);
     return segments;
+}
+
+/* The window whose next frame is the earliest; of equals the first. Of the windows that have not begun the first is the
+ * earliest. */
+static int earliest(const vj_maker *m, int windows, int F)
+{
+    int best = -1;
+    for (int w = 0; w < windows; w++) {
+        if (m->next[w] == F) continue;
+        if (best < 0 || m->index[w * F + m->next[w]] < m->index[best * F + m->next[best]]) best = w;
+        if (m->next[w] == 0) break;
+    }
+    return best;
 }
 
 /* Merge what the windows and the look want into one ascending list; returns its length. */
@@ -141,16 +180,20 @@ static int list_times(vj_maker *m, int windows, int64_t first, int64_t end, int 
     double instant_s[VJ_PHASH_INSTANTS];
     vj_phash_times(times[first], end < info->frames ? times[end] : info->duration_s, instant_s);
     int count = 0;
-    for (int k = 0, i = 0; k < frames || i < instants; count++)
-        if (i == instants || (k < frames && times[first + m->index[k]] <= instant_s[i])) {
-            m->times[count] = times[first + m->index[k]];
-            m->purposes[count] = (purpose){k / F, k % F};
+    memset(m->next, 0, sizeof *m->next * (size_t)windows);
+    for (int k = 0, i = 0; k < frames || i < instants; count++) {
+        const int w = earliest(m, windows, F);
+        const double frame_s = w < 0 ? 0.0 : times[first + m->index[w * F + m->next[w]]];
+        if (i == instants || (w >= 0 && frame_s <= instant_s[i])) {
+            m->times[count] = frame_s;
+            m->purposes[count] = (purpose){w, m->next[w]++};
             k++;
         } else {
             m->times[count] = instant_s[i];
             m->purposes[count] = (purpose){LOOK, i};
             i++;
         }
+    }
     return count;
 }
 
@@ -167,34 +210,41 @@ static vj_video_verdict no_memory(vj_maker *m)
                            m->height, (long long)m->settings->memory_mb);
 }
 
+static uint8_t *take_buffer(vj_maker *m)
+{
+    if (m->spare_bytes < clip_bytes(m)) {
+        free_spares(m); /* none is in use: all clips of a file have one size */
+        m->spare_bytes = clip_bytes(m);
+    }
+    return m->spares > 0 ? m->spare[--m->spares] : malloc((size_t)m->spare_bytes);
+}
+
 /* Where the frames go: the first picture kept decides the size of all. */
-static vj_video_verdict begin_clip(vj_maker *m, const vj_picture *picture)
+static vj_video_verdict begin_clip(vj_maker *m, clip_at_hand *clip, const vj_picture *picture)
 {
     if (m->height == 0) {
         vj_video_verdict verdict = vj_picture_size(picture, m->settings->short_side, &m->height, &m->width);
         if (verdict != VJ_VIDEO_OK) return verdict;
     }
+    *clip = (clip_at_hand){.pts_s = picture->pts_s};
     if (m->settings->codec.codec == VJ_CODEC_RAW) {
-        m->memory_bytes = (m->memory_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        if (ftruncate(m->memory, m->memory_bytes + clip_bytes(m)) != 0) return no_memory(m);
-        m->frames = mmap(NULL, (size_t)clip_bytes(m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, m->memory,
-                         m->memory_bytes);
-        if (m->frames == MAP_FAILED) m->frames = NULL;
+        clip->at = (m->memory_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+        if (ftruncate(m->memory, clip->at + clip_bytes(m)) != 0) return no_memory(m);
+        clip->frames =
+            mmap(NULL, (size_t)clip_bytes(m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, m->memory, clip->at);
+        if (clip->frames == MAP_FAILED) clip->frames = NULL;
+        m->memory_bytes = clip->at + clip_bytes(m);
     } else {
-        if (m->scratch_bytes < clip_bytes(m)) {
-            free(m->scratch);
-            m->scratch = malloc((size_t)clip_bytes(m));
-            m->scratch_bytes = m->scratch ? clip_bytes(m) : 0;
-        }
-        m->frames = m->scratch;
+        clip->frames = take_buffer(m);
     }
-    return m->frames ? VJ_VIDEO_OK : no_memory(m);
+    return clip->frames ? VJ_VIDEO_OK : no_memory(m);
 }
 
-static void unmap_frames(vj_maker *m)
+static void release_frames(vj_maker *m, clip_at_hand *clip)
 {
-    if (m->frames && m->frames != m->scratch) munmap(m->frames, (size_t)clip_bytes(m));
-    m->frames = NULL;
+    if (clip->frames && m->settings->codec.codec == VJ_CODEC_RAW) munmap(clip->frames, (size_t)clip_bytes(m));
+    if (clip->frames && m->settings->codec.codec != VJ_CODEC_RAW) m->spare[m->spares++] = clip->frames;
+    clip->frames = NULL;
 }
 
 static int write_record(const vj_maker *m, const uint8_t *record, int64_t bytes)
@@ -211,48 +261,51 @@ static int write_record(const vj_maker *m, const uint8_t *record, int64_t bytes)
 static vj_video_verdict end_clip(vj_maker *m, int window)
 {
     const vj_decode_settings *s = m->settings;
-    if ((double)m->damaged > s->limits.max_damage * (double)s->frames) {
+    clip_at_hand *done = &m->at_hand[window];
+    if ((double)done->damaged > s->limits.max_damage * (double)s->frames) {
         m->left_out++;
-        unmap_frames(m);
+        if (s->codec.codec == VJ_CODEC_RAW && done->at + clip_bytes(m) == m->memory_bytes) m->memory_bytes = done->at;
+        release_frames(m, done);
         return VJ_VIDEO_OK;
     }
     vj_decoded_clip *clip = &m->table[m->clips];
     const uint8_t *record;
     double psnr;
-    if (vj_record_encode(m->coder, &s->codec, m->frames, (int)s->frames, m->height, m->width, &record, &clip->bytes,
+    if (vj_record_encode(m->coder, &s->codec, done->frames, (int)s->frames, m->height, m->width, &record, &clip->bytes,
                          &psnr) != VJ_OK)
         return vj_video_refuse(m->video, VJ_VIDEO_FAILED, "a clip of %d x %d could not be encoded", m->width,
                                m->height);
-    if (record != m->frames && !write_record(m, record, clip->bytes)) return no_memory(m);
+    const bool in_place = record == done->frames;
+    if (!in_place && !write_record(m, record, clip->bytes)) return no_memory(m);
     clip->window = window;
     clip->height = m->height;
     clip->width = m->width;
-    clip->at = m->memory_bytes;
+    clip->pts_s = done->pts_s;
+    clip->at = in_place ? done->at : m->memory_bytes;
     clip->psnr = (float)psnr;
-    m->memory_bytes += clip->bytes;
+    if (!in_place) m->memory_bytes += clip->bytes;
     m->clips++;
-    unmap_frames(m);
+    release_frames(m, done);
     return VJ_VIDEO_OK;
 }
 
 static vj_video_verdict add_frame(vj_maker *m, const purpose *p, const vj_picture *picture)
 {
+    clip_at_hand *clip = &m->at_hand[p->window];
     if (p->number == 0) {
-        vj_video_verdict verdict = begin_clip(m, picture);
+        vj_video_verdict verdict = begin_clip(m, clip, picture);
         if (verdict != VJ_VIDEO_OK) return verdict;
-        m->table[m->clips].pts_s = picture->pts_s;
-        m->damaged = 0;
     }
     const size_t bytes = (size_t)m->height * (size_t)m->width * 3;
-    uint8_t *at = m->frames + (size_t)p->number * bytes;
-    if (p->number > 0 && picture->number == m->number) {
+    uint8_t *at = clip->frames + (size_t)p->number * bytes;
+    if (p->number > 0 && picture->number == clip->number) {
         memcpy(at, at - bytes, bytes);
     } else {
         vj_video_verdict verdict = vj_picture_rgb(picture, m->height, m->width, at);
         if (verdict != VJ_VIDEO_OK) return verdict;
     }
-    m->number = picture->number;
-    m->damaged += picture->damaged != 0;
+    clip->number = picture->number;
+    clip->damaged += picture->damaged != 0;
     return p->number + 1 == m->settings->frames ? end_clip(m, p->window) : VJ_VIDEO_OK;
 }
 
@@ -281,7 +334,7 @@ static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, 
     int count = list_times(m, windows, first, end, s->looks || windows == 0);
     m->memory_bytes = s->windows * (int64_t)sizeof *m->table;
     verdict = vj_video_show(m->video, m->times, count, take_picture, m);
-    unmap_frames(m);
+    for (int w = 0; w < windows; w++) release_frames(m, &m->at_hand[w]); /* of a file that was given up */
     m->windows = windows;
     if (verdict == VJ_VIDEO_OK && m->left_out > 0 && m->clips == 0) {
         const vj_video_info *info = vj_video_describe(m->video);

@@ -13,7 +13,7 @@
 
 /* Sent in the hello to detect a parent and a worker of different builds. */
 #define VJ_DECODE_PROTOCOL                                                                                             \
-    (UINT64_C(0x766a646300010000) + 64 * sizeof(vj_decode_order) + 8 * sizeof(vj_decode_settings) +                    \
+    (UINT64_C(0x766a646300020000) + 64 * sizeof(vj_decode_order) + 8 * sizeof(vj_decode_settings) +                    \
      sizeof(vj_decode_reply))
 
 typedef struct {

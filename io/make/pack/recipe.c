@@ -12,6 +12,8 @@
 #include "base/output.h"
 
 static const char section_name[] = "pack:\n";
+/* A setting that came later, as it is by default: left out, so that stores and shards of before are known again. */
+static const char later[] = "  overlap: false\n";
 
 /* Where the lists are, where the store is and how much of the machine is used does not matter to what is packed. */
 static void forget_circumstances(vj_config *config)
@@ -53,6 +55,11 @@ char *vj_recipe_text(const vj_config *config, const vj_catalogue_summary *summar
     if (out) {
         const char *end = section + strlen(section_name);
         while (*end == ' ') end += strcspn(end, "\n") + 1;
+        char *left_out = strstr(section, later);
+        if (left_out && left_out < end) {
+            fwrite(section, 1, (size_t)(left_out - section), out);
+            section = left_out + strlen(later);
+        }
         fwrite(section, 1, (size_t)(end - section), out);
         put_digests(out, summary);
         if (fclose(out) != 0) {

@@ -55,12 +55,9 @@ static void check_views(vj_fixture *f, const char *group, const inputs *in, cons
     float *first = vj_fixture_take(f, B * (int64_t)sizeof *first);
     float *first_by_mean = vj_fixture_take(f, B * (int64_t)sizeof *first_by_mean);
     for (int b = 0; b < B; b++) {
-        for (int k = 0; k < K; k++) mean[k] = 0.0;
         for (int v = 0; v < V; v++)
-            for (int k = 0; k < K; k++) {
-                scores[v * K + k] = logits[((int64_t)v * B + b) * K + k];
-                mean[k] += scores[v * K + k] / V;
-            }
+            for (int k = 0; k < K; k++) scores[v * K + k] = logits[((int64_t)v * B + b) * K + k];
+        vj_metrics_mean_scores(mean, scores, V, K);
         vj_metrics_average_views(sample, memory, scores, V, K);
         for (int k = 0; k < K; k++) {
             probability[b * K + k] = (float)sample[k];

@@ -40,7 +40,7 @@ static double decoded_frames(const vj_config *c, const vj_footage *m, double win
 {
     enum { INSTANTS = 8 };
     const double all = m->seconds * m->fps, before = 0.5 * (double)c->plan.gop, needed = 44.0 / 61;
-    const double inside = c->pack.random_windows ? windows : fmax(0, windows - 1);
+    const double inside = c->pack.random_windows == VJ_WINDOW_FIRST ? fmax(0, windows - 1) : windows;
     const double looks = looks_wanted(c) ? INSTANTS * (before + 1) : 0;
     return c->pack.decode_all ? all : fmin(all, needed * (inside * before + windows * clip_frames + looks));
 }
