@@ -2,8 +2,8 @@
 # From video files to a probe table in one command: ten minutes on two cores with AMX, half an hour with AVX2.
 #   bash jobs/quickstart.sh [--dir DIR] [--ranks N] [--seed S] [--small]
 # Makes FM-Motion-48 (photographs of clothes moving in eight ways over real video) as 14,848 video files, packs them into clip stores,
-# pretrains a small V-JEPA on N MPI ranks (default 2), trains probes on the frozen encoder and on two random ones, prints the
-# table, and shows all of it on a page, DIR/report.html. Everything lands in DIR (default ./quickstart). Safe to run again: it
+# pretrains a small V-JEPA on N MPI ranks (default 2) while it measures what the features are worth, trains probes on the frozen
+# encoder and on two random ones, prints the table, and shows all of it on a page, DIR/report.html. Everything lands in DIR (default ./quickstart). Safe to run again: it
 # goes on where it was, or says it is done.
 # --small does the same with a tenth of the videos and a fifth of the steps, in a few minutes: it shows the way, not the effect.
 # Downloads 160 MB of Debian packages (photographs and film); takes 5 GB of disk.
@@ -46,10 +46,10 @@ fi
 . "$root/jobs/mpi_env.sh"
 bin=${VJEPA_BIN:-$root/build/bin} # set: these programs are taken as they are
 config=$root/jobs/configs/quickstart.yaml
-videos=() pretrain=() probe=()
+videos=() pretrain=(--set watch.every=1400) probe=()
 if [ -n "$small" ]; then
     videos=(--train 1280 --val 512)
-    pretrain=(--set train.steps_per_epoch=50 --set train.epochs=20 --set optimizer.warmup_epochs=2)
+    pretrain=(--set watch.every=200 --set train.steps_per_epoch=50 --set train.epochs=20 --set optimizer.warmup_epochs=2)
     probe=(--set probe.pooling='[average]' --set probe.labels='[100]')
 fi
 run() { mpirun -n "$ranks" "$@"; }
@@ -66,7 +66,8 @@ for split in train val; do
 done
 
 step "4/5 pretraining on $ranks ranks"
-run "$bin/vjepa-pretrain" "$config" --set data.train="[\"$dir/train.clips\"]" --set run.dir="$dir/run" --set run.seed="$seed" "${pretrain[@]}"
+run "$bin/vjepa-pretrain" "$config" --set data.train="[\"$dir/train.clips\"]" --set run.dir="$dir/run" --set run.seed="$seed" \
+    --set watch.train="[\"$dir/train.clips\"]" --set watch.validation="[\"$dir/val.clips\"]" "${pretrain[@]}"
 
 step "5/5 probes of the frozen encoders"
 run "$bin/vjepa-evaluate" "$config" pretrained="$(find "$dir/run" -name "step_*.h5" | sort | tail -n 1)" \
