@@ -67,8 +67,11 @@ void vj_matrix_multiply(double alpha, const vj_matrix *a, bool transpose_a, cons
 
 /** Describe the BLAS in use, for people: "OpenBLAS 0.3.21 for Zen", or the path of its file. Local. */
 void vj_blas_describe(char *text, size_t bytes);
-/** Its best rate of a product that stays in the cache, with the rank's threads, GFLOP/s; 0 without memory. Local. */
-double vj_blas_gflops(void);
+/**
+ * Its best rate, GFLOP/s, at a piece of a sum of products x^T x of rows of this width, with the rank's threads; 0
+ * without memory. Takes some hundredths of a second with a BLAS that is fast. Local.
+ */
+double vj_blas_gflops(int width);
 
 /**
  * out [count, columns] = x [count, width] times `matrix` [width, columns], all row-major. With few columns a row's

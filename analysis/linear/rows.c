@@ -8,46 +8,73 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #include "linear/inner.h"
 
 /*
- * TALL rows times two vectors of columns are summed in registers. A panel, two vectors of columns over a block of the
- * depth, stays in the first-level cache while the rows of a block pass by; these, over the same depth, stay in the
- * second-level cache while all panels pass by. Sizes and FEW_COLUMNS: measured on an EPYC of 2021, width 1408, where
- * projections on 64 components are at 0.81 to 0.88 of a core's peak, with OpenBLAS 0.3.21 at 0.65 to 0.75; from 256
- * columns on both are alike.
+ * A tile, six rows (twelve with 32 registers) times two vectors of columns, is summed in registers. The rows of a block
+ * are copied as doubles for a block of the depth, and stay in the first-level cache while all panels, two vectors of
+ * columns over that depth, pass by from the second-level cache. Meanwhile the next rows are fetched from memory, a line
+ * at a time: many at once would hold up what the tile reads. Width 1408, 64 columns: on an EPYC of 2021 this was at
+ * 0.81 to 0.88 of a core's peak before the rows were copied, with OpenBLAS 0.3.21 at 0.65 to 0.75, and both alike from
+ * 256 columns on; on a Xeon with AVX-512, beside other work, at 0.60 to 0.65 (0.35 before), with OpenBLAS at 0.23 to
+ * 0.28.
  */
-enum { TALL = 6, MOST_LANES = 8, BLOCK_ROWS = 8 * TALL, PANEL_NUMBERS = 2048, FEW_COLUMNS = 256 };
+enum { MOST_TALL = 12, MOST_LANES = 8, BLOCK_ROWS = 2 * MOST_TALL, PANEL_NUMBERS = 2048, FEW_COLUMNS = 256, STEPS = 4 };
 
-#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define SIX_ROWS(DO) DO(0, 0, 0) DO(1, 0, stride) DO(2, 0, 2 * stride) DO(3, 3, 0) DO(4, 3, stride) DO(5, 3, 2 * stride)
+#define TWELVE_ROWS(DO)                                                                                                \
+    SIX_ROWS(DO) DO(6, 6, 0) DO(7, 6, stride) DO(8, 6, 2 * stride) DO(9, 9, 0) DO(10, 9, stride) DO(11, 9, 2 * stride)
+
+/* What is fetched into the second-level cache meanwhile, `step` bytes further on every STEPS steps of the depth. */
+typedef struct {
+    const char *at;
+    int64_t step;
+} prefetched;
 
 /*
- * out [TALL, 2 * lanes], rows out_row numbers apart, = (add ? out : 0) + the product of the rows x[TALL], each [depth],
- * by panel [depth, 2 * lanes]. The sum of each number runs over the depth in ascending order.
+ * out [rows, 2 * lanes], rows out_row numbers apart, = (add ? out : 0) + the product of rows x, `stride` apart, each
+ * [depth], by panel [depth, 2 * lanes]. The sum of each number runs over the depth in ascending order. Four pointers
+ * and the stride reach all rows, so that no pointer is kept in memory: the compiler must not make one for each row.
  */
-#define TILE(name, lanes, attributes)                                                                                  \
-    attributes static void name(double *out, int64_t out_row, const double *const *x, const double *panel, int depth,  \
-                                bool add)                                                                              \
+#define TILE(name, lanes, EACH_ROW, attributes)                                                                        \
+    attributes static void name(double *out, int64_t out_row, const double *x, int64_t stride, const double *panel,    \
+                                int depth, bool add, prefetched *ahead)                                                \
     {                                                                                                                  \
         typedef double vector __attribute__((vector_size(sizeof(double) * (lanes))));                                  \
         typedef double in_memory __attribute__((vector_size(sizeof(double) * (lanes)), aligned(8), may_alias));        \
         enum { LANES = (lanes) };                                                                                      \
+        const double *x0 = x, *x3 = x + 3 * stride, *x6 = x3 + 3 * stride, *x9 = x6 + 3 * stride;                      \
+        const char *next = ahead->at;                                                                                  \
+        const int64_t step = ahead->step;                                                                              \
         EACH_ROW(BEGIN_SUMS)                                                                                           \
-        _Pragma("GCC unroll 4") for (int k = 0; k < depth; k++, panel += 2 * LANES)                                    \
-        {                                                                                                              \
-            const vector p = *(const in_memory *)panel, q = *(const in_memory *)(panel + LANES);                       \
+        for (; depth >= STEPS; depth -= STEPS, next += step) {                                                         \
+            __builtin_prefetch(next, 0, 2);                                                                            \
+            KEEP(x0) KEEP(x3) KEEP(x6) KEEP(x9) _Pragma("GCC unroll 4") for (int k = 0; k < STEPS; k++)                \
+            {                                                                                                          \
+                const vector p = *(const in_memory *)(panel + 2 * k * LANES),                                          \
+                             q = *(const in_memory *)(panel + (2 * k + 1) * LANES);                                    \
+                EACH_ROW(ADD_PRODUCTS)                                                                                 \
+            }                                                                                                          \
+            x0 += STEPS, x3 += STEPS, x6 += STEPS, x9 += STEPS, panel += 2 * STEPS * LANES;                            \
+        }                                                                                                              \
+        for (int k = 0; k < depth; k++) {                                                                              \
+            const vector p = *(const in_memory *)(panel + 2 * k * LANES),                                              \
+                         q = *(const in_memory *)(panel + (2 * k + 1) * LANES);                                        \
             EACH_ROW(ADD_PRODUCTS)                                                                                     \
         }                                                                                                              \
+        ahead->at = next;                                                                                              \
         EACH_ROW(STORE_SUMS)                                                                                           \
     }
-#define BEGIN_SUMS(n)                                                                                                  \
-    const double *x##n = x[n];                                                                                         \
-    vector a##n = {0}, b##n = {0};
-#define ADD_PRODUCTS(n)                                                                                                \
-    a##n += x##n[k] * p;                                                                                               \
-    b##n += x##n[k] * q;
-#define STORE_SUMS(n)                                                                                                  \
+#define KEEP(pointer)             __asm__("" : "+r"(pointer));
+#define BEGIN_SUMS(n, base, more) vector a##n = {0}, b##n = {0};
+#define ADD_PRODUCTS(n, base, more)                                                                                    \
+    a##n += x##base[k + (more)] * p;                                                                                   \
+    b##n += x##base[k + (more)] * q;
+#define STORE_SUMS(n, base, more)                                                                                      \
     {                                                                                                                  \
         in_memory *left = (in_memory *)(out + (n)*out_row), *right = (in_memory *)(out + (n)*out_row + LANES);         \
         if (add) a##n += *left, b##n += *right;                                                                        \
@@ -55,27 +82,38 @@ enum { TALL = 6, MOST_LANES = 8, BLOCK_ROWS = 8 * TALL, PANEL_NUMBERS = 2048, FE
         *right = b##n;                                                                                                 \
     }
 
-/* to [count] = from - minus. */
-#define WIDEN(name, attributes)                                                                                        \
+/* to [count] = from - minus. TO_DOUBLES: the compiler would convert each half of a vector by itself. */
+#define WIDEN(name, lanes, attributes)                                                                                 \
     attributes static void name(double *to, const float *from, const double *minus, int count)                         \
     {                                                                                                                  \
-        for (int i = 0; i < count; i++) to[i] = (double)from[i] - minus[i];                                            \
+        typedef double doubles __attribute__((vector_size(sizeof(double) * (lanes)), aligned(8), may_alias));          \
+        typedef float floats __attribute__((vector_size(sizeof(float) * (lanes)), aligned(4), may_alias));             \
+        int i = 0;                                                                                                     \
+        for (; i + (lanes) <= count; i += (lanes))                                                                     \
+            *(doubles *)(to + i) = TO_DOUBLES(*(const floats *)(from + i), doubles) - *(const doubles *)(minus + i);   \
+        for (; i < count; i++) to[i] = (double)from[i] - minus[i];                                                     \
     }
 
-TILE(tile_portable, 2, )
-WIDEN(widen_portable, )
+#define TO_DOUBLES __builtin_convertvector
+TILE(tile_portable, 2, SIX_ROWS, )
+WIDEN(widen_portable, 2, )
 #ifdef __x86_64__
-TILE(tile_avx2, 4, __attribute__((target("avx2,fma"))))
-TILE(tile_avx512, 8, __attribute__((target("avx512f"))))
-WIDEN(widen_avx2, __attribute__((target("avx2"))))
+TILE(tile_avx2, 4, SIX_ROWS, __attribute__((target("avx2,fma"))))
+TILE(tile_avx512, 8, TWELVE_ROWS, __attribute__((target("avx512f"))))
+#undef TO_DOUBLES
+#define TO_DOUBLES(vector, type) ((type)_mm256_cvtps_pd((__m128)(vector)))
+WIDEN(widen_avx2, 4, __attribute__((target("avx2"))))
+#undef TO_DOUBLES
+#define TO_DOUBLES(vector, type) ((type)_mm512_cvtps_pd((__m256)(vector)))
+WIDEN(widen_avx512, 8, __attribute__((target("avx512f"))))
 #endif
 
 /* A product as it is cut up. Its rows are doubles, or floats of which a row is subtracted. */
 typedef struct {
-    void (*tile)(double *, int64_t, const double *const *, const double *, int, bool);
+    void (*tile)(double *, int64_t, const double *, int64_t, const double *, int, bool, prefetched *);
     void (*widen)(double *, const float *, const double *, int);
-    int wide;      /* columns of a tile */
-    int64_t count; /* rows */
+    int tall, wide; /* rows and columns of a tile */
+    int64_t count;  /* rows */
     int width, columns, panels;
     int depth;           /* of a block; the last one may have less */
     const double *x;     /* [rows, width], or NULL: */
@@ -93,6 +131,7 @@ static int least(int64_t a, int64_t b)
 static void choose_loops(product *p)
 {
     int lanes = 2;
+    p->tall = 6;
     p->tile = tile_portable;
     p->widen = widen_portable;
 #ifdef __x86_64__
@@ -103,6 +142,8 @@ static void choose_loops(product *p)
     }
     if (__builtin_cpu_supports("avx512f")) {
         p->tile = tile_avx512;
+        p->widen = widen_avx512;
+        p->tall = 12;
         lanes = 8;
     }
 #endif
@@ -120,35 +161,30 @@ static void pack(const product *p, const double *matrix)
         }
 }
 
-/* Columns [k, k + depth) of rows from `at` on, as doubles [rows, depth]. */
-static void widen(const product *p, double *to, int64_t at, int rows, int k, int depth)
+/* Columns [k, k + depth) of rows from `at` on, as doubles, p->depth apart. */
+static void fill_room(const product *p, double *room, int64_t at, int rows, int k, int depth)
 {
-    for (int i = 0; i < rows; i++, to += depth) p->widen(to, p->narrow + (at + i) * p->width + k, p->minus + k, depth);
+    for (int i = 0; i < rows; i++, room += p->depth) {
+        const int64_t from = (at + i) * p->width + k;
+        if (p->x)
+            memcpy(room, p->x + from, (size_t)depth * sizeof *room);
+        else
+            p->widen(room, p->narrow + from, p->minus + k, depth);
+    }
 }
 
-/* Ask for columns [k, k + depth) of a row, into the second-level cache. */
-static void prefetch(const product *p, int64_t row, int k)
-{
-    enum { LINE = 64 };
-    const int64_t at = row * p->width + k, depth = least(p->depth, p->width - k);
-    const char *from = p->x ? (const char *)(p->x + at) : (const char *)(p->narrow + at);
-    const int64_t bytes = depth * (int64_t)(p->x ? sizeof *p->x : sizeof *p->narrow);
-    for (int64_t i = 0; i < bytes; i += LINE) __builtin_prefetch(from + i, 0, 2);
-}
-
-/* out [rows, columns of the panel] of at most TALL rows x, `stride` apart, over `depth` columns from k on. */
-static void multiply_tile(const product *p, double *out, const double *x, int64_t stride, int rows, int k, int depth,
-                          int panel)
+/* out [rows, columns of the panel] of at most p->tall rows x, over `depth` columns from k on. */
+static void multiply_tile(const product *p, double *out, const double *x, int rows, int k, int depth, int panel,
+                          prefetched *ahead)
 {
     const int column = panel * p->wide, columns = least(p->wide, p->columns - column);
-    const double *packed = p->packed + ((int64_t)k * p->panels + (int64_t)panel * depth) * p->wide, *row[TALL];
-    for (int i = 0; i < TALL; i++) row[i] = x + least(i, rows - 1) * stride;
-    if (rows == TALL && columns == p->wide) {
-        p->tile(out + column, p->columns, row, packed, depth, k > 0);
+    const double *packed = p->packed + ((int64_t)k * p->panels + (int64_t)panel * depth) * p->wide;
+    if (rows == p->tall && columns == p->wide) {
+        p->tile(out + column, p->columns, x, p->depth, packed, depth, k > 0, ahead);
         return;
     }
-    double whole[TALL * 2 * MOST_LANES];
-    p->tile(whole, p->wide, row, packed, depth, false);
+    double whole[MOST_TALL * 2 * MOST_LANES];
+    p->tile(whole, p->wide, x, p->depth, packed, depth, false, ahead);
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < columns; j++) {
             double *to = out + (int64_t)i * p->columns + column + j;
@@ -156,28 +192,26 @@ static void multiply_tile(const product *p, double *out, const double *x, int64_
         }
 }
 
+/* The rows that come after a block, all of which the steps of its tiles shall fetch. */
+static prefetched next_block(const product *p, int64_t at, int rows)
+{
+    const int64_t bytes = p->width * (int64_t)(p->x ? sizeof *p->x : sizeof *p->narrow);
+    const int64_t steps = (int64_t)p->width * p->panels * ((rows + p->tall - 1) / p->tall) / STEPS;
+    const char *x = p->x ? (const char *)p->x : (const char *)p->narrow;
+    return (prefetched){x + (at + rows) * bytes, least(BLOCK_ROWS, p->count - at - rows) * bytes / (steps + 1)};
+}
+
 static void multiply_block(const product *p, double *out, int64_t at, int rows)
 {
+    double *room = p->room + (int64_t)omp_get_thread_num() * BLOCK_ROWS * p->depth;
+    prefetched ahead = next_block(p, at, rows);
     for (int k = 0; k < p->width; k += p->depth) {
         const int depth = least(p->depth, p->width - k);
-        const double *x = p->x ? p->x + at * p->width + k : NULL;
-        const int64_t stride = x ? p->width : depth;
-        if (!x) {
-            double *room = p->room + (int64_t)omp_get_thread_num() * BLOCK_ROWS * p->depth;
-            widen(p, room, at, rows, k, depth);
-            x = room;
-        }
-        /* What is read next: these rows further on, or the rows of the next block. Each panel asks for some of it. */
-        const bool more = k + depth < p->width;
-        const int next_k = more ? k + depth : 0;
-        const int64_t next = more ? at : at + BLOCK_ROWS;
+        fill_room(p, room, at, rows, k, depth);
         for (int panel = 0; panel < p->panels; panel++)
-            for (int i = 0; i < rows; i += TALL) {
-                for (int j = i + panel; j < i + TALL && next + j < p->count; j += p->panels)
-                    prefetch(p, next + j, next_k);
-                multiply_tile(p, out + (at + i) * p->columns, x + i * stride, stride, least(TALL, rows - i), k, depth,
-                              panel);
-            }
+            for (int i = 0; i < rows; i += p->tall)
+                multiply_tile(p, out + (at + i) * p->columns, room + i * p->depth, least(p->tall, rows - i), k, depth,
+                              panel, &ahead);
     }
 }
 
@@ -186,11 +220,11 @@ static bool multiply_by_few(product *p, double *out, const double *matrix)
 {
     choose_loops(p);
     const int most = PANEL_NUMBERS / p->wide, blocks = (p->width + most - 1) / most;
-    p->depth = (p->width + blocks - 1) / blocks;
+    p->depth = ((p->width + blocks - 1) / blocks + STEPS - 1) / STEPS * STEPS;
     p->panels = (p->columns + p->wide - 1) / p->wide;
     p->packed = vj_calloc((int64_t)p->panels * p->wide * p->width, sizeof *p->packed);
-    if (!p->x) p->room = vj_calloc((int64_t)omp_get_max_threads() * BLOCK_ROWS * p->depth, sizeof *p->room);
-    const bool ready = p->packed && (p->x || p->room);
+    p->room = vj_calloc((int64_t)omp_get_max_threads() * BLOCK_ROWS * p->depth, sizeof *p->room);
+    const bool ready = p->packed && p->room;
     if (ready) {
         pack(p, matrix);
 #pragma omp parallel for schedule(static)

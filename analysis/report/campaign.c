@@ -154,15 +154,16 @@ static void add_object(vj_campaign *c, const json_t *o)
 
 static vj_status read_json(vj_campaign *c, const char *path)
 {
-    json_error_t error;
+    const int64_t most_bytes = 256 << 20;
+    char why[VJ_PATH + 256];
     size_t i;
     const json_t *row;
-    json_t *list = json_load_file(path, 0, &error);
-    if (!list) return vj_raise(VJ_ERR_FORMAT, "%s, line %d: %s", path, error.line, error.text);
-    if (json_is_array(list)) {
-        json_array_foreach(list, i, row) add_object(c, row);
-    }
+    json_t *list = vj_page_json(path, most_bytes, why, sizeof why);
+    if (!list) return vj_raise(VJ_ERR_FORMAT, "%s", why);
+    const bool is_list = json_is_array(list), is_empty = is_list && json_array_size(list) == 0;
+    json_array_foreach(list, i, row) add_object(c, row);
     json_decref(list);
+    if (is_empty) return vj_raise(VJ_ERR_FORMAT, "%s has no results: no probe was measured", path);
     return c->count > 0 ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s is no list of results", path);
 }
 

@@ -1,7 +1,10 @@
 /* Which kind each path is of, and the sections of all kinds. */
 #include "report/inputs.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <hdf5.h>
@@ -34,6 +37,15 @@ static bool is_damaged(const char *path)
     return file < 0;
 }
 
+/* Why a file or folder is not shown; with errno of an access that was refused. */
+static void note_refused(vj_document *document, const char *path)
+{
+    if (errno == ENOENT || errno == ENOTDIR)
+        vj_document_note(document, "%s is not there.", path);
+    else
+        vj_document_note(document, "%s cannot be read: %s.", path, strerror(errno));
+}
+
 /* What nobody knows, in one section, so that a mistyped path is seen. */
 static void note_unknown(vj_document *document, const char *const *paths, const int *kinds, int count)
 {
@@ -42,8 +54,9 @@ static void note_unknown(vj_document *document, const char *const *paths, const 
         if (vj_input_kinds[kinds[i]]) continue;
         if (!section) vj_document_section(document, "Not shown");
         section = true;
-        if (access(paths[i], F_OK) != 0)
-            vj_document_note(document, "%s is not there.", paths[i]);
+        struct stat info;
+        if (stat(paths[i], &info) != 0 || access(paths[i], S_ISDIR(info.st_mode) ? R_OK | X_OK : R_OK) != 0)
+            note_refused(document, paths[i]);
         else if (is_damaged(paths[i]))
             vj_document_note(document, "%s cannot be read: it is an HDF5 file, but damaged, or a part is missing.",
                              paths[i]);

@@ -319,7 +319,7 @@ static void add_json(vj_document *document, const char *path, const char *comman
     if (length < 4 || length >= VJ_PATH || strcmp(path + length - 3, ".h5") != 0) return;
     snprintf(file, sizeof file, "%.*s.json", (int)length - 3, path);
     if (!needed && access(file, F_OK) != 0) return;
-    json_t *report = vj_page_json(file, JSON_BYTES, why, sizeof why);
+    json_t *report = vj_page_json_object(file, JSON_BYTES, why, sizeof why);
     if (report)
         vj_page_report(document, report, command);
     else

@@ -140,7 +140,7 @@ static void add_roofline(vj_document *document, const json_t *report)
 static bool add_bench(vj_document *document, const char *path)
 {
     char why[WHY], *name = vj_page_name(path);
-    json_t *report = vj_page_json(path, JSON_BYTES, why, sizeof why);
+    json_t *report = vj_page_json_object(path, JSON_BYTES, why, sizeof why);
     const char *bench = json_string_value(json_object_get(report, "bench")), *key;
     json_t *value;
     vj_document_section(document, "Bench: %s%s%s", bench ? bench : "", bench ? ", " : "", name);

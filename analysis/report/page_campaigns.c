@@ -78,10 +78,12 @@ static const column around[] = {{"sd", "%", OF_RESULT(sd), 2},
                                 {"class mean", "%", OF_RESULT(mean_class), 2},
                                 {"effective rank", "", OF_RESULT(effective_rank), 1},
                                 {NULL, NULL, 0, 0}};
-static const column differing[] = {
-    {"difference", "points", OF_DIFFERENCE(difference), 2}, {"seeds low", "points", OF_DIFFERENCE(low), 2},
-    {"seeds high", "points", OF_DIFFERENCE(high), 2},       {"clips low", "points", OF_DIFFERENCE(clips_low), 2},
-    {"clips high", "points", OF_DIFFERENCE(clips_high), 2}, {NULL, NULL, 0, 0}};
+static const column difference[] = {{"difference", "points", OF_DIFFERENCE(difference), 2}, {NULL, NULL, 0, 0}};
+static const column intervals[] = {{"seeds low", "points", OF_DIFFERENCE(low), 2},
+                                   {"seeds high", "points", OF_DIFFERENCE(high), 2},
+                                   {"clips low", "points", OF_DIFFERENCE(clips_low), 2},
+                                   {"clips high", "points", OF_DIFFERENCE(clips_high), 2},
+                                   {NULL, NULL, 0, 0}};
 
 static bool is_best(const vj_campaign *c, const vj_result *row)
 {
@@ -135,10 +137,11 @@ static void add_difference(vj_table *t, const vj_result *r, const vj_result_diff
     vj_campaign_put(t, r);
     vj_row_text(t, "minus", "%s", d->minus);
     put_numbers(t, r, share);
-    put_numbers(t, d, differing);
+    put_numbers(t, d, difference);
+    vj_row_text(t, "verdict", "%s", d->verdict); /* before what a narrow window hides */
+    put_numbers(t, d, intervals);
     put_probability(t, "p least", d->p_least);
     put_probability(t, "p most", d->p_most);
-    vj_row_text(t, "verdict", "%s", d->verdict);
 }
 
 static void add_differences(vj_document *document, const vj_campaign *c)

@@ -250,7 +250,9 @@ static vj_status add_first_clips(vj_document *document, const char *path, const 
     for (int64_t count = SHEET_CLIPS; count > 0 && too_large; count /= 2) {
         sheet s = {path, count, masks};
         snprintf(caption, sizeof caption, "The first clips%s.",
-                 masks ? ", each followed by what its masks leave to the encoder: bright is seen, hatched is predicted"
+                 masks ? ", each followed by what its masks leave: bright is what the encoder sees, hatched is to be "
+                         "predicted, "
+                         "black is left out of both"
                        : "; give the folder of a run beside to see its masks");
         VJ_TRY(vj_page_drawn(document, "contact-sheet", draw_sheet, &s, count > 1 ? SHEET_BYTES : 0, &too_large,
                              "Frames of clips from left to right, a clip in each row.", caption));

@@ -154,14 +154,11 @@ json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t byt
     vj_problems problems = {0};
     json_error_t error;
     int64_t read;
-    json_t *object = NULL;
+    json_t *value = NULL;
     char *text = vj_report_load(path, most_bytes, &read, &problems);
     if (text) {
-        object = json_loadb(text, (size_t)read, 0, &error);
-        if (!object)
-            snprintf(why, bytes, "%s, line %d: %s", path, error.line, error.text);
-        else if (!json_is_object(object))
-            snprintf(why, bytes, "%s holds no JSON object", path);
+        value = json_loadb(text, (size_t)read, 0, &error);
+        if (!value) snprintf(why, bytes, "%s, line %d: %s", path, error.line, error.text);
     } else {
         /* A whole sentence, which goes into another one. */
         const char *problem = problems.count > 0 ? problems.text[0] : path;
@@ -170,7 +167,14 @@ json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t byt
     }
     vj_problems_release(&problems);
     free(text);
-    if (object && json_is_object(object)) return object;
-    json_decref(object);
+    return value;
+}
+
+json_t *vj_page_json_object(const char *path, int64_t most_bytes, char *why, size_t bytes)
+{
+    json_t *value = vj_page_json(path, most_bytes, why, bytes);
+    if (!value || json_is_object(value)) return value;
+    snprintf(why, bytes, "%s holds no JSON object", path);
+    json_decref(value);
     return NULL;
 }

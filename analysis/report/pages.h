@@ -40,10 +40,11 @@ vj_status vj_page_drawn(vj_document *document, const char *name, vj_page_draw *d
 /* ------------------------------------------------------------------------------------------------ JSON */
 
 /**
- * Read a JSON object from a file of at most `most_bytes`; NULL, with the reason in `why` [bytes], if there is none.
- * json_decref() it.
+ * Read a JSON array or object, or an object, from a file of at most `most_bytes`; NULL, with the reason in `why`
+ * [bytes], if there is none. json_decref() it.
  */
 json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t bytes);
+json_t *vj_page_json_object(const char *path, int64_t most_bytes, char *why, size_t bytes);
 
 /**
  * Show what bench/report.h has written: single values as a list, arrays of rows and objects of numbers as tables, whose

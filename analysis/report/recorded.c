@@ -260,12 +260,15 @@ void vj_recorded_read(vj_recorded *run, const char *path)
 
 static void read_checkpoint(vj_recorded *run)
 {
-    char path[PATH_BYTES];
+    char path[PATH_BYTES], why[PATH_BYTES];
     vj_ckpt_state state;
     if (run->checkpoint_count == 0) return;
     snprintf(path, sizeof path, "%s/step_%08lld.h5", run->path, (long long)run->checkpoints[run->checkpoint_count - 1]);
-    if (vj_ckpt_read_state(path, &state, VJ_ALONE) != VJ_OK) {
-        vj_problems_add(&run->problems, "%s cannot be read as a checkpoint; standard error says why.", path);
+    vj_status_divert(why, sizeof why);
+    const vj_status status = vj_ckpt_read_state(path, &state, VJ_ALONE);
+    vj_status_divert(NULL, 0);
+    if (status != VJ_OK) {
+        vj_problems_add(&run->problems, "%s cannot be read as a checkpoint: %s.", path, why);
         return;
     }
     run->fingerprint = state.store_fingerprint;

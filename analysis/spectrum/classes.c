@@ -1,6 +1,6 @@
 /*
  * The command "classes": how features of the classes of every task lie: variance inside and between classes, and the
- * measures of neural collapse (docs/method.md, section 18.3). Every representation and task in the same two passes.
+ * measures of neural collapse (docs/method.md, section 15.3). Every representation and task in the same two passes.
  */
 #include "spectrum/classes.h"
 

@@ -21,7 +21,7 @@ typedef struct {
 vj_status vj_task_init(vj_task *task, const vj_source *source, int label);
 void vj_task_release(vj_task *task);
 
-/* What one representation says of one task (docs/method.md, section 18.3). */
+/* What one representation says of one task (docs/method.md, section 15.3). */
 typedef struct {
     double within, between, total;    /* variance: sums over the features' components, means over clips */
     double ratio, signal_to_noise;    /* between / within; of the variance components */

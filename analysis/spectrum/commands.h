@@ -60,9 +60,10 @@ vj_status vj_ridge_run(vj_analysis *analysis);
 /** How fast this machine adds products, finds eigenvalues and projects. Needs no features. Collective, agreed. */
 vj_status vj_speed_run(vj_analysis *analysis);
 /**
- * Before work that takes long: warn if the BLAS reaches only a small part of what the processor can do, which with the
- * right one takes a twentieth of the time. Looks only where the source has much to multiply. Collective.
+ * Before a command's work: if it has so many operations in products that it takes long, measure how fast the BLAS is on
+ * all ranks at once, and log how long these take at least; reading, and what is no product, comes on top. Warns if the
+ * BLAS reaches only a small part of what the processor can do. `width`: of the rows. Collective.
  */
-void vj_speed_check(const vj_analysis *analysis);
+void vj_speed_forecast(const vj_analysis *analysis, const char *command, double operations, int width);
 
 #endif

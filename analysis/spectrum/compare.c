@@ -1,6 +1,6 @@
 /*
  * The command "compare": how alike are representations of the same clips? Linear CKA, unbiased CKA and orthogonal
- * Procrustes distance of all pairs (docs/method.md, section 18.2), in two passes over the features: the first for the
+ * Procrustes distance of all pairs (docs/method.md, section 15.2), in two passes over the features: the first for the
  * means, the second for the cross products of centred features, from which all three follow.
  */
 #include <math.h>
@@ -295,6 +295,19 @@ static vj_status compute(comparison *c, vj_analysis_file *output, const datasets
     return status;
 }
 
+static void forecast(const comparison *c)
+{
+    double operations = 0.0;
+    int widest = 1;
+    for (int i = 0; i < c->m; i++) {
+        const double D = representation(c, i)->width;
+        for (int j = i + 1; j < c->m; j++) operations += 2.0 * (double)c->rows * D * representation(c, j)->width;
+        operations += (double)c->rows * D * (D + 1.0);
+        if (representation(c, i)->width > widest) widest = representation(c, i)->width;
+    }
+    vj_speed_forecast(c->analysis, "compare", operations, widest);
+}
+
 static vj_status run(comparison *c)
 {
     vj_analysis_file *output;
@@ -303,6 +316,7 @@ static vj_status run(comparison *c)
     const int64_t bytes = bytes_needed(c);
     vj_log("compare: %d representations of %lld rows, %lld MiB a rank", c->m, (long long)c->rows,
            (long long)(bytes >> 20));
+    forecast(c);
     VJ_TRY(vj_check_memory(c->analysis->comm, bytes, "the products of all pairs",
                            "compare fewer representations at a time, or take more nodes"));
     VJ_TRY(vj_memory_for_sums(&c->sum_bytes, c->analysis->comm, c->analysis->options->memory, bytes));

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "linear/matrix.h"
+#include "spectrum/row_sums.h"
 
 enum { QUERY_TILE = 512, ROW_TILE = 2048, CHUNK = 32 };
 
@@ -22,7 +23,7 @@ int64_t vj_search_query_bytes(int D, int k, int lists)
 int64_t vj_search_tile_bytes(int D)
 {
     return ((QUERY_TILE + ROW_TILE) * (int64_t)D + QUERY_TILE * (int64_t)ROW_TILE) * (int64_t)sizeof(float) +
-           (D + 3 * (int64_t)ROW_TILE) * (int64_t)sizeof(double);
+           (D + 4 * (int64_t)ROW_TILE) * (int64_t)sizeof(double);
 }
 
 vj_status vj_search_create(vj_search *s, vj_distance distance, int D, int k, int lists, int64_t room)
@@ -36,11 +37,12 @@ vj_status vj_search_create(vj_search *s, vj_distance distance, int D, int k, int
     s->query_tile = vj_calloc((int64_t)QUERY_TILE * D, sizeof *s->query_tile);
     s->row_tile = vj_calloc((int64_t)ROW_TILE * D, sizeof *s->row_tile);
     s->products = vj_calloc((int64_t)QUERY_TILE * ROW_TILE, sizeof *s->products);
-    s->row_norms = vj_calloc(ROW_TILE * 3, sizeof *s->row_norms);
+    s->row_norms = vj_calloc(ROW_TILE * 4, sizeof *s->row_norms);
     if (s->queries && s->measured && s->list && s->found && s->centre && s->query_tile && s->row_tile && s->products &&
         s->row_norms) {
         s->row_spreads = s->row_norms + ROW_TILE;
         s->row_limits = s->row_spreads + ROW_TILE;
+        s->row_scales = s->row_limits + ROW_TILE;
         return VJ_OK;
     }
     return vj_raise(VJ_ERR_MEMORY, "no memory for the %d nearest rows of %lld queries of width %d", k, (long long)room,
@@ -63,31 +65,10 @@ void vj_search_release(vj_search *s)
 
 /* ------------------------------------------------------------------------------------------------ exact values */
 
-/* Products of two floats are exact in double; eight sums, then their sum, always in this order. */
-static double dot(const float *x, const float *y, int D)
-{
-    double sum[8] = {0};
-    int i = 0;
-    for (; i + 8 <= D; i += 8)
-        for (int j = 0; j < 8; j++) sum[j] += (double)x[i + j] * (double)y[i + j];
-    for (int j = 0; i < D; i++, j++) sum[j] += (double)x[i] * (double)y[i];
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-}
-
-static double squared_distance(const float *x, const float *y, int D)
-{
-    double sum[8] = {0};
-    for (int i = 0; i < D; i++) {
-        const double difference = (double)x[i] - (double)y[i];
-        sum[i % 8] += difference * difference;
-    }
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-}
-
 static double similarity(const vj_search *s, const float *x, double x_norm, const float *y, double y_norm)
 {
-    if (s->distance == VJ_EUCLIDEAN) return -squared_distance(x, y, s->D);
-    return x_norm > 0 && y_norm > 0 ? dot(x, y, s->D) / (x_norm * y_norm) : 0.0;
+    if (s->distance == VJ_EUCLIDEAN) return -vj_row_squared_distance(x, y, s->D);
+    return x_norm > 0 && y_norm > 0 ? vj_row_product(x, y, s->D) / (x_norm * y_norm) : 0.0;
 }
 
 /* ------------------------------------------------------------------------------------------------ lists */
@@ -125,17 +106,9 @@ static double least_similarity(const vj_search *s, int64_t query)
 static vj_measured centre_row(const vj_search *s, float *to, const float *x)
 {
     const double most = 1e18; /* of two rows: their product, and all its partial sums, are finite as floats */
-    double square[8] = {0}, product[8] = {0}, squares = 0.0, products = 0.0;
-    for (int i = 0; i < s->D; i += 8)
-        for (int j = 0; j < 8 && i + j < s->D; j++) {
-            const double difference = (double)x[i + j] - s->centre[i + j];
-            to[i + j] = (float)difference;
-            square[j] += difference * difference;
-            product[j] += s->centre[i + j] * (double)x[i + j];
-        }
-    for (int j = 0; j < 8; j++) squares += square[j], products += product[j];
-    const double spread = sqrt(squares);
-    return (vj_measured){sqrt(dot(x, x, s->D)), spread < most ? spread : INFINITY, products};
+    const vj_row_sums sums = vj_row_centre(to, x, s->centre, s->D);
+    const double spread = sqrt(sums.squared_spread);
+    return (vj_measured){sqrt(sums.square), spread < most ? spread : INFINITY, sums.offset};
 }
 
 /*
@@ -190,22 +163,108 @@ static bool are_excluded(const vj_search *s, const limits *l, const float *produ
     return left == 0;
 }
 
-/* One query and a tile of rows x, whose products with it are given. */
+/* ------------------------------------------------------------------------------------------------ rows of a tile */
+
+/* A row that is not excluded, and about how similar it is: larger is nearer. Only the order of work follows from it. */
+typedef struct {
+    double about;
+    int row; /* of the tile */
+    bool taken;
+} candidate;
+
+/* One query and a tile of rows. */
+typedef struct {
+    vj_search *search;
+    int64_t query;
+    const float *products, *x; /* [count] of the query and each row; [count, D] the rows */
+    int64_t first;             /* number of the first row */
+    limits limits;             /* by what is in the lists so far */
+    int count;                 /* of candidates */
+    candidate candidates[ROW_TILE];
+} meeting;
+
+static void update_limits(meeting *m)
+{
+    m->limits = limits_of(m->search, &m->search->measured[m->query], least_similarity(m->search, m->query));
+}
+
+static void find_candidates(meeting *m, int rows)
+{
+    const vj_search *s = m->search;
+    const double common = s->distance == VJ_COSINE ? s->measured[m->query].offset - s->centre_norm * s->centre_norm
+                                                   : 0.0; /* x.y - a.b - m.y */
+    for (int i = 0; i < rows; i++) {
+        while (i % CHUNK == 0 && i + CHUNK <= rows && are_excluded(s, &m->limits, m->products, i)) i += CHUNK;
+        if (i == rows) return;
+        const double product = (double)m->products[i];
+        if (is_excluded(s, &m->limits, product, i) || (s->self >= 0 && m->first + i == s->self + m->query)) continue;
+        const double about = (product - s->row_limits[i] + common) * s->row_scales[i];
+        m->candidates[m->count++] = (candidate){.about = about, .row = i};
+    }
+}
+
+static bool is_allowed(const vj_search *s, int list, int64_t row)
+{
+    return !s->allowed || !s->allowed[list] || s->allowed[list][row];
+}
+
+/* Put a candidate in its place, if it is not excluded by now. */
+static void take(meeting *m, candidate *c)
+{
+    vj_search *s = m->search;
+    if (c->taken || is_excluded(s, &m->limits, (double)m->products[c->row], c->row)) return;
+    const float *q = s->queries + m->query * s->D, *x = m->x + (int64_t)c->row * s->D;
+    const vj_neighbour new = {similarity(s, q, s->measured[m->query].norm, x, s->row_norms[c->row]), m->first + c->row};
+    for (int list = 0; list < s->lists; list++)
+        if (is_allowed(s, list, new.row)) insert(s, list, m->query, new);
+    c->taken = true;
+    update_limits(m);
+}
+
+/* Make the first `count` of `heap` a heap again, whose first is the least near, after its number `at` has changed. */
+static void sink(const candidate *candidates, int *heap, int count, int at)
+{
+    for (int child = 2 * at + 1; child < count; child = 2 * at + 1) {
+        if (child + 1 < count && candidates[heap[child + 1]].about < candidates[heap[child]].about) child++;
+        if (!(candidates[heap[child]].about < candidates[heap[at]].about)) return;
+        const int other = heap[at];
+        heap[at] = heap[child];
+        heap[child] = other;
+        at = child;
+    }
+}
+
+/* Take the k candidates for a list that seem nearest: then the limits exclude most of the others. */
+static void take_nearest(meeting *m, int list)
+{
+    const vj_search *s = m->search;
+    int heap[ROW_TILE], count = 0;
+    for (int i = 0; i < m->count; i++) {
+        if (!is_allowed(s, list, m->first + m->candidates[i].row)) continue;
+        if (count < s->k) {
+            heap[count++] = i;
+            for (int at = s->k / 2 - 1; count == s->k && at >= 0; at--) sink(m->candidates, heap, count, at);
+        } else if (m->candidates[i].about > m->candidates[heap[0]].about) {
+            heap[0] = i;
+            sink(m->candidates, heap, count, 0);
+        }
+    }
+    for (int i = 0; i < count; i++) take(m, &m->candidates[heap[i]]);
+}
+
 static void take_rows(vj_search *s, int64_t query, const float *products, const float *x, int64_t first, int count)
 {
-    const float *q = s->queries + query * s->D;
-    const vj_measured *measured = &s->measured[query];
-    limits l = limits_of(s, measured, least_similarity(s, query));
-    for (int i = 0; i < count; i++) {
-        while (i % CHUNK == 0 && i + CHUNK <= count && are_excluded(s, &l, products, i)) i += CHUNK;
-        if (i == count) return;
-        if (is_excluded(s, &l, (double)products[i], i)) continue;
-        if (s->self >= 0 && first + i == s->self + query) continue;
-        const vj_neighbour new = {similarity(s, q, measured->norm, x + (int64_t)i * s->D, s->row_norms[i]), first + i};
-        for (int list = 0; list < s->lists; list++)
-            if (!s->allowed || !s->allowed[list] || s->allowed[list][new.row]) insert(s, list, query, new);
-        l = limits_of(s, measured, least_similarity(s, query));
-    }
+    meeting m; /* not {0}: only as many candidates as there are are written */
+    m.search = s;
+    m.query = query;
+    m.products = products;
+    m.x = x;
+    m.first = first;
+    m.count = 0;
+    update_limits(&m);
+    find_candidates(&m, count);
+    for (int list = 0; list < s->lists && m.count > s->k; list++) take_nearest(&m, list);
+    for (int i = 0; i < m.count; i++) take(&m, &m.candidates[i]);
 }
 
 /* ------------------------------------------------------------------------------------------------ tiles */
@@ -249,6 +308,7 @@ static void take_row_tile(vj_search *s, const float *x, int count)
         s->row_norms[i] = row.norm;
         s->row_spreads[i] = row.spread;
         s->row_limits[i] = limit_of_row(s, &row);
+        s->row_scales[i] = s->distance == VJ_COSINE && row.norm > 0.0 ? 1.0 / row.norm : 1.0;
     }
 }
 

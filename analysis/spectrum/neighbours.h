@@ -40,8 +40,9 @@ typedef struct {
     int *found;                 /* [lists, room] how many rows a list has, at most k */
     double *centre;             /* [D] the queries' mean */
     double centre_norm;
-    float *query_tile, *row_tile, *products;      /* of a product: rows less the centre */
-    double *row_norms, *row_spreads, *row_limits; /* of the rows of a tile; row_limits: see limits in neighbours.c */
+    float *query_tile, *row_tile, *products; /* of a product: rows less the centre */
+    double *row_norms, *row_spreads;         /* of the rows of a tile */
+    double *row_limits, *row_scales;         /* see limits and candidate in neighbours.c */
 } vj_search;
 
 /** Bytes that a query takes, and those of the tiles of a search. */

@@ -169,6 +169,27 @@ static void release(passes *p)
 
 /* ------------------------------------------------------------------------------------------------ all of it */
 
+/* Of training rows the Gram matrix; of training and validation rows their directions, and answers for all penalties. */
+static void forecast(const passes *p)
+{
+    const vj_ridge_work *work = p->work;
+    double operations = 0.0;
+    int widest = 1;
+    for (int r = 0; r < vj_source_representations(work->analysis->source); r++) {
+        const double D = width_of(p, r);
+        if (width_of(p, r) > widest) widest = width_of(p, r);
+        for (int64_t i = 0; i < work->subset_count; i++) {
+            const vj_ridge_subset *subset = &work->subsets[i];
+            const vj_ridge_task *task = &work->tasks[subset->task];
+            const double rows = (double)(subset->clips + task->validation_clips);
+            if (subset->same < 0)
+                operations +=
+                    (double)subset->clips * D * (D + 1.0) + 2.0 * rows * D * (D + task->classes * work->lambdas);
+        }
+    }
+    vj_speed_forecast(work->analysis, "ridge", operations, widest);
+}
+
 static vj_status fit_all(passes *p, vj_ridge_fitted *fitted, void *user)
 {
     const vj_ridge_work *work = p->work;
@@ -180,6 +201,7 @@ static vj_status fit_all(passes *p, vj_ridge_fitted *fitted, void *user)
     VJ_TRY(plan_room(p, all));
     VJ_TRY(allocate(p));
     vj_log("ridge: %lld regressions, %lld at a time", (long long)all, (long long)p->room);
+    forecast(p);
     const int64_t rounds = (all + p->room - 1) / p->room;
     p->progress = vj_progress_begin("ridge");
     vj_progress_expect(&p->progress, analysis->source, 1 + 2 * rounds);

@@ -268,6 +268,21 @@ static vj_status diagonalise(work *w, subject *s)
     return status;
 }
 
+static vj_status diagonalise_all(work *w)
+{
+    const double begin = vj_now();
+    char each[32], all[32];
+    for (int i = 0; i < w->count; i++) {
+        VJ_TRY(diagonalise(w, &w->subjects[i]));
+        const double seconds = (vj_now() - begin) / (i + 1);
+        if (i == 0 && w->count > 1 && w->count * seconds > 5.0)
+            vj_log("spectrum: %s for the eigenvalues of the first representation, about %s for all",
+                   vj_duration(seconds, each), vj_duration(w->count * seconds, all));
+    }
+    vj_log("spectrum: all eigenvalues in %s", vj_duration(vj_now() - begin, all));
+    return VJ_OK;
+}
+
 /* ------------------------------------------------------------------------------------------------ second pass */
 
 static vj_status project_slab(work *w, const subject *s, const float *x, int64_t first, int64_t count)
@@ -382,7 +397,7 @@ static vj_status compute(work *w)
         VJ_TRY(vj_begin_sums(&w->subjects[i].gram, &w->sum_bytes));
     }
     VJ_TRY(sum_products(w));
-    for (int i = 0; i < w->count; i++) VJ_TRY(diagonalise(w, &w->subjects[i]));
+    VJ_TRY(diagonalise_all(w));
     if (w->components > 0) VJ_TRY(project(w));
     for (int i = 0; i < w->count; i++) {
         put_measures(w, &w->subjects[i]);
@@ -407,12 +422,26 @@ static vj_status read_options(work *w)
     return VJ_OK;
 }
 
+/* Sums of products, and projections. */
+static void forecast(const work *w)
+{
+    double operations = 0.0;
+    int widest = 1;
+    for (int i = 0; i < w->count; i++) {
+        const double D = w->subjects[i].D;
+        operations += (double)w->subjects[i].rows * D * (D + 1.0 + 2.0 * w->subjects[i].kept);
+        if (w->subjects[i].D > widest) widest = w->subjects[i].D;
+    }
+    vj_speed_forecast(w->analysis, "spectrum", operations, widest);
+}
+
 vj_status vj_spectrum_run(vj_analysis *analysis)
 {
     work w = {.analysis = analysis};
     VJ_TRY(read_options(&w));
     vj_status status = check_memory(&w);
     if (status == VJ_OK) status = vj_agree(analysis->comm, prepare(&w));
+    if (status == VJ_OK) forecast(&w);
     if (status == VJ_OK && !analysis->dry_run) status = vj_analysis_file_open(&w.output, analysis, "spectrum");
     if (w.output) {
         declare(&w);

@@ -1,6 +1,7 @@
 /*
  * vjepa-spectrum speed: what its commands spend their time on, timed on random rows, against the processor's peak,
- * which is measured in the same run on all ranks at once. Also the check that warns of a slow BLAS.
+ * which is measured in the same run on all ranks at once. Also the forecast that other commands begin
+ * with.
  */
 #include <errno.h>
 #include <math.h>
@@ -245,33 +246,23 @@ vj_status vj_speed_run(vj_analysis *analysis)
     return status;
 }
 
-/* ------------------------------------------------------------------------------------------------ the check */
+/* ------------------------------------------------------------------------------------------------ the forecast */
 
-/* Multiply-adds of a sum of products over the source, times 2. */
-static double flops_of(const vj_source *source)
-{
-    double flops = 0.0;
-    for (int i = 0; i < vj_source_representations(source); i++) {
-        const vj_representation *r = vj_source_representation(source, i);
-        flops += (double)vj_source_clips(source) * (double)r->tokens * r->width * r->width;
-    }
-    return flops;
-}
-
-void vj_speed_check(const vj_analysis *analysis)
+void vj_speed_forecast(const vj_analysis *analysis, const char *command, double operations, int width)
 {
     const double much = 2e11, slow = 0.2;
-    char blas[256];
-    if (flops_of(analysis->source) < much) return;
-    MPI_Barrier(analysis->comm);
-    if (analysis->rank == 0) {
-        const double rate = vj_blas_gflops(), peak = vj_measure_double_peak(1);
-        vj_blas_describe(blas, sizeof blas);
-        vj_log("products: %s, %.1f GFLOP/s of %.1f", blas, rate, peak);
-        if (rate > 0.0 && rate < slow * peak)
-            vj_warn("the BLAS reaches %.0f %% of what a core can do: install a fast one (Debian: libopenblas0-openmp), "
-                    "or see INSTALL, \"Analysis of features\"",
-                    100.0 * rate / peak);
-    }
-    MPI_Barrier(analysis->comm);
+    const int threads = vj_place_of(analysis->comm).threads;
+    char blas[256], time[32];
+    if (operations < much) return;
+    MPI_Barrier(analysis->comm); /* all at once, so that ranks share what they will share */
+    double rates[2] = {vj_blas_gflops(width), vj_measure_double_peak(threads)};
+    vj_sum_doubles(analysis->comm, rates, 2);
+    const double share = rates[0] / rates[1];
+    vj_blas_describe(blas, sizeof blas);
+    vj_log("%s: %.3g operations in products take at least %s, at %.0f GFLOP/s (%.0f %% of the double peak; %s)",
+           command, operations, vj_duration(operations / rates[0] / 1e9, time), rates[0], 100.0 * share, blas);
+    if (share < slow && analysis->rank == 0)
+        vj_warn("the BLAS reaches %.0f %% of what the processor can do: install a fast one (Debian: "
+                "libopenblas0-openmp), or see INSTALL, \"Analysis of features\"",
+                100.0 * share);
 }

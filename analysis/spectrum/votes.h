@@ -1,6 +1,6 @@
 /*
  * What neighbours say of a query's class: votes for several k, counted against the query's label. docs/method.md,
- * section 15.
+ * section 15.5.
  */
 #ifndef VJ_SPECTRUM_VOTES_H
 #define VJ_SPECTRUM_VOTES_H

@@ -1,4 +1,5 @@
-"""Feature stores for spectrum.sh ("make"), and the results of vjepa-spectrum against numpy: FILE TOKENS(0|1) COMPONENTS."""
+"""Feature stores for spectrum.sh ("make"), and the results of vjepa-spectrum against numpy: FILE TOKENS(0|1) COMPONENTS, or
+against those of another number of ranks: same FILE FILE."""
 import json
 import sys
 import h5py
@@ -97,9 +98,28 @@ def known_spectra(groups):
     assert worst < 0.02, f'Marchenko-Pastur: distance {worst}'
 
 
+def same(path, other):
+    """Two results of the same rows: every number to 1e-10 of the largest beside it."""
+    with h5py.File(path) as f, h5py.File(other) as g:
+        for name in NAMES:
+            a, b = f['representations'][name], g['representations'][name]
+            known = int(a.attrs['power_law_last'])  # directions without variance are any
+            for key in a:
+                x, y = a[key][()], b[key][()]
+                if key in ('components', 'projections'):
+                    x, y = (v[:known] if key == 'components' else v[:, :, :known] for v in (x, y))
+                close(f'{name} {key}', x, y)
+            for key, value in a.attrs.items():
+                if isinstance(value, np.floating):
+                    # RankMe is of squares: a mean of 1e5 leaves the small singular values six digits.
+                    close(f'{name} {key}', value, b.attrs[key], 1e-7 if (name, key) == ('far', 'rankme') else 1e-10)
+
+
 if sys.argv[1] == 'make':
     for i, (name, x) in enumerate(features().items()):
         make_features(f'{name}.h5', x, {'kind': np.arange(len(x)) % 3}, {'kind': ['a', 'b', 'c']}, digest=i)
+elif sys.argv[1] == 'same':
+    same(*sys.argv[2:])
 else:
     path, as_tokens, k = sys.argv[1], sys.argv[2] == '1', int(sys.argv[3])
     table = {row['name']: row for row in json.load(open(path.replace('.h5', '.json')))['representations']}

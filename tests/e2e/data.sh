@@ -55,7 +55,7 @@ for fault in "1 read shard- 20 stale" "0 open shard- $((looked_at + 2)) EIO"; do
     same trouble
 done
 with_fault dead "1 read shard- 20 EIO+" --set data.io_patience_s=0.5
-[ $code -eq 1 ] && grep -aq 'rank 1 of 2 on .*shard-[0-9]*.h5: Input/output error; given up after 0.5 s' fault.log ||
+[ $code -eq 1 ] && grep -aq 'rank 1 of 2 on .*shard-[0-9]*.h5: Input/output error; given up after [0-9.]* s (data.io_patience_s)' fault.log ||
     fail "EIO for ever: exit $code: $(cat fault.log)"
 [ ! -e dead/complete ] || fail "a run without its clips is complete"
 

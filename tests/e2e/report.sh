@@ -101,7 +101,7 @@ report 0 damaged run --out damaged.html
 valid damaged.html
 says damaged.html 'damaged/metrics.csv:6: column step holds &#34;broken line&#34;, which is no number'
 says damaged.html 'the last line has no end'
-says damaged.html 'step_00000024.h5 cannot be read as a checkpoint'
+says damaged.html 'step_00000024.h5 cannot be read as a checkpoint: damaged/step_00000024.h5 is truncated: 1000 bytes found'
 says damaged.html 'damaged/config.yaml:'
 says damaged.html 'history.csv:7: 1 cells instead of 7'
 cp -r run lost && rm lost/metrics.csv
@@ -129,9 +129,10 @@ report 0 bytes --out bytes.html
 valid bytes.html
 
 # Nothing that is known.
-mkdir empty
-report 1 empty not-there "$maker" --out nothing.html
+mkdir empty && ln -s loop loop
+report 1 empty not-there loop "$maker" --out nothing.html
 valid nothing.html
+says nothing.html 'loop cannot be read: Too many levels of symbolic links'
 says nothing.html 'not-there is not there'
 says nothing.html 'empty is nothing that this report knows'
 head -c 3000 run/step_00000024.h5 >cut.h5

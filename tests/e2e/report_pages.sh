@@ -62,9 +62,10 @@ got = {row['verdict']: int(float(row['files'])) for row in csv.DictReader(open('
 assert got == dict(want) and got['missing'] == 1, (got, want)
 PYTHON
 mkdir unfinished.clips && touch unfinished.clips/pack.yaml unfinished.clips/lease
+mkdir unmeasured pipe && echo '[]' >unmeasured/results.json && mkfifo pipe/results.json
 
 # Broken files: a note for each, and the whole ones are shown beside.
-report broken/*.h5 broken/*.json broken/*.csv broken/results broken/store.clips classes.h5 unfinished.clips nowhere compare.h5 \
+report broken/*.h5 broken/*.json broken/*.csv broken/results broken/store.clips classes.h5 unfinished.clips unmeasured pipe nowhere compare.h5 \
     --paper spectra.h5 --out broken.html --csv broken-csv
 valid broken.html
 says broken.html 'half.h5 is incomplete'
@@ -80,6 +81,8 @@ says broken.html 'broken/results.csv: 2 entries have no task'
 says broken.html 'The passport cannot be read'
 says broken.html 'classes.json'
 says broken.html 'unfinished.clips is not finished'
+says broken.html 'unmeasured/results.json has no results: no probe was measured'
+says broken.html 'pipe/results.json is not a file'
 says broken.html 'nowhere is not there'
 says broken.html 'Published numbers are not shown'
 [[ $(wc -l <broken-csv/cka.csv) == 10 ]] || fail "the whole file is not shown beside broken ones"

@@ -15,6 +15,7 @@
 
 #include "base/rng.h"
 #include "spectrum/neighbours.h"
+#include "spectrum/row_sums.h"
 
 enum { ROWS = 2100, QUERIES = 530, D = 50, K = 7, SELF = 100 }; /* more than a tile of each */
 
@@ -109,9 +110,39 @@ static void of_any_size(void **state)
         }
 }
 
+/* Sums in double of any number of components, and what is rounded to floats on the way. */
+static void sums_of_rows(void **state)
+{
+    (void)state;
+    fill(0.5f, 3.0f);
+    for (int n = 1; n <= D; n++) {
+        const float *x = rows, *y = rows + D;
+        double product = 0, distance = 0, centre[D], spread = 0, offset = 0;
+        float to[D + 1];
+        to[n] = 42.0f;
+        for (int i = 0; i < n; i++) {
+            const double difference = (double)x[i] - y[i];
+            centre[i] = 0.1 * i;
+            product += (double)x[i] * y[i];
+            distance += difference * difference;
+            spread += (x[i] - centre[i]) * (x[i] - centre[i]);
+            offset += centre[i] * x[i];
+        }
+        const vj_row_sums sums = vj_row_centre(to, x, centre, n);
+        assert_true(fabs(vj_row_product(x, y, n) - product) <= 1e-13 * fabs(product));
+        assert_true(fabs(vj_row_squared_distance(x, y, n) - distance) <= 1e-13 * fabs(distance));
+        assert_true(fabs(sums.squared_spread - spread) <= 1e-13 * fabs(spread));
+        assert_true(fabs(sums.offset - offset) <= 1e-13 * fabs(offset));
+        assert_true(sums.square == vj_row_product(x, x, n)); /* the same bits */
+        for (int i = 0; i < n; i++) assert_true(to[i] == (float)(x[i] - centre[i]));
+        assert_true(to[n] == 42.0f);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_same_in_any_order), cmocka_unit_test(of_any_size)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_same_in_any_order), cmocka_unit_test(of_any_size),
+                                       cmocka_unit_test(sums_of_rows)};
     MPI_Init(&argc, &argv);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Finalize();
