@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A training step's time on one H100, kernel by kernel, from instructions that its loops have and from what it computes and moves:
     roofline.py [--check | --write | --detail] FOLDER
-FOLDER: what run.sh compiled. What a step computes is in work/NETWORK.txt, which gpu-check work NETWORK prints (tests/gpu/work.c).
+FOLDER: what run.sh compiled. What a step computes is in operations/NETWORK.txt, which gpu-check work NETWORK prints (tests/gpu/work.c).
 Prints the tables of docs/roofline.md, writes them there, or checks that they are there; with --detail each product and attention
 by its shape. Computed, not measured: docs/roofline.md says what is assumed."""
 import collections
@@ -446,7 +446,7 @@ def tables(kernels, detail):
     """The page's tables; and what is wrong with the rate that vjepa-plan has."""
     steps, summary, problems = [], [], []
     for name in NETWORKS:
-        flops, shapes, others = read_work(f"{HERE}/work/{name}.txt")
+        flops, shapes, others = read_work(f"{HERE}/operations/{name}.txt")
         cells = []
         for library in (True, False):
             rows = step_rows(kernels, shapes, others, library)
