@@ -12,9 +12,16 @@ if [ -n "$missing" ]; then
     exit 77
 fi
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source_dir/io/convert
-from_pytorch() { "$python" "$source_dir/io/convert/from_pytorch.py" "$@"; }
-to_pytorch() { "$python" "$source_dir/io/convert/to_pytorch.py" "$@"; }
-check() { "$python" "$source_dir/tests/convert/check.py" "$@" || fail "check.py $*"; }
+coproc server { "$python" "$source_dir/tests/convert/forked.py" "$scratch/server"; }
+for _ in $(seq 600); do
+    [ -e server ] && break
+    kill -0 "$server_PID" || { fail "forked.py does not start" && finish; }
+    sleep 0.1
+done
+forked() { "$python" -S "$source_dir/tests/convert/forked.py" "$scratch/server" "$@"; }
+from_pytorch() { forked "$source_dir/io/convert/from_pytorch.py" "$@"; }
+to_pytorch() { forked "$source_dir/io/convert/to_pytorch.py" "$@"; }
+check() { forked "$source_dir/tests/convert/check.py" "$@" || fail "check.py $*"; }
 verify() { "$bin/vjepa-inspect" --verify "$1" >verify.log || fail "$1: $(cat verify.log)"; }
 same() { "$bin/vjepa-inspect" --compare "$1" "$2" >compare.log || fail "$1 and $2: $(cat compare.log)"; }
 
