@@ -1,6 +1,7 @@
 /*
- * Points of a model: for each number of nodes vjepa-plan's forecast of computing, and the exchanges of a step simulated
- * by SimGrid SMPI, which runs the code of src/parallel (simulation/). Read simulate_point() first.
+ * Computes the points of a model. For each number of nodes, the time of computing is vjepa-plan's forecast, and the
+ * communication of a step is simulated by SimGrid SMPI, which runs the code of src/parallel (simulation/). Read
+ * simulate_point() first.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +22,8 @@ extern char **environ;
 
 enum { MOST_NODES = 64, PART_BUCKETS = 4 /* as many as gradient_sum.c has between nodes at a time */ };
 
-/* Bytes that a rank touches to sum one byte of its vector, as simulation/machine.c counts: in gradient_sum.c; in
- * group.c, through the window. The rates of cluster.* are of bytes summed. */
+/* Bytes that a rank reads and writes to sum one byte of its vector, as counted by simulation/machine.c: in
+ * gradient_sum.c, and through the window in group.c. The rates in cluster.* are for bytes summed. */
 static const double touched_in_buckets = 3, touched_in_window = 5;
 
 typedef struct {
@@ -36,12 +37,12 @@ typedef struct {
     vj_machine machine;
     vj_train_work work;
     char folder[64], program[VJ_PATH];
-    double base; /* clips a second and rank of the first point */
+    double base; /* clips a second and rank at the first point */
 } study;
 
 /* ------------------------------------------------------------------------------------------------ layouts */
 
-/* The largest microbatch up to the configuration's with which no rank has more clips than it must. */
+/* Return the largest microbatch, at most the configuration's, with which no rank has more clips than necessary. */
 static int64_t choose_microbatch(int64_t batch, int64_t groups, int64_t most)
 {
     int64_t best = 1, best_clips = INT64_MAX;
@@ -83,7 +84,7 @@ static vj_status begin(const study *s, const char *name, vj_file *file)
     return vj_file_begin_text(file, path);
 }
 
-/* Nodes at a switch that never blocks; a message costs half its latency on each link. */
+/* Write the platform: nodes at a switch that never blocks. Each link has half of the latency of a message. */
 static vj_status write_platform(const study *s, int nodes)
 {
     const vj_machine *m = &s->machine;
@@ -106,7 +107,8 @@ static vj_status write_hosts(const study *s, int nodes, int node_ranks)
     return vj_file_commit(&file);
 }
 
-/* Sums of activations in a step: two in each block, there and back, and where blocks are computed again. */
+/* Return the number of sums of activations in a step: two in each block, forward, backward, and when blocks are
+ * recomputed. */
 static double tensor_sums(const study *s, const vj_train_layout *l)
 {
     const vj_shape shape = vj_shape_from(s->config);
@@ -117,8 +119,9 @@ static double tensor_sums(const study *s, const vj_train_layout *l)
     return l->tensor > 1 ? 2 * passes * blocks * (double)s->config->mask.count * (double)l->microbatches : 0;
 }
 
-/* Of the vector what is simulated: enough buckets for a steady flow. On processors slices of weights come back node
- * after node, those of a node at the same time: all of a node, or half of a single one. */
+/* Return how much of the vector is simulated: enough buckets for a steady flow. On processors the slices of weights are
+ * returned node by node, those of one node at the same time; so it is all slices of a node, or half of a single node's.
+ */
 static double part_floats(const study *s, const vj_train_layout *l)
 {
     const double floats = (double)s->work.weight_floats[l->tensor], bucket = (double)l->bucket_floats;
@@ -126,7 +129,7 @@ static double part_floats(const study *s, const vj_train_layout *l)
     return fmax(PART_BUCKETS, floor(of_node / bucket)) * bucket;
 }
 
-/* What simulation/step.c reads. */
+/* Write the file that simulation/step.c reads. */
 static vj_status write_workload(const study *s, const vj_train_layout *l)
 {
     const vj_machine *m = &s->machine;
@@ -154,7 +157,7 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
 
 /* ------------------------------------------------------------------------------------------------ simulation */
 
-/* SimGrid beside: run it in the study's folder, what it prints into the file `result`. */
+/* Run SimGrid as a child process in the study's folder, with its output in the file `result`. */
 static vj_status run_simulator(const study *s, const vj_train_layout *l)
 {
     char count[16], send[64], isend[64], program[VJ_PATH], result[VJ_PATH];
@@ -168,10 +171,11 @@ static vj_status run_simulator(const study *s, const vj_train_layout *l)
     snprintf(hosts, sizeof hosts, "%s/hosts", s->folder);
     snprintf(workload, sizeof workload, "%s/workload", s->folder);
     snprintf(errors, sizeof errors, "%s/errors", s->folder);
-    /* Only there weights are broadcast, as Open MPI does; of a few numbers each would cost a table of all ranks. */
+    /* Weights are broadcast only in this case, by the algorithm of Open MPI. For broadcasts of a few numbers that
+     * algorithm would cost a table of all ranks each time. */
     const char *broadcast = l->zero && !s->machine.gpus ? "--cfg=smpi/bcast:ompi" : "--cfg=smpi/bcast:binomial_tree";
-    /* Latency and bandwidth are those of the platform, without the simulator's factors for Ethernet; all messages are
-     * sent without a copy; nothing but simulated_work() takes time. */
+    /* Use the latency and bandwidth of the platform, without the simulator's factors for Ethernet. All messages are
+     * sent without a copy. Only simulated_work() takes time. */
     const char *const argv[] = {"smpirun",
                                 "-np",
                                 count,
@@ -207,7 +211,7 @@ static vj_status run_simulator(const study *s, const vj_train_layout *l)
         return vj_raise(VJ_ERR_LIBRARY, "smpirun cannot be started: %s; SimGrid is needed (Debian: libsimgrid-dev)",
                         strerror(error));
     while (waitpid(process, &state, 0) < 0 && errno == EINTR) continue;
-    return VJ_OK; /* the result tells how it went */
+    return VJ_OK; /* the file `result` tells whether it succeeded */
 }
 
 static vj_status read_result(const study *s, simulated *r)
@@ -293,7 +297,7 @@ static vj_status simulate_all(study *s, FILE *out)
     return VJ_OK;
 }
 
-/* Beside this program, unless the environment names another. */
+/* Find the simulated program: in the folder of this program, unless the environment names another. */
 static vj_status find_program(study *s)
 {
     static const char name[] = "vjepa-simulated-step";
@@ -320,7 +324,7 @@ static void remove_files(const study *s)
     char path[VJ_PATH];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", s->folder, names[i]);
-        (void)unlink(path); /* may be not there */
+        (void)unlink(path); /* may not exist */
     }
     (void)rmdir(s->folder);
 }

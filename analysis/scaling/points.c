@@ -1,4 +1,4 @@
-/* Measured points of a scaling study: JSON of vjepa-bench step to rows of CSV. */
+/* Converts measured points of a scaling study from JSON of vjepa-bench step to rows of CSV. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,7 +10,8 @@
 
 enum { STUDY = 64, REPEATS = 64, PHASES = 16 };
 
-/* A phase of a point: of each rank's median over the steps the least, the mean and the most, and whose that is. */
+/* A phase of a point: minimum, mean and maximum over the ranks of each rank's median over the steps, and the rank of
+ * the maximum. */
 typedef struct {
     char name[32], node[64];
     double min, mean, max;
@@ -37,7 +38,7 @@ static const char *text(const json_t *object, const char *key)
     return value ? value : "";
 }
 
-/* A name for a cell of CSV: what would need quotes is left out. */
+/* Make a name for a cell of CSV, without characters that would need quotes. */
 static void put_name(char *to, size_t bytes, const char *from, size_t length)
 {
     size_t used = 0;
@@ -68,7 +69,8 @@ static vj_status read_point(point *p, const char *path)
 {
     json_error_t error;
     json_t *report = json_load_file(path, 0, &error);
-    if (!report) return vj_raise(VJ_ERR_FORMAT, "%s:%d: %s", path, error.line, error.text);
+    if (!report && error.line < 0) return vj_raise(VJ_ERR_IO, "open %s", path);
+    if (!report) return vj_raise(VJ_ERR_FORMAT, "%s:%d: this is not JSON: %s", path, error.line, error.text);
     const json_t *step = json_object_get(report, "step_s");
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     *p = (point){.ranks = (int64_t)number(report, "ranks", 0),
@@ -113,7 +115,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* By study, then tensor groups, then ranks. */
+/* Order points by study, then tensor groups, then ranks. */
 static int in_order(const void *a, const void *b)
 {
     const point *x = a, *y = b;
@@ -129,7 +131,8 @@ static double median_of(point *p)
     return 0.5 * (p->median[(p->repeats - 1) / 2] + p->median[p->repeats / 2]);
 }
 
-/* Efficiency: clips a second and rank by the fastest step, over those of the study's fewest ranks. */
+/* Write the points. Efficiency is clips a second and rank, by the fastest step, relative to the point of the study with
+ * the fewest ranks. */
 static vj_status write_points(point *points, int count, const char *path)
 {
     vj_file file = VJ_FILE_NONE;

@@ -20,7 +20,7 @@ def names_of(mangled):
     short = {}
     for symbol, name in zip(mangled, out.splitlines()):
         name = re.sub(r"\(anonymous namespace\)::", "", name)
-        name = re.sub(r"\((?:int|unsigned int|long|bool)\)", "", name)
+        name = re.sub(r"\((?:int|unsigned int|long|bool|work)\)", "", name)
         name = name[len("void "):] if name.startswith("void ") else name
         depth = end = 0
         for end, c in enumerate(name + "("):
@@ -81,6 +81,7 @@ class Loop:
         kinds = sorted(wanted)
         limit = tuple(wanted[k] for k in kinds)
         nothing = tuple(0 for _ in kinds)
+        most = self.most_ahead(kinds, limit)
         does, after = {}, {}  # by instruction, when it is first met: what it may count as, and where it goes on
         start = self.first, nothing
         before = {start: None}
@@ -95,15 +96,24 @@ class Loop:
                 after[i] = [] if i == self.last else [to for to in following(self.code, self.index, i) if to != self.first]
             for done in does[i]:
                 now = met if done is nothing else tuple(m + d for m, d in zip(met, done))
-                if done is not nothing and any(n > most for n, most in zip(now, limit)):
+                if done is not nothing and any(n > end for n, end in zip(now, limit)):
                     continue
                 if i == self.last and now == limit:
                     return self.way_to(state, now, before)
                 for to in after[i]:
-                    if (to, now) not in before:
+                    if (to, now) not in before and all(n + more >= end for n, more, end in zip(now, most.get(to, limit), limit)):
                         before[to, now] = state
                         states.append((to, now))
         return None
+
+    def most_ahead(self, kinds, limit):
+        """By instruction: no more of each kind than this, up to the limit, are on any way from it to the loop's end. What goes back is not followed."""
+        most = {}
+        for i in range(len(self.code) - 1, self.first - 1, -1):
+            ways = [] if i == self.last else [to for to in following(self.code, self.index, i) if to != self.first]
+            ahead = [limit if to <= i else most[to] for to in ways] or [tuple(0 for _ in kinds)]
+            most[i] = tuple(min(end, max(column) + self.code[i].name.startswith(k)) for end, k, column in zip(limit, kinds, zip(*ahead)))
+        return most
 
     def way_to(self, state, met, before):
         """The instructions up to a state; those whose condition does not hold do nothing, but take their place."""

@@ -23,6 +23,7 @@ PRACTICE = 0.75  # of what instructions allow that kernels reach
 MMA = 0.62  # of PEAK that mma.sync reaches at most
 LIBRARY = 0.70  # of PEAK that cuBLASLt reaches
 GAP = 1.5e-6  # seconds from a kernel to the next
+HANDOVER = 60  # cycles from the end of a warp group's turn until the other goes on
 FAR, NEAR = 800, 300  # cycles to wait for memory, and for what other blocks have read before
 SCHEDULERS, LANES = 4, 32
 MUFU, ALU, SHARED = 16, 64, 128  # a cycle: exponentials and reciprocals, integers and comparisons, bytes of shared memory
@@ -70,37 +71,120 @@ def wgmma_cycles(x):
     return max(int(re.search(r"64x(\d+)x16", x.name)[1]) / 2, shared_bytes(x) / SHARED)
 
 
-def timeline(path, groups, beside):
+def operations(path, beside):
     """
-    Cycles of a loop for `groups` warp groups that do the same at the same time: each product begins when it is issued and the tensor
-    cores are free, and a wait lasts until those are made that it names. `beside`: instructions of other warps, to each of these.
+    What a warp group does in a loop: ("work", cycles of each unit), ("product", cycles), ("commit",), ("wait", how many groups of products
+    may be on their way), ("take",) and ("end",) of its turn. `beside`: instructions of other warps, to each of these.
     """
-    now = free = 0.0
-    made, part, ends = [], [], []
+    ops, part, turns = [], [], turns_of(path)
 
     def work():
-        nonlocal now
-        cycles = units(part, 4 * groups)
+        cycles = units(part, 4)
         cycles["instructions"] *= 1 + beside
-        now += max(cycles.values(), default=0)
+        if part:
+            ops.append(("work", cycles))
         part.clear()
 
-    for _ in range(3):  # the last is as all that follow
-        for x in path:
-            part.append(x)
-            if machine_code.opcode(x) == "HGMMA":
-                work()
-                free = max(free, now) + groups * wgmma_cycles(x)
-                if "gsb0" in x.rest:
-                    made.append(free)
-            elif x.name.startswith("WARPGROUP.DEPBAR"):
-                work()
-                pending = int(x.rest.split(",")[1], 16)
-                if len(made) > pending:
-                    now = max(now, made[-1 - pending])
-        work()
-        ends.append(now)
-    return ends[2] - ends[1]
+    for i, x in enumerate(path):
+        part.append(x)
+        name, say = machine_code.opcode(x), []
+        if name == "HGMMA":
+            say = [("product", wgmma_cycles(x))] + [("commit",)] * ("gsb0" in x.rest)
+        elif x.name.startswith("WARPGROUP.DEPBAR"):
+            say = [("wait", int(x.rest.split(",")[1], 16))]
+        elif i in turns:
+            say = [(turns[i],)]
+        if say:
+            work()
+            ops += say
+    work()
+    return ops
+
+
+def turns_of(path):
+    """
+    {place: "take" or "end"}. Where groups take turns, one waits at a barrier in shared memory before its products, and arrives at the
+    other's right after them. No other arrival follows products before they were waited for.
+    """
+    names = "HGMMA", "SYNCS.PHASECHK", "SYNCS.ARRIVE", "WARPGROUP.DEPBAR"
+    met = [(i, name) for i, x in enumerate(path) for name in names if x.name.startswith(name)]
+    pairs = list(zip(met, met[1:]))
+    turns = {i: "end" for (_, before), (i, name) in pairs if (before, name) == ("HGMMA", "SYNCS.ARRIVE")}
+    if turns:
+        turns |= {i: "take" for (i, name), (_, after) in pairs if (name, after) == ("SYNCS.PHASECHK", "HGMMA")}
+    return turns
+
+
+def timeline(path, groups, beside):
+    """
+    Cycles of a step of a loop that so many warp groups make, each its own steps. A group's instructions follow one another as they stand
+    there; a product begins when it is issued and those issued before it, of all groups, are made; a wait lasts until the group's products
+    are made that it names, and one for a turn until the other group has ended its own. What both groups do at the same time takes
+    longer where they need the same unit.
+    """
+    ROUNDS = 16
+    ops = operations(path, beside)
+    takes = sum(op[0] == "take" for op in ops)
+    if takes != sum(op[0] == "end" for op in ops):
+        sys.exit("roofline.py: a loop takes turns and does not end as many")
+    if groups == 1 and takes:
+        sys.exit("roofline.py: one group cannot take turns")
+    now = free = 0.0
+    at, left = [0] * groups, [None] * groups  # the operation; what is left of its work, 1 at first, or the time that it waits for
+    queued, made, taken = [0.0] * groups, [[] for _ in range(groups)], [0] * groups
+    ended, rounds = [[] for _ in range(groups)], [[] for _ in range(groups)]
+
+    def advance(g):
+        """Until group g works or waits for a later time. False: it waits for the other group."""
+        nonlocal free
+        while len(rounds[g]) < ROUNDS:
+            op = ops[at[g]]
+            if op[0] == "work":
+                left[g] = left[g] or ("work", 1.0)
+                if left[g][1] > 1e-9:
+                    return True
+            elif op[0] == "product":
+                free = queued[g] = max(free, now) + op[1]
+            elif op[0] == "commit":
+                made[g].append(queued[g])
+            elif op[0] == "wait" and len(made[g]) > op[1] and made[g][-1 - op[1]] > now + 1e-9:
+                left[g] = "time", made[g][-1 - op[1]]
+                return True
+            elif op[0] == "take":
+                before = taken[g] - (g == 0)  # the other's turn that has to have ended
+                if before >= 0:
+                    if len(ended[1 - g]) <= before:
+                        return False
+                    if ended[1 - g][before] + HANDOVER > now + 1e-9:
+                        left[g] = "time", ended[1 - g][before] + HANDOVER
+                        return True
+                taken[g] += 1
+            elif op[0] == "end":
+                ended[g].append(now)
+            left[g] = None
+            at[g] += 1
+            if at[g] == len(ops):
+                at[g] = 0
+                rounds[g].append(now)
+        return False
+
+    while len(rounds[0]) < ROUNDS:
+        going = [advance(g) for g in range(groups)]
+        going = [advance(g) for g in range(groups)]  # what the later ones did may let the first go on
+        work = [g for g in range(groups) if going[g] and left[g][0] == "work"]
+        alone = {g: max(ops[at[g]][1].values()) for g in work}
+        busiest = max((sum(ops[at[g]][1][u] / alone[g] for g in work) for u in set().union(*(ops[at[g]][1] for g in work))), default=1)
+        rate = {g: 1 / max(1, busiest) / alone[g] for g in work}
+        steps = [left[g][1] / rate[g] for g in work] + [left[g][1] - now for g in range(groups) if going[g] and left[g][0] == "time"]
+        if not steps:
+            if len(rounds[0]) < ROUNDS:
+                sys.exit("roofline.py: the groups of a loop wait for one another")
+            break
+        now += min(steps)
+        for g in work:
+            left[g] = "work", left[g][1] - min(steps) * rate[g]
+    half = ROUNDS // 2
+    return (rounds[0][-1] - rounds[0][half - 1]) / (ROUNDS - half)
 
 
 class Kernels:
@@ -130,37 +214,37 @@ class Kernels:
             sys.exit(f"roofline.py: {kernel}: no way through its loop has all {instruction}")
         return path
 
-    def wgmma_loop(self, kernel, fetch, written):
+    def wgmma_loop(self, kernel, fetch, written, groups=2):
         """
-        (expected cycles, those of each unit) of a step of both warp groups. `fetch`: the instruction with which the first group fills
+        (expected cycles, those of each unit) of a step of so many warp groups. `fetch`: the instruction with which the first group fills
         the ring, `written`: bytes of shared memory that it fills in a step.
         """
         key = kernel, fetch
         if key not in self.known:
             path = self.products_path(kernel, "HGMMA")
             filling = self.products_path(kernel, fetch)
-            cycles = units(path, 8)
-            beside = len(filling) * (4 if fetch == "LDGSTS" else 1) / 8 / len(path)
+            cycles = units(path, 4 * groups)
+            beside = len(filling) * (4 if fetch == "LDGSTS" else 1) / (4 * groups) / len(path)
             cycles["instructions"] *= 1 + beside
             products = [x for x in path if machine_code.opcode(x) == "HGMMA"]
-            cycles["tensor cores"] = sum(2 * int(re.search(r"64x(\d+)x16", x.name)[1]) / 2 for x in products)
-            cycles["shared memory"] += (sum(2 * shared_bytes(x) for x in products) + written) / SHARED
-            expected = max(timeline(path, 2, beside), max(cycles.values()))
+            cycles["tensor cores"] = sum(groups * int(re.search(r"64x(\d+)x16", x.name)[1]) / 2 for x in products)
+            cycles["shared memory"] += (sum(groups * shared_bytes(x) for x in products) + written) / SHARED
+            expected = max(timeline(path, groups, beside), max(cycles.values()))
             self.known[key] = expected, cycles, len(path)
         return self.known[key]
 
-    def strip(self, kernel, wanted):
-        """Cycles of both warp groups for 32 columns of a tile's end."""
-        key = kernel, tuple(sorted(wanted.items()))
+    def strip(self, kernel, wanted, groups):
+        """Cycles of each unit, of so many warp groups, for 16 rows a warp and 32 columns of a tile's end."""
+        key = kernel, groups, tuple(sorted(wanted.items()))
         if key not in self.known:
             for loop in machine_code.loops(self.code[kernel]):
-                if loop.count("STG") and loop.count("STS") and not loop.count("HGMMA"):
+                if loop.count("STG") and loop.count("LDS") and not loop.count("HGMMA"):
                     if path := loop.path(wanted):
-                        self.known[key] = max(units(path, 8).values()), len(path)
+                        self.known[key] = units(path, 4 * groups), len(path)
                         break
             else:
                 sys.exit(f"roofline.py: {kernel}: no way through a tile's end has {wanted}")
-        return self.known[key]
+        return self.known[key][0]
 
 
 # ---------------------------------------------------------------------------------------------- kernels
@@ -222,32 +306,56 @@ class Product:
         return f"{self.M} x {self.N} over {self.K}: " + ", ".join([what] + extras)
 
 
-def end_of_tile(p, parts):
-    """Instructions that 32 columns of a tile's end have, by what a product adds; and cycles that a warp waits for memory."""
+def end_of_tile(p, parts, kept):
+    """
+    Instructions that 16 rows and 32 columns of a tile's end have, by what a product adds; and cycles that a warp waits for memory.
+    `kept`: all sums were brought to shared memory before.
+    """
     bf16 = p.c == "bf16" and parts == 1
     adds = parts == 1 and bool(p.flags & {"residual", "accumulate"})
     gradient = p.finish == "gelu_gradient"
     stores16 = 4 * (bf16 + (p.finish == "gelu" and "pre" in p.flags) + (gradient and "hidden" in p.flags))
-    wanted = {"STS": 8, "LDS.128": 4, "MUFU": 0 if p.finish == "plain" else 32, "STG.E.64": stores16, "STG.E.128": 0 if bf16 else 4,
-              "LDG.E.64": 4 * gradient, "LDG.E.128": 4 * adds + ("bias" in p.flags and parts == 1)}
+    wanted = {"STS": 0 if kept else 8, "LDS.128": 4, "MUFU": 0 if p.finish == "plain" else 32, "STG.E.64": stores16,
+              "STG.E.128": 0 if bf16 else 4, "LDG.E.64": 4 * gradient, "LDG.E.128": 4 * adds + ("bias" in p.flags and parts == 1)}
     return wanted, FAR if adds or gradient else NEAR if "bias" in p.flags else 0
 
 
+def tiles_together(kernels, kernel, wide, p, steps, tiles):
+    """Seconds, and of these in ends: both warp groups have half of each tile, and nothing goes on beside its end."""
+    step, _, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2)
+    wanted, wait = end_of_tile(p, p.parts, False)
+    end = wide / 32 * (max(kernels.strip(kernel, wanted, 2).values()) / PRACTICE + wait)
+    waves = -(-tiles // PROCESSORS)
+    return waves * (steps * step / PRACTICE + end) / CLOCK, waves * end / CLOCK
+
+
+def tiles_in_turn(kernels, kernel, wide, p, steps, tiles):
+    """
+    The same where each warp group has every second tile of a block, and the strips for a whole tile are there once. Tile follows tile as
+    fast as the busiest unit allows, the products of one, or the end of one; the last end has nothing beside it.
+    """
+    step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2, 1)
+    wanted, wait = end_of_tile(p, p.parts, True)
+    keep = collections.Counter({"shared memory": 128 * wide * 4 / SHARED, "instructions": 128 * wide / LANES / 2 / SCHEDULERS})
+    strip = kernels.strip(kernel, wanted, 1)
+    unit = max(steps * loop[u] + keep[u] + wide / 16 * strip[u] for u in set(loop) | set(strip))
+    end = max(keep.values()) / PRACTICE + wide / 16 * (max(strip.values()) / PRACTICE + wait) + HANDOVER
+    tile = max(unit / PRACTICE, steps * step / PRACTICE + HANDOVER, end)
+    waves = -(-tiles // PROCESSORS)
+    return (waves * tile + end) / CLOCK, (waves * (tile - steps * step / PRACTICE) + end) / CLOCK
+
+
 def wgmma_product(kernels, p):
-    wide = 192 if -(-p.N // 192) * 192 < -(-p.N // 256) * 256 else 256
-    kernel = f"wgmma_kernel<{wide},{str('transposed' in p.a).lower()},{str('transposed' not in p.b).lower()}>"
-    step, cycles, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2)
-    wanted, wait = end_of_tile(p, p.parts)
-    strip, _ = kernels.strip(kernel, wanted)
+    together = "transposed" in p.a  # as product_wgmma.cu chooses
+    wide = 192 if not together or -(-p.N // 192) * 192 < -(-p.N // 256) * 256 else 256
+    kernel = f"wgmma_kernel<{wide},{int(not together)},{str(together).lower()},{str('transposed' not in p.b).lower()}>"
     steps = -(-(-(-p.K // p.parts)) // 64)
     tiles = -(-p.M // 128) * -(-p.N // wide) * p.parts
-    end = wide / 32 * (strip / PRACTICE + wait)
-    waves = -(-tiles // PROCESSORS)
-    seconds = waves * (steps * step / PRACTICE + end) / CLOCK
+    seconds, ends = (tiles_together if together else tiles_in_turn)(kernels, kernel, wide, p, steps, tiles)
     moved = p.operand_bytes() + (p.result_bytes() if p.parts == 1 else 4.0 * p.parts * p.M * p.N)
     least = {"tensor cores": p.flops / PEAK, "memory": moved / BYTES_S}
     limit = max(least, key=least.get)
-    times = [Time(kernel, limit, least[limit], max(seconds, moved / BYTES_S / MEMORY), waves * end / CLOCK)]
+    times = [Time(kernel, limit, least[limit], max(seconds, moved / BYTES_S / MEMORY), ends)]
     if p.parts > 1:
         times.append(memory_time("finish_kernel", 4.0 * p.parts * p.M * p.N + p.result_bytes()))
     return times
@@ -365,6 +473,8 @@ def read_work(path):
             shapes.append(Attention(words))
         elif words[:1] == ["op"] and not re.match(r"linear|attention|product|transfer", words[1]):
             said = dict(w.split("=") for w in words[3:])
+            if words[1:3] == ["round_bf16", "data"]:
+                continue  # copies of the weights: made before a run's first step, the one that work.c counts; then the update writes them
             others[words[1], words[2]] = int(said["calls"]), float(said["bytes"])
     if not flops or not shapes:
         sys.exit(f"roofline.py: {path} is not what gpu-check work prints")
@@ -427,7 +537,7 @@ def step_table(name, flops, rows):
 
 
 def loops_table(kernels):
-    lines = ["| loop | instructions of a warp | tensor cores | exponentials | comparisons | instructions | shared memory | expected, in a row |",
+    lines = ["| loop | instructions of a warp | tensor cores | exponentials | comparisons | instructions | shared memory | expected, in steps |",
              "|---|---|---|---|---|---|---|---|"]
     for (kernel, *_), known in sorted(kernels.known.items(), key=str):
         if len(known) == 3:
@@ -460,7 +570,7 @@ def tables(kernels, detail):
             if detail:
                 for r in sorted(rows, key=lambda r: -r.expected):
                     print(f"{name} {'cublaslt' if library else 'own':8s} {1e3 * r.expected:8.2f} ms, limit {1e3 * r.least:8.2f} {r.limit:14s} {r.calls:5d} x "
-                          f"{r.kernel:32s} {r.phase:10s} {r.what} {100 * r.flops / PEAK / r.expected:.0f} %")
+                          f"{r.kernel:32s} {r.phase:10s} {r.what} {100 * r.flops / PEAK / (r.expected or 1):.0f} %")
         summary.append(f"| {NETWORKS[name]} | {flops / 1e12:.1f} | " + " | ".join(cells) + " |")
     heads = ["| step | TFLOP | with cuBLASLt: ms | of the peak | TFLOP/s without update | own kernels alone: ms | of the peak | TFLOP/s |", "|---|---|---|---|---|---|---|---|"]
     return "\n".join(heads + summary + [""] + steps + loops_table(kernels)), problems

@@ -64,6 +64,7 @@ planted_test(planted other_bytes_announced "of the bytes announced, 16 were not 
 planted_test(planted other_stride "element [0-9]+ is [0-9]+, not [0-9]+")
 planted_test(planted missing_wgmma_fence "wgmma without wgmma.fence")
 planted_test(planted missing_proxy_fence "cp.async wrote, without fence.proxy.async")
+planted_test(planted missing_turn "a block ends with loads of tiles on their way|nobody can go on")
 planted_test(planted registers_overwritten "element [0-9]+ is [0-9]+, not [0-9]+")
 if(NOT VJEPA_SANITIZE)
   planted(planted_asan address)

@@ -215,6 +215,53 @@ template <mistake m> static void rows_times_ones(float *out, vj_tensor_map a, vj
     wgmma_wait<0>();
 }
 
+/*
+ * Two warp groups, each with sums of its own, and one ring whose places are filled for one and then for the other. A
+ * group may not look at it before the other has seen its last step: it would take a phase for one two phases later.
+ */
+struct ring_of_two {
+    bf16 a[PLACES][ROWS * STEP], b[PLACES][WIDE * STEP];
+    phase_barrier full[PLACES], empty[PLACES], turn;
+};
+
+template <bool wrong> static void two_in_turn(float *out, vj_tensor_map a, vj_tensor_map b)
+{
+    ring_of_two &s = shared<ring_of_two>();
+    const int group = (int)threadIdx.x / WARP_GROUP - 1, thread = (int)threadIdx.x % WARP_GROUP;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < PLACES; i++) {
+            phase_init(&s.full[i], 1);
+            phase_init(&s.empty[i], 4);
+        }
+        phase_init(&s.turn, 4);
+        phase_init_done();
+    }
+    __syncthreads();
+    for (int step = 0; step < 2 * STEPS && threadIdx.x == 0; step++) {
+        const int at = step % PLACES;
+        phase_wait(&s.empty[at], (step / PLACES + 1) % 2, nullptr);
+        phase_expect(&s.full[at], sizeof s.a[at] + sizeof s.b[at]);
+        load_tile(s.a[at], &a, step % STEPS * STEP, 0, &s.full[at]);
+        load_tile(s.b[at], &b, step % STEPS * STEP, 0, &s.full[at]);
+    }
+    if (group < 0) return;
+    float c[WIDE / 2] = {};
+    if (group == 1 && !wrong) phase_wait(&s.turn, 0, nullptr);
+    for (int step = group * STEPS; step < (group + 1) * STEPS; step++) {
+        const int at = step % PLACES;
+        phase_wait(&s.full[at], step / PLACES % 2, nullptr);
+        wgmma_fence();
+        for (int k = 0; k < STEP / 16; k++)
+            wgmma<WIDE, false, false>(c, operand_at(wgmma_operand(s.a[at], 16, 1024), 32 * k),
+                                      operand_at(wgmma_operand(s.b[at], 16, 1024), 32 * k), true);
+        wgmma_commit();
+        wgmma_results<WIDE>(c);
+        if (thread % 32 == 0) phase_arrive(&s.empty[at]);
+    }
+    if (group == 0 && thread % 32 == 0) phase_arrive(&s.turn);
+    out[group * WARP_GROUP + thread] = c[0];
+}
+
 /* The same sums with the rows' numbers in registers and the ones by cp.async, depth first. */
 struct ones_of_depth {
     bf16 x[STEPS * 16 * STEP];
@@ -270,6 +317,11 @@ static float sum_of_row(int i)
     return (float)(STEPS * (thread / 32 * 16 + thread % 32 / 4 + i / (N / 2) * 8));
 }
 
+static float sum_of_turn(int i)
+{
+    return sum_of_row(i % WARP_GROUP);
+}
+
 static vj_tensor_map map_of(void *data, int rows)
 {
     vj_tensor_map map;
@@ -292,6 +344,17 @@ static void warp_group(const char *name, void (*kernel)(float *, vj_tensor_map, 
     TRY(launch(fill_operand, WIDE, DEPTH, 0, first, b, false));
     TRY(launch(kernel, 1, N, sizeof(ring), first, out, map_of(a, ROWS), map_of(b, WIDE)));
     download(name, out, sum_of_row);
+}
+
+static void turn_missing(const char *name, bool wrong)
+{
+    float *out = device_floats(N);
+    bf16 *a = (bf16 *)device_floats(ROWS * DEPTH / 2), *b = (bf16 *)device_floats(WIDE * DEPTH / 2);
+    TRY(launch(fill_operand, ROWS, DEPTH, 0, first, a, true));
+    TRY(launch(fill_operand, WIDE, DEPTH, 0, first, b, false));
+    TRY(launch(wrong ? two_in_turn<true> : two_in_turn<false>, 1, 3 * WARP_GROUP, sizeof(ring_of_two), first, out,
+               map_of(a, ROWS), map_of(b, WIDE)));
+    download(name, out, sum_of_turn);
 }
 
 static void registers(const char *name, void (*kernel)(float *, const bf16 *))
@@ -410,9 +473,13 @@ int main(int argc, char **argv)
     const struct {
         const char *name;
         void (*program)(const char *name, bool wrong);
-    } programs[] = {{"missing_copy_wait", copy_wait_missing},     {"staging_overwritten", staging_overwritten},
-                    {"read_too_early", read_too_early},           {"missing_stream_wait", stream_wait_missing},
-                    {"host_touches_device_memory", host_touches}, {"used_after_free", used_after_free}};
+    } programs[] = {{"missing_copy_wait", copy_wait_missing},
+                    {"staging_overwritten", staging_overwritten},
+                    {"missing_turn", turn_missing},
+                    {"read_too_early", read_too_early},
+                    {"missing_stream_wait", stream_wait_missing},
+                    {"host_touches_device_memory", host_touches},
+                    {"used_after_free", used_after_free}};
     for (const auto &p : programs)
         if (strcmp(name, p.name) == 0) {
             p.program(name, wrong);

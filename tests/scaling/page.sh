@@ -59,8 +59,9 @@ figure() { # FILE.svg: its rows come in
 grep -E ',(CPU nodes )?ViT-[LH] [0-9]+( GPU to GPU)?,model,' "$source_dir/docs/scaling.csv" | grep -v 'CPU nodes ViT-H 224' | figure scaling_efficiency.svg
 grep -E ' clips( 50 GB/s)?,model,' "$source_dir/docs/scaling.csv" | grep -vE ' of 64 clips' | figure scaling_batch.svg
 
-# Forecasts of today.
-"$bin/vjepa-plan" "$configs/vitl16_224.yaml" --cluster "$configs/cluster_h100.yaml" --layout 8x8 --set train.microbatch=16 --set train.batch=1024 --json >forecast.json ||
+# Forecasts of today, at the study's rate.
+rate=$(sed -n 's/^h100_tflops=//p' "$source_dir/analysis/scaling/study.sh")
+"$bin/vjepa-plan" "$configs/vitl16_224.yaml" --cluster "$configs/cluster_h100.yaml" --layout 8x8 --set "cluster.gpu_tflops_bf16=$rate" --set train.microbatch=16 --set train.batch=1024 --json >forecast.json ||
     fail "vjepa-plan"
 /usr/bin/python3 - "$source_dir/docs/scaling.csv" forecast.json <<'PY' || fail "docs/scaling.csv has forecasts of another vjepa-plan: run analysis/scaling/study.sh again"
 import csv, json, sys

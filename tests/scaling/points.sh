@@ -50,7 +50,7 @@ sed 's/"clips": 8/"clips": 9/' strong.4.a.json >strong.4.c.json
 refused 1 'odd.json: no result of vjepa-bench step' points odd.json --out odd
 refused 1 'strong.4.c.json: 9 clips on 2 nodes; another repetition of strong with 4 ranks has 8' points strong.4.*.json --out odd
 refused 1 'log:' points log --out odd
-refused 2 'where to' points strong.2.a.json
+refused 2 'give --out FOLDER' points strong.2.a.json
 refused 2 'model takes one CONFIG.yaml' model "$tiny" weak.1.1.json --out odd
 refused 2 'numbers of nodes are expected' model "$tiny" --nodes 1,x --out odd
 finish

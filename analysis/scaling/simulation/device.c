@@ -1,4 +1,5 @@
-/* See device.h. What a call costs is here; when it may begin follows from the lane it is in (train/peers.c). */
+/* A simulated GPU (device.h). This file has the time that a call takes; when it may begin follows from its lane, as in
+ * train/peers.c. */
 #include "device.h"
 
 #include <math.h>
@@ -13,10 +14,10 @@ struct simulated_device {
     int ranks;                            /* of the node */
     float **vector;                       /* [ranks] all the same memory. Owned */
     double **mark;                        /* [ranks] each rank's own_mark. Owned, the arrays are not */
-    double own_mark[MARKS];               /* when what a mark stands for is done */
+    double own_mark[MARKS];               /* time when the work before a mark is done */
     double compute_s, exchange_s, copy_s; /* the lanes are busy until then */
-    double taken_s;                       /* from what is computed next, by kernels that sum */
-    double slot_s[VJ_SUM_SLOTS];          /* when what a slot waits for is done */
+    double taken_s;                       /* time of summing kernels, which makes the next computing longer */
+    double slot_s[VJ_SUM_SLOTS];          /* time when the work that a slot waits for is done */
     double link_bytes_s, host_bytes_s;
 };
 
@@ -25,7 +26,7 @@ static double now(void)
     return simgrid_get_clock();
 }
 
-/* Work of `seconds` at the end of a lane, not before `after`. */
+/* Add work of `seconds` to the end of a lane; it begins not before `after`. */
 static void add(double *lane, double after, double seconds)
 {
     *lane = fmax(fmax(*lane, after), now()) + seconds;
@@ -38,7 +39,7 @@ void simulated_device_sum(void *device, float *out, const float *const *in, int 
     (void)out;
     for (int i = 0; i < count; i++) of_ranks += in[i] < simulated_memory() + RECEIVED;
     if (of_ranks < 2) return;
-    const double seconds = (of_ranks - 1) * (double)n * sizeof(float) / d->link_bytes_s; /* one of them is its own */
+    const double seconds = (of_ranks - 1) * (double)n * sizeof(float) / d->link_bytes_s; /* one is its own */
     add(&d->exchange_s, 0, seconds);
     d->taken_s += seconds;
 }
@@ -68,7 +69,7 @@ static void keep(void *device, int slot)
 {
     simulated_device *d = device;
     double *lane = d->ops.to_host ? &d->copy_s : &d->exchange_s;
-    d->slot_s[slot] = *lane = fmax(*lane, d->exchange_s); /* behind all calls so far */
+    d->slot_s[slot] = *lane = fmax(*lane, d->exchange_s); /* after all calls so far */
 }
 
 static bool done(void *device, int slot)

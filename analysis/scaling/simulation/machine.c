@@ -1,5 +1,5 @@
-/* Memory, the time of touching it, the network, and the window of a node (parallel/window_memory.h) between simulated
- * ranks. */
+/* The simulated machine: memory and the time of accessing it, the network, and the shared window of a node
+ * (parallel/window_memory.h). */
 #include "machine.h"
 
 #include <math.h>
@@ -12,13 +12,13 @@
 #include "base/tree_sum.h"
 #include "parallel/window_memory.h"
 
-/* Address space of every rank; only what MPI copies for itself inside of collectives is ever touched. */
+/* Address space of every rank. Only MPI's own copies inside of collective calls ever access it. */
 static const size_t memory_bytes = (size_t)8 << 30;
-static const int64_t small_bytes = 1 << 16; /* tables of the code, which it does read, are smaller */
+static const int64_t small_bytes = 1 << 16; /* the code's own tables, which it really reads, are smaller */
 
 static float *memory;
 static double rate_bytes_s = 1e9, owed_s;
-static double last_news_s; /* when a counter was last set, by this rank */
+static double last_news_s; /* time when this rank last set a counter */
 
 void simulated_memory_rate(double bytes_s)
 {
@@ -70,10 +70,11 @@ void vj_tree_sum(float *out, const float *const *in, int count, int64_t n, int t
 
 enum { TAGS = 3, ON_THE_WAY = 16 /* messages from one rank to another with the same tag */ };
 
-/* Of these, one after the other: sent, expected by the receiver, arrived or about to, and taken. */
+/* The messages from one rank to another with one tag, in order. Counts of those that were sent, for which the receiver
+ * has posted a receive, whose arrival time is known, and that were received. */
 typedef struct {
     int64_t sent, expected, settled, taken;
-    double arrival_s[ON_THE_WAY]; /* of those that are settled */
+    double arrival_s[ON_THE_WAY]; /* arrival times of settled messages, in a ring */
 } line;
 
 /* A message to be received, or one that was sent and leaves the node at left_s. */
@@ -84,14 +85,14 @@ typedef struct {
 } simulated_request;
 
 typedef struct {
-    double at_s, takes_s; /* when it comes to a link, and how long that takes */
+    double at_s, takes_s; /* when it arrives at a link, and how long it occupies the link */
     int64_t number;       /* of all messages */
     int from, to;         /* nodes */
     line *line;
     simulated_request *sent;
 } message;
 
-/* Messages on their way to a link, a heap: the first one is there first. */
+/* Messages on their way to a link, as a heap whose first item arrives first. */
 typedef struct {
     message *item; /* owned */
     int count, room;
@@ -102,7 +103,7 @@ typedef struct {
     queue coming;
 } node_links;
 
-/* One for all ranks. */
+/* The network, one object for all ranks. */
 typedef struct {
     int nodes;
     double bytes_s, message_s;
@@ -170,8 +171,8 @@ static message take_message(queue *q)
     return first;
 }
 
-/* All messages that were posted up to now leave their nodes, one after the other, and those that reach this one come
- * in: what is posted later leaves and comes later. */
+/* Let all messages that were posted until now leave their nodes, one after the other, and those that have reached this
+ * node come in. Messages that are posted later also leave and arrive later. */
 static void settle(double now)
 {
     node_links *here = &net->node[node_of_rank];
@@ -233,7 +234,8 @@ static bool is_done(const simulated_request *r, double now)
     return r->line->settled > r->number && r->line->arrival_s[r->number % ON_THE_WAY] <= now;
 }
 
-/* Messages of a line are looked for in its order, so the first one that is not there ends the search. */
+/* Test whether all requests are done. The messages of a line are tested in order, so the first that has not arrived
+ * ends the search. */
 int simulated_test_all(int count, MPI_Request *request, int *all)
 {
     const double rounded_s = 1e-12;
@@ -262,7 +264,7 @@ void simulated_sent(int64_t sent[2])
 
 /* ------------------------------------------------------------------------------------------------ the window */
 
-/* Of a node, made by its first rank. */
+/* The window of a node, created by its first rank. */
 typedef struct {
     sg_mutex_t mutex;
     sg_cond_t changed;
@@ -278,7 +280,7 @@ vj_flags *vj_window_counters(void)
     return vj_calloc(1, sizeof(vj_flags));
 }
 
-/* All ranks are in one address space: they tell one another where their counters are. */
+/* Create the window. All ranks are in one address space, so they exchange the addresses of their counters. */
 bool vj_window_share(vj_window *w, MPI_Comm comm, int64_t floats, char trouble[VJ_WINDOW_TROUBLE])
 {
     (void)comm, (void)floats, (void)trouble;
@@ -326,8 +328,8 @@ int64_t vj_window_least(const vj_window *w, int flag)
     return least;
 }
 
-/* Look again after a thirtieth of the time since the last news, so that waiting costs few events and is exact to that.
- */
+/* Wait before looking again: a thirtieth of the time since the last change, so that waiting costs few simulator events
+ * and is exact to a thirtieth. */
 void vj_window_idle(const vj_window *w)
 {
     const double since_s = simgrid_get_clock() - last_news_s;

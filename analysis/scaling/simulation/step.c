@@ -1,11 +1,11 @@
 /*
- * A training step on a simulated machine: computing is time that passes, exchanges are made by the code of src/parallel
- * as training calls it. Built and run under SimGrid SMPI by vjepa-scale --model, which writes the file of its argument:
- * lines "key value". Prints "key value" lines: simulated seconds.
+ * A training step on a simulated machine. Computing is only time that passes; communication is the code of
+ * src/parallel, called as in training. vjepa-scale --model builds and runs this program under SimGrid SMPI, and writes
+ * the file that is its argument, with lines "key value". It prints simulated seconds as lines "key value".
  *
- * Simulated are two parts of the step: some buckets of the gradient, and twice as many, with as much of computing. What
- * the second half takes longer is what each further bucket takes, so the whole follows. All messages have their full
- * size.
+ * Two parts of the step are simulated: some buckets of the gradient, and twice as many, each with its share of
+ * computing. The difference of their times is the time of further buckets, from which the time of the whole step
+ * follows. All messages have their full size.
  */
 #include <mpi.h>
 #include <stdio.h>
@@ -22,16 +22,16 @@
 
 typedef struct {
     double node_ranks, tensor, zero;
-    double floats, bucket_floats, part_floats; /* of a rank's vector; simulated part */
-    double gathered_bytes;                     /* of weights that come back, all ranks' slices */
-    double compute_s, backward_s, update_s;    /* all microbatches; of it the last backward pass */
-    double sums_rate, tensor_rate;             /* bytes a second that a rank touches */
-    double gpu_link_bytes_s, gpu_host_bytes_s; /* of a GPU, to the node's others and to the host; 0: there is none */
+    double floats, bucket_floats, part_floats; /* of a rank's vector, of a bucket, of the simulated part */
+    double gathered_bytes;                     /* weights that are gathered, slices of all ranks */
+    double compute_s, backward_s, update_s;    /* all microbatches; the last backward pass among them; update */
+    double sums_rate, tensor_rate;             /* bytes a second that a rank reads and writes */
+    double gpu_link_bytes_s, gpu_host_bytes_s; /* of a GPU, to others of the node and to the host; 0: no GPU */
     double gpu_to_gpu;                         /* MPI takes memory of GPUs */
     double network_bytes_s, message_s;         /* of a node, each way; cost of a message */
-    double tensor_sums, tensor_floats;         /* of a step: how often, and of how many floats */
-    double tensor_byte_s;                      /* where a device computes, seconds for a byte of them */
-    double small_doubles;                      /* losses, features, norms */
+    double tensor_sums, tensor_floats;         /* sums of activations in a step, and floats of each */
+    double tensor_byte_s;                      /* seconds for a byte of these sums on a device */
+    double small_doubles;                      /* number of doubles exchanged for losses, features, norms */
 } workload;
 
 static const struct {
@@ -76,7 +76,7 @@ typedef struct {
     MPI_Comm data, tensor;
     int nodes, node, rank, size, data_rank, data_size;
     int64_t n;    /* floats of the simulated part of the vector */
-    double share; /* of the whole */
+    double share; /* simulated part / whole vector */
     int64_t *slice;
     vj_group *group, *tensor_group;
     vj_gradient_sum *sum;
@@ -86,10 +86,10 @@ typedef struct {
     int *first_rank;          /* [data_size] on the same node */
 } simulated_rank;
 
-/* Seconds of a part of the step: all of it; sums of gradients after the last backward pass; gathering of weights. */
+/* Seconds of a part of the step: the whole part; sums of gradients after the last backward pass; gathering weights. */
 enum { STEP, EXPOSED, GATHER, TIMES };
 
-/* Slices as large as the whole vector's; those before the simulated part are empty. */
+/* Cut slices of the size that those of the whole vector have; slices before the simulated part are empty. */
 static void cut_slices(simulated_rank *s)
 {
     s->slice = calloc((size_t)s->data_size + 1, sizeof *s->slice);
@@ -121,7 +121,7 @@ static vj_status open_rank(simulated_rank *s)
                                  s->w.gpu_to_gpu > 0 ? 0 : s->w.gpu_host_bytes_s);
 }
 
-/* Computing, until it is done. The host of a GPU has asked for it long before, and meanwhile sees to the sums. */
+/* Compute for `seconds`. With a GPU the host has queued this work long before, and meanwhile attends to the sums. */
 static void compute(simulated_rank *s, double seconds)
 {
     enum { LOOKS = 16 };
@@ -158,8 +158,8 @@ static vj_status begin_part(simulated_rank *s, int64_t floats)
     return vj_gradient_sum_open(&s->sum, s->data, &plan);
 }
 
-/* All sums of activations in a tensor group: one is made, and takes as long as each of them. Devices make them without
- * the hosts (model/tensor_device.c), so for these the forecast's time is taken. */
+/* Return the seconds of all sums of activations in a tensor group. One is simulated; all take the same time. Devices
+ * sum without the hosts (model/tensor_device.c), so the forecast's time is used for them. */
 static double sum_activations(simulated_rank *s)
 {
     const double bytes = s->w.tensor_floats * sizeof(float);
@@ -175,7 +175,7 @@ static double sum_activations(simulated_rank *s)
     return (MPI_Wtime() - begin) * s->w.tensor_sums;
 }
 
-/* All ranks together have sent what parallel/traffic.h counts; the first rank knows that. */
+/* Check that all ranks together have sent what parallel/traffic.h counts. The first rank has the counts. */
 static vj_status check_traffic(simulated_rank *s, const char *what, const vj_traffic *counted)
 {
     int64_t sent[2];
@@ -186,7 +186,7 @@ static vj_status check_traffic(simulated_rank *s, const char *what, const vj_tra
                     (long long)sent[0], (long long)sent[1], (long long)counted->messages, (long long)counted->bytes);
 }
 
-/* Seconds of a gather by GPUs (train/peers.c) in which each has a slice of so many floats for all others. */
+/* Get the seconds of a gather by GPUs (train/peers.c) in which each has a slice of `floats` floats for all others. */
 static vj_status gather_slices(simulated_rank *s, int64_t floats, double *seconds)
 {
     const vj_sum_device *device = simulated_device_ops(s->device);
@@ -216,7 +216,7 @@ static vj_status gather_slices(simulated_rank *s, int64_t floats, double *second
     return check_traffic(s, "the gather", &counted);
 }
 
-/* All slices: some rounds of pieces are made, and twice as many. */
+/* Get the seconds of gathering all slices, from simulating some rounds of pieces, and twice as many. */
 static vj_status gather_on_devices(simulated_rank *s, double *seconds)
 {
     enum { ROUNDS = 4 };
@@ -229,8 +229,8 @@ static vj_status gather_on_devices(simulated_rank *s, double *seconds)
     return VJ_OK;
 }
 
-/* The last backward pass, a bucket after the other, then what is left of the sum. Tensor groups' sums of activations
- * are counted apart: they use no network. */
+/* Simulate the last backward pass, one bucket after another, then the rest of the sum. Sums of activations over tensor
+ * groups are timed separately, because they do not use the network. */
 static void reduce(simulated_rank *s, double *times)
 {
     const double backward_s = s->w.backward_s * s->share;
@@ -244,7 +244,8 @@ static void reduce(simulated_rank *s, double *times)
     times[EXPOSED] = MPI_Wtime() - begin;
 }
 
-/* Losses, features and norms, and the judgement of the first rank: once a step, whatever part is simulated. */
+/* Return the seconds of exchanging losses, features, norms, and the decision of the first rank. They are exchanged once
+ * a step, whatever part is simulated. */
 static double small_exchanges(const simulated_rank *s)
 {
     double report[7] = {0}, *all = calloc((size_t)s->size, sizeof report);
@@ -259,7 +260,7 @@ static double small_exchanges(const simulated_rank *s)
     return MPI_Wtime() - begin;
 }
 
-/* A part of the step of so many floats; the slowest rank's times. */
+/* Simulate a part of the step with `floats` floats, and get the times of the slowest rank. */
 static vj_status run_part(simulated_rank *s, int64_t floats, double times[TIMES])
 {
     const workload *w = &s->w;
@@ -275,7 +276,7 @@ static vj_status run_part(simulated_rank *s, int64_t floats, double times[TIMES]
     compute(s, w->update_s * s->share);
     const double gathers = MPI_Wtime();
     if (s->group && w->zero > 0 && !s->device) vj_group_allgather(s->group, simulated_memory(), s->slice);
-    /* The target encoder's weights are gathered likewise. */
+    /* The weights of the target encoder are gathered in the same way. */
     times[GATHER] = (MPI_Wtime() - gathers) * w->gathered_bytes / w->floats / sizeof(float);
     times[STEP] = gathers - begin + times[GATHER];
     MPI_Allreduce(MPI_IN_PLACE, times, TIMES, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
@@ -294,7 +295,7 @@ static vj_status simulate(simulated_rank *s)
     VJ_TRY(run_part(s, part, one));
     VJ_TRY(run_part(s, 2 * part, two));
     if (s->group && s->device && s->w.zero > 0) VJ_TRY(gather_on_devices(s, &gather_s));
-    double once[] = {small_s + tensor_s + gather_s, 0, gather_s}; /* whatever part is simulated */
+    double once[] = {small_s + tensor_s + gather_s, 0, gather_s}; /* do not depend on the simulated part */
     MPI_Allreduce(MPI_IN_PLACE, once, TIMES, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     MPI_Allreduce(MPI_IN_PLACE, &tensor_s, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     for (int i = 0; i < TIMES && s->rank == 0; i++)

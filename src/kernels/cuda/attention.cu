@@ -1,7 +1,7 @@
 /*
- * Attention: which kernels compute it, and what prepares it for them. Heads of the usual widths in VJ_BF16 go to tensor
- * cores, whatever the arrays are kept as: arrays of floats are rounded to a copy first, so that the results have the
- * same bits. All else goes to the simple kernels.
+ * Attention: the choice of kernels, and the preparation of their operands. In VJ_BF16 heads of the usual widths are
+ * computed on tensor cores, whatever the type of the arrays: arrays of floats are first rounded to a copy, so that the
+ * results have the same bits. The simple kernels compute everything else.
  */
 #include "attention.h"
 
@@ -16,7 +16,7 @@ struct alignas(16) chunk_of_bf16 {
     bf16 x[CHUNK];
 };
 
-/* Elements i .. i + 7, those from `left` on as zeros; 16 bytes at a time where they are bf16 and aligned. */
+/* Read elements i .. i + 7, those from `left` on as zeros; 16 bytes at a time if they are bf16 and aligned. */
 VJ_DEVICE void read_chunk(float x[CHUNK], const vj_array &a, int64_t i, int left, int whole)
 {
     if (whole) {
@@ -27,7 +27,7 @@ VJ_DEVICE void read_chunk(float x[CHUNK], const vj_array &a, int64_t i, int left
     }
 }
 
-/* The terms of all queries, four lanes for one head of one row. Reads dout and out once. */
+/* Compute the terms of all queries; four lanes take one head of one row. Reads dout and out once. */
 __global__ void __launch_bounds__(THREADS)
     row_terms(row_term *terms, attention a, const float *lse, int whole_dout, int whole_out)
 {
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(THREADS)
         terms[head * a.rows + row] = row_term{lse[row * a.heads + head] * 1.44269504088896340736f, sum};
 }
 
-/* to = from, rounded: two elements a thread, n is even. */
+/* to = from, rounded; n is even, and a thread takes two elements. */
 __global__ void __launch_bounds__(THREADS) round_to(uint32_t *to, vj_array from, int64_t n)
 {
     const int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 2;
@@ -75,13 +75,13 @@ int64_t padded(int64_t bytes)
     return (bytes + 255) / 256 * 256;
 }
 
-/* Do tensor cores compute it, written to `result`? They write pairs. */
+/* Return whether tensor cores compute this call and write `result`, which they write in pairs of elements. */
 bool takes_tiles(const attention *a, vj_array result)
 {
     return a->rounded && attention_tiles_present(a->d) && (result.type == VJ_TYPE_F32 || aligned(result, 4));
 }
 
-/* `array` of n elements as tensor cores read it: itself, or a copy at *scratch, which moves on. */
+/* Return `array` of n elements as tensor cores read it: itself, or a rounded copy at *scratch, which is advanced. */
 vj_array operand_of(vj_backend *be, vj_array array, int64_t n, char **scratch, const char *what)
 {
     if (is_operand(array)) return array;
@@ -110,7 +110,7 @@ attention describe(bool rounded, const vj_rows *rows, int D, int heads)
     return a;
 }
 
-/* By wgmma if `how` is not NULL and there is a kernel for heads of this width, else by mma. */
+/* Forward by wgmma if `how` is not NULL and there is a kernel for heads of this width, else by mma. */
 cudaError_t forward_on_tensor_cores(const attention &a, cudaStream_t stream, const vj_cuda_wgmma *how)
 {
     return how && attention_wgmma_present(a.d) ? attention_wgmma_forward(a, stream, how)
@@ -122,7 +122,7 @@ cudaError_t backward_on_tensor_cores(const attention &a, cudaStream_t stream, co
                                                : attention_tiles_backward(a, stream);
 }
 
-/* a.terms, made of a.dout, a.out and lse. */
+/* Compute the terms of all queries from a.dout, a.out and lse. */
 cudaError_t make_terms(const attention &a, row_term *terms, const float *lse, cudaStream_t stream)
 {
     const bool chunks = a.d % CHUNK == 0;

@@ -1,7 +1,7 @@
 /*
- * What the ways to compute attention share: tiles of bf16 on tensor cores, by instructions of all GPUs
- * (attention_tiles.cu) or of compute capability 9.0 (attention_wgmma.cu), and one number at a time for any width and
- * precision (attention_simple.cu). attention.cu chooses. For .cu files.
+ * Shared by the three implementations of attention: tiles of bf16 on tensor cores, by instructions of all GPUs
+ * (attention_tiles.cu) or of compute capability 9.0 (attention_wgmma.cu), and scalar code for any width and precision
+ * (attention_simple.cu). attention.cu chooses one. For .cu files.
  */
 #ifndef VJ_CUDA_ATTENTION_H
 #define VJ_CUDA_ATTENTION_H
@@ -10,12 +10,12 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/products.h"
 
-/* What backward needs to know of a query besides its row: log-sum-exp of its scores in base 2, and dout . out. */
+/* Two numbers of each query that backward needs: log-sum-exp of its scores in base 2, and dout . out. */
 struct alignas(8) row_term {
     float lse2, mean;
 };
 
-/* One call, as kernels are told of it. */
+/* The arguments of one call, passed to the kernels. */
 struct attention {
     const int32_t *offset; /* of the segments */
     int64_t rows;          /* of all segments */
@@ -27,16 +27,17 @@ struct attention {
     vj_array dqkv, dout;   /* backward */
     const row_term *terms; /* backward: [heads, rows] */
     int tiles;             /* of one head of the longest segment */
-    int rounded;           /* are operands rounded to bf16? */
+    int rounded;           /* 1: operands are rounded to bf16 */
 };
 
-/* What a block works at, a tile: rows row, row + 1, ... of a segment that begins at `first` and has `length` rows. */
+/* The tile of a block: rows row, row + 1, ... of a segment that begins at row `first` and has `length` rows. */
 struct block_place {
     int64_t first;
     int length, row, head;
 };
 
-/* Tiles of one head of one segment are neighbours, so that its keys and values stay in the L2 cache. */
+/* Return the place of tile `number`. Tiles of one head of one segment have consecutive numbers, so that its keys and
+ * values stay in the L2 cache. */
 VJ_DEVICE block_place place_at(const attention &a, unsigned number, int rows_of_tile)
 {
     const unsigned tile = number % (unsigned)a.tiles, rest = number / (unsigned)a.tiles;
@@ -44,7 +45,7 @@ VJ_DEVICE block_place place_at(const attention &a, unsigned number, int rows_of_
     const int first = a.offset[segment];
     return block_place{first, a.offset[segment + 1] - first, (int)tile * rows_of_tile, (int)head};
 }
-/* Where a block has one tile. */
+/* Return the place of this block, if each block has one tile. */
 VJ_DEVICE block_place place_of_block(const attention &a, int rows)
 {
     return place_at(a, blockIdx.x, rows);
@@ -55,7 +56,8 @@ VJ_DEVICE float read_element(const vj_array &a, int64_t i)
     return a.type == VJ_TYPE_BF16 ? widen(((const bf16 *)a.data)[i]) : ((const float *)a.data)[i];
 }
 
-/* The call's `tiles` of so many rows, and how many there are in all; 0, which no launch takes, if too many. */
+/* Set a->tiles for tiles of `rows_of_tile` rows and return the number of all tiles; 0, which makes a launch fail, if
+ * there are too many. */
 static inline unsigned attention_tiles(attention *a, int rows_of_tile)
 {
     a->tiles = (a->longest + rows_of_tile - 1) / rows_of_tile;
@@ -63,12 +65,13 @@ static inline unsigned attention_tiles(attention *a, int rows_of_tile)
     return all <= INT32_MAX ? (unsigned)all : 0;
 }
 
-/* attention_tiles.cu: is there a kernel for heads of this width? Operands are bf16, 16-byte aligned. */
+/* attention_tiles.cu. The first returns whether there is a kernel for heads of width d. Operands are bf16, 16-byte
+ * aligned. */
 bool attention_tiles_present(int d);
 cudaError_t attention_tiles_forward(attention a, cudaStream_t stream);
 cudaError_t attention_tiles_backward(attention a, cudaStream_t stream);
 
-/* attention_wgmma.cu: the same, on a device of which `how` tells. */
+/* attention_wgmma.cu: the same, on the device that `how` describes. */
 bool attention_wgmma_present(int d);
 cudaError_t attention_wgmma_forward(attention a, cudaStream_t stream, const vj_cuda_wgmma *how);
 cudaError_t attention_wgmma_backward(attention a, cudaStream_t stream, const vj_cuda_wgmma *how);

@@ -1,7 +1,7 @@
 /*
- * What attention on tensor cores shares, by mma.sync (attention_tiles.cu) and by wgmma (attention_wgmma.cu): rows of
- * heads in memory, and what happens to scores and sums in registers. A warp has M times 16 rows; of each eight columns
- * of a product its lanes have what mma() leaves them, and so does wgmma().
+ * Shared by attention with mma.sync (attention_tiles.cu) and with wgmma (attention_wgmma.cu): rows of heads in memory,
+ * and operations on scores and sums in registers. A warp has M times 16 rows; in each eight columns of a product its
+ * lanes hold the elements that mma() gives them, and wgmma() the same.
  */
 #ifndef VJ_CUDA_ATTENTION_ROWS_CUH
 #define VJ_CUDA_ATTENTION_ROWS_CUH
@@ -10,7 +10,7 @@
 
 /* ------------------------------------------------------------------------------------------------ rows in memory */
 
-/* Where rows are in global memory: bf16, 16-byte aligned. */
+/* Rows in global memory: bf16, 16-byte aligned. */
 struct rows_at {
     const bf16 *at;
     int stride;
@@ -25,7 +25,7 @@ VJ_DEVICE rows_at rows_of_dout(const attention &a, const block_place &p)
     return rows_at{(const bf16 *)a.dout.data + p.first * a.D + (int64_t)p.head * a.d, a.D};
 }
 
-/* The terms of a segment's queries in the block's head. */
+/* Return the terms of a segment's queries in the block's head. */
 VJ_DEVICE const row_term *terms_of(const attention &a, const block_place &p)
 {
     return a.terms + p.head * a.rows + p.first;
@@ -33,7 +33,7 @@ VJ_DEVICE const row_term *terms_of(const attention &a, const block_place &p)
 
 /* ------------------------------------------------------------------------------------------------ registers */
 
-/* A number for each row that a lane has part of: half of 16 rows by half. */
+/* A number for each row that a lane has elements of: two in each 16 rows. */
 template <int M> struct row_numbers {
     float of[M][2];
 };
@@ -56,7 +56,7 @@ VJ_DEVICE int column_of(int n, int i)
     return n * 8 + (int)threadIdx.x % 4 * 2 + i % 2;
 }
 
-/* Results of a product, rounded, as the left operand of the next: lanes hold the same elements of both. */
+/* Round the result of a product to the left operand of the next; lanes hold the same elements of both. */
 template <int M, int N> VJ_DEVICE void as_operand(uint32_t a[M][N / 16][4], const float c[M][N / 8][4])
 {
     VJ_UNROLL
@@ -69,7 +69,7 @@ template <int M, int N> VJ_DEVICE void as_operand(uint32_t a[M][N / 16][4], cons
     }
 }
 
-/* Elements i and i + 1; i is even. */
+/* Write elements i and i + 1; i is even. */
 VJ_DEVICE void write_pair(const vj_array &a, int64_t i, float x, float y)
 {
     if (a.type == VJ_TYPE_BF16) {
@@ -80,7 +80,7 @@ VJ_DEVICE void write_pair(const vj_array &a, int64_t i, float x, float y)
     }
 }
 
-/* The warp's rows of a result, times their factors, those below `rows`: row 0 is at element `at`. */
+/* Write the warp's rows of a result below `rows`, times their factors; row 0 is at element `at`. */
 template <int M, int d>
 VJ_DEVICE void write_rows(const vj_array &a, int64_t at, int64_t stride, int rows, const float c[M][d / 8][4],
                           const row_numbers<M> &factor)
@@ -102,7 +102,7 @@ VJ_DEVICE void write_rows(const vj_array &a, int64_t at, int64_t stride, int row
 
 /* ------------------------------------------------------------------------------------------------ softmax */
 
-/* Over the four lanes that hold a row. */
+/* Maximum and sum over the four lanes that hold a row. */
 VJ_DEVICE float row_max(float x)
 {
     x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
@@ -114,7 +114,7 @@ VJ_DEVICE float row_sum(float x)
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-/* What a warp knows of its rows so far, relative to the largest score: a lane sums its own columns. */
+/* The running softmax of a warp's rows: largest score so far; sums relative to it, in each lane of its columns. */
 template <int M> struct softmax_state {
     float most[M][2], sum[M][2];
 };
@@ -129,9 +129,9 @@ template <int M> VJ_DEVICE void begin_softmax(softmax_state<M> &state)
 }
 
 /*
- * Scores of a tile of keys, of which `keys` exist, become exponentials relative to the largest score so far. Returns
- * what sums of earlier tiles fade by. Keys that do not exist get minus infinity before the maximum, which is finite
- * from the start: no tile makes a NaN.
+ * Replace the scores of a tile of keys, of which `keys` exist, by exponentials relative to the largest score so far.
+ * Returns the factor for sums of earlier tiles. Keys that do not exist get minus infinity before the maximum is taken,
+ * which is finite from the start, so no tile leads to a NaN.
  */
 template <int M, int TILE>
 VJ_DEVICE row_numbers<M> soften(float s[M][TILE / 8][4], softmax_state<M> &state, int keys, float factor)
@@ -187,8 +187,8 @@ template <int M, int d> VJ_DEVICE void scale_rows(float c[M][d / 8][4], const ro
 }
 
 /*
- * After the last tile: what sums of values are to be multiplied by. Writes lse of the warp's rows, those below `rows`,
- * of which the first is `first` of all.
+ * After the last tile, return the factors for sums of values. Writes lse of the warp's rows below `rows`; `first` is
+ * the number of its first row among all.
  */
 template <int M>
 VJ_DEVICE row_numbers<M> finish_softmax(const softmax_state<M> &state, const attention &a, int64_t first, int rows,
@@ -211,7 +211,7 @@ VJ_DEVICE row_numbers<M> finish_softmax(const softmax_state<M> &state, const att
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-/* Terms of the warp's rows, where these are queries; those below `rows` exist. */
+/* Load the terms of the warp's rows, which are queries; those below `rows` exist. */
 template <int M> VJ_DEVICE void load_terms(row_term term[M][2], const row_term *from, int rows)
 {
     VJ_UNROLL
@@ -225,7 +225,7 @@ template <int M> VJ_DEVICE void load_terms(row_term term[M][2], const row_term *
 }
 
 /*
- * Scores become probabilities again; those of columns from `columns` on, keys that do not exist, become zero.
+ * Compute probabilities from scores, in place; columns from `columns` on are keys that do not exist and become zero.
  * term(m, n, i) is the term of the query of an element.
  */
 template <int M, int N, class F>
@@ -244,7 +244,7 @@ VJ_DEVICE void probabilities(float p[M][N / 8][4], float factor, int columns, co
     }
 }
 
-/* Gradients of probabilities p become gradients of scores, but for the scale. */
+/* Compute gradients of scores, without the scale, from gradients of probabilities p, in place. */
 template <int M, int N, class F>
 VJ_DEVICE void score_gradients(float ds[M][N / 8][4], const float p[M][N / 8][4], const F &term)
 {

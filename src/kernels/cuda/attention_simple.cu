@@ -1,6 +1,6 @@
 /*
  * Attention for any width of heads and any alignment, in floats or with operands rounded to bf16: a warp takes one row,
- * its 32 lanes 32 rows of the other side. For tests, parity and odd widths.
+ * and its 32 lanes take 32 rows of the other side. For tests, parity and unusual widths.
  */
 #include "attention.h"
 
@@ -10,21 +10,21 @@ namespace
 enum { MOST_WARPS = 8, LANES = 32 };
 
 /*
- * Shared memory of a block; behind it four rows of d floats for each warp. `piece`: 32 columns of rows of the other
- * side, an odd number apart, so that lanes read different banks.
+ * Shared memory of a block, followed by four rows of d floats for each warp. `piece`: 32 columns of 32 rows of the
+ * other side; the distance of rows is odd, so that lanes read different banks.
  */
 struct room {
     float piece[LANES][LANES + 1];
     float weight[2][MOST_WARPS][LANES];
 };
 
-/* Four rows of a warp. */
+/* Return the four rows of a warp. */
 VJ_DEVICE float *rows_of_warp(room &m, int warp, int d)
 {
     return reinterpret_cast<float *>(&m + 1) + (int64_t)warp * 4 * d;
 }
 
-/* Some columns of a segment's rows: q, k, v or dout of one head. */
+/* One operand: q, k, v or dout of one head, which is some columns of a segment's rows. */
 struct side {
     vj_array array;
     int64_t at, stride;
@@ -40,7 +40,7 @@ VJ_DEVICE float read_side(const side &s, int row, int x)
     return rounded_if(s.rounded, read_element(s.array, s.at + row * s.stride + x));
 }
 
-/* Part 0, 1 or 2 of qkv. */
+/* Return q, k or v (part 0, 1 or 2). */
 VJ_DEVICE side side_of_qkv(const attention &a, const block_place &p, int part)
 {
     return side{a.qkv, (p.first * 3 + part) * a.D + (int64_t)p.head * a.d, 3 * (int64_t)a.D, a.rounded};
@@ -58,13 +58,14 @@ VJ_DEVICE void write_element(const vj_array &a, int64_t i, float x)
         ((float *)a.data)[i] = x;
 }
 
-/* The warp's own row, or zeros, to shared memory. */
+/* Copy the warp's own row, or zeros if it does not exist, to shared memory. */
 VJ_DEVICE void keep_row(float *to, const side &from, int row, int length, int d)
 {
     for (int x = (int)threadIdx.x % LANES; x < d; x += LANES) to[x] = row < length ? read_side(from, row, x) : 0;
 }
 
-/* The warp's own row times row `row` + lane of the other side. The whole block reads that, piece by piece. */
+/* Return the product of the warp's own row and row `row` + lane of the other side, which the whole block reads, piece
+ * by piece. */
 VJ_DEVICE float dot(room &m, const float *own, const side &other, int row, int length, int d)
 {
     const int lane = (int)threadIdx.x % LANES;
@@ -80,7 +81,7 @@ VJ_DEVICE float dot(room &m, const float *own, const side &other, int row, int l
     return sum;
 }
 
-/* sum = sum * fade + weights times rows of the other side, lanes along the row. */
+/* sum = sum * fade + weights times rows of the other side; lanes run along the row. */
 VJ_DEVICE void add_rows(float *sum, float fade, const float *weight, const side &other, int row, int length, int d)
 {
     const int n = length - row < LANES ? length - row : LANES;
@@ -135,8 +136,8 @@ __global__ void __launch_bounds__(MOST_WARPS *LANES) simple_forward(attention a)
 }
 
 /*
- * `of_keys`: a warp takes a key, past all queries, and sums dk and dv; else a query, past all keys, and sums dq. `one`
- * is the side that scores are made of, `two` the one that gradients of probabilities are made of.
+ * `of_keys`: a warp takes a key and sums its dk and dv over all queries; else it takes a query and sums its dq over all
+ * keys. Scores are products with `one`, gradients of probabilities are products with `two`.
  */
 template <bool of_keys> __global__ void __launch_bounds__(MOST_WARPS *LANES) simple_backward(attention a)
 {
@@ -176,7 +177,7 @@ template <bool of_keys> __global__ void __launch_bounds__(MOST_WARPS *LANES) sim
     }
 }
 
-/* Launch with as many warps a block as have room for their rows in shared memory. */
+/* Launch with as many warps in a block as shared memory has room for. */
 cudaError_t launch_simple(void (*kernel)(attention), attention a, cudaStream_t stream)
 {
     const size_t rows = 4 * (size_t)a.d * sizeof(float), most = 96 * 1024;

@@ -1,19 +1,19 @@
 /*
- * Attention on tensor cores (mma.sync, all GPUs from sm_80 on), for heads of some widths. A warp keeps 16 or 32 of its
- * own rows in registers as operands and goes past the rows of the other side, tile by tile, which come by cp.async
- * while the tile before is worked at. Scores stay in registers: as a product leaves them, they are the left operand of
- * the next one (Dao 2022 for the order of work).
+ * Attention on tensor cores (mma.sync, all GPUs from sm_80 on), for heads of some widths. A warp keeps 16 or 32 rows of
+ * its own in registers as operands and multiplies them with the rows of the other side, tile by tile. Each tile is
+ * copied by cp.async during the work on the previous one. Scores stay in registers: the result of a product has the
+ * layout of the left operand of the next (order of work as in Dao 2022).
  *
  * Forward: own rows are queries. Backward is two kernels that share nothing, so no sum waits for another block and each
- * has one order: own rows are keys (dk, dv: 4 products), then queries (dq: 3 products); both make the probabilities
- * again from lse.
+ * has a fixed order: own rows are keys (dk, dv: 4 products), then queries (dq: 3 products); both recompute the
+ * probabilities from lse.
  *
  * What limits them: for 16 own rows and 16 others of width d = 64 a warp issues 16 mma, 8 ldmatrix and 8 exponentials
- * forward; 32 mma and 16 ldmatrix for keys, 24 and 12 for queries. With 32 own rows the same ldmatrix serve twice the
+ * forward; 32 mma and 16 ldmatrix for keys, 24 and 12 for queries. With 32 own rows each ldmatrix serves twice as many
  * products. A multiprocessor of sm_80 takes two cycles for an mma, four for an ldmatrix, two for 32 exponentials: at 16
  * rows tensor cores and shared memory are equally busy, at 32 rows tensor cores are the limit. At d = 24 (6 mma, 3
- * ldmatrix, 8 exponentials) it is the exponentials. Global memory: a tile of the other side is read once for 64 or 128
- * own rows, mostly from the L2 cache.
+ * ldmatrix, 8 exponentials) the exponentials are the limit. Global memory: a tile of the other side is read once for 64
+ * or 128 own rows, mostly from the L2 cache.
  */
 #include <type_traits>
 
@@ -25,14 +25,14 @@ namespace
 enum { WARPS = 4, THREADS = 32 * WARPS };
 
 /*
- * How a kernel divides its work, by the width of heads: as many own rows as registers hold without spilling, and no
- * more shared memory than lets `blocks` of them run on a multiprocessor of sm_80 (164 KB).
+ * How a kernel divides its work, by the width of heads: as many own rows as fit in registers without spilling, and so
+ * little shared memory that `blocks` blocks run on a multiprocessor of sm_80 (164 KB).
  */
 struct plan {
-    int sixteens; /* own rows of a warp, in sixteens */
+    int sixteens; /* own rows of a warp / 16 */
     int tile;     /* rows of the other side in shared memory */
-    int part;     /* columns of scores at a time, of those */
-    int blocks;   /* of a multiprocessor, at least */
+    int part;     /* of these rows, how many are multiplied at a time */
+    int blocks;   /* least number of blocks on a multiprocessor */
 };
 
 /*
@@ -40,14 +40,14 @@ struct plan {
  * in different banks.
  */
 template <int d> constexpr int stride_of = (d / 8 | 1) * 8;
-/* Left operands of depth d: fragments of depth 16, the last one may be half used. */
+/* Number of fragments, of depth 16, of a left operand of depth d; the last one may be half used. */
 template <int d> constexpr int steps_of = (d + 15) / 16;
 
 /* ------------------------------------------------------------------------------------------------ tiles of rows */
 
 /*
- * Start to copy rows row .. row + n - 1; those from `length` on become zeros. A thread takes the same 16 bytes of every
- * so-manieth row, so that its addresses are one apart from constants.
+ * Start to copy rows row .. row + n - 1; those from `length` on become zeros. A thread copies the same 16 bytes of
+ * every `together`-th row, so that all its addresses are one address plus constants.
  */
 template <int d, int n> VJ_DEVICE void fetch(bf16 *to, const rows_at &from, int row, int length)
 {
@@ -65,7 +65,7 @@ template <int d, int n> VJ_DEVICE void fetch(bf16 *to, const rows_at &from, int 
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-/* The warp's 16 M rows of depth d as left operands. */
+/* Load the warp's 16 M rows of depth d as left operands. */
 template <int M, int d> VJ_DEVICE void load_operand(uint32_t a[M][steps_of<d>][4], const bf16 *rows)
 {
     const int lane = (int)threadIdx.x % 32;
@@ -148,7 +148,7 @@ VJ_DEVICE void times_columns(float c[M][d / 8][4], const uint32_t a[M][K / 16][4
 /* ------------------------------------------------------------------------------------------------ forward */
 
 // clang-format off
-template <int d> constexpr plan forward_plan = /* all columns of a tile at once: each tile scales the sums anew */
+template <int d> constexpr plan forward_plan = /* all columns of a tile at once, because each tile scales the sums again */
     d <= 24 ? plan{2, 64, 64, 3} :
     d <= 64 ? plan{2, 64, 64, 2} :
     d <= 80 ? plan{2, 48, 48, 2} :
@@ -161,7 +161,7 @@ template <int d> struct forward_room {
     bf16 keys[2][forward_plan<d>.tile * stride_of<d>], values[2][forward_plan<d>.tile * stride_of<d>];
 };
 
-/* One tile of keys, of which `keys` exist: scores, softmax, sum of values. */
+/* Process one tile of keys, of which `keys` exist: scores, softmax, sum of values. */
 template <int M, int TILE, int d>
 VJ_DEVICE void forward_tile(float o[M][d / 8][4], softmax_state<M> &state, const uint32_t q[M][steps_of<d>][4],
                             const bf16 *key_rows, const bf16 *value_rows, int keys, float factor)
@@ -209,7 +209,7 @@ template <int d> __global__ void __launch_bounds__(THREADS, forward_plan<d>.bloc
     }
     if (left <= 0) return;
 
-    const block_place end = place_of_block(a, rows); /* looked up again: it need not stay in registers until here */
+    const block_place end = place_of_block(a, rows); /* computed again, to free registers until here */
     const int64_t first = end.first + end.row + own;
     const row_numbers<M> inverse = finish_softmax(state, a, first, left, end.head);
     write_rows<M, d>(a.out, first * a.D + (int64_t)end.head * d, a.D, left, o, inverse);
@@ -218,8 +218,8 @@ template <int d> __global__ void __launch_bounds__(THREADS, forward_plan<d>.bloc
 /* ------------------------------------------------------------------------------------------------ backward */
 
 /*
- * Own rows are keys (`of_keys`) or queries. Of the scores with a tile of the other side, some columns at a time are
- * enough: nothing but sums lives longer. So registers suffice for two operands and up to two sums.
+ * Own rows are keys (`of_keys`) or queries. The scores with a tile of the other side are computed some columns at a
+ * time, since only sums live longer. So registers suffice for two operands and up to two sums.
  */
 // clang-format off
 template <int d> constexpr plan keys_plan =
@@ -250,10 +250,10 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
                   PART = backward_plan<d, of_keys>.part;
     const block_place place = place_of_block(a, rows);
     if (place.row >= place.length) return;
-    constexpr bool again = of_keys && d > 96; /* registers do not hold the second operand as well */
+    constexpr bool again = of_keys && d > 96; /* the second operand does not fit in registers too and is loaded again */
     typedef backward_room<d, of_keys> room_type;
     room_type &room = shared<room_type>();
-    /* Scores are products of sides 0, gradients of probabilities of sides 1. */
+    /* Scores are products of the sides 0, gradients of probabilities are products of the sides 1. */
     const rows_at other0 = rows_of_qkv(a, place, of_keys ? 0 : 1);
     const rows_at other1 = of_keys ? rows_of_dout(a, place) : rows_of_qkv(a, place, 2);
     const row_term *const terms = terms_of(a, place);
@@ -264,7 +264,7 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
     fetch<d, TILE>(room.other[0][0], other0, 0, place.length);
     fetch<d, TILE>(room.other[0][1], other1, 0, place.length);
     copy_commit();
-    const int mine = (int)threadIdx.x; /* of a tile, the query whose term this thread fetches */
+    const int mine = (int)threadIdx.x; /* the query of a tile whose term this thread loads */
     if (of_keys && mine < TILE) room.terms[0][mine] = mine < place.length ? terms[mine] : row_term{0, 0};
     copy_wait<0>();
     __syncthreads();
@@ -295,7 +295,8 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
                 const auto term = [&](int m, int n, int i) {
                     return of_keys ? room.terms[stage][part + column_of(n, i)] : own_terms[m][i / 2];
                 };
-                /* Of keys all columns are queries: zeros in q and dout where these do not exist add nothing. */
+                /* With of_keys the columns are queries; those that do not exist have zeros in q and dout and add
+                 * nothing. */
                 probabilities<M, PART>(p, a.factor, of_keys ? PART : others - part, term);
                 score_gradients<M, PART>(ds, p, term);
                 uint32_t operand[M][PART / 16][4];
@@ -320,7 +321,7 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
 
 /* ------------------------------------------------------------------------------------------------ launches */
 
-enum { LEAST_SHARED = 99 * 1024 }; /* what a block may have on any GPU since sm_80 */
+enum { LEAST_SHARED = 99 * 1024 }; /* shared memory that a block may have on any GPU since sm_80 */
 
 template <int d> cudaError_t forward_of(attention a, cudaStream_t stream)
 {
@@ -336,7 +337,7 @@ template <int d, bool of_keys> cudaError_t backward_of(attention a, cudaStream_t
     return launch(tiles_backward<d, of_keys>, blocks, THREADS, sizeof(backward_room<d, of_keys>), stream, a);
 }
 
-/* Call f with the width as a constant, if it is one of those there are kernels for. */
+/* Call f with the width as a constant; returns false if there is no kernel for it. */
 template <int... widths, class F> bool for_width(int d, F f)
 {
     return ((d == widths && (f(std::integral_constant<int, widths>()), true)) || ...);

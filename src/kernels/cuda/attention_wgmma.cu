@@ -2,16 +2,19 @@
  * Attention by warp groups, for heads of the usual widths on GPUs of compute capability 9.0. A block takes tiles of 128
  * own rows, one after the other. Its first warp group copies rows to shared memory (cp.async): the own rows of a tile
  * and, tile by tile, the rows of the other side, into a ring. Two more warp groups have 64 own rows each and multiply
- * (wgmma). Scores stay in registers: as a product leaves them, they are the left operand of the next one. As in
- * product_wgmma.cu, two barriers stand at each place of the ring: `full` ends a phase when its rows are there, `empty`
- * when all warps have read them.
+ * (wgmma). Scores stay in registers: the result of a product has the layout of the left operand of the next. As in
+ * product_wgmma.cu, each place of the ring has two barriers: a phase of `full` ends when its rows are complete, a phase
+ * of `empty` when all warps have read them.
  *
- * Forward: own rows are queries. While a warp group makes exponentials of a tile's scores, its product of the
- * exponentials before with their values goes on. Backward is two kernels as in attention_tiles.cu: own rows are keys,
- * then queries. No sum waits for another block and each has one order.
+ * The two groups take turns: one starts its products when the other has started its own and goes on to exponentials. So
+ * the products of one run at the same time as the exponentials of the other. Results do not depend on it.
  *
- * Why not TMA: a tile of it would bring rows of the next segment, and a NaN among these would spoil this one's sums. A
- * copy leaves out what does not exist.
+ * Forward: own rows are queries. While a warp group computes exponentials of a tile's scores, its product of the
+ * previous tile's exponentials and values runs. Backward is two kernels as in attention_tiles.cu: own rows are keys,
+ * then queries. No sum waits for another block, and each has a fixed order.
+ *
+ * Why not TMA: it would load rows of the next segment with a tile, and a NaN in these would get into the sums of this
+ * segment. cp.async leaves such rows out.
  */
 #include "attention_rows.cuh"
 #include "kernels/cuda/hopper.h"
@@ -23,7 +26,7 @@ enum { CONSUMERS = 2, GROUP_ROWS = 64, OWN_ROWS = CONSUMERS * GROUP_ROWS };
 enum { THREADS = WARP_GROUP * (1 + CONSUMERS), CONSUMER_WARPS = CONSUMERS * WARP_GROUP / 32 };
 enum { SQUARE_COLUMNS = 64 };
 
-/* How a kernel divides its work, by the width of heads: what shared memory and registers allow. */
+/* How a kernel divides its work, by the width of heads: as shared memory and registers allow. */
 struct plan {
     int tile;   /* rows of the other side at a time */
     int stages; /* of the ring */
@@ -34,8 +37,8 @@ template <int d> constexpr plan backward_plan = plan{64, 4};
 /* ------------------------------------------------------------------------------------------------ shared memory */
 
 /*
- * Rows lie as wgmma reads them with the 128-byte swizzle, be it as rows of depth or as depth of columns: 64 columns of
- * all rows, then the next 64. Of a row's eight pieces of 16 bytes, piece i is at place i ^ row % 8.
+ * The layout of rows, as wgmma reads it with the 128-byte swizzle, whether the depth runs along the rows or across
+ * them: 64 columns of all rows, then the next 64. Of a row's eight pieces of 16 bytes, piece i is at place i ^ row % 8.
  */
 template <int d> constexpr int squares_of = (d + SQUARE_COLUMNS - 1) / SQUARE_COLUMNS;
 template <int d, int n> struct alignas(EIGHT_ROWS_BYTES) rows_of {
@@ -43,7 +46,7 @@ template <int d, int n> struct alignas(EIGHT_ROWS_BYTES) rows_of {
 };
 
 template <int STAGES> struct ring_barriers {
-    phase_barrier full[STAGES], empty[STAGES], own_empty;
+    phase_barrier full[STAGES], empty[STAGES], own_empty, turn[CONSUMERS];
 };
 
 template <int STAGES> VJ_DEVICE void begin_ring(ring_barriers<STAGES> &ring)
@@ -54,13 +57,14 @@ template <int STAGES> VJ_DEVICE void begin_ring(ring_barriers<STAGES> &ring)
             phase_init(&ring.empty[i], CONSUMER_WARPS);
         }
         phase_init(&ring.own_empty, CONSUMER_WARPS);
+        for (int i = 0; i < CONSUMERS; i++) phase_init(&ring.turn[i], CONSUMER_WARPS / CONSUMERS);
         phase_init_done();
     }
     __syncthreads();
 }
 
-/* Start to copy rows row .. row + n - 1; those from `length` on become zeros. By all threads of the first warp group.
- */
+/* Start to copy rows row .. row + n - 1; those from `length` on become zeros. All threads of the first warp group call
+ * it. */
 template <int d, int n> VJ_DEVICE void fetch(rows_of<d, n> &to, const rows_at &from, int row, int length)
 {
     constexpr int pieces = d / 8, together = WARP_GROUP / pieces; /* rows at once */
@@ -77,14 +81,15 @@ template <int d, int n> VJ_DEVICE void fetch(rows_of<d, n> &to, const rows_at &f
     }
 }
 
-/* The first warp group's place in the ring, and the one it filled before, while its rows are on their way; or -1. */
+/* The first warp group's place in the ring, and the stage it filled before, if its rows are still being copied; else
+ * -1. */
 struct filling {
     ring_place at = {0, 1};
     int before = -1;
     uint32_t own_parity = 1;
 };
 
-/* Once all but the last `pending` groups of copies have come, the place before can be read. */
+/* Wait until all but the last `pending` groups of copies are complete, then release the previous place for reading. */
 template <int pending, int STAGES> VJ_DEVICE void hand_over(filling *f, ring_barriers<STAGES> &ring)
 {
     copy_wait<pending>();
@@ -94,7 +99,8 @@ template <int pending, int STAGES> VJ_DEVICE void hand_over(filling *f, ring_bar
     f->before = -1;
 }
 
-/* Until all have read the own rows of the tile before; for that they need its last place of the ring. */
+/* Wait until all have read the own rows of the previous tile. They need its last place of the ring first, so it is
+ * released. */
 template <int STAGES> VJ_DEVICE void wait_for_own(filling *f, ring_barriers<STAGES> &ring, uint32_t *late)
 {
     hand_over<0>(f, ring);
@@ -102,7 +108,7 @@ template <int STAGES> VJ_DEVICE void wait_for_own(filling *f, ring_barriers<STAG
     f->own_parity ^= 1;
 }
 
-/* What was fetched belongs to this place: go on to the next. */
+/* All copies for this place are started: go on to the next place. */
 template <int STAGES> VJ_DEVICE void fetched(filling *f, ring_barriers<STAGES> &ring)
 {
     copy_commit();
@@ -111,7 +117,7 @@ template <int STAGES> VJ_DEVICE void fetched(filling *f, ring_barriers<STAGES> &
     go_on<STAGES>(&f->at);
 }
 
-/* A warp has read a place of the ring. */
+/* Tell that this warp has read a place of the ring. */
 template <int STAGES> VJ_DEVICE void give_back(ring_barriers<STAGES> &ring, const ring_place &read)
 {
     if (threadIdx.x % 32 == 0) phase_arrive(&ring.empty[read.stage]);
@@ -121,11 +127,33 @@ template <int STAGES> VJ_DEVICE void give_back_own(ring_barriers<STAGES> &ring)
     if (threadIdx.x % 32 == 0) phase_arrive(&ring.own_empty);
 }
 
-/* A warp group without rows of its own lets `steps` places of the ring, and the own rows, go by. */
-template <int STAGES> VJ_DEVICE void let_go_by(ring_barriers<STAGES> &ring, ring_place *at, int steps, uint32_t *late)
+/* A group's turns to start products. */
+struct turns {
+    int group;
+    uint32_t parity; /* at first 1 for group 0, whose turn it is, and 0 for the other */
+};
+template <int STAGES> VJ_DEVICE void take_turn(ring_barriers<STAGES> &ring, turns *mine, uint32_t *late)
+{
+    phase_wait(&ring.turn[mine->group], mine->parity, late);
+    mine->parity ^= 1;
+}
+template <int STAGES> VJ_DEVICE void end_turn(ring_barriers<STAGES> &ring, const turns &mine)
+{
+    __syncwarp(); /* all lanes have seen that it was their turn, so the next phase of its barrier may end */
+    if (threadIdx.x % 32 == 0) phase_arrive(&ring.turn[1 - mine.group]);
+}
+
+/* For a warp group without rows of its own: pass over `steps` places of the ring, their turns, and the own rows. */
+template <int STAGES>
+VJ_DEVICE void let_go_by(ring_barriers<STAGES> &ring, ring_place *at, turns *mine, int steps, int turns_of_step,
+                         uint32_t *late)
 {
     for (int step = 0; step < steps; step++) {
         phase_wait(&ring.full[at->stage], at->parity, late);
+        for (int i = 0; i < turns_of_step; i++) {
+            take_turn(ring, mine, late);
+            end_turn(ring, *mine);
+        }
         give_back(ring, *at);
         go_on<STAGES>(at);
     }
@@ -139,7 +167,7 @@ template <int TILE> VJ_DEVICE int tiles_of(int length)
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-/* The warp's 16 of its group's own rows, as left operands: a lane has what it has of mma()'s. */
+/* Load the warp's 16 rows of its group's own rows as left operands, in the layout of mma(). */
 template <int d> VJ_DEVICE void load_own(uint32_t a[d / 16][4], const rows_of<d, OWN_ROWS> &own, int warp)
 {
     const int lane = (int)threadIdx.x % 32, row = warp * 16 + lane % 16;
@@ -150,7 +178,7 @@ template <int d> VJ_DEVICE void load_own(uint32_t a[d / 16][4], const rows_of<d,
     }
 }
 
-/* How far k of depth are from the first of them, in bytes, in tiles of n rows. */
+/* Return the distance in bytes of step k of the depth from the first, in tiles of n rows. */
 template <int n> VJ_DEVICE constexpr int deeper(int k)
 {
     return k / SQUARE_COLUMNS * n * SQUARE_COLUMNS * 2 + k % SQUARE_COLUMNS * 2;
@@ -164,7 +192,7 @@ VJ_DEVICE void times_rows(float c[1][N / 8][4], const uint32_t own[d / 16][4], c
     VJ_UNROLL
     for (int k = 0; k < d; k += 16) wgmma<N, false>(&c[0][0][0], own[k / 16], operand_at(b, deeper<N>(k)), k > 0);
 }
-/* The same from shared memory, from the group's first own row on. */
+/* The same with own rows from shared memory, from the group's first row on. */
 template <int d, int N>
 VJ_DEVICE void times_rows(float c[1][N / 8][4], const rows_of<d, OWN_ROWS> &own, int group, const rows_of<d, N> &other)
 {
@@ -192,7 +220,7 @@ template <int N, int pending = 0> VJ_DEVICE void results(float c[1][N / 8][4])
 
 /* ------------------------------------------------------------------------------------------------ forward */
 
-/* The values of a step are those of the keys of the step before, since they are needed one step later. */
+/* The values in a stage belong to the keys of the previous stage, since they are needed one step later. */
 template <int d> struct forward_stage {
     rows_of<d, forward_plan<d>.tile> keys, values;
 };
@@ -224,10 +252,10 @@ template <int d> VJ_DEVICE void fill_forward(forward_room<d> &room, const attent
     hand_over<0>(&f, room.ring);
 }
 
-/* The tile of 64 queries: o, before it is divided by the sums of exponentials. */
+/* Compute o of a tile of 64 queries, not yet divided by the sums of exponentials. */
 template <int d>
 VJ_DEVICE void attend(float o[1][d / 8][4], softmax_state<1> &state, forward_room<d> &room, int warp, int length,
-                      float factor, ring_place *at, uint32_t *late)
+                      float factor, ring_place *at, turns *mine, uint32_t *late)
 {
     constexpr int TILE = forward_plan<d>.tile;
     const int tiles = tiles_of<TILE>(length);
@@ -235,9 +263,11 @@ VJ_DEVICE void attend(float o[1][d / 8][4], softmax_state<1> &state, forward_roo
     uint32_t queries[d / 16][4], p[1][TILE / 16][4];
     phase_wait(&room.ring.full[at->stage], at->parity, late);
     load_own<d>(queries, room.queries, warp);
+    take_turn(room.ring, mine, late);
     wgmma_fence();
     times_rows<d>(s, queries, room.stage[at->stage].keys);
     wgmma_commit();
+    end_turn(room.ring, *mine);
     results<TILE>(s);
     give_back_own(room.ring);
     give_back(room.ring, *at);
@@ -247,14 +277,16 @@ VJ_DEVICE void attend(float o[1][d / 8][4], softmax_state<1> &state, forward_roo
     phase_wait(&room.ring.full[at->stage], at->parity, late);
     for (int step = 1; step < tiles; step++) {
         const forward_stage<d> &in = room.stage[at->stage];
+        take_turn(room.ring, mine, late);
         wgmma_fence();
         times_rows<d>(s, queries, in.keys);
         wgmma_commit();
         times_columns<d>(o, p, in.values, step > 1);
         wgmma_commit();
+        end_turn(room.ring, *mine);
         results<TILE, 1>(s);
         const row_numbers<1> fade = soften<1, TILE>(s, state, length - step * TILE, factor);
-        here<TILE / 2>(&s[0][0][0]); /* while the product with the values goes on, for which to wait comes later */
+        here<TILE / 2>(&s[0][0][0]); /* while the product with the values runs, which is waited for later */
         const ring_place read = *at;
         go_on<forward_plan<d>.stages>(at);
         phase_wait(&room.ring.full[at->stage], at->parity, late);
@@ -263,9 +295,11 @@ VJ_DEVICE void attend(float o[1][d / 8][4], softmax_state<1> &state, forward_roo
         scale_rows<1, d>(o, fade);
         as_operand<1, TILE>(p, s);
     }
+    take_turn(room.ring, mine, late);
     wgmma_fence();
     times_columns<d>(o, p, room.stage[at->stage].values, tiles > 1);
     wgmma_commit();
+    end_turn(room.ring, *mine);
     results<d>(o);
     give_back(room.ring, *at);
     go_on<forward_plan<d>.stages>(at);
@@ -275,18 +309,19 @@ template <int d> VJ_DEVICE void attend_all(forward_room<d> &room, const attentio
 {
     const int warp = (int)threadIdx.x / 32 - WARP_GROUP / 32, group = warp / (WARP_GROUP / 32);
     ring_place at = {0, 0};
+    turns mine = {group, group == 0};
     for (unsigned number = blockIdx.x; number < all; number += gridDim.x) {
         const block_place place = place_at(a, number, OWN_ROWS);
         if (place.row >= place.length) continue;
         if (place.row + group * GROUP_ROWS >= place.length) {
-            let_go_by(room.ring, &at, tiles_of<forward_plan<d>.tile>(place.length) + 1, late);
+            let_go_by(room.ring, &at, &mine, tiles_of<forward_plan<d>.tile>(place.length) + 1, 1, late);
             continue;
         }
         float o[1][d / 8][4] = {};
         softmax_state<1> state;
         begin_softmax(state);
-        attend<d>(o, state, room, warp, place.length, a.factor, &at, late);
-        const block_place end = place_at(a, number, OWN_ROWS); /* again: it need not stay in registers until here */
+        attend<d>(o, state, room, warp, place.length, a.factor, &at, &mine, late);
+        const block_place end = place_at(a, number, OWN_ROWS);        /* computed again, to free registers */
         const int own = end.row + warp * 16, left = end.length - own; /* of this warp */
         const row_numbers<1> inverse = finish_softmax(state, a, (int64_t)end.first + own, left, end.head);
         write_rows<1, d>(a.out, (end.first + own) * a.D + (int64_t)end.head * d, a.D, left, o, inverse);
@@ -310,7 +345,7 @@ template <int d> __global__ void __launch_bounds__(THREADS, 1) wgmma_forward(att
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-/* Scores are products of rows 0 of both sides, gradients of probabilities of rows 1. */
+/* Scores are products of rows 0 of both sides, gradients of probabilities are products of rows 1. */
 template <int d, bool of_keys> struct backward_stage {
     rows_of<d, backward_plan<d>.tile> other0, other1;
     row_term terms[of_keys ? backward_plan<d>.tile : 1]; /* of the queries */
@@ -325,7 +360,7 @@ template <int d, bool of_keys>
 VJ_DEVICE void fill_backward(backward_room<d, of_keys> &room, const attention &a, unsigned all, uint32_t *late)
 {
     constexpr int TILE = backward_plan<d>.tile;
-    const int mine = (int)threadIdx.x; /* of a tile, the query whose term this thread brings */
+    const int mine = (int)threadIdx.x; /* the query of a tile whose term this thread loads */
     filling f;
     for (unsigned number = blockIdx.x; number < all; number += gridDim.x) {
         const block_place place = place_at(a, number, OWN_ROWS);
@@ -349,17 +384,17 @@ VJ_DEVICE void fill_backward(backward_room<d, of_keys> &room, const attention &a
     hand_over<0>(&f, room.ring);
 }
 
-/* Where registers hold the own rows: then they need not be read from shared memory for each product. */
+/* Whether the own rows fit in registers, so that they need not be read from shared memory for each product. */
 template <int d, bool of_keys> constexpr bool own_in_registers = !of_keys || d <= 80;
 
 /*
- * The tile of 64 own rows, over the rows of the other side. The first place of the ring is `at`, and in the end what
- * follows the last.
+ * Process a tile of 64 own rows over the rows of the other side. `at` is the first place of the ring; at the end it is
+ * the place after the last.
  */
 template <int d, bool of_keys>
 VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d / 8 : 1][4],
                              backward_room<d, of_keys> &room, int warp, int length, const row_term own_terms[1][2],
-                             float factor, ring_place *at, uint32_t *late)
+                             float factor, ring_place *at, turns *mine, uint32_t *late)
 {
     constexpr int TILE = backward_plan<d>.tile, group_warps = WARP_GROUP / 32;
     constexpr bool held = own_in_registers<d, of_keys>;
@@ -377,6 +412,7 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
         };
         float p[1][TILE / 8][4] = {}, ds[1][TILE / 8][4] = {};
         uint32_t p_operand[1][TILE / 16][4], ds_operand[1][TILE / 16][4];
+        take_turn(room.ring, mine, late);
         wgmma_fence();
         if (held)
             times_rows<d>(p, own0, in.other0);
@@ -388,10 +424,11 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
         else
             times_rows<d>(ds, room.own1, warp / group_warps, in.other1);
         wgmma_commit();
+        end_turn(room.ring, *mine);
         results<TILE, 1>(p);
-        /* Of keys all columns are queries: zeros in q and dout where these do not exist add nothing. */
+        /* With of_keys the columns are queries; those that do not exist have zeros in q and dout and add nothing. */
         probabilities<1, TILE>(p, factor, of_keys ? TILE : length - row, term);
-        here<TILE / 2>(&p[0][0][0]); /* while the second product goes on, for which to wait comes later */
+        here<TILE / 2>(&p[0][0][0]); /* while the second product runs, which is waited for later */
         go_on<backward_plan<d>.stages>(at);
         if (row + TILE < length) phase_wait(&room.ring.full[at->stage], at->parity, late);
         results<TILE>(ds);
@@ -399,10 +436,12 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
         score_gradients<1, TILE>(ds, p, term);
         as_operand<1, TILE>(ds_operand, ds);
         if (of_keys) as_operand<1, TILE>(p_operand, p);
+        take_turn(room.ring, mine, late);
         wgmma_fence();
         times_columns<d>(sum0, ds_operand, in.other0, row > 0);
         if constexpr (of_keys) times_columns<d>(sum1, p_operand, in.other1, row > 0);
         wgmma_commit();
+        end_turn(room.ring, *mine);
         results<d>(sum0);
         if constexpr (of_keys) results<d>(sum1);
         give_back(room.ring, read);
@@ -414,11 +453,12 @@ VJ_DEVICE void add_all_gradients(backward_room<d, of_keys> &room, const attentio
 {
     const int warp = (int)threadIdx.x / 32 - WARP_GROUP / 32, group = warp / (WARP_GROUP / 32);
     ring_place at = {0, 0};
+    turns mine = {group, group == 0};
     for (unsigned number = blockIdx.x; number < all; number += gridDim.x) {
         const block_place place = place_at(a, number, OWN_ROWS);
         if (place.row >= place.length) continue;
         if (place.row + group * GROUP_ROWS >= place.length) {
-            let_go_by(room.ring, &at, tiles_of<backward_plan<d>.tile>(place.length), late);
+            let_go_by(room.ring, &at, &mine, tiles_of<backward_plan<d>.tile>(place.length), 2, late);
             continue;
         }
         row_term own_terms[1][2] = {};
@@ -427,7 +467,7 @@ VJ_DEVICE void add_all_gradients(backward_room<d, of_keys> &room, const attentio
             load_terms<1>(own_terms, terms_of(a, place) + own, place.length - own);
         }
         float sum0[1][d / 8][4] = {}, sum1[1][of_keys ? d / 8 : 1][4] = {};
-        add_gradients<d, of_keys>(sum0, sum1, room, warp, place.length, own_terms, a.factor, &at, late);
+        add_gradients<d, of_keys>(sum0, sum1, room, warp, place.length, own_terms, a.factor, &at, &mine, late);
         const block_place end = place_at(a, number, OWN_ROWS); /* as in forward */
         const int own = end.row + warp * 16, left = end.length - own;
         const int64_t to = (end.first + own) * 3 * a.D + (int64_t)end.head * d;
@@ -455,7 +495,7 @@ __global__ void __launch_bounds__(THREADS, 1) wgmma_backward(attention a, unsign
 
 /* ------------------------------------------------------------------------------------------------ launches */
 
-/* A block to a multiprocessor, however many tiles each gets. */
+/* Launch one block for each multiprocessor, however many tiles each gets. */
 cudaError_t launch_tiles(void (*kernel)(attention, unsigned, uint32_t *), size_t shared_bytes, attention a,
                          cudaStream_t stream, const vj_cuda_wgmma *how)
 {

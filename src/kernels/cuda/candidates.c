@@ -1,6 +1,6 @@
 /*
- * Who multiplies fastest on this GPU: times each who can on the same two products, a linear layer's forward and its
- * weight's gradient, by events in the stream.
+ * Finds what computes products fastest on this GPU: times all candidates on the same two products, a linear layer's
+ * forward and its weight's gradient, by events in the stream.
  */
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "kernels/cuda/products.h"
 #include "kernels/product_rates.h"
 
-/* The products grow until they take long enough to be timed, or are those of a large model. */
+/* The size of the products. It grows until they take long enough to be timed, or are those of a large model. */
 typedef struct {
     int64_t rows;
     int width;
@@ -39,8 +39,8 @@ static void list(vj_backend *be, vj_product_rate *rates, int capacity, int *coun
 }
 
 /*
- * Milliseconds of the two products of this size, after they were made once to get everything ready. Of constants, but
- * not of zeros: a GPU multiplies zeros faster, since they need less power.
+ * Measure the milliseconds of the two products of this size, after a first run that is not timed. The operands are
+ * constants, but not zeros: a GPU multiplies zeros faster, since they need less power.
  */
 static vj_status time_size(const bench *b, const size *s, double *ms)
 {
@@ -48,7 +48,7 @@ static vj_status time_size(const bench *b, const size *s, double *ms)
     const cudaStream_t stream = vj_cuda_stream(be);
     const int64_t in_float = 4 / vj_type_bytes(b->x.type), width = s->width;
     float took = 0;
-    vj_fill(be, b->x.data, 0.7f, s->rows * width / in_float); /* of bf16 two at a time */
+    vj_fill(be, b->x.data, 0.7f, s->rows * width / in_float); /* with bf16, two elements at a time */
     vj_fill(be, b->w.data, 0.01f, width * width / in_float);
     for (int timed = 0; timed < 2; timed++) {
         (void)vj_cuda_check(be, cudaEventRecord(b->from, stream), "cudaEventRecord");
@@ -58,7 +58,7 @@ static vj_status time_size(const bench *b, const size *s, double *ms)
     }
     VJ_TRY(vj_sync(be));
     (void)vj_cuda_check(be, cudaEventElapsedTime(&took, b->from, b->to), "cudaEventElapsedTime");
-    *ms = took > 1e-3f ? (double)took : 1e-3; /* what events can tell apart */
+    *ms = took > 1e-3f ? (double)took : 1e-3; /* the resolution of events */
     return VJ_OK;
 }
 
@@ -80,8 +80,7 @@ static vj_status time_all(const bench *b, vj_product_rate *rates, int count)
     return VJ_OK;
 }
 
-/* Operands as a model keeps them. Constants, but not zero: a GPU multiplies zeros faster, since they need less power.
- */
+/* Allocate operands of the types that a model uses. */
 static vj_status set_up(bench *b)
 {
     vj_backend *be = b->be;

@@ -1,6 +1,6 @@
 /*
- * Frames to pixels: crop, resize, mirror and normalise in one pass, with the bits of cpu_crop.c. Nothing is multiplied
- * and added in one rounding (mul_exact()); where a tap lies is computed in double as there.
+ * Frames to pixels: crop, resize, mirror and normalise in one pass, with the bits of cpu_crop.c: there are no
+ * multiply-adds with one rounding (mul_exact()), and positions of taps are computed in double as there.
  */
 #include "kernels/cuda/lanes.cuh"
 
@@ -17,7 +17,7 @@ VJ_DEVICE crop_tap tap_at(int i, int size, int length)
     return crop_tap{low, low + 1 < length ? low + 1 : low, (float)(at - low)};
 }
 
-/* The normalisation, one line for each channel: (x - offset) * gain. */
+/* The normalisation of each channel: (x - offset) * gain. */
 struct affine {
     float offset[3], gain[3];
 };
@@ -27,7 +27,7 @@ VJ_DEVICE float between(float a, float b, float weight)
     return a + mul_exact(weight, b - a);
 }
 
-/* A thread a place in the image (x), all channels of the frames of its block (y), in one clip (z). */
+/* A thread computes one position of the image (x), in all channels of the frames of its block (y), of one clip (z). */
 enum { CROP_FRAMES = 4 };
 __global__ void __launch_bounds__(THREADS)
     crop_kernel(float *__restrict__ pixels, const uint8_t *__restrict__ frames, const vj_clip_view *__restrict__ views,
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(THREADS)
 void vj_cuda_crop_clips(vj_backend *be, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B,
                         int T, int size, const double *mean, const double *std)
 {
-    const int64_t most = 16384; /* clips a launch: of its grid, and of the table */
+    const int64_t most = 16384; /* clips in a launch: limit of its grid and of the table */
     affine normal;
     for (int c = 0; c < 3; c++) {
         normal.offset[c] = (float)(255.0 * mean[c]);

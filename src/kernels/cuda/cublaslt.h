@@ -1,9 +1,9 @@
 /*
  * The part of NVIDIA's cuBLASLt that products.c uses, declared here so that compiling needs no copy of that library
- * (half a gigabyte) and one program runs with and without it: it is loaded when a backend is opened. Values and layouts
- * are those of cublasLt.h; tests/cuda_on_cpu/cublaslt_header.c compares the two where that file is installed.
+ * (half a gigabyte) and one program runs with and without it. The library is loaded when a backend is opened. Values
+ * and layouts are those of cublasLt.h; tests/cuda_on_cpu/cublaslt_header.c compares the two if that file is installed.
  *
- * Matrices are column-major there. Handles and descriptors are pointers to structs that only the library knows.
+ * Its matrices are column-major. Handles and descriptors are pointers to structs that only the library defines.
  */
 #ifndef VJ_KERNELS_CUBLASLT_H
 #define VJ_KERNELS_CUBLASLT_H
@@ -28,7 +28,7 @@ enum {
     VJ_LT_DESC_BIAS_DATA_TYPE = 26
 };
 
-/* What an algorithm may expect: uint32_t, but the workspace's uint64_t. */
+/* What the algorithms that the library proposes may use and assume: uint32_t, except the workspace's size, uint64_t. */
 enum {
     VJ_LT_PREF_WORKSPACE_BYTES = 1,
     VJ_LT_PREF_REDUCTION_MASK = 3,
@@ -43,7 +43,7 @@ typedef struct {
 } vj_lt_algorithm;
 typedef struct {
     vj_lt_algorithm algorithm;
-    size_t workspace_bytes; /* it needs */
+    size_t workspace_bytes; /* that it needs */
     int state;              /* VJ_LT_SUCCESS: the rest is valid */
     float waves;
     int reserved[4];

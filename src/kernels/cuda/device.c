@@ -1,6 +1,6 @@
 /*
- * A GPU as a device: its memory, streams, events, and the copies between host and device. All work of a backend is
- * issued by one thread, in one stream (compute), so that kernels and copies run in the order of the calls.
+ * A GPU as a device: its memory, streams, events, and the copies between host and device. One thread issues all work of
+ * a backend. Each lane is a stream, so that kernels and copies of a lane run in the order of the calls.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -11,11 +11,10 @@
 
 struct vj_event {
     cudaEvent_t event;
-    vj_event *next; /* of those that are kept until the end */
+    vj_event *next; /* in the list of events that are kept until the backend is closed */
 };
 
-/* Memory of vj_host_alloc(). Loaders ask for it on threads of their own, before the backend's thread uploads from it.
- */
+/* Memory of vj_host_alloc(). Loaders allocate it on their own threads, before the backend's thread uploads from it. */
 struct vj_cuda_pinned {
     struct vj_cuda_pinned *next;
     char *memory;
@@ -30,7 +29,7 @@ bool vj_cuda_check(vj_backend *be, cudaError_t error, const char *what)
     return false;
 }
 
-/* Wait for a stream, unless it is idle, as most are, or done when the first of them is. */
+/* Wait for a stream, unless it is idle, as most streams are. */
 static void finish_stream(vj_backend *be, cudaStream_t stream, const char *what)
 {
     if (cudaStreamQuery(stream) == cudaSuccess) return;
@@ -53,7 +52,7 @@ int vj_cuda_devices(void)
     return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-/* "the driver knows CUDA 12.4, needed is 13.0": a driver serves all programs of its major version. */
+/* Write "the driver knows CUDA 12.4, needed is 13.0": a driver runs all programs of its major version. */
 static void describe_driver(char *text, size_t bytes)
 {
     int driver = 0, runtime = 0;
@@ -150,7 +149,7 @@ static bool alloc(vj_backend *be, vj_memory_block *block, int64_t bytes)
     (void)be;
     block->bytes = bytes > 0 ? bytes : 1;
     const cudaError_t error = cudaMalloc(&block->memory, (size_t)block->bytes);
-    if (error != cudaSuccess) (void)cudaGetLastError(); /* reported as "no memory" by the front door */
+    if (error != cudaSuccess) (void)cudaGetLastError(); /* kernels/device.c reports it */
     return error == cudaSuccess;
 }
 
@@ -168,7 +167,7 @@ static void *host_alloc(vj_backend *be, int64_t bytes)
     struct vj_cuda_pinned *block = vj_calloc(1, sizeof *block);
     void *memory = NULL;
     const int64_t size = bytes > 0 ? bytes : 1;
-    /* The thread may be new, with no device yet. */
+    /* This may be a new thread, which has no device yet. */
     if (!block || cudaSetDevice(cuda->ordinal) != cudaSuccess ||
         cudaHostAlloc(&memory, (size_t)size, 0) != cudaSuccess) {
         free(block);
@@ -209,8 +208,7 @@ void *vj_cuda_scratch(vj_backend *be, int64_t bytes)
 {
     vj_cuda_lane *lane = &vj_cuda_of(be)->lane[be->lane];
     if (bytes <= lane->scratch_bytes && lane->scratch) return lane->scratch;
-    /* Rows change with each step: what grows gets more than is asked for, so that it rarely does, for the host waits.
-     */
+    /* The number of rows changes with each step, and growing makes the host wait: so allocate more than requested. */
     const int64_t more = lane->scratch ? bytes / 16 : 0, size = bytes > 0 ? bytes + more : 1;
     if (lane->scratch) (void)vj_cuda_check(be, cudaFree(lane->scratch), "cudaFree");
     be->bytes -= lane->scratch_bytes;
@@ -230,7 +228,7 @@ void *vj_cuda_scratch(vj_backend *be, int64_t bytes)
 
 /* ------------------------------------------------------------------------------------------------ copies */
 
-/* The memory of a lane through which uploads go, when it is first needed. */
+/* Allocate the memory of a lane that uploads pass through, on first use. */
 static bool open_staging(vj_backend *be, vj_cuda_lane *lane)
 {
     const size_t bytes = (size_t)VJ_CUDA_SLOTS * VJ_CUDA_SLOT_BYTES;
@@ -252,8 +250,8 @@ static bool wait_unless_done(vj_backend *be, cudaEvent_t event)
 }
 
 /*
- * Room for `bytes` in pinned memory, which stays untouched until what is copied out of it now is done. Waits for the
- * device only when it is VJ_CUDA_SLOTS slots behind.
+ * Return room for `bytes` in pinned memory, which is not reused before copies from it are done. Waits for the device
+ * only when it is VJ_CUDA_SLOTS slots behind.
  */
 static char *stage(vj_backend *be, int64_t bytes)
 {
@@ -271,7 +269,7 @@ static char *stage(vj_backend *be, int64_t bytes)
     return room;
 }
 
-/* Through staging, so that `host` may change at once; in the copy lane straight from memory that does not move. */
+/* Upload through staging memory, so that `host` may change at once; in the copy lane directly from pinned memory. */
 static void upload(vj_backend *be, void *device, const void *host, int64_t bytes)
 {
     const cudaStream_t stream = vj_cuda_stream(be);
@@ -321,7 +319,7 @@ static void copy(vj_backend *be, void *to, const void *from, int64_t bytes)
 
 /* ------------------------------------------------------------------------------------------------ events */
 
-/* Another chunk of events: what was given out keeps its address. */
+/* Create another chunk of events; events handed out before keep their addresses. */
 static bool more_events(vj_backend *be, vj_cuda *cuda)
 {
     const int chunks = cuda->event_capacity / EVENT_CHUNK;
@@ -341,7 +339,7 @@ static bool more_events(vj_backend *be, vj_cuda *cuda)
     return true;
 }
 
-/* Events are given out in turn; after vj_sync() the first is used again. */
+/* Record the next event of the chunks; after vj_sync() the first is used again. */
 static vj_event *record(vj_backend *be)
 {
     vj_cuda *cuda = vj_cuda_of(be);
@@ -356,12 +354,12 @@ static void wait(vj_backend *be, vj_event *event)
     (void)vj_cuda_check(be, cudaEventSynchronize(event->event), "cudaEventSynchronize");
 }
 
-/* After a failure it counts as done: what follows has its own report, and nobody waits for ever. */
+/* After a failure an event counts as done, so that nothing waits for ever. */
 static bool done(vj_backend *be, vj_event *event)
 {
     const cudaError_t state = cudaEventQuery(event->event);
     if (state == cudaErrorNotReady) {
-        (void)cudaGetLastError(); /* else the next launch would report it */
+        (void)cudaGetLastError(); /* otherwise the next launch would report it */
         return false;
     }
     (void)vj_cuda_check(be, state, "cudaEventQuery");
@@ -373,7 +371,7 @@ static void follow(vj_backend *be, vj_event *event)
     (void)vj_cuda_check(be, cudaStreamWaitEvent(vj_cuda_stream(be), event->event, 0), "cudaStreamWaitEvent");
 }
 
-/* Put an event into the list of those that are kept. NULL, reported: no memory. */
+/* Put an event into the list of those that are kept. NULL, reported, when out of memory. */
 static vj_event *keep_event(vj_backend *be, cudaEvent_t made)
 {
     vj_cuda *cuda = vj_cuda_of(be);
@@ -399,7 +397,7 @@ static void record_again(vj_backend *be, vj_event *event)
     (void)vj_cuda_check(be, cudaEventRecord(event->event, vj_cuda_stream(be)), "cudaEventRecord");
 }
 
-/* Book the time between stamps that the device has passed; the last stays, where the next begins. */
+/* Count the time between stamps that the device has passed. The last one becomes the first of the next interval. */
 static void book_stamps(vj_backend *be)
 {
     vj_cuda *cuda = vj_cuda_of(be);
@@ -418,7 +416,7 @@ static void book_stamps(vj_backend *be)
 static void stamp(vj_backend *be, vj_phase ended)
 {
     vj_cuda *cuda = vj_cuda_of(be);
-    if (cuda->stamps == VJ_CUDA_STAMPS) { /* more phases between two waits than anybody has: wait */
+    if (cuda->stamps == VJ_CUDA_STAMPS) { /* more phases between two waits than usual: wait */
         (void)vj_cuda_check(be, cudaStreamSynchronize(cuda->lane[VJ_LANE_COMPUTE].stream), "kernels");
         book_stamps(be);
     }

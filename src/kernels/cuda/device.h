@@ -1,7 +1,7 @@
 /*
- * What kernels are written in: CUDA by nvcc, or C++ by any host compiler on top of emu.h. Kernels include this alone.
- * Everything that is an instruction of its own on a GPU (mma, ldmatrix, cp.async, bf16 rounding) is a function here
- * with two bodies: PTX, and plain C++ that says what the PTX means. VJ_UNROLL stands before loops over registers.
+ * The language of the kernels: CUDA compiled by nvcc, or C++ compiled by any host compiler with emu.h. Kernels include
+ * only this. Each special instruction of a GPU (mma, ldmatrix, cp.async, bf16 rounding) is a function here with two
+ * bodies: PTX, and plain C++ that defines what the PTX means. VJ_UNROLL stands before loops over registers.
  */
 #ifndef VJ_DEVICE_H
 #define VJ_DEVICE_H
@@ -12,10 +12,10 @@
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
 #define VJ_DEVICE   __device__ __forceinline__
-#define VJ_MEMBER   __device__ __forceinline__ /* of a class */
-#define VJ_UNROLL   _Pragma("unroll")          /* the loop that follows: what it indexes then stays in registers */
+#define VJ_MEMBER   __device__ __forceinline__ /* member function of a class */
+#define VJ_UNROLL   _Pragma("unroll")          /* unroll the next loop, so that arrays it indexes stay in registers */
 #define VJ_UNROLL_2 _Pragma("unroll 2")
-#define VJ_UNROLL_4 _Pragma("unroll 4") /* so that several loads are on their way */
+#define VJ_UNROLL_4 _Pragma("unroll 4") /* so that several loads are in flight */
 #define VJ_ROLLED   _Pragma("unroll 1")
 #else
 #include "emu.h"
@@ -29,20 +29,21 @@
 
 /* ------------------------------------------------------------------------------------------------ launch, shared */
 
-/* What a block may have on every GPU that the backend runs on: 163 KB of sm_80. A kernel for others says what it may.
+/* Shared memory that a block may have on each GPU that the backend supports: 163 KB of sm_80. Kernels for other GPUs
+ * pass their own limit.
  */
 #define VJ_MOST_SHARED (163 * 1024)
 
 /*
- * A block's shared memory as a T. The PTX gets its size as a comment: the compiler never learns what a launch asks for,
- * and tests/cuda_compile shows it.
+ * Return the block's shared memory as a T. The PTX gets its size as a comment, which tests/cuda_compile reads, because
+ * the compiler does not know the size that a launch requests.
  */
 #ifdef __CUDACC__
 template <class T, int most = VJ_MOST_SHARED> VJ_DEVICE T &shared()
 {
     static_assert(sizeof(T) <= most, "more shared memory than a block can have");
     asm("// vj_shared %0" ::"n"((int)sizeof(T)));
-    extern __shared__ __align__(1024) unsigned char vj_shared[]; /* a multiple of what wgmma's operands have to be */
+    extern __shared__ __align__(1024) unsigned char vj_shared[]; /* aligned as operands of wgmma must be */
     return *reinterpret_cast<T *>(vj_shared);
 }
 template <class... P, class... A>
@@ -58,7 +59,7 @@ template <class T, int most = VJ_MOST_SHARED> T &shared()
     static_assert(sizeof(T) <= most, "more shared memory than a block can have");
     return *reinterpret_cast<T *>(emu::shared_memory(sizeof(T)));
 }
-/* `call` is the text of the call, from which reports take the kernel's name. */
+/* `call` is the text of the call; reports take the kernel's name from it. */
 template <class... P, class... A>
 cudaError_t launch_as(const char *call, void (*kernel)(P...), dim3 grid, dim3 block, size_t bytes, cudaStream_t stream,
                       A... argument)
@@ -70,7 +71,7 @@ cudaError_t launch_as(const char *call, void (*kernel)(P...), dim3 grid, dim3 bl
 
 /* ------------------------------------------------------------------------------------------------ exact */
 
-/* A product that is rounded before anything is added to it, as the host computes it: never part of a multiply-add. */
+/* A product that is rounded before anything is added to it, as on the host: never part of a multiply-add. */
 VJ_DEVICE float mul_exact(float a, float b)
 {
 #ifdef __CUDACC__
@@ -96,7 +97,7 @@ VJ_DEVICE float widen(bf16 x)
 #endif
 }
 
-/* Two floats, `low` in the lower half: nearest, ties to even. */
+/* Round two floats to bf16, ties to even, and pack them, `low` in the lower half. */
 VJ_DEVICE uint32_t pack(float low, float high)
 {
 #ifdef __CUDACC__
@@ -136,7 +137,8 @@ VJ_DEVICE void mma_half(float c[4], const uint32_t a[2], uint32_t b)
 #endif
 }
 
-/* Four 8x8 matrices of bf16; lane l names row l % 8 of matrix l / 8, in shared memory, 16-byte aligned. */
+/* Load four 8x8 matrices of bf16; lane l passes the address of row l % 8 of matrix l / 8, in shared memory, 16-byte
+ * aligned. */
 VJ_DEVICE void ldmatrix4(uint32_t r[4], const bf16 *row)
 {
 #ifdef __CUDACC__
@@ -162,7 +164,7 @@ VJ_DEVICE void ldmatrix4_transposed(uint32_t r[4], const bf16 *row)
 #endif
 }
 
-/* 16 bytes from global to shared memory behind the threads' back; `there` false: zeros, and `from` is not read. */
+/* Copy 16 bytes from global to shared memory asynchronously; `there` false: write zeros, and do not read `from`. */
 VJ_DEVICE void copy_async(void *to, const void *from, bool there)
 {
 #ifdef __CUDACC__
@@ -181,7 +183,7 @@ VJ_DEVICE void copy_commit()
     emu::copy_commit();
 #endif
 }
-/* Wait until at most `pending` groups of this thread are on their way. */
+/* Wait until at most `pending` groups of this thread's copies are in flight. */
 template <int pending> VJ_DEVICE void copy_wait()
 {
 #ifdef __CUDACC__
@@ -193,7 +195,7 @@ template <int pending> VJ_DEVICE void copy_wait()
 
 /* ------------------------------------------------------------------------------------------------ stores */
 
-/* Four floats to global memory, a multiple of 16: one instruction, also where the compiler would rather make four. */
+/* Store four floats in global memory, 16-byte aligned, by one instruction, where the compiler might use four. */
 VJ_DEVICE void store_four(float *to, const float v[4])
 {
 #ifdef __CUDACC__
@@ -205,7 +207,7 @@ VJ_DEVICE void store_four(float *to, const float v[4])
 #endif
 }
 
-/* Four values that were rounded to bf16, two a word; a multiple of 8. */
+/* Store four values rounded to bf16, two in a word; 8-byte aligned. */
 VJ_DEVICE void store_four(bf16 *to, uint32_t first, uint32_t second)
 {
 #ifdef __CUDACC__

@@ -1,13 +1,14 @@
-/* Whether there are GPUs, and who can multiply on them. Internal to src/kernels; needs no header of CUDA. */
+/* Whether there are GPUs, and what can compute products on them. Internal to src/kernels; needs no header of CUDA. */
 #ifndef VJ_KERNELS_CUDA_DEVICES_H
 #define VJ_KERNELS_CUDA_DEVICES_H
 
 #include <stdbool.h>
 
-/** How many CUDA devices this process sees; 0 where there is no driver. */
+/** Return how many CUDA devices this process sees; 0 without a driver. */
 int vj_cuda_devices(void);
 
-/** Could this process multiply on a GPU with `name`: mma, wgmma (on one that has it), cublaslt (where it is installed)?
+/** Return whether this process can compute products on a GPU with `name`: mma, wgmma (on a GPU that has it) or cublaslt
+ * (if it is installed).
  */
 bool vj_cuda_products_present(const char *name);
 

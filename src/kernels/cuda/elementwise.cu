@@ -1,7 +1,7 @@
-/* Kernels that make each element of the elements in the same place. Limited by memory: 16 bytes an access. */
+/* Elementwise kernels. Memory bandwidth limits them, so each access is 16 bytes. */
 #include "kernels/cuda/lanes.cuh"
 
-/* out[i] = f(a[i], b[i]), W elements a thread; of a and b only the first `inputs` are read. out may be a or b. */
+/* out[i] = f(a[i], b[i]), W elements per thread; only the first `inputs` of a and b are read. out may be a or b. */
 template <int W, int inputs, class Out, class F>
 __global__ void __launch_bounds__(THREADS) map_kernel(Out *out, const float *a, const float *b, F f, int64_t n)
 {

@@ -1,6 +1,6 @@
 /*
- * The exact GELU, x Phi(x), and its gradient, for kernels. Multiply-adds are written as such, so that each kernel
- * rounds alike: the hidden layer that a backward pass makes once more has forward's bits.
+ * The exact GELU, x Phi(x), and its gradient, for kernels. Multiply-adds are written explicitly, so that all kernels
+ * round alike: the hidden layer that a backward pass recomputes has forward's bits.
  */
 #ifndef VJ_KERNELS_CUDA_GELU_H
 #define VJ_KERNELS_CUDA_GELU_H
@@ -8,9 +8,9 @@
 #include "kernels/cuda/device.h"
 
 /*
- * Phi(x), and the density of the normal distribution to *density. Phi(-a) is exp(-a^2/2) times a polynomial in
- * 1 / (1 + a/4), the one of the cpu's kernels (cpu/vector.h): the absolute error of x Phi(x) stays below 1e-6. One
- * exponential serves both, and no branch.
+ * Return Phi(x); *density gets the density of the normal distribution. Phi(-a) is exp(-a^2/2) times a polynomial in 1 /
+ * (1 + a/4), the same as in the cpu's kernels (cpu/vector.h): the absolute error of x Phi(x) is below 1e-6. Both take
+ * one exponential and no branch. Beyond |x| = 13.3 the density is 0, so that its product with any x is 0.
  */
 VJ_DEVICE float normal(float x, float *density)
 {
@@ -23,7 +23,7 @@ VJ_DEVICE float normal(float x, float *density)
     p = fmaf(p, t, 0.1043420601f);
     p = fmaf(p, t, 0.09990393566f);
     p *= t;
-    const float bell = power_of_two(fmaxf(-110.0f, x * x * (-0.5f * 1.44269504088896341f)));
+    const float bell = power_of_two(fmaxf(-127.0f, x * x * (-0.5f * 1.44269504088896341f)));
     *density = bell * 0.398942280401432678f;
     return x > 0.0f ? fmaf(-bell, p, 1.0f) : bell * p;
 }
@@ -35,7 +35,7 @@ VJ_DEVICE float gelu(float x)
     return x * normal(x, &density);
 }
 
-/* Its derivative, Phi(x) + x phi(x); and gelu(x) to *value, with the bits of gelu(). */
+/* Return its derivative, Phi(x) + x phi(x); *value gets gelu(x), with the bits of gelu(). */
 VJ_DEVICE float gelu_slope(float x, float *value)
 {
     float density;

@@ -1,9 +1,9 @@
 /*
- * Instructions that GPUs of compute capability 9.0 add, in the manner of device.h: PTX, or the emulation. Barriers in
+ * Instructions that are new in GPUs of compute capability 9.0, as in device.h by PTX or the emulation. Barriers in
  * shared memory, loads of tiles by the tensor memory accelerator (TMA), products of a warp group (wgmma): NVIDIA's PTX
  * ISA 9.0, sections 9.7.13.15 (mbarrier), 9.7.9.25 (cp.async.bulk.tensor), 9.7.15 (wgmma), 9.7.19.5 (setmaxnreg).
  *
- * They exist on sm_90a alone. On other GPUs VJ_HOPPER is false and nothing here may be called.
+ * They exist only on sm_90a. On other GPUs VJ_HOPPER is false and nothing here may be called.
  */
 #ifndef VJ_KERNELS_CUDA_HOPPER_H
 #define VJ_KERNELS_CUDA_HOPPER_H
@@ -24,7 +24,7 @@ constexpr bool VJ_HOPPER = false;
 #endif
 
 #ifdef __CUDACC__
-#define VJ_GRID_CONSTANT __grid_constant__ /* a kernel's argument of which the address may be taken */
+#define VJ_GRID_CONSTANT __grid_constant__ /* a kernel's argument whose address may be taken */
 #else
 #define VJ_GRID_CONSTANT
 #endif
@@ -39,20 +39,20 @@ VJ_DEVICE uint32_t shared_address(const void *in_shared)
 }
 
 enum { WARP_GROUP = 128 };              /* threads */
-enum { MOST_SHARED_90 = 227 * 1024 };   /* what a block may have, one to a multiprocessor */
-enum { EIGHT_ROWS_BYTES = 8 * 64 * 2 }; /* of 64 elements of an operand of wgmma */
+enum { MOST_SHARED_90 = 227 * 1024 };   /* shared memory of a block, with one block to a multiprocessor */
+enum { EIGHT_ROWS_BYTES = 8 * 64 * 2 }; /* eight rows of 64 bf16 elements of an operand of wgmma */
 
 /* ------------------------------------------------------------------------------------------------ registers */
 
 /*
- * Of a thread, in a block of three warp groups: it starts with 168, all that 384 threads can have. One group fills the
- * ring and two multiply: 40 + 2 * 232 are 3 * 168.
+ * Registers of a thread in a block of three warp groups. Each thread starts with 168, the most that 384 threads can
+ * have. One group loads tiles and two multiply: 40 + 2 * 232 = 3 * 168.
  */
 enum { PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232 };
 
 /*
- * A warp group gives registers back, or takes some that others gave: as many a thread, a multiple of 8 from 24 to 256.
- * All its threads have to call it. Taking waits until there are enough.
+ * Reduce, or increase, the registers of each thread of a warp group to `registers`, a multiple of 8 from 24 to 256. All
+ * threads of the group must call it. Taking waits until other groups have given enough.
  */
 template <int registers> VJ_DEVICE void give_registers()
 {
@@ -70,9 +70,9 @@ template <int registers> VJ_DEVICE void take_registers()
 /* ------------------------------------------------------------------------------------------------ phases */
 
 /*
- * A barrier in shared memory. It counts through phases: one ends when so many arrivals have come as it was initialised
- * with, and all bytes were loaded that were announced in it. Phases are known by their parity: the first has 0, and who
- * waits for 1 before it has ended goes on at once.
+ * A barrier in shared memory, which passes through phases. A phase ends after as many arrivals as the barrier was
+ * initialised with, and when all bytes announced in the phase are loaded. A phase is identified by its parity: the
+ * first has 0. Waiting for parity 1 before the first phase has ended returns at once.
  */
 struct phase_barrier {
     uint64_t state;
@@ -86,7 +86,7 @@ VJ_DEVICE void phase_init(phase_barrier *b, uint32_t arrivals)
     emu::phase_init(b, arrivals);
 #endif
 }
-/* After the initialisations, by the thread that made them, and before the block's barrier: for loads see them too. */
+/* Make the initialisations visible to loads. Called after them, by the same thread, and before the block's barrier. */
 VJ_DEVICE void phase_init_done()
 {
 #ifdef VJ_SM90A
@@ -102,7 +102,7 @@ VJ_DEVICE void phase_arrive(phase_barrier *b)
     emu::phase_arrive(b);
 #endif
 }
-/* Announce bytes that will be loaded in this phase, and arrive. */
+/* Announce how many bytes will be loaded in this phase, and arrive. */
 VJ_DEVICE void phase_expect(phase_barrier *b, uint32_t bytes)
 {
 #ifdef VJ_SM90A
@@ -113,7 +113,7 @@ VJ_DEVICE void phase_expect(phase_barrier *b, uint32_t bytes)
 #endif
 }
 
-/* Has the phase of this parity ended? Waits a little for it. */
+/* Return whether the phase of this parity has ended; waits for it for a short time. */
 VJ_DEVICE bool phase_ended(phase_barrier *b, uint32_t parity)
 {
 #ifdef VJ_SM90A
@@ -132,8 +132,9 @@ VJ_DEVICE bool phase_ended(phase_barrier *b, uint32_t parity)
 }
 
 /*
- * Wait for the end of the phase of this parity. One that does not end within about ten seconds never will: then the
- * kernel fails, or, where the backend tries the kernel (`late` is not NULL), says so in *late and goes on.
+ * Wait for the end of the phase of this parity. If it has not ended after about ten seconds, the kernel fails. In the
+ * backend's trial of a kernel (`late` is not NULL) the wait is shorter, and then *late becomes 1 and the kernel goes
+ * on.
  */
 VJ_DEVICE void phase_wait(phase_barrier *b, uint32_t parity, uint32_t *late)
 {
@@ -153,8 +154,8 @@ VJ_DEVICE void phase_wait(phase_barrier *b, uint32_t parity, uint32_t *late)
 }
 
 /*
- * A place in a ring of stages, and the parity of the phase to wait for there. Who reads begins with parity 0, who fills
- * with 1, since all places are free at first.
+ * A place in a ring of stages, and the parity of the phase to wait for there. Readers begin with parity 0, the writer
+ * with 1, because all places are free at first.
  */
 struct ring_place {
     int stage;
@@ -167,12 +168,20 @@ template <int STAGES> VJ_DEVICE void go_on(ring_place *at)
     at->stage = 0;
     at->parity ^= 1;
 }
+/* Advance by `places` places. */
+template <int STAGES> VJ_DEVICE void go_by(ring_place *at, int places)
+{
+    const int to = at->stage + places;
+    at->stage = to % STAGES;
+    at->parity ^= to / STAGES & 1;
+}
 
 /* ------------------------------------------------------------------------------------------------ loads */
 
 /*
- * Load the map's box from element x of row y on, in bytes that are announced to the barrier; what lies outside the
- * array is zero. `to` is a multiple of 1024 bytes. One thread calls it; the bytes are there when the phase has ended.
+ * Load the map's box from element x of row y on into shared memory; elements outside the array become zero. Its bytes
+ * must be announced to the barrier. `to` is aligned to 1024 bytes. One thread calls it; the data are complete when the
+ * phase has ended.
  */
 VJ_DEVICE void load_tile(void *to, const vj_tensor_map *map, int x, int y, phase_barrier *b)
 {
@@ -190,8 +199,8 @@ VJ_DEVICE void load_tile(void *to, const vj_tensor_map *map, int x, int y, phase
 /* ------------------------------------------------------------------------------------------------ products */
 
 /*
- * What this thread wrote to shared memory, or copy_async() for it, is there for wgmma: before others are told that it
- * is. TMA needs no such thing.
+ * Make what this thread, or copy_async() for it, wrote to shared memory visible to wgmma. Called before other threads
+ * are told that it is complete. Loads by TMA do not need this.
  */
 VJ_DEVICE void operands_written()
 {
@@ -203,22 +212,23 @@ VJ_DEVICE void operands_written()
 }
 
 /*
- * Where an operand of wgmma begins in shared memory, and how it lies there, with 16-byte pieces in the order of the
- * 128-byte swizzle. As stored with its depth last, `stride` bytes are between eight rows and the next eight; with the
- * depth first, between eight of depth and the next eight, and `leading` between 64 of its width and the next 64.
+ * Return the descriptor of an operand of wgmma: its address in shared memory and its layout, with 16-byte pieces in the
+ * order of the 128-byte swizzle. If the depth is the last dimension, `stride` is the distance in bytes from eight rows
+ * to the next eight. If the depth is the first dimension, `stride` is the distance from eight steps of depth to the
+ * next eight, and `leading` that from 64 elements of the width to the next 64.
  */
 VJ_DEVICE uint64_t wgmma_operand(const void *at, int leading, int stride)
 {
     return (uint64_t)((shared_address(at) & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 |
            (uint64_t)(stride >> 4) << 32 | (uint64_t)1 << 62;
 }
-/* The same operand `bytes` further. */
+/* Return the descriptor of the same operand `bytes` further on. */
 VJ_DEVICE uint64_t operand_at(uint64_t operand, int bytes)
 {
     return operand + (uint64_t)(bytes >> 4);
 }
 
-/* Accumulators as operands of asm: "+f"(d[i]) for so many of them, and their list in the PTX, %0 up to that number. */
+/* Accumulators as operands of asm: "+f"(d[i]) for so many of them, and their list in the PTX, from %0 on. */
 #define VJ_4(i)  "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
 #define VJ_16(i) VJ_4(i), VJ_4((i) + 4), VJ_4((i) + 8), VJ_4((i) + 12)
 #define VJ_32(i) VJ_16(i), VJ_16((i) + 16)
@@ -244,7 +254,7 @@ VJ_DEVICE uint64_t operand_at(uint64_t operand, int bytes)
     ", %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123"                             \
     ", %124, %125, %126, %127"
 
-/* The instruction: its width, its accumulators, the numbers of what follows them in the asm, and these operands. */
+/* The instruction: its width, the list of accumulators, the asm operand numbers after them, and these operands. */
 #define VJ_WGMMA_SHARED(width, list, a_, b_, add_, a_transposed_, b_transposed_, ...)                                  \
     asm volatile("{ .reg .pred p; setp.ne.b32 p, " add_ ", 0; "                                                        \
                  "wgmma.mma_async.sync.aligned.m64n" width "k16.f32.bf16.bf16 {" list "}, " a_ ", " b_                 \
@@ -259,9 +269,9 @@ VJ_DEVICE uint64_t operand_at(uint64_t operand, int bytes)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"((int)b_transposed))
 
 /*
- * d[64, WIDE] (+)= A[64, 16] B[16, WIDE] by the four warps of a group, all of which call it alike. Of d a lane has for
- * each eight columns what mma() leaves it: warp w the rows from 16 w on. The elements may not be touched before
- * wgmma_wait(), nor what the operands name be written.
+ * d[64, WIDE] (+)= A[64, 16] B[16, WIDE], computed by the four warps of a group, which all call it with the same
+ * arguments. Warp w holds 16 rows of d from 16 w on; in each eight columns a lane has the elements that mma() gives it.
+ * Before wgmma_wait() the elements of d must not be accessed and the operands must not be written.
  */
 template <int WIDE, bool a_transposed, bool b_transposed>
 VJ_DEVICE void wgmma(float d[WIDE / 2], uint64_t a, uint64_t b, bool add)
@@ -283,7 +293,7 @@ VJ_DEVICE void wgmma(float d[WIDE / 2], uint64_t a, uint64_t b, bool add)
 }
 
 /*
- * The same with A in registers: of its 16 rows a warp's lanes have what they have of mma()'s. They may not be written
+ * The same with A in registers: the lanes of a warp hold its 16 rows as for mma(). These registers must not be written
  * before wgmma_wait().
  */
 template <int WIDE, bool b_transposed>
@@ -303,7 +313,7 @@ VJ_DEVICE void wgmma(float d[WIDE / 2], const uint32_t a[4], uint64_t b, bool ad
 #endif
 }
 
-/* Before the first wgmma() after a wait, or after the thread wrote to d. */
+/* Call it before the first wgmma() after a wait, and after the thread wrote to d. */
 VJ_DEVICE void wgmma_fence()
 {
 #ifdef VJ_SM90A
@@ -320,7 +330,7 @@ VJ_DEVICE void wgmma_commit()
     emu::wgmma_commit();
 #endif
 }
-/* Wait until at most `pending` groups of products that were committed are on their way. */
+/* Wait until at most `pending` committed groups of products are in progress. */
 template <int pending> VJ_DEVICE void wgmma_wait()
 {
 #ifdef VJ_SM90A
@@ -330,8 +340,8 @@ template <int pending> VJ_DEVICE void wgmma_wait()
 #endif
 }
 /*
- * What makes these n values comes before, and what reads them after all waits that are written before or after this:
- * without it the compiler moves them to where it likes. n is a multiple of 4.
+ * Keep the compiler from moving accesses to these n values across this point, and so across a wait next to it. n is a
+ * multiple of 4.
  */
 template <int n> VJ_DEVICE void here(float d[n])
 {
@@ -342,7 +352,7 @@ template <int n> VJ_DEVICE void here(float d[n])
     (void)d;
 #endif
 }
-/* Wait until at most `pending` groups are on their way, of which none works on d: it is the thread's own again. */
+/* Wait until at most `pending` groups are in progress, none of which writes d; then the thread may access d again. */
 template <int WIDE, int pending = 0> VJ_DEVICE void wgmma_results(float d[WIDE / 2])
 {
     wgmma_wait<pending>();

@@ -1,7 +1,6 @@
 /*
- * What kernels share: memory read and written in 16-byte pieces whatever it is stored as, sums over the threads of a
- * warp and of a block, sums of columns in two stages, GELU, and the launch. All sums have an order that depends on
- * shapes only.
+ * Shared by the kernels: reads and writes in 16-byte pieces for each type of elements, sums over the threads of a warp
+ * and of a block, sums of columns in two stages, GELU, and the launch. The order of all sums depends only on shapes.
  */
 #ifndef VJ_KERNELS_CUDA_LANES_CUH
 #define VJ_KERNELS_CUDA_LANES_CUH
@@ -10,17 +9,17 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/gelu.h"
 
-enum { WARP = 32, THREADS = 256, WARPS = THREADS / WARP }; /* of a block, where a kernel says nothing else */
+enum { WARP = 32, THREADS = 256, WARPS = THREADS / WARP }; /* of a block, unless a kernel has its own */
 
 /* ------------------------------------------------------------------------------------------------ launch */
 
-/** How many groups of `size` cover n. */
+/** Return how many groups of `size` cover n. */
 static inline int64_t groups_of(int64_t n, int64_t size)
 {
     return (n + size - 1) / size;
 }
 
-/** Launch and report a failure; nothing for an empty grid. */
+/** Launch and report a failure; does nothing for an empty grid. */
 template <class... P, class... A>
 void launch_blocks(vj_backend *be, const char *what, void (*kernel)(P...), dim3 grid, unsigned threads,
                    size_t shared_bytes, A... argument)
@@ -29,14 +28,14 @@ void launch_blocks(vj_backend *be, const char *what, void (*kernel)(P...), dim3 
     (void)vj_cuda_check(be, launch(kernel, grid, dim3(threads), shared_bytes, vj_cuda_stream(be), argument...), what);
 }
 
-/** At least `threads` threads, numbered by global_thread(). */
+/** Launch at least `threads` threads, numbered by global_thread(). */
 template <class... P, class... A>
 void launch_threads(vj_backend *be, const char *what, void (*kernel)(P...), int64_t threads, A... argument)
 {
     launch_blocks(be, what, kernel, dim3((unsigned)groups_of(threads, THREADS)), THREADS, 0, argument...);
 }
 
-/** At least `warps` whole warps, numbered by global_warp(). */
+/** Launch at least `warps` whole warps, numbered by global_warp(). */
 template <class... P, class... A>
 void launch_warps(vj_backend *be, const char *what, void (*kernel)(P...), int64_t warps, A... argument)
 {
@@ -62,19 +61,19 @@ VJ_DEVICE int warp_of_block()
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-/** Are all of these pointers multiples of `bytes`? NULL is. */
+/** Return whether all of these pointers are multiples of `bytes`; NULL is. */
 template <class... T> bool aligned_to(size_t bytes, const T *...pointer)
 {
     const uintptr_t all = (uintptr_t(0) | ... | (uintptr_t)pointer);
     return all % bytes == 0;
 }
-/** May W = 4 elements at a time be read and written at multiples of 4? */
+/** Return whether W = 4 elements at a time may be read and written at multiples of 4. */
 static inline bool in_fours(vj_array x)
 {
     return aligned_to((size_t)(4 * vj_type_bytes(x.type)), (const char *)x.data);
 }
 
-/** W = 1, 4 or 8 neighbours as floats; for 4 and 8 the address is a multiple of their bytes, or of 16. */
+/** Load W = 1, 4 or 8 neighbours as floats; for 4 and 8 the address must be a multiple of their bytes, or of 16. */
 template <int W> VJ_DEVICE void load(float v[W], const float *p)
 {
     if constexpr (W == 1)
@@ -121,7 +120,7 @@ template <int W> VJ_DEVICE void store(bf16 *p, const float v[W])
             make_uint4(pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7]));
 }
 
-/** The same where only `left` elements may be there: the rest is read as 0 and not written. */
+/** The same if perhaps only `left` elements exist: the rest is read as 0 and not written. */
 template <int W, class T> VJ_DEVICE void load_part(float v[W], const T *p, int64_t left)
 {
     if (left >= W) {
@@ -145,7 +144,7 @@ template <int W, class T> VJ_DEVICE void store_part(T *p, const float v[W], int6
     }
 }
 
-/** Elements at, at + 1, ... of an array of either type. */
+/** Load elements at, at + 1, ... of an array of either type. */
 template <int W> VJ_DEVICE void load_of(float v[W], vj_array x, int64_t at)
 {
     if (x.type == VJ_TYPE_BF16)
@@ -163,14 +162,14 @@ template <int W> VJ_DEVICE void store_of(vj_array y, int64_t at, const float v[W
 
 /* ------------------------------------------------------------------------------------------------ sums */
 
-/** Over the warp; each lane has the same bits. */
+/** Return the sum over the warp, with the same bits in each lane. */
 template <class T> VJ_DEVICE T sum_of_warp(T x)
 {
     VJ_UNROLL
     for (int other = WARP / 2; other > 0; other /= 2) x += __shfl_xor_sync(0xffffffffu, x, other);
     return x;
 }
-/** The largest; NaN where only NaN was given. */
+/** Return the largest over the warp; NaN if all are NaN. */
 VJ_DEVICE float largest_of_warp(float x)
 {
     VJ_UNROLL
@@ -179,8 +178,8 @@ VJ_DEVICE float largest_of_warp(float x)
 }
 
 /**
- * Over the block, the same bits in each thread. `part` is shared, one element a warp; it may be used again after the
- * next barrier.
+ * Return the sum over the block, with the same bits in each thread. `part` is shared memory, one element per warp; it
+ * may be used again after the next barrier.
  */
 template <class T> VJ_DEVICE T sum_of_block(T x, T *part)
 {
@@ -203,7 +202,7 @@ VJ_DEVICE float largest_of_block(float x, float *part)
 
 /**
  * Sums over rows are made in two stages. First each block sums a part of the rows: `rows` of them, at most 1024 parts.
- * Then totals_of_parts() sums the parts. Both numbers depend on R alone.
+ * Then totals_of_parts() sums the parts. Both numbers depend only on R.
  */
 static inline int64_t rows_of_part(int64_t R)
 {
@@ -212,8 +211,9 @@ static inline int64_t rows_of_part(int64_t R)
 }
 
 /*
- * Columns of `partial` [parts, columns], in double: to first[column] before column `split`, to second[column - split]
- * from there on. A block has 32 columns; each of its 8 warps takes every eighth part, then the warps' sums are added.
+ * Sum the columns of `partial` [parts, columns] in double: columns below `split` go to first[column], the others to
+ * second[column - split]. A block has 32 columns; each of its 8 warps takes every eighth part, then the warps' sums are
+ * added.
  */
 struct totals_shared {
     double sum[WARPS][WARP];

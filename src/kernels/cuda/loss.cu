@@ -1,6 +1,6 @@
 /*
- * The losses of the prediction and the penalty on its collapse, each with its gradient, as in cpu/loss.c. Sums in
- * double, in fixed orders.
+ * The prediction loss and the spread penalty, each with its gradient, as in cpu/loss.c. Sums are in double, in a fixed
+ * order.
  */
 #include "kernels/cuda/lanes.cuh"
 
@@ -13,12 +13,12 @@ struct loss_shared {
 
 enum { ABSOLUTE = 1, SQUARE = 2, POWER = 0 };
 
-/* |difference|^e / e; the gradient times `weight` goes to *slope. */
+/* Return |difference|^e / e; *slope gets the gradient times `weight`. */
 template <int kind> VJ_DEVICE double loss_of(float pred, float target, float weight, double exponent, float *slope)
 {
     const float difference = pred - target;
     if constexpr (kind == ABSOLUTE) {
-        *slope = difference > 0 ? weight : difference < 0 ? -weight : difference * weight; /* NaN stays */
+        *slope = difference > 0 ? weight : difference < 0 ? -weight : difference * weight; /* NaN stays NaN */
         return (double)fabsf(difference);
     } else if constexpr (kind == SQUARE) {
         *slope = weight * difference;
@@ -30,7 +30,7 @@ template <int kind> VJ_DEVICE double loss_of(float pred, float target, float wei
     }
 }
 
-/* A warp a row: its loss and its gradient, each element read once. */
+/* One warp per row: its loss and its gradient; each element is read once. */
 template <int kind, int W>
 __global__ void __launch_bounds__(THREADS)
     row_loss_kernel(double *__restrict__ row_loss, float *__restrict__ dpred, const float *__restrict__ pred,
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(THREADS)
     if (lane_of_warp() == 0) row_loss[r] = (double)scale * sum;
 }
 
-/* The largest of group[R], in each thread. */
+/* Return the largest of group[R], in each thread. */
 VJ_DEVICE int32_t last_group(const int32_t *group, int64_t R, int32_t *last)
 {
     int32_t largest = 0;
@@ -65,7 +65,8 @@ VJ_DEVICE int32_t last_group(const int32_t *group, int64_t R, int32_t *last)
     return largest;
 }
 
-/* A block adds the rows of every gridDim.x-th group to its loss; how many groups there are stands in `group` alone. */
+/* A block adds the rows of every gridDim.x-th group to the group's loss; the number of groups is known only from
+ * `group`. */
 __global__ void __launch_bounds__(THREADS)
     group_loss_kernel(double *loss, const double *row_loss, const int32_t *group, int64_t R)
 {
@@ -109,12 +110,12 @@ void vj_cuda_prediction_loss(vj_backend *be, double *loss, float *dpred, const f
 
 /* ------------------------------------------------------------------------------------------------ spread */
 
-/* What is known of a column of a segment: its mean, and 1 / sqrt(variance + 1e-4), or 0 if it gets no gradient. */
+/* Mean and 1 / sqrt(variance + 1e-4) of a column of a segment; the latter is 0 if the column gets no gradient. */
 struct column_spread {
     double mean, inverse;
 };
 
-/* spread [segments, D]. A block has 32 columns of a segment (y); the warps take the rows in turn. */
+/* Compute spread [segments, D]. A block has 32 columns of a segment (y); the warps take the rows in turn. */
 struct spread_shared {
     double part[2][WARPS][WARP];
 };
@@ -149,7 +150,7 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* A thread a column of a clip: what its spread, averaged over the masks, lacks of 1. */
+/* One thread per column of a clip: lack = 1 - its spread averaged over the masks, at least 0. */
 __global__ void __launch_bounds__(THREADS) lack_kernel(double *lack, column_spread *spread, int masks, int64_t B, int D)
 {
     const int64_t i = global_thread();
@@ -157,12 +158,12 @@ __global__ void __launch_bounds__(THREADS) lack_kernel(double *lack, column_spre
     double average = 0;
     for (int mask = 0; mask < masks; mask++) average += 1 / spread[mask * B * D + i].inverse / masks;
     const double mine = 1 - average;
-    lack[i] = mine < 0 ? 0 : mine; /* NaN stays */
+    lack[i] = mine < 0 ? 0 : mine; /* NaN stays NaN */
     if (mine < 0)
         for (int mask = 0; mask < masks; mask++) spread[mask * B * D + i].inverse = 0;
 }
 
-/* One block: the sum of all that lacks. */
+/* One block: add up all lacks. */
 __global__ void __launch_bounds__(THREADS) penalty_kernel(double *penalty, const double *lack, int64_t n, double scale)
 {
     loss_shared &s = shared<loss_shared>();
@@ -173,7 +174,7 @@ __global__ void __launch_bounds__(THREADS) penalty_kernel(double *penalty, const
     if (threadIdx.x == 0) *penalty += scale * sum;
 }
 
-/* A warp a row of a segment (y); the blocks of x share a segment's rows. */
+/* One warp per row of a segment (y); the blocks of x share a segment's rows. */
 __global__ void __launch_bounds__(THREADS)
     spread_gradient_kernel(float *__restrict__ dpred, const float *__restrict__ pred,
                            const column_spread *__restrict__ spread, const int32_t *__restrict__ offset,

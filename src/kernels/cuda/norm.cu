@@ -1,21 +1,21 @@
 /*
- * Layer normalisation, and sums of columns. Rows are in registers while they are worked on, so that each is read and
- * written once: 4 D + (2 or 4) D bytes forward, 12 D and more backward. As in cpu/layernorm.c, sums are made of
- * differences from an element of the row (from its stored mean in the backward pass), so that errors are relative to
- * the row's spread whatever its offset.
+ * Layer normalisation, and sums of columns. Rows stay in registers, so that each is read and written once: 4 D + (2 or
+ * 4) D bytes forward, at least 12 D backward. As in cpu/layernorm.c, differences from an element of the row (in
+ * backward, from its stored mean) are summed, so that errors are relative to the row's standard deviation however large
+ * its mean.
  *
- * Forward: a warp a row. Backward: a block walks some rows, each thread with the same columns, so that dweight and
- * dbias are summed in registers. Rows that are too wide or not aligned are read once for each pass instead.
+ * Forward: one warp per row. Backward: a block takes some rows, and each thread always the same columns, so that
+ * dweight and dbias are summed in registers. Rows that are too wide or not aligned are read again for each pass.
  */
 #include "kernels/cuda/lanes.cuh"
 
-/* 1 / sqrt(variance + eps) from the sum of squares and the mean of what rounding left of the differences. */
+/* Return 1 / sqrt(variance + eps) from the sum of squared differences and the rounding error `rest` of the mean. */
 VJ_DEVICE float inverse_deviation(float squares, float rest, int D, float eps)
 {
     return (float)(1 / sqrt((double)squares / D - (double)rest * rest + (double)eps));
 }
 
-/* y at `at` = v times weight plus bias at d, unless they are NULL. */
+/* Write W elements of y from `at` on: v times weight plus bias (from d on), unless they are NULL. */
 template <int W>
 VJ_DEVICE void write_affine(vj_array y, int64_t at, float v[W], const float *weight, const float *bias, int d)
 {
@@ -31,7 +31,7 @@ VJ_DEVICE void write_affine(vj_array y, int64_t at, float v[W], const float *wei
 
 /* ------------------------------------------------------------------------------------------------ forward */
 
-/* D a multiple of 4, at most 128 N: a lane has N times 4 neighbours. */
+/* For D a multiple of 4, at most 128 N: a lane has N groups of 4 neighbours. */
 template <int N>
 __global__ void __launch_bounds__(THREADS)
     layernorm_kernel(vj_array y, float *mean, float *rstd, const float *x, const float *weight, const float *bias,
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(THREADS)
         if (mine + j * 128 < D) VJ_UNROLL
     for (int k = 0; k < 4; k++) {
         const float difference = v[j][k] - centre;
-        rest += difference; /* what rounding left of the mean: corrected two-pass algorithm */
+        rest += difference; /* rounding error of the mean: corrected two-pass algorithm */
         squares += difference * difference;
     }
     rest = sum_of_warp(rest) / (float)D;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* Any D and alignment: a block a row. */
+/* For any D and alignment: one block per row. */
 struct norm_shared {
     float part[3][WARPS];
 };
@@ -139,24 +139,24 @@ void vj_cuda_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *r
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-/* What the gradient of a row is made of. */
+/* Terms of the gradient of a row. */
 struct row_terms {
-    float shift;     /* what rounding left of the mean */
+    float shift;     /* rounding error of the mean */
     float along_one; /* mean of g = weight dy */
     float along_x;   /* mean of g times the normalised row */
 };
 
-/* From the row's sums of x - mean, g, and g (x - mean). */
+/* Return them from the row's sums of x - mean, g, and g (x - mean). */
 VJ_DEVICE row_terms terms_of(float rest, float sum, float product, float rstd, int D)
 {
     const float shift = rest / (float)D;
     return row_terms{shift, sum / (float)D, (product - shift * sum) * rstd / (float)D};
 }
 
-/* Everything but the sums over rows, for W neighbours: dx, and y unless it is none. hat = (x - mean - shift) rstd. */
+/* Compute W neighbours of dx, and of its copy and y unless they are none. hat = (x - mean - shift) rstd. */
 template <int W>
-VJ_DEVICE void write_gradient(float *dx, vj_array y, int64_t at, float hat[W], const float g[W], const float *weight,
-                              const float *bias, int d, float rstd, row_terms t, int accumulate)
+VJ_DEVICE void write_gradient(float *dx, vj_array copy, vj_array y, int64_t at, float hat[W], const float g[W],
+                              const float *weight, const float *bias, int d, float rstd, row_terms t, int accumulate)
 {
     float gradient[W];
     VJ_UNROLL
@@ -168,6 +168,7 @@ VJ_DEVICE void write_gradient(float *dx, vj_array y, int64_t at, float hat[W], c
         for (int k = 0; k < W; k++) gradient[k] = before[k] + gradient[k];
     }
     store<W>(dx + at, gradient);
+    if (copy.data) store_of<W>(copy, at, gradient);
     if (y.data) write_affine<W>(y, at, hat, weight, bias, d);
 }
 
@@ -180,18 +181,18 @@ template <int W> VJ_DEVICE void times_weight(float g[W], const float dy[W], cons
 }
 
 /*
- * D a multiple of 4, at most 8 times the block's threads: a thread has N times 4 neighbours, of each of the block's
- * rows. partial [blocks, 2, D], dweight before dbias, or NULL.
+ * For D a multiple of 4, at most 8 times the block's threads: a thread has N groups of 4 neighbours in each of the
+ * block's rows. partial [blocks, 2, D], dweight before dbias, or NULL.
  */
 enum { NORM_MOST = 512 }; /* threads */
 struct norm_backward_shared {
-    float part[2][3][NORM_MOST / WARP]; /* of rows with even and odd numbers: one barrier a row is enough */
+    float part[2][3][NORM_MOST / WARP]; /* separate for even and odd rows, so that one barrier per row is enough */
 };
 template <int N>
 __global__ void __launch_bounds__(NORM_MOST)
-    layernorm_backward_kernel(float *dx, vj_array y, float *partial, const float *dy, const float *x, const float *mean,
-                              const float *rstd, const float *weight, const float *bias, int accumulate, int64_t R,
-                              int D, int rows)
+    layernorm_backward_kernel(float *dx, vj_array copy, vj_array y, float *partial, const float *dy, const float *x,
+                              const float *mean, const float *rstd, const float *weight, const float *bias,
+                              int accumulate, int64_t R, int D, int rows)
 {
     norm_backward_shared &s = shared<norm_backward_shared>();
     const int mine = (int)threadIdx.x * 4, step = (int)blockDim.x * 4, warps = (int)blockDim.x / WARP;
@@ -242,7 +243,7 @@ __global__ void __launch_bounds__(NORM_MOST)
                 dbias[j][k] += back[j][k];
             }
             times_weight<4>(g, back[j], weight, d);
-            write_gradient<4>(dx, y, r * D + d, hat[j], g, weight, bias, d, scale, t, accumulate);
+            write_gradient<4>(dx, copy, y, r * D + d, hat[j], g, weight, bias, d, scale, t, accumulate);
         }
     }
     if (!partial) return;
@@ -254,7 +255,7 @@ __global__ void __launch_bounds__(NORM_MOST)
         }
 }
 
-/* Any D and alignment, in three kernels. A block a row: its terms. */
+/* For any D and alignment, three kernels. First: one block per row computes its terms. */
 __global__ void __launch_bounds__(THREADS)
     norm_terms_kernel(row_terms *terms, const float *dy, const float *x, const float *mean, const float *rstd,
                       const float *weight, int D)
@@ -275,7 +276,7 @@ __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) terms[r] = terms_of(rest, sum, product, rstd[r], D);
 }
 
-/* partial [parts, 2, D]: dweight and dbias of `rows` rows each, a thread a column. */
+/* Second: partial [parts, 2, D] = dweight and dbias of `rows` rows each; one thread per column. */
 __global__ void __launch_bounds__(THREADS)
     norm_weights_kernel(float *partial, const row_terms *terms, const float *dy, const float *x, const float *mean,
                         const float *rstd, int64_t R, int D, int rows)
@@ -292,9 +293,9 @@ __global__ void __launch_bounds__(THREADS)
     partial[((int64_t)blockIdx.y * 2 + 1) * D + d] = dbias;
 }
 
-/* A block a row: dx and y. */
+/* Third: one block per row computes dx and y. */
 __global__ void __launch_bounds__(THREADS)
-    norm_gradient_kernel(float *dx, vj_array y, const row_terms *terms, const float *dy, const float *x,
+    norm_gradient_kernel(float *dx, vj_array copy, vj_array y, const row_terms *terms, const float *dy, const float *x,
                          const float *mean, const float *rstd, const float *weight, const float *bias, int accumulate,
                          int D)
 {
@@ -303,16 +304,18 @@ __global__ void __launch_bounds__(THREADS)
     for (int d = threadIdx.x; d < D; d += THREADS) {
         float hat[1] = {(x[r * D + d] - mean[r] - t.shift) * rstd[r]}, g[1];
         times_weight<1>(g, dy + r * D + d, weight, d);
-        write_gradient<1>(dx, y, r * D + d, hat, g, weight, bias, d, rstd[r], t, accumulate);
+        write_gradient<1>(dx, copy, y, r * D + d, hat, g, weight, bias, d, rstd[r], t, accumulate);
     }
 }
 
-void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight, float *dbias, const float *dy,
-                                const float *x, const float *mean, const float *rstd, const float *weight,
-                                const float *bias, int accumulate_dx, int accumulate_dw, int64_t R, int D)
+void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
+                                const float *dy, const float *x, const float *mean, const float *rstd,
+                                const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
+                                int D)
 {
     const char *name = "layernorm_backward";
-    /* 32 rows a block: their sums are a sixteenth of what is read, and a batch's rows give each processor some blocks.
+    /* 32 rows in a block: writing their sums is a sixteenth of the reading, and a batch's rows give each processor some
+     * blocks.
      */
     const int rows = (int)(R > 32 * 1024 ? groups_of(R, 1024) : 32);
     const int64_t parts = groups_of(R, rows);
@@ -321,13 +324,13 @@ void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dw
     if (!partial) return;
     row_terms *terms = (row_terms *)(partial + weights);
     if (!dweight) partial = NULL;
-    const bool fours = D % 4 == 0 && in_fours(y) && aligned_to(16, dx, dy, x, weight, bias);
+    const bool fours = D % 4 == 0 && in_fours(y) && in_fours(copy) && aligned_to(16, dx, dy, x, weight, bias);
     if (fours && D <= 8 * NORM_MOST) {
         const int N = D <= 512 ? 1 : 2;
         const unsigned threads = (unsigned)groups_of(D, 4 * N * WARP) * WARP;
         launch_blocks(be, name, N == 1 ? layernorm_backward_kernel<1> : layernorm_backward_kernel<2>,
-                      dim3((unsigned)parts), threads, sizeof(norm_backward_shared), dx, y, partial, dy, x, mean, rstd,
-                      weight, bias, accumulate_dx, R, D, rows);
+                      dim3((unsigned)parts), threads, sizeof(norm_backward_shared), dx, copy, y, partial, dy, x, mean,
+                      rstd, weight, bias, accumulate_dx, R, D, rows);
     } else {
         const dim3 each_row((unsigned)R);
         launch_blocks(be, name, norm_terms_kernel, each_row, THREADS, sizeof(norm_shared), terms, dy, x, mean, rstd,
@@ -335,8 +338,8 @@ void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dw
         if (partial)
             launch_blocks(be, name, norm_weights_kernel, dim3((unsigned)groups_of(D, THREADS), (unsigned)parts),
                           THREADS, 0, partial, terms, dy, x, mean, rstd, R, D, rows);
-        launch_blocks(be, name, norm_gradient_kernel, each_row, THREADS, 0, dx, y, terms, dy, x, mean, rstd, weight,
-                      bias, accumulate_dx, D);
+        launch_blocks(be, name, norm_gradient_kernel, each_row, THREADS, 0, dx, copy, y, terms, dy, x, mean, rstd,
+                      weight, bias, accumulate_dx, D);
     }
     if (partial) totals_of_parts(be, name, dweight, dbias, D, partial, parts, (int64_t)2 * D, accumulate_dw);
 }
@@ -344,8 +347,8 @@ void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dw
 /* ------------------------------------------------------------------------------------------------ columns */
 
 /*
- * partial [parts, D]: sums over the rows of a part (y). A lane has W neighbouring columns; the warps take the rows in
- * turn, then the warps' sums are added.
+ * Compute partial [parts, D], sums over the rows of a part (y). A lane has W neighbouring columns; the warps take the
+ * rows in turn, then the warps' sums are added.
  */
 template <int W> struct column_shared {
     float sum[WARPS][W][WARP];
@@ -358,7 +361,7 @@ __global__ void __launch_bounds__(THREADS)
     const int d = (int)(blockIdx.x * WARP + threadIdx.x % WARP) * W;
     const int64_t first = (int64_t)blockIdx.y * rows, end = first + rows < R ? first + rows : R;
     float sum[W] = {};
-    /* Four rows at a time: their loads are on their way together, and sums of pairs keep errors small. */
+    /* Four rows at a time: their loads are in flight together, and sums of pairs keep errors small. */
     if (d < D)
         for (int64_t r = first + warp_of_block(); r < end; r += 4 * WARPS) {
             float v[4][W] = {};

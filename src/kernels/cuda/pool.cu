@@ -1,14 +1,15 @@
 /*
- * Attention pooling with one learned query a head, always in fp32, in three steps: dots of each token with the queries,
- * softmax, weighted sums of the tokens; each reads x once for a group of heads.
+ * Attention pooling with one learned query per head, always in fp32, in three steps: products of each token with the
+ * queries, softmax, weighted sums of the tokens. The first and third read x once for a group of heads.
  */
 #include "kernels/cuda/lanes.cuh"
 
-enum { POOL_HEADS = 8 }; /* that share a read of x */
+enum { POOL_HEADS = 8 }; /* heads that share a read of x */
 
 /*
- * A warp a token: out[b, h, n] = x[b, n] . query[b, h], or, with prob, the gradient of the score: prob times (that
- * minus mean[b, h]). stride: floats from one clip's queries to the next's; 0: all clips have the same.
+ * One warp per token: out[b, h, n] = x[b, n] . query[b, h], or, with prob, the gradient of the score: prob times (that
+ * product minus mean[b, h]). stride: floats from one clip's queries to the next clip's; 0: all clips have the same
+ * queries.
  */
 __global__ void __launch_bounds__(THREADS)
     token_dots_kernel(float *__restrict__ out, const float *__restrict__ x, const float *__restrict__ query,
@@ -37,7 +38,7 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* A block a row of n: its softmax, in place. */
+/* One block per row of n: its softmax, in place. */
 struct pool_softmax_shared {
     float largest[WARPS];
     double sum[WARPS];
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(THREADS) pool_softmax_kernel(float *x, int64_t
 {
     pool_softmax_shared &s = shared<pool_softmax_shared>();
     float *row = x + (int64_t)blockIdx.x * n, largest = row[0];
-    int unknown = 0; /* a NaN, which fmaxf() leaves out */
+    int unknown = 0; /* whether there is a NaN, which fmaxf() ignores */
     for (int64_t i = threadIdx.x; i < n; i += THREADS) {
         largest = fmaxf(largest, row[i]);
         unknown |= row[i] != row[i];
@@ -112,7 +113,7 @@ void vj_cuda_pool_forward(vj_backend *be, float *pooled, float *prob, const floa
     weighted_tokens(be, name, pooled, prob, x, B, N, D, heads);
 }
 
-/* A warp a row: dot[r] = a[r] . b[r]. */
+/* One warp per row: dot[r] = a[r] . b[r]. */
 __global__ void __launch_bounds__(THREADS)
     row_dots_kernel(float *__restrict__ dot, const float *__restrict__ a, const float *__restrict__ b, int64_t R, int D)
 {

@@ -1,6 +1,5 @@
 /*
- * Kernels of classifiers on frozen features: small, in plain form, as cpu_probe.c defines them. What that sums in
- * double is summed in double here.
+ * Kernels of probes: small and simple, as cpu_probe.c defines them. Sums that are in double there are in double here.
  */
 #include "kernels/cuda/lanes.cuh"
 
@@ -36,7 +35,7 @@ void vj_cuda_mean_of_units(vj_backend *be, float *x, const int64_t *sums, double
 
 /* ------------------------------------------------------------------------------------------------ loss */
 
-/* A block a clip. A label that is no class gives NaN. */
+/* One block per clip. A label that is not a class gives NaN. */
 __global__ void __launch_bounds__(THREADS) softmax_loss_kernel(double *row_loss, float *dlogits, const float *logits,
                                                                const int32_t *labels, int64_t B, int classes)
 {
@@ -80,7 +79,7 @@ void vj_cuda_softmax_loss(vj_backend *be, double *loss, float *dlogits, const fl
 
 /* ------------------------------------------------------------------------------------------------ mean of tokens */
 
-/* A thread a column of a clip, tokens in ascending order: the bits of vj_host_mean_tokens(). */
+/* One thread per column of a clip, tokens in ascending order: the bits of vj_host_mean_tokens(). */
 __global__ void __launch_bounds__(THREADS)
     mean_tokens_kernel(float *__restrict__ mean, const float *__restrict__ x, int64_t B, int64_t N, int D)
 {
@@ -112,7 +111,7 @@ void vj_cuda_mean_tokens_backward(vj_backend *be, float *dx, const float *dmean,
 
 /* ------------------------------------------------------------------------------------------------ folded */
 
-/* Where element i of [B, D] is in [heads, B, D / heads]. */
+/* Return the index in [heads, B, D / heads] of element i of [B, D]. */
 VJ_DEVICE int64_t apart(int64_t i, int64_t B, int D, int heads)
 {
     const int d = D / heads, column = (int)(i % D);
@@ -157,7 +156,7 @@ void vj_cuda_fold_gain(vj_backend *be, float *y, const float *x, const float *ga
     launch_threads(be, "fold_gain", fold_gain_kernel, (int64_t)R * D, y, x, gain, (int64_t)R * D, D);
 }
 
-/* A thread a column. */
+/* One thread per column. */
 __global__ void __launch_bounds__(THREADS)
     fold_gain_backward_kernel(float *dx, float *dgain, const float *dy, const float *x, const float *gain, int R, int D)
 {
@@ -178,7 +177,7 @@ void vj_cuda_fold_gain_backward(vj_backend *be, float *dx, float *dgain, const f
     launch_threads(be, "fold_gain_backward", fold_gain_backward_kernel, D, dx, dgain, dy, x, gain, R, D);
 }
 
-/* Row i of [B, heads] stands in [heads, B] at: */
+/* Return the index in [heads, B] of row i of [B, heads]. */
 VJ_DEVICE int64_t turned(int64_t i, int64_t B, int heads)
 {
     return i % heads * B + i / heads;
@@ -198,7 +197,7 @@ void vj_cuda_affine_heads(vj_backend *be, float *y, const float *x, const float 
     launch_threads(be, "affine_heads", affine_heads_kernel, B * heads * D, y, x, gain, bias, B, D, heads);
 }
 
-/* partial [parts, 2, D], dgain before dbias: a thread a column of the rows of a part (y). dx on the way. */
+/* Compute partial [parts, 2, D], dgain before dbias, and dx; one thread per column of the rows of a part (y). */
 __global__ void __launch_bounds__(THREADS)
     affine_heads_backward_kernel(float *__restrict__ dx, float *__restrict__ partial, const float *__restrict__ dy,
                                  const float *__restrict__ x, const float *__restrict__ gain, int64_t B, int D,
@@ -232,7 +231,7 @@ void vj_cuda_affine_heads_backward(vj_backend *be, float *dx, float *dgain, floa
 
 /* ------------------------------------------------------------------------------------------------ one query */
 
-/* Sum of weight[n] row[n * stride + i] over n, for i < 32 of the block's columns; each warp has the result. */
+/* Return the sum of weight[n] row[n * stride + i] over n, for i < 32 of the block's columns, in each warp. */
 struct query_shared {
     double sum[WARPS][WARP];
     probe_shared block;
@@ -258,7 +257,7 @@ VJ_DEVICE double dot_of_warp(const float *a, const float *b, int d)
     return sum_of_warp(sum);
 }
 
-/* A block a head of a clip: scores by a warp a token, softmax, then the mixed values by columns. */
+/* One block per head of a clip: scores (one warp per token), softmax, then the weighted sum of values by columns. */
 __global__ void __launch_bounds__(THREADS)
     query_attention_kernel(float *y, float *prob, const float *q, const float *kv, const float *row, int64_t N, int D,
                            int heads)
@@ -298,7 +297,7 @@ void vj_cuda_query_attention_forward(vj_backend *be, float *y, float *prob, cons
                   sizeof(query_shared), y, prob, q, kv, row, N, D, heads);
 }
 
-/* A block a head of a clip: dscore [B, heads, N], by way of dprob [B, heads, N]. */
+/* One block per head of a clip: dscore [B, heads, N], computed from dprob [B, heads, N]. */
 __global__ void __launch_bounds__(THREADS)
     query_scores_backward_kernel(double *dprob, float *dscore, const float *dy, const float *prob, const float *kv,
                                  int64_t N, int D, int heads)
@@ -319,7 +318,7 @@ __global__ void __launch_bounds__(THREADS)
         dscore[head + n] = (float)((double)prob[head + n] * (dprob[head + n] - along));
 }
 
-/* A thread an element of dkv: k's half from dscore and q, v's half from prob and dy. */
+/* One thread per element of dkv: k's half from dscore and q, v's half from prob and dy. */
 __global__ void __launch_bounds__(THREADS)
     query_tokens_backward_kernel(float *__restrict__ dkv, const float *__restrict__ dscore,
                                  const float *__restrict__ dy, const float *__restrict__ prob,
@@ -332,7 +331,7 @@ __global__ void __launch_bounds__(THREADS)
     dkv[i] = of_v ? prob[at] * dy[b * D + d] : dscore[at] * q[d];
 }
 
-/* A block a head of a clip: dq, by columns. */
+/* One block per head of a clip: dq, by columns. */
 __global__ void __launch_bounds__(THREADS)
     query_backward_kernel(float *dq, const float *dscore, const float *kv, int64_t N, int D, int heads)
 {

@@ -1,7 +1,7 @@
 /*
- * The own matrix products for all GPUs: of bf16 by tensor cores, of floats by multiply-adds, and what follows their
- * sums. An element is summed over the depth in ascending order, whatever the tile it is in: its bits depend neither on
- * how many rows there are nor on how the result is kept. products.c decides when they are used.
+ * The own matrix products for all GPUs: of bf16 by tensor cores, of floats by multiply-adds, and the finish of their
+ * sums. An element is summed over the depth in ascending order, whatever its tile: its bits depend neither on the
+ * number of rows nor on the type of the result. products.c decides when they are used.
  */
 #include "kernels/cuda/product.cuh"
 
@@ -10,7 +10,7 @@
 __global__ void __launch_bounds__(THREADS)
     finish_kernel(const vj_product g, bool fours, const float *sums, int parts, int64_t first, int64_t rows)
 {
-    const int64_t columns = (g.N + 3) / 4; /* in fours */
+    const int64_t columns = (g.N + 3) / 4; /* groups of four */
     const int64_t i = global_thread();
     if (i >= rows * columns) return;
     int64_t column;
@@ -36,14 +36,14 @@ cudaError_t vj_cuda_finish(cudaStream_t stream, const vj_product *g, const float
 
 /* ------------------------------------------------------------------------------------------------ operands */
 
-/* Eight values a thread. 6 bytes an element move, where they are floats. */
+/* Eight values per thread. For floats 6 bytes move per element. */
 __global__ void __launch_bounds__(THREADS)
     round_rows_kernel(bf16 *to, vj_array from, int64_t rows, int64_t width, int64_t padded, bool fours)
 {
     const int64_t at = global_thread() * 8;
     if (at >= rows * padded) return;
     float v[8];
-    if (fours) { /* then there is no padding */
+    if (fours) { /* in this case there is no padding */
         load_of<4>(v, from, at);
         load_of<4>(v + 4, from, at + 4);
     } else {
@@ -69,9 +69,9 @@ cudaError_t vj_cuda_round_rows(cudaStream_t stream, void *to, vj_array from, int
 /* ------------------------------------------------------------------------------------------------ tiles of bf16 */
 
 /*
- * A block makes TILE x TILE of the result, each of its warps TILE/2 x 32. The depth goes by in steps, whose operands
- * are on their way STAGES - 1 steps before they are multiplied. Rows in shared memory are 8 elements longer than what
- * they hold: so the eight rows that ldmatrix reads at a time lie in different banks.
+ * A block computes TILE x TILE of the result, each of its warps TILE/2 x 32. The depth is divided into steps; copies of
+ * a step's operands start STAGES - 1 steps before they are multiplied. Rows in shared memory are padded by 8 elements,
+ * so that the eight rows that ldmatrix reads at a time are in different banks.
  */
 enum { STEP = 32, STAGES = 3, PAD = 8, GROUP = 8 /* rows of tiles */ };
 
@@ -81,14 +81,14 @@ struct operand {
     int64_t rows, width;
 };
 
-/* Its tile of one step: rows of depth, or, if the operand is stored with the depth first, depth of rows. */
+/* Its tile of one step: [TILE, STEP], or [STEP, TILE] if the operand is stored with the depth first. */
 template <int TILE, bool DEPTH_FIRST> struct operand_tile {
     bf16 at[DEPTH_FIRST ? STEP : TILE][(DEPTH_FIRST ? TILE : STEP) + PAD];
 };
 
 /*
- * What a thread copies of an operand in the next step: chunks of 8 elements, PASS rows apart. Counted from the first
- * of them, how many rows and columns there are.
+ * What a thread copies of an operand in the next step: chunks of 8 elements, PASS rows apart. rows and columns: how
+ * many exist from the first chunk on.
  */
 template <int TILE, bool DEPTH_FIRST> struct source {
     enum { ROWS = DEPTH_FIRST ? STEP : TILE, CHUNKS = (DEPTH_FIRST ? TILE : STEP) / 8, PASS = 2 * TILE / CHUNKS };
@@ -102,7 +102,7 @@ VJ_DEVICE int clamped(int64_t n)
     return n < 1 << 30 ? (int)n : 1 << 30;
 }
 
-/* From `first` of the result's rows (columns) and from `depth` on. */
+/* Return the source that begins at row (column) `first` of the result and at `depth`. */
 template <int TILE, bool DEPTH_FIRST>
 VJ_DEVICE source<TILE, DEPTH_FIRST> source_at(const operand &o, int64_t first, int64_t depth, int64_t end)
 {
@@ -129,7 +129,7 @@ VJ_DEVICE void fetch(operand_tile<TILE, DEPTH_FIRST> &tile, source<TILE, DEPTH_F
         from.columns -= STEP;
 }
 
-/* Fragments of A: 16 rows from m on, 16 of depth from k on. */
+/* Load a fragment of A: 16 rows from m on, 16 steps of depth from k on. */
 template <int TILE> VJ_DEVICE void fragment_a(uint32_t r[4], const operand_tile<TILE, false> &tile, int m, int k)
 {
     const int lane = lane_of_warp();
@@ -141,7 +141,7 @@ template <int TILE> VJ_DEVICE void fragment_a(uint32_t r[4], const operand_tile<
     ldmatrix4_transposed(r, &tile.at[k + lane / 16 * 8 + lane % 8][m + lane / 8 % 2 * 8]);
 }
 
-/* Fragments of B, two of them: 16 columns from n on, 16 of depth. */
+/* Load two fragments of B: 16 columns from n on, 16 steps of depth from k on. */
 template <int TILE> VJ_DEVICE void fragments_b(uint32_t r[4], const operand_tile<TILE, false> &tile, int n, int k)
 {
     const int lane = lane_of_warp();
@@ -159,7 +159,7 @@ template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST> struct tile_operands
 };
 template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST> union tile_shared {
     tile_operands<TILE, A_DEPTH_FIRST, B_DEPTH_FIRST> in;
-    float strip[TILE / 16][STRIP_ROWS][STRIP_PITCH]; /* of each warp */
+    float strip[TILE / 16][STRIP_FLOATS]; /* of each warp */
 };
 
 template <int TILE, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
@@ -189,7 +189,8 @@ __global__ void __launch_bounds__(2 * TILE, TILE == 128 ? 2 : 4)
     }
     for (int step = 0, stage = 0, last = STAGES - 1; step < steps; step++) {
         copy_wait<STAGES - 2>();
-        __syncthreads(); /* this step's operands are there, and nobody reads the stage of the step before any more */
+        __syncthreads(); /* this step's operands are complete, and no thread still reads the stage of the previous step
+                          */
         if (step + STAGES - 1 < steps) {
             fetch(s.in.a[last], from_a);
             fetch(s.in.b[last], from_b);
@@ -212,19 +213,19 @@ __global__ void __launch_bounds__(2 * TILE, TILE == 128 ? 2 : 4)
         stage = stage + 1 < STAGES ? stage + 1 : 0;
     }
     copy_wait<0>();
-    __syncthreads(); /* the operands' memory becomes the strips' */
+    __syncthreads(); /* the strips reuse the operands' memory */
 
     vj_product out = g;
     if (gridDim.y > 1) out.c.data = static_cast<float *>(g.c.data) + blockIdx.y * g.M * g.N;
-    float(*strip)[STRIP_PITCH] = s.strip[warp];
+    float *const strip = s.strip[warp];
     VJ_UNROLL
     for (int i = 0; i < TILE / 32; i++) {
-        /* There are no registers for more passes. */
+        /* There are not enough registers for more passes. */
         finish_strip<1>(out, fours, strip, m0 + wm + 16 * i, n0 + wn, [&] { keep_strip(strip, c[i][0]); });
     }
 }
 
-/* Tiles of 128 share operands better; but where there are few of them, four times as many of 64 keep the GPU busy. */
+/* Tiles of 128 share operands better; but if they are few, four times as many tiles of 64 keep the GPU busy. */
 enum { FEW_TILES = 96 };
 
 static int tile_of(const vj_product *g)
@@ -233,8 +234,8 @@ static int tile_of(const vj_product *g)
 }
 
 /*
- * The gradient of a small weight has few tiles, but sums over all rows: its depth is cut, so that about 256 blocks are
- * at work, into parts of 1024 at least.
+ * The gradient of a small weight has few tiles, but sums over all rows. Its depth is divided into parts of at least
+ * 1024, so that about 256 blocks are at work.
  */
 int vj_cuda_tile_parts(const vj_product *g)
 {
@@ -281,8 +282,8 @@ cudaError_t vj_cuda_tile_product(cudaStream_t stream, const vj_product *product,
 /* ------------------------------------------------------------------------------------------------ floats */
 
 /*
- * 64 x 64 of the result by a block, 4 x 4 by a thread, in steps of 16 of depth; the next step's operands are read into
- * registers while this one's are multiplied. Operands of any type and alignment.
+ * A block computes 64 x 64 of the result, a thread 4 x 4, in steps of 16 of the depth; the next step's operands are
+ * read into registers while this step's are multiplied. Operands may have any type and alignment.
  */
 enum { FLOAT_TILE = 64, FLOAT_STEP = 16, FLOAT_THREADS = 256, FLOAT_LOADS = FLOAT_TILE * FLOAT_STEP / FLOAT_THREADS };
 
@@ -290,7 +291,8 @@ struct float_shared {
     float a[FLOAT_STEP][FLOAT_TILE + 4], b[FLOAT_STEP][FLOAT_TILE + 4];
 };
 
-/* Element i of what a step needs of an operand: its place in the tile. Threads next to each other read neighbours. */
+/* Compute the place in the tile of the element that this thread loads as number `load` of a step. Neighbouring threads
+ * read neighbouring elements. */
 template <bool DEPTH_FIRST> VJ_DEVICE void place_of_element(int load, int *at, int *k)
 {
     const int i = (int)threadIdx.x + load * FLOAT_THREADS;

@@ -1,5 +1,5 @@
 /*
- * What the own products of bf16 share (product.cu, product_wgmma.cu): the place of a tile, and what follows the sums.
+ * Shared by the own products of bf16 (product.cu, product_wgmma.cu): the place of a tile, and the finish of the sums.
  */
 #ifndef VJ_KERNELS_CUDA_PRODUCT_CUH
 #define VJ_KERNELS_CUDA_PRODUCT_CUH
@@ -9,7 +9,7 @@
 
 /* ------------------------------------------------------------------------------------------------ arrays */
 
-/* The first n of four neighbours; all of them at once if `fours`. */
+/* Load the first n of four neighbours; all of them at once if `fours`. */
 VJ_DEVICE void load_some(float v[4], vj_array a, int64_t at, int n, bool fours)
 {
     if (fours)
@@ -39,7 +39,7 @@ VJ_DEVICE vj_array floats(const float *data)
 
 /* ------------------------------------------------------------------------------------------------ finish */
 
-/* n / by, and what is left: of numbers of 32 bits where they are, which takes a quarter of the instructions. */
+/* Return n / by, and the remainder; divides in 32 bits if both fit, which takes a quarter of the instructions. */
 VJ_DEVICE int64_t quotient(int64_t n, int64_t by, int64_t *left)
 {
     const bool small = (uint64_t)(n | by) >> 32 == 0;
@@ -53,13 +53,14 @@ VJ_DEVICE float rounded(float x)
     return widen((bf16)pack(x, 0.0f));
 }
 
-/* Of four neighbours, what a product reads of arrays as large as its result: the residual; the result as it was, to
- * which it adds, or GELU's argument. */
+/* What the finish of four neighbours reads from arrays as large as the result: the residual; the present result, if it
+ * accumulates, or GELU's argument. */
 struct beside {
     float residual[4], other[4];
 };
 
-/* n <= 4 columns of one row from element `at` on; `fours`: all arrays may be read and written four values at a time. */
+/* Read it for n <= 4 columns of one row from element `at` on; `fours`: all arrays may be read and written four values
+ * at a time. */
 VJ_DEVICE void read_beside(beside &x, const vj_product &g, bool fours, int64_t row, int64_t at, int n)
 {
     if (g.residual) {
@@ -74,8 +75,8 @@ VJ_DEVICE void read_beside(beside &x, const vj_product &g, bool fours, int64_t r
 }
 
 /*
- * From sums to results: what the product adds, its nonlinearity, the result's type; columns as above. Each element is
- * read before it is written and by the same thread, since the result may be the residual, or pre.
+ * Compute results from sums: what the product adds, its nonlinearity, the result's type; columns as above. The thread
+ * that writes an element has read it before, since the result may be the residual, or pre.
  */
 VJ_DEVICE void finish(const vj_product &g, bool fours, int64_t at, int n, const float bias[4], const beside &x,
                       float v[4])
@@ -100,7 +101,7 @@ VJ_DEVICE void finish(const vj_product &g, bool fours, int64_t at, int n, const 
     store_some(g.c, at, v, n, fours);
 }
 
-/* The same with all that it needs read here. */
+/* The same, and reads all that it needs. */
 VJ_DEVICE void finish_at(const vj_product &g, bool fours, int64_t row, int64_t column, float v[4])
 {
     const int n = g.N - column < 4 ? (int)(g.N - column) : 4;
@@ -120,7 +121,8 @@ static bool all_in_fours(const vj_product *g)
 
 /* ------------------------------------------------------------------------------------------------ tiles */
 
-/* Which tile of the result is number `tile`. Tiles near each other share operands: `group` rows of tiles. */
+/* Compute the place of tile number `tile`. The order goes by groups of `group` rows of tiles, so that tiles that run
+ * together share operands. */
 VJ_DEVICE void place_of_tile(int64_t tile, int64_t tiles_m, int64_t tiles_n, int group, int64_t *m, int64_t *n)
 {
     int64_t within;
@@ -130,20 +132,26 @@ VJ_DEVICE void place_of_tile(int64_t tile, int64_t tiles_m, int64_t tiles_n, int
 }
 
 /*
- * A warp's sums become results 16 rows and 32 columns at a time, through shared memory: so it reads and writes whole
- * 128 bytes of each row. The pitch keeps the strip's rows in different banks.
+ * A warp finishes its sums 16 rows and 32 columns at a time, through shared memory (a strip), so that it reads and
+ * writes whole 128 bytes of each row. Groups of eight columns are permuted in a strip, depending on the row, so that
+ * neither writing nor reading it has bank conflicts.
  */
-enum { STRIP_ROWS = 16, STRIP_COLUMNS = 32, STRIP_PITCH = 40 };
+enum { STRIP_ROWS = 16, STRIP_COLUMNS = 32, STRIP_FLOATS = STRIP_ROWS * STRIP_COLUMNS };
 
-/* Sums of 32 columns into the warp's strip. Of eight columns a lane has four, as mma() leaves them. */
-VJ_DEVICE void keep_strip(float (*strip)[STRIP_PITCH], const float *c)
+VJ_DEVICE float *strip_at(float *strip, int row, int column)
+{
+    return strip + row * STRIP_COLUMNS + (column ^ row % 4 * 8);
+}
+
+/* Write sums of 32 columns to the strip. In each eight columns a lane has four sums, as mma() gives them. */
+VJ_DEVICE void keep_strip(float *strip, const float *c)
 {
     const int lane = lane_of_warp();
     VJ_UNROLL
     for (int j = 0; j < 4; j++) {
         VJ_UNROLL
         for (int half = 0; half < 2; half++)
-            *reinterpret_cast<float2 *>(&strip[lane / 4 + 8 * half][8 * j + lane % 4 * 2]) =
+            *reinterpret_cast<float2 *>(strip_at(strip, lane / 4 + 8 * half, 8 * j + lane % 4 * 2)) =
                 make_float2(c[4 * j + 2 * half], c[4 * j + 2 * half + 1]);
     }
 }
@@ -155,17 +163,17 @@ VJ_DEVICE void take_four(float v[4], const float *strip)
 }
 
 /*
- * keep() writes sums into the strip, which become results from row0 and column0 on, in passes of four rows. Where all
- * rows and columns exist, what AHEAD passes need of other arrays is asked for before that: so the warp waits for memory
- * once for all of them, and meanwhile keeps its sums.
+ * keep() writes sums to the strip; then they are finished, in passes of four rows, to the result from row0 and column0
+ * on. If all rows and columns exist, the values that AHEAD passes need from other arrays are loaded first, so that the
+ * warp waits for memory once for all of them, and writes its sums meanwhile.
  */
 template <int AHEAD, class F>
-VJ_DEVICE void finish_strip(const vj_product &g, bool fours, float (*strip)[STRIP_PITCH], int64_t row0, int64_t column0,
-                            const F &keep)
+VJ_DEVICE void finish_strip(const vj_product &g, bool fours, float *strip, int64_t row0, int64_t column0, const F &keep)
 {
     enum { PASS_ROWS = 4, PASSES = STRIP_ROWS / PASS_ROWS };
     const int r = lane_of_warp() / 8, c = lane_of_warp() % 8 * 4;
     const int64_t row = row0 + r, column = column0 + c;
+    const float *const mine = strip_at(strip, r, c);
     if (fours && row0 + STRIP_ROWS <= g.M && column0 + STRIP_COLUMNS <= g.N) {
         const int64_t at = row * g.N + column, step = PASS_ROWS * g.N;
         float bias[4] = {};
@@ -184,7 +192,7 @@ VJ_DEVICE void finish_strip(const vj_product &g, bool fours, float (*strip)[STRI
             VJ_UNROLL
             for (int i = 0; i < AHEAD; i++) {
                 float v[4];
-                take_four(v, &strip[r + (first + i) * PASS_ROWS][c]);
+                take_four(v, mine + (first + i) * PASS_ROWS * STRIP_COLUMNS);
                 finish(g, true, at + (first + i) * step, 4, bias, x[i], v);
             }
         }
@@ -194,7 +202,7 @@ VJ_DEVICE void finish_strip(const vj_product &g, bool fours, float (*strip)[STRI
         VJ_ROLLED
         for (int pass = 0; pass < STRIP_ROWS; pass += PASS_ROWS) {
             float v[4];
-            take_four(v, &strip[r + pass][c]);
+            take_four(v, mine + pass * STRIP_COLUMNS);
             if (row + pass < g.M && column < g.N) finish_at(g, fours, row + pass, column, v);
         }
     }

@@ -1,19 +1,20 @@
 /*
- * Who multiplies on a GPU: the own kernels, by instructions of all GPUs (product.cu) or of compute capability 9.0
- * (product_wgmma.cu), or NVIDIA's cuBLASLt, which is loaded where it is installed.
+ * The choice of what computes products on a GPU: own kernels, by instructions of all GPUs (product.cu) or of compute
+ * capability 9.0 (product_wgmma.cu), or NVIDIA's cuBLASLt, which is loaded if it is installed.
  *
- *   own       large products by wgmma where the device has it, or by the library where that can do all of them; the
+ *   own       large products by wgmma if the device has it, or by the library if it can do the whole product; the
  *             others by mma
- *   mma       own kernels alone, as all GPUs have them
- *   wgmma     own kernels alone, by wgmma wherever tiles are filled
+ *   mma       only own kernels that run on all GPUs
+ *   wgmma     only own kernels, by wgmma for products that fill its tiles
  *   cublaslt  the library for all products that it can do
  *
- * Where it is own or wgmma and the device has wgmma, attention is computed by it as well (attention.cu asks).
+ * With own or wgmma, attention too is computed by wgmma if the device has it (attention.cu asks for the choice).
  *
  * Own kernels give a row the same bits whatever the other rows are. The library chooses an algorithm by the number of
- * rows, and `own` a kernel, so there a row's bits depend on it: where a result must not depend on how rows are divided
- * (over ranks, say), it has to be mma or wgmma. The same shapes always give the same bits: the library may not split
- * the depth, and its workspace has a fixed size. GELU is never left to it: its GELU is the approximation by tanh.
+ * rows, and `own` chooses a kernel by it, so with these a row's bits depend on the number of rows. If a result must not
+ * depend on how rows are divided (over ranks, for example), choose mma or wgmma. The same shapes always give the same
+ * bits: the library may not split the depth, and its workspace has a fixed size. The library never computes GELU,
+ * because its GELU is the approximation by tanh.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -23,19 +24,20 @@
 #include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/products.h"
 
-enum { WORKSPACE_BYTES = 32 << 20 }; /* what is recommended for Hopper; more or less changes algorithms, and so bits */
+enum { WORKSPACE_BYTES = 32 << 20 }; /* as recommended for Hopper; another size changes algorithms, and so bits */
 enum { ALIGNMENT = 16, WHOLE = 8 };  /* of the library's pointers in bytes, of its rows in elements */
-/* Sums that wait for what follows them do so in pieces of this size: so they are mostly read from the cache. */
+/* Sums that are finished in a second pass are computed in pieces of this size, so that they are mostly read from the
+ * cache. */
 enum { SUMS_BYTES = 64 << 20 };
 /*
- * Where the library is faster, by its and our rates on an H100: in products that fill the GPU, and where a second pass
- * over the sums is needed, only if the depth is long enough to pay for it.
+ * The library is used where it is faster, by measurements on an H100: for products that fill the GPU and, if a second
+ * pass over the sums is needed, whose depth is long enough to pay for it.
  */
 enum { LARGE_FLOPS = 1 << 30, LONG_DEPTH = 1024 };
-/* What wgmma's tiles are for: of fewer columns, or less depth, they would be mostly empty. */
+/* Least sizes for wgmma, whose tiles would be mostly empty with fewer columns or less depth. */
 enum { WGMMA_COLUMNS = 128, WGMMA_DEPTH = 64 };
 
-/* What an algorithm was asked for. */
+/* The product for which an algorithm was requested from the library. */
 typedef struct {
     int64_t M, N, K; /* the number of rows rounded up: see nominal() */
     int32_t operands, result, form;
@@ -43,7 +45,7 @@ typedef struct {
 
 typedef struct {
     question asked;
-    enum { EMPTY, NONE, FOUND } state; /* NONE: the library knows no algorithm for it */
+    enum { EMPTY, NONE, FOUND } state; /* NONE: the library has no algorithm for it */
     vj_lt_algorithm algorithm;
 } answer;
 enum { ANSWERS = 1024 };
@@ -51,7 +53,7 @@ enum { ANSWERS = 1024 };
 struct vj_cuda_products {
     enum { OWN, MMA, WGMMA, CUBLASLT } who;
     bool forced; /* by VJ_PRODUCTS */
-    /* Tried when it is first asked for in bf16, since that is what it multiplies. */
+    /* wgmma multiplies bf16, so it is tried when it is first needed in bf16. */
     enum { NOT_ASKED, NO_WGMMA, NOT_TRIED, HAS_WGMMA } has_wgmma;
     vj_cuda_wgmma wgmma;
     char no_wgmma[200]; /* why not */
@@ -110,7 +112,7 @@ static void set_preference(vj_cuda_products *p)
     (void)library_failed(p, status, "cublasLtMatmulPreferenceSetAttribute");
 }
 
-/* Leaves p->failure empty if all is well. */
+/* Load and open the library; p->failure stays empty on success. */
 static void open_library(vj_cuda_products *p)
 {
     const char *name;
@@ -161,7 +163,7 @@ void vj_cuda_set_precision(vj_backend *be)
 {
     vj_cuda_products *p = products_of(be);
     const bool wanted = p->who == OWN || p->who == WGMMA;
-    if (wanted && !vj_cuda_has_wgmma(be) && p->who == WGMMA) p->who = MMA; /* a warning said why */
+    if (wanted && !vj_cuda_has_wgmma(be) && p->who == WGMMA) p->who = MMA; /* a warning has told why */
 }
 
 const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be)
@@ -255,11 +257,11 @@ void vj_cuda_products_library(const vj_backend *be, char *text, size_t bytes)
 
 /* ------------------------------------------------------------------------------------------------ operands */
 
-/* An array as it is stored: rows of `width`; where products are of bf16, perhaps a rounded copy of it. */
+/* An operand as it is stored, rows of `width` elements: the array, or in products of bf16 a rounded copy of it. */
 typedef struct {
     vj_array array;
     int64_t rows, width;
-    int64_t copy_bytes; /* 0: the array itself will do */
+    int64_t copy_bytes; /* 0: no copy is needed */
 } operand;
 
 static int64_t whole(int64_t n, int64_t unit)
@@ -280,7 +282,7 @@ static operand operand_of(vj_array array, bool transposed, int64_t width, int64_
     return o;
 }
 
-/* Make the copy, if there has to be one, and use it from now on. */
+/* Make the copy, if one is needed, and use it from now on. */
 static bool round_operand(vj_backend *be, operand *o, void *copy)
 {
     if (o->copy_bytes == 0) return true;
@@ -293,13 +295,13 @@ static bool round_operand(vj_backend *be, operand *o, void *copy)
 
 /* ------------------------------------------------------------------------------------------------ by the library */
 
-/* How the library makes a product. */
+/* How the work of a product is divided between the library and vj_cuda_finish(). */
 typedef struct {
-    bool finishes;  /* sums go to memory of their own, and vj_cuda_finish() does the rest */
-    const float *c; /* is added: the residual, or the result; NULL: nothing */
+    bool finishes;  /* the library writes sums to separate memory, and vj_cuda_finish() does the rest */
+    const float *c; /* what the library adds: the residual, or the result; NULL: nothing */
 } division;
 
-/* What the library adds by itself, if the result is floats: a bias, and one array of the result's shape. */
+/* Divide the work. If the result is floats, the library itself adds a bias and one array of the result's shape. */
 static division divide(const vj_product *g)
 {
     division d = {0};
@@ -312,7 +314,7 @@ static division divide(const vj_product *g)
     return d;
 }
 
-/* Can the library do it, and should it? */
+/* Return whether the library can compute this product and should. */
 static bool library_takes(const vj_backend *be, const vj_product *g)
 {
     const vj_cuda_products *p = products_of(be);
@@ -323,14 +325,15 @@ static bool library_takes(const vj_backend *be, const vj_product *g)
         (g->a.type != VJ_TYPE_F32 || g->b.type != VJ_TYPE_F32 || !aligned(g->a.data) || !aligned(g->b.data)))
         return false;
     if (p->who == CUBLASLT) return true;
-    if (be->precision == VJ_BF16 && vj_cuda_tile_parts(g) > 1) return false; /* the library may not cut the depth */
+    if (be->precision == VJ_BF16 && vj_cuda_tile_parts(g) > 1) return false; /* the library may not split the depth */
     const double flops = 2.0 * (double)g->M * (double)g->N * (double)g->K;
     return flops >= LARGE_FLOPS && (be->precision == VJ_FP32 || !divide(g).finishes || g->K >= LONG_DEPTH);
 }
 
 /*
- * Should wgmma do a product of bf16? If told to, whatever the number of rows: a row's bits do not depend on it. Else
- * where the product fills the GPU, unless the library can do all of it, and so without a second pass over the sums.
+ * Return whether to compute a product of bf16 by wgmma. With the choice wgmma, for any number of rows, since a row's
+ * bits do not depend on it. With `own`, if the product fills the GPU, unless the library can do all of it, without a
+ * second pass over the sums.
  */
 static bool wgmma_takes(const vj_backend *be, const vj_product *g)
 {
@@ -343,8 +346,8 @@ static bool wgmma_takes(const vj_backend *be, const vj_product *g)
 }
 
 /*
- * Rows of clips are masked anew in each step, and their number is never twice the same. An algorithm is asked for a
- * number rounded up: then there are few of them, and each is asked for once.
+ * Return the number of rows for which an algorithm is requested. New masks in each step change the number of rows, so
+ * it is rounded up: then there are few requests, and each is made once.
  */
 static int64_t nominal(int64_t rows)
 {
@@ -368,7 +371,8 @@ static bool same_question(const question *a, const question *b)
            a->form == b->form;
 }
 
-/* The answer to q, or the empty one where it belongs. A table that is nearly full is forgotten: it is asked again. */
+/* Return the answer to q, or an empty place for it. A table that is nearly full is cleared, and questions are asked
+ * again. */
 static answer *find_answer(vj_cuda_products *p, const question *q)
 {
     if (p->answered > ANSWERS * 3 / 4) {
@@ -381,8 +385,8 @@ static answer *find_answer(vj_cuda_products *p, const question *q)
 }
 
 /*
- * A product for the library: its descriptors. The library's matrices are column-major: it makes the transposed result,
- * B^T A^T, of our arrays as they lie in memory.
+ * The descriptors of a product for the library. The library's matrices are column-major, so it computes the transposed
+ * result, B^T A^T, from our row-major arrays.
  */
 typedef struct {
     void *desc, *a, *b, *d;
@@ -433,7 +437,8 @@ static int describe_product(const vj_cuda_products *p, descriptors *x, const vj_
     return make_layout(p, &x->d, result, false, g->M, g->N);
 }
 
-/* The algorithm for g, the number of rows rounded up; NULL: the library has none. A failure goes to *status. */
+/* Return the algorithm for g, requested for the rounded number of rows; NULL: the library has none, or a failure, which
+ * goes to *status. */
 static const vj_lt_algorithm *algorithm_for(vj_cuda_products *p, const vj_product *g, vj_type result, const float *bias,
                                             int *status)
 {
@@ -468,7 +473,7 @@ static const vj_lt_algorithm *algorithm_for(vj_cuda_products *p, const vj_produc
     return found->state == FOUND ? &found->algorithm : NULL;
 }
 
-/* d [M, N] = A B [+ c] [+ bias] by the library. False: it has no algorithm for that. */
+/* d [M, N] = A B [+ c] [+ bias] by the library. Returns false if it has no algorithm for that. */
 static bool multiply(vj_backend *be, const vj_product *g, vj_array d, const float *c, const float *bias)
 {
     vj_cuda_products *p = products_of(be);
@@ -490,14 +495,14 @@ static bool multiply(vj_backend *be, const vj_product *g, vj_array d, const floa
     return true;
 }
 
-/* Rows of the result whose sums are made before they are finished. */
+/* Return how many rows of sums are computed before they are finished. */
 static int64_t rows_in_piece(const vj_product *g)
 {
     const int64_t fit = SUMS_BYTES / (g->N * (int64_t)sizeof(float)) / 128 * 128;
     return g->a_transposed || g->M <= fit ? g->M : fit > 0 ? fit : 128;
 }
 
-/* The product by the library, its operands ready. False: it has no algorithm for that. */
+/* Compute a product by the library; its operands are ready. Returns false if it has no algorithm for that. */
 static bool library_product(vj_backend *be, const vj_product *g, float *sums)
 {
     const division d = divide(g);

@@ -1,6 +1,6 @@
 /*
- * Between products.c, which decides who multiplies, and product.cu, the own kernels. Everything is launched on the
- * backend's stream.
+ * The interface between products.c, which chooses what computes a product, and the own kernels (product.cu,
+ * product_wgmma.cu). Everything is launched on the backend's stream.
  */
 #ifndef VJ_KERNELS_CUDA_PRODUCTS_H
 #define VJ_KERNELS_CUDA_PRODUCTS_H
@@ -12,11 +12,12 @@
 extern "C" {
 #endif
 
-/** As vj_cuda_set_products(), even if VJ_PRODUCTS forces one. */
+/** The same as vj_cuda_set_products(), but ignores VJ_PRODUCTS. */
 vj_status vj_cuda_use_products(vj_backend *be, const char *name);
-/** Can the device multiply by wgmma? In bf16 also: does it multiply right? That is tried once, the first time. */
+/** Return whether the device has wgmma and, in bf16, whether its products are correct, which is tested once, in the
+ * first call. */
 bool vj_cuda_has_wgmma(vj_backend *be);
-/** "13.1.0" and true, if cuBLASLt could be loaded, be it in use or not. */
+/** Return whether cuBLASLt could be loaded, in use or not, and write its version, "13.1.0". */
 bool vj_cuda_library_version(const vj_backend *be, char *text, size_t bytes);
 
 /** to [rows, padded] = from [rows, width] rounded to bf16, with zeros behind each row; padded is a multiple of 8. */
@@ -24,20 +25,20 @@ cudaError_t vj_cuda_round_rows(cudaStream_t stream, void *to, vj_array from, int
                                int64_t padded);
 
 /**
- * How many parts the depth of a product of bf16 is cut into, which are summed in order afterwards: a matter of its
- * shape alone, and 1 unless it is the gradient of a weight. Each part needs [M, N] floats.
+ * Return into how many parts the depth of a product of bf16 is divided; their results are added in order afterwards. It
+ * depends only on the shape, and is 1 except for gradients of weights. Each part needs [M, N] floats.
  */
 int vj_cuda_tile_parts(const vj_product *product);
 
 /**
- * The product of bf16 by tensor cores. Rows of a and b, as they are stored, are `a_width` and `b_width` elements apart,
- * multiples of 8; both start at multiples of 16 bytes, and what is behind the end of a row is zero. `sums` is for
+ * Compute a product of bf16 on tensor cores. Stored rows of a and b are `a_width` and `b_width` elements apart,
+ * multiples of 8; both are 16-byte aligned, and the padding of each row is zero. `sums` has room for
  * vj_cuda_tile_parts() parts if there are several.
  */
 cudaError_t vj_cuda_tile_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
                                  float *sums);
 
-/** A product's sums alone, of a and b as they are in `product` (with operands of bf16): floats, to `sums`. */
+/** Return the product that computes only the sums of `product` (with operands of bf16), as floats, to `sums`. */
 static inline vj_product vj_cuda_bare_product(const vj_product *product, float *sums)
 {
     vj_product bare = *product;
@@ -49,32 +50,34 @@ static inline vj_product vj_cuda_bare_product(const vj_product *product, float *
     return bare;
 }
 
-/** What kernels by wgmma need of a device. */
+/** What kernels with wgmma need to know of a device. */
 typedef struct {
-    vj_tensor_map_encode *encode; /* the driver's */
+    vj_tensor_map_encode *encode; /* a function of the driver */
     int processors;               /* how many blocks run at a time; no result depends on it */
-    bool attends;                 /* attention was tried, and is right as well */
+    bool attends;                 /* attention was tried too, and its results are correct */
     uint32_t *late; /* device memory, or NULL: a load that never comes sets it to 1 instead of failing the kernel */
 } vj_cuda_wgmma;
 
-/** Fill *how if this device has wgmma. Else false, and `why` not. */
+/** Fill *how if this device has wgmma. If not, return false, with the reason in `why`. */
 bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
 /**
- * Are products by wgmma right on this device? The kernel is tried, and then those of attention (how->attends). If one
- * fails that, a warning says so. Waits for the device.
+ * Return whether products by wgmma are correct on this device. Tries the kernel, and then those of attention (sets
+ * how->attends). Reports a failure as a warning. Waits for the device.
  */
 bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
-/** As vj_cuda_tile_parts() and vj_cuda_tile_product(), on devices of compute capability 9.0 (product_wgmma.cu). */
+/** The same as vj_cuda_tile_parts() and vj_cuda_tile_product(), on devices of compute capability 9.0
+ * (product_wgmma.cu). */
 int vj_cuda_wgmma_parts(const vj_product *product);
 cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
                                   float *sums, const vj_cuda_wgmma *how);
 
-/** What attention by wgmma needs; NULL if mma is to compute it: the choice of who multiplies is that of attention. */
+/** Return what attention by wgmma needs, or NULL if mma computes it: the choice for products is also that for
+ * attention. */
 const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be);
 
-/** Device memory of an attention: operands are bf16, 16-byte aligned; terms is room for two floats a row and head. */
+/** Device memory of an attention: operands are bf16, 16-byte aligned; terms: two floats per row and head. */
 typedef struct {
     vj_array qkv, dout;
     float *out, *lse, *dqkv, *terms;
@@ -84,12 +87,12 @@ typedef struct {
 cudaError_t vj_cuda_try_attention(cudaStream_t stream, const vj_cuda_wgmma *how, const vj_rows *rows, int D, int heads,
                                   const vj_cuda_attention *x);
 
-/** The product of floats (or bf16, widened), of any shape. */
+/** Compute a product of floats (or of bf16, widened), of any shape. */
 cudaError_t vj_cuda_float_product(cudaStream_t stream, const vj_product *product);
 
 /**
- * What follows the sums (bias, residual, GELU ...) for `rows` rows of the result from `first` on; sums [parts, rows,
- * N], 16-byte aligned.
+ * Compute `rows` rows of the result from row `first` on from their sums: add the parts, then bias, residual, GELU ...
+ * sums [parts, rows, N], 16-byte aligned.
  */
 cudaError_t vj_cuda_finish(cudaStream_t stream, const vj_product *product, const float *sums, int parts, int64_t first,
                            int64_t rows);

@@ -1,6 +1,6 @@
 /*
- * Rows moved by index lists, clips cut into tubelets, rows normalised. A warp moves a row, 512 bytes at a time; what is
- * summed into a row is summed in ascending order of the rows it comes from.
+ * Rows moved by index lists, clips cut into tubelets, rows normalised. A warp moves a row, 512 bytes at a time. Sums
+ * into a row are made in ascending order of the source rows.
  */
 #include "kernels/cuda/lanes.cuh"
 
@@ -29,7 +29,7 @@ void vj_cuda_gather_rows(vj_backend *be, float *y, const float *x, const int32_t
 
 /* ------------------------------------------------------------------------------------------------ scatter */
 
-/* next[r] = the row after r with the same index, -1: none; first[r] = is there none before it? A thread a row. */
+/* next[r] = the row after r with the same index, or -1; first[r] = there is none before r. One thread per row. */
 __global__ void __launch_bounds__(THREADS) chain_rows_kernel(int32_t *__restrict__ next, int32_t *__restrict__ first,
                                                              const int32_t *__restrict__ index, int64_t R)
 {
@@ -113,7 +113,7 @@ void vj_cuda_predictor_input_forward(vj_backend *be, float *s, const float *u, c
                  mask_tokens, table, source, position, R, D);
 }
 
-/* Rows that came from the context go back to it. */
+/* Copy the gradients of rows that came from the context back to it. */
 template <int W>
 __global__ void __launch_bounds__(THREADS) return_rows_kernel(float *__restrict__ du, const float *__restrict__ ds,
                                                               const int32_t *__restrict__ source, int64_t R, int D)
@@ -130,8 +130,8 @@ __global__ void __launch_bounds__(THREADS) return_rows_kernel(float *__restrict_
 }
 
 /*
- * partial [parts, tokens, D]: the sums of one part's rows of each mask token. A block has 32 columns, one part (y) and
- * one token (z), so that each row is read by one block only; its warps take the part's rows in turn.
+ * Compute partial [parts, tokens, D]: the sums of one part's rows of each mask token. A block has 32 columns, one part
+ * (y) and one token (z), so that each row is read by one block only; its warps take the part's rows in turn.
  */
 struct mask_sums_shared {
     float sum[WARPS][WARP];
@@ -176,8 +176,8 @@ struct tubelets {
 };
 
 /*
- * A warp cuts a tubelet: W neighbours of a patch's line at a time. Neighbouring tubelets read the rest of the same
- * memory lines, which are in the cache then.
+ * One warp per tubelet, W neighbours of a patch's line at a time. Neighbouring tubelets read the rest of the same cache
+ * lines.
  */
 template <int W>
 __global__ void __launch_bounds__(THREADS)
@@ -203,12 +203,13 @@ void vj_cuda_patchify(vj_backend *be, float *patches, const float *clips, int64_
                       int tubelet, int patch)
 {
     const int64_t tokens = B * (T / tubelet) * (H / patch) * (W / patch);
-    const bool fours = patch % 4 == 0 && aligned_to(16, patches, clips); /* W and the values of a token are then too */
+    /* If patch is a multiple of 4, so are W and the number of values of a token. */
+    const bool fours = patch % 4 == 0 && aligned_to(16, patches, clips);
     launch_warps(be, "patchify", fours ? patchify_kernel<4> : patchify_kernel<1>, tokens, patches, clips, tokens,
                  tubelets{C, T, H, W, tubelet, patch});
 }
 
-/* A warp normalises a row; it is read again for each pass, from the first-level cache. */
+/* One warp per row, which is read again for each pass, from the first-level cache. */
 __global__ void __launch_bounds__(THREADS) normalise_rows_kernel(float *y, const float *x, int64_t R, int P, float eps)
 {
     const int64_t r = global_warp();

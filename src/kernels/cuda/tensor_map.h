@@ -1,13 +1,14 @@
 /*
- * Tensor maps: how the tensor memory accelerator of a GPU of compute capability 9.0 finds tiles of an array. The driver
- * makes them; its function is asked for at run time, so that nothing links libcuda. For C and for kernels.
+ * Tensor maps: they tell the tensor memory accelerator of a GPU of compute capability 9.0 where the tiles of an array
+ * are. The driver makes them; its function is looked up at run time, so that nothing links libcuda. For C and for
+ * kernels.
  */
 #ifndef VJ_KERNELS_CUDA_TENSOR_MAP_H
 #define VJ_KERNELS_CUDA_TENSOR_MAP_H
 
 #include <stdint.h>
 
-/* What cuda.h calls CUtensorMap. */
+/* The same as CUtensorMap of cuda.h. */
 typedef struct {
 #ifdef __cplusplus
     alignas(128)
@@ -27,8 +28,8 @@ enum {
 };
 
 /**
- * cuTensorMapEncodeTiled() of CUDA 12.0: sizes in elements, the dimension without gaps first; strides in bytes, from
- * the second dimension on. Returns 0, or an error of the driver.
+ * cuTensorMapEncodeTiled() of CUDA 12.0: sizes in elements, the contiguous dimension first; strides in bytes, from the
+ * second dimension on. Returns 0, or an error of the driver.
  */
 typedef int vj_tensor_map_encode(vj_tensor_map *map, int type, uint32_t rank, void *data, const uint64_t *sizes,
                                  const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave,

@@ -1,12 +1,12 @@
 /*
- * The optimizer's update, and sums over vectors. Many pieces of a vector are worked on by one launch: a table says
- * which blocks of the grid belong to which piece.
+ * The optimizer's update, and sums over vectors. One launch processes many pieces of a vector: a table tells which
+ * blocks of the grid belong to which piece.
  */
 #include "kernels/cuda/lanes.cuh"
 
 /* ------------------------------------------------------------------------------------------------ AdamW */
 
-/* A segment as the kernel sees it: its blocks are those from first_block on, to the next one's. */
+/* A segment in the kernel's table: its blocks are those from first_block to the first_block of the next one. */
 struct update_piece {
     int64_t offset, count, first_block;
     float decay, rate;
@@ -14,9 +14,9 @@ struct update_piece {
 struct update_constants {
     float scale, root, keep1, new1, keep2, new2, eps, ema;
 };
-enum { UPDATE_BLOCK = 4 * 4 * THREADS, UPDATE_PIECES = 1 << 15 }; /* elements a block; pieces a launch */
+enum { UPDATE_BLOCK = 4 * 4 * THREADS, UPDATE_PIECES = 1 << 15 }; /* elements of a block; most pieces of a launch */
 
-/* The last piece that begins at `block` or before; `Piece` has first_block, and the first piece's is 0. */
+/* Return the last piece that begins at `block` or before; `Piece` has first_block, which is 0 for the first piece. */
 template <class Piece> VJ_DEVICE int piece_of_block(const Piece *pieces, int count, int64_t block)
 {
     int low = 0, high = count - 1;
@@ -30,7 +30,7 @@ template <class Piece> VJ_DEVICE int piece_of_block(const Piece *pieces, int cou
     return low;
 }
 
-/* W elements from i on, the arithmetic of cpu/update.c. */
+/* Update W elements from i on, with the arithmetic of cpu/update.c. */
 template <int W>
 VJ_DEVICE void update(const vj_adamw_vectors &v, const update_constants &c, float decay, float rate, int64_t i,
                       int64_t left)
@@ -60,7 +60,7 @@ VJ_DEVICE void update(const vj_adamw_vectors &v, const update_constants &c, floa
     if (v.rounded_target) store_part<W>(v.rounded_target + i, t, left);
 }
 
-/* 28 bytes an element, 8 more for the moving average, 2 for each bf16 copy. */
+/* Moves 28 bytes per element, 8 more for the moving average, 2 for each bf16 copy. */
 __global__ void __launch_bounds__(THREADS)
     adamw_kernel(vj_adamw_vectors v, const update_piece *pieces, int count, update_constants c, int fours)
 {
@@ -120,7 +120,7 @@ struct double_sum_shared {
     double part[WARPS];
 };
 
-/* partial [blocks]: a block sums SUM_BLOCK elements of one span. */
+/* Compute partial [blocks]: a block sums SUM_BLOCK elements of one span. */
 __global__ void __launch_bounds__(THREADS)
     sum_squares_kernel(double *partial, const float *x, const sum_piece *pieces, int count)
 {
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(THREADS)
     if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-/* A block a span: the sum of its blocks. */
+/* One block per span: the sum of its partial sums. */
 __global__ void __launch_bounds__(THREADS)
     sum_partials_kernel(double *sums, const double *partial, const sum_piece *pieces)
 {
@@ -189,7 +189,7 @@ struct copied_piece {
 };
 enum { COPY_PIECES = 1 << 15 };
 
-/* A block a span: they are short. */
+/* One block per span, because spans are short. */
 __global__ void __launch_bounds__(THREADS) copy_spans_kernel(float *to, const float *from, const copied_piece *pieces)
 {
     const copied_piece piece = pieces[blockIdx.x];
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(THREADS) copy_spans_kernel(float *to, const fl
 
 void vj_cuda_copy_spans(vj_backend *be, float *to, const float *from, const vj_span *spans, int64_t count, int unpack)
 {
-    int64_t at = 0; /* in what is packed */
+    int64_t at = 0; /* position in the packed array */
     for (int64_t first = 0; first < count; first += COPY_PIECES) {
         const int pieces = count - first < COPY_PIECES ? (int)(count - first) : (int)COPY_PIECES;
         copied_piece *host = (copied_piece *)vj_calloc((size_t)pieces, sizeof *host);
@@ -221,9 +221,8 @@ void vj_cuda_copy_spans(vj_backend *be, float *to, const float *from, const vj_s
 /* ------------------------------------------------------------------------------------------------ sums of arrays */
 
 /*
- * The tree of base/tree_sum.h as a list: an array is put on a stack, then so often as `adds` says the two on top are
- * replaced by their sum. The top of the stack is in registers, the rest in shared memory, where each thread has its
- * own.
+ * The tree of base/tree_sum.h as a list: an array is pushed on a stack, then the two topmost entries are replaced by
+ * their sum `adds` times. The top of the stack is in registers, the rest in shared memory, separate for each thread.
  */
 struct tree_term {
     const float *in;
@@ -231,7 +230,7 @@ struct tree_term {
 };
 enum { TREE_THREADS = 128 };
 
-/* Append the tree of in[0 .. count) to `terms`; returns how high the stack becomes. */
+/* Append the tree of in[0 .. count) to `terms`; returns the largest height of the stack. */
 static int tree_terms(tree_term *terms, const float *const *in, int count)
 {
     if (count == 1) {
@@ -257,7 +256,7 @@ __global__ void __launch_bounds__(TREE_THREADS)
     if (i >= n) return;
     float top[W];
     load_part<W>(top, terms[0].in + i, n - i);
-    int height = 0; /* of what is below the top */
+    int height = 0; /* number of entries below the top */
     for (int t = 1; t < count; t++) {
         store<W>(stack[height++].at[threadIdx.x], top);
         load_part<W>(top, terms[t].in + i, n - i);
@@ -292,7 +291,7 @@ void vj_cuda_sum_arrays(vj_backend *be, float *out, const float *const *in, int 
 
 /* ------------------------------------------------------------------------------------------------ column moments */
 
-/* partial [parts, 2, D]: sums and sums of squares over the rows of a part (y); the warps take the rows in turn. */
+/* Compute partial [parts, 2, D]: sums and sums of squares over the rows of a part (y); warps take rows in turn. */
 struct moments_shared {
     double sum[WARPS][2][WARP];
 };

@@ -1,8 +1,8 @@
 /*
- * Whether a device can multiply by wgmma (product_wgmma.cu) and compute attention by it (attention_wgmma.cu). The
- * kernels are tried before they are used. Products, on small integers, whose products and sums are exact in any order:
- * results must have the bits of the kernel that all GPUs have. Attention, within the rounding of probabilities. What is
- * wrong then costs speed, and not a run.
+ * Finds out whether a device can multiply by wgmma (product_wgmma.cu) and compute attention by it (attention_wgmma.cu).
+ * The kernels are tried before they are used, and kernels with wrong results are not used. Products are tried on small
+ * integers, whose products and sums are exact in any order: the results must have the bits of the kernel for all GPUs.
+ * Attention must agree within the rounding of probabilities.
  */
 #include <math.h>
 #include <stdio.h>
@@ -22,13 +22,14 @@ static bool failed(cudaError_t error, const char *what, char *why, size_t bytes)
 /* ------------------------------------------------------------------------------------------------ products */
 
 /*
- * Two tiles that one block makes, in six steps: the ring of four is used again, and the second tile, the last step and
- * the columns are not full. One width for each width of tiles.
+ * One block computes two or four tiles, in three steps each, so that places of the ring are reused, warp groups that
+ * take turns have one or two tiles each, and there are partial tiles, a partial last step and partial columns. One
+ * width for each width of tiles.
  */
 enum { ROWS = 136, DEPTH = 136, MOST_COLUMNS = 248, LARGEST = 8 };
 static const int columns[] = {MOST_COLUMNS, 184};
 
-/* Elements of device memory. */
+/* Sizes of device arrays, in elements. */
 enum { OPERAND = ROWS * MOST_COLUMNS, SUMS = ROWS * MOST_COLUMNS };
 typedef struct {
     uint16_t a[OPERAND], b[OPERAND];
@@ -48,7 +49,7 @@ static void draw_integers(uint16_t *to, int64_t n, int largest, uint32_t which)
     }
 }
 
-/* The product of one form by both kernels, and its results to the host. */
+/* Compute the product of one form by both kernels, and copy the results to the host. */
 static cudaError_t run_form(vj_backend *be, const vj_cuda_wgmma *how, const vj_product *form, trial *device,
                             trial *host)
 {
@@ -86,7 +87,7 @@ static bool same_results(const vj_product *form, const trial *host, char *why, s
     return true;
 }
 
-/* All forms with all widths of tiles. */
+/* Try all forms with all widths of tiles. */
 static bool try_forms(vj_backend *be, const vj_cuda_wgmma *how, trial *device, trial *host, char *why, size_t bytes)
 {
     draw_integers(host->a, OPERAND, LARGEST, 0);
@@ -129,16 +130,18 @@ static bool multiplies(vj_backend *be, const vj_cuda_wgmma *how, char *why, size
 /* ------------------------------------------------------------------------------------------------ attention */
 
 /*
- * One block has three tiles: of a segment that leaves a warp group without rows, and two of one that ends in the middle
- * of a tile of either side. It takes eight or seven steps, so that rings of three and four places are used again.
+ * One block has three tiles: one of a segment that leaves a warp group without rows, and two of a segment that ends in
+ * the middle of a tile of either side. It takes eight or seven steps, so that places of rings of three and four are
+ * reused.
  */
 enum { SEGMENTS = 2, LENGTH = 133, TOKENS = 3 + LENGTH, MOST_WIDTH = 128, LARGEST_ENTRY = 2 };
 static const int32_t offsets[] = {0, 3, TOKENS};
 static const int widths[] = {64, 80, 128};
 
 /*
- * Probabilities and gradients of scores are rounded to bf16 relative to another largest score, by 2^-9 at most: of the
- * largest result, 0.0013 was seen. lse has only the roundings of floats.
+ * Largest differences, relative to the largest result. The two kernels round probabilities and gradients of scores to
+ * bf16 relative to different largest scores, each by at most 2^-9; 0.0013 was measured. lse has only the rounding of
+ * floats.
  */
 #define FURTHEST     0.008f
 #define FURTHEST_LSE 1e-5f
@@ -165,7 +168,7 @@ static cudaError_t attend(vj_backend *be, const vj_cuda_wgmma *how, int width, a
     return vj_cuda_try_attention(vj_cuda_stream(be), how, &rows, width, 1, &arrays);
 }
 
-/* Results of both for heads of this width, to the host. */
+/* Compute attention by both kernels for heads of this width, and copy the results to the host. */
 static cudaError_t run_width(vj_backend *be, const vj_cuda_wgmma *how, int width, attention_trial *device,
                              attention_trial *host)
 {
