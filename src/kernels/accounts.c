@@ -1,4 +1,4 @@
-/* Where time goes: seconds by phase, and calls, seconds, products and bytes by operation and phase. */
+/* Accounts of time and work: seconds by phase; calls, seconds, flops and bytes by operation and phase. */
 #include <string.h>
 
 #include "kernels/backend.h"

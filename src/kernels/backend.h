@@ -1,23 +1,23 @@
 /*
- * What stands behind the front door: a backend is a device (memory, copies, waiting), a table of kernels, and a few
- * numbers. Internal to src/kernels. device.c and kernels.c, the front door, check arguments and count, then call
- * through the tables; read them first.
+ * The inside of a backend: a device (memory, copies, waiting), a table of kernels, and counters. Private to
+ * src/kernels. Read device.c and kernels.c first: they implement kernels.h: they check arguments, count operations and
+ * call through these tables.
  */
 #ifndef VJ_KERNELS_BACKEND_H
 #define VJ_KERNELS_BACKEND_H
 
 #include "kernels/kernels.h"
 
-/* What becomes of a product's result before it is written. */
+/* What is done with a product's result before it is written. */
 typedef enum {
     VJ_FINISH_PLAIN,
-    VJ_FINISH_GELU,         /* c = gelu(v); v itself goes to pre unless that is none */
-    VJ_FINISH_GELU_GRADIENT /* c = v * gelu'(pre), hidden = gelu(pre) unless that is none; pre may be c */
+    VJ_FINISH_GELU,         /* c = gelu(v); if pre is not none, pre = v */
+    VJ_FINISH_GELU_GRADIENT /* c = v * gelu'(pre); if hidden is not none, hidden = gelu(pre). pre may be c */
 } vj_finish;
 
 /*
- * The one matrix product of the project, c = finish(A B + bias + residual [+ c]). All linear layers are this with other
- * strides: c [M, N]; a [M, K], or [K, M] if a_transposed; b [K, N], or [N, K] if b_transposed.
+ * The one matrix product of the project, c = finish(A B + bias + residual [+ c]). Each linear layer is a case of it: c
+ * [M, N]; a [M, K], or [K, M] if a_transposed; b [K, N], or [N, K] if b_transposed.
  */
 typedef struct {
     int64_t M, N, K;
@@ -32,9 +32,9 @@ typedef struct {
 } vj_product;
 
 /*
- * What makes pixels of frames, and kernels of classifiers on frozen features. The cpu has them once, in cpu_crop.c and
- * cpu_probe.c, not once for each instruction set: they are small beside the rest, and plain C keeps their bits the same
- * on all of them.
+ * Kernels that convert frames to pixels, and kernels of probes. On the cpu they exist once, in cpu_crop.c and
+ * cpu_probe.c, not once for each instruction set: they take little time, and in plain C their bits are the same
+ * everywhere.
  */
 #define VJ_PLAIN_KERNELS(ROW)                                                                                          \
     ROW(crop_clips, float *pixels, const uint8_t *frames, const vj_clip_view *views, int64_t B, int T, int size,       \
@@ -61,8 +61,9 @@ typedef struct {
         const float *kv, int64_t B, int64_t N, int D, int heads)
 
 /*
- * All kernels of a backend, each row a name and its arguments after the backend: from this list come the table, the
- * declarations and the filling of it, so that no table has a hole. Meaning as in kernels.h.
+ * The other kernels. Each row is a name and the arguments after the backend; kernels.h describes them. The struct of
+ * function pointers, the declarations and the initialisers of the tables are all generated from these lists, so a table
+ * cannot have an empty entry.
  */
 #define VJ_ISA_KERNELS(ROW)                                                                                            \
     ROW(fill, float *x, float value, int64_t n)                                                                        \
@@ -81,9 +82,9 @@ typedef struct {
     ROW(column_sums, float *sums, vj_array x, int accumulate, int64_t R, int D)                                        \
     ROW(layernorm_forward, vj_array y, float *mean, float *rstd, const float *x, const float *weight,                  \
         const float *bias, int64_t R, int D, float eps)                                                                \
-    ROW(layernorm_backward, float *dx, vj_array y, float *dweight, float *dbias, const float *dy, const float *x,      \
-        const float *mean, const float *rstd, const float *weight, const float *bias, int accumulate_dx,               \
-        int accumulate_dw, int64_t R, int D)                                                                           \
+    ROW(layernorm_backward, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias, const float *dy,       \
+        const float *x, const float *mean, const float *rstd, const float *weight, const float *bias,                  \
+        int accumulate_dx, int accumulate_dw, int64_t R, int D)                                                        \
     ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)              \
     ROW(attention_backward, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,                \
         const vj_rows *rows, int D, int heads)                                                                         \
@@ -108,7 +109,8 @@ typedef struct {
 #undef VJ_ROW
 } vj_ops;
 
-/* What is accounted: each row of the table, products by what they compute, and copies between host and device. */
+/* Operations that time is counted for: each kernel of the table, products also by what they compute, and copies between
+ * host and device. */
 typedef enum {
 #define VJ_ROW(name, ...) VJ_OP_##name,
     VJ_KERNELS(VJ_ROW)
@@ -122,7 +124,8 @@ typedef enum {
     VJ_OPS
 } vj_op;
 
-/* Time and work by operation and phase. `flops` and `bytes` are announced before a launch and booked by it. */
+/* Time and work by operation and phase. Flops and bytes of a launch are set before it and added to its account by
+ * vj_account(). */
 typedef struct {
     struct {
         int64_t calls;
@@ -131,11 +134,11 @@ typedef struct {
     double seconds[VJ_PHASES];
     vj_phase phase;
     double phase_began_s;
-    double booked_flops; /* of be->flops */
-    double bytes;        /* of the launch to come */
+    double booked_flops; /* the part of be->flops that is in accounts */
+    double bytes;        /* of the next launch */
 } vj_accounts;
 
-/** Book a launch of `op` that began at `began_s` into the running phase. */
+/** Add a launch of `op` that began at `began_s` to the account of the present phase. */
 void vj_account(vj_backend *be, vj_op op, double began_s);
 
 /* One piece of device memory, in a list. */
@@ -143,28 +146,28 @@ typedef struct vj_memory_block {
     struct vj_memory_block *next;
     void *memory;
     int64_t bytes; /* usable */
-    bool adopted;  /* the caller's */
-    bool shared;   /* another process's */
-    void *mapping; /* for the device: what the system gave, in which `memory` stands on a page it likes */
+    bool adopted;  /* memory of the caller (vj_device_adopt()) */
+    bool shared;   /* memory of another process (vj_device_open()) */
+    void *mapping; /* for the device: the mapping that `memory` is an aligned part of, and its size */
     size_t mapped;
 } vj_memory_block;
 
 /*
- * All that a device does beside running kernels. The front door (device.c) keeps the list of blocks, books times and
- * makes views; between enter and leave it calls upload, download, copy and kernels. Kernels and copies may return
- * before they are done, as long as they are done in the order of the calls and `sync` and events tell.
+ * Operations of a device other than kernels. device.c keeps the list of memory blocks, counts times and makes views; it
+ * calls upload, download, copy and kernels between enter and leave. Kernels and copies may return before they are done,
+ * if they are done in the order of the calls and `sync` and events report when.
  */
 typedef struct {
     const char *name; /* as train.backend has it */
-    bool host;        /* the host may touch device memory while no kernel is at work */
+    bool host;        /* the host may access device memory while no kernel runs */
     vj_status (*open)(
         vj_backend *be); /* threads and precision are set; sets ops and impl. Closed after a failure too */
     void (*close)(vj_backend *be);
     bool (*alloc)(vj_backend *be, vj_memory_block *block, int64_t bytes);
     void (*free)(vj_backend *be, vj_memory_block *block);
-    void *(*host_alloc)(vj_backend *be, int64_t bytes); /* zeroed, 64-byte aligned, NULL without a word; any thread */
+    void *(*host_alloc)(vj_backend *be, int64_t bytes); /* zeroed, 64-byte aligned; NULL, not reported; any thread */
     void (*host_free)(vj_backend *be, void *memory);
-    void (*enter)(vj_backend *be); /* before kernels and copies, and after them; NULL: nothing to do */
+    void (*enter)(vj_backend *be); /* called before kernels and copies, leave after them; NULL: nothing to do */
     void (*leave)(vj_backend *be);
     void (*upload)(vj_backend *be, void *device, const void *host, int64_t bytes);
     void (*download)(vj_backend *be, void *host, const void *device, int64_t bytes); /* returns when it is done */
@@ -177,23 +180,23 @@ typedef struct {
     void (*follow)(vj_backend *be, vj_event *event);
     vj_event *(*create_event)(vj_backend *be); /* NULL where `record` is */
     void (*record_again)(vj_backend *be, vj_event *event);
-    /* Sharing with other processes, as in kernels.h; all NULL: the device cannot. open_shared fills in the block. */
+    /* Sharing with other processes, as in kernels.h; all NULL if the device cannot. open_shared fills in the block. */
     vj_status (*share)(vj_backend *be, void *memory, vj_device_handle *handle);
     vj_status (*open_shared)(vj_backend *be, const vj_device_handle *handle, vj_memory_block *block);
     vj_status (*share_event)(vj_backend *be, vj_event **event, vj_device_handle *handle);
     vj_status (*open_event)(vj_backend *be, const vj_device_handle *handle, vj_event **event);
-    void (*sync)(vj_backend *be); /* NULL: likewise. Failures go to be->failure */
+    void (*sync)(vj_backend *be); /* NULL: everything is done when a call returns. Sets be->failure */
     /*
-     * Time on a device that works beside the host, both NULL where the host's clock does. stamp: the phase that ends
-     * here, in the order of the device's work; `sync` books the time between two stamps to it. settle: after each
-     * launch; waits for it if VJ_PROFILE=1 in the environment asks for the seconds of each operation.
+     * For asynchronous devices; both NULL on others. stamp: record on the device that phase `ended` ends here; `sync`
+     * adds the time between two stamps to the phase that ended at the second. settle: called after each launch; waits
+     * for it if VJ_PROFILE=1 in the environment.
      */
     void (*stamp)(vj_backend *be, vj_phase ended);
     void (*settle)(vj_backend *be);
-    void (*kernels)(const vj_backend *be, vj_kernels *kernels); /* fills in what decides on bits, but the precision */
-    void (*describe)(const vj_backend *be, char *text, size_t bytes); /* "avx2 + onednn, 2 threads": how it computes */
+    void (*kernels)(const vj_backend *be, vj_kernels *kernels);       /* fills in all but the precision */
+    void (*describe)(const vj_backend *be, char *text, size_t bytes); /* "avx2 + onednn, 2 threads" */
     void (*set_precision)(vj_backend *be); /* be->precision was changed; NULL: nothing to do */
-    /* Who multiplies: vj_backend_set_products() and its kin. */
+    /* As the functions of kernels.h: vj_backend_set_products() and the following. */
     vj_status (*set_products)(vj_backend *be, const char *name);
     const char *(*products)(const vj_backend *be);
     int (*parts_products)(const vj_backend *be);
@@ -201,13 +204,13 @@ typedef struct {
     vj_status (*time_products)(vj_backend *be, vj_product_rate *rates, int capacity, int *count);
 } vj_device_ops;
 
-/* A download whose numbers vj_sync() hands out. */
+/* A download of vj_download_later(), which vj_sync() completes. */
 typedef struct {
-    void *host;         /* where to */
-    const void *copied; /* in later_room */
+    void *host;         /* destination */
+    const void *copied; /* the data in later_room */
     int64_t bytes;
 } vj_later;
-enum { VJ_LATER = 256, VJ_LATER_BYTES = 1 << 20 }; /* at a time, and their bytes */
+enum { VJ_LATER = 256, VJ_LATER_BYTES = 1 << 20 }; /* most downloads at a time; most bytes of all together */
 
 extern const vj_device_ops vj_cpu_device, vj_strict_device, vj_cuda_device;
 
@@ -218,14 +221,14 @@ struct vj_backend {
     vj_precision precision;
     vj_lane lane;
     int threads;       /* of the host */
-    int local_rank;    /* which of several devices: number local_rank modulo their number */
-    vj_status failure; /* the first since vj_sync() */
+    int local_rank;    /* chooses the device: number local_rank modulo the number of devices */
+    vj_status failure; /* the first failure since vj_sync() */
     double flops;
     vj_accounts accounts;
     vj_memory_block *blocks; /* owned */
     int64_t bytes;
-    void *view;        /* owned; host copy behind vj_map() where the host cannot touch the memory */
-    void *view_device; /* what it shows, NULL: no view */
+    void *view;        /* owned; the host copy that vj_map() returns if the host cannot access device memory */
+    void *view_device; /* the device memory it is a copy of; NULL: no view */
     int64_t view_bytes;
     int view_mode;
     char *later_room; /* owned, [VJ_LATER_BYTES] of host_alloc; NULL: the device is the host */

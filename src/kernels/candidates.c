@@ -1,6 +1,6 @@
 /*
- * Who multiplies fastest here: times every candidate on the same products, taking turns, so that a disturbance meets
- * all of them. A library that fell back to plain C, or to a kernel for another processor, shows at once.
+ * Times all candidates for matrix products on the same products, in turn, so that a disturbance affects all of them.
+ * The rates show at once if a library uses plain C or kernels for another processor.
  */
 #include <math.h>
 #include <stdio.h>
@@ -9,12 +9,12 @@
 #include "kernels/cpu_device.h"
 #include "kernels/product_rates.h"
 
-/* A linear layer of a large model; rows for few threads, more of them for more. */
+/* A linear layer of a large model; ROWS rows, more for many threads. */
 enum { WIDTH = 1024, ROWS = 768, ROWS_PER_THREAD = 384, MOST_ROWS = 6144, TRIAL_ROWS = 24 };
-enum { MOST_ROUNDS = 5, LEAST_ROUNDS = 2, GROWTH = 4, HOPELESS = 4 }; /* times the fastest candidate's trial */
-#define BUDGET_S 0.03                                                 /* a candidate, after which no new round begins */
-#define SHORT_S  0.006 /* a product that takes as long is large enough on processors that are slow, or emulated */
-#define SLOW_S   0.02  /* for the trial: only what takes longer may be left out */
+enum { MOST_ROUNDS = 5, LEAST_ROUNDS = 2, GROWTH = 4, HOPELESS = 4 }; /* times the trial of the fastest one */
+#define BUDGET_S 0.03  /* seconds for each candidate, after which no new round begins */
+#define SHORT_S  0.006 /* a product that takes this long is large enough on slow or emulated processors */
+#define SLOW_S   0.02  /* only candidates whose trial takes longer may be left out */
 
 typedef struct {
     vj_backend *be;
@@ -31,7 +31,10 @@ void vj_product_rates_add(vj_product_rate *rates, int capacity, int *count, cons
     snprintf(rate->detail, sizeof rate->detail, "%s", detail);
 }
 
-/* Vectors only differ in width, and the widest wins; but tiles, and pairs of bf16, may be slower than they are. */
+/*
+ * Return whether this variant multiplies by tiles or pairs of bf16, which may be slower than plain vectors. Instruction
+ * sets with plain vectors differ only in width, and the widest is the fastest.
+ */
 static bool by_bf16(const vj_backend *be, const vj_variant *variant)
 {
     return be->precision == VJ_BF16 ? variant->pairs : variant->parts;
@@ -46,7 +49,7 @@ static void list_variants(const vj_backend *be, vj_product_rate *rates, int capa
     for (i++; more && (variant = vj_variant_at(i)) != NULL; i++) {
         if (!variant->present()) continue;
         vj_product_rates_add(rates, capacity, count, variant->name, variant->name);
-        more = by_bf16(be, variant); /* the first that works on vectors of floats is the last that can win */
+        more = by_bf16(be, variant); /* after the first with plain vectors of floats no other can be the fastest */
     }
 }
 
@@ -60,7 +63,7 @@ static void list_libraries(const vj_backend *be, vj_product_rate *rates, int cap
     }
 }
 
-/* What is in use is timed in any case, however little sense it makes. */
+/* The candidate in use is always timed. */
 static void list_choice(const vj_backend *be, vj_product_rate *rates, int capacity, int *count)
 {
     const vj_cpu *cpu = vj_cpu_of(be);
@@ -76,8 +79,8 @@ static double time_forward(const bench *b, int64_t rows)
     return vj_now() - began_s;
 }
 
-/* The least of three, of which other programs are unlikely to disturb all; one that is long in itself is not repeated.
- */
+/* Return the shortest of three times, since other programs are unlikely to disturb all three; a long run is not
+ * repeated. */
 static double least_forward(const bench *b, int64_t rows)
 {
     double least_s = time_forward(b, rows);
@@ -93,14 +96,14 @@ static double time_weight(const bench *b)
 }
 
 /*
- * A short trial of each: who is not worth more of it, and how many rows the fastest has time for. Those grow from few:
- * what a product of few rows takes says little of one of many.
+ * Try each candidate briefly, to drop the slow ones and to find how many rows the fastest can multiply in the time. The
+ * rows grow step by step, because the rate with few rows says little about many.
  */
 static vj_status try_all(bench *b, vj_product_rate *rates, int count, bool slow[VJ_PRODUCT_CANDIDATES])
 {
     double trial_s[VJ_PRODUCT_CANDIDATES];
     int fastest = 0;
-    for (int i = 0; i < count; i++) { /* a library gets ready in its first call */
+    for (int i = 0; i < count; i++) { /* the first call is not timed: a library initialises itself in it */
         VJ_TRY(vj_cpu_use_products(b->be, rates[i].name));
         time_forward(b, TRIAL_ROWS);
         trial_s[i] = least_forward(b, TRIAL_ROWS);
@@ -135,7 +138,7 @@ static vj_status time_all(bench *b, vj_product_rate *rates, int count)
     return vj_sync(b->be);
 }
 
-/* The values do not matter to the time, so long as they are no denormals. */
+/* The time does not depend on the values, as long as they are not denormals. */
 static vj_status set_up(bench *b)
 {
     vj_backend *be = b->be;

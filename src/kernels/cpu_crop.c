@@ -1,7 +1,8 @@
 /* Frames to pixels (docs/method.md, section 10.3): one pass that crops, resizes, mirrors and normalises. */
 #include "kernels/cpu_device.h"
 
-/* Where output position i of `size` lies in `length` source positions: the two neighbours and the weight of the second.
+/* Where one of `size` output positions is among `length` source positions: its two neighbours and the weight of the
+ * second.
  */
 typedef struct {
     int low, high;
@@ -17,21 +18,22 @@ static tap tap_at(int i, int size, int length)
     return (tap){low, low + 1 < length ? low + 1 : low, (float)(at - low)};
 }
 
-/* The normalisation, one line for each channel: (x - offset) * gain. */
+/* The normalisation of each channel: (x - offset) * gain. */
 typedef struct {
     float offset[3], gain[3];
 } affine;
 
-/* Columns are walked in tiles, so that their taps and rows fit on the stack whatever the size. */
+/* Columns are processed in tiles, so that their taps and rows fit on the stack whatever the size. */
 enum { TILE = 256 };
 
-/* A row of the source, interpolated to the tile's columns, one channel after the other. */
+/* A row of the source, interpolated at the tile's columns, by channel. */
 typedef struct {
-    int source; /* which; -1: none */
+    int source; /* its number; -1: none */
     float value[3][TILE];
 } wide_row;
 
-/* Rows of the output share rows of the source: each is interpolated once. */
+/* Return a row of the source interpolated at the columns. Rows of the output share rows of the source; each is
+ * interpolated once. */
 static const wide_row *row_at(wide_row *row, const uint8_t *frame, int64_t line, int source, const tap *taps,
                               int columns)
 {
@@ -59,7 +61,7 @@ static void blend_rows(float *out, int64_t plane, const wide_row *top, const wid
     }
 }
 
-/* The box has the output's size: no neighbours, the same values. */
+/* The same result for a box of the output's size, without interpolation. */
 static void copy_tile(float *out, int64_t plane, const uint8_t *row, const tap *taps, int columns, const affine *normal)
 {
     for (int x = 0; x < columns; x++)
@@ -90,7 +92,7 @@ void vj_host_crop(float *out, const uint8_t *frames, const vj_clip_view *view, i
             taps[x] = (tap){3 * (crop->left + t.low), 3 * (crop->left + t.high), t.weight};
         }
         for (int f = 0; f < T; f++) {
-            wide_row rows[2] = {{.source = -1}, {.source = -1}}; /* of even and odd numbers: two neighbours fit */
+            wide_row rows[2] = {{.source = -1}, {.source = -1}}; /* for even and odd row numbers */
             for (int y = 0; y < size; y++) {
                 float *to = out + ((int64_t)f * size + y) * size + first;
                 tap t = tap_at(y, size, crop->height);

@@ -41,7 +41,7 @@ static int has_avx512bf16(void)
 {
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
-/* The processor's word, and the system's leave to use the tiles' eight kilobytes of state in this process. */
+/* Return whether the processor has AMX and the system permits this process to use the tiles, whose state takes 8 KB. */
 static int has_amx(void)
 {
     enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
@@ -58,7 +58,7 @@ static int has_neonbf16(void)
 {
     return (getauxval(AT_HWCAP2) & CPU2_BF16) != 0;
 }
-/* Vectors of 512 bits exactly: those kernels are compiled for that length. */
+/* Vectors must have exactly 512 bits, because the kernels are compiled for that length. */
 static int has_sve512(void)
 {
     if (!(getauxval(AT_HWCAP) & CPU_SVE)) return 0;
@@ -102,7 +102,7 @@ bool vj_backend_isa_present(const char *isa)
     return variant && variant->present();
 }
 
-/* The names of all variants of this build, "amx, avx512bf16, ...". */
+/* Write the names of all variants of this build, "amx, avx512bf16, ...". */
 static const char *variants_here(char *text, size_t bytes)
 {
     const vj_variant *variant;
@@ -118,7 +118,7 @@ static vj_status choose_variant(vj_cpu *cpu)
     char here[160];
     const char *wanted = getenv("VJ_ISA");
     cpu->isa_forced = wanted != NULL;
-    for (int i = 0; !wanted && !cpu->best; i++) /* the last is always there */
+    for (int i = 0; !wanted && !cpu->best; i++) /* the last variant is always present */
         if (variants[i].present()) cpu->best = &variants[i];
     if (wanted && !(cpu->best = find_variant(wanted)))
         return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s: expected one of those that this build has: %s", wanted,
@@ -130,7 +130,7 @@ static vj_status choose_variant(vj_cpu *cpu)
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-/* What vj_cpu_use_products() would take here, "own, onednn, avx512, ...". */
+/* Write the names that vj_cpu_use_products() accepts here, "own, onednn, avx512, ...". */
 static const char *products_here(const vj_cpu *cpu, char *text, size_t bytes)
 {
     const vj_library *library;
@@ -204,7 +204,7 @@ bool vj_products_present(const char *name)
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* Processors that share the second-level cache: bits of a map such as "00000000,00000fff". 1 if nothing is known. */
+/* Return how many processors share a second-level cache: the bits of a map like "00000000,00000fff". 1: unknown. */
 static long second_level_sharers(void)
 {
     char map[1024] = "";
@@ -218,8 +218,8 @@ static long second_level_sharers(void)
     return bits > 0 ? bits : 1;
 }
 
-/* What the system says of a core's second-level cache, in KiB; 0 if nothing. glibc asks x86 processors, others' caches
-   are in files, and may be shared: A64FX has 8 MiB for twelve cores. */
+/* Return a core's share of the second-level cache in KiB, 0 if unknown. On x86 glibc asks the processor; for others the
+ * size is in files, and the cache may be shared: A64FX has 8 MiB for twelve cores. */
 static long second_level_kib(void)
 {
     long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE), kib = 0;
@@ -262,7 +262,7 @@ void vj_cpu_kernels(const vj_backend *be, vj_kernels *kernels)
     snprintf(kernels->isa, sizeof kernels->isa, "%s", cpu->variant->name);
     if (!cpu->library || be->precision != VJ_FP32) return;
     char version[48];
-    const vj_variant *processor = variants; /* whatever VJ_ISA says, a library looks at the processor */
+    const vj_variant *processor = variants; /* a library looks at the processor, not at VJ_ISA */
     while (!processor->present()) processor++;
     cpu->library->describe(version, sizeof version);
     snprintf(kernels->library, sizeof kernels->library, "%s %s on %s processors", cpu->library->name, version,
@@ -281,7 +281,7 @@ void vj_cpu_describe(const vj_backend *be, char *text, size_t bytes)
 
 enum { HUGE_PAGE = 2 << 20 };
 
-/* Zeroed pages from the system; large ones on huge pages, whose first touch is far cheaper. */
+/* Get zeroed pages from the system; large blocks on huge pages, whose first touch takes far less time. */
 static bool map_block(vj_memory_block *block, int64_t bytes)
 {
     int64_t page = sysconf(_SC_PAGESIZE), align = bytes >= HUGE_PAGE ? HUGE_PAGE : page;
@@ -363,11 +363,11 @@ float *vj_scratch(vj_backend *be, int64_t floats)
 
 /* ------------------------------------------------------------------------------------------------ copies */
 
-enum { STREAMED_BYTES = 1 << 20 }; /* of a download, at least: results to keep; what is read at once is shorter */
+enum { STREAMED_BYTES = 1 << 20 }; /* smallest download past the caches; shorter ones are read at once */
 
 void vj_cpu_upload(vj_backend *be, void *device, const void *host, int64_t bytes)
 {
-    vj_cpu_copy(be, device, host, bytes); /* for kernels to read at once */
+    vj_cpu_copy(be, device, host, bytes); /* through the caches: kernels read it at once */
 }
 
 void vj_cpu_download(vj_backend *be, void *host, const void *device, int64_t bytes)

@@ -1,6 +1,6 @@
 /*
- * The processor as a device: its memory, its instruction sets, and who multiplies. Internal to src/kernels: for the
- * cpu's kernels (cpu/) and for the strict device, which is this one with its memory guarded.
+ * The processor as a device: its memory, its instruction sets, and the choice of what computes products. Private to
+ * src/kernels. The strict device is this one with protected memory.
  */
 #ifndef VJ_KERNELS_CPU_DEVICE_H
 #define VJ_KERNELS_CPU_DEVICE_H
@@ -12,13 +12,13 @@
 typedef struct {
     const char *name;
     const vj_ops *ops;
-    void (*download)(vj_backend *be, float *host, const float *device, int64_t n); /* past the caches */
+    void (*download)(vj_backend *be, float *host, const float *device, int64_t n); /* bypasses the caches */
     bool pairs;                                                                    /* multiplies bf16 in pairs */
     bool parts; /* multiplies floats as sums of bf16 parts, on tiles */
     int (*present)(void);
 } vj_variant;
 
-/* What kernels and download of one instruction set are called. */
+/* Declares the kernel table and the download function of one instruction set. */
 #define VJ_VARIANT_SYMBOLS(isa)                                                                                        \
     extern const vj_ops vj_cpu_##isa##_ops;                                                                            \
     void vj_cpu_##isa##_download(vj_backend *be, float *host, const float *device, int64_t n);
@@ -31,24 +31,25 @@ VJ_VARIANT_SYMBOLS(neon)
 VJ_VARIANT_SYMBOLS(neonbf16)
 VJ_VARIANT_SYMBOLS(sve512)
 
-/* Kernels that all of them share: vj_cpu_NAME. */
+/* Kernels that all instruction sets share: vj_cpu_NAME. */
 #define VJ_ROW(name, ...) void vj_cpu_##name(vj_backend *be, __VA_ARGS__);
 VJ_PLAIN_KERNELS(VJ_ROW)
 #undef VJ_ROW
 
-/** The instruction sets of this build, best first; NULL behind the last. */
+/** Return instruction set number i of this build, best first; NULL after the last. */
 const vj_variant *vj_variant_at(int i);
 
-/* The device's own: be->impl. */
+/* The private data of this device: be->impl. */
 typedef struct {
-    const vj_variant *best;    /* borrowed; of this processor, or VJ_ISA's */
+    const vj_variant *best;    /* borrowed; best of this processor, or the one VJ_ISA names */
     const vj_variant *variant; /* borrowed; whose kernels are in use */
     bool isa_forced;           /* by VJ_ISA */
     bool products_forced;      /* by VJ_PRODUCTS */
     const char *products;      /* borrowed; "own", or what vj_backend_set_products() was given */
-    const vj_library *library; /* borrowed; for fp32 products, NULL: own kernels */
-    int64_t cache_floats;      /* of the second-level cache of a core: products cut their blocks by it */
-    vj_memory_block scratch;   /* owned; see vj_scratch() */
+    const vj_library *library; /* borrowed; computes fp32 products; NULL: own kernels */
+    int64_t
+        cache_floats; /* size of a core's second-level cache in floats, from which products choose their block sizes */
+    vj_memory_block scratch; /* owned; see vj_scratch() */
 } vj_cpu;
 
 static inline vj_cpu *vj_cpu_of(const vj_backend *be)
@@ -63,7 +64,7 @@ static inline vj_cpu *vj_cpu_of(const vj_backend *be)
  */
 float *vj_scratch(vj_backend *be, int64_t floats);
 
-/** vj_backend_set_products(), whatever VJ_PRODUCTS says. */
+/** The same as vj_backend_set_products(), but ignores VJ_PRODUCTS. */
 vj_status vj_cpu_use_products(vj_backend *be, const char *name);
 
 /* Rows of the device's table. */

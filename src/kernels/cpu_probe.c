@@ -1,5 +1,4 @@
-/* The cpu's kernels of classifiers on frozen features, and for other devices' sake rounding (VJ_PLAIN_KERNELS), in
- * plain C. */
+/* The cpu's kernels of probes, and the other rows of VJ_PLAIN_KERNELS such as rounding, in plain C. */
 #include <math.h>
 #include <string.h>
 
@@ -70,7 +69,7 @@ KERNEL(mean_tokens_backward, float *dx, const float *dmean, int64_t B, int64_t N
         for (int64_t i = 0; i < D; i++) dx[r * D + i] = dmean[r / N * D + i] / (float)N;
 }
 
-/* Columns in small groups: rows are read along, and the sums stay in registers. */
+/* Takes columns in small groups, so that the sums stay in registers. */
 void vj_host_mean_tokens(float *mean, const float *x, int64_t B, int64_t N, int D)
 {
     enum { GROUP = 16 };
@@ -167,7 +166,7 @@ static void attend(float *out, float *prob, const float *q, const float *k, cons
     }
 }
 
-/* Its gradients from dout: dk, dv and dq (all written). */
+/* Write its gradients dq, dk and dv from dout. */
 static void attend_backward(float *dq, float *dk, float *dv, const float *dout, const float *prob, const float *q,
                             const float *k, const float *v, int64_t N, int d, int stride)
 {

@@ -1,6 +1,6 @@
 /*
- * The device's half of the front door: opens backends, keeps the list of their memory, books copies, hands out events,
- * then calls through the device's table. The other half is kernels.c.
+ * The device's half of kernels.h: opens backends, keeps the list of their memory, counts the time of copies, hands out
+ * events, and calls through the device's table. The other half is kernels.c.
  */
 #include "kernels/kernels.h"
 
@@ -31,7 +31,7 @@ static void describe(vj_backend *be)
              be->precision == VJ_BF16 ? "bf16" : "fp32");
 }
 
-/* NULL: there is none of this name. */
+/* Return the device of this name, or NULL. */
 static const vj_device_ops *find_device(const char *name)
 {
 #ifdef VJ_CUDA
@@ -116,10 +116,6 @@ vj_precision vj_backend_precision(const vj_backend *be)
 {
     return be->precision;
 }
-int vj_backend_threads(const vj_backend *be)
-{
-    return be->threads;
-}
 bool vj_backend_multiplies_bf16(const vj_backend *be)
 {
     return be->device->multiplies_bf16(be);
@@ -160,11 +156,11 @@ vj_status vj_backend_time_products(vj_backend *be, vj_product_rate *rates, int c
     const vj_status status = be->device->time_products(be, rates, capacity, count);
     be->flops = flops;
     be->accounts = accounts;
-    be->accounts.phase_began_s += vj_now() - began_s; /* as if no time had passed */
+    be->accounts.phase_began_s += vj_now() - began_s; /* the time spent here is in no phase */
     return status;
 }
 
-/* The device was waited for: hand out what it has copied meanwhile. */
+/* After a wait for the device: complete the downloads of vj_download_later(). */
 static void hand_out(vj_backend *be)
 {
     for (int i = 0; i < be->later_count; i++)
@@ -331,7 +327,7 @@ void vj_host_free(vj_backend *be, void *memory)
     if (memory) be->device->host_free(be, memory);
 }
 
-/* One of the device's copies, booked. */
+/* Run a copy of the device and count its time. */
 static void transfer(vj_backend *be, void (*copy)(vj_backend *be, void *to, const void *from, int64_t bytes), void *to,
                      const void *from, int64_t bytes)
 {

@@ -1,13 +1,12 @@
 /*
- * The kernels' half of the front door: checks every kernel's arguments and counts its products, then calls through the
- * kernels' table. What a kernel means is in kernels.h; how the cpu does it, in cpu/. Opening, memory and copies are in
- * device.c.
+ * The kernels' half of kernels.h: checks the arguments of each kernel, counts its flops, and calls through the table of
+ * kernels. kernels.h defines what a kernel computes; cpu/ shows how. Opening, memory and copies are in device.c.
  */
 #include "kernels/kernels.h"
 
 #include "kernels/backend.h"
 
-/* Launch row `op` of the table and book it as `account`. */
+/* Launch row `op` of the table and count it in account `account`. */
 #define LAUNCH_AS(be, account, op, ...)                                                                                \
     do {                                                                                                               \
         vj_device_enter(be);                                                                                           \
@@ -18,7 +17,7 @@
     } while (0)
 #define LAUNCH(be, op, ...) LAUNCH_AS(be, VJ_OP_##op, op, __VA_ARGS__)
 
-/* Floats that the launch to come must move at least. */
+/* Set the number of floats that the next launch must move at least. */
 static void moves(vj_backend *be, double floats)
 {
     be->accounts.bytes = floats * (double)sizeof(float);
@@ -115,13 +114,13 @@ void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int 
     LAUNCH(be, normalise_rows, y, x, R, P, eps);
 }
 
-/* Elements of an array, in floats. */
+/* Return the size of n elements of an array, in floats. */
 static double floats_of(vj_array array, int64_t n)
 {
     return array.data ? (double)n * (double)vj_type_bytes(array.type) / sizeof(float) : 0;
 }
 
-/* What must move at least: the operands, the result, what is added to it, what the finish reads or keeps. */
+/* Return the floats that must move at least: operands, result, what is added to it, what the finish reads or writes. */
 static double product_floats(const vj_product *p)
 {
     const int64_t result = p->M * p->N;
@@ -142,7 +141,7 @@ static void launch_product(vj_backend *be, const vj_product *product)
     VJ_ASSERT(product->M >= 0 && product->N > 0 && product->K >= 0);
     VJ_ASSERT(!product->residual || product->residual_rows > 0);
     if (product->M == 0) return;
-    if (product->K == 0) { /* the weight gradient of no rows: an empty sum */
+    if (product->K == 0) { /* the gradient of a weight over no rows: an empty sum */
         if (!product->accumulate) LAUNCH(be, fill, product->c.data, 0.0f, product->M * product->N);
         return;
     }
@@ -218,7 +217,12 @@ void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, vj_array
                                      .b = x,
                                      .c = vj_f32(dw),
                                      .accumulate = accumulate != 0});
-    if (!dbias) return;
+    if (dbias) vj_linear_backward_bias(be, dbias, dy, accumulate, R, N);
+}
+
+void vj_linear_backward_bias(vj_backend *be, float *dbias, vj_array dy, int accumulate, int64_t R, int N)
+{
+    VJ_ASSERT(R >= 0 && N > 0 && dbias && (R == 0 || dy.data));
     moves(be, floats_of(dy, R * N));
     LAUNCH(be, column_sums, dbias, dy, accumulate, R, N);
 }
@@ -232,15 +236,15 @@ void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, 
     LAUNCH(be, layernorm_forward, y, mean, rstd, x, weight, bias, R, D, eps);
 }
 
-void vj_layernorm_backward(vj_backend *be, float *dx, vj_array y, float *dweight, float *dbias, const float *dy,
-                           const float *x, const float *mean, const float *rstd, const float *weight, const float *bias,
-                           int accumulate_dx, int accumulate_dw, int64_t R, int D)
+void vj_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
+                           const float *dy, const float *x, const float *mean, const float *rstd, const float *weight,
+                           const float *bias, int accumulate_dx, int accumulate_dw, int64_t R, int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
-    VJ_ASSERT(!y.data || !weight == !bias);
-    moves(be, (accumulate_dx ? 4.0 : 3.0) * (double)R * D + floats_of(y, R * D));
-    LAUNCH(be, layernorm_backward, dx, y, dweight, dbias, dy, x, mean, rstd, weight, bias, accumulate_dx, accumulate_dw,
-           R, D);
+    VJ_ASSERT((!y.data || !weight == !bias) && (!copy.data || copy.type == VJ_TYPE_BF16));
+    moves(be, (accumulate_dx ? 4.0 : 3.0) * (double)R * D + floats_of(y, R * D) + floats_of(copy, R * D));
+    LAUNCH(be, layernorm_backward, dx, copy, y, dweight, dbias, dy, x, mean, rstd, weight, bias, accumulate_dx,
+           accumulate_dw, R, D);
 }
 
 vj_rows vj_rows_from(const int32_t *host_offset, const int32_t *offset, int segments)
@@ -273,7 +277,7 @@ void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_arra
     const int64_t R = rows->rows;
     VJ_ASSERT(rows->segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && rows->offset);
     VJ_ASSERT(R == 0 || (dqkv.data && dout.data && qkv.data && out.data && lse && dqkv.data != qkv.data));
-    be->flops += 10.0 * rows->squares * D; /* five products, one of them the scores once more */
+    be->flops += 10.0 * rows->squares * D; /* five products, one of which recomputes the scores */
     moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D) + floats_of(dout, R * D) + floats_of(dqkv, 3 * R * D));
     LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, rows, D, heads);
 }

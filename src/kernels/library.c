@@ -1,4 +1,4 @@
-/* Which libraries this build has. */
+/* The list of libraries for products in this build. */
 #include "kernels/library.h"
 
 #include <string.h>

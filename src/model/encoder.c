@@ -117,7 +117,7 @@ const float *vj_encoder_run(vj_encoder *e, const float *pixels, int64_t count)
                           .segments = (int)count,
                           .offset = e->offset,
                           .squares = (double)count * (double)(N * N)};
-    const vj_encoding all = {.clips = count, .patches = e->patches, .rows = &rows, .features = e->features};
+    const vj_encoder_pass all = {.clips = count, .patches = e->patches, .rows = &rows, .features = e->features};
     if (e->rounded && !e->borrowed) vj_round_bf16(e->be, e->rounded, e->weights, e->net.params.total);
     vj_network_encode(&e->net, e->be, (vj_weights){e->weights, e->rounded}, e->table, &e->stack, &all);
     return e->features;

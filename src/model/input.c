@@ -26,7 +26,7 @@ static int64_t clip_values(const vj_shape *s)
     return (int64_t)s->channels * s->frames * s->height * s->width_px;
 }
 
-/* Copy the frames to the next buffer, in the lane for copies; what is called afterwards comes after the copies. */
+/* Copy the frames to the next buffer in VJ_LANE_COPY; kernels called afterwards wait for the copies. */
 static const uint8_t *upload_frames(const vj_input *input, vj_frame_room *room, int64_t count, int T)
 {
     room->buffer = (room->buffer + 1) % VJ_FRAME_BUFFERS;

@@ -76,7 +76,7 @@ static void open_cells(uint8_t *cells, vj_grid grid, double max_temporal_keep)
     memset(cells + visible, 0, (size_t)(vj_grid_tokens(grid) - visible));
 }
 
-static void close_box(uint8_t *cells, vj_grid grid, const vj_box *box)
+static void close_box(uint8_t *cells, vj_grid grid, const vj_cell_box *box)
 {
     for (int t = box->start[0]; t < box->start[0] + box->size[0]; t++)
         for (int y = box->start[1]; y < box->start[1] + box->size[1]; y++)
@@ -98,8 +98,8 @@ static void list_cells(int32_t *context, int32_t *contexts, int32_t *target, int
     *targets = zeros;
 }
 
-void vj_mask_from_boxes(int32_t *context, int32_t *contexts, int32_t *target, int32_t *targets, const vj_box *boxes,
-                        int count, vj_grid grid, double max_temporal_keep, uint8_t *cells)
+void vj_mask_from_boxes(int32_t *context, int32_t *contexts, int32_t *target, int32_t *targets,
+                        const vj_cell_box *boxes, int count, vj_grid grid, double max_temporal_keep, uint8_t *cells)
 {
     open_cells(cells, grid, max_temporal_keep);
     for (int b = 0; b < count; b++) close_box(cells, grid, &boxes[b]);
@@ -147,7 +147,7 @@ static void draw_blocks(uint8_t *cells, const vj_mask_settings *settings, vj_gri
 {
     open_cells(cells, grid, settings->max_temporal_keep);
     for (int b = 0; b < settings->blocks; b++) {
-        vj_box box = {.size = {size[0], size[1], size[2]}};
+        vj_cell_box box = {.size = {size[0], size[1], size[2]}};
         box.start[1] = (int)vj_rng_below(rng, grid.y - size[1] + 1);
         box.start[2] = (int)vj_rng_below(rng, grid.x - size[2] + 1);
         box.start[0] = (int)vj_rng_below(rng, grid.t - size[0] + 1);
@@ -189,7 +189,10 @@ static vj_status draw_clip(int32_t *context, int32_t *contexts, int32_t *target,
                     *contexts ? "target" : "context", grid.t, grid.y, grid.x, size[0], size[1], size[2]);
 }
 
-/* Generator `i` for samples [begin, end), which are cut together; those outside [first, first + count) only count. */
+/*
+ * Draw generator `i` for samples [begin, end), whose lists are cut to a common length; those outside [first, first +
+ * count) are drawn only for their lengths.
+ */
 static vj_status sample_group(vj_mask_lists *lists, const vj_config *config, vj_grid grid, int i, const int size[3],
                               int64_t begin, int64_t end, int64_t first, int64_t count)
 {

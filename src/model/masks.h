@@ -14,7 +14,7 @@
 /** A box of cells, in the order t, y, x. */
 typedef struct {
     int start[3], size[3];
-} vj_box;
+} vj_cell_box;
 
 /**
  * Size (t, y, x) of all blocks of a step, from the Mersenne twister seeded with `counter` (0 for the first step), as
@@ -28,8 +28,8 @@ void vj_mask_block_size(int size[3], const vj_mask_settings *settings, vj_grid g
  *
  * @param cells  [tokens] scratch
  */
-void vj_mask_from_boxes(int32_t *context, int32_t *contexts, int32_t *target, int32_t *targets, const vj_box *boxes,
-                        int count, vj_grid grid, double max_temporal_keep, uint8_t *cells);
+void vj_mask_from_boxes(int32_t *context, int32_t *contexts, int32_t *target, int32_t *targets,
+                        const vj_cell_box *boxes, int count, vj_grid grid, double max_temporal_keep, uint8_t *cells);
 
 /** Cut `count` lists of one group: all lengths become the shortest of them, or `limit` if that is smaller. */
 void vj_mask_cut_lengths(int32_t *lengths, int64_t count, int64_t limit);

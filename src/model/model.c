@@ -7,7 +7,7 @@
     1e-5f /* the target's norm has torch's default, unlike the networks' (docs/method.md, section 17, number 3) */
 #define VJ_PIXEL_EPS 1e-6f
 
-/* What stays where it is: the index arrays are filled before the rest is placed. */
+/* Memory that keeps its place: the index arrays are filled before the rest is placed. */
 static vj_status take_fixed(vj_model *m, vj_arena *arena)
 {
     m->losses = vj_arena_take(arena, (m->bounds.masks + 1) * (int64_t)sizeof *m->losses);
@@ -15,8 +15,8 @@ static vj_status take_fixed(vj_model *m, vj_arena *arena)
 }
 
 /*
- * Place everything a microbatch needs for the rows it has: the arena is reserved for the most there can be, but only
- * what the masks ask for is ever touched. Passes that do not live at the same time share memory.
+ * Place everything that a microbatch with these rows needs. The arena is reserved for the largest masks possible, but
+ * only what the drawn masks need is ever touched. Passes that are not alive at the same time share memory.
  */
 static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
 {
@@ -58,7 +58,7 @@ static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
     m->dpredicted = vj_arena_floats(arena, b->target * net->out);
     vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor, m->predictor_memory.type);
 
-    /* The context encoder is at work before the predictor's forward pass and after its backward pass. */
+    /* The context encoder runs before the predictor's forward pass and after its backward pass. */
     arena->used = after_kept;
     vj_stack_work_take(&m->context_memory, &net->encoder, arena, b->context);
     vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context, m->context_memory.type);
@@ -168,13 +168,13 @@ static vj_weights weights_of(const vj_model *m)
     return (vj_weights){m->trained.weights, m->trained.rounded_weights};
 }
 
-/* What is to be predicted: the target encoder's normalised features of all tokens, or the clip's own tubelets. */
+/* Compute the targets: the target encoder's normalised features of all tokens, or the clip's own tubelets. */
 static void make_target(vj_model *m, int64_t clips)
 {
     const vj_network *net = &m->net;
     const int64_t rows = clips * net->tokens;
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
-        const vj_encoding all = {
+        const vj_encoder_pass all = {
             .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = m->features};
         vj_network_encode(net, m->be, (vj_weights){m->trained.target, m->trained.rounded_target}, m->table,
                           &m->target_memory, &all);
@@ -187,20 +187,20 @@ static void make_target(vj_model *m, int64_t clips)
     }
 }
 
-/* Visible tokens of all masks through the context encoder. */
-static vj_encoding context_of(const vj_model *m, int64_t clips)
+/* Run the context encoder on the visible tokens of all masks. */
+static vj_encoder_pass context_of(const vj_model *m, int64_t clips)
 {
-    return (vj_encoding){.clips = clips,
-                         .patches = m->patches,
-                         .rows = &m->packing.context,
-                         .picked = m->packing.context_token,
-                         .tokens = m->tokens,
-                         .features = m->encoded,
-                         .mean = m->encoded_mean,
-                         .rstd = m->encoded_rstd};
+    return (vj_encoder_pass){.clips = clips,
+                             .patches = m->patches,
+                             .rows = &m->packing.context,
+                             .picked = m->packing.context_token,
+                             .tokens = m->tokens,
+                             .features = m->encoded,
+                             .mean = m->encoded_mean,
+                             .rstd = m->encoded_rstd};
 }
 
-/* Context features and mask tokens through the predictor; the targets' rows out. */
+/* Run the predictor on context features and mask tokens, and project the rows of the targets. */
 static void predict(vj_model *m)
 {
     const vj_network *net = &m->net;
@@ -247,7 +247,7 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_gradient_made(&m->trained.hook, m->be, net->out_weight);
     vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted),
                              vj_weight_matrix(weights, net->out_weight), p->targets, net->out, Dp);
-    vj_layernorm_backward(m->be, m->dpicked, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
+    vj_layernorm_backward(m->be, m->dpicked, none, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
                           m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight,
                           NULL, 0, accumulate, p->targets, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->predictor.norm_weight);
@@ -263,7 +263,7 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_gradient_made(&m->trained.hook, m->be, net->embed_weight);
     vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded),
                              vj_weight_matrix(weights, net->embed_weight), p->context.rows, Dp, D);
-    const vj_encoding context = context_of(m, clips);
+    const vj_encoder_pass context = context_of(m, clips);
     vj_network_backward(net, m->be, weights, g, &m->context_memory, &m->encoder_scratch, &context, m->dencoded,
                         accumulate, &m->trained.hook);
 }
@@ -338,7 +338,7 @@ vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_
     vj_phase_enter(m->be, VJ_PHASE_TARGET);
     make_target(m, n);
     vj_phase_enter(m->be, VJ_PHASE_CONTEXT);
-    const vj_encoding context = context_of(m, n);
+    const vj_encoder_pass context = context_of(m, n);
     vj_network_encode(&m->net, m->be, weights_of(m), m->table, &m->context_memory, &context);
     vj_phase_enter(m->be, VJ_PHASE_PREDICTOR);
     predict(m);
@@ -349,7 +349,9 @@ vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_
     return VJ_OK;
 }
 
-/* Gradients of own rows between the flat vector and m->by_rows, where they are one piece. */
+/*
+ * Copy gradients that are partial sums over own rows between the flat vector and m->by_rows, where they are contiguous.
+ */
 static void pack_by_rows(vj_model *m, bool back)
 {
     const vj_params *ps = &m->net.params;

@@ -47,11 +47,12 @@ typedef struct {
     float *dpicked, *dpicked_norm, *dpredicted, *dencoded;
     vj_stack_scratch encoder_scratch, predictor_scratch;
     vj_frame_room room;
-    vj_arena arena; /* activations, placed anew for each microbatch: at the begin of `memory` */
+    vj_arena arena; /* activations, placed anew for each microbatch, from the beginning of `memory` on */
     int64_t fixed_bytes;
     int64_t arena_bytes;  /* for the largest possible number of rows */
     int64_t used_bytes;   /* the most of arena_bytes that a microbatch has needed so far */
-    int64_t memory_bytes; /* what there is: on the host arena_bytes, of which only what is touched is taken */
+    int64_t memory_bytes; /* size of `memory`. On the host it is arena_bytes, of which the system provides only the
+                             pages that are touched */
 } vj_model;
 
 /** Read the objective's settings from a configuration. */
@@ -86,14 +87,16 @@ vj_status vj_model_accept_frames(vj_model *model, int64_t clip_bytes);
 /** Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most arena_bytes. */
 int64_t vj_model_activations(vj_model *model, const vj_mask_lists *lists);
 
+enum { VJ_RESERVE_SHARE = 32 }; /* a 32nd of the activations is allocated in addition, as a reserve */
+
 /**
- * See to it that there is memory for `bytes` of activations. The most that masks could ask for is several times what
- * they do ask for, and a device that is not the host really takes what is allocated. So there it is VJ_RESERVE_SHARE
- * more than asked for, and a later microbatch that needs more gets more, for which the host waits. VJ_ERR_MEMORY.
+ * Make sure that memory for `bytes` bytes of activations is allocated. On the host it always is (see memory_bytes). On
+ * other devices memory that is allocated is in use at once, and the largest activations that masks could need are
+ * several times those that they do need. So there only `bytes` plus a reserve (VJ_RESERVE_SHARE) are allocated; if a
+ * later microbatch needs more, the memory is replaced by a larger one, for which the host waits. VJ_ERR_MEMORY.
  */
 vj_status vj_model_reserve(vj_model *model, int64_t bytes);
-enum { VJ_RESERVE_SHARE = 32 /* a 32nd */ };
-/** What such a device then has for activations. */
+/** Return the size that vj_model_reserve() allocates on a device that is not the host. */
 int64_t vj_model_reserved(const vj_model *model, int64_t bytes);
 
 /** Reserve, and write to the first `bytes` bytes of activations with all threads, so that page faults do not slow down
@@ -136,12 +139,12 @@ typedef struct {
     vj_tensor *tensor; /* borrowed; the ranks that share it; NULL: this one alone */
     vj_network net;
     float *weights;    /* [net.params.total] */
-    uint16_t *rounded; /* a copy for products, made in each run, or NULL */
-    bool borrowed;     /* both are somebody else's, who makes the copy */
+    uint16_t *rounded; /* bf16 copy for products, made in each run; or NULL */
+    bool borrowed;     /* `weights` and `rounded` belong to the caller, who also updates `rounded` */
     int64_t clips;
     float *memory, *pixels, *patches, *features, *table;
     int32_t *offset;
-    vj_stack_memory stack; /* its copies of the stream are the encoder's (vj_encoder_keep_layer()) */
+    vj_stack_memory stack; /* the buffers in stack.copy are owned by the encoder (vj_encoder_keep_layer()) */
     vj_frame_room room;
 } vj_encoder;
 
@@ -152,8 +155,8 @@ typedef struct {
  */
 vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
                           vj_tensor *tensor);
-/** The same with weights on the device, and their copy for products if there is one, that the caller keeps and may
- * change between runs. */
+/** The same with weights, and their bf16 copy if there is one, that belong to the caller, who may change them between
+ * runs. Both are device memory. */
 vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
                                float *weights, uint16_t *rounded);
 /** Device memory of an encoder for so many clips a run, without its weights, in bytes. Not collective. */

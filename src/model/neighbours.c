@@ -1,11 +1,11 @@
-/* Handles of memory and events travel by MPI, within the node. */
+/* Ranks of a node exchange handles of memory and events through MPI. */
 #include "model/neighbours.h"
 
 #include <stdlib.h>
 
 #include "parallel/parallel.h"
 
-/* What a rank tells the others. */
+/* The handles that a rank sends to the others. */
 typedef struct {
     vj_device_handle vector[VJ_NEIGHBOUR_VECTORS], event[VJ_NEIGHBOUR_EVENTS];
 } offer;

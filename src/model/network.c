@@ -101,7 +101,7 @@ float *vj_network_table(const vj_network *net, vj_backend *be, int width)
 }
 
 void vj_network_encode(const vj_network *net, vj_backend *be, vj_weights weights, const float *table,
-                       vj_stack_memory *memory, const vj_encoding *e)
+                       vj_stack_memory *memory, const vj_encoder_pass *e)
 {
     const float *w = weights.exact;
     const int D = net->shape.width;
@@ -116,15 +116,15 @@ void vj_network_encode(const vj_network *net, vj_backend *be, vj_weights weights
 }
 
 void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weights, float *g, vj_stack_memory *memory,
-                         vj_stack_scratch *scratch, const vj_encoding *e, const float *dfeatures, int accumulate,
+                         vj_stack_scratch *scratch, const vj_encoder_pass *e, const float *dfeatures, int accumulate,
                          const vj_gradient_hook *hook)
 {
     const float *w = weights.exact;
     const int D = net->shape.width;
     const vj_rows *rows = e->rows;
-    vj_layernorm_backward(be, scratch->dx, (vj_array){0}, g + net->encoder.norm_weight, g + net->encoder.norm_bias,
-                          dfeatures, memory->x[net->encoder.depth], e->mean, e->rstd, w + net->encoder.norm_weight,
-                          NULL, 0, accumulate, rows->rows, D);
+    vj_layernorm_backward(be, scratch->dx, (vj_array){0}, (vj_array){0}, g + net->encoder.norm_weight,
+                          g + net->encoder.norm_bias, dfeatures, memory->x[net->encoder.depth], e->mean, e->rstd,
+                          w + net->encoder.norm_weight, NULL, 0, accumulate, rows->rows, D);
     vj_gradient_made(hook, be, net->encoder.norm_weight);
     vj_stack_backward(&net->encoder, be, weights, g, memory, rows, scratch, accumulate, hook);
     float *dtokens = e->picked ? e->tokens : scratch->dx; /* the tokens are not needed once they are gathered */

@@ -64,21 +64,21 @@ typedef struct {
     float *tokens;         /* [clips*tokens, width] with `picked`: all tokens, and their gradient on the way back */
     float *features;       /* [rows, width] after the final norm: the result */
     float *mean, *rstd;    /* [rows] of that norm, for a backward pass, or both NULL */
-} vj_encoding;
+} vj_encoder_pass;
 
 /**
  * Run patch embedding with the position table, blocks and final norm. `memory` must have been taken for these rows,
  * with gradient if a backward pass follows. Collective over the tensor group.
  */
 void vj_network_encode(const vj_network *net, vj_backend *be, vj_weights weights, const float *table,
-                       vj_stack_memory *memory, const vj_encoding *encoding);
+                       vj_stack_memory *memory, const vj_encoder_pass *encoding);
 
 /**
  * Backpropagate dfeatures [rows, width] to the encoder's weights: gradients are written, or added if `accumulate`;
  * `hook` is called after each layer. Collective over the tensor group.
  */
 void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weights, float *gradient,
-                         vj_stack_memory *memory, vj_stack_scratch *scratch, const vj_encoding *encoding,
+                         vj_stack_memory *memory, vj_stack_scratch *scratch, const vj_encoder_pass *encoding,
                          const float *dfeatures, int accumulate, const vj_gradient_hook *hook);
 
 #endif

@@ -68,30 +68,29 @@ int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int l
                       const int64_t *dim, const char *format, ...) __attribute__((format(printf, 8, 9)));
 void vj_params_release(vj_params *ps);
 
-/*
- * A flat vector of weights on the device, and where products read them as bf16 a copy of it in that type, so that they
- * need not be rounded in each product; NULL: none. Borrowed.
- */
+/* A flat vector of weights on the device. If products read weights as bf16, `rounded` is a copy of the vector in bf16,
+ * so that it need not be rounded in each product; else NULL. Borrowed. */
 typedef struct {
     const float *exact;
     const uint16_t *rounded;
 } vj_weights;
 
-/** Is this a matrix that kernels read as an operand of products, by vj_weight_matrix()? All others they read as floats.
- */
+/** Return whether the tensor is a matrix that kernels use as an operand of products, through vj_weight_matrix(). All
+ * other tensors are read as floats. */
 bool vj_param_is_operand(const vj_param *p);
 
-/** The matrix at flat offset `offset`, as an operand of products. */
+/** Return the matrix at flat offset `offset` as an operand of products: the bf16 copy if there is one. */
 static inline vj_array vj_weight_matrix(vj_weights weights, int64_t offset)
 {
     if (!weights.rounded) return vj_f32(weights.exact + offset);
     return (vj_array){(void *)(uintptr_t)(weights.rounded + offset), VJ_TYPE_BF16};
 }
 
-/** Does a copy pay? On a device of its own, in VJ_BF16. */
+/** Return whether a bf16 copy of the weights is kept: in VJ_BF16, on a device that is not the host. */
 bool vj_weights_are_rounded(bool host, vj_precision precision);
 
-/** Allocate a copy for `n` weights where it pays; else *rounded is NULL. Freed with vj_device_free(). */
+/** Allocate a bf16 copy of `n` weights if vj_weights_are_rounded(), else set *rounded to NULL. Free with
+ * vj_device_free(). */
 vj_status vj_weights_rounded_alloc(vj_backend *be, int64_t n, uint16_t **rounded);
 
 /**

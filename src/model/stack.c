@@ -97,7 +97,7 @@ void vj_stack_memory_release(vj_stack_memory *memory)
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-/* Rows of the stream that are this rank's. */
+/* This rank's own rows of the stream. */
 typedef struct {
     int64_t first, count;
 } span;
@@ -182,23 +182,25 @@ void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_
     scratch->dnorm = vj_arena_floats(arena, rows * D);
     scratch->dwide = vj_arena_array(arena, rows * (H > A ? H : A), type);
     scratch->dattended = (vj_array){scratch->dnorm, type};
+    scratch->dx_copy = (vj_array){0};
+    if (type == VJ_TYPE_BF16) scratch->dx_copy = vj_arena_array(arena, rows * D, type);
 }
 
 /* ------------------------------------------------------------------------------------------------ exchange */
 
-/* From row `first` on, of `width` elements. */
+/* The part of an array that begins with row `first`; rows have `width` elements. */
 static vj_array from_row(vj_array x, int64_t first, int64_t width)
 {
     return (vj_array){(char *)x.data + first * width * vj_type_bytes(x.type), x.type};
 }
 
-/* x [R, width]: what the ranks computed of their own rows, to all of them. */
+/* All-gather x [R, width], of which each rank has computed its own rows. */
 static void gather(const vj_stack *s, vj_backend *be, vj_array x, int64_t R)
 {
     if (by_rows(s)) vj_tensor_gather_rows(s->tensor, be, x, R, s->width);
 }
 
-/* x [R, width]: the sum over the ranks, for each its own rows. */
+/* Sum x [R, width] over the ranks; each rank gets the sum of its own rows. */
 static void sum(const vj_stack *s, vj_backend *be, float *x, int64_t R)
 {
     if (by_rows(s))
@@ -208,9 +210,9 @@ static void sum(const vj_stack *s, vj_backend *be, float *x, int64_t R)
 }
 
 /*
- * y = residual + x W^T + bias: y and residual are own rows of the stream, x [R, K] is all rows of this rank's columns.
- * To each row one rank adds bias and residual, its owner or the first of them all. The sum is made in y's place or,
- * where only own rows are kept, in memory->sum.
+ * y = residual + x W^T + bias: y and residual are own rows of the stream, x [R, K] has all rows of this rank's columns.
+ * Bias and residual are added to each row by one rank only: by its owner, or without tensor_sequence by rank 0. The sum
+ * is made in y or, if only own rows are kept, in memory->sum.
  */
 static void add_to_stream(const vj_stack *s, vj_backend *be, const vj_stack_memory *memory, float *y, vj_array x,
                           vj_array weight, const float *bias, const float *residual, int64_t R, int K)
@@ -285,9 +287,16 @@ void vj_stack_forward(const vj_stack *s, vj_backend *be, vj_weights weights, vj_
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
+/* dx of own rows to all ranks, and with it its copy. */
+static void gather_gradient(const vj_stack *s, vj_backend *be, const vj_stack_scratch *t, int64_t R)
+{
+    gather(s, be, vj_f32(t->dx), R);
+    if (t->dx_copy.data) gather(s, be, t->dx_copy, R);
+}
+
 /*
- * Backward through one block; t->dx is all rows, before and after. Norms and hidden layer are made again where their
- * layers' gradients are at hand.
+ * Backward pass of one block; t->dx has all rows, before and after. The outputs of norms and of the hidden layer are
+ * recomputed where they are needed.
  */
 static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weights weights, float *g,
                            const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows,
@@ -298,27 +307,31 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
     const span own = own_rows(s, R);
     const int D = s->width, A = s->share_width, H = s->share_hidden;
     const vj_array dx = vj_f32(t->dx), dnorm = vj_f32(t->dnorm), own_norm = from_row(memory->norm, own.first, D);
+    const vj_array operand = t->dx_copy.data ? t->dx_copy : dx;
+    const vj_array own_copy = t->dx_copy.data ? from_row(t->dx_copy, own.first, D) : t->dx_copy;
     float *own_dx = t->dx + own.first * D, *own_dnorm = t->dnorm + own.first * D;
-    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, dx, vj_weight_matrix(weights, b->fc2_weight), m->pre, R,
-                                  D, H);
-    vj_linear_backward_weight(be, g + b->fc2_weight, g + b->fc2_bias, dx, memory->hidden, accumulate, R, D, H);
+    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, operand, vj_weight_matrix(weights, b->fc2_weight),
+                                  m->pre, R, D, H);
+    vj_linear_backward_weight(be, g + b->fc2_weight, NULL, operand, memory->hidden, accumulate, R, D, H);
+    vj_linear_backward_bias(be, g + b->fc2_bias, dx, accumulate, R, D);
     vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->fc1_weight), R, H, D);
     sum(s, be, t->dnorm, R);
-    vj_layernorm_backward(be, own_dx, own_norm, g + b->norm2_weight, g + b->norm2_bias, own_dnorm, m->middle, m->mean2,
-                          m->rstd2, w + b->norm2_weight, w + b->norm2_bias, 1, accumulate, own.count, D);
+    vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm2_weight, g + b->norm2_bias, own_dnorm, m->middle,
+                          m->mean2, m->rstd2, w + b->norm2_weight, w + b->norm2_bias, 1, accumulate, own.count, D);
     gather(s, be, memory->norm, R);
-    gather(s, be, dx, R);
+    gather_gradient(s, be, t, R);
     vj_linear_backward_weight(be, g + b->fc1_weight, g + b->fc1_bias, t->dwide, memory->norm, accumulate, R, H, D);
 
-    vj_linear_backward_weight(be, g + b->proj_weight, g + b->proj_bias, dx, m->attended, accumulate, R, D, A);
-    vj_linear_backward_input(be, t->dattended, dx, vj_weight_matrix(weights, b->proj_weight), R, D, A);
+    vj_linear_backward_weight(be, g + b->proj_weight, NULL, operand, m->attended, accumulate, R, D, A);
+    vj_linear_backward_bias(be, g + b->proj_bias, dx, accumulate, R, D);
+    vj_linear_backward_input(be, t->dattended, operand, vj_weight_matrix(weights, b->proj_weight), R, D, A);
     vj_attention_backward(be, t->dwide, t->dattended, m->qkv, m->attended, m->lse, rows, A, s->share_heads);
     vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->qkv_weight), R, 3 * A, D);
     sum(s, be, t->dnorm, R);
-    vj_layernorm_backward(be, own_dx, own_norm, g + b->norm1_weight, g + b->norm1_bias, own_dnorm, x, m->mean1,
-                          m->rstd1, w + b->norm1_weight, w + b->norm1_bias, 1, accumulate, own.count, D);
+    vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm1_weight, g + b->norm1_bias, own_dnorm, x,
+                          m->mean1, m->rstd1, w + b->norm1_weight, w + b->norm1_bias, 1, accumulate, own.count, D);
     gather(s, be, memory->norm, R);
-    gather(s, be, dx, R);
+    gather_gradient(s, be, t, R);
     vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * A, D);
     /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
      * noise instead, which Adam would turn into steps of the size of lr (docs/method.md, section 17, number 15). Keys
@@ -329,6 +342,7 @@ static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be,
 void vj_stack_backward(const vj_stack *s, vj_backend *be, vj_weights weights, float *g, vj_stack_memory *memory,
                        const vj_rows *rows, vj_stack_scratch *scratch, int accumulate, const vj_gradient_hook *hook)
 {
+    if (scratch->dx_copy.data) vj_round_bf16(be, scratch->dx_copy.data, scratch->dx, rows->rows * s->width);
     for (int l = s->depth - 1; l >= 0; l--) {
         const vj_block_memory *m = &memory->block[l];
         const float *x = stream(s, memory, l, rows->rows);

@@ -82,9 +82,11 @@ typedef struct {
     float **x;              /* [depth + 1], owned; points into the arena */
     vj_block_memory *block; /* [depth], owned; points into the arena */
     vj_array norm, hidden;  /* of the current block: [rows, width], [rows, share_hidden] */
-    float **copy;           /* [depth + 1], owned; copy[l] not NULL: the forward pass writes the stream after l blocks
-                               there, device [rows, width], which is the caller's. Not with a tensor group */
-    float *sum;             /* [rows, width] what ends in own rows kept elsewhere; NULL: the sum is made in its place */
+    float **copy; /* [depth + 1], owned. If copy[l] is not NULL, the forward pass also writes the stream after l
+                     blocks there; it points to device memory [rows, width] of the caller. Not with a
+                     tensor group */
+    float *sum;   /* [rows, width] buffer for a partial sum whose result, own rows only, is kept elsewhere; NULL:
+                     partial sums are made where the result is kept */
 } vj_stack_memory;
 
 /** Allocate the small host arrays, once. `type`: see above. */
@@ -102,6 +104,7 @@ typedef struct {
     float *dx, *dnorm;  /* [rows, width] */
     vj_array dwide;     /* [rows, max(share_hidden, 3 share_width)]: dpre, then dqkv */
     vj_array dattended; /* [rows, share_width], in dnorm's place */
+    vj_array dx_copy;   /* [rows, width] dx as operand of products; none where activations are kept as floats */
 } vj_stack_scratch;
 void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_arena *arena, int64_t rows,
                            vj_type type);

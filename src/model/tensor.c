@@ -54,7 +54,7 @@ static void exchange_on_devices(exchange what, vj_tensor *t, float *x, int64_t n
         vj_tensor_device_allgather(t->device, x, first);
 }
 
-/* Floats that are exchanged at a time. */
+/* The number of floats that are exchanged at a time. */
 static int64_t piece_of(const vj_tensor *t, const vj_backend *be, int64_t all)
 {
     if (t->device) return VJ_TENSOR_PIECE;
@@ -62,8 +62,8 @@ static int64_t piece_of(const vj_tensor *t, const vj_backend *be, int64_t all)
 }
 
 /*
- * What the ranks exchange of x [R, width]: in pieces as long as there can be, each with all ranks' rows that lie in it.
- * Its time is communication, whatever the phase.
+ * Exchange x [R, width] in pieces of the largest possible length, each with the rows of all ranks that lie in it. The
+ * time counts as communication, whatever the phase.
  */
 static void perform(exchange what, vj_tensor *t, vj_backend *be, float *x, int64_t R, int64_t width)
 {

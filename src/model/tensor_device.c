@@ -1,7 +1,7 @@
 /*
- * See tensor_device.h. Everything is called in the lane that was entered last, so a room is written again only after
- * what this rank called before; that the neighbours have read it is known from the call in between, which used the
- * other room, since their event of that call comes after their reads.
+ * See tensor_device.h. All work is in the lane that was entered last, so this rank's own earlier work on a room is done
+ * before the room is written again. The other ranks have read it by then too: the call in between used the other room,
+ * and the events that they recorded in that call come after their reads.
  */
 #include "model/tensor_device.h"
 
@@ -18,7 +18,7 @@ enum { LINE = 16 }; /* floats: shares are aligned for vector loads */
 struct vj_tensor_device {
     vj_backend *be;
     MPI_Comm comm;            /* borrowed */
-    vj_window window;         /* its counters */
+    vj_window window;         /* used for its counters */
     vj_neighbours neighbours; /* vector 0: the rooms */
     float *rooms;             /* device, [2][VJ_TENSOR_PIECE]; owned */
     int64_t calls, sums;      /* so far */
@@ -89,7 +89,7 @@ static void copy(const vj_tensor_device *d, float *to, const float *from, int64_
     if (n > 0) vj_copy_bytes(d->be, to, from, n * (int64_t)sizeof *to);
 }
 
-/* All ranks have recorded the event `times` times; what is called next comes after that. */
+/* Wait until all ranks have recorded the event `times` times, and let later work wait for these events. */
 static void meet(vj_tensor_device *d, int event, int64_t times)
 {
     vj_neighbours_record(&d->neighbours, event);
@@ -104,7 +104,7 @@ static float *room_of(const vj_tensor_device *d, int r)
     return (float *)d->neighbours.vector[0][r] + d->calls % 2 * VJ_TENSOR_PIECE;
 }
 
-/* Elements [from, to) of x to this rank's room, and all ranks' rooms can be read. */
+/* Copy elements [from, to) of x to this rank's room, and wait until all rooms may be read. */
 static void fill_rooms(vj_tensor_device *d, const float *x, int64_t from, int64_t to)
 {
     VJ_ASSERT(to <= VJ_TENSOR_PIECE);
@@ -113,14 +113,14 @@ static void fill_rooms(vj_tensor_device *d, const float *x, int64_t from, int64_
     meet(d, FILLED, d->calls);
 }
 
-/* The sum of all rooms' elements [from, to). */
+/* Sum elements [from, to) of all rooms. */
 static void sum_rooms(vj_tensor_device *d, float *out, int64_t from, int64_t to)
 {
     for (int r = 0; r < size_of(d); r++) d->in[r] = room_of(d, r) + from;
     if (to > from) vj_sum_arrays(d->be, out, d->in, size_of(d), to - from);
 }
 
-/* Each rank's share out of its room; not from the same rank by all at once. */
+/* Copy each rank's share from its room to x, each rank beginning with another one. */
 static void read_rooms(const vj_tensor_device *d, float *x, const int64_t *first, bool own)
 {
     for (int i = own ? 0 : 1; i < size_of(d); i++) {

@@ -23,9 +23,10 @@ static inline void vj_gradient_made(const vj_gradient_hook *hook, vj_backend *be
 }
 
 /*
- * The vectors are device memory. The optimizer may move `gradient` to other memory between backward passes. Where
- * parallel.zero gathers copies (train/weight_gather.h), the matrices of weights and target are up to date only in the
- * slice that this rank updates; the copies, and what is no matrix, everywhere.
+ * The vectors are device memory. The optimizer may move `gradient` to other memory between backward passes. If
+ * parallel.zero exchanges bf16 copies instead of weights (train/weight_gather.h), the matrices in `weights` and
+ * `target` are up to date only in the slice that this rank updates; the copies, and tensors that are not matrices, are
+ * up to date everywhere.
  */
 typedef struct {
     vj_backend *be;            /* borrowed */
@@ -33,12 +34,13 @@ typedef struct {
     vj_tensor *tensor;         /* borrowed; whose ranks share the network; NULL: this rank has all of it */
     float *weights, *gradient; /* [params->total] */
     float *target;             /* [params->encoder_total] the encoder's moving average; NULL: there is none */
-    uint16_t *rounded_weights, *rounded_target; /* copies of them for products (params.h); NULL: there are none */
-    bool copies_updated;   /* the optimizer keeps the copies up to date; else they are made before they are read */
+    uint16_t *rounded_weights, *rounded_target; /* bf16 copies for products (params.h); NULL: none */
+    bool copies_updated;   /* the optimizer updates the copies; else vj_trainable_round() must make them before they are
+                              read */
     vj_gradient_hook hook; /* called in each backward pass, after each layer */
 } vj_trainable;
 
-/** Make the copies of the weights for products, unless the optimizer does. */
+/** Make the bf16 copies from the weights, unless the optimizer keeps them up to date. */
 static inline void vj_trainable_round(const vj_trainable *t)
 {
     if (t->copies_updated) return;

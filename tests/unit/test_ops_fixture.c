@@ -1,6 +1,6 @@
 /*
- * The kernels against single operations computed by an independent implementation in double (ops.h5 of the parity
- * fixtures, folder VJEPA_FIXTURES), with the tolerances stated beside them. Skipped where the fixtures are not at hand.
+ * Tests the kernels against single operations computed by an independent implementation in double (ops.h5 of the parity
+ * fixtures, folder VJEPA_FIXTURES), with the tolerances stated there. Skipped if there are no fixtures.
  */
 #include <hdf5.h>
 
@@ -83,8 +83,9 @@ static void check_norm(vj_backend *be, const char *group, float eps, bool affine
     array mean = array_empty(be, R), rstd = array_empty(be, R), dx = array_empty(be, R * D);
     array dw = array_empty(be, D), db = array_empty(be, D);
     vj_layernorm_forward(be, vj_f32(y.device), mean.device, rstd.device, x.device, w.device, b.device, R, D, eps);
-    vj_layernorm_backward(be, dx.device, (vj_array){0}, affine ? dw.device : NULL, affine ? db.device : NULL, dy.device,
-                          x.device, mean.device, rstd.device, w.device, NULL, 0, 0, R, D);
+    vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, affine ? dw.device : NULL,
+                          affine ? db.device : NULL, dy.device, x.device, mean.device, rstd.device, w.device, NULL, 0,
+                          0, R, D);
     pull(be, &y), pull(be, &dx), pull(be, &dw), pull(be, &db);
     expect(group, "output", y.host, 5e-6, 0); /* a hundredth of what plain float sums may be off */
     expect(group, "gradient_x", dx.host, 0, 1e-6);

@@ -1,6 +1,6 @@
 /*
- * Any library with the CBLAS interface: MKL, AOCL, LibSci, ArmPL, OpenBLAS. The interface is declared here, not
- * included: it is the same everywhere, its header is not. What only some of them have is a weak symbol.
+ * Any library with the CBLAS interface: MKL, AOCL, LibSci, ArmPL, OpenBLAS. The interface is declared here because it
+ * is the same in all of them, while the header is not. Functions that only some of them have are weak symbols.
  */
 #include <dlfcn.h>
 #include <limits.h>
@@ -33,7 +33,8 @@ static bool sgemm(bool a_transposed, bool b_transposed, int M, int N, int K, con
     return true;
 }
 
-/* Threads of a library's own, beside OpenMP's. OpenBLAS passes the number on to OpenMP, where it must not stay. */
+/* Turn off threads that a library has besides OpenMP's. OpenBLAS also sets OpenMP's number of threads, so it is
+ * restored. */
 static void prepare(void)
 {
     const int threads = omp_get_max_threads();
@@ -53,14 +54,15 @@ static bool find_file(const char *symbol, Dl_info *info)
     return at && dladdr(at, info) && info->dli_fname;
 }
 
-/* Is `symbol` of the library that multiplies? Another one may have come along, with LAPACK perhaps. */
+/* Return whether `symbol` is in the same library as cblas_sgemm(). Another BLAS may be loaded too, for example with
+ * LAPACK. */
 static bool beside_sgemm(const char *symbol)
 {
     Dl_info sgemm_info, info;
     return find_file("cblas_sgemm", &sgemm_info) && find_file(symbol, &info) && info.dli_fbase == sgemm_info.dli_fbase;
 }
 
-/* The file and its folder, links followed: "blas/libblas.so.3.11.0" is the reference BLAS. */
+/* Write the library's file and its folder, after following links: "blas/libblas.so.3.11.0" is the reference BLAS. */
 static void describe_file(char *text, size_t bytes)
 {
     char path[PATH_MAX];

@@ -1,10 +1,10 @@
 /*
  * Self-attention inside segments, tile by tile (Dao 2022): nothing of size S x S exists. A thread takes one head of one
- * segment at a time. Queries stand in the lanes of vectors: a tile of scores is [key, query], so maximum and sum over
- * the keys need no step across lanes, and the tile is nearly the packed operand of the products that follow.
+ * segment at a time. Vectors run over queries: a tile of scores is [key, query], so maximum and sum over the keys need
+ * no step across lanes, and the tile is almost in the packed form that the next products need.
  *
  * Each function below exists twice, for floats (vectors of them, or their bf16 parts) and for pairs of bf16 (`mode`, a
- * constant where it is inlined). Scores are turned to base 2 by the factor that scales them, which costs nothing.
+ * constant after inlining). Scores are converted to base 2 by the factor that scales them, at no cost.
  */
 #include <math.h>
 #include <omp.h>
@@ -39,36 +39,36 @@ static head take_head(vj_array qkv, int64_t first, int64_t S, int D, int heads, 
                   .scale = 1 / sqrtf((float)d)};
 }
 
-/* Where the processor has no products of bf16, rounding scores to it would cost time and gain none: they stay floats.
- */
+/* Without bf16 instructions rounding scores to bf16 would only cost time: they stay floats. */
 static pack_mode mode_of(const vj_backend *be)
 {
     return be->precision == VJ_BF16 && PAIR > 1 ? PACK_PAIRS : PACK_FLOATS;
 }
 
-/* Keys of a tile of scores, a multiple of the rows of a panel: with its neighbours it stays in the first-level cache,
- * or, where tiles multiply, comes from the second without waiting. */
+/* Return the keys of a tile of scores, a multiple of the rows of a panel. The tile and what is used with it stay in the
+ * first-level cache or, if tiles multiply, come from the second without waiting. */
 VJ_INLINE int keys_of(pack_mode mode)
 {
     if (PAIR_DEPTH == 1 || mode == PACK_FP32) return 60;
     return mode == PACK_PAIRS ? 256 : 64;
 }
 _Static_assert(60 % MR == 0 && (PAIR_DEPTH > 1 || 60 % PAIR_MR == 0) && 64 % 32 == 0, "a tile of keys is whole panels");
-/* Tiles of queries, strips, that backward takes past the keys together. */
+/* Strips (tiles of queries) that backward multiplies with the keys together. */
 enum { MOST_STRIPS = 4 };
 VJ_INLINE int strips_of(pack_mode mode)
 {
     return PAIR_DEPTH > 1 && mode != PACK_FP32 ? MOST_STRIPS : 3;
 }
 
-/* Queries of the next tile, `left` to go: evenly, so that no tile is needlessly thin. */
+/* Return the queries of the next tile if `left` remain: the last two tiles get similar widths, so that none is very
+ * narrow. */
 VJ_INLINE int64_t queries_next(pack_mode mode, int64_t left)
 {
     const int64_t most = pack_columns(mode) / LANES, vectors = parts(left, LANES);
     return least(left, (vectors == most + 1 ? parts(most + 1, 2) : least(most, vectors)) * LANES);
 }
 
-/* t[i, j] (+)= over `depth` lanes: `rows` rows of packed panels at `a` with the packed panel `b`. */
+/* t [rows, nv vectors] (+)= product of `rows` rows of packed panels `a` and the packed panel `b` over `depth` lanes. */
 VJ_INLINE void panels_times(pack_mode mode, float *t, int64_t ldt, const float *a, const float *b, int64_t rows,
                             int64_t depth, int nv, bool accumulate)
 {
@@ -77,7 +77,7 @@ VJ_INLINE void panels_times(pack_mode mode, float *t, int64_t ldt, const float *
         VJ_CPU(tile)(mode, rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, NULL, 0);
 }
 
-/* The same for `a` in rows, a_row lanes apart. */
+/* The same for `a` stored by rows, a_row lanes apart; adds to t. */
 VJ_INLINE void rows_times(pack_mode mode, float *t, int64_t ldt, const float *a, int64_t a_row, const float *b,
                           int64_t rows, int64_t depth, int nv)
 {
@@ -106,7 +106,7 @@ VJ_INLINE int64_t over_keys_at(pack_mode mode, int64_t key, int d)
     return key / keys_of(mode) * pack_round(mode, d) * pack_depth(mode, keys_of(mode));
 }
 
-/* Rows of `to` from (row, column) on: o[dim, query] * factor[query], for n queries. */
+/* Write o[dim, query] * factor[query] to rows of `to`, transposed, for n queries. */
 VJ_INLINE void store_turned(matrix to, const float *o, int64_t ldo, const float *factor, int64_t n, int d)
 {
     for (int64_t query = 0; query < n; query += LANES)
@@ -136,15 +136,15 @@ VJ_INLINE vf vexp2_for(pack_mode mode, vf x)
     return vexp2(x);
 }
 
-/* Values of depth that a panel has room for, where `depth` of them were asked for; at least whole pairs. */
+/* Return how many values of depth a panel of depth `depth` has room for, rounded up to pairs. */
 VJ_INLINE int64_t padded_depth(pack_mode mode, int64_t depth)
 {
     return parts(pack_depth(mode, depth) / pack_parts(mode) * pack_lane(mode), 2) * 2;
 }
 
 /*
- * Rows `key` and the next of a tile [key, query], LANES queries of each, as the B panel of a product over keys whose
- * parts lie `part` floats apart.
+ * Store LANES queries of the rows `key` and key + 1 of a tile [key, query] in the B panel of a product over keys. Its
+ * parts are `part` floats apart.
  */
 VJ_INLINE void store_across(pack_mode mode, float *panel, int64_t part, int64_t key, int column, vf even, vf odd)
 {
@@ -169,14 +169,14 @@ VJ_INLINE void store_across(pack_mode mode, float *panel, int64_t part, int64_t 
 
 /* ------------------------------------------------------------------------------------------------ forward */
 
-/* Working memory of a thread, carved from one piece. */
+/* Working memory of a thread, pieces of one block. */
 typedef struct {
     float *k, *v;     /* A panels: keys, depth d; dimensions, depth S in tiles */
     float *q, *t, *o; /* B panel of queries, depth d; scores [keys, columns]; result [d, columns] */
     float *p;         /* B panel of probabilities, depth keys */
 } forward_room;
 
-/* Panels of keys and of dimensions over all keys, with room for their edges. */
+/* Return the floats of all panels of keys, and of all panels of dimensions over all keys, with padding. */
 static int64_t keys_floats(pack_mode mode, int64_t S, int d)
 {
     return pack_round(mode, S) * pack_depth(mode, d);
@@ -200,8 +200,8 @@ static int64_t forward_carve(forward_room *m, pack_mode mode, float *room, int64
 }
 
 /*
- * Take one tile of scores into the running softmax: probabilities relative to the new maximum `most` (of the unscaled
- * scores) go to the panel p, `sum` is their sum so far, and `fade` what earlier sums have to be multiplied with.
+ * Add one tile of scores to the running softmax. Probabilities relative to the new maximum `most` (of the unscaled
+ * scores) go to panel p, `sum` becomes their sum so far, and `fade` the factor for earlier results.
  */
 VJ_INLINE void soften(pack_mode mode, float *p, const float *t, int64_t kn, int nv, float factor, vf *most, vf *sum,
                       vf *fade)
@@ -310,12 +310,13 @@ void VJ_CPU(attention_forward)(vj_backend *be, vj_array out, float *lse, vj_arra
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-/* Several tiles of queries, the strips, go past the keys together: sums over queries are taken over all of them. */
+/* Several strips (tiles of queries) are multiplied with the keys together, so that a product over queries has all of
+ * them as its depth. */
 typedef struct {
     float *k, *v, *k_over;   /* A panels: keys and values with depth d; key dimensions with depth S */
     float *q, *g;            /* B panels of queries and of dout, depth d: one for each strip */
-    float *q_over, *g_over;  /* with the strips' queries as depth: a panel for each pack_columns() dimensions */
-    float *t, *dt;           /* scores, then nothing; gradients of probabilities [keys, columns] */
+    float *q_over, *g_over;  /* the same, depth: queries of the strips; a panel has pack_columns() dimensions */
+    float *t, *dt;           /* scores; gradients of probabilities [keys, columns] */
     float *p_rows, *ds_rows; /* probabilities and score gradients as rows [keys, lanes of all strips' queries] */
     float *ds;               /* score gradients as a B panel, depth keys */
     float *dq;               /* [d, columns] for each strip */
@@ -324,7 +325,7 @@ typedef struct {
     int64_t row;             /* lanes between rows of p_rows and ds_rows */
 } backward_room;
 
-/* Rows of dk and dv: those of the keys, and what tiles of rows may write behind them. */
+/* Return the rows of dk and dv: one for each key, and those that tiles may write behind them. */
 static int64_t key_rows(pack_mode mode, int64_t S)
 {
     return pack_round(mode, S) + MR;
@@ -355,7 +356,7 @@ static int64_t backward_carve(backward_room *m, pack_mode mode, float *room, int
     return room - begin;
 }
 
-/* Of one tile of queries: log-sum-exp in base 2, and dout . out, which is the mean of the probability gradient. */
+/* Compute for each query of a tile the log-sum-exp in base 2, and dout . out, the mean of the probability gradient. */
 VJ_INLINE void query_terms(float *lse2, float *mean, const float *lse, int64_t lse_stride, matrix dout, matrix out,
                            int64_t n, int columns, int d)
 {
@@ -373,8 +374,8 @@ VJ_INLINE void query_terms(float *lse2, float *mean, const float *lse, int64_t l
 }
 
 /*
- * One row of a tile, [query], as the row of an A operand whose depth are the queries, parts `part` floats apart; padded
- * where tiles ask for it.
+ * Store one row [query] of a tile as a row of an A operand whose depth is the queries. Its parts are `part` floats
+ * apart; it is padded if tiles need that.
  */
 VJ_INLINE void store_along(pack_mode mode, float *row, int64_t part, const vf *x, int nv)
 {
@@ -399,13 +400,13 @@ VJ_INLINE void store_along(pack_mode mode, float *row, int64_t part, const vf *x
     }
 }
 
-/* From scores t and probability gradients dt, two keys at a time: probabilities p and score gradients (unscaled). */
+/* Compute probabilities and (unscaled) score gradients from scores t and probability gradients dt, two at a time. */
 VJ_INLINE void score_gradients_of(pack_mode mode, int nv, const backward_room *m, int64_t lane, int64_t kn,
                                   float factor, const float *lse2, const float *mean)
 {
     const int nq = pack_columns(mode);
     const int64_t padded = padded_depth(mode, kn), part = pack_depth(mode, kn) / pack_parts(mode) * nq;
-    /* Copies: what is stored below could change m, as far as the compiler knows. */
+    /* Copies, because the compiler must assume that the stores below change m. */
     const float *const t = m->t, *const dt = m->dt;
     float *const p_rows = m->p_rows + lane, *const ds_rows = m->ds_rows + lane, *const across = m->ds;
     const int64_t row = m->row;
@@ -455,7 +456,7 @@ VJ_INLINE void store_rows(matrix to, const float *from, int64_t width, int64_t r
                       d - x);
 }
 
-/* dq, dk, dv: this head's columns of dqkv; dout, out: of this head; lse: `heads` floats between its rows. */
+/* Backward of one head. dq, dk, dv: its columns of dqkv; dout, out: its columns; lse: rows are `heads` floats apart. */
 VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix dk, matrix dv, matrix dout, matrix out,
                              const float *lse, int heads, const backward_room *m)
 {

@@ -14,7 +14,7 @@ static inline int64_t least(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
-/* Pieces of `size` that n takes. */
+/* Return the number of pieces of `size` elements that cover n. */
 static inline int64_t parts(int64_t n, int64_t size)
 {
     return (n + size - 1) / size;

@@ -1,18 +1,18 @@
 /*
- * Copies that nobody reads soon. Plain stores first read the memory that they overwrite, and push out of the caches
- * what the step needs: these go past them. memcpy() does so too, but only for pieces of some hundred MiB where the last
- * cache is large: in pieces of 4 MiB it takes 1.4 times as long.
+ * Copies of data that are not read again soon. Plain stores first read the memory that they overwrite, and evict from
+ * the caches data that the step needs; the stores here bypass the caches. If the last-level cache is large, memcpy()
+ * does so only from some hundred MiB on; for pieces of 4 MiB it takes 1.4 times as long.
  */
 #include "cpu.h"
 #include "vector.h"
 
 enum {
-    PAGE = 1024, /* floats; what the processor reads ahead in */
-    PAGES = 4,   /* in turns, so that several streams are read ahead; 2 are slower, 8 no faster */
+    PAGE = 1024, /* floats of a memory page, the range in which the processor prefetches */
+    PAGES = 4,   /* read in turn, so that several streams are prefetched; 2 are slower, 8 no faster */
     UNIT = PAGES * PAGE
 };
 
-/* `to` is at the begin of a cache line. */
+/* Copy UNIT floats; `to` is the start of a cache line. */
 static void copy_unit(float *to, const float *from)
 {
     for (int line = 0; line < PAGE; line += LINE)

@@ -1,6 +1,6 @@
 /*
  * One source, several instruction sets: everything in this folder is compiled once per variant with VJ_ISA naming it,
- * on vectors of the width given here. Intrinsics appear here, in neon.h and in sve.h only. Read vector.h next.
+ * with vectors of the width defined here. Intrinsics appear here, in neon.h and in sve.h only. Read vector.h next.
  */
 #ifndef VJ_CPU_ISA_H
 #define VJ_CPU_ISA_H
@@ -42,9 +42,9 @@
 
 /*
  * LANES floats in a vector. The register tile of a product is MR rows by NV vectors: MR * NV accumulators, NV operands
- * and one broadcast must fit the registers; MR is a multiple of 4, for there are tiles of 4 and 8 rows too. PAIR bf16
- * values share a lane where the processor multiplies them in pairs; products of pairs have a tile of their own, PAIR_MR
- * by PAIR_NV, and a depth in multiples of PAIR_DEPTH lanes.
+ * and one broadcast must fit the registers; MR is a multiple of 4, because there are tiles of 4 and 8 rows too. PAIR
+ * bf16 values share a lane where the processor multiplies them in pairs; products of pairs have a tile of their own,
+ * PAIR_MR by PAIR_NV, and a depth in multiples of PAIR_DEPTH lanes.
  */
 #if defined(VJ_HAS_AVX512) || defined(VJ_HAS_SVE)
 enum { LANES = 16, MR = 12, NV = 2 };
@@ -64,9 +64,9 @@ enum { PAIR = 1, PAIR_MR = MR, PAIR_NV = NV, PAIR_DEPTH = 1 };
 #endif
 enum { NR = NV * LANES, PAIR_NR = PAIR_NV * LANES };
 /*
- * Where tiles multiply bf16 many times as fast as vectors multiply floats, a product of floats is made of PARTS bf16
- * parts of each operand (vsplit()), which hold all its bits; of the products of parts those that are larger than the
- * rounding of a float are summed.
+ * Where tiles multiply bf16 many times as fast as vectors multiply floats, a product of floats is computed from PARTS
+ * bf16 parts of each operand (vsplit()), which hold all its bits. Products of parts that are larger than the rounding
+ * of a float are summed, the others left out.
  */
 #if defined(VJ_HAS_AMX)
 enum { PARTS = 3 };
@@ -86,7 +86,7 @@ VJ_INLINE vf vload(const float *p)
 {
     return *(const vf_memory *)p;
 }
-/* 2 * LANES neighbours of a bf16 array, at any element, as lanes of pairs; and back. */
+/* Load 2 * LANES consecutive bf16 values, unaligned, as lanes of pairs; and store them. */
 VJ_INLINE vf vload_pairs(const uint16_t *p)
 {
     return *(const vpairs_memory *)p;
@@ -103,13 +103,14 @@ VJ_INLINE vf vset(float x)
 {
     return x - (vf){0};
 }
-/* The same pointer, to the compiler another: what follows from the first is not kept in registers for this one. */
+/* Return the same pointer, but hide that from the compiler, so that it does not keep addresses derived from it in
+ * registers. */
 VJ_INLINE float *vagain(float *p)
 {
     __asm__("" : "+r"(p));
     return p;
 }
-/* Of each lane, by a comparison's result. */
+/* Select each lane by the result of a comparison. */
 VJ_INLINE vf vselect(vi mask, vf yes, vf no)
 {
 #if defined(VJ_ISA_avx2)
@@ -122,7 +123,9 @@ VJ_INLINE vf vselect(vi mask, vf yes, vf no)
 VJ_INLINE vf vselect_plus(vf x, vf yes, vf no)
 {
 #if defined(VJ_ISA_avx2)
-    return (vf)_mm256_blendv_ps((__m256)yes, (__m256)no, (__m256)x); /* which looks at the sign alone */
+    return (vf)_mm256_blendv_ps((__m256)yes, (__m256)no, (__m256)x); /* looks at the sign only */
+#elif defined(VJ_HAS_AVX512)
+    return (vf)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)x), (__m512)yes, (__m512)no);
 #else
     return vselect((vi)x >= 0, yes, no);
 #endif
@@ -146,7 +149,7 @@ VJ_INLINE __mmask16 vfirst(int64_t n)
 {
     return n >= LANES ? 0xffff : (__mmask16)((1u << n) - 1);
 }
-/* The first n >= 0 lanes, the others 0. */
+/* Load the first n >= 0 lanes; the others are 0. */
 VJ_INLINE vf vload_part(const float *p, int64_t n)
 {
     return (vf)_mm512_maskz_loadu_ps(vfirst(n), p);
@@ -168,9 +171,9 @@ VJ_INLINE vf vmax(vf a, vf b)
 {
     return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 }
-/* Adding it rounds to the next whole number: 1.5 * 2^23. */
+/* Adding it rounds to the nearest whole number: 1.5 * 2^23. */
 #define VJ_WHOLE 12582912.0f
-/* p * 2^n, n a whole number, of which `sum` is n + VJ_WHOLE. */
+/* p * 2^n for a whole number n; `sum` is n + VJ_WHOLE. */
 VJ_INLINE vf vscale2(vf p, vf n, vf sum)
 {
     return (void)sum, (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
@@ -189,7 +192,7 @@ VJ_INLINE __m256i vfirst(int64_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > LANES ? LANES : (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-/* Masked stores are some twenty times as slow as others on AMD's processors: they are for the ends of rows. */
+/* Masked stores are about twenty times as slow as others on AMD's processors: use them only at the ends of rows. */
 VJ_INLINE vf vload_part(const float *p, int64_t n)
 {
     if (n >= LANES) return vload(p);
@@ -252,8 +255,8 @@ VJ_INLINE vf vreciprocal(vf d)
     return 1.0f / d;
 }
 #endif
-/* 1.5 * 2^23 + 127: a sum with it has a whole number's exponent as a float in its low bits, |n| < 127. Multiplied
- * rather than added to the bits, so that NaN stays NaN. */
+/* 1.5 * 2^23 + 127: the low bits of n + VJ_WHOLE are the exponent field of the float 2^n, for whole |n| < 127. p is
+ * multiplied by 2^n, not changed in its bits, so that NaN stays NaN. */
 #define VJ_WHOLE 12583039.0f
 VJ_INLINE vf vscale2(vf p, vf n, vf sum)
 {
@@ -268,6 +271,8 @@ VJ_INLINE vf vwiden(vh x)
 {
 #if defined(VJ_ISA_avx2) /* gcc needs four instructions for what is one */
     return (vf)((vu)_mm256_cvtepu16_epi32((__m128i)x) << 16);
+#elif defined(VJ_HAS_AVX512)
+    return (vf)((vu)_mm512_cvtepu16_epi32((__m256i)x) << 16);
 #else
     return (vf)(__builtin_convertvector(x, vu) << 16);
 #endif
@@ -275,7 +280,7 @@ VJ_INLINE vf vwiden(vh x)
 
 #if defined(VJ_HAS_AVX512BF16)
 
-/* To bf16, nearest even. */
+/* Round to bf16, nearest even. */
 VJ_INLINE vh vnarrow(vf x)
 {
     return (vh)(__m256i)_mm512_cvtneps_pbh((__m512)x);
@@ -286,20 +291,31 @@ VJ_INLINE vf vzip(vh even, vh odd)
     return (vf)_mm512_or_si512(_mm512_cvtepu16_epi32((__m256i)even),
                                _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)odd), 16));
 }
-/* bf16 pairs (even[i], odd[i]) in lane i. */
-VJ_INLINE vf vpairs_across(vf even, vf odd)
+/* Put elements i and i + LANES of a run of 2 * LANES bf16 into lane i. */
+VJ_INLINE vu vfold(vf run)
 {
-    __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
-    const __m512i zip = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return (vf)_mm512_permutexvar_epi16(zip, both);
+    const __m512i fold = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                          21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (vu)_mm512_permutexvar_epi16(fold, (__m512i)run);
 }
-/* bf16 pairs of neighbours of the run first, second. */
+/* Round the 2 * LANES floats first, second to bf16; neighbours form pairs. */
 VJ_INLINE vf vpairs_along(vf first, vf second)
 {
     return (vf)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
 }
-/* Neighbours of the run first, second: those at even and at odd places. */
+/* Round to bf16: the pair (even[i], odd[i]) in lane i. */
+VJ_INLINE vf vpairs_across(vf even, vf odd)
+{
+    return (vf)vfold(vpairs_along(even, odd));
+}
+/* Widen a run of 2 * LANES bf16 to floats. */
+VJ_INLINE void vwiden_run(vf run, vf v[2])
+{
+    const vu folded = vfold(run);
+    v[0] = (vf)(folded << 16);
+    v[1] = (vf)(folded & 0xffff0000);
+}
+/* Split the 2 * LANES floats first, second into those at even and at odd places. */
 VJ_INLINE void vunzip(vf first, vf second, vf *even, vf *odd)
 {
     const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -308,29 +324,30 @@ VJ_INLINE void vunzip(vf first, vf second, vf *even, vf *odd)
     *odd = (vf)_mm512_permutex2var_ps((__m512)first, odds, (__m512)second);
 }
 /*
- * Pairs (even[i], odd[i]), each the sum of three bf16 values: part[0] is the float rounded to 8 bits, part[1] what is
- * left rounded to 8, part[2] the last 8. Exact for normal numbers up to 3.38e38; of those below 2^-110 the last parts
- * are denormal, which tiles take for zero. Infinity becomes NaN.
+ * Split each float of the pairs (even[i], odd[i]) into three bf16 values whose sum it is: part[0] is the float rounded
+ * to 8 bits, part[1] the remainder rounded to 8 bits, part[2] the last 8 bits. Exact for normal numbers up to 3.38e38;
+ * below 2^-110 the last parts are denormal, which tiles treat as zero. Infinity becomes NaN.
  */
 VJ_INLINE void vsplit(vf even, vf odd, vf part[3])
 {
     const vu top = (vu){0} + 0xffff0000;
 #pragma GCC unroll 3
     for (int i = 0; i < 3; i++) {
-        const uint32_t half = i < 2 ? 0x8000 : 0; /* the last bits are whole; cut off, a NaN stays one */
+        const uint32_t half = i < 2 ? 0x8000 : 0; /* the last part needs no rounding; without it NaN stays NaN */
         const vu e = ((vu)even + half) & top, o = ((vu)odd + half) & top;
         part[i] = (vf)(e >> 16 | o);
         even -= (vf)e;
         odd -= (vf)o;
     }
 }
-/* sum + the two products of each of the column's pairs and those of the row (vrow()). */
+/* sum + both products of each lane's pair of the column with the pair of the row (vrow()). */
 VJ_INLINE vf vdot_pairs(vf sum, vf row, int lane, vf column)
 {
     (void)lane;
     return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)(__m512i)row, (__m512bh)(__m512i)column);
 }
-/* 2^x, relative error 3e-6, for results that are rounded to bf16 next (4e-3). Below 2^-126 it goes to 0; NaN stays. */
+/* 2^x, relative error 3e-6, for results that are rounded to bf16 next (4e-3). Results below 2^-126 become 0; NaN stays
+ * NaN. */
 VJ_INLINE vf vexp2_rough(vf x)
 {
     vf r = (vf)_mm512_reduce_ps((__m512)x, 1); /* x - floor(x) */
@@ -339,14 +356,15 @@ VJ_INLINE vf vexp2_rough(vf x)
     p = p * r + 0.2414427490f;
     p = p * r + 0.6930038381f;
     p = p * r + 1.0000025930f;
-    return vscale2(p, x, x); /* scalef takes the floor itself */
+    return vscale2(p, x, x); /* scalef uses floor(x) itself */
 }
 
 #elif !defined(VJ_HAS_BF16)
 
 /*
- * Nearest even in the upper half. A NaN must stay one: adding could carry its mantissa into the sign, but not where its
- * lower half is zero, as that of bf16 (`of_bf16`), of what is computed of them and of what the processor makes itself.
+ * Round to nearest even in the upper half. NaN must stay NaN: the addition could carry its mantissa into the sign. This
+ * cannot happen if the lower half is zero, as in a NaN that is bf16, is computed from bf16 values (`of_bf16`) or was
+ * produced by the processor.
  */
 VJ_INLINE vu vrounded_number(vf x, bool of_bf16)
 {
@@ -357,7 +375,7 @@ VJ_INLINE vu vrounded(vf x)
 {
     return vrounded_number(x, false);
 }
-/* To bf16. */
+/* Round to bf16. */
 VJ_INLINE vh vnarrow(vf x)
 {
     const vu upper = vrounded(x) >> 16;
@@ -398,7 +416,7 @@ VJ_INLINE vf vround_bf16(vf x)
 
 #endif
 
-/* Element `at` and the next of a device array, n of them, as floats. */
+/* Load n elements of a device array from element `at` on, as floats. */
 VJ_INLINE vf vload_of(const void *base, vj_type type, int64_t at, int64_t n)
 {
     if (type == VJ_TYPE_F32) return vload_part((const float *)base + at, n);
@@ -413,8 +431,8 @@ VJ_INLINE void vstore_to(void *base, vj_type type, int64_t at, vf v, int64_t n)
 }
 
 /*
- * PAIRED vectors, one after the other, which are rounded and stored together. of_bf16: computed of bf16 values alone,
- * which saves looking for NaN.
+ * Store PAIRED consecutive vectors, rounded together. of_bf16: they were computed from bf16 values only, so no check
+ * for NaN is needed.
  */
 enum { PAIRED = 2 };
 VJ_INLINE void vstore_pair_to(void *base, vj_type type, int64_t at, const vf v[PAIRED], bool of_bf16)
@@ -435,10 +453,29 @@ VJ_INLINE void vstore_pair_to(void *base, vj_type type, int64_t at, const vf v[P
 #endif
     for (int i = 0; i < PAIRED; i++) vstore_to(base, type, at + i * LANES, v[i], LANES);
 }
+VJ_INLINE void vload_pair_of(const void *base, vj_type type, int64_t at, vf v[PAIRED])
+{
+#if defined(VJ_HAS_AVX512BF16)
+    if (type == VJ_TYPE_BF16) {
+        vwiden_run(vload_pairs((const uint16_t *)base + at), v);
+        return;
+    }
+#endif
+    for (int i = 0; i < PAIRED; i++) v[i] = vload_of(base, type, at + i * LANES, LANES);
+}
+/* Round to bf16, kept as floats. */
+VJ_INLINE void vround_pair(vf v[PAIRED])
+{
+#if defined(VJ_HAS_AVX512BF16)
+    vwiden_run(vpairs_along(v[0], v[1]), v);
+#else
+    for (int i = 0; i < PAIRED; i++) v[i] = vround_bf16(v[i]);
+#endif
+}
 
 /*
- * Store a whole vector past the caches, for results that are too large to be found there again: p must be aligned to
- * it. Others see it after vstreamed().
+ * Store a whole vector past the caches, for results too large to stay in them. The address must be aligned to the
+ * vector. Other threads see it after vstreamed().
  */
 VJ_INLINE void vstream_to(void *base, vj_type type, int64_t at, vf v)
 {
@@ -461,7 +498,18 @@ VJ_INLINE void vstream_to(void *base, vj_type type, int64_t at, vf v)
 #endif
     vstore_to(base, type, at, v, LANES);
 }
-/* Does it, or is that a plain store here? */
+/* The same for PAIRED vectors; the address must be aligned to their size. */
+VJ_INLINE void vstream_pair_to(void *base, vj_type type, int64_t at, const vf v[PAIRED])
+{
+#if defined(VJ_HAS_AVX512BF16)
+    if (type == VJ_TYPE_BF16) { /* a whole line */
+        _mm512_stream_si512((__m512i *)((uint16_t *)base + at), (__m512i)vpairs_along(v[0], v[1]));
+        return;
+    }
+#endif
+    for (int i = 0; i < PAIRED; i++) vstream_to(base, type, at + i * LANES, v[i]);
+}
+/* Return whether stores bypass the caches here; if not, vstream_to() is a plain store. */
 VJ_INLINE bool vstreams(vj_type type)
 {
 #if defined(VJ_HAS_AVX512BF16)
@@ -483,12 +531,12 @@ VJ_INLINE void vstreamed(void)
 
 #if !defined(VJ_HAS_NEON)
 
-/* The value of row i of an operand A at this step of the depth, in lane i % LANES; here in all lanes. */
+/* Load the value of row i of operand A at this step of the depth, into lane i % LANES; here into all lanes. */
 VJ_INLINE vf vrow(const float *a, int i, int64_t a_row, int a_step)
 {
     return (void)a_step, vset(a[i * a_row]);
 }
-/* That lane, in all lanes. */
+/* Copy that lane to all lanes. */
 VJ_INLINE vf vlane(vf row, int lane)
 {
     return (void)lane, row;
@@ -508,12 +556,12 @@ VJ_INLINE vf vdot_pairs(vf sum, vf row, int lane, vf column)
 
 enum { LINE = 16 }; /* floats of a cache line */
 
-/* Of `ahead` floats that are to come nearer in `steps` steps, those of each. */
+/* Return how many floats to prefetch in each of `steps` steps so that all `ahead` are prefetched; whole lines. */
 VJ_INLINE int64_t vahead(int64_t ahead, int64_t steps)
 {
     return (ahead + steps * LINE - 1) / (steps * LINE) * LINE;
 }
-/* Ask for `ahead` floats, into the second-level cache; what follows them. */
+/* Prefetch `ahead` floats into the second-level cache; returns the address behind them. */
 VJ_INLINE const float *vprefetch(const float *next, int64_t ahead)
 {
     for (int64_t i = 0; i < ahead; i += LINE) __builtin_prefetch(next + i, 0, 2);
@@ -538,7 +586,7 @@ VJ_INLINE void vtiles_end(void)
     _tile_release();
 }
 
-/* The sums, in tiles 0 to 3: `halves` x 16 rows by nv x 16 columns of t, or zeros. */
+/* Load the sums into tiles 0 to 3: `halves` x 16 rows by nv x 16 columns of t, or zeros. */
 VJ_INLINE void vtiles_take(int halves, int nv, const float *t, int64_t ldt, bool accumulate)
 {
     const int row = (int)ldt * 4;
@@ -565,7 +613,7 @@ VJ_INLINE void vtiles_give(int halves, int nv, float *t, int64_t ldt)
 
 /*
  * t[i * ldt + j] (+)= products of pairs, `halves` x 16 rows by nv x 16 columns: a[p / PAIR_DEPTH * a_step + i * a_row +
- * p % PAIR_DEPTH] and b[p * PAIR_NR + j] are lanes of pairs, depth a multiple of PAIR_DEPTH.
+ * p % PAIR_DEPTH] and b[p * PAIR_NR + j] are lanes of pairs; depth is a multiple of PAIR_DEPTH.
  */
 VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t a_row, int64_t a_step, const float *b,
                       float *t, int64_t ldt, bool accumulate, const float *next, int64_t ahead)
@@ -592,9 +640,9 @@ VJ_INLINE void vtiles(int halves, int nv, int64_t depth, const float *a, int64_t
 }
 
 /*
- * The same of floats in three parts, `depth` lanes each: element (i, p) of A's part j is at a[j * a_part + p /
- * PAIR_DEPTH * a_step + i * a_row + p % PAIR_DEPTH], of B's at b[(j * depth + p) * PAIR_NR + column]. What is left out
- * is below 2^-23 of the product.
+ * The same for floats in three parts of `depth` lanes each: element (i, p) of A's part j is at a[j * a_part + p /
+ * PAIR_DEPTH * a_step + i * a_row + p % PAIR_DEPTH], of B's at b[(j * depth + p) * PAIR_NR + column]. The products left
+ * out are below 2^-23 of the product.
  */
 VJ_INLINE void vtiles_parts(int halves, int nv, int64_t depth, const float *a, int64_t a_row, int64_t a_step,
                             int64_t a_part, const float *b, float *t, int64_t ldt, bool accumulate)
@@ -614,7 +662,7 @@ VJ_INLINE void vtiles_parts(int halves, int nv, int64_t depth, const float *a, i
     if (halves > 1) _tile_dpbf16ps(2, 5, 6);                                                                           \
     if (halves > 1 && nv > 1) _tile_dpbf16ps(3, 5, 7)
     for (int64_t p = 0; p < depth; p += PAIR_DEPTH, a += a_step, b += PAIR_DEPTH * PAIR_NR) {
-        /* Small products first; each time one operand stays. */
+        /* Small products first; from one to the next, one operand stays loaded. */
         LOAD_A(2);
         LOAD_B(0);
         MULTIPLY();

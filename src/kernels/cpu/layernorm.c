@@ -1,8 +1,8 @@
 /*
- * Layer normalisation over rows. A row may have a small spread around a large offset, so sums are made of differences
- * from one of its own elements (from its stored mean in the backward): their error is relative to the spread, as good
- * as sums in double and twice as fast. Gradients of weight and bias are summed over a fixed number of chunks of rows,
- * then over the chunks in order, so that threads do not show.
+ * Layer normalisation over rows. The standard deviation of a row may be small next to its mean, so differences from one
+ * of its elements are summed (in backward, from its stored mean). The error is then relative to the standard deviation:
+ * as good as sums in double, and twice as fast. Gradients of weight and bias are summed over a fixed number of chunks
+ * of rows, then over the chunks in order, so that results do not depend on the number of threads.
  */
 #include <math.h>
 
@@ -11,7 +11,8 @@
 
 enum { CHUNKS = 64 };
 
-/* Element `at` on of y: ((x - origin) - centre) * scale, times weight plus bias unless they are NULL. */
+/* Write D elements of y from element `at` on: ((x - origin) - centre) * scale, times weight plus bias unless they are
+ * NULL. */
 VJ_INLINE void normalised(vj_array y, int64_t at, const float *x, float origin, float centre, float scale,
                           const float *weight, const float *bias, int D)
 {
@@ -36,7 +37,7 @@ void VJ_CPU(layernorm_forward)(vj_backend *be, vj_array y, float *mean, float *r
 #pragma omp simd reduction(+ : rest, squares)
         for (int d = 0; d < D; d++) {
             float difference = row[d] - origin - centre;
-            rest += difference; /* what rounding left of the mean: corrected two-pass algorithm */
+            rest += difference; /* rounding error of the mean: corrected two-pass algorithm */
             squares += difference * difference;
         }
         rest /= (float)D;
@@ -51,8 +52,8 @@ void VJ_CPU(layernorm_forward)(vj_backend *be, vj_array y, float *mean, float *r
 }
 
 /*
- * One row; its share of dweight and dbias is added to the sums unless they are NULL. Returns what has to be taken from
- * x - mean: what rounding left of the mean.
+ * Backward of one row; adds its share of dweight and dbias to the sums unless they are NULL. Returns the rounding error
+ * of `mean`, to be subtracted from x - mean.
  */
 static float backward_row(float *dx, float *sum_dweight, float *sum_dbias, const float *dy, const float *x, float mean,
                           float rstd, const float *weight, int accumulate, int D)
@@ -81,9 +82,10 @@ static float backward_row(float *dx, float *sum_dweight, float *sum_dbias, const
     return shift;
 }
 
-void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array y, float *dweight, float *dbias, const float *dy,
-                                const float *x, const float *mean, const float *rstd, const float *weight,
-                                const float *bias, int accumulate_dx, int accumulate_dw, int64_t R, int D)
+void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
+                                const float *dy, const float *x, const float *mean, const float *rstd,
+                                const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
+                                int D)
 {
     int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0;
     float *partial = NULL; /* [chunks, 2, D] */
@@ -97,6 +99,8 @@ void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array y, float *dw
             const float shift = backward_row(dx + r * D, sum_dweight, sum_dbias, dy + r * D, x + r * D, mean[r],
                                              rstd[r], weight, accumulate_dx, D);
             if (y.data) normalised(y, r * D, x + r * D, mean[r], shift, rstd[r], weight, bias, D);
+            for (int d = 0; d < D && copy.data; d += LANES)
+                vstore_to(copy.data, copy.type, r * D + d, vload_part(dx + r * D + d, D - d), D - d);
         }
     }
     if (!dweight) return;

@@ -1,7 +1,7 @@
 /*
- * A product by a library. Our threads take blocks of the result, whichever is free the next, and call the library for
- * each on that thread alone: threads of its own beside ours would make everything slower. Blocks follow from the shape,
- * not from the number of threads, so that number does not show in the result.
+ * A product by a library. The threads of the backend take blocks of the result, each free thread the next one, and call
+ * the library for it on that thread alone: threads of the library beside them would make everything slower. Blocks
+ * depend on the shape and not on the number of threads, so neither does the result.
  */
 #include "library.h"
 
@@ -10,18 +10,19 @@
 #include "finish.h"
 #include "kernels/library.h"
 
-/* Large blocks, so that packing pays, and smaller ones where a result would make few: many threads shall share it. */
+/* Large blocks, so that packing pays; smaller ones if the result has less than FEW of them, so that many threads can
+ * share it. */
 enum { MOST_ROWS = 384, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, FEW = 16 };
 enum { ROW_UNIT = 16, COLUMN_UNIT = 64, STRIP = MOST_ROWS * MOST_COLUMNS };
 
 typedef struct {
     const vj_product *product;
     vj_sgemm sgemm;
-    int64_t rows, columns; /* of a block, the last ones less */
-    bool direct;           /* nothing is to be finished: the library writes, or adds to, the result itself */
+    int64_t rows, columns; /* of a block; the last blocks may be smaller */
+    bool direct;           /* the sums are the result: the library writes it, or adds to it, itself */
 } plan;
 
-/* Pieces of n of about the same size, at most `most` and a multiple of `unit`: that size. */
+/* Return the size of pieces of n that are about equal, of at most `most` elements, in multiples of `unit`. */
 static int64_t piece(int64_t n, int64_t most, int64_t unit)
 {
     return parts(parts(n, parts(n, most)), unit) * unit;
@@ -74,7 +75,7 @@ void VJ_CPU(library_product)(vj_backend *be, const vj_product *g)
 
 #pragma omp parallel num_threads(be->threads) reduction(&& : fine)
     {
-        omp_set_num_threads(1); /* of this region's thread alone: a library inside that asks OpenMP gets no more */
+        omp_set_num_threads(1); /* for this thread only: a library that asks OpenMP uses no other threads */
         vj_cpu_of(be)->library->quieten();
         float *strip = pl.direct ? NULL : strips + (int64_t)omp_get_thread_num() * STRIP;
 #pragma omp for schedule(dynamic)

@@ -4,7 +4,7 @@
 
 #include "cpu.h"
 
-/** Has the backend a library, and is this a product for it? Libraries take floats, and sizes that fit an int. */
+/** Return whether the backend uses a library and it can compute this product: operands are floats, sizes fit an int. */
 bool VJ_CPU(library_takes)(const vj_backend *be, const vj_product *product);
 void VJ_CPU(library_product)(vj_backend *be, const vj_product *product);
 

@@ -1,10 +1,10 @@
-/* The losses of the prediction and the penalty on its collapse, each with its gradient. Sums in double, in fixed order.
- */
+/* The prediction loss and the spread penalty, each with its gradient. Sums in double, in a fixed order. */
 #include <math.h>
 
 #include "cpu.h"
 
-/* One row: sum of |difference|^e / e; dpred gets weight * d/dpred unless NULL. Difference 0 gives 0, NaN gives NaN. */
+/* The loss of one row, sum of |difference|^e / e, here with e = 1. dpred, unless NULL, gets its gradient times weight:
+ * 0 for difference 0, NaN for NaN. */
 static double absolute_row(float *dpred, const float *pred, const float *target, float weight, int D)
 {
     double sum = 0;
@@ -60,7 +60,8 @@ void VJ_CPU(prediction_loss)(vj_backend *be, double *loss, float *dpred, const f
     for (int64_t r = 0; r < R; r++) loss[group[r]] += row_loss[r];
 }
 
-/* Mean and inverse standard deviation of each column of one segment; variance 0 when it has fewer than two rows. */
+/* Compute mean and inverse standard deviation of each column of one segment; with fewer than two rows the variance is
+ * 0. */
 static void column_spread(double *mean, double *inverse, const float *x, int64_t rows, int D)
 {
     for (int d = 0; d < D; d++) mean[d] = inverse[d] = 0;
@@ -72,7 +73,7 @@ static void column_spread(double *mean, double *inverse, const float *x, int64_t
     for (int d = 0; d < D; d++) inverse[d] = 1 / sqrt(inverse[d] / (double)(rows > 1 ? rows - 1 : 1) + 1e-4);
 }
 
-/* One clip; `spread` is room for [masks, 2, D]. */
+/* Return the penalty of one clip; `spread` is working memory, [masks, 2, D]. */
 static double clip_penalty(double *spread, float *dpred, const float *pred, const int32_t *offset, int masks, int64_t B,
                            int64_t b, int D, double scale)
 {
@@ -85,7 +86,7 @@ static double clip_penalty(double *spread, float *dpred, const float *pred, cons
         double mean_spread = 0;
         for (int i = 0; i < masks; i++) mean_spread += 1 / spread[(2 * i + 1) * D + d] / masks;
         double lack = 1 - mean_spread;
-        penalty += lack < 0 ? 0 : lack; /* NaN stays */
+        penalty += lack < 0 ? 0 : lack; /* NaN is added */
         if (lack < 0)
             for (int i = 0; i < masks; i++) spread[(2 * i + 1) * D + d] = 0; /* no gradient */
     }

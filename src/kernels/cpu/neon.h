@@ -1,6 +1,6 @@
 /*
- * What isa.h asks of an instruction set, for 64-bit ARM: NEON, which every such processor has, and its products of bf16
- * (Neoverse V1, V2 and N2, Graviton 3, Grace). Included by isa.h, behind the types of vectors.
+ * The functions that isa.h needs from an instruction set, for 64-bit ARM: NEON, which every such processor has, and its
+ * products of bf16 (Neoverse V1, V2 and N2, Graviton 3, Grace). Included by isa.h after the vector types.
  */
 #ifndef VJ_CPU_NEON_H
 #define VJ_CPU_NEON_H
@@ -12,7 +12,8 @@ VJ_INLINE vf vmax(vf a, vf b)
 {
     return (vf)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
 }
-/* 1 / d for 1 <= d, to the rounding of a float: an estimate of 8 bits, doubled twice. In half of a division's time. */
+/* 1 / d for 1 <= d, to the rounding of a float: an estimate of 8 bits, doubled twice. Takes half the time of a
+ * division. */
 VJ_INLINE vf vreciprocal(vf d)
 {
     float32x4_t r = vrecpeq_f32((float32x4_t)d);
@@ -41,7 +42,8 @@ VJ_INLINE vf vpairs_along(vf first, vf second)
 
 #endif
 
-/* The four rows of a step of an A panel (a_step > 1) come in one load, for products multiply by one lane of a vector.
+/* The four rows of a step of an A panel (a_step > 1) are loaded together, because products multiply by one lane of a
+ * vector.
  */
 VJ_INLINE vf vrow(const float *a, int i, int64_t a_row, int a_step)
 {

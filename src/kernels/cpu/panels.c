@@ -1,16 +1,16 @@
-/* Packing; see pack.h. */
+/* Packing; see panels.h. */
 #include "panels.h"
 
 #include "cpu.h"
 #include "vector.h"
 
-/* Are values rounded here? bf16 that stand alone in a lane were when they were stored. */
+/* Return whether packing rounds values. bf16 values with a lane each were rounded when they were stored. */
 VJ_INLINE bool rounds(matrix m, pack_mode mode)
 {
     return mode == PACK_PAIRS && (PAIR > 1 || m.type != VJ_TYPE_BF16);
 }
 
-/* A vector across the panel at one step of the depth, of which `rest` values are left. */
+/* Load a vector across the panel at one lane of the depth; `rest` values of the depth are left. */
 VJ_INLINE vf load_across(matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
 {
     if (rest <= 0) return vset(0.0f);
@@ -24,11 +24,11 @@ VJ_INLINE vf load_across(matrix m, int64_t at, int64_t n, int64_t rest, pack_mod
     return v;
 }
 
-/* A vector along the depth, of which `rest` values are left. */
+/* Load a vector along the depth, of which `rest` values are left. */
 VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
 {
     if (rest <= 0) return vset(0.0f);
-    if (mode == PACK_PAIRS && PAIR > 1 && m.type == VJ_TYPE_BF16) { /* as it stands */
+    if (mode == PACK_PAIRS && PAIR > 1 && m.type == VJ_TYPE_BF16) { /* already in the packed form */
         vf pairs = {0};
         if (rest >= PAIR * LANES) return vload_pairs((const uint16_t *)m.at + at);
         memcpy(&pairs, (const uint16_t *)m.at + at, (size_t)rest * sizeof(uint16_t));
@@ -42,8 +42,8 @@ VJ_INLINE vf load_along(matrix m, int64_t at, int64_t rest, pack_mode mode)
 }
 
 /*
- * The processor foresees how one row goes on, but not the next rows, which lie far apart: ask for what of them is taken
- * next, `rows` rows of the source that begin at element `at`, if there are so many. Rows of bf16 gain nothing by it.
+ * Prefetch `rows` rows of the source from element `at` on, if they exist (`there`). The processor itself prefetches
+ * along one row, but not the next rows, which are far apart. Rows of bf16 gain nothing by it.
  */
 VJ_INLINE void ask_rows(matrix m, int64_t at, int rows, bool there)
 {
@@ -54,8 +54,8 @@ VJ_INLINE void ask_rows(matrix m, int64_t at, int rows, bool there)
 }
 
 /*
- * LANES panel indices (n of them real) by LANES lanes of depth, turned so that each vector runs across the panel.
- * Inside the matrix all counts are constants, which leaves no branch.
+ * Load LANES panel indices (n of them exist) by LANES lanes of depth, transposed so that each vector runs across the
+ * panel. Away from the edges all counts are constants, so there is no branch.
  */
 VJ_INLINE void load_turned(vf turned[LANES], matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
 {
@@ -68,7 +68,7 @@ VJ_INLINE void load_turned(vf turned[LANES], matrix m, int64_t at, int64_t n, in
     vtranspose(turned);
 }
 
-/* The same from vectors across the panel, turned so that each runs along the depth. */
+/* The same from vectors across the panel, transposed so that each runs along the depth. */
 VJ_INLINE void load_turned_across(vf turned[LANES], matrix m, int64_t at, int64_t n, int64_t rest, pack_mode mode)
 {
     const int unit = mode == PACK_PAIRS ? PAIR : 1;
@@ -82,25 +82,19 @@ VJ_INLINE void load_turned_across(vf turned[LANES], matrix m, int64_t at, int64_
     vtranspose(turned);
 }
 
-enum { AHEAD = 16 }; /* steps of the depth after which what is asked for has come */
+enum { AHEAD = 16 }; /* steps of the depth to prefetch ahead */
 
 /*
- * A vector across A panels fills MR rows of one, or TURN panels where it is as long as those together. Panels lie far
- * apart, often at multiples of a cache's size, so TOGETHER steps of the depth are written to one before the next.
+ * A vector across A panels fills MR rows of one panel, or of TURN panels if it is that long. Panels are far apart,
+ * often at multiples of a cache's size, so TOGETHER steps of the depth are written to one panel before the next.
  */
 enum { TURN = LANES > MR &&LANES % MR == 0 ? LANES / MR : 1, TOGETHER = TURN > 1 ? 8 : 1 };
 
-/* A vector to step p of the depth of the first `n` rows of TURN panels. */
+/* Store a vector as step p of the depth in the first `n` rows of TURN panels. */
 VJ_INLINE void store_across(float *panels, int64_t stride, int64_t p, vf v, int64_t n)
 {
     vstore_part(panels + p * MR, v, MR);
     if (TURN > 1 && n > MR) vstore_part(panels + stride + p * MR, vhigh(v), MR);
-}
-
-/* Panels of A for products of whole tiles hold one tile after the other, each row by row. */
-VJ_INLINE bool in_tiles(pack_mode mode)
-{
-    return PAIR_DEPTH > 1 && mode == PACK_PAIRS;
 }
 
 VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
@@ -127,7 +121,7 @@ VJ_INLINE void a_rows(float *panels, int64_t stride, matrix m, int64_t count, in
         }
 }
 
-/* Rows of the source lie far apart: what they hold for all panels is taken before the next. */
+/* Rows of the source are far apart: the values of a row for all panels are read before the next row. */
 VJ_INLINE void a_columns(float *panels, int64_t stride, matrix m, int64_t count, int64_t depth, pack_mode mode)
 {
     const int64_t unit = mode == PACK_PAIRS ? PAIR : 1, lanes = pack_depth(mode, depth);
@@ -181,7 +175,7 @@ VJ_INLINE void b_columns(float *panels, int64_t stride, matrix m, int64_t count,
         }
 }
 
-/* Mode and type are constants inside each copy: the compiler drops the branches. */
+/* Mode and type are constants inside each copy, so that the compiler removes the branches. */
 #define BY_TYPE(name, mode)                                                                                            \
     do {                                                                                                               \
         if (source.type == VJ_TYPE_F32)                                                                                \

@@ -1,6 +1,7 @@
 /*
- * Packing floats for products of whole tiles: each becomes PARTS bf16 values (vsplit() in isa.h, PACK_PARTS in pack.h).
- * A source is taken in blocks of a step of the depth (two vectors of values, PAIR_DEPTH lanes) by LANES panel indices.
+ * Packing floats for products of whole tiles: each float becomes PARTS bf16 values (vsplit() in isa.h, PACK_PARTS in
+ * panels.h). A source is read in blocks of one step of the depth (two vectors of values, PAIR_DEPTH lanes) by LANES
+ * panel indices.
  */
 #include "cpu.h"
 #include "panels.h"
@@ -10,7 +11,7 @@
 
 enum { STEP = PAIR * PAIR_DEPTH };
 
-/* LANES vectors from the rows of the source, `rows` by `columns` values of them real, the others zero. */
+/* Load LANES vectors from rows of the source; `rows` by `columns` values exist, the others are zero. */
 VJ_INLINE void load_square(vf v[LANES], matrix m, int64_t at, int64_t rows, int64_t columns)
 {
     if (rows >= LANES && columns >= LANES)
@@ -22,7 +23,8 @@ VJ_INLINE void load_square(vf v[LANES], matrix m, int64_t at, int64_t rows, int6
             v[i] = i < rows && columns > 0 ? vload_of(m.at, m.type, at + i * m.stride, columns) : vset(0.0f);
 }
 
-/* Rows of an A panel: first[i], second[i] are a step of the depth of row i. Parts lie `plane` floats apart. */
+/* Store a step of the depth in LANES rows of an A panel: first[i], second[i] are the values of row i. Parts are `plane`
+ * floats apart. */
 VJ_INLINE void store_a(float *to, int64_t plane, const vf first[LANES], const vf second[LANES])
 {
 #pragma GCC unroll 16
@@ -34,7 +36,7 @@ VJ_INLINE void store_a(float *to, int64_t plane, const vf first[LANES], const vf
     }
 }
 
-/* Half a step of a B panel: across[k] is step k of the depth. */
+/* Store half a step of a B panel: across[k] holds value k of the depth, of LANES columns. */
 VJ_INLINE void store_b(float *to, int64_t plane, const vf across[LANES])
 {
 #pragma GCC unroll 8

@@ -1,4 +1,4 @@
-/* Clips cut into tubelets, and tubelets as pixel targets. */
+/* Cuts clips into tubelets, and normalises tubelets as pixel targets. */
 #include <math.h>
 
 #include "cpu.h"

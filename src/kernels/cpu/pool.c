@@ -1,20 +1,22 @@
 /*
- * Attention pooling with one learned query a head: the probe's only large work. Always fp32. Clips are shared out among
- * the threads, and where there are too few, the heads of each: many probes pool the tokens of one clip.
+ * Attention pooling with one learned query per head: the only expensive part of the probe. Always fp32. Clips are
+ * divided among the threads and, if there are too few clips, also the heads of each: many probes pool the tokens of one
+ * clip.
  */
 #include <math.h>
 
 #include "cpu.h"
 #include "vector.h"
 
-/* So many tokens, whole vectors of them, that their rows stay near while all heads use them: 64 KiB. */
+/* Return how many tokens, a multiple of LANES, fit in 64 KiB, so that their rows stay in the cache while all heads use
+ * them. */
 static int64_t tokens_at_once(int D)
 {
     return (1 + 16384 / D / LANES) * LANES;
 }
 
-/* scores[n] = <x[n], key>, for LANES tokens at a time: their rows are summed side by side, and a transposition brings
- * the sums of a token into one lane. */
+/* scores[n] = <x[n], key>, for LANES tokens at a time: each has a vector of sums, and a transposition brings the sums
+ * of a token into one lane. */
 static void scores_of(float *scores, const float *x, const float *key, int64_t N, int D)
 {
     for (int64_t n = 0; n < N; n += LANES) {
@@ -54,12 +56,12 @@ static void scores_of_heads(float *scores, const float *x, const float *keys, in
             scores_of(scores + h * N + first, x + first * D, keys + (int64_t)h * D, least(some, N - first), D);
 }
 
-/* y[h] += sum over tokens [first, last) of weight[h] x, in columns [d, d + vectors LANES), of a few heads: a row of x
+/* y[h] += sum over tokens [first, last) of weight[h] x, in columns [d, d + vectors LANES), for a few heads: a row of x
  * is loaded once for all of them, and all sums stay in registers. */
 VJ_INLINE void weighted_columns(float *y, const float *weight, const float *x, int64_t N, int64_t first, int64_t last,
                                 int D, int d, int heads, int vectors)
 {
-    const int wide = vectors > 1; /* whole vectors; one alone may be part of a vector */
+    const int wide = vectors > 1; /* whole vectors; a single one may be partial */
     vf sum[2][6];
     for (int h = 0; h < heads; h++)
         for (int v = 0; v < vectors; v++) sum[h][v] = vload_part(y + h * D + d + v * LANES, D - d - v * LANES);
@@ -77,7 +79,8 @@ VJ_INLINE void weighted_columns(float *y, const float *weight, const float *x, i
         for (int v = 0; v < vectors; v++) vstore_part(y + h * D + d + v * LANES, sum[h][v], D - d - v * LANES);
 }
 
-/* y[h] += sum over n of weight[h, n] x[n], in ascending n. Some tokens at a time, which stay in the first-level cache.
+/* y[h] += sum over n of weight[h, n] x[n], in ascending n. Takes some tokens at a time, so that they stay in the
+ * first-level cache.
  */
 static void weighted_rows(float *y, const float *weight, const float *x, int64_t N, int D, int heads)
 {
@@ -108,7 +111,8 @@ static float top_of(const float *x, int64_t n)
     return top;
 }
 
-/* In double, but for 64 vectors at a time: of a thousand tokens or ten thousand the error is the same. */
+/* Sums 64 vectors at a time in floats, and these sums in double, so that the error does not grow with the number of
+ * tokens. */
 static double sum_of(const float *x, int64_t n)
 {
     double all = 0;
@@ -123,7 +127,7 @@ static double sum_of(const float *x, int64_t n)
     return all;
 }
 
-/* Probabilities are 2^-100 at least: smaller ones would be denormals soon, which are slow. */
+/* Exponentials are at least 2^-100: smaller ones would soon lead to denormals, which are slow. */
 static void softmax(float *x, int64_t n)
 {
     const float top = top_of(x, n);
@@ -133,7 +137,7 @@ static void softmax(float *x, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= scale;
 }
 
-/* Heads [first, last) of clip b: share i of `shares` in all, an equal number of each clip. */
+/* Heads [first, last) of clip b: one of `shares` shares of the work, the same number for each clip. */
 typedef struct {
     int64_t b;
     int first, last;

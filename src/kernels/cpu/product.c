@@ -1,12 +1,13 @@
 /*
  * The matrix product behind all linear layers: packed, blocked, register-tiled (Goto, van de Geijn 2008).
  *
- * One operand is shared: packed whole, once, by all threads. It is the one with fewer rows or columns, so that it is
- * small next to the result. The other is cut into blocks that fit a second-level cache; whichever thread is free takes
- * the next, packs it for itself, and runs the shared operand past it, panel by panel. So large operands are read from
- * memory once, and a thread that lost its core for a while only takes fewer blocks.
+ * One operand is shared: all threads together pack it whole, once. It is the one with fewer rows or columns, so that it
+ * is small next to the result. The other is cut into private blocks that fit a second-level cache. Each free thread
+ * takes the next block, packs it for itself, and multiplies it with the shared operand, panel by panel. So large
+ * operands are read from memory once, and a thread that lost its core for a while only takes fewer blocks.
  *
- * A result is summed by one thread over the depth in a fixed order: the number of threads does not show in it.
+ * One thread sums an element of the result over the depth in a fixed order: it does not depend on the number of
+ * threads.
  */
 #include <omp.h>
 
@@ -18,16 +19,18 @@
 
 enum {
     STEP = PAIR_DEPTH > 1 ? 128 : 256, /* lanes of depth in a block: its panel stays in the first-level cache */
-    PRIVATE = 192 << 10,               /* lanes of a thread's own block at most; more gain nothing, */
+    PRIVATE = 192 << 10,               /* most lanes of a private block; more gain nothing, */
     PRIVATE_QUARTERS = 3,              /* nor does more than this of its second-level cache */
-    PARTS_STEP = 1280,                 /* values of depth in a block of floats in parts: tiles like them long, */
-    PARTS_PRIVATE = 320 << 10,         /* and the more they meet, the less comes from beyond that cache, */
-    PARTS_EIGHTHS = 5,                 /* of which they take this */
-    SPAN = 1280,                       /* lanes of depth at a time, where partial sums can wait in the result */
-    RUN = 192,                         /* columns of the result written together */
-    HEIGHT = 32,                       /* rows of it that a panel of B, once in the first-level cache, meets */
-    GROUP = 8,                         /* units of the shared operand packed together */
-    SHARE = 2                          /* blocks a thread takes at least of what is left */
+    PARTS_STEP = 1280,         /* values of depth in a block of floats in parts: tiles are faster in long blocks, */
+    PARTS_PRIVATE = 320 << 10, /* and with larger private blocks less comes from beyond that cache, */
+    PARTS_EIGHTHS = 5,         /* of which they take this */
+    TILES_PRIVATE = 256 << 10, /* lanes of a private block of pairs for tiles and of the sums kept beside it */
+    SPAN = 1280,               /* lanes of depth at a time, if partial sums can be kept in the result */
+    RUN = 192,                 /* columns of the result written together, */
+    TILES_RUN = 96,            /* fewer with tiles: they are so fast that sums have to stay in that cache */
+    HEIGHT = 32,               /* rows of it for which a panel of B is used while it is in the first-level cache */
+    GROUP = 8,                 /* units of the shared operand packed together */
+    SHARE = 2                  /* a block is at most 1 / (SHARE * threads) of what is left */
 };
 
 /* How one product is cut. */
@@ -35,18 +38,18 @@ typedef struct {
     const vj_product *product;
     pack_mode mode;
     int64_t from, depth; /* values of depth in this span */
-    int64_t values;      /* of depth in a block of it, the last one less */
+    int64_t values;      /* of depth in a block of the span; the last block may have less */
     int64_t blocks;      /* of depth */
     int64_t panel_lanes; /* depth of a whole panel, in lanes */
     int a_unit, b_unit;  /* rows and columns of a panel */
     int64_t a_units, b_units;
     bool share_a;
     int64_t private_units; /* in the largest private block */
-    int64_t whole;         /* private blocks are multiples of so many units */
+    int64_t whole;         /* private blocks are multiples of this many units */
     float *shared;
 } plan;
 
-/* Values of depth, rounded up so that no padding of lanes stands inside the depth. */
+/* Round values of depth up so that only the last block of the depth has padding. */
 static int64_t whole_lanes(int64_t values)
 {
     return parts(values, PAIR_DEPTH * PAIR) * PAIR_DEPTH * PAIR;
@@ -57,7 +60,7 @@ static int64_t values_in(const plan *pl, int64_t block)
     return least(pl->values, pl->depth - block * pl->values);
 }
 
-/* Pack `units` units of A or of B over the whole depth: in each, blocks of depth one after the other. */
+/* Pack `units` units (panels) of A or B over the whole depth, each as a sequence of blocks of depth. */
 static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64_t units)
 {
     const vj_product *g = pl->product;
@@ -78,8 +81,8 @@ static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64
     }
 }
 
-/* One unit of A with one unit of B over one block of depth. Meanwhile the next unit of A, at a_next, and `ahead` floats
- * at `next` come nearer. */
+/* Multiply one unit of A with one unit of B over one block of depth. Meanwhile the next unit of A, at a_next, and
+ * `ahead` floats at `next` are prefetched. */
 static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b,
                            float *t, int64_t ldt, bool accumulate, const float *a_next, const float *next,
                            int64_t ahead)
@@ -88,7 +91,7 @@ static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_
     VJ_CPU(tile)(pl->mode, rows, nv, depth, a, b, t, ldt, accumulate, a_next, next, ahead);
 }
 
-/* A rectangle of the result: na units of A from unit ua on, packed at `a`, with nb units of B. */
+/* Compute a rectangle of the result: na units of A from unit ua on, packed at `a`, times nb units of B. */
 static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const float *a, int64_t ub, int64_t nb,
                                const float *b, float *strip)
 {
@@ -96,11 +99,10 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
     const int64_t row = ua * pl->a_unit, rows = least(na * pl->a_unit, g->M - row);
     const int64_t column = ub * pl->b_unit, columns = least(nb * pl->b_unit, g->N - column);
     const int64_t stride = nb * pl->b_unit;
-    /* Prefetch the next block of depth of the shared operand's units, or the units that follow: they come from memory.
-     */
+    /* Prefetch the next block of depth of the shared operand's units, or the units that follow: they are in memory. */
     const float *const shared = pl->share_a ? a : b;
     const int64_t width = pl->share_a ? pl->a_unit : pl->b_unit, units = pl->share_a ? na : nb;
-    const int64_t passes = pl->share_a ? nb : na; /* of a tile of each shared unit */
+    const int64_t passes = pl->share_a ? nb : na; /* how often each shared unit is used */
     int64_t done = 0;                             /* lanes of depth */
     for (int64_t q = 0; q < pl->blocks; q++) {
         const int64_t depth = pack_depth(pl->mode, values_in(pl, q)), piece = parts(width * depth, passes);
@@ -121,16 +123,16 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
     VJ_CPU(finish_sums)(g, strip, stride, row, rows, column, columns);
 }
 
-/* Lanes of a thread's own block. It decides on no bits. */
+/* Return the lanes of a private block. No result depends on it. */
 static int64_t private_lanes(const vj_backend *be, pack_mode mode)
 {
     const int64_t cache = vj_cpu_of(be)->cache_floats;
     if (mode == PACK_PARTS) return least(PARTS_PRIVATE, cache * PARTS_EIGHTHS / 8);
-    return least(PRIVATE, cache * PRIVATE_QUARTERS / 4);
+    return least(in_tiles(mode) ? TILES_PRIVATE : PRIVATE, cache * PRIVATE_QUARTERS / 4);
 }
 
-/* Units of B whose columns of a float result are whole cache lines: a line that two blocks share is written twice,
- * which costs most where results are written past the caches. */
+/* Return how many units of B have whole cache lines of a float result: a line that two blocks share is written twice,
+ * which costs most if results are written past the caches. */
 static int64_t units_of_lines(int b_unit)
 {
     int64_t units = 1;
@@ -152,14 +154,16 @@ static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t
     pl.share_a = g->M <= g->N;
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
     const int64_t units = pl.share_a ? pl.b_units : pl.a_units;
-    const int64_t fit = private_lanes(be, mode) / (pl.panel_lanes * width);
+    const int64_t waiting = in_tiles(mode) && !pl.share_a ? TILES_RUN : 0; /* sums of a row of the block */
+    const int64_t fit = private_lanes(be, mode) / ((pl.panel_lanes + waiting) * width);
     pl.whole = pl.share_a ? units_of_lines(pl.b_unit) : 1;
     const int64_t most = least(fit > 1 ? fit : 1, parts(units, SHARE * be->threads));
     pl.private_units = most > pl.whole ? most / pl.whole * pl.whole : most;
     return pl;
 }
 
-/* The next private block for a thread, smaller towards the end so that all threads are done at about the same time. */
+/* Take the next private block for a thread; returns its units. Blocks get smaller towards the end, so that all threads
+ * finish at about the same time. */
 static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int threads, int64_t *first)
 {
     int64_t count;
@@ -174,13 +178,13 @@ static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int thr
 }
 
 /*
- * Units of the shared operand that go past a private block together: so many that results are written in long runs, and
- * that a panel of B is used more than once while it is in the first-level cache. Tiles (AMX) load theirs from the
- * second.
+ * Return how many units of the shared operand are multiplied with a private block together: enough for results to be
+ * written in long runs, and for a panel of B to be used more than once while it is in the first-level cache. Tiles
+ * (AMX) load their panels from the second.
  */
 static int64_t together_of(const plan *pl)
 {
-    if (!pl->share_a) return parts(RUN, pl->b_unit);
+    if (!pl->share_a) return parts(in_tiles(pl->mode) ? TILES_RUN : RUN, pl->b_unit);
     return PAIR_DEPTH > 1 && pl->mode != PACK_FP32 ? 1 : parts(HEIGHT, pl->a_unit);
 }
 
@@ -228,7 +232,7 @@ void VJ_CPU(product)(vj_backend *be, const vj_product *product)
         VJ_CPU(library_product)(be, product);
         return;
     }
-    /* A deep product is cut in spans of depth that are summed in the result, where that holds plain floats. */
+    /* A deep product is divided into spans of depth that are summed in the result, if that holds plain floats. */
     const int64_t unit = be->precision == VJ_BF16 ? PAIR : 1;
     const bool plain = product->finish == VJ_FINISH_PLAIN && product->c.type == VJ_TYPE_F32;
     const int64_t depth = plain ? whole_lanes(parts(product->K, parts(product->K, SPAN * unit))) : product->K;

@@ -1,6 +1,6 @@
 /*
- * Rows moved by index lists. Sums into rows are made column strip by column strip, so that each element is added up by
- * one thread in ascending order of rows, however often an index repeats.
+ * Rows moved by index lists. Threads sum into rows by strips of columns, so that each element is summed by one thread
+ * in ascending order of rows, however often an index repeats.
  */
 #include "cpu.h"
 

@@ -1,4 +1,4 @@
-/* Sums over all elements or over columns. Each is made in an order that does not depend on the threads. */
+/* Sums over all elements or over columns, in an order that does not depend on the number of threads. */
 #include <math.h>
 
 #include "base/tree_sum.h"
@@ -41,7 +41,8 @@ void VJ_CPU(sum_arrays)(vj_backend *be, float *out, const float *const *in, int 
 
 void VJ_CPU(column_sums)(vj_backend *be, float *sums, vj_array x, int accumulate, int64_t R, int D)
 {
-    /* A fixed number of chunks of rows, in floats, then over the chunks in double: threads do not show. */
+    /* Sums over a fixed number of chunks of rows, in floats, then over the chunks in double: independent of the
+     * threads. */
     const int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0, width = parts(D, LANES) * LANES;
     float *partial = vj_scratch(be, CHUNKS * width);
     if (!partial) return;

@@ -1,6 +1,7 @@
 /*
- * What isa.h asks of an instruction set, for SVE with vectors of 512 bits (A64FX): where a compiler that is told their
- * length leaves something to ask for by name. Included by isa.h, behind the types of vectors.
+ * The functions that isa.h needs from an instruction set, for SVE with vectors of 512 bits (A64FX): only those that the
+ * compiler, which is told the length, does not generate well from plain vector code. Included by isa.h after the vector
+ * types.
  */
 #ifndef VJ_CPU_SVE_H
 #define VJ_CPU_SVE_H

@@ -1,14 +1,16 @@
 /* Register tiles; see tile.h. One body, specialised by the compiler for each size and form of operands. */
 #include "tile.h"
 
-/* Steps of the depth between branches back: a processor that foresees the last of 64 loses nothing there. */
+/* Steps of the depth in one iteration of the loop: a block then takes at most 64, and processors predict the end of so
+ * short a loop. */
 #if defined(VJ_ISA_avx2) || defined(VJ_HAS_AVX512)
 enum { STEPS = 4 };
 #else
 enum { STEPS = 1 };
 #endif
 
-/* What comes nearer meanwhile: a panel of A to the first-level cache, floats at `next` to the second, so many in STEPS.
+/* What is prefetched meanwhile: a panel of A into the first-level cache, and from `next` `floats` floats in each STEPS
+ * steps into the second.
  */
 typedef struct {
     const float *a, *next;
@@ -16,8 +18,8 @@ typedef struct {
 } coming;
 
 /*
- * Vectors of 512 bits use up panels faster than the second-level cache gives them unasked; asking all at once would
- * leave no room for what is missed meanwhile.
+ * Vectors of 512 bits read panels faster than the second-level cache delivers them without prefetching. Prefetching all
+ * at once would leave no slots for other cache misses.
  */
 #if defined(VJ_HAS_AVX512)
 enum { ASKS = true, REST = 1 };
@@ -55,7 +57,7 @@ VJ_INLINE void tile_step(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
     }
 }
 
-/* Rows of B are b_row apart. */
+/* Compute one tile; rows of B are b_row floats apart. */
 VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
                          const float *a, const float *b, float *t, int64_t ldt, bool accumulate, coming c)
 {
@@ -108,7 +110,7 @@ VJ_INLINE void by_size(int64_t rows, int nv, bool pairs, int64_t a_row, int a_st
         by_width(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
 }
 
-/* More than MR rows, up to tile_rows_of(), by few vectors. */
+/* Compute a tile of few vectors and more than MR rows, up to tile_rows_of(). */
 VJ_INLINE void tall(int64_t rows, int nv, bool pairs, int64_t a_row, int64_t depth, const float *a, const float *b,
                     float *t, int64_t ldt, bool accumulate, coming c)
 {
@@ -151,7 +153,7 @@ VJ_INLINE void parts_by_size(int64_t rows, int nv, int64_t depth, const float *a
 void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
                   int64_t ldt, bool accumulate, const float *a_next, const float *next, int64_t ahead)
 {
-    (void)a_next; /* comes by itself, and better: asking takes the places of the tiles' own loads */
+    (void)a_next; /* not needed: prefetches would take slots from the tiles' own loads */
     if (mode == PACK_PAIRS)
         tiles_by_size(rows, nv, depth, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, b, t, ldt, accumulate, next, ahead);
     else

@@ -1,4 +1,4 @@
-/* AdamW and the moving average of the weights, in one pass: the update is limited by memory, so everything is read
+/* AdamW and the moving average of the weights in one pass: memory bandwidth limits the update, so everything is read
  * once. */
 #include <math.h>
 
@@ -7,7 +7,7 @@
 
 enum { BLOCK = 4096 };
 
-/* bf16 copies of x[begin, end). */
+/* Write bf16 copies of x[begin, end). */
 static void round_to(uint16_t *rounded, const float *x, int64_t begin, int64_t end)
 {
     for (int64_t i = begin; i < end; i += LANES)

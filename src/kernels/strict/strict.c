@@ -1,7 +1,7 @@
 /*
- * The device "strict": the cpu, but with memory that the host cannot touch between kernels and that starts as NaN. A
- * program that reads a result without vj_download(), or counts on fresh memory being zero, works on "cpu", fails here,
- * and would fail on a GPU.
+ * The device "strict": the cpu, but with memory that the host cannot access between kernels and that is filled with NaN
+ * at first. A program that reads a result without vj_download(), or expects new memory to be zero, works on "cpu" but
+ * fails here, as it would on a GPU.
  */
 #include <math.h>
 #include <sys/mman.h>
