@@ -14,20 +14,20 @@ die() { # EXIT_CODE MESSAGE
 options=()   # the options before SITE, which each job of a chain passes on to the next
 site='' step='' arguments=()
 
-# [--nodes N] [--time HH:MM:SS] [--attempts N] [--parts N] [--after JOB] [--chain JOB] SITE ...: sets option_NAME, options, and
-# `rest` to SITE and what follows. --after and --chain are not passed on.
+# [--nodes N] [--time HH:MM:SS] [--attempts N] [--parts N] [--after JOB] [--chain JOB] [--task K] SITE ...: sets option_NAME,
+# options, and `rest` to SITE and what follows. --after, --chain and --task are not passed on.
 parse_options() {
-    option_nodes='' option_time='' option_attempts=100 option_parts=8 option_after='' option_chain=''
+    option_nodes='' option_time='' option_attempts=100 option_parts='' option_after='' option_chain='' option_task=''
     while [[ ${1:-} == --* ]]; do
         [ $# -ge 2 ] || die 2 "$1 takes a value"
         case $1 in
-        --nodes | --attempts | --parts) [[ $2 =~ ^[1-9][0-9]*$ ]] || die 2 "$1 takes a number from 1, not '$2'" ;;
+        --nodes | --attempts | --parts | --task) [[ $2 =~ ^[1-9][0-9]*$ ]] || die 2 "$1 takes a number from 1, not '$2'" ;;
         --time) [[ $2 =~ ^[0-9]+:[0-5][0-9]:[0-5][0-9]$ ]] || die 2 "--time takes HH:MM:SS, not '$2'" ;;
         --after | --chain) ;;
         *) die 2 "unknown option $1; see jobs/submit --help" ;;
         esac
         printf -v "option_${1#--}" %s "$2"
-        case $1 in --after | --chain) ;; *) options+=("$1" "$2") ;; esac
+        case $1 in --after | --chain | --task) ;; *) options+=("$1" "$2") ;; esac
         shift 2
     done
     rest=("$@")
@@ -163,7 +163,8 @@ count_attempts() {
 
 # ------------------------------------------------------------------------------------------------ this job
 
-# Called by each step first: [options] SITE ARGUMENTS. Sets job, chain, out, record, ranks, and enters the site's modules.
+# Called by each step first: [options] SITE ARGUMENTS. Sets job, chain, index (of the task in a job array), out, record, ranks, and
+# enters the site's modules.
 begin_job() { # STEP [options] SITE ARGUMENTS...
     local module
     step=$1
@@ -174,9 +175,10 @@ begin_job() { # STEP [options] SITE ARGUMENTS...
     find_programs
     find_output
     mkdir -p "$record"
+    index=${option_task:-${SLURM_ARRAY_TASK_ID:-${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}}}
     job=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-${PBS_JOBID:-$$}}}
+    if [ "$step" = evaluate ] && [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then job=${job}_$index; fi # each begins a chain
     chain=${option_chain:-$job}
-    index=${SLURM_ARRAY_TASK_ID:-${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}}
     if [ "$scheduler" = pbs ]; then exec >>"$record/$step-${PBS_JOBID:-$$}.log" 2>&1; fi
     set +u # functions of module systems are not written for it
     for module in "${modules[@]}"; do module load "$module"; done
@@ -302,13 +304,12 @@ end_once() { # FILE [WORDS for the record]
 
 # Run a program; unless the step is done then, submit the job that goes on with it. Nothing depends on a launcher's exit code but
 # that 2, wrong settings, ends the chain: mpirun has returned 0 after it lost a node. The step defines is_done, progress (a
-# number that grows), and stopped_by_user. Ends the job.
+# number that grows), stopped_by_user, and perhaps completed. Ends the job.
 chain() { # PROGRAM ARGUMENTS...
     local holder why
     if is_done; then
-        record_event end '' complete
         say "$out is complete: nothing to do"
-        exit 0
+        completed ''
     fi
     count_attempts
     if ((attempt > option_attempts)); then give_up "$((attempt - 1)) attempts were made, and no more are allowed (--attempts)"; fi
@@ -318,9 +319,8 @@ chain() { # PROGRAM ARGUMENTS...
     history_before=$(last_happening)
     run_program "$ranks" "$@"
     if is_done; then
-        record_event end "$code" complete
         say "$out is complete"
-        exit 0
+        completed "$code"
     fi
     if holder=$(other_job); then
         record_event end "$code" "another job is at work: $holder"
@@ -346,6 +346,12 @@ chain() { # PROGRAM ARGUMENTS...
         ;;
     *) say "this job is $(job_state): the scheduler starts it again" ;;
     esac
+    exit 0
+}
+
+# What a step does at the end. Ends the job.
+completed() { # CODE of the launcher
+    record_event end "$1" complete
     exit 0
 }
 
@@ -381,10 +387,11 @@ give_up() { # REASON
 }
 
 submit_next() {
-    local pause next
+    local pause next task=()
+    if [ "$step" = evaluate ] && [ -n "$option_parts" ]; then task=(--task "$index"); fi # of the array this one alone
     for pause in 0 10 30 60 0; do
         sleep "$pause"
-        if next=$("$jobs/submit" --chain "$chain" "${options[@]}" "$site" "$step" "${arguments[@]}"); then
+        if next=$("$jobs/submit" --chain "$chain" "${task[@]}" "${options[@]}" "$site" "$step" "${arguments[@]}"); then
             say "goes on in job $next"
             exit 0
         fi

@@ -5,5 +5,5 @@
 begin_job merge "$@"
 progress() { echo 0; }
 
-run_once 1 vjepa-probe "${arguments[@]}" --merge "$option_parts"
+run_once 1 vjepa-probe "${arguments[@]}" --merge "${option_parts:-8}"
 end_once "$out/results.csv"

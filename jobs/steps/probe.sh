@@ -3,6 +3,7 @@
 # shellcheck source=jobs/steps/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin_job probe "$@"
+option_parts=${option_parts:-8}
 progress() { echo "$index of $option_parts"; }
 
 run_once "$ranks" vjepa-probe "${arguments[@]}" --part "$index/$option_parts"

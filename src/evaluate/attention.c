@@ -1,6 +1,6 @@
 /*
- * What attentive probes attend to in some validation samples, into attention.h5. Rank 0 encodes these samples once
- * more: they are few, and it has the keys of all probes.
+ * Writes attention.h5: the attention weights of attentive probes on some validation samples. Rank 0 encodes these
+ * samples once more; they are few, and it has the keys of all probes.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include "evaluate/parts.h"
 #include "probe/attention_file.h"
 
-enum { MOST_CLIPS = 32 }; /* in all samples: a clip of 224 pixels takes 1.2 MB of the file */
+enum { MOST_CLIPS = 32 }; /* limit for all samples together: a clip of 224 pixels takes 1.2 MB of the file */
 
-/* Samples that are drawn, spread evenly over the validation set, and the heads. */
+/* The samples, spread evenly over the validation set, and the heads to draw. */
 typedef struct {
     vj_evaluation *e;
     const vj_eval_score *scores;
@@ -19,7 +19,7 @@ typedef struct {
     int64_t *head;   /* [file.count] */
     vj_attention file;
     float *prob, *host; /* device, host: [heads, tokens] */
-    int crop;           /* of the test crops: the middle one */
+    int crop;           /* index of the middle test crop */
 } picture;
 
 /* ------------------------------------------------------------------------------------------------ which */
@@ -37,8 +37,8 @@ static int64_t find_largest(const picture *p, int encoder, int task, bool on_tok
     return best;
 }
 
-/* For each encoder and task, and each kind, the attentive probe of the first seed at the largest share of the labels.
- */
+/* List for each task, encoder and kind the attentive probe of the first seed at the largest share of the labels. Return
+ * their number. */
 static int64_t list_heads(picture *p)
 {
     int64_t n = 0;
@@ -53,7 +53,8 @@ static int64_t list_heads(picture *p)
 
 /* ------------------------------------------------------------------------------------------------ computing */
 
-/* Normalised values, channel by channel, to bytes, pixel by pixel, of the first frame of each cell in time. */
+/* Convert the first frame of each time step of the token grid from normalised floats, [3, frames, side, side], to
+ * bytes, [t, side, side, 3]. */
 static void keep_frames(const picture *p, const float *pixels, uint8_t *to)
 {
     const vj_eval_views *v = &p->e->validation.views;
@@ -67,8 +68,9 @@ static void keep_frames(const picture *p, const float *pixels, uint8_t *to)
 }
 
 /*
- * The weights of one sample by one head, of the segments that a probe sees at once from `first` on, without tokens that
- * belong to no cell, which come first in each segment. Seen apart, each segment has its share of the whole.
+ * Store the weights of one head on one sample, for the segments from `first` on that the probe sees at once. Tokens
+ * that belong to no cell of the grid come first in each segment and are left out. If a probe sees one segment at a
+ * time, the weights are scaled so that all segments together have the sum of one pass.
  */
 static void keep_weights(const picture *p, vj_attention_map *map, int64_t sample, int64_t first)
 {
@@ -83,7 +85,7 @@ static void keep_weights(const picture *p, vj_attention_map *map, int64_t sample
         }
 }
 
-/* `first`: of the segments that it sees at once. */
+/* Compute and store the weights of one map. `first`: index of the first segment that the probe sees at once. */
 static vj_status attend(picture *p, int64_t map, int64_t sample, int64_t first)
 {
     const vj_evaluation *e = p->e;
@@ -129,14 +131,14 @@ static vj_status look(picture *p, int64_t sample)
 
 /* ------------------------------------------------------------------------------------------------ the file */
 
-/* Different samples without damage, spread over all by the golden section, which no order of classes repeats. Returns
- * how many of the `samples` that are wanted there are. */
+/* Choose up to `samples` different undamaged samples, spread over the set in steps of the golden section, which does
+ * not coincide with an order of classes. Returns how many were found. */
 static int64_t spread(const vj_evaluation *e, int64_t *sample, int64_t samples)
 {
     const int64_t count = e->validation.set.count;
     int64_t found = 0;
     int64_t step = llround(0.6180339887 * (double)count), a = count, b = 0;
-    for (; a != 1; step++) /* coprime with count: it comes to every sample once */
+    for (; a != 1; step++) /* a step coprime with count reaches every sample once */
         for (a = step, b = count; b != 0;) {
             const int64_t rest = a % b;
             a = b;
@@ -202,7 +204,7 @@ vj_status vj_eval_write_attention(vj_evaluation *e, const vj_eval_score *scores)
     picture p = {.e = e, .scores = scores};
     char path[VJ_PATH + 32];
     if (e->request->attention < 1 || e->validation.set.count < 1) return VJ_OK;
-    snprintf(path, sizeof path, "%s/" VJ_ATTENTION_FILE, e->request->dir);
+    snprintf(path, sizeof path, "%s/" VJ_ATTENTION_FILE, e->dir);
     const vj_status status = draw(&p, e->request->attention, path);
     vj_attention_release(&p.file);
     vj_device_free(e->frozen.be, p.prob);

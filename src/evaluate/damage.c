@@ -1,6 +1,7 @@
 /*
- * Clips whose bytes are damaged. What is known of them is the same on all ranks between rounds, and only grows, so
- * whether a sample is left out depends on the sample and the epoch alone, not on who read it or what came with it.
+ * Keeps track of clips whose bytes are damaged. Between rounds the marks are the same on all ranks, and marks are never
+ * removed. So whether a sample is left out depends only on the sample and the epoch, not on which rank read it or which
+ * samples were in its batch.
  */
 #include <stdlib.h>
 
@@ -26,7 +27,7 @@ bool vj_eval_lost_in_training(const vj_evaluation *e, int64_t sample)
     return vj_eval_is_lost(&e->train, sample, e->centre ? 0 : copy);
 }
 
-/* Is any clip of the sample damaged, whether or not it is shown? */
+/* Return whether any clip of the sample is damaged, even if no view shows it. */
 static bool has_damage(const vj_eval_side *side, int64_t sample)
 {
     for (int64_t i = side->set.first[sample]; i < side->set.first[sample + 1]; i++)
@@ -51,7 +52,16 @@ int64_t vj_eval_damaged_samples(const vj_eval_side *side)
     return n;
 }
 
-/* This rank's newly found clips, [batch->count] at most; items of one clip follow one another. */
+int64_t vj_eval_damaged_in_split(const vj_evaluation *e, const vj_eval_split *split)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; split->member && i < split->count; i++)
+        n += split->member[split->sample[i]] && has_damage(&e->train, split->sample[i]);
+    return n;
+}
+
+/* List the damaged clips of this rank's batch that are not marked yet, at most batch->count. Items of the same clip are
+ * neighbours in a batch. */
 static int64_t list_new(const vj_eval_side *side, const vj_batch *batch, int64_t *list)
 {
     int64_t n = 0;
@@ -63,7 +73,7 @@ static int64_t list_new(const vj_eval_side *side, const vj_batch *batch, int64_t
     return n;
 }
 
-/* A split of which nothing is left has not been learned. */
+/* Fail if no undamaged sample of some split is left to learn from. */
 static vj_status check_splits(const vj_evaluation *e)
 {
     for (int s = 0; !e->request->probes && s < e->split_count; s++) {

@@ -1,14 +1,17 @@
-/* An evaluation from clips: read train() first. A round is in round.c, measuring in measure.c. */
+/* Runs an evaluation from clips. Read train() first; a round is in round.c, measuring in measure.c. */
 #include "evaluate/evaluate.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/program.h"
 #include "evaluate/parts.h"
 #include "model/stack.h"
 #include "parallel/parallel.h"
+#include "probe/part.h"
 #include "train/history.h"
 #include "train/precision.h"
 #include "train/run_folder.h"
@@ -30,10 +33,12 @@ static vj_status name_encoders(vj_evaluation *e)
             return vj_raise(VJ_ERR_USAGE, "'%s': a name has at most %d letters, a path %d", r->encoders[i],
                             VJ_ENCODER_NAME - 1, VJ_PATH - 1);
         snprintf(e->encoder_name[i], VJ_ENCODER_NAME, "%.*s", length, r->encoders[i]);
+        e->encoder_at[i] = i;
         for (int other = 0; other < i; other++)
             if (strcmp(e->encoder_name[i], e->encoder_name[other]) == 0)
                 return vj_raise(VJ_ERR_USAGE, "two encoders are called '%s'", e->encoder_name[i]);
     }
+    e->encoder_count = r->encoder_count;
     return VJ_OK;
 }
 
@@ -49,7 +54,7 @@ static vj_status open_side(vj_evaluation *e, vj_eval_side *side, const char *pat
     return vj_agree(e->comm, status);
 }
 
-/* Clips that are on both sides, by their content. On rank 0. */
+/* Add a note if some clips, compared by checksum, are in both the training and the validation stores. On rank 0. */
 static vj_status note_overlap(vj_evaluation *e)
 {
     const vj_clips *train = e->train.clips, *validation = e->validation.clips;
@@ -114,16 +119,18 @@ static vj_status open_groups(vj_evaluation *e, MPI_Comm comm)
     return vj_tensor_open(&e->tensor, &e->layout, c->parallel.tensor_sequence);
 }
 
-/* What the others of a group must know of what its leader has settled. */
+/* Send the settings that the leader has determined to the other ranks of its tensor group. */
 static void tell_group(vj_evaluation *e)
 {
     vj_broadcast(e->config, (int64_t)sizeof *e->config, e->layout.tensor);
     vj_broadcast(&e->most_clips, (int64_t)sizeof e->most_clips, e->layout.tensor);
+    vj_broadcast(&e->encoder_count, (int64_t)sizeof e->encoder_count, e->layout.tensor);
+    vj_broadcast(e->encoder_at, (int64_t)sizeof e->encoder_at, e->layout.tensor);
 }
 
 /* ------------------------------------------------------------------------------------------------ training */
 
-/* The samples of this rank in the rounds from e->place on. */
+/* Start to load the samples that this rank encodes in the rounds from e->place on. */
 static vj_status load_epoch(vj_evaluation *e)
 {
     const int64_t batch = e->config->evaluate.batch, left = e->stream_count - e->place;
@@ -136,7 +143,7 @@ static vj_status load_epoch(vj_evaluation *e)
     return status;
 }
 
-/* What a sample comes from. */
+/* Return what training reads, for messages. */
 static const char *what(const vj_evaluation *e)
 {
     return e->copies > 0 ? "features" : "clips";
@@ -169,9 +176,19 @@ void vj_eval_look(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
 
 void vj_eval_say_wait(double waited_s, double spent_s)
 {
-    if (waited_s > 5.0 && waited_s > 0.02 * spent_s)
-        vj_log("evaluate: clips are not read, decoded and augmented as fast as they are encoded: more data.threads if "
-               "there are processors left, or probe.features stored:K, which makes K views of each clip once");
+    if (waited_s > 1.0 && waited_s > 0.02 * spent_s)
+        vj_log("evaluate: clips were waited for during %.0f %% of the time, more than 2 %%: they are not read, decoded "
+               "and "
+               "augmented as fast as they are encoded. More data.threads if there are processors left, or "
+               "probe.features stored:K, which makes K views of each clip once",
+               100.0 * waited_s / spent_s);
+}
+
+vj_status vj_eval_tolerate(const vj_evaluation *e, vj_status status, int stop)
+{
+    if (status != VJ_ERR_IO || stop) return status;
+    if (e->rank == 0) vj_warn("this checkpoint could not be written; the one before stays, and the evaluation goes on");
+    return VJ_OK;
 }
 
 static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *said_s, int *stop)
@@ -185,7 +202,7 @@ static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *said_s, 
         vj_stop_took_step(&e->stop, vj_now() - begin);
         say_progress(e, said_s);
         vj_eval_look(e, ++*rounds, stop, &write);
-        if (write) VJ_TRY(vj_eval_save(e));
+        if (write) VJ_TRY(vj_eval_tolerate(e, vj_eval_save(e), *stop));
     }
     return VJ_OK;
 }
@@ -204,7 +221,8 @@ static vj_status start_keys(vj_evaluation *e)
     return status;
 }
 
-/* What is only printed: the table is made of the last epoch. */
+/* Measure all heads after every measure_every-th epoch and print the result. The result table is made only after the
+ * last epoch. */
 static vj_status measure_between(vj_evaluation *e, int *stop)
 {
     const int64_t every = e->config->evaluate.measure_every;
@@ -254,7 +272,7 @@ static void remember(const vj_evaluation *e, const char *event, const char *why)
     if (e->rank == 0) vj_history_add(e->config, event, e->epoch, e->size, why);
 }
 
-/* What the rank that has grown most has taken since the start. Collective. */
+/* Print the largest growth of a rank's memory since the start. Collective. */
 static void say_memory(const vj_evaluation *e)
 {
     const double mib = 1048576.0;
@@ -284,22 +302,23 @@ static vj_status measure(vj_evaluation *e, int *stop)
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK));
     remember(e, "done", "");
     say_memory(e);
-    vj_log("\nresults: %s/results.json, results.csv, results.md, heads.csv, predictions.h5, splits/", e->request->dir);
+    vj_log("\nresults: %s/results.json, results.csv, results.md, heads.csv%s", e->dir,
+           e->request->part ? "; --merge makes the table of all parts" : ", predictions.h5, splits/");
     return VJ_OK;
 }
 
-/* Is the marker there? On rank 0, told to all. */
+/* Return whether DIR/complete exists. Rank 0 looks and tells all ranks. Collective. */
 static bool is_complete(const vj_evaluation *e)
 {
     char path[VJ_PATH + 32];
     int there = 0;
-    snprintf(path, sizeof path, "%s/complete", e->request->dir);
+    snprintf(path, sizeof path, "%s/complete", e->dir);
     if (e->rank == 0) there = access(path, F_OK) == 0;
     vj_broadcast(&there, (int64_t)sizeof there, e->comm);
     return there;
 }
 
-/* Only measure, the probes of files. */
+/* Measure the probes of request->probes, without training. */
 static vj_status work_on_files(vj_evaluation *e, int *stop)
 {
     VJ_TRY(vj_agree(e->comm, vj_eval_read_probes(e)));
@@ -313,14 +332,14 @@ static vj_status work_on_heads(vj_evaluation *e, int *stop)
     bool found;
     VJ_TRY(vj_eval_restore(e, &found));
     if (found && is_complete(e)) {
-        vj_log("evaluate: %s is complete; to measure again, remove the file complete", e->request->dir);
+        vj_log("evaluate: %s is complete; to measure again, remove the file complete", e->dir);
         return vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK);
     }
     if (found && e->epoch < e->epochs)
-        vj_log("evaluate: going on from %s in epoch %lld of %lld", e->request->dir, (long long)e->epoch + 1,
+        vj_log("evaluate: going on from %s in epoch %lld of %lld", e->dir, (long long)e->epoch + 1,
                (long long)e->epochs);
     else if (found)
-        vj_log("evaluate: going on from %s, whose probes are trained", e->request->dir);
+        vj_log("evaluate: going on from %s, whose probes are trained", e->dir);
     VJ_TRY(start_keys(e));
     remember(e, "start", "");
     VJ_TRY(vj_eval_store(e, stop));
@@ -344,7 +363,7 @@ static vj_status work(vj_evaluation *e, vj_evaluate_outcome *outcome)
     return vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK);
 }
 
-/* What leaders do before all ranks open the encoders. */
+/* On leaders, check the request and open the stores, before all ranks open the encoders. */
 static vj_status prepare(vj_evaluation *e)
 {
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_limit(&e->stop, e->config) : VJ_OK));
@@ -352,10 +371,34 @@ static vj_status prepare(vj_evaluation *e)
     return open_all(e);
 }
 
-/* With all open. */
+static vj_status make_folder(const char *path)
+{
+    return mkdir(path, 0777) == 0 || errno == EEXIST ? VJ_OK : vj_raise(VJ_ERR_IO, "make the folder %s (--out)", path);
+}
+
+/* Lock the folder of results for this job, and create it if it does not exist. */
+static vj_status take_folder(vj_evaluation *e)
+{
+    VJ_TRY(vj_agree(e->comm, e->rank == 0 && e->request->part ? make_folder(e->request->dir) : VJ_OK));
+    return vj_run_folder_take(&e->lease, e->config, true, e->comm);
+}
+
+/* Finish a part for which no row of the table was left. */
+static vj_status do_nothing(vj_evaluation *e)
+{
+    const vj_campaign_part *part = e->request->part;
+    vj_log("evaluate: part %d of %d has none of the %lld rows of the table: the others are done as fast without it",
+           part->index, part->count, (long long)e->row_total);
+    if (e->request->dry_run) return VJ_OK;
+    VJ_TRY(take_folder(e));
+    VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_report_nothing(e) : VJ_OK));
+    return vj_run_folder_complete(e->config, 0, e->comm);
+}
+
+/* On leaders, run the campaign once everything is open, then dismiss the other ranks of the group. */
 static vj_status lead(vj_evaluation *e, vj_evaluate_outcome *outcome)
 {
-    vj_status status = vj_run_folder_take(&e->lease, e->config, true, e->comm);
+    vj_status status = take_folder(e);
     if (status == VJ_OK) status = work(e, outcome);
     vj_frozen_dismiss(&e->frozen);
     return status;
@@ -368,6 +411,7 @@ static vj_status run(vj_evaluation *e, MPI_Comm comm, vj_evaluate_outcome *outco
     const bool leads = e->layout.tensor_rank == 0;
     VJ_TRY(vj_agree(comm, leads ? prepare(e) : VJ_OK));
     tell_group(e);
+    if (e->encoder_count == 0) return vj_agree(comm, leads ? do_nothing(e) : VJ_OK);
     VJ_TRY(vj_eval_open(e));
     if (e->request->dry_run) return VJ_OK;
     VJ_TRY(vj_agree(comm, leads ? lead(e, outcome) : vj_frozen_follow(&e->frozen)));
@@ -384,6 +428,7 @@ static void release(vj_evaluation *e)
     vj_eval_set_release(&e->validation.set);
     vj_clips_close(e->train.clips);
     vj_clips_close(e->validation.clips);
+    free(e->began_as);
     free(e->train.damaged);
     free(e->validation.damaged);
     vj_lease_release(e->lease);
@@ -391,6 +436,21 @@ static void release(vj_evaluation *e)
     vj_layout_close(&e->layout);
     free(e->config);
     free(e);
+}
+
+/* Set the folder that this evaluation writes to; a part has its own. */
+static vj_status name_folder(vj_evaluation *e)
+{
+    const vj_evaluate_request *r = e->request;
+    char path[VJ_FILE_PATH];
+    if (r->part && r->probes) return vj_raise(VJ_ERR_USAGE, "--part divides probes to train; --probe trains none");
+    snprintf(path, sizeof path, "%s", r->dir);
+    if (r->part) vj_part_path(path, r->dir, r->part, "");
+    if (strlen(r->dir) >= VJ_PATH || strlen(path) >= sizeof e->dir)
+        return vj_raise(VJ_ERR_USAGE, "--out: path too long: %s", r->dir);
+    snprintf(e->dir, sizeof e->dir, "%.*s", VJ_PATH - 1, path);
+    snprintf(e->config->run.dir, sizeof e->config->run.dir, "%s", e->dir);
+    return VJ_OK;
 }
 
 vj_status vj_evaluate(const vj_config *config, const vj_evaluate_request *request, MPI_Comm comm,
@@ -405,12 +465,12 @@ vj_status vj_evaluate(const vj_config *config, const vj_evaluate_request *reques
         return vj_raise(VJ_ERR_MEMORY, "no memory for an evaluation");
     }
     *copy = *config;
-    snprintf(copy->run.dir, sizeof copy->run.dir, "%s", request->dir);
     copy->data.read_ahead = 1;
     copy->data.verify = 1.0;
     copy->data.cache[0] = '\0';
     *e = (vj_evaluation){.config = copy, .request = request, .began_bytes = vj_resident_bytes()};
-    vj_status status = run(e, comm, outcome);
+    vj_status status = name_folder(e);
+    if (status == VJ_OK) status = run(e, comm, outcome);
     release(e);
     return status;
 }

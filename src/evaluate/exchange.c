@@ -1,6 +1,7 @@
 /*
- * Rows of heads from the ranks that encode samples to the ranks that own heads, gradients back, keys to all. Each rank
- * knows all entries, so messages have no headers: between two ranks, rows follow one another in the order of entries.
+ * Sends the rows of heads from the ranks that encode samples to the ranks that own the heads, gradients the other way,
+ * and keys to all ranks. Each rank knows all entries, so messages have no headers: a message from one rank to another
+ * holds its rows in the order of entries.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
 
-/* A buffer that grows. */
+/* A buffer that grows as needed. */
 typedef struct {
     float *at;
     int64_t floats;
@@ -18,16 +19,16 @@ typedef struct {
 struct vj_exchange {
     vj_evaluation *e;          /* borrowed */
     const vj_entry *entries;   /* [n] of the last call; borrowed */
-    int64_t n, mine, my_count; /* entries[mine .. mine + my_count) are of samples of this rank */
-    int64_t *place;            /* [n] on an owner: offset of the entry's row in `in` */
-    int64_t *keyed;            /* [n] the same in `drows` and `dkeys`, which only entries with a key have; -1: none */
+    int64_t n, mine, my_count; /* entries[mine .. mine + my_count) are those whose samples this rank encodes */
+    int64_t *place;            /* [n] if this rank owns the head: offset of the entry's row in `in` */
+    int64_t *keyed;            /* [n] its offset in `back` and `gradient`; -1: the head has no key */
     int64_t place_room;
-    room rows, prob, drows, dkeys;              /* device: of this rank's entries that have a key, in order */
+    room rows, prob, drows, dkeys;              /* device: for this rank's entries with a key, in order */
     room means, clip_means;                     /* device: [slots, D], [segments, D] */
-    room scores;                                /* device: of entries with blocks on the tokens, in order */
+    room scores;                                /* device: for this rank's entries with on_tokens, in order */
     room staged, out, in, back, gradient;       /* host */
-    int *out_count, *out_at, *in_count, *in_at; /* [size] floats */
-    int *packed_at;                             /* [size] floats: how far the message is packed */
+    int *out_count, *out_at, *in_count, *in_at; /* [size] counts and offsets in floats, by rank */
+    int *packed_at;                             /* [size] offset in floats where the next row is packed, by rank */
 };
 
 /* ------------------------------------------------------------------------------------------------ memory */
@@ -115,8 +116,8 @@ static void offsets(int *at, const int *count, int size)
     for (int r = 1; r < size; r++) at[r] = at[r - 1] + count[r - 1];
 }
 
-/* Count what this rank sends to owners and receives as an owner; `keyed`: only entries with a key, which is as long as
- * their row. */
+/* Count the floats that this rank sends to each owner, and receives as an owner from each rank. `keyed`: count only
+ * entries with a key; a key is as long as a row. */
 static void count_floats(vj_exchange *x, bool keyed)
 {
     const int size = x->e->size, rank = x->e->rank;
@@ -132,7 +133,8 @@ static void count_floats(vj_exchange *x, bool keyed)
     offsets(x->in_at, x->in_count, size);
 }
 
-/* Where the rows of entries lie on their owner: entries are in the order of ranks, and so are messages. */
+/* Compute the offsets of entries in the messages that an owner receives: both entries and messages are in the order of
+ * ranks. */
 static vj_status place_entries(vj_exchange *x)
 {
     int64_t row = 0, key = 0;
@@ -156,7 +158,7 @@ static vj_status place_entries(vj_exchange *x)
     return VJ_OK;
 }
 
-/* Of entries with keys from k on: how many have the same sample, and heads whose keys follow one another. */
+/* Return how many entries from k on have the same sample, and heads whose keys are neighbours in e->keys. */
 static int64_t run_length(const vj_exchange *x, int64_t k)
 {
     int64_t n = 1;
@@ -195,7 +197,8 @@ static vj_status make_room(vj_exchange *x)
     return grow_host(&x->in, in);
 }
 
-/* The mean token of a sample is that of its clips' mean tokens, which may be all that is stored of them. */
+/* Compute the mean token of a sample as the mean over the mean tokens of its clips, because e->raw may hold only
+ * these. */
 static void compute_mean(vj_exchange *x, int slot)
 {
     const vj_evaluation *e = x->e;
@@ -208,14 +211,14 @@ static void compute_mean(vj_exchange *x, int slot)
     vj_mean_tokens(be, x->means.at + slot * D, of_clips, 1, segments, D);
 }
 
-/* The token part of this rank's entries: *keyed rows of those with a key, means, *scores floats of those with blocks on
- * the tokens. */
+/* Compute the token part of this rank's entries: *keyed rows of entries with a key, mean tokens, and *scores floats of
+ * class scores of heads with on_tokens. */
 static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed, int64_t *scores)
 {
     const vj_evaluation *e = x->e;
     vj_backend *be = e->frozen.be;
     const int64_t row = e->key_floats, prob = e->key_heads * e->tokens;
-    int averaged = -1; /* the last slot whose mean is there */
+    int averaged = -1; /* the last slot whose mean is computed */
     *keyed = *scores = 0;
     for (int64_t k = x->mine; k < x->mine + x->my_count;) {
         const vj_eval_head *h = head_of(x, k);
@@ -241,7 +244,7 @@ static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed, int64_t *s
     }
 }
 
-/* Rows into the message, owner by owner. */
+/* Copy rows to the messages, ordered by owner. */
 static void pack_rows(vj_exchange *x, const float *means, const float *scores)
 {
     const vj_evaluation *e = x->e;
@@ -307,13 +310,13 @@ const float *vj_exchange_dkey(const vj_exchange *x, int64_t k)
 
 /* ------------------------------------------------------------------------------------------------ gradients */
 
-/* Between the message, owner by owner, and the order of entries. */
+/* Copy from the messages, ordered by owner, to `staged`, in the order of entries, or back (to_message). */
 static void reorder(vj_exchange *x, bool to_message)
 {
     const vj_evaluation *e = x->e;
     const int64_t row = e->key_floats;
     int64_t keyed = 0;
-    int *at = x->in_at; /* not needed at the moment: counted anew by vj_exchange_back() */
+    int *at = x->in_at; /* free to use here: vj_exchange_back() counts it again */
     memcpy(at, x->out_at, sizeof(int) * (size_t)e->size);
     for (int64_t k = x->mine; k < x->mine + x->my_count; k++) {
         const vj_eval_head *h = head_of(x, k);

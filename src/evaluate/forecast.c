@@ -1,4 +1,4 @@
-/* What an evaluation will cost: memory and operations, before it begins. */
+/* Forecasts the memory and operations of an evaluation before it begins. */
 #include <math.h>
 #include <string.h>
 
@@ -8,13 +8,15 @@
 
 /* ------------------------------------------------------------------------------------------------ operations */
 
-/* Of all encoders' forward passes over so many samples of one view, as model/flops.h counts them. */
+/* Return the operations of the forward passes of all encoders over `samples` samples in one view, counted as in
+ * model/flops.h. */
 static double encoders_flops(const vj_evaluation *e, int64_t samples)
 {
     return (double)(samples * e->train.set.segments * e->frozen.count) * vj_encoder_flops(&e->frozen.encoder[0]->net);
 }
 
-/* Folded heads cost next to nothing; a sweep of heads with blocks on the tokens can cost many times the encoder.
+/* Compare the operations of all probes with those of one, and fail if the ratio exceeds evaluate.sweep_flops. Folded
+ * heads cost next to nothing, but a sweep of heads with blocks on the tokens can cost many times the encoder.
  * *training: operations of all epochs. */
 static vj_status check_operations(const vj_evaluation *e, int64_t needed, double *training)
 {
@@ -26,14 +28,14 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed, double
         heads += one;
         most = fmax(most, one);
     }
-    /* Stored features, too, are compared with one probe online: once tokens come from disk, probes are most of the
-     * work, which is little. */
+    /* With stored features the comparison is also with one online probe: when tokens come from disk, most of the
+     * remaining work is in the probes, but that is little. */
     const double times = (encoders + heads) / (encoders + most);
     *training = (double)(e->copies > 0 ? e->copies : e->epochs) * encoders + (double)e->epochs * heads;
     if (e->copies > 0)
         vj_log("evaluate: features of %lld cop%s take %.1f MiB on disk, in %s/features%s; to encode a copy takes %.3g "
                "TFLOP, an epoch then %.3g in the probes",
-               (long long)e->copies, e->copies == 1 ? "y" : "ies", vj_eval_store_bytes(e) / 1048576.0, e->request->dir,
+               (long long)e->copies, e->copies == 1 ? "y" : "ies", vj_eval_store_bytes(e) / 1048576.0, e->dir,
                e->request->keep_features ? "" : " until the end", 1e-12 * encoders, 1e-12 * heads);
     else
         vj_log(
@@ -47,7 +49,7 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed, double
                     (long long)e->head_count, times, bound, ceil(times));
 }
 
-/* How long all that takes if nothing but products takes time. */
+/* Print how long training and measuring take if only matrix products took time. */
 static void say_time(const vj_evaluation *e, double training)
 {
     const vj_frozen *f = &e->frozen;
@@ -66,7 +68,9 @@ typedef struct {
     int64_t encoders, heads, tokens, messages, clips, features, predictions, checkpoint, libraries;
 } memory;
 
-enum { LIBRARIES = 12 << 20 }; /* what HDF5, MPI and OpenMP take in the course of a run; measured 9 to 12 MiB */
+/* Memory that HDF5, MPI, OpenMP and the libraries for matrix products allocate in the course of a run, after each
+ * library has been tried; measured: 9 to 28 MiB. */
+enum { LIBRARIES = 32 << 20 };
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -87,7 +91,8 @@ static memory predict(const vj_evaluation *e)
         const vj_eval_head *h = &e->head[i];
         if (h->owner != e->rank) continue;
         mine++;
-        /* Weights and moments on their way to disk, of one head at a time: of four arrays of that size and more. */
+        /* A checkpoint copies one head at a time: weights and two moments. vj_head_bytes() is at least four such
+         * arrays. */
         m.checkpoint = larger(m.checkpoint, vj_head_bytes(&h->shape) / 4 * 3);
     }
     m.heads = vj_eval_heads_bytes(e);
@@ -97,7 +102,8 @@ static memory predict(const vj_evaluation *e)
     m.predictions = mine * labelled * (int64_t)sizeof(vj_prediction);
     m.clips =
         (c->data.read_ahead + 1) * slots * e->train.set.segments * loader.sample + c->data.threads * loader.thread;
-    /* While they are stored: tokens, normalised and on the host, and sums of products; then two buffers read ahead. */
+    /* While features are stored: normalised tokens, tokens on the host, and sums of products. Later: two buffers that
+     * are read ahead. */
     const int64_t D = c->model.width, batch = c->evaluate.batch * e->sample_floats * (int64_t)sizeof(float);
     const int64_t stored = batch / (e->tokens / e->train.set.segments) * vj_eval_store_tokens(e);
     if (e->copies > 0)
@@ -146,8 +152,8 @@ vj_status vj_eval_forecast(vj_evaluation *e)
         vj_log(
             "evaluate: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds, %d of a sweep) on %s, "
             "%lld epochs",
-            (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count,
-            e->request->encoder_count, (long long)c->probe.seeds, e->sweep, ranks, (long long)e->epochs);
+            (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count, e->encoder_count,
+            (long long)c->probe.seeds, e->sweep, ranks, (long long)e->epochs);
         vj_log("evaluate: %lld of %lld training samples are encoded in an epoch, and %lld samples of %d views to "
                "measure; a sample is %d segments, %lld tokens",
                (long long)needed, (long long)e->train.set.count, (long long)e->validation.set.count,

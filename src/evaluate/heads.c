@@ -1,8 +1,8 @@
 /*
- * Heads of both kinds on this rank (parts.h), and how those with blocks on the tokens learn. Each rank has the weights
- * of these; it makes the gradients of the samples that it encodes, and adds them as integers (probe/token_probe.h).
- * When the samples of a batch have passed, the sums of all ranks are added: the order does not matter, so all ranks get
- * the bits that one would get alone.
+ * Heads of both kinds on this rank (parts.h), and training of those with blocks on the tokens (on_tokens). Every rank
+ * has the weights of the latter. It computes the gradients of the samples that it encodes, and sums them as integers
+ * (probe/token_probe.h). At the end of a batch the sums of all ranks are added. The order of integer sums does not
+ * matter, so the result has the same bits on any number of ranks.
  */
 #include <string.h>
 
@@ -24,7 +24,7 @@ static vj_token_probe_shape token_shape(const vj_eval_head *h)
         .D = s->D, .heads = s->heads, .classes = s->classes, .depth = s->depth, .tokens = s->tokens};
 }
 
-/* An earlier head whose passes head i can use; NULL: there is none. */
+/* Return an earlier head of the same shape, whose buffers head i can share; NULL: there is none. */
 static const vj_eval_head *find_alike(const vj_evaluation *e, int64_t i)
 {
     const vj_head_shape *a = &e->head[i].shape;
@@ -49,7 +49,7 @@ static vj_status open_rows(vj_evaluation *e, vj_eval_head *h)
     return h->dkeys ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
-/* A word of a sum is two floats. */
+/* Set the sum to zero. Each of its int64_t is two floats for vj_fill(). */
 static void forget_sum(vj_evaluation *e, vj_eval_head *h)
 {
     vj_fill(e->frozen.be, (float *)h->sum, 0.0f, 2 * vj_token_probe_size(h->token_probe));
@@ -112,7 +112,8 @@ int64_t vj_eval_heads_bytes(const vj_evaluation *e)
 
 /* ------------------------------------------------------------------------------------------------ either kind */
 
-/* Rows: pooling (scores and weighted sum, and twice that backward), values, MLP, blocks on the query, class layer. */
+/* Without on_tokens: pooling (scores and weighted sum, and twice that backward), values, MLP, blocks on the query and
+ * class layer. */
 double vj_eval_head_flops(const vj_evaluation *e, const vj_eval_head *h)
 {
     const double D = h->shape.D, N = (double)e->tokens, classes = h->shape.classes;
@@ -173,7 +174,7 @@ vj_status vj_eval_token_update(vj_evaluation *e, vj_eval_head *h, int64_t batch,
 {
     vj_backend *be = e->frozen.be;
     const int64_t size = vj_token_probe_size(h->token_probe), word = (int64_t)sizeof *h->sum;
-    /* MPI counts in int. */
+    /* in pieces, because MPI counts in int */
     const int64_t piece = vj_device_is_host(be) ? INT64_C(1) << 27 : VJ_MAP_BYTES / word;
     for (int64_t first = 0; first < size && vj_comm_size(e->comm) > 1; first += piece) {
         const int n = (int)(size - first < piece ? size - first : piece);

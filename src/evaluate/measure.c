@@ -1,6 +1,6 @@
 /*
- * Measures heads, in rounds: each rank encodes some of the next samples, rows go to the heads' owners, which keep a
- * prediction for each of their heads and each sample that has a label.
+ * Measures heads in rounds. In a round each rank encodes some of the next samples and sends rows to the owners of
+ * heads. An owner stores a prediction for each of its heads and each sample with a label.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -15,11 +15,11 @@
 typedef struct {
     vj_evaluation *e;
     vj_eval_measured list;
-    bool kept; /* measured samples are kept on disk */
+    bool kept; /* predictions are written to checkpoints (partial.c) */
     int views;
-    double waited_s; /* for clips */
+    double waited_s; /* time spent waiting for clips */
     vj_entry *entry;
-    float *host;             /* [slots of all ranks, the longest of row and scores] */
+    float *host;             /* [slots of all ranks, the longer of row and class scores] */
     float *rows, *logits;    /* device */
     double *scores, *memory; /* [views, classes], [2, classes] */
 } pass;
@@ -69,7 +69,7 @@ static void close_pass(pass *p)
 
 /* ------------------------------------------------------------------------------------------------ scores */
 
-/* What a rank encodes in the present round: samples [first, last) of the pass. */
+/* Compute what a rank encodes in the current round: samples [first, last) of the pass. */
 static void batch_of(const pass *p, int rank, int64_t *first, int64_t *last)
 {
     const int64_t at_once = vj_eval_test_batch(p->e), begin = p->list.place + rank * at_once, end = p->list.count;
@@ -95,7 +95,7 @@ static int64_t list_entries(pass *p, int encoder)
     return count;
 }
 
-/* The scores of a sample's views to its prediction. */
+/* Compute the prediction of a sample from the class scores of its views. */
 static vj_status predict(pass *p, int64_t head, int64_t sample, const float *logits)
 {
     const vj_evaluation *e = p->e;
@@ -117,7 +117,8 @@ static vj_status predict(pass *p, int64_t head, int64_t sample, const float *log
     return VJ_OK;
 }
 
-/* Entries of one head, from one rank, whose rows have numbers that follow one another. */
+/* Score entries `entry` [n] of one head, all from one rank and with consecutive row numbers, and make the predictions
+ * of their samples. */
 static vj_status score_rows(pass *p, int64_t head, const int64_t *entry, int64_t n)
 {
     vj_evaluation *e = p->e;
@@ -190,7 +191,7 @@ static vj_status run_round(pass *p)
     return VJ_OK;
 }
 
-/* `from`: where it began, `begin`: when. */
+/* `from`: the sample where this run began, `begin`: the time when it did. */
 static void say_progress(const pass *p, int64_t from, double begin, double *said_s)
 {
     const double now = vj_now(), rate = (double)(p->list.place - from) / (now - begin);
@@ -211,7 +212,7 @@ static void say_done(const pass *p, int64_t from, double begin)
     vj_eval_say_wait(p->waited_s, spent_s);
 }
 
-/* A pass that is over need not be stopped. */
+/* Run a pass, from where its checkpoint ends if there is one. If the pass is complete, *stop stays 0. */
 static vj_status run_pass(pass *p, int *stop)
 {
     vj_evaluation *e = p->e;
@@ -233,7 +234,7 @@ static vj_status run_pass(pass *p, int *stop)
         if (p->list.place == p->list.count)
             *stop = 0;
         else if (write)
-            VJ_TRY(p->kept ? vj_eval_save_measured(e, &p->list) : vj_eval_save(e));
+            VJ_TRY(vj_eval_tolerate(e, p->kept ? vj_eval_save_measured(e, &p->list) : vj_eval_save(e), *stop));
     }
     if (!*stop) say_done(p, from, begin);
     return VJ_OK;
@@ -241,7 +242,7 @@ static vj_status run_pass(pass *p, int *stop)
 
 /* ------------------------------------------------------------------------------------------------ results */
 
-/* Those that count first, in order; how many. */
+/* Move the predictions that count to the front, in order, and return their number. */
 static int64_t compact(vj_prediction *rows, int64_t count)
 {
     int64_t n = 0;
@@ -250,11 +251,13 @@ static int64_t compact(vj_prediction *rows, int64_t count)
     return n;
 }
 
-static vj_status summarise(vj_eval_score *score, const vj_prediction *rows, int64_t n, int classes)
+static vj_status summarise(vj_eval_score *score, const vj_config *config, const vj_prediction *rows, int64_t n,
+                           int classes)
 {
     vj_accuracies all;
-    VJ_TRY(vj_predictions_accuracies(&all, rows, n, classes));
+    VJ_TRY(vj_predictions_accuracies(&all, config, rows, n, classes));
     score->top1 = all.top1;
+    score->as_published = all.as_published;
     score->top5 = all.top5;
     score->mean_class = all.mean_class;
     return VJ_OK;
@@ -280,7 +283,7 @@ static double held_accuracy(const pass *p, const vj_eval_split *split, const vj_
     return n > 0 ? 100.0 * (double)right / (double)n : NAN;
 }
 
-/* Every head's score is on its owner: told to all. */
+/* Send the score of each head from its owner to all ranks. */
 static void share_scores(const vj_evaluation *e, vj_eval_score *scores)
 {
     for (int64_t h = 0; h < e->head_count; h++)
@@ -293,7 +296,7 @@ static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores, bool kept
     int64_t *list = vj_calloc(e->train.set.count + 1, sizeof *list), n = 0;
     vj_status status = list ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a list of samples");
     if (status == VJ_OK) status = vj_eval_views_init(&held.views, e->config, e->train.clips, false);
-    held.set.segments = e->validation.set.segments; /* as they are tested */
+    held.set.segments = e->validation.set.segments; /* as in testing */
     for (int64_t i = 0; status == VJ_OK && i < e->train.set.count; i++) {
         bool wanted = false;
         for (int s = 0; s < e->split_count && !wanted; s++)
@@ -316,8 +319,8 @@ static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores, bool kept
     return status;
 }
 
-/* Of the heads that differ in learning rate and weight decay alone, the best on what was held out; the first of
- * equals. */
+/* Among the heads that differ only in learning rate and weight decay, choose the one that is best on the held-out
+ * samples; the first of equals. */
 static void choose(const vj_evaluation *e, vj_eval_score *scores)
 {
     for (int64_t first = 0; first < e->head_count; first += e->sweep) {
@@ -345,7 +348,7 @@ static vj_status measure_validation(vj_evaluation *e, pass *p, vj_eval_score *sc
             status = vj_raise(VJ_ERR_FORMAT, "%s: no sample with a label '%s' can be used: their clips are damaged",
                               p->list.side->paths, e->tasks.item[e->head[h].task]);
         else
-            status = summarise(&scores[h], p->list.prediction[h], labelled[h], e->head[h].shape.classes);
+            status = summarise(&scores[h], e->config, p->list.prediction[h], labelled[h], e->head[h].shape.classes);
         if (status == VJ_OK) status = vj_eval_head_digest(&scores[h].digest, e, &e->head[h]);
     }
     status = vj_agree(e->comm, status);

@@ -1,6 +1,7 @@
 /*
- * measured-NAME.h5: what a measuring pass has measured so far (docs/formats.md). Samples are measured in the order of
- * their list, so it is a beginning of that list, whatever the number of ranks. It is a checkpoint: removed at the end.
+ * Writes and reads measured-NAME.h5, the checkpoint of a measuring pass with the predictions so far (docs/formats.md).
+ * Samples are measured in the order of their list, so the file holds the first samples of the list, whatever the number
+ * of ranks. It is removed when the evaluation is complete.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,11 @@ enum { VERSION = 1 };
 
 static void path_of(const vj_evaluation *e, char path[VJ_PATH + 32], const char *name)
 {
-    snprintf(path, VJ_PATH + 32, "%s/measured-%s.h5", e->request->dir, name);
+    snprintf(path, VJ_PATH + 32, "%s/measured-%s.h5", e->dir, name);
 }
 
-/* What the predictions depend on: settings and stores, and the weights of all heads. Free with free(). Collective,
- * agreed. */
+/* Describe what the predictions depend on: settings, stores, and digests of the weights of all heads. Free *text with
+ * free(). Collective, agreed. */
 static vj_status describe(vj_evaluation *e, char **text)
 {
     uint64_t *digest = vj_calloc(e->head_count, sizeof *digest);
@@ -48,7 +49,7 @@ static vj_status describe(vj_evaluation *e, char **text)
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-/* Where the data of a file lie. */
+/* A file that is being written, and the byte offsets of its data. */
 typedef struct {
     vj_h5_writer out;
     int64_t *rows; /* [heads] */
@@ -150,7 +151,7 @@ static vj_status read_head(const vj_evaluation *e, vj_eval_measured *m, hid_t in
     return status;
 }
 
-/* How many samples it has: the rows of its first head, which all others must have too. */
+/* Read the number of measured samples: the number of rows of the first head, which all heads must have. */
 static vj_status read_place(const vj_evaluation *e, vj_eval_measured *m, hid_t in, const char *path)
 {
     char name[VJ_HEAD_NAME], dataset[VJ_HEAD_NAME + 8];
@@ -189,7 +190,8 @@ static vj_status read_damaged(vj_eval_measured *m, hid_t in, const char *path)
     return status;
 }
 
-/* VJ_ERR_STATE, without a message: it is of other probes or samples. */
+/* Compare the description in the file with `now`. VJ_ERR_STATE, without an error message, if it is of other probes or
+ * samples. */
 static vj_status check(const vj_evaluation *e, hid_t in, const char *path, const char *now)
 {
     char *old;

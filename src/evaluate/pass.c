@@ -1,4 +1,4 @@
-/* Runs the encoders over samples: the device and its memory, loading clips, tokens of samples. */
+/* Runs the encoders over samples: opens the device and its memory, loads clips, and computes the tokens of samples. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,10 +26,10 @@ int64_t vj_eval_most_clips(const vj_evaluation *e)
 
 static vj_status open_encoders(vj_evaluation *e)
 {
-    vj_strings encoders = {.count = e->request->encoder_count};
+    vj_strings encoders = {.count = e->encoder_count};
     vj_frozen *f = &e->frozen;
     for (int i = 0; i < encoders.count; i++)
-        snprintf(encoders.item[i], VJ_PATH, "%s", strchr(e->request->encoders[i], '=') + 1);
+        snprintf(encoders.item[i], VJ_PATH, "%s", strchr(e->request->encoders[e->encoder_at[i]], '=') + 1);
     *f = (vj_frozen){.config = e->config,
                      .comm = e->layout.world,
                      .rank = e->layout.rank,
@@ -63,7 +63,7 @@ static vj_status open_tokens(vj_evaluation *e)
     return e->raw && (e->normed || !keys) ? VJ_OK : VJ_ERR_MEMORY;
 }
 
-/* What leaders have besides. */
+/* Open what only leaders have: heads, token buffers and the exchange. */
 static vj_status open_campaign(vj_evaluation *e)
 {
     if (e->rank == 0) vj_products_say(&e->frozen.products);
@@ -120,8 +120,8 @@ vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t
 }
 
 /*
- * The features of clips [first, first + count) of a batch to their places: tokens are kept view by view, [samples,
- * views, segments, tokens of a clip, width], and clips come segment by segment.
+ * Copy the features of clips [first, first + count) of a batch to their places in e->raw. Its order is [samples, views,
+ * segments, tokens of a clip, width], while the clips of a sample come in the order [segments, views].
  */
 static void place_tokens(vj_evaluation *e, const float *features, int64_t first, int64_t count, int views)
 {
@@ -134,7 +134,8 @@ static void place_tokens(vj_evaluation *e, const float *features, int64_t first,
     }
 }
 
-/* The bits of a product by a library can depend on how many rows it has. So then clips are encoded one by one. */
+/* Return whether a whole batch can be encoded at once. The bits of a library's matrix product can depend on its number
+ * of rows; so with a library, or on a GPU, clips are encoded one by one. */
 static bool whole_batches(vj_backend *be)
 {
     vj_kernels kernels;

@@ -9,7 +9,7 @@
 
 /* The permutation of held-out samples is keyed apart from those of epochs and classes. */
 #define HELD_KEY  UINT64_C(0x300000000)
-#define LIMIT_KEY UINT64_C(0x400000000) /* so is that of the samples that splits are drawn from */
+#define LIMIT_KEY UINT64_C(0x400000000) /* and so is the permutation that evaluate.limit draws samples from */
 
 static int max_of(int a, int b)
 {
@@ -57,7 +57,30 @@ vj_status vj_eval_note_unnamed(vj_evaluation *e, const char *task, const vj_clip
                         e->request->probes ? "; a converted probe gets them by --class-names" : "");
 }
 
-/* The same numbers must stand for the same classes in both stores. */
+static int32_t *labels_of(const vj_eval_side *side, int task)
+{
+    int32_t *labels = vj_calloc(side->set.count + 1, sizeof *labels);
+    for (int64_t i = 0; labels && i < side->set.count; i++)
+        labels[i] = vj_eval_set_label(&side->set, i, side->label[task]);
+    return labels;
+}
+
+/* Check for classes that cannot be learned. */
+static vj_status check_labels(vj_evaluation *e, int task)
+{
+    int32_t *train = labels_of(&e->train, task), *validation = labels_of(&e->validation, task);
+    vj_status status = train && validation ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for labels");
+    if (status == VJ_OK)
+        status = vj_belong_check_labels(&e->notes, e->tasks.item[task],
+                                        vj_clips_classes_of(e->train.clips, e->train.label[task]),
+                                        &(vj_label_side){train, e->train.set.count, e->train.paths},
+                                        &(vj_label_side){validation, e->validation.set.count, e->validation.paths});
+    free(train);
+    free(validation);
+    return status;
+}
+
+/* Find the task in both stores, check that the same numbers stand for the same classes, and set e->classes[task]. */
 static vj_status check_task(vj_evaluation *e, int task)
 {
     const char *name = e->tasks.item[task];
@@ -73,7 +96,7 @@ static vj_status check_task(vj_evaluation *e, int task)
     if (trained < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->train.paths, name);
     if (tested < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->validation.paths, name);
     e->classes[task] = max_of(max_of(trained, tested) + 1, max_of((int)a->count, (int)b->count));
-    return VJ_OK;
+    return e->request->probes ? VJ_OK : check_labels(e, task);
 }
 
 static vj_status list_tasks(vj_evaluation *e)
@@ -98,7 +121,7 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* A tenth of the split, at least one sample: needed only where there is something to choose. */
+/* Hold out a tenth of the split, at least one sample. Only needed if there is a sweep to choose from. */
 static void hold_out(vj_eval_split *s)
 {
     s->held_count = s->count < 2 ? 0 : (int64_t)fmax(1.0, rint(0.1 * (double)s->count));
@@ -136,7 +159,7 @@ static vj_status make_split(vj_evaluation *e, vj_eval_split *s, const int32_t *l
     return VJ_OK;
 }
 
-/* Splits are drawn from evaluate.limit samples: the others lose their labels. */
+/* Remove the labels of all but evaluate.limit samples, so that splits are drawn from these. */
 static void limit_samples(const vj_evaluation *e, int32_t *labels)
 {
     const int64_t n = e->train.set.count, limit = e->config->evaluate.limit;
@@ -144,21 +167,31 @@ static void limit_samples(const vj_evaluation *e, int32_t *labels)
         labels[vj_permute((uint64_t)e->config->run.seed, LIMIT_KEY, n, i)] = -1;
 }
 
+/* Return whether a row learns from this share of a task's labels. */
+static bool is_asked(const vj_evaluation *e, int task, int share)
+{
+    int64_t r = 0;
+    while (r < e->row_count && (e->row[r].task != task || e->row[r].share != share)) r++;
+    return r < e->row_count;
+}
+
 static vj_status make_splits(vj_evaluation *e)
 {
     const vj_config *c = e->config;
     int32_t *labels = vj_calloc(e->train.set.count + 1, sizeof *labels);
-    e->split = vj_calloc(e->tasks.count * c->probe.labels_count * c->probe.seeds, sizeof *e->split);
+    e->split = vj_calloc(e->tasks.count * c->probe.labels_count * c->probe.seeds + 1, sizeof *e->split);
     vj_status status = labels && e->split ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for splits");
     for (int t = 0; status == VJ_OK && t < e->tasks.count; t++) {
         for (int64_t i = 0; i < e->train.set.count; i++)
             labels[i] = vj_eval_set_label(&e->train.set, i, e->train.label[t]);
         limit_samples(e, labels);
         for (int share = 0; status == VJ_OK && share < c->probe.labels_count; share++)
-            for (int64_t seed = 0; status == VJ_OK && seed < c->probe.seeds; seed++) {
+            for (int64_t seed = 0; status == VJ_OK && is_asked(e, t, share) && seed < c->probe.seeds; seed++) {
                 vj_eval_split *s = &e->split[e->split_count++];
-                *s = (vj_eval_split){
-                    .task = t, .labels = c->probe.labels[share], .seed = (uint64_t)(c->run.seed + seed)};
+                *s = (vj_eval_split){.task = t,
+                                     .share = share,
+                                     .labels = c->probe.labels[share],
+                                     .seed = (uint64_t)(c->run.seed + seed)};
                 status = make_split(e, s, labels);
             }
     }
@@ -166,7 +199,7 @@ static vj_status make_splits(vj_evaluation *e)
     return status;
 }
 
-/* Of the training samples, those in any split. */
+/* Count the training samples that are in any split. */
 static vj_status count_wanted(vj_evaluation *e)
 {
     uint8_t *in = vj_calloc(e->train.set.count + 1, sizeof *in);
@@ -180,16 +213,31 @@ static vj_status count_wanted(vj_evaluation *e)
 
 /* ------------------------------------------------------------------------------------------------ heads */
 
-static vj_recipe recipe_of(const vj_config *c, int lr, int wd)
+/* Return the number of learning rates of the sweep, at least 1; decays_of(): of weight decays. */
+static int rates_of(const vj_config *c)
 {
-    const bool rates = c->evaluate.sweep_lr_count > 0, decays = c->evaluate.sweep_wd_count > 0;
-    return (vj_recipe){.paper = c->evaluate.preset == VJ_PRESET_PAPER,
-                       .sweep = rates || decays,
-                       .lr = rates ? c->evaluate.sweep_lr[lr] : c->probe.lr,
-                       .weight_decay = decays ? c->evaluate.sweep_wd[wd] : c->probe.weight_decay};
+    return max_of(c->evaluate.sweep_lr_count, 1);
 }
 
-/* One word of probe.pooling. */
+static int decays_of(const vj_config *c)
+{
+    return max_of(c->evaluate.sweep_wd_count, 1);
+}
+
+/* Return the recipe for indices `lr` and `wd` in the sweep. The head of evaluate.sweep_more comes after the last
+ * learning rate. */
+static vj_recipe recipe_of(const vj_config *c, int lr, int wd)
+{
+    const bool more = lr == rates_of(c), rates = c->evaluate.sweep_lr_count > 0,
+               decays = c->evaluate.sweep_wd_count > 0;
+    return (vj_recipe){.paper = c->evaluate.preset == VJ_PRESET_PAPER,
+                       .sweep = rates || decays,
+                       .more = more,
+                       .lr = rates && !more ? c->evaluate.sweep_lr[lr] : c->probe.lr,
+                       .weight_decay = decays && !more ? c->evaluate.sweep_wd[wd] : c->probe.weight_decay};
+}
+
+/* Set the kind of a head from one word of probe.pooling. */
 static vj_status parse_kind(const vj_evaluation *e, vj_eval_head *h, const char *word)
 {
     const vj_config *c = e->config;
@@ -208,13 +256,13 @@ static vj_status parse_kind(const vj_evaluation *e, vj_eval_head *h, const char 
     return VJ_OK;
 }
 
-static vj_status make_head(vj_evaluation *e, int encoder, int pooling, int split, int sweep)
+static vj_status make_head(vj_evaluation *e, const vj_eval_row *row, int split, int sweep)
 {
     const vj_config *c = e->config;
-    const int decays = c->evaluate.sweep_wd_count > 0 ? c->evaluate.sweep_wd_count : 1;
+    const int decays = decays_of(c);
     const vj_eval_split *s = &e->split[split];
     vj_eval_head *h = &e->head[e->head_count++];
-    *h = (vj_eval_head){.encoder = encoder,
+    *h = (vj_eval_head){.encoder = row->encoder,
                         .task = s->task,
                         .split = split,
                         .lr = sweep / decays,
@@ -228,13 +276,13 @@ static vj_status make_head(vj_evaluation *e, int encoder, int pooling, int split
                                .depth = 1,
                                .tokens = e->tokens,
                                .batch = c->probe.batch};
-    VJ_TRY(parse_kind(e, h, c->probe.pooling.item[pooling]));
-    if (h->shape.pooling == VJ_POOL_ATTENTIVE && !h->on_tokens) h->key_at = e->keyed[encoder]++;
+    VJ_TRY(parse_kind(e, h, c->probe.pooling.item[row->pooling]));
+    if (h->shape.pooling == VJ_POOL_ATTENTIVE && !h->on_tokens) h->key_at = e->keyed[row->encoder]++;
     return VJ_OK;
 }
 
-/* Multiply-adds of the row part of a head for one sample, roughly: for the division over ranks. With blocks on the
- * tokens all ranks do the same. */
+/* Return roughly the multiply-adds of the row part of a head for one sample, to divide heads over the ranks. The blocks
+ * on the tokens do not count: all ranks share that work whichever rank is the owner. */
 static double row_cost(const vj_eval_head *h)
 {
     const double D = h->shape.D, depth = h->shape.depth;
@@ -242,7 +290,7 @@ static double row_cost(const vj_eval_head *h)
                                                                   : D * h->shape.classes;
 }
 
-/* Each head, in order, goes to the rank that has least to do so far. */
+/* Assign each head, in order, to the rank with the least work so far. */
 static vj_status divide(vj_evaluation *e)
 {
     double *load = vj_calloc(e->size, sizeof *load);
@@ -257,30 +305,31 @@ static vj_status divide(vj_evaluation *e)
     return VJ_OK;
 }
 
-/* In the order of the table: task, pooling, share, encoder, seed; what is swept lies side by side. */
+/* Return the index of the split of a row's first seed; those of the other seeds follow. */
+static int first_split(const vj_evaluation *e, const vj_eval_row *row)
+{
+    int s = 0;
+    while (e->split[s].task != row->task || e->split[s].share != row->share) s++;
+    return s;
+}
+
+/* Make the heads in the order of the rows, then of seeds. The heads of a sweep are neighbours. */
 static vj_status make_heads(vj_evaluation *e)
 {
-    const vj_config *c = e->config;
-    const int encoders = e->request->encoder_count, shares = c->probe.labels_count, seeds = (int)c->probe.seeds;
-    const int64_t n = (int64_t)e->split_count * encoders * c->probe.pooling.count * e->sweep;
-    e->head = vj_calloc(n, sizeof *e->head);
+    const int64_t n = e->row_count * e->seeds * e->sweep;
+    e->head = vj_calloc(n + 1, sizeof *e->head);
     if (!e->head) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld probes", (long long)n);
-    for (int t = 0; t < e->tasks.count; t++)
-        for (int p = 0; p < c->probe.pooling.count; p++)
-            for (int share = 0; share < shares; share++)
-                for (int i = 0; i < encoders; i++)
-                    for (int seed = 0; seed < seeds; seed++)
-                        for (int k = 0; k < e->sweep; k++)
-                            VJ_TRY(make_head(e, i, p, (t * shares + share) * seeds + seed, k));
+    for (int64_t r = 0; r < e->row_count; r++)
+        for (int seed = 0; seed < e->seeds; seed++)
+            for (int k = 0; k < e->sweep; k++) VJ_TRY(make_head(e, &e->row[r], first_split(e, &e->row[r]) + seed, k));
     return divide(e);
 }
 
 vj_status vj_eval_plan(vj_evaluation *e)
 {
     const vj_config *c = e->config;
-    const int rates = c->evaluate.sweep_lr_count, decays = c->evaluate.sweep_wd_count;
     e->seeds = (int)c->probe.seeds;
-    e->sweep = (rates > 0 ? rates : 1) * (decays > 0 ? decays : 1);
+    e->sweep = rates_of(c) * decays_of(c) + (c->evaluate.sweep_more ? 1 : 0);
     e->tokens = e->train.set.segments * (c->data.frames / c->model.tubelet) * (c->data.crop / c->model.patch) *
                 (c->data.crop / c->model.patch);
     e->sample_floats = e->tokens * c->model.width;
@@ -290,6 +339,7 @@ vj_status vj_eval_plan(vj_evaluation *e)
     VJ_TRY(list_tasks(e));
     e->validation.wanted = e->validation.set.count;
     if (e->request->probes) return vj_eval_plan_probes(e);
+    VJ_TRY(vj_eval_list_rows(e));
     VJ_TRY(make_splits(e));
     VJ_TRY(count_wanted(e));
     e->copies = vj_config_copies(c, &e->centre);
@@ -313,8 +363,10 @@ void vj_eval_plan_release(vj_evaluation *e)
     }
     for (int64_t i = 0; i < e->measured_count; i++) vj_probe_file_release(&e->measured[i]);
     free(e->measured);
+    free(e->row);
     free(e->split);
     free(e->head);
+    e->row = NULL;
     e->split = NULL;
     e->head = NULL;
     e->split_count = 0;

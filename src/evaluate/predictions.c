@@ -1,4 +1,4 @@
-/* What chosen heads say of each validation sample, into predictions.h5. */
+/* Writes predictions.h5: the predictions of the chosen heads for each validation sample. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +58,7 @@ vj_head_facts vj_eval_head_facts(const vj_evaluation *e, const vj_eval_head *h)
     return f;
 }
 
-/* Chosen heads [n] and their numbers. */
+/* List the chosen heads: their facts, digests and indices. Return their number. */
 static int64_t list_chosen(const vj_evaluation *e, const vj_eval_score *scores, const int64_t *labelled,
                            vj_head_facts *facts, uint64_t *digest, int64_t *number)
 {
@@ -91,8 +91,8 @@ static vj_status write_file(vj_evaluation *e, const vj_head_facts *facts, const 
 {
     vj_predictions_writer *writer;
     vj_task_classes tasks[VJ_MAX_LABELS];
-    char path[VJ_PATH + 32];
-    snprintf(path, sizeof path, "%s/predictions.h5", e->request->dir);
+    char path[VJ_FILE_PATH];
+    vj_campaign_predictions_path(path, e->request->dir, e->request->part);
     for (int t = 0; t < e->tasks.count; t++)
         tasks[t] = (vj_task_classes){e->tasks.item[t], vj_clips_classes_of(e->train.clips, e->train.label[t])};
     char *config = vj_config_text(e->config);

@@ -1,4 +1,4 @@
-/* Heads as probe files: all of a campaign written, and files that are measured without training. */
+/* Probe files: writes all heads of a campaign, and reads files as heads that are measured without training. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 vj_status vj_eval_keep_probes(vj_evaluation *e, const vj_eval_score *scores)
 {
     char name[VJ_HEAD_NAME], dir[VJ_PATH + 16];
-    snprintf(dir, sizeof dir, "%s/probes", e->request->dir);
+    snprintf(dir, sizeof dir, "%.*s/probes", VJ_PATH - 1, e->request->dir);
     if (mkdir(dir, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "make the folder %s", dir);
     for (int64_t i = 0; i < e->head_count; i++) {
         const vj_eval_head *h = &e->head[i];
@@ -42,7 +42,7 @@ static int is_probe(const struct dirent *entry)
     return length > 3 && strcmp(entry->d_name + length - 3, ".h5") == 0;
 }
 
-/* The last probe is called like its file, as one that was kept is; heads need names of their own. */
+/* Name the last probe like its file, as --keep-probes names files. Names must be unique. */
 static vj_status name_by_file(vj_evaluation *e)
 {
     vj_probe_file *last = &e->measured[e->measured_count - 1];
@@ -69,7 +69,7 @@ static vj_status add_file(vj_evaluation *e, const char *folder, const char *name
     return name_by_file(e);
 }
 
-/* A file, or all of a folder in the order of their names. */
+/* Add a file, or all files of a folder in the order of their names. */
 static vj_status add_path(vj_evaluation *e, const char *path)
 {
     struct stat info;
@@ -124,7 +124,7 @@ static vj_status check_probe(vj_evaluation *e, const vj_probe_file *file, int ta
 
 static int find_encoder(const vj_evaluation *e, const char *name)
 {
-    for (int i = 0; i < e->request->encoder_count; i++)
+    for (int i = 0; i < e->encoder_count; i++)
         if (strcmp(e->encoder_name[i], name) == 0) return i;
     return -1;
 }
@@ -163,7 +163,7 @@ static vj_status make_head(vj_evaluation *e, int64_t i)
     return VJ_OK;
 }
 
-/* Of the same row of the table, as far as it shows. */
+/* Return whether two heads have the same entries in the columns of the table. */
 static bool look_alike(const vj_eval_head *a, const vj_eval_head *b, const vj_evaluation *e)
 {
     return a->encoder == b->encoder && a->task == b->task && a->shape.pooling == b->shape.pooling &&
@@ -176,7 +176,8 @@ static bool differ_in_seed(const vj_eval_head *a, const vj_eval_head *b, const v
     return look_alike(a, b, e) && strcmp(a->measured->facts.description, b->measured->facts.description) == 0;
 }
 
-/* Files that differ in the seed alone make one row of the table, if there are as many of each kind, side by side. */
+/* Files that differ only in the seed make one row of the table, if such files are neighbours and each row has the same
+ * number of them. */
 static vj_status group_seeds(vj_evaluation *e)
 {
     int seeds = 1;

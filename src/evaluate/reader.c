@@ -1,6 +1,6 @@
 /*
- * Reads stored features of a rank's samples ahead of their use: a thread of its own fills two buffers in turn, each
- * with what one encoder makes of one batch. Rows are verified as they are read (features.h).
+ * Reads the stored features of a rank's samples ahead of their use. A thread fills two buffers in turn, each with the
+ * features that one encoder made of one batch. Rows are verified as they are read (features.h).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -13,27 +13,27 @@
 #include "parallel/parallel.h"
 
 struct vj_eval_reader {
-    /* Of the copy whose files are open. */
+    /* The copy whose files are open. */
     int64_t copy;
     vj_eval_copy list;
     int encoders, segments;
-    int64_t sample_floats;                         /* as stored */
+    int64_t sample_floats;                         /* floats of a sample as stored */
     vj_features *file[VJ_MAX_LIST][VJ_EVAL_FILES]; /* [encoders, list.files] */
-    /* Of the epoch: places in list.sample of the samples to read. */
+    /* The samples to read in this epoch, as indices in list.sample. */
     int64_t *place, n, at_once;
     float *buffer[2]; /* [at_once, sample_floats] */
     pthread_t thread;
     bool running;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t room, ready;
-    int64_t made, taken, wanted; /* buffers filled, emptied, and to fill in all */
+    int64_t made, taken, wanted; /* number of buffers filled so far, emptied so far, and to fill in total */
     bool quit;
-    vj_status status; /* of the first row that cannot be read */
+    vj_status status; /* error of the first row that cannot be read */
 };
 
 /* ------------------------------------------------------------------------------------------------ the thread */
 
-/* Buffer number `number`: encoder number mod encoders, batch number div encoders. */
+/* Fill the buffer with the number `number`. It holds batch number / encoders of encoder number % encoders. */
 static vj_status fill(vj_eval_reader *r, int64_t number)
 {
     const int encoder = (int)(number % r->encoders);
@@ -66,7 +66,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Signals are for the program's own thread. */
+/* Start the thread with all signals blocked, so that they go to the main thread. */
 static vj_status start_thread(vj_eval_reader *r)
 {
     sigset_t all, before;
@@ -103,7 +103,7 @@ static void close_files(vj_eval_reader *r)
     r->copy = -1;
 }
 
-/* What was damaged when the file was written: its checksum is 0. */
+/* Mark the clips that were damaged when the file was written; their checksums in it are 0. */
 static void mark_damaged(vj_evaluation *e, const vj_features *file)
 {
     const uint64_t *sum = vj_features_clip_sums(file);

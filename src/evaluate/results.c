@@ -1,4 +1,4 @@
-/* The result table of an evaluation, a line for each head, and the splits as files. */
+/* Writes the result table of an evaluation, heads.csv with one line for each head, and the splits. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,12 +12,13 @@
 #include "evaluate/parts.h"
 #include "probe/attention_file.h"
 #include "probe/paper.h"
+#include "probe/part.h"
 #include "probe/splits.h"
 
 /* ------------------------------------------------------------------------------------------------ table */
 
-/* The chosen heads of all seeds, which lie side by side from `first` on. Returns the mean over seeds of the best of
- * each sweep by the validation samples. */
+/* Summarise the chosen heads of all seeds of a row. Its heads are neighbours from `first` on. Returns the mean over
+ * seeds of the top-1 that would be the best of each sweep on the validation samples. */
 static double summarise(vj_probe_row *row, const vj_evaluation *e, const vj_eval_score *scores, int64_t first)
 {
     vj_probe_seed seed[VJ_MAX_SEEDS];
@@ -30,8 +31,12 @@ static double summarise(vj_probe_row *row, const vj_evaluation *e, const vj_eval
             highest = fmax(highest, of[k].top1);
         }
         best += highest / (double)e->seeds;
-        seed[s] = (vj_probe_seed){chosen->top1, chosen->top5, chosen->mean_class, chosen->digest,
-                                  e->split[e->head[first + s * e->sweep].split].digest};
+        seed[s] = (vj_probe_seed){.top1 = chosen->top1,
+                                  .top5 = chosen->top5,
+                                  .mean_class = chosen->mean_class,
+                                  .as_published = chosen->as_published,
+                                  .probe_digest = chosen->digest,
+                                  .split_digest = e->split[e->head[first + s * e->sweep].split].digest};
     }
     vj_probe_row_summarise(row, seed, e->seeds);
     return best;
@@ -49,6 +54,7 @@ static double make_row(vj_probe_row *row, const vj_evaluation *e, const vj_eval_
     vj_probe_row_views(row, e->config->data.frames, e->validation.set.segments, e->validation.views.views);
     if (e->config->evaluate.average == VJ_AVERAGE_LOGITS) strcat(row->views, " logits");
     vj_eval_count_tested(e, head->task, &row->validation_clips, &row->failed);
+    row->training_failed = vj_eval_damaged_in_split(e, &e->split[head->split]);
     return summarise(row, e, scores, first);
 }
 
@@ -119,7 +125,7 @@ static vj_status write_heads(const vj_evaluation *e, const vj_eval_score *scores
 {
     char path[VJ_PATH + 32];
     vj_file file;
-    snprintf(path, sizeof path, "%s/heads.csv", e->request->dir);
+    snprintf(path, sizeof path, "%s/heads.csv", e->dir);
     VJ_TRY(vj_file_begin_text(&file, path));
     fprintf(file.stream, HEADS_BEGIN "training_samples,updates,top1_percent,top5_percent,mean_class_percent,"
                                      "validation_samples,validation_failed,held_out_top1_percent,chosen\n");
@@ -139,7 +145,7 @@ static vj_status write_splits(const vj_evaluation *e)
     vj_split_samples samples = {
         .labels = labels, .count = n, .fingerprint = vj_clips_fingerprint(e->train.clips), .name = e->train.paths};
     vj_status status = labels ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld labels", (long long)n);
-    snprintf(dir, sizeof dir, "%s/splits", e->request->dir);
+    snprintf(dir, sizeof dir, "%.*s/splits", VJ_PATH - 1, e->request->dir);
     if (status == VJ_OK && mkdir(dir, 0777) != 0 && errno != EEXIST)
         status = vj_raise(VJ_ERR_IO, "make the folder %s", dir);
     for (int i = 0; status == VJ_OK && i < e->split_count; i++) {
@@ -157,9 +163,26 @@ static vj_status write_splits(const vj_evaluation *e)
 
 static vj_status read_differences(vj_evaluation *e, vj_differences *differences)
 {
-    char path[VJ_PATH + 32];
-    snprintf(path, sizeof path, "%s/predictions.h5", e->request->dir);
+    char path[VJ_FILE_PATH];
+    vj_campaign_predictions_path(path, e->request->dir, e->request->part);
     return vj_differences_read(differences, path, &e->notes);
+}
+
+/* Write the rows of a part for vj_evaluate_merge(). This file is written last. */
+static vj_status write_part(vj_evaluation *e, const vj_probe_row *rows, int64_t count, const vj_notes *notes)
+{
+    vj_campaign_part *part = e->request->part;
+    part->total = e->row_total;
+    part->number = vj_calloc(count + 1, sizeof *part->number);
+    part->campaign = vj_eval_describe_campaign(e);
+    if (!part->number || !part->campaign) return vj_raise(VJ_ERR_MEMORY, "no memory for a part of the table");
+    for (int64_t r = 0; r < count; r++) part->number[r] = e->row[r].number;
+    return vj_part_write(e->request->dir, part, rows, count, notes);
+}
+
+vj_status vj_eval_report_nothing(vj_evaluation *e)
+{
+    return write_part(e, NULL, 0, &e->notes);
 }
 
 vj_status vj_eval_report(vj_evaluation *e, const vj_eval_score *scores)
@@ -169,21 +192,25 @@ vj_status vj_eval_report(vj_evaluation *e, const vj_eval_score *scores)
     int64_t count;
     if (!rows) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)e->head_count);
     vj_status status = make_table(e, scores, rows, &count);
+    vj_notes notes = e->notes; /* without notes on differences, which merging computes again */
     if (status == VJ_OK) status = read_differences(e, &differences);
     const vj_report report = {rows, count, &differences, &e->notes};
-    if (status == VJ_OK) status = vj_report_write(e->request->dir, &report);
+    if (status == VJ_OK) status = vj_report_write(e->dir, &report);
     if (status == VJ_OK) status = write_heads(e, scores);
     if (status == VJ_OK && !e->request->probes) status = write_splits(e);
     if (status == VJ_OK) {
         fputc('\n', stdout);
         vj_report_print(stdout, &report);
     }
+    notes.text = e->notes.text;
+    if (status == VJ_OK && e->request->part) status = write_part(e, rows, count, &notes);
     vj_differences_release(&differences);
     free(rows);
     return status;
 }
 
-/* A clip store and a pretraining's folder are no place for results: the file `complete` would say that the run is. */
+/* Refuse to write results into a clip store or the folder of a pretraining, because the file `complete` would then say
+ * that the pretraining is complete. */
 static vj_status check_owner(const char *dir)
 {
     static const char *const marks[][2] = {{"index.h5", "is a clip store"}, {"metrics.csv", "is of a pretraining"}};
@@ -197,19 +224,29 @@ static vj_status check_owner(const char *dir)
     return VJ_OK;
 }
 
+/* Check now that published results can be read, not only at the end. */
+static vj_status check_paper(const vj_config *config)
+{
+    vj_paper paper;
+    if (!config->probe.paper[0]) return VJ_OK;
+    const vj_status status = vj_paper_read(&paper, config->probe.paper, config->probe.paper_table);
+    vj_paper_release(&paper);
+    return status;
+}
+
 vj_status vj_eval_report_check(const vj_evaluation *e)
 {
-    char path[VJ_PATH + 32];
+    char path[VJ_FILE_PATH];
+    VJ_TRY(check_paper(e->config));
     VJ_TRY(check_owner(e->request->dir));
     VJ_TRY(vj_report_check("--out", e->request->dir));
-    snprintf(path, sizeof path, "%s/" VJ_EVALUATION_FILE, e->request->dir);
+    snprintf(path, sizeof path, "%s/" VJ_EVALUATION_FILE, e->dir);
     if (e->request->probes && access(path, F_OK) == 0)
-        return vj_raise(VJ_ERR_USAGE, "%s holds the results of a campaign: give another --out to --probe",
-                        e->request->dir);
-    snprintf(path, sizeof path, "%s/heads.csv", e->request->dir);
+        return vj_raise(VJ_ERR_USAGE, "%s holds the results of a campaign: give another --out to --probe", e->dir);
+    snprintf(path, sizeof path, "%s/heads.csv", e->dir);
     VJ_TRY(vj_output_check_text(path, HEADS_BEGIN));
-    snprintf(path, sizeof path, "%s/" VJ_ATTENTION_FILE, e->request->dir);
+    snprintf(path, sizeof path, "%s/" VJ_ATTENTION_FILE, e->dir);
     VJ_TRY(vj_attention_may_replace(path));
-    snprintf(path, sizeof path, "%s/predictions.h5", e->request->dir);
+    vj_campaign_predictions_path(path, e->request->dir, e->request->part);
     return access(path, F_OK) == 0 ? vj_predictions_may_replace(path) : VJ_OK;
 }

@@ -1,7 +1,7 @@
 /*
- * One round: all ranks encode consecutive samples of the stream, and the heads learn from them in waves. In a wave each
- * head takes the samples of its present batch that lie in the round; a head whose batch is then whole is updated, and
- * takes the samples of its next batch in the next wave.
+ * One round of training: all ranks encode consecutive samples of the stream, and the heads learn from them in waves. In
+ * a wave each head learns from the samples of its current batch that are in this round. If its batch is then complete,
+ * the head is updated, and continues with its next batch in the next wave.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -10,18 +10,18 @@
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
 
-/* What a split takes of this round. */
+/* The samples of this round that belong to a split. */
 typedef struct {
-    int32_t *at; /* [taken] places of its samples in the round */
+    int32_t *at; /* [taken] indices of its samples in the round */
     int64_t taken, next;
-    int64_t done, filled, update; /* as in vj_eval_split; filled: samples of the present batch that have come */
-    int64_t wave, batch;          /* samples that it takes in this wave, and of the batch they belong to */
-    int64_t next_row, row; /* place in the batch of its next sample in this wave; of the sample at hand, -1: not its */
+    int64_t done, filled, update; /* as in vj_eval_split; filled: samples of the current batch already passed */
+    int64_t wave, batch;          /* number of its samples in this wave, and in the batch that they belong to */
+    int64_t next_row, row;        /* index in the batch of its next sample; of the current sample (-1: not in it) */
 } part;
 
 typedef struct {
     vj_evaluation *e;
-    int64_t count;         /* samples */
+    int64_t count;         /* samples of the round */
     const int64_t *sample; /* [count] borrowed */
     part *part;            /* [splits] */
     vj_entry *entry;       /* [count * heads of an encoder] */
@@ -31,7 +31,7 @@ typedef struct {
     double *loss;
     float *host;         /* [count, row floats] */
     float *rows, *drows; /* device, the same */
-    int64_t *head;       /* [heads] of which keys are sent */
+    int64_t *head;       /* [heads] the heads whose keys are sent */
 } work;
 
 /* ------------------------------------------------------------------------------------------------ memory */
@@ -89,7 +89,7 @@ static void list_samples(work *w)
     }
 }
 
-/* Each encoder's heads begin where the round begins. */
+/* Go back to the beginning of the round, where the heads of each encoder start. */
 static void rewind_parts(work *w)
 {
     for (int s = 0; s < w->e->split_count; s++) {
@@ -115,7 +115,8 @@ static bool next_wave(work *w)
     return any;
 }
 
-/* Which splits take sample i of the round in this wave, and its place in their batch. */
+/* Set part->row for each split: the index in its batch of sample i of the round, or -1 if it does not use this sample
+ * in this wave. */
 static void find_rows(work *w, int64_t i)
 {
     for (int s = 0; s < w->e->split_count; s++) {
@@ -127,7 +128,7 @@ static void find_rows(work *w, int64_t i)
     }
 }
 
-/* In the order that vj_exchange_rows() wants: samples, so ranks, then heads. */
+/* List the entries in the order that vj_exchange_rows() needs: by sample, and thereby by rank, then by head. */
 static void list_entries(work *w, int encoder)
 {
     const vj_evaluation *e = w->e;
@@ -161,7 +162,7 @@ static vj_status check_loss(const work *w, const vj_eval_head *h, int64_t n)
     return VJ_OK;
 }
 
-/* The rows of one head, in their order, and back what their gradients are. */
+/* Give the rows of one head to it in order, and put their gradients into the exchange. */
 static vj_status learn_rows(work *w, int64_t number)
 {
     vj_evaluation *e = w->e;
@@ -190,7 +191,7 @@ static vj_status learn_rows(work *w, int64_t number)
     return VJ_OK;
 }
 
-/* The samples of this rank that a head with blocks on the tokens takes in this wave, one by one. */
+/* Let a head with on_tokens learn from this rank's samples of the wave, one by one. */
 static vj_status learn_tokens(work *w, vj_eval_head *h)
 {
     vj_evaluation *e = w->e;
@@ -221,7 +222,7 @@ static vj_status learn(work *w, int encoder)
     return VJ_OK;
 }
 
-/* Keep the gradients of keys, each at its sample's place in the batch. */
+/* Store the gradients of keys in h->dkeys, each at the index of its sample in the batch. */
 static void keep_dkeys(work *w)
 {
     vj_evaluation *e = w->e;
@@ -234,7 +235,7 @@ static void keep_dkeys(work *w)
     }
 }
 
-/* On the owner; with blocks on the tokens on all ranks. */
+/* Update one head: on its owner, with on_tokens on all ranks. */
 static vj_status update_head(const work *w, vj_eval_head *h)
 {
     const vj_config *c = w->e->config;
@@ -247,7 +248,7 @@ static vj_status update_head(const work *w, vj_eval_head *h)
                         : vj_head_update(h->head, h->dkeys, p->batch, &step);
 }
 
-/* Update the heads whose batch is whole; tell all ranks their new keys. */
+/* Update the heads whose batch is complete, and send their new keys to all ranks. */
 static vj_status update(work *w, int encoder)
 {
     vj_evaluation *e = w->e;
@@ -257,7 +258,7 @@ static vj_status update(work *w, int encoder)
         vj_eval_head *h = &e->head[i];
         const part *p = &w->part[h->split];
         if (h->encoder != encoder || p->wave == 0 || p->filled + p->wave < p->batch) continue;
-        /* What is collective, all ranks do, whatever has failed on one. */
+        /* With on_tokens the update is collective, so all ranks take part even if one has failed. */
         if (vj_eval_has_weights(e, h) && (status == VJ_OK || h->on_tokens)) {
             const vj_status of_head = update_head(w, h);
             if (status == VJ_OK) status = of_head;

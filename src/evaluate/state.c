@@ -1,6 +1,7 @@
 /*
- * evaluation.h5: weights and moments of all heads as of their last updates (docs/formats.md). What a batch has gathered
- * since then is not kept: after a restart its samples are encoded again, with the same weights, so with the same bits.
+ * Writes and reads the checkpoint evaluation.h5: weights and moments of all heads after their last updates
+ * (docs/formats.md). The gradients of an incomplete batch are not written. After a restart its samples are encoded
+ * again with the same weights, which gives the same bits.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +17,13 @@ enum { VERSION = 1 };
 
 static void path_of(const vj_evaluation *e, char path[VJ_PATH + 32], const char *name)
 {
-    snprintf(path, VJ_PATH + 32, "%s/%s", e->request->dir, name);
+    snprintf(path, VJ_PATH + 32, "%s/%s", e->dir, name);
 }
 
 /* ------------------------------------------------------------------------------------------------ what it is of */
 
 static const char *const sections[] = {"data", "model", "probe", "evaluate"};
-/* Settings of these sections that change no result, or of which the samples are described otherwise. */
+/* Settings of these sections that change no result, or whose effect is described by digests of samples. */
 static const char *const other[] = {"data.train",
                                     "data.validation",
                                     "data.threads",
@@ -37,6 +38,7 @@ static const char *const other[] = {"data.train",
                                     "evaluate.batch",
                                     "evaluate.measure_every",
                                     "evaluate.sweep_flops",
+                                    "probe.as_published",
                                     "probe.paper",
                                     "probe.paper_table",
                                     "probe.split_files"};
@@ -49,6 +51,12 @@ static void describe_setting(void *out, const char *key, const char *value, cons
     fprintf(out, "%s: %s\n", key, value);
 }
 
+static void describe_settings(FILE *out, const vj_config *config)
+{
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        vj_config_each(config, sections[i], describe_setting, out);
+}
+
 char *vj_eval_describe(const vj_evaluation *e)
 {
     char *text = NULL;
@@ -56,14 +64,19 @@ char *vj_eval_describe(const vj_evaluation *e)
     FILE *out = open_memstream(&text, &bytes);
     vj_kernels kernels;
     if (!out) return NULL;
+    if (e->began_as) {
+        fputs(e->began_as, out);
+        if (fclose(out) == 0) return text;
+        free(text);
+        return NULL;
+    }
     vj_backend_kernels(e->frozen.be, &kernels);
     fprintf(out, "run.seed: %lld\n", (long long)e->config->run.seed);
-    /* In groups the encoder's sums are made in another order. */
+    /* A tensor group sums in another order, which gives other bits. */
     fprintf(out, "parallel.tensor: %d%s\n", e->layout.tensor_size,
             e->tensor && e->tensor->sequence ? " by tokens" : "");
-    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
-        vj_config_each(e->config, sections[i], describe_setting, out);
-    for (int i = 0; i < e->request->encoder_count; i++)
+    describe_settings(out, e->config);
+    for (int i = 0; i < e->encoder_count; i++)
         fprintf(out, "encoder %s: %016llx\n", e->encoder_name[i], (unsigned long long)e->encoder_digest[i]);
     for (int i = 0; i < e->split_count; i++)
         fprintf(out, "split %d: %016llx\n", i + 1, (unsigned long long)e->split[i].digest);
@@ -71,6 +84,22 @@ char *vj_eval_describe(const vj_evaluation *e)
     fprintf(out, "validation clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->validation.clips));
     if (e->copies > 0) fprintf(out, "embed.dtype: %s\n", e->config->embed.dtype);
     fprintf(out, "kernels: %s %s %s\n", kernels.isa, kernels.library, e->config->train.precision);
+    if (fclose(out) == 0) return text;
+    free(text);
+    return NULL;
+}
+
+char *vj_eval_describe_campaign(const vj_evaluation *e)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out) return NULL;
+    fprintf(out, "run.seed: %lld\n", (long long)e->config->run.seed);
+    describe_settings(out, e->config);
+    for (int i = 0; i < e->request->encoder_count; i++) fprintf(out, "encoder %s\n", e->request->encoders[i]);
+    fprintf(out, "training clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->train.clips));
+    fprintf(out, "validation clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->validation.clips));
     if (fclose(out) == 0) return text;
     free(text);
     return NULL;
@@ -85,26 +114,80 @@ vj_status vj_eval_digest(const vj_evaluation *e, uint64_t *digest)
     return VJ_OK;
 }
 
-/* The first line in which two descriptions differ. */
-static vj_status compare(const char *path, const char *old, const char *now)
+/* Return the length of a line; key_length(): of its key, up to and including ": ". */
+static size_t line_length(const char *line)
 {
-    while (*old && *now) {
-        const size_t a = strcspn(old, "\n"), b = strcspn(now, "\n");
-        if (a != b || strncmp(old, now, a) != 0)
-            return vj_raise(VJ_ERR_USAGE,
-                            "%s is of another evaluation: it has \"%.*s\", this one \"%.*s\"; give another --out, or "
-                            "the same settings, encoders and clips",
-                            path, (int)a, old, (int)b, now);
-        old += a + (old[a] != '\0');
-        now += b + (now[b] != '\0');
+    return strcspn(line, "\n");
+}
+
+static size_t key_length(const char *line)
+{
+    const size_t length = line_length(line);
+    const char *end = memmem(line, length, ": ", 2);
+    return end ? (size_t)(end + 2 - line) : length;
+}
+
+static const char *next_line(const char *line)
+{
+    line += line_length(line);
+    return line + (*line != '\0');
+}
+
+/* Return the first line of a description that begins with the first `length` characters of `line`; with `whole`, one
+ * that is not longer. NULL: there is none. */
+static const char *find_line(const char *text, const char *line, size_t length, bool whole)
+{
+    for (; *text; text = next_line(text))
+        if (strncmp(text, line, length) == 0 && (!whole || line_length(text) == length)) return text;
+    return NULL;
+}
+
+/*
+ * Check that the description `old` of a checkpoint is of the evaluation described by `now`. A setting that is missing
+ * in `old` did not exist in the version that wrote the checkpoint. It counts as having its default, which has the
+ * effect of that version.
+ */
+static vj_status compare(const char *path, const char *old, const char *now, const char *defaults)
+{
+    static const char what[] = "give another --out, or the same settings, encoders and clips";
+    for (const char *line = now; *line; line = next_line(line)) {
+        const size_t length = line_length(line);
+        if (find_line(old, line, length, true)) continue;
+        const char *before = find_line(old, line, key_length(line), false);
+        if (before)
+            return vj_raise(VJ_ERR_USAGE, "%s is of another evaluation: it has \"%.*s\", this one \"%.*s\"; %s", path,
+                            (int)line_length(before), before, (int)length, line, what);
+        if (!find_line(defaults, line, length, true))
+            return vj_raise(VJ_ERR_USAGE, "%s is of another evaluation, without \"%.*s\"; %s", path, (int)length, line,
+                            what);
     }
-    if (!*old && !*now) return VJ_OK;
-    return vj_raise(VJ_ERR_USAGE, "%s is of another evaluation, with more or fewer settings; give another --out", path);
+    for (const char *line = old; *line; line = next_line(line))
+        if (!find_line(now, line, key_length(line), false))
+            return vj_raise(VJ_ERR_USAGE, "%s is of another evaluation: it has \"%.*s\"; %s", path,
+                            (int)line_length(line), line, what);
+    return VJ_OK;
+}
+
+/* Return the default settings in the form of vj_eval_describe(). Free with free(). */
+static char *describe_defaults(void)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    vj_config *defaults = vj_calloc(1, sizeof *defaults);
+    FILE *out = defaults ? open_memstream(&text, &bytes) : NULL;
+    if (out) {
+        vj_config_defaults(defaults);
+        describe_settings(out, defaults);
+    }
+    free(defaults);
+    if (out && fclose(out) == 0) return text;
+    free(text);
+    return NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-/* Where the data of a file lie. */
+/* A file that is being written, and the byte offsets of its data. */
 typedef struct {
     vj_h5_writer out;
     int64_t *state; /* [heads] */
@@ -155,13 +238,13 @@ static vj_status write_data(const vj_evaluation *e, file *f)
     return vj_h5_flush(&f->out);
 }
 
-/* Keep the file before under another name; at no time is there none. */
+/* Keep the previous checkpoint under another name as well, so that at no time there is none. */
 static void keep_previous(const char *path, const vj_evaluation *e)
 {
     char before[VJ_PATH + 32];
     path_of(e, before, VJ_EVALUATION_BEFORE);
     if (access(path, F_OK) != 0) return;
-    (void)unlink(before); /* may not be there */
+    (void)unlink(before); /* it may not exist */
     if (link(path, before) != 0) vj_warn("the checkpoint before cannot be kept as %s", before);
 }
 
@@ -242,7 +325,7 @@ static vj_status read_head(vj_evaluation *e, hid_t in, const char *path, int64_t
     return status;
 }
 
-/* Each split's place follows from its updates and the epoch. */
+/* Set the progress of each split, which follows from its number of updates and the epoch. */
 static vj_status take_places(vj_evaluation *e, const char *path, const int64_t *update)
 {
     for (int i = 0; i < e->split_count; i++) {
@@ -258,15 +341,21 @@ static vj_status take_places(vj_evaluation *e, const char *path, const int64_t *
     return VJ_OK;
 }
 
-static vj_status check(const vj_evaluation *e, hid_t in, const char *path)
+/* Check the description of a checkpoint, and keep it as e->began_as. From here on vj_eval_describe() returns it, even
+ * if this version would list more settings, because other files in the folder have the same description. */
+static vj_status check(vj_evaluation *e, hid_t in, const char *path)
 {
-    char *old, *now = vj_eval_describe(e);
-    vj_status status = now ? vj_h5_get_text(in, path, "evaluation", &old) : vj_raise(VJ_ERR_MEMORY, "no memory");
+    char *old = NULL, *now = vj_eval_describe(e), *defaults = describe_defaults();
+    vj_status status = now && defaults ? vj_h5_get_text(in, path, "evaluation", &old)
+                                       : vj_raise(VJ_ERR_MEMORY, "no memory for a description");
+    if (status == VJ_OK && e->rank == 0) status = compare(path, old, now, defaults); /* says what differs, once */
     if (status == VJ_OK) {
-        status = compare(path, old, now);
+        free(e->began_as);
+        e->began_as = old;
+    } else
         free(old);
-    }
     free(now);
+    free(defaults);
     return status;
 }
 
@@ -290,7 +379,7 @@ static vj_status restore(vj_evaluation *e, const char *path)
     vj_status status = update && sum ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
     if (status == VJ_OK) status = vj_h5_open(&in, path, FORMAT, VERSION);
     const bool open = status == VJ_OK;
-    if (open && e->rank == 0) status = check(e, in, path); /* which says what differs, once */
+    if (open) status = check(e, in, path);
     status = vj_agree(e->comm, status);
     if (status == VJ_OK) status = read_all(e, in, path, update, sum);
     if (open) H5Fclose(in); /* only read */
@@ -299,7 +388,7 @@ static vj_status restore(vj_evaluation *e, const char *path)
     return status;
 }
 
-/* Is a checkpoint NAME in the folder? On rank 0, told to all. */
+/* Return whether a checkpoint `name` exists in the folder. Rank 0 looks and tells all ranks. Collective. */
 static bool is_there(const vj_evaluation *e, const char *name, char path[VJ_PATH + 32])
 {
     int there = 0;
@@ -309,7 +398,7 @@ static bool is_there(const vj_evaluation *e, const char *name, char path[VJ_PATH
     return there;
 }
 
-/* Put a damaged checkpoint aside, so that the next one written does not take the place of the good one. On rank 0. */
+/* Rename a damaged checkpoint, so that writing the next one does not replace the good one before it. On rank 0. */
 static vj_status put_aside(const vj_evaluation *e)
 {
     char path[VJ_PATH + 32], aside[VJ_PATH + 32];
@@ -333,6 +422,10 @@ vj_status vj_eval_restore(vj_evaluation *e, bool *found)
         if (has_newest) status = vj_agree(e->comm, restore(e, newest));
         const bool damaged = status == VJ_ERR_FORMAT;
         if (has_before && (damaged || !has_newest)) status = vj_agree(e->comm, restore(e, before));
+        if (status == VJ_ERR_FORMAT && e->rank == 0)
+            vj_warn("no checkpoint of %s can be read: to begin anew remove " VJ_EVALUATION_FILE
+                    " and " VJ_EVALUATION_BEFORE " there",
+                    e->dir);
         if (status == VJ_OK && damaged) status = vj_agree(e->comm, e->rank == 0 ? put_aside(e) : VJ_OK);
     }
     H5E_END_TRY

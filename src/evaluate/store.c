@@ -1,8 +1,8 @@
 /*
- * Features of training samples that are encoded once and then read in every epoch (probe.features stored, stored:K), in
- * files as vjepa-embed writes them (docs/formats.md). Copy c of K has the training views of epoch c, so that with as
- * many copies as epochs a campaign has the bits of an online one. A file is whole or absent: what was killed is made
- * again from the last file on.
+ * Writes features of training samples that are encoded once and then read in every epoch (probe.features stored,
+ * stored:K), in files like those of vjepa-embed (docs/formats.md). Copy c of K has the training views of epoch c, so
+ * with as many copies as epochs a campaign has the same bits as an online one. A file exists only when it is whole, so
+ * a job that was killed loses at most the files that it was writing.
  */
 #include <errno.h>
 #include <math.h>
@@ -18,12 +18,14 @@
 #include "parallel/tree.h"
 #include "train/spectrum.h"
 
-/* Samples in a file, unless that makes more than VJ_EVAL_FILES: what is lost when a job ends, and encoded again. */
+/* Samples in a file, or more if there would be more than VJ_EVAL_FILES files. When a job is killed, at most so many
+ * samples must be encoded again. */
 enum { FILE_SAMPLES = 4096 };
 
 /* ------------------------------------------------------------------------------------------------ copies and files */
 
-/* Copy c is read first in epoch c; the splits that still learn then are those that learn in any later epoch of it. */
+/* Return whether a copy must contain a sample. Copy c is first read in epoch c, and a split that learns in a later
+ * epoch that reads it also learns in epoch c. */
 static bool is_needed(const vj_evaluation *e, int64_t sample, int64_t copy)
 {
     for (int s = 0; s < e->split_count; s++)
@@ -62,7 +64,7 @@ void vj_eval_copy_path(char path[VJ_EVAL_STORE_PATH], const vj_evaluation *e, in
     snprintf(name, sizeof name, "%s", e->encoder_name[i]);
     for (char *c = name; *c; c++)
         if (*c == '/') *c = '|';
-    snprintf(path, VJ_EVAL_STORE_PATH, "%s/features/%s-%lld-%d.h5", e->request->dir, name, (long long)copy, file);
+    snprintf(path, VJ_EVAL_STORE_PATH, "%s/features/%s-%lld-%d.h5", e->dir, name, (long long)copy, file);
 }
 
 int64_t vj_eval_store_tokens(const vj_evaluation *e)
@@ -70,13 +72,13 @@ int64_t vj_eval_store_tokens(const vj_evaluation *e)
     return e->means ? 1 : e->tokens / e->train.set.segments;
 }
 
-/* Of one sample. */
+/* Return the number of floats stored for one sample. */
 static int64_t stored_floats(const vj_evaluation *e)
 {
     return e->train.set.segments * vj_eval_store_tokens(e) * e->config->model.width;
 }
 
-/* Of one sample: its features, labels and numbers. */
+/* Return the bytes of one sample on disk: its features, labels and indices. */
 static double sample_bytes(const vj_evaluation *e)
 {
     const int64_t type = vj_features_type_bytes(vj_features_type_of(e->config->embed.dtype));
@@ -88,7 +90,7 @@ double vj_eval_store_bytes(const vj_evaluation *e)
 {
     double samples = 0.0;
     for (int64_t copy = 0; copy < e->copies; copy++) samples += (double)count_samples(e, copy);
-    return samples * sample_bytes(e) * e->request->encoder_count;
+    return samples * sample_bytes(e) * e->encoder_count;
 }
 
 int vj_eval_store_sums(const vj_evaluation *e)
@@ -99,23 +101,23 @@ int vj_eval_store_sums(const vj_evaluation *e)
 
 /* ------------------------------------------------------------------------------------------------ one file of each */
 
-/* A file of each encoder that lacks it, while they are written. */
+/* One file of each encoder that does not have it yet, while these are written. */
 typedef struct {
     vj_evaluation *e;
     int64_t copy;
     int file;
     const int64_t *sample; /* [count] borrowed */
     int64_t count;
-    vj_features_writer *writer[VJ_MAX_LIST]; /* NULL: the encoder's is there */
+    vj_features_writer *writer[VJ_MAX_LIST]; /* NULL: the file of this encoder exists */
     vj_spectrum *spectrum[VJ_MAX_LIST];
     float *normed;   /* device, [batch, sample floats] */
     float *mean;     /* device, [batch * segments, D] */
     float *host;     /* [batch, stored floats] */
-    uint64_t *sums;  /* [batch * segments] checksums of clips; 0: damaged, then without labels */
+    uint64_t *sums;  /* [batch * segments] checksums of clips; 0: damaged, labels -1 */
     int32_t *labels; /* [batch * segments, labels] */
 } unit;
 
-/* What progress is said of. */
+/* Progress, for messages. */
 typedef struct {
     int64_t done, all; /* samples */
     double began_s, said_s, waited_s;
@@ -146,7 +148,7 @@ static vj_status describe(vj_features_header *layout, char preprocessing[256], c
     return VJ_OK;
 }
 
-/* Is an encoder's file there? Another's in its place is refused. On rank 0. */
+/* Find out whether a file of encoder i exists. Fails if there is a file of other contents in its place. On rank 0. */
 static vj_status look(bool *there, const vj_evaluation *e, const vj_eval_side *side, int i, int64_t copy, int file,
                       int64_t samples)
 {
@@ -169,7 +171,8 @@ static vj_status open_file(unit *u, const vj_eval_side *side, int i)
     vj_status status = config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     if (status == VJ_OK) status = describe(&layout, preprocessing, e, side, i, u->copy, u->count);
     status = vj_agree(e->comm, status);
-    vj_frozen_describe_encoder(e->config, strchr(e->request->encoders[i], '=') + 1, encoder, sizeof encoder);
+    vj_frozen_describe_encoder(e->config, strchr(e->request->encoders[e->encoder_at[i]], '=') + 1, encoder,
+                               sizeof encoder);
     layout.encoder = encoder;
     layout.config = config;
     vj_eval_copy_path(path, e, i, u->copy, u->file);
@@ -200,7 +203,7 @@ static vj_status open_unit(unit *u, const bool *there, const vj_eval_side *side,
     return status;
 }
 
-/* Publish the files, or with a status other than VJ_OK remove them. */
+/* Publish the files; if status is not VJ_OK, remove them. */
 static vj_status close_unit(unit *u, vj_status status, int64_t mine)
 {
     vj_evaluation *e = u->e;
@@ -224,8 +227,8 @@ static vj_status close_unit(unit *u, vj_status status, int64_t mine)
     return status;
 }
 
-/* Samples [first, first + count) of the unit, by encoder i. Sums over them are made sample by sample, in double, so
- * that the effective rank depends neither on batches nor on ranks. */
+/* Encode samples [first, first + count) of the unit with encoder i and write them. The sums for the effective rank are
+ * made sample by sample, in double, so that it depends neither on batches nor on ranks. */
 static vj_status encode(unit *u, int i, const vj_batch *clips, int64_t first, int64_t count)
 {
     vj_evaluation *e = u->e;
@@ -316,12 +319,12 @@ static vj_status store_unit(unit *u, const bool *there, const vj_eval_side *side
 
 /* ------------------------------------------------------------------------------------------------ all files */
 
-/* Which files are missing, [copies, VJ_EVAL_FILES, VJ_MAX_LIST]; of copies that no epoch will read none is. */
+/* Which files exist. Files of copies that no epoch will read count as existing. */
 typedef struct {
     vj_evaluation *e;
-    vj_eval_side side; /* how clips are shown; borrows from e->train */
-    bool *there;       /* owned */
-    int64_t samples, files;
+    vj_eval_side side;      /* e->train with the views that are stored; borrows from e->train */
+    bool *there;            /* [copies, VJ_EVAL_FILES, VJ_MAX_LIST] owned */
+    int64_t samples, files; /* missing ones */
 } survey;
 
 static bool *there_at(const survey *s, int64_t copy, int file)
@@ -329,7 +332,7 @@ static bool *there_at(const survey *s, int64_t copy, int file)
     return s->there + (copy * VJ_EVAL_FILES + file) * VJ_MAX_LIST;
 }
 
-/* Will an epoch from e->epoch on read it? */
+/* Return whether an epoch from e->epoch on will read a copy. */
 static bool is_read(const vj_evaluation *e, int64_t copy)
 {
     const int64_t ahead = (copy - e->epoch % e->copies + e->copies) % e->copies;
@@ -349,7 +352,7 @@ static vj_status survey_file(survey *s, int64_t copy, int file, int64_t samples)
     return VJ_OK;
 }
 
-/* On rank 0. */
+/* Look for all files, and add up the bytes of missing ones. On rank 0. */
 static vj_status survey_files(survey *s, double *bytes)
 {
     for (int64_t copy = 0; copy < s->e->copies; copy++) {
@@ -366,19 +369,19 @@ static vj_status survey_files(survey *s, double *bytes)
     return VJ_OK;
 }
 
-/* Make the folder and see whether what is missing has room in it. On rank 0. */
+/* Make the folder, and check that the disk has room for the missing files. On rank 0. */
 static vj_status check_room(const survey *s, double bytes)
 {
     char dir[VJ_PATH + 16];
     struct statvfs disk;
     const double mib = 1.0 / 1048576.0;
-    snprintf(dir, sizeof dir, "%s/features", s->e->request->dir);
+    snprintf(dir, sizeof dir, "%s/features", s->e->dir);
     if (mkdir(dir, 0777) != 0 && errno != EEXIST) return vj_raise(VJ_ERR_IO, "make the folder %s", dir);
     if (statvfs(dir, &disk) != 0) return vj_raise(VJ_ERR_IO, "free space of %s", dir);
     const double room = (double)disk.f_bavail * (double)disk.f_frsize;
     vj_log("evaluate: features of %lld samples are stored in %lld files in %s: %.1f MiB, %.1f MiB are free",
            (long long)s->samples, (long long)s->files, dir, bytes * mib, room * mib);
-    /* Some file systems say 0 whatever there is. */
+    /* Some file systems always report 0. */
     if (disk.f_bavail == 0 || bytes <= room) return VJ_OK;
     return vj_raise(
         VJ_ERR_USAGE,
@@ -456,8 +459,8 @@ vj_status vj_eval_store_remove(const vj_evaluation *e)
                 if (unlink(path) != 0 && errno != ENOENT) return vj_raise(VJ_ERR_IO, "remove %s", path);
             }
     }
-    snprintf(dir, sizeof dir, "%s/features", e->request->dir);
-    (void)rmdir(dir); /* unless there are other files, or it never was */
+    snprintf(dir, sizeof dir, "%s/features", e->dir);
+    (void)rmdir(dir); /* fails if it has other files or does not exist */
     return VJ_OK;
 }
 

@@ -1,4 +1,4 @@
-/* The order in which training samples are encoded in one epoch. */
+/* The stream: the order in which training samples are encoded in one epoch. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@ static bool is_needed(const vj_evaluation *e, int64_t sample)
     return false;
 }
 
-/* Does a split need the sample at the stream's place? Those which do not have passed it. */
+/* Return whether all splits have already used the sample at the stream's place; if so, count it in split->seen. */
 static bool is_used(vj_evaluation *e, int64_t sample)
 {
     for (int s = 0; s < e->split_count; s++) {

@@ -48,7 +48,7 @@ vj_status vj_attention_may_replace(const char *path)
 /* A dataset of the file: its place in memory and its shape. */
 typedef struct {
     char name[VJ_HEAD_NAME + 8];
-    hid_t stored, memory; /* types, HDF5's own */
+    hid_t stored, memory; /* types, owned by HDF5 */
     void *data;
     int ndim;
     hsize_t dim[6];
@@ -62,7 +62,7 @@ static int64_t bytes_of(const dataset *d)
     return bytes;
 }
 
-/* Dataset 0: clips, 1: frames, then the maps. */
+/* Return the description of dataset i: 0: clips, 1: frames, then the maps. */
 static dataset dataset_of(const vj_attention *a, int64_t i)
 {
     const hsize_t n = (hsize_t)a->samples, s = (hsize_t)a->segments, t = (hsize_t)a->t, side = (hsize_t)a->side;
@@ -140,7 +140,7 @@ vj_status vj_attention_write(const vj_attention *a, const char *path)
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
-/* The dimensions of a dataset of so many. */
+/* Read the dimensions of a dataset, which must have `ndim` of them. */
 static vj_status read_dims(hid_t data, const char *path, const char *name, int ndim, hsize_t *dim)
 {
     const hid_t space = H5Dget_space(data);

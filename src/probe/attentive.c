@@ -1,7 +1,7 @@
 /*
  * The cross-attention of the attentive pooler (docs/method.md, section 12.1): q = q0 Wq^T + bq; a = attention(q, kv of
- * LN1(tokens)), no output projection; y = q0 + a. Two forms: plain, as written, and folded (probe.h). Both keep q
- * scaled by 1/sqrt(d), so scores need no further factor. What follows y is in query.c.
+ * LN1(tokens)), without output projection; y = q0 + a. There are two forms: plain, as written, and folded (probe.h).
+ * Both store q scaled by 1/sqrt(d), so scores need no further factor. The steps after y are in query.c.
  */
 #include <math.h>
 
@@ -17,7 +17,7 @@ static void project_query(struct vj_probe *p)
     vj_scale(p->be, p->q, 1.0f / sqrtf((float)(D / p->shape.heads)), D);
 }
 
-/* The query's gradients: through its projection, and directly as the residual of every clip. */
+/* Compute the query's gradients: through its projection, and directly as the residual of each clip. */
 static void query_gradients(struct vj_probe *p, int64_t B)
 {
     const int D = p->shape.D;
@@ -29,7 +29,7 @@ static void query_gradients(struct vj_probe *p, int64_t B)
 
 /* ------------------------------------------------------------------------------------------------ folded */
 
-/* Fold the key projection and the gain into one vector a head. */
+/* Fold the key projection and the gain into one vector per head. */
 void vj_probe_fold(struct vj_probe *p)
 {
     const int D = p->shape.D, NH = p->shape.heads, d = D / NH;
@@ -40,7 +40,7 @@ void vj_probe_fold(struct vj_probe *p)
     vj_fold_gain(p->be, p->fold, p->back, W(NORM1_WEIGHT), NH, D);
 }
 
-/* Project what the pooling left. */
+/* Project the pooled tokens to values, and add the query: y. */
 void vj_probe_project(struct vj_probe *p, int64_t first, int64_t count)
 {
     const int D = p->shape.D, NH = p->shape.heads, d = D / NH;
@@ -52,7 +52,7 @@ void vj_probe_project(struct vj_probe *p, int64_t first, int64_t count)
     vj_join_heads(p->be, p->y + first * D, p->head, W(QUERY), count, D, NH);
 }
 
-/* dhead and dvalue from dy. */
+/* Compute dhead and dvalue from dy. */
 static void values_backward(struct vj_probe *p, int64_t first, int64_t count)
 {
     const int D = p->shape.D, NH = p->shape.heads, d = D / NH;
@@ -85,8 +85,8 @@ void vj_probe_project_gradients(struct vj_probe *p, int64_t B)
                              NH);
 }
 
-/* A constant added to all scores changes nothing, so the key's bias and the norm's bias through the keys have the
-   gradient zero exactly. */
+/* A constant added to all scores changes nothing, so the gradients of the key's bias, and of the norm's bias through
+ * the keys, are exactly zero. */
 void vj_probe_fold_gradients(struct vj_probe *p, int64_t B)
 {
     const int D = p->shape.D, NH = p->shape.heads, d = D / NH;
@@ -125,8 +125,9 @@ static void plain_backward(struct vj_probe *p, float *dfeatures)
     for (int64_t b = 0; b < B; b++) vj_add(p->be, p->dq, p->dq_clip + b * D, D);
     vj_linear_backward_weight(p->be, G(KV_WEIGHT), G(KV_BIAS), vj_f32(p->dkv), vj_f32(p->keyed), 0, B * N, 2 * D, D);
     vj_linear_backward_input(p->be, vj_f32(p->dkeyed), vj_f32(p->dkv), vj_f32(W(KV_WEIGHT)), B * N, 2 * D, D);
-    vj_layernorm_backward(p->be, dfeatures ? dfeatures : p->dtokens, (vj_array){0}, G(NORM1_WEIGHT), G(NORM1_BIAS),
-                          p->dkeyed, p->features, p->mean1, p->rstd1, W(NORM1_WEIGHT), NULL, 0, 0, B * N, D);
+    vj_layernorm_backward(p->be, dfeatures ? dfeatures : p->dtokens, (vj_array){0}, (vj_array){0}, G(NORM1_WEIGHT),
+                          G(NORM1_BIAS), p->dkeyed, p->features, p->mean1, p->rstd1, W(NORM1_WEIGHT), NULL, 0, 0, B * N,
+                          D);
     query_gradients(p, B);
 }
 

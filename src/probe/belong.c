@@ -95,7 +95,7 @@ vj_status vj_belong_check_pair(vj_notes *notes, const vj_feature_side *train, co
 
 /* ------------------------------------------------------------------------------------------------ one task */
 
-/* Where both sides know the names of classes, names decide, not numbers. */
+/* If both sides have names of classes, match classes by name, not by number. */
 static vj_status match_names(vj_notes *notes, const char *task, const vj_feature_side *train,
                              const vj_feature_side *validation, int train_label, int label)
 {
@@ -134,16 +134,23 @@ static vj_status match_names(vj_notes *notes, const char *task, const vj_feature
     return status;
 }
 
-/* Clips of each class, [classes]. */
-static void count_classes(const vj_samples *samples, int label, int64_t *clips)
+/* Count the clips of each class, [classes]. */
+static void count_classes(const vj_label_side *side, int64_t *clips)
 {
-    for (int64_t i = 0; i < samples->count; i++) {
-        const int32_t value = samples->labels[label * samples->count + i];
-        if (value >= 0) clips[value]++;
-    }
+    for (int64_t i = 0; i < side->count; i++)
+        if (side->labels[i] >= 0) clips[side->labels[i]]++;
 }
 
-/* Are the classes of `b`, more than one, those of `a`, each moved by `by`? */
+/* Return 1 + the largest label; 0 if there is none. */
+static int64_t classes_of(const vj_label_side *side)
+{
+    int64_t classes = 0;
+    for (int64_t i = 0; i < side->count; i++)
+        if (side->labels[i] >= classes) classes = (int64_t)side->labels[i] + 1;
+    return classes;
+}
+
+/* Return whether `b` has more than one class and its classes are those of `a`, all shifted by `by`. */
 static bool is_shifted(const int64_t *a, const int64_t *b, int classes, int by)
 {
     int n = 0;
@@ -153,12 +160,12 @@ static bool is_shifted(const int64_t *a, const int64_t *b, int classes, int by)
         if (was != (b[c] > 0)) return false;
         n += b[c] > 0;
     }
-    for (int c = 0; c < classes; c++) /* nothing of `a` may have left the range */
+    for (int c = 0; c < classes; c++) /* no class of `a` may leave the range */
         if (a[c] > 0 && (c + by < 0 || c + by >= classes)) return false;
     return n > 1;
 }
 
-/* "3, 7 (bee), ..." */
+/* List the classes of `b` that `a` does not have: "3, 7 (bee), ..." */
 static void list_unknown(char *text, size_t bytes, const vj_clips_classes *names, const int64_t *a, const int64_t *b,
                          int classes)
 {
@@ -177,8 +184,8 @@ static void list_unknown(char *text, size_t bytes, const vj_clips_classes *names
     }
 }
 
-static vj_status compare_classes(vj_notes *notes, const char *task, const vj_feature_side *train,
-                                 const vj_feature_side *validation, const vj_clips_classes *names, const int64_t *a,
+static vj_status compare_classes(vj_notes *notes, const char *task, const vj_label_side *train,
+                                 const vj_label_side *validation, const vj_clips_classes *names, const int64_t *a,
                                  const int64_t *b, int classes)
 {
     int64_t clips = 0, lost_clips = 0;
@@ -210,26 +217,34 @@ static vj_status compare_classes(vj_notes *notes, const char *task, const vj_fea
                         task, (long long)lost_clips, (long long)clips, validation->path, list);
 }
 
+vj_status vj_belong_check_labels(vj_notes *notes, const char *task, const vj_clips_classes *names,
+                                 const vj_label_side *train, const vj_label_side *validation)
+{
+    const int64_t a = classes_of(train), b = classes_of(validation), classes = a > b ? a : b;
+    if (a == 0 || b == 0)
+        return vj_raise(VJ_ERR_USAGE, "no clip of %s has a label of task '%s'", a == 0 ? train->path : validation->path,
+                        task);
+    int64_t *clips = classes <= VJ_MAX_CLASSES ? vj_calloc(2 * classes, sizeof *clips) : NULL;
+    if (!clips)
+        return vj_raise(VJ_ERR_FORMAT, "task '%s': a clip of %s is of class %lld, which is no number of a class", task,
+                        a >= b ? train->path : validation->path, (long long)classes - 1);
+    count_classes(train, clips);
+    count_classes(validation, clips + classes);
+    vj_status status = compare_classes(notes, task, train, validation, names, clips, clips + classes, (int)classes);
+    free(clips);
+    return status;
+}
+
 vj_status vj_belong_check_task(vj_notes *notes, const char *task, const vj_feature_side *train,
                                const vj_feature_side *validation)
 {
-    const int train_label = vj_samples_label(train->samples, task), label = vj_samples_label(validation->samples, task);
+    const vj_samples *a = train->samples, *b = validation->samples;
+    const int train_label = vj_samples_label(a, task), label = vj_samples_label(b, task);
     if (train_label < 0 || label < 0)
         return vj_raise(VJ_ERR_USAGE, "task '%s' is not among the labels of %s", task,
                         train_label < 0 ? train->path : validation->path);
-    if (vj_samples_labelled(train->samples, train_label) == 0 || vj_samples_labelled(validation->samples, label) == 0)
-        return vj_raise(VJ_ERR_USAGE, "no clip of %s has a label of task '%s'",
-                        vj_samples_labelled(train->samples, train_label) == 0 ? train->path : validation->path, task);
     VJ_TRY(match_names(notes, task, train, validation, train_label, label));
-    const int a = vj_samples_classes(train->samples, train_label), b = vj_samples_classes(validation->samples, label);
-    const int classes = a > b ? a : b;
-    int64_t *clips = vj_calloc(2 * (int64_t)classes, sizeof *clips);
-    if (!clips) return vj_raise(VJ_ERR_MEMORY, "no memory to count %d classes", classes);
-    count_classes(train->samples, train_label, clips);
-    count_classes(validation->samples, label, clips + classes);
-    vj_status status = compare_classes(notes, task, train, validation,
-                                       &vj_features_describe(train->samples->store)->classes[train_label], clips,
-                                       clips + classes, classes);
-    free(clips);
-    return status;
+    return vj_belong_check_labels(notes, task, &vj_features_describe(a->store)->classes[train_label],
+                                  &(vj_label_side){a->labels + train_label * a->count, a->count, train->path},
+                                  &(vj_label_side){b->labels + label * b->count, b->count, validation->path});
 }

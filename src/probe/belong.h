@@ -45,4 +45,18 @@ vj_status vj_belong_note_overlap(vj_notes *notes, uint64_t *train, int64_t n, co
 vj_status vj_belong_check_task(vj_notes *notes, const char *task, const vj_feature_side *train,
                                const vj_feature_side *validation);
 
+/* The labels of a task on one side, -1 for none, and the path of their file. All borrowed. */
+typedef struct {
+    const int32_t *labels; /* [count] */
+    int64_t count;
+    const char *path;
+} vj_label_side;
+
+/**
+ * Check labels that already mean the same on both sides: VJ_ERR_USAGE if a side has none, or if no validation class
+ * occurs in training; adds the notes of vj_belong_check_task(). `names` of the classes may be empty. Not collective.
+ */
+vj_status vj_belong_check_labels(vj_notes *notes, const char *task, const vj_clips_classes *names,
+                                 const vj_label_side *train, const vj_label_side *validation);
+
 #endif

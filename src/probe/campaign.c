@@ -1,4 +1,4 @@
-/* Trains the probes of a campaign: each rank its own, encoder by encoder. */
+/* Trains the probes of a campaign: each rank trains its own, encoder by encoder. */
 #include "probe/campaign.h"
 
 #include <stdlib.h>
@@ -44,11 +44,12 @@ static void release(vj_campaign *c)
     free(c->jobs);
     free(c->results);
     free(c->heads);
+    free(c->config);
     vj_predictions_abandon(c->predictions);
     free(c);
 }
 
-/* Rank 0 says how far its own part is, which stands for all: the division is even. In costs of jobs. */
+/* The progress of rank 0, in costs of jobs. It is also that of the other ranks, since the work is divided evenly. */
 typedef struct {
     double done, all, job; /* done: before the present job, which costs `job` */
     double began_s, said_s;
@@ -97,7 +98,7 @@ static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job, pr
     return status;
 }
 
-/* Encoder by encoder, so that only one encoder's statistics are in memory. */
+/* Train this rank's probes encoder by encoder, so that only one encoder's statistics are in memory. */
 static vj_status train_mine(vj_campaign *c, vj_backend *be)
 {
     const double now = vj_now();
@@ -119,16 +120,17 @@ static vj_status train_mine(vj_campaign *c, vj_backend *be)
     return VJ_OK;
 }
 
-/* Each probe has one rank's numbers and zeros: the sums are exact. */
+/* For each probe one rank has its results and the others zeros, so the sums are exact. */
 static vj_status share_results(vj_campaign *c)
 {
-    enum { NUMBERS = 3 };
+    enum { NUMBERS = 4 };
     double *numbers = vj_calloc(c->job_count, NUMBERS * sizeof *numbers);
     uint64_t *digests = vj_calloc(c->job_count, sizeof *digests);
     const bool there = numbers && digests;
     for (int64_t i = 0; there && i < c->job_count; i++) {
         const vj_probe_result *r = &c->results[i];
-        memcpy(numbers + NUMBERS * i, (const double[]){r->top1, r->top5, r->mean_class}, NUMBERS * sizeof *numbers);
+        const double own[NUMBERS] = {r->top1, r->top5, r->mean_class, r->as_published};
+        memcpy(numbers + NUMBERS * i, own, sizeof own);
         digests[i] = r->digest;
     }
     vj_status status = there ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)c->job_count);
@@ -142,6 +144,7 @@ static vj_status share_results(vj_campaign *c)
         r->top1 = numbers[NUMBERS * i];
         r->top5 = numbers[NUMBERS * i + 1];
         r->mean_class = numbers[NUMBERS * i + 2];
+        r->as_published = numbers[NUMBERS * i + 3];
         r->digest = digests[i];
     }
     free(numbers);
@@ -183,8 +186,14 @@ static vj_status create(vj_campaign **campaign, vj_notes *notes, const vj_config
                         const vj_probe_encoder *encoders, int encoder_count, MPI_Comm comm)
 {
     vj_campaign *c = vj_calloc(1, sizeof *c);
-    if (!c) return vj_raise(VJ_ERR_MEMORY, "no memory for the campaign");
-    c->config = config;
+    vj_config *copy = vj_calloc(1, sizeof *copy);
+    if (!c || !copy) {
+        free(c);
+        free(copy);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for the campaign");
+    }
+    *copy = *config;
+    c->config = copy;
     c->notes = notes;
     c->encoders = encoders;
     c->encoder_count = encoder_count;

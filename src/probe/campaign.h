@@ -26,7 +26,7 @@ typedef struct {
     int index, count; /* given: part `index` of `count`, from 1 */
     int64_t total;    /* rows of the whole table */
     int64_t *number;  /* [row_count] place of each row in the whole table; owned */
-    char *campaign;   /* the settings, encoders and features, as text: equal for parts of one campaign; owned */
+    char *campaign;   /* the settings, encoders and features as text, equal for all parts of one campaign; owned */
 } vj_campaign_part;
 
 void vj_campaign_part_release(vj_campaign_part *part);
@@ -37,14 +37,20 @@ vj_status vj_probe_encoder_parse(vj_probe_encoder *encoder, const char *text);
 /**
  * Train and evaluate all probes. *rows (to be freed with free()) and *row_count are set on all ranks; rows are ordered
  * by task, pooling, share, then encoder in the order given. `notes` gets remarks on the features (belong.h); free it
- * with vj_notes_release(). Seeds are run.seed, run.seed + 1, ... Rank 0 logs progress and the time left. `part`: only
- * its rows, which may be none; NULL: all. `dir`: the folder, which is created, that gets the training samples of all
- * probes as DIR/splits/ (splits.h) and what they say of each validation clip as DIR/predictions.h5 (predictions.h), of
- * a part as DIR/predictions_K_of_N.h5; NULL: neither. Collective.
+ * with vj_notes_release(). Seeds are run.seed, run.seed + 1, ... Rank 0 logs progress and the time left. `part`: train
+ * only its rows, which may be none; NULL: all. `dir`: a folder, created if needed, for the training samples of all
+ * probes, DIR/splits/ (splits.h), and their predictions on the validation clips, DIR/predictions.h5 (predictions.h) or
+ * for a part DIR/predictions_K_of_N.h5; NULL: neither is written. Collective.
  */
 vj_status vj_campaign_run(vj_probe_row **rows, int64_t *row_count, vj_notes *notes, const vj_config *config,
                           const vj_probe_encoder *encoders, int encoder_count, vj_campaign_part *part, const char *dir,
                           MPI_Comm comm);
+
+/**
+ * Write the results of a campaign into DIR (report.h) and print them. If DIR/predictions.h5 exists, the differences of
+ * the encoders are included, and their notes are added to `notes`. Not collective: one rank must call it.
+ */
+vj_status vj_campaign_report(const char *dir, const vj_probe_row *rows, int64_t count, vj_notes *notes);
 
 /** Make the path of the file of predictions of a campaign, or of a part of it (NULL: all). */
 void vj_campaign_predictions_path(char path[VJ_FILE_PATH], const char *dir, const vj_campaign_part *part);

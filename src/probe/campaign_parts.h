@@ -1,4 +1,4 @@
-/* A campaign while it is planned, run and written; private to campaign*.c. */
+/* The state of a campaign while it is planned, run and written; private to campaign*.c. */
 #ifndef VJ_PROBE_CAMPAIGN_PARTS_H
 #define VJ_PROBE_CAMPAIGN_PARTS_H
 
@@ -11,10 +11,10 @@ typedef struct {
     int task, share, encoder;
     vj_pooling pooling;
     uint64_t seed;
-    int64_t number; /* in the order of the table */
-    double cost;    /* operations, roughly */
-    int part;       /* of the campaign, from 1 */
-    int rank;       /* who trains it; -1: no rank of this job, which has another part */
+    int64_t number; /* place in the order of the table */
+    double cost;    /* estimated operations */
+    int part;       /* part of the campaign that has it, from 1 */
+    int rank;       /* rank that trains it; -1: none, it belongs to another part */
     int64_t head;   /* its number among the heads of the file of predictions */
 } vj_job;
 
@@ -25,7 +25,7 @@ typedef struct {
 } vj_split_drawn;
 
 typedef struct {
-    const vj_config *config;
+    vj_config *config; /* owned; probe.weight_decay has its final value */
     const vj_probe_encoder *encoders;
     int encoder_count;
     vj_campaign_part *part; /* borrowed; NULL: all */
@@ -35,17 +35,17 @@ typedef struct {
     vj_job *jobs;
     int64_t job_count;
     vj_split_drawn *splits;   /* [tasks, shares, seeds] */
-    vj_probe_result *results; /* [job_count] without rows; from divide() on */
+    vj_probe_result *results; /* [job_count] without rows; allocated by divide() */
     vj_head_facts *heads;     /* [head_count] heads of this part, in the order of jobs; NULL: no file of predictions */
     int64_t head_count;
     vj_predictions_writer *predictions; /* NULL: none */
-    const char *dir;                    /* where predictions and splits go; borrowed; NULL: nowhere */
+    const char *dir;                    /* folder for predictions and splits; borrowed; NULL: they are not written */
     int rank, size;
     MPI_Comm comm;
 } vj_campaign;
 
-/** Open and check the stores, list the probes, choose their training samples, divide them. Collective.
- * (campaign_plan.c) */
+/** Open and check the stores, list the probes, choose their training samples, and divide the probes over parts and
+ * ranks. Collective. (campaign_plan.c) */
 vj_status vj_campaign_prepare(vj_campaign *c);
 
 /** Return the number of classes of a task, in training and validation of encoder `e`. */
@@ -57,7 +57,7 @@ const vj_split_drawn *vj_campaign_split(const vj_campaign *c, const vj_job *job)
 vj_status vj_campaign_write_splits(const vj_campaign *c);
 /** Create the file of predictions below c->dir, for the heads of this part, if there are any. Collective. */
 vj_status vj_campaign_begin_predictions(vj_campaign *c);
-/** Make the rows of this part, or all, from the results of all ranks. */
+/** Make the rows of the table, or of this part of it, from the results of all ranks. */
 vj_status vj_campaign_make_rows(const vj_campaign *c, vj_probe_row **rows, int64_t *row_count);
 
 #endif

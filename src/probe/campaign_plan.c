@@ -1,11 +1,11 @@
-/* Lists the probes of a campaign, checks that its features fit together, and divides the probes over parts and ranks.
- */
+/* Lists the probes of a campaign, checks that its features match, and divides the probes over parts and ranks. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "parallel/parallel.h"
 #include "probe/campaign_parts.h"
+#include "probe/frozen.h"
 #include "probe/token_probe.h"
 
 static vj_status check_poolings(const vj_config *config)
@@ -25,7 +25,7 @@ static int wants(const vj_config *config, vj_pooling pooling)
     return 0;
 }
 
-/* Encoders are compared on the same clips, in the same order: shares of the labels are chosen by row. */
+/* Encoders must have the same clips in the same order, because shares of the labels are chosen by row. */
 static vj_status check_same_clips(const char *path, const vj_samples *samples, const char *first_path,
                                   const vj_samples *first)
 {
@@ -81,7 +81,7 @@ static vj_status open_stores(vj_campaign *c)
                 snprintf(c->tasks.item[c->tasks.count++], VJ_PATH, "%s",
                          vj_features_describe(c->train[0].store)->label_names[l]);
         }
-        /* Rank 0 first, so that what is wrong is said once. */
+        /* Rank 0 first, so that an error is reported once. */
         VJ_TRY(vj_agree(c->comm, c->rank == 0 ? check_stores(c, e) : VJ_OK));
         VJ_TRY(vj_agree(c->comm, c->rank != 0 ? check_stores(c, e) : VJ_OK));
     }
@@ -89,7 +89,7 @@ static vj_status open_stores(vj_campaign *c)
     return VJ_OK;
 }
 
-/* Two columns of a table that are one encoder are a slip, or a test of the noise. */
+/* Two equal encoders in a table are a mistake, or a test of the noise. */
 static vj_status note_equal_encoders(const vj_campaign *c)
 {
     for (int e = 1; e < c->encoder_count; e++)
@@ -104,6 +104,16 @@ static vj_status note_equal_encoders(const vj_campaign *c)
     return VJ_OK;
 }
 
+/* Decide the weight decay, for images as vjepa-evaluate does. This program has none of the paper's other choices. */
+static vj_status settle_decay(vj_campaign *c)
+{
+    const bool images = vj_frozen_showed_images(vj_features_describe(c->train[0].store)->preprocessing);
+    c->config->probe.weight_decay = vj_config_probe_decay(c->config, images);
+    if (c->config->evaluate.preset != VJ_PRESET_PAPER) return VJ_OK;
+    return vj_notes_add(c->notes, "evaluate.preset paper: here it settles the automatic weight decay alone; the "
+                                  "paper's heads and norm are in vjepa-evaluate");
+}
+
 int vj_campaign_classes(const vj_campaign *c, int e, int task)
 {
     const char *name = c->tasks.item[task];
@@ -112,7 +122,8 @@ int vj_campaign_classes(const vj_campaign *c, int e, int task)
     return a > b ? a : b;
 }
 
-/* Products of one epoch over the share, times epochs, plus the validation; only proportions matter. */
+/* Estimate the cost of a job: products of one epoch over the share, times epochs, plus the validation. Only ratios
+ * matter. */
 static double cost_of(const vj_campaign *c, const vj_job *job)
 {
     const vj_samples *train = &c->train[job->encoder], *validation = &c->validation[job->encoder];
@@ -133,8 +144,8 @@ static int costlier_first(const void *a, const void *b)
     return x->number < y->number ? -1 : 1;
 }
 
-/* Largest first, each of the n jobs goes to the one of `bins` that has the least to do so far: bin[number of the job].
- */
+/* Divide n jobs over `bins` bins: largest first, each goes to the bin with the least work so far, bin[number of the
+ * job]. */
 static vj_status spread(vj_job **jobs, int64_t n, int bins, int *bin)
 {
     double *load = vj_calloc(bins, sizeof *load);
@@ -151,8 +162,8 @@ static vj_status spread(vj_job **jobs, int64_t n, int bins, int *bin)
     return VJ_OK;
 }
 
-/* Rows of the table, whose seeds lie side by side and cost the same, over the parts; then this part's jobs over the
- * ranks. */
+/* Divide the rows of the table over the parts (the seeds of a row are consecutive jobs of equal cost), then this part's
+ * jobs over the ranks. */
 static vj_status divide(vj_campaign *c)
 {
     const int64_t seeds = c->config->probe.seeds;
@@ -206,7 +217,7 @@ const vj_split_drawn *vj_campaign_split(const vj_campaign *c, const vj_job *job)
     return &c->splits[((int64_t)job->task * c->config->probe.labels_count + job->share) * seeds + job->number % seeds];
 }
 
-/* Read from probe.split_files, or drawn. */
+/* Read a split from probe.split_files, or draw it. */
 static vj_status choose_split(vj_split_drawn *split, const vj_campaign *c, const vj_job *job)
 {
     const vj_samples *train = &c->train[0];
@@ -247,6 +258,7 @@ vj_status vj_campaign_prepare(vj_campaign *c)
         return vj_raise(VJ_ERR_USAGE, "%d encoders given; 1 to %d can be compared", encoder_count, VJ_MAX_ENCODERS);
     VJ_TRY(open_stores(c));
     VJ_TRY(note_equal_encoders(c));
+    VJ_TRY(settle_decay(c));
     for (int i = 0; c->rank == 0 && i < c->notes->count; i++) vj_warn("%s", c->notes->text[i]);
     VJ_TRY(make_jobs(c));
     VJ_TRY(choose_splits(c));

@@ -1,8 +1,9 @@
-/* What a campaign leaves: the rows of its table, its splits, what its heads are. */
+/* The results of a campaign: the rows of its table, its splits, and the facts of its heads. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "parallel/parallel.h"
 #include "probe/campaign_parts.h"
@@ -20,7 +21,7 @@ static void describe_features(FILE *out, const vj_samples *samples)
             (unsigned long long)h->store_fingerprint, (unsigned long long)h->encoder_digest, h->preprocessing);
 }
 
-/* All that the results depend on, to be freed with free(); NULL: no memory. */
+/* Return everything that the results depend on as text, to be freed with free(); NULL: out of memory. */
 static char *describe(const vj_campaign *c)
 {
     char *text = NULL;
@@ -45,13 +46,13 @@ static char *describe(const vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ the heads */
 
-/* Names of a task's classes, as the training features have them; their numbers are those of the probe. */
+/* Return the names of a task's classes from the training features, whose class numbers the probe uses. */
 static const vj_clips_classes *classes_of(const vj_campaign *c, int e, const char *task)
 {
     return &vj_features_describe(c->train[e].store)->classes[vj_samples_label(&c->train[e], task)];
 }
 
-/* The last word of the preparation (vj_frozen_describe_preprocessing()); "": not known. */
+/* Return the precision, the last word of the preprocessing (vj_frozen_describe_preprocessing()); "": not known. */
 static const char *precision_of(const vj_features_header *features)
 {
     const char *last = strrchr(features->preprocessing, ' ');
@@ -88,7 +89,7 @@ static void describe_head(vj_head_facts *h, const vj_campaign *c, const vj_job *
     snprintf(h->description, sizeof h->description,
              "%lld epochs of batches of %lld, lr %g to %g, weight decay %g to %g, one view (%.80s)",
              (long long)vj_probe_epochs(c->config, h->labels), (long long)c->config->probe.batch, c->config->probe.lr,
-             c->config->probe.final_lr, vj_config_probe_decay(c->config, false), c->config->probe.final_weight_decay,
+             c->config->probe.final_lr, c->config->probe.weight_decay, c->config->probe.final_weight_decay,
              features->preprocessing);
     vj_head_name(h);
 }
@@ -101,7 +102,7 @@ void vj_campaign_predictions_path(char path[VJ_FILE_PATH], const char *dir, cons
         snprintf(path, VJ_FILE_PATH, "%.*s/predictions.h5", VJ_PATH - 1, dir);
 }
 
-/* To be freed with free(); NULL: no memory. */
+/* Return the settings as text, to be freed with free(); NULL: out of memory. */
 static char *settings_text(const vj_config *config)
 {
     char *text = NULL;
@@ -156,7 +157,7 @@ vj_status vj_campaign_write_splits(const vj_campaign *c)
     for (int64_t i = 0; i < c->job_count; i++) {
         const vj_job *job = &c->jobs[i];
         const vj_split_drawn *split = vj_campaign_split(c, job);
-        if (job->encoder != 0 || job->pooling != c->jobs[0].pooling) continue; /* they share their splits */
+        if (job->encoder != 0 || job->pooling != c->jobs[0].pooling) continue; /* have the same splits */
         const vj_split_samples samples = vj_samples_for_split(
             &c->train[0], vj_samples_label(&c->train[0], c->tasks.item[job->task]), c->encoders[0].train);
         const double share = c->config->probe.labels[job->share];
@@ -168,14 +169,18 @@ vj_status vj_campaign_write_splits(const vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ the rows */
 
-/* The results of all seeds, which lie side by side from job `first` on. */
+/* Summarise the results of all seeds, which are consecutive jobs from job `first` on. */
 static void summarise(vj_probe_row *row, const vj_campaign *c, int64_t first)
 {
     const vj_probe_result *result = &c->results[first];
     vj_probe_seed seed[VJ_MAX_SEEDS];
     for (int64_t s = 0; s < c->config->probe.seeds; s++)
-        seed[s] = (vj_probe_seed){result[s].top1, result[s].top5, result[s].mean_class, result[s].digest,
-                                  vj_campaign_split(c, &c->jobs[first + s])->digest};
+        seed[s] = (vj_probe_seed){.top1 = result[s].top1,
+                                  .top5 = result[s].top5,
+                                  .mean_class = result[s].mean_class,
+                                  .as_published = result[s].as_published,
+                                  .probe_digest = result[s].digest,
+                                  .split_digest = vj_campaign_split(c, &c->jobs[first + s])->digest};
     vj_probe_row_summarise(row, seed, c->config->probe.seeds);
 }
 
@@ -191,14 +196,33 @@ static void make_row(vj_probe_row *row, const vj_campaign *c, int64_t first)
     row->effective_rank = vj_features_effective_rank(c->train[job->encoder].store);
     row->validation_clips = facts.counted;
     row->failed = facts.failed;
+    row->training_failed = (int64_t)vj_features_describe(c->train[job->encoder].store)
+                               ->failed[vj_samples_label(&c->train[job->encoder], facts.task)];
     row->epochs = vj_probe_epochs(c->config, row->labels);
-    /* The preparation begins with the frames; vjepa-embed shows one clip's centre. */
+    /* The preprocessing begins with the number of frames; vjepa-embed uses the centre of one clip. */
     if (sscanf(vj_features_describe(c->train[job->encoder].store)->preprocessing, "%d", &frames) == 1)
         vj_probe_row_views(row, frames, 1, 1);
     summarise(row, c, first);
 }
 
-/* The rows of this part, or all. */
+vj_status vj_campaign_report(const char *dir, const vj_probe_row *rows, int64_t count, vj_notes *notes)
+{
+    char predictions[VJ_FILE_PATH];
+    vj_differences differences = {0};
+    vj_campaign_predictions_path(predictions, dir, NULL);
+    vj_status status = access(predictions, F_OK) == 0 ? vj_differences_read(&differences, predictions, notes) : VJ_OK;
+    const vj_report report = {rows, count, &differences, notes};
+    if (status == VJ_OK) status = vj_report_write(dir, &report);
+    fputc('\n', stdout);
+    vj_report_print(stdout, &report);
+    if (status == VJ_OK)
+        vj_log("\nresults: %s/results.json, results.csv, results.md%s", dir,
+               differences.count > 0 ? ", differences.csv" : "");
+    vj_differences_release(&differences);
+    return status;
+}
+
+/* Make the rows of this part, or of the whole table. */
 vj_status vj_campaign_make_rows(const vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
 {
     const int64_t seeds = c->config->probe.seeds, total = c->job_count / seeds;

@@ -1,4 +1,4 @@
-/* Rows of results as CSV and JSON, by one list of columns. */
+/* Rows of results as CSV and JSON, from one list of columns. */
 #include "probe/columns.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@ typedef enum { TEXT, COUNT, INT, NUMBER, DIGEST, DERIVED } kind;
 typedef struct {
     const char *csv, *json; /* headings */
     kind kind;
-    const char *format;   /* of a NUMBER or DERIVED in CSV */
+    const char *format;   /* printf format of a NUMBER or DERIVED in CSV */
     size_t offset, bytes; /* in vj_probe_row */
     double (*derive)(const vj_probe_row *);
 } column;
@@ -75,10 +75,10 @@ static const column columns[] = {
     {"paper_cell", "paper_cell", TEXT, NULL, AT(paper_cell)},
     {"views", "views", TEXT, NULL, AT(views)},
     {"precision", "precision", TEXT, NULL, AT(precision)},
+    {"training_failed", "training_failed", COUNT, NULL, AT(training_failed)},
+    {"top1_as_published_percent", "top1_as_published", NUMBER, "%.3f", AT(as_published)},
 };
-enum { COLUMNS = sizeof columns / sizeof columns[0], LATER = 2 /* of them; rows of before have none */ };
-
-/* ------------------------------------------------------------------------------------------------ CSV */
+enum { COLUMNS = sizeof columns / sizeof columns[0], LATER = 4 /* last ones; older files lack them */ };
 
 void vj_columns_csv_head(FILE *out)
 {
@@ -136,7 +136,7 @@ static json_t *number_or_null(double value)
     return isnan(value) ? json_null() : json_real(value);
 }
 
-/* Sixteen hexadecimal digits, as programs print it: JSON's numbers would lose some. */
+/* Sixteen hexadecimal digits, as programs print it: a JSON number would lose digits. */
 static json_t *digest_or_null(uint64_t digest)
 {
     char text[17];

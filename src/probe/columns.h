@@ -6,13 +6,13 @@
 
 #include "probe/report.h"
 
-/** Write the line of headings, or a row, of results.csv. What is not known is empty. */
+/** Write the line of headings, or a row, of results.csv. Unknown values are empty. */
 void vj_columns_csv_head(FILE *out);
 void vj_columns_csv_row(FILE *out, const vj_probe_row *row);
 
 /**
- * Make a JSON object of a row; NULL: no memory. What is not known is null. `derived`: also what follows from the others
- * (errors, intervals, differences), for readers of results.json.
+ * Make a JSON object of a row; NULL: out of memory. Unknown values are null. `derived`: also values computed from the
+ * others (errors, intervals, differences), for readers of results.json.
  */
 json_t *vj_columns_to_json(const vj_probe_row *row, bool derived);
 

@@ -1,4 +1,4 @@
-/* Selects heads, pairs them, checks that they were measured on the same samples, and counts. */
+/* Selects heads, pairs them, checks that they were measured on the same samples, and compares them. */
 #include "probe/compare.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 
 /* ------------------------------------------------------------------------------------------------ selection */
 
-/* A file of that whole name comes first, since names of files may have colons. */
+/* First tries the whole text as the name of a file, since names may contain colons. */
 vj_status vj_selection_split(const char *text, char path[VJ_PATH], char select[VJ_HEAD_NAME])
 {
     const char *colon = strrchr(text, ':');
@@ -19,7 +19,7 @@ vj_status vj_selection_split(const char *text, char path[VJ_PATH], char select[V
     return VJ_OK;
 }
 
-/* Encoders of a file, each once, "pretrained, random_fan_in". */
+/* List the encoders of a file, each once, "pretrained, random_fan_in". */
 static void list_encoders(char *list, size_t bytes, const vj_predictions *p)
 {
     size_t used = 0;
@@ -92,7 +92,7 @@ static int by_content(const void *a, const void *b)
     return x->label != y->label ? (x->label > y->label) - (x->label < y->label) : by_clip(a, b);
 }
 
-/* "clip 17", with its file. */
+/* Report that a clip is in one of the two files only. */
 static vj_status refuse_clip(const side *a, const side *b, const vj_prediction *one, bool only_a)
 {
     return vj_raise(VJ_ERR_USAGE,
@@ -127,7 +127,7 @@ static vj_status check_samples(const side *a, const side *b)
     return VJ_OK;
 }
 
-/* Numbers that stand for other names make other answers right. */
+/* Class numbers must have the same names on both sides, or different answers would be right. */
 static vj_status check_classes(const side *a, const side *b)
 {
     if (strcmp(a->head->task, b->head->task) != 0)
@@ -234,8 +234,8 @@ static int by_group(const void *x, const void *y)
     return (a->seed > b->seed) - (a->seed < b->seed);
 }
 
-/* The clips of a group of several seeds: its sums of what each seed says, and McNemar's p of each. NULL in *surplus if
- * the seeds do not have the same clips. */
+/* Compute for a group of several seeds the sum of their surplus of each clip, and the range of McNemar's p. *surplus
+ * becomes NULL if the seeds do not have the same clips. */
 static vj_status sum_group(vj_comparison_group *g, const vj_comparison *pair, int32_t **surplus)
 {
     const int64_t n = pair->samples;
@@ -256,7 +256,7 @@ static vj_status sum_group(vj_comparison_group *g, const vj_comparison *pair, in
     return VJ_OK;
 }
 
-/* The interval of a group and of its pairs, by the same draws. */
+/* Compute the intervals of a group and of its pairs, from the same draws. */
 static vj_status resample_group(vj_comparison_group *g, vj_comparison *pair, int64_t resamples, uint64_t seed)
 {
     int32_t *surplus;
@@ -280,7 +280,8 @@ static vj_status resample_group(vj_comparison_group *g, vj_comparison *pair, int
     return status;
 }
 
-/* Sorted, so that those which are alike but for the seed lie side by side, whatever the order in their files. */
+/* Sort the pairs, so that those which differ only in the seed are neighbours, whatever their order in the files, and
+ * group them. */
 static vj_status group_pairs(vj_comparisons *c, int64_t resamples, uint64_t seed)
 {
     double *difference = vj_calloc(c->count, sizeof *difference);
@@ -308,7 +309,7 @@ static vj_status compare_all(vj_comparisons *c, const vj_selection *a, const vj_
     for (int64_t i = 0; i < a->count; i++) {
         const int64_t partner = a->count == 1 && b->count == 1 ? 0 : vj_selection_partner(b, &a->file.head[a->head[i]]);
         if (partner < 0) continue;
-        c->count++; /* counted before, so that what it owns is released after a failure */
+        c->count++; /* counted first, so that its memory is released after a failure */
         VJ_TRY(compare_pair(&c->pair[c->count - 1], a, i, b, partner));
     }
     c->alone_a = a->count - c->count;

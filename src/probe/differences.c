@@ -45,7 +45,7 @@ static void release_encoders(encoders *e)
     free(e->encoder);
 }
 
-/* The number of the first head of the same task, kind and share. */
+/* Return the number of the first head of the same task, kind and share. */
 static int64_t line_of(const vj_predictions *file, const vj_head_facts *head)
 {
     int64_t i = 0;
@@ -120,7 +120,7 @@ static vj_status compare_all(vj_differences *d, const encoders *e, vj_notes *not
     return VJ_OK;
 }
 
-/* Lines in the order of the file; in a line pairs stay in the order in which they were added. */
+/* Sort by line, in the order of the file; within a line pairs keep the order in which they were added. */
 static void sort_lines(vj_differences *d)
 {
     for (int64_t i = 1; i < d->count; i++) {

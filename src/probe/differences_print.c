@@ -124,7 +124,7 @@ json_t *vj_differences_json(const vj_differences *differences, const char *task,
     return list;
 }
 
-/* Number i of an array, or the number itself with -1; NaN: there is none. */
+/* Return number i of an array, or for i = -1 the number itself; NaN if there is none. */
 static double number_of(const json_t *object, const char *key, int i)
 {
     const json_t *value = json_object_get(object, key);

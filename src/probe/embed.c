@@ -1,4 +1,4 @@
-/* Computes features of clips in batches of embed.batch: read, crop, encode, update the effective rank, write. */
+/* Computes features of clips in batches of embed.batch: reads, crops, encodes, updates the effective rank, writes. */
 #include "probe/embed.h"
 
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "probe/frozen.h"
 #include "train/spectrum.h"
 
-#define TARGET_EPS 1e-5f /* of the targets' norm (docs/method.md, section 6) */
+#define TARGET_EPS 1e-5f /* eps of the targets' norm (docs/method.md, section 6) */
 
 typedef struct {
     const vj_embed_request *request;
@@ -23,7 +23,7 @@ typedef struct {
     float *pooled;                  /* host: [batch, D] */
     uint64_t *sums;                 /* [batch] checksums of the clips */
     float *normed;                  /* device: [batch * tokens, D] */
-    uint64_t failed[VJ_MAX_LABELS]; /* of those left out: how many have a label */
+    uint64_t failed[VJ_MAX_LABELS]; /* number of omitted clips that have each label */
 } vj_embedding;
 
 static vj_status open_encoder(vj_embedding *e)
@@ -52,7 +52,7 @@ static vj_status allocate(vj_embedding *e)
     return VJ_OK;
 }
 
-/* One batch to features, and to the file's rows from `first` on. */
+/* Encode one batch, and write its features to the file's rows from `first` on. */
 static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
 {
     const int average = e->request->keep == VJ_POOL_AVERAGE;
@@ -75,16 +75,16 @@ static void say_progress(const vj_embedding *e, int64_t done, int64_t mine, doub
            100.0 * waited_s / spent_s, (double)(mine - done) / rate);
 }
 
-/* Once in so many batches the ranks tell each other of damage, so that none encodes for long what will not be used. */
+/* After this many batches the ranks tell each other of damage, so that none encodes for long what will not be used. */
 enum { BATCHES_BETWEEN = 16 };
 
-/* Go through this rank's clips and encode them; from the first damaged one of any rank on only search for others. */
+/* Encode this rank's clips; after the first damaged one of any rank only search for more of them. */
 static vj_status encode_mine(vj_embedding *e, int *searching)
 {
     vj_frozen *f = &e->frozen;
     int64_t begin, end, most;
     vj_split(f->n, f->size, 0, &begin, &most);
-    const int64_t batches = (most + f->batch - 1) / f->batch; /* of rank 0, which has most */
+    const int64_t batches = (most + f->batch - 1) / f->batch; /* of rank 0, which has the most */
     vj_split(f->n, f->size, f->rank, &begin, &end);
     VJ_TRY(vj_frozen_start(f, begin, end));
     double start = vj_now(), said = start, wait_s, waited_s = 0.0;
@@ -107,7 +107,7 @@ static vj_status encode_mine(vj_embedding *e, int *searching)
     return vj_sync(f->be);
 }
 
-/* What the file says of itself. */
+/* Create the file with its description. */
 static vj_status create_store(vj_embedding *e)
 {
     const vj_frozen *f = &e->frozen;
@@ -144,7 +144,7 @@ static vj_status create_store(vj_embedding *e)
     return status;
 }
 
-/* Without the damaged clips the file is another. */
+/* Begin a new file without the damaged clips. */
 static vj_status begin_anew(vj_embedding *e)
 {
     vj_frozen *f = &e->frozen;

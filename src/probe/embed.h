@@ -19,9 +19,10 @@ typedef struct {
  * Encode the centre crop of every clip with the target encoder, including its final norm, and write the features with
  * all labels. If embed.limit is less than the number of clips, that many clips are drawn by a permutation keyed with
  * run.seed and encoded in ascending order. Clips are divided over the ranks. The effective rank of the layer-normalised
- * tokens is stored and printed. A damaged clip has no row, and is counted; it is not replaced, since replacing clips
- * would make evaluations incomparable. As the file is laid out before, finding one makes the pass a search for all of
- * them, and a second pass encodes the rest. Too many (vj_too_damaged()) are an error, and so is trouble with reading.
+ * tokens is stored and printed. A damaged clip gets no row, and is counted; it is not replaced, because evaluations on
+ * different clips could not be compared. The number of rows must be known before the file is written, so when a damaged
+ * clip is found, the rest of the pass only looks for more of them, and a second pass encodes the good clips. Too many
+ * damaged clips (vj_too_damaged()) are an error, and so is a failure of the file system.
  * Collective.
  */
 vj_status vj_embed(const vj_config *config, const vj_embed_request *request, MPI_Comm comm);

@@ -1,6 +1,6 @@
 /*
- * Trains and evaluates a probe: trains on batches of the chosen clips in a keyed order, and evaluates the weights of
- * the last epoch on the validation set. The validation set is not used before that.
+ * Trains a probe on batches of the chosen clips in a keyed order, and evaluates the weights of the last epoch on the
+ * validation set, which is not used before.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@ typedef struct {
     vj_backend *be;  /* borrowed */
     float *features; /* [batch, N, D], device */
     int32_t *labels; /* [batch] */
+    int64_t *clip;   /* [batch] their rows in the data */
     float *logits;   /* [batch, classes] */
     double *memory;  /* [3, classes] */
 } vj_fit;
@@ -44,6 +45,24 @@ int64_t vj_probe_epochs(const vj_config *config, double share)
     return config->probe.equal_updates ? llround((double)config->probe.epochs * 100.0 / share) : config->probe.epochs;
 }
 
+/* Report a loss that is not finite: either the features are not, or the weights have grown without bound. */
+static vj_status refuse_loss(vj_fit *fit, const vj_probe_choice *choice, const vj_probe_data *data, const int64_t *clip,
+                             int64_t B, double loss, int64_t update)
+{
+    const int64_t values = data->tokens * data->D;
+    for (int64_t b = 0; b < B; b++) {
+        float *x = vj_map(fit->be, fit->features + b * values, values * (int64_t)sizeof *x, VJ_MAP_READ);
+        int64_t i = 0;
+        while (i < values && isfinite(x[i])) i++;
+        vj_unmap(fit->be, x);
+        if (i < values)
+            return vj_raise(VJ_ERR_FORMAT, "row %lld of the training features, of clip %lld, is not all numbers",
+                            (long long)clip[b], (long long)(data->clips ? data->clips[clip[b]] : clip[b]));
+    }
+    return vj_raise(VJ_ERR_STATE, "an %s probe's loss is %g after %lld updates: a lower probe.lr?",
+                    vj_pooling_name(choice->shape.pooling), loss, (long long)update);
+}
+
 static vj_status learn(vj_fit *fit, const vj_config *config, const vj_probe_choice *choice, const vj_probe_data *train)
 {
     int64_t n = choice->chosen_count, batch = choice->shape.batch, steps = (n + batch - 1) / batch, update = 0;
@@ -52,13 +71,13 @@ static vj_status learn(vj_fit *fit, const vj_config *config, const vj_probe_choi
     for (int64_t epoch = 0; epoch < epochs; epoch++)
         for (int64_t first = 0; first < n; first += batch) {
             int64_t B = n - first < batch ? n - first : batch;
-            for (int64_t b = 0; b < B; b++)
-                VJ_TRY(gather(fit, train, b, choice->chosen[vj_permute(choice->seed, (uint64_t)epoch, n, first + b)]));
+            for (int64_t b = 0; b < B; b++) {
+                fit->clip[b] = choice->chosen[vj_permute(choice->seed, (uint64_t)epoch, n, first + b)];
+                VJ_TRY(gather(fit, train, b, fit->clip[b]));
+            }
             vj_probe_forward(fit->probe, fit->features, B);
             double loss = vj_probe_loss(fit->probe, fit->labels);
-            if (!isfinite(loss))
-                return vj_raise(VJ_ERR_STATE, "an %s probe's loss is %g after %lld updates: a lower probe.lr?",
-                                vj_pooling_name(choice->shape.pooling), loss, (long long)update);
+            if (!isfinite(loss)) return refuse_loss(fit, choice, train, fit->clip, B, loss, update);
             vj_probe_backward(fit->probe, NULL);
             update++;
             vj_probe_update(fit->probe, update, vj_schedule_lr(&schedule, update),
@@ -68,7 +87,7 @@ static vj_status learn(vj_fit *fit, const vj_config *config, const vj_probe_choi
     return VJ_OK;
 }
 
-/* What the probe says of the last batch: clips numbered `clip`, of `data`. */
+/* Make predictions for the last batch, the clips `clip` [B] of `data`. */
 static vj_status predict(vj_prediction *rows, vj_fit *fit, const int64_t *clip, int64_t B, const vj_probe_data *data,
                          int classes)
 {
@@ -84,7 +103,7 @@ static vj_status predict(vj_prediction *rows, vj_fit *fit, const int64_t *clip, 
     return VJ_OK;
 }
 
-/* rows [validation count] get a prediction of each labelled clip, *seen of them. */
+/* Write a prediction of each labelled clip to rows [validation count]; *seen gets their number. */
 static vj_status measure(vj_prediction *rows, int64_t *clip, int64_t *seen, vj_fit *fit, const vj_probe_choice *choice,
                          const vj_probe_data *data)
 {
@@ -119,10 +138,12 @@ static vj_status digest_probe(uint64_t *digest, vj_fit *fit)
     return VJ_OK;
 }
 
-static vj_status summarise(vj_probe_result *result, const vj_prediction *rows, int64_t n, int classes)
+static vj_status summarise(vj_probe_result *result, const vj_config *config, const vj_prediction *rows, int64_t n,
+                           int classes)
 {
     vj_accuracies all;
-    VJ_TRY(vj_predictions_accuracies(&all, rows, n, classes));
+    VJ_TRY(vj_predictions_accuracies(&all, config, rows, n, classes));
+    result->as_published = all.as_published;
     result->top1 = all.top1;
     result->top5 = all.top5;
     result->mean_class = all.mean_class;
@@ -130,14 +151,14 @@ static vj_status summarise(vj_probe_result *result, const vj_prediction *rows, i
     return VJ_OK;
 }
 
-static vj_status evaluate(vj_probe_result *result, vj_prediction **rows, vj_fit *fit, const vj_probe_choice *choice,
-                          const vj_probe_data *data)
+static vj_status evaluate(vj_probe_result *result, vj_prediction **rows, vj_fit *fit, const vj_config *config,
+                          const vj_probe_choice *choice, const vj_probe_data *data)
 {
     vj_prediction *all = vj_calloc(data->count + 1, sizeof *all);
     int64_t *clip = vj_calloc(choice->shape.batch, sizeof *clip), seen = 0;
     vj_status status = all && clip ? measure(all, clip, &seen, fit, choice, data)
                                    : vj_raise(VJ_ERR_MEMORY, "no memory for %lld predictions", (long long)data->count);
-    if (status == VJ_OK) status = summarise(result, all, seen, choice->shape.classes);
+    if (status == VJ_OK) status = summarise(result, config, all, seen, choice->shape.classes);
     if (status == VJ_OK) status = digest_probe(&result->digest, fit);
     free(clip);
     if (status == VJ_OK && rows)
@@ -156,7 +177,9 @@ static vj_status run(vj_probe_result *result, vj_prediction **rows, vj_fit *fit,
     fit->logits = vj_calloc(choice->shape.batch * choice->shape.classes, sizeof *fit->logits);
     fit->labels = vj_calloc(choice->shape.batch, sizeof *fit->labels);
     fit->memory = vj_calloc(3 * choice->shape.classes, sizeof *fit->memory);
-    if (!fit->logits || !fit->labels || !fit->memory) return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's batch");
+    fit->clip = vj_calloc(choice->shape.batch, sizeof *fit->clip);
+    if (!fit->logits || !fit->labels || !fit->memory || !fit->clip)
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a probe's batch");
     fit->features = vj_device_alloc(be, values * (int64_t)sizeof *fit->features);
     if (!fit->features) return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_probe_create(&fit->probe, be, &choice->shape));
@@ -164,7 +187,7 @@ static vj_status run(vj_probe_result *result, vj_prediction **rows, vj_fit *fit,
         return vj_raise(VJ_ERR_STATE, "no clip of the training set has a label of this task");
     VJ_TRY(vj_probe_init(fit->probe, choice->seed, config->probe.init_std));
     VJ_TRY(learn(fit, config, choice, train));
-    VJ_TRY(evaluate(result, rows, fit, choice, validation));
+    VJ_TRY(evaluate(result, rows, fit, config, choice, validation));
     return vj_sync(be);
 }
 
@@ -180,6 +203,7 @@ vj_status vj_probe_fit(vj_probe_result *result, vj_prediction **rows, vj_backend
     vj_device_free(be, fit.features);
     free(fit.logits);
     free(fit.labels);
+    free(fit.clip);
     free(fit.memory);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Opens clips and encoders, and gives batches to encode. */
+/* Opens clips and encoders, and returns batches to encode. */
 #include "probe/frozen.h"
 
 #include <errno.h>
@@ -72,7 +72,7 @@ vj_status vj_frozen_open_clips(vj_frozen *f, const vj_config *config, const char
     return choose(f);
 }
 
-/* Show images: `plan` gets items instead of an order. */
+/* Plan to show images: `plan` gets items instead of an order. */
 static vj_status show_images(vj_frozen *f, vj_loader_plan *plan, int64_t begin)
 {
     free(f->items);
@@ -161,7 +161,7 @@ vj_status vj_frozen_leave_out(vj_frozen *f, int64_t *count, uint64_t *failed)
 
 /* ------------------------------------------------------------------------------------------------ encoders */
 
-/* "random:published:7" to its rule and seed; *random is 0 for anything that does not begin with "random:". */
+/* Parse "random:published:7" into rule and seed; *random is 0 for a text that does not begin with "random:". */
 static vj_status parse_random(const char *text, int64_t default_seed, int *random, vj_init *init, int64_t *seed)
 {
     static const struct {
@@ -243,7 +243,8 @@ void vj_frozen_release(vj_frozen *f)
     *f = (vj_frozen){0};
 }
 
-/* A whole tensor to the host; of a group's shares, on its rank 0. work: [VJ_ASSEMBLE_WORK] in a group. */
+/* Copy a whole tensor to the host; in a group it is assembled from the shares on rank 0. work: [VJ_ASSEMBLE_WORK] in a
+ * group. */
 static void download_tensor(const vj_encoder *e, const vj_param *p, float *host, float *work)
 {
     const float *held = e->weights + p->offset;
@@ -295,6 +296,12 @@ void vj_frozen_describe_preprocessing(const vj_frozen *f, char *text, size_t byt
              c->data.mean[2], c->data.std[0], c->data.std[1], c->data.std[2], c->train.precision);
 }
 
+/* Looks for words that vj_eval_views_describe() writes for images. */
+bool vj_frozen_showed_images(const char *preprocessing)
+{
+    return strstr(preprocessing, " equal frames of ") != NULL;
+}
+
 void vj_frozen_grid(const vj_encoder *encoder, uint64_t grid[3])
 {
     const vj_grid *g = &encoder->net.grid;
@@ -306,8 +313,8 @@ void vj_frozen_grid(const vj_encoder *encoder, uint64_t grid[3])
 /* ------------------------------------------------------------------------------------------------ passes */
 
 /*
- * What rank 0 of a group tells the others before each pass; count 0: there is none, they are dismissed. The others
- * answer what they were asked for meanwhile, which is rank 0's from then on, and whether their device has failed.
+ * What rank 0 of a group sends to the others before each pass; count 0: there is no further pass. The others answer
+ * with the requests that they got meanwhile, which rank 0 takes over, and whether their device has failed.
  */
 typedef struct {
     int64_t encoder, count;
@@ -320,7 +327,7 @@ static void give_order(vj_frozen *f, order *o, vj_status status)
     vj_broadcast(o, (int64_t)sizeof *o, f->tensor->comm);
     for (int i = 0; f->tensor->rank > 0 && i < VJ_ASKS; i++) {
         answer[i] = asked[i];
-        if (answer[i] != VJ_WHY_NOT) asked[i] = VJ_WHY_NOT; /* one that comes meanwhile stays */
+        if (answer[i] != VJ_WHY_NOT) asked[i] = VJ_WHY_NOT; /* a request that arrives meanwhile is kept */
     }
     answer[VJ_ASKS] = (int)status;
     MPI_Reduce(answer, all, VJ_ASKS + 1, MPI_INT, MPI_MAX, 0, f->tensor->comm);

@@ -1,7 +1,7 @@
 /*
- * Heads (head.h): the token part is one kernel, the row part is a probe (parts.h) whose rows are written where they
- * belong in the batch, and computed in groups of VJ_HEAD_GROUP neighbours. A group is computed whole whenever one of
- * its rows comes: a row always has the same place in its group, and the others, present or not, do not touch it.
+ * Heads (head.h): the token part is one kernel. The row part is a probe (parts.h) whose rows are written to their
+ * places in the batch and computed in groups of VJ_HEAD_GROUP neighbours. A group is computed whole whenever one of its
+ * rows arrives: a row always has the same place in its group, and the others, present or not, do not affect it.
  */
 #include "probe/head.h"
 
@@ -13,15 +13,15 @@
 struct vj_head {
     vj_backend *be; /* borrowed */
     vj_head_shape shape;
-    vj_probe *probe; /* its batch: that of the shape in whole groups, and one group more to measure with */
+    vj_probe *probe; /* its batch: that of the shape in whole groups, and one more group for measuring */
     int64_t groups;  /* of a batch */
-    float *rows;     /* in the probe: [batch, row floats], and their gradients */
+    float *rows;     /* in the probe: [batch, row floats]; drows: their gradients */
     float *drows;
     double *row_loss; /* device, [VJ_HEAD_GROUP] */
     int32_t *labels;  /* [groups, VJ_HEAD_GROUP] */
     double *loss;     /* [groups, VJ_HEAD_GROUP] */
-    char *there;      /* [groups, VJ_HEAD_GROUP] bool: has come since the last update */
-    char *empty;      /* [groups, VJ_HEAD_GROUP] bool: without a label, for nothing to be learned */
+    char *there;      /* [groups, VJ_HEAD_GROUP] bool: has arrived since the last update */
+    char *empty;      /* [groups, VJ_HEAD_GROUP] bool: has no label and adds no gradient */
     char *touched;    /* [groups] bool: to be computed */
     int folded;       /* bool: the key is that of the present weights */
 };
@@ -192,7 +192,7 @@ static void put_row(vj_head *h, int64_t place, const float *row)
     vj_copy(h->be, h->rows + place * floats, row, floats);
 }
 
-/* The logits of one group. */
+/* Compute the logits of one group. */
 static void group_forward(vj_head *h, int64_t group)
 {
     const int64_t first = group * VJ_HEAD_GROUP;
@@ -203,8 +203,8 @@ static void group_forward(vj_head *h, int64_t group)
     vj_probe_classify(h->probe, first, VJ_HEAD_GROUP);
 }
 
-/* Logits, losses and the gradients of the rows of one group. The loss is that of each row alone; its gradient is then
-   divided by the number of rows of the batch. */
+/* Compute logits, losses and the gradients of the rows of one group. Each row has its own loss, whose gradient is then
+ * divided by the number of rows of the batch. */
 static void group_train(vj_head *h, int64_t group, int64_t batch_count)
 {
     vj_probe *p = h->probe;
@@ -284,7 +284,7 @@ vj_status vj_head_update(vj_head *h, const float *dkeys, int64_t batch_count, co
         const int floats = (int)vj_head_key_floats(&h->shape);
         vj_mean_tokens(h->be, p->dfold, dkeys, 1, batch_count, floats);
         vj_scale(h->be, p->dfold, (float)batch_count, floats);
-        (void)vj_head_key(h); /* its parts are needed, whether or not they have been asked for */
+        (void)vj_head_key(h); /* its parts are needed, even if the key was not requested */
         vj_probe_stages_gradients(p, batch_count);
         vj_probe_project_gradients(p, batch_count);
         vj_probe_fold_gradients(p, batch_count);

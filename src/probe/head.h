@@ -1,17 +1,18 @@
 /*
- * A head: one probe of a campaign (docs/method.md, section 12), cut in two parts so that many heads train at once on
- * the tokens of one encoder, on any number of ranks, each to the same bits as alone.
+ * A head: one probe of a campaign (docs/method.md, section 12), divided into two parts, so that many heads train at
+ * once on the tokens of one encoder, on any number of ranks, each with the same bits as if trained alone.
  *
- * - The token part runs where a sample's tokens are. It needs only the head's `key` and makes a `row`, a few numbers:
- *   attentive (the folded form of probe.h): key [heads, D] = gain * Wk^T q, row [heads, D] = the tokens averaged with
- *   the softmax of their products with the key; average: no key, row [D] = the mean token.
+ * - The token part runs on the rank that has a sample's tokens. It needs only the head's `key` and computes a `row`, a
+ *   few numbers: attentive (the folded form of probe.h): key [heads, D] = gain * Wk^T q, row [heads, D] = the tokens
+ *   averaged with the softmax of their products with the key; average: no key, row [D] = the mean token.
  * - The row part runs on one rank, the head's owner, which alone holds weights and moments: values, MLP, further blocks
  *   on the query, class layer, loss, gradients and AdamW.
  *
- * A batch: the owner sends the key to all; rows come as samples are encoded, in any order and any number at a time; the
- * owner answers each with the gradient of its row, from which the token part makes the sample's gradient of the key.
- * When all have come, vj_head_update() computes the gradients of the weights over the whole batch at once, in the
- * batch's own order. So nothing depends on which samples came together or on which rank encoded them.
+ * For each batch the owner sends the key to all ranks. Rows arrive as samples are encoded, in any order and any number
+ * at a time. The owner answers each with the gradient of its row, from which the token part computes the sample's
+ * gradient of the key. After all rows, vj_head_update() computes the gradients of the weights over the whole batch at
+ * once, in the batch's own order. So results do not depend on which samples arrived together or on which rank encoded
+ * them.
  *
  * All arrays are device memory of the backend and borrowed. Nothing here is collective.
  */
@@ -26,7 +27,7 @@ typedef struct {
     int depth;             /* attentive: 1 + number of blocks on the query (V-JEPA 1); else 1 */
     int64_t tokens;        /* N, tokens of a sample: of all its segments */
     int64_t batch;         /* samples of an update */
-    int norm_last;         /* bool, attentive, depth 1: norm behind the MLP, as the paper's text has it (probe.h) */
+    int norm_last;         /* bool, attentive, depth 1: norm after the MLP, as in the paper's text (probe.h) */
 } vj_head_shape;
 
 /* ------------------------------------------------------------------------------------------------ token part */
@@ -38,19 +39,19 @@ int64_t vj_head_row_floats(const vj_head_shape *shape);
 int64_t vj_head_prob_floats(const vj_head_shape *shape);
 
 /**
- * Make the row of one sample from its tokens [N, D], which vj_probe_normalise() has normalised for attentive pooling
- * and which are as they come from the encoder for average pooling. prob is kept by the caller for the backward pass.
+ * Compute the row of one sample from its tokens [N, D]: for attentive pooling normalised by vj_probe_normalise(), for
+ * average pooling as the encoder returns them. The caller keeps prob for the backward pass.
  */
 void vj_head_pool(vj_backend *be, const vj_head_shape *shape, float *row, float *prob, const float *key,
                   const float *tokens);
-/** Write the sample's gradient of the key, from the gradient of its row. Must not be called if there is no key. */
+/** Compute the sample's gradient of the key from the gradient of its row. Must not be called if there is no key. */
 void vj_head_pool_backward(vj_backend *be, const vj_head_shape *shape, float *dkey, const float *drow, const float *row,
                            const float *prob, const float *tokens);
 
 /**
- * The same for `count` heads of one shape over the tokens of one sample, which are read once for all: rows [count, row
- * floats], prob [count, prob floats], keys and dkeys [count, key floats]. Same bits as one by one. Average pooling has
- * the same row for all heads: count must be 1.
+ * The same for `count` heads of one shape over the tokens of one sample, which are read once for all heads: rows
+ * [count, row floats], prob [count, prob floats], keys and dkeys [count, key floats]. Same bits as head by head.
+ * Average pooling has the same row for all heads: count must be 1.
  */
 void vj_head_pool_many(vj_backend *be, const vj_head_shape *shape, int count, float *rows, float *prob,
                        const float *keys, const float *tokens);
@@ -59,8 +60,8 @@ void vj_head_pool_backward_many(vj_backend *be, const vj_head_shape *shape, int 
 
 /* ------------------------------------------------------------------------------------------------ row part */
 
-/* Rows are computed in groups of so many neighbours, whole even if some have not come, so that a row's bits do not
- * depend on the others. Rows that come with their neighbours cost less. */
+/* Rows are computed in groups of this many neighbours, always whole, even if some rows have not arrived, so that a
+ * row's bits do not depend on the others. Rows that arrive with their neighbours cost less. */
 enum { VJ_HEAD_GROUP = 16 };
 
 typedef struct vj_head vj_head;
@@ -77,8 +78,8 @@ vj_status vj_head_init(vj_head *head, uint64_t seed, double std);
 /** Return the number of tensors, and tensor i: names as published, weights, gradients and the two moments. */
 int vj_head_tensor_count(const vj_head *head);
 vj_probe_tensor *vj_head_tensor_at(vj_head *head, int i);
-/** Return weights, first and second moments as flat arrays of *count floats (device), for checkpoints. Whoever writes
- * weights, here or through a tensor, must call vj_head_weights_changed() before vj_head_key(). */
+/** Return weights, first and second moments as flat arrays of *count floats (device), for checkpoints. After a change
+ * of weights, here or through a tensor, vj_head_weights_changed() must be called before vj_head_key(). */
 float *vj_head_state(vj_head *head, int64_t *count); /* [3, count] */
 void vj_head_weights_changed(vj_head *head);
 
@@ -86,21 +87,21 @@ void vj_head_weights_changed(vj_head *head);
 const float *vj_head_key(vj_head *head);
 
 /**
- * Compute the class scores [count, classes] of rows [count, row floats], to measure: nothing is kept, and a batch that
- * is not complete yet stays as it is. vj_head_score_from(): row i has the number `first` + i among all that are
- * measured, which chooses its place in a group of VJ_HEAD_GROUP rows, so that its bits do not depend on how rows are
- * shared out among calls and ranks, whatever library multiplies. vj_head_score() counts from 0.
+ * Compute the class scores [count, classes] of rows [count, row floats] for a measurement: nothing is kept, and an
+ * incomplete batch is not changed. In vj_head_score_from() row i has the number `first` + i among all rows that are
+ * measured. The number determines its place in a group of VJ_HEAD_GROUP rows, so that its bits do not depend on how
+ * rows are divided among calls and ranks, with any library for products. vj_head_score() counts from 0.
  */
 void vj_head_score(vj_head *head, float *logits, const float *rows, int64_t count);
 void vj_head_score_from(vj_head *head, float *logits, const float *rows, int64_t first, int64_t count);
 
 /**
- * Train: rows [count, row floats] are samples places[0..count) (each in [0, batch_count)) of a batch of batch_count
- * samples, with labels [count] (host). Each place must come once before vj_head_update(), with the same batch_count. A
- * sample with label -1 cannot be used: its place stays empty, its loss is 0, and it adds nothing to any gradient, while
- * the mean is still over batch_count samples; its row must be finite.
- * Keeps what vj_head_update() needs, writes drows [count, row floats] (NULL: not wanted), the gradient of the batch's
- * mean cross-entropy, and loss [count] (host), the cross-entropy of each. Waits for the device and returns its status.
+ * Train on rows [count, row floats], which are samples places[0..count) (each in [0, batch_count)) of a batch of
+ * batch_count samples, with labels [count] (host). Each place must be passed once before vj_head_update(), always with
+ * the same batch_count. A sample that cannot be used has label -1: its loss is 0 and it adds nothing to any gradient,
+ * while the mean is still over batch_count samples; its row must be finite. Keeps what vj_head_update() needs, writes
+ * drows [count, row floats] (NULL: not wanted), the gradient of the batch's mean cross-entropy, and loss [count]
+ * (host), the cross-entropy of each. Waits for the device and returns its status.
  */
 vj_status vj_head_rows(vj_head *head, float *drows, double *loss, const float *rows, const int64_t *places,
                        const int32_t *labels, int64_t count, int64_t batch_count);

@@ -1,4 +1,4 @@
-/* Ranks and accuracies; Student's t by its density, integrated; Wilson's interval in closed form; tests of pairs. */
+/* Ranks and accuracies; Student's t by integrating its density; Wilson's interval in closed form; tests of pairs. */
 #include "probe/metrics.h"
 
 #include <math.h>
@@ -69,6 +69,23 @@ double vj_metrics_top(const int32_t *ranks, int64_t n, int k)
     return n > 0 ? 100.0 * (double)right / (double)n : NAN;
 }
 
+/* Key of the permutation, different from those of epochs. */
+#define PUBLISHED_KEY UINT64_C(0x500000000)
+
+double vj_metrics_as_published(const int32_t *ranks, int64_t n, int64_t gpus, int64_t batch, uint64_t seed)
+{
+    const int64_t each = batch > gpus ? batch / gpus * gpus : gpus, all = (n + gpus - 1) / gpus * gpus;
+    const int64_t batches = (all + each - 1) / each;
+    double sum = 0.0;
+    for (int64_t first = 0; first < all; first += each) {
+        const int64_t last = first + each < all ? first + each : all;
+        int64_t right = 0;
+        for (int64_t i = first; i < last; i++) right += ranks[vj_permute(seed, PUBLISHED_KEY, n, i % n)] == 0;
+        sum += (double)right / (double)(last - first);
+    }
+    return n > 0 ? 100.0 * sum / (double)batches : NAN;
+}
+
 double vj_metrics_mean_class(const int32_t *ranks, const int32_t *labels, int64_t n, int classes)
 {
     double sum = 0.0;
@@ -103,8 +120,8 @@ void vj_wilson_interval(double share, double n, double *low, double *high)
     *high = known ? centre + half : NAN;
 }
 
-/* Probability of [0, t]: Simpson's rule over u = atan(t / sqrt(freedom)), where the density is a power of the cosine.
- */
+/* Return the probability of [0, t], by Simpson's rule over u = atan(t / sqrt(freedom)), where the density is a power of
+ * the cosine. */
 static double student_part(double t, double freedom)
 {
     enum { PIECES = 2000 };
@@ -147,7 +164,7 @@ vj_runs_summary vj_metrics_runs(const double *values, int64_t n)
 
 /* ------------------------------------------------------------------------------------------------ pairs */
 
-/* The largest term first, by logarithms; each smaller one by its ratio to the one before. */
+/* Computes the largest term by logarithms, and each smaller one from the one before by their ratio. */
 double vj_mcnemar(int64_t b, int64_t c)
 {
     const double n = (double)b + (double)c, least = (double)(b < c ? b : c);

@@ -1,4 +1,4 @@
-/* Matches published cells with results: names are written in many ways, so letters and digits alone count. */
+/* Matches published cells with results. Names are written in many ways, so only letters and digits are compared. */
 #include "probe/paper.h"
 
 #include <ctype.h>
@@ -31,7 +31,7 @@ void vj_paper_release(vj_paper *p)
     vj_csv_table_release(&p->cells);
 }
 
-/* Letters and digits of both texts, in lower case. */
+/* Join the letters and digits of both texts, in lower case. */
 static void make_key(char key[KEY], const char *a, const char *b)
 {
     size_t used = 0;
@@ -54,7 +54,7 @@ static const char *text_of(const vj_paper *p, int64_t at, int column)
     return vj_csv_table_text(&p->cells, at, column);
 }
 
-/* The cell's column is the task, with the share or kind of probe behind it. */
+/* The cell's column is the task, perhaps followed by the share or the kind of probe. */
 bool vj_paper_matches(const vj_paper *p, int64_t at, const char *encoder, const char *task, const char *kind,
                       double labels)
 {
@@ -80,7 +80,7 @@ void vj_paper_place(const vj_paper *p, int64_t at, char *text, size_t bytes)
              text_of(p, at, p->model));
 }
 
-/* Was the cell measured on the views of our row? */
+/* Return whether the cell was measured on the views of the row. */
 static bool has_views(const vj_paper *p, int64_t at, const vj_probe_row *r)
 {
     return *r->views && strcmp(text_of(p, at, p->views), r->views) == 0;
@@ -91,7 +91,7 @@ static bool fits(const vj_paper *p, int64_t at, const vj_probe_row *r)
     return !isnan(vj_paper_value(p, at)) && vj_paper_matches(p, at, r->encoder, r->task, r->kind, r->labels);
 }
 
-/* Cells that say their views in words are not compared. */
+/* Add a note if the cell has other views; views given in words are not compared. */
 static vj_status note_views(const vj_paper *p, int64_t at, const vj_probe_row *r, vj_notes *notes)
 {
     int frames, clips, crops;
@@ -101,7 +101,7 @@ static vj_status note_views(const vj_paper *p, int64_t at, const vj_probe_row *r
                         views, r->paper_cell, r->views);
 }
 
-/* Where one cell was measured on the row's views, those of other views do not count. */
+/* If a cell was measured on the row's views, cells with other views are ignored. */
 static vj_status fill_row(const vj_paper *p, vj_probe_row *r, vj_notes *notes)
 {
     bool exact = false;

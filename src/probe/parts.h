@@ -2,10 +2,10 @@
  * The struct of a probe, private to the files that share its parts:
  *   probe.c       parameters, class layer, loss, update
  *   attentive.c   the cross-attention block up to y = query + attention, plain and folded
- *   query.c       what follows on the query alone: the MLP, and further blocks
+ *   query.c       the rest, on the query alone: the MLP, and further blocks
  *   head.c        a probe whose samples come in any order (head.h)
  *
- * Everything behind the pooling works on rows, one a sample: functions take the range of rows [first, first + count).
+ * Everything after the pooling works on rows, one per sample: functions take the range of rows [first, first + count).
  * Gradients of weights are computed by functions of their own, over all samples of a batch at once.
  */
 #ifndef VJ_PROBE_PARTS_H
@@ -14,7 +14,8 @@
 #include "model/arena.h"
 #include "probe/probe.h"
 
-/* Numbers of the tensors. A block's tensors follow: TENSORS + BLOCK_TENSORS * (block - 1) + ... */
+/* Numbers of the tensors. Tensor BLOCK_... of block 1, 2, ... has the number TENSORS + BLOCK_TENSORS * (block - 1) +
+ * BLOCK_... */
 enum {
     LINEAR_WEIGHT,
     QUERY,
@@ -55,9 +56,9 @@ typedef struct {
 } vj_probe_mlp;
 
 /*
- * One stage on the query: in a block first x = before + proj(V(LN1(before))), since a token that attends to itself
- * alone has the weight 1; then after = x + MLP(LN2(x)). Stage 0 is the rest of the cross-attention block: its x is y. B
- * rows.
+ * One stage on the query, for B rows. A block first computes x = before + proj(V(LN1(before))), since a token that
+ * attends only to itself has the weight 1; then after = x + MLP(LN2(x)). Stage 0 is the rest of the cross-attention
+ * block: its x is y.
  */
 typedef struct {
     float *first_normed, *first_mean, *first_rstd, *value; /* [B, D], [B], [B], [B, D]; blocks only */
@@ -69,8 +70,8 @@ typedef struct {
     float *after, *dafter;                                 /* [B, D] */
 } vj_probe_stage;
 
-/* What of a probe there is: all; no pooling, for rows that are made elsewhere (head.h; shape.folded is set where there
- * is attention); no weights, gradients and moments, which are elsewhere (token_probe.h). */
+/* Which parts of a probe exist: all; all but the pooling, for rows that are computed elsewhere (head.h; shape.folded is
+ * set with attention); all but weights, gradients and moments, which are elsewhere (token_probe.h). */
 typedef enum { VJ_PARTS_ALL, VJ_PARTS_ROWS, VJ_PARTS_PASSES } vj_probe_parts;
 
 struct vj_probe {
@@ -97,13 +98,13 @@ struct vj_probe {
     float *y, *dy;         /* [B, D] query + attention: the x of stage 0 */
     float *q, *dq;         /* [D], scaled by 1/sqrt(d) */
     float *prob;           /* [B, NH, N] attention weights */
-    float *sink;           /* [B, D] results that nobody reads */
+    float *sink;           /* [B, D] results that are not used */
 
     /* Folded form of the attention only (probe.h). */
     float *back, *dback;   /* [NH, D] Wk_h^T q_h */
     float *fold, *dfold;   /* [NH, D] gain * back; its products with the normalised tokens are the scores */
     float *mix, *dmix;     /* [B, NH, D] sum of prob * xhat */
-    float *value, *dvalue; /* [NH, rows, D] gain * mix + bias, of the rows at work */
+    float *value, *dvalue; /* [NH, rows, D] gain * mix + bias, of the present range of rows */
     float *head, *dhead;   /* [NH, rows, d] */
 
     /* Plain form of the attention only. */
@@ -125,23 +126,25 @@ static inline float *vj_probe_gradient(const struct vj_probe *p, int id)
 
 /* probe.c */
 
-/** As vj_probe_create(), of some parts. */
+/** The same as vj_probe_create(), with only some parts. */
 vj_status vj_probe_create_parts(struct vj_probe **probe, vj_backend *be, const vj_probe_shape *shape,
                                 vj_probe_parts parts);
-/** Return the bytes of device memory it takes. */
+/** Return the bytes of device memory that it takes. */
 int64_t vj_probe_parts_bytes(const vj_probe_shape *shape, vj_probe_parts parts);
-/** Let the tensors be in weights and gradients [p->size], which are borrowed. */
+/** Place the tensors in `weights` and `gradients` [p->size], which are borrowed. */
 void vj_probe_place_tensors(struct vj_probe *p, float *weights, float *gradients);
-/** Draw the initial values of tensor number `id` to weight (host); D: the probe's width. */
+/** Draw the initial values of tensor number `id` into `weight` (host); D: the probe's width. */
 void vj_probe_draw_tensor(float *weight, const vj_probe_tensor *t, int id, uint64_t seed, double std, int D);
-/** Set corrections, and the scale that clips the norm of gradient [n] to `clip` (0: no clipping); `sum`: device, [1].
+/** Return a step with the bias corrections, and the scale that clips the norm of gradient [n] to `clip` (0: no
+ * clipping); `sum`: device, [1].
  */
 vj_adamw_step vj_probe_adamw(vj_backend *be, int64_t update, const float *gradient, int64_t n, double *sum,
                              double clip);
-/** As vj_probe_update(); decay_all: weight decay applies to all tensors. */
+/** The same as vj_probe_update(); decay_all: weight decay applies to all tensors. */
 void vj_probe_update_parts(struct vj_probe *p, int64_t update, double lr, double weight_decay, double clip,
                            int decay_all);
-/** Class layer of rows: logits from pooled; dpooled from dlogits; and its gradients over B rows. */
+/** The class layer: compute logits from pooled, and dpooled from dlogits, for a range of rows; and its gradients over B
+ * rows. */
 void vj_probe_classify(struct vj_probe *p, int64_t first, int64_t count);
 void vj_probe_classify_backward(struct vj_probe *p, int64_t first, int64_t count);
 void vj_probe_classify_gradients(struct vj_probe *p, int64_t B);
@@ -153,7 +156,7 @@ void vj_probe_fold(struct vj_probe *p);
 /** Compute y from mix, and dmix from dy, for a range of rows. */
 void vj_probe_project(struct vj_probe *p, int64_t first, int64_t count);
 void vj_probe_project_backward(struct vj_probe *p, int64_t first, int64_t count);
-/** Compute dmix of B rows and all gradients of the cross-attention's values. Must precede vj_probe_fold_gradients(). */
+/** Compute dmix of B rows and all gradients of the cross-attention's values. Precedes vj_probe_fold_gradients(). */
 void vj_probe_project_gradients(struct vj_probe *p, int64_t B);
 /** Compute the gradients of keys, norm and query from dfold, and the query's from dy. */
 void vj_probe_fold_gradients(struct vj_probe *p, int64_t B);

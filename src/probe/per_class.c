@@ -29,7 +29,7 @@ static int by_classes(const void *a, const void *b)
     return x->from != y->from ? (x->from > y->from) - (x->from < y->from) : (x->to > y->to) - (x->to < y->to);
 }
 
-/* Join pairs of the same classes. */
+/* Merge entries of the same pair of classes. */
 static void join_pairs(vj_per_class *p)
 {
     int64_t kept = 0;
@@ -43,7 +43,7 @@ static void join_pairs(vj_per_class *p)
     p->pairs = kept;
 }
 
-/* Make room for one more pair: by joining equal ones, or, if that leaves more than half, by more memory. */
+/* Make room for one more pair: by merging equal ones or, if more than half remain, by more memory. */
 static vj_status make_room(vj_per_class *p)
 {
     if (p->pairs < p->room) return VJ_OK;

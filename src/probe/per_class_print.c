@@ -1,11 +1,11 @@
-/* Prints what predictions say class by class. */
+/* Prints results of predictions by class. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "probe/compare.h"
 #include "probe/per_class.h"
 
-/* "3 run", or "3" for classes without names. */
+/* Return "3 run", or "3" for classes without names. */
 static const char *class_text(char text[VJ_HEAD_TEXT], const vj_clips_classes *names, int class)
 {
     if (class < names->count)
@@ -35,7 +35,7 @@ static void print_classes(const vj_per_class *p, const vj_clips_classes *names, 
     }
 }
 
-/* Heads [n] differ in the seed alone. */
+/* Print the results of heads [n], which differ only in the seed. */
 static vj_status print_alike(const vj_predictions *file, const int64_t *heads, int64_t n, int64_t most, FILE *out)
 {
     const vj_head_facts *h = &file->head[heads[0]];

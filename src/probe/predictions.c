@@ -1,5 +1,4 @@
-/* Makes predictions of scores, and writes them: rank 0 lays the file out (h5/h5.h), each rank writes its heads' rows.
- */
+/* Makes predictions from scores, and writes them: rank 0 creates the file (h5/h5.h), ranks write their heads' rows. */
 #include "probe/predictions.h"
 
 #include <math.h>
@@ -12,8 +11,7 @@
 #include "probe/metrics.h"
 #include "probe/predictions_table.h"
 
-/* The place of a class in the order of scores, ties by number, as vj_metrics_rank() has it: the first five by
- * insertion. */
+/* Find the VJ_TOP classes of highest score by insertion; equal ones are ordered by number, as in vj_metrics_rank(). */
 static void find_top(vj_prediction *p, const double *order, int classes)
 {
     int n = 0;
@@ -62,8 +60,10 @@ uint64_t vj_probe_digest_add(uint64_t digest, const char *name, const float *wei
     return digest + XXH3_64bits_withSeed(weight, (size_t)count * sizeof *weight, XXH3_64bits(name, strlen(name)));
 }
 
-vj_status vj_predictions_accuracies(vj_accuracies *to, const vj_prediction *rows, int64_t n, int classes)
+vj_status vj_predictions_accuracies(vj_accuracies *to, const vj_config *config, const vj_prediction *rows, int64_t n,
+                                    int classes)
 {
+    enum { GPUS = 64 }; /* in the published evaluations */
     int32_t *ranks = vj_calloc(2 * n + 1, sizeof *ranks), *labels = ranks + n;
     if (!ranks) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld ranks", (long long)n);
     for (int64_t i = 0; i < n; i++) {
@@ -71,7 +71,9 @@ vj_status vj_predictions_accuracies(vj_accuracies *to, const vj_prediction *rows
         labels[i] = rows[i].label;
     }
     *to = (vj_accuracies){vj_metrics_top(ranks, n, 1), vj_metrics_top(ranks, n, VJ_TOP),
-                          vj_metrics_mean_class(ranks, labels, n, classes)};
+                          vj_metrics_mean_class(ranks, labels, n, classes), NAN};
+    if (config->probe.as_published)
+        to->as_published = vj_metrics_as_published(ranks, n, GPUS, config->probe.batch, (uint64_t)config->run.seed);
     free(ranks);
     return VJ_OK;
 }
@@ -109,7 +111,7 @@ vj_status vj_fact_put(hid_t object, const vj_fact *fact, const vj_head_facts *he
     return VJ_OK;
 }
 
-/* On rank 0: the attributes of a table that are known before its head is trained. */
+/* On rank 0: write the attributes of a table that are known before its head is trained. */
 static vj_status put_facts(hid_t table, const vj_head_facts *h, int64_t number)
 {
     vj_status status = vj_h5_put_i64(table, "number", number);
@@ -148,7 +150,8 @@ static vj_status lay_out(vj_predictions_writer *w, const vj_task_classes *tasks,
     return vj_h5_put_text(w->out.file, "config", config);
 }
 
-/* What HDF5's structures take at most: an object, its type and attributes; 1024 bytes for those of fixed size. */
+/* Return an upper bound of the bytes of HDF5's structures: an object, its type and attributes; 1024 bytes for those of
+ * fixed size. */
 static int64_t structure_bytes(const vj_predictions_writer *w, int task_count, const char *config)
 {
     int64_t bytes = (int64_t)strlen(config) + (int64_t)task_count * (VJ_H5_OBJECT_BYTES + VJ_LABEL_NAME);
@@ -225,7 +228,7 @@ vj_status vj_predictions_write(vj_predictions_writer *w, int64_t head, int64_t f
     return VJ_OK;
 }
 
-/* On rank 0: what became known in between. */
+/* On rank 0: write the attributes that were not known at first. */
 static vj_status put_digests(vj_predictions_writer *w, const uint64_t *probe_digest)
 {
     char name[VJ_HEAD_NAME + 8];

@@ -1,11 +1,11 @@
 /*
- * What probes said of each sample: predictions.h5 (docs/formats.md), written by those who measure probes and read by
- * vjepa-compare and vjepa-report. A head is one probe of one encoder; its predictions are one table:
+ * The predictions of probes for each sample: predictions.h5 (docs/formats.md), written by the programs that measure
+ * probes and read by vjepa-compare and vjepa-report. A head is one probe of one encoder; its predictions are one table:
  *
  *   /heads/NAME     [n]  a row a sample: clip, content, label, rank, views, classes[5], probabilities[5]
  *   /classes/TASK   S [classes]  names of the classes of a task, where the store has them: row k is class k
  *
- * Attributes of each table say which probe, encoder and samples it is of (vj_head_facts).
+ * The attributes of each table describe its probe, encoder and samples (vj_head_facts).
  */
 #ifndef VJ_PROBE_PREDICTIONS_H
 #define VJ_PROBE_PREDICTIONS_H
@@ -26,27 +26,31 @@ typedef struct {
     uint64_t content;     /* checksum of that clip in the store: equal for equal content; 0: not known */
     int32_t label;        /* number of its class */
     int32_t rank;         /* of the label: 0 is right, below 5 is right in top-5 */
-    int32_t views;        /* whose probabilities were averaged */
+    int32_t views;        /* number of views whose probabilities were averaged */
     int32_t top[VJ_TOP];  /* classes of highest probability, in falling order; -1 where there are fewer */
     float chance[VJ_TOP]; /* their probabilities; 0 where there are fewer */
     int32_t nothing;      /* 0: fills the row up to a multiple of 8 bytes */
 } vj_prediction;
 
 /**
- * Make a prediction of the scores [views, classes] of a sample, as double: one view is ranked by its scores, several by
- * their averaged softmax. clip, content and label of `p` are set by the caller before. memory [2 * classes] is
- * overwritten. VJ_ERR_STATE, naming the clip, for a score that is not finite; VJ_ERR_FORMAT for a label outside [0,
- * classes).
+ * Make a prediction from the scores [views, classes] of a sample: one view is ranked by its scores, several by their
+ * averaged softmax. The caller must have set clip, content and label of `p`. memory [2 * classes] is overwritten.
+ * VJ_ERR_STATE, naming the clip, for a score that is not finite; VJ_ERR_FORMAT for a label outside [0, classes).
  */
 vj_status vj_predict(vj_prediction *p, double *memory, const double *scores, int views, int classes);
 
-/* What predictions say together, in percent; NaN: there are none. */
+/* Accuracies of all predictions together, in percent; NaN: there are none. */
 typedef struct {
     double top1, top5, mean_class;
+    double as_published; /* top-1 as the released code counts it; NaN: not asked for (probe.as_published) */
 } vj_accuracies;
 
-/** Work it out of rows [n], as vj_metrics_top() and vj_metrics_mean_class() (metrics.h). VJ_ERR_MEMORY. */
-vj_status vj_predictions_accuracies(vj_accuracies *accuracies, const vj_prediction *rows, int64_t n, int classes);
+/**
+ * Compute the accuracies of rows [n] by vj_metrics_top(), vj_metrics_mean_class() and vj_metrics_as_published()
+ * (metrics.h). VJ_ERR_MEMORY.
+ */
+vj_status vj_predictions_accuracies(vj_accuracies *accuracies, const vj_config *config, const vj_prediction *rows,
+                                    int64_t n, int classes);
 
 /* What a head is and what it was measured on. Texts without control characters. */
 typedef struct {
@@ -67,7 +71,7 @@ typedef struct {
     uint64_t class_digest;               /* of the class names; 0: they have none */
     uint64_t probe_digest;               /* of the probe's weights when it was measured */
     int64_t training_samples;            /* in its split */
-    int64_t counted, failed;             /* samples measured (rows), and such as could not be used */
+    int64_t counted, failed;             /* samples measured (rows), and samples that could not be used */
     int classes;
 } vj_head_facts;
 
@@ -79,7 +83,7 @@ uint64_t vj_probe_digest_add(uint64_t digest, const char *name, const float *wei
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-/** VJ_OK if nothing is at PATH, or a file of predictions; anything else is refused (VJ_ERR_USAGE). Not collective. */
+/** Return VJ_OK if PATH does not exist or is a file of predictions, else VJ_ERR_USAGE. Not collective. */
 vj_status vj_predictions_may_replace(const char *path);
 
 /* A task and the names of its classes, borrowed; count 0: none. */
@@ -92,7 +96,7 @@ typedef struct vj_predictions_writer vj_predictions_writer;
 
 /**
  * Create PATH.<number>.part with room for the rows (`counted`) of all heads. The arguments are the same on all ranks;
- * `comm` is borrowed until commit; VJ_ALONE will do. Collective, agreed.
+ * `comm` is borrowed until commit and may be VJ_ALONE. Collective, agreed.
  */
 vj_status vj_predictions_create(vj_predictions_writer **writer, const char *path, const vj_head_facts *heads,
                                 int64_t count, const vj_task_classes *tasks, int task_count, const char *config,
@@ -108,7 +112,7 @@ vj_status vj_predictions_write(vj_predictions_writer *writer, int64_t head, int6
  */
 vj_status vj_predictions_commit(vj_predictions_writer *writer, vj_status status, const uint64_t *probe_digest);
 
-/** Give up: rank 0 removes the .part. Harmless with NULL. Not collective. */
+/** Give up: rank 0 removes the .part file. Does nothing for NULL. Not collective. */
 void vj_predictions_abandon(vj_predictions_writer *writer);
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -120,36 +124,41 @@ typedef struct {
     vj_head_facts *head; /* [count] in the order in which they were written; owned */
 } vj_predictions;
 
-/** Read which heads a file has. Release also after a failure. Not collective, like all that reads here. */
+/** Read the list of heads of a file. Release also after a failure. Not collective, like all that read here. */
 vj_status vj_predictions_open(vj_predictions *predictions, const char *path);
 void vj_predictions_release(vj_predictions *predictions);
 
 /** Return the number of the head called `name`, or -1. */
 int64_t vj_predictions_find(const vj_predictions *predictions, const char *name);
 
-/** Read all rows of a head, [counted]; free() them. VJ_ERR_FORMAT for classes or ranks outside what can be. */
+/** Read all rows of a head, [counted]; free() them. VJ_ERR_FORMAT for classes or ranks out of range. */
 vj_status vj_predictions_read(const vj_predictions *predictions, int64_t head, vj_prediction **rows);
 
 /** Read the names of the classes of a task; count 0: they have none. Release with vj_clips_classes_release(). */
 vj_status vj_predictions_classes(const vj_predictions *predictions, const char *task, vj_clips_classes *classes);
 
-/** Print the heads of a file, a line each with accuracies and Wilson's interval, and where the file is from. */
+/** Print the heads of a file, a line each with accuracies and Wilson's interval, and the origin of the file. */
 vj_status vj_predictions_print(const char *path, FILE *out);
 
 /**
- * Print the classes of a file's probes, those that differ in the seed alone together: the `most` classes of lowest
- * accuracy, with Wilson's interval and what they are taken for, and as many pairs that are confused most. `which`: the
- * name of a head or of an encoder, or "" for all. VJ_ERR_USAGE if nothing is called so.
+ * Print results by class of a file's probes; probes that differ only in the seed are counted together. Prints the
+ * `most` classes of lowest accuracy, with Wilson's interval and the class they are most often confused with, and the
+ * `most` pairs that are confused most. `which`: the name of a head or of an encoder, or "" for all. VJ_ERR_USAGE if
+ * nothing has that name.
  */
 vj_status vj_predictions_print_classes(const char *path, const char *which, int64_t most, FILE *out);
 
 /** Check every head of a file; *damaged counts those that cannot be read, each reported. */
 vj_status vj_predictions_verify(const char *path, int64_t *heads, int64_t *damaged);
 
+/* Returns a number to sort heads by, lowest first; equal ones stay in the order of the files. */
+typedef int64_t vj_head_place(const void *table, const vj_head_facts *head);
+
 /**
- * Write the heads of `count` files, 1 or more, into one: what the parts of a campaign say. VJ_ERR_FORMAT if two have a
- * head of the same name. Not collective.
+ * Write the heads of `count` files (at least 1), those of the parts of a campaign, into one file. They are ordered by
+ * place(table, head), or file by file if it is NULL. VJ_ERR_FORMAT if two heads have the same name. Not collective.
  */
-vj_status vj_predictions_join(const char *path, const char *const *paths, int count);
+vj_status vj_predictions_join(const char *path, const char *const *paths, int count, vj_head_place *place,
+                              const void *table);
 
 #endif

@@ -1,4 +1,4 @@
-/* Reads predictions.h5, which is not trusted: types, sizes and ranges are checked. */
+/* Reads predictions.h5. The file is not trusted: types, sizes and ranges are checked. */
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -72,7 +72,7 @@ vj_status vj_fact_get(hid_t table, const char *path, const vj_fact *f, vj_head_f
     return VJ_OK;
 }
 
-/* Rows of a table; refuses a type that is not ours. */
+/* Check the number of rows of a table and their type. */
 static vj_status check_table(hid_t table, const char *path, const vj_head_facts *h)
 {
     hsize_t rows = 0;
@@ -104,7 +104,7 @@ static vj_status read_facts(vj_head_facts *h, int64_t *number, hid_t group, cons
     return status;
 }
 
-/* Into the place that its number says. */
+/* Read the facts of a head into the place that its number gives. */
 static vj_status read_head(vj_predictions *p, hid_t group, hsize_t at)
 {
     vj_head_facts h = {0};

@@ -1,4 +1,4 @@
-/* The table of a head in predictions.h5, shared by those who write and who read it. */
+/* The table of a head in predictions.h5, shared by the code that writes it and the code that reads it. */
 #ifndef VJ_PROBE_PREDICTIONS_TABLE_H
 #define VJ_PROBE_PREDICTIONS_TABLE_H
 
@@ -9,11 +9,11 @@ enum { VJ_PREDICTIONS_VERSION = 1 };
 /** Make the type of a row, that of vj_prediction in memory; close it with H5Tclose(). */
 hid_t vj_prediction_type(void);
 
-/* An attribute of the table, and where it is in vj_head_facts. */
+/* An attribute of the table, and its place in vj_head_facts. */
 typedef struct {
     const char *name;
     enum { VJ_FACT_TEXT, VJ_FACT_I64, VJ_FACT_U64, VJ_FACT_F64, VJ_FACT_INT } kind;
-    size_t offset, bytes; /* bytes: of a text, with its zero */
+    size_t offset, bytes; /* bytes: of a text, including its final zero */
 } vj_fact;
 
 /* All but "number" (the place among the heads) and "probe_digest", which is written last. Ends with a NULL name. */

@@ -119,7 +119,7 @@ static void place_attention(struct vj_probe *p, vj_arena *arena)
     }
 }
 
-/* Point everything into the arena. Called twice: to measure, then to place. */
+/* Point everything into the arena. Called twice: to measure the size, then to place. */
 static void place(struct vj_probe *p, vj_arena *arena)
 {
     const vj_probe_shape *s = &p->shape;
@@ -155,7 +155,7 @@ static vj_status check_shape(const vj_probe_shape *s)
     return VJ_OK;
 }
 
-/* A probe without its device memory: what it consists of, and how many bytes it needs. */
+/* Make a probe without its device memory, and compute how many bytes it needs. */
 static vj_status plan(struct vj_probe **probe, const vj_probe_shape *shape, vj_probe_parts parts, int64_t *bytes)
 {
     *probe = NULL;

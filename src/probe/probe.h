@@ -1,8 +1,8 @@
 /*
  * Classifiers on frozen features (docs/method.md, section 12): the attentive probe, one learned query that attends to
- * all tokens of a clip, and the average-pool linear probe. This header has the classifier with its gradients, and its
- * training on prepared samples. campaign.h trains many probes and makes the result table; samples.h prepares features;
- * embed.h computes them.
+ * all tokens of a clip, and the average-pool linear probe. This header declares the classifier with its gradients, and
+ * its training on prepared samples. campaign.h trains many probes and makes the result table; samples.h prepares
+ * features; embed.h computes them.
  *
  * A probe's memory is allocated by the backend and accessed only by kernels. On a backend whose device memory is host
  * memory (cpu), features may be in any host memory, including a mapped file.
@@ -40,11 +40,11 @@ typedef struct {
      * the weights as the plain form, with about 30 times fewer operations.
      */
     int folded;
-    int blocks; /* attentive: transformer blocks on the query behind the cross-attention block (V-JEPA 1's depth - 1) */
+    int blocks; /* attentive: transformer blocks on the query after the cross-attention block (V-JEPA 1's depth - 1) */
     int norm_last; /* bool, attentive, no blocks: pooled = LN2(MLP(y)) instead of y + MLP(LN2(y)) (section 12.1) */
 } vj_probe_shape;
 
-/* What a tensor starts from: 0, 1, uniform in +-1/sqrt(D), or normal. */
+/* The initial values of a tensor: 0, 1, uniform in +-1/sqrt(D), or normal. */
 typedef enum { VJ_DRAW_ZERO, VJ_DRAW_ONE, VJ_DRAW_UNIFORM, VJ_DRAW_NORMAL } vj_probe_draw;
 
 /* One parameter tensor, [rows, cols]; cols is 1 for a vector. Its memory is owned by the probe. */
@@ -53,7 +53,7 @@ typedef struct {
     int64_t rows, cols;
     int decay; /* bool: weight decay applies */
     vj_probe_draw start;
-    double divisor;           /* VJ_DRAW_NORMAL: of the standard deviation */
+    double divisor;           /* VJ_DRAW_NORMAL: divides the standard deviation */
     float *weight, *gradient; /* device */
 } vj_probe_tensor;
 
@@ -126,7 +126,7 @@ typedef struct {
     const uint64_t *contents;        /* [count] their checksums there; NULL: not known */
 } vj_probe_data;
 
-/* Chooses one probe. How it is trained is in config.probe (docs/method.md, section 12.2). */
+/* One probe of a campaign. The settings of its training are in config.probe (docs/method.md, section 12.2). */
 typedef struct {
     vj_probe_shape shape;  /* shape.batch: clips per update */
     double share;          /* share of the labelled clips, in percent of probe.clips */
@@ -134,15 +134,16 @@ typedef struct {
     const int64_t *chosen; /* [chosen_count] training samples, each labelled, ascending (splits.h). Borrowed */
     int64_t chosen_count;
     void (*progress)(void *listener,
-                     double share); /* after each update: what share of them is done. NULL: nobody asks */
+                     double share); /* called after each update with the share of updates done; or NULL */
     void *listener;
 } vj_probe_choice;
 
-/* What a trained probe is worth on the validation samples (metrics.h). Percent. */
+/* The accuracies of a trained probe on the validation samples (metrics.h). Percent. */
 typedef struct {
     double top1, top5, mean_class;
-    int64_t counted; /* samples */
-    uint64_t digest; /* of the probe's weights */
+    double as_published; /* as in vj_accuracies */
+    int64_t counted;     /* samples */
+    uint64_t digest;     /* of the probe's weights */
 } vj_probe_result;
 
 /**
@@ -153,9 +154,10 @@ int64_t vj_probe_epochs(const vj_config *config, double share);
 
 /**
  * Train a probe on the chosen samples of `train` and, after the last epoch, evaluate it on all labelled clips of
- * `validation`. *rows (NULL: not wanted) gets what it says of each of them, [counted], to be freed with free(). Depends
- * only on (settings, choice, data): threads, ranks and other probes do not change the bits. VJ_ERR_STATE if the loss or
- * a score is not finite or a set has no labelled clip; errors of the feature store are passed on. Not collective.
+ * `validation`. *rows (NULL: not wanted) gets its prediction for each of them, [counted], to be freed with free().
+ * Depends only on (settings, choice, data): threads, ranks and other probes do not change the result. VJ_ERR_STATE if
+ * the loss or a score is not finite or a set has no labelled clip; errors of the feature store are passed on. Not
+ * collective.
  */
 vj_status vj_probe_fit(vj_probe_result *result, vj_prediction **rows, vj_backend *be, const vj_config *config,
                        const vj_probe_choice *choice, const vj_probe_data *train, const vj_probe_data *validation);

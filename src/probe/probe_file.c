@@ -100,7 +100,7 @@ static int64_t values_of(const vj_probe_tensor *t)
     return t->rows * t->cols;
 }
 
-/* A tensor's values on the host; free() them. */
+/* Copy a tensor's values to the host; free() them. */
 static vj_status download(const tensors *t, const vj_probe_tensor *tensor, float **host)
 {
     *host = vj_calloc(values_of(tensor), sizeof **host);
@@ -139,7 +139,7 @@ typedef struct {
     vj_h5_writer out;
     vj_probe_file *file;
     tensors from;
-    int64_t *place, classes_place; /* in the file */
+    int64_t *place, classes_place; /* offsets in the file */
     uint64_t *sum;                 /* checksums of the tensors */
 } writer;
 
@@ -175,7 +175,7 @@ static vj_status lay_out(writer *w)
     return put_attributes(w->out.file, w->file);
 }
 
-/* Each tensor to its place, and the checksums. */
+/* Write each tensor to its place, and compute the checksums. */
 static vj_status write_tensors(writer *w)
 {
     w->file->facts.probe_digest = 0;
@@ -291,7 +291,7 @@ static vj_status read_word(hid_t file, const char *path, const char *name, char 
     return fits ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is longer than %zu bytes", path, name, bytes - 1);
 }
 
-/* What is allowed together. */
+/* Check that the members are consistent. */
 static vj_status check(const vj_probe_file *f, const char *blocks_on)
 {
     vj_pooling pooling;
@@ -345,7 +345,7 @@ void vj_probe_file_release(vj_probe_file *f)
     vj_clips_classes_release(&f->classes);
 }
 
-/* The dataset's dimensions; refuses what is no array of floats that we store. */
+/* Read the dataset's dimensions; refuses anything but an array of floats as this program writes it. */
 static vj_status check_tensor(hid_t dataset, const char *path, vj_probe_file_tensor *t)
 {
     const hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);

@@ -115,7 +115,7 @@ vj_status vj_probe_file_print(const char *path, FILE *out)
 
 typedef struct {
     const char *path;
-    uint64_t digest; /* expected of all */
+    uint64_t digest; /* of all tensors, as expected */
     int64_t blocks, damaged;
 } verifier;
 

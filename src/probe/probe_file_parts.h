@@ -1,4 +1,4 @@
-/* What writing, reading and inspecting of probe files share. */
+/* Shared by the code that writes, reads and inspects probe files. */
 #ifndef VJ_PROBE_PROBE_FILE_PARTS_H
 #define VJ_PROBE_PROBE_FILE_PARTS_H
 
@@ -8,10 +8,10 @@
 
 enum { VJ_PROBE_FILE_VERSION = 1, VJ_PROBE_DIMS = 3, VJ_TENSOR_NAME = 128 };
 
-/** True for a fact of measuring, which a probe's file does not have. */
+/** Return whether a fact is about the measurement; a probe's file does not have such facts. */
 bool vj_probe_file_leaves_out(const vj_fact *fact);
 
-/** Dimensions in the file: as in the published code. Returns how many. */
+/** Compute the dimensions of a tensor in the file, as in the published code, and return their number. */
 int vj_probe_file_dims(const char *name, int64_t rows, int64_t cols, hsize_t dim[VJ_PROBE_DIMS]);
 
 /* A tensor of a file. */
@@ -21,13 +21,13 @@ typedef struct {
     hsize_t dim[VJ_PROBE_DIMS];
     int64_t count;
     float *values; /* owned; NULL: not read */
-    bool intact;   /* its checksum fits */
+    bool intact;   /* its checksum is right */
 } vj_probe_file_tensor;
 
-/** Read a tensor by name; free its values. A checksum that does not fit is not an error here. */
+/** Read a tensor by name; free its values. A wrong checksum is not an error here. */
 vj_status vj_probe_file_tensor_read(hid_t file, const char *path, const char *name, vj_probe_file_tensor *tensor);
 
-/** Open a file and do `work` with it, HDF5's error stack silent. */
+/** Open a file and call `work` with it, while HDF5 prints no errors. */
 vj_status vj_probe_file_with(const char *path, vj_status (*work)(hid_t file, void *with), void *with);
 
 #endif

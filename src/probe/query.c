@@ -1,7 +1,7 @@
 /*
- * What a probe does on its query alone (docs/method.md, section 12.1): the MLP of the cross-attention block, and the
- * further blocks of a deeper probe (V-JEPA, 2024). Such a block attends to one token, itself, with the weight 1: only
- * its values matter, and the rows of qkv that make queries and keys have the gradient zero.
+ * The part of a probe that works on its query alone (docs/method.md, section 12.1): the MLP of the cross-attention
+ * block, and the further blocks of a deeper probe (V-JEPA, 2024). In such a block the one token attends to itself with
+ * the weight 1: only its values matter, and the rows of qkv for queries and keys have the gradient zero.
  */
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #define W(id) vj_probe_weight(p, id)
 #define G(id) vj_probe_gradient(p, id)
 
-/* The number of tensor k of block 1, 2, ... */
+/* Return the number of tensor k of block 1, 2, ... */
 static int block_tensor(int block, int k)
 {
     return TENSORS + BLOCK_TENSORS * (block - 1) + k;
@@ -31,9 +31,9 @@ void vj_probe_describe_blocks(struct vj_probe *p)
 {
     static const struct {
         const char *name;
-        int rows, cols; /* in widths; 0: a vector */
+        int rows, cols; /* in multiples of D; cols 0: a vector */
         vj_probe_draw start;
-        int scaled; /* bool: by sqrt(2(i+1)) */
+        int scaled; /* bool: divided by sqrt(2(i+1)) */
     } kinds[BLOCK_TENSORS] = {
         [BLOCK_NORM1_WEIGHT] = {"norm1.weight", 1, 0, VJ_DRAW_ONE, 0},
         [BLOCK_NORM1_BIAS] = {"norm1.bias", 1, 0, VJ_DRAW_ZERO, 0},
@@ -113,13 +113,13 @@ static void mlp(struct vj_probe *p, int stage, int64_t first, int64_t count)
                              W(m.norm_weight), W(m.norm_bias), count, D, VJ_PROBE_EPS);
 }
 
-/* x of a block from what the stage before it left. */
+/* Compute x of a block from the result of the stage before. */
 static void attend_to_itself(struct vj_probe *p, int block, int64_t first, int64_t count)
 {
     const vj_probe_stage *s = &p->stage[block];
     const float *before = p->stage[block - 1].after;
     const int D = p->shape.D;
-    const int64_t at = first * D, values = (int64_t)2 * D; /* the rows of qkv that make values */
+    const int64_t at = first * D, values = (int64_t)2 * D; /* the first row of qkv for values */
     vj_layernorm_forward(p->be, vj_f32(s->first_normed + at), s->first_mean + first, s->first_rstd + first, before + at,
                          W(block_tensor(block, BLOCK_NORM1_WEIGHT)), W(block_tensor(block, BLOCK_NORM1_BIAS)), count, D,
                          VJ_PROBE_EPS);
@@ -142,7 +142,7 @@ void vj_probe_stages(struct vj_probe *p, int64_t first, int64_t count)
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-/* dx from dafter; pre becomes its own gradient. */
+/* Compute dx from dafter; pre is overwritten by its gradient. */
 static void mlp_backward(struct vj_probe *p, int stage, int64_t first, int64_t count)
 {
     const vj_probe_stage *s = &p->stage[stage];
@@ -150,8 +150,8 @@ static void mlp_backward(struct vj_probe *p, int stage, int64_t first, int64_t c
     const int D = p->shape.D, last = p->shape.norm_last;
     const int64_t at = first * D;
     if (last)
-        vj_layernorm_backward(p->be, s->dnormed + at, (vj_array){0}, NULL, NULL, s->dafter + at, s->normed + at,
-                              s->mean + first, s->rstd + first, W(m.norm_weight), NULL, 0, 0, count, D);
+        vj_layernorm_backward(p->be, s->dnormed + at, (vj_array){0}, (vj_array){0}, NULL, NULL, s->dafter + at,
+                              s->normed + at, s->mean + first, s->rstd + first, W(m.norm_weight), NULL, 0, 0, count, D);
     vj_linear_gelu_backward_input(p->be, vj_f32(s->pre + 4 * at), (vj_array){0},
                                   vj_f32((last ? s->dnormed : s->dafter) + at), vj_f32(W(m.fc2_weight)),
                                   vj_f32(s->pre + 4 * at), count, D, 4 * D);
@@ -159,8 +159,8 @@ static void mlp_backward(struct vj_probe *p, int stage, int64_t first, int64_t c
                              vj_f32(W(m.fc1_weight)), count, 4 * D, D);
     if (last) return;
     vj_copy(p->be, s->dx + at, s->dafter + at, count * D);
-    vj_layernorm_backward(p->be, s->dx + at, (vj_array){0}, NULL, NULL, s->dnormed + at, s->x + at, s->mean + first,
-                          s->rstd + first, W(m.norm_weight), NULL, 1, 0, count, D);
+    vj_layernorm_backward(p->be, s->dx + at, (vj_array){0}, (vj_array){0}, NULL, NULL, s->dnormed + at, s->x + at,
+                          s->mean + first, s->rstd + first, W(m.norm_weight), NULL, 1, 0, count, D);
 }
 
 static void attend_to_itself_backward(struct vj_probe *p, int block, int64_t first, int64_t count)
@@ -173,7 +173,7 @@ static void attend_to_itself_backward(struct vj_probe *p, int block, int64_t fir
     vj_linear_backward_input(p->be, vj_f32(s->dfirst_normed + at), vj_f32(s->dvalue + at),
                              vj_f32(W(block_tensor(block, BLOCK_QKV_WEIGHT)) + values * D), count, D, D);
     vj_copy(p->be, before->dafter + at, s->dx + at, count * D);
-    vj_layernorm_backward(p->be, before->dafter + at, (vj_array){0}, NULL, NULL, s->dfirst_normed + at,
+    vj_layernorm_backward(p->be, before->dafter + at, (vj_array){0}, (vj_array){0}, NULL, NULL, s->dfirst_normed + at,
                           before->after + at, s->first_mean + first, s->first_rstd + first,
                           W(block_tensor(block, BLOCK_NORM1_WEIGHT)), NULL, 1, 0, count, D);
 }
@@ -199,8 +199,8 @@ static void mlp_gradients(struct vj_probe *p, int stage, int64_t B)
                               vj_f32(s->hidden), 0, B, D, 4 * D);
     vj_linear_backward_weight(p->be, G(m.fc1_weight), G(m.fc1_bias), vj_f32(s->pre), vj_f32(last ? s->x : s->normed), 0,
                               B, 4 * D, D);
-    vj_layernorm_backward(p->be, p->sink, (vj_array){0}, G(m.norm_weight), G(m.norm_bias), normed_out, normed_in,
-                          s->mean, s->rstd, W(m.norm_weight), NULL, 0, 0, B, D);
+    vj_layernorm_backward(p->be, p->sink, (vj_array){0}, (vj_array){0}, G(m.norm_weight), G(m.norm_bias), normed_out,
+                          normed_in, s->mean, s->rstd, W(m.norm_weight), NULL, 0, 0, B, D);
 }
 
 /* The gradients of the query's and key's rows of qkv stay zero, as they were created. */
@@ -214,7 +214,7 @@ static void itself_gradients(struct vj_probe *p, int block, int64_t B)
     vj_linear_backward_weight(p->be, G(block_tensor(block, BLOCK_QKV_WEIGHT)) + values * D,
                               G(block_tensor(block, BLOCK_QKV_BIAS)) + values, vj_f32(s->dvalue),
                               vj_f32(s->first_normed), 0, B, D, D);
-    vj_layernorm_backward(p->be, p->sink, (vj_array){0}, G(block_tensor(block, BLOCK_NORM1_WEIGHT)),
+    vj_layernorm_backward(p->be, p->sink, (vj_array){0}, (vj_array){0}, G(block_tensor(block, BLOCK_NORM1_WEIGHT)),
                           G(block_tensor(block, BLOCK_NORM1_BIAS)), s->dfirst_normed, p->stage[block - 1].after,
                           s->first_mean, s->first_rstd, W(block_tensor(block, BLOCK_NORM1_WEIGHT)), NULL, 0, 0, B, D);
 }

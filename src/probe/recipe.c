@@ -1,9 +1,9 @@
-/* Where the released code, the paper's text and V-JEPA 2's sweep differ in how a head is trained. */
+/* The differences between the released code, the paper's text and V-JEPA 2's sweep in the training of a head. */
 #include "probe/recipe.h"
 
 enum { PAPER_HEADS = 12, TOKEN_HEADS = 16 };
 
-/* The largest number up to `most` that divides D. */
+/* Return the largest number up to `most` that divides D. */
 static int divisor(int D, int most)
 {
     while (D % most != 0) most--;
@@ -33,7 +33,10 @@ vj_schedule vj_recipe_schedule(const vj_recipe *recipe, const vj_config *config,
         schedule.lr = recipe->lr;
         schedule.weight_decay = recipe->weight_decay;
     }
-    if (recipe->sweep || recipe->paper) schedule.final_weight_decay = schedule.weight_decay;
+    if (recipe->more)
+        schedule.warmup_steps = 0;
+    else if (recipe->sweep || recipe->paper)
+        schedule.final_weight_decay = schedule.weight_decay;
     return schedule;
 }
 

@@ -40,7 +40,7 @@ void vj_probe_row_views(vj_probe_row *row, int64_t frames, int64_t clips, int64_
     snprintf(row->views, sizeof row->views, "%lldx%lldx%lld", (long long)frames, (long long)clips, (long long)crops);
 }
 
-/* One number for those of all seeds; for one seed the number itself. */
+/* Combine the digests of all seeds into one number; for one seed it is the digest itself. */
 static uint64_t chain(uint64_t so_far, uint64_t digest, int64_t number)
 {
     return number == 0 ? digest : XXH3_64bits_withSeed(&digest, sizeof digest, so_far);
@@ -50,11 +50,12 @@ void vj_probe_row_summarise(vj_probe_row *row, const vj_probe_seed *seed, int64_
 {
     double squares = 0.0;
     row->seeds = count;
-    row->top1_mean = row->top5 = row->mean_class = 0.0;
+    row->top1_mean = row->top5 = row->mean_class = row->as_published = 0.0;
     for (int64_t s = 0; s < count; s++) {
         row->top1_mean += seed[s].top1 / (double)count;
         row->top5 += seed[s].top5 / (double)count;
         row->mean_class += seed[s].mean_class / (double)count;
+        row->as_published += seed[s].as_published / (double)count;
         row->probe_digest = chain(row->probe_digest, seed[s].probe_digest, s);
         row->split_digest = chain(row->split_digest, seed[s].split_digest, s);
     }
@@ -130,7 +131,7 @@ static vj_status write_differences(FILE *out, const vj_report *r)
 
 #define MARKDOWN_BEGIN "Top-1 accuracy in percent on the validation clips"
 
-/* The first cells of a line. */
+/* Print the first cells of a line. */
 static void begin_line(FILE *out, const vj_probe_row *row)
 {
     fputc('|', out);
@@ -139,7 +140,7 @@ static void begin_line(FILE *out, const vj_probe_row *row)
     fprintf(out, " %g %% |", row->labels);
 }
 
-/* Names of the encoders, in the order in which they occur. */
+/* Find the first row of each encoder, in the order in which they occur; returns their number. */
 static int encoders_of(const vj_probe_row *rows, int64_t count, const vj_probe_row *first[VJ_MAX_ENCODERS])
 {
     int n = 0;
@@ -161,7 +162,7 @@ static int same_line(const vj_probe_row *a, const vj_probe_row *b)
     return strcmp(a->task, b->task) == 0 && strcmp(a->kind, b->kind) == 0 && a->labels == b->labels;
 }
 
-/* Of these rows the one of a line and an encoder, or with NULL of any encoder. */
+/* Return the row of a line and an encoder; with NULL, of any encoder. NULL if there is none. */
 static const vj_probe_row *find(const vj_probe_row *rows, int64_t count, const vj_probe_row *line, const char *encoder)
 {
     for (int64_t i = 0; i < count; i++)
@@ -188,7 +189,8 @@ static void print_gain(FILE *out, const vj_probe_row *row, const vj_probe_row *b
                                   : "no gain");
 }
 
-/* "80.4 (0.4) [79.4, 81.4] 99.1": mean, deviation over seeds, interval, top-5 where there are more than five classes.
+/* Print "80.4 (0.4) [79.4, 81.4] 99.1": mean, standard deviation over seeds, interval, and top-5 with more than five
+ * classes.
  */
 static void print_cell(FILE *out, const vj_probe_row *row)
 {
@@ -196,13 +198,13 @@ static void print_cell(FILE *out, const vj_probe_row *row)
     vj_probe_row_interval(row, &low, &high);
     fprintf(out, " %.1f", row->top1_mean);
     if (row->seeds > 1) fprintf(out, " (%.1f)", row->top1_std);
-    /* An interval of few seeds may reach beyond what an accuracy can be. */
+    /* The interval of a few seeds may go below 0 or above 100 %. */
     fprintf(out, " [%.1f, %.1f]", fmax(0.0, low), fmin(100.0, high));
     if (row->classes > VJ_TOP && !isnan(row->top5)) fprintf(out, " %.1f", row->top5);
     fprintf(out, " |");
 }
 
-/* What the cells hold. */
+/* Explain the cells. */
 static void print_legend(FILE *out, const vj_probe_row *rows, int64_t count)
 {
     bool top5 = false;
@@ -216,7 +218,7 @@ static void print_legend(FILE *out, const vj_probe_row *rows, int64_t count)
     fprintf(out, "%s.\n", top5 ? ", then top-5" : "");
 }
 
-/* How the probes were trained, if that is known and the same in all rows; ridge probes are not trained in epochs. */
+/* Print how the probes were trained, if that is known and the same in all rows; ridge probes have no epochs. */
 static void print_protocol(FILE *out, const vj_probe_row *rows, int64_t count)
 {
     const vj_probe_row *first = &rows[0];
@@ -261,6 +263,26 @@ static void print_paper(FILE *out, const vj_probe_row *rows, int64_t count)
     }
 }
 
+/* Print top-1 as the released code counts it, if that was requested. */
+static void print_as_published(FILE *out, const vj_probe_row *rows, int64_t count)
+{
+    bool head = false;
+    for (int64_t i = 0; i < count; i++) {
+        const vj_probe_row *r = &rows[i];
+        if (isnan(r->as_published)) continue;
+        if (!head)
+            fprintf(out,
+                    "\nTop-1 as the released code counts it: mean over batches on 64 GPUs, samples that fill up the "
+                    "last one counted twice.\n\n"
+                    "| task | pooling | labels | encoder | as published | each sample once |\n"
+                    "|---|---|---|---|---|---|\n");
+        head = true;
+        begin_line(out, r);
+        vj_put_markdown_cell(out, r->encoder);
+        fprintf(out, " %.2f | %.2f |\n", r->as_published, r->top1_mean);
+    }
+}
+
 static void print_head(FILE *out, const vj_probe_row **encoder, int n, int baselines)
 {
     fprintf(out, "| task | pooling | labels | clips, training / validation |");
@@ -277,7 +299,7 @@ static void print_head(FILE *out, const vj_probe_row **encoder, int n, int basel
     fputc('\n', out);
 }
 
-/* What is known of the encoders' features, over all tasks. */
+/* Print the effective rank of each encoder's token features. */
 static void print_ranks(FILE *out, const vj_probe_row **encoder, int n)
 {
     fprintf(out, "\nEffective rank of the token features (of width):");
@@ -293,13 +315,23 @@ static void print_ranks(FILE *out, const vj_probe_row **encoder, int n)
     fprintf(out, ".\n");
 }
 
-/* One task, kind of probe and share: a cell for each encoder, then gains over the best baseline. */
+/* Print " 3200 (2 lost)". */
+static void print_clips(FILE *out, int64_t clips, int64_t failed)
+{
+    fprintf(out, " %lld", (long long)clips);
+    if (failed > 0) fprintf(out, " (%lld lost)", (long long)failed);
+}
+
+/* Print one line (task, kind of probe and share): a cell for each encoder, then gains over the best baseline. */
 static void print_row(FILE *out, const vj_report *r, const vj_probe_row *line, const vj_probe_row **encoder, int n,
                       int baselines)
 {
     const vj_probe_row *baseline = best_baseline(r->rows, r->count, line);
     begin_line(out, line);
-    fprintf(out, " %lld / %lld |", (long long)line->training_clips, (long long)line->validation_clips);
+    print_clips(out, line->training_clips, line->training_failed);
+    fputs(" /", out);
+    print_clips(out, line->validation_clips, line->failed);
+    fputs(" |", out);
     for (int e = 0; e < n; e++) {
         const vj_probe_row *row = find(r->rows, r->count, line, encoder[e]->encoder);
         if (row)
@@ -332,9 +364,10 @@ void vj_report_print(FILE *out, const vj_report *r)
     print_head(out, encoder, n, baselines);
     for (int64_t i = 0; i < r->count; i++)
         if (!find(r->rows, i, &r->rows[i], NULL))
-            print_row(out, r, &r->rows[i], encoder, n, baselines); /* first of its line */
+            print_row(out, r, &r->rows[i], encoder, n, baselines); /* the first row of its line */
     vj_differences_print(out, r->differences);
     print_paper(out, r->rows, r->count);
+    print_as_published(out, r->rows, r->count);
     print_protocol(out, r->rows, r->count);
     print_ranks(out, encoder, n);
     if (r->notes->count > 0) fprintf(out, "\nTo know about these numbers:\n");
@@ -353,9 +386,9 @@ static vj_status write_markdown(FILE *out, const vj_report *r)
 
 /* ------------------------------------------------------------------------------------------------ files */
 
-/* In this order; the last only if there is something to write. */
+/* The files in the order of writing; the last one is written only if there are differences. */
 static const struct {
-    const char *name, *begin; /* what every such file begins with */
+    const char *name, *begin; /* begin: the first characters of each such file */
     vj_status (*write)(FILE *, const vj_report *);
 } files[] = {{"results.json", "[\n  {\n    \"task\"", write_json},
              {"results.csv", CSV_BEGIN, write_csv},
@@ -363,7 +396,7 @@ static const struct {
              {"differences.csv", VJ_DIFFERENCES_CSV_BEGIN, write_differences}};
 enum { FILES = sizeof files / sizeof files[0], DIFFERENCES = FILES - 1 };
 
-/* A file appears under its name only when it is whole. */
+/* Write one file; it gets its name only when it is complete. */
 static vj_status write_file(const char *path, int which, const vj_report *r)
 {
     vj_file file;

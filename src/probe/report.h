@@ -29,32 +29,36 @@ typedef struct {
     double top1_mean, top1_std; /* percent; sample standard deviation over seeds, 0 for one seed */
     double effective_rank;      /* of the encoder's token features; NaN: not known */
     int width;                  /* of the features */
-    /* What a result of VJ_PROBE_ROW_UNKNOWN leaves open. Percent; NaN, 0 or "": not known. */
+    /* Members that may be unknown. Percentages; NaN, 0 or "": not known. */
     double top5, mean_class; /* means over seeds */
     int classes;
-    int64_t epochs; /* of training; 0: not trained in epochs */
-    int64_t failed; /* validation samples that could not be used */
+    int64_t epochs;          /* of training; 0: not trained in epochs */
+    int64_t failed;          /* validation samples that could not be used */
+    int64_t training_failed; /* training samples that could not be used, among training_clips */
     char features[VJ_HEAD_WORD], preset[VJ_HEAD_WORD], split[VJ_HEAD_WORD]; /* as in vj_head_facts */
     char precision[VJ_HEAD_WORD];                                           /* likewise */
-    char views[VJ_HEAD_WORD]; /* of a test sample: frames x clips x crops, as papers write it: "16x8x3" */
+    char views[VJ_HEAD_WORD]; /* views of a test sample: frames x clips x crops, as in papers: "16x8x3" */
     uint64_t encoder_digest, train_digest, validation_digest, class_digest;
-    uint64_t split_digest, probe_digest; /* of the first seed; with several seeds chained */
+    uint64_t split_digest, probe_digest; /* of the one seed; with several seeds, all combined */
+    double as_published;                 /* top-1 as the released code counts it, mean over seeds */
     double paper;                        /* published top-1 (paper.h) */
-    char paper_cell[VJ_PAPER_CELL];      /* where it stands */
+    char paper_cell[VJ_PAPER_CELL];      /* where that is published */
 } vj_probe_row;
 
-/** Initial values of a row: what is NaN while it is not known. */
-#define VJ_PROBE_ROW_UNKNOWN .effective_rank = NAN, .top5 = NAN, .mean_class = NAN, .paper = NAN
+/** Initial values of a row: the members that are NaN while they are not known. */
+#define VJ_PROBE_ROW_UNKNOWN .effective_rank = NAN, .top5 = NAN, .mean_class = NAN, .as_published = NAN, .paper = NAN
 
-/* What a row gets from one seed: percentages, and digests of the probe's weights and of its training samples. */
+/* The results of one seed of a row: percentages, and digests of the probe's weights and of its training samples. */
 typedef struct {
     double top1, top5, mean_class;
+    double as_published; /* as in vj_accuracies */
     uint64_t probe_digest, split_digest;
 } vj_probe_seed;
 
-/** Begin a row with what the head of its first seed says; the encoder's name and counts of clips are the caller's. */
+/** Return a row with the facts of the head of its first seed; the caller sets the encoder's name and the counts of
+ * clips. */
 vj_probe_row vj_probe_row_of(const vj_head_facts *first);
-/** Say what a test sample is shown as: frames of a clip, clips of a sample, crops of a clip. */
+/** Set row->views: frames of a clip, clips of a sample, crops of a clip. */
 void vj_probe_row_views(vj_probe_row *row, int64_t frames, int64_t clips, int64_t crops);
 /** Set a row's means, standard deviation and digests from the results of all seeds, 1 or more. */
 void vj_probe_row_summarise(vj_probe_row *row, const vj_probe_seed *seed, int64_t count);
@@ -77,7 +81,7 @@ double vj_probe_row_error(const vj_probe_row *row);
  */
 vj_status vj_report_check(const char *option, const char *dir);
 
-/* What a result table is made of, all borrowed. Rows must be in the order of vj_campaign_run(). */
+/* The contents of a result table, all borrowed. Rows must be in the order of vj_campaign_run(). */
 typedef struct {
     const vj_probe_row *rows;
     int64_t count;

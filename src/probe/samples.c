@@ -6,7 +6,7 @@
 
 #include "parallel/parallel.h"
 
-/* From a row for each clip to one for each task. */
+/* Copy labels from rows for clips to rows for tasks. */
 static void copy_labels(vj_samples *s)
 {
     const int32_t *rows = vj_features_labels(s->store);

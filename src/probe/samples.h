@@ -41,7 +41,7 @@ void vj_samples_forget(vj_samples *samples);
  */
 vj_probe_data vj_samples_data(const vj_samples *samples, int label, vj_pooling pooling);
 
-/** Return the samples of a task, of which splits are parts (splits.h); `name` for messages. All is borrowed. */
+/** Return the samples of a task from which splits are drawn (splits.h); `name` is for messages. All is borrowed. */
 vj_split_samples vj_samples_for_split(const vj_samples *samples, int label, const char *name);
 
 #endif

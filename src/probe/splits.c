@@ -11,7 +11,7 @@
 
 #include "base/rng.h"
 
-/* Keys of the permutations of a class and of all samples, apart from each other and from those of the epochs. */
+/* Keys of the permutations of a class and of all samples, different from each other and from those of the epochs. */
 #define CLASS_KEY   UINT64_C(0x100000000)
 #define UNIFORM_KEY UINT64_C(0x200000000)
 
@@ -29,23 +29,42 @@ static int64_t take(int64_t *chosen, const int64_t *members, int64_t n, double p
     return keep;
 }
 
+/* List the labelled samples by class, or all together if groups = 1: those of group g become members[first[g], first[g
+ * + 1]), ascending. first [groups + 2] must be zero. */
+static void gather(int64_t *members, int64_t *first, int groups, const int32_t *labels, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (labels[i] >= 0) {
+            VJ_ASSERT(groups == 1 || labels[i] < groups);
+            first[(groups > 1 ? labels[i] : 0) + 2]++;
+        }
+    for (int g = 2; g < groups + 2; g++) first[g] += first[g - 1];
+    for (int64_t i = 0; i < count; i++)
+        if (labels[i] >= 0) members[first[(groups > 1 ? labels[i] : 0) + 1]++] = i;
+}
+
 vj_status vj_split_choose(int64_t *chosen, int64_t *chosen_count, vj_split_rule rule, const int32_t *labels,
                           int64_t count, int classes, int64_t clips, double share, uint64_t seed)
 {
-    int64_t *members = vj_calloc(count + 1, sizeof *members), used = 0, labelled = 0;
-    if (!members) return vj_raise(VJ_ERR_MEMORY, "no memory to choose among %lld clips", (long long)count);
-    for (int64_t i = 0; i < count; i++) labelled += labels[i] >= 0;
-    double part = share / 100.0 * (clips > 0 && clips < labelled ? (double)clips / (double)labelled : 1.0);
-    for (int c = 0; c < (rule == VJ_SPLIT_CLASS ? classes : 1); c++) {
-        int64_t n = 0;
-        for (int64_t i = 0; i < count; i++)
-            if (rule == VJ_SPLIT_CLASS ? labels[i] == c : labels[i] >= 0) members[n++] = i;
-        const uint64_t key = rule == VJ_SPLIT_CLASS ? CLASS_KEY + (uint64_t)c : UNIFORM_KEY;
-        used += take(chosen + used, members, n, part, seed, key);
+    const int groups = rule == VJ_SPLIT_CLASS ? classes : 1;
+    int64_t *members = vj_calloc(count + 1, sizeof *members), used = 0;
+    int64_t *first = vj_calloc((int64_t)groups + 2, sizeof *first); /* of each group in `members`; see gather() */
+    if (!members || !first) {
+        free(members);
+        free(first);
+        return vj_raise(VJ_ERR_MEMORY, "no memory to choose among %lld clips", (long long)count);
+    }
+    gather(members, first, groups, labels, count);
+    const int64_t labelled = first[groups];
+    const double part = share / 100.0 * (clips > 0 && clips < labelled ? (double)clips / (double)labelled : 1.0);
+    for (int g = 0; g < groups; g++) {
+        const uint64_t key = rule == VJ_SPLIT_CLASS ? CLASS_KEY + (uint64_t)g : UNIFORM_KEY;
+        used += take(chosen + used, members + first[g], first[g + 1] - first[g], part, seed, key);
     }
     qsort(chosen, (size_t)used, sizeof *chosen, compare_numbers);
     *chosen_count = used;
     free(members);
+    free(first);
     return VJ_OK;
 }
 
@@ -78,7 +97,7 @@ uint64_t vj_split_digest(const vj_split_samples *samples, const int64_t *chosen,
 void vj_split_path(char path[VJ_SPLIT_PATH], const char *dir, const char *task, vj_split_rule rule, double share,
                    uint64_t seed)
 {
-    char name[192]; /* three letters for each of a label's name */
+    char name[192]; /* up to three characters for each character of a label's name */
     size_t used = 0;
     for (const char *c = task; *c && used < sizeof name - 4; c++)
         used += (size_t)snprintf(name + used, sizeof name - used,
@@ -99,7 +118,7 @@ vj_status vj_split_write(const char *path, const vj_split_samples *samples, cons
     return vj_file_commit(&file);
 }
 
-/* A file that is being read. */
+/* A file being read. */
 typedef struct {
     const char *path;
     FILE *stream;
@@ -120,7 +139,7 @@ static vj_status refuse(const source *s, const char *what)
     return vj_raise(VJ_ERR_FORMAT, "%s, line %lld: %s", s->path, (long long)s->number, what);
 }
 
-/* Position of a sample by its number; -1: there is none. */
+/* Return the position of the sample with number `id`; -1 if there is none. */
 static int64_t find(const vj_split_samples *s, int64_t id)
 {
     if (!s->id) return id >= 0 && id < s->count ? id : -1;

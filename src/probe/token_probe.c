@@ -1,7 +1,7 @@
 /*
- * V-JEPA 2's deep probe (token_probe.h): the blocks on the tokens are a stack (model/stack.h), what follows is a plain
- * probe of one clip (parts.h). All weights are one flat vector: the probe's, then the stack's. Probes
- * of one shape may share all memory but that of weights and moments.
+ * V-JEPA 2's deep probe (token_probe.h): the blocks on the tokens are a stack (model/stack.h), the rest is a plain
+ * probe of one clip (parts.h). All weights are one flat vector: the probe's, then the stack's. Probes of one shape may
+ * share all memory except weights and moments.
  */
 #include "probe/token_probe.h"
 
@@ -12,25 +12,26 @@
 #include "model/stack.h"
 #include "probe/parts.h"
 
-/* Gradients are summed in units of 2^-44, 6e-14, which is below the rounding of those that AdamW's eps lets count. The
- * sum of a batch may reach 2^62 units, 262144; one sample's share of it is checked. */
+/* Gradients are summed in units of 2^-44 = 6e-14, which is below the rounding of gradients that are large enough to
+ * matter next to AdamW's eps. The sum of a batch may reach 2^62 units = 262144; each sample is checked to stay within
+ * its share of that. */
 #define UNITS       0x1p44
 #define LARGEST_SUM 0x1p18
 
-/* What probes of one shape can share: the memory of a forward and a backward pass, and a sample's gradient. */
+/* The memory that probes of one shape can share: that of a forward and a backward pass, and a sample's gradient. */
 typedef struct {
     vj_backend *be; /* borrowed */
     vj_token_probe_shape shape;
     int users;       /* probes */
-    vj_probe *cross; /* cross-attention, MLP and class layer; its weights are those of the probe at work */
+    vj_probe *cross; /* cross-attention, MLP and class layer; its weights are those of the probe that runs */
     vj_stack stack;
-    vj_params params; /* of the stack; with a final norm that is not used */
+    vj_params params; /* of the stack, including a final norm that is not used */
     vj_stack_memory memory;
     vj_stack_scratch scratch;
     int64_t first, size; /* the stack's place in the flat vectors, and their length */
     void *room;          /* everything below points into it */
-    float *gradient;     /* [size] of the last sample, or of a batch */
-    int32_t *offset;     /* [2] rows of the one sample */
+    float *gradient;     /* [size] gradient of the last sample, or of a batch */
+    int32_t *offset;     /* [2] of the rows of the one sample */
 } passes;
 
 struct vj_token_probe {
@@ -74,7 +75,7 @@ static vj_probe_shape cross_shape(const vj_token_probe_shape *s)
                             .batch = 1};
 }
 
-/* Of all tensors of the cross-attention block and the class layer. */
+/* Return the size of all tensors of the cross-attention block and the class layer. */
 static int64_t cross_size(const vj_token_probe_shape *s)
 {
     const int64_t D = s->D;
@@ -90,7 +91,7 @@ static void take_memory(passes *p, vj_arena *arena)
     vj_stack_scratch_take(&p->scratch, &p->stack, arena, p->shape.tokens, p->memory.type);
 }
 
-/* Everything but device memory. *bytes: of the cross-attention. */
+/* Make everything but device memory. *bytes gets those of the cross-attention. */
 static vj_status plan(passes *p, const vj_token_probe_shape *s, vj_type type, int64_t *bytes)
 {
     const vj_probe_shape of_cross = cross_shape(s);
@@ -136,7 +137,7 @@ static vj_status build_passes(passes *p, vj_backend *be, const vj_token_probe_sh
     return VJ_OK;
 }
 
-/* The tensors of both parts in one table, and how AdamW walks them. */
+/* List the tensors of both parts in one table, and their segments for AdamW. */
 static vj_status list_tensors(vj_token_probe *p)
 {
     const passes *shared = p->passes;
@@ -165,7 +166,7 @@ static vj_status list_tensors(vj_token_probe *p)
     return VJ_OK;
 }
 
-/* With its passes there. */
+/* Build the rest of a probe, whose `passes` exist. */
 static vj_status build(vj_token_probe *p)
 {
     p->be = p->passes->be;
@@ -319,7 +320,7 @@ const float *vj_token_probe_token_gradient(const vj_token_probe *p)
     return p->passes->scratch.dx;
 }
 
-/* Is each element of the gradient small enough? The host looks at all of them. */
+/* Check on the host that each element of the gradient is small enough. */
 static vj_status check_elements(vj_token_probe *p, float largest, int64_t batch)
 {
     const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
@@ -347,7 +348,7 @@ vj_status vj_token_probe_backward(vj_token_probe *p, int32_t label, double *loss
     vj_probe_backward(by->cross, by->scratch.dx);
     vj_stack_backward(&by->stack, p->be, stack_weights(p), by->gradient + p->first, &by->memory, &rows, &by->scratch, 0,
                       &none);
-    /* Where the squares' sum is small each element is: mostly no other look is needed. */
+    /* If the sum of squares is small enough, so is each element; usually no other check is needed. */
     const float largest = (float)(LARGEST_SUM / (double)batch);
     double squares;
     vj_sum_squares(p->be, by->cross->sum, by->gradient, p->size);

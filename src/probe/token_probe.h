@@ -4,7 +4,7 @@
  * depth 4, and costs about as much as the encoder; nothing of it can be folded.
  *
  * It is trained one sample at a time by any number of ranks that all hold the same weights. Gradients of samples are
- * added as integers, so that neither their order nor how they are shared out changes a bit:
+ * added as integers, so that the result does not depend on their order or on which rank has which sample:
  *
  *     each rank: sum = 0; for its samples { vj_token_probe_forward(); vj_token_probe_backward(sum) }
  *     MPI_Allreduce(MPI_IN_PLACE, sum, vj_token_probe_size(), MPI_INT64_T, MPI_SUM)
@@ -25,29 +25,29 @@ typedef struct {
 
 typedef struct vj_token_probe vj_token_probe;
 
-/** The name of such a probe in settings and tables: "tokens4" has depth 4. Returns `name`. */
+/** Write the name of such a probe in settings and tables, "tokens4" for depth 4. Returns `name`. */
 const char *vj_token_probe_name(char name[32], int depth);
-/** Return the depth, 1 to 64, that such a name says; 0: it is another word. */
+/** Return the depth, 1 to 64, that such a name gives; 0 for another word. */
 int vj_token_probe_depth(const char *name);
 
 /** Create a probe with all weights zero. `be` is borrowed. VJ_ERR_USAGE, reported, for an impossible shape. */
 vj_status vj_token_probe_create(vj_token_probe **probe, vj_backend *be, const vj_token_probe_shape *shape);
 /**
- * Create a probe of the same shape as `other`, with weights and moments of its own, which uses the memory of the
- * other's passes: what forward and backward passes leave is valid until the next pass of either. They may be destroyed
+ * Create a probe of the same shape as `other`, with weights and moments of its own, which shares the memory of the
+ * other's passes: results of forward and backward passes are valid until the next pass of either. They may be destroyed
  * in any order.
  */
 vj_status vj_token_probe_create_beside(vj_token_probe **probe, vj_token_probe *other);
 void vj_token_probe_destroy(vj_token_probe *probe);
-/** Return the bytes of device memory that `count` probes take of which all but one are created beside it. 0, reported,
- * for an impossible shape. */
+/** Return the bytes of device memory of `count` probes, one from vj_token_probe_create() and the others created beside
+ * it. 0, reported, for an impossible shape. */
 int64_t vj_token_probe_bytes(const vj_token_probe_shape *shape, int64_t count);
 /** Return the floating-point operations (2 a multiply-add) of one sample's forward pass; backward takes twice as many.
  */
 double vj_token_probe_flops(const vj_token_probe_shape *shape);
 
 /**
- * Draw the initial weights as vj_probe_init() does, but for the divisors of the standard deviation: sqrt(2(i+1)) for
+ * Draw the initial weights as vj_probe_init() does, with other divisors of the standard deviation: sqrt(2(i+1)) for
  * attn.proj and mlp.fc2 of block i = 0, 1, ... and for the cross-attention's fc2 that of the last block (sqrt 2 without
  * blocks).
  */
@@ -58,7 +58,7 @@ int vj_token_probe_tensor_count(const vj_token_probe *probe);
 const vj_probe_tensor *vj_token_probe_tensor_at(const vj_token_probe *probe, int i);
 /** Return weights, first and second moments as flat arrays of `size` floats each (device), for checkpoints. */
 float *vj_token_probe_state(vj_token_probe *probe);
-/** Return `size`: all weights, and gaps between them, which stay zero. */
+/** Return `size`, the length of all weights with the gaps between them, which stay zero. */
 int64_t vj_token_probe_size(const vj_token_probe *probe);
 
 /** Compute the class scores of one sample from its tokens [N, D] as they come from the encoder. Both on the device;

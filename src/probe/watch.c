@@ -1,4 +1,4 @@
-/* The in-run watch: which clips, their features on rank 0, two probes. Read look() first. */
+/* The in-run watch: chooses clips, gathers their features on rank 0, and runs two probes. Read look() first. */
 #include "probe/watch.h"
 
 #include <math.h>
@@ -11,10 +11,10 @@
 
 typedef struct {
     vj_frozen frozen;    /* clips and encoder; the device is the training step's */
-    vj_config *config;   /* owned; the run's, with the watch's probe */
+    vj_config *config;   /* owned; the run's, with the settings of the watch's probe */
     const vj_step *step; /* borrowed */
     MPI_Comm comm;       /* own copy */
-    int64_t train;       /* of frozen.n chosen clips the first so many are to learn from */
+    int64_t train;       /* the first `train` of the frozen.n chosen clips are for training */
     int classes, D;
     int64_t tokens;
     int64_t first, last; /* chosen clips that this rank encodes */
@@ -25,7 +25,8 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* Both sides as one, so that names of classes decide which labels are the same; *train_clips: of the first side. */
+/* Open the stores of both sides as one, so that labels are matched by names of classes; *train_clips gets the clips of
+ * the training side. */
 static vj_status open_stores(watch *w, int64_t *train_clips)
 {
     const vj_config *c = w->config;
@@ -55,8 +56,8 @@ static vj_status find_task(const watch *w, int *label)
                     w->config->watch.train.item[0], task);
 }
 
-/* Choose labelled clips of [begin, end), every class reduced alike; appended to frozen.chosen. labels [end - begin] is
- * scratch. */
+/* Choose labelled clips of [begin, end), each class reduced by the same factor, and append them to frozen.chosen.
+ * labels: those of all clips. */
 static vj_status choose_side(watch *w, int64_t begin, int64_t end, const int32_t *labels, const char *setting)
 {
     vj_frozen *f = &w->frozen;
@@ -95,7 +96,7 @@ static vj_status choose_clips(watch *w, int64_t train_clips, int label)
     return status;
 }
 
-/* The encoder reads the weights of the model, whose encoder must be laid out like one that stands alone. */
+/* Open an encoder on the weights of the model, in which the encoder must have the same layout as one alone. */
 static vj_status open_encoder(watch *w)
 {
     vj_frozen *f = &w->frozen;
@@ -134,6 +135,7 @@ static vj_status prepare(watch *w)
     int64_t train_clips;
     int label;
     VJ_TRY(open_stores(w, &train_clips));
+    w->config->probe.weight_decay = vj_config_probe_decay(w->config, w->frozen.images);
     VJ_TRY(find_task(w, &label));
     snprintf(w->config->watch.task, sizeof w->config->watch.task, "%s", vj_clips_label_name(w->frozen.clips, label));
     VJ_TRY(choose_clips(w, train_clips, label));
@@ -141,9 +143,12 @@ static vj_status prepare(watch *w)
     w->tokens = w->frozen.encoder[0]->net.tokens;
     w->D = w->frozen.encoder[0]->net.shape.width;
     VJ_TRY(allocate(w));
-    vj_log("watch: every %lld steps, task %s, %lld training and %lld validation clips of %d classes",
+    char probe[64] = "";
+    if (w->config->watch.epochs > 0)
+        snprintf(probe, sizeof probe, ", a probe of weight decay %g", w->config->probe.weight_decay);
+    vj_log("watch: every %lld steps, task %s, %lld training and %lld validation clips of %d classes%s",
            (long long)w->config->watch.every, w->config->watch.task, (long long)w->train,
-           (long long)(w->frozen.n - w->train), w->classes);
+           (long long)(w->frozen.n - w->train), w->classes, probe);
     return VJ_OK;
 }
 
@@ -173,7 +178,7 @@ static void close_watch(void *opened)
     if (!w) return;
     vj_encoder_close(w->frozen.encoder[0]);
     w->frozen.count = 0;
-    w->frozen.be = NULL; /* the step's */
+    w->frozen.be = NULL; /* owned by the training step */
     vj_frozen_release(&w->frozen);
     MPI_Comm_free(&w->comm);
     free(w->labels);
@@ -185,10 +190,10 @@ static void close_watch(void *opened)
 
 /* ------------------------------------------------------------------------------------------------ features */
 
-/* xhat of the folded probe (probe.h), in place: each token less its mean, over its standard deviation. */
-static void normalise(float *x, int64_t rows, int D)
+/* Compute xhat of the folded probe (probe.h), in place: each token minus its mean, over its standard deviation. */
+static void normalise(float *x, int64_t rows, int D, int threads)
 {
-#pragma omp parallel for
+#pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < rows; r++) {
         float *token = x + r * D;
         double mean = 0.0, variance = 0.0;
@@ -207,18 +212,18 @@ static vj_status encode_batch(watch *w, int64_t row, float *tokens)
     double wait_s;
     const int64_t clip = w->tokens * w->D;
     VJ_TRY(vj_frozen_next(f, &batch, &wait_s));
-    vj_phase_enter(f->be, VJ_PHASE_TARGET); /* for the watchdog, each batch is progress */
+    vj_phase_enter(f->be, VJ_PHASE_TARGET); /* tells the watchdog that there is progress */
     (void)vj_frozen_encode(f, 0, &batch);
     vj_phase_enter(f->be, VJ_PHASE_OTHER);
     VJ_TRY(vj_encoder_download(f->encoder[0], tokens, batch.count));
     vj_host_mean_tokens(w->pooled + row * w->D, tokens, batch.count, w->tokens, w->D);
     if (!w->features) return VJ_OK;
     memcpy(w->features + row * clip, tokens, (size_t)(batch.count * clip) * sizeof *tokens);
-    normalise(w->features + row * clip, batch.count * w->tokens, w->D);
+    normalise(w->features + row * clip, batch.count * w->tokens, w->D, w->step->layout.place.threads);
     return VJ_OK;
 }
 
-/* This rank's clips; rank 0's rows are the first of all. */
+/* Encode this rank's clips; rank 0's rows are the first of all. */
 static vj_status encode(watch *w)
 {
     vj_frozen *f = &w->frozen;
@@ -234,7 +239,7 @@ static vj_status encode(watch *w)
     return status;
 }
 
-/* Rows of `values` floats of all ranks' clips to rank 0, which has its own in place. Collective. */
+/* Gather rows of `values` floats of all ranks' clips on rank 0, whose own rows are in place. Collective. */
 static vj_status gather(const watch *w, float *rows, int64_t values)
 {
     const vj_frozen *f = &w->frozen;
@@ -268,7 +273,7 @@ typedef struct {
     int64_t sample;
 } neighbour;
 
-/* The k nearest samples of one query, nearest first; returns how many there are. */
+/* Find the k nearest samples of one query, nearest first; returns how many there are. */
 static int find_nearest(neighbour nearest[VJ_WATCH_NEIGHBOURS], const double *query, const double *samples, int64_t n,
                         int D)
 {
@@ -284,7 +289,7 @@ static int find_nearest(neighbour nearest[VJ_WATCH_NEIGHBOURS], const double *qu
     return found;
 }
 
-/* The class with most votes; of equals the one that is met first. */
+/* Return the class with the most votes; of equal ones that of the nearest sample. */
 static int32_t majority(const neighbour *nearest, int found, const int32_t *labels)
 {
     int best = 0;
@@ -301,14 +306,14 @@ static int32_t majority(const neighbour *nearest, int found, const int32_t *labe
 }
 
 vj_status vj_watch_knn(double *top1, const float *samples, const int32_t *sample_labels, int64_t n,
-                       const float *queries, const int32_t *query_labels, int64_t m, int D)
+                       const float *queries, const int32_t *query_labels, int64_t m, int D, int threads)
 {
     double *unit = vj_calloc((n + m) * D, sizeof *unit);
     int64_t right = 0;
     if (!unit) return vj_raise(VJ_ERR_MEMORY, "no memory for the mean tokens of %lld clips", (long long)(n + m));
     scale_to_one(unit, samples, n, D);
     scale_to_one(unit + n * D, queries, m, D);
-#pragma omp parallel for reduction(+ : right)
+#pragma omp parallel for num_threads(threads) reduction(+ : right)
     for (int64_t q = 0; q < m; q++) {
         neighbour nearest[VJ_WATCH_NEIGHBOURS];
         const int found = find_nearest(nearest, unit + (n + q) * D, unit, n, D);
@@ -355,12 +360,13 @@ static vj_status fit_probe(const watch *w, double *top1)
     return status;
 }
 
-/* Rank 0's part. */
+/* Run the probes, on rank 0. */
 static vj_status measure(const watch *w, vj_step_report *r)
 {
     const int64_t n = w->train, m = w->frozen.n - n;
     double knn, probe = NAN;
-    VJ_TRY(vj_watch_knn(&knn, w->pooled, w->labels, n, w->pooled + n * w->D, w->labels + n, m, w->D));
+    VJ_TRY(vj_watch_knn(&knn, w->pooled, w->labels, n, w->pooled + n * w->D, w->labels + n, m, w->D,
+                        w->step->layout.place.threads));
     if (w->features) VJ_TRY(fit_probe(w, &probe));
     r->watch_knn = knn;
     r->watch_probe = probe;

@@ -44,6 +44,13 @@ refused "class 0 is 'ant' in train.clips and 'cow' in reversed.clips" reversed "
 probes=(one/probes/animal_class.attentive.100.p.7.h5 one/probes)
 refused "class 0 is 'ant' in one/probes/animal_class.attentive.100.p.7.h5 and 'cow' in reversed" file --probe "${probes[0]}" --validation reversed.clips
 refused "class 0 is 'ant' in one/probes/.* and 'bee' in two.clips" folder --probe "${probes[1]}" --validation two.clips
+# Classes that nothing was learned of, and clips of one class alone, are said, here and beside the table.
+list bees.csv bee bee bee
+pack bees.csv bees.clips names.txt
+evaluate bees --train bees.clips --validation named.clips >bees.log 2>&1 || fail "one class: $(cat bees.log)"
+grep -q 'all training clips of bees.clips are of a single class' bees/results.md &&
+    grep -q '2 of 3 validation clips of named.clips have a class that no training clip has, so they can never be right: class 2 (cow)' bees/results.md ||
+    fail "classes that cannot be right: $(cat bees.log)"
 evaluate named --probe "${probes[1]}" --validation named.clips >named.log 2>&1 || fail "a probe on its own classes: $(cat named.log)"
 cmp -s <(cut -d, -f1,12-14 one/heads.csv | sort) <(cut -d, -f1,12-14 named/heads.csv | sort) || fail "a probe from a file gives other numbers"
 

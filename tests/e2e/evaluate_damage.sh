@@ -43,6 +43,7 @@ evaluate 1 one >one.log 2>&1 || fail "damaged clips end the evaluation: $(cat on
 import csv, json, h5py
 rows = json.load(open("one/results.json"))
 assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 for r in rows), rows
+assert {r["training_failed"] for r in rows if r["labels"] == 100} == {2} >= {r["training_failed"] for r in rows} - {0, 1}, rows
 assert any("2 of 60 training samples have damaged clips" in note for note in rows[0]["notes"]), rows[0]["notes"]
 assert {(r["validation_failed"], r["validation_clips"]) for r in csv.DictReader(open("one/results.csv"))} == {("1", "23")}
 assert {(r["validation_failed"], r["validation_samples"]) for r in csv.DictReader(open("one/heads.csv"))} == {("1", "23")}
@@ -50,7 +51,7 @@ for name, table in h5py.File("one/predictions.h5")["heads"].items():
     assert table.attrs["failed"] == 1 and table.attrs["counted"] == 23 and 13 not in table["clip"], name
 assert list(h5py.File("one/evaluation.h5")["damaged"][()].nonzero()[0]) == [7, 40]
 PYTHON
-grep -q 'could not be used: ' one/results.md || fail "results.md is silent: $(cat one/results.md)"
+grep -q 'could not be used: ' one/results.md && grep -Fq '| 60 (2 lost) / 23 (1 lost) |' one/results.md || fail "results.md is silent: $(cat one/results.md)"
 
 evaluate 2 two >/dev/null 2>&1
 same one two heads.csv results.json
@@ -104,7 +105,7 @@ run 1 "$bin/vjepa-probe" "$tiny" pretrained=train.h5,val.h5 --out stored --set p
 /usr/bin/python3 - <<'PYTHON' || fail "the probe's table does not count what was lost"
 import json, h5py
 rows = json.load(open("stored/results.json"))
-assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 for r in rows), rows
+assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 and r["training_failed"] == 2 for r in rows), rows
 assert all(t.attrs["failed"] == 1 for t in h5py.File("stored/predictions.h5")["heads"].values())
 PYTHON
 

@@ -96,6 +96,14 @@ for i, clip in enumerate(ours['clip'][:]):
     for name in 'features', 'label', 'clip_xxh3':
         assert ours[name][i].tobytes() == embed[name][row[clip]].tobytes(), (name, clip)
 PYTHON
+# vjepa-probe knows from the features that they are of images: the weight decay is theirs.
+for preset in code paper; do
+    run 1 "$bin/vjepa-probe" "$tiny" a=inat.h5,inat.h5 --out "stored-$preset" --set 'probe.tasks=[]' --set 'probe.labels=[100]' --set probe.seeds=1 \
+        --set 'probe.pooling=[average]' --set probe.epochs=1 --set evaluate.preset=$preset >probe.log 2>&1 || fail "vjepa-probe of images: $(cat probe.log)"
+done
+grep -aq 'weight decay 0.001 to 1e-06' stored-code/predictions.h5 || fail "weight decay of images in vjepa-probe, as released"
+grep -aq 'weight decay 0.01 to 1e-06' stored-paper/predictions.h5 && grep -q 'evaluate.preset paper: here it settles' stored-paper/results.md ||
+    fail "weight decay of images in vjepa-probe, by the paper: $(cat stored-paper/results.md)"
 refused 2 'images are shown as evaluate.image_frames, 16 frames, but the encoder is to see data.frames, 4' run 1 "$bin/vjepa-embed" "$tiny" \
     --encoder random:fan_in:3 --store inat.train.clips --out x.h5
 
@@ -105,6 +113,7 @@ watch=(--set watch.every=3 --set 'watch.train=[inat.train.clips]' --set 'watch.v
 for store in inat.train repeated; do
     pretrain 2 "$store.run" --set "data.train=[$store.clips]" --set train.stop_after=5 "${watch[@]}" >"$store.log" 2>&1 || fail "$store: $(cat "$store.log")"
 done
+grep -q 'classes, a probe of weight decay 0.001$' inat.train.log || fail "the watch of pictures: $(grep watch: inat.train.log)"
 "$bin/vjepa-inspect" --compare {inat.train,repeated}.run/step_00000005.h5 >compare.log 2>&1 || fail "repeated frames train otherwise: $(cat compare.log)"
 cut -d, -f3 repeated.run/metrics.csv | cmp - <(cut -d, -f3 inat.train.run/metrics.csv) || fail "the losses differ"
 # The in-run watch shows pictures to the encoder as vjepa-embed does.

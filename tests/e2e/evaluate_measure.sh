@@ -39,6 +39,13 @@ PYTHON
 evaluate 1 one "${train[@]}" --keep-probes >one.log 2>&1
 grep -q 'chosen\|in brackets' one.log || fail "no sweep: $(cat one.log)"
 
+# Data that comes slowly is said.
+shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
+run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 read val.clips/shard 1 slow+" "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips \
+    --probe one/probes --out slow --set data.threads=1 >slow.log 2>&1 || fail "slow clips: $(cat slow.log)"
+grep -Eq 'clips were waited for during [0-9]+ % of the time, more than 2 %' slow.log || fail "no word of slow clips: $(cat slow.log)"
+
 # Stopped twice in each pass, on other ranks; few samples are held out, so that pass is over after a round.
 cp -r one stopped && rm stopped/complete stopped/predictions.h5
 stops 1 stopped "${train[@]}"

@@ -8,8 +8,9 @@
  * and writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS, ENOLCK, ESTALE: the call fails with it;
  * stale: that too, with ESTALE, and so does each later one through a descriptor that was open by then (what is opened
  * after it works); lost: it succeeds and has done nothing (write); short: half of what was asked for is done (read,
- * write); kill: SIGKILL instead of the call; hang: the call never returns. With "+" also each call after the k-th
- * fails. The first fault is said on standard error. Threads may call; the count is one for all.
+ * write); slow: it is done 0.2 s later; kill: SIGKILL instead of the call; hang: the call never returns. With "+" also
+ * each call after the k-th fails. The first fault is said on standard error. Threads may call; the count is one for
+ * all.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -77,6 +78,10 @@ static verdict judge(const char *call, const char *path)
     if (!atomic_exchange(&fault.said, 1)) dprintf(STDERR_FILENO, "fault: %s of %s: %s\n", call, path, fault.action);
     if (strcmp(fault.action, "kill") == 0) raise(SIGKILL);
     while (strcmp(fault.action, "hang") == 0) pause();
+    if (strcmp(fault.action, "slow") == 0) {
+        usleep(200000);
+        return GO_ON;
+    }
     if (strcmp(fault.action, "short") == 0) return SHORT;
     if (strcmp(fault.action, "lost") == 0) return LOST;
     errno = error_of(fault.action);

@@ -98,7 +98,7 @@ static void join(bool sound)
 {
     const char *const paths[] = {path, other};
     int64_t heads, damaged;
-    const vj_status status = vj_fuzz_told(vj_predictions_join(joined, paths, 2));
+    const vj_status status = vj_fuzz_told(vj_predictions_join(joined, paths, 2, NULL, NULL));
     VJ_FUZZ_CHECK(!sound || status == VJ_OK);
     VJ_FUZZ_CHECK((status == VJ_OK) == (access(joined, F_OK) == 0));
     if (status != VJ_OK) return;

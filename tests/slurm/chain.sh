@@ -58,19 +58,28 @@ hopeless() {
     grep -q 'last stopped: .*given up' hopeless.status || fail "status of a run that was given up: $(cat hopeless.status)"
 }
 
-# An evaluation from clips: stopped by the stop file, submitted again, complete; the table of an undisturbed one.
+# An evaluation from clips: stopped by the stop file, submitted again, complete; the table of an undisturbed one. The same as a job
+# array, one of whose tasks was told to stop: submitted again that one goes on, and the last one joins the table.
 evaluation() {
-    local ask job
+    local ask job file
     ask=("$tiny" random=random:fan_in:3 --train train.clips --validation train.clips --set probe.epochs=2 --set probe.seeds=1)
     run 1 "$bin/vjepa-evaluate" "${ask[@]}" --out table >table.log 2>&1 || fail "the undisturbed evaluation: $(tail -n 5 table.log)"
     mkdir evaluation
     touch evaluation/stop
+    mkdir -p array/part_2_of_3
+    touch array/part_2_of_3/stop
+    "$jobs/submit" --parts 3 ./one_node.sh evaluate "${ask[@]}" --out array >array.job || fail "no array: $(cat array.job)"
     job=$("$jobs/submit" ./one_node.sh evaluate "${ask[@]}" --out evaluation)
     until_true 240 ended "$job" || fail "the evaluation does not stop: $(cat evaluation/jobs/*)"
     grep -q 'stopped by the user: nothing is submitted' "evaluation/jobs/evaluate-$job.log" || fail "stop file: $(cat evaluation/jobs/*)"
     "$jobs/submit" ./one_node.sh evaluate "${ask[@]}" --out evaluation >/dev/null
     until_true 240 [ -e evaluation/complete ] || fail "the evaluation is not complete: $(cat evaluation/jobs/*)"
     cmp -s table/results.csv evaluation/results.csv || fail "the evaluation has another table: $(diff table/results.csv evaluation/results.csv)"
+    timeout 240 "$jobs/status" --wait array >array.status && fail "an array with a stopped task is complete: $(cat array.status)"
+    [ "$(grep -c ',part [13] is complete$' array/jobs/attempts.csv)" -eq 2 ] && [ ! -e array/complete ] || fail "the array: $(cat array/jobs/*)"
+    "$jobs/submit" --parts 3 ./one_node.sh evaluate "${ask[@]}" --out array >array.job || fail "no array: $(cat array.job)"
+    timeout 240 "$jobs/status" --wait array >array.status || fail "the array is not complete: $(cat array.status array/jobs/*)"
+    for file in results.csv results.json heads.csv; do cmp -s table/$file array/$file || fail "the array's $file: $(diff table/$file array/$file)"; done
 }
 
 run_scenarios limit node_in_step node_in_checkpoint cancel asked preempt copies liar hopeless evaluation
