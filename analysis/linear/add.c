@@ -1,9 +1,9 @@
 /*
- * Sums over all rows: x^T x and x^T y, in one of two ways. Where there is memory for it, each rank multiplies its own
- * rows and adds to a whole matrix of its own; these are added up once, at the end. Otherwise a rank's part of C is some
- * rows I and columns J of it, and needs the columns I and J of everybody's x; so these are sent to it, piece by piece,
- * and then multiplied at once by the rank's own BLAS, with a product as deep as the piece has rows. That is faster than
- * pdsyrk, which multiplies panels as deep as a block.
+ * Sums of products over all rows, x^T x and x^T y, in one of two ways. If there is memory for it, each rank adds the
+ * products of its own rows to a whole matrix of its own; these matrices are added once, at the end. Otherwise a rank
+ * computes only its part of C, which has some rows I and columns J. It needs the columns I and J of the rows of all
+ * ranks. They are sent to it piece by piece, and a piece is multiplied by the rank's own BLAS in one product, whose
+ * depth is the number of rows of the piece. That is faster than pdsyrk, whose products are only as deep as a block.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +11,14 @@
 #include "linear/inner.h"
 #include "parallel/parallel.h"
 
-/* Rows of all ranks together in a piece: deep enough for any BLAS, small enough to be sent from cache. */
+/* Rows of all ranks together in a piece: deep enough for any BLAS, and small enough to be sent from the cache. */
 enum { PIECE_ROWS = 2048 };
 
-/* Columns of a matrix of rows as they are dealt out over the `parts` rows or columns of the rectangle of ranks. */
+/* A matrix of rows whose columns are divided over the rows or columns of the process grid. */
 typedef struct {
     const double *x; /* [rows, width] this rank's rows. Borrowed */
     int width;
-    bool by_row;         /* a rank gets the columns of its row in the rectangle, or of its column */
+    bool by_row;         /* a rank gets the columns for its row of the grid; otherwise for its column */
     const double *given; /* [rows of all, own columns] what this rank received. Borrowed */
     int own;             /* number of columns */
 } dealt;
@@ -33,7 +33,8 @@ static int part_of(const vj_ranks *ranks, const dealt *d, int rank)
     return d->by_row ? rank / ranks->columns : rank % ranks->columns;
 }
 
-/* Copy the columns of one part out of rows [rows, width]: to [rows, columns of the part]; returns their end. */
+/* Copy the columns of one part from rows x [rows, width] to `to` [rows, columns of the part]. Returns the end of `to`.
+ */
 static double *take_part(const double *x, int64_t rows, int width, int part, int parts, double *to)
 {
     for (int64_t i = 0; i < rows; i++, x += width)
@@ -45,7 +46,7 @@ static double *take_part(const double *x, int64_t rows, int width, int part, int
     return to;
 }
 
-/* Send everybody its columns of the rows [first, first + rows[rank]); `send` and `receive` are memory for them. */
+/* Send each rank its columns of this rank's rows [first, first + rows[rank]). `send` and `receive` are buffers. */
 static void deal(const vj_ranks *ranks, dealt *d, int64_t first, const int *rows, double *send, double *receive)
 {
     const int parts = parts_of(ranks, d), mine = rows[ranks->rank];
@@ -81,7 +82,7 @@ static void multiply(vj_matrix *c, const dealt *a, const dealt *b, int depth, in
            c->local + (int64_t)column * c->local_rows + row, &c->local_rows);
 }
 
-/* The first of this rank's rows in the same block of rows as its column, or below. */
+/* Return the first local row that is in the same block as a local column, or below. */
 static int first_row_below(const vj_matrix *c, int column)
 {
     const int block = vj_matrix_column(c, column) / VJ_BLOCK;
@@ -91,8 +92,8 @@ static int first_row_below(const vj_matrix *c, int column)
 }
 
 /*
- * The lower triangle, by whole blocks, of columns [column, column_end) and rows before row_end: the rectangle below the
- * first half of the columns in one product, then what is left of either half.
+ * Compute the lower triangle, by whole blocks, of columns [column, column_end) and rows before row_end: the rectangle
+ * below the first half of the columns in one product, then recursively the rest of each half.
  */
 static void multiply_lower(vj_matrix *c, const dealt *a, const dealt *b, int depth, int column, int column_end,
                            int row_end)
@@ -108,7 +109,8 @@ static void multiply_lower(vj_matrix *c, const dealt *a, const dealt *b, int dep
     multiply_lower(c, a, b, depth, middle, column_end, row_end);
 }
 
-/* Memory for a piece of `rows` rows a rank, kept from call to call: sent, and received of A and of B. */
+/* Make buffers for a piece of `rows` rows of each rank: to send, to receive A, to receive B. They are kept for later
+ * calls. */
 static vj_status make_room(vj_ranks *ranks, const dealt *a, const dealt *b, int rows, double *room[3])
 {
     const int64_t all = (int64_t)rows * ranks->size;
@@ -128,7 +130,7 @@ static vj_status make_room(vj_ranks *ranks, const dealt *a, const dealt *b, int 
                                 : vj_raise(VJ_ERR_MEMORY, "no memory for %lld numbers", (long long)ranks->room_count));
 }
 
-/* to [columns, rows] += x^T y of this rank's rows alone, or of x^T x the lower triangle (y is NULL). */
+/* to [columns, rows] += x^T y for this rank's rows alone; if y is NULL, the lower triangle of x^T x. */
 static void add_own(const vj_matrix *c, double *to, const double *x, const double *y, int64_t count)
 {
     enum { PIECE = 1 << 14 }; /* BLAS counts in 32 bits */
@@ -143,7 +145,7 @@ static void add_own(const vj_matrix *c, double *to, const double *x, const doubl
     }
 }
 
-/* C += A^T B of all ranks' rows, or of a symmetric product the lower triangle. */
+/* C += A^T B for the rows of all ranks; with `lower` only the lower triangle of a symmetric product. */
 static vj_status add_all(vj_matrix *c, const double *x, const double *y, int64_t count, bool lower)
 {
     vj_ranks *ranks = c->ranks;
@@ -161,7 +163,7 @@ static vj_status add_all(vj_matrix *c, const double *x, const double *y, int64_t
         MPI_Allgather(&mine, 1, MPI_INT, rows, 1, MPI_INT, ranks->comm);
         for (int r = 0; r < ranks->size; r++) depth += rows[r];
         deal(ranks, &a, first, rows, room[0], room[1]);
-        if (lower && ranks->rows == 1) { /* this rank has everybody's whole rows */
+        if (lower && ranks->rows == 1) { /* this rank has the whole rows of all ranks */
             take_part(a.given, depth, a.width, ranks->column, ranks->columns, room[2]);
             b.own = c->local_columns;
             b.given = room[2];

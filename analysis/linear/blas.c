@@ -1,4 +1,4 @@
-/* Which BLAS multiplies, and how fast. Only a library's own functions know its version. */
+/* Finds out which BLAS is in use, and how fast it is. Only a library's own functions tell its version. */
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
@@ -10,13 +10,13 @@
 extern const char *openblas_get_config(void) __attribute__((weak));
 extern const char *openblas_get_corename(void) __attribute__((weak));
 
-/* The file that a function is in. */
+/* Find the file that a function is in. */
 static bool find_file(uintptr_t function, Dl_info *info)
 {
     return function && dladdr((void *)function, info) && info->dli_fname; /* POSIX: a function fits a pointer */
 }
 
-/* OpenBLAS may be in the program for something else, and another library multiply. */
+/* Return whether products are OpenBLAS's. It may be loaded for something else while another library multiplies. */
 static bool is_openblas(const Dl_info *of_product)
 {
     Dl_info info;

@@ -1,31 +1,33 @@
-/* The rectangle of ranks, and what has no header of its own: BLAS, BLACS and ScaLAPACK. Private to this folder. */
+/* The process grid, and declarations of BLAS, BLACS and ScaLAPACK, which have no C headers. Private to this folder. */
 #ifndef VJ_LINEAR_INNER_H
 #define VJ_LINEAR_INNER_H
 
 #include "linear/matrix.h"
 
 /*
- * Rows and columns are dealt out in blocks of so many. Small blocks share the triangle of a symmetric product out more
- * evenly, large ones make longer products: at width 1408 on two ranks 40 was 4 % faster than 64 and 3 % than 48.
+ * Block size of rows and columns in ScaLAPACK's block-cyclic layout. Small blocks divide the triangle of a symmetric
+ * product more evenly; large blocks make larger products. At width 1408 on two ranks 40 was 4 % faster than 64 and 3 %
+ * faster than 48.
  */
 enum { VJ_BLOCK = 40 };
 
-/* Rank r of `comm` is at row r / columns, column r % columns of the rectangle. */
+/* Rank r of `comm` is at row r / columns and column r % columns of the process grid. */
 struct vj_ranks {
     MPI_Comm comm; /* owned */
     int rank, size;
-    int system, context; /* BLACS's numbers of the communicator and of the rectangle */
-    int rows, columns;   /* of the rectangle */
+    int system, context; /* BLACS handles of the communicator and of the grid */
+    int rows, columns;   /* of the grid */
     int row, column;     /* this rank's place in it */
-    int *numbers;        /* [5, size], owned: room for counts and places of a message */
-    double *room;        /* [room_count], owned: what add.c keeps from call to call */
+    int *numbers;        /* [5, size] buffer for counts and offsets of messages. Owned */
+    double *room;        /* [room_count] buffer that add.c keeps from call to call. Owned */
     int64_t room_count;
 };
 
-/** Sum numbers over all ranks, in place, which then all have the same. Collective. */
+/** Sum numbers over all ranks, in place. All ranks get the same sums. Collective. */
 void vj_ranks_sum(const vj_ranks *ranks, double *x, int64_t count);
 
-/** How many of n rows or columns dealt out over `parts` fall to `part`, and which one its `local`-th is. */
+/** Return how many of n rows or columns belong to part `part` of `parts` in the block-cyclic layout. vj_share_item()
+ * returns the global index of local row or column `local` of that part. */
 int vj_share(int n, int part, int parts);
 int vj_share_item(int local, int part, int parts);
 

@@ -1,4 +1,4 @@
-/* The rectangle of ranks, matrices on it, and what needs no algorithm: gathering, scattering, products. */
+/* The process grid, matrices on it, and their simple operations: gathering, scattering, products. */
 #include "linear/matrix.h"
 
 #include <omp.h>
@@ -10,7 +10,8 @@
 
 /* ------------------------------------------------------------------------------------------------ ranks */
 
-/* Only there if the BLAS is OpenBLAS. In training, threads of ours call it; here it is called once, and has its own. */
+/* Exists only if the BLAS is OpenBLAS. In training our threads call the BLAS; here one thread calls it, and it uses its
+ * own threads. */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 vj_status vj_ranks_open(vj_ranks **ranks, MPI_Comm comm)
@@ -36,7 +37,7 @@ vj_status vj_ranks_open(vj_ranks **ranks, MPI_Comm comm)
     all->system = all->context = Csys2blacs_handle(all->comm);
     Cblacs_gridinit(&all->context, "Row", all->rows, all->columns);
     const int threads = vj_place_of(comm).threads;
-    omp_set_num_threads(threads); /* MKL and OpenBLAS's OpenMP flavour go by this */
+    omp_set_num_threads(threads); /* MKL and OpenBLAS with OpenMP use this number */
     if (openblas_set_num_threads) openblas_set_num_threads(threads);
     return VJ_OK;
 }
@@ -110,7 +111,7 @@ void vj_ranks_sum(const vj_ranks *ranks, double *x, int64_t count)
                       ranks->comm);
 }
 
-/* Every rank adds what it has to zeros. */
+/* Every rank writes its elements into zeros; the sum over all ranks is the block. */
 void vj_matrix_gather_block(const vj_matrix *matrix, int row, int rows, int column, int columns, double *block)
 {
     const int64_t all = (int64_t)rows * columns;

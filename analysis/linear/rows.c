@@ -1,8 +1,8 @@
 /*
- * Rows times a matrix, on one rank. Many columns are left to BLAS. A product by few, such as projections on 64
- * components, uses each number of the rows so few times that the copies which a BLAS makes of its operands take a fifth
- * of its time; so there is a loop for these that copies nothing but the matrix. It also takes rows of floats, whose
- * copies as doubles, less a mean, then stay in the cache.
+ * Multiplies rows by a matrix, on one rank. A matrix with many columns is left to the BLAS. With few columns, as in
+ * projections on 64 components, each number of the rows is used so few times that the copies which a BLAS makes of its
+ * operands take a fifth of its time. For these there is a loop here that needs only small copies. It also takes rows of
+ * floats; their copies as doubles, minus a mean, stay in the cache.
  */
 #include <omp.h>
 #include <stdbool.h>
@@ -15,13 +15,13 @@
 #include "linear/inner.h"
 
 /*
- * A tile, six rows (twelve with 32 registers) times two vectors of columns, is summed in registers. The rows of a block
- * are copied as doubles for a block of the depth, and stay in the first-level cache while all panels, two vectors of
- * columns over that depth, pass by from the second-level cache. Meanwhile the next rows are fetched from memory, a line
- * at a time: many at once would hold up what the tile reads. Width 1408, 64 columns: on an EPYC of 2021 this was at
- * 0.81 to 0.88 of a core's peak before the rows were copied, with OpenBLAS 0.3.21 at 0.65 to 0.75, and both alike from
- * 256 columns on; on a Xeon with AVX-512, beside other work, at 0.60 to 0.65 (0.35 before), with OpenBLAS at 0.23 to
- * 0.28.
+ * A tile, six rows (twelve with 32 registers) times two vectors of columns, is summed in registers. A panel is two
+ * vectors of columns over a block of the depth. For each block of the depth the rows of a block are copied as doubles;
+ * the copy stays in the first-level cache while all panels are read from the second-level cache. Meanwhile the next
+ * rows are fetched from memory, one cache line at a time, since many at once would delay the reads of the tile. With
+ * width 1408 and 64 columns, on an EPYC of 2021 this reached 0.81 to 0.88 of a core's peak before the rows were copied,
+ * and OpenBLAS 0.3.21 0.65 to 0.75; from 256 columns on both were equal. On a Xeon with AVX-512, while other work was
+ * running, it reached 0.60 to 0.65 (0.35 before), and OpenBLAS 0.23 to 0.28.
  */
 enum { MOST_TALL = 12, MOST_LANES = 8, BLOCK_ROWS = 2 * MOST_TALL, PANEL_NUMBERS = 2048, FEW_COLUMNS = 256, STEPS = 4 };
 
@@ -29,16 +29,17 @@ enum { MOST_TALL = 12, MOST_LANES = 8, BLOCK_ROWS = 2 * MOST_TALL, PANEL_NUMBERS
 #define TWELVE_ROWS(DO)                                                                                                \
     SIX_ROWS(DO) DO(6, 6, 0) DO(7, 6, stride) DO(8, 6, 2 * stride) DO(9, 9, 0) DO(10, 9, stride) DO(11, 9, 2 * stride)
 
-/* What is fetched into the second-level cache meanwhile, `step` bytes further on every STEPS steps of the depth. */
+/* The address to fetch next into the second-level cache; it advances by `step` bytes after every STEPS steps of depth.
+ */
 typedef struct {
     const char *at;
     int64_t step;
 } prefetched;
 
 /*
- * out [rows, 2 * lanes], rows out_row numbers apart, = (add ? out : 0) + the product of rows x, `stride` apart, each
- * [depth], by panel [depth, 2 * lanes]. The sum of each number runs over the depth in ascending order. Four pointers
- * and the stride reach all rows, so that no pointer is kept in memory: the compiler must not make one for each row.
+ * out [rows, 2 * lanes] = (add ? out : 0) + x [rows, depth] times panel [depth, 2 * lanes]. Rows of `out` are out_row
+ * numbers apart, those of x `stride` numbers. Each number is summed over the depth in ascending order. Four pointers
+ * and the stride address all rows, so that all pointers stay in registers; the compiler must not make one for each row.
  */
 #define TILE(name, lanes, EACH_ROW, attributes)                                                                        \
     attributes static void name(double *out, int64_t out_row, const double *x, int64_t stride, const double *panel,    \
@@ -82,7 +83,7 @@ typedef struct {
         *right = b##n;                                                                                                 \
     }
 
-/* to [count] = from - minus. TO_DOUBLES: the compiler would convert each half of a vector by itself. */
+/* to [count] = from - minus. Uses TO_DOUBLES, because the compiler would convert each half of a vector separately. */
 #define WIDEN(name, lanes, attributes)                                                                                 \
     attributes static void name(double *to, const float *from, const double *minus, int count)                         \
     {                                                                                                                  \
@@ -108,14 +109,14 @@ WIDEN(widen_avx2, 4, __attribute__((target("avx2"))))
 WIDEN(widen_avx512, 8, __attribute__((target("avx512f"))))
 #endif
 
-/* A product as it is cut up. Its rows are doubles, or floats of which a row is subtracted. */
+/* A product and how it is divided into tiles. Its rows are doubles, or floats from which a row is subtracted. */
 typedef struct {
     void (*tile)(double *, int64_t, const double *, int64_t, const double *, int, bool, prefetched *);
     void (*widen)(double *, const float *, const double *, int);
     int tall, wide; /* rows and columns of a tile */
     int64_t count;  /* rows */
     int width, columns, panels;
-    int depth;           /* of a block; the last one may have less */
+    int depth;           /* columns of x in a block; the last block may have fewer */
     const double *x;     /* [rows, width], or NULL: */
     const float *narrow; /* [rows, width] */
     const double *minus; /* [width] */
@@ -161,7 +162,7 @@ static void pack(const product *p, const double *matrix)
         }
 }
 
-/* Columns [k, k + depth) of rows from `at` on, as doubles, p->depth apart. */
+/* Copy columns [k, k + depth) of `rows` rows from `at` on to `room` as doubles, with rows p->depth apart. */
 static void fill_room(const product *p, double *room, int64_t at, int rows, int k, int depth)
 {
     for (int i = 0; i < rows; i++, room += p->depth) {
@@ -173,7 +174,7 @@ static void fill_room(const product *p, double *room, int64_t at, int rows, int 
     }
 }
 
-/* out [rows, columns of the panel] of at most p->tall rows x, over `depth` columns from k on. */
+/* Compute out [rows, columns of the panel] for at most p->tall rows x, over the `depth` columns from k on. */
 static void multiply_tile(const product *p, double *out, const double *x, int rows, int k, int depth, int panel,
                           prefetched *ahead)
 {
@@ -192,7 +193,7 @@ static void multiply_tile(const product *p, double *out, const double *x, int ro
         }
 }
 
-/* The rows that come after a block, all of which the steps of its tiles shall fetch. */
+/* Return what to fetch during a block: the rows of the next block, spread over the steps of this block's tiles. */
 static prefetched next_block(const product *p, int64_t at, int rows)
 {
     const int64_t bytes = p->width * (int64_t)(p->x ? sizeof *p->x : sizeof *p->narrow);
@@ -215,7 +216,7 @@ static void multiply_block(const product *p, double *out, int64_t at, int rows)
     }
 }
 
-/* False without memory. */
+/* Returns false if there is no memory. */
 static bool multiply_by_few(product *p, double *out, const double *matrix)
 {
     choose_loops(p);

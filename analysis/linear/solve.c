@@ -1,4 +1,4 @@
-/* Eigenvalues, singular values and linear systems, by ScaLAPACK. */
+/* Eigenvalues, singular values and linear systems with ScaLAPACK. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -7,7 +7,7 @@
 
 static const int one = 1;
 
-/* ScaLAPACK need not come back from NaN. */
+/* Check that all elements are finite, because ScaLAPACK may never return if one is NaN. */
 static vj_status check_finite(const vj_matrix *a)
 {
     int finite = 1;
@@ -17,7 +17,8 @@ static vj_status check_finite(const vj_matrix *a)
     return vj_raise(VJ_ERR_STATE, "a %d x %d matrix has elements that are not finite", a->rows, a->columns);
 }
 
-/* Give every column the sign that makes its largest element positive: the sign is not the eigenvector's own. */
+/* Give every column the sign that makes its largest element positive, because the sign of an eigenvector is arbitrary.
+ */
 static vj_status fix_signs(vj_matrix *vectors)
 {
     typedef struct {
@@ -50,15 +51,17 @@ static vj_status no_memory(int64_t numbers)
 }
 
 /*
- * ScaLAPACK 2.2 asks for less work space than pdormtr wants, which then says so and leaves wrong vectors: add all of
- * that.
+ * Return the size of the work space. ScaLAPACK 2.2 asks for less than pdormtr needs, which then reports an error and
+ * leaves wrong vectors; so add all that pdormtr needs.
  */
 static int work_count(double wanted, int n)
 {
     return (int)wanted + (2 * n + 4 * VJ_BLOCK) * VJ_BLOCK;
 }
 
-/* All eigenvectors, by divide and conquer. Why not pdsyevr: docs/method.md, section 15.1. */
+/* Compute all eigenvalues and eigenvectors by divide and conquer. docs/method.md, section 15.1, says why not by
+ * pdsyevr.
+ */
 static vj_status find_vectors(vj_matrix *a, double *values, vj_matrix *vectors, int *info)
 {
     const int n = a->rows, ask = -1;
@@ -79,7 +82,8 @@ static vj_status find_vectors(vj_matrix *a, double *values, vj_matrix *vectors, 
     return status;
 }
 
-/* Eigenvalues alone: about half the time of pdsyevd, which finds the vectors in any case, and no memory for these. */
+/* Compute only the eigenvalues. This takes about half the time of pdsyevd, which always computes the vectors, and needs
+ * no memory for them. */
 static vj_status find_values(vj_matrix *a, double *values, int *info)
 {
     const int n = a->rows, ask = -1;

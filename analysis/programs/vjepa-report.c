@@ -1,4 +1,4 @@
-/* vjepa-report: runs, and whatever else report/inputs.h knows, as one page. */
+/* vjepa-report: shows runs, and all other kinds of inputs in report/inputs.h, on one page. */
 #include <stdlib.h>
 
 #include "base/file.h"
@@ -96,6 +96,15 @@ static vj_status write_all(vj_document *document, int shown, int inputs)
     return VJ_OK;
 }
 
+/* Print the first notes, for users who look at the page later, or not at all. */
+static void say_notes(const vj_document *document)
+{
+    enum { SAID = 5 };
+    const int notes = vj_document_notes(document);
+    for (int i = 0; i < notes && i < SAID; i++) vj_log("  note: %s", vj_document_note_text(document, i));
+    if (notes > SAID) vj_log("  and %d more", notes - SAID);
+}
+
 static vj_status watch_runs(const vj_run *run)
 {
     char *end = NULL;
@@ -116,9 +125,9 @@ static vj_status report(const vj_run *run)
     const vj_inputs inputs = {.paths = run->files, .count = run->file_count, .paper = paper};
     const int shown = vj_inputs_add(document, &inputs);
     vj_status status = write_all(document, shown, run->file_count);
+    if (status == VJ_OK) say_notes(document);
     vj_document_destroy(document);
-    if (status == VJ_OK && shown == 0)
-        status = vj_raise(VJ_ERR_FORMAT, "nothing could be shown of what was given; the report's notes say why");
+    if (status == VJ_OK && shown == 0) status = vj_raise(VJ_ERR_FORMAT, "nothing could be shown of what was given");
     return status;
 }
 

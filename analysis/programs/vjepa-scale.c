@@ -69,7 +69,7 @@ static const vj_program program = {
     .max_files = 100000,
 };
 
-/* Markdown and SVG beside the tables. */
+/* Write Markdown and SVG next to the tables. */
 static vj_status draw(const char *const *tables, int count, const char *folder)
 {
     vj_document *document = vj_document_create("Scaling study");
@@ -94,9 +94,12 @@ static vj_status measured(const vj_run *run, char table[VJ_PATH], char phases[VJ
 static vj_status modelled(vj_run *run, char table[VJ_PATH])
 {
     if (!run->config_path || run->file_count > 0) return vj_raise(VJ_ERR_USAGE, "model takes one CONFIG.yaml");
-    if (weak && strtoll(weak, NULL, 10) < 1) return vj_raise(VJ_ERR_USAGE, "--weak %s: a number of clips from 1", weak);
-    if (ranks && atoi(ranks) < 1) return vj_raise(VJ_ERR_USAGE, "--ranks %s: a number of ranks from 1", ranks);
-    if (study && strpbrk(study, ",\"")) return vj_raise(VJ_ERR_USAGE, "--study: no comma and no quote, please");
+    if (weak && strtoll(weak, NULL, 10) < 1)
+        return vj_raise(VJ_ERR_USAGE, "--weak %s: a number of clips, 1 or more, is expected", weak);
+    if (ranks && atoi(ranks) < 1)
+        return vj_raise(VJ_ERR_USAGE, "--ranks %s: a number of ranks, 1 or more, is expected", ranks);
+    if (study && strpbrk(study, ",\""))
+        return vj_raise(VJ_ERR_USAGE, "--study %s: a name without commas and quotes is expected", study);
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
     const vj_scaling_model model = {
         .study = study, .nodes = nodes ? nodes : "1,2,4,8,16,32,64,128", .ranks = ranks, .weak = weak};
@@ -108,7 +111,7 @@ static vj_status modelled(vj_run *run, char table[VJ_PATH])
 static vj_status work(vj_run *run)
 {
     char table[VJ_PATH], phases[VJ_PATH];
-    if (!out) return vj_raise(VJ_ERR_USAGE, "where to? --out FOLDER");
+    if (!out) return vj_raise(VJ_ERR_USAGE, "no folder for the results is named: give --out FOLDER");
     VJ_TRY(vj_output_check_folder("--out", out));
     (void)mkdir(out, 0777); /* there, or the files say what is wrong */
     snprintf(table, sizeof table, "%s/scaling.csv", out);

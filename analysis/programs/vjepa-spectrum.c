@@ -1,4 +1,4 @@
-/* vjepa-spectrum: what features hold, on all ranks. The commands are in analysis/spectrum. */
+/* vjepa-spectrum: analyses features on all ranks. The commands are in analysis/spectrum. */
 #include <stdio.h>
 #include <string.h>
 
@@ -118,15 +118,16 @@ static vj_program program = {
     .max_files = 1024,
 };
 
-/* Clips and encoders; the configuration says which network they are. */
+/* Open clips and encoders; the configuration has the shape of the network. */
 static vj_status open_encoder(vj_source **source, const vj_run *run, const char *stores)
 {
     if (run->file_count > 0)
         return vj_raise(VJ_ERR_USAGE, "features are read from %s or made by --encoder: name one of them",
                         run->files[0]);
     if (!run->config_path)
-        return vj_raise(VJ_ERR_USAGE, "--encoder: which network? name the configuration file, CONFIG.yaml, first");
-    if (!stores) return vj_raise(VJ_ERR_USAGE, "--encoder: which clips? --store NAME.clips");
+        return vj_raise(VJ_ERR_USAGE,
+                        "--encoder needs the network's settings: give the configuration file, CONFIG.yaml, first");
+    if (!stores) return vj_raise(VJ_ERR_USAGE, "--encoder needs clips: give --store NAME.clips");
     const vj_source_request request = {encoder, stores, layers, !tokens};
     return vj_source_open_encoder(source, &run->config, &request, run->comm);
 }
@@ -137,7 +138,7 @@ static vj_status open_source(vj_source **source, const vj_run *run)
     if (store || layers)
         return vj_raise(VJ_ERR_USAGE, "%s needs an encoder: --encoder CHECKPOINT", store ? "--store" : "--layers");
     if (run->file_count == 0)
-        return vj_raise(VJ_ERR_USAGE, "vjepa-spectrum %s: which features? name feature stores of vjepa-embed",
+        return vj_raise(VJ_ERR_USAGE, "vjepa-spectrum %s: no features are named: give feature stores of vjepa-embed",
                         run->command);
     return vj_source_open_features(source, run->files, run->file_count, !tokens, run->comm);
 }
@@ -157,7 +158,7 @@ static vj_status open_validation(vj_source **source, const vj_run *run, const vj
     return vj_agree(run->comm, run->rank != 0 ? vj_source_match(training, *source) : VJ_OK);
 }
 
-/* OUT.json beside OUT.h5. */
+/* Write OUT.json next to OUT.h5. */
 static vj_status write_json(const json_t *report)
 {
     char path[VJ_PATH];
@@ -179,7 +180,7 @@ static vj_status check_out(void)
     return vj_analysis_file_may_replace(out);
 }
 
-/* What begins a report, and the command; anew if clips were found damaged and left out. */
+/* Begin the report and run the command; start again if damaged clips were found and left out. */
 static vj_status run_command(vj_analysis *analysis, int which)
 {
     vj_status status;

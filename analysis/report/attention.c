@@ -1,7 +1,7 @@
 /*
- * Attention over frames. Of each clip two rows: frames as the encoder saw them, and the same grey, the brighter and
- * more orange the more a cell is attended to, averaged over the heads of attention; of the first clip a row for each
- * head.
+ * Draws attention over frames. Each clip has two rows: the frames as the encoder saw them, and the same frames in grey,
+ * where a cell is brighter and more orange the more it is attended to, averaged over the heads of attention. The first
+ * clip also has a row for each head.
  */
 #include "report/attention.h"
 
@@ -21,7 +21,7 @@ static const vj_colour paper = {{24, 24, 28}}, ink = {{235, 235, 235}};
 
 typedef struct {
     vj_attention file;
-    vj_predictions predictions; /* count 0: not there */
+    vj_predictions predictions; /* count 0: none */
     const vj_attention_map *map;
     const vj_head_facts *facts; /* of the map's probe; NULL: not known */
     vj_prediction *rows;        /* [facts->counted] owned */
@@ -34,7 +34,7 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ weights */
 
-/* The weights of one head, or with -1 their mean over the heads, of a sample. */
+/* Get the weights of one head for a sample; with head -1 their mean over the heads. */
 static void take_weights(const show *s, int64_t sample, int64_t head, double *to)
 {
     const int64_t cells = vj_attention_cells(&s->file), heads = s->map->heads;
@@ -47,7 +47,7 @@ static void take_weights(const show *s, int64_t sample, int64_t head, double *to
     }
 }
 
-/* The largest weight, in multiples of what each cell would get if all got the same. */
+/* Return the largest weight, relative to a uniform distribution over the cells. */
 static double peak_of(const show *s, const double *weight)
 {
     const int64_t cells = vj_attention_cells(&s->file);
@@ -58,7 +58,7 @@ static double peak_of(const show *s, const double *weight)
 
 /* ------------------------------------------------------------------------------------------------ drawing */
 
-/* `share` from 0, dark grey, to 1, bright and orange. */
+/* Colour a pixel from dark grey (share 0) to bright orange (share 1). */
 static void tint(uint8_t rgb[3], double share)
 {
     static const double hot[3] = {255.0, 150.0, 0.0};
@@ -69,7 +69,7 @@ static void tint(uint8_t rgb[3], double share)
     }
 }
 
-/* One frame at (top, left), `side` pixels wide; weight: of its cells [y, x], or NULL. */
+/* Draw one frame at (top, left), `side` pixels wide. weight: of its cells [y, x], or NULL. */
 static vj_status draw_frame(show *s, const uint8_t *frame, const double *weight, double full, int top, int left,
                             int side)
 {
@@ -83,8 +83,8 @@ static vj_status draw_frame(show *s, const uint8_t *frame, const double *weight,
     return VJ_OK;
 }
 
-/* The frames of one segment. The brightest cells: the most attended to, or, of even attention, FLOOR times its share.
- */
+/* Draw the frames of one segment. The brightest colour stands for the largest weight, but at least FLOOR times the
+ * uniform weight. */
 static vj_status draw_row(show *s, int64_t sample, int64_t segment, const double *weight, int top, int side)
 {
     const vj_attention *a = &s->file;
@@ -114,7 +114,7 @@ static void class_text(const show *s, int class, char text[VJ_HEAD_TEXT])
         snprintf(text, VJ_HEAD_TEXT, "class %d", class);
 }
 
-/* "clip 17: run, taken for walk (63 %)" */
+/* Write "clip 17: run, taken for walk (63 %)". */
 static void describe(const show *s, int64_t sample, char *text, size_t bytes)
 {
     char label[VJ_HEAD_TEXT], said[VJ_HEAD_TEXT];
@@ -133,7 +133,7 @@ static void describe(const show *s, int64_t sample, char *text, size_t bytes)
                  100.0 * p->chance[0]);
 }
 
-/* One sample: a line of text, then two rows for each segment. Returns where it ends in *top. */
+/* Draw one sample: a line of text, then two rows for each segment. *top becomes where it ends. */
 static vj_status draw_sample(show *s, int64_t sample, int *top)
 {
     char text[2 * VJ_HEAD_TEXT + 64], line[2 * VJ_HEAD_TEXT + 128];
@@ -151,7 +151,7 @@ static vj_status draw_sample(show *s, int64_t sample, int *top)
     return VJ_OK;
 }
 
-/* The heads of the first sample's first segment, side by side where they fit. */
+/* Draw the heads for the first segment of the first sample, side by side if they fit. */
 static vj_status draw_heads(show *s, int top, int64_t heads)
 {
     char line[128];

@@ -1,4 +1,4 @@
-/* Reads results of probes. */
+/* Reads the results of probe campaigns. */
 #include "report/campaign.h"
 
 #include <jansson.h>
@@ -12,11 +12,11 @@
 #include "report/inside.h"
 #include "report/pages.h"
 
-/* What results.json and results.csv call what a row is made of. */
+/* The names in results.json and results.csv of the members of a row. */
 typedef struct {
     const char *json, *csv;
     bool is_text;
-    size_t at; /* in vj_result */
+    size_t at; /* offset in vj_result */
 } field;
 #define AT(member) offsetof(vj_result, member)
 static const field fields[] = {
@@ -40,8 +40,8 @@ static void set_field(vj_result *r, const field *f, const char *text, double num
     memcpy((char *)r + f->at, f->is_text ? (const void *)&text : &number, f->is_text ? sizeof text : sizeof number);
 }
 
-/* Add a row, whose texts are copied, if it has what makes a result; NULL if it has not. */
-static vj_result *add_row(vj_campaign *c, const vj_result *from)
+/* Add a row, whose texts are copied. Returns NULL, and adds none, if it is incomplete. */
+static vj_result *add_row(vj_campaign_results *c, const vj_result *from)
 {
     vj_result r = *from;
     if (!r.task || !*r.task || !r.encoder || !*r.encoder || !(r.top1 >= 0.0 && r.top1 <= 100.0)) {
@@ -70,7 +70,7 @@ static double number_of(const json_t *object, const char *key)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static void add_note(vj_campaign *c, const char *text)
+static void add_note(vj_campaign_results *c, const char *text)
 {
     for (int i = 0; i < c->note_count; i++)
         if (strcmp(c->notes[i], text) == 0) return;
@@ -78,8 +78,8 @@ static void add_note(vj_campaign *c, const char *text)
     c->notes[c->note_count++] = vj_report_copy(text);
 }
 
-/* A square array of counts under "confusion", and names of its classes under "classes"; anything else is left out. The
- * counts may be those of several seeds together. */
+/* Read a square array of counts from "confusion", and names of its classes from "classes"; anything else is ignored.
+ * The counts may be sums over several seeds. */
 static void add_confusion(vj_result *r, const json_t *o)
 {
     enum { MOST = 1024 };
@@ -109,7 +109,7 @@ static double number_at(const json_t *object, const char *key, size_t i)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-/* Entries without another encoder's name or a number are left out. */
+/* Read the differences. Entries without the name of another encoder or without a number are left out. */
 static void add_differences(vj_result *r, const json_t *list)
 {
     size_t i;
@@ -134,7 +134,7 @@ static void add_differences(vj_result *r, const json_t *list)
     }
 }
 
-static void add_object(vj_campaign *c, const json_t *o)
+static void add_object(vj_campaign_results *c, const json_t *o)
 {
     size_t i;
     const json_t *note;
@@ -152,7 +152,7 @@ static void add_object(vj_campaign *c, const json_t *o)
     }
 }
 
-static vj_status read_json(vj_campaign *c, const char *path)
+static vj_status read_json(vj_campaign_results *c, const char *path)
 {
     const int64_t most_bytes = 256 << 20;
     char why[VJ_PATH + 256];
@@ -169,7 +169,7 @@ static vj_status read_json(vj_campaign *c, const char *path)
 
 /* ------------------------------------------------------------------------------------------------ CSV */
 
-static vj_status read_csv(vj_campaign *c, const char *path)
+static vj_status read_csv(vj_campaign_results *c, const char *path)
 {
     vj_csv_table csv;
     vj_status status = vj_csv_table_read(&csv, path);
@@ -187,7 +187,7 @@ static vj_status read_csv(vj_campaign *c, const char *path)
     return status;
 }
 
-vj_status vj_campaign_read(vj_campaign *c, const char *path)
+vj_status vj_campaign_read(vj_campaign_results *c, const char *path)
 {
     char file[VJ_PATH + 32];
     struct stat info;
@@ -200,7 +200,7 @@ vj_status vj_campaign_read(vj_campaign *c, const char *path)
     return json ? read_json(c, file) : read_csv(c, file);
 }
 
-void vj_campaign_release(vj_campaign *c)
+void vj_campaign_release(vj_campaign_results *c)
 {
     for (int64_t r = 0; r < c->count; r++) {
         free(c->rows[r].task);

@@ -8,7 +8,8 @@
 #include "probe/per_class.h"
 #include "report/document.h"
 
-/* One encoder minus another, as results.json has it, in points of top-1. Texts are owned; NaN: not known. */
+/* The difference of one encoder minus another in results.json, in percentage points of top-1. Texts are owned; NaN: not
+ * known. */
 typedef struct {
     char *minus;
     double difference, seeds;
@@ -26,7 +27,7 @@ typedef struct {
     double top5, mean_class;           /* means over seeds */
     double low, high;                  /* 95 % t-interval over the seeds */
     double wilson_low, wilson_high;    /* 95 % interval of the mean, by the number of validation clips */
-    vj_per_class by_class;             /* what is taken for what; classes 0: not known. Owned */
+    vj_per_class by_class;             /* confusion counts; classes 0: not known. Owned */
     char **class_names;                /* [by_class.classes]; NULL: none */
     vj_result_difference *differences; /* [difference_count] this encoder minus others; owned */
     int64_t difference_count;
@@ -34,16 +35,17 @@ typedef struct {
 
 typedef struct {
     vj_result *rows;
-    int64_t count, odd; /* odd: entries without what makes a result, left out */
-    char **notes;       /* [note_count] what may mislead, each once. Owned */
+    int64_t count, odd; /* odd: number of incomplete entries, which were left out */
+    char **notes;       /* [note_count] warnings about the results, each once. Owned */
     int note_count;
-} vj_campaign;
+} vj_campaign_results;
 
-/** Read a file, or FOLDER/results.json, or else FOLDER/results.csv. Release also after a failure. Not collective. */
-vj_status vj_campaign_read(vj_campaign *campaign, const char *path);
-void vj_campaign_release(vj_campaign *campaign);
+/** Read `path`: a file, or a folder with results.json or otherwise results.csv. Release the results also after a
+ * failure. Not collective. */
+vj_status vj_campaign_read(vj_campaign_results *campaign, const char *path);
+void vj_campaign_release(vj_campaign_results *campaign);
 
-/** Are two results of the same task and kind of probe? */
+/** Return whether two results are of the same task and kind of probe. */
 bool vj_result_same_probe(const vj_result *a, const vj_result *b);
 
 /** Begin a row of a table with a result's task, probe and encoder. */

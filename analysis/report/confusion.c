@@ -1,4 +1,4 @@
-/* Confusions: counted over the seeds of a result. */
+/* Counts confusions over the seeds of a result, and shows them. */
 #include "report/confusion.h"
 
 #include <math.h>
@@ -9,12 +9,12 @@
 #include "report/inside.h"
 #include "report/plot.h"
 
-/* Results and pairs shown; the most classes that make a heat map; of more classes than both, the worst and the best. */
+/* Limits: results and pairs shown; classes in a heat map; worst and best classes shown if there are more than both. */
 enum { KEY = 256, SHOWN = 6, PAIRS = 5, MOST_CELLS = 64, WORST = 30, BEST = 10 };
 
 /* ------------------------------------------------------------------------------------------------ counting */
 
-static bool has_most_labels(const vj_campaign *c, const vj_result *row)
+static bool has_most_labels(const vj_campaign_results *c, const vj_result *row)
 {
     for (int64_t r = 0; r < c->count; r++)
         if (vj_result_same_probe(&c->rows[r], row) && strcmp(c->rows[r].encoder, row->encoder) == 0 &&
@@ -29,7 +29,7 @@ static bool is_head_of(const vj_head_facts *h, const vj_result *row)
            strcmp(h->encoder, row->encoder) == 0 && fabs(h->labels - row->labels) < 1e-6;
 }
 
-/* Counts of the heads of all seeds, and the names of the classes. */
+/* Sum the counts of the heads of all seeds, and get the names of the classes. */
 static vj_status count_row(vj_result *row, const vj_predictions *p)
 {
     vj_clips_classes names;
@@ -50,7 +50,7 @@ static vj_status count_row(vj_result *row, const vj_predictions *p)
     return VJ_OK;
 }
 
-static vj_status count_all(vj_campaign *c, const vj_predictions *p)
+static vj_status count_all(vj_campaign_results *c, const vj_predictions *p)
 {
     int counted = 0;
     for (int64_t r = 0; r < c->count && counted < SHOWN; r++) {
@@ -62,7 +62,7 @@ static vj_status count_all(vj_campaign *c, const vj_predictions *p)
     return VJ_OK;
 }
 
-vj_status vj_confusion_read(vj_campaign *c, const char *predictions)
+vj_status vj_confusion_read(vj_campaign_results *c, const char *predictions)
 {
     vj_predictions p;
     vj_status status = vj_predictions_open(&p, predictions);
@@ -73,7 +73,8 @@ vj_status vj_confusion_read(vj_campaign *c, const char *predictions)
 
 /* ------------------------------------------------------------------------------------------------ showing */
 
-/* Shares of each true class, so that rare classes are seen; an empty row: it has no clips. */
+/* Add a heat map with shares of each true class, so that rare classes are visible. A class without clips has an empty
+ * row. */
 static void add_map(vj_document *document, const vj_result *r)
 {
     char name[KEY], title[KEY];
@@ -118,7 +119,7 @@ static void add_class(vj_table *t, const vj_result *r, const vj_class_result *of
     vj_row_number(t, "of the class", "%", of->taken_for < 0 ? NAN : 100.0 * of->taken / of->clips, 1);
 }
 
-/* All classes, or of many the worst and the best. */
+/* Add a table of all classes, or, if there are many, of the worst and the best. */
 static void add_classes(vj_document *document, const vj_result *const *rows, int count)
 {
     bool left_out = false;
@@ -156,7 +157,7 @@ static void add_pairs(vj_document *document, const vj_result *const *rows, int c
         }
 }
 
-void vj_confusion_show(vj_document *document, const vj_campaign *c)
+void vj_confusion_show(vj_document *document, const vj_campaign_results *c)
 {
     const vj_result *rows[SHOWN];
     int shown = 0, all = 0;

@@ -1,4 +1,4 @@
-/* The numbers of a document: a CSV file for each table and plot. */
+/* Writes the numbers of a document: a CSV file for each table and plot. */
 #include <stdlib.h>
 
 #include "base/markup.h"
@@ -94,7 +94,7 @@ vj_status vj_document_csv(const vj_document *document, const char *folder)
     VJ_TRY(vj_report_make_folder(folder));
     for (int i = 0; i < document->block_count; i++) {
         vj_file file;
-        const vj_block *block = &document->blocks[i];
+        const vj_document_block *block = &document->blocks[i];
         if (block->kind == VJ_BLOCK_TABLE) {
             VJ_TRY(vj_report_begin(&file, folder, block->table->name, ".csv"));
             put_table(file.stream, block->table);

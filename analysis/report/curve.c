@@ -1,4 +1,4 @@
-/* A column of a run's metrics as a curve, short enough to be kept for a hundred runs. */
+/* Makes a curve from a column of a run's metrics, reduced so that a hundred runs fit into memory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,10 +6,10 @@
 #include "report/inside.h"
 #include "report/recorded.h"
 
-/* More columns than a plot has pixels, so that what is kept here can be thinned again for each plot. */
+/* KEPT_COLUMNS is larger than the width of a plot in pixels, so that a curve can be reduced again for each plot. */
 enum { KEPT_COLUMNS = 2000, RECENT = 100, SHORT = 300, MEDIANS = 120 };
 
-/* Order two values, without a branch that a processor would guess. */
+/* Order two values without a branch, which a processor might mispredict. */
 static void order(double *a, double *b)
 {
     const double least = *a < *b ? *a : *b, most = *a < *b ? *b : *a;
@@ -18,9 +18,9 @@ static void order(double *a, double *b)
 }
 
 /*
- * The k-th smallest of values without NaN, which are put in another order: those before it are not larger (Hoare 1961;
- * partitioned by Lomuto's way, whose loop has no branch). Values equal to the pivot are taken aside where there are
- * many, so that constant columns are as fast.
+ * Return the k-th smallest of values without NaN. Reorders them, so that those before it are not larger (Hoare 1961;
+ * with Lomuto's partition, whose loop needs no branch). If many values equal the pivot, they are set aside, so that
+ * constant columns are as fast.
  */
 static double select_smallest(double *value, int64_t count, int64_t k)
 {
@@ -54,7 +54,7 @@ static double select_smallest(double *value, int64_t count, int64_t k)
     return value[k];
 }
 
-/* Median of the numbers among values, which are put in another order; NaN: there is none. */
+/* Return the median of the values that are numbers; NaN if there are none. Reorders the values. */
 static double median_of(double *value, int64_t count)
 {
     int64_t numbers = 0;
@@ -68,7 +68,7 @@ static double median_of(double *value, int64_t count)
     return 0.5 * (lower + upper);
 }
 
-/* Of the last numbers: a single step is noisy. */
+/* Return the median of the last numbers, because a single step is noisy. */
 static double recent_of(const double *value, int64_t rows)
 {
     double last[RECENT];
@@ -101,7 +101,7 @@ static bool all_finite(const double *value, int64_t count)
     return all;
 }
 
-/* The sum is made in the order of the rows, of numbers alone. */
+/* Count and sum the values that are numbers, in the order of the rows. */
 static void count_numbers(vj_curve *curve, const double *step, const double *value, int64_t rows)
 {
     double sum = 0.0, least = INFINITY, most = -INFINITY;
@@ -124,7 +124,7 @@ static void count_numbers(vj_curve *curve, const double *step, const double *val
     curve->recent = recent_of(value, rows);
 }
 
-/* The rows that are points of the curve, without those that are none; returns how many. */
+/* Copy the rows that are points of the curve, and return their number. */
 static int64_t take_points(const vj_curve *curve, const double *step, const double *value, int64_t rows, double *x,
                            double *y)
 {
@@ -137,7 +137,7 @@ static int64_t take_points(const vj_curve *curve, const double *step, const doub
     return count;
 }
 
-/* Keep the extremes of a long curve [count]. */
+/* Keep only the extremes of a long curve [count]. */
 static void keep_extremes(vj_curve *curve, const double *x, const double *y, int64_t count)
 {
     bool *keep = vj_report_memory(count, sizeof *keep);
@@ -161,7 +161,7 @@ vj_curve vj_curve_from(const char *name, const double *step, const double *value
     double *copy = NULL;
     const double *x = step, *y = value;
     int64_t count = rows;
-    if (curve.numbers < rows || !all_finite(step, rows)) { /* not the rows as they are */
+    if (curve.numbers < rows || !all_finite(step, rows)) { /* some rows are not points */
         x = copy = vj_report_memory(2 * rows, sizeof *copy);
         y = copy + rows;
         count = take_points(&curve, step, value, rows, copy, copy + rows);

@@ -1,4 +1,4 @@
-/* Extremes of each column of pixels. */
+/* Finds the extremes in each column of pixels. */
 #include "report/decimate.h"
 
 typedef struct {

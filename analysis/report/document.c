@@ -1,4 +1,4 @@
-/* Building a document. */
+/* Builds a document. */
 #include "report/document.h"
 
 #include <ctype.h>
@@ -32,7 +32,7 @@ char *vj_report_copy(const char *text)
 
 void *vj_report_room(void *items, int64_t count, size_t item)
 {
-    if (count & (count - 1)) return items; /* full only where count is a power of two, or 0 */
+    if (count & (count - 1)) return items; /* full only if count is a power of two, or 0 */
     items = realloc(items, (size_t)(count ? 2 * count : 1) * item);
     VJ_ASSERT(items);
     return items;
@@ -68,11 +68,11 @@ vj_document *vj_document_create(const char *title)
     return document;
 }
 
-static vj_block *add(vj_document *document, vj_block_kind kind)
+static vj_document_block *add(vj_document *document, vj_block_kind kind)
 {
     document->blocks = vj_report_room(document->blocks, document->block_count, sizeof *document->blocks);
-    vj_block *block = &document->blocks[document->block_count++];
-    *block = (vj_block){.kind = kind};
+    vj_document_block *block = &document->blocks[document->block_count++];
+    *block = (vj_document_block){.kind = kind};
     return block;
 }
 
@@ -114,9 +114,16 @@ int vj_document_notes(const vj_document *document)
     return document->note_count;
 }
 
+const char *vj_document_note_text(const vj_document *document, int number)
+{
+    for (int i = 0; i < document->block_count; i++)
+        if (document->blocks[i].kind == VJ_BLOCK_NOTE && number-- == 0) return document->blocks[i].text;
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------------------ names of files */
 
-static const char *name_of(const vj_block *block)
+static const char *name_of(const vj_document_block *block)
 {
     switch (block->kind) {
     case VJ_BLOCK_TABLE:
@@ -139,7 +146,7 @@ static bool is_taken(const vj_document *document, const char *name)
     return false;
 }
 
-/* A name that is safe in every file system and that no other file of this document has. */
+/* Return a file name that is valid in every file system and unique in this document. */
 static char *file_name(const vj_document *document, const char *wanted)
 {
     enum { LONGEST = 80 };
@@ -167,7 +174,7 @@ static void add_column(vj_table *table, vj_align align, const char *heading, con
 {
     table->columns = vj_report_room(table->columns, table->column_count, sizeof *table->columns);
     table->columns[table->column_count++] =
-        (vj_column){.align = align, .heading = vj_report_copy(heading), .unit = vj_report_copy(unit)};
+        (vj_document_column){.align = align, .heading = vj_report_copy(heading), .unit = vj_report_copy(unit)};
 }
 
 void vj_table_column(vj_table *table, vj_align align, const char *heading, const char *unit)
@@ -176,7 +183,8 @@ void vj_table_column(vj_table *table, vj_align align, const char *heading, const
     add_column(table, align, heading, unit);
 }
 
-/* The column of the next cell: a new one in the first row, until the first heading comes again. */
+/* Find the column of the next cell. In the first row each cell makes a new column, until its first heading is repeated.
+ */
 static void find_column(vj_table *table, vj_align align, const char *heading, const char *unit)
 {
     const bool first_row = table->cell_count == table->column_count;
@@ -314,7 +322,7 @@ void vj_document_destroy(vj_document *document)
 {
     if (!document) return;
     for (int i = 0; i < document->block_count; i++) {
-        vj_block *block = &document->blocks[i];
+        vj_document_block *block = &document->blocks[i];
         free(block->text);
         if (block->kind == VJ_BLOCK_TABLE) destroy_table(block->table);
         if (block->kind == VJ_BLOCK_LIST) destroy_list(block->list);

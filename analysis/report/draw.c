@@ -1,4 +1,4 @@
-/* The plots of a document by gnuplot, in a temporary folder: one process for each thread, which draws its share. */
+/* Draws the plots of a document with gnuplot in a temporary folder. Several processes each draw a share of them. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,8 @@
 #include "base/config.h"
 #include "report/svg.h"
 
-/* Points of all curves together: a page below 5 MB at about 8 bytes each. A curve has two for each column of pixels. */
+/* POINTS_OF_ALL limits the points of all curves: at about 8 bytes each, a page is smaller than 5 MB. A curve has two
+ * for each column of pixels. */
 enum { POINTS_OF_ALL = 440000, COLUMNS_MAX = 420, COLUMNS_MIN = 40, NAME = 32, PROCESSES_MAX = 8, PLOTS_EACH = 4 };
 
 typedef struct {
@@ -28,7 +29,7 @@ static void path_in(const drawing *d, const char *name, char path[VJ_PATH + NAME
     snprintf(path, VJ_PATH + NAME, "%s/%s", d->folder, name);
 }
 
-/* How many columns of pixels each curve may have. */
+/* Return the number of columns of pixels that each curve may have. */
 static int choose_columns(const drawing *d)
 {
     int64_t curves = 0;
@@ -37,7 +38,8 @@ static int choose_columns(const drawing *d)
     return columns > COLUMNS_MAX ? COLUMNS_MAX : columns < COLUMNS_MIN ? COLUMNS_MIN : (int)columns;
 }
 
-/* The plots that process `process` draws: every so many, since those that follow one another are alike. */
+/* Write the script of process `process`. It draws every n-th plot, because neighbouring plots are alike.
+ */
 static vj_status write_script(const drawing *d, int process)
 {
     char path[VJ_PATH + NAME], name[NAME];
@@ -55,7 +57,8 @@ static vj_status write_script(const drawing *d, int process)
     return VJ_OK;
 }
 
-/* The whole of a small file, with a 0 behind it, to be freed; NULL with errno set if it cannot be read. */
+/* Return the contents of a small file, followed by a 0, to be freed with free(); NULL with errno if it cannot be read.
+ */
 static char *read_file(const char *path)
 {
     struct stat info;
@@ -70,7 +73,7 @@ static char *read_file(const char *path)
     return text;
 }
 
-/* In the child: its output goes to the file "<process>.txt". Without the user's own settings (-d). */
+/* Run gnuplot in the child process, with its output in the file "<process>.txt", without the user's settings (-d). */
 static void become_gnuplot(const drawing *d, const char *script, const char *messages)
 {
     const int in = open("/dev/null", O_RDONLY);
@@ -91,7 +94,7 @@ static pid_t start_gnuplot(const drawing *d, int process)
     return child;
 }
 
-/* What became of process `process`, whose end has this code of waitpid(). */
+/* Check how process `process` ended. `code` is its status from waitpid(). */
 static vj_status judge(const drawing *d, int process, int code)
 {
     char path[VJ_PATH + NAME], messages[NAME];
@@ -111,7 +114,7 @@ static vj_status judge(const drawing *d, int process, int code)
     return status;
 }
 
-/* Each process draws while the script of the next one is written. All that were started are waited for. */
+/* Run the processes; each draws while the script of the next one is written. Waits for all that were started. */
 static vj_status run_gnuplot(drawing *d)
 {
     pid_t child[PROCESSES_MAX];
@@ -167,7 +170,7 @@ vj_status vj_document_draw(vj_document *document)
     const char *base = getenv("TMPDIR");
     d.plots = vj_report_memory(document->block_count, sizeof *d.plots);
     for (int i = 0; i < document->block_count; i++) {
-        const vj_block *block = &document->blocks[i];
+        const vj_document_block *block = &document->blocks[i];
         if (block->kind == VJ_BLOCK_PLOT && vj_plot_has_numbers(block->plot)) d.plots[d.count++] = block->plot;
     }
     d.labels = vj_report_memory(d.count, sizeof *d.labels);

@@ -1,4 +1,4 @@
-/* Reading and beginning files. */
+/* Reads and creates files. */
 #include "report/files.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ void vj_problems_release(vj_problems *problems)
 int vj_report_open(const char *path, int64_t limit, int64_t *bytes, vj_problems *problems)
 {
     struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us up */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* do not block on a pipe */
     *bytes = 0;
     if (fd < 0) {
         vj_problems_add(problems, "%s cannot be read: %s.", path, strerror(errno));
@@ -43,7 +43,7 @@ int vj_report_open(const char *path, int64_t limit, int64_t *bytes, vj_problems 
         *bytes = info.st_size;
         return fd;
     }
-    close(fd); /* only looked at */
+    close(fd); /* nothing was written */
     return -1;
 }
 

@@ -33,14 +33,14 @@ static const char *const names[VJ_METRICS] = {
 
 /* ------------------------------------------------------------------------------------------------ courses */
 
-/* Twice as many steps in each span. */
+/* Double the number of steps in each span, by merging pairs. */
 static void widen(vj_course *c)
 {
     for (int i = 0; i < VJ_COURSE; i += 2) {
-        const vj_span *a = &c->span[i], *b = &c->span[i + 1];
-        vj_span both = a->count ? *a : *b;
+        const vj_course_span *a = &c->span[i], *b = &c->span[i + 1];
+        vj_course_span both = a->count ? *a : *b;
         if (a->count && b->count)
-            both = (vj_span){a->count + b->count, fmin(a->low, b->low), fmax(a->high, b->high), a->sum + b->sum};
+            both = (vj_course_span){a->count + b->count, fmin(a->low, b->low), fmax(a->high, b->high), a->sum + b->sum};
         c->span[i / 2] = both;
     }
     memset(c->span + VJ_COURSE / 2, 0, sizeof c->span / 2);
@@ -59,7 +59,7 @@ void vj_course_add(vj_course *c, int64_t step, double value)
     const int at = (int)((step - c->first) / c->stride);
     if (at >= c->count) c->count = at + 1;
     if (!isfinite(value)) return;
-    vj_span *s = &c->span[at];
+    vj_course_span *s = &c->span[at];
     s->low = s->count ? fmin(s->low, value) : value;
     s->high = s->count ? fmax(s->high, value) : value;
     s->sum += value;
@@ -68,7 +68,7 @@ void vj_course_add(vj_course *c, int64_t step, double value)
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
-/* Where the columns are; false: this is not the first line of metrics. */
+/* Find the columns in the header. False: this is not the header of metrics. */
 static bool read_header(vj_follow *f, char *line)
 {
     for (int c = 0; c < VJ_METRICS; c++) f->at[c] = -1;
@@ -83,14 +83,14 @@ static bool read_header(vj_follow *f, char *line)
     return true;
 }
 
-/* A number, or NaN for an empty cell; false: something else. */
+/* Read a number, or NaN for an empty cell. False: something else. */
 static bool read_cell(const char *text, size_t length, double *value)
 {
     *value = NAN;
     return length == 0 || vj_parse_number(text, text + length, value) == text + length;
 }
 
-/* One row without its line feed; false if it has another number of cells, or one that is no number. */
+/* Read one row without its line feed. False if the number of cells is wrong, or a cell is not a number. */
 static bool read_row(vj_follow *f, const char *line, double values[VJ_METRICS], double *step)
 {
     int column = 0;
@@ -123,7 +123,7 @@ static void take_row(vj_follow *f, const char *line)
     }
 }
 
-/* The whole rows of a piece of the file; how many bytes they are. */
+/* Read the complete rows of a piece of the file, and return their bytes. */
 static size_t take_piece(vj_follow *f, char *piece, size_t bytes)
 {
     size_t done = 0;
@@ -150,7 +150,7 @@ void vj_follow_begin(vj_follow *f, const char *folder, bool whole)
     forget(f);
 }
 
-/* The header, and where to begin: with a row, after a line feed. */
+/* Read the header, and find where to begin: at a row, after a line feed. */
 static bool begin_file(vj_follow *f, int fd, int64_t size)
 {
     char line[HEADER_BYTES + 1];
@@ -175,9 +175,9 @@ static void read_rows(vj_follow *f, int fd, int64_t size)
     char *piece = malloc(PIECE_BYTES);
     while (piece && f->bytes < size) {
         const int64_t bytes = vj_read_at(fd, piece, PIECE_BYTES, f->bytes);
-        if (bytes <= 0) break; /* shorter than a moment ago, or unreadable: the next call sees */
+        if (bytes <= 0) break; /* it became shorter or unreadable: left to the next call */
         const size_t done = take_piece(f, piece, (size_t)bytes);
-        if (done == 0 && bytes < PIECE_BYTES) break; /* the last row is not whole yet */
+        if (done == 0 && bytes < PIECE_BYTES) break; /* the last row is not complete yet */
         if (done == 0) f->odd++;                     /* no row is that long */
         f->bytes += done ? (int64_t)done : bytes;
     }

@@ -1,6 +1,6 @@
 /*
- * Follow the metrics of a run while it writes them: each call reads only what was appended since the last one. Keeps
- * the newest values and the course of a few columns over the whole run, in a fixed amount of memory.
+ * Follows the metrics of a run while it writes them. Each call reads only what was appended since the last one. Keeps
+ * the newest values, and the course of a few columns over the whole run, in a fixed amount of memory.
  */
 #ifndef VJ_REPORT_FOLLOW_H
 #define VJ_REPORT_FOLLOW_H
@@ -11,20 +11,20 @@
 
 enum { VJ_COURSE = 1024, VJ_RECENT = 128 };
 
-/* Values of consecutive steps: how many there were, their extremes and sum. */
+/* A summary of the values of consecutive steps: count, smallest and largest value, and sum. */
 typedef struct {
     int64_t count;
     double low, high, sum;
-} vj_span;
+} vj_course_span;
 
 /* A column over all steps, in spans of `stride` steps each; the stride doubles whenever the spans are used up. */
 typedef struct {
-    int64_t first, stride; /* step that the first span begins with */
+    int64_t first, stride; /* `first`: first step of the first span */
     int count;             /* spans in use */
-    vj_span span[VJ_COURSE];
+    vj_course_span span[VJ_COURSE];
 } vj_course;
 
-/** Add the value of a step, not before those added earlier. NaN and infinity count as "no value". */
+/** Add the value of a step. Steps must not decrease. NaN and infinity count as "no value". */
 void vj_course_add(vj_course *course, int64_t step, double value);
 
 /* The columns that are followed. The first VJ_COURSES of them have a course. */
@@ -50,17 +50,17 @@ typedef enum {
 typedef struct {
     /* Set by vj_follow_begin(). */
     char path[VJ_PATH + 32];
-    bool whole; /* from the first row on, not only the last ones */
+    bool whole; /* read from the first row on, not only the last ones */
     /* What was read. */
-    bool found;    /* the file is there */
-    bool readable; /* its first line is that of metrics */
+    bool found;    /* the file exists */
+    bool readable; /* its first line is a header of metrics */
     dev_t device;
     ino_t inode;
-    int64_t bytes;            /* read so far: up to the end of a row */
+    int64_t bytes;            /* bytes read so far, up to the end of a row */
     double changed_s;         /* modification time, seconds since 1970 */
-    int columns;              /* in its header */
-    int at[VJ_METRICS];       /* number of the column in the header; -1: not there */
-    int64_t rows, odd;        /* rows read; lines that are no row and were left out */
+    int columns;              /* number of columns in its header */
+    int at[VJ_METRICS];       /* index of the column in the header; -1: not there */
+    int64_t rows, odd;        /* rows read; broken lines that were left out */
     int64_t step;             /* of the newest row */
     double value[VJ_METRICS]; /* of the newest row; NaN: empty */
     double known[VJ_METRICS]; /* the newest value that is not empty; NaN: none */
@@ -69,16 +69,17 @@ typedef struct {
     vj_course course[VJ_COURSES];
 } vj_follow;
 
-/** Follow FOLDER/metrics.csv. `whole`: read all rows that are there; otherwise begin 256 KiB before the end. */
+/** Begin to follow FOLDER/metrics.csv. `whole`: read all existing rows; otherwise begin 256 KiB before the end. */
 void vj_follow_begin(vj_follow *follow, const char *folder, bool whole);
 
 /**
- * Read what is new. A file that is not there, or is no metrics, is no error (`found`, `readable`). One that was
- * replaced or has become shorter is read anew. A last row without its end waits for the next call.
+ * Read new rows. It is no error if the file does not exist or does not hold metrics (`found`, `readable`). If it was
+ * replaced or has become shorter, it is read from the beginning. An incomplete last row is left for the next call.
  */
 void vj_follow_read(vj_follow *follow);
 
-/** Mean of a column over the last `rows` rows, at most VJ_RECENT, without empty cells; NaN if there is none. */
+/** Return the mean of a column over the last `rows` rows, at most VJ_RECENT, without empty cells; NaN if all are empty.
+ */
 double vj_follow_mean(const vj_follow *follow, vj_metric column, int64_t rows);
 
 #endif

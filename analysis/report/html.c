@@ -1,4 +1,4 @@
-/* A document as one HTML file. */
+/* Writes a document as one HTML file. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,7 +17,7 @@ static void put_element(FILE *out, const char *tag, const char *text)
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-static void put_cell(FILE *out, const vj_column *column, const vj_cell *cell, bool heads_row)
+static void put_cell(FILE *out, const vj_document_column *column, const vj_cell *cell, bool heads_row)
 {
     const char *const tag = heads_row ? "th scope=\"row\"" : "td";
     const bool right = column->align == VJ_RIGHT, highlight = cell && cell->highlight;
@@ -29,7 +29,7 @@ static void put_cell(FILE *out, const vj_column *column, const vj_cell *cell, bo
     fputs(heads_row ? "</th>" : "</td>", out);
 }
 
-/* A table scrolls by itself where it is wider than the page; tabindex lets the keyboard do so. */
+/* Write a table. If it is wider than the page, it scrolls by itself; tabindex makes that possible with the keyboard. */
 static void put_table(FILE *out, const vj_table *table)
 {
     if (table->column_count == 0) return;
@@ -117,14 +117,14 @@ static void put_plot(FILE *out, const vj_plot *plot)
     fputs("</figure>\n", out);
 }
 
-static bool is_figure(const vj_block *block)
+static bool is_figure(const vj_document_block *block)
 {
     return block->kind == VJ_BLOCK_PLOT;
 }
 
 static void put_block(FILE *out, const vj_document *document, int number)
 {
-    const vj_block *block = &document->blocks[number];
+    const vj_document_block *block = &document->blocks[number];
     switch (block->kind) {
     case VJ_BLOCK_SECTION:
         break; /* put_sections() */
@@ -187,9 +187,9 @@ static void put_header(FILE *out, const vj_document *document)
         fputs("</div>\n", out);
     }
     fputs("<nav aria-label=\"Contents\">", out);
-    bool line = false, headed = false; /* something before; the section before has headings */
+    bool line = false, headed = false; /* an entry came before; the previous section has headings */
     for (int i = 0; i < document->block_count; i++) {
-        const vj_block *block = &document->blocks[i];
+        const vj_document_block *block = &document->blocks[i];
         if (block->kind != VJ_BLOCK_SECTION && block->kind != VJ_BLOCK_HEADING) continue;
         if (block->kind == VJ_BLOCK_SECTION) {
             if (line && (headed || has_headings(document, i))) fputs("<br>", out);
@@ -203,12 +203,12 @@ static void put_header(FILE *out, const vj_document *document)
     fputs("</nav></header>\n<main>\n", out);
 }
 
-/* Sections, and figures that follow one another side by side. */
+/* Write the sections, with consecutive figures side by side. */
 static void put_blocks(FILE *out, const vj_document *document)
 {
     bool section = false, figures = false;
     for (int i = 0; i < document->block_count; i++) {
-        const vj_block *block = &document->blocks[i];
+        const vj_document_block *block = &document->blocks[i];
         if (figures != is_figure(block)) {
             fputs(figures ? "</div>\n" : "<div class=\"plots\">\n", out);
             figures = !figures;

@@ -1,4 +1,4 @@
-/* Which kind each path is of, and the sections of all kinds. */
+/* Finds the kind of each path, and adds the sections of all kinds. */
 #include "report/inputs.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ static int kind_of(const char *path)
     return kind;
 }
 
-/* A file that begins as HDF5 does, and cannot be opened. */
+/* Return whether a file begins like HDF5 but cannot be opened. */
 static bool is_damaged(const char *path)
 {
     hid_t file = -1;
@@ -37,7 +37,7 @@ static bool is_damaged(const char *path)
     return file < 0;
 }
 
-/* Why a file or folder is not shown; with errno of an access that was refused. */
+/* Note why a file or folder is not shown. errno must be that of the failed access. */
 static void note_refused(vj_document *document, const char *path)
 {
     if (errno == ENOENT || errno == ENOTDIR)
@@ -46,7 +46,7 @@ static void note_refused(vj_document *document, const char *path)
         vj_document_note(document, "%s cannot be read: %s.", path, strerror(errno));
 }
 
-/* What nobody knows, in one section, so that a mistyped path is seen. */
+/* Add one section with all paths of no kind, so that a mistyped path is noticed. */
 static void note_unknown(vj_document *document, const char *const *paths, const int *kinds, int count)
 {
     bool section = false;

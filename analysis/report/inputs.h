@@ -1,10 +1,10 @@
-/* What vjepa-report can show: a list of kinds of inputs, each with a test and a function that adds its sections. */
+/* The kinds of inputs that vjepa-report can show, each with a test and a function that adds its sections. */
 #ifndef VJ_INPUTS_H
 #define VJ_INPUTS_H
 
 #include "report/document.h"
 
-/* All that was given to the report: a page may use another input beside its own, such as a run's masks on clips. */
+/* All inputs of the report. A page may use inputs of another kind, such as the masks of a run on clips. */
 typedef struct {
     const char *const *paths; /* [count] borrowed */
     int count;
@@ -13,11 +13,11 @@ typedef struct {
 
 typedef struct {
     const char *name; /* "run folder" */
-    /** Is `path` of this kind? Looks at names and first bytes only, and reports nothing. */
+    /** Return whether `path` is of this kind. Looks only at names and first bytes, and reports no errors. */
     bool (*is)(const char *path);
     /**
-     * Add sections for all inputs of the kind, in the order in which they were given. What cannot be read becomes a
-     * note of the document. Returns how many of the inputs could be shown, at least in part.
+     * Add sections for all inputs of this kind, in the given order. What cannot be read becomes a note of the document.
+     * Returns the number of inputs that could be shown, at least in part.
      */
     int (*add)(vj_document *document, const char *const *paths, int count, const vj_inputs *all);
 } vj_input_kind;
@@ -26,8 +26,8 @@ typedef struct {
 extern const vj_input_kind *const vj_input_kinds[];
 
 /**
- * Add sections for all inputs, and a note for each path that is of no kind. Returns how many could be shown, at least
- * in part.
+ * Add sections for all inputs, and a note for each path that is of no kind. Returns the number of inputs that could be
+ * shown, at least in part.
  */
 int vj_inputs_add(vj_document *document, const vj_inputs *all);
 

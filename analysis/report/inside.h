@@ -1,4 +1,4 @@
-/* What a document is made of, for its writers (html.c, markdown.c, csv.c) and for what draws its plots (draw.c). */
+/* The inside of a document, for its writers (html.c, markdown.c, csv.c) and for drawing its plots (draw.c). */
 #ifndef VJ_REPORT_INSIDE_H
 #define VJ_REPORT_INSIDE_H
 
@@ -20,18 +20,18 @@ typedef enum {
 typedef struct {
     char *text;     /* "": an empty cell */
     double number;  /* NaN in a cell of text */
-    bool is_number; /* made by vj_table_number() */
+    bool is_number; /* added by vj_table_number() */
     bool highlight;
 } vj_cell;
 
 typedef struct {
     vj_align align;
     char *heading, *unit;
-} vj_column;
+} vj_document_column;
 
 struct vj_table {
     char *name, *caption;
-    vj_column *columns;
+    vj_document_column *columns;
     vj_cell *cells; /* row after row */
     int column_count;
     int64_t cell_count;
@@ -63,7 +63,7 @@ struct vj_series {
 typedef struct {
     char *name, *unit;
     vj_axis_scale scale;
-    double low, high; /* NaN: as the numbers need */
+    double low, high; /* limits; NaN: from the numbers */
     char **names;     /* NULL: numbers */
     int name_count;
 } vj_axis;
@@ -86,8 +86,8 @@ struct vj_plot {
     char **row_names, **column_names;
     double heat_low, heat_high;
     char *svg;            /* written by vj_document_draw(): an <svg> element that needs vj_theme_plots */
-    int64_t rows_given;   /* written by vj_document_draw(): points of the longest curve, */
-    int64_t points_drawn; /* and how many of them are drawn */
+    int64_t rows_given;   /* written by vj_document_draw(): points of the longest curve */
+    int64_t points_drawn; /* written by vj_document_draw(): how many of these are drawn */
 };
 
 typedef struct {
@@ -99,16 +99,16 @@ typedef struct {
         vj_png *png;
         vj_plot *plot;
     };
-} vj_block;
+} vj_document_block;
 
 struct vj_document {
     char *title;
-    vj_block *blocks;
+    vj_document_block *blocks;
     int block_count, note_count;
 };
 
-/* All abort when out of memory. */
-void *vj_report_memory(int64_t count, size_t bytes);           /* zeroed; free() */
+/* Memory. These functions abort when out of memory. */
+void *vj_report_memory(int64_t count, size_t bytes);           /* zeroed; free it with free() */
 char *vj_report_copy(const char *text);                        /* NULL is "" */
 void *vj_report_copy_bytes(const void *from, size_t bytes);    /* NULL stays NULL */
 void *vj_report_room(void *items, int64_t count, size_t item); /* room for one more than `count` */
@@ -116,7 +116,7 @@ char **vj_report_names(const char *const *names, int count);   /* NULL stays NUL
 void vj_report_free_names(char **names, int count);
 void vj_plot_destroy(vj_plot *plot);
 
-/* The style of HTML and of single SVG files: the colours of both themes, and what is drawn with them (theme.c). */
+/* The style sheets of HTML and of single SVG files: colours of both themes, plots, and page (theme.c). */
 extern const char vj_theme_colours[], vj_theme_plots[], vj_theme_page[];
 
 #endif

@@ -1,4 +1,4 @@
-/* A document as Markdown with a file for each plot and picture. */
+/* Writes a document as Markdown, with a file for each plot and picture. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,12 +46,12 @@ static void put_list(FILE *out, const vj_list *list)
     putc('\n', out);
 }
 
-/* The plot with the colours of both themes in its own style, and a background that fits them. */
+/* Write a plot as an SVG file with its own style sheet: the colours of both themes, and a matching background. */
 static vj_status write_svg(const char *folder, const vj_plot *plot)
 {
     vj_file file;
     VJ_TRY(vj_report_begin(&file, folder, plot->name, ".svg"));
-    const char *inside = strchr(plot->svg, '>') + 1; /* behind the svg tag */
+    const char *inside = strchr(plot->svg, '>') + 1; /* after the svg tag */
     fprintf(file.stream, "%.*s<style>%s%s.plot{background:var(--bg)}</style>%s\n", (int)(inside - plot->svg), plot->svg,
             vj_theme_colours, vj_theme_plots, inside);
     return vj_file_commit(&file);
@@ -61,11 +61,11 @@ static vj_status write_png(const char *folder, const vj_png *picture)
 {
     vj_file file;
     VJ_TRY(vj_report_begin(&file, folder, picture->name, ".png"));
-    fwrite(picture->png, 1, picture->bytes, file.stream); /* a failure is seen by vj_file_commit() */
+    fwrite(picture->png, 1, picture->bytes, file.stream); /* vj_file_commit() reports a failure */
     return vj_file_commit(&file);
 }
 
-static vj_status put_block(FILE *out, const char *folder, const vj_block *block)
+static vj_status put_block(FILE *out, const char *folder, const vj_document_block *block)
 {
     switch (block->kind) {
     case VJ_BLOCK_SECTION:

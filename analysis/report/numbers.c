@@ -1,6 +1,6 @@
 /*
- * CSV and JSON lines of numbers. Files of a hundred long runs are gigabytes: a piece at a time is read that stays in
- * the processor's cache, and each number goes from there to its place in the table.
+ * Reads CSV and JSON lines of numbers. The files of a hundred long runs are gigabytes. They are read in pieces that fit
+ * into the processor's cache, and each number is written directly to its place in the table.
  */
 #include "report/numbers.h"
 
@@ -32,7 +32,7 @@ static const char *word(const char *text, const char *end, const char *expected)
     return (size_t)(end - text) >= length && strncasecmp(text, expected, length) == 0 ? text + length : NULL;
 }
 
-/* nan, inf, infinity, null: all of them say that there is no number. */
+/* Read nan, inf, infinity or null, which all stand for a missing number. */
 static const char *no_number(const char *text, const char *end, double *value)
 {
     static const char *const words[] = {"nan", "null", "infinity", "inf"};
@@ -43,7 +43,7 @@ static const char *no_number(const char *text, const char *end, double *value)
     return NULL;
 }
 
-/* Numbers of more digits or larger exponents than the fast way can round rightly. */
+/* Read a number with too many digits or too large an exponent for the fast way to round it correctly. */
 static const char *slow_number(const char *text, const char *end, double *value)
 {
     char copy[64], *stop;
@@ -55,7 +55,7 @@ static const char *slow_number(const char *text, const char *end, double *value)
 }
 
 /*
- * How many of the eight characters at `text` are digits before the first that is none, and the number they make, by
+ * Return how many of the eight characters at `text` are digits before the first other one, and get their number, by
  * arithmetic on all eight bytes at once (Langdale and Lemire 2019, section 3.2).
  */
 static inline int eight_digits(const char *text, uint64_t *number)
@@ -66,7 +66,7 @@ static inline int eight_digits(const char *text, uint64_t *number)
     const uint64_t none = ((word + UINT64_C(0x0606060606060606)) | word) & UINT64_C(0xf0f0f0f0f0f0f0f0);
     const int digits = none ? __builtin_ctzll(none) / 8 : 8;
     if (digits == 0) return 0;
-    word <<= 64 - 8 * digits; /* zeros before them, and nothing behind */
+    word <<= 64 - 8 * digits; /* leading zeros, and nothing after the digits */
     word = word * 10 + (word >> 8);
     *number = ((word & UINT64_C(0x000000ff000000ff)) * UINT64_C(0x000f424000000064) +
                (word >> 16 & UINT64_C(0x000000ff000000ff)) * UINT64_C(0x0000271000000001)) >>
@@ -74,7 +74,7 @@ static inline int eight_digits(const char *text, uint64_t *number)
     return digits;
 }
 
-/* Append the digits at `text` to a number, and count them; returns what follows them. */
+/* Append the digits at `text` to a number, and count them. Returns the position after them. */
 static inline const char *take_digits(const char *text, const char *end, uint64_t *number, int *count)
 {
     static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
@@ -91,8 +91,8 @@ static inline const char *take_digits(const char *text, const char *end, uint64_
 }
 
 /*
- * Up to 19 digits make an integer. If it is below 2^53 and the power of ten at most 10^22, both are exact as doubles,
- * so that one product or quotient of them is rounded once, as strtod() would (Clinger 1990).
+ * Up to 19 digits make an integer. If it is below 2^53 and the power of ten is at most 10^22, both are exact as
+ * doubles, so their product or quotient is rounded only once, and equals the result of strtod() (Clinger 1990).
  */
 const char *vj_parse_number(const char *text, const char *end, double *value)
 {
@@ -135,7 +135,7 @@ typedef struct {
     const char *first; /* name of the first column */
     bool json;
     int64_t line;   /* from 1 */
-    int64_t room;   /* rows that the columns have memory for: one more than there are, for the line that is parsed */
+    int64_t room;   /* rows that columns have memory for: at least one more than `rows`, for the current line */
     int64_t broken; /* lines left out */
 } reader;
 
@@ -152,7 +152,7 @@ const double *vj_numbers_find(const vj_numbers *numbers, const char *name)
     return c < 0 ? NULL : numbers->columns[c].value;
 }
 
-/* A new column; it is empty in the rows so far. -1: too many. */
+/* Add a column, which is empty in all rows so far. Returns -1 if there are too many. */
 static int add_column(reader *r, const char *name, size_t length)
 {
     vj_numbers *t = r->table;
@@ -165,7 +165,7 @@ static int add_column(reader *r, const char *name, size_t length)
     return t->count++;
 }
 
-/* Room for the numbers of the next line. They are a row once table->rows counts it. */
+/* Make room for the numbers of the next line. They become a row when table->rows is increased. */
 static void make_room(reader *r)
 {
     vj_numbers *t = r->table;
@@ -177,7 +177,7 @@ static void make_room(reader *r)
     }
 }
 
-/* Where the number of the line that is parsed goes. */
+/* Return the place of a number of the current line. */
 static double *cell_of(const reader *r, int column)
 {
     return &r->table->columns[column].value[r->table->rows];
@@ -250,7 +250,7 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* One "name": number of an object; returns its end, NULL: it is none. */
+/* Read one pair "name": number of an object. Returns its end; NULL if there is none. */
 static const char *read_pair(reader *r, const char *at, const char *end, int expected)
 {
     const char *close = at < end && *at == '"' ? memchr(at + 1, '"', (size_t)(end - at - 1)) : NULL;
@@ -259,7 +259,7 @@ static const char *read_pair(reader *r, const char *at, const char *end, int exp
     const size_t length = (size_t)(close - name);
     const bool usual =
         expected < r->table->count && strlen(r->table->columns[expected].name) == length &&
-        memcmp(r->table->columns[expected].name, name, length) == 0; /* in the order of the line before */
+        memcmp(r->table->columns[expected].name, name, length) == 0; /* in the order of the previous line */
     int c = usual ? expected : find(r->table, name, length);
     if (c < 0) c = add_column(r, name, length);
     if (c < 0 || colon >= end || *colon != ':') return NULL;
@@ -285,7 +285,7 @@ static void read_json_line(reader *r, const char *line, const char *end)
 
 /* ------------------------------------------------------------------------------------------------ files */
 
-/* One line without its line feed. False: this is no table. */
+/* Read one line without its line feed. False: this is not a table. */
 static bool read_line(reader *r, const char *line, const char *end)
 {
     if (end > line && end[-1] == '\r') end--;
@@ -298,7 +298,7 @@ static bool read_line(reader *r, const char *line, const char *end)
     return true;
 }
 
-/* The whole lines of a piece of the file; *used: their bytes. */
+/* Read the complete lines of a piece of the file. *used: their bytes. */
 static bool read_piece(reader *r, const char *text, int64_t bytes, int64_t *used)
 {
     const char *line = text, *const end = text + bytes, *stop;
@@ -308,7 +308,7 @@ static bool read_piece(reader *r, const char *text, int64_t bytes, int64_t *used
     return good;
 }
 
-/* Piece by piece; what is left of a line is put before the next piece. */
+/* Read the file piece by piece. An incomplete line is moved to the beginning of the next piece. */
 static bool read_lines(reader *r, int fd, int64_t bytes)
 {
     int64_t room = PIECE_BYTES, held = 0, used, got = 1;

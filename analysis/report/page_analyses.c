@@ -1,6 +1,6 @@
 /*
- * Files of vjepa-spectrum: spectra of all representations over one another, heat maps of how alike they are, paths of
- * regularisation. Of commands that are not known here, and beside those that are, the tables of OUT.json are shown.
+ * Pages of files of vjepa-spectrum: the spectra of all representations in one plot, heat maps of their similarity,
+ * paths of regularisation. The tables of OUT.json are shown too, also for commands that are not known here.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static bool is_analysis(const char *path)
 
 /* ------------------------------------------------------------------------------------------------ spectra */
 
-/* An attribute that may be missing: of a number NaN, of a text a copy of `otherwise`. */
+/* Read an attribute that may be missing: a missing number is NaN, a missing text a copy of `otherwise`. */
 static double number_in(hid_t group, const char *path, const char *name)
 {
     double value = NAN;
@@ -86,7 +86,7 @@ static void release_spectrum(vj_spectrum_of *s)
     free(s->eigenvalues);
 }
 
-/* Names of the members of a group. */
+/* List the names of the members of a group. */
 static vj_status list_group(hid_t file, const char *path, const char *group, char ***names, int *count)
 {
     H5G_info_t info;
@@ -140,7 +140,7 @@ static void add_measures(vj_document *document, const vj_spectrum_of *s, int cou
     }
 }
 
-/* Shares of the variance, so that features of any scale compare. */
+/* Add a plot of eigenvalues as shares of the variance, so that features of different scales can be compared. */
 static void add_eigenvalues(vj_document *document, const vj_spectrum_of *s, int count)
 {
     const double smallest = 1e-12;
@@ -168,7 +168,7 @@ static void add_eigenvalues(vj_document *document, const vj_spectrum_of *s, int 
     }
 }
 
-/* Returns how many representations there are. */
+/* Add the spectra. Returns the number of representations. */
 static int add_spectra(vj_document *document, vj_spectrum_of *spectra, int count, const vj_inputs *all)
 {
     int pictures = 0;
@@ -227,7 +227,7 @@ static vj_status add_compare(vj_document *document, hid_t file, const char *path
 
 /* ------------------------------------------------------------------------------------------------ ridge */
 
-/* Mean over the seeds [shares, seeds, ratios] as a curve for each share of the labels. */
+/* Add the means over seeds of values [shares, seeds, ratios], as a curve for each share of the labels. */
 static void add_path(vj_plot *plot, const vj_h5_numbers *values, const vj_h5_numbers *ratio,
                      const vj_h5_numbers *labels)
 {
@@ -311,7 +311,7 @@ static vj_status add_ridge(vj_document *document, hid_t file, const char *path)
 
 /* ------------------------------------------------------------------------------------------------ the page */
 
-/* OUT.json beside OUT.h5. That it is not there matters where nothing else is shown. */
+/* Show OUT.json, next to OUT.h5. If it is missing, a note says so only if nothing else is shown (`needed`). */
 static void add_json(vj_document *document, const char *path, const char *command, bool needed)
 {
     char file[VJ_PATH + 8], why[WHY];

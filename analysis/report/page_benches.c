@@ -1,4 +1,4 @@
-/* Benches: JSON of vjepa-bench as tables, shares of the peak as bars, and the roofline of a step's operations. */
+/* Pages of JSON files of vjepa-bench: tables, shares of the peak as bars, and the roofline of a step's operations. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,7 @@ static double number_of(const json_t *object, const char *key)
 
 /* ------------------------------------------------------------------------------------------------ bars */
 
-/* The texts of a row, one after the other: what tells it from the others. */
+/* Return the texts of a row, joined, which distinguish it from other rows. */
 static char *name_of_row(const json_t *row)
 {
     const char *key;
@@ -46,7 +46,8 @@ static char *name_of_row(const json_t *row)
     return vj_report_copy(name);
 }
 
-/* Rows with a number `key` in percent, the first ones: as a heat map of one column, whose names can be read. */
+/* Add the number `key`, in percent, of the first rows that have it, as a heat map of one column, where names are
+ * readable. */
 static void add_shares(vj_document *document, const json_t *rows, const char *key, const char *title)
 {
     static const char *const column[] = {"%"};
@@ -90,7 +91,7 @@ static void add_phases(vj_document *document, const json_t *phases)
 
 /* ------------------------------------------------------------------------------------------------ roofline */
 
-/* min(peak, bandwidth * intensity) between the intensities of the operations. */
+/* Add the roofline min(peak, bandwidth * intensity) over the range of intensities of the operations. */
 static void add_roof(vj_plot *plot, double peak, double bandwidth, double from, double to)
 {
     const double ridge = peak / bandwidth;
@@ -99,7 +100,7 @@ static void add_roof(vj_plot *plot, double peak, double bandwidth, double from, 
     vj_plot_series(plot, VJ_LINES, NAMED_POINTS + 1, "the machine", x, y, 3);
 }
 
-/* The operations that take longest by name, the others together. */
+/* Add the operations that take longest with their names, and the others together. */
 static void add_roofline(vj_document *document, const json_t *report)
 {
     const json_t *rows = json_object_get(report, "profile"), *row;

@@ -1,4 +1,5 @@
-/* Probe campaigns: table with intervals, accuracy against labels, and beside published numbers. */
+/* Pages of probe campaigns: tables with intervals, plots of accuracy against labels, comparison with published numbers.
+ */
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static bool is_campaign(const char *path)
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
-/* Do two results belong together? */
+/* Whether two results belong together. */
 typedef bool same(const vj_result *a, const vj_result *b);
 
 static bool same_line(const vj_result *a, const vj_result *b)
@@ -35,8 +36,8 @@ static bool same_encoder(const vj_result *a, const vj_result *b)
     return strcmp(a->encoder, b->encoder) == 0;
 }
 
-/* Is row r the first of those that belong to it? */
-static bool is_first(const vj_campaign *c, int64_t r, same *belongs)
+/* Return whether row r is the first of the rows that belong together with it. */
+static bool is_first(const vj_campaign_results *c, int64_t r, same *belongs)
 {
     for (int64_t before = 0; before < r; before++)
         if (belongs(&c->rows[before], &c->rows[r])) return false;
@@ -45,7 +46,7 @@ static bool is_first(const vj_campaign *c, int64_t r, same *belongs)
 
 /* ------------------------------------------------------------------------------------------------ the tables */
 
-/* A column of numbers, each a double in what the row is made of. */
+/* A column of numbers, which are doubles in the struct of a row. */
 typedef struct {
     const char *heading, *unit;
     size_t at;
@@ -85,7 +86,7 @@ static const column intervals[] = {{"seeds low", "points", OF_DIFFERENCE(low), 2
                                    {"clips high", "points", OF_DIFFERENCE(clips_high), 2},
                                    {NULL, NULL, 0, 0}};
 
-static bool is_best(const vj_campaign *c, const vj_result *row)
+static bool is_best(const vj_campaign_results *c, const vj_result *row)
 {
     bool others = false;
     for (int64_t r = 0; r < c->count; r++) {
@@ -96,7 +97,7 @@ static bool is_best(const vj_campaign *c, const vj_result *row)
     return others;
 }
 
-static void add_table(vj_document *document, const vj_campaign *c)
+static void add_table(vj_document *document, const vj_campaign_results *c)
 {
     vj_table *t = vj_document_table(
         document, "results",
@@ -123,7 +124,7 @@ static vj_table *begin_differences(vj_document *document)
         "clips.");
 }
 
-/* Two digits, however small. */
+/* Add a probability with two significant digits, however small it is. */
 static void put_probability(vj_table *t, const char *heading, double p)
 {
     if (isnan(p))
@@ -138,13 +139,13 @@ static void add_difference(vj_table *t, const vj_result *r, const vj_result_diff
     vj_row_text(t, "minus", "%s", d->minus);
     put_numbers(t, r, share);
     put_numbers(t, d, difference);
-    vj_row_text(t, "verdict", "%s", d->verdict); /* before what a narrow window hides */
+    vj_row_text(t, "verdict", "%s", d->verdict); /* before the columns that a narrow window hides */
     put_numbers(t, d, intervals);
     put_probability(t, "p least", d->p_least);
     put_probability(t, "p most", d->p_most);
 }
 
-static void add_differences(vj_document *document, const vj_campaign *c)
+static void add_differences(vj_document *document, const vj_campaign_results *c)
 {
     enum { SHOWN = 200 };
     vj_table *t = NULL;
@@ -161,8 +162,8 @@ static void add_differences(vj_document *document, const vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ curves */
 
-/* Encoders are numbered, and coloured, in the order in which they first occur. */
-static int encoder_number(const vj_campaign *c, const vj_result *like)
+/* Return the number of an encoder, which chooses its colour, in the order in which encoders first occur. */
+static int encoder_number(const vj_campaign_results *c, const vj_result *like)
 {
     int number = 0;
     for (int64_t r = 0; !same_encoder(&c->rows[r], like); r++) number += is_first(c, r, same_encoder);
@@ -175,8 +176,8 @@ static int by_labels(const void *a, const void *b)
     return ((*x)->labels > (*y)->labels) - ((*x)->labels < (*y)->labels);
 }
 
-/* Rows of one task and probe, and of the encoder of one result or, with NULL, of all; how many. */
-static int64_t select_rows(const vj_campaign *c, const vj_result *like, const vj_result *encoder,
+/* Select the rows with the task and probe of `like`, and the encoder of `encoder` (NULL: any). Return their number. */
+static int64_t select_rows(const vj_campaign_results *c, const vj_result *like, const vj_result *encoder,
                            const vj_result **rows)
 {
     int64_t n = 0;
@@ -204,8 +205,8 @@ static void add_series(vj_plot *plot, vj_style style, int number, const char *na
     free(all);
 }
 
-/* Accuracy against labels, a curve for each encoder; with a single share a bar for each encoder. */
-static void add_plot(vj_document *document, const vj_campaign *c, const vj_result *like)
+/* Add a plot of accuracy against labels with a curve for each encoder; for a single share, with a bar for each. */
+static void add_plot(vj_document *document, const vj_campaign_results *c, const vj_result *like)
 {
     const vj_result **rows = vj_report_memory(c->count, sizeof *rows);
     char name[KEY], title[KEY];
@@ -235,7 +236,7 @@ static void add_plot(vj_document *document, const vj_campaign *c, const vj_resul
     free(rows);
 }
 
-static void add_plots(vj_document *document, const vj_campaign *c)
+static void add_plots(vj_document *document, const vj_campaign_results *c)
 {
     for (int64_t r = 0; r < c->count; r++)
         if (is_first(c, r, vj_result_same_probe)) add_plot(document, c, &c->rows[r]);
@@ -258,8 +259,8 @@ static void add_published_row(vj_table *t, const vj_result *r, const vj_paper *p
     vj_row_number(t, "difference", "points", r->top1 - value, 2);
 }
 
-/* Cells of the published tables that are those of our results. */
-static void add_published(vj_document *document, const vj_campaign *c, const vj_paper *paper)
+/* Add the cells of published tables that correspond to our results. */
+static void add_published(vj_document *document, const vj_campaign_results *c, const vj_paper *paper)
 {
     vj_table *t = NULL;
     for (int64_t i = 0; i < c->count; i++)
@@ -278,7 +279,7 @@ static void add_published(vj_document *document, const vj_campaign *c, const vj_
 
 /* ------------------------------------------------------------------------------------------------ the page */
 
-static void add_confusions(vj_document *document, vj_campaign *c, const char *path)
+static void add_confusions(vj_document *document, vj_campaign_results *c, const char *path)
 {
     char file[VJ_PATH + 32], why[WHY];
     if (vj_page_has(path, "predictions.h5") &&
@@ -293,7 +294,7 @@ static void add_confusions(vj_document *document, vj_campaign *c, const char *pa
 
 static bool add_campaign(vj_document *document, const char *path, const vj_paper *paper)
 {
-    vj_campaign campaign;
+    vj_campaign_results campaign;
     char why[WHY], *name = vj_page_name(path);
     vj_document_section(document, "Probes: %s", name);
     free(name);

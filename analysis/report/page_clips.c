@@ -1,4 +1,4 @@
-/* Clip stores: passport, verdicts, classes, sizes, and a contact sheet. */
+/* Pages of clip stores: passport, verdicts, classes, sizes, and a contact sheet. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +45,7 @@ static void add_verdict_table(vj_document *document, const vj_clips_passport *p)
     }
 }
 
-/* Files by verdict, a colour for each data set. */
+/* Add a plot of files by verdict, with a colour for each data set. */
 static void add_verdict_plot(vj_document *document, const vj_clips_passport *p)
 {
     const char *names[VJ_MAX_VERDICTS];
@@ -98,7 +98,7 @@ static void add_facts(vj_document *document, const vj_clips *clips)
     vj_list_put(list, "fingerprint", "%016" PRIx64, vj_clips_fingerprint(clips));
 }
 
-/* So many clips of one size of frames. */
+/* The number of clips with one frame size. */
 typedef struct {
     int64_t size; /* height << 32 | width */
     int64_t clips;
@@ -116,7 +116,7 @@ static int by_clips(const void *a, const void *b)
     return x->clips == y->clips ? (x->size > y->size) - (x->size < y->size) : x->clips < y->clips ? 1 : -1;
 }
 
-/* How many clips each size has, the most frequent first. */
+/* Count the clips of each frame size, the most frequent first. */
 static size_count *count_sizes(const vj_clips *clips, int64_t *sizes)
 {
     const int64_t n = vj_clips_count(clips);
@@ -157,7 +157,8 @@ static int descending(const void *a, const void *b)
     return (*x < *y) - (*x > *y);
 }
 
-/* Clips of each class: named bars if there are few, otherwise a curve from the most to the least frequent. */
+/* Plot the clips of each class: as named bars if there are few classes, otherwise as a curve from the most to the least
+ * frequent. */
 static void plot_classes(vj_document *document, const vj_clips *clips, int label, double *count, int64_t classes)
 {
     const char *label_name = vj_clips_label_name(clips, label);
@@ -226,7 +227,7 @@ static vj_status draw_sheet(void *user, const char *path)
     return vj_sheet_write(path, s->store, 0, &s->clips, s->masks, NULL);
 }
 
-/* The configuration of the first run among the inputs whose masks fit this store; NULL: there is none. */
+/* Return the configuration of the first run among the inputs whose masks fit this store; NULL if there is none. */
 static vj_config *masks_of(const vj_inputs *all, const vj_clips *clips)
 {
     vj_config *c = vj_report_memory(1, sizeof *c);
@@ -242,7 +243,7 @@ static vj_config *masks_of(const vj_inputs *all, const vj_clips *clips)
     return NULL;
 }
 
-/* As many of the first clips as make a picture that a page can bear. */
+/* Add a contact sheet with as many of the first clips as make a picture small enough for a page. */
 static vj_status add_first_clips(vj_document *document, const char *path, const vj_config *masks)
 {
     char caption[256];
@@ -260,7 +261,7 @@ static vj_status add_first_clips(vj_document *document, const char *path, const 
     return VJ_OK;
 }
 
-/* A run may weigh data sets that this store does not have: then without its masks. */
+/* Add the contact sheet. A run may have weights of data sets that this store does not have; then without its masks. */
 static void add_sheet(vj_document *document, const char *path, const vj_clips *clips, const vj_inputs *all)
 {
     char why[WHY];

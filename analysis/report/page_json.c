@@ -1,4 +1,4 @@
-/* Results as bench/report.h writes them: single values as a list, arrays of rows and objects of numbers as tables. */
+/* Shows results written by bench/report.h: single values as a list, arrays of rows and objects of numbers as tables. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 enum { KEY = 128, SIGNIFICANT = 4, MOST_DECIMALS = 12 };
 
-/* {"min": s, "median": s, "max": s}: a time with its spread. */
+/* Return whether a value is a time with its spread, {"min": s, "median": s, "max": s}. */
 static bool is_timing(const json_t *value)
 {
     return json_is_number(json_object_get(value, "median")) && json_is_number(json_object_get(value, "min")) &&
@@ -21,7 +21,7 @@ static double number_of(const json_t *value)
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-/* Digits behind the point that show the largest of a column's numbers with four digits. */
+/* Return the number of decimals with which the largest number of a column has four digits. */
 static int decimals_for(double largest, bool whole)
 {
     if (whole || largest <= 0.0 || !isfinite(largest)) return 0;
@@ -49,7 +49,7 @@ static void put_cells(vj_table *t, const json_t *value, bool timing, bool text, 
         vj_table_number(t, number_of(value), decimals);
 }
 
-/* "phases" is left out where "phases_spread" says the same and more. */
+/* Return whether a key is left out because KEY_spread has more information: "phases" if there is "phases_spread". */
 static bool has_spread(const json_t *report, const char *key)
 {
     char spread[KEY];
@@ -57,7 +57,7 @@ static bool has_spread(const json_t *report, const char *key)
     return json_object_get(report, spread) != NULL;
 }
 
-/* A table of all rows with the keys of the first one. */
+/* Add a table of all rows with the keys of the first row. */
 static void put_rows(vj_document *document, const json_t *rows, const char *key, const char *name)
 {
     enum { COLUMNS = 64 };
@@ -92,7 +92,7 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
     }
 }
 
-/* An object of numbers, or of times with their spread, as a table with a row for each. */
+/* Add an object of numbers, or of times with their spread, as a table with a row for each. */
 static void put_object(vj_document *document, const json_t *object, const char *key, const char *name)
 {
     const char *part;
@@ -160,7 +160,7 @@ json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t byt
         value = json_loadb(text, (size_t)read, 0, &error);
         if (!value) snprintf(why, bytes, "%s, line %d: %s", path, error.line, error.text);
     } else {
-        /* A whole sentence, which goes into another one. */
+        /* This is a whole sentence, which becomes part of another one. */
         const char *problem = problems.count > 0 ? problems.text[0] : path;
         const size_t length = strlen(problem);
         snprintf(why, bytes, "%.*s", (int)(length > 0 && problem[length - 1] == '.' ? length - 1 : length), problem);

@@ -1,4 +1,4 @@
-/* Scaling studies: a CSV file with a row for each number of ranks (docs/formats.md, "Scaling studies"). */
+/* Pages of scaling studies: CSV files with a row for each number of ranks (docs/formats.md, "Scaling studies"). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +13,12 @@ static bool is_scaling(const char *path)
     return vj_page_begins(path, "ranks,") || vj_page_begins(path, "phase,");
 }
 
-/* Columns of the file; -1: not there. */
+/* Indices of the columns in the file; -1: no such column. */
 typedef struct {
     int ranks, nodes, rate, step_s, low_s, high_s, efficiency, study, source, cost;
 } columns;
 
-/* Rows of one study, by ranks. */
+/* The rows of one study, ordered by ranks. */
 typedef struct {
     const char *name;
     int64_t count;
@@ -43,7 +43,8 @@ static columns find_columns(const vj_csv_table *csv)
     return c;
 }
 
-/* Clips a second and rank, relative to the row with the fewest ranks: for strong and for weak scaling. */
+/* Compute the efficiency: clips a second and rank, relative to the row with the fewest ranks. This is right for strong
+ * and for weak scaling. */
 static void fill_efficiency(study *s)
 {
     int64_t least = 0;
@@ -121,7 +122,7 @@ static void add_plots(vj_document *document, const study *s, int studies, bool m
     }
 }
 
-/* Rows whose source is "model" were not measured, and every reader must see it. */
+/* Return whether any row has the source "model": it was not measured, and every reader must see that. */
 static bool has_model(const vj_csv_table *csv, const columns *c)
 {
     for (int64_t r = 0; r < csv->rows; r++)
@@ -149,7 +150,7 @@ static void add_studies(vj_document *document, const vj_csv_table *csv, const co
     for (int k = 0; k < studies; k++) free(s[k].ranks);
 }
 
-/* Phases of a step over the ranks, as vjepa-scale points writes them. */
+/* Show the phases of a step over the ranks, from the file of vjepa-scale points. */
 static void add_phases(vj_document *document, const vj_csv_table *csv)
 {
     static const struct {

@@ -1,6 +1,6 @@
 /*
- * Tokens as colours: the first three principal components of each token as red, green and blue, beside the frames it
- * was made from (the picture of Oquab et al. 2023, fig. 1, without its masking of the background).
+ * Shows tokens as colours: the first three principal components of each token as red, green and blue, next to the
+ * frames (as in Oquab et al. 2023, fig. 1, but without masking the background).
  */
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 
 enum { CLIPS = 4, COLOURS = 3, CELL = 112, GAP = 4, WIDE = 960, MOST_TOKENS = 1 << 16, WHY = 1024 };
 
-/* Cells of a clip in time and space; tokens that belong to none come before those of the cells. */
+/* The cells of a clip in time and space. Tokens that belong to no cell come before those of cells. */
 typedef struct {
     int t, y, x;
     bool guessed;
@@ -52,7 +52,7 @@ static void grid_of_config(grid *g, const char *text, const char *path)
     free(c);
 }
 
-/* From the feature file or checkpoint that the representation was made of, if it is still there. */
+/* Read the grid from the feature file or checkpoint that the representation was made from, if it still exists. */
 static void grid_of_origin(grid *g, const char *origin)
 {
     hid_t file;
@@ -65,7 +65,7 @@ static void grid_of_origin(grid *g, const char *origin)
     H5Fclose(file); /* only read */
 }
 
-/* N = t s^2 with the largest t that is at most s: 1568 tokens are 8 x 14 x 14. */
+/* Guess the grid from n = t s^2 with the largest t that is at most s: 1568 tokens are 8 x 14 x 14. */
 static grid guess_grid(int64_t n)
 {
     grid g = {.guessed = true};
@@ -84,7 +84,7 @@ static bool find_grid(tokens *k)
     if (given[0] <= most && given[1] <= most && given[2] <= most)
         k->grid = (grid){(int)given[0], (int)given[1], (int)given[2], false};
     if (fits(&k->grid, k->tokens)) return true;
-    grid_of_origin(&k->grid, k->spectrum->origin); /* files of before the grid was an attribute */
+    grid_of_origin(&k->grid, k->spectrum->origin); /* files from before the grid was an attribute */
     if (fits(&k->grid, k->tokens)) return true;
     k->grid = guess_grid(k->tokens);
     return fits(&k->grid, k->tokens);
@@ -128,7 +128,7 @@ static vj_status read_tokens(tokens *k, hid_t file)
     return read_numbers(k, file);
 }
 
-/* The store among the inputs that has these clips: numbers and checksums are the same. */
+/* Find the store among the inputs that has these clips, with the same numbers and checksums. */
 static void find_store(tokens *k, const vj_inputs *all)
 {
     for (int i = 0; i < all->count && !k->store; i++) {
@@ -152,13 +152,13 @@ static int ascending(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-/* How many tokens come before those of the grid. */
+/* Return the number of tokens before those of the grid. */
 static int64_t before_grid(const tokens *k)
 {
     return k->tokens - (int64_t)k->grid.t * k->grid.y * k->grid.x;
 }
 
-/* Values at 2 % and 98 % of a component over all clips shown: they become dark and bright. */
+/* Find the values at 2 % and 98 % of a component over all shown clips, which become dark and bright. */
 static void find_range(const tokens *k, int component, float *low, float *high)
 {
     int64_t n = 0;
@@ -195,7 +195,7 @@ static void draw_tokens(const tokens *k, vj_canvas *canvas, int64_t clip, int to
             }
 }
 
-/* The first frame of each row of tokens in time, cropped as for evaluation: the largest square in the middle. */
+/* Draw the first frame of each time step of the grid, cropped as for evaluation: the largest central square. */
 static vj_status draw_frames(const tokens *k, vj_canvas *canvas, int64_t clip, int top, int left)
 {
     int height, width;
@@ -276,7 +276,7 @@ void vj_page_tokens(vj_document *document, const vj_spectrum_of *spectrum, const
     if (status == VJ_OK) {
         const bool found = find_grid(&k);
         find_store(&k, all);
-        vj_status_divert(why, sizeof why); /* that the origin or a store cannot be read is no reason */
+        vj_status_divert(why, sizeof why); /* it does not matter if the origin or a store cannot be read */
         status = found ? draw(document, &k)
                        : vj_raise(VJ_ERR_FORMAT, "%lld tokens make no grid of squares", (long long)k.tokens);
     }

@@ -1,4 +1,4 @@
-/* What pages share: names of files, pictures from files. */
+/* Functions that pages share: names of files, pictures from files. */
 #include "report/pages.h"
 
 #include <stdlib.h>
@@ -41,7 +41,7 @@ bool vj_page_has(const char *folder, const char *name)
 
 /* ------------------------------------------------------------------------------------------------ pictures */
 
-/* The bytes of a file of our own. */
+/* Read a file that this program has written. */
 static vj_status load(const char *path, int64_t limit, char **bytes, int64_t *count, bool *too_large)
 {
     struct stat info;

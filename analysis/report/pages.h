@@ -1,5 +1,5 @@
-/* The kinds of inputs beside runs (inputs.h), and what their pages share. Pages are not collective and print nothing.
- */
+/* The kinds of inputs other than runs (inputs.h), and functions that their pages share. They are not collective and
+ * print nothing. */
 #ifndef VJ_REPORT_PAGES_H
 #define VJ_REPORT_PAGES_H
 
@@ -17,22 +17,23 @@ extern const vj_input_kind vj_page_analyses;  /* files of vjepa-spectrum */
 extern const vj_input_kind vj_page_benches;   /* JSON of vjepa-bench */
 extern const vj_input_kind vj_page_scaling;   /* scaling studies as CSV */
 
-/** The last component of a path, without slashes behind it: a name for people. Free it. */
+/** Return the last component of a path, without trailing slashes, as a name to show. Free it with free(). */
 char *vj_page_name(const char *path);
 
-/** Does a file begin with a text? Reports nothing. */
+/** Return whether a file begins with a text. Reports no errors. */
 bool vj_page_begins(const char *path, const char *begin);
 
-/** Is there a file NAME in FOLDER? */
+/** Return whether the file FOLDER/NAME exists. */
 bool vj_page_has(const char *folder, const char *name);
 
 /* ------------------------------------------------------------------------------------------------ pictures */
 
-/** Add a picture u8 RGB [height, width, 3]. */
+/** Add a picture from u8 RGB [height, width, 3]. */
 vj_status vj_page_rgb(vj_document *document, const char *name, const uint8_t *rgb, int height, int width,
                       const char *alt, const char *caption);
 
-/** Add a PNG file that `draw` writes to the path it gets, unless it fails or is larger than `limit` bytes (0: any). */
+/** Add a PNG file that `draw` writes to the path that it gets. Nothing is added if `draw` fails, or if the file is
+ * larger than `limit` bytes (0: no limit), which sets *too_large. */
 typedef vj_status vj_page_draw(void *user, const char *path);
 vj_status vj_page_drawn(vj_document *document, const char *name, vj_page_draw *draw, void *user, int64_t limit,
                         bool *too_large, const char *alt, const char *caption);
@@ -40,15 +41,15 @@ vj_status vj_page_drawn(vj_document *document, const char *name, vj_page_draw *d
 /* ------------------------------------------------------------------------------------------------ JSON */
 
 /**
- * Read a JSON array or object, or an object, from a file of at most `most_bytes`; NULL, with the reason in `why`
- * [bytes], if there is none. json_decref() it.
+ * Read a JSON array or object from a file of at most `most_bytes` bytes; vj_page_json_object() accepts only an object.
+ * Returns NULL, with the reason in `why` [bytes], if there is none. Free it with json_decref().
  */
 json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t bytes);
 json_t *vj_page_json_object(const char *path, int64_t most_bytes, char *why, size_t bytes);
 
 /**
- * Show what bench/report.h has written: single values as a list, arrays of rows and objects of numbers as tables, whose
- * CSV files are called NAME-KEY.
+ * Show a report written by bench/report.h: single values as a list; arrays of rows and objects of numbers as tables,
+ * whose CSV files are called NAME-KEY.
  */
 void vj_page_report(vj_document *document, const json_t *report, const char *name);
 
@@ -61,18 +62,18 @@ typedef struct {
     double *value; /* owned */
 } vj_h5_numbers;
 
-enum { VJ_H5_MOST = 1 << 26 }; /* elements that are read at most */
+enum { VJ_H5_MOST = 1 << 26 }; /* the most elements that are read */
 
-/** Read a dataset with `ndim` dimensions. free() its values. */
+/** Read a dataset with `ndim` dimensions. Free its values with free(). */
 vj_status vj_h5_numbers_read(vj_h5_numbers *numbers, hid_t group, const char *path, const char *name, int ndim);
 
 /**
- * Read a part of a dataset with 3 dimensions: all of [0, dim[0]) x [0, dim[1]) x [0, dim[2]), which must be inside it,
- * as floats. free() what is returned; NULL with a message if that fails.
+ * Read the part [0, dim[0]) x [0, dim[1]) x [0, dim[2]) of a dataset with 3 dimensions, which must be inside it.
+ * Returns it as floats, to be freed with free(); NULL after an error message if that fails.
  */
 float *vj_h5_corner_read(hid_t group, const char *path, const char *name, const int64_t dim[3]);
 
-/** Read texts of fixed length: an attribute or dataset [count]. Free with vj_report_free_names() (inside.h). */
+/** Read an attribute or dataset [count] of texts of fixed length. Free them with vj_report_free_names() (inside.h). */
 vj_status vj_h5_texts_read(hid_t object, const char *path, const char *name, char ***texts, int *count);
 
 #endif

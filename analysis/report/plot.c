@@ -1,4 +1,4 @@
-/* Filling a plot. */
+/* Fills a plot with curves, marks and names. */
 #include "report/plot.h"
 
 #include <stdarg.h>
@@ -28,12 +28,6 @@ void vj_plot_x(vj_plot *plot, const char *name, const char *unit, vj_axis_scale 
 void vj_plot_y(vj_plot *plot, const char *name, const char *unit, vj_axis_scale scale)
 {
     name_axis(&plot->y, name, unit, scale);
-}
-
-void vj_plot_x_limits(vj_plot *plot, double low, double high)
-{
-    plot->x.low = low;
-    plot->x.high = high;
 }
 
 void vj_plot_y_limits(vj_plot *plot, double low, double high)

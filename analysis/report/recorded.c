@@ -1,4 +1,4 @@
-/* The files of a run folder. Read vj_recorded_read() first. */
+/* Reads the files of a run folder. Read vj_recorded_read() first. */
 #include "report/recorded.h"
 
 #include <dirent.h>
@@ -100,7 +100,7 @@ static void read_metrics(vj_recorded *run)
     vj_numbers_release(&numbers);
 }
 
-/* metrics.csv.1, ...: what a start left that had no checkpoint. */
+/* Read metrics.csv.1, ...: rows of starts that left no checkpoint. */
 static void read_lost_starts(vj_recorded *run)
 {
     for (int n = 1;; n++) {
@@ -123,7 +123,7 @@ static void read_lost_starts(vj_recorded *run)
 
 /* ------------------------------------------------------------------------------------------------ history */
 
-/* The next cell of a CSV line, without its quotes; *at moves behind its comma. NULL: there is none. */
+/* Return the next cell of a CSV line without its quotes, and move *at after its comma. NULL: there is none. */
 static char *next_cell(const char **at)
 {
     char *cell = NULL;
@@ -169,7 +169,7 @@ static void read_history(vj_recorded *run)
     char path[PATH_BYTES], *rest;
     int64_t bytes;
     int number = 0;
-    if (!is_there(run, VJ_HISTORY_FILE)) return; /* of an earlier version */
+    if (!is_there(run, VJ_HISTORY_FILE)) return; /* a run of an earlier version */
     path_in(run, VJ_HISTORY_FILE, path);
     char *text = vj_report_load(path, SMALL_FILE, &bytes, &run->problems);
     for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))

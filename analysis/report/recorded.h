@@ -1,6 +1,6 @@
 /*
- * What a run folder has recorded of a run (docs/formats.md, "Run folder"): curves, where it is, starts and stops,
- * settings, provenance. Each part may be missing or damaged; what is wrong becomes a problem.
+ * The records of a run in its folder (docs/formats.md, "Run folder"): curves, state, starts and stops, settings,
+ * provenance. Each part may be missing or damaged; what is wrong becomes a problem.
  */
 #ifndef VJ_RECORDED_H
 #define VJ_RECORDED_H
@@ -9,16 +9,16 @@
 #include "report/run_view.h"
 #include "report/settings.h"
 
-/* One column of the metrics against the step. Of a long run the extremes of many columns of pixels (decimate.h). */
+/* One column of the metrics against the step. For a long run only minima and maxima are kept (decimate.h). */
 typedef struct {
     char *name;
     double *step, *value; /* [count] NaN: the row has no number, a gap in the curve */
     int64_t count;
-    double *median_step, *median; /* [median_count] of `median_rows` rows each: the trend; 0 of a short curve */
+    double *median_step, *median; /* [median_count] medians of `median_rows` rows each, the trend; short curve: none */
     int64_t median_count, median_rows;
-    int64_t numbers;     /* rows with a number, of all rows */
-    int64_t first_empty; /* step of the first row without; 0: none */
-    bool sparse;         /* measured every so often: rows without a number are no gaps */
+    int64_t numbers;     /* rows with a number, among all rows */
+    int64_t first_empty; /* step of the first row without a number; 0: none */
+    bool sparse;         /* measured only in some steps: rows without a number are no gaps */
     double last;         /* the last number; NaN: none */
     double recent;       /* median of the last numbers, up to 100 */
     double least, most, sum;
@@ -31,7 +31,7 @@ typedef struct {
     int ranks;
 } vj_happening;
 
-/* Steps at which a counter went up; the first VJ_TICKS_MAX of them, and how often in all. */
+/* Steps at which a counter increased: the first VJ_TICKS_MAX of them, and the total increase. */
 enum { VJ_TICKS_MAX = 200 };
 typedef struct {
     int64_t at[VJ_TICKS_MAX];
@@ -39,7 +39,7 @@ typedef struct {
     int64_t total;
 } vj_ticks;
 
-/* An earlier start that left no checkpoint: its rows are in metrics.csv.N. */
+/* An earlier start that left no checkpoint; its rows are in metrics.csv.N. */
 typedef struct {
     char name[32];
     vj_curve loss;
@@ -47,7 +47,7 @@ typedef struct {
 } vj_lost_start;
 
 typedef struct {
-    char *path, *name; /* as given; what tells it from the other runs */
+    char *path, *name; /* as given; a name that differs from those of other runs */
     vj_curve *curves;  /* NULL: no metrics */
     int curve_count;
     int64_t rows, first_step, last_step;
@@ -59,27 +59,27 @@ typedef struct {
     int history_count;
     int64_t *checkpoints; /* [checkpoint_count] steps, ascending */
     int checkpoint_count;
-    int64_t planned; /* steps; 0: not known */
+    int64_t planned; /* planned steps; 0: not known */
     vj_run_state state;
     char state_text[200];      /* "running on node17, job 4711", "killed", ... */
-    char *watchdog;            /* text of watchdog.txt, unless it is complete or was continued; else NULL */
+    char *watchdog;            /* text of watchdog.txt; NULL: none, or the run is complete or was continued */
     char *code, *date, *hosts; /* of the newest checkpoint; NULL: not known */
     int64_t ranks, rollbacks;
     uint64_t fingerprint; /* of the clips it trains on; 0: not known */
     vj_problems problems;
 } vj_recorded;
 
-/** A column of a table against the steps. Release with vj_curve_release(). */
+/** Make a curve from a column of a table and the steps. Release it with vj_curve_release(). */
 vj_curve vj_curve_from(const char *name, const double *step, const double *value, int64_t rows);
 void vj_curve_release(vj_curve *curve);
 
-/** Read what is recorded of all steps; any number of threads may do so for different runs. */
+/** Read the records of all steps. Several threads may call it at once for different runs. */
 void vj_recorded_read(vj_recorded *run, const char *path);
-/** Read the state of the run, and what its newest checkpoint says. One thread at a time: HDF5. */
+/** Read the state of the run, and facts from its newest checkpoint. Only one thread at a time, because of HDF5. */
 void vj_recorded_read_state(vj_recorded *run);
 void vj_recorded_release(vj_recorded *run);
 
-/** A curve by its column's name; NULL: there is none. */
+/** Return the curve of a column by its name; NULL if there is none. */
 const vj_curve *vj_recorded_curve(const vj_recorded *run, const char *column);
 
 #endif

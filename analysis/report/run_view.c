@@ -1,4 +1,4 @@
-/* The state of a run. Read vj_run_view_refresh() first. */
+/* Finds the state of a run. Read vj_run_view_refresh() first. */
 #include "report/run_view.h"
 
 #include <math.h>
@@ -71,7 +71,7 @@ static void read_config(vj_run_view *v)
     free(c);
 }
 
-/* Of the newest checkpoint, opened once: returns to older ones so far. */
+/* Read the number of roll-backs from the newest checkpoint, which is opened only once. */
 static void read_rollbacks(vj_run_view *v)
 {
     vj_ckpt_state state;
@@ -88,7 +88,7 @@ static void read_checkpoint(vj_run_view *v)
 {
     char path[VJ_PATH] = "", ignored[VJ_ALARM_TEXT];
     struct stat info;
-    vj_status_divert(ignored, sizeof ignored); /* a folder that cannot be read shows as one without anything */
+    vj_status_divert(ignored, sizeof ignored); /* a folder that cannot be read looks empty */
     if (vj_ckpt_latest(v->folder, path, VJ_ALONE) != VJ_OK) path[0] = '\0';
     vj_status_divert(NULL, 0);
     if (path[0] == '\0' || stat(path, &info) != 0) {
@@ -105,7 +105,7 @@ static void read_checkpoint(vj_run_view *v)
     read_rollbacks(v);
 }
 
-/* The text of a line's last cell, which stands in quotes; in place. */
+/* Return the text of a line's last cell, which is in quotes; changes the line. */
 static char *last_text(char *line)
 {
     char *text = NULL;
@@ -114,7 +114,7 @@ static char *last_text(char *line)
     return text;
 }
 
-/* "step 12: the file stop in the run folder", of the stop or failure with which the run's history ends. */
+/* If the history ends with a stop or failure, describe it: "step 12: the file stop in the run folder". */
 static void read_stop(vj_run_view *v)
 {
     char path[VJ_PATH + 32], line[1024], event[16];
@@ -142,7 +142,7 @@ static void read_free_space(vj_run_view *v)
 
 /* ------------------------------------------------------------------------------------------------ state */
 
-/* Time without a row after which a run counts as hung. */
+/* Return the time without a row after which a run counts as hung. */
 static double patience_s(const vj_run_view *v)
 {
     double longest = 0.0;
@@ -151,7 +151,7 @@ static double patience_s(const vj_run_view *v)
     return fmax(HUNG_S, HUNG_STEPS * longest);
 }
 
-/* A job writes its first row after the store is opened and a checkpoint is read. */
+/* Return whether the running job has written a row. Before its first row it opens the store and reads a checkpoint. */
 static bool has_row_of_job(const vj_run_view *v)
 {
     return v->metrics.rows > 0 && v->metrics.changed_s >= v->lease.since_s;
@@ -164,16 +164,16 @@ static bool has(const vj_run_view *v, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* The order in which signs count. */
+/* Decide the state. The order of the checks matters. */
 static vj_run_state judge(const vj_run_view *v)
 {
-    if (v->lease.state == VJ_LEASE_HELD) { /* also of a run that was complete and goes on */
+    if (v->lease.state == VJ_LEASE_HELD) { /* also if the run was complete and is being continued */
         if (!has_row_of_job(v)) return VJ_RUN_STARTING;
         return v->row_age_s > patience_s(v) ? VJ_RUN_HUNG : VJ_RUN_RUNNING;
     }
     if (has(v, "complete")) return VJ_RUN_COMPLETE;
     if (v->lease.state == VJ_LEASE_FREE) {
-        /* A job writes the last line of its history before it gives its lease back. */
+        /* A job writes the last line of its history before it releases its lease. */
         if (strcmp(v->event, "failed") == 0) return VJ_RUN_FAILED;
         if (strcmp(v->event, "start") != 0 && strcmp(v->event, "roll_back") != 0)
             return v->metrics.found || v->checkpoint_step > 0 || has(v, "config.yaml") ? VJ_RUN_STOPPED
@@ -184,7 +184,7 @@ static vj_run_state judge(const vj_run_view *v)
 
 /* ------------------------------------------------------------------------------------------------ alarms */
 
-/* Steps that were skipped among the last rows. */
+/* Return the number of steps that were skipped among the last rows. */
 static double skipped_lately(const vj_follow *f)
 {
     const int64_t last = f->rows - 1, first = last < VJ_RECENT ? 0 : f->rows - VJ_RECENT;
@@ -263,7 +263,7 @@ void vj_run_view_refresh(vj_run_view *v)
     read_checkpoint(v);
     read_stop(v);
     read_free_space(v);
-    /* Clocks of file systems differ from ours by a little: not younger than now. */
+    /* The clock of the file system may differ a little from ours, so the age is at least 0. */
     v->row_age_s = v->metrics.rows > 0 ? fmax(0.0, v->now_s - v->metrics.changed_s) : NAN;
     v->state = judge(v);
     find_alarms(v);

@@ -1,4 +1,4 @@
-/* The folders of runs: read by all threads, then the table of where they are; the rest is in runs_*.c. */
+/* Shows run folders: reads them with all threads, and adds the table of their states; the rest is in runs_*.c. */
 #include "report/runs.h"
 
 #include <stdlib.h>
@@ -15,8 +15,8 @@ static bool holds(const char *folder, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* One file that only runs have, whatever else is missing. A store and a results folder have none of them. */
-/* An evaluation has a history, too. */
+/* Any of these files makes a folder a run, even if others are missing. Stores and results folders have none of them. */
+/* Return whether a folder is a run. An evaluation has a history too. */
 static bool is_run(const char *path)
 {
     struct stat info;
@@ -28,7 +28,7 @@ static bool is_run(const char *path)
 
 /* ------------------------------------------------------------------------------------------------ names */
 
-/* The last `parts` parts of a path. */
+/* Return the last `parts` components of a path. */
 static const char *tail_of(const char *path, int parts)
 {
     const char *at = path + strlen(path);
@@ -36,7 +36,7 @@ static const char *tail_of(const char *path, int parts)
     return at;
 }
 
-/* As many parts of the paths as tell them apart; the same path given twice stays the same. */
+/* Name runs by as many last components of their paths as needed to distinguish them. Equal paths keep equal names. */
 static void name_runs(vj_recorded *runs, int count)
 {
     for (int parts = 1; parts <= 16; parts++) {
@@ -64,7 +64,7 @@ static double recent_of(const vj_recorded *run, const char *column)
     return curve ? curve->recent : NAN;
 }
 
-/* Hours to go at the rate of the last steps. */
+/* Return the remaining hours at the rate of the last steps. */
 static double hours_left(const vj_recorded *run)
 {
     if (run->state == VJ_RUN_COMPLETE || run->planned <= run->last_step || run->rows == 0) return NAN;
@@ -105,7 +105,7 @@ static void put_overview(vj_document *document, const vj_recorded *runs, int cou
     for (int i = 0; i < count; i++) put_where(table, &runs[i]);
 }
 
-/* Percent of the time of all steps that a column of seconds has; NaN: not recorded. */
+/* Return a column of seconds as percent of the time of all steps; NaN: not recorded. */
 static double share_of(const vj_recorded *run, const char *column)
 {
     const vj_curve *phase = vj_recorded_curve(run, column), *whole = vj_recorded_curve(run, "step_s");
@@ -129,7 +129,7 @@ static void put_times(vj_document *document, const vj_recorded *runs, int count)
     }
 }
 
-/* Lines of the watchdog, of which a job of many ranks has many. */
+/* Note the beginning of the watchdog's text; that of a job with many ranks is long. */
 static void note_hang(vj_document *document, const vj_recorded *run)
 {
     enum { SHOWN = 1500 };
@@ -138,7 +138,7 @@ static void note_hang(vj_document *document, const vj_recorded *run)
                      strlen(run->watchdog) > SHOWN ? " ..." : "");
 }
 
-/* Rows without a number where every row should have one. */
+/* Note columns with missing numbers that should have one in every row. */
 static void note_gaps(vj_document *document, const vj_recorded *run)
 {
     for (int c = 0; c < run->curve_count; c++) {

@@ -1,4 +1,4 @@
-/* Curves of runs: what the columns mean, and a plot for each, with all runs over one another. */
+/* Plots the metrics of runs: the meaning of columns, and a plot for each column with all runs. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ enum {
 /* A column that training writes (docs/formats.md, "Run folder"). */
 typedef struct {
     const char *column, *title, *axis, *unit;
-    bool may_be_log; /* a logarithmic axis where its numbers span more than a factor of 20 */
+    bool may_be_log; /* use a logarithmic axis if its numbers span more than a factor of 20 */
 } known_column;
 
 static const known_column model_columns[] = {
@@ -52,7 +52,7 @@ static const known_column counter_columns[] = {
 
 /* ------------------------------------------------------------------------------------------------ marks */
 
-/* What a line of the history is called in a plot, after the line before it; NULL: it is not marked. */
+/* Return the text of the mark for a line of the history, given the previous line; NULL: no mark. */
 static const char *name_of_mark(const vj_happening *h, const vj_happening *before)
 {
     if (strcmp(h->event, "roll_back") == 0) return "roll-back";
@@ -62,7 +62,8 @@ static const char *name_of_mark(const vj_happening *h, const vj_happening *befor
     return strcmp(before->event, "done") == 0 ? "extended" : "restart, was killed";
 }
 
-/* Starts after the first with what came before them, roll-backs, stops; checkpoints as short lines. */
+/* Add marks for starts after the first, with the reason of the end before, for roll-backs and stops; short lines for
+ * checkpoints. */
 static void put_marks(vj_plot *plot, const vj_recorded *runs, int count, bool texts)
 {
     if (count > RUNS_WITH_MARKS) return;
@@ -79,7 +80,7 @@ static void put_marks(vj_plot *plot, const vj_recorded *runs, int count, bool te
 
 /* ------------------------------------------------------------------------------------------------ plots */
 
-/* Is a logarithmic axis better, since one peak would press the rest of a curve flat? */
+/* Return whether a logarithmic axis is better, because one peak would flatten the rest of the curve. */
 static bool spans_decades(const vj_recorded *runs, int count, const char *column)
 {
     double least = INFINITY, most = 0.0;
@@ -93,7 +94,8 @@ static bool spans_decades(const vj_recorded *runs, int count, const char *column
     return most > 20.0 * least;
 }
 
-/* A short curve as it is; of a long one the medians, and with `each_step` all its numbers faintly behind. */
+/* Add a short curve as it is. For a long one add the medians, and with `each_step` all its numbers, faint, behind them.
+ */
 static void add_curve(vj_plot *plot, int number, const char *name, const vj_curve *curve, bool each_step)
 {
     const bool few = curve->sparse && curve->count <= POINTS_MARKED;
@@ -107,7 +109,7 @@ static void add_curve(vj_plot *plot, int number, const char *name, const vj_curv
     vj_plot_series(plot, VJ_LINES, number, name, curve->median_step, curve->median, curve->median_count);
 }
 
-/* Of many runs: a band from the smallest to the largest number of all of them, instead of each one's steps. */
+/* For many runs add a band from the smallest to the largest number of all runs, instead of the steps of each. */
 static void add_envelope(vj_plot *plot, const vj_recorded *runs, int count, const char *column)
 {
     double x[ENVELOPE], low[ENVELOPE], high[ENVELOPE], first = INFINITY, last = -INFINITY;
@@ -128,14 +130,14 @@ static void add_envelope(vj_plot *plot, const vj_recorded *runs, int count, cons
         for (int64_t n = 0; curve && n < curve->count; n++) {
             const double at = (curve->step[n] - first) / width, value = curve->value[n];
             const int k = at > 0.0 ? at < ENVELOPE ? (int)at : ENVELOPE - 1 : 0;
-            low[k] = fmin(low[k], value); /* the other one where one is NaN */
+            low[k] = fmin(low[k], value); /* if one is NaN, the other one */
             high[k] = fmax(high[k], value);
         }
     }
     vj_series_band(vj_plot_series(plot, VJ_FAINT, ENVELOPE_CLASS, "all runs, each step", x, high, ENVELOPE), low, high);
 }
 
-/* Curves of one column, of all runs that have it. NULL: none has a number in it. */
+/* Plot one column, with a curve for each run that has it. NULL: no run has a number in it. */
 static vj_plot *plot_column(vj_document *document, const vj_recorded *runs, int count, const known_column *what)
 {
     vj_plot *plot = NULL;
@@ -156,7 +158,7 @@ static vj_plot *plot_column(vj_document *document, const vj_recorded *runs, int 
     return plot;
 }
 
-/* Has any run a number above zero in this column? */
+/* Return whether any run has a number above zero in this column. */
 static bool is_counted(const vj_recorded *runs, int count, const char *column)
 {
     for (int i = 0; i < count; i++) {
@@ -166,7 +168,7 @@ static bool is_counted(const vj_recorded *runs, int count, const char *column)
     return false;
 }
 
-/* What a step's time goes into, as far as it is recorded. */
+/* The parts of a step's time, as far as they are recorded. */
 static const struct {
     const char *column, *name;
 } phases[] = {{"data_wait_s", "waiting for clips"}, {"comm_s", "communication"}};
@@ -179,7 +181,7 @@ static bool is_phase(const char *column)
     return false;
 }
 
-/* Of one run the phases of a step are in the plot of its time. */
+/* If there is only one run, add the phases of a step to the plot of its time. */
 static void add_phases(vj_plot *plot, const vj_recorded *run)
 {
     for (int p = 0; p < PHASES; p++) {
@@ -206,7 +208,7 @@ static void plot_columns(vj_document *document, const vj_recorded *runs, int cou
     }
 }
 
-/* Rows of starts that left no checkpoint, beside the run's own. */
+/* Add a curve for the rows of each start that left no checkpoint, in addition to that of the run. */
 static void add_lost_starts(vj_plot *plot, const vj_recorded *run, int *number)
 {
     for (int k = 0; k < run->lost_count && *number < 8; k++) {
@@ -236,7 +238,7 @@ static bool is_mask_loss(const char *column)
     return strncmp(column, "loss_mask", 9) == 0;
 }
 
-/* Of one run, with two masks or more, all in a plot. */
+/* Plot the losses of all masks of one run, which has at least two masks, in one plot. */
 static void plot_masks_of(vj_document *document, const vj_recorded *run)
 {
     vj_plot *plot = vj_document_plot(document, "loss_by_mask", "Loss by mask");
@@ -251,7 +253,8 @@ static void plot_masks_of(vj_document *document, const vj_recorded *run)
     }
 }
 
-/* By mask: of one run all masks in a plot, of several a plot for each mask. A single mask's loss is the loss. */
+/* Plot the loss by mask: for one run all masks in one plot, for several runs one plot for each mask. With a single mask
+ * nothing is plotted, because its loss is the loss. */
 static void plot_mask_losses(vj_document *document, const vj_recorded *runs, int count)
 {
     bool several = false;
@@ -283,7 +286,7 @@ static bool had_before(const vj_recorded *runs, int run, const char *column)
     return false;
 }
 
-/* Columns of another version, or of somebody's own: shown as they are. */
+/* Plot columns that are not known here, of other versions or added by users, as they are. */
 static void plot_others(vj_document *document, const vj_recorded *runs, int count)
 {
     int shown = 0, more = 0;
@@ -300,7 +303,7 @@ static void plot_others(vj_document *document, const vj_recorded *runs, int coun
     if (more > 0) vj_document_note(document, "%d more columns that are not known are not shown.", more);
 }
 
-/* Only where something was counted. */
+/* Plot counters, only those that are not always zero. */
 static void plot_counters(vj_document *document, const vj_recorded *runs, int count)
 {
     bool heading = false;

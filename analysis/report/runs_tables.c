@@ -1,4 +1,4 @@
-/* Starts and stops, settings, provenance. */
+/* Tables of runs: starts and stops, settings, provenance. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,7 +78,7 @@ static bool is_before(const vj_recorded *runs, int run, const char *key)
     return false;
 }
 
-/* Do the runs that have settings differ in this one? */
+/* Return whether the runs that have settings differ in this one. */
 static bool differs(const vj_recorded *runs, int count, const char *key)
 {
     const char *first = NULL;
@@ -90,7 +90,9 @@ static bool differs(const vj_recorded *runs, int count, const char *key)
     return false;
 }
 
-/* Keys in which the runs differ, in the order of the files; borrowed. To be freed. */
+/* Return the keys in which the runs differ, in the order of the files. The keys are borrowed; free the list with
+ * free().
+ */
 static const char **different_keys(const vj_recorded *runs, int count, int *keys)
 {
     const char **found = NULL;
@@ -105,7 +107,7 @@ static const char **different_keys(const vj_recorded *runs, int count, int *keys
     return found;
 }
 
-/* Few runs: a column each. Many: a row each. */
+/* Add the table of differences: with few runs a column for each, with many a row for each. */
 static void put_differences(vj_document *document, const vj_recorded *runs, int count)
 {
     int keys;
@@ -126,7 +128,7 @@ static void put_differences(vj_document *document, const vj_recorded *runs, int 
     free(key);
 }
 
-/* Of one run: what is not as it is by default. */
+/* Add the settings of one run that differ from their defaults. */
 static void put_changed(vj_document *document, const vj_recorded *run)
 {
     vj_config *defaults = vj_report_memory(1, sizeof *defaults);

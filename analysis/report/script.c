@@ -1,4 +1,4 @@
-/* Commands for gnuplot. Read vj_script_plot() first. */
+/* Writes commands for gnuplot. Read vj_script_plot() first. */
 #include "report/script.h"
 
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 #include "report/decimate.h"
 
 enum { WIDTH = 480, HEIGHT = 280, LEGEND_ROW = 16, LEGEND_MAX = 8, NAME_CHARACTERS = 26, MARK_APART = 14 };
-enum { CHARACTER = 7, KEY_SAMPLE = 50 }; /* pixels of a letter, and of what is drawn beside a name in the legend */
+enum { LEGEND_CHARACTERS = 54 };         /* most characters of a name with its own row of the legend */
+enum { CHARACTER = 7, KEY_SAMPLE = 50 }; /* pixels of a letter, and of the sample next to a name in the legend */
 enum { CELLS_WITH_TEXT = 150 };
 
 void vj_labels_release(vj_labels *labels)
@@ -32,7 +33,7 @@ static int add_label(vj_labels *labels, const char *text, int longest)
     return labels->count++;
 }
 
-/* 'placeholder' */
+/* Write 'placeholder'. */
 static void put_label(FILE *out, vj_labels *labels, const char *text, int longest)
 {
     const int number = add_label(labels, text, longest);
@@ -41,7 +42,7 @@ static void put_label(FILE *out, vj_labels *labels, const char *text, int longes
     putc('\'', out);
 }
 
-/* What is drawn next is named by this text. */
+/* Name the element that is drawn next. */
 static void name_element(vj_labels *labels, const char *text)
 {
     labels->elements = vj_report_room(labels->elements, labels->element_count, sizeof *labels->elements);
@@ -61,7 +62,7 @@ static void include(range *r, double value, vj_axis_scale scale)
     if (!(value <= r->high)) r->high = value;
 }
 
-/* Room on both sides, as seen on this scale, and some width for a single value. */
+/* Add room on both sides, on this scale; a single value gets some width. */
 static range padded(range r, vj_axis_scale scale, double share)
 {
     if (scale == VJ_LOG) {
@@ -72,7 +73,7 @@ static range padded(range r, vj_axis_scale scale, double share)
     return (range){r.low - pad, r.high + pad};
 }
 
-/* The limits that were asked for come before those that the numbers need. */
+/* Replace the limits from the numbers by those of the axis, if they are set. */
 static range limited(range r, const vj_axis *axis)
 {
     if (!isnan(axis->low)) r.low = axis->low;
@@ -88,7 +89,7 @@ static range x_range(const vj_plot *plot)
     return r;
 }
 
-/* How many of the first `count` series are curves with error bars. */
+/* Return how many of the first `count` series are curves with error bars. */
 static int error_bars(const vj_plot *plot, int count)
 {
     int found = 0;
@@ -97,7 +98,7 @@ static int error_bars(const vj_plot *plot, int count)
     return found;
 }
 
-/* Numbers of series `number` along x: curves with error bars stand a little beside one another, bars in groups. */
+/* Write the x of series `number`. Curves with error bars are shifted a little against one another; bars form groups. */
 static void put_x(FILE *out, const vj_plot *plot, int number, range x)
 {
     enum { MOST = 8 }; /* curves at full distance, 1.4 % of the axis */
@@ -151,7 +152,7 @@ bool vj_plot_has_numbers(const vj_plot *plot)
 
 /* ------------------------------------------------------------------------------------------------ frame */
 
-/* A short logarithmic axis would have hardly a number at its powers of ten: 1, 2 and 5 of each. */
+/* Put tics at 1, 2 and 5 times powers of ten on a short logarithmic axis, which has few powers of ten. */
 static void put_log_tics(FILE *out, const char *which, range r)
 {
     const char *comma = "";
@@ -177,7 +178,7 @@ static void put_axis(FILE *out, const char *which, const vj_axis *axis, range r,
     if (axis->scale == VJ_LOG && r.high / r.low < 1000.0) put_log_tics(out, which, r);
 }
 
-/* Characters of the longest name, as it is drawn. */
+/* Return the number of characters of the longest name as it is drawn. */
 static int longest_name(char *const *names, int count)
 {
     int longest = 0;
@@ -186,7 +187,7 @@ static int longest_name(char *const *names, int count)
     return longest < NAME_CHARACTERS ? longest : NAME_CHARACTERS;
 }
 
-/* Do names below an axis overlap, unless they are turned? */
+/* Return whether names below an axis would overlap unless they are rotated. */
 static bool are_turned(char *const *names, int count)
 {
     enum { ROOM = WIDTH - 120 };
@@ -207,7 +208,8 @@ static void put_names(FILE *out, const char *which, char *const *names, int coun
     fprintf(out, ")%s\n", *which == 'x' && are_turned(names, count) ? " rotate by 35 right" : "");
 }
 
-/* Marks of one plot: a dashed line and, where the one before is far enough, its text; without a text a short line. */
+/* Write the marks of a plot: a dashed line, with its text if the previous one is far enough away; without a text a
+ * short line. */
 static void put_marks(FILE *out, const vj_plot *plot, range x, vj_labels *labels)
 {
     double labelled = -INFINITY;
@@ -245,7 +247,7 @@ static double shown(double value, vj_axis_scale scale)
     return scale == VJ_LOG && !(value > 0.0) ? NAN : value;
 }
 
-/* Which points are drawn; NULL: all of them. To be freed. */
+/* Choose which points are drawn, to be freed with free(); NULL: all. */
 static bool *choose(const vj_plot *plot, const vj_series *s, range x, int bins)
 {
     const bool curve = s->style == VJ_LINES || s->style == VJ_FAINT || s->style == VJ_POINTS;
@@ -257,7 +259,8 @@ static bool *choose(const vj_plot *plot, const vj_series *s, range x, int bins)
     return keep;
 }
 
-/* The numbers of a curve as the data block $s<number>, and what a line cannot show, single points, as $p<number>. */
+/* Write the numbers of a curve as the data block $s<number>, and isolated points, which a line cannot show, as
+ * $p<number>. */
 static void put_points(FILE *out, vj_plot *plot, int number, range x, int bins, bool *has_singles)
 {
     const vj_series *s = plot->series[number];
@@ -266,7 +269,7 @@ static void put_points(FILE *out, vj_plot *plot, int number, range x, int bins, 
     FILE *single = open_memstream(&singles, &bytes);
     VJ_ASSERT(single);
     bool *keep = choose(plot, s, x, bins);
-    double before = NAN, now = NAN, now_x = NAN; /* the point that is looked at, and the one before it */
+    double before = NAN, now = NAN, now_x = NAN; /* the current point, and the previous one */
     int64_t drawn = 0;
     fprintf(out, "$s%d << E\n", number);
     for (int64_t i = 0; i < s->count; i++) {
@@ -295,7 +298,8 @@ static void put_points(FILE *out, vj_plot *plot, int number, range x, int bins, 
     free(keep);
 }
 
-/* Told apart without colour too: by dash patterns and by marks, as long as there are not more curves than classes. */
+/* Return a dash pattern. Together with marks, dashes distinguish curves without colour, up to VJ_CURVE_CLASSES curves.
+ */
 static const char *dashes(int number)
 {
     static const char *const patterns[VJ_CURVE_CLASSES] = {"1",      "(12,6)",    "(3,4)",          "(14,5,3,5)",
@@ -309,7 +313,7 @@ static int mark_of(int number)
     return marks[number % VJ_CURVE_CLASSES];
 }
 
-/* Curves that stand for themselves, before curve `end`: each has its place in the legend, if there is room. */
+/* Return the number of curves before curve `end` that have a place in the legend, if there is room. */
 static int curves_before(const vj_plot *plot, int end)
 {
     int curves = 0;
@@ -348,7 +352,7 @@ static void put_series(FILE *out, const vj_plot *plot, int number, range x, vj_l
     }
     if (curves > 1 && s->style != VJ_FAINT && curves_before(plot, number) < LEGEND_MAX) {
         fputs(" title ", out);
-        put_label(out, labels, s->name, NAME_CHARACTERS);
+        put_label(out, labels, s->name, LEGEND_CHARACTERS);
     } else {
         fputs(" notitle", out);
     }
@@ -369,13 +373,13 @@ static void put_interval(FILE *out, const vj_plot *plot, int number, range x, vj
                 s->style == VJ_BARS ? VJ_COLOUR_MARK << 16 : colour);
 }
 
-/* Intervals lie behind curves and their marks, and over bars. */
+/* Return whether the interval is drawn first: it is behind curves and their marks, but over bars. */
 static bool interval_first(const vj_series *s)
 {
     return s->interval != VJ_NO_INTERVAL && s->style != VJ_BARS;
 }
 
-/* A curve with what belongs to it: single points, error bars. */
+/* Draw a curve with its single points and error bars. */
 static void put_curve(FILE *out, const vj_plot *plot, int number, range x, bool has_singles, vj_labels *labels)
 {
     const vj_series *s = plot->series[number];
@@ -390,7 +394,7 @@ static void put_curve(FILE *out, const vj_plot *plot, int number, range x, bool 
     put_interval(out, plot, number, x, labels);
 }
 
-/* Characters of the longest name in the legend, as it is drawn. */
+/* Return the number of characters of the longest name in the legend as it is drawn. */
 static int longest_curve(const vj_plot *plot)
 {
     int longest = 0;
@@ -398,10 +402,10 @@ static int longest_curve(const vj_plot *plot)
         const int length = plot->series[s]->style == VJ_FAINT ? 0 : vj_utf8_length(plot->series[s]->name);
         if (length > longest) longest = length;
     }
-    return longest < NAME_CHARACTERS ? longest : NAME_CHARACTERS;
+    return longest < LEGEND_CHARACTERS ? longest : LEGEND_CHARACTERS;
 }
 
-/* Shares from 0 to 100 % have hardly any room beyond. */
+/* Limit the room around shares, so that the axis hardly extends beyond 0 to 100 %. */
 static range within_percent(range numbers, range padded)
 {
     const double room = 0.02 * (padded.high - padded.low);
@@ -442,7 +446,7 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
         put_interval(out, plot, s, x, labels);
         comma = ", \\\n ";
     }
-    for (int pass = 0; pass < 2; pass++) /* what is faint lies behind */
+    for (int pass = 0; pass < 2; pass++) /* faint lines first, behind the others */
         for (int s = 0; s < plot->series_count; s++) {
             if ((plot->series[s]->style == VJ_FAINT) != (pass == 0)) continue;
             fputs(comma, out);
@@ -453,7 +457,7 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
         char more[40];
         snprintf(more, sizeof more, "and %d more", curves - LEGEND_MAX);
         fprintf(out, ", keyentry with lines lt nodraw title ");
-        put_label(out, labels, more, NAME_CHARACTERS);
+        put_label(out, labels, more, LEGEND_CHARACTERS);
     }
     putc('\n', out);
     free(singles);

@@ -1,4 +1,4 @@
-/* YAML to a flat list, event by event. */
+/* Converts YAML to a flat list, event by event. */
 #include "report/settings.h"
 
 #include <stdio.h>
@@ -90,7 +90,7 @@ static bool read_value(reader *r, const char *key, int depth)
     return good;
 }
 
-/* The pairs of a map whose start was read. */
+/* Read the pairs of a map whose start was read. */
 static bool read_map(reader *r, const char *prefix, int depth)
 {
     for (;;) {
@@ -116,7 +116,7 @@ bool vj_flat_settings_parse(vj_flat_settings *settings, const char *text, const 
     VJ_ASSERT(yaml_parser_initialize(&r.parser));
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, strlen(text));
     bool good = true, begun = false;
-    while (good && !begun) { /* the stream's and the document's start */
+    while (good && !begun) { /* start of the stream and of the document */
         good = next(&r, &event);
         if (!good) break;
         begun = event.type == YAML_MAPPING_START_EVENT;

@@ -1,4 +1,4 @@
-/* Curves and bars of characters. */
+/* Draws curves and bars with characters. */
 #include "report/sparkline.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 
 enum { DOTS_X = 2, DOTS_Y = 4, LEVELS = 3, LOG_FROM = 30 };
 
-/* What one column of dots shows. */
+/* The values that one column of dots shows. */
 typedef struct {
     bool any;
     double low, high, mean;
@@ -14,7 +14,7 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ values */
 
-/* The spans that fall on column `x` of `columns`; without a value among them, the mean of `before`. */
+/* Combine the spans in column `x` of `columns`; if they have no value, take the mean of `before`. */
 static column column_of(const vj_course *course, int x, int columns, const column *before)
 {
     const int from = (int)((int64_t)x * course->count / columns);
@@ -24,7 +24,7 @@ static column column_of(const vj_course *course, int x, int columns, const colum
     column c = {.any = before->any, .low = before->mean, .high = before->mean, .mean = before->mean};
     if (to <= from) to = from + 1;
     for (int i = from; i < to && i < course->count; i++) {
-        const vj_span *s = &course->span[i];
+        const vj_course_span *s = &course->span[i];
         if (s->count == 0) continue;
         c.low = count ? fmin(c.low, s->low) : s->low;
         c.high = count ? fmax(c.high, s->high) : s->high;
@@ -41,7 +41,7 @@ static column column_of(const vj_course *course, int x, int columns, const colum
 static void find_limits(vj_sparkline *spark, const vj_course *course)
 {
     for (int i = 0; i < course->count; i++) {
-        const vj_span *s = &course->span[i];
+        const vj_course_span *s = &course->span[i];
         if (s->count == 0) continue;
         spark->low = spark->any ? fmin(spark->low, s->low) : s->low;
         spark->high = spark->any ? fmax(spark->high, s->high) : s->high;
@@ -50,7 +50,7 @@ static void find_limits(vj_sparkline *spark, const vj_course *course)
     spark->logarithmic = spark->any && spark->low > 0.0 && spark->high > LOG_FROM * spark->low;
 }
 
-/* The row of a value, of `rows` from the bottom. */
+/* Return the row of a value, counted from the bottom. */
 static int height_of(const vj_sparkline *spark, double value, int rows)
 {
     double share = 0.5; /* all values are equal */
@@ -64,7 +64,7 @@ static int height_of(const vj_sparkline *spark, double value, int rows)
 
 /* ------------------------------------------------------------------------------------------------ characters */
 
-/* Unicode's Braille patterns begin at U+2800; a bit for each dot. */
+/* Write a Braille pattern: U+2800 plus a bit for each dot. */
 static size_t put_braille(char *to, unsigned dots)
 {
     to[0] = (char)0xe2;
@@ -83,7 +83,7 @@ static void draw_braille(vj_sparkline *spark, const vj_course *course, int colum
         const column before = c;
         c = column_of(course, x, DOTS_X * columns, &before);
         if (!c.any) continue;
-        /* Joined to the column before, so that a steep curve has no gaps. */
+        /* Join it to the previous column, so that a steep curve has no gaps. */
         const double low = before.any ? fmin(c.low, before.high) : c.low;
         const double high = before.any ? fmax(c.high, before.low) : c.high;
         const int top = height_of(spark, high, DOTS_Y * rows);

@@ -1,4 +1,4 @@
-/* gnuplot's SVG, rewritten. It is a stream of tags with attributes, and text only inside <text> and <title>. */
+/* Rewrites gnuplot's SVG, which is a stream of tags with attributes, with text only inside <text> and <title>. */
 #include "report/svg.h"
 
 #include <ctype.h>
@@ -9,7 +9,7 @@
 
 typedef struct {
     FILE *out;
-    int number; /* of the plot */
+    int number; /* number of the plot */
     const vj_labels *labels;
 } rewriter;
 
@@ -28,7 +28,7 @@ static bool is_value(const attribute *a, const char *value)
     return (int)strlen(value) == a->value_length && strncmp(a->value, value, strlen(value)) == 0;
 }
 
-/* The next attribute of a tag that ends before `end`; returns where to go on, NULL: no more. */
+/* Read the next attribute of a tag that ends before `end`. Returns where to continue; NULL if there are no more. */
 static const char *next_attribute(const char *at, const char *end, attribute *a)
 {
     while (at < end && (isspace((unsigned char)*at) || *at == '/')) at++;
@@ -56,7 +56,8 @@ static void put_tenths(FILE *out, long tenths)
     if (tenths % 10) fprintf(out, ".%ld", tenths % 10);
 }
 
-/* "M x,y L x,y ..." with every line relative to the point before; points that fall on it are left out. */
+/* Write the path "M x,y L x,y ..." with every line relative to the previous point. Points equal to the previous one are
+ * left out. */
 static void put_path(FILE *out, const char *d, const char *end)
 {
     long x = 0, y = 0;
@@ -107,7 +108,7 @@ static void put_polygon(FILE *out, const char *points, const char *end)
 
 /* ------------------------------------------------------------------------------------------------ attributes */
 
-/* The class that a colour of script.h stands for; false: another colour. */
+/* Find the class for which a colour of script.h stands. False: another colour. */
 static bool class_of(const attribute *a, char class[8])
 {
     static const char *const names[] = {
@@ -169,7 +170,7 @@ static void put_tag(const rewriter *w, const char *tag, const char *end)
 
 /* ------------------------------------------------------------------------------------------------ texts */
 
-/* The text between two tags. */
+/* Write the text between two tags, with placeholders replaced. */
 static void put_text(const rewriter *w, const char *text, const char *end)
 {
     int number, used;
@@ -184,14 +185,14 @@ static void put_text(const rewriter *w, const char *text, const char *end)
     }
 }
 
-/* Is `text` the end of a group, after blanks? Returns what follows it, else NULL. */
+/* If there is the end of a group at `text`, after blanks, return the position after it; else NULL. */
 static const char *end_of_group(const char *text, const char *end)
 {
     while (text < end && isspace((unsigned char)*text)) text++;
     return end - text >= 4 && strncmp(text, "</g>", 4) == 0 ? text + 4 : NULL;
 }
 
-/* All tags and texts but empty groups. */
+/* Write all tags and texts except empty groups. */
 static void rewrite(const rewriter *w, const char *text, const char *end)
 {
     while (text < end) {
@@ -209,7 +210,7 @@ static void rewrite(const rewriter *w, const char *text, const char *end)
     }
 }
 
-/* The shapes of point marks, without the filters behind them, where there are such marks. */
+/* Write the shapes of point marks, without the filters after them, if there are such marks. */
 static void put_shapes(const rewriter *w, const char *shapes, const char *end)
 {
     const char *filters = strstr(shapes, "<filter");

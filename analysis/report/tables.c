@@ -1,4 +1,4 @@
-/* HDF5 as tables: what pages read. */
+/* Reads HDF5 datasets and texts for pages. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,7 +76,7 @@ float *vj_h5_corner_read(hid_t group, const char *path, const char *name, const 
     return NULL;
 }
 
-/* Texts of `bytes` each, one behind the other, as an array of texts that may be shown. */
+/* Split consecutive texts of `bytes` bytes each into an array of texts that can be shown. */
 static vj_status split_texts(const char *all, size_t bytes, int count, const char *path, const char *name,
                              char ***texts)
 {
@@ -89,7 +89,7 @@ static vj_status split_texts(const char *all, size_t bytes, int count, const cha
     return VJ_OK;
 }
 
-/* `from`: an open attribute, or a dataset. */
+/* Read texts from `from`, an open attribute or dataset. */
 static vj_status read_texts(hid_t from, bool attribute, const char *path, const char *name, char ***texts, int *count)
 {
     hid_t space = attribute ? H5Aget_space(from) : H5Dget_space(from);

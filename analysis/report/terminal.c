@@ -1,4 +1,4 @@
-/* Painting, keys, and signals of a terminal. */
+/* Paints a terminal, and handles its keys and signals. */
 #include "report/terminal.h"
 
 #include <errno.h>
@@ -100,7 +100,7 @@ void vj_terminal_close(vj_terminal *t)
 
 /* ------------------------------------------------------------------------------------------------ painting */
 
-/* Bytes of the control sequence or character that begins here; *wide: columns it takes. */
+/* Return the bytes of the control sequence or character that begins here. *wide: the columns that it takes. */
 static size_t next_piece(const char *text, int *wide)
 {
     size_t bytes = 1;
@@ -132,7 +132,7 @@ vj_status vj_terminal_paint(const vj_terminal *t, const char *text)
 {
     if (t->screen) fputs("\033[H", stdout);
     for (int line = 0; *text && (!t->screen || line < t->lines); line++) {
-        if (t->screen && line > 0) fputs("\r\n", stdout); /* none behind the last line: it would scroll */
+        if (t->screen && line > 0) fputs("\r\n", stdout); /* not after the last line, which would scroll */
         text = paint_line(t, text, stdout);
         fputs(t->screen ? "\033[K" : "\n", stdout);
     }

@@ -1,9 +1,9 @@
-/* Colours of the light and the dark theme, and the style of pages and plots. */
+/* The colours of the light and the dark theme, and the style sheets of pages and plots. */
 #include "report/inside.h"
 
 /*
- * c0...c7: curves, each at least 3 : 1 against its background; h0...h15: a heat map, light to dark in both themes, with
- * text t0 on the light ones and t1 on the dark ones; mk: marks; gd: grid; bg: what lies behind.
+ * c0...c7: curves, with a contrast of at least 3 : 1 to the background; h0...h15: heat map, light to dark in both
+ * themes, with text t0 on the light ones and t1 on the dark ones; mk: marks; gd: grid; bg: background.
  */
 const char vj_theme_colours[] =
     ":root{color-scheme:light dark;--bg:#fff;--fg:#1c2126;--dim:#59636e;--line:#d5dae0;--soft:#f4f6f8;--link:#0b5cad;"
@@ -34,7 +34,7 @@ const char vj_theme_page[] =
     ".note{max-width:60rem;margin:.6rem 0;padding:.5rem .8rem;border-left:4px solid "
     "var(--warn);background:var(--warnbg);"
     "color:var(--fg)}.note b{color:var(--warn)}\n"
-    /* A shadow at a side where there is more to scroll to: it is covered by what scrolls with the table. */
+    /* A shadow at each side to which one can scroll; at the end it is covered by a background that scrolls too. */
     ".wide{overflow:auto;margin:.8rem 0;max-height:40rem;background:linear-gradient(90deg,var(--bg) 30%,transparent) "
     "local,linear-gradient(270deg,var(--bg) 30%,transparent) 100% 0 "
     "local,linear-gradient(0deg,var(--bg) 30%,transparent) 0 100% "

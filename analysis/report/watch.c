@@ -1,23 +1,26 @@
-/* The screen of vjepa-report --watch. */
+/* Makes the screen of vjepa-report --watch. */
 #include "report/watch.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/markup.h"
 #include "report/sparkline.h"
 
 enum { LABEL = 9, TEXT = 32 };
 
 /* ------------------------------------------------------------------------------------------------ pieces */
 
-/* A text from outside: control characters would steer the terminal. */
+/* Write a text from a file without control characters, which would control the terminal. */
 static void put_name(FILE *out, const char *text)
 {
     for (; *text; text++) fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
 }
 
-/* "12,345" */
+/* Format a number like "12,345". */
 static const char *grouped(int64_t number, char text[TEXT])
 {
     char digits[TEXT];
@@ -31,7 +34,7 @@ static const char *grouped(int64_t number, char text[TEXT])
     return text;
 }
 
-/* "42 s", "7 min", "9 h 05 min", "3 d 04 h" */
+/* Format a duration like "42 s", "7 min", "9 h 05 min", "3 d 04 h". */
 static const char *duration(double seconds, char text[TEXT])
 {
     const long long s = (long long)seconds;
@@ -48,7 +51,7 @@ static const char *duration(double seconds, char text[TEXT])
     return text;
 }
 
-/* "Mon 30 Nov 21:10", local time */
+/* Format a local time like "Mon 30 Nov 21:10". */
 static const char *date_of(double seconds, char text[TEXT])
 {
     const time_t at = (time_t)seconds;
@@ -89,6 +92,8 @@ static void put_state(const vj_run_view *v, FILE *out)
     fputs(VJ_BOLD, out);
     put_name(out, v->folder);
     fprintf(out, VJ_PLAIN "  %s%s" VJ_PLAIN, colour_of(v->state), vj_run_state_name(v->state));
+    if (v->state == VJ_RUN_MISSING)
+        fputs(access(v->folder, F_OK) == 0 ? ": nothing in it yet" : ": no such folder yet", out);
     if (v->lease.state == VJ_LEASE_HELD) {
         fputs(": ", out);
         put_name(out, v->lease.holder);
@@ -143,7 +148,7 @@ static void put_counts(const vj_run_view *v, FILE *out)
             fmax(0.0, v->metrics.known[VJ_METRIC_SKIPPED]), (long long)v->rollbacks);
 }
 
-/* What the in-run watch measured last; returns the lines written. */
+/* Write the last results of the in-run watch. Returns the number of lines written. */
 static int put_features(const vj_run_view *v, FILE *out)
 {
     char probe[TEXT];
@@ -171,7 +176,7 @@ static void put_padded(FILE *out, const char *text, int columns, bool right)
     fprintf(out, right ? "%*s" : "%-*s", columns, text);
 }
 
-/* Curves [first, first + count) side by side, each `columns` wide with its labels. */
+/* Write curves [first, first + count) side by side, each `columns` wide including its labels. */
 static void put_curves(const vj_terminal *t, const vj_run_view *v, int first, int count, int columns, int rows,
                        FILE *out)
 {
@@ -230,10 +235,12 @@ static void put_line(const vj_terminal *t, const vj_run_view *v, int name_column
 {
     char bar[3 * VJ_SPARK_COLUMNS + 1], step[TEXT], loss[TEXT], rank[TEXT], left[TEXT], each[TEXT];
     const double share = v->steps > 0 ? (double)v->metrics.step / (double)v->steps : 0.0;
-    const int length = (int)strlen(v->folder);
+    const int length = vj_utf8_length(v->folder);
+    const char *name = v->folder;
     vj_bar_draw(bar, share, 10, t->unicode);
     fprintf(out, "%s", length > name_columns ? ".." : "");
-    put_name(out, length > name_columns ? v->folder + length - name_columns + 2 : v->folder);
+    for (int i = name_columns - 2; i < length && length > name_columns; i++) vj_utf8_next(&name);
+    put_name(out, name);
     fprintf(out, "%*s  %s%-9s" VJ_PLAIN " %s %9s  %8s s  %8s  %8s  %s",
             length < name_columns ? name_columns - length : 0, "", colour_of(v->state), vj_run_state_name(v->state),
             bar, grouped(v->metrics.step, step), number(vj_run_view_step_s(v), each),
@@ -251,7 +258,7 @@ static void put_table(const vj_terminal *t, const vj_run_view *runs, int count, 
 {
     int name_columns = 4;
     for (int i = 0; i < count; i++) {
-        const int length = (int)strlen(runs[i].folder);
+        const int length = vj_utf8_length(runs[i].folder);
         if (length > name_columns) name_columns = length;
     }
     const int most = t->columns > 100 ? t->columns - 76 : 24;
@@ -288,6 +295,10 @@ static vj_status paint(const vj_terminal *t, vj_run_view *runs, int count)
 vj_status vj_watch(const char *const *folders, int count, double every_s, bool once)
 {
     vj_terminal terminal;
+    struct stat info;
+    for (int i = 0; i < count; i++)
+        if (stat(folders[i], &info) == 0 && !S_ISDIR(info.st_mode))
+            return vj_raise(VJ_ERR_USAGE, "--watch %s: this is a file; name the folder of a run", folders[i]);
     vj_run_view *runs = vj_calloc(count, sizeof *runs);
     if (!runs) return vj_raise(VJ_ERR_MEMORY, "no memory for %d runs", count);
     for (int i = 0; i < count; i++) vj_run_view_begin(&runs[i], folders[i], count == 1);

@@ -1,6 +1,6 @@
 /*
- * Clips and encoders that run over them as a source: each layer asked for, of each encoder, is one representation. All
- * encoders see each clip once a pass, and all layers come from one run.
+ * A source of clips and encoders that run over them. Each requested layer of each encoder is one representation. In a
+ * pass each encoder sees each clip once, and one forward pass gives all its layers.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 typedef struct {
     vj_frozen frozen;
     bool average;
-    int layers;                        /* of each encoder */
-    int layer[VJ_MAX_REPRESENTATIONS]; /* [layers]; the depth: the features, after the final norm */
+    int layers;                        /* number of requested layers of each encoder */
+    int layer[VJ_MAX_REPRESENTATIONS]; /* [layers] from 1; the depth stands for the features after the final norm */
     float *tokens;                     /* with average: [batch, tokens, width] of one layer */
 } encoders;
 
@@ -33,7 +33,7 @@ static vj_status begin(void *from, int64_t first, int64_t last)
     return vj_frozen_start(&e->frozen, first, last);
 }
 
-/* What encoder i made of a batch of clips, layer by layer: x[j], from its row `at` on. */
+/* Copy the layers that encoder i computed for a batch of clips to x[j], from row `at` on. */
 static vj_status take_layers(encoders *e, int i, int64_t count, float *const *x, int64_t at)
 {
     vj_encoder *encoder = e->frozen.encoder[i];
@@ -96,7 +96,7 @@ static const vj_source_kind kind = {
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* "all", "last" or "1,6,12". */
+/* Parse "all", "last" or "1,6,12". */
 static vj_status parse_layers(encoders *e, const char *text)
 {
     const int depth = depth_of(e), most = VJ_MAX_REPRESENTATIONS;
@@ -129,7 +129,7 @@ static vj_status parse_layers(encoders *e, const char *text)
     }
 }
 
-/* Name, origin and digest of layer j of encoder i. */
+/* Set name, origin and digest of layer j of encoder i. */
 static vj_status describe_layer(encoders *e, vj_representation *r, const char *encoder, int i, int j, uint64_t digest)
 {
     char what[VJ_PATH + 64], layer[32] = "";

@@ -1,4 +1,4 @@
-/* Feature stores of the same clips as a source: what of them is compared, and how their rows are read. */
+/* A source of feature stores of the same clips: compares the stores, and reads their rows. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static vj_status begin(void *from, int64_t first, int64_t last)
     return VJ_OK;
 }
 
-/* The mean tokens of clips, of which few are in memory with all their tokens at a time. */
+/* Read the mean tokens of clips. Only a few clips at a time are in memory with all their tokens. */
 static vj_status read_means(const stores *s, const vj_features *store, int64_t first, int64_t count, float *x)
 {
     const vj_features_header *layout = vj_features_describe(store);
@@ -58,7 +58,7 @@ static const vj_source_kind kind = {.begin = begin, .read = read, .close = close
 
 /* ------------------------------------------------------------------------------------------------ the same clips */
 
-/* Number of clips, labels and classes. */
+/* Compare the number of clips, labels and classes of two stores. */
 static vj_status compare_layouts(const char *path, const vj_features_header *a, const char *other,
                                  const vj_features_header *b)
 {
@@ -81,7 +81,7 @@ static vj_status compare_layouts(const char *path, const vj_features_header *a, 
     return VJ_OK;
 }
 
-/* Rows of two stores; `known`: both have checksums of the clips' content. */
+/* Compare the clips and labels of two stores. `known`: both have checksums of the clips' content. */
 static vj_status compare_rows(const char *path, const vj_features *a, const char *other, const vj_features *b,
                               bool known)
 {
@@ -111,7 +111,7 @@ static vj_status compare_rows(const char *path, const vj_features *a, const char
     return VJ_OK;
 }
 
-/* Is store i about the same clips as store 0? */
+/* Check that store i has the same clips as store 0. */
 static vj_status compare_stores(const stores *s, int i)
 {
     const vj_features_header *first = vj_features_describe(s->store[0]), *h = vj_features_describe(s->store[i]);
@@ -151,7 +151,7 @@ static vj_status allocate(stores *s)
     return s->tokens ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld tokens' values", (long long)most);
 }
 
-/* "a/val.h5" to "val" */
+/* Name a representation by its file: "val" for "a/val.h5". */
 static void set_name(vj_representation *r, const char *path)
 {
     const char *slash = strrchr(path, '/'), *stem = slash ? slash + 1 : path, *dot = strrchr(stem, '.');
@@ -160,7 +160,7 @@ static void set_name(vj_representation *r, const char *path)
     snprintf(r->origin, sizeof r->origin, "%s", path);
 }
 
-/* The names of a label's classes, of the first store that has them. */
+/* Return the class names of a label, from the first store that has them. */
 static const vj_clips_classes *classes_of(const stores *s, int label)
 {
     for (int i = 0; i < s->count; i++) {
@@ -223,7 +223,7 @@ vj_status vj_source_open_features(vj_source **source, const char *const *paths, 
     *s = (stores){.count = count, .average = average};
     for (int i = 0; i < count; i++) s->path[i] = paths[i];
     for (int i = 0; i < count; i++) VJ_TRY(vj_features_open(&s->store[i], paths[i], comm));
-    VJ_TRY(vj_agree(comm, (*source)->rank == 0 ? check_all(s) : VJ_OK)); /* what is wrong is said once */
+    VJ_TRY(vj_agree(comm, (*source)->rank == 0 ? check_all(s) : VJ_OK)); /* errors are reported once */
     vj_status status = allocate(s);
     if (status == VJ_OK) status = fill(*source, s);
     return vj_agree(comm, status);

@@ -1,4 +1,4 @@
-/* Do two sources belong together, as training and validation? */
+/* Checks that two sources belong together as training and validation, and matches their classes. */
 #include <string.h>
 
 #include "source/inner.h"
@@ -22,7 +22,7 @@ static vj_status match_representation(const vj_representation *a, const vj_repre
     return VJ_OK;
 }
 
-/* Validation labels to the numbers of training's classes, where both know their names. */
+/* Renumber validation labels by the classes of training, if both have class names. */
 static vj_status match_classes(const vj_source *a, vj_source *b, int l)
 {
     const vj_clips_classes *names = a->classes[l], *more = b->classes[l];

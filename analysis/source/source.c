@@ -1,4 +1,4 @@
-/* What all kinds of sources share: names, slabs, passes, and the refusal of numbers that are not finite. */
+/* The common part of all sources: names, slabs, passes, and the check that numbers are finite. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,11 @@
 #include "parallel/parallel.h"
 #include "source/inner.h"
 
-enum { SLAB_BYTES = 16 << 20, NAMED_CLIPS = 5 };
+/*
+ * Size of a slab of feature stores: 8 MiB of the widest representation, which are 1489 rows of width 1408. With fewer
+ * rows, sums of products would mostly read and write their sums; with 124 rows they were a third slower.
+ */
+enum { SLAB_BYTES = 8 << 20, ALL_SLABS_BYTES = 256 << 20, NAMED_CLIPS = 5 };
 
 void vj_source_close(vj_source *s)
 {
@@ -70,11 +74,6 @@ const vj_clips_classes *vj_source_classes(const vj_source *s, int label)
     return s->classes[label];
 }
 
-const char *vj_source_preprocessing(const vj_source *s)
-{
-    return s->preprocessing;
-}
-
 void vj_source_part(const vj_source *s, int64_t *first, int64_t *last)
 {
     *first = s->first;
@@ -109,7 +108,7 @@ vj_status vj_source_take_columns(vj_source *s, bool sums)
     return VJ_OK;
 }
 
-/* This rank's part of the clips, in slabs of at most so many. No pass has begun. */
+/* Divide the clips over ranks, and into slabs of at most `slab` clips. Afterwards no pass is active. */
 static void share_clips(vj_source *s, int64_t slab)
 {
     int64_t most_first, most_last;
@@ -124,10 +123,13 @@ static void share_clips(vj_source *s, int64_t slab)
 
 vj_status vj_source_take_slabs(vj_source *s, int64_t clips)
 {
-    int64_t clip_bytes = 0;
-    for (int i = 0; i < s->count; i++)
-        clip_bytes += s->representation[i].tokens * s->representation[i].width * (int64_t)sizeof(float);
-    const int64_t fit = SLAB_BYTES / clip_bytes;
+    int64_t widest = 0, all = 0; /* bytes of a clip */
+    for (int i = 0; i < s->count; i++) {
+        const int64_t bytes = s->representation[i].tokens * s->representation[i].width * (int64_t)sizeof(float);
+        if (bytes > widest) widest = bytes;
+        all += bytes;
+    }
+    const int64_t of_one = SLAB_BYTES / widest, of_all = ALL_SLABS_BYTES / all, fit = of_one < of_all ? of_one : of_all;
     share_clips(s, clips > 0 ? clips : fit < 1 ? 1 : fit);
     for (int i = 0; i < s->count; i++) {
         const vj_representation *r = &s->representation[i];
@@ -174,7 +176,8 @@ void vj_source_settle_names(vj_source *s, const char *const *other)
 
 /* ------------------------------------------------------------------------------------------------ damaged clips */
 
-/* Keep the columns' rows of the clips `left` [count], which are some of numbers, in the same order. */
+/* Keep only the clips `left` [count] in numbers, sums and labels. `left` must be a subset of numbers in the same order.
+ */
 static void keep_clips(vj_source *s, const int64_t *left, int64_t count)
 {
     const int64_t before = s->clips;
@@ -192,7 +195,8 @@ static void keep_clips(vj_source *s, const int64_t *left, int64_t count)
     s->damaged += before - count;
 }
 
-/* Some rank has found damaged clips: look at this rank's others too, then leave out those of all. Collective. */
+/* After some rank has found damaged clips, look for more among this rank's remaining clips, then leave out those of all
+ * ranks. Collective. */
 static vj_status leave_damaged_out(vj_source *s)
 {
     vj_status status = VJ_OK;
@@ -233,12 +237,13 @@ int64_t vj_source_failed(const vj_source *s, int label)
 
 /* ------------------------------------------------------------------------------------------------ passes */
 
-/* Rows of one representation that are not finite, on one rank: how many, of how many clips, and the first of these. */
+/* Rows of one representation on one rank that are not finite: their number, that of their clips, and the first clips.
+ */
 typedef struct {
     int64_t rows, clips, named[NAMED_CLIPS];
 } bad_rows;
 
-/* All bits of the exponent are set in what is infinite or no number. */
+/* All bits of the exponent are set in infinity and NaN. */
 static bool is_finite_row(const float *x, int64_t width)
 {
     const uint32_t exponent = 0x7f800000;
@@ -265,7 +270,7 @@ static void find_bad_rows(const vj_source *s, int64_t first, int64_t count, bad_
     }
 }
 
-/* Rank 0 reports; all[rank * count + i] is what a rank found of representation i. */
+/* Report bad rows, on rank 0. all[rank * count + i] is what a rank found in representation i. */
 static void report_bad_rows(const vj_source *s, const bad_rows *all, int64_t looked_at)
 {
     for (int i = 0; i < s->count; i++) {
@@ -290,7 +295,8 @@ static void report_bad_rows(const vj_source *s, const bad_rows *all, int64_t loo
     }
 }
 
-/* Reads this rank's other clips where that is cheap, and has rank 0 report what was found on all ranks. Collective. */
+/* Look at this rank's remaining clips too if reading is cheap, and let rank 0 report the bad rows of all ranks.
+ * Collective. */
 static vj_status refuse_bad_rows(vj_source *s, bad_rows *bad)
 {
     vj_status status = VJ_OK;

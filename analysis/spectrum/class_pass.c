@@ -1,7 +1,7 @@
 /*
- * Variance inside and between classes, and the measures of neural collapse, in two passes over the features. The
- * covariance inside classes, [D, D], is never made: only its part in the span of the C class means counts, and there
- * rows are projected.
+ * Computes the variance within and between classes, and the measures of neural collapse, in two passes over the
+ * features. The covariance within classes, [D, D], is never computed: the measures need only its part in the span of
+ * the C class means, onto which rows are projected.
  */
 #include <float.h>
 #include <math.h>
@@ -16,7 +16,7 @@ enum { BATCH = 256 }; /* rows that are multiplied at a time */
 struct vj_class_pass {
     const vj_task *task;
     int D, C;
-    double *mean;      /* [C, D] of each class; after the first pass less their mean: M */
+    double *mean;      /* [C, D] mean of each class; after the first pass minus their mean: M */
     double *turned;    /* [D, C] M^T */
     double *centre;    /* [D] the mean of the class means */
     double *gram;      /* [C, C] M M^T */
@@ -25,11 +25,11 @@ struct vj_class_pass {
     int rank;
     /* Sums of the second pass. */
     double *within;    /* [C] squared distances to the own class mean */
-    double *projected; /* [rank] of (U^T M (x - own mean))^2, every class counting alike */
-    double right;      /* clips whose nearest class mean is their own's */
+    double *projected; /* [rank] sum of (U^T M (x - own mean))^2, with equal weight for every class */
+    double right;      /* clips whose nearest class mean is that of their own class */
     /* A batch. */
     double *x, *z, *y; /* [BATCH, D] x - own mean, [BATCH, C] M x, [BATCH, rank] U^T M x */
-    int *own;          /* [BATCH] */
+    int *own;          /* [BATCH] class of each row */
 };
 
 int64_t vj_class_pass_bytes(const vj_task *task, int D)
@@ -99,7 +99,7 @@ void vj_class_pass_add(vj_class_pass *p, const float *x, const int32_t *labels, 
     }
 }
 
-/* M, its transpose, and M M^T, from the sums of the rows of each class. */
+/* Compute M, its transpose, and M M^T from the sums of the rows of each class. */
 static void centre_means(vj_class_pass *p)
 {
     for (int c = 0; c < p->C; c++)
@@ -117,7 +117,7 @@ static void centre_means(vj_class_pass *p)
     vj_rows_multiply(p->gram, p->mean, p->C, p->D, p->turned, p->C);
 }
 
-/* Eigenvectors of M M^T / C. The covariance between classes, M^T M / C, has the same eigenvalues that are not zero. */
+/* Take the eigenvectors of M M^T / C. The covariance between classes, M^T M / C, has the same nonzero eigenvalues. */
 static vj_status find_directions(vj_class_pass *p, const double *values, const double *vectors)
 {
     const int C = p->C, most = C - 1 < p->D ? C - 1 : p->D;
@@ -159,7 +159,8 @@ vj_status vj_class_pass_means(vj_class_pass *p, MPI_Comm comm, vj_ranks *ranks)
 
 /* ------------------------------------------------------------------------------------------------ second pass */
 
-/* The class whose mean is nearest to a row, of which z = M (x - own mean): |x - m_k|^2 up to what all k share. */
+/* Return the class whose mean is nearest to a row x, from z = M (x - own mean). Compares |x - m_k|^2 without the terms
+ * that are equal for all k. */
 static int nearest_to(const vj_class_pass *p, const double *z, int own)
 {
     int nearest = 0;
@@ -207,7 +208,8 @@ void vj_class_pass_scatter(vj_class_pass *p, const float *x, const int32_t *labe
 
 /* ------------------------------------------------------------------------------------------------ results */
 
-/* Means over clips, and the variance components of a one-way analysis of variance with groups of unequal size. */
+/* Compute the variances as means over clips, and the variance components of a one-way analysis of variance with groups
+ * of unequal size. */
 static void measure_variance(const vj_class_pass *p, vj_class_measures *m)
 {
     const double N = (double)p->task->all, C = p->C;
@@ -233,7 +235,7 @@ static void measure_variance(const vj_class_pass *p, vj_class_measures *m)
     m->signal_to_noise = (N * m->between / (C - 1.0) - noise) / size / noise;
 }
 
-/* Norms and angles of the centred class means, and each class's nearest. */
+/* Compute norms and angles of the centred class means, and the nearest class of each class. */
 static void measure_means(const vj_class_pass *p, vj_class_measures *m)
 {
     const int64_t C = p->C;

@@ -1,6 +1,6 @@
 /*
- * The command "classes": how features of the classes of every task lie: variance inside and between classes, and the
- * measures of neural collapse (docs/method.md, section 15.3). Every representation and task in the same two passes.
+ * The command "classes": variance within and between the classes of every task, and the measures of neural collapse
+ * (docs/method.md, section 15.3), for all representations and tasks in the same two passes.
  */
 #include "spectrum/classes.h"
 
@@ -76,7 +76,7 @@ typedef struct {
     vj_source *source;
     int representations, task_count;
     vj_task task[VJ_MAX_LABELS];
-    vj_class_pass **pass; /* [representations, task_count], as what follows */
+    vj_class_pass **pass; /* [representations, task_count], like the next array */
     vj_class_measures *measure;
 } study;
 
@@ -121,7 +121,7 @@ static void release(study *s)
     free(s->measure);
 }
 
-/* One pass over all clips, whose rows are `added`. */
+/* Make one pass over all clips, and call add() with their rows. */
 static vj_status read_all(study *s, vj_progress *progress,
                           void (*add)(vj_class_pass *, const float *, const int32_t *, int64_t, int64_t))
 {
@@ -205,7 +205,7 @@ static void report(const study *s)
         }
 }
 
-/* Numbers of the datasets of the output. */
+/* Numbers of the datasets in the output file. */
 typedef struct {
     int names, tasks, measure[MEASURES];
     struct {
@@ -232,7 +232,7 @@ static void declare(const study *s, vj_analysis_file *output, datasets *to)
     }
 }
 
-/* On rank 0: what is known of the classes of one task. */
+/* Write the classes of one task. On rank 0. */
 static vj_status write_task(const study *s, vj_analysis_file *output, const datasets *to, int t)
 {
     const vj_task *task = &s->task[t];

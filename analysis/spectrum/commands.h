@@ -1,7 +1,7 @@
 /*
- * The commands of vjepa-spectrum. Each is a function that gets what the program has prepared: the ranks, the options,
- * and the features, opened. It writes its own HDF5 file, and puts what people want to see into the report, which the
- * program prints as a table and writes as JSON.
+ * The commands of vjepa-spectrum. Each is a function that gets the ranks, the options and the opened features from the
+ * program. It writes its own HDF5 file, and puts the results that people look at into the report, which the program
+ * prints as a table and writes as JSON.
  */
 #ifndef VJ_SPECTRUM_COMMANDS_H
 #define VJ_SPECTRUM_COMMANDS_H
@@ -13,18 +13,19 @@
 #include "linear/matrix.h"
 #include "source/source.h"
 
-/** The attributes "format" and "version" of what the commands write; the attribute "command" says which one did. */
+/** The attributes "format" and "version" of the files that the commands write. Their attribute "command" names the
+ * command. */
 #define VJ_ANALYSIS_FORMAT "vjepa-analysis"
 enum { VJ_ANALYSIS_VERSION = 1 };
 
-/* Texts of the command line; NULL: not given, "": a flag that was given. Each command reads those that concern it. */
+/* Options of the command line as texts; NULL: not given, "": a flag that was given. Each command reads its own ones. */
 typedef struct {
     const char *components;   /* spectrum: how many principal components to keep */
     const char *whitening;    /* spectrum: flag, keep the whitening matrix */
     const char *neighbours;   /* knn: values of k, "1,5,20" */
     const char *distance;     /* knn: cosine, euclidean */
     const char *temperature;  /* knn: of weighted votes */
-    const char *memory;       /* MiB of a rank for queries, regressions or sums of its own rows */
+    const char *memory;       /* MiB that a rank may use for queries, regressions or sums of its own rows */
     const char *balanced;     /* ridge: flag, every class counts alike */
     const char *path;         /* ridge: penalties, "LOW,HIGH,COUNT" */
     const char *table;        /* ridge: folder for the table of results */
@@ -34,35 +35,37 @@ typedef struct {
 typedef struct {
     MPI_Comm comm;
     int rank, size;
-    const vj_config *config;            /* borrowed, as all that follows */
+    const vj_config *config;            /* borrowed, like all other pointers here */
     const vj_analysis_options *options; /* the same on all ranks */
     const char *out;                    /* the HDF5 file to write; NULL: write none */
     bool dry_run;                       /* check everything, compute and write nothing */
     vj_source *source;                  /* open; NULL in a command that needs no features */
     vj_source *validation;              /* open, matched with source (vj_source_match()); NULL: not given */
-    vj_ranks *ranks;                    /* the ranks of `comm` as ScaLAPACK's rectangle */
+    vj_ranks *ranks;                    /* ScaLAPACK's grid of the ranks of `comm` */
     json_t *report;                     /* complete on rank 0 (bench/report.h) */
 } vj_analysis;
 
-/** Mean, covariance, its spectrum and what is made of it, of each representation. Collective, agreed. */
+/** Compute the mean, the covariance, its spectrum and derived measures of each representation. Collective, agreed. */
 vj_status vj_spectrum_run(vj_analysis *analysis);
-/** How alike all pairs of representations are: CKA, unbiased CKA, Procrustes distance. Collective, agreed. */
+/** Compute how similar all pairs of representations are: CKA, unbiased CKA, Procrustes distance. Collective, agreed. */
 vj_status vj_compare_run(vj_analysis *analysis);
-/** Variance inside and between the classes of every task, and neural collapse. Collective, agreed. */
+/** Compute the variance within and between the classes of every task, and neural collapse. Collective, agreed. */
 vj_status vj_classes_run(vj_analysis *analysis);
 /**
- * The nearest training clips of each validation clip, or without these of each training clip, and how often their
- * votes name its class. Collective, agreed.
+ * Find the nearest training clips of each validation clip, or, without validation, of each training clip, and count how
+ * often their votes give its class. Collective, agreed.
  */
 vj_status vj_knn_run(vj_analysis *analysis);
-/** Ridge probes of the tasks, shares of the labels and seeds of section probe; needs validation. Collective, agreed. */
+/** Fit ridge probes for the tasks, shares of the labels and seeds of section probe; needs validation. Collective,
+ * agreed. */
 vj_status vj_ridge_run(vj_analysis *analysis);
-/** How fast this machine adds products, finds eigenvalues and projects. Needs no features. Collective, agreed. */
+/** Measure how fast this machine adds products, finds eigenvalues and projects. Needs no features. Collective, agreed.
+ */
 vj_status vj_speed_run(vj_analysis *analysis);
 /**
- * Before a command's work: if it has so many operations in products that it takes long, measure how fast the BLAS is on
- * all ranks at once, and log how long these take at least; reading, and what is no product, comes on top. Warns if the
- * BLAS reaches only a small part of what the processor can do. `width`: of the rows. Collective.
+ * Forecast the time of a command before its work. If its matrix products have so many operations that it takes long,
+ * measure the BLAS on all ranks at once and log the time of the products; reading and other work comes on top. Warns if
+ * the BLAS reaches only a small part of the processor's peak. `width`: of the rows. Collective.
  */
 void vj_speed_forecast(const vj_analysis *analysis, const char *command, double operations, int width);
 

@@ -1,7 +1,7 @@
 /*
- * The command "compare": how alike are representations of the same clips? Linear CKA, unbiased CKA and orthogonal
- * Procrustes distance of all pairs (docs/method.md, section 15.2), in two passes over the features: the first for the
- * means, the second for the cross products of centred features, from which all three follow.
+ * The command "compare": similarity of representations of the same clips. Computes linear CKA, unbiased CKA and the
+ * orthogonal Procrustes distance of all pairs (docs/method.md, section 15.2) in two passes over the features: the first
+ * for the means, the second for the cross products of centred features, from which all three follow.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -17,14 +17,14 @@ typedef struct {
     vj_source *source;
     int m;              /* representations */
     int64_t rows;       /* n */
-    double **mean, **x; /* of each: [D]; this rank's rows of the slab less the mean, [slab rows, D] */
+    double **mean, **x; /* for each: [D]; this rank's rows of the slab minus the mean, [slab rows, D] */
     double *square;     /* [m, slab rows] x_i . x_i */
     double *sum;        /* [m] sum over rows of x_i . x_i */
     double *product;    /* [m, m] sum over rows of (x_i . x_i) (y_i . y_i) */
     double *norm;       /* [m, m] |X^T Y|^2, sum of squares */
     vj_matrix *cross;   /* [m, m] X^T Y, where i <= j */
     int64_t slab_rows;
-    int64_t sum_bytes; /* of this rank, for vj_begin_sums() */
+    int64_t sum_bytes; /* left on this rank for vj_begin_sums() */
 } comparison;
 
 static const vj_representation *representation(const comparison *c, int i)
@@ -34,7 +34,7 @@ static const vj_representation *representation(const comparison *c, int i)
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-/* Bytes of this rank: the cross products, which are spread over all ranks, and the slab. */
+/* Return the bytes that this rank needs: its part of the cross products, and the slab. */
 static int64_t bytes_needed(const comparison *c)
 {
     double numbers = 0.0, largest = 0.0;
@@ -115,7 +115,7 @@ static void release(comparison *c)
 
 /* ------------------------------------------------------------------------------------------------ the second pass */
 
-/* Centre a slab's rows of representation i, and square them. */
+/* Centre a slab's rows of representation i, and compute their squared norms. */
 static void centre(comparison *c, int i, const float *x, int64_t rows)
 {
     const int width = representation(c, i)->width;
@@ -170,7 +170,7 @@ static vj_status read_twice(comparison *c)
 
 /* ------------------------------------------------------------------------------------------------ results */
 
-/* Features that are equal but for the rounding of their mean have no direction. */
+/* Fail if all features are equal except for rounding of their mean, since they have no direction then. */
 static vj_status check_constant(const comparison *c)
 {
     for (int i = 0; i < c->m; i++) {
@@ -184,8 +184,8 @@ static vj_status check_constant(const comparison *c)
 }
 
 /*
- * n (n - 3) times the unbiased HSIC. Rows are centred, so the sums of the rows of the kernel x_i . x_j without its
- * diagonal are -x_i . x_i, and the diagonal alone is left of the n x n form.
+ * Return n (n - 3) times the unbiased HSIC. Rows are centred, so the row sums of the kernel x_i . x_j without its
+ * diagonal are -x_i . x_i. Therefore the n x n form needs only the diagonal of the kernel.
  */
 static double unbiased_hsic(const comparison *c, int i, int j)
 {
@@ -194,7 +194,7 @@ static double unbiased_hsic(const comparison *c, int i, int j)
            2.0 * product / (n - 2.0);
 }
 
-/* Sum of singular values of X^T Y, which is overwritten. */
+/* Compute the sum of the singular values of X^T Y, which is overwritten. */
 static vj_status nuclear_norm(double *norm, vj_matrix *cross)
 {
     const int count = cross->rows < cross->columns ? cross->rows : cross->columns;
@@ -255,7 +255,7 @@ static void report(const comparison *c, const double *cka, const double *unbiase
         }
 }
 
-/* Numbers of the datasets of the output. */
+/* Numbers of the datasets in the output file. */
 typedef struct {
     int names, cka, unbiased, procrustes;
 } datasets;

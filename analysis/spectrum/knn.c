@@ -1,7 +1,8 @@
 /*
- * vjepa-spectrum knn. Queries are held, each by one rank, as many as memory allows; training rows stream past: each
- * rank's slab goes to all ranks, and each looks for neighbours of its own queries in it (neighbours.h). So no lists are
- * merged, and a list is the same on any number of ranks. If not all queries can be held, there are more passes.
+ * The command "knn". Each rank keeps some queries in memory, as many as fit. Training rows are streamed: the slab of
+ * each rank goes to all ranks, and each searches it for neighbours of its own queries (neighbours.h). So no lists are
+ * merged, and a list is the same on any number of ranks. If the queries do not all fit into memory, there are more
+ * passes.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,12 +15,12 @@
 #include "spectrum/parts.h"
 #include "spectrum/votes.h"
 
-/* One representation. */
+/* The search in one representation. */
 typedef struct {
     const vj_representation *what;
     vj_search search;
     vj_ballot ballots[VJ_MAX_LABELS]; /* of each task */
-    float *rows;                      /* [clips of a slab, D] of another rank */
+    float *rows;                      /* [clips of a slab, D] slab of another rank */
     int neighbours, similarity;       /* datasets */
 } subject;
 
@@ -37,7 +38,7 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-/* How many queries a rank holds at a time. */
+/* Choose how many queries a rank holds at a time. */
 static void choose_blocks(work *w)
 {
     int64_t query = 0, tiles = 0, first, last;
@@ -96,7 +97,7 @@ static void release(work *w)
 
 /* ------------------------------------------------------------------------------------------------ the search */
 
-/* This rank's queries [first, first + count) into the searches, in one pass over all queries. */
+/* Read this rank's queries [first, first + count) into the searches, in one pass over all queries. */
 static vj_status load_queries(work *w, int64_t first, int64_t count)
 {
     vj_slab slab;
@@ -119,7 +120,7 @@ static vj_status load_queries(work *w, int64_t first, int64_t count)
     return VJ_OK;
 }
 
-/* The slab of each rank goes to all. */
+/* Offer the slab of each rank to the searches of all ranks. */
 static void offer_slab(work *w, const vj_slab *slab)
 {
     const vj_analysis *a = w->analysis;
@@ -151,7 +152,7 @@ static vj_status search_training(work *w)
 
 /* ------------------------------------------------------------------------------------------------ results */
 
-/* Votes of one query, number i of the searches. */
+/* Count the votes of one query, which is number i in the searches. */
 static void vote(work *w, subject *s, int64_t i, int64_t query)
 {
     const int stride = vj_source_label_count(w->plan.training);
@@ -166,7 +167,7 @@ static void vote(work *w, subject *s, int64_t i, int64_t query)
     }
 }
 
-/* The lists of a representation's queries [at, at + count) of the searches: votes, and values for the file. */
+/* Take the lists of queries [at, at + count) of a representation's search: count votes, and get values for the file. */
 static void read_lists(work *w, subject *s, int64_t at, int64_t count, int64_t first, int64_t *rows, float *values)
 {
     const int k = w->plan.most_k;
@@ -182,7 +183,7 @@ static void read_lists(work *w, subject *s, int64_t at, int64_t count, int64_t f
     }
 }
 
-/* What the searches found for queries [first, first + count): votes, and the file's rows. */
+/* Take the results for queries [first, first + count): count votes, and write rows to the file. */
 static vj_status take_results(work *w, int64_t first, int64_t count)
 {
     enum { PIECE = 1024 };
@@ -285,7 +286,7 @@ static vj_status find_neighbours(work *w)
     return VJ_OK;
 }
 
-/* Products of all queries and rows in floats, of which a processor does two in the time of one in double. */
+/* Forecast the time of the products of all queries and rows. They are in floats, at twice the rate of doubles. */
 static void forecast(const work *w)
 {
     double width = 0.0;

@@ -1,4 +1,4 @@
-/* Reads the options, and counts labels and copies. All ranks do the same. */
+/* Reads the options of "knn", and counts labels and copies. All ranks do the same. */
 #include "spectrum/knn_plan.h"
 
 #include <errno.h>
@@ -21,8 +21,8 @@ static vj_status parse_k(vj_knn_plan *p, const char *text, int64_t most)
         if (errno != 0 || end == at || (*end && *end != ',') || k < 1 || p->k_count == VJ_MAX_K ||
             (p->k_count > 0 && k <= p->k[p->k_count - 1]))
             return vj_raise(VJ_ERR_USAGE,
-                            "--neighbours %s: expected at most %d numbers, ascending, with commas between them", text,
-                            VJ_MAX_K);
+                            "--neighbours %s: expected at most %d numbers from 1, ascending, with commas between them",
+                            text, VJ_MAX_K);
         if (k > most)
             return vj_raise(VJ_ERR_USAGE, "--neighbours %s: a query has only %lld possible neighbours", text,
                             (long long)most);
@@ -40,11 +40,11 @@ static vj_status parse_options(vj_knn_plan *p, const vj_analysis_options *o)
         return vj_raise(VJ_ERR_USAGE, "--distance %s: expected cosine or euclidean", o->distance);
     p->distance = o->distance && strcmp(o->distance, "euclidean") == 0 ? VJ_EUCLIDEAN : VJ_COSINE;
     p->temperature = 0.07;
-    if (o->temperature) VJ_TRY(vj_parse_number("--temperature", o->temperature, &p->temperature));
+    if (o->temperature) VJ_TRY(vj_option_positive("--temperature", o->temperature, &p->temperature));
     if (o->temperature && p->distance == VJ_EUCLIDEAN)
         return vj_raise(VJ_ERR_USAGE,
                         "--temperature weighs votes by cosine similarity; leave out --distance euclidean");
-    if (o->memory) VJ_TRY(vj_parse_number("--memory", o->memory, &p->memory_mib));
+    if (o->memory) VJ_TRY(vj_option_positive("--memory", o->memory, &p->memory_mib));
     if (o->neighbours) return parse_k(p, o->neighbours, most);
     for (size_t i = 0; i < sizeof usual_k / sizeof usual_k[0]; i++)
         if (usual_k[i] <= most) p->k[p->k_count++] = usual_k[i];
@@ -66,7 +66,7 @@ static int64_t count_labelled(const vj_source *source, int label, int *classes)
     return labelled;
 }
 
-/* Queries of classes that no training clip has. */
+/* Log how many queries have a class that no training clip has. */
 static vj_status say_unknown_classes(const vj_knn_plan *p, const vj_knn_task *t)
 {
     const int stride = vj_source_label_count(p->training);
@@ -88,6 +88,20 @@ static vj_status say_unknown_classes(const vj_knn_plan *p, const vj_knn_task *t)
     return VJ_OK;
 }
 
+/* Return whether all training clips have the same class. */
+static bool is_one_class(const vj_source *source, int label)
+{
+    const int32_t *labels = vj_source_labels(source);
+    const int stride = vj_source_label_count(source);
+    int32_t first = -1;
+    for (int64_t i = 0; i < vj_source_clips(source); i++) {
+        const int32_t value = labels[i * stride + label];
+        if (value >= 0 && first >= 0 && value != first) return false;
+        if (value >= 0) first = value;
+    }
+    return true;
+}
+
 static vj_status add_task(vj_knn_plan *p, int label)
 {
     vj_knn_task *t = &p->task[p->tasks];
@@ -105,6 +119,8 @@ static vj_status add_task(vj_knn_plan *p, int label)
     if (t->k_count < p->k_count)
         vj_log("note: label %s: %lld training clips have it, too few for more than %d neighbours", name,
                (long long)labelled, p->k[t->k_count - 1]);
+    if (is_one_class(p->training, label))
+        vj_log("note: label %s: all training clips are of one class, so all votes are for it", name);
     p->tasks++;
     if (!p->leave_one_out) VJ_TRY(say_unknown_classes(p, t));
     if (labelled == clips) return VJ_OK;
@@ -131,7 +147,7 @@ static vj_status find_tasks(vj_knn_plan *p, const vj_config *config, bool writte
 
 /* ------------------------------------------------------------------------------------------------ copies */
 
-/* Copies are found first. */
+/* Count copies and log them: a query that is a copy has its original as nearest neighbour. */
 static vj_status say_copies(vj_knn_plan *p)
 {
     VJ_TRY(vj_count_copies(&p->copies, p->training, p->queries));

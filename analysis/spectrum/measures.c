@@ -1,4 +1,4 @@
-/* Entropies, ratios and a straight line. */
+/* Summaries of a spectrum: entropies, ratios and a power law. */
 #include "spectrum/measures.h"
 
 #include <float.h>

@@ -1,6 +1,7 @@
 /*
- * Tiles of products in floats exclude nearly all rows; what is left is computed exactly and put in its place. Products
- * are of rows less the queries' mean, so that floats also tell rows apart that all point in nearly the same direction.
+ * Products in floats, tile by tile, exclude nearly all rows. The remaining similarities are computed exactly and
+ * inserted into the lists. The mean of the queries is subtracted before products, so that floats can distinguish rows
+ * that all point in nearly the same direction.
  */
 #include "spectrum/neighbours.h"
 
@@ -88,7 +89,7 @@ static void insert(vj_search *s, int list, int64_t query, vj_neighbour new)
     all[at] = new;
 }
 
-/* The least similarity with which a row could still come into one of the lists of a query. */
+/* Return the least similarity with which a row could still enter one of the lists of a query. */
 static double least_similarity(const vj_search *s, int64_t query)
 {
     double least = INFINITY;
@@ -102,7 +103,7 @@ static double least_similarity(const vj_search *s, int64_t query)
 
 /* ------------------------------------------------------------------------------------------------ exclusion */
 
-/* to = x - centre, rounded to floats, and what bounds its products. */
+/* to = x - centre, rounded to floats. Returns the numbers that bound the errors of its products. */
 static vj_measured centre_row(const vj_search *s, float *to, const float *x)
 {
     const double most = 1e18; /* of two rows: their product, and all its partial sums, are finite as floats */
@@ -112,16 +113,16 @@ static vj_measured centre_row(const vj_search *s, float *to, const float *x)
 }
 
 /*
- * A query excludes row i if their product in floats is below base + by_norm |y| + row_limits[i] - by_spread |b|. With
- * x the query, y the row, m the centre, a = x - m and b = y - m this is what follows from
+ * A query excludes row i if their product in floats is below base + by_norm |y| + row_limits[i] - by_spread |b|. With x
+ * the query, y the row, m the centre, a = x - m and b = y - m, this follows from
  *
  *     x.y = a.b + m.x + m.y - m.m              cosine: x.y < least |x| |y|
  *     -|x - y|^2 = 2 a.b - |a|^2 - |b|^2       Euclidean: < least
  *
- * and the largest error of a.b: rounding a and b to floats and summing D products in any order is off by at most
- * (D + 2) u |a| |b|, u = FLT_EPSILON / 2 (Higham 2002, section 3.1, to first order), and numbers below FLT_MIN may have
- * become 0. Errors of what is computed in double are (D + 2) DBL_EPSILON / 2 of |m| + |x| times |m| + |y|. Twice as
- * much and more is allowed for. What is infinite or no number excludes nothing.
+ * and the largest error of a.b. Rounding a and b to floats and summing D products in any order causes an error of at
+ * most (D + 2) u |a| |b|, u = FLT_EPSILON / 2 (Higham 2002, section 3.1, to first order), and numbers below FLT_MIN may
+ * become 0. Errors of numbers computed in double are (D + 2) DBL_EPSILON / 2 times (|m| + |x|) (|m| + |y|). At least
+ * twice these errors is allowed for. Infinity and NaN exclude nothing.
  */
 typedef struct {
     double base, by_norm, by_spread;
@@ -149,13 +150,14 @@ static double limit_of_row(const vj_search *s, const vj_measured *row)
     return -row->offset;
 }
 
-/* Is row i of the tile excluded for certain? */
+/* Return whether row i of the tile is certainly excluded. */
 static bool is_excluded(const vj_search *s, const limits *l, double product, int i)
 {
     return product < l->base + l->by_norm * s->row_norms[i] + s->row_limits[i] - l->by_spread * s->row_spreads[i];
 }
 
-/* All rows [first, first + CHUNK) of the tile: the usual case, without a branch for each. */
+/* Return whether all rows [first, first + CHUNK) of the tile are excluded. This is the usual case; it needs no branch
+ * for each row. */
 static bool are_excluded(const vj_search *s, const limits *l, const float *products, int first)
 {
     int64_t left = 0;
@@ -165,7 +167,8 @@ static bool are_excluded(const vj_search *s, const limits *l, const float *produ
 
 /* ------------------------------------------------------------------------------------------------ rows of a tile */
 
-/* A row that is not excluded, and about how similar it is: larger is nearer. Only the order of work follows from it. */
+/* A row that is not excluded, and its approximate similarity (larger is nearer), which only decides the order of work.
+ */
 typedef struct {
     double about;
     int row; /* of the tile */
@@ -208,7 +211,7 @@ static bool is_allowed(const vj_search *s, int list, int64_t row)
     return !s->allowed || !s->allowed[list] || s->allowed[list][row];
 }
 
-/* Put a candidate in its place, if it is not excluded by now. */
+/* Insert a candidate into the lists, unless it is excluded by now. */
 static void take(meeting *m, candidate *c)
 {
     vj_search *s = m->search;
@@ -221,7 +224,8 @@ static void take(meeting *m, candidate *c)
     update_limits(m);
 }
 
-/* Make the first `count` of `heap` a heap again, whose first is the least near, after its number `at` has changed. */
+/* Restore the heap of the first `count` entries, whose root is the least near candidate, after entry `at` has changed.
+ */
 static void sink(const candidate *candidates, int *heap, int count, int at)
 {
     for (int child = 2 * at + 1; child < count; child = 2 * at + 1) {
@@ -234,7 +238,7 @@ static void sink(const candidate *candidates, int *heap, int count, int at)
     }
 }
 
-/* Take the k candidates for a list that seem nearest: then the limits exclude most of the others. */
+/* First insert the k candidates of a list that seem nearest; then the limits exclude most of the others. */
 static void take_nearest(meeting *m, int list)
 {
     const vj_search *s = m->search;
@@ -254,7 +258,7 @@ static void take_nearest(meeting *m, int list)
 
 static void take_rows(vj_search *s, int64_t query, const float *products, const float *x, int64_t first, int count)
 {
-    meeting m; /* not {0}: only as many candidates as there are are written */
+    meeting m; /* not {0}: only the used candidates are written */
     m.search = s;
     m.query = query;
     m.products = products;
@@ -269,7 +273,7 @@ static void take_rows(vj_search *s, int64_t query, const float *products, const 
 
 /* ------------------------------------------------------------------------------------------------ tiles */
 
-/* The mean of the queries. */
+/* Compute the mean of the queries. */
 static void find_centre(vj_search *s)
 {
     memset(s->centre, 0, (size_t)s->D * sizeof *s->centre);

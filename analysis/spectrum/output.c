@@ -1,4 +1,4 @@
-/* Keeps what was declared, and drives h5/h5.h through its three phases. */
+/* Keeps the declared datasets and attributes, and writes them with h5/h5.h in its three phases. */
 #include "spectrum/output.h"
 
 #include <stdio.h>
@@ -153,12 +153,12 @@ void vj_analysis_file_text(vj_analysis_file *o, const char *object, const char *
 
 /* ------------------------------------------------------------------------------------------------ the file */
 
-/* Numbers of the datasets that describe the clips; -1: there is none. */
+/* Numbers of the datasets that describe the clips; -1: no such dataset. */
 typedef struct {
     int clip, sums, label, classes[VJ_MAX_LABELS];
 } columns;
 
-/* The names of a label's classes, as clip stores have them. */
+/* Declare the class names of a label in the format of clip stores. */
 static int declare_classes(vj_analysis_file *o, const char *label, const vj_clips_classes *classes)
 {
     char name[NAME];

@@ -1,4 +1,4 @@
-/* Sums, memory, means and progress. */
+/* Functions that several commands share: sums, memory, means and progress. */
 #include "spectrum/parts.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 
 #include "parallel/parallel.h"
 
-vj_status vj_parse_number(const char *option, const char *text, double *value)
+vj_status vj_option_positive(const char *option, const char *text, double *value)
 {
     char *end;
     errno = 0;
@@ -128,9 +128,9 @@ vj_status vj_memory_for_sums(int64_t *bytes, MPI_Comm comm, const char *option, 
     const int64_t most = vj_rank_memory(comm), left = most > needed ? most - needed : 0;
     *bytes = left / 2;
     if (!option) return VJ_OK;
-    const int rank = vj_comm_rank(comm); /* what is wrong is said once */
-    VJ_TRY(vj_agree(comm, rank == 0 ? vj_parse_number("--memory", option, &mib) : VJ_OK));
-    if (rank != 0) VJ_TRY(vj_parse_number("--memory", option, &mib));
+    const int rank = vj_comm_rank(comm); /* errors are reported once */
+    VJ_TRY(vj_agree(comm, rank == 0 ? vj_option_positive("--memory", option, &mib) : VJ_OK));
+    if (rank != 0) VJ_TRY(vj_option_positive("--memory", option, &mib));
     *bytes = mib < 1e9 ? (int64_t)(mib * 1048576.0) : INT64_MAX;
     return VJ_OK;
 }

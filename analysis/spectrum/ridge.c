@@ -17,7 +17,7 @@
 
 enum { MOST_LAMBDAS = 200 };
 
-/* Numbers of the datasets of one representation and task. */
+/* Numbers of the datasets for one representation and task. */
 typedef struct {
     int number, clips, lambda, error, squared, top1, top5, class_mean, chosen, weights, intercept;
 } datasets;
@@ -29,7 +29,7 @@ typedef struct {
     int lambdas, representations, task_count;
     double memory_mib; /* 0: not given */
     vj_ridge_task tasks[VJ_MAX_LABELS];
-    int64_t per_task, subset_count;   /* shares x seeds; with tasks */
+    int64_t per_task, subset_count;   /* shares x seeds; tasks x shares x seeds */
     vj_ridge_subset *subsets;         /* [tasks, shares, seeds] */
     double *top1, *top5, *class_mean; /* [representations, tasks, shares, seeds] percent; class_mean: of top-1 */
     datasets *to;                     /* [representations, tasks] */
@@ -83,7 +83,7 @@ static vj_status note_single_clips(campaign *c)
     return VJ_OK;
 }
 
-/* Shares that are drawn without regard to classes, or read from files, may lack some. */
+/* Note missing classes: shares that are drawn regardless of classes, or read from files, may lack some. */
 static vj_status note_missing_classes(campaign *c)
 {
     for (int64_t i = 0; i < c->subset_count; i++) {
@@ -105,7 +105,7 @@ static vj_status plan(campaign *c)
     const vj_config *config = analysis->config;
     int labels[VJ_MAX_LABELS], count;
     VJ_TRY(parse_path(c, analysis->options->path ? analysis->options->path : "1e-4,1e4,17"));
-    if (analysis->options->memory) VJ_TRY(vj_parse_number("--memory", analysis->options->memory, &c->memory_mib));
+    if (analysis->options->memory) VJ_TRY(vj_option_positive("--memory", analysis->options->memory, &c->memory_mib));
     if (analysis->options->table) VJ_TRY(vj_report_check("--table", analysis->options->table));
     if (!analysis->validation) return vj_raise(VJ_ERR_USAGE, "ridge: which validation clips? --validation FILE.h5,...");
     VJ_TRY(vj_choose_labels(labels, &count, analysis->source, config));
@@ -162,7 +162,7 @@ static void declare(campaign *c, int r, int t)
     to->intercept = vj_analysis_file_dataset(o, H5T_IEEE_F64LE, 3, intercept, "ridge/%s/%s/intercept", name, task);
 }
 
-/* What all regressions share, and the classes; the rest is written when it is known. */
+/* Begin the output file with what all regressions share, and the classes. Results are written as they are computed. */
 static vj_status begin_output(campaign *c)
 {
     const vj_config *config = c->analysis->config;
@@ -186,7 +186,7 @@ static vj_status begin_output(campaign *c)
     return VJ_OK;
 }
 
-/* On rank 0: subset `at` of [shares, seeds]; shares become percent. */
+/* Write the path of subset `at` in [shares, seeds], with shares of clips as percent. On rank 0. */
 static vj_status write_path(const campaign *c, const datasets *to, int64_t at, const vj_ridge_path *path)
 {
     const int64_t L = c->lambdas;
@@ -206,7 +206,7 @@ static vj_status write_path(const campaign *c, const datasets *to, int64_t at, c
     return vj_analysis_file_write(c->output, to->chosen, at, 1, &(int32_t){path->chosen});
 }
 
-/* W [D, C] and behind it b [C], for rows as they are stored; free() them. */
+/* Compute W [D, C] followed by b [C], for rows as they are stored. Free them with free(). */
 static vj_status make_weights(double **weights, const vj_ridge *ridge, const double *shift, int64_t D, int64_t C)
 {
     *weights = vj_calloc((D + 1) * C, sizeof **weights);
@@ -247,7 +247,7 @@ static vj_status note_end_of_path(campaign *c, int r, const vj_ridge_subset *sub
                         c->analysis->config->probe.labels[subset->share], path->chosen == 0 ? "smallest" : "largest");
 }
 
-/* A regression is fitted: keep it for its subset, and for each that has the same clips. */
+/* Store a fitted regression for its subset, and for each subset with the same clips. */
 static vj_status keep(void *user, int r, int64_t number, const vj_ridge *ridge, const vj_ridge_path *path,
                       const double *shift)
 {
@@ -281,7 +281,7 @@ static const char *split_name(const vj_config *config)
     return config->probe.split == VJ_SPLIT_UNIFORM ? "uniform" : "class";
 }
 
-/* One number for the clips of all seeds, of one seed its own, as rows of vjepa-probe have it (docs/formats.md). */
+/* Return one digest for the clips of all seeds (for one seed its own) as in rows of vjepa-probe (docs/formats.md). */
 static uint64_t split_digest(const vj_ridge_subset *subsets, int64_t seeds)
 {
     uint64_t digest = subsets[0].digest;
@@ -323,7 +323,7 @@ static vj_probe_row make_row(const campaign *c, int r, int t, int share)
     return row;
 }
 
-/* The table of vjepa-probe, in its order: task, share, encoder. */
+/* Write the table of vjepa-probe, in its order: task, share, encoder. */
 static vj_status tabulate(const campaign *c)
 {
     const int R = c->representations, S = c->analysis->config->probe.labels_count;
@@ -344,7 +344,7 @@ static vj_status tabulate(const campaign *c)
 static vj_status run(campaign *c)
 {
     const vj_analysis *analysis = c->analysis;
-    VJ_TRY(vj_agree(analysis->comm, analysis->rank == 0 ? plan(c) : VJ_OK)); /* what is wrong is said once */
+    VJ_TRY(vj_agree(analysis->comm, analysis->rank == 0 ? plan(c) : VJ_OK)); /* errors are reported once */
     VJ_TRY(vj_agree(analysis->comm, analysis->rank != 0 ? plan(c) : VJ_OK));
     for (int i = 0; analysis->rank == 0 && i < c->notes.count; i++) vj_warn("%s", c->notes.text[i]);
     vj_log("ridge: %lld probes (%d tasks, %d shares, %d representations, %lld seeds), %d penalties",

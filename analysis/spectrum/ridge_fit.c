@@ -1,4 +1,4 @@
-/* Sums, the eigendecomposition, and what follows from it for every penalty. */
+/* Fits a ridge regression: sums, the eigendecomposition, and the results for every penalty. */
 #include "spectrum/ridge_fit.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ struct vj_ridge {
     vj_ranks *ranks;
     int64_t all;     /* n, training rows */
     double *clips;   /* [C] training rows of each class */
-    double *weight;  /* [C] of a row of each class; the weights of all rows sum to n */
+    double *weight;  /* [C] weight of a row of each class; the weights of all rows sum to n */
     double *mean;    /* [D] weighted mean of the rows */
     double *target;  /* [C] weighted mean of the targets */
     double *sum;     /* [C, D] sum of the rows of each class */
@@ -24,13 +24,13 @@ struct vj_ridge {
     double *vectors; /* [D, D] its eigenvectors as columns, V */
     double *cross;   /* [D, C] V^T X^T Y, weighted */
     vj_ridge_path path;
-    double *right;     /* [L, C] validation clips of each class that are right */
-    double *asked;     /* [C] validation clips of each class */
+    double *right;     /* [L, C] correctly predicted validation clips of each class */
+    double *asked;     /* [C] all validation clips of each class */
     double *p, *q, *f; /* a batch: [VJ_RIDGE_BATCH, D] rows in the eigenvectors' directions, divided; [VJ_RIDGE_BATCH,
                           C] answers */
 };
 
-/* A whole [D, D]: while rows are added the sums of this rank's own, then the eigenvectors. */
+/* Each rank has a whole [D, D]: while rows are added the sums of its own rows, then the eigenvectors. */
 int64_t vj_ridge_bytes(const vj_ridge_shape *shape, int ranks)
 {
     const double D = shape->D, C = shape->C, L = shape->lambdas;
@@ -128,7 +128,8 @@ vj_status vj_ridge_add(vj_ridge *r, double *x, const int *classes, int64_t count
     return vj_matrix_add_gram(&r->gram, x, count);
 }
 
-/* Of centred rows: the Gram matrix, and X^T Y, [D, C]; targets need not be centred beside centred rows. */
+/* Change the Gram matrix to that of centred rows, and compute X^T Y [D, C] for centred rows; then targets need not be
+ * centred. */
 static void centre(vj_ridge *r, double *cross)
 {
     const int D = r->shape.D, C = r->shape.C;
@@ -144,7 +145,7 @@ static void centre(vj_ridge *r, double *cross)
     }
 }
 
-/* The eigenvectors, and `cross` in their directions. */
+/* Compute the eigenvectors, and `cross` in their basis. */
 static vj_status decompose(vj_ridge *r, MPI_Comm comm)
 {
     const int D = r->shape.D, C = r->shape.C;
@@ -181,15 +182,17 @@ vj_status vj_ridge_solve(vj_ridge *r, MPI_Comm comm)
         trace += r->value[k];
     }
     if (trace <= 0.0)
-        return vj_comm_rank(comm) == 0 ? vj_raise(VJ_ERR_FORMAT, "all training features of a ridge probe are equal")
-                                       : VJ_ERR_FORMAT;
+        return vj_comm_rank(comm) == 0
+                   ? vj_raise(VJ_ERR_FORMAT, "all training features of %s are equal: there is nothing to learn",
+                              r->shape.name)
+                   : VJ_ERR_FORMAT;
     for (int l = 0; l < r->shape.lambdas; l++) r->path.lambda[l] = r->shape.ratio[l] * trace / r->shape.D;
     return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ answers */
 
-/* Rows in the directions of the eigenvectors: p. */
+/* Compute p: the rows in the basis of the eigenvectors. */
 static void turn(vj_ridge *r, double *x, int rows)
 {
     const int D = r->shape.D;
@@ -198,7 +201,7 @@ static void turn(vj_ridge *r, double *x, int rows)
     vj_rows_multiply(r->p, x, rows, D, r->vectors, D);
 }
 
-/* With penalty l: q = p / (g + lambda), and the answers f = q V^T X^T Y + mean target. */
+/* Compute for penalty l: q = p / (g + lambda), and the predictions f = q V^T X^T Y + mean target. */
 static void answer(vj_ridge *r, int rows, int l)
 {
     const int D = r->shape.D, C = r->shape.C;
@@ -210,7 +213,7 @@ static void answer(vj_ridge *r, int rows, int l)
         for (int c = 0; c < C; c++) r->f[(int64_t)i * C + c] += r->target[c];
 }
 
-/* How many classes are ahead of the right one; of equal answers that of the lower number is ahead. */
+/* Return how many classes come before the right one. Among equal predictions the lower class number comes first. */
 static int place_of(const double *f, int C, int right)
 {
     int ahead = 0;
@@ -219,8 +222,8 @@ static int place_of(const double *f, int C, int right)
 }
 
 /*
- * The answers to row i if it had been left out: the residual is divided by 1 - h, h = w (1 / n + x^T (G + lambda)^-1 x)
- * the row's element of the hat matrix. Returns the squared error; f becomes these answers.
+ * Change f to the predictions for row i if it had been left out: the residual is divided by 1 - h, where h = w (1 / n +
+ * x^T (G + lambda)^-1 x) is the row's diagonal element of the hat matrix. Returns the squared error.
  */
 static double leave_out(const vj_ridge *r, int i, int own)
 {

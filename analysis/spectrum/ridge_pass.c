@@ -1,10 +1,11 @@
-/* The passes over the features: rows of each subset are picked from every slab and given to its regressions. */
+/* Makes the passes over the features: picks the rows of each subset from every slab, and gives them to its regression.
+ */
 #include <stdlib.h>
 
 #include "parallel/parallel.h"
 #include "spectrum/ridge.h"
 
-/* A regression, and what it is of. */
+/* A regression, and the subset and representation that it is for. */
 typedef struct {
     int representation;
     int64_t subset;
@@ -14,9 +15,9 @@ typedef struct {
 typedef struct {
     const vj_ridge_work *work;
     double **shift; /* [representations] mean of all training rows, [D] */
-    double *rows;   /* [slab, D] picked from a slab */
+    double *rows;   /* [slab, D] rows picked from a slab */
     int *classes;   /* [slab] */
-    fit *fits;      /* [room] those that are fitted at a time */
+    fit *fits;      /* [room] the regressions that are fitted at a time */
     int64_t room, count;
     vj_progress progress;
 } passes;
@@ -28,7 +29,8 @@ static int width_of(const passes *p, int representation)
 
 static vj_ridge_shape shape_of(const passes *p, int representation, int task)
 {
-    return (vj_ridge_shape){.D = width_of(p, representation),
+    return (vj_ridge_shape){.name = vj_source_representation(p->work->analysis->source, representation)->name,
+                            .D = width_of(p, representation),
                             .C = p->work->tasks[task].classes,
                             .lambdas = p->work->lambdas,
                             .ratio = p->work->ratio,
@@ -37,7 +39,7 @@ static vj_ridge_shape shape_of(const passes *p, int representation, int task)
 
 /* ------------------------------------------------------------------------------------------------ passes */
 
-/* Rows whose clip has a class and, if there is a list of members, is one. Returns how many. */
+/* Pick the rows of clips that have a class and, if there is a list of members, are in it. Returns their number. */
 static int64_t pick(passes *p, const vj_slab *slab, int representation, const int *class_of,
                     const unsigned char *member)
 {
@@ -88,7 +90,7 @@ static vj_status read_all(passes *p, purpose what)
     }
 }
 
-/* Fit those that wait in p->fits. */
+/* Fit the regressions that wait in p->fits. */
 static vj_status fit_waiting(passes *p, vj_ridge_fitted *fitted, void *user)
 {
     const vj_analysis *analysis = p->work->analysis;
@@ -115,7 +117,7 @@ static vj_status fit_waiting(passes *p, vj_ridge_fitted *fitted, void *user)
 
 /* ------------------------------------------------------------------------------------------------ memory */
 
-/* How many regressions fit into half of the memory that there is; the other half is for slabs and ScaLAPACK. */
+/* Compute how many regressions fit into half of the free memory; the other half is for slabs and ScaLAPACK. */
 static vj_status plan_room(passes *p, int64_t all)
 {
     const vj_analysis *analysis = p->work->analysis;
@@ -169,7 +171,8 @@ static void release(passes *p)
 
 /* ------------------------------------------------------------------------------------------------ all of it */
 
-/* Of training rows the Gram matrix; of training and validation rows their directions, and answers for all penalties. */
+/* Forecast the time of products: the Gram matrix of training rows; for training and validation rows the change to the
+ * eigenvector basis, and predictions for all penalties. */
 static void forecast(const passes *p)
 {
     const vj_ridge_work *work = p->work;

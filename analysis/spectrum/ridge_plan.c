@@ -13,7 +13,7 @@ static int32_t label_of(const vj_source *source, int64_t clip, int label)
 
 /* ------------------------------------------------------------------------------------------------ classes */
 
-/* 1 + the largest value of a label. */
+/* Return 1 + the largest value of a label. */
 static int values_of(const vj_source *source, int label)
 {
     int32_t most = -1;
@@ -22,7 +22,7 @@ static int values_of(const vj_source *source, int label)
     return most + 1;
 }
 
-/* Clips of each label value, [values]; returns how many have one. */
+/* Count the clips of each label value, clips [values]. Returns how many clips have a label. */
 static int64_t count_values(const vj_source *source, int label, int64_t *clips)
 {
     int64_t labelled = 0;
@@ -105,13 +105,13 @@ void vj_ridge_task_release(vj_ridge_task *task)
 
 /* ------------------------------------------------------------------------------------------------ subsets */
 
-/* What draw() works with, [training clips]. */
+/* Buffers of draw(), each [training clips]. */
 typedef struct {
     int32_t *labels; /* of one task */
     int64_t *chosen;
 } columns;
 
-/* The clips of a share and a seed, as vjepa-probe has them: seeds run.seed, run.seed + 1, ... */
+/* Choose the clips of a share and a seed like vjepa-probe, with seeds run.seed, run.seed + 1, ... */
 static vj_status choose(vj_ridge_subset *subset, const vj_ridge_task *task, const vj_source *train,
                         const vj_config *config, const columns *c)
 {
@@ -155,7 +155,7 @@ static vj_status draw(vj_ridge_subset *subset, const vj_ridge_task *task, const 
     return VJ_OK;
 }
 
-/* With all labels every seed draws the same clips. */
+/* Find an earlier subset with the same clips. With all labels every seed draws the same clips. */
 static int find_same(const vj_ridge_subset *subsets, int64_t number, int64_t clips)
 {
     for (int64_t i = number - 1; i >= 0 && subsets[i].task == subsets[number].task; i--)

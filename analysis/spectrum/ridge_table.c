@@ -1,6 +1,6 @@
 /*
- * The table of ridge probes (docs/formats.md, "Results of probes"), beside what other probes have in it: rows of
- * vjepa-probe and vjepa-evaluate in the same folder stay, and so does what their objects in results.json hold besides.
+ * Writes the table of ridge probes (docs/formats.md, "Results of probes"). Rows of vjepa-probe and vjepa-evaluate in
+ * the same folder are kept, with everything that their objects in results.json contain.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -26,7 +26,7 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ what is there */
 
-/* Rows of other probes, and notes on them. */
+/* Keep the rows of other probes, and notes on them. */
 static vj_status keep_others(table *t, json_t *there, const char *path)
 {
     size_t i, n;
@@ -66,7 +66,7 @@ static vj_status read_others(table *t)
 
 /* ------------------------------------------------------------------------------------------------ ours */
 
-/* An encoder has the name that other rows have for the same weights. */
+/* Give the encoder the name that other rows use for the same weights. */
 static void settle_name(const table *t, vj_probe_row *row)
 {
     size_t i;
@@ -82,7 +82,7 @@ static void settle_name(const table *t, vj_probe_row *row)
     }
 }
 
-/* Behind the last row of the task, or at the end. */
+/* Return the index after the last row of the task, or the end if it has no rows. */
 static size_t place_of(const table *t, const char *task)
 {
     size_t i, place = json_array_size(t->list);
@@ -109,7 +109,7 @@ static vj_status add_ours(table *t, const vj_probe_row *rows, int64_t count, con
     return VJ_OK;
 }
 
-/* t->rows from t->list. */
+/* Convert t->list to t->rows. */
 static vj_status take_rows(table *t)
 {
     size_t i;

@@ -1,7 +1,7 @@
 /*
- * Component i is added to sum i % SUMS, and the sums are added up at the end: vectors of any width that divides SUMS
- * give the same bits, since products and sums are rounded apart (CMakeLists.txt: -ffp-contract=off). The last
- * components are padded with zeros to a whole number of SUMS.
+ * Component i is added to sum i % SUMS, and the sums are added up at the end. So vectors of any width that divides SUMS
+ * give the same bits, since products and sums are rounded separately (CMakeLists.txt: -ffp-contract=off). The last
+ * components are padded with zeros to a multiple of SUMS.
  */
 #include "spectrum/row_sums.h"
 
@@ -12,7 +12,7 @@
 
 enum { SUMS = 16 };
 
-/* Of rows whose D is a multiple of SUMS. They add to sums [SUMS]. */
+/* Loops for rows whose D is a multiple of SUMS. They add to sums [SUMS]. */
 typedef struct {
     void (*product)(double *sums, const float *x, const float *y, int D);
     void (*squared_distance)(double *sums, const float *x, const float *y, int D);
@@ -91,7 +91,7 @@ static double add_up(const double *sums)
     return (quarter[0] + quarter[1]) + (quarter[2] + quarter[3]);
 }
 
-/* What is left of a row behind its whole SUMS components. */
+/* Copy the last components of a row, after the last whole group of SUMS, and pad them with zeros. */
 static void pad(float *to, const float *x, int whole, int D)
 {
     memset(to, 0, SUMS * sizeof *to);

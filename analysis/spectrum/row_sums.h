@@ -1,13 +1,13 @@
 /*
- * Sums over the components of rows of floats, in double, always in the same order whatever the processor: their bits
- * are the same on all ranks. Local.
+ * Sums over the components of rows of floats, in double. The order of summation does not depend on the processor, so
+ * the bits are the same on all ranks. Local.
  */
 #ifndef VJ_SPECTRUM_ROW_SUMS_H
 #define VJ_SPECTRUM_ROW_SUMS_H
 
-/** x . y, of rows [D]. */
+/** Return x . y for rows [D]. */
 double vj_row_product(const float *x, const float *y, int D);
-/** |x - y|^2. */
+/** Return |x - y|^2 for rows [D]. */
 double vj_row_squared_distance(const float *x, const float *y, int D);
 
 typedef struct {
@@ -16,7 +16,7 @@ typedef struct {
     double offset;         /* centre . x */
 } vj_row_sums;
 
-/** to [D] = x - centre [D], rounded to floats, and sums over it. */
+/** to [D] = x - centre [D], rounded to floats. Returns the sums for x. */
 vj_row_sums vj_row_centre(float *to, const float *x, const double *centre, int D);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * vjepa-spectrum spectrum. One pass over the features sums them and their products; then each representation's
- * covariance is diagonalised, one after the other; where projections are wanted, a second pass makes them.
+ * The command "spectrum". One pass over the features sums rows and their products. Then the covariances of the
+ * representations are diagonalised, one after the other. If projections are wanted, a second pass computes them.
  *
- * What is summed is not a row but its difference from a shift near the mean (the mean of the first slabs), so that
- * large means take no digits from small variances: covariance = sum of products / n - (mean - shift)(mean - shift)^T.
+ * A shift near the mean (the mean of the first slabs) is subtracted from each row before summing, so that large means
+ * take no digits from small variances: covariance = sum of products / n - (mean - shift)(mean - shift)^T.
  */
 #include <errno.h>
 #include <math.h>
@@ -23,10 +23,10 @@
 typedef struct {
     const vj_representation *what;
     int D, kept;     /* width, principal components that are kept */
-    int64_t rows;    /* of all ranks */
+    int64_t rows;    /* number of rows of all ranks */
     double *shift;   /* [D] */
-    double *mean;    /* [D]; until all rows are summed: the sum of their differences from shift */
-    vj_matrix gram;  /* [D, D] sum of products of such differences; then the covariance; released once that is used */
+    double *mean;    /* [D]; until all rows are summed: the sum of the rows minus shift */
+    vj_matrix gram;  /* [D, D] sum of products of rows minus shift; then the covariance; released after its use */
     double *values;  /* [D] eigenvalues of the covariance, descending */
     double *squares; /* [D] eigenvalues of the mean of x x^T, descending */
     double *basis;   /* [D, kept] the principal components as columns */
@@ -40,7 +40,7 @@ typedef struct {
     vj_analysis *analysis;
     vj_analysis_file *output;
     int count, components;
-    int64_t sum_bytes; /* of this rank, for vj_begin_sums() */
+    int64_t sum_bytes; /* left on this rank for vj_begin_sums() */
     bool whitening;
     subject *subjects; /* [count] */
     double *rows;      /* [rows of a slab, D] as doubles */
@@ -58,8 +58,7 @@ static vj_status prepare_subject(work *w, int i)
     s->kept = w->components < s->D ? w->components : s->D;
     s->rows = vj_source_clips(w->analysis->source) * s->what->tokens;
     snprintf(s->group, sizeof s->group, "representations/%s", s->what->name);
-    if (s->rows < 2)
-        return vj_raise(VJ_ERR_FORMAT, "%s has %lld rows: a covariance needs 2", s->what->origin, (long long)s->rows);
+    if (s->rows < 2) return vj_raise(VJ_ERR_FORMAT, "%s has one row: a covariance needs two", s->what->origin);
     s->shift = vj_calloc(s->D, sizeof *s->shift);
     s->mean = vj_calloc(s->D, sizeof *s->mean);
     s->values = vj_calloc(s->D, sizeof *s->values);
@@ -90,8 +89,8 @@ static vj_status prepare(work *w)
 }
 
 /*
- * A rank's part of all matrices at once, and, while one is diagonalised, of its copy, vectors and work space. Of the
- * rest, sums of each rank's own rows may take a part.
+ * Check that memory suffices for a rank's part of all matrices at once, and, while one is diagonalised, of its copy,
+ * vectors and work space. Part of the remaining memory is for sums of each rank's own rows.
  */
 static vj_status check_memory(work *w)
 {
@@ -128,7 +127,7 @@ static void release(work *w)
 
 /* ------------------------------------------------------------------------------------------------ first pass */
 
-/* The mean of the rows of all ranks' first slabs. */
+/* Set the shift to the mean of the rows in the first slabs of all ranks. */
 static void choose_shift(work *w, subject *s, const float *x, int64_t rows)
 {
     double count = (double)rows;
@@ -193,7 +192,7 @@ static void reverse(double *values, int n)
     }
 }
 
-/* From sums to the mean, the covariance (in s->gram), and the eigenvalues of the mean of x x^T. */
+/* Compute from the sums the mean, the covariance (in s->gram), and the eigenvalues of the mean of x x^T. */
 static vj_status centre(work *w, subject *s)
 {
     vj_matrix uncentred = {0};
@@ -211,8 +210,8 @@ static vj_status centre(work *w, subject *s)
 }
 
 /*
- * covariance^-1/2 = V diag(values^-1/2) V^T, symmetric; without the directions that have no variance. In blocks of
- * rows, each written by another rank. `vectors` is overwritten.
+ * Write covariance^-1/2 = V diag(values^-1/2) V^T, which is symmetric, without directions that have no variance. It is
+ * written in blocks of rows by all ranks in turn. `vectors` is overwritten.
  */
 static vj_status write_whitening(work *w, const subject *s, vj_matrix *vectors)
 {
@@ -245,7 +244,7 @@ static vj_status write_whitening(work *w, const subject *s, vj_matrix *vectors)
     return status;
 }
 
-/* The last `kept` eigenvectors, which have the largest eigenvalues, in descending order. */
+/* Keep the last `kept` eigenvectors, which have the largest eigenvalues, in descending order. */
 static void take_basis(subject *s, const vj_matrix *vectors)
 {
     if (s->kept == 0) return;
@@ -365,6 +364,8 @@ static void put_measures(const work *w, const subject *s)
     json_t *row = vj_put_row(w->analysis->report, "representations");
     const int known = vj_eigenvalues_above_rounding(s->values, s->D, s->rows - 1);
     const vj_power_law law = vj_fit_power_law(s->values, known);
+    if (known == 0 && w->analysis->rank == 0)
+        vj_warn("%s: all %lld rows are equal: the features have collapsed", s->what->name, (long long)s->rows);
     vj_put_text(row, "name", s->what->name);
     vj_put_count(row, "width", s->D);
     vj_put_count(row, "rows", s->rows);
@@ -412,7 +413,7 @@ static vj_status read_options(work *w)
     char *end = NULL;
     w->whitening = options->whitening != NULL;
     if ((options->components || options->whitening) && !w->analysis->out)
-        return vj_raise(VJ_ERR_USAGE, "--components and --whitening write into a file: where to? --out OUT.h5");
+        return vj_raise(VJ_ERR_USAGE, "--components and --whitening are written into a file: give --out OUT.h5");
     if (!options->components) return VJ_OK;
     errno = 0;
     const long count = strtol(options->components, &end, 10);
@@ -422,7 +423,23 @@ static vj_status read_options(work *w)
     return VJ_OK;
 }
 
-/* Sums of products, and projections. */
+/* Note if there are few rows: whatever the features are, n rows minus their mean have at most n - 1 directions. */
+static void note_few_rows(const work *w)
+{
+    int few = 0;
+    const subject *first = NULL;
+    for (int i = 0; i < w->count; i++) {
+        if (w->subjects[i].rows > w->subjects[i].D) continue;
+        if (few++ == 0) first = &w->subjects[i];
+    }
+    if (few > 0)
+        vj_log("note: %s has %lld rows for width %d%s: no rank can be above the number of rows; more clips, or "
+               "--tokens, say "
+               "more about the encoder",
+               first->what->name, (long long)first->rows, first->D, few > 1 ? ", and others likewise" : "");
+}
+
+/* Forecast the time of sums of products, and of projections. */
 static void forecast(const work *w)
 {
     double operations = 0.0;
@@ -441,6 +458,7 @@ vj_status vj_spectrum_run(vj_analysis *analysis)
     VJ_TRY(read_options(&w));
     vj_status status = check_memory(&w);
     if (status == VJ_OK) status = vj_agree(analysis->comm, prepare(&w));
+    if (status == VJ_OK) note_few_rows(&w);
     if (status == VJ_OK) forecast(&w);
     if (status == VJ_OK && !analysis->dry_run) status = vj_analysis_file_open(&w.output, analysis, "spectrum");
     if (w.output) {

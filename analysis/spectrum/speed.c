@@ -1,7 +1,7 @@
 /*
- * vjepa-spectrum speed: what its commands spend their time on, timed on random rows, against the processor's peak,
- * which is measured in the same run on all ranks at once. Also the forecast that other commands begin
- * with.
+ * The command "speed": times the main operations of the other commands on random rows, and compares them with the
+ * processor's peak, which is measured in the same run on all ranks at once. Also makes the forecast with which other
+ * commands begin.
  */
 #include <errno.h>
 #include <math.h>
@@ -25,8 +25,8 @@ typedef struct {
     const vj_analysis *analysis;
     int width, rows, threads;
     double peak_gflops; /* of all ranks: the best of several measurements */
-    int64_t sum_bytes;  /* of this rank, for vj_begin_sums() */
-    float *features;    /* [rows, width], random; x: as doubles, less a mean */
+    int64_t sum_bytes;  /* left on this rank for vj_begin_sums() */
+    float *features;    /* [rows, width], random; x: as doubles, minus a mean */
     double *x, *mean, *sum, *basis, *projected, *values;
     double *square; /* [width, width], random */
     double *turned; /* [VJ_RIDGE_BATCH, width] */
@@ -37,7 +37,7 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ timing */
 
-/* All ranks at once, so that they share what they will share. */
+/* Measure the peak on all ranks at once, so that they share the machine as during the work. */
 static void measure_peak(speed *s)
 {
     MPI_Barrier(s->analysis->comm);
@@ -86,13 +86,13 @@ static vj_status project(speed *s)
     return vj_rows_project(s->projected, s->features, s->mean, s->rows, s->width, s->basis, COMPONENTS);
 }
 
-/* compare: of two representations, here of one with itself. */
+/* Operation of compare: cross products of two representations, here of one with itself. */
 static vj_status add_cross_products(speed *s)
 {
     return vj_matrix_add_cross(&s->gram, s->x, s->x, s->rows);
 }
 
-/* ridge: rows in the directions of eigenvectors, here any matrix, batch by batch. */
+/* Operation of ridge: rows in the basis of eigenvectors, here times any matrix, batch by batch. */
 static vj_status turn_rows(speed *s)
 {
     for (int at = 0; at < s->rows; at += VJ_RIDGE_BATCH)
@@ -101,7 +101,7 @@ static vj_status turn_rows(speed *s)
     return VJ_OK;
 }
 
-/* knn: all rows are offered to some of them. */
+/* Operation of knn: offer all rows to some of them as queries. */
 static vj_status find_neighbours(speed *s)
 {
     vj_search_begin(&s->search, s->search.room, 0);
@@ -109,21 +109,21 @@ static vj_status find_neighbours(speed *s)
     return VJ_OK;
 }
 
-/* A row of the table; `flops` of all ranks, 0: not counted. Returns the median of the seconds. */
+/* Time an operation and add a row to the table. `flops`: of all ranks; 0: not counted. Returns the median seconds. */
 static vj_status time_it(speed *s, const char *name, vj_status (*body)(speed *s), double flops, int repeats,
                          double *median_s)
 {
-    vj_samples samples = {0};
+    vj_measurements samples = {0};
     for (int i = 0; i < repeats + 1; i++) { /* the first time does not count */
         MPI_Barrier(s->analysis->comm);
         double seconds = vj_now();
         VJ_TRY(vj_agree(s->analysis->comm, body(s)));
         seconds = vj_now() - seconds;
         MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, s->analysis->comm);
-        if (i > 0) vj_samples_add(&samples, seconds);
+        if (i > 0) vj_measurements_add(&samples, seconds);
     }
     measure_peak(s);
-    const vj_timing timing = vj_samples_timing(&samples);
+    const vj_timing timing = vj_measurements_timing(&samples);
     json_t *row = vj_put_row(s->report, "operations");
     vj_put_text(row, "operation", name);
     vj_put_timing(row, "time_s", timing);
@@ -133,7 +133,7 @@ static vj_status time_it(speed *s, const char *name, vj_status (*body)(speed *s)
     return VJ_OK;
 }
 
-/* Once the peak is known. */
+/* Add fractions of the peak to all rows, once it is known. */
 static void put_fractions(speed *s)
 {
     size_t i;
@@ -214,7 +214,7 @@ static vj_status measure(speed *s)
     vj_put_count(s->report, "width", s->width);
     vj_put_count(s->report, "rows", s->rows);
     vj_put_number(s->report, "fp64_peak_gflops", s->peak_gflops);
-    /* Eigenvalues for RankMe, eigenvectors of the covariance. */
+    /* Includes the eigenvalues for RankMe, and the eigenvectors of the covariance. */
     vj_put_number(s->report, "extrapolated_s_of_1e7_rows",
                   1e7 / rows * (widen_s + products_s) + sums_s + values_s + vectors_s);
     vj_put_number(s->report, "extrapolated_s_of_projecting_them", 1e7 / rows * project_s);

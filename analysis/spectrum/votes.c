@@ -1,4 +1,4 @@
-/* Counts votes and right answers. */
+/* Counts votes and correct predictions. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +37,7 @@ void vj_ballot_release(vj_ballot *b)
     *b = (vj_ballot){0};
 }
 
-/* How many of the classes with votes come before a class: with more votes or, if as many, a nearer neighbour. */
+/* Return how many classes come before a class: those with more votes, or with as many votes and a nearer neighbour. */
 static int place_of(const vj_ballot *b, int voted, int32_t class)
 {
     int before = 0;
@@ -49,7 +49,8 @@ static int place_of(const vj_ballot *b, int voted, int32_t class)
     return before;
 }
 
-/* Weights are relative to the nearest neighbour's, which changes no order and keeps their exponentials finite. */
+/* Count the votes of one query. Weights are relative to that of the nearest neighbour, which does not change the order
+ * and keeps exponentials finite. */
 static void count_votes(vj_ballot *b, vj_vote kind, const vj_neighbour *neighbours, const int32_t *labels,
                         int64_t stride, int32_t truth)
 {

@@ -1,4 +1,5 @@
-"""For tests/e2e/report.sh: report.py runs FOLDER makes run folders; check-html FILE, check-numbers RUNS CSV look at a report."""
+"""For tests/e2e/report.sh: report.py runs FOLDER, long FOLDER METRICS.csv make run folders; check-html FILE, check-numbers RUNS CSV
+look at a report."""
 import csv, math, os, random, re, statistics, sys
 from html.parser import HTMLParser
 
@@ -24,6 +25,29 @@ def make_runs(folder):
         with open(run + '/config.yaml', 'w') as out:
             out.write('# The settings of this run, written by vjepa-pretrain.\n'
                       f'run:\n  seed: {number}\ntrain:\n  epochs: 2\n  steps_per_epoch: 3000\n  batch: 8\noptimizer:\n  lr: 0.001\n')
+
+
+def make_long(folder, like):
+    """100 runs of 90,000 steps, two of them different; with all columns of a run's metrics.csv, and noise in each."""
+    names = open(like).readline().strip().split(',')
+    for number in range(100):
+        os.makedirs(f'{folder}/run-{number:02d}')
+        with open(f'{folder}/run-{number:02d}/config.yaml', 'w') as out:
+            out.write(f'run:\n  seed: {number}\ntrain:\n  epochs: 300\n  steps_per_epoch: 300\n')
+        if number > 1:
+            os.symlink(f'../run-{number % 2:02d}/metrics.csv', f'{folder}/run-{number:02d}/metrics.csv')
+            continue
+        draw = random.Random(number)
+        line = ','.join({'effective_rank': '%.6g', 'skipped_steps': '0', 'failed_checkpoints': '0'}.get(n, '%.9g') for n in names) + '\n'
+        noisy = line.count('%') - 2
+        with open(f'{folder}/run-{number:02d}/metrics.csv', 'w') as out:
+            out.write(','.join(names) + '\n')
+            for step in range(1, 90001):
+                level = 0.3 + math.exp(-step / 9000)
+                values = [level + 0.02 * draw.random() for _ in range(noisy)]
+                if step == 45678 + number:
+                    values[0] = 7.25    # loss
+                out.write(line % (step, step * 3072, *values))
 
 
 def rows_of(path):
@@ -120,6 +144,8 @@ def check_html(path):
 
 if sys.argv[1] == 'runs':
     make_runs(sys.argv[2])
+elif sys.argv[1] == 'long':
+    make_long(sys.argv[2], sys.argv[3])
 elif sys.argv[1] == 'check-html':
     check_html(sys.argv[2])
 else:

@@ -75,6 +75,14 @@ fingerprint=$("$bin/vjepa-inspect" run | sed -n 's/^ *clips *fingerprint \([0-9a
 [ -n "$fingerprint" ] || fail "vjepa-inspect names no fingerprint"
 says whole.html "$fingerprint"
 
+# A hundred runs of a whole pretraining: a page that can be sent, and no peak is lost.
+"$python" "$maker" long long run/metrics.csv
+report 0 long/run-* --out long.html --csv long-csv
+valid long.html
+[[ $(stat -c %s long.html) -lt 5000000 ]] || fail "a page of $(stat -c %s long.html) bytes"
+[[ $(wc -l <long-csv/runs.csv) == 101 ]] || fail "not 100 runs: $(wc -l <long-csv/runs.csv)"
+grep -q ',7\.25' long-csv/loss.csv || fail "100 runs: the peak is lost"
+
 # A run that went back to an older checkpoint, failed, went on, and failed for good.
 cp -r run failed && rm failed/complete
 {

@@ -19,11 +19,11 @@ python "$here/check_spectrum.py" little.h5 1 11 || fail "with little memory"
 python "$here/check_spectrum.py" means.h5 0 0 || fail "means"
 grep -q '^gauss  *200  *600 ' log || fail "no table: $(cat log)"
 
-refused 2 'which features' "$bin/vjepa-spectrum" spectrum --out x.h5
+refused 2 'no features are named' "$bin/vjepa-spectrum" spectrum --out x.h5
 refused 2 'end in .h5' "$bin/vjepa-spectrum" spectrum far.h5 --out x.txt
 refused 2 'expected a number' "$bin/vjepa-spectrum" spectrum far.h5 --components many --out x.h5
 refused 2 '--memory none: expected a number above 0' "$bin/vjepa-spectrum" spectrum far.h5 --memory none
-refused 2 'where to' "$bin/vjepa-spectrum" spectrum far.h5 --components 3
+refused 2 'give --out OUT.h5' "$bin/vjepa-spectrum" spectrum far.h5 --components 3
 refused 1 'No such file' "$bin/vjepa-spectrum" spectrum far.h5 missing.h5
 python - <<'EOF'
 import numpy as np
@@ -33,7 +33,7 @@ make_features('nan.h5', np.array([[1.0, 2], [3, np.nan], [5, 6]]), {})
 make_features('huge.h5', np.ones((2, 1, 300000)), {})
 make_features('same.h5', np.full((9, 2, 4), 0.1), {})
 EOF
-refused 1 '1 rows' "$bin/vjepa-spectrum" spectrum one.h5
+refused 1 'has one row' "$bin/vjepa-spectrum" spectrum one.h5
 refused 1 'not finite' "$bin/vjepa-spectrum" spectrum nan.h5
 refused 2 'MiB a rank are needed' "$bin/vjepa-spectrum" spectrum huge.h5
 [[ ! -e x.h5 && ! -e x.json ]] || fail "a refused command left a file"

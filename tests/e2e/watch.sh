@@ -98,8 +98,9 @@ grep -q 'ALARM' half screen.log 2>/dev/null && fail "half a row is no alarm whil
 shows 'ALARM: 2 lines of metrics.csv are no rows' glued
 shows 'ALARM: the settings cannot be read: .*a_setting_of_another_release' other
 shows 'step 300 of an unknown number' bare
-shows 'empty  not begun' empty
-shows 'nowhere  not begun' nowhere
+shows 'empty  not begun: nothing in it yet' empty
+shows 'nowhere  not begun: no such folder yet' nowhere
+refused 'this is a file' --watch --once foreign/metrics.csv
 shows 'metrics.csv does not begin with the names of columns' foreign
 shows 'control\?\[2Jname' $'control\033[2Jname'
 

@@ -1,6 +1,6 @@
 /*
- * Checkpoints written by several ranks: the same content as written by one, read back by each; a rank that fails takes
- * all others to the same error and leaves nothing behind.
+ * Tests checkpoints written by several ranks: they have the same content as from one rank and are read back by each; if
+ * one rank fails, all return the same error and no file is left.
  */
 #include "../ckpt_test.h"
 

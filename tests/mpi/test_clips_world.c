@@ -1,6 +1,5 @@
 /*
- * World independence of the data: the same clips packed by any number of ranks make the same store. Rank 0 alone is the
- * reference.
+ * Tests that a store does not depend on the number of ranks that pack it. The reference is packed by rank 0 alone.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* One flipped bit of a weight, of the target or of a moment on one rank is found, and its rank and tensor are named. */
+/* Tests that one flipped bit of a weight, the target or a moment on one rank is found; rank and tensor are named. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* What many ranks report alike becomes one line; what one rank reports stays as it is. */
+/* Tests that equal reports of many ranks become one line, and a report of one rank stays unchanged. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /*
- * Sums and gathers of a group against double, with the same bits on all ranks, and on 2^k ranks those of one tree, on
- * whatever nodes the ranks are (placements.h).
+ * Tests sums and gathers of a group against double. All ranks have the same bits, and on 2^k ranks those of one tree,
+ * for all placements of the ranks on nodes (placements.h).
  */
 #include <math.h>
 #include <setjmp.h>

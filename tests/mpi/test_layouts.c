@@ -1,6 +1,6 @@
 /*
- * Checkpoints hold whole tensors, whatever the layout: each layout of all ranks writes the same files as one rank, and
- * reads what one rank wrote to the bit. So any layout, on any number of ranks, reads what any other wrote.
+ * Tests that checkpoints do not depend on the layout: each layout of all ranks writes the same files as one rank, and
+ * reads files of one rank to the same bits. So any layout, on any number of ranks, can read files of any other.
  */
 #include <setjmp.h>
 #include <stdarg.h>

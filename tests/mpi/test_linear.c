@@ -1,6 +1,6 @@
 /*
- * Matrices that are divided over the ranks, against plain loops and LAPACK on one rank. Sizes are below, at and above
- * the blocks that are dealt out, so that ranks have parts of different sizes, or none.
+ * Tests matrices that are divided over the ranks, against plain loops and LAPACK on one rank. Sizes are below, at and
+ * above the block size of the division, so that ranks have parts of different sizes, or none.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /*
- * World independence of what training sees: the batches of all ranks together are those of one rank with one thread,
- * pixel for pixel - in any order of clips, raw or jpeg, from the store or from copies that the ranks share, with a clip
- * that cannot be read, from the start or resumed.
+ * Tests that training data do not depend on the number of ranks: the batches of all ranks together are those of one
+ * rank with one thread, pixel for pixel. Covers all orders of clips, raw and jpeg, the store and copies that the ranks
+ * share, a clip that cannot be read, and a start in the middle.
  */
 #include <setjmp.h>
 #include <stdarg.h>

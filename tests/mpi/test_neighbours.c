@@ -1,6 +1,6 @@
 /*
- * The nearest rows of queries: the same bits in whatever pieces and order the rows come, where nearly all rows are
- * nearly equally near and many are copies; what brute force finds; lists of only some rows.
+ * Tests the search for the nearest rows of queries: the same bits for any pieces and order of the rows, with rows that
+ * are nearly equally near and many copies; the same result as brute force; lists of only some rows.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * Packing on 1 to 4 ranks: the store does not depend on the ranks, every file ends in the ledger, what is held out or
- * listed twice is left out and counted, shards that are there are gone on with, mistakes are errors.
+ * Tests packing on 1 to 4 ranks: the store does not depend on the ranks, every file is in the ledger, files that are
+ * held out or listed twice are left out and counted, existing shards are kept, and mistakes are errors.
  */
 #include <limits.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /*
- * Files that ranks of several nodes write: no page is written by ranks of two of them, and all bytes arrive, whatever
- * the rows are: longer than pages, shorter, in columns that are shorter than a page for all ranks together.
+ * Tests files written by ranks of several nodes: no page is written from two nodes, and all bytes arrive. Rows are
+ * longer or shorter than pages, or in columns that are shorter than a page for all ranks together.
  */
 #include <setjmp.h>
 #include <stdarg.h>

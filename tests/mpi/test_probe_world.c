@@ -1,6 +1,4 @@
-/*
- * A campaign on any number of ranks: the same table as on one, bit for bit; and what a campaign refuses.
- */
+/* Tests a campaign on any number of ranks: it gives the same table as on one, bit for bit; and refusals. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /*
- * Sums of a vector that is made from its end while others sum it: the bits of vj_group_allreduce(), at any pace, on
- * whatever nodes the ranks are (placements.h). And training with it: the bits of training on
- * memory that ranks cannot share, where gradients are summed after the backward pass.
+ * Tests the sum of a vector that is completed from its end while the sum runs: it has the bits of vj_group_allreduce(),
+ * at any speed and for all placements of the ranks on nodes (placements.h). Training with it gives the bits of training
+ * on memory that ranks cannot share, where gradients are summed after the backward pass.
  */
 #include <math.h>
 #include <setjmp.h>

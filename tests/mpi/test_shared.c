@@ -1,4 +1,4 @@
-/* Memory that a node's ranks read: what its writers filled is there on all ranks, alone or together, any size. */
+/* Tests memory shared by the ranks of a node: all ranks read what the writer wrote, in any size, alone or together. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

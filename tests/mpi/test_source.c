@@ -1,6 +1,6 @@
 /*
- * Sources of features on any number of ranks: every clip once, whole, in order, with the rows of its store or their
- * mean; the same in each pass; what of several stores must be alike; rows that are not finite.
+ * Tests sources of features on any number of ranks: every clip comes once, whole and in order, with the rows of its
+ * store or their mean; every pass is the same; what several stores must have in common; rows that are not finite.
  */
 #include <setjmp.h>
 #include <stdarg.h>

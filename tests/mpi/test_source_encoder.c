@@ -1,6 +1,6 @@
 /*
- * Clips and encoders as a source, on any number of ranks: the last layer is bit for bit what vjepa-embed writes, the
- * others are another thing; several encoders at once are each of them alone; every pass is the same; what is refused.
+ * Tests clips and encoders as a source, on any number of ranks: the last layer equals the output of vjepa-embed bit for
+ * bit, other layers differ; several encoders at once give the same as each alone; every pass is the same; refusals.
  */
 #include <setjmp.h>
 #include <stdarg.h>

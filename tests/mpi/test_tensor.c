@@ -1,7 +1,7 @@
 /*
- * Steps of a model that is shared by tensor groups are those of a model on one rank: losses, norms, gradients, weights.
- * Sums are made in another order, so they agree within the roundings of fp32; what every rank of a group holds agrees
- * in all bits.
+ * Tests that steps of a model divided over tensor groups equal those on one rank: losses, norms, gradients, weights.
+ * They agree within the rounding of fp32, because sums are made in another order. What every rank of a group holds
+ * agrees in all bits.
  */
 #include <math.h>
 #include <setjmp.h>

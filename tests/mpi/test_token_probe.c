@@ -1,6 +1,6 @@
 /*
- * A probe with blocks on the tokens, trained by all ranks: the samples of a batch shared out among them, gradients
- * summed as integers. Each rank also trains alone, on all samples in another order: the same bits.
+ * Tests a probe with blocks on the tokens, trained by all ranks: the samples of a batch are divided over the ranks, and
+ * gradients are summed as integers. Training on each rank alone, on all samples in another order, gives the same bits.
  */
 #include <mpi.h>
 #include <stdlib.h>
