@@ -18,11 +18,11 @@
 typedef struct {
     int64_t frames, step, windows; /* F frames a clip, sampling step, clips a file (docs/method.md, section 10.2) */
     int place;   /* vj_window_place: where a window lies in its segment; random: a function of seed and source */
-    int overlap; /* bool: windows of segments that are too short for them overlap */
+    int overlap; /* bool: windows overlap if segments are shorter than windows */
     uint64_t seed;
     int short_side;          /* pixels of the short side of a clip; 0: as the first frame is shown */
     vj_codec_settings codec; /* how clips are returned */
-    int looks;               /* whether to compute each file's perceptual hash too */
+    int looks;               /* whether to compute each file's perceptual hash (its look) too */
     vj_video_limits limits;  /* of the files */
     int64_t memory_mb;       /* MB of memory that a worker may use for a file, its clips included */
     double seconds;          /* wall-clock limit for a file */

@@ -1,7 +1,7 @@
 /*
  * Makes clips in shared memory from an open file: computes the digest, chooses the frames, decodes once for all windows
- * and the perceptual hash. Raw frames are scaled directly into the shared memory; other records are copied there.
- * Windows may overlap, so several clips can be under way; they begin and end in the order of their windows.
+ * and the perceptual hash (the look). Raw frames are scaled directly into the shared memory; other records are copied
+ * there. Windows may overlap, so several clips can be in progress; they begin and end in the order of their windows.
  */
 #include "decode/maker.h"
 
@@ -17,18 +17,18 @@
 #include "clips/clips.h"
 #include "video/frames.h"
 
-/* What the picture shown at a wanted time is for. */
+/* What the picture at a wanted time is used for. */
 typedef struct {
-    int window; /* LOOK: the look's */
+    int window; /* number of the window; LOOK: for the look */
     int number; /* frame of the window, or instant of the look */
 } purpose;
 
-/* A clip that has begun. */
+/* A clip in progress. */
 typedef struct {
-    uint8_t *frames; /* in shared memory or a buffer; NULL: it has not begun, or is done */
-    int64_t at;      /* raw: their place in the shared memory */
-    int64_t number;  /* of the picture of its last frame */
-    int damaged;     /* frames of it */
+    uint8_t *frames; /* in shared memory or a buffer; NULL: not in progress */
+    int64_t at;      /* raw: offset of the frames in the shared memory */
+    int64_t number;  /* vj_picture.number of its last frame */
+    int damaged;     /* number of damaged frames */
     double pts_s;
 } clip_at_hand;
 
@@ -42,22 +42,22 @@ struct vj_maker {
     uint8_t *buffer; /* [READ_BYTES] */
     XXH3_state_t *hash;
     int64_t *index, *start; /* [windows, F], [windows] */
-    int *next;              /* [windows] while times are listed: the next frame of each */
+    int *next;              /* [windows] used by list_times(): the next frame of each window */
     double *times;          /* [windows F + VJ_PHASH_INSTANTS], ascending */
-    purpose *purposes;      /* of each of the times */
+    purpose *purposes;      /* [as times] use of the picture at each time */
     clip_at_hand *at_hand;  /* [windows] */
-    uint8_t **spare;        /* [spares] of at most `windows` buffers for frames that are going to be encoded */
+    uint8_t **spare;        /* [spares] unused ones of at most `windows` buffers, for frames that will be encoded */
     int spares;
-    int64_t spare_bytes; /* of each buffer, also of those in use */
-    /* of the file at hand */
+    int64_t spare_bytes; /* size of each buffer, used or not */
+    /* of the current file */
     int memory;
-    int64_t memory_bytes;   /* used so far */
+    int64_t memory_bytes;   /* of it, used so far */
     vj_decoded_clip *table; /* [windows] */
     int clips;
     vj_phash look;
     vj_phash_cells cells;
-    int height, width; /* of its clips */
-    /* windows of the file, those that are left out since too many of their frames are damaged */
+    int height, width; /* of the file's clips; 0: no clip has begun yet */
+    /* number of windows; number of those left out because too many of their frames are damaged */
     int windows, left_out;
 };
 
@@ -113,7 +113,7 @@ void vj_maker_destroy(vj_maker *m)
 
 /* ------------------------------------------------------------------------------------------------ which frames */
 
-/* xxh3 of all bytes; and the reading brings the file into the cache, in order, before the demuxer jumps about in it. */
+/* Compute the xxh3 of all bytes. This also fills the page cache in order, before the demuxer seeks in the file. */
 static vj_video_verdict digest_file(vj_maker *m, int fd, uint64_t *digest)
 {
     off_t at = 0;
@@ -129,7 +129,7 @@ static vj_video_verdict digest_file(vj_maker *m, int fd, uint64_t *digest)
     return VJ_VIDEO_OK;
 }
 
-/* Frames [*first, *end) of the video are those of the order. */
+/* Find the frames [*first, *end) of the video that lie in the order's time range. */
 static void frames_of(const vj_decode_order *order, const vj_video *video, int64_t *first, int64_t *end)
 {
     const double *times = vj_video_times(video);
@@ -139,8 +139,8 @@ static void frames_of(const vj_decode_order *order, const vj_video *video, int64
     while (order->start_s >= 0 && *first < *end && times[*first] < order->start_s) ++*first;
 }
 
-/* Frames of all windows (docs/method.md, section 10.2), counted from the first of the order; returns the windows, at
- * most one a frame. */
+/* Choose the frames of all windows (docs/method.md, section 10.2), counted from the order's first frame. Returns the
+ * number of windows, which is at most the number of frames. */
 static int choose_windows(vj_maker *m, int64_t source, int64_t windows, int64_t available)
 {
     const vj_decode_settings *s = m->settings;
@@ -158,8 +158,8 @@ static int choose_windows(vj_maker *m, int64_t source, int64_t windows, int64_t 
     return segments;
 }
 
-/* The window whose next frame is the earliest; of equals the first. Of the windows that have not begun the first is the
- * earliest. */
+/* Return the window whose next frame is the earliest, of equals the first; -1: no window has frames left. Stops at the
+ * first window that has not begun, because later windows do not begin before it. */
 static int earliest(const vj_maker *m, int windows, int F)
 {
     int best = -1;
@@ -171,7 +171,7 @@ static int earliest(const vj_maker *m, int windows, int F)
     return best;
 }
 
-/* Merge what the windows and the look want into one ascending list; returns its length. */
+/* Merge the times that the windows and the look need into one ascending list. Returns its length. */
 static int list_times(vj_maker *m, int windows, int64_t first, int64_t end, int look)
 {
     const vj_video_info *info = vj_video_describe(m->video);
@@ -213,13 +213,13 @@ static vj_video_verdict no_memory(vj_maker *m)
 static uint8_t *take_buffer(vj_maker *m)
 {
     if (m->spare_bytes < clip_bytes(m)) {
-        free_spares(m); /* none is in use: all clips of a file have one size */
+        free_spares(m); /* no buffer is in use, because all clips of a file have one size */
         m->spare_bytes = clip_bytes(m);
     }
     return m->spares > 0 ? m->spare[--m->spares] : malloc((size_t)m->spare_bytes);
 }
 
-/* Where the frames go: the first picture kept decides the size of all. */
+/* Get memory for a clip's frames. The first picture kept sets the size of all clips of the file. */
 static vj_video_verdict begin_clip(vj_maker *m, clip_at_hand *clip, const vj_picture *picture)
 {
     if (m->height == 0) {
@@ -257,7 +257,8 @@ static int write_record(const vj_maker *m, const uint8_t *record, int64_t bytes)
     return 1;
 }
 
-/* The limit of damage is one of each clip: those that are good are packed. */
+/* Encode a complete clip, or leave it out if it is too damaged. The limit holds for each clip by itself, so the good
+ * clips of a damaged file are packed. */
 static vj_video_verdict end_clip(vj_maker *m, int window)
 {
     const vj_decode_settings *s = m->settings;
@@ -334,7 +335,7 @@ static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, 
     int count = list_times(m, windows, first, end, s->looks || windows == 0);
     m->memory_bytes = s->windows * (int64_t)sizeof *m->table;
     verdict = vj_video_show(m->video, m->times, count, take_picture, m);
-    for (int w = 0; w < windows; w++) release_frames(m, &m->at_hand[w]); /* of a file that was given up */
+    for (int w = 0; w < windows; w++) release_frames(m, &m->at_hand[w]); /* clips left unfinished by a failure */
     m->windows = windows;
     if (verdict == VJ_VIDEO_OK && m->left_out > 0 && m->clips == 0) {
         const vj_video_info *info = vj_video_describe(m->video);

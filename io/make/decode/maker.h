@@ -1,4 +1,4 @@
-/* What a worker computes from a file: its digest, its clips, its perceptual hash. Used by worker.c only. */
+/* Computes what a worker returns for a file: its digest, clips and perceptual hash. Used by worker.c only. */
 #ifndef VJ_DECODE_MAKER_H
 #define VJ_DECODE_MAKER_H
 

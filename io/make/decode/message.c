@@ -32,7 +32,7 @@ int vj_message_send(int socket, const void *message, size_t bytes, const int *fd
     return sent == (ssize_t)bytes ? 0 : -1;
 }
 
-/* Descriptors that came with a message, wanted or not; returns how many. */
+/* Get all descriptors that came with a message, expected or not. Returns how many. */
 static int take_descriptors(struct msghdr *m, int *fds)
 {
     int count = 0;

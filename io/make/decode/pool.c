@@ -27,16 +27,16 @@ typedef struct {
     pid_t process; /* 0: none */
     int socket;    /* -1: none */
     state state;
-    int memory;       /* the shared memory of the file at hand; -1: none */
+    int memory;       /* shared memory for the current file; -1: none */
     double began_s;   /* when the file was handed over */
-    vj_decoded *file; /* what is known of the file at hand; owned */
+    vj_decoded *file; /* what is known of the current file; owned */
 } worker;
 
 struct vj_decoders {
     vj_decode_settings settings;
     char program[PATH_MAX];
     int count;
-    int warned; /* of what the sandbox lacks */
+    int warned; /* a warning of restrictions that the sandbox lacks was logged */
     worker *worker;
     struct pollfd *poll; /* [count] */
 };
@@ -81,7 +81,7 @@ static vj_status find_program(vj_decoders *d)
     return VJ_OK;
 }
 
-/* The socket becomes standard input; signals are as at the start of a program, whatever MPI made of them here. */
+/* Start the program with the socket as its standard input. Signals get default handling, whatever MPI set here. */
 static int spawn(const vj_decoders *d, int socket, pid_t *process)
 {
     char *argv[] = {(char *)(uintptr_t)d->program, NULL};
@@ -108,7 +108,7 @@ static int spawn(const vj_decoders *d, int socket, pid_t *process)
     return error;
 }
 
-/* End a worker and learn how it ended: its wait status, or -1 if that cannot be known. */
+/* End a worker. Returns its wait status, or -1 if that is not known. */
 static int end_worker(worker *w)
 {
     int status = -1;
@@ -116,7 +116,7 @@ static int end_worker(worker *w)
     if (w->memory >= 0) close(w->memory);
     w->socket = w->memory = -1;
     if (w->process > 0) {
-        kill(w->process, SIGKILL); /* has no effect on one that has ended by itself */
+        kill(w->process, SIGKILL); /* no effect if it has already ended */
         pid_t waited;
         do waited = waitpid(w->process, &status, 0);
         while (waited < 0 && errno == EINTR);
@@ -126,7 +126,7 @@ static int end_worker(worker *w)
     return status;
 }
 
-/* Start a process; greet() waits for it, so that several can start at the same time. */
+/* Start a process without waiting for it, so that several can start at the same time; greet() waits. */
 static vj_status start_worker(const vj_decoders *d, worker *w)
 {
     int pair[2];
@@ -141,14 +141,15 @@ static vj_status start_worker(const vj_decoders *d, worker *w)
         errno = error;
         return vj_raise(VJ_ERR_IO, "start %s", d->program);
     }
-    /* Where that fails the process has ended, and greet() sees it. */
+    /* If this fails the process has ended, which greet() notices. */
     (void)vj_message_send(w->socket, &d->settings, sizeof d->settings, NULL, 0);
     return VJ_OK;
 }
 
-enum { PATIENCE_MS = 60000 }; /* its libraries may come from a slow file system */
+enum { PATIENCE_MS = 60000 }; /* long, because its libraries may come from a slow file system */
 
-/* 1: it said hello; 0: it has ended; -1: it said something else, or (*ready 0) nothing. */
+/* Receive a worker's hello. Returns 1; 0 if the worker has ended; -1 if it sent anything else or, with *ready 0,
+ * nothing in time. */
 static int hear(const worker *w, vj_decode_hello *hello, int *ready)
 {
     struct pollfd p = {.fd = w->socket, .events = POLLIN};
@@ -158,8 +159,8 @@ static int hear(const worker *w, vj_decode_hello *hello, int *ready)
 }
 
 /*
- * Wait for a started worker. One that is killed before it is there (the system was short of memory), or stands still (a
- * file server did not answer), starts again.
+ * Wait for a started worker. If it is killed before it says hello (the system ran out of memory) or does not answer (a
+ * file server may be slow), start it again.
  */
 static vj_status greet(vj_decoders *d, worker *w)
 {
@@ -170,7 +171,7 @@ static vj_status greet(vj_decoders *d, worker *w)
         const int stood_still = ready == 0;
         int status = end_worker(w);
         int killed = status >= 0 && WIFSIGNALED(status);
-        if (!killed && !stood_still) break; /* it has said why */
+        if (!killed && !stood_still) break; /* it ended by itself and has printed the reason */
         VJ_TRY(start_worker(d, w));
         got = hear(w, &hello, &ready);
     }
@@ -187,7 +188,7 @@ static vj_status greet(vj_decoders *d, worker *w)
                     got == 0 ? "ended at once: what it said is above" : "is of another version of vjepa");
 }
 
-/* Another process in the place of one that has ended or is to end. What is known of the file at hand stays. */
+/* Replace a worker's process by a new one. The worker's state and what is known of its file stay. */
 static vj_status replace(vj_decoders *d, worker *w)
 {
     const worker before = *w;
@@ -238,7 +239,7 @@ static vj_status hand_over(vj_decoders *d, worker *w, const vj_decode_order *ord
         if (w->memory < 0) return vj_raise(VJ_ERR_IO, "make shared memory for clips");
         if (vj_message_send(w->socket, order, sizeof *order, (int[]){fd, w->memory}, 2) == 0) return VJ_OK;
         if (attempt > 0) return vj_raise(VJ_ERR_IO, "talk to %s", d->program);
-        VJ_TRY(replace(d, w)); /* it died while it had nothing to do */
+        VJ_TRY(replace(d, w)); /* it died while it was idle */
     }
 }
 
@@ -275,7 +276,8 @@ vj_status vj_decoders_submit(vj_decoders *d, const vj_decode_job *job)
 
 /* ------------------------------------------------------------------------------------------------ taking back */
 
-/* What a shard would refuse (clips/shard.c, clips/tables.c) must end here, as the verdict on a file. */
+/* Check a clip. Whatever a shard would refuse (clips/shard.c, clips/tables.c) must be found here, so that it gives a
+ * verdict on the file. */
 static int clip_is_sound(const vj_decode_settings *s, const vj_decoded *file, const vj_decoded_clip *clip)
 {
     const vj_decoded_clip *before = clip > file->clip ? clip - 1 : NULL;
@@ -290,8 +292,8 @@ static int clip_is_sound(const vj_decode_settings *s, const vj_decoded *file, co
 }
 
 /*
- * Map the clips. From the seal on nobody can write to them; it is refused while the worker has them mapped still, or
- * again. 0: they are not as they should be.
+ * Seal and map the clips. Once they are sealed, nobody can write to them; sealing fails if the worker still has them
+ * mapped. Returns 0 if anything is wrong with them.
  */
 static int take_clips(const vj_decode_settings *s, vj_decoded *file, int memory)
 {
@@ -309,13 +311,13 @@ static int take_clips(const vj_decode_settings *s, vj_decoded *file, int memory)
     return 1;
 }
 
-/* Names of codecs and containers go into the ledger as they are. */
+/* Check the name of a codec or container, which goes into the ledger unchanged. */
 static int is_word(const char *name)
 {
     return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == '\0';
 }
 
-/* Enter a reply. 0: no worker of ours would have sent it. */
+/* Copy a reply into `file`. Returns 0 if no correct worker would have sent it. */
 static int take_reply(const vj_decode_settings *s, vj_decoded *file, vj_decode_reply *reply, int memory)
 {
     if (reply->source != file->source || reply->verdict < 0 || reply->verdict >= VJ_VIDEO_VERDICTS) return 0;
@@ -337,7 +339,7 @@ static int take_reply(const vj_decode_settings *s, vj_decoded *file, vj_decode_r
 
 typedef enum { ENDED, TOO_SLOW, UNSOUND } loss;
 
-/* The verdict on the file of a worker that ended by itself, or was ended for a reason. */
+/* Set the verdict on the file of a worker that ended by itself or was ended by us. */
 static void judge_loss(const vj_decode_settings *s, vj_decoded *file, loss why, int status)
 {
     int by = why == ENDED && status != -1 && WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -360,7 +362,7 @@ static void judge_loss(const vj_decode_settings *s, vj_decoded *file, loss why, 
     }
 }
 
-/* The worker is lost: its file gets a verdict and nothing else, another worker its place. */
+/* Handle the loss of a worker: its file gets a verdict and no clips, and a new process takes its place. */
 static vj_status lose(vj_decoders *d, worker *w, loss why)
 {
     vj_decoded *file = calloc(1, sizeof *file);
@@ -399,7 +401,8 @@ static vj_decoded *take_done(vj_decoders *d)
     return NULL;
 }
 
-/* Wait until a worker says something, one has used up its time, or `until_s`. *busy: those that may. */
+/* Wait until a worker sends a message, a worker exceeds its time limit, or time `until_s`. *busy: number of workers
+ * that have a file. */
 static vj_status wait_for_workers(vj_decoders *d, double until_s, int *busy)
 {
     double wake_s = until_s;

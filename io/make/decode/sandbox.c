@@ -10,10 +10,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Standard input, output and error, statm, the file, its clips, and one to spare. */
+/* Limit of descriptors: standard input, output and error, statm, the file, its clips, and one in reserve. */
 enum { DESCRIPTORS = 7 };
 
-/* Whatever the parent and the libraries in it have left open for others to inherit. */
+/* Close descriptors inherited from the parent, whose libraries may have left any open. */
 static vj_status close_others(void)
 {
     DIR *open = opendir("/proc/self/fd");
@@ -32,7 +32,7 @@ static int limit(int resource, rlim_t value)
     return setrlimit((__rlimit_resource_t)resource, &both) == 0;
 }
 
-/* Bytes of address space in use; -1: unknown. */
+/* Return the bytes of address space in use; -1: unknown. */
 static int64_t address_space(int statm)
 {
     char text[128];
@@ -48,8 +48,8 @@ int vj_sandbox_is_worn(const vj_sandbox *sandbox)
 }
 
 /*
- * Address space beyond what the program has at its start: its libraries, and under the address sanitizer, whose shadow
- * is there from the start, 20 TB.
+ * Limit the address space beyond what the process has at its start: its libraries, and in builds with the address
+ * sanitizer 20 TB of shadow memory.
  */
 static vj_status limit_memory(vj_sandbox *sandbox, int64_t memory_mb)
 {
@@ -62,7 +62,8 @@ static vj_status limit_memory(vj_sandbox *sandbox, int64_t memory_mb)
     return VJ_OK;
 }
 
-/* A write beyond the limit on files shall fail, and say so, instead of ending the process. */
+/* Set limits on files. SIGXFSZ is ignored, so that a write beyond the limit fails with an error instead of ending the
+ * process. */
 static vj_status limit_files(int64_t memory_mb)
 {
     if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || !limit(RLIMIT_FSIZE, (rlim_t)memory_mb * 1000000) ||
@@ -71,7 +72,7 @@ static vj_status limit_files(int64_t memory_mb)
     return VJ_OK;
 }
 
-/* Ask the system to end this process, not the ranks, when memory runs out. Nobody is refused that. */
+/* Ask the system to end this process, not the ranks, when memory runs out. Needs no privileges. */
 static vj_status go_first(void)
 {
     FILE *f = fopen("/proc/self/oom_score_adj", "w");
@@ -98,7 +99,7 @@ vj_status vj_sandbox_allow_time(double seconds)
     struct rlimit cpu;
     if (getrusage(RUSAGE_SELF, &used) != 0 || getrlimit(RLIMIT_CPU, &cpu) != 0)
         return vj_raise(VJ_ERR_IO, "read the processor time used");
-    /* The limit is in whole seconds: one for what has been used of the current one, one for the rest. */
+    /* The limit is in whole seconds: one is added for the fraction of time used, one for that of `seconds`. */
     double until = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + seconds + 2;
     cpu.rlim_cur = until < (double)cpu.rlim_max ? (rlim_t)until : cpu.rlim_max;
     if (setrlimit(RLIMIT_CPU, &cpu) != 0) return vj_raise(VJ_ERR_IO, "limit processor time");

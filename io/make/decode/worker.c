@@ -48,7 +48,7 @@ vj_status vj_decode_serve(void)
     vj_sandbox sandbox;
     if (!is_channel(STDIN_FILENO))
         return vj_raise(VJ_ERR_USAGE, "vjepa-decode is started by vjepa-pack, not by hand: see vjepa-decode --help");
-    /* A parent that has died already leaves the channel closed. */
+    /* If the parent has died before this call, the socket is closed, which is noticed below. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return lost("cannot ask to end with");
     int got = vj_message_receive(STDIN_FILENO, &settings, sizeof settings, NULL, 0);
     if (got <= 0) return got == 0 ? VJ_OK : lost("reading settings from");

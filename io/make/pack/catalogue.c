@@ -12,10 +12,10 @@
 #include "base/file.h"
 #include "pack/held_out.h"
 
-/* A source in the file: this, then the path without its end. The index has where each begins, and where the last ends.
- */
+/* A source in the file: this record, then the path without terminating zero. The index has the offset of each record,
+ * and the end of the last. */
 typedef struct {
-    int32_t dataset, fate;
+    int32_t dataset, exclusion;
     int64_t windows, first;
     double start_s, end_s;
     int32_t labels[VJ_MAX_LABELS];
@@ -31,15 +31,15 @@ static void file_path(char path[VJ_PATH + 32], const char *dir, const char *name
 typedef struct {
     vj_catalogue_summary *summary;
     vj_class_names *classes;
-    vj_file data_file, index_file; /* not begun: only count */
+    vj_file data_file, index_file; /* not begun if the files are only counted */
     FILE *data, *index;            /* their streams, or NULL */
     int64_t at;
     int64_t windows;      /* pack.windows */
-    int drop;             /* what is listed twice */
+    int drop;             /* exclude files that are listed twice */
     int reading_held_out; /* the manifest is one of held-out videos */
     vj_held_out held_out;
     vj_hashmap seen;
-    XXH3_state_t *digest[VJ_MAX_LIST + 1]; /* of each dataset, and of the held-out videos; made when met */
+    XXH3_state_t *digest[VJ_MAX_LIST + 1]; /* of each dataset, and of the held-out videos; created when first needed */
 } builder;
 
 static vj_status add_digest(builder *b, const vj_media *m)
@@ -63,14 +63,14 @@ static vj_status decide(builder *b, const vj_media *m, record *r)
     int64_t first, source = b->summary->sources;
     if (b->reading_held_out) return VJ_OK;
     if (vj_held_out_has(&b->held_out, m->id, m->listed)) {
-        r->fate = VJ_SOURCE_HELD_OUT_ID;
+        r->exclusion = VJ_SOURCE_HELD_OUT_ID;
         b->summary->of_dataset[m->dataset].held_out_ids++;
         return VJ_OK;
     }
     snprintf(text, sizeof text, "%.17g %.17g %s", m->start_s, m->end_s, m->key);
     VJ_TRY(vj_hashmap_put(&b->seen, text, source, &first));
     if (first == source) return VJ_OK;
-    r->fate = VJ_SOURCE_LISTED_TWICE;
+    r->exclusion = VJ_SOURCE_LISTED_TWICE;
     r->first = first;
     b->summary->of_dataset[m->dataset].listed_twice++;
     return VJ_OK;
@@ -91,7 +91,7 @@ static vj_status add_source(void *user, const vj_media *m)
 {
     builder *b = user;
     record r = {.dataset = b->reading_held_out ? VJ_SOURCE_HELD_OUT : m->dataset,
-                .fate = VJ_SOURCE_TAKEN,
+                .exclusion = VJ_SOURCE_TAKEN,
                 .windows = m->windows > 0 ? m->windows : b->windows,
                 .first = -1,
                 .start_s = m->start_s,
@@ -101,7 +101,7 @@ static vj_status add_source(void *user, const vj_media *m)
     VJ_TRY(decide(b, m, &r));
     VJ_TRY(write_record(b, &r, m->path));
     b->summary->sources++;
-    if (!b->reading_held_out && (r.fate == VJ_SOURCE_TAKEN || (r.fate == VJ_SOURCE_LISTED_TWICE && !b->drop)))
+    if (!b->reading_held_out && (r.exclusion == VJ_SOURCE_TAKEN || (r.exclusion == VJ_SOURCE_LISTED_TWICE && !b->drop)))
         b->summary->clips += r.windows;
     if (b->reading_held_out)
         b->summary->held_out_videos++;
@@ -110,7 +110,7 @@ static vj_status add_source(void *user, const vj_media *m)
     return VJ_OK;
 }
 
-/* pack.lists are one dataset; so are the held-out videos, whose names and labels do not count. */
+/* Read lists that form one dataset: pack.lists, or the held-out videos, whose names and labels are not used. */
 static vj_status read_lists(builder *b, const vj_strings *lists, const char *scratch, vj_media_names *names,
                             vj_class_names *classes)
 {
@@ -141,7 +141,7 @@ static int is_same_file(const char *a, const char *b)
     return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
-/* A list named twice would give each file twice. With another root or pattern the same list names other files. */
+/* Refuse a list that is named twice, unless with another root or pattern, where it names other files. */
 static vj_status refuse_twice(const vj_config *config)
 {
     const vj_strings *lists = &config->pack.lists;
@@ -180,7 +180,7 @@ static vj_status read_manifests(builder *b, const vj_config *config, const char 
     return read_held_out_videos(b, &config->pack.held_out_videos, scratch);
 }
 
-/* A label that is a class by name was written as the place where the name was met: write its number instead. */
+/* Replace places of class names (class_names.h), which were written as labels, by the final numbers of the classes. */
 static vj_status renumber(const builder *b)
 {
     record r;
@@ -221,7 +221,7 @@ static void finish_summary(builder *b)
         s->classes[l].count = b->classes->of[l].count;
         s->classes[l].digest = digest_classes(&b->classes->of[l]);
     }
-    s->digest = XXH3_64bits(s, offsetof(vj_catalogue_summary, digest)); /* zeroed to begin with, so padding too */
+    s->digest = XXH3_64bits(s, offsetof(vj_catalogue_summary, digest)); /* padding is zero too */
     for (int l = 0; l < VJ_MAX_LABELS; l++)
         if (s->classes[l].count > 0) s->digest = XXH3_64bits_withSeed(&s->classes[l], sizeof s->classes[l], s->digest);
 }
@@ -274,7 +274,7 @@ void vj_catalogue_remove(const char *dir)
 {
     char path[VJ_PATH + 32];
     file_path(path, dir, "data");
-    (void)unlink(path); /* what stays takes room, nothing else */
+    (void)unlink(path); /* a file that cannot be removed only takes space */
     file_path(path, dir, "index");
     (void)unlink(path);
 }
@@ -302,7 +302,7 @@ static vj_status read_at(const vj_catalogue *c, int fd, void *data, int64_t byte
     return VJ_OK;
 }
 
-vj_status vj_catalogue_find(const vj_catalogue *c, int64_t source, vj_source *found)
+vj_status vj_catalogue_find(const vj_catalogue *c, int64_t source, vj_pack_source *found)
 {
     int64_t range[2];
     record r;
@@ -315,7 +315,7 @@ vj_status vj_catalogue_find(const vj_catalogue *c, int64_t source, vj_source *fo
     VJ_TRY(read_at(c, c->data, found->path, length, range[0] + (int64_t)sizeof r));
     found->path[length] = '\0';
     found->dataset = r.dataset;
-    found->fate = r.fate;
+    found->exclusion = r.exclusion;
     found->windows = r.windows;
     found->first = r.first;
     found->start_s = r.start_s;

@@ -2,7 +2,7 @@
  * The catalogue: a file in the store's folder with one record for every file of the manifests. A manifest file is
  * called a source here and is identified by its number. Rank 0 writes the catalogue while it reads the manifests; all
  * ranks look sources up by number, without holding the catalogue in memory. Files that are excluded by id, or listed
- * twice, are sources too; their `fate` says so.
+ * twice, are sources too; the member `exclusion` says so.
  */
 #ifndef VJ_PACK_CATALOGUE_H
 #define VJ_PACK_CATALOGUE_H
@@ -11,19 +11,19 @@
 #include "pack/manifest.h"
 
 /* Whether a source is to be packed, as known before its file is opened. */
-typedef enum { VJ_SOURCE_TAKEN, VJ_SOURCE_HELD_OUT_ID, VJ_SOURCE_LISTED_TWICE } vj_source_fate;
+typedef enum { VJ_SOURCE_TAKEN, VJ_SOURCE_HELD_OUT_ID, VJ_SOURCE_LISTED_TWICE } vj_pack_exclusion;
 
 enum { VJ_SOURCE_HELD_OUT = -1 }; /* dataset number of held-out videos, for which only perceptual hashes are computed */
 
 typedef struct {
     int32_t dataset;
-    int32_t fate;          /* vj_source_fate */
+    int32_t exclusion;     /* vj_pack_exclusion */
     int64_t windows;       /* clips to make of this source, at most */
     int64_t first;         /* for VJ_SOURCE_LISTED_TWICE, the source that was listed first; else -1 */
     double start_s, end_s; /* part to take, in seconds; negative: from the beginning, to the end */
     int32_t labels[VJ_MAX_LABELS];
     char path[VJ_MEDIA_PATH];
-} vj_source;
+} vj_pack_source;
 
 /* Summary of the catalogue, the same on all ranks; has no pointers, so that it can be broadcast as bytes. */
 typedef struct {
@@ -63,7 +63,7 @@ typedef struct {
 
 /** Open a catalogue to look sources up. Not collective. Call vj_catalogue_close() also after a failure. */
 vj_status vj_catalogue_open(vj_catalogue *catalogue, const char *dir, int64_t sources);
-vj_status vj_catalogue_find(const vj_catalogue *catalogue, int64_t source, vj_source *found);
+vj_status vj_catalogue_find(const vj_catalogue *catalogue, int64_t source, vj_pack_source *found);
 void vj_catalogue_close(vj_catalogue *catalogue);
 
 #endif

@@ -31,7 +31,7 @@ static vj_status no_memory(int64_t count)
     return vj_raise(VJ_ERR_MEMORY, "no memory for %" PRId64 " class names", count);
 }
 
-/* Note that class `met` has a number. */
+/* Record that class `met` has this number. */
 static vj_status take_number(vj_label_classes *c, int64_t number, int32_t met)
 {
     if (number >= c->numbers) {

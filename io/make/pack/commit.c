@@ -16,20 +16,20 @@
 /* What is known of a source. */
 typedef struct {
     uint64_t look[VJ_PHASH_INSTANTS];
-    uint8_t look_valid;   /* 0: it has no look */
-    int64_t row_at, like; /* byte in the rows; the source that it is, or may be, a copy of, or -1 */
+    uint8_t look_valid;   /* 0: no look */
+    int64_t row_at, like; /* offset of its row in the file `rows`; source of which it is or may be a copy, or -1 */
     int32_t row_bytes, dataset, verdict, clips;
-} fate;
+} outcome;
 
 typedef struct {
     const vj_pack_plan *plan;
     const char *store;
     vj_pack_report *report;
-    vj_scratch fates;  /* fate [sources] */
-    vj_scratch motion; /* [sources, VJ_PHASH_MOTION_BYTES], where looks are compared */
-    int rows;          /* descriptor of an unlinked file: rows of the ledger, in the order of the shards */
+    vj_scratch outcomes; /* outcome [sources] */
+    vj_scratch motion;   /* [sources, VJ_PHASH_MOTION_BYTES], if looks are compared */
+    int rows;            /* descriptor of an unlinked file: rows of the ledger, in the order of the shards */
     int64_t rows_bytes;
-    char *row; /* room for one */
+    char *row; /* [row_room] one row */
     int64_t row_room;
 } commit;
 
@@ -38,9 +38,9 @@ static bool compares(const commit *c)
     return c->plan->config->pack.duplicates == VJ_DUPLICATES_DROP || c->plan->summary->held_out_videos > 0;
 }
 
-static fate *fate_of(const commit *c, int64_t source)
+static outcome *outcome_of(const commit *c, int64_t source)
 {
-    return (fate *)c->fates.data + source;
+    return (outcome *)c->outcomes.data + source;
 }
 
 static int is_held_out_video(const commit *c, int64_t source)
@@ -58,8 +58,8 @@ static vj_status write_row(commit *c, const char *row, int64_t bytes)
     return VJ_OK;
 }
 
-/* Into c->row, as a text. */
-static vj_status read_row(commit *c, const fate *f)
+/* Read the row of a source into c->row, as a text. */
+static vj_status read_row(commit *c, const outcome *f)
 {
     if (f->row_bytes >= c->row_room) {
         free(c->row);
@@ -95,14 +95,14 @@ static vj_status note_files(commit *c, const vj_shard_tables *tables)
     for (int64_t i = 0; i < tables->files; i++) {
         const vj_clips_file *file = &tables->file[i];
         int64_t bytes = (int64_t)strlen(file->row);
-        fate *f = fate_of(c, file->source);
-        *f = (fate){.look_valid = file->look_valid,
-                    .row_at = c->rows_bytes,
-                    .like = -1,
-                    .row_bytes = (int32_t)bytes,
-                    .dataset = file->dataset,
-                    .verdict = file->verdict,
-                    .clips = file->clips};
+        outcome *f = outcome_of(c, file->source);
+        *f = (outcome){.look_valid = file->look_valid,
+                       .row_at = c->rows_bytes,
+                       .like = -1,
+                       .row_bytes = (int32_t)bytes,
+                       .dataset = file->dataset,
+                       .verdict = file->verdict,
+                       .clips = file->clips};
         memcpy(f->look, file->look, sizeof f->look);
         if (c->motion.data && file->motion)
             memcpy((int8_t *)c->motion.data + file->source * VJ_PHASH_MOTION_BYTES, file->motion,
@@ -129,14 +129,14 @@ static vj_status note_shards(commit *c)
 
 static vj_phash look_of(const commit *c, int64_t source)
 {
-    const fate *f = fate_of(c, source);
+    const outcome *f = outcome_of(c, source);
     vj_phash look = {.valid = f->look_valid};
     memcpy(look.bits, f->look, sizeof look.bits);
     memcpy(look.motion, (const int8_t *)c->motion.data + source * VJ_PHASH_MOTION_BYTES, sizeof look.motion);
     return look;
 }
 
-static void leave_out(fate *f, int verdict, int64_t like)
+static void leave_out(outcome *f, int verdict, int64_t like)
 {
     f->verdict = verdict;
     f->like = like;
@@ -144,8 +144,8 @@ static void leave_out(fate *f, int verdict, int64_t like)
 }
 
 /*
- * In the order of the manifests: a copy of a held-out video goes, and of two copies the later one. What may be a copy,
- * but shows too little to tell, stays; the ledger says of what.
+ * Compare looks in the order of the manifests. A copy of a held-out video is left out, and of two copies the later one.
+ * A file that may be a copy, but shows too little to decide, is kept; the ledger names the other file.
  */
 static vj_status compare_looks(commit *c, vj_phash_index *held_out, vj_phash_index *kept)
 {
@@ -156,7 +156,7 @@ static vj_status compare_looks(commit *c, vj_phash_index *held_out, vj_phash_ind
         vj_phash_index_add(held_out, source, &look);
     }
     for (int64_t source = 0; source < videos; source++) {
-        fate *f = fate_of(c, source);
+        outcome *f = outcome_of(c, source);
         if (f->clips == 0 || f->look_valid == 0) continue;
         const vj_phash look = look_of(c, source);
         int64_t doubtful, like = vj_phash_index_find(held_out, &look, &doubtful);
@@ -192,7 +192,7 @@ static vj_status decide(commit *c)
 
 /* ------------------------------------------------------------------------------------------------ ledger */
 
-static void count_file(commit *c, int64_t source, const fate *f)
+static void count_file(commit *c, int64_t source, const outcome *f)
 {
     vj_pack_report *r = c->report;
     if (is_held_out_video(c, source)) {
@@ -206,13 +206,13 @@ static void count_file(commit *c, int64_t source, const fate *f)
     r->doubtful += f->like >= 0 && f->clips > 0;
 }
 
-/* The files that could not be had, of the whole store: are they too many? */
+/* Check whether too many files of the whole store were refused for causes that may be temporary (refused.h). */
 static vj_status check_refused(commit *c)
 {
     vj_refused refused = {0};
     char path[512];
     for (int64_t source = 0; source < c->plan->summary->sources; source++) {
-        const fate *f = fate_of(c, source);
+        const outcome *f = outcome_of(c, source);
         if (!vj_refused_counts(f->verdict)) continue;
         VJ_TRY(read_row(c, f));
         vj_ledger_path(c->row, path, sizeof path);
@@ -223,7 +223,7 @@ static vj_status check_refused(commit *c)
     return vj_refused_check(&refused, c->plan);
 }
 
-static vj_status put_row(commit *c, FILE *out, const fate *f)
+static vj_status put_row(commit *c, FILE *out, const outcome *f)
 {
     char reason[64], *revised = NULL;
     VJ_TRY(read_row(c, f));
@@ -236,7 +236,7 @@ static vj_status put_row(commit *c, FILE *out, const fate *f)
             return vj_raise(VJ_ERR_FORMAT, "a row of the ledger is damaged, or there is no memory for it: %.80s",
                             c->row);
     }
-    fprintf(out, "%s\n", revised ? revised : c->row); /* the caller looks at the stream */
+    fprintf(out, "%s\n", revised ? revised : c->row); /* the caller checks the stream for errors */
     free(revised);
     return VJ_OK;
 }
@@ -250,7 +250,7 @@ static vj_status write_ledger(commit *c)
     fprintf(file.stream, "%s\n", vj_ledger_header);
     vj_status status = VJ_OK;
     for (int64_t source = 0; source < c->plan->summary->sources && status == VJ_OK; source++) {
-        const fate *f = fate_of(c, source);
+        const outcome *f = outcome_of(c, source);
         count_file(c, source, f);
         status = put_row(c, file.stream, f);
     }
@@ -269,7 +269,7 @@ static vj_status append_shard(const commit *c, vj_clips_index_writer *index, int
     uint8_t *keep = vj_calloc(tables.clips + 1, 1);
     if (status == VJ_OK && !keep) status = vj_raise(VJ_ERR_MEMORY, "no memory for the clips of a shard");
     for (int64_t i = 0; status == VJ_OK && i < tables.clips; i++)
-        keep[i] = fate_of(c, tables.entry[i].source)->clips > 0;
+        keep[i] = outcome_of(c, tables.entry[i].source)->clips > 0;
     if (status == VJ_OK) status = vj_clips_index_append(index, shard, &tables, keep);
     vj_shard_tables_release(&tables);
     free(keep);
@@ -298,7 +298,7 @@ static vj_status add_passport(const commit *c, vj_clips_index_writer *index)
     return status;
 }
 
-/* What the numbers of the labels mean. */
+/* Write the class names of all labels. */
 static vj_status add_classes(const commit *c, vj_clips_index_writer *index)
 {
     const vj_class_names *classes = c->plan->classes;
@@ -335,7 +335,7 @@ static vj_status write_index(const commit *c)
 
 static vj_status create_scratch(commit *c)
 {
-    VJ_TRY(vj_scratch_create(&c->fates, c->store, c->plan->summary->sources * (int64_t)sizeof(fate)));
+    VJ_TRY(vj_scratch_create(&c->outcomes, c->store, c->plan->summary->sources * (int64_t)sizeof(outcome)));
     if (compares(c))
         VJ_TRY(vj_scratch_create(&c->motion, c->store, c->plan->summary->sources * (int64_t)VJ_PHASH_MOTION_BYTES));
     return vj_scratch_file(&c->rows, c->store);
@@ -353,9 +353,9 @@ vj_status vj_pack_commit(const vj_pack_plan *plan, vj_pack_report *report)
     if (status == VJ_OK) status = decide(&c);
     if (status == VJ_OK) status = write_ledger(&c);
     if (status == VJ_OK && report->clips > 0) status = write_index(&c);
-    vj_scratch_release(&c.fates);
+    vj_scratch_release(&c.outcomes);
     vj_scratch_release(&c.motion);
-    if (c.rows >= 0) (void)close(c.rows); /* unlinked: nothing of it must last */
+    if (c.rows >= 0) (void)close(c.rows); /* unlinked: its content is not needed any more */
     free(c.row);
     return status;
 }

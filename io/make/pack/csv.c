@@ -12,7 +12,7 @@ static vj_status keep(vj_csv *csv, const vj_text *text, size_t *used, int byte)
     return VJ_OK;
 }
 
-/* Between quotes, the first of which was taken; two quotes are one. */
+/* Read a quoted field whose first quote was consumed; a doubled quote stands for one. */
 static vj_status read_quoted(vj_csv *csv, vj_text *text, size_t *used)
 {
     for (;;) {
@@ -51,7 +51,8 @@ static vj_status read_field(vj_csv *csv, vj_text *text, size_t *used)
     return keep(csv, text, used, '\0');
 }
 
-/* What follows a field: a separator (*more), or the end of the record. Blanks that end a line separate nothing. */
+/* Read what follows a field: a separator (*more is set), or the end of the record. Blanks at the end of a line do not
+ * separate fields. */
 static vj_status read_delimiter(vj_csv *csv, vj_text *text, int *more)
 {
     const int blanks = vj_text_peek(text) == ' ';

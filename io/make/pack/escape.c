@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character at `s` that may stand as it is, 0: escape one byte. */
+/* Return the length of the UTF-8 character at `s` if it needs no escape; 0: escape one byte. */
 static int plain_character(const unsigned char *s)
 {
     if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7f && s[0] != '\\';
@@ -14,7 +14,7 @@ static int plain_character(const unsigned char *s)
     for (int i = 1; i < length; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
     if (s[0] == 0xc2 && s[1] < 0xa0) return 0;                                      /* C1 controls */
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0;   /* longer than needed */
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0;   /* overlong encodings */
     if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) return 0; /* surrogates, beyond Unicode */
     return length;
 }

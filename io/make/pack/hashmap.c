@@ -6,7 +6,7 @@
 
 typedef struct {
     XXH128_hash_t digest;
-    int64_t number; /* of the text, plus 1; 0: empty */
+    int64_t number; /* number of the text plus 1; 0: empty slot */
 } slot;
 
 static slot *find_slot(slot *slots, int64_t room, XXH128_hash_t digest)
@@ -16,7 +16,7 @@ static slot *find_slot(slot *slots, int64_t room, XXH128_hash_t digest)
     return &slots[at];
 }
 
-/* Twice the room, so that at most half of it is taken. */
+/* Double the table, so that at most half of its slots are used. */
 static vj_status grow(vj_hashmap *r)
 {
     vj_scratch larger;

@@ -1,4 +1,4 @@
-/* Ids of held-out files. */
+/* Reads ids of held-out files and looks them up. */
 #include "pack/held_out.h"
 
 #include <ctype.h>
@@ -84,7 +84,7 @@ static int has_extension(const char *path, size_t length)
     return letters >= 2 && letters <= 5 && letters < length && path[length - 1 - letters] == '.';
 }
 
-/* "path label" becomes "path": a number behind the last divider, or a word behind the name of a file. */
+/* Cut the label off a line "path label". It is a number after the last divider, or a word after a file name. */
 static void cut_label(char *line)
 {
     for (const char *divider = "\t ,;"; *divider; divider++) {
@@ -116,7 +116,7 @@ static vj_status read_lines(vj_held_out *h, vj_text *text)
 
 /* ------------------------------------------------------------------------------------------------ lists */
 
-/* What separates the fields, if the first line has one of the columns: CSV; or 0. */
+/* Return the separator of a CSV list, which has one of the columns in its first line; 0: not CSV. */
 static char has_header(const vj_text *text)
 {
     for (int i = 0; i < COLUMNS; i++)

@@ -1,6 +1,6 @@
 /*
- * Reads lists of ids of files that must not be packed. Either one id or file name a line (a label after a blank is
- * ignored), or a published list: CSV with a column youtube_id, video_id, id or path, or JSON objects with an id or a
+ * Reads lists of ids of files that must not be packed. A list has either one id or file name a line (a label after it
+ * is ignored), or a published form: CSV with a column youtube_id, video_id, id or path, or JSON objects with an id or a
  * path.
  */
 #ifndef VJ_PACK_HELD_OUT_H

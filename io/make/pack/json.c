@@ -10,7 +10,7 @@ static int skip_space(vj_text *text)
     return byte;
 }
 
-/* Move to where an object begins, or find that none follows (state VJ_JSON_END). */
+/* Move to the beginning of the next object; if there is none, set the state to VJ_JSON_END. */
 static vj_status find_object(vj_json *json, vj_text *text)
 {
     int byte = skip_space(text), begin = json->state == VJ_JSON_BEGIN, comma = 0;
@@ -35,7 +35,7 @@ static vj_status find_object(vj_json *json, vj_text *text)
     return text->status;
 }
 
-/* Copy one object: as far as its last brace, those inside strings not counted. */
+/* Copy one object up to its closing brace; braces inside strings do not count. */
 static vj_status cut_object(vj_json *json, vj_text *text, size_t *length)
 {
     int depth = 0, in_string = 0, escaped = 0;
@@ -76,7 +76,7 @@ vj_status vj_json_read(vj_json *json, vj_text *text, json_t **object)
 
 /* ------------------------------------------------------------------------------------------------ a member */
 
-/* Skip a text, whose first quote is next; its bytes go to `copy`, as they stand, cut to what fits. */
+/* Skip a string whose opening quote is next; copy its bytes, still escaped, to `copy`, truncated to `room`. */
 static vj_status skip_string(vj_text *text, char *copy, size_t room)
 {
     const int64_t line = text->line;
@@ -92,7 +92,7 @@ static vj_status skip_string(vj_text *text, char *copy, size_t room)
     return vj_text_refuse(text, line, "a text has no closing quote");
 }
 
-/* Skip a value of any kind, as far as the comma or bracket behind it. */
+/* Skip a value of any type, up to the comma or bracket after it. */
 static vj_status skip_value(vj_text *text)
 {
     const int64_t line = text->line;

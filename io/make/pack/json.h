@@ -13,7 +13,7 @@
 typedef struct {
     enum { VJ_JSON_BEGIN, VJ_JSON_LINES, VJ_JSON_ARRAY, VJ_JSON_END } state;
     int64_t line; /* first line of the object */
-    bool member;  /* reading an array of the file's object: what follows it is not looked at */
+    bool member;  /* reading an array of the file's object; what follows the array is ignored */
     char bytes[VJ_RECORD_BYTES];
 } vj_json;
 
@@ -24,8 +24,8 @@ typedef struct {
 vj_status vj_json_read(vj_json *json, vj_text *text, json_t **object);
 
 /**
- * Instead, before the first call: look in the file's one object for a member `key` that is an array; vj_json_read()
- * then reads its items. *found: there is one.
+ * Call before the first vj_json_read() instead of setting the state: search the file's one object for a member `key`
+ * that is an array, whose items vj_json_read() then reads. *found: whether there is one.
  */
 vj_status vj_json_find_member(vj_json *json, vj_text *text, const char *key, bool *found);
 

@@ -1,9 +1,11 @@
 /*
- * Reads files of labels: the names of classes and the numbers that they fix, in the forms in which they are published.
+ * Reads files of labels, which name classes and fix their numbers, in the forms in which they are published:
  *
- *   lines      NAME, numbered from 0 by their lines; or NAME NUMBER, or NUMBER NAME, if the numbers are 0, 1, ... in
- * any order; a tab, comma, semicolon or blank divides. A first line of column names may precede numbered ones JSON
- * [name, ...], from 0; {name: number}; {number: name}; numbers also as texts
+ * Lines: NAME, numbered from 0 in the order of the lines; or NAME NUMBER, or NUMBER NAME, if the lines have the numbers
+ * from 0 on in any order. A tab, comma, semicolon or blank divides name and number. A first line of column names may
+ * precede lines with numbers.
+ *
+ * JSON: [name, ...], numbered from 0; {name: number}; or {number: name}. Numbers may be strings.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,7 @@ static vj_status enter_class(vj_listing *l, int label, const vj_text *text, int6
     return *wrong ? vj_text_refuse(text, line, "%s", wrong) : VJ_OK;
 }
 
-/* A whole number from 0 on; -1: it is none. */
+/* Return the value of a text that is a whole number >= 0; -1: it is not. */
 static int64_t number_in(const char *text)
 {
     char *end;
@@ -30,7 +32,7 @@ static int64_t number_in(const char *text)
     return *end == '\0' && number < VJ_MAX_CLASSES ? number : -1;
 }
 
-/* A name without the quotes around it, which some published files have inside their texts. */
+/* Remove quotes around a name; some published files have them inside their texts. */
 static char *without_quotes(char *name)
 {
     const size_t length = strlen(name);
@@ -48,7 +50,7 @@ static size_t read_bytes(void *buffer, size_t bytes, void *user)
     return n;
 }
 
-/* {name: number}, or {number: name}. */
+/* Read one member of {name: number} or {number: name}. */
 static vj_status read_pair(vj_listing *l, int label, const vj_text *text, const char *key, const json_t *value)
 {
     char name[VJ_CLASS_NAME + 2];
@@ -98,10 +100,10 @@ typedef struct {
     int64_t count, room;
 } class_lines;
 
-/* Which of the two, divided by `divider`, is the number. */
+/* Whether the number is before or after the divider in a line. */
 typedef enum { NUMBER_LAST, NUMBER_FIRST } number_side;
 
-/* The number in a line, -1 if it has none on this side; *name: where the name begins, `length` bytes of it. */
+/* Return the number in a line, -1 if there is none on this side; *name: the beginning of the name, of *length bytes. */
 static int64_t split_line(const char *text, char divider, number_side side, const char **name, size_t *length)
 {
     char number[16];
@@ -119,8 +121,8 @@ static int64_t split_line(const char *text, char divider, number_side side, cons
 }
 
 /*
- * Whether the lines from `first` on have the numbers 0, 1, ..., each once, on this side, and are no names that end in
- * numbers, "digit 0", "digit 1". `seen` [count] is scratch.
+ * Return whether the lines from `first` on have the numbers 0, 1, ... on this side, each once. Lines with equal names
+ * are not numbered: "digit 0", "digit 1" are names that end in numbers. `seen` [count] is scratch.
  */
 static bool are_numbered(const class_lines *lines, int64_t first, char divider, number_side side, bool *seen)
 {
@@ -161,7 +163,7 @@ static vj_status enter_lines(vj_listing *l, int label, const vj_text *text, cons
     if (!seen) return vj_raise(VJ_ERR_MEMORY, "no memory for the classes of %s", text->name);
     for (const char *divider = dividers; *divider; divider++)
         for (int form = 0; form < 4; form++) {
-            const int64_t first = form / 2; /* behind a line of column names */
+            const int64_t first = form / 2; /* 1: after a line of column names */
             const number_side side = form % 2 ? NUMBER_FIRST : NUMBER_LAST;
             if ((first == 1 && *divider == ' ') || !are_numbered(lines, first, *divider, side, seen)) continue;
             free(seen);
@@ -217,7 +219,7 @@ static vj_status read_lines(vj_listing *l, int label, vj_text *text)
     return status;
 }
 
-/* An object, or an array of texts; "[something] falling" is the name of a class. */
+/* Return whether a file is JSON: an object, or an array of strings. "[something] falling" is the name of a class. */
 static bool is_json(const char *begin, size_t bytes)
 {
     size_t at = 0;

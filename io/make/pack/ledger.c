@@ -22,13 +22,13 @@ const char *vj_ledger_verdict_name(int verdict)
                                        : names[verdict - VJ_VIDEO_VERDICTS];
 }
 
-/* Columns: where the path is, and those whose values vj_ledger_revised() changes. */
+/* Indices of columns: the path, and those that vj_ledger_revised() changes. */
 enum { PATH = 2, VERDICT = 14, CLIPS = 17 };
 const char vj_ledger_header[] =
     "source,dataset,path,bytes,xxh3,codec,container,width,height,fps,frames,decoded,corrupt,"
     "missing,verdict,reason,shard,clips,seconds";
 
-/* A CSV field of escaped text, quoted (RFC 4180). */
+/* Write escaped text as a quoted CSV field (RFC 4180). */
 static void put_text(FILE *out, const char *text)
 {
     char *escaped = vj_escape(text);
@@ -38,11 +38,11 @@ static void put_text(FILE *out, const char *text)
         fputc(*s, out);
     }
     fputc('"', out);
-    if (!escaped) fputs("\n", out); /* no line has one: the caller gives up */
+    if (!escaped) fputs("\n", out); /* a line cannot contain one, so the caller fails */
     free(escaped);
 }
 
-/* The finished text of a memory stream, or NULL. */
+/* Close a memory stream and return its text, or NULL. */
 static char *finish(FILE *out, char **text)
 {
     int good = !ferror(out);
@@ -70,7 +70,7 @@ char *vj_ledger_text(const vj_ledger_row *row)
     return finish(out, &text);
 }
 
-/* Where column `column` of a line begins; NULL: it has not as many. */
+/* Return the beginning of column `column` of a line; NULL: it has fewer columns. */
 static const char *column_of(const char *line, int column)
 {
     for (int quoted = 0; column > 0; line++) {
@@ -89,7 +89,7 @@ void vj_ledger_path(const char *line, char *path, size_t bytes)
         const int quote = *line == '"';
         quoted ^= quote;
         commas += *line == ',' && !quoted;
-        /* A quote inside a field is two of them. */
+        /* A quote inside a field is doubled. */
         if (commas != PATH || (*line == ',' && !quoted) || (quote && !(quoted && line[-1] == '"'))) continue;
         if (length + 1 < bytes) path[length++] = *line;
     }

@@ -9,7 +9,7 @@
 
 #include "video/video.h"
 
-/* Verdicts in addition to those of vj_video_verdict, which all but the first mean that the file was refused. */
+/* Verdicts in addition to those of vj_video_verdict (of which all but VJ_VIDEO_OK mean that the file was refused). */
 enum {
     VJ_LEDGER_DAMAGED = VJ_VIDEO_VERDICTS, /* packed, though some frames are damaged or missing */
     VJ_LEDGER_SHORT,            /* packed; the video is shorter than a window, so its last frame is repeated */

@@ -61,15 +61,17 @@ int vj_listing_takes_words(const char *name);
 
 /**
  * Add a class to a label, with this number or, -1, with one that is left open; *met: its place (class_names.h). Refused
- * if other lists gave the label's classes as numbers, or this class or number otherwise.
+ * if other lists gave the label's classes as numbers, or gave this class another number or this number to another
+ * class.
  */
 vj_status vj_listing_enter_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name,
                                  int64_t number, int32_t *met);
 
 /**
- * Set the entry's label: vj_listing_set_class() to the class called `name`, vj_listing_set_label() to the value in a
- * list, which is a whole number, -1 for none, or, if `words`, a class name. The values of one label must be all numbers
- * or all names, unless settings->labels defines both. `column` is used in messages. `text` NULL: a walked folder.
+ * Set the entry's label. vj_listing_set_class() sets it to the class called `name`. vj_listing_set_label() sets it to a
+ * value from a list: a whole number, -1 for none, or, if `words`, a class name. The values of one label must be all
+ * numbers or all names, unless settings->labels defines both. `column` is used in messages. `text` NULL: a walked
+ * folder.
  */
 vj_status vj_listing_set_class(vj_listing *l, const vj_text *text, int64_t line, int label, const char *name);
 vj_status vj_listing_set_label(vj_listing *l, const vj_text *text, int64_t line, int label, const char *column,

@@ -1,4 +1,4 @@
-/* Chooses the reader for a list, and does what all readers need for an entry: names, labels, paths, ids. */
+/* Chooses the reader for a list. Has the functions of listing.h, which handle names, labels, paths and ids. */
 #include "pack/manifest.h"
 
 #include <ctype.h>
@@ -16,7 +16,7 @@
 
 /* ------------------------------------------------------------------------------------------------ names */
 
-/* As vj_text_refuse(); `text` may be NULL, where folders are walked. */
+/* Like vj_text_refuse(), but `text` may be NULL: a walked folder. */
 static vj_status refuse_at(const vj_text *text, int64_t line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 static vj_status refuse_at(const vj_text *text, int64_t line, const char *format, ...)
@@ -78,7 +78,7 @@ vj_status vj_listing_labels(vj_listing *l, const vj_text *text, int64_t line, un
 
 /* ------------------------------------------------------------------------------------------------ values */
 
-/* Numbers and names do not stand in one label, or nobody knows what a number is. */
+/* Refuse a label that has numbers and names, because it would not be known which class a number means. */
 static vj_status agree_on_kind(vj_listing *l, const vj_text *text, int64_t line, int label, const char *column,
                                const char *value, vj_label_kind kind)
 {
@@ -100,8 +100,8 @@ int vj_listing_takes_words(const char *name)
     return strcasestr(name, "label") || strcasestr(name, "class") || strcasestr(name, "category");
 }
 
-/* The place of a class among those that a file of labels fixes; -1: it is not there. Published files of labels write
- * "weaving_basket" for what the lists call "weaving basket". */
+/* Return the place of a class that a file of labels fixes; -1: there is none. Published files of labels may have
+ * "weaving_basket" where the lists have "weaving basket". */
 static int32_t find_fixed(const vj_class_names *classes, int label, const char *name)
 {
     char other[VJ_CLASS_NAME];
@@ -178,7 +178,7 @@ vj_status vj_listing_set_label(vj_listing *l, const vj_text *text, int64_t line,
                           column, value, column);
 }
 
-/* [[hh:]mm:]ss, the last with a fraction. */
+/* Parse [[hh:]mm:]ss; the seconds may have a fraction. */
 static int parse_time(const char *value, double *seconds)
 {
     char *end;
@@ -262,7 +262,7 @@ vj_status vj_listing_add(vj_listing *l, const vj_text *text, int64_t line, const
     return add(l, text, line, listed, id, NULL);
 }
 
-/* Put the place of a file together, after a pattern. */
+/* Make the path of a file from a pattern. */
 static vj_status expand(vj_listing *l, const vj_text *text, int64_t line, const char *pattern, const char *id,
                         const char *label, double start_s, double end_s)
 {
@@ -301,7 +301,7 @@ vj_status vj_listing_add_id(vj_listing *l, const vj_text *text, int64_t line, co
     if (*id == '\0') return vj_text_refuse(text, line, "the id is empty");
     if (*l->settings->pattern) pattern = l->settings->pattern;
     VJ_TRY(expand(l, text, line, pattern, id, label, start_s, end_s));
-    /* Lists of a dataset that overlap may have their files in several roots: the name tells. */
+    /* Lists of a dataset may overlap and have different roots, so the name identifies the file. */
     char key[VJ_MEDIA_PATH + 80];
     const char *slash = strrchr(l->expanded, '/');
     snprintf(key, sizeof key, "%s:%s", l->settings->name, slash ? slash + 1 : l->expanded);
@@ -310,7 +310,7 @@ vj_status vj_listing_add_id(vj_listing *l, const vj_text *text, int64_t line, co
 
 /* ------------------------------------------------------------------------------------------------ formats */
 
-/* What separates the fields of a first line of which one is `word`; 0: none is. */
+/* Return the separator with which the first line has a field `word`; 0: it has none. */
 static char separator_of(const vj_text *text, const char *word)
 {
     for (const char *separator = ",\t; "; *separator; separator++)
@@ -318,7 +318,7 @@ static char separator_of(const vj_text *text, const char *word)
     return '\0';
 }
 
-/* Whether a list that begins with { is one object in the style of COCO: its first key tells. */
+/* Return whether a list that begins with { is one object in the style of COCO, by its first key. */
 static int begins_like_coco(const char *begin, size_t bytes)
 {
     static const char *const keys[] = {"images", "annotations", "categories", "licenses", "info"};
@@ -331,7 +331,8 @@ static int begins_like_coco(const char *begin, size_t bytes)
     return 0;
 }
 
-/* What the first bytes look like. A plain list of files called "path" something must be declared as such. */
+/* Guess the format of a list from its first bytes. A plain list whose first file is called "path" must be declared
+ * plain by the user. */
 static vj_list_format recognise(const vj_text *text)
 {
     size_t bytes;
@@ -368,14 +369,14 @@ static vj_status read_list(vj_listing *l, vj_text *text)
     return readers[format](l, text);
 }
 
-/* A folder where a list was expected is walked. */
+/* Return whether a path named as a list is a folder, which is then walked. */
 static int is_folder(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* What stands before relative paths: `root`, or the list's folder; with a slash at its end, or empty. */
+/* Set the prefix of relative paths: `root`, or the list's folder; it ends in a slash or is empty. */
 static vj_status set_folder(vj_listing *l, const char *root)
 {
     const char *list = l->settings->list, *slash = strrchr(list, '/');

@@ -1,30 +1,30 @@
-/* clang-format off: the table is to be read */
+/* clang-format off: keep the table below readable */
 /*
- * Manifests: what names the files to pack, streamed file by file to whoever asks, in an order that depends on nothing
- * but the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders; label_file.c
- * reads files of class names.
+ * Reads manifests: lists and folders that name the files to pack. The files are passed on one by one, in an order that
+ * depends only on the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders;
+ * label_file.c reads files of class names.
  *
- *   plain      lines "path label": the last tab, blank, comma or semicolon divides
- *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none), if wanted dataset, start, end, id.
- *              The first line says what separates the fields: commas, semicolons, tabs or blanks. Blanks around a
- *              field do not count
+ *   plain      lines "path label", divided at the last tab, blank, comma or semicolon
+ *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none); optional: dataset, start, end, id.
+ *              The first line shows what separates the fields: commas, semicolons, tabs or blanks. Blanks around a
+ *              field are ignored
  *   json       objects, one after another or in one array: path or path_bytes (bytes as \xHH), label: number or
- *              labels: {name: number}, dataset, start, end, id; further keys are passed over
- *   kinetics   CSV with a header: label, youtube_id, time_start, time_end, split. The times are in the files' names;
- *              with a pattern that has neither {start} nor {end} the files are whole, and the times are the part to
- *              take
+ *              labels: {name: number}, dataset, start, end, id; other keys are ignored
+ *   kinetics   CSV with a header: label, youtube_id, time_start, time_end, split. A file is the part of a video between
+ *              these times, which are in its name; but if a pattern is given that has neither {start} nor {end}, files
+ *              are whole videos, and the part between the times is taken
  *   ssv2       an array of objects: id, label, template (the class with its placeholders in brackets), placeholders
  *   coco       one object: images {id, file_name}, annotations {image_id, category_id}, categories {id, name}; the
  *              classes have the numbers of the categories. An image has one class or none
  *   howto100m  CSV with a header: video_id and others that are not used
- *   folder     all regular files below a folder, also when one stands in the place of a list
- *   imagenet   the same, each folder right below it that has a file in it a class
+ *   folder     all regular files below a folder; also used if a folder is named in place of a list
+ *   imagenet   the same; each folder directly below it that contains a file is a class
  *
  * Paths are relative to the root given, or else to the list's folder. Times are seconds, mm:ss or hh:mm:ss. A class
- * that the list gives as a word, in a column called label, class or alike, gets its number from a file of labels, or
- * else from the order of all words of this label; a label without a name of its own is called as the dataset, in
- * pack.lists "label". Walked folders are taken without hidden files and folders, those of systems, clip stores and run
- * folders.
+ * given as a word, in a column whose name contains label, class or category, gets its number from a file of labels, or
+ * else from the byte order of all words of this label. A label without a name of its own has the name of the dataset,
+ * or "label" with pack.lists. In walked folders, hidden files and folders, those of operating and storage systems, clip
+ * stores and run folders are skipped (walk.c).
  */
 /* clang-format on */
 #ifndef VJ_PACK_MANIFEST_H

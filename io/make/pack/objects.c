@@ -8,7 +8,7 @@
 #include "pack/json.h"
 #include "pack/listing.h"
 
-/* A value as JSON, cut to what fits, for messages. */
+/* Format a value as JSON, truncated to `bytes`, for messages. */
 static const char *shown(const json_t *value, char *text, size_t bytes)
 {
     char *all = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -28,7 +28,7 @@ static vj_status text_of(const vj_text *text, int64_t line, const json_t *object
     return vj_text_refuse(text, line, "%s is %s, not a text", key, shown(item, found, sizeof found));
 }
 
-/* The object lacks what was wanted: which keys it has. */
+/* Report that an object lacks `wanted`, with the keys that it has. */
 static vj_status refuse_keys(const vj_text *text, int64_t line, json_t *object, const char *wanted)
 {
     char keys[256] = "none";
@@ -85,7 +85,7 @@ static vj_status labels_of(vj_listing *l, const vj_text *text, int64_t line, jso
     return VJ_OK;
 }
 
-/* path as it stands, or path_bytes unescaped into `bytes`. */
+/* Get the path of an object: its path unchanged, or its path_bytes unescaped into `bytes`. */
 static vj_status path_of(const vj_text *text, int64_t line, json_t *object, char bytes[VJ_MEDIA_PATH],
                          const char **path)
 {
@@ -113,7 +113,7 @@ static vj_status json_entry(vj_listing *l, const vj_text *text, int64_t line, js
     return vj_listing_add(l, text, line, path, id);
 }
 
-/* "Holding [something] next to [something]" is called without the brackets among the labels. */
+/* Remove the brackets from a template "Holding [something] next to [something]"; the labels are without them. */
 static void without_brackets(char *name, size_t bytes, const char *template)
 {
     size_t n = 0;
@@ -173,7 +173,7 @@ vj_status vj_listing_ssv2(vj_listing *l, vj_text *text)
 
 /* ------------------------------------------------------------------------------------------------ coco */
 
-/* What is known of the categories and annotations when the images are read. Scratch files hold the maps. */
+/* What is known of categories and annotations when images are read. The maps are in scratch files. */
 typedef struct {
     vj_listing *l;
     int label;              /* -1: the list has no annotations */
@@ -184,7 +184,7 @@ typedef struct {
 
 typedef vj_status coco_entry(coco *c, const vj_text *text, int64_t line, json_t *object);
 
-/* An id as text, whether it is given as a number or as a text. */
+/* Get an id as text; it may be a number or a string. */
 static vj_status id_of(const vj_text *text, int64_t line, json_t *object, const char *key, char id[SHOWN])
 {
     char found[SHOWN];
@@ -200,7 +200,8 @@ static vj_status id_of(const vj_text *text, int64_t line, json_t *object, const 
     return VJ_OK;
 }
 
-/* iNaturalist's folders have names that sort like the categories; a walk through the folders finds the same classes. */
+/* Read a category. iNaturalist's folders have names that sort like its categories, so walking its folders gives the
+ * same classes. */
 static vj_status coco_category(coco *c, const vj_text *text, int64_t line, json_t *object)
 {
     char id[SHOWN], *end;
@@ -254,8 +255,8 @@ static vj_status coco_image(coco *c, const vj_text *text, int64_t line, json_t *
     return vj_listing_add(c->l, text, line, name, NULL);
 }
 
-/* Read one array of the list; a file is read once for each, so that only one object is in memory. *found: it is there.
- */
+/* Read one array of the list. The file is read again for each array, so that only one object is in memory. *found:
+ * whether the list has the array. */
 static vj_status coco_array(coco *c, const char *path, const char *key, coco_entry *entry, bool *found)
 {
     vj_text text;

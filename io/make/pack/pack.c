@@ -1,6 +1,6 @@
 /*
- * The main path of packing: write the catalogue, stop if the store is already complete, make the shards, commit. Read
- * first; shards.c makes one rank's shards, commit.c makes the store from all shards.
+ * Packs media files into a clip store: writes the catalogue, stops if the store is already complete, makes the shards,
+ * and commits. Read this file first; shards.c makes one rank's shards, commit.c makes the store from all shards.
  */
 #include "pack/pack.h"
 
@@ -17,11 +17,11 @@ typedef struct {
     MPI_Comm comm;
     int rank, size;
     vj_catalogue_summary *summary; /* owned */
-    vj_class_names *classes;       /* on rank 0: of all lists. Owned */
+    vj_class_names *classes;       /* on rank 0: class names of all lists. Owned */
     vj_sharding layout;
     vj_clips_header *clips; /* owned */
     vj_lease *lease;        /* of the store, on rank 0 while it is written; owned */
-    vj_lease_seal seal;     /* of it, on all ranks */
+    vj_lease_seal seal;     /* seal of that lease, on all ranks */
 } packer;
 
 static vj_status share(const packer *p, vj_status status, void *data, size_t bytes)
@@ -33,7 +33,7 @@ static vj_status share(const packer *p, vj_status status, void *data, size_t byt
 
 /* ------------------------------------------------------------------------------------------------ planning */
 
-/* Rank 0: read all lists, into a catalogue if there is something to make. */
+/* On rank 0: read all lists; with `write`, write the catalogue. */
 static vj_status read_lists(const packer *p, int write)
 {
     const char *store = p->config->pack.store, *temporary = getenv("TMPDIR");
@@ -52,7 +52,7 @@ static vj_status check_recipe(const packer *p, int write, int *done)
     return status;
 }
 
-/* Rank 0: everything before the first file is opened. */
+/* On rank 0: do everything that comes before the first file is opened. */
 static vj_status prepare(packer *p, int dry_run, int *done)
 {
     const char *store = p->config->pack.store;
@@ -62,7 +62,7 @@ static vj_status prepare(packer *p, int dry_run, int *done)
     if (write) {
         VJ_TRY(vj_clips_make_folder(store));
         VJ_TRY(vj_lease_take(&p->lease, store));
-        write = !vj_recipe_store_exists(store); /* another job may have finished it while we waited */
+        write = !vj_recipe_store_exists(store); /* another job may have finished it meanwhile */
     }
     VJ_TRY(read_lists(p, write));
     return check_recipe(p, write, done);
@@ -84,7 +84,7 @@ static void set_layouts(packer *p)
                                    .chroma = config->pack.jpeg_chroma ? 444 : 420};
 }
 
-/* Which labels there are, those without names of classes only if `all`. */
+/* Log the labels; those without class names only if `all`. */
 static void say_classes(const packer *p, int all)
 {
     const vj_media_names *names = &p->summary->names;
@@ -121,7 +121,8 @@ static void say_plan(const packer *p)
 
 /* ------------------------------------------------------------------------------------------------ making */
 
-/* The shards that are left to make, dealt out in turn: *todo, [*count], owned by the caller; *left of all ranks. */
+/* Assign the incomplete shards to ranks in turn. *todo [*count]: this rank's, owned by the caller; *left_files: files
+ * in the incomplete shards of all ranks. */
 static vj_status deal_shards(const packer *p, int64_t **todo, int64_t *count, int64_t *left_files)
 {
     const int64_t shards = p->layout.shards;
@@ -155,30 +156,30 @@ static vj_status say_how_to_go_on(const packer *p, vj_status status)
     return status;
 }
 
-/* *refused: whether on any rank a file could not be had. */
+/* Make the incomplete shards. *refused: whether, on any rank, files may have been refused for a temporary cause. */
 static vj_status make_shards(const packer *p, const vj_pack_plan *plan, int *refused)
 {
     bool here = false;
     int64_t *todo, count, left_files;
-    vj_progress progress;
-    vj_progress_counts all;
+    vj_pack_progress progress;
+    vj_pack_progress_counts all;
     vj_status status = deal_shards(p, &todo, &count, &left_files);
     if (status == VJ_OK && left_files < p->layout.sources)
         vj_log("%s: going on, %lld of %lld files are left", p->config->pack.store, (long long)left_files,
                (long long)p->layout.sources);
     const int workers = p->config->pack.workers > 0 ? (int)p->config->pack.workers : vj_place_of(p->comm).threads;
-    if (status == VJ_OK) status = vj_agree(p->comm, vj_progress_begin(&progress, left_files, p->comm));
+    if (status == VJ_OK) status = vj_agree(p->comm, vj_pack_progress_begin(&progress, left_files, p->comm));
     if (status == VJ_OK) {
         status = say_how_to_go_on(p, vj_pack_shards(plan, todo, count, workers, &progress, &here));
-        if (status == VJ_OK) vj_progress_end(&progress, &all);
+        if (status == VJ_OK) vj_pack_progress_end(&progress, &all);
     }
     free(todo);
-    *refused = here || left_files < p->layout.sources; /* shards of an earlier start may hold some, too */
+    *refused = here || left_files < p->layout.sources; /* shards of an earlier run may have some too */
     if (status == VJ_OK) MPI_Allreduce(MPI_IN_PLACE, refused, 1, MPI_INT, MPI_MAX, p->comm);
     return status;
 }
 
-/* Files that were missing and are back (a folder that was not mounted for a while) are packed after all. */
+/* Make shards again whose files were missing and are present now, for example after a folder was mounted again. */
 static vj_status make_refused_again(const packer *p, const vj_pack_plan *plan)
 {
     int64_t removed = 0;
@@ -280,7 +281,7 @@ vj_status vj_pack(const vj_config *config, MPI_Comm comm, int dry_run)
     vj_status status = vj_agree(
         comm, p.summary && p.clips && p.classes ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to plan the packing"));
     if (status == VJ_OK) status = run(&p, dry_run);
-    vj_lease_release(p.lease); /* ranks that still work, after a failure, find it gone and publish nothing */
+    vj_lease_release(p.lease); /* after a failure, ranks that still work notice this and publish nothing */
     if (p.classes) vj_class_names_release(p.classes);
     free(p.classes);
     free(p.summary);

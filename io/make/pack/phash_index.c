@@ -1,7 +1,7 @@
 /*
- * For each value of a quarter of an instant's bits, a list of the hashes that have it, in scratch files. A list is a
- * chain of chunks of one cache line each; its items hold enough bits to reject most hashes without reading them,
- * because with millions of entries the time of a lookup is spent waiting for memory.
+ * For each instant, each quarter of its bits and each value of that quarter, there is a list of the hashes that have
+ * this value, in scratch files. A list is a chain of chunks of one cache line each. Its items hold enough bits to
+ * reject most hashes without reading them, because with millions of entries a lookup mostly waits for memory.
  */
 #include "pack/phash_index.h"
 
@@ -11,25 +11,26 @@
 
 enum { QUARTERS = 4, KEYS = 1 << 16, LISTS = VJ_PHASH_INSTANTS * QUARTERS, ITEMS = 7 };
 
-/* Of 32 other bits of the instant, two in three must agree: of copies nearly all do, of others one in twenty. */
+/* Of 32 other bits of the instant, at most this many may differ, or the hashes are not compared. Nearly all copies
+ * pass, and one in twenty of other pairs. */
 enum { MOST_DIFFERENT = 11 };
 
 typedef struct {
     vj_phash look;
     int64_t number;
-    uint32_t asked; /* the last question for which it was compared */
+    uint32_t asked; /* number of the last lookup in which it was compared */
 } entry;
 
 typedef struct {
-    uint32_t next, count; /* next: chunk, 0: none */
+    uint32_t next, count; /* next: number of the next chunk, 0: none */
     struct {
-        uint32_t entry, others; /* others: the next two quarters */
+        uint32_t entry, others; /* others: bits of the next two quarters */
     } item[ITEMS];
 } chunk;
 
 struct vj_phash_index {
     vj_scratch entries, heads, chunks; /* heads: the newest chunk of each list, [LISTS, KEYS]; chunk 0 is not used */
-    int64_t most, count, used;         /* used: chunks */
+    int64_t most, count, used;         /* used: number of chunks in use */
     uint32_t question;
 };
 
@@ -38,7 +39,7 @@ vj_status vj_phash_index_create(vj_phash_index **looks, int64_t most, const char
     vj_phash_index *l = *looks = vj_calloc(1, sizeof *l);
     if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory to compare looks");
     VJ_ASSERT(most <= (int64_t)(UINT32_MAX / LISTS));
-    const int64_t items = most * LISTS, lists = (int64_t)LISTS * KEYS; /* of each list one chunk may be half empty */
+    const int64_t items = most * LISTS, lists = (int64_t)LISTS * KEYS; /* one chunk of each list may be partly empty */
     const int64_t chunks = items < items / ITEMS + lists ? items : items / ITEMS + lists;
     l->most = most;
     l->used = 1;
@@ -56,7 +57,7 @@ void vj_phash_index_destroy(vj_phash_index *l)
     free(l);
 }
 
-/* Every fourth bit, from bit `quarter` on: 16 frequencies, low and high. */
+/* Return every fourth bit, from bit `quarter` on: 16 frequencies, low and high ones. */
 static uint32_t quarter_of(uint64_t bits, int quarter)
 {
     bits = bits >> quarter & UINT64_C(0x1111111111111111);
@@ -66,7 +67,8 @@ static uint32_t quarter_of(uint64_t bits, int quarter)
     return (uint32_t)(bits | bits >> 24) & 0xffff;
 }
 
-/* What the list is of: an instant and a quarter of its bits. 0: the look does not have that instant. */
+/* Get a look's key in a list, which stands for an instant and a quarter of its bits, and the other bits to compare.
+ * Returns 0 if the look does not have this instant. */
 static int keys_of(const vj_phash *look, int list, uint32_t *key, uint32_t *others)
 {
     const int instant = list / QUARTERS, quarter = list % QUARTERS;
@@ -102,7 +104,7 @@ void vj_phash_index_add(vj_phash_index *l, int64_t number, const vj_phash *look)
     l->count++;
 }
 
-/* Compare with the looks of one list; *found, *doubtful: the first of each kind, so far. */
+/* Compare with the looks of one list. *found, *doubtful: the entry first added of each kind, so far. */
 static void search(vj_phash_index *l, const vj_phash *look, uint32_t head, uint32_t others, int64_t *found,
                    int64_t *doubtful)
 {

@@ -6,9 +6,9 @@
 
 enum { TAG = 2, SEND_EVERY_S = 1, SPEAK_EVERY_S = 5 };
 
-vj_status vj_progress_begin(vj_progress *p, int64_t total, MPI_Comm comm)
+vj_status vj_pack_progress_begin(vj_pack_progress *p, int64_t total, MPI_Comm comm)
 {
-    *p = (vj_progress){.comm = comm, .total = total, .begin_s = vj_now(), .request = MPI_REQUEST_NULL};
+    *p = (vj_pack_progress){.comm = comm, .total = total, .begin_s = vj_now(), .request = MPI_REQUEST_NULL};
     MPI_Comm_rank(comm, &p->rank);
     MPI_Comm_size(comm, &p->size);
     p->next_s = p->begin_s + (p->rank == 0 ? SPEAK_EVERY_S : SEND_EVERY_S);
@@ -16,16 +16,16 @@ vj_status vj_progress_begin(vj_progress *p, int64_t total, MPI_Comm comm)
     return p->of_rank ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the counts of %d ranks", p->size);
 }
 
-static void send_counts(vj_progress *p)
+static void send_counts(vj_pack_progress *p)
 {
     int done;
     MPI_Test(&p->request, &done, MPI_STATUS_IGNORE);
-    if (!done) return; /* rank 0 is busy with a long file; the next counts will do */
+    if (!done) return; /* rank 0 has not received the last counts; send later */
     p->sent = p->mine;
     MPI_Isend(&p->sent, 4, MPI_DOUBLE, 0, TAG, p->comm, &p->request);
 }
 
-static void receive_counts(vj_progress *p)
+static void receive_counts(vj_pack_progress *p)
 {
     for (;;) {
         int waiting;
@@ -36,9 +36,9 @@ static void receive_counts(vj_progress *p)
     }
 }
 
-static vj_progress_counts sum(const vj_progress *p)
+static vj_pack_progress_counts sum(const vj_pack_progress *p)
 {
-    vj_progress_counts all = {0};
+    vj_pack_progress_counts all = {0};
     for (int r = 0; r < p->size; r++) {
         all.files += p->of_rank[r].files;
         all.bytes += p->of_rank[r].bytes;
@@ -48,13 +48,13 @@ static vj_progress_counts sum(const vj_progress *p)
     return all;
 }
 
-static void speak(vj_progress *p)
+static void speak(vj_pack_progress *p)
 {
     double now = vj_now(), spent = now - p->begin_s;
     if (now < p->next_s) return;
     p->next_s = now + SPEAK_EVERY_S;
-    vj_progress_counts all = sum(p);
-    if (all.files == 0) { /* long films: nothing is known yet */
+    vj_pack_progress_counts all = sum(p);
+    if (all.files == 0) { /* for long films no rate is known yet */
         vj_log("packed none of %lld files in %.0f s", (long long)p->total, spent);
         return;
     }
@@ -63,7 +63,7 @@ static void speak(vj_progress *p)
            spent * ((double)p->total - all.files) / all.files);
 }
 
-void vj_progress_wait(vj_progress *p)
+void vj_pack_progress_wait(vj_pack_progress *p)
 {
     if (p->rank == 0) {
         receive_counts(p);
@@ -74,16 +74,16 @@ void vj_progress_wait(vj_progress *p)
     }
 }
 
-void vj_progress_add(vj_progress *p, int64_t bytes, int64_t clips)
+void vj_pack_progress_add(vj_pack_progress *p, int64_t bytes, int64_t clips)
 {
     p->mine.files++;
     p->mine.bytes += (double)bytes;
     p->mine.clips += (double)clips;
     if (p->rank == 0) p->of_rank[0] = p->mine;
-    vj_progress_wait(p);
+    vj_pack_progress_wait(p);
 }
 
-void vj_progress_end(vj_progress *p, vj_progress_counts *all)
+void vj_pack_progress_end(vj_pack_progress *p, vj_pack_progress_counts *all)
 {
     const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
     p->mine.finished = 1;

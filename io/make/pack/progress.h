@@ -13,30 +13,30 @@
 /* Counts of one rank, as sent to rank 0; all double, so that one MPI type serves. */
 typedef struct {
     double files, bytes, clips, finished;
-} vj_progress_counts;
+} vj_pack_progress_counts;
 
 typedef struct {
-    MPI_Comm comm; /* borrowed; until vj_progress_end() no other point-to-point messages may be sent on it */
+    MPI_Comm comm; /* borrowed; until vj_pack_progress_end() no other point-to-point messages may be sent on it */
     int rank, size;
     int64_t total; /* files of all ranks */
     double begin_s, next_s;
-    vj_progress_counts mine, sent; /* sent: the send buffer, must not change until `request` completes */
+    vj_pack_progress_counts mine, sent; /* sent: the send buffer, must not change until `request` completes */
     MPI_Request request;
-    vj_progress_counts *of_rank; /* [size] on rank 0, owned */
-} vj_progress;
+    vj_pack_progress_counts *of_rank; /* [size] on rank 0, owned */
+} vj_pack_progress;
 
-vj_status vj_progress_begin(vj_progress *progress, int64_t total, MPI_Comm comm);
+vj_status vj_pack_progress_begin(vj_pack_progress *progress, int64_t total, MPI_Comm comm);
 
 /** Count one more file as done. */
-void vj_progress_add(vj_progress *progress, int64_t bytes, int64_t clips);
+void vj_pack_progress_add(vj_pack_progress *progress, int64_t bytes, int64_t clips);
 
 /**
  * Without counting anything: receive the other ranks' counts and print the line if it is time (rank 0), or send this
  * rank's counts if it is time (others). To be called while waiting.
  */
-void vj_progress_wait(vj_progress *progress);
+void vj_pack_progress_wait(vj_pack_progress *progress);
 
 /** Wait for all ranks, while rank 0 goes on printing the line; *all: the sums, on rank 0. Collective. */
-void vj_progress_end(vj_progress *progress, vj_progress_counts *all);
+void vj_pack_progress_end(vj_pack_progress *progress, vj_pack_progress_counts *all);
 
 #endif

@@ -12,10 +12,10 @@
 #include "base/output.h"
 
 static const char section_name[] = "pack:\n";
-/* A setting that came later, as it is by default: left out, so that stores and shards of before are known again. */
+/* The default of a setting that was added later. It is left out of the recipe, so that older stores still match. */
 static const char later[] = "  overlap: false\n";
 
-/* Where the lists are, where the store is and how much of the machine is used does not matter to what is packed. */
+/* Clear settings that do not change what is packed: places of lists and store, and use of the machine. */
 static void forget_circumstances(vj_config *config)
 {
     config->pack.lists.count = config->pack.held_out_ids.count = config->pack.held_out_videos.count = 0;
@@ -73,7 +73,7 @@ char *vj_recipe_text(const vj_config *config, const vj_catalogue_summary *summar
 
 /* ------------------------------------------------------------------------------------------------ compared */
 
-/* The first line in which two texts differ, for a message. */
+/* Describe the first line in which two texts differ, for a message. */
 static void first_difference(const char *found, const char *wanted, char *text, size_t bytes)
 {
     while (*found && *wanted) {
@@ -95,7 +95,7 @@ int vj_recipe_store_exists(const char *store)
     return access(path, F_OK) == 0;
 }
 
-/* Files of the folder that are called `prefix`, a number and `suffix`. */
+/* Count the files of the folder whose names are `prefix`, a number and `suffix`. */
 static vj_status find_numbered(const char *store, const char *prefix, const char *suffix, int64_t *count)
 {
     DIR *folder = opendir(store);
@@ -113,7 +113,7 @@ static vj_status find_numbered(const char *store, const char *prefix, const char
     return VJ_OK;
 }
 
-/* What killed jobs left of files that were not finished; the lease says that no other job is at work. */
+/* Remove unfinished files of killed jobs. The lease ensures that no other job is writing. */
 static vj_status remove_parts(const char *store)
 {
     DIR *folder = opendir(store);
@@ -141,7 +141,7 @@ static vj_status read_recipe(const char *store, char **text)
     FILE *f = fopen(path, "r");
     if (!f) return VJ_OK;
     *text = vj_calloc(1, MOST);
-    if (*text) (*text)[fread(*text, 1, MOST - 1, f)] = '\0'; /* what could not be read differs */
+    if (*text) (*text)[fread(*text, 1, MOST - 1, f)] = '\0'; /* a failed read gives a text that differs */
     fclose(f);                                               /* only read */
     return *text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
 }
@@ -176,7 +176,7 @@ vj_status vj_recipe_check_place(const char *store)
     int is_store = 0, is_run = 0;
     VJ_TRY(vj_output_check_folder("pack.store", store));
     DIR *folder = opendir(store);
-    if (!folder) return VJ_OK; /* not there */
+    if (!folder) return VJ_OK; /* does not exist */
     for (struct dirent *item; (item = readdir(folder)) != NULL;) {
         const char *name = item->d_name;
         if (begins(name, "pack.yaml") || begins(name, "catalogue.") || begins(name, "shard-") ||

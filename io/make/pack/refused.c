@@ -13,7 +13,7 @@ bool vj_refused_counts(int verdict)
            verdict == VJ_VIDEO_OUT_OF_MEMORY;
 }
 
-/* A decoder that crashes may have been hit by something else; if it crashes again, that is the file's doing. */
+/* A crash of the decoder may have another cause than the file; if it crashes again, the file is the cause. */
 bool vj_refused_decode_again(int verdict)
 {
     return (vj_refused_counts(verdict) && verdict != VJ_VIDEO_MISSING) || verdict == VJ_VIDEO_CRASHED;
@@ -28,7 +28,7 @@ void vj_refused_add(vj_refused *r, int dataset, int verdict, const char *path, c
              *reason ? ": " : "", reason);
 }
 
-/* The root of the first entry of a dataset, for a message. */
+/* Return the root of the first entry of a dataset, for a message. */
 static const char *root_of(const vj_config *config, const char *name)
 {
     for (int i = 0; i < config->pack.dataset_count; i++)
@@ -65,7 +65,7 @@ vj_status vj_refused_check(const vj_refused *r, const vj_pack_plan *plan)
 
 static vj_status can_be_opened(const vj_pack_plan *plan, const vj_catalogue *catalogue, int64_t source, int *can)
 {
-    vj_source found;
+    vj_pack_source found;
     vj_video_verdict verdict;
     char reason[VJ_VIDEO_REASON];
     int64_t bytes;
@@ -114,7 +114,7 @@ static vj_status check_folder(const char *path, const char *list)
     return vj_raise(VJ_ERR_IO, "the folder %s of %s is not to be seen from here: nothing was packed", path, list);
 }
 
-/* Paths of a list are taken from `root`, or else from where the list is; a folder may stand in a list's place. */
+/* Check the folder that a list's paths refer to: `root`, or else the list's folder. A list may be a folder itself. */
 static vj_status check_list(const char *list, const char *root)
 {
     char folder[VJ_PATH];

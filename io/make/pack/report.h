@@ -8,7 +8,7 @@
 typedef struct {
     int64_t sources, clips, store_bytes, shards;
     int64_t files[VJ_MAX_LIST][VJ_LEDGER_VERDICTS], clips_of[VJ_MAX_LIST][VJ_LEDGER_VERDICTS];
-    char missing[VJ_MAX_LIST][512]; /* of each dataset the first file that is not there; "": none */
+    char missing[VJ_MAX_LIST][512]; /* first missing file of each dataset; "": none */
     int64_t doubtful;               /* files packed although they may be copies of others, which the ledger names */
     int64_t held_out_videos, held_out_unread; /* number of held-out videos; those that could not be decoded, so that
                                                  nothing was compared with them */

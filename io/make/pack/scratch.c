@@ -14,7 +14,7 @@ vj_status vj_scratch_file(int *fd, const char *folder)
 {
     char path[VJ_PATH + 32];
     *fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (*fd >= 0) return VJ_OK; /* some network file systems cannot */
+    if (*fd >= 0) return VJ_OK; /* some network file systems do not support O_TMPFILE */
     snprintf(path, sizeof path, "%s/scratch-XXXXXX", folder);
     *fd = mkostemp(path, O_CLOEXEC);
     if (*fd < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
@@ -36,7 +36,7 @@ vj_status vj_scratch_create(vj_scratch *scratch, const char *folder, int64_t byt
         else
             scratch->data = data;
     }
-    if (fd >= 0) (void)close(fd); /* the mapping keeps it; nothing of it must last */
+    if (fd >= 0) (void)close(fd); /* the mapping keeps the file alive */
     return status;
 }
 

@@ -1,4 +1,4 @@
-/* Number of shards, and which sources each one holds. */
+/* Chooses the number of shards, and which sources each one holds. */
 #include "pack/sharding.h"
 
 #include <math.h>
@@ -32,7 +32,8 @@ vj_sharding vj_sharding_of(const vj_config *config, int64_t sources, int64_t cli
 
 void vj_sharding_shard(const vj_sharding *l, int64_t shard, int64_t *first, int64_t *last)
 {
-    int64_t each = l->sources / l->shards, more = l->sources % l->shards; /* floor(k S / n) without its product */
+    /* floor(k S / n) without computing k S, which could overflow */
+    int64_t each = l->sources / l->shards, more = l->sources % l->shards;
     *first = shard * each + shard * more / l->shards;
     *last = (shard + 1) * each + (shard + 1) * more / l->shards;
 }

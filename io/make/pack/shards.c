@@ -12,13 +12,13 @@
 _Static_assert((int)VJ_CLIPS_MAX_SIDE == VJ_VIDEO_MAX_SIDE && (int)VJ_CLIPS_MOTION_BYTES == (int)VJ_PHASH_MOTION_BYTES,
                "what is made fits what is stored");
 
-/* A file between being handed out and being written. */
+/* A file that was given to a worker and is not written yet. */
 typedef struct {
-    int64_t shard, number; /* of the shard, of the source */
-    int last;              /* of its shard */
+    int64_t shard, number; /* number of the shard, number of the source */
+    int last;              /* whether it is the last file of its shard */
     int ready;
-    vj_source source;
-    vj_decoded *decoded; /* once ready; NULL: it was not to be opened. Owned */
+    vj_pack_source source;
+    vj_decoded *decoded; /* the result once ready; NULL: the file is excluded and was not opened. Owned */
 } slot;
 
 typedef struct {
@@ -27,18 +27,18 @@ typedef struct {
     int64_t count;
     vj_catalogue catalogue;
     vj_decoders *decoders;
-    vj_decoders *again; /* one worker with wider limits, once it is needed */
+    vj_decoders *again; /* one worker with wider limits, started when needed */
     int workers;
-    vj_refused refused; /* files of this rank */
+    vj_refused refused; /* counts of this rank's files */
     bool any_refused;
-    vj_shard *shard; /* that is written */
-    vj_progress *progress;
+    vj_shard *shard; /* the shard being written */
+    vj_pack_progress *progress;
     /* The next file to hand out. */
     int64_t next_todo, position;
-    /* Files under way are those numbered from `written` to `sent`, each in slot number mod slots. */
+    /* Files in progress have the running numbers [written, sent); each is in slot number mod slots. */
     slot *slot;
     int64_t slots, sent, written;
-    int64_t held_bytes; /* of clips that wait */
+    int64_t held_bytes; /* size of the clips that wait to be written */
 } maker;
 
 static slot *slot_of(const maker *m, int64_t number)
@@ -68,7 +68,7 @@ static vj_status hand_out(maker *m)
         .shard = shard, .number = vj_sharding_source(m->plan->layout, m->position), .last = m->position == last - 1};
     VJ_TRY(vj_catalogue_find(&m->catalogue, s->number, &s->source));
     int drop = m->plan->config->pack.duplicates == VJ_DUPLICATES_DROP;
-    if (s->source.fate == VJ_SOURCE_HELD_OUT_ID || (drop && s->source.fate == VJ_SOURCE_LISTED_TWICE)) {
+    if (s->source.exclusion == VJ_SOURCE_HELD_OUT_ID || (drop && s->source.exclusion == VJ_SOURCE_LISTED_TWICE)) {
         s->ready = 1;
     } else {
         const vj_decode_job job = job_of(s);
@@ -78,7 +78,7 @@ static vj_status hand_out(maker *m)
     m->position++;
     if (s->last) {
         m->next_todo++;
-        m->position = 0; /* raised to where that shard begins */
+        m->position = 0; /* is raised to the beginning of that shard */
     }
     return VJ_OK;
 }
@@ -89,7 +89,7 @@ static int may_hand_out(const maker *m)
            m->held_bytes < m->plan->config->pack.buffer_mb * 1000000;
 }
 
-/* Note a file that is done. */
+/* Store the result for a file. */
 static vj_status take_back(maker *m, vj_decoded *decoded)
 {
     for (int64_t n = m->written; n < m->sent; n++) {
@@ -104,7 +104,7 @@ static vj_status take_back(maker *m, vj_decoded *decoded)
     return vj_raise(VJ_ERR_STATE, "a file came back that was not handed out");
 }
 
-/* Take back all files that are done, so that no worker waits; if there is nothing else to do, wait for one. */
+/* Take all results that are ready, so that no worker waits; with `wait`, wait for one if none is ready. */
 static vj_status take_back_all(maker *m, int wait)
 {
     enum { SPEAK_S = 1 };
@@ -114,13 +114,13 @@ static vj_status take_back_all(maker *m, int wait)
         if (decoded) VJ_TRY(take_back(m, decoded));
         wait = 0;
     } while (decoded);
-    vj_progress_wait(m->progress);
+    vj_pack_progress_wait(m->progress);
     return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ once more */
 
-/* Of any file. */
+/* Return the largest number of windows of any file. */
 static int64_t most_windows(const vj_config *config)
 {
     int64_t most = config->pack.windows;
@@ -153,8 +153,8 @@ static vj_decode_settings decode_settings(const vj_pack_plan *plan)
 }
 
 /*
- * The oldest file under way came back with a verdict that may say more of this moment than of the file: decode it
- * again, with twice the memory and time, while no other worker of this rank is at work. Its place in the shard stays.
+ * Decode the oldest file in progress again, because its verdict may have a temporary cause: with twice the memory and
+ * time, while all other workers of this rank are idle. It keeps its place in the shard.
  */
 static vj_status decode_again(maker *m, slot *s)
 {
@@ -175,14 +175,14 @@ static vj_status decode_again(maker *m, slot *s)
     VJ_TRY(vj_decoders_submit(m->again, &job));
     while (!decoded) {
         VJ_TRY(vj_decoders_next(m->again, &decoded, 1));
-        vj_progress_wait(m->progress);
+        vj_pack_progress_wait(m->progress);
     }
     return take_back(m, decoded);
 }
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-/* The verdict on a file that was packed. */
+/* Return the verdict on a file that was packed. */
 static int judge_packed(const vj_config *config, const vj_decoded *d, char reason[VJ_VIDEO_REASON])
 {
     const vj_video_info *info = &d->info;
@@ -203,7 +203,7 @@ static int judge(const maker *m, const slot *s, char reason[VJ_VIDEO_REASON])
 {
     const vj_decoded *d = s->decoded;
     reason[0] = '\0';
-    if (!d && s->source.fate == VJ_SOURCE_HELD_OUT_ID) return VJ_LEDGER_HELD_OUT_ID;
+    if (!d && s->source.exclusion == VJ_SOURCE_HELD_OUT_ID) return VJ_LEDGER_HELD_OUT_ID;
     if (!d) {
         snprintf(reason, VJ_VIDEO_REASON, "listed before, as source %lld", (long long)s->source.first);
         return VJ_LEDGER_DUPLICATE;
@@ -221,7 +221,7 @@ static vj_status add_file(maker *m, const slot *s)
     char reason[VJ_VIDEO_REASON];
     vj_clips_file file = {.source = s->number, .dataset = s->source.dataset, .clips = d->clips};
     file.verdict = judge(m, s, reason);
-    if (!d->info.is_image) { /* one picture is too little to tell it by its look */
+    if (!d->info.is_image) { /* one picture is too little to identify a file by its look */
         memcpy(file.look, d->look.bits, sizeof file.look);
         file.look_valid = d->look.valid;
         file.motion = &d->look.motion[0][0];
@@ -265,7 +265,7 @@ static vj_status add_clips(maker *m, const slot *s)
     return VJ_OK;
 }
 
-/* The oldest file under way is back: into its shard with it. */
+/* Write the oldest file in progress, whose result is ready, into its shard. */
 static vj_status write_oldest(maker *m)
 {
     slot *s = slot_of(m, m->written);
@@ -278,7 +278,7 @@ static vj_status write_oldest(maker *m)
     if (!m->shard) VJ_TRY(vj_shard_create(&m->shard, m->plan->config->pack.store, s->shard, m->plan->clips));
     VJ_TRY(add_clips(m, s));
     VJ_TRY(add_file(m, s));
-    vj_progress_add(m->progress, s->decoded ? s->decoded->bytes : 0, s->decoded ? s->decoded->clips : 0);
+    vj_pack_progress_add(m->progress, s->decoded ? s->decoded->bytes : 0, s->decoded ? s->decoded->clips : 0);
     if (s->decoded) m->held_bytes -= s->decoded->data_bytes;
     vj_decoded_free(s->decoded);
     s->decoded = NULL;
@@ -302,9 +302,9 @@ static vj_status make_all(maker *m)
 }
 
 vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t count, int workers,
-                         vj_progress *progress, bool *refused)
+                         vj_pack_progress *progress, bool *refused)
 {
-    enum { AHEAD = 256, AHEAD_A_WORKER = 8 }; /* files out of order that can wait */
+    enum { AHEAD = 256, AHEAD_A_WORKER = 8 }; /* limit of files in progress */
     const vj_decode_settings settings = decode_settings(plan);
     maker m = {.plan = plan, .todo = todo, .count = count, .workers = workers, .progress = progress};
     *refused = false;

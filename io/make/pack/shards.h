@@ -28,6 +28,6 @@ typedef struct {
  * whether some were refused again. Not collective. After a failure, the shards that were complete remain.
  */
 vj_status vj_pack_shards(const vj_pack_plan *plan, const int64_t *todo, int64_t count, int workers,
-                         vj_progress *progress, bool *refused);
+                         vj_pack_progress *progress, bool *refused);
 
 #endif

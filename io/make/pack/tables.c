@@ -14,8 +14,8 @@ static int is_whole(const char *value)
     return *value && value[strspn(value, "0123456789")] == '\0';
 }
 
-/* Where the label of a line begins behind its divider; NULL: nowhere. A number is a label, and a word without dot and
- * slash, for those would be a path. */
+/* Return the beginning of a line's label, after its divider; NULL: no label. A label is a number, or a word without dot
+ * and slash, which would be a path. */
 static char *find_label(char *line)
 {
     for (int words = 0; words < 2; words++)
@@ -26,7 +26,8 @@ static char *find_label(char *line)
     return NULL;
 }
 
-/* A first line of words that are no paths and no numbers; if it names no column path, that is not what was meant. */
+/* Refuse a first line that has only words, no path and no number: it is probably the header of a CSV list without a
+ * column path. */
 static vj_status refuse_header(const vj_text *text, const char *line)
 {
     static const char dividers[] = "\t,; ";
@@ -47,7 +48,7 @@ static vj_status refuse_header(const vj_text *text, const char *line)
                           shown);
 }
 
-/* A path between quotes, two of which are one; or as it stands. */
+/* Remove the quotes around a path, if any; a doubled quote inside stands for one. */
 static void unquote(char *path)
 {
     const size_t length = strlen(path);
@@ -107,7 +108,7 @@ vj_status vj_listing_plain(vj_listing *l, vj_text *text)
 
 typedef vj_status row_reader(vj_listing *l, const vj_text *text, const vj_csv *row, const int *column);
 
-/* Read all rows with a reader that finds its fields in `column`; all rows have as many fields as the header. */
+/* Pass all rows to `reader`, with the indices of its fields in `column`. All rows have as many fields as the header. */
 static vj_status read_rows(vj_listing *l, vj_text *text, vj_csv *csv, const int *column, row_reader *reader)
 {
     int fields = csv->fields;
@@ -131,7 +132,7 @@ static const char *columns_text(const vj_csv *header, char *text, size_t bytes)
     return text;
 }
 
-/* The columns by these names; the first `needed` of them must be there. */
+/* Find the columns with these names; the first `needed` of them must exist. */
 static vj_status find_columns(const vj_text *text, const vj_csv *header, const char *const *names, int count,
                               int needed, int *column)
 {
@@ -150,7 +151,7 @@ static const char *optional(const vj_csv *row, int column)
     return column < 0 ? "" : row->field[column];
 }
 
-enum { PATH, DATASET, START, END, ID, LABELS }; /* from LABELS: the label of each field, or -1 */
+enum { PATH, DATASET, START, END, ID, LABELS }; /* from LABELS on: the label of each field, or -1 */
 static const char *const csv_names[] = {"path", "dataset", "start", "end", "id"};
 
 static vj_status set_field(vj_listing *l, const vj_text *text, const vj_csv *row, int field, int label)
@@ -211,7 +212,7 @@ static vj_status csv_list(vj_listing *l, vj_text *text, vj_csv *csv)
 
 /* ------------------------------------------------------------------------------------------------ published lists */
 
-/* Kinetics lists say what was cut out of which video: the files hold just that, if their names tell the times. */
+/* Kinetics lists give the part that was cut out of each video. A file is that part if its name contains the times. */
 enum { YOUTUBE, FROM, TO, CLASS, KINETICS };
 static const char *const kinetics_names[] = {"youtube_id", "time_start", "time_end", "label"};
 

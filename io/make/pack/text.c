@@ -22,7 +22,7 @@ static void fill(vj_text *t)
     }
 }
 
-/* What begins like another kind of file is refused by its name. */
+/* Refuse a file that begins like another kind of file, naming that kind. */
 static vj_status refuse_other_formats(const vj_text *t, const char *what)
 {
     static const struct {
@@ -90,7 +90,7 @@ vj_status vj_text_open(vj_text *t, const char *name, const char *what)
     if (!t->buffer) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", name);
     fill(t);
     if (t->status == VJ_OK) t->status = refuse_other_formats(t, what);
-    if (t->end >= 3 && memcmp(t->buffer, "\xef\xbb\xbf", 3) == 0) t->at = 3; /* some spreadsheets begin so */
+    if (t->end >= 3 && memcmp(t->buffer, "\xef\xbb\xbf", 3) == 0) t->at = 3; /* skip a byte order mark */
     return t->status;
 }
 
@@ -134,7 +134,7 @@ int vj_text_first_line_has(const vj_text *t, const char *word, char separator)
     size_t line = end ? (size_t)(end - begin) : bytes, length = strlen(word);
     for (size_t at = 0; at + length <= line; at++) {
         if (memcmp(begin + at, word, length) != 0) continue;
-        size_t from = at, to = at + length; /* without blanks, and a quote, around it */
+        size_t from = at, to = at + length; /* extended over blanks and a quote around it */
         while (from > 0 && begin[from - 1] == ' ' && separator != ' ') from--;
         while (to < line && begin[to] == ' ' && separator != ' ') to++;
         if (from > 0 && to < line && begin[from - 1] == '"' && begin[to] == '"') from--, to++;

@@ -1,11 +1,11 @@
 /*
- * Folders as manifests: all regular files below a folder, and links to regular files, in byte order of their names.
- * Links to folders are not followed, so a walk ends and does not leave the folder; but the folder itself may be a link,
- * and so may the class folders of an imagenet folder.
+ * Reads folders as manifests: all regular files below a folder, and links to regular files, in byte order of their
+ * names. Links to folders are not followed, so a walk ends and does not leave the folder; but the folder itself may be
+ * a link, and so may the class folders of an imagenet folder.
  *
- * Skipped with a warning: hidden files and folders, files and folders that operating and storage systems create, clip
- * stores and run folders, finished or not, and single files such as our programs and job systems write. So the same
- * command finds the same files again after it has written its own output next to them.
+ * The following are skipped with a warning: hidden files and folders, files and folders that operating and storage
+ * systems create, clip stores and run folders, finished or not, and single files as our programs and job systems write
+ * them. So the same command finds the same files again after it has written its own output next to them.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,13 +21,13 @@
 
 typedef struct {
     vj_listing *listing;
-    int classes;             /* the folders right below the root are classes */
-    int64_t links, others;   /* links to folders, and what is no file: not taken */
-    int64_t skipped, shown;  /* what is no media by its name, or by what is in it */
-    char skipped_names[512]; /* the first of them, and why */
-    dev_t scratch_device;    /* the folder that is not walked */
+    int classes;             /* the folders directly below the root are classes */
+    int64_t links, others;   /* not taken: number of links to folders, and of other things that are no files */
+    int64_t skipped, shown;  /* number of files and folders skipped as no media, and of those named in skipped_names */
+    char skipped_names[512]; /* names of the first of them, with the reasons */
+    dev_t scratch_device;    /* identify the scratch folder, which is not walked */
     ino_t scratch_inode;
-    char path[VJ_MEDIA_PATH]; /* below the root */
+    char path[VJ_MEDIA_PATH]; /* current path below the root */
 } walk;
 
 /* ------------------------------------------------------------------------------------------------ one folder */
@@ -43,7 +43,7 @@ static void free_names(char **names, int64_t count)
     free(names);
 }
 
-/* The names in an open folder but for . and .., sorted. */
+/* Read the names in an open folder, sorted, without . and .. */
 static vj_status read_names(DIR *folder, const char *shown, char ***names, int64_t *count)
 {
     int64_t room = 0;
@@ -74,19 +74,19 @@ static vj_status read_names(DIR *folder, const char *shown, char ***names, int64
 
 /* ------------------------------------------------------------------------------------------------ no media */
 
-/* Pass over what stands at w->path. */
+/* Count the file or folder at w->path as skipped. */
 static void skip(walk *w, const char *why)
 {
     const size_t used = strlen(w->skipped_names), room = sizeof w->skipped_names - used;
     w->skipped++;
     int length = snprintf(w->skipped_names + used, room, "%s%s (%s)", used ? ", " : "", w->path, why);
     if (length >= (int)room)
-        w->skipped_names[used] = '\0'; /* it does not fit: only counted */
+        w->skipped_names[used] = '\0'; /* does not fit: counted, but not named */
     else
         w->shown++;
 }
 
-/* Length of a name without what vj_file_begin() adds to the name of a file that is not finished. */
+/* Return the length of a name without the suffix that vj_file_begin() gives to unfinished files. */
 static size_t finished_length(const char *name)
 {
     const size_t length = strlen(name), added = strlen(".12345678.part");
@@ -104,7 +104,7 @@ static int ends_in(const char *name, const char *const *ends)
     return 0;
 }
 
-/* Why a file or folder of this name is no media; NULL: it may be. */
+/* Return why a file or folder of this name is no media; NULL: it may be media. */
 static const char *no_media_by_name(const char *name, int is_folder)
 {
     static const char *const system[] = {
@@ -125,7 +125,7 @@ static int is_numbered(const char *name, const char *prefix)
            strncmp(name + length + strspn(name + length, "0123456789"), ".h5", 3) == 0;
 }
 
-/* Why a folder with these files in it is none of media; NULL: it may be. */
+/* Return why a folder with these files in it is not a folder of media; NULL: it may be one. */
 static const char *no_media_by_content(char *const *names, int64_t count)
 {
     int config = 0, metrics = 0;
@@ -150,7 +150,7 @@ static int is_scratch(const walk *w, int fd)
 
 static vj_status walk_folder(walk *w, int parent, const char *name, size_t length, int depth, int *passed_over);
 
-/* A name that is no plain text is known in its escaped form. */
+/* Set the class of an entry. A name that is not printable text is escaped. */
 static vj_status set_class(vj_listing *l, int label, const char *class)
 {
     if (vj_printable(class)) return vj_listing_set_class(l, NULL, 0, label, class);
@@ -166,7 +166,7 @@ static vj_status take_file(walk *w)
     vj_listing *l = w->listing;
     char class[VJ_MEDIA_PATH];
     int label;
-    if (w->classes && !strchr(w->path, '/')) { /* beside the folders of the classes */
+    if (w->classes && !strchr(w->path, '/')) { /* a file next to the class folders */
         w->others++;
         return VJ_OK;
     }
@@ -180,7 +180,8 @@ static vj_status take_file(walk *w)
     return vj_listing_add(l, NULL, 0, w->path, NULL);
 }
 
-/* One name in a folder that is `depth` below the root; `length` bytes of w->path lead to it, with a slash. */
+/* Handle one name in a folder that is `depth` levels below the root. The first `length` bytes of w->path are the
+ * folder, with a slash. */
 static vj_status take_name(walk *w, int folder, const char *name, size_t length, int depth)
 {
     struct stat st, at_end = {0};
@@ -192,7 +193,7 @@ static vj_status take_name(walk *w, int folder, const char *name, size_t length,
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return vj_raise(VJ_ERR_IO, "look at %s%s", w->listing->folder, w->path);
     const int link = S_ISLNK(st.st_mode), class = w->classes && depth == 0;
-    if (link && fstatat(folder, name, &at_end, 0) != 0) at_end.st_mode = 0; /* it leads nowhere */
+    if (link && fstatat(folder, name, &at_end, 0) != 0) at_end.st_mode = 0; /* its target does not exist */
     const int walked = S_ISDIR(st.st_mode) || (class && link && S_ISDIR(at_end.st_mode));
     const char *why = no_media_by_name(name, walked);
     if (why) {
@@ -213,7 +214,7 @@ static vj_status take_name(walk *w, int folder, const char *name, size_t length,
     return VJ_OK;
 }
 
-/* The folder at w->path, of `length` bytes; the root's is empty. *passed_over: it is none of media. */
+/* Walk the folder w->path [length]; empty for the root. *passed_over: whether it was skipped as no folder of media. */
 static vj_status walk_folder(walk *w, int parent, const char *name, size_t length, int depth, int *passed_over)
 {
     char **names = NULL;

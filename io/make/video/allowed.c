@@ -1,13 +1,13 @@
 /*
- * The containers and codecs that we accept: those of common videos and pictures. FFmpeg knows several hundred more;
- * most are for games, subtitles, text or play lists, are seldom used and seldom tested, and each is code that a hostile
- * file can reach.
+ * The containers and codecs that we accept: those of common videos and pictures. FFmpeg supports several hundred more.
+ * Most are for games, subtitles, text or play lists; they are seldom used and tested, and each is code that a hostile
+ * file could reach.
  */
 #include <string.h>
 
 #include "video/inside.h"
 
-/* One of each demuxer's names; "pipe" is FFmpeg's word for still pictures known by their first bytes. */
+/* One name of each demuxer. FFmpeg's names for still pictures recognised by their first bytes end in "_pipe". */
 static const char *const containers[] = {
     "mov",       "matroska", "avi",       "mpegts",    "mpeg",         "mpegvideo", "h264",     "hevc",
     "m4v",       "flv",      "live_flv",  "asf",       "ogg",          "rm",        "dv",       "mxf",

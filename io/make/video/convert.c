@@ -1,4 +1,4 @@
-/* Size and orientation of shown pictures, and conversion to RGB with libswscale. */
+/* Computes size and orientation of shown pictures, and converts to RGB with libswscale. */
 #include "video/convert.h"
 
 #include <libavutil/display.h>
@@ -29,7 +29,7 @@ void vj_shown_size(int stored_width, int stored_height, AVRational aspect, vj_or
                    int *height)
 {
     double ratio = aspect.num > 0 && aspect.den > 0 ? av_q2d(aspect) : 1;
-    if (ratio > 16 || ratio < 1. / 16) ratio = 1; /* no camera does that: a damaged header */
+    if (ratio > 16 || ratio < 1. / 16) ratio = 1; /* not from any camera: a damaged header */
     int w = ratio > 1 ? (int)lround(stored_width * ratio) : stored_width;
     int h = ratio < 1 ? (int)lround(stored_height / ratio) : stored_height;
     *width = orientation.transpose ? h : w;
@@ -40,7 +40,7 @@ int vj_fit_short_side(int short_side, int *width, int *height)
 {
     int shorter = *width < *height ? *width : *height;
     double scale = short_side > 0 ? (double)short_side / shorter : 1;
-    double w = round(*width * scale), h = round(*height * scale); /* may be far beyond an int */
+    double w = round(*width * scale), h = round(*height * scale); /* may be far too large for an int */
     if (!(w <= VJ_VIDEO_MAX_SIDE && h <= VJ_VIDEO_MAX_SIDE && w * h <= (double)VJ_VIDEO_MAX_PIXELS))
         return AVERROR(ERANGE);
     *width = (int)w;
@@ -48,14 +48,14 @@ int vj_fit_short_side(int short_side, int *width, int *height)
     return 0;
 }
 
-/* Make the scaler anew when a picture differs from the last in anything that it depends on. */
+/* Create a new scaler if the picture differs from the previous one in anything that the scaler depends on. */
 static int prepare(vj_converter *c, const AVFrame *frame, int width, int height)
 {
     int full_range = frame->color_range == AVCOL_RANGE_JPEG || frame->format == AV_PIX_FMT_YUVJ420P ||
                      frame->format == AV_PIX_FMT_YUVJ422P || frame->format == AV_PIX_FMT_YUVJ444P ||
                      frame->format == AV_PIX_FMT_YUVJ440P || frame->format == AV_PIX_FMT_YUVJ411P;
     const AVPixFmtDescriptor *pixels = av_pix_fmt_desc_get(frame->format);
-    /* Grey, with alpha or without, has no limited range, as FFmpeg's own tools take it. */
+    /* Grey pictures, with alpha or without, are treated as full range, as in FFmpeg's own tools. */
     if (pixels && pixels->nb_components <= 2 && !(pixels->flags & AV_PIX_FMT_FLAG_RGB)) full_range = 1;
     int key[7] = {frame->width, frame->height, frame->format, frame->colorspace, full_range, width, height};
     if (c->sws && memcmp(key, c->key, sizeof key) == 0) return 0;
@@ -68,7 +68,7 @@ static int prepare(vj_converter *c, const AVFrame *frame, int width, int height)
                             SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_BITEXACT, NULL, NULL, NULL);
     if (!c->scaled) return AVERROR(ENOMEM);
     if (!c->sws) return AVERROR(ENOSYS);
-    /* Refused for sources that are RGB already, where there is nothing to set. */
+    /* Fails for sources that are RGB already, for which nothing needs to be set. */
     (void)sws_setColorspaceDetails(c->sws, sws_getCoefficients(frame->colorspace), full_range,
                                    sws_getCoefficients(SWS_CS_DEFAULT), 1, 0, 1 << 16, 1 << 16);
     return 0;
@@ -106,7 +106,7 @@ int vj_convert(vj_converter *c, const AVFrame *frame, vj_orientation o, int widt
     return 0;
 }
 
-/* Bilinear, about the middle; what comes from outside of the picture is black. */
+/* Bilinear; what comes from outside of the picture is black. */
 void vj_turn_rgb(const uint8_t *from, uint8_t *to, int width, int height, double turn)
 {
     const double c = cos(turn), s = sin(turn), cx = 0.5 * (width - 1), cy = 0.5 * (height - 1);

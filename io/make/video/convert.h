@@ -7,9 +7,9 @@
 
 /*
  * How to turn a stored picture into the shown one. transpose, applied first, exchanges the axes; mirror_x and mirror_y
- * then mirror the result: together the eight display matrices without other angles than multiples of 90 degrees. For
- * any other angle, rotate by `turn` about the centre in a picture of the same size, black where nothing is, as ffmpeg
- * does.
+ * then mirror the result. Together they give the eight display matrices whose angle is a multiple of 90 degrees. For
+ * any other angle the picture is rotated by `turn` about its centre and keeps its size; what comes from outside of it
+ * is black, as in ffmpeg.
  */
 typedef struct {
     int transpose, mirror_x, mirror_y;
@@ -29,8 +29,8 @@ void vj_shown_size(int stored_width, int stored_height, AVRational aspect, vj_or
                    int *height);
 
 /**
- * Scale a size so that its short side is `short_side` (0: leave it). AVERROR(ERANGE), and the size unchanged, if that
- * is beyond VJ_VIDEO_MAX_SIDE or VJ_VIDEO_MAX_PIXELS; else 0.
+ * Scale a size so that its short side is `short_side` (0: do not scale). Returns 0, or AVERROR(ERANGE) with the size
+ * unchanged if the result is beyond VJ_VIDEO_MAX_SIDE or VJ_VIDEO_MAX_PIXELS.
  */
 int vj_fit_short_side(int short_side, int *width, int *height);
 

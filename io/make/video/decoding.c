@@ -1,7 +1,8 @@
 /* The decoder loop: sends packets, receives frames, and counts damage on the way. */
 #include "video/inside.h"
 
-/* Errors on the frames still inside the decoder at the end; no decoder holds more frames, so beyond it is stuck. */
+/* Limit of errors on the frames still inside the decoder at the end. No decoder holds more frames, so with more errors
+ * it is stuck. */
 enum { MOST_DAMAGED = 64 };
 
 void vj_decoding_begin(vj_video *v, vj_decoding *d, int64_t first, int wanted_only)
@@ -10,7 +11,7 @@ void vj_decoding_begin(vj_video *v, vj_decoding *d, int64_t first, int wanted_on
     avcodec_flush_buffers(v->decoder);
 }
 
-/* The packet sent last could not be decoded. */
+/* Record that the packet sent last could not be decoded. */
 static void note_error(vj_video *v, vj_decoding *d)
 {
     d->errors++;
@@ -19,8 +20,8 @@ static void note_error(vj_video *v, vj_decoding *d)
 }
 
 /*
- * The decoder has missed a frame that the packet sent last is made from. A key frame does without; and where decoding
- * starts at one, frames shown before it are expected to miss some.
+ * The decoder lacks a frame on which the packet sent last depends. Ignored for a key frame, which depends on none, and
+ * for frames shown before the last key frame: if decoding started there, they are expected to lack frames.
  */
 static void note_lost_reference(vj_video *v, vj_decoding *d)
 {
@@ -33,7 +34,8 @@ static void note_lost_reference(vj_video *v, vj_decoding *d)
     vj_packets_damage(v, d->next - 1);
 }
 
-/* A packet of NULL, after the last, asks for the frames still inside the decoder. AVERROR only if nothing can go on. */
+/* Send the next packet; after the last, send NULL to get the frames still inside the decoder. Returns 0, or an AVERROR
+ * if decoding cannot go on. */
 static int send_next(vj_video *v, vj_decoding *d)
 {
     AVPacket *packet = NULL;

@@ -12,12 +12,12 @@
 typedef struct {
     const char *extension, *container, *codec, *encoder;
     enum AVPixelFormat pixels;
-    int quantiser;       /* fixed; 0: the encoder's own option instead */
-    const char *options; /* of the encoder, "key=value:key=value" */
+    int quantiser;       /* fixed quantiser; 0: set by an option of the encoder */
+    const char *options; /* options of the encoder, "key=value:key=value" */
 } recipe;
 
 static const recipe recipes[VJ_ENCODINGS] = {
-    /* x264's macroblock tree gives other bytes from run to run for pictures of a few macroblocks. */
+    /* mbtree=0: with its macroblock tree, x264 gives different bytes from run to run for very small pictures. */
     [VJ_ENCODING_H264] = {"mp4", "mp4", "h264", "libx264", AV_PIX_FMT_YUV444P, 0, "preset=veryfast:crf=8:mbtree=0"},
     [VJ_ENCODING_MPEG4] = {"avi", "avi", "mpeg4", "mpeg4", AV_PIX_FMT_YUV420P, 2, ""},
     [VJ_ENCODING_MJPEG] = {"mov", "mov", "mjpeg", "mjpeg", AV_PIX_FMT_YUVJ444P, 2, ""},
@@ -63,7 +63,7 @@ static int open_encoder(writer *w, const recipe *r, const vj_video_form *form)
     e->framerate = (AVRational){form->fps, 1};
     e->sample_aspect_ratio = (AVRational){form->aspect_num, form->aspect_den ? form->aspect_den : 1};
     e->gop_size = 12;
-    e->thread_count = 1; /* ranks are the parallelism; also the same bytes everywhere */
+    e->thread_count = 1; /* ranks are the parallelism; also gives the same bytes everywhere */
     e->flags |= AV_CODEC_FLAG_BITEXACT;
     if (w->format->oformat->flags & AVFMT_GLOBALHEADER) e->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     if (r->pixels != AV_PIX_FMT_BGR0) {
@@ -85,7 +85,7 @@ static int open_encoder(writer *w, const recipe *r, const vj_video_form *form)
 static int open_output(writer *w, const char *path)
 {
     char url[4096 + 8];
-    snprintf(url, sizeof url, "file:%s", path); /* or a colon in the name would make it a protocol */
+    snprintf(url, sizeof url, "file:%s", path); /* without "file:", a name with a colon would be taken for a protocol */
     return avio_open(&w->format->pb, url, AVIO_FLAG_WRITE);
 }
 
@@ -120,13 +120,13 @@ static int open_frame(writer *w)
     w->sws = sws_getContext(e->width, e->height, AV_PIX_FMT_RGB24, e->width, e->height, e->pix_fmt,
                             SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP | SWS_BITEXACT, NULL, NULL, NULL);
     if (!w->sws) return AVERROR(ENOSYS);
-    /* Refused for an RGB target, where there is nothing to set. */
+    /* Fails for an RGB target, for which nothing needs to be set. */
     (void)sws_setColorspaceDetails(w->sws, sws_getCoefficients(SWS_CS_DEFAULT), 1, sws_getCoefficients(SWS_CS_ITU601),
                                    e->color_range == AVCOL_RANGE_JPEG, 0, 1 << 16, 1 << 16);
     return av_frame_get_buffer(w->frame, 0);
 }
 
-/* Encode a picture (NULL: the end) and mux what comes out. */
+/* Encode a picture (NULL: the end) and mux the packets that come out. */
 static int encode(writer *w, const uint8_t *rgb, int64_t pts)
 {
     int error = 0;
@@ -172,7 +172,7 @@ vj_status vj_video_write(const char *path, const vj_video_form *form, const uint
     VJ_TRY(vj_file_begin(&file, path));
     av_log_set_level(AV_LOG_ERROR);
     writer w = {0};
-    int error = mux(&w, file.part, form, frames, count); /* opens the file once more, by its name */
+    int error = mux(&w, file.part, form, frames, count); /* opens the file again by its name */
     if (w.format) {
         int closed = avio_closep(&w.format->pb);
         if (error >= 0) error = closed;

@@ -1,7 +1,7 @@
 /*
  * Encodes RGB frames to a small video file, for the demonstration data and for tests. If the writer fails or is killed,
- * there is either the whole file or none. Nothing is fsynced (that takes several times as long as encoding a small
- * video), so after a crash of the machine remove the demonstration data and make them again. The same frames and
+ * there is either the whole file or none. Files are not fsynced, because that takes several times as long as encoding a
+ * small video; after a crash of the machine, remove the demonstration data and make them again. The same frames and
  * settings give the same bytes with one version of FFmpeg and its encoders.
  */
 #ifndef VJ_VIDEO_ENCODE_H
@@ -18,11 +18,11 @@ typedef enum {
     VJ_ENCODINGS
 } vj_encoding;
 
-/** File name extension, without the dot. */
+/** Return the file name extension, without the dot. */
 const char *vj_encoding_extension(vj_encoding encoding);
-/** The codec's name as vj_video_info.codec gives it. */
+/** Return the codec's name as in vj_video_info.codec. */
 const char *vj_encoding_codec(vj_encoding encoding);
-/** Whether this build of FFmpeg has the encoder. */
+/** Return whether this build of FFmpeg has the encoder. */
 int vj_encoding_available(vj_encoding encoding);
 
 typedef struct {

@@ -1,7 +1,7 @@
 /*
- * Recognising an untrusted file: FFmpeg sees it only through our read and seek on one file descriptor, and its name is
- * not shown to FFmpeg at all. So names such as "http:x.mp4" or "pct%03d.png" mean nothing special, and play lists and
- * data references inside a file reach no other file and no network.
+ * Recognises an untrusted file. FFmpeg accesses it only through our read and seek functions on one file descriptor, and
+ * never sees its name. So names such as "http:x.mp4" or "pct%03d.png" have no special meaning, and play lists and data
+ * references inside a file reach no other file and no network.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -41,7 +41,7 @@ static int read_bytes(void *user, uint8_t *buffer, int bytes)
     return AVERROR(errno);
 }
 
-/* The size by seeking: where this runs as io/make/decode's worker, fstat() is not among the things it may do. */
+/* Gets the file's size by seeking, because the sandbox of io/make/decode does not allow fstat(). */
 static int64_t seek_bytes(void *user, int64_t offset, int whence)
 {
     const vj_media_file *file = user;
@@ -63,9 +63,9 @@ static int refuse_nested(AVFormatContext *format, AVIOContext **io, const char *
 }
 
 /*
- * FFmpeg decodes a little to learn about the streams; the limit on pixels holds there already for those that the header
- * names. Streams that a format adds later (MPEG-TS, MPEG-PS, FLV) are looked at within FFmpeg's own limit, and meet
- * ours when their decoder is opened (stream.c).
+ * Let FFmpeg decode a little to learn about the streams. Our limit on pixels already holds for the streams in the
+ * header. Streams that a format adds later (MPEG-TS, MPEG-PS, FLV) have FFmpeg's own limit here, and ours once their
+ * decoder is opened (stream.c).
  */
 static int find_streams(AVFormatContext *format, int64_t max_pixels)
 {
@@ -83,9 +83,9 @@ static int find_streams(AVFormatContext *format, int64_t max_pixels)
 }
 
 /*
- * What FFmpeg says while it reads and decodes: hundreds of lines for a damaged file, of which nothing is printed. Two
- * things are known from there alone: that a demuxer had to skip bytes, and that a decoder missed a frame which others
- * are made from. Contexts without `opaque` are not ours.
+ * Receives FFmpeg's log messages; nothing is printed, because a damaged file gives hundreds of lines. Two facts are
+ * known only from messages: that a demuxer had to skip bytes, and that a decoder lacks a frame on which others depend.
+ * Contexts without `opaque` are not ours.
  */
 static void listen(void *context, int level, const char *format, va_list args)
 {
@@ -112,14 +112,17 @@ static int allocate(vj_media_file *file)
     file->format = avformat_alloc_context();
     if (!file->io || !file->format) return AVERROR(ENOMEM);
     file->format->pb = file->io;
-    file->format->flags |= AVFMT_FLAG_CUSTOM_IO; /* or closing it would close ours before it is open */
-    /* Both: some demuxers open further files by the first, some with contexts that inherit only the second. */
+    file->format->flags |= AVFMT_FLAG_CUSTOM_IO; /* or closing it before it is open would close our io */
+    /* Both are needed: some demuxers open further files with io_open, others with contexts that inherit only the
+     * whitelist.
+     */
     file->format->io_open = refuse_nested;
     file->format->protocol_whitelist = av_strdup("none");
     return file->format->protocol_whitelist ? 0 : AVERROR(ENOMEM);
 }
 
-/* FFmpeg wants a line end behind the "P5" of a portable anymap; a blank is as right. NULL: not one. */
+/* Recognise a portable anymap with a blank after its "P5", which is valid, but FFmpeg expects a line end. NULL: it is
+ * not. */
 static const AVInputFormat *portable_anymap(const vj_media_file *file)
 {
     static const char *const demuxers[] = {"pbm_pipe", "pgm_pipe", "ppm_pipe", "pbm_pipe", "pgm_pipe", "ppm_pipe"};

@@ -9,8 +9,9 @@
 #include "base/status.h"
 
 /*
- * `points` equally spaced positions from `low` to `high`, both included, then copies of `high` up to F; held inside
- * [low, high - 1], rounded down. Spacing times k, in this order: rounding decides some of the floors.
+ * Compute F indices: `points` equally spaced positions from `low` to `high`, both included, then copies of `high`; all
+ * clamped to [low, high - 1] and rounded down. A position is computed as k * spacing + low, as in the published code,
+ * because rounding errors decide some of the results.
  */
 static void spread(int64_t *indices, int F, int64_t points, int64_t low, int64_t high, int64_t offset)
 {
@@ -19,7 +20,7 @@ static void spread(int64_t *indices, int F, int64_t points, int64_t low, int64_t
         double at = k < points ? (double)k * spacing + (double)low : (double)high;
         if (k > 0 && k == points - 1) at = (double)high;
         if (at > (double)(high - 1)) at = (double)(high - 1);
-        if (at < (double)low) at = (double)low; /* a span of one frame or none */
+        if (at < (double)low) at = (double)low; /* if the span is empty */
         indices[k] = (int64_t)floor(at) + offset;
     }
 }
@@ -35,7 +36,7 @@ void vj_clip_frames(int64_t *indices, int64_t available, int F, int step, int se
             VJ_ASSERT(start >= 0 && start + window <= part);
             spread(indices, F, F, start, start + window, i * part);
         } else if (!overlap) {
-            int64_t offset = i * part; /* fewer frames than segments: all segments show the first */
+            int64_t offset = i * part; /* 0 for all segments if there are fewer frames than segments */
             spread(indices, F, part / step, 0, part, offset);
         } else {
             int64_t end = (window < available ? window : available) - 1;

@@ -27,7 +27,7 @@ typedef struct {
 typedef struct {
     int64_t ticks;  /* in the stream's time base; where packets have no times, the frame's number */
     int64_t packet; /* number of the packet that holds it */
-} vj_shown;
+} vj_timed_frame;
 
 /* An open container over a file descriptor; nothing but its bytes can be reached through it. */
 typedef struct {
@@ -68,16 +68,16 @@ struct vj_video {
     int64_t kept_count, kept_room;
     AVPacket *read; /* the packet read last */
     vj_packet_cursor cursor;
-    int64_t start;        /* packet where decoding starts: the first key frame */
-    int64_t before_start; /* packets before `start` that are meant to be shown, but depend on frames before the
-                             beginning of the file */
-    int64_t read_errors;  /* demuxer errors while the packets were read */
-    int64_t faults;       /* packets that are damaged, or follow lost ones, according to the container */
-    int has_holes;        /* gaps in the timestamps show that packets are lost */
-    int lost_reference;   /* set when the decoder reports, for the packet it was given last, that a reference frame is
-                             lost */
-    vj_shown *shown;      /* [info.frames], ascending ticks */
-    double *times;        /* [info.frames], seconds from the first */
+    int64_t start;         /* packet where decoding starts: the first key frame */
+    int64_t before_start;  /* packets before `start` that are meant to be shown, but depend on frames before the
+                              beginning of the file */
+    int64_t read_errors;   /* demuxer errors while the packets were read */
+    int64_t faults;        /* packets that are damaged, or follow lost ones, according to the container */
+    int has_holes;         /* gaps in the timestamps show that packets are lost */
+    int lost_reference;    /* set when the decoder reports, for the packet it was given last, that a reference frame is
+                              lost */
+    vj_timed_frame *shown; /* [info.frames], ascending ticks */
+    double *times;         /* [info.frames], seconds from the first */
     int64_t shown_room;
     int by_number; /* no usable timestamps: frames are identified by their number */
 
@@ -130,8 +130,8 @@ vj_video_verdict vj_photo_inspect(vj_video *video);
 int vj_photo_is_damaged(const AVPacket *packet);
 
 /**
- * Convert an open still picture that is a JPEG in colour or grey, without scaling, to u8 RGB as shown, with the bytes
- * that libjpeg-turbo gives, and so Pillow and most image libraries; swscale's differ by a few levels. Returns false if
+ * Convert an open still picture that is a JPEG in colour or grey, without scaling, to u8 RGB as shown. The bytes are
+ * those of libjpeg-turbo, and so of Pillow and most image libraries; swscale's differ by a few levels. Returns false if
  * it cannot: another format, CMYK, a damaged file.
  */
 bool vj_photo_rgb(vj_video *video, uint8_t *out);

@@ -1,7 +1,7 @@
 /*
- * The packets of the video stream: one pass over the file lists them all and gives every frame's presentation time. The
- * compressed bytes are kept with them, so that decoding neither reads nor seeks again, which is where containers and
- * codecs disagree most. Beyond some size nothing is kept, and decoding reads the file a second time from its start.
+ * Lists the packets of the video stream in one pass over the file, which gives every frame's presentation time. The
+ * compressed bytes are kept, so that decoding need not read or seek again; seeking is where containers and codecs
+ * disagree most. Beyond limits.max_kept bytes nothing is kept, and decoding reads the file again from its start.
  */
 #include <math.h>
 #include <stdio.h>
@@ -20,9 +20,9 @@ int64_t vj_sane_timestamp(int64_t ticks)
 /* ------------------------------------------------------------------------------------------------ reading */
 
 /*
- * Joined recordings start their clock again in the middle: let it run on, or two frames would have the same time.
- * Timestamps and *last are within 2^61 and a step is below it, so the offset, which only grows, stays below 3 x 2^61
- * and no sum here reaches 2^63.
+ * Make the timestamps of a packet continuous: where recordings were joined, the clock restarts, and two frames would
+ * have the same time. Timestamps and *last are within 2^61 and a step is below that, so the offset, which only grows,
+ * stays below 3 x 2^61 and no sum here reaches 2^63.
  */
 static void continue_clock(AVPacket *packet, int64_t *last, int64_t *offset)
 {
@@ -41,14 +41,14 @@ static void start_cursor(vj_video *v)
     v->cursor = (vj_packet_cursor){.last = AV_NOPTS_VALUE};
 }
 
-/* The stream's next packet into v->read. AVERROR or 0. */
+/* Read the stream's next packet into v->read. Returns 0 or an AVERROR. */
 static int read_next(vj_video *v)
 {
     for (;;) {
         av_packet_unref(v->read);
         int error = av_read_frame(v->file.format, v->read);
         if (error < 0) {
-            v->cursor.next = INT64_MAX; /* nothing is left of the last packet: whoever wants it has to rewind */
+            v->cursor.next = INT64_MAX; /* v->read is empty now: getting a packet needs a rewind */
             return error;
         }
         if (v->read->stream_index != v->stream) continue;
@@ -58,7 +58,7 @@ static int read_next(vj_video *v)
     }
 }
 
-/* Open the container once more, for its first packet. */
+/* Open the container again, to read from its first packet. */
 static int rewind_file(vj_video *v)
 {
     int fd = v->file.fd;
@@ -79,13 +79,13 @@ int vj_packets_get(vj_video *v, int64_t i, AVPacket **packet)
     if (i + 1 < v->cursor.next) error = rewind_file(v);
     while (error >= 0 && v->cursor.next <= i) error = read_next(v);
     if (error < 0) return error;
-    /* A file that somebody writes to meanwhile. */
+    /* Different times mean that the file is being written to. */
     return v->read->pts == v->packets[i].pts ? 0 : AVERROR_INVALIDDATA;
 }
 
 /* ------------------------------------------------------------------------------------------------ keeping */
 
-/* Room for one more in an array that at least doubles. */
+/* Make room for one more item; the array at least doubles. */
 static int grow(void **array, int64_t count, int64_t *room, size_t item)
 {
     if (count < *room) return 0;
@@ -105,8 +105,8 @@ static void forget_kept(vj_video *v)
 }
 
 /*
- * Whether an H.264 packet that is called a key frame is a picture made from others, with which a refresh part by part
- * begins (a recovery point): its first slice is none of intra coding. Packets have start codes or lengths.
+ * Return whether an H.264 packet that is flagged as a key frame only starts a gradual refresh (a recovery point): it
+ * depends on other frames, since its first slice is not intra coded. Packets have start codes or lengths.
  */
 static int refreshes_gradually(const vj_video *v)
 {
@@ -130,7 +130,7 @@ static int refreshes_gradually(const vj_video *v)
         const int type = at[0] & 31;
         if (type == 5) return 0;
         if (type == 1) {
-            /* first_mb_in_slice = 0 is one bit, 1; slice_type I (2 or 7) follows as 011 or 0001000. */
+            /* first_mb_in_slice = 0 is the bit 1; slice_type I (2 or 7) follows as 011 or 0001000. */
             return (at[1] & 0xf0) != 0xb0 && at[1] != 0x88;
         }
         if (unit > end - at) return 0;
@@ -140,8 +140,8 @@ static int refreshes_gradually(const vj_video *v)
 }
 
 /*
- * Whether a stretch of a packet was never written, as in a file whose download did not end: the codecs of which it is
- * asked hardly ever write so many zeros one behind another, and their decoders make a picture of anything.
+ * Return whether a part of a packet was never written, as after an incomplete download: it contains BLANK zeros in a
+ * row, which the codecs tested here hardly ever write, and their decoders make a picture of any data without an error.
  */
 static int has_blank(const vj_video *v)
 {
@@ -181,10 +181,10 @@ static vj_video_verdict list_packets(vj_video *v)
     start_cursor(v);
     v->read_errors = v->file.errors = 0;
     while (error >= 0 && bytes <= v->limits.max_bytes && (error = read_next(v)) >= 0) {
-        if (v->file.errors) v->read->flags |= AV_PKT_FLAG_CORRUPT; /* what lies before it could not be read */
+        if (v->file.errors) v->read->flags |= AV_PKT_FLAG_CORRUPT; /* bytes before it could not be read */
         v->file.errors = 0;
         if (has_blank(v)) v->read->flags |= AV_PKT_FLAG_CORRUPT;
-        bytes += v->read->size + (int64_t)sizeof *v->read; /* an index can name the same bytes again and again */
+        bytes += v->read->size + (int64_t)sizeof *v->read; /* a hostile index can list the same bytes many times */
         if (bytes > v->limits.max_kept) forget_kept(v);
         error = list_packet(v, bytes <= v->limits.max_kept);
     }
@@ -226,7 +226,7 @@ void vj_packets_damage(vj_video *v, int64_t first)
 {
     int64_t i = first, gradual = 0;
     if (v->packets[first].damaged) return;
-    /* After a key frame that only begins a refresh the picture is right when the next one comes, at the latest. */
+    /* A key frame that only starts a gradual refresh does not end the damage; the key frame after it does. */
     do {
         gradual += v->packets[i].gradual && i > first;
         v->packets[i++].damaged = 1;
@@ -240,9 +240,9 @@ void vj_packets_damage(vj_video *v, int64_t first)
 }
 
 /*
- * Whether the container's word that bytes of a packet are lost counts. Not within the last two packets before a key
- * frame: segments that were joined one behind another look so (FFmpeg's parser is a packet behind its demuxer), and
- * where bytes of these frames are lost indeed, their decoder finds them missing.
+ * Return whether packet i is damaged according to the container. The flag is ignored in the last two packets before a
+ * key frame: joined segments look like that (FFmpeg's parser is one packet behind its demuxer), and if bytes of these
+ * frames are really lost, the decoder notices.
  */
 static int is_broken(const vj_video *v, int64_t i)
 {
@@ -258,9 +258,10 @@ static int ascending_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static const double slack = 0.25; /* of a step: some containers round times to milliseconds */
+static const double slack = 0.25; /* fraction of a step; some containers round times to milliseconds */
 
-/* The step of a stream with a constant frame rate, nine of ten of whose steps are alike; else 0. Sorts the steps. */
+/* Return the step between frames if the frame rate is constant, that is, if at least 9 of 10 steps are alike; else 0.
+ * Sorts the steps. */
 static double constant_step(double *step, int64_t n)
 {
     int64_t regular = 0;
@@ -284,7 +285,7 @@ int64_t vj_packets_holes(const vj_video *v)
     return holes;
 }
 
-/* Whether a frame that is missing is noticed when others are made from it: by the decoder, or since none are. */
+/* Return whether lost frames need no search: the decoder reports them, or no frame depends on another. */
 static int notices_lost_frames(const vj_video *v)
 {
     const AVCodecDescriptor *codec = v->decoder->codec_descriptor;
@@ -293,10 +294,10 @@ static int notices_lost_frames(const vj_video *v)
 }
 
 /*
- * Lost packets that nothing but holes in the times of decoding tell of: most decoders make the frames behind a hole
- * from the wrong ones without a word. Only in a stream with a constant frame rate, and where holes are few or stand
- * close together: an encoder that leaves out frames does so all the time. A hole behind the first frame is how some
- * recordings begin.
+ * Find lost packets by gaps in the decoding times: most decoders decode the frames after a gap from wrong references
+ * without an error. Gaps count only in a stream with a constant frame rate, and only if they are few or close together,
+ * because an encoder that drops frames does so all the time. A gap after the first frame is ignored: some recordings
+ * begin like that.
  */
 static void find_lost_packets(vj_video *v)
 {
@@ -329,7 +330,7 @@ static void find_lost_packets(vj_video *v)
     free(step);
 }
 
-/* Decoding starts at the first key frame; where the container names none, at the first packet. */
+/* Set where decoding starts (at the first key frame, or at the first packet if none is flagged), and find damage. */
 static void find_damage(vj_video *v)
 {
     v->start = v->faults = v->has_holes = 0;
@@ -349,7 +350,7 @@ static void find_damage(vj_video *v)
 
 static int ascending(const void *a, const void *b)
 {
-    const vj_shown *x = a, *y = b;
+    const vj_timed_frame *x = a, *y = b;
     if (x->ticks != y->ticks) return x->ticks < y->ticks ? -1 : 1;
     return (x->packet > y->packet) - (x->packet < y->packet);
 }
@@ -360,7 +361,7 @@ static void set_times(vj_video *v)
         v->times[k] = (double)(v->shown[k].ticks - v->shown[0].ticks) * v->tick_s;
 }
 
-/* The times stay, but frames are known by their number from now on. */
+/* From now on frames are identified by their number; their times stay. */
 static void number_frames(vj_video *v)
 {
     for (int64_t k = 0; k < v->info.frames; k++) v->shown[k].ticks = k;
@@ -368,10 +369,10 @@ static void number_frames(vj_video *v)
 }
 
 /*
- * Times as the packets have them, those of presentation or else of decoding; 0 if packets have neither. In the second
- * case, and where a stream whose frames are reordered was given the times of decoding as those of presentation, these
- * are the right times, but not of these packets: frames are known by number then. Packets outside an edit list are
- * decoded but not shown.
+ * Get the frames' times from the packets: presentation times, or else decoding times. Returns 0 if packets have
+ * neither. With decoding times, and if a stream with reordered frames has decoding times in place of presentation
+ * times, the times are right but belong to other packets; then frames are identified by number. Packets outside an edit
+ * list are decoded but not shown.
  */
 static int times_from_packets(vj_video *v)
 {
@@ -384,7 +385,7 @@ static int times_from_packets(vj_video *v)
         if (packet->dts == AV_NOPTS_VALUE || packet->dts <= last) have_dts = 0;
         if (packet->pts != packet->dts) as_decoded = 0;
         last = packet->dts;
-        v->shown[frames++] = (vj_shown){.packet = i};
+        v->shown[frames++] = (vj_timed_frame){.packet = i};
     }
     if (!have_pts && !have_dts) return 0;
     for (int64_t k = 0; k < frames; k++) {
@@ -400,8 +401,8 @@ static int times_from_packets(vj_video *v)
 }
 
 /*
- * The slow way, for streams without timestamps: decode all to count, and trust the decoder's times only if they ascend.
- * What the pictures look like does not matter here.
+ * Slow, for streams without timestamps: decode all frames to count them, and use the decoder's times only if they
+ * ascend. The pictures do not matter here, so parts of the decoding are skipped.
  */
 static vj_video_verdict times_from_decoding(vj_video *v)
 {
@@ -410,11 +411,11 @@ static vj_video_verdict times_from_decoding(vj_video *v)
     int64_t frames = 0;
     v->decoder->skip_loop_filter = v->decoder->skip_idct = AVDISCARD_ALL;
     vj_decoding_begin(v, &decoding, v->start, 0);
-    /* More frames than packets: the surplus stays unused. */
+    /* Frames beyond the number of packets are not used. */
     while ((error = vj_decoding_next(v, &decoding)) > 0 && frames < v->packet_count) {
         int64_t ticks = vj_sane_timestamp(v->frame->best_effort_timestamp);
         if (ticks == AV_NOPTS_VALUE || (frames > 0 && ticks <= v->shown[frames - 1].ticks)) ascend = 0;
-        v->shown[frames++] = (vj_shown){.ticks = ticks};
+        v->shown[frames++] = (vj_timed_frame){.ticks = ticks};
     }
     v->decoder->skip_loop_filter = v->decoder->skip_idct = AVDISCARD_DEFAULT;
     av_frame_unref(v->frame);
@@ -429,8 +430,8 @@ static vj_video_verdict times_from_decoding(vj_video *v)
 }
 
 /*
- * Whether frames at the start may be made from frames that are not there: those shown before the first key frame, and
- * all until a refresh part by part is through.
+ * Return whether frames at the start may depend on frames that are not in the file: those shown before the first key
+ * frame, and all until a gradual refresh is complete.
  */
 static int starts_open(const vj_video *v)
 {
@@ -439,7 +440,7 @@ static int starts_open(const vj_video *v)
     return first->gradual || v->shown[0].ticks < first->pts;
 }
 
-/* Leave out the frames before the first that the decoder gives, unless it fails on them: those are damaged. */
+/* Drop the frames before the first one that the decoder returns, unless it reports errors: then they are damaged. */
 static vj_video_verdict skip_until_decoded(vj_video *v)
 {
     vj_decoding decoding;
@@ -471,7 +472,8 @@ static int allocate_times(vj_video *v)
     return 0;
 }
 
-/* When the stream ends, from the time 0 on, as the file's header says; 0: it does not, or not of this stream alone. */
+/* Return the end of the stream in seconds, from time 0, according to the file's header; 0: not stated, or not for this
+ * stream alone. */
 static double promised_end_s(const vj_video *v)
 {
     const AVFormatContext *format = v->file.format;
@@ -486,10 +488,11 @@ static double promised_end_s(const vj_video *v)
                : 0;
 }
 
-/* The header may promise packets by their number, or by the time when they end. */
+/* If the header states a later end time than that of the last frame, set the number of packets that should exist. */
 static void look_for_tail(vj_video *v)
 {
-    enum { LEAST = 3, SHARE = 50 }; /* frames that are not missed: rounding, and a last frame of unknown length */
+    /* fewer frames do not count as missing: rounding, and a last frame of unknown duration */
+    enum { LEAST = 3, SHARE = 50 };
     if (v->by_number || v->promised > 0) return;
     const double end_s = (double)v->shown[0].ticks * v->tick_s + v->info.duration_s;
     const double lacking = (promised_end_s(v) - end_s) * v->info.fps;
@@ -513,7 +516,7 @@ vj_video_verdict vj_packets_index(vj_video *v)
         verdict = skip_until_decoded(v);
         if (verdict != VJ_VIDEO_OK) return verdict;
     }
-    /* The container of still pictures; what follows the first is a preview, a depth map or another view of it. */
+    /* FFmpeg's containers of still pictures; frames after the first are a preview, a depth map or another view. */
     const int is_still = strstr(v->file.format->iformat->name, "_pipe") != NULL;
     if (is_still && v->info.frames > 1) v->info.frames = 1;
     int64_t n = v->info.frames;

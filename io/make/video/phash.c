@@ -6,10 +6,10 @@
 
 #include "video/inside.h"
 
-/* Frequencies are taken by ascending sum of both: 64 of them, the constant left out, reach down to 10. */
+/* Frequencies are used in the order of the sum of both indices, without the constant; 64 of them reach index 10. */
 enum { SIDE = 32, BITS = 64, FREQUENCIES = 11, FEWEST = VJ_PHASH_INSTANTS / 2 };
 
-/* A picture is flat if its luma (in 256ths) is on average less than a level and a half away from its mean. */
+/* A picture is uniform if the mean distance of its luma (in 256ths) from its mean is below 1.5 levels. */
 enum { FLAT = SIDE * SIDE * 256 * 3 / 2 };
 
 void vj_phash_times(double start_s, double end_s, double times_s[VJ_PHASH_INSTANTS])
@@ -18,7 +18,7 @@ void vj_phash_times(double start_s, double end_s, double times_s[VJ_PHASH_INSTAN
         times_s[i] = start_s + (i + 0.5) / VJ_PHASH_INSTANTS * (end_s - start_s);
 }
 
-/* Luma of BT.601 minus its mean, in 256ths. Returns the sum of its absolute values. */
+/* Compute the luma (BT.601) minus its mean, in 256ths of a level. Returns the sum of the absolute values. */
 static int32_t centred_luma(const uint8_t *rgb, int32_t luma[SIDE][SIDE], int32_t *mean)
 {
     int32_t sum = 0, deviation = 0;
@@ -29,7 +29,7 @@ static int32_t centred_luma(const uint8_t *rgb, int32_t luma[SIDE][SIDE], int32_
     return deviation;
 }
 
-/* In whole numbers, so that no sum depends on the processor. */
+/* Uses integer arithmetic, so that the result does not depend on the processor. */
 static uint64_t signs_of_frequencies(int32_t luma[SIDE][SIDE])
 {
     int64_t cosine[FREQUENCIES][SIDE], across[SIDE][FREQUENCIES] = {{0}};
@@ -48,7 +48,7 @@ static uint64_t signs_of_frequencies(int32_t luma[SIDE][SIDE])
     return bits;
 }
 
-/* Means of cells of 4 x 4, from 256ths of a level. */
+/* Compute the means of cells of 4 x 4 values in 16ths of a level, from luma in 256ths. */
 static void mean_of_cells(int32_t luma[SIDE][SIDE], int32_t mean, int16_t cells[VJ_PHASH_CELLS])
 {
     enum { ACROSS = 8, EDGE = SIDE / ACROSS };
@@ -81,7 +81,7 @@ void vj_phash_finish(vj_phash *look, const vj_phash_cells *cells)
     for (int i = 0; i < VJ_PHASH_INSTANTS; i++)
         for (int c = 0; c < VJ_PHASH_CELLS; c++) still[c] += cells->luma[i][c];
     for (int i = 0; i < VJ_PHASH_INSTANTS; i++) {
-        int32_t mean = 0; /* of the picture: it becomes brighter or darker as a whole */
+        int32_t mean = 0; /* of the picture, which may become brighter or darker as a whole */
         for (int c = 0; c < VJ_PHASH_CELLS; c++)
             mean += moved[c] = VJ_PHASH_INSTANTS * cells->luma[i][c] - still[c]; /* 128ths */
         for (int c = 0; c < VJ_PHASH_CELLS; c++) {
@@ -102,7 +102,7 @@ double vj_phash_distance(const vj_phash *a, const vj_phash *b)
     return instants < FEWEST ? 1 : (double)differ / (BITS * instants);
 }
 
-/* How much the pictures of a video differ among themselves: mean distance of any two. */
+/* Return how much the pictures of a video differ from each other: the mean distance over all pairs. */
 static double variety(const vj_phash *look)
 {
     int differ = 0, pairs = 0;
@@ -123,8 +123,8 @@ int vj_phash_alike(const vj_phash *a, const vj_phash *b)
 }
 
 /*
- * Thresholds were chosen on half of the pairs of docs/duplicates.md. Below LEAST_MOTION levels (root mean square over
- * cells and instants) what seems to move is noise of the encoders.
+ * The thresholds were chosen on half of the pairs of docs/duplicates.md. Motion below LEAST_MOTION levels (root mean
+ * square over cells and instants) is noise of the encoders.
  */
 #define LEAST_MOTION 0.75
 #define COPY         0.985
@@ -140,7 +140,7 @@ vj_likeness vj_phash_compare(const vj_phash *a, const vj_phash *b)
         bb += y[i] * y[i];
         ab += x[i] * y[i];
     }
-    const double least = 16 * LEAST_MOTION * LEAST_MOTION * VJ_PHASH_MOTION_BYTES; /* in quarters, squared */
+    const double least = 16 * LEAST_MOTION * LEAST_MOTION * VJ_PHASH_MOTION_BYTES; /* in squared quarters of a level */
     if (aa < least && bb < least) return VJ_PHASH_DOUBTFUL;
     const double correlation = aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
     return correlation >= COPY ? VJ_PHASH_COPY : correlation >= DIFFERENT ? VJ_PHASH_DOUBTFUL : VJ_PHASH_DIFFERENT;

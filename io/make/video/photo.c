@@ -18,7 +18,7 @@ typedef struct {
     size_t bytes;
 } span;
 
-/* The part of `s` from `from` on, at most `bytes`; empty where there is none. */
+/* Return the part of `s` from `from` on, at most `bytes` long; empty if `s` ends before. */
 static span part(span s, size_t from, size_t bytes)
 {
     if (from >= s.bytes) return (span){NULL, 0};
@@ -38,7 +38,7 @@ static int begins(span s, const char *with, size_t bytes)
     return s.bytes >= bytes && memcmp(s.at, with, bytes) == 0;
 }
 
-/* Tag 274 of the first directory of a TIFF structure, which EXIF is; 0: none. */
+/* Return tag 274 (orientation) of the first directory of a TIFF structure, which is also the form of EXIF; 0: none. */
 static int orientation_of_tiff(span tiff)
 {
     enum { ENTRY = 12, ORIENTATION = 274, SHORT = 3, LONG = 4 };
@@ -57,13 +57,13 @@ static int orientation_of_tiff(span tiff)
     return 0;
 }
 
-/* Some writers repeat JPEG's mark of EXIF in front of it. */
+/* Some writers put JPEG's prefix "Exif" in front of it in other formats too. */
 static int orientation_of_exif(span exif)
 {
     return orientation_of_tiff(begins(exif, "Exif\0\0", 6) ? part(exif, 6, exif.bytes) : exif);
 }
 
-/* Segments up to the first scan: FF, a marker, a length that counts itself. */
+/* Searches the segments up to the first scan; a segment is FF, a marker, and a length that includes itself. */
 static int orientation_of_jpeg(span file)
 {
     enum { SCAN = 0xda, APP1 = 0xe1 };
@@ -82,7 +82,7 @@ static int orientation_of_jpeg(span file)
     return 0;
 }
 
-/* Chunks of a length, a name, data and a checksum. */
+/* Searches chunks of a length, a name, data and a checksum. */
 static int orientation_of_png(span file)
 {
     for (size_t at = 8; at + 12 <= file.bytes;) {
@@ -93,7 +93,7 @@ static int orientation_of_png(span file)
     return 0;
 }
 
-/* Chunks of a name, a length and data of an even number of bytes. */
+/* Searches chunks of a name, a length, and data padded to an even number of bytes. */
 static int orientation_of_webp(span file)
 {
     for (size_t at = 12; at + 8 <= file.bytes;) {
@@ -112,7 +112,7 @@ static int orientation_of(span file)
     return orientation_of_tiff(file);
 }
 
-/* The eight values of EXIF 2.3, section 4.6.4: where the stored first row and column are shown. */
+/* Set the orientation. EXIF 2.3, section 4.6.4, has eight values: where the first stored row and column are shown. */
 static void turn(vj_video *v, int exif)
 {
     static const struct {
@@ -132,7 +132,7 @@ static void turn(vj_video *v, int exif)
 
 /* ------------------------------------------------------------------------------------------------ whole? */
 
-/* Warnings of libjpeg-turbo that say nothing of missing picture: bytes that fill up, odd but readable headers. */
+/* Return whether a warning of libjpeg-turbo does not mean a damaged picture: fill bytes, odd headers. */
 static int is_harmless(const char *warning)
 {
     enum { FILLING = 32 };
@@ -143,7 +143,7 @@ static int is_harmless(const char *warning)
     return data && atoi(data + 6) <= FILLING;
 }
 
-/* Decode at an eighth of the size, which reads all of the data; 1: a warning that matters came. */
+/* Decode at an eighth of the size, which still reads all data. Returns 1 after a warning that is not harmless. */
 static int warns(tjhandle decoder, const uint8_t *jpeg, size_t bytes, int flags)
 {
     const tjscalingfactor eighth = {1, 8};
@@ -160,13 +160,14 @@ static int warns(tjhandle decoder, const uint8_t *jpeg, size_t bytes, int flags)
 }
 
 /*
- * A progressive JPEG that was cut between two of its scans decodes without a warning. Each scan gives some bits of some
- * coefficients (of 64) to some components; all last bits must have come: Al = 0 in ITU T.81, table B.3.
+ * Return whether a progressive JPEG lacks scans. If it was cut between two scans it decodes without a warning. Each
+ * scan has some bits of some of the 64 coefficients of some components; the last bits of all must be there, which are
+ * in scans with Al = 0 (ITU T.81, table B.3).
  */
 static int lacks_scans(span file)
 {
     enum { PROGRESSIVE = 0xc2, SCAN = 0xda, END = 0xd9, COMPONENTS = 256, ALL = 64 };
-    uint8_t done[COMPONENTS][ALL] = {{0}}; /* by the component's identifier */
+    uint8_t done[COMPONENTS][ALL] = {{0}}; /* [component's identifier, coefficient] */
     uint8_t used[COMPONENTS] = {0};
     int progressive = 0;
     for (size_t at = 2; at + 4 <= file.bytes;) {
@@ -195,7 +196,7 @@ static int lacks_scans(span file)
     return 0;
 }
 
-/* The end marker is added: where that alone is missing, nothing of the picture is. */
+/* An end marker is added to the data, because a picture that lacks only this marker is complete. */
 int vj_photo_is_damaged(const AVPacket *packet)
 {
     const size_t bytes = (size_t)packet->size + 2;
@@ -207,7 +208,7 @@ int vj_photo_is_damaged(const AVPacket *packet)
         jpeg[bytes - 2] = 0xff;
         jpeg[bytes - 1] = 0xd9;
         damaged = warns(decoder, jpeg, bytes, TJFLAG_FASTDCT | TJFLAG_LIMITSCANS | TJFLAG_STOPONWARNING);
-        /* A harmless warning stopped it: what comes behind it is judged by the last one. */
+        /* A harmless warning stopped the decoder: decode again without stopping, and judge by the last warning. */
         if (!damaged && tjGetErrorCode(decoder) == TJERR_WARNING)
             damaged = warns(decoder, jpeg, bytes, TJFLAG_FASTDCT | TJFLAG_LIMITSCANS);
     }

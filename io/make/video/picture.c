@@ -40,8 +40,8 @@ vj_video_verdict vj_picture_rgb(const vj_picture *picture, int height, int width
 
 typedef struct {
     int count, short_side, height, width;
-    int64_t number; /* of the picture served last */
-    int damaged;    /* of the pictures */
+    int64_t number; /* number of the last picture received */
+    int damaged;    /* number of damaged pictures */
     uint8_t *out;
     double *pts_s;
 } collector;
@@ -51,7 +51,7 @@ static size_t picture_bytes(const collector *c)
     return 3 * (size_t)c->width * (size_t)c->height;
 }
 
-/* The first picture decides the size. */
+/* Allocate the array; the first picture sets the size. */
 static vj_video_verdict allocate(collector *c, const vj_picture *picture)
 {
     vj_video_verdict verdict = vj_picture_size(picture, c->short_side, &c->height, &c->width);

@@ -8,7 +8,8 @@
 
 #include "video/video.h"
 
-/* What errno says of the file. Where this process lacks something, the next file would meet the same. */
+/* Turn errno into a verdict on the file, or into an error if this process lacks resources, which would hit the next
+ * file too. */
 static vj_status judge_errno(const char *path, vj_video_verdict *verdict, char *reason)
 {
     switch (errno) {
@@ -52,8 +53,8 @@ static vj_video_verdict judge_stat(const struct stat *st, int64_t max_bytes, cha
     return VJ_VIDEO_OK;
 }
 
-/* Looked at before it is opened (opening some devices has effects) and again afterwards (it may have been exchanged).
- */
+/* Checks the file before it is opened, because opening some devices has effects, and again afterwards, because it may
+ * have been replaced. */
 vj_status vj_regular_open(const char *path, int64_t max_bytes, int *fd, int64_t *bytes, vj_video_verdict *verdict,
                           char reason[VJ_VIDEO_REASON])
 {

@@ -13,15 +13,15 @@
 typedef struct {
     vj_video *video;
     const double *times;
-    int count, next;        /* times[next] is the first not served */
-    const vj_shown *target; /* the frame for it; NULL: all are served */
-    int64_t target_start;   /* number of the packet where decoding may start for it */
+    int count, next;              /* times[next] is the first time not served yet */
+    const vj_timed_frame *target; /* the frame for that time; NULL: all are served */
+    int64_t target_start;         /* number of the packet where decoding for it may start */
     vj_on_picture *on_picture;
     void *user;
-    int held; /* video->held is the newest frame */
+    int held; /* whether video->held is set: the newest frame */
     int64_t held_ticks;
-    int64_t number; /* of pictures handed out */
-    int64_t order;  /* frames that came out, for videos whose frames are known by number */
+    int64_t number; /* number of the held picture */
+    int64_t order;  /* frames decoded so far, if frames are identified by number */
     int held_damaged;
     int64_t corrupt, lost;
     vj_video_verdict verdict;
@@ -29,8 +29,8 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ what is wanted */
 
-/* The frame shown at a time; a microsecond forgives rounding of the times asked for. */
-static vj_shown *frame_at(const vj_video *v, double time_s)
+/* Return the frame shown at a time, with a tolerance of a microsecond for rounding errors. */
+static vj_timed_frame *frame_at(const vj_video *v, double time_s)
 {
     int64_t low = 0, high = v->info.frames;
     while (high - low > 1) {
@@ -43,8 +43,9 @@ static vj_shown *frame_at(const vj_video *v, double time_s)
     return &v->shown[low];
 }
 
-/* Where decoding has to start for a frame: the last key frame not after it, in the file as in time. */
-static int64_t start_for(const vj_video *v, const vj_shown *frame)
+/* Return the packet where decoding for a frame must start: the last key frame that is not after it in the file nor in
+ * time. */
+static int64_t start_for(const vj_video *v, const vj_timed_frame *frame)
 {
     for (int64_t i = frame->packet; i > v->start; i--)
         if ((v->packets[i].flags & AV_PKT_FLAG_KEY) && v->packets[i].pts != AV_NOPTS_VALUE &&
@@ -60,7 +61,7 @@ static void aim(show *s)
     s->target_start = s->target ? start_for(v, s->target) : v->start;
 }
 
-/* Tell the decoder's loop which packets hold wanted frames. */
+/* Mark the packets that hold wanted frames, for the decoder loop; or clear the marks. */
 static void mark_wanted(const show *s, int wanted)
 {
     vj_video *v = s->video;
@@ -69,7 +70,7 @@ static void mark_wanted(const show *s, int wanted)
 
 /* ------------------------------------------------------------------------------------------------ handing out */
 
-/* The held frame serves the target. 0: the receiver wants no more. */
+/* Hand out the held frame for the target. Returns 0 if the receiver ended the decoding. */
 static int hand_out(show *s)
 {
     const vj_video *v = s->video;
@@ -96,8 +97,8 @@ static void hold(show *s, int64_t ticks, int damaged)
 }
 
 /*
- * A frame has come out. A target before it will not come any more: in its place what was shown before is, or this one
- * if there was nothing. 0: the receiver wants no more.
+ * Take a decoded frame. Targets before it will not come any more: the frame held before is handed out for them, or this
+ * one if none was held. Returns 0 if the receiver ended the decoding.
  */
 static int take_frame(show *s, int64_t ticks, int damaged)
 {
@@ -123,7 +124,7 @@ static int is_flagged(const AVFrame *frame)
     return frame->decode_error_flags || (frame->flags & AV_FRAME_FLAG_CORRUPT);
 }
 
-/* Number of the packet that the frame shown at `ticks` is from. */
+/* Return the number of the packet of the frame shown at `ticks`. */
 static int64_t packet_at(const vj_video *v, int64_t ticks)
 {
     int64_t low = 0, high = v->info.frames;
@@ -138,8 +139,8 @@ static int64_t packet_at(const vj_video *v, int64_t ticks)
 }
 
 /*
- * Whether the frame that came out was made from others, though its packet is called a key frame: some containers call
- * all packets so. Where a refresh part by part begins it is right to.
+ * Return whether the decoded frame depends on others although its packet is flagged as a key frame: some containers
+ * flag all packets. The start of a gradual refresh is flagged correctly.
  */
 static int is_no_key(const vj_video *v, int64_t packet)
 {
@@ -148,7 +149,7 @@ static int is_no_key(const vj_video *v, int64_t packet)
            (type == AV_PICTURE_TYPE_P || type == AV_PICTURE_TYPE_B);
 }
 
-/* Whether the frame that came out is right; if the decoder says that it is not, frames made from it are not either. */
+/* Return whether the decoded frame is damaged. If the decoder flags it, frames that depend on it are damaged too. */
 static int is_damaged(const show *s, int64_t ticks)
 {
     vj_video *v = s->video;
@@ -163,8 +164,8 @@ static int is_damaged(const show *s, int64_t ticks)
 enum { DONE, NO_GOOD }; /* or an AVERROR */
 
 /*
- * Decode from packet `first` until the next target needs another start. NO_GOOD, with nothing wrong handed out, at the
- * first sign of damage.
+ * Decode from packet `first` until a later start is better for the next target. Returns NO_GOOD at the first sign of
+ * damage; nothing damaged is handed out.
  */
 static int decode_stretch(show *s, int64_t first)
 {
@@ -176,7 +177,7 @@ static int decode_stretch(show *s, int64_t first)
     s->held = 0;
     while ((error = vj_decoding_next(v, &decoding)) > 0) {
         int64_t ticks = ticks_of(s);
-        if (ticks < floor) continue; /* shown before the key frame, and made from frames before it */
+        if (ticks < floor) continue; /* shown before the key frame; depends on frames before it */
         if (is_flagged(v->frame) || decoding.faults > 0 || is_no_key(v, packet_at(v, ticks))) return NO_GOOD;
         if (s->target->ticks < ticks || (s->held && ticks < s->held_ticks)) return NO_GOOD;
         v->info.decoded++;
@@ -186,8 +187,8 @@ static int decode_stretch(show *s, int64_t first)
 }
 
 /*
- * Decode from the start to the last target, or to the end if all is to be decoded or a fault is known, and go on over
- * any damage.
+ * Decode from the start to the last target, or to the end if limits.decode_all is set or a fault is known. Continues
+ * after damage.
  */
 static int decode_through(show *s)
 {

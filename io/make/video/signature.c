@@ -39,14 +39,13 @@ static const signature signatures[] = {
     {0, 42, "version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS: the file itself was not fetched"},
 };
 
-/* ISO media files that hold pictures: the major brand, or one of those that it is compatible with. */
+/* Recognise ISO media files that hold pictures, by their major brand or a compatible brand. */
 static const char *picture_brand(const unsigned char *begin, size_t bytes)
 {
     static const char *const heif[] = {"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"};
     static const char *const avif[] = {"avif", "avis"};
     if (bytes < 16 || memcmp(begin + 4, "ftyp", 4) != 0) return NULL;
-    for (size_t at = 8; at + 4 <= bytes && at < 64;
-         at += 4) /* the major brand, then those that it is compatible with */
+    for (size_t at = 8; at + 4 <= bytes && at < 64; at += 4) /* the major brand, then the compatible brands */
         for (size_t i = 0; i < COUNT(avif); i++)
             if (at != 12 && memcmp(begin + at, avif[i], 4) == 0)
                 return "an AVIF picture: this FFmpeg has no reader for it, save it as PNG or JPEG";
@@ -64,7 +63,7 @@ int vj_signature_is_animated_webp(const unsigned char *begin, size_t bytes)
            (begin[20] & ANIMATION);
 }
 
-/* Text has nothing but printable characters of ASCII or UTF-8, line ends and tabs. */
+/* Text consists of printable characters of ASCII or UTF-8, line ends and tabs only. */
 const char *vj_signature_text(const unsigned char *begin, size_t bytes)
 {
     static const char *const pages[] = {"<!doctype html", "<html", "<head", "<body"};
@@ -88,7 +87,7 @@ const char *vj_signature(const unsigned char *begin, size_t bytes)
     size_t zeros = 0;
     for (size_t i = 0; i < COUNT(signatures); i++) {
         const signature *s = &signatures[i];
-        if (s->at == 8 && bytes >= 4 && memcmp(begin, "II*\0", 4) != 0) continue; /* inside of a TIFF file */
+        if (s->at == 8 && bytes >= 4 && memcmp(begin, "II*\0", 4) != 0) continue; /* only inside a TIFF file */
         if (bytes >= s->at + s->bytes && memcmp(begin + s->at, s->begin, s->bytes) == 0) return s->is;
     }
     const char *is = picture_brand(begin, bytes);

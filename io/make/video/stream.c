@@ -1,4 +1,4 @@
-/* Opening and closing a video, choosing its stream, opening the decoder, and filling in vj_video_info. */
+/* Opens and closes a video, chooses its stream, opens the decoder, and fills in vj_video_info. */
 #include <libavutil/avutil.h>
 #include <math.h>
 #include <stdio.h>
@@ -45,7 +45,7 @@ static int is_candidate(const AVStream *stream)
     return stream->codecpar->codec_type == AVMEDIA_TYPE_VIDEO && !(stream->disposition & AV_DISPOSITION_ATTACHED_PIC);
 }
 
-/* FFmpeg's best stream, unless that is a cover picture; all others are not even read. -1: none. */
+/* Return FFmpeg's best video stream, unless that is a cover picture; -1: none. The other streams are not read. */
 static int choose_stream(AVFormatContext *format)
 {
     int best = av_find_best_stream(format, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0);
@@ -75,7 +75,7 @@ static vj_video_verdict open_decoder(vj_video *v, const AVStream *stream)
     v->decoder->thread_count = 1; /* processes are the parallelism; frame threads lose on small pictures */
     v->decoder->max_pixels = v->limits.max_pixels;
     v->decoder->err_recognition = AV_EF_CRCCHECK;
-    v->decoder->opaque = v; /* file.c: what it says is listened to */
+    v->decoder->opaque = v; /* for the messages of the decoder, see file.c */
     error = avcodec_open2(v->decoder, codec, NULL);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_NO_DECODER, error, name);
     return VJ_VIDEO_OK;
@@ -93,7 +93,7 @@ static void describe(vj_video *v, AVFormatContext *format, AVStream *stream)
     AVRational rate = av_guess_frame_rate(format, stream, NULL);
     v->nominal_fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 25;
     v->tick_s = av_q2d(stream->time_base);
-    /* In MP4 an edit list may leave out frames that the file holds; FFmpeg's index has those that are left. */
+    /* In MP4 an edit list may leave out frames of the file; FFmpeg's index has only the others. */
     const int indexed = avformat_index_get_entries_count(stream);
     v->promised = strstr(format->iformat->name, "mp4") && stream->nb_frames > indexed ? indexed : stream->nb_frames;
 }
@@ -128,7 +128,7 @@ vj_status vj_video_create(vj_video **video)
     return vj_raise(VJ_ERR_MEMORY, "no memory for a reader of videos");
 }
 
-/* What is known of the file stays. */
+/* Keeps what is known of the file. */
 static void close_file(vj_video *v)
 {
     vj_media_file_close(&v->file);
@@ -159,7 +159,7 @@ void vj_video_destroy(vj_video *v)
     free(v);
 }
 
-/* What could not be opened is named, if its first bytes tell what it is. */
+/* If a file cannot be opened, add to the reason what it is, if its first bytes show that. */
 static vj_video_verdict explain(vj_video *v, vj_video_verdict verdict)
 {
     const vj_media_file *file = &v->file;
@@ -176,7 +176,7 @@ vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limit
     vj_video_close(v);
     v->limits = *limits;
     vj_video_verdict verdict = vj_media_file_open(v, fd);
-    /* Pictures without a container are found anywhere: in an archive or a document too. */
+    /* FFmpeg finds JPEG data without a container anywhere, also inside an archive or a document. */
     if (verdict == VJ_VIDEO_OK && strcmp(v->file.format->iformat->name, "mjpeg") == 0 &&
         vj_signature(v->file.begin, (size_t)v->file.begin_bytes))
         verdict = VJ_VIDEO_UNRECOGNISED;

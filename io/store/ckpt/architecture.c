@@ -17,10 +17,10 @@ typedef enum { TEXT, NUMBER, REAL } value_type;
     }
 
 static const struct {
-    const char *name, *words; /* of the attribute; in messages: the setting, if there is one */
+    const char *name, *words; /* name of the attribute; name in messages: the setting, if there is one */
     size_t at;
     value_type type;
-    bool of_clip; /* of the clips that it was trained on */
+    bool of_clip; /* a property of the clips in training, not of the encoder itself */
 } fields[] = {
     FIELD(TEXT, kind, "architecture", false),
     FIELD(NUMBER, width, "model.width", false),
@@ -45,7 +45,7 @@ static const void *value_of(const vj_ckpt_architecture *a, int field)
     return (const char *)a + fields[field].at;
 }
 
-/* A field's value as text. Returns `text`. */
+/* Format a field's value. Returns `text`. */
 static const char *show(const vj_ckpt_architecture *a, int field, char text[32])
 {
     const void *value = value_of(a, field);

@@ -44,7 +44,7 @@ uint64_t vj_ckpt_checksum(const void *bytes, int64_t count)
     return XXH3_64bits(bytes, (size_t)count);
 }
 
-/* Element `at` of a tensor, moved up to the next border of a block and into the tensor. */
+/* Return `at` rounded up to the next block border, clamped to the tensor. */
 static int64_t to_border(const vj_ckpt_tensor *tensor, int64_t at)
 {
     int64_t elements = vj_ckpt_elements(tensor), block = vj_ckpt_block_elements(tensor);
@@ -53,7 +53,7 @@ static int64_t to_border(const vj_ckpt_tensor *tensor, int64_t at)
     return border < elements ? border : elements;
 }
 
-/* A block belongs to the rank in whose even share of all elements it begins. */
+/* Each rank has an even share of all elements; a block belongs to the rank in whose share it begins. */
 void vj_ckpt_share(vj_ckpt_tensor *tensors, int count, int size, int rank)
 {
     int64_t total = 0, offset = 0;
@@ -113,7 +113,7 @@ hid_t vj_ckpt_file_type(vj_ckpt_type type)
     return type == VJ_CKPT_BF16 ? vj_h5_short_float(8) : H5Tcopy(H5T_IEEE_F32LE);
 }
 
-/* Each write is at or before the number that was read. */
+/* In place is safe: each number is written at or before the place where it was read. */
 void vj_ckpt_narrow(float *values, int64_t count)
 {
     char *bytes = (char *)values;

@@ -102,9 +102,9 @@ void vj_ckpt_close(vj_ckpt_writer *writer);
 int64_t vj_ckpt_memory_bytes(const vj_ckpt_writer *writer);
 /**
  * Write from `memory` [vj_ckpt_memory_bytes()], borrowed, in place of the writer's own. Then get() may return before
- * its copy is made: copied() says whether all copies that were begun are made, or, with `wait`, waits until they are.
- * It is called by poll and commit; nothing reads the memory before. Only with `background`, before the first begin, for
- * tensors that are stored as VJ_CKPT_F32. Not collective.
+ * its copy is complete. copied() returns whether all copies that were begun are complete; with `wait` it waits until
+ * they are. Poll and commit call it; nothing reads the memory before it returned true. Only with `background`, before
+ * the first begin, for tensors that are stored as VJ_CKPT_F32. Not collective.
  */
 typedef bool (*vj_ckpt_copied)(void *user, bool wait);
 void vj_ckpt_lend(vj_ckpt_writer *writer, void *memory, vj_ckpt_copied copied, void *user);
@@ -117,11 +117,11 @@ void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every);
 void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease);
 
 /**
- * Begin DIR/step_<state->step>.h5; `dir` exists, the state is the same on all ranks. get() is called on the calling
- * thread, for this rank's elements in the order of the tensors, and never after the return: in the background mode all
- * elements are copied first, or, into memory that was lent, begun to be copied. An error (agreed: too little space,
- * among others) leaves no file, and the writer can begin again; failures after that point, also of get(), are returned
- * by vj_ckpt_commit(). Collective.
+ * Begin DIR/step_<state->step>.h5. `dir` must exist; the state is the same on all ranks. get() is called on the calling
+ * thread, for this rank's elements in the order of the tensors, and never after this function has returned: in the
+ * background mode it is called for all elements before the writing starts. An error (for example, too little space)
+ * leaves no file, and the writer can begin again; later failures, including those of get(), are returned by
+ * vj_ckpt_commit(). Collective, agreed.
  */
 vj_status vj_ckpt_begin(vj_ckpt_writer *writer, const char *dir, const vj_ckpt_state *state, vj_ckpt_copy get,
                         void *user);
@@ -161,12 +161,11 @@ vj_status vj_ckpt_read_state(const char *path, vj_ckpt_state *state, MPI_Comm co
 
 /**
  * Read elements first..last (whole blocks) of every tensor given, verify their checksums, and pass them to put(). A
- * missing tensor, different dimensions, a damaged block or an incomplete file is refused with the reason, which the
- * rank that saw it says. Names, dimensions and order of the tensors are the same on all ranks, first and last may
- * differ.
+ * missing tensor, different dimensions, a damaged block or an incomplete file is refused; the rank that found it
+ * reports the reason. Names, dimensions and order of the tensors are the same on all ranks; first and last may differ.
  *
- * Each byte of the file is read once, however many ranks want it: rank 0 reads where the tensors are, the first ranks
- * of the nodes read the blocks in turn and broadcast them. Collective, agreed; comm may be VJ_ALONE.
+ * Each byte of the file is read once, however many ranks want it: rank 0 looks up where the tensors are, and the first
+ * ranks of the nodes take turns at reading blocks and broadcasting them. Collective, agreed; comm may be VJ_ALONE.
  */
 vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user,
                        MPI_Comm comm);

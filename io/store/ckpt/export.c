@@ -9,8 +9,8 @@
 
 typedef struct {
     vj_ckpt_view from;
-    vj_ckpt_source *source;  /* [count], of the tensors that are exported */
-    vj_ckpt_tensor *tensors; /* [count], each with its source as data */
+    vj_ckpt_source *source;  /* [count] the tensors to export */
+    vj_ckpt_tensor *tensors; /* [count], the data of each points to its source */
     int count;
     char origin[VJ_PATH + 64];
 } exporter;
@@ -20,7 +20,7 @@ static bool begins_with(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* The target encoder's tensors; with the pixel objective there is none, and the encoder itself is what was trained. */
+/* Choose the tensors: those of the target encoder, or with the pixel objective, which has none, of the encoder. */
 static vj_status choose(exporter *e)
 {
     const char *const prefixes[] = {"model/target/", "model/encoder/"};
@@ -43,7 +43,7 @@ static vj_status choose(exporter *e)
     return VJ_OK;
 }
 
-/* A writer asks for whole blocks, unless one is larger than VJ_CKPT_COPY_BYTES: no row of an encoder is. */
+/* The writer asks for whole blocks, because no row of an encoder is larger than VJ_CKPT_COPY_BYTES. */
 static vj_status get(void *user, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     (void)user; /* part of the signature */

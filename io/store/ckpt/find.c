@@ -17,7 +17,7 @@ typedef struct {
     char name[64];
 } entry;
 
-/* Step of "step_00001200.h5", or with `part` of "step_00001200.h5.1234abcd.part"; -1: another file. */
+/* Return the step of a file name, "step_00001200.h5" or, with `part`, "step_00001200.h5.1234abcd.part"; -1: neither. */
 static int64_t step_of(const char *name, int part)
 {
     char *end;
@@ -36,7 +36,8 @@ static int newest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Checkpoints of the folder, or parts of them, newest first. A folder that is not there holds none. free(*entries). */
+/* List the checkpoints in the folder, or with `part` the .part files, newest first; none if the folder does not exist.
+ * free() *entries. */
 static vj_status list(const char *dir, int part, entry **entries, int *count)
 {
     *entries = NULL;
@@ -45,7 +46,7 @@ static vj_status list(const char *dir, int part, entry **entries, int *count)
     if (!folder) return errno == ENOENT ? VJ_OK : vj_raise(VJ_ERR_IO, "open folder %s", dir);
     vj_status status = VJ_OK;
     struct dirent *item;
-    while (status == VJ_OK && (errno = 0, item = readdir(folder)) != NULL) { /* the end leaves errno as it is */
+    while (status == VJ_OK && (errno = 0, item = readdir(folder)) != NULL) { /* the end does not set errno */
         int64_t step = step_of(item->d_name, part);
         if (step < 0) continue;
         entry *more = realloc(*entries, (size_t)(*count + 1) * sizeof *more);

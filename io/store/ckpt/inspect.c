@@ -220,7 +220,7 @@ static vj_status compare_states(vj_ckpt_view *a, vj_ckpt_view *b, FILE *out)
     return status;
 }
 
-/* Differences of two ranges: numbers that differ in any bit, and the largest distance (NaN once there is one). */
+/* Compare two ranges: count numbers that differ in any bit, and find the largest distance (NaN if any is NaN). */
 static void compare_values(const float *a, const float *b, int64_t count, int64_t *unequal, double *largest)
 {
     if (memcmp(a, b, (size_t)count * sizeof *a) == 0) return;
@@ -273,7 +273,7 @@ static vj_status compare_tensor(vj_ckpt_view *a, vj_ckpt_view *b, const char *na
     return status;
 }
 
-/* Both lists of names are sorted, so one merge finds what either lacks. */
+/* Both lists of names are sorted, so merging them finds the tensors that one of them lacks. */
 static vj_status compare_views(vj_ckpt_view *a, vj_ckpt_view *b, FILE *out, int64_t *different)
 {
     int64_t equal = 0;

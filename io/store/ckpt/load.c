@@ -1,7 +1,7 @@
 /*
- * Reads tensors for all ranks of a communicator, each byte once: rank 0 finds the tensors with HDF5 and tells where
- * they are; the first ranks of the nodes take turns at reading pieces, and each piece goes to all ranks, which keep
- * what they want of it.
+ * Reads tensors for all ranks of a communicator, each byte once. Rank 0 finds the tensors with HDF5 and broadcasts
+ * where they are. The first ranks of the nodes take turns at reading pieces and broadcast each piece; every rank keeps
+ * the part that it wants.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,17 +13,17 @@
 
 typedef struct {
     const char *path;
-    const vj_ckpt_tensor *want; /* [count] what this rank wants */
+    const vj_ckpt_tensor *want; /* [count] with the elements that this rank wants */
     int count;
     MPI_Comm comm;
-    vj_ckpt_source *source; /* [count] as rank 0 found them; on all ranks. The checksums are in `sums` */
-    uint64_t *sums;         /* of all tensors, one after the other */
+    vj_ckpt_source *source; /* [count] as found by rank 0, known to all ranks. The checksums are in `sums` */
+    uint64_t *sums;         /* [sum_count] of all tensors, one after the other */
     int64_t sum_count;
-    int64_t *first, *last;  /* [count] what any rank wants */
-    bool reads;             /* this rank is one of those that read */
-    int fd;                 /* then: the file, else -1 */
-    int *reader, readers;   /* [readers] those that read */
-    float *mine, *received; /* [room] portions: of this rank, if it reads, and of another */
+    int64_t *first, *last;  /* [count] range that contains the elements wanted by any rank */
+    bool reads;             /* whether this rank is a reader */
+    int fd;                 /* the file if this rank is a reader, else -1 */
+    int *reader, readers;   /* [readers] ranks of the readers */
+    float *mine, *received; /* [room] portion read by this rank, and portion received from another */
     int64_t room;
 } loading;
 
@@ -72,7 +72,7 @@ static vj_status find(loading *l)
     return status;
 }
 
-/* What rank 0 has found, to all. */
+/* Broadcast what rank 0 has found. */
 static void tell_places(loading *l)
 {
     vj_broadcast(l->source, l->count * (int64_t)sizeof *l->source, l->comm);
@@ -86,7 +86,7 @@ static void tell_places(loading *l)
     }
 }
 
-/* The part of each tensor that has all that any rank wants. */
+/* Compute the smallest range of each tensor that contains the elements wanted by any rank. */
 static void unite(loading *l)
 {
     for (int i = 0; i < l->count; i++) {
@@ -105,13 +105,14 @@ static void unite(loading *l)
 
 /* ------------------------------------------------------------------------------------------------ pieces */
 
-/* Some blocks of a tensor; {.tensor = count}: there are no more. */
+/* Consecutive blocks of a tensor; {.tensor = count}: the end. */
 typedef struct {
     int tensor;
     int64_t first, last;
 } piece;
 
-/* The piece that begins at element `at` of a tensor, or of a later one where nobody wants what is from there on. */
+/* Return the piece that begins at element `at` of a tensor; if no rank wants elements from there on, the first piece
+ * of the next tensor that is wanted. */
 static piece piece_from(const loading *l, int tensor, int64_t at)
 {
     while (tensor < l->count && at >= l->last[tensor]) {
@@ -126,10 +127,11 @@ static piece next_piece(const loading *l, const piece *p)
     return piece_from(l, p->tensor, p->last);
 }
 
-/* Pieces that fit into a buffer together, small tensors among them: what one rank reads before it sends. */
+/* Consecutive pieces, also of several small tensors, that fit into a buffer together: one rank reads them, then sends
+ * them. */
 typedef struct {
     piece first;
-    int pieces; /* 0: there are no more */
+    int pieces; /* 0: the end */
     int64_t floats;
 } portion;
 
@@ -162,7 +164,7 @@ static vj_status read_portion(const loading *l, const portion *all)
     return damaged == 0 ? VJ_OK : VJ_ERR_FORMAT;
 }
 
-/* Give the caller what it wants of a portion. */
+/* Pass to put() the elements of a portion that this rank wants. */
 static vj_status take(const loading *l, const portion *all, float *values, vj_ckpt_copy put, void *user)
 {
     piece p = all->first;
@@ -176,8 +178,8 @@ static vj_status take(const loading *l, const portion *all, float *values, vj_ck
 }
 
 /*
- * In each round every reader reads a portion; then the portions go to all, one after the other. Before that all agree
- * that nothing has failed, so a round that begins to send ends.
+ * In each round every reader reads a portion, all ranks agree that no read has failed, and then the portions are
+ * broadcast one after the other. Because of the agreement, a round that begins to broadcast also completes.
  */
 static vj_status read_rounds(const loading *l, vj_ckpt_copy put, void *user)
 {
@@ -205,7 +207,7 @@ static vj_status read_rounds(const loading *l, vj_ckpt_copy put, void *user)
 
 /* ------------------------------------------------------------------------------------------------ loading */
 
-/* The first ranks of the nodes read. */
+/* Choose the first rank of each node as a reader. */
 static vj_status choose_readers(loading *l)
 {
     const int size = vj_comm_size(l->comm);

@@ -28,10 +28,10 @@ static vj_status find_type(vj_ckpt_source *source, hid_t dataset)
                            source->tensor.name);
 }
 
-/* Where the tensor's bytes begin in the file. */
+/* Find the file offset of the tensor's first byte. */
 static vj_status find_place(vj_ckpt_source *source, hid_t dataset)
 {
-    const haddr_t offset = H5Dget_offset(dataset); /* undefined is the largest number there is */
+    const haddr_t offset = H5Dget_offset(dataset); /* the largest haddr_t if it is undefined */
     VJ_TRY(vj_h5_check_stored(dataset, source->path, source->tensor.name));
     if (offset > INT64_MAX / 2)
         return vj_raise(VJ_ERR_FORMAT,
@@ -51,7 +51,8 @@ static vj_status describe(vj_ckpt_source *source, hid_t dataset)
     H5Sclose(space); /* only read */
     if (t->ndim < 1 || t->ndim > 5)
         return vj_raise(VJ_ERR_FORMAT, "%s: %s has %d dimensions, expected 1 to 5", source->path, t->name, t->ndim);
-    hsize_t room = INT64_MAX / 8; /* for what is left of the elements: their bytes must not overflow anywhere */
+    /* upper limit of the product of the remaining dimensions, so that sizes in bytes cannot overflow */
+    hsize_t room = INT64_MAX / 8;
     for (int i = 0; i < t->ndim; i++) {
         if (dim[i] < 1) return vj_raise(VJ_ERR_FORMAT, "%s: %s is empty", source->path, t->name);
         if (dim[i] > room) return vj_raise(VJ_ERR_FORMAT, "%s: %s has impossible dimensions", source->path, t->name);
@@ -88,7 +89,7 @@ void vj_ckpt_source_close(vj_ckpt_source *source)
     source->sums = NULL;
 }
 
-/* Bytes of whole blocks [first, last) as the file has them, without HDF5. */
+/* Read the bytes of whole blocks [first, last) as stored in the file, without HDF5. */
 static vj_status read_bytes(const vj_ckpt_source *source, int64_t first, int64_t last, void *host)
 {
     const vj_ckpt_tensor *t = &source->tensor;
@@ -116,7 +117,7 @@ vj_status vj_ckpt_source_read(const vj_ckpt_source *source, int64_t first, int64
     return VJ_OK;
 }
 
-/* What files do not have that were written before there were roll-backs; zero is right for them. */
+/* Files that were written before rollbacks existed lack these attributes; zero is right for them. */
 static vj_status get_rollbacks(hid_t group, const char *path, vj_ckpt_state *state)
 {
     if (H5Aexists(group, "rollbacks") == 0) return VJ_OK;
@@ -151,7 +152,7 @@ static vj_status read_state(const char *path, vj_ckpt_state *state)
     return status;
 }
 
-/* The text of rank 0's state, to all. */
+/* Broadcast the configuration text of rank 0's state. */
 static vj_status broadcast_config(vj_ckpt_state *state, MPI_Comm comm)
 {
     const bool first = vj_comm_rank(comm) == 0;

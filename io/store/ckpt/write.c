@@ -2,10 +2,10 @@
  * Writes a checkpoint through h5/h5.h: rank 0 creates the datasets in memory and tells the ranks their offsets in the
  * file, each rank writes its blocks there with pwrite(2), then rank 0 adds the checksums (finish). load() copies blocks
  * into the writer's memory; store() computes their checksums and writes them. In the foreground the memory is a staging
- * buffer and the two alternate; in the background the memory holds all that this rank writes, and store() and finish()
- * run in a thread, one after the other; where the memory is lent, the copies into it may still go on when load()
- * returns, and the thread begins when they are made. The thread calls no MPI; it calls HDF5 on rank 0 only, in
- * finish(), while no other thread does (ckpt.h).
+ * buffer, and load() and store() alternate. In the background the memory holds all that this rank writes, and a thread
+ * runs store() and later finish(). If the memory is lent, copies into it may still be in progress when load() returns;
+ * the thread starts when they are complete. The thread never calls MPI. It calls HDF5 only on rank 0, in finish(),
+ * while no other thread does (ckpt.h).
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,28 +21,28 @@ struct vj_ckpt_writer {
     int count;
     bool background;
     MPI_Comm comm;   /* borrowed */
-    int64_t *number; /* [count + 1] of each tensor's first block among all blocks */
-    int64_t *place;  /* [count] of each tensor in the file */
+    int64_t *number; /* [count + 1] number of each tensor's first block among all blocks */
+    int64_t *place;  /* [count] file offset of each tensor */
     uint64_t *sums;  /* [all blocks] */
     char *memory;    /* owned, unless it is lent */
     int64_t memory_bytes;
     vj_ckpt_copied copied; /* NULL: no memory was lent */
     void *copied_user;
-    bool copying;             /* a checkpoint was begun, and copies into memory may not be made yet */
-    vj_lease_seal lease;      /* looked at before a checkpoint is published */
-    int64_t keep, keep_every; /* what stays when a checkpoint is done; keep 0: all */
-    /* The checkpoint under way. */
+    bool copying;             /* a checkpoint was begun, and copies into lent memory may be incomplete */
+    vj_lease_seal lease;      /* checked before a checkpoint is published */
+    int64_t keep, keep_every; /* as in vj_ckpt_keep(); keep 0: remove nothing */
+    /* The checkpoint in progress. */
     enum { IDLE, WRITING, VERIFYING, FINISHING, FAILED } phase;
     vj_h5_writer out;
-    char dir[VJ_PATH]; /* "": not of a run */
+    char dir[VJ_PATH]; /* of a run's checkpoint; "": a separate file */
     bool in_thread;
     pthread_t thread;
-    atomic_bool done; /* with this rank's work of the phase */
-    vj_status status; /* of it; the thread's while it runs */
+    atomic_bool done; /* this rank's work of the phase is done */
+    vj_status status; /* result of that work; belongs to the thread while it runs */
     int64_t blocks;   /* in memory */
 };
 
-/* A block of this rank's, or, with tensor -1, the place before the first. */
+/* A block that this rank writes; tensor -1: the place before the first block. */
 typedef struct {
     int tensor;
     int64_t first, last; /* elements */
@@ -50,7 +50,7 @@ typedef struct {
 
 static const block before_all = {.tensor = -1};
 
-/* Step to the next block that this rank writes; false: there is none. */
+/* Step to the next block that this rank writes. Returns false if there is none. */
 static bool next_block(const vj_ckpt_writer *w, block *b)
 {
     while (b->tensor < 0 || b->last == w->tensors[b->tensor].last) {
@@ -66,7 +66,8 @@ static bool next_block(const vj_ckpt_writer *w, block *b)
 
 /* ------------------------------------------------------------------------------------------------ open */
 
-/* What this rank writes is whole blocks. Counts itself as owner of each in sums, which are not needed before. */
+/* Check that this rank writes whole blocks, and count it as an owner of each. The counts are in `sums`, which has no
+ * checksums yet. */
 static vj_status claim(vj_ckpt_writer *w)
 {
     for (int i = 0; i < w->count; i++) {
@@ -82,7 +83,7 @@ static vj_status claim(vj_ckpt_writer *w)
     return VJ_OK;
 }
 
-/* Every block has one owner. */
+/* Check that every block has exactly one owner. */
 static vj_status check_owners(vj_ckpt_writer *w)
 {
     VJ_TRY(vj_agree(w->comm, claim(w)));
@@ -145,14 +146,15 @@ void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease)
     writer->lease = *lease;
 }
 
-/* Wait for the thread, if there is one: its status is this rank's. */
+/* Wait for the thread, if there is one; its result is then in w->status. */
 static void wait_for_thread(vj_ckpt_writer *w)
 {
     if (w->in_thread) pthread_join(w->thread, NULL);
     w->in_thread = false;
 }
 
-/* Do this rank's work of a phase, in the background in a thread. The system may refuse one: then the caller waits. */
+/* Do this rank's work of a phase: in the background in a thread; otherwise, or if the system refuses a thread, in the
+ * caller. */
 static void start(vj_ckpt_writer *w, void *(*work)(void *writer))
 {
     wait_for_thread(w);
@@ -176,14 +178,14 @@ void vj_ckpt_close(vj_ckpt_writer *w)
 
 /* ------------------------------------------------------------------------------------------------ rank 0: the file */
 
-/* Of HDF5's structures, at most: objects, checksums, text. */
+/* Return an upper limit of the size of HDF5's structures: objects, checksums, text. */
 static int64_t structure_bytes(const vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
 {
     return w->count * (VJ_H5_OBJECT_BYTES + (int64_t)sizeof w->tensors->name) +
            w->number[w->count] * (int64_t)sizeof *w->sums + (int64_t)strlen(state->config) + (int64_t)strlen(origin);
 }
 
-/* Make the dataset of tensor i; HDF5 says where its data are to be. */
+/* Create the dataset of tensor i and note the file offset of its data. */
 static vj_status create_dataset(vj_ckpt_writer *w, int i)
 {
     const vj_ckpt_tensor *t = &w->tensors[i];
@@ -232,7 +234,7 @@ static vj_status put_state(const vj_ckpt_writer *w, const vj_ckpt_state *state, 
     return vj_h5_put_text(w->out.file, "config", state->config);
 }
 
-/* On rank 0: everything but the tensors' elements and their checksums. */
+/* On rank 0: write everything but the tensors' elements and their checksums. */
 static vj_status lay_out(vj_ckpt_writer *w, const vj_ckpt_state *state, const char *origin)
 {
     VJ_TRY(put_state(w, state, origin));
@@ -240,7 +242,7 @@ static vj_status lay_out(vj_ckpt_writer *w, const vj_ckpt_state *state, const ch
     return VJ_OK;
 }
 
-/* On rank 0: all that HDF5 does for a checkpoint of these tensors, in memory. */
+/* On rank 0: let HDF5 do all that it does for a checkpoint of these tensors, in memory. */
 static vj_status rehearse(vj_ckpt_writer *w)
 {
     char config[] = "", name[] = "the first checkpoint";
@@ -253,14 +255,14 @@ static vj_status rehearse(vj_ckpt_writer *w)
     return status;
 }
 
-/* Freeing the space of an older checkpoint takes the system as long as a copy of it. */
+/* Slow: the system takes as long to free the space of an older checkpoint as to copy it. */
 static void remove_older(const vj_ckpt_writer *w)
 {
     if (w->keep > 0 && vj_ckpt_remove(w->dir, w->keep, w->keep_every) != VJ_OK)
         vj_warn("older checkpoints in %s could not be removed, for the reason above; training goes on", w->dir);
 }
 
-/* All blocks are on disk and all checksums here. */
+/* Finish the file: all blocks are on disk, and rank 0 has all checksums. */
 static void *finish(void *user)
 {
     vj_ckpt_writer *w = user;
@@ -305,8 +307,8 @@ vj_status vj_ckpt_open(vj_ckpt_writer **writer, const vj_ckpt_tensor *tensors, i
 /* ------------------------------------------------------------------------------------------------ blocks */
 
 /*
- * Copy the blocks behind *at into memory, as many as fit, as the file has them; *at becomes the last of them. Blocks of
- * a tensor are copied together: a large copy goes past the caches.
+ * Copy the blocks after *at into memory, as many as fit, in the type of the file; *at becomes the last of them. Blocks
+ * of a tensor are copied together, because a large copy bypasses the caches.
  */
 static vj_status load(vj_ckpt_writer *w, block *at, vj_ckpt_copy get, void *user)
 {
@@ -326,7 +328,8 @@ static vj_status load(vj_ckpt_writer *w, block *at, vj_ckpt_copy get, void *user
     return VJ_OK;
 }
 
-/* Sum up and write the blocks in memory, which are those behind `b`. Neighbours in the file are written together. */
+/* Compute the checksums of the blocks in memory, which come after `b`, and write them. Blocks that are adjacent in the
+ * file are written together. */
 static vj_status store(vj_ckpt_writer *w, block b)
 {
     const char *run = w->memory;
@@ -366,7 +369,7 @@ static void *write_copy(void *user)
     return NULL;
 }
 
-/* Copy all, or begin to, then write it beside the caller's work. */
+/* Copy all blocks and write them in the background; if the copies are not complete yet, go_on() starts the write. */
 static void copy_and_start(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
 {
     block at = before_all;
@@ -375,7 +378,7 @@ static void copy_and_start(vj_ckpt_writer *w, vj_ckpt_copy get, void *user)
     if (w->status == VJ_OK && !w->copying) start(w, write_copy);
 }
 
-/* Write what is copied by now, or, with `wait`, when it is. */
+/* If the copies into lent memory are complete, start the write; with `wait`, wait until they are. */
 static void go_on(vj_ckpt_writer *w, bool wait)
 {
     if (!w->copying || !w->copied(w->copied_user, wait)) return;
@@ -432,7 +435,7 @@ static void *verify(void *user)
     return NULL;
 }
 
-/* All ranks have written and flushed: each reads again where its writes began and ended. */
+/* After all ranks have written and flushed: each reads the first and last bytes of its writes again. */
 static void begin_verify(vj_ckpt_writer *w)
 {
     wait_for_thread(w);
@@ -445,7 +448,7 @@ static void begin_verify(vj_ckpt_writer *w)
     if (w->phase == VERIFYING) start(w, verify);
 }
 
-/* All ranks found what they wrote. */
+/* After all ranks found the bytes that they wrote: rank 0 finishes the file. */
 static void begin_finish(vj_ckpt_writer *w)
 {
     const bool root = w->out.rank == 0;

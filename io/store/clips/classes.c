@@ -1,8 +1,8 @@
 /*
- * Names of classes, that is, what a label's numbers mean. The index has them as /classes/LABEL, fixed-length texts
- * [classes], the name of class n in row n; a label whose numbers have no names has no such dataset. Stores that are
- * opened together may number the same names differently: then the later store's labels are renumbered to the numbers
- * that the names already have.
+ * Reads, writes, joins and compares class names: what a label's numbers mean. The index has them as /classes/LABEL,
+ * fixed-length texts [classes], the name of class n in row n; a label whose numbers have no names has no such dataset.
+ * Stores that are opened together may number the same names differently: then the labels of the later store get the
+ * numbers that the names already have.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +128,7 @@ vj_status vj_clips_write_classes(vj_h5_writer *writer, const vj_clips_classes *c
 
 /* ------------------------------------------------------------------------------------------------ joining */
 
-/* A name and its number, to be sorted. */
+/* A name and its number, for sorting. */
 typedef struct {
     const char *name;
     int32_t number;
@@ -139,7 +139,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const named *)a)->name, ((const named *)b)->name);
 }
 
-/* Make room for `count` names of `bytes` each. */
+/* Make room for `count` names of at least `bytes` bytes each. */
 static vj_status widen(vj_clips_classes *classes, int64_t count, int64_t bytes)
 {
     if (bytes < classes->bytes) bytes = classes->bytes;
@@ -162,7 +162,8 @@ vj_status vj_clips_copy_classes(vj_clips_classes *copy, const vj_clips_classes *
     return VJ_OK;
 }
 
-/* The numbers in `all` of the names in `more`, [more->count]; names that are new are added at the end. -1: no name. */
+/* Get the number in `all` of each name in `more`, [more->count], -1 for an empty name. New names are added at the end
+ * of `all`. */
 static vj_status find_numbers(vj_clips_classes *all, const vj_clips_classes *more, int32_t *number)
 {
     const int64_t before = all->count;
@@ -218,7 +219,7 @@ uint64_t vj_clips_classes_digest(const vj_clips_classes *classes)
     return digest;
 }
 
-/* What to do about two orders of the classes. */
+/* Advice for two files that number the classes differently. */
 #define ADVICE                                                                                                         \
     "the numbers of this label mean different classes in the two files, so answers in the one order would be counted " \
     "against labels in the other. Pack both with one file of labels (pack.datasets, labels) that fixes the numbers"

@@ -78,17 +78,17 @@ typedef struct vj_clips vj_clips;
  */
 vj_status vj_clips_open(vj_clips **clips, const vj_strings *paths, MPI_Comm comm);
 /**
- * The same for training, which needs no labels: a store with one frame a clip holds images, and its clips are read as
- * `frames` equal frames, so that it can be opened beside stores of videos; and labels are dropped, all of them, if not
- * all stores have the same names of labels.
+ * Open stores for training, which needs no labels. A store with one frame a clip holds images; its clips are read as
+ * `frames` equal frames, so that it can be opened together with stores of videos. If the stores do not all have the
+ * same label names, all labels are dropped.
  */
 vj_status vj_clips_open_training(vj_clips **clips, const vj_strings *paths, int frames, MPI_Comm comm);
 void vj_clips_close(vj_clips *clips);
 
 int64_t vj_clips_count(const vj_clips *clips);
-/** Frames of every clip, as it is read. */
+/** Return the number of frames of every clip as it is read. */
 int vj_clips_frames(const vj_clips *clips);
-/** Height and width of clip `clip` in pixels. */
+/** Get the height and width of a clip in pixels. */
 void vj_clips_geometry(const vj_clips *clips, int64_t clip, int *height, int *width);
 /** Return the size in bytes of the largest clip's frames, and of the largest record. */
 int64_t vj_clips_largest_bytes(const vj_clips *clips);
@@ -100,7 +100,7 @@ int64_t vj_clips_largest_coded(const vj_clips *clips);
  */
 int64_t vj_clips_shard(const vj_clips *clips, int64_t clip);
 int64_t vj_clips_shard_count(const vj_clips *clips);
-/** The data set of a clip, a number below vj_clips_dataset_count(). */
+/** Return the data set of a clip, a number below vj_clips_dataset_count(). */
 int vj_clips_dataset(const vj_clips *clips, int64_t clip);
 /** Return the data set of every clip, [count]. Borrowed. */
 const uint8_t *vj_clips_datasets(const vj_clips *clips);
@@ -110,14 +110,14 @@ int vj_clips_label_count(const vj_clips *clips);
 const char *vj_clips_label_name(const vj_clips *clips, int label);
 /**
  * Return n such that classes 0 to n - 1 of a label may have names, given by vj_clips_class_name(). 0: the label's
- * numbers have no names, only the user knows what they mean.
+ * numbers have no names; only the user knows what they mean.
  */
 int64_t vj_clips_class_count(const vj_clips *clips, int label);
 /** Return all class names of a label, borrowed. */
 const struct vj_clips_classes *vj_clips_classes_of(const vj_clips *clips, int label);
 /** Return the name of a class, borrowed; "" if this number has none (also for -1, and from the count on). */
 const char *vj_clips_class_name(const vj_clips *clips, int label, int64_t number);
-/** Labels of a clip, [label_count]; -1: none. Borrowed. */
+/** Return the labels of a clip, [label_count]; -1: none. Borrowed. */
 const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
 /**
  * Return the source file of a clip, as its number in the store's manifests (vj_clips_origins() gives its path). The
@@ -126,7 +126,7 @@ const int32_t *vj_clips_labels(const vj_clips *clips, int64_t clip);
 int32_t vj_clips_source(const vj_clips *clips, int64_t clip);
 /** Return the number of the clip's window in its video. */
 int32_t vj_clips_window(const vj_clips *clips, int64_t clip);
-/** Checksum of a clip's record: equal on clips that were packed with equal content. */
+/** Return the checksum of a clip's record. Clips with equal records have equal checksums. */
 uint64_t vj_clips_checksum(const vj_clips *clips, int64_t clip);
 /** Return the fingerprint of all stores together, which is stored in checkpoints. */
 uint64_t vj_clips_fingerprint(const vj_clips *clips);

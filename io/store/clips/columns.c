@@ -1,4 +1,4 @@
-/* Writes rows in memory as columns in files, and reads them back. */
+/* Converts between rows in memory and columns in files. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +51,7 @@ void vj_column_pack(const vj_column *column, const void *rows, size_t row_bytes,
                column->bytes);
 }
 
-/* Room for the widest of the columns. */
+/* Allocate room for n rows of the widest column. */
 static void *packed_room(const char *path, const vj_column *columns, int count, int64_t n)
 {
     size_t widest = 0;

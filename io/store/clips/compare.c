@@ -10,12 +10,13 @@ typedef struct {
     const char *path[2];
     vj_clips *clips[2];
     vj_coder *coder;
-    uint8_t *frames[2];                      /* a clip of each */
-    int64_t pixels, sizes, labels, datasets; /* clips that differ in these */
-    int largest;                             /* distance of two pixels */
+    uint8_t *frames[2];                      /* the current clip of each store */
+    int64_t pixels, sizes, labels, datasets; /* number of clips that differ in these */
+    int largest;                             /* largest difference of two pixel values */
 } comparison;
 
-/* Are clips `i` of both the same pixels? Records that differ may be: another codec, another quality. */
+/* Set *differ to whether the pixels of clip `i` differ. Different records may hold the same pixels: with another codec
+ * or quality. */
 static vj_status compare_pixels(comparison *c, int64_t i, bool *differ)
 {
     const vj_clips *a = c->clips[0], *b = c->clips[1];
@@ -70,7 +71,7 @@ static vj_status compare_clips(comparison *c, FILE *out, int64_t *different)
     return VJ_OK;
 }
 
-/* What holds for all clips; each difference counts. */
+/* Compare properties of whole stores; each difference is counted. */
 static void compare_headers(const comparison *c, FILE *out, int64_t *different)
 {
     const vj_clips *a = c->clips[0], *b = c->clips[1];
@@ -91,7 +92,7 @@ static void compare_headers(const comparison *c, FILE *out, int64_t *different)
         *different += vj_clips_compare_classes(a->layout.label_names[l], &a->classes[l], &b->classes[l], out);
 }
 
-/* Of provenance: printed, and not counted. */
+/* Compare provenance; differences are printed and not counted. */
 static vj_status compare_origins(const comparison *c, FILE *out)
 {
     char *config[2] = {NULL, NULL};

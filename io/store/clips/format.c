@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A file is foreign or damaged: HDF5's own word is added to the message. */
+/* Report that a file is foreign or damaged, with HDF5's own message. */
 #define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
 
 void vj_clips_shard_path(char path[VJ_CLIPS_FILE_PATH], const char *dir, int64_t shard)
@@ -136,7 +136,7 @@ void vj_clips_fingerprint_add(XXH3_state_t *state, uint64_t xxh3, int height, in
     VJ_ASSERT(XXH3_64bits_update(state, words, sizeof *words * (size_t)(5 + label_count)) == XXH_OK);
 }
 
-/* Version 1 had texts of variable length, which vj_h5_open() would call damaged. */
+/* Return whether a file is of version 1. It has texts of variable length, which vj_h5_open() would call damaged. */
 static int is_version_1(const char *path)
 {
     int32_t version = 0;

@@ -50,7 +50,7 @@ vj_status vj_clips_get_names(hid_t object, const char *path, const char *name, c
 /* ------------------------------------------------------------------------------------------------ datasets */
 
 /**
- * Make a group whose parent exists; write a contiguous dataset; read a dataset, which must have exactly these
+ * Create a group in a parent that exists; write a contiguous dataset; read a dataset, which must have exactly these
  * dimensions.
  */
 vj_status vj_clips_make_group(hid_t file, const char *path, const char *name);

@@ -11,7 +11,8 @@
 #include "base/file.h"
 #include "clips/output.h"
 
-enum { BLOCK_ROWS = 4096 }; /* of a chunk: a small store stays small, and a million clips are 250 chunks a column */
+/* Rows of a chunk: small stores stay small, and a million clips make only 250 chunks a column. */
+enum { BLOCK_ROWS = 4096 };
 
 struct vj_clips_index_writer {
     char dir[VJ_PATH];
@@ -20,7 +21,7 @@ struct vj_clips_index_writer {
     vj_column column[VJ_MAX_COLUMNS];
     hid_t dataset[VJ_MAX_COLUMNS]; /* [columns], negative once closed */
     int columns;
-    int64_t shards, appended; /* to come in all, and so far */
+    int64_t shards, appended; /* number of all shards, and of those appended so far */
     int64_t *shard_clips, *shard_bytes;
     int64_t clips;
     void *packed;         /* one block of the widest column */
@@ -31,8 +32,8 @@ struct vj_clips_index_writer {
 /* ------------------------------------------------------------------------------------------------ life */
 
 /*
- * HDF5's cache holds the one chunk that is being filled: 4096 rows of labels at most. The rest of the last chunk is
- * zero, not what memory happened to hold.
+ * Create a column. HDF5's cache holds one chunk, the one that is being filled: at most BLOCK_ROWS rows of labels. The
+ * unused rest of the last chunk is filled with zeros, so that equal stores are equal files.
  */
 static hid_t create_column(hid_t file, const vj_column *column)
 {
@@ -89,7 +90,7 @@ void vj_clips_index_abandon(vj_clips_index_writer *writer)
 {
     if (!writer) return;
     vj_output_stop(&writer->part);
-    (void)close_columns(writer); /* thrown away */
+    (void)close_columns(writer); /* the file is discarded */
     vj_output_discard(&writer->part);
     release(writer);
 }

@@ -16,7 +16,7 @@ static int by_number(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-/* Sorted values [n] as runs: how often each. */
+/* Return how often the value at index `at` of the sorted values [n] occurs from there on. */
 static int64_t run_length(const int64_t *values, int64_t n, int64_t at)
 {
     int64_t next = at;
@@ -36,7 +36,7 @@ static void print_geometries(const vj_clips *clips, int64_t *values, FILE *out)
     }
 }
 
-/* The names that a label's numbers stand for; of many the first ones. */
+/* Print the class names of a label; if there are many, only the first ones. */
 static void print_classes(const vj_clips *clips, int label, FILE *out)
 {
     enum { SHOWN = 1000 };

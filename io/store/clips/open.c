@@ -14,7 +14,7 @@
 
 /* ------------------------------------------------------------------------------------------------ tables */
 
-/* A table of the store, with a row for each shard or clip: where in vj_clips its pointer is, bytes of a row. */
+/* A table of the store with a row for each shard or clip: offset of its pointer in vj_clips, bytes of a row. */
 typedef struct {
     size_t at, row_bytes;
     int64_t rows;
@@ -58,7 +58,7 @@ static size_t table_bytes(const table *t)
     return (size_t)t->rows * t->row_bytes;
 }
 
-/* Rank 0, while it reads: tables of its own, which grow by each store. */
+/* On rank 0, while it reads: resize the tables, which are in its own memory and grow with each store. */
 static vj_status resize_tables(vj_clips *clips, int64_t count, int64_t shards)
 {
     table tables[TABLES];
@@ -76,7 +76,7 @@ static vj_status resize_tables(vj_clips *clips, int64_t count, int64_t shards)
     return VJ_OK;
 }
 
-/* Those of rank 0 that are not shared. */
+/* Free the tables in rank 0's own memory. */
 static void free_tables(vj_clips *clips)
 {
     table tables[TABLES];
@@ -89,15 +89,15 @@ static void free_tables(vj_clips *clips)
 
 /* ------------------------------------------------------------------------------------------------ one index */
 
-/* One index while it is read, into rows `first` and on of the tables. */
+/* One index while it is read into the tables, from row `first` on. */
 typedef struct {
     hid_t file;
     char path[VJ_CLIPS_FILE_PATH];
     const char *dir;
     vj_clips_header layout;
     int64_t clips, shards;            /* of this store */
-    int64_t first, first_shard;       /* where its rows go */
-    uint8_t dataset[VJ_MAX_DATASETS]; /* this store's number of a data set -> that of all stores */
+    int64_t first, first_shard;       /* first rows of this store in the tables */
+    uint8_t dataset[VJ_MAX_DATASETS]; /* data set numbers of this store -> those of all stores together */
     int64_t *wide;                    /* [clips] a column before it is narrowed */
     int32_t *label;                   /* [clips, layout.label_count] */
 } index_reader;
@@ -108,7 +108,7 @@ static vj_status get_column(const index_reader *r, const char *name, hid_t type,
     return vj_clips_get(r->file, r->path, name, type, 1, &n, to);
 }
 
-/* Into r->wide, each in [low, high]. */
+/* Read a column into r->wide; every value must be in [low, high]. */
 static vj_status get_bounded(const index_reader *r, const char *name, int64_t low, int64_t high)
 {
     VJ_TRY(get_column(r, name, H5T_NATIVE_INT64, r->wide));
@@ -179,7 +179,7 @@ static vj_status get_places(const index_reader *r, vj_clips *clips)
     return VJ_OK;
 }
 
-/* Files of this store are numbered behind those of the stores before it. */
+/* Source files of this store get numbers after those of the stores before it. */
 static vj_status get_sources(const index_reader *r, vj_clips *clips)
 {
     int64_t most = -1;
@@ -201,7 +201,7 @@ static vj_status get_datasets(const index_reader *r, vj_clips *clips)
     return VJ_OK;
 }
 
-/* Also of labels that are dropped: the fingerprint is of them, too. */
+/* Labels that will be dropped are read too, because the fingerprint covers them. */
 static vj_status get_labels(const index_reader *r, vj_clips *clips)
 {
     const int64_t labels = clips->layout.label_count;
@@ -211,7 +211,7 @@ static vj_status get_labels(const index_reader *r, vj_clips *clips)
     return VJ_OK;
 }
 
-/* With this store's own numbers of data sets, as when it was written. */
+/* Call while data sets still have this store's own numbers, as when it was written. */
 static vj_status check_fingerprint(const index_reader *r, const vj_clips *clips, uint64_t *fingerprint)
 {
     XXH3_state_t *state = XXH3_createState();
@@ -232,7 +232,7 @@ static vj_status check_fingerprint(const index_reader *r, const vj_clips *clips,
     return VJ_OK;
 }
 
-/* A store whose numbers have no names cannot be compared with one whose numbers have. */
+/* Warn if the class numbers of one store have names and those of another have none: they cannot be compared. */
 static void warn_of_bare_numbers(const index_reader *r, const vj_clips *clips, int label, int64_t names)
 {
     if (r->first_shard == 0 && r->first == 0) return;
@@ -281,7 +281,7 @@ static bool same_labels(const vj_clips_header *a, const vj_clips_header *b)
     return same;
 }
 
-/* For training: images get as many frames as clips of videos; labels that not all stores have are dropped. */
+/* For training: images get as many frames as clips of videos; if label names differ, all labels are dropped. */
 static void adapt(vj_clips_header *own, vj_clips *clips, int frames)
 {
     if (own->frames == 1) own->frames = frames;
@@ -290,8 +290,8 @@ static void adapt(vj_clips_header *own, vj_clips *clips, int frames)
     own->label_count = clips->layout.label_count = 0;
 }
 
-/* Codecs may differ from store to store, and data sets are known by name. frames: as of vj_clips_open_training(), or 0.
- */
+/* Join the header of a store to those before it. Codecs may differ; data sets are matched by name. `frames` is that of
+ * vj_clips_open_training(), or 0. */
 static vj_status join(index_reader *r, vj_clips *clips, int frames)
 {
     vj_clips_header *all = &clips->layout;
@@ -337,7 +337,7 @@ static vj_status read_open_index(index_reader *r, vj_clips *clips, int frames, u
     return status;
 }
 
-/* What a path without a readable index is instead. Static storage. */
+/* Describe what a path without a readable index is instead. Static storage. */
 static const char *what_it_is(const char *path)
 {
     static char text[128];
@@ -345,7 +345,8 @@ static const char *what_it_is(const char *path)
     struct stat info;
     if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
         vj_h5_format(path, format, sizeof format);
-        snprintf(text, sizeof text, *format ? "it is a file, a %s" : "it is a file%s", format);
+        if (strcmp(format, VJ_CLIPS_FORMAT) == 0) return "it is a file of a clip store: name the folder";
+        snprintf(text, sizeof text, *format ? "it is a file of format %s" : "it is a file%s", format);
         return text;
     }
     snprintf(name, sizeof name, "%s/config.yaml", path);
@@ -370,7 +371,7 @@ static vj_status read_index(vj_clips *clips, const char *dir, int frames, uint64
     return status;
 }
 
-/* Also by another name: a link, or a path with a slash or ./ more. */
+/* Refuse a store that is named twice, also by another path: through a link, or with an additional slash or ./ */
 static vj_status refuse_twice(const vj_strings *paths)
 {
     struct stat a, b;
@@ -392,7 +393,7 @@ static vj_status read_indices(vj_clips *clips, const vj_strings *paths, int fram
     for (int p = 0; p < paths->count; p++) {
         uint64_t fingerprint = 0;
         VJ_TRY(read_index(clips, paths->item[p], frames, &fingerprint));
-        /* One store's fingerprint is its own; more are folded in, in order. */
+        /* One store keeps its own fingerprint; those of further stores are folded in, in order. */
         clips->fingerprint =
             p == 0 ? fingerprint : XXH3_64bits_withSeed(&fingerprint, sizeof fingerprint, clips->fingerprint);
     }
@@ -401,7 +402,7 @@ static vj_status read_indices(vj_clips *clips, const vj_strings *paths, int fram
 
 /* ------------------------------------------------------------------------------------------------ all ranks */
 
-/* Rank 0's tables into memory that the ranks of each node share. */
+/* Copy rank 0's tables into memory that the ranks of each node share. */
 static vj_status share_tables(vj_clips *clips, int rank, MPI_Comm comm)
 {
     enum { ALIGN = 64 };
@@ -425,7 +426,7 @@ static vj_status share_tables(vj_clips *clips, int rank, MPI_Comm comm)
     return VJ_OK;
 }
 
-/* What rank 0 has read, to all. */
+/* Broadcast what rank 0 has read. */
 static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
 {
     struct {
@@ -442,7 +443,7 @@ static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
     return share_tables(clips, rank, comm);
 }
 
-/* A shard never changes once it has its name. The ranks look at every size-th each. */
+/* Check the shard files on disk; each rank checks every size-th. A shard never changes once it has its final name. */
 static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
 {
     const int rank = vj_comm_rank(comm), size = vj_comm_size(comm);
@@ -456,7 +457,7 @@ static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
                             shard->path, (long long)found.st_size, (long long)shard->bytes);
         const int fd = open(shard->path, O_RDONLY | O_CLOEXEC);
         if (fd < 0) return vj_raise(VJ_ERR_IO, "a shard of the store cannot be read: %s", shard->path);
-        close(fd); /* only looked at */
+        close(fd); /* only read */
     }
     return VJ_OK;
 }
@@ -472,7 +473,7 @@ static void find_largest(vj_clips *clips)
     }
 }
 
-/* What reading needs beside the tables. */
+/* Create what reading needs besides the tables. */
 static vj_status prepare_reading(vj_clips *clips)
 {
     clips->outage = vj_calloc(1, sizeof *clips->outage);

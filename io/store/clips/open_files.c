@@ -12,8 +12,8 @@ typedef struct {
     int64_t number;   /* of the file; -1: none */
     int fd;           /* -1: none */
     int users;        /* threads that hold it, or that are opening it */
-    bool failed;      /* not to be given to anybody any more */
-    uint64_t used_at; /* the count of takes at its last one */
+    bool failed;      /* must not be given to any thread again */
+    uint64_t used_at; /* value of the take counter when it was last taken */
 } slot;
 
 struct vj_open_files {
@@ -59,7 +59,7 @@ void vj_open_files_destroy(vj_open_files *files)
     free(files);
 }
 
-/* The slot that has the file open; -1: none. */
+/* Return the slot that has the file open; -1: none. */
 static int find(const vj_open_files *files, int64_t number)
 {
     for (int i = 0; i < files->slots; i++)
@@ -67,7 +67,7 @@ static int find(const vj_open_files *files, int64_t number)
     return -1;
 }
 
-/* The slot without users that was not used for the longest time; -1: all have users. */
+/* Return the least recently used slot without users; -1: all have users. */
 static int find_idle(const vj_open_files *files)
 {
     int oldest = -1;
@@ -77,7 +77,7 @@ static int find_idle(const vj_open_files *files)
     return oldest;
 }
 
-/* Two threads that open the same file at once fill a slot each, which does no harm. */
+/* If two threads open the same file at the same time, each fills a slot, which does no harm. */
 bool vj_open_files_take(vj_open_files *files, int64_t number, const char *path, vj_open_file *file)
 {
     int old = -1;

@@ -4,7 +4,7 @@
 
 #include "clips/format.h"
 
-/* Rows [first, first + count) of the index' columns. */
+/* Read rows [first, first + count) of the index's columns. */
 static vj_status get_rows(hid_t file, const char *path, int64_t first, int64_t count, vj_clip_origin *origins,
                           int64_t *shard)
 {
@@ -31,7 +31,7 @@ static vj_status get_rows(hid_t file, const char *path, int64_t first, int64_t c
     return status;
 }
 
-/* The ledger's rows of all origins in one shard. */
+/* Get the ledger rows of all origins in one shard. */
 static vj_status get_ledger(const char *dir, int64_t number, const vj_clips_header *layout, int64_t count,
                             vj_clip_origin *origins, const int64_t *shard)
 {
@@ -59,9 +59,9 @@ vj_status vj_clips_origins(const char *dir, int64_t first, int64_t count, vj_cli
     vj_status status = vj_clips_open_file(&file, path, &layout);
     if (status == VJ_OK) {
         status = get_rows(file, path, first, count, origins, shard);
-        H5Fclose(file); /* read only: nothing can be lost */
+        H5Fclose(file); /* only read */
     }
-    for (int64_t i = 0; i < count && status == VJ_OK; i++) /* clips of a shard stand together */
+    for (int64_t i = 0; i < count && status == VJ_OK; i++) /* clips of a shard are consecutive */
         if (i == 0 || shard[i] != shard[i - 1]) status = get_ledger(dir, shard[i], &layout, count, origins, shard);
     for (int64_t i = 0; i < count && status == VJ_OK; i++)
         if (!origins[i].ledger_row)

@@ -26,7 +26,7 @@ static bool is_stopped(const vj_patience *patience)
     return patience->stop && atomic_load(patience->stop);
 }
 
-/* This thread begins to wait; the first one says so. */
+/* Begin this thread's wait; the first thread to wait logs it. */
 static void join(vj_outage *outage, const vj_patience *patience, const char *path, const char *why)
 {
     char host[64] = "";

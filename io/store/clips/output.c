@@ -74,7 +74,7 @@ static haddr_t driver_get_eof(const H5FD_t *file, H5FD_mem_t type)
     return ((const disk *)file)->end_of_file;
 }
 
-/* Behind the end of the file there are zeros; so is all that could not be read, and the failure is kept. */
+/* Beyond the end of the file HDF5 reads zeros. A failed read gives zeros too, and its error is kept. */
 static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t at, size_t bytes, void *to)
 {
     (void)type;
@@ -119,7 +119,7 @@ static hid_t register_driver(void)
     const H5FD_class_t class = {
 #ifdef H5FD_CLASS_VERSION /* 1.14 and later */
         .version = H5FD_CLASS_VERSION,
-        .value = (H5FD_class_value_t)371, /* of those for private use */
+        .value = (H5FD_class_value_t)371, /* from the range for private use */
 #endif
         .name = "vjepa output",
         .maxaddr = INT64_MAX,
@@ -142,8 +142,9 @@ static hid_t register_driver(void)
 /* ------------------------------------------------------------------------------------------------ create */
 
 /*
- * Format 1.8, as io/store/h5: checksums in HDF5's structures. They come in blocks of 64 KiB between the records, and
- * stay in HDF5's memory until the file is closed: after a failed write there would be nothing to read back.
+ * Format 1.8, as in io/store/h5, for the checksums in HDF5's structures. The structures lie in blocks of 64 KiB between
+ * the records and stay in HDF5's memory until the file is closed, because after a failed write they could not be read
+ * back.
  */
 static int set_access(hid_t access, hid_t driver, vj_output *output)
 {
@@ -166,7 +167,7 @@ static hid_t create(vj_output *output)
     hid_t driver = register_driver();
     if (driver >= 0 && set_access(access, driver, output) && H5Pset_obj_track_times(creation, 0) >= 0)
         file = H5Fcreate(output->path, H5F_ACC_TRUNC, creation, access);
-    if (driver >= 0) H5FDunregister(driver); /* from our side */
+    if (driver >= 0) H5FDunregister(driver); /* HDF5 keeps its own reference */
     H5Pclose(creation);                      /* a property list that cannot be closed costs a few bytes, no more */
     H5Pclose(access);
     return file;
@@ -230,7 +231,7 @@ void vj_output_stop(vj_output *output)
 void vj_output_discard(vj_output *output)
 {
     vj_output_stop(output);
-    if (output->file >= 0) H5Fclose(output->file); /* thrown away */
+    if (output->file >= 0) H5Fclose(output->file); /* the file is discarded */
     output->file = H5I_INVALID_HID;
     vj_file_rollback(&output->on_disk);
 }

@@ -1,4 +1,4 @@
-/* The passport of a store as it is read back: what became of the files that it was made from (write.h writes it). */
+/* Reads the passport of a store: what became of the files that it was made from. write.h writes it. */
 #ifndef VJ_CLIPS_PASSPORT_H
 #define VJ_CLIPS_PASSPORT_H
 

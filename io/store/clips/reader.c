@@ -148,7 +148,7 @@ uint64_t vj_clips_fingerprint(const vj_clips *clips)
 
 /* ------------------------------------------------------------------------------------------------ one clip */
 
-/* The whole record, or false with errno: 0 if the file ends before it. */
+/* Read a whole record; returns false, with errno, on failure. errno is 0 if the file ends before the record does. */
 static bool read_record(int fd, uint8_t *record, int64_t bytes, int64_t at)
 {
     for (int64_t done = 0; done < bytes;) {
@@ -161,7 +161,7 @@ static bool read_record(int fd, uint8_t *record, int64_t bytes, int64_t at)
     return true;
 }
 
-/* One try. */
+/* Try once to read a record. */
 static bool try_fetch(const vj_clips *clips, int64_t clip, uint8_t *record)
 {
     const int64_t shard = clips->clip_shard[clip];
@@ -197,7 +197,7 @@ vj_status vj_clips_fetch(const vj_clips *clips, int64_t clip, const vj_patience 
     if (p->limit_s > 0.0)
         snprintf(patience_over, sizeof patience_over, "; given up after %.1f s%s%s%s", waited_s, p->setting ? " (" : "",
                  p->setting ? p->setting : "", p->setting ? ")" : "");
-    errno = 0; /* the reason stands in the middle */
+    errno = 0; /* the message has the reason already */
     return vj_raise(VJ_ERR_IO, "read clip %lld, bytes %lld to %lld of %s: %s%s", (long long)clip,
                     (long long)clips->offset[clip], (long long)(clips->offset[clip] + clips->bytes[clip]), path,
                     why(error), patience_over);

@@ -13,13 +13,13 @@
 #include "clips/output.h"
 #include "codec/filter.h"
 
-/* Datasets open at a time: an open one costs HDF5 a few kB, and pictures come in any number of geometries. */
+/* Limit of open datasets: an open one takes a few kB in HDF5, and pictures may have any number of geometries. */
 enum { MOST_OPEN = 64 };
 
 typedef struct {
     int height, width;
     int64_t clips;
-    int64_t used; /* when, in clips */
+    int64_t used; /* number of clips when it was last used */
     hid_t frames; /* negative: not open */
 } geometry;
 
@@ -27,7 +27,7 @@ struct vj_shard {
     vj_output part;
     vj_clips_header layout;
     int64_t number;
-    /* owned tables, all growing: */
+    /* owned, growing tables: */
     geometry *geometry;
     vj_clips_entry *entry;
     vj_clips_file *filed; /* their rows are in `ledger` */
@@ -36,7 +36,7 @@ struct vj_shard {
     int64_t motions, motion_room;
     int64_t geometries, clips, files, ledger_bytes;
     int64_t geometry_room, entry_room, file_room, ledger_room;
-    int64_t accounted; /* clips of the files so far */
+    int64_t accounted; /* clips that belong to the files added so far */
     int open;          /* geometries */
 };
 
@@ -50,7 +50,7 @@ vj_status vj_clips_make_folder(const char *dir)
     vj_clips_index_path(index, dir);
     snprintf(parent, sizeof parent, "%s/..", dir);
     if (mkdir(dir, 0777) == 0)
-        return vj_folder_sync(parent); /* a crash could lose it with all that was synced into it */
+        return vj_folder_sync(parent); /* or a crash could lose the folder with all files synced in it */
     if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "make folder %s", dir);
     if (access(index, F_OK) == 0)
         return vj_raise(VJ_ERR_USAGE, "%s holds a clip store already: remove it or choose another name", dir);
@@ -73,7 +73,7 @@ vj_status vj_shard_remove(const char *dir, int64_t number)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
-/* Room for `more` elements. */
+/* Make room for `more` elements. */
 static vj_status grow(void **array, int64_t used, int64_t more, int64_t *room, size_t bytes)
 {
     if (used + more <= *room) return VJ_OK;
@@ -95,7 +95,7 @@ static void release(vj_shard *shard)
     free(shard);
 }
 
-/* Writing chunks directly needs no filter, but HDF5 asks for one it knows. */
+/* Register the filter. Writing chunks directly does not call it, but HDF5 requires that it is known. */
 static vj_status know_filter(const vj_codec_settings *codec)
 {
     if (codec->codec == VJ_CODEC_JPEG && H5Zregister(&vj_jpeg_filter) < 0)
@@ -118,7 +118,7 @@ void vj_shard_abandon(vj_shard *shard)
 {
     if (!shard) return;
     vj_output_stop(&shard->part);
-    for (int64_t i = 0; i < shard->geometries; i++) (void)close_geometry(shard, &shard->geometry[i]); /* thrown away */
+    for (int64_t i = 0; i < shard->geometries; i++) (void)close_geometry(shard, &shard->geometry[i]); /* discarded */
     vj_output_discard(&shard->part);
     release(shard);
 }
@@ -171,7 +171,8 @@ static vj_status set_chunks(const vj_shard *shard, const geometry *g, hid_t crea
     return good ? VJ_OK : vj_raise_h5("%s: clips of %d x %d pixels", shard->part.path, g->height, g->width);
 }
 
-/* Extendible by clips, chunk = one clip; never filled, for every chunk is written whole; no chunk cache. */
+/* Create the frames dataset of a geometry: it can grow clip by clip, and a chunk is one clip. No fill values and no
+ * chunk cache, because every chunk is written whole. */
 static vj_status create_frames(vj_shard *shard, geometry *g, hid_t group)
 {
     const hsize_t dims[5] = {0, (hsize_t)shard->layout.frames, (hsize_t)g->height, (hsize_t)g->width, 3};
@@ -231,7 +232,7 @@ static vj_status geometry_of(vj_shard *shard, int height, int width, geometry **
     return VJ_OK;
 }
 
-/* A record may be from a process that is not trusted. */
+/* Check a clip, because its record may come from an untrusted process. */
 static vj_status check_clip(const vj_shard *shard, const vj_clip *clip)
 {
     const vj_clips_header *layout = &shard->layout;
@@ -265,7 +266,7 @@ vj_status vj_shard_add_clip(vj_shard *shard, const vj_clip *clip)
         H5Dwrite_chunk(g->frames, H5P_DEFAULT, 0, at, (size_t)clip->bytes, clip->record) < 0)
         return vj_raise_h5("%s: cannot write clip %lld", shard->part.path, (long long)shard->clips);
     VJ_TRY(vj_output_check(&shard->part));
-    VJ_ASSERT(shard->part.data_bytes == clip->bytes); /* HDF5 passes a chunk on at once, and nothing else of data */
+    VJ_ASSERT(shard->part.data_bytes == clip->bytes); /* HDF5 writes a chunk at once, and no other data */
     vj_clips_entry *entry = &shard->entry[shard->clips++];
     *entry = (vj_clips_entry){.source = clip->source,
                               .row = g->clips++,
@@ -337,7 +338,7 @@ vj_status vj_shard_publish(vj_shard **shard)
 {
     vj_shard *s = *shard;
     *shard = NULL;
-    VJ_ASSERT(s->accounted == s->clips); /* every clip is a file's */
+    VJ_ASSERT(s->accounted == s->clips); /* every clip belongs to a file */
     vj_status status = close_geometries(s);
     if (status == VJ_OK) status = put_tables(s);
     if (status != VJ_OK) {

@@ -11,10 +11,10 @@ typedef struct {
     char path[VJ_CLIPS_FILE_PATH];
     int64_t bytes; /* of the file */
     vj_codec codec;
-    int32_t frames; /* of a record; 1 where layout.frames is more: an image, whose frame is repeated */
+    int32_t frames; /* of a record; 1 although layout.frames is more: an image, whose frame is repeated */
 } vj_clips_shard_file;
 
-/* Height and width in pixels, 1 to 65536: less 1, so that they fit in 16 bits. */
+/* Height and width in pixels, 1 to 65536, stored minus 1 so that they fit in 16 bits. */
 typedef struct {
     uint16_t height_less_1, width_less_1;
 } vj_clips_shape;

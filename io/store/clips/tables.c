@@ -24,7 +24,7 @@ static vj_status check_entry(const char *path, const vj_shard_tables *tables, co
     return VJ_OK;
 }
 
-/* Every clip is a file's, the clips of a file stand together, in the order of the files. */
+/* Check that every clip belongs to a file, and that clips are in the order of the files. */
 static vj_status check_files(const char *path, const vj_shard_tables *tables, const vj_clips_header *layout)
 {
     int64_t clip = 0;
@@ -46,7 +46,7 @@ static vj_status check_files(const char *path, const vj_shard_tables *tables, co
                                             (long long)tables->clips, (long long)clip);
 }
 
-/* The ledger's lines become the files' rows. */
+/* Split the ledger into lines, which become the files' rows. */
 static vj_status split_ledger(const char *path, vj_shard_tables *tables)
 {
     char *line = tables->ledger;
@@ -64,7 +64,7 @@ static vj_status split_ledger(const char *path, vj_shard_tables *tables)
                                     (long long)tables->files);
 }
 
-/* Of the files that have a look; shards of the first release lack it. */
+/* Read the motion of the files that have a look. Shards of the first release lack it. */
 static vj_status get_motion(hid_t file, const char *path, vj_shard_tables *tables)
 {
     int64_t valid = 0, rows;

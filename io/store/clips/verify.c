@@ -17,7 +17,8 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ frames */
 
-/* The dataset must be what clips.h says: u8 [n, T, H, W, 3] in chunks of one clip, filtered as the codec asks. */
+/* Return whether the dataset is as described in clips.h: u8 [n, T, H, W, 3] in chunks of one clip, with the filter of
+ * the codec. */
 static int frames_fit(hid_t dataset, const vj_clips_header *layout, int height, int width, int64_t *n)
 {
     const hsize_t want[5] = {1, (hsize_t)layout->frames, (hsize_t)height, (hsize_t)width, 3};
@@ -41,13 +42,13 @@ static int frames_fit(hid_t dataset, const vj_clips_header *layout, int height, 
 }
 
 /*
- * The chunks of one geometry, those of the table's rows. HDF5 1.10 walks its tree from the start for each: 10 ms for
- * 1,000 clips of a geometry, 0.7 s for 10,000.
+ * Compare the chunks of one geometry with the table's rows. HDF5 1.10 walks its tree from the start for each chunk: 10
+ * ms for 1,000 clips of a geometry, 0.7 s for 10,000.
  */
 static vj_status check_chunks(hid_t dataset, const char *path, const vj_shard_tables *tables, int64_t n, int height,
                               int width, int64_t *wrong)
 {
-    if (n > tables->clips) { /* before memory is allocated for them */
+    if (n > tables->clips) { /* check before memory is allocated for them */
         vj_raise(VJ_ERR_FORMAT, "%s: %lld frames of %d x %d pixels, the table has %lld clips in all", path,
                  (long long)n, height, width, (long long)tables->clips);
         ++*wrong;
@@ -62,10 +63,10 @@ static vj_status check_chunks(hid_t dataset, const char *path, const vj_shard_ta
         haddr_t where;
         if (H5Dget_chunk_info(dataset, space, (hsize_t)i, at, &filters, &where, &stored) < 0 || at[0] >= (hsize_t)n) {
             vj_raise_h5("%s: chunk %lld of %d x %d pixels", path, (long long)i, height, width);
-            continue; /* its address stays 0, where no record can be */
+            continue; /* its address stays 0, which no record has */
         }
         address[at[0]] = (int64_t)where;
-        bytes[at[0]] = filters == 0 ? (int64_t)stored : -1; /* a filter was left out: not what the codec says */
+        bytes[at[0]] = filters == 0 ? (int64_t)stored : -1; /* -1: a filter of the codec was skipped */
     }
     for (int64_t c = 0; c < tables->clips && status == VJ_OK; c++) {
         const vj_clips_entry *e = &tables->entry[c];
@@ -111,7 +112,7 @@ static vj_status check_geometry(const verifier *v, hid_t file, const char *path,
     return status;
 }
 
-/* Row 0 of each geometry stands for it. */
+/* Check each geometry once, when its row 0 comes. */
 static vj_status check_addresses(const verifier *v, const char *path, const vj_shard_tables *tables, int64_t *wrong)
 {
     vj_clips_header layout;
@@ -140,7 +141,7 @@ static int same_clip(const vj_clips *clips, int64_t clip, const vj_clips_entry *
            memcmp(e->label, clips->label + clip * labels, sizeof *e->label * (size_t)labels) == 0;
 }
 
-/* The clips [first, last) that the index lists of a shard are rows of its table, in order. */
+/* Check that clips [first, last), which the index lists for a shard, are rows of its table in the same order. */
 static void compare_index(const verifier *v, const char *path, const vj_shard_tables *tables, int64_t first,
                           int64_t last, int64_t *wrong)
 {

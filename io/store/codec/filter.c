@@ -14,7 +14,7 @@ static size_t decode(vj_coder *coder, const unsigned *values, size_t bytes, size
         free(frames);
         return 0;
     }
-    free(*buffer); /* HDF5's buffers are malloc's */
+    free(*buffer); /* HDF5 allocates its buffers with malloc() */
     *buffer = frames;
     *room = (size_t)want;
     return (size_t)want;
@@ -41,7 +41,7 @@ static size_t encode(vj_coder *coder, const unsigned *values, size_t bytes, size
     return (size_t)length;
 }
 
-/* The parameters are a file's: anything. Zero tells HDF5 that it failed. */
+/* The parameters come from a file and are untrusted. Returns 0 on failure, as HDF5 expects. */
 static size_t filter(unsigned flags, size_t count, const unsigned *values, size_t bytes, size_t *room, void **buffer)
 {
     vj_coder *coder;

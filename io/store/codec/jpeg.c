@@ -52,8 +52,8 @@ static vj_status decode_stream(tjhandle decoder, const uint8_t *stream, uint32_t
             "frame %d of a JPEG record: %d x %d pixels, colour space %d, sampling %d; expected %d x %d, YCbCr, "
             "420 or 444",
             t, height, width, colours, sampling, H, W);
-    /* A warning means that the picture was cut or guessed; scans are limited since a progressive stream can ask for
-     * thousands. */
+    /* A warning means that a part of the picture was cut off or guessed. Scans are limited because a progressive stream
+     * can have thousands. */
     if (tjDecompress2(decoder, stream, bytes, frame, W, 0, H, TJPF_RGB,
                       TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS) != 0)
         return vj_raise(VJ_ERR_FORMAT, "frame %d of a JPEG record is damaged: %s", t, tjGetErrorStr2(decoder));
@@ -68,12 +68,12 @@ static vj_status decode_frame(vj_coder *coder, const uint8_t *stream, uint32_t b
     const vj_status status = decode_stream(coder->decompressor, stream, bytes, t, H, W, frame);
     if (status == VJ_OK) return VJ_OK;
     (void)tjDestroy(
-        coder->decompressor); /* after a damaged header it would refuse good streams too (libjpeg-turbo 2.1) */
+        coder->decompressor); /* after a damaged header it would refuse intact streams too (libjpeg-turbo 2.1) */
     coder->decompressor = NULL;
     return status;
 }
 
-/* *bytes: room in, length out. */
+/* *bytes: size of the buffer on entry, length of the stream on return. */
 static vj_status encode_frame(vj_coder *coder, const vj_codec_settings *settings, const uint8_t *frame, int H, int W,
                               uint8_t *stream, unsigned long *bytes)
 {

@@ -50,7 +50,7 @@ bool vj_record_can_hold(vj_codec codec, int64_t bytes, int64_t frames_bytes)
 bool vj_room_for(vj_room *room, size_t bytes)
 {
     if (bytes <= room->room) return true;
-    free(room->bytes); /* what it held is done with */
+    free(room->bytes); /* its content is no longer needed */
     room->bytes = malloc(bytes);
     room->room = room->bytes ? bytes : 0;
     return room->bytes != NULL;
@@ -79,7 +79,7 @@ uint8_t *vj_coder_scratch(vj_coder *coder, int64_t bytes)
 
 /* ------------------------------------------------------------------------------------------------ records */
 
-/* So that no product of the three can overflow. */
+/* Limit the sizes, so that no product of the three can overflow. */
 static vj_status check_shape(int T, int H, int W)
 {
     VJ_ASSERT(T >= 1 && H >= 1 && W >= 1);

@@ -8,11 +8,11 @@
 
 typedef struct {
     const vj_features *f[2];
-    float *x[2];               /* [rows, N, D] features of the rows that are compared now */
-    bool values, labels, sums; /* can be compared */
+    float *x[2];               /* [rows, N, D] features of the rows being compared */
+    bool values, labels, sums; /* whether these can be compared */
     int64_t rows;              /* of a slab */
     int64_t differ_values, differ_labels, differ_clips, differ_sums;
-    double largest; /* NaN once there is one */
+    double largest; /* NaN if any difference is NaN */
 } comparison;
 
 static vj_status allocate(comparison *c)
@@ -38,7 +38,7 @@ static bool values_differ(comparison *c, int64_t row)
     return true;
 }
 
-/* Row `i` of a slab that begins with row `first`. */
+/* Compare row `i` of a slab that begins with row `first`. */
 static bool row_differs(comparison *c, int64_t first, int64_t i)
 {
     const vj_features *a = c->f[0], *b = c->f[1];
@@ -78,7 +78,7 @@ static void compare_texts(FILE *out, const char *what, const char *a, const char
     if (strcmp(a, b) != 0) fprintf(out, "%s: %s, %s\n", what, a, b);
 }
 
-/* Where they are from: printed, and not counted. */
+/* Compare origins; differences are printed and not counted. */
 static void compare_origins(const vj_features_header *a, const vj_features_header *b, FILE *out)
 {
     compare_texts(out, "encoder", a->encoder, b->encoder);
@@ -102,7 +102,7 @@ static bool labels_alike(const vj_features_header *a, const vj_features_header *
     return true;
 }
 
-/* What holds for all rows; each difference counts. Finds out what of the rows can be compared. */
+/* Compare properties of whole stores; each difference is counted. Finds out which parts of the rows can be compared. */
 static void compare_headers(comparison *c, FILE *out, int64_t *different)
 {
     const vj_features_header *a = &c->f[0]->layout, *b = &c->f[1]->layout;

@@ -1,6 +1,7 @@
 /*
  * The feature store NAME.h5: the output of a frozen encoder for the clips of a store, written by vjepa-embed and read
- * by the probes and analyses. One HDF5 file, named .part until it is on disk:
+ * by the probes and analyses. One HDF5 file, named .part until it is on disk; in the types below, the number is the
+ * size in bytes:
  *
  *   /features  f4, f2 or bf16 [n, N, D]  tokens; N = 1 when pooled. Contiguous, uncompressed; bf16 is a float type of
  *                                   two bytes: 1 sign, 8 exponent and 7 fraction bits
@@ -11,8 +12,8 @@
  *   /classes/LABEL  S [classes]     names of the classes of a label, where the clip store has them: row k is class k
  *
  * Attributes of /: format, version, config, encoder, encoder_digest, preprocessing, store_fingerprint, effective_rank,
- * code, date, hosts, ranks, complete; grid (u8 [3]) where rows have tokens; failed (u8 [L]) where clips were damaged,
- * which have no row: how many with each label. Older files have no encoder_digest,
+ * code, date, hosts, ranks, complete; grid (u8 [3]) if rows have tokens; failed (u8 [L]) if clips were damaged: the
+ * number of damaged clips with each label. Damaged clips have no row. Older files have no encoder_digest,
  * preprocessing, grid and /clip_xxh3.
  */
 #ifndef VJ_FEATURES_H
@@ -29,15 +30,16 @@
 
 typedef enum { VJ_FEATURES_F32, VJ_FEATURES_F16, VJ_FEATURES_BF16 } vj_features_type;
 
-/** Return "f32", "f16" or "bf16", the words of embed.dtype; the type that such a word means; the bytes of a value. */
+/** Convert a type to its name in embed.dtype ("f32", "f16" or "bf16") and back; return the size of a value in bytes. */
 const char *vj_features_type_name(vj_features_type type);
 vj_features_type vj_features_type_of(const char *name);
 int64_t vj_features_type_bytes(vj_features_type type);
 
 typedef struct {
     int64_t clips, tokens, width; /* n, N, D, each at least 1 */
-    uint64_t grid[3];             /* tokens of a clip in time, its rows and columns, token (t * rows + y) * columns + x;
-                                     what is left of N comes before them. Zeros: not known, or means of tokens */
+    uint64_t grid[3];             /* size of the token grid: time, rows, columns. Cell t, y, x is token
+                                     (t * rows + y) * columns + x of the grid, which is the end of a clip's N tokens.
+                                     Zeros: not known, or the rows are means of tokens */
     vj_features_type type;
     int label_count; /* 0 to VJ_MAX_LABELS */
     char label_names[VJ_MAX_LABELS][VJ_LABEL_NAME];

@@ -29,10 +29,10 @@ struct vj_features {
     int32_t *label;      /* [clips, label_count] */
 };
 
-/** Make the type in files of a value. To be closed with H5Tclose(); negative: HDF5 failed. */
+/** Create the HDF5 type of a value in the file; H5Tclose() it. Negative: HDF5 failed. */
 hid_t vj_features_file_type(vj_features_type type);
 
-/** Read bytes at a place of the file, all of them. */
+/** Read exactly `bytes` bytes at file offset `at`. */
 vj_status vj_features_read_bytes(const vj_features *features, void *to, int64_t bytes, int64_t at);
 
 /** Like vj_features_read_rows(), but checksum mismatches are reported and added to *damaged. */

@@ -1,6 +1,6 @@
 /*
- * Opens a feature store: rank 0 reads with HDF5 what it holds and at which file offsets, reads the columns, and
- * distributes both; rows are then read without HDF5 (read.c).
+ * Opens a feature store: rank 0 reads the header and the file offsets of the datasets with HDF5, reads the columns, and
+ * distributes all of it; rows are then read without HDF5 (read.c).
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ enum { PLACES = sizeof((vj_features *)0)->place / sizeof(int64_t) };
 
 #define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
 
-/* Dimensions of a dataset of `ndim` of them, its rows as many as `rows` unless that is negative. */
+/* Get the dimensions of a dataset, which must have `ndim` of them and, unless `rows` is negative, `rows` rows. */
 static vj_status get_dims(hid_t dataset, const char *path, const char *name, int ndim, int64_t rows, hsize_t *dim)
 {
     hid_t space = H5Dget_space(dataset);
@@ -54,7 +54,7 @@ static vj_status describe_features(vj_features *f, hid_t dataset)
     f->layout.width = (int64_t)dim[2];
     VJ_TRY(find_type(f, dataset));
     const int64_t dims[] = {f->layout.clips, f->layout.tokens, f->layout.width};
-    int64_t room = INT64_MAX / 2 / vj_features_type_bytes(f->layout.type); /* for what is left of the elements */
+    int64_t room = INT64_MAX / 2 / vj_features_type_bytes(f->layout.type); /* for the remaining dimensions */
     for (int i = 0; i < 3; i++) {
         if (dims[i] < 1 || dims[i] > room)
             return vj_raise(VJ_ERR_FORMAT, "%s: impossible features: %lld clips, %lld tokens, width %lld", f->path,
@@ -62,7 +62,7 @@ static vj_status describe_features(vj_features *f, hid_t dataset)
         room /= dims[i];
     }
     haddr_t offset = H5Dget_offset(dataset);
-    if (offset > INT64_MAX / 2) /* undefined is the largest number there is */
+    if (offset > INT64_MAX / 2) /* the largest haddr_t: undefined */
         return vj_raise(VJ_ERR_FORMAT, "%s: features are not contiguous", f->path);
     f->place.features = (int64_t)offset;
     return VJ_OK;
@@ -83,7 +83,7 @@ static vj_status read_features(vj_features *f, hid_t file)
     return status;
 }
 
-/* The file as it is read, and its size; rows beyond its end are refused. */
+/* Open the file for reading rows and get its size. Rows beyond its end are refused. */
 static vj_status open_rows(vj_features *f, int64_t *file_bytes)
 {
     struct stat info;
@@ -98,7 +98,7 @@ static vj_status open_rows(vj_features *f, int64_t *file_bytes)
     return VJ_OK;
 }
 
-/* A small dataset of n rows, whose elements are in the file as `type` has them in memory: where they begin. */
+/* Find the file offset of a small dataset of n rows, whose elements must be stored as `type` has them in memory. */
 static vj_status find_column(const vj_features *f, hid_t file, int64_t file_bytes, const char *name, hid_t type,
                              int ndim, hsize_t *dim, int64_t *place)
 {
@@ -111,7 +111,7 @@ static vj_status find_column(const vj_features *f, hid_t file, int64_t file_byte
     if (status == VJ_OK) status = vj_h5_check_stored(dataset, f->path, name);
     if (status == VJ_OK) {
         const int64_t bytes = (int64_t)(dim[0] * (ndim == 2 ? dim[1] : 1)) * (int64_t)H5Tget_size(type);
-        const haddr_t offset = H5Dget_offset(dataset); /* undefined, the largest number there is, without elements */
+        const haddr_t offset = H5Dget_offset(dataset); /* undefined (the largest haddr_t) without elements */
         hid_t found = H5Dget_type(dataset);
         if (H5Tequal(found, type) <= 0)
             status = vj_raise(VJ_ERR_FORMAT, "%s: %s has elements of another type than vjepa writes", f->path, name);
@@ -149,7 +149,7 @@ static vj_status find_labels(vj_features *f, hid_t file, int64_t file_bytes)
     return read_label_names(f, file);
 }
 
-/* What files of the first release lack: then the digest is 0, the text "" and there are no checksums. */
+/* Read what files of the first release lack; for these the digest is 0, the text "", and there are no checksums. */
 static vj_status read_origin(vj_features *f, hid_t file, int64_t file_bytes)
 {
     hsize_t dim[1];
@@ -162,7 +162,7 @@ static vj_status read_origin(vj_features *f, hid_t file, int64_t file_bytes)
     return status;
 }
 
-/* Whether the cells are at least one, and at most N. */
+/* Return whether the grid has at least one cell and at most N. */
 static bool is_grid(const uint64_t *grid, int64_t tokens)
 {
     uint64_t left = (uint64_t)tokens;
@@ -223,7 +223,7 @@ static vj_status open_with_hdf5(vj_features *f)
     return status;
 }
 
-/* Rank 0: what is in the file, and where. */
+/* On rank 0: read what is in the file, and where. */
 static vj_status open_store(vj_features *f)
 {
     vj_status status;
@@ -248,7 +248,7 @@ static vj_status broadcast_text(char **text, MPI_Comm comm)
     return VJ_OK;
 }
 
-/* Rank 0's header to all. The others open the file for reading rows. */
+/* Broadcast rank 0's header. The other ranks open the file for reading rows. */
 static vj_status broadcast_header(vj_features *f, MPI_Comm comm)
 {
     struct {
@@ -286,7 +286,7 @@ static vj_status read_columns(const vj_features *f)
     return vj_features_read_bytes(f, f->label, n * f->layout.label_count * (int64_t)sizeof *f->label, f->place.label);
 }
 
-/* Rank 0 reads the columns; each node has them once. */
+/* Read the columns on rank 0 and distribute them; each node holds them once. */
 static vj_status share_columns(vj_features *f, MPI_Comm comm)
 {
     const int64_t n = f->layout.clips, wide = f->place.clip_sums > 0 ? 3 : 2; /* columns of 8 bytes */

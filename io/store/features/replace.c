@@ -7,7 +7,7 @@
 #include "h5/h5.h"
 #include "parallel/parallel.h"
 
-/* Are the features in the file what the same command wrote before? */
+/* Check that the features in the file are from an earlier run of the same command. */
 static vj_status check_earlier(const char *path, const vj_features_header *layout)
 {
     vj_features *f;

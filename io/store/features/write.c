@@ -9,13 +9,13 @@
 #include "parallel/parallel.h"
 
 struct vj_features_writer {
-    vj_features_header layout; /* what it points to is not kept */
+    vj_features_header layout; /* its pointers are not valid after create */
     vj_h5_writer out;
     struct {
         int64_t features, label, clip, clip_sums, sums;
     } place;                        /* of the datasets in the file */
-    int64_t classes[VJ_MAX_LABELS]; /* on rank 0: places of the names of classes */
-    uint64_t written, rows_sum;     /* by this rank: how many rows, and which: see row_sum() */
+    int64_t classes[VJ_MAX_LABELS]; /* on rank 0: file offsets of the class names */
+    uint64_t written, rows_sum;     /* by this rank: number of rows, and their row_sum() */
 };
 
 static vj_status create_labels(vj_features_writer *w)
@@ -42,7 +42,7 @@ static vj_status write_classes(vj_features_writer *w, const vj_features_header *
     return VJ_OK;
 }
 
-/* On rank 0: everything but rows. */
+/* On rank 0: write everything but rows. */
 static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout)
 {
     hsize_t n = (hsize_t)layout->clips, dim[] = {n, (hsize_t)layout->tokens, (hsize_t)layout->width};
@@ -68,7 +68,7 @@ static vj_status lay_out(vj_features_writer *w, const vj_features_header *layout
     return vj_h5_put_text(w->out.file, "config", layout->config);
 }
 
-/* On rank 0: all that HDF5 does for such a file, in memory. */
+/* On rank 0: let HDF5 do all that it does for such a file, in memory. */
 static vj_status rehearse(vj_features_writer *w, int64_t structure_bytes, const vj_features_header *layout)
 {
     VJ_TRY(vj_h5_create(&w->out, "the file of features", VJ_FEATURES_FORMAT, VJ_FEATURES_VERSION, structure_bytes,
@@ -154,8 +154,8 @@ static vj_status write_all(vj_features_writer *w, int64_t first, int64_t count, 
 }
 
 /*
- * The sum of these over a set of rows, modulo 2^64, tells which rows they are: with as many rows as there should be,
- * one missing and another written twice show, whichever ranks wrote them.
+ * Return the sum, modulo 2^64, of a hash of each row number. Over all ranks it identifies the set of rows written: if
+ * the number of rows is right but one is missing and another was written twice, the sum is wrong.
  */
 static uint64_t row_sum(int64_t first, int64_t count)
 {

@@ -129,8 +129,8 @@ vj_status vj_h5_dataset(vj_h5_writer *writer, const char *name, hid_t type, int 
                         int64_t *offset);
 
 /**
- * Make the type in files of a little-endian float of two bytes with so many bits of exponent: 5 is IEEE half precision,
- * 8 bf16. To be closed with H5Tclose(); negative: HDF5 failed.
+ * Create the HDF5 type of a little-endian float of two bytes with `exponent_bits` bits of exponent: 5 is IEEE half
+ * precision, 8 is bf16. H5Tclose() it; negative: HDF5 failed.
  */
 hid_t vj_h5_short_float(int exponent_bits);
 
@@ -141,7 +141,7 @@ vj_status vj_h5_put_u64(hid_t object, const char *name, uint64_t value);
 vj_status vj_h5_put_f64(hid_t object, const char *name, double value);
 vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values, int64_t count);
 
-/** Version of the HDF5 library that is loaded, such as "1.10.8". */
+/** Version of the loaded HDF5 library, such as "1.10.8". */
 typedef struct {
     char text[32];
 } vj_h5_version;
@@ -166,7 +166,7 @@ vj_status vj_h5_open(hid_t *file, const char *path, const char *format, int64_t 
  */
 vj_status vj_h5_check_stored(hid_t dataset, const char *path, const char *name);
 
-/** Read all of dataset `name`, which must have `want` values of this type, to `values`. VJ_ERR_FORMAT if it has not. */
+/** Read all of dataset `name`, which must have `want` values of this type, into `values`. VJ_ERR_FORMAT otherwise. */
 vj_status vj_h5_read_array(hid_t file, const char *path, const char *name, hid_t type, int64_t want, void *values);
 
 /** Return whether `path` is a regular file. Anything else must not be opened: a FIFO without a writer would block. */
@@ -175,7 +175,7 @@ int vj_h5_is_file(const char *path);
 /** Read the "format" attribute of a file; "" if it is not an HDF5 file or has none. Reports no errors. */
 void vj_h5_format(const char *path, char *format, int64_t bytes);
 
-/** VJ_OK if nothing is at PATH, or a file of this format; else VJ_ERR_USAGE, "PATH is no WHAT, ...". */
+/** Return VJ_OK if PATH does not exist or is a file of this format; else VJ_ERR_USAGE, "PATH is no WHAT, ...". */
 vj_status vj_h5_may_replace(const char *path, const char *format, const char *what);
 
 /** Read an attribute; `path` is for the message. VJ_ERR_FORMAT if it is missing. */

@@ -1,6 +1,6 @@
 /*
  * Converts to and from floats of two bytes, IEEE half precision and bf16, mostly by integer arithmetic: exact, rounding
- * to nearest even, the same with every compiler. vj_h5_short_float() makes their types in files.
+ * to nearest even, the same with every compiler. vj_h5_short_float() creates the HDF5 types of both.
  */
 #ifndef VJ_HALF_H
 #define VJ_HALF_H
@@ -49,7 +49,7 @@ static inline float vj_bf16_to_float(uint16_t h)
     return f;
 }
 
-/* A NaN stays one. */
+/* A NaN stays a NaN. */
 static inline uint16_t vj_bf16_from_float(float f)
 {
     uint32_t bits;

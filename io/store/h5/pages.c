@@ -16,7 +16,8 @@ static vj_status no_memory(const vj_h5_writer *writer)
     return vj_raise(VJ_ERR_MEMORY, "no memory to write %s", writer->path);
 }
 
-/* A piece that ends where another of the same page begins. Rows are written in order, so it is one of the last. */
+/* Return the piece of the same page that ends at `at`; NULL: none. Rows are written in order, so it is one of the last
+ * pieces. */
 static vj_h5_piece *piece_before(const vj_h5_writer *writer, int64_t at)
 {
     enum { LAST = 16 };
@@ -27,7 +28,7 @@ static vj_h5_piece *piece_before(const vj_h5_writer *writer, int64_t at)
     return NULL;
 }
 
-/* Room for `bytes` at `at`, behind what is held; NULL: no memory. */
+/* Append a piece of `bytes` bytes at file offset `at`; NULL: no memory. */
 static vj_h5_piece *append(vj_h5_writer *writer, int64_t at, int64_t bytes)
 {
     if (writer->pieces == writer->piece_room) {
@@ -77,11 +78,11 @@ void vj_h5_drop_all(vj_h5_writer *writer)
 
 /* ------------------------------------------------------------------------------------------------ passing */
 
-/* What all ranks know of a piece. */
+/* What all ranks know about a piece. */
 typedef struct {
     int64_t at, bytes;
     int rank, node;
-    int owner; /* who writes it */
+    int owner; /* the rank that writes it */
 } entry;
 
 static int by_page(const void *a, const void *b)
@@ -92,7 +93,8 @@ static int by_page(const void *a, const void *b)
     return (x->at > y->at) - (x->at < y->at);
 }
 
-/* Pieces of a page on several nodes go to the first rank that has one; on one node each rank writes its own. */
+/* If the pieces of a page are on several nodes, the first rank that has one writes them all; if they are on one node,
+ * each rank writes its own. */
 static void choose_owners(entry *all, int64_t count)
 {
     qsort(all, (size_t)count, sizeof *all, by_page);
@@ -104,7 +106,8 @@ static void choose_owners(entry *all, int64_t count)
     }
 }
 
-/* All ranks' pieces. HDF5's structures, which rank 0 writes, end in the page in which the data begin. */
+/* Gather the entries of all ranks' pieces. Rank 0 adds an empty one for HDF5's structures, which it writes: they end in
+ * the page in which the data begin. */
 static vj_status gather_entries(const vj_h5_writer *writer, entry **all, int64_t *count)
 {
     int size, mine = (int)writer->pieces + (writer->rank == 0);
@@ -144,7 +147,7 @@ static vj_h5_piece *find(const vj_h5_writer *writer, int64_t at)
     return NULL;
 }
 
-/* Room for what this rank is to get. */
+/* Make room for the pieces that this rank will receive. */
 static vj_status make_room(vj_h5_writer *writer, const entry *all, int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
@@ -154,7 +157,7 @@ static vj_status make_room(vj_h5_writer *writer, const entry *all, int64_t count
     return VJ_OK;
 }
 
-/* Ranks go through the pieces in the same order, so each sends only to ranks that come to the same piece. */
+/* Send pieces to their owners. All ranks go through the pieces in the same order, so there is no deadlock. */
 static void exchange(vj_h5_writer *writer, const entry *all, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {

@@ -1,7 +1,7 @@
 /*
  * Ranks on different nodes must not write to the same page of a file: the client of a network file system may write
  * back a whole page of which its node changed only a part, and so overwrite another node's bytes with old ones. So each
- * rank holds back what it has of pages that it does not fill completely; when all ranks have written, one of the ranks
+ * rank holds back its parts of pages that it does not fill completely; when all ranks have written, one of the ranks
  * that share a page receives the other parts and writes them all. A part of h5.h's writer. Read vj_h5_write() first.
  */
 #ifndef VJ_H5_PAGES_H

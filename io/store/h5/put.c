@@ -34,7 +34,7 @@ vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values,
     return put(object, name, H5T_NATIVE_UINT64, H5Screate_simple(1, &dim, NULL), values);
 }
 
-/* Fixed length: unlike variable-length text it lies in the object header, which HDF5 checksums. */
+/* The text has a fixed length: unlike variable-length text, it lies in the object header, which has a checksum. */
 vj_status vj_h5_put_text(hid_t object, const char *name, const char *text)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
@@ -54,10 +54,11 @@ vj_h5_version vj_h5_library(void)
     return version;
 }
 
-/* Behind the structures and behind one another: only there does no other rank, and not HDF5, write over them. */
+/* Check that the data lie after HDF5's structures and after earlier datasets; elsewhere HDF5 or other ranks could
+ * overwrite them. */
 static vj_status check_place(vj_h5_writer *writer, const char *name, int64_t offset, int64_t bytes)
 {
-    if (bytes == 0) return VJ_OK; /* no place at all */
+    if (bytes == 0) return VJ_OK; /* such a dataset has no place */
     if (offset < writer->data_end)
         return vj_raise(VJ_ERR_LIBRARY,
                         "HDF5 %s puts the data of %s at byte %lld of %s, expected at %lld: it lays files out "
@@ -67,7 +68,7 @@ static vj_status check_place(vj_h5_writer *writer, const char *name, int64_t off
     return VJ_OK;
 }
 
-/* Fields are set before the size shrinks around them. */
+/* The fields must be set before the size is reduced. */
 hid_t vj_h5_short_float(int exponent_bits)
 {
     const size_t exponent = (size_t)exponent_bits, fraction = 15 - exponent;

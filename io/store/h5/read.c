@@ -10,11 +10,11 @@
 
 #include "h5/h5.h"
 
-enum { TEXT_BYTES = 16 << 20 }; /* of an attribute at most: far above any configuration */
+enum { TEXT_BYTES = 16 << 20 }; /* limit for an attribute, far above the size of any configuration */
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "data are mapped as they lie in the file: little-endian");
 
-/* A file is foreign, damaged or incomplete: HDF5's own word is added to the message. */
+/* Report that a file is foreign, damaged or incomplete, with HDF5's own message. */
 #define foreign(...) (vj_raise_h5(__VA_ARGS__), VJ_ERR_FORMAT)
 
 int vj_h5_is_file(const char *path)
@@ -24,8 +24,8 @@ int vj_h5_is_file(const char *path)
 }
 
 /*
- * HDF5 signature, and the length that the superblock promises (version 2: HDF5 file format specification II.A; older
- * versions are left to H5Fopen()).
+ * Check the HDF5 signature, and that the file has the length stated in the superblock (version 2: HDF5 file format
+ * specification II.A; older versions are left to H5Fopen()).
  */
 static vj_status check_length(const char *path)
 {
@@ -71,7 +71,8 @@ static vj_status check_header(hid_t file, const char *path, const char *format, 
     return VJ_OK;
 }
 
-/* A link that is followed elsewhere makes HDF5 open what it names: another's file, or a FIFO, which would wait. */
+/* Refuse links to other files: HDF5 would open what they name, which may be a file of another user, or a FIFO, where
+ * opening blocks. */
 static herr_t refuse_link(hid_t group, const char *name, const H5L_info_t *info, void *path)
 {
     (void)group; /* part of HDF5's signature */
@@ -91,7 +92,7 @@ hid_t vj_h5_open_file(const char *path)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
 #if H5_VERSION_GE(1, 10, 7)
-    /* Otherwise HDF5 locks what it reads, unless the user's HDF5_USE_FILE_LOCKING says more than this does. */
+    /* By default HDF5 locks files that it reads. If the user has set HDF5_USE_FILE_LOCKING, that counts instead. */
     if (!getenv("HDF5_USE_FILE_LOCKING")) H5Pset_file_locking(access, 0, 1);
 #else
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
@@ -101,7 +102,8 @@ hid_t vj_h5_open_file(const char *path)
     return file;
 }
 
-/* Did HDF5 fail because the user makes it ask for a lock that the file system does not have? With errno. */
+/* Return whether HDF5 failed because the user's setting makes it lock files, and the file system has no locks. Sets
+ * errno. */
 static bool locks_fail(const char *path)
 {
     const char *asked = getenv("HDF5_USE_FILE_LOCKING");
@@ -137,7 +139,8 @@ vj_status vj_h5_check_stored(hid_t dataset, const char *path, const char *name)
     hid_t type = H5Dget_type(dataset), creation = H5Dget_create_plist(dataset);
     hsize_t dim[H5S_MAX_RANK], size = 0, stored = H5Dget_storage_size(dataset);
     const int ndim = H5Sget_simple_extent_dims(space, dim, NULL), failed = H5Fget_filesize(file, &size) < 0;
-    hsize_t room = failed || stored > size ? 0 : stored / H5Tget_size(type); /* for what is left of the elements */
+    /* upper limit of the product of the remaining dimensions */
+    hsize_t room = failed || stored > size ? 0 : stored / H5Tget_size(type);
     int whole = ndim >= 0 && H5Pget_external_count(creation) == 0 && H5Pget_nfilters(creation) == 0, empty = 0;
     for (int i = 0; i < ndim; i++) {
         empty |= dim[i] == 0;
@@ -205,7 +208,8 @@ vj_status vj_h5_get_u64s(hid_t object, const char *path, const char *name, uint6
     return get(object, path, name, H5T_NATIVE_UINT64, values, count);
 }
 
-/* Bytes of an attribute that is one text of fixed length; 0 if it is anything else, or longer than TEXT_BYTES. */
+/* Return the size of an attribute that is one text of fixed length; 0 if it is anything else, or longer than
+ * TEXT_BYTES. */
 static size_t text_bytes(hid_t attribute, hid_t type)
 {
     hid_t space = H5Aget_space(attribute);

@@ -16,7 +16,7 @@
 
 enum { HOST_BYTES = 64, NAMED = 100 /* hosts */ };
 
-/* Folder of a path, "." if it names none; returns the last component. */
+/* Split a path into its folder ("." if it names none) and its last component, which is returned. */
 static const char *split(const char *path, char folder[VJ_PATH])
 {
     const char *slash = strrchr(path, '/');
@@ -30,8 +30,9 @@ static const char *split(const char *path, char folder[VJ_PATH])
 /* ------------------------------------------------------------------------------------------------ create */
 
 /*
- * On rank 0: names of the first hosts in the order of ranks, each once, and how many more there are: an attribute of
- * more than 64 KiB would not be kept with HDF5's other structures. Elsewhere "". NULL: no memory. Collective.
+ * On rank 0: return the names of the first hosts in the order of ranks, each once, and how many more there are; the
+ * list is limited because HDF5 keeps an attribute of more than 64 KiB apart from its other structures. On other ranks:
+ * "". NULL: no memory. Collective.
  */
 static char *host_list(MPI_Comm comm, int rank, int size)
 {
@@ -62,7 +63,8 @@ static char *host_list(MPI_Comm comm, int rank, int size)
     return text;
 }
 
-/* HDF5's memory is ours, so that it outlives the file: what H5Fclose() would free is what the file begins with. */
+/* We own the memory that HDF5's core driver writes to and keep it after H5Fclose(), because it holds the structures at
+ * the beginning of the file. */
 static void *image_resize(void *bytes, size_t count, H5FD_file_image_op_t operation, void *user)
 {
     (void)operation; /* part of HDF5's signature */
@@ -83,7 +85,7 @@ static void *image_allocate(size_t count, H5FD_file_image_op_t operation, void *
 
 static herr_t image_keep(void *bytes, H5FD_file_image_op_t operation, void *user)
 {
-    (void)bytes; /* is writer->front.bytes */
+    (void)bytes; /* is writer->front.bytes, still needed */
     (void)operation;
     (void)user;
     return 0;
@@ -96,14 +98,14 @@ static void *same_user(void *user)
 
 static herr_t keep_user(void *user)
 {
-    (void)user; /* not HDF5's to free */
+    (void)user; /* does not belong to HDF5 */
     return 0;
 }
 
 /*
- * Format 1.8 at most: it has checksums in all of HDF5's structures, and no flag that keeps a torn file from opening.
- * All structures come from one block at the front of the file, datasets get space of their own behind it; the driver
- * takes memory up to the last structure only.
+ * Create the file with format 1.8, which has checksums in all of HDF5's structures, and no flag that keeps an
+ * incompletely closed file from being opened. All structures lie in one block at the front of the file, and datasets
+ * get their space after it; the driver allocates memory only up to the last structure.
  */
 static hid_t create_in_memory(vj_h5_writer *writer)
 {
@@ -138,7 +140,7 @@ static vj_status put_header(hid_t file, const char *format, int64_t version, con
     return vj_h5_put_i64(file, "ranks", size);
 }
 
-/* Close what HDF5 has open; afterwards front holds the structures of the whole file. */
+/* Close the file in HDF5; afterwards `front` holds the structures of the whole file. */
 static vj_status close_file(vj_h5_writer *writer)
 {
     int failed = writer->file >= 0 && H5Fclose(writer->file) < 0;
@@ -161,18 +163,18 @@ void vj_h5_abandon(vj_h5_writer *writer)
     writer->edge = NULL;
     writer->edges = writer->edge_room = 0;
     vj_h5_drop_all(writer);
-    if (writer->fd >= 0 && writer->rank != 0) (void)close(writer->fd); /* what it holds is thrown away */
+    if (writer->fd >= 0 && writer->rank != 0) (void)close(writer->fd); /* the file is discarded */
     writer->fd = -1;
     vj_file_rollback(&writer->on_disk);
 }
 
-/* The end of every phase: agree; if it failed, nothing is left open or on disk. */
+/* End a phase: agree on the status; after a failure nothing stays open or on disk. */
 static vj_status end_phase(vj_h5_writer *writer, vj_status status)
 {
     status = vj_agree(writer->comm, status);
     if (status == VJ_OK) return VJ_OK;
     vj_h5_abandon(writer);
-    if (writer->comm != VJ_ALONE) MPI_Barrier(writer->comm); /* it is gone for all when one returns */
+    if (writer->comm != VJ_ALONE) MPI_Barrier(writer->comm); /* no rank returns before the file is removed */
     return status;
 }
 
@@ -183,14 +185,14 @@ static vj_status create(vj_h5_writer *writer, const char *format, int64_t versio
     if (writer->file < 0) return vj_raise_h5("create %s in memory", writer->path);
     VJ_TRY(put_header(writer->file, format, version, hosts, size));
     if (H5Fget_filesize(writer->file, &end) < 0) return vj_raise_h5("size of %s", writer->path);
-    writer->data_place = writer->data_end = (int64_t)end; /* the block for structures has been taken */
+    writer->data_place = writer->data_end = (int64_t)end; /* after the block reserved for structures */
     return VJ_OK;
 }
 
 vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *format, int64_t version,
                        int64_t structure_bytes, MPI_Comm comm)
 {
-    enum { FIXED = 128 << 10, PAGE = 4 << 10 }; /* groups, provenance and room to spare */
+    enum { FIXED = 128 << 10, PAGE = 4 << 10 }; /* FIXED: groups, provenance and a reserve */
     const int size = vj_comm_size(comm);
     *writer = (vj_h5_writer){
         .file = H5I_INVALID_HID, .fd = -1, .on_disk = VJ_FILE_NONE, .comm = comm, .rank = vj_comm_rank(comm)};
@@ -210,9 +212,9 @@ vj_status vj_h5_create(vj_h5_writer *writer, const char *path, const char *forma
 /* ------------------------------------------------------------------------------------------------ share */
 
 /*
- * Take all the space that the file needs, so that a full disk or quota is met before anything is written, and give the
- * file its final size before any rank opens it: a client of a network file system that believes a page to lie behind
- * the end of the file may write zeros over what another client has put there.
+ * Allocate all the space that the file needs, so that a full disk or quota is noticed before anything is written. This
+ * also gives the file its final size before any rank opens it: a client of a network file system that believes that a
+ * page lies beyond the end of the file may write zeros over what another client has written there.
  */
 static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
 {
@@ -222,7 +224,7 @@ static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
     if (fstatvfs(writer->fd, &disk) == 0) {
         const double free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
         errno = ENOSPC;
-        /* Some FUSE file systems say 0 whatever there is: then only writing tells. */
+        /* Some FUSE file systems always state 0 free blocks; with these only writing shows whether there is space. */
         if (disk.f_bavail > 0 && free_bytes < (double)bytes)
             return vj_raise(VJ_ERR_IO, "%s needs %.1f MiB, %.1f MiB are free", writer->part, (double)bytes * mib,
                             free_bytes * mib);
@@ -239,17 +241,18 @@ static vj_status reserve(vj_h5_writer *writer, int64_t bytes)
     return VJ_OK;
 }
 
-/* On rank 0. */
+/* On rank 0: create the .part file. */
 static vj_status create_part(vj_h5_writer *writer)
 {
     char folder[VJ_PATH];
     const char *name = split(writer->path, folder);
-    vj_file_remove_parts(folder, name); /* of killed writers; of live ones the folder's lease is the guard */
+    /* of killed writers; the lease of the folder ensures that there is no other live writer */
+    vj_file_remove_parts(folder, name);
     VJ_TRY(vj_file_begin(&writer->on_disk, writer->path));
     strcpy(writer->part, writer->on_disk.part);
     writer->fd = writer->on_disk.fd;
     VJ_TRY(reserve(writer, writer->data_end));
-    if (fsync(writer->fd) != 0) return vj_raise(VJ_ERR_IO, "fsync %s", writer->part); /* for other nodes to see it */
+    if (fsync(writer->fd) != 0) return vj_raise(VJ_ERR_IO, "fsync %s", writer->part); /* so that other nodes see it */
     return VJ_OK;
 }
 
@@ -267,7 +270,7 @@ vj_status vj_h5_share(vj_h5_writer *writer, vj_status status)
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
-/* Note the bytes at the beginning or the end of a write. */
+/* Keep a checksum of the bytes at the beginning or the end of a write. */
 static vj_status note_edge(vj_h5_writer *writer, int64_t at, const char *data, int64_t bytes)
 {
     if (writer->edges == writer->edge_room) {
@@ -286,22 +289,22 @@ static vj_status note_edge(vj_h5_writer *writer, int64_t at, const char *data, i
 
 enum { EDGE_BYTES = 4096 };
 
-/* To the file itself. */
+/* Write to the file at once. */
 static vj_status write_now(vj_h5_writer *writer, int64_t offset, const char *data, int64_t bytes)
 {
     const int64_t edge = bytes < EDGE_BYTES ? bytes : EDGE_BYTES;
-    if (bytes == 0) return VJ_OK; /* below, 0 would stand for the rest of the file */
+    if (bytes == 0) return VJ_OK; /* 0 would mean the rest of the file below */
     if (!vj_write_at(writer->fd, data, bytes, offset))
         return vj_raise(VJ_ERR_IO, "write %lld bytes at %lld of %s", (long long)bytes, (long long)offset, writer->part);
     VJ_TRY(note_edge(writer, offset, data, edge));
     if (edge < bytes) VJ_TRY(note_edge(writer, offset + bytes - edge, data + bytes - edge, edge));
-    /* Begin to write to disk at once: less is left for fsync, and the system does not stop us for too many dirty pages.
-     */
+    /* Begin to write to disk now: it leaves less for fsync(), and the system does not throttle us for too many dirty
+     * pages. */
     (void)sync_file_range(writer->fd, offset, bytes, SYNC_FILE_RANGE_WRITE); /* advice only */
     return VJ_OK;
 }
 
-/* A part of a page: to be written when it is whole, or when all that share it have been here. */
+/* Hold back a part of a page. If that completes the page, write it; otherwise vj_h5_verify() writes it. */
 static vj_status hold(vj_h5_writer *writer, int64_t at, const char *data, int64_t bytes)
 {
     vj_h5_piece *whole;
@@ -369,13 +372,13 @@ static vj_status write_held(vj_h5_writer *writer)
     return status;
 }
 
-/* The file is opened anew: that is when a client of NFS asks the server what others have written. */
+/* The file is opened again, because an NFS client asks the server for the writes of others when it opens a file. */
 vj_status vj_h5_verify(vj_h5_writer *writer)
 {
     VJ_TRY(write_held(writer));
     const int fd = open(writer->part, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return vj_raise(VJ_ERR_IO, "open %s to read it again", writer->part);
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* from disk, where the system does as it is asked */
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* read from disk, if the system follows this advice */
     vj_status status = compare_edges(writer, fd);
     (void)close(fd); /* only read */
     return status;
@@ -402,7 +405,7 @@ vj_status vj_h5_rehearse(vj_h5_writer *writer)
     return status;
 }
 
-/* The structures go to disk last: before, the file is none that HDF5 would open. */
+/* The structures are written last: until then HDF5 cannot open the file. */
 vj_status vj_h5_publish(vj_h5_writer *writer)
 {
     VJ_TRY(complete(writer));

@@ -9,7 +9,7 @@
 
 #include "decode/sandbox.h"
 
-/* With any arguments: on descriptors that it has, on its own memory, on itself. */
+/* Calls allowed with any arguments: they act on open descriptors, own memory, or the process itself. */
 static const int calls[] = {
     SCMP_SYS(read),
     SCMP_SYS(readv),
@@ -54,7 +54,7 @@ static int add_calls(scmp_filter_ctx filter)
     int error = 0;
     for (size_t i = 0; i < sizeof calls / sizeof *calls && error == 0; i++) {
         error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
-        if (error == -EDOM) error = 0; /* a call that this architecture does not have */
+        if (error == -EDOM) error = 0; /* this architecture does not have the call */
     }
     return error;
 }
@@ -65,7 +65,7 @@ static int add_call(scmp_filter_ctx filter, int call, struct scmp_arg_cmp condit
     return error == -EDOM ? 0 : error;
 }
 
-/* prlimit64() of this process (0) only: by number it reaches every process of the user. */
+/* Allow prlimit64() with process id 0 (this process) only; other ids reach any process of the user. */
 static int add_own_limit(scmp_filter_ctx filter)
 {
     int error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
@@ -73,7 +73,8 @@ static int add_own_limit(scmp_filter_ctx filter)
     return error == -EDOM ? 0 : error;
 }
 
-/* Messages from and to the parent alone, memory that is not executable, abort() of itself, its own processor time. */
+/* Allow messages from and to the parent, memory that is not executable, abort() of this process, and reading its CPU
+ * time. */
 static int add_conditional_calls(scmp_filter_ctx filter)
 {
     int error = add_call(filter, SCMP_SYS(recvmsg), SCMP_A0(SCMP_CMP_EQ, STDIN_FILENO));
@@ -93,7 +94,8 @@ void vj_sandbox_calls(char *lacking, size_t bytes)
     lacking[0] = '\0';
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int error = filter ? 0 : -ENOMEM;
-    /* Decoding has no secrets to guard from itself, and the guard against speculation would slow it down. */
+    /* Do not enable the mitigation of speculative store bypass: it slows decoding down, and there are no secrets in
+     * this process. */
     if (!error) error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
     if (!error) error = add_calls(filter);
     if (!error) error = add_conditional_calls(filter);
