@@ -1,5 +1,5 @@
-/* A made-up model for the tests of checkpoints: tensors with one, several, short and long blocks, and helpers for
- * files. */
+/* A made-up model for the tests of checkpoints, with tensors of one block, several blocks, short and long blocks; and
+ * helpers for files. */
 #ifndef CKPT_SAMPLE_H
 #define CKPT_SAMPLE_H
 
@@ -25,7 +25,8 @@ static inline int64_t sample_elements(const vj_ckpt_tensor *t)
     return n;
 }
 
-/* Values depend on tensor, element and `salt`; one is a NaN with a payload, which must survive too. */
+/* Fill the tensors with values that depend on tensor, element and `salt`. One is a NaN with a payload, which must be
+ * preserved too. */
 static inline void sample_fill(sample *s, uint32_t salt)
 {
     for (int i = 0; i < SAMPLE_TENSORS; i++) {
@@ -47,7 +48,7 @@ static inline void sample_init(sample *s, int size, int rank)
                       {.name = "model/encoder/blocks.0.attn.qkv.weight", .ndim = 2, .dim = {900, 700}}, /* 3 blocks */
                       {.name = "model/encoder/norm.bias", .ndim = 1, .dim = {5}},
                       {.name = "model/predictor/patch_embed.proj.weight", .ndim = 5, .dim = {7, 3, 2, 4, 4}},
-                      {.name = "optimizer/first_moment/wide", .ndim = 2, .dim = {3, 300000}},  /* a row is a block */
+                      {.name = "optimizer/first_moment/wide", .ndim = 2, .dim = {3, 300000}},  /* each row is a block */
                       {.name = "optimizer/first_moment/long", .ndim = 2, .dim = {5000, 1000}}, /* many pieces */
                   }};
     for (int i = 0; i < SAMPLE_TENSORS; i++)
@@ -86,7 +87,7 @@ static inline vj_status sample_put(void *user, const vj_ckpt_tensor *t, int64_t 
     return VJ_OK;
 }
 
-/* 1 if two samples hold the same bits. */
+/* Return 1 if two samples have the same bits. */
 static inline int sample_equal(const sample *a, const sample *b)
 {
     for (int i = 0; i < SAMPLE_TENSORS; i++)
@@ -107,7 +108,7 @@ static inline vj_ckpt_state sample_state(int64_t step)
                            .config = (char *)"run:\n  seed: 7\n"};
 }
 
-/* Write DIR/step_<step>.h5 of this rank's part of the sample, at once or in the background. */
+/* Write this rank's part of the sample to DIR/step_<step>.h5, at once or in the background. */
 static inline vj_status sample_write(sample *s, const char *dir, int64_t step, bool background, MPI_Comm comm)
 {
     vj_ckpt_state state = sample_state(step);
@@ -120,7 +121,7 @@ static inline vj_status sample_write(sample *s, const char *dir, int64_t step, b
     return status;
 }
 
-/* 1 if the folder holds an unfinished file. */
+/* Return 1 if the folder has an unfinished file. */
 static inline int has_part(const char *dir)
 {
     char pattern[VJ_PATH + 16];
@@ -137,7 +138,8 @@ static inline void step_path(char path[VJ_PATH + 32], const char *dir, int64_t s
     snprintf(path, VJ_PATH + 32, "%s/step_%08lld.h5", dir, (long long)step);
 }
 
-/* How many tensors and values of state differ between two files, and in `report` which; -1: they cannot be compared. */
+/* Return how many tensors and values of the state differ between two files, and list them in `report`; -1: the files
+ * cannot be compared. */
 static inline int64_t differences(const char *a, const char *b, char *report, size_t bytes)
 {
     int64_t different;
@@ -148,7 +150,7 @@ static inline int64_t differences(const char *a, const char *b, char *report, si
     return status == VJ_OK ? different : -1;
 }
 
-/* A new folder below rank 0's $TMPDIR. Collective over all ranks. */
+/* Make a new folder below rank 0's $TMPDIR. Collective over all ranks. */
 static inline void temporary_folder(char path[VJ_PATH])
 {
     int rank;
@@ -164,7 +166,7 @@ static inline void temporary_folder(char path[VJ_PATH])
     MPI_Bcast(path, VJ_PATH, MPI_CHAR, 0, MPI_COMM_WORLD);
 }
 
-/* When all ranks are done with it. Collective over all ranks. */
+/* Remove a folder when all ranks are done with it. Collective over all ranks. */
 static inline void remove_folder(const char *path)
 {
     int rank;

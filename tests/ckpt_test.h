@@ -1,6 +1,6 @@
 /*
- * What the tests of checkpoints share, on one rank and on several: the sample that is written, one to read into, a
- * folder for both, and what was said on standard error.
+ * Shared by the tests of checkpoints on one rank and on several: the sample to write, one to read into, a folder for
+ * files, and the messages on standard error.
  */
 #ifndef CKPT_TEST_H
 #define CKPT_TEST_H
@@ -19,8 +19,8 @@
 
 typedef struct {
     int rank, size;
-    char dir[VJ_PATH], path[VJ_PATH + 32], log[VJ_PATH + 32]; /* path: of step 12 */
-    sample s, back;                                           /* this rank's share; everything */
+    char dir[VJ_PATH], path[VJ_PATH + 32], log[VJ_PATH + 32]; /* path: the file of step 12 */
+    sample s, back;                                           /* s: this rank's share; back: whole tensors */
 } context;
 
 static inline int setup(void **state)
@@ -37,7 +37,7 @@ static inline int setup(void **state)
     return 0;
 }
 
-/* Whatever a test met, nothing of HDF5 stays open. */
+/* Checks that no HDF5 object stays open, whatever happened in the test. */
 static inline int teardown(void **state)
 {
     context *c = *state;
@@ -51,7 +51,7 @@ static inline int teardown(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-/* Standard error goes to a file while `held` >= 0, so that messages can be looked at. */
+/* Redirect standard error to a file until release_messages(), so that messages can be checked. */
 static inline int hold_messages(const context *c)
 {
     fflush(stderr);
@@ -61,7 +61,7 @@ static inline int hold_messages(const context *c)
     return held;
 }
 
-/* 1 if `words` were among them. */
+/* End the redirection. Returns 1 if the messages contain `words`. */
 static inline int release_messages(const context *c, int held, const char *words)
 {
     fflush(stderr);

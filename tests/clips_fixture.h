@@ -1,4 +1,4 @@
-/* The fixture of the store's unit tests: each starts with a fresh store of CLIPS clips in a folder of its own. */
+/* The fixture of the store's unit tests: each test starts with a new store of CLIPS clips in its own folder. */
 #ifndef VJ_TEST_CLIPS_FIXTURE_H
 #define VJ_TEST_CLIPS_FIXTURE_H
 
@@ -46,7 +46,7 @@ static inline int exists(const char *store, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* A file with something in it that is no HDF5. */
+/* Write a file whose content is not HDF5. */
 static inline void write_text(const char *store, const char *name)
 {
     char path[VJ_PATH];

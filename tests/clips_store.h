@@ -1,6 +1,6 @@
 /*
- * Small clip stores for tests: every pixel, label and place is a function of the clip's number, so a reader's result
- * can be checked without keeping anything. Also temporary folders.
+ * Small clip stores for tests. Every pixel, label and place is a function of the clip's number, so results of a reader
+ * can be checked without a copy of the data. Also temporary folders.
  */
 #ifndef VJ_TEST_CLIPS_STORE_H
 #define VJ_TEST_CLIPS_STORE_H
@@ -20,7 +20,7 @@ enum { STORE_FRAMES = 4, STORE_LABELS = 2, STORE_WINDOWS = 2, STORE_LARGEST = ST
 enum { STORE_SHARD_SOURCES = 3, STORE_SHARD_CLIPS = STORE_SHARD_SOURCES * STORE_WINDOWS };
 enum { STORE_PACKED, STORE_REFUSED, STORE_VERDICTS };
 
-/* A new folder below TMPDIR or /tmp. */
+/* Make a new folder below TMPDIR or /tmp. */
 static inline void make_folder(char path[VJ_PATH])
 {
     const char *base = getenv("TMPDIR");
@@ -39,7 +39,7 @@ static inline void remove_folder(const char *path)
     VJ_ASSERT(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
-/* FOLDER/NAME. */
+/* Make the path FOLDER/NAME. */
 static inline void join(char path[VJ_PATH], const char *folder, const char *name)
 {
     VJ_ASSERT(snprintf(path, VJ_PATH, "%s/%s", folder, name) < VJ_PATH);
@@ -52,12 +52,12 @@ static inline vj_strings one_path(const char *path)
     return paths;
 }
 
-/* Set while a store is made: are labels those of the source file, or does the second belong to the window? */
+/* Set while a store is made: whether the second label depends on the source file; otherwise it depends on the clip. */
 static bool store_labels_of_files;
 
 /*
- * Clip `i` of a store in canonical order. Every third source lies, the others stand: two geometries. Two data sets take
- * turns. The record is raw.
+ * Make clip `i` of a store in canonical order. Every third source is wider than high, the others are higher than wide,
+ * so there are two geometries. Sources belong to two data sets in turn. The record is raw.
  */
 static inline void store_clip(int64_t i, vj_clip *clip, int32_t labels[STORE_LABELS], uint8_t frames[STORE_LARGEST])
 {
@@ -92,13 +92,13 @@ static inline vj_clips_header store_layout(vj_codec_settings codec)
                              .config_text = "pack: {frames: 4}\n"};
 }
 
-/* Shards of a store of `clips` clips. */
+/* Return the number of shards of a store of `clips` clips. */
 static inline int64_t store_shards(int64_t clips)
 {
     return (clips + STORE_SHARD_CLIPS - 1) / STORE_SHARD_CLIPS;
 }
 
-/* The clips of one source from clip `i` on; `clips` in the store. */
+/* Add the clips of one source, from clip `i` on, to a shard of a store of `clips` clips. */
 static inline vj_status add_source(vj_shard *shard, vj_coder *coder, vj_codec_settings codec, int64_t i, int64_t clips)
 {
     static uint8_t frames[STORE_LARGEST];
@@ -120,7 +120,7 @@ static inline vj_status add_source(vj_shard *shard, vj_coder *coder, vj_codec_se
     return vj_shard_add_file(shard, &file);
 }
 
-/* Write shard k, which also records one more file that gave no clip. */
+/* Write shard k, which also records one file without clips. */
 static inline vj_status make_shard(const char *path, int64_t k, int64_t clips, vj_codec_settings codec)
 {
     vj_clips_header layout = store_layout(codec);
@@ -196,7 +196,7 @@ static inline vj_status pack_store(const char *path, int64_t clips, MPI_Comm com
     return pack_store_as(path, clips, (vj_codec_settings){VJ_CODEC_RAW, 0, 0}, comm);
 }
 
-/* vj_clips_read() with a coder of its own. */
+/* Call vj_clips_read() with a new coder. */
 static inline vj_status read_clip(const vj_clips *clips, int64_t clip, uint8_t *frames)
 {
     vj_coder *coder;
@@ -206,7 +206,7 @@ static inline vj_status read_clip(const vj_clips *clips, int64_t clip, uint8_t *
     return status;
 }
 
-/* The settings a loader reads. */
+/* Return the settings for a loader. */
 static inline vj_config loader_config(int64_t batch, int64_t threads)
 {
     vj_config config = {0};
@@ -226,7 +226,7 @@ static inline vj_config loader_config(int64_t batch, int64_t threads)
     return config;
 }
 
-/* The orders that clips can come in, from 0. */
+/* Number of different orders of clips that set_order() sets. */
 enum { ORDERS = 4 };
 static inline void set_order(vj_config *config, int order)
 {

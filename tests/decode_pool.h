@@ -1,4 +1,4 @@
-/* Pools of decoding processes for tests, and files for them. */
+/* Pools of decoding processes for tests, and files to decode. */
 #ifndef VJ_TEST_DECODE_POOL_H
 #define VJ_TEST_DECODE_POOL_H
 

@@ -1,6 +1,7 @@
 /*
- * Training steps of a small model on made-up clips in any layout of some of the ranks, for the tests of layouts. Heads
- * and hidden layer divide by up to 8 ranks, the predictor's by 2 and 4 only.
+ * Training steps of a small model on made-up clips, for the tests of layouts: in any layout, on the first ranks of the
+ * world. Heads and hidden layer of the encoder can be divided over up to 8 ranks, those of the predictor over 2 and 4
+ * only.
  */
 #ifndef LAYOUTS_H
 #define LAYOUTS_H
@@ -46,7 +47,8 @@ static inline void layout_config(vj_config *c, layout l, int depth, double mlp_r
     if (vj_config_check(c) != VJ_OK) abort();
 }
 
-/* Ranks of `l`, the first of the world; MPI_COMM_NULL on the others. Free it with MPI_Comm_free(). Collective. */
+/* Return a communicator of the ranks of `l`, which are the first of the world; MPI_COMM_NULL on the others. Free it
+ * with MPI_Comm_free(). Collective. */
 static inline MPI_Comm layout_comm(layout l)
 {
     int rank;
@@ -56,7 +58,7 @@ static inline MPI_Comm layout_comm(layout l)
     return comm;
 }
 
-/* One step on clips that are a function of the sample's number. */
+/* Do one step on clips that are a function of the sample's number. */
 static inline vj_status layout_step(vj_step *s, int64_t number, vj_step_report *report)
 {
     const int64_t clips = s->last - s->first, values = s->model->net.tokens * (int64_t)s->model->net.patch_values;

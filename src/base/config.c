@@ -406,6 +406,13 @@ static vj_status read_root(reader *r, const yaml_node_t *root)
     return VJ_OK;
 }
 
+/* Is there a tab in the indentation of a line (from 1)? libyaml does not say that this is the mistake. */
+static bool indented_by_tab(const char *text, int line)
+{
+    for (; line > 1 && *text; text++) line -= *text == '\n';
+    return text[strspn(text, " ")] == '\t';
+}
+
 /* A byte that is not UTF-8 has an offset but no line. */
 static int error_line(const yaml_parser_t *parser, const char *text)
 {
@@ -436,10 +443,12 @@ static vj_status load(reader *r, const char *name, const char *text, size_t byte
             yaml_document_delete(&second);
         }
     }
-    if (!fine)
-        status =
-            refuse(r, error_line(&parser, text), name, "this is not YAML: %s%s%s", parser.context ? parser.context : "",
-                   parser.context ? ", " : "", parser.problem ? parser.problem : "unreadable");
+    if (!fine) {
+        const int line = error_line(&parser, text);
+        status = refuse(r, line, name, "this is not YAML: %s%s%s%s", parser.context ? parser.context : "",
+                        parser.context ? ", " : "", parser.problem ? parser.problem : "unreadable",
+                        indented_by_tab(text, line) ? "; the line begins with a tab: indent by blanks" : "");
+    }
     yaml_parser_delete(&parser);
     return status;
 }

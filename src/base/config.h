@@ -144,11 +144,11 @@ typedef struct {
         double schedule_scale; /* ipe_scale */
         int64_t stop_after;    /* total steps; 0: epochs * steps_per_epoch */
         char precision[8];     /* fp32 bf16 auto; settled by vj_precision_settle() */
-        char backend[16];      /* cpu strict */
+        char backend[16];      /* auto cpu cuda strict */
         char products[16];     /* matrix products: own, a library, an instruction set, auto */
         int recompute;         /* vj_recompute */
         int64_t max_bad_steps;
-        int64_t rollback_limit;                            /* most returns to the last healthy checkpoint */
+        int64_t rollback_limit; /* how often at most a run may return to its last healthy checkpoint */
         double rollback_loss, rollback_std, rollback_rank; /* bounds of a healthy step; 0: off */
     } train;
     struct {
@@ -205,10 +205,11 @@ typedef struct {
         char paper_table[32];      /* only cells of this table of it; "": of any */
         char features[24];         /* online, stored, stored:K; vj_config_copies() */
         int64_t seeds, epochs, batch;
-        double lr, final_lr;
+        double start_lr, lr, final_lr;
         double weight_decay; /* VJ_AUTO: vj_config_probe_decay() */
         double final_weight_decay, clip_grad, init_std, warmup_epochs;
         int equal_updates; /* bool: train more epochs on smaller shares, so that all get equally many updates */
+        int as_published;  /* bool: also top-1 as the released code counts it (vj_metrics_as_published()) */
         int folded;        /* bool: use the folded form of the attentive probe (probe/probe.h) */
     } probe;
     struct {                   /* vjepa-evaluate: what a sample looks like (feed/eval_views.h, feed/eval_set.h) */
@@ -230,7 +231,8 @@ typedef struct {
         int sweep_lr_count;
         double sweep_wd[VJ_MAX_MASKS]; /* weight decays to choose from; none: probe.weight_decay */
         int sweep_wd_count;
-        double sweep_flops; /* most operations of a campaign, in those of one probe; 0: any number */
+        double sweep_flops; /* upper limit of a campaign's operations, as a multiple of one probe's; 0: no limit */
+        int sweep_more;     /* bool: besides, a head trained with probe.lr and probe.weight_decay */
     } evaluate;
     struct { /* vjepa-plan: the machine */
         char name[VJ_PATH];
@@ -305,14 +307,14 @@ int vj_config_origin(const vj_config *config, const char *key);
 vj_status vj_config_check(vj_config *config);
 
 /**
- * Return what probe.features says: how many copies of each training sample's features are kept; 0: none, online.
- * *centre: of the one test crop, not of training views. -1: the text is none of "online", "stored", "stored:K", K from
- * 1 to 1000000.
+ * Parse probe.features. Returns how many copies of each training sample's features are stored: 0 for "online", 1 for
+ * "stored", K for "stored:K" (K from 1 to 1000000), -1 for any other text. *centre: true if the stored features are
+ * those of the centre crop ("stored"), false if they are those of training views.
  */
 int64_t vj_config_copies(const vj_config *config, bool *centre);
 
-/** Return probe.weight_decay; if it is auto, that of the released code or, with evaluate.preset, of the paper: 0.01,
- * but 0.001 where the code trains probes on images. */
+/** Return probe.weight_decay. If it is auto: 0.001 for probes on images with evaluate.preset code, else 0.01, as the
+ * released code and the paper have it. */
 double vj_config_probe_decay(const vj_config *config, bool images);
 
 /** Return data.io_patience_s; if it is negative, 300 s or half of run.watchdog_s, whichever is less. */

@@ -259,6 +259,9 @@ static vj_status check_probe(const vj_config *config)
     if (config->evaluate.short_side > 0 && config->evaluate.short_side < config->data.crop)
         return refuse(config, "evaluate.short_side", "data.crop", "%lld is less than data.crop, %lld",
                       (long long)config->evaluate.short_side, (long long)config->data.crop);
+    if (config->evaluate.sweep_more && config->evaluate.sweep_lr_count == 0 && config->evaluate.sweep_wd_count == 0)
+        return refuse(config, "evaluate.sweep_more", "evaluate.sweep_lr",
+                      "adds to the combinations of a sweep: give evaluate.sweep_lr or evaluate.sweep_wd");
     if (config->probe.pooling.count == 0)
         return refuse(config, "probe.pooling", "probe.pooling", "is empty; name attentive, average or both");
     if (config->probe.labels_count == 0)

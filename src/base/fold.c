@@ -7,16 +7,17 @@
 
 enum { KINDS = 256 };
 
-/* What was said so far, for jobs that say the same thing in thousands of steps. */
+/* How often each kind of message was printed, for jobs that repeat a message in thousands of steps. */
 static struct {
     uint64_t kind;
-    int64_t messages, lines, next; /* so far; the next line is due when there are so many messages */
+    int64_t messages, lines, next; /* so far; next: number of messages at which the next line is due */
 } said[KINDS];
 static int kinds;
 
 /*
- * Are `count` more messages of this kind to be said: the first VJ_FOLD_OFTEN times, then each time that their number
- * has doubled, when *so_far is that number, else 0. What comes after KINDS kinds is always said.
+ * Decide whether `count` more messages of this kind are printed: yes for the first VJ_FOLD_OFTEN lines, later only when
+ * their number has doubled since the last line; *so_far is then that number, else 0. Messages of more than KINDS kinds
+ * are always printed.
  */
 static bool is_due(uint64_t kind, int64_t count, int64_t *so_far)
 {
@@ -41,7 +42,7 @@ static int compare(const void *a, const void *b)
     return (x->rank > y->rank) - (x->rank < y->rank);
 }
 
-/* Messages of one kind, of ascending ranks. */
+/* Print messages of one kind, which are sorted by rank. */
 static void print_kind(const vj_message *message, int count)
 {
     int ranks = 1;

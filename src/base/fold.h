@@ -1,6 +1,6 @@
 /*
- * What many ranks report alike, in one line: "vjepa: warning: rank 3 and 996 others: ...". Until ranks meet, messages
- * are kept by base/status.h.
+ * Prints messages that many ranks have in common as one line: "vjepa: warning: rank 3 and 996 others: ...". Until
+ * vj_fold() is called, base/status.h keeps the messages of each rank.
  */
 #ifndef VJ_BASE_FOLD_H
 #define VJ_BASE_FOLD_H
@@ -9,18 +9,22 @@
 
 #include "base/status.h"
 
+enum {
+    VJ_FOLD_FROM = 3, /* as many messages of one kind are still printed one by one */
+    VJ_FOLD_OFTEN = 8 /* as many lines of one kind are printed before they become rare */
+};
+
 /**
- * Print on standard error, from rank 0, what the ranks of `comm` have kept. Messages of the same place in the code
- * become one, the first rank's, with the number of ranks; up to VJ_FOLD_FROM of a kind are printed one by one.
- * After VJ_FOLD_OFTEN times a kind is printed each time that the number of its messages has doubled, with that number.
- * Collective.
+ * Send the kept messages of all ranks to rank 0, which prints them on standard error. Messages from the same place in
+ * the code are of one kind. If there are more than VJ_FOLD_FROM of a kind, only the one of the lowest rank is printed,
+ * with the number of ranks. A kind that was printed VJ_FOLD_OFTEN times in this job is printed again only when the
+ * number of its messages has doubled, with that number. Collective.
  */
-enum { VJ_FOLD_FROM = 3, VJ_FOLD_OFTEN = 8 };
 void vj_fold(MPI_Comm comm);
 
 /**
- * The same for messages [count] in any order of ranks, of which each rank kept more than it could hold in `dropped`
- * cases together. Reorders them. Not collective.
+ * Print messages [count], in any order, as vj_fold() does; reorders them. `dropped`: number of further messages that
+ * ranks could not keep for lack of room. Not collective.
  */
 void vj_fold_print(vj_message *messages, int count, int64_t dropped);
 

@@ -13,7 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIELD = 80, RENEWALS = 9 }; /* renewals within the time after which a lease counts as left */
+enum {
+    FIELD = 80,
+    RENEWALS = 9
+}; /* number of renewals within the time after which a lease counts as left by its holder */
 
 struct vj_lease {
     vj_lease_seal seal;
@@ -24,11 +27,11 @@ struct vj_lease {
     bool quit;
 };
 
-/* What a lease file says. */
+/* The content of a lease file. */
 typedef struct {
     char host[FIELD], boot[FIELD], space[FIELD], job[FIELD], since[FIELD], token[FIELD];
     long long pid, started;
-    bool known; /* all of it was there */
+    bool known; /* no field was missing */
 } holder;
 
 /* A lease file as it was found. */

@@ -9,7 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/** The next character of UTF-8 text; *text moves behind it. 0xFFFD for what is none, 0 at the end. */
+/** Return the next character of UTF-8 text and move *text behind it. 0xFFFD for a byte that is not UTF-8, 0 at the end.
+ */
 uint32_t vj_utf8_next(const char **text);
 /** Number of characters. */
 int vj_utf8_length(const char *text);

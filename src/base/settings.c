@@ -294,11 +294,13 @@ const vj_setting vj_settings[] = {
     {"probe.seeds", VJ_SET_INTEGER, AT(probe.seeds), "[1, 1000]", "3", "repetitions: splits and first weights", 0},
     {"probe.epochs", VJ_SET_INTEGER, AT(probe.epochs), "[1, 1000000]", "20", "passes over the clips of a share", 0},
     {"probe.batch", VJ_SET_INTEGER, AT(probe.batch), "[1, 16777216]", "256", "clips a step", 0},
+    {"probe.start_lr", VJ_SET_NUMBER, AT(probe.start_lr), "[0, 1000]", "0",
+     "learning rate from which the warm-up grows, if there is one (probe.warmup_epochs)", 0},
     {"probe.lr", VJ_SET_NUMBER, AT(probe.lr), "[0, 1000]", "1e-3", "learning rate after the warm-up", 0},
     {"probe.final_lr", VJ_SET_NUMBER, AT(probe.final_lr), "[0, 1000]", "0", "learning rate at the end of the cosine",
      0},
     {"probe.weight_decay", VJ_SET_NUMBER, AT(probe.weight_decay), "[0, 1000] | auto", "auto",
-     "weight decay at the start; auto: 0.01, and in vjepa-evaluate of images 0.001 (preset paper: 0.01)", 0},
+     "weight decay at the start; auto: 0.01, of images 0.001 (evaluate.preset paper: 0.01)", 0},
     {"probe.final_weight_decay", VJ_SET_NUMBER, AT(probe.final_weight_decay), "[0, 1000]", "1e-6",
      "weight decay at the end of the cosine", 0},
     {"probe.clip_grad", VJ_SET_NUMBER, AT(probe.clip_grad), "[0, 1e+30]", "1", "largest gradient norm; 0: no limit", 0},
@@ -308,6 +310,11 @@ const vj_setting vj_settings[] = {
      "epochs of linear growth of the learning rate", 0},
     {"probe.equal_updates", VJ_SET_CHOICE, AT(probe.equal_updates), BOOLEAN, "false",
      "fewer labels make more epochs, so that every share gets as many updates", 0},
+    {"probe.as_published", VJ_SET_CHOICE, AT(probe.as_published), BOOLEAN, "false",
+     "beside top-1 also what the released code prints: the mean over batches on 64 GPUs, in which the samples that "
+     "fill "
+     "up the last one count twice",
+     0},
     {"probe.folded", VJ_SET_CHOICE, AT(probe.folded), BOOLEAN, "true",
      "the attentive probe in its folded form: the same numbers with about 30 times fewer operations", 0},
 
@@ -354,6 +361,10 @@ const vj_setting vj_settings[] = {
      "learning rates to try; the choice is made on a tenth of the training samples, held out; none: probe.lr", 0},
     {"evaluate.sweep_wd", VJ_SET_SHARES, AT(evaluate.sweep_wd), "[0, 1000]", "[]",
      "weight decays to try, likewise; with a sweep each is kept to the end, all tensors decay, nothing is clipped", 0},
+    {"evaluate.sweep_more", VJ_SET_CHOICE, AT(evaluate.sweep_more), BOOLEAN, "false",
+     "one combination more: probe.lr without a warm-up, and probe.weight_decay that falls to probe.final_weight_decay, "
+     "as the 21st of V-JEPA 2 for ImageNet",
+     0},
     {"evaluate.sweep_flops", VJ_SET_NUMBER, AT(evaluate.sweep_flops), "[0, 1000000]", "5",
      "refuse probes that together cost more than so many times one of them alone, the encoder included, in operations: "
      "those with blocks on the tokens cost as much as an encoder each; 0: no limit",
@@ -382,7 +393,7 @@ const vj_setting vj_settings[] = {
      "GPUs of a node, a rank each; 0: the processors train", 0},
     {"cluster.gpu_tflops_fp32", VJ_SET_NUMBER, AT(cluster.gpu_tflops_fp32), "(0, 1000000]", "30",
      "TFLOP/s that a GPU reaches in fp32 training, without the update", 0},
-    {"cluster.gpu_tflops_bf16", VJ_SET_NUMBER, AT(cluster.gpu_tflops_bf16), "(0, 1000000]", "390", "the same in bf16",
+    {"cluster.gpu_tflops_bf16", VJ_SET_NUMBER, AT(cluster.gpu_tflops_bf16), "(0, 1000000]", "460", "the same in bf16",
      0},
     {"cluster.gpu_memory_gb", VJ_SET_NUMBER, AT(cluster.gpu_memory_gb), "(0, 1000000]", "80",
      "memory of a GPU in GB (1e9 bytes)", 0},

@@ -1,6 +1,6 @@
 /*
- * Errors: reported once where they are seen, returned upwards as a code, ended in one place (a program's main).
- * Also the log lines that rank 0 speaks. Read first when wondering how vjepa fails.
+ * Errors: the function that sees an error reports it, once, and returns a code; its callers return the code; only a
+ * program's main ends the job. Also the log lines, which only rank 0 prints.
  */
 #ifndef VJ_BASE_STATUS_H
 #define VJ_BASE_STATUS_H
@@ -25,7 +25,7 @@ enum { VJ_EXIT_DONE = 0, VJ_EXIT_FAILED = 1, VJ_EXIT_USAGE = 2, VJ_EXIT_HUNG = 7
 
 /**
  * Report an error on standard error, with rank, host, file and line, and return `code`.
- * A `%m` is not needed: when errno is set at entry its text is added for VJ_ERR_IO.
+ * For VJ_ERR_IO the text of errno is added, so the format needs no %m.
  */
 #define vj_raise(code, ...) vj_raise_at(__FILE__, __LINE__, (code), __VA_ARGS__)
 vj_status vj_raise_at(const char *file, int line, vj_status code, const char *format, ...)
@@ -50,57 +50,59 @@ vj_status vj_raise_h5_at(const char *file, int line, const char *format, ...) __
 void vj_assert_failed(const char *file, int line, const char *condition) __attribute__((noreturn));
 
 /*
- * In jobs of more than VJ_SPEAK_AT_ONCE ranks, errors and warnings of other ranks than the first are kept, so that what
- * many ranks see alike becomes one line: vj_fold() (base/fold.h) prints them, at the next vj_agree() or training step
- * and at the end of the program.
+ * In jobs of more than VJ_SPEAK_AT_ONCE ranks, ranks other than 0 do not print errors and warnings at once but keep
+ * them, so that a message of many ranks becomes one line. vj_fold() (base/fold.h) prints them: at the next vj_agree(),
+ * at the end of each training step, and at the end of the program.
  */
 enum {
     VJ_SPEAK_AT_ONCE = 8,
-    VJ_KEPT = 32,     /* messages of a rank; of more only the number is known */
-    VJ_TOLD_ALONE = 3 /* of them, by a rank that ends without the others: so may a thousand more at that moment */
+    VJ_KEPT = 32,     /* messages that a rank keeps; further ones are only counted */
+    VJ_TOLD_ALONE = 3 /* kept messages that a rank prints when it ends without calling vj_fold(): a thousand ranks may
+                         do so at the same moment */
 };
 typedef enum { VJ_SAID_ERROR, VJ_SAID_USAGE, VJ_SAID_WARNING } vj_said;
 typedef struct {
     vj_said said;
     int rank;
-    uint64_t kind; /* equal: of the same place in the code */
+    uint64_t kind; /* the same for all messages from one place in the code */
     char host[64], place[96];
     char text[3920];
 } vj_message;
 
-/** Begin to keep messages, or end it, which prints those that were kept. */
+/** Begin to keep messages (true), or print the kept ones and keep no more (false). */
 void vj_status_keep(bool keep);
 /** Return the number of messages kept; more than VJ_KEPT if some were dropped. Thread-safe. */
 int vj_status_kept(void);
 /** Move the messages that were kept to `messages` [VJ_KEPT]; returns their number. Thread-safe. */
 int vj_status_take(vj_message *messages);
-/** Print the first VJ_TOLD_ALONE that were kept, each for itself, and how many more there are: before this process ends
- * alone. */
+/** Print the first VJ_TOLD_ALONE kept messages and the number of the others. For a process that is about to end without
+ * the other ranks. */
 void vj_status_tell(void);
-/** Print a message of `ranks` ranks, of which message->rank is one, on standard error. `more` is added, or "". */
+/** Print a message on standard error: that of rank message->rank, which ranks - 1 others have too. The text `more`,
+ * which may be "", follows. */
 void vj_status_print(const vj_message *message, int ranks, const char *more);
 
-/** Who speaks: set once by vj_program_begin(); libraries embedded elsewhere may leave it (rank 0 of 1). */
+/** Set the rank and size that messages name. vj_program_begin() calls it; without a call they are 0 and 1. */
 void vj_status_identity(int rank, int size);
 
 /** One line on standard output, from rank 0 only. */
 void vj_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/** Leave out what vj_log() says, for a caller whose own output must stand alone. */
+/** Switch vj_log() off (true) or on again (false), for a program whose output must hold nothing else. */
 void vj_log_mute(bool mute);
-/** From now on vj_log() writes to standard error: another program reads what this one writes to standard output. */
+/** From now on vj_log() writes to standard error, because another program reads this one's standard output. */
 void vj_log_aside(void);
 
-/** One line "vjepa: warning: ..." on standard error, from any rank, which is named. */
+/** Print one line "vjepa: warning: rank R: ..." on standard error. Any rank may call it. */
 void vj_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /**
- * From now on keep the first error or warning in `text`, without the head that names rank and place, and print none:
- * for a reader of files whose mistakes become notes of a report. `text` is "" until then. NULL: print them again.
+ * From now on print no error or warning, but copy the first one into `text` [bytes], which is "" until then, without
+ * rank and place. For programs that turn the mistakes of a file they read into notes of a report. NULL: print again.
  */
 void vj_status_divert(char *text, size_t bytes);
 
-/** No control characters but newlines and tabs: a text from a file that may be shown. */
+/** Return whether a text has no control characters except newlines and tabs, so that it may be printed. */
 bool vj_printable(const char *text);
 
 /** Seconds since an arbitrary fixed point, monotonic. */

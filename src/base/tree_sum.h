@@ -1,6 +1,6 @@
 /*
- * Sums of arrays in one fixed binary tree, split at the middle: count / 2 terms left, the rest right. What the ranks
- * hold is summed in this order wherever it is done (parallel/tree.h, and a kernel of each device).
+ * Sums arrays in the order of one fixed binary tree, which is split in the middle: the left subtree has count / 2
+ * terms, the right one the others. All sums over ranks have this order, also those by kernels (vj_sum_arrays()).
  */
 #ifndef VJ_BASE_TREE_SUM_H
 #define VJ_BASE_TREE_SUM_H

@@ -23,7 +23,7 @@ typedef struct {
     char magic[8];
     uint64_t fingerprint;
     int64_t clips;
-    int64_t end; /* bytes of the data that are written or given to somebody who writes them */
+    int64_t end; /* bytes of the data file that are written, or reserved for a process that writes them */
 } header;
 
 static const char magic[8] = "vjcache1";
@@ -39,14 +39,14 @@ struct vj_cache {
 
 /* ------------------------------------------------------------------------------------------------ the two files */
 
-/* Once: the disk does not read. */
+/* Warn once that the disk cannot be read, and stop using the cache. */
 static void give_up(vj_cache *cache)
 {
     if (!atomic_exchange(&cache->unreadable, true))
         vj_warn("data.cache: %s: reading failed: %s; clips come from the store", cache->folder, strerror(errno));
 }
 
-/* Once: the disk does not write. */
+/* Warn once that the disk cannot be written, and add no more clips. */
 static void stop_storing(vj_cache *cache)
 {
     if (!atomic_exchange(&cache->closed, true))
@@ -61,7 +61,10 @@ static int64_t entry(int64_t clip)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
-/* Somebody may be inside, but only for some writes to memory; a process that was stopped there must not stop us. */
+/*
+ * Another process may hold the lock, but only for some writes to memory; a process that was stopped while it held the
+ * lock must not block us.
+ */
 static bool lock_patiently(int fd)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -212,7 +215,7 @@ void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t 
     int64_t place;
     if (cache->closed || cache->unreadable || vj_checksum(record, bytes) != xxh3) return;
     pthread_mutex_lock(&cache->lock);
-    /* Not waiting: whoever is there may have been stopped, and this clip can be kept another time. */
+    /* Do not wait: the process that holds the lock may have been stopped, and this clip can be added another time. */
     bool fine = flock(cache->map, LOCK_EX | LOCK_NB) == 0;
     if (fine) {
         fine = reserve(cache, clip, bytes, &place);

@@ -21,9 +21,10 @@ typedef struct {
 
 /**
  * Group the clips of a store: one sample for each source file (vj_clips_source()), in the order of their numbers,
- * whatever the order of the clips in the store. `training` says which stores these are (evaluate.random_windows).
- * Clips with one frame are images: each sample has one segment; so has one to train on if probes see each clip apart
- * (evaluate.across_segments). VJ_ERR_FORMAT if two clips of a file differ in a label.
+ * whatever the order of the clips in the store. `training`: these are the training stores (evaluate.random_windows).
+ * Samples have evaluate.segments segments, but only one if the store has one frame a clip (images), or if they are for
+ * training and probes see each clip apart (evaluate.across_segments). VJ_ERR_FORMAT if two clips of a file differ in a
+ * label.
  * Takes 4 bytes a clip and 8 a sample. Not collective; release with vj_eval_set_release(), also after a failure.
  */
 vj_status vj_eval_set_open(vj_eval_set *set, const vj_clips *clips, const vj_config *config, bool training);
@@ -47,7 +48,7 @@ int64_t vj_eval_set_clip(const vj_eval_set *set, int64_t sample, int segment, in
  */
 void vj_eval_set_items(const vj_eval_set *set, int64_t sample, int64_t epoch, int views, vj_eval_item *items);
 
-/** Log what the samples are, and how many repeat windows. Not collective; one rank is enough. */
+/** Log number and kind of the samples, and how many repeat windows. Not collective; one rank is enough. */
 void vj_eval_set_say(const vj_eval_set *set, const char *name);
 
 #endif

@@ -19,25 +19,25 @@ typedef struct {
     uint8_t *damaged;    /* [count] likewise */
     int64_t unfinished;  /* samples still to come */
     int64_t substituted; /* clips replaced in this batch */
-    vj_status status;    /* a failure in it, for whoever asks for it */
+    vj_status status;    /* the first failure in this batch, returned by vj_loader_next() */
 } slot;
 
 struct vj_loader {
     vj_sampler sampler;
-    vj_loader_plan plan; /* but for the order, which is the sampler's */
+    vj_loader_plan plan; /* plan.order is not used; the sampler owns it */
     int64_t count;       /* this rank's samples of a whole batch */
-    bool makes_pixels;   /* of the frames; the device does not */
+    bool makes_pixels;   /* the threads compute pixels; otherwise the device does */
     int64_t sample_bytes;
     slot *slot; /* [slots] */
     int64_t slots;
-    uint8_t *memory; /* of all slots */
+    uint8_t *memory; /* memory of all slots */
     vj_clip_view *views;
     int64_t *numbers;
     uint8_t *damaged;
     int32_t *labels, *source, *window; /* of the batch that the caller holds */
-    vj_sample_room *own;               /* [prepared] one for each thread */
+    vj_sample_room *own;               /* [prepared] buffers, one for each thread */
     pthread_t *thread;
-    int prepared, threads; /* the latter are running */
+    int prepared, threads; /* prepared: entries of `own`; threads: running threads */
 
     pthread_mutex_t lock; /* guards what follows, and all but the arrays of the slots */
     pthread_cond_t room, ready;
@@ -45,7 +45,7 @@ struct vj_loader {
     int64_t step;                   /* the next batch to hand out */
     int64_t released;               /* batches before this step may be overwritten */
     int64_t delivered, substituted; /* samples handed out, and how many of them were replaced */
-    int64_t claimed;                /* of `own` that a thread has taken */
+    int64_t claimed;                /* number of entries of `own` that threads have taken */
     int quit;
 };
 
@@ -60,13 +60,16 @@ static int64_t samples_in(const vj_loader *loader, int64_t step)
     return left < 0 ? 0 : left < loader->count ? left : loader->count;
 }
 
-/* Is there a ticket? Batches without samples are behind all others. Called with the lock held. */
+/* Is there another sample to read? Batches without samples come after all others. Called with the lock held. */
 static bool has_tickets(const vj_loader *loader)
 {
     return !loader->quit && loader->next_step < loader->plan.stop && samples_in(loader, loader->next_step) > 0;
 }
 
-/* Where the samples end that one thread makes together, from sample j of the batch on: one, or items of one clip. */
+/*
+ * Return the end of the samples that one thread makes together, from sample j of the batch on: one sample, or all items
+ * of one clip.
+ */
 static int64_t end_of_ticket(const vj_loader *loader, int64_t step, int64_t j)
 {
     const int64_t count = samples_in(loader, step), base = step * loader->plan.batch + loader->plan.first;
@@ -152,7 +155,7 @@ static vj_status start_threads(vj_loader *loader, int threads)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
-/* Pixels, or frames on cache lines of their own. */
+/* The size of a sample in memory: its pixels, or its frames rounded up to whole cache lines. */
 static int64_t sample_bytes(const vj_loader *loader)
 {
     const vj_clips *clips = loader->sampler.clips;
@@ -162,7 +165,7 @@ static int64_t sample_bytes(const vj_loader *loader)
                                 : (vj_clips_largest_bytes(clips) + 63) / 64 * 64;
 }
 
-/* Everything the loader will ever need. */
+/* Allocate everything the loader will ever need. */
 static vj_status allocate(vj_loader *loader, int threads)
 {
     const vj_clips *clips = loader->sampler.clips;
@@ -244,7 +247,7 @@ vj_status vj_loader_start_training(vj_loader **loader, const vj_clips *clips, co
     return vj_loader_start(loader, clips, config, &plan);
 }
 
-/* What the tables say of the batch's clips. */
+/* Look up labels, sources and windows of the batch's clips in the tables. */
 static void look_up(vj_loader *loader, vj_batch *batch)
 {
     const vj_clips *clips = loader->sampler.clips;
@@ -259,7 +262,7 @@ static void look_up(vj_loader *loader, vj_batch *batch)
     batch->window = loader->window;
 }
 
-/* The batch handed out last is the caller's no more: its place in the ring is free. */
+/* Take the batch handed out last back from the caller: its place in the ring is free. */
 static void release_last(vj_loader *loader)
 {
     if (loader->released == loader->step) return;
@@ -281,7 +284,7 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     slot *s = &loader->slot[loader->step % loader->slots];
     while (s->unfinished > 0 && s->status == VJ_OK) pthread_cond_wait(&loader->ready, &loader->lock);
     *wait_s = vj_now() - asked;
-    if (s->status != VJ_OK) { /* and again if asked again */
+    if (s->status != VJ_OK) { /* the same error again if the caller asks again */
         vj_status status = s->status;
         pthread_mutex_unlock(&loader->lock);
         return status;

@@ -9,7 +9,8 @@
 
 typedef struct vj_loader vj_loader;
 
-/** Are so many damaged clips or samples of `all` too many to go on without them: more than 10, and more than 1 %? */
+/** Return whether `damaged` of `all` clips or samples are too many to go on without them: more than 10 and more than 1
+ * %. */
 static inline bool vj_too_damaged(int64_t damaged, int64_t all)
 {
     return damaged > 10 && 100 * damaged > all;
@@ -23,7 +24,7 @@ static inline bool vj_too_damaged(int64_t damaged, int64_t all)
  * For evaluation `items` and `shown` stand instead of order and view: sample i is items[i], shown as `shown` says. Then
  * a batch always has pixels, whatever the device. Items that follow one another in a batch with the same clip are made
  * by one thread, which reads and decodes that clip once. A damaged clip is not replaced: its items are marked in the
- * batch, their pixels are zero, and what to do about it is the caller's to say.
+ * batch and their pixels are zero; the caller decides what to do with them.
  */
 typedef struct vj_loader_plan {
     vj_order *order;            /* ownership passes to the loader, also if vj_loader_start() fails; NULL with items */
@@ -31,8 +32,8 @@ typedef struct vj_loader_plan {
     const vj_eval_item *items;  /* [samples] borrowed while the loader runs; NULL: order and view are set */
     const vj_eval_views *shown; /* copied */
     bool marks; /* with an order: a damaged clip is marked as with items, its frames are zero, and none replaces it */
-    /* [clips] bool, with items: clips known to be damaged, which are not read again; NULL: none. Borrowed; between
-     * items of a clip the caller may mark it. */
+    /* With items: [clips] bool, clips known to be damaged, which are not read again; NULL: none. Borrowed. The caller
+     * may set more of them while the loader runs. */
     const uint8_t *damaged;
     vj_backend *be; /* borrowed: batches are in host memory from vj_host_alloc(be); NULL: in plain memory */
     int64_t batch, first, last;

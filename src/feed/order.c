@@ -12,9 +12,9 @@
 #include "base/rng.h"
 #include "clips/clips.h" /* VJ_MAX_DATASETS */
 
-enum { OF_CLIPS, OF_SHARDS, PERMUTATIONS }; /* of each pool, with keys of their own */
+enum { OF_CLIPS, OF_SHARDS, PERMUTATIONS }; /* permutations of each pool, each with its own keys */
 
-/* The shards of a pool in an epoch's order. */
+/* The shards of a pool, in the order of one epoch. */
 typedef struct {
     int64_t epoch;   /* -1: none yet */
     int64_t *shard;  /* [shards] */
@@ -22,14 +22,15 @@ typedef struct {
 } table;
 
 typedef struct {
-    const char *name; /* of the dataset; borrowed */
-    int64_t quota;    /* samples of a cycle */
-    int64_t count;    /* clips */
+    const char *name; /* name of the dataset; borrowed */
+    int64_t quota;    /* samples of this pool in a cycle */
+    int64_t count;    /* clips in this pool */
     int32_t *clip;    /* [count] owned, ascending; NULL: place i is clip i */
-    /* for blocks: */
-    int64_t shards;    /* that hold clips of this pool */
+    /* for data.shuffle block: */
+    int64_t shards;    /* shards that hold clips of this pool */
     int64_t *first;    /* [shards + 1] owned: the places where they begin */
-    table even_odd[2]; /* of two epochs: threads are near one another, but maybe on both sides of an end */
+    table even_odd[2]; /* tables of two consecutive epochs: threads work near one another, but perhaps on both sides of
+                          the end of an epoch */
 } pool;
 
 struct vj_order {
@@ -39,7 +40,7 @@ struct vj_order {
     int64_t cycle;        /* the sum of quotas */
     int64_t window;       /* shards; 0: global */
     pthread_mutex_t lock; /* guards the tables */
-    const int64_t *once;  /* [once_count] borrowed; NULL: it is an order of training */
+    const int64_t *once;  /* [once_count] borrowed; NULL: this is a training order */
     int64_t once_count;
 };
 

@@ -23,7 +23,6 @@
 #include "base/config.h"
 
 typedef struct vj_order vj_order;
-struct vj_clips;
 
 /** The clips to order. Read only during vj_order_create(), except for the dataset names. */
 typedef struct {

@@ -1,4 +1,6 @@
-/* Slices in rounds: in each, every speaker has a piece for the other nodes and gets one from each. Read push() first.
+/*
+ * The gather works in rounds: in each round every speaker sends one piece to each other node and receives one from
+ * each. Read push() first.
  */
 #include "parallel/device_gather.h"
 
@@ -17,16 +19,17 @@ typedef struct {
 /* A round under way. */
 typedef struct {
     int requests;
-    MPI_Request *request;    /* [2 nodes] */
-    char *mirror, *arrivals; /* of the host, [piece] and [nodes, piece], where messages go through it; the device's */
+    MPI_Request *request; /* [2 nodes] */
+    char *mirror,
+        *arrivals; /* host memory [piece] and [nodes, piece], if messages go through it; owned by the device */
 } slot;
 
 struct vj_device_gather {
     const vj_window *window;
     vj_device_gather_plan plan;
     int64_t bytes;       /* of a piece, at most */
-    int *owner, *owners; /* [ranks] those whose slices this rank hands on or gets, node by node; [nodes + 1] where a
-                            node's begin */
+    int *owner, *owners; /* owner [ranks]: ranks whose slices this speaker sends or receives, node by node; owners
+                            [nodes + 1]: where the ranks of each node begin in it */
     slot slot[VJ_SUM_SLOTS];
     int64_t runs; /* so far */
     int64_t rounds, begun, sent, taken;
@@ -37,7 +40,7 @@ static bool is_speaker(const vj_device_gather *g)
     return g->window->node_rank < g->window->speakers;
 }
 
-/* As long as the messages of a sum of gradients. */
+/* The size of the messages of a sum of gradients. */
 static int64_t piece_bytes(const vj_window *w, int64_t bucket)
 {
     const int64_t floats = bucket / w->speakers / w->nodes;
@@ -57,8 +60,10 @@ static vj_status allocate_slot(vj_device_gather *g, slot *s)
     return s->mirror && s->arrivals ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
-/* The slices of a node's ranks are the business of its speakers in turn, so each speaker has to do with its own
- * place's. */
+/*
+ * The slices of a node's ranks are dealt out to its speakers in turn; a speaker exchanges them with the speakers of the
+ * same number.
+ */
 static void list_owners(vj_device_gather *g)
 {
     const vj_window *w = g->window;
@@ -97,7 +102,7 @@ void vj_device_gather_close(vj_device_gather *g)
 
 /* ------------------------------------------------------------------------------------------------ pieces */
 
-/* What rank r has updated of a vector. */
+/* The part of a vector that rank r has updated. */
 static piece slice_of(const vj_device_gather_plan *plan, int r, int vector)
 {
     const vj_gathered *v = &plan->vector[vector];
@@ -106,7 +111,7 @@ static piece slice_of(const vj_device_gather_plan *plan, int r, int vector)
     return (piece){vector, begin, end - begin};
 }
 
-/* Elements of a vector in a piece, and pieces of n elements. */
+/* The number of elements in a piece of a vector, and the number of pieces for n elements. */
 static int64_t piece_length(const vj_device_gather_plan *plan, int vector, int64_t bytes)
 {
     return bytes / plan->vector[vector].element;
@@ -116,7 +121,7 @@ static int64_t pieces_of(int64_t n, int64_t length)
     return (n + length - 1) / length;
 }
 
-/* What this rank's place on `node` sends to the other nodes in a round. */
+/* The piece that the speaker of this number on `node` sends to the other nodes in a round. */
 static piece piece_of(const vj_device_gather *g, int node, int64_t round)
 {
     for (int v = 0; v < g->plan.vectors; v++)
@@ -130,7 +135,7 @@ static piece piece_of(const vj_device_gather *g, int node, int64_t round)
     return (piece){0};
 }
 
-/* Until no node has a piece any more. */
+/* The number of rounds until all pieces of all nodes are sent. */
 static int64_t count_rounds(const vj_device_gather *g)
 {
     int64_t most = 0;
@@ -144,7 +149,7 @@ static int64_t count_rounds(const vj_device_gather *g)
     return most;
 }
 
-/* Where a piece is on this rank, or on one of its node. */
+/* The address of a piece in the vector of rank `local` of this node. */
 static void *place_of(const vj_device_gather *g, piece p, int local)
 {
     const vj_gathered *v = &g->plan.vector[p.vector];
@@ -161,7 +166,7 @@ static int64_t bytes_of(const vj_device_gather *g, piece p)
     return p.n * g->plan.vector[p.vector].element;
 }
 
-/* From this rank to the others of the node; not from all ranks to the same one at once. */
+/* Copy a piece from this rank to the others of the node, each rank beginning with another one. */
 static void copy_to_neighbours(const vj_device_gather *g, piece p)
 {
     const vj_window *w = g->window;
@@ -177,7 +182,7 @@ static slot *slot_of(vj_device_gather *g, int64_t round)
     return &g->slot[round % VJ_SUM_SLOTS];
 }
 
-/* This speaker's piece, on its way to where MPI reads it. */
+/* Copy this speaker's piece to where MPI reads it. */
 static void begin(vj_device_gather *g, int64_t round)
 {
     const piece mine = piece_of(g, g->window->node_index, round);
@@ -191,7 +196,7 @@ static bool is_done(const vj_device_gather *g, int64_t round)
     return g->plan.device->done(g->plan.user, (int)(round % VJ_SUM_SLOTS));
 }
 
-/* Where MPI writes what comes from a node. */
+/* The address that MPI writes the piece of a node to. */
 static void *arrival(vj_device_gather *g, int64_t round, int node, piece p)
 {
     slot *s = slot_of(g, round);
@@ -229,7 +234,7 @@ static bool arrived(vj_device_gather *g, int64_t round)
     return all;
 }
 
-/* What has come from the other nodes, to this rank and its neighbours. */
+/* Copy the pieces that came from other nodes to the ranks of this node. */
 static void take(vj_device_gather *g, int64_t round)
 {
     for (int node = 0; node < g->window->nodes; node++) {
@@ -251,7 +256,7 @@ static void push(vj_device_gather *g)
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 
-/* All ranks of the node are here; what is called from now on comes after what they have called. */
+/* Wait until all ranks of the node have come here; let later device work wait for the work that they called before. */
 static void meet(const vj_device_gather *g, vj_sum_mark mark)
 {
     g->plan.device->mark(g->plan.user, mark);
@@ -266,7 +271,7 @@ void vj_device_gather_run(vj_device_gather *g)
     g->runs++;
     meet(g, VJ_SUM_MADE);
     for (int v = 0; v < g->plan.vectors; v++) copy_to_neighbours(g, slice_of(&g->plan, g->plan.rank, v));
-    if (w->node_size > w->speakers) meet(g, VJ_SUM_NODE); /* speakers hand on what others own */
+    if (w->node_size > w->speakers) meet(g, VJ_SUM_NODE); /* speakers send slices of other ranks */
     g->rounds = w->nodes > 1 && is_speaker(g) ? count_rounds(g) : 0;
     for (g->begun = g->sent = g->taken = 0; g->taken < g->rounds; vj_window_idle(w)) push(g);
     meet(g, VJ_SUM_DELIVERED);

@@ -21,7 +21,7 @@
 
 enum {
     LINE = 16,       /* floats of a cache line, which two ranks should not share */
-    CHUNK = 1 << 14, /* floats that are summed and, still in the caches, delivered */
+    CHUNK = 1 << 14, /* floats that are summed at a time, and delivered while they are in the caches */
 };
 enum { TO_PARTS = 0, TO_OWNERS = 1 }; /* tags */
 
@@ -29,34 +29,34 @@ typedef struct {
     int64_t at, n;
 } span;
 
-/* Neighbouring slices whose ranks are on one node, which gets the sum of them; -1: all nodes get it. */
+/* Consecutive slices whose ranks are on one node; only this node gets their sum. -1: all nodes get it. */
 typedef struct {
     span of;
     int node;
 } stretch;
 
-/* A bucket between the nodes. With a device that MPI cannot read or write, messages go through memory of the host. */
+/* A bucket in flight between the nodes. If MPI cannot access the device's memory, messages go through host memory. */
 typedef struct {
     int requests;
-    MPI_Request *request; /* as many as there can be */
-    float *received;      /* all partial sums of this node's part; owned if there is no device */
-    float *arrivals;      /* of the host, before they are copied to `received`; or `received` itself */
-    float *mirror;        /* of the host, [own][share]: this speaker's share of this node's partial sums; or NULL */
+    MPI_Request *request; /* room for the largest number possible */
+    float *received;      /* partial sums of all nodes for this node's part; owned if there is no device */
+    float *arrivals; /* host memory that they arrive in before they are copied to `received`; or `received` itself */
+    float *mirror;   /* host copy of this node's partial sums, this speaker's share, [own][share]; or NULL */
 } slot;
 
 struct vj_gradient_sum {
     vj_window window;
     float *x;                  /* this rank's vector */
     float *const *vectors;     /* [node_size] of the node's ranks */
-    vj_gradient_sum_plan plan; /* its threads, sum and device */
+    vj_gradient_sum_plan plan; /* the members threads, sum and device are used */
     int count;                 /* buckets */
     stretch *stretch;          /* [stretches] in the order of the vector */
     int stretches;
-    span *slice;             /* [node_size] of which each rank of the node gets the sum */
+    span *slice;             /* [node_size] the slice that each rank of the node gets the sum of */
     const float **in;        /* [node_size] */
     float **partial;         /* [partial sums] */
     slot slot[VJ_SUM_SLOTS]; /* bucket k has slot k % VJ_SUM_SLOTS */
-    int64_t share;           /* floats of the largest share of a speaker */
+    int64_t share;           /* size of the largest share of a speaker, in floats */
     int64_t before;          /* buckets of earlier sums */
     int made, summed, delivered;
     int begun, sent, crossed, handed; /* between nodes, in this order */
@@ -69,7 +69,7 @@ static span bucket_at(const vj_gradient_sum *r, int k)
     return (span){at, left < r->plan.bucket ? left : r->plan.bucket};
 }
 
-/* What is in both. */
+/* The intersection. */
 static span common(span a, span b)
 {
     const int64_t first = a.at > b.at ? a.at : b.at, end_a = a.at + a.n, end_b = b.at + b.n;
@@ -77,13 +77,13 @@ static span common(span a, span b)
     return (span){first, last > first ? last - first : 0};
 }
 
-/* What a rank of the communicator gets. */
+/* The slice that a rank of the communicator gets. */
 static span slice_of(const vj_gradient_sum_plan *plan, int rank)
 {
     return plan->first ? (span){plan->first[rank], plan->first[rank + 1] - plan->first[rank]} : (span){0, plan->n};
 }
 
-/* Into buckets, and stretches. */
+/* Divide the vector into buckets and stretches. */
 static vj_status divide(vj_gradient_sum *r, int ranks)
 {
     const vj_gradient_sum_plan *plan = &r->plan;
@@ -190,19 +190,21 @@ static span share_of(const vj_gradient_sum *r, int k, int sharers)
     return common(b, (span){b.at + step * r->window.node_rank, step});
 }
 
-/* What it sums over its node. */
+/* The part of a bucket that this rank sums over its node. */
 static span node_share(const vj_gradient_sum *r, int k)
 {
     return share_of(r, k, r->window.node_size);
 }
 
-/* What a speaker exchanges with other nodes; where all are speakers, what it summed itself. */
+/*
+ * The part of a bucket that this speaker exchanges with other nodes. If all ranks are speakers, it is what it summed.
+ */
 static span speaker_share(const vj_gradient_sum *r, int k)
 {
     return share_of(r, k, r->window.speakers);
 }
 
-/* Of a speaker's share what `node` sums over the nodes. */
+/* The part of a speaker's share that `node` sums over the nodes. */
 static span part_of(const vj_gradient_sum *r, int k, int node)
 {
     const span share = speaker_share(r, k);
@@ -211,7 +213,10 @@ static span part_of(const vj_gradient_sum *r, int k, int node)
     return (span){share.at + first, last - first};
 }
 
-/* From this rank's vector into those of the node that get it; not from all ranks to the same one at once. */
+/*
+ * Copy the sum from this rank's vector into those of the node's ranks that get it, each rank beginning with another
+ * one.
+ */
 static void deliver(const vj_gradient_sum *r, span s)
 {
     const vj_window *w = &r->window;
@@ -237,8 +242,9 @@ static void sum_arrays(void *reduction, float *out, const float *const *in, int 
 }
 
 /*
- * The vector of the node that takes a partial sum: of a rank whose values are in it, so that nothing is overwritten
- * that is still a term. Where all are speakers a rank sends what it summed itself, and uses its own vector if it can.
+ * Choose the vector that a partial sum is written to: one of a rank whose values are in the sum, so that no value is
+ * overwritten that is still needed. If all ranks are speakers, each sends what it summed, and uses its own vector if it
+ * can.
  */
 static float *home(const vj_gradient_sum *r, const vj_partial *p)
 {
@@ -247,7 +253,7 @@ static float *home(const vj_gradient_sum *r, const vj_partial *p)
     return r->vectors[own ? w->node_rank : p->local];
 }
 
-/* Sum this rank's share over the node; where that is all there is, deliver it. */
+/* Sum this rank's share over the node; if there is only one node, deliver it. */
 static void sum_node(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
@@ -278,7 +284,7 @@ static void receive(vj_gradient_sum *r, int k, float *to, int64_t n, int node, i
     MPI_Irecv(to, (int)n, MPI_FLOAT, node, tag, r->window.across, &at->request[at->requests++]);
 }
 
-/* Where partial sum i of this node's part is or will be. */
+/* The address of partial sum i of this node's part. */
 static float *place_of(const vj_gradient_sum *r, int k, int i)
 {
     const vj_partial *p = &r->window.partials.item[i];
@@ -286,14 +292,17 @@ static float *place_of(const vj_gradient_sum *r, int k, int i)
     return p->node == r->window.node_index ? home(r, p) + mine.at : r->slot[k % VJ_SUM_SLOTS].received + i * mine.n;
 }
 
-/* What MPI reads or writes in place of `vector` at `at`, in this speaker's share, for the partial sum of this turn. */
+/*
+ * The address that MPI uses for `vector` at `at` (in this speaker's share) and the partial sum of this turn: the vector
+ * itself, or its host copy.
+ */
 static float *message(const vj_gradient_sum *r, int k, float *vector, int64_t at, int turn)
 {
     const slot *s = &r->slot[k % VJ_SUM_SLOTS];
     return s->mirror ? s->mirror + turn * r->share + (at - speaker_share(r, k).at) : vector + at;
 }
 
-/* Is all that has been asked of the device for bucket k done? */
+/* Is all device work for bucket k done? */
 static bool is_done(const vj_gradient_sum *r, int k)
 {
     return !r->plan.device || r->plan.device->done(r->plan.user, k % VJ_SUM_SLOTS);
@@ -316,7 +325,7 @@ static void to_device(const vj_gradient_sum *r, float *device, const float *host
     if (device != host && n > 0) r->plan.device->to_device(r->plan.user, device, host, n * (int64_t)sizeof *device);
 }
 
-/* This node's partial sums of this speaker's share, on their way to where MPI reads them. */
+/* Copy this node's partial sums of this speaker's share to where MPI reads them. */
 static void begin(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
@@ -327,7 +336,7 @@ static void begin(vj_gradient_sum *r, int k)
     keep_place(r, k);
 }
 
-/* Each node gets its part of this speaker's share from all. */
+/* Send each node its part of this speaker's share, and receive this node's part from all. */
 static void scatter(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
@@ -349,7 +358,7 @@ static bool gets(const stretch *s, int node)
     return s->node < 0 || s->node == node;
 }
 
-/* The next stretch behind `s`, NULL: the first one, that meets `of`; NULL: there is none. */
+/* Return the next stretch after `s` (NULL: from the first on) that overlaps `of`; NULL: none. */
 static const stretch *next_stretch(const vj_gradient_sum *r, const stretch *s, span of)
 {
     for (s = s ? s + 1 : r->stretch; s < r->stretch + r->stretches; s++)
@@ -357,7 +366,7 @@ static const stretch *next_stretch(const vj_gradient_sum *r, const stretch *s, s
     return NULL;
 }
 
-/* What has come for this node's part, in as few copies as there can be. */
+/* Copy the received partial sums of this node's part to the device, in as few copies as possible. */
 static void take_arrivals(const vj_gradient_sum *r, int k)
 {
     const vj_partials *p = &r->window.partials;
@@ -370,7 +379,7 @@ static void take_arrivals(const vj_gradient_sum *r, int k)
     }
 }
 
-/* Sum this node's part. */
+/* Sum this node's part over the nodes. */
 static void sum_across(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
@@ -383,7 +392,7 @@ static void sum_across(vj_gradient_sum *r, int k)
     keep_place(r, k);
 }
 
-/* Hand this node's part to the nodes that get it, and get theirs. */
+/* Send the sum of this node's part to the nodes that get it, and receive theirs. */
 static void hand_out(vj_gradient_sum *r, int k)
 {
     const vj_window *w = &r->window;
@@ -397,7 +406,7 @@ static void hand_out(vj_gradient_sum *r, int k)
         }
 }
 
-/* What other nodes have handed out, and this speaker's part, to the node's ranks. */
+/* Copy what other nodes have sent, and this speaker's part, into the vectors of the node's ranks. */
 static void take(vj_gradient_sum *r, int k)
 {
     const int me = r->window.node_index;
@@ -421,7 +430,7 @@ static bool arrived(vj_gradient_sum *r, int k)
     return all;
 }
 
-/* How many buckets have sums of the node that this speaker may send: its own, or its neighbours', too. */
+/* The number of buckets whose sums over the node are complete, as far as this speaker sends them. */
 static int ready_to_send(const vj_gradient_sum *r)
 {
     const vj_window *w = &r->window;
@@ -433,14 +442,14 @@ static void follow(const vj_gradient_sum *r, vj_sum_mark mark)
     if (r->plan.device) r->plan.device->follow(r->plan.user, mark);
 }
 
-/* `buckets` of this sum are behind this rank: tell the others of the node. */
+/* Tell the ranks of the node that this rank has reached `mark` for `buckets` buckets of this sum. */
 static void tell(const vj_gradient_sum *r, vj_sum_mark mark, int buckets)
 {
     if (r->plan.device) r->plan.device->mark(r->plan.user, mark);
     vj_window_tell(&r->window, (int)mark, r->before + buckets);
 }
 
-/* Between nodes, as a speaker. */
+/* Do a speaker's work between nodes, as far as possible without waiting. */
 static void push_across(vj_gradient_sum *r)
 {
     const int ready = ready_to_send(r), most = r->delivered + VJ_SUM_SLOTS;

@@ -20,29 +20,31 @@
 
 typedef struct vj_gradient_sum vj_gradient_sum;
 
-/* How far a rank is with the buckets; also the counters of its window. */
+/* States that a rank reports of each bucket, in this order; also the numbers of the window's counters: its gradient is
+ * computed; its share is summed over the node; the finished sum is delivered to the node. */
 typedef enum { VJ_SUM_MADE, VJ_SUM_NODE, VJ_SUM_DELIVERED } vj_sum_mark;
-enum { VJ_SUM_SLOTS = 4 }; /* buckets between nodes at a time */
+enum { VJ_SUM_SLOTS = 4 }; /* largest number of buckets in flight between nodes */
 
 /*
- * What the sum asks of a device that owns the vectors and works beside the host: each function returns before its work
- * is done, and work is done in the order of the calls. `user` is the plan's.
+ * The operations of a device that owns the vectors and works asynchronously: each function returns before its work is
+ * done, and the work is done in the order of the calls. `user` is the plan's.
  */
 typedef struct {
-    float *const *vectors; /* [ranks of this node] as memory of this device; borrowed, also the addresses */
+    float *const *vectors; /* [ranks of this node] as memory of this device; borrowed, also the pointers in it */
     void (*copy)(void *user, void *to, const void *from, int64_t bytes);
-    /* mark: this rank's work so far is what `mark` stands for; its counter is told to the node's ranks afterwards.
-     * follow: what is called from now on comes after that mark of all ranks of the node. */
+    /* mark: record an event behind this rank's work so far; the sum raises the window's counter `mark` afterwards.
+     * follow: let work that is called from now on wait for that event of every rank of the node. */
     void (*mark)(void *user, vj_sum_mark mark);
     void (*follow)(void *user, vj_sum_mark mark);
-    /* Between nodes: keep a slot's place behind all calls so far, and ask whether all before it is done. */
+    /* For a slot (a bucket in flight between nodes). keep: record an event behind all work so far. done: return whether
+     * all work before that event is done. */
     void (*keep)(void *user, int slot);
     bool (*done)(void *user, int slot);
-    /* Memory for messages, of the device, or of the host for copies that go on beside its work; NULL, reported, where
-     * there is none. The device's own until it is closed. */
+    /* Allocate memory for messages, n floats of the device or of the host; NULL, reported, if there is none. The device
+     * frees it when it is closed. */
     float *(*alloc)(void *user, int64_t n, bool host);
-    /* Copies to and from the host's memory of alloc(), through which messages go. NULL: MPI reads and writes the
-     * memory of the device itself. */
+    /* Copy to and from host memory of alloc(), which MPI then sends and receives. NULL: MPI reads and writes the
+     * device's memory itself. */
     void (*to_host)(void *user, void *host, const void *device, int64_t bytes);
     void (*to_device)(void *user, void *device, const void *host, int64_t bytes);
 } vj_sum_device;
@@ -58,7 +60,8 @@ typedef struct {
     /* Adds `count` arrays of n floats in the order of base/tree_sum.h: a kernel of the device that owns the vectors.
      * NULL: vj_tree_sum() with `threads` threads. */
     void (*sum)(void *user, float *out, const float *const *in, int count, int64_t n);
-    const vj_sum_device *device; /* borrowed; NULL: the vectors are memory of the host. Needs `sum`; ignores `alone` */
+    const vj_sum_device *device; /* borrowed; NULL: the vectors are host memory. With a device `sum` must be set, and
+                                    `alone` is not used */
     void *user;                  /* first argument of `sum` and of the device's functions, borrowed */
     int node;                    /* node of this rank, as vj_window_open() takes it */
 } vj_gradient_sum_plan;

@@ -16,11 +16,12 @@
 
 enum {
     /*
-     * Floats through the window in a round: 1 MiB, which the second-level cache holds. From 256 KiB to 4 MiB all sum as
-     * fast on a node within the noise of a tenth, less is up to a fifth slower (RESULTS.md).
+     * Floats that pass through the window in a round: 1 MiB, which fits the second-level cache. From 256 KiB to 4 MiB
+     * the rate on a node is the same within a tenth; smaller rounds are up to a fifth slower (RESULTS.md).
      */
     ROUND = 1 << 18,
-    BLOCK = 1 << 20, /* floats of a speaker's share between nodes at a time: 4 MiB, on 128 nodes messages of 32 KiB */
+    BLOCK = 1 << 20, /* floats of a speaker's share that are exchanged between nodes at a time: 4 MiB, so messages of 32
+                        KiB on 128 nodes */
     LINE = 16        /* floats of a cache line, which two ranks should not share */
 };
 enum { SUM = 1, ACROSS = 2, GATHER = 4 };
@@ -29,8 +30,8 @@ struct vj_group {
     vj_window window; /* two rounds of memory: one is read while the next is written */
     int size, threads;
     int64_t round; /* rounds so far that used this memory */
-    int64_t waits; /* times that ranks met so far */
-    int64_t *cut;  /* [node_size + 1] a vector, or a stretch of it, in shares */
+    int64_t waits; /* number of barriers so far */
+    int64_t *cut;  /* [node_size + 1] borders of the shares of a vector, or of a stretch of it */
     const float **in;
     float **sum; /* [own] this node's partial sums of a block: one in the caller's vector, the others in memory */
     float *memory;
@@ -39,7 +40,7 @@ struct vj_group {
     float *received;
 };
 
-/* Floats of a rank's slice in a round. */
+/* The number of floats of a rank's slice in a round. */
 static int64_t slice_floats(int owners)
 {
     return ROUND / owners / LINE * LINE;
@@ -93,7 +94,7 @@ void vj_group_set_threads(vj_group *g, int threads)
     g->threads = threads;
 }
 
-/* Wait until all ranks of the node are here. */
+/* Barrier of the node's ranks. */
 static void meet(vj_group *g)
 {
     vj_window_tell(&g->window, 0, ++g->waits);
@@ -105,7 +106,10 @@ static void add_arrays(void *group, float *out, const float *const *in, int coun
     vj_tree_sum(out, in, count, n, ((vj_group *)group)->threads);
 }
 
-/* Every node gets its part of x [n] from partial sum `turn` of all nodes that have so many. */
+/*
+ * Send each node its part of partial sum number `turn`, x [n], and receive this node's part from all nodes that have a
+ * partial sum of that number.
+ */
 static void exchange(vj_group *g, int64_t n, int turn)
 {
     const vj_window *w = &g->window;
@@ -130,9 +134,9 @@ static void exchange(vj_group *g, int64_t n, int turn)
 }
 
 /*
- * Sum g->sum, [n] each, over the nodes into x, on all of them or on `owner` alone: each node gets its part of all
- * partial sums, sums it and hands it on. Written out, since what order an MPI library sums in is its own affair. Called
- * by speakers.
+ * Sum the partial sums g->sum, [n] each, over the nodes into x, on all nodes or on `owner` alone: each node gets its
+ * part of all partial sums, sums it and sends the sum on. MPI_Reduce is not used because the order of its additions is
+ * not specified. Called by speakers.
  */
 static void sum_across(vj_group *g, float *x, int64_t n, int owner)
 {
@@ -175,7 +179,10 @@ static int64_t longest_share(const int64_t *first, int owners)
     return longest;
 }
 
-/* Floats of a share that pass() sums or gathers before it goes on: where other nodes take part, many rounds' slices. */
+/*
+ * The number of floats of a share that pass() handles at a time: one round's slice, or many rounds' slices if other
+ * nodes take part.
+ */
 static int64_t block_floats(const vj_group *g, int owners, int what)
 {
     const int64_t step = slice_floats(owners);
@@ -187,13 +194,13 @@ static void copy(float *to, const float *from, int64_t n)
     memcpy(to, from, (size_t)n * sizeof *to);
 }
 
-/* Of partial sum p this rank has a term itself, and its vector has room for the sum. */
+/* Does this rank have a term of partial sum p, so that its own vector may take the sum? */
 static bool has_term(const vj_window *w, const vj_partial *p)
 {
     return w->node_rank >= p->local && w->node_rank < p->local + p->count;
 }
 
-/* Where the node's partial sums of a block go that this rank owns at x. */
+/* Choose where this node's partial sums of the block that this rank owns at x are written. */
 static void place_sums(vj_group *g, float *x)
 {
     const vj_window *w = &g->window;
@@ -206,14 +213,16 @@ static void place_sums(vj_group *g, float *x)
     }
 }
 
-/* The window's memory of a round. It is written again two rounds later, which nobody begins before all have met in
- * between, and so have read it. */
+/*
+ * The window's memory for a round. It is written again two rounds later; the barrier in between makes sure that all
+ * ranks have read it.
+ */
 static int64_t begin_round(vj_group *g)
 {
     return g->round++ % 2 * ROUND;
 }
 
-/* The slices at `done` of the owners' shares: each owner gets the node's partial sums, `at` floats behind g->sum. */
+/* Sum the slices at `done` of the owners' shares: each owner writes the node's partial sums to g->sum + `at`. */
 static void sum_round(vj_group *g, float *x, const int64_t *first, int owners, int64_t done, int64_t at)
 {
     const vj_window *w = &g->window;
@@ -233,7 +242,7 @@ static void sum_round(vj_group *g, float *x, const int64_t *first, int owners, i
     }
 }
 
-/* The slices at `done` of the owners' shares, to all ranks of the node. */
+/* Copy the slices at `done` of the owners' shares to all ranks of the node. */
 static void gather_round(vj_group *g, float *x, const int64_t *first, int owners, int64_t done)
 {
     const vj_window *w = &g->window;
@@ -278,14 +287,17 @@ static void pass(vj_group *g, float *x, const int64_t *first, int owners, int wh
     }
 }
 
-/* [first, last) in a share for each of `owners`, borders on cache lines. */
+/* Divide [first, last) into a share for each of `owners` ranks, with borders on cache lines. */
 static void cut_evenly(vj_group *g, int64_t first, int64_t last, int owners)
 {
     const int64_t each = (last - first + owners - 1) / owners, share = (each + LINE - 1) / LINE * LINE;
     for (int r = 0; r <= owners; r++) g->cut[r] = first + r * share < last ? first + r * share : last;
 }
 
-/* Have all nodes equally many ranks, and is this one's partial sum that of all its ranks? Then each is a speaker. */
+/*
+ * Do all nodes have equally many ranks, and has this node one partial sum, over all its ranks? Then each rank is a
+ * speaker.
+ */
 static bool is_whole_node(const vj_group *g, const vj_partial *p)
 {
     return g->window.speakers == g->window.largest && p->count == g->window.speakers;
@@ -314,7 +326,7 @@ void vj_group_reduce_scatter(vj_group *g, float *x, const int64_t *first)
     }
 }
 
-/* The ranks of `p` give all of this node their shares. */
+/* The ranks of partial sum `p` copy their shares to all ranks of this node. */
 static void gather_here(vj_group *g, float *x, const int64_t *first, const vj_partial *p)
 {
     const int ranks = g->window.node_size;
@@ -358,7 +370,7 @@ static void count_sum_across(const vj_group *g, int64_t n, int owner, vj_traffic
     }
 }
 
-/* What pass() sends between nodes. */
+/* Count what pass() sends between nodes. */
 static void count_pass(const vj_group *g, const int64_t *first, int owners, int what, int owner, vj_traffic *traffic)
 {
     const vj_window *w = &g->window;

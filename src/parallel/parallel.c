@@ -35,7 +35,7 @@ void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm)
 
 /* ------------------------------------------------------------------------------------------------ nodes */
 
-/* Ranks of `node` that may run on the same processors as this one, itself included. */
+/* The number of ranks of `node`, this one included, that may run on the same processors as this one. */
 static int ranks_beside(MPI_Comm node, int size, const cpu_set_t *mine)
 {
     int same = 0;
@@ -126,7 +126,7 @@ void vj_place_say(const vj_place *p, MPI_Comm comm, const char *more)
 
 /* ------------------------------------------------------------------------------------------------ layout */
 
-/* Its first rank speaks for a group that is spread over nodes. */
+/* The first rank of a group that is spread over nodes reports it. */
 static vj_status check_node(const vj_layout *l)
 {
     enum { NAME = MPI_MAX_PROCESSOR_NAME };

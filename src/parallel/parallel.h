@@ -80,13 +80,13 @@ void vj_split(int64_t n, int size, int rank, int64_t *first, int64_t *last);
  */
 vj_status vj_gather_numbers(int64_t **all, int64_t *total, const int64_t *mine, int64_t n, MPI_Comm comm);
 
-/** Return the same status on all ranks: VJ_OK if all passed VJ_OK, else a failure (the largest code). What ranks
- * have kept to say is said (base/fold.h). Accepts VJ_ALONE. Collective. */
+/** Return the same status on all ranks: VJ_OK if all passed VJ_OK, else the largest code passed. Prints the messages
+ * that ranks have kept (base/fold.h). Accepts VJ_ALONE. Collective. */
 vj_status vj_agree(MPI_Comm comm, vj_status status);
 
 /**
- * For the watchdog, which names the ranks that others wait for: this process begins to wait for other ranks, or has
- * what it waited for. vj_agree() says so itself. Is it waiting? From any thread.
+ * Record that this process begins to wait for other ranks (true), or waits no longer (false), and ask whether it waits.
+ * The watchdog uses it to name the ranks that others wait for. vj_agree() calls it itself. From any thread.
  */
 void vj_wait_for_ranks(bool begins);
 bool vj_waits_for_ranks(void);

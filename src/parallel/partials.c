@@ -78,7 +78,7 @@ static bool is_plain(const vj_partials *p, int i, int j)
     return true;
 }
 
-/* Of the partial sums [i, j), a subtree, into out. */
+/* Sum the partial sums [i, j), a subtree, into out. */
 static void add_up(const sum *s, int i, int j, float *out)
 {
     const vj_partial *item = s->partials->item;

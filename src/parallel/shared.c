@@ -44,7 +44,10 @@ static int open_segment(MPI_Comm node, int rank)
     return fd;
 }
 
-/* Pages now: a segment too large for /dev/shm would kill the rank that first writes there. 0 or the error. */
+/*
+ * Reserve the pages now: if /dev/shm were too small, the first write to a missing page would kill the rank. Returns 0
+ * or an errno.
+ */
 static int reserve(int fd, size_t bytes)
 {
     int error;
@@ -52,7 +55,10 @@ static int reserve(int fd, size_t bytes)
     return error;
 }
 
-/* The node's segment in s->memory on all its ranks, or on none. *error: why this rank could not; 0: another one. */
+/*
+ * Map the node's segment into s->memory on all its ranks, or on none. *error: why it failed on this rank; 0: on
+ * another.
+ */
 static bool share(vj_shared *s, int rank, size_t bytes, int *error)
 {
     void *memory = MAP_FAILED;
@@ -73,7 +79,7 @@ static bool share(vj_shared *s, int rank, size_t bytes, int *error)
     return true;
 }
 
-/* Once, by the first rank that knows why. */
+/* Warn once, on the first rank that knows the reason. */
 static void say(MPI_Comm comm, int error, int64_t bytes, const char *what)
 {
     char host[MPI_MAX_PROCESSOR_NAME];

@@ -1,10 +1,10 @@
 /*
- * What ranks give to MPI to send, counted without sending: for forecasts (vjepa-plan), beside the code that sends. What
- * ranks of a node exchange through memory that they share is not in it.
+ * Counts the messages that ranks would send through MPI, without sending them, for the forecasts of vjepa-plan. Each
+ * function is implemented beside the code that sends. Exchanges through the shared memory of a node are not counted.
  *
- * Counted are all ranks together: a point-to-point send is a message, and so is each rank's call of a collective
- * function; bytes are those that the rank has others receive, so a root's own part of a gather is left out, and a
- * broadcast counts once, at its root. tests/plan/count_mpi.c counts alike in a running program.
+ * Counts are over all ranks. Each point-to-point send is a message, and so is each rank's call of a collective
+ * function. Bytes are those that other ranks receive: in a gather the root's own part is left out, and a broadcast
+ * counts once, at its root. tests/plan/count_mpi.c counts a running program by the same rules.
  */
 #ifndef VJ_PARALLEL_TRAFFIC_H
 #define VJ_PARALLEL_TRAFFIC_H

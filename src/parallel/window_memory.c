@@ -21,15 +21,15 @@ struct vj_flags {
     } counter[VJ_FLAGS];
 };
 
-enum { SPINS = 200 }; /* looks before the processor is given away: some microseconds */
+enum { SPINS = 200 }; /* polls before the processor is yielded: some microseconds */
 
-/* Why there is no shared memory, in words; "" while all is well. */
+/* Why there is no shared memory; "" if there is. */
 static void explain(char trouble[VJ_WINDOW_TROUBLE], const char *what, const char *name, int error)
 {
     snprintf(trouble, VJ_WINDOW_TROUBLE, "%s %s: %s", what, name, strerror(error));
 }
 
-/* Give all ranks of comm the trouble of the first that has any. Collective. */
+/* Give all ranks of comm the message of the first rank that has one. Collective. */
 static bool all_well(MPI_Comm comm, char trouble[VJ_WINDOW_TROUBLE])
 {
     int rank, first;
@@ -41,7 +41,7 @@ static bool all_well(MPI_Comm comm, char trouble[VJ_WINDOW_TROUBLE])
     return false;
 }
 
-/* The segment of rank r of the node: a name that no other job has. */
+/* The name of the segment of rank r of the node, which no other job uses. */
 static void name_segment(char name[64], uint64_t token, int r)
 {
     snprintf(name, 64, "/vjepa-%016llx-%d", (unsigned long long)token, r);
@@ -56,7 +56,10 @@ static uint64_t draw_token(const vj_window *w, char trouble[VJ_WINDOW_TROUBLE])
     return token;
 }
 
-/* Pages now, or a message: a segment that is too large for /dev/shm would kill the rank that first writes there. */
+/*
+ * Reserve the pages now, or say why not: if /dev/shm were too small, the first write to a missing page would kill the
+ * rank.
+ */
 static void reserve(int fd, size_t bytes, int ranks, char trouble[VJ_WINDOW_TROUBLE])
 {
     int error;
@@ -86,17 +89,17 @@ static void map(vj_window *w, const int *fd, size_t bytes, char trouble[VJ_WINDO
 }
 
 /*
- * A segment of each rank of a node, mapped by all of them. All ranks of comm succeed, or none and all know why: each
- * stage ends in an agreement. The names are gone again before memory is asked for, so that nothing stays in /dev/shm
- * whatever happens to the job. Not MPI_Win_allocate_shared: what that does on the other ranks when one rank has no
- * memory differs by library, and some die or hang.
+ * Each rank of a node creates a segment, and all ranks of the node map it. Each stage ends in an agreement, so either
+ * all ranks of comm succeed, or none does and all know why. The names are unlinked before memory is reserved, so that
+ * nothing stays in /dev/shm if the job dies. MPI_Win_allocate_shared is not used: if one rank has no memory, the other
+ * ranks die or hang in some MPI libraries.
  */
 static bool share(vj_window *w, MPI_Comm comm, int *fd, char trouble[VJ_WINDOW_TROUBLE])
 {
     char name[64];
     const uint64_t token = draw_token(w, trouble);
     name_segment(name, token, w->node_rank);
-    const bool alone = w->node_size == 1; /* takes part in what all agree on */
+    const bool alone = w->node_size == 1; /* takes part in the agreements */
     const int mine = trouble[0] || alone ? -1 : shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
     fd[w->node_rank] = mine;
     if (mine < 0 && !alone && !trouble[0]) explain(trouble, "shm_open", name, errno);
@@ -119,7 +122,7 @@ static bool share(vj_window *w, MPI_Comm comm, int *fd, char trouble[VJ_WINDOW_T
 
 bool vj_window_share(vj_window *w, MPI_Comm comm, int64_t floats, char trouble[VJ_WINDOW_TROUBLE])
 {
-    w->bytes = sizeof(vj_flags) + (size_t)floats * sizeof(float); /* of a segment: its counters, then its floats */
+    w->bytes = sizeof(vj_flags) + (size_t)floats * sizeof(float); /* size of a segment: its counters, then its floats */
     int *fd = malloc((size_t)w->node_size * sizeof *fd);
     VJ_ASSERT(fd);
     for (int r = 0; r < w->node_size; r++) fd[r] = -1;

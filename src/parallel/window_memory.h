@@ -1,7 +1,8 @@
 /*
- * The memory and the counters of a window (window.h), apart from who is on which node: how ranks of a node share memory
- * and wait for one another. A simulation of many ranks in one process (analysis/scaling/simulation) has its own.
- * Private to this folder. vj_window_tell(), _least(), _idle() and _wait() of window.h belong to it, too.
+ * The memory and the counters of a window (window.h): how ranks of a node share memory and wait for one another. Which
+ * ranks are on which node is window.c's. vj_window_tell(), _least(), _idle() and _wait() are implemented with it. The
+ * simulation of many ranks in one process (analysis/scaling/simulation) has an implementation of its own. Private to
+ * this folder.
  */
 #ifndef VJ_PARALLEL_WINDOW_MEMORY_H
 #define VJ_PARALLEL_WINDOW_MEMORY_H
@@ -11,8 +12,9 @@
 enum { VJ_WINDOW_TROUBLE = 256 };
 
 /**
- * Fill w->flags and w->memory of all ranks of the node and set w->bytes. All ranks of comm succeed, or none: then
- * `trouble` says why, on all of them. A rank alone on its node takes part and keeps what it has. Collective.
+ * Allocate the shared memory: set window->flags and window->memory for all ranks of the node, and window->bytes. If it
+ * fails on one rank of comm, it fails on all: it then returns false, and `trouble` says why. A rank that is alone on
+ * its node must call it too; its window is left unchanged. Collective.
  */
 bool vj_window_share(vj_window *window, MPI_Comm comm, int64_t floats, char trouble[VJ_WINDOW_TROUBLE]);
 /** Undo it. Not collective. */

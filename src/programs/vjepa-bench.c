@@ -1,4 +1,4 @@
-/* vjepa-bench: how fast everything is, and against which ceiling. The measurements are in src/tools/bench. */
+/* vjepa-bench: measures the speed of all parts, against the limits of the machine. The work is in src/tools/bench. */
 #include "base/program.h"
 #include "bench/bench.h"
 #include "bench/report.h"

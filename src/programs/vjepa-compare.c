@@ -1,4 +1,4 @@
-/* vjepa-compare: do two evaluations of the same clips differ? */
+/* vjepa-compare: tests whether two evaluations of the same clips differ. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>

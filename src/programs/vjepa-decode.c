@@ -1,5 +1,4 @@
-/* vjepa-decode: one worker of vjepa-pack. The work is vj_decode_serve() in io/make/decode/worker.c; there is no MPI
- * here. */
+/* vjepa-decode: one worker of vjepa-pack. The work is in vj_decode_serve(), io/make/decode/worker.c; no MPI is used. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,8 +16,8 @@ static const char help[] =
     "Exit codes: 0 done, 1 failed, 2 wrong command line.\n";
 
 /*
- * Asked by the address sanitizer, in builds for it: memory that cannot be had, beyond the limit on a worker, is NULL,
- * as it is without the sanitizer.
+ * Called by the address sanitizer, in builds with it: an allocation beyond the worker's memory limit returns NULL, as
+ * it does without the sanitizer.
  */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)

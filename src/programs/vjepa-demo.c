@@ -1,4 +1,4 @@
-/* Writes the demonstration videos FM-Motion-48 (src/tools/demo/scene.h defines them) and their lists. */
+/* vjepa-demo: writes the demonstration videos FM-Motion-48, defined in src/tools/demo/scene.h, and their lists. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +50,7 @@ static vj_status parse(task *t, const options *o)
     return VJ_OK;
 }
 
-/* Path of a video below the output folder. */
+/* Make the path of a video below the output folder. */
 static void name_of(const vj_scene *scene, vj_split_kind split, char *name, size_t bytes)
 {
     snprintf(name, bytes, "%s/%016llx.%s", split_names[split], (unsigned long long)scene->name,
@@ -74,7 +74,8 @@ static vj_status make_folders(const task *t)
     return VJ_OK;
 }
 
-/* This rank's videos of a split: every size-th one. Those already there are whole, since they came by rename. */
+/* Write this rank's videos of a split: every size-th one. Existing files are complete, because they were renamed into
+ * place, and are kept. */
 static vj_status write_videos(const task *t, const vj_material *material, vj_split_kind split, const vj_run *run)
 {
     const int64_t count = t->videos[split];
@@ -97,7 +98,7 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
         }
         double now = vj_now();
         if (now >= next_line) {
-            /* All ranks have equal shares, so rank 0 speaks for them. */
+            /* All ranks have equal shares, so rank 0's progress is that of all. */
             vj_log("%s: %lld of %lld videos, %.0f videos/s, about %.0f s left", split_names[split], (long long)number,
                    (long long)count, (double)number / (now - begin),
                    (now - begin) * (double)(count - number) / (double)number);
@@ -113,7 +114,7 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
 #define LIST_BEGIN "path,label_appearance,label_motion\n"
 #define INFO_BEGIN "path,codec,fps,object,background,background_moves\n"
 
-/* Lists that are there already must be of an earlier run: those of the user's own videos are not written over. */
+/* Check that existing lists are from an earlier run; lists of the user's own videos must not be overwritten. */
 static vj_status check_lists(const task *t)
 {
     char path[VJ_PATH + 64];
@@ -135,7 +136,7 @@ static vj_status open_list(const task *t, const char *name, vj_file *file)
     return vj_file_begin_text(file, path);
 }
 
-/* SPLIT.csv is what vjepa-pack reads; SPLIT_info.csv says what else went into each video. */
+/* Write SPLIT.csv, which vjepa-pack reads, and SPLIT_info.csv, which has the other parameters of each video. */
 static vj_status write_lists(const task *t, const vj_material *material, vj_split_kind split)
 {
     char list_name[32], info_name[32];
@@ -178,7 +179,7 @@ static vj_status make_split(const task *t, vj_split_kind split, const vj_run *ru
     vj_material material;
     vj_status status = vj_material_read(&material, t->media, split);
     if (status == VJ_OK) status = write_videos(t, &material, split, run);
-    status = vj_agree(run->comm, status); /* lists come last: they promise that all videos are there */
+    status = vj_agree(run->comm, status); /* lists are written last: if they exist, all videos do */
     if (status == VJ_OK && run->rank == 0) status = write_lists(t, &material, split);
     vj_material_release(&material);
     if (status == VJ_OK)

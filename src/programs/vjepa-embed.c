@@ -1,4 +1,4 @@
-/* A frozen encoder over a clip store: features for probes and analysis. */
+/* vjepa-embed: runs a frozen encoder over a clip store and writes the features, for probes and analysis. */
 #include "base/program.h"
 #include "probe/embed.h"
 
@@ -43,9 +43,11 @@ static vj_status work(const vj_run *run)
                                 .keep = VJ_POOL_ATTENTIVE,
                                 .dry_run = run->dry_run};
     if (!encoder)
-        return vj_raise(VJ_ERR_USAGE, "which encoder? --encoder CHECKPOINT or random:published or random:fan_in");
-    if (!store) return vj_raise(VJ_ERR_USAGE, "which clips? --store NAME.clips");
-    if (!request.out[0]) return vj_raise(VJ_ERR_USAGE, "where to? --out FEATURES.h5 or embed.store");
+        return vj_raise(VJ_ERR_USAGE,
+                        "no encoder is named: give --encoder CHECKPOINT, random:published or random:fan_in");
+    if (!store) return vj_raise(VJ_ERR_USAGE, "no clips are named: give --store NAME.clips");
+    if (!request.out[0])
+        return vj_raise(VJ_ERR_USAGE, "no file for the features is named: give --out FEATURES.h5, or embed.store");
     if (pool) VJ_TRY(vj_pooling_parse(&request.keep, pool));
     return vj_embed(&run->config, &request, run->comm);
 }

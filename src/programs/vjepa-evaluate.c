@@ -1,13 +1,15 @@
-/* Clips and frozen encoders to a table: all probes of a campaign in one pass. */
+/* vjepa-evaluate: trains and tests all probes of a campaign in one pass over clips and frozen encoders. */
 #include <malloc.h>
 
 #include "base/program.h"
 #include "evaluate/evaluate.h"
+#include "parallel/parallel.h"
+#include "probe/part.h"
 
 static const char *const sections[] = {"run",   "data",  "model",    "train",      "parallel",
                                        "embed", "probe", "evaluate", "checkpoint", NULL};
 
-static const char *out, *train, *validation, *probes, *keep_probes, *keep_features, *attention;
+static const char *out, *train, *validation, *probes, *keep_probes, *keep_features, *attention, *part_text, *merge;
 
 static const vj_option options[] = {
     {"--train", "A.clips[,...]", "clip stores to train probes on (default: data.train)", &train},
@@ -21,6 +23,8 @@ static const vj_option options[] = {
      "write what attentive probes attend to in N validation samples, DIR/attention.h5, which vjepa-report draws "
      "(default 4)",
      &attention},
+    {"--part", "K/N", "make part K of N of the table only, in DIR/part_K_of_N", &part_text},
+    {"--merge", "N", "make the table of the N parts in DIR; the encoders are not looked at", &merge},
     {"--out", "DIR", "folder for checkpoints and results (default: run.dir)", &out},
     {"--max-hours", "H", "stop in time before H hours, or with auto those of the batch job, are over: run.max_hours=H",
      NULL},
@@ -63,6 +67,13 @@ static const vj_program program = {
         "75\n"
         "says that it was stopped early. Samples with damaged clips are left out and counted.\n"
         "\n"
+        "A campaign can be divided over jobs: --part 1/8 to 8/8 make whole rows of the table, divided by cost, each "
+        "with\n"
+        "the bits of one job, and --merge 8 makes the table when all parts are there (jobs/slurm/evaluate.sh). Each "
+        "part\n"
+        "encodes what its rows need: one for each encoder costs no more than one job, others end earlier and cost "
+        "more.\n"
+        "\n"
         "Probes on features that vjepa-embed keeps: vjepa-probe.\n"
         "\n"
         "Example: the low-shot table, 3 shares of the labels, 3 splits of each\n"
@@ -72,11 +83,11 @@ static const vj_program program = {
         "  | task   | pooling   | labels | clips, training / validation | pretrained | random | ...",
     .sections = sections,
     .options = options,
-    .min_files = 2,
+    .min_files = 1,
     .max_files = 1 + VJ_MAX_LIST,
 };
 
-/* "A.clips,B.clips" of a list of the configuration. */
+/* Join the paths of a list with commas: "A.clips,B.clips". */
 static const char *join(char *text, size_t bytes, const vj_strings *paths)
 {
     size_t used = 0;
@@ -86,7 +97,7 @@ static const char *join(char *text, size_t bytes, const vj_strings *paths)
     return text;
 }
 
-static vj_status work(const vj_run *run, vj_evaluate_outcome *outcome)
+static vj_status evaluate(const vj_run *run, const char *dir, vj_campaign_part *part, vj_evaluate_outcome *outcome)
 {
     char text[2][VJ_MAX_LIST * (VJ_PATH + 1)];
     vj_evaluate_request request = {
@@ -97,22 +108,45 @@ static vj_status work(const vj_run *run, vj_evaluate_outcome *outcome)
         .keep_features = keep_features != NULL,
         .encoders = run->files,
         .encoder_count = run->file_count,
-        .dir = out ? out : run->config.run.dir,
+        .dir = dir,
+        .part = part,
         .dry_run = run->dry_run,
         .attention = 4};
     VJ_TRY(vj_option_number("--attention", attention, 0, INT32_MAX, &request.attention));
-    if (probes) request.train = request.validation; /* there is nothing to train on */
-    if (!request.train[0]) return vj_raise(VJ_ERR_USAGE, "which clips to train on? --train NAME.clips or data.train");
+    if (probes) request.train = request.validation; /* no training data is needed */
+    if (!request.train[0])
+        return vj_raise(VJ_ERR_USAGE, "no clips to train on are named: give --train NAME.clips, or data.train");
     if (!request.validation[0])
-        return vj_raise(VJ_ERR_USAGE, "which clips to measure on? --validation NAME.clips or data.validation");
-    if (!request.dir[0]) return vj_raise(VJ_ERR_USAGE, "where to? --out DIR or run.dir");
+        return vj_raise(VJ_ERR_USAGE,
+                        "no clips to measure on are named: give --validation NAME.clips, or data.validation");
+    if (run->file_count == 0)
+        return vj_raise(VJ_ERR_USAGE,
+                        "no encoders are named: give NAME=CHECKPOINT or NAME=random:published, or --merge N");
     return vj_evaluate(&run->config, &request, run->comm, outcome);
+}
+
+static vj_status work(const vj_run *run, vj_evaluate_outcome *outcome)
+{
+    const char *dir = out ? out : run->config.run.dir;
+    vj_campaign_part part = {0};
+    int64_t parts = 0;
+    if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "no folder for the results is named: give --out DIR, or run.dir");
+    if (merge && part_text) return vj_raise(VJ_ERR_USAGE, "--part and --merge exclude each other");
+    VJ_TRY(vj_option_number("--merge", merge, 1, VJ_MOST_PARTS, &parts));
+    if (merge) {
+        VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_report_check("--out", dir) : VJ_OK));
+        return vj_agree(run->comm, run->rank == 0 && !run->dry_run ? vj_evaluate_merge(dir, (int)parts) : VJ_OK);
+    }
+    if (part_text) VJ_TRY(vj_part_parse(&part, part_text));
+    const vj_status status = evaluate(run, dir, part_text ? &part : NULL, outcome);
+    vj_campaign_part_release(&part);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
-    /* Large blocks go back to the system when they are freed: glibc's own limit grows with them, up to 32 MiB, and the
-     * program then keeps up to half as much memory again as it was forecast to take. */
+    /* Return large blocks to the system when they are freed. By default glibc's threshold grows with freed blocks, up
+     * to 32 MiB, and the program then holds up to 50 % more memory than forecast. */
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     vj_run run;
     vj_evaluate_outcome outcome = VJ_EVALUATE_DONE;

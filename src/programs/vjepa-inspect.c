@@ -1,6 +1,6 @@
 /*
- * vjepa-inspect: print, verify and compare the files that the other programs write, and export encoders; what a file
- * is, its content says.
+ * vjepa-inspect: prints, verifies and compares the files that the other programs write, and exports encoders. The kind
+ * of a file is recognised by its content.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +96,7 @@ static const vj_program program = {
 
 typedef enum { CLIPS, CHECKPOINT, FEATURES, PROBE, PREDICTIONS } kind;
 
-/* What FILE is, and the path to open: a run's folder gives its newest checkpoint. */
+/* Find out what FILE is, and the path to open: for a run's folder, its newest checkpoint. */
 static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
 {
     struct stat info;
@@ -110,14 +110,22 @@ static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
         if (stat(index, &info) == 0) return VJ_OK;
         *what = CHECKPOINT;
         VJ_TRY(vj_ckpt_latest(file, path, VJ_ALONE));
-        return *path ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s holds neither a clip store nor a checkpoint", file);
+        return *path ? VJ_OK
+                     : vj_raise(VJ_ERR_FORMAT,
+                                "%s holds neither a clip store nor a checkpoint; of results name a file, "
+                                "predictions.h5 or one in probes/",
+                                file);
     }
     vj_h5_format(file, format, sizeof format);
-    /* Anything else is opened as a checkpoint, whose reader says what is wrong with it. */
+    /* Anything else is opened as a checkpoint, so that its reader reports what is wrong. */
     *what = strcmp(format, VJ_FEATURES_FORMAT) == 0      ? FEATURES
             : strcmp(format, VJ_PROBE_FORMAT) == 0       ? PROBE
             : strcmp(format, VJ_PREDICTIONS_FORMAT) == 0 ? PREDICTIONS
                                                          : CHECKPOINT;
+    if (*what == CHECKPOINT && strncmp(format, "vjepa-", 6) == 0 && strcmp(format, "vjepa-checkpoint") != 0)
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s is a %s, which is not printed: only stores, checkpoints, features, probes and predictions",
+                        file, format);
     return VJ_OK;
 }
 
@@ -262,7 +270,7 @@ static vj_status print_classes(const vj_run *run)
     return VJ_OK;
 }
 
-/* All files, even when one cannot be read: the first failure is what counts in the end. */
+/* Inspect all files, even if some cannot be read. Returns the first failure. */
 static vj_status inspect(const vj_run *run, int *bad)
 {
     if (dtype && !export_to) return vj_raise(VJ_ERR_USAGE, "--dtype belongs to --export");

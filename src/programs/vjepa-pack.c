@@ -1,4 +1,4 @@
-/* vjepa-pack: media files to a clip store. The work is vj_pack() in io/make/pack/pack.c. */
+/* vjepa-pack: makes a clip store from media files. The work is in vj_pack(), io/make/pack/pack.c. */
 #include "base/program.h"
 #include "pack/pack.h"
 

@@ -1,4 +1,4 @@
-/* vjepa-parity: the library against fixture files. The work is in parity/. */
+/* vjepa-parity: checks the library against fixture files. The work is in parity/. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +45,7 @@ static vj_status read_precision(vj_precision *to)
     return VJ_OK;
 }
 
-/* Does VJ_ISA name a variant of the kernels that cannot run here? Any other name is for the backend to refuse. */
+/* Return whether VJ_ISA names a variant of the kernels that cannot run here. The backend refuses unknown names. */
 static bool variant_is_missing(void)
 {
     static const char *const variants[] = {VJ_ISAS};
@@ -55,7 +55,7 @@ static bool variant_is_missing(void)
     return false;
 }
 
-/* Rank 0 does it all; others, if there are any, wait at the end. */
+/* Check all files on rank 0; other ranks wait at the end. */
 static vj_status check_files(const vj_run *run, int *passed, int *failed)
 {
     vj_precision of_products;
@@ -66,7 +66,7 @@ static vj_status check_files(const vj_run *run, int *passed, int *failed)
     printf("backend %s\n", vj_backend_describe(be));
     for (int i = 0; i < run->file_count; i++)
         if (vj_parity_run(run->files[i], be, passed, failed) != VJ_OK)
-            ++*failed; /* a file that cannot be checked, as reported: go on with the others */
+            ++*failed; /* the file could not be checked, which was reported; go on with the others */
     printf("%d passed, %d failed\n", *passed, *failed);
     vj_backend_close(be);
     return VJ_OK;
@@ -74,7 +74,7 @@ static vj_status check_files(const vj_run *run, int *passed, int *failed)
 
 int main(int argc, char **argv)
 {
-    enum { SKIPPED = 77 }; /* what ctest and automake take for it */
+    enum { SKIPPED = 77 }; /* exit code of a skipped test in ctest and automake */
     vj_run run;
     int passed = 0, failed = 0;
     vj_program_begin(&run, &program, argc, argv);

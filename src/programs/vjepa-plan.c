@@ -1,4 +1,4 @@
-/* vjepa-plan: what a campaign will take, before it is paid for. The arithmetic is in src/tools/plan. */
+/* vjepa-plan: forecasts the resources of a campaign before it starts. The arithmetic is in src/tools/plan. */
 #include "base/program.h"
 #include "bench/report.h"
 #include "plan/footage.h"

@@ -1,4 +1,4 @@
-/* vjepa-pretrain: the main job. The work is vj_pretrain() in train/pretrain.c. */
+/* vjepa-pretrain: pretrains a model, the main job. The work is in vj_pretrain(), train/pretrain.c. */
 #include "base/program.h"
 #include "probe/watch.h"
 #include "train/pretrain.h"
@@ -22,10 +22,13 @@ static const vj_program program = {
         "The same command goes on from the newest checkpoint, on any number of ranks and in any layout (section\n"
         "parallel); when all steps are done the folder holds the file \"complete\".\n"
         "\n"
-        "Stopping: USR2 writes a checkpoint and goes on. USR1, TERM, the end of --max-hours and a file \"stop\" in "
-        "run.dir\n"
-        "(removed when it is obeyed) write one and stop with exit code 75, after the step at hand. mpirun passes USR1\n"
-        "and USR2 on to all ranks; after TERM it kills them within a second or so.\n"
+        "Stopping: USR2 writes a checkpoint and goes on. USR1, TERM, Ctrl-C, the end of --max-hours and a file "
+        "\"stop\"\n"
+        "in run.dir (removed when it is obeyed) write one and stop with exit code 75, after the step at hand. A "
+        "second\n"
+        "Ctrl-C ends at once. mpirun passes USR1 and USR2 on to all ranks; after TERM or Ctrl-C it kills them within "
+        "a\n"
+        "second or so.\n"
         "--max-hours auto takes the batch job's end from VJEPA_JOB_END_TIME or SLURM_JOB_END_TIME, less 20 s.\n"
         "Exit codes: 0 done, 1 failed, 2 wrong settings, 70 hung and ended by the watchdog (run.watchdog_s), 75 "
         "stopped\n"

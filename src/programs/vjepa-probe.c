@@ -1,6 +1,5 @@
-/* Frozen features to a table: who learned what. */
+/* vjepa-probe: trains and tests probes on frozen features, to compare what encoders have learned. */
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/program.h"
 #include "parallel/parallel.h"
@@ -55,57 +54,8 @@ static const vj_program program = {
     .max_files = 1 + VJ_MAX_ENCODERS,
 };
 
-/* On one rank, after the predictions have been written, if there are any. */
-static vj_status report(const char *dir, const vj_probe_row *rows, int64_t count, vj_notes *notes)
-{
-    char predictions[VJ_FILE_PATH];
-    vj_differences differences = {0};
-    vj_campaign_predictions_path(predictions, dir, NULL);
-    vj_status status = access(predictions, F_OK) == 0 ? vj_differences_read(&differences, predictions, notes) : VJ_OK;
-    const vj_report all = {rows, count, &differences, notes};
-    if (status == VJ_OK) status = vj_report_write(dir, &all);
-    fputc('\n', stdout);
-    vj_report_print(stdout, &all);
-    if (status == VJ_OK)
-        vj_log("\nresults: %s/results.json, results.csv, results.md%s", dir,
-               differences.count > 0 ? ", differences.csv" : "");
-    vj_differences_release(&differences);
-    return status;
-}
-
-/* One file of the parts' predictions. A part for which no rows were left has none. */
-static vj_status merge_predictions(const char *dir, int parts)
-{
-    char to[VJ_FILE_PATH], (*path)[VJ_FILE_PATH] = vj_calloc(parts, sizeof *path);
-    const char **paths = vj_calloc(parts, sizeof *paths);
-    int there = 0;
-    vj_status status = path && paths ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %d parts", parts);
-    for (int i = 0; status == VJ_OK && i < parts; i++) {
-        vj_campaign_predictions_path(path[there], dir, &(vj_campaign_part){.index = i + 1, .count = parts});
-        if (access(path[there], F_OK) == 0) paths[there] = path[there], there++;
-    }
-    vj_campaign_predictions_path(to, dir, NULL);
-    if (status == VJ_OK) status = vj_predictions_may_replace(to);
-    if (status == VJ_OK && there > 0) status = vj_predictions_join(to, paths, there);
-    free(paths);
-    free(path);
-    return status;
-}
-
-static vj_status merge_parts(const char *dir)
-{
-    vj_probe_row *rows;
-    vj_notes notes = {0};
-    int64_t count;
-    vj_status status = vj_part_merge(&rows, &count, &notes, dir, atoi(merge));
-    if (status == VJ_OK) status = merge_predictions(dir, atoi(merge));
-    if (status == VJ_OK) status = report(dir, rows, count, &notes);
-    free(rows);
-    vj_notes_release(&notes);
-    return status;
-}
-
-/* Published numbers into the rows, if probe.paper names a file; without rows, only read it. On one rank. */
+/* Add published numbers to the rows, if probe.paper names a file; without rows, only check that it can be read. Called
+ * on one rank. */
 static vj_status add_paper(const vj_config *config, vj_probe_row *rows, int64_t count, vj_notes *notes)
 {
     vj_paper paper;
@@ -129,18 +79,19 @@ static vj_status train_probes(const vj_run *run, const char *dir)
     int64_t count;
     if (part_text) VJ_TRY(vj_part_parse(&part, part_text));
     if (run->file_count == 0)
-        return vj_raise(VJ_ERR_USAGE, "which encoders? NAME=TRAIN.h5,VALIDATION.h5, or --merge N");
+        return vj_raise(VJ_ERR_USAGE,
+                        "no features are named: give NAME=TRAIN.h5,VALIDATION.h5 for each encoder, or --merge N");
     for (int e = 0; e < run->file_count; e++) VJ_TRY(vj_probe_encoder_parse(&encoders[e], run->files[e]));
     char predictions[VJ_FILE_PATH];
     vj_campaign_predictions_path(predictions, dir, which);
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_predictions_may_replace(predictions) : VJ_OK));
-    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? add_paper(&run->config, NULL, 0, NULL) : VJ_OK)); /* is it readable? */
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? add_paper(&run->config, NULL, 0, NULL) : VJ_OK)); /* only a check */
     if (run->dry_run) return vj_campaign_plan(&run->config, encoders, run->file_count, run->comm);
     vj_status status =
         vj_campaign_run(&rows, &count, &notes, &run->config, encoders, run->file_count, which, dir, run->comm);
     if (run->rank == 0 && status == VJ_OK) status = add_paper(&run->config, rows, count, &notes);
     if (run->rank == 0 && status == VJ_OK)
-        status = which ? vj_part_write(dir, which, rows, count, &notes) : report(dir, rows, count, &notes);
+        status = which ? vj_part_write(dir, which, rows, count, &notes) : vj_campaign_report(dir, rows, count, &notes);
     if (status == VJ_OK && which)
         vj_log("part %d of %d: %lld of %lld rows, %s/part_%d_of_%d.json", part.index, part.count, (long long)count,
                (long long)part.total, dir, part.index, part.count);
@@ -153,10 +104,12 @@ static vj_status train_probes(const vj_run *run, const char *dir)
 static vj_status work(const vj_run *run)
 {
     const char *dir = out ? out : run->config.run.dir;
-    if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "where to? --out DIR or run.dir");
+    int64_t parts = 0;
+    if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "no folder for the results is named: give --out DIR, or run.dir");
     if (merge && part_text) return vj_raise(VJ_ERR_USAGE, "--part and --merge exclude each other");
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_report_check(out ? "--out" : "run.dir", dir) : VJ_OK));
-    if (merge) return vj_agree(run->comm, run->rank == 0 && !run->dry_run ? merge_parts(dir) : VJ_OK);
+    VJ_TRY(vj_option_number("--merge", merge, 1, VJ_MOST_PARTS, &parts));
+    if (merge) return vj_agree(run->comm, run->rank == 0 && !run->dry_run ? vj_part_merge(dir, (int)parts) : VJ_OK);
     return train_probes(run, dir);
 }
 

@@ -1,6 +1,6 @@
 /*
- * All ranks of a job compute with the same kernels: results differ in their last bits from one instruction set or
- * library to another, so ranks that differ would make results that depend on which rank made them.
+ * Checks that all ranks of a job compute with the same kernels. Results of different instruction sets or libraries
+ * differ in their last bits, so otherwise a result would depend on which rank computed it.
  */
 #ifndef VJ_TRAIN_ALIKE_H
 #define VJ_TRAIN_ALIKE_H
@@ -18,8 +18,8 @@ vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision 
                                 MPI_Comm comm);
 
 /**
- * VJ_ERR_USAGE unless vj_backend_kernels() is the same on all ranks; the first rank that differs from rank 0 names both
- * and what each has. Collective.
+ * VJ_ERR_USAGE unless vj_backend_kernels() returns the same on all ranks; the message names the first rank that
+ * differs, rank 0, and the kernels of both. Collective.
  */
 vj_status vj_kernels_agree(const vj_backend *be, MPI_Comm comm);
 

@@ -11,13 +11,13 @@
 
 #include "parallel/parallel.h"
 
-/* Where a tensor lives: element e of what this rank holds of it is device[e - origin]. */
+/* Place of a tensor in device memory: element e of this rank's share is device[e - origin]. */
 typedef struct {
     const vj_param *param;
     float *device;
     int64_t origin;
-    int64_t first, last; /* of the whole tensor: what the tensor group writes */
-    int turn;            /* by how many the group's ranks are turned, so that another begins with each tensor */
+    int64_t first, last; /* elements of the whole tensor that this tensor group writes */
+    int turn;            /* rotation of the group's ranks, so that each tensor begins with another rank */
 } tensor_home;
 
 typedef struct {
@@ -41,7 +41,7 @@ static vj_status create(tensor_list *list, int capacity)
     return vj_raise(VJ_ERR_MEMORY, "no memory for a list of %d tensors", capacity);
 }
 
-/* Rows of the table as tensors "prefix/name"; the flat vector's element `origin` is at `device`. */
+/* List rows of the parameter table as tensors "prefix/name"; element `origin` of the flat vector is at `device`. */
 static void add(tensor_list *list, const vj_params *ps, vj_network_part part, const char *prefix, float *device,
                 int64_t origin)
 {
@@ -110,7 +110,7 @@ int64_t vj_checkpoint_block(const vj_param *p)
     return rows_divided(p) ? p->count : block_elements(&t) / p->shares;
 }
 
-/* Narrow tensors to what lies in elements [first, last) of the flat vector, a slice. */
+/* Restrict tensors to their elements in [first, last) of the flat vector, a slice. */
 static void narrow(vj_ckpt_tensor *tensor, int count, const vj_params *ps, int64_t first, int64_t last)
 {
     for (int i = 0; i < count; i++) {
@@ -121,7 +121,7 @@ static void narrow(vj_ckpt_tensor *tensor, int count, const vj_params *ps, int64
     }
 }
 
-/* All tensors of a run; moments as far as this rank has them. */
+/* List all tensors of a run; of the moments, those that this rank has. */
 static vj_status list_run(tensor_list *list, vj_optimizer *o)
 {
     const vj_trainable *t = o->trained;
@@ -144,8 +144,8 @@ static vj_status list_run(tensor_list *list, vj_optimizer *o)
 }
 
 /*
- * Which of its tensors a rank writes: of those that all data ranks have alike an even part. With parallel.zero what it
- * updates, since moments, and where copies are gathered the weights, are nowhere else (weight_gather.h).
+ * Choose what a rank writes: an even part of the tensors that all data ranks have alike. With parallel.zero it writes
+ * what it updates, because moments, and with bf16 copies (weight_gather.h) also weights, exist nowhere else.
  */
 static void share_over_ranks(tensor_list *list, const vj_optimizer *o)
 {
@@ -172,15 +172,17 @@ struct vj_checkpoint {
     vj_ckpt_writer *writer;
     turn turn;   /* of the checkpoint under way */
     float *work; /* [VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MOST] with a tensor group, else NULL */
-    /* In the background, on a device that is not the host: memory of vj_host_alloc() that all is copied to, and the end
-     * of these copies. Else NULL. */
+    /*
+     * For background checkpoints on a device that is not the host: memory of vj_host_alloc() that everything is copied
+     * to, and an event after the copies. Else NULL.
+     */
     void *snapshot;
     vj_event *copied; /* of the backend */
 };
 
 /*
- * Which of a tensor's blocks, of those that its group writes, rank `rank` of the group writes. Ranks take turns at
- * being the first, since many tensors have one block.
+ * Choose which of the blocks that the group writes rank `rank` of the group writes. Ranks take turns at being the
+ * first, because many tensors have only one block.
  */
 static void share_blocks(const vj_ckpt_tensor *t, int size, int rank, int64_t *first, int64_t *last)
 {
@@ -261,7 +263,7 @@ static bool is_copied(void *checkpoint, bool wait)
     return vj_event_done(c->optimizer->trained->be, c->copied);
 }
 
-/* A device copies the run beside the next step. */
+/* On a device, begin to copy the state of the run; the copies run during the next step. */
 static vj_status lend_snapshot(vj_checkpoint *c)
 {
     vj_optimizer *o = c->optimizer;
@@ -320,9 +322,10 @@ int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)
     return vj_ckpt_memory_bytes(c->writer);
 }
 
-/* Whole blocks of a tensor that this rank writes, to the host; in the order of the list. To a snapshot in the lane that
- * was entered, without waiting for it; blocks that a tensor group assembles come through other memory, which is waited
- * for. */
+/*
+ * Copy the whole blocks of a tensor that this rank writes to the host, in the order of the list. Copies to a snapshot
+ * are only begun, in the lane that was entered last; blocks that a tensor group assembles are waited for.
+ */
 static vj_status get(void *checkpoint, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
     vj_checkpoint *c = checkpoint;
@@ -369,7 +372,7 @@ vj_status vj_checkpoint_commit(vj_checkpoint *c)
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
-/* Narrow a tensor to the blocks from the first to the last in which this rank has a share. */
+/* Restrict a tensor to the blocks from the first to the last in which this rank has a share. */
 static void narrow_to_share(vj_ckpt_tensor *t)
 {
     const vj_param *p = ((const tensor_home *)t->data)->param;
@@ -430,7 +433,7 @@ vj_ckpt_architecture vj_checkpoint_architecture(const vj_shape *s)
     return a;
 }
 
-/* The architecture that the checkpoint's configuration tells, for files that say no other. */
+/* Derive the architecture from the configuration in the checkpoint, for files that do not store the architecture. */
 static vj_status architecture_by_config(const char *path, const char *text, vj_ckpt_architecture *a)
 {
     vj_config *stored = vj_calloc(1, sizeof *stored);

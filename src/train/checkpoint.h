@@ -7,39 +7,40 @@
 #include "train/optimizer.h"
 
 /**
- * Cut the flat vector, of shares where tensors are divided, at checkpoint blocks into `size` slices of about equal
- * length: slice r is [slice[r], slice[r+1]), slice[0] = 0, slice[size] = ps->total. A slice may be empty.
+ * Cut the flat vector (in a tensor group: of this rank's shares) into `size` slices of about equal length, at borders
+ * of checkpoint blocks: slice r is [slice[r], slice[r+1]), slice[0] = 0, slice[size] = ps->total. A slice may be empty.
  */
 vj_status vj_checkpoint_slices(const vj_params *ps, int size, int64_t *slice);
 
 /** Number of elements in one block of this rank's share of a tensor; no slice border lies inside a block. */
 int64_t vj_checkpoint_block(const vj_param *p);
 
-/** Elements of a whole tensor that the first of a tensor group's ranks writes, which has most. */
+/** Return how many elements of a whole tensor rank 0 of a tensor group of `ranks` ranks writes; the others write at
+ * most as many. */
 int64_t vj_checkpoint_first_share(const vj_param *p, int ranks);
 
 /**
- * Writer of a run's checkpoints: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/..., always as
- * whole tensors, whatever the layout. `background` as in vj_ckpt_open(). The optimizer is borrowed. Collective over
- * `world`, all ranks of the layout, agreed.
+ * Create a writer of a run's checkpoints: model/{encoder,predictor,target}/..., optimizer/{first,second}_moment/...,
+ * always as whole tensors, whatever the layout. `background`: as in vj_ckpt_open(). The optimizer is borrowed.
+ * Collective over `world`, all ranks of the layout, agreed.
  */
 typedef struct vj_checkpoint vj_checkpoint;
 vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer, bool background, MPI_Comm world);
-/** Not collective; gives up what was begun and not committed. */
+/** Close the writer; a checkpoint that was begun and not committed is discarded. Not collective. */
 void vj_checkpoint_close(vj_checkpoint *checkpoint);
-/** vj_ckpt_keep() */
+/** Call vj_ckpt_keep(). */
 void vj_checkpoint_keep(vj_checkpoint *checkpoint, int64_t keep, int64_t keep_every);
-/** vj_ckpt_guard() */
+/** Call vj_ckpt_guard(). */
 void vj_checkpoint_guard(vj_checkpoint *checkpoint, const vj_lease_seal *lease);
-/** Bytes of host memory that the checkpoint writer holds as buffers. */
+/** Return the bytes of host memory that the writer's buffers take. */
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *checkpoint);
 
-/** vj_ckpt_begin(), _poll() and _commit() of the run as it is now. */
+/** Call vj_ckpt_begin(), _poll() and _commit() for the run as it is now. */
 vj_status vj_checkpoint_begin(vj_checkpoint *checkpoint, const char *dir, const vj_ckpt_state *state);
 bool vj_checkpoint_poll(vj_checkpoint *checkpoint);
 vj_status vj_checkpoint_commit(vj_checkpoint *checkpoint);
 
-/** What a checkpoint says of a network's encoder (vj_ckpt_state.architecture). */
+/** Return the description of a network's encoder that checkpoints store (vj_ckpt_state.architecture). */
 vj_ckpt_architecture vj_checkpoint_architecture(const vj_shape *shape);
 
 /**

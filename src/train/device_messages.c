@@ -1,4 +1,4 @@
-/* Asks MPI, then tries: a library that only says that it takes device memory must not decide on a gradient. */
+/* Asks MPI, then tries it: a library that wrongly claims to accept device memory would corrupt gradients. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1 /* RTLD_DEFAULT */
 #endif
@@ -11,7 +11,10 @@
 
 #include "parallel/parallel.h"
 
-/* Floats: one that MPI sends at once, and one for which the receiver must be ready; both begin inside of a block. */
+/*
+ * Lengths in floats of a message that MPI sends eagerly, and of one that needs a rendezvous. Both begin at an odd
+ * offset.
+ */
 static const int lengths[] = {19, 300007};
 enum { LENGTHS = sizeof lengths / sizeof lengths[0], OFFSET = 5, ROOM = 300007 + 2 * OFFSET };
 
@@ -57,7 +60,7 @@ static vj_status try_length(vj_backend *be, MPI_Comm across, float *device, floa
     return VJ_OK;
 }
 
-/* Every rank sends all lengths, also one that has seen something wrong. */
+/* Every rank sends all lengths, even after it has seen a wrong message, since others wait for them. */
 static vj_status try_all(vj_backend *be, MPI_Comm across, float *device, float *host)
 {
     vj_status first = VJ_OK;

@@ -1,4 +1,4 @@
-/* May MPI be given addresses of a device's memory? */
+/* Finds out whether MPI accepts addresses of device memory. */
 #ifndef VJ_TRAIN_DEVICE_MESSAGES_H
 #define VJ_TRAIN_DEVICE_MESSAGES_H
 
@@ -8,10 +8,10 @@
 #include "kernels/kernels.h"
 
 /**
- * True if the MPI library says that it takes memory of CUDA devices (MPIX_Query_cuda_support(), an extension of Open
- * MPI and MPICH), and if test messages from device to device between the ranks of `across` arrive right. If it says so
- * and they do not, the rank that sees it says what arrived and rank 0 warns. The same answer on all ranks of comm,
- * where MPI_COMM_NULL for `across` is a rank that sends nothing. Collective.
+ * Return true if the MPI library claims to support memory of CUDA devices (MPIX_Query_cuda_support(), an extension of
+ * Open MPI and MPICH) and test messages from device to device between the ranks of `across` arrive unchanged. If it
+ * claims so and a test fails, the rank that received the wrong message reports it and rank 0 warns. All ranks of comm
+ * get the same answer. Ranks that send no messages between nodes pass MPI_COMM_NULL for `across`. Collective.
  */
 bool vj_device_messages(vj_backend *be, MPI_Comm across, MPI_Comm comm);
 

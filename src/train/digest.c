@@ -11,7 +11,10 @@ _Static_assert(PIECE % CHUNK == 0, "chunks are not cut");
 
 enum { WEIGHTS, TARGET, FIRST_MOMENT, SECOND_MOMENT, VECTORS };
 
-/* Of each vector one word of the tensors that all ranks of a tensor group hold, and one of those that they divide. */
+/*
+ * For each vector two digests: of the tensors that all ranks of a tensor group hold whole, and of those that they
+ * divide.
+ */
 enum { WORDS = 2 * VECTORS };
 
 struct vj_digest {
@@ -81,7 +84,7 @@ static uint64_t hash_values(vj_digest *d, void *device, int64_t bytes)
     return XXH3_64bits(d->chunk, (size_t)((bytes + CHUNK - 1) / CHUNK) * sizeof *d->chunk);
 }
 
-/* Digests of all tensors, as far as this rank holds them, into d->tensor, and of these into word [WORDS]. */
+/* Compute digests of this rank's part of all tensors into d->tensor, and from them the digests in word [WORDS]. */
 static void hash_run(vj_digest *d, uint64_t *word)
 {
     const vj_optimizer *o = d->optimizer;
@@ -123,7 +126,7 @@ static bool is_sharded(const vj_digest *d, int word)
     return word / 2 >= FIRST_MOMENT && d->optimizer->zero;
 }
 
-/* The first of the ranks that should have this word alike with `rank`. */
+/* The lowest of the ranks that should have the same word as `rank`. */
 static int first_alike(const vj_digest *d, int word, int rank)
 {
     const int place = rank % d->layout->tensor_size;
@@ -138,7 +141,7 @@ static bool differs(const vj_digest *d, int word)
     return false;
 }
 
-/* Most of those that should be alike with `rank` are. */
+/* Does `rank` have the word of the majority of the ranks that should have the same? */
 static bool has_majority(const vj_digest *d, int word, int rank)
 {
     int alike = 0, all = 0;
@@ -150,7 +153,7 @@ static bool has_majority(const vj_digest *d, int word, int rank)
     return 2 * alike > all;
 }
 
-/* The first tensor of a word that is not alike on all ranks. Collective. */
+/* Find the first tensor of a word whose digest differs between ranks. Collective. */
 static const vj_param *find_tensor(const vj_digest *d, int word)
 {
     const vj_params *ps = params(d);

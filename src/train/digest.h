@@ -19,10 +19,10 @@ vj_status vj_digest_open(vj_digest **digest, const vj_config *config, vj_optimiz
 void vj_digest_close(vj_digest *digest);
 
 /**
- * Compare digests (XXH3) of weights, target and moments: over the data ranks, sharded moments excepted, and of tensors
- * that are not divided over the tensor group too. A difference is VJ_ERR_STATE on all ranks; rank 0 names the ranks
- * that differ from the majority, or all where there is none, and the first tensor. After `step` updates. Collective
- * over layout->world.
+ * Compare digests (XXH3) of weights, target and moments over the data ranks; sharded moments are left out. Tensors that
+ * are not divided are also compared over the tensor group. A difference is VJ_ERR_STATE on all ranks: rank 0 names the
+ * ranks that differ from the majority (all of them if there is no majority) and the first tensor. `step`: updates done,
+ * for the message. Collective over layout->world.
  */
 vj_status vj_digest_compare(vj_digest *digest, int64_t step);
 

@@ -1,4 +1,4 @@
-/* Good, bad, lost. */
+/* Judges a step by its numbers. */
 #include "train/health.h"
 
 #include <math.h>

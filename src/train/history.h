@@ -1,6 +1,6 @@
 /*
- * history.csv of a run folder, or of an evaluation's: a line for each start, stop, roll-back and end of the run. A
- * start that follows another without a stop between them says that the run was killed in the meantime.
+ * Writes history.csv in the folder of a run or evaluation: one line for each start, stop, roll-back and end. Two starts
+ * without a stop between them mean that the run was killed after the first.
  */
 #ifndef VJ_TRAIN_HISTORY_H
 #define VJ_TRAIN_HISTORY_H
@@ -11,12 +11,12 @@
 #define VJ_HISTORY_BEGIN "time,event,step,ranks,host,code,why\n"
 
 /**
- * Append a line to config->run.dir's history. A failure is only a warning. Not collective: rank 0's.
+ * Append a line to the history in config->run.dir. A failure is only a warning. Not collective: rank 0 calls it.
  *
  * @param event  "start", "stop", "roll_back", "failed" or "done"
- * @param step   updates done; of an evaluation, epochs
- * @param ranks  of the job
- * @param why    what made it stop, or ""; one line
+ * @param step   updates done; in an evaluation, epochs done
+ * @param ranks  number of ranks of the job
+ * @param why    why it stopped, one line, or ""
  */
 void vj_history_add(const vj_config *config, const char *event, int64_t step, int ranks, const char *why);
 

@@ -1,4 +1,4 @@
-/* Layouts that work, and the way to them from one that does not. */
+/* Which layouts can train a configuration, and which of them are nearest to one that cannot. */
 #include "train/layout.h"
 
 #include <stdlib.h>
@@ -53,7 +53,7 @@ int vj_layouts_near(const vj_config *c, int ranks, int tensor, vj_layout_choice 
 {
     char reason[256];
     int count = 0;
-    /* Outwards from `ranks`, fewer before more, and in each number outwards from `tensor`. */
+    /* Search from `ranks` outwards, fewer ranks before more, and for each number of ranks from `tensor` outwards. */
     for (int away = 0; away <= ranks; away++)
         for (int more = 0; more <= (away > 0); more++) {
             const int n = more ? ranks + away : ranks - away;

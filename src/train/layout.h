@@ -1,4 +1,4 @@
-/* Which layouts of ranks a configuration can be trained on, known before anything is opened or allocated. */
+/* Decides which layouts of ranks can train a configuration, before anything is opened or allocated. */
 #ifndef VJ_TRAIN_LAYOUT_H
 #define VJ_TRAIN_LAYOUT_H
 

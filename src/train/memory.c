@@ -14,11 +14,12 @@
 #include "train/weight_gather.h"
 
 enum {
-    LOOK_STEPS = 4,           /* whose masks are drawn, */
-    LOOK_MICROBATCHES = 128,  /* of so many microbatches: the most of them is near that of thousands */
-    BLOCK = 4 << 20,          /* of a rank's share that group.c exchanges between nodes at a time */
-    WINDOW = 6 << 20,         /* of a group's windows what a rank touches, its own and of its neighbours' */
-    PROGRAM_LATER = 10 << 20, /* what libraries take in the course of a run; measured 5 to 17 MiB */
+    LOOK_STEPS = 4, /* steps whose masks are drawn */
+    LOOK_MICROBATCHES =
+        128,          /* microbatches drawn at most: the largest of so many is close to the largest of thousands */
+    BLOCK = 4 << 20,  /* bytes of a rank's share that group.c exchanges between nodes at a time */
+    WINDOW = 6 << 20, /* bytes of a group's windows that a rank touches, its own and those of its neighbours */
+    PROGRAM_LATER = 10 << 20, /* bytes that libraries allocate during a run; measured 5 to 17 MiB */
     /* Of a device: a lane's tables (src/kernels/cuda/cuda.h), and what cuBLASLt works in (products.c). Of the host: a
        lane's staging, as much as its tables; a view. */
     TABLES = 16 << 20,
@@ -66,7 +67,9 @@ static vj_status largest_slice(const vj_config *c, const vj_params *ps, int data
     return status;
 }
 
-/* Kernels pack the smaller operand of a product, at most so deep at a time, six bytes a value; and some MiB a thread.
+/*
+ * Kernels pack the smaller operand of a product, at most so many values deep at a time, six bytes a value; and some MiB
+ * per thread.
  */
 static int64_t packed_bytes(const vj_model *m, const vj_ragged_bounds *b, int threads)
 {
@@ -76,7 +79,7 @@ static int64_t packed_bytes(const vj_model *m, const vj_ragged_bounds *b, int th
            (int64_t)threads * THREAD;
 }
 
-/* Copies of so many weights for products (model/params.h). */
+/* Bytes of the bf16 copies of so many weights (model/params.h). */
 static int64_t rounded_bytes(const vj_config *c, int64_t weights)
 {
     return vj_weights_are_rounded(vj_backend_is_host(c->train.backend), vj_precision_of(c))
@@ -84,7 +87,7 @@ static int64_t rounded_bytes(const vj_config *c, int64_t weights)
                : 0;
 }
 
-/* Its sums, on the way to the eigenvalues those of all ranks, and those that a tree keeps. */
+/* Its own sums, the sums over all ranks for the eigenvalues, and the sums that a tree keeps. */
 static int64_t spectrum_bytes(const vj_model *m, int kept)
 {
     const int64_t cells = (int64_t)m->net.shape.width * m->net.shape.width, width = (int64_t)sizeof(double);
@@ -129,8 +132,8 @@ static int64_t watch_pass_bytes(const vj_model *m, const vj_config *c, vj_loader
 }
 
 /*
- * Between nodes: buckets of the gradient that are on their way (parallel/gradient_sum.c), and the block of
- * parallel/group.c. A device has as much, and twice that is of the host, through which messages may go.
+ * Between nodes: the buckets of the gradient in flight (parallel/gradient_sum.c) and the block of parallel/group.c. A
+ * device needs as much, and then twice as much is needed on the host, which messages may go through.
  */
 static int64_t on_the_way_bytes(const vj_config *c, int64_t nodes, int64_t beside)
 {
@@ -152,7 +155,7 @@ static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
     return vj_precision_of(c) == VJ_BF16 && copies > parts ? copies : parts;
 }
 
-/* Of a device that is not the host: what the host has no part of. The other lane sums over data ranks. */
+/* Memory of a device that is not the host. The other lane sums over data ranks. */
 static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ranks, vj_loader_bytes loader)
 {
     const vj_params *ps = &m->net.params;
@@ -167,14 +170,14 @@ static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ra
            (c->parallel.tensor > 1 ? VJ_TENSOR_ROOM_BYTES : 0) + (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES + WORKSPACE;
 }
 
-/* What is there while products are timed, before the model is: of a small model less. */
+/* Memory while products are timed, before the model is allocated; a small model needs less than this. */
 static int64_t timing_bytes(const vj_config *c)
 {
     const int64_t word = vj_precision_of(c) == VJ_BF16 ? (int64_t)sizeof(uint16_t) : (int64_t)sizeof(float);
     return TIMED_VALUES * word + TIMED_GRADIENT * (int64_t)sizeof(float) + WORKSPACE;
 }
 
-/* Of the host where a device computes: lanes' staging, views, the covariance twice. */
+/* Host memory if a device computes: staging buffers of the lanes, views, and the covariance twice. */
 static int64_t beside_device_bytes(const vj_model *m, int data_ranks, int kept)
 {
     const int64_t lanes = (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES;
@@ -201,7 +204,10 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->reserve = m->used_bytes;
     n->reserved = m->fixed_bytes + m->arena_bytes;
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
-    /* Each sums its part of the gradient over the window of them all (parallel/gradient_sum.h). */
+    /*
+     * Each rank of a node sums its part of the gradient, and so touches the gradients of all others
+     * (parallel/gradient_sum.h).
+     */
     const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor),
                   nodes = (data_ranks + beside - 1) / beside;
     const int64_t on_the_way = on_the_way_bytes(c, nodes, beside);

@@ -7,8 +7,8 @@
 #include "parallel/parallel.h"
 #include "parallel/tree.h"
 
-enum { PIECE = 1 << 20 }; /* elements of a reduction, and of a host view */
-enum { PENDING = 32 };    /* terms that may be on their way from the device */
+enum { PIECE = 1 << 20 }; /* elements of an MPI reduction and of a host view, at most */
+enum { PENDING = 32 };    /* downloads of terms that may be under way */
 _Static_assert(PIECE * sizeof(float) <= VJ_MAP_BYTES, "a piece fits a host view");
 
 struct vj_moments {
@@ -17,8 +17,8 @@ struct vj_moments {
     int64_t rows, rows_squared; /* rows in first and in second */
     double *first;              /* device [2 D]: sums and sums of squares */
     float *second;              /* device [D, D]: sums of products */
-    vj_tree firsts, products;   /* of first and of second; no terms: these are the sums */
-    double *pending;            /* [PENDING, 2 D] of vj_host_alloc(): terms of firsts that are on their way; or NULL */
+    vj_tree firsts, products;   /* trees for first and second; without terms first and second are the sums */
+    double *pending;            /* [PENDING, 2 D] of vj_host_alloc(): terms being downloaded; or NULL */
     int pending_count;
     double *sums;  /* [2 D] a copy of first */
     double *host;  /* [D, D] */
@@ -83,7 +83,7 @@ static void download_moments(const vj_moments *m, double *out)
     vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D); /* a double is two floats */
 }
 
-/* The terms on their way are here: add them up. */
+/* Add the terms whose download is complete to the tree. */
 static void add_pending(vj_moments *m)
 {
     for (int i = 0; i < m->pending_count; i++) {
@@ -99,7 +99,7 @@ static void wait_for_pending(vj_moments *m)
     add_pending(m);
 }
 
-/* What `first` has is a term of its own. */
+/* The present content of `first` is one term. */
 static void take_term(vj_moments *m)
 {
     if (m->pending_count == PENDING) wait_for_pending(m);
@@ -129,7 +129,7 @@ void vj_moments_add(vj_moments *m, const float *x, int64_t R, int covariance)
 void vj_moments_ask(vj_moments *m)
 {
     m->asked = true;
-    if (m->firsts.terms) return; /* they are on their way already */
+    if (m->firsts.terms) return; /* their download has begun already */
     vj_download_later(m->be, m->sums, m->first, 2 * m->D * (int64_t)sizeof *m->sums);
     vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D);
     if (m->copied && m->rows_squared > 0)

@@ -1,4 +1,4 @@
-/* Reduction, clipping norms, AdamW + EMA, slices. */
+/* Sum over the ranks, norms for clipping, AdamW and EMA, exchange of slices. */
 #include "train/optimizer.h"
 
 #include <math.h>
@@ -46,7 +46,7 @@ static vj_status open_blocks(vj_optimizer *o)
     return o->sum ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
-/* vj_sum_arrays() for the reduction. */
+/* vj_sum_arrays() in the form that the sum of gradients calls. */
 static void sum_on_device(void *backend, float *out, const float *const *in, int count, int64_t n)
 {
     vj_sum_arrays(backend, out, in, count, n);
@@ -70,7 +70,7 @@ static void window_close(void *reduction)
 }
 static const vj_gradient_sum_ops window_sum = {window_made, window_end, window_close};
 
-/* What is gathered after an update, and of this rank its memory, in the order of weight_gather.h. */
+/* The vectors gathered after an update, in the order of weight_gather.h, and this rank's memory of them. */
 static vj_status describe_gather(vj_optimizer *o, void *memory[VJ_GATHERED_MOST])
 {
     const vj_trainable *t = o->trained;
@@ -88,7 +88,7 @@ static vj_status describe_gather(vj_optimizer *o, void *memory[VJ_GATHERED_MOST]
     return VJ_OK;
 }
 
-/* Devices that read one another's memory; without them sums go through views on the host. */
+/* Use devices that read one another's memory, if there are any; otherwise sums go through views on the host. */
 static vj_status open_peers(vj_optimizer *o, const vj_config *config, const vj_place *place)
 {
     const vj_trainable *t = o->trained;
@@ -113,7 +113,7 @@ static vj_status open_peers(vj_optimizer *o, const vj_config *config, const vj_p
     return VJ_OK;
 }
 
-/* Where the gradient lies and who sums it over the ranks. */
+/* Choose the gradient's memory and what sums it over the ranks. */
 static vj_status open_reduction(vj_optimizer *o, const vj_config *config, const vj_place *place)
 {
     vj_trainable *t = o->trained;
@@ -145,7 +145,7 @@ static vj_status open_reduction(vj_optimizer *o, const vj_config *config, const 
     return t->gradient ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
-/* Gradients of sums that wait; without them, one gradient into which all microbatches are accumulated. */
+/* Allocate the gradients for subtree sums; without reproducible, one gradient accumulates all microbatches. */
 static vj_status open_sums(vj_optimizer *o, const vj_config *config)
 {
     int64_t first, last;
@@ -165,7 +165,7 @@ static vj_status open_sums(vj_optimizer *o, const vj_config *config)
     return VJ_OK;
 }
 
-/* Sum what the ranks have of the last microbatch's gradient. */
+/* The gradient hook of the last microbatch: declare what is final to the sum over ranks. */
 static void sum_made(void *user, int64_t offset, vj_event *event)
 {
     vj_optimizer *o = user;
@@ -256,8 +256,10 @@ void vj_optimizer_close(vj_optimizer *o)
     free(o);
 }
 
-/* Let the group sum or gather the slices of x [n], in views as long as the device has. what NULL: all ranks get the
- * whole sum. */
+/*
+ * Let the group sum or gather the slices of x [n], in host views of the largest possible length. `what` NULL: all ranks
+ * get the whole sum.
+ */
 static void exchange(vj_optimizer *o, void (*what)(vj_group *group, float *x, const int64_t *first), float *x,
                      int64_t n)
 {
@@ -308,7 +310,7 @@ void vj_optimizer_norms(vj_optimizer *o, double norm[2])
     for (int part = 0; part < 2; part++) norm[part] = sqrt(norm[part]);
 }
 
-/* What kernels read as floats of this rank's slice, to where it is gathered; and what all ranks have gathered, back. */
+/* Pack the tensors of this rank's slice that kernels read as floats, for the gather; and unpack those of all ranks. */
 static void pack_slice(const vj_optimizer *o)
 {
     const vj_weight_gather *g = &o->gather;
@@ -329,7 +331,7 @@ static void unpack_all(const vj_optimizer *o)
             vj_unpack_spans(o->trained->be, flat[v], o->packed[v], g->span, v == 0 ? g->spans : g->encoder_spans);
 }
 
-/* Every rank gets the slices that others updated. */
+/* Give every rank the slices that the others updated. */
 static void exchange_weights(vj_optimizer *o)
 {
     vj_trainable *t = o->trained;
@@ -345,7 +347,7 @@ static void exchange_weights(vj_optimizer *o)
     o->comm_s += vj_now() - begin;
 }
 
-/* One launch for the encoder's or the predictor's tensors, as far as this rank updates them. */
+/* Update the tensors of the encoder or of the predictor that this rank updates, in one launch. */
 static void update_part(vj_optimizer *o, const vj_update *u, vj_network_part part)
 {
     vj_trainable *t = o->trained;

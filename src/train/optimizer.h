@@ -3,9 +3,9 @@
  * parallel.zero = 1 each rank owns a slice of the moments and of the update, and the updated slices are exchanged.
  *
  * The sum overlaps the backward pass of a rank's last microbatch: it starts for the layers whose gradient is complete
- * (parallel/gradient_sum.h; GPUs: train/peers.h). It starts only after backward on a device whose memory
- * the ranks of a node cannot share (strict; some systems' GPUs), and with parallel.reduction reproducible if a rank has
- * several microbatches, since their sum is complete only after the last.
+ * (parallel/gradient_sum.h; GPUs: train/peers.h). In two cases it starts only after the backward pass: on a device
+ * whose memory the ranks of a node cannot share (strict; GPUs of some systems), and with parallel.reduction
+ * reproducible if a rank has several microbatches, because the tree over them is complete only after the last.
  */
 #ifndef VJ_TRAIN_OPTIMIZER_H
 #define VJ_TRAIN_OPTIMIZER_H
@@ -25,28 +25,29 @@ typedef struct {
     int rank, size, zero;
     double beta1, beta2, eps;
     int64_t *slice;                      /* [size + 1] the flat vector's slices; cut at checkpoint blocks. Owned */
-    int64_t first, last;                 /* what this rank updates: its slice, or all */
+    int64_t first, last;                 /* elements that this rank updates: its slice, or all */
     float *first_moment, *second_moment; /* device [last - first] */
-    int64_t *block, blocks;              /* [blocks + 1] what norms are summed in, in this order. Owned */
-    vj_span *counted;                    /* [blocks] of them, what this rank sums. Owned */
-    vj_segment *segment;                 /* [tensors] of an update. Owned */
-    double *squares, *sum;               /* [blocks] on the host, owned, and the device */
-    vj_group *group;                     /* owned */
-    const vj_gradient_sum_ops *sum_ops;  /* borrowed */
-    void *sum_over_ranks;                /* owned; NULL: the group sums, after backward */
-    vj_peers *peers;                     /* sum_over_ranks, if devices do it; with zero it gathers, too. Else NULL */
-    vj_weight_gather gather;             /* what it gathers; owned */
-    float *packed[2];                    /* device; of weights and target what is packed for that, or NULL. Owned */
-    bool adopted;                        /* the gradient is memory of sum_over_ranks */
-    int64_t *part;                       /* [size + 1] slices inside of a view. Owned */
-    const char *sums_way;                /* borrowed; how gradients are summed over the ranks, for people */
+    int64_t *block, blocks; /* [blocks + 1] borders of the blocks that norms are summed over, in order. Owned */
+    vj_span *counted;       /* [blocks] the part of each block that this rank sums. Owned */
+    vj_segment *segment;    /* [tensors] arguments of vj_adamw(). Owned */
+    double *squares, *sum;  /* [blocks] on the host, owned, and the device */
+    vj_group *group;        /* owned */
+    const vj_gradient_sum_ops *sum_ops; /* borrowed */
+    void *sum_over_ranks;               /* object of sum_ops, owned; NULL: `group` sums after the backward pass */
+    vj_peers *peers;                    /* sum_over_ranks if devices sum; with zero they also gather. Else NULL */
+    vj_weight_gather gather;            /* what `peers` gathers; owned */
+    float *packed[2];                   /* device: packed floats of weights and target for `gather`, or NULL. Owned */
+    bool adopted;                       /* the gradient is in memory of sum_over_ranks */
+    int64_t *part;                      /* [size + 1] borders of the slices inside a vj_map() view. Owned */
+    const char *sums_way;               /* borrowed; by what means gradients are summed over the ranks, for messages */
     bool reproducible;
-    int64_t terms, done; /* this rank's microbatches of a step, and how many of them there are so far */
-    float **kept;        /* [levels + 1] reproducible: sums that wait; kept[0] is the gradient. Owned */
-    int level;           /* of them the one that is written next */
-    vj_event *snapshot;  /* borrowed; the next update comes after it: copies of what it changes. NULL: there are none */
-    double comm_s;       /* time spent in communication so far; where ranks are neighbours sums are made in it */
-    double backward_s;   /* of it during backward */
+    int64_t terms, done; /* this rank's microbatches per step; how many of them are done */
+    float **kept;        /* [levels + 1] reproducible: subtree sums (parallel/tree.h); kept[0] is the gradient. Owned */
+    int level;           /* index in `kept` of the buffer to write next */
+    vj_event
+        *snapshot; /* borrowed; the next update waits for it, because weights are being copied. NULL: no copy runs */
+    double comm_s; /* time spent in communication so far, including the additions within a node */
+    double backward_s; /* part of comm_s that was spent during the backward pass */
 } vj_optimizer;
 
 typedef struct {
@@ -56,10 +57,10 @@ typedef struct {
 } vj_update;
 
 /**
- * Moments start at zero; the predictor's tensors get optimizer.predictor_lr_scale. The gradient may move to memory that
- * ranks share, until the optimizer is closed; such memory counts where it is looked at, so a process seems to have up
- * to twice its gradient. The layout is borrowed. Collective, as is vj_optimizer_close(), also after a failure; all
- * ranks must pass the same settings.
+ * Create an optimizer whose moments are zero; the predictor's tensors get optimizer.predictor_lr_scale. Until it is
+ * closed, trained->gradient may be in memory shared with other ranks; the system counts shared pages in every process
+ * that touches them, so a process may seem to hold its gradient twice. The layout is borrowed. All ranks must pass the
+ * same settings. Collective, as is vj_optimizer_close(), which must be called also after a failure.
  */
 vj_status vj_optimizer_open(vj_optimizer **optimizer, vj_trainable *trained, const vj_config *config,
                             const vj_layout *layout);
@@ -76,14 +77,15 @@ void vj_optimizer_after(vj_optimizer *optimizer);
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 
 /**
- * 2-norms of the summed gradient of encoder and predictor, whole tensors; equal on all ranks, and for any number of
- * data ranks. In two calls: ask, then vj_sync(), then read, which is collective, also over the tensor group.
+ * Compute the 2-norms of the summed gradients of encoder and predictor, over whole tensors; they are equal on all ranks
+ * and do not depend on the number of data ranks. Call vj_optimizer_ask_norms(), then vj_sync(), then
+ * vj_optimizer_norms(), which is collective, also over the tensor group.
  */
 void vj_optimizer_ask_norms(vj_optimizer *optimizer);
 void vj_optimizer_norms(vj_optimizer *optimizer, double norm[2]);
 
-/** AdamW on encoder and predictor, EMA of the encoder into the target, in one pass; then slices are exchanged.
- * Collective. */
+/** Apply AdamW to encoder and predictor and the EMA to the target, in one pass over memory; with zero = 1 then exchange
+ * the slices. Collective. */
 void vj_optimizer_update(vj_optimizer *optimizer, const vj_update *update);
 
 #endif

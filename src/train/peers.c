@@ -1,4 +1,4 @@
-/* See peers.h. What parallel/gradient_sum.c asks of a device is in the part "sums". */
+/* See peers.h. The functions that parallel/gradient_sum.c calls (vj_sum_device) are in the part "sums". */
 #include "train/peers.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "parallel/window.h"
 #include "train/device_messages.h"
 
-enum { GRADIENT, GATHERED, VECTORS = GATHERED + VJ_GATHERED_MOST }; /* what is shared */
+enum { GRADIENT, GATHERED, VECTORS = GATHERED + VJ_GATHERED_MOST }; /* numbers of the shared vectors */
 enum { MARKS = VJ_SUM_DELIVERED + 1, LARGEST_BUCKET = 64 << 18 };
 
 /* Memory for messages. */
@@ -24,12 +24,12 @@ typedef struct message_block {
 struct vj_peers {
     vj_backend *be;
     MPI_Comm comm;
-    vj_window window;             /* who is on this node; its counters are the gather's */
+    vj_window window;             /* knows the ranks of this node; the gather uses its counters */
     vj_peers_plan plan;           /* its pointers are borrowed */
-    vj_sum_device device;         /* as the sum asks it */
+    vj_sum_device device;         /* the functions of this device for the sum */
     vj_gradient_sum *sum;         /* owned */
     vj_device_gather *gather;     /* owned; NULL: nothing is gathered */
-    vj_neighbours of_node;        /* its ranks' vectors, and for each vj_sum_mark their events */
+    vj_neighbours of_node;        /* vectors of the node's ranks, and an event of each rank for each vj_sum_mark */
     vj_event *slot[VJ_SUM_SLOTS]; /* of the backend */
     message_block *blocks;        /* owned */
 };
@@ -53,7 +53,7 @@ int64_t vj_peers_bucket(int64_t bucket_mb, int nodes)
 static const vj_sum_device sum_device;
 static void sum_arrays(void *peers, float *out, const float *const *in, int count, int64_t n);
 
-/* Does every rank send only memory of its own? Memory that another process shared is not for MPI. */
+/* Does every rank send only its own memory? MPI cannot send memory that another process shared. */
 static bool sends_its_own(const vj_window *w)
 {
     return w->speakers == w->largest && w->partials.most == 1;
@@ -116,7 +116,7 @@ void vj_peers_close(vj_peers *p)
 {
     if (!p) return;
     vj_neighbours_close(&p->of_node);
-    MPI_Barrier(p->comm); /* nobody frees what another still has open */
+    MPI_Barrier(p->comm); /* no rank may free memory that another still has open */
     vj_gradient_sum_close(p->sum);
     vj_device_gather_close(p->gather);
     vj_window_close(&p->window);
@@ -138,7 +138,7 @@ const char *vj_peers_way(const vj_peers *p)
 
 /* ------------------------------------------------------------------------------------------------ sums */
 
-/* The gradient is made and read in the lane compute, summed and delivered in the lane exchange. */
+/* The gradient is computed and read in lane compute, summed and delivered in lane exchange. */
 static vj_lane lane_of(vj_sum_mark mark, vj_sum_mark in_compute)
 {
     return mark == in_compute ? VJ_LANE_COMPUTE : VJ_LANE_EXCHANGE;
@@ -202,8 +202,10 @@ static void to_device(void *peers, void *device, const void *host, int64_t bytes
     vj_event_follow(be, after);
 }
 
-/* Where messages go through the host's memory, what they wait for is a copy; and, also if there is nothing to copy, all
- * that was called before: what arrives may be written over it. */
+/*
+ * If messages go through host memory, they wait for a copy, and also, even if there is nothing to copy, for all work
+ * called before, because arriving data may overwrite what that work reads.
+ */
 static void keep(void *peers, int slot)
 {
     vj_peers *p = peers;
@@ -237,7 +239,9 @@ static void made(void *peers, vj_backend *be, int64_t offset, vj_event *event)
     vj_lane_enter(be, lane);
 }
 
-/* Messages wait for the device, which is far behind the host: what it still takes to make the gradient does not count.
+/*
+ * Messages wait for the device, which is far behind the host; the time that it still needs to compute the gradient is
+ * not counted as communication.
  */
 static double end(void *peers)
 {
@@ -264,7 +268,7 @@ const vj_gradient_sum_ops vj_peers_sum = {made, end, close_sum};
 
 /* ------------------------------------------------------------------------------------------------ gathers */
 
-/* The events are those of sums, none of which is under way. */
+/* The events are those of the sum, which must not be running. */
 void vj_peers_gather(vj_peers *p)
 {
     const vj_lane lane = vj_lane_enter(p->be, VJ_LANE_EXCHANGE);

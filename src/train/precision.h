@@ -1,4 +1,4 @@
-/* train.precision: what the settings say, and what "auto" takes on this machine. */
+/* train.precision: reads the setting, and replaces "auto". */
 #ifndef VJ_TRAIN_PRECISION_H
 #define VJ_TRAIN_PRECISION_H
 
@@ -7,15 +7,15 @@
 #include "base/config.h"
 #include "kernels/kernels.h"
 
-/** Return the precision of settings whose train.precision is not, or no longer, "auto". */
+/** Return the precision that the settings name; train.precision must not be "auto" (any more). */
 vj_precision vj_precision_of(const vj_config *config);
 
 /**
- * Replace train.precision "auto" in `config`: bf16 where the processor or GPU multiplies bf16 itself, else fp32, which
- * is more exact and then about as fast; the same on all ranks, logged. Nothing is timed: on equal machines all programs
- * take the same, however busy they are, so files that two of them make fit one another. With products by a library of
- * fp32 it is fp32. Does nothing if the precision is given. A run that goes on takes the precision of its checkpoint
- * instead (vj_run_folder_keep()). Collective.
+ * Replace train.precision "auto" in `config`: by bf16 if the processors or GPUs of all ranks have instructions for
+ * products of bf16, else by fp32, which is more exact and then about as fast; also by fp32 if a library multiplies,
+ * since libraries do so in fp32. The choice is logged. Nothing is timed, so programs on equal machines choose alike,
+ * however busy the machines are, and their files fit together. Does nothing if the settings name a precision. A resumed
+ * run keeps the precision of its checkpoint instead (vj_run_folder_keep()). Collective.
  */
 vj_status vj_precision_settle(vj_config *config, MPI_Comm comm);
 

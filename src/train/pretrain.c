@@ -28,7 +28,7 @@ typedef struct {
     vj_config *config;       /* owned; train.products is settled when everything is open */
     MPI_Comm comm;
     int rank;
-    int64_t steps; /* of the whole run */
+    int64_t steps; /* number of updates of the whole run */
     vj_clips *clips;
     vj_step *step;
     vj_loader *loader;
@@ -135,7 +135,10 @@ static vj_status check_weights(pretrainer *t, bool *lost)
     return VJ_OK;
 }
 
-/* Every so many steps, and before a checkpoint that would hold parts of both. */
+/*
+ * Compare replicas every parallel.check_every steps, and before a checkpoint, which would mix parts of differing
+ * replicas.
+ */
 static vj_status check_replicas(pretrainer *t, int64_t steps_done, bool saving)
 {
     const int64_t every = t->config->parallel.check_every;
@@ -157,7 +160,10 @@ static vj_status save(pretrainer *t, int64_t steps_done, bool *lost)
     return vj_saver_save(t->saver, &t->state);
 }
 
-/* What rank 0 says of a step, to all ranks: its clock decides, and its last bits of what the ranks have measured. */
+/*
+ * Rank 0's judgement of a step, which all ranks follow: clocks, and last bits of measured numbers, may differ between
+ * ranks.
+ */
 typedef struct {
     double usual_loss;
     int verdict, clock_says_save;
@@ -177,7 +183,7 @@ static judgement judge(pretrainer *t, int64_t step, const vj_step_report *r)
     return j;
 }
 
-/* What falls due among bad steps waits for a good one; the last step waits for none. The same on all ranks. */
+/* A checkpoint that falls due after a bad step waits for a good one, except at the last step. The same on all ranks. */
 static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *r, const judgement *j)
 {
     const vj_config *c = t->config;
@@ -187,7 +193,9 @@ static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *
     return t->save_is_due && j->verdict == VJ_HEALTH_GOOD;
 }
 
-/* Is it of this run? The answer is the same on all ranks, so rank 0 alone looks, and says what differs. */
+/*
+ * Is the checkpoint of this run? The answer is the same on all ranks, so only rank 0 compares, and says what differs.
+ */
 static vj_status check_checkpoint(const pretrainer *t, const vj_ckpt_state *old, const char *path)
 {
     if (t->rank != 0) return VJ_OK;
@@ -195,7 +203,7 @@ static vj_status check_checkpoint(const pretrainer *t, const vj_ckpt_state *old,
     return vj_checkpoint_check_encoder(path, old, &t->step->model->net.shape);
 }
 
-/* From a checkpoint of this run: weights, moments, and where it was. Collective, agreed. */
+/* Load weights, moments and place in the data from a checkpoint of this run. Collective, agreed. */
 static vj_status load(pretrainer *t, const char *path)
 {
     vj_ckpt_state old;
@@ -248,7 +256,7 @@ static vj_status give_up(const pretrainer *t, int64_t steps_done)
 }
 
 /*
- * Back to the last checkpoint, which is healthy, for none is written otherwise; the data go on behind the samples that
+ * Return to the last checkpoint, which is healthy because no other is written; the data go on after the samples that
  * were consumed meanwhile. A run that is killed before its next checkpoint does all of this again, with the same bits.
  */
 static vj_status roll_back(pretrainer *t, int64_t steps_done)
@@ -344,7 +352,10 @@ static vj_status check_lease(const pretrainer *t)
     return vj_agree(t->comm, vj_lease_check(&lease));
 }
 
-/* A run that is too short for the loader to tell is judged at its end, by the same share, over all ranks. */
+/*
+ * A run may be too short for the limits in the loader; so the share of replaced clips over all ranks is checked at its
+ * end.
+ */
 static vj_status judge_substituted(const pretrainer *t)
 {
     int64_t replaced = t->substituted;
@@ -434,7 +445,10 @@ vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm
     vj_digest_close(t.digest);
     vj_status closed = vj_run_log_close(&t.record);
     vj_watchdog_follow(t.watchdog, NULL);
-    /* Closing a step is collective, and after a failure of this rank the others are elsewhere; the program ends. */
+    /*
+     * Closing a step is collective, and after a failure of this rank alone the others do not take part; the program
+     * ends instead.
+     */
     if (status == VJ_OK && t.watch) watch->close(t.watch);
     if (status == VJ_OK) vj_step_close(t.step);
     vj_clips_close(t.clips);

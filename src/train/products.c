@@ -8,10 +8,10 @@
 #include "parallel/parallel.h"
 #include "train/alike.h"
 
-#define SLOW_CHOICE 0.6 /* of the fastest candidate: not a matter of taste, but of a library gone wrong */
-#define SLOW_RANK   0.5 /* of the mean */
+#define SLOW_CHOICE 0.6 /* share of the fastest rate below which something must be wrong with the library */
+#define SLOW_RANK   0.5 /* share of the mean rate below which a rank is reported as slow */
 
-/* The candidate that is in use. An instruction set's name for what is "own" anyway, and a library in bf16, are that. */
+/* The candidate in use: "own" also if train.products names the instruction set of "own", or a library in bf16. */
 static int in_use(const vj_backend *be, const vj_product_rate *rates, int count)
 {
     for (int i = 0; i < count; i++)
@@ -35,7 +35,7 @@ static int fastest(const vj_product_rate *rates, int count)
     return best;
 }
 
-/* Does the choice stay what it is, without a warning? */
+/* Would these rates leave the choice as it is, without a warning? */
 static bool content_with(const vj_backend *be, bool choose, const vj_product_rate *rates, int count)
 {
     const int now = in_use(be, rates, count);
@@ -43,7 +43,9 @@ static bool content_with(const vj_backend *be, bool choose, const vj_product_rat
     return rates[now].gflops >= SLOW_CHOICE * rates[fastest(rates, count)].gflops;
 }
 
-/* Own kernels, be they called "own" or by their instruction set, are the same if that is; libraries if the version is.
+/*
+ * Own kernels are the same if their instruction set is, whether they are called "own" or by its name; libraries if
+ * their version is.
  */
 static bool same(const vj_product_rate *a, const vj_product_rate *b)
 {
@@ -53,8 +55,8 @@ static bool same(const vj_product_rate *a, const vj_product_rate *b)
 }
 
 /*
- * Keep the candidates that all ranks have, in rank 0's order: rates are then means of the same
- * thing, and "auto" chooses nothing that a rank lacks. What is in use is among them, vj_kernels_agree() saw to it.
+ * Keep only the candidates that all ranks have, in the order of rank 0, so that mean rates can be compared and "auto"
+ * chooses nothing that a rank lacks. The candidate in use is among them, since vj_kernels_agree() has succeeded.
  */
 static void keep_common(vj_product_rate *rates, int *count, MPI_Comm comm)
 {
@@ -75,8 +77,9 @@ static void keep_common(vj_product_rate *rates, int *count, MPI_Comm comm)
 }
 
 /*
- * Each rate the mean over the ranks, this rank's in `mine`. What would change the choice, or be warned of, is looked at
- * once more, and the better of two counts: on a busy node a few milliseconds can meet anything.
+ * Replace each rate by its mean over the ranks; this rank's own are in `mine`. If the rates would change the choice or
+ * cause a warning, all candidates are timed once more and the better of both counts, because on a busy node a few
+ * milliseconds may be disturbed by anything.
  */
 static vj_status measure(vj_backend *be, bool choose, vj_product_rate *rates, int *count,
                          double mine[VJ_PRODUCT_CANDIDATES], MPI_Comm comm)

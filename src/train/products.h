@@ -1,5 +1,5 @@
-/* Choose the matrix product library, on all ranks together before the first step: as set by train.products, or the
- * fastest. */
+/* Chooses what computes matrix products (own kernels or a library), the same on all ranks, before the first step: what
+ * train.products names, or the fastest. */
 #ifndef VJ_TRAIN_PRODUCTS_H
 #define VJ_TRAIN_PRODUCTS_H
 
@@ -17,17 +17,18 @@ typedef struct {
 } vj_products;
 
 /**
- * Time all candidates on all ranks at once (all cores at work, as in a step), set `wanted` or, for "auto", what
- * vj_product_rates_pick() takes of the ranks' means of what all ranks have, the same on all. VJ_PRODUCTS in the
- * environment wins over both. VJ_ERR_USAGE: a rank cannot do it, or would do it with other kernels than rank 0
- * (alike.h). Collective.
+ * Time all candidates, on all ranks at the same time because in a step all cores are busy too. Then use `wanted`; or,
+ * if it is "auto", the choice of vj_product_rates_pick() from the mean rates of those candidates that all ranks have.
+ * The environment variable VJ_PRODUCTS overrides both. VJ_ERR_USAGE if a rank does not have the choice, or would use
+ * other kernels than rank 0 (alike.h). Collective.
  */
 vj_status vj_products_settle(vj_products *products, vj_backend *be, const char *wanted, MPI_Comm comm);
 
-/** A line "products: ..." to the log, and warnings. */
+/** Log a line "products: ...", and print the warnings. */
 void vj_products_say(const vj_products *products);
 
-/** vj_config_text() with train.products as settled: who reads "auto" in a file could not repeat it. free() it. */
+/** Return vj_config_text() with the choice in place of train.products "auto", so that results can be repeated. free()
+ * it. */
 char *vj_products_config_text(const vj_config *config, const vj_backend *be);
 
 #endif

@@ -178,22 +178,60 @@ vj_status vj_run_folder_complete(const vj_config *c, int64_t steps, MPI_Comm com
 
 /* ------------------------------------------------------------------------------------------------ the same run? */
 
-/* What may not change inside a run, though the tensors would fit. Both were checked, so all that follows is derived. */
-static const char *changed_setting(const vj_config *old, const vj_config *now)
+/* A setting of two configurations that may not change inside a run, though the tensors would fit. */
+typedef struct {
+    const vj_config *now;
+    char *old_value[VJ_MAX_SETTINGS]; /* [count] as YAML, of the settings of one configuration; owned */
+    int count, at;
+    char key[64], was[256], is[256]; /* the first setting that differs; key "": none */
+} comparison;
+
+static bool must_stay(const char *key, const vj_config *c)
 {
-    if (memcmp(&old->model, &now->model, sizeof now->model) != 0) return "model";
-    if (memcmp(&old->predictor, &now->predictor, sizeof now->predictor) != 0) return "predictor";
-    if (memcmp(&old->mask, &now->mask, sizeof now->mask) != 0) return "mask";
-    if (memcmp(&old->objective, &now->objective, sizeof now->objective) != 0) return "objective";
-    if (old->data.frames != now->data.frames || old->data.crop != now->data.crop || old->data.flip != now->data.flip ||
-        memcmp(old->data.crop_scale, now->data.crop_scale, sizeof now->data.crop_scale) != 0 ||
-        memcmp(old->data.crop_aspect, now->data.crop_aspect, sizeof now->data.crop_aspect) != 0 ||
-        memcmp(old->data.mean, now->data.mean, sizeof now->data.mean) != 0 ||
-        memcmp(old->data.std, now->data.std, sizeof now->data.std) != 0 || old->data.shuffle != now->data.shuffle ||
-        (now->data.shuffle == VJ_SHUFFLE_BLOCK && old->data.block_shards != now->data.block_shards) ||
-        memcmp(&old->data.weights, &now->data.weights, sizeof now->data.weights) != 0)
-        return "data";
-    return NULL;
+    static const char *const sections[] = {"model.", "predictor.", "mask.", "objective."};
+    static const char *const data[] = {"data.frames", "data.crop", "data.crop_scale", "data.crop_aspect", "data.flip",
+                                       "data.mean",   "data.std",  "data.shuffle",    "data.weights"};
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+        if (strncmp(key, sections[i], strlen(sections[i])) == 0) return true;
+    for (size_t i = 0; i < sizeof data / sizeof *data; i++)
+        if (strcmp(key, data[i]) == 0) return true;
+    return c->data.shuffle == VJ_SHUFFLE_BLOCK && strcmp(key, "data.block_shards") == 0;
+}
+
+static void keep_value(void *user, const char *key, const char *value, const char *help)
+{
+    comparison *c = user;
+    (void)help;
+    c->old_value[c->count] = must_stay(key, c->now) ? strdup(value) : NULL;
+    c->count++;
+}
+
+static void compare_value(void *user, const char *key, const char *value, const char *help)
+{
+    comparison *c = user;
+    const char *was = c->old_value[c->at++];
+    (void)help;
+    if (!was || c->key[0] || strcmp(was, value) == 0) return;
+    snprintf(c->key, sizeof c->key, "%s", key);
+    snprintf(c->was, sizeof c->was, "%s", was);
+    snprintf(c->is, sizeof c->is, "%s", value);
+}
+
+/* Both configurations were checked, so settings that follow from others are compared too. */
+static void compare_settings(comparison *c, const vj_config *old, const vj_config *now)
+{
+    static const char *const sections[] = {"data", "model", "predictor", "mask", "objective"};
+    *c = (comparison){.now = now};
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) vj_config_each(old, sections[i], keep_value, c);
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) vj_config_each(now, sections[i], compare_value, c);
+    for (int i = 0; i < c->count; i++) free(c->old_value[i]);
+}
+
+/* Refuse a checkpoint of another run: what differs, what the checkpoint has and what this run has. */
+static vj_status refuse_run(const char *path, const char *what, const char *was, const char *is)
+{
+    return vj_raise(VJ_ERR_FORMAT, "%s was trained with %s %s, this run has %s: give it the same, or another run.dir",
+                    path, what, was, is);
 }
 
 /* The configuration that a checkpoint has, from its text. free(*config), also after a failure. */
@@ -209,13 +247,10 @@ static vj_status parse_settings(const char *text, const char *path, vj_config **
 static vj_status check_settings(const vj_config *c, const char *text, const char *path)
 {
     vj_config *old;
+    comparison changed = {0};
     vj_status status = parse_settings(text, path, &old);
-    const char *changed = status == VJ_OK ? changed_setting(old, c) : NULL;
-    if (changed)
-        status = vj_raise(VJ_ERR_FORMAT,
-                          "%s was trained with other settings of section %s: compare config.yaml in %s with "
-                          "--print-config, or choose another run.dir",
-                          path, changed, c->run.dir);
+    if (status == VJ_OK) compare_settings(&changed, old, c);
+    if (changed.key[0]) status = refuse_run(path, changed.key, changed.was, changed.is);
     if (status == VJ_OK && strcmp(old->train.products, c->train.products) != 0)
         vj_log("products by %s: %s was trained with %s, so what follows differs in its last bits from a run that was "
                "not interrupted",
@@ -224,22 +259,34 @@ static vj_status check_settings(const vj_config *c, const char *text, const char
     return status;
 }
 
+static vj_status refuse_number(const char *path, const char *what, int64_t was, int64_t is)
+{
+    char texts[2][32];
+    snprintf(texts[0], sizeof texts[0], "%lld", (long long)was);
+    snprintf(texts[1], sizeof texts[1], "%lld", (long long)is);
+    return refuse_run(path, what, texts[0], texts[1]);
+}
+
 vj_status vj_run_folder_check(const vj_config *c, const vj_ckpt_state *s, const vj_ckpt_state *now, int64_t steps,
                               const char *path)
 {
-    if (s->seed != c->run.seed)
-        return vj_raise(VJ_ERR_FORMAT, "%s was trained with run.seed %lld, this run has %lld", path, (long long)s->seed,
-                        (long long)c->run.seed);
-    if (s->samples != s->step * c->train.batch + s->skipped_samples || s->skipped_samples % c->train.batch != 0)
-        return vj_raise(
-            VJ_ERR_FORMAT, "%s has %lld steps of %lld samples in all, %lld of them skipped; train.batch is %lld", path,
-            (long long)s->step, (long long)s->samples, (long long)s->skipped_samples, (long long)c->train.batch);
+    const int64_t trained = s->samples - s->skipped_samples, batch = s->step > 0 ? trained / s->step : 0;
+    if (s->seed != c->run.seed) return refuse_number(path, "run.seed", s->seed, c->run.seed);
+    if (trained != s->step * c->train.batch) return refuse_number(path, "train.batch", batch, c->train.batch);
+    if (s->skipped_samples % c->train.batch != 0)
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s has skipped %lld samples, which is no whole number of batches of %lld: it is damaged", path,
+                        (long long)s->skipped_samples, (long long)c->train.batch);
     if (s->store_fingerprint != now->store_fingerprint)
-        return vj_raise(VJ_ERR_FORMAT, "%s was trained on clips with fingerprint %016llx, data.train has %016llx", path,
-                        (unsigned long long)s->store_fingerprint, (unsigned long long)now->store_fingerprint);
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s was trained on other clips: their fingerprint is %016llx, that of data.train is %016llx "
+                        "(vjepa-inspect prints it). Give it the same stores in the same order, or another run.dir",
+                        path, (unsigned long long)s->store_fingerprint, (unsigned long long)now->store_fingerprint);
     if (s->step > steps)
-        return vj_raise(VJ_ERR_FORMAT, "%s has %lld steps, this run ends after %lld", path, (long long)s->step,
-                        (long long)steps);
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s has %lld steps, this run ends after %lld (train.epochs, train.steps_per_epoch, "
+                        "train.stop_after): let it end later, or choose another run.dir",
+                        path, (long long)s->step, (long long)steps);
     return check_settings(c, s->config, path);
 }
 

@@ -26,26 +26,30 @@ typedef struct {
 /** Log the first lines: the ranks' layout, network, data and memory. Collective. */
 void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips);
 
-/** Before the first step, `step` updates are done: what a step will take at least, and the run. Not collective. */
+/** Before the first step, after `step` updates: log how long a step and the whole run will take at least. Not
+ * collective.
+ */
 void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, int64_t step);
 /**
- * For vj_step.progress: in the first step of a large model, minutes may pass before there is anything else to say. A
- * line every 20 seconds. Not collective.
+ * To be used as vj_step.progress: logs a line every 20 seconds, because the first step of a large model may take
+ * minutes. Not collective.
  */
 void vj_run_log_microbatch(void *record, int64_t number, int64_t done, int64_t all);
 
-/** Rows of steps after `step` are dropped, the clock starts. Close with vj_run_log_close(). Not collective. */
+/** Open the metrics after step `step` (vj_metrics_open()) and start the clock. Close with vj_run_log_close(). Not
+ * collective. */
 vj_status vj_run_log_open(vj_run_log *record, int64_t step);
-/** Before a checkpoint: the rows so far are on disk. Not collective. */
+/** Flush the rows so far to disk; call it before a checkpoint is written. Not collective. */
 void vj_run_log_sync(vj_run_log *record);
-/** Reports a failed last write; closing twice is harmless. */
+/** Close the metrics; VJ_ERR_IO if their last rows cannot be written. Closing twice is harmless. */
 vj_status vj_run_log_close(vj_run_log *record);
 
-/** Step `number` (from 0) is done, `samples` are consumed, `skipped` steps were not finite so far. */
+/** Log step `number` (from 0) and write its row. `samples`: consumed so far; `skipped`: steps so far that were not
+ * finite. */
 vj_status vj_run_log_step(vj_run_log *record, int64_t number, int64_t samples, int64_t skipped,
                           const vj_step_report *report);
 
-/** The last line of a run that went to its end. */
+/** Log the last line of a finished run. */
 void vj_run_log_done(const vj_run_log *record);
 
 #endif

@@ -9,7 +9,10 @@
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 
-enum { RETRY_S = 120 }; /* a full disk is rarely empty after a step, and each attempt costs training time */
+enum {
+    RETRY_S = 120
+}; /* seconds until the next attempt: a full disk rarely has room after one step, and each attempt costs training time
+    */
 
 struct vj_saver {
     const vj_config *config; /* borrowed */
@@ -77,7 +80,7 @@ int64_t vj_saver_failures(const vj_saver *s)
     return s->failures;
 }
 
-/* What the run has when an attempt failed. */
+/* Report which checkpoint the run has after a failed attempt. */
 static const char *kept(const vj_saver *s, char text[VJ_PATH + 64])
 {
     if (s->good_step == 0) return "there is no checkpoint before it";
@@ -85,7 +88,7 @@ static const char *kept(const vj_saver *s, char text[VJ_PATH + 64])
     return text;
 }
 
-/* The rank that failed has said where and why; the job goes on. */
+/* The rank that failed has reported where and why; the job goes on. */
 static void report_failure(vj_saver *s)
 {
     char text[VJ_PATH + 64];
@@ -99,7 +102,7 @@ static void report_failure(vj_saver *s)
                  (long long)s->step, kept(s, text), (long long)s->failures, RETRY_S);
 }
 
-/* The checkpoint of s->step is over, with the same status on all ranks. */
+/* The checkpoint of s->step is finished or has failed, with the same status on all ranks. */
 static vj_status settle(vj_saver *s, vj_status status)
 {
     s->under_way = false;

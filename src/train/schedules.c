@@ -26,7 +26,7 @@ vj_schedule vj_schedules_probe(const vj_config *config, int64_t epochs, int64_t 
     return (vj_schedule){
         .warmup_steps = (int64_t)(config->probe.warmup_epochs * (double)steps / (double)config->probe.epochs),
         .total_steps = steps,
-        .start_lr = 0,
+        .start_lr = config->probe.start_lr,
         .lr = config->probe.lr,
         .final_lr = config->probe.final_lr,
         .weight_decay = vj_config_probe_decay(config, false),

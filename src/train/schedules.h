@@ -15,11 +15,11 @@ typedef struct {
     double ema[2], ema_span; /* linear from ema[0], reaching ema[1] after ema_span updates */
 } vj_schedule;
 
-/** Of pretraining. */
+/** Return the schedule of pretraining. */
 vj_schedule vj_schedules_from(const vj_config *config);
 
-/** Of a probe with `epochs` epochs of `steps_per_epoch` updates; a warm-up, if any, starts at 0 and keeps its
- * share of the epochs when there are more of them than probe.epochs. No EMA. */
+/** Return the schedule of a probe with `epochs` epochs of `steps_per_epoch` updates. A warm-up keeps its share of the
+ * epochs if `epochs` differs from probe.epochs. No EMA. */
 vj_schedule vj_schedules_probe(const vj_config *config, int64_t epochs, int64_t steps_per_epoch);
 
 double vj_schedule_lr(const vj_schedule *schedule, int64_t update);
@@ -29,8 +29,8 @@ double vj_schedule_ema(const vj_schedule *schedule, int64_t update);
 /** True if update `update` of pretraining clips its gradients: from epoch optimizer.clip_from_epoch (0-based) on. */
 bool vj_schedule_clips(const vj_config *config, int64_t update);
 
-/** Factor on the gradient of a network whose gradient has 2-norm `norm`: min(1, clip_grad / (norm + 1e-6)) if it is
- * clipped. */
+/** Return the factor for a gradient of 2-norm `norm`: min(1, clip_grad / (norm + 1e-6)) if this update clips, else 1.
+ */
 double vj_schedule_clip_factor(const vj_config *config, int64_t update, double norm);
 
 #endif

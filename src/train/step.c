@@ -14,7 +14,7 @@
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* Clips by data rank: all ranks of a tensor group see the same. */
+/* Divide the clips over the data ranks; all ranks of a tensor group have the same. */
 static void divide_batch(vj_step *s)
 {
     const vj_config *c = s->config;
@@ -94,8 +94,10 @@ vj_status vj_step_touch(vj_step *s, int64_t number, vj_step_needs *needs)
 
 /* ------------------------------------------------------------------------------------------------ one step */
 
-/* Sum what was measured over the data ranks, of which each tensor rank has the same, and let all ranks agree on what to
- * do next. */
+/*
+ * Sum the measured numbers over the data ranks (they are equal within a tensor group), and let all ranks agree on
+ * stopping and writing.
+ */
 static void share_report(vj_step *s, vj_step_report *r)
 {
     const int masks = s->model->bounds.masks;
@@ -125,8 +127,10 @@ static void share_report(vj_step *s, vj_step_report *r)
     r->healthy = most[6] == 0.0;
 }
 
-/* This rank's losses, which have come to s->asked: the last of all microbatches, or those of each, summed in the order
- * of the gradients. */
+/*
+ * Add up this rank's losses, which have been downloaded: one sum over all microbatches or, reproducible, those of each
+ * microbatch in the order of the gradients.
+ */
 static void take_losses(vj_step *s, vj_step_report *r)
 {
     const int masks = s->model->bounds.masks;

@@ -32,6 +32,8 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config)
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_flags |= SA_RESETHAND; /* a second Ctrl-C ends the program at once */
+    sigaction(SIGINT, &action, NULL);
 }
 
 /* The end of this batch job in seconds since 1970, and the variable that says it; NULL: none does. */

@@ -16,7 +16,7 @@ enum { VJ_WHY_NOT, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
 typedef struct {
     double began_s;          /* start of the program, by vj_now() */
     double limit_s;          /* time limit counted from began_s; 0: none */
-    double kept_s;           /* what is kept back of it for others */
+    double kept_s;           /* part of limit_s that is left for others, such as the job script */
     double step_s, write_s;  /* the longest step and checkpoint so far; 0: none */
     double guess_s;          /* estimated time of a checkpoint, used until one has been written */
     double looked_s;         /* when the stop file was last looked for */
@@ -24,8 +24,9 @@ typedef struct {
 } vj_stop;
 
 /**
- * Listen: USR2 asks for a checkpoint, USR1 and TERM for a stop, a file RUN/stop too, as soon as vj_stop_look() sees it.
- * One run of a process at a time: the flags are the process's. Not collective.
+ * Install signal handlers: USR2 asks for a checkpoint; USR1, TERM and a first INT (Ctrl-C) ask for a stop, and so does
+ * a file RUN/stop, which vj_stop_look() looks for. The flags belong to the process, so it can have only one run at a
+ * time. Not collective.
  */
 void vj_stop_listen(vj_stop *stop, const vj_config *config);
 
@@ -36,25 +37,25 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config);
  */
 vj_status vj_stop_limit(vj_stop *stop, const vj_config *config);
 
-/** The flags, [VJ_ASKS], for vj_step. */
+/** Return the flags [VJ_ASKS], for vj_step.asked. */
 volatile sig_atomic_t *vj_stop_asked(void);
 
 /**
- * Before each step, on one rank: ask for a stop after it if there is no time for another one and a checkpoint (twice
- * the longest of each so far, one percent of the limit, and what is kept back of a batch job), or the stop file is
- * there (looked for five times a second).
+ * Call before each step, on one rank. Asks for a stop after this step if the time limit leaves no time for another step
+ * and a checkpoint (twice the longest of each so far, plus one percent of the limit, plus kept_s), or if the stop file
+ * exists (checked five times a second).
  */
 void vj_stop_look(vj_stop *stop);
 
-/** How long a step and a checkpoint take, for the limit; the bytes of a checkpoint before the first is written. */
+/** Report, for the time limit, how long a step or a checkpoint took; and, before the first checkpoint, its size. */
 void vj_stop_took_step(vj_stop *stop, double step_s);
 void vj_stop_took_checkpoint(vj_stop *stop, double write_s);
 void vj_stop_expect_checkpoint(vj_stop *stop, double bytes);
 
-/** Remove the stop file: it was obeyed. On one rank. */
+/** Remove the stop file, after the run has stopped because of it. One rank calls it. */
 vj_status vj_stop_obey(const vj_stop *stop);
 
-/** "a signal", ...: for the log. */
+/** Return a text for the log: "a signal", ... */
 const char *vj_stop_reason(int why);
 
 #endif

@@ -1,4 +1,4 @@
-/* The watchdog. Read watch() first; what the main thread tells it are a few numbers under one lock. */
+/* The watchdog. Read watch() first. The main thread passes it a few numbers under one lock. */
 #include "train/watchdog.h"
 
 #include <errno.h>
@@ -47,7 +47,7 @@ typedef struct {
     vj_phase phase;
     int64_t step, moves;
     double phase_began_s, limit_s, idle_s;
-    bool waits; /* for other ranks */
+    bool waits; /* waiting for other ranks */
 } sight;
 
 /* ------------------------------------------------------------------------------------------------ looking */
@@ -133,8 +133,8 @@ static bool waits(const char *line)
 }
 
 /*
- * The answer that shares its place with the most others, by Boyer and Moore's vote; NULL: nobody answered. Ranks that
- * wait for others are not who holds the job up: if there are any, only they vote.
+ * Find the place that most answers have in common (Boyer and Moore's majority vote); NULL: there was no answer. Ranks
+ * that wait for others are not the cause of a hang, so if there are any, only they vote.
  */
 static const char *most_common(const char (*line)[LINE_BYTES + 1], int size)
 {
@@ -149,7 +149,7 @@ static const char *most_common(const char (*line)[LINE_BYTES + 1], int size)
     return best;
 }
 
-/* Who is where, the many in one line, everybody else by name, a rank without an answer first. */
+/* Report where the ranks are: the majority in one line, all others by name, those without an answer first. */
 static void report(const vj_watchdog *w, const char (*line)[LINE_BYTES + 1])
 {
     enum { NAMED = 8 };
@@ -187,9 +187,8 @@ static void read_and_report(const vj_watchdog *w, int fd)
 }
 
 /*
- * Of a thousand ranks that cannot reach the file of answers, one a node says so: the first to come here, which takes a
- * name (a socket's, without a file) that ranks of one launcher have in common. The system frees it when this process
- * ends.
+ * If a thousand ranks cannot reach the file of answers, only one per node says so: the first to bind an abstract socket
+ * name that all ranks of one launcher know. The system frees the name when this process ends.
  */
 static bool is_first_on_node(void)
 {
@@ -200,8 +199,8 @@ static bool is_first_on_node(void)
 }
 
 /*
- * The first rank to come here makes the file of answers and reports; others see the file and answer. Whatever hangs
- * below, a file system for instance, the alarm ends this process too.
+ * The first rank to come here creates the file of answers and reports; the others see the file and answer. If something
+ * below hangs, such as a file system, the alarm still ends this process.
  */
 static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
 {
@@ -213,7 +212,7 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
     sigaction(SIGALRM, &action, NULL);
     pthread_sigmask(SIG_UNBLOCK, &only, NULL);
     alarm((unsigned)(2.0 * grace_s) + 10);
-    vj_status_keep(false); /* ranks do not meet any more */
+    vj_status_keep(false); /* collective calls are impossible from now on, so kept messages are printed now */
     int fd = open(w->answers, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     const int first = fd >= 0;
     if (!first) fd = open(w->answers, O_WRONLY | O_CLOEXEC);
@@ -221,7 +220,9 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
         vj_raise(VJ_ERR_STATE,
                  "no progress for %.0f s (limit %.0f, run.watchdog_s) in: %s, after step %lld. This rank ends the job",
                  s->idle_s, s->limit_s, place_name(s), (long long)s->step);
-    /* Its size first: what lies behind a file's end is not safe from others' writes on network file systems. */
+    /*
+     * Set the file's size first: on network file systems data beyond the end of a file may be lost when others write.
+     */
     if (first && ftruncate(fd, (off_t)w->size * SLOT_BYTES) != 0) vj_warn("%s cannot be given its size", w->answers);
     if (fd >= 0) answer(w, s, fd);
     const struct timespec grace = {.tv_sec = (time_t)grace_s,
@@ -235,7 +236,7 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
 
 /* ------------------------------------------------------------------------------------------------ the thread */
 
-/* A rank that is idle itself, though not for long enough, looks whether another one asks. */
+/* A rank that waits, though not long enough to report, checks whether another rank asks for answers. */
 static void answer_if_asked(const vj_watchdog *w, const sight *s, int *answered)
 {
     if (*answered || s->idle_s < 0.5 * s->limit_s) return;

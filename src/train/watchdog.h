@@ -1,7 +1,7 @@
 /*
- * A thread of each rank that sees when the rank makes no progress any more, and then ends the job: a rank that is
- * stopped, or hangs in a file system, a library or the network, would hold all others in their next collective call
- * until the walltime is over. It makes no MPI call.
+ * A thread in each rank that ends the job when the rank makes no progress any more. Without it, a rank that is stopped,
+ * or hangs in a file system, a library or the network, would block all others in their next collective call until the
+ * walltime is over. The thread calls no MPI function.
  */
 #ifndef VJ_TRAIN_WATCHDOG_H
 #define VJ_TRAIN_WATCHDOG_H
@@ -13,7 +13,7 @@
 
 typedef struct vj_watchdog vj_watchdog;
 
-/* Where the main thread is; inside VJ_AT_STEP the backend's phases tell more. */
+/* What the main thread is doing. During VJ_AT_STEP the backend's phases (kernels.h) give details. */
 typedef enum {
     VJ_AT_OPEN,
     VJ_AT_LOAD,
@@ -27,10 +27,10 @@ typedef enum {
 } vj_activity;
 
 /**
- * Watch from now on, as run.watchdog_s says; *watchdog is NULL when that is 0, and so may be the object of all calls.
- * A rank without progress for so long says where it is, asks all others to say so in RUN/watchdog.txt, waits for their
- * answers, reports who is where and who gave none, and leaves with VJ_EXIT_HUNG, upon which a launcher ends the
- * others. Collective. Stop with vj_watchdog_stop().
+ * Start watching as run.watchdog_s says. With 0 *watchdog is NULL; all functions accept NULL. When a rank has made no
+ * progress for the time limit, its watchdog prints where it is, asks the watchdogs of all other ranks to write where
+ * they are to RUN/watchdog.txt, waits for the answers, reports which rank is where and which gave no answer, and ends
+ * the process with VJ_EXIT_HUNG, so that the launcher ends the other ranks. Collective. Stop with vj_watchdog_stop().
  */
 vj_status vj_watchdog_start(vj_watchdog **watchdog, const vj_config *config, MPI_Comm comm);
 void vj_watchdog_stop(vj_watchdog *watchdog);
@@ -38,7 +38,7 @@ void vj_watchdog_stop(vj_watchdog *watchdog);
 /** Tell the watchdog what the main thread does from now on; `step` updates are done. */
 void vj_watchdog_enter(vj_watchdog *watchdog, vj_activity place, int64_t step);
 
-/** Phases of this backend are progress from now on, until it is NULL. Borrowed. */
+/** From now on a change of this backend's phase counts as progress; NULL: no backend. Borrowed. */
 void vj_watchdog_follow(vj_watchdog *watchdog, const vj_backend *be);
 
 /** Tell the watchdog how long a step took: the automatic time limit grows with the longest step. */

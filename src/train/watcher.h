@@ -1,4 +1,4 @@
-/* How a pretraining run is watched from outside of this folder. */
+/* The interface of the in-run watch (watch.every), which measures the features during a pretraining run. */
 #ifndef VJ_TRAIN_WATCHER_H
 #define VJ_TRAIN_WATCHER_H
 
@@ -7,11 +7,11 @@
 #include "train/step.h"
 
 /*
- * The in-run watch: measures between steps what the features are worth. This folder does not know probes, so the
- * program hands the functions in (probe/watch.h has them). None of them may change anything that training uses.
+ * Functions called between steps. src/train must not depend on probes, so the program passes these functions in;
+ * probe/watch.h has them. They must not change anything that training uses.
  */
 typedef struct vj_pretrain_watch {
-    /* With watch.every above 0: open stores, allocate. A failure ends the job. Collective. */
+    /* Called if watch.every > 0: open stores, allocate. A failure ends the job. Collective. */
     vj_status (*open)(void **watch, const vj_config *config, const vj_step *step, MPI_Comm comm);
     /* Fill in watch_knn and watch_probe of the report, on rank 0. A failure is agreed and only a warning. Collective.
      */

@@ -1,9 +1,9 @@
-/* Which spans of the flat vector are no matrices, and how slices cut them. */
+/* Finds the spans of the flat vector that are not matrices, and cuts them at the borders of slices. */
 #include "train/weight_gather.h"
 
 #include <stdlib.h>
 
-/* Floats of a part of the network that kernels read as floats. */
+/* The number of floats of a part of the network that kernels read as floats. */
 static int64_t count_floats(const vj_params *ps, vj_network_part part)
 {
     int64_t floats = 0;
@@ -25,7 +25,7 @@ int64_t vj_weight_gather_bytes(const vj_params *ps, bool target, bool rounded)
            vj_weight_gather_packed(ps, target, rounded) * (int64_t)sizeof(float);
 }
 
-/* The floats of all ranks, rank by rank, which is the order of the flat vector. */
+/* List the spans rank by rank, which is the order of the flat vector. */
 static void list_spans(vj_weight_gather *g, const vj_params *ps, int ranks)
 {
     int64_t packed = 0;

@@ -69,7 +69,7 @@ refuse 2 "no such dataset" wrong --set 'data.weights=[k400=1]' --dry-run
 refuse 2 "names each dataset of the stores once: made" wrong --set 'data.weights=[made=1, k400=1]'
 [ ! -e wrong ] || fail "a run folder was made before the weights were looked at"
 refuse 2 "data.io_patience_s: 60 is not less than run.watchdog_s, 60" wrong --set data.io_patience_s=60 --set run.watchdog_s=60
-refuse 1 "other settings of section data" plain --set data.shuffle=global
-refuse 1 "other settings of section data" plain --set data.block_shards=2
-refuse 1 "other settings of section data" plain --set 'data.weights=[]'
+refuse 1 "with data.shuffle block, this run has global: give" plain --set data.shuffle=global
+refuse 1 "with data.block_shards 1, this run has 2: give" plain --set data.block_shards=2
+refuse 1 "with data.weights .*made=0.3.*, this run has \[\]: give" plain --set 'data.weights=[]'
 finish

@@ -23,8 +23,10 @@ says() { grep -q "$1" here.log || fail "'$1' is not said: $(tail -n 5 here.log)"
 here 99 vjepa-pretrain "$tiny"
 says 'MPI is not allowed here'
 
-for program in bench compare demo embed inspect pack parity plan pretrain probe report; do
+for program in bench compare demo embed evaluate inspect pack parity plan pretrain probe report scale spectrum; do
+    [ -x "$bin/vjepa-$program" ] || continue # not part of every build
     here 0 "vjepa-$program" --help
+    says 'xample'
     here 0 "vjepa-$program" --version
     says "vjepa-$program, part of vjepa"
     here 2 "vjepa-$program" --no-such-option

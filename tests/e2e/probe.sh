@@ -104,8 +104,8 @@ head -c 2000 kept.json >parts/part_2_of_3.json
 refused 1 'part_2_of_3.json: line ' "$bin/vjepa-probe" "$tiny" --out parts --merge 3
 [ ! -e parts/results.csv ] || fail "a table was made of wrong parts"
 for wrong in 0/3 4/3 2 2/3x; do refused 2 'takes K/N' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out parts --part $wrong; done
-refused 2 'which encoders' "$bin/vjepa-probe" "$tiny" --out parts --part 1/3
-refused 2 'number of parts' "$bin/vjepa-probe" "$tiny" --out parts --merge all
+refused 2 'no features are named' "$bin/vjepa-probe" "$tiny" --out parts --part 1/3
+refused 2 'expected a whole number from 1' "$bin/vjepa-probe" "$tiny" --out parts --merge all
 
 # Features do not depend on the ranks that made them; a limit draws clips, of which the mean may be kept.
 embed 3 again.h5 val.clips $checkpoint >/dev/null
@@ -116,7 +116,7 @@ embed 2 few.h5 train.clips random:fan_in --pool average --set embed.limit=20 --s
 grep -q '20 clips' few.log || fail "embed.limit: $(cat few.log)"
 
 refused 2 'random:published' "$bin/vjepa-embed" "$tiny" --encoder random:other --store val.clips --out x.h5
-refused 2 'which clips' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --out x.h5
+refused 2 'no clips are named' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --out x.h5
 refused 1 'missing.clips' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store missing.clips --out x.h5
 refused 1 'missing.h5' "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store val.clips --out x.h5
 refused 2 'data.frames' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store val.clips --out x.h5 --set data.frames=8

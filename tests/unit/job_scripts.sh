@@ -28,6 +28,15 @@ for site in "$jobs"/sites/*.sh; do
     grep -qE 'nodes=3 .*time=2:00:00 .*USR1@300|select=3:' dry.log || fail "$name: $(cat dry.log)"
     grep -q "pretrain.sh --nodes 3 --time 2:00:00 $site .*run.dir=a\\\\ run" dry.log || fail "$name: $(cat dry.log)"
 done
+# An evaluation is one job, with --parts an array, of which a task goes on alone.
+evaluation=(evaluate "$config" r=random:fan_in --train a.clips --validation b.clips --out table)
+"$jobs/submit" --dry-run epyc "${evaluation[@]}" >dry.log && ! grep -q -- --array dry.log || fail "an evaluation: $(cat dry.log)"
+"$jobs/submit" --dry-run --parts 3 epyc "${evaluation[@]}" >dry.log
+grep -q -- '--array=1-3 .*evaluate.sh --parts 3 ' dry.log || fail "an evaluation in parts: $(cat dry.log)"
+"$jobs/submit" --dry-run --chain 7_2 --task 2 --parts 3 epyc "${evaluation[@]}" >dry.log
+grep -q -- 'evaluate.sh --chain 7_2 --task 2 --parts 3 ' dry.log && ! grep -q -- --array dry.log || fail "a task that goes on: $(cat dry.log)"
+"$jobs/submit" --dry-run --parts 3 generic_pbs "${evaluation[@]}" >dry.log
+grep -qx 'qsub -j oe -J 1-3 evaluate.pbs' dry.log && grep -q 'evaluate.sh --parts 3 ' dry.log || fail "an evaluation in parts: $(cat dry.log)"
 [ "$(ls)" = dry.log ] || fail "a dry run left $(ls)"
 
 refused() { # WORDS [arguments of submit]

@@ -1,6 +1,6 @@
 /*
- * What the kernel tests share: every backend in turn, arrays that live on both sides with a guard behind them, and the
- * comparison with a reference in double.
+ * Shared by the kernel tests: running a test on every backend in turn, arrays on host and device with a guard after
+ * them, and the comparison with a reference in double.
  */
 #ifndef VJ_TESTS_KERNEL_TEST_H
 #define VJ_TESTS_KERNEL_TEST_H
@@ -19,7 +19,7 @@
 #include "base/rng.h"
 #include "kernels/kernels.h"
 
-/* valgrind is told what a kernel must not touch; without it, or without its headers, that is nothing. */
+/* Macros that tell valgrind what a kernel must not touch; they do nothing without valgrind or its headers. */
 #if __has_include(<valgrind/memcheck.h>)
 #include <valgrind/memcheck.h>
 #else
@@ -29,7 +29,7 @@
 
 #define KT_INLINE static inline __attribute__((unused))
 
-/* Is this a slow run (valgrind), which the long shapes are not for? */
+/* Return whether this is a slow run (valgrind), which skips the large shapes. */
 KT_INLINE bool slow_run(void)
 {
     return getenv("VJ_TEST_SLOW");
@@ -39,7 +39,7 @@ KT_INLINE bool slow_run(void)
 
 typedef void backend_test(vj_backend *be, bool bf16);
 
-/* The one variant to test, or NULL for all: a tool that knows no AVX-512 (valgrind) sets it. */
+/* Return the only variant to test, or NULL for all. Set for tools without AVX-512 (valgrind). */
 KT_INLINE const char *only_isa(void)
 {
     return getenv("VJ_TEST_ISA");
@@ -60,7 +60,7 @@ KT_INLINE void on_backend(const char *isa, const char *name, vj_precision precis
     unsetenv("VJ_ISA");
 }
 
-/* "cpu" with each instruction set of this processor, and "strict"; or the one that VJ_TEST_BACKEND names. */
+/* Run a test on "cpu" with each instruction set of this processor, and on "strict"; or only on VJ_TEST_BACKEND. */
 KT_INLINE void on_each_backend(vj_precision precision, backend_test *test)
 {
     if (getenv("VJ_TEST_BACKEND")) {
@@ -85,8 +85,8 @@ typedef struct {
 } array;
 
 /*
- * Under valgrind reading the guard is an error as well; open it to the test, close it to the kernels. A device does
- * what it is asked for some time later: wait for it before either (settle()).
+ * Under valgrind, reading the guard is an error too: open it for the test, close it for the kernels. A device works
+ * asynchronously, so wait for it before either (settle()).
  */
 KT_INLINE void open_guard(vj_array device, int64_t n)
 {
@@ -103,7 +103,7 @@ KT_INLINE void settle(vj_backend *be)
     assert_int_equal(vj_sync(be), VJ_OK);
 }
 
-/* Copy the host's values and the guard behind them to the device. */
+/* Copy the host's values and the guard after them to the device. */
 KT_INLINE void push(vj_backend *be, const array *a)
 {
     settle(be);
@@ -133,13 +133,13 @@ KT_INLINE array array_of(vj_backend *be, int64_t n, float value)
     return a;
 }
 
-/* Results start as NaN: an element that a kernel forgets shows. */
+/* Return an array for results, filled with NaN, so that elements that a kernel does not write are noticed. */
 KT_INLINE array array_empty(vj_backend *be, int64_t n)
 {
     return array_of(be, n, NAN);
 }
 
-/* Normal numbers times `scale`; the same for the same seed. */
+/* Return an array of normal random numbers times `scale`; the same for the same seed. */
 KT_INLINE array array_random(vj_backend *be, int64_t n, double scale, uint64_t seed)
 {
     array a = array_of(be, n, 0);
@@ -178,7 +178,7 @@ KT_INLINE double *widened(const float *x, int64_t n)
     return y;
 }
 
-/* Nearest bf16, ties to even. */
+/* Round to the nearest bf16, ties to even. */
 KT_INLINE double bf16(double x)
 {
     float f = (float)x;
@@ -191,7 +191,7 @@ KT_INLINE double bf16(double x)
 
 /* ------------------------------------------------------------------------------------------------ bf16 arrays */
 
-/* An array as kernels keep it, floats or bf16 on the device, guard included; on the host always floats. */
+/* An array of floats or bf16 on the device, with its guard; on the host always floats. */
 typedef struct {
     float *host;
     vj_array device;
@@ -238,7 +238,7 @@ KT_INLINE void pull_stored(vj_backend *be, const stored *a)
     for (int i = 0; i < GUARD; i++) assert_true(a->host[a->n + i] == guard);
 }
 
-/* As array_empty() and array_random(); random values on the host are those on the device. */
+/* Like array_empty() and array_random(). The random values on the host are rounded like those on the device. */
 KT_INLINE stored stored_empty(vj_backend *be, vj_type type, int64_t n)
 {
     stored a = {.host = malloc((size_t)(n + GUARD) * 4),
@@ -261,7 +261,7 @@ KT_INLINE stored stored_random(vj_backend *be, vj_type type, int64_t n, double s
     return a;
 }
 
-/* The same values, kept in another type. */
+/* Return a copy with the values stored in another type. */
 KT_INLINE stored stored_copy(vj_backend *be, vj_type type, const stored *from)
 {
     stored a = stored_empty(be, type, from->n);
@@ -278,7 +278,7 @@ KT_INLINE void drop_stored(vj_backend *be, stored *a)
     *a = (stored){0};
 }
 
-/* Results kept as bf16 are those of floats, rounded once. */
+/* Check that results stored as bf16 are the float results rounded once. */
 KT_INLINE void assert_rounded(const char *what, const stored *got, const stored *floats)
 {
     assert_true(got->device.type == VJ_TYPE_BF16 && floats->device.type == VJ_TYPE_F32 && got->n == floats->n);
@@ -317,7 +317,7 @@ KT_INLINE void assert_close(const char *what, const float *got, const double *wa
                  (long long)n, (double)got[worst], want[worst], excess);
 }
 
-/* A reference's gradient of sum(weight * f) against central differences of the reference itself, in double. */
+/* Check a reference's gradient of sum(weight * f) against central differences of the reference itself, in double. */
 typedef void reference(double *out, const double *in, const void *context);
 KT_INLINE void assert_gradient(const char *what, reference *f, const void *context, double *in, int64_t n_in,
                                int64_t n_out, const double *weight, const double *gradient, double tolerance)
@@ -346,7 +346,7 @@ KT_INLINE double *operand_of(const float *x, int64_t n, bool rounded)
     return y;
 }
 
-/* out[m, n] = sum_k a b, with the absolute sum as the yardstick of rounding. */
+/* Compute out[m, n] = sum_k a b, and in `size` the sum of absolute values, the scale of rounding errors. */
 KT_INLINE void product(double *out, double *size, const double *a, const double *b, int M, int N, int K, int64_t am,
                        int64_t ak, int64_t bk, int64_t bn)
 {
@@ -363,7 +363,8 @@ KT_INLINE void product(double *out, double *size, const double *a, const double 
         }
 }
 
-/* Sums of K float terms in any order: a few roundings of the absolute sum, K/4 at the very worst, far less in fact. */
+/* Check sums of K float terms added in any order. The tolerance is a few roundings of the sum of absolute values: K/4
+ * are possible in the worst case, but far fewer occur. */
 KT_INLINE void assert_product(const char *what, const float *got, const double *want, const double *size, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)

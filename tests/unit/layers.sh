@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Dependencies point one way; docs/design.md draws them and lists them as this script does.
+# Rules for the whole source that only its text shows. Dependencies point one way; docs/design.md draws them and lists them as
+# this script does. A type has one name and a name one type. Parallel regions of what ranks run say how many threads they take:
+# without that each rank of a node would start as many as the node has cores.
 set -euo pipefail
 cd "${VJEPA_SOURCE:?}"
 bad=0
@@ -61,6 +63,15 @@ may scaling base parallel model plan
 # shellcheck disable=SC2016
 if ! diff <(printf %s "$table") <(grep -E '^- `[a-z0-9]+`:' docs/design.md) >&2; then
     echo "docs/design.md lists other folders or dependencies (>) than this script (<)" >&2
+    bad=1
+fi
+types=$(find src io analysis -name '*.h' -exec sed -nE 's/^\} (vj_[a-z0-9_]+);$/\1/p; s/^typedef struct (vj_[a-z0-9_]+) \1;$/\1/p' {} + | sort | uniq -d)
+if [ -n "$types" ]; then
+    echo "types that several headers define: $types" >&2
+    bad=1
+fi
+if grep -rn --include='*.[ch]' 'pragma omp parallel' src io | grep -v num_threads >&2; then
+    echo "parallel regions (above) that do not say num_threads" >&2
     bad=1
 fi
 exit $bad

@@ -1,4 +1,4 @@
-/* For tests of manifests: a folder of their own, and what a manifest gives, kept to be looked at. */
+/* Shared by tests of manifests: a folder for files, and the entries that reading a manifest gives. */
 #ifndef VJ_TEST_MANIFEST_H
 #define VJ_TEST_MANIFEST_H
 
@@ -20,7 +20,7 @@ enum { MOST = 16 };
 
 static char folder[] = "/tmp/vjepa_manifest_XXXXXX";
 
-/* What the sink was given. */
+/* The entries that the sink received. */
 static struct {
     int count, dataset[MOST];
     char path[MOST][256], listed[MOST][256], id[MOST][256], key[MOST][256];

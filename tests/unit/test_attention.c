@@ -1,4 +1,4 @@
-/* Attention over packed segments against the formula in double, forward and backward, all widths of heads. */
+/* Tests attention over packed segments against the formula in double, forward and backward, for all widths of heads. */
 #include "kernel_test.h"
 
 typedef struct {

@@ -1,4 +1,4 @@
-/* Opening, describing, memory and views; and that strict memory really cannot be touched. */
+/* Tests backends: opening, description, memory and views; and that the host really cannot access strict memory. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

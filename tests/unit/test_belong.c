@@ -1,4 +1,4 @@
-/* Do feature files belong together: refusals, notes, and classes that are matched by name. */
+/* Tests the check that feature files belong together: refusals, notes, and classes matched by name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

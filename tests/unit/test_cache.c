@@ -1,6 +1,6 @@
 /*
- * Copies of clips on a local disk: what comes out is what went in or nothing, through damage, full and missing disks,
- * several processes at once and their sudden ends.
+ * Tests copies of clips on a local disk: a read gives the clip that was written or nothing, also with damage, full or
+ * missing disks, several processes at once, and processes that are killed.
  */
 #include <setjmp.h>
 #include <stdarg.h>

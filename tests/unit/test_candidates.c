@@ -1,4 +1,4 @@
-/* Who multiplies: choosing by name, timing the candidates, and what "auto" makes of their rates. */
+/* Tests the choice of the code for matrix products: by name, by timing the candidates, and what "auto" chooses. */
 #include <omp.h>
 #include <time.h>
 

@@ -1,6 +1,6 @@
 /*
- * The catalogue: sources as the manifests name them, what is left out before it is opened, digests that change with
- * what matters and with nothing else; and the layout of shards.
+ * Tests the catalogue: sources as the manifests name them, files excluded before they are opened, and digests, which
+ * change with what matters and with nothing else; and the layout of shards.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -61,7 +61,7 @@ static void test_sources(void **state)
 {
     (void)state;
     vj_catalogue catalogue;
-    static vj_source source;
+    static vj_pack_source source;
     vj_config_defaults(&config);
     write_file("a.csv", "path,colour,start,end\nx.mp4,3,1,2\nx.mp4,3,2,3\nx.mp4,4,1,2\ny.mp4,-1,,\n");
     write_file("b.txt", "x.mp4 7\nz.mp4 8\n");
@@ -85,7 +85,7 @@ static void test_sources(void **state)
     assert_int_equal(summary.clips, 3 * 2 + 2 * 5);
     static const struct {
         const char *path;
-        int dataset, fate, windows, labels[2];
+        int dataset, exclusion, windows, labels[2];
         double start_s;
     } want[] = {
         {"x.mp4", 0, VJ_SOURCE_TAKEN, 2, {3, -1}, 1},
@@ -103,7 +103,7 @@ static void test_sources(void **state)
         assert_int_equal(vj_catalogue_find(&catalogue, n, &source), VJ_OK);
         assert_string_equal(source.path, path);
         assert_int_equal(source.dataset, want[n].dataset);
-        assert_int_equal(source.fate, want[n].fate);
+        assert_int_equal(source.exclusion, want[n].exclusion);
         assert_int_equal(source.windows, want[n].windows);
         assert_int_equal(source.first, n == 2 ? 0 : -1);
         assert_memory_equal(source.labels, want[n].labels, sizeof want[n].labels);
@@ -129,7 +129,7 @@ static void test_classes(void **state)
 {
     (void)state;
     vj_catalogue catalogue;
-    static vj_source source;
+    static vj_pack_source source;
     vj_config_defaults(&config);
     write_file("a.csv", "path,label,n\nx.mp4,cow,7\ny.mp4,ant,8\n");
     write_file("b.csv", "path,label,n\nz.mp4,bee,-1\nw.mp4,cow,9\n");

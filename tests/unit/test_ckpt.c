@@ -1,4 +1,4 @@
-/* What a checkpoint holds, on one rank: read back whole and in shares, exported, compared with another. */
+/* Tests the content of checkpoints on one rank: read back whole and in shares, exported, and compared. */
 #include <math.h>
 
 #include "../ckpt_test.h"

@@ -1,4 +1,4 @@
-/* Everything that a reader of checkpoints must refuse, and with which words. */
+/* Tests that readers refuse damaged and foreign checkpoints, and with which messages. */
 #include <sys/stat.h>
 
 #include "../ckpt_test.h"

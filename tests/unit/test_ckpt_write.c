@@ -1,4 +1,4 @@
-/* Writing checkpoints on one rank: what is refused, what a failure leaves, in the background, newest and prune. */
+/* Tests writing checkpoints on one rank: refusals, failures, writing in the background, finding the newest, pruning. */
 #include <signal.h>
 #include <sys/resource.h>
 

@@ -1,4 +1,4 @@
-/* The store: what was written is what is read, whatever becomes of the writer. */
+/* Tests the clip store: reading gives what was written, also by a resumed writer; several stores opened as one. */
 #include "../clips_fixture.h"
 #include "clips/classes.h"
 

@@ -1,4 +1,4 @@
-/* Every kind of damage to a store is refused or found, and so is what somebody made up. */
+/* Tests that every kind of damage to a store is refused or found, also in forged files. */
 #include "../clips_fixture.h"
 
 #include <fcntl.h>

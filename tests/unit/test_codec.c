@@ -1,4 +1,4 @@
-/* Records: what goes in comes out, what was lost is what is said, and nothing that a record may hold is believed. */
+/* Tests records: round trips, the loss that is reported, and that nothing in an untrusted record is believed. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

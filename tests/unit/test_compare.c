@@ -1,5 +1,5 @@
-/* Comparing predictions: counts and verdicts of made-up ones, the same samples in another order or store, and refusals.
- */
+/* Tests the comparison of predictions: counts and verdicts on made-up ones, the same samples in another order or store,
+ * and refusals. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /*
- * Settings: what is printed reads back to the same bytes, for every shipped file and for random values; every mistake
- * is refused with its place, its key and what is allowed.
+ * Tests settings: a printed configuration reads back to the same bytes, for every shipped file and for random values;
+ * every mistake is refused with its place, its key and what is allowed.
  */
 #include <dirent.h>
 #include <limits.h>

@@ -1,4 +1,4 @@
-/* The transform against the fixture and against a reference of its own in double; the draw against its definition. */
+/* Tests the crop transform against the fixture and a reference in double, and its draw against the definition. */
 #include <hdf5.h>
 #include <math.h>
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-/* The pool of decoding processes: the right clips, every file one verdict, and no leak. */
+/* Tests the pool of decoding processes: the right clips, one verdict for every file, and no leak. */
 #include "../decode_pool.h"
 
 #include <arpa/inet.h>

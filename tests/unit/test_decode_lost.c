@@ -1,4 +1,4 @@
-/* Workers that crash, hang, want too much or answer what they should not: each costs its file a verdict, no more. */
+/* Tests workers that crash, hang, need too much memory or send wrong replies: only their file is refused. */
 #include "../decode_pool.h"
 
 #include <errno.h>

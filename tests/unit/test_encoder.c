@@ -1,6 +1,6 @@
 /*
- * Layers of a frozen encoder: what is kept after block l is what an encoder of l blocks with the same weights makes, on
- * memory that the host may and may not touch, in both precisions; and keeping changes no feature.
+ * Tests layers of a frozen encoder: the output kept after block l is that of an encoder of l blocks with the same
+ * weights, on memory that the host can and cannot access, in both precisions; and keeping layers changes no feature.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* Samples of an evaluation: every video once, its windows in order, spread evenly or drawn by seed, epoch and sample.
- */
+/* Tests the samples of an evaluation: every video once, its windows in order, spread evenly or drawn by seed, epoch and
+ * sample. */
 #include "../clips_fixture.h"
 #include "feed/eval_set.h"
 

@@ -1,6 +1,7 @@
 /*
- * Views of an evaluation: what is drawn, how often and how far; that it is a function of the key alone; that applying
- * it is the operations one after another; where test crops are; and the loader's items, whatever threads make them.
+ * Tests the views of an evaluation: what is drawn, how often and in which range; that a draw depends on the key alone;
+ * that applying a view equals its operations one after another; where test crops are; and the loader's items for any
+ * number of threads.
  */
 #include <float.h>
 

@@ -1,4 +1,4 @@
-/* The feature store: round trips in f32, f16 and bf16, half-precision conversion, what readers and writers refuse. */
+/* Tests the feature store: round trips in f32, f16 and bf16, half-precision conversion, and refusals. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

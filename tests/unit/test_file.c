@@ -1,4 +1,4 @@
-/* A file has its final name only when it is whole and the one that its writer wrote. */
+/* Tests that a file gets its final name only if it is complete and is the one that its writer wrote. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

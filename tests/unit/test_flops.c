@@ -1,4 +1,4 @@
-/* The count of a step's products against numbers worked out by hand. */
+/* Tests the count of a step's FLOPs against numbers computed by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* Frame choice against the fixture, exactly, and against the numbers that the specification prints. */
+/* Tests the choice of frames: exactly as in the fixture, and as in the examples of the specification. */
 #include <hdf5.h>
 #include <setjmp.h>
 #include <stdarg.h>

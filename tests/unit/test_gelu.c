@@ -1,5 +1,4 @@
-/* GELU and its gradient against erfc in double, over all sizes of argument, at the ends and for what is not a number.
- */
+/* Tests GELU and its gradient against erfc in double: arguments of all magnitudes, the extremes, and NaN. */
 #include "kernel_test.h"
 
 static double gelu_sum_at(double x, double dy)

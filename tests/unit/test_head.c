@@ -1,7 +1,7 @@
 /*
- * Heads: the same as a folded probe on the same batch, the same bits in whatever order and number the samples come and
- * whatever is measured in between, short batches, many heads at once. On the cpu and on memory that is shut between
- * kernels; the backend of VJ_TEST_BACKEND gets the same tests.
+ * Tests heads: results equal those of a folded probe on the same batch; the same bits for any order and number of
+ * samples and with evaluations in between; short batches; many heads at once. Runs on "cpu" and on "strict", whose
+ * memory the host can access only in kernels; VJ_TEST_BACKEND adds another backend.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* Good, bad, lost: what the bounds of train.rollback_* call a step. */
+/* Tests the classification of steps as good, bad or lost by the bounds of train.rollback_*. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * Which layouts of ranks can train a configuration, what is said to one that cannot, and which elements of a tensor its
- * ranks hold.
+ * Tests layouts of ranks: which ones can train a configuration, the messages for those that cannot, and which elements
+ * of a tensor the ranks hold.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,5 @@
-/* One holder at a time: alive, dead, on another node; two newcomers; a holder that finds its lease taken. */
+/* Tests that a lease has one holder at a time: the holder is alive, dead or on another node; two processes want the
+ * lease; a holder finds its lease taken. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Rows of the ledger, whatever bytes are in them, and rows that are revised; the summary. */
+/* Tests rows of the ledger, with any bytes in them, revised rows, and the summary. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* Linear layers, forward and backward, in all their forms, against sums in double over operands rounded alike. */
+/* Tests all forms of linear layers, forward and backward, against sums in double over equally rounded operands. */
 #include "kernel_test.h"
 
 /* Odd ones, one block of depth and several, more columns than a strip, and the shapes of a small model. */

@@ -1,6 +1,6 @@
 /*
- * The loader: a function of (seed, global sample) alone whatever reads it - one thread or eight, from the store or from
- * copies, raw or jpeg, in any order of clips - every clip once an epoch, damage replaced and counted.
+ * Tests the loader: a sample depends on (seed, global sample) alone, with one thread or eight, from the store or from
+ * copies, raw or jpeg, in any order of clips; every clip comes once an epoch; damaged clips are replaced and counted.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* Looks: copies in other encodings, sizes, rates and brightness are known, other videos are not taken for them. */
+/* Tests looks: copies in other encodings, sizes, rates and brightness are recognised; other videos are not. */
 #include <limits.h>
 #include <math.h>
 #include <setjmp.h>

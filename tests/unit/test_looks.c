@@ -1,4 +1,4 @@
-/* Finding looks that are alike: what is missed, what is found wrongly, who is first, and how long it takes. */
+/* Tests the index of looks: copies missed, wrong matches, which match is returned first, and the time it takes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* The prediction loss for several exponents and the spread penalty, values and gradients, against double. */
+/* Tests the prediction loss for several exponents and the spread penalty, values and gradients, against double. */
 #include "kernel_test.h"
 
 /* ------------------------------------------------------------------------------------------------ prediction */

@@ -1,6 +1,6 @@
 /*
- * Manifests: lists of every format, quoting, bytes that are no text; and mistakes, which name list and line. Folders:
- * test_manifest_folders.c.
+ * Tests manifests: lists of every format, quoting, bytes that are not text, and mistakes, whose messages name list and
+ * line. Folders are tested in test_manifest_folders.c.
  */
 #include "manifest.h"
 

@@ -1,4 +1,4 @@
-/* Manifests of folders: links, pipes and loops in them, classes by folder, and what is no media. */
+/* Tests manifests of folders: links, pipes and loops in them, classes by folder, and files that are no media. */
 #include "manifest.h"
 
 static void make(const char *format, ...) __attribute__((format(printf, 1, 2)));

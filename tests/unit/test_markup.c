@@ -1,4 +1,4 @@
-/* Text from anywhere in HTML, Markdown and CSV: shown as it is, and never taken for markup. */
+/* Tests that untrusted text in HTML, Markdown and CSV is shown unchanged and never taken for markup. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

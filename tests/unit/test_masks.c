@@ -1,4 +1,4 @@
-/* Masks: properties that hold for every draw, and the rule that they depend on the sample alone. */
+/* Tests masks: properties of every draw, and that masks depend on the sample alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -244,7 +244,7 @@ static void test_impossible_settings_are_refused(void **state)
     assert_int_equal(vj_masks_check(&usual, (vj_grid){8, 14, 14}), VJ_OK);
 }
 
-/* Lists of one token: the published code crashes on them (docs/method.md, section 17, trap 11). */
+/* Lists of one token: the published code crashes on them (docs/method.md, section 17, number 11). */
 static void test_single_token_lists(void **state)
 {
     (void)state;
@@ -269,7 +269,7 @@ static void test_boxes_at_the_edges(void **state)
 {
     (void)state;
     const vj_grid grid = {2, 2, 3};
-    const vj_box boxes[] = {{{0, 0, 0}, {1, 1, 1}}, {{1, 1, 2}, {1, 1, 1}}};
+    const vj_cell_box boxes[] = {{{0, 0, 0}, {1, 1, 1}}, {{1, 1, 2}, {1, 1, 1}}};
     int32_t context[12], target[12], contexts, targets;
     uint8_t cells[12];
     vj_mask_from_boxes(context, &contexts, target, &targets, boxes, 2, grid, 1, cells);

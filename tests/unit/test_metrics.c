@@ -1,6 +1,6 @@
 /*
- * Metrics: ranks with ties, accuracies, intervals and tests, against values worked out by hand, closed forms, and one
- * another. (Fixtures: vjepa-parity metrics.h5.)
+ * Tests metrics: ranks with ties, accuracies, intervals and statistical tests, against values computed by hand, closed
+ * forms, and each other. (Fixtures: vjepa-parity metrics.h5.)
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "probe/metrics.h"
 
 static void ranks_with_ties(void **state)
@@ -61,6 +62,43 @@ static void accuracies(void **state)
     vj_metrics_confusion(confusion, labels, predicted, 6, 4);
     static const int64_t want[] = {2, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0};
     assert_memory_equal(confusion, want, sizeof want);
+}
+
+/* GPU by GPU, as the released code goes about it, in the order that vj_metrics_as_published() draws. */
+static double by_gpus(const int32_t *ranks, int64_t n, int64_t gpus, int64_t each, uint64_t seed)
+{
+    const int64_t own = (n + gpus - 1) / gpus, batches = (own + each - 1) / each;
+    double sum = 0.0;
+    for (int64_t batch = 0; batch < batches; batch++) {
+        double mean = 0.0;
+        for (int64_t gpu = 0; gpu < gpus; gpu++) {
+            int64_t seen = 0, right = 0;
+            for (int64_t i = batch * each; i < (batch + 1) * each && i < own; i++, seen++)
+                right += ranks[vj_permute(seed, UINT64_C(0x500000000), n, (gpu + i * gpus) % n)] == 0;
+            mean += (double)right / (double)seen / (double)gpus;
+        }
+        sum += mean / (double)batches;
+    }
+    return 100.0 * sum;
+}
+
+static void as_published(void **state)
+{
+    (void)state;
+    int32_t ranks[1000];
+    int64_t right = 0;
+    for (int i = 0; i < 1000; i++) ranks[i] = i % 7 % 3 + (i > 600);
+    static const int64_t sizes[][3] = {{1000, 64, 4}, {1000, 8, 16}, {130, 64, 4},
+                                       {24, 64, 1},   {1, 5, 2},     {512, 64, 4}};
+    for (size_t c = 0; c < sizeof sizes / sizeof sizes[0]; c++) {
+        const int64_t n = sizes[c][0], gpus = sizes[c][1], each = sizes[c][2];
+        const double got = vj_metrics_as_published(ranks, n, gpus, gpus * each, 3);
+        assert_true(fabs(got - by_gpus(ranks, n, gpus, each, 3)) < 1e-9);
+    }
+    for (int i = 0; i < 512; i++) right += ranks[i] == 0;
+    assert_true(fabs(vj_metrics_as_published(ranks, 512, 64, 256, 3) - (double)right / 5.12) < 1e-9); /* none twice */
+    assert_true(fabs(vj_metrics_as_published(ranks, 1000, 64, 256, 3) - vj_metrics_top(ranks, 1000, 1)) > 1e-6);
+    assert_true(isnan(vj_metrics_as_published(ranks, 0, 64, 256, 3)));
 }
 
 static void views_average_probabilities(void **state)
@@ -170,6 +208,7 @@ int main(void)
         cmocka_unit_test(ranks_with_ties),
         cmocka_unit_test(bad_rows_are_named),
         cmocka_unit_test(accuracies),
+        cmocka_unit_test(as_published),
         cmocka_unit_test(views_average_probabilities),
         cmocka_unit_test(student),
         cmocka_unit_test(wilson),

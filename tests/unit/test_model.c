@@ -1,6 +1,7 @@
 /*
- * The whole network on ragged microbatches: packing clips together changes nothing, the gradient is the loss's slope,
- * and blocks computed again give the same bits. Values against an independent implementation: the parity tests.
+ * Tests the whole network on ragged microbatches: packing clips together changes no result, gradients agree with finite
+ * differences of the loss, and recomputed blocks give the same bits. The parity tests compare values with an
+ * independent implementation.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -474,14 +475,14 @@ static float *encoder_gradient(bool picked)
     float *patches = vj_device_alloc(f.be, rows * net->patch_values * float_bytes);
     vj_upload(f.be, patches, f.clips, rows * net->patch_values * float_bytes);
     const vj_rows whole_clips = vj_rows_from(offset, device_offset, CLIPS);
-    const vj_encoding e = {.clips = CLIPS,
-                           .patches = patches,
-                           .rows = &whole_clips,
-                           .picked = picked ? device_index : NULL,
-                           .tokens = picked ? vj_device_alloc(f.be, rows * D * float_bytes) : NULL,
-                           .features = vj_device_alloc(f.be, rows * D * float_bytes),
-                           .mean = vj_device_alloc(f.be, rows * float_bytes),
-                           .rstd = vj_device_alloc(f.be, rows * float_bytes)};
+    const vj_encoder_pass e = {.clips = CLIPS,
+                               .patches = patches,
+                               .rows = &whole_clips,
+                               .picked = picked ? device_index : NULL,
+                               .tokens = picked ? vj_device_alloc(f.be, rows * D * float_bytes) : NULL,
+                               .features = vj_device_alloc(f.be, rows * D * float_bytes),
+                               .mean = vj_device_alloc(f.be, rows * float_bytes),
+                               .rstd = vj_device_alloc(f.be, rows * float_bytes)};
     const vj_trainable *t = &f.model->trained;
     const vj_gradient_hook nobody = {0};
     vj_network_encode(net, f.be, (vj_weights){t->weights, NULL}, f.model->table, &memory, &e);

@@ -1,6 +1,6 @@
 /*
- * Open files with a limit: whatever threads read at the same time gets the right file, no more descriptors stay open
- * than allowed, and one that failed is not given to anybody else.
+ * Tests the limited cache of open files: threads that read at the same time get the right file, no more descriptors
+ * stay open than allowed, and one that failed is not given to another thread.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * The order of clips: every clip once an epoch, exact mixtures, blocks that are local, the same from any sample on, and
- * how much alike a batch is when neighbours in the store are alike.
+ * Tests the order of clips: every clip once an epoch, exact mixtures, local blocks, the same order from any sample on,
+ * and how similar the clips of a batch are if neighbours in the store are similar.
  */
 #include <setjmp.h>
 #include <stdarg.h>

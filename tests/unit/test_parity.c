@@ -1,5 +1,5 @@
 /*
- * The parity program must be able to fail: a small schedules fixture written here passes, and fails once a number, a
+ * Tests that the parity program can fail: a small schedules fixture written here passes, and fails once a number, a
  * NaN, a dataset or an attribute is wrong or missing.
  */
 #include <math.h>

@@ -1,6 +1,6 @@
 /*
- * Sums made of partial sums: on 2^k ranks the bits of the tree over all ranks, wherever they are; which ranks a node
- * adds up alone.
+ * Tests sums of partial sums: on 2^k ranks they have the bits of the tree over all ranks, on whatever nodes the ranks
+ * are; and which ranks a node adds up by itself.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,4 @@
-/* Predictions class by class: counts, intervals, what is taken for what, of one probe and of several seeds; many
- * classes.
- */
+/* Tests results by class: counts, intervals and confusions, of one probe and of several seeds; many classes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

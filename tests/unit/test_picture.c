@@ -1,6 +1,6 @@
 /*
- * Operations on pictures: against Pillow itself where python3 has it (pictures.py), with odd sizes and arguments, and
- * by their properties.
+ * Tests operations on pictures: against Pillow if python3 has it (pictures.py), with odd sizes and arguments, and by
+ * their properties.
  */
 #include <setjmp.h>
 #include <stdarg.h>

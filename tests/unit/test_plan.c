@@ -1,4 +1,4 @@
-/* The forecast of a campaign against numbers worked out by hand, and against what the other folders say. */
+/* Tests the forecast of a campaign against numbers computed by hand and against functions of other folders. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -477,7 +477,7 @@ static void failures_and_jobs_cost_time(void **state)
     const vj_train_work work = {.steps = 100000, .checkpoints = 100, .checkpoint_bytes = 5e9};
     const vj_train_layout l = {.nodes = 100, .step_s = 2};
     set("checkpoint.every=1000");
-    vj_campaign p = vj_campaign_make(&config, &m, &work, &l);
+    vj_campaign_forecast p = vj_campaign_make(&config, &m, &work, &l);
     same(p.training_s, 200000 + 100 * 60);
     same(p.checkpoints_s, 6000);
     same(p.energy_wh, 500.0 * 100 * 206000 / 3600);
@@ -490,7 +490,7 @@ static void failures_and_jobs_cost_time(void **state)
     assert_true(p.expected_s > p.training_s && p.expected_s < 1.1 * p.training_s);
     for (int every = 100; every < 10000; every += 20) {
         config.checkpoint.every = every;
-        const vj_campaign other = vj_campaign_make(&config, &m, &work, &l);
+        const vj_campaign_forecast other = vj_campaign_make(&config, &m, &work, &l);
         assert_true(p.daly_expected_s < other.expected_s * (1 + 1e-5));
     }
     m.checkpoint_s = 0;
@@ -545,6 +545,7 @@ static void gpus_train(void **state)
     set("cluster.cores_per_node=64");
     set("cluster.memory_gb=512");
     set("cluster.gpus_per_node=4");
+    set("cluster.gpu_tflops_bf16=400");
     set("cluster.gpu_memory_gb=80");
     set("cluster.filesystem_gb_s=1000"); /* so that only GPUs count */
     set("cluster.network_gb_s=1000");
@@ -556,7 +557,7 @@ static void gpus_train(void **state)
     assert_int_equal(best->nodes, 2);
     assert_int_equal(best->node_ranks, 4);
     assert_int_equal(best->threads, 16);
-    same(best->compute_s, 64.0 / 8 * f.work.clip_work_flops / 390e12);
+    same(best->compute_s, 64.0 / 8 * f.work.clip_work_flops / 400e12);
     assert_true(best->gpu_bytes > best->weight_bytes * 4 && best->gpu_bytes <= 0.95 * 80e9);
     const vj_memory *m = &best->memory;
     const int64_t main_parts = m->weights + m->gradient + m->moments + m->target + m->activations + m->tables;

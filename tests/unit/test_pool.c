@@ -1,4 +1,4 @@
-/* Attention pooling with one query a head, forward and backward, against double. */
+/* Tests attention pooling with one query a head, forward and backward, against double. */
 #include "kernel_test.h"
 
 typedef struct {

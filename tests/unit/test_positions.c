@@ -1,4 +1,4 @@
-/* Position tables: entries written out by hand, the cut, and resampling of functions it must reproduce exactly. */
+/* Tests position tables: entries computed by hand, cutting, and resampling of functions that must stay exact. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* Predictions: made of scores, written, read back, and files that are refused. */
+/* Tests predictions: made from scores, written, read back, and files that are refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

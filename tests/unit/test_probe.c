@@ -1,6 +1,6 @@
 /*
- * Probes: against the fixture probe.h5 (double precision), the folded form against the plain one, the plain one against
- * finite differences, choosing a share of the labels, and learning.
+ * Tests probes: against the fixture probe.h5 (double precision), the folded form against the plain one, the plain one
+ * against finite differences, the choice of a share of the labels, and learning.
  */
 #include <setjmp.h>
 #include <stdarg.h>

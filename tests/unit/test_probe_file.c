@@ -1,6 +1,6 @@
 /*
- * Files of probes: what is written comes back, of every kind and through memory that is shut between kernels; another
- * shape, other classes and damage are refused.
+ * Tests files of probes: round trips of every kind of probe, also on the device "strict"; another shape, other classes
+ * and damage are refused.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* Kernels of classifiers on frozen features: each backend against the definition, cpu_probe.c, on odd shapes. */
+/* Tests the kernels of probes: each backend against the definition, cpu_probe.c, on odd shapes. */
 #include "kernel_test.h"
 
 /* Inputs and results of one kernel on one backend. */

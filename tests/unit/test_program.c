@@ -1,6 +1,6 @@
 /*
- * What all programs share, seen from outside: this test starts itself as a small program (VJEPA_TEST_AS_PROGRAM) and
- * looks at its output and exit code.
+ * Tests what all programs share: this test starts itself as a small program (VJEPA_TEST_AS_PROGRAM) and checks its
+ * output and exit code.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* How heads are built and trained: the released code, the paper's text, V-JEPA 2's sweep. */
+/* Tests how heads are built and trained: as in the released code, the paper's text, and V-JEPA 2's sweep. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,8 +57,35 @@ static void rates(void **state)
     assert_true(first[2].clip == 0.0 && first[2].decay_all);
 }
 
+/* V-JEPA 2's sweep for ImageNet: five epochs of warm-up from 2e-4, and a head apart. */
+static void sweep_of_images(void **state)
+{
+    (void)state;
+    vj_config config;
+    vj_config_defaults(&config);
+    enum { EPOCHS = 20, STEPS = 10, ALL = EPOCHS * STEPS, WARMUP = 5 * STEPS };
+    config.probe.start_lr = 2e-4;
+    config.probe.warmup_epochs = 5;
+    config.probe.final_weight_decay = 0.0;
+    const vj_recipe usual = {.sweep = 1, .lr = 2e-3, .weight_decay = 8e-3},
+                    more = {.sweep = 1, .more = 1, .lr = 1e-3, .weight_decay = 1e-3};
+    const vj_schedule a = vj_recipe_schedule(&usual, &config, EPOCHS, STEPS),
+                      b = vj_recipe_schedule(&more, &config, EPOCHS, STEPS);
+    for (int update = 1; update <= ALL; update++) {
+        const vj_head_step one = vj_recipe_step(&usual, &config, &a, update),
+                           other = vj_recipe_step(&more, &config, &b, update);
+        const double lr = update < WARMUP ? 2e-4 + 1.8e-3 * update / WARMUP
+                                          : 1e-3 * (1 + cos(M_PI * (update - WARMUP) / (ALL - WARMUP)));
+        const double half = 0.5 * (1 + cos(M_PI * update / ALL));
+        assert_true(fabs(one.lr - lr) < 1e-12 && one.weight_decay == 8e-3);
+        assert_true(fabs(other.lr - 1e-3 * half) < 1e-12 && fabs(other.weight_decay - 1e-3 * half) < 1e-12);
+        assert_true(one.decay_all && other.decay_all && one.clip == 0.0 && other.clip == 0.0);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(heads_and_norm), cmocka_unit_test(rates)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(heads_and_norm), cmocka_unit_test(rates),
+                                       cmocka_unit_test(sweep_of_images)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The report's parts: numbers parsed as strtod() does, broken lines named, peaks kept, texts escaped, settings flat. */
+/* Tests parts of the report: numbers parsed like strtod(), broken lines reported, peaks kept, texts escaped, settings
+ * as flat lists. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

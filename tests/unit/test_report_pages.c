@@ -1,4 +1,4 @@
-/* What the pages of a report stand on: intervals of results, CSV in all its forms, results of campaigns. */
+/* Tests the input of report pages: intervals of results, all forms of CSV, and results of campaigns. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,7 +84,7 @@ static void results(void **state)
     static const char text[] =
         "task,encoder,pooling,labels_percent,training_clips,validation_clips,seeds,top1_mean_percent,top1_std_percent,"
         "top1_error_percent,effective_rank\nt,e,knn,100,10,400,1,50.000,0.000,2.5,\nt,e,knn,50,10,400,3,140,0,2.5,\n";
-    vj_campaign c;
+    vj_campaign_results c;
     (void)state;
     put(text, sizeof text - 1);
     assert_int_equal(vj_campaign_read(&c, path), VJ_OK);

@@ -1,4 +1,4 @@
-/* What vjepa-report --watch is made of: curves of characters, metrics that grow, the state of a run, its screen. */
+/* Tests parts of vjepa-report --watch: curves drawn in characters, growing metrics, the state of a run, the screen. */
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-/* Random streams: known answers, independence of streams, the permutation, the Mersenne twister. */
+/* Tests random streams: known answers, independence of streams, the permutation, the Mersenne twister. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

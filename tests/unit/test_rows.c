@@ -1,4 +1,4 @@
-/* Rows by index lists, the predictor's input, patches and pixel targets: exact, or against sums in double. */
+/* Tests rows by index lists, the predictor's input, patches and pixel targets: exactly, or against sums in double. */
 #include "kernel_test.h"
 
 static void check_gather(vj_backend *be, bool rounded)

@@ -1,4 +1,4 @@
-/* What a decoding process has given up before it sees the first file. */
+/* Tests the restrictions of a decoding process before it receives the first file. */
 #include "../decode_pool.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,4 @@
-/* Schedules against the published values (docs/method.md, section 7) and at their borders. */
+/* Tests schedules against the published values (docs/method.md, section 7) and at their ends. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * The contact sheet of a small store, read back from its file: every frame is where it should be, its text beside it,
- * and masks hide the patches that the sampler says, in the crop that training makes.
+ * Tests the contact sheet of a small store, read back from its file: every frame is in its place with its text next to
+ * it, and masks hide the patches that the sampler draws, in the crop used in training.
  */
 #include <setjmp.h>
 #include <stdarg.h>

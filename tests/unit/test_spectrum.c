@@ -1,5 +1,4 @@
-/* The collapse watch: effective rank of matrices and of features whose spectrum is known, deviation of known columns.
- */
+/* Tests the collapse watch: effective rank of matrices and features with known spectrum, deviation of known columns. */
 #include "kernel_test.h"
 
 #include <mpi.h>

@@ -1,4 +1,4 @@
-/* Splits: the uniform rule, files that come back, and files that are refused. (The class rule: test_probe.c.) */
+/* Tests splits: the uniform rule, round trips of files, and files that are refused. (The class rule: test_probe.c.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

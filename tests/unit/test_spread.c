@@ -1,4 +1,4 @@
-/* Plans, samples and what is said of them; reports as JSON and text. */
+/* Tests the plans, samples and statistics of the benchmarks, and their reports as JSON and text. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,13 +12,13 @@
 #include "bench/report.h"
 #include "bench/spread.h"
 
-static vj_samples samples;
+static vj_measurements samples;
 
 static vj_timing timing_of(int count, const double *values)
 {
     samples.count = 0;
-    for (int i = 0; i < count; i++) vj_samples_add(&samples, values[i]);
-    return vj_samples_timing(&samples);
+    for (int i = 0; i < count; i++) vj_measurements_add(&samples, values[i]);
+    return vj_measurements_timing(&samples);
 }
 
 static void timings(void **state)
@@ -53,7 +53,7 @@ static void plans(void **state)
 static int taken(const vj_plan *plan, double each)
 {
     samples.count = 0;
-    while (vj_plan_goes_on(plan, &samples)) vj_samples_add(&samples, each);
+    while (vj_plan_goes_on(plan, &samples)) vj_measurements_add(&samples, each);
     return samples.count;
 }
 

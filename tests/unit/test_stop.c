@@ -1,4 +1,4 @@
-/* Signals, the limit of time, the stop file: what asks for what. */
+/* Tests what signals, the time limit and the stop file request. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,6 +55,12 @@ static void signals(void **state)
     assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
     raise(SIGTERM);
     assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+    start(NULL);
+    raise(SIGINT);
+    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+    struct sigaction now; /* a second Ctrl-C ends the program */
+    assert_int_equal(sigaction(SIGINT, NULL, &now), 0);
+    assert_true(now.sa_handler == SIG_DFL);
 }
 
 /* Does a run of an age stop? Limit 1000 s, of which one percent is spared. */

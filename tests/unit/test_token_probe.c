@@ -1,7 +1,7 @@
 /*
- * V-JEPA 2's deep probe: with depth 1 it is the plain probe; sums of samples in any order and shared out in any way
- * give the same bits, on open memory and on memory that is shut between kernels; it learns; too large gradients are
- * refused. Its numbers are checked by vjepa-parity (deep_probe.h5).
+ * Tests V-JEPA 2's deep probe: with depth 1 it equals the plain probe; sums over samples in any order and any division
+ * give the same bits, on "cpu" and "strict"; it learns; gradients that are too large are refused. vjepa-parity checks
+ * its numbers (deep_probe.h5).
  */
 #include <setjmp.h>
 #include <stdarg.h>

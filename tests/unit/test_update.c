@@ -1,4 +1,4 @@
-/* Sums over elements and columns, and AdamW with the moving average, against double. */
+/* Tests sums over elements and columns, and AdamW with the moving average, against double. */
 #include "base/tree_sum.h"
 #include "kernel_test.h"
 

@@ -1,4 +1,4 @@
-/* Decoding: made files of known content come back frame by frame; odd, damaged and hostile files get their verdict. */
+/* Tests decoding: files with known content give the right frames; odd, damaged and hostile files get their verdict. */
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-/* The in-run watch's nearest neighbours, against a count by hand. */
+/* Tests the nearest neighbours of the in-run watch against a count by hand. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,13 +17,13 @@ static void test_votes(void **state)
     static const float samples[] = {1, 0, 0.9F, 0.1F, 0, 5, 0.1F, 2}, queries[] = {3, 0.1F, 0, 0.01F, -1, 0};
     static const int32_t labels[] = {0, 0, 1, 1}, wanted[] = {0, 1, 1};
     double top1;
-    assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, queries, wanted, 3, 2), VJ_OK);
+    assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, queries, wanted, 3, 2, 2), VJ_OK);
     assert_true(top1 == 100.0);
     static const int32_t others[] = {1, 1, 0};
-    assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, queries, others, 3, 2), VJ_OK);
+    assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, queries, others, 3, 2, 2), VJ_OK);
     assert_true(top1 == 100.0 / 3.0);
     static const float none[] = {0, 0}; /* similar to nothing: the first sample is met first */
-    assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, none, labels, 1, 2), VJ_OK);
+    assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, none, labels, 1, 2, 2), VJ_OK);
     assert_true(top1 == 100.0);
 }
 
@@ -64,7 +64,7 @@ static void test_against_count(void **state)
     int ties = 0;
     for (int q = 0; q < M; q++) ties += wanted[q] == 7;
     double top1;
-    assert_int_equal(vj_watch_knn(&top1, samples, labels, N, queries, wanted, M, D), VJ_OK);
+    assert_int_equal(vj_watch_knn(&top1, samples, labels, N, queries, wanted, M, D, 2), VJ_OK);
     assert_true(top1 == 100.0 * (M - ties) / M);
 }
 

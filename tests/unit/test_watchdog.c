@@ -1,4 +1,4 @@
-/* A process that makes no progress is ended, one that makes some is not, nor one that was suspended as a whole. */
+/* Tests the watchdog: it ends a process that makes no progress, but not one that makes progress or was suspended. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

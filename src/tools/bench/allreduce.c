@@ -1,7 +1,7 @@
 /*
- * Summing a gradient over the ranks: MPI in one call, MPI in pieces, and the trainer's ways: the group
- * (parallel/group.h) and, where the vector lies in shared memory, the reduction (parallel/gradient_sum.h). All sum the
- * same bytes in each round.
+ * Measures summing a gradient over the ranks: by MPI in one call, by MPI in pieces, and by the two ways of the trainer:
+ * the group (parallel/group.h) and, if the vector is in shared memory, parallel/gradient_sum.h. All sum the same bytes
+ * in each round.
  */
 #include <stdlib.h>
 
@@ -15,7 +15,7 @@ enum { LEAST = 64 << 10, MOST = 64 << 20 }; /* bytes */
 typedef struct {
     MPI_Comm comm;
     vj_group *group;
-    vj_gradient_sum *reduction; /* of a vector of its own, of this many floats */
+    vj_gradient_sum *reduction; /* with its own vector of `floats` floats */
     float *values;
     int64_t floats, piece; /* piece: of parallel.bucket_mb */
 } sum;
@@ -56,13 +56,13 @@ static vj_status by_reduction(void *user)
     return VJ_OK;
 }
 
-/* One row of the table: who sums, how long it takes, bytes of the vector a second. */
+/* Measure one way, and add a row: who sums, how long it takes, bytes of the vector a second. */
 static vj_status measure(vj_bench_work *work, sum *s, int64_t bytes, const char *by, vj_status (*body)(void *user))
 {
-    static vj_samples samples;
+    static vj_measurements samples;
     s->floats = bytes / (int64_t)sizeof *s->values;
     VJ_TRY(vj_bench_time(work, body, s, &samples));
-    const vj_timing time = vj_samples_timing(&samples);
+    const vj_timing time = vj_measurements_timing(&samples);
     json_t *row = vj_put_row(work->report, "allreduce");
     vj_put_count(row, "bytes", bytes);
     vj_put_text(row, "by", by);

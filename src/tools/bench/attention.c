@@ -1,4 +1,4 @@
-/* Self-attention of one clip's tokens, encoder and predictor heads, forward and backward. */
+/* Measures self-attention over the tokens of one clip, for heads of encoder and predictor, forward and backward. */
 #include "bench/inner.h"
 #include "parallel/parallel.h"
 
@@ -26,7 +26,7 @@ static vj_status backward(void *user)
     return vj_sync(o->be);
 }
 
-/* Forward first: backward reads what it leaves. */
+/* Forward must come first, because backward reads its results. */
 static const struct {
     const char *name;
     vj_status (*body)(void *user);
@@ -35,11 +35,11 @@ static const struct {
 
 static vj_status measure(vj_bench_work *work, operands *o)
 {
-    static vj_samples samples;
+    static vj_measurements samples;
     const bool bf16 = vj_backend_precision(o->be) == VJ_BF16;
     for (size_t d = 0; d < sizeof directions / sizeof directions[0]; d++) {
         VJ_TRY(vj_bench_time(work, directions[d].body, o, &samples));
-        const vj_timing time = vj_samples_timing(&samples);
+        const vj_timing time = vj_measurements_timing(&samples);
         const double gflops = 1e-9 * directions[d].flops * (double)o->R * (double)o->R * o->D / time.median;
         json_t *row = vj_put_row(work->report, "attention");
         vj_put_text(row, "network", o->network);

@@ -1,4 +1,4 @@
-/* The commands and what they share. */
+/* The table of commands, and the functions that they share. */
 #include "bench/bench.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "bench/inner.h"
 #include "parallel/parallel.h"
 
-/* Seconds of samples between two measurements of the peak; its median, as a part of the best, on a quiet machine. */
+/* Seconds of samples between two measurements of the peak; smallest median / best of the peak on a quiet machine. */
 #define BETWEEN_PEAKS 0.5
 #define STEADY        0.9
 
@@ -39,7 +39,7 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 const char *const vj_bench_commands[] = {"gemm", "attention",  "elementwise", "step", "load",
                                          "pack", "checkpoint", "allreduce",   NULL};
 
-/* Is what was asked for possible? Rank 0 says it for all. */
+/* Check that the request is possible; rank 0 reports for all. */
 static vj_status prepare(vj_bench_work *work, int which)
 {
     if (commands[which].needs_config && !work->bench->config_path)
@@ -85,7 +85,7 @@ static void measure_peak(const vj_bench_work *work)
     p->best.bf16_gflops = fmax(p->best.bf16_gflops, sums[1]);
     p->best.bf16_vector_gflops = fmax(p->best.bf16_vector_gflops, sums[2]);
     p->best.bf16_name = now.bf16_name;
-    if (p->fp32.count < VJ_MOST_REPEATS) vj_samples_add(&p->fp32, sums[0]);
+    if (p->fp32.count < VJ_MOST_REPEATS) vj_measurements_add(&p->fp32, sums[0]);
     p->since_s = 0;
 }
 
@@ -109,7 +109,7 @@ vj_peak vj_bench_peak(const vj_bench_work *work)
     char text[160];
     measure_peak(work);
     put_peak(work);
-    const vj_timing spread = vj_samples_timing(&work->peaks->fp32);
+    const vj_timing spread = vj_measurements_timing(&work->peaks->fp32);
     snprintf(text, sizeof text, "%.4g / %.4g / %.4g in %d measurements", spread.min, spread.median, spread.max,
              work->peaks->fp32.count);
     vj_put_text(work->report, "fp32_peak_spread", text);
@@ -132,10 +132,10 @@ void vj_bench_put_fractions(const vj_bench_work *work, const char *key, const vj
     }
 }
 
-double vj_bench_sample(const vj_bench_work *work, vj_samples *samples, double seconds)
+double vj_bench_sample(const vj_bench_work *work, vj_measurements *samples, double seconds)
 {
     MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, work->comm);
-    vj_samples_add(samples, seconds);
+    vj_measurements_add(samples, seconds);
     return seconds;
 }
 
@@ -148,9 +148,9 @@ bool vj_bench_pause(const vj_bench_work *work, double seconds)
     return seconds < BETWEEN_PEAKS;
 }
 
-vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user), void *user, vj_samples *samples)
+vj_status vj_bench_time(const vj_bench_work *work, vj_status (*body)(void *user), void *user, vj_measurements *samples)
 {
-    *samples = (vj_samples){0};
+    *samples = (vj_measurements){0};
     VJ_TRY(vj_agree(work->comm, body(user)));
     while (vj_plan_goes_on(&work->plan, samples)) {
         MPI_Barrier(work->comm);

@@ -1,8 +1,9 @@
 /*
- * A checkpoint of CONFIG as training writes and reads it, against as many bytes in plain files, one a rank, written in
- * pieces and flushed to disk likewise, in turns with it: a disk's speed changes from minute to minute. With
- * checkpoint.async also for how long training waits, against a bare copy in memory of what each rank writes, by all of
- * the rank's threads. Both reads come from the system's cache unless it is smaller than the checkpoint.
+ * Measures writing and reading a checkpoint of CONFIG like in training, compared with plain files of as many bytes, one
+ * for each rank, also written in pieces and flushed to disk. Both take turns, because a disk's speed changes from
+ * minute to minute. With checkpoint.async it also measures how long training waits, compared with a copy in memory, by
+ * all threads of a rank, of the bytes that the rank writes. Both reads come from the system's cache unless it is
+ * smaller than the checkpoint.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +24,7 @@ typedef struct {
     vj_step *step;
     vj_checkpoint *now, *background; /* the second with checkpoint.async */
     vj_ckpt_state state;
-    char folder[VJ_BENCH_FOLDER]; /* ours, inside --dir; "" until it is there */
+    char folder[VJ_BENCH_FOLDER]; /* created inside --dir; "" until it exists */
     char checkpoint[VJ_BENCH_FOLDER + 32], plain[VJ_BENCH_FOLDER + 32];
     int64_t bytes; /* of this rank's plain file */
     char *piece;   /* [PIECE] */
@@ -82,7 +83,7 @@ static vj_status begin_background(void *user)
     return vj_checkpoint_begin(f->background, f->folder, &f->state);
 }
 
-/* What goes on beside training, which polls once a step. */
+/* Wait for the part that runs in the background of training, which polls once a step. */
 static vj_status wait_for_background(void *user)
 {
     files *f = user;
@@ -96,7 +97,7 @@ static vj_status commit_background(void *user)
     return vj_checkpoint_commit(f->background);
 }
 
-/* memcpy() of an even share by each thread. */
+/* Copy with memcpy(), an equal share on each thread. */
 static vj_status copy_plain(void *user)
 {
     files *f = user;
@@ -143,7 +144,7 @@ static vj_status checkpoint_bytes(const files *f, double *bytes)
     return vj_agree(f->work->comm, status);
 }
 
-/* What all ranks together read: each the weights, and the moments that it updates. */
+/* Return the bytes that all ranks together read: each rank reads the weights, and the moments that it updates. */
 static double bytes_read(const files *f)
 {
     const vj_params *ps = &f->step->model->net.params;
@@ -153,7 +154,7 @@ static double bytes_read(const files *f)
     return floats * (double)sizeof(float);
 }
 
-/* What this rank's plain file holds: its share of the checkpoint, which is there for the first time. */
+/* Set the size of this rank's plain file to its share of the checkpoint, once the first one is written. */
 static vj_status take_size(files *f, double *bytes)
 {
     int64_t first, last;
@@ -166,8 +167,8 @@ static vj_status take_size(files *f, double *bytes)
     return vj_agree(f->work->comm, f->copy ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a copy"));
 }
 
-/* Every pass once for nothing, then all in turns. */
-static vj_status sample(vj_bench_work *work, files *f, vj_samples *samples, double *bytes)
+/* Run every pass once untimed, then time them in turns. */
+static vj_status sample(vj_bench_work *work, files *f, vj_measurements *samples, double *bytes)
 {
     const int count = f->background ? PASSES : ALWAYS;
     for (int i = 0; i < count; i++) {
@@ -186,13 +187,13 @@ static vj_status sample(vj_bench_work *work, files *f, vj_samples *samples, doub
     return VJ_OK;
 }
 
-/* Each time over the copy of the same turn: what else the machine does hits both. */
-static void put_waits(vj_bench_work *work, const vj_samples *samples)
+/* Add the waits relative to the memory copy of the same turn, so that other load on the machine affects both. */
+static void put_waits(vj_bench_work *work, const vj_measurements *samples)
 {
-    static vj_samples ratio;
+    static vj_measurements ratio;
     for (int i = 0; i < samples[COPY].count; i++)
-        vj_samples_add(&ratio, (samples[BEGIN].value[i] + samples[COMMIT].value[i]) / samples[COPY].value[i]);
-    const vj_timing t = vj_samples_timing(&ratio);
+        vj_measurements_add(&ratio, (samples[BEGIN].value[i] + samples[COMMIT].value[i]) / samples[COPY].value[i]);
+    const vj_timing t = vj_measurements_timing(&ratio);
     json_t *row = vj_put_row(work->report, "training_waits_over_one_copy");
     vj_put_number(row, "min", t.min);
     vj_put_number(row, "median", t.median);
@@ -201,11 +202,11 @@ static void put_waits(vj_bench_work *work, const vj_samples *samples)
 
 static vj_status measure(vj_bench_work *work, files *f)
 {
-    static vj_samples samples[PASSES];
+    static vj_measurements samples[PASSES];
     double bytes = 0, rate[PASSES] = {0};
     VJ_TRY(sample(work, f, samples, &bytes));
     for (int i = 0; i < PASSES && samples[i].count > 0; i++) {
-        const vj_timing time = vj_samples_timing(&samples[i]);
+        const vj_timing time = vj_measurements_timing(&samples[i]);
         const double moved = i == READ ? bytes_read(f) : i == COMMIT ? 0 : bytes;
         rate[i] = 1e-6 * moved / time.median;
         json_t *row = vj_put_row(work->report, "checkpoint");
@@ -223,7 +224,7 @@ static vj_status measure(vj_bench_work *work, files *f)
 
 static vj_status run(vj_bench_work *work, files *f, vj_config *c)
 {
-    c->train.batch = work->size; /* the least memory for activations: none is needed */
+    c->train.batch = work->size; /* for the least memory: no activations are needed */
     c->train.microbatch = 1;
     c->train.recompute = VJ_RECOMPUTE_BLOCK;
     VJ_TRY(vj_step_open(&f->step, c, work->comm));

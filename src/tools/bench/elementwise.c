@@ -1,13 +1,13 @@
-/* What moves memory and hardly computes: nanoseconds an element, and bytes a second against a plain copy's. */
+/* Measures operations limited by memory bandwidth: nanoseconds an element, and bytes a second relative to a copy. */
 #include <omp.h>
 
 #include "bench/inner.h"
 #include "parallel/parallel.h"
 
-/* Arrays of the largest operation, and the shape of what an encoder block works on. */
+/* Arrays as large as the largest operation needs, and the shape of the activations of an encoder block. */
 typedef struct {
     vj_backend *be;
-    int64_t R, wide, weights; /* rows; elements of the hidden layer; of the optimizer's vectors */
+    int64_t R, wide, weights; /* rows; elements of the hidden layer; elements of the optimizer's vectors */
     int D;
     float *a, *b, *c, *d, *e, *mean, *rstd, *row;
     int32_t *index, *group;
@@ -52,8 +52,8 @@ static vj_status layernorm_forward(void *user)
 static vj_status layernorm_backward(void *user)
 {
     arrays *o = user;
-    vj_layernorm_backward(o->be, o->c, (vj_array){0}, o->d, o->e, o->b, o->a, o->mean, o->rstd, o->row, NULL, 0, 0,
-                          o->R, o->D);
+    vj_layernorm_backward(o->be, o->c, (vj_array){0}, (vj_array){0}, o->d, o->e, o->b, o->a, o->mean, o->rstd, o->row,
+                          NULL, 0, 0, o->R, o->D);
     return vj_sync(o->be);
 }
 
@@ -90,8 +90,8 @@ static vj_status adamw(void *user)
 
 typedef enum { ROWS, WIDE, WEIGHTS } extent;
 
-/* In this order: adamw while c has no negative number, layernorm_backward after the forward that leaves its statistics.
- */
+/* The order matters: adamw must run while c has no negative number, and layernorm_backward after the forward pass that
+ * computes its statistics. */
 static const struct {
     const char *name;
     vj_status (*body)(void *user);
@@ -140,7 +140,7 @@ static vj_status take_arrays(arrays *o, const vj_config *config)
 
 static vj_status measure_all(vj_bench_work *work, arrays *o)
 {
-    static vj_samples samples;
+    static vj_measurements samples;
     double bandwidth;
     VJ_TRY(take_arrays(o, work->config));
     MPI_Barrier(work->comm);
@@ -153,7 +153,7 @@ static vj_status measure_all(vj_bench_work *work, arrays *o)
                           : operations[i].elements == WIDE ? o->wide
                                                            : o->weights;
         VJ_TRY(vj_bench_time(work, operations[i].body, o, &samples));
-        const vj_timing time = vj_samples_timing(&samples);
+        const vj_timing time = vj_measurements_timing(&samples);
         const double rate = 1e-9 * operations[i].bytes * (double)n * work->size / time.median;
         json_t *row = vj_put_row(work->report, "elementwise");
         vj_put_text(row, "operation", operations[i].name);

@@ -1,6 +1,6 @@
 /*
- * The matrix products of a transformer block, of the types that the model asks for, against the peak of the same run.
- * Left out is what costs no product: the residual, and the hidden layer that GELU's gradient makes again.
+ * Measures the matrix products of a transformer block, with the model's types, relative to the peak of the same run. It
+ * leaves out work that is not a product: the residual, and recomputing the hidden layer for GELU's gradient.
  */
 #include <string.h>
 
@@ -8,8 +8,8 @@
 #include "parallel/parallel.h"
 
 /*
- * One linear layer on R rows: y [R, N] = x [R, K] w^T [N, K]. With bf16 the model rounds what only products and
- * attention read; the residual stream and its norm's gradient stay floats (src/model/stack.c).
+ * One linear layer on R rows: y [R, N] = x [R, K] w^T, w [N, K]. With bf16 the model rounds arrays that only products
+ * and attention read; the residual stream and the gradient of its norm stay floats (src/model/stack.c).
  */
 typedef struct {
     const char *network, *layer;
@@ -18,7 +18,7 @@ typedef struct {
     bool to_stream, from_norm; /* y goes into the residual stream; x is its norm */
 } layer;
 
-/* The same numbers as floats and, in a backend of VJ_BF16, rounded. */
+/* The same numbers as floats and, if the backend is VJ_BF16, rounded to bf16. */
 typedef struct {
     float *exact;
     uint16_t *rounded;
@@ -36,7 +36,7 @@ static vj_array of_precision(const operands *o, numbers n)
     return vj_backend_precision(o->be) == VJ_BF16 ? (vj_array){n.rounded, VJ_TYPE_BF16} : vj_f32(n.exact);
 }
 
-/* y and its gradient. */
+/* Return the array for y and its gradient. */
 static vj_array result(const operands *o)
 {
     return o->l.to_stream ? vj_f32(o->y.exact) : of_precision(o, o->y);
@@ -143,10 +143,10 @@ static vj_status take_operands(operands *o, const layer *list, int count)
 
 static vj_status measure(vj_bench_work *work, operands *o, int form)
 {
-    static vj_samples samples;
+    static vj_measurements samples;
     const bool bf16 = vj_backend_precision(o->be) == VJ_BF16;
     VJ_TRY(vj_bench_time(work, forms[form].body, o, &samples));
-    const vj_timing time = vj_samples_timing(&samples);
+    const vj_timing time = vj_measurements_timing(&samples);
     const double gflops = 2e-9 * (double)o->l.R * o->l.N * o->l.K / time.median;
     json_t *row = vj_put_row(work->report, "gemm");
     vj_put_text(row, "network", o->l.network);

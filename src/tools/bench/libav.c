@@ -1,4 +1,4 @@
-/* As few lines around libav as decoding takes: what a program would be that trusts its files and stores nothing. */
+/* The shortest decoding loop with libav, as in a program that trusts its files and stores nothing. */
 #include "bench/libav.h"
 
 #include <libavcodec/avcodec.h>
@@ -34,7 +34,7 @@ static int open_file(loop *l, const char *path)
     return error < 0 ? error : avcodec_open2(l->decoder, codec, NULL);
 }
 
-/* The scaler of the file's pictures, and room for one. */
+/* Make a scaler for the file's frames, and memory for one frame. */
 static int prepare(loop *l, int short_side, vj_libav_scratch *scratch)
 {
     const AVFrame *f = l->frame;

@@ -1,8 +1,8 @@
 /*
- * Loading clips against what nothing can beat: pread() of the same bytes (raw), and libjpeg-turbo called for one frame
- * after the other of the same records (jpeg), by as many threads. In turns with them: reading as the loader does it,
- * with and without the checksum, and the whole loader, which also crops, resizes and normalises. With --views the
- * loader once more, with training and test views of an evaluation.
+ * Measures loading clips, compared with two lower bounds on as many threads: pread() of the same bytes (raw), and
+ * libjpeg-turbo on one frame after another of the same records (jpeg). In turns with them it measures reading as in the
+ * loader, with and without the checksum, and the whole loader, which also crops, resizes and normalises. With --views
+ * it also measures the loader with training and test views of an evaluation.
  */
 #include <endian.h>
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include "feed/loader.h"
 #include "parallel/parallel.h"
 
-/* One thread's. */
+/* The state of one thread. */
 typedef struct {
     uint8_t *record, *frames;
     vj_coder *coder;
@@ -29,15 +29,15 @@ typedef struct {
     vj_bench_work *work;
     vj_clips *clips;
     vj_loader *loader;
-    int *shard; /* [shards] descriptors of our own */
+    int *shard; /* [shards] own file descriptors */
     int64_t shards;
-    int64_t batches; /* timed */
-    int64_t *number; /* [samples] clips of the timed batches, of this rank */
+    int64_t batches; /* number of timed batches */
+    int64_t *number; /* [samples] numbers of this rank's clips in the timed batches */
     int64_t samples, first, last;
     vj_eval_views shown[2]; /* of training and testing; --views */
     vj_eval_item *items;    /* [samples * most crops of a clip] */
-    double bytes;           /* of their records, over all ranks */
-    double loader_s;        /* what the last call of the loader took */
+    double bytes;           /* of the records of these clips, on all ranks */
+    double loader_s;        /* seconds of the last call of the loader */
     own *own;               /* [threads] */
     int threads;
 } loading;
@@ -58,7 +58,7 @@ static uint32_t word(const uint8_t *record, int i)
     return le32toh(value);
 }
 
-/* The record's head is trusted: the loader has read the same clips before. */
+/* Decode a record. Its header is not checked, because the loader has read the same clips before. */
 static vj_status decode_bare(const loading *l, own *o, int64_t clip)
 {
     const int T = vj_clips_frames(l->clips);
@@ -97,7 +97,7 @@ static vj_status read_verified(const loading *l, own *o, int64_t clip)
 
 /* ------------------------------------------------------------------------------------------------ in turns */
 
-/* Take every clip of the list, by all threads. */
+/* Call take() for every clip of the list, on all threads. */
 static vj_status each(const loading *l, vj_status (*take)(const loading *l, own *o, int64_t clip))
 {
     vj_status worst = VJ_OK;
@@ -112,7 +112,7 @@ static vj_status each(const loading *l, vj_status (*take)(const loading *l, own 
     return worst;
 }
 
-/* As many batches as are read ahead pass untimed, so that memory is touched and threads are in their stride. */
+/* Run the loader. As many batches as it reads ahead are not timed, so that memory is touched and all threads work. */
 static vj_status load(loading *l)
 {
     const vj_config *c = l->work->config;
@@ -133,7 +133,7 @@ static vj_status load(loading *l)
     return VJ_OK;
 }
 
-/* The same clips as views of an evaluation, all crops of each; without a batch that passes untimed. */
+/* Load the same clips as views of an evaluation, with all crops of each; all batches are timed. */
 static vj_status show(loading *l, const vj_eval_views *shown)
 {
     const int64_t count = l->samples * shown->views, batch_size = (l->last - l->first) * shown->views;
@@ -162,7 +162,7 @@ static vj_status show(loading *l, const vj_eval_views *shown)
     return VJ_OK;
 }
 
-/* --cold: what the system has kept of the shards is dropped. */
+/* For --cold drop the shards from the system's cache. */
 static void forget(const loading *l)
 {
     for (int64_t s = 0; l->work->bench->cold && s < l->shards; s++)
@@ -193,7 +193,7 @@ static vj_status once(loading *l, double seconds[KINDS])
     return vj_agree(l->work->comm, status);
 }
 
-static void put(loading *l, const vj_samples samples[KINDS])
+static void put(loading *l, const vj_measurements samples[KINDS])
 {
     static const char *const what[KINDS] = {[LOADER] = "whole loader",
                                             [BARE] = "bare loop",
@@ -202,12 +202,12 @@ static void put(loading *l, const vj_samples samples[KINDS])
                                             [TRAINING_VIEWS] = "loader, training views",
                                             [TEST_VIEWS] = "loader, test views"};
     const double clips = (double)l->batches * (double)l->work->config->train.batch;
-    const double bare_s = vj_samples_timing(&samples[BARE]).median;
+    const double bare_s = vj_measurements_timing(&samples[BARE]).median;
     l->bytes = 0;
     for (int64_t i = 0; i < l->samples; i++) l->bytes += (double)vj_clips_record_bytes(l->clips, l->number[i]);
     vj_sum_doubles(l->work->comm, &l->bytes, 1);
     for (int k = 0; k < (l->items ? KINDS : TRAINING_VIEWS); k++) {
-        const vj_timing time = vj_samples_timing(&samples[k]);
+        const vj_timing time = vj_measurements_timing(&samples[k]);
         json_t *row = vj_put_row(l->work->report, "load");
         vj_put_text(row, "what", what[k]);
         vj_put_number(row, "clips", clips);
@@ -273,7 +273,7 @@ static vj_status prepare_views(loading *l)
 
 static vj_status measure(vj_bench_work *work, loading *l)
 {
-    static vj_samples samples[KINDS];
+    static vj_measurements samples[KINDS];
     double seconds[KINDS];
     memset(samples, 0, sizeof samples);
     VJ_TRY(vj_clips_open(&l->clips, &work->config->data.train, work->comm));

@@ -1,8 +1,9 @@
 /*
- * Packing as vjepa-pack does it - worker processes, digests, looks, shards on disk, ledger and index - against a bare
- * libav loop over the same files, on as many threads as there are workers. The loop decodes every frame, scales those
- * that the packer keeps, and neither checks nor stores anything. Files and store are in the system's cache from the
- * first round on, so this measures the packer and not the disk; --dir in memory leaves out what flushing takes.
+ * Measures packing as in vjepa-pack - worker processes, digests, looks, shards on disk, ledger and index - compared
+ * with a bare libav loop over the same files, on as many threads as there are workers. The loop decodes every frame,
+ * scales those that the packer keeps, and neither checks nor stores anything. Files and store are in the system's cache
+ * after the first round, so this measures the packer and not the disk. With --dir in memory, flushing takes no time
+ * either.
  */
 #include <omp.h>
 #include <stdlib.h>
@@ -28,14 +29,14 @@ typedef struct {
 
 /* ------------------------------------------------------------------------------------------------ files */
 
-/* Of the catalogue's sources every size-th. */
+/* Take every size-th source of the catalogue, for this rank. */
 static vj_status take_sources(packing *p, const vj_catalogue *catalogue)
 {
     p->file = vj_calloc(catalogue->sources / p->work->size + 1, sizeof *p->file);
     if (!p->file)
         return vj_raise(VJ_ERR_MEMORY, "no memory for the names of %lld files", (long long)catalogue->sources);
     for (int64_t i = p->work->rank; i < catalogue->sources; i += p->work->size) {
-        vj_source source;
+        vj_pack_source source;
         struct stat st;
         VJ_TRY(vj_catalogue_find(catalogue, i, &source));
         if (stat(source.path, &st) != 0) return vj_raise(VJ_ERR_IO, "look at %s", source.path);
@@ -63,7 +64,7 @@ static vj_status list_files(packing *p)
     return vj_agree(p->work->comm, mine);
 }
 
-/* Work on all files with a thread for each worker. */
+/* Call one() for all files, on as many threads as there are workers. */
 static vj_status for_all(packing *p, vj_status (*one)(const packing *p, vj_libav_file *file, vj_libav_scratch *scratch))
 {
     vj_status worst = VJ_OK;
@@ -83,7 +84,7 @@ static vj_status for_all(packing *p, vj_status (*one)(const packing *p, vj_libav
     return worst;
 }
 
-/* Decode once to count the frames; then it is known which are kept. */
+/* Decode a file once to count its frames, from which follows which of them the packer keeps. */
 static vj_status choose_frames(const packing *p, vj_libav_file *file, vj_libav_scratch *scratch)
 {
     const int F = (int)p->config->pack.frames, step = (int)p->config->pack.step;
@@ -137,8 +138,8 @@ static const struct {
                     [ALL] = {"packer, whole files decoded", run_pack_all},
                     [NEEDED] = {"packer, what clips need decoded", run_pack_needed}};
 
-/* Every pass once for nothing, then all in turns. The store of the last pass is removed outside the time. */
-static vj_status sample(packing *p, vj_samples *samples)
+/* Run every pass once untimed, then time them in turns. Removing the store of the last pass is not timed. */
+static vj_status sample(packing *p, vj_measurements *samples)
 {
     const vj_bench_work *work = p->work;
     for (bool counts = false; !counts || vj_plan_goes_on(&work->plan, &samples[BARE]); counts = true)
@@ -156,7 +157,7 @@ static vj_status sample(packing *p, vj_samples *samples)
 
 /* ------------------------------------------------------------------------------------------------ report */
 
-static void put(const packing *p, const vj_samples *samples)
+static void put(const packing *p, const vj_measurements *samples)
 {
     double sums[4] = {(double)p->count};
     for (int64_t i = 0; i < p->count; i++) {
@@ -173,7 +174,7 @@ static void put(const packing *p, const vj_samples *samples)
     vj_put_number(p->work->report, "mb", sums[3]);
     double median[PASSES];
     for (int i = 0; i < PASSES; i++) {
-        const vj_timing time = vj_samples_timing(&samples[i]);
+        const vj_timing time = vj_measurements_timing(&samples[i]);
         median[i] = time.median;
         json_t *row = vj_put_row(p->work->report, "pack");
         vj_put_text(row, "what", passes[i].what);
@@ -189,7 +190,7 @@ static void put(const packing *p, const vj_samples *samples)
 
 static vj_status measure(packing *p)
 {
-    static vj_samples samples[PASSES];
+    static vj_measurements samples[PASSES];
     VJ_TRY(vj_bench_folder(p->work, p->folder));
     snprintf(p->store, sizeof p->store, "%s/bench.clips", p->folder);
     if (strlen(p->store) >= sizeof p->config->pack.store)

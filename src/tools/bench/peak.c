@@ -1,7 +1,7 @@
 /*
- * Peaks by instruction. Each burst keeps twelve independent sums in registers, which covers the latency of two
- * multiply-add units; functions for an instruction set are compiled for it alone and called only where the processor
- * has it.
+ * Measures the peak of each instruction. Each burst keeps twelve independent sums in registers, which covers the
+ * latency of two multiply-add units. Functions for an instruction set are compiled only for it, and called only if the
+ * processor has it.
  */
 #include "bench/peak.h"
 
@@ -66,7 +66,7 @@ BURST(fp64_avx512, double, 8, __attribute__((target("avx512f"))))
 
 enum { ARM_SUMS = 24, CPU_SVE = 1 << 22, CPU2_BF16 = 1 << 14 };
 
-/* Twice as many sums, for four units that multiply; ARM's instructions add to one of them, here zero. */
+/* Twice as many sums, for four multiply-add units. The ARM instructions add to one of their operands, here zero. */
 #define EACH_ARM_SUM(DO)                                                                                               \
     EACH_SUM(DO) DO(12) DO(13) DO(14) DO(15) DO(16) DO(17) DO(18) DO(19) DO(20) DO(21) DO(22) DO(23)
 #define ARM_BURST(name, operand, fill, zero, add, first, attributes)                                                   \
@@ -184,7 +184,7 @@ static bool has_avx512_bf16(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16");
 }
 
-/* Leaf 7: tiles and their bf16 products. Linux hands out the tiles' state only to processes that ask. */
+/* CPUID leaf 7 tells of tiles and their bf16 products. Linux enables the state of tiles only for processes that ask. */
 static bool has_amx_bf16(void)
 {
     enum { LEAF = 7, AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, ASK_FOR_STATE = 0x1023, TILE_DATA = 18 };
@@ -196,7 +196,7 @@ static bool has_amx_bf16(void)
 
 /* ------------------------------------------------------------------------------------------------ timing */
 
-/* Seconds that `rounds` rounds take on all threads, from the first start to the last end. */
+/* Return the seconds that `rounds` rounds take on all threads, from the first start to the last end. */
 static double time_burst(burst run, int64_t rounds, int threads)
 {
     double begin = INFINITY, end = 0;

@@ -1,11 +1,13 @@
-/* From JSON to text. Timings are found by their shape, and shown in the unit that suits them. */
+/* Converts a report from JSON to text. Timings are recognised by their keys, and shown in a suitable unit. */
 #include "bench/report.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CELL = 64, COLUMNS = 24 };
+#include "base/markup.h"
+
+enum { CELL = 128, COLUMNS = 24 };
 
 /* ------------------------------------------------------------------------------------------------ putting */
 
@@ -15,7 +17,7 @@ static void put(json_t *object, const char *key, json_t *value)
     VJ_ASSERT(value && !failed); /* out of memory */
 }
 
-/* A path may be no text: with ? for what is not ASCII it can be shown. */
+/* A path may not be valid UTF-8; replace bytes that are not ASCII by "?", so that it can be shown. */
 static json_t *readable(const char *text)
 {
     char *copy = strdup(text);
@@ -122,6 +124,13 @@ static void print_fact(const char *key, const json_t *value, FILE *out)
     }
 }
 
+/* Print a cell with blanks before or after it. width: in characters. */
+static void print_cell(const char *cell, int width, bool left, FILE *out)
+{
+    const int blanks = width - vj_utf8_length(cell);
+    fprintf(out, "%*s%s%*s", left || blanks < 0 ? 0 : blanks, "", cell, left && blanks > 0 ? blanks : 0, "");
+}
+
 /* Columns as wide as their widest cell; numbers to the right. */
 static void print_table(const json_t *rows, FILE *out)
 {
@@ -132,10 +141,10 @@ static void print_table(const json_t *rows, FILE *out)
     json_object_foreach(first, key, value)
     {
         VJ_ASSERT(columns < COLUMNS);
-        width[columns] = (int)strlen(key);
+        width[columns] = vj_utf8_length(key);
         for (size_t r = 0; r < json_array_size(rows); r++) {
             show(json_object_get(json_array_get(rows, r), key), cell);
-            if ((int)strlen(cell) > width[columns]) width[columns] = (int)strlen(cell);
+            if (vj_utf8_length(cell) > width[columns]) width[columns] = vj_utf8_length(cell);
         }
         columns++;
     }
@@ -147,12 +156,22 @@ static void print_table(const json_t *rows, FILE *out)
                 snprintf(cell, CELL, "%s", key);
             else
                 show(json_object_get(json_array_get(rows, r - 1), key), cell);
-            const int left = json_is_string(value);
-            fprintf(out, "%s%*s", column ? "  " : "", left ? -width[column] : width[column], cell);
-            column++;
+            fputs(column ? "  " : "", out);
+            print_cell(cell, width[column++], json_is_string(value), out);
         }
         fputc('\n', out);
     }
+}
+
+static bool has_timings(const json_t *rows)
+{
+    const char *key;
+    json_t *value, *first = json_array_get(rows, 0);
+    json_object_foreach(first, key, value)
+    {
+        if (is_timing(value)) return true;
+    }
+    return false;
 }
 
 static vj_status finish(FILE *out)
@@ -179,7 +198,7 @@ vj_status vj_report_text(const json_t *report, FILE *out)
     json_object_foreach((json_t *)report, key, value)
     {
         if (!json_is_array(value)) continue;
-        fprintf(out, "\n%s (times: min / median / max)\n", key);
+        fprintf(out, "\n%s%s\n", key, has_timings(value) ? " (times: min / median / max)" : "");
         print_table(value, out);
     }
     return finish(out);

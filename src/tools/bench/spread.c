@@ -1,4 +1,4 @@
-/* Samples, how many to take, and what is said of them. */
+/* How many samples to take, and their summary. */
 #include "bench/spread.h"
 
 #include <math.h>
@@ -32,7 +32,7 @@ vj_status vj_plan_parse(vj_plan *plan, const char *repeats, const char *seconds,
     return VJ_OK;
 }
 
-bool vj_plan_goes_on(const vj_plan *plan, const vj_samples *samples)
+bool vj_plan_goes_on(const vj_plan *plan, const vj_measurements *samples)
 {
     double sum = 0;
     if (plan->repeats > 0) return samples->count < plan->repeats;
@@ -40,7 +40,7 @@ bool vj_plan_goes_on(const vj_plan *plan, const vj_samples *samples)
     return samples->count < VJ_FEWEST_REPEATS || (samples->count < VJ_MOST_REPEATS && sum < plan->seconds);
 }
 
-void vj_samples_add(vj_samples *samples, double value)
+void vj_measurements_add(vj_measurements *samples, double value)
 {
     VJ_ASSERT(samples->count < VJ_MOST_REPEATS);
     samples->value[samples->count++] = value;
@@ -52,9 +52,9 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-vj_timing vj_samples_timing(const vj_samples *samples)
+vj_timing vj_measurements_timing(const vj_measurements *samples)
 {
-    vj_samples sorted = *samples;
+    vj_measurements sorted = *samples;
     const int n = sorted.count;
     VJ_ASSERT(n > 0);
     qsort(sorted.value, (size_t)n, sizeof *sorted.value, ascending);

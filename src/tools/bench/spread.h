@@ -1,6 +1,6 @@
 /*
- * Repeated measurements and their spread: no number leaves the bench without its minimum, median and maximum, since on
- * a shared machine one timing says nothing.
+ * Repeated measurements and their spread. Every result of vjepa-bench has its minimum, median and maximum, because on a
+ * shared machine a single timing says nothing.
  */
 #ifndef VJ_BENCH_SPREAD_H
 #define VJ_BENCH_SPREAD_H
@@ -8,32 +8,33 @@
 #include "base/status.h"
 #include "bench/timing.h"
 
-/** Fewest repetitions that make a spread, and most that one measurement takes. */
+/* Smallest and largest number of repetitions of a measurement. */
 enum { VJ_FEWEST_REPEATS = 3, VJ_MOST_REPEATS = 1000 };
 
-/* When a measurement has gone on for long enough. */
+/* How often to repeat a measurement. */
 typedef struct {
-    int repeats;    /* exactly so many, or 0: until `seconds` are over */
-    double seconds; /* but VJ_FEWEST_REPEATS at least and VJ_MOST_REPEATS at most */
+    int repeats;    /* exactly so many times; 0: until `seconds` are over */
+    double seconds; /* then at least VJ_FEWEST_REPEATS and at most VJ_MOST_REPEATS times */
 } vj_plan;
 
-/** From the texts of --repeats and --seconds (NULL: not given) and a default. Refuses (VJ_ERR_USAGE) what makes no
- * spread.
+/** Make a plan from the texts of --repeats and --seconds (NULL: not given) and a default. VJ_ERR_USAGE if there would
+ * be fewer than VJ_FEWEST_REPEATS repetitions.
  */
 vj_status vj_plan_parse(vj_plan *plan, const char *repeats, const char *seconds, double default_seconds);
 
 typedef struct {
     int count;
     double value[VJ_MOST_REPEATS];
-} vj_samples;
+} vj_measurements;
 
-/** True while the plan wants another sample, of those that were added so far (in seconds). */
-bool vj_plan_goes_on(const vj_plan *plan, const vj_samples *samples);
+/** Return whether the plan needs another sample in addition to `samples`, which are in seconds. */
+bool vj_plan_goes_on(const vj_plan *plan, const vj_measurements *samples);
 
-/** At most VJ_MOST_REPEATS. */
-void vj_samples_add(vj_samples *samples, double value);
+/** Add a sample; at most VJ_MOST_REPEATS. */
+void vj_measurements_add(vj_measurements *samples, double value);
 
-/** The median of an even number is the mean of the middle two. There is at least one sample. */
-vj_timing vj_samples_timing(const vj_samples *samples);
+/** Return minimum, median and maximum of at least one sample. The median of an even number of samples is the mean of
+ * the middle two. */
+vj_timing vj_measurements_timing(const vj_measurements *samples);
 
 #endif

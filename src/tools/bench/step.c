@@ -1,7 +1,7 @@
 /*
- * The training step, the code that vjepa-pretrain runs: seconds by phase, and how much of the processor's peak the
- * products of the published method reach. Every repetition is the first step's work - its masks, the same number of
- * tokens - so that the spread is the machine's and not the masks'.
+ * Measures the training step with the code of vjepa-pretrain: seconds by phase, and which part of the processor's peak
+ * the products of the published method reach. Every repetition does the work of the first step, with its masks and the
+ * same number of tokens, so that the spread comes from the machine and not from the masks.
  */
 #include <math.h>
 #include <stdio.h>
@@ -25,17 +25,16 @@ typedef struct {
 } source;
 
 typedef struct {
-    vj_samples compute; /* what a rank neither sums nor updates */
-    vj_samples step, comm, backward_comm, phase[VJ_PHASES];
-    vj_samples own[VJ_PHASES]; /* this rank's; the others are the slowest rank's */
-    vj_step_report last;       /* of the last step */
-    int64_t steps;             /* behind the first, those without a sample too */
+    vj_measurements compute; /* the step without sums over ranks and updates */
+    vj_measurements step, comm, backward_comm, phase[VJ_PHASES];
+    vj_measurements own[VJ_PHASES]; /* of this rank; all others are of the slowest rank */
+    vj_step_report last;            /* of the last step */
+    int64_t steps;                  /* steps after the first, including those without a sample */
 } measured;
 
 /* ------------------------------------------------------------------------------------------------ clips */
 
-/* What fits a bench, where nothing else was asked for on the command line: one clip a rank or tensor group, in one
- * microbatch. */
+/* Unless the command line asks for something else, use one clip for each rank or tensor group, in one microbatch. */
 static vj_status choose_batch(vj_config *c, const vj_bench_work *work)
 {
     const bool microbatch_given = vj_config_origin(c, "train.microbatch") < 0;
@@ -125,7 +124,7 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
         vj_bench_sample(work, &m->compute, compute_s);
         for (int p = 0; p < VJ_PHASES; p++) {
             vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
-            vj_samples_add(&m->own[p], after[p] - before[p]);
+            vj_measurements_add(&m->own[p], after[p] - before[p]);
         }
         if (vj_bench_pause(work, slowest_s)) VJ_TRY(vj_agree(work->comm, one_step(step, from, ++update, &m->last)));
     }
@@ -142,15 +141,15 @@ static int longest_first(const void *a, const void *b)
 }
 
 /*
- * Operation by phase on this rank, a step's mean. Its floor is the roofline's: the time its products take at the peak
- * `top`, or its bytes at the rate of a plain copy, whichever is longer.
+ * Add the operations by phase on this rank, as means of a step. The floor of an operation is that of the roofline
+ * model: the time of its products at the peak `top`, or of its bytes at the rate of a copy, whichever is longer.
  */
 static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double bandwidth)
 {
     static vj_op_profile profile[MOST_OPERATIONS];
     const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS);
     const double steps = (double)m->steps;
-    double all = 0; /* seconds of as many steps, by the mean of those with a sample */
+    double all = 0; /* mean seconds of a step with a sample, times the number of steps */
     VJ_ASSERT(count <= MOST_OPERATIONS);
     qsort(profile, (size_t)count, sizeof *profile, longest_first);
     for (int i = 0; i < m->step.count; i++) all += m->step.value[i] * steps / m->step.count;
@@ -170,14 +169,14 @@ static void put_profile(json_t *report, const vj_step *step, const measured *m, 
     }
 }
 
-/* A phase of one rank, its median over the steps. */
+/* The median of a phase over the steps, on one rank. */
 typedef struct {
     double median;
     int rank;
     char node[64];
 } rank_phase;
 
-/* Each phase's least, mean and most over the ranks, and whose the most is. Collective. */
+/* Add minimum, mean and maximum of each phase over the ranks, and the slowest rank. Collective. */
 static void put_ranks(const vj_bench_work *work, const measured *m)
 {
     char host[MPI_MAX_PROCESSOR_NAME];
@@ -186,7 +185,7 @@ static void put_ranks(const vj_bench_work *work, const measured *m)
     VJ_ASSERT(all);
     MPI_Get_processor_name(host, &length);
     for (int p = 0; p < VJ_PHASES; p++) {
-        rank_phase mine = {.median = vj_samples_timing(&m->own[p]).median, .rank = work->rank};
+        rank_phase mine = {.median = vj_measurements_timing(&m->own[p]).median, .rank = work->rank};
         snprintf(mine.node, sizeof mine.node, "%.63s", host);
         MPI_Gather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, 0, work->comm);
         if (work->rank != 0) continue;
@@ -215,7 +214,7 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     const double top = vj_backend_precision(step->be) == VJ_BF16 ? peak->bf16_gflops : peak->fp32_gflops;
     const int products = vj_backend_parts_products(step->be);
     const double parts_top = products ? fmax(top, peak->bf16_gflops / products) : top;
-    const vj_timing time = vj_samples_timing(&m->step);
+    const vj_timing time = vj_measurements_timing(&m->step);
     const bool counts = step->layout.tensor_rank == 0; /* the clips of its group */
     double sums[4] = {m->last.flops, counts ? (double)m->last.context_rows : 0.0,
                       counts ? (double)m->last.predictor_rows : 0.0, (double)vj_peak_bytes()};
@@ -239,24 +238,24 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     vj_put_count(report, "repeats", m->step.count);
     vj_put_timing(report, "step_s", time);
     if (work->size > 1) { /* waiting for other ranks included */
-        vj_put_timing(report, "comm_s", vj_samples_timing(&m->comm));
-        vj_put_timing(report, "comm_in_backward_s", vj_samples_timing(&m->backward_comm));
+        vj_put_timing(report, "comm_s", vj_measurements_timing(&m->comm));
+        vj_put_timing(report, "comm_in_backward_s", vj_measurements_timing(&m->backward_comm));
     }
     vj_put_number(report, "gflop", 1e-9 * sums[0]);
     vj_put_number(report, "gflops", 1e-9 * sums[0] / time.median);
     vj_put_number(report, "compute_gflops",
-                  1e-9 * sums[0] / vj_samples_timing(&m->compute).median); /* cluster.gflops_* */
+                  1e-9 * sums[0] / vj_measurements_timing(&m->compute).median); /* cluster.gflops_* */
     vj_put_number(report, "peak_gflops", top);
     vj_put_number(report, "fraction_of_peak", 1e-9 * sums[0] / time.median / top);
-    if (vj_backend_precision(step->be) == VJ_BF16) /* where tiles multiply, this says what they bring */
+    if (vj_backend_precision(step->be) == VJ_BF16) /* shows the gain from matrix tiles */
         vj_put_number(report, "fraction_of_vector_peak", 1e-9 * sums[0] / time.median / peak->bf16_vector_gflops);
-    if (products) /* floats are multiplied in bf16 parts: what the tiles would reach */
+    if (products) /* floats are multiplied in bf16 parts: relative to the peak of tiles */
         vj_put_number(report, "fraction_of_parts_peak", 1e-9 * sums[0] / time.median / parts_top);
     vj_put_count(report, "peak_bytes", (int64_t)most);
     vj_put_count(report, "peak_bytes_all_ranks", (int64_t)sums[3]);
     json_t *phases = vj_put_object(report, "phases"), *spread = vj_put_object(report, "phases_spread");
     for (int p = 0; p < VJ_PHASES; p++) {
-        const vj_timing phase = vj_samples_timing(&m->phase[p]);
+        const vj_timing phase = vj_measurements_timing(&m->phase[p]);
         vj_put_number(phases, vj_phase_name((vj_phase)p), phase.median);
         vj_put_timing(spread, vj_phase_name((vj_phase)p), phase);
     }

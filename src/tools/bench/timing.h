@@ -1,4 +1,4 @@
-/* What repeated measurements come down to (spread.h), in seconds or another unit; reports show it (report.h). */
+/* Summary of repeated measurements (spread.h), in seconds or another unit, as reports show it (report.h). */
 #ifndef VJ_BENCH_TIMING_H
 #define VJ_BENCH_TIMING_H
 

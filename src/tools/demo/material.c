@@ -1,4 +1,4 @@
-/* Photographs and background films of a split, read and held in memory. */
+/* Reads the photographs and background films of a split into memory. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -44,7 +44,7 @@ static int visible(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
-/* Plain order of bytes, the same in every locale. */
+/* Order by bytes, which is the same in every locale. */
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);

@@ -1,4 +1,4 @@
-/* The IDX format: a big-endian magic number 0x08 <dimensions>, the dimensions, then bytes. */
+/* Reads the IDX format: a big-endian magic number 0x08 <dimensions>, the dimensions, then bytes. */
 #include "demo/photos.h"
 
 #include <limits.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <zlib.h>
 
-/* All bytes of an IDX file of `item` bytes an item; *count items. */
+/* Read all bytes of an IDX file with `item` bytes an item; *count is the number of items. */
 static vj_status read_idx(const char *path, int dimensions, int64_t item, uint8_t **bytes, int64_t *count)
 {
     *bytes = NULL;
@@ -30,7 +30,7 @@ static vj_status read_idx(const char *path, int dimensions, int64_t item, uint8_
     return VJ_OK;
 }
 
-/* Sort the photos' numbers by class, keeping their order inside one. */
+/* Sort the indices of photos by class, keeping their order within a class. */
 static vj_status sort_by_class(vj_photos *p, const uint8_t *labels, const char *path)
 {
     for (int64_t i = 0; i < p->count; i++) {

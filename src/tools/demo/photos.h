@@ -11,11 +11,12 @@ enum { VJ_PHOTO_SIDE = 28, VJ_PHOTO_CLASSES = 10 };
 typedef struct {
     int64_t count;
     uint8_t *pixels;                           /* [count, 28, 28], owned */
-    int32_t *of_class;                         /* numbers of the photos, class after class, owned */
+    int32_t *of_class;                         /* indices of the photos, ordered by class, owned */
     int64_t class_first[VJ_PHOTO_CLASSES + 1]; /* where each class begins in of_class */
 } vj_photos;
 
-/** Read `stem`-images-idx3-ubyte.gz and `stem`-labels-idx1-ubyte.gz of the folder. Free with vj_photos_release(). */
+/** Read `stem`-images-idx3-ubyte.gz and `stem`-labels-idx1-ubyte.gz from the folder. Release with vj_photos_release().
+ */
 vj_status vj_photos_read(vj_photos *photos, const char *folder, const char *stem);
 void vj_photos_release(vj_photos *photos);
 

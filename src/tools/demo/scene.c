@@ -1,4 +1,4 @@
-/* What is drawn for a demonstration video, and how its pixels are composed. */
+/* Makes the random choices for a demonstration video, and composes its pixels. */
 #include "demo/scene.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ static double between(vj_rng *rng, double low, double high)
     return low + (high - low) * vj_rng_uniform(rng);
 }
 
-/* Shares of the encodings, independent of both labels. */
+/* Choose an encoding by its share, independently of both labels. */
 static vj_encoding draw_encoding(vj_rng *rng)
 {
     static const double up_to[VJ_ENCODINGS] = {0.40, 0.55, 0.70, 0.85, 1.0};
@@ -28,7 +28,7 @@ static vj_encoding draw_encoding(vj_rng *rng)
     return vj_encoding_available((vj_encoding)e) ? (vj_encoding)e : VJ_ENCODING_MJPEG;
 }
 
-/* The object's path: time runs from -7.5 to 7.5, so that reversed motions pass through the same places. */
+/* Choose the path of the object. Time runs from -7.5 to 7.5, so that reversed motions pass through the same places. */
 static void draw_track(vj_scene *s, vj_rng *rng)
 {
     double centre_x = VJ_SCENE_SIDE * between(rng, 0.42, 0.58), centre_y = VJ_SCENE_SIDE * between(rng, 0.42, 0.58);
@@ -82,7 +82,7 @@ static double photo_at(const uint8_t *photo, int row, int column)
     return photo[row * VJ_PHOTO_SIDE + column] / 255.0;
 }
 
-/* Bilinear between pixel centres, black around the photo. */
+/* Sample bilinearly between pixel centres; black around the photo. */
 static double sample(const uint8_t *photo, double row, double column)
 {
     int r = (int)floor(row), c = (int)floor(column);

@@ -1,8 +1,9 @@
 /*
- * FM-Motion-48, the demonstration data: a photograph of clothing moves in one of 8 ways over a crop of real film. Two
- * labels, appearance (8 classes) and motion (8, in pairs that are each other's reversal), crossed and balanced, so that
- * neither tells the other, no single frame tells the motion, and codec, background and name tell nothing.
- * A video is a function of (seed, split, number): first what is drawn (vj_scene), then its pixels.
+ * FM-Motion-48, the demonstration data: a photograph of clothing moves in one of 8 ways over a crop of real film. There
+ * are two labels, appearance (8 classes) and motion (8 classes, in pairs that are each other's time reversal). They are
+ * crossed and balanced: neither label can be predicted from the other, the motion cannot be predicted from a single
+ * frame, and codec, background and file name predict nothing.
+ * A video is a function of (seed, split, number): first its random choices (vj_scene), then its pixels.
  */
 #ifndef VJ_DEMO_SCENE_H
 #define VJ_DEMO_SCENE_H
@@ -26,7 +27,7 @@ extern const char *const vj_scene_motions[VJ_SCENE_MOTIONS];
 
 typedef enum { VJ_SPLIT_TRAIN, VJ_SPLIT_VAL, VJ_SPLITS } vj_split_kind;
 
-/* A background film, held decoded. */
+/* A decoded background film. */
 typedef struct {
     char name[256];
     int64_t frames;
@@ -48,7 +49,7 @@ typedef struct {
 vj_status vj_material_read(vj_material *material, const char *folder, vj_split_kind split);
 void vj_material_release(vj_material *material);
 
-/* All that is drawn for one video. */
+/* All random choices for one video. */
 typedef struct {
     uint64_t name; /* random, for the file name */
     int appearance, motion;
@@ -62,10 +63,10 @@ typedef struct {
         scale[VJ_SCENE_FRAMES]; /* centre in pixels, size of a photo's pixel */
 } vj_scene;
 
-/** Draw video `number` of a split: appearance and motion follow from the number, the rest from the random stream. */
+/** Make the choices for video `number` of a split. Appearance and motion follow from the number, the rest is random. */
 void vj_scene_draw(vj_scene *scene, const vj_material *material, uint64_t seed, vj_split_kind split, int64_t number);
 
-/** Its pixels: frames u8 RGB [VJ_SCENE_FRAMES, VJ_SCENE_SIDE, VJ_SCENE_SIDE, 3]. */
+/** Render the pixels of a video: frames u8 RGB [VJ_SCENE_FRAMES, VJ_SCENE_SIDE, VJ_SCENE_SIDE, 3]. */
 void vj_scene_render(const vj_scene *scene, const vj_material *material, uint8_t *frames);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * The attention groups of ops.h5: queries of some tokens, keys and values of others, while our kernel lets all rows of
- * a segment attend to all. So a clip's keys make segments, as many as hold its queries, and the queries are put into
- * their rows. Rows without a query get no output gradient, and the gradients of keys and values are sums over the
- * segments.
+ * Checks the attention groups of ops.h5. There some tokens have queries, and others have keys and values, while in our
+ * kernel all rows of a segment attend to all rows. So each segment holds all keys of a clip, and a clip gets as many
+ * segments as its queries need rows. Rows without a query get no output gradient, and gradients of keys and values are
+ * summed over the segments of a clip.
  */
 #include <string.h>
 
@@ -10,11 +10,11 @@
 
 typedef struct {
     int64_t B, heads, queries, keys, d;
-    int64_t pieces;  /* segments a clip */
+    int64_t pieces;  /* segments of a clip */
     int64_t rows, D; /* of the packed matrices */
 } attention;
 
-/* Packed row of a clip's query, and of a clip's key in one of its segments. */
+/* Return the packed row of a query of a clip; key_row(): of a key of a clip in one of its segments. */
 static int64_t query_row(const attention *a, int64_t b, int64_t q)
 {
     return (b * a->pieces + q / a->keys) * a->keys + q % a->keys;
@@ -25,7 +25,7 @@ static int64_t key_row(const attention *a, int64_t b, int64_t piece, int64_t k)
     return (b * a->pieces + piece) * a->keys + k;
 }
 
-/* Where head h of part (0 query, 1 key, 2 value) begins in a row of qkv. */
+/* Return the index in qkv where head h of a part (0 query, 1 key, 2 value) begins in a row. */
 static int64_t qkv_at(const attention *a, int64_t row, int part, int64_t h)
 {
     return (row * 3 + part) * a->D + h * a->d;

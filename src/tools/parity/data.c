@@ -1,4 +1,4 @@
-/* data.h5: which frames a clip takes, and crop, resize, mirror, normalise. */
+/* Checks data.h5: the choice of a clip's frames, and crop, resize, mirror and normalise. */
 #include <stdio.h>
 #include <string.h>
 

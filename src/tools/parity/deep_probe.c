@@ -1,7 +1,7 @@
 /*
- * deep_probe.h5: attentive classifiers with more than one block. Each variant is a group with the attribute `depth`:
- * query<n> has blocks on the query behind the cross-attention block (V-JEPA), as a plain probe and as a folded one;
- * tokens<n> has them on all tokens before it (V-JEPA 2), one sample at a time.
+ * Checks deep_probe.h5: attentive classifiers with more than one block. Each variant is a group with the attribute
+ * `depth`. query<n> has blocks on the query after the cross-attention block (V-JEPA); it is checked as a plain and as a
+ * folded probe. tokens<n> has blocks on all tokens before it (V-JEPA 2); it is checked one sample at a time.
  */
 #include <stdio.h>
 #include <string.h>
@@ -90,7 +90,7 @@ static bool read_weights(vj_fixture *f, const vj_token_probe *probe, const char 
     return complete;
 }
 
-/* Results of all samples, one after another; the gradients of the weights from their sum of integers. */
+/* Compute the results of all samples, one after another, and the gradients of the weights from their integer sum. */
 static vj_status run_samples(vj_fixture *f, vj_token_probe *probe, const inputs *in, const groups *g)
 {
     const int64_t B = in->batch, sample = (int64_t)in->tokens * in->D;
@@ -108,7 +108,7 @@ static vj_status run_samples(vj_fixture *f, vj_token_probe *probe, const inputs 
         for (int64_t i = 0; i < sample; i++) dfeatures[b * sample + i] = dx[i] / (float)B;
         mean += loss / (double)B;
     }
-    const vj_head_step none = {.update = 1}; /* with lr 0: makes the mean gradient, and changes nothing */
+    const vj_head_step none = {.update = 1}; /* with lr 0: computes the mean gradient, and changes no weights */
     VJ_TRY(vj_token_probe_update(probe, sum, B, &none));
     const float mean_loss = (float)mean;
     vj_parity_probe_compare(f, g->results, "pooled", "", pooled, B * in->D, VJ_TOL_PROBE);
@@ -163,7 +163,7 @@ static vj_status check_all(vj_fixture *f, vj_backend *be)
     return VJ_OK;
 }
 
-/* On the cpu backend, whichever was asked for: results are read in place. */
+/* Always on the cpu backend, because results are read in place. */
 vj_status vj_parity_deep_probe(vj_fixture *f)
 {
     vj_backend *be;

@@ -191,7 +191,8 @@ static bool read_dataset(vj_fixture *f, vj_values *array)
     return good;
 }
 
-/* How far float arithmetic is off: the attribute, or the float run that the file holds beside f64. */
+/* Return the deviation of float arithmetic: from the attribute, or from the float run that is in the file besides f64.
+ */
 static double read_deviation(vj_fixture *f, const vj_values *array)
 {
     double deviation = 0;
@@ -329,7 +330,7 @@ double *vj_fixture_download_doubles(vj_fixture *f, const double *device, int64_t
 
 /* ------------------------------------------------------------------------------------------------ comparing */
 
-/* How far off a quantity is: its worst element, relative in the norm, root mean square. */
+/* The error of a quantity: of its worst element, relative in the norm, and root mean square. */
 typedef struct {
     double absolute, relative, rms;
 } errors;

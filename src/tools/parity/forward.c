@@ -1,6 +1,6 @@
 /*
- * *_forward.h5: position tables, target, encoder, predictor, losses and gradients, through the packed path of training.
- * pixel.h5: the same network predicting pixels.
+ * Checks *_forward.h5: position tables, target, encoder, predictor, losses and gradients, computed on packed rows as in
+ * training; and pixel.h5: the same network predicting pixels.
  */
 #include "model/positions.h"
 #include "parity/kinds.h"
@@ -19,7 +19,7 @@ static void compare_loss(vj_fixture *f, const vj_values *want, double got, vj_qu
     if (want) vj_fixture_compare(f, want->name, &got, 1, want, vj_fixture_tolerance(f, quantity));
 }
 
-/* The rows that mask `i` has in a packed matrix of width D, where lists have `lengths`: the file has them in the same
+/* Compare the rows of mask `i` in a packed matrix of width D, whose lists have `lengths`. The file has them in the same
  * order. */
 static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_values *want, const float *packed,
                          const int32_t *lengths, int i, int D, vj_quantity quantity)
@@ -38,7 +38,7 @@ static void check_positions(vj_fixture *f, const char *name, const vj_network *n
     if (want) vj_fixture_compare(f, want->name, table, count, want, vj_within(1e-12));
 }
 
-/* The first clip of mask 0 on its way: where to look when the outputs differ. */
+/* Compare intermediate results of the first clip of mask 0, which show where outputs begin to differ. */
 static void check_debug(vj_fixture *f, const vj_parity_network *n)
 {
     const vj_model *m = n->model;

@@ -1,10 +1,11 @@
-/* The kinds of fixtures (their README describes the content), each with the function that checks one. */
+/* The functions that check the kinds of fixtures. The README of the fixtures describes their contents. */
 #ifndef VJ_PARITY_KINDS_H
 #define VJ_PARITY_KINDS_H
 
 #include "parity/fixture.h"
 
-/* VJ_OK although quantities differ: those are counted in the fixture. Errors: what cannot be checked at all. */
+/* All return VJ_OK even if quantities differ, which the fixture counts. An error means that the file cannot be checked.
+ */
 vj_status vj_parity_positions(vj_fixture *f);
 vj_status vj_parity_schedules(vj_fixture *f);
 vj_status vj_parity_masks(vj_fixture *f);
@@ -20,7 +21,7 @@ vj_status vj_parity_metrics(vj_fixture *f);
 vj_status vj_parity_pictures(vj_fixture *f);
 vj_status vj_parity_layer_decay(vj_fixture *f);
 
-/* Part of ops: one attention group. */
+/* Check one attention group; part of vj_parity_ops(). */
 void vj_parity_attention(vj_fixture *f, const char *group);
 
 #endif

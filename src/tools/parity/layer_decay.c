@@ -1,10 +1,10 @@
 /*
- * layer_decay.h5: AdamW with a learning rate and a weight decay of its own for each tensor, as fine-tuning with layer
- * decay has them. The rates, factors and which tensors decay are taken from the file; the updates are ours.
+ * Checks layer_decay.h5: AdamW with a separate learning rate and weight decay for each tensor, as in fine-tuning with
+ * layer decay. Rates, factors and which tensors decay come from the file; only the updates are checked.
  */
 #include "parity/kinds.h"
 
-/* Three updates in fp32 of weights that are far larger than they. No product, so the same in bf16. */
+/* For three updates in fp32 of weights that are far larger than the updates. No product, so the same in bf16. */
 static const vj_tolerance tolerance = {.absolute = 2e-7, .of_largest = 5e-7};
 
 typedef struct {
@@ -26,7 +26,7 @@ static bool read_inputs(vj_fixture *f, inputs *in)
            in->lr_scale && in->no_decay;
 }
 
-/* The updates, t = 1, 2, ... in the corrections of the moments, which start at zero. */
+/* Make the updates t = 1, 2, ...; the moments start at zero, and their correction depends on t. */
 static void update(vj_fixture *f, const inputs *in, float *weights, int64_t steps)
 {
     const int64_t count = in->tensors * in->each;

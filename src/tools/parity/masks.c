@@ -1,5 +1,5 @@
-/* masks.h5: twister, block sizes, index lists, tubes, exactly; and statistics of our sampler against the published
- * one's. */
+/* Checks masks.h5: Mersenne twister, block sizes, index lists and tubes exactly, and statistics of our sampler against
+ * those of the published one. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,7 +60,7 @@ static void check_block_size(vj_fixture *f, const char *name)
     vj_fixture_compare(f, want->name, got, 3 * seeds->count, want, vj_within(0));
 }
 
-/* The first lengths[0] entries of each list, packed, against the file. */
+/* Compare the first lengths[0] entries of each list, packed, with the file. */
 static void compare_lists(vj_fixture *f, const vj_values *want, const int32_t *lists, const int32_t *lengths,
                           int64_t clips, int tokens)
 {
@@ -93,7 +93,7 @@ static void check_lists(vj_fixture *f, const char *name)
 
     const int64_t clips = blocks->dim[0], count = blocks->dim[1];
     const int tokens = vj_grid_tokens(grid);
-    vj_box *boxes = vj_fixture_take(f, count * (int64_t)sizeof *boxes);
+    vj_cell_box *boxes = vj_fixture_take(f, count * (int64_t)sizeof *boxes);
     uint8_t *cells = vj_fixture_take(f, tokens);
     int32_t *lists[2], *lengths[2];
     for (int side = 0; side < 2; side++) {
@@ -161,7 +161,7 @@ static void add(moments *m, double x)
     m->count++;
 }
 
-/* Against [mean, standard deviation, standard error]: four standard errors of both samples together. */
+/* Compare with [mean, standard deviation, standard error]; allows four standard errors of both samples together. */
 static void compare_moments(vj_fixture *f, const moments *got, const vj_values *want)
 {
     if (!want) return;
@@ -176,9 +176,9 @@ static void compare_moments(vj_fixture *f, const moments *got, const vj_values *
 }
 
 /*
- * How often each cell is kept as context, from the share of a batch's clips that keep it. The error of one cell is
- * that of the batches' shares, but not below that of as many single clips, since a rare cell may not occur in one of
- * the samples. Six standard errors of both: the worst of thousands of cells is compared.
+ * Compare how often each cell is kept as context, from the share of clips in a batch that keep it. The standard error
+ * of a cell is that of these shares, but at least that of as many independent clips, since a rare cell may not occur in
+ * one of the samples. Allows six standard errors of both, because the worst of thousands of cells is compared.
  */
 static void compare_cells(vj_fixture *f, const moments *cells, int tokens, int64_t clips, const vj_values *want)
 {
@@ -200,7 +200,7 @@ static void compare_cells(vj_fixture *f, const moments *cells, int tokens, int64
     vj_fixture_compare_number(f, name, worst, 0, 6);
 }
 
-/* The published settings, which these groups are named after. */
+/* Get the published settings, after which these groups are named. */
 static bool published_settings(const char *group, vj_mask_settings *settings)
 {
     const bool short_range = strstr(group, "short_range"), long_range = strstr(group, "long_range");

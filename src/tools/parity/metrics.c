@@ -1,11 +1,11 @@
-/* metrics.h5: ranks, accuracies and their uncertainty, of scores in double. */
+/* Checks metrics.h5: ranks, accuracies and their uncertainty, from scores in double. */
 #include "probe/metrics.h"
 
 #include <string.h>
 
 #include "parity/kinds.h"
 
-static const double tolerance = 1e-10; /* percentages, of a hundred or fewer operations in double */
+static const double tolerance = 1e-10; /* for percentages computed by at most a hundred operations in double */
 
 static double *take(vj_fixture *f, int64_t count)
 {
@@ -25,7 +25,7 @@ static void compare_ints(vj_fixture *f, const char *dataset, const int32_t *got,
     compare(f, dataset, wide, count);
 }
 
-/* One classifier: ranks [n], predicted classes and what follows from them. */
+/* Check one classifier: ranks [n], predicted classes and results computed from them. */
 static void check_one(vj_fixture *f, const int32_t *ranks, const double *scores, const int32_t *labels, int64_t n,
                       int classes)
 {
@@ -47,7 +47,7 @@ static void check_one(vj_fixture *f, const int32_t *ranks, const double *scores,
     compare(f, "wilson95", wilson, 2);
 }
 
-/* Two classifiers on the same clips, and the resamples that the file gives. */
+/* Check two classifiers on the same clips, with the resamples in the file. */
 static vj_status check_pair(vj_fixture *f, const int32_t *rank_a, const int32_t *rank_b, int64_t n)
 {
     const vj_values *resample = vj_fixture_array(f, "inputs/resample");

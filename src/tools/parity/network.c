@@ -1,4 +1,4 @@
-/* Models from fixtures. */
+/* Makes models from fixtures, and compares their tensors. */
 #include "parity/network.h"
 
 #include <string.h>
@@ -25,7 +25,7 @@ static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
     return true;
 }
 
-/* Index lists inputs/mask<i>/{context,target} [batch, length] into segment i*batch + b. */
+/* Read the index lists inputs/mask<i>/{context,target} [batch, length] to segments i * batch + b. */
 static vj_status read_lists(vj_parity_network *n, vj_fixture *f, int tokens, bool *complete)
 {
     VJ_TRY(vj_mask_lists_create(&n->lists, n->masks, n->batch, tokens));
@@ -131,7 +131,7 @@ vj_status vj_parity_network_run(vj_parity_network *n, double *losses, double *pe
     return VJ_OK;
 }
 
-/* The middle third: the keys. */
+/* Compare the middle third of a qkv bias: the keys. */
 static void compare_key_bias(vj_fixture *f, const double *got, const vj_values *want, double absolute)
 {
     vj_values keys = *want;

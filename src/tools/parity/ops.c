@@ -1,6 +1,7 @@
 /*
- * ops.h5: single operations with awkward inputs, forward and backward: gradients of sum(output * output_gradient).
- * Tolerances of what has no product in it are the fixtures' README's, in both precisions.
+ * Checks ops.h5: single operations with difficult inputs, forward and backward. Gradients are those of
+ * sum(output * output_gradient). Tolerances of operations without products are from the README of the fixtures, in both
+ * precisions.
  */
 #include <stdio.h>
 #include <string.h>
@@ -80,7 +81,7 @@ static void check_affine(vj_fixture *f, const char *group)
     compare(f, &op, "gradient_b", db, N, tolerance);
 }
 
-/* With gain and bias, or plain. */
+/* Check a layer norm with gain and bias, or `plain`. */
 static void check_norm(vj_fixture *f, const char *group, bool plain)
 {
     operation op;
@@ -95,8 +96,10 @@ static void check_norm(vj_fixture *f, const char *group, bool plain)
     float *mean = vj_fixture_device(f, op.rows), *rstd = vj_fixture_device(f, op.rows);
     float *dw = plain ? NULL : vj_fixture_device(f, op.D), *db = plain ? NULL : vj_fixture_device(f, op.D);
     vj_layernorm_forward(f->be, vj_f32(y), mean, rstd, x, weight, bias, op.rows, op.D, (float)eps);
-    vj_layernorm_backward(f->be, dx, (vj_array){0}, dw, db, dy, x, mean, rstd, weight, NULL, 0, 0, op.rows, op.D);
-    /* Rows of spread 1e-4 divide by it: gradients reach thousands and are judged by the largest. */
+    vj_layernorm_backward(f->be, dx, (vj_array){0}, (vj_array){0}, dw, db, dy, x, mean, rstd, weight, NULL, 0, 0,
+                          op.rows, op.D);
+    /* Rows with a spread of 1e-4 are divided by it: gradients reach thousands, so errors are relative to the largest.
+     */
     const vj_tolerance forward = vj_within(5e-4), backward = {.of_largest = 1e-4};
     compare(f, &op, "output", y, op.count, forward);
     compare(f, &op, "gradient_x", dx, op.count, backward);
@@ -105,7 +108,7 @@ static void check_norm(vj_fixture *f, const char *group, bool plain)
     compare(f, &op, "gradient_b", db, op.D, forward);
 }
 
-/* The mean of |z - h|^e / e over all elements. */
+/* Check the loss, which is the mean of |z - h|^e / e over all elements. */
 static void check_loss(vj_fixture *f, const char *group, double exponent)
 {
     operation op;
@@ -128,7 +131,7 @@ static void check_loss(vj_fixture *f, const char *group, double exponent)
     compare(f, &op, "gradient_z", dz, op.count, vj_within(1e-6));
 }
 
-/* The fixture's output is the penalty of z/2, which its README leaves out: with z itself most columns would be
+/* The output in the fixture is the penalty of z / 2, which its README does not mention; with z most columns would be
  * inactive. */
 static void check_spread(vj_fixture *f, const char *group)
 {

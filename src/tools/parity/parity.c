@@ -1,4 +1,4 @@
-/* Which kind a fixture is, told by its content. */
+/* Finds the kind of a fixture by its contents. */
 #include "parity/parity.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* image_ops.h5: operations on a picture and resizing with antialias, byte for byte. */
+/* Checks image_ops.h5: operations on a picture, and resizing with antialiasing, byte for byte. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@ typedef struct {
     uint8_t *picture, fill[3];
 } pictures;
 
-/* A dataset u8 [H, W, 3]; NULL, counted, if it is something else. */
+/* Read a dataset u8 [H, W, 3]. NULL if it has another shape, which is counted. */
 static const vj_values *read_picture(vj_fixture *f, const char *name)
 {
     const vj_values *array = vj_fixture_array(f, "%s", name);
@@ -27,7 +27,7 @@ static void compare(vj_fixture *f, const vj_values *want, const uint8_t *got)
     vj_fixture_compare(f, want->name, values, want->count, want, vj_within(0));
 }
 
-/* "solarize_add_33" is solarize_add, not solarize. */
+/* Return the operation with the longest matching name: "solarize_add_33" is solarize_add, not solarize. */
 static int find_op(const char *name)
 {
     int best = -1;

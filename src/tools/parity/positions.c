@@ -1,11 +1,11 @@
-/* positions.h5: video tables by some of their rows and two sums, image tables, resampled tables. */
+/* Checks positions.h5: some rows and two sums of video tables, image tables, resampled tables. */
 #include <stdio.h>
 #include <string.h>
 
 #include "model/positions.h"
 #include "parity/kinds.h"
 
-/* Everything is computed in double: what is left is the rounding of sines of angles up to about 24. */
+/* Everything is computed in double; the remaining error is the rounding of sines of angles up to about 24. */
 static const double tolerance = 1e-12;
 
 static void check_video(vj_fixture *f, const char *group)
@@ -40,7 +40,7 @@ static void check_video(vj_fixture *f, const char *group)
         got_sum += table[i];
         got_squares += table[i] * table[i];
     }
-    /* Sums of entries of at most 1, each of which may be off by `tolerance`. */
+    /* These are sums of entries of at most 1, each of which may be off by `tolerance`. */
     char name[VJ_FIXTURE_NAME + 32];
     snprintf(name, sizeof name, "%s sum", group);
     vj_fixture_compare_number(f, name, got_sum, sum, tolerance * (double)count);
@@ -57,7 +57,7 @@ static void check_image(vj_fixture *f, const char *group, int D, int rows, int c
     vj_fixture_compare(f, group, table, count, values, vj_within(tolerance));
 }
 
-/* The source is the uniform table as models hold it: rounded to float. */
+/* Check a table that is resampled from the uniform table as models store it, rounded to float. */
 static void check_resampled(vj_fixture *f, const char *name)
 {
     vj_grid from, to;

@@ -1,4 +1,4 @@
-/* probe.h5: the attentive classifier, in its plain and its folded form, and the average-pooling one. */
+/* Checks probe.h5: the attentive classifier in its plain and its folded form, and the average-pooling one. */
 #include "parity/probe.h"
 
 #include <stdio.h>
@@ -70,8 +70,7 @@ static vj_status check_probe(vj_fixture *f, vj_backend *be, const vj_probe_shape
     return vj_sync(be);
 }
 
-/* On the cpu backend, whichever was asked for: results are read in place. (Campaigns train them in fp32 in any case.)
- */
+/* Always on the cpu backend, because results are read in place. (Campaigns always train probes in fp32.) */
 static vj_status check_all(vj_fixture *f, vj_backend *be)
 {
     int batch, tokens, D, heads, classes;

@@ -1,12 +1,12 @@
-/* What the kinds that check probes share. */
+/* Functions for the kinds of fixtures that check probes. */
 #ifndef VJ_PARITY_PROBE_H
 #define VJ_PARITY_PROBE_H
 
 #include "parity/fixture.h"
 #include "probe/probe.h"
 
-/** Set all tensors of a probe on the cpu backend from GROUP/<name>; false, counted, if one is missing or of another
- * size. */
+/** Set all tensors of a probe on the cpu backend from GROUP/<name>. False if one is missing or has another size, which
+ * is counted. */
 bool vj_parity_probe_weights(vj_fixture *f, vj_probe *probe, const char *group);
 
 /** Compare `count` floats with GROUP/DATASET; `form` is added to the printed name. */

@@ -1,4 +1,4 @@
-/* schedules.h5: learning rate, weight decay and EMA of some updates, for the settings in the attributes. */
+/* Checks schedules.h5: learning rate, weight decay and EMA of some updates, for the settings in the attributes. */
 #include <stdio.h>
 
 #include "parity/kinds.h"
@@ -6,7 +6,7 @@
 
 static const double tolerance = 1e-12;
 
-/* The settings go in as a configuration, so the derived numbers are checked with the curves. */
+/* Read the settings into a configuration, so that numbers derived from it are checked with the curves. */
 static bool read_settings(vj_fixture *f, const char *group, vj_config *config)
 {
     int ipe, epochs;

@@ -1,4 +1,5 @@
-/* multi_segment.h5: the attentive probe on the tokens of several clips of a video, its softmax averaged over views. */
+/* Checks multi_segment.h5: the attentive probe on the tokens of several clips of a video, with its softmax averaged
+ * over views. */
 #include "model/positions.h"
 #include "parity/kinds.h"
 #include "parity/probe.h"
@@ -26,8 +27,8 @@ static bool read_sizes(vj_fixture *f, inputs *in)
     return good;
 }
 
-/* The tokens of sample b of a view: segment after segment. With `table`, the row of each tubelet's first frame is added
- * to all places of its time. */
+/* Copy the tokens of sample b of a view, one segment after another. If `table` is not NULL, add its row for the first
+ * frame of each tubelet to all places of that time. */
 static void join_segments(float *tokens, const inputs *in, int view, int b, double *table)
 {
     const int64_t each = (int64_t)in->times * in->places * in->D;
@@ -44,7 +45,7 @@ static void join_segments(float *tokens, const inputs *in, int view, int b, doub
     }
 }
 
-/* What the views say together. */
+/* Compare the average over the views. */
 static void check_views(vj_fixture *f, const char *group, const inputs *in, const float *logits)
 {
     const int V = in->views, K = in->classes, B = in->batch;
@@ -73,7 +74,7 @@ static void check_views(vj_fixture *f, const char *group, const inputs *in, cons
     vj_parity_probe_compare(f, group, "predicted_by_mean_logits", "", first_by_mean, B, VJ_TOL_PROBE);
 }
 
-/* All views of all samples are one batch: its mean loss is the mean over views and clips. */
+/* Check one variant. All views of all samples are one batch, so its mean loss is the mean over views and clips. */
 static vj_status check_variant(vj_fixture *f, vj_backend *be, const inputs *in, const char *group, bool positioned,
                                int folded)
 {
@@ -117,7 +118,7 @@ static vj_status check_sizes(const vj_fixture *f, const inputs *in, const vj_val
     return good ? VJ_OK : vj_raise(VJ_ERR_FORMAT, "%s: inputs do not have the sizes of the attributes", f->path);
 }
 
-/* On the cpu backend and in fp32, whichever were asked for: so are probes trained and measured. */
+/* Always on the cpu backend and in fp32, in which probes are trained and measured. */
 vj_status vj_parity_segments(vj_fixture *f)
 {
     inputs in = {.features = vj_fixture_array(f, "inputs/features"),

@@ -1,6 +1,6 @@
 /*
- * *_step<k>.h5: weights after k updates on one batch. The file holds no inputs: they are those of the forward fixture
- * beside it that has the same sizes and, to the last digits, the loss before the first update.
+ * Checks *_step<k>.h5: weights after k updates on one batch. The file holds no inputs. They come from the forward
+ * fixture in the same folder that has the same sizes and, to the last digits, the loss before the first update.
  */
 #include <dirent.h>
 #include <float.h>
@@ -15,7 +15,7 @@
 
 /* ------------------------------------------------------------------------------------------------ the start */
 
-/* How far a file is from being the start of `f`: the difference of the losses; infinite when it cannot be it. */
+/* Return how well a file fits as the start of `f`: the difference of the losses; infinite if it cannot be. */
 static double distance(vj_fixture *f, double first_loss, const char *path)
 {
     static const char *const same[] = {"frames",    "height",      "width", "channels", "tubelet",      "patch",
@@ -82,7 +82,7 @@ static bool read_settings(vj_fixture *f, vj_config *config)
            vj_fixture_numbers(f, "/", "clip_grad", &config->optimizer.clip_grad, 1);
 }
 
-/* What is recorded before each update: loss, norms of the encoder's and the predictor's gradient. */
+/* Values recorded before each update: loss, gradient norms of encoder and predictor. */
 typedef struct {
     double *loss, *norm[2];
 } history;
@@ -115,10 +115,11 @@ static void compare_history(vj_fixture *f, const char *name, const double *got, 
 }
 
 /*
- * Rounding adds up over updates: the README's bounds are those of five. Adam moves a weight by about lr an update
- * whatever the size of its gradient, so bounds on the root mean square are in units of the sum of the rates; of what
- * the moving average takes over of that, for the target. The target is off by what it takes over of the weights' error,
- * and an update of it rounds four times (two products, their sum, and 1 - ema).
+ * Compare weights after the updates. Rounding errors add up over updates; the bounds in the README are for five. Adam
+ * moves a weight by about lr in an update, whatever the size of its gradient, so bounds on the root mean square are in
+ * units of the sum of the learning rates; for the target, in units of the part of it that the moving average takes
+ * over. The target takes over that part of the error of the weights, and each of its updates rounds four times (two
+ * products, their sum, and 1 - ema).
  */
 static void compare_weights(vj_fixture *f, const vj_parity_network *n, const vj_values *const schedule[3])
 {

@@ -1,7 +1,7 @@
 /*
- * How far results may be from expected ones, by quantity and by the precision of matrix products: all numbers that
- * involve a product, in one table (tolerance.c). What involves none (masks, positions, schedules, data) is compared
- * where it is made, with the same bound in both precisions.
+ * How far results may be from expected ones. One table (tolerance.c) has the bounds of all quantities that involve a
+ * matrix product, for each precision of products. Quantities without a product (masks, positions, schedules, data) have
+ * the same bound in both precisions; it is in the file that compares them.
  */
 #ifndef VJ_PARITY_TOLERANCE_H
 #define VJ_PARITY_TOLERANCE_H
@@ -9,14 +9,14 @@
 #include "kernels/kernels.h"
 
 /*
- * An error is allowed if it is within any of these. A float run within four times the deviation that the file records
- * for float arithmetic is as good as it can be, so that is always allowed too.
+ * An error is accepted if it is within any of these bounds, or within four times the deviation that the fixture records
+ * for a run in float arithmetic, because no float implementation can be expected to do better.
  */
 typedef struct {
     double absolute;   /* each element */
-    double of_largest; /* each element, times the largest magnitude expected */
-    double of_norm;    /* norm of the differences, times the norm expected */
-    double rms;        /* root of the mean square of the differences */
+    double of_largest; /* each element, relative to the largest expected magnitude */
+    double of_norm;    /* norm of the differences, relative to the norm of the expected values */
+    double rms;        /* root mean square of the differences */
 } vj_tolerance;
 
 static inline vj_tolerance vj_within(double absolute)
@@ -28,13 +28,13 @@ typedef enum {
     VJ_TOL_FEATURES, /* tokens, the streams of both networks, features of encoder and target */
     VJ_TOL_PREDICTION,
     VJ_TOL_LOSS,
-    VJ_TOL_LOSS_SQUARE, /* pixel losses, and the features' with exponent 2 */
+    VJ_TOL_LOSS_SQUARE, /* pixel losses, and feature losses with exponent 2 */
     VJ_TOL_PENALTY,
-    VJ_TOL_GRADIENT, /* of one tensor, exponent 1; of the keys' bias, exactly zero, `absolute` alone */
+    VJ_TOL_GRADIENT, /* of one tensor, exponent 1; for the key bias, whose gradient is zero, only `absolute` */
     VJ_TOL_GRADIENT_SQUARE,
     VJ_TOL_GRADIENT_NORM, /* of a network */
-    VJ_TOL_STEP_LOSS,     /* before each update */
-    VJ_TOL_WEIGHT,        /* of one tensor after updates; `rms` times the way that a weight can have gone */
+    VJ_TOL_STEP_LOSS,     /* loss before each update */
+    VJ_TOL_WEIGHT,        /* of one tensor after updates; `rms` is relative to how far a weight can have moved */
     VJ_TOL_WEIGHT_QKV_BIAS,
     VJ_TOL_TARGET_WEIGHT,
     VJ_TOL_FIRST_MOMENT, /* as VJ_TOL_GRADIENT */

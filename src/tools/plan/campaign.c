@@ -30,8 +30,8 @@ static double daly_interval(double write_s, double mtbf_s)
     return young_interval(write_s, mtbf_s) * (1 + sqrt(x) / 3 + x / 9) - write_s;
 }
 
-static void expect_failures(vj_campaign *p, const vj_config *c, const vj_machine *machine, const vj_train_work *w,
-                            const vj_train_layout *l)
+static void expect_failures(vj_campaign_forecast *p, const vj_config *c, const vj_machine *machine,
+                            const vj_train_work *w, const vj_train_layout *l)
 {
     const double work_s = (double)w->steps * l->step_s;
     /* In the background a checkpoint counts from its end, but training goes on. */
@@ -44,11 +44,12 @@ static void expect_failures(vj_campaign *p, const vj_config *c, const vj_machine
     p->daly_expected_s = expected_s(work_s, p->daly_s, waited_s, machine->restart_s, p->mtbf_s);
 }
 
-vj_campaign vj_campaign_make(const vj_config *c, const vj_machine *machine, const vj_train_work *w,
-                             const vj_train_layout *l)
+vj_campaign_forecast vj_campaign_make(const vj_config *c, const vj_machine *machine, const vj_train_work *w,
+                                      const vj_train_layout *l)
 {
-    vj_campaign p = {.checkpoint_s = machine->checkpoint_s > 0 ? machine->checkpoint_s
-                                                               : w->checkpoint_bytes / machine->filesystem_bytes_s};
+    vj_campaign_forecast p = {.checkpoint_s = machine->checkpoint_s > 0
+                                                  ? machine->checkpoint_s
+                                                  : w->checkpoint_bytes / machine->filesystem_bytes_s};
     if (!c->checkpoint.async) p.checkpoints_s = (double)w->checkpoints * p.checkpoint_s;
     p.watch_s = w->watch_steps * l->compute_s;
     p.training_s = (double)w->steps * l->step_s + p.checkpoints_s + p.watch_s;

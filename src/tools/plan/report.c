@@ -124,7 +124,7 @@ static void put_layout(const filling *s, const vj_forecast *f, const vj_config *
 
 static void put_jobs(const filling *s, const vj_forecast *f)
 {
-    const vj_campaign *p = &f->campaign;
+    const vj_campaign_forecast *p = &f->campaign;
     if (f->machine.job_s == 0)
         put(s, "jobs", 1, "cluster.job_hours: no limit");
     else if (p->job_s <= 0)
@@ -138,7 +138,7 @@ static void put_jobs(const filling *s, const vj_forecast *f)
 /* What nodes that fail cost, and how often to write checkpoints. */
 static void put_failures(const filling *s, const vj_forecast *f)
 {
-    const vj_campaign *p = &f->campaign;
+    const vj_campaign_forecast *p = &f->campaign;
     const double step_s = f->layout[0].step_s;
     put(s, "failures", p->expected_s / p->mtbf_s, "expected, one in %.4g h on %d nodes", p->mtbf_s / 3600,
         f->layout[0].nodes);
@@ -153,7 +153,7 @@ static void put_training(json_t *report, const vj_forecast *f, const vj_config *
 {
     const vj_train_work *w = &f->work;
     const vj_machine *machine = &f->machine;
-    const vj_campaign *p = &f->campaign;
+    const vj_campaign_forecast *p = &f->campaign;
     const double batch = (double)c->train.batch, hours = p->training_s / 3600;
     const double cores = (double)f->layout[0].nodes * machine->cores;
     const filling s = begin(report, "training");

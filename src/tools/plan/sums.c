@@ -1,27 +1,32 @@
 /*
- * What sums over the data ranks and the exchange of weights make a step longer. Gradients are summed bucket by bucket
- * while the last backward pass makes them (parallel/gradient_sum.c). Of a bucket's way some work takes computing away;
- * the rest goes on beside it, by machines of which the busiest sets the pace; and the last bucket's way nothing hides.
- * tests/scaling/model.sh holds this against the simulation of the same code. Read time_buckets() first.
+ * How much longer sums over the data ranks and the exchange of weights make a step. Gradients are summed bucket by
+ * bucket while the last backward pass computes them (parallel/gradient_sum.c). Part of the work on a bucket takes time
+ * from computing; the rest runs concurrently on memory, links and network, of which the busiest sets the pace; and the
+ * time of the last bucket is not hidden by anything. tests/scaling/model.sh compares this with a simulation of the same
+ * code. Read time_buckets() first.
  */
 #include <math.h>
 
 #include "plan/forecast.h"
 #include "train/peers.h"
 
-/* Open MPI 4 broadcasts what is long in pieces of so many bytes, of which each costs a message. */
+/* Open MPI 4 broadcasts long messages in pieces of this many bytes, each a message. */
 static const double broadcast_piece = 8192;
 
-/* Bytes that are touched in memory for a byte that is summed, as cluster.sum_gb_s counts it; of weights that come back.
+/*
+ * Bytes moved in memory for each byte that is summed, as cluster.sum_gb_s counts; the same for each byte of gathered
+ * weights.
  */
 static const double touched_in_sum = 3, touched_in_gather = 2;
 
 /* A mean bucket of gradients. */
 typedef struct {
-    double count;     /* of a step */
-    double taken_s;   /* from computing: sums and messages of processors; on GPUs the kernels that sum over the links */
-    double pace_s;    /* of the busiest machine that works beside computing, or is taken from it */
-    double through_s; /* from the last rank that has made it until all have its sum, without taken_s */
+    double count;   /* of a step */
+    double taken_s; /* time taken from computing: on processors sums and messages, on GPUs the kernels that sum over the
+                       links */
+    double pace_s;  /* time of the busiest of memory, links and network, or taken_s if that is longer */
+    double through_s; /* from the moment that the last rank has computed it until all ranks have its sum, without
+                         taken_s */
 } buckets;
 
 /* What the formulas are made of. */
@@ -29,7 +34,7 @@ typedef struct {
     const vj_machine *m;
     double nodes, beside;    /* data ranks of a tensor group's place on one node */
     double bytes;            /* of a rank's part of a bucket */
-    double own;              /* of it, what ranks of one node get the sum of: all, or their slices */
+    double own;              /* the part of it whose sum the ranks of one node get: all of it, or their slices */
     double network_s;        /* all tensor groups' buckets at a time */
     double messages, post_s; /* that a rank sends, and their cost */
 } bucket;
@@ -40,15 +45,17 @@ static bucket mean_bucket(const vj_train_layout *l, const vj_machine *m, double 
     bucket b = {.m = m, .nodes = nodes, .beside = (double)l->node_ranks / l->tensor, .bytes = bytes, .own = 1};
     if (l->zero) b.own = fmin(1, count / nodes);
     if (nodes == 1) return b;
-    /* The parts of its sum go to all nodes, or to the node whose ranks' slices they are. */
+    /* The parts of the sum go to all nodes, or only to the node whose ranks own the slices. */
     b.network_s = (1 + b.own) * (nodes - 1) / nodes * bytes * l->tensor / m->network_bytes_s;
     b.messages = l->zero ? nodes : 2 * (nodes - 1);
     b.post_s = b.messages * m->message_s;
     return b;
 }
 
-/* Processors sum and send between their products; the network works beside them. A sum is copied to the node's others,
- * or to the one whose slice it is, which is seldom one of this node. */
+/*
+ * Processors sum and send between their products, while the network works concurrently. A sum is copied to the other
+ * ranks of the node, or only to the rank that owns the slice, which is seldom on this node.
+ */
 static void on_processors(buckets *all, const bucket *b, int tensor, bool zero)
 {
     const double s = b->beside, copies = (s - 1) / s * (zero ? 1 / (b->nodes * s) : 1);
@@ -58,8 +65,10 @@ static void on_processors(buckets *all, const bucket *b, int tensor, bool zero)
     all->through_s = b->network_s + (b->nodes > 1 ? 2 * b->m->message_s : 0);
 }
 
-/* The lanes of train/peers.h; the host posts messages. Where MPI cannot take the GPU's memory, a rank's share of the
- * node's sum is copied to the host, arrivals and its part of the sum of all nodes back, there, and what others made. */
+/*
+ * The work of train/peers.h on its lanes; the host posts the messages. If MPI cannot access GPU memory, a rank's share
+ * of the node's sum is copied to the host, and what arrives from other nodes is copied back.
+ */
 static void on_gpus(buckets *all, const bucket *b, bool zero)
 {
     const double s = b->beside, link = b->bytes / s / b->m->gpu_link_bytes_s;
@@ -73,14 +82,14 @@ static void on_gpus(buckets *all, const bucket *b, bool zero)
     if (b->nodes > 1) all->pace_s = fmax(all->pace_s, (all->taken_s + all->through_s) / VJ_SUM_SLOTS);
 }
 
-/* What the sums of a step cost beyond computing that takes backward_s; 0: they begin when all is computed. */
+/* How much the sums make a step longer if they run during a backward pass of backward_s; 0: they begin after it. */
 static double time_buckets(const buckets *all, double backward_s)
 {
     const double hidden_s = backward_s / all->count + all->taken_s; /* for each bucket */
     return all->count * all->taken_s + all->through_s + fmax(0, (all->count - 1) * (all->pace_s - hidden_s));
 }
 
-/* Weights that come back node after node, through memory that the ranks of a node share (parallel/group.c). */
+/* Time to gather weights node after node through the shared memory of the nodes (parallel/group.c). */
 static double time_gather_on_processors(const vj_train_layout *l, const vj_machine *m, double back)
 {
     const double beside = (double)l->node_ranks / l->tensor;
@@ -90,9 +99,9 @@ static double time_gather_on_processors(const vj_train_layout *l, const vj_machi
 }
 
 /*
- * From GPU to GPU on a node, and in rounds between nodes, in each of which every GPU has a piece for the other nodes
- * (parallel/device_gather.c). A round's arrivals go to the GPU and on to its neighbours one after the other, and the
- * next piece is copied to the host behind them.
+ * Time to gather weights from GPU to GPU within a node, and between nodes in rounds in which every GPU sends a piece to
+ * the other nodes (parallel/device_gather.c). What arrives in a round is copied to the GPU and then to its neighbours,
+ * one after the other, and the next piece is copied to the host after that.
  */
 static double time_gather_on_gpus(const vj_train_layout *l, const vj_machine *m, double back)
 {
@@ -123,10 +132,10 @@ void vj_train_layout_time_sums(vj_train_layout *l, const vj_config *c, const vj_
         on_gpus(&all, &b, l->zero);
     else
         on_processors(&all, &b, l->tensor, l->zero);
-    /* Each node sums its part for all, and each gives the others what it summed, or updated. */
+    /* Each node sums its part for all nodes, and sends the others what it has summed or updated. */
     l->network_bytes = (l->nodes - 1.0) / l->nodes * (vector + (l->zero ? back : vector));
     l->messages = b.messages * all.count;
-    /* Reproducible sums of several microbatches are summed over the ranks when all are there. */
+    /* With reproducible and several microbatches the sum over the ranks begins after the last microbatch. */
     const bool waits = c->parallel.reduction == VJ_REDUCTION_REPRODUCIBLE && l->microbatches > 1;
     const double backward_s = l->compute_s / (double)l->microbatches * 2 / 3;
     l->sum_s = time_buckets(&all, waits ? 0 : backward_s);

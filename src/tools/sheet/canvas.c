@@ -1,4 +1,4 @@
-/* Drawing, and the letters: twice the size in which they stand here. */
+/* Drawing, and the letters, which are drawn at twice the size given here. */
 #include "sheet/canvas.h"
 
 #include <stdlib.h>
@@ -6,7 +6,7 @@
 
 enum { ROWS = 8, COLUMNS = 6, IN_A_LINE = 16, SCALE = VJ_LETTER / COLUMNS };
 
-/* ' ' to DEL, sixteen letters of five columns and a gap in a line; the eighth row is for what hangs down. */
+/* The letters ' ' to DEL, sixteen in a line, each five columns and a gap wide. The eighth row is for descenders. */
 static const char letters[6][ROWS][IN_A_LINE * COLUMNS + 1] = {
     {"        #    # #   # #    #   ##     ##     #      #   #                                      # ",
      "        #    # #   # #   #### ##  # #  #    #     #     #     #     #                        #  ",

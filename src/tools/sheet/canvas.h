@@ -22,10 +22,10 @@ void vj_canvas_release(vj_canvas *canvas);
 
 void vj_canvas_fill(vj_canvas *canvas, int top, int left, int height, int width, vj_colour colour);
 
-/** `pixels` [height, width, 3]. */
+/** Draw an image: pixels [height, width, 3]. */
 void vj_canvas_put(vj_canvas *canvas, int top, int left, const uint8_t *pixels, int height, int width);
 
-/** One line of ASCII text; other bytes show as '?'. */
+/** Draw one line of ASCII text; other bytes are shown as '?'. */
 void vj_canvas_text(vj_canvas *canvas, int top, int left, const char *text, vj_colour colour);
 
 #endif

@@ -1,4 +1,4 @@
-/* Crops and masks for the eye. */
+/* Crops and masks of clips as pictures. */
 #include "sheet/seen.h"
 
 #include <math.h>
@@ -49,7 +49,7 @@ vj_status vj_seen_samples(const vj_seen *s, const vj_clips *clips, int64_t first
     return status;
 }
 
-/* Values in [0, 1], channel by channel, to bytes, pixel by pixel. */
+/* Convert values in [0, 1], [3, plane], to bytes, [plane, 3]. */
 static void to_bytes(uint8_t *rgb, const float *pixels, int64_t plane)
 {
     for (int64_t i = 0; i < plane; i++)
@@ -69,7 +69,7 @@ vj_status vj_seen_look(vj_seen *s, int64_t sample, const uint8_t *frames, int he
 
 /* ------------------------------------------------------------------------------------------------ overlay */
 
-enum { HATCH = 8, LINE = 2 }; /* pixels from line to line, and of a line */
+enum { HATCH = 8, LINE = 2 }; /* distance and width of lines in pixels */
 
 static void darken(uint8_t rgb[3], int percent, int red, int green, int blue)
 {
@@ -77,7 +77,7 @@ static void darken(uint8_t rgb[3], int percent, int red, int green, int blue)
     for (int c = 0; c < 3; c++) rgb[c] = (uint8_t)(rgb[c] * percent / 100 + tint[c]);
 }
 
-/* Is token n one of an ascending list? */
+/* Return whether token n is in an ascending list. */
 static bool listed(const int32_t *list, int32_t length, int32_t n)
 {
     for (int32_t i = 0; i < length && list[i] <= n; i++)

@@ -1,4 +1,4 @@
-/* The layout of a contact sheet: text on the left, frames from left to right, a clip after the other. */
+/* Lays out a contact sheet: text on the left, frames from left to right, clips from top to bottom. */
 #include "sheet/sheet.h"
 
 #include <stdlib.h>
@@ -31,11 +31,11 @@ typedef struct {
     bool masked;
     vj_seen seen;
     int64_t *samples; /* [count] */
-    int view_row;     /* the first of the views' rows */
+    int view_row;     /* the first row of views */
     vj_shown shown;   /* all zeros: no views */
 } sheet;
 
-/* Width of a frame at the height of the sheet's; of one that is extremely narrow at least a pixel. */
+/* Return the width of a frame at the sheet's frame height, at least one pixel. */
 static int shown_width(int height, int width)
 {
     const int shown = (int)(((int64_t)width * VJ_SHEET_FRAME + height / 2) / height);
@@ -56,7 +56,7 @@ __attribute__((format(printf, 5, 6))) static void write_line(sheet *s, int top, 
     vj_canvas_text(&s->canvas, top + line * VJ_LINE, VJ_SHEET_MARGIN, text, colour);
 }
 
-/* Its data set, if there are several, and labels. */
+/* Write a clip's data set, if there are several, and its labels. */
 static void write_labels(sheet *s, int top, int line, int64_t clip)
 {
     char text[VJ_PATH] = "";
@@ -72,7 +72,7 @@ static void write_labels(sheet *s, int top, int line, int64_t clip)
     write_line(s, top, line, pale, "%s", text);
 }
 
-/* The end of a path says most. */
+/* Write a path. If it is too long, write its end, which says most. */
 static void write_path(sheet *s, int top, int line, const char *ledger_row)
 {
     char path[VJ_MEDIA_PATH];
@@ -112,7 +112,7 @@ static void write_mask(sheet *s, int top, int mask)
                crop->flip ? " <->" : "");
 }
 
-/* The words of a text, as many lines of them as are beside a row. */
+/* Write the words of a text, in as many lines as fit beside a row. */
 static void write_words(sheet *s, int top, const char *text)
 {
     char line[LETTERS - 2];
@@ -143,7 +143,7 @@ static void write_head(sheet *s)
 
 /* ------------------------------------------------------------------------------------------------ frames */
 
-/* A row of frames u8 [T, height, width, 3]; `mask` negative: as they are. */
+/* Draw a row of frames u8 [T, height, width, 3], with a mask unless `mask` is negative. */
 static vj_status draw_frames(sheet *s, int top, const uint8_t *frames, int height, int width, int mask)
 {
     const int shown = shown_width(height, width);

@@ -1,4 +1,4 @@
-/* Views of an evaluation for the eye. */
+/* Views of an evaluation as pictures. */
 #include "sheet/shown.h"
 
 #include <stdio.h>
@@ -29,7 +29,7 @@ void vj_shown_release(vj_shown *s)
     *s = (vj_shown){0};
 }
 
-/* Normalised values, channel by channel, to bytes, pixel by pixel. */
+/* Convert normalised values, channel by channel, to bytes, pixel by pixel. */
 static void to_bytes(vj_shown *s, const vj_eval_views *v)
 {
     const int64_t plane = (int64_t)v->frames * v->side * v->side;
