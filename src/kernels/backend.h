@@ -29,6 +29,8 @@ typedef struct {
     int64_t residual_rows;
     vj_finish finish;
     vj_array pre, hidden; /* [M, N] */
+    float *sums;          /* [N] or NULL: gets the sums of c's columns */
+    bool add_to_sums;     /* they are added to what is there */
 } vj_product;
 
 /*
@@ -82,8 +84,8 @@ typedef struct {
     ROW(column_sums, float *sums, vj_array x, int accumulate, int64_t R, int D)                                        \
     ROW(layernorm_forward, vj_array y, float *mean, float *rstd, const float *x, const float *weight,                  \
         const float *bias, int64_t R, int D, float eps)                                                                \
-    ROW(layernorm_backward, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias, const float *dy,       \
-        const float *x, const float *mean, const float *rstd, const float *weight, const float *bias,                  \
+    ROW(layernorm_backward, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias, float *sums,           \
+        const float *dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *bias, \
         int accumulate_dx, int accumulate_dw, int64_t R, int D)                                                        \
     ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)              \
     ROW(attention_backward, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,                \

@@ -189,8 +189,8 @@ void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, vj_array
     launch_product(be, &(vj_product){.M = R, .N = K, .K = N, .a = dy, .b = w, .c = dx});
 }
 
-void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, vj_array w,
-                                   vj_array pre, int64_t R, int N, int K)
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, float *dbias, vj_array dy,
+                                   vj_array w, vj_array pre, int accumulate, int64_t R, int N, int K)
 {
     VJ_ASSERT(N > 0 && w.data && (R == 0 || (dpre.data && dy.data && pre.data && dpre.data != dy.data)));
     VJ_ASSERT(dpre.data != pre.data || dpre.type == pre.type);
@@ -202,7 +202,10 @@ void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidde
                                      .c = dpre,
                                      .finish = VJ_FINISH_GELU_GRADIENT,
                                      .pre = pre,
-                                     .hidden = hidden});
+                                     .hidden = hidden,
+                                     .sums = dbias,
+                                     .add_to_sums = accumulate != 0});
+    if (dbias && R == 0) vj_linear_backward_bias(be, dbias, dpre, accumulate, R, K);
 }
 
 void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, vj_array dy, vj_array x, int accumulate,
@@ -237,13 +240,15 @@ void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, 
 }
 
 void vj_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                           const float *dy, const float *x, const float *mean, const float *rstd, const float *weight,
-                           const float *bias, int accumulate_dx, int accumulate_dw, int64_t R, int D)
+                           float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
+                           const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
+                           int D)
 {
-    VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
+    VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (!sums || dweight) &&
+              (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
     VJ_ASSERT((!y.data || !weight == !bias) && (!copy.data || copy.type == VJ_TYPE_BF16));
     moves(be, (accumulate_dx ? 4.0 : 3.0) * (double)R * D + floats_of(y, R * D) + floats_of(copy, R * D));
-    LAUNCH(be, layernorm_backward, dx, copy, y, dweight, dbias, dy, x, mean, rstd, weight, bias, accumulate_dx,
+    LAUNCH(be, layernorm_backward, dx, copy, y, dweight, dbias, sums, dy, x, mean, rstd, weight, bias, accumulate_dx,
            accumulate_dw, R, D);
 }
 

@@ -394,10 +394,11 @@ void vj_linear_backward_input(vj_backend *be, vj_array dx, vj_array dy, vj_array
 /**
  * dpre = (dy W) * gelu'(pre): backward through a linear layer whose input was gelu(pre). dpre, pre [R, K]; dpre may be
  * pre. `hidden` [R, K] or none: gets gelu(pre) recomputed with the same bits as in forward, for the weight's gradient,
- * so that forward need not keep it.
+ * so that forward need not keep it. `dbias` [K] or NULL: gets the column sums of dpre, the gradient of the bias in pre,
+ * added to the present values if `accumulate`; whether of dpre as stored or before it was rounded is up to the backend.
  */
-void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, vj_array dy, vj_array w,
-                                   vj_array pre, int64_t R, int N, int K);
+void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidden, float *dbias, vj_array dy,
+                                   vj_array w, vj_array pre, int accumulate, int64_t R, int N, int K);
 
 /**
  * dw = dy^T x [N, K] and dbias = column sums of dy [N] (NULL: not wanted); added to the present values if `accumulate`.
@@ -405,7 +406,7 @@ void vj_linear_gelu_backward_input(vj_backend *be, vj_array dpre, vj_array hidde
  */
 void vj_linear_backward_weight(vj_backend *be, float *dw, float *dbias, vj_array dy, vj_array x, int accumulate,
                                int64_t R, int N, int K);
-/** dbias alone, for callers that have dy as floats and compute dw from its bf16 copy. */
+/** dbias alone, for callers that compute dw from a bf16 copy of dy, and have dy as floats. */
 void vj_linear_backward_bias(vj_backend *be, float *dbias, vj_array dy, int accumulate, int64_t R, int N);
 
 /* ------------------------------------------------------------------------------------------------ layer norm */
@@ -422,11 +423,13 @@ void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, 
  * `accumulate_dw`, or both NULL. dx must not be dy. `y` [R, D] or none: gets the output of forward recomputed (the only
  * use of bias), so that it need not be kept for the next layer. It is computed from the rounded mean with a correction:
  * as accurate as forward's, but the last bit may differ, so a bf16 value may be rounded the other way. `copy` [R, D] or
- * none: gets dx as bf16 too, for products that would have to round it.
+ * none: gets dx as bf16 too, for products that would have to round it. `sums` [D] or NULL: gets the column sums of dx,
+ * the gradient of a bias that was added to x; added by `accumulate_dw`; only with dweight.
  */
 void vj_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                           const float *dy, const float *x, const float *mean, const float *rstd, const float *weight,
-                           const float *bias, int accumulate_dx, int accumulate_dw, int64_t R, int D);
+                           float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
+                           const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
+                           int D);
 
 /* ------------------------------------------------------------------------------------------------ attention */
 

@@ -248,8 +248,8 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted),
                              vj_weight_matrix(weights, net->out_weight), p->targets, net->out, Dp);
     vj_layernorm_backward(m->be, m->dpicked, none, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
-                          m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd, w + net->predictor.norm_weight,
-                          NULL, 0, accumulate, p->targets, Dp);
+                          NULL, m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd,
+                          w + net->predictor.norm_weight, NULL, 0, accumulate, p->targets, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->predictor.norm_weight);
     vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
     vj_scatter_add_rows(m->be, m->predictor_scratch.dx, m->dpicked, p->target_row, p->targets, Dp);

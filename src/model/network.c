@@ -123,7 +123,7 @@ void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weigh
     const int D = net->shape.width;
     const vj_rows *rows = e->rows;
     vj_layernorm_backward(be, scratch->dx, (vj_array){0}, (vj_array){0}, g + net->encoder.norm_weight,
-                          g + net->encoder.norm_bias, dfeatures, memory->x[net->encoder.depth], e->mean, e->rstd,
+                          g + net->encoder.norm_bias, NULL, dfeatures, memory->x[net->encoder.depth], e->mean, e->rstd,
                           w + net->encoder.norm_weight, NULL, 0, accumulate, rows->rows, D);
     vj_gradient_made(hook, be, net->encoder.norm_weight);
     vj_stack_backward(&net->encoder, be, weights, g, memory, rows, scratch, accumulate, hook);

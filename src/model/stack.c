@@ -295,43 +295,49 @@ static void gather_gradient(const vj_stack *s, vj_backend *be, const vj_stack_sc
 }
 
 /*
- * Backward pass of one block; t->dx has all rows, before and after. The outputs of norms and of the hidden layer are
- * recomputed where they are needed.
+ * Backward pass of block l; t->dx has all rows, before and after. The outputs of norms and of the hidden layer are
+ * recomputed where they are needed. The gradient of a bias that is added to the stream is the column sums of dx as it
+ * is there. The norm that writes dx makes them, if it has all rows: that before the block's MLP for this block's
+ * proj_bias, the first one for fc2_bias of the block before.
  */
-static void block_backward(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weights weights, float *g,
+static void block_backward(const vj_stack *s, int l, vj_backend *be, vj_weights weights, float *g,
                            const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows,
                            vj_stack_scratch *t, int accumulate)
 {
+    const vj_block *b = &s->block[l];
     const float *w = weights.exact;
     const int64_t R = rows->rows;
     const span own = own_rows(s, R);
     const int D = s->width, A = s->share_width, H = s->share_hidden;
+    float *const proj_bias = g + b->proj_bias, *const fc2_bias_before = l > 0 ? g + s->block[l - 1].fc2_bias : NULL;
     const vj_array dx = vj_f32(t->dx), dnorm = vj_f32(t->dnorm), own_norm = from_row(memory->norm, own.first, D);
     const vj_array operand = t->dx_copy.data ? t->dx_copy : dx;
     const vj_array own_copy = t->dx_copy.data ? from_row(t->dx_copy, own.first, D) : t->dx_copy;
     float *own_dx = t->dx + own.first * D, *own_dnorm = t->dnorm + own.first * D;
-    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, operand, vj_weight_matrix(weights, b->fc2_weight),
-                                  m->pre, R, D, H);
+    vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, g + b->fc1_bias, operand,
+                                  vj_weight_matrix(weights, b->fc2_weight), m->pre, accumulate, R, D, H);
     vj_linear_backward_weight(be, g + b->fc2_weight, NULL, operand, memory->hidden, accumulate, R, D, H);
-    vj_linear_backward_bias(be, g + b->fc2_bias, dx, accumulate, R, D);
     vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->fc1_weight), R, H, D);
     sum(s, be, t->dnorm, R);
-    vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm2_weight, g + b->norm2_bias, own_dnorm, m->middle,
-                          m->mean2, m->rstd2, w + b->norm2_weight, w + b->norm2_bias, 1, accumulate, own.count, D);
+    vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm2_weight, g + b->norm2_bias,
+                          by_rows(s) ? NULL : proj_bias, own_dnorm, m->middle, m->mean2, m->rstd2, w + b->norm2_weight,
+                          w + b->norm2_bias, 1, accumulate, own.count, D);
     gather(s, be, memory->norm, R);
     gather_gradient(s, be, t, R);
-    vj_linear_backward_weight(be, g + b->fc1_weight, g + b->fc1_bias, t->dwide, memory->norm, accumulate, R, H, D);
+    if (by_rows(s)) vj_linear_backward_bias(be, proj_bias, dx, accumulate, R, D);
+    vj_linear_backward_weight(be, g + b->fc1_weight, NULL, t->dwide, memory->norm, accumulate, R, H, D);
 
     vj_linear_backward_weight(be, g + b->proj_weight, NULL, operand, m->attended, accumulate, R, D, A);
-    vj_linear_backward_bias(be, g + b->proj_bias, dx, accumulate, R, D);
     vj_linear_backward_input(be, t->dattended, operand, vj_weight_matrix(weights, b->proj_weight), R, D, A);
     vj_attention_backward(be, t->dwide, t->dattended, m->qkv, m->attended, m->lse, rows, A, s->share_heads);
     vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->qkv_weight), R, 3 * A, D);
     sum(s, be, t->dnorm, R);
-    vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm1_weight, g + b->norm1_bias, own_dnorm, x,
-                          m->mean1, m->rstd1, w + b->norm1_weight, w + b->norm1_bias, 1, accumulate, own.count, D);
+    vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm1_weight, g + b->norm1_bias,
+                          by_rows(s) ? NULL : fc2_bias_before, own_dnorm, x, m->mean1, m->rstd1, w + b->norm1_weight,
+                          w + b->norm1_bias, 1, accumulate, own.count, D);
     gather(s, be, memory->norm, R);
     gather_gradient(s, be, t, R);
+    if (by_rows(s) && l > 0) vj_linear_backward_bias(be, fc2_bias_before, dx, accumulate, R, D);
     vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * A, D);
     /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
      * noise instead, which Adam would turn into steps of the size of lr (docs/method.md, section 17, number 15). Keys
@@ -343,12 +349,15 @@ void vj_stack_backward(const vj_stack *s, vj_backend *be, vj_weights weights, fl
                        const vj_rows *rows, vj_stack_scratch *scratch, int accumulate, const vj_gradient_hook *hook)
 {
     if (scratch->dx_copy.data) vj_round_bf16(be, scratch->dx_copy.data, scratch->dx, rows->rows * s->width);
+    if (s->depth > 0)
+        vj_linear_backward_bias(be, g + s->block[s->depth - 1].fc2_bias, vj_f32(scratch->dx), accumulate, rows->rows,
+                                s->width);
     for (int l = s->depth - 1; l >= 0; l--) {
         const vj_block_memory *m = &memory->block[l];
         const float *x = stream(s, memory, l, rows->rows);
         if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, weights, memory, m, x, rows);
         if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, weights, memory, m, x, rows);
-        block_backward(s, &s->block[l], be, weights, g, memory, m, x, rows, scratch, accumulate);
+        block_backward(s, l, be, weights, g, memory, m, x, rows, scratch, accumulate);
         vj_gradient_made(hook, be, s->block[l].norm1_weight);
     }
 }

@@ -151,7 +151,7 @@ static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
 {
     const int64_t rows = m->bounds.clips * m->net.grid_tokens, width = m->net.shape.width;
     const int64_t copies = rows * (width + m->net.patch_values) * (int64_t)sizeof(uint16_t);
-    const int64_t parts = 2 * lesser((rows + 31) / 32, 1024) * width * (int64_t)sizeof(float);
+    const int64_t parts = 3 * lesser((rows + 31) / 32, 1024) * width * (int64_t)sizeof(float);
     return vj_precision_of(c) == VJ_BF16 && copies > parts ? copies : parts;
 }
 

@@ -20,7 +20,7 @@ def names_of(mangled):
     short = {}
     for symbol, name in zip(mangled, out.splitlines()):
         name = re.sub(r"\(anonymous namespace\)::", "", name)
-        name = re.sub(r"\((?:int|unsigned int|long|bool|work)\)", "", name)
+        name = re.sub(r"\((?:int|unsigned int|long|bool|work|ends)\)", "", name)
         name = name[len("void "):] if name.startswith("void ") else name
         depth = end = 0
         for end, c in enumerate(name + "("):

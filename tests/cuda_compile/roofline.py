@@ -28,6 +28,7 @@ FAR, NEAR = 800, 300  # cycles to wait for memory, and for what other blocks hav
 SCHEDULERS, LANES = 4, 32
 MUFU, ALU, SHARED = 16, 64, 128  # a cycle: exponentials and reciprocals, integers and comparisons, bytes of shared memory
 ALU_NAMES = set("IADD3 LOP3 SHF PRMT ISETP FSETP FMNMX SEL FSEL LEA VIADD F2FP I2FP PLOP3 VIMNMX IMNMX".split())
+COLUMN_GROUPS = 192 // 16  # of a tile that is finished in registers, each in both its heights (product_wgmma.cu)
 OWN_ROWS = 128  # of a tile of attention (attention_wgmma.cu, attention_tiles.cu)
 NETWORKS = {"L224": "ViT-L/16 224, 24 clips", "H224": "ViT-H/16 224, 24 clips", "H384": "ViT-H/16 384, 10 clips"}
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -44,6 +45,8 @@ def shared_bytes(x):
         return wide * 32 + (0 if registers else 64 * 32)
     if name == "LDSM":
         return LANES * 16 if x.name.endswith(".4") else LANES * 8
+    if name == "SHFL":
+        return LANES * 4
     if name in ("LDS", "STS", "LDGSTS"):
         return LANES * (16 if ".128" in x.name else 8 if ".64" in x.name else 4)
     return 0
@@ -233,6 +236,32 @@ class Kernels:
             self.known[key] = expected, cycles, len(path)
         return self.known[key]
 
+    def end_in_registers(self, kernel, wanted, first, wait):
+        """
+        (cycles of each unit, cycles until it is done) of a warp group's end of a tile that has these instructions, between its products and
+        those of its next tile. `wait`: cycles for a load. The first results need `first` of them; as many loads are under way at a
+        time as stand in the code before the first result is written, without these.
+        """
+        key = kernel, tuple(sorted(wanted.items()))
+        if key not in self.known:
+            products = self.products_path(kernel, "HGMMA")
+            wanted = {**wanted, "HGMMA": sum(machine_code.opcode(x) == "HGMMA" for x in products)}
+            for loop in machine_code.loops(self.code[kernel]):
+                if loop.count("HGMMA") and loop.count("STG"):
+                    if path := loop.path(wanted):
+                        break
+            else:
+                sys.exit(f"roofline.py: {kernel}: no way through a tile has {wanted}")
+            names = [machine_code.opcode(x) for x in path]
+            loads = names.count("LDG")
+            ahead = names[:names.index("STG")].count("LDG") - first if loads else 0
+            if loads and ahead < 1:
+                sys.exit(f"roofline.py: {kernel} asks for nothing ahead before it writes the first results of a tile")
+            cycles = units(path, 4)
+            cycles.subtract(units(products, 4))
+            self.known[key] = cycles, wait + max(max(cycles.values()) / PRACTICE, wait * loads / max(ahead, 1)), len(path) - len(products), ahead
+        return self.known[key][:2]
+
     def strip(self, kernel, wanted, groups):
         """Cycles of each unit, of so many warp groups, for 16 rows a warp and 32 columns of a tile's end."""
         key = kernel, groups, tuple(sorted(wanted.items()))
@@ -300,6 +329,12 @@ class Product:
             return "wgmma"
         return "cublaslt" if library and large and self.tile_parts == 1 else "mma"
 
+    def in_registers(self):
+        """Are its sums finished in registers? As product_wgmma.cu chooses, for widths that are multiples of 4."""
+        transposed = "transposed" in self.b
+        finishes = {"plain": True, "gelu": transposed, "gelu_gradient": not transposed and "bias" not in self.flags}
+        return self.c == "bf16" and not self.flags & {"residual", "accumulate"} and finishes[self.finish]
+
     def name(self):
         extras = [w for w in ("bias", "residual", "accumulate") if w in self.flags]
         what = {"plain": self.c, "gelu": "GELU, argument kept" if "pre" in self.flags else "GELU", "gelu_gradient": "GELU's gradient"}[self.finish]
@@ -329,10 +364,29 @@ def tiles_together(kernels, kernel, wide, p, steps, tiles):
     return waves * (steps * step / PRACTICE + end) / CLOCK, waves * end / CLOCK
 
 
-def tiles_in_turn(kernels, kernel, wide, p, steps, tiles):
+def registers_in_turn(kernels, kernel, wide, p, steps, tiles):
     """
-    The same where each warp group has every second tile of a block, and the strips for a whole tile are there once. Tile follows tile as
-    fast as the busiest unit allows, the products of one, or the end of one; the last end has nothing beside it.
+    The same where each warp group has every second tile of a block, and finishes its sums in registers. Tile follows tile as fast as the
+    busiest unit allows, the products of one, or half of a group's products and end; the last end has nothing beside it.
+    """
+    step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2, 1)
+    values = 128 * wide // 128  # of a thread, which writes four at a time
+    gradient, written = p.finish == "gelu_gradient", 1 + (p.finish == "gelu" and "pre" in p.flags) + ("hidden" in p.flags)
+    wanted = {"STG.E.64": written * values // 4, "MUFU.EX2": 0 if p.finish == "plain" else values,
+              "LDG.E.64": values // 4 if gradient else 4 * COLUMN_GROUPS if "bias" in p.flags else 0,
+              "SHFL": (written + gradient) * values // 4 + ("sums" in p.flags) * 4 * COLUMN_GROUPS}
+    cycles, end = kernels.end_in_registers(kernel, wanted, 1 if gradient else 2, FAR if gradient else NEAR if "bias" in p.flags else 0)
+    unit = max(steps * loop[u] + cycles[u] for u in set(loop) | set(cycles))
+    products = steps * step / PRACTICE + HANDOVER
+    tile = max(unit / PRACTICE, products, (products + end) / 2)
+    waves = -(-tiles // PROCESSORS)
+    return (waves * tile + end) / CLOCK, (waves * (tile - steps * step / PRACTICE) + end) / CLOCK
+
+
+def strips_in_turn(kernels, kernel, wide, p, steps, tiles):
+    """
+    The same where sums go through strips, and those for a whole tile are there once. Tile follows tile as
+    fast as the busiest unit allows, the products of one, or the end of one.
     """
     step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2, 1)
     wanted, wait = end_of_tile(p, p.parts, True)
@@ -348,10 +402,13 @@ def tiles_in_turn(kernels, kernel, wide, p, steps, tiles):
 def wgmma_product(kernels, p):
     together = "transposed" in p.a  # as product_wgmma.cu chooses
     wide = 192 if not together or -(-p.N // 192) * 192 < -(-p.N // 256) * 256 else 256
-    kernel = f"wgmma_kernel<{wide},{int(not together)},{str(together).lower()},{str('transposed' not in p.b).lower()}>"
+    registers = not together and p.in_registers()
+    ends = {"plain": 1, "gelu": 2, "gelu_gradient": 3}[p.finish] if registers else 0
+    kernel = f"wgmma_kernel<{wide},{int(not together)},{str(together).lower()},{str('transposed' not in p.b).lower()},{ends}>"
     steps = -(-(-(-p.K // p.parts)) // 64)
     tiles = -(-p.M // 128) * -(-p.N // wide) * p.parts
-    seconds, ends = (tiles_together if together else tiles_in_turn)(kernels, kernel, wide, p, steps, tiles)
+    by = tiles_together if together else registers_in_turn if registers else strips_in_turn
+    seconds, ends = by(kernels, kernel, wide, p, steps, tiles)
     moved = p.operand_bytes() + (p.result_bytes() if p.parts == 1 else 4.0 * p.parts * p.M * p.N)
     least = {"tensor cores": p.flops / PEAK, "memory": moved / BYTES_S}
     limit = max(least, key=least.get)
@@ -389,6 +446,9 @@ def mma_product(kernels, p):
 def product_times(kernels, p, library):
     by = p.chosen(library)
     times = {"wgmma": lambda: wgmma_product(kernels, p), "cublaslt": lambda: library_product(p), "mma": lambda: mma_product(kernels, p)}[by]()
+    if "sums" in p.flags:  # of columns: what the kernel has written of them, or all of the result
+        made = by == "wgmma" and p.in_registers()
+        times.append(memory_time("column_sums", 8.0 * -(-p.M // 128) * 4 * p.N if made else type_bytes(p.c) * p.M * p.N))
     if p.rounding_bytes():
         times.append(memory_time("round_rows_kernel", p.rounding_bytes()))
     return times
@@ -544,6 +604,13 @@ def loops_table(kernels):
             expected, c, length = known
             lines.append(f"| `{kernel}` | {length} | " + " | ".join(
                 f"{c[unit]:.0f}" for unit in ("tensor cores", "exponentials", "comparisons", "instructions", "shared memory")) + f" | {expected:.0f} |")
+    lines += ["", "| end of a tile in registers, of a warp group | instructions of a warp | exponentials | comparisons | instructions | shared memory | until it is done | loads ahead |",
+              "|---|---|---|---|---|---|---|---|"]
+    for (kernel, *_), known in sorted(kernels.known.items(), key=str):
+        if len(known) == 4:
+            c, end, length, ahead = known
+            lines.append(f"| `{kernel}` | {length} | " + " | ".join(
+                f"{c[unit]:.0f}" for unit in ("exponentials", "comparisons", "instructions", "shared memory")) + f" | {end:.0f} | {ahead or ''} |")
     return lines + [""]
 
 

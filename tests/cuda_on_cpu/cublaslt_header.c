@@ -1,6 +1,6 @@
 /*
- * Compiled where NVIDIA's cublasLt.h is installed, never run: src/kernels/cuda/cublaslt.h says the same as that file. A
- * value or a size that differs, or a call whose arguments have other kinds, is an error of the compiler.
+ * Checks that src/kernels/cuda/cublaslt.h agrees with NVIDIA's cublasLt.h, where that is installed. It is compiled and
+ * never run: a different value or size, or a call with arguments of other kinds, is a compile error.
  */
 #include <cublasLt.h>
 
@@ -40,7 +40,7 @@ SAME(sizeof(int), sizeof(cublasStatus_t));
 SAME(sizeof(int), sizeof(cudaDataType));
 SAME(sizeof(int), sizeof(cublasLtMatmulDescAttributes_t));
 
-/* Arguments of our types are what the library's functions take: pointers for pointers, numbers for numbers. */
+/* Check that the library's functions accept arguments of our types: pointers for pointers, numbers for numbers. */
 #define TAKES(call) _Static_assert(sizeof(call) > 0, "")
 void vj_cublaslt_calls(void *p, const void *in, int n, uint64_t u, int64_t i, size_t bytes, cudaStream_t stream);
 void vj_cublaslt_calls(void *p, const void *in, int n, uint64_t u, int64_t i, size_t bytes, cudaStream_t stream)

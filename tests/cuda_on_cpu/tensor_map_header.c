@@ -1,6 +1,6 @@
 /*
- * Compiled where NVIDIA's cuda.h is installed, never run: src/kernels/cuda/tensor_map.h says the same as that file. A
- * value or a size that differs, or a call whose arguments have other kinds, is an error of the compiler.
+ * Checks that src/kernels/cuda/tensor_map.h agrees with NVIDIA's cuda.h, where that is installed. It is compiled and
+ * never run: a different value or size, or a call with arguments of other kinds, is a compile error.
  */
 #include <cuda.h>
 
@@ -18,7 +18,7 @@ SAME(sizeof(int), sizeof(CUresult));
 SAME(sizeof(int), sizeof(CUtensorMapDataType));
 SAME(CUDA_SUCCESS, 0);
 
-/* Arguments of our types are what the driver's function takes. */
+/* Check that the driver's function accepts arguments of our types. */
 void vj_tensor_map_call(vj_tensor_map *map, int n, uint32_t u, void *data, const uint64_t *sizes, const uint32_t *box);
 void vj_tensor_map_call(vj_tensor_map *map, int n, uint32_t u, void *data, const uint64_t *sizes, const uint32_t *box)
 {

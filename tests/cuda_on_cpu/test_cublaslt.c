@@ -1,4 +1,5 @@
-/* The emulated cuBLASLt: products of all forms against sums in double, and calls that the real one refuses as well. */
+/* Tests the emulated cuBLASLt: products of all forms against sums in double, and calls that the real one also refuses.
+ */
 #include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
@@ -89,7 +90,7 @@ static float *on_device(const float *host, int n)
 
 enum { M = 37, N = 29, K = 700, LD = 4, BATCH = 2, ALIGN = 4 };
 
-/* Batched D = 2 op(A) op(B) - C + bias, all with gaps between columns; `m` rows of it. Returns the product's status. */
+/* The arguments of a batched product D = 2 op(A) op(B) - C + bias of `m` rows, all with gaps between columns. */
 typedef struct {
     int transposed_a, transposed_b, m;
     int type_d, gap, bias, offset, workspace;
@@ -178,7 +179,7 @@ static void test_products(void **state)
                 for (int i = 0; i < M + LD; i++) {
                     const int lda = (t.transposed_a ? K : M) + LD, ldb = (t.transposed_b ? N : K) + LD;
                     const int at = (b * N + j) * (M + LD) + i;
-                    double want = x_of(at); /* between columns: as it was */
+                    double want = x_of(at); /* values between columns must not change */
                     if (i < M) {
                         want = -want + (t.bias ? x_of(i) : 0);
                         for (int k = 0; k < K; k++)
@@ -195,7 +196,7 @@ static void test_products(void **state)
     }
 }
 
-/* A split that is allowed shows as other bits from call to call; without, they stay. */
+/* Check that bits differ from call to call if a split is allowed, and otherwise do not. */
 static void test_split_sums(void **state)
 {
     (void)state;
@@ -214,14 +215,14 @@ static void test_what_is_refused(void **state)
     (void)state;
     const int invalid = 7, unsupported = 15;
     trial t = usual;
-    t.type_d = TYPE_BF16; /* of floats */
+    t.type_d = TYPE_BF16; /* a bf16 result of float operands */
     assert_int_equal(run(&t), unsupported);
     t = usual;
     t.gap = -1;
-    assert_int_equal(run(&t), invalid); /* the leading dimension */
+    assert_int_equal(run(&t), invalid); /* the leading dimension is too small */
     t = usual;
     t.offset = 1;
-    assert_int_equal(run(&t), invalid); /* the alignment of D, which was not promised to be less than 256 */
+    assert_int_equal(run(&t), invalid); /* D has less than the alignment of 256 that is assumed if nothing is stated */
     t = usual;
     t.workspace = 0;
     assert_int_equal(run(&t), invalid);

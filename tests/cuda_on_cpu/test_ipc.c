@@ -1,7 +1,7 @@
 /*
- * Device memory and events between the processes of a node. Each rank fills its block, round after round, and takes
- * what all others have; only events order that. The ranks meet in MPI before a peer's newest record is waited for, and
- * while they meet, no rank has made its own stream work.
+ * Tests device memory and events that processes of a node share. In each round every rank fills its block and copies
+ * the blocks of all others; only events order this. The ranks synchronise by MPI before they wait for a peer's newest
+ * event, and until then no rank has executed its own stream.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -22,7 +22,7 @@ static int rank, size;
 
 typedef struct {
     cudaStream_t stream;
-    int *block[MOST_RANKS]; /* ours is at `rank` */
+    int *block[MOST_RANKS]; /* this rank's own block is at index `rank` */
     cudaEvent_t made[MOST_RANKS], taken[MOST_RANKS];
 } node;
 
@@ -84,7 +84,7 @@ static void test_rounds(void **state)
     open_node(&n);
     for (int r = 0; r < size; r++) assert_int_equal(cudaHostAlloc((void **)&host[r], N * sizeof(int), 0), cudaSuccess);
     for (int round = 0; round < ROUNDS; round++) {
-        /* Nobody may still take what we overwrite. */
+        /* No rank may still be copying what is overwritten now. */
         for (int r = 0; r < size; r++) assert_int_equal(cudaStreamWaitEvent(n.stream, n.taken[r], 0), cudaSuccess);
         assert_int_equal(cudaMemsetAsync(n.block[rank], value(rank, round) & 0xff, N * sizeof(int), n.stream),
                          cudaSuccess);
@@ -107,11 +107,13 @@ static void test_rounds(void **state)
     for (int r = 0; r < size; r++) assert_int_equal(cudaFreeHost(host[r]), cudaSuccess);
 }
 
-/* Without the wait the neighbour's work is not there: it is done when somebody asks for it. */
+/* Check that without the wait the neighbour's data are missing, because emulated work is only done when it is waited
+ * for.
+ */
 static void test_a_missing_wait_shows(void **state)
 {
     (void)state;
-    if (size == 1 || getenv("EMU_STREAMS")) skip(); /* then work may be done early */
+    if (size == 1 || getenv("EMU_STREAMS")) skip(); /* with EMU_STREAMS work may be done early */
     node n;
     int host[N];
     open_node(&n);
@@ -122,7 +124,7 @@ static void test_a_missing_wait_shows(void **state)
     cudaStream_t other;
     assert_int_equal(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking), cudaSuccess);
     assert_int_equal(cudaMemcpyAsync(host, n.block[next], sizeof host, cudaMemcpyDeviceToHost, other), cudaSuccess);
-    for (int i = 0; i < N; i++) assert_int_equal(host[i], -1); /* as cudaMalloc() left it */
+    for (int i = 0; i < N; i++) assert_int_equal(host[i], -1); /* still as cudaMalloc() left it */
     MPI_Barrier(MPI_COMM_WORLD);
     assert_int_equal(cudaEventSynchronize(n.made[next]), cudaSuccess);
     assert_int_equal(cudaMemcpyAsync(host, n.block[next], sizeof host, cudaMemcpyDeviceToHost, other), cudaSuccess);

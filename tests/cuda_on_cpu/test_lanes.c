@@ -1,7 +1,8 @@
 /*
- * Work of several lanes on the emulated GPU: a snapshot for a checkpoint has what was there although the next update is
- * called before it is copied, if the update follows the snapshot's event; without that it has what the update wrote, so
- * such an error would be seen. Frames of one microbatch travel while the kernels of the one before still wait.
+ * Tests lanes on the emulated GPU. A snapshot for a checkpoint has the state of its time although the next update is
+ * called before it is copied, if the update waits for the snapshot's event. Without the wait it has what the update
+ * wrote, so that such an error is found. Frames of a microbatch are copied while kernels of the previous one still
+ * wait.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,7 @@ static vj_backend *open_device(void)
     return be;
 }
 
-/* What a snapshot of ones has after an update to twos, which follows the snapshot or does not. */
+/* Return what a snapshot of ones has after an update to twos, which waits for the snapshot or does not. */
 static float snapshot(bool follows)
 {
     vj_backend *be = open_device();
@@ -41,7 +42,7 @@ static float snapshot(bool follows)
     vj_lane_enter(be, VJ_LANE_COMPUTE);
     if (follows) vj_event_follow(be, copied);
     vj_fill(be, weights, 2.0f, N);
-    vj_event_wait(be, vj_event_record(be)); /* the update is done, and the snapshot only if it must be */
+    vj_event_wait(be, vj_event_record(be)); /* this does the update, and the snapshot only if the update waits for it */
     vj_event_wait(be, copied);
     assert_true(vj_event_done(be, copied));
     for (int i = 1; i < N; i++) assert_true(host[i] == host[0]);
@@ -56,7 +57,7 @@ static void an_update_waits_for_the_snapshot(void **state)
 {
     (void)state;
     assert_true(snapshot(true) == 1.0f);
-    assert_true(snapshot(false) == 2.0f); /* the planted error is seen */
+    assert_true(snapshot(false) == 2.0f); /* the planted error is found */
 }
 
 static void an_own_event_outlives_a_wait(void **state)
@@ -65,19 +66,20 @@ static void an_own_event_outlives_a_wait(void **state)
     vj_backend *be = open_device();
     float *x = vj_device_alloc(be, (int64_t)sizeof *x);
     vj_event *own = vj_event_create(be);
-    assert_true(vj_event_done(be, own)); /* never recorded */
+    assert_true(vj_event_done(be, own)); /* it was never recorded */
     vj_event_record_again(be, own);
     assert_int_equal(vj_sync(be), VJ_OK);
     for (int i = 0; i < 10; i++) {
         vj_fill(be, x, (float)i, 1);
         assert_true(vj_event_record(be) != own);
     }
-    assert_true(vj_event_done(be, own)); /* not a later one of those given out in turn */
+    assert_true(vj_event_done(be, own)); /* it is not one of the events that are reused in turn */
     assert_int_equal(vj_sync(be), VJ_OK);
     vj_backend_close(be);
 }
 
-/* Four microbatches from the same pinned memory, which is filled anew only behind vj_sync(): no wait in between. */
+/* Check that four microbatches from the same pinned memory need no wait between them; it is only filled again after
+ * vj_sync(). */
 static void frames_travel_beside_kernels(void **state)
 {
     (void)state;

@@ -1,11 +1,11 @@
 /*
- * Sums of vectors on devices that are made from their ends while others sum them: the bits of vj_group_allreduce(), at
- * any pace, on whatever nodes the ranks are said to be (placements.h). With EMU_MPI_CUDA=1 MPI says that it takes
- * device memory, and is given it between nodes; else it never is. An MPI that says so and moves something else is found
- * out. And training on two nodes: the bits of one node.
+ * Tests sums of vectors on devices that are completed from their ends while the sum runs: they have the bits of
+ * vj_group_allreduce() at any speed and for all placements of the ranks on nodes (placements.h). With EMU_MPI_CUDA=1
+ * MPI says that it accepts device memory, and gets it between nodes; otherwise it never does. An MPI that says so but
+ * sends something else is found. Training on two nodes has the bits of one node.
  *
- * MPI's functions are replaced here through its profiling interface: to count messages by what memory they are in, to
- * spoil them, and to say who is on which node.
+ * This file replaces functions of MPI through its profiling interface, to count messages by the kind of their memory,
+ * to damage them, and to simulate nodes.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -27,8 +27,8 @@
 enum { MOST = 9001 };
 
 static int rank, size;
-static bool spoil;              /* messages from device memory */
-static long on_device, on_host; /* floats, and elements of copies, sent from where */
+static bool spoil;              /* damage messages from device memory */
+static long on_device, on_host; /* numbers of elements sent from each kind of memory */
 
 int MPI_Isend(const void *from, int count, MPI_Datatype type, int to, int tag, MPI_Comm comm, MPI_Request *request)
 {
@@ -58,7 +58,7 @@ static void draw(float *x, int64_t n, int number)
     for (int64_t i = 0; i < n; i++) x[i] = (float)vj_rng_normal(&rng);
 }
 
-/* Borders of parts: none, even, none for the first. */
+/* Set the borders of parts: no parts, even ones, or none for the first rank. */
 static const int64_t *cut(int64_t *first, int64_t n, int kind)
 {
     for (int r = 0; r <= size; r++) first[r] = kind == 1 ? n * r / size : n * (r > 1 ? r : 0) / size;
@@ -66,7 +66,7 @@ static const int64_t *cut(int64_t *first, int64_t n, int kind)
     return kind == 0 ? NULL : first;
 }
 
-/* Is this placement one in which every rank sends only what is in its own vector? */
+/* Return whether in this placement every rank sends only elements of its own vector. */
 static bool sends_its_own(const int *node)
 {
     int count[8] = {0}, runs = 1, nodes = 0;
@@ -79,8 +79,8 @@ static bool sends_its_own(const int *node)
     return runs == nodes;
 }
 
-/* Upload a part after the other, from the end, with steps of another length on each rank; some never say how far they
- * are. The device is asked to work only by the sum. */
+/* Upload one part after the other, from the end, with steps of another length on each rank; some ranks never report
+ * progress. Only the sum makes the device work. */
 static void make(vj_backend *be, vj_peers *p, float *device, const float *made, int64_t n, int again)
 {
     const int64_t step = 1 + (n / 7) * (1 + (rank + again) % 3);
@@ -125,7 +125,7 @@ static void check(vj_backend *be, int64_t n, int64_t bucket, int kind, int place
     vj_device_free(be, device);
 }
 
-/* What a gather brings: element i of vector v, as bytes. */
+/* Compute the bytes that a gather must give for an element of vector v. */
 static void expect(char *to, int element, int v, int again, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
@@ -135,8 +135,8 @@ static void expect(char *to, int element, int v, int again, int64_t n)
     }
 }
 
-/* Every rank has updated its slices of some vectors, one the begin of another one, one with other borders; then all
- * have all of them. Of floats, or the long ones of 16 bits. */
+/* Check a gather after every rank has updated its slices of some vectors, of which one is the beginning of another and
+ * one has other borders: then all ranks have all vectors. Elements are floats, or in long vectors 16 bits. */
 static void check_gather(vj_backend *be, int64_t n, int64_t bucket, int kind, int placement, bool halves)
 {
     enum { GATHERED = 3 };
@@ -163,7 +163,7 @@ static void check_gather(vj_backend *be, int64_t n, int64_t bucket, int kind, in
             const vj_gathered *g = &vector[v];
             const int64_t end = g->first[rank + 1] < g->n ? g->first[rank + 1] : g->n, begin = g->first[rank];
             expect(want[v], g->element, v, again, g->n);
-            memset(got, 0xee, sizeof got); /* stale */
+            memset(got, 0xee, sizeof got); /* old values that must be replaced */
             vj_upload(be, device[v], got, g->n * g->element);
             if (begin < end)
                 vj_upload(be, device[v] + begin * g->element, want[v] + begin * g->element, (end - begin) * g->element);
@@ -184,7 +184,7 @@ static void check_gather(vj_backend *be, int64_t n, int64_t bucket, int kind, in
     for (int v = 0; v < GATHERED; v++) vj_device_free(be, device[v]);
 }
 
-/* Do fewer ranks lie as in an earlier placement? */
+/* Return whether these ranks are placed as in an earlier placement. */
 static bool is_seen_before(int placement)
 {
     for (int p = 0; p < placement; p++) {
@@ -230,7 +230,7 @@ static void messages_from_device_memory_are_tried(void **state)
     assert_int_equal(takes, mpi_is_aware());
     spoil = true;
     const bool believed = vj_device_messages(be, MPI_COMM_WORLD, MPI_COMM_WORLD);
-    spoil = rank == 0; /* one other rank sees it */
+    spoil = rank == 0; /* only another rank notices it */
     const bool believed_one = vj_device_messages(be, MPI_COMM_WORLD, MPI_COMM_WORLD);
     spoil = false;
     assert_false(believed);

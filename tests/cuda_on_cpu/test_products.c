@@ -1,6 +1,6 @@
 /*
- * Who multiplies on a GPU: choosing and timing; and what the kernels' common tests do not reach of each: large tiles in
- * all forms, sums that are finished in pieces, more kinds of products than there is room to remember.
+ * Tests the choice of code for products on a GPU, by name and by timing, and what the common tests of kernels do not
+ * reach: large tiles in all forms, sums that are finished in pieces, and more kinds of products than are remembered.
  */
 #include "unit/kernel_test.h"
 
@@ -41,7 +41,8 @@ static void choosing(void **state)
     close_cuda(be);
     setenv("VJ_PRODUCTS", "mma", 1);
     be = open_cuda(VJ_BF16);
-    assert_int_equal(vj_backend_set_products(be, "cublaslt"), VJ_OK); /* forced: it does nothing */
+    assert_int_equal(vj_backend_set_products(be, "cublaslt"),
+                     VJ_OK); /* the environment forces another choice, so this has no effect */
     assert_string_equal(vj_backend_products(be), "mma");
     close_cuda(be);
     unsetenv("VJ_PRODUCTS");
@@ -54,7 +55,7 @@ static void library_that_is_not_there(void **state)
     setenv("VJEPA_CUBLASLT", "/nowhere/libcublasLt.so", 1);
     assert_int_equal(vj_backend_open(&be, "cuda", VJ_BF16, 1), VJ_ERR_USAGE);
     assert_false(vj_products_present("cublaslt"));
-    setenv("VJEPA_CUBLASLT", "libm.so.6", 1); /* a library, but another one */
+    setenv("VJEPA_CUBLASLT", "libm.so.6", 1); /* a library, but not cuBLASLt */
     assert_int_equal(vj_backend_open(&be, "cuda", VJ_BF16, 1), VJ_ERR_USAGE);
     unsetenv("VJEPA_CUBLASLT");
 }
@@ -69,7 +70,7 @@ static void timing(void **state)
         int count = 0;
         assert_int_equal(vj_backend_set_products(be, "mma"), VJ_OK);
         assert_int_equal(vj_backend_time_products(be, rates, VJ_PRODUCT_CANDIDATES, &count), VJ_OK);
-        assert_int_equal(count, precision == VJ_BF16 ? 4 : 3); /* wgmma multiplies bf16 */
+        assert_int_equal(count, precision == VJ_BF16 ? 4 : 3); /* wgmma only multiplies bf16 */
         for (int i = 0; i < count; i++) {
             assert_string_equal(rates[i].name, names[precision == VJ_FP32 && i == 2 ? 3 : i]);
             assert_true(rates[i].gflops > 0 && rates[i].detail[0]);
@@ -82,7 +83,7 @@ static void timing(void **state)
     }
 }
 
-/* Results that have many large tiles, in all three forms: all who multiply agree, and the depth is short. */
+/* Check that all candidates agree on results of many large tiles, in all three forms, with a short depth. */
 static void large_tiles(void **state)
 {
     (void)state;
@@ -120,7 +121,7 @@ static void large_tiles(void **state)
     for (int form = 0; form < 3; form++) free(first[form]);
 }
 
-/* So wide a result that the sums of 128 rows are all that waits for its bias at a time. */
+/* Check a result so wide that only the sums of 128 rows at a time can wait for their bias. */
 static void pieces(void **state)
 {
     (void)state;
@@ -146,7 +147,8 @@ static void pieces(void **state)
     close_cuda(be);
 }
 
-/* The library is asked once for each kind of product; the answers are remembered, and forgotten when there are many. */
+/* Check that the library is asked once for each kind of product, and that its answers are dropped when there are many.
+ */
 static void many_kinds(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* What the emulated runtime promises: streams that run as late as they may, waits, pinned memory, limits and errors. */
+/* Tests the emulated runtime: streams that run as late as permitted, waits, pinned memory, limits and errors. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,7 +68,8 @@ static void test_a_copy_to_pinned_memory_is_there_after_the_wait_only(void **sta
     float *host = pinned(N), *device = on_device(N);
     for (int i = 0; i < N; i++) host[i] = (float)i;
     copy(device, host, N, cudaMemcpyHostToDevice, first);
-    copy(host, device, N, cudaMemcpyDeviceToHost, first); /* back to where it came from, in order */
+    copy(host, device, N, cudaMemcpyDeviceToHost,
+         first); /* to the memory it came from; the order of the stream is kept */
     assert_int_equal(cudaStreamSynchronize(first), cudaSuccess);
     for (int i = 0; i < N; i++) assert_true(host[i] == (float)i);
 
@@ -76,7 +77,7 @@ static void test_a_copy_to_pinned_memory_is_there_after_the_wait_only(void **sta
     copy(host, device, N, cudaMemcpyDeviceToHost, first);
     for (int i = 0; i < N; i++) assert_true(isnan(host[i]));
     assert_int_equal(cudaStreamSynchronize(second), cudaSuccess);
-    for (int i = 0; i < N; i++) assert_true(isnan(host[i])); /* nobody waited for this stream */
+    for (int i = 0; i < N; i++) assert_true(isnan(host[i])); /* this stream was not waited for */
     assert_int_equal(cudaStreamSynchronize(first), cudaSuccess);
     for (int i = 0; i < N; i++) assert_true(host[i] == 0);
     assert_int_equal(cudaFree(device), cudaSuccess);
@@ -89,7 +90,7 @@ static void test_pinned_memory_is_sent_on_in_order(void **state)
     float *host = pinned(N), *from = on_device(N), *to = on_device(N), back[N];
     assert_int_equal(cudaMemsetAsync(from, 0, N * 4, first), cudaSuccess);
     copy(host, from, N, cudaMemcpyDeviceToHost, first);
-    copy(to, host, N, cudaMemcpyHostToDevice, first); /* what `host` will hold by then */
+    copy(to, host, N, cudaMemcpyHostToDevice, first); /* the values that `host` will have at that time */
     copy(back, to, N, cudaMemcpyDeviceToHost, first);
     for (int i = 0; i < N; i++) assert_true(back[i] == 0);
     assert_int_equal(cudaFree(from), cudaSuccess);
@@ -97,14 +98,15 @@ static void test_pinned_memory_is_sent_on_in_order(void **state)
     assert_int_equal(cudaFreeHost(host), cudaSuccess);
 }
 
-/* A wait is for the record that was the newest when it was asked for. */
+/* Check that a wait is for the newest record at the time of the call. */
 static void test_events(void **state)
 {
     (void)state;
     float *host = pinned(N), *a = on_device(N), *b = on_device(N);
     cudaEvent_t event;
     assert_int_equal(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), cudaSuccess);
-    assert_int_equal(cudaEventSynchronize(event), cudaSuccess); /* never recorded: nothing to wait for */
+    assert_int_equal(cudaEventSynchronize(event),
+                     cudaSuccess); /* it was never recorded, so there is nothing to wait for */
     assert_int_equal(cudaEventQuery(event), cudaSuccess);
     assert_int_equal(cudaMemsetAsync(a, 0, N * 4, second), cudaSuccess);
     assert_int_equal(cudaEventRecord(event, second), cudaSuccess);
@@ -114,7 +116,7 @@ static void test_events(void **state)
     copy(b, a, N, cudaMemcpyDeviceToDevice, first);
     copy(host, b, N, cudaMemcpyDeviceToHost, first);
     assert_int_equal(cudaStreamSynchronize(first), cudaSuccess);
-    for (int i = 0; i < N; i++) assert_true(host[i] == 0); /* the second fill was not waited for: it was not done yet */
+    for (int i = 0; i < N; i++) assert_true(host[i] == 0); /* the second fill was not waited for and is not done yet */
     assert_int_equal(cudaEventQuery(event), cudaErrorNotReady);
     assert_int_equal(cudaEventSynchronize(event), cudaSuccess);
     assert_int_equal(cudaEventQuery(event), cudaSuccess);
@@ -125,7 +127,7 @@ static void test_events(void **state)
     (void)cudaGetLastError();
 }
 
-/* Whoever asks often enough sees the event reached, as on a GPU. */
+/* Check that after enough queries an event is reached, as on a GPU. */
 static void test_asking_again_ends(void **state)
 {
     (void)state;
@@ -193,10 +195,10 @@ static void test_wrong_calls_are_refused(void **state)
     assert_int_equal(cudaGetDeviceCount(&count), cudaSuccess);
     assert_int_equal(count, 2);
     assert_int_equal(cudaSetDevice(2), cudaErrorInvalidDevice);
-    /* A handle is for other processes. */
+    /* A handle can only be opened in another process. */
     assert_int_equal(cudaIpcGetMemHandle(&handle, device), cudaSuccess);
     assert_int_equal(cudaIpcOpenMemHandle(&opened, handle, 0), cudaErrorDeviceUninitialized);
-    /* A stream of one device, the other being chosen. */
+    /* A stream of one device is used while the other device is selected. */
     cudaEvent_t event;
     assert_int_equal(cudaSetDevice(1), cudaSuccess);
     assert_int_equal(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), cudaSuccess);

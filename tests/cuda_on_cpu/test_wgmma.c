@@ -1,17 +1,17 @@
 /*
- * The product of compute capability 9.0 (product_wgmma.cu) on the emulated GPU, where wgmma adds in the order of mma:
- * so all results have the bits of the kernel that all GPUs have. What attention by wgmma promises besides being right,
- * which tests/unit/test_attention.c looks at. And the trial at the start, by which a device that computes wrong is
- * found. With EMU_CAPABILITY=80 the tests are about a GPU without wgmma.
+ * Tests products of compute capability 9.0 (product_wgmma.cu) on the emulated GPU. There wgmma adds in the order of
+ * mma, so all results have the bits of the kernel for all GPUs. Tests what attention by wgmma promises besides correct
+ * results, which tests/unit/test_attention.c checks, and the trial at the start that finds a device which computes
+ * wrong results. With EMU_CAPABILITY=80 a GPU without wgmma is tested.
  */
 #include "base/status.h"
 #include "unit/kernel_test.h"
 
-enum { RESULTS = 8 };
+enum { RESULTS = 10, SUMS = 9 /* which of them */ };
 
 typedef struct {
     int R, N, K;
-    vj_type kept; /* operands and results */
+    vj_type kept; /* type of operands and results */
 } shape;
 
 static bool device_has_wgmma(void)
@@ -35,13 +35,14 @@ static void close_cuda(vj_backend *be)
     vj_backend_close(be);
 }
 
-/* All that linear layers ask for; results on the host, to be freed by release(). */
+/* The results of all forms of products that linear layers use, on the host. Free them with release(). */
 typedef struct {
     float *at[RESULTS];
     int64_t n[RESULTS];
 } results;
 
-static const char *const result_names[RESULTS] = {"y", "gelu", "pre", "dx", "dpre", "hidden", "dw", "dw added"};
+static const char *const result_names[RESULTS] = {"y",    "gelu",   "pre", "y with a table", "dx",
+                                                  "dpre", "hidden", "dw",  "dw added",       "sums of dpre"};
 
 static void keep(vj_backend *be, results *all, int which, const stored *x)
 {
@@ -60,16 +61,18 @@ static void run_layers(vj_backend *be, const shape *s, results *all)
     stored dy = stored_random(be, s->kept, RN, 1, 3), pre = stored_random(be, s->kept, RK, 1, 4);
     array bias = array_random(be, N, 1, 5), table = array_random(be, (int64_t)period * N, 1, 6);
     stored to[RESULTS];
-    for (int i = 0; i < 6; i++) to[i] = stored_empty(be, s->kept, i < 3 ? RN : RK);
-    for (int i = 6; i < RESULTS; i++) to[i] = stored_empty(be, VJ_TYPE_F32, (int64_t)N * K);
-    vj_linear_forward(be, to[0].device, x.device, w.device, bias.device, table.device, period, R, N, K);
+    for (int i = 0; i < 7; i++) to[i] = stored_empty(be, s->kept, i < 4 ? RN : RK);
+    for (int i = 7; i < RESULTS; i++) to[i] = stored_empty(be, VJ_TYPE_F32, i == SUMS ? K : (int64_t)N * K);
+    vj_linear_forward(be, to[0].device, x.device, w.device, bias.device, NULL, 0, R, N, K);
     vj_linear_gelu_forward(be, to[1].device, to[2].device, x.device, w.device, bias.device, R, N, K);
-    vj_linear_backward_input(be, to[3].device, dy.device, w.device, R, N, K);
-    vj_linear_gelu_backward_input(be, to[4].device, to[5].device, dy.device, w.device, pre.device, R, N, K);
-    for (int i = 6; i < RESULTS; i++) {
+    vj_linear_forward(be, to[3].device, x.device, w.device, bias.device, table.device, period, R, N, K);
+    vj_linear_backward_input(be, to[4].device, dy.device, w.device, R, N, K);
+    vj_linear_gelu_backward_input(be, to[5].device, to[6].device, to[SUMS].device.data, dy.device, w.device, pre.device,
+                                  0, R, N, K);
+    for (int i = 7; i < SUMS; i++) {
         float *dw = to[i].device.data;
         vj_linear_backward_weight(be, dw, NULL, dy.device, x.device, 0, R, N, K);
-        if (i == 7) vj_linear_backward_weight(be, dw, NULL, dy.device, x.device, 1, R, N, K);
+        if (i == 8) vj_linear_backward_weight(be, dw, NULL, dy.device, x.device, 1, R, N, K);
     }
     for (int i = 0; i < RESULTS; i++) {
         keep(be, all, i, &to[i]);
@@ -84,10 +87,11 @@ static void release(results *all)
     for (int i = 0; i < RESULTS; i++) free(all->at[i]);
 }
 
-static int differing(const results *a, const results *b)
+/* How many of the first `count` results differ. */
+static int differing(const results *a, const results *b, int count)
 {
     int different = 0;
-    for (int i = 0; i < RESULTS; i++)
+    for (int i = 0; i < count; i++)
         if (memcmp(a->at[i], b->at[i], (size_t)a->n[i] * 4) != 0) {
             print_message("%s differs\n", result_names[i]);
             different++;
@@ -102,7 +106,22 @@ static void layers_by(const char *products, const shape *s, results *all)
     close_cuda(be);
 }
 
-/* Both widths of tiles, several tiles, ends in all directions; widths that need padded copies; parts of the depth. */
+/* The sums that a kernel makes of what it writes are those of its values before they are rounded, or after. */
+static void assert_sums(const results *x, const shape *s)
+{
+    for (int k = 0; k < s->K; k++) {
+        double want = 0, size = 0;
+        for (int r = 0; r < s->R; r++) {
+            want += (double)x->at[5][(int64_t)r * s->K + k];
+            size += fabs((double)x->at[5][(int64_t)r * s->K + k]);
+        }
+        if (!(fabs(x->at[SUMS][k] - want) <= size / 256))
+            fail_msg("sum of column %d: got %.9g, wanted %.9g", k, (double)x->at[SUMS][k], want);
+    }
+}
+
+/* Check both widths of tiles, several tiles, incomplete tiles in all directions, widths that need padded copies, and
+ * products whose depth is cut into parts. */
 static void same_bits_as_mma(void **state)
 {
     (void)state;
@@ -116,13 +135,16 @@ static void same_bits_as_mma(void **state)
         const shape *s = &shapes[i];
         layers_by("mma", s, &mma);
         layers_by("wgmma", s, &wgmma);
-        if (differing(&wgmma, &mma)) fail_msg("%d rows, %d x %d: not mma's bits", s->R, s->N, s->K);
+        assert_sums(&mma, s);
+        assert_sums(&wgmma, s);
+        if (differing(&wgmma, &mma, SUMS)) fail_msg("%d rows, %d x %d: not mma's bits", s->R, s->N, s->K);
         release(&mma);
         release(&wgmma);
     }
 }
 
-/* However many tiles a block makes, in a ring that goes on from one to the next. */
+/* Check that bits do not depend on how many tiles a block computes, in a ring of buffers that continues from tile to
+ * tile. */
 static void processors_do_not_show(void **state)
 {
     (void)state;
@@ -133,13 +155,13 @@ static void processors_do_not_show(void **state)
     for (int i = 0; i < 3; i++) {
         setenv("EMU_PROCESSORS", processors[i], 1);
         layers_by("wgmma", &s, &all[i]);
-        if (i > 0) assert_int_equal(differing(&all[i], &all[0]), 0);
+        if (i > 0) assert_int_equal(differing(&all[i], &all[0], RESULTS), 0);
     }
     unsetenv("EMU_PROCESSORS");
     for (int i = 0; i < 3; i++) release(&all[i]);
 }
 
-/* A row's bits are the same whatever the number of rows. */
+/* Check that the bits of a row do not depend on the number of rows. */
 static void rows_do_not_depend_on_others(void **state)
 {
     (void)state;
@@ -162,7 +184,7 @@ static void rows_do_not_depend_on_others(void **state)
     close_cuda(be);
 }
 
-/* The gradient of a weight sums over all rows, in parts that are added afterwards. */
+/* Check gradients of weights, which are sums over all rows, computed in parts that are added afterwards. */
 static void depth_in_parts(void **state)
 {
     (void)state;
@@ -189,7 +211,7 @@ static void depth_in_parts(void **state)
     close_cuda(be);
 }
 
-/* Large products go to wgmma where the library could not do all of them; and what multiplies is wgmma: it shows. */
+/* Check that "own" computes large products with wgmma: they change when wgmma is broken. */
 static void own_uses_it(void **state)
 {
     (void)state;
@@ -216,20 +238,20 @@ static void own_uses_it(void **state)
 
 /* ---------------------------------------------------------------------------------------------- attention */
 
-/* Tiles are of 128 rows, or 128 and 64 of the other side; warp groups have 64 rows. */
+/* Tiles have 128 rows, or 128 rows and 64 of the other operand; warp groups have 64 rows. */
 enum { HEADS = 2, LONG = 150, TOKENS = LONG + 70 };
 static const int32_t segment_offsets[] = {0, LONG, TOKENS};
 static const int head_widths[] = {64, 80, 128};
 enum { HEAD_WIDTHS = sizeof head_widths / sizeof *head_widths };
 
-/* Of each row: out, dqkv, lse. */
+/* The results for each row: out, dqkv, lse. */
 enum { PARTS = 3 };
 typedef struct {
     float *at[PARTS];
-    int64_t width[PARTS]; /* of a row */
+    int64_t width[PARTS]; /* values in a row of each */
 } attended;
 
-/* Attention of the first segments. Rows from `nan_from` on are NaN. */
+/* Compute attention of the first segments. Rows from `nan_from` on are NaN. */
 static attended attend(vj_backend *be, int head_width, int segments, int nan_from)
 {
     const int D = HEADS * head_width, R = segment_offsets[segments];
@@ -271,7 +293,7 @@ static bool same_rows(const attended *a, const attended *b, int rows)
     return true;
 }
 
-/* However many tiles a block takes: bits of a call are the same. */
+/* Check that the bits do not depend on how many tiles a block computes. */
 static void tiles_of_a_block_do_not_show(void **state)
 {
     (void)state;
@@ -292,7 +314,9 @@ static void tiles_of_a_block_do_not_show(void **state)
         for (int w = 0; w < HEAD_WIDTHS; w++) forget(&all[i][w]);
 }
 
-/* A segment's bits do not depend on the next one, of which tiles would bring rows; not even if that one is NaN. */
+/* Check that the bits of a segment do not depend on the next one, of which its last tile has rows, even if these are
+ * NaN.
+ */
 static void segments_do_not_depend_on_others(void **state)
 {
     (void)state;
@@ -308,7 +332,8 @@ static void segments_do_not_depend_on_others(void **state)
     close_cuda(be);
 }
 
-/* own and wgmma use it, mma does not: bits say so, since tiles are others. Ranks can tell it apart. */
+/* Check that "own" and "wgmma" use attention by wgmma and "mma" does not: the bits differ, because tiles do. Ranks can
+ * distinguish the two. */
 static void who_multiplies_attends(void **state)
 {
     (void)state;
@@ -328,8 +353,8 @@ static void who_multiplies_attends(void **state)
     for (int i = 0; i < 4; i++) forget(&all[i]);
 }
 
-/* A device on which products are right and attention is not: a warning, and mma computes it. If the backend is opened
- * in fp32, when bf16 is asked for. */
+/* Check a device on which products are right and attention is wrong: there is a warning, and mma is used for attention.
+ * If the backend is opened in fp32 this happens when bf16 is requested. */
 static void wrong_attention_is_found(void **state)
 {
     (void)state;
@@ -358,7 +383,7 @@ static void wrong_attention_is_found(void **state)
 
 /* ---------------------------------------------------------------------------------------------- choosing */
 
-/* A device whose wgmma is wrong: a warning says what differs, and mma multiplies. */
+/* Check a device on which wgmma is wrong: a warning says what differs, and mma is used. */
 static void wrong_device_is_found(void **state)
 {
     (void)state;
@@ -374,17 +399,17 @@ static void wrong_device_is_found(void **state)
     print_message("%s\n", warning);
     assert_non_null(strstr(warning, "products by wgmma are wrong on"));
     assert_non_null(strstr(warning, "row 0, column 0"));
-    assert_int_equal(differing(&own, &mma), 0);
+    assert_int_equal(differing(&own, &mma, RESULTS), 0);
 
     vj_backend *be;
     vj_status_divert(warning, sizeof warning);
     assert_int_equal(vj_backend_open(&be, "cuda", VJ_BF16, 1), VJ_OK);
     vj_status_divert(NULL, 0);
-    assert_int_equal(vj_backend_set_products(be, "wgmma"), VJ_ERR_USAGE); /* it is not tried twice */
+    assert_int_equal(vj_backend_set_products(be, "wgmma"), VJ_ERR_USAGE); /* it is not tried again */
     assert_string_equal(vj_backend_products(be), "own");
     close_cuda(be);
 
-    /* Opened in fp32: it is found when bf16 is asked for, and what was chosen is given up. */
+    /* If it is opened in fp32 the error is found when bf16 is requested, and the choice is given up. */
     assert_int_equal(vj_backend_open(&be, "cuda", VJ_FP32, 1), VJ_OK);
     assert_int_equal(vj_backend_set_products(be, "wgmma"), VJ_OK);
     vj_status_divert(warning, sizeof warning);
@@ -397,7 +422,7 @@ static void wrong_device_is_found(void **state)
     release(&mma), release(&own);
 }
 
-/* Chosen by name; in fp32, too, where there is nothing for it to do. */
+/* Check the choice by name, also in fp32, where wgmma is not used. */
 static void choosing(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* What the device can do at best: a copy, matrix products by each who can multiply, and GELU, which is mostly exp. */
+/* Measures the highest rates of the device: of a copy, of matrix products by each candidate, and of GELU. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,7 +9,7 @@ typedef struct {
     vj_backend *be;
     float *x, *y; /* device, [n] */
     int64_t n;
-    int side; /* of the product */
+    int side; /* side of the square product */
 } work;
 
 static void copy(const work *w)
@@ -27,7 +27,7 @@ static void product(const work *w)
     vj_linear_forward(w->be, c, a, b, NULL, NULL, 0, w->side, w->side, w->side);
 }
 
-/* Seconds of a call: the mean of many, after some that do not count. */
+/* Return the seconds of a call: the mean of many, after some that are not timed. */
 static double seconds_of(void (*call)(const work *w), const work *w, int repeats)
 {
     for (int i = 0; i < 3; i++) call(w);
@@ -37,7 +37,7 @@ static double seconds_of(void (*call)(const work *w), const work *w, int repeats
     return vj_sync(w->be) == VJ_OK ? (vj_now() - began_s) / repeats : -1;
 }
 
-/* Normal numbers, as floats or as bf16: products of zeros would use less power and run faster. */
+/* Fill with normal numbers as floats or bf16, because products of zeros would use less power and run faster. */
 static bool fill_random(const work *w, bool bf16)
 {
     enum { PERIOD = 1 << 18 };

@@ -1,7 +1,7 @@
 /*
- * What the CUDA backend does on a GPU, without MPI, HDF5 or FFmpeg: rates, all kernels against the CPU's, the training
- * step. tests/gpu/run.sh builds and runs it; the exit code is 0, 1 where a check failed, 2 without a GPU or with wrong
- * arguments.
+ * Checks and measures the CUDA backend on a GPU without MPI, HDF5 or FFmpeg: rates, all kernels against those of the
+ * CPU, and the training step. tests/gpu/run.sh builds and runs it. The exit code is 0, 1 if a check failed, or 2
+ * without a GPU or with wrong arguments.
  */
 #include "gpu_check.h"
 
@@ -32,8 +32,8 @@ int main(int argc, char **argv)
     if (step ? argc < 3 || argc > 4 : argc != 2 || !(ceilings || products || kernels || model)) return usage();
     if (small && (step || model)) return usage();
 
-    setvbuf(stdout, NULL, _IOLBF, 0);          /* each result on disk as it comes */
-    if (profile) setenv("VJ_PROFILE", "1", 1); /* the backend waits for each launch, so that its time is true */
+    setvbuf(stdout, NULL, _IOLBF, 0);          /* each result is on disk as soon as it is known */
+    if (profile) setenv("VJ_PROFILE", "1", 1); /* the backend waits for each launch, so that its time is measured */
     if (vj_cuda_devices() == 0) {
         fprintf(stderr,
                 "gpu-check: found no NVIDIA GPU, or no driver for one; it needs one (nvidia-smi -L lists them)\n");

@@ -1,9 +1,10 @@
 /*
- * All kernels: the same inputs on the backends "cpu" and "cuda", and on "cuda" once more. Results of the two backends
- * may differ by rounding, as far as the tolerance at each result says; those of the same must have the same bits.
+ * Checks all kernels with the same inputs on the backends "cpu" and "cuda", and a second time on "cuda". Results of the
+ * two backends may differ by rounding, within the tolerance of each result; both results of "cuda" must have the same
+ * bits.
  *
- * A check calls kernels on one backend and names their results. Inputs are a function of the order in which they are
- * asked for, so they are the same on each backend.
+ * A check calls kernels on one backend and names their results. Inputs depend only on the order of the calls that make
+ * them, so they are the same on each backend.
  */
 #include <math.h>
 #include <stdio.h>
@@ -15,12 +16,12 @@
 
 enum { MOST_ARRAYS = 64, MOST_RESULTS = 24, ELEMENT_DOUBLE = 8 };
 
-#define ROUNDED 1e-3 /* tolerance of what is kept as bf16 */
+#define ROUNDED 1e-3 /* tolerance of what is stored as bf16 */
 
-/* Something that kernels wrote, and how far the backends may differ: norm of the difference by norm of the result. */
+/* A result of kernels, and how much the backends may differ: norm of the difference divided by norm of the result. */
 typedef struct {
     const char *name;
-    void *device, *host; /* host: owned, made by collect() */
+    void *device, *host; /* host: owned, allocated by collect() */
     int64_t n;
     int element; /* bytes: 2 bf16, 4 float, 8 double */
     double tolerance;
@@ -28,18 +29,18 @@ typedef struct {
 
 typedef struct {
     vj_backend *be;
-    uint64_t arrays; /* asked for so far */
+    uint64_t arrays; /* number of arrays made so far */
     result results[MOST_RESULTS];
     int count;
-    vj_type kept;           /* how the model keeps what only products and attention read */
-    double exact, rounding; /* tolerance of floats; of what is kept in that type */
+    vj_type kept;           /* the type in which the model stores what only products and attention read */
+    double exact, rounding; /* tolerance of floats, and of what is stored in that type */
 } lab;
 
 typedef void check(lab *l, const int shape[3]);
 
 /* ------------------------------------------------------------------------------------------------ arrays */
 
-/* Whatever a check asks for must be there: there is no going on without it. */
+/* End the program if memory that a check needs could not be allocated. */
 static void *needed(void *memory)
 {
     if (memory) return memory;
@@ -61,7 +62,7 @@ static uint16_t rounded(float x)
     return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-/* Normal numbers times `scale`. */
+/* Make an array of normal numbers times `scale`. */
 static vj_array random_array(lab *l, int64_t n, double scale, vj_type type)
 {
     float *floats = needed(malloc((size_t)n * 4));
@@ -84,7 +85,7 @@ static float *random_floats(lab *l, int64_t n, double scale)
     return random_array(l, n, scale, VJ_TYPE_F32).data;
 }
 
-/* Integers in [0, below). */
+/* Make an array of integers in [0, below). */
 static int32_t *random_ints(lab *l, int64_t n, int64_t below)
 {
     int32_t *host = needed(malloc((size_t)n * 4));
@@ -96,7 +97,7 @@ static int32_t *random_ints(lab *l, int64_t n, int64_t below)
     return device;
 }
 
-/* An array that kernels add to is a result too. */
+/* Register an array as a result, also one that kernels only add to. */
 static void *watch(lab *l, const char *name, void *device, int64_t n, int element, double tolerance)
 {
     VJ_ASSERT(l->count < MOST_RESULTS);
@@ -105,7 +106,7 @@ static void *watch(lab *l, const char *name, void *device, int64_t n, int elemen
     return device;
 }
 
-/* What kernels write is NaN before, so that an element they forget shows. */
+/* Make an array for a result, filled with NaN, so that elements that a kernel does not write are noticed. */
 static void *empty(lab *l, const char *name, int64_t n, int element, double tolerance)
 {
     void *host = needed(malloc((size_t)(n * element)));
@@ -145,8 +146,8 @@ static void check_linear(lab *l, const int shape[3])
     vj_linear_gelu_forward(l->be, kept_out(l, "gelu y", (int64_t)R * N), kept_out(l, "gelu pre", (int64_t)R * N), x, w,
                            bias, R, N, K);
     vj_linear_backward_input(l->be, kept_out(l, "dx", (int64_t)R * K), dy, w, R, N, K);
-    vj_linear_gelu_backward_input(l->be, kept_out(l, "dpre", (int64_t)R * K), kept_out(l, "hidden", (int64_t)R * K), dy,
-                                  w, pre, R, N, K);
+    vj_linear_gelu_backward_input(l->be, kept_out(l, "dpre", (int64_t)R * K), kept_out(l, "hidden", (int64_t)R * K),
+                                  NULL, dy, w, pre, 0, R, N, K);
     float *dw = watch(l, "dw, added", random_floats(l, (int64_t)N * K, 1), (int64_t)N * K, 4, l->exact);
     vj_linear_backward_weight(l->be, dw, floats_out(l, "dbias", N), dy, x, 0, R, N, K);
     vj_linear_backward_weight(l->be, dw, NULL, dy, x, 1, R, N, K);
@@ -171,10 +172,12 @@ static void check_layernorm(lab *l, const int shape[3])
     float *dx = watch(l, "dx, added", random_floats(l, n, 1), n, 4, l->exact);
     const vj_array copy = {empty(l, "dx's copy", n, 2, ROUNDED), VJ_TYPE_BF16};
     vj_layernorm_backward(l->be, dx, copy, kept_out(l, "y again", n), floats_out(l, "dweight", D),
-                          floats_out(l, "dbias", D), dy, x, mean, rstd, weight, bias, 1, 0, R, D);
+                          floats_out(l, "dbias", D), floats_out(l, "sums of dx", D), dy, x, mean, rstd, weight, bias, 1,
+                          0, R, D);
 }
 
-/* Segments of lengths 1, 17, `longest`, 64 and a few; width of a head, heads. */
+/* Check attention of segments of length 1, 17, `longest`, 64 and a few more; shape: the longest, width of a head,
+ * number of heads. */
 static void check_attention(lab *l, const int shape[3])
 {
     const int heads = shape[1], D = shape[0] * heads, longest = shape[2];
@@ -187,7 +190,8 @@ static void check_attention(lab *l, const int shape[3])
     float *lse = floats_out(l, "lse", R * heads);
     vj_attention_forward(l->be, out, lse, qkv, &rows, D, heads);
     vj_attention_backward(l->be, kept_out(l, "dqkv", R * 3 * D), dout, qkv, out, lse, &rows, D, heads);
-    /* Where out and dqkv are bf16, probabilities were rounded, unnormalised, and that depends on the order of keys. */
+    /* If out and dqkv are bf16, probabilities were rounded before they were normalised, which depends on the order of
+     * keys. */
     for (int i = 0; i < l->count; i++) l->results[i].tolerance = l->results[i].element == 2 ? 6e-3 : 1e-5;
 }
 
@@ -211,7 +215,7 @@ static void check_adamw(lab *l, const int shape[3])
 {
     const int64_t n = shape[0], half = n / 2;
     float *second = random_floats(l, n, 1);
-    vj_fill(l->be, second, 1e-4f, n); /* never negative */
+    vj_fill(l->be, second, 1e-4f, n); /* second moments are never negative */
     const vj_adamw_vectors vectors = {.w = watch(l, "w", random_floats(l, n, 1), n, 4, l->exact),
                                       .first_moment = watch(l, "m", random_floats(l, n, 1e-2), n, 4, l->exact),
                                       .second_moment = watch(l, "v", second, n, 4, l->exact),
@@ -252,7 +256,7 @@ static void check_rows(lab *l, const int shape[3])
     vj_scale(l->be, sums, 0.5f, n);
 }
 
-/* Clips of four frames, `side` pixels, patches of 16. */
+/* Check kernels on clips of four frames of `side` pixels, with patches of 16. */
 static void check_clips(lab *l, const int shape[3])
 {
     enum { CLIPS = 2, FRAMES = 4 };
@@ -278,7 +282,7 @@ static void check_sums(lab *l, const int shape[3])
     vj_column_moments(l->be, doubles_in_out(l, "moments", 2 * D), x, R, D);
 }
 
-/* B, N, width of a head; four heads. */
+/* Check kernels of probes; shape: B, N, width of a head; there are four heads. */
 static void check_probes(lab *l, const int shape[3])
 {
     enum { HEADS = 4 };
@@ -308,8 +312,8 @@ static const struct {
     const char *name;
     check *run;
     int shape[3];
-    bool large;    /* not for the emulated GPU, nor for sanitizers */
-    bool products; /* once with each who can multiply */
+    bool large;    /* skipped on the emulated GPU and under sanitizers */
+    bool products; /* done once with each candidate for products */
 } checks[] = {
     {"linear", check_linear, {33, 24, 40}, false, true},
     {"linear", check_linear, {65, 37, 51}, false, true},
@@ -373,7 +377,7 @@ static double value(const result *r, int64_t i)
     return x;
 }
 
-/* Also no single element may be far off: ten times the tolerance of the largest. */
+/* Compare results. Besides the norms, no element may differ by more than ten times the tolerance of the largest. */
 static bool compare(const char *title, const result *got, const result *want, const result *again)
 {
     double error = 0, norm = 0, worst = 0, largest = 0;

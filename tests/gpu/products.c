@@ -1,6 +1,6 @@
 /*
- * Rates of the products that a training step of the published networks makes, with what follows their sums, by each who
- * can multiply on this GPU: linear layers forward, their inputs' and their weights' gradients.
+ * Measures the rates of the products of a training step of the published networks, including what follows their sums,
+ * by each candidate on this GPU: linear layers forward, and the gradients of their inputs and weights.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ typedef struct {
     int R, N, K;
 } product;
 
-/* Rows as in the masks that the papers' settings draw: docs/cuda.md. */
+/* The numbers of rows are those of the masks that the papers' settings draw (docs/cuda.md). */
 static const product products[] = {
     {"L224 target qkv", QKV, 37632, 3072, 1024},
     {"L224 target proj", PROJECTION, 37632, 1024, 1024},
@@ -44,11 +44,15 @@ static const product products[] = {
     {"predictor fc1", GELU_KEPT, 69400, 1536, 384},
     {"predictor fc2 dx", GELU_BACKWARD, 69400, 384, 1536},
 };
-enum { PRODUCTS = sizeof products / sizeof products[0], REPEATS = 10, SMALL = 32 /* the emulated GPU's share */ };
+enum {
+    PRODUCTS = sizeof products / sizeof products[0],
+    REPEATS = 10,
+    SMALL = 32 /* the emulated GPU gets so many times fewer rows */
+};
 
 typedef struct {
     vj_backend *be;
-    vj_array x, y, w, pre, hidden; /* device; each as large as any product's */
+    vj_array x, y, w, pre, hidden; /* device; each large enough for any product */
     float *bias, *dw, *stream;
 } arrays;
 
@@ -70,7 +74,7 @@ static void launch(const arrays *a, const product *p)
         vj_linear_gelu_forward(a->be, a->y, a->pre, a->x, a->w, a->bias, R, N, K);
         break;
     case GELU_BACKWARD:
-        vj_linear_gelu_backward_input(a->be, a->y, a->hidden, a->x, a->w, a->pre, R, N, K);
+        vj_linear_gelu_backward_input(a->be, a->y, a->hidden, NULL, a->x, a->w, a->pre, 0, R, N, K);
         break;
     case INPUT:
         vj_linear_backward_input(a->be, stream, a->x, a->w, R, N, K);
@@ -81,7 +85,7 @@ static void launch(const arrays *a, const product *p)
     }
 }
 
-/* Normal numbers that repeat themselves: a GPU multiplies zeros faster, since they need less power. */
+/* Fill with normal numbers that repeat after `period`, because a GPU multiplies zeros with less power and faster. */
 static bool fill(vj_backend *be, vj_array to, const uint16_t *halves, int64_t n, int64_t period)
 {
     for (int64_t at = 0; at < n; at += period)

@@ -1,7 +1,7 @@
 /*
- * The training step of the published networks on one GPU, with random frames and weights and the published masks: the
- * model's own code, and the optimizer's kernels called as train/optimizer.c does, which needs MPI. Each repetition is
- * the first step's work.
+ * Measures the training step of the published networks on one GPU, with random frames and weights and the published
+ * masks. It runs the model's own code, and calls the optimizer's kernels as train/optimizer.c does, which itself needs
+ * MPI. Each repetition does the work of the first step.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 enum { WARM_UPS = 3, STEPS = 10, PROFILED = 3, MOST_ROWS = 256 };
 static const double PEAK_TFLOPS = 989; /* dense bf16 of an H100 or H200 SXM, to which shares are given */
 
-/* As in jobs/configs; `tiny` is for the emulated GPU. */
+/* Networks as in jobs/configs; `tiny` is for the emulated GPU. */
 static const struct {
     const char *name;
     int width, depth, heads, predictor_width, predictor_depth, frames, crop, short_side, clips;
@@ -43,9 +43,9 @@ typedef struct {
     double *squares;       /* owned, the same on the host */
     vj_span *spans;        /* owned, [params.count] */
     vj_segment *segments;  /* owned, [params.count] */
-    int64_t update;        /* number of the last */
-    double loss, gradient; /* of the last step: loss, norm of the gradient */
-    bool counting;         /* nothing is computed: work.c */
+    int64_t update;        /* number of the last update */
+    double loss, gradient; /* loss and norm of the gradient in the last step */
+    bool counting;         /* kernels only count and compute nothing (work.c) */
 } trainer;
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -94,7 +94,7 @@ static bool configure(trainer *t, const char *name, const char *recompute)
     return true;
 }
 
-/* Random frames, the same for each clip, of which a part is cropped. */
+/* Make random frames, the same for each clip, of which a part is cropped. */
 static vj_status make_clips(trainer *t)
 {
     const vj_config *c = &t->config;
@@ -114,8 +114,8 @@ static vj_status make_clips(trainer *t)
 }
 
 /*
- * Weights N(0, 0.02) that repeat themselves, gains of one: drawing half a billion numbers would take longer than all
- * that is measured, and how they are drawn does not matter for the time of a step.
+ * Set weights to repeating numbers from N(0, 0.02) and gains to one. Drawing half a billion numbers would take longer
+ * than all that is measured, and does not matter for the time of a step.
  */
 static vj_status make_weights(trainer *t)
 {
@@ -142,7 +142,7 @@ static vj_status make_weights(trainer *t)
     return vj_sync(t->be);
 }
 
-/* The GPU, with the products that are fastest there. */
+/* Open the GPU, with the candidate that is fastest for products there. */
 static vj_status open_gpu(trainer *t)
 {
     vj_product_rate rates[VJ_PRODUCT_CANDIDATES];
@@ -254,7 +254,7 @@ static int longest_first(const void *a, const void *b)
     return ascending(&((const vj_op_profile *)b)->seconds, &((const vj_op_profile *)a)->seconds);
 }
 
-/* A step's mean by phase, by the device's clock. */
+/* Print the mean time of each phase of a step, measured by the device. */
 static void print_phases(const trainer *t, int steps)
 {
     double phases[VJ_PHASES];
@@ -263,7 +263,7 @@ static void print_phases(const trainer *t, int steps)
         if (phases[p] > 0) printf("phase %-10s %9.3f ms\n", vj_phase_name((vj_phase)p), 1e3 * phases[p] / steps);
 }
 
-/* A step's mean by operation when each launch is waited for: the step takes somewhat longer so. */
+/* Print the mean time of each operation of a step. Each launch is waited for, so the step takes somewhat longer. */
 static void print_profile(const trainer *t)
 {
     static vj_op_profile row[MOST_ROWS];
@@ -302,7 +302,7 @@ static vj_status measure(trainer *t, bool profile)
     if (profile) print_profile(t);
     printf("loss %.6f, norm of the gradient %.6g, context rows %lld, predictor rows %lld\n", t->loss, t->gradient,
            (long long)t->model->packing.context.rows, (long long)t->model->packing.predictor.rows);
-    printf("tokens a clip: "); /* the same of all clips: a group is the batch */
+    printf("tokens a clip: "); /* all clips have the same number, because the batch is one group */
     for (int i = 0; i < t->lists.masks; i++)
         printf("%s%d context %d target", i ? ", " : "", t->lists.contexts[i * t->lists.clips],
                t->lists.targets[i * t->lists.clips]);
@@ -335,7 +335,7 @@ static vj_status count_step(trainer *t)
     t->counting = true;
     gpu_count_work(t->be);
     VJ_TRY(open_network(t));
-    gpu_count_work(t->be); /* of the step alone */
+    gpu_count_work(t->be); /* of the step only */
     VJ_TRY(one_step(t));
     printf("step_flops %.0f\n", vj_step_flops(&t->model->net, &t->lists));
     gpu_print_work(t->be);

@@ -1,7 +1,7 @@
 /*
- * What a training step asks of the backend, without computing it: a table of kernels that count instead. Calls,
- * products and bytes of all kernels are in the backend's accounts; added here are the shapes of products and of
- * attention, on which their time depends. tests/cuda_compile/roofline.py makes times of them.
+ * Counts the work of a training step without computing it, by a table of kernels that only count. The backend's
+ * accounts have calls, products and bytes of all kernels; this adds the shapes of products and of attention, on which
+ * their time depends. tests/cuda_compile/roofline.py computes times from them.
  */
 #include "gpu_check.h"
 
@@ -12,12 +12,12 @@
 
 enum { MOST_SHAPES = 512, MOST_ROWS = 256 };
 
-/* What was asked for in a phase, and how often. Of a product's arrays it matters which there are. */
+/* A call in a phase and how often it was made. Of a product's arrays it only matters which of them are given. */
 typedef struct {
     enum { PRODUCT, ATTENTION_FORWARD, ATTENTION_BACKWARD } what;
     vj_phase phase;
     vj_product product;
-    vj_rows rows; /* of attention */
+    vj_rows rows; /* segments of attention */
     int D, heads;
     int64_t calls;
 } shape;
@@ -35,13 +35,14 @@ static void describe(const shape *s, char *text, size_t bytes)
     if (s->what == PRODUCT)
         snprintf(text, bytes,
                  "product %s %lld %lld %lld a=%s%s b=%s%s c=%s finish=%s parts=%d tile_parts=%d"
-                 "%s%s%s%s%s%s",
+                 "%s%s%s%s%s%s%s",
                  vj_phase_name(s->phase), (long long)p->M, (long long)p->N, (long long)p->K, types[p->a.type],
                  p->a_transposed ? ",transposed" : "", types[p->b.type], p->b_transposed ? ",transposed" : "",
                  types[p->c.type], finishes[p->finish], vj_cuda_wgmma_parts(p), vj_cuda_tile_parts(p),
                  p->accumulate ? " accumulate" : "", p->bias ? " bias" : "", p->residual ? " residual" : "",
                  p->residual && p->residual_rows < p->M ? " table" : "",
-                 p->finish != VJ_FINISH_PLAIN && p->pre.data ? " pre" : "", p->hidden.data ? " hidden" : "");
+                 p->finish != VJ_FINISH_PLAIN && p->pre.data ? " pre" : "", p->hidden.data ? " hidden" : "",
+                 p->sums ? " sums" : "");
     else
         snprintf(text, bytes, "attention_%s %s rows=%lld segments=%d longest=%lld squares=%.0f width=%d heads=%d",
                  s->what == ATTENTION_FORWARD ? "forward" : "backward", vj_phase_name(s->phase),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The simulated step against alpha-beta formulas on 8 and 16 ranks: the network alone, memory alone, messages alone; what
-# computing hides; and the table, which calls itself a model. Needs SimGrid.
+# Compares the simulated step with alpha-beta formulas on 8 and 16 ranks: only the network, only memory, only messages, and what computing
+# hides. Checks that the table says that it is a model. Needs SimGrid.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 if ! { [ -e "$bin/vjepa-simulated-step" ] && command -v smpirun >/dev/null; }; then
@@ -47,7 +47,7 @@ for nodes, ranks in ((2, 4), (4, 4)):
 zero = simulate(4, 4, 1e9, 0, zero=1)
 assert 3 / 4 * V / 1e9 < zero['exposed_s'] < 1.02 * 2 * 3 / 4 * V / 1e9, zero
 near('zero, weights, network', zero['gather_s'], V / 1e9, 0.1)
-# Hidden behind computing, but for the last buckets.
+# Computing hides all but the last buckets.
 step = simulate(4, 4, 10e9, 0, compute=1.0)
 near('hidden', step['step_s'], 1.0, 0.01)
 assert simulate(4, 4, 10e9, 0, compute=1.0) == step, 'not deterministic'

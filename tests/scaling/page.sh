@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every number in the tables of docs/scaling.md is one of docs/scaling.csv, which analysis/scaling/study.sh wrote, or of vjepa-plan
-# on the example sites; so are its figures; and the forecast of vjepa-plan in the table is the one of today's code.
+# Checks that every number in the tables and figures of docs/scaling.md is in docs/scaling.csv, which analysis/scaling/study.sh wrote, or
+# comes from vjepa-plan for the example sites, and that the forecast in the table is the one that vjepa-plan makes now.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 configs=$source_dir/jobs/configs
@@ -46,7 +46,7 @@ assert checked > 100, 'the tables were not found'
 PY
 /usr/bin/python3 check.py "$source_dir/docs/scaling.md" "$source_dir/docs/scaling.csv" || fail "docs/scaling.md is not of docs/scaling.csv"
 
-# The figures, by the gnuplot at hand: their words, and as many points.
+# The figures are drawn again by this machine's gnuplot and must have the same words and number of points.
 words() { grep -oE '<use|>[A-Za-z][^<]*<' "$1" | sort | uniq -c; }
 figure() { # FILE.svg: its rows come in
     { head -n 1 "$source_dir/docs/scaling.csv" && cat; } >figure.csv
@@ -55,11 +55,11 @@ figure() { # FILE.svg: its rows come in
     words "$source_dir/docs/$1" >old.txt
     cmp -s new.txt old.txt || fail "docs/$1 is not of docs/scaling.csv: $(diff old.txt new.txt)"
 }
-# Eight lines at most.
+# A figure has at most eight lines.
 grep -E ',(CPU nodes )?ViT-[LH] [0-9]+( GPU to GPU)?,model,' "$source_dir/docs/scaling.csv" | grep -v 'CPU nodes ViT-H 224' | figure scaling_efficiency.svg
 grep -E ' clips( 50 GB/s)?,model,' "$source_dir/docs/scaling.csv" | grep -vE ' of 64 clips' | figure scaling_batch.svg
 
-# Forecasts of today, at the study's rate.
+# The present forecasts, for the rate of the study.
 rate=$(sed -n 's/^h100_tflops=//p' "$source_dir/analysis/scaling/study.sh")
 "$bin/vjepa-plan" "$configs/vitl16_224.yaml" --cluster "$configs/cluster_h100.yaml" --layout 8x8 --set "cluster.gpu_tflops_bf16=$rate" --set train.microbatch=16 --set train.batch=1024 --json >forecast.json ||
     fail "vjepa-plan"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-scale points: real short steps on 1 and 2 ranks become tables and plots; the numbers are those of the JSON files, phases
-# name the slowest rank and its node; repetitions are joined; what is no result is refused.
+# Checks vjepa-scale points: real short steps on 1 and 2 ranks give tables and plots with the numbers of the JSON files; phases name the
+# slowest rank and its node; repetitions are joined; what is no result is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 for n in 1 2; do run "$n" "$bin/vjepa-bench" step "$tiny" --repeats 3 --json >"weak.$n.1.json" || fail "bench on $n ranks"; done

@@ -3,7 +3,7 @@
 
 typedef struct {
     int R, D;
-    const double *weight, *bias; /* NULL: plain */
+    const double *weight, *bias; /* NULL: none */
     double eps;
 } norm;
 
@@ -45,7 +45,7 @@ static void backward(double *dx, double *dweight, double *dbias, const double *d
     }
 }
 
-/* Largest magnitude: gradients are compared relative to it. */
+/* Return the largest magnitude, relative to which gradients are compared. */
 static double largest(const double *x, int64_t n)
 {
     double most = 0;
@@ -54,8 +54,8 @@ static double largest(const double *x, int64_t n)
 }
 
 /*
- * y kept as bf16 is y rounded once. Backward makes it again, from the stored mean: the last bit of a float may differ,
- * so that a bf16 may be rounded the other way.
+ * Check that y stored as bf16 is y rounded once. The backward pass computes it again from the stored mean; there the
+ * last bit of a float may differ, so a bf16 may be rounded to the other side.
  */
 static void check_kept(vj_backend *be, const double *want, const array *x, const array *w, const array *b,
                        const array *dy, bool affine, int R, int D, float eps)
@@ -68,7 +68,7 @@ static void check_kept(vj_backend *be, const double *want, const array *x, const
         y[t] = stored_empty(be, t ? VJ_TYPE_BF16 : VJ_TYPE_F32, n);
         again[t] = stored_empty(be, t ? VJ_TYPE_BF16 : VJ_TYPE_F32, n);
         vj_layernorm_forward(be, y[t].device, mean.device, rstd.device, x->device, weight, bias, R, D, eps);
-        vj_layernorm_backward(be, dx[t].device, t ? copy.device : (vj_array){0}, again[t].device, NULL, NULL,
+        vj_layernorm_backward(be, dx[t].device, t ? copy.device : (vj_array){0}, again[t].device, NULL, NULL, NULL,
                               dy->device, x->device, mean.device, rstd.device, weight, bias, 0, 0, R, D);
         pull_stored(be, &y[t]);
         pull_stored(be, &again[t]);
@@ -82,7 +82,7 @@ static void check_kept(vj_backend *be, const double *want, const array *x, const
     for (int64_t i = 0; i < n; i++) dx[0].host[i] = (float)bf16(dx[0].host[i]);
     assert_same("copy of dx", copy.host, dx[0].host, n);
     pull(be, &dx[0]);
-    vj_layernorm_backward(be, dx[1].device, (vj_array){0}, (vj_array){0}, NULL, NULL, dy->device, x->device,
+    vj_layernorm_backward(be, dx[1].device, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL, dy->device, x->device,
                           mean.device, rstd.device, weight, NULL, 0, 0, R, D);
     pull(be, &dx[1]);
     assert_same("dx without y", dx[1].host, dx[0].host, n);
@@ -97,7 +97,7 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
     const float eps = 1e-6f;
     array x = array_random(be, n, spread, 1), w = array_random(be, D, 1, 2), b = array_random(be, D, 1, 3);
     array dy = array_random(be, n, 1, 4), y = array_empty(be, n), mean = array_empty(be, R), rstd = array_empty(be, R);
-    array dx = array_empty(be, n), dw = array_empty(be, D), db = array_empty(be, D);
+    array dx = array_empty(be, n), dw = array_empty(be, D), db = array_empty(be, D), sums = array_empty(be, D);
     for (int64_t i = 0; i < n; i++) x.host[i] += (float)offset;
     push(be, &x);
     double *wx = widened(x.host, n), *ww = widened(w.host, D), *wb = widened(b.host, D), *wdy = widened(dy.host, n);
@@ -114,10 +114,10 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
 
     backward(want, want_w, want_b, wdy, wx, &m);
     vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, affine ? dw.device : NULL,
-                          affine ? db.device : NULL, dy.device, x.device, mean.device, rstd.device, dev_w, NULL, 0, 0,
-                          R, D);
+                          affine ? db.device : NULL, NULL, dy.device, x.device, mean.device, rstd.device, dev_w, NULL,
+                          0, 0, R, D);
     pull(be, &dx);
-    /* Differences of terms of size rstd, a few roundings each. */
+    /* The gradients are differences of terms of size rstd, each with a few roundings. */
     double most_rstd = 0;
     for (int r = 0; r < R; r++) most_rstd = fmax(most_rstd, rstd.host[r]);
     double tolerance = 4e-6 * largest(want, n) + 1e-6 * most_rstd;
@@ -128,15 +128,21 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
         assert_close("dweight", dw.host, want_w, D, 4e-6 * (1 + largest(want_w, D)), 0);
         assert_close("dbias", db.host, want_b, D, 4e-6 * (1 + largest(want_b, D)), 0);
 
-        vj_fill(be, dx.device, 2, n), vj_fill(be, dw.device, 3, D), vj_fill(be, db.device, 4, D);
-        vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, dw.device, db.device, dy.device, x.device,
-                              mean.device, rstd.device, dev_w, NULL, 1, 1, R, D);
-        pull(be, &dx), pull(be, &dw), pull(be, &db);
+        vj_fill(be, dx.device, 2, n), vj_fill(be, dw.device, 3, D), vj_fill(be, db.device, 4, D),
+            vj_fill(be, sums.device, 5, D);
+        vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, dw.device, db.device, sums.device, dy.device,
+                              x.device, mean.device, rstd.device, dev_w, NULL, 1, 1, R, D);
+        pull(be, &dx), pull(be, &dw), pull(be, &db), pull(be, &sums);
         for (int64_t i = 0; i < n; i++) want[i] += 2;
         for (int d = 0; d < D; d++) want_w[d] += 3, want_b[d] += 4;
         assert_close("dx accumulated", dx.host, want, n, tolerance + 1e-6, 0);
         assert_close("dweight accumulated", dw.host, want_w, D, 4e-6 * (1 + largest(want_w, D)), 0);
         assert_close("dbias accumulated", db.host, want_b, D, 4e-6 * (1 + largest(want_b, D)), 0);
+        for (int d = 0; d < D; d++) {
+            want_b[d] = 5;
+            for (int r = 0; r < R; r++) want_b[d] += (double)dx.host[(int64_t)r * D + d];
+        }
+        assert_close("sums of dx", sums.host, want_b, D, 4e-6 * (1 + largest(want_b, D)), 0);
     }
 
     forward(want, wx, &m);
@@ -145,8 +151,8 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
     pull(be, &x);
     assert_close("in place", x.host, want, n, 2e-6, 1e-6);
 
-    array *all[] = {&x, &w, &b, &dy, &y, &mean, &rstd, &dx, &dw, &db};
-    for (int i = 0; i < 10; i++) drop(be, all[i]);
+    array *all[] = {&x, &w, &b, &dy, &y, &mean, &rstd, &dx, &dw, &db, &sums};
+    for (int i = 0; i < 11; i++) drop(be, all[i]);
     free(wx), free(ww), free(wb), free(wdy), free(want), free(want_w), free(want_b);
 }
 
@@ -157,9 +163,10 @@ static void check_shapes(vj_backend *be, bool rounded)
     check_shape(be, 7, 33, true, 0, 1);
     check_shape(be, 129, 384, true, 0.5, 2);
     check_shape(be, 70, 50, false, 0, 1);
-    check_shape(be, 5, 96, true, 30, 1e-3); /* eps counts, and the mean rounds away a good part of the spread */
+    check_shape(be, 5, 96, true, 30,
+                1e-3); /* eps matters here, and rounding to the size of the mean loses a part of the spread */
     check_shape(be, 3, 1000, true, 1000, 0.1);
-    check_shape(be, 35, 1280, true, 0.5, 1); /* widths of which a GPU keeps rows in registers, and wider ones */
+    check_shape(be, 35, 1280, true, 0.5, 1); /* a width whose rows a GPU keeps in registers, then wider ones */
     check_shape(be, 2, 2048, false, 0, 1);
     check_shape(be, 2, 4100, true, 100, 0.1);
 }
@@ -168,7 +175,7 @@ static void against_double(void **state)
 {
     (void)state;
     on_each_backend(VJ_FP32, check_shapes);
-    on_each_backend(VJ_BF16, check_shapes); /* norms do not round more for it */
+    on_each_backend(VJ_BF16, check_shapes); /* norms compute in fp32 in this precision too */
 }
 
 static void reference_backward(void **state)
@@ -203,20 +210,22 @@ static void nan_spreads(void **state)
     on_each_backend(VJ_FP32, check_nan);
 }
 
-/* The same bits whatever the number of threads: y of forward, y, dx, dweight and dbias of backward. */
-enum { TR = 203, TD = 70, RESULTS = 5 };
+/* Check that no bit depends on the number of threads: y of the forward pass; y, dx, dweight, dbias and the sums of dx
+ * of the backward pass. */
+enum { TR = 203, TD = 70, RESULTS = 6 };
 static float *kept[RESULTS];
 
 static void run_threads_with(vj_backend *be, vj_type type)
 {
     array x = array_random(be, TR * TD, 1, 1), dy = array_random(be, TR * TD, 1, 2), w = array_random(be, TD, 1, 3);
     array mean = array_empty(be, TR), rstd = array_empty(be, TR);
-    stored out[RESULTS] = {stored_empty(be, type, TR * TD), stored_empty(be, type, TR * TD),
+    stored out[RESULTS] = {stored_empty(be, type, TR * TD),        stored_empty(be, type, TR * TD),
                            stored_empty(be, VJ_TYPE_F32, TR * TD), stored_empty(be, VJ_TYPE_F32, TD),
-                           stored_empty(be, VJ_TYPE_F32, TD)};
+                           stored_empty(be, VJ_TYPE_F32, TD),      stored_empty(be, VJ_TYPE_F32, TD)};
     vj_layernorm_forward(be, out[0].device, mean.device, rstd.device, x.device, w.device, w.device, TR, TD, 1e-6f);
     vj_layernorm_backward(be, out[2].device.data, (vj_array){0}, out[1].device, out[3].device.data, out[4].device.data,
-                          dy.device, x.device, mean.device, rstd.device, w.device, w.device, 0, 0, TR, TD);
+                          out[5].device.data, dy.device, x.device, mean.device, rstd.device, w.device, w.device, 0, 0,
+                          TR, TD);
     for (int i = 0; i < RESULTS; i++) {
         const size_t bytes = (size_t)out[i].n * sizeof(float);
         pull_stored(be, &out[i]);

@@ -1,7 +1,7 @@
 /* Tests all forms of linear layers, forward and backward, against sums in double over equally rounded operands. */
 #include "kernel_test.h"
 
-/* Odd ones, one block of depth and several, more columns than a strip, and the shapes of a small model. */
+/* Odd sizes, one block of depth and several, more columns than a strip, and the shapes of a small model. */
 static const struct {
     int R, N, K;
 } shapes[] = {{1, 1, 1},     {7, 33, 5},     {65, 35, 384}, {50, 144, 48}, {97, 96, 385},
@@ -70,8 +70,8 @@ static void check_backward(vj_backend *be, bool rounded, int R, int N, int K)
     assert_product("dy w", dx.host, want, size, RK);
 
     for (int64_t i = 0; i < RK; i++) want[i] *= gelu_slope_of(pre.host[i]);
-    vj_linear_gelu_backward_input(be, vj_f32(pre.device), (vj_array){0}, vj_f32(dy.device), vj_f32(w.device),
-                                  vj_f32(pre.device), R, N, K); /* in place */
+    vj_linear_gelu_backward_input(be, vj_f32(pre.device), (vj_array){0}, NULL, vj_f32(dy.device), vj_f32(w.device),
+                                  vj_f32(pre.device), 0, R, N, K); /* computed in place */
     pull(be, &pre);
     assert_product("dy w gelu'", pre.host, want, size, RK);
 
@@ -121,7 +121,7 @@ static void products_in_bf16(void **state)
     on_each_backend(VJ_BF16, check_shapes);
 }
 
-/* No rows: results of no rows, and weight gradients that are empty sums. */
+/* Check products of no rows: there are no results, and weight gradients are zero. */
 static void check_empty(vj_backend *be, bool rounded)
 {
     (void)rounded;
@@ -141,13 +141,13 @@ static void no_rows(void **state)
     on_each_backend(VJ_FP32, check_empty);
 }
 
-/* One NaN among the operands has to reach its row and no other. */
+/* Check that a NaN in an operand reaches the results of its row and no others. */
 static void check_nan(vj_backend *be, bool rounded)
 {
     (void)rounded;
     enum { R = 20, N = 50, K = 40 };
     array x = array_random(be, R * K, 1, 1), w = array_random(be, N * K, 1, 2), y = array_empty(be, R * N);
-    uint32_t nan_bits = 0x7fffffff; /* rounding this one carelessly gives minus zero */
+    uint32_t nan_bits = 0x7fffffff; /* rounding this NaN as a number would give minus zero */
     memcpy(&x.host[7 * K + 3], &nan_bits, 4);
     push(be, &x);
     vj_linear_gelu_forward(be, vj_f32(y.device), vj_f32(NULL), vj_f32(x.device), vj_f32(w.device), NULL, R, N, K);
@@ -163,7 +163,9 @@ static void nan_spreads(void **state)
     on_each_backend(VJ_BF16, check_nan);
 }
 
-/* All 24 bits of a float pass through a product, of either operand: a product with the identity changes nothing. */
+/* Check that all 24 bits of a float pass through a product: a product with the identity, on either side, changes
+ * nothing.
+ */
 static void check_bits(vj_backend *be, bool rounded)
 {
     (void)rounded;
@@ -196,15 +198,15 @@ static void every_bit_counts(void **state)
 }
 
 /*
- * However floats are multiplied, the error is that of float arithmetic: its root mean square, relative to the sum of
- * the absolute products, is below that of adding K of one sign one after the other (4.3e-7 for K = 1024).
+ * Check that the error is that of float arithmetic, whatever instructions multiply: its root mean square, relative to
+ * the sum of the absolute products, must be below that of adding K terms of one sign one by one (4.3e-7 for K = 1024).
  */
 static void check_error(vj_backend *be, bool rounded)
 {
     (void)rounded;
     enum { R = 24, N = 48, K = 1024 };
     array x = array_random(be, R * K, 1, 1), w = array_random(be, N * K, 1, 2), y = array_empty(be, R * N);
-    for (int sign = 0; sign < 2; sign++) { /* both signs, then one */
+    for (int sign = 0; sign < 2; sign++) { /* terms of both signs, then of one sign */
         double *ox = operand_of(x.host, R * K, false), *ow = operand_of(w.host, N * K, false);
         double *want = doubles(R * N), *size = doubles(R * N), squares = 0;
         product(want, size, ox, ow, R, N, K, K, 1, 1, K);
@@ -227,8 +229,8 @@ static void error_of_floats(void **state)
     on_each_backend(VJ_FP32, check_error);
 }
 
-/* The same bits whatever the number of threads and the size of the caches: forward, both gradients, the column sums of
- * the bias; with bf16 arrays too. */
+/* Check that bits do not depend on the number of threads or the size of the caches: of the forward product, both
+ * gradients and the column sums of the bias, also with bf16 arrays. */
 enum { TR = 407, TN = 150, TK = 100, RESULTS = 4 };
 static float *kept[RESULTS];
 
@@ -305,7 +307,7 @@ static const char *test_backend(void)
     return getenv("VJ_TEST_BACKEND") ? getenv("VJ_TEST_BACKEND") : "cpu";
 }
 
-/* All of the above once more with each library of this build in place of the own kernels, and shapes of many blocks. */
+/* Check all of the above with each library of this build instead of the own kernels, and shapes of many blocks. */
 static void check_blocks(vj_backend *be, bool rounded)
 {
     check_forward(be, rounded, 136, 72, 264);
@@ -320,11 +322,12 @@ static void libraries(void **state)
     const char *names[] = {"onednn", "cblas", "cublaslt"};
     const char *name = test_backend();
     const bool cpu = strcmp(name, "cpu") == 0;
-    if (getenv("VJ_TEST_SLOW")) skip(); /* valgrind does not follow code that a library makes as it runs */
+    if (getenv("VJ_TEST_SLOW")) skip(); /* valgrind cannot run code that a library generates */
     for (int i = 0; i < 3; i++) {
         vj_backend *be;
         assert_int_equal(vj_backend_open(&be, name, VJ_FP32, 1), VJ_OK);
-        const bool present = vj_backend_set_products(be, names[i]) == VJ_OK; /* else it says how to build it */
+        const bool present =
+            vj_backend_set_products(be, names[i]) == VJ_OK; /* otherwise the message says how to build it */
         vj_backend_close(be);
         if (!present) continue;
         found++;

@@ -8,8 +8,8 @@
 static const vj_type types[] = {VJ_TYPE_F32, VJ_TYPE_BF16};
 
 /*
- * A few roundings of a sum of floats, as in assert_product; rounding to bf16 is off by 2^-8 at most. `rough` is the
- * error that GELU, or its gradient for a sum of that size, may have besides.
+ * Compare with a tolerance of a few roundings of a sum of floats, as in assert_product, and 2^-8 for rounding to bf16.
+ * `rough` is the additional error that GELU, or its gradient for a sum of that size, may have.
  */
 static void assert_near(const char *what, const stored *got, const double *want, const double *size, double rough)
 {
@@ -27,7 +27,7 @@ static void assert_kept(const char *what, const stored *got, const double *want,
     assert_near(what, got, want, size, 0);
 }
 
-/* What kernels.h allows where `type` is that of what decides on GELU's precision. */
+/* Return the error that kernels.h permits if `type` is the type that decides the precision of GELU. */
 static double rough_gelu(vj_type type)
 {
     return type == VJ_TYPE_BF16 ? 2e-6 : 0;
@@ -37,7 +37,8 @@ static double rough_slope(vj_type type)
     return type == VJ_TYPE_BF16 ? 5e-6 : 0;
 }
 
-/* Spans of depth are summed in a result of floats, in another order than in one that is written once. */
+/* Return whether a product of this depth is one span. Several spans are summed in a float result, which is another
+ * order than in a result that is written once. */
 static bool one_span(int depth)
 {
     return depth <= 1280;
@@ -74,7 +75,7 @@ static void check_forward(vj_backend *be, bool rounded, int R, int N, int K, vj_
             pull_stored(be, &y[t]);
             pull_stored(be, &pre);
             assert_kept("pre", &pre, want, size);
-            for (int64_t i = 0; i < RN; i++) gelu[i] = gelu_of(pre.host[i]); /* of what was kept */
+            for (int64_t i = 0; i < RN; i++) gelu[i] = gelu_of(pre.host[i]); /* of the stored value */
             assert_near("gelu(pre)", &y[t], gelu, none, rough_gelu(types[p]));
         }
         assert_rounded("gelu(pre)", &y[1], &y[0]);
@@ -92,12 +93,28 @@ static void check_forward(vj_backend *be, bool rounded, int R, int N, int K, vj_
     free(ox), free(ow), free(sum), free(size), free(want), free(gelu), free(none);
 }
 
+/* `sums` had `before` and got the column sums of dpre, rounded before or not. */
+static void assert_sums(const array *sums, float before, const stored *dpre, int R, int K)
+{
+    for (int k = 0; k < K; k++) {
+        double want = before, size = fabs(before);
+        for (int r = 0; r < R; r++) {
+            want += (double)dpre->host[(int64_t)r * K + k];
+            size += fabs((double)dpre->host[(int64_t)r * K + k]);
+        }
+        const double tolerance = dpre->device.type == VJ_TYPE_BF16 ? 1.0 / 256 : 1e-5;
+        if (!(fabs(sums->host[k] - want) <= tolerance * size))
+            fail_msg("sum of column %d: got %.9g, wanted %.9g", k, (double)sums->host[k], want);
+    }
+}
+
 static void check_backward_input(vj_backend *be, bool rounded, int R, int N, int K, vj_type type)
 {
     enum { J = 11 }; /* width of the layer before, which makes pre and its gelu */
     const int64_t RK = (int64_t)R * K;
     stored dy = stored_random(be, type, (int64_t)R * N, 1, 1), before = stored_random(be, type, (int64_t)R * J, 1, 2);
     array w = array_random(be, (int64_t)N * K, 0.5, 3), w_before = array_random(be, (int64_t)K * J, 0.3, 4);
+    array sums = array_empty(be, K);
     double *ody = operand_of(dy.host, dy.n, rounded), *ow = operand_of(w.host, w.n, rounded);
     double *sum = doubles(RK), *size = doubles(RK), *want = doubles(RK);
     product(sum, size, ody, ow, R, K, N, N, 1, K, 1);
@@ -120,17 +137,20 @@ static void check_backward_input(vj_backend *be, bool rounded, int R, int N, int
             pull_stored(be, &pre);
             for (int64_t i = 0; i < RK; i++) want[i] = sum[i] * gelu_slope_of(pre.host[i]);
             for (int t = 0; t < 2; t++) {
-                vj_linear_gelu_backward_input(be, dx[t].device, hidden.device, dy.device, vj_f32(w.device), pre.device,
-                                              R, N, K);
+                vj_fill(be, sums.device, 3, K);
+                vj_linear_gelu_backward_input(be, dx[t].device, hidden.device, sums.device, dy.device, vj_f32(w.device),
+                                              pre.device, h, R, N, K);
                 pull_stored(be, &dx[t]);
+                pull(be, &sums);
+                assert_sums(&sums, h ? 3 : 0, &dx[t], R, K);
                 pull_stored(be, &hidden);
                 assert_near("dy w gelu'", &dx[t], want, size, rough_slope(types[p]));
                 assert_same("hidden", hidden.host, y.host, RK);
             }
             assert_rounded("dy w gelu'", &dx[1], &dx[0]);
 
-            vj_linear_gelu_backward_input(be, pre.device, hidden.device, dy.device, vj_f32(w.device), pre.device, R, N,
-                                          K);
+            vj_linear_gelu_backward_input(be, pre.device, hidden.device, NULL, dy.device, vj_f32(w.device), pre.device,
+                                          0, R, N, K);
             pull_stored(be, &pre);
             pull_stored(be, &hidden);
             assert_same("dy w gelu' in place", pre.host, dx[p].host, RK);
@@ -140,7 +160,7 @@ static void check_backward_input(vj_backend *be, bool rounded, int R, int N, int
         drop_stored(be, &pre);
     }
     drop_stored(be, &dy), drop_stored(be, &before), drop_stored(be, &dx[0]), drop_stored(be, &dx[1]);
-    drop(be, &w), drop(be, &w_before);
+    drop(be, &w), drop(be, &w_before), drop(be, &sums);
     free(ody), free(ow), free(sum), free(size), free(want);
 }
 
@@ -152,7 +172,7 @@ static void check_backward_weight(vj_backend *be, bool rounded, int R, int N, in
     double *ody = operand_of(dy.host, dy.n, rounded), *ox = operand_of(x.host, x.n, rounded);
     double *want = doubles(NK), *size = doubles(NK), *want_bias = doubles(N), *size_bias = doubles(N);
     product(want, size, ody, ox, N, K, R, 1, N, K, 1);
-    for (int64_t i = 0; i < dy.n; i++) { /* sums of what is kept, not of rounded operands */
+    for (int64_t i = 0; i < dy.n; i++) { /* sums of the stored values, not of rounded operands */
         want_bias[i % N] += dy.host[i];
         size_bias[i % N] += fabs(dy.host[i]);
     }
@@ -180,8 +200,9 @@ static void check_all(vj_backend *be, bool rounded, int R, int N, int K)
 }
 
 /*
- * GELU and its gradient of every bf16 number, as the model asks for them: x itself is the argument (a product of depth
- * 1), in rows of 40 equal ones so that whole vectors and parts of one are computed. Results of floats show the error.
+ * Check GELU and its gradient for every bf16 number, by the calls that the model makes. A product of depth 1 makes x
+ * itself the argument. Rows of 40 equal numbers are computed as whole vectors and a part of one. The error is measured
+ * with float results.
  */
 static void check_all_arguments(vj_backend *be, bool rounded)
 {
@@ -196,8 +217,8 @@ static void check_all_arguments(vj_backend *be, bool rounded)
     }
     push_stored(be, &x);
     vj_linear_gelu_forward(be, y.device, pre.device, x.device, vj_f32(one.device), NULL, R, N, 1);
-    vj_linear_gelu_backward_input(be, slope.device, (vj_array){0}, vj_f32(ones.device), vj_f32(one.device), pre.device,
-                                  R, 1, N);
+    vj_linear_gelu_backward_input(be, slope.device, (vj_array){0}, NULL, vj_f32(ones.device), vj_f32(one.device),
+                                  pre.device, 0, R, 1, N);
     pull_stored(be, &y);
     pull_stored(be, &slope);
     for (int64_t i = 0; i < R; i++) {
@@ -223,7 +244,8 @@ static void every_argument(void **state)
     on_each_backend(VJ_BF16, check_all_arguments);
 }
 
-/* Odd ones; the shared operand of the forward product is the weight (more rows than columns), then the activations. */
+/* Check odd sizes. The shared operand of the forward product is the weight if there are more rows than columns, else
+ * the activations. */
 static void check_shapes(vj_backend *be, bool rounded)
 {
     check_all(be, rounded, 1, 1, 1);
@@ -242,7 +264,8 @@ static void kept_as_bf16(void **state)
     on_each_backend(VJ_BF16, check_shapes);
 }
 
-/* More than four spans of 1280 floats, two of as many pairs: forward, through the layer, to its weight. */
+/* Check products deeper than four spans of 1280 floats, or two of as many pairs: forward, and the gradients of the
+ * input and the weight. */
 static void check_deep(vj_backend *be, bool rounded)
 {
     check_forward(be, rounded, 13, 37, 5301, VJ_TYPE_BF16);
@@ -262,11 +285,11 @@ static void deep(void **state)
 }
 
 /*
- * Results of 8 MiB and more are written past the caches where their lines are whole. Rows do not depend on one another,
- * so they have the bits of the same rows computed a few at a time, which is not so. `skew` elements put the result
- * where it is not aligned.
+ * Results of 8 MiB or more, with tiles of 4 MiB or more, are written past the caches wherever whole cache lines are
+ * written. Rows do not depend on one another, so the results must have the bits of the same rows computed a few at a
+ * time, which are not written past the caches. With `skew` the result begins so many elements after an aligned address.
  */
-enum { DEPTH = 3, PIECE = 400, RESULTS = 5 };
+enum { DEPTH = 3, PIECE = 400, RESULTS = 6, RESIDUAL_ROWS = 16 };
 
 typedef struct {
     int R, N;
@@ -279,44 +302,48 @@ static vj_array at_element(vj_array a, int64_t at)
     return (vj_array){(char *)a.data + at * vj_type_bytes(a.type), a.type};
 }
 
-/* Plain, gelu, pre, gradient, hidden: of `rows` rows of x, from element `at` of each result on. */
+/* Compute the forms plain, gelu, pre, gradient, hidden, and with a residual, of `rows` rows of x, and write them from
+ * element `at` of each result on. */
 static void run_forms(vj_backend *be, const stored result[RESULTS], int64_t at, vj_array x, const array *w,
-                      const array *w_back, const array *bias, int64_t rows, int N)
+                      const array *w_back, const array *bias, const array *residual, int64_t rows, int N)
 {
     vj_array to[RESULTS];
     for (int i = 0; i < RESULTS; i++) to[i] = at_element(result[i].device, at);
     vj_linear_forward(be, to[0], x, vj_f32(w->device), bias->device, NULL, 0, rows, N, DEPTH);
     vj_linear_gelu_forward(be, to[1], to[2], x, vj_f32(w->device), bias->device, rows, N, DEPTH);
-    vj_linear_gelu_backward_input(be, to[3], to[4], x, vj_f32(w_back->device), to[2], rows, DEPTH, N);
+    vj_linear_gelu_backward_input(be, to[3], to[4], NULL, x, vj_f32(w_back->device), to[2], 0, rows, DEPTH, N);
+    vj_linear_forward(be, to[5], x, vj_f32(w->device), bias->device, residual->device, RESIDUAL_ROWS, rows, N, DEPTH);
     for (int i = 0; i < RESULTS; i++) pull_stored(be, &result[i]);
 }
 
 static void check_large(vj_backend *be, const large *l)
 {
-    static const char *const name[RESULTS] = {"plain", "gelu", "pre", "gradient", "hidden"};
+    static const char *const name[RESULTS] = {"plain", "gelu", "pre", "gradient", "hidden", "with a residual"};
     const int N = l->N;
     const int64_t RN = (int64_t)l->R * N;
     stored x = stored_random(be, l->type, (int64_t)l->R * DEPTH, 1, 1), all[RESULTS], piece[RESULTS];
     array w = array_random(be, (int64_t)N * DEPTH, 0.5, 2), bias = array_random(be, N, 1, 3);
-    array w_back = array_random(be, (int64_t)DEPTH * N, 0.5, 4);
+    array w_back = array_random(be, (int64_t)DEPTH * N, 0.5, 4),
+          residual = array_random(be, (int64_t)RESIDUAL_ROWS * N, 1, 5);
     for (int i = 0; i < RESULTS; i++) {
         all[i] = stored_empty(be, l->type, RN + l->skew);
         piece[i] = stored_empty(be, l->type, (int64_t)PIECE * N);
     }
-    assert_true(RN * vj_type_bytes(l->type) >= 8 << 20 && piece[0].n * vj_type_bytes(l->type) < 8 << 20);
-    run_forms(be, all, l->skew, x.device, &w, &w_back, &bias, l->R, N);
+    assert_true(RN * vj_type_bytes(l->type) >= 8 << 20 && piece[0].n * vj_type_bytes(l->type) < 4 << 20);
+    run_forms(be, all, l->skew, x.device, &w, &w_back, &bias, &residual, l->R, N);
     for (int64_t first = 0; first < l->R; first += PIECE) {
         const int64_t rows = l->R - first < PIECE ? l->R - first : PIECE;
-        run_forms(be, piece, 0, at_element(x.device, first * DEPTH), &w, &w_back, &bias, rows, N);
+        run_forms(be, piece, 0, at_element(x.device, first * DEPTH), &w, &w_back, &bias, &residual, rows, N);
         for (int i = 0; i < RESULTS; i++)
             assert_same(name[i], all[i].host + l->skew + first * N, piece[i].host, rows * N);
     }
     for (int i = 0; i < RESULTS; i++) drop_stored(be, &all[i]), drop_stored(be, &piece[i]);
     drop_stored(be, &x);
-    drop(be, &w), drop(be, &bias), drop(be, &w_back);
+    drop(be, &w), drop(be, &bias), drop(be, &w_back), drop(be, &residual);
 }
 
-/* More rows than columns and fewer; whole lines, no whole lines, whole lines of floats only, and none for the skew. */
+/* Check more rows than columns and fewer; rows that are whole cache lines, rows that are not, rows that are only as
+ * floats, and rows that are not because of the skew. */
 static void check_large_shapes(vj_backend *be, bool rounded)
 {
     check_large(be, &(large){1100, 2048, VJ_TYPE_F32, 0});

@@ -48,7 +48,7 @@ static int64_t clip_values(void)
     return 3 * FRAMES * SIDE * SIDE;
 }
 
-/* Lists of another length for each clip and mask, some cells in neither. */
+/* Draw lists of a different length for each clip and mask; some cells are in neither list. */
 static void draw_lists(vj_mask_lists *lists)
 {
     vj_rng rng;
@@ -120,7 +120,7 @@ static float *copy_gradient(fixture *f)
     return g;
 }
 
-/* Clip by clip, accumulating: the same lists, one clip at a time. */
+/* Compute the loss with the same lists, one clip at a time, and add up the gradients. */
 static double one_by_one(fixture *f)
 {
     vj_mask_lists one;
@@ -175,9 +175,9 @@ static void packing_changes_nothing(void **state)
 }
 
 /*
- * Along a random direction in each network part, the loss's central difference is the gradient's component. Steps of
- * 2e-3 in fp32 leave about 1e-4 of rounding and 1e-4 of curvature: agreement to 1 % is what a wrong term would not
- * give.
+ * Check in each part of the network that the central difference of the loss along a random direction is the gradient's
+ * component. Steps of 2e-3 in fp32 leave errors of about 1e-4 each from rounding and curvature. A wrong term would give
+ * an error of more than 1 %.
  */
 static void check_slope(const vj_shape *shape, vj_objective_settings settings)
 {
@@ -191,7 +191,7 @@ static void check_slope(const vj_shape *shape, vj_objective_settings settings)
     whole(&f);
     float *g = copy_gradient(&f);
     for (int part = 0; part < 2; part++) {
-        /* the gradient's own direction with a random part: the slope is large and every tensor takes part */
+        /* The direction is the gradient's, plus a random part, so that the slope is large and every tensor matters. */
         double norm = 0, slope = 0, loss[2];
         for (int64_t i = edge[part]; i < edge[part + 1]; i++) norm += (double)g[i] * g[i];
         norm = sqrt(norm);
@@ -235,19 +235,20 @@ typedef struct {
     fixture *f;
     int calls;
     int64_t offset[32];
-    float *then[32]; /* the gradient at that time */
+    float *then[32]; /* the gradient when the hook was called */
 } made;
 
 static void record(void *user, int64_t offset, vj_event *event)
 {
-    assert_null(event); /* no device of this build works beside the host */
+    assert_null(event); /* no device of this build works asynchronously */
     made *m = user;
     assert_true(m->calls < 32);
     m->offset[m->calls] = offset;
     m->then[m->calls++] = copy_gradient(m->f);
 }
 
-/* Offsets fall, layer by layer, to 0; from each on the gradient stays as it is. */
+/* Check that the hook's offsets fall to 0, layer by layer, and that the gradient above each offset does not change any
+ * more. */
 static void the_hook_tells_what_is_final(void **state)
 {
     (void)state;
@@ -269,7 +270,7 @@ static void the_hook_tells_what_is_final(void **state)
             const int64_t above = i == 0 ? n : m.offset[i - 1], from = m.offset[i];
             assert_true(from < above);
             assert_memory_equal(m.then[i] + from, final + from, (size_t)(n - from) * sizeof *final);
-            /* and it was this pass that made it */
+            /* this pass has computed it */
             assert_memory_not_equal(before + from, final + from, (size_t)(above - from) * sizeof *final);
             free(m.then[i]);
         }
@@ -279,7 +280,7 @@ static void the_hook_tells_what_is_final(void **state)
     close_fixture(&f);
 }
 
-/* One microbatch from the same start. */
+/* Compute the gradient of one microbatch, always with the same initial weights. */
 static float *gradient_in(vj_precision precision, const vj_shape *shape, vj_objective_settings settings, double *loss,
                           int64_t *n)
 {
@@ -312,9 +313,9 @@ static void recomputed_blocks_give_the_same_bits(void **state)
 }
 
 /*
- * A step with bf16 products is the step with fp32 products, a little off. Measured over all variants: loss 5e-4; cosine
- * of the gradients 0.9988 and ratio of their norms 1.021 with the loss |d|, whose gradient's signs flip, 0.99995 and
- * 1.002 with d^2.
+ * Check that a step with bf16 products is close to one with fp32 products. Measured over all variants: the loss differs
+ * by 5e-4; the cosine of the gradients is 0.9988 and the ratio of their norms 1.021 with the loss |d|, whose gradient's
+ * signs can flip, and 0.99995 and 1.002 with d^2.
  */
 static void bf16_is_close(void **state)
 {
@@ -337,13 +338,13 @@ static void bf16_is_close(void **state)
         if (!(off <= 1e-2 && cosine > 0.99 && fabs(ratio - 1) <= 4e-2))
             fail_msg("case %d: loss off by %.3g, cosine of the gradients %.6f, ratio of their norms %.5f", i, off,
                      cosine, ratio);
-        assert_true(off > 0); /* they are not the same computation */
+        assert_true(off > 0); /* otherwise both computed the same */
         free(g[0]);
         free(g[1]);
     }
 }
 
-/* What a stack of `depth` blocks keeps for its backward pass. */
+/* Return the bytes that a stack of `depth` blocks keeps for its backward pass. */
 static int64_t kept_bytes(int depth, int width, int heads, vj_type type, vj_recompute recompute, int64_t rows,
                           vj_tensor *tensor)
 {
@@ -362,13 +363,13 @@ static int64_t kept_bytes(int depth, int width, int heads, vj_type type, vj_reco
 }
 
 /*
- * The formula beside vj_stack_memory, and statistics: log-sum-exp by head, two means and two deviations. A tensor group
- * divides what is of type e, and with the sequence all of it.
+ * Check the formula in the comment of vj_stack_memory, and the statistics: log-sum-exp of each head, two means and two
+ * deviations. A tensor group divides what is stored in type e, and with parallel.tensor_sequence everything.
  */
 static void kept_memory_is_as_stated(void **state)
 {
     (void)state;
-    enum { ROWS = 1600, HEADS = 12 }; /* rows in whole lines of 64 bytes: no padding in the sum */
+    enum { ROWS = 1600, HEADS = 12 }; /* rows of whole cache lines, so that nothing is padded */
     const int64_t D = 768;
     for (int t = 1; t <= 4; t *= 2)
         for (int variant = 0; variant < 4; variant++) {
@@ -377,7 +378,7 @@ static void kept_memory_is_as_stated(void **state)
             const int64_t e = vj_type_bytes(type), own = group.sequence ? ROWS / t : ROWS;
             const struct {
                 vj_recompute recompute;
-                int64_t divided, stream; /* bytes a row: of shares in all rows, of own rows */
+                int64_t divided, stream; /* bytes of a row: of what a group divides, and of the rows that a rank owns */
             } want[] = {{VJ_RECOMPUTE_NONE, 8 * D * e + HEADS * 4, 8 * D + 4 * 4},
                         {VJ_RECOMPUTE_ATTENTION, 4 * D * e, 8 * D + 4 * 4},
                         {VJ_RECOMPUTE_BLOCK, 0, 4 * D}};
@@ -390,7 +391,7 @@ static void kept_memory_is_as_stated(void **state)
         }
 }
 
-/* Rows need not divide: those of a group's ranks are all rows. */
+/* Check that the rows of the ranks of a group together are all rows, also if the number does not divide. */
 static void own_rows_are_all_rows(void **state)
 {
     (void)state;
@@ -398,7 +399,7 @@ static void own_rows_are_all_rows(void **state)
         int64_t all = 0;
         for (int rank = 0; rank < 4; rank++) {
             vj_tensor group = {.size = 4, .rank = rank, .sequence = true};
-            /* a line of 64 bytes a row: no padding */
+            /* A row is one cache line of 64 bytes, so nothing is padded. */
             all += (kept_bytes(3, 16, 4, VJ_TYPE_F32, VJ_RECOMPUTE_BLOCK, rows, &group) -
                     kept_bytes(2, 16, 4, VJ_TYPE_F32, VJ_RECOMPUTE_BLOCK, rows, &group)) /
                    64;
@@ -407,7 +408,7 @@ static void own_rows_are_all_rows(void **state)
     }
 }
 
-/* Published parameter counts, docs/method.md, section 14. */
+/* Check the published numbers of parameters (docs/method.md, section 14). */
 static void parameters_are_as_many_as_published(void **state)
 {
     (void)state;
@@ -446,7 +447,7 @@ static void parameters_are_as_many_as_published(void **state)
     }
 }
 
-/* All tokens of all clips, or the same ones picked: the encoder's gradient has the same bits either way. */
+/* Check that the encoder's gradient has the same bits whether all tokens are encoded or the same tokens are listed. */
 static float *encoder_gradient(bool picked)
 {
     fixture f;
@@ -509,7 +510,8 @@ static void backward_is_beside_forward(void **state)
     free(all), free(picked);
 }
 
-/* Pixels that are on the device already: the bits of those from the host, also where the host cannot look. */
+/* Check that pixels which are already on the device give the bits of those from the host, also if the host cannot
+ * access the device's memory. */
 static void the_encoder_runs_on_the_device(void **state)
 {
     (void)state;

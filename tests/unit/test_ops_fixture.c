@@ -8,7 +8,7 @@
 
 static hid_t fixture;
 
-/* A dataset as doubles, whatever its type in the file; *n its elements. */
+/* Read a dataset of any type as doubles; *n gets the number of elements. */
 static double *read_doubles(const char *group, const char *name, int64_t *n)
 {
     char path[128];
@@ -84,10 +84,10 @@ static void check_norm(vj_backend *be, const char *group, float eps, bool affine
     array dw = array_empty(be, D), db = array_empty(be, D);
     vj_layernorm_forward(be, vj_f32(y.device), mean.device, rstd.device, x.device, w.device, b.device, R, D, eps);
     vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, affine ? dw.device : NULL,
-                          affine ? db.device : NULL, dy.device, x.device, mean.device, rstd.device, w.device, NULL, 0,
-                          0, R, D);
+                          affine ? db.device : NULL, NULL, dy.device, x.device, mean.device, rstd.device, w.device,
+                          NULL, 0, 0, R, D);
     pull(be, &y), pull(be, &dx), pull(be, &dw), pull(be, &db);
-    expect(group, "output", y.host, 5e-6, 0); /* a hundredth of what plain float sums may be off */
+    expect(group, "output", y.host, 5e-6, 0); /* a hundredth of the error that plain float sums may have */
     expect(group, "gradient_x", dx.host, 0, 1e-6);
     if (affine) {
         expect(group, "gradient_w", dw.host, 0, 1e-6);
@@ -107,8 +107,8 @@ static void check_norms(vj_backend *be, bool rounded)
 }
 
 /*
- * The fixture has 9 queries and 12 keys; three queries of zeros without a gradient make it self-attention and leave all
- * other results as they are.
+ * The fixture has 9 queries and 12 keys. Three more queries of zeros, whose results have no gradient, make it
+ * self-attention and do not change the other results.
  */
 enum { BATCH = 2, HEADS = 3, QUERIES = 9, KEYS = 12, WIDTH = 8, DIM = HEADS * WIDTH };
 
@@ -204,7 +204,7 @@ static void check_losses(vj_backend *be, bool rounded)
     const int32_t offset[] = {0, N, 2 * N};
     int32_t *dev_offset = ints_on_device(be, offset, 3);
     array z = read_array(be, "spread_penalty", "z"), dz = array_of(be, B * N * D, 0);
-    /* Its numbers are those of z/2: so that some spreads fall short of 1. */
+    /* The fixture was computed for z/2, so that some spreads are less than 1. */
     for (int i = 0; i < B * N * D; i++) z.host[i] *= 0.5f;
     push(be, &z);
     int64_t one;

@@ -4,8 +4,8 @@
 #include "vector.h"
 
 enum {
-    STREAM = 8 << 20, /* results of this many bytes or more are written past the caches */
-    AHEAD = 2         /* rows to prefetch ahead */
+    STREAM = (PAIR_DEPTH > 1 ? 4 : 8) << 20, /* results of this many bytes or more are written past the caches */
+    AHEAD = 2                                /* rows to prefetch ahead */
 };
 
 /* Store one vector of n lanes, or PAIRED whole vectors. */
@@ -62,7 +62,10 @@ VJ_INLINE void finish_vectors(const vj_product *g, bool stream, const float *sum
         if (g->accumulate) v[i] += vload_of(g->c.data, g->c.type, at + k, n);
     }
     if (g->finish == VJ_FINISH_GELU) {
-        if (g->pre.data) store_vectors(g->pre.data, g->pre.type, at, v, count, n, false);
+        if (g->pre.data && stream && n == LANES)
+            stream_vectors(g->pre.data, g->pre.type, at, v, count);
+        else if (g->pre.data)
+            store_vectors(g->pre.data, g->pre.type, at, v, count, n, false);
         if (of_bf16) round_vectors(v, count);
 #pragma GCC unroll 2
         for (int i = 0; i < count; i++) v[i] = gelu(v[i], rough, &slope);
@@ -158,22 +161,29 @@ VJ_INLINE bool is_kept_as(vj_array a, vj_type type)
     return !a.data || a.type == type;
 }
 
+/* Return whether rows of the array can be written past the caches from this column on: cache lines must be whole. */
+static bool in_lines(vj_array a, int64_t columns, int64_t column)
+{
+    const int64_t bytes = vj_type_bytes(a.type);
+    return vstreams(a.type) && columns * bytes % 64 == 0 && column * bytes % 64 == 0 && (uintptr_t)a.data % 64 == 0;
+}
+
 /* Return whether to bypass the caches: for a large result that is not read here, which would only evict other data.
- * Cache lines must be written whole. */
+ * GELU then writes its argument so too. */
 static bool is_streamed(const vj_product *g, int64_t column)
 {
-    const int64_t bytes = vj_type_bytes(g->c.type);
-    return vstreams(g->c.type) && !g->residual && !g->accumulate && g->pre.data != g->c.data &&
-           g->M * g->N * bytes >= STREAM && g->N * bytes % 64 == 0 && column * bytes % 64 == 0 &&
-           (uintptr_t)g->c.data % 64 == 0;
+    const bool writes_pre = g->finish == VJ_FINISH_GELU && g->pre.data;
+    return g->residual != g->c.data && !g->accumulate && g->pre.data != g->c.data &&
+           g->M * g->N * vj_type_bytes(g->c.type) >= STREAM && in_lines(g->c, g->N, column) &&
+           (!writes_pre || in_lines(g->pre, g->N, column));
 }
 
 void VJ_CPU(finish_sums)(const vj_product *product, const float *sums, int64_t stride, int64_t row, int64_t rows,
-                         int64_t column, int64_t columns)
+                         int64_t column, int64_t columns, bool more)
 {
     vj_product g = *product; /* a copy that no store can change, so that it stays in registers */
     const block b = {sums, stride, row, rows, column, columns};
-    const bool stream = is_streamed(product, column);
+    const bool stream = !more && is_streamed(product, column);
     if (is_kept_as(g.c, VJ_TYPE_F32) && is_kept_as(g.pre, VJ_TYPE_F32) && is_kept_as(g.hidden, VJ_TYPE_F32)) {
         g.c.type = g.pre.type = g.hidden.type = VJ_TYPE_F32;
         finish_block(g, stream, b);

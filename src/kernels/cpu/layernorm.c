@@ -83,34 +83,35 @@ static float backward_row(float *dx, float *sum_dweight, float *sum_dbias, const
 }
 
 void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                                const float *dy, const float *x, const float *mean, const float *rstd,
+                                float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
                                 const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
                                 int D)
 {
-    int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0;
-    float *partial = NULL; /* [chunks, 2, D] */
-    if (dweight && !(partial = vj_scratch(be, CHUNKS * 2 * (int64_t)D))) return;
+    const int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0;
+    float *const to[] = {dweight, dbias, sums};
+    const int kinds = sums ? 3 : 2; /* of sums over rows */
+    float *partial = NULL;          /* [chunks, kinds, D] */
+    if (dweight && !(partial = vj_scratch(be, CHUNKS * kinds * (int64_t)D))) return;
 
 #pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        float *sum_dweight = partial ? partial + chunk * 2 * D : NULL, *sum_dbias = partial ? sum_dweight + D : NULL;
-        if (partial) memset(sum_dweight, 0, 2 * (size_t)D * sizeof(float));
+        float *sum_dweight = partial ? partial + chunk * kinds * D : NULL;
+        float *sum_dbias = partial ? sum_dweight + D : NULL, *sum_dx = sums ? sum_dweight + 2 * (int64_t)D : NULL;
+        if (partial) memset(sum_dweight, 0, (size_t)kinds * (size_t)D * sizeof(float));
         for (int64_t r = chunk * rows; r < least(R, (chunk + 1) * rows); r++) {
             const float shift = backward_row(dx + r * D, sum_dweight, sum_dbias, dy + r * D, x + r * D, mean[r],
                                              rstd[r], weight, accumulate_dx, D);
             if (y.data) normalised(y, r * D, x + r * D, mean[r], shift, rstd[r], weight, bias, D);
             for (int d = 0; d < D && copy.data; d += LANES)
                 vstore_to(copy.data, copy.type, r * D + d, vload_part(dx + r * D + d, D - d), D - d);
+            if (sum_dx)
+                for (int d = 0; d < D; d++) sum_dx[d] += dx[r * D + d];
         }
     }
-    if (!dweight) return;
-    for (int d = 0; d < D; d++) {
-        double sum_dweight = accumulate_dw ? dweight[d] : 0, sum_dbias = accumulate_dw ? dbias[d] : 0;
-        for (int64_t chunk = 0; chunk < chunks; chunk++) {
-            sum_dweight += partial[chunk * 2 * D + d];
-            sum_dbias += partial[(chunk * 2 + 1) * D + d];
+    for (int kind = 0; kind < kinds && dweight; kind++)
+        for (int d = 0; d < D; d++) {
+            double sum = accumulate_dw ? to[kind][d] : 0;
+            for (int64_t chunk = 0; chunk < chunks; chunk++) sum += partial[(chunk * kinds + kind) * D + d];
+            to[kind][d] = (float)sum;
         }
-        dweight[d] = (float)sum_dweight;
-        dbias[d] = (float)sum_dbias;
-    }
 }

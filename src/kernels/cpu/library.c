@@ -55,7 +55,7 @@ static bool multiply_block(const plan *pl, int64_t row, int64_t column, float *s
     if (!pl->sgemm(g->a_transposed, g->b_transposed, (int)rows, (int)columns, (int)g->K, a, (int)lda, b, (int)ldb,
                    pl->direct && g->accumulate, c, (int)ldc))
         return false;
-    if (!pl->direct) VJ_CPU(finish_sums)(g, strip, ldc, row, rows, column, columns);
+    if (!pl->direct) VJ_CPU(finish_sums)(g, strip, ldc, row, rows, column, columns, false);
     return true;
 }
 

@@ -38,6 +38,7 @@ typedef struct {
     const vj_product *product;
     pack_mode mode;
     int64_t from, depth; /* values of depth in this span */
+    bool more;           /* other spans will be added to the result */
     int64_t values;      /* of depth in a block of the span; the last block may have less */
     int64_t blocks;      /* of depth */
     int64_t panel_lanes; /* depth of a whole panel, in lanes */
@@ -91,6 +92,13 @@ static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_
     VJ_CPU(tile)(pl->mode, rows, nv, depth, a, b, t, ldt, accumulate, a_next, next, ahead);
 }
 
+/* Return the floats between the rows of a strip. A tile's rows must not lie at multiples of a power of two, where the
+ * first-level cache has few places for them. */
+static int64_t strip_stride(pack_mode mode, int64_t columns)
+{
+    return columns + (in_tiles(mode) ? LINE : 0);
+}
+
 /* Compute a rectangle of the result: na units of A from unit ua on, packed at `a`, times nb units of B. */
 static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const float *a, int64_t ub, int64_t nb,
                                const float *b, float *strip)
@@ -98,7 +106,7 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
     const vj_product *g = pl->product;
     const int64_t row = ua * pl->a_unit, rows = least(na * pl->a_unit, g->M - row);
     const int64_t column = ub * pl->b_unit, columns = least(nb * pl->b_unit, g->N - column);
-    const int64_t stride = nb * pl->b_unit;
+    const int64_t stride = strip_stride(pl->mode, nb * pl->b_unit);
     /* Prefetch the next block of depth of the shared operand's units, or the units that follow: they are in memory. */
     const float *const shared = pl->share_a ? a : b;
     const int64_t width = pl->share_a ? pl->a_unit : pl->b_unit, units = pl->share_a ? na : nb;
@@ -120,7 +128,7 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
             }
         done += depth;
     }
-    VJ_CPU(finish_sums)(g, strip, stride, row, rows, column, columns);
+    VJ_CPU(finish_sums)(g, strip, stride, row, rows, column, columns, pl->more);
 }
 
 /* Return the lanes of a private block. No result depends on it. */
@@ -142,7 +150,7 @@ static int64_t units_of_lines(int b_unit)
 
 static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t depth, pack_mode mode)
 {
-    plan pl = {.product = g, .mode = mode, .from = from, .depth = depth};
+    plan pl = {.product = g, .mode = mode, .from = from, .depth = depth, .more = from + depth < g->K};
     const int64_t step = mode == PACK_PARTS ? PARTS_STEP : STEP * (mode == PACK_PAIRS ? PAIR : 1);
     pl.values = whole_lanes(parts(depth, parts(depth, step)));
     pl.blocks = parts(depth, pl.values);
@@ -197,7 +205,9 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
     const int64_t own_unit = (pl.share_a ? pl.b_unit : pl.a_unit) * pl.panel_lanes;
     const int64_t own_floats = parts(pl.private_units * own_unit, LANES) * LANES;
     const int64_t together = together_of(&pl);
-    const int64_t strip_floats = pl.private_units * together * pl.a_unit * pl.b_unit;
+    const int64_t strip_rows = (pl.share_a ? together : pl.private_units) * pl.a_unit;
+    const int64_t strip_columns = (pl.share_a ? pl.private_units : together) * pl.b_unit;
+    const int64_t strip_floats = strip_rows * strip_stride(mode, strip_columns);
     pl.shared = vj_scratch(be, shared_units * shared_unit + LANES + be->threads * (own_floats + strip_floats));
     if (!pl.shared) return;
     float *rooms = pl.shared + parts(shared_units * shared_unit, LANES) * LANES;
@@ -226,12 +236,8 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
     }
 }
 
-void VJ_CPU(product)(vj_backend *be, const vj_product *product)
+static void own_product(vj_backend *be, const vj_product *product)
 {
-    if (VJ_CPU(library_takes)(be, product)) {
-        VJ_CPU(library_product)(be, product);
-        return;
-    }
     /* A deep product is divided into spans of depth that are summed in the result, if that holds plain floats. */
     const int64_t unit = be->precision == VJ_BF16 ? PAIR : 1;
     const bool plain = product->finish == VJ_FINISH_PLAIN && product->c.type == VJ_TYPE_F32;
@@ -242,4 +248,13 @@ void VJ_CPU(product)(vj_backend *be, const vj_product *product)
         span.accumulate = true;
         span.bias = span.residual = NULL;
     }
+}
+
+void VJ_CPU(product)(vj_backend *be, const vj_product *product)
+{
+    if (VJ_CPU(library_takes)(be, product))
+        VJ_CPU(library_product)(be, product);
+    else
+        own_product(be, product);
+    if (product->sums) VJ_CPU(column_sums)(be, product->sums, product->c, product->add_to_sums, product->M, product->N);
 }

@@ -236,9 +236,17 @@ VJ_DEVICE void probabilities(float p[M][N / 8][4], float factor, int columns, co
         VJ_UNROLL
         for (int i = 0; i < 4; i++) {
             VJ_UNROLL
-            for (int m = 0; m < M; m++) {
-                p[m][n][i] = power_of_two(p[m][n][i] * factor - term(m, n, i).lse2);
-                if (column_of(n, i) >= columns) p[m][n][i] = 0;
+            for (int m = 0; m < M; m++) p[m][n][i] = power_of_two(p[m][n][i] * factor - term(m, n, i).lse2);
+        }
+    }
+    if (columns < N) {
+        VJ_UNROLL
+        for (int n = 0; n < N / 8; n++) {
+            VJ_UNROLL
+            for (int i = 0; i < 4; i++) {
+                VJ_UNROLL
+                for (int m = 0; m < M; m++)
+                    if (column_of(n, i) >= columns) p[m][n][i] = 0;
             }
         }
     }

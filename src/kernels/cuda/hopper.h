@@ -140,10 +140,10 @@ VJ_DEVICE void phase_wait(phase_barrier *b, uint32_t parity, uint32_t *late)
 {
     if (phase_ended(b, parity)) return;
 #ifdef VJ_SM90A
-    const long long patience = late ? 1ll << 28 : 20ll << 30; /* cycles */
-    const long long began = clock64();
+    const uint32_t patience = late ? 1 << 8 : 20 << 10; /* in units of 2^20 cycles */
+    const uint32_t began = (uint32_t)(clock64() >> 20);
     while (!phase_ended(b, parity)) {
-        if (clock64() - began < patience) continue;
+        if ((uint32_t)(clock64() >> 20) - began < patience) continue;
         if (!late) asm volatile("trap;");
         *late = 1;
         return;

@@ -153,12 +153,13 @@ VJ_DEVICE row_terms terms_of(float rest, float sum, float product, float rstd, i
     return row_terms{shift, sum / (float)D, (product - shift * sum) * rstd / (float)D};
 }
 
-/* Compute W neighbours of dx, and of its copy and y unless they are none. hat = (x - mean - shift) rstd. */
+/* Compute W neighbours of dx, which go to `gradient` too, and of its copy and y unless they are none. hat = (x - mean -
+ * shift) rstd. */
 template <int W>
-VJ_DEVICE void write_gradient(float *dx, vj_array copy, vj_array y, int64_t at, float hat[W], const float g[W],
-                              const float *weight, const float *bias, int d, float rstd, row_terms t, int accumulate)
+VJ_DEVICE void write_gradient(float gradient[W], float *dx, vj_array copy, vj_array y, int64_t at, float hat[W],
+                              const float g[W], const float *weight, const float *bias, int d, float rstd, row_terms t,
+                              int accumulate)
 {
-    float gradient[W];
     VJ_UNROLL
     for (int k = 0; k < W; k++) gradient[k] = rstd * (g[k] - t.along_one - hat[k] * t.along_x);
     if (accumulate) {
@@ -182,7 +183,7 @@ template <int W> VJ_DEVICE void times_weight(float g[W], const float dy[W], cons
 
 /*
  * For D a multiple of 4, at most 8 times the block's threads: a thread has N groups of 4 neighbours in each of the
- * block's rows. partial [blocks, 2, D], dweight before dbias, or NULL.
+ * block's rows. partial [blocks, 2, D], dweight before dbias, or NULL; sums [blocks, D], of dx, or NULL.
  */
 enum { NORM_MOST = 512 }; /* threads */
 struct norm_backward_shared {
@@ -190,14 +191,14 @@ struct norm_backward_shared {
 };
 template <int N>
 __global__ void __launch_bounds__(NORM_MOST)
-    layernorm_backward_kernel(float *dx, vj_array copy, vj_array y, float *partial, const float *dy, const float *x,
-                              const float *mean, const float *rstd, const float *weight, const float *bias,
-                              int accumulate, int64_t R, int D, int rows)
+    layernorm_backward_kernel(float *dx, vj_array copy, vj_array y, float *partial, float *sums, const float *dy,
+                              const float *x, const float *mean, const float *rstd, const float *weight,
+                              const float *bias, int accumulate, int64_t R, int D, int rows)
 {
     norm_backward_shared &s = shared<norm_backward_shared>();
     const int mine = (int)threadIdx.x * 4, step = (int)blockDim.x * 4, warps = (int)blockDim.x / WARP;
     const int64_t first = (int64_t)blockIdx.x * rows, end = first + rows < R ? first + rows : R;
-    float dweight[N][4] = {}, dbias[N][4] = {};
+    float dweight[N][4] = {}, dbias[N][4] = {}, all[N][4] = {};
     for (int64_t r = first; r < end; r++) {
         const float m = mean[r], scale = rstd[r];
         float hat[N][4] = {}, back[N][4] = {}, rest = 0, sum = 0, product = 0;
@@ -235,7 +236,7 @@ __global__ void __launch_bounds__(NORM_MOST)
         for (int j = 0; j < N; j++) {
             const int d = mine + j * step;
             if (d >= D) continue;
-            float g[4];
+            float g[4], gradient[4];
             VJ_UNROLL
             for (int k = 0; k < 4; k++) {
                 hat[j][k] = (hat[j][k] - t.shift) * scale;
@@ -243,7 +244,9 @@ __global__ void __launch_bounds__(NORM_MOST)
                 dbias[j][k] += back[j][k];
             }
             times_weight<4>(g, back[j], weight, d);
-            write_gradient<4>(dx, copy, y, r * D + d, hat[j], g, weight, bias, d, scale, t, accumulate);
+            write_gradient<4>(gradient, dx, copy, y, r * D + d, hat[j], g, weight, bias, d, scale, t, accumulate);
+            VJ_UNROLL
+            for (int k = 0; k < 4; k++) all[j][k] += gradient[k];
         }
     }
     if (!partial) return;
@@ -252,6 +255,7 @@ __global__ void __launch_bounds__(NORM_MOST)
         if (mine + j * step < D) {
             store<4>(partial + (int64_t)blockIdx.x * 2 * D + mine + j * step, dweight[j]);
             store<4>(partial + ((int64_t)blockIdx.x * 2 + 1) * D + mine + j * step, dbias[j]);
+            if (sums) store<4>(sums + (int64_t)blockIdx.x * D + mine + j * step, all[j]);
         }
 }
 
@@ -302,14 +306,14 @@ __global__ void __launch_bounds__(THREADS)
     const int64_t r = blockIdx.x;
     const row_terms t = terms[r];
     for (int d = threadIdx.x; d < D; d += THREADS) {
-        float hat[1] = {(x[r * D + d] - mean[r] - t.shift) * rstd[r]}, g[1];
+        float hat[1] = {(x[r * D + d] - mean[r] - t.shift) * rstd[r]}, g[1], gradient[1];
         times_weight<1>(g, dy + r * D + d, weight, d);
-        write_gradient<1>(dx, copy, y, r * D + d, hat, g, weight, bias, d, rstd[r], t, accumulate);
+        write_gradient<1>(gradient, dx, copy, y, r * D + d, hat, g, weight, bias, d, rstd[r], t, accumulate);
     }
 }
 
 void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                                const float *dy, const float *x, const float *mean, const float *rstd,
+                                float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
                                 const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
                                 int D)
 {
@@ -319,18 +323,22 @@ void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_arr
      */
     const int rows = (int)(R > 32 * 1024 ? groups_of(R, 1024) : 32);
     const int64_t parts = groups_of(R, rows);
-    const int64_t weights = dweight ? parts * 2 * D : 0;
-    float *partial = (float *)vj_cuda_scratch(be, weights * (int64_t)sizeof(float) + R * (int64_t)sizeof(row_terms));
+    const int64_t weights = dweight ? parts * 2 * D : 0, of_dx = sums ? parts * D : 0;
+    float *partial =
+        (float *)vj_cuda_scratch(be, (weights + of_dx) * (int64_t)sizeof(float) + R * (int64_t)sizeof(row_terms));
     if (!partial) return;
-    row_terms *terms = (row_terms *)(partial + weights);
+    float *const sums_of_parts = sums ? partial + weights : NULL;
+    row_terms *terms = (row_terms *)(partial + weights + of_dx);
     if (!dweight) partial = NULL;
     const bool fours = D % 4 == 0 && in_fours(y) && in_fours(copy) && aligned_to(16, dx, dy, x, weight, bias);
-    if (fours && D <= 8 * NORM_MOST) {
+    const bool quick = fours && D <= 8 * NORM_MOST;
+    if (quick) {
         const int N = D <= 512 ? 1 : 2;
         const unsigned threads = (unsigned)groups_of(D, 4 * N * WARP) * WARP;
         launch_blocks(be, name, N == 1 ? layernorm_backward_kernel<1> : layernorm_backward_kernel<2>,
-                      dim3((unsigned)parts), threads, sizeof(norm_backward_shared), dx, copy, y, partial, dy, x, mean,
-                      rstd, weight, bias, accumulate_dx, R, D, rows);
+                      dim3((unsigned)parts), threads, sizeof(norm_backward_shared), dx, copy, y, partial, sums_of_parts,
+                      dy, x, mean, rstd, weight, bias, accumulate_dx, R, D, rows);
+        if (sums) totals_of_parts(be, name, sums, sums, D, sums_of_parts, parts, D, accumulate_dw);
     } else {
         const dim3 each_row((unsigned)R);
         launch_blocks(be, name, norm_terms_kernel, each_row, THREADS, sizeof(norm_shared), terms, dy, x, mean, rstd,
@@ -342,6 +350,7 @@ void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_arr
                       weight, bias, accumulate_dx, D);
     }
     if (partial) totals_of_parts(be, name, dweight, dbias, D, partial, parts, (int64_t)2 * D, accumulate_dw);
+    if (sums && !quick) vj_cuda_column_sums(be, sums, vj_f32(dx), accumulate_dw, R, D);
 }
 
 /* ------------------------------------------------------------------------------------------------ columns */

@@ -11,6 +11,9 @@
  * multiplies while the other finishes its sums. A phase of `turn` ends when the other group has begun the last step of
  * its tile, so the groups read the ring in the order in which it is filled.
  *
+ * Sums are finished in registers if the results are bf16 and nothing is added to them but a bias. All other products
+ * finish them through shared memory, by strips.
+ *
  * An element's terms are added in ascending depth, 16 at a time, whatever the tile, so its bits depend neither on the
  * number of rows nor on which block computes it. docs/cuda.md has the roofline. products.c decides when it is used.
  */
@@ -25,8 +28,14 @@ enum work { TOGETHER, IN_TURN };
 /* Number of warps that work on a tile, and how many times 64 rows of it each of their groups has. */
 template <work W> constexpr int tile_warps = (W == TOGETHER ? CONSUMERS : 1) * GROUP_WARPS;
 template <work W> constexpr int heights = ROWS / 64 * GROUP_WARPS / tile_warps<W>;
+
+/* How sums become results: by strips, whatever the product adds; the others in registers (finish_in_registers()). */
+enum ends { STRIPS, PLAIN, GELU, GELU_GRADIENT };
 /* Places of the ring; strips of a warp for its sums: with IN_TURN enough for all of its sums of a tile. */
-template <work W> constexpr int stages = W == TOGETHER ? 4 : 3;
+template <work W, ends E> constexpr int stages = E != STRIPS ? 5 : W == TOGETHER ? 4 : 3;
+/* Registers of a thread that loads, and of one that multiplies. */
+template <work W> constexpr int loading = W == TOGETHER ? PRODUCER_REGISTERS : 24;
+template <work W> constexpr int multiplying = W == TOGETHER ? CONSUMER_REGISTERS : 240;
 template <work W, int WIDE> constexpr int strips = W == TOGETHER ? 1 : (WIDE / STRIP_COLUMNS) * heights<W>;
 
 /*
@@ -40,34 +49,44 @@ enum { SQUARE = 64 * STEP, SQUARE_BYTES = SQUARE * 2 };
 template <int WIDE> struct stage_operands {
     bf16 a[ROWS * STEP], b[WIDE * STEP];
 };
-template <int WIDE, work W> struct wgmma_shared {
-    stage_operands<WIDE> stage[stages<W>];
+/* Shared memory for the ends of tiles. */
+template <int WIDE, work W, ends E> struct end_room {
+};
+template <int WIDE, work W> struct end_room<WIDE, W, STRIPS> {
     float strip[tile_warps<W>][strips<W, WIDE>][STRIP_FLOATS];
-    phase_barrier full[stages<W>], empty[stages<W>], turn[CONSUMERS], strips_free[CONSUMERS];
+    phase_barrier strips_free[CONSUMERS];
+};
+template <int WIDE, work W, ends E> struct wgmma_shared {
+    stage_operands<WIDE> stage[stages<W, E>];
+    end_room<WIDE, W, E> end;
+    phase_barrier full[stages<W, E>], empty[stages<W, E>], turn[CONSUMERS];
 };
 
-/* Numbers of tiles of the result (m x n) and of parts of the depth; the depth of a part, a multiple of STEP. */
+/* Numbers of tiles of the result (m x n) and of parts of the depth, in all at most INT32_MAX; the depth of a part, a
+ * multiple of STEP. */
 struct tiling {
-    int64_t m, n, parts, span;
+    int m, n, parts, span;
 };
 
 /* One tile of one part. */
 struct assignment {
-    int64_t m0, n0, part;
+    int m0, n0, part;
     int depth, steps; /* where its depth begins, and its number of steps */
 };
 
-template <int WIDE> VJ_DEVICE assignment assignment_of(const vj_product &g, const tiling &t, int64_t number)
+/* Only TOGETHER divides the depth. */
+template <int WIDE, work W> VJ_DEVICE assignment assignment_of(const vj_product &g, const tiling &t, int number)
 {
     assignment x;
-    int64_t tile;
-    x.part = quotient(number, t.m * t.n, &tile);
-    place_of_tile(tile, t.m, t.n, GROUP, &x.m0, &x.n0);
-    x.m0 *= ROWS;
-    x.n0 *= WIDE;
-    const int64_t depth = x.part * t.span, left = g.K - depth;
-    x.depth = (int)depth;
-    x.steps = (int)(((left < t.span ? left : t.span) + STEP - 1) / STEP);
+    const unsigned tiles = (unsigned)(t.m * t.n), tile = W == TOGETHER ? (unsigned)number % tiles : (unsigned)number;
+    const unsigned first = tile / (unsigned)(GROUP * t.n) * GROUP, within = tile % (unsigned)(GROUP * t.n);
+    const unsigned left = (unsigned)t.m - first, rows = left < (unsigned)GROUP ? left : (unsigned)GROUP;
+    x.m0 = (int)(first + within % rows) * ROWS;
+    x.n0 = (int)(within / rows) * WIDE;
+    x.part = W == TOGETHER ? (int)((unsigned)number / tiles) : 0;
+    x.depth = x.part * t.span;
+    const int rest = (int)g.K - x.depth;
+    x.steps = ((rest < t.span ? rest : t.span) + STEP - 1) / STEP;
     return x;
 }
 
@@ -84,21 +103,21 @@ VJ_DEVICE void load_operand(bf16 *to, const vj_tensor_map *map, int first, int d
     }
 }
 
-template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
-VJ_DEVICE void load_all(wgmma_shared<WIDE, W> &s, const vj_product &g, const tiling &t, const vj_tensor_map *a,
+template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
+VJ_DEVICE void load_all(wgmma_shared<WIDE, W, E> &s, const vj_product &g, const tiling &t, const vj_tensor_map *a,
                         const vj_tensor_map *b, uint32_t *late)
 {
     ring_place at = {0, 1}; /* all places are free: there is no phase to wait for in the first round */
-    for (int64_t i = blockIdx.x; i < t.m * t.n * t.parts; i += gridDim.x) {
-        const assignment x = assignment_of<WIDE>(g, t, i);
-        for (int step = 0; step < x.steps; step++) {
+    for (int i = (int)blockIdx.x; i < t.m * t.n * t.parts; i += (int)gridDim.x) {
+        const assignment x = assignment_of<WIDE, W>(g, t, i);
+        for (int depth = x.depth, left = x.steps; left > 0; left--, depth += STEP) {
             stage_operands<WIDE> *to = &s.stage[at.stage];
             phase_barrier *full = &s.full[at.stage];
             phase_wait(&s.empty[at.stage], at.parity, late);
             phase_expect(full, sizeof *to);
-            load_operand<ROWS, A_DEPTH_FIRST>(to->a, a, (int)x.m0, x.depth + step * STEP, full);
-            load_operand<WIDE, B_DEPTH_FIRST>(to->b, b, (int)x.n0, x.depth + step * STEP, full);
-            go_on<stages<W>>(&at);
+            load_operand<ROWS, A_DEPTH_FIRST>(to->a, a, x.m0, depth, full);
+            load_operand<WIDE, B_DEPTH_FIRST>(to->b, b, x.n0, depth, full);
+            go_on<stages<W, E>>(&at);
         }
     }
 }
@@ -114,8 +133,8 @@ template <bool DEPTH_FIRST> constexpr int sixteen_deeper = DEPTH_FIRST ? 2 * EIG
 
 /* Compute the sums of the group's rows of a tile, from row `first` on. When it returns, all operands have been read and
  * their places are free. With IN_TURN the group's last step ends a phase of `next`. */
-template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
-VJ_DEVICE void multiply_tile(float c[heights<W>][WIDE / 2], wgmma_shared<WIDE, W> &s, int first, int steps,
+template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
+VJ_DEVICE void multiply_tile(float c[heights<W>][WIDE / 2], wgmma_shared<WIDE, W, E> &s, int first, int steps,
                              ring_place *at, phase_barrier *next, uint32_t *late)
 {
     const bool first_lane = threadIdx.x % WARP == 0;
@@ -137,7 +156,7 @@ VJ_DEVICE void multiply_tile(float c[heights<W>][WIDE / 2], wgmma_shared<WIDE, W
         wgmma_wait<1>(); /* the products of the previous step are done, those of this step run */
         if (step > 0 && first_lane) phase_arrive(&s.empty[before]);
         before = at->stage;
-        go_on<stages<W>>(at);
+        go_on<stages<W, E>>(at);
     }
     if (W == IN_TURN && first_lane) phase_arrive(next);
     VJ_UNROLL
@@ -145,13 +164,148 @@ VJ_DEVICE void multiply_tile(float c[heights<W>][WIDE / 2], wgmma_shared<WIDE, W
     if (first_lane) phase_arrive(&s.empty[before]);
 }
 
+/* ------------------------------------------------------------------------------------------------ ends of tiles */
+
 /*
- * Finish the sums of a tile: the warp's 16 rows in each of `heights`, 32 columns at a time. Until then sums are kept in
- * registers with TOGETHER, in strips with IN_TURN, where a thread has 192 of them.
+ * Values of two times eight columns, as mma() spreads them over lanes: a lane has two neighbours of the first eight in
+ * x, and of the second eight in y, packed to bf16. Exchange words with the neighbouring lane, so that each lane has
+ * four neighbouring columns in x and y. Applied to these, it does the reverse.
+ */
+VJ_DEVICE void exchange(uint32_t &x, uint32_t &y)
+{
+    const bool odd = threadIdx.x % 2;
+    const uint32_t got = __shfl_xor_sync(0xffffffffu, odd ? x : y, 1);
+    if (odd)
+        x = got;
+    else
+        y = got;
+}
+
+VJ_DEVICE void widen_pairs(float v[4], uint32_t x, uint32_t y)
+{
+    v[0] = widen((bf16)x), v[1] = widen((bf16)(x >> 16));
+    v[2] = widen((bf16)y), v[3] = widen((bf16)(y >> 16));
+}
+
+/* Write four values of each lane, in columns as mma() has them, as bf16; `to` is where the lane's four are after the
+ * exchange. */
+VJ_DEVICE void write_exchanged(bf16 *to, const float v[4], bool exists)
+{
+    uint32_t x = pack(v[0], v[1]), y = pack(v[2], v[3]);
+    exchange(x, y);
+    if (exists) store_four(to, x, y);
+}
+
+/*
+ * The sum over the rows of one of four columns, as mma() spreads them over lanes: lanes 0 to 7 get the first column of
+ * each of them, then the second, and so on; lanes 4 to 7 of each eight the same as lanes 0 to 3.
+ */
+VJ_DEVICE float sum_over_rows(const float column[4])
+{
+    const bool second_half = lane_of_warp() & 16, odd = lane_of_warp() & 8;
+    float even_sum = second_half ? column[2] : column[0], odd_sum = second_half ? column[3] : column[1];
+    even_sum += __shfl_xor_sync(0xffffffffu, second_half ? column[0] : column[2], 16);
+    odd_sum += __shfl_xor_sync(0xffffffffu, second_half ? column[1] : column[3], 16);
+    float sum = odd ? odd_sum : even_sum;
+    sum += __shfl_xor_sync(0xffffffffu, odd ? even_sum : odd_sum, 8);
+    return sum + __shfl_xor_sync(0xffffffffu, sum, 4);
+}
+
+/* Return n, or `most` if it is larger. */
+VJ_DEVICE int at_most(int64_t n, int most)
+{
+    return n < most ? (int)n : most;
+}
+
+/*
+ * Finish the warp's 16 rows in each of both heights, in units of eight rows and 16 columns: what finish() does for
+ * results of bf16 that add nothing but a bias (not GELU_GRADIENT). Values that come from memory are loaded 16 or 32
+ * columns ahead. With GELU_GRADIENT g.sums, unless it is NULL, gets the sums of columns over these rows: a row for each
+ * warp.
+ */
+template <int WIDE, ends E>
+VJ_DEVICE void finish_in_registers(const vj_product &g, float c[2][WIDE / 2], int m0, int n0)
+{
+    enum { GROUPS = WIDE / 16 /* of columns */, UNITS = 4 * GROUPS, AHEAD = 3 };
+    const int lane = lane_of_warp(), warp = warp_of_block() % GROUP_WARPS;
+    const int pair = lane % 4 * 2, four = lane % 2 * 8 + lane % 4 / 2 * 4;
+    const int64_t first_row = (int64_t)m0 + warp * STRIP_ROWS + lane / 4, at = first_row * g.N + n0 + four;
+    /* How many rows and columns there are from the lane's first four on, and from its pair on. */
+    const int rows = at_most(g.M - first_row, ROWS), columns = at_most(g.N - n0 - four, WIDE);
+    const int pair_columns = at_most(g.N - n0 - pair, WIDE);
+    bf16 *const to = (bf16 *)g.c.data, *const pre = (bf16 *)g.pre.data, *const hidden = (bf16 *)g.hidden.data;
+    /* The height of a unit, its group of columns, and its first row relative to the lane's first. */
+    const auto height = [](int unit) { return unit / (2 * GROUPS); };
+    const auto group = [](int unit) { return unit / 2 % GROUPS; };
+    const auto row = [](int unit) { return unit / (2 * GROUPS) * 64 + unit % 2 * 8; };
+    const auto exists = [&](int unit) { return row(unit) < rows && group(unit) * 16 < columns; };
+    const auto place = [&](int unit) { return at + row(unit) * g.N + group(unit) * 16; };
+
+    float bias[2][4] = {}, column[4] = {}, sum_of_height[GROUPS] = {};
+    uint2 argument[AHEAD] = {}; /* of GELU */
+    const auto load_bias = [&](int pair_of_units) {
+        for (int half = 0; half < 2; half++) {
+            const int first = group(2 * pair_of_units) * 16 + half * 8;
+            float2 two = {-0.0f, -0.0f}; /* adds nothing, not even to -0 */
+            if (g.bias && first < pair_columns) two = *reinterpret_cast<const float2 *>(g.bias + n0 + pair + first);
+            bias[pair_of_units % 2][2 * half] = two.x, bias[pair_of_units % 2][2 * half + 1] = two.y;
+        }
+    };
+    const auto load_argument = [&](int unit) {
+        uint2 four_values = {0, 0};
+        if (exists(unit)) four_values = *reinterpret_cast<const uint2 *>(pre + place(unit));
+        argument[unit % AHEAD] = four_values;
+    };
+    if (E != GELU_GRADIENT) load_bias(0);
+    VJ_UNROLL
+    for (int unit = 0; unit < AHEAD && E == GELU_GRADIENT; unit++) load_argument(unit);
+    VJ_UNROLL
+    for (int unit = 0; unit < UNITS; unit++) {
+        const float *const of = c[height(unit)] + group(unit) * 8 + unit % 2 * 2; /* +4: the next eight columns */
+        float v[4] = {of[0], of[1], of[4], of[5]};
+        if constexpr (E == GELU_GRADIENT) {
+            float t[4];
+            uint2 words = argument[unit % AHEAD];
+            if (unit + AHEAD < UNITS) load_argument(unit + AHEAD);
+            exchange(words.x, words.y);
+            widen_pairs(t, words.x, words.y);
+            for (int j = 0; j < 4; j++) {
+                v[j] *= gelu_slope(t[j], &t[j]);
+                column[j] = unit % 2 ? column[j] + v[j] : v[j];
+            }
+            if (g.hidden.data) write_exchanged(hidden + place(unit), t, exists(unit));
+        } else {
+            if (unit % 2 == 0 && unit + 2 < UNITS) load_bias(unit / 2 + 1);
+            for (int j = 0; j < 4; j++) v[j] += bias[unit / 2 % 2][j];
+        }
+        if constexpr (E == GELU) {
+            if (g.pre.data) {
+                const uint32_t x = pack(v[0], v[1]), y = pack(v[2], v[3]);
+                write_exchanged(pre + place(unit), v, exists(unit));
+                widen_pairs(v, x, y);
+            }
+            for (int j = 0; j < 4; j++) v[j] = gelu(v[j]);
+        }
+        write_exchanged(to + place(unit), v, exists(unit));
+        if (E == GELU_GRADIENT && unit % 2 == 1 && g.sums) {
+            const float sum = sum_over_rows(column);
+            const int first = n0 + pair + lane / 16 * 8 + lane / 8 % 2;
+            if (height(unit) == 0)
+                sum_of_height[group(unit)] = sum;
+            else if (lane / 4 % 2 == 0 && group(unit) * 16 < g.N - first)
+                g.sums[(m0 / ROWS * GROUP_WARPS + warp) * g.N + first + group(unit) * 16] =
+                    sum_of_height[group(unit)] + sum;
+        }
+    }
+}
+
+/*
+ * Finish the sums of a tile by strips: the warp's 16 rows in each of `heights`, 32 columns at a time. Until then sums
+ * are kept in registers with TOGETHER, in strips with IN_TURN, where a thread has 192 of them.
  */
 template <int WIDE, work W>
-VJ_DEVICE void finish_tile(const vj_product &g, bool fours, float (*strip)[STRIP_FLOATS], float c[heights<W>][WIDE / 2],
-                           int64_t row, int64_t n0)
+VJ_DEVICE void finish_by_strips(const vj_product &g, bool fours, float (*strip)[STRIP_FLOATS],
+                                float c[heights<W>][WIDE / 2], int64_t row, int64_t n0)
 {
     enum { ALL = heights<W> * (WIDE / STRIP_COLUMNS) };
     const auto keep = [&](int i, float *to) { keep_strip(to, c[i % heights<W>] + i / heights<W> * STRIP_COLUMNS / 2); };
@@ -171,57 +325,63 @@ VJ_DEVICE void finish_tile(const vj_product &g, bool fours, float (*strip)[STRIP
     }
 }
 
-template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
-VJ_DEVICE void multiply_all(wgmma_shared<WIDE, W> &s, const vj_product &g, const tiling &t, bool fours, uint32_t *late)
+template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
+VJ_DEVICE void multiply_all(wgmma_shared<WIDE, W, E> &s, const vj_product &g, const tiling &t, bool fours,
+                            uint32_t *late)
 {
     const int warp = warp_of_block() - GROUP_WARPS, group = warp / GROUP_WARPS;
     const int first = W == TOGETHER ? group * 64 : 0; /* the group's first row in a tile */
     const int warp_row = first + warp % GROUP_WARPS * STRIP_ROWS;
-    uint32_t turn_parity = group == 0; /* group 0 begins, so it has no phase to wait for at first */
-    int number = 0;
     ring_place at = {0, 0};
-    for (int64_t i = blockIdx.x; i < t.m * t.n * t.parts; i += gridDim.x) {
-        const assignment x = assignment_of<WIDE>(g, t, i);
-        if (W == IN_TURN && number++ % CONSUMERS != group) {
-            go_by<stages<W>>(&at, x.steps);
+    for (int number = 0;; number++) {
+        const int i = (int)(blockIdx.x + number * gridDim.x);
+        if (i >= t.m * t.n * t.parts) break;
+        const assignment x = assignment_of<WIDE, W>(g, t, i);
+        /* Group 0 begins, so it has no phase to wait for at first. */
+        const uint32_t turn_parity = (number / CONSUMERS + (group == 0)) & 1;
+        if (W == IN_TURN && number % CONSUMERS != group) {
+            go_by<stages<W, E>>(&at, x.steps);
             continue;
         }
         if (W == IN_TURN) phase_wait(&s.turn[group], turn_parity, late);
         float c[heights<W>][WIDE / 2] = {}; /* initialised, so that no value stays in registers until the next tile */
         multiply_tile<WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(c, s, first, x.steps, &at, &s.turn[1 - group], late);
-        vj_product out = g;
-        if (t.parts > 1) out.c.data = static_cast<float *>(g.c.data) + x.part * g.M * g.N;
-        if (W == IN_TURN) phase_wait(&s.strips_free[group], turn_parity, late);
-        finish_tile<WIDE, W>(out, fours, s.strip[warp % tile_warps<W>], c, x.m0 + warp_row, x.n0);
-        if (W == IN_TURN && threadIdx.x % WARP == 0) phase_arrive(&s.strips_free[1 - group]);
-        turn_parity ^= 1;
+        if constexpr (E == STRIPS) {
+            vj_product out = g;
+            if (t.parts > 1) out.c.data = static_cast<float *>(g.c.data) + x.part * g.M * g.N;
+            if (W == IN_TURN) phase_wait(&s.end.strips_free[group], turn_parity, late);
+            finish_by_strips<WIDE, W>(out, fours, s.end.strip[warp % tile_warps<W>], c, (int64_t)x.m0 + warp_row, x.n0);
+            if (W == IN_TURN && threadIdx.x % WARP == 0) phase_arrive(&s.end.strips_free[1 - group]);
+        } else {
+            finish_in_registers<WIDE, E>(g, c, x.m0, x.n0);
+        }
     }
 }
 
-template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
+template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
 __global__ void __launch_bounds__(BLOCK_THREADS, 1)
     wgmma_kernel(const vj_product g, const VJ_GRID_CONSTANT vj_tensor_map a, const VJ_GRID_CONSTANT vj_tensor_map b,
                  const tiling t, bool fours, uint32_t *late)
 {
     if constexpr (VJ_HOPPER) {
-        wgmma_shared<WIDE, W> &s = shared<wgmma_shared<WIDE, W>, MOST_SHARED_90>();
+        wgmma_shared<WIDE, W, E> &s = shared<wgmma_shared<WIDE, W, E>, MOST_SHARED_90>();
         if (threadIdx.x == 0) {
-            for (int i = 0; i < stages<W>; i++) {
+            for (int i = 0; i < stages<W, E>; i++) {
                 phase_init(&s.full[i], 1);
                 phase_init(&s.empty[i], tile_warps<W>);
             }
             for (int i = 0; i < CONSUMERS; i++) {
                 phase_init(&s.turn[i], GROUP_WARPS);
-                phase_init(&s.strips_free[i], GROUP_WARPS);
+                if constexpr (E == STRIPS) phase_init(&s.end.strips_free[i], GROUP_WARPS);
             }
             phase_init_done();
         }
         __syncthreads();
         if (threadIdx.x < WARP_GROUP) {
-            give_registers<PRODUCER_REGISTERS>();
+            give_registers<loading<W>>();
             if (threadIdx.x == 0) load_all<WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(s, g, t, &a, &b, late);
         } else {
-            take_registers<CONSUMER_REGISTERS>();
+            take_registers<multiplying<W>>();
             multiply_all<WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(s, g, t, fours, late);
         }
     }
@@ -233,6 +393,24 @@ __global__ void __launch_bounds__(BLOCK_THREADS, 1)
 static int width_of(const vj_product *g)
 {
     return !g->a_transposed || groups_of(g->N, 192) * 192 < groups_of(g->N, 256) * 256 ? 192 : 256;
+}
+
+/* Return how the sums of a product are finished whose A is not transposed. There are kernels for forward (B is
+ * transposed) with GELU and for the gradient of inputs with GELU's. */
+static ends ends_of(const vj_product *g)
+{
+    const bool gradient = g->finish == VJ_FINISH_GELU_GRADIENT;
+    if (g->c.type != VJ_TYPE_BF16 || g->residual || g->accumulate || !all_in_fours(g)) return STRIPS;
+    if ((g->pre.data && g->pre.type != VJ_TYPE_BF16) || (g->hidden.data && g->hidden.type != VJ_TYPE_BF16))
+        return STRIPS;
+    if (g->finish == VJ_FINISH_PLAIN) return PLAIN;
+    if (gradient) return g->b_transposed || g->bias ? STRIPS : GELU_GRADIENT;
+    return g->b_transposed ? GELU : STRIPS;
+}
+
+bool vj_cuda_wgmma_sums(const vj_product *g)
+{
+    return g->sums && !g->a_transposed && ends_of(g) == GELU_GRADIENT;
 }
 
 /*
@@ -257,6 +435,12 @@ int vj_cuda_wgmma_parts(const vj_product *g)
     return (int)best;
 }
 
+int64_t vj_cuda_wgmma_scratch_rows(const vj_product *g)
+{
+    const int parts = vj_cuda_wgmma_parts(g);
+    return parts > 1 ? parts * g->M : vj_cuda_wgmma_sums(g) ? groups_of(g->M, ROWS) * GROUP_WARPS : 0;
+}
+
 /* Make the tensor map of an operand: stored rows are `pitch` elements apart, boxes are 64 x `box_rows`. */
 static bool make_map(vj_tensor_map_encode *encode, vj_tensor_map *map, const vj_array &operand, int64_t width,
                      int64_t rows, int64_t pitch, int box_rows)
@@ -267,7 +451,7 @@ static bool make_map(vj_tensor_map_encode *encode, vj_tensor_map *map, const vj_
                   VJ_MAP_SWIZZLE_128, VJ_MAP_FROM_MEMORY_128, VJ_MAP_ZEROS_OUTSIDE) == 0;
 }
 
-template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST>
+template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
 static cudaError_t launch_wgmma(cudaStream_t stream, const vj_product *g, int64_t a_width, int64_t b_width,
                                 const tiling &t, const vj_cuda_wgmma *how)
 {
@@ -277,31 +461,52 @@ static cudaError_t launch_wgmma(cudaStream_t stream, const vj_product *g, int64_
         !(B_DEPTH_FIRST ? make_map(how->encode, &b, g->b, g->N, g->K, b_width, STEP)
                         : make_map(how->encode, &b, g->b, g->K, g->N, b_width, WIDE)))
         return cudaErrorInvalidValue;
-    const int64_t all = t.m * t.n * t.parts, blocks = all < how->processors ? all : how->processors;
-    return launch(wgmma_kernel<WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>, dim3((unsigned)blocks), dim3(BLOCK_THREADS),
-                  sizeof(wgmma_shared<WIDE, W>), stream, *g, a, b, t, all_in_fours(g), how->late);
+    const int all = t.m * t.n * t.parts, blocks = all < how->processors ? all : how->processors;
+    return launch(wgmma_kernel<WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST, E>, dim3((unsigned)blocks), dim3(BLOCK_THREADS),
+                  sizeof(wgmma_shared<WIDE, W, E>), stream, *g, a, b, t, all_in_fours(g), how->late);
 }
 
-template <int WIDE, work W, bool A_DEPTH_FIRST>
-static cudaError_t launch_form(cudaStream_t stream, const vj_product *g, int64_t a_width, int64_t b_width, int parts,
-                               const vj_cuda_wgmma *how)
+template <bool B_DEPTH_FIRST>
+static cudaError_t launch_in_turn(cudaStream_t stream, const vj_product *g, int64_t a_width, int64_t b_width,
+                                  const tiling &t, const vj_cuda_wgmma *how)
 {
-    const tiling t = {groups_of(g->M, ROWS), groups_of(g->N, WIDE), parts,
-                      groups_of(groups_of(g->K, parts), STEP) * STEP};
-    return g->b_transposed ? launch_wgmma<WIDE, W, A_DEPTH_FIRST, false>(stream, g, a_width, b_width, t, how)
-                           : launch_wgmma<WIDE, W, A_DEPTH_FIRST, true>(stream, g, a_width, b_width, t, how);
+    const ends end = ends_of(g);
+    const auto launch_it = end == STRIPS  ? launch_wgmma<192, IN_TURN, false, B_DEPTH_FIRST, STRIPS>
+                           : end == PLAIN ? launch_wgmma<192, IN_TURN, false, B_DEPTH_FIRST, PLAIN>
+                                          : launch_wgmma < 192,
+               IN_TURN, false, B_DEPTH_FIRST, B_DEPTH_FIRST ? GELU_GRADIENT : GELU > ;
+    return launch_it(stream, g, a_width, b_width, t, how);
+}
+
+template <int WIDE>
+static cudaError_t launch_together(cudaStream_t stream, const vj_product *g, int64_t a_width, int64_t b_width,
+                                   const tiling &t, const vj_cuda_wgmma *how)
+{
+    const auto launch_it = g->b_transposed ? launch_wgmma<WIDE, TOGETHER, true, false, STRIPS>
+                                           : launch_wgmma<WIDE, TOGETHER, true, true, STRIPS>;
+    return launch_it(stream, g, a_width, b_width, t, how);
 }
 
 cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
-                                  float *sums, const vj_cuda_wgmma *how)
+                                  float *scratch, const vj_cuda_wgmma *how)
 {
-    const int parts = vj_cuda_wgmma_parts(product);
+    const int parts = vj_cuda_wgmma_parts(product), wide = width_of(product);
+    const int64_t m = groups_of(product->M, ROWS), n = groups_of(product->N, wide);
+    const tiling t = {(int)m, (int)n, parts, (int)(groups_of(groups_of(product->K, parts), STEP) * STEP)};
+    const bool sums = vj_cuda_wgmma_sums(product);
     vj_product g = *product;
-    if (parts > 1) g = vj_cuda_bare_product(product, sums);
-    const auto launch_it = !g.a_transposed       ? launch_form<192, IN_TURN, false>
-                           : width_of(&g) == 192 ? launch_form<192, TOGETHER, true>
-                                                 : launch_form<256, TOGETHER, true>;
-    const cudaError_t error = launch_it(stream, &g, a_width, b_width, parts, how);
-    if (error != cudaSuccess || parts == 1) return error;
-    return vj_cuda_finish(stream, product, sums, parts, 0, product->M);
+    if (parts > 1) g = vj_cuda_bare_product(product, scratch);
+    g.sums = sums ? scratch : NULL;
+    if ((m + GROUP) * n * parts > INT32_MAX || g.M > INT32_MAX || g.N > INT32_MAX || g.K > INT32_MAX)
+        return cudaErrorInvalidValue;
+    const auto launch_it = g.a_transposed   ? wide == 192 ? launch_together<192> : launch_together<256>
+                             : g.b_transposed ? launch_in_turn<false>
+                                            : launch_in_turn<true>;
+    const cudaError_t error = launch_it(stream, &g, a_width, b_width, t, how);
+    if (error == cudaSuccess && parts > 1) return vj_cuda_finish(stream, product, scratch, parts, 0, product->M);
+    if (error == cudaSuccess && sums)
+        return launch(totals_kernel<float, float>, dim3((unsigned)groups_of(g.N, WARP)), dim3(THREADS),
+                      sizeof(totals_shared), stream, product->sums, product->sums, g.N, scratch,
+                      groups_of(g.M, ROWS) * GROUP_WARPS, g.N, (int)product->add_to_sums);
+    return error;
 }

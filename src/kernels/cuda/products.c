@@ -537,35 +537,41 @@ static void product_of_floats(vj_backend *be, const vj_product *g)
     (void)vj_cuda_check(be, vj_cuda_float_product(vj_cuda_stream(be), g), "product of floats");
 }
 
-static void product_of_bf16(vj_backend *be, const vj_product *product)
+/* Returns whether the sums of columns were made with it. */
+static bool product_of_bf16(vj_backend *be, const vj_product *product)
 {
     vj_product g = *product;
     operand a = operand_of(g.a, g.a_transposed, g.M, g.K), b = operand_of(g.b, !g.b_transposed, g.N, g.K);
     const bool wgmma = wgmma_takes(be, &g), library = !wgmma && library_takes(be, &g);
-    const int parts = wgmma ? vj_cuda_wgmma_parts(&g) : vj_cuda_tile_parts(&g);
-    int64_t sums = library && divide(&g).finishes ? rows_in_piece(&g) : 0; /* rows of sums */
+    const int parts = wgmma ? 1 : vj_cuda_tile_parts(&g);
+    int64_t sums = wgmma                            ? vj_cuda_wgmma_scratch_rows(&g)
+                   : library && divide(&g).finishes ? rows_in_piece(&g)
+                                                    : 0; /* rows of sums */
     if (parts > 1 && parts * g.M > sums) sums = parts * g.M;
     char *scratch = NULL;
     if (a.copy_bytes + b.copy_bytes + sums > 0) {
         scratch = vj_cuda_scratch(be, a.copy_bytes + b.copy_bytes + sums * g.N * (int64_t)sizeof(float));
-        if (!scratch) return;
+        if (!scratch) return false;
     }
-    if (!round_operand(be, &a, scratch) || !round_operand(be, &b, scratch + a.copy_bytes)) return;
+    if (!round_operand(be, &a, scratch) || !round_operand(be, &b, scratch + a.copy_bytes)) return false;
     float *sums_at = sums ? (float *)(scratch + a.copy_bytes + b.copy_bytes) : NULL;
     g.a = a.array;
     g.b = b.array;
-    if (library && library_product(be, &g, sums_at)) return;
+    if (library && library_product(be, &g, sums_at)) return false;
     const cudaStream_t stream = vj_cuda_stream(be);
     const cudaError_t error =
         wgmma ? vj_cuda_wgmma_product(stream, &g, a.width, b.width, sums_at, &products_of(be)->wgmma)
               : vj_cuda_tile_product(stream, &g, a.width, b.width, sums_at);
-    (void)vj_cuda_check(be, error, "product");
+    return vj_cuda_check(be, error, "product") && wgmma && vj_cuda_wgmma_sums(&g);
 }
 
 void vj_cuda_product(vj_backend *be, const vj_product *product)
 {
+    bool summed = false;
     if (be->precision == VJ_BF16)
-        product_of_bf16(be, product);
+        summed = product_of_bf16(be, product);
     else
         product_of_floats(be, product);
+    if (product->sums && !summed)
+        vj_cuda_column_sums(be, product->sums, product->c, product->add_to_sums, product->M, product->N);
 }

@@ -47,6 +47,7 @@ static inline vj_product vj_cuda_bare_product(const vj_product *product, float *
     bare.finish = VJ_FINISH_PLAIN;
     bare.pre = bare.hidden = vj_f32(NULL);
     bare.c = vj_f32(sums);
+    bare.sums = NULL;
     return bare;
 }
 
@@ -67,11 +68,16 @@ bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t by
  */
 bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
-/** The same as vj_cuda_tile_parts() and vj_cuda_tile_product(), on devices of compute capability 9.0
- * (product_wgmma.cu). */
+/**
+ * The same as vj_cuda_tile_parts() and vj_cuda_tile_product(), on devices of compute capability 9.0 (product_wgmma.cu).
+ * It needs `scratch` for vj_cuda_wgmma_scratch_rows() rows of N floats: parts, or sums of columns.
+ */
 int vj_cuda_wgmma_parts(const vj_product *product);
+int64_t vj_cuda_wgmma_scratch_rows(const vj_product *product);
 cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
-                                  float *sums, const vj_cuda_wgmma *how);
+                                  float *scratch, const vj_cuda_wgmma *how);
+/** Return whether product->sums are made by this product; else the caller has to sum the columns of its result. */
+bool vj_cuda_wgmma_sums(const vj_product *product);
 
 /** Return what attention by wgmma needs, or NULL if mma computes it: the choice for products is also that for
  * attention. */

@@ -29,11 +29,16 @@ static bool failed(cudaError_t error, const char *what, char *why, size_t bytes)
 enum { ROWS = 136, DEPTH = 136, MOST_COLUMNS = 248, LARGEST = 8 };
 static const int columns[] = {MOST_COLUMNS, 184};
 
-/* Sizes of device arrays, in elements. */
+/* Sizes of device arrays, in elements. Results: floats, or two arrays of bf16. */
 enum { OPERAND = ROWS * MOST_COLUMNS, SUMS = ROWS * MOST_COLUMNS };
+typedef union {
+    float sums[SUMS];
+    uint16_t rounded[2][SUMS];
+} trial_results;
 typedef struct {
     uint16_t a[OPERAND], b[OPERAND];
-    float got[SUMS], want[SUMS];
+    float bias[MOST_COLUMNS];
+    trial_results got, want;
     uint32_t late;
 } trial;
 
@@ -49,27 +54,70 @@ static void draw_integers(uint16_t *to, int64_t n, int largest, uint32_t which)
     }
 }
 
+/*
+ * Return what to multiply, without results. All four forms, with both widths, have floats as results; but with the
+ * second width, results are bf16 if A is not transposed. The last two are GELU forward and backward, whose argument is
+ * the operand B.
+ */
+enum { FORMS = 10, FLOATS = 8 };
+static vj_product form_of(const trial *device, int i)
+{
+    vj_product form = {.M = ROWS,
+                       .N = columns[i < FLOATS ? i / 4 : 0],
+                       .K = DEPTH,
+                       .a = {(void *)device->a, VJ_TYPE_BF16},
+                       .b = {(void *)device->b, VJ_TYPE_BF16},
+                       .a_transposed = i < FLOATS && (i & 1),
+                       .b_transposed = i < FLOATS ? (i & 2) != 0 : i == FLOATS};
+    if (i >= 4 && !form.a_transposed) form.c.type = VJ_TYPE_BF16;
+    if (i >= FLOATS) form.finish = form.b_transposed ? VJ_FINISH_GELU : VJ_FINISH_GELU_GRADIENT;
+    if (form.c.type == VJ_TYPE_BF16 && form.finish != VJ_FINISH_GELU_GRADIENT) form.bias = device->bias;
+    return form;
+}
+
+/* Let `form` write its results to `to`. */
+static vj_product to_results(vj_product form, const trial *device, trial_results *to)
+{
+    const vj_array beside = {to->rounded[1], VJ_TYPE_BF16};
+    form.c.data = to;
+    if (form.finish == VJ_FINISH_GELU) form.pre = beside;
+    if (form.finish == VJ_FINISH_GELU_GRADIENT) {
+        form.pre = (vj_array){(void *)device->b, VJ_TYPE_BF16};
+        form.hidden = beside;
+    }
+    return form;
+}
+
 /* Compute the product of one form by both kernels, and copy the results to the host. */
 static cudaError_t run_form(vj_backend *be, const vj_cuda_wgmma *how, const vj_product *form, trial *device,
                             trial *host)
 {
     const cudaStream_t stream = vj_cuda_stream(be);
     const int64_t a_width = form->a_transposed ? form->M : form->K, b_width = form->b_transposed ? form->K : form->N;
-    vj_product got = *form, want = *form;
-    got.c = vj_f32(device->got);
-    want.c = vj_f32(device->want);
-    cudaError_t error = cudaMemsetAsync(device->got, 0xff, sizeof device->got + sizeof device->want, stream);
+    const vj_product got = to_results(*form, device, &device->got), want = to_results(*form, device, &device->want);
+    cudaError_t error = cudaMemsetAsync(&device->got, 0xff, sizeof device->got + sizeof device->want, stream);
     if (error == cudaSuccess) error = cudaMemsetAsync(&device->late, 0, sizeof device->late, stream);
     if (error == cudaSuccess) error = vj_cuda_wgmma_product(stream, &got, a_width, b_width, NULL, how);
     if (error == cudaSuccess) error = vj_cuda_tile_product(stream, &want, a_width, b_width, NULL);
     if (error == cudaSuccess)
-        error = cudaMemcpyAsync(host->got, device->got, sizeof *host - offsetof(trial, got), cudaMemcpyDeviceToHost,
+        error = cudaMemcpyAsync(&host->got, &device->got, sizeof *host - offsetof(trial, got), cudaMemcpyDeviceToHost,
                                 stream);
     return error == cudaSuccess ? cudaStreamSynchronize(stream) : error;
 }
 
+/* Return element i of results, and of the array beside the results. */
+static double result_at(const vj_product *form, const trial_results *r, int beside, int64_t i)
+{
+    if (form->c.type == VJ_TYPE_F32) return (double)r->sums[i];
+    const uint32_t bits = (uint32_t)r->rounded[beside][i] << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return (double)x;
+}
+
 static bool same_results(const vj_product *form, const trial *host, char *why, size_t bytes)
 {
+    static const char *const finishes[] = {"", ", GELU", ", GELU's gradient"};
     const char *name = form->a_transposed   ? form->b_transposed ? "A^T B^T" : "A^T B"
                        : form->b_transposed ? "A B^T"
                                             : "A B";
@@ -77,35 +125,32 @@ static bool same_results(const vj_product *form, const trial *host, char *why, s
         snprintf(why, bytes, "%s: a load of operands did not end", name);
         return false;
     }
-    for (int64_t i = 0; i < form->M * form->N; i++) {
-        if (memcmp(&host->got[i], &host->want[i], sizeof(float)) == 0) continue;
-        snprintf(why, bytes, "%s of %lld x %lld over %lld, row %lld, column %lld: %g instead of %g", name,
-                 (long long)form->M, (long long)form->N, (long long)form->K, (long long)(i / form->N),
-                 (long long)(i % form->N), (double)host->got[i], (double)host->want[i]);
-        return false;
-    }
+    for (int beside = 0; beside < (form->finish == VJ_FINISH_PLAIN ? 1 : 2); beside++)
+        for (int64_t i = 0; i < form->M * form->N; i++) {
+            const double got = result_at(form, &host->got, beside, i), want = result_at(form, &host->want, beside, i);
+            if (memcmp(&got, &want, sizeof got) == 0) continue;
+            snprintf(why, bytes, "%s%s of %lld x %lld over %lld, row %lld, column %lld: %g instead of %g", name,
+                     finishes[form->finish], (long long)form->M, (long long)form->N, (long long)form->K,
+                     (long long)(i / form->N), (long long)(i % form->N), got, want);
+            return false;
+        }
     return true;
 }
 
-/* Try all forms with all widths of tiles. */
+/* Try all forms with all widths of tiles, and all ways of finishing sums. */
 static bool try_forms(vj_backend *be, const vj_cuda_wgmma *how, trial *device, trial *host, char *why, size_t bytes)
 {
     draw_integers(host->a, OPERAND, LARGEST, 0);
     draw_integers(host->b, OPERAND, LARGEST, 1);
-    const cudaError_t error = cudaMemcpyAsync(device->a, host->a, sizeof host->a + sizeof host->b,
-                                              cudaMemcpyHostToDevice, vj_cuda_stream(be));
+    for (int i = 0; i < MOST_COLUMNS; i++) host->bias[i] = (float)(i % (2 * LARGEST) - LARGEST);
+    const cudaError_t error =
+        cudaMemcpyAsync(device, host, offsetof(trial, got), cudaMemcpyHostToDevice, vj_cuda_stream(be));
     if (failed(error, "upload", why, bytes)) return false;
     vj_cuda_wgmma alone = *how;
     alone.processors = 1;
     alone.late = &device->late;
-    for (int i = 0; i < 8; i++) {
-        const vj_product form = {.M = ROWS,
-                                 .N = columns[i / 4],
-                                 .K = DEPTH,
-                                 .a = {device->a, VJ_TYPE_BF16},
-                                 .b = {device->b, VJ_TYPE_BF16},
-                                 .a_transposed = i & 1,
-                                 .b_transposed = i & 2};
+    for (int i = 0; i < FORMS; i++) {
+        const vj_product form = form_of(device, i);
         if (failed(run_form(be, &alone, &form, device, host), "the kernel", why, bytes) ||
             !same_results(&form, host, why, bytes))
             return false;

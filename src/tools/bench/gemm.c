@@ -72,8 +72,8 @@ static vj_status backward_input(void *user)
 static vj_status backward_input_gelu(void *user)
 {
     operands *o = user;
-    vj_linear_gelu_backward_input(o->be, input_gradient(o), (vj_array){0}, result(o), vj_f32(o->w),
-                                  of_precision(o, o->x), o->l.R, o->l.N, o->l.K);
+    vj_linear_gelu_backward_input(o->be, input_gradient(o), (vj_array){0}, NULL, result(o), vj_f32(o->w),
+                                  of_precision(o, o->x), 0, o->l.R, o->l.N, o->l.K);
     return vj_sync(o->be);
 }
 
