@@ -1,8 +1,8 @@
 /*
  * Sums of products over all rows, x^T x and x^T y, in one of two ways. If there is memory for it, each rank adds the
- * products of its own rows to a whole matrix of its own; these matrices are added once, at the end. Otherwise a rank
- * computes only its part of C, which has some rows I and columns J. It needs the columns I and J of the rows of all
- * ranks. They are sent to it piece by piece, and a piece is multiplied by the rank's own BLAS in one product, whose
+ * products of its own rows to a whole matrix of its own (sums.c); these matrices are added once, at the end. Otherwise
+ * a rank computes only its part of C, which has some rows I and columns J. It needs the columns I and J of the rows of
+ * all ranks. They are sent to it piece by piece, and a piece is multiplied by the rank's own BLAS in one product, whose
  * depth is the number of rows of the piece. That is faster than pdsyrk, whose products are only as deep as a block.
  */
 #include <stdlib.h>
@@ -13,6 +13,9 @@
 
 /* Rows of all ranks together in a piece: deep enough for any BLAS, and small enough to be sent from the cache. */
 enum { PIECE_ROWS = 2048 };
+
+/* Columns of which the sums of all ranks are added in one message: two MB at width 1408. */
+enum { SUMMED_TOGETHER = 192 };
 
 /* A matrix of rows whose columns are divided over the rows or columns of the process grid. */
 typedef struct {
@@ -109,40 +112,32 @@ static void multiply_lower(vj_matrix *c, const dealt *a, const dealt *b, int dep
     multiply_lower(c, a, b, depth, middle, column_end, row_end);
 }
 
-/* Make buffers for a piece of `rows` rows of each rank: to send, to receive A, to receive B. They are kept for later
- * calls. */
-static vj_status make_room(vj_ranks *ranks, const dealt *a, const dealt *b, int rows, double *room[3])
+/* Make ranks->room large enough for `count` numbers. It is kept for later calls, what is in it is not. Collective. */
+static vj_status make_room(vj_ranks *ranks, int64_t count)
+{
+    enum { FEWEST = 1 << 19 }; /* 4 MiB: then it is on huge pages (vj_calloc()) */
+    if (count < FEWEST) count = FEWEST;
+    if (count > ranks->room_count) {
+        free(ranks->room);
+        ranks->room_count = count;
+        ranks->room = vj_calloc(count, sizeof *ranks->room);
+    }
+    return vj_agree(ranks->comm,
+                    ranks->room ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld numbers", (long long)count));
+}
+
+/* Make buffers for a piece of `rows` rows of each rank: to send, to receive A, to receive B. */
+static vj_status make_buffers(vj_ranks *ranks, const dealt *a, const dealt *b, int rows, double *room[3])
 {
     const int64_t all = (int64_t)rows * ranks->size;
     const int64_t sent = (int64_t)rows * (a->width > b->width ? a->width : b->width);
     const int64_t of_a = all * vj_share(a->width, ranks->row, ranks->rows);
     const int64_t of_b = all * vj_share(b->width, ranks->column, ranks->columns);
-    if (sent + of_a + of_b > ranks->room_count) {
-        free(ranks->room);
-        ranks->room_count = sent + of_a + of_b;
-        ranks->room = vj_calloc(ranks->room_count, sizeof *ranks->room);
-    }
+    VJ_TRY(make_room(ranks, sent + of_a + of_b));
     room[0] = ranks->room;
     room[1] = room[0] + sent;
     room[2] = room[1] + of_a;
-    return vj_agree(ranks->comm,
-                    ranks->room ? VJ_OK
-                                : vj_raise(VJ_ERR_MEMORY, "no memory for %lld numbers", (long long)ranks->room_count));
-}
-
-/* to [columns, rows] += x^T y for this rank's rows alone; if y is NULL, the lower triangle of x^T x. */
-static void add_own(const vj_matrix *c, double *to, const double *x, const double *y, int64_t count)
-{
-    enum { PIECE = 1 << 14 }; /* BLAS counts in 32 bits */
-    const double whole = 1.0;
-    for (int64_t at = 0; at < count; at += PIECE) {
-        const int rows = (int)(count - at < PIECE ? count - at : PIECE);
-        if (y)
-            dgemm_("N", "T", &c->rows, &c->columns, &rows, &whole, x + at * c->rows, &c->rows, y + at * c->columns,
-                   &c->columns, &whole, to, &c->rows);
-        else
-            dsyrk_("L", "N", &c->rows, &rows, &whole, x + at * c->rows, &c->rows, &whole, to, &c->rows);
-    }
+    return VJ_OK;
 }
 
 /* C += A^T B for the rows of all ranks; with `lower` only the lower triangle of a symmetric product. */
@@ -155,7 +150,7 @@ static vj_status add_all(vj_matrix *c, const double *x, const double *y, int64_t
     double *room[3];
     int64_t most = count;
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, ranks->comm);
-    VJ_TRY(make_room(ranks, &a, &b, piece, room));
+    VJ_TRY(make_buffers(ranks, &a, &b, piece, room));
     for (int64_t first = 0; first < most; first += piece) {
         const int64_t left = count - first;
         const int mine = left < 0 ? 0 : left < piece ? (int)left : piece;
@@ -181,28 +176,29 @@ static vj_status add_all(vj_matrix *c, const double *x, const double *y, int64_t
 vj_status vj_matrix_add_gram(vj_matrix *c, const double *x, int64_t count)
 {
     VJ_ASSERT(c->rows == c->columns);
-    if (!c->own && c->ranks->size > 1) return add_all(c, x, x, count, true);
-    add_own(c, c->own ? c->own : c->local, x, NULL, count);
+    if (!c->own) return add_all(c, x, x, count, true);
+    vj_sums_add(c->own, c->ranks->room, x, c->rows, NULL, c->columns, count);
     return VJ_OK;
 }
 
 vj_status vj_matrix_add_cross(vj_matrix *c, const double *x, const double *y, int64_t count)
 {
-    if (!c->own && c->ranks->size > 1) return add_all(c, x, y, count, false);
-    add_own(c, c->own ? c->own : c->local, x, y, count);
+    if (!c->own) return add_all(c, x, y, count, false);
+    vj_sums_add(c->own, c->ranks->room, x, c->rows, y, c->columns, count);
     return VJ_OK;
 }
 
 int64_t vj_matrix_sums_bytes(const vj_matrix *c)
 {
-    return c->ranks->size == 1 ? 0 : (int64_t)c->rows * c->columns * (int64_t)sizeof *c->own;
+    return vj_sums_count(c->rows, c->columns) * (int64_t)sizeof *c->own;
 }
 
 vj_status vj_matrix_begin_sums(vj_matrix *c)
 {
-    if (c->ranks->size == 1) return VJ_OK; /* its part is the whole matrix */
+    const int64_t for_panels = vj_sums_room(c->rows, c->columns), for_columns = (int64_t)c->rows * SUMMED_TOGETHER;
     VJ_ASSERT(!c->own);
-    c->own = vj_calloc((int64_t)c->rows * c->columns, sizeof *c->own);
+    VJ_TRY(make_room(c->ranks, for_panels > for_columns ? for_panels : for_columns));
+    c->own = vj_calloc(vj_sums_count(c->rows, c->columns), sizeof *c->own);
     return vj_agree(c->ranks->comm, c->own ? VJ_OK
                                            : vj_raise(VJ_ERR_MEMORY, "no memory for sums, %d x %d numbers on each rank",
                                                       c->rows, c->columns));
@@ -211,11 +207,16 @@ vj_status vj_matrix_begin_sums(vj_matrix *c)
 void vj_matrix_end_sums(vj_matrix *c)
 {
     if (!c->own) return;
-    vj_ranks_sum(c->ranks, c->own, (int64_t)c->rows * c->columns);
-    for (int j = 0; j < c->local_columns; j++)
-        for (int i = 0; i < c->local_rows; i++)
-            c->local[(int64_t)j * c->local_rows + i] +=
-                c->own[(int64_t)vj_matrix_column(c, j) * c->rows + vj_matrix_row(c, i)];
+    double *some = c->ranks->room; /* [SUMMED_TOGETHER, rows] columns, as ranks with other tiles have them too */
+    for (int first = 0, j = 0; first < c->columns; first += SUMMED_TOGETHER) {
+        const int end = first + SUMMED_TOGETHER < c->columns ? first + SUMMED_TOGETHER : c->columns;
+        vj_sums_columns(some, c->own, c->rows, first, end - first);
+        vj_ranks_sum(c->ranks, some, (int64_t)(end - first) * c->rows);
+        for (; j < c->local_columns && vj_matrix_column(c, j) < end; j++)
+            for (int i = 0; i < c->local_rows; i++)
+                c->local[(int64_t)j * c->local_rows + i] +=
+                    some[(int64_t)(vj_matrix_column(c, j) - first) * c->rows + vj_matrix_row(c, i)];
+    }
     free(c->own);
     c->own = NULL;
 }

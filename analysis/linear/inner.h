@@ -31,14 +31,27 @@ void vj_ranks_sum(const vj_ranks *ranks, double *x, int64_t count);
 int vj_share(int n, int part, int parts);
 int vj_share_item(int local, int part, int parts);
 
+/**
+ * Sums of products x^T y of one rank, in an order of their own: `sums` [vj_sums_count()] is aligned to 64 bytes
+ * (vj_calloc()) and begins as zeros. Local, as are the next three.
+ */
+int64_t vj_sums_count(int rows, int columns);
+/**
+ * sums += x^T y of all `count` rows of x [count, rows] and y [count, columns]. If y is NULL, += x^T x, of which only
+ * the lower triangle is right; `columns` is then `rows`. By all threads of this rank, whose number changes no bit.
+ *
+ * @param room  [vj_sums_room()] overwritten, aligned to 64 bytes
+ */
+void vj_sums_add(double *sums, double *room, const double *x, int rows, const double *y, int columns, int64_t count);
+int64_t vj_sums_room(int rows, int columns);
+/** Copy the sums of all columns of x and `columns` columns of y from `first` on to `to` [columns, rows]. */
+void vj_sums_columns(double *to, const double *sums, int rows, int first, int columns);
+
 void dgemm_(const char *, const char *, const int *, const int *, const int *, const double *, const double *,
             const int *, const double *, const int *, const double *, double *, const int *);
 
 void sgemm_(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
             const int *, const float *, const int *, const float *, float *, const int *);
-
-void dsyrk_(const char *, const char *, const int *, const int *, const double *, const double *, const int *,
-            const double *, double *, const int *);
 
 int Csys2blacs_handle(MPI_Comm);
 void Cfree_blacs_system_handle(int);

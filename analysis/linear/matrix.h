@@ -23,7 +23,7 @@ typedef struct {
     int rows, columns;
     int local_rows, local_columns; /* this rank's part */
     double *local;                 /* [local_columns, local_rows]: column-major, owned */
-    double *own;                   /* [columns, rows], owned: see vj_matrix_begin_sums(); otherwise NULL */
+    double *own;                   /* sums of this rank (vj_matrix_begin_sums()), owned; otherwise NULL */
     int descriptor[9];             /* ScaLAPACK's array descriptor */
 } vj_matrix;
 
@@ -56,19 +56,25 @@ vj_status vj_matrix_mirror(vj_matrix *c);
 vj_status vj_matrix_add_cross(vj_matrix *c, const double *x, const double *y, int64_t count);
 /**
  * From vj_matrix_begin_sums() to vj_matrix_end_sums() each rank adds the products of its rows to a whole matrix of its
- * own, [rows, columns] doubles (vj_matrix_sums_bytes()). No rows are sent then, and vj_matrix_add_gram() and
- * vj_matrix_add_cross() are local. If there are more rows than columns, several times less is sent this way.
+ * own, a little more than [rows, columns] doubles (vj_matrix_sums_bytes()). No rows are sent then, vj_matrix_add_gram()
+ * and vj_matrix_add_cross() are local, and their loops are faster than a BLAS (sums.c). If there are more rows than
+ * columns, several times less is sent this way.
  * vj_matrix_end_sums() adds the matrices of all ranks to C and frees them; it does nothing if vj_matrix_begin_sums()
  * was not called. Both are collective; vj_matrix_begin_sums() is agreed.
  */
 vj_status vj_matrix_begin_sums(vj_matrix *c);
 void vj_matrix_end_sums(vj_matrix *c);
-/** Return the bytes that vj_matrix_begin_sums() allocates on each rank; 0 if there is only one rank. Local. */
+/** Return the bytes that vj_matrix_begin_sums() allocates on each rank. Local. */
 int64_t vj_matrix_sums_bytes(const vj_matrix *c);
 /** C = alpha op(A) op(B) + beta C. */
 void vj_matrix_multiply(double alpha, const vj_matrix *a, bool transpose_a, const vj_matrix *b, bool transpose_b,
                         double beta, vj_matrix *c);
 
+/**
+ * Measure and return the best rate of vj_matrix_add_gram() on this rank's rows of this width, in GFLOP/s; 0 if there is
+ * no memory. Takes a few hundredths of a second. Local.
+ */
+double vj_sums_gflops(int width);
 /** Describe the BLAS in use for messages: "OpenBLAS 0.3.21 for Zen", or the path of its file. Local. */
 void vj_blas_describe(char *text, size_t bytes);
 /**

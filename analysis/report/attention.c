@@ -182,7 +182,8 @@ static vj_status draw(show *s, int64_t samples, char *caption, size_t bytes)
     used =
         (size_t)snprintf(caption, bytes,
                          "Attention of %s over frames: the brighter and more orange, the more; mean over %lld heads, "
-                         "and head by head.",
+                         "and head by head. Peak: the largest weight of a token, in multiples of "
+                         "what equal weights would be.",
                          s->map->name, (long long)s->map->heads);
     for (int64_t i = 0; i < samples; i++) {
         char text[2 * VJ_HEAD_TEXT + 64];

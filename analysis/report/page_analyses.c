@@ -127,7 +127,8 @@ static void add_measures(vj_document *document, const vj_spectrum_of *s, int cou
 {
     vj_table *t = vj_document_table(document, "spectra",
                                     "Measures of the spectra of the features' covariance; all but the exponent are "
-                                    "numbers of directions that are in use, at most the width.");
+                                    "numbers of directions that are in use, at most the width. Exponent: how steeply "
+                                    "eigenvalues fall with their number.");
     for (int i = 0; i < count; i++) {
         vj_row_text(t, "representation", "%s", s[i].name);
         vj_row_number(t, "width", "", s[i].width, 0);
@@ -217,10 +218,10 @@ static vj_status add_compare(vj_document *document, hid_t file, const char *path
                                     1.0, names, count);
     if (status == VJ_OK)
         status = add_heat_map(document, file, path, "cka_unbiased", "CKA, unbiased",
-                              "Corrected for few clips: of independent features 0 on average.", 1.0, names, count);
+                              "CKA corrected for few clips: 0 on average for independent features.", 1.0, names, count);
     if (status == VJ_OK)
         status = add_heat_map(document, file, path, "procrustes", "Procrustes distance",
-                              "0: equal after the best rotation.", NAN, names, count);
+                              "0: equal after the best rotation and scale; 2: nothing in common.", NAN, names, count);
     vj_report_free_names(names, count);
     return status;
 }
@@ -272,6 +273,8 @@ static vj_status add_ridge_of(vj_document *document, hid_t file, const char *pat
             vj_plot *plot = vj_document_plot(document, shown[i].name, title);
             vj_plot_x(plot, "penalty over the mean eigenvalue", "", VJ_LOG);
             vj_plot_y(plot, i == 0 ? "top-1" : "error", "%", VJ_LINEAR);
+            vj_plot_caption(plot, "Means over splits of the labels%s.",
+                            values.dim[1] > 1 ? "; bands: from the lowest to the highest split" : "");
             add_path(plot, &values, ratio, labels);
         }
         free(values.value);

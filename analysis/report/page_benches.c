@@ -48,7 +48,8 @@ static char *name_of_row(const json_t *row)
 
 /* Add the number `key`, in percent, of the first rows that have it, as a heat map of one column, where names are
  * readable. */
-static void add_shares(vj_document *document, const json_t *rows, const char *key, const char *title)
+static void add_shares(vj_document *document, const json_t *rows, const char *key, const char *title,
+                       const char *caption)
 {
     static const char *const column[] = {"%"};
     double percent[BARS];
@@ -63,9 +64,11 @@ static void add_shares(vj_document *document, const json_t *rows, const char *ke
         percent[count] = 100.0 * share;
         names[count++] = name_of_row(row);
     }
-    if (count > 0)
-        vj_plot_heat_map(vj_document_plot(document, key, title), count, 1, percent, (const char *const *)names, column,
-                         0.0, 100.0);
+    if (count > 0) {
+        vj_plot *plot = vj_document_plot(document, key, title);
+        vj_plot_heat_map(plot, count, 1, percent, (const char *const *)names, column, 0.0, 100.0);
+        vj_plot_caption(plot, "%s", caption);
+    }
     for (int k = 0; k < count; k++) free(names[k]);
 }
 
@@ -130,7 +133,9 @@ static void add_roofline(vj_document *document, const json_t *report)
     if (!plot) return;
     vj_plot_x(plot, "intensity", "FLOP / byte", VJ_LOG);
     vj_plot_y(plot, "rate", "GFLOP/s", VJ_LOG);
-    vj_plot_caption(plot, "Below the line is what the machine cannot pass: %.3g GB/s of memory, %.3g GFLOP/s.",
+    vj_plot_caption(plot,
+                    "No operation can be above the line, except from the cache: memory gives %.3g GB/s, arithmetic "
+                    "%.3g GFLOP/s.",
                     bandwidth, peak);
     if (others > 0) vj_plot_series(plot, VJ_POINTS, NAMED_POINTS, "others", others_x, others_y, others);
     add_roof(plot, peak, bandwidth, from, to);
@@ -154,8 +159,10 @@ static bool add_bench(vj_document *document, const char *path)
     add_phases(document, json_object_get(report, "phases"));
     json_object_foreach(report, key, value)
     {
-        add_shares(document, value, "fraction_of_peak", "Share of the peak");
-        add_shares(document, value, "of_floor", "Time at the roofline, share of the time taken");
+        add_shares(document, value, "fraction_of_peak", "Share of the peak",
+                   "100 %: as fast as the processor can multiply and add.");
+        add_shares(document, value, "of_floor", "Time at the roofline, share of the time taken",
+                   "100 %: as fast as memory and arithmetic allow; more: operands were in the cache.");
     }
     add_roofline(document, report);
     json_decref(report);

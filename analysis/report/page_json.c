@@ -29,6 +29,41 @@ static int decimals_for(double largest, bool whole)
     return decimals < 0 ? 0 : decimals > MOST_DECIMALS ? MOST_DECIMALS : decimals;
 }
 
+/*
+ * Write a name for readers to `heading` and return the unit that the name in the file ends with (bench/report.h):
+ * "data_wait_s" is "data wait", in s.
+ */
+static const char *heading_of(const char *key, char *heading, size_t bytes)
+{
+    static const struct {
+        const char *suffix, *unit, *alone; /* `alone`: the heading if the name is nothing but its unit */
+    } units[] = {{"clips_per_s", "clips/s", "speed"},
+                 {"gb_s", "GB/s", "memory"},
+                 {"gflops", "GFLOP/s", "arithmetic"},
+                 {"gflop", "GFLOP", "arithmetic"},
+                 {"mib", "MiB", "memory"},
+                 {"percent", "%", "share"},
+                 {"s", "s", "time"}};
+    const char *unit = "";
+    size_t used = strlen(key);
+    for (size_t u = 0; u < sizeof units / sizeof units[0] && !*unit; u++) {
+        const size_t length = strlen(units[u].suffix);
+        if (used < length || strcmp(key + used - length, units[u].suffix) != 0) continue;
+        if (used > length && key[used - length - 1] != '_') continue;
+        unit = units[u].unit;
+        if (used == length) {
+            key = units[u].alone;
+            used = strlen(key);
+        } else {
+            used -= length + 1;
+        }
+    }
+    snprintf(heading, bytes, "%.*s", (int)used, key);
+    for (char *at = heading; *at; at++)
+        if (*at == '_') *at = ' ';
+    return unit;
+}
+
 static void look_at(const json_t *value, double *largest, bool *whole)
 {
     const double number = fabs(number_of(is_timing(value) ? json_object_get(value, "max") : value));
@@ -65,9 +100,11 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
     json_t *value, *row;
     int decimals[COLUMNS], count = 0;
     size_t i;
-    char csv[KEY], head[KEY];
+    char csv[KEY], heading[KEY], head[KEY + 16];
+    const char *of_all = heading_of(key, heading, sizeof heading);
     snprintf(csv, sizeof csv, "%s-%s", name, key);
-    vj_table *t = vj_document_table(document, csv, "");
+    snprintf(head, sizeof head, *of_all ? "%s, in %s" : "%s%s", heading, of_all);
+    vj_table *t = vj_document_table(document, csv, head);
     json_object_foreach(json_array_get(rows, 0), column, value)
     {
         double largest = 0.0;
@@ -75,10 +112,11 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
         if (count == COLUMNS) break;
         json_array_foreach(rows, i, row) look_at(json_object_get(row, column), &largest, &whole);
         decimals[count++] = decimals_for(largest, whole);
-        vj_table_column(t, json_is_string(value) ? VJ_LEFT : VJ_RIGHT, column, "");
+        const char *unit = heading_of(column, heading, sizeof heading);
+        vj_table_column(t, json_is_string(value) ? VJ_LEFT : VJ_RIGHT, heading, unit);
         for (const char *const *part = (const char *const[]){"min", "max", NULL}; is_timing(value) && *part; part++) {
-            snprintf(head, sizeof head, "%s %s", column, *part);
-            vj_table_column(t, VJ_RIGHT, head, "");
+            snprintf(head, sizeof head, "%s %s", heading, *part);
+            vj_table_column(t, VJ_RIGHT, head, unit);
         }
     }
     json_array_foreach(rows, i, row)
@@ -99,7 +137,7 @@ static void put_object(vj_document *document, const json_t *object, const char *
     json_t *value;
     double largest = 0.0;
     bool whole = true, timing = false;
-    char csv[KEY];
+    char csv[KEY], heading[KEY];
     json_object_foreach((json_t *)object, part, value)
     {
         timing |= is_timing(value);
@@ -107,10 +145,11 @@ static void put_object(vj_document *document, const json_t *object, const char *
     }
     snprintf(csv, sizeof csv, "%s-%s", name, key);
     vj_table *t = vj_document_table(document, csv, "");
-    vj_table_column(t, VJ_LEFT, key, "");
-    vj_table_column(t, VJ_RIGHT, timing ? "median" : "value", "");
-    if (timing) vj_table_column(t, VJ_RIGHT, "min", "");
-    if (timing) vj_table_column(t, VJ_RIGHT, "max", "");
+    const char *in_name = heading_of(key, heading, sizeof heading), *unit = timing ? "s" : in_name;
+    vj_table_column(t, VJ_LEFT, heading, "");
+    vj_table_column(t, VJ_RIGHT, timing ? "median" : "value", unit);
+    if (timing) vj_table_column(t, VJ_RIGHT, "min", unit);
+    if (timing) vj_table_column(t, VJ_RIGHT, "max", unit);
     json_object_foreach((json_t *)object, part, value)
     {
         vj_table_text(t, "%s", part);
@@ -129,17 +168,19 @@ void vj_page_report(vj_document *document, const json_t *report, const char *nam
     {
         if (json_is_array(value) || (json_is_object(value) && !is_timing(value))) continue;
         if (!list) list = vj_document_list(document);
+        char heading[KEY];
+        const char *unit = heading_of(key, heading, sizeof heading);
         if (json_is_string(value))
-            vj_list_put(list, key, "%s", json_string_value(value));
+            vj_list_put(list, heading, "%s", json_string_value(value));
         else if (is_timing(value))
-            vj_list_put(list, key, "%.4g (%.4g to %.4g)", number_of(json_object_get(value, "median")),
-                        number_of(json_object_get(value, "min")), number_of(json_object_get(value, "max")));
+            vj_list_put(list, heading, "%.4g (%.4g to %.4g) %s", number_of(json_object_get(value, "median")),
+                        number_of(json_object_get(value, "min")), number_of(json_object_get(value, "max")), unit);
         else if (json_is_integer(value))
-            vj_list_put(list, key, "%lld", (long long)json_integer_value(value));
+            vj_list_put(list, heading, "%lld %s", (long long)json_integer_value(value), unit);
         else if (json_is_number(value))
-            vj_list_put(list, key, "%.4g", json_number_value(value));
+            vj_list_put(list, heading, "%.4g %s", json_number_value(value), unit);
         else
-            vj_list_put(list, key, "%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+            vj_list_put(list, heading, "%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
     }
     json_object_foreach((json_t *)report, key, value)
     {

@@ -17,37 +17,46 @@ enum {
 /* A column that training writes (docs/formats.md, "Run folder"). */
 typedef struct {
     const char *column, *title, *axis, *unit;
-    bool may_be_log; /* use a logarithmic axis if its numbers span more than a factor of 20 */
+    bool may_be_log;     /* use a logarithmic axis if its numbers span more than a factor of 20 */
+    const char *meaning; /* of the numbers, for the caption; NULL: the title says it */
 } known_column;
 
 static const known_column model_columns[] = {
-    {"spread_penalty", "Spread penalty", "penalty", "", false},
-    {"grad_norm_encoder", "Gradient norm of the encoder", "norm before clipping", "", true},
-    {"grad_norm_predictor", "Gradient norm of the predictor", "norm before clipping", "", true},
-    {"target_std", "Spread of the target features", "standard deviation", "", false},
-    {"effective_rank", "Effective rank of the target features", "effective rank", "", false},
-    {"watch_knn", "In-run watch: nearest neighbours on the target features", "top-1", "%", false},
-    {"watch_probe", "In-run watch: attentive probe on the target features", "top-1", "%", false},
-    {NULL, NULL, NULL, NULL, false},
+    {"spread_penalty", "Spread penalty", "penalty", "", false,
+     "How far the predictions of a clip's tokens lack a spread of 1: 0 is enough spread, 1 is none. It is part of the "
+     "loss only where objective.reg_coeff is above 0."},
+    {"grad_norm_encoder", "Gradient norm of the encoder", "norm before clipping", "", true, NULL},
+    {"grad_norm_predictor", "Gradient norm of the predictor", "norm before clipping", "", true, NULL},
+    {"target_std", "Spread of the target features", "standard deviation", "", false,
+     "Mean over features of their standard deviation over tokens. If it falls to 0, all tokens look alike: the "
+     "representation has collapsed."},
+    {"effective_rank", "Effective rank of the target features", "effective rank", "", false,
+     "How many directions the features use, at most the width of the model. A fall to a few is a collapse."},
+    {"watch_knn", "In-run watch: nearest neighbours on the target features", "top-1", "%", false,
+     "Accuracy on the watch's validation clips by a vote of the nearest training clips."},
+    {"watch_probe", "In-run watch: attentive probe on the target features", "top-1", "%", false,
+     "Accuracy on the watch's validation clips of a small probe trained on the features."},
+    {0},
 };
 static const known_column schedule_columns[] = {
-    {"lr", "Learning rate", "learning rate", "", false},
-    {"weight_decay", "Weight decay", "weight decay", "", false},
-    {"ema", "EMA momentum of the target encoder", "momentum", "", false},
-    {NULL, NULL, NULL, NULL, false},
+    {"lr", "Learning rate", "learning rate", "", false, NULL},
+    {"weight_decay", "Weight decay", "weight decay", "", false, NULL},
+    {"ema", "EMA momentum of the target encoder", "momentum", "", false,
+     "The share that the target encoder, a moving average of the encoder, keeps in each step."},
+    {0},
 };
 static const known_column speed_columns[] = {
-    {"clips_per_s", "Speed", "clips per second", "1/s", false},
-    {"step_s", "Time of a step", "time", "s", true},
-    {"data_wait_s", "Waiting for clips, slowest rank", "time", "s", false},
-    {"comm_s", "Communication, slowest rank", "time", "s", false},
-    {"peak_memory_mib", "Memory of the largest rank", "memory", "MiB", false},
-    {NULL, NULL, NULL, NULL, false},
+    {"clips_per_s", "Speed", "clips", "1/s", false, NULL},
+    {"step_s", "Time of a step", "time", "s", true, NULL},
+    {"data_wait_s", "Waiting for clips, slowest rank", "time", "s", false, NULL},
+    {"comm_s", "Communication, slowest rank", "time", "s", false, NULL},
+    {"peak_memory_mib", "Memory of the largest rank", "memory", "MiB", false, "The most that it has held so far."},
+    {0},
 };
 static const known_column counter_columns[] = {
-    {"skipped_steps", "Bad steps so far", "steps", "", false},
-    {"failed_checkpoints", "Failed checkpoints so far", "checkpoints", "", false},
-    {NULL, NULL, NULL, NULL, false},
+    {"skipped_steps", "Bad steps so far", "steps", "", false, NULL},
+    {"failed_checkpoints", "Failed checkpoints so far", "checkpoints", "", false, NULL},
+    {0},
 };
 
 /* ------------------------------------------------------------------------------------------------ marks */
@@ -150,6 +159,7 @@ static vj_plot *plot_column(vj_document *document, const vj_recorded *runs, int 
             vj_plot_x(plot, "step", "", VJ_LINEAR);
             vj_plot_y(plot, what->axis, what->unit,
                       what->may_be_log && spans_decades(runs, count, what->column) ? VJ_LOG : VJ_LINEAR);
+            if (what->meaning) vj_plot_caption(plot, "%s", what->meaning);
         }
         add_curve(plot, i, runs[i].name, curve, count <= RUNS_EACH_STEP);
         is_long |= curve->median_count > 0;
@@ -221,7 +231,7 @@ static void add_lost_starts(vj_plot *plot, const vj_recorded *run, int *number)
 
 static void plot_loss(vj_document *document, const vj_recorded *runs, int count)
 {
-    static const known_column loss = {"loss", "Loss", "loss", "", true};
+    static const known_column loss = {"loss", "Loss", "loss", "", true, NULL};
     vj_plot *plot = plot_column(document, runs, count, &loss);
     if (!plot) return;
     put_marks(plot, runs, count, true);
@@ -230,7 +240,7 @@ static void plot_loss(vj_document *document, const vj_recorded *runs, int count)
     bool checkpoints = false;
     for (int i = 0; i < count; i++) checkpoints |= runs[i].checkpoint_count > 0;
     if (count <= RUNS_WITH_MARKS && checkpoints)
-        vj_plot_caption(plot, "Short lines at the bottom: checkpoints that are there.");
+        vj_plot_caption(plot, "Short lines at the bottom: steps of which there is a checkpoint.");
 }
 
 static bool is_mask_loss(const char *column)
@@ -242,6 +252,7 @@ static bool is_mask_loss(const char *column)
 static void plot_masks_of(vj_document *document, const vj_recorded *run)
 {
     vj_plot *plot = vj_document_plot(document, "loss_by_mask", "Loss by mask");
+    vj_plot_caption(plot, "Masks in the order of mask.generators, from 0.");
     vj_plot_x(plot, "step", "", VJ_LINEAR);
     vj_plot_y(plot, "loss", "", spans_decades(run, 1, "loss") ? VJ_LOG : VJ_LINEAR);
     for (int c = 0, number = 0; c < run->curve_count; c++) {
@@ -264,7 +275,7 @@ static void plot_mask_losses(vj_document *document, const vj_recorded *runs, int
         char column[32], title[64];
         snprintf(column, sizeof column, "loss_mask%d", mask);
         snprintf(title, sizeof title, "Loss of mask %d", mask);
-        plot_column(document, runs, count, &(known_column){column, title, "loss", "", true});
+        plot_column(document, runs, count, &(known_column){column, title, "loss", "", true, NULL});
     }
 }
 
@@ -296,7 +307,7 @@ static void plot_others(vj_document *document, const vj_recorded *runs, int coun
             if (is_known(column) || had_before(runs, i, column)) continue;
             if (shown == 0) vj_document_heading(document, "Other columns");
             if (shown++ < OTHERS_MAX)
-                plot_column(document, runs, count, &(known_column){column, column, column, "", true});
+                plot_column(document, runs, count, &(known_column){column, column, column, "", true, NULL});
             else
                 more++;
         }

@@ -191,7 +191,8 @@ static int longest_name(char *const *names, int count)
 static bool are_turned(char *const *names, int count)
 {
     enum { ROOM = WIDTH - 120 };
-    return count > 4 || longest_name(names, count) * CHARACTER * count > ROOM;
+    const int longest = longest_name(names, count);
+    return (count > 4 && longest > 3) || longest * CHARACTER * count > ROOM;
 }
 
 static void put_names(FILE *out, const char *which, char *const *names, int count, vj_labels *labels)
@@ -465,26 +466,56 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
 
 /* ------------------------------------------------------------------------------------------------ heat map */
 
+/* Return whether rows and columns have the same names, too long to stand below the columns. */
+static bool has_long_names(const vj_plot *plot)
+{
+    enum { LONG = 14 };
+    if (!plot->row_names || !plot->column_names || plot->rows != plot->columns) return false;
+    if (!are_turned(plot->column_names, plot->columns) || longest_name(plot->column_names, plot->columns) <= LONG)
+        return false;
+    for (int i = 0; i < plot->rows; i++)
+        if (strcmp(plot->row_names[i], plot->column_names[i]) != 0) return false;
+    return true;
+}
+
+/* Return a copy of names with numbers before them, or the numbers alone. Free it with vj_report_free_names(). */
+static char **number_names(char *const *names, int count, bool with_names)
+{
+    char **numbered = vj_report_memory(count, sizeof *numbered);
+    for (int i = 0; i < count; i++)
+        VJ_ASSERT(asprintf(&numbered[i], with_names ? "%d: %s" : "%d", i + 1, names[i]) >= 0);
+    return numbered;
+}
+
 static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
 {
     double low, high;
+    const bool is_numbered = has_long_names(plot);
+    char **numbers = is_numbered ? number_names(plot->column_names, plot->columns, false) : NULL,
+         **numbered = is_numbered ? number_names(plot->row_names, plot->rows, true) : NULL,
+         *const *row_names = is_numbered ? numbered : plot->row_names,
+         *const *column_names = is_numbered ? numbers : plot->column_names;
     vj_heat_range(plot, &low, &high);
-    const bool texts = plot->rows * plot->columns <= CELLS_WITH_TEXT && plot->columns <= 12;
     const bool large = fmax(fabs(low), fabs(high)) >= 10.0;
     const int decimals = !large ? 2 : plot->columns > 6 ? 0 : 1; /* so that they fit */
+    const int cell = (WIDTH - 60 - longest_name(row_names, plot->rows) * CHARACTER) / plot->columns;
+    const bool texts =
+        plot->rows * plot->columns <= CELLS_WITH_TEXT && plot->columns <= 12 && cell >= CHARACTER * (large ? 3 : 4);
     const int row = plot->rows <= 12   ? 26
                     : plot->rows <= 40 ? 16
                                        : 8,
-              turned = are_turned(plot->column_names, plot->columns),
-              height = 90 + row * plot->rows + (turned ? 4 * longest_name(plot->column_names, plot->columns) : 0);
+              turned = are_turned(column_names, plot->columns),
+              height = 90 + row * plot->rows + (turned ? 4 * longest_name(column_names, plot->columns) : 0);
     fprintf(out, "set terminal svg size %d,%d noenhanced dynamic font 'sans-serif,12'\n", WIDTH,
             height < 160    ? 160
             : height > 1200 ? 1200
                             : height);
     put_axis(out, "x", &plot->x, (range){-0.5, plot->columns - 0.5}, labels);
     put_axis(out, "y", &plot->y, (range){plot->rows - 0.5, -0.5}, labels); /* from top to bottom */
-    put_names(out, "x", plot->column_names, plot->columns, labels);
-    put_names(out, "y", plot->row_names, plot->rows, labels);
+    put_names(out, "x", column_names, plot->columns, labels);
+    put_names(out, "y", row_names, plot->rows, labels);
+    if (is_numbered) vj_report_free_names(numbers, plot->columns);
+    if (is_numbered) vj_report_free_names(numbered, plot->rows);
     fputs("unset grid\n$h << E\n", out);
     for (int r = 0; r < plot->rows; r++)
         for (int c = 0; c < plot->columns; c++) {

@@ -45,7 +45,7 @@ const char vj_theme_page[] =
     "th,td{padding:.28rem .7rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);"
     "overflow-wrap:normal;min-width:4rem;max-width:26rem}"
     "thead th{border-bottom:2px solid var(--line);position:sticky;top:0;background:var(--bg);vertical-align:bottom}"
-    "thead th.r{max-width:7.5rem}th small{font-weight:400;color:var(--dim);display:block}.r{text-align:right}tbody "
+    "thead th.r{max-width:9rem}th small{font-weight:400;color:var(--dim);display:block}.r{text-align:right}tbody "
     "th{min-width:6rem;overflow-wrap:break-word}td.hi{background:var(--good);"
     "font-weight:600}\n"
     "dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.2rem 1rem;font-size:.9375rem;margin:.8rem "

@@ -292,13 +292,23 @@ static vj_status paint(const vj_terminal *t, vj_run_view *runs, int count)
     return status;
 }
 
+/* Refuse what can never become the folder of a run. */
+static vj_status check_folder(const char *folder)
+{
+    char index[VJ_PATH + 16];
+    struct stat info;
+    if (stat(folder, &info) == 0 && !S_ISDIR(info.st_mode))
+        return vj_raise(VJ_ERR_USAGE, "--watch %s: this is a file; name the folder of a run", folder);
+    snprintf(index, sizeof index, "%s/index.h5", folder);
+    if (access(index, F_OK) == 0)
+        return vj_raise(VJ_ERR_USAGE, "--watch %s: this is a clip store; name the folder of a run", folder);
+    return VJ_OK;
+}
+
 vj_status vj_watch(const char *const *folders, int count, double every_s, bool once)
 {
     vj_terminal terminal;
-    struct stat info;
-    for (int i = 0; i < count; i++)
-        if (stat(folders[i], &info) == 0 && !S_ISDIR(info.st_mode))
-            return vj_raise(VJ_ERR_USAGE, "--watch %s: this is a file; name the folder of a run", folders[i]);
+    for (int i = 0; i < count; i++) VJ_TRY(check_folder(folders[i]));
     vj_run_view *runs = vj_calloc(count, sizeof *runs);
     if (!runs) return vj_raise(VJ_ERR_MEMORY, "no memory for %d runs", count);
     for (int i = 0; i < count; i++) vj_run_view_begin(&runs[i], folders[i], count == 1);

@@ -211,6 +211,7 @@ static vj_status open_all(vj_source *source, encoders *e, const vj_config *confi
         return vj_raise(VJ_ERR_USAGE,
                         "%d layers of %d encoders are more than %d representations; name fewer (--layers)", e->layers,
                         list.count, VJ_MAX_REPRESENTATIONS);
+    for (int i = 0; i < list.count; i++) VJ_TRY(vj_frozen_find_encoder(list.item[i], source->comm));
     VJ_TRY(vj_frozen_open_encoders(&e->frozen, &list));
     vj_products_say(&e->frozen.products);
     VJ_TRY(keep_layers(e));

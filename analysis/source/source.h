@@ -44,10 +44,11 @@ vj_status vj_source_open_features(vj_source **source, const char *const *paths, 
 
 /* Clips and encoders that run over them. */
 typedef struct {
-    const char *encoders; /* "A.h5,B.h5": checkpoints, or random:published[:SEED], random:fan_in[:SEED] */
-    const char *stores;   /* "A.clips,B.clips": clip stores, concatenated */
-    const char *layers;   /* of each encoder: "all", "last", or numbers from 1 to model.depth, "1,6,12"; NULL: last */
-    bool average;         /* the row of a clip is the mean of its tokens */
+    const char
+        *encoders;      /* "A.h5,RUN": checkpoints, folders of runs, or random:published[:SEED], random:fan_in[:SEED] */
+    const char *stores; /* "A.clips,B.clips": clip stores, concatenated */
+    const char *layers; /* of each encoder: "all", "last", or numbers from 1 to model.depth, "1,6,12"; NULL: last */
+    bool average;       /* the row of a clip is the mean of its tokens */
 } vj_source_request;
 
 /**

@@ -64,9 +64,15 @@ vj_status vj_ridge_run(vj_analysis *analysis);
 vj_status vj_speed_run(vj_analysis *analysis);
 /**
  * Forecast the time of a command before its work. If its matrix products have so many operations that it takes long,
- * measure the BLAS on all ranks at once and log the time of the products; reading and other work comes on top. Warns if
- * the BLAS reaches only a small part of the processor's peak. `width`: of the rows. Collective.
+ * measure sums of products and the BLAS on all ranks at once and log the time of the products; reading and other work
+ * comes on top. Warns if the BLAS, which finds eigenvalues too, reaches only a small part of the processor's peak.
+ *
+ * @param sums    operations in sums of products and in projections, which have loops here
+ * @param others  operations in other products
+ * @param width   of the rows
+ *
+ * Collective.
  */
-void vj_speed_forecast(const vj_analysis *analysis, const char *command, double operations, int width);
+void vj_speed_forecast(const vj_analysis *analysis, const char *command, double sums, double others, int width);
 
 #endif

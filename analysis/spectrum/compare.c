@@ -305,7 +305,7 @@ static void forecast(const comparison *c)
         operations += (double)c->rows * D * (D + 1.0);
         if (representation(c, i)->width > widest) widest = representation(c, i)->width;
     }
-    vj_speed_forecast(c->analysis, "compare", operations, widest);
+    vj_speed_forecast(c->analysis, "compare", operations, 0.0, widest);
 }
 
 static vj_status run(comparison *c)

@@ -295,7 +295,7 @@ static void forecast(const work *w)
         width += w->subjects[i].what->width;
         if (w->subjects[i].what->width > widest) widest = w->subjects[i].what->width;
     }
-    vj_speed_forecast(w->analysis, "knn",
+    vj_speed_forecast(w->analysis, "knn", 0.0,
                       (double)vj_source_clips(w->plan.queries) * (double)vj_source_clips(w->plan.training) * width,
                       widest);
 }

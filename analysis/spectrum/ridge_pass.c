@@ -176,7 +176,7 @@ static void release(passes *p)
 static void forecast(const passes *p)
 {
     const vj_ridge_work *work = p->work;
-    double operations = 0.0;
+    double sums = 0.0, others = 0.0;
     int widest = 1;
     for (int r = 0; r < vj_source_representations(work->analysis->source); r++) {
         const double D = width_of(p, r);
@@ -185,12 +185,12 @@ static void forecast(const passes *p)
             const vj_ridge_subset *subset = &work->subsets[i];
             const vj_ridge_task *task = &work->tasks[subset->task];
             const double rows = (double)(subset->clips + task->validation_clips);
-            if (subset->same < 0)
-                operations +=
-                    (double)subset->clips * D * (D + 1.0) + 2.0 * rows * D * (D + task->classes * work->lambdas);
+            if (subset->same >= 0) continue;
+            sums += (double)subset->clips * D * (D + 1.0);
+            others += 2.0 * rows * D * (D + task->classes * work->lambdas);
         }
     }
-    vj_speed_forecast(work->analysis, "ridge", operations, widest);
+    vj_speed_forecast(work->analysis, "ridge", sums, others, widest);
 }
 
 static vj_status fit_all(passes *p, vj_ridge_fitted *fitted, void *user)

@@ -449,7 +449,7 @@ static void forecast(const work *w)
         operations += (double)w->subjects[i].rows * D * (D + 1.0 + 2.0 * w->subjects[i].kept);
         if (w->subjects[i].D > widest) widest = w->subjects[i].D;
     }
-    vj_speed_forecast(w->analysis, "spectrum", operations, widest);
+    vj_speed_forecast(w->analysis, "spectrum", operations, 0.0, widest);
 }
 
 vj_status vj_spectrum_run(vj_analysis *analysis)

@@ -248,19 +248,20 @@ vj_status vj_speed_run(vj_analysis *analysis)
 
 /* ------------------------------------------------------------------------------------------------ the forecast */
 
-void vj_speed_forecast(const vj_analysis *analysis, const char *command, double operations, int width)
+void vj_speed_forecast(const vj_analysis *analysis, const char *command, double sums, double others, int width)
 {
     const double much = 2e11, slow = 0.2;
     const int threads = vj_place_of(analysis->comm).threads;
     char blas[256], time[32];
-    if (operations < much) return;
+    if (sums + others < much) return;
     MPI_Barrier(analysis->comm); /* all at once, so that ranks share what they will share */
-    double rates[2] = {vj_blas_gflops(width), vj_measure_double_peak(threads)};
-    vj_sum_doubles(analysis->comm, rates, 2);
-    const double share = rates[0] / rates[1];
+    double rates[3] = {vj_sums_gflops(width), vj_blas_gflops(width), vj_measure_double_peak(threads)};
+    vj_sum_doubles(analysis->comm, rates, 3);
+    const double share = rates[1] / rates[2], seconds = (sums / rates[0] + others / rates[1]) / 1e9,
+                 rate = (sums + others) / seconds / 1e9;
     vj_blas_describe(blas, sizeof blas);
-    vj_log("%s: %.3g operations in products take at least %s, at %.0f GFLOP/s (%.0f %% of the double peak; %s)",
-           command, operations, vj_duration(operations / rates[0] / 1e9, time), rates[0], 100.0 * share, blas);
+    vj_log("%s: %.3g operations in products take at least %s, at %.0f GFLOP/s (%.0f %% of the double peak; BLAS: %s)",
+           command, sums + others, vj_duration(seconds, time), rate, 100.0 * rate / rates[2], blas);
     if (share < slow && analysis->rank == 0)
         vj_warn("the BLAS reaches %.0f %% of what the processor can do: install a fast one (Debian: "
                 "libopenblas0-openmp), or see INSTALL, \"Analysis of features\"",

@@ -24,11 +24,23 @@ def stores():
     return sides
 
 
+def normal_matrix(x, weight, penalty):
+    X = np.c_[x, np.ones(len(x))]
+    return X, X.T @ (weight[:, None] * X) + np.diag([penalty] * x.shape[1] + [0])
+
+
 def ridge(x, y, weight, penalty):
     """Weights and intercept by one direct solve: the intercept has no penalty."""
-    X = np.c_[x, np.ones(len(x))]
-    A = X.T @ (weight[:, None] * X) + np.diag([penalty] * x.shape[1] + [0])
+    X, A = normal_matrix(x, weight, penalty)
     return np.linalg.solve(A, X.T @ (weight[:, None] * y))
+
+
+def bounds(x, weight, penalty):
+    """What rounding may change, relatively: a solution of normal equations by their condition number, here twice that, since
+    numpy's is off likewise; an error of leaving out by 1 / (1 - h) more for a row with leverage h."""
+    X, A = normal_matrix(x, weight, penalty)
+    solution = 2 * (len(A) + len(x) ** 0.5) * 2.0 ** -52 * np.linalg.cond(A)
+    return solution, 2 * solution / (1 - (weight * np.sum(X * np.linalg.solve(A, X.T).T, 1)).max())
 
 
 def check_subset(x, y, C, balanced, ratio, held, held_y, got):
@@ -49,13 +61,15 @@ def check_subset(x, y, C, balanced, ratio, held, held_y, got):
             left = np.array([np.r_[x[i], 1] @ ridge(np.delete(x, i, 0), np.delete(targets, i, 0), np.delete(weight, i), penalty)
                              for i in range(n)])
             errors.append(100 * weight @ (left.argmax(1) != y) / n)
-            np.testing.assert_allclose(got['loo_squared'][l], weight @ np.sum((targets - left) ** 2, 1) / n, rtol=1e-8)
+            np.testing.assert_allclose(got['loo_squared'][l], weight @ np.sum((targets - left) ** 2, 1) / n,
+                                       rtol=max(1e-10, bounds(x, weight, penalty)[1]))
             assert abs(got['loo_error'][l] - errors[-1]) < 1e-9, (l, got['loo_error'][l], errors[-1])
     best = got['chosen']
     ties = np.flatnonzero(got['loo_error'] < got['loo_error'].min() + 1e-9)
     assert best == ties[got['loo_squared'][ties].argmin()], (best, got['loo_error'], got['loo_squared'])
     want = ridge(x, targets, weight, penalties[best])
-    np.testing.assert_allclose(np.r_[got['weights'], got['intercept'][None]], want, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(np.r_[got['weights'], got['intercept'][None]], want, rtol=0,
+                               atol=max(1e-10, bounds(x, weight, penalties[best])[0]) * np.abs(want).max())
 
 
 def pooled(x):

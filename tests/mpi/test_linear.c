@@ -2,6 +2,7 @@
  * Tests matrices that are divided over the ranks, against plain loops and LAPACK on one rank. Sizes are below, at and
  * above the block size of the division, so that ranks have parts of different sizes, or none.
  */
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +33,7 @@ static double *numbers(int64_t count)
     return x;
 }
 
-/* The same on all ranks: normal, with a mean of `index`. */
+/* Draw a normal matrix with mean `index`, the same on all ranks. */
 static double *normal(int64_t rows, int columns, uint64_t index)
 {
     double *x = numbers(rows * columns);
@@ -42,7 +43,7 @@ static double *normal(int64_t rows, int columns, uint64_t index)
     return x;
 }
 
-/* op(A) op(B), row-major; a [rows, inner] or its transpose. */
+/* Compute op(A) op(B), row-major; a is [rows, inner] or its transpose. */
 static double *product(const double *a, bool transpose_a, const double *b, bool transpose_b, int rows, int inner,
                        int columns)
 {
@@ -57,7 +58,7 @@ static double *product(const double *a, bool transpose_a, const double *b, bool 
     return c;
 }
 
-/* Rounding of sums of some thousand terms, relative to the largest number of the result. */
+/* Compare within the rounding errors of sums of some thousand terms, relative to the largest number of the result. */
 static void assert_near(const double *got, const double *want, int64_t count)
 {
     double worst = 0.0, scale = 1e-300;
@@ -86,7 +87,7 @@ static vj_matrix matrix_of(const double *whole, int rows, int columns)
     return matrix;
 }
 
-/* How n rows lie on the ranks: evenly, all on the first, all on the last, or more and more of them. */
+/* Ways to distribute rows over the ranks: evenly, all on the first, all on the last, or more on each next rank. */
 enum { EVEN, FIRST, LAST, GROWING, WAYS };
 static void rows_of(int64_t n, int way, int64_t *first, int64_t *last)
 {
@@ -121,7 +122,7 @@ static void whole_matrices(void **state)
     }
 }
 
-/* In two calls, which each rank adds up by itself first, or not; a second sum goes on from the first. */
+/* Check X^T X in two calls, whose sums each rank adds up by itself first or not; the second continues the first sum. */
 static void check_gram(int width, int64_t n, int way, bool apart)
 {
     double *x = normal(n, width, 2), *want = product(x, true, x, false, width, (int)n, width);
@@ -153,7 +154,7 @@ static void grams(void **state)
         for (int way = 0; way < WAYS; way++)
             for (int n = 0; n < 100; n += 33) check_gram(sizes[i], n, way, n > 0);
     for (int apart = 0; apart < 2; apart++) {
-        check_gram(65, 4800, LAST, apart); /* several pieces, of unequal numbers */
+        check_gram(65, 4800, LAST, apart); /* several pieces, not the same number on each rank */
         check_gram(321, 2100, EVEN, apart);
         check_gram(130, 99, GROWING, apart);
     }
@@ -206,7 +207,7 @@ static void products(void **state)
     }
 }
 
-/* Rows of floats less a row: the same bits as of doubles, whose products are made in the same way. */
+/* Check products of float rows less a row: they have the bits of the products of doubles. */
 static void check_project(const double *x, int rows, int width, const double *b, int columns)
 {
     const int64_t all = (int64_t)rows * columns;
@@ -227,7 +228,8 @@ static void check_project(const double *x, int rows, int width, const double *b,
     free(minus), free(less), free(got), free(want), free(narrow);
 }
 
-/* Below, at and above the sizes of tiles and of blocks of rows, columns and depth; few columns, and many. */
+/* Check sizes below, at and above those of tiles and of blocks of rows, columns and depth, with few and many columns.
+ */
 static void rows_times_matrix(void **state)
 {
     (void)state;
@@ -237,14 +239,15 @@ static void rows_times_matrix(void **state)
             for (size_t k = 0; k < sizeof columns / sizeof columns[0]; k++) {
                 const int rows = counts[i], width = widths[j], E = columns[k];
                 const int64_t all = (int64_t)rows * E;
-                if ((int)(i + j + k) % size != rank) continue; /* it is local: each rank tests others */
+                if ((int)(i + j + k) % size != rank)
+                    continue; /* the product is local, so each rank tests other sizes */
                 double *x = normal(rows, width, 1), *b = normal(width, E, 0), *got = numbers(all),
                        *want = product(x, false, b, false, rows, width, E);
                 got[all] = 42.0;
                 vj_rows_multiply(got, x, rows, width, b, E);
                 assert_near(got, want, all);
                 assert_true(got[all] == 42.0);
-                for (int row = 0; row < rows && E <= 256; row += 17) { /* the same bits, wherever a row is */
+                for (int row = 0; row < rows && E <= 256; row += 17) { /* a row has the same bits at any place */
                     vj_rows_multiply(want, x + (int64_t)row * width, 1, width, b, E);
                     assert_memory_equal(want, got + (int64_t)row * E, (size_t)E * sizeof *got);
                 }
@@ -253,13 +256,14 @@ static void rows_times_matrix(void **state)
             }
 }
 
-/* The eigenvalues are LAPACK's; A V = V diag(values), V^T V = 1, and the largest element of each vector is positive. */
+/* Check that the eigenvalues are those of LAPACK, that A V = V diag(values) and V^T V = 1, and that the largest element
+ * of each vector is positive. */
 static void check_eigen(double *a, int n)
 {
     double *values = numbers(n), *want = numbers(n), *work = numbers((int64_t)VJ_EIGEN_WORK * n),
            *v = numbers((int64_t)n * n), *scaled = numbers((int64_t)n * n), *unit = numbers((int64_t)n * n);
     vj_matrix matrix = matrix_of(a, n, n), vectors, again = matrix_of(a, n, n);
-    for (int j = 0; j < matrix.local_columns; j++) /* above the diagonal nothing is read */
+    for (int j = 0; j < matrix.local_columns; j++) /* elements above the diagonal must not be read */
         for (int i = 0; i < matrix.local_rows; i++)
             if (vj_matrix_row(&matrix, i) < vj_matrix_column(&matrix, j))
                 matrix.local[(int64_t)j * matrix.local_rows + i] = 1e6;
@@ -290,7 +294,8 @@ static void check_eigen(double *a, int n)
     free(values), free(want), free(work), free(v), free(scaled), free(unit), free(av), free(vv);
 }
 
-/* [n, n], symmetric: two eigenvalues, each of half the directions. pdsyevr finds no vectors of it on one rank. */
+/* Make a symmetric matrix [n, n] with two eigenvalues, each for half of the directions. pdsyevr finds no vectors of it
+ * on one rank. */
 static double *clustered(int n)
 {
     double *u = normal(n, 1, 2), *a = numbers((int64_t)n * n), square = 0.0, inner = 0.0;
@@ -331,7 +336,7 @@ static void singular_values(void **state)
         double *a = s % 2 ? normal(1, rows * columns, 0) : NULL, *got = numbers(least), *want = numbers(least),
                *work = numbers(room);
         int info;
-        if (!a) { /* of rank 1 */
+        if (!a) { /* a matrix of rank 1 */
             a = numbers((int64_t)rows * columns);
             for (int i = 0; i < rows * columns; i++) a[i] = (1.0 + i / columns) * (2.0 + i % columns);
         }
@@ -354,9 +359,15 @@ static void systems(void **state)
                *b = product(a, false, want, false, n, n, columns);
         vj_matrix A = matrix_of(a, n, n), B = matrix_of(b, n, columns), C = matrix_of(b, n, columns);
         assert_int_equal(vj_matrix_solve(&A, &B), VJ_OK);
-        double *got = numbers((int64_t)n * columns);
+        double *got = numbers((int64_t)n * columns), *values = numbers(n), *work = numbers((int64_t)VJ_EIGEN_WORK * n),
+               *copy = numbers((int64_t)n * n), most = 0.0;
         vj_matrix_gather(&B, got);
-        for (int j = 0; j < n * columns; j++) assert_true(fabs(got[j] - want[j]) < 1e-9);
+        memcpy(copy, a, (size_t)n * (size_t)n * sizeof *copy);
+        assert_int_equal(vj_eigenvalues(copy, n, values, work), VJ_OK);
+        const double bound = 8.0 * n * DBL_EPSILON * values[n - 1] / values[0]; /* by the condition number */
+        assert_true(bound < 1e-10);
+        for (int j = 0; j < n * columns; j++) most = fmax(most, fabs(want[j]));
+        for (int j = 0; j < n * columns; j++) assert_true(fabs(got[j] - want[j]) <= bound * most);
         vj_matrix_release(&A);
         a[(int64_t)n * n - 1] = -1.0;
         A = matrix_of(a, n, n);
@@ -364,7 +375,7 @@ static void systems(void **state)
         vj_matrix_release(&A);
         vj_matrix_release(&B);
         vj_matrix_release(&C);
-        free(x), free(a), free(want), free(b), free(got);
+        free(x), free(a), free(want), free(b), free(got), free(values), free(work), free(copy);
     }
 }
 
