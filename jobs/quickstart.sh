@@ -70,7 +70,7 @@ run "$bin/vjepa-pretrain" "$config" --set data.train="[\"$dir/train.clips\"]" --
     --set watch.train="[\"$dir/train.clips\"]" --set watch.validation="[\"$dir/val.clips\"]" "${pretrain[@]}"
 
 step "5/5 probes of the frozen encoders"
-run "$bin/vjepa-evaluate" "$config" pretrained="$(find "$dir/run" -name "step_*.h5" | sort | tail -n 1)" \
+run "$bin/vjepa-evaluate" "$config" pretrained="$dir/run" \
     random_published=random:published random_fan_in=random:fan_in --train "$dir/train.clips" --validation "$dir/val.clips" \
     --out "$dir" "${probe[@]}"
 "$bin/vjepa-report" "$dir" "$dir/run" "$dir/train.clips" "$dir/val.clips" --out "$dir/report.html" --title "vjepa quickstart"

@@ -1,4 +1,6 @@
 """Checkpoint files of vjepa (io/store/ckpt/ckpt.h), written and read whole by one process."""
+import os
+import re
 import socket
 import time
 
@@ -71,6 +73,16 @@ def write(path, state, config, shape, tensors, code):
             file.attrs["complete"] = np.int64(1)
 
     program.publish(path, fill)
+
+
+def newest(path):
+    """The newest checkpoint of a run's folder; another path stays as it is."""
+    if not os.path.isdir(path):
+        return path
+    found = [(int(name[5:-3]), name) for name in os.listdir(path) if re.fullmatch(r"step_[0-9]+[.]h5", name)]
+    if not found:
+        raise Refused(f"{path} is a folder without a checkpoint, step_*.h5")
+    return os.path.join(path, max(found)[1])
 
 
 class Reader:

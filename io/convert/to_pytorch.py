@@ -9,6 +9,7 @@ program.need("torch", "h5py", "numpy", "xxhash", "yaml")
 
 import torch
 
+import checkpoint
 import probes
 import published
 from checkpoint import Reader
@@ -72,6 +73,7 @@ def optimiser(reader, config, ordered, updates):
 
 
 def convert(arguments):
+    arguments.checkpoint = checkpoint.newest(arguments.checkpoint)
     if probes.is_ours(arguments.checkpoint):
         probes.to_published(arguments)
         return
@@ -122,7 +124,7 @@ def convert(arguments):
 
 def main():
     p = program.parser(DESCRIPTION, EXAMPLE)
-    p.add_argument("checkpoint", metavar="CHECKPOINT.h5")
+    p.add_argument("checkpoint", metavar="CHECKPOINT.h5", help="or the folder of a run: its newest checkpoint")
     p.add_argument("out", metavar="OUT.pth.tar")
     p.add_argument("--encoder-only", action="store_true",
                    help="only the encoder that features come from: target_encoder; encoder after objective.kind pixel")

@@ -27,12 +27,14 @@ static vj_status name_encoders(vj_evaluation *e)
     for (int i = 0; i < r->encoder_count; i++) {
         const char *equals = strchr(r->encoders[i], '=');
         if (!equals || equals == r->encoders[i] || !equals[1])
-            return vj_raise(VJ_ERR_USAGE, "'%s' is not NAME=CHECKPOINT or NAME=random:published", r->encoders[i]);
+            return vj_raise(VJ_ERR_USAGE, "'%s' is not NAME=CHECKPOINT, NAME=RUN or NAME=random:published",
+                            r->encoders[i]);
         const int length = (int)(equals - r->encoders[i]);
         if (length >= VJ_ENCODER_NAME || strlen(equals + 1) >= VJ_PATH)
             return vj_raise(VJ_ERR_USAGE, "'%s': a name has at most %d letters, a path %d", r->encoders[i],
                             VJ_ENCODER_NAME - 1, VJ_PATH - 1);
         snprintf(e->encoder_name[i], VJ_ENCODER_NAME, "%.*s", length, r->encoders[i]);
+        snprintf(e->encoder_from[i], VJ_PATH, "%s", equals + 1);
         e->encoder_at[i] = i;
         for (int other = 0; other < i; other++)
             if (strcmp(e->encoder_name[i], e->encoder_name[other]) == 0)
@@ -85,6 +87,7 @@ static vj_status open_stores(vj_evaluation *e)
 static vj_status open_all(vj_evaluation *e)
 {
     VJ_TRY(vj_agree(e->comm, name_encoders(e)));
+    for (int i = 0; i < e->encoder_count; i++) VJ_TRY(vj_frozen_find_encoder(e->encoder_from[i], e->comm));
     VJ_TRY(vj_precision_settle(e->config, e->comm));
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_report_check(e) : VJ_OK));
     if (e->request->probes) VJ_TRY(vj_agree(e->comm, vj_eval_find_probes(e)));
@@ -126,6 +129,7 @@ static void tell_group(vj_evaluation *e)
     vj_broadcast(&e->most_clips, (int64_t)sizeof e->most_clips, e->layout.tensor);
     vj_broadcast(&e->encoder_count, (int64_t)sizeof e->encoder_count, e->layout.tensor);
     vj_broadcast(e->encoder_at, (int64_t)sizeof e->encoder_at, e->layout.tensor);
+    vj_broadcast(e->encoder_from, (int64_t)sizeof e->encoder_from, e->layout.tensor);
 }
 
 /* ------------------------------------------------------------------------------------------------ training */
@@ -187,7 +191,7 @@ void vj_eval_say_wait(double waited_s, double spent_s)
 vj_status vj_eval_tolerate(const vj_evaluation *e, vj_status status, int stop)
 {
     if (status != VJ_ERR_IO || stop) return status;
-    if (e->rank == 0) vj_warn("this checkpoint could not be written; the one before stays, and the evaluation goes on");
+    if (e->rank == 0) vj_warn("this checkpoint could not be written; the evaluation goes on without it");
     return VJ_OK;
 }
 
@@ -298,7 +302,7 @@ static vj_status measure(vj_evaluation *e, int *stop)
     VJ_TRY(status);
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK));
     VJ_TRY(vj_run_folder_complete(e->config, e->epochs, e->comm));
-    if (e->rank == 0) vj_eval_forget_measured(e);
+    if (e->rank == 0) vj_eval_remove_restart_files(e);
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK));
     remember(e, "done", "");
     say_memory(e);

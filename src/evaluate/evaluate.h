@@ -15,7 +15,7 @@
 /* All borrowed. */
 typedef struct {
     const char *train, *validation; /* clip stores, "A.clips,B.clips" */
-    const char *const *encoders;    /* [encoder_count] "NAME=CHECKPOINT", or "NAME=random:published:7" */
+    const char *const *encoders;    /* [encoder_count] "NAME=CHECKPOINT", "NAME=RUN" or "NAME=random:published:7" */
     int encoder_count;
     const char *probes; /* files of probes to measure without training, "A.h5,B.h5", or folders of them; NULL: train */
     int keep_probes;    /* bool: write every probe to a file DIR/probes/NAME.h5 */

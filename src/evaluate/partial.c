@@ -236,12 +236,18 @@ vj_status vj_eval_find_measured(vj_evaluation *e, vj_eval_measured *m)
     return status == VJ_ERR_FORMAT || status == VJ_ERR_STATE ? VJ_OK : status;
 }
 
-void vj_eval_forget_measured(const vj_evaluation *e)
+static void remove_file(const char *path)
 {
-    static const char *const names[] = {VJ_PASS_HELD_OUT, VJ_PASS_VALIDATION};
+    if (access(path, F_OK) == 0 && unlink(path) != 0) vj_warn("%s, which is not needed any more, stays", path);
+}
+
+void vj_eval_remove_restart_files(const vj_evaluation *e)
+{
     char path[VJ_PATH + 32];
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        path_of(e, path, names[i]);
-        if (access(path, F_OK) == 0 && unlink(path) != 0) vj_warn("%s, which is not needed any more, stays", path);
-    }
+    path_of(e, path, VJ_PASS_HELD_OUT);
+    remove_file(path);
+    path_of(e, path, VJ_PASS_VALIDATION);
+    remove_file(path);
+    snprintf(path, sizeof path, "%s/" VJ_EVALUATION_BEFORE, e->dir);
+    remove_file(path);
 }

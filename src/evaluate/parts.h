@@ -106,6 +106,7 @@ typedef struct {
     int encoder_count;           /* encoders that the rows need */
     int encoder_at[VJ_MAX_LIST]; /* [encoder_count] their indices in request->encoders */
     char encoder_name[VJ_MAX_LIST][VJ_ENCODER_NAME];
+    char encoder_from[VJ_MAX_LIST][VJ_PATH]; /* [request->encoder_count] their checkpoints, or random:... */
     uint64_t encoder_digest[VJ_MAX_LIST];
     vj_eval_side train, validation;
     vj_strings tasks;
@@ -299,8 +300,10 @@ double vj_eval_store_bytes(const vj_evaluation *e);
 int vj_eval_store_sums(const vj_evaluation *e);
 /**
  * Encode the samples of all copies that will be read from e->epoch on, and write their features, except for files that
- * exist. Afterwards training encodes nothing. A file appears only when it is whole. *stop is set if the evaluation was
- * asked to stop; the file that was being written is then given up. Collective, agreed.
+ * exist. Afterwards training encodes nothing. A file appears only when it is whole. Before the first one a checkpoint
+ * is written, whose description of the evaluation (vj_eval_describe()) the files refer to: another version of vjepa
+ * that goes on takes it over, and finds the files. *stop is set if the evaluation was asked to stop; the file that was
+ * being written is then given up. Collective, agreed.
  */
 vj_status vj_eval_store(vj_evaluation *e, int *stop);
 /** Remove the files, unless request->keep_features. On rank 0. */
@@ -403,8 +406,9 @@ vj_status vj_eval_save_measured(vj_evaluation *e, const vj_eval_measured *measur
 /** Read DIR/measured-NAME.h5 if it exists: place, predictions of the heads that this rank owns, and marks of damaged
  * clips. A damaged file, or one of other probes or samples, is ignored: place is 0 then. Collective, agreed. */
 vj_status vj_eval_find_measured(vj_evaluation *e, vj_eval_measured *measured);
-/** Remove the files of all passes. On rank 0. */
-void vj_eval_forget_measured(const vj_evaluation *e);
+/** Remove files that only a restart needs: results of an unfinished measurement, and the checkpoint before the last
+ * one. On rank 0. */
+void vj_eval_remove_restart_files(const vj_evaluation *e);
 
 /* ------------------------------------------------------------------------------------------------ predictions.c */
 

@@ -29,7 +29,7 @@ static vj_status open_encoders(vj_evaluation *e)
     vj_strings encoders = {.count = e->encoder_count};
     vj_frozen *f = &e->frozen;
     for (int i = 0; i < encoders.count; i++)
-        snprintf(encoders.item[i], VJ_PATH, "%s", strchr(e->request->encoders[e->encoder_at[i]], '=') + 1);
+        snprintf(encoders.item[i], VJ_PATH, "%s", e->encoder_from[e->encoder_at[i]]);
     *f = (vj_frozen){.config = e->config,
                      .comm = e->layout.world,
                      .rank = e->layout.rank,

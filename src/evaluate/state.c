@@ -97,7 +97,10 @@ char *vj_eval_describe_campaign(const vj_evaluation *e)
     if (!out) return NULL;
     fprintf(out, "run.seed: %lld\n", (long long)e->config->run.seed);
     describe_settings(out, e->config);
-    for (int i = 0; i < e->request->encoder_count; i++) fprintf(out, "encoder %s\n", e->request->encoders[i]);
+    for (int i = 0; i < e->request->encoder_count; i++) {
+        const char *encoder = e->request->encoders[i];
+        fprintf(out, "encoder %.*s=%s\n", (int)strcspn(encoder, "="), encoder, e->encoder_from[i]);
+    }
     fprintf(out, "training clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->train.clips));
     fprintf(out, "validation clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->validation.clips));
     if (fclose(out) == 0) return text;

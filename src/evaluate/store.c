@@ -159,7 +159,12 @@ static vj_status look(bool *there, const vj_evaluation *e, const vj_eval_side *s
     if (!*there) return VJ_OK;
     VJ_TRY(describe(&layout, preprocessing, e, side, i, copy, samples));
     layout.encoder = e->encoder_name[i];
-    return vj_features_may_replace(path, &layout);
+    const vj_status status = vj_features_may_replace(path, &layout);
+    if (status == VJ_ERR_USAGE)
+        vj_warn("%s/features was made with other settings, or by an earlier version that was stopped while it stored "
+                "features: go on with those, or remove the folder, and all features are stored anew",
+                e->dir);
+    return status;
 }
 
 static vj_status open_file(unit *u, const vj_eval_side *side, int i)
@@ -171,8 +176,7 @@ static vj_status open_file(unit *u, const vj_eval_side *side, int i)
     vj_status status = config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     if (status == VJ_OK) status = describe(&layout, preprocessing, e, side, i, u->copy, u->count);
     status = vj_agree(e->comm, status);
-    vj_frozen_describe_encoder(e->config, strchr(e->request->encoders[e->encoder_at[i]], '=') + 1, encoder,
-                               sizeof encoder);
+    vj_frozen_describe_encoder(e->config, e->encoder_from[e->encoder_at[i]], encoder, sizeof encoder);
     layout.encoder = encoder;
     layout.config = config;
     vj_eval_copy_path(path, e, i, u->copy, u->file);
@@ -435,6 +439,7 @@ vj_status vj_eval_store(vj_evaluation *e, int *stop)
     vj_status status = open_survey(&s, e);
     p.said_s = p.began_s;
     p.all = s.samples;
+    if (status == VJ_OK && p.all > 0 && !e->began_as) status = vj_eval_tolerate(e, vj_eval_save(e), 0);
     for (int64_t copy = 0; status == VJ_OK && p.all > 0 && copy < e->copies && !*stop; copy++)
         status = store_copy(&s, copy, &p, stop);
     free(s.there);

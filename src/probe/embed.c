@@ -15,6 +15,7 @@ typedef struct {
     const vj_embed_request *request;
     vj_frozen frozen;    /* the clips and the encoder */
     vj_encoder *encoder; /* frozen.encoder[0] */
+    vj_strings from;     /* one: its checkpoint, or random:... */
     vj_spectrum *spectrum;
     vj_features_writer *writer;
     int64_t tokens;
@@ -28,11 +29,12 @@ typedef struct {
 
 static vj_status open_encoder(vj_embedding *e)
 {
-    vj_strings encoders = {.count = 1};
     vj_frozen *f = &e->frozen;
-    if (snprintf(encoders.item[0], VJ_PATH, "%s", e->request->encoder) >= VJ_PATH)
+    e->from.count = 1;
+    if (snprintf(e->from.item[0], VJ_PATH, "%s", e->request->encoder) >= VJ_PATH)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", e->request->encoder);
-    VJ_TRY(vj_frozen_open_encoders(f, &encoders));
+    VJ_TRY(vj_frozen_find_encoder(e->from.item[0], f->comm));
+    VJ_TRY(vj_frozen_open_encoders(f, &e->from));
     e->encoder = f->encoder[0];
     e->tokens = e->encoder->net.tokens;
     e->D = e->encoder->net.shape.width;
@@ -113,7 +115,7 @@ static vj_status create_store(vj_embedding *e)
     const vj_frozen *f = &e->frozen;
     char *config = vj_products_config_text(f->config, f->be), encoder[VJ_PATH + 64], preprocessing[256];
     if (!config) return vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
-    vj_frozen_describe_encoder(f->config, e->request->encoder, encoder, sizeof encoder);
+    vj_frozen_describe_encoder(f->config, e->from.item[0], encoder, sizeof encoder);
     vj_frozen_describe_preprocessing(f, preprocessing, sizeof preprocessing);
     vj_features_header layout = {.clips = f->n,
                                  .tokens = e->request->keep == VJ_POOL_AVERAGE ? 1 : e->tokens,

@@ -8,7 +8,8 @@
 #include "probe/probe.h"
 
 typedef struct {
-    const char *encoder; /* a checkpoint, or random:published[:SEED], random:fan_in[:SEED] (SEED: run.seed) */
+    const char *encoder; /* a checkpoint, the folder of a run (its newest checkpoint), or random:published[:SEED],
+                            random:fan_in[:SEED] (SEED: run.seed) */
     const char *stores;  /* "A.clips,B.clips": clip stores, concatenated */
     const char *out;     /* path of the feature store to write */
     vj_pooling keep;     /* VJ_POOL_ATTENTIVE: all tokens; VJ_POOL_AVERAGE: their mean */

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "base/rng.h"
+#include "ckpt/ckpt.h"
 #include "model/flops.h"
 #include "parallel/parallel.h"
 #include "train/alike.h"
@@ -18,10 +20,11 @@
 
 vj_status vj_frozen_split_paths(vj_strings *paths, const char *text)
 {
+    const char *whole = text;
     for (paths->count = 0; *text;) {
         int length = (int)strcspn(text, ",");
         if (paths->count == VJ_MAX_LIST || length == 0 || length >= VJ_PATH)
-            return vj_raise(VJ_ERR_USAGE, "'%s' is no list of at most %d paths with commas between them", text,
+            return vj_raise(VJ_ERR_USAGE, "'%s' is no list of at most %d paths with commas between them", whole,
                             VJ_MAX_LIST);
         snprintf(paths->item[paths->count++], VJ_PATH, "%.*s", length, text);
         text += length + (text[length] == ',');
@@ -183,6 +186,33 @@ static vj_status parse_random(const char *text, int64_t default_seed, int *rando
         if (errno == 0 && end != rest + 1 && !*end) return VJ_OK;
     }
     return vj_raise(VJ_ERR_USAGE, "'%s' is neither random:published[:SEED] nor random:fan_in[:SEED]", text);
+}
+
+static vj_status find_newest(char encoder[VJ_PATH])
+{
+    char newest[VJ_PATH];
+    struct stat info;
+    if (!*encoder)
+        return vj_raise(VJ_ERR_USAGE,
+                        "the name of the encoder is empty: is it a variable of the shell that is not set?");
+    if (strncmp(encoder, "random:", 7) == 0 || stat(encoder, &info) != 0 || !S_ISDIR(info.st_mode)) return VJ_OK;
+    for (size_t length = strlen(encoder); length > 1 && encoder[length - 1] == '/';) encoder[--length] = '\0';
+    VJ_TRY(vj_ckpt_latest(encoder, newest, VJ_ALONE));
+    if (!*newest)
+        return vj_raise(VJ_ERR_USAGE,
+                        "%s is a folder without a checkpoint, step_*.h5: an encoder is a checkpoint, or the folder of "
+                        "a run, which stands for its newest checkpoint",
+                        encoder);
+    vj_log("encoder %s: its newest checkpoint is %s", encoder, newest);
+    strcpy(encoder, newest);
+    return VJ_OK;
+}
+
+vj_status vj_frozen_find_encoder(char encoder[VJ_PATH], MPI_Comm comm)
+{
+    VJ_TRY(vj_agree(comm, vj_comm_rank(comm) == 0 ? find_newest(encoder) : VJ_OK));
+    vj_broadcast(encoder, VJ_PATH, comm);
+    return VJ_OK;
 }
 
 void vj_frozen_describe_encoder(const vj_config *config, const char *encoder, char *text, size_t bytes)

@@ -52,8 +52,14 @@ vj_status vj_frozen_open_clips(vj_frozen *frozen, const vj_config *config, const
  */
 vj_status vj_frozen_show(vj_frozen *frozen, const char *setting, const char *stores);
 /**
- * Open the device and encoders: each a checkpoint, or random:published[:SEED], random:fan_in[:SEED] (SEED: run.seed).
- * Call after vj_frozen_open_clips(). Collective.
+ * Replace the folder of a run by the path of its newest checkpoint, which is logged. A file and "random:..." stay as
+ * they are. VJ_ERR_USAGE if the folder holds no checkpoint, or the text is empty. Collective over comm, agreed; only
+ * rank 0 looks.
+ */
+vj_status vj_frozen_find_encoder(char encoder[VJ_PATH], MPI_Comm comm);
+/**
+ * Open the device and encoders: each a checkpoint (vj_frozen_find_encoder()), or random:published[:SEED],
+ * random:fan_in[:SEED] (SEED: run.seed). Call after vj_frozen_open_clips(). Collective.
  */
 vj_status vj_frozen_open_encoders(vj_frozen *frozen, const vj_strings *encoders);
 /** Not collective; releasing twice is harmless. */

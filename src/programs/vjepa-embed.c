@@ -7,7 +7,7 @@ static const char *const sections[] = {"run", "data", "model", "train", "embed",
 static const char *encoder, *store, *out, *pool;
 
 static const vj_option options[] = {
-    {"--encoder", "WHAT", "a checkpoint, random:published[:SEED] or random:fan_in[:SEED] (SEED: run.seed)", &encoder},
+    {"--encoder", "WHAT", "a checkpoint, a run's folder, random:published[:SEED] or random:fan_in[:SEED]", &encoder},
     {"--store", "NAME.clips[,...]", "clip stores to encode, one after the other", &store},
     {"--out", "FEATURES.h5", "feature store to write (default: embed.store)", &out},
     {"--pool", "average", "keep only the mean of a clip's tokens", &pool},
@@ -21,7 +21,9 @@ static const vj_program program = {
     .description =
         "Encodes the centre crop of every clip with the target encoder of a checkpoint, or with a random one, and\n"
         "writes all tokens after the final norm, with the labels, as one HDF5 file. embed.limit takes only so many\n"
-        "clips, drawn by a permutation. Clips are divided over the ranks. The effective rank of the normalised tokens\n"
+        "clips, drawn by a permutation. A run's folder stands for its newest checkpoint, and SEED is run.seed if it "
+        "is\n"
+        "not given. Clips are divided over the ranks. The effective rank of the normalised tokens\n"
         "is printed and stored: near 1 the encoder has collapsed. Images (stores with one frame a clip) are resized "
         "as\n"
         "evaluate.short_side says and shown as evaluate.image_frames equal frames.\n"
@@ -44,7 +46,7 @@ static vj_status work(const vj_run *run)
                                 .dry_run = run->dry_run};
     if (!encoder)
         return vj_raise(VJ_ERR_USAGE,
-                        "no encoder is named: give --encoder CHECKPOINT, random:published or random:fan_in");
+                        "no encoder is named: give --encoder CHECKPOINT, RUN, random:published or random:fan_in");
     if (!store) return vj_raise(VJ_ERR_USAGE, "no clips are named: give --store NAME.clips");
     if (!request.out[0])
         return vj_raise(VJ_ERR_USAGE, "no file for the features is named: give --out FEATURES.h5, or embed.store");

@@ -36,8 +36,9 @@ static const vj_program program = {
     .purpose = "Train and measure all probes of a campaign on frozen encoders, in one pass over the clips.",
     .usage = "[options] CONFIG.yaml NAME=CHECKPOINT ...",
     .description =
-        "Each NAME is an encoder: a checkpoint, random:published[:SEED] or random:fan_in[:SEED]. In every epoch it "
-        "runs\n"
+        "Each NAME is an encoder: a checkpoint, the folder of a run (its newest checkpoint), random:published[:SEED] "
+        "or\n"
+        "random:fan_in[:SEED]. In every epoch it runs\n"
         "once over each training sample that a probe needs, with fresh views (section evaluate), and feeds all "
         "probes:\n"
         "one for each task, pooling, share of the labels and seed of section probe, and each learning rate and weight\n"
@@ -121,7 +122,7 @@ static vj_status evaluate(const vj_run *run, const char *dir, vj_campaign_part *
                         "no clips to measure on are named: give --validation NAME.clips, or data.validation");
     if (run->file_count == 0)
         return vj_raise(VJ_ERR_USAGE,
-                        "no encoders are named: give NAME=CHECKPOINT or NAME=random:published, or --merge N");
+                        "no encoders are named: give NAME=CHECKPOINT, NAME=RUN or NAME=random:published, or --merge N");
     return vj_evaluate(&run->config, &request, run->comm, outcome);
 }
 

@@ -22,6 +22,13 @@ static void on_signal(int number)
     asked[number == SIGUSR2 ? VJ_ASK_WRITE : VJ_ASK_STOP] = VJ_WHY_SIGNAL;
 }
 
+/* nohup and the like ignore a signal before they start a program. */
+static void listen_unless_ignored(int number, const struct sigaction *action)
+{
+    struct sigaction before;
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN) sigaction(number, action, NULL);
+}
+
 void vj_stop_listen(vj_stop *stop, const vj_config *config)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -32,6 +39,8 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config)
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    listen_unless_ignored(SIGHUP, &action);
+    listen_unless_ignored(SIGPIPE, &action);
     action.sa_flags |= SA_RESETHAND; /* a second Ctrl-C ends the program at once */
     sigaction(SIGINT, &action, NULL);
 }

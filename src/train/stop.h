@@ -24,9 +24,10 @@ typedef struct {
 } vj_stop;
 
 /**
- * Install signal handlers: USR2 asks for a checkpoint; USR1, TERM and a first INT (Ctrl-C) ask for a stop, and so does
- * a file RUN/stop, which vj_stop_look() looks for. The flags belong to the process, so it can have only one run at a
- * time. Not collective.
+ * Install signal handlers: USR2 asks for a checkpoint; USR1, TERM, HUP (the terminal was closed), PIPE (the program
+ * that reads the log has ended) and a first INT (Ctrl-C) ask for a stop, and so does a file RUN/stop, which
+ * vj_stop_look() looks for. A HUP or PIPE that is ignored, as nohup does it, stays ignored. The flags belong to the
+ * process, so it can have only one run at a time. Not collective.
  */
 void vj_stop_listen(vj_stop *stop, const vj_config *config);
 

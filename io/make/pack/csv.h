@@ -1,6 +1,6 @@
 /*
- * Reads CSV (RFC 4180) record by record, with any separator; a field may hold any byte except zero. Lines end in LF or
- * CR LF. Blanks around a field are removed unless they are inside quotes.
+ * Reads CSV (RFC 4180) record by record, with any separator; a field may hold any byte except zero. Lines end as in
+ * text.h. Blanks around a field are removed unless they are inside quotes.
  */
 #ifndef VJ_PACK_CSV_H
 #define VJ_PACK_CSV_H

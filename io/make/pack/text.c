@@ -9,17 +9,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static void end_lines_by_line_feeds(vj_text *t)
+{
+    char *at = t->buffer;
+    while ((at = memchr(at, '\r', (size_t)(t->buffer + t->end - at)))) *at++ = '\n';
+}
+
 static void fill(vj_text *t)
 {
     t->at = t->end = 0;
     while (t->end < VJ_RECORD_BYTES && t->status == VJ_OK) {
         ssize_t got = read(t->fd, t->buffer + t->end, VJ_RECORD_BYTES - t->end);
-        if (got == 0) return;
+        if (got == 0) break;
         if (got > 0)
             t->end += (size_t)got;
         else if (errno != EINTR)
             t->status = vj_raise(VJ_ERR_IO, "read %s", t->name);
     }
+    if (t->returns) end_lines_by_line_feeds(t);
 }
 
 /* Refuse a file that begins like another kind of file, naming that kind. */
@@ -90,6 +97,8 @@ vj_status vj_text_open(vj_text *t, const char *name, const char *what)
     if (!t->buffer) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", name);
     fill(t);
     if (t->status == VJ_OK) t->status = refuse_other_formats(t, what);
+    t->returns = memchr(t->buffer, '\r', t->end) && !memchr(t->buffer, '\n', t->end);
+    if (t->returns) end_lines_by_line_feeds(t);
     if (t->end >= 3 && memcmp(t->buffer, "\xef\xbb\xbf", 3) == 0) t->at = 3; /* skip a byte order mark */
     return t->status;
 }

@@ -1,10 +1,12 @@
 /*
  * Reads lists of any length with bounded memory, byte by byte, counting lines for messages. csv.h and json.h read their
- * records and objects through it.
+ * records and objects through it. Lines end in LF or CR LF, or all in CR alone, as some programs export tables: a list
+ * whose first VJ_RECORD_BYTES hold a CR and no LF is read as if each CR were an LF.
  */
 #ifndef VJ_PACK_TEXT_H
 #define VJ_PACK_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -17,6 +19,7 @@ typedef struct {
     int fd;
     char *buffer; /* owned */
     size_t at, end;
+    bool returns;     /* lines end in CR alone */
     int64_t line;     /* line of the next byte, from 1 */
     vj_status status; /* the error of a failed read, which was reported; the readers see the end of the list */
 } vj_text;

@@ -20,7 +20,12 @@ static vj_status check_earlier(const char *path, const vj_features_header *layou
                      "%s holds features of another clip store (%016llx; now %016llx): remove it, or choose another "
                      "name",
                      path, (unsigned long long)old->store_fingerprint, (unsigned long long)layout->store_fingerprint);
-    else if (old->encoder_digest != layout->encoder_digest || strcmp(old->preprocessing, layout->preprocessing) != 0)
+    else if (old->encoder_digest == layout->encoder_digest && strcmp(old->preprocessing, layout->preprocessing) != 0)
+        status = vj_raise(VJ_ERR_USAGE,
+                          "%s holds features of this encoder that were made in another way (%s; now %s): remove it, or "
+                          "choose another name",
+                          path, old->preprocessing, layout->preprocessing);
+    else if (old->encoder_digest != layout->encoder_digest)
         status = vj_raise(VJ_ERR_USAGE,
                           "%s holds features of another encoder (%s, digest %016llx, %s; now %s, digest %016llx, %s): "
                           "remove it, or choose another name",

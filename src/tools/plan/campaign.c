@@ -1,14 +1,14 @@
-/* From the time of a step to jobs, energy, and what failures of nodes cost. */
+/* Computes the number of jobs, the energy and the cost of node failures from the time of a step. */
 #include <math.h>
 
 #include "plan/forecast.h"
 
-/* Of a job's hours, as vjepa-pretrain --max-hours keeps them back: a hundredth, and twice a step and a checkpoint. */
+/* The share of a job's time that vjepa-pretrain --max-hours keeps back, besides two steps and two checkpoints. */
 static const double kept_back = 0.01;
 
 /*
- * Expected time of work_s seconds of work in pieces of interval_s, each followed by a checkpoint of write_s, where
- * failures come at random, on average every mtbf_s, and cost restart_s and the piece at hand.
+ * Return the expected time of work_s seconds of work. It is done in pieces of interval_s, each followed by a checkpoint
+ * that takes write_s. Failures come at random, on average every mtbf_s; each costs restart_s and the present piece.
  * Daly 2006, "A higher order estimate of the optimum checkpoint interval for restart dumps".
  */
 static double expected_s(double work_s, double interval_s, double write_s, double restart_s, double mtbf_s)
@@ -22,7 +22,7 @@ static double young_interval(double write_s, double mtbf_s)
     return sqrt(2 * write_s * mtbf_s);
 }
 
-/* Daly 2006: the minimum of expected_s(), by a series. */
+/* Return the interval at which expected_s() is smallest, by a series. Daly 2006. */
 static double daly_interval(double write_s, double mtbf_s)
 {
     if (write_s >= 2 * mtbf_s) return mtbf_s;
@@ -34,7 +34,7 @@ static void expect_failures(vj_campaign_forecast *p, const vj_config *c, const v
                             const vj_train_work *w, const vj_train_layout *l)
 {
     const double work_s = (double)w->steps * l->step_s;
-    /* In the background a checkpoint counts from its end, but training goes on. */
+    /* A checkpoint that is written in the background is of use only when it is complete, but training does not wait. */
     const double waited_s = c->checkpoint.async ? 0 : p->checkpoint_s;
     p->mtbf_s = machine->node_mtbf_s / l->nodes;
     p->young_s = young_interval(p->checkpoint_s, p->mtbf_s);

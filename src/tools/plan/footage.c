@@ -1,4 +1,4 @@
-/* Files are counted; how long and large they are only the settings say. */
+/* Counts the video files to pack. Their length and size are not measured but taken from the settings. */
 #include "plan/footage.h"
 
 #include <math.h>
@@ -7,9 +7,9 @@
 
 #include "pack/catalogue.h"
 
-static const double bits_a_pixel = 0.1, aspect = 16.0 / 9; /* of usual H.264 on the web */
+static const double bits_a_pixel = 0.1, aspect = 16.0 / 9; /* typical of H.264 on the web */
 
-/* Files that will be opened and give clips. */
+/* Set the number of files that will be opened, and of clips. */
 static void sum_up(vj_footage *m, const vj_config *c, const vj_catalogue_summary *summary)
 {
     int64_t files = 0, held_out = 0, twice = 0;

@@ -1,20 +1,21 @@
-/* The time of a step on one layout, and the memory it needs. */
+/* Computes the time of a step in one layout, and the memory that it needs. */
 #include <math.h>
 #include <stdio.h>
 
 #include "plan/forecast.h"
 #include "train/layout.h"
 
-enum { MPI_BYTES = 6 << 20 }; /* that MPI and HDF5 take in a rank before training asks for memory; measured */
+enum { MPI_BYTES = 6 << 20 }; /* memory of a rank that MPI and HDF5 take before training allocates any; measured */
 
 /*
- * Bytes that an update moves through memory for a parameter: the norms read the gradient; AdamW with EMA reads weight,
- * gradient, moments and target and writes all but the gradient. What products read and write is in their rate.
+ * Bytes that an update reads and writes for each parameter: the norms read the gradient; AdamW with EMA reads the
+ * weight, gradient, moments and target and writes all of them except the gradient. The measured rate of products
+ * already includes what these read and write.
  */
 static const double update_bytes = 40, update_bytes_without_target = 32;
 
-/* Of a GPU's own memory, for a byte that a tensor group sums: read and written into a room, read there, and written as
- * a sum (model/tensor_device.c). */
+/* Bytes that are moved in a GPU's own memory for each byte that a tensor group sums: it is read and written to a
+ * buffer, read from there, and the sum is written (model/tensor_device.c). */
 static const double tensor_room_bytes = 4;
 
 static int64_t ceiling(int64_t a, int64_t b)
@@ -82,10 +83,10 @@ vj_status vj_train_layout_weigh(vj_train_layout *l, vj_config *c, const vj_train
     c->parallel.tensor = l->tensor;
     c->parallel.zero = l->zero;
     if (machine->gpus) snprintf(c->train.backend, sizeof c->train.backend, "cuda");
-    /* A thread of the loader holds a clip, and its record where that is another thing. */
+    /* A thread of the loader holds a clip, and if the clip is compressed also its record. */
     const double thread = w->raw_clip_bytes + (w->clip_bytes < w->raw_clip_bytes ? w->clip_bytes : 0);
     const int64_t pixels = 3 * c->data.frames * c->data.crop * c->data.crop * (int64_t)sizeof(float);
-    const int64_t frames = (int64_t)w->raw_clip_bytes; /* a GPU makes pixels of them itself */
+    const int64_t frames = (int64_t)w->raw_clip_bytes; /* the GPU itself converts them to pixels */
     const vj_loader_bytes loader = machine->gpus
                                        ? (vj_loader_bytes){.sample = frames, .thread = frames, .frames = frames}
                                        : (vj_loader_bytes){.sample = pixels, .thread = (int64_t)thread};
@@ -94,7 +95,7 @@ vj_status vj_train_layout_weigh(vj_train_layout *l, vj_config *c, const vj_train
     l->memory.all += MPI_BYTES;
     const vj_memory *m = &l->memory;
     l->gpu_bytes = (double)m->device;
-    /* A neighbour's gradient exists once, though each process that sums it shows it. */
+    /* A neighbour's gradient is in memory once, though it is counted in each process that maps it to sum it. */
     l->node_bytes = (double)l->node_ranks * (double)(m->all - m->neighbours - m->device);
     return VJ_OK;
 }

@@ -1,16 +1,17 @@
-/* The machine in units of its own. */
+/* Converts the settings of section cluster to the units of vj_machine: bytes, seconds, operations. */
 #include <string.h>
 #include <unistd.h>
 
 #include "plan/forecast.h"
 #include "train/precision.h"
 
-/* The rest is the system's, its file cache's and the launcher's. */
+/* The share of a node's memory that a job may use. The system, its file cache and the launcher need the rest. */
 static const double usable = 0.9;
-/* Of a GPU's memory: the driver and the library of products take a GB, fragments some more. */
+/* The same of a GPU's memory. The driver and the library of matrix products take about a GB, and some is lost between
+ * allocations. */
 static const double gpu_usable = 0.95;
 
-/* Where products of bf16 are this much faster the hardware has them. */
+/* If bf16 products are faster than fp32 products by this factor, the hardware has instructions for them. */
 static const double has_bf16 = 1.25;
 
 void vj_machine_settle_precision(vj_config *c)

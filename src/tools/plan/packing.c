@@ -1,6 +1,7 @@
 /*
- * Packing: a file is opened, decoded from the key frames before its clips on, and the kept frames are scaled. What that
- * costs a core is linear in the pixels of a frame, near enough, between the two sizes it was measured at.
+ * Forecasts the time and memory of packing. A file is opened, decoded from the last key frame before each clip, and the
+ * frames that are kept are scaled. The time on a core was measured at two frame sizes, and is taken as linear in the
+ * number of pixels between them.
  */
 #include <math.h>
 
@@ -11,30 +12,31 @@
 static const double aspect = 16.0 / 9, pixels_240p = 320 * 240, pixels_720p = 1280 * 720;
 
 /*
- * One core of an AMD EPYC (Zen 5), FFmpeg 5.1, H.264 of x264's defaults: opening and reading the streams' parameters;
- * scaling a frame to a short side of 256, bilinear, and its conversion to RGB; libjpeg-turbo, a pixel.
+ * Measured on one core of an AMD EPYC (Zen 5) with FFmpeg 5.1 and H.264 of x264's defaults: the time to open a file and
+ * read the parameters of its streams; to scale a frame to a short side of 256, bilinear, and convert it to RGB; and to
+ * compress a pixel with libjpeg-turbo.
  */
 static const double open_240p_s = 13e-3, open_720p_s = 40e-3;
 static const double scale_240p_s = 0.39e-3, scale_720p_s = 1.28e-3;
 static const double jpeg_pixel_s = 10e-9;
 
-/* The line through both measurements; below the smaller one in proportion to the pixels. */
+/* Interpolate between both measurements; below the smaller one the time is proportional to the pixels. */
 static double by_pixels(double pixels, double at_240p, double at_720p)
 {
     if (pixels < pixels_240p) return at_240p * pixels / pixels_240p;
     return at_240p + (at_720p - at_240p) * (pixels - pixels_240p) / (pixels_720p - pixels_240p);
 }
 
-/* Files are compared by their looks: eight instants of each (video/phash.h). */
+/* Return whether packing decodes eight instants of each file to compare files by what they show (video/phash.h). */
 static bool looks_wanted(const vj_config *c)
 {
     return c->pack.duplicates == VJ_DUPLICATES_DROP || c->pack.held_out_videos.count > 0;
 }
 
 /*
- * All frames of the file; or for each clip and instant those from a key frame on, half a group before it (where windows
- * are fixed the first begins with one), but for frames that no other refers to: x264's defaults make 44 of 61
- * necessary.
+ * Return the number of frames of a file that are decoded: all, or for each clip and each compared instant those since
+ * the last key frame, which is half a group of pictures earlier on average. The first window at a fixed place begins
+ * with a key frame. Frames that no other frame refers to are skipped; with x264's defaults 44 of 61 are necessary.
  */
 static double decoded_frames(const vj_config *c, const vj_footage *m, double windows, double clip_frames)
 {
@@ -74,7 +76,7 @@ void vj_pack_forecast_make(vj_pack_forecast *f, const vj_config *c, const vj_mac
     f->store_bytes = footage->clips * f->clip_bytes;
     f->shards = vj_sharding_of(c, footage->files, (int64_t)footage->clips).shards;
 
-    /* A shard is one rank's: the last round of shards may leave ranks without work. */
+    /* Each shard is made by one rank, so in the last round of shards some ranks may have no work. */
     f->ranks = machine->nodes < f->shards ? machine->nodes : (int)f->shards;
     f->workers = (int)workers;
     f->rank_bytes = 1e6 * (double)(c->pack.buffer_mb + workers * c->pack.worker_memory_mb);

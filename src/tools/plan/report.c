@@ -1,4 +1,4 @@
-/* From a forecast to JSON, with a word on each number, and from JSON to text. */
+/* Converts a forecast to JSON, with an explanation of each number, and JSON to text. */
 #include "plan/report.h"
 
 #include <math.h>
@@ -6,7 +6,7 @@
 
 #include "bench/report.h"
 
-/* A section that is being filled. */
+/* A section of the report to which numbers are added. */
 typedef struct {
     json_t *report, *section;
     const char *name;
@@ -17,7 +17,7 @@ static filling begin(json_t *report, const char *name)
     return (filling){.report = report, .section = vj_put_object(report, name), .name = name};
 }
 
-/* The word goes to how["section.key"]. */
+/* Put a number into the section, and its explanation into the object "how" under the key "section.key". */
 __attribute__((format(printf, 4, 5))) static void put(const filling *f, const char *key, double value, const char *how,
                                                       ...)
 {
@@ -75,7 +75,7 @@ static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c
         "of at most %.3g h; complete shards stay", machine->job_s / 3600);
 }
 
-/* How often training sees a clip, if it is known how many there are. */
+/* Report the steps, and if the number of clips is known how often training uses each. */
 static void put_steps(const filling *s, const vj_forecast *f, const vj_config *c)
 {
     const double clips = f->pack.footage.clips;
@@ -135,7 +135,7 @@ static void put_jobs(const filling *s, const vj_forecast *f)
             f->machine.job_s / 3600, p->job_s / 3600);
 }
 
-/* What nodes that fail cost, and how often to write checkpoints. */
+/* Report the cost of node failures, and how often checkpoints should be written. */
 static void put_failures(const filling *s, const vj_forecast *f)
 {
     const vj_campaign_forecast *p = &f->campaign;
@@ -226,10 +226,10 @@ static void put_layouts(json_t *report, const vj_forecast *f)
 typedef struct {
     json_t *report;
     const vj_config *config;
-    const char *file; /* of the section */
+    const char *file; /* path of the file that has the section */
 } assumptions;
 
-/* What a setting is, and who said so. */
+/* Report the value of a setting, and the place where it was set. */
 static void put_assumption(void *user, const char *key, const char *value, const char *help)
 {
     const assumptions *a = user;
@@ -247,7 +247,7 @@ static void put_assumption(void *user, const char *key, const char *value, const
 void vj_forecast_report(json_t *report, const vj_forecast *f, const vj_config *c, const char *cluster_path)
 {
     vj_put_text(report, "cluster", c->cluster.name);
-    (void)vj_put_object(report, "how"); /* found by its name */
+    (void)vj_put_object(report, "how"); /* put() finds it by its name */
     put_data(report, f);
     if (f->pack.footage.files > 0) put_packing(report, f, c);
     put_training(report, f, c);
@@ -263,7 +263,7 @@ void vj_forecast_report(json_t *report, const vj_forecast *f, const vj_config *c
 
 enum { CELL = 256 };
 
-/* Numbers of four digits; without an exponent as far as they are usual. */
+/* Print a JSON value to a cell, numbers with four digits; large ones are rounded, so that they need no exponent. */
 static void show(const json_t *value, char cell[CELL])
 {
     if (json_is_string(value))
@@ -300,7 +300,7 @@ static void print_section(const json_t *report, const char *name, FILE *out)
     }
 }
 
-/* Row 0 is the heading. */
+/* Print a cell of a table; row 0 is the heading. */
 static void show_cell(const json_t *rows, size_t r, const char *key, char cell[CELL])
 {
     if (r == 0)
@@ -320,7 +320,7 @@ static int column_width(const json_t *rows, const char *key)
     return width;
 }
 
-/* Texts to the left, numbers to the right; the last column is a text, and as long as it is. */
+/* Print a table. Texts are aligned to the left, numbers to the right. The last column is a text of any length. */
 static void print_rows(const json_t *report, const char *name, FILE *out)
 {
     const json_t *rows = json_object_get(report, name);

@@ -1,6 +1,7 @@
 /*
- * The best layout: all that can work are timed, which is cheap, and from the fastest on they are weighed, which is not,
- * until one fits into a node. Then its neighbours show what each choice is worth.
+ * Finds the best layout. The time of every valid layout is forecast, which is cheap. Their memory, which is not cheap
+ * to forecast, is computed in order of time until one fits into a node. Layouts that differ from it in one choice are
+ * then reported for comparison.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,10 +11,10 @@
 
 enum { MOST_MICROBATCH = 128 };
 
-/* Times that differ by less are the same: the simpler layout wins. */
+/* Times that differ by a smaller ratio count as equal, and the simpler layout is preferred. */
 static const double same_time = 0.01;
 
-/* A layout and its place among others: by time first. */
+/* A layout, and what candidates are sorted by: the class of its time, then effort(). */
 typedef struct {
     vj_train_layout layout;
     double time_class, effort;
@@ -24,17 +25,18 @@ typedef struct {
     const vj_train_work *work;
     const vj_machine *machine;
     int64_t given_microbatch;
-    int nodes, node_ranks; /* these alone; 0: any */
-    bool as_given;         /* and the configuration's tensor, zero and microbatch */
-    candidate *found;      /* [count] that can work */
+    int nodes, node_ranks; /* only layouts with these numbers; 0: any number */
+    bool as_given;         /* only the tensor, zero and microbatch of the configuration */
+    candidate *found;      /* [count] valid layouts */
     int64_t count, room;
-    vj_train_layout *failed; /* [failures] of them that do not fit, but for those that fail with them */
+    vj_train_layout *failed; /* [failures] those that do not fit, without the ones that known_to_fail() skipped */
     int64_t failures;
 } search;
 
 /* ------------------------------------------------------------------------------------------------ candidates */
 
-/* Fewer nodes, fewer things that are divided, and the microbatch of the configuration or near it. */
+/* Return a number that is smaller for simpler layouts: with fewer nodes, less divided among ranks, and a microbatch
+ * close to the configuration's. */
 static double effort(const search *s, const vj_train_layout *l)
 {
     const double away = fabs(log2((double)l->microbatch / (double)s->given_microbatch));
@@ -49,7 +51,7 @@ static vj_status add(search *s, const vj_train_layout *l)
         if (!grown) return vj_raise(VJ_ERR_MEMORY, "no memory for %lld layouts", (long long)s->room);
         s->found = grown;
     }
-    /* Times are compared in classes of one per cent, so that "the same" has no ends. */
+    /* Times are compared in classes of one per cent, because a comparison with a tolerance would not be transitive. */
     s->found[s->count++] =
         (candidate){.layout = *l, .time_class = floor(log(l->step_s) / same_time), .effort = effort(s, l)};
     return VJ_OK;
@@ -62,13 +64,13 @@ static int best_first(const void *a, const void *b)
     return (difference > 0) - (difference < 0);
 }
 
-/* All nodes, or as many as divide a batch evenly. */
+/* Return whether so many nodes are tried: all of them, or a number that divides the batch. */
 static bool worth_trying(const search *s, int nodes)
 {
     return nodes == s->machine->nodes || s->config->train.batch % nodes == 0;
 }
 
-/* All divisions of so many nodes' ranks. */
+/* Add all layouts of the ranks of so many nodes. */
 static vj_status add_layouts(search *s, int nodes, int node_ranks)
 {
     const int64_t batch = s->config->train.batch;
@@ -86,13 +88,13 @@ static vj_status add_layouts(search *s, int nodes, int node_ranks)
     return VJ_OK;
 }
 
-/* What ranks of a node divide among them. */
+/* Return the number of GPUs or cores that the ranks of a node divide among them. */
 static int units(const vj_machine *machine)
 {
     return machine->gpus ? machine->gpus : machine->cores;
 }
 
-/* The configuration's own division of the ranks. */
+/* Add the layout of the configuration. */
 static vj_status add_given(search *s)
 {
     char reason[VJ_FORECAST_REASON];
@@ -126,7 +128,8 @@ static vj_status add_all(search *s)
 
 /* ------------------------------------------------------------------------------------------------ fitting */
 
-/* One of the same kind on as many nodes or more, with no larger microbatch, failed: this one needs no weighing. */
+/* Return whether a similar layout did not fit that needs no more memory: on as many nodes or more, with no larger
+ * microbatch. */
 static bool known_to_fail(const search *s, const vj_train_layout *l)
 {
     for (int64_t i = 0; i < s->failures; i++) {
@@ -144,7 +147,8 @@ static bool fits(const search *s, const vj_train_layout *l)
            (!s->machine->gpus || l->gpu_bytes <= s->machine->gpu_memory_bytes);
 }
 
-/* Weights, their gradient and their moments alone, and pixels read ahead, which GPUs make themselves. */
+/* Set a lower bound of the memory: of weights, gradient and moments, and on processors of the pixels read ahead (GPUs
+ * make these themselves). */
 static void set_least_bytes(const search *s, vj_train_layout *l)
 {
     const vj_config *c = s->config;
@@ -155,14 +159,15 @@ static void set_least_bytes(const search *s, vj_train_layout *l)
     l->node_bytes = s->machine->gpus ? 0 : l->node_ranks * (state + clips * clip);
 }
 
-/* What is not in least_bytes() grows with the microbatch. */
+/* Return whether a needs less memory than b. If the bounds of set_least_bytes() are equal, the microbatch decides,
+ * because all other memory grows with it. */
 static bool needs_less(const vj_train_layout *a, const vj_train_layout *b)
 {
     const double of_a = a->node_bytes + a->gpu_bytes, of_b = b->node_bytes + b->gpu_bytes;
     return of_a < of_b || (of_a == of_b && a->microbatch < b->microbatch);
 }
 
-/* The best layout that fits; where none does, the one that needs least. */
+/* Choose the best layout that fits, or if none fits the one that needs the least memory. */
 static vj_status choose(search *s, vj_train_layout *best, bool *one_fits)
 {
     *one_fits = false;
@@ -183,7 +188,7 @@ static vj_status choose(search *s, vj_train_layout *best, bool *one_fits)
 
 /* ------------------------------------------------------------------------------------------------ neighbours */
 
-/* The next value above (step 1) or below (-1) that divides n; 0: there is none up to `most`. */
+/* Return the next value above (step 1) or below (step -1) that divides n; 0 if there is none from 1 to `most`. */
 static int64_t next_divisor(int64_t n, int64_t value, int step, int64_t most)
 {
     for (value += step; value >= 1 && value <= most; value += step)
@@ -191,7 +196,7 @@ static int64_t next_divisor(int64_t n, int64_t value, int step, int64_t most)
     return 0;
 }
 
-/* "12.3 GB a node, 3.4 more than a job may use". */
+/* Write the text "12.3 GB a node, 3.4 more than a job may use". */
 static void say_excess(const search *s, const vj_train_layout *l, char *text, size_t bytes)
 {
     const vj_machine *m = s->machine;
@@ -217,7 +222,7 @@ static void compare(const search *s, const vj_train_layout *best, const vj_train
         snprintf(verdict + used, VJ_FORECAST_REASON - (size_t)used, ", %+.0f %% node hours", 100 * (node_time - 1));
 }
 
-/* One thing changed; what cannot work is left out. */
+/* Report a layout that differs from the best in one choice, unless it is not valid. */
 static vj_status add_neighbour(search *s, vj_forecast *f, vj_train_layout l)
 {
     char reason[VJ_FORECAST_REASON];
@@ -240,7 +245,7 @@ static vj_status add_neighbours(search *s, vj_forecast *f)
     for (int step = -1; step <= 1; step += 2) {
         l = best;
         l.tensor = (int)next_divisor(best.node_ranks, best.tensor, step, VJ_TENSOR_MOST);
-        if (l.tensor == 0 && step > 0) { /* a rank more for each */
+        if (l.tensor == 0 && step > 0) { /* double the ranks of the node as well */
             l.tensor = 2 * best.tensor;
             l.node_ranks = 2 * best.node_ranks;
         }
@@ -260,7 +265,7 @@ static vj_status add_neighbours(search *s, vj_forecast *f)
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 
-/* What takes most of a rank's memory, and what would lower it. */
+/* Return a text that says what takes most of a rank's memory, and which change would lower it. */
 static const char *largest_part(const vj_memory *m)
 {
     const int64_t model = m->weights + m->gradient + m->moments + m->target;
@@ -295,7 +300,7 @@ static void release(search *s)
     s->count = s->room = s->failures = 0;
 }
 
-/* All that can work, the fastest first; of them the best that fits. */
+/* List all valid layouts, the fastest first, and choose the best one that fits. */
 static vj_status find_best(search *s, vj_train_layout *best, bool *one_fits)
 {
     VJ_TRY(add_all(s));
@@ -304,8 +309,8 @@ static vj_status find_best(search *s, vj_train_layout *best, bool *one_fits)
 }
 
 /*
- * Where the layout does not fit: the fastest that does, on the same nodes and ranks if they were given, with as much
- * computed again as it takes.
+ * If the layout does not fit, advise the fastest one that does, on the given nodes and ranks if there are any, with as
+ * much recomputation (train.recompute) as necessary.
  */
 static vj_status advise(const search *given, vj_forecast *f)
 {

@@ -1,4 +1,4 @@
-/* The messages of a training step, as train/step.c and train/pretrain.c send them. */
+/* Counts the messages of a training step, as train/step.c and train/pretrain.c send them. */
 #include <stdlib.h>
 
 #include "parallel/parallel.h"
@@ -9,23 +9,24 @@
 #include "train/precision.h"
 #include "train/weight_gather.h"
 
-/* Bytes of what the ranks tell one another, whatever the model (train/step.c, pretrain.c, digest.c, spectrum.c). */
+/* Bytes of messages whose size does not depend on the model (train/step.c, pretrain.c, digest.c, spectrum.c). */
 enum { REPORT = 8 * 8, JUDGEMENT = 16, DIGEST = 8 * 8, PIECE = 1 << 20 /* doubles of the covariance */ };
 
-/* What the rows are made from. */
+/* What the rows of the table are computed from. */
 typedef struct {
     vj_forecast_traffic *table;
     const vj_config *c;
     const vj_train_layout *l;
     const vj_network *net;
-    int ranks;       /* of the job */
-    int64_t *slice;  /* [data ranks + 1] of the flat vector, parallel.zero */
-    int *first_rank; /* [data ranks] on the same node, in the communicator of data ranks */
-    bool devices;    /* GPUs */
+    int ranks;       /* number of ranks of the job */
+    int64_t *slice;  /* [data ranks + 1] borders of the ranks' slices of the flat vector (parallel.zero) */
+    int *first_rank; /* [data ranks] the first rank on the same node, in the communicator of data ranks */
+    bool devices;    /* training runs on GPUs */
     vj_status status;
 } counting;
 
-/* A row whose traffic the caller adds to; `copies` communicators of that name do the same. */
+/* Add a row to the table and return its traffic, which the caller adds to. The job has `copies` communicators of this
+ * name, and each has this traffic. */
 static vj_traffic *row(counting *n, const char *communicator, const char *what, int64_t every, int64_t copies)
 {
     VJ_ASSERT(n->table->rows < VJ_TRAFFIC_ROWS);
@@ -47,7 +48,7 @@ static void count_world(counting *n)
     }
 }
 
-/* Norms of the gradient: with parallel.zero each rank knows those of its slice alone. */
+/* Return the number of blocks whose norms ranks exchange, because with parallel.zero each computes only its slice's. */
 static int64_t norm_blocks(const vj_network *net)
 {
     int64_t blocks = 0;
@@ -102,7 +103,8 @@ static void count_tensor(counting *n)
     vj_sum_doubles_count(row(n, VJ_COMM_TENSOR, "norms of the gradient", 1, n->l->data_ranks), n->l->tensor, 2);
 }
 
-/* A vector of so many floats that each rank has a slice of, as vj_optimizer's exchange() gathers it on hosts. */
+/* Count the messages by which vj_optimizer's exchange() gathers on hosts a vector of so many floats, of which each rank
+ * has a slice. */
 static void count_host_gather(counting *n, int64_t floats, vj_traffic *t)
 {
     const int ranks = n->l->data_ranks;
@@ -113,7 +115,7 @@ static void count_host_gather(counting *n, int64_t floats, vj_traffic *t)
     free(part);
 }
 
-/* As train/peers.c gathers it. */
+/* Count the messages by which train/peers.c gathers weights on GPUs. */
 static void count_device_gather(counting *n, int64_t bucket, vj_traffic *t)
 {
     const bool feature = n->net->shape.objective == VJ_OBJECTIVE_FEATURE;
@@ -151,7 +153,7 @@ static void count_between_nodes(counting *n)
     if (feature) count_host_gather(n, n->net->params.encoder_total, t);
 }
 
-/* Ranks are numbered node by node, and nodes have equally many (base/program.h). */
+/* Fill the table. Ranks are numbered node by node, and each node has the same number (base/program.h). */
 static vj_status count(counting *n)
 {
     const vj_train_layout *l = n->l;

@@ -1,4 +1,4 @@
-/* What training has to compute, read and write, counted from the model and the masks of the first steps. */
+/* Counts what training must compute, read and write, from the model and the masks of the first steps. */
 #include <math.h>
 
 #include "model/flops.h"
@@ -7,9 +7,10 @@
 #include "train/pretrain.h"
 #include "train/weight_gather.h"
 
-enum { LOOK_STEPS = 32 }; /* a group of clips of each: blocks have one size in a step */
+enum { LOOK_STEPS = 32 }; /* steps whose masks are drawn, for one group of clips each (mask.group) */
 
-/* Computed again in the backward pass, of a stack's blocks on a sequence of n tokens (model/flops.c counts alike). */
+/* Return the operations that the backward pass repeats in the blocks of a stack for a sequence of n tokens, counted as
+ * in model/flops.c. */
 static double again(const vj_stack *s, double n, int recompute)
 {
     const double D = s->width, H = s->hidden;
@@ -18,7 +19,8 @@ static double again(const vj_stack *s, double n, int recompute)
     return 0;
 }
 
-/* Floats that a block's two sums over a tensor group move, on the way there, back, and where it is computed again. */
+/* Return the floats that a tensor group sums in the blocks of a stack: two sums of `rows` rows in each block, in each
+ * pass (forward, backward, and recomputation if there is any). */
 static double summed(const vj_stack *s, double rows, int passes)
 {
     return 2.0 * passes * s->depth * rows * s->width;
@@ -59,7 +61,8 @@ static vj_status count_masks(vj_train_work *w, const vj_config *c, const vj_netw
     return status;
 }
 
-/* Weights, both moments and the target encoder, in fp32 (docs/design.md, section 6). */
+/* Return the bytes of a checkpoint: weights, both moments and the target encoder, in fp32 (docs/design.md, section 6).
+ */
 static double checkpoint_bytes(const vj_network *net)
 {
     double encoder = 0;
@@ -69,7 +72,7 @@ static double checkpoint_bytes(const vj_network *net)
     return (3 * (double)net->params.elements + target) * sizeof(float);
 }
 
-/* Flat vectors of a rank in a tensor group of every size that divides the network. */
+/* Compute the length of a rank's flat vectors for each size of tensor group that divides the network. */
 static void measure_shares(vj_train_work *w, const vj_shape *shape, vj_precision precision)
 {
     for (int size = 1; size <= VJ_TENSOR_MOST; size++) {
