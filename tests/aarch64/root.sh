@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpack the arm64 packages of this Debian that vjepa needs into a folder, for cmake/aarch64-linux-gnu.cmake to compile against and
-# for qemu to run with. Nothing is installed, no right is needed, and the system's own list of packages stays as it is.
+# Unpacks the arm64 packages of this Debian that vjepa needs into a folder. cmake/aarch64-linux-gnu.cmake compiles against it, and qemu
+# runs programs with it. Nothing is installed, no special right is needed, and the system's own list of packages does not change.
 #   bash tests/aarch64/root.sh FOLDER      # about 100 MB to get, 400 MB in FOLDER; a minute. Does nothing where it is done.
 set -euo pipefail
 root=${1:?usage: root.sh FOLDER}

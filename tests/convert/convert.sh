@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Published PyTorch checkpoints and ours: a random model of the published layout gives the same outputs in both, goes
-# through both converters without a bit changed, trains on in both; whatever is wrong with a file is said.
+# Checks the conversion of published PyTorch checkpoints to ours and back: a random model of the published layout has the same outputs
+# in both, passes through both converters without a changed bit, and training goes on in both. Wrong files get a message.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 python=/usr/bin/python3
@@ -25,7 +25,7 @@ check() { forked "$source_dir/tests/convert/check.py" "$@" || fail "check.py $*"
 verify() { "$bin/vjepa-inspect" --verify "$1" >verify.log || fail "$1: $(cat verify.log)"; }
 same() { "$bin/vjepa-inspect" --compare "$1" "$2" >compare.log || fail "$1 and $2: $(cat compare.log)"; }
 
-# Widths whose tables are cut: 66 to 64 and 36 to 32.
+# Position tables of these widths are cut: from 66 columns to 64 and from 36 to 32.
 run 1 "$bin/vjepa-pretrain" "$tiny" --set model.width=64 --set model.heads=4 --set predictor.width=32 \
     --set predictor.heads=4 --set 'data.train=[a.clips, b.clips]' --print-config >config.yaml
 cat >shape.json <<'J'
@@ -36,10 +36,10 @@ run 1 "$tools/make_store" a.clips 16 4 32 32
 run 1 "$tools/make_store" b.clips 8 4 32 32 100
 mkdir run
 
-# One epoch of 8 steps, in one of which the loss scaler skipped the update.
+# One epoch of 8 steps; in one of them the loss scaler skipped the update.
 check make published.pth.tar shape.json 7
 from_pytorch published.pth.tar run --config config.yaml --clips a.clips,b.clips >from.log || fail "from_pytorch: $(cat from.log)"
-cp run/step_00000008.h5 first.h5 # the run removes old ones
+cp run/step_00000008.h5 first.h5 # because the run removes old checkpoints
 first=first.h5
 verify "$first"
 "$bin/vjepa-inspect" "$first" >inspect.log || fail "$first cannot be printed"
@@ -50,7 +50,7 @@ check moments "$first" published.pth.tar
 encoder() { "$bin/vjepa-inspect" "$1" | grep '^  encoder '; }
 encoder "$first" | grep -q '  encoder    vit, width 64, depth 2, heads 4, ' || fail "the architecture: $(encoder "$first")"
 
-# The same outputs: features by vjepa-embed; encoder, predictor, loss and gradients by vjepa-parity.
+# Outputs are the same: features by vjepa-embed; encoder, predictor, loss and gradients by vjepa-parity.
 run 2 "$bin/vjepa-embed" config.yaml --encoder "$first" --store a.clips --out a.h5 >embed.log || fail "embed: $(cat embed.log)"
 check features published.pth.tar shape.json a.clips a.h5
 check fixture "$first" published.pth.tar shape.json forward.h5
@@ -59,7 +59,7 @@ run 2 "$bin/vjepa-embed" config.yaml --encoder "$first" --store b.clips --out b.
 run 2 "$bin/vjepa-probe" config.yaml converted=a.h5,b.h5 --set probe.seeds=1 --set probe.epochs=1 --out probe >probe.log ||
     fail "probe: $(cat probe.log)"
 
-# There and back, both ways.
+# Conversion there and back, in both directions.
 to_pytorch "$first" back.pth.tar >to.log || fail "to_pytorch: $(cat to.log)"
 check same published.pth.tar back.pth.tar
 check go_on published.pth.tar back.pth.tar shape.json
@@ -67,7 +67,7 @@ from_pytorch back.pth.tar again.h5 --config config.yaml --clips a.clips,b.clips 
 same "$first" again.h5
 [ "$(wc -l <compare.log)" -eq 1 ] || fail "state or configuration changed: $(cat compare.log)"
 
-# vjepa trains on from it, and what that writes is a checkpoint for PyTorch again.
+# vjepa goes on training from it, and its checkpoint can be converted for PyTorch again.
 run 2 "$bin/vjepa-pretrain" config.yaml --set train.epochs=2 >train.log || fail "resume: $(cat train.log)"
 grep -q 'resuming from run/step_00000008.h5: 8 of 16 steps' train.log || fail "not resumed: $(cat train.log)"
 to_pytorch run/step_00000016.h5 trained.pth.tar >/dev/null
@@ -82,7 +82,7 @@ if to_pytorch rotary.h5 rotary.pth.tar >to.log 2>&1 || ! grep -q 'with positions
 fi
 run 1 "$bin/vjepa-embed" config.yaml --encoder run/step_00000016.h5 --store a.clips --out trained.h5 >/dev/null
 check features trained.pth.tar shape.json a.clips trained.h5
-to_pytorch --encoder-only run/step_00000016.h5 encoder.pth.tar >/dev/null
+to_pytorch --encoder-only run encoder.pth.tar >/dev/null # of its newest checkpoint
 check features encoder.pth.tar shape.json a.clips trained.h5
 from_pytorch encoder.pth.tar encoder.h5 --config config.yaml >/dev/null
 run 1 "$bin/vjepa-embed" config.yaml --encoder encoder.h5 --store a.clips --out encoder-features.h5 >/dev/null
@@ -93,7 +93,7 @@ to_pytorch --encoder-only half.h5 half.pth.tar >to.log 2>&1 || fail "to_pytorch 
 run 1 "$bin/vjepa-embed" config.yaml --encoder half.h5 --store a.clips --out half-features.h5 >/dev/null
 check features half.pth.tar shape.json a.clips half-features.h5
 
-# A published size needs no configuration: heads by the size, clips and kind of table by the tables.
+# A published size needs no configuration: the size gives the heads, the tables give clips and kind of table.
 cat >size.json <<'J'
 {"width": 192, "depth": 12, "heads": 3, "patch": 16, "tubelet": 2, "frames": 8, "crop": 48, "uniform_power": false,
  "predictor_width": 48, "predictor_depth": 1}
@@ -108,7 +108,7 @@ run 1 "$tools/make_store" sized.clips 6 8 48 48
 run 1 "$bin/vjepa-embed" config.yaml "${sized[@]}" --encoder sized.h5 --store sized.clips --out sized-features.h5 >embed.log 2>&1 ||
     fail "embed: $(cat embed.log)"
 check features sized.pth.tar size.json sized.clips sized-features.h5
-# It goes on with the published configuration, whose settings a converted checkpoint has.
+# A converted checkpoint has the settings of the published configuration, with which it goes on.
 mkdir sized-run
 check spoil sized.pth.tar epoch.pth.tar epoch
 from_pytorch epoch.pth.tar sized-run --clips sized.clips >sized.log || fail "sized: $(cat sized.log)"
@@ -119,7 +119,7 @@ grep -q 'step_00000300.h5: 300 of 301 steps' train.log || fail "not resumed: $(c
 to_pytorch sized.h5 sized-back.pth.tar >to.log
 grep -q 'no moments' to.log || fail "without moments: $(cat to.log)"
 
-# What the converters know of the settings is what the programs have.
+# The converters have the same settings as the programs.
 : >empty.yaml
 run 1 "$bin/vjepa-pretrain" empty.yaml --print-config >plain.yaml
 for size in tiny small base large huge giant; do
@@ -127,7 +127,7 @@ for size in tiny small base large huge giant; do
 done
 check settings plain.yaml tiny.yaml small.yaml base.yaml large.yaml huge.yaml giant.yaml
 
-# Every key is accounted for, and so is every contradiction. A refused file leaves nothing behind.
+# Every unknown key and every contradiction is refused, and a refused file leaves no output.
 refuse() { # EXIT_CODE PATTERN COMMAND...
     local want=$1 pattern=$2 got=0
     shift 2
@@ -192,7 +192,7 @@ cp "$first" unchecked.h5
 refuse 1 'model/target/norm\.bias has 0 checksums, expected 1' to_pytorch unchecked.h5 refused.h5
 refuse 1 'model/predictor/mask_tokens\.1 is missing' to_pytorch lacking.h5 refused.h5
 
-# Attentive probes: the same classifier in both, there and back without a bit changed.
+# Attentive probes are the same classifier in both, and there and back no bit changes.
 printf '%s\n' apple pear plum fig quince >names.txt
 named=(--task fruit --class-names names.txt)
 for kind in 1.first 3.second; do
@@ -214,7 +214,7 @@ done
 check probe_refusals probe.pth.tar probe.h5 published.pth.tar "$first"
 if compgen -G 'refused*' >/dev/null; then fail "a refused probe left a file"; fi
 
-# The pixel baseline has an encoder for PyTorch, no more.
+# Of the pixel baseline only the encoder can be converted for PyTorch.
 run 1 "$bin/vjepa-pretrain" config.yaml --set objective.kind=pixel --set run.dir=pixel --set train.stop_after=1 >/dev/null
 refuse 1 'objective\.kind pixel.*--encoder-only' to_pytorch pixel/step_00000001.h5 refused.h5
 to_pytorch --encoder-only pixel/step_00000001.h5 pixel.pth.tar | grep -q ': encoder, epoch' || fail "pixel encoder"

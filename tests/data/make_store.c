@@ -80,7 +80,7 @@ static vj_status make_index(const plan *p, int64_t shards)
     return vj_clips_index_publish(&writer);
 }
 
-/* Rank r makes shards r, r + size, ...; the first failure ends the program. */
+/* Make the shards r, r + size, ... on rank r. The first failure ends the program. */
 static vj_status make(const plan *p)
 {
     int rank, size;

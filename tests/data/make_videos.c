@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     if (argc != 3) return fprintf(stderr, "usage: make_videos OUT COUNT\n"), 2;
     char path[4096];
     snprintf(path, sizeof path, "%s/list.csv", argv[1]);
-    (void)mkdir(argv[1], 0777); /* it may be there; if not, the list says so */
+    (void)mkdir(argv[1], 0777); /* it may exist already; if it cannot be made, opening the list fails */
     FILE *list = fopen(path, "w");
     uint8_t *frames = malloc((size_t)LONGEST * SIDE * SIDE * 3);
     vj_status status = list && frames ? VJ_OK : vj_raise(VJ_ERR_IO, "create %s", path);

@@ -1,7 +1,6 @@
 #!/bin/bash
-# Makes a folder of odd, damaged and hostile media files: what collections of videos hold, and what somebody could put
-# into one. tests/e2e/odd_files.sh says what the packer must make of each; real_videos.sh compares the good ones with
-# ffmpeg's own frames.
+# Makes a folder of unusual, damaged and hostile media files, as collections of videos have them or as somebody could put them into
+# one. tests/e2e/odd_files.sh says what packing must make of each; real_videos.sh compares the good ones with ffmpeg's own frames.
 #   odd_files.sh OUT [SRC]       SRC: a video of 3 s or more, a test pattern if left out
 #   ODD_URL=http://HOST:PORT     where the hostile ones point to
 # Needs ffmpeg with the usual encoders, python3. Quarter of a minute, 12 MB.
@@ -57,7 +56,7 @@ nested = b''
 for _ in range(5000): nested = box(b'moov', nested)
 open('nested.mp4', 'wb').write(good[:32] + nested)
 
-# What a few bytes promise to unpack to.
+# Small files that claim to unpack to huge pictures.
 def chunk(name, data): return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
 def png(side): return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, 0, 0, 0, 0)) +
                        chunk(b'IDAT', zlib.compress(bytes(1 << 20))) + chunk(b'IEND', b''))
@@ -190,7 +189,7 @@ def alias(name):
 open('data_alias.mov', 'wb').write(with_reference(alias('etc/passwd')))
 open('data_alias_near.mov', 'wb').write(with_reference(alias('ok.mp4')))
 
-# An AVI whose subtitle stream is a play list: a known way to make FFmpeg read other files.
+# An AVI whose subtitle stream is a play list, which is a known way to make FFmpeg read other files.
 def chunk(name, data): return name + struct.pack('<I', len(data)) + data + bytes(len(data) % 2)
 def header(kind, handler, scale, rate, frames): return chunk(b'strh', kind + handler + struct.pack(
     '<IHHIIIIIIII4H', 0, 0, 0, 0, scale, rate, 0, frames, 4096, 0, 0, 0, 0, 16, 16))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A checkpoint says what encoder it holds. Another than the configuration's is refused by name; files from before checkpoints
-# said so are judged by their configuration; exported encoders say it too.
+# Checks that a checkpoint, and an exported encoder, describes its encoder, and that one which differs from the configuration
+# is refused with the difference. Older checkpoints without the description are judged by the configuration in them.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 24
@@ -30,7 +30,7 @@ embed 1 'holds an encoder with model.heads 3, the configuration says 6' $checkpo
 embed 1 'holds an encoder with hidden width .* 192, the configuration says 96' $checkpoint --set model.mlp_ratio=2
 embed 0 'effective rank' $checkpoint --set data.crop=24 # positions are computed for any clip
 
-# What no configuration of today's asks for.
+# Encoders that no configuration of this version can have.
 change kind.h5 "word('kind', b'hiera')"
 embed 1 'holds an encoder with architecture hiera, the configuration says vit' kind.h5
 change rotary.h5 "word('positions', b'rotary')"
@@ -43,14 +43,14 @@ embed 1 'positions is .somewhere along the way., a word of 1 to 15 letters expec
 "$bin/vjepa-inspect" --compare eps.h5 $checkpoint >compare.log || fail "equal tensors: $(cat compare.log)"
 grep -q '^architecture eps: 1e-05, 1e-06$' compare.log || fail "another architecture is not said: $(cat compare.log)"
 
-# Training does not go on with another encoder.
+# Training does not continue with another encoder.
 mkdir other
 mv eps.h5 other/step_00000008.h5
 code=0
 pretrain 2 other >other.log 2>&1 || code=$?
 [ $code -eq 1 ] && grep -q 'with eps 1e-05, the configuration says 1e-06' other.log || fail "going on: exit $code: $(cat other.log)"
 
-# Older files.
+# Files of older versions.
 change old.h5 "del f['architecture']"
 embed 0 'effective rank' old.h5
 embed 1 'holds an encoder with model.heads 3, the configuration says 6' old.h5 --set model.heads=6

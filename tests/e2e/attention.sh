@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What attentive probes attend to: the numbers once more in numpy, from the stored clips on; the same on any number of ranks; a
-# picture of each probe in the report, and a note where the file is broken.
+# Checks what attentive probes attend to: the numbers agree with numpy's, computed from the stored clips; they are the same on any
+# number of ranks; the report has a picture of each probe, and a note if the file is damaged.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 60
@@ -10,12 +10,12 @@ pretrain 1 run >/dev/null 2>&1
 evaluate() { # RANKS OUT [ARGS...]
     local ranks=$1 out=$2
     shift 2
-    run "$ranks" "$bin/vjepa-evaluate" "$tiny" pretrained=run/step_00000024.h5 random=random:published --train train.clips \
+    run "$ranks" "$bin/vjepa-evaluate" "$tiny" pretrained=run random=random:published --train train.clips \
         --validation val.clips --out "$out" --set probe.seeds=1 --set 'probe.labels=[100]' --set probe.epochs=12 "$@" >evaluate.log 2>&1
 }
 evaluate 2 two --keep-probes || fail "evaluate: $(cat evaluate.log)"
 python "$here/check_attention.py" two run/step_00000024.h5 pretrained 1 17 10 3 20 || fail "attention is not what numpy says"
-# The kept probes are measured alone.
+# The kept probes are measured without training.
 run 3 "$bin/vjepa-evaluate" "$tiny" pretrained=run/step_00000024.h5 random=random:published --probe two/probes --validation val.clips \
     --out three --attention 5 >evaluate.log 2>&1 || fail "evaluate: $(cat evaluate.log)"
 python - <<'PYTHON' || fail "3 ranks and kept probes attend otherwise"
@@ -27,7 +27,7 @@ for name in two['heads']:
     for a, b in both:
         assert two['heads'][name][a].tobytes() == three['heads'][name][b].tobytes(), name
 PYTHON
-# A probe with blocks on the tokens attends, too.
+# A probe with blocks on the tokens has attention, too.
 evaluate 1 blocks --set 'probe.tasks=[motion]' --set 'probe.pooling=[tokens2]' --set probe.epochs=1 || fail "tokens2: $(cat evaluate.log)"
 python - <<'PYTHON' || fail "attention of a probe with blocks on the tokens"
 import h5py
@@ -56,7 +56,7 @@ said = 'rightly' if row['rank'] == 0 else f'taken for class {row["class"][0]}'
 assert f'clip 10: class {row["label"]}, {said} ({100 * row["probability"][0]:.0f} %)' in text, text
 PYTHON
 fi
-# One weight that cannot be; two notes are on classes without names.
+# A weight above 1 is impossible and gives a note; the other two notes are about classes without names.
 python -c 'import h5py; h5py.File("two/attention.h5", "r+")["heads/motion.attentive.100.random.7"][0, 0, 0, 0, 0, 0] = 1.5'
 "$bin/vjepa-report" two --csv broken >report.log 2>&1 || fail "a broken file of attention: $(cat report.log)"
 grep -q '3 notes' report.log || fail "no note on a broken file of attention: $(cat report.log)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rubbish in: a message that names the thing, the right exit code, nothing lost, never a hang.
+# Checks wrong input of all kinds: the message names what is wrong, the exit code is right, nothing is lost, nothing hangs.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 24
@@ -34,7 +34,7 @@ refuse 1 'foreign\.clips' 2 "$pretrain" "$tiny" --set data.train='[foreign.clips
 cp -r train.clips cut.clips && truncate -s 20000 cut.clips/shard-00000.h5
 refuse 1 'cut\.clips/shard-00000\.h5' 2 "$pretrain" "$tiny" --set data.train='[cut.clips]'
 
-# A damaged checkpoint is never passed over for an older one, nor for a start from scratch, and stays as it is.
+# If the newest checkpoint is damaged, no older one is used and training does not start from scratch; the file is left alone.
 run 1 "$pretrain" "$tiny" --set run.dir=run >/dev/null
 for damage in truncate overwrite text; do
     cp -r run "run-$damage"
@@ -58,13 +58,13 @@ refuse 1 'with predictor.heads 3, this run has 2: give' 2 "$pretrain" "$tiny" --
 refuse 1 'with mask.cut group, this run has none: give' 2 "$pretrain" "$tiny" --set run.dir=run --set mask.cut=none
 [ "$before" = "$(sha256sum run/config.yaml run/complete run/metrics.csv run/step_*.h5)" ] || fail "a refused start changed the run"
 
-# Numbers that are not finite (an Adam without eps divides zero by zero): steps are skipped and counted, then the run stops;
-# what is not finite is never written, and the last checkpoint is good.
+# Steps with numbers that are not finite (Adam without eps divides zero by zero) are skipped and counted, then the run stops.
+# Such numbers are never written, and the last checkpoint is good.
 cp -r run nan
 before=$(sha256sum nan/step_*.h5)
 refuse 1 'max_bad_steps' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
     --set train.max_bad_steps=3 --set checkpoint.every=0
-# After three steps it returns to the checkpoint, once; three more, and it stops.
+# After three such steps it returns to the checkpoint, once; after three more it stops.
 [ "$(grep -c 'step .* skipped: ' out.log)" -eq 6 ] && [ "$(grep -c 'ROLL-BACK 1 of 1.*step_00000024' out.log)" -eq 1 ] || fail "skipped steps are not reported: $(cat out.log)"
 refuse 1 'weights are not finite' 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=6 --set optimizer.eps=1e-300 \
     --set checkpoint.every=1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-bench: each command on a tiny configuration, on 1 and 2 ranks; what it prints is JSON with its keys and a spread. No
-# time is compared with anything: how fast this machine is, is not for a test to say.
+# Runs each command of vjepa-bench with a tiny configuration on 1 and 2 ranks, and checks that it prints JSON with its keys and a
+# spread. No time is compared with anything, because tests must not depend on the speed of the machine.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 bench=$bin/vjepa-bench
@@ -55,7 +55,7 @@ for ranks in 1 2; do
     mkdir "out$ranks" && good "$ranks" checkpoint "$tiny" --dir "out$ranks"
     [ -z "$(ls "out$ranks")" ] || fail "checkpoint left something in its folder"
 done
-# What is logged on the way is no part of the object.
+# Log lines are not part of the JSON object.
 run 1 "$bench" step "$tiny" --set precision=auto --json --repeats 3 >out.json 2>err.log || fail "step with auto: $(tail -n 3 err.log)"
 /usr/bin/python3 -c "import json; assert json.load(open('out.json'))['precision'] in ('fp32', 'bf16')" || fail "step with auto: $(cat out.json)"
 grep -q '^precision: auto takes' err.log || fail "step with auto: $(cat err.log)"

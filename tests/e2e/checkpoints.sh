@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checkpoints in the background end in the same bits, killed or not; a full disk is survived; which ones are kept; exported
-# encoders.
+# Checks that a run with checkpoints in the background ends in the same bits, killed or not, that it survives a full disk, which
+# checkpoints are kept, and exported encoders.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 trap 'for disk in disk room; do ! mountpoint -q "$scratch/$disk" || umount "$scratch/$disk"; done; rm -rf "$scratch"' EXIT
@@ -22,12 +22,12 @@ pretrain 2 zero --set parallel.zero=1 >/dev/null
 [ "$(grep -c '^checkpoint of step .* written' background.log)" -eq 24 ] || fail "not all were written: $(cat background.log)"
 "$bin/vjepa-inspect" --verify background/step_*.h5 | grep -vq ' 0 damaged' && fail "a checkpoint of the background is damaged"
 
-# What a killed writer of another step left is in the way of the next checkpoint: it goes first.
+# The unfinished file of a killed writer takes the space of the next checkpoint, so it is removed first.
 touch background/step_00000099.h5.12345678.part
 pretrain 2 background --set checkpoint.every=1 --set checkpoint.keep_every=7 >/dev/null || fail "a complete run cannot be started again"
 ! compgen -G 'background/*.part' >/dev/null || fail "a .part is left: $(ls background)"
 
-# Killed while checkpoints are written beside every step.
+# The run is killed while checkpoints are written in the background of every step.
 killed=$scratch/killed
 pretrain_killed 2 "$killed" --set checkpoint.async=true --set checkpoint.every=1
 touch "$killed/latest.12345678.part"
@@ -36,7 +36,7 @@ grep -q "resuming from $killed/step_" resumed.log || fail "the killed run did no
 same "$killed" "killed in the background"
 ! compgen -G "$killed/*.part" >/dev/null || fail "a .part is left: $(ls "$killed")"
 
-# A disk that is full, then is not.
+# A disk is full for a while.
 bytes=$(stat -c %s whole/step_00000024.h5)
 mkdir disk
 if mount -t tmpfs -o size=$((bytes * 7 / 2)) tmpfs disk 2>/dev/null; then
@@ -60,7 +60,7 @@ if mount -t tmpfs -o size=$((bytes * 7 / 2)) tmpfs disk 2>/dev/null; then
         rm -r disk/run
     done
 
-    # Space is made while the run goes on. Not even a row of metrics fits before.
+    # While the run goes on the disk gets free space; before, it has not even room for a row of metrics.
     mkdir room
     mount -t tmpfs -o size=$((bytes * 7 / 2)) tmpfs room
     mkdir room/run
@@ -84,7 +84,7 @@ else
     echo "skipped: the full disk needs the right to mount a tmpfs"
 fi
 
-# Encoders alone.
+# Exported encoders.
 inspect=$bin/vjepa-inspect
 "$inspect" --export fp32.h5 whole >/dev/null || fail "--export fails"
 "$inspect" --export bf16.h5 --dtype bf16 whole/step_00000024.h5 >said.log || fail "--export --dtype bf16 fails"

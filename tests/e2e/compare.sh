@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-inspect --compare of clip stores and of feature files: what differs is said and counted; two kinds are refused.
+# Checks vjepa-inspect --compare of clip stores and feature files: differences are printed and counted; files of two kinds are
+# refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -47,7 +48,7 @@ compare 1 f32.h5 moved.h5 'content of clips, by checksum: of 40 rows' 'labels: o
 compare 1 f32.h5 fewer.h5 'number of clips: 40, 24; the first ones are compared' 'numbers of clips: of [0-9]+ rows'
 compare 1 f32.h5 pooled.h5 'a clip: 32 tokens of width 48, 1 of 48' '40 rows equal, 0 different'
 
-# A damaged file is no different one.
+# A damaged file is an error and not a difference.
 cp f32.h5 damaged.h5
 /usr/bin/python3 -c "import h5py; f = h5py.File('damaged.h5', 'r+'); f['features'][7, 0, 0] += 1"
 compare 1 f32.h5 damaged.h5 '.*damaged.h5 is damaged: row 7 of 40 does not fit its checksum'

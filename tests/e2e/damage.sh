@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Videos that are damaged in part: what the decoder had to make up is counted, clips of good frames are packed, and files that
-# only look odd (trimmed by an edit list, joined, of variable rate, refreshed part by part) are whole. Each frame shows its
-# number as its brightness, so that the frames of a clip can be told; FFmpeg's own count is the reference.
+# Checks videos of which a part is damaged: frames that the decoder had to make up are counted, clips of good frames are packed,
+# and files that are only unusual (trimmed by an edit list, joined, of variable rate, refreshed part by part) count as whole. The
+# brightness of each frame is its number, so that the frames of a clip can be recognised. FFmpeg's own count is the reference.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 command -v ffmpeg >/dev/null || { echo "skipped: no ffmpeg"; exit 77; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Training in an order of one's own, with copies of clips on a local disk: the same bits on any number of ranks, with
-# copies and without, resumed or not; settings of the order that are wrong, or changed within a run, are refused.
+# Checks training with other orders of clips and with copies of clips on a local disk: the bits are the same on any number of
+# ranks, with copies and without, resumed or not. Wrong settings of the order, or settings changed within a run, are refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
@@ -25,7 +25,7 @@ grep -Eq 'data.cache: [1-9][0-9]* of this rank' copies.log || fail "no clip came
 [ "$(find copies.d -name '*.data' -size +100k | wc -l)" -eq 1 ] || fail "there are no copies: $(ls -l copies.d)"
 same copies
 
-# Copies that are nonsense, and a folder that is none: the same run, and a warning.
+# Damaged copies, and a cache folder that is a file: the run is the same, with a warning.
 for f in copies.d/*.data; do head -c "$(stat -c %s "$f")" /dev/zero >zero.bin && cat zero.bin >"$f"; done
 pretrain 2 zeros --set data.cache=copies.d >zeros.log 2>&1 || fail "zeros: $(tail -n 3 zeros.log)"
 grep -q 'warning.*copy of clip .* is damaged' zeros.log || fail "nothing is said of damaged copies: $(cat zeros.log)"
@@ -34,7 +34,8 @@ pretrain 1 none --set data.cache=train.clips/index.h5 >none.log 2>&1 || fail "no
 [ "$(grep -c 'warning.*data.cache' none.log)" -eq 1 ] || fail "one warning, please: $(grep data.cache none.log)"
 same none
 
-# A file system in trouble is waited for: the same bits, no clip replaced; what does not pass ends the run and is named.
+# A file system that fails for a while is waited for: the bits are the same and no clip is replaced. A failure that lasts ends the
+# run and is named.
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
 with_fault() { # DIR FAULT [ARGS]
     code=0
@@ -44,7 +45,7 @@ with_fault() { # DIR FAULT [ARGS]
     grep -aq '^fault: ' fault.log || fail "$2 never came: $(tail -n 3 fault.log)"
     ! grep -aq 'replaces one' fault.log || fail "$2: a clip was replaced: $(cat fault.log)"
 }
-# Rank 0 opens every other shard once before it reads.
+# Rank 0 opens every second shard once before it reads clips.
 looked_at=$(((1 + $(find train.clips more.clips -name 'shard-*.h5' | wc -l)) / 2))
 for fault in "1 read shard- 20 stale" "0 open shard- $((looked_at + 2)) EIO"; do
     rm -rf trouble

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Files at the edges of a cluster: two jobs on one folder, a file system without locks, one that loses writes, rows of metrics
-# that went with a node.
+# Checks two jobs on one folder, a file system without locks, one that loses writes, and rows of metrics that were lost with a
+# node.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
@@ -15,11 +15,11 @@ wait_for() { # FILE PID: until it is there, or the process has ended
     [ -e "$1" ] || fail "$1 never came"
 }
 
-# Two jobs on one run folder: the second is refused and says by whom; the first is not disturbed.
+# Two jobs on one run folder: the second is refused with the name of the first, which is not disturbed.
 pretrain 1 "$scratch/shared" --set checkpoint.every=5 --set train.backend=strict >first.log 2>&1 &
 first=$!
 wait_for shared/step_00000005.h5 $first
-kill -STOP "$(sed -n 's/^pid //p' shared/lease)" # not faster than the second
+kill -STOP "$(sed -n 's/^pid //p' shared/lease)" # so that it does not end before the second
 code=0
 pretrain 2 "$scratch/shared" --set optimizer.lr=0.002 >second.log 2>&1 || code=$?
 [ $code -eq 1 ] || fail "a second job on a run folder: exit $code: $(cat second.log)"
@@ -29,7 +29,7 @@ kill -CONT "$(sed -n 's/^pid //p' shared/lease)"
 wait $first || fail "the first job was disturbed: $(cat first.log)"
 [ -e shared/complete ] && [ ! -e shared/lease ] || fail "the first job did not end as it should: $(ls shared)"
 
-# A killed job is followed at once, and a job whose lease was taken publishes nothing more.
+# After a killed job the next one starts at once, and a job whose lease was taken publishes nothing more.
 pretrain_killed 1 "$scratch/killed"
 [ -e killed/lease ] || fail "a killed job left no lease"
 pretrain 1 "$scratch/killed" >next.log 2>&1 || fail "after a kill: $(cat next.log)"
@@ -45,7 +45,7 @@ grep -q "lease is not this job's any more" taken.log || fail "the lost lease is 
 
 # Two jobs on one store.
 mkdir -p half.clips
-cp shared/config.yaml . # any file will do for a list that is not reached
+cp shared/config.yaml . # any file will do as a list that is never read
 printf 'path,label\nconfig.yaml,0\n' >list.csv
 sleep 1000 &
 other=$!
@@ -62,7 +62,7 @@ grep -q 'half.clips/lease is held by process .* batch job 4711' pack.log || fail
 kill $other
 wait $other 2>/dev/null || true
 
-# A file system without locks: with HDF5's own defaults, as a user has them.
+# A file system without locks, with HDF5's own defaults.
 newest=shared/$(cd shared && ls step_*.h5 | tail -n 1)
 env -u HDF5_USE_FILE_LOCKING mpirun -n 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 lock .h5 1 ENOLCK+" \
     "$bin/vjepa-inspect" "$newest" >locks.log 2>&1 || fail "without locks a checkpoint cannot be read: $(cat locks.log)"
@@ -75,7 +75,7 @@ HDF5_USE_FILE_LOCKING=TRUE mpirun -n 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 lock
 [ $code -eq 1 ] && grep -q 'HDF5_USE_FILE_LOCKING' locks.log && ! grep -q 'damaged' locks.log ||
     fail "locks that are asked for and missing: exit $code: $(cat locks.log)"
 
-# Writes that are lost, as when two nodes write to one page: the checkpoint is not published.
+# If a write is lost, as when two nodes write to one page, the checkpoint is not published.
 for async in false true; do
     code=0
     timeout 100 mpirun -n 2 -x LD_PRELOAD="$shim" -x VJ_FAULT="1 write .part 3 lost" "$bin/vjepa-pretrain" "$tiny" \
@@ -85,11 +85,11 @@ for async in false true; do
     [ ! -e lost-$async/step_00000005.h5 ] || fail "a checkpoint that lost a write was published"
 done
 
-# Rows that went with a node are missed, and the table is on disk before it has its name.
+# Rows that were lost with a node are reported, and the table is on disk before it gets its name.
 grep -v '^3,' shared/metrics.csv >rows && cp rows shared/metrics.csv
 pretrain 1 shared >hole.log 2>&1 || fail "going on without a row: $(cat hole.log)"
 grep -q 'metrics.csv lacks the rows of 1 steps .* beginning with step 3' hole.log || fail "a hole in the metrics is not said: $(cat hole.log)"
-# An HDF5 that lays files out otherwise is found out before the first step, and before the first clip is encoded.
+# An HDF5 with another file layout is refused before the first step, and before the first clip is encoded.
 code=0
 run 2 -x LD_PRELOAD="$tools/libother_hdf5_shim.so" "$bin/vjepa-pretrain" "$tiny" --set run.dir=other >other.log 2>&1 || code=$?
 [ $code -eq 1 ] || fail "another layout of HDF5's: exit $code: $(cat other.log)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A campaign from clips: the same weights on any number of ranks, in any company, with any batch, and after being killed; a
-# sweep; probes kept and measured again; what does not fit is refused.
+# Checks a campaign from clips: probes have the same weights on any number of ranks, beside any other probes, with any batch, and
+# after a kill. Checks a sweep, probes that are kept and measured again, and that what does not fit is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 60
@@ -34,7 +34,7 @@ cmp -s one/heads.csv three/heads.csv && cmp -s one/results.json three/results.js
 evaluate 2 one >again.log
 grep -q 'one is complete' again.log || fail "a complete evaluation was done again: $(cat again.log)"
 
-# Killed twice, at any place; then on other ranks.
+# It is killed twice, at any point, and then continued on another number of ranks.
 for ranks in 2 1; do
     rm -f killed/evaluation-before.h5
     evaluate "$ranks" killed --set evaluate.batch=2 >killed.log 2>&1 &
@@ -47,13 +47,15 @@ for ranks in 2 1; do
     wait "$job" || true
     [ ! -e killed/complete ] || fail "the evaluation was not killed in the middle"
 done
+cp -r killed damaged
 evaluate 4 killed --set probe.as_published=true >killed.log
 grep -q 'going on from' killed.log || fail "it began anew: $(cat killed.log)"
 same_heads one killed
 cmp -s one/results.json killed/results.json || fail "a killed evaluation has another table"
+[ ! -e killed/evaluation-before.h5 ] || fail "a complete evaluation keeps the checkpoint before the last one"
 
-# Stopped by a file, with the exit code that says so. Gone on by a version that has more settings: their defaults are what the
-# earlier one did.
+# It is stopped by a file, with the exit code for that. Then a version with more settings continues it: their defaults have the
+# effect of the earlier version.
 mkdir stopped && touch stopped/stop
 refused 75 'by the file stop' evaluate 2 stopped
 /usr/bin/python3 - <<'PYTHON'
@@ -70,7 +72,7 @@ evaluate 1 stopped >stopped.log
 grep -q 'going on from' stopped.log || fail "it began anew: $(cat stopped.log)"
 same_heads one stopped
 
-# In parts, each on its own ranks and one of them stopped: the table of one evaluation; parts that are missing are named.
+# In parts, on different numbers of ranks and one of them stopped, it gives the table of one evaluation; missing parts are named.
 for part in 1 2 3; do
     if ((part == 2)); then
         mkdir parts/part_2_of_3 && touch parts/part_2_of_3/stop
@@ -98,21 +100,20 @@ grep -q 'part 17 of 17 has none of the 16 rows' few.log && [ -e parts/part_17_of
 refused 2 'divides probes to train' run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips --probe one/probes --out x --part 1/2
 refused 2 'no encoders are named' run 1 "$bin/vjepa-evaluate" "$tiny" --train train.clips --validation val.clips --out x
 
-# The newest checkpoint is damaged: the one before it serves, and the damaged one is put aside.
-cp -r one damaged && rm damaged/complete
-head -c 4096 /dev/zero | tr '\0' y | dd of=damaged/evaluation.h5 bs=1 seek=$(($(stat -c %s one/evaluation.h5) / 2)) conv=notrunc status=none
+# If the newest checkpoint is damaged, the one before it is used and the damaged one is renamed.
+head -c 4096 /dev/zero | tr '\0' y | dd of=damaged/evaluation.h5 bs=1 seek=$(($(stat -c %s damaged/evaluation.h5) / 2)) conv=notrunc status=none
 evaluate 2 damaged --set probe.as_published=true >damaged.log 2>&1
 grep -q 'is damaged and now called damaged/evaluation-damaged.h5' <(sed "s|$scratch/||g" damaged.log) ||
     fail "no word of a damaged checkpoint: $(cat damaged.log)"
 cmp -s one/results.json damaged/results.json || fail "after a damaged checkpoint another table"
 
-# In other company; with another library the bits do not depend on batches either.
+# Probes have the same bits beside other probes; with another library for products the bits do not depend on batches either.
 encoders=(published=random:published)
 alone=(--set 'probe.tasks=[motion]' --set 'probe.labels=[50]' --set probe.seeds=1)
 evaluate 2 alone "${alone[@]}" --set evaluate.batch=7 >/dev/null
 same_heads one alone
 
-# A sweep: the choice is made on held-out samples.
+# In a sweep the best probe is chosen on held-out samples.
 evaluate 2 sweep "${alone[@]}" --set 'evaluate.sweep_lr=[0.0001, 0.01]' --set 'evaluate.sweep_wd=[0.01, 0.1]' --set evaluate.sweep_more=true \
     --set probe.weight_decay=0.003 >sweep.log
 [[ $(grep -c ',1$' sweep/heads.csv) == 2 && $(wc -l <sweep/heads.csv) == 11 && $(grep -c 'lr2.wd0,.*,0.002,0.003,' sweep/heads.csv) == 2 ]] ||
@@ -121,7 +122,7 @@ grep -q 'in brackets below' sweep.log || fail "no honest number beside the best:
 refused 2 'evaluate.sweep_more.* adds to the combinations of a sweep' evaluate 1 x --set evaluate.sweep_more=true
 refused 2 'it has "evaluate.sweep_lr: \[0.0001, 0.01\]"' evaluate 1 sweep "${alone[@]}" --set probe.weight_decay=0.003
 
-# Kept probes, measured without training.
+# Kept probes are measured without training.
 encoders=(fan_in=random:fan_in:3 published=random:published)
 run 2 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips --probe one/probes --out measured >/dev/null
 cmp -s <(cut -d, -f1,12-14 one/heads.csv | sort) <(cut -d, -f1,12-14 measured/heads.csv | sort) ||

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Numbers of classes that mean other names in another store, or in the store a probe is from, are refused and not measured;
-# where there are no names the warning says how to give them, and doing that helps.
+# Checks that an evaluation is refused if class numbers stand for other names in another store, or in the store of a probe.
+# Without names there is a warning that says how to give them, and following it works.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 "$tools/make_videos" videos 9
@@ -44,7 +44,7 @@ refused "class 0 is 'ant' in train.clips and 'cow' in reversed.clips" reversed "
 probes=(one/probes/animal_class.attentive.100.p.7.h5 one/probes)
 refused "class 0 is 'ant' in one/probes/animal_class.attentive.100.p.7.h5 and 'cow' in reversed" file --probe "${probes[0]}" --validation reversed.clips
 refused "class 0 is 'ant' in one/probes/.* and 'bee' in two.clips" folder --probe "${probes[1]}" --validation two.clips
-# Classes that nothing was learned of, and clips of one class alone, are said, here and beside the table.
+# Classes without training samples, and training samples of only one class, are reported in the log and below the table.
 list bees.csv bee bee bee
 pack bees.csv bees.clips names.txt
 evaluate bees --train bees.clips --validation named.clips >bees.log 2>&1 || fail "one class: $(cat bees.log)"
@@ -54,7 +54,7 @@ grep -q 'all training clips of bees.clips are of a single class' bees/results.md
 evaluate named --probe "${probes[1]}" --validation named.clips >named.log 2>&1 || fail "a probe on its own classes: $(cat named.log)"
 cmp -s <(cut -d, -f1,12-14 one/heads.csv | sort) <(cut -d, -f1,12-14 named/heads.csv | sort) || fail "a probe from a file gives other numbers"
 
-# Without names: measured, with a warning, here and beside the table, that says what to do; which is done.
+# Without names the probes are measured, with a warning in the log and below the table that says what to do; then that is done.
 evaluate numbers "${train[@]}" --validation numbers.clips >numbers.log 2>&1 || fail "numbers alone: $(cat numbers.log)"
 [[ $(grep -c 'warning.*task animal_class: the classes have no names in numbers.clips.*labels: FILE' numbers.log) == 1 ]] ||
     fail "no word of the names that are missing: $(cat numbers.log)"

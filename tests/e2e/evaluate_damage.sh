@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Damaged clips in an evaluation: their samples are left out, counted and reported once, the same on any number of ranks, in any
-# company, and however often the evaluation is stopped; too many of them end it, and a file system in trouble is no damage.
+# Checks damaged clips in an evaluation: their samples are left out, counted and reported once, the same on any number of ranks,
+# beside any probes, and however often the evaluation is stopped. Too many end it. A failing file system is not taken for damage.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 60
@@ -58,7 +58,7 @@ same one two heads.csv results.json
 evaluate 3 three --set evaluate.batch=5 >/dev/null 2>&1
 same one three heads.csv results.json
 
-# In other company, and stopped after every round, on other ranks each time.
+# Beside other probes, and stopped after every round, on another number of ranks each time.
 encoders=(published=random:published)
 evaluate 2 alone --set 'probe.tasks=[motion]' --set 'probe.labels=[50]' --set evaluate.batch=7 >/dev/null 2>&1
 same one alone
@@ -73,7 +73,7 @@ done
 same one stopped heads.csv results.json
 
 
-# Features that are stored for training: as online, also when the files are all that is left of an earlier start.
+# With features stored for training it is the same, also if only the feature files are left of an earlier start.
 evaluate 2 stored --set probe.features=stored:2 --keep-features >/dev/null 2>&1
 same one stored
 rm stored/evaluation*.h5 stored/predictions.h5 stored/complete
@@ -82,7 +82,7 @@ same one stored
 grep -q '2 of 60 training samples have damaged clips' stored/results.md || fail "no word of what was lost: $(cat stored/results.md)"
 rm -r stored
 
-# Stored features: damaged clips have no row, whoever found them; the others are as they were; the probe's table counts them.
+# In feature stores damaged clips have no row, whichever rank found them, the others do not change, and the table counts them.
 embed() { # RANKS STORE OUT
     run "$1" "$bin/vjepa-embed" "$tiny" --encoder random:published --store "$2" --out "$3" --set embed.batch=4
 }
@@ -109,8 +109,8 @@ assert all(r["validation_failed"] == 1 and r["validation_clips"] == 23 and r["tr
 assert all(t.attrs["failed"] == 1 for t in h5py.File("stored/predictions.h5")["heads"].values())
 PYTHON
 
-# Analysis of clips and encoders that run leaves them out too: the numbers of the stored features, on any number of ranks; a
-# ridge probe joins the rows of vjepa-evaluate, for the same weights under their name, and is counted on the same clips.
+# vjepa-spectrum with an encoder leaves them out too: it has the numbers of the stored features on any number of ranks, and the
+# rows of a ridge probe are joined with those of vjepa-evaluate for the same weights, under their name and on the same clips.
 if [[ -x $bin/vjepa-spectrum ]]; then
     live=("$tiny" --encoder random:published --store train.clips)
     spectrum() { # RANKS ARGUMENT...
@@ -147,7 +147,7 @@ assert "published" in page and ">ridge<" in page and ">attentive<" in page
 PYTHON
 fi
 
-# More than a hundredth, and more than ten.
+# More than a hundredth, and more than ten, are too many.
 damage val.clips 0 1 2 3 4 5 6 7 8 9
 code=0
 evaluate 2 many >many.log 2>&1 || code=$?

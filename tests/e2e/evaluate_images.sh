@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Pictures from lists and folders as users have them (iNat21, ImageNet, Places205) to a table: classes and their names, one
-# frame repeated as often as the encoder wants, the bytes that Pillow resizes to, the same result on any number of ranks. In
-# pretraining a picture that was stored once is what a clip of its repeated frame is, also beside videos.
+# Checks the way from pictures in lists and folders as users have them (iNat21, ImageNet, Places205) to a table: classes and their
+# names, one frame repeated as often as the encoder needs, the bytes of Pillow's resizing, the same result on any number of ranks.
+# In pretraining a picture that is stored once is the same as a clip of repeated frames, also beside videos.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 /usr/bin/python3 - <<'PYTHON'
@@ -57,7 +57,7 @@ grep -q '24 training samples .* 12 samples of 1 views to measure\|24 of 24 train
 evaluate 3 three inat --set evaluate.batch=5
 same_heads one three
 cmp -s one/results.json three/results.json || fail "3 ranks make another table"
-decays() { cut -d, -f9 "$1/heads.csv" | sort -u | tr '\n' ' '; } # by the released code images have their own, by the paper not
+decays() { cut -d, -f9 "$1/heads.csv" | sort -u | tr '\n' ' '; } # the released code has a special one for images, the paper does not
 [ "$(decays one)" = '0.001 weight_decay ' ] || fail "weight decay: $(decays one)"
 for set in imagenet places; do
     evaluate 2 "$set.out" "$set" --set 'probe.pooling=[average]' --set probe.seeds=1 --set evaluate.preset=paper
@@ -83,7 +83,7 @@ for clip, frames in zip(attention['clip'][()], attention['frames'][()]):
     assert (frames[0] == want).all(), (path, np.abs(frames[0].astype(int) - want).max())
 PYTHON
 
-# vjepa-embed sees what the centre view of an evaluation is.
+# vjepa-embed shows the centre view of an evaluation to the encoder.
 evaluate 1 centre inat --set probe.features=stored --keep-features
 run 2 "$bin/vjepa-embed" "$tiny" --encoder random:fan_in:3 --store inat.train.clips --out inat.h5 --set evaluate.image_frames=4 >embed.log 2>&1 ||
     fail "vjepa-embed of images: $(cat embed.log)"
@@ -96,7 +96,7 @@ for i, clip in enumerate(ours['clip'][:]):
     for name in 'features', 'label', 'clip_xxh3':
         assert ours[name][i].tobytes() == embed[name][row[clip]].tobytes(), (name, clip)
 PYTHON
-# vjepa-probe knows from the features that they are of images: the weight decay is theirs.
+# vjepa-probe recognises features of images and takes the weight decay for images.
 for preset in code paper; do
     run 1 "$bin/vjepa-probe" "$tiny" a=inat.h5,inat.h5 --out "stored-$preset" --set 'probe.tasks=[]' --set 'probe.labels=[100]' --set probe.seeds=1 \
         --set 'probe.pooling=[average]' --set probe.epochs=1 --set evaluate.preset=$preset >probe.log 2>&1 || fail "vjepa-probe of images: $(cat probe.log)"
@@ -107,7 +107,7 @@ grep -aq 'weight decay 0.01 to 1e-06' stored-paper/predictions.h5 && grep -q 'ev
 refused 2 'images are shown as evaluate.image_frames, 16 frames, but the encoder is to see data.frames, 4' run 1 "$bin/vjepa-embed" "$tiny" \
     --encoder random:fan_in:3 --store inat.train.clips --out x.h5
 
-# Pretraining: of pictures stored once the run has the bits of one on clips that hold the frame four times.
+# Pretraining on pictures that are stored once has the bits of training on clips that have the frame four times.
 pack repeated.clips "name: inat21, list: inat/train.json, root: inat" '' 4
 watch=(--set watch.every=3 --set 'watch.train=[inat.train.clips]' --set 'watch.validation=[inat.val.clips]' --set watch.epochs=1)
 for store in inat.train repeated; do
@@ -116,7 +116,7 @@ done
 grep -q 'classes, a probe of weight decay 0.001$' inat.train.log || fail "the watch of pictures: $(grep watch: inat.train.log)"
 "$bin/vjepa-inspect" --compare {inat.train,repeated}.run/step_00000005.h5 >compare.log 2>&1 || fail "repeated frames train otherwise: $(cat compare.log)"
 cut -d, -f3 repeated.run/metrics.csv | cmp - <(cut -d, -f3 inat.train.run/metrics.csv) || fail "the losses differ"
-# The in-run watch shows pictures to the encoder as vjepa-embed does.
+# The in-run watch shows pictures to the encoder in the way of vjepa-embed.
 for side in train val; do
     run 2 "$bin/vjepa-embed" "$tiny" --encoder inat.train.run/step_00000005.h5 --store "inat.$side.clips" --out "watched-$side.h5" \
         --set evaluate.image_frames=4 >embed.log 2>&1 || fail "vjepa-embed: $(cat embed.log)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measuring that is stopped or killed goes on where it was, on any number of ranks, with the same predictions: of validation
-# samples, of held-out ones, and of probes from files. What was measured of other probes, or is damaged, is not taken.
+# Checks that measuring which was stopped or killed continues where it was, on any number of ranks, with the same predictions: on
+# validation samples, on held-out ones, and of probes from files. Results of other probes, or damaged ones, are not used.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 30
@@ -39,14 +39,14 @@ PYTHON
 evaluate 1 one "${train[@]}" --keep-probes >one.log 2>&1
 grep -q 'chosen\|in brackets' one.log || fail "no sweep: $(cat one.log)"
 
-# Data that comes slowly is said.
+# Slow data are reported.
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
 run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 read val.clips/shard 1 slow+" "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips \
     --probe one/probes --out slow --set data.threads=1 >slow.log 2>&1 || fail "slow clips: $(cat slow.log)"
 grep -Eq 'clips were waited for during [0-9]+ % of the time, more than 2 %' slow.log || fail "no word of slow clips: $(cat slow.log)"
 
-# Stopped twice in each pass, on other ranks; few samples are held out, so that pass is over after a round.
+# It is stopped twice in each pass and continued on other ranks; the pass over the few held-out samples is one round.
 cp -r one stopped && rm stopped/complete stopped/predictions.h5
 stops 1 stopped "${train[@]}"
 measured stopped held-out 6
@@ -58,7 +58,7 @@ grep -q '6 of 6 held-out samples were measured before' stopped.log && grep -q '2
     fail "it began anew: $(cat stopped.log)"
 same one stopped
 
-# Killed.
+# It is killed and continued.
 cp -r one killed && rm killed/complete killed/predictions.h5
 evaluate 2 killed "${train[@]}" --set evaluate.batch=1 >killed.log 2>&1 &
 job=$!
@@ -73,7 +73,7 @@ evaluate 1 killed "${train[@]}" >killed.log 2>&1
 grep -q 'validation samples were measured before' killed.log || fail "after a kill it began anew: $(cat killed.log)"
 same one killed
 
-# Probes from files, stopped by the time limit.
+# Measuring probes from files is stopped by the time limit.
 encoders=(published=random:published)
 evaluate 1 files --probe one/probes >/dev/null 2>&1
 code=0
@@ -85,7 +85,7 @@ evaluate 3 limited --probe one/probes >limited.log 2>&1
 grep -q '12 of 40 validation samples were measured before' limited.log || fail "it began anew: $(cat limited.log)"
 same files limited
 
-# Of other probes; damaged.
+# Partial results of other probes, and damaged ones.
 evaluate 1 other --probe "$(ls one/probes/*.h5 | head -1)" >other.log 2>&1
 grep -q 'is of other probes or samples; measuring anew' other.log || fail "what others measured was taken: $(cat other.log)"
 printf damage | dd of=damaged/measured-validation.h5 bs=1 seek=$(($(stat -c %s damaged/measured-validation.h5) - 300)) conv=notrunc status=none

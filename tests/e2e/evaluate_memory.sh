@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The memory that vjepa-evaluate says it will take at most, against what its ranks have grown by, online and with stored features:
-# no more than the forecast, a tenth of it and 8 MiB, and no less than half. Neither depends on speed.
+# Compares the memory that vjepa-evaluate forecasts with the growth of its ranks, online and with stored features: the growth is at
+# most 1.1 times the forecast and 8 MiB, and at least half of it. Neither depends on speed.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 run 1 "$tools/make_store" square.clips 40 4 64 64

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Samples of several clips and crops: the same bits on any number of ranks and batches, stored or online; what attentive probes
-# attend to is what numpy makes of the tokens of all clips together, and the same over tensor groups; kept probes are measured
-# alike; where a video has fewer clips than asked for there is a word.
+# Checks samples of several clips and crops: the bits are the same on any number of ranks and batches, stored or online; attention
+# is what numpy computes from the tokens of all clips together, also over tensor groups; kept probes measure the same; a video with
+# fewer clips than requested is reported.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 for store in "train.clips 48 0" "val.clips 24 1000"; do
@@ -31,7 +31,7 @@ assert list(a["heads"]) == list(b["heads"]) and all(a["heads"][n][()].tobytes() 
 evaluate 2 stored --set probe.features=stored:2
 same_heads one stored
 
-# Three crops of each of the two clips: on ranks, in a tensor group, and of the kept probes alone.
+# Three crops of each of two clips: on several ranks, in a tensor group, and measured with the kept probes.
 wide=(--set evaluate.views=3 --set 'probe.tasks=[motion]' --set 'probe.pooling=[attentive]')
 evaluate 1 views "${wide[@]}" --keep-probes
 evaluate 4 views4 "${wide[@]}" --set evaluate.batch=7
@@ -52,7 +52,7 @@ rows = [json.load(open(f'{d}/results.json'))[0] for d in ('measured', 'logits')]
 assert [r['views'] for r in rows] == ['4x2x3', '4x2x3 logits'] and rows[0]['precision'] == 'fp32', rows
 PYTHON
 
-# Each clip apart: trained on one of a sample, measured on all in all crops; on any number of ranks.
+# With each clip separately, training uses one clip of a sample and measuring all clips in all crops, on any number of ranks.
 apart=("${wide[@]}" --set evaluate.across_segments=false --set 'evaluate.sweep_lr=[0.001, 0.01]' --set evaluate.depth=2
     --set evaluate.preset=paper)
 evaluate 1 apart "${apart[@]}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Encoders over tensor groups: the table of one rank, its predictions and attention within rounding; the same bits with any number
-# of groups, online and of stored features; asked to stop through any rank of a group, and gone on with; what does not fit is refused.
+# Checks encoders over tensor groups: the table, predictions and attention of one rank within rounding errors; the same bits with
+# any number of groups, online and with stored features; a request to stop at any rank of a group, and going on; refusals.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 30
@@ -53,7 +53,7 @@ compare pair stored 0
 evaluate 2 sequence --set parallel.tensor=2 --set parallel.tensor_sequence=true >/dev/null
 compare one sequence 1e-3
 
-# A signal to the rank that does not lead; then on with two groups, not with another size of groups.
+# A signal goes to the rank that does not lead. Then two groups continue; groups of another size are refused.
 evaluate 2 stopped --set parallel.tensor=2 --set evaluate.batch=1 >stopped.log 2>&1 &
 job=$!
 for _ in $(seq 1000); do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Heads with blocks on all tokens in one campaign with others: the same bits on any number of ranks, alone, and after being
-# killed; of depth 1 the function of the folded head; kept, measured again; too many of them are refused.
+# Checks heads with blocks on all tokens in a campaign with others: the bits are the same on any number of ranks, alone, and after a
+# kill; with depth 1 they compute the function of the folded head; they are kept and measured again; too many are refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
@@ -26,7 +26,7 @@ done
 evaluate 2 alone --set 'probe.pooling=[tokens2]' --set 'probe.labels=[50]' >alone.log
 same_heads one alone
 
-# Killed in the middle of an epoch, then on more ranks.
+# It is killed in the middle of an epoch and continued on more ranks.
 evaluate 2 killed --set "$kinds" --set evaluate.batch=1 >killed.log 2>&1 &
 job=$!
 for _ in $(seq 1000); do
@@ -40,7 +40,7 @@ evaluate 3 killed --set "$kinds" >killed.log
 grep -q 'going on from' killed.log || fail "it began anew: $(cat killed.log)"
 same_heads one killed
 
-# A head of depth 1 is the attentive one without folding: the same samples in the same order, the same updates.
+# A head of depth 1 is the attentive one without folding: it gets the same samples in the same order and the same updates.
 /usr/bin/python3 - one/probes/motion.{tokens1,attentive}.50.a.7.h5 <<'PYTHON' || fail "tokens1 is not the attentive head"
 import sys, h5py, numpy
 a, b = (h5py.File(name)["weights"] for name in sys.argv[1:3])
@@ -48,14 +48,14 @@ far = {name: float(numpy.abs(a[name][()] - b[name][()]).max()) for name in b if 
 sys.exit(f"{sorted(a)} {far}" if far or sorted(a) != sorted(b) else 0)
 PYTHON
 
-# A sweep: of each kind one is chosen.
+# In a sweep one head of each kind is chosen.
 evaluate 2 sweep --set 'probe.pooling=[tokens2, average]' --set 'probe.labels=[50]' --set 'evaluate.sweep_lr=[0.001, 0.01]' \
     --set evaluate.sweep_flops=0 >sweep.log
 [[ $(grep -c ',1$' sweep/heads.csv) == 2 && $(wc -l <sweep/heads.csv) == 5 ]] || fail "sweep: $(cat sweep/heads.csv)"
 refused 2 'more than evaluate.sweep_flops 1.1: fewer of them' evaluate 1 x --set "$kinds" --set evaluate.sweep_flops=1.1
 refused 2 'only vjepa-evaluate trains such probes' "$bin/vjepa-probe" "$tiny" a=none.h5,none.h5 --out x --set 'probe.pooling=[tokens2]'
 
-# Kept probes, measured without training.
+# Kept probes are measured without training.
 run 2 "$bin/vjepa-evaluate" "$tiny" a="$encoder" --set model.heads=16 --validation val.clips --probe one/probes --out measured >/dev/null
 cmp -s <(cut -d, -f1,12-14 one/heads.csv | sort) <(cut -d, -f1,12-14 measured/heads.csv | sort) ||
     fail "kept probes give other numbers: $(cat measured/heads.csv)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The in-run watch: columns of the metrics, the same on any number of ranks and after a kill (on data so small they do not rise);
-# the run itself has the same bits with and without it; what goes wrong with its clips is a message.
+# Checks the in-run watch: its columns of the metrics are the same on any number of ranks and after a kill (on so few data they do
+# not rise), the run has the same bits with and without it, and trouble with its clips is only reported.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 96
@@ -27,11 +27,11 @@ grep -q 'watch: after step 24: nearest neighbours .* %, attentive probe .* % of 
 grep -q 'memory a rank: .* watch [1-9]' with.log || fail "the forecast lacks the watch: $(cat with.log)"
 column with watch_knn | awk '$2 < 60 { bad = 1 } END { exit bad }' || fail "no better than chance: $(column with watch_knn)"
 
-# The run has the bits of one that nobody watches, in its tensors and in its other columns.
+# The tensors and the other columns have the bits of a run without the watch.
 "$bin/vjepa-inspect" --compare without/step_00000024.h5 with/step_00000024.h5 >compare.log 2>&1 || fail "the watch changes the run: $(cat compare.log)"
 cut -d , -f 1-13 with/metrics.csv | cmp - <(cut -d , -f 1-13 without/metrics.csv) || fail "the watch changes the metrics"
 
-# Killed and started again; then goes on without a watch, and with one where there was none: columns of both.
+# It is killed and started again; then it goes on without the watch, and another run with a watch that it did not have before.
 pretrain_killed 2 "$PWD/cut" "${watch[@]}" --set checkpoint.every=5
 pretrain 2 cut "${watch[@]}" --set checkpoint.every=5 --set train.backend=strict >again.log 2>&1 || fail "after a kill: $(cat again.log)"
 for name in watch_knn watch_probe; do
@@ -50,7 +50,7 @@ grep -q 'In-run watch' page.html || fail "the page does not show the watch"
 "$bin/vjepa-report" --watch with --once >once.log 2>&1 || fail "vjepa-report --watch: $(cat once.log)"
 grep -q 'features: nearest neighbours [0-9.]* %, attentive probe' once.log || fail "the terminal does not show the watch: $(cat once.log)"
 
-# A clip that is damaged meanwhile costs the measurement, not the run; what cannot work is refused at the start.
+# A clip that becomes damaged ends only the measurement, not the run; settings that cannot work are refused at the start.
 python3 - <<'PY'
 with open('held_out.clips/shard-00000.h5', 'r+b') as f:
     f.seek(-20000, 2)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is installed can be used: a program of somebody else's finds libvjepa through pkg-config and through CMake.
+# Checks that an installation can be used: another program finds libvjepa through pkg-config and through CMake.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 prefix=$scratch/prefix

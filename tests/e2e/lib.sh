@@ -9,11 +9,14 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/vjepa-e2e.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
 failures=0
+# Open MPI's folder (tests/own_folder.sh); jobs that a test starts at the same time have one each. Other users may write to it.
+mkdir -m 1777 .mpi
+export OMPI_MCA_orte_tmpdir_base=$scratch/.mpi
 
 run() { # RANKS COMMAND...
     local ranks=$1
     shift
-    timeout 600 mpirun -n "$ranks" "$@"
+    OMPI_MCA_orte_tmpdir_base=$scratch/.mpi/$BASHPID timeout 600 mpirun -n "$ranks" "$@"
 }
 
 pretrain() { # RANKS DIR [ARGS]
@@ -22,8 +25,8 @@ pretrain() { # RANKS DIR [ARGS]
     run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@"
 }
 
-# Started, and killed with -9 in the middle: the strict backend is slow enough. DIR is a whole path: nobody else's process has
-# it in its command line.
+# Start a run and kill it with -9 in the middle; the strict backend is slow enough for that. DIR is an absolute path, which no
+# other process has in its command line.
 pretrain_killed() { # RANKS DIR [ARGS]
     local dir=$2 job
     pretrain "$@" --set train.backend=strict >killed.log 2>&1 &
@@ -37,8 +40,8 @@ pretrain_killed() { # RANKS DIR [ARGS]
     compgen -G "$dir/step_*.h5" >/dev/null && [ ! -e "$dir/complete" ] || fail "the run was not killed in the middle: $(cat killed.log)"
 }
 
-# A command ends with this exit code and says these words, which stay in refused.log. Wrong settings end without the
-# launcher's words about an abort.
+# Check that a command ends with this exit code and prints these words; its output stays in refused.log. After wrong settings the
+# launcher must not print anything about an abort.
 refused() { # STATUS WORDS COMMAND...
     local want=$1 words=$2 status=0
     shift 2
@@ -72,7 +75,7 @@ finish() {
     echo "all checks passed"
 }
 
-# For tests of vjepa-spectrum: skip where it was not built or Python lacks what checks it; python finds this folder's modules.
+# For tests of vjepa-spectrum: skip the test if it was not built or Python lacks a module; python() finds this folder's modules.
 here=$source_dir/tests/e2e
 needs_spectrum() {
     [[ -x $bin/vjepa-spectrum ]] || { echo "skipped: built without ScaLAPACK"; exit 77; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Folders as they are found on disk: what is no class is left out and named; a store inside the folder that is packed does
-# not change what is packed, so that the same command goes on after a kill; names of classes are in the store, on any
-# number of ranks, and stores that number them differently are joined by name.
+# Checks folders as users have them: what is no class is left out and named; a store inside the packed folder does not change what
+# is packed, so the same command goes on after a kill; names of classes are in the store, on any number of ranks; and stores that
+# number them differently are joined by name.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
@@ -26,7 +26,7 @@ grep -q '^label zoo, names of its 2 classes: 0 ant, 1 bee$' ../inspect.txt || fa
 run 3 "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" --set pack.store=zoo.clips >../2.log 2>&1 || fail "again: $(cat ../2.log)"
 grep -q 'packed already' ../2.log || fail "again: $(cat ../2.log)"
 
-# Killed while the first shard gets its name; the store, a log and a run folder lie beside the classes by then.
+# It is killed while the first shard gets its name. Then the store, a log and a run folder are beside the classes.
 mpirun -n 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 rename shard 1 kill" "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" \
     --set pack.store=cut.clips >../3.log 2>&1 && fail "it was not killed: $(cat ../3.log)"
 [ ! -e cut.clips/index.h5 ] || fail "the killed store is finished"
@@ -36,13 +36,13 @@ run 2 "$bin/vjepa-pack" "${common[@]}" "${folder[@]}" --set pack.store=cut.clips
 cmp <(grep fingerprint ../inspect.txt) <("$bin/vjepa-inspect" cut.clips | grep fingerprint) || fail "the store differs after a kill"
 cd ..
 
-# A part that is listed beyond the end of its video: what there is, and a word in the ledger.
+# If a listed part ends after its video, what there is is packed, and the ledger says so.
 printf 'path,start,end\ntree/ant/a.mp4,0,1000\ntree/bee/b.mp4,0,0.2\n' >parts.csv
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[parts.csv]' --set pack.store=parts.clips >parts.log 2>&1 || fail "parts: $(cat parts.log)"
 grep 'a.mp4' parts.clips/ledger.csv | grep -q 'listed to 1000 s, but the video ends at' || fail "parts: $(cat parts.clips/ledger.csv)"
 grep 'b.mp4' parts.clips/ledger.csv | grep -q 'listed to' && fail "a part inside its video: $(cat parts.clips/ledger.csv)"
 
-# Words in a list; the other store numbers them differently, and names that are given fix the numbers.
+# A list has words as labels; the other store numbers them differently, and a file of names fixes the numbers.
 printf 'path;zoo_class\ntree/ant/a.mp4;cow\ntree/bee/b.mp4;bee\n' >words.csv
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[words.csv]' --set pack.store=words.clips >5.log 2>&1 || fail "words: $(cat 5.log)"
 grep -q 'label zoo_class: 2 classes: 0 bee, 1 cow' 5.log || fail "words: $(cat 5.log)"
@@ -57,8 +57,8 @@ printf 'cow\n' >names.txt
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.datasets=[{name: d, list: words.csv, labels: names.txt}]' \
     --set pack.store=no.clips >6.log 2>&1 && fail "a class that is not among the names was accepted"
 grep -q 'words.csv:3: class "bee" is not in the labels names.txt' 6.log || fail "names: $(cat 6.log)"
-# Kinetics as it is published: a byte order mark, carriage returns, quoted commas, ids without files, a blank in the folder. The
-# classes have the order of their names, or that of a file of labels with underscores; the two orders are told apart.
+# The published lists of Kinetics: a byte order mark, carriage returns, quoted commas, ids without files, a blank in the folder. The
+# classes are in the order of their names, or in that of a file of labels with underscores; the digest distinguishes both.
 mkdir 'k 400' && cp tree/ant/a.mp4 'k 400/aaaaaaaaaaa_000001_000011.mp4' && cp tree/bee/b.mp4 'k 400/-bbbbbbbbbb_000002_000012.mp4'
 printf '\xef\xbb\xbflabel,youtube_id,time_start,time_end,split\r\nzumba,aaaaaaaaaaa,1,11,train\r\n"tossing, salad",-bbbbbbbbbb,2,12,train\r\n' >k400.csv
 printf 'abseiling,ccccccccccc,5,15,train\r\n' >>k400.csv
@@ -71,14 +71,15 @@ printf '{"0": "zumba", "1": "tossing,_salad", "2": "abseiling"}' >order.json
 run 1 "$bin/vjepa-pack" "${common[@]}" --set pack.max_refused=0.5 --set pack.store=other.clips \
     --set 'pack.datasets=[{name: k400, list: k400.csv, root: k 400, labels: order.json}]' >other.log 2>&1 || fail "labels: $(cat other.log)"
 grep -q 'label k400: 3 classes: 0 zumba, 1 tossing,_salad, 2 abseiling' other.log || fail "labels: $(cat other.log)"
-# The paper's evaluation of it: eight overlapping windows of a short video, in three crops (docs/evaluation.md).
+# The paper's evaluation on them: eight overlapping windows of a short video, in three crops (docs/evaluation.md).
 video=$source_dir/jobs/configs/evaluate_video.yaml
 run 2 "$bin/vjepa-pack" "$video" "${kinetics[@]}" --set pack.short_side=32 --set pack.store=views.clips >views.log 2>&1 || fail "views: $(cat views.log)"
 grep -q 'k400: 16 clips from 3 files' views.log || fail "views: $(cat views.log)"
 run 1 "$bin/vjepa-evaluate" "$video" a=random:fan_in --train views.clips --validation views.clips --out x --dry-run --set model.size=custom \
     --set model.width=48 --set model.depth=1 --set model.heads=3 --set data.crop=32 >views.log 2>&1 || fail "views: $(cat views.log)"
 grep -q ' 2 samples of 3 views to measure; a sample is 8 segments, 256 tokens' views.log || fail "views: $(cat views.log)"
-# Something-Something as it is published: templates with brackets in the list, without in the file of labels, whose numbers are text.
+# The published lists of Something-Something: templates have brackets in the list and none in the file of labels, whose numbers are
+# texts.
 mkdir ssv2 && cp tree/ant/a.mp4 ssv2/78687.webm && cp tree/bee/b.mp4 ssv2/42326.webm
 cat >something-something-v2-train.json <<'JSON'
 [{"id": "78687", "label": "holding potato next to vicks", "template": "Holding [something] next to [something]", "placeholders": ["potato", "vicks"]},

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The memory a rank that the log predicts, and that vjepa-plan forecasts, is what it takes, within 5 %: the highest peak_memory_mib of
-# the metrics.
+# Checks that the memory of a rank which the log predicts, and vjepa-plan forecasts, is within 5 % of what it takes, the highest
+# peak_memory_mib of the metrics.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 run 1 "$tools/make_store" train.clips 8 4 100 100 0
@@ -32,7 +32,7 @@ check() { # RANKS NAME ARGS...
         fail "$name: $(grep "memory a rank" "$name.log")"
     rm -r run
 }
-writes=(--set checkpoint.every=1 --set train.steps_per_epoch=2) # of what the first one took the second step's row tells
+writes=(--set checkpoint.every=1 --set train.steps_per_epoch=2) # the row of the second step shows what the checkpoint after the first took
 check 1 fp32
 check 1 bf16 --set train.precision=bf16
 check 2 zero --set parallel.zero=1

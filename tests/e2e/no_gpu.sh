@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A build with the CUDA backend on a machine without a GPU: `cuda` says what is missing and ends with 2, `auto` takes the cpu.
+# Checks a build with the CUDA backend on a machine without a GPU: `cuda` says what is missing and ends with 2, `auto` takes the CPU.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 export EMU_NO_DRIVER=1 # where the GPU is emulated

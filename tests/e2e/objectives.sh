@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every objective, mask kind, cut and precision trains: 24 steps bring the loss down, and all numbers are finite.
+# Checks that every objective, kind of mask, cut and precision trains: in 24 steps the loss falls, and all numbers are finite.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A hundred odd, damaged and hostile files (tests/data/odd_files.sh): each gets one row in the ledger with the verdict of
-# the table below, whether frames are decoded where needed or all; nothing crashes, hangs, is changed, or reaches for the
-# network or for other files.
+# Packs a hundred unusual, damaged and hostile files (tests/data/odd_files.sh). Each gets one row in the ledger with the verdict of
+# the table below, whether only needed frames are decoded or all. Nothing crashes, hangs or is changed, and neither the network nor
+# other files are accessed.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 type -P ffmpeg >/dev/null || { echo "skipped: ffmpeg, which makes the files, is not installed"; exit 77; }
 
-# Somebody listens where the hostile files point to, and notes who comes.
+# A listener at the address in the hostile files records every connection.
 python3 - <<'PY' &
 import socket
 s = socket.create_server(('127.0.0.1', 0))
@@ -27,8 +27,8 @@ cd ..
 [ -s callers ] || fail "the trap does not work: a program that takes names for addresses was not noticed"
 : >callers
 
-# The table: file as the ledger writes it, verdict when all frames are decoded, verdict when only needed ones are where
-# that is another, size as shown, frames. Sizes and frames are given where a file was understood.
+# The columns of the table: the file as the ledger writes it, the verdict if all frames are decoded, the verdict if only needed ones
+# are (empty: the same), the size as shown, the number of frames. Files that cannot be opened have no size and frames.
 cat >expected.csv <<'CSV'
 file,verdict,needed,size,frames
 ok.mp4,ok,,320x240,90

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Nothing of the user's is written over, a run whose checkpoints are gone does not begin anew, and clips that cannot be read
-# count in short runs too.
+# Checks that no file of the user's is overwritten, that a run whose checkpoints are gone does not start again from scratch, and that
+# clips which cannot be read count in short runs too.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 24
@@ -23,14 +23,14 @@ refused 2 'data.train names no clip store' "${train[@]}" --set 'data.train=[]' -
 refused 2 'leave no .* tokens on a grid' "${train[@]}" --set data.crop=8 --set model.patch=8 --set run.dir=none --dry-run
 refused 1 'is not a clip store, .*it is a file' "${train[@]}" --set 'data.train=[config.kept]' --set run.dir=none --dry-run
 
-# A run's own configuration may be read, and is not written then.
+# The configuration in a run folder may be the one that is read; then it is not written.
 "${train[@]}" --set run.dir=run >/dev/null
 [[ $(cat run/latest) == step_00000006.h5 ]] || fail "latest: $(cat run/latest)"
 cp run/config.yaml config.kept
 "$bin/vjepa-pretrain" run/config.yaml --set train.stop_after=8 >/dev/null || fail "a run's own configuration is refused"
 cmp -s run/config.yaml config.kept || fail "the configuration that is read was written over"
 
-# A checkpoint, or metrics, beside files of the user's do not make them a run's.
+# A checkpoint or metrics beside a user's configuration do not make this one the run's.
 mkdir beside && cp run/step_00000008.h5 beside/ && echo '# mine' >beside/config.yaml
 refused 2 'config.yaml was not written by' "${train[@]}" --set run.dir=beside --set train.stop_after=9
 rm beside/config.yaml && echo 'day,hours' >beside/metrics.csv
@@ -39,7 +39,7 @@ refused 2 'metrics.csv was not written by' "${train[@]}" --set run.dir=beside --
 mkdir copied && cp run/metrics.csv copied/ && echo '# mine' >copied/config.yaml
 refused 2 'config.yaml was not written by' "${train[@]}" --set run.dir=copied
 [[ $(cat copied/config.yaml) == '# mine' ]] || fail "the user's configuration beside metrics was written over"
-# Runs of earlier releases, whose config.yaml lacks its first line, go on; so does one that reads what was edited.
+# Runs of earlier versions, whose config.yaml lacks its first line, go on, and so does one whose own file was edited and is read.
 cp -r run earlier && sed -i 1d earlier/config.yaml
 "${train[@]}" --set run.dir=earlier --set train.stop_after=9 >earlier.log || fail "a run of an earlier release does not go on"
 cp -r run edited && { echo '# my reasons'; cat run/config.yaml; } >edited/config.yaml
@@ -61,7 +61,7 @@ cmp -s run/metrics.csv.1 metrics.kept || fail "the numbers before were not kept"
 cp -r train.clips bad.clips
 shard=(bad.clips/shard-*.h5)
 chmod 000 "${shard[0]}"
-if [ "$(id -u)" -eq 0 ]; then # for whom no file is closed
+if [ "$(id -u)" -eq 0 ]; then # root can read every file
     mkdir free && chmod 777 free && chmod a+rx . "$scratch"
     refused 1 'shard of the store cannot be read' setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp \
         "${train[@]}" --set data.train='[bad.clips]' --set run.dir=free/run
@@ -69,7 +69,7 @@ else
     refused 1 'shard of the store cannot be read' "${train[@]}" --set data.train='[bad.clips]' --set run.dir=closed
 fi
 chmod 644 "${shard[0]}"
-# One clip of 24 is damaged; a run of 12 batches of 12 meets it.
+# One clip of 24 is damaged; a run of 12 batches of 12 reads it.
 place=$(/usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1])["clips/offset"][3])' "${shard[0]}")
 printf 'xxxx' | dd of="${shard[0]}" bs=1 seek=$((place + 100)) conv=notrunc status=none
 refused 1 'more than 1 % is too many' "${train[@]}" --set data.train='[bad.clips]' --set run.dir=short --set data.verify=1 --set train.stop_after=12

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Packing that is killed, or whose disk fills up, at random moments goes on to the same store, on any number of ranks; a
-# million files take no memory; a mixture of published lists is planned from its configuration.
+# Checks that packing which is killed, or whose disk is full, at random moments goes on to the same store on any number of ranks, that
+# a million files do not need more memory, and that the shipped mixture of published lists can be planned.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
@@ -45,7 +45,7 @@ grep -q 'packed already' again.log || fail "again: $(cat again.log)"
 
 # ------------------------------------------------------------------------------------------------ interrupted
 
-# Until none is left: start with a fault, each time on another number of ranks.
+# Start with a fault, each time on another number of ranks, until there is no fault left.
 faults=0
 interrupted() { # STORE RANKS FAULT|SECONDS
     local store=$1 ranks=$2 fault=$3 before ranks_of launcher code=0
@@ -66,9 +66,9 @@ interrupted() { # STORE RANKS FAULT|SECONDS
     return "$code"
 }
 
-# One store, struck again and again; pack_kill.sh has the other kinds of faults, and more of them.
+# One store is interrupted again and again; pack_kill.sh has the other kinds of faults, and more of them.
 store=killed.clips
-# The first three strike whatever is left to do, the others mostly.
+# The first three always come before the store is complete, the others mostly.
 interrupted "$store" $((RANDOM % 4 + 1)) "0 any $store $((RANDOM % 40 + 1)) kill" || true
 interrupted "$store" $((RANDOM % 4 + 1)) "0 rename $store $((RANDOM % 3 + 1)) kill" || true
 interrupted "$store" $((RANDOM % 4 + 1)) "0 write .part $((RANDOM % 40 + 1)) ENOSPC+" || true
@@ -83,7 +83,7 @@ if compgen -G "$store/*.part" >/dev/null || compgen -G "$store/catalogue.*" >/de
 fi
 [ "$faults" -ge 3 ] || fail "only $faults faults struck"
 
-# A full disk: an error that names the shard and says how to go on. Then the commit's own steps.
+# A full disk is an error that names the shard and says how to go on. Then faults in the steps of the commit.
 if interrupted full.clips 2 "0 write shard-00004.h5. 1 ENOSPC+"; then fail "a full disk was not noticed"; fi
 grep -q 'shard-00004.h5.' fault.log || fail "the shard is not named: $(cat fault.log)"
 grep -q 'the same command goes on from there' fault.log || fail "how to go on is not said: $(cat fault.log)"
@@ -98,7 +98,7 @@ pack full.clips 1 >full.log
 grep -q 'going on, 0 of 173 files are left' full.log || fail "the commit alone: $(cat full.log)"
 same full.clips "after full disks"
 
-# Nobody's decoders are left.
+# No decoding process is left over.
 for exe in /proc/[0-9]*/exe; do
     if [ "$(readlink "$exe" 2>/dev/null)" = "$(readlink -f "$bin/vjepa-decode")" ] &&
         [ "$(readlink "${exe%exe}cwd" 2>/dev/null)" = "$PWD" ]; then
@@ -143,7 +143,7 @@ rm -r many.clips
 
 # ------------------------------------------------------------------------------------------------ VideoMix2M
 
-# The shipped configuration with small lists: three of Kinetics that overlap, ids that are held out across datasets.
+# The shipped configuration with small lists: three of Kinetics that overlap, and ids that are held out in all datasets.
 mix=$source_dir/jobs/configs/videomix2m.yaml
 mkdir lists
 header=label,youtube_id,time_start,time_end,split

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Packing that is killed, runs out of disk or meets failing calls: started again, on another number of ranks, it ends in the
-# store of a pack that nothing happened to, and shards that were complete before are left alone. A worker that is killed or
-# stands still costs time, and nothing else.
+# Checks packing that is killed, has a full disk or failing calls: started again, on another number of ranks, it makes the store of
+# an undisturbed packing, and does not touch shards that were complete before. A worker that is killed or suspended only costs time.
 #   pack_kill.sh [COUNT [SEED]]          # 16 faults from seed 1 on
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -9,7 +8,7 @@ type -P ffmpeg >/dev/null || { echo "skipped: ffmpeg, which makes the videos, is
 count=${1:-16} first_seed=${2:-1}
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
-export OMPI_MCA_orte_tmpdir_base=$scratch                                   # what killed processes leave lies there
+# Killed processes leave files only in this folder and in $scratch.
 segments=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$scratch")/vjepa-pack.XXXXXX")
 export OMPI_MCA_btl_vader_backing_directory=$segments
 cleanup() {
@@ -41,7 +40,7 @@ pack:
   max_refused: 1
 YAML
 
-# Everything in a store but times: columns, frames, ledger without the seconds, passport.
+# Print everything in a store except times: columns, frames, the ledger without the seconds, and provenance.
 cat >content.py <<'PY'
 import csv, glob, hashlib, os, sys
 import h5py
@@ -198,7 +197,7 @@ for ((seed = first_seed; seed < first_seed + count; seed++)); do
     if mountpoint -q store; then umount store; fi
 done
 
-# Workers that are killed, as the system does when memory ends, or that stand still, as when a file server does: their files
+# Workers that are killed, as by the system when it has no memory, or that stop for a while, as when a file server does: their files
 # are decoded again, and the store is the same.
 for signal in KILL STOP; do
     rm -rf store/s.clips

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Still pictures are stored as they are to be looked at (turned, at full range, with square pixels), their damage is seen, and
-# what cannot be read is named; PIL is the reference. Videos are turned by any angle as ffmpeg turns them.
+# Checks that still pictures are stored as they should be viewed (rotated, at full range, with square pixels), that damage is
+# noticed, and that what cannot be read is named; PIL is the reference. Videos are rotated by any angle as ffmpeg does it.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 pictures=$source_dir/tests/data/pictures.py
@@ -11,7 +11,7 @@ YAML
 run 2 "$bin/vjepa-pack" pack.yaml >pack.log 2>&1 || fail "packing pictures: $(cat pack.log)"
 /usr/bin/python3 "$pictures" check pictures.clips pictures >check.log 2>&1 || fail "pictures: $(cat check.log)"
 
-# With their own sizes, as evaluation wants them: the bytes that PIL shows, to be resized once.
+# In their own sizes, as an evaluation needs them, they have the bytes that PIL shows.
 /usr/bin/python3 - <<'PY'
 import numpy as np
 from PIL import Image
@@ -50,7 +50,7 @@ for i in range(len(index['row'])):
 sys.exit(bad or len(index['row']) != 9)
 PY
 
-# The views of an evaluation: an image is repeated, and has one test view.
+# In an evaluation an image is repeated, and has one test view.
 cat >views.yaml <<'YAML'
 data: {train: [pictures.clips], crop: 64, threads: 2}
 train: {batch: 4, microbatch: 4}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# vjepa-plan on every shipped configuration: numbers that fit one another, the same each time and as JSON; the memory that
-# training itself predicts; energy, jobs, failures; layouts that were asked for, or do not fit, are explained; nonsense is refused.
-# And vjepa-inspect --contact-sheet. (tests/plan: messages as counted in a run; e2e_memory: memory.)
+# Checks vjepa-plan with every shipped configuration: numbers are consistent, the same each time and in JSON; memory is what training
+# predicts; energy, jobs and failures; given layouts, and ones that do not fit, are explained; nonsense is refused. Also checks
+# vjepa-inspect --contact-sheet. (tests/plan compares the messages with those of a run, e2e_memory the memory.)
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 plan=$bin/vjepa-plan
@@ -33,7 +33,7 @@ PY
 printf 'path,label\nholiday.mp4,0\nbirthday.mov,1\n' >my.csv # the list of own_videos.yaml, as in the README
 count=0
 for config in "$configs"/*.yaml; do
-    [[ $config != */cluster_* && $config != */evaluate_* ]] || continue # what trains
+    [[ $config != */cluster_* && $config != */evaluate_* ]] || continue # only configurations for training
     name=$(basename "$config" .yaml)
     count=$((count + 1))
     args=("$config" --cluster "$cluster" --set cluster.memory_gb=640)
@@ -44,7 +44,7 @@ for config in "$configs"/*.yaml; do
 done
 ((count >= 4)) || fail "$count configurations"
 
-# Machines with GPUs: a rank each, whose memory decides; the whole of the main job on each of the shipped ones.
+# On machines with GPUs each GPU has a rank, and its memory decides. The main job is planned on each shipped machine.
 for machine in h100 grace_hopper a100; do
     "$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_$machine.yaml" --set train.precision=bf16 --json >"$machine.json" 2>err.log ||
         fail "$machine: $(tail -n 3 err.log)"
@@ -61,7 +61,7 @@ assert 0.3 * value['cluster.gpu_tflops_bf16'] < per_gpu < value['cluster.gpu_tfl
 PY
 done
 
-# The memory of a rank is that which vjepa-pretrain predicts, but for what the two processes have before.
+# The memory of a rank is the one that vjepa-pretrain predicts, except for what the two processes have before.
 make_store train.clips 8
 cat >small.yaml <<'END'
 pack: {frames: 4, short_side: 36}
@@ -82,7 +82,7 @@ assert layout['microbatch'] == 2 and layout['data'] == 1, layout
 assert abs(layout['gb_a_rank'] * 1e9 / said - 1) < 0.03, (layout, said)
 PY
 
-# Nodes that fail, their power, a queue with a limit.
+# Failures of nodes, their power, and a queue with a time limit.
 "$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_h100.yaml" --set train.precision=bf16 --set cluster.nodes=16 \
     --set cluster.job_hours=6 --set cluster.checkpoint_s=40 --json >failures.json || fail "failures"
 /usr/bin/python3 - failures.json <<'PY' || fail "failures: $(cat failures.json)"
@@ -101,7 +101,7 @@ PY
 "$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_h100.yaml" >failures.txt 2>&1 || fail "failures as text"
 grep -q '^  checkpoint every .* Young 1974' failures.txt && grep -q '^  vjepa between nodes ' failures.txt || fail "$(cat failures.txt)"
 
-# Slices of parallel.zero make no further messages of gradients, however many ranks there are.
+# The slices of parallel.zero do not need more messages for gradients, however many ranks there are.
 for zero in 0 1; do
     "$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_h100.yaml" --layout 30x8 --set train.precision=bf16 --set parallel.zero=$zero --json >"zero$zero.json" ||
         fail "zero $zero"
@@ -113,7 +113,7 @@ print(rows)
 assert 0 < rows[1]['messages'] < 0.6 * rows[0]['messages'] and 0 < rows[1]['bytes'] < 0.6 * rows[0]['bytes'], rows
 PY
 
-# A layout that was asked for; one that does not fit gets a reason, how much is lacking, and what would fit. That does.
+# A given layout is judged; for one that does not fit the reason, the missing memory and a layout that would fit are printed.
 ask=("$plan" "$configs/vith16_384.yaml" --cluster "$configs/cluster_a100.yaml" --layout 32x4)
 "${ask[@]}" --set train.precision=bf16 --set train.microbatch=2 >asked.txt 2>&1 || fail "a layout that fits: $(tail -n 5 asked.txt)"
 grep -q 'as configured: it fits' asked.txt || fail "$(cat asked.txt)"

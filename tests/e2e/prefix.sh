@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main path - pack, pretrain, embed, probe - from an installation alone: its prefix is read-only and has blanks and quotes in
-# its path, another user works with it, and neither the source nor the build folder is there.
+# Runs pack, pretrain, embed and probe from an installation only: its prefix is read-only and has blanks and quotes in its path, the
+# user is another one, and neither the source nor the build folder is there.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 prefix="$scratch/read only 'prefix' ü" work=$scratch/work
@@ -37,7 +37,7 @@ step 2 vjepa-probe tiny.yaml pretrained=train.h5,val.h5 --set 'probe.tasks=[scen
 vjepa-inspect --verify run/step_00000024.h5 >/dev/null
 END
 
-# As root: a user without any rights of root's, and empty folders mounted over source and build. Others are that user themselves.
+# Root works as a user without root's rights, with empty folders mounted over source and build. Other users work as themselves.
 job=(bash "$work/job.sh" "$prefix")
 if [ "$(id -u)" -eq 0 ]; then
     chmod 711 "$scratch"
@@ -61,7 +61,7 @@ before=$(find "$prefix" -type f -exec cksum {} + | sort | cksum)
 grep -q '^| scene | attentive ' "$work/results/results.md" || fail "no table of results"
 [ "$before" = "$(find "$prefix" -type f -exec cksum {} + | sort | cksum)" ] || fail "the prefix was changed"
 
-# Clips packed as JPEG are read by others with the plugin of the prefix.
+# With the plugin of the installation other programs can read clips packed as JPEG.
 plugin=$(dirname "$(find "$prefix" -name libvjepa_jpeg.so)")
 HDF5_PLUGIN_PATH=$plugin /usr/bin/python3 - "$work/train.clips/shard-00000.h5" <<'PY' || fail "h5py with the plugin of the prefix"
 import h5py, sys

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From clips to the table: features of a trained and of random encoders, probes on them; the number of ranks changes nothing;
-# what is wrong is refused with its reason.
+# Checks the way from clips to the table, features of a trained encoder and of random ones and probes on them: the number of ranks
+# changes nothing, and wrong input is refused with the reason.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 60
@@ -16,8 +16,9 @@ embed() { # RANKS OUT STORE ENCODER [OPTION...]
 
 checkpoint=run/step_00000024.h5
 for set in train val; do
-    embed 1 pretrained_$set.h5 $set.clips $checkpoint >embed.log
+    embed 1 pretrained_$set.h5 $set.clips run/ >embed.log # a run's folder is its newest checkpoint
     grep -q 'effective rank' embed.log || fail "no effective rank: $(cat embed.log)"
+    grep -q "encoder run: its newest checkpoint is $checkpoint\$" embed.log || fail "which checkpoint? $(cat embed.log)"
     embed 2 published_$set.h5 $set.clips random:published >/dev/null
     embed 2 fan_in_$set.h5 $set.clips random:fan_in:3 >/dev/null
 done
@@ -33,7 +34,7 @@ grep -q '^| motion | average | 50 %' r1.log || fail "no table: $(cat r1.log)"
 [[ $(grep -c '"top1_mean"' r1/results.json) == 24 ]] || fail "results.json has not 2 tasks x 2 poolings x 2 shares x 3 encoders"
 [[ $(wc -l <r1/results.csv) == 25 ]] || fail "results.csv has not 24 rows"
 
-# What the probes said of each clip is the same too, and two encoders are compared by it, without MPI.
+# The predictions for each clip are the same too, and two encoders are compared by them, without MPI.
 export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
 LD_PRELOAD=$tools/libno_mpi_shim.so "$bin/vjepa-compare" r1/predictions.h5:pretrained r3/predictions.h5:pretrained >same.log
 [[ $(grep -c 'no difference.$' same.log) == 16 ]] || fail "predictions of 3 ranks differ: $(cat same.log)"
@@ -60,10 +61,10 @@ refused 2 'several encoders (pretrained, random_published, random_fan_in)' "$bin
 refused 2 "no head and no encoder 'x'" "$bin/vjepa-compare" r1/predictions.h5:x r1/predictions.h5:pretrained
 refused 1 'vjepa-features' "$bin/vjepa-compare" pretrained_val.h5 r1/predictions.h5:pretrained
 
-# The splits of a campaign, given to another, make the same table; one of another store or task does not fit.
+# The splits of a campaign, given to another one, give the same table; splits of another store or task are refused.
 run 2 "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out split --set probe.split_files=r1/splits >/dev/null
 cmp -s <(cut -d, -f1-21 r1/results.csv) <(cut -d, -f1-21 split/results.csv) || fail "split files make another table"
-# Published numbers, as a spreadsheet writes them: those of the same views are taken, others are named.
+# Of published numbers, as a spreadsheet writes them, those with the same views are used and the others are named.
 printf '\xef\xbb\xbf"table",row,column,value,model,views\r\n6,pretrained,motion,82.0,ViT-T,16x8x3\r\n' >paper.csv
 printf '8,pretrained,motion,83.0,ViT-T,4x1x1\r\n7,pretrained,motion 50%%,70,x,16x2x3\r\n' >>paper.csv
 run 1 "$bin/vjepa-probe" "$tiny" "${encoders[0]}" --out uniform --set probe.split=uniform --set probe.seeds=1 \
@@ -79,7 +80,7 @@ grep -q 'Labels drawn by: uniform' uniform.log || fail "uniform: $(cat uniform.l
 cp -r r1/splits bad && sed -i '2s/.*/-1/' bad/motion_class_50_8.split
 refused 1 'motion_class_50_8.split, line 2: sample -1 is not in' "$bin/vjepa-probe" "$tiny" "${encoders[0]}" --out x --set probe.split_files=bad
 
-# Divided over jobs, on any ranks: the table has the same digits. Parts that are missing, of another campaign or spoiled are named.
+# Divided over jobs with any ranks the table has the same digits. Parts that are missing, of another campaign or damaged are named.
 for part in 1 2 3; do run "$((part % 2 + 1))" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out parts --part $part/3 >part.log; done
 grep -q 'part 3 of 3 trains [0-9]* of them' part.log || fail "a part does not say what it trains: $(cat part.log)"
 run 2 "$bin/vjepa-probe" "$tiny" --out parts --merge 3 >merge.log
@@ -107,7 +108,7 @@ for wrong in 0/3 4/3 2 2/3x; do refused 2 'takes K/N' "$bin/vjepa-probe" "$tiny"
 refused 2 'no features are named' "$bin/vjepa-probe" "$tiny" --out parts --part 1/3
 refused 2 'expected a whole number from 1' "$bin/vjepa-probe" "$tiny" --out parts --merge all
 
-# Features do not depend on the ranks that made them; a limit draws clips, of which the mean may be kept.
+# Features do not depend on the number of ranks. embed.limit draws clips, and --pool keeps only the mean token.
 embed 3 again.h5 val.clips $checkpoint >/dev/null
 run 1 "$bin/vjepa-probe" "$tiny" pretrained=pretrained_train.h5,again.h5 --out again >/dev/null
 numbers_of() { sed -n '/"pretrained"/,/"class_count"/p' "$1/results.json" | grep -E 'top|mean_class'; }
@@ -119,13 +120,16 @@ refused 2 'random:published' "$bin/vjepa-embed" "$tiny" --encoder random:other -
 refused 2 'no clips are named' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --out x.h5
 refused 1 'missing.clips' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store missing.clips --out x.h5
 refused 1 'missing.h5' "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store val.clips --out x.h5
+refused 2 'name of the encoder is empty' "$bin/vjepa-embed" "$tiny" --encoder '' --store val.clips --out x.h5
+refused 2 "'val.clips,,' is no list" "$bin/vjepa-embed" "$tiny" --encoder run --store val.clips,, --out x.h5
+refused 2 'val.clips is a folder without a checkpoint' run 2 "$bin/vjepa-embed" "$tiny" --encoder val.clips --store val.clips --out x.h5
 refused 2 'data.frames' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store val.clips --out x.h5 --set data.frames=8
 [[ ! -e x.h5 ]] || fail "a refused embedding left a file"
 refused 2 'NAME=TRAIN' "$bin/vjepa-probe" "$tiny" pretrained_train.h5 --out x
 refused 1 'missing.h5' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,missing.h5 --out x
 refused 2 "task 'taste'" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out x --set 'probe.tasks=[taste]'
 refused 2 'needs all tokens' "$bin/vjepa-probe" "$tiny" a=few.h5,few.h5 --out x
-# Features that do not belong together, and outputs that are in the way.
+# Features that do not belong together, and existing outputs, are refused.
 embed 1 early_val.h5 val.clips run/step_00000020.h5 >/dev/null
 refused 2 'different encoders: .*step_00000024.* and .*step_00000020' \
     "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,early_val.h5 --out x --dry-run

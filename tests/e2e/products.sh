@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Whoever multiplies, a run that was stopped and goes on ends in the same bits; with "auto" it keeps to its first choice.
+# Checks that with each library for products a run that was stopped and goes on ends in the same bits, and that with "auto" it keeps
+# its first choice.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
+unset VJ_ISA # who multiplies is chosen here, and not by whoever starts the tests
 make_store train.clips 40
 pretrain() { # DIR [ARGS]
     local dir=$1
@@ -27,19 +29,19 @@ for products in portable onednn cblas; do
     same "$products" "$products-cut"
 done
 
-# A setting that is given wins over the checkpoint's, and so does the environment; both are said aloud.
+# A given setting, and the environment, take precedence over the checkpoint's; both are reported.
 pretrain portable-cut2 --set train.products=portable --set train.stop_after=5 >/dev/null
 VJ_PRODUCTS=own pretrain portable-cut2 --set train.products=auto --set train.stop_after=10 >resumed.log
 grep -q 'products by own: .* was trained with portable' resumed.log || fail "VJ_PRODUCTS: $(grep products resumed.log)"
 pretrain portable-cut2 --set train.products=portable >resumed.log
 grep -q 'products by portable: .* was trained with own' resumed.log || fail "train.products: $(grep products resumed.log)"
 
-# What "auto" came to stands in the files, not "auto".
+# Files have the choice that "auto" made, not the word "auto".
 pretrain auto --set train.products=auto >auto.log
 grep -q '^products: ' auto.log || fail "auto: $(cat auto.log)"
 if grep -q 'products: auto' auto/config.yaml; then fail "auto/config.yaml has products: auto"; fi
 
-# So does the precision that "auto" takes, and a run that goes on keeps it, whatever this machine would take.
+# The same is true for the precision: a run that goes on keeps it, whatever "auto" would choose on this machine.
 pretrain precision --set train.precision=auto --set train.stop_after=5 >precision.log
 grep -Eq '^precision: auto takes (bf16: .* multiplies bf16 itself|fp32: .* has no products of bf16)$' precision.log || fail "auto: $(cat precision.log)"
 grep -Eq '^ *precision: "?(fp32|bf16)' precision/config.yaml || fail "precision/config.yaml: $(grep precision precision/config.yaml)"
@@ -53,7 +55,7 @@ if [ -e cblas/config.yaml ]; then
     grep -q 'precision: auto takes fp32, in which train.products cblas' library.log || fail "auto with a library: $(cat library.log)"
 fi
 
-# A library at a fraction of its speed does not pass unnoticed: the reference BLAS in front of the one that is linked.
+# A library that is much too slow is reported; here the reference BLAS is loaded in front of the linked one.
 for reference in /usr/lib/*/blas/libblas.so.3; do
     if [ ! -e "$reference" ] || [ ! -e cblas/config.yaml ]; then continue; fi
     run 1 env LD_PRELOAD="$reference" ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" "$bin/vjepa-pretrain" \

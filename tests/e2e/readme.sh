@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's script opens a checkpoint and a clip, and is the one in analysis/look.py; its commands exist.
+# Checks that the README's script opens a checkpoint and a clip and is the one in analysis/look.py, and that its commands exist.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 python=/usr/bin/python3

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Real videos of a dozen codecs, and one of them in every form of tests/data/odd_files.sh that decodes: the frames in the
-# store are ffmpeg's own at the times that the sampling rule names, at native size and scaled, and
-# the same to the bit where this was written. Skipped without network (45 MB of Debian packages, kept) or ffmpeg.
+# Packs real videos of a dozen codecs, and one of them in every form of tests/data/odd_files.sh that can be decoded. Checks that the
+# frames in the store are those that ffmpeg gives for the times of the sampling rule, at native size and scaled. Skipped without
+# network (45 MB of Debian packages, which are kept) or without ffmpeg.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 type -P ffmpeg >/dev/null || { echo "skipped: ffmpeg, which decodes for the comparison, is not installed"; exit 77; }
@@ -33,7 +33,7 @@ compare forms 112 . odd/{vfr.mp4,fps1000.mp4,editlist.mp4,frag.mp4,late.mkv,raw_
     odd/{theora.ogv,lossless_ffv1.mkv,av1.mkv,anim.gif,prores.mov,dv.avi,alpha_qtrle.mov,alpha_vp9.webm} \
     odd/{photo.png,photo.jpg,photo_alpha.png,photo_16bit.png,huge_8k.mp4}
 
-# At native size nothing is scaled, which needs a store for each short side.
+# At native size nothing is scaled; videos of each short side get their own store.
 /usr/bin/python3 - >native.txt <<'PY'
 import csv
 sides = {}

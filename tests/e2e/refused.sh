@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trouble of the moment is no verdict on files: a folder that is not there, reads that fail, files that are gone for a while. A
-# store from which many files are absent for such a reason is not published; started again when the cause is removed, packing
-# ends in the store that nothing happened to.
+# Checks that temporary trouble gives no verdict on files: a missing folder, reads that fail, files that are absent for a while. A
+# store in which many files are absent for such a reason is not published. Started again without the trouble, packing makes the store
+# of an undisturbed packing.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
@@ -37,13 +37,13 @@ pack want.clips 2
 [ "$code" -eq 0 ] || fail "packing: $(cat pack.log)"
 content want.clips >want.txt
 
-# The root is not there: nothing is begun.
+# If the root is not there nothing is begun.
 mv videos elsewhere
 pack root.clips 2
 [ "$code" -eq 1 ] || fail "a root that is not there: exit $code: $(cat pack.log)"
 grep -q 'videos .*No such file' pack.log && ! compgen -G 'root.clips/shard-*' >/dev/null || fail "a root that is not there: $(cat pack.log)"
 
-# An empty folder in its place (nothing is mounted): the store is not published, and goes on when the files are back.
+# With an empty folder in its place (nothing is mounted) the store is not published; packing goes on when the files are back.
 mkdir videos
 pack root.clips 3
 [ "$code" -eq 1 ] || fail "an empty root: exit $code: $(cat pack.log)"
@@ -55,7 +55,7 @@ pack root.clips 2
 [ "$code" -eq 0 ] || fail "a root that is back: $(cat pack.log)"
 same root.clips "a root that is back"
 
-# A few files of every shard are away, less than any rank takes for too many: found at the end; then they are back.
+# A few files of every shard are absent, too few for any rank to stop. This is found at the end; then the files are back.
 mapfile -t away < <(cd videos && find . -name '*.*' -type f ! -name '*.csv' | sort | awk 'NR % 6 == 0')
 mkdir elsewhere
 for f in "${away[@]}"; do mkdir -p "elsewhere/$(dirname "$f")" && mv "videos/$f" "elsewhere/$f"; done
@@ -63,7 +63,7 @@ pack some.clips 4 --set pack.max_refused=0.1
 [ "$code" -eq 1 ] || fail "${#away[@]} files away: exit $code: $(cat pack.log)"
 [ ! -e some.clips/index.h5 ] || fail "${#away[@]} files away: a store was published"
 cp -r some.clips kept.clips
-# They are gone for good: said by the setting, which does not make another store of it.
+# If they are gone for good a setting says so, which does not make it another store.
 pack kept.clips 1 --set pack.max_refused=0.5
 [ "$code" -eq 0 ] || fail "max_refused is raised: $(cat pack.log)"
 [ "$(grep -c ',missing,"No such file' kept.clips/ledger.csv)" -eq ${#away[@]} ] || fail "the ledger does not name ${#away[@]} files"
@@ -72,13 +72,13 @@ for f in "${away[@]}"; do mv "elsewhere/$f" "videos/$f"; done
 pack some.clips 2
 [ "$code" -eq 0 ] || fail "files that are back: $(cat pack.log)"
 same some.clips "files that are back"
-# And afterwards, as the README says.
+# Afterwards it can be packed again, as the README says.
 rm kept.clips/index.h5
 pack kept.clips 2
 [ "$code" -eq 0 ] || fail "tried again afterwards: $(cat pack.log)"
 same kept.clips "tried again afterwards"
 
-# A file that cannot be opened once, and one that cannot be at all.
+# A file that cannot be opened once, and one that can never be opened.
 film=$(cd videos && find . -name '*.*' -type f ! -name '*.csv' | sort | sed -n 7p)
 film=${film#./}
 code=0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-report: a page of runs that is whole and valid, numbers that are those of the runs, starts and stops as they were, and a
-# note for whatever is damaged.
+# Checks vjepa-report on runs: the page is complete and valid, numbers are those of the runs, starts and stops are shown, and there is
+# a note for all that is damaged.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 python=/usr/bin/python3
@@ -23,7 +23,7 @@ says() { # FILE TEXT
     grep -aqF -- "$2" "$1" || fail "$1 does not say \"$2\""
 }
 
-# Numbers, of two runs over one another.
+# The numbers of two runs that are drawn together.
 "$python" "$maker" runs runs
 report 0 runs/seed-0 runs/seed-1/ --out two.html --csv two --markdown two-md --title 'A <b> & "c"'
 valid two.html
@@ -53,7 +53,7 @@ report 2 runs/seed-0 --out notes.html
 [ "$(cat notes.html)" = 'my notes' ] || fail "a file of the user was replaced"
 report 2 runs/seed-0
 
-# A run that is stopped, killed, and comes to its end.
+# A run that is stopped, killed, and then completed.
 make_store train.clips 40
 mkdir run && touch run/stop
 pretrain 1 "$PWD/run" >first.log 2>&1 && fail "a run with a file stop is not stopped"
@@ -75,7 +75,7 @@ fingerprint=$("$bin/vjepa-inspect" run | sed -n 's/^ *clips *fingerprint \([0-9a
 [ -n "$fingerprint" ] || fail "vjepa-inspect names no fingerprint"
 says whole.html "$fingerprint"
 
-# A hundred runs of a whole pretraining: a page that can be sent, and no peak is lost.
+# A hundred runs of a whole pretraining give a page small enough to send, and no peak is lost.
 "$python" "$maker" long long run/metrics.csv
 report 0 long/run-* --out long.html --csv long-csv
 valid long.html
@@ -98,7 +98,7 @@ says failed.html 'restart after an error'
 says failed.html 'no space left'
 says failed-csv/history.csv 'roll-back,8,1,node1,the rank fell'
 
-# Damage becomes notes; what is whole is shown.
+# Damage gives notes; the rest is shown.
 cp -r run damaged
 truncate -s -20 damaged/metrics.csv
 printf 'broken line\n' | sed -i '5r /dev/stdin' damaged/metrics.csv
@@ -136,7 +136,7 @@ mkfifo bytes/lease
 report 0 bytes --out bytes.html
 valid bytes.html
 
-# Nothing that is known.
+# Inputs of an unknown kind.
 mkdir empty && ln -s loop loop
 report 1 empty not-there loop "$maker" --out nothing.html
 valid nothing.html
@@ -148,7 +148,7 @@ report 0 empty cut.h5 run --out some.html
 says some.html 'cut.h5 cannot be read: it is an HDF5 file'
 says some.html 'empty is nothing that this report knows'
 
-# Without gnuplot: said, and the numbers are still to be had.
+# Without gnuplot there is a message, and the numbers can still be written.
 mkdir path && for tool in bash timeout; do ln -s "$(command -v $tool)" path/$tool; done
 code=0
 PATH=$PWD/path "$bin/vjepa-report" run --out without.html >report.log 2>&1 || code=$?

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The pages of vjepa-report beside runs: clip stores, probe campaigns, files of vjepa-spectrum, benches, scaling studies. Their
-# numbers are those that Python gets, their pictures show what is in the files, and broken files become notes.
+# Checks the pages of vjepa-report on clip stores, probe campaigns, files of vjepa-spectrum, benches and scaling studies: numbers are
+# those that Python computes, pictures show what is in the files, and damaged files give notes.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 python=/usr/bin/python3
@@ -26,7 +26,7 @@ pretrain 1 run --set train.stop_after=4 >/dev/null
 OMP_NUM_THREADS=1 "$bin/vjepa-bench" step "$tiny" --profile --repeats 3 --json >bench.json
 "$python" "$maker" make train.clips
 
-# All at once. train.clips stands for itself and gives the frames beside the tokens, run its masks.
+# All on one page. train.clips is an input, and gives the frames beside the tokens; the run gives its masks.
 report run train.clips campaign spectra.h5 compare.h5 ridge.h5 knn.h5 bench.json scaling.csv model.csv phases.csv --paper paper.csv \
     --out all.html --markdown all-md --csv all
 valid all.html
@@ -48,7 +48,7 @@ for shown in 8 4 2 1; do # as many as the page takes
 done
 cmp sheet.png all-md/contact-sheet.png || fail "the contact sheet is not that of vjepa-inspect"
 
-# A store packed from videos: what became of each file.
+# For a store packed from videos the page says what became of each file.
 "$tools/make_videos" videos 12
 { cat videos/list.csv; echo 'gone.mp4,0'; sed -n 3p videos/list.csv; } >videos/all.csv
 printf 'pack: {lists: [videos/all.csv], short_side: 32, frames: 8, step: 2, windows: 2, store: packed.clips}\n' >pack.yaml
@@ -64,7 +64,7 @@ PYTHON
 mkdir unfinished.clips && touch unfinished.clips/pack.yaml unfinished.clips/lease
 mkdir unmeasured pipe && echo '[]' >unmeasured/results.json && mkfifo pipe/results.json
 
-# Broken files: a note for each, and the whole ones are shown beside.
+# Each damaged file gives a note, and the others are shown.
 report broken/*.h5 broken/*.json broken/*.csv broken/results broken/store.clips classes.h5 unfinished.clips unmeasured pipe nowhere compare.h5 \
     --paper spectra.h5 --out broken.html --csv broken-csv
 valid broken.html

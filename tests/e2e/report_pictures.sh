@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Pages of vjepa-report as a browser shows them, at two widths in the light and the dark theme, and as they are printed: pictures
-# to be looked at, which are left in VJEPA_PICTURES, if that is set. One of them has all parts that a page can have. What a
-# program can see is checked: the theme's background, room at both sides, that there is something; on paper, that no part is lost.
+# Makes pictures of pages of vjepa-report in a browser, at two widths in the light and the dark theme, and printed. They are for
+# people to look at and are kept in VJEPA_PICTURES if it is set. One page has all parts that a page can have. Checks what a program
+# can see: the background of the theme, margins at both sides, that there is content, and on paper that no part is lost.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 python=/usr/bin/python3
@@ -18,7 +18,7 @@ browse() { # ARGS...
         fail "chromium: $(tail -n 3 chromium.log)"
 }
 
-# NAME WIDTH THEME PART: a browser's window is never narrow, so the page is in a frame of that width.
+# NAME WIDTH THEME PART. A browser's window cannot be narrow, so the page is shown in a frame of that width.
 picture() {
     local name=$1 width=$2 theme=$3 part=$4 scheme=1
     [ "$theme" = light ] || scheme=0
@@ -71,7 +71,7 @@ printed() { # NAME TEXT...: words that must be on paper
     for text in "$@"; do grep -qE -- "$text" printed.txt || fail "$name.pdf does not say \"$text\""; done
 }
 
-# Two runs over one another; and all parts, of a run, clips, a campaign, analyses, benches and scaling studies.
+# A page of two runs, and one with all parts: a run, clips, a campaign, analyses, benches and scaling studies.
 "$python" "$source_dir/tests/data/report.py" runs runs
 "$bin/vjepa-report" runs/seed-0 runs/seed-1 --out two.html
 make_store train.clips 40

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# parallel.reduction reproducible: 1, 2, 4 and 8 ranks, sharded or not, train the same bits, and report the same numbers but for
-# times and memory; other numbers of ranks are refused. A run that moves between them has the bits of one that stays; through
-# another split of tensors it has the same losses to 1e-5.
+# Checks parallel.reduction reproducible: 1, 2, 4 and 8 ranks, sharded or not, train the same bits and report the same numbers, except
+# times and memory; other numbers of ranks are refused. A run that moves between them has the bits of one that does not; with another
+# split of tensors its losses agree to 1e-5.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
-# The hidden layer is so wide that slices of sharded state are cut inside of its matrices.
+# The hidden layer is so wide that borders of slices of the sharded state are inside its matrices.
 set_up=(--set parallel.reduction=reproducible --set model.width=96 --set model.mlp_ratio=30 --set train.batch=16 --set train.stop_after=6 --set log.rank_every=2)
 pretrain() { # RANKS DIR [ARGS]
     local ranks=$1 dir=$2

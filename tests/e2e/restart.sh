@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A run killed with -9 at several points and continued ends in the same bits as one that never was (design invariant 2).
+# Checks that a run which is killed with -9 at several points and continued ends in the bits of an undisturbed run.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
@@ -26,7 +26,7 @@ for ranks in 1 2; do
     cut -d, -f1-12 "$whole/metrics.csv" | cmp -s - <(cut -d, -f1-12 "$killed/metrics.csv") ||
         fail "$ranks ranks: metrics of the killed run differ"
 done
-# USR1 to the launcher: a checkpoint, 75 ("submit me again"), and the same bits after the next start.
+# After USR1 to the launcher there is a checkpoint, the exit code is 75 ("submit again"), and the next start ends in the same bits.
 mpirun -n 2 "$bin/vjepa-pretrain" "$tiny" --set run.dir=signal --set checkpoint.every=0 --set train.backend=strict \
     >signal.log 2>&1 &
 launcher=$!

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Where /dev/shm is too small for what the ranks of a node share, sums go through MPI: that is said once, training ends in the
-# same checkpoint, and nothing stays in /dev/shm. Likewise where it is enough for one of two windows that are opened at once.
+# Checks that if /dev/shm is too small for what the ranks of a node share, or large enough for only one of two windows that are opened
+# at the same time, sums go through MPI, which is said once, training ends in the same checkpoint, and nothing is left in /dev/shm.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 unshare -m sh -c 'mount --make-rprivate / && mount -t tmpfs -o size=64k small /dev/shm' 2>/dev/null || { echo "skipped: this user may not mount a small /dev/shm (unshare -m)"; exit 77; }
 make_store train.clips 120
 tensor=(--set parallel.tensor=2 --set model.heads=4)
 mkdir mpi
-export OMPI_MCA_btl_vader_backing_directory=$scratch/mpi OMPI_MCA_orte_tmpdir_base=$scratch/mpi # its files lie elsewhere
+export OMPI_MCA_btl_vader_backing_directory=$scratch/mpi # Open MPI's own files are not in /dev/shm
 
 small() { # SIZE RANKS DIR [ARGS]: pretrain() with /dev/shm of SIZE; what is left there goes to DIR.left
     unshare -m bash -c '
@@ -41,7 +41,7 @@ small 6m 4 one "${tensor[@]}" || code=$?
 [ "$code" -eq 0 ] || fail "4 ranks with /dev/shm for some of their windows end with $code: $(tail -n 5 one.log)"
 check one two 1 6
 
-# Not even room for the tables of the stores: each rank has its own, which is said once.
+# If there is not even room for the tables of the stores each rank has its own, which is said once.
 code=0
 small 4k 2 tables || code=$?
 [ "$code" -eq 0 ] || fail "2 ranks with 4 KiB of /dev/shm end with $code: $(tail -n 5 tables.log)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-spectrum spectrum: eigenvalues, what is made of them, components and whitening, as numpy computes them from whole
-# matrices, on one to four ranks; spectra that are known beforehand; what cannot be computed is refused.
+# Checks vjepa-spectrum spectrum on one to four ranks: eigenvalues and what is computed from them, components and whitening agree with
+# numpy on whole matrices and with known spectra; what cannot be computed is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs_spectrum
@@ -13,7 +13,7 @@ for ranks in 1 2 3 4; do
     python "$here/check_spectrum.py" same tokens1.h5 tokens$ranks.h5 || fail "other numbers on $ranks ranks than on one"
 done
 run 3 "$bin/vjepa-spectrum" spectrum "${stores[@]}" --out means.h5 >>log
-# Without memory for sums of its own rows a rank gets other ranks' rows, for all representations or for some.
+# A rank without memory for sums over its own rows gets the rows of other ranks, for all representations or for some.
 run 3 "$bin/vjepa-spectrum" spectrum --tokens "${stores[@]}" --components 11 --whitening --memory 0.3 --out little.h5 >log
 python "$here/check_spectrum.py" little.h5 1 11 || fail "with little memory"
 python "$here/check_spectrum.py" means.h5 0 0 || fail "means"
@@ -39,17 +39,17 @@ refused 2 'MiB a rank are needed' "$bin/vjepa-spectrum" spectrum huge.h5
 [[ ! -e x.h5 && ! -e x.json ]] || fail "a refused command left a file"
 run 1 "$bin/vjepa-spectrum" spectrum far.h5 --dry-run --out dry.h5 >/dev/null
 [[ ! -e dry.h5 ]] || fail "a dry run wrote a file"
-# Before work that takes long it says how long: here for 64 layers of 10,000 tokens of width 560.
+# Before long work it says how long it takes; here for 64 layers of 10,000 tokens of width 560.
 python -c 'from make_features import *; make_features("long.h5", np.zeros((10, 1000, 560), "f4"), {})'
 for layer in $(seq 64); do ln -s long.h5 layer$layer.h5; done
 run 2 "$bin/vjepa-spectrum" spectrum --tokens layer*.h5 --dry-run >log
 grep -Eq '^spectrum: 2.01e\+11 operations in products take at least [0-9.]+ (s|minutes|hours), at [0-9]+ GFLOP/s \([0-9]+ % of the double peak' log ||
     fail "it does not say how long it takes: $(cat log)"
-# Collapsed features: no NaN in JSON, no crash.
+# Collapsed features give no NaN in JSON and no crash.
 run 2 "$bin/vjepa-spectrum" spectrum same.h5 --components 2 --whitening --out same2.h5 >log
 python -c 'import json; json.load(open("same2.json"))' || fail "no JSON: $(cat same2.json)"
 
-# What is measured depends on the machine; that it is measured does not.
+# The measured rates depend on the machine, but they must be there.
 run 2 "$bin/vjepa-spectrum" speed --width 70 --rows 90 --out speed.h5 >log
 python - <<'EOF' || fail "speed: $(cat log)"
 import json

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-spectrum classes: variances and measures of neural collapse of each task, as numpy computes them from whole matrices, on
-# one to four ranks; classes that have collapsed are seen; classes of one clip are named and left out.
+# Checks vjepa-spectrum classes on one to four ranks: variances and measures of neural collapse of each task agree with numpy on whole
+# matrices; collapsed classes are recognised; classes of one clip are named and left out.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs_spectrum

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-spectrum compare: CKA, unbiased CKA and Procrustes distance of all pairs, as numpy computes them from whole matrices,
-# on one to four ranks; rows that are clips or tokens; what cannot be compared is refused.
+# Checks vjepa-spectrum compare on one to four ranks: CKA, unbiased CKA and Procrustes distance of all pairs agree with numpy on whole
+# matrices, with clips or tokens as rows; what cannot be compared is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs_spectrum

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-spectrum with clips and an encoder that runs (--encoder): every command gives what it gives of the features that
-# vjepa-embed stored; layers, several encoders, runs whose checkpoints have one name; progress; what is refused.
+# Checks vjepa-spectrum --encoder: every command gives what it gives for the features that vjepa-embed stored. Checks layers, several
+# encoders, runs whose checkpoints have the same name, progress, and refusals.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs_spectrum
@@ -25,7 +25,7 @@ encoder=one/step_00000002.h5
 embed $encoder a.clips train/step_00000002.h5
 embed $encoder b.clips validation/step_00000002.h5
 
-# What the features are of has the same name either way, so the files must be alike: all datasets, and the grid of tokens.
+# Encoders have the same name either way, so all datasets of both files, and the grid of tokens, must be equal.
 cat >alike.py <<'EOP'
 import sys
 import h5py, numpy as np
@@ -54,7 +54,7 @@ for command in spectrum compare classes knn ridge; do
     spectrum) more=(--tokens --components 3) ;;
     compare) # with the other run, whose checkpoint has the same name
         embed two/step_00000002.h5 a.clips two.h5
-        stored+=(two.h5) live=(--encoder "$encoder,two/step_00000002.h5") passes=2 ;;
+        stored+=(two.h5) live=(--encoder "$encoder,two") passes=2 ;;
     classes) passes=2 ;;
     ridge) passes=3 more=(--path 1e-2,1e2,5) ;;
     esac

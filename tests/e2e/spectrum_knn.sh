@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-spectrum knn: neighbours and accuracies as numpy finds them by comparing all with all, on one to four ranks, in one
-# pass and in many; what is refused. Clips and an encoder that runs: spectrum_encoder.sh.
+# Checks vjepa-spectrum knn on one to four ranks, in one pass and in many: neighbours and accuracies agree with numpy, which compares
+# all with all. Checks refusals. With --encoder: spectrum_encoder.sh.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs_spectrum

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# vjepa-spectrum ridge: the whole path of penalties, leave-one-out and weights as numpy's direct solves and leaving out have
-# them; subsets and table as vjepa-probe's; the same on one to four ranks; what cannot be learned is refused.
+# Checks vjepa-spectrum ridge on one to four ranks: the path of penalties, leave-one-out errors and weights agree with numpy, which
+# solves directly and leaves each row out; subsets and table are those of vjepa-probe; what cannot be learned is refused.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs_spectrum
@@ -25,8 +25,8 @@ python "$here/check_ridge.py" same r1.h5 little.h5 || fail "in several passes"
 ridge 2 balanced.h5 "${encoders[@]}" --balanced >/dev/null
 python "$here/check_ridge.py" balanced.h5 balanced || fail "balanced: not what numpy finds"
 
-# The table beside other probes': the same clips, the same columns; in their folder the rows join theirs, whose names for the
-# encoders they take, and replace those of an earlier run.
+# The table fits to that of other probes: the same clips and columns. In their folder the rows are joined with theirs, use their names
+# of encoders, and replace those of an earlier run.
 printf 'run: {seed: 7}\nprobe: {pooling: [average], labels: [100, 50], seeds: 2, epochs: 1}\n' >probe.yaml
 run 1 "$bin/vjepa-probe" probe.yaml one=first_train.h5,first_val.h5 two=wide_train.h5,wide_val.h5 --out probes >/dev/null 2>probe.log || fail "vjepa-probe: $(cat probe.log)"
 [[ $(grep -c ,ridge, table/results.csv) == 8 ]] || fail "no table: $(cat table/results.csv)"
@@ -40,7 +40,7 @@ python "$here/check_ridge.py" table probes alone table || fail "rows beside othe
 differences() { grep -E '(told apart|is better) \|$' "$1/results.md" | cut -d'|' -f1-9; } # without p, whose digits results.json cuts
 cmp <(differences alone) <(differences probes) && [[ $(differences alone | wc -l) == 4 ]] ||
     fail "the differences of the encoders are lost: $(cat probes/results.md)"
-# Beside an attentive probe: a line each for every task and share, of the same clips, under the same name.
+# Beside an attentive probe there is a line of each for every task and share, on the same clips, under the same name.
 printf 'run: {seed: 7}\nmodel: {size: custom, width: 14, depth: 1, heads: 2}\nprobe: {pooling: [attentive], labels: [100, 50], seeds: 2, epochs: 1}\n' >attentive.yaml
 run 1 "$bin/vjepa-probe" attentive.yaml one=first_train.h5,first_val.h5 --out attentive >/dev/null 2>probe.log || fail "vjepa-probe: $(cat probe.log)"
 run 1 "$bin/vjepa-spectrum" ridge attentive.yaml first_train.h5 --validation first_val.h5 --table attentive >/dev/null
@@ -50,7 +50,7 @@ cmp <(lines attentive) <(lines ridge) && [[ $(lines ridge | wc -l) == 4 ]] && gr
 cp -r probes broken && sed -i 's/"seeds": 2/"seeds": "two"/' broken/results.json
 run 1 "$bin/vjepa-spectrum" ridge probe.yaml "${encoders[@]}" --table broken >/dev/null 2>broken.log && fail "results that cannot be read were replaced"
 grep -q 'entry 0 is no row of results' broken.log || fail "not said why: $(cat broken.log)"
-# Shares that are drawn whatever the classes are, and from files: the clips of vjepa-probe, by their digest.
+# Shares that are drawn without regard to classes, or from files, have the clips of vjepa-probe, by their digest.
 uniform=(probe.yaml --set probe.split=uniform --set 'probe.labels=[100, 20]')
 run 1 "$bin/vjepa-probe" "${uniform[@]}" one=first_train.h5,first_val.h5 --out drawn >/dev/null 2>probe.log || fail "vjepa-probe: $(cat probe.log)"
 run 2 "$bin/vjepa-spectrum" ridge "${uniform[@]}" first_train.h5 --validation first_val.h5 --out drawn.h5 --table drawn >/dev/null

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What programs read when they start on 4 ranks of 2 nodes: each byte of settings, lists, index, checkpoint, and of what features say
-# beside their rows, is read once in all, by the first rank of a node, and no other rank reads anything of these files. Packing ranks
-# find their media in the catalogue, each entry once.
+# Checks what programs read when they start on 4 ranks of 2 nodes: each byte of settings, lists, index, checkpoint, and of feature
+# files outside their rows, is read only once, by the first rank of a node, and no other rank reads these files. When packing, ranks
+# find their media files in the catalogue, and read each entry once.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# count PROGRAM ARGS...: into counts.RANK. The nodes are those of libcount_mpi: every 2 ranks take themselves for one.
+# count PROGRAM ARGS...: writes counts.RANK. libcount_mpi simulates nodes of 2 ranks.
 count() {
     rm -f counts.* messages.*
     VJEPA_COUNT_FOLDER=$scratch/in VJEPA_IO_COUNTS=$scratch/counts VJEPA_COUNTS=$scratch/messages VJEPA_NODE_RANKS=2 \
@@ -14,7 +14,7 @@ count() {
 }
 
 cat >look.py <<'PY'
-# look.py WHAT PATTERN...: each pattern names files of which every byte may be read once, by first ranks of nodes only; with
+# look.py WHAT PATTERN...: each pattern names files of which every byte may be read once, only by first ranks of nodes, or with
 # =PATTERN by any rank.
 import fnmatch, glob, os, sys
 read = {}
@@ -46,7 +46,7 @@ cp "$tiny" in/tiny.yaml
 tiny=$scratch/in/tiny.yaml
 large=(--set model.width=192 --set model.heads=4 --set predictor.heads=2 --set data.train='[in/train.clips]') # a checkpoint larger than what HDF5 reads beside it
 pretrain 1 in/run "${large[@]}" --set train.epochs=1 >run.log 2>&1 || fail "training: $(tail -n 5 run.log)"
-# The run is complete: starting it again reads all of this and does no step.
+# The run is complete, so starting it again reads all this and does no step.
 for layout in "" "--set parallel.zero=1" "--set parallel.tensor=2 --set parallel.zero=1"; do
     # shellcheck disable=SC2086 # settings
     count "$bin/vjepa-pretrain" in/tiny.yaml --set run.dir=in/run "${large[@]}" --set train.epochs=1 $layout
@@ -64,7 +64,7 @@ if [ -e "$bin/vjepa-spectrum" ]; then
     look vjepa-spectrum train.h5
 fi
 
-# Packing: settings, lists, labels and held-out ids by the first rank alone; and when shards of a killed job are there already.
+# In packing only the first rank reads settings, lists, labels and held-out ids, also if shards of a killed job exist.
 "$tools/make_videos" in/videos 6
 sed 's/^\([^,]*\),.*/\1/' in/videos/list.csv | sed -n 2,3p >in/held.txt
 cat >in/pack.yaml <<'END'
@@ -76,7 +76,7 @@ for start in new again; do
     [ "$start" = again ] || look "vjepa-pack, $start" held.txt '=catalogue.*' '=v0*.*'
 done
 
-# Twelve ranks warn of the same thing: two lines, the first rank's and one for the others.
+# When twelve ranks warn of the same thing two lines are printed, one of the first rank and one for the others.
 run 12 "$bin/vjepa-pretrain" in/tiny.yaml --set run.dir=many --set data.train='[in/train.clips]' --set train.microbatch=1 \
     --set train.stop_after=1 --set data.cache=/dev/null/cache >many.log 2>&1 || fail "12 ranks: $(tail -n 5 many.log)"
 [ "$(grep -c 'warning: rank .*data.cache' many.log)" -eq 2 ] && grep -q 'warning: rank 1 and 10 others: data.cache' many.log ||

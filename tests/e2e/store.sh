@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A clip store is anybody's HDF5 file: h5py and h5dump read the pixels that our reader gives, raw and, with the plugin,
-# jpeg; vjepa-inspect says what is in it and finds what is wrong with it.
+# Checks that h5py and h5dump can read a clip store and get the pixels that our reader gives, raw and, with the plugin, jpeg, and that
+# vjepa-inspect prints its content and finds damage.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 python=/usr/bin/python3
@@ -63,7 +63,7 @@ cmp -s raw.u8 jpeg.u8 && fail "jpeg lost nothing"
 (($(stat -c %s jpeg.clips/shard-00000.h5) * 2 < $(stat -c %s raw.clips/shard-00000.h5))) || fail "jpeg is not smaller"
 if HDF5_PLUGIN_PATH=$scratch "$python" compare.py jpeg.clips jpeg.u8 >none.log 2>&1; then fail "h5py without the plugin"; fi
 
-# h5dump prints what numpy has.
+# h5dump prints the numbers that numpy has.
 for codec in raw jpeg; do
     HDF5_PLUGIN_PATH=$plugins h5dump -d /clips/36x40/frames -s 2,1,0,0,0 -c 1,1,36,40,3 -b LE -o $codec.bin \
         $codec.clips/shard-00001.h5 >/dev/null 2>&1 || fail "h5dump of $codec"
@@ -76,7 +76,7 @@ grep -q '^codec: jpeg, quality 90, chroma 420: PSNR [0-9.]* dB on average, [0-9.
 "$bin/vjepa-inspect" --verify raw.clips jpeg.clips >verify.log 2>&1 || fail "verify: $(cat verify.log)"
 [ "$(grep -c 'verified: 70 blocks, 0 damaged' verify.log)" = 2 ] || fail "verify: $(cat verify.log)"
 
-# An address that is wrong though it lies inside the file: --verify names shard and row, by HDF5's word.
+# A wrong address inside the file: --verify compares with HDF5's own and names shard and row.
 "$python" - <<'PY'
 import h5py
 for name in "index.h5", "shard-00001.h5":

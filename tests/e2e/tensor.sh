@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tensor groups: two and four ranks that share a model follow one rank, a run is continued in another layout, and layouts that
-# cannot work are refused with those that can.
+# Checks tensor groups: two and four ranks that share a model follow one rank, a run continues in another layout, and invalid layouts
+# are refused with valid ones named.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
@@ -12,7 +12,7 @@ pretrain() { # RANKS DIR [ARGS]
     run "$ranks" "$bin/vjepa-pretrain" "$tiny" $heads --set run.dir="$dir" "$@"
 }
 
-# Sums in another order: losses differ by rounding, 1e-6 in the first step, less than 2e-4 in 24.
+# Sums are made in another order, so losses differ by rounding: 1e-6 in the first step, less than 2e-4 in 24 steps.
 follows() { # DIR
     awk -F, -v run="$1" '
         NR == FNR { loss[FNR] = $3; norm[FNR] = $10; next }
@@ -35,7 +35,7 @@ follows two-sequence
 pretrain 4 four --set parallel.tensor=2 --set parallel.zero=1 >/dev/null
 follows four
 
-# The same layout again: the same bits. On memory that the host cannot touch too.
+# The same layout gives the same bits again, also on memory that the host cannot access.
 pretrain 2 again --set parallel.tensor=2 --set train.backend=strict >/dev/null
 "$bin/vjepa-inspect" --compare two/step_00000024.h5 again/step_00000024.h5 >compare.log || fail "not the same bits: $(tail -n 3 compare.log)"
 
@@ -50,11 +50,11 @@ pretrain 2 cut --set parallel.tensor=2 --set train.stop_after=10 >/dev/null
 pretrain 2 cut --set parallel.tensor=2 >/dev/null
 "$bin/vjepa-inspect" --compare two/step_00000024.h5 cut/step_00000024.h5 >compare.log || fail "restart in a tensor group: $(tail -n 3 compare.log)"
 
-# A predictor that does not divide is whole on every rank, and that is said.
+# A predictor that cannot be divided is whole on every rank, which is reported.
 run 2 "$bin/vjepa-pretrain" "$tiny" --set model.heads=4 --set run.dir=whole --set parallel.tensor=2 --set predictor.heads=3 >whole.log
 grep -q "the predictor whole on every rank" whole.log || fail "the log does not say that the predictor is whole: $(cat whole.log)"
 
-# Refused before the store is looked at.
+# These are refused before the store is opened.
 code=0
 run 3 "$bin/vjepa-pretrain" "$tiny" --set run.dir=refused --set parallel.tensor=2 --set data.train='[missing.clips]' 2>refused.log || code=$?
 [ "$code" -eq 2 ] || fail "3 ranks in pairs ended with $code, not 2"

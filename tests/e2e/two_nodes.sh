@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Two nodes on one machine: network, mount and host name namespaces with a /dev/shm each, joined by a virtual cable. MPI starts
-# ranks on both, shares memory on each and sends between them. Packing and training there end in the same bits as on one node,
-# wherever ranks lie (2 + 2, 1 + 3, in turn), and after a rank of the second node was killed.
+# Makes two nodes on one machine: network, mount and host name namespaces with their own /dev/shm, joined by a virtual cable. MPI starts
+# ranks on both, which share memory on each and send messages between them. Checks that packing and training give the same bits as on
+# one node, for all placements of ranks (2 + 2, 1 + 3, alternating), and after a rank of the second node was killed.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 nodes=(alpha beta)
@@ -29,7 +29,7 @@ start_nodes() {
     printf '127.0.0.1 localhost\n' >hosts
     for i in 0 1; do echo "10.213.7.$((i + 1)) ${nodes[i]}" >>hosts; done
     for node in "${nodes[@]}"; do
-        # It ends with this script, however that ends.
+        # The node ends when this script ends, in whatever way.
         unshare --mount --uts --net bash -c '
             set -e
             mount --make-rprivate /
@@ -60,7 +60,7 @@ for tool in unshare nsenter ip setpriv; do
 done
 start_nodes >start.log 2>&1 || { echo "skipped: this system permits no namespaces or virtual network: $(cat start.log)"; exit 77; }
 
-# What Open MPI calls in place of ssh: HOST COMMAND...
+# Open MPI calls this in place of ssh: HOST COMMAND...
 printf '#!/bin/sh\nhost=$1\nshift\nexec nsenter -t "$(cat "%s/$host.pid")" -m -u -n -- sh -c "$*"\n' "$scratch" >shell
 chmod +x shell
 
@@ -121,11 +121,11 @@ same one uneven "1 + 3 ranks, sharded"
 train_on_nodes turns 2 2 --map-by node -- >turns.log 2>&1 || fail "ranks in turn: $(tail -n 5 turns.log)"
 placed turns.log 'alpha, beta), 2 on each'
 same one turns "ranks in turn"
-# Ranks of a tensor group are on one node, also where the launcher deals them out in turn.
+# The ranks of a tensor group are on one node, also if the launcher places ranks alternately.
 train_on_nodes groups 2 2 --map-by node -- --set parallel.tensor=2 --set model.heads=4 --dry-run >groups.log 2>&1 ||
     fail "tensor groups, ranks in turn: $(tail -n 5 groups.log)"
 
-# Reproducible: the bits of one rank, with two microbatches a rank.
+# With parallel.reduction reproducible it has the bits of one rank, here with two microbatches a rank.
 exact=(--set parallel.reduction=reproducible --set train.batch=16 --set train.epochs=1)
 pretrain 1 exact "${exact[@]}" >exact.log 2>&1 || fail "reproducible on one rank: $(tail -n 5 exact.log)"
 train_on_nodes exact31 3 1 -- "${exact[@]}" --set parallel.zero=1 >exact31.log 2>&1 || fail "reproducible on 3 + 1 ranks: $(tail -n 5 exact31.log)"
@@ -144,7 +144,7 @@ def data(path):
 assert len(data('one.h5')) > 3 and data('one.h5') == data('two.h5')
 PY
 
-# Of three ranks no more is promised than the same bits again.
+# On three ranks only the same bits in each run are promised.
 for again in 1 2; do
     train_on_nodes three$again 2 1 -- --set train.epochs=1 >three.log 2>&1 || fail "2 + 1 ranks: $(tail -n 5 three.log)"
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# vjepa-report --watch --once on run folders in all states, whole and broken, and a screen that is painted and given back.
+# Checks vjepa-report --watch --once on run folders in all states, whole and damaged, and that the terminal's screen is restored.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 export LC_ALL=C.UTF-8 COLUMNS=100 LINES=30
@@ -22,7 +22,7 @@ refused() { # WORDS ARGS...
     grep -q -- "$words" refused.log || fail "no '$words' in: $(cat refused.log)"
 }
 
-# A run of the trainer itself, at its end and stopped on the way.
+# A real run, complete and stopped before its end.
 make_store train.clips 40
 pretrain 1 run --set train.stop_after=12 >/dev/null
 shows 'run  complete' run
@@ -41,7 +41,7 @@ mkdir halted && touch halted/stop
 pretrain 1 halted >/dev/null 2>&1 && fail "a run with a file stop is not stopped"
 shows 'halted  stopped, last step .* ago; step [0-9]+: .*stop' halted
 
-# States that no quick run can be caught in.
+# States in which a quick run cannot be observed.
 python3 - <<'PYTHON'
 import os, time
 columns = 'step,samples,loss,lr,grad_norm_encoder,effective_rank,skipped_steps,failed_checkpoints,clips_per_s,step_s,data_wait_s'
@@ -101,16 +101,18 @@ shows 'step 300 of an unknown number' bare
 shows 'empty  not begun: nothing in it yet' empty
 shows 'nowhere  not begun: no such folder yet' nowhere
 refused 'this is a file' --watch --once foreign/metrics.csv
+mkdir store.clips && touch store.clips/index.h5
+refused 'this is a clip store' --watch --once store.clips
 shows 'metrics.csv does not begin with the names of columns' foreign
 shows 'control\?\[2Jname' $'control\033[2Jname'
 
-# Several: a line each, with their first alarm.
+# Several runs have a line each, with their first alarm.
 shows 'going +running +██████▋░░░ +20,000 ' going hung nowhere
 grep -qE '^hung +HUNG ' screen.log || fail "no line of hung: $(cat screen.log)"
 grep -qE '^nowhere +not begun ' screen.log || fail "no line of nowhere: $(cat screen.log)"
 [[ $(grep -c ALARM screen.log) == 1 ]] || fail "one alarm was expected: $(cat screen.log)"
 
-# On a terminal: the other screen is entered and left again, by q and by a signal; what is appended is seen.
+# On a terminal the alternate screen is entered, and left again by q and by a signal; appended rows are shown.
 python3 - "$bin/vjepa-report" <<'PYTHON' || fail "the screen"
 import os, pty, select, signal, sys, time
 def run(stop):

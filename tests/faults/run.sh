@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Faults at random places of short runs: after each one the same command is started until the run is complete. It must
-# lose nothing but the work since its last checkpoint, and end in the bits of the run that nothing happened to.
+# Makes faults at random places of short runs. After each one the same command is started until the run is complete. It may only
+# lose the work since its last checkpoint, and must end in the bits of an undisturbed run.
 #   bash tests/faults/run.sh [COUNT [SEED]]        # 60 faults from seed 1 on; or: ctest -L faults
 # Prints a line for each fault and "N passed, N failed". The fault of line SEED alone: run.sh 1 SEED. Two are under way at
 # a time, since much of the time is waiting: for launchers to clean up, for signals to arrive.
@@ -10,7 +10,7 @@ count=${1:-60} first_seed=${2:-1}
 shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
 every=5 steps=24 lanes=2
 
-# NAME RANKS SETTINGS: what a run may be. One whose settings this build does not know is left out.
+# NAME RANKS SETTINGS: the kinds of runs. Those whose settings this build does not have are left out.
 modes=(
     "plain 1"
     "plain 2"
@@ -25,13 +25,12 @@ modes=(
     "tensor-zero 4 parallel.tensor=2 parallel.zero=1 model.heads=4 predictor.heads=4"
     "reproducible 2 parallel.reduction=reproducible"
 )
-# Each is a function below. A seed's kind is its place here.
+# The kinds of faults, each a function below. The seed chooses one by its place in this list.
 kinds=(die_reading die_writing signal_usr1 error_writing die_all error_elsewhere stop_file die_committing full_disk
     error_loading short_calls signal_term die_writing error_writing die_reading error_reading hang full_tmpfs hang_reading
     hang_writing)
 
-# What killed processes leave lies in these folders.
-export OMPI_MCA_orte_tmpdir_base=$scratch
+# Killed processes leave files only in this folder and in $scratch.
 segments=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$scratch")/vjepa-faults.XXXXXX")
 export OMPI_MCA_btl_vader_backing_directory=$segments
 cleanup() {
@@ -53,7 +52,7 @@ use_mode() { # "NAME RANKS SETTING..."
     local words word
     read -ra words <<<"$1"
     ranks=${words[1]} mode=${words[0]}-${words[1]}
-    sets=(--set checkpoint.every="$every" --set run.watchdog_s=15) # some errors leave ranks waiting inside the MPI library
+    sets=(--set checkpoint.every="$every" --set run.watchdog_s=15) # after some errors ranks wait inside the MPI library
     for word in "${words[@]:2}"; do sets+=(--set "$word"); done
 }
 
@@ -102,7 +101,7 @@ start_and_wait() { # [ARGS...]
     done
 }
 
-# A run with a fault at the K-th call, K random up to MOST; one that never comes so far is tried again with fewer.
+# Start a run with a fault at the K-th call, with a random K up to MOST. If the run does not make so many calls, try fewer.
 inject() { # RANK CALL TEXT MOST ACTION [ARGS...]
     local rank=$1 call=$2 text=$3 most=$4 action=$5 k
     shift 5
@@ -249,7 +248,7 @@ hang() { # one rank is stopped
 
 # ------------------------------------------------------------------------------------------------ verdict
 
-# The runs that nothing happens to, one of each mode.
+# Do the undisturbed runs, one of each kind.
 undisturbed() {
     local m
     for m in "$@"; do
@@ -265,7 +264,7 @@ undisturbed() {
     done
 }
 
-# The same command until the run is complete; from where it says that it goes on, and how often it was started.
+# Start the same command until the run is complete. Sets the step from which it went on, and how often it was started.
 finish_run() {
     local from
     resumed=- attempts=0
@@ -325,6 +324,7 @@ lane() { # NUMBER: its share of the seeds
     local seed
     mkdir "$scratch/lane-$1"
     cd "$scratch/lane-$1"
+    export OMPI_MCA_orte_tmpdir_base=$scratch/.mpi/$1
     ln -s ../train.clips .
     for ((seed = first_seed + $1; seed < first_seed + count; seed += lanes)); do fault "$seed"; done
 }

@@ -33,7 +33,7 @@ static struct {
     long k;
     atomic_long count;
     atomic_int said;
-    atomic_char stale[1024]; /* by descriptor */
+    atomic_char stale[1024]; /* whether each descriptor is stale */
 } fault;
 
 __attribute__((constructor)) static void arm(void)
@@ -61,7 +61,7 @@ static int error_of(const char *action)
     return EIO;
 }
 
-/* Does the path contain the text, or, if that ends in '$', end with it? */
+/* Return whether the path contains the text, or if the text ends in '$' whether the path ends with it. */
 static int matches(const char *path)
 {
     const size_t length = strlen(fault.text), all = strlen(path);
@@ -90,7 +90,7 @@ static verdict judge(const char *call, const char *path)
 
 enum { DESCRIPTORS = sizeof fault.stale / sizeof fault.stale[0] };
 
-/* Those of the files that the fault is about. */
+/* Mark a descriptor as stale if it is of a file that the fault concerns. */
 static void mark_if_stale(int fd)
 {
     char link[32], path[4096];
@@ -192,7 +192,7 @@ ssize_t read(int fd, void *to, size_t bytes){
 {
     TRANSFER("write", fd, bytes, NEXT(pwrite64)(fd, from, bytes, at), NEXT(pwrite64)(fd, from, bytes / 2, at))
 }
-/* Vectors: half of a vector is its first half of pieces, or of its only piece. */
+/* Return half of a vector: the first half of its pieces, or half of its only piece. */
 static ssize_t half_of(const struct iovec *v, int count, struct iovec *one)
 {
     *one = (struct iovec){v[0].iov_base, v[0].iov_len / 2};

@@ -1,4 +1,4 @@
-/* Edits of HDF5 files. What HDF5 refuses to edit stays as it is: an input cannot fail. */
+/* Edits HDF5 files. What HDF5 refuses to edit stays as it is, so no input can fail. */
 #include "edits.h"
 
 #include <hdf5.h>
@@ -31,7 +31,7 @@ static herr_t list_object(hid_t root, const char *name, const H5O_info_t *info, 
 {
     char path[160];
     snprintf(path, sizeof path, "/%s", strcmp(name, ".") == 0 ? "" : name);
-    if (path[1]) add_item(user, path, "", info->type == H5O_TYPE_DATASET); /* the root itself stays */
+    if (path[1]) add_item(user, path, "", info->type == H5O_TYPE_DATASET); /* the root itself is not edited */
     hid_t object = H5Oopen(root, name, H5P_DEFAULT);
     H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, NULL, list_attribute, user);
     H5Oclose(object);
@@ -72,7 +72,7 @@ static hid_t text(size_t bytes)
     return type;
 }
 
-/* Any type. H5Tclose() it. */
+/* Choose any type. Close it with H5Tclose(). */
 static hid_t pick_type(vj_fuzz_bytes *in)
 {
     const hid_t plain[] = {H5T_STD_I8LE,  H5T_STD_U8LE,   H5T_STD_I32LE,  H5T_STD_I64LE, H5T_STD_U64LE,   H5T_STD_I32BE,
@@ -97,7 +97,7 @@ static hid_t pick_type(vj_fuzz_bytes *in)
         return H5Tarray_create2(H5T_NATIVE_INT, 1, &three);
     case 6:
         return H5Tcreate(H5T_OPAQUE, (size_t)vj_fuzz_u8(in) + 1);
-    default: /* two bytes: a half, with bfloat's exponent or another */
+    default: /* two bytes: a half-precision number with the exponent of bf16 or another */
         half = H5Tcopy(H5T_IEEE_F32LE);
         H5Tset_fields(half, 15, vj_fuzz_u8(in) & 1 ? 7 : 10, vj_fuzz_u8(in) & 1 ? 8 : 5, 0, 7);
         H5Tset_size(half, 2);
@@ -105,7 +105,8 @@ static hid_t pick_type(vj_fuzz_bytes *in)
     }
 }
 
-/* Any dataspace; *elements: at most as many as MOST_BYTES, 0 for more. H5Sclose() it. */
+/* Choose any dataspace; *elements gets the number of elements, or 0 for more than MOST_BYTES. Close it with H5Sclose().
+ */
 static hid_t pick_space(vj_fuzz_bytes *in, hsize_t dims[8], int *rank, size_t *elements)
 {
     *rank = vj_fuzz_u8(in) % 8 - 1;
@@ -124,7 +125,8 @@ static hid_t pick_space(vj_fuzz_bytes *in, hsize_t dims[8], int *rank, size_t *e
     return H5Screate_simple(*rank, dims, NULL);
 }
 
-/* Contents for `elements` of the type: texts point into the buffer. NULL: none. free() it. */
+/* Choose the values of `elements` elements of the type; texts point into the same buffer. NULL: none. Free with free().
+ */
 static char *pick_values(vj_fuzz_bytes *in, hid_t type, size_t elements)
 {
     static char word[2][9];
@@ -165,7 +167,7 @@ static void put_attribute(hid_t object, const char *name, vj_fuzz_bytes *in)
     H5Tclose(type);
 }
 
-/* A text of the input's bytes, of fixed or variable length. */
+/* Write an attribute with a text from the input's bytes, of fixed or variable length. */
 static void put_text(hid_t object, const char *name, vj_fuzz_bytes *in)
 {
     const uint8_t how = vj_fuzz_u8(in), *data;
@@ -181,7 +183,7 @@ static void put_text(hid_t object, const char *name, vj_fuzz_bytes *in)
     H5Tclose(type);
 }
 
-/* One element of an array of `count`, of any class but texts. */
+/* Change one element of an array of `count`, of any class except texts. */
 static void change_element(hid_t type, char *values, size_t count, vj_fuzz_bytes *in)
 {
     const size_t bytes = H5Tget_size(type), at = count ? vj_fuzz_u32(in) % count : 0;
@@ -213,7 +215,7 @@ static void change_attribute(hid_t object, const char *name, vj_fuzz_bytes *in)
     H5Aclose(attribute);
 }
 
-/* One element, or all of them to the same. */
+/* Change one element of a dataset, or set all to the same value. */
 static void change_dataset(hid_t file, const char *name, vj_fuzz_bytes *in)
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
@@ -254,7 +256,7 @@ static herr_t copy_attribute(hid_t object, const char *name, const H5A_info_t *i
     return 0;
 }
 
-/* How the dataset lies in the file: contiguous, compact, chunked with or without compression, or in another file. */
+/* Choose how a dataset is stored: contiguous, compact, chunked with or without compression, or in another file. */
 static hid_t pick_layout(vj_fuzz_bytes *in, int rank, const hsize_t *dims)
 {
     hid_t create = H5Pcreate(H5P_DATASET_CREATE);
@@ -269,7 +271,7 @@ static hid_t pick_layout(vj_fuzz_bytes *in, int rank, const hsize_t *dims)
     return create;
 }
 
-/* The same name and attributes, but any type, shape, layout and contents. */
+/* Replace a dataset by one with the same name and attributes, but any type, shape, layout and contents. */
 static void put_dataset(hid_t file, const char *name, vj_fuzz_bytes *in)
 {
     hsize_t dims[8];
@@ -292,7 +294,7 @@ static void put_dataset(hid_t file, const char *name, vj_fuzz_bytes *in)
     H5Dclose(old);
 }
 
-/* Another thing under the same name: a link to something, or an empty group. */
+/* Replace an object by a link to something, or by an empty group. */
 static void put_link(const vj_fuzz_file *f, hid_t file, const char *name, vj_fuzz_bytes *in)
 {
     const int how = vj_fuzz_u8(in) % 8;
@@ -313,7 +315,7 @@ static void put_link(const vj_fuzz_file *f, hid_t file, const char *name, vj_fuz
     H5Gclose(group);
 }
 
-/* A thing more, below an object: a group, or a dataset, of any name. */
+/* Add a group or a dataset with any name below an object. */
 static void add_object(hid_t file, const char *parent, vj_fuzz_bytes *in)
 {
     char name[512], part[256] = "";

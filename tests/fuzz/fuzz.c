@@ -12,7 +12,7 @@
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-/* Of the leak sanitizer, where there is one. */
+/* Functions of the leak sanitizer, if there is one. */
 void __lsan_disable(void) __attribute__((weak));
 void __lsan_enable(void) __attribute__((weak));
 
@@ -29,7 +29,7 @@ void vj_fuzz_failed(const char *file, int line, const char *condition)
 
 /* ------------------------------------------------------------------------------------------------ what is said */
 
-/* Texts from damaged or foreign files end on terminals and in logs. */
+/* Check that a message is printable: texts from damaged or foreign files get to terminals and logs. */
 static void check_printable(const char *text, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
@@ -141,7 +141,7 @@ int64_t vj_fuzz_i64(vj_fuzz_bytes *b)
 {
     const int kind = vj_fuzz_u8(b);
     if (kind < 128) return kind - 8;
-    if (kind < 224) { /* near a power of two, of either sign */
+    if (kind < 224) { /* a number near a power of two, of either sign */
         const int64_t near = ((int64_t)1 << kind % 63) + (int8_t)vj_fuzz_u8(b) / 32;
         return kind & 64 ? -near : near;
     }
@@ -165,8 +165,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     true_stderr = fdopen(dup(STDERR_FILENO), "w");
     VJ_FUZZ_CHECK(snprintf(folder, sizeof folder, "%s/vjepa-fuzz-XXXXXX", base ? base : "/tmp") < (int)sizeof folder);
     VJ_FUZZ_CHECK(mkdtemp(folder) && atexit(remove_folder) == 0);
-    setenv("OMPI_MCA_opal_signal", "", 0); /* signals are the sanitizers' and libFuzzer's */
-    vj_fuzz_watch_leaks(false);            /* what MPI keeps is not ours */
+    setenv("OMPI_MCA_opal_signal", "", 0); /* only the sanitizers and libFuzzer handle signals */
+    vj_fuzz_watch_leaks(false);            /* memory that MPI keeps is not our leak */
     MPI_Init(argc, argv);
     vj_fuzz_watch_leaks(true);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -177,7 +177,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-/* HDF5's open identifiers of all kinds. */
+/* Return the number of open HDF5 identifiers of all kinds. */
 static hsize_t identifiers(void)
 {
     hsize_t all = 0, some;

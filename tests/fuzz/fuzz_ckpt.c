@@ -1,6 +1,6 @@
 /*
- * Checkpoints with edited contents, of three valid ones: a small one, its exported encoder in bf16, and one whose
- * tensor has several blocks. Everything that reads checkpoints has its turn.
+ * Reads checkpoints with edited contents by every function that reads checkpoints. The three valid files are a small
+ * checkpoint, its exported encoder in bf16, and one whose tensor has several blocks.
  */
 #include <mpi.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static int count_of(int b)
 
 static vj_status get(void *user, const vj_ckpt_tensor *tensor, int64_t first, int64_t last, float *host)
 {
-    (void)user, (void)tensor; /* one memory serves all */
+    (void)user, (void)tensor; /* all tensors have the same values */
     for (int64_t i = first; i < last; i++) host[i - first] = (float)i * 0.5f - 3.0f;
     return VJ_OK;
 }
@@ -50,7 +50,7 @@ static vj_status put(void *user, const vj_ckpt_tensor *tensor, int64_t first, in
     return VJ_OK;
 }
 
-/* Step `b` of the harness's folder, as training writes it. */
+/* Write step `b` to the harness's folder as training does. */
 static void write_base(int b)
 {
     char folder[VJ_PATH];
@@ -124,7 +124,7 @@ static void export_encoder(vj_ckpt_type type, bool sound)
     VJ_FUZZ_CHECK(unlink(exported) == 0);
 }
 
-/* The first byte chooses the valid file and what is asked of the edited one. */
+/* The first byte chooses the valid file and what is done with the edited one. */
 void vj_fuzz_input(const uint8_t *data, size_t size)
 {
     vj_fuzz_bytes in = {data, data + size};

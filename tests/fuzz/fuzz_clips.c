@@ -1,6 +1,6 @@
 /*
- * Clip stores with edited contents: the index or a shard of two valid stores, raw and jpeg. Opened, read, verified,
- * printed; and what a shard says of itself is committed to a new index, which then must open.
+ * Opens, reads, verifies and prints clip stores with edited contents: the index or a shard of two valid stores, raw and
+ * jpeg. The tables of an edited shard are also committed to a new index, which must open.
  */
 #include <mpi.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 enum { STORES = 2, FILES = 2, CLIPS = 8 };
 enum { READ, VERIFY, PRINT, COMMIT, QUESTIONS };
 
-static vj_fuzz_file base[STORES][FILES]; /* its index, its first shard */
+static vj_fuzz_file base[STORES][FILES]; /* the index and the first shard of each store */
 static char store[STORES][VJ_PATH], file_path[STORES][FILES][VJ_CLIPS_FILE_PATH], again[VJ_PATH];
 static const vj_codec_settings codec[STORES] = {{VJ_CODEC_RAW, 0, 0}, {VJ_CODEC_JPEG, 80, 420}};
 static vj_coder *coder;
@@ -56,7 +56,7 @@ static void read_all(const vj_clips *clips, bool sound)
         VJ_FUZZ_CHECK(!sound || status == VJ_OK);
         VJ_FUZZ_CHECK(vj_clips_record_bytes(clips, i) <= vj_clips_largest_record(clips));
         if (vj_fuzz_told(vj_clips_fetch(clips, i, NULL, record)) == VJ_OK)
-            vj_fuzz_told(vj_clips_decode(clips, i, coder, record, frames)); /* its checksum not looked at */
+            vj_fuzz_told(vj_clips_decode(clips, i, coder, record, frames)); /* without comparing its checksum */
         VJ_FUZZ_CHECK(vj_clips_dataset(clips, i) < vj_clips_dataset_count(clips));
         VJ_FUZZ_CHECK(vj_clips_shard(clips, i) < vj_clips_shard_count(clips));
         if (vj_clips_label_count(clips) > 0) (void)vj_clips_labels(clips, i)[vj_clips_label_count(clips) - 1];
@@ -91,7 +91,7 @@ static void print_store(const char *path, bool sound)
 
 /* ------------------------------------------------------------------------------------------------ commit */
 
-/* An index of shard 0 alone, in a folder of its own. */
+/* Make an index of shard 0 only, in a folder of its own. */
 static void commit(int s)
 {
     const vj_clips_header layout = store_layout(codec[s]);
@@ -124,7 +124,8 @@ static bool read_int64s(hid_t file, const char *name, int64_t n, int64_t *to)
     return vj_clips_get(file, "index", name, H5T_NATIVE_INT64, 1, &dims, to) == VJ_OK;
 }
 
-/* Who edits an index can make its fingerprint fit: so that edits are not all refused for that reason alone. */
+/* Set the fingerprint to that of the edited columns, as an attacker could, so that not all edits are refused for that
+ * reason. */
 static void repair_fingerprint(const char *path, int label_count)
 {
     enum { MOST = 64 };
@@ -142,7 +143,7 @@ static void repair_fingerprint(const char *path, int label_count)
             vj_clips_fingerprint_add(state, (uint64_t)xxh3[i], (int)height[i], (int)width[i], (int)dataset[i],
                                      label + i * label_count, label_count);
         H5Adelete(file, "fingerprint");
-        (void)vj_h5_put_u64(file, "fingerprint", XXH3_64bits_digest(state)); /* what it becomes is the input's */
+        (void)vj_h5_put_u64(file, "fingerprint", XXH3_64bits_digest(state)); /* after some edits this fails */
     }
     XXH3_freeState(state);
     H5Fclose(file);
@@ -171,7 +172,7 @@ void vj_fuzz_seeds(void (*seed)(const uint8_t *data, size_t size))
 {
     static const int of_file[FILES][2] = {{READ, PRINT}, {VERIFY, COMMIT}};
     for (int f = 0; f < FILES; f++)
-        for (int q = 0; q < 2; q++) /* of the index: its fingerprint made to fit */
+        for (int q = 0; q < 2; q++) /* of the index once with the fingerprint made to fit */
             vj_fuzz_file_seeds(&base[q][f], (uint8_t)(q | f << 1 | (f ? 0 : 4) | of_file[f][q] << 3), seed);
     for (uint8_t head = 0; head < STORES * FILES * 2 * QUESTIONS; head++) seed(&head, 1);
 }

@@ -1,4 +1,5 @@
-/* Configuration files. What is read prints as a text that reads back to the same settings; checking twice is once. */
+/* Reads configuration files. Settings that were read are printed as a text that reads back to the same settings, and
+ * checking them twice changes nothing. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* Feature stores with edited contents, of two valid ones: tokens in f4 with labels, pooled in f2 without. */
+/* Reads feature stores with edited contents. The two valid ones have tokens in f4 with labels, and pooled features in
+ * f2 without. */
 #include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ void vj_fuzz_begin(void)
     printer = vj_fuzz_printer();
 }
 
-/* All rows, into memory of exactly the size that the description promises. */
+/* Read all rows into memory of exactly the size that the description states. */
 static void read_rows(const vj_features *features, int64_t *bad)
 {
     const vj_features_header *layout = vj_features_describe(features);

@@ -1,4 +1,5 @@
-/* Names in a run's folder: the newest checkpoint is one of them, and cleaning up leaves foreign files alone. */
+/* Makes files of any names in a run's folder: the newest checkpoint must be one of them, and cleaning up must not
+ * remove foreign files. */
 #include <dirent.h>
 #include <mpi.h>
 #include <stdlib.h>
@@ -30,7 +31,7 @@ static int make(const char *name)
     return f != NULL;
 }
 
-/* Remove what is left; how many names began otherwise than those of checkpoints. */
+/* Remove the remaining files. Returns how many of them do not have the name of a checkpoint. */
 static int clear(void)
 {
     char path[VJ_PATH + 300];
@@ -65,7 +66,7 @@ void vj_fuzz_input(const uint8_t *data, size_t size)
     VJ_FUZZ_CHECK(vj_fuzz_told(vj_ckpt_latest(folder, path, MPI_COMM_SELF)) == VJ_OK);
     VJ_FUZZ_CHECK(!*path || stat(path, &info) == 0);
     VJ_FUZZ_CHECK(vj_fuzz_told(vj_ckpt_prune(folder, size % 3, size % 2 ? 10 : 0, MPI_COMM_SELF)) == VJ_OK);
-    VJ_FUZZ_CHECK(!*path || stat(path, &info) == 0); /* none of them counts: all are empty */
+    VJ_FUZZ_CHECK(!*path || stat(path, &info) == 0); /* all files are empty, so none counts as a good checkpoint */
     VJ_FUZZ_CHECK(clear() == foreign);
 }
 

@@ -1,7 +1,7 @@
 /*
- * Not ours: files whose bytes are overwritten and cut, so that HDF5's own parser meets what no HDF5 library writes. The
- * first byte chooses checkpoint, feature store or index of a clip store. See README.md for what it is worth; run.sh
- * leaves it out unless it is named.
+ * Reads files whose bytes are overwritten or cut, so that HDF5's own parser gets what no HDF5 library writes; it does
+ * not test our code. The first byte chooses a checkpoint, a feature store or the index of a clip store. README.md says
+ * what it is good for; run.sh skips it unless it is named.
  */
 #include <mpi.h>
 #include <stdlib.h>

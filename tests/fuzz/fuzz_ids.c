@@ -1,4 +1,4 @@
-/* Lists of held-out ids, in all their forms: two lists, divided by a line "%%". */
+/* Reads lists of held-out ids in all their forms. An input is two lists with a line "%%" between them. */
 #include <string.h>
 
 #include "fuzz.h"

@@ -1,6 +1,6 @@
 /*
- * The ledger: paths and reasons of any bytes become plain text and come back from it, a row is one record of CSV with
- * its columns, also when its verdict is revised. And what is no row is refused.
+ * Writes rows of the ledger: paths and reasons of any bytes become plain text and can be read back, and a row is one
+ * CSV record with all columns, also after its verdict was revised. What is no row is refused.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static void check_plain(const char *text)
     VJ_FUZZ_CHECK(vj_printable(text) && !strpbrk(text, "\n\t"));
 }
 
-/* `text` escaped is plain, and gives the text back. */
+/* Check that the escaped text is plain, and gives the text again when it is unescaped. */
 static void check_escape(const char *text)
 {
     char *escaped = vj_escape(text), *back = malloc(strlen(text) + 1);
@@ -35,7 +35,7 @@ static void check_escape(const char *text)
     free(escaped);
 }
 
-/* `line` is one record whose path, verdict, reason and number of clips are these. */
+/* Check that `line` is one record with this path, verdict, reason and number of clips. */
 static void check_line(const char *line, const char *path, int verdict, const char *reason, const char *clips)
 {
     const struct {
@@ -81,7 +81,7 @@ static void check_row(const char *path, const char *reason)
     free(line);
 }
 
-/* The input: two texts, divided by a zero byte. */
+/* The input is two texts with a zero byte between them. */
 void vj_fuzz_input(const uint8_t *data, size_t size)
 {
     char *path = malloc(size + 1), *any = malloc(size + 1);
@@ -91,9 +91,9 @@ void vj_fuzz_input(const uint8_t *data, size_t size)
     const char *reason = strlen(path) < size ? path + strlen(path) + 1 : "";
     check_escape(path);
     check_row(path, reason);
-    (void)vj_unescape(path, any, size + 1); /* what is no escaped text */
+    (void)vj_unescape(path, any, size + 1); /* this may be no escaped text */
     free(any);
-    free(vj_ledger_revised(path, VJ_LEDGER_DUPLICATE, "a copy of source 3")); /* what is no row */
+    free(vj_ledger_revised(path, VJ_LEDGER_DUPLICATE, "a copy of source 3")); /* this may be no row */
     free(vj_ledger_remarked(path, "may be a copy of source 3, kept"));
     free(path);
 }

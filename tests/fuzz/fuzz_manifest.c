@@ -1,6 +1,6 @@
 /*
- * Media lists of all formats. The first byte is the format, the rest the list; what follows a line "%%" is the file of
- * labels, which only some formats have. Each entry that comes out is one that packing can take.
+ * Reads media lists of all formats. The first byte is the format, the rest is the list; after a line "%%" follows the
+ * file of labels, which only some formats have. Packing must be able to use each entry.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +63,7 @@ static void seed_list(void (*seed)(const uint8_t *data, size_t size), int format
     seed((const uint8_t *)data, (size_t)bytes);
 }
 
-/* One of each form as it is published. */
+/* One list of each published format. */
 void vj_fuzz_seeds(void (*seed)(const uint8_t *data, size_t size))
 {
     seed_list(seed, VJ_LIST_PLAIN, "videos/a.mp4 1\n/abs/with blank.webm 2\r\nc.mp4,3\n");

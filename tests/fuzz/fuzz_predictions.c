@@ -1,4 +1,4 @@
-/* Predictions with edited contents, of a valid file of two heads: read, verified, printed, joined with another. */
+/* Reads, verifies, prints and joins predictions with edited contents, made from a valid file of two heads. */
 #include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,8 +70,7 @@ void vj_fuzz_begin(void)
     printer = vj_fuzz_printer();
 }
 
-/* Everything read is used as those who compare do: as numbers of classes and as rows by the count that the head says.
- */
+/* Use all that was read as the comparison does: numbers of classes, and as many rows as the head says. */
 static void read_heads(const vj_predictions *p, int64_t *bad)
 {
     for (int64_t h = 0; h < p->count; h++) {
@@ -106,7 +105,7 @@ static void join(bool sound)
     VJ_FUZZ_CHECK(unlink(joined) == 0);
 }
 
-/* The first byte says whether the edited file is also joined with a good one. */
+/* The first byte chooses whether the edited file is also joined with a good one. */
 void vj_fuzz_input(const uint8_t *data, size_t size)
 {
     vj_fuzz_bytes in = {data, data + size};

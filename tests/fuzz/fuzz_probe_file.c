@@ -1,4 +1,5 @@
-/* Files of probes with edited contents, of three valid ones: attentive, average, and with a block on the tokens. */
+/* Reads files of probes with edited contents. The three valid ones are an attentive probe, an average one, and one with
+ * a block on the tokens. */
 #include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,12 +66,12 @@ void vj_fuzz_begin(void)
         write_base(b, &f);
         vj_fuzz_file_load(&base[b], valid[b]);
     }
-    vj_fuzz_path(linked, "valid.h5"); /* edits link to it and may change it */
+    vj_fuzz_path(linked, "valid.h5"); /* edits can make links to it and change it */
     vj_fuzz_write(linked, base[0].image, base[0].bytes);
     printer = vj_fuzz_printer();
 }
 
-/* Weights are read into a probe of the shape that is wanted, whatever the file says; it is refused or fits. */
+/* Read weights into a probe of the expected shape: the file fits or is refused, whatever it says. */
 static vj_status read_weights(const vj_probe_file *f, int b)
 {
     vj_status status;
@@ -88,7 +89,7 @@ static vj_status read_weights(const vj_probe_file *f, int b)
     return status;
 }
 
-/* Is it still of the kind that its valid file is? Others have other readers. */
+/* Return whether the edited file is still of the kind of its valid file: other kinds have other readers. */
 static bool same_kind(const vj_probe_file *f, int b)
 {
     return f->on_tokens == (b == 2) && (b == 2 || (strcmp(f->facts.kind, "attentive") == 0) == (b == 0));

@@ -1,6 +1,6 @@
 /*
- * Records of clips. The first bytes choose codec and shape, the rest is the record, or (odd first byte) edits to a good
- * one: so single bytes change inside JPEG streams of the right lengths.
+ * Decodes records of clips. The first bytes choose codec and shape. The rest is the record, or if the first byte is odd
+ * edits of a good one, which change single bytes inside JPEG streams of the right lengths.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ void vj_fuzz_begin(void)
     }
 }
 
-/* Into memory of exactly the size; a good record must still decode afterwards: the coder is kept. */
+/* Decode into memory of exactly the size. The coder is kept, and must still decode a good record afterwards. */
 static vj_status decode(vj_codec codec, const uint8_t *record, int64_t bytes, int t, int h, int w)
 {
     uint8_t *frames = malloc((size_t)vj_frames_bytes(t, h, w)), *exact = malloc((size_t)bytes + !bytes);

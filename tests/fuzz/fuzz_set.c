@@ -1,4 +1,4 @@
-/* What follows --set, one a line, applied one after another as far as none is refused. */
+/* Applies the values of --set options, one in each line, until one is refused. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +32,7 @@ void vj_fuzz_input(const uint8_t *data, size_t size)
     vj_fuzz_told(vj_config_check(&config));
 }
 
-/* Each setting as its table has it. */
+/* Each setting with its default. */
 void vj_fuzz_seeds(void (*seed)(const uint8_t *data, size_t size))
 {
     char line[512];

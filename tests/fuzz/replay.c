@@ -1,6 +1,6 @@
 /*
- * A harness without libFuzzer: replay_READER [FILE|FOLDER...] runs its seeds and these inputs; replay_READER --seeds
- * FOLDER writes the seeds as files, for the fuzzer to begin from.
+ * Runs a harness without libFuzzer: replay_READER [FILE|FOLDER...] runs its seeds and these inputs; replay_READER
+ * --seeds FOLDER writes the seeds as files, with which the fuzzer begins.
  */
 #include <dirent.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checkpoints and features under other versions of HDF5: 1.12, 1.14 and 2.0 put the data where the version of this build
-# puts them, and all read what the others wrote. The libraries are those that wheels of h5py bring, without MPI, which is not
-# needed for these files; they are loaded in place of the one that the programs were built with. Clip stores are not written
-# here: their writer is compiled for one version (H5FD_class_t).
+# Checks checkpoints and features with other versions of HDF5: 1.12, 1.14 and 2.0 put the data where the version of this build puts
+# them, and each reads what the others wrote. The libraries come from wheels of h5py and have no MPI, which these files do not need. They
+# are loaded in place of the one that the programs were built with. Clip stores are not written here, because their writer is compiled
+# for one version (H5FD_class_t).
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 python=/usr/bin/python3
@@ -58,13 +58,13 @@ for release in 3.7.0:3.9:1.12 3.11.0:3.11:1.14 3.16.0:3.11:2.0; do
     [[ $found == "$want".* ]] || { fail "HDF5 $want: the programs say $found"; continue; }
     tried=$((tried + 1))
 
-    # Written by it: training in the background and in the foreground, an export, features.
+    # It writes checkpoints in the background and in the foreground, an export, and features.
     dir=run-$want
     other pretrain 2 "$scratch/$dir" >"$dir.log" 2>&1 || fail "HDF5 $found: $(tail -n 3 "$dir.log")"
     other "$bin/vjepa-inspect" --export "export-$want.h5" --dtype bf16 run >/dev/null || fail "HDF5 $found: export"
     other embed "features-$want.h5" >embed.log 2>&1 || fail "HDF5 $found: $(tail -n 3 embed.log)"
 
-    # Read by ours, and the other way round.
+    # Ours reads them, and the other way round.
     "$bin/vjepa-inspect" --verify "$dir" "export-$want.h5" "features-$want.h5" >verify.log 2>&1 || fail "by HDF5 $found: $(cat verify.log)"
     "$bin/vjepa-inspect" --compare run "$dir" >compare.log || fail "by HDF5 $found: $(tail -n 3 compare.log)"
     other "$bin/vjepa-inspect" --verify train.clips run own.h5 >verify.log 2>&1 || fail "HDF5 $found reads: $(cat verify.log)"

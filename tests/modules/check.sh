@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The installed modulefiles under one of the two module systems: what loading sets, that unloading and swapping leave the environment
-# exactly as it was, that two versions are never loaded together, help and whatis, a prefix with a blank, one that was moved, and a
-# modulefile that is reached through a symbolic link.
+# Checks the installed modulefiles under one of the two module systems: what loading sets, that unloading and swapping restore the
+# environment exactly, that two versions are never loaded together, help and whatis, a prefix with a blank, one that was moved, and
+# a modulefile that is reached through a symbolic link.
 #   check.sh tcl        # environment-modules
 #   check.sh lmod       # where the package lmod is not installed (it conflicts with the other) it is unpacked into the scratch folder
 set -eo pipefail
@@ -21,7 +21,7 @@ fail() {
     exit 1
 }
 
-# Lmod's package has no choice of folder: its scripts name /usr/share/lmod, which becomes the folder it is unpacked in.
+# Lmod's package cannot be installed elsewhere: its scripts name /usr/share/lmod, which is replaced by the folder it is unpacked in.
 unpack_lmod() {
     local needed
     for needed in lua5.3 lua-posix lua-filesystem lua-term lua-json; do
@@ -33,7 +33,7 @@ unpack_lmod() {
     init=$scratch/lmod/usr/share/lmod/lmod/init/bash
 }
 
-# Only the modules of this test: nothing that this machine's administrator or the caller has loaded.
+# Only the modules of this test are visible, and none that the machine's administrator or the caller has loaded.
 unset MODULEPATH LOADEDMODULES _LMFILES_ VJEPA_HOME
 case $system in
 tcl)
@@ -46,7 +46,7 @@ lmod)
     ;;
 esac
 
-# Two versions in two prefixes, the second a copy of the first; and two modules that they need.
+# There are two versions in two prefixes, of which the second is a copy of the first, and two modules that they need.
 first="$scratch/a prefix" second=$scratch/second
 cmake --install "$build" --prefix "$first" >/dev/null
 version=$(basename "$first"/share/modulefiles/vjepa/*.lua .lua)
@@ -99,7 +99,7 @@ case $PATH in *somewhere/hdf5*) ;; *) fail "the modules that vjepa needs were no
 module unload vjepa
 unchanged before "load and unload"
 
-# What was loaded before stays loaded.
+# Modules that were loaded before stay loaded.
 module load mpi/1
 state >with_mpi
 module load "vjepa/$version" && module unload vjepa
@@ -132,7 +132,7 @@ module whatis "vjepa/$version" >out.log 2>&1 && says "Version: $version" whatis 
 module avail vjepa >out.log 2>&1 && says "$version" avail
 if grep -qF "$version.lua" out.log; then fail "avail shows the file for the other system: $(cat out.log)"; fi
 
-# Moved, and with the site's own folder of modulefiles that links to it.
+# The prefix is moved, and the site's own folder of modulefiles has a link to it.
 mv "$second" "$scratch/moved"
 second=$scratch/moved
 mkdir -p site/vjepa

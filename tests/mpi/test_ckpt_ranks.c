@@ -4,13 +4,13 @@
  */
 #include "../ckpt_test.h"
 
-/* Even steps are written in the background, odd ones at once. */
+/* Write a checkpoint: of even steps in the background, of odd ones at once. */
 static vj_status write_all(context *c, int64_t step)
 {
     return sample_write(&c->s, c->dir, step, step % 2 == 0, MPI_COMM_WORLD);
 }
 
-/* Every rank reads everything and finds the values of `salt`. */
+/* Check that every rank can read all tensors and finds the values of `salt`. */
 static void check_content(context *c, uint32_t salt)
 {
     sample want;
@@ -26,7 +26,7 @@ static void shared_by_all(void **state)
     context *c = *state;
     assert_int_equal(write_all(c, 12), VJ_OK);
     check_content(c, 1);
-    if (c->rank == 0) { /* against one rank's file, block checksums included */
+    if (c->rank == 0) { /* compare with a file written by one rank, including the checksums of blocks */
         char other[VJ_PATH + 32], report[4096] = "";
         sample_all(&c->s);
         assert_int_equal(sample_write(&c->s, c->dir, 13, false, MPI_COMM_SELF), VJ_OK);
@@ -62,14 +62,14 @@ static void one_failing_rank_fails_all(void **state)
     assert_int_equal(write_all(c, 12), VJ_OK);
     for (int culprit = 0; culprit < c->size; culprit++) {
         sample_fill(&c->s, 2);
-        const char *name = NULL; /* a tensor of which the culprit writes something */
+        const char *name = NULL; /* a tensor of which the rank that fails writes a part */
         for (int i = 0; i < SAMPLE_TENSORS; i++)
             if (c->s.tensors[i].first < c->s.tensors[i].last) name = c->s.tensors[i].name;
         assert_non_null(name);
         c->s.fail_at = c->rank == culprit ? name : NULL;
         assert_int_equal(write_all(c, 12), VJ_ERR_LIBRARY);
         assert_false(has_part(c->dir));
-        check_content(c, 1); /* the older file of the same name stands */
+        check_content(c, 1); /* the older file of the same name is still there */
     }
     c->s.fail_at = NULL;
     assert_int_equal(write_all(c, 12), VJ_OK);

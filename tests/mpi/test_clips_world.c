@@ -50,7 +50,7 @@ static void test_same_store(void **state)
     vj_clips_close(all);
 }
 
-/* Mappings of this process whose line in /proc holds both texts. */
+/* Return the number of mappings of this process whose line in /proc contains both texts. */
 static int count_mappings(const char *text, const char *other)
 {
     char line[VJ_PATH + 128];
@@ -62,7 +62,7 @@ static int count_mappings(const char *text, const char *other)
     return count;
 }
 
-/* The ranks of a node have the tables once, and cannot write there. */
+/* Check that the ranks of a node share one copy of the tables, and cannot write to it. */
 static void test_tables_are_shared(void **state)
 {
     (void)state;
@@ -87,17 +87,17 @@ static uint64_t file_digest(const char *path)
     return XXH3_64bits(bytes, count);
 }
 
-/* What rank 0 alone can see becomes everybody's error, and nobody waits. */
+/* Check that an error which only rank 0 can see is returned on all ranks, and that no rank waits. */
 static void test_errors_reach_all(void **state)
 {
     (void)state;
     vj_clips *clips;
     assert_int_equal(open_store(&clips, "/nowhere/at.clips", MPI_COMM_WORLD), VJ_ERR_IO);
     assert_null(clips);
-    assert_int_equal(pack_store(together, CLIPS, MPI_COMM_WORLD), VJ_ERR_USAGE); /* is there already */
+    assert_int_equal(pack_store(together, CLIPS, MPI_COMM_WORLD), VJ_ERR_USAGE); /* the store exists already */
 }
 
-/* A shard that only the last rank looks at: its failure is everybody's too. */
+/* Check that a damaged shard which only the last rank reads is an error on all ranks. */
 static void test_damaged_shard_reaches_all(void **state)
 {
     (void)state;
@@ -116,7 +116,7 @@ static void test_damaged_shard_reaches_all(void **state)
     assert_null(clips);
 }
 
-/* Shards do not depend on who made them: byte for byte. */
+/* Check that shards have the same bytes whichever rank made them. */
 static void test_same_files(void **state)
 {
     (void)state;

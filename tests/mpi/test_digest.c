@@ -28,7 +28,7 @@ static void flip(run *r, float *device)
     assert_int_equal(vj_sync(r->step->be), VJ_OK);
 }
 
-/* Where this rank holds an element of tensor `p` in vector `v`; NULL: it does not. */
+/* Return an element of tensor `p` in vector `v` that this rank holds; NULL: it holds none. */
 static float *element(const run *r, int v, const vj_param *p)
 {
     const vj_model *m = r->step->model;
@@ -40,7 +40,7 @@ static float *element(const run *r, int v, const vj_param *p)
     return (v == 2 ? o->first_moment : o->second_moment) + (at - o->first);
 }
 
-/* What the comparison says on standard error; the status is the same on all ranks. */
+/* Run the comparison; `said` gets what it prints on standard error. Checks that the status is the same on all ranks. */
 static vj_status compare(run *r, char *said, size_t bytes)
 {
     FILE *file = tmpfile();
@@ -61,7 +61,7 @@ static vj_status compare(run *r, char *said, size_t bytes)
     return status;
 }
 
-/* Do ranks a and b hold the same of it? */
+/* Return whether ranks a and b hold the same elements of a tensor. */
 static bool alike(layout l, int a, int b, bool sharded, bool divided)
 {
     return (!sharded || a / l.tensor == b / l.tensor) && (!divided || a % l.tensor == b % l.tensor);
@@ -128,7 +128,7 @@ static void check_layout(layout l)
             for (int victim = 0; victim < l.ranks; victim++) {
                 flip_one(&r, v, find(&r.step->model->net.params, tensor[i]), victim);
             }
-    assert_int_equal(compare(&r, said, sizeof said), VJ_OK); /* all is as it was */
+    assert_int_equal(compare(&r, said, sizeof said), VJ_OK); /* every change was undone */
     vj_digest_close(r.digest);
     vj_step_close(r.step);
     MPI_Comm_free(&comm);
@@ -141,14 +141,14 @@ static void a_flipped_bit_is_found(void **state)
                                      {4, 1, 0, 0}, {4, 2, 1, 0}, {4, 2, 0, 1}, {8, 2, 0, 1}};
     int size;
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (size == 1) skip(); /* nobody to compare with */
+    if (size == 1) skip(); /* there is no other rank to compare with */
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++) {
         if (layouts[i].ranks <= size) check_layout(layouts[i]);
         MPI_Barrier(MPI_COMM_WORLD);
     }
 }
 
-/* A tensor of many chunks, hashed by any number of threads: nobody differs. */
+/* Check that a tensor of many chunks has the same digest for any number of threads. */
 static void threads_do_not_show(void **state)
 {
     (void)state;
@@ -159,7 +159,7 @@ static void threads_do_not_show(void **state)
     if (size == 1) skip();
     run r = {.l = {size, 1, 0, 0}};
     layout_config(&config, r.l, 1, 32);
-    omp_set_num_threads(1 + rank); /* which OMP_NUM_THREADS, set in all tests, lets through */
+    omp_set_num_threads(1 + rank); /* OMP_NUM_THREADS, which is set in all tests, permits this */
     assert_int_equal(vj_step_open(&r.step, &config, MPI_COMM_WORLD), VJ_OK);
     vj_model_init_weights(r.step->model, (vj_init)config.model.init, 0, config.run.seed);
     assert_int_equal(vj_digest_open(&r.digest, &config, r.step->optimizer, &r.step->layout), VJ_OK);

@@ -17,7 +17,7 @@
 static int rank, size, held;
 static FILE *heard;
 
-/* Standard error of this rank, from here on. */
+/* Redirect standard error of this rank to a file from now on. */
 static void listen(void)
 {
     heard = tmpfile();
@@ -51,7 +51,7 @@ static void expect(const char *said, const char *words)
     if (!strstr(said, words)) fail_msg("no '%s' in: %s", words, said);
 }
 
-/* 998 of 1000 ranks cannot read a shard, one finds a damaged clip: two lines. */
+/* Check that two lines are printed when 998 of 1000 ranks cannot read a shard and one finds a damaged clip. */
 static void a_thousand_ranks_take_a_line(void **state)
 {
     (void)state;
@@ -59,7 +59,7 @@ static void a_thousand_ranks_take_a_line(void **state)
     vj_message *messages = calloc(RANKS, sizeof *messages);
     assert_non_null(messages);
     int n = 0;
-    for (int r = RANKS - 1; r > 0; r--) { /* in any order */
+    for (int r = RANKS - 1; r > 0; r--) { /* the order does not matter */
         vj_message m = {.said = VJ_SAID_WARNING, .rank = r, .kind = r == 7 ? 2 : 1};
         snprintf(m.text, sizeof m.text, r == 7 ? "clip 12 is damaged" : "shard %d cannot be read", r / 100);
         messages[n++] = m;
@@ -73,7 +73,7 @@ static void a_thousand_ranks_take_a_line(void **state)
     expect(said, "vjepa: warning: rank 7: clip 12 is damaged\n");
 }
 
-/* Every step some of 1000 ranks replace damaged clips: some lines for a night, and the number is known. */
+/* Check that when some of 1000 ranks report in every step only a few lines are printed, with the number of reports. */
 static void what_is_said_every_step_is_said_less_often(void **state)
 {
     (void)state;
@@ -109,7 +109,7 @@ static void errors_are_folded_when_ranks_agree(void **state)
     assert_int_equal(status, VJ_ERR_FORMAT);
     if (rank > 0) assert_string_equal(said, "");
     if (rank > 0) return;
-    /* Rank 0 at once, up to three others one by one. */
+    /* Rank 0 prints at once; with up to three other ranks each prints a line. */
     assert_int_equal(lines(said), size - 1 > VJ_FOLD_FROM ? 2 : size);
     expect(said, "tests/mpi/test_fold.c:");
     if (size == 8) expect(said, "vjepa: rank 1 of 8 on ");

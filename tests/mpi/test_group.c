@@ -21,9 +21,10 @@
 enum { MOST = 1100003 }; /* several rounds through a window, and more than a block between nodes */
 
 static int rank, size;
-static float *x, *all; /* [MOST], [size][MOST]: what every rank has */
+static float *x, *all; /* [MOST] this rank's values; [size][MOST] the values of every rank */
 
-/* Element i of rank r: a function, so that every rank knows them all. */
+/* Draw the values of all ranks; each element depends only on its index and rank, so every rank can compute all of them.
+ */
 static void draw(void)
 {
     for (int r = 0; r < size; r++) {
@@ -33,7 +34,7 @@ static void draw(void)
     }
 }
 
-/* This rank's first n. */
+/* Copy the first n values of this rank to x. */
 static void take(int64_t n)
 {
     memcpy(x, all + rank * (int64_t)MOST, (size_t)n * sizeof *x);
@@ -47,13 +48,13 @@ static void check_sums(const float *got, int64_t first, int64_t last)
             want += (double)all[r * (int64_t)MOST + i];
             scale += fabs((double)all[r * (int64_t)MOST + i]);
         }
-        /* `size` - 1 sums of floats, each rounded by at most half a unit of 2^-23 */
+        /* There are `size` - 1 sums of floats, each with a rounding error of at most half a unit of 2^-23. */
         if (!(fabs(got[i] - want) <= size * 6e-8 * scale))
             fail_msg("element %lld: %g, want %g", (long long)i, got[i], want);
     }
 }
 
-/* Do all ranks have these bytes? */
+/* Check that all ranks have the same bytes. */
 static void check_equal(const float *values, int64_t n)
 {
     float *other = malloc((size_t)n * sizeof *other + 1);
@@ -87,7 +88,7 @@ static void check_sum(vj_group *group, int placement)
         check_sums(x, 0, n);
         check_equal(x, n);
         assert_true(x[n] == 4711);
-        /* For powers of two the tree, to the bit, wherever the ranks are. */
+        /* For powers of two the result must have the bits of the tree sum, wherever the ranks are. */
         const float *in[16];
         float *want = malloc((size_t)n * sizeof *want + 1);
         for (int r = 0; r < size; r++) in[r] = all + r * (int64_t)MOST;
@@ -97,7 +98,7 @@ static void check_sum(vj_group *group, int placement)
     }
 }
 
-/* Borders of parts: even, none for the first rank, all for the last. */
+/* Set the borders of parts: even ones, none for the first rank, or all for the last. */
 static void cut(int64_t *first, int64_t n, int kind)
 {
     for (int r = 0; r <= size; r++)
@@ -134,7 +135,8 @@ static void parts_and_gathers(void **state)
     with_groups(check_parts);
 }
 
-/* Ranks of unlike speed, call after call: nobody reads what is not there yet, or writes what is still read. */
+/* Check with ranks of different speed in many calls that no rank reads what is not yet written, or overwrites what is
+ * still being read. */
 static void ranks_that_lag(void **state)
 {
     (void)state;
@@ -156,7 +158,7 @@ static void ranks_that_lag(void **state)
     vj_group_close(group);
 }
 
-/* Doubles over 2^k ranks of 24 / 2^k terms each: one rank's bits. */
+/* Check that sums of doubles over 2^k ranks, each of 24 / 2^k terms, have the bits of one rank's sum. */
 static void doubles_in_one_tree(void **state)
 {
     (void)state;
@@ -185,7 +187,7 @@ static void doubles_in_one_tree(void **state)
     vj_tree_release(&mine);
 }
 
-/* Rank r has so many numbers; none at all; alone. */
+/* Check gathers of a different number of values from each rank, of no values, and on one rank. */
 static void numbers_of_all(void **state)
 {
     (void)state;

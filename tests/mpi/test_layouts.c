@@ -13,10 +13,10 @@
 #include "../layouts.h"
 #include "train/checkpoint.h"
 
-/* The hidden layer's matrices have two blocks, with the border inside of a rank's share. */
+/* The matrices of the hidden layer have two checkpoint blocks, whose border lies inside the share of a rank. */
 enum { MLP_RATIO = 32, LAYOUTS = 13 };
 
-/* The first is what all others are compared with. */
+/* All others are compared with the first. */
 static const layout layouts[LAYOUTS] = {{1, 1, 0, 0}, {2, 1, 0, 0}, {2, 1, 0, 1}, {2, 2, 1, 0}, {3, 1, 0, 0},
                                         {3, 1, 0, 1}, {3, 3, 0, 0}, {4, 1, 0, 1}, {4, 2, 0, 0}, {4, 2, 1, 1},
                                         {4, 4, 0, 0}, {8, 1, 0, 1}, {8, 4, 1, 1}};
@@ -64,10 +64,10 @@ static void same_files(const context *c, layout l, int64_t a, int64_t b)
         fail_msg(LAYOUT_TEXT ", files %lld and %lld: %s", LAYOUT_ARGS(l), (long long)a, (long long)b, report);
 }
 
-/* Files: as it starts, after a step, and what is to be the same as one of these. */
+/* Numbers of files: the initial state, the state after a step, and a file that must be equal to one of them. */
 enum { STARTED = 1, TRAINED = 2, SCRATCH = 3 };
 
-/* Open layout i on its ranks; false on the others, and where it is not one of all ranks. */
+/* Open layout i on its ranks. Returns false on the others, and if the layout does not use all ranks. */
 static bool open_layout(const context *c, int i, vj_config *config, vj_step **s, MPI_Comm *comm)
 {
     *s = NULL;
@@ -87,7 +87,7 @@ static void close_layout(vj_step *s, MPI_Comm *comm)
     MPI_Barrier(MPI_COMM_WORLD);
 }
 
-/* Write what a layout has now, at once and in the background, and compare. */
+/* Write the present state of a layout, at once and in the background, and compare the files. */
 static void writes_the_same(const context *c, vj_step *s, layout l, int64_t file)
 {
     for (int background = 0; background < 2; background++) {
@@ -122,7 +122,7 @@ static void every_layout_reads_every_other(void **state)
     }
 }
 
-/* Training goes on in another layout as it would have in its own. */
+/* Check that training continues in another layout as it would have in the first. */
 static void training_goes_on_in_another_layout(void **state)
 {
     const context *c = *state;

@@ -22,7 +22,8 @@ enum { CLIPS = 23, BATCH = 6, STEPS = 12, SAMPLES = STEPS * BATCH };
 static int rank, size;
 static char folder[VJ_PATH];
 
-/* Of each sample: its clip + 1 and a digest of its pixels, 0 where a rank had none. Sums over ranks are the whole. */
+/* For each sample its clip + 1 and a digest of its pixels; 0 if this rank did not have it. The sum over the ranks is
+ * the whole batch. */
 typedef struct {
     uint64_t clip[SAMPLES], digest[SAMPLES], substituted;
 } seen;
@@ -55,7 +56,7 @@ static vj_clips *open_store(const char *path, MPI_Comm comm)
     return clips;
 }
 
-/* What rank 0 sees alone, with one thread and from the store, on all ranks. */
+/* Load on rank 0 alone, with one thread and from the store, and send the result to all ranks. */
 static void alone(seen *s, const char *path, int order)
 {
     if (rank == 0) {
@@ -68,7 +69,7 @@ static void alone(seen *s, const char *path, int order)
     MPI_Bcast(s, WORDS, MPI_UINT64_T, 0, MPI_COMM_WORLD);
 }
 
-/* Each rank its part, with `threads` threads. */
+/* Load on each rank its part, with `threads` threads, and add up the results. */
 static void together(seen *s, const char *path, int order, int64_t threads, const char *cache, int64_t start)
 {
     vj_config config = loader_config(BATCH, threads);
@@ -102,7 +103,7 @@ static void compare(const char *path, const char *cache)
     }
 }
 
-/* The first byte of a clip's record becomes another. */
+/* Change the first byte of a clip's record. */
 static void damage(const char *path, int64_t clip)
 {
     vj_clips *clips = open_store(path, MPI_COMM_SELF);

@@ -23,7 +23,7 @@ static float rows[ROWS * D];
 static bool third[ROWS];
 static const bool *const allowed[2] = {NULL, third};
 
-/* Features of nearly one direction if the noise is little; the second half copies the first. */
+/* Make features, which with little noise have nearly the same direction. The second half copies the first. */
 static void fill(float noise, float scale)
 {
     vj_rng rng;
@@ -38,7 +38,8 @@ static void fill(float noise, float scale)
     }
 }
 
-/* Rows SELF ... as queries, of all other rows, which come in pieces of at most `most` rows, beginning at row `from`. */
+/* Search among all rows with rows SELF and following as queries. The rows come in pieces of at most `most`, beginning
+ * at row `from`. */
 static void search(vj_search *s, vj_distance distance, int64_t most, int64_t from)
 {
     assert_int_equal(vj_search_create(s, distance, D, K, 2, QUERIES), VJ_OK);
@@ -51,7 +52,7 @@ static void search(vj_search *s, vj_distance distance, int64_t most, int64_t fro
         vj_search_offer(s, rows + first * D, first, from - first < most ? from - first : most);
 }
 
-/* No row that is not in the list is nearer than the last that is, up to rounding. */
+/* Check that, up to rounding, no row which is not in the list is nearer than the last one in it. */
 static void check_brute_force(const vj_search *s, int list, double scale)
 {
     for (int64_t q = 0; q < QUERIES; q += 3) {
@@ -95,7 +96,7 @@ static void the_same_in_any_order(void **state)
         }
 }
 
-/* Beyond what a product of floats can hold, on either side, nothing is excluded, and all is as exact. */
+/* Check features whose float products overflow or underflow: no row is excluded by these, and results are as exact. */
 static void of_any_size(void **state)
 {
     (void)state;
@@ -110,7 +111,7 @@ static void of_any_size(void **state)
         }
 }
 
-/* Sums in double of any number of components, and what is rounded to floats on the way. */
+/* Check sums in double of any number of components, and the floats that are computed with them. */
 static void sums_of_rows(void **state)
 {
     (void)state;

@@ -35,7 +35,7 @@ static void write_file(const char *name, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Video v is 24 high, of width 32 or 24, and 8 (v + 2) frames long; frame k has level 4 v + k. */
+/* Make the videos. Video v has height 24, width 32 or 24, and 8 (v + 2) frames; frame k has the grey level 4 v + k. */
 static void make_videos(void)
 {
     for (int v = 0; v < VIDEOS; v++) {
@@ -51,7 +51,8 @@ static void make_videos(void)
     }
 }
 
-/* Moving bars, another scene for each number; `frames` of `width` x `width` pixels, `lift` brighter. */
+/* Make a video of moving bars, which depend on the scene: `frames` frames of `width` x `width` pixels, brighter by
+ * `lift`. */
 static void make_scene(const char *name, int scene, int frames, int width, int lift)
 {
     const vj_video_form form = {.encoding = VJ_ENCODING_FFV1, .width = width, .height = width, .fps = frames / 2};
@@ -77,7 +78,7 @@ static void make_datasets(void)
         snprintf(name, sizeof name, "scene%d.mkv", i);
         make_scene(name, i, 50, 64, 0);
     }
-    make_scene("copy0.mkv", 0, 50, 48, 20); /* other size and brightness */
+    make_scene("copy0.mkv", 0, 50, 48, 20); /* a copy in another size and brightness */
     make_scene("copy2.mkv", 2, 50, 80, -20);
     write_file("one.csv", "path,scene\nscene0.mkv,0\nscene1.mkv,1\nscene2.mkv,2\nscene4.mkv,4\n");
     write_file("two.txt", "copy0.mkv 0\nscene5.mkv 5\nscene4.mkv 4\nlost.mkv 1\n");
@@ -146,7 +147,7 @@ static void test_same_on_any_ranks(void **state)
     vj_clips_close(world);
 }
 
-/* The clips hold the frames that the rule of docs/method.md, section 10.2 chooses, with the labels of the list. */
+/* Check that clips have the frames chosen by the rule of docs/method.md, section 10.2, and the labels of the list. */
 static void test_content(void **state)
 {
     (void)state;
@@ -159,7 +160,7 @@ static void test_content(void **state)
     for (int64_t i = 0; i < vj_clips_count(clips); i++) {
         int v = vj_clips_labels(clips, i)[0], height, width;
         assert_true(v >= 0 && v < VIDEOS);
-        int window = seen[v]++, half = 4 * (v + 2); /* windows of a video stand together, ascending */
+        int window = seen[v]++, half = 4 * (v + 2); /* windows of a video are stored together, in order */
         vj_clips_geometry(clips, i, &height, &width);
         assert_int_equal(height, 24);
         assert_int_equal(width, v % 2 ? 24 : 32);
@@ -171,7 +172,8 @@ static void test_content(void **state)
             assert_true(level >= last && level >= 4 * v + window * half && level < 4 * v + (window + 1) * half);
             last = level;
         }
-        /* No half is longer than 16 x 2 frames but the last two videos': those end where the window was drawn. */
+        /* Only in the last two videos a half is longer than the 16 x 2 frames of a window, whose place is then drawn.
+         */
         if (half <= 32) assert_int_equal(last, 4 * v + (window + 1) * half - 1);
     }
     for (int v = 0; v < VIDEOS; v++) assert_int_equal(seen[v], 2);
@@ -180,7 +182,8 @@ static void test_content(void **state)
     vj_clips_close(clips);
 }
 
-/* Rows of a ledger that have a text in them; *rows: all. Their numbers ascend from 0. */
+/* Count the rows of a ledger that contain a text; *rows gets the number of all. Checks that rows are numbered from 0.
+ */
 static int count_rows(const char *store, const char *text, int *rows)
 {
     char path[512], line[2048];
@@ -208,7 +211,7 @@ static void test_ledger(void **state)
     assert_int_equal(count_rows("world.clips", ",missing,\"No such file", &rows), 1);
     assert_int_equal(count_rows("world.clips", "text,\\x0aodd.mkv\",9,", &rows), 1);
     assert_int_equal(count_rows("world.clips", ",unrecognised,", &rows), 1);
-    assert_int_equal(count_rows("world.clips", ",short,", &rows), 6); /* halves of 8 ... 28 frames; windows span 32 */
+    assert_int_equal(count_rows("world.clips", ",short,", &rows), 6); /* halves have 8 to 28 frames, windows span 32 */
     assert_int_equal(count_rows("world.clips", ",ffv1,matroska,", &rows), VIDEOS);
 }
 
@@ -216,7 +219,7 @@ static void test_again(void **state)
 {
     (void)state;
     vj_config *c = settings("list.csv", "world.clips");
-    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK); /* done already */
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK); /* the store is complete already */
     c->pack.short_side = 16;
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_USAGE);
     free(c);
@@ -229,7 +232,9 @@ static int exists(const char *store, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* Shards that are complete stay as they are, whoever made them; the others are made; the store is the same. */
+/* Check that complete shards are kept, whichever rank made them, that the others are made, and that the store is the
+ * same.
+ */
 static void test_goes_on(void **state)
 {
     (void)state;
@@ -256,11 +261,11 @@ static void test_goes_on(void **state)
     }
     MPI_Barrier(MPI_COMM_WORLD);
     assert_int_equal(stat(first, &before), 0);
-    /* Not by another recipe. */
+    /* With other settings packing does not continue. */
     c->pack.seed = 9;
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_USAGE);
     c->pack.seed = 0;
-    c->pack.buffer_mb = 1; /* how much of the machine is used does not matter */
+    c->pack.buffer_mb = 1; /* settings of memory and workers do not matter */
     c->pack.workers = 2;
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_OK);
     assert_int_equal(stat(first, &after), 0);
@@ -285,7 +290,8 @@ static void use_dataset(vj_config *c, const char *name, vj_list_format format, c
     c->pack.lists.count = 0;
 }
 
-/* Two datasets: one file is held out by id, one by its look, one is listed twice, one is a copy in another form. */
+/* Check two datasets in which one file is held out by its id, one by its perceptual hash, one is listed twice, and one
+ * is a copy in another encoding. */
 static void test_left_out(void **state)
 {
     (void)state;
@@ -304,8 +310,9 @@ static void test_left_out(void **state)
     assert_string_equal(vj_clips_dataset_name(clips, 1), "two");
     assert_int_equal(vj_clips_label_count(clips), 2);
     assert_string_equal(vj_clips_label_name(clips, 0), "scene");
-    assert_string_equal(vj_clips_label_name(clips, 1), "two"); /* a list without names: as its dataset */
-    /* Kept: scene 0 and 4 of one, scene 5 of two. */
+    assert_string_equal(vj_clips_label_name(clips, 1),
+                        "two"); /* in a list without names the label has the dataset's name */
+    /* Scenes 0 and 4 of dataset "one" and scene 5 of "two" are kept. */
     int kept[6] = {0};
     for (int64_t i = 0; i < vj_clips_count(clips); i++) {
         int second = vj_clips_dataset(clips, i), label = vj_clips_labels(clips, i)[second];
@@ -329,7 +336,7 @@ static void test_left_out(void **state)
     free(c);
 }
 
-/* The same lists, nothing dropped. */
+/* Check the same lists with settings that drop nothing. */
 static void test_kept(void **state)
 {
     (void)state;
@@ -352,11 +359,11 @@ static void test_mistakes(void **state)
     vj_config *c = settings("nowhere.csv", "never.clips");
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_IO);
     snprintf(c->pack.lists.item[0], VJ_PATH, "%s/fifo.csv", folder);
-    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_IO); /* and does not wait for its writer */
+    assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_IO); /* it does not wait for a writer of the FIFO */
     c->pack.lists.count = 0;
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_USAGE);
     free(c);
-    c = settings("bad.csv", "never.clips"); /* no clip from any file */
+    c = settings("bad.csv", "never.clips"); /* no file gives a clip */
     assert_int_equal(vj_pack(c, MPI_COMM_WORLD, 0), VJ_ERR_FORMAT);
     free(c);
     char path[512];

@@ -41,7 +41,7 @@ static void write_rows(vj_h5_writer *w, const int64_t *place)
         }
 }
 
-/* Who wrote the pages in which writes began and ended; HDF5's structures are rank 0's. */
+/* Check which nodes wrote the pages in which writes began and ended; rank 0 writes HDF5's structures. */
 static void check_pages(const vj_h5_writer *w, int64_t pages)
 {
     int *node = calloc((size_t)pages, sizeof *node), *most = calloc((size_t)pages, sizeof *most);
@@ -105,7 +105,7 @@ static void nodes_share_no_page(void **state)
     for (int p = 0; p < PLACEMENTS; p++) {
         int nodes = 1;
         for (int r = 0; r < size; r++)
-            if (placements[p][r] != placements[p][0]) nodes = 2; /* more than one is all that counts */
+            if (placements[p][r] != placements[p][0]) nodes = 2; /* it only matters whether there is more than one */
         write_file(placements[p], nodes);
     }
 }

@@ -22,7 +22,8 @@ static char folder[VJ_PATH];
 static vj_probe_encoder encoders[2];
 static vj_config config;
 
-/* Noise; one token carries the clip's two labels with the given strength. Some labels are missing. */
+/* Write features of noise in which one token has the clip's two labels with the given strength. Some labels are
+ * missing. */
 static void write_store(const char *path, vj_features_type type, float strength, uint64_t key)
 {
     static float features[CLIPS * N * D];
@@ -59,7 +60,7 @@ static void write_store(const char *path, vj_features_type type, float strength,
     assert_int_equal(vj_features_commit(writer, status, 3.5), VJ_OK);
 }
 
-static vj_notes notes; /* of all campaigns here */
+static vj_notes notes; /* of all campaigns of this test */
 
 static int setup(void **state)
 {
@@ -82,7 +83,7 @@ static int setup(void **state)
     snprintf(config.model.size, sizeof config.model.size, "custom");
     config.model.width = D;
     config.model.heads = 3;
-    config.probe.tasks.count = 0; /* all */
+    config.probe.tasks.count = 0; /* all tasks */
     config.probe.pooling.count = 2;
     strcpy(config.probe.pooling.item[0], "attentive");
     strcpy(config.probe.pooling.item[1], "average");
@@ -150,7 +151,8 @@ static void the_table_says_what_is_there(void **state)
         assert_int_equal(r->validation_clips, shape ? CLIPS : 60);
         assert_true(llabs(r->training_clips - (r->labels == 100.0 ? 60 : 24)) <= 1); /* rounded class by class */
         assert_true(r->effective_rank == 3.5 && r->seeds == 3 && r->width == D);
-        /* Features without a signal give chance: 33 or 50 %, within four standard errors of 60 to 70 clips. */
+        /* Features without a signal give the accuracy of chance, 33 or 50 %, within four standard errors of 60 to 70
+         * clips. */
         double chance = shape ? 100.0 / 3.0 : 50.0;
         if (i % 2 == 1) assert_true(fabs(r->top1_mean - chance) <= 26.0);
         if (i % 2 == 0 && r->labels == 100.0) assert_true(r->top1_mean > chance + 30.0);
@@ -217,7 +219,7 @@ static void refuses_what_does_not_fit(void **state)
     vj_probe_encoder bad[2] = {encoders[0], encoders[0]};
     vj_config other = config;
     assert_int_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, NULL, NULL, MPI_COMM_WORLD),
-                     VJ_ERR_USAGE); /* one name twice */
+                     VJ_ERR_USAGE); /* two encoders have the same name */
     snprintf(bad[1].name, sizeof bad[1].name, "missing");
     strcat(bad[1].validation, "x");
     assert_int_not_equal(vj_campaign_run(&rows, &count, &notes, &config, bad, 2, NULL, NULL, MPI_COMM_WORLD), VJ_OK);

@@ -35,7 +35,7 @@ static void wait_a_little(int turns)
     for (volatile int i = 0; i < 20000 * turns;) i = i + 1;
 }
 
-/* Borders of parts: none, even, all for the last rank, none for the first. */
+/* Set the borders of parts: no parts, even ones, all for the last rank, or none for the first. */
 static const int64_t *cut(int64_t *first, int64_t n, int kind)
 {
     for (int r = 0; r <= size; r++) first[r] = kind == 1 ? n * r / size : kind == 2 ? 0 : n * (r > 1 ? r : 0) / size;
@@ -59,7 +59,7 @@ static void check(int64_t n, int64_t bucket, int kind, int placement, int thread
         draw(made, n, again);
         memcpy(want, made, (size_t)n * sizeof *want);
         vj_group_allreduce(group, want, n);
-        /* Steps and pauses of another length on each rank; in one round some ranks never say how far they are. */
+        /* Steps and pauses have another length on each rank. In one round some ranks never report their progress. */
         const int64_t step = 1 + (n / 7) * (1 + (rank + again) % 3);
         for (int64_t last = n; last > 0; last -= step) {
             const int64_t from = last < step ? 0 : last - step;
@@ -89,7 +89,7 @@ static void any_pace_gives_the_bits_of_the_group(void **state)
         }
 }
 
-/* What all ranks have made is summed although none of them waits for it. */
+/* Check that what all ranks have completed is summed although no rank waits for it. */
 static void sums_are_made_on_the_way(void **state)
 {
     (void)state;
@@ -118,12 +118,12 @@ static void sums_are_made_on_the_way(void **state)
 typedef struct {
     layout layout;
     bool reproducible;
-    int64_t microbatch; /* of 16 clips */
+    int64_t microbatch; /* a batch has 16 clips */
 } run;
 
 typedef struct {
     float *gradient, *weights, *target;
-    int64_t n, encoder, first, last; /* last, first: the part of the gradient that this rank has the sum of */
+    int64_t n, encoder, first, last; /* this rank has the sum of elements [first, last) of the gradient */
     bool on_the_way;
 } outcome;
 
@@ -176,10 +176,11 @@ static void training_has_the_bits_of_sums_after_backward(void **state)
         {{3, 1, 0, 1}, false, 2}, {{3, 1, 0, 1}, false, 4}, {{4, 1, 0, 0}, true, 4},  {{4, 1, 0, 1}, false, 4},
         {{4, 2, 0, 0}, false, 4}, {{4, 2, 1, 1}, false, 4}, {{4, 2, 0, 0}, true, 8},
     };
-    if (size == 1) skip(); /* nothing is summed */
+    if (size == 1) skip(); /* one rank has nothing to sum */
     for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
         const run *k = &runs[i];
-        /* Each layout once: on all ranks of the test that has so many; the first two on a part of them as well. */
+        /* Each layout is tested on all ranks of the test that has so many, the first two also on a part of the ranks.
+         */
         if (k->layout.ranks != size && (i > 1 || size != 4)) continue;
         MPI_Comm comm = layout_comm(k->layout);
         if (comm != MPI_COMM_NULL) {

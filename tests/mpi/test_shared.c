@@ -20,7 +20,7 @@ static void fill_and_read(MPI_Comm comm, int64_t bytes)
     uint8_t *memory = s.memory;
     writer = s.writers != MPI_COMM_NULL;
     MPI_Allreduce(&writer, &writers, 1, MPI_INT, MPI_SUM, comm);
-    assert_int_equal(writers, 1); /* this test's ranks are on one node */
+    assert_int_equal(writers, 1); /* all ranks of this test are on one node */
     assert_int_equal(writer, rank == 0);
     for (int64_t i = 0; i < bytes && writer; i++) assert_int_equal(memory[i], 0);
     for (int64_t i = 0; i < bytes && writer; i++) memory[i] = (uint8_t)(i * 7 + 1);
@@ -42,7 +42,7 @@ static void test_sizes(void **state)
     }
 }
 
-/* More than any machine has: refused on all ranks alike, and nobody dies. */
+/* Check that more memory than any machine has is refused on all ranks, and that no rank is killed. */
 static void test_too_much(void **state)
 {
     (void)state;

@@ -49,7 +49,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* A store that begins as a good one, to be changed by a test before it is written. */
+/* A good store, which a test may change before it is written. */
 typedef struct {
     vj_features_header layout;
     float *x; /* [CLIPS, tokens, width] */
@@ -88,7 +88,7 @@ static void write_sample(const char *name, sample_store *s)
     free(s->x);
 }
 
-/* One pass: this rank's rows must be those of `want`, which the sums of all ranks must cover. */
+/* Do one pass, and check that this rank's rows are those of `want` and that all ranks together have all rows. */
 static void check_pass(vj_source *source, const float *const *want)
 {
     int64_t first, last, seen, slabs = 0;
@@ -115,7 +115,7 @@ static void check_pass(vj_source *source, const float *const *want)
     MPI_Allreduce(MPI_IN_PLACE, &covered, 1, MPI_INT64_T, MPI_SUM, MPI_COMM_WORLD);
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD);
     assert_int_equal(covered, vj_source_clips(source));
-    assert_int_equal(slabs, most); /* all ranks get equally many slabs */
+    assert_int_equal(slabs, most); /* all ranks get the same number of slabs */
 }
 
 static void all_tokens_and_means(void **state)
@@ -154,7 +154,7 @@ static void all_tokens_and_means(void **state)
     free(pooled.x);
 }
 
-/* 9 MiB a clip: one clip a slab, so ranks with fewer clips get an empty one. */
+/* Check clips of 9 MiB: a slab has one clip, so ranks with fewer clips get an empty slab. */
 static void large_clips(void **state)
 {
     (void)state;
@@ -219,7 +219,7 @@ static void refused_pairs(void **state)
     vj_source_close(source);
 }
 
-/* Validation classes get the numbers that their names have in training. */
+/* Check that validation classes get the numbers that their names have in training. */
 static void training_and_validation(void **state)
 {
     (void)state;
@@ -250,7 +250,7 @@ static void training_and_validation(void **state)
     vj_source_close(training);
 }
 
-/* One clip that is not finite, in the last rank's part: the pass fails on all ranks, whoever has it. */
+/* Check that a clip with values that are not finite, in the last rank's part, makes the pass fail on all ranks. */
 static void not_finite(void **state)
 {
     (void)state;

@@ -66,7 +66,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* This rank's rows of representation i in one pass, [clips of this rank, tokens, width]; to be freed. */
+/* Read this rank's rows of representation i in one pass, [clips of this rank, tokens, width]. Free them with free(). */
 static float *read_part(vj_source *source, int i)
 {
     const vj_representation *r = vj_source_representation(source, i);
@@ -113,7 +113,7 @@ static void last_layer_is_what_embed_writes(void **state)
         vj_source *written, *live = open_encoders("random:fan_in:5", average ? "last" : NULL, average);
         assert_int_equal(vj_source_open_features(&written, &path, 1, average, MPI_COMM_WORLD), VJ_OK);
         assert_int_equal(vj_source_clips(live), LIMIT);
-        assert_int_equal(vj_source_match(written, live), VJ_OK); /* encoder, preprocessing, labels */
+        assert_int_equal(vj_source_match(written, live), VJ_OK); /* encoder, preprocessing and labels are the same */
         assert_string_equal(vj_source_representation(live, 0)->name, "random fan_in seed 5");
         assert_int_equal(vj_source_representation(live, 0)->tokens, average ? 1 : TOKENS);
         const vj_representation *is[2] = {vj_source_representation(live, 0), vj_source_representation(written, 0)};
@@ -147,7 +147,7 @@ static void layers_and_encoders_side_by_side(void **state)
     for (int encoder = 0; encoder < 2; encoder++) {
         vj_source *alone = open_encoders(encoder ? "random:published:6" : "random:fan_in:5", "3,1", false);
         for (int j = 0; j < 2; j++) {
-            const int i = DEPTH * encoder + (j ? 2 : 0); /* asked for in another order */
+            const int i = DEPTH * encoder + (j ? 2 : 0); /* here the layers are in another order */
             const size_t bytes = (size_t)part_bytes(both, i);
             float *want = read_part(alone, 1 - j), *got = read_part(both, i),
                   *other = read_part(both, (i + 1) % (2 * DEPTH));

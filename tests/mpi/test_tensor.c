@@ -15,9 +15,9 @@
 
 enum { STEPS = 3, DEPTH = 2, WIDTH = 96 };
 
-/* What is compared, whole tensors one after another; on world rank 0. */
+/* What is compared, on world rank 0. Vectors have the whole tensors one after another. */
 typedef struct {
-    int64_t elements, encoder; /* of all tensors, of the encoder's */
+    int64_t elements, encoder; /* number of elements of all tensors, and of the encoder's */
     double loss[STEPS], norm[STEPS][2], spread;
     float *first_gradient, *weights, *target;
 } outcome;
@@ -29,7 +29,7 @@ static void release(outcome *o)
     free(o->target);
 }
 
-/* Rows of the table from a flat vector, assembled on the first rank of each tensor group. */
+/* Assemble the tensors of a flat vector on the first rank of each tensor group. */
 static float *whole(const vj_step *s, const float *flat, bool encoder_only)
 {
     const vj_params *ps = &s->model->net.params;
@@ -49,7 +49,7 @@ static float *whole(const vj_step *s, const float *flat, bool encoder_only)
     return all;
 }
 
-/* Bits of what every rank of the tensor group holds, and of what every data rank does, are those of the first. */
+/* Check that tensors which all ranks of a tensor group hold, or all data ranks, have the bits of those on the first. */
 static void check_replicas(const vj_step *s, const float *flat, int64_t end)
 {
     const vj_params *ps = &s->model->net.params;
@@ -72,7 +72,7 @@ static void check_replicas(const vj_step *s, const float *flat, int64_t end)
     free(first);
 }
 
-/* Training with the settings of `c` on the ranks of `comm`. */
+/* Train with the settings of `c` on the ranks of `comm`. */
 static void train(outcome *o, const vj_config *c, MPI_Comm comm)
 {
     vj_step *s;
@@ -128,10 +128,10 @@ static void near(layout l, const char *what, double got, double want, double tol
 }
 
 /*
- * Measured over all layouts of 2, 3, 4 and 8 ranks: losses agree to 2e-8 through all steps, the first gradient's
- * elements to 2e-7 of its largest, weights to 6e-6 and 2e-8 on the root mean square, the target's to a fourth of that.
- * Adam moves a weight by the learning rate, 1e-3, whatever the size of its gradient: where that is mostly rounding they
- * differ most.
+ * Compare with one rank. Measured over all layouts of 2, 3, 4 and 8 ranks: losses agree to 2e-8 in all steps; elements
+ * of the first gradient to 2e-7 of its largest; weights to 6e-6, and to 2e-8 in the root mean square; those of the
+ * target to a fourth of that. Adam moves a weight by the learning rate, 1e-3, whatever the size of its gradient, so
+ * weights whose gradient is mostly rounding error differ most.
  */
 static void check(layout l, const outcome *got, const outcome *want)
 {
@@ -145,14 +145,14 @@ static void check(layout l, const outcome *got, const outcome *want)
     const difference g = compare(got->first_gradient, want->first_gradient, want->elements);
     const difference w = compare(got->weights, want->weights, want->elements);
     const difference e = compare(got->target, want->target, want->encoder);
-    if (!l.zero && !(g.most <= 2e-6 * scale)) /* with zero a rank has the sums of its slice only */
+    if (!l.zero && !(g.most <= 2e-6 * scale)) /* with parallel.zero a rank only has the sums of its slice */
         fail_msg(LAYOUT_TEXT ": the gradient is off by %.3g of %.3g", LAYOUT_ARGS(l), g.most, scale);
     if (!(w.most <= 1e-4 && w.rms <= 2e-7 && e.most <= 3e-5 && e.rms <= 5e-8))
         fail_msg(LAYOUT_TEXT ": weights are off by %.3g, rms %.3g, the target's by %.3g, rms %.3g", LAYOUT_ARGS(l),
                  w.most, w.rms, e.most, e.rms);
 }
 
-/* What all layouts are compared with: one rank's training, on rank 0. */
+/* Train on rank 0 alone, with which all layouts are compared. */
 static void train_alone(outcome *o, const vj_config *c)
 {
     int rank;
@@ -174,7 +174,7 @@ static void every_layout_takes_the_same_steps(void **state)
     for (int tensor = 1; tensor <= size; tensor++)
         for (int kind = 0; kind < 4 && size % tensor == 0; kind++) {
             const layout l = {size, tensor, kind & 1, kind & 2};
-            if ((l.sequence && tensor == 1) || (l.zero && tensor == size)) continue; /* as without */
+            if ((l.sequence && tensor == 1) || (l.zero && tensor == size)) continue; /* the same as without */
             layout_config(&c, l, DEPTH, 4);
             train(&got, &c, MPI_COMM_WORLD);
             if (rank == 0) check(l, &got, &alone);
@@ -191,8 +191,8 @@ static void same_bits(const outcome *one, const outcome *two)
     assert_memory_equal(one->target, two->target, (size_t)one->encoder * sizeof(float));
 }
 
-/* A layout gives the same bits again; nor does what is computed again in the backward pass change one, or memory that
- * the host cannot touch. */
+/* Check that a layout gives the same bits when it is run again, with any kind of recomputation, and on memory that the
+ * host cannot access. */
 static void the_same_layout_gives_the_same_bits(void **state)
 {
     (void)state;
@@ -201,7 +201,7 @@ static void the_same_layout_gives_the_same_bits(void **state)
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     for (int sequence = 0; sequence < 2; sequence++) {
         outcome first, again;
-        for (int r = 0; r < 4; r++) { /* as it is, again, with each kind of recomputation */
+        for (int r = 0; r < 4; r++) { /* twice as it is, then with each kind of recomputation */
             layout_config(&c, (layout){.ranks = size, .tensor = size, .sequence = sequence}, DEPTH, 4);
             c.train.recompute = r > 1 ? r - 1 : 0;
             if (c.train.recompute == VJ_RECOMPUTE_BLOCK) strcpy(c.train.backend, "strict");
@@ -214,7 +214,8 @@ static void the_same_layout_gives_the_same_bits(void **state)
     }
 }
 
-/* With bf16 the ranks' products are the same products; sums of them and what is rounded to bf16 differ a little. */
+/* Check that training in bf16 is close: the products of the ranks are the same, but their sums and what is rounded to
+ * bf16 differ a little. */
 static void bf16_is_close(void **state)
 {
     (void)state;
@@ -239,8 +240,8 @@ static void bf16_is_close(void **state)
     release(&alone);
 }
 
-/* Through views of the backend that has small ones, or from device to device, in pieces: rows of several ranks in one,
- * one rank's in several. Sums of small integers are exact in any order. */
+/* Check exchanges in pieces, through host views of a backend that has small ones, or from device to device: a piece has
+ * rows of several ranks, or the rows of a rank are in several pieces. Sums of small integers are exact in any order. */
 static void exchange_by(const char *backend, int64_t rows, int64_t columns)
 {
     const int64_t all = rows * columns, bytes = all * (int64_t)sizeof(float);
@@ -289,7 +290,7 @@ static void exchanges_of_more_than_a_view(void **state)
     exchange_by("strict", ROWS, COLUMNS);
 }
 
-/* Also of less than a piece: a rank may have nothing. */
+/* Check exchanges from device to device, also of less than a piece, of which a rank may have nothing. */
 static void exchanges_from_device_to_device(void **state)
 {
     (void)state;
@@ -303,7 +304,8 @@ static void exchanges_from_device_to_device(void **state)
     exchange_by(backend, 1, 2);
 }
 
-/* A rank's weights shrink with the group, and with the sequence divided so do its activations. */
+/* Check that a rank's weights shrink with the size of the group, and with parallel.tensor_sequence its activations too.
+ */
 static void memory_shrinks(void **state)
 {
     (void)state;
@@ -319,7 +321,7 @@ static void memory_shrinks(void **state)
         arena[divided] = s->model->arena_bytes;
         vj_step_close(s);
     }
-    /* Of the 12 D^2 + 7 D elements of a block that are divided; a tensor's beginning moves by less than 16. */
+    /* 12 D^2 + 7 D elements of a block are divided; aligning the beginning of a tensor takes fewer than 16 elements. */
     const double saved = DEPTH * (12.0 * WIDTH * WIDTH + 7.0 * WIDTH) * (1.0 - 1.0 / size);
     assert_true(fabs((double)(weights[0] - weights[1]) - saved) < DEPTH * 12 * 16);
     assert_true(size == 1 || arena[1] < arena[0]);

@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     static const vj_token_probe_shape shape = {D, 2, CLASSES, 2, TOKENS};
     int rank, size;
     vj_backend *be;
-    vj_token_probe *p[2]; /* shared, alone */
+    vj_token_probe *p[2]; /* trained by all ranks, and by this rank alone */
     int64_t *sum[2];
     vj_rng rng;
     MPI_Init(&argc, &argv);

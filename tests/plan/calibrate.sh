@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# jobs/calibrate on 1 and 2 ranks: a section cluster that vjepa-plan takes, with the rates that were measured, and a table of
-# forecasts and runs. How near they are is the machine's business, not this test's.
+# Runs jobs/calibrate on 1 and 2 ranks, and checks that it writes a section cluster for vjepa-plan with the measured rates, and a table
+# of forecasts and runs. How close these are depends on the machine and is not checked.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 export VJEPA_BIN

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# vjepa-plan's forecast of messages and bytes by communicator is what a run gives to MPI, counted by a wrapper (count_mpi.c): data
-# ranks, tensor groups, parallel.zero, several nodes (the wrapper has every few ranks take themselves for one), nodes with ranks
-# that are no power of two, the order of sums that is reproducible; with VJ_TEST_BACKEND=cuda of GPUs on several nodes.
+# Checks that vjepa-plan's forecast of messages and bytes by communicator is what a run gives to MPI, counted by a wrapper (count_mpi.c):
+# with data ranks, tensor groups, parallel.zero, several nodes (which the wrapper simulates), numbers of ranks on a node that are no power
+# of two, and reproducible sums; with VJ_TEST_BACKEND=cuda for GPUs on several nodes.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/../e2e/lib.sh"
 make_store train.clips 24
@@ -16,7 +16,7 @@ checkpoint: {at_end: false, every: 0}
 log: {rank_every: 2, rank_alarm: 0}
 END
 
-# Counted are steps 2 and 3, from the begin of step 2 to that of step 4.
+# Steps 2 and 3 are counted, from the beginning of step 2 to that of step 4.
 count() { # RANKS [ARGS]
     local ranks=$1
     shift

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Pretrainings on a Slurm cluster of twelve virtual nodes, all at the same time: the scenarios of scenarios.sh, asked to stop by a
-# signal and by a file, wrong settings, no progress; and an evaluation.
+# Runs pretrainings on a Slurm cluster of twelve virtual nodes, all at the same time: the scenarios of scenarios.sh, runs that are
+# stopped by a signal and by a file, wrong settings, no progress; and an evaluation.
 # shellcheck source=tests/slurm/cluster.sh
 . "$(dirname "$0")/cluster.sh"
 # shellcheck source=tests/slurm/scenarios.sh
@@ -8,7 +8,8 @@
 start_cluster 12
 begin_scenarios
 
-# Warned by the scheduler (USR1 to the script): a checkpoint, and the next job. The file stop: a checkpoint, and no next job.
+# After a warning by the scheduler (USR1 to the script) there is a checkpoint and the next job; after the file stop there is a
+# checkpoint and no next job.
 asked() {
     local job
     job=$(submit warned one_node --)
@@ -32,7 +33,7 @@ asked() {
     completes stopped "stopped by a file"
 }
 
-# A launcher that returns 0 and has done nothing is not believed, as mpirun was seen to do when it lost a node.
+# A launcher that returns 0 although it has done nothing is not believed; mpirun was seen to do so when it lost a node.
 liar() {
     printf '#!/bin/sh\nif [ ! -e "%s/lied" ]; then touch "%s/lied"; exit 0; fi\nexec mpirun "$@"\n' "$scratch" "$scratch" >liar.sh
     chmod +x liar.sh
@@ -43,7 +44,7 @@ liar() {
     [ "$(attempts liar)" -eq 2 ] || fail "a launcher that lies: $(cat liar/jobs/attempts.csv)"
 }
 
-# Settings that only a job finds wrong end the chain; a run that never gets on is given up after three attempts.
+# Settings that only the job can find wrong end the chain; a run without progress is given up after three attempts.
 hopeless() {
     local code=0
     submit wrong one_node -- --set train.frobnicate=1 >wrong.log 2>&1 || code=$?
@@ -58,8 +59,8 @@ hopeless() {
     grep -q 'last stopped: .*given up' hopeless.status || fail "status of a run that was given up: $(cat hopeless.status)"
 }
 
-# An evaluation from clips: stopped by the stop file, submitted again, complete; the table of an undisturbed one. The same as a job
-# array, one of whose tasks was told to stop: submitted again that one goes on, and the last one joins the table.
+# An evaluation from clips is stopped by the stop file, submitted again and completed, and has the table of an undisturbed one. The same
+# as a job array: one task is stopped and goes on when it is submitted again, and the last task joins the table.
 evaluation() {
     local ask job file
     ask=("$tiny" random=random:fan_in:3 --train train.clips --validation train.clips --set probe.epochs=2 --set probe.seeds=1)

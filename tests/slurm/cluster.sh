@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034 # tests that source this read what it sets
-# Sourced by the tests of jobs/: a Slurm cluster of virtual nodes on this machine, for as long as the test runs. munged, slurmctld
-# and a slurmd for each node, on the loopback; a node has its host name, /dev/shm and local folder (namespaces), so MPI takes it
-# for a machine. One such cluster at a time on a machine: the next test waits. All of it ends with the test, however that ends.
+# Sourced by the tests of jobs/: starts a Slurm cluster of virtual nodes on this machine for the time of a test. It has munged,
+# slurmctld and a slurmd for each node, on the loopback. A node has its own host name, /dev/shm and local folder (namespaces), so MPI
+# takes it for a machine. A machine can have only one such cluster at a time, so the next test waits. All ends with the test.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 cluster=$scratch/cluster
@@ -46,7 +46,7 @@ all_nodes=()
 trap 'cd /; stop_cluster; rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 
-# A range of ports that nobody uses now.
+# Find a range of ports that are not in use.
 free_ports() {
     local base used
     used=$(awk 'NR > 1 { split($2, a, ":"); print strtonum("0x" a[2]) }' /proc/net/tcp /proc/net/tcp6 2>/dev/null || true)
@@ -63,7 +63,7 @@ write_config() { # PORT NODES
 ClusterName=vjepa
 SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmctldPort=$port
-# All ports on the loopback.
+# All ports are on the loopback.
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
 SlurmdUser=root
@@ -120,7 +120,8 @@ CONF
 
 start_node() { # NODE
     mkdir -p "$cluster/local/$1"
-    # Own host name: slurmd binds to it, and MPI sees several nodes. Own /dev/shm: the segments of two nodes have the same names.
+    # The node has its own host name, to which slurmd binds and by which MPI tells nodes apart, and its own /dev/shm, because the
+    # segments of two nodes have the same names.
     # shellcheck disable=SC2016 # the inner shell expands it
     unshare --uts --mount bash -c 'set -e
         mount --make-rprivate /
@@ -131,7 +132,7 @@ start_node() { # NODE
         exec slurmd -N "$1" -f "$2/slurm.conf"' node "$1" "$cluster" >>"$cluster/log/start-$1.log" 2>&1
 }
 
-# start_cluster NODES: returns when all are idle. Skips the test where the system does not permit it.
+# start_cluster NODES: start it, and return when all nodes are idle. Skips the test if the system does not permit it.
 start_cluster() {
     local i port
     exec 9>/tmp/vjepa-test-cluster.lock
@@ -166,7 +167,7 @@ until_true() {
     done
 }
 
-# What jobs need on this machine; sbatch passes it on.
+# Variables that jobs need on this machine; sbatch passes them on.
 export OMPI_MCA_btl=self,vader,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo VJEPA_LEASE_S=30
 export VJEPA_BIN=$bin
 

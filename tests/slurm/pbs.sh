@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Pretrainings through PBS's commands, qsub, qstat, qdel and the PBS_* variables as Slurm's PBS front end gives them on the virtual
-# cluster: the scenarios of scenarios.sh, all at the same time, on nodes that PBS_NODEFILE names; and a job array of probes with its
-# merge. Paths have blanks. Not a test on PBS itself.
+# Runs pretrainings through the commands of PBS, qsub, qstat and qdel, and the variables PBS_*, as Slurm's PBS front end provides them on
+# the virtual cluster: the scenarios of scenarios.sh, all at the same time, on the nodes in PBS_NODEFILE, and a job array of probes with
+# its merge. Paths have blanks. PBS itself is not tested.
 # shellcheck source=tests/slurm/cluster.sh
 . "$(dirname "$0")/cluster.sh"
 scheduler=pbs
@@ -19,7 +19,7 @@ grep -qx 'qsub -j oe -J 1-3 probe.pbs' dry.log && grep -q '^qsub -j oe -W depend
     grep -q -- '--out the\\ table$' dry.log || fail "dry run: $(cat dry.log)"
 [ ! -e 'the table' ] || fail "a dry run made a folder"
 
-# A job array of probes and its merge: the digits of one vjepa-probe.
+# A job array of probes and its merge give the digits of one vjepa-probe.
 probes() {
     local set file campaign=("$tiny" "random=train.h5,val.h5" --set probe.epochs=2 --set probe.seeds=2)
     make_store val.clips 24 || fail "no second store"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # cluster.sh sets scratch, jobs, tools, tiny
-# Sourced by chain.sh and pbs.sh after cluster.sh: pretrainings on the virtual cluster, each disturbed in another way. Those that
-# end have the tensors of an undisturbed run, bit for bit. Nothing depends on the machine's speed: a rank is paused (SIGSTOP)
-# where something is to happen to its run. `scheduler` says whose commands submit and cancel.
+# Sourced by chain.sh and pbs.sh after cluster.sh: runs pretrainings on the virtual cluster, each disturbed in another way. Those that
+# complete must have the tensors of an undisturbed run, bit for bit. Nothing depends on the machine's speed: a rank is suspended
+# (SIGSTOP) before something happens to its run. `scheduler` says whose commands submit and cancel jobs.
 short=(--set train.epochs=10 --set checkpoint.every=10 --set log.print_every=0)
 if [ "${scheduler:=slurm}" = slurm ]; then
     by_mpirun=mpirun
@@ -71,7 +71,7 @@ attempts() { grep -c ',start,' "$1/jobs/attempts.csv"; }
 
 # ------------------------------------------------------------------------------------------------ scenarios
 
-# Stopped by its time limit, of a minute: paused until only half of it is left, after which there is no time for another step.
+# A run is stopped by its time limit of a minute: it is suspended until half of it is left, when there is no time for another step.
 limit() {
     local job over
     job=$(submit limit two_nodes --time 0:01:00 --)
@@ -86,7 +86,7 @@ limit() {
     grep -q '^  last stopped: .*the end of run.max_hours' limit.status || fail "status does not say why it stopped: $(cat limit.status)"
 }
 
-# A node of a job that is not its first dies; the run goes on from a checkpoint and completes.
+# A node dies that is not the first one of its job; the run goes on from a checkpoint and completes.
 lose_node() { # RUN JOB CHECKPOINT; a pattern of its path
     local nodes
     mapfile -t nodes < <(scontrol show hostnames "$(squeue -h -j "$2" -o %N)")
@@ -96,7 +96,7 @@ lose_node() { # RUN JOB CHECKPOINT; a pattern of its path
     says "$1" "resuming from .*/$1/$3" "node killed in a $1"
 }
 
-# In the midst of a step.
+# The node dies in the middle of a step.
 node_in_step() {
     local job
     job=$(submit step two_nodes --)
@@ -104,7 +104,7 @@ node_in_step() {
     lose_node step "$job" 'step_000000[1-7]0.h5'
 }
 
-# The same while it writes a checkpoint; mpirun, which may return 0 then. The first start hangs in a write of the second one.
+# It dies while a checkpoint is written, with mpirun, which may then return 0. The first start hangs in a write of the second one.
 node_in_checkpoint() {
     local job
     chain_site checkpoint 2 1 "$by_mpirun"
@@ -120,7 +120,7 @@ SITE
     lose_node checkpoint "$job" 'step_00000010.h5'
 }
 
-# Cancelled: nothing is submitted, until somebody does.
+# After a job was cancelled nothing is submitted until the user does so.
 cancel() {
     local job
     job=$(submit cancel one_node --)
@@ -136,7 +136,7 @@ cancel() {
     completes cancel cancelled
 }
 
-# Preempted: the scheduler stops the job for a more urgent one and starts it again afterwards.
+# A preempted job is stopped by the scheduler for a more urgent one and started again afterwards.
 preempt() {
     local job node
     job=$(submit preempt one_node --)
@@ -150,7 +150,7 @@ preempt() {
     [ -s urgent.out ] || fail "the urgent job did not run"
 }
 
-# Two copies: the second ends by itself while the first is at work, submits nothing and is no attempt; the first goes on.
+# Of two copies the second ends while the first is at work, submits nothing and does not count as an attempt; the first goes on.
 copies() {
     local job second
     job=$(submit copies one_node --)
@@ -163,13 +163,13 @@ copies() {
     go_on copies
     completes copies "two copies"
     [ "$(grep -c ',submitted,' copies/jobs/attempts.csv)" -eq 2 ] || fail "two copies: $(cat copies/jobs/attempts.csv)"
-    # Complete: a third has nothing to do.
+    # When the run is complete a third copy has nothing to do.
     second=$(submit copies one_node --)
     until_true 120 ended "$second" || fail "a copy of a complete run does not end"
     grep -q 'is complete: nothing to do' copies/jobs/pretrain-"$second"*.log || fail "third copy: $(cat copies/jobs/*)"
 }
 
-# Each in a process of its own, which tells what failed by its exit code.
+# Run each scenario in a process of its own, whose exit code tells whether it failed.
 run_scenarios() { # NAME...
     local name pids=()
     for name in "$@"; do

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # walkthrough.sh [--build]
-# docs/cluster.md as it stands there: its commands, one block after the other in one shell, on a cluster of four virtual nodes with an
-# installation and without the source. With --build from git clone on; otherwise the build is left out, and the programs are this
-# one's. Then what the page promises: a table, from parts on three tasks, with the digits of one vjepa-probe; and that the
-# jobs of an installation write nothing into it.
+# Runs the commands of docs/cluster.md, one block after the other in one shell, on a cluster of four virtual nodes with an installation
+# and without the source. With --build it begins with git clone; otherwise the programs of this build are installed. Then checks what
+# the page promises: the table, made from parts by three tasks, has the digits of one vjepa-probe, and the jobs of an installation write
+# nothing into it.
 # shellcheck source=tests/slurm/cluster.sh
 . "$(dirname "$0")/cluster.sh"
 unset VJEPA_BIN
@@ -43,7 +43,7 @@ run 2 "$bin/vjepa-probe" my.yaml pretrained=pretrained-train.h5,pretrained-val.h
 for file in results.md results.csv results.json; do cmp -s one/$file results/$file || fail "$file: $(diff one/$file results/$file)"; done
 [ -z "$(find "$HOME/software" -newer run/complete)" ] || fail "jobs wrote into the installation: $(find "$HOME/software" -newer run/complete)"
 
-# A part that was lost is named by the job that merges, and status tells.
+# The job that merges names a missing part, and so does status.
 rm results/part_2_of_3.json
 export PATH="$HOME/software/vjepa/bin:$HOME/software/vjepa/share/vjepa/jobs:$PATH"
 sbatch --parsable -W -o merge.log -n 1 "$HOME/software/vjepa/share/vjepa/jobs/slurm/merge.sh" --parts 3 ./site.sh my.yaml --out results >/dev/null 2>&1 &&

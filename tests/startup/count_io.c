@@ -40,7 +40,7 @@ static void add(const char *path, long long opens, long long bytes)
     pthread_mutex_unlock(&lock);
 }
 
-/* `bytes` read from a descriptor; -1: the call failed. */
+/* Count `bytes` that were read from a descriptor (-1: the call failed), and return them. */
 static ssize_t count(int fd, long long opens, ssize_t bytes)
 {
     char link[32], path[PATH];

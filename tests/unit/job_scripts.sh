@@ -5,7 +5,8 @@ set -euo pipefail
 jobs=${VJEPA_SOURCE:?run through ctest}/jobs
 command -v shellcheck >/dev/null || { echo "skipped: no shellcheck (jobs/setup.sh dev installs it)"; exit 77; }
 cd "$jobs/.."
-# One by one, for together each is read again for every other that sources it; what lib.sh sets is checked in two of them.
+# They are checked one by one, because together each would be read again for every other that sources it; what lib.sh sets is checked in
+# two of them.
 for script in jobs/submit jobs/steps/pretrain.sh; do shellcheck -x "$script"; done
 for script in jobs/status jobs/calibrate jobs/*.sh jobs/*/*.sh; do shellcheck -e SC1091,SC2154,SC2034 "$script"; done
 shellcheck -x -S warning tests/slurm/*.sh
@@ -28,7 +29,7 @@ for site in "$jobs"/sites/*.sh; do
     grep -qE 'nodes=3 .*time=2:00:00 .*USR1@300|select=3:' dry.log || fail "$name: $(cat dry.log)"
     grep -q "pretrain.sh --nodes 3 --time 2:00:00 $site .*run.dir=a\\\\ run" dry.log || fail "$name: $(cat dry.log)"
 done
-# An evaluation is one job, with --parts an array, of which a task goes on alone.
+# An evaluation is one job, or with --parts an array whose tasks go on separately.
 evaluation=(evaluate "$config" r=random:fan_in --train a.clips --validation b.clips --out table)
 "$jobs/submit" --dry-run epyc "${evaluation[@]}" >dry.log && ! grep -q -- --array dry.log || fail "an evaluation: $(cat dry.log)"
 "$jobs/submit" --dry-run --parts 3 epyc "${evaluation[@]}" >dry.log
@@ -60,7 +61,7 @@ refused "walltime is '1day'" ./wrong.sh pretrain "$config"
 printf 'scheduler=slurm\nwalltime=1:00:00\n' >wrong.sh
 refused 'launcher is empty' ./wrong.sh pretrain "$config"
 
-# status: of a run that never was in a job, and of none.
+# status of a run that was never in a job, and of no run.
 mkdir run
 printf 'step,loss,effective_rank,clips_per_s,step_s\n1,0.9,12.5,10,2\n2,0.8,,12,4\n' >run/metrics.csv
 printf 'train:\n  epochs: 2\n  steps_per_epoch: 10\n  stop_after: 0\n' >run/config.yaml

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Rules for the whole source that only its text shows. Dependencies point one way; docs/design.md draws them and lists them as
-# this script does. A type has one name and a name one type. Parallel regions of what ranks run say how many threads they take:
-# without that each rank of a node would start as many as the node has cores.
+# Checks rules for the whole source in its text. Dependencies between folders point one way, and docs/design.md draws and lists the same
+# ones as this script. A type has one name, and a name stands for one type. Parallel regions say how many threads they use: otherwise each
+# rank of a node would start as many as the node has cores.
 set -euo pipefail
 cd "${VJEPA_SOURCE:?}"
 bad=0

@@ -6,7 +6,7 @@ typedef struct {
     const int32_t *offset;
 } shape;
 
-/* p[S, S] of one head of one segment, unrounded. Returns the head's qkv. */
+/* Compute the probabilities p [S, S] of one head in one segment, without rounding. Returns the head's part of qkv. */
 static const double *probabilities(double *p, double *lse, const double *qkv, const shape *s, int segment, int h)
 {
     int first = s->offset[segment], S = s->offset[segment + 1] - first, d = s->D / s->heads, row = 3 * s->D;
@@ -26,7 +26,7 @@ static const double *probabilities(double *p, double *lse, const double *qkv, co
     return q;
 }
 
-/* Room for one head's probabilities. */
+/* Allocate memory for the probabilities of one head. */
 static double *square_room(const shape *s)
 {
     int64_t longest = 1;
@@ -116,7 +116,7 @@ static void assert_relative(const char *what, const float *got, const double *wa
     if (!(error <= tolerance)) fail_msg("%s: off by %.3g of its norm, more than %.3g", what, error, tolerance);
 }
 
-/* Device arrays of one attention, in and out. */
+/* The inputs and results of one attention, on the device. */
 typedef struct {
     stored qkv, dout, out, dqkv;
     array lse;
@@ -140,8 +140,8 @@ static void drop_arrays(vj_backend *be, arrays *a)
 }
 
 /*
- * Arrays kept as bf16 have the bits of floats of the same values, rounded once as they are written. Backward reads the
- * rounded out, so it is compared with floats that start from that.
+ * Check that results stored as bf16 are the float results for the same inputs, rounded once. The backward pass reads
+ * the rounded `out`, so the floats that it is compared with are computed from the rounded `out` too.
  */
 static void check_kept(vj_backend *be, const arrays *floats, const vj_rows *rows, int D, int heads)
 {
@@ -175,7 +175,7 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
     int D = d * heads;
     int64_t R = offset[segments];
     shape s = {segments, D, heads, offset};
-    /* values that bf16 holds, so that they are the same however they are kept */
+    /* All values can be stored exactly as bf16, so both types hold the same ones. */
     stored half_qkv = stored_random(be, VJ_TYPE_BF16, R * 3 * D, sharp, 1);
     stored half_dout = stored_random(be, VJ_TYPE_BF16, R * D, 1, 2);
     arrays a = {.qkv = stored_copy(be, VJ_TYPE_F32, &half_qkv),
@@ -212,7 +212,8 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
     free(in), free(g), free(want), free(want_lse), free(want_d);
 }
 
-/* Tiles hold 8 to 32 queries and 96 or 256 keys: segments shorter, longer, and a few more than that. */
+/* Check segments that are shorter than a tile, longer, and a few rows longer. Tiles have 8 to 32 queries and 96 or 256
+ * keys. */
 static void check_shapes(vj_backend *be, bool rounded)
 {
     const int32_t one[] = {0, 1}, few[] = {0, 7, 7, 40}, plain[] = {0, 66}, ragged[] = {0, 1, 32, 65, 162, 462};
@@ -238,8 +239,8 @@ static void in_bf16(void **state)
     on_each_backend(VJ_BF16, check_shapes);
 }
 
-/* Where kernels for some widths alone take 48, 64 or 128 rows at a time: segments of that length, one less, one more.
- */
+/* Check segments of 48, 64 and 128 rows, one less and one more, because kernels for some widths take so many rows at a
+ * time. */
 static void check_edges(vj_backend *be, bool rounded)
 {
     const int32_t offset[] = {0, 1, 64, 128, 193, 322, 370};
@@ -253,7 +254,7 @@ static void edges_of_tiles(void **state)
     on_each_backend(VJ_BF16, check_edges);
 }
 
-/* A copy of an array that begins one element later than memory is aligned, with room for a guard behind it. */
+/* Copy an array to memory that begins one element after an aligned address, with room for a guard value after it. */
 static vj_array moved(vj_backend *be, const stored *a)
 {
     const int64_t size = vj_type_bytes(a->device.type), bytes = (a->n + GUARD) * size;
@@ -283,7 +284,7 @@ static void move_back(vj_backend *be, const stored *a, vj_array from)
     pull_stored(be, a);
 }
 
-/* Operands may begin anywhere: the same bits. So may results, which may then come from another kernel. */
+/* Check that results do not depend on where operands and results begin in memory, even if another kernel is used. */
 static void check_moved(vj_backend *be, bool rounded)
 {
     enum { R = 70, D = 48, HEADS = 2 };
@@ -344,7 +345,7 @@ static void reference_backward(void **state)
     assert_gradient("dqkv", forward, &s, qkv, R * 3 * D, R * D, dout, dqkv, 1e-7);
 }
 
-/* A NaN in one query spoils its row only; one in a key spoils its segment. */
+/* Check that a NaN in a query reaches only the result of its row, and a NaN in a key all results of its segment. */
 static void check_nan(vj_backend *be, bool rounded)
 {
     (void)rounded;
@@ -370,7 +371,7 @@ static void nan_spreads(void **state)
     on_each_backend(VJ_BF16, check_nan);
 }
 
-/* The same bits whatever the number of threads; type by type and precision by precision. */
+/* Check for each type and precision that the bits do not depend on the number of threads. */
 enum { TR = 150, TD = 32 };
 static float kept[TR * 3 * TD];
 static bool have;

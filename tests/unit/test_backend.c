@@ -9,7 +9,7 @@ static void names(void **state)
 {
     (void)state;
     vj_backend *be = NULL;
-    unsetenv("VJ_PRODUCTS"); /* tests may be run with it */
+    unsetenv("VJ_PRODUCTS"); /* it may be set where tests are started */
     assert_int_equal(vj_backend_open(&be, "abacus", VJ_FP32, 1), VJ_ERR_USAGE);
     assert_null(be);
     setenv("VJ_ISA", "z80", 1);
@@ -54,7 +54,7 @@ static void check_memory(vj_backend *be, bool rounded)
     assert_int_equal(vj_device_bytes(be), 0);
 }
 
-/* Long downloads have a way of their own, from and to any place. */
+/* Check downloads of any length and alignment; long ones are copied by other code. */
 static void check_download(vj_backend *be, bool rounded)
 {
     (void)rounded;
@@ -83,7 +83,7 @@ static const vj_op_profile *find(const vj_op_profile *profile, int count, const 
     return NULL;
 }
 
-/* Operations are booked into the phase that runs, with their products and the bytes they must move. */
+/* Check that operations are counted in the current phase, with their products and the bytes that they must move. */
 static void check_accounts(vj_backend *be, bool rounded)
 {
     enum { R = 6, N = 5, K = 4, MOST = 32 };
@@ -110,7 +110,8 @@ static void check_accounts(vj_backend *be, bool rounded)
     op = find(profile, count, "fill", VJ_PHASE_BACKWARD);
     assert_non_null(op);
     assert_true(op->calls == 1 && op->flops == 0 && op->bytes == 4 * R * N);
-    assert_int_equal(vj_backend_profile(be, profile, 1), 3); /* no room, but the number is told */
+    assert_int_equal(vj_backend_profile(be, profile, 1),
+                     3); /* there is no room for more, but the number of phases is returned */
 
     vj_phase_seconds(be, seconds);
     assert_true(seconds[VJ_PHASE_TARGET] > 0 && seconds[VJ_PHASE_BACKWARD] > 0 && seconds[VJ_PHASE_REDUCE] == 0);
@@ -164,13 +165,13 @@ static void out_of_memory(void **state)
     vj_backend_close(be);
 }
 
-/* The signal that ends a child which touches `address`; 0 if it lives. */
+/* Return the signal that ends a child process which accesses `address`; 0 if it is not killed. */
 static int signal_of_touch(volatile float *address, bool write)
 {
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        signal(SIGSEGV, SIG_DFL); /* sanitizers have a handler of their own */
+        signal(SIGSEGV, SIG_DFL); /* sanitizers install a handler */
         if (write)
             *address = 1;
         else
@@ -188,14 +189,14 @@ static void strict_memory_is_shut(void **state)
     vj_backend *be;
     assert_int_equal(vj_backend_open(&be, "strict", VJ_FP32, 1), VJ_OK);
     float *x = vj_device_alloc(be, 4096), host = 1;
-    assert_int_equal(signal_of_touch(x, false), SIGSEGV); /* fresh */
+    assert_int_equal(signal_of_touch(x, false), SIGSEGV); /* after allocation */
     vj_fill(be, x, 2, 1024);
     assert_int_equal(signal_of_touch(x + 1023, false), SIGSEGV); /* after a kernel */
     assert_int_equal(signal_of_touch(x, true), SIGSEGV);
     vj_upload(be, x, &host, sizeof host);
     assert_int_equal(signal_of_touch(x, false), SIGSEGV); /* after a transfer */
     float *view = vj_map(be, x, 16, VJ_MAP_READ);
-    assert_int_equal(signal_of_touch(view, false), 0); /* a view is the host's */
+    assert_int_equal(signal_of_touch(view, false), 0); /* the host may access a view */
     assert_int_equal(signal_of_touch(x, false), SIGSEGV);
     vj_unmap(be, view);
     vj_backend_close(be);
@@ -212,7 +213,7 @@ static void wrong_arguments_abort(void **state)
     assert_true(child >= 0);
     if (child == 0) {
         signal(SIGABRT, SIG_DFL);
-        vj_rows_from(offset, dev_offset, 2); /* offsets that descend */
+        vj_rows_from(offset, dev_offset, 2); /* these offsets descend, which is not allowed */
         _exit(0);
     }
     int status;

@@ -18,10 +18,10 @@ enum { CLIPS = 6, WIDTH = 3 };
 
 static char folder[64];
 
-/* One side of a pair; what a test does not set is equal on both. */
+/* The training or validation file of a pair. What a test does not set is equal in both. */
 typedef struct {
     int32_t labels[CLIPS];
-    const char *classes[4]; /* names, NULL-terminated */
+    const char *classes[4]; /* names of the classes, then NULL */
     uint64_t digest, first_clip;
     const char *preprocessing;
 } side;
@@ -62,7 +62,8 @@ static void open_side(vj_samples *samples, vj_feature_side *as, const char *name
     *as = (vj_feature_side){samples, path};
 }
 
-/* The status for a pair; its notes, joined, in `text`, and the validation labels afterwards. */
+/* Check a pair and return the status. `text` gets the notes, joined, and `labels` the validation labels as they are
+ * afterwards. */
 static vj_status judge(const side *train, const side *validation, char *text, size_t bytes, int32_t *labels)
 {
     vj_samples samples[2];
@@ -119,7 +120,7 @@ static void test_pairs(void **state)
     validation.preprocessing = "crop 384";
     assert_refused(&plain, &validation);
     validation = other_clips();
-    validation.first_clip = plain.first_clip + 4; /* the last two training clips are its first */
+    validation.first_clip = plain.first_clip + 4; /* so the last two training clips are its first two */
     assert_noted(&plain, &validation, "2 of the 6 validation clips");
 }
 
@@ -162,7 +163,7 @@ static void test_names(void **state)
     assert_refused(&train, &validation);
     memset(validation.classes, 0, sizeof validation.classes);
     assert_noted(&train, &validation, "numbers alone");
-    /* Training's numbers stay as they are where one of them has no class. */
+    /* The numbers of the training classes do not change if one of these classes has no name. */
     memcpy(train.classes, (const char *[4]){"ant", "", "cow"}, sizeof train.classes);
     memcpy(train.labels, ((int32_t[]){0, 2, 0, 2, 0, 2}), sizeof train.labels);
     memcpy(validation.classes, (const char *[4]){"cow", "ant"}, sizeof validation.classes);

@@ -24,7 +24,7 @@ enum { CLIPS = 200, LARGEST = 5000 };
 static const uint64_t fingerprint = 0x0123456789abcdef;
 static char folder[VJ_PATH];
 
-/* Records of different lengths; all bytes follow from the clip's number. */
+/* Make the record of a clip. Its length and all bytes depend on the clip's number. */
 static int64_t record(int64_t clip, uint8_t bytes[LARGEST])
 {
     const int64_t length = LARGEST - 20 * (clip % 50);
@@ -55,7 +55,7 @@ static vj_cache *open_cache(const char *name, double bytes)
     return vj_cache_open(path, 1e-9 * bytes, fingerprint, CLIPS);
 }
 
-/* FOLDER/NAME/FINGERPRINT.kind */
+/* Write the path FOLDER/NAME/FINGERPRINT.kind. */
 static void file_path(char path[VJ_PATH], const char *name, const char *kind)
 {
     char file[128];
@@ -79,14 +79,14 @@ static void keeps(void **state)
     assert_non_null(cache);
     uint8_t spoilt[LARGEST];
     int64_t bytes = record(7, spoilt);
-    vj_cache_put(cache, 7, spoilt, bytes, 1234); /* not what the store has */
+    vj_cache_put(cache, 7, spoilt, bytes, 1234); /* the store has other bytes */
     bytes = 0;
     for (int64_t i = 0; i < CLIPS; i++) assert_false(get(cache, i));
     for (int64_t i = CLIPS - 1; i >= 0; i--) {
         uint8_t unused[LARGEST];
         bytes += record(i, unused);
         put(cache, i);
-        put(cache, i); /* is there already */
+        put(cache, i); /* it is in the cache already */
         assert_true(get(cache, i));
     }
     assert_int_equal(data_bytes("keeps"), bytes);
@@ -94,7 +94,7 @@ static void keeps(void **state)
     assert_true(counts.hits == CLIPS && counts.stored == CLIPS && counts.damaged == 0);
     vj_cache_close(cache);
 
-    cache = open_cache("keeps", 1e9); /* another start */
+    cache = open_cache("keeps", 1e9); /* as after a restart */
     for (int64_t i = 0; i < CLIPS; i++) assert_true(get(cache, i));
     put(cache, 3);
     assert_int_equal(vj_cache_count(cache).stored, 0);
@@ -107,7 +107,7 @@ static void keeps(void **state)
     vj_cache_close(cache);
 }
 
-/* Copies of other stores in the folder are within the budget. */
+/* Check that the copies of all stores in the folder together keep to the budget. */
 static void budget_of_all(void **state)
 {
     (void)state;
@@ -140,7 +140,7 @@ static void budget(void **state)
     assert_in_range(there, ROOM / LARGEST, ROOM / (LARGEST - 20 * 49));
     assert_in_range(data_bytes("budget"), ROOM - LARGEST, ROOM);
     vj_cache_close(cache);
-    cache = open_cache("budget", ROOM); /* nothing is evicted, nothing more fits */
+    cache = open_cache("budget", ROOM); /* nothing is evicted, so nothing more fits */
     for (int64_t i = 0; i < CLIPS; i++) put(cache, i);
     for (int64_t i = 0; i < CLIPS; i++) there -= get(cache, i);
     assert_int_equal(there, 0);
@@ -160,7 +160,8 @@ static void flip(const char *name, const char *kind, off_t at)
     close(fd);
 }
 
-/* A changed byte, a cut file, places that are none, an older map: nothing, and then a good copy again. */
+/* Check that after a changed byte, a cut file, an impossible address or an older map a read gives nothing, and that the
+ * clip can be stored again. */
 static void damage(void **state)
 {
     (void)state;
@@ -170,11 +171,11 @@ static void damage(void **state)
     flip("damage", "data", 5);
     assert_false(get(cache, 0));
     assert_false(get(cache, 0));
-    assert_int_equal(vj_cache_count(cache).damaged, 1); /* then it was forgotten */
+    assert_int_equal(vj_cache_count(cache).damaged, 1); /* only once, because the damaged copy was then dropped */
     put(cache, 0);
     assert_true(get(cache, 0));
 
-    for (int byte = 0; byte < 8; byte++) { /* of the place of clip 9 */
+    for (int byte = 0; byte < 8; byte++) { /* bytes of the address of clip 9 */
         flip("damage", "map", 32 + 9 * 8 + byte);
         assert_false(get(cache, 9));
         put(cache, 9);
@@ -191,7 +192,7 @@ static void damage(void **state)
 
     memset(path, 0, sizeof path);
     file_path(path, "damage", "map");
-    uint64_t early = 100; /* the map's end as it may be after a crash: behind it are good records */
+    uint64_t early = 100; /* after a crash the map's end may be too early, with good records after it */
     const int fd = open(path, O_RDWR);
     assert_int_equal(pwrite(fd, &early, sizeof early, 24), sizeof early);
     close(fd);
@@ -202,7 +203,7 @@ static void damage(void **state)
     vj_cache_close(cache);
 }
 
-/* Removed while it is open, as cleaners of temporary folders do. */
+/* Check a cache whose files are removed while it is open, as cleaners of temporary folders do. */
 static void removed(void **state)
 {
     (void)state;
@@ -212,7 +213,7 @@ static void removed(void **state)
     file_path(path, "removed", "data");
     assert_int_equal(unlink(path), 0);
     for (int64_t i = 0; i < CLIPS; i++) assert_int_equal(get(cache, i), i < CLIPS / 2);
-    vj_cache *second = open_cache("removed", 1e9); /* the map speaks of records that are gone */
+    vj_cache *second = open_cache("removed", 1e9); /* the map lists records that are gone */
     for (int64_t i = 0; i < CLIPS; i++) assert_false(get(second, i));
     for (int64_t i = 0; i < CLIPS; i++) put(second, i);
     for (int64_t i = 0; i < CLIPS; i++) assert_true(get(second, i));
@@ -220,7 +221,8 @@ static void removed(void **state)
     vj_cache_close(cache);
 }
 
-/* No folder, no map, a foreign one: no cache, and what is there is left alone. */
+/* Check that there is no cache in a folder that does not exist, where the map is another file, which is left alone, or
+ * where the folder is a file. */
 static void refused(void **state)
 {
     (void)state;
@@ -235,12 +237,12 @@ static void refused(void **state)
     assert_non_null(fgets(text, sizeof text, f));
     fclose(f);
     assert_memory_equal(text, "a diary of mine", 15);
-    join(path, folder, "keeps/0123456789abcdef.map"); /* a file is no folder */
+    join(path, folder, "keeps/0123456789abcdef.map"); /* this is a file, not a folder */
     assert_null(vj_cache_open(path, 1, fingerprint, CLIPS));
     vj_cache_close(NULL);
 }
 
-/* The disk takes no more: what is there stays, and nobody hears of it again. */
+/* Check that after a failure to write no more is stored, and that the copies stay usable. */
 static void full_disk(void **state)
 {
     (void)state;
@@ -256,14 +258,14 @@ static void full_disk(void **state)
     const int64_t stored = vj_cache_count(cache).stored;
     assert_in_range(stored, 9, 12);
     for (int64_t i = 0; i < CLIPS; i++) assert_int_equal(get(cache, i), i < stored);
-    put(cache, CLIPS - 1); /* it gave up storing */
+    put(cache, CLIPS - 1); /* after the failure it stores no more */
     assert_false(get(cache, CLIPS - 1));
     vj_cache_close(cache);
 }
 
 /* ------------------------------------------------------------------------------------------------ processes */
 
-/* What a rank does: get a clip, or read it elsewhere and put it. Ends when `rounds` are over, or never. */
+/* Act as a rank: get a clip, or if it is not there make it and put it. Ends after `rounds` rounds, or never. */
 static void live(const char *name, int64_t rounds, uint64_t seed)
 {
     vj_cache *cache = open_cache(name, 1e9);
@@ -299,12 +301,12 @@ static void processes(void **state)
     vj_cache *cache = open_cache("processes", 1e9);
     int64_t there = 0;
     for (int64_t i = 0; i < CLIPS; i++) there += get(cache, i);
-    assert_true(there > CLIPS * 9 / 10); /* a place that was busy was not waited for */
+    assert_true(there > CLIPS * 9 / 10); /* a rank does not wait for a file that is locked, so some are missing */
     assert_true(data_bytes("processes") < 2 * (int64_t)CLIPS * LARGEST);
     vj_cache_close(cache);
 }
 
-/* Killed at any moment: the next one finds good copies or none, and room. */
+/* Check that after processes are killed at any moment the next one finds good copies or none, and can store more. */
 static void killed(void **state)
 {
     (void)state;
@@ -327,7 +329,7 @@ static void killed(void **state)
     }
 }
 
-/* One that was stopped inside does not stop the others. */
+/* Check that a process that was suspended while it held the lock does not block the others. */
 static void stopped(void **state)
 {
     (void)state;
@@ -336,7 +338,7 @@ static void stopped(void **state)
     file_path(path, "stopped", "map");
     const int fd = open(path, O_RDWR);
     assert_int_equal(flock(fd, LOCK_EX), 0);
-    for (int64_t i = 0; i < CLIPS; i++) put(cache, i); /* comes back at once, without having kept anything */
+    for (int64_t i = 0; i < CLIPS; i++) put(cache, i); /* returns at once and stores nothing */
     for (int64_t i = 0; i < CLIPS; i++) assert_false(get(cache, i));
     assert_int_equal(flock(fd, LOCK_UN), 0);
     close(fd);

@@ -21,7 +21,7 @@ static void names(void **state)
     setenv("VJ_PRODUCTS", "portable", 1);
     assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 2), VJ_OK);
     assert_string_equal(vj_backend_describe(be), "cpu (portable, 2 threads, fp32)");
-    assert_int_equal(vj_backend_set_products(be, "own"), VJ_OK); /* the environment wins */
+    assert_int_equal(vj_backend_set_products(be, "own"), VJ_OK); /* the environment variable takes precedence */
     assert_string_equal(vj_backend_products(be), "portable");
     vj_backend_close(be);
     unsetenv("VJ_PRODUCTS");
@@ -31,7 +31,7 @@ static void names(void **state)
     unsetenv("VJ_ISA");
     assert_string_equal(vj_backend_products(be), "own");
     assert_int_equal(vj_backend_set_products(be, "abacus"), VJ_ERR_USAGE);
-    assert_int_equal(vj_backend_set_products(be, "auto"), VJ_ERR_USAGE); /* the caller's to resolve */
+    assert_int_equal(vj_backend_set_products(be, "auto"), VJ_ERR_USAGE); /* the caller must resolve "auto" */
     assert_int_equal(vj_backend_set_products(be, "avx2"), VJ_ERR_USAGE);
     assert_string_equal(vj_backend_products(be), "own");
     const char *libraries[] = {"onednn", "cblas"};
@@ -48,7 +48,7 @@ static void names(void **state)
     vj_backend_close(be);
 }
 
-/* Every candidate can be set, is told once, and has a rate; nothing else has changed. */
+/* Check that each candidate is reported once with a rate and can be chosen, and that timing changed nothing else. */
 static void check_rates(vj_backend *be, bool bf16)
 {
     vj_product_rate rates[VJ_PRODUCT_CANDIDATES];
@@ -112,8 +112,8 @@ static double cpu_s(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* With one thread all work is the caller's: no library brings its own, whatever OpenMP would allow. CPU time, not the
- * clock on the wall: load does not show in it. */
+/* Check that with one thread the calling thread does all the work, and no library starts threads of its own, whatever
+ * OpenMP would allow. CPU time is compared, because elapsed time depends on the load of the machine. */
 static void check_threads(vj_backend *be, bool bf16)
 {
     enum { R = 700, D = 600 };
@@ -143,7 +143,7 @@ static void no_threads_beside_ours(void **state)
 
 int main(void)
 {
-    unsetenv("VJ_PRODUCTS"); /* tests may be run with it */
+    unsetenv("VJ_PRODUCTS"); /* it may be set where tests are started */
     const struct CMUnitTest tests[] = {cmocka_unit_test(no_threads_beside_ours), cmocka_unit_test(names),
                                        cmocka_unit_test(rates), cmocka_unit_test(auto_needs_a_clear_win)};
     return cmocka_run_group_tests(tests, NULL, NULL);

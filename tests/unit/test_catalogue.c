@@ -80,8 +80,9 @@ static void test_sources(void **state)
     assert_int_equal(summary.names.label_count, 2);
     assert_int_equal(summary.of_dataset[0].files, 4);
     assert_int_equal(summary.of_dataset[0].held_out_ids, 1);
-    assert_int_equal(summary.of_dataset[0].listed_twice, 1); /* the same part again; other parts are others */
-    assert_int_equal(summary.of_dataset[1].listed_twice, 0); /* the whole file is not its part */
+    assert_int_equal(summary.of_dataset[0].listed_twice,
+                     1); /* the same part of the file twice; other parts count as other sources */
+    assert_int_equal(summary.of_dataset[1].listed_twice, 0); /* the whole file is another source than a part of it */
     assert_int_equal(summary.clips, 3 * 2 + 2 * 5);
     static const struct {
         const char *path;
@@ -111,7 +112,7 @@ static void test_sources(void **state)
     }
     vj_catalogue_close(&catalogue);
     vj_catalogue_close(&catalogue);
-    /* Damage is noticed. */
+    /* A damaged catalogue is refused. */
     char path[VJ_PATH];
     in_folder(path, "catalogue.data");
     assert_int_equal(truncate(path, 30), 0);
@@ -124,7 +125,8 @@ static void test_sources(void **state)
     vj_catalogue_close(&catalogue);
 }
 
-/* Classes get the numbers of their names once all lists are read; the names are part of the digest. */
+/* Check that classes are numbered in the order of their names after all lists are read, and that the names are part of
+ * the digest. */
 static void test_classes(void **state)
 {
     (void)state;
@@ -149,20 +151,20 @@ static void test_classes(void **state)
     vj_catalogue_close(&catalogue);
     vj_catalogue_remove(folder);
     const uint64_t before = summary.digest;
-    write_file("a.csv", "path,label,n\nx.mp4,ant,7\ny.mp4,cow,8\n"); /* the same two, the other way round */
+    write_file("a.csv", "path,label,n\nx.mp4,ant,7\ny.mp4,cow,8\n"); /* the same two labels in the other order */
     assert_int_equal(build(0), VJ_OK);
     assert_true(summary.digest != before);
     strcpy(config.pack.dataset[1].list, config.pack.dataset[0].list);
     assert_int_equal(build(0), VJ_ERR_USAGE); /* a list named twice */
     strcpy(config.pack.dataset[1].root, "/elsewhere");
-    assert_int_equal(build(0), VJ_OK); /* names other files there */
+    assert_int_equal(build(0), VJ_OK); /* with another root the list names other files */
     config.pack.dataset_count = 0;
     use_list(&config.pack.lists, "a.csv");
     use_list(&config.pack.lists, "./a.csv");
     assert_int_equal(build(0), VJ_ERR_USAGE);
 }
 
-/* What is dropped gives no clips; counting alone gives the same digest. */
+/* Check that dropped files give no clips, and that counting without writing a catalogue gives the same digest. */
 static void test_digest(void **state)
 {
     (void)state;
@@ -173,21 +175,21 @@ static void test_digest(void **state)
     assert_int_equal(build(0), VJ_OK);
     assert_int_equal(summary.clips, 2 * 2 + 2 * 5);
     config.pack.duplicates = VJ_DUPLICATES_KEEP;
-    write_file("b.txt", "x.mp4 7\nz.mp4 9\n"); /* a label */
+    write_file("b.txt", "x.mp4 7\nz.mp4 9\n"); /* another label */
     assert_int_equal(build(0), VJ_OK);
     assert_true(summary.digest != whole && summary.of_dataset[0].digest == one && summary.of_dataset[1].digest != two);
     write_file("b.txt", "x.mp4 7\nz.mp4 8\n");
-    write_file("ids", "y\nw\n"); /* nothing more is left out, but it may be in the next list */
+    write_file("ids", "y\nw\n"); /* this leaves out no more files, but it could with the next list */
     assert_int_equal(build(0), VJ_OK);
     assert_true(summary.digest != whole && summary.of_dataset[1].digest == two);
     write_file("ids", "y\n");
-    write_file("moved.txt", "x.mp4 7\nz.mp4 8\n"); /* where the list is does not matter, nor where the files are */
+    write_file("moved.txt", "x.mp4 7\nz.mp4 8\n"); /* the folders of the list and of the files do not matter */
     in_folder(config.pack.dataset[1].list, "moved.txt");
     strcpy(config.pack.dataset[1].root, "/elsewhere");
     assert_int_equal(build(0), VJ_OK);
     assert_true(summary.digest == whole);
     config.pack.dataset_count = 0;
-    assert_int_equal(build(0), VJ_ERR_USAGE); /* nothing to pack */
+    assert_int_equal(build(0), VJ_ERR_USAGE); /* there is nothing to pack */
 }
 
 static void test_held_out(void **state)
@@ -233,7 +235,7 @@ static void test_held_out(void **state)
     vj_held_out_release(&h);
 }
 
-/* Far more entries than it begins with room for. */
+/* Check a hash map with many more entries than it first has room for. */
 static void test_register(void **state)
 {
     (void)state;
@@ -256,7 +258,8 @@ static void test_register(void **state)
     vj_hashmap_release(&r);
 }
 
-/* Every source is in one shard, shards are alike in size, and their number follows the settings. */
+/* Check that every source is in one shard, that shards are about equal in size, and that their number follows from the
+ * settings. */
 static void test_layout(void **state)
 {
     (void)state;
@@ -284,7 +287,7 @@ static void test_layout(void **state)
         free(seen);
     }
     assert_int_equal(vj_sharding_of(&config, 100, 100).shards, 7);    /* 16 sources each */
-    assert_int_equal(vj_sharding_of(&config, 5000, 5000).shards, 64); /* something for many ranks */
+    assert_int_equal(vj_sharding_of(&config, 5000, 5000).shards, 64); /* enough shards for many ranks */
     /* 1,024 MB hold 182 raw clips of 16 x 256 x 456. */
     assert_int_equal(vj_sharding_of(&config, 100000, 200000).shards, 1095);
     config.pack.codec = 1;
@@ -292,7 +295,7 @@ static void test_layout(void **state)
     config.pack.short_side = 8;
     config.pack.frames = 1;
     assert_int_equal(vj_sharding_of(&config, 100000000, 100000000).shards, 1526); /* 65536 files each */
-    /* Another seed spreads them otherwise. */
+    /* Another seed divides them in another way. */
     vj_sharding a = vj_sharding_of(&config, 1000, 1000);
     config.pack.seed = 1;
     vj_sharding b = vj_sharding_of(&config, 1000, 1000);

@@ -29,7 +29,7 @@ static void shares_cover_every_block_once(void **state)
     sample_release(&s);
 }
 
-/* Each field that differs is named, and those of clips count where positions were learned for them. */
+/* Check that each field that differs is named. The sizes of clips count only if the model has learned positions. */
 static void an_architecture(void **state)
 {
     static const vj_ckpt_architecture vit = {"vit", "sincos", 48, 2, 3, 192, 8, 2, 3, 0, 1, 1e-6, 4, 32, 40};
@@ -114,7 +114,7 @@ static void round_trip(void **state)
     assert_int_equal(damaged, 0);
 }
 
-/* Files that were written before there were roll-backs lack three attributes. */
+/* Check files of versions without roll-backs, which lack three attributes. */
 static void older_state_reads_as_zeros(void **state)
 {
     context *c = *state;
@@ -149,7 +149,7 @@ static void a_share_reads_only_its_rows(void **state)
     }
 }
 
-/* The nearest of the two bf16 numbers around x; of two equally near the one with an even last bit. */
+/* Round x to the nearest bf16 number; of two that are equally near to the one whose last bit is 0. */
 static float nearest_bf16(float x)
 {
     uint32_t bits;
@@ -187,7 +187,8 @@ static void encoders_are_exported(void **state)
     context *c = *state;
     char to[VJ_PATH + 32];
     snprintf(to, sizeof to, "%s/encoder.h5", c->dir);
-    float *values = c->s.tensors[0].data; /* halfway between two, even below and above; overflow; not finite; tiny */
+    float *values = c->s.tensors[0].data; /* halfway between two numbers, of which the lower or the upper is even;
+                                             overflow; infinite; tiny; NaN */
     const uint32_t special[] = {0x3f808000u, 0x3f818000u, 0x7f7fffffu, 0xff800000u, 0x00000001u, 0x7f800001u};
     memcpy(values + 10, special, sizeof special);
     write_step(c, 12);
@@ -210,7 +211,7 @@ static void encoders_are_exported(void **state)
                 fail_msg("tensor %d, %lld: %a became %a, not %a", i, (long long)j, (double)x, (double)got,
                          (double)want);
         }
-    /* HDF5's own conversion, which h5py and h5dump use, reads the same numbers. */
+    /* HDF5's conversion, which h5py and h5dump use, reads the same numbers. */
     hid_t file = H5Fopen(to, H5F_ACC_RDONLY, H5P_DEFAULT), set = H5Dopen2(file, c->s.tensors[1].name, H5P_DEFAULT);
     float five[5];
     assert_true(H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, five) >= 0);
@@ -219,7 +220,7 @@ static void encoders_are_exported(void **state)
     H5Fclose(file);
 
     unlink(to);
-    flip(c->path, data_offset(c->path, c->s.tensors[0].name) + 1000); /* what is damaged is not passed on */
+    flip(c->path, data_offset(c->path, c->s.tensors[0].name) + 1000); /* damaged data are not exported */
     held = hold_messages(c);
     status = vj_ckpt_export(c->path, to, VJ_CKPT_BF16);
     assert_true(release_messages(c, held, "is damaged"));
@@ -261,7 +262,7 @@ static void compared(void **state)
     assert_non_null(strstr(report, "[5000, 1000]\n"));
 }
 
-/* NaN first, a small difference after it: the NaN stays the largest. */
+/* Check that a NaN remains the largest difference when a small difference follows. */
 static void a_nan_is_the_largest_difference(void **state)
 {
     context *c = *state;

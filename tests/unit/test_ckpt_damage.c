@@ -45,10 +45,10 @@ static int byte_of(const char *path, int64_t at)
 }
 
 /*
- * Some bytes outside the data: the file is refused or reads as it was, it is never read as something else. Zeros are
- * left out: most of them are room that HDF5 did not need. HDF5 1.10.8 keeps the memory of a header that does not fit
- * its checksum and says "infinite loop closing library" at the end, as in HDFGroup/hdf5 issue 3790: nothing is open
- * then, teardown() looks.
+ * Change bytes outside the data, and check that the file is refused or reads as before, but is never read as something
+ * else. Zeros are not changed, because most of them are space that HDF5 does not use. HDF5 1.10.8 does not free the
+ * memory of a header whose checksum is wrong, and says "infinite loop closing library" at the end (HDFGroup/hdf5 issue
+ * 3790); teardown() checks that nothing is open then.
  */
 static void damaged_structure_is_found(void **state)
 {
@@ -81,7 +81,7 @@ static void damaged_structure_is_found(void **state)
     }
     assert_true(release_messages(c, held, ""));
     assert_int_equal(wrong, 0);
-    assert_true(tried > 50 && refused > tried / 4); /* the rest is unused space of headers */
+    assert_true(tried > 50 && refused > tried / 4); /* the other bytes are unused space in headers */
     assert_int_equal(read_back(c), VJ_OK);
 }
 

@@ -41,7 +41,7 @@ static void a_failed_write_leaves_the_older_one(void **state)
     c->s.fail_at = NULL;
     assert_false(has_part(c->dir));
 
-    /* No space: a limit on the size of files does to a writer what a full disk does. */
+    /* A limit on the size of files makes writes fail as a full disk does. */
     struct rlimit old, small = {1 << 20, RLIM_INFINITY};
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     signal(SIGXFSZ, SIG_IGN);
@@ -100,7 +100,7 @@ static void newest_and_prune(void **state)
     write_step(c, 9);
     write_step(c, 10);
     write_step(c, 99999999);
-    write_step(c, 100000000); /* nine digits: by number, not by name */
+    write_step(c, 100000000); /* nine digits: steps are compared as numbers, not names */
     touch(c, "step_00000200.h5.part");
     touch(c, "step_00000200.h5.12345678.part");
     touch(c, "step_final.h5");
@@ -109,7 +109,7 @@ static void newest_and_prune(void **state)
     snprintf(want, sizeof want, "%s/step_100000000.h5", c->dir);
     assert_string_equal(path, want);
 
-    touch(c, "step_300000000.h5"); /* damaged: still the newest, and prune does not count it */
+    touch(c, "step_300000000.h5"); /* it is damaged but the newest, and pruning does not count it */
     assert_int_equal(vj_ckpt_latest(c->dir, path, MPI_COMM_WORLD), VJ_OK);
     snprintf(want, sizeof want, "%s/step_300000000.h5", c->dir);
     assert_string_equal(path, want);
@@ -143,7 +143,7 @@ static void multiples_stay_for_ever(void **state)
     }
 }
 
-/* What the caller changes after begin() is not in the file, which poll() alone completes. */
+/* Check that what the caller changes after begin() is not in the file, and that poll() is enough to complete it. */
 static void in_the_background(void **state)
 {
     context *c = *state;
@@ -153,7 +153,7 @@ static void in_the_background(void **state)
     int64_t bytes = 0;
     for (int i = 0; i < SAMPLE_TENSORS; i++) bytes += 4 * sample_elements(&c->s.tensors[i]);
     assert_int_equal(vj_ckpt_memory_bytes(writer), bytes);
-    for (uint32_t salt = 1; salt <= 3; salt++) { /* a writer writes many */
+    for (uint32_t salt = 1; salt <= 3; salt++) { /* one writer writes several files */
         sample_fill(&c->s, salt);
         assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, sample_get, &c->s), VJ_OK);
         sample_fill(&c->s, 99);
@@ -168,7 +168,7 @@ static void in_the_background(void **state)
         assert_int_equal(read_back(c), VJ_OK);
         assert_true(sample_equal(&c->s, &c->back));
     }
-    sample_fill(&c->s, 4); /* begun and given up: the older one stands */
+    sample_fill(&c->s, 4); /* this one is begun and given up; the older one stays */
     assert_int_equal(vj_ckpt_begin(writer, c->dir, &at, sample_get, &c->s), VJ_OK);
     vj_ckpt_close(writer);
     assert_false(has_part(c->dir));
@@ -177,7 +177,7 @@ static void in_the_background(void **state)
     assert_true(sample_equal(&c->s, &c->back));
 }
 
-/* HDF5 takes no attributes of 64 KiB and more: configurations stay below. */
+/* Check the longest configuration: HDF5 refuses attributes of 64 KiB or more. */
 static void a_long_configuration(void **state)
 {
     enum { BYTES = VJ_CONFIG_BYTES };
@@ -200,7 +200,7 @@ static void a_long_configuration(void **state)
     assert_true(sample_equal(&c->s, &c->back));
 }
 
-/* Without a poll the commit does it all; of both, what is not to be kept is gone afterwards. */
+/* Check that commit() without a poll() does all the work, and that afterwards only the checkpoints to keep are left. */
 static void in_the_background_older_ones_are_removed(void **state)
 {
     context *c = *state;
@@ -221,7 +221,7 @@ static void in_the_background_older_ones_are_removed(void **state)
     vj_ckpt_close(writer);
 }
 
-/* Space was reserved; then no file may grow beyond 1 MiB, nor be written behind it. */
+/* Return values of a tensor, and from now on limit files to 1 MiB, so that writes fail after space was reserved. */
 static vj_status get_and_limit(void *user, const vj_ckpt_tensor *t, int64_t first, int64_t last, float *host)
 {
     const struct rlimit small = {1 << 20, RLIM_INFINITY};
@@ -229,7 +229,7 @@ static vj_status get_and_limit(void *user, const vj_ckpt_tensor *t, int64_t firs
     return sample_get(user, t, first, last, host);
 }
 
-/* A failure in the background is met at the commit; the writer goes on. */
+/* Check that commit() reports a failure in the background, and that the writer can be used again. */
 static void a_failure_in_the_background(void **state)
 {
     context *c = *state;

@@ -12,7 +12,7 @@
 
 /* ------------------------------------------------------------------------------------------------ round trip */
 
-/* Files that are not finished. */
+/* Return the number of unfinished files in a folder. */
 static int parts_in(const char *folder)
 {
     char pattern[VJ_PATH + 16];
@@ -41,7 +41,7 @@ static void test_round_trip(void **state)
     for (int64_t i = 0; i < CLIPS; i++) check_clip(clips, i, i);
     vj_clips_close(clips);
     assert_true(exists(f->store, "shard-00000.h5") && exists(f->store, "shard-00004.h5"));
-    assert_false(exists(f->store, "shard-00005.h5")); /* six to a shard; nothing unfinished stays: */
+    assert_false(exists(f->store, "shard-00005.h5")); /* each has six clips */
     assert_false(parts_in(f->store) > 0);
 }
 
@@ -79,7 +79,7 @@ static void test_stores_must_be_alike(void **state)
     layout.frames = 2 * STORE_FRAMES;
     assert_int_equal(vj_clips_make_folder(second), VJ_OK);
     assert_int_equal(vj_clips_index_create(&writer, second, &layout, 0), VJ_OK);
-    assert_int_equal(vj_clips_index_publish(&writer), VJ_OK); /* empty, but a store */
+    assert_int_equal(vj_clips_index_publish(&writer), VJ_OK); /* an empty store is a store */
     vj_clips *clips;
     assert_int_equal(open_store(&clips, second), VJ_OK);
     assert_int_equal(vj_clips_count(clips), 0);
@@ -90,7 +90,8 @@ static void test_stores_must_be_alike(void **state)
     assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_FORMAT);
 }
 
-/* A store of the clips of shard 0, whose second label ("motion": -1 0 1 in turn) has these class names. */
+/* Make a store of the clips of shard 0 whose second label ("motion", with values -1, 0 and 1 in turn) has these class
+ * names. */
 static void make_named(const fixture *f, const char *name, const char *const *names, int64_t count)
 {
     char store[VJ_PATH];
@@ -105,7 +106,8 @@ static void make_named(const fixture *f, const char *name, const char *const *na
     assert_int_equal(vj_clips_index_publish(&writer), VJ_OK);
 }
 
-/* Classes are known by their names: a second store that numbers them otherwise gets the first one's numbers. */
+/* Check that classes are identified by name: labels of a second store with other numbers get the first store's numbers.
+ */
 static void test_class_names(void **state)
 {
     const fixture *f = *state;
@@ -113,7 +115,7 @@ static void test_class_names(void **state)
     make_named(f, "one.clips", first, 2);
     make_named(f, "two.clips", second, 3);
     make_named(f, "bare.clips", NULL, 0);
-    make_named(f, "few.clips", first, 1); /* but its clips have two classes */
+    make_named(f, "few.clips", first, 1); /* this names one class, but the clips have two */
     vj_strings paths = {.count = 3};
     join(paths.item[0], f->folder, "one.clips");
     join(paths.item[1], f->folder, "two.clips");
@@ -129,7 +131,7 @@ static void test_class_names(void **state)
         const int32_t own = vj_clips_labels(clips, i)[1];
         assert_int_equal(vj_clips_labels(clips, STORE_SHARD_CLIPS + i)[1], own == 0 ? 2 : own == 1 ? 0 : -1);
         assert_int_equal(vj_clips_labels(clips, 2 * STORE_SHARD_CLIPS + i)[1], own);
-        for (int64_t store = 0; store < 3; store++) /* files of the stores are not taken for one another */
+        for (int64_t store = 0; store < 3; store++) /* media files of different stores have different numbers */
             assert_int_equal(vj_clips_source(clips, store * STORE_SHARD_CLIPS + i),
                              store * STORE_SHARD_SOURCES + i / STORE_WINDOWS);
     }
@@ -147,7 +149,7 @@ static void test_class_names(void **state)
     free(text);
 }
 
-/* Whether two lists of names are refused, and what the message says. */
+/* Check whether two lists of names are refused, and what the message says. */
 static void expect_classes(vj_clips_classes a, vj_clips_classes b, vj_status wanted, bool wanted_compared,
                            const char *said)
 {
@@ -170,7 +172,8 @@ static void expect_classes(vj_clips_classes a, vj_clips_classes b, vj_status wan
     if (said && !strstr(text, said)) fail_msg("the message has no \"%s\": %s", said, text);
 }
 
-/* Two orders of the same names are refused; a class that one side lacks is none of the other's business. */
+/* Check that the same names in another order are refused, and that a class which one side does not have is no reason to
+ * refuse. */
 static void test_class_order(void **state)
 {
     (void)state;
@@ -197,7 +200,7 @@ static void test_class_order(void **state)
     assert_true(vj_clips_classes_digest(&abc) != vj_clips_classes_digest(&more));
 }
 
-/* A store named twice, also by another path, would be drawn from twice as often. */
+/* Check that naming a store twice, also by another path, is refused: its clips would be used twice as often. */
 static void test_store_named_twice(void **state)
 {
     const fixture *f = *state;
@@ -208,7 +211,7 @@ static void test_store_named_twice(void **state)
     assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_USAGE);
 }
 
-/* Closing what could not be opened closes no descriptor of others. */
+/* Check that after a failure to open a store no other descriptor is closed. */
 static void test_failed_open_closes_nothing(void **state)
 {
     const fixture *f = *state;
@@ -216,7 +219,7 @@ static void test_failed_open_closes_nothing(void **state)
     vj_strings paths = one_path(f->store);
     paths.count = 2;
     join(paths.item[1], f->folder, "gone.clips");
-    mallopt(M_PERTURB, 0xff); /* new memory is zero: as a descriptor, standard input */
+    mallopt(M_PERTURB, 0xff); /* new memory is filled with 0, which as a descriptor is standard input */
     int zero = open("/dev/null", O_RDONLY);
     assert_true(zero >= 0 && dup2(zero, 0) == 0);
     assert_int_equal(vj_clips_open(&clips, &paths, MPI_COMM_SELF), VJ_ERR_IO);
@@ -227,7 +230,7 @@ static void test_failed_open_closes_nothing(void **state)
 
 /* ------------------------------------------------------------------------------------------------ writing */
 
-/* A clip 1 high and 1 + i % 100 wide, its bytes all i. */
+/* Make a clip of height 1 and width 1 + i % 100 whose bytes are all i. */
 static vj_clip narrow_clip(int64_t i, const int32_t *labels, uint8_t frames[STORE_FRAMES * 100 * 3])
 {
     const int width = 1 + (int)(i % 100);
@@ -240,7 +243,7 @@ static vj_clip narrow_clip(int64_t i, const int32_t *labels, uint8_t frames[STOR
                      .bytes = vj_frames_bytes(STORE_FRAMES, 1, width)};
 }
 
-/* More geometries than HDF5 datasets are kept open: they are opened again, and nothing is lost. */
+/* Check clips of more frame sizes than the writer keeps HDF5 datasets open: these are opened again. */
 static void test_many_geometries(void **state)
 {
     const fixture *f = *state;
@@ -272,7 +275,8 @@ static void test_many_geometries(void **state)
     vj_clips_close(clips);
 }
 
-/* What no reader would accept, or HDF5 cannot hold as one chunk, is refused before the frames are looked at. */
+/* Check that a clip which no reader would accept, or which is too large for an HDF5 chunk, is refused before its frames
+ * are read. */
 static void test_too_large(void **state)
 {
     const fixture *f = *state;
@@ -299,12 +303,12 @@ static void test_existing_store_is_refused(void **state)
     const fixture *f = *state;
     assert_int_equal(vj_clips_make_folder(f->store), VJ_ERR_USAGE);
     vj_clips *clips;
-    assert_int_equal(open_store(&clips, f->store), VJ_OK); /* and is untouched */
+    assert_int_equal(open_store(&clips, f->store), VJ_OK); /* and it is unchanged */
     check_clip(clips, 3, 3);
     vj_clips_close(clips);
 }
 
-/* A writer that died leaves a part: the shard is not there, and is made again; without an index there is no store. */
+/* Check that after a writer died its shard is made again, and that without an index there is no store. */
 static void test_resumed(void **state)
 {
     const fixture *f = *state;
@@ -317,19 +321,19 @@ static void test_resumed(void **state)
     write_text(f->store, "shard-00002.h5.part");
     write_text(f->store, "index.h5.part");
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
-    assert_int_equal(vj_clips_make_folder(f->store), VJ_OK); /* leaves what is there */
+    assert_int_equal(vj_clips_make_folder(f->store), VJ_OK); /* an existing folder is left as it is */
     for (int64_t k = 0; k < 5; k++) {
         assert_int_equal(vj_shard_is_complete(f->store, k), k != 2);
         if (k == 2) assert_int_equal(make_shard(f->store, k, CLIPS, raw), VJ_OK);
     }
     assert_int_equal(make_index(f->store, 5, raw), VJ_OK);
-    assert_int_equal(parts_in(f->store), 2); /* not touched: who holds the folder's lease removes them */
+    assert_int_equal(parts_in(f->store), 2); /* they are left: only the holder of the folder's lease removes them */
     assert_int_equal(open_store(&clips, f->store), VJ_OK);
     for (int64_t i = 0; i < CLIPS; i++) check_clip(clips, i, i);
     vj_clips_close(clips);
 }
 
-/* The shards of another layout are not taken into an index. */
+/* Check that shards of another layout are refused when the index is made. */
 static void test_other_layout(void **state)
 {
     const fixture *f = *state;
@@ -352,7 +356,7 @@ static void test_other_layout(void **state)
     vj_shard_tables_release(&tables);
 }
 
-/* A shard of refused files only, and an index that lists a part of the clips. */
+/* Check a shard in which all files were refused, and an index that lists only some of the clips. */
 static void test_dropped_clips(void **state)
 {
     const fixture *f = *state;
@@ -383,8 +387,8 @@ static void test_dropped_clips(void **state)
 }
 
 /*
- * A file that cannot grow stands for a full disk, met at every place of a shard's and an index's writing: it is an
- * error that says so, nothing is left, and HDF5 goes on living.
+ * Check that a full disk at any point of writing a shard or an index is reported, leaves no file, and that HDF5 can be
+ * used afterwards. A limit on the size of files stands for the full disk.
  */
 static void test_full_disk(void **state)
 {
@@ -395,7 +399,7 @@ static void test_full_disk(void **state)
     join(store, f->folder, "full.clips");
     assert_int_equal(vj_clips_make_folder(store), VJ_OK);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN); /* so that write() fails instead */
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN); /* then write() fails, and no signal ends the program */
     for (int index = 0; index < 2; index++) {
         join(path, f->store, index ? "index.h5" : "shard-00000.h5");
         assert_int_equal(stat(path, &whole), 0);
@@ -413,14 +417,14 @@ static void test_full_disk(void **state)
     }
     signal(SIGXFSZ, handler);
     vj_clips *clips;
-    assert_int_equal(open_store(&clips, store), VJ_OK); /* what was made in the end is good */
+    assert_int_equal(open_store(&clips, store), VJ_OK); /* the store that was made at last is good */
     for (int64_t i = 0; i < STORE_SHARD_CLIPS; i++) check_clip(clips, i, i);
     vj_clips_close(clips);
 }
 
 /* ------------------------------------------------------------------------------------------------ size */
 
-/* A store of a million clips, of an index only: the writer's memory does not grow, opening is quick. */
+/* Check an index of a million clips, without shards: the writer's memory does not grow, and the store opens. */
 static void test_a_million_clips(void **state)
 {
     const fixture *f = *state;

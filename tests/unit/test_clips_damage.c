@@ -9,7 +9,7 @@
 
 /* ------------------------------------------------------------------------------------------------ damage */
 
-/* Byte offset in a shard's file of its first chunk, which holds clip data. */
+/* Return the byte offset of the first chunk in a shard's file; it has data of a clip. */
 static off_t first_chunk(const char *path)
 {
     hsize_t at[5], bytes;
@@ -76,7 +76,7 @@ static void test_truncated_shard(void **state)
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
 }
 
-/* A file cut while it is open: reading reports it. */
+/* Check that reading reports a file that was cut while it was open. */
 static void test_truncated_later(void **state)
 {
     const fixture *f = *state;
@@ -114,7 +114,7 @@ static void test_foreign(void **state)
     assert_int_equal(unlink(path), 0);
     write_text(f->store, "index.h5");
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
-    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT); /* HDF5, but somebody else's */
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT); /* an HDF5 file that is not ours */
     assert_true(file >= 0 && H5Fclose(file) >= 0);
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
 }
@@ -147,7 +147,7 @@ static void test_header(void **state)
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
 }
 
-/* A label changed in the index is found by the fingerprint. */
+/* Check that the fingerprint shows a changed label in the index. */
 static void test_changed_label(void **state)
 {
     const fixture *f = *state;
@@ -166,14 +166,14 @@ static void test_changed_label(void **state)
 
 /* ------------------------------------------------------------------------------------------------ a forged index */
 
-/* What is said on standard error from now on goes to a file without a name. */
+/* From now on write standard error to a file without a name. Returns the old descriptor. */
 static int capture_errors(void)
 {
     FILE *said = tmpfile();
     assert_non_null(said);
     const int before = dup(STDERR_FILENO);
     assert_true(before >= 0 && dup2(fileno(said), STDERR_FILENO) >= 0);
-    fclose(said); /* the other descriptor stays */
+    fclose(said); /* the duplicate of its descriptor stays open */
     return before;
 }
 
@@ -191,7 +191,7 @@ static void get_column(hid_t file, const char *name, hid_t type, void *values)
     H5Dclose(d);
 }
 
-/* Make the fingerprint right for what the columns say now: only their own checks are left to find what is wrong. */
+/* Set the fingerprint to the one of the changed columns, so that only the checks of the columns can find the change. */
 static void forge_fingerprint(hid_t file)
 {
     uint64_t xxh3[CLIPS];
@@ -213,7 +213,7 @@ static void forge_fingerprint(hid_t file)
     H5Aclose(a);
 }
 
-/* Element `at` of a column; its value before. */
+/* Set element `at` of a column, and return its previous value. */
 static int64_t set_element(const char *store, const char *name, hsize_t at, int64_t value)
 {
     char path[VJ_PATH];
@@ -233,7 +233,7 @@ static int64_t set_element(const char *store, const char *name, hsize_t at, int6
     return before;
 }
 
-/* Every number of the index is held against what it may be. */
+/* Check that every number of the index is compared with its permitted range. */
 static void test_forged_numbers(void **state)
 {
     const fixture *f = *state;
@@ -241,7 +241,7 @@ static void test_forged_numbers(void **state)
     struct stat info;
     char path[VJ_PATH];
     vj_clips *clips;
-    join(path, f->store, "shard-00001.h5"); /* of clip 7 */
+    join(path, f->store, "shard-00001.h5"); /* the shard of clip 7 */
     assert_int_equal(stat(path, &info), 0);
     const struct {
         const char *column;
@@ -255,7 +255,7 @@ static void test_forged_numbers(void **state)
         {"/clips/height", 0},
         {"/clips/height", -24},
         {"/clips/height", 65537},
-        {"/clips/height", 65536}, /* may be, but not of so many bytes */
+        {"/clips/height", 65536}, /* permitted, but does not fit the number of bytes */
         {"/clips/height", 31},
         {"/clips/width", 0},
         {"/clips/width", INT32_MIN},
@@ -263,12 +263,12 @@ static void test_forged_numbers(void **state)
         {"/clips/width", 48},
         {"/clips/dataset", -1},
         {"/clips/dataset", 2},
-        {"/clips/dataset", 256}, /* is 0 in 8 bits */
+        {"/clips/dataset", 256}, /* this is 0 in 8 bits */
         {"/clips/bytes", 0},
         {"/clips/bytes", -1},
         {"/clips/bytes", clip - 1},
         {"/clips/bytes", clip + 1},
-        {"/clips/bytes", clip + (INT64_C(1) << 32)}, /* is `clip` in 32 bits */
+        {"/clips/bytes", clip + (INT64_C(1) << 32)}, /* this is `clip` in 32 bits */
         {"/clips/bytes", INT64_MAX},
         {"/clips/offset", -1},
         {"/clips/offset", INT64_MIN},
@@ -282,13 +282,13 @@ static void test_forged_numbers(void **state)
         assert_null(clips);
         assert_int_equal(set_element(f->store, bad[i].column, 7, before), bad[i].value);
     }
-    static const int64_t sizes[] = {-1, 0, 1000, INT64_MAX}; /* of shard 1 */
+    static const int64_t sizes[] = {-1, 0, 1000, INT64_MAX}; /* wrong sizes of shard 1 */
     for (int i = 0; i < 4; i++) {
         const int64_t before = set_element(f->store, "/shards/bytes", 1, sizes[i]);
         assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
         set_element(f->store, "/shards/bytes", 1, before);
     }
-    /* An address inside the file is one to be read: what is there is not the clip. */
+    /* An address inside the file is permitted, but the bytes there are not the clip. */
     const int64_t before = set_element(f->store, "/clips/offset", 7, info.st_size - clip);
     static uint8_t frames[STORE_LARGEST];
     int64_t damaged;
@@ -298,7 +298,7 @@ static void test_forged_numbers(void **state)
     assert_int_equal(vj_clips_verify(f->store, &damaged), VJ_OK);
     assert_int_equal(damaged, 2); /* a row that the shard does not have, and a checksum */
     set_element(f->store, "/clips/offset", 7, before);
-    assert_int_equal(vj_clips_verify(f->store, &damaged), VJ_OK); /* all was put back */
+    assert_int_equal(vj_clips_verify(f->store, &damaged), VJ_OK); /* every change was undone */
     assert_int_equal(damaged, 0);
 }
 
@@ -370,12 +370,13 @@ static void test_forged_attributes(void **state)
     set_attribute(path, "frames", STORE_FRAMES);
     set_text(path, "codec", "png");
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
-    set_text(path, "codec", "jpeg"); /* quality 0: not one that there is */
+    set_text(path, "codec", "jpeg"); /* quality 0 does not exist */
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
     set_attribute(path, "jpeg_quality", 95);
     set_attribute(path, "jpeg_chroma", 420);
     static uint8_t record[STORE_LARGEST];
-    assert_int_equal(open_store(&clips, f->store), VJ_OK); /* it may be; that the records are none shows when read */
+    assert_int_equal(open_store(&clips, f->store),
+                     VJ_OK); /* this is permitted; that the records are no JPEG is found when they are read */
     assert_int_equal(read_clip(clips, 0, record), VJ_ERR_FORMAT);
     vj_clips_close(clips);
     set_text(path, "codec", "raw");
@@ -386,7 +387,7 @@ static void test_forged_attributes(void **state)
     assert_int_equal(open_store(&clips, f->store), VJ_ERR_FORMAT);
 }
 
-/* A store of version 1 had texts of variable length, and no table of its own for a clip's shape. */
+/* Check stores of version 1, which had texts of variable length and no table of the shapes of clips. */
 static void test_version_1(void **state)
 {
     const fixture *f = *state;
@@ -421,7 +422,7 @@ static void test_version_1(void **state)
 
 /* ------------------------------------------------------------------------------------------------ a forged shard */
 
-/* What the commit would build on is held against itself. */
+/* Check that the tables of a shard, from which the index is made, are checked for consistency. */
 static void test_damaged_tables(void **state)
 {
     const fixture *f = *state;
@@ -456,11 +457,11 @@ static void test_damaged_tables(void **state)
         H5Dclose(d);
         H5Fclose(file);
     }
-    assert_int_equal(vj_shard_tables_read(&tables, f->store, 1, &layout), VJ_OK); /* all was put back */
+    assert_int_equal(vj_shard_tables_read(&tables, f->store, 1, &layout), VJ_OK); /* every change was undone */
     vj_shard_tables_release(&tables);
     char other[VJ_PATH];
     join(other, f->store, "shard-00000.h5");
-    assert_int_equal(rename(copy, other), 0); /* the shard of another number */
+    assert_int_equal(rename(copy, other), 0); /* a shard under the number of another */
     assert_int_equal(vj_shard_tables_read(&tables, f->store, 0, &layout), VJ_ERR_FORMAT);
     vj_shard_tables_release(&tables);
 }

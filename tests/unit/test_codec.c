@@ -20,7 +20,7 @@ enum { T = 3, H = 33, W = 47, BYTES = T * H * W * 3 };
 
 static vj_coder *coder;
 
-/* Something like a picture that moves: slopes, an edge, a little noise. */
+/* Draw frames like those of a video: gradients, an edge, and a little noise. */
 static void draw(uint8_t *frames, int t_count, int height, int width)
 {
     vj_rng rng;
@@ -42,7 +42,7 @@ static double psnr_of(const uint8_t *a, const uint8_t *b, int64_t count)
     return 10 * log10(255. * 255. * (double)count / error);
 }
 
-/* The record of a drawn clip, which the caller may change; returns its length. */
+/* Encode a drawn clip as a record, which the caller may change. Returns its length. */
 static int64_t make_record(uint8_t *record, int64_t room, int quality, int chroma)
 {
     static uint8_t frames[BYTES];
@@ -60,7 +60,7 @@ static int64_t make_record(uint8_t *record, int64_t room, int quality, int chrom
 static vj_status decode(const uint8_t *record, int64_t bytes)
 {
     static uint8_t frames[BYTES];
-    uint8_t *exact = malloc((size_t)bytes); /* so that a read beyond it is seen */
+    uint8_t *exact = malloc((size_t)bytes); /* of the exact length, so that the sanitizer finds a read beyond it */
     assert_non_null(exact);
     memcpy(exact, record, (size_t)bytes);
     const vj_status status = vj_record_decode(coder, VJ_CODEC_JPEG, exact, bytes, T, H, W, frames);
@@ -101,7 +101,7 @@ static void test_raw(void **state)
     assert_int_equal(vj_record_decode(coder, VJ_CODEC_RAW, record, bytes, T, H, W + 1, back), VJ_ERR_FORMAT);
 }
 
-/* Of any shape; the PSNR that is said is that of what is decoded; better settings lose less. */
+/* Check clips of any shape: the reported PSNR is that of the decoded frames, and better settings lose less. */
 static void test_jpeg(void **state)
 {
     (void)state;
@@ -137,7 +137,7 @@ static void test_jpeg(void **state)
     }
 }
 
-/* What JPEG can keep as it is: an even grey. */
+/* Check a uniform grey, which JPEG stores without loss. */
 static void test_lossless(void **state)
 {
     (void)state;
@@ -183,7 +183,7 @@ static void test_settings(void **state)
     assert_int_equal(vj_record_encode(coder, &jpeg, wide, 1, 1, VJ_JPEG_MAX_SIDE + 1, &record, &bytes, &psnr),
                      VJ_ERR_FORMAT);
     assert_int_equal(vj_record_encode(coder, &jpeg, wide, 1 << 10, 1 << 16, 1 << 16, &record, &bytes, &psnr),
-                     VJ_ERR_FORMAT); /* and nothing was looked at */
+                     VJ_ERR_FORMAT); /* before any byte of the record is read */
 }
 
 /* ------------------------------------------------------------------------------------------------ damage */
@@ -201,12 +201,12 @@ static void test_damaged_head(void **state)
     memcpy(bad, record, (size_t)bytes);
     assert_int_equal(decode(bad, bytes + 1), VJ_ERR_FORMAT);
     for (int word = 0; word < 2 + T; word++)
-        for (int bit = 0; bit < 32; bit++) { /* version, T, lengths: no bit of them is free */
+        for (int bit = 0; bit < 32; bit++) { /* version, T, lengths: no bit of these may change */
             memcpy(bad, record, (size_t)bytes);
             set_u32(bad, word, get_u32(record, word) ^ 1u << bit);
             assert_int_equal(decode(bad, bytes), VJ_ERR_FORMAT);
         }
-    /* Lengths whose sum is right, and that wrap around 32 bits: */
+    /* The sum of these lengths is right, but only because it wraps around 32 bits. */
     memcpy(bad, record, (size_t)bytes);
     set_u32(bad, 2, get_u32(record, 2) + 1);
     set_u32(bad, 3, get_u32(record, 3) - 1);
@@ -216,7 +216,7 @@ static void test_damaged_head(void **state)
     assert_int_equal(decode(bad, bytes), VJ_ERR_FORMAT);
 }
 
-/* A record of one frame that is any JPEG stream. */
+/* Decode a record of one frame whose JPEG stream has these properties. */
 static vj_status decode_stream(int width, int height, int format, int sampling, int flags, int64_t cut)
 {
     static uint8_t pixels[4 * 64 * 64], record[1 << 16], frame[H * W * 3];
@@ -247,11 +247,12 @@ static void test_other_streams(void **state)
     assert_int_equal(decode_stream(W, H, TJPF_RGB, TJSAMP_422, 0, 0), VJ_ERR_FORMAT);
     assert_int_equal(decode_stream(W, H, TJPF_RGB, TJSAMP_GRAY, 0, 0), VJ_ERR_FORMAT);
     assert_int_equal(decode_stream(W, H, TJPF_CMYK, TJSAMP_444, 0, 0), VJ_ERR_FORMAT);
-    for (int64_t cut = 1; cut < 1000; cut += 83) /* libjpeg would show what is there and fill up with grey */
+    for (int64_t cut = 1; cut < 1000;
+         cut += 83) /* libjpeg itself would decode what there is and fill the rest with grey */
         assert_int_equal(decode_stream(W, H, TJPF_RGB, TJSAMP_420, 0, cut), VJ_ERR_FORMAT);
 }
 
-/* Bits turned anywhere: an error or other pixels, never more than that. */
+/* Check that flipped bits anywhere give an error or other pixels, and nothing worse. */
 static void test_flipped_bits(void **state)
 {
     (void)state;
@@ -267,14 +268,14 @@ static void test_flipped_bits(void **state)
         const vj_status status = decode(bad, bytes);
         assert_true(status == VJ_OK || status == VJ_ERR_FORMAT);
         refused += status != VJ_OK;
-        if (i % 100 == 0) assert_int_equal(decode(record, bytes), VJ_OK); /* a good one after it is not harmed */
+        if (i % 100 == 0) assert_int_equal(decode(record, bytes), VJ_OK); /* a good record is decoded afterwards */
     }
-    assert_true(refused > tries / 4); /* the checksum is for the rest */
+    assert_true(refused > tries / 4); /* the other changes can only be found by the store's checksum */
 }
 
 /* ------------------------------------------------------------------------------------------------ HDF5 filter */
 
-/* A file in memory with one dataset of one clip, filtered. */
+/* Create a dataset of one clip with the filter in a file in memory. */
 static hid_t filtered_dataset(hid_t file, const unsigned values[VJ_FILTER_VALUES])
 {
     const hsize_t dims[5] = {1, T, H, W, 3};
@@ -311,7 +312,8 @@ static void test_filter(void **state)
     assert_int_equal(vj_record_decode(coder, VJ_CODEC_JPEG, record, bytes, T, H, W, by_us), VJ_OK);
     hid_t file = file_in_memory(), dataset = filtered_dataset(file, values);
 
-    /* Written through the filter, or directly: the same bytes; read through it: what we decode. */
+    /* Frames written through the filter are stored as the same bytes as a record written directly, and reading through
+     * the filter gives the frames that our decoder gives. */
     assert_true(H5Dwrite(dataset, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, frames) >= 0);
     assert_true(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
     assert_true(H5Dget_chunk_storage_size(dataset, first, &length) >= 0 && (int64_t)length == bytes);
@@ -321,7 +323,7 @@ static void test_filter(void **state)
     assert_true(H5Dread(dataset, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, by_hdf5) >= 0);
     assert_memory_equal(by_hdf5, by_us, BYTES);
 
-    /* A damaged record is HDF5's error. */
+    /* HDF5 reports an error for a damaged record. */
     record[4]++;
     assert_true(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, first, (size_t)bytes, record) >= 0);
     assert_true(H5Dread(dataset, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, by_hdf5) < 0);
@@ -329,7 +331,7 @@ static void test_filter(void **state)
     H5Fclose(file);
 }
 
-/* Parameters are a file's, that is anything. */
+/* Check wrong filter parameters: they come from the file, so they can be anything. */
 static void test_filter_parameters(void **state)
 {
     (void)state;
@@ -347,7 +349,7 @@ static void test_filter_parameters(void **state)
         assert_true(vj_jpeg_filter.filter(0, VJ_FILTER_VALUES, bad[i], BYTES, &room, &buffer) == 0);
         assert_ptr_equal(buffer, before);
         const int64_t bytes = make_record(buffer, BYTES, 90, 420);
-        const int shape = bad[i][0] == T && bad[i][1] == H && bad[i][2] == W; /* quality is not for reading */
+        const int shape = bad[i][0] == T && bad[i][1] == H && bad[i][2] == W; /* a reader does not need the quality */
         assert_int_equal(
             vj_jpeg_filter.filter(H5Z_FLAG_REVERSE, VJ_FILTER_VALUES, bad[i], (size_t)bytes, &room, &buffer),
             shape ? BYTES : 0);

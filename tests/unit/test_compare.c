@@ -35,14 +35,14 @@ static int clean(void **state)
     return rmdir(folder);
 }
 
-/* How a file differs from the plain one. */
+/* What is different in a file from the plain one. */
 typedef struct {
     uint64_t store;
-    int wrong_from, wrong_to; /* samples [from, to) are answered wrongly, the same number more for each seed */
+    int wrong_from, wrong_to; /* samples [from, to) are wrong; each further seed has as many more wrong ones */
     int backwards, seeds;
-    int drop, other_label; /* 1 + the sample that is left out, or has another label; 0: none */
+    int drop, other_label; /* 1 + the index of a sample that is left out, or that has another label; 0: none */
     int no_content;
-    const char *names; /* of the classes, three of 4 bytes; NULL: none */
+    const char *names; /* of the three classes, 4 bytes each; NULL: the classes have no names */
 } variant;
 
 #define PLAIN .store = 1, .seeds = 1
@@ -86,7 +86,7 @@ static void write_file(const char *to, const variant *v)
     assert_int_equal(vj_predictions_commit(w, VJ_OK, digest), VJ_OK);
 }
 
-/* Compare files of two variants; the message of a refusal is left in `why`. */
+/* Write files of two variants and compare them; `why` gets the message if they are refused. */
 static vj_status compare(vj_comparisons *c, const variant *a, const variant *b, char *why, size_t bytes)
 {
     static vj_selection one, two;
@@ -107,7 +107,7 @@ static void counts_and_verdicts(void **state)
     (void)state;
     vj_comparisons c;
     char text[512];
-    /* A is wrong on clips 0 to 9, B on 5 to 44: B alone right on 5, A alone on 35. */
+    /* A is wrong on clips 0 to 9 and B on 5 to 44, so only B is right on 5 clips and only A on 35. */
     assert_int_equal(compare(&c, &(variant){PLAIN, .wrong_to = 10}, &(variant){PLAIN, .wrong_from = 5, .wrong_to = 45},
                              text, sizeof text),
                      VJ_OK);
@@ -116,7 +116,7 @@ static void counts_and_verdicts(void **state)
                 p->counts.both == 155);
     assert_true(p->top1_a == 95.0 && p->top1_b == 80.0 && p->top5_a == 100.0 && p->difference == 15.0);
     assert_true(p->p == vj_mcnemar(35, 5) && p->p < 1e-5);
-    /* A standard error of sqrt((0.2 - 0.15^2) / 200) = 2.98 points. */
+    /* The standard error is sqrt((0.2 - 0.15^2) / 200) = 2.98 points. */
     assert_true(p->low > 8.0 && p->low < 10.5 && p->high > 19.5 && p->high < 22.0);
     vj_comparison_verdict(text, sizeof text, p);
     assert_non_null(strstr(text, "A is better: of the 40 clips that only one has right, it has 35."));
@@ -136,7 +136,7 @@ static void counts_and_verdicts(void **state)
     vj_comparisons_release(&c);
 }
 
-/* A is wrong on 10, 11, 12 clips, B on 20, 21, 22: the difference is 5 points for each seed. */
+/* A is wrong on 10, 11 and 12 clips and B on 20, 21 and 22, so the difference is 5 points for each seed. */
 static void seeds_are_paired(void **state)
 {
     (void)state;
@@ -148,7 +148,7 @@ static void seeds_are_paired(void **state)
     assert_int_equal(compare(&c, &a, &three, text, sizeof text), VJ_OK);
     assert_true(c.count == 3 && c.group_count == 1 && c.group[0].count == 3);
     assert_true(fabs(c.group[0].over.mean - 5.0) < 1e-12 && c.group[0].over.sd < 1e-12);
-    /* Ten clips that A alone has right, in every seed or almost: by the clips a standard error of 1.54 points. */
+    /* Only A is right on ten clips, in all or nearly all seeds. The standard error over clips is 1.54 points. */
     assert_true(c.group[0].low > 1.0 && c.group[0].low < 3.0 && c.group[0].high > 7.0 && c.group[0].high < 9.0);
     assert_true(c.group[0].p_least == vj_mcnemar(10, 0) && c.group[0].p_most == vj_mcnemar(10, 0));
     vj_comparison_group_verdict(text, sizeof text, &c.group[0]);

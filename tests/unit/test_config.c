@@ -20,7 +20,7 @@
 
 static char folder[] = "/tmp/vjepa_config_XXXXXX";
 static char path[64], error_path[64];
-static char message[8192]; /* what the last refused call said */
+static char message[8192]; /* the message of the last call that was refused */
 
 static int make_folder(void **state)
 {
@@ -47,7 +47,7 @@ static void write_file(const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
-/* Standard error goes to a file between the two calls, and then to `message`. */
+/* Between these two calls standard error is written to a file, whose text is then copied to `message`. */
 static int saved_stderr;
 static void listen_begin(void)
 {
@@ -89,7 +89,7 @@ static void expect(const char *what, const char *part)
     fail_msg("for\n%s\nthe message lacks \"%s\":\n%s", what, part, message);
 }
 
-/* All that a configuration is: everything but where it came from. */
+/* Check that two configurations are equal except for where their settings came from. */
 static void assert_same(const vj_config *a, const vj_config *b)
 {
     assert_memory_equal(a, b, offsetof(vj_config, origin));
@@ -132,7 +132,7 @@ static void shipped_files_round_trip(void **state)
         assert_int_equal(vj_config_check(&config), VJ_OK);
         round_trip(&config);
         checked = config;
-        assert_int_equal(vj_config_check(&config), VJ_OK); /* once more changes nothing */
+        assert_int_equal(vj_config_check(&config), VJ_OK); /* a second check changes nothing */
         assert_same(&config, &checked);
         count++;
     }
@@ -140,7 +140,7 @@ static void shipped_files_round_trip(void **state)
     assert_true(count >= 4);
 }
 
-/* The numbers of docs/method.md, section 13, where the file and the defaults could drift apart. */
+/* Check the numbers of docs/method.md, section 13, so that the file and the defaults stay equal. */
 static void published_numbers(void **state)
 {
     static vj_config config, file;
@@ -196,7 +196,7 @@ static void random_text(vj_rng *rng, const vj_setting *row, char text[VJ_PATH])
 
 static void random_value(vj_rng *rng, const vj_setting *row, void *base);
 
-/* Items of all kinds; what a kind does not know has its default. */
+/* Draw list items of all kinds; settings that a kind does not have get their defaults. */
 static void random_maps(vj_rng *rng, const vj_setting *list, vj_config *config)
 {
     const vj_maps *maps = vj_maps_of(list);
@@ -295,7 +295,7 @@ static void empty_files(void **state)
 /* ------------------------------------------------------------------------------------------------ mistakes */
 
 static const struct {
-    const char *yaml, *place, *part; /* place: behind the file's name */
+    const char *yaml, *place, *part; /* place: the text that follows the file's name in the message */
 } mistakes[] = {
     /* unknown */
     {"model:\n  widht: 3\n", ":2: model.widht: ", "did you mean model.width?"},
@@ -414,7 +414,7 @@ static void mistakes_are_refused(void **state)
         snprintf(place, sizeof place, "/x.yaml%s", mistakes[i].place);
         expect(mistakes[i].yaml, place);
         expect(mistakes[i].yaml, mistakes[i].part);
-        /* one line, said once */
+        /* the message is one line, printed once */
         assert_ptr_equal(strchr(message, '\n'), message + strlen(message) - 1);
     }
 }
@@ -431,7 +431,7 @@ static void too_long(void **state)
     assert_int_equal(read_text(&config, text), VJ_ERR_USAGE);
     expect(text, ":2: run.dir: is too long (512 bytes, at most 511)");
 
-    /* Each path alone is not, together they are more than a file can keep. */
+    /* Each path is allowed, but together they exceed the size of a stored configuration. */
     static vj_strings *const lists[] = {&config.data.train, &config.data.validation, &config.data.weights,
                                         &config.pack.held_out_ids, &config.pack.held_out_videos};
     for (int l = 0; l < 5; l++)
@@ -480,11 +480,11 @@ static void set_changes_values(void **state)
     (void)state;
     vj_config_defaults(&config);
     assert_int_equal(set(&config, "run.seed=17"), VJ_OK);
-    assert_int_equal(set(&config, "run.dir=/a b/c: d #e=\"f\""), VJ_OK); /* as it stands */
+    assert_int_equal(set(&config, "run.dir=/a b/c: d #e=\"f\""), VJ_OK); /* the value is taken literally */
     assert_int_equal(set(&config, "data.train=[a.clips, \"b, c.clips\"]"), VJ_OK);
     assert_int_equal(set(&config, "optimizer.ema=[0.5, 0.75]"), VJ_OK);
     assert_int_equal(set(&config, "objective.kind=pixel"), VJ_OK);
-    assert_int_equal(set(&config, "precision=fp32"), VJ_OK); /* only train has it */
+    assert_int_equal(set(&config, "precision=fp32"), VJ_OK); /* only section train has this key */
     assert_int_equal(set(&config, "probe.folded=false"), VJ_OK);
     assert_int_equal(set(&config, "probe.labels=[100, 10.5]"), VJ_OK);
     assert_int_equal(
@@ -530,7 +530,7 @@ static void set_mistakes(void **state)
         if (set(&config, wrong[i][0]) != VJ_ERR_USAGE) fail_msg("not refused: %s", wrong[i][0]);
         expect(wrong[i][0], wrong[i][1]);
     }
-    /* a combination that --set made names --set, not the file */
+    /* if --set caused a wrong combination, the message names --set and not the file */
     vj_config_defaults(&config);
     assert_int_equal(set(&config, "data.crop=100"), VJ_OK);
     listen_begin();

@@ -17,10 +17,10 @@
 
 static const double MEAN[3] = {0.485, 0.456, 0.406}, STD[3] = {0.229, 0.224, 0.225};
 
-/* Bytes reach 255 and are divided by 57: a float32 rounding of 255 * 6e-8 / 57, a few times over. */
+/* Bytes of up to 255 are divided by 57; this allows a few float32 roundings of 255 * 6e-8 / 57. */
 static const double TOLERANCE = 2e-6;
 
-/* Values of type float against double, naming the worst. NaN fails. */
+/* Compare float values with double ones and print the worst. NaN fails. */
 static void check(const float *got, const double *want, int64_t n, double tolerance)
 {
     int64_t worst = 0;
@@ -119,7 +119,7 @@ static double pixel(const uint8_t *frame, int width, const vj_crop *crop, int y,
     return frame[((int64_t)(crop->top + y) * width + crop->left + x) * 3 + c];
 }
 
-/* The formula of docs/method.md, section 10.3: one output value. */
+/* Compute one output value by the formula of docs/method.md, section 10.3. */
 static double reference(const uint8_t *frame, int width, const vj_crop *crop, int size, int y, int x, int c)
 {
     if (crop->flip) x = size - 1 - x;
@@ -140,7 +140,7 @@ static void compare(int T, int height, int width, vj_crop crop, int size)
     double *want = malloc((size_t)n * sizeof *want), *to = want;
     assert_true(frames && got && want);
     fill(frames, bytes);
-    memset(got, 0xff, (size_t)n * sizeof *got); /* NaN where nothing is written */
+    memset(got, 0xff, (size_t)n * sizeof *got); /* values that are not written stay NaN */
     vj_host_crop(got, frames, &(vj_clip_view){0, height, width, crop}, T, size, MEAN, STD);
     for (int c = 0; c < 3; c++)
         for (int t = 0; t < T; t++)
@@ -167,8 +167,8 @@ static void test_reference(void **state)
     }
 }
 
-/* A size of one pixel less reads other neighbours; with box = size there are none: the fast path must not round
- * otherwise. */
+/* Check that a box of the output's size is copied exactly: there is nothing to interpolate, and the fast path must not
+ * round differently. */
 static void test_identity_is_exact(void **state)
 {
     (void)state;
@@ -189,12 +189,13 @@ static void test_identity_is_exact(void **state)
 
 /* ------------------------------------------------------------------------------------------------ the kernel */
 
-/* Clips of several sizes, in an order of their own, by each backend: the bits of one after the other on the host. */
+/* Check that the kernel of each backend gives, for clips of several sizes in any order, the bits that the host gives
+ * one by one. */
 static void test_kernel(void **state)
 {
     (void)state;
     enum { B = 5, T = 2, S = 24, ROOM = T * 40 * 60 * 3 };
-    const char *const backends[] = {"cpu", "strict", getenv("VJ_TEST_BACKEND")}; /* the last may be none */
+    const char *const backends[] = {"cpu", "strict", getenv("VJ_TEST_BACKEND")}; /* the last one may be NULL */
     static uint8_t frames[B * ROOM];
     static float want[B][3 * T * S * S], got[B][3 * T * S * S];
     const vj_clip_view views[B] = {{3 * ROOM, 37, 53, {3, 5, 30, 41, 0}},
@@ -235,7 +236,8 @@ static vj_config settings(void)
     return config;
 }
 
-/* Inside the frame, reaching its edges, the same again, and other for the next sample and seed. */
+/* Check that boxes lie in the frame and reach its edges, that a draw can be repeated, and that the next sample and
+ * another seed draw another box. */
 static void test_draw(void **state)
 {
     (void)state;
@@ -260,7 +262,7 @@ static void test_draw(void **state)
     assert_memory_not_equal(&a, &b, sizeof a);
 }
 
-/* Where no box is refused, the means are those of the formulas, within five standard errors. */
+/* Check with settings that fit every box that the means are those of the formulas, within five standard errors. */
 static void test_statistics(void **state)
 {
     (void)state;
@@ -282,7 +284,7 @@ static void test_statistics(void **state)
     assert_true(fabs(flips - 0.5) < 5 * 0.5 / sqrt((double)N));
 }
 
-/* Boxes that never fit end in the centred fallback of the nearest permitted aspect. */
+/* Check that boxes which never fit are replaced by a centred one of the nearest permitted aspect. */
 static void test_fallback(void **state)
 {
     (void)state;

@@ -16,7 +16,7 @@
 #include "clips/clips.h"
 #include "video/frames.h"
 
-/* The frames of a clip by their levels. */
+/* Check the frames of a clip by their grey levels. */
 static void assert_levels(const vj_decoded *file, int clip, const int *expected)
 {
     const vj_decoded_clip *c = &file->clip[clip];
@@ -58,7 +58,7 @@ static void test_clip(void **state)
     assert_true(file->digest == XXH3_64bits(bytes, count));
     vj_decoded_free(file);
 
-    make("short.mkv", 5); /* the last frame is held */
+    make("short.mkv", 5); /* the last frame is repeated */
     file = decode(d, 8, in_folder("short.mkv"));
     assert_verdict(file, VJ_VIDEO_OK);
     assert_levels(file, 0, (int[]){0, 4, 4, 4, 4, 4, 4, 4});
@@ -66,7 +66,7 @@ static void test_clip(void **state)
     vj_decoders_stop(d);
 }
 
-/* Only frames of the stretch asked for, and counted from its start. */
+/* Check that a clip of a part of a file has only frames of this part, counted from its start. */
 static void test_stretch(void **state)
 {
     (void)state;
@@ -77,7 +77,7 @@ static void test_stretch(void **state)
     assert_int_equal(vj_decoders_submit(d, &job), VJ_OK);
     vj_decoded *file = next(d);
     assert_verdict(file, VJ_VIDEO_OK);
-    assert_levels(file, 0, (int[]){10, 12, 15, 17, 19, 19, 19, 19}); /* 5 points, then the last is held */
+    assert_levels(file, 0, (int[]){10, 12, 15, 17, 19, 19, 19, 19}); /* 5 frames, then the last one is repeated */
     vj_decoded_free(file);
     job.start_s = 90;
     job.end_s = 95;
@@ -88,7 +88,7 @@ static void test_stretch(void **state)
     vj_decoders_stop(d);
 }
 
-/* The same frames as records of JPEG streams. */
+/* Check the same frames as JPEG records. */
 static void test_jpeg(void **state)
 {
     (void)state;
@@ -104,7 +104,7 @@ static void test_jpeg(void **state)
     for (int i = 0; i < 2; i++) {
         static uint8_t frames[F * 24 * 32 * 3];
         const vj_decoded_clip *c = &file->clip[i];
-        assert_true(c->psnr > 40); /* flat pictures */
+        assert_true(c->psnr > 40); /* pictures of one colour lose little */
         assert_int_equal(vj_record_decode(coder, VJ_CODEC_JPEG, file->data + c->at, c->bytes, F, 24, 32, frames),
                          VJ_OK);
         assert_true(abs(frames[0] - 5 * 25 * i) <= 1);
@@ -114,7 +114,7 @@ static void test_jpeg(void **state)
     vj_decoders_stop(d);
 }
 
-/* Flat pictures have no look; asking for nothing else makes no clips. */
+/* Check that pictures of one colour have no perceptual hash, and that asking only for hashes makes no clips. */
 static void test_look(void **state)
 {
     (void)state;
@@ -137,7 +137,7 @@ static void test_look(void **state)
     vj_decoded_free(file);
     vj_decoders_stop(d);
 
-    settings.looks = 1; /* beside the clips, whose frames do not change by it */
+    settings.looks = 1; /* besides the clips, whose frames do not change */
     d = start(&settings, 1);
     file = decode(d, 1, in_folder("slope.mkv"));
     assert_memory_equal(&file->look, &look, sizeof look);
@@ -153,7 +153,7 @@ static void test_look(void **state)
     vj_decoders_stop(d);
 }
 
-/* Frames of a clip, whatever its codec; decoded ones may be off by one. */
+/* Check the frames of a clip of any codec; those decoded from JPEG may be off by one. */
 static void assert_shows(const vj_decode_settings *s, const vj_decoded *file, int clip, int first, const int *expected)
 {
     static uint8_t frames[F * 24 * 32 * 3];
@@ -172,7 +172,7 @@ static void assert_shows(const vj_decode_settings *s, const vj_decoded *file, in
             assert_true(abs(frames[t * 24 * 32 * 3 + i] - 5 * (first + expected[t])) <= 1);
 }
 
-/* Windows that overlap are made in one pass, several clips at a time. */
+/* Check windows that overlap: several clips are made at the same time in one pass. */
 static void test_overlap(void **state)
 {
     (void)state;
@@ -187,7 +187,7 @@ static void test_overlap(void **state)
         vj_decoders *d = start(&settings, 1);
         vj_decoded *file = decode(d, 1, in_folder("b.mkv"));
         assert_verdict(file, VJ_VIDEO_OK);
-        assert_int_equal(file->clips, 4); /* of 16 frames in 50: every (50 - 16) div 3 frames one begins */
+        assert_int_equal(file->clips, 4); /* windows of 16 frames in 50; one begins every (50 - 16) div 3 frames */
         for (int i = 0; i < 4; i++) assert_shows(&settings, file, i, 11 * i, (int[]){0, 2, 5, 7, 10, 12, 14, 14});
         vj_decoded_free(file);
         file = decode(d, 2, in_folder("short.mkv"));
@@ -207,7 +207,7 @@ static void test_overlap(void **state)
     vj_decoders_stop(d);
 }
 
-/* Several windows of many files over several workers: what a file gives does not depend on who decoded it when. */
+/* Check that the result of a file does not depend on which of several workers decodes it, or when. */
 static void test_many(void **state)
 {
     (void)state;
@@ -265,7 +265,7 @@ static void write_text(const char *name, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Names of any bytes are opened, and what is no regular file is not, without waiting for it. */
+/* Check that file names may have any bytes, and that what is not a regular file is refused without waiting. */
 static void test_paths(void **state)
 {
     (void)state;
@@ -297,7 +297,7 @@ static void test_paths(void **state)
     vj_decoders_stop(d);
 }
 
-/* A socket that nobody may connect to; returns it and its port. */
+/* Open a socket to which nobody may connect. Returns it and its port. */
 static int listener(int *port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -311,7 +311,7 @@ static int listener(int *port)
     return fd;
 }
 
-/* Play lists and the like name other files and addresses: none is read, and nobody is called. */
+/* Check that the files and addresses named in play lists are neither read nor connected to. */
 static void test_play_lists(void **state)
 {
     (void)state;
@@ -346,7 +346,7 @@ static void test_play_lists(void **state)
     close(fd);
 }
 
-/* Workers stay on the cores of who started them, as of a rank that is bound. */
+/* Check that workers stay on the cores of the process that started them, for example of a bound rank. */
 static void test_cores(void **state)
 {
     (void)state;
@@ -377,7 +377,8 @@ static int open_descriptors(void)
     return count;
 }
 
-/* Hundreds of files, good, bad and deadly: as many descriptors and children as before. */
+/* Decode hundreds of good and bad files and files that crash workers, and check that no descriptor and no child is left
+ * over. */
 static void test_no_leak(void **state)
 {
     (void)state;
@@ -399,7 +400,7 @@ static void test_no_leak(void **state)
     assert_int_equal(errno, ECHILD);
 }
 
-/* A program that cannot be started, or is another one, is an error with words, not a wait for ever. */
+/* Check that a worker program which cannot be started, or is another program, is reported and not waited for. */
 static void test_no_program(void **state)
 {
     (void)state;

@@ -20,7 +20,7 @@ static int address_sanitizer(void)
 #endif
 }
 
-/* A file that takes seconds to decode, so that its worker can be met at work. */
+/* Make a file that takes seconds to decode, so that its worker can be disturbed at work. */
 static void make_long(void)
 {
     enum { COUNT = 60, SIDE = 720 };
@@ -46,7 +46,7 @@ static void pause_ms(int ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
 }
 
-/* Whatever happens to a worker at work costs its file a verdict; the next file meets a new worker. */
+/* Check that when something happens to a working worker its file is refused, and the next file gets a new worker. */
 static void test_lost_workers(void **state)
 {
     (void)state;
@@ -74,7 +74,7 @@ static void test_lost_workers(void **state)
         assert_true(file->bytes > 0);
         vj_decoded_free(file);
         assert_int_not_equal(vj_decoders_process(d, 0), first);
-        assert_int_equal(kill(first, 0), -1); /* waited for: no zombie */
+        assert_int_equal(kill(first, 0), -1); /* it was waited for and is not a zombie */
         assert_int_equal(vj_decoders_idle(d), 2);
         file = decode(d, 2, in_folder("after.mkv"));
         assert_verdict(file, VJ_VIDEO_OK);
@@ -83,7 +83,7 @@ static void test_lost_workers(void **state)
     }
 }
 
-/* One that dies while it has nothing to do costs no file anything. */
+/* Check that when an idle worker dies no file is refused. */
 static void test_idle_worker_lost(void **state)
 {
     (void)state;
@@ -100,8 +100,8 @@ static void test_idle_worker_lost(void **state)
 }
 
 /*
- * A worker that a hostile file has taken over, as far as it can do harm to its parent: what it answers. This program
- * plays it, see main().
+ * Act as a worker that a hostile file has taken over. The only harm that it can do to its parent is a wrong reply.
+ * main() calls this when the program is started as a worker.
  */
 static int play_worker(const char *kind)
 {
@@ -122,9 +122,9 @@ static int play_worker(const char *kind)
     if (strcmp(kind, "before") == 0) clip.at = -4096;
     if (strcmp(kind, "size") == 0) clip.height = 1 << 20;
     if (strcmp(kind, "bytes") == 0) clip.bytes -= 1;
-    if (strcmp(kind, "tiny") == 0) clip.bytes = 1; /* no JPEG record of these frames is as short */
+    if (strcmp(kind, "tiny") == 0) clip.bytes = 1; /* no JPEG record of these frames can be so short */
     if (strcmp(kind, "time") == 0) clip.pts_s = NAN;
-    if (strcmp(kind, "huge") == 0) { /* whole in itself, and more than a shard can keep */
+    if (strcmp(kind, "huge") == 0) { /* consistent, but larger than a shard can hold */
         clip.height = clip.width = 20000;
         clip.bytes = (int64_t)F * clip.height * clip.width * 3;
         if (ftruncate(fds[1], clip.at + clip.bytes) != 0) return 1;
@@ -133,7 +133,7 @@ static int play_worker(const char *kind)
     if (strcmp(kind, "many") == 0) reply.clips = INT32_MAX;
     if (strcmp(kind, "verdict") == 0) reply.verdict = 1000;
     if (strcmp(kind, "source") == 0) reply.source++;
-    if (strcmp(kind, "name") == 0) strcpy(reply.info.codec, "h264,\n"); /* would be two columns of the ledger */
+    if (strcmp(kind, "name") == 0) strcpy(reply.info.codec, "h264,\n"); /* this would be two columns of the ledger */
     if (strcmp(kind, "leaving") == 0) reply.leaving = 1;
     memcpy(map, &clip, sizeof clip);
     if (strcmp(kind, "mapped") != 0) munmap(map, 4096);
@@ -173,7 +173,7 @@ static void test_answers(void **state)
     free(named);
 }
 
-/* A program that is killed `times` times before it becomes the worker. */
+/* Write a script that is killed `times` times before it runs the worker. */
 static void write_killed(const char *path, const char *program, int times)
 {
     FILE *f = fopen(path, "w");
@@ -197,7 +197,7 @@ static void test_killed_at_start(void **state)
         if (times == 3) {
             vj_decoders *d;
             assert_int_equal(vj_decoders_start(&d, &settings, 1),
-                             VJ_ERR_STATE); /* a system where this goes on is ill */
+                             VJ_ERR_STATE); /* if this happens again and again it is the system's fault */
             continue;
         }
         vj_decoders *d = start(&settings, 1);
@@ -210,14 +210,15 @@ static void test_killed_at_start(void **state)
     free(named);
 }
 
-/* The address sanitizer ends a process when it finds no memory for its own books. */
+/* Check for the verdict on missing memory, or for a crash: the address sanitizer ends a process when it has no memory
+ * for its own data. */
 static void assert_out_of_memory(const vj_decoded *file)
 {
     assert_verdict(file, address_sanitizer() && file->verdict == VJ_VIDEO_CRASHED ? VJ_VIDEO_CRASHED
                                                                                   : VJ_VIDEO_OUT_OF_MEMORY);
 }
 
-/* Clips that do not fit, pictures that do not, and then a file that does. */
+/* Check clips and pictures that do not fit into memory, and then a file that does. */
 static void test_memory(void **state)
 {
     (void)state;
@@ -255,7 +256,7 @@ static int has_ended(int process)
     return name_end && name_end[2] == 'Z';
 }
 
-/* A parent that is killed takes its workers along, those that are at work included. */
+/* Check that all workers end when their parent is killed, including those at work. */
 static void test_parent_dies(void **state)
 {
     (void)state;

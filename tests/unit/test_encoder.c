@@ -38,7 +38,7 @@ static void encode(vj_encoder *e, int64_t count)
     vj_encoder_run(e, vj_encoder_upload(e, &(vj_input){.pixels = pixels}, count), count);
 }
 
-/* An encoder of the first `depth` blocks of `whole`, and its weights. */
+/* Open an encoder with the first `depth` blocks of `whole` and their weights. */
 static vj_encoder *open_shallow(const vj_encoder *whole, int depth, vj_backend *be)
 {
     vj_shape shallow = shape;
@@ -54,8 +54,8 @@ static vj_encoder *open_shallow(const vj_encoder *whole, int depth, vj_backend *
     return e;
 }
 
-/* (x - mean) / sqrt(variance + eps), of a row, as the final norm does it: its weights are still one, its biases zero.
- */
+/* Check that each row of the features is (x - mean) / sqrt(variance + eps) of the stream, as the final norm computes
+ * it: its weights are still one and its biases zero. */
 static void check_norm(const float *features, const float *stream, int64_t rows, double tolerance)
 {
     for (int64_t r = 0; r < rows; r++) {
@@ -78,10 +78,10 @@ static void check_layers(const char *name, vj_precision precision)
     assert_int_equal(vj_encoder_open(&whole, &shape, CLIPS, be, NULL), VJ_OK);
     vj_encoder_init_weights(whole, VJ_INIT_FAN_IN, 5);
     plain = open_shallow(whole, DEPTH, be);
-    const int64_t rows = 2 * whole->net.tokens, n = rows * WIDTH; /* of two clips: fewer than there is room for */
+    const int64_t rows = 2 * whole->net.tokens, n = rows * WIDTH; /* two clips, fewer than the encoder has room for */
     float *kept = vj_calloc(n, sizeof *kept), *want = vj_calloc(n, sizeof *want), *other = vj_calloc(n, sizeof *other);
     for (int l = 1; l <= DEPTH; l++) assert_int_equal(vj_encoder_keep_layer(whole, l), VJ_OK);
-    assert_int_equal(vj_encoder_keep_layer(whole, 1), VJ_OK); /* twice is once */
+    assert_int_equal(vj_encoder_keep_layer(whole, 1), VJ_OK); /* a second call changes nothing */
     encode(whole, 2);
     encode(plain, 2);
     assert_int_equal(vj_encoder_download(whole, kept, 2), VJ_OK);
@@ -94,7 +94,7 @@ static void check_layers(const char *name, vj_precision precision)
         assert_int_equal(vj_encoder_download_layer(shallow, l, want, 2), VJ_OK);
         assert_int_equal(vj_encoder_download_layer(whole, l, kept, 2), VJ_OK);
         assert_memory_equal(kept, want, (size_t)n * sizeof *kept);
-        if (l > 1) assert_memory_not_equal(kept, other, (size_t)n * sizeof *kept); /* not one buffer for all */
+        if (l > 1) assert_memory_not_equal(kept, other, (size_t)n * sizeof *kept); /* each layer has its own buffer */
         memcpy(other, kept, (size_t)n * sizeof *kept);
         assert_int_equal(vj_encoder_download(shallow, want, 2), VJ_OK);
         check_norm(want, kept, rows, 1e-4); /* fp32 sums of 24 values, divided by a deviation of about 1 */

@@ -12,7 +12,7 @@ static vj_config config_of(int segments, int random)
     return config;
 }
 
-/* A set over made-up windows: sample s has windows[s] of them, clip numbers from 0. */
+/* Make a set in which sample s has windows[s] windows; clips are numbered from 0. */
 static vj_eval_set made_up(const int *windows, int samples, int segments, bool random)
 {
     static int64_t first[16];
@@ -30,7 +30,7 @@ static void test_even(void **state)
     static const int windows[] = {1, 2, 3, 8, 10};
     static const struct {
         int segments;
-        int64_t want[5][8]; /* windows of each sample */
+        int64_t want[5][8]; /* the expected windows of each sample */
     } cases[] = {
         {1, {{0}, {1}, {1}, {4}, {5}}},
         {2, {{0, 0}, {0, 1}, {0, 2}, {2, 6}, {2, 7}}},
@@ -47,7 +47,7 @@ static void test_even(void **state)
     }
 }
 
-/* Random windows stay in their part of the video, take all of it in the long run, and are the same when asked again. */
+/* Check that random windows stay in their part of the video, cover it over many epochs, and can be drawn again. */
 static void test_random(void **state)
 {
     (void)state;
@@ -63,7 +63,7 @@ static void test_random(void **state)
             assert_int_equal(at[g], vj_eval_set_clip(&set, 0, g, epoch));
             assert_true(at[g] >= 3 * g && at[g] < 3 * g + 3);
             seen[g][at[g]]++;
-            assert_int_equal(vj_eval_set_clip(&set, 1, g, epoch), 9 + g); /* no choice */
+            assert_int_equal(vj_eval_set_clip(&set, 1, g, epoch), 9 + g); /* there is only one window to choose */
             assert_int_equal(vj_eval_set_clip(&set, 2, g, epoch), 12 + (g > 0));
         }
         together += at[0] == at[1] - 3;
@@ -87,7 +87,7 @@ static void test_store(void **state)
     vj_clips_close(clips);
 }
 
-/* A store whose labels belong to files, with a video of one window among those of two. */
+/* Check a store whose labels belong to files, in which one video has one window and the others have two. */
 static void test_grouping(void **state)
 {
     const fixture *f = *state;
@@ -125,7 +125,7 @@ static void test_grouping(void **state)
     assert_int_equal(set.count, 13);
     assert_int_equal(set.repeating, 0);
     vj_eval_set_release(&set);
-    /* Each segment apart: one of them in training. */
+    /* With probes on single segments, training shows one segment. */
     config.evaluate.segments = 2;
     config.evaluate.across_segments = 0;
     for (int training = 0; training < 2; training++) {

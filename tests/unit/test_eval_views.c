@@ -29,7 +29,7 @@ static vj_eval_views views_of(int augment, double flip, double erasing)
                            .seed = 234};
 }
 
-/* Within five standard deviations of a count of `n` draws with probability p. */
+/* Check that a count of n draws with probability p is within five standard deviations of its mean. */
 static void check_count(int64_t count, int64_t n, double p, const char *what)
 {
     const double want = (double)n * p, sd = sqrt(want * (1 - p));
@@ -43,7 +43,7 @@ enum { DRAWS = 20000 };
 
 typedef struct {
     int64_t times, positive;
-    double sum, squares, low, high; /* of magnitudes */
+    double sum, squares, low, high; /* of the magnitudes of arguments */
 } moments;
 
 static void add(moments *m, double x)
@@ -57,7 +57,8 @@ static void add(moments *m, double x)
     m->squares += size * size;
 }
 
-/* Four of 15, each with probability 1/2; levels N(7, 1/4), so that a rotation is N(21, 2.25) degrees to either side. */
+/* Check RandAugment: four of 15 operations, each applied with probability 1/2; levels are N(7, 1/4), so a rotation is
+ * N(21, 2.25) degrees to either side. */
 static void test_randaugment(void **state)
 {
     (void)state;
@@ -80,7 +81,7 @@ static void test_randaugment(void **state)
     for (int n = 0; n <= VJ_AUGMENT_MOST; n++) check_count(ops[n], DRAWS, choose[n] / 16, "number of operations");
     static const struct {
         vj_picture_op op;
-        double scale; /* argument of level 1 */
+        double scale; /* the argument of level 1 */
     } sized[] = {{VJ_OP_ROTATE, 3},        {VJ_OP_COLOR, 0.09},        {VJ_OP_CONTRAST, 0.09},
                  {VJ_OP_BRIGHTNESS, 0.09}, {VJ_OP_SHARPNESS, 0.09},    {VJ_OP_SHEAR_X, 0.03},
                  {VJ_OP_SHEAR_Y, 0.03},    {VJ_OP_TRANSLATE_X, 0.045}, {VJ_OP_TRANSLATE_Y, 0.045}};
@@ -99,7 +100,7 @@ static void test_randaugment(void **state)
     assert_true(of[VJ_OP_SOLARIZE_ADD].low >= 49 && of[VJ_OP_SOLARIZE_ADD].high <= 104);
 }
 
-/* The sums over the 25 pairs of the probabilities of each operation. */
+/* Check AutoAugment against the probabilities of each operation, summed over the 25 pairs. */
 static void test_autoaugment(void **state)
 {
     (void)state;
@@ -126,16 +127,17 @@ static void test_autoaugment(void **state)
         }
     }
     for (int op = 0; op < VJ_PICTURE_OPS; op++) {
-        /* A pair may hold an operation twice: at most twice the variance of single draws. */
+        /* A pair may have an operation twice, so the variance is at most twice that of single draws. */
         const double n = DRAWS * expected[op] / 25;
         want += n;
         assert_true(fabs((double)times[op] - n) <= 5 * sqrt(2 * n));
     }
     assert_true(fabs((double)ops - want) < 5 * sqrt(2 * want));
-    assert_true(fabs(sum) < 5 * 27 * sqrt(DRAWS * 3.6 / 25)); /* to both sides */
+    assert_true(fabs(sum) < 5 * 27 * sqrt(DRAWS * 3.6 / 25)); /* both signs are equally frequent */
 }
 
-/* Crop, mirror and box of 20000 keys: shares of the area are uniform, boxes lie inside, smaller than the view. */
+/* Check crops, mirroring and erased boxes of 20000 keys: shares of the area are uniform, and erased boxes lie inside
+ * the view and are smaller. */
 static void test_boxes(void **state)
 {
     (void)state;
@@ -163,11 +165,12 @@ static void test_boxes(void **state)
     check_count(flips, DRAWS, 0.5, "mirrored");
     check_count(erased, DRAWS, 0.25, "erased");
     assert_true(small > DRAWS * 0.42 &&
-                small < DRAWS * 0.60); /* 0.457 of the uniform draws; large ones fail more often */
-    assert_true(area / (double)erased > 0.14 && area / (double)erased < 0.20); /* 0.177 but for rounding and failures */
+                small < DRAWS * 0.60); /* expected 0.457 if none failed; large ones fail more often */
+    assert_true(area / (double)erased > 0.14 &&
+                area / (double)erased < 0.20); /* expected 0.177, without rounding and failures */
 }
 
-/* Whatever else is asked for, a key's draw is its own. */
+/* Check that the draw of a key does not depend on what else was drawn. */
 static void test_key(void **state)
 {
     (void)state;
@@ -186,7 +189,7 @@ static void test_key(void **state)
     vj_augment_draw(&b, &views, 77, 100, 150);
     vj_augment_describe(&b, again, sizeof again);
     assert_string_not_equal(text, again);
-    vj_augment_describe(&b, again, 9); /* cut where the text does not fit */
+    vj_augment_describe(&b, again, 9); /* the text is cut if it does not fit */
     assert_int_equal(strlen(again), 8);
     assert_true(vj_eval_key(0, 0, 1) != vj_eval_key(0, 1, 0) && vj_eval_key(1, 0, 0) != vj_eval_key(0, 1, 0));
     assert_true(vj_eval_key((1 << 20) - 1, 4095, UINT32_MAX) == UINT64_MAX);
@@ -206,7 +209,7 @@ static vj_clips *open_files(const fixture *f, vj_codec_settings codec)
     return clips;
 }
 
-/* A training view, made from its parts in the order of the definition. */
+/* Make a training view from its operations in the order of the definition, and compare. */
 static void expect_training(const vj_eval_views *v, uint64_t key, const uint8_t *frames, int height, int width,
                             float *pixels)
 {
@@ -255,8 +258,8 @@ static void test_training_views(void **state)
 }
 
 /*
- * Where test views are, read off a picture whose values are linear in x and y: the value at a pixel says where in the
- * frame it is from, up to the rounding of bytes in fixed point, at most 1.
+ * Check where a test view is in the frame. The values of the picture are linear in x and y, so the value of a pixel
+ * says where it is from, up to a rounding error of at most 1.
  */
 static void check_place(vj_eval_room *room, int views, int view, int height, int width, double top, double left,
                         double scale_y, double scale_x, int short_side)
@@ -267,7 +270,8 @@ static void check_place(vj_eval_room *room, int views, int view, int height, int
     v.training = false;
     v.views = views;
     v.short_side = short_side;
-    for (int c = 0; c < 3; c++) v.mean[c] = 0, v.std[c] = 1.0 / 255; /* values are bytes */
+    for (int c = 0; c < 3; c++)
+        v.mean[c] = 0, v.std[c] = 1.0 / 255; /* the normalised values are the bytes themselves */
     for (int t = 0; t < STORE_FRAMES; t++)
         for (int y = 0; y < height; y++)
             for (int x = 0; x < width; x++) {
@@ -311,8 +315,8 @@ static void test_places(void **state)
     vj_clips_close(clips);
 }
 
-/* Images: one stored frame, shown as five; test views as Pillow's resizing gives them, training views by their parts.
- */
+/* Check images, one stored frame that is shown as five: test views against Pillow's resizing, training views against
+ * their operations. */
 static void test_images(void **state)
 {
     (void)state;
@@ -320,7 +324,7 @@ static void test_images(void **state)
     static uint8_t frame[STORE_LARGEST], view[2][3 * SIDE * SIDE], scratch[1 << 16];
     static float got[3 * SHOWN * SIDE * SIDE];
     const fixture *f = *state;
-    vj_clips *clips = open_files(f, raw); /* for the sizes of buffers */
+    vj_clips *clips = open_files(f, raw); /* only the sizes of buffers are taken from it */
     vj_eval_views v = views_of(VJ_AUGMENT_AUTOAUGMENT, 0.5, 0);
     v.image = true;
     v.stored = 1;
@@ -330,7 +334,7 @@ static void test_images(void **state)
     int32_t labels[STORE_LABELS];
     vj_clip clip;
     store_clip(0, &clip, labels, frame);
-    for (int64_t key = -1; key < 40; key++) { /* -1: the test view */
+    for (int64_t key = -1; key < 40; key++) { /* -1 stands for the test view */
         v.training = key >= 0;
         vj_resize r = {VJ_FILTER_BILINEAR, {0, 0, HEIGHT, WIDTH}, 13, 17, {0, 2, SIDE, SIDE}};
         vj_augmentation a = {0};
@@ -347,7 +351,7 @@ static void test_images(void **state)
         if (a.crop.flip) vj_picture_mirror(view[0], SIDE, SIDE);
         for (int i = 0; i < a.ops; i++) {
             vj_picture_apply(view[1], view[0], SIDE, SIDE, a.op[i].op, a.op[i].argument,
-                             (const uint8_t[3]){128, 128, 128}, /* 0.5 * 255, to even */
+                             (const uint8_t[3]){128, 128, 128}, /* 0.5 * 255, rounded to even */
                              (vj_box){0, 0, SIDE, SIDE});
             memcpy(view[0], view[1], sizeof view[0]);
         }
@@ -373,7 +377,8 @@ static void test_settings(void **state)
     char text[256];
     assert_int_equal(open_store(&clips, f->store), VJ_OK);
     vj_config_defaults(&config);
-    assert_int_equal(vj_eval_views_init(&v, &config, clips, true), VJ_ERR_USAGE); /* 16 frames, the store has 4 */
+    assert_int_equal(vj_eval_views_init(&v, &config, clips, true),
+                     VJ_ERR_USAGE); /* data.frames is 16, but the store has 4 */
     assert_int_equal(vj_config_set(&config, "data.frames=4"), VJ_OK);
     assert_int_equal(vj_eval_views_init(&v, &config, clips, true), VJ_OK);
     vj_eval_views_describe(&v, text, sizeof text);
@@ -391,7 +396,7 @@ static void test_settings(void **state)
 
 /* ------------------------------------------------------------------------------------------------ the loader */
 
-/* Pixels go to a device as pixels, though the device could make them of frames. */
+/* Check that views are uploaded as pixels, although the device could compute pixels from frames. */
 static void check_upload(vj_backend *be, const vj_batch *batch, int64_t j, const vj_config *config)
 {
     static float back[VALUES];
@@ -407,7 +412,8 @@ static void check_upload(vj_backend *be, const vj_batch *batch, int64_t j, const
     vj_device_free(be, device);
 }
 
-/* Every item is what vj_eval_show() makes of its clip, on any number of threads, in batches that cut runs of a clip. */
+/* Check that every item is what vj_eval_show() makes of its clip, for any number of threads, also when a batch ends
+ * between the views of a clip. */
 static void check_items(const vj_clips *clips, const vj_eval_views *views, const vj_eval_item *items, int64_t count,
                         int64_t threads, int64_t batch_size, vj_backend *be)
 {
@@ -489,7 +495,8 @@ static void expect_marked(vj_loader *loader, bool damaged, const char *what)
     assert_int_equal(memcmp(batch.pixels, nothing, sizeof nothing) == 0, damaged);
 }
 
-/* A damaged clip is marked in every view, and another is not taken in its place; one that is known is not read. */
+/* Check that a damaged clip is marked in every view and not replaced by another, and that a clip known to be damaged is
+ * not read. */
 static void test_damaged(void **state)
 {
     const fixture *f = *state;

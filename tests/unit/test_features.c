@@ -56,7 +56,7 @@ static int teardown(void **state)
 {
     context *c = *state;
     unlink(c->path);
-    rmdir(c->dir); /* fails, and the folder stays to be looked at, if a test left a .part */
+    rmdir(c->dir); /* if a test left a .part file this fails, and the folder stays for inspection */
     free(c);
     return 0;
 }
@@ -114,7 +114,7 @@ static void round_trip(void **state)
                 if (row[j] != want) fail_msg("row %d, %d: %g, expected %g", (int)i, j, (double)row[j], (double)want);
             }
         }
-        for (int64_t first = 0; first < CLIPS; first++) /* every slab */
+        for (int64_t first = 0; first < CLIPS; first++) /* all slabs of rows */
             for (int64_t count = 1; first + count <= CLIPS; count++) {
                 float rows[CLIPS * ROW];
                 assert_int_equal(vj_features_read_rows(f, first, count, rows), VJ_OK);
@@ -130,7 +130,7 @@ static void round_trip(void **state)
     }
 }
 
-/* Not known; then a grid of more cells than there are tokens. */
+/* Check a grid that is not known, and one with more cells than there are tokens. */
 static void grids(void **state)
 {
     context *c = *state;
@@ -163,7 +163,7 @@ static void without_labels(void **state)
     vj_features_close(f);
 }
 
-/* HDF5's own conversion of the f2 or bf16 it finds in the file is an independent reading of the format. */
+/* Check the stored f2 and bf16 numbers by HDF5's conversion, which reads the format independently. */
 static void hdf5_reads_the_halves(void **state)
 {
     context *c = *state;
@@ -181,7 +181,8 @@ static void hdf5_reads_the_halves(void **state)
     }
 }
 
-/* All of them against the definition, and between neighbours the nearer, half way the even one. */
+/* Check all bf16 numbers against the definition, and that numbers between two are rounded to the nearer one, or from
+ * the middle to the even one. */
 static void bf16(void **state)
 {
     (void)state;
@@ -209,7 +210,7 @@ static void bf16(void **state)
 static void halves(void **state)
 {
     (void)state;
-    for (uint32_t h = 0; h < 0x10000u; h++) { /* all of them, against the definition */
+    for (uint32_t h = 0; h < 0x10000u; h++) { /* all half-precision numbers, against the definition */
         int exponent = (int)(h >> 10 & 31), fraction = (int)(h & 1023);
         float f = vj_half_to_float((uint16_t)h), sign = h & 0x8000u ? -1.0f : 1.0f;
         if (exponent == 31 && fraction != 0) {
@@ -223,7 +224,8 @@ static void halves(void **state)
         assert_true(f == sign * want && signbit(f) == signbit(sign));
         assert_int_equal(vj_half_from_float(f), h);
     }
-    for (uint16_t h = 0; h < 0x7bffu; h++) { /* between neighbours: the nearer, half way the even one */
+    for (uint16_t h = 0; h < 0x7bffu;
+         h++) { /* numbers between two are rounded to the nearer one, or from the middle to the even one */
         float a = vj_half_to_float(h), b = vj_half_to_float(h + 1), middle = 0.5f * (a + b);
         assert_int_equal(vj_half_from_float(middle), h % 2 == 0 ? h : h + 1);
         assert_int_equal(vj_half_from_float(nextafterf(middle, a)), h);
@@ -310,7 +312,7 @@ static void unfinished_files_are_refused(void **state)
     assert_int_equal(vj_features_open(&f, c->path, VJ_ALONE), VJ_ERR_IO);
 }
 
-/* Row 0 is written again instead of the last. */
+/* Check that writing row 0 twice instead of the last row is an error. */
 static void rows_written_twice_are_an_error(void **state)
 {
     context *c = *state;
@@ -324,7 +326,8 @@ static void rows_written_twice_are_an_error(void **state)
     assert_int_not_equal(access(c->path, F_OK), 0);
 }
 
-/* The last has 2^62 elements, more than a file has bytes; never written, so HDF5 does not mind. */
+/* Check impossible sizes. The last dataset has 2^62 elements, more than a file can have bytes; HDF5 permits it because
+ * no element is written. */
 static void impossible_features_are_refused(void **state)
 {
     context *c = *state;

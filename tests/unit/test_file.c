@@ -81,7 +81,7 @@ static void whole_or_not_there(void **state)
     vj_file a, b;
     assert_int_equal(vj_file_begin_text(&a, path), VJ_OK);
     assert_int_equal(vj_file_begin(&b, path), VJ_OK);
-    assert_string_not_equal(a.part, b.part); /* two writers of one file do not meet */
+    assert_string_not_equal(a.part, b.part); /* two writers of one file use different temporary names */
     fputs("of a", a.stream);
     assert_true(vj_write_at(b.fd, "of b", 4, 0));
     assert_string_equal(text_of(path), "(none)");
@@ -89,7 +89,7 @@ static void whole_or_not_there(void **state)
     assert_string_equal(text_of(path), "of a");
     assert_int_equal(vj_file_commit(&b), VJ_OK);
     assert_string_equal(text_of(path), "of b");
-    vj_file_rollback(&a); /* harmless */
+    vj_file_rollback(&a); /* after a commit this does nothing */
     assert_int_equal(files(), 1);
     assert_int_equal(vj_file_begin_text(&a, path), VJ_OK);
     fputs("half", a.stream);
@@ -98,7 +98,7 @@ static void whole_or_not_there(void **state)
     assert_int_equal(files(), 1);
 }
 
-/* Another process removed the part and made its own with that name: it is neither published nor removed. */
+/* Check that if another process replaced the temporary file by its own this one is neither published nor removed. */
 static void not_somebody_elses(void **state)
 {
     (void)state;
@@ -154,7 +154,7 @@ static void to_the_end_of_a_file(void **state)
     assert_int_equal(errno, EBADF);
     close(fd);
     assert_int_equal(vj_read_at(-1, bytes, 8, 0), -1);
-    assert_int_equal(vj_folder_sync("/proc"), VJ_OK); /* which cannot be flushed: EINVAL */
+    assert_int_equal(vj_folder_sync("/proc"), VJ_OK); /* a folder that cannot be flushed (EINVAL) is no error */
 }
 
 int main(void)

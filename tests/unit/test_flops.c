@@ -8,7 +8,8 @@
 
 #include "model/flops.h"
 
-/* 8 tokens of 24 values; encoder 2 blocks of 4 (hidden 8), predictor 1 block of 2 (hidden 6). */
+/* A network of 8 tokens of 24 values: the encoder has 2 blocks of width 4 (hidden 8), the predictor 1 of width 2
+ * (hidden 6). */
 static const vj_shape shape = {.channels = 3,
                                .frames = 4,
                                .height = 4,
@@ -29,7 +30,7 @@ static const vj_shape shape = {.channels = 3,
 
 static double count(vj_objective objective)
 {
-    /* One clip, two masks: 2 of the tokens are context and 6 targets; 1 is context and 4 are targets. */
+    /* One clip and two masks: with the first 2 tokens are context and 6 are targets, with the second 1 and 4. */
     int32_t contexts[] = {2, 1}, targets[] = {6, 4};
     const vj_mask_lists lists = {.masks = 2, .clips = 1, .tokens = 8, .contexts = contexts, .targets = targets};
     vj_shape s = shape;
@@ -46,12 +47,14 @@ static void by_hand(void **state)
     (void)state;
     /* Patch embedding: 2 * 8 tokens * 24 values * 4. */
     const double embedding = 1536;
-    /* A token of an encoder block: 8*16 + 4*4*8 = 256, and 16 for each token of its sequence. Two blocks. */
+    /* In each of the two encoder blocks a token costs 8*16 + 4*4*8 = 256, and 16 for each token of its sequence. */
     const double target = 2 * 8 * (256 + 16 * 8);                           /* 6144 */
     const double context = 2 * 2 * (256 + 16 * 2) + 2 * 1 * (256 + 16 * 1); /* 1152 + 544 */
-    /* A token of a predictor block: 8*4 + 4*2*6 = 80, and 8 for each token of its sequence, of 8 and of 5. */
+    /* In a predictor block a token costs 8*4 + 4*2*6 = 80, and 8 for each token of its sequence; these have 8 and 5. */
     const double predictor = 8 * (80 + 8 * 8) + 5 * (80 + 8 * 5); /* 1152 + 600 */
-    /* In and out of the predictor: 2 * 4 * 2 a context token, 2 * 2 * 4 a target (24 wide for pixels). */
+    /* The layers before and after the predictor cost 2*4*2 for a context token and 2*2*4 for a target (2*2*24 for
+     * pixels).
+     */
     const double ends = 3 * 16 + 10 * 16, pixel_ends = 3 * 16 + 10 * 96;
 
     assert_true(target == 6144 && context == 1696 && predictor == 1752 && ends == 208);

@@ -67,7 +67,7 @@ static void test_fixture(void **state)
     assert_true(cases > 0);
 }
 
-/* docs/method.md, section 10.2 prints these. */
+/* Check the examples of docs/method.md, section 10.2. */
 static void test_printed(void **state)
 {
     (void)state;
@@ -83,7 +83,7 @@ static void test_printed(void **state)
     assert_memory_equal(got, evaluation, sizeof got);
 }
 
-/* Whatever the length, every index is a frame of the video. */
+/* Check for videos of any length that every index is a frame of the video. */
 static void test_range(void **state)
 {
     (void)state;

@@ -19,11 +19,11 @@ static void check_values(vj_backend *be, bool rounded)
         vj_gelu_forward(be, y.device, x.device, n);
         pull(be, &y);
         for (int64_t i = 0; i < n; i++) want[i] = gelu_of(x.host[i]);
-        assert_close("gelu", y.host, want, n, 1e-6, 0); /* the contract */
+        assert_close("gelu", y.host, want, n, 1e-6, 0); /* the error that kernels.h permits */
         vj_gelu_backward(be, y.device, dy.device, x.device, n);
         pull(be, &y);
         for (int64_t i = 0; i < n; i++) want[i] = dy.host[i] * gelu_slope_of(x.host[i]);
-        assert_close("gelu'", y.host, want, n, 2e-6, 0); /* times |dy| up to 5 */
+        assert_close("gelu'", y.host, want, n, 2e-6, 0); /* the same, times |dy| of up to 5 */
         vj_gelu_backward(be, dy.device, dy.device, x.device, n);
         pull(be, &dy);
         assert_close("gelu' in place", dy.host, want, n, 2e-6, 0);
@@ -42,7 +42,7 @@ static void values(void **state)
 static void check_ends(vj_backend *be, bool rounded)
 {
     (void)rounded;
-    uint32_t odd_nan = 0x7f800001; /* its mantissa must not leak into a number */
+    uint32_t odd_nan = 0x7f800001; /* a NaN that becomes infinity if its mantissa is cut */
     array x = array_of(be, 8, 0), y = array_empty(be, 8), one = array_of(be, 8, 1);
     const float ends[] = {NAN, INFINITY, -INFINITY, 1e30f, -1e30f, 0, 40, -40};
     memcpy(x.host, ends, sizeof ends);

@@ -32,7 +32,7 @@ enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 static vj_backend *be;
 
-/* All tests are run with each backend. */
+/* Open a backend; each test runs with all of them. */
 static int open_backend(const char *name, vj_backend **backend)
 {
     return vj_backend_open(backend, name, VJ_FP32, 1) == VJ_OK ? 0 : -1;
@@ -79,7 +79,7 @@ static float *normal_on_device(int64_t n, double std, uint64_t index)
     return x;
 }
 
-/* Tokens of `count` samples, as the head's pooling wants them, and labels. */
+/* Make the tokens of `count` samples in the form that the head's pooling needs. */
 static float *make_tokens(const vj_head_shape *s, int64_t count)
 {
     float *x = normal_on_device(count * s->tokens * s->D, 1.0, 1);
@@ -94,7 +94,7 @@ static void make_labels(int32_t labels[BATCH])
     for (int i = 0; i < BATCH; i++) labels[i] = i < empty_from ? (i * i + 2) % CLASSES : -1;
 }
 
-/* Random numbers in all tensors: nothing may hide behind a zero. */
+/* Fill a tensor with random numbers, because zeros could hide an error. */
 static void disturb(vj_probe_tensor *t, uint64_t index)
 {
     float *noise = normal_on_device(t->rows * t->cols, t->decay ? 0.1 : 0.05, 50 + index);
@@ -123,8 +123,8 @@ static vj_head *make_head(const vj_head_shape *shape)
     return head;
 }
 
-/* One batch of `count` samples, which come in the order of `order`, `chunk` at a time. loss [count], in their places.
- */
+/* Train on one batch of `count` samples in the order `order`, `chunk` at a time. loss [count] gets the loss of each
+ * sample. */
 static void train(vj_head *head, const vj_head_shape *s, const float *tokens, int64_t count, const int64_t *order,
                   int64_t chunk, const vj_head_step *step, double *loss)
 {
@@ -152,7 +152,7 @@ static void train(vj_head *head, const vj_head_shape *s, const float *tokens, in
                 vj_head_pool_backward(be, s, dkeys + b * K, drows + i * R, rows + i * R, prob + i * P,
                                       tokens + b * s->tokens * s->D);
         }
-        float *logits = device_floats(n * CLASSES); /* measuring in mid-batch changes nothing */
+        float *logits = device_floats(n * CLASSES); /* measuring in the middle of a batch changes nothing */
         vj_head_score(head, logits, rows, n);
         assert_int_equal(vj_sync(be), VJ_OK);
         vj_device_free(be, logits);
@@ -174,8 +174,8 @@ static float *copy_state(vj_head *head, int64_t *count)
 
 /* ------------------------------------------------------------------------------------------------ tests */
 
-/* Loss, gradients and weights of a probe on the whole batch. Gradients are sums of up to 37 x 17 products of order 0.1;
-   the update is tiny since Adam's first step is lr however small the gradient. */
+/* Compare loss, gradients and weights with those of a probe on the whole batch. Gradients are sums of up to 37 x 17
+   products of order 0.1. The learning rate is tiny, because Adam's first step is lr however small the gradient is. */
 static void equal_to_a_probe(void **state)
 {
     (void)state;
@@ -237,7 +237,8 @@ static void equal_to_a_probe(void **state)
         }
 }
 
-/* Two updates, one on a short batch. Where every kernel takes long, fewer ways. */
+/* Check that two updates, one on a short batch, have the same bits for any order of the samples. On slow backends fewer
+ * orders are tried. */
 static void any_order_the_same_bits(void **state)
 {
     (void)state;
@@ -284,8 +285,8 @@ static float *copy_gradient(vj_head *head, int i, int64_t *n)
     return to;
 }
 
-/* Samples without a label add nothing, whatever they show: the gradient is that of the others, over the whole batch. A
-   batch of whole samples afterwards finds no trace of them. */
+/* Check that samples without a label do not change the result: the gradient is that of the others, divided by the size
+   of the whole batch. They do not change the next batch either. */
 static void empty_places(void **state)
 {
     (void)state;
@@ -326,8 +327,9 @@ static void empty_places(void **state)
     }
 }
 
-/* Weight decay on all tensors, and on matrices alone: with no learning from gradients to speak of, by how much weights
-   shrink. */
+/* Check weight decay on all tensors, and on matrices only, by how much weights shrink; the gradients' part is
+ * negligible.
+ */
 static void decay_of_all_or_of_matrices(void **state)
 {
     (void)state;
@@ -380,7 +382,7 @@ static void scores_alone_or_together(void **state)
     }
 }
 
-/* Heads of one shape on the same tokens, at once and one by one. */
+/* Check that heads of one shape have the same bits when trained at once and one by one. */
 static void many_heads_at_once(void **state)
 {
     (void)state;

@@ -37,11 +37,12 @@ static void three_in_a_row_are_lost(void **state)
     assert_int_equal(judge(NAN, 1, NAN), VJ_HEALTH_BAD);
     assert_int_equal(judge(1, 1, NAN), VJ_HEALTH_GOOD);
     assert_int_equal(judge(NAN, 1, NAN), VJ_HEALTH_BAD);
-    assert_int_equal(judge(4, 1, NAN), VJ_HEALTH_BAD); /* whatever the reason */
+    assert_int_equal(judge(4, 1, NAN), VJ_HEALTH_BAD); /* whatever makes it bad */
     assert_int_equal(judge(NAN, 1, NAN), VJ_HEALTH_LOST);
 }
 
-/* The usual loss is the mean at first, then fades over a hundred steps; bad steps are no part of it. */
+/* Check that the usual loss is first the mean, then a moving average over a hundred steps, and that bad steps do not
+ * count. */
 static void loss_against_the_usual(void **state)
 {
     (void)state;
@@ -57,7 +58,8 @@ static void loss_against_the_usual(void **state)
     assert_int_equal(judge(1e30, 1, NAN), VJ_HEALTH_GOOD);
 }
 
-/* A checkpoint of old has none: the first step makes it, late as it is. */
+/* Check that the first step sets the usual loss even if it is a late one: checkpoints of older versions do not have it.
+ */
 static void first_usual_loss_of_a_late_step(void **state)
 {
     (void)state;
@@ -70,15 +72,16 @@ static void first_usual_loss_of_a_late_step(void **state)
 static void spread_of_the_targets(void **state)
 {
     (void)state;
-    assert_int_equal(judge(1, 0, NAN), VJ_HEALTH_GOOD); /* no bound is the default */
+    assert_int_equal(judge(1, 0, NAN), VJ_HEALTH_GOOD); /* by default there is no bound */
     config.train.rollback_std = 0.1;
-    assert_int_equal(judge(1, NAN, NAN), VJ_HEALTH_GOOD); /* pixels have none */
+    assert_int_equal(judge(1, NAN, NAN), VJ_HEALTH_GOOD); /* with the pixel objective the spread is not measured */
     assert_int_equal(judge(1, 0.1, NAN), VJ_HEALTH_GOOD);
     assert_int_equal(judge(1, 0.09, NAN), VJ_HEALTH_BAD);
     assert_int_equal(judge(1, 0.2, NAN), VJ_HEALTH_GOOD);
 }
 
-/* The rank is measured now and then: what lies between is not good, for a checkpoint there would be of a low rank. */
+/* Check that after a low rank, which is measured only at some steps, the steps until the next measurement are not good,
+ * because a checkpoint there would have a low rank. */
 static void effective_rank_counts_where_it_is_measured(void **state)
 {
     (void)state;

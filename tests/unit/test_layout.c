@@ -86,7 +86,7 @@ static void hidden_layers_must_divide(void **state)
     refused(4, 4, "the hidden width 102");
 }
 
-/* The nearest first; all of them work, none is there twice. */
+/* Check the proposed layouts: the nearest comes first, all are valid, and none comes twice. */
 static void near(int ranks, int tensor, const vj_layout_choice *want, int count)
 {
     vj_layout_choice found[4];
@@ -122,7 +122,7 @@ static void a_refusal_allocates_nothing_and_is_a_wrong_setting(void **state)
 
 /* ------------------------------------------------------------------------------------------------ shares */
 
-/* The rank that holds element (row, column) of a tensor of `rows` x `columns`, by the words of vj_share. */
+/* Return the rank that holds an element of a tensor of `rows` x `columns`, by the definition of vj_share. */
 static int64_t holder(vj_share share, int shares, int64_t rows, int64_t columns, int64_t element)
 {
     const int64_t row = element / columns, column = element % columns;
@@ -175,7 +175,8 @@ static void shares_are_cut_and_pasted(void **state)
         }
 }
 
-/* Over the ranks of a group every element counts once: shares on their rank, what all have on the first. */
+/* Check that sums over the ranks of a group count each element once: shares on the rank that has them, and tensors that
+ * all ranks have on the first. */
 static void sums_count_every_element_once(void **state)
 {
     (void)state;

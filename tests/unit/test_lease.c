@@ -23,7 +23,7 @@
 static char folder[] = "/tmp/vjepa_lease_XXXXXX";
 static char path[64];
 
-/* What a process on another node would have written; its age in seconds. */
+/* Write a lease as a process on another node would, last renewed age_s seconds ago. */
 static void put_foreign(double age_s)
 {
     static const char text[] = "host elsewhere\npid 7\nstarted 8\nboot another\nnamespace pid:[1]\njob 4711\n"
@@ -44,7 +44,7 @@ static int prepare(void **state)
     snprintf(path, sizeof path, "%s/lease", folder);
     return unsetenv("VJEPA_LEASE_S");
 }
-/* Nothing may be left beside what a test says itself. */
+/* Check that a test left no files in the folder besides the lease, which is removed. */
 static int check_empty(void **state)
 {
     (void)state;
@@ -81,7 +81,7 @@ static void taken_and_given_back(void **state)
     const double begin = vj_now();
     assert_int_equal(vj_lease_take(&b, folder), VJ_ERR_STATE); /* this process is alive */
     assert_null(b);
-    assert_true(vj_now() - begin < 60); /* not the time of the lease, 90 s */
+    assert_true(vj_now() - begin < 60); /* it is refused before the lease's time, 90 s, is over */
     vj_lease_release(a);
     assert_int_not_equal(access(path, F_OK), 0);
     assert_int_equal(vj_lease_check(&seal), VJ_ERR_STATE);
@@ -89,7 +89,8 @@ static void taken_and_given_back(void **state)
     vj_lease_release(b);
 }
 
-/* A process that holds it dies by kill -9: the next one has it at once. Also while nobody has waited for the dead. */
+/* Check that after the holder is killed by kill -9 the next process gets the lease at once, also while the killed one
+ * is a zombie. */
 static void after_a_kill(void **state)
 {
     (void)state;
@@ -120,23 +121,23 @@ static void of_another_node(void **state)
 {
     (void)state;
     vj_lease *a;
-    put_foreign(1000); /* not touched for longer than the lease's time */
+    put_foreign(1000); /* not renewed for longer than the lease's time */
     assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
     vj_lease_release(a);
-    /* Untouched from now on: waited for, then taken. */
+    /* Nobody renews it from now on, so it is waited for and then taken. */
     setenv("VJEPA_LEASE_S", "0.3", 1);
     put_foreign(0);
     const double begin = vj_now();
     assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
     assert_true(vj_now() - begin >= 0.2);
     vj_lease_release(a);
-    /* Said nothing: as another node's. */
+    /* An empty lease is treated as one of another node. */
     assert_int_equal(vj_file_put_text(path, ""), VJ_OK);
     assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
     vj_lease_release(a);
 }
 
-/* Somebody touches it while we wait: the holder is alive. */
+/* Check that a lease which is renewed while we wait is refused, because its holder is alive. */
 static void of_another_node_at_work(void **state)
 {
     (void)state;
@@ -154,7 +155,7 @@ static void of_another_node_at_work(void **state)
     waitpid(holder, NULL, 0);
 }
 
-/* Many newcomers find a lease that was left: one has it. */
+/* Check that when many processes find an abandoned lease only one of them gets it. */
 static void many_newcomers(void **state)
 {
     (void)state;
@@ -172,7 +173,7 @@ static void many_newcomers(void **state)
             if (read(go[0], &byte, 1) < 0) _exit(2);
             const vj_status status = vj_lease_take(&mine, folder);
             if (status != VJ_OK) _exit(status == VJ_ERR_STATE ? 1 : 2);
-            for (;;) pause(); /* the winner is alive until all have asked */
+            for (;;) pause(); /* the one that got it stays alive until all others have tried */
         }
     }
     close(go[0]);
@@ -194,7 +195,8 @@ static void many_newcomers(void **state)
     assert_int_equal(won, 1);
 }
 
-/* The holder was cut off for so long that another took its lease: it must see that, and leave the other's alone. */
+/* Check that a holder which was suspended until another process took its lease notices this, and does not touch the
+ * other's lease. */
 static void taken_away(void **state)
 {
     (void)state;
@@ -209,10 +211,11 @@ static void taken_away(void **state)
     nanosleep(&t, NULL);
     vj_lease_release(a);
     assert_int_equal(stat(path, &info), 0);
-    assert_true(time(NULL) - info.st_mtim.tv_sec > 500); /* neither renewed nor removed */
+    assert_true(time(NULL) - info.st_mtim.tv_sec > 500); /* the other's lease is neither renewed nor removed */
 }
 
-/* Looking tells who holds it and changes nothing; the age decides about a holder on another node. */
+/* Check that looking tells who holds the lease and changes nothing. Whether a holder on another node is alive is judged
+ * by the age of the lease. */
 static void looked_at(void **state)
 {
     (void)state;
@@ -233,11 +236,11 @@ static void looked_at(void **state)
     assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_LEFT);
     assert_int_equal(vj_file_put_text(path, "host\n"), VJ_OK);
     view = vj_lease_look(folder);
-    assert_int_equal(view.state, VJ_LEASE_HELD); /* a young one, of nobody knows whom */
+    assert_int_equal(view.state, VJ_LEASE_HELD); /* a recent lease that does not name its holder */
     assert_true(view.since_s == 0.0);
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_FREE); /* and does not wait for a writer */
+    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_FREE); /* it does not wait for a writer of the FIFO */
 }
 
 int main(void)

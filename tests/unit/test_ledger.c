@@ -63,10 +63,10 @@ static void test_revised(void **state)
                         "90,33,0,1,duplicate,\"as \"\"x\"\",\",7,0,0.250");
     free(text);
     free(revised);
-    assert_null(vj_ledger_revised("12,k400,\"a\",1", VJ_LEDGER_DUPLICATE, "")); /* a row that was cut */
+    assert_null(vj_ledger_revised("12,k400,\"a\",1", VJ_LEDGER_DUPLICATE, "")); /* this row is incomplete */
 }
 
-/* As many columns in the header as in a row, and every verdict has its own name. */
+/* Check that the header has as many columns as a row, and that each verdict has its own name. */
 static void test_names(void **state)
 {
     (void)state;

@@ -41,7 +41,7 @@ static vj_clips *make_store(const char *name, int64_t count, vj_codec_settings c
     return open_store(path);
 }
 
-/* Clip, digest of the pixels of each sample of a run; 0 where it had none. */
+/* The clip and the digest of the pixels of each sample of a run; 0: the run did not have this sample. */
 typedef struct {
     uint64_t digest[SAMPLES];
     int64_t clip[SAMPLES], substituted, cached;
@@ -81,7 +81,7 @@ static void run(record *r, const vj_clips *clips, int64_t threads, int64_t start
 
 /* ------------------------------------------------------------------------------------------------ what a sample is */
 
-/* The definition, written out: permutation, crop draw, transform. */
+/* Check samples against the definition: permutation, draw of the crop, transform. */
 static void test_definition(void **state)
 {
     (void)state;
@@ -127,7 +127,7 @@ static void test_continues(void **state)
     vj_clips_close(clips);
 }
 
-/* A rank's part of each batch is that part of the whole batch; an empty part is allowed. */
+/* Check that what a rank loads is its part of the whole batch; the part may be empty. */
 static void test_parts(void **state)
 {
     (void)state;
@@ -158,7 +158,7 @@ static void test_epochs(void **state)
     vj_clips_close(clips);
 }
 
-/* Stopping in the middle, with batches ahead and one held, must neither hang nor leak. */
+/* Check that stopping in the middle, with batches read ahead and one in use, neither hangs nor leaks memory. */
 static void test_stop_early(void **state)
 {
     (void)state;
@@ -175,7 +175,7 @@ static void test_stop_early(void **state)
     vj_clips_close(clips);
 }
 
-/* Weights that do not fit the stores are found before a run, and by whoever starts anyway. */
+/* Check that weights that do not fit the stores are refused before a run, and again when a loader starts. */
 static void test_wrong_weights(void **state)
 {
     (void)state;
@@ -191,7 +191,7 @@ static void test_wrong_weights(void **state)
     vj_clips_close(clips);
 }
 
-/* The first byte of a clip's record becomes another. */
+/* Change the first byte of a clip's record. */
 static void damage(const vj_clips *clips, int64_t clip)
 {
     const vj_clips_place place = vj_clips_find(clips, clip);
@@ -206,7 +206,7 @@ static void damage(const vj_clips *clips, int64_t clip)
 
 /* ------------------------------------------------------------------------------------------------ evaluation */
 
-/* Three views of each clip: the left, the middle and the right of it. */
+/* Return one of three views of a clip: the left, the middle or the right. */
 static vj_crop one_of_three(const vj_config *config, int64_t sample, int height, int width)
 {
     (void)config;
@@ -215,8 +215,8 @@ static vj_crop one_of_three(const vj_config *config, int64_t sample, int height,
     return crop;
 }
 
-/* A list, gone through once: every sample is the clip that the list says, seen as the view says, with its labels and
- * where it is from; the last batch has what is left. */
+/* Load a list once, and check that every sample is the clip of the list in the given view, with its labels and source,
+ * and that the last batch has the rest. */
 static void go_through(const vj_clips *clips, vj_view view, int64_t samples, int64_t first, int64_t last)
 {
     static uint8_t frames[STORE_LARGEST];
@@ -233,7 +233,7 @@ static void go_through(const vj_clips *clips, vj_view view, int64_t samples, int
     vj_coder *coder;
     vj_batch batch;
     double wait_s;
-    for (int64_t i = 0; i < samples; i++) list[i] = (i * 11 / 3) % CLIPS; /* some of them again */
+    for (int64_t i = 0; i < samples; i++) list[i] = (i * 11 / 3) % CLIPS; /* some clips come twice */
     assert_int_equal(vj_coder_create(&coder), VJ_OK);
     assert_int_equal(vj_order_create_once(&plan.order, list, samples), VJ_OK);
     assert_int_equal(vj_loader_start(&loader, clips, &config, &plan), VJ_OK);
@@ -277,7 +277,7 @@ static void test_once(void **state)
     vj_clips_close(clips);
 }
 
-/* Nothing replaces a damaged clip of a list. */
+/* Check that a damaged clip of a list is not replaced by another. */
 static void test_once_damaged(void **state)
 {
     (void)state;
@@ -299,7 +299,8 @@ static void test_once_damaged(void **state)
 
 /* ------------------------------------------------------------------------------------------------ whoever reads it */
 
-/* Threads and copies change nothing; the copies serve. *reference: the run. */
+/* Check that the number of threads and local copies change nothing, and that the copies are used. *reference gets the
+ * run. */
 static void same_batches(const vj_clips *clips, int kind, const char *cache, record *reference)
 {
     static record other;
@@ -322,7 +323,7 @@ static void same_batches(const vj_clips *clips, int kind, const char *cache, rec
     }
 }
 
-/* What the reference is: the order's clip, or its first spare that is not damaged. */
+/* Check the reference: each sample is the clip of the order, or its first spare that is not damaged. */
 static int64_t check_order(const vj_clips *clips, int kind, const record *r, int64_t bad)
 {
     int64_t shard_clips[CLIPS] = {0}, substituted = 0;
@@ -371,7 +372,7 @@ static void test_same_batches(void **state)
         }
 }
 
-/* Copies that are damaged cost a reading from the store, not a sample. */
+/* Check that a clip whose local copy is damaged is read from the store. */
 static void test_damaged_copies(void **state)
 {
     (void)state;
@@ -392,11 +393,11 @@ static void test_damaged_copies(void **state)
     assert_int_equal(close(fd), 0);
     run_with(&copied, clips, &config, 0, 0, BATCH);
     assert_memory_equal(plain.digest, copied.digest, sizeof plain.digest);
-    assert_in_range(copied.cached, SAMPLES - 6, SAMPLES - 2); /* two clips were hit, and copied anew */
+    assert_in_range(copied.cached, SAMPLES - 6, SAMPLES - 2); /* two clips were damaged, and copied again */
     vj_clips_close(clips);
 }
 
-/* No cache can be made there: the same batches, with a warning. */
+/* Check that where no cache can be made the batches are the same, with a warning. */
 static void test_no_cache(void **state)
 {
     (void)state;
@@ -413,7 +414,8 @@ static void test_no_cache(void **state)
 
 /* ------------------------------------------------------------------------------------------------ devices */
 
-/* A device that makes the pixels itself gets frames and views; what comes out is what the loader makes for others. */
+/* Check a device that computes pixels itself: it gets frames and views, and computes the pixels that the loader would.
+ */
 static void test_device(void **state)
 {
     (void)state;
@@ -442,7 +444,7 @@ static void test_device(void **state)
                 assert_int_equal(vj_loader_next(loader, &batch, &wait_s), VJ_OK);
                 assert_true((batch.pixels != NULL) == (b == 0) && (batch.frames != NULL) == (b == 1));
                 const vj_input all = {batch.pixels, batch.frames, batch.views, config.data.mean, config.data.std};
-                for (int64_t at = 0; at < BATCH; at += 3) { /* by microbatches */
+                for (int64_t at = 0; at < BATCH; at += 3) { /* in microbatches of 3 */
                     const vj_input input = vj_input_from(&all, at, &shape);
                     const int64_t count = BATCH - at < 3 ? BATCH - at : 3;
                     vj_input_upload(&input, &room, be, device, count, &shape);
@@ -462,7 +464,8 @@ static void test_device(void **state)
 
 /* ------------------------------------------------------------------------------------------------ verification */
 
-/* A share of reads is verified, which ones is a function of the sample; the others take the clip as it is. */
+/* Check that data.verify verifies this share of reads, chosen by the sample, and that the others use the clip as it is.
+ */
 static void test_verify(void **state)
 {
     (void)state;
@@ -493,7 +496,8 @@ static void test_verify(void **state)
 
 /* ------------------------------------------------------------------------------------------------ too much damage */
 
-/* More than 10 and more than 1 %: the batch in which that happens is refused, whatever ran ahead of it. */
+/* Check that when more than 10 and more than 1 % of the clips are damaged the batch in which this happens is refused,
+ * whatever was read ahead. */
 static void test_too_many(void **state)
 {
     (void)state;
@@ -519,7 +523,7 @@ static void test_too_many(void **state)
     vj_clips_close(clips);
 }
 
-/* No clip at all can be read: an error, not an endless search. */
+/* Check that when no clip can be read there is an error and not an endless search. */
 static void test_nothing_left(void **state)
 {
     (void)state;
@@ -544,14 +548,14 @@ static void pause_ms(long ms)
     nanosleep(&time, NULL);
 }
 
-/* A shard that is not as it should be: moved away, or cut. */
+/* A shard that was moved away or cut. */
 typedef struct {
     char path[VJ_PATH], aside[VJ_PATH];
     bool cut;
     long back_after_ms;
 } trouble;
 
-/* The good file stands at `aside` meanwhile. */
+/* Move a shard away, or replace it by a part of it; the good file is at `aside` meanwhile. */
 static void make_trouble(trouble *t, const char *name, bool cut)
 {
     join(t->path, folder, name);
@@ -571,11 +575,11 @@ static void *end_trouble(void *argument)
 {
     const trouble *t = argument;
     pause_ms(t->back_after_ms);
-    assert_int_equal(rename(t->aside, t->path), 0); /* over the one that was cut */
+    assert_int_equal(rename(t->aside, t->path), 0); /* this replaces the one that was cut */
     return NULL;
 }
 
-/* A shard that comes back within the patience costs time and nothing else. */
+/* Check that a shard which comes back within data.io_patience_s costs only time. */
 static void test_outage(void **state)
 {
     (void)state;
@@ -590,7 +594,7 @@ static void test_outage(void **state)
             join(path, folder, "outage.clips");
             vj_clips *clips = open_store(path);
             run_with(&plain, clips, &config, 0, 0, BATCH);
-            vj_clips_close(clips); /* with the descriptors, which would go on reading what was moved */
+            vj_clips_close(clips); /* this closes the descriptors, which could still read the moved file */
             clips = open_store(path);
             make_trouble(&t, "outage.clips/shard-00001.h5", cut);
             config.data.io_patience_s = 60;
@@ -603,7 +607,7 @@ static void test_outage(void **state)
         }
 }
 
-/* Every descriptor of a shard becomes one that cannot be read from, as those of a file server that was restarted. */
+/* Replace every descriptor of a shard by one that cannot be read, as after a restart of a file server. */
 static int64_t spoil_descriptors(void)
 {
     int64_t spoilt = 0;
@@ -644,7 +648,7 @@ static void test_stale_descriptors(void **state)
     vj_clips_close(clips);
 }
 
-/* A shard that does not come back ends the run; other clips are not taken for its own. */
+/* Check that a shard which does not come back ends the run, and that its clips are not replaced by others. */
 static void test_outage_for_ever(void **state)
 {
     (void)state;
@@ -675,7 +679,7 @@ static void test_outage_for_ever(void **state)
     }
 }
 
-/* Threads that wait for a file system end when the loader does. */
+/* Check that threads which wait for a file system end when the loader is stopped. */
 static void test_stop_waiting(void **state)
 {
     (void)state;
@@ -689,7 +693,7 @@ static void test_stop_waiting(void **state)
     make_trouble(&t, "away.clips/shard-00000.h5", false);
     config.data.io_patience_s = 1e6;
     assert_int_equal(vj_loader_start_training(&loader, clips, &config, NULL, 0, STEPS, 0, BATCH), VJ_OK);
-    pause_ms(100); /* they are in their pauses now, or soon */
+    pause_ms(100); /* by now or soon they wait between two attempts */
     vj_loader_stop(loader);
     vj_clips_close(clips);
 }

@@ -19,7 +19,7 @@ enum { SCENES = 5, COPIES = 4, SECONDS = 1 };
 
 static char folder[PATH_MAX];
 
-/* Luma at a place (0 to 1) and time of a scene: a few waves that wander, others in each scene. */
+/* Return the luma of a scene at a place (0 to 1) and time: a few moving waves, which are different in each scene. */
 static double wave(int scene, double x, double y, double t)
 {
     double sum = 0;
@@ -30,7 +30,7 @@ static double wave(int scene, double x, double y, double t)
     return sum / 2.1;
 }
 
-/* How a copy differs from the original, which is the first. */
+/* What differs between copies; the first is the original. */
 static const struct {
     vj_encoding encoding;
     int width, height, fps;
@@ -110,7 +110,7 @@ static void test_copies_and_others(void **state)
         }
 }
 
-/* What shows nothing has no look, and is nobody's copy, its own neither. */
+/* Check that a video of one colour has no perceptual hash and is no copy of anything, not even of itself. */
 static void test_flat(void **state)
 {
     (void)state;
@@ -126,7 +126,7 @@ static void test_flat(void **state)
     assert_false(vj_phash_alike(&look, &look));
 }
 
-/* One picture all the time: its copies must be nearer than those of a video that changes. */
+/* Check that copies of a video that never changes must be nearer than copies of one that does. */
 static void test_threshold(void **state)
 {
     (void)state;
@@ -144,11 +144,11 @@ static void test_threshold(void **state)
     assert_true(vj_phash_alike(&still, &still));
     assert_false(vj_phash_alike(&still, &still_far));
     assert_true(vj_phash_alike(&moving, &moving_far));
-    moving_far.valid = 0x07; /* three instants say too little */
+    moving_far.valid = 0x07; /* three instants are too few to decide */
     assert_false(vj_phash_alike(&moving, &moving_far));
 }
 
-/* Of pictures that are alike, what moves decides. */
+/* Check that for similar pictures the motion decides. */
 static void test_motion(void **state)
 {
     (void)state;

@@ -20,7 +20,7 @@ static vj_phash draw(vj_rng *rng)
     return look;
 }
 
-/* Each bit differs with probability `share`. */
+/* Return a copy of a hash in which each bit is changed with probability `share`. */
 static vj_phash disturb(vj_rng *rng, vj_phash look, double share)
 {
     for (int bit = 0; bit < 512; bit++)
@@ -28,7 +28,7 @@ static vj_phash disturb(vj_rng *rng, vj_phash look, double share)
     return look;
 }
 
-/* Looks entered under their number, times 10. */
+/* Make an index in which each hash is entered under 10 times its number. */
 static vj_phash_index *fill(vj_phash *look, int count)
 {
     vj_rng rng;
@@ -59,7 +59,7 @@ static void test_copies(void **state)
         for (int i = 0; i < COUNT; i++) {
             vj_phash copy = disturb(&rng, look[i], levels[k].share);
             int64_t found = vj_phash_index_find(looks, &copy, &doubtful);
-            if (!vj_phash_alike(&copy, &look[i])) continue; /* not alike any more */
+            if (!vj_phash_alike(&copy, &look[i])) continue; /* they are no longer similar */
             assert_true(found == 10 * i || found == -1);
             missed += found < 0;
         }
@@ -82,12 +82,12 @@ static void test_instants(void **state)
     vj_phash some = look[3], few = look[3], none = look[3];
     for (int i = 0; i < 4; i++) some.bits[i] = ~some.bits[i];
     some.valid = 0xf0;
-    few.valid = 0x70; /* too few to tell */
+    few.valid = 0x70; /* too few instants to decide */
     none.valid = 0;
     assert_int_equal(vj_phash_index_find(looks, &some, &doubtful), 30);
     assert_int_equal(vj_phash_index_find(looks, &few, &doubtful), -1);
     assert_int_equal(vj_phash_index_find(looks, &none, &doubtful), -1);
-    /* Alike, but nothing moves: doubtful, and only where no copy is. */
+    /* A similar video in which nothing moves is a doubtful match, which is reported only if there is no copy. */
     vj_phash still = look[5];
     memset(still.motion, 0, sizeof still.motion);
     vj_phash_index_destroy(looks);
@@ -100,14 +100,14 @@ static void test_instants(void **state)
     assert_int_equal(doubtful, -1);
     vj_phash_index_destroy(looks);
     assert_int_equal(vj_phash_index_create(&looks, 1, "/tmp"), VJ_OK);
-    vj_phash_index_add(looks, 5, &none); /* takes no room */
+    vj_phash_index_add(looks, 5, &none); /* a hash without instants is not stored */
     vj_phash_index_add(looks, 6, &look[0]);
     assert_int_equal(vj_phash_index_find(looks, &look[0], &doubtful), 6);
     vj_phash_index_destroy(looks);
     vj_phash_index_destroy(NULL);
 }
 
-/* Of several that are alike the first entered is named, whichever is nearer. */
+/* Check that of several similar entries the first one is returned, even if another is nearer. */
 static void test_first(void **state)
 {
     (void)state;

@@ -11,7 +11,7 @@ static void check_exponent(vj_backend *be, int D, double exponent)
 {
     array pred = array_random(be, ROWS * D, 1, 1), target = array_random(be, TARGETS * D, 1, 2);
     array weight = array_random(be, ROWS, 0.1, 3), dpred = array_empty(be, ROWS * D);
-    pred.host[0] = target.host[0]; /* row 0 looks at target 0: a difference of exactly zero */
+    pred.host[0] = target.host[0]; /* row 0 is compared with target 0, so this difference is exactly zero */
     push(be, &pred);
     int32_t *rows = ints_on_device(be, target_row, ROWS), *group = ints_on_device(be, group_of, ROWS);
     double *loss = vj_device_alloc(be, sizeof(double) * GROUPS), start[GROUPS] = {1, 2, 3}, got[GROUPS];
@@ -70,7 +70,7 @@ typedef struct {
     double scale;
 } spread;
 
-/* The penalty and, unless NULL, its gradient. */
+/* Compute the penalty, and its gradient unless `gradient` is NULL. */
 static double penalty_of(double *gradient, const double *z, const spread *s)
 {
     double sum = 0;

@@ -21,7 +21,7 @@ static vj_status parse(vj_list_format format, const char *text)
     return more((vj_dataset_settings){.format = (int)format}, text, strlen(text));
 }
 
-/* Entry n has this number in label 0, once the classes are settled, and this name. */
+/* Check the class of label 0 of entry n: its number, after the classes were numbered, and its name. */
 static void expect_class(int n, int number, const char *name)
 {
     assert_true(got.labels[n][0] >= 0);
@@ -96,7 +96,7 @@ static void test_plain(void **state)
     expect_path(3, "by,comma.mp4");
     assert_int_equal(got.labels[0][0], 17);
     assert_int_equal(got.labels[3][0], 4);
-    /* Lists of a dataset agree in their labels, those of another one need not. */
+    /* All lists of a dataset must have the same labels; another dataset may have others. */
     assert_int_equal(more((vj_dataset_settings){.format = 0}, "path,label\nz.mp4,4\n", 19), VJ_OK);
     assert_int_equal(got.count, 5);
     assert_int_equal(more((vj_dataset_settings){.format = 0}, "path,colour\nz.mp4,4\n", 20), VJ_ERR_FORMAT);
@@ -105,7 +105,7 @@ static void test_plain(void **state)
     assert_int_equal(got.labels[5][1], 4);
 }
 
-/* Any separator, blanks around fields, quotes: two files, labels 3 and 4. */
+/* Check separators, blanks around fields, quotes and line ends. Each list names two files with labels 3 and 4. */
 static void test_separators(void **state)
 {
     (void)state;
@@ -120,6 +120,9 @@ static void test_separators(void **state)
         "a b.mp4;3\nc.mp4 ; 4\n",
         "\"a b.mp4\",3\nc.mp4, 4\n",
         "a b.mp4 3\nc.mp4     4",
+        "path,label\ra b.mp4,3\rc.mp4,4\r", /* lines that end in CR alone */
+        "a b.mp4 3\r\rc.mp4     4",
+        "{\"path\": \"a b.mp4\", \"labels\": {\"label\": 3}}\r{\"path\": \"c.mp4\", \"labels\": {\"label\": 4}}\r",
     };
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         if (parse(VJ_LIST_AUTO, lists[i]) != VJ_OK) fail_msg("refused: %s", lists[i]);
@@ -138,7 +141,7 @@ static void test_separators(void **state)
     assert_int_equal(got.labels[0][0], INT32_MAX);
 }
 
-/* Words are classes, numbered in the order of their names over all lists; -1 is none. */
+/* Check words as classes, which are numbered in the order of their names over all lists; -1 stands for no class. */
 static void test_words(void **state)
 {
     (void)state;
@@ -164,7 +167,7 @@ static void test_words(void **state)
         assert_string_equal(vj_class_names_name(&classes, 0, 2), "dog");
         assert_string_equal(vj_class_names_name(&classes, 0, 3), "");
     }
-    /* Several labels in words: label_NAME is the label NAME. */
+    /* With several labels in words the column label_NAME is the label NAME. */
     assert_int_equal(parse(VJ_LIST_AUTO, "path,label_kind,label_motion,label_2\nx,cat,up,7\ny,dog,down,8\n"), VJ_OK);
     assert_int_equal(names.label_count, 3);
     assert_string_equal(names.label_names[0], "kind");
@@ -172,7 +175,7 @@ static void test_words(void **state)
     assert_string_equal(names.label_names[2], "label_2");
     assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
     assert_string_equal(vj_class_names_name(&classes, 1, classes.of[1].number[got.labels[1][1]]), "down");
-    /* Names that are given fix the numbers, also of lists with numbers; others are refused. */
+    /* A file of class names fixes the numbers, also for lists with numbers; other names are refused. */
     vj_dataset_settings d = {.name = "d"};
     write_bytes("classes", "dog\ncat\n", 8);
     in_folder(d.labels, "classes");
@@ -191,7 +194,7 @@ static void test_words(void **state)
     write_bytes("classes", "dog\ndog\n", 8);
     begin();
     assert_int_equal(more(d, by_number, sizeof by_number - 1), VJ_ERR_FORMAT);
-    /* Two files of names for one label must not contradict each other; nor may a list name what they do not. */
+    /* Two files of names for one label must agree, and a list may not use a name that is not in them. */
     write_bytes("classes", "dog\ncat\n", 8);
     begin();
     assert_int_equal(more(d, by_name, sizeof by_name - 1), VJ_OK);
@@ -242,8 +245,9 @@ static void test_kinetics(void **state)
     assert_string_equal(got.path[0], "/data/k/0347ZoDXyP0_000095_000105.mp4");
     assert_string_equal(got.path[1], "/data/k/--x_000000_000010.mp4");
     assert_string_equal(got.id[0], "0347ZoDXyP0");
-    assert_true(got.start_s[0] < 0);        /* the file holds just that part */
-    assert_int_equal(names.label_count, 1); /* classes in the order of their names, as most programs number them */
+    assert_true(got.start_s[0] < 0); /* the file is already cut to this part */
+    assert_int_equal(names.label_count,
+                     1); /* classes are numbered in the order of their names, as most programs do it */
     assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
     expect_class(0, 0, "abseiling");
     expect_class(1, 1, "zumba");
@@ -255,7 +259,7 @@ static void test_kinetics(void **state)
     assert_string_equal(got.path[0], "/data/k/abseiling/0347ZoDXyP0_000095.mkv");
     assert_int_equal(got.labels[0][0], 1);
     assert_int_equal(got.labels[1][0], 0);
-    /* Whole videos: the list says which part. */
+    /* If the files are whole videos the list says which part is meant. */
     strcpy(d.pattern, "{id}.mkv");
     begin();
     assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
@@ -267,7 +271,7 @@ static void test_kinetics(void **state)
     d.labels[0] = '\0';
     strcpy(d.pattern, "{name}.mkv");
     assert_int_equal(more(d, list, sizeof list - 1), VJ_ERR_USAGE);
-    /* A test list has no labels; two roots of one dataset have one key for a video. */
+    /* A test list has no labels. A video has the same key under two roots of one dataset. */
     begin();
     assert_int_equal(more((vj_dataset_settings){.root = "a"}, "youtube_id,time_start,time_end,split\nx,1,2,t\n", 45),
                      VJ_OK);
@@ -304,7 +308,7 @@ static void test_ssv2(void **state)
     assert_int_equal(names.label_count, 0);
 }
 
-/* Files of labels in every form: always cat 1, big dog 0, ape 2. */
+/* Check files of labels in every form; each says cat 1, big dog 0, ape 2. */
 static void test_label_files(void **state)
 {
     (void)state;
@@ -341,7 +345,7 @@ static void test_label_files(void **state)
                                                                  : n == 1 ? 0
                                                                           : 2]);
     }
-    /* Numbers inside names are names unless they count all classes; a bracket may begin a name. */
+    /* Numbers in a name are part of it unless they number all classes. A name may begin with a bracket. */
     static const char *const names_alone[] = {"digit 0\ndigit 1\n", "run 5\ndigit 1\n", "[thing] 3\ndigit 1\n"};
     for (size_t i = 0; i < 3; i++) {
         write_bytes("classes", names_alone[i], strlen(names_alone[i]));
@@ -359,7 +363,8 @@ static void test_label_files(void **state)
     }
 }
 
-/* Lists in the style of COCO, as iNaturalist's: arrays in any order, more keys than are read, ids of both kinds. */
+/* Check lists in the style of COCO, such as iNaturalist's: arrays in any order, unknown keys, ids as numbers and texts.
+ */
 static void test_coco(void **state)
 {
     (void)state;
@@ -391,7 +396,7 @@ static void test_coco(void **state)
     assert_int_equal(parse(VJ_LIST_AUTO, "{" INFO ", " IMAGES "}"), VJ_OK); /* a test list has no annotations */
     assert_int_equal(got.count, 3);
     assert_int_equal(names.label_count, 0);
-    /* A file of labels gives the numbers another order. */
+    /* A file of labels numbers the classes in another order. */
     vj_dataset_settings d = {.name = "d"};
     in_folder(d.labels, "classes");
     write_bytes("classes", "00004_Aves\nFelis\n", 17);
@@ -422,12 +427,12 @@ static void test_coco(void **state)
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         if (parse(VJ_LIST_COCO, wrong[i]) != VJ_ERR_FORMAT) fail_msg("accepted: %s", wrong[i]);
-    /* Numbers in one list and categories in the other, of one label. */
+    /* One label has numbers in one list and categories in the other. */
     assert_int_equal(parse(VJ_LIST_AUTO, "path,label\nx,3\n"), VJ_OK);
     assert_int_equal(more((vj_dataset_settings){.format = 0}, lists[0], strlen(lists[0])), VJ_ERR_FORMAT);
 }
 
-/* Places205: a name like CSV, but lines "path number" without a header. */
+/* Check the lists of Places205, which are called CSV but have lines "path number" without a header. */
 static void test_places205(void **state)
 {
     (void)state;
@@ -438,7 +443,7 @@ static void test_places205(void **state)
     assert_int_equal(got.count, 3);
     assert_string_equal(got.path[1], "/data/vision/torralba/deeplearning/images256/a/airport_terminal/gsun (2).jpg");
     assert_int_equal(got.labels[2][0], 204);
-    assert_int_equal(classes.of[0].count, 0); /* numbers alone */
+    assert_int_equal(classes.of[0].count, 0); /* the list has only numbers, no names */
     static const char index[] = "/a/abbey 0\n/y/yard 2\n/a/airport_terminal 1\n";
     write_bytes("classes", index, sizeof index - 1);
     in_folder(d.labels, "classes");
@@ -523,11 +528,11 @@ static void test_mistakes(void **state)
     begin();
     assert_int_equal(more((vj_dataset_settings){.format = 0}, zero, sizeof zero - 1), VJ_ERR_FORMAT);
     vj_dataset_settings d = {.labels = "somewhere", .format = VJ_LIST_AUTO};
-    in_folder(d.labels, "list"); /* any file */
+    in_folder(d.labels, "list"); /* any file will do */
     assert_int_equal(more(d, "path\nx\n", 7), VJ_ERR_USAGE);
 }
 
-/* Read a list that is refused; what was said goes to `text`. */
+/* Read a list that is refused; `text` gets the message. */
 static void refused(const char *list, size_t bytes, char text[2048])
 {
     char path[VJ_PATH];
@@ -543,7 +548,7 @@ static void refused(const char *list, size_t bytes, char text[2048])
     if (status != VJ_ERR_FORMAT) fail_msg("accepted: %s", list);
 }
 
-/* Messages begin with list and line, and name column and value. */
+/* Check that messages begin with list and line, and name the column and the value. */
 static void test_message(void **state)
 {
     (void)state;
@@ -584,7 +589,7 @@ static void test_message(void **state)
     }
 }
 
-/* Lines, records and objects may be long, but not without end. */
+/* Check the limits of the length of lines, records and objects. */
 static void test_long(void **state)
 {
     (void)state;
@@ -596,7 +601,7 @@ static void test_long(void **state)
         memcpy(text, starts[i], strlen(starts[i]));
         assert_int_equal(parse(VJ_LIST_AUTO, text), VJ_ERR_FORMAT);
     }
-    /* A path at the limit: one byte more is too many. */
+    /* A path of the largest permitted length, then one byte longer. */
     for (int length = VJ_MEDIA_PATH - 1; length <= VJ_MEDIA_PATH; length++) {
         memset(text, 'x', (size_t)length);
         strcpy(text, "path\n/");

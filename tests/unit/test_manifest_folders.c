@@ -29,7 +29,7 @@ static void test_folder(void **state)
     assert_int_equal(got.count, 7);
     for (int i = 0; i < 7; i++) assert_string_equal(got.listed[i], want[i]);
     assert_int_equal(names.label_count, 0);
-    /* The same where a list is expected. */
+    /* A folder that is named in place of a list gives the same. */
     vj_dataset_settings list = {.name = "f"};
     strcpy(list.list, d.root);
     begin();
@@ -38,7 +38,7 @@ static void test_folder(void **state)
     assert_string_equal(got.listed[1], want[1]);
     strcat(list.list, "/0.jpg");
     assert_true(strlen(got.path[0]) == strlen(list.list) && strcmp(got.path[0], list.list) == 0);
-    /* Classes: folders, also linked ones, by name; what lies beside them has no class. */
+    /* Each folder is a class, also a linked one, in the order of names; files beside the folders have no class. */
     d.format = VJ_LIST_IMAGENET;
     make("rm self && ln -s b/deep c");
     begin();
@@ -57,7 +57,7 @@ static void test_folder(void **state)
     assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_ERR_IO);
 }
 
-/* What is no class and no media: hidden, of the system, empty, our own. */
+/* Check that hidden folders, folders of the system, empty ones and our own are neither classes nor media. */
 static void test_strays(void **state)
 {
     (void)state;
@@ -75,7 +75,7 @@ static void test_strays(void **state)
     assert_string_equal(got.listed[0], "ant/1.png");
     assert_string_equal(got.listed[1], "bee/1.png");
     assert_int_equal(classes.of[0].count, 2);
-    /* More of the same classes elsewhere are the same classes: by name. */
+    /* Folders of the same names in another tree are the same classes. */
     in_folder(two.root, "tree/more");
     make("mkdir -p more/abba more/bee && touch more/abba/2.png more/bee/2.png");
     assert_int_equal(vj_manifest_read(&names, &classes, &two, "f", folder, take, NULL), VJ_OK);
@@ -85,7 +85,7 @@ static void test_strays(void **state)
     char *text = vj_class_names_text(&classes, 0);
     assert_string_equal(text, "3 classes: 0 abba, 1 ant, 2 bee");
     free(text);
-    /* Names that are given are the only ones. */
+    /* With a file of class names no other names are permitted. */
     write_bytes("classes", "bee\nabba\n", 9);
     in_folder(two.labels, "classes");
     begin();
@@ -94,7 +94,7 @@ static void test_strays(void **state)
     strcpy(d.labels, two.labels);
     begin();
     assert_int_equal(vj_manifest_read(&names, &classes, &d, "f", folder, take, NULL), VJ_ERR_FORMAT); /* ant */
-    /* The folder of scratch files is not walked, whatever is in it. */
+    /* The folder of temporary files is not searched. */
     d.labels[0] = '\0';
     in_folder(two.root, "tree/more");
     begin();

@@ -69,7 +69,7 @@ static void test_csv_numbers_come_back(void **state)
     }
 }
 
-/* The cells of a table's line; the last `|` ends it. */
+/* Count the cells in a line of a table, which ends in `|`. */
 static int count_cells(const char *line)
 {
     int cells = -1;
@@ -81,7 +81,7 @@ static int count_cells(const char *line)
     return cells;
 }
 
-/* Whatever encoders and tasks are called, all lines of a table have as many cells as its first one. */
+/* Check that all lines of a table have the same number of cells, whatever the names of encoders and tasks are. */
 static void names_do_not_break_tables(void **state)
 {
     (void)state;
@@ -100,7 +100,7 @@ static void names_do_not_break_tables(void **state)
         strcpy(rows[i].paper_cell, "table | 7");
         rows[i].paper = 50.0;
     }
-    rows[3] = rows[0]; /* a kind that one encoder has alone */
+    rows[3] = rows[0]; /* a kind of probe that only one encoder has */
     strcpy(rows[3].kind, "ridge");
     FILE *out = open_memstream(&text, &bytes);
     assert_non_null(out);
@@ -109,11 +109,12 @@ static void names_do_not_break_tables(void **state)
     for (const char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
         static int cells;
         if (*line != '|') continue;
-        if (line[-2] == '\n') cells = count_cells(line); /* the head of a table, behind an empty line */
+        if (line[-2] == '\n') cells = count_cells(line); /* the heading of a table, after an empty line */
         assert_int_equal(count_cells(line), cells);
         lines++;
     }
-    assert_int_equal(lines, 4 + 3 + 6); /* results, differences, published: a head, a line, and rows */
+    /* Three tables, results, differences and published, each with a heading, a rule and rows. */
+    assert_int_equal(lines, 4 + 3 + 6);
     assert_non_null(strstr(text, "| t\\|u |  | 100 % |"));
     assert_non_null(strstr(text, " \\`c\\`\\|\\*d\\* \\| e \\| |"));
     assert_non_null(strstr(text, " random\\_&#60;f&#62;\\\\ |"));

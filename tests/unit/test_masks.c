@@ -47,7 +47,7 @@ static vj_config make_config(int count, const vj_mask_settings *generators, int6
     return config;
 }
 
-/* Both lists of a segment: in range, ascending, disjoint, not empty. */
+/* Check that both lists of a segment are in range, ascending, disjoint and not empty. */
 static void check_lists(const vj_mask_lists *lists, int64_t segment)
 {
     char *seen = calloc((size_t)lists->tokens, 1);
@@ -84,7 +84,7 @@ static void test_lists_are_sound(void **state)
         }
 }
 
-/* Nothing is lost without a cut: context and target are a partition of the clip. */
+/* Check that without a cut each token of the clip is either context or target. */
 static void test_uncut_lists_cover_the_clip(void **state)
 {
     (void)state;
@@ -98,7 +98,7 @@ static void test_uncut_lists_cover_the_clip(void **state)
     for (int64_t segment = 0; segment < 24; segment++) {
         assert_int_equal(lists.contexts[segment] + lists.targets[segment], lists.tokens);
         differing += segment % 6 > 0 && lists.contexts[segment] != lists.contexts[segment - 1];
-        if (segment / 6 == 2) { /* causal: no context behind the first half */
+        if (segment / 6 == 2) { /* a causal mask has no context after the first half of the clip */
             const int32_t last = lists.context[segment * lists.tokens + lists.contexts[segment] - 1];
             assert_true(last < lists.tokens / 2);
         }
@@ -138,7 +138,8 @@ static void test_groups_have_one_length(void **state)
     vj_mask_lists_release(&full);
 }
 
-/* Any part of a batch gets the lists it has in the whole: ranks and microbatches do not matter. */
+/* Check that a part of a batch gets the lists that it has in the whole batch, so ranks and microbatches do not matter.
+ */
 static void test_parts_equal_the_whole(void **state)
 {
     (void)state;
@@ -171,7 +172,8 @@ static void test_parts_equal_the_whole(void **state)
     }
 }
 
-/* The bounds hold for 300 steps, and for the published settings they are close: within 15 % of what occurs. */
+/* Check that the bounds hold for 300 steps, and that for the published settings they are within 15 % of the lengths
+ * that occur. */
 static void test_bounds(void **state)
 {
     (void)state;
@@ -205,7 +207,8 @@ static void test_bounds(void **state)
     }
 }
 
-/* Two blocks of 3 x 3 on a plane of 3 x 4 often cover it: such clips are drawn again, all others keep their lists. */
+/* Check that clips without context are drawn again and that the others keep their lists. Two blocks of 3 x 3 often
+ * cover a plane of 3 x 4. */
 static void test_empty_context_is_drawn_again(void **state)
 {
     (void)state;
@@ -219,12 +222,13 @@ static void test_empty_context_is_drawn_again(void **state)
     assert_int_equal(vj_masks_sample(&lists, &config, grid, 0, 0, 200), VJ_OK);
     for (int64_t b = 0; b < 200; b++) {
         check_lists(&lists, b);
-        assert_int_equal(lists.contexts[b], 6); /* both blocks on one side; one on each side leaves nothing */
+        assert_int_equal(lists.contexts[b],
+                         6); /* both blocks are on the same side; on different sides they would leave nothing */
     }
     vj_mask_lists_release(&lists);
 }
 
-/* A block that always covers everything is an error, not an endless loop. */
+/* Check that a block which always covers everything is an error and not an endless loop. */
 static void test_impossible_settings_are_refused(void **state)
 {
     (void)state;
@@ -237,21 +241,22 @@ static void test_impossible_settings_are_refused(void **state)
     assert_int_equal(vj_mask_lists_create(&lists, 1, 2, vj_grid_tokens(grid)), VJ_OK);
     assert_int_equal(vj_masks_sample(&lists, &config, grid, 0, 0, 2), VJ_ERR_USAGE);
     config.mask.generator[0].spatial_scale[0] = config.mask.generator[0].spatial_scale[1] = 0.01;
-    assert_int_equal(vj_masks_sample(&lists, &config, grid, 0, 0, 2), VJ_ERR_USAGE); /* no target */
+    assert_int_equal(vj_masks_sample(&lists, &config, grid, 0, 0, 2), VJ_ERR_USAGE); /* there is no target */
     vj_mask_lists_release(&lists);
     assert_int_equal(vj_masks_check(&config, (vj_grid){8, 1, 1}), VJ_ERR_USAGE);
     const vj_config usual = make_config(1, &long_range, 2, 2);
     assert_int_equal(vj_masks_check(&usual, (vj_grid){8, 14, 14}), VJ_OK);
 }
 
-/* Lists of one token: the published code crashes on them (docs/method.md, section 17, number 11). */
+/* Check lists of one token, on which the published code crashes (docs/method.md, section 17, number 11). */
 static void test_single_token_lists(void **state)
 {
     (void)state;
     vj_mask_settings settings = long_range;
     settings.blocks = 1;
     settings.spatial_scale[0] = settings.spatial_scale[1] = 0.5;
-    settings.aspect[0] = settings.aspect[1] = 0.5; /* one row, two columns: clamped to one of two cells */
+    settings.aspect[0] = settings.aspect[1] =
+        0.5; /* a block of one row and two columns, limited to one of the two cells */
     const vj_grid grid = {1, 2, 1};
     const vj_config config = make_config(1, &settings, 3, 3);
     vj_mask_lists lists;

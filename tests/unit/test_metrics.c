@@ -55,7 +55,7 @@ static void accuracies(void **state)
     assert_true(fabs(vj_metrics_top(ranks, 6, 1) - 50.0) < 1e-12);
     assert_true(fabs(vj_metrics_top(ranks, 6, 5) - 500.0 / 6.0) < 1e-12);
     assert_true(isnan(vj_metrics_top(ranks, 0, 1)));
-    /* Classes 1 and 3 have no samples: the mean of 2/3 and 1/3. */
+    /* Classes 1 and 3 have no samples, so the result is the mean of 2/3 and 1/3. */
     assert_true(fabs(vj_metrics_mean_class(ranks, labels, 6, 4) - 50.0) < 1e-12);
     assert_true(fabs(vj_metrics_mean_class(ranks, labels, 4, 4) - 100.0 / 3.0) < 1e-12);
     assert_true(isnan(vj_metrics_mean_class(ranks, labels, 0, 4)));
@@ -64,7 +64,7 @@ static void accuracies(void **state)
     assert_memory_equal(confusion, want, sizeof want);
 }
 
-/* GPU by GPU, as the released code goes about it, in the order that vj_metrics_as_published() draws. */
+/* Compute the accuracy GPU by GPU as the released code does, in the order that vj_metrics_as_published() draws. */
 static double by_gpus(const int32_t *ranks, int64_t n, int64_t gpus, int64_t each, uint64_t seed)
 {
     const int64_t own = (n + gpus - 1) / gpus, batches = (own + each - 1) / each;
@@ -96,7 +96,8 @@ static void as_published(void **state)
         assert_true(fabs(got - by_gpus(ranks, n, gpus, each, 3)) < 1e-9);
     }
     for (int i = 0; i < 512; i++) right += ranks[i] == 0;
-    assert_true(fabs(vj_metrics_as_published(ranks, 512, 64, 256, 3) - (double)right / 5.12) < 1e-9); /* none twice */
+    assert_true(fabs(vj_metrics_as_published(ranks, 512, 64, 256, 3) - (double)right / 5.12) <
+                1e-9); /* no sample counts twice */
     assert_true(fabs(vj_metrics_as_published(ranks, 1000, 64, 256, 3) - vj_metrics_top(ranks, 1000, 1)) > 1e-6);
     assert_true(isnan(vj_metrics_as_published(ranks, 0, 64, 256, 3)));
 }
@@ -104,14 +105,15 @@ static void as_published(void **state)
 static void views_average_probabilities(void **state)
 {
     (void)state;
-    /* Scores of another offset are the same view; one view says 3 : 1, the other 1 : 1. */
+    /* An offset of all scores changes nothing. By the first view the classes are 3 : 1, by the second 1 : 1. */
     const double scores[] = {log(3.0) + 1000.0, 1000.0, -2000.0, -2000.0};
     double probability[2], memory[2];
     vj_metrics_average_views(probability, memory, scores, 2, 2);
     assert_true(fabs(probability[0] - 0.625) < 1e-12 && fabs(probability[1] - 0.375) < 1e-12);
 }
 
-/* Tables of Student's t: 12.7062, 4.3027, 2.5706, 2.0452, and the normal distribution's 1.9600. */
+/* Check quantiles of Student's t against tables, 12.7062, 4.3027, 2.5706 and 2.0452, and the limit, 1.9600 of the
+ * normal distribution. */
 static void student(void **state)
 {
     static const double want[][2] = {
@@ -123,8 +125,8 @@ static void student(void **state)
     assert_true(fabs(vj_mean_half_width(2.0, 4.0) - 3.182446305) < 1e-6);
 }
 
-/* Wilson 1927: the interval stays inside [0, 1], is that of 1 - p mirrored, and solves (p - q)^2 = z^2 q (1 - q) / n.
- */
+/* Check Wilson's interval (1927): it lies in [0, 1], is the mirrored interval of 1 - p, and its ends solve
+ * (p - q)^2 = z^2 q (1 - q) / n. */
 static void wilson(void **state)
 {
     static const double shares[] = {0.0, 0.03, 0.5, 0.8, 1.0};
@@ -144,7 +146,7 @@ static void wilson(void **state)
     assert_true(isnan(low) && isnan(high));
 }
 
-/* For 1 and 2 degrees of freedom the quantile has a closed form. */
+/* Check intervals over runs with 1 and 2 degrees of freedom, for which the quantile has a closed form. */
 static void runs(void **state)
 {
     (void)state;
@@ -165,7 +167,7 @@ static void mcnemar(void **state)
     assert_true(fabs(vj_mcnemar(0, 10) - 2.0 / 1024.0) < 1e-15);
     assert_true(fabs(vj_mcnemar(8, 1) - 20.0 / 512.0) < 1e-14);
     assert_true(vj_mcnemar(1, 8) == vj_mcnemar(8, 1));
-    assert_true(vj_mcnemar(0, 100000) == 0.0); /* below the smallest double */
+    assert_true(vj_mcnemar(0, 100000) == 0.0); /* the value is below the smallest double */
     /* Large counts approach the normal distribution: with continuity correction z = 199 / sqrt(20000). */
     assert_true(fabs(vj_mcnemar(9900, 10100) - erfc(199.0 / sqrt(20000.0) / sqrt(2.0))) < 1e-4);
 }
@@ -190,9 +192,10 @@ static void bootstrap(void **state)
         {.surplus = surplus, .runs = 1}, {.surplus = thrice, .runs = 3}, {.surplus = none, .runs = 1}};
     vj_resampled alone = all[0];
     assert_int_equal(vj_metrics_bootstrap(all, 3, N, 2000, 7), VJ_OK);
-    /* 25 points with a standard error of sqrt(0.25 0.75 / 400) = 2.165; quantiles of 2000 are within 0.4 of theirs. */
+    /* The difference is 25 points with a standard error of sqrt(0.25 * 0.75 / 400) = 2.165. Quantiles of 2000 draws are
+     * within 0.4 of the exact ones. */
     assert_true(fabs(all[0].low - (25.0 - 1.96 * 2.165)) < 0.6 && fabs(all[0].high - (25.0 + 1.96 * 2.165)) < 0.6);
-    /* Three runs that say the same say no more of the clips than one. */
+    /* Three equal runs give the same interval over clips as one. */
     assert_true(all[1].low == all[0].low && all[1].high == all[0].high);
     assert_true(all[2].low == 0.0 && all[2].high == 0.0);
     assert_int_equal(vj_metrics_bootstrap(&alone, 1, N, 2000, 7), VJ_OK);

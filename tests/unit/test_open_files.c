@@ -40,7 +40,7 @@ static int64_t content_of(const vj_open_file *file)
     return pread(file->fd, &content, sizeof content, 0) == sizeof content ? content : -1;
 }
 
-/* Descriptors of this process whose path holds the text. */
+/* Return the number of descriptors of this process whose path contains the text. */
 static int count_open(const char *text)
 {
     int count = 0;
@@ -80,7 +80,7 @@ static void *read_many(void *argument)
     return NULL;
 }
 
-/* Fewer descriptors than threads, as many, and more. */
+/* Check fewer descriptors than threads, as many, and more. */
 static void test_threads(void **state)
 {
     (void)state;
@@ -104,7 +104,7 @@ static void test_threads(void **state)
     }
 }
 
-/* The file that was not used for the longest time is closed; one that somebody holds is not. */
+/* Check that the file that was not used for the longest time is closed, but not one that is in use. */
 static void test_eviction(void **state)
 {
     (void)state;
@@ -130,7 +130,8 @@ static void test_eviction(void **state)
     vj_open_files_destroy(files);
 }
 
-/* After a failure the next one gets the file as it is now; who still holds the old descriptor keeps it. */
+/* Check that after a failure the next user gets the file opened again, while others may go on using the old descriptor.
+ */
 static void test_failed(void **state)
 {
     (void)state;
@@ -158,7 +159,7 @@ static void test_failed(void **state)
     vj_open_files_destroy(files);
 }
 
-/* A store of more shards than this process may have files open is read all the same. */
+/* Check that a store with more shards than this process may have open files can be read. */
 static void test_store(void **state)
 {
     (void)state;

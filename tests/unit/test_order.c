@@ -18,7 +18,7 @@
 
 enum { SHARDS = 41, CLIPS = 3000, DATASETS = 3, SEED = 234 };
 
-/* Shards of unequal size, one of them empty, and datasets of 70, 27 and 3 % spread over them. */
+/* Shards of unequal size, one of them empty, and datasets of 70, 27 and 3 % distributed over them. */
 static int64_t shard_clips[SHARDS];
 static uint8_t dataset[CLIPS];
 static int64_t of_dataset[DATASETS];
@@ -39,7 +39,7 @@ static int make_layout(void **state)
         dataset[i] = (uint8_t)(x < 2100 ? 0 : x < 2910 ? 1 : 2);
         of_dataset[dataset[i]]++;
         shard_of[i] = (int)((i * i / CLIPS + i) * (SHARDS - 1) / (2 * CLIPS));
-        shard_of[i] += shard_of[i] >= 7; /* the empty one */
+        shard_of[i] += shard_of[i] >= 7; /* shard 7 stays empty */
         shard_clips[shard_of[i]]++;
     }
     assert_int_equal(shard_clips[7], 0);
@@ -78,7 +78,7 @@ static void is_the_permutation(void **state)
     vj_order_destroy(order);
 }
 
-/* In the order of time, each epoch of each pool is every clip once, and two epochs differ. */
+/* Check that each epoch of each pool has every clip once, and that two epochs differ. */
 static void every_clip_once(vj_order *order, bool mixed, int epochs, int64_t samples)
 {
     static int64_t at[DATASETS];
@@ -100,7 +100,7 @@ static void every_clip_once(vj_order *order, bool mixed, int epochs, int64_t sam
         const int64_t n = mixed ? of_dataset[d] : CLIPS;
         if (at[d] == 0) continue;
         assert_true(at[d] >= epochs * n);
-        assert_true(same[d] < 10); /* two random orders agree in one place on average */
+        assert_true(same[d] < 10); /* two random orders have one place in common on average */
     }
 }
 
@@ -123,7 +123,7 @@ static void epochs(void **state)
     }
 }
 
-/* Any sample, asked for alone and out of order, is what it is in the sequence. */
+/* Check that a sample that is asked for alone, in any order, is the one of the sequence. */
 static void from_any_sample(void **state)
 {
     (void)state;
@@ -150,7 +150,8 @@ static void from_any_sample(void **state)
 
 /* ------------------------------------------------------------------------------------------------ mixtures */
 
-/* Exact in every cycle, and near in every stretch; largest difference of a stretch from its weight. */
+/* Check that the counts of each dataset are exact in every cycle. Returns the largest difference from the weight in any
+ * range of samples. */
 static double check_counts(const char *weights[3], const int64_t quota[3], int64_t samples)
 {
     vj_order *order = make(VJ_SHUFFLE_GLOBAL, 1, weights[0], weights[1], weights[2]);
@@ -168,7 +169,7 @@ static double check_counts(const char *weights[3], const int64_t quota[3], int64
     }
     for (int d = 0; d < DATASETS; d++) {
         if (quota[d] == 0) assert_int_equal(count[d], 0);
-        if (most[d] - least[d] > widest) widest = most[d] - least[d]; /* the stretch between the two extremes */
+        if (most[d] - least[d] > widest) widest = most[d] - least[d]; /* of the range between the two extremes */
     }
     vj_order_destroy(order);
     double levels = 1;
@@ -197,7 +198,8 @@ static void mixtures(void **state)
     }
 }
 
-/* No place of a cycle prefers a dataset: over many cycles each sees its weight (5 standard deviations). */
+/* Check that no place of a cycle prefers a dataset: over many cycles each place has each dataset as often as its weight
+ * says, within 5 standard deviations. */
 static void places_are_alike(void **state)
 {
     (void)state;
@@ -257,12 +259,12 @@ static void mistakes(void **state)
         if (!strstr(message, cases[i].says)) fail_msg("the message lacks \"%s\":\n%s", cases[i].says, message);
     }
     refused("k400=1", "ssv2=1", "howto=1");
-    assert_non_null(strstr(message, "k400, ssv2, how=to")); /* what there is */
+    assert_non_null(strstr(message, "k400, ssv2, how=to")); /* the message lists the datasets */
 }
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-/* Samples of one window after the other: so many shards each, and no shard in two of them. */
+/* Check that samples come window by window, each of so many shards, and that no shard is in two windows. */
 static void blocks_are_local(void **state)
 {
     (void)state;
@@ -276,7 +278,7 @@ static void blocks_are_local(void **state)
             for (int64_t i = 0; i < CLIPS; i++) {
                 const int64_t clip = vj_order_clip(order, epoch * CLIPS + i, 0);
                 const int shard = shard_of[clip];
-                if (left == 0) number++, in_window = 0; /* every shard begun was read to its end */
+                if (left == 0) number++, in_window = 0; /* all shards of the window are used up */
                 if (seen_in[shard] < 0) {
                     seen_in[shard] = number;
                     left += todo[shard];
@@ -289,7 +291,7 @@ static void blocks_are_local(void **state)
             }
             assert_int_equal(left, 0);
             assert_int_equal(number + 1, (SHARDS - 1 + window - 1) / window);
-            assert_true(neighbours < CLIPS / 10); /* inside a window they are shuffled */
+            assert_true(neighbours < CLIPS / 10); /* clips of a window are shuffled */
         }
         vj_order_destroy(order);
     }
@@ -297,7 +299,8 @@ static void blocks_are_local(void **state)
 
 /* ------------------------------------------------------------------------------------------------ spares */
 
-/* The spare of a sample is the next of its pool in its epoch; all spares together are the pool. */
+/* Check that the spare of a sample is the next clip of its pool in its epoch, and that all spares together are the
+ * pool. */
 static void spares(void **state)
 {
     (void)state;
@@ -305,11 +308,11 @@ static void spares(void **state)
         vj_order *order = make(block ? VJ_SHUFFLE_BLOCK : VJ_SHUFFLE_GLOBAL, 3, "k400=2", "ssv2=1", "how=to=1");
         int64_t next[DATASETS];
         for (int d = 0; d < DATASETS; d++) next[d] = -1;
-        for (int64_t s = 3999; s >= 0; s--) { /* backwards: the draw behind this one is known */
+        for (int64_t s = 3999; s >= 0; s--) { /* backwards, so that the next sample is known */
             const int64_t clip = vj_order_clip(order, s, 0), spare = vj_order_clip(order, s, 1);
             const int d = dataset[clip];
             assert_int_equal(dataset[spare], d);
-            if (next[d] >= 0 && d != 2 && s < 500) assert_int_equal(spare, next[d]); /* no epoch ends there */
+            if (next[d] >= 0 && d != 2 && s < 500) assert_int_equal(spare, next[d]); /* no epoch ends in this range */
             next[d] = clip;
         }
         uint8_t seen[CLIPS] = {0};
@@ -326,11 +329,11 @@ static void spares(void **state)
 
 /* ------------------------------------------------------------------------------------------------ clumps */
 
-/* Pairs of clips of one source in a batch, against what batches drawn at random hold; sources are sorted in the store.
- */
+/* Return the number of pairs of clips of the same source in a batch, relative to batches drawn at random. In the store
+ * the clips of a source are neighbours. */
 static double clumping(vj_order *order, int64_t batch)
 {
-    enum { WINDOWS = 10 }; /* clips of a source, neighbours in the store */
+    enum { WINDOWS = 10 }; /* clips of a source */
     int64_t pairs = 0, batches = CLIPS / batch;
     for (int64_t b = 0; b < batches; b++) {
         int of_source[CLIPS / WINDOWS] = {0};
@@ -359,7 +362,8 @@ static void clumps(void **state)
         const double ratio = clumping(order, BATCH);
         print_message("  block of %lld shards %.2f\n", (long long)window, ratio);
         assert_true(ratio < 1.1 * before && ratio > 0.8);
-        if (window < SHARDS) assert_true(ratio < 1.7 * SHARDS / (double)window); /* a window is all there is */
+        if (window < SHARDS)
+            assert_true(ratio < 1.7 * SHARDS / (double)window); /* a batch only has clips of one window */
         if (window >= SHARDS) assert_true(ratio < 1.2);
         before = ratio;
         vj_order_destroy(order);
@@ -368,7 +372,7 @@ static void clumps(void **state)
 
 /* ------------------------------------------------------------------------------------------------ size */
 
-/* Two million clips in 5,000 shards: no table of clips is made at each epoch, and a clip is known in microseconds. */
+/* Check two million clips in 5,000 shards: no table of clips is made in each epoch, and finding a clip is quick. */
 static void two_million(void **state)
 {
     (void)state;

@@ -38,7 +38,7 @@ static void put_dataset(hid_t group, const char *name, const double *values)
     H5Sclose(space);
 }
 
-/* No warm-up, constant rates: what is right needs no formula. */
+/* Write a fixture without warm-up and with constant rates, so that the right values need no formula. */
 static int write_fixture(void **state)
 {
     (void)state;

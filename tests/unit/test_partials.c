@@ -33,7 +33,8 @@ static void draw(uint64_t number)
         for (int i = 0; i < COUNT; i++) term[r][i] = (float)vj_rng_normal(&rng);
 }
 
-/* The sum over `ranks` ranks on these nodes, each of which makes its partial sums; how often arrays were added. */
+/* Sum over `ranks` ranks on these nodes, each of which computes its partial sums. Returns how often arrays were added.
+ */
 static int sum_by_nodes(const int *node, int ranks, int nodes, float out[COUNT])
 {
     vj_partials p;
@@ -103,12 +104,13 @@ static void nodes_add_up_what_they_can(void **state)
     expect((const int[]){0, 0, 1, 1, 2, 2, 3, 3}, 8, 4, (const int[]){2, 2, 2, 2}, 4);
     expect((const int[]){0, 1, 1, 1}, 4, 2, (const int[]){1, 1, 2}, 3);
     expect((const int[]){0, 0, 0, 0, 0, 1, 1, 1}, 8, 2, (const int[]){4, 1, 1, 2}, 4);
-    expect((const int[]){0, 0, 1, 1, 2, 2}, 6, 3, (const int[]){2, 2, 2}, 3); /* no power of two: one a node */
+    expect((const int[]){0, 0, 1, 1, 2, 2}, 6, 3, (const int[]){2, 2, 2},
+           3); /* not a power of two: one partial sum for each node */
     expect((const int[]){0, 0, 1, 1, 1}, 5, 2, (const int[]){2, 3}, 2);
     expect((const int[]){0, 1, 0}, 3, 2, (const int[]){1, 1, 1}, 3);
 }
 
-/* Equal nodes cost one addition of all their sums, not one a pair. */
+/* Check that the sums of equal nodes are added at once and not in pairs. */
 static void equal_nodes_are_added_at_once(void **state)
 {
     (void)state;

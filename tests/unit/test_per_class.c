@@ -17,7 +17,7 @@
 static void counts(void **state)
 {
     (void)state;
-    /* true class, predicted one, clips of two runs; class 3 has none. */
+    /* The true class, the predicted class and the number of clips, of two runs together; class 3 has no clips. */
     static const int added[][3] = {{0, 0, 12}, {0, 1, 3}, {0, 2, 5}, {1, 1, 20}, {2, 0, 4}, {0, 1, 4}, {2, 2, 0}};
     vj_per_class p;
     double low, high;
@@ -38,7 +38,8 @@ static void counts(void **state)
     vj_per_class_release(&p);
 }
 
-/* Class k is taken for k + 1 by k % 5 of its 5 clips, in every one of 40 runs: pairs are joined again and again. */
+/* Check many classes: in each of 40 runs k % 5 of the 5 clips of class k are taken for class k + 1, so pairs are merged
+ * many times. */
 static void many_classes(void **state)
 {
     (void)state;
@@ -67,7 +68,7 @@ static void nothing_at_all(void **state)
     vj_per_class_release(&p);
 }
 
-/* Two seeds of one probe in a file, of 6 clips and 3 classes; the second seed is right in one more. */
+/* Check a file with two seeds of one probe, of 6 clips and 3 classes; the second seed is right on one clip more. */
 static void from_a_file(void **state)
 {
     (void)state;

@@ -16,7 +16,7 @@
 enum { MOST = 96 * 96 * 3, SCRATCH = 1 << 20, BILINEAR = 100 };
 static const uint8_t fill[3] = {124, 116, 104};
 
-/* Noise, or a smooth picture, or one of few values: they exercise clamping, rounding and the histograms' tables. */
+/* Draw noise, a smooth picture, or one of few values, to test clamping, rounding and the tables of histograms. */
 static void draw(uint8_t *picture, int height, int width, vj_rng *rng)
 {
     const int64_t kind = vj_rng_below(rng, 4), low = vj_rng_below(rng, 128), few = vj_rng_below(rng, 3) + 1;
@@ -56,7 +56,7 @@ static double argument_of(vj_picture_op op, vj_rng *rng)
     case VJ_OP_ROTATE:
         return vj_rng_below(rng, 4) == 0 ? turns[vj_rng_below(rng, 7)] : 60.0 * u - 30.0;
     case VJ_OP_POSTERIZE:
-        return 1.0 + (double)vj_rng_below(rng, 8); /* newer versions refuse 0 */
+        return 1.0 + (double)vj_rng_below(rng, 8); /* newer versions of Pillow refuse 0 */
     case VJ_OP_SOLARIZE:
         return (double)vj_rng_below(rng, 257);
     case VJ_OP_SOLARIZE_ADD:
@@ -91,7 +91,8 @@ static void write_ops(records *r, int rounds)
 }
 
 /*
- * Every second changes one axis alone: where both change, Pillow 13 takes rows first for some shapes (pictures.py).
+ * Write pictures to resize. Every second changes only one axis, because if both change Pillow 13 resizes rows first for
+ * some shapes (pictures.py).
  */
 static void write_sizes(records *r, int rounds)
 {
@@ -163,7 +164,8 @@ static void test_nothing_changes(void **state)
         }
 }
 
-/* A box of a result is that part of the whole, and needs no more of the input than is said. */
+/* Check that a box of a result is that part of the whole result, and that no more of the input is read than reported.
+ */
 static void test_boxes(void **state)
 {
     (void)state;
@@ -198,7 +200,7 @@ static void test_boxes(void **state)
     }
 }
 
-/* A window of a resized picture is that part of the whole, with antialias and without. */
+/* Check that a window of a resized picture is that part of the whole, with antialiasing and without. */
 static void test_windows(void **state)
 {
     (void)state;
@@ -225,7 +227,8 @@ static void test_windows(void **state)
     }
 }
 
-/* Without antialias: the same size changes nothing, a plane stays a plane, and nothing leaves the picture's range. */
+/* Check resizing without antialiasing: the same size changes nothing, a linear picture stays linear, and no value
+ * leaves the picture's range. */
 static void test_plain(void **state)
 {
     (void)state;
@@ -240,7 +243,7 @@ static void test_plain(void **state)
         vj_picture_resize_plain(result, picture, 23, 31, 40, 17, (vj_box){0, 0, 40, 17}, scratch);
         for (int i = 0; i < 3 * 40 * 17; i++) assert_int_equal(result[i], v);
     }
-    for (int y = 0; y < 32; y++) /* 4 a column: halved in width, the mean of two neighbours */
+    for (int y = 0; y < 32; y++) /* values rise by 4 in each column; half the width has the means of two neighbours */
         for (int x = 0; x < 3 * 32; x++) picture[y * 3 * 32 + x] = (uint8_t)(4 * (x / 3));
     vj_picture_resize_plain(result, picture, 32, 32, 32, 16, (vj_box){0, 0, 32, 16}, scratch);
     for (int i = 0; i < 3 * 32 * 16; i++) assert_int_equal(result[i], 8 * (i / 3 % 16) + 2);

@@ -49,7 +49,7 @@ static void packing_by_hand(void **state)
     set("plan.gop=100");
     set("cluster.decode_fps_720p=500");
     vj_pack_forecast_make(&f, &config, &machine, &footage);
-    same(f.clip_frames, 61); /* 15 steps of 4, and the first */
+    same(f.clip_frames, 61); /* the first frame and 15 steps of 4 */
     const double needed = 44.0 / 61;
     same(f.decoded_frames, needed * 222); /* 2 x (50 + 61), fewer than 300 */
     same(f.kept_frames, 32);
@@ -59,7 +59,7 @@ static void packing_by_hand(void **state)
     same(f.clip_bytes, 16 * 256 * 456 * 3);
     same(f.store_bytes, 2000 * 5603328.0);
     same(f.read_bytes, 4e9);
-    assert_int_equal(f.shards, 63); /* a sixteenth of the files; 11 by size */
+    assert_int_equal(f.shards, 63); /* a sixteenth of the number of files; by size 11 would do */
     assert_int_equal(f.ranks, 2);
     same(f.compute_s, 1000 * file_s / 4 * 32 / 63); /* 32 rounds of 2 shards, the last of one */
     same(f.file_system_s, 4 + 11.206656);
@@ -78,11 +78,11 @@ static void packing_by_hand(void **state)
     set("pack.codec=raw");
     set("pack.workers=0");
 
-    set("pack.duplicates=drop"); /* looks at eight instants, too */
+    set("pack.duplicates=drop"); /* decodes eight instants of each file too */
     set("plan.gop=8");
     vj_pack_forecast_make(&f, &config, &machine, &footage);
     same(f.decoded_frames, needed * (2 * (4 + 61) + 8 * (4 + 1)));
-    set("pack.random_windows=false"); /* the first begins with the file */
+    set("pack.random_windows=false"); /* the first window begins with the file */
     vj_pack_forecast_make(&f, &config, &machine, &footage);
     same(f.decoded_frames, needed * (4 + 2 * 61 + 8 * (4 + 1)));
     set("pack.decode=all");
@@ -181,10 +181,11 @@ static void steps_by_hand(void **state)
     assert_int_equal(l.threads, 4);
     assert_int_equal(l.microbatches, 2); /* of 16 */
     same(l.compute_s, 8 * 1e9 / (4 * 1e9));
-    same(l.memory_s, 2 * 40 * 1e6 / 1e9); /* two ranks of a node share its memory's rate */
+    same(l.memory_s, 2 * 40 * 1e6 / 1e9); /* the two ranks of a node share its memory rate */
     same(l.network_bytes, 2 * 4e6 * 3 / 4);
     same(l.messages, 2 * 3 * 4); /* two ways, three nodes, four buckets of 1 MiB */
-    /* A bucket of 1 MB: in the ranks' own memory 2.5 times, in the nodes' parts 5 / 8 times; then out and back. */
+    /* A bucket of 1 MB moves 2.5 times in the memory of the ranks and 5 / 8 times for the parts of the nodes, then goes
+     * to the other nodes and back. */
     const double sums = 4 * ((2.5 + 0.625) / 3 * 1e-3 + 6e-6), last = 1.5e-3 + 2e-6;
     same(l.sum_s, sums + last);
     same(l.tensor_s, 0);
@@ -198,9 +199,9 @@ static void steps_by_hand(void **state)
     same(l.compute_s, 16 * 1e9 / (2 * 4 * 1e9));
     same(l.memory_s, 2 * 40 * 125000.0 / 1e9);
     same(l.tensor_s, 16 * 1e6 / 1e9);
-    same(l.network_bytes, 2 * (2e6 + 2e6 + 1.2e6) * 3 / 4); /* gradient out; weights and target back */
-    same(l.messages, 2 * 4); /* two buckets, parts of which three nodes get, and the sum of its part the owner */
-    /* A bucket of 1 MB, half of it of one owner, of two groups at a time. */
+    same(l.network_bytes, 2 * (2e6 + 2e6 + 1.2e6) * 3 / 4); /* the gradient is sent, weights and target are received */
+    same(l.messages, 2 * 4); /* of each of two buckets three nodes get parts, and the owner gets the sum of its part */
+    /* A bucket has 1 MB, half of it belongs to one owner, and two groups send at a time. */
     same(l.sum_s, 2 * (3.25 / 3 * 2e-3 + 4e-6) + 1.5 * 1.5e-3 + 2e-6 + 6.4e-3 + 3.2e6 / 8192 * 1e-6);
 
     /* An uneven division waits for the rank that has most. */
@@ -216,35 +217,37 @@ static void steps_by_hand(void **state)
     same(l.sum_s, 0);
     same(l.step_s, 64e6 / 1e3);
 
-    /* GPUs sum over their links, which takes them from computing, and hand the sum on beside it. */
+    /* GPUs sum over their links, which takes time from computing, and send the sum on while they compute. */
     vj_machine gpus = machine;
     gpus.gpus = 2;
     gpus.gpu_flops = gpus.gpu_bytes_s = gpus.gpu_link_bytes_s = 1e9;
     gpus.gpu_host_bytes_s = 2e9;
     l = (vj_train_layout){.nodes = 1, .node_ranks = 2, .tensor = 1, .zero = 0, .microbatch = 4};
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.sum_s, 4 * 0.5e-3 + 0.5e-3); /* four buckets, half of each for a GPU; the last has nothing beside it */
+    same(l.sum_s,
+         4 * 0.5e-3 + 0.5e-3); /* four buckets, of which each GPU sums half; nothing is computed during the last */
     vj_machine fast = gpus;
-    fast.gpu_flops = 1e15; /* nothing to compute: a bucket waits until the one before it is handed on */
+    fast.gpu_flops = 1e15; /* computing takes no time, so a bucket waits until the one before it was sent on */
     assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
     same(l.sum_s, 4 * 0.5e-3 + 0.5e-3 + 3 * 0.5e-3 - 4e9 / 1e15 * 2 / 3 * 3 / 4);
     set("parallel.reduction=reproducible"); /* the sum begins after two microbatches */
     assert_true(vj_train_layout_time(&l, &config, &w, &fast, reason, sizeof reason));
     same(l.sum_s, 4 * 0.5e-3 + 0.5e-3 + 3 * 0.5e-3);
     set("parallel.reduction=fast");
-    /* Four nodes: one bucket; a share of it to the host, what arrives and is sent back, between the nodes. */
+    /* On four nodes there is one bucket. A share of it is copied to the host, and what arrives from the other nodes
+     * back. */
     l.nodes = 4;
     const double linked = 2 * 2e-3, copied = (3 - 0.25) * 2e6 / 2e9, between = 6e-3 + 6e-6 + 2e-6;
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
-    same(l.messages, 2 * 3); /* a bucket of four MiB, one for each node */
+    same(l.messages, 2 * 3); /* one bucket of four MiB, a message for each other node, both ways */
     same(l.sum_s, linked + copied + between);
     gpus.gpu_to_gpu = true;
     assert_true(vj_train_layout_time(&l, &config, &w, &gpus, reason, sizeof reason));
     same(l.sum_s, linked + between);
     gpus.gpu_to_gpu = false;
-    /* The bucket's quarters go to a node each, and there to their owners. Weights and target come back in rounds of
-     * eight pieces of half a MiB: to the host, between the nodes, from each of three nodes to the GPU and over its
-     * link. */
+    /* Each quarter of the bucket goes to one node, and there to its owner. Weights and target come back in rounds of
+     * eight pieces of half a MiB, which are copied to the host, sent between the nodes, and copied from there to the
+     * GPU and over its link. */
     l.zero = 1;
     const double quarter = 0.25 * 2e-3, out_and_back = (2 + 0.25 * 0.75) * 2e6 / 2e9;
     const double first = 2e-3 + quarter + out_and_back + 1.25 * 3e-3 + 4e-6 + 2e-6;
@@ -277,7 +280,7 @@ static void what_cannot_work_says_why(void **state)
         assert_false(vj_train_layout_time(&l, &config, &w, &machine, reason, sizeof reason));
         if (!strstr(reason, wrong[i].why)) fail_msg("'%s' does not say '%s'", reason, wrong[i].why);
     }
-    vj_machine domains = machine; /* of two cores each: a rank of four would be in two */
+    vj_machine domains = machine; /* domains of two cores; a rank of four cores would be in two of them */
     domains.numa = 4;
     vj_train_layout l = {.nodes = 1, .node_ranks = 2, .tensor = 1, .microbatch = 1};
     assert_false(vj_train_layout_time(&l, &config, &w, &domains, reason, sizeof reason));
@@ -290,15 +293,15 @@ static void work_is_counted(void **state)
     (void)state;
     const vj_pack_forecast pack = {.raw_clip_bytes = 5e6, .clip_bytes = 5e5};
     vj_train_work w, again;
-    set("mask.cut=none"); /* tubes: the same number of tokens in every clip */
+    set("mask.cut=none"); /* tubes have the same number of tokens in every clip */
     set("mask.generators=[{kind: tube, ratio: 0.75}, {kind: tube, ratio: 0.9}]");
     set("predictor.heads=12");
     assert_int_equal(vj_train_work_count(&w, &config, &pack), VJ_OK);
-    /* ViT-L/16 and its predictor: the number of the published model's parameters. */
+    /* The number of parameters of the published ViT-L/16 with its predictor. */
     assert_int_equal(w.parameters, 325968256);
     assert_int_equal(w.steps, 90000);
     assert_int_equal(w.checkpoints, 90);
-    same(w.context_tokens, 8 * 49 + 8 * 19); /* of 14 x 14, in eight tubelets; 19 is 19.6 cut */
+    same(w.context_tokens, 8 * 49 + 8 * 19); /* of 14 x 14 cells in eight tubelets; 19 is 19.6 rounded down */
     same(w.target_tokens, 2 * 1568 - 544);
     const double D = 1024, P = 384, embedding = 2.0 * 1568 * 1536 * D, n[2] = {392, 152};
     double target = embedding + 24 * 1568 * (24 * D * D + 4 * 1568 * D), trained = embedding, blocks = 0;
@@ -309,7 +312,7 @@ static void work_is_counted(void **state)
     same(w.clip_flops, target + 3 * (trained + blocks));
     same(w.clip_work_flops, w.clip_flops);
     same(w.tensor_sum_bytes, 4 * 2 * (24 * 1568 * D + 2 * (24 * 544 * D + 12 * 3136 * P)));
-    /* Weights, two moments, and the encoder, whose parameters the paper's ViT-L has. */
+    /* Weights, two moments, and the target encoder, which has as many parameters as the paper's ViT-L. */
     same(w.checkpoint_bytes, 4 * (3 * 325968256.0 + 303885312));
     same(w.clip_bytes, 5e5);
 
@@ -342,12 +345,14 @@ static void memory_is_what_training_predicts(void **state)
                                     .thread = 5000000};
     assert_int_equal(vj_train_layout_weigh(&l, &config, &w, &machine), VJ_OK);
     assert_int_equal(vj_memory_predict(&want, &given, 8, 4, loader), VJ_OK);
-    assert_int_equal(l.memory.all - l.memory.program, want.all - want.program); /* which grows between the calls */
+    assert_int_equal(l.memory.all - l.memory.program,
+                     want.all - want.program); /* the program itself grows between the calls */
     assert_int_equal(l.memory.weights, w.weight_floats[2] * 4);
     same(l.node_bytes, 4 * (double)(l.memory.all - l.memory.neighbours));
 }
 
-/* The in-run watch costs time, 2000 clips forward every 10 steps, and memory; tensor groups cannot have it. */
+/* Check that the in-run watch costs time (2000 clips forward every 10 steps) and memory, and that tensor groups cannot
+ * have it. */
 static void the_watch_costs_time_and_memory(void **state)
 {
     (void)state;
@@ -364,7 +369,7 @@ static void the_watch_costs_time_and_memory(void **state)
     assert_int_equal(vj_train_work_count(&with, &config, &pack), VJ_OK);
     assert_int_equal(vj_memory_predict(&watched, &config, 2, 2, loader), VJ_OK);
     assert_true(without.watch_steps == 0 && bare.watch == 0);
-    /* A clip forward through the encoder is a part of its training, which has a target of it. */
+    /* Encoding a clip is a part of training on it, because the target encoder does it too. */
     const double passes = (double)with.steps / 10 * 2000 / 32;
     assert_true(with.watch_steps > 0.1 * passes && with.watch_steps < 0.6 * passes);
     assert_true(watched.watch > (int64_t)2000 * with.tokens * config.model.width * 4);
@@ -402,7 +407,7 @@ static void the_best_layout_fits_and_is_fastest(void **state)
         if (f.layout[i].node_bytes <= 0.9 * 256e9) assert_true(f.layout[i].step_s > 0.98 * f.layout[0].step_s);
     same(f.campaign.training_s, 90000 * f.layout[0].step_s + 90 * f.work.checkpoint_bytes / 1e9);
 
-    set("cluster.memory_gb=16"); /* another layout then, and slower; or none */
+    set("cluster.memory_gb=16"); /* then another, slower layout is found, or none */
     forecast(&little);
     assert_true(little.fits);
     assert_true(little.layout[0].node_bytes <= 0.9 * 16e9);
@@ -416,7 +421,7 @@ static void the_best_layout_fits_and_is_fastest(void **state)
     assert_true(little.layout[0].memory.all > 1000000000);
 }
 
-/* A layout that was asked for, and what would fit on its ranks. */
+/* Check that a given layout is judged, and that a layout that would fit on the same ranks is proposed. */
 static void a_given_layout_is_explained(void **state)
 {
     (void)state;
@@ -433,7 +438,7 @@ static void a_given_layout_is_explained(void **state)
     assert_true(f.fits);
     assert_string_equal(f.verdict[0], "as configured: it fits");
     assert_string_equal(f.advice, "");
-    assert_int_equal(f.layout[0].nodes, 2); /* more than cluster.nodes: it was asked for */
+    assert_int_equal(f.layout[0].nodes, 2); /* as given, although cluster.nodes is less */
     assert_int_equal(f.layout[0].node_ranks, 4);
     assert_int_equal(f.layout[0].microbatch, 8);
 
@@ -458,13 +463,13 @@ static void a_given_layout_is_explained(void **state)
     assert_int_equal(vj_forecast_make(&f, &config, &footage, 2, 4), VJ_OK);
     assert_true(f.fits);
 
-    config.parallel.tensor = 3; /* of four ranks */
+    config.parallel.tensor = 3; /* does not divide four ranks */
     assert_int_equal(vj_forecast_make(&f, &config, &footage, 2, 4), VJ_ERR_USAGE);
 }
 
 /* ------------------------------------------------------------------------------------------------ campaign */
 
-/* No interval loses less time than Daly's; jobs and energy by hand. */
+/* Check that no interval loses less time than Daly's, and compare jobs and energy with numbers computed by hand. */
 static void failures_and_jobs_cost_time(void **state)
 {
     (void)state;
@@ -485,7 +490,8 @@ static void failures_and_jobs_cost_time(void **state)
     same(p.jobs, 5); /* 206000 / 42044 */
     same(p.mtbf_s, 36000);
     same(p.young_s, sqrt(2.0 * 60 * 36000));
-    assert_true(fabs(p.daly_s / (p.young_s - 60 * 2.0 / 3) - 1) < 0.001); /* its first two terms */
+    assert_true(fabs(p.daly_s / (p.young_s - 60 * 2.0 / 3) - 1) <
+                0.001); /* Daly's interval is Young's less two thirds of a checkpoint, in its first two terms */
     same(p.interval_s, 2000);
     assert_true(p.expected_s > p.training_s && p.expected_s < 1.1 * p.training_s);
     for (int every = 100; every < 10000; every += 20) {
@@ -506,7 +512,8 @@ static void failures_and_jobs_cost_time(void **state)
 
 /* ------------------------------------------------------------------------------------------------ messages */
 
-/* Sums of gradients between nodes: every node sends all it has but its own part, twice. tests/plan counts in a run. */
+/* Check the messages for sums of gradients between nodes: every node sends twice all that it has except its own part.
+ * tests/plan counts the messages of a run. */
 static void messages_are_counted(void **state)
 {
     (void)state;
@@ -523,16 +530,16 @@ static void messages_are_counted(void **state)
         across += t.row[i].traffic.bytes;
         messages += t.row[i].traffic.messages;
     }
-    assert_int_equal(across,
-                     2 * 2 * 3 * w.weight_floats[2] * 4); /* both tensor ranks' vectors, to three nodes, and back */
+    assert_int_equal(across, 2 * 2 * 3 * w.weight_floats[2] *
+                                 4); /* the vectors of both tensor ranks go to three nodes and back */
     const int64_t buckets = (w.weight_floats[2] - 1) / (config.parallel.bucket_mb << 18) + 1;
-    assert_int_equal(messages, 2 * buckets * 4 * 4 * 3 * 2); /* speakers, nodes, to others, two ways */
+    assert_int_equal(messages, 2 * buckets * 4 * 4 * 3 * 2); /* ranks that send, nodes, other nodes, both ways */
     const vj_train_layout alone = {.nodes = 1, .node_ranks = 1, .tensor = 1, .microbatch = 1, .data_ranks = 1};
     assert_int_equal(vj_train_traffic_count(&t, &config, &alone, false), VJ_OK);
     assert_int_equal(t.rows, 0);
 }
 
-/* A rank a GPU: their rate and memory decide, and the host has what is left. */
+/* Check training with one rank for each GPU: the GPUs' rate and memory decide. */
 static void gpus_train(void **state)
 {
     (void)state;
@@ -547,7 +554,7 @@ static void gpus_train(void **state)
     set("cluster.gpus_per_node=4");
     set("cluster.gpu_tflops_bf16=400");
     set("cluster.gpu_memory_gb=80");
-    set("cluster.filesystem_gb_s=1000"); /* so that only GPUs count */
+    set("cluster.filesystem_gb_s=1000"); /* so fast that only the GPUs matter */
     set("cluster.network_gb_s=1000");
     set("cluster.gpu_host_gb_s=1000");
     set("cluster.sum_gb_s=1000");
@@ -582,11 +589,11 @@ static void a_section_is_read_from_its_file(void **state)
     set("cluster.memory_gb=7");
     config.cluster.network_gb_s = 99; /* as if the configuration's own file said so */
     assert_int_equal(vj_config_read_section(&config, path, "cluster"), VJ_OK);
-    assert_int_equal(config.cluster.nodes, 5); /* --set counts */
+    assert_int_equal(config.cluster.nodes, 5); /* --set has precedence */
     assert_true(config.cluster.memory_gb == 7);
     assert_int_equal(config.cluster.cores_per_node, 34);
     assert_int_equal(vj_config_origin(&config, "cluster.cores_per_node"), 3);
-    assert_true(config.cluster.network_gb_s == 10); /* the default: the section is the file's */
+    assert_true(config.cluster.network_gb_s == 10); /* the default, because the whole section comes from the file */
     file = fopen(path, "a");
     fputs("model:\n  size: tiny\n", file);
     fclose(file);

@@ -80,7 +80,7 @@ static void check_shapes(vj_backend *be, bool rounded)
     check_shape(be, 1, 50, 40, 21); /* threads share the heads */
 }
 
-/* One clip's heads among more or fewer threads. */
+/* Check that the heads of one clip can be divided among any number of threads. */
 static void any_number_of_threads(void **state)
 {
     (void)state;

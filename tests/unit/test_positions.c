@@ -9,7 +9,7 @@
 
 #include "model/positions.h"
 
-/* Sines, powers and one product: a few units in the last place. */
+/* The error of sines, powers and one product is a few units in the last place. */
 static const double tolerance = 1e-14;
 
 static double *allocate(int64_t count)
@@ -19,7 +19,7 @@ static double *allocate(int64_t count)
     return values;
 }
 
-/* Entry i of axis(c) of width w. */
+/* Return entry i of axis(c) for width w. */
 static double axis(int w, int i, int c)
 {
     const int half = w / 2, k = i < half ? i : i - half;
@@ -47,7 +47,7 @@ static void test_video(void **state)
     (void)state;
     const vj_grid grid = {3, 4, 5};
     check_video(48, grid, 1, (int[]){16, 16, 16});
-    check_video(64, grid, 1, (int[]){22, 22, 22}); /* cut: 66 to 64 */
+    check_video(64, grid, 1, (int[]){22, 22, 22}); /* 66 columns, cut to 64 */
     check_video(1024, (vj_grid){1, 2, 3}, 1, (int[]){342, 342, 342});
     check_video(48, grid, 0, (int[]){24, 12, 12});
     check_video(24, grid, 0, (int[]){12, 6, 6});
@@ -64,7 +64,8 @@ static void test_image(void **state)
     free(table);
 }
 
-/* Linear functions of the coordinates come out exact away from the clamped edge; the same grid gives the same table. */
+/* Check that resampling is exact for linear functions of the coordinates, except at the clamped edge, and that
+ * resampling to the same grid changes nothing. */
 static void test_resample(void **state)
 {
     (void)state;

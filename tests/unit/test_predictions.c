@@ -51,7 +51,8 @@ static void made_of_scores(void **state)
     for (int c = 0; c < 7; c++) sum += exp(scores[c]);
     assert_true(fabs(p.chance[0] - exp(5.0) / sum) < 1e-6 && fabs(p.chance[4] - exp(1.0) / sum) < 1e-6);
 
-    /* Few classes leave places open; of two views the probabilities count: (0.9 + 0.3) / 2 against (0.1 + 0.7) / 2. */
+    /* With few classes some places stay empty. Of two views the probabilities are averaged: (0.9 + 0.3) / 2 against
+     * (0.1 + 0.7) / 2. */
     const double two[] = {log(9.0), 0.0, 0.0, log(7.0 / 3.0)};
     p.label = 1;
     assert_int_equal(vj_predict(&p, memory, two, 2, 2), VJ_OK);
@@ -178,7 +179,7 @@ static void a_file_comes_back(void **state)
     free(heads);
 }
 
-/* Rows that nobody wrote would be read as predictions of class 0. */
+/* Check that a file with missing rows is not published: they would be read as predictions of class 0. */
 static void missing_rows_leave_no_file(void **state)
 {
     (void)state;
@@ -191,7 +192,7 @@ static void missing_rows_leave_no_file(void **state)
     free(heads);
 }
 
-/* Change a row behind HDF5's back. */
+/* Change a row without HDF5, and check that the file is refused. */
 static void damaged_rows_are_refused(void **state)
 {
     (void)state;

@@ -34,7 +34,7 @@ static int close_backend(void **state)
     return 0;
 }
 
-/* Worst |got - want|; NaN counts as infinite. */
+/* Return the largest |got - want|; NaN counts as infinite. */
 static double worst(const float *got, const double *want, int64_t n)
 {
     double most = 0.0;
@@ -62,7 +62,7 @@ static void fill_normal(float *x, int64_t n, double std, uint64_t index)
     for (int64_t i = 0; i < n; i++) x[i] = (float)(std * vj_rng_normal(&rng));
 }
 
-/* Random weights in all tensors, biases and gains included: nothing may hide behind a zero. */
+/* Fill all tensors with random numbers, biases and gains too, because zeros could hide an error. */
 static void fill_weights(vj_probe *p)
 {
     for (int i = 0; i < vj_probe_tensor_count(p); i++) {
@@ -187,7 +187,8 @@ static void fixture_average(void **state)
 
 /* ------------------------------------------------------------------------------------------------ gradients */
 
-/* Odd sizes, fewer clips than the batch allows, tokens of very different spread. */
+/* Compare the folded with the plain form for odd sizes, fewer clips than the batch has room for, and tokens of very
+ * different spread. */
 static void folded_equals_plain(void **state)
 {
     (void)state;
@@ -218,14 +219,14 @@ static void folded_equals_plain(void **state)
         vj_probe_backward(plain, NULL);
         vj_probe_backward(folded, NULL);
         assert_int_equal(vj_sync(be), VJ_OK);
-        /* Sums of up to 288 float32 products of order one: a few 1e-6. */
+        /* The error of sums of up to 288 float32 products of order one is a few 1e-6. */
         assert_true(fabs(loss - same) <= 5e-6);
         assert_true(worst_float(vj_probe_logits(folded), vj_probe_logits(plain), B * cases[c].classes) <= 2e-5);
         for (int i = 0; i < vj_probe_tensor_count(plain); i++) {
             vj_probe_tensor *a = vj_probe_tensor_at(plain, i), *b = vj_probe_tensor_at(folded, i);
             double error = worst_float(b->gradient, a->gradient, a->rows * a->cols);
-            /* Of a bias all clips' rows are summed: another order, or fused multiply-adds, change a few 1e-6 in each.
-             */
+            /* The gradient of a bias is a sum over the rows of all clips. Another order, or fused multiply-adds, change
+             * each by a few 1e-6. */
             if (!(error <= 4e-5)) print_error("%s: error %.2e\n", a->name, error);
             assert_true(error <= 4e-5);
         }
@@ -236,7 +237,8 @@ static void folded_equals_plain(void **state)
     }
 }
 
-/* Central differences of the loss over a step of 1e-2 in float32: rounding 1e-7 / 1e-2, curvature 1e-4. */
+/* Compare gradients with central differences of the loss over a step of 1e-2 in float32, whose errors are 1e-7 / 1e-2
+ * by rounding and 1e-4 by curvature. */
 static void finite_differences(void **state)
 {
     (void)state;
@@ -289,7 +291,7 @@ static void share_of_labels(void **state)
     assert_int_equal(vj_probe_subset(half, &m, labels, N, 3, 0, 50.0, 5), VJ_OK);
     assert_int_equal(vj_probe_subset(few, &k, labels, N, 3, 0, 0.01, 5), VJ_OK);
     assert_int_equal(m, 450);
-    assert_int_equal(k, 3); /* one of each class at least */
+    assert_int_equal(k, 3); /* at least one clip of each class */
     int by_class[3] = {0};
     for (int64_t i = 0; i < m; i++) {
         assert_true(labels[half[i]] >= 0 && (i == 0 || half[i] > half[i - 1]));
@@ -302,7 +304,7 @@ static void share_of_labels(void **state)
         assert_true(at < m);
     }
     assert_int_equal(vj_probe_subset(again, &n, labels, N, 3, 450, 100.0, 5), VJ_OK);
-    assert_int_equal(n, 450); /* 100 % of 450 clips is 50 % of 900 */
+    assert_int_equal(n, 450); /* 100 % of 450 clips are the same as 50 % of 900 */
     assert_memory_equal(again, half, sizeof(int64_t) * 450);
     assert_int_equal(vj_probe_subset(again, &n, labels, N, 3, 0, 50.0, 6), VJ_OK);
     assert_memory_not_equal(again, half, sizeof(int64_t) * 450);
@@ -334,19 +336,19 @@ static void initial_weights(void **state)
             limit = fmax(limit, fabs(t->weight[k]));
         }
         if (strstr(t->name, "fc2.weight")) want = 0.1 / sqrt(2.0);
-        if (strstr(t->name, "linear")) want = 1.0 / 8.0 / sqrt(3.0); /* uniform in +-1/sqrt(64) */
+        if (strstr(t->name, "linear")) want = 1.0 / 8.0 / sqrt(3.0); /* uniform between -1/sqrt(64) and 1/sqrt(64) */
         if (strstr(t->name, "norm") && strstr(t->name, "weight")) {
             assert_true(sum == (double)n);
             continue;
         }
-        /* Four standard errors of a deviation from n draws: 4 / sqrt(2 n), relative. */
+        /* The tolerance is four standard errors of a deviation over n draws, 4 / sqrt(2 n), relative. */
         assert_true(fabs(sqrt(squares / (double)n) - want) <= want * 4.0 / sqrt(2.0 * (double)n));
         if (strstr(t->name, "linear")) assert_true(limit <= 0.125);
     }
     vj_probe_destroy(p);
 }
 
-/* For vj_probe_choice.progress: how often it was told, and the last share. */
+/* For vj_probe_choice.progress: count the calls and keep the last share. */
 static void keep_share(void *listener, double share)
 {
     double *told = listener;
@@ -356,8 +358,8 @@ static void keep_share(void *listener, double share)
 }
 
 /*
- * Of 20 noise tokens one carries the class as a direction: the attentive probe finds it, its mean is visible to the
- * average probe too. Twice the same settings give the same bits.
+ * Check learning. One of 20 tokens has the class as a direction, the others are noise. The attentive probe must find
+ * it; the average probe can see it in the mean. The same settings must give the same bits again.
  */
 static void learns_a_separable_problem(void **state)
 {
@@ -407,7 +409,7 @@ static void learns_a_separable_problem(void **state)
         vj_prediction *rows;
         assert_int_equal(vj_probe_subset(chosen, &choice.chosen_count, labels[0], COUNT, CLASSES, 0, 100.0, 4), VJ_OK);
         choice.chosen = chosen;
-        double told[2] = {0, 0}; /* times, the last share */
+        double told[2] = {0, 0}; /* number of calls, the last share */
         choice.progress = keep_share;
         choice.listener = told;
         assert_int_equal(vj_probe_fit(&result, &rows, be, &config, &choice, &data[0], &data[1]), VJ_OK);
@@ -432,7 +434,7 @@ static void learns_a_separable_problem(void **state)
 
 /* ------------------------------------------------------------------------------------------------ campaigns */
 
-/* A store of `clips` clips, numbered from `first`, of width 3. */
+/* Write a feature store of `clips` clips, numbered from `first`, of width 3. */
 static void write_store(const char *path, int64_t clips, int64_t first, uint64_t fingerprint)
 {
     float features[3 * 8] = {0};
@@ -454,7 +456,7 @@ static void write_store(const char *path, int64_t clips, int64_t first, uint64_t
     assert_int_equal(vj_features_commit(writer, status, 1.0), VJ_OK);
 }
 
-/* The second encoder's training or validation features may not come from other clips than the first's. */
+/* Check that the features of a second encoder must come from the same clips as those of the first. */
 static void encoders_see_the_same_clips(void **state)
 {
     (void)state;
@@ -472,7 +474,7 @@ static void encoders_see_the_same_clips(void **state)
         snprintf(encoders[e].train, VJ_PATH, "%s/train%d.h5", folder, e);
         snprintf(encoders[e].validation, VJ_PATH, "%s/validation%d.h5", folder, e);
         write_store(encoders[e].train, 6, 100, 7);
-        write_store(encoders[e].validation, 4, 0, 9); /* other clips than those of training: as it should be */
+        write_store(encoders[e].validation, 4, 0, 9); /* validation clips are not training clips, as it should be */
     }
     vj_config_defaults(&config);
     config.probe.tasks.count = 0;
@@ -486,10 +488,12 @@ static void encoders_see_the_same_clips(void **state)
     write_store(encoders[1].validation, 4, 0, 10);
     assert_int_equal(vj_campaign_plan(&config, encoders, 2, MPI_COMM_SELF), VJ_ERR_USAGE);
     for (int e = 0; e < 2; e++) unlink(encoders[e].train), unlink(encoders[e].validation);
-    rmdir(folder); /* stays to be looked at if something is left */
+    rmdir(folder); /* if a file is left this fails, and the folder stays for inspection */
 }
 
-/* One update of a probe on a backend: loss, pooled, logits, weights and the gradient, bytes after bytes. */
+/* Do one update of a probe on a backend. Returns loss, pooled features, logits, weights and gradient one after the
+ * other.
+ */
 static float *one_update(const char *backend, vj_probe_shape shape, double lr, int64_t *n)
 {
     vj_backend *own;
@@ -535,8 +539,8 @@ static float *one_update(const char *backend, vj_probe_shape shape, double lr, i
 }
 
 /*
- * Nothing but kernels touches a probe's memory: on memory that is shut between them it has the same bits. The backend
- * of VJ_TEST_BACKEND sums in another order: its results are close.
+ * Check that only kernels access a probe's memory: on the backend "strict", whose memory is inaccessible between
+ * kernels, it has the same bits. The backend of VJ_TEST_BACKEND sums in another order, so its results are only close.
  */
 static void other_memory_gives_the_same(void **state)
 {
@@ -556,7 +560,8 @@ static void other_memory_gives_the_same(void **state)
         free(shut);
         free(open);
         if (!getenv("VJ_TEST_BACKEND")) continue;
-        /* Adam's first step is lr whatever the gradient, so where that is nearly zero its rounding would decide. */
+        /* Adam's first step is lr whatever the size of the gradient, so where the gradient is nearly zero its rounding
+         * errors decide the sign. */
         const double lr = 1e-6;
         float *want = one_update("cpu", shape, lr, &n), *other = one_update(getenv("VJ_TEST_BACKEND"), shape, lr, &m);
         assert_int_equal(n, m);

@@ -36,7 +36,7 @@ static int teardown(void **state)
     (void)state;
     unlink(path);
     unlink(other);
-    return rmdir(folder); /* nothing else is left, no .part either */
+    return rmdir(folder); /* fails if a file is left, such as a .part */
 }
 
 static vj_backend *open_backend(const char *name)
@@ -159,7 +159,7 @@ static void token_probes_come_back(void **state)
     vj_backend_close(be);
 }
 
-/* Another order of classes; a head of another depth; the files themselves, compared. */
+/* Check another order of classes and a head of another depth, and compare files. */
 static void what_does_not_fit(void **state)
 {
     (void)state;
@@ -184,7 +184,8 @@ static void what_does_not_fit(void **state)
     assert_int_equal(vj_probe_file_compare(path, path, stdout, &different), VJ_OK);
     assert_int_equal(different, 0);
     assert_int_equal(vj_probe_file_compare(path, other, stdout, &different), VJ_OK);
-    assert_int_equal(different, 7); /* class layer and bias, query, q, kv, fc1, fc2; biases and norms start alike */
+    assert_int_equal(different, 7); /* class layer and its bias, query, q, kv, fc1, fc2; the other biases and the norms
+                                       start with equal values */
     g.classes = another;
     assert_int_equal(vj_probe_file_write_head(&g, be, head), VJ_OK);
     assert_int_equal(vj_probe_file_compare(path, other, stdout, &different), VJ_OK);
@@ -202,7 +203,7 @@ static void what_does_not_fit(void **state)
     vj_backend_close(be);
 }
 
-/* One value of a tensor, and one attribute at a time. */
+/* Check that a changed value of a tensor, and each changed attribute, is found. */
 static void damage(void **state)
 {
     (void)state;

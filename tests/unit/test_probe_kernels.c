@@ -1,7 +1,7 @@
 /* Tests the kernels of probes: each backend against the definition, cpu_probe.c, on odd shapes. */
 #include "kernel_test.h"
 
-/* Inputs and results of one kernel on one backend. */
+/* The inputs and results of one kernel on one backend. */
 typedef struct {
     int64_t B, N;
     int D, heads;
@@ -107,7 +107,8 @@ static void run_query_backward(vj_backend *be, results *r, const shape *s)
     drop(be, &q), drop(be, &kv), drop(be, &row), drop(be, &y), drop(be, &dy);
 }
 
-/* Two values added as integers of a size at which their order would matter, and their mean. */
+/* Run the kernels that add values as integers, with values so different that the order of a float sum would matter, and
+ * take the mean. */
 static void run_units(vj_backend *be, results *r, const shape *s)
 {
     const int64_t n = s->B * s->N * s->D;

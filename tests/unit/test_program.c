@@ -53,7 +53,7 @@ static int toy(int argc, char **argv)
 /* ------------------------------------------------------------------------------------------------ running it */
 
 static char self[4096], folder[] = "/tmp/vjepa_program_XXXXXX", config[64];
-static char output[65536]; /* of the last run, standard error included */
+static char output[65536]; /* what the last run printed, including standard error */
 
 static int setup(void **state)
 {
@@ -74,12 +74,15 @@ static int teardown(void **state)
     return rmdir(folder);
 }
 
-/* Start "toy ARGUMENTS"; X in the arguments stands for the configuration file. */
+/* Start the program with these arguments; X in them stands for the configuration file. It has a folder of its own for
+ * Open MPI's files (tests/own_folder.sh), since others run at the same time. */
 static FILE *start_toy(const char *kind, const char *launcher, const char *arguments)
 {
     char command[8192];
-    size_t bytes =
-        (size_t)snprintf(command, sizeof command, "VJEPA_TEST_AS_PROGRAM=%s timeout 60 %s %s ", kind, launcher, self);
+    size_t bytes = (size_t)snprintf(command, sizeof command,
+                                    "OMPI_MCA_orte_tmpdir_base=${OMPI_MCA_orte_tmpdir_base:-/tmp}/$$ "
+                                    "VJEPA_TEST_AS_PROGRAM=%s timeout 60 %s %s ",
+                                    kind, launcher, self);
     for (; *arguments; arguments++)
         bytes += (size_t)snprintf(command + bytes, sizeof command - bytes, *arguments == 'X' ? "%s" : "%.1s",
                                   *arguments == 'X' ? config : arguments);
@@ -89,7 +92,7 @@ static FILE *start_toy(const char *kind, const char *launcher, const char *argum
     return pipe;
 }
 
-/* Wait for its end: its exit code, what it printed in `output`. */
+/* Wait for its end. Returns its exit code; `output` gets what it printed. */
 static int finish_toy(FILE *pipe)
 {
     size_t bytes = fread(output, 1, sizeof output - 1, pipe);
@@ -105,14 +108,14 @@ static int times(const char *part)
     return count;
 }
 
-/* A run, its exit code, what it must say, once, and what it must not. */
+/* A run, its exit code, the texts that it must print once, and a text that it must not print. */
 typedef struct {
     const char *kind, *launcher, *arguments;
     int code;
     const char *says[6], *absent;
 } expectation;
 
-/* All at once: a start waits more than it works. */
+/* Check runs that are started at the same time, because a start waits more than it computes. */
 static void check(const expectation *runs, int count)
 {
     FILE *running[16];
@@ -164,7 +167,7 @@ static void answers_without_configuration(void **state)
          "--help",
          0,
          {"toy - shows what it was given", "--compare FILE", "--set SECTION.KEY=VALUE", "data.crop: 224"},
-         "model.width"}, /* not a section of the toy's */
+         "model.width"}, /* the program does not have this section */
         {"plain", "", "--help", 0, {"--compare FILE"}, "--set"},
         {"config", "", "--version", 0, {"toy, part of vjepa ", "commit ", "HDF5 ", "FFmpeg ", "libyaml "}, NULL},
         {"config", "", "--print-config", 0, {"seed: 234"}, NULL},
@@ -174,7 +177,7 @@ static void answers_without_configuration(void **state)
     CHECK(runs);
 }
 
-/* Ranks that a launcher starts all the same: the first works, and no rank starts MPI. */
+/* Check a program without MPI under a launcher: only the first rank works, and no rank starts MPI. */
 static void a_program_without_mpi(void **state)
 {
     static const expectation runs[] = {
@@ -223,7 +226,7 @@ static void exit_codes(void **state)
     CHECK(runs);
 }
 
-/* mpirun ends at once, with the code, and only rank 0 speaks. */
+/* Check that mpirun ends at once with the program's exit code, and that only rank 0 prints. */
 static void several_ranks(void **state)
 {
     static const expectation runs[] = {

@@ -43,9 +43,9 @@ static void rates(void **state)
         first[i] = vj_recipe_step(recipes[i], &config, &schedule, 1);
         last[i] = vj_recipe_step(recipes[i], &config, &schedule, ALL);
         assert_int_equal(last[i].update, ALL);
-        assert_true(fabs(last[i].lr) < 1e-12); /* half a cosine to 0 */
+        assert_true(fabs(last[i].lr) < 1e-12); /* half a cosine ends at 0 */
     }
-    const double one_step = 0.5 * (1 + cos(M_PI / ALL)); /* of half a cosine, after one update */
+    const double one_step = 0.5 * (1 + cos(M_PI / ALL)); /* half a cosine after one update */
     for (int i = 0; i < 2; i++) {
         assert_true(fabs(first[i].lr - 1e-3 * one_step) < 1e-12);
         assert_true(first[i].clip == 1.0 && !first[i].decay_all);
@@ -57,7 +57,7 @@ static void rates(void **state)
     assert_true(first[2].clip == 0.0 && first[2].decay_all);
 }
 
-/* V-JEPA 2's sweep for ImageNet: five epochs of warm-up from 2e-4, and a head apart. */
+/* Check V-JEPA 2's sweep for ImageNet: five epochs of warm-up from 2e-4, and a separate head. */
 static void sweep_of_images(void **state)
 {
     (void)state;

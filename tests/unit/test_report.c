@@ -78,7 +78,7 @@ static void test_no_number(void **state)
     }
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_null(vj_parse_number(wrong[i], wrong[i] + strlen(wrong[i]), &value));
-    assert_non_null(vj_parse_number("12345", "12345" + 2, &value)); /* not beyond the end */
+    assert_non_null(vj_parse_number("12345", "12345" + 2, &value)); /* nothing is read beyond the end */
 }
 
 static const char *put(const char *name, const char *text)
@@ -207,7 +207,7 @@ static void test_a_curve_keeps_its_extremes(void **state)
 
 /* ------------------------------------------------------------------------------------------------ drawing */
 
-/* Nothing that a name holds reaches gnuplot. */
+/* Check that no text from a name reaches gnuplot. */
 static void test_gnuplot_sees_no_text(void **state)
 {
     (void)state;
@@ -237,7 +237,8 @@ static void test_gnuplot_sees_no_text(void **state)
     vj_document_destroy(d);
 }
 
-/* Placeholders become texts, colours classes, ids unique; coordinates relative and to a tenth. */
+/* Check that placeholders become texts, colours become classes, ids become unique, and coordinates relative, with one
+ * decimal. */
 static void test_svg(void **state)
 {
     (void)state;
@@ -269,7 +270,7 @@ static vj_plot *draw_later(vj_document *d, const char *name, vj_style style, con
     return plot;
 }
 
-/* Every kind of plot, and numbers that leave nothing or little to draw: gnuplot takes all of them. */
+/* Check that gnuplot draws every kind of plot, also of numbers that leave little or nothing to draw. */
 static void test_all_kinds_are_drawn(void **state)
 {
     (void)state;

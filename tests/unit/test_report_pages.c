@@ -56,7 +56,8 @@ static void csv_forms(void **state)
     vj_csv_table_release(&csv);
 }
 
-/* What is no text, not there or empty is refused with a message; an open quote ends with the file. */
+/* Check that a file that is not text, does not exist or is empty is refused with a message, and that an open quote ends
+ * with the file. */
 static void csv_broken(void **state)
 {
     char why[512];
@@ -89,14 +90,14 @@ static void results(void **state)
     put(text, sizeof text - 1);
     assert_int_equal(vj_campaign_read(&c, path), VJ_OK);
     assert_int_equal(c.count, 1);
-    assert_int_equal(c.odd, 1); /* 140 % */
+    assert_int_equal(c.odd, 1); /* the accuracy of 140 % */
     assert_string_equal(c.rows[0].probe, "knn");
     assert_true(isnan(c.rows[0].low) && isnan(c.rows[0].effective_rank));
     assert_true(fabs(c.rows[0].wilson_low - 45.1235) < 1e-3 && fabs(c.rows[0].wilson_high - 54.8765) < 1e-3);
     vj_campaign_release(&c);
 }
 
-/* Messages are kept as text, the first of them, and printed again afterwards. */
+/* Check that the first message is kept as text, and that messages are printed again afterwards. */
 static void diverted(void **state)
 {
     char why[32];

@@ -41,7 +41,7 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
-/* Nothing of an earlier test. */
+/* Remove the files of an earlier test. */
 static int prepare(void **state)
 {
     static const char *const names[] = {"metrics.csv", "lease",       "complete",
@@ -71,7 +71,7 @@ static void append(const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Rows of steps [from, to]: loss 1000 - step, a rank at each 10th step. */
+/* Append the rows of steps [from, to] with the loss 1000 - step, and a rank at every 10th step. */
 static void append_rows(int from, int to)
 {
     FILE *f = fopen(path, "a");
@@ -86,7 +86,8 @@ static void append_rows(int from, int to)
 
 /* ------------------------------------------------------------------------------------------------ curves */
 
-/* However many steps there are: all are in some span, extremes and sums stay, the memory is the same. */
+/* Check that for any number of steps each is counted in a span, extremes and sums are kept, and memory does not grow.
+ */
 static void course_keeps_extremes(void **state)
 {
     (void)state;
@@ -124,15 +125,18 @@ static void curve_in_dots(void **state)
     (void)state;
     for (int s = 0; s < 4; s++) vj_course_add(&course, s, s);
     vj_sparkline_draw(&spark, &course, 2, 1, true);
-    /* Four columns of dots, each from the value before to its own: bottom, up to the second row, ... */
+    /* There are four columns of dots; each goes from the previous value to its own: at the bottom, up to the second
+     * row, ...
+     */
     assert_string_equal(spark.row[0], "\xe2\xa3\xa0\xe2\xa0\x9e"); /* U+28E0 U+281E */
     memset(&course, 0, sizeof course);
     for (int s = 0; s < 4; s++) vj_course_add(&course, s, 3.0);
     vj_sparkline_draw(&spark, &course, 2, 1, true);
-    assert_string_equal(spark.row[0], "\xe2\xa0\x92\xe2\xa0\x92"); /* equal values: a line in the middle */
+    assert_string_equal(spark.row[0], "\xe2\xa0\x92\xe2\xa0\x92"); /* equal values give a line in the middle */
 }
 
-/* Values far apart on a logarithmic scale; steps without a value repeat the one before; none at all is no curve. */
+/* Check that values far apart are drawn on a logarithmic scale, that steps without a value repeat the previous one, and
+ * that without any value there is no curve. */
 static void curve_of_odd_values(void **state)
 {
     (void)state;
@@ -159,7 +163,7 @@ static void bars(void **state)
     vj_bar_draw(text, NAN, 4, false);
     assert_string_equal(text, "....");
     vj_bar_draw(text, 0.625, 2, true);
-    assert_string_equal(text, "\xe2\x96\x88\xe2\x96\x8e"); /* full, two eighths */
+    assert_string_equal(text, "\xe2\x96\x88\xe2\x96\x8e"); /* a full block and two eighths of one */
 }
 
 /* ------------------------------------------------------------------------------------------------ metrics */
@@ -181,7 +185,7 @@ static void metrics_grow(void **state)
     assert_int_equal(follow.rows, 5);
     assert_true(isnan(follow.known[VJ_METRIC_RANK]));
     append_rows(6, 25);
-    append("26,52,0.25,0.001,7"); /* half a row, which is written now */
+    append("26,52,0.25,0.001,7"); /* half a row, which is just being written */
     vj_follow_read(&follow);
     assert_int_equal(follow.step, 25);
     append(",,0,1,100,0.5\n27,54,,0.001,7,,3,1,100,0.5\n");
@@ -197,7 +201,7 @@ static void metrics_grow(void **state)
     assert_int_equal(follow.course[VJ_METRIC_LOSS].count, 27);
 }
 
-/* Lines that are no rows are counted and left out, and what follows them is read. */
+/* Check that lines which are no rows are counted and skipped, and that the rows after them are read. */
 static void metrics_with_odd_lines(void **state)
 {
     (void)state;
@@ -222,7 +226,7 @@ static void metrics_with_odd_lines(void **state)
     assert_int_equal(follow.step, 6);
 }
 
-/* A start that goes on from a checkpoint puts another file in the place; a shorter one may also be the same file. */
+/* Check that a replaced file is noticed, as after a start from a checkpoint, and so is one that has become shorter. */
 static void metrics_are_replaced(void **state)
 {
     char text[4096] = HEADER "1,2,0.5,0.001,7,,0,0,100,0.5\n";
@@ -247,7 +251,7 @@ static void metrics_are_replaced(void **state)
     assert_int_equal(follow.rows, 0);
 }
 
-/* Of a long file the last rows alone, beginning with a whole one. */
+/* Check that of a long file only the last rows are read, beginning with a whole one. */
 static void metrics_from_the_end(void **state)
 {
     (void)state;
@@ -273,7 +277,7 @@ static vj_run_state state_of(void)
     return view.state;
 }
 
-/* The file's time, so many seconds ago. */
+/* Set the time of a file to so many seconds ago. */
 static void make_old(const char *name, double age_s)
 {
     char whole[96];
@@ -313,7 +317,7 @@ static void states(void **state)
     assert_int_equal(state_of(), VJ_RUN_COMPLETE);
 }
 
-/* Of a run that no job works on, the end of its history says what became of the last one. */
+/* Check that if no job works on a run the end of its history says how the last job ended. */
 static void ends(void **state)
 {
     (void)state;
@@ -343,7 +347,7 @@ static void ends(void **state)
 #undef START
 }
 
-/* The settings give the number of steps; settings of another release do not stop the rest. */
+/* Check that the number of steps comes from the settings, and that unknown settings of another version do no harm. */
 static void settings(void **state)
 {
     (void)state;
@@ -362,7 +366,7 @@ static void settings(void **state)
     assert_non_null(strstr(view.alarm[0], "steps_of_another_release"));
 }
 
-/* The screen fits its window at any size, and what comes from files cannot steer the terminal. */
+/* Check that the screen fits a window of any size, and that texts from files cannot control the terminal. */
 static void screen_fits(void **state)
 {
     (void)state;

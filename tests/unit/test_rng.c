@@ -10,7 +10,7 @@
 
 #include "base/rng.h"
 
-/* Philox4x32-10 of counter 0 and key 0, the known answer of Random123 (kat_vectors). */
+/* Check Philox4x32-10 of counter 0 and key 0 against the known answer of Random123 (kat_vectors). */
 static void test_philox_known_answer(void **state)
 {
     (void)state;
@@ -20,7 +20,7 @@ static void test_philox_known_answer(void **state)
     for (int i = 0; i < 4; i++) assert_int_equal(vj_rng_u32(&rng), want[i]);
 }
 
-/* Runs made by older releases must be reproducible: these words never change. */
+/* Check that these numbers never change, because runs of older versions must be reproducible. */
 static void test_stream_is_stable(void **state)
 {
     (void)state;
@@ -45,11 +45,11 @@ static void test_streams_differ(void **state)
         for (int b = a + 1; b < 4; b++) {
             int equal = 0;
             for (int i = 0; i < 32; i++) equal += word[a][i] == word[b][i];
-            assert_int_equal(equal, 0); /* chance: 32 / 2^32 */
+            assert_int_equal(equal, 0); /* the probability that one is equal is 32 / 2^32 */
         }
 }
 
-/* Mean and variance within five standard errors of n draws. */
+/* Check that mean and variance of n draws are within five standard errors. */
 static void check_moments(double sum, double squares, int n, double mean, double variance, double fourth_moment)
 {
     const double got_mean = sum / n, got_variance = squares / n - got_mean * got_mean;
@@ -115,7 +115,8 @@ static void test_permutation_is_bijective(void **state)
     }
 }
 
-/* Few fixed points and another order each epoch: the expected number of agreements of two random orders is 1. */
+/* Check that there are few fixed points and that each epoch has another order. Two random orders have one place in
+ * common on average. */
 static void test_permutation_shuffles(void **state)
 {
     (void)state;
@@ -129,7 +130,8 @@ static void test_permutation_shuffles(void **state)
     assert_true(vj_permute(1, 0, INT64_C(1) << 40, 12345) >= 0); /* sizes beyond 32 bits */
 }
 
-/* First outputs for the standard seed, and output 10000, as in the C++ standard (mt19937: 4123659995). */
+/* Check the first outputs for the standard seed, and output 10000, which the C++ standard states (mt19937: 4123659995).
+ */
 static void test_twister_known_answers(void **state)
 {
     (void)state;

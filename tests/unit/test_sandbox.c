@@ -13,7 +13,7 @@
 
 #include "decode/sandbox.h"
 
-/* A file under /proc/PROCESS as text. */
+/* Read a file under /proc/PROCESS as text. */
 static const char *told_of(int process, const char *what)
 {
     static char text[1 << 20];
@@ -30,7 +30,7 @@ static double told_limit(int process, const char *name)
 {
     const char *line = strstr(told_of(process, "limits"), name);
     assert_non_null(line);
-    return strtod(line + strlen(name), NULL); /* 0 for "unlimited" too */
+    return strtod(line + strlen(name), NULL); /* "unlimited" gives 0 as well */
 }
 
 static void test_limits(void **state)
@@ -55,7 +55,7 @@ static void test_limits(void **state)
     vj_decoders_stop(d);
 }
 
-/* What a process in the sandbox may not do; the number of the first thing that it could, 0: none. */
+/* Try what a process in the sandbox may not do. Returns the number of the first thing that it could do; 0: none. */
 static int try_forbidden(const char *path, pid_t parent)
 {
     struct rlimit cpu = {RLIM_INFINITY, RLIM_INFINITY};
@@ -74,14 +74,14 @@ static int try_forbidden(const char *path, pid_t parent)
     if (setrlimit(RLIMIT_AS, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}) != -1) return 11;
     if (syscall(SYS_prlimit64, parent, RLIMIT_CPU, NULL, &cpu) != -1 || errno != EPERM) return 12;
     if (syscall(SYS_prlimit64, parent, RLIMIT_CPU, &cpu, NULL) != -1 || errno != EPERM) return 13;
-    void *memory = malloc(1 << 20); /* while this must go on */
+    void *memory = malloc(1 << 20); /* this must still be possible */
     if (!memory) return 14;
     free(memory);
     if (getrlimit(RLIMIT_CPU, &cpu) != 0 || setrlimit(RLIMIT_CPU, &cpu) != 0) return 15;
     return 0;
 }
 
-/* Runs in the sandbox: 0 if it is worn exactly while more than half of its 64 MB are in use. */
+/* Runs in the sandbox. Returns 0 if the sandbox says "worn" exactly while more than half of its 64 MB are in use. */
 static int try_worn(const vj_sandbox *sandbox)
 {
     const size_t bytes = 40 << 20;

@@ -27,7 +27,7 @@ static vj_config published(void)
     return config;
 }
 
-/* Equal to the digits the table prints. */
+/* Check that a value agrees with a table within half its last printed digit. */
 static void check(double got, double want, double half_last_digit)
 {
     assert_true(fabs(got - want) <= half_last_digit);
@@ -63,7 +63,7 @@ static void test_ends(void **state)
     assert_true(vj_schedule_lr(&s, s.total_steps + 1000) >= 1e-6);
 }
 
-/* No warm-up at all: the first update is one step down the cosine. */
+/* Check that without warm-up the first update is one step down the cosine. */
 static void test_without_warmup(void **state)
 {
     (void)state;
@@ -85,10 +85,10 @@ static void test_probe(void **state)
     check(vj_schedule_lr(&s, 100), 0.5e-3, 1e-17);
     check(vj_schedule_lr(&s, 200), 0, 1e-17);
     check(vj_schedule_weight_decay(&s, 100), 0.5 * (0.01 + 1e-6), 1e-16);
-    check(vj_schedule_weight_decay(&s, 200), 1e-6, 1e-17); /* a decay that falls is bounded from below */
+    check(vj_schedule_weight_decay(&s, 200), 1e-6, 1e-17); /* a falling weight decay has a lower bound */
 }
 
-/* Published: from 0-based epoch 41 on, that is update 12301. */
+/* Check that gradients are clipped from epoch 41 (from 0) on, that is from update 12301 on, as published. */
 static void test_clipping(void **state)
 {
     (void)state;

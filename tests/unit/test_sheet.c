@@ -68,7 +68,7 @@ static const uint8_t *at(const picture *p, int y, int x)
     return p->rgb + 3 * ((size_t)y * (size_t)p->width + (size_t)x);
 }
 
-/* Pixels of a box that are not the background's, which is the last pixel's colour. */
+/* Count the pixels of a box that do not have the colour of the background, which is that of the last pixel. */
 static int64_t drawn(const picture *p, int top, int left, int height, int width)
 {
     const uint8_t *paper = at(p, p->height - 1, p->width - 1);
@@ -123,10 +123,10 @@ static void pictures_are_written_and_scaled(void **state)
     assert_memory_equal(p.rgb, rgb, sizeof rgb);
     free(p.rgb);
 
-    uint8_t *large = scaled(rgb, H, W, 2 * W); /* the halves stay halves */
+    uint8_t *large = scaled(rgb, H, W, 2 * W); /* the two halves keep their colours */
     for (int y = 4; y < VJ_SHEET_FRAME; y++)
         for (int x = 0; x < 2 * W; x++) {
-            if (x > W - 4 && x < W + 4) continue; /* the edge is smooth */
+            if (x > W - 4 && x < W + 4) continue; /* at the edge the colours are mixed */
             assert_memory_equal(large + 3 * (y * 2 * W + x), x < W ? "\x10\x20\x30" : "\xf0\x40\x00", 3);
         }
     free(large);
@@ -144,7 +144,7 @@ static void letters_are_drawn_and_cut_off(void **state)
     assert_int_equal(vj_canvas_create(&b, VJ_LINE, VJ_LETTER, black), VJ_OK);
     const size_t bytes = (size_t)VJ_LINE * VJ_LETTER * 3;
     for (int letter = '!'; letter <= '~'; letter++)
-        for (int other = letter + 1; other <= '~'; other++) { /* no two look alike */
+        for (int other = letter + 1; other <= '~'; other++) { /* no two letters are drawn alike */
             vj_canvas_fill(&a, 0, 0, VJ_LINE, VJ_LETTER, black);
             vj_canvas_fill(&b, 0, 0, VJ_LINE, VJ_LETTER, black);
             vj_canvas_text(&a, 0, 0, (const char[]){(char)letter, '\0'}, white);
@@ -153,7 +153,8 @@ static void letters_are_drawn_and_cut_off(void **state)
         }
     vj_canvas_fill(&a, 0, 0, VJ_LINE, VJ_LETTER, black);
     vj_canvas_fill(&b, 0, 0, VJ_LINE, VJ_LETTER, black);
-    vj_canvas_text(&a, -4, -4, "\xff much longer than the picture", white); /* memory checkers look on */
+    vj_canvas_text(&a, -4, -4, "\xff much longer than the picture",
+                   white); /* memory checkers would report writes outside */
     vj_canvas_text(&b, -4, -4, "?", white);
     vj_canvas_text(&b, -4, VJ_LETTER - 4, " much", white);
     assert_memory_equal(a.pixels, b.pixels, bytes);
@@ -208,7 +209,7 @@ static void frames_are_where_they_should_be(void **state)
     static uint8_t frames[STORE_LARGEST];
     int32_t labels[STORE_LABELS];
     vj_clip clip;
-    const int cell = 32 * VJ_SHEET_FRAME / 24; /* of those that lie */
+    const int cell = 32 * VJ_SHEET_FRAME / 24; /* the width of clips that are wider than high */
     picture p = draw(FIRST, SHOWN, SHOWN, NULL);
     assert_int_equal(p.width, vj_sheet_left(STORE_FRAMES, cell) + VJ_SHEET_MARGIN);
     assert_int_equal(p.height, vj_sheet_top(SHOWN, 0, 1));
@@ -230,7 +231,8 @@ static void frames_are_where_they_should_be(void **state)
     free(p.rgb);
 }
 
-/* Views stand below the clip: three epochs of training, then the crops, each with a description. */
+/* Check that views are drawn below the clip, those of three epochs of training and then the test crops, each with a
+ * description, and that they are the views of the loader. */
 static void views_are_those_of_the_loader(void **state)
 {
     (void)state;
@@ -284,7 +286,7 @@ static void a_sheet_ends_with_the_store(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
-/* The first sample that shows the clip, as vj_loader_start_training() says. */
+/* Return the first sample that shows the clip in the order of vj_loader_start_training(). */
 static int64_t sample_of(const vj_config *c, int64_t clip)
 {
     int64_t s = 0;
@@ -292,7 +294,7 @@ static int64_t sample_of(const vj_config *c, int64_t clip)
     return s;
 }
 
-/* The crop u8 [T, SIDE, SIDE, 3] that training makes of it. */
+/* Compute the crop u8 [T, SIDE, SIDE, 3] that training makes of a clip. */
 static void crop_of(const vj_config *c, int64_t sample, const vj_clip *clip, const uint8_t *frames, uint8_t *rgb)
 {
     static float pixels[3 * STORE_FRAMES * SIDE * SIDE];
@@ -313,7 +315,7 @@ static bool listed(const int32_t *list, int32_t length, int32_t token)
     return false;
 }
 
-/* Sum over a patch, over that of the picture without mask. */
+/* Return the sum of a patch divided by that of the picture without mask. */
 static double brightness(const picture *p, int top, int left, const uint8_t *bare, int cell_y, int cell_x)
 {
     const int step = VJ_SHEET_FRAME * PATCH / SIDE;
@@ -333,7 +335,7 @@ static void masks_hide_what_the_sampler_says(void **state)
     static uint8_t frames[STORE_LARGEST], rgb[STORE_FRAMES * SIDE * SIDE * 3];
     static vj_config c;
     int32_t labels[STORE_LABELS];
-    int seen[3] = {0}; /* patches that are context, target, neither */
+    int seen[3] = {0}; /* numbers of patches that are context, target and neither */
     vj_mask_lists lists;
     vj_clip clip;
     vj_config_defaults(&c);
@@ -379,7 +381,7 @@ static void masks_hide_what_the_sampler_says(void **state)
     free(p.rgb);
     assert_true(seen[0] > 20 && seen[1] > 20 && seen[2] > 0);
 
-    /* Of a data set without weight training sees nothing. */
+    /* Training uses no clips of a data set with weight 0. */
     assert_int_equal(vj_config_set(&c, "data.weights=[even=1, odd=0]"), VJ_OK);
     p = draw(0, 2 * STORE_WINDOWS, 2 * STORE_WINDOWS, &c);
     for (int k = 0; k < 2 * STORE_WINDOWS; k++) {

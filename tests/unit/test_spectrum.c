@@ -17,11 +17,11 @@ static void equal_eigenvalues(void **state)
         for (int i = 0; i < k; i++) matrix[(WIDE - 1 - i) * (WIDE + 1)] = 0.3;
         assert_int_equal(vj_eigenvalues(matrix, WIDE, values, work), VJ_OK);
         const double rank = vj_effective_rank(values, WIDE);
-        assert_true(fabs(rank - k) <= 1e-10 * k); /* roundings of k logarithms, in double */
+        assert_true(fabs(rank - k) <= 1e-10 * k); /* rounding errors of k logarithms in double */
     }
 }
 
-/* Diagonal 2, off the diagonal 1: eigenvalue WIDE + 1 once, 1 for all others. */
+/* Check a matrix with 2 on the diagonal and 1 elsewhere: one eigenvalue is WIDE + 1, the others are 1. */
 static void coupled(void **state)
 {
     (void)state;
@@ -36,8 +36,8 @@ static void coupled(void **state)
 }
 
 /*
- * Rows that come in pairs, mean[i] + side[i] and mean[i] - side[i] in column i alone: the covariance is diagonal with
- * side[i]^2 / D. All numbers are exact in binary.
+ * Make rows in pairs that differ from the mean only in column i, by side[i] and -side[i], so the covariance is diagonal
+ * with side[i]^2 / D. All numbers are exact in binary.
  */
 static void fill_rows(float *x, const double *side)
 {
@@ -62,7 +62,7 @@ static void check_sums(vj_backend *be, int64_t terms)
         vj_spectrum_add(s, x.device, 2, 1);   /* in two parts */
         vj_spectrum_add(s, x.device + 2 * D, 2 * D - 2, 1);
         assert_int_equal(vj_spectrum_finish(s, MPI_COMM_WORLD, &spread), VJ_OK);
-        /* Exact sums; divisions and roots in double, of variances that are differences of numbers up to 10. */
+        /* Sums are exact. Variances are differences of numbers of up to 10, and divisions and roots are in double. */
         assert_true(fabs(spread.std - std) <= 1e-7);
         assert_true(fabs(spread.effective_rank - exp(entropy)) <= 1e-7);
     }
@@ -86,7 +86,7 @@ static void features(void **state)
 {
     (void)state;
     on_each_backend(VJ_FP32, check_features);
-    on_each_backend(VJ_BF16, check_features); /* measured in FP32 all the same */
+    on_each_backend(VJ_BF16, check_features); /* the spectrum is measured in fp32 in this precision too */
 }
 
 int main(int argc, char **argv)

@@ -53,7 +53,7 @@ static void uniform_takes_a_share_of_all(void **state)
         assert_true(at < m && labels[few[i]] >= 0);
         by_class[labels[few[i]]]++;
     }
-    assert_false(by_class[0] == 15 && by_class[1] == 15); /* not drawn by class */
+    assert_false(by_class[0] == 15 && by_class[1] == 15); /* the clips are not drawn class by class */
     assert_int_equal(vj_split_choose(other, &n, VJ_SPLIT_UNIFORM, labels, N, 3, 0, 50.0, 6), VJ_OK);
     assert_memory_not_equal(other, half, sizeof half[0] * 450);
     assert_int_equal(vj_split_choose(other, &n, VJ_SPLIT_UNIFORM, labels, N, 3, 90, 50.0, 5), VJ_OK);
@@ -77,7 +77,7 @@ static void a_file_comes_back(void **state)
     }
 }
 
-/* Read a file of this text as the split of 5 % with seed 9; the message is left in `why`. */
+/* Read a file of this text as the split of 5 % with seed 9; `why` gets the message. */
 static vj_status read_text(const char *text, int64_t *n, char *why, size_t bytes)
 {
     int64_t chosen[N];

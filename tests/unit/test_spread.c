@@ -28,7 +28,7 @@ static void timings(void **state)
     assert_true(t.min == 1 && t.median == 3 && t.max == 5);
     t = timing_of(4, (const double[]){10, 2, 4, 1});
     assert_true(t.min == 1 && t.median == 3 && t.max == 10);
-    assert_true(samples.value[0] == 10); /* left in their order */
+    assert_true(samples.value[0] == 10); /* the samples keep their order */
     t = timing_of(1, (const double[]){7});
     assert_true(t.min == 7 && t.median == 7 && t.max == 7);
 }
@@ -82,7 +82,7 @@ static void reports(void **state)
     (void)state;
     json_t *report = json_object();
     vj_put_text(report, "host", "here");
-    vj_put_text(report, "file", "caf\xe9.h5"); /* Latin-1, as a name of a file may be */
+    vj_put_text(report, "file", "caf\xe9.h5"); /* Latin-1, which a file name may have */
     vj_put_number(report, "nothing", NAN);
     vj_put_timing(report, "step_s", (vj_timing){0.5, 0.75, 2});
     json_t *row = vj_put_row(report, "rows");

@@ -61,9 +61,20 @@ static void signals(void **state)
     struct sigaction now; /* a second Ctrl-C ends the program */
     assert_int_equal(sigaction(SIGINT, NULL, &now), 0);
     assert_true(now.sa_handler == SIG_DFL);
+    static const int ends[] = {SIGHUP, SIGPIPE}; /* the terminal, and the reader of the log */
+    for (int i = 0; i < 2; i++) {
+        signal(ends[i], SIG_DFL); /* the test itself may run under nohup */
+        start(NULL);
+        raise(ends[i]);
+        assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+        signal(ends[i], SIG_IGN);
+        start(NULL);
+        raise(ends[i]);
+        assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+    }
 }
 
-/* Does a run of an age stop? Limit 1000 s, of which one percent is spared. */
+/* Return whether a run of this age stops. The limit is 1000 s, of which one percent is kept back. */
 static int stops_at(double age_s)
 {
     stop.began_s = vj_now() - age_s;
@@ -79,11 +90,11 @@ static void time_for_two_steps_and_checkpoints_is_kept(void **state)
     assert_int_equal(vj_stop_limit(&stop, &config), VJ_OK);
     assert_false(stops_at(989));
     vj_stop_took_step(&stop, 100);
-    vj_stop_took_step(&stop, 20); /* the longest counts */
+    vj_stop_took_step(&stop, 20); /* the longest step counts */
     assert_false(stops_at(789));
     vj_stop_expect_checkpoint(&stop, 150e8);
     assert_false(stops_at(489));
-    vj_stop_took_checkpoint(&stop, 50); /* known from now on */
+    vj_stop_took_checkpoint(&stop, 50); /* from now on a measured time replaces the guess */
     assert_false(stops_at(689));
     assert_true(stops_at(691));
 }
@@ -93,12 +104,12 @@ static void guess_of_a_checkpoint(void **state)
     (void)state;
     config.run.max_hours = 1000.0 / 3600.0;
     assert_int_equal(vj_stop_limit(&stop, &config), VJ_OK);
-    vj_stop_expect_checkpoint(&stop, 150e8); /* 150 s at 100 MB/s */
+    vj_stop_expect_checkpoint(&stop, 150e8); /* which takes 150 s at 100 MB/s */
     assert_false(stops_at(689));
     assert_true(stops_at(691));
 }
 
-/* The environment of a job that ends in so many seconds; "": of none. */
+/* Set the time limit in the environment of a job with these times of its end; "": not set. */
 static vj_status limit_of_job(const char *end, const char *slurm_end)
 {
     setenv("VJEPA_JOB_END_TIME", end, 1);
@@ -118,9 +129,9 @@ static void limit_by_the_batch_job(void **state)
 {
     (void)state;
     assert_int_equal(limit_of_job("", in(1000)), VJ_OK);
-    assert_false(stops_at(965)); /* 20 s for the job script, one percent */
+    assert_false(stops_at(965)); /* 20 s are kept for the job script, and one percent */
     assert_true(stops_at(975));
-    assert_int_equal(limit_of_job(in(1000), "9"), VJ_OK); /* ours wins */
+    assert_int_equal(limit_of_job(in(1000), "9"), VJ_OK); /* our variable takes precedence */
     assert_false(stops_at(965));
     vj_stop_took_step(&stop, 10);
     vj_stop_took_checkpoint(&stop, 100);
@@ -139,7 +150,7 @@ static void stop_file(void **state)
     vj_stop_look(&stop);
     assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
     assert_int_equal(close(open(stop.path, O_WRONLY | O_CREAT, 0666)), 0);
-    stop.looked_s = 0; /* it does not look at each call */
+    stop.looked_s = 0; /* otherwise this call is too early to look again */
     vj_stop_look(&stop);
     assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_FILE);
     assert_int_equal(vj_stop_obey(&stop), VJ_OK);

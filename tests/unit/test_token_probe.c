@@ -34,7 +34,7 @@ static float *samples_on_device(vj_backend *be)
     return x;
 }
 
-/* As MPI adds the sums of ranks. */
+/* Add sums on the host as MPI adds those of ranks. */
 static void add_on_host(vj_backend *be, int64_t *sum, const int64_t *other, int64_t n)
 {
     const int64_t bytes = n * (int64_t)sizeof *sum;
@@ -48,8 +48,8 @@ static void add_on_host(vj_backend *be, int64_t *sum, const int64_t *other, int6
     free(b);
 }
 
-/* Updates on all samples, first those of one half of the order, then of the other, each into a sum of its own. Returns
- * the state [3, size]; loss: the mean before the last update. */
+/* Do updates on all samples. Gradients of the first `half` samples in `order` and of the others are added up
+ * separately. Returns the state [3, size]; *loss gets the mean before the last update. */
 static float *train(const char *backend, const int *order, int half, int updates, double *loss, int64_t *size)
 {
     vj_backend *be;
@@ -107,10 +107,10 @@ static void any_order_any_share(void **state)
         free(got);
     }
     free(train("cpu", orders[0], SAMPLES, 40, &loss, &size));
-    assert_true(loss < 0.1); /* from log 3 */
+    assert_true(loss < 0.1); /* it was log 3 before */
 }
 
-/* The same initial weights, gradients and scores as a plain probe. */
+/* Check that with depth 1 initial weights, gradients and scores are those of a plain probe. */
 static void depth_one_is_the_plain_probe(void **state)
 {
     (void)state;
@@ -151,7 +151,7 @@ static void depth_one_is_the_plain_probe(void **state)
     vj_backend_close(be);
 }
 
-/* Standard deviations of the weights that are divided, by the rule of the header. */
+/* Check the standard deviations of the initial weights that are divided by depth, by the rule in the header. */
 static void initial_weights(void **state)
 {
     (void)state;
@@ -182,7 +182,7 @@ static void initial_weights(void **state)
             const int64_t n = t->rows * t->cols;
             for (int64_t j = 0; j < n; j++) squares += (double)t->weight[j] * t->weight[j];
             const double error = sqrt(squares / (double)n) / (0.02 / want[k].divisor) - 1.0;
-            assert_true(fabs(error) < 5.0 / sqrt(2.0 * (double)n)); /* 5 deviations of its own */
+            assert_true(fabs(error) < 5.0 / sqrt(2.0 * (double)n)); /* five standard errors of a standard deviation */
             found++;
         }
     }
@@ -211,7 +211,7 @@ static void refuses(void **state)
     float *x = samples_on_device(be);
     int64_t *sum = calloc((size_t)vj_token_probe_size(p), sizeof *sum);
     double loss;
-    /* So many samples that gradients of order one may not come together; then a weight that is not a number. */
+    /* A batch of so many samples that gradients of order one could overflow the sum; then a weight that is NaN. */
     vj_token_probe_forward(p, x);
     assert_int_equal(vj_token_probe_backward(p, 1, &loss, sum, INT64_C(1) << 24), VJ_ERR_STATE);
     vj_fill(be, vj_token_probe_tensor_at(p, 0)->weight, NAN, 1);
@@ -221,13 +221,14 @@ static void refuses(void **state)
     vj_token_probe_destroy(p);
     vj_backend_close(be);
 
-    /* 4 blocks of width 1024 on 8 x 1568 tokens, forward and backward: about 9 TFLOP (V-JEPA 2's probe). */
+    /* V-JEPA 2's probe, 4 blocks of width 1024 on 8 x 1568 tokens, takes about 9 TFLOP forward and backward. */
     const vj_token_probe_shape published = {1024, 16, 400, 4, 8 * 1568};
     const double flops = 3.0 * vj_token_probe_flops(&published);
     assert_true(flops > 8e12 && flops < 10e12);
 }
 
-/* Two probes that share the memory of passes, turn by turn: each has the bits it has alone. */
+/* Check that two probes which share the memory of their passes and are used in turn have the bits that each has alone.
+ */
 static void side_by_side(void **state)
 {
     (void)state;
@@ -259,7 +260,7 @@ static void side_by_side(void **state)
     for (int i = 0; i < 2; i++) {
         assert_memory_equal(vj_token_probe_state(p[i]), vj_token_probe_state(alone[i]), 3 * size * sizeof(float));
         vj_token_probe_destroy(alone[i]);
-        vj_token_probe_destroy(p[i]); /* the one that brought the memory goes first */
+        vj_token_probe_destroy(p[i]); /* the probe that owns the shared memory is destroyed first */
     }
     const int64_t one = vj_token_probe_bytes(&shape, 1), two = vj_token_probe_bytes(&shape, 2);
     assert_int_equal(two - one, 3 * size * sizeof(float));

@@ -33,7 +33,7 @@ static void check_sums(vj_backend *be, bool rounded)
     }
 }
 
-/* A kernel that needs no room to work in is not one that got none: its result is written. */
+/* Check that a sum of no elements is written. It needs no scratch memory, which is no failed allocation. */
 static void check_nothing(vj_backend *be, bool rounded)
 {
     (void)rounded;
@@ -78,7 +78,7 @@ static void add(void **state)
     on_each_backend(VJ_FP32, check_add);
 }
 
-/* Three steps of n weights; `target` may be left out. */
+/* Check three steps of n weights, with or without a target. */
 static void check_steps(vj_backend *be, int64_t n, bool with_target)
 {
     array w = array_random(be, n, 0.1, 1), m = array_of(be, n, 0), v = array_of(be, n, 0),
@@ -111,7 +111,7 @@ static void check_steps(vj_backend *be, int64_t n, bool with_target)
         drop(be, &g);
     }
     pull(be, &w), pull(be, &m), pull(be, &v), pull(be, &t);
-    assert_close("w", w.host, ww, n, 1e-8, 3e-7); /* three roundings of w */
+    assert_close("w", w.host, ww, n, 1e-8, 3e-7); /* w is rounded three times */
     assert_close("first moment", m.host, wm, n, 1e-9, 5e-7);
     assert_close("second moment", v.host, wv, n, 1e-13, 5e-7);
     assert_close("target", t.host, wt, n, 1e-9, 3e-7);
@@ -133,7 +133,8 @@ static void adamw(void **state)
     on_each_backend(VJ_FP32, check_adamw);
 }
 
-/* Many segments in one call have the bits of a call for each, and the vectors stay as they are between them. */
+/* Check that many segments in one call have the bits of one call for each, and that the elements between them do not
+ * change. */
 static void check_segments(vj_backend *be, bool rounded)
 {
     (void)rounded;
@@ -167,7 +168,7 @@ static void check_segments(vj_backend *be, bool rounded)
         for (int i = 0; i < 4; i++) {
             float before = x[i].host[2];
             pull(be, &x[i]);
-            assert_true(x[i].host[2] == before); /* between the segments */
+            assert_true(x[i].host[2] == before); /* this element is between the segments */
             got[many][i] = memcpy(malloc(N * sizeof(float)), x[i].host, N * sizeof(float));
         }
         half[many] = malloc(N * sizeof *half[many]);
@@ -180,7 +181,7 @@ static void check_segments(vj_backend *be, bool rounded)
         for (int64_t i = piece[p].offset; i < piece[p].offset + piece[p].count; i++) {
             uint32_t bits;
             memcpy(&bits, &got[1][0][i], sizeof bits);
-            bits += 0x7fff + ((bits >> 16) & 1); /* nearest, even */
+            bits += 0x7fff + ((bits >> 16) & 1); /* round to nearest, ties to even */
             assert_int_equal(half[1][i], bits >> 16);
             assert_int_equal(half[0][i], half[1][i]);
         }
@@ -211,7 +212,7 @@ static void check_spans(vj_backend *be, bool rounded)
         vj_download(be, &want, device, sizeof want);
         assert_memory_equal(&got[i], &want, sizeof want);
     }
-    float *packed = vj_device_alloc(be, (N + 7) * (int64_t)sizeof *packed); /* spans overlap by 7 */
+    float *packed = vj_device_alloc(be, (N + 7) * (int64_t)sizeof *packed); /* the spans overlap by 7 elements */
     array y = array_of(be, N, 0);
     vj_pack_spans(be, packed, x.device, span, SPANS);
     vj_unpack_spans(be, y.device, packed, span, SPANS);
@@ -231,7 +232,7 @@ static void spans(void **state)
     on_each_backend(VJ_FP32, check_spans);
 }
 
-/* The kernel has the bits of the tree, also where the sum goes into one of its terms. */
+/* Check that the kernel has the bits of the tree sum, also if the sum is written over one of its terms. */
 static void check_arrays(vj_backend *be, bool rounded)
 {
     (void)rounded;

@@ -30,8 +30,8 @@ static const char *in_folder(const char *name)
 }
 
 /*
- * Frame k: a grey whose level names the frame, and in the top left corner a red, in the top right a blue square, so
- * that a picture shows which way up it is.
+ * Frame k is a grey whose level identifies the frame, with a red square in the top left corner and a blue one in the
+ * top right corner, which show how the picture is rotated.
  */
 static uint8_t grey_of(int k)
 {
@@ -83,7 +83,7 @@ static void assert_refused(const char *path, vj_video_verdict expected)
     vj_video_destroy(video);
 }
 
-/* One picture as decoded. */
+/* A decoded picture. */
 typedef struct {
     int height, width;
     uint8_t *pixels;
@@ -151,19 +151,19 @@ static void test_every_codec(void **state)
             expected[k] = k;
             assert_true(fabs(vj_video_times(video)[k] - (double)k / FPS) <= 0.0011);
         }
-        /* Greys of neighbouring frames differ by 7: a tolerance of 3 still tells them apart. */
+        /* Greys of neighbouring frames differ by 7, so a tolerance of 3 can tell them apart. */
         assert_frames(video, vj_video_times(video), expected, N, 3);
         assert_int_equal(info->corrupt, 0);
         assert_int_equal(info->missing, 0);
-        /* A frame is shown until the next one comes; before the first and after the last those stay. The second call
-         * decodes anew. */
+        /* A frame is shown until the next one begins; before its start the first frame is shown, and at the end the
+         * last. A second call decodes again. */
         const double between[] = {-1, 0.001, 3.0 / FPS + 0.03, 3.0 / FPS + 0.03, 10.5 / FPS, 99};
         assert_frames(video, between, (int[]){0, 0, 3, 3, 10, N - 1}, 6, 3);
         vj_video_destroy(video);
     }
 }
 
-/* Lossless and already of the wanted size: not a bit may change. */
+/* Check that no bit changes if the video is lossless and already has the requested size. */
 static void test_pixels_exact(void **state)
 {
     (void)state;
@@ -181,7 +181,7 @@ static void test_pixels_exact(void **state)
     vj_video_destroy(video);
 }
 
-/* Demonstration data are the same bytes on any number of ranks only if encoders repeat themselves. */
+/* Check that encoders always write the same bytes: demonstration data must not depend on the number of ranks. */
 static void test_encoders_repeat(void **state)
 {
     (void)state;
@@ -209,7 +209,7 @@ static void test_encoders_repeat(void **state)
     }
 }
 
-/* Frames at times within limits; the caller frees. */
+/* Decode the frames at these times with these limits. Free them with free(). */
 static uint8_t *frames_within(const vj_video_limits *limits, const char *path, const double *times, int count,
                               int64_t *decoded, size_t *bytes)
 {
@@ -220,7 +220,7 @@ static uint8_t *frames_within(const vj_video_limits *limits, const char *path, c
     assert_true(fd >= 0);
     assert_int_equal(vj_video_create(&video), VJ_OK);
     assert_int_equal(vj_video_open(video, fd, limits), VJ_VIDEO_OK);
-    for (int again = 0; again < 2; again++) { /* the second call starts anew */
+    for (int again = 0; again < 2; again++) { /* the second call starts from the beginning */
         assert_int_equal(vj_video_frames(video, times, count, 0, &out, &height, &width, shown), VJ_VIDEO_OK);
         if (again == 0) free(out);
     }
@@ -234,8 +234,8 @@ static uint8_t *frames_within(const vj_video_limits *limits, const char *path, c
 }
 
 /*
- * Starting at key frames and leaving out what nobody needs gives the same frames as decoding all, and so does reading a
- * file again whose packets are too large to be kept.
+ * Check that starting at key frames and skipping unneeded frames gives the same frames as decoding all of them, and so
+ * does reading a file again because its packets are too large to be kept.
  */
 static void test_ways_agree(void **state)
 {
@@ -258,7 +258,7 @@ static void test_ways_agree(void **state)
                                   frames_within(&all, path, choices[c], 3, &decoded[1], &bytes[1]),
                                   frames_within(&again, path, choices[c], 3, &decoded[2], &bytes[2])};
             assert_int_equal(decoded[1], N);
-            assert_true(decoded[0] < N || choices[c][0] == last_s); /* with the last, all may be needed */
+            assert_true(decoded[0] < N || choices[c][0] == last_s); /* for the last frame all may be needed */
             assert_int_equal(decoded[2], decoded[0]);
             if (e == VJ_ENCODING_MJPEG)
                 assert_int_equal(decoded[0], 1 + (choices[c][0] < choices[c][1]) + (choices[c][1] < choices[c][2]));
@@ -283,7 +283,7 @@ static void test_variable_frame_rate(void **state)
     vj_video_destroy(video);
 }
 
-/* Where the red (top left) and the blue square (top right) of the stored picture are shown. */
+/* Check where the red (top left) and the blue square (top right) of the stored picture are shown. */
 static void test_rotation(void **state)
 {
     (void)state;
@@ -301,7 +301,7 @@ static void test_rotation(void **state)
             red_column = rotation == 90 || rotation == 180 ? w - 8 : 8;
         int blue_row = rotation == 90 || rotation == 180 ? h - 8 : 8,
             blue_column = rotation == 180 || rotation == 270 ? 8 : w - 8;
-        /* JPEG at quantiser 2 keeps flat colours to a few levels. */
+        /* JPEG at quantiser 2 changes uniform colours by a few levels. */
         assert_colour(pixel(&p, red_row, red_column), 255, 0, 0, 6);
         assert_colour(pixel(&p, blue_row, blue_column), 0, 0, 255, 6);
         free(p.pixels);
@@ -320,14 +320,14 @@ static void test_pixel_aspect_and_scaling(void **state)
     picture p = first_picture(video, 24);
     assert_int_equal(p.height, 24);
     assert_int_equal(p.width, 43);
-    /* 4:2:0 at quantiser 2, scaled down: flat colours stay within 10 levels. */
+    /* In 4:2:0 at quantiser 2, scaled down, uniform colours change by at most 10 levels. */
     assert_colour(pixel(&p, 4, 4), 255, 0, 0, 10);
     assert_colour(pixel(&p, 20, 20), grey_of(0), grey_of(0), grey_of(0), 10);
     free(p.pixels);
     vj_video_destroy(video);
 }
 
-/* A binary PPM picture of one colour. */
+/* Write a binary PPM picture of one colour. */
 static const char *make_still(const char *name, int width, int height)
 {
     FILE *f = fopen(in_folder(name), "wb");
@@ -338,7 +338,7 @@ static const char *make_still(const char *name, int width, int height)
     return in_folder(name);
 }
 
-/* is_image, one frame, shown at any time. */
+/* Check that a picture has is_image set and one frame, which is shown at any time. */
 static void test_still_image(void **state)
 {
     (void)state;
@@ -357,7 +357,7 @@ static void test_still_image(void **state)
 
 /* ------------------------------------------------------------------------------------------------ odd files */
 
-/* Refused before anything of that size is allocated. */
+/* Check that such a size is refused before memory for it is allocated. */
 static void assert_too_large(vj_video *video, int count, int short_side)
 {
     static const double times[16] = {0};
@@ -377,11 +377,11 @@ static void test_too_large(void **state)
     assert_too_large(video, 1, 0);
     vj_video_destroy(video);
     video = opened(make_still("short.ppm", VJ_VIDEO_MAX_SIDE, 1));
-    picture p = first_picture(video, 0); /* the largest side of all */
+    picture p = first_picture(video, 0); /* the largest side that is permitted */
     assert_int_equal(p.width, VJ_VIDEO_MAX_SIDE);
     free(p.pixels);
     assert_too_large(video, 1, 2);
-    assert_too_large(video, 1, 65535); /* 2^32 pixels wide: as an int it would be small again */
+    assert_too_large(video, 1, 65535); /* 2^32 pixels wide, which would be small as an int */
     assert_too_large(video, 1, 65536);
     vj_video_destroy(video);
     video = opened(make_still("square.ppm", 8, 8));
@@ -389,7 +389,7 @@ static void test_too_large(void **state)
     vj_video_destroy(video);
 }
 
-/* Make the nth cluster with a timestamp of 8 bytes (element 0xe7) start early: a clock that restarts. */
+/* Make the nth cluster with a timestamp of 8 bytes (element 0xe7) start early, like a clock that restarts. */
 static void set_clock_back(const char *path, int nth)
 {
     FILE *f = fopen(path, "r+b");
@@ -404,13 +404,13 @@ static void set_clock_back(const char *path, int nth)
     assert_int_equal(fclose(f), 0);
 }
 
-/* Times near the end of an int64: sums of them must not overflow (the sanitizer looks), whatever becomes of the file.
- */
+/* Check times near the largest int64, whose sums must not overflow (the sanitizer would report it). The file may be
+ * decoded or refused. */
 static void test_huge_timestamps(void **state)
 {
     (void)state;
     int64_t ticks[N];
-    /* x 40 ms: beyond 2^62; so far apart that each frame has a cluster with a clock of its own. */
+    /* Ticks of 40 ms make times beyond 2^62. They are so far apart that each frame gets its own cluster. */
     for (int k = 0; k < N; k++) ticks[k] = k < N / 2 ? k : (INT64_C(1) << 57) + k * (INT64_C(1) << 20);
     const vj_video_form form = {.encoding = VJ_ENCODING_FFV1, .width = W, .height = H, .fps = FPS, .ticks = ticks};
     set_clock_back(make("huge.mkv", &form), 5);
@@ -455,7 +455,7 @@ static void test_truncated(void **state)
     assert_frames(video, times, (int[]){0, 5, 10}, 3, 0);
     vj_video_destroy(video);
 
-    form.encoding = VJ_ENCODING_MPEG4; /* AVI says at its head how many frames there are */
+    form.encoding = VJ_ENCODING_MPEG4; /* the header of an AVI says how many frames there are */
     (void)make("whole.avi", &form);
     copy_part("whole.avi", "cut.avi", 0.8);
     video = opened(in_folder("cut.avi"));
@@ -469,13 +469,13 @@ static void test_truncated(void **state)
     free(out);
     vj_video_destroy(video);
 
-    form.encoding = VJ_ENCODING_MJPEG; /* the index of a MOV stands at its end */
+    form.encoding = VJ_ENCODING_MJPEG; /* a MOV has its index at the end */
     (void)make("whole.mov", &form);
     copy_part("whole.mov", "cut.mov", 0.6);
     assert_refused(in_folder("cut.mov"), VJ_VIDEO_UNRECOGNISED);
 }
 
-/* Zeros in the middle: the file opens, its index is whole, frames are not. */
+/* Check a file with zeros in the middle: it opens and its index is whole, but frames are damaged. */
 static void test_damaged(void **state)
 {
     (void)state;
@@ -493,7 +493,8 @@ static void test_damaged(void **state)
     double time = 0, shown;
     vj_video_verdict verdict = vj_video_frames(video, &time, 1, 0, &out, &height, &width, &shown);
     const vj_video_info *info = vj_video_describe(video);
-    /* Matroska skips what it cannot read, so either frames are fewer, or they are flagged and refused. */
+    /* The Matroska reader skips what it cannot read, so there are fewer frames, or damaged ones are flagged and
+     * refused. */
     assert_true(info->frames < N || verdict == VJ_VIDEO_CORRUPT);
     assert_true(verdict == VJ_VIDEO_OK || out == NULL);
     free(out);
@@ -522,7 +523,8 @@ static void test_not_media(void **state)
     assert_refused(in_folder(name), VJ_VIDEO_MISSING);
 }
 
-/* A process without descriptors says nothing about the file: the job must not go on calling all others missing. */
+/* Check that running out of descriptors is an error of the process and not a verdict on the file: otherwise all further
+ * files would be called missing. */
 static void test_system_failure(void **state)
 {
     (void)state;
@@ -542,7 +544,7 @@ static void test_system_failure(void **state)
     vj_video_destroy(opened(path));
 }
 
-/* Bytes that cannot be read (those of a folder's descriptor cannot) are no property of the file. */
+/* Check that a read error is no verdict on the file; the descriptor of a folder cannot be read. */
 static void test_unreadable(void **state)
 {
     (void)state;
@@ -556,7 +558,7 @@ static void test_unreadable(void **state)
     close(fd);
 }
 
-/* A WAV file with a second of silence. */
+/* Check a WAV file with a second of silence. */
 static void test_sound_only(void **state)
 {
     (void)state;
@@ -567,7 +569,7 @@ static void test_sound_only(void **state)
     fwrite(head, 1, sizeof head, f);
     for (int i = 0; i < 8000; i++) fputc(128, f);
     assert_int_equal(fclose(f), 0);
-    assert_refused(in_folder("sound.wav"), VJ_VIDEO_FORBIDDEN); /* no container of videos */
+    assert_refused(in_folder("sound.wav"), VJ_VIDEO_FORBIDDEN); /* its container is not for videos */
 }
 
 static void test_not_regular(void **state)
@@ -584,7 +586,8 @@ static void test_not_regular(void **state)
     assert_refused(in_folder("dangling.mp4"), VJ_VIDEO_MISSING);
 }
 
-/* Names that FFmpeg would take for a protocol, a pattern or an option; and a play list that names another file. */
+/* Check names that FFmpeg would take for a protocol, a pattern or an option, and a play list that names another file.
+ */
 static void test_names(void **state)
 {
     (void)state;

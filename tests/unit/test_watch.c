@@ -10,7 +10,8 @@
 #include "base/rng.h"
 #include "probe/watch.h"
 
-/* Few samples: all vote; of classes with as many votes the one with the nearer neighbour counts. Length is nothing. */
+/* Check few samples: all vote, a tie goes to the class with the nearest neighbour, and the length of a feature does not
+ * matter. */
 static void test_votes(void **state)
 {
     (void)state;
@@ -22,7 +23,7 @@ static void test_votes(void **state)
     static const int32_t others[] = {1, 1, 0};
     assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, queries, others, 3, 2, 2), VJ_OK);
     assert_true(top1 == 100.0 / 3.0);
-    static const float none[] = {0, 0}; /* similar to nothing: the first sample is met first */
+    static const float none[] = {0, 0}; /* equally similar to all, so the first sample decides */
     assert_int_equal(vj_watch_knn(&top1, samples, labels, 4, none, labels, 1, 2, 2), VJ_OK);
     assert_true(top1 == 100.0);
 }
@@ -40,7 +41,8 @@ static double cosine(const float *a, const float *b)
     return product / __builtin_sqrt(x * y);
 }
 
-/* The class with most votes among the 20 nearest; draws without ties of votes only, so the order does not matter. */
+/* Compare with a count of the votes of the 20 nearest, only where the votes are not tied, so that the order does not
+ * matter. */
 static void test_against_count(void **state)
 {
     (void)state;
@@ -52,7 +54,7 @@ static void test_against_count(void **state)
     for (int i = 0; i < M * D; i++) queries[i] = (float)vj_rng_u32(&rng) / 4e9F - 0.5F;
     for (int i = 0; i < N; i++) labels[i] = samples[i * D] > 0.0F;
     for (int q = 0; q < M; q++) {
-        int votes = 0; /* for class 1: samples with fewer than 20 nearer ones */
+        int votes = 0; /* votes for class 1 by samples of which fewer than 20 others are nearer */
         for (int s = 0; s < N; s++) {
             int nearer = 0;
             for (int o = 0; o < N; o++)

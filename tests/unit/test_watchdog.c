@@ -40,7 +40,8 @@ static void pause_s(double seconds)
     nanosleep(&t, NULL);
 }
 
-/* A process with a watchdog that moves `moves` times, every 0.2 s, by place or by phase, and then `waits` seconds. */
+/* Start a process with a watchdog that reports progress `moves` times, every 0.2 s, by place or by phase, and then
+ * waits `waits` seconds. */
 static pid_t start(int moves, int by_phase, double waits)
 {
     const pid_t child = fork();
@@ -91,7 +92,7 @@ static void a_hang_is_ended(void **state)
     char path[64], line[256] = "";
     const double begin = vj_now();
     assert_int_equal(end_of(start(2, 1, 30)), VJ_EXIT_HUNG);
-    assert_true(vj_now() - begin < 10); /* 0.4, the limit, 2.1 for answers */
+    assert_true(vj_now() - begin < 10); /* 0.4 s of progress, the limit, and 2.1 s for answers */
     snprintf(path, sizeof path, "%s/watchdog.txt", folder);
     FILE *f = fopen(path, "r");
     assert_non_null(f);
