@@ -470,11 +470,11 @@ template <bool B_DEPTH_FIRST>
 static cudaError_t launch_in_turn(cudaStream_t stream, const vj_product *g, int64_t a_width, int64_t b_width,
                                   const tiling &t, const vj_cuda_wgmma *how)
 {
+    constexpr ends with_gelu = B_DEPTH_FIRST ? GELU_GRADIENT : GELU;
     const ends end = ends_of(g);
     const auto launch_it = end == STRIPS  ? launch_wgmma<192, IN_TURN, false, B_DEPTH_FIRST, STRIPS>
                            : end == PLAIN ? launch_wgmma<192, IN_TURN, false, B_DEPTH_FIRST, PLAIN>
-                                          : launch_wgmma < 192,
-               IN_TURN, false, B_DEPTH_FIRST, B_DEPTH_FIRST ? GELU_GRADIENT : GELU > ;
+                                          : launch_wgmma<192, IN_TURN, false, B_DEPTH_FIRST, with_gelu>;
     return launch_it(stream, g, a_width, b_width, t, how);
 }
 
