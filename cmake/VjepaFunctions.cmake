@@ -218,7 +218,6 @@ function(vj_test)
     foreach(ranks ${T_RANKS})
       add_test(NAME ${T_NAME}_r${ranks} COMMAND ${start} ${MPIEXEC_EXECUTABLE} -n ${ranks} ${T_COMMAND})
       list(APPEND names ${T_NAME}_r${ranks})
-      set_tests_properties(${T_NAME}_r${ranks} PROPERTIES PROCESSORS 2)
     endforeach()
   endif()
   set_tests_properties(${names} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT} SKIP_RETURN_CODE 77
